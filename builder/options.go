@@ -1,0 +1,69 @@
+package builder
+
+import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
+
+// Options is what the user asked for: one field per setting of the manual, gaps and all. The zero value of a field
+// with a default of its own is filled in by DefaultOptions, not here.
+type Options struct {
+	// Outputs.
+	Image        string         // --image FILE
+	Size         diskimage.Size // --size
+	Tarball      string         // --tarball FILE
+	Squash       string         // --squash DIR
+	ConvertQcow2 bool           // --convert-qcow2
+	Sparse       bool           // --sparse
+	Pkglist      bool           // --pkglist
+	Owner        string         // --owner USER
+
+	// Where the packages come from and which.
+	Mirror             string   // --mirror URL; empty: HostMirror
+	AptMirror          string   // --apt-mirror URL
+	ConfigureApt       bool     // --configure-apt
+	Arch               string   // --arch; Debian name
+	Distribution       string   // --distribution; suite or codename
+	Debootstrapopts    []string // --debootstrapopts, each value as given
+	DebootstrapScripts string   // --debootstrap-scripts DIR
+	Packages           []string // --package
+	CustomPackages     []string // --custom-package, paths of .deb files
+	NoKernel           bool     // --no-kernel
+	KernelPackage      string   // --kernel-package
+	NoAcpid            bool     // --no-acpid
+	Sudo               bool     // --sudo
+	Foreign            string   // --foreign PATH
+
+	// What is set up in the root file system.
+	Hostname             string   // --hostname
+	RootPassword         Secret   // --root-password
+	LockRootPassword     bool     // --lock-root-password
+	Users                []User   // --user NAME[/PASSWORD]
+	Customize            []string // --customize SCRIPT, made absolute by hook discovery
+	EnableDHCP           bool     // --enable-dhcp
+	SystemdNetworkd      bool     // --systemd-networkd
+	UpdateInitramfs      bool     // --update-initramfs
+	SerialConsole        bool     // --serial-console
+	SerialConsoleCommand string   // --serial-console-command
+
+	// Disk layout and boot loader.
+	Bootsize   diskimage.Size // --bootsize
+	Boottype   string         // --boottype
+	Bootflag   string         // --bootflag
+	Bootoffset diskimage.Size // --bootoffset
+	Roottype   string         // --roottype
+	PartType   string         // --part-type
+	Swap       diskimage.Size // --swap
+	UseUEFI    bool           // --use-uefi
+	ESPSize    diskimage.Size // --esp-size
+	Extlinux   bool           // --extlinux
+	MBR        bool           // --mbr
+	Grub       bool           // --grub
+
+	DryRun bool // --dry-run
+}
+
+// User is one account that --user asks for.
+type User struct {
+	Name string
+	// Password is the initial password; HasPassword tells an empty one (NAME/) from none at all (NAME).
+	Password    Secret
+	HasPassword bool
+}

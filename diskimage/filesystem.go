@@ -1,0 +1,52 @@
+package diskimage
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Filesystem says what file system to make, beside the tree it will hold.
+type Filesystem struct {
+	// Type is the name that mkfs(8) and fstab(5) use: ext2, ext3, ext4, vfat, swap, …
+	Type  string
+	Label string
+	// UUID names the file system; FAT uses its first four bytes as the volume ID.
+	UUID uuid.UUID
+	// Features names a set of file system features: the codename of the Debian release whose mkfs would have
+	// made it ("bookworm", "trixie"), because a release's own fsck and boot loader must understand it.
+	// Empty is the oldest set, which everything reads.
+	Features string
+	// Time is written wherever the file system records when it was made or last changed.
+	Time time.Time
+	// Seed feeds everything that would otherwise be random (the directory hash seed).
+	Seed uuid.UUID
+	// StartLBA is the first 512-byte sector of the partition on the disk (FAT records it as hidden sectors).
+	StartLBA uint64
+}
+
+// Formatter plans one kind of file system.
+type Formatter interface {
+	// Plan lays the whole file system out before anything is written. It reads names and metadata of the tree,
+	// not contents. size is the length of the partition. A tree that does not fit gives a *NoSpaceError.
+	Plan(size Size, fs Filesystem, tree Tree) (Volume, error)
+}
+
+// Volume is a planned file system.
+type Volume interface {
+	// Write writes the file system to dst, whose bytes must all be zero and whose offset 0 is the start of the
+	// partition. Blocks that hold only zeros are not written, so a sparse file stays sparse.
+	Write(ctx context.Context, dst io.WriterAt) error
+	// Extents gives the place of a regular file's data, in bytes from the start of the partition, in the order
+	// of the file, holes left out. The error wraps fs.ErrNotExist for a name that is not a regular file there.
+	Extents(name string) ([]Extent, error)
+}
+
+// NoSpaceError says that a tree does not fit into its file system.
+type NoSpaceError struct {
+	What              string // "blocks" or "inodes"
+	Needed, Available uint64
+	BlockSize         uint64 // of one block in bytes; 0 for inodes
+}
