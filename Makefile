@@ -1,0 +1,53 @@
+# vmdebootstrap: bootable Debian images without root. `make help` lists what can be made.
+
+GO    ?= go
+BIN   := vmdebootstrap
+IMAGE ?= debian.img
+SIZE  ?= 2G
+
+# openpgp in Go instead of gpgme, and no storage drivers that need C headers: one static binary, no C compiler.
+# Tests are built with the same flags, so that nothing is compiled twice.
+TAGS    := containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper
+GOFLAGS := -trimpath
+export CGO_ENABLED := 0
+export GOFLAGS
+
+# Everything that needs a Debian mirror or boots a machine has a tag of its own.
+TEST_TAGS := $(TAGS) mirror boot
+TEST_ARGS ?= ./...
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+.PHONY: help build test check vet lint bench install clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build ./vmdebootstrap, one static binary
+	$(GO) build -tags "$(TAGS)" -ldflags "-s -w" -o $(BIN) ./cmd/vmdebootstrap
+
+image: build ## make a bootable image, $(IMAGE)
+	./$(BIN) --verbose --image $(IMAGE) --size $(SIZE)
+
+test: ## run all tests, those that use the mirror and boot images included
+	contrib/ci/go-test $(GO) test -timeout 60m -tags "$(TEST_TAGS)" $(TEST_ARGS)
+
+check: vet ## run the quick tests: no network, no virtual machine
+	contrib/ci/go-test $(GO) test -tags "$(TAGS)" $(TEST_ARGS)
+
+vet: ## gofmt and go vet
+	@test -z "$$(gofmt -l cmd builder oci diskimage hooks)" || { gofmt -d cmd builder oci diskimage hooks; exit 1; }
+	$(GO) vet -tags "$(TEST_TAGS)" ./...
+
+lint: ## golangci-lint, which also holds the import rules
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run --build-tags "$(TAGS)"
+
+bench: ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem -tags "$(TAGS)" ./diskimage/... ./builder/...
+
+install: build ## install into $(PREFIX)
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/$(BIN)
+
+clean: ## remove what was built
+	rm -f $(BIN) $(IMAGE)

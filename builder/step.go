@@ -1,0 +1,149 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Step is one action on the root file system. It is data: whatever can change its result is in its exported fields,
+// so its JSON is its identity.
+type Step interface {
+	// Kind names the action: "debootstrap", "apt.install", "network". It never changes between releases.
+	Kind() string
+	// Title is the line that a user reads while it runs.
+	Title() string
+	run(ctx context.Context, s *site) error
+}
+
+// StepError says which step failed. Output holds the last lines that its programs printed.
+type StepError struct {
+	Step   Step
+	Output string
+	Err    error
+}
+
+func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Step.Title(), e.Err) }
+func (e *StepError) Unwrap() error { return e.Err }
+
+// site is where a step works: the target, the tools, and what the host lends for the time of the build.
+type site struct {
+	target  Rootfs
+	toolbox Target
+	// archives is a directory of .deb files that is mounted over /var/cache/apt/archives while apt runs.
+	archives string
+	// proxy is the caller's http_proxy and the like, as NAME=VALUE.
+	proxy []string
+	// environ and dir are the caller's environment and working directory, which hooks see.
+	environ []string
+	dir     string
+	// keyring, if set, is a host file that takes the place of the toolbox's Debian archive keyring.
+	keyring string
+	// tmp is a directory of the host for files that are mounted for one run.
+	tmp string
+	// resolver is the host's resolv.conf, which the target must not keep.
+	resolver []byte
+	log      *slog.Logger
+	out      *tail
+}
+
+// targetDir is where the target is mounted inside the toolbox.
+const targetDir = "/target"
+
+// archivesDir is apt's directory of downloaded packages.
+const archivesDir = "/var/cache/apt/archives"
+
+// baseEnv is what every program of a build sees; nothing of the caller's session comes in.
+var baseEnv = []string{
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"HOME=/root",
+	"TERM=dumb",
+	"LC_ALL=C.UTF-8",
+	"DEBIAN_FRONTEND=noninteractive",
+	"DEBCONF_NONINTERACTIVE_SEEN=true",
+}
+
+// command is a program of the build with its arguments, in its root directory.
+func (s *site) command(args ...string) *specs.Process {
+	return &specs.Process{Args: args, Cwd: "/", Env: append(append([]string{}, baseEnv...), s.proxy...)}
+}
+
+// inTarget runs a program of the target.
+func (s *site) inTarget(ctx context.Context, args ...string) error {
+	return s.inTargetWith(ctx, nil, "", args...)
+}
+
+// inTargetWith runs a program of the target with more mounts and a text on its standard input.
+func (s *site) inTargetWith(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) error {
+	return s.target.Run(ctx, s.command(args...), mounts, strings.NewReader(stdin), s.out)
+}
+
+// output runs a program of the target and gives what it printed.
+func (s *site) output(ctx context.Context, stdin string, args ...string) ([]byte, error) {
+	var b bytes.Buffer
+	err := s.target.Run(ctx, s.command(args...), nil, strings.NewReader(stdin), &b)
+	if err != nil {
+		_, _ = s.out.Write(b.Bytes())
+	}
+	return b.Bytes(), err
+}
+
+// bind mounts a file or directory of the host.
+func bind(src, dst string, options ...string) specs.Mount {
+	return specs.Mount{Type: "bind", Source: src, Destination: dst, Options: append([]string{"rbind"}, options...)}
+}
+
+// exists reports whether a name is there in the target, a dangling symbolic link included.
+func exists(t Target, name string) (bool, error) {
+	_, err := t.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// tail passes what programs print on to a writer and remembers the last lines of it.
+type tail struct {
+	w     io.Writer
+	lines []string
+	part  []byte
+}
+
+// tailLines is how much of a program's output is shown when it fails: enough for dpkg's summary and the cause above it.
+const tailLines = 25
+
+func newTail(w io.Writer) *tail { return &tail{w: w} }
+
+func (t *tail) Write(p []byte) (int, error) {
+	for rest := p; ; {
+		line, after, whole := bytes.Cut(rest, []byte("\n"))
+		t.part = append(t.part, line...)
+		if !whole {
+			break
+		}
+		t.lines = append(t.lines, string(t.part))
+		if len(t.lines) > tailLines {
+			t.lines = t.lines[1:]
+		}
+		t.part, rest = t.part[:0], after
+	}
+	if t.w == nil {
+		return len(p), nil
+	}
+	return t.w.Write(p)
+}
+
+func (t *tail) String() string {
+	lines := t.lines
+	if len(t.part) > 0 {
+		lines = append(lines[:len(lines):len(lines)], string(t.part))
+	}
+	return strings.Join(lines, "\n")
+}

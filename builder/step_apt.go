@@ -1,0 +1,81 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// aptInstallStep installs packages of the mirror with the target's apt, which knows alternatives and provides.
+type aptInstallStep struct {
+	Packages []string
+	// Debconf answers questions before they are asked, in the form of debconf-set-selections(1).
+	Debconf []string
+	// HoldInitramfs puts the initramfs off: it is made once, at the end, and not by each package (initramfsStep).
+	HoldInitramfs bool
+}
+
+func (aptInstallStep) Kind() string { return "apt.install" }
+
+func (a aptInstallStep) Title() string { return "install " + strings.Join(a.Packages, " ") }
+
+func (a aptInstallStep) run(ctx context.Context, s *site) error {
+	if a.HoldInitramfs {
+		if err := holdInitramfs(ctx, s); err != nil {
+			return err
+		}
+	}
+	if len(a.Debconf) > 0 {
+		text := strings.Join(a.Debconf, "\n") + "\n"
+		if err := s.inTargetWith(ctx, nil, text, "debconf-set-selections"); err != nil {
+			return err
+		}
+	}
+	return aptGet(ctx, s, append([]string{"install", "--no-install-recommends"}, a.Packages...)...)
+}
+
+// aptGet runs apt-get in the target without questions, with the shared directory of packages and with daemons kept
+// from starting.
+func aptGet(ctx context.Context, s *site, args ...string) error {
+	blocked, err := blockDaemons(s.target)
+	if err != nil {
+		return err
+	}
+	args = append([]string{"apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
+		"-o", "Acquire::Retries=3"}, args...)
+	if err := s.target.Run(ctx, s.command(args...), []specs.Mount{bind(s.archives, archivesDir)}, strings.NewReader(""), s.out); err != nil {
+		return err
+	}
+	return unblockDaemons(s.target, blocked)
+}
+
+// policyFile tells invoke-rc.d(8) whether a package's daemon may be started; 101 means "forbidden".
+const policyFile = "/usr/sbin/policy-rc.d"
+
+const policyScript = "#!/bin/sh\n# No daemon starts while the image is being built.\nexit 101\n"
+
+// blockDaemons keeps packages from starting daemons, unless the target has a policy of its own.
+func blockDaemons(t Target) (blocked bool, err error) {
+	there, err := exists(t, policyFile)
+	if err != nil || there {
+		return false, err
+	}
+	if err := t.WriteFile(policyFile, []byte(policyScript), 0o755); err != nil {
+		return false, fmt.Errorf("keep daemons from starting: %w", err)
+	}
+	return true, nil
+}
+
+// unblockDaemons undoes blockDaemons; a policy that somebody else wrote in the meantime stays.
+func unblockDaemons(t Target, blocked bool) error {
+	if !blocked {
+		return nil
+	}
+	text, err := t.ReadFile(policyFile)
+	if err == nil && string(text) != policyScript {
+		return nil
+	}
+	return t.Remove(policyFile)
+}

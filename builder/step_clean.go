@@ -1,0 +1,89 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"path"
+)
+
+// cleanStep removes what the build left in the target: downloaded packages and lists, logs of the bootstrap, the
+// machine's identity, the host's name servers, and whatever lies in directories that are mounted over at boot.
+type cleanStep struct{}
+
+func (cleanStep) Kind() string { return "clean" }
+
+func (cleanStep) Title() string { return "clean up" }
+
+// cleanFiles are removed. The two -old copies are those that shadow makes.
+var cleanFiles = []string{
+	"/var/cache/apt/pkgcache.bin",
+	"/var/cache/apt/srcpkgcache.bin",
+	"/var/log/bootstrap.log",
+	"/var/lib/dpkg/available-old",
+	"/var/lib/dpkg/diversions-old",
+	"/var/lib/dpkg/statoverride-old",
+	"/var/lib/dpkg/status-old",
+	"/var/cache/debconf/config.dat-old",
+	"/var/cache/debconf/templates.dat-old",
+}
+
+// cleanDirs are emptied.
+var cleanDirs = []string{
+	"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp",
+	archivesDir,
+	"/var/lib/apt/lists",
+}
+
+func (cleanStep) run(_ context.Context, s *site) error {
+	for _, name := range cleanFiles {
+		if err := s.target.Remove(name); err != nil {
+			return err
+		}
+	}
+	for _, dir := range cleanDirs {
+		if err := empty(s.target, dir); err != nil {
+			return err
+		}
+	}
+	// An empty machine-id is filled in at the first boot (machine-id(5)); a copy would be the same in each clone.
+	if there, err := exists(s.target, "/etc/machine-id"); err != nil {
+		return err
+	} else if there {
+		if err := s.target.WriteFile("/etc/machine-id", nil, 0o444); err != nil {
+			return err
+		}
+	}
+	// D-Bus has the same number; where it is a file and no link to the first, it is made anew as well.
+	if info, err := s.target.Lstat("/var/lib/dbus/machine-id"); err == nil && info.Mode().IsRegular() {
+		if err := s.target.Remove("/var/lib/dbus/machine-id"); err != nil {
+			return err
+		}
+	}
+	// debootstrap copies the host's name servers; what a hook wrote on purpose stays, and so does a link.
+	if info, err := s.target.Lstat("/etc/resolv.conf"); err == nil && info.Mode().IsRegular() {
+		text, err := s.target.ReadFile("/etc/resolv.conf")
+		if err != nil || !bytes.Equal(text, s.resolver) {
+			return err
+		}
+		return s.target.Remove("/etc/resolv.conf")
+	}
+	return nil
+}
+
+// empty removes what is in a directory and keeps the directory.
+func empty(t Target, dir string) error {
+	info, err := t.Lstat(dir)
+	if err != nil || !info.IsDir() {
+		return nil
+	}
+	entries, err := t.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := t.RemoveAll(path.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// debootstrapStep makes the base system with the toolbox's debootstrap.
+type debootstrapStep struct {
+	Suite  string
+	Arch   string
+	Mirror string
+	// Options are debootstrap's own, with the dashes: "--variant=minbase".
+	Options []string
+}
+
+func (debootstrapStep) Kind() string { return "debootstrap" }
+
+func (d debootstrapStep) Title() string {
+	return fmt.Sprintf("bootstrap %s for %s from %s", d.Suite, d.Arch, d.Mirror)
+}
+
+func (d debootstrapStep) run(ctx context.Context, s *site) error {
+	args := []string{"debootstrap", "--arch=" + d.Arch}
+	mounts := s.target.MountAt(targetDir)
+	mounts = append(mounts, bind(s.archives, targetDir+archivesDir))
+	if err := s.target.MkdirAll(archivesDir, 0o755); err != nil {
+		return err
+	}
+	if s.keyring != "" {
+		const inside = "/run/keyring.gpg"
+		mounts = append(mounts, bind(s.keyring, inside, "ro"))
+		args = append(args, "--keyring="+inside)
+	}
+	args = append(args, d.Options...)
+	args = append(args, d.Suite, targetDir, d.Mirror)
+
+	p := s.command(args...)
+	// debootstrap tests with mknod whether devices can be made, which a user namespace forbids; with this it
+	// trusts the /dev that is mounted for it (debootstrap functions, check_sane_mount).
+	p.Env = append(p.Env, "container=lxc")
+	if err := s.toolbox.Run(ctx, p, mounts, strings.NewReader(""), s.out); err != nil {
+		return err
+	}
+	return s.target.RemoveAll("/debootstrap")
+}
+
+// debootstrapOptions turns the words of --debootstrapopts into options: each value is split at spaces, each piece
+// gets two dashes (unless it has them). keyring= is taken out: the file is mounted under another name.
+func debootstrapOptions(values []string) (options []string, keyring string) {
+	for _, value := range values {
+		for word := range strings.FieldsSeq(value) {
+			word = strings.TrimPrefix(word, "--")
+			if file, ok := strings.CutPrefix(word, "keyring="); ok {
+				keyring = file
+				continue
+			}
+			options = append(options, "--"+word)
+		}
+	}
+	return options, keyring
+}
+
+// debootstrapOption gives the value of one option ("variant"); the last one wins, as in debootstrap.
+func debootstrapOption(options []string, name string) (value string, set bool) {
+	for _, o := range options {
+		if o == "--"+name {
+			value, set = "", true
+		} else if v, ok := strings.CutPrefix(o, "--"+name+"="); ok {
+			value, set = v, true
+		}
+	}
+	return value, set
+}

@@ -1,0 +1,88 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// hookStep runs a --customize script in the toolbox, with the target mounted. The script gets two arguments, the
+// target's root directory and the name of the image ("" if there is none), as since vmdebootstrap 0.1.
+type hookStep struct {
+	Script string
+	Image  string
+}
+
+func (hookStep) Kind() string { return "hook" }
+
+func (h hookStep) Title() string { return "customize with " + h.Script }
+
+func (h hookStep) run(ctx context.Context, s *site) error {
+	mounts := append(s.target.MountAt(targetDir), hookMounts(h.Script, s.dir)...)
+	mounts = append(mounts, bind(s.archives, targetDir+archivesDir))
+	p := s.command(h.Script, targetDir, h.Image)
+	if !hidesToolbox(s.dir) {
+		p.Cwd = s.dir
+	}
+	p.Env = hookEnviron(s.environ, p.Env)
+	blocked, err := blockDaemons(s.target)
+	if err != nil {
+		return err
+	}
+	if err := s.toolbox.Run(ctx, p, mounts, strings.NewReader(""), s.out); err != nil {
+		return fmt.Errorf("hook %s: %w", h.Script, err)
+	}
+	return unblockDaemons(s.target, blocked)
+}
+
+// hookEnviron is the caller's environment, as it always was, with what would be wrong inside replaced: the search
+// path, the home directory, the language, and the places of the caller's session.
+func hookEnviron(caller, build []string) []string {
+	env := []string{}
+	for _, kv := range caller {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "XDG_") || strings.HasPrefix(name, "DBUS_") || strings.HasPrefix(name, "LC_") {
+			continue
+		}
+		switch name {
+		case "LANG", "LANGUAGE", "TMPDIR", "TEMP", "TMP", "MAIL", "OLDPWD", "PWD", "SSH_AUTH_SOCK":
+			continue
+		}
+		env = append(env, kv)
+	}
+	return append(env, build...)
+}
+
+// hookMounts makes the directory of a hook and the caller's working directory visible to it under their own names,
+// as far as that hides nothing of the toolbox.
+func hookMounts(script, dir string) []specs.Mount {
+	mounts := []specs.Mount{}
+	seen := map[string]bool{}
+	for _, d := range []string{dir, path.Dir(script)} {
+		if !hidesToolbox(d) && !seen[d] {
+			seen[d] = true
+			mounts = append(mounts, bind(d, d))
+		}
+	}
+	if hidesToolbox(path.Dir(script)) {
+		mounts = append(mounts, bind(script, script, "ro"))
+	}
+	return mounts
+}
+
+// hidesToolbox reports whether a mount at dir would cover programs or files that the toolbox itself needs.
+func hidesToolbox(dir string) bool {
+	switch first, rest, deeper := strings.Cut(strings.TrimPrefix(dir, "/"), "/"); first {
+	case "", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys", "run", strings.TrimPrefix(targetDir, "/"):
+		return true
+	case "var":
+		return !deeper || rest == "lib"
+	case "usr":
+		return !strings.HasPrefix(rest, "local/") && !strings.HasPrefix(rest, "share/") && !strings.HasPrefix(rest, "src/")
+	default:
+		return false
+	}
+}

@@ -1,0 +1,118 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// networkStep sets the network up as table B.8 of the specification says for each release.
+type networkStep struct {
+	// Networkd: systemd-networkd asks for an address by DHCP on each Ethernet device.
+	Networkd bool
+	// Resolved: systemd-resolved answers names, and /etc/resolv.conf points to it.
+	Resolved bool
+	// Ifupdown: /etc/network/interfaces and interfaces.d/setup are written, Include being its one line.
+	Ifupdown bool
+	Include  string
+	// DHCP adds eth0 to interfaces.d/setup.
+	DHCP bool
+	// OldNames keeps eth0 and the like: udev's predictable names are masked.
+	OldNames bool
+}
+
+const dhcpNetwork = "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n"
+
+const (
+	loopbackInterface = "auto lo\niface lo inet loopback\n"
+	dhcpInterface     = "\nauto eth0\niface eth0 inet dhcp\n"
+)
+
+func (networkStep) Kind() string { return "network" }
+
+func (n networkStep) Title() string {
+	var by []string
+	if n.Networkd {
+		by = append(by, "systemd-networkd")
+	}
+	if n.Resolved {
+		by = append(by, "systemd-resolved")
+	}
+	if n.Ifupdown {
+		by = append(by, "ifupdown")
+	}
+	return "set up the network with " + strings.Join(by, " and ")
+}
+
+func (n networkStep) run(ctx context.Context, s *site) error {
+	if n.Ifupdown {
+		setup := loopbackInterface
+		if n.DHCP {
+			setup += dhcpInterface
+		}
+		if err := writeWithDir(s.target, "/etc/network/interfaces.d", "setup", setup); err != nil {
+			return err
+		}
+		if err := writeWithDir(s.target, "/etc/network", "interfaces", n.Include+"\n"); err != nil {
+			return err
+		}
+	}
+	if n.OldNames {
+		if err := maskPredictableNames(s.target); err != nil {
+			return err
+		}
+	}
+	if n.Networkd {
+		if err := writeWithDir(s.target, "/etc/systemd/network", "99-dhcp.network", dhcpNetwork); err != nil {
+			return err
+		}
+		if err := enableUnit(ctx, s, "systemd-networkd"); err != nil {
+			return err
+		}
+	}
+	if n.Resolved {
+		if err := enableUnit(ctx, s, "systemd-resolved"); err != nil {
+			return err
+		}
+		return s.target.Symlink("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
+	}
+	return nil
+}
+
+// maskPredictableNames keeps the kernel's names of network devices: the udev rule that renamed them (to systemd 219)
+// and the link file that does so since (systemd.link(5)) are both covered by links to /dev/null.
+func maskPredictableNames(t Target) error {
+	for dir, name := range map[string]string{
+		"/etc/udev/rules.d":    "80-net-setup-link.rules",
+		"/etc/systemd/network": "99-default.link",
+	} {
+		if err := t.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := t.Symlink("/dev/null", dir+"/"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enableUnit enables a service of the target with its own systemctl, which needs no running systemd for that.
+func enableUnit(ctx context.Context, s *site, unit string) error {
+	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
+		there, err := exists(s.target, dir+unit+".service")
+		if err != nil {
+			return err
+		}
+		if there {
+			return s.inTarget(ctx, "systemctl", "--quiet", "enable", unit)
+		}
+	}
+	return fmt.Errorf("enable %s: the target has no such service", unit)
+}
+
+func writeWithDir(t Target, dir, name, text string) error {
+	if err := t.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return t.WriteFile(dir+"/"+name, []byte(text), 0o644)
+}

@@ -1,0 +1,52 @@
+package builder
+
+import (
+	"context"
+	"io"
+	"io/fs"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Target is a root file system under construction, as a step sees it. *oci.Container is one; tests have another
+// that writes a transcript. Every name is resolved inside the root: a symbolic link never leads to the host.
+type Target interface {
+	// Root is the directory that holds the root file system.
+	Root() string
+	// Run runs a program with the target as its root directory and the mounts added to the usual ones. It
+	// returns when the program and everything that it started are gone. An exit status other than 0 is an error
+	// that names the program and the status.
+	Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader, out io.Writer) error
+	// MountAt gives the mounts that make the target usable with chroot(8) at dst inside another one's Run.
+	MountAt(dst string) []specs.Mount
+
+	ReadFile(name string) ([]byte, error)
+	// WriteFile replaces a file as a whole; its directory must exist.
+	WriteFile(name string, data []byte, mode fs.FileMode) error
+	MkdirAll(name string, mode fs.FileMode) error
+	// Symlink makes name a symbolic link to text, replacing a file or link of that name.
+	Symlink(text, name string) error
+	// Remove and RemoveAll take a missing name for success.
+	Remove(name string) error
+	RemoveAll(name string) error
+	ReadDir(name string) ([]fs.DirEntry, error)
+	// Lstat does not follow a symbolic link in the last element of name.
+	Lstat(name string) (fs.FileInfo, error)
+}
+
+// Rootfs is a Target that can be kept.
+type Rootfs interface {
+	Target
+	// Snapshot keeps the present state under name, without copying it, and goes on above it.
+	Snapshot(ctx context.Context, name string) error
+	// Close throws the working state away; snapshots stay.
+	Close() error
+}
+
+// Engine makes root file systems and keeps snapshots of them.
+type Engine interface {
+	// Scratch gives an empty one.
+	Scratch(ctx context.Context) (Rootfs, error)
+	// From gives a new one on top of a snapshot; the error wraps fs.ErrNotExist if there is none of that name.
+	From(ctx context.Context, snapshot string) (Rootfs, error)
+}
