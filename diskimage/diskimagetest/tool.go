@@ -1,0 +1,68 @@
+// Package diskimagetest helps to test disk images: it finds the programs that judge them, runs file system checks, and
+// starts images in QEMU to see whether they boot. It is for tests only, in the manner of net/http/httptest.
+//
+// The environment variable REQUIRE_TOOLS=1 turns each skip for a missing program into a failure; continuous integration
+// sets it. Boot is described at BootOptions.
+package diskimagetest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// systemDirs are where Debian keeps administrators' programs; they are not in an ordinary user's PATH.
+var systemDirs = []string{"/usr/sbin", "/sbin"}
+
+// Tool gives the path of a program. If there is none the test is skipped, or fails with REQUIRE_TOOLS=1.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	for _, dir := range systemDirs {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	missing(t, name)
+	return ""
+}
+
+// File gives the first of several files that exists. If none does the test is skipped, or fails with REQUIRE_TOOLS=1.
+func File(t testing.TB, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if _, err := os.Stat(name); err == nil {
+			return name
+		}
+	}
+	missing(t, fmt.Sprint(names))
+	return ""
+}
+
+// missing ends a test for want of something.
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("REQUIRE_TOOLS") == "1" {
+		t.Fatalf("%s is not installed, and REQUIRE_TOOLS=1", what)
+	}
+	t.Skipf("%s is not installed", what)
+}
+
+// Run runs a program found by Tool, in the C locale, and gives its standard output. The test fails if the program does.
+func Run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), Tool(t, name), args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %q: %v\n%s%s", name, args, err, stdout.String(), stderr.String())
+	}
+	return stdout.String()
+}

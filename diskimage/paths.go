@@ -1,0 +1,67 @@
+package diskimage
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// rootName is the Name of the root of a tree.
+const rootName = "."
+
+// comparePaths orders names as a Tree yields them: a directory before what is in it and its content before the next
+// name, names of one directory in byte order. That is byte order with the slash before everything else.
+func comparePaths(a, b string) int {
+	if a == b {
+		return 0
+	}
+	if a == rootName {
+		return -1
+	}
+	if b == rootName {
+		return 1
+	}
+	for i := 0; i < len(a) && i < len(b); i++ {
+		if a[i] == b[i] {
+			continue
+		}
+		if a[i] == '/' || b[i] != '/' && a[i] < b[i] {
+			return -1
+		}
+		return 1
+	}
+	return len(a) - len(b)
+}
+
+// parentOf is the Name of the directory that holds a name; the root's is the root.
+func parentOf(name string) string { return path.Dir(name) }
+
+// isBelow reports whether name lies in the directory dir, at any depth.
+func isBelow(name, dir string) bool {
+	if dir == rootName {
+		return name != rootName
+	}
+	return len(name) > len(dir) && name[len(dir)] == '/' && strings.HasPrefix(name, dir)
+}
+
+// joinName is the Name of what the directory dir holds under a name.
+func joinName(dir, name string) string {
+	if dir == rootName {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// cleanName turns a name as people and archives write it ("./etc/", "/etc", "etc") into that of an Entry. A name that
+// leads out of the tree is refused.
+func cleanName(name string) (string, error) {
+	for part := range strings.SplitSeq(name, "/") {
+		if part == ".." {
+			return "", fmt.Errorf("name %q leads out of the tree", name)
+		}
+	}
+	if strings.ContainsRune(name, 0) {
+		return "", fmt.Errorf("name %q holds a zero byte", name)
+	}
+	return path.Clean(strings.TrimLeft(name, "/")), nil
+}

@@ -1,0 +1,206 @@
+package diskimage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/diskfs/go-diskfs/backend"
+	"github.com/diskfs/go-diskfs/partition/gpt"
+	"github.com/diskfs/go-diskfs/partition/mbr"
+	"github.com/google/uuid"
+)
+
+// The master boot record: UEFI specification 2.10, 5.2.1 to 5.2.3.
+const (
+	mbrSignatureAt = 440 // disk signature, 4 bytes; 2 reserved bytes follow, then the entries
+	mbrEntrySize   = 16
+
+	// Inside an entry.
+	entryFirstCHS = 1 // 3 bytes: head, sector with the high bits of the cylinder, cylinder
+	entryLastCHS  = 5
+	entryLength   = 12 // sectors, 4 bytes
+)
+
+// Addresses in the old form. They are only looked at by systems that do not know LBA; beyond 8 GB there is nothing
+// true to say, and the end of the scale stands for that.
+const (
+	chsHeads   = 255
+	chsSectors = 63
+	chsMax     = 1024 * chsHeads * chsSectors
+)
+
+// WriteTable writes the partition table of a layout to w, which must already have its length: on a GPT disk the
+// protective MBR and both copies. Boot code in the first 440 bytes is kept. The codec is that of go-diskfs; what that
+// leaves out is added: disk signature and CHS addresses of an msdos table, CHS addresses and length of the protective
+// entry. (It also checks nothing, which is NewLayout's job, and its way to write into partitions is not used: on msdos
+// it counts in 32 bits.) At the end the table is read back and compared.
+func WriteTable(w RawFile, l Layout) error {
+	file := tableFile{RawFile: w, size: int64(l.Size)}
+	switch l.Table {
+	case MSDOS:
+		if err := writeMSDOS(file, l); err != nil {
+			return err
+		}
+		return compareMSDOS(file, l)
+	case GPT:
+		if err := writeGPT(file, l); err != nil {
+			return err
+		}
+		return compareGPT(file, l)
+	default:
+		return fmt.Errorf("BUG: unknown partition table %q", l.Table)
+	}
+}
+
+// writeMSDOS writes entries, disk signature and 55 AA.
+func writeMSDOS(file tableFile, l Layout) error {
+	// The entries are in a slice by position: entry n-1 is partition n.
+	entries := make([]*mbr.Partition, msdosEntries)
+	for i := range entries {
+		entries[i] = new(mbr.Partition)
+	}
+	for _, p := range l.Partitions {
+		first, last := chs(p.StartLBA()), chs(p.StartLBA()+p.Sectors()-1)
+		entries[p.Number-1] = &mbr.Partition{
+			Index: p.Number, Bootable: p.Active, Type: mbr.Type(p.Code), Start: uint32(p.StartLBA()), Size: uint32(p.Sectors()),
+			StartHead: first[0], StartSector: first[1], StartCylinder: first[2],
+			EndHead: last[0], EndSector: last[1], EndCylinder: last[2],
+		}
+	}
+	table := mbr.Table{Partitions: entries, LogicalSectorSize: int(SectorSize), PhysicalSectorSize: int(SectorSize)}
+	if err := table.Write(file, file.size); err != nil {
+		return err
+	}
+	_, err := file.WriteAt(binary.LittleEndian.AppendUint32(nil, l.Signature()), mbrSignatureAt)
+	return err
+}
+
+// writeGPT writes the protective MBR and both copies of the GPT.
+func writeGPT(file tableFile, l Layout) error {
+	table := gpt.Table{
+		LogicalSectorSize: int(SectorSize), PhysicalSectorSize: int(SectorSize), GUID: upper(l.ID), ProtectiveMBR: true,
+	}
+	for _, p := range l.Partitions {
+		table.Partitions = append(table.Partitions, &gpt.Partition{
+			Index: p.Number, Start: p.StartLBA(), End: p.StartLBA() + p.Sectors() - 1, Type: gpt.Type(upper(p.Type)),
+			Name: p.Label, GUID: upper(p.ID), Attributes: p.Attributes,
+		})
+	}
+	if err := table.Write(file, file.size); err != nil {
+		return err
+	}
+	_, err := file.WriteAt(protectiveEntry(l.Size), entriesStart)
+	return err
+}
+
+// protectiveEntry is the first entry of the MBR of a GPT disk: it covers all of it, so that old tools keep off.
+func protectiveEntry(size Size) []byte {
+	sectors := uint64(size/SectorSize) - 1
+	entry := []byte{
+		0x00,             // not active
+		0x00, 0x02, 0x00, // first sector: cylinder 0, head 0, sector 2, which is LBA 1
+		typeGPT,
+		0xff, 0xff, 0xff, // last sector: out of range
+		0x01, 0x00, 0x00, 0x00, // first sector, LBA
+	}
+	return binary.LittleEndian.AppendUint32(entry, uint32(min(sectors, 1<<32-1)))
+}
+
+// chs gives the old address of a sector as an entry stores it: head, sector and the cylinder's bits 8 and 9, cylinder.
+func chs(lba uint64) [3]byte {
+	if lba >= chsMax {
+		return [3]byte{0xfe, 0xff, 0xff} // as fdisk and parted do
+	}
+	cylinder := lba / (chsHeads * chsSectors)
+	head := lba / chsSectors % chsHeads
+	sector := lba%chsSectors + 1
+	return [3]byte{byte(head), byte(sector | cylinder>>8<<6), byte(cylinder)}
+}
+
+// compareMSDOS reads the table back.
+func compareMSDOS(file tableFile, l Layout) error {
+	table, err := mbr.Read(file, int(SectorSize), int(SectorSize))
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if want := fmt.Sprintf("%08x", l.Signature()); table.UUID() != want {
+		return fmt.Errorf("read back: disk signature is %s, want %s", table.UUID(), want)
+	}
+	found := 0
+	for _, got := range table.Partitions {
+		if got.Type != mbr.Empty {
+			found++
+		}
+	}
+	if found != len(l.Partitions) {
+		return fmt.Errorf("read back: %d partitions, want %d", found, len(l.Partitions))
+	}
+	for _, p := range l.Partitions {
+		got := table.Partitions[p.Number-1]
+		same := uint64(got.Start) == p.StartLBA() && uint64(got.Size) == p.Sectors() && byte(got.Type) == p.Code &&
+			got.Bootable == p.Active
+		if !same {
+			return fmt.Errorf("read back: %s is not as written: %+v", p, *got)
+		}
+	}
+	return nil
+}
+
+// compareGPT reads the table back. Reading checks the check sums.
+func compareGPT(file tableFile, l Layout) error {
+	table, err := gpt.Read(file, int(SectorSize), int(SectorSize))
+	if err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if table.RecoveredFromBackup || table.GUID != upper(l.ID) || len(table.Partitions) != len(l.Partitions) {
+		return fmt.Errorf("read back: disk %s with %d partitions, want %s with %d",
+			table.GUID, len(table.Partitions), upper(l.ID), len(l.Partitions))
+	}
+	byNumber := make(map[int]*gpt.Partition)
+	for _, got := range table.Partitions {
+		byNumber[got.Index] = got
+	}
+	for _, p := range l.Partitions {
+		got, ok := byNumber[p.Number]
+		if !ok {
+			return fmt.Errorf("read back: %s is missing", p)
+		}
+		same := got.Start == p.StartLBA() && got.End == p.StartLBA()+p.Sectors()-1 && got.Type == gpt.Type(upper(p.Type)) &&
+			got.GUID == upper(p.ID) && got.Attributes == p.Attributes && got.Name == p.Label
+		if !same {
+			return fmt.Errorf("read back: %s is not as written: %+v", p, *got)
+		}
+	}
+	return nil
+}
+
+// upper prints a GUID as go-diskfs compares them.
+func upper(id uuid.UUID) string { return strings.ToUpper(id.String()) }
+
+// tableFile is a RawFile in the shape that go-diskfs wants. It has no Sync, so that a table does not cost five.
+type tableFile struct {
+	RawFile
+	size int64
+}
+
+var (
+	_ backend.WritableFile = tableFile{}
+
+	errNotUsed = errors.New("BUG: not used for partition tables")
+)
+
+func (f tableFile) Read([]byte) (int, error)   { return 0, errNotUsed }
+func (f tableFile) Stat() (fs.FileInfo, error) { return nil, errNotUsed }
+func (f tableFile) Close() error               { return nil }
+
+// Seek only tells the length.
+func (f tableFile) Seek(offset int64, whence int) (int64, error) {
+	if offset != 0 || whence != io.SeekEnd {
+		return 0, errNotUsed
+	}
+	return f.size, nil
+}

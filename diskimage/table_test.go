@@ -1,0 +1,165 @@
+package diskimage
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+var testDiskID = uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001")
+
+// goldenLayouts are the requests whose tables are compared with testdata.
+var goldenLayouts = map[string]Request{
+	"msdos-default": {Size: GB, Table: MSDOS, Partitions: []PartitionRequest{
+		{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}, Flags: []string{"boot"}},
+	}},
+	"msdos-boot-swap": {Size: 3 * GiB, Table: MSDOS, Offset: 20 * MiB, Partitions: []PartitionRequest{
+		{Role: RoleBoot, Size: 100 * MiB, Filesystem: Filesystem{Type: "vfat"}, Flags: []string{"boot", "lba"}},
+		{Role: RoleSwap, Size: 256 * MiB, Filesystem: Filesystem{Type: "swap"}},
+		{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}},
+	}},
+	"msdos-uefi-12g": {Size: 12 * GiB, Table: MSDOS, Partitions: []PartitionRequest{
+		{Role: RoleESP, Size: 5 * MiB, Filesystem: Filesystem{Type: "vfat"}, Flags: []string{"boot", "esp"}},
+		{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}},
+	}},
+	"gpt-debian-cloud": {Size: 2 * GiB, Table: GPT, Arch: "amd64", KeepOrder: true, Partitions: []PartitionRequest{
+		{Role: RoleBIOSBoot, Number: 14, Size: MiB},
+		{Role: RoleESP, Number: 15, Size: 124 * MiB, Filesystem: Filesystem{Type: "vfat"}, Flags: []string{"boot"}},
+		{Role: RoleBoot, Number: 13, Size: 256 * MiB, Filesystem: Filesystem{Type: "ext4"}},
+		{Role: RoleSwap, Number: 2, Size: 128 * MiB},
+		{Role: RoleRoot, Number: 1, Filesystem: Filesystem{Type: "ext4"}, Label: "root ★ 😀"},
+	}},
+	"gpt-extlinux-arm64": {Size: 300 * MB, Table: GPT, Arch: "arm64", Partitions: []PartitionRequest{
+		{Role: RoleRoot, Filesystem: Filesystem{Type: "ext2"}, Flags: []string{"boot"}, Label: strings.Repeat("x", 36)},
+	}},
+	"gpt-3t": {Size: 3 * TiB, Table: GPT, Arch: "riscv64", Partitions: []PartitionRequest{
+		{Role: RoleRoot, Filesystem: Filesystem{Type: "xfs"}},
+		{Role: RoleSwap, Size: GiB},
+	}},
+}
+
+// writeTestTable writes the table of a golden layout into a new sparse file.
+func writeTestTable(t *testing.T, r Request) (image string, l Layout) {
+	t.Helper()
+	r.ID = testDiskID
+	l, err := NewLayout(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image = filepath.Join(t.TempDir(), "disk.img")
+	file, err := os.Create(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := (Image{Layout: l}).Write(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	return image, l
+}
+
+func TestTableIsWhatSfdiskReads(t *testing.T) {
+	t.Parallel()
+	for name, r := range goldenLayouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image, _ := writeTestTable(t, r)
+			dump := diskimagetest.Run(t, "sfdisk", "--dump", image)
+			got := strings.ReplaceAll(dump, image, "disk.img")
+			golden := filepath.Join("testdata", name+".sfdisk")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("sfdisk --dump: got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestTableIsFaultlessForSfdiskAndSgdisk(t *testing.T) {
+	t.Parallel()
+	for name, r := range goldenLayouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image, _ := writeTestTable(t, r)
+			if out := diskimagetest.Run(t, "sfdisk", "--verify", image); !strings.Contains(out, "No errors detected") {
+				t.Errorf("sfdisk --verify:\n%s", out)
+			}
+			if r.Table != GPT {
+				return
+			}
+			out := diskimagetest.Run(t, "sgdisk", "-v", image)
+			if !strings.Contains(out, "No problems found") || strings.Contains(out, "Caution") {
+				t.Errorf("sgdisk -v:\n%s", out)
+			}
+		})
+	}
+}
+
+func TestTableCarriesTheIDsOfTheLayout(t *testing.T) {
+	t.Parallel()
+	for name, r := range goldenLayouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image, l := writeTestTable(t, r)
+			got := strings.TrimSpace(diskimagetest.Run(t, "blkid", "-p", "-s", "PTUUID", "-o", "value", image))
+			want := l.ID.String()
+			if l.Table == MSDOS {
+				want = want[:8]
+			}
+			if got != want {
+				t.Errorf("blkid: PTUUID is %s, want %s", got, want)
+			}
+			for _, p := range l.Partitions {
+				if !strings.HasPrefix(p.PartUUID, want) && l.Table == MSDOS {
+					t.Errorf("%s: PARTUUID %s does not begin with %s", p, p.PartUUID, want)
+				}
+			}
+		})
+	}
+}
+
+func TestProtectiveMBRCoversTheDisk(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[Size]string{
+		MiB:     "\x00\x00\x02\x00\xee\xff\xff\xff\x01\x00\x00\x00\xff\x07\x00\x00",
+		3 * TiB: "\x00\x00\x02\x00\xee\xff\xff\xff\x01\x00\x00\x00\xff\xff\xff\xff",
+	} {
+		if got := string(protectiveEntry(size)); got != want {
+			t.Errorf("disk of %s: got % x, want % x", size, got, want)
+		}
+	}
+}
+
+func TestTableKeepsBootCode(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []TableKind{MSDOS, GPT} {
+		l, err := NewLayout(Request{Size: 10 * MiB, Table: kind, ID: testDiskID, Partitions: []PartitionRequest{{Role: RoleRoot}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := make(memoryFile, l.Size)
+		code := strings.Repeat("\x90", mbrSignatureAt)
+		copy(w, code)
+		if err := WriteTable(w, l); err != nil {
+			t.Fatal(err)
+		}
+		if string(w[:mbrSignatureAt]) != code {
+			t.Errorf("%s: the boot code was overwritten", kind)
+		}
+	}
+}

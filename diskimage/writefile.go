@@ -1,0 +1,226 @@
+package diskimage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// partialSuffix is what the name of an unfinished file ends in, where it needs a name at all.
+const partialSuffix = ".partial"
+
+// maxLinks is how many symbolic links WriteFile follows; the kernel's own limit.
+const maxLinks = 40
+
+// WriteFile makes the file name with the given permissions (the umask does not matter) and the content that write puts
+// into it. The file gets its name only when it is complete and on disk (fsync of this one file); until then an older
+// file of that name stays as it is. After an error or a cancelled ctx nothing is left behind, and where the file system
+// has O_TMPFILE not even a kill leaves anything. Elsewhere the unfinished file is called name.partial; one left over
+// from a killed build is used again.
+//
+// A symbolic link is followed: the file it points to is replaced. Anything else that is not a regular file, such as a
+// directory or a device, is refused.
+func WriteFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error) (err error) {
+	target, err := resolveTarget(name)
+	if err != nil {
+		return err
+	}
+	file, err := createUnnamed(filepath.Dir(target))
+	unnamed := err == nil
+	if errors.Is(err, errors.ErrUnsupported) {
+		file, err = createPartial(target)
+	}
+	if err != nil {
+		return describeFull(err, target)
+	}
+	defer func() {
+		closeErr := file.Close()
+		if err == nil {
+			err = closeErr
+		}
+		err = describeFull(err, target)
+	}()
+	err = fill(ctx, file, mode, write)
+	if err == nil && unnamed {
+		return linkUnnamed(file, target)
+	}
+	if err == nil {
+		err = os.Rename(target+partialSuffix, target)
+	}
+	if err != nil && !unnamed {
+		return errors.Join(err, os.Remove(target+partialSuffix))
+	}
+	return err
+}
+
+// fill has the content written and brings it to the disk.
+func fill(ctx context.Context, file *os.File, mode fs.FileMode, write func(*os.File) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := write(file); err != nil {
+		return err
+	}
+	if err := file.Chmod(mode.Perm()); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// resolveTarget follows symbolic links and makes sure that what is there may be replaced.
+func resolveTarget(name string) (string, error) {
+	target := name
+	for range maxLinks {
+		info, err := os.Lstat(target)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return target, nil
+		case err != nil:
+			return "", err
+		case info.Mode().IsRegular():
+			return target, nil
+		case info.Mode().Type() != fs.ModeSymlink:
+			return "", fmt.Errorf("write %q: it is %s, not a regular file", name, kindOf(info.Mode()))
+		}
+		link, err := os.Readlink(target)
+		if err != nil {
+			return "", err
+		}
+		if !filepath.IsAbs(link) {
+			link = filepath.Join(filepath.Dir(target), link)
+		}
+		target = link
+	}
+	return "", fmt.Errorf("write %q: %w", name, unix.ELOOP)
+}
+
+// kindOf names a type of file in a sentence.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	default:
+		return "something special"
+	}
+}
+
+// createUnnamed makes a file that has no name yet. The error wraps errors.ErrUnsupported where that cannot be done.
+func createUnnamed(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.EINVAL):
+		// EISDIR is the answer of kernels and file systems that do not know the flag, see open(2).
+		return nil, errors.ErrUnsupported
+	case err != nil:
+		return nil, &fs.PathError{Op: "create file in", Path: dir, Err: err}
+	}
+	file := os.NewFile(uintptr(fd), dir+"/(unnamed)")
+	if _, err := os.Lstat(procPath(file)); err != nil {
+		// Without /proc the file could never get a name.
+		return nil, errors.Join(errors.ErrUnsupported, file.Close())
+	}
+	return file, nil
+}
+
+// procPath is a name under which the kernel shows an open file.
+func procPath(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }
+
+// linkUnnamed gives the file its name. A link cannot replace a file, so if there is one, it goes over name.partial.
+func linkUnnamed(file *os.File, target string) error {
+	link := func(name string) error {
+		return unix.Linkat(unix.AT_FDCWD, procPath(file), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+	}
+	err := link(target)
+	if !errors.Is(err, unix.EEXIST) {
+		return describeOp("name", target, err)
+	}
+	partial := target + partialSuffix
+	if err = link(partial); errors.Is(err, unix.EEXIST) {
+		old, openErr := createPartial(target) // free unless somebody is writing it
+		if openErr != nil {
+			return openErr
+		}
+		defer old.Close()
+		if err := os.Remove(partial); err != nil {
+			return err
+		}
+		err = link(partial)
+	}
+	if err != nil {
+		return describeOp("name", partial, err)
+	}
+	if err := os.Rename(partial, target); err != nil {
+		return errors.Join(err, os.Remove(partial))
+	}
+	return nil
+}
+
+// describeOp adds to an error of a system call what it was about.
+func describeOp(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}
+
+// createPartial makes name.partial, or takes over one that a killed build has left: a build that is still running
+// holds a lock on its file.
+func createPartial(target string) (*os.File, error) {
+	partial := target + partialSuffix
+	file, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockPartial(file, partial); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// lockPartial makes sure that the file is ours alone, is still the one under that name, and is empty.
+func lockPartial(file *os.File, partial string) error {
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("%q is being written by another process: %w", partial, err)
+	}
+	named, err := os.Lstat(partial)
+	if err != nil {
+		return err
+	}
+	opened, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(named, opened) {
+		return fmt.Errorf("%q has just been replaced by another process", partial)
+	}
+	if !opened.Mode().IsRegular() {
+		return fmt.Errorf("%q is %s, not a regular file", partial, kindOf(opened.Mode()))
+	}
+	return file.Truncate(0)
+}
+
+// describeFull says which file system is full if that is what went wrong.
+func describeFull(err error, target string) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("the file system that holds %q is full: %w", filepath.Dir(target), err)
+	case errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("the disk quota on the file system that holds %q is used up: %w", filepath.Dir(target), err)
+	default:
+		return err
+	}
+}
