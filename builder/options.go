@@ -1,6 +1,11 @@
 package builder
 
-import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
+import (
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
 
 // Options is what the user asked for: one field per setting of the manual, gaps and all. The zero value of a field
 // with a default of its own is filled in by DefaultOptions, not here.
@@ -57,7 +62,43 @@ type Options struct {
 	MBR        bool           // --mbr
 	Grub       bool           // --grub
 
-	DryRun bool // --dry-run
+	DryRun bool // --dry-run: check and print; parts that are not built yet are no error then
+}
+
+// The defaults that rules compare with.
+const (
+	defaultESPSize = 5 * diskimage.MiB
+	// defaultScripts is where debootstrap keeps what it knows of each suite.
+	defaultScripts = "/usr/share/debootstrap/scripts"
+)
+
+// DefaultOptions gives the settings of a call without any option, as the manual lists them. Mirror and Arch stay
+// empty: NewSpec takes them from the World.
+func DefaultOptions() Options {
+	return Options{
+		Size:                 1 * diskimage.GB,
+		Distribution:         "stable",
+		DebootstrapScripts:   defaultScripts,
+		Hostname:             "debian",
+		SystemdNetworkd:      true,
+		UpdateInitramfs:      true,
+		SerialConsoleCommand: "/sbin/getty -L ttyS0 115200 vt100",
+		Boottype:             "ext2",
+		Roottype:             "ext4",
+		PartType:             "msdos",
+		ESPSize:              defaultESPSize,
+		Extlinux:             true,
+	}
+}
+
+// clone gives a copy that shares no memory with o.
+func (o Options) clone() Options {
+	o.Debootstrapopts = slices.Clone(o.Debootstrapopts)
+	o.Packages = slices.Clone(o.Packages)
+	o.CustomPackages = slices.Clone(o.CustomPackages)
+	o.Users = slices.Clone(o.Users)
+	o.Customize = slices.Clone(o.Customize)
+	return o
 }
 
 // User is one account that --user asks for.
@@ -66,4 +107,18 @@ type User struct {
 	// Password is the initial password; HasPassword tells an empty one (NAME/) from none at all (NAME).
 	Password    Secret
 	HasPassword bool
+}
+
+// ParseUser reads NAME or NAME/PASSWORD; the password begins after the first slash and may hold others.
+func ParseUser(text string) User {
+	name, password, has := strings.Cut(text, "/")
+	return User{Name: name, Password: NewSecret(password), HasPassword: has}
+}
+
+// String is what ParseUser reads, with the password hidden.
+func (u User) String() string {
+	if !u.HasPassword {
+		return u.Name
+	}
+	return u.Name + "/" + u.Password.String()
 }

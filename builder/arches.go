@@ -1,0 +1,160 @@
+package builder
+
+import "slices"
+
+// Arch is one architecture of Debian, with what a build must know of it.
+type Arch struct {
+	Name string // as dpkg says it
+	// Triplet names its libraries' directory: "x86_64-linux-gnu".
+	Triplet string
+	// Qemu is the emulator's suffix, as in qemu-user's qemu-aarch64; empty if there is none.
+	Qemu string
+	// Serial is the kernel's name of the first serial port on the machines (or the QEMU board) of this architecture.
+	Serial string
+	// EFI is the name that firmware looks for on a removable disk, "bootx64.efi"; empty where --use-uefi is not supported.
+	EFI string
+	// EFIPackages are the boot loader packages for --use-uefi.
+	EFIPackages []string
+	// PC: it has a BIOS, so that grub-pc and extlinux can boot it.
+	PC bool
+	// RunsOn are other architectures whose processors run its programs.
+	RunsOn []string
+	// kernels are the default kernel packages of Debian, oldest first; the last one holds for what is newer.
+	kernels []kernelSince
+}
+
+// kernelSince says that from a Debian release on the kernel package is linux-image-FLAVOUR; an empty flavour means
+// that there is none.
+type kernelSince struct{ codename, flavour string }
+
+// first is Debian's first release, for kernel packages that have always had their name.
+const first = "buzz"
+
+// arches are the Linux architectures of Debian and Debian Ports. Kernel flavours of bookworm, trixie and forky were
+// read from the archive's Packages files in November 2026, older ones are those of the release's linux source package.
+var arches = []Arch{
+	{
+		Name: "amd64", Triplet: "x86_64-linux-gnu", Qemu: "x86_64", Serial: "ttyS0", EFI: "bootx64.efi", PC: true,
+		// The second package starts 32-bit firmware, which small machines with 64-bit processors had.
+		EFIPackages: []string{"grub-efi-amd64", "grub-efi-ia32-bin"},
+		kernels:     []kernelSince{{first, "amd64"}},
+	},
+	{
+		Name: "i386", Triplet: "i386-linux-gnu", Qemu: "i386", Serial: "ttyS0", EFI: "bootia32.efi", PC: true,
+		EFIPackages: []string{"grub-efi-ia32"},
+		RunsOn:      []string{"amd64"},
+		kernels:     []kernelSince{{first, "486"}, {"jessie", "586"}, {"stretch", "686"}, {"trixie", ""}},
+	},
+	{
+		Name: "arm64", Triplet: "aarch64-linux-gnu", Qemu: "aarch64", Serial: "ttyAMA0", EFI: "bootaa64.efi",
+		EFIPackages: []string{"grub-efi-arm64"},
+		kernels:     []kernelSince{{first, "arm64"}},
+	},
+	{
+		Name: "armel", Triplet: "arm-linux-gnueabi", Qemu: "arm", Serial: "ttyAMA0",
+		kernels: []kernelSince{{first, "versatile"}, {"stretch", "marvell"}, {"trixie", "rpi"}, {"forky", ""}},
+	},
+	{
+		Name: "armhf", Triplet: "arm-linux-gnueabihf", Qemu: "arm", Serial: "ttyAMA0",
+		kernels: []kernelSince{{first, "vexpress"}, {"jessie", "armmp"}},
+	},
+	{
+		Name: "ppc64el", Triplet: "powerpc64le-linux-gnu", Qemu: "ppc64le", Serial: "hvc0",
+		kernels: []kernelSince{{first, "powerpc64le"}},
+	},
+	{
+		Name: "s390x", Triplet: "s390x-linux-gnu", Qemu: "s390x", Serial: "ttysclp0",
+		kernels: []kernelSince{{first, "s390x"}},
+	},
+	{
+		Name: "riscv64", Triplet: "riscv64-linux-gnu", Qemu: "riscv64", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "riscv64"}},
+	},
+	{
+		Name: "loong64", Triplet: "loongarch64-linux-gnu", Qemu: "loongarch64", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "loong64"}},
+	},
+	{
+		Name: "mips", Triplet: "mips-linux-gnu", Qemu: "mips", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "4kc-malta"}},
+	},
+	{
+		Name: "mipsel", Triplet: "mipsel-linux-gnu", Qemu: "mipsel", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "4kc-malta"}},
+	},
+	{
+		Name: "mips64el", Triplet: "mips64el-linux-gnuabi64", Qemu: "mips64el", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "5kc-malta"}},
+	},
+	{
+		Name: "powerpc", Triplet: "powerpc-linux-gnu", Qemu: "ppc", Serial: "ttyPZ0",
+		kernels: []kernelSince{{first, "powerpc"}},
+	},
+	{
+		Name: "ppc64", Triplet: "powerpc64-linux-gnu", Qemu: "ppc64", Serial: "hvc0",
+		kernels: []kernelSince{{first, "powerpc64"}},
+	},
+	{
+		Name: "alpha", Triplet: "alpha-linux-gnu", Qemu: "alpha", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "alpha-generic"}},
+	},
+	{
+		Name: "hppa", Triplet: "hppa-linux-gnu", Qemu: "hppa", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "parisc"}},
+	},
+	{
+		Name: "ia64", Triplet: "ia64-linux-gnu", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "itanium"}},
+	},
+	{
+		Name: "m68k", Triplet: "m68k-linux-gnu", Qemu: "m68k", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "m68k"}},
+	},
+	{
+		Name: "sh4", Triplet: "sh4-linux-gnu", Qemu: "sh4", Serial: "ttySC0",
+		kernels: []kernelSince{{first, "sh7751r"}},
+	},
+	{
+		Name: "sparc", Triplet: "sparc-linux-gnu", Qemu: "sparc32plus", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "sparc64"}},
+	},
+	{
+		Name: "sparc64", Triplet: "sparc64-linux-gnu", Qemu: "sparc64", Serial: "ttyS0",
+		kernels: []kernelSince{{first, "sparc64"}},
+	},
+	{
+		Name: "x32", Triplet: "x86_64-linux-gnux32", Qemu: "", Serial: "ttyS0", PC: true, RunsOn: []string{"amd64"},
+		kernels: []kernelSince{{first, "amd64"}},
+	},
+}
+
+// LookupArch finds an architecture by its Debian name.
+func LookupArch(name string) (Arch, bool) {
+	i := slices.IndexFunc(arches, func(a Arch) bool { return a.Name == name })
+	if i < 0 {
+		return Arch{}, false
+	}
+	return arches[i], true
+}
+
+// NativeOn reports whether a host of that Debian architecture runs its programs without an emulator.
+func (a Arch) NativeOn(host string) bool {
+	return a.Name == host || slices.Contains(a.RunsOn, host)
+}
+
+// kernelPackage is the usual kernel package of the architecture in a release; empty if it has none.
+func (a Arch) kernelPackage(r Release) string {
+	if r.Vendor == Ubuntu {
+		return "linux-image-generic"
+	}
+	flavour := ""
+	for _, k := range a.kernels {
+		if r.since(k.codename, "") {
+			flavour = k.flavour
+		}
+	}
+	if flavour == "" {
+		return ""
+	}
+	return "linux-image-" + flavour
+}

@@ -1,0 +1,98 @@
+package builder
+
+import (
+	"slices"
+	"strings"
+)
+
+// Packages are all packages that the build asks for by name, sorted, without what they depend on: table A.5 of the
+// specification with today's names. It is what --dry-run prints.
+func (s Spec) Packages() []string {
+	packages := append(packageNames(s.o.Packages), s.KernelPackage())
+	if s.bare() && s.KernelPackage() != "" {
+		packages = append(packages, initPackages(s.release)...)
+	}
+	if s.o.Foreign == "" && !s.o.NoAcpid {
+		packages = append(packages, "acpid")
+	}
+	if s.o.Sudo {
+		packages = append(packages, "sudo")
+	}
+	switch {
+	case s.o.UseUEFI:
+		packages = append(packages, s.arch.EFIPackages...)
+	case s.o.Grub && s.arch.PC:
+		packages = append(packages, "grub-pc")
+	}
+	if s.usesResolved() && s.release.ResolvedPackage() {
+		packages = append(packages, "systemd-resolved")
+	}
+	return sortedSet(packages)
+}
+
+// KernelPackage is the kernel to install; empty for none.
+func (s Spec) KernelPackage() string {
+	switch {
+	case s.o.NoKernel:
+		return ""
+	case s.o.KernelPackage != "":
+		return s.o.KernelPackage
+	}
+	return s.arch.kernelPackage(s.release)
+}
+
+// usesResolved reports whether systemd-networkd sets the network up and systemd-resolved answers names.
+func (s Spec) usesResolved() bool {
+	return s.o.SystemdNetworkd && s.release.Systemd() && s.release.Resolved()
+}
+
+// bare reports whether debootstrap is told to leave out the packages of priority important, init among them.
+func (s Spec) bare() bool {
+	for _, word := range debootstrapWords(s.o.Debootstrapopts) {
+		switch word {
+		case "variant=minbase", "variant=buildd", "variant=fakechroot":
+			return true
+		}
+	}
+	return false
+}
+
+// initPackages make a bare system boot: something to be process 1, and something that loads drivers.
+func initPackages(r Release) []string {
+	if r.Sysvinit() {
+		return []string{"sysvinit", "udev"}
+	}
+	if !r.Systemd() {
+		return []string{"upstart", "udev"}
+	}
+	return []string{"systemd-sysv", "udev"}
+}
+
+// debootstrapWords splits the values of --debootstrapopts at spaces into options without their dashes.
+func debootstrapWords(values []string) []string {
+	var words []string
+	for _, value := range values {
+		for word := range strings.FieldsSeq(value) {
+			words = append(words, strings.TrimPrefix(word, "--"))
+		}
+	}
+	return words
+}
+
+// packageNames splits the values of --package at commas, which always worked because debootstrap joins names with them.
+func packageNames(values []string) []string {
+	var names []string
+	for _, value := range values {
+		for name := range strings.SplitSeq(value, ",") {
+			names = append(names, strings.TrimSpace(name))
+		}
+	}
+	return names
+}
+
+// sortedSet sorts names, each once and none empty.
+func sortedSet(names []string) []string {
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
+	slices.Sort(names)
+	return slices.Compact(names)
+}

@@ -1,0 +1,125 @@
+package builder
+
+import (
+	"errors"
+	"io/fs"
+	"os/user"
+	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// World is what NewSpec must know of the place where it runs; it looks at nothing else.
+type World struct {
+	// Stat is os.Stat, or takes its place in tests.
+	Stat func(name string) (fs.FileInfo, error)
+	// LookupUser is user.Lookup; nil leaves the name of --owner unchecked.
+	LookupUser func(name string) (*user.User, error)
+	// Dir is the absolute working directory, for the relative name of a hook.
+	Dir string
+	// Today decides which releases stable, testing and the like are.
+	Today time.Time
+	// HostArch is the Debian architecture of this machine.
+	HostArch string
+	// HostMirror is the Debian mirror that this machine itself uses; empty for none.
+	HostMirror string
+}
+
+// Mirrors for a machine that has none of its own.
+const (
+	debianMirror = "http://ftp.debian.org/debian"
+	ubuntuMirror = "http://archive.ubuntu.com/ubuntu"
+	// ubuntuPortsMirror has all architectures but those of PCs.
+	ubuntuPortsMirror = "http://ports.ubuntu.com/ubuntu-ports"
+)
+
+// minSwap is the smallest swap partition: QEMU gives a machine 128 MiB of memory by default, and swap should be more.
+const minSwap = 256 * diskimage.MiB
+
+// Spec is what to build: Options with the gaps filled and every rule checked. It does not change, and shares no
+// memory with the Options it comes from. The zero Spec is of no use; NewSpec makes one.
+type Spec struct {
+	o       Options
+	release Release
+	arch    Arch
+	w       World
+}
+
+// NewSpec fills the gaps of o and checks it. The error joins all mistakes, each of them a *Problem.
+func NewSpec(o Options, w World) (Spec, error) {
+	s := Spec{o: o.clone(), w: w}
+	if s.o.Arch == "" {
+		s.o.Arch = w.HostArch
+	}
+	if s.o.Swap > 0 {
+		s.o.Swap = max(s.o.Swap, minSwap)
+	}
+	var problems []error
+	s.arch, problems = findArch(s.o, problems)
+	s.release, problems = findRelease(s.o, w, problems)
+	s.o.Customize, problems = findHooks(s.o, w, problems)
+	if s.o.Mirror == "" {
+		s.o.Mirror = defaultMirror(s.release, s.arch, w)
+	}
+	for _, rule := range rules {
+		problems = append(problems, rule(s)...)
+	}
+	if !s.o.DryRun {
+		problems = append(problems, missingParts(s)...)
+	}
+	if len(problems) > 0 {
+		return Spec{}, errors.Join(problems...)
+	}
+	return s, nil
+}
+
+// defaultMirror is the mirror for a build that names none.
+func defaultMirror(r Release, a Arch, w World) string {
+	switch {
+	case r.Vendor == Ubuntu && a.PC:
+		return ubuntuMirror
+	case r.Vendor == Ubuntu:
+		return ubuntuPortsMirror
+	case w.HostMirror != "":
+		return w.HostMirror
+	}
+	return debianMirror
+}
+
+// Options gives a copy of the settings, with every default filled in.
+func (s Spec) Options() Options { return s.o.clone() }
+
+// Release is the release that --distribution stands for.
+func (s Spec) Release() Release { return s.release }
+
+// Codename is the release's codename: "trixie" for stable in 2026.
+func (s Spec) Codename() string { return s.release.Codename }
+
+// Arch is the architecture to build for. Its slices belong to everyone: do not change them.
+func (s Spec) Arch() Arch { return s.arch }
+
+// SerialDevice is the kernel's name of the console for --serial-console: "ttyS0".
+func (s Spec) SerialDevice() string { return s.arch.Serial }
+
+// NeedsEmulation reports whether this machine cannot itself run the programs it installs.
+func (s Spec) NeedsEmulation() bool { return !s.arch.NativeOn(s.w.HostArch) }
+
+// Warnings are sentences about what is allowed but seldom meant, to be shown before a build.
+func (s Spec) Warnings() []string {
+	var warnings []string
+	if s.o.RootPassword.IsZero() && !s.o.LockRootPassword {
+		warnings = append(warnings, "root can log in without a password: give --root-password or --lock-root-password")
+	}
+	for _, u := range s.o.Users {
+		if u.Password.IsZero() {
+			warnings = append(warnings, "user "+u.Name+" can log in without a password: give --user="+u.Name+"/PASSWORD")
+		}
+	}
+	if !s.o.RootPassword.IsZero() && s.o.LockRootPassword {
+		warnings = append(warnings, "--lock-root-password has no effect: --root-password is given as well")
+	}
+	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {
+		warnings = append(warnings, s.release.Codename+" has had no security updates since "+s.release.EOL)
+	}
+	return warnings
+}

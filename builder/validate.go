@@ -1,0 +1,177 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
+)
+
+// Problem is one mistake in the Options.
+type Problem struct {
+	// Flag is the option that holds it, with its dashes.
+	Flag string
+	Err  error
+}
+
+func (p *Problem) Error() string { return p.Flag + ": " + p.Err.Error() }
+func (p *Problem) Unwrap() error { return p.Err }
+
+// problem makes the only element of a rule's result.
+func problem(flag, format string, args ...any) []error {
+	return []error{&Problem{Flag: flag, Err: fmt.Errorf(format, args...)}}
+}
+
+// rules are what a Spec must keep, in the order in which vmdebootstrap 1.7 looked (table A.4 of the specification),
+// then those it left to chance. Each gives the mistakes it found. A rule that compares two settings is silent when one
+// of them is wrong by itself: that has a rule of its own.
+var rules = []func(Spec) []error{
+	squashExcludesImage,
+	someOutput,
+	sizeIsEnough,
+	aptMirrorNeedsConfigureApt,
+	qcow2NeedsImage,
+	tarballExcludesOthers,
+	oldNamesNeedInitramfs,
+	wheezyBootsNoExt4,
+	extlinuxReadsNoBtrfs,
+	espNeedsUEFI,
+	arm64NeedsUEFI,
+	uefiArch,
+	uefiExcludesBoot,
+	uefiNeedsGrub,
+	wheezyUEFI,
+
+	outputPlace,
+	partitionsFit,
+	filesystemTypes,
+	partitionTable,
+	bootFlagKnown,
+	mirrorURLs,
+	packageSyntax,
+	kernelExists,
+	localPackages,
+	hostnameSyntax,
+	userSyntax,
+	passwordsWritten,
+	ownerExists,
+}
+
+// notBuilt are the parts of the manual that this version only checks: a real build with one of them is refused.
+// Whoever builds one deletes its line.
+var notBuilt = []struct {
+	flag string
+	used func(Spec) bool
+}{
+	{"--tarball", func(s Spec) bool { return s.o.Tarball != "" }},
+	{"--squash", func(s Spec) bool { return s.o.Squash != "" }},
+	{"--convert-qcow2", func(s Spec) bool { return s.o.ConvertQcow2 }},
+	{"--use-uefi", func(s Spec) bool { return s.o.UseUEFI }},
+	{"--bootsize", func(s Spec) bool { return s.o.Bootsize > 0 }},
+	{"--swap", func(s Spec) bool { return s.o.Swap > 0 }},
+	{"--part-type=gpt", func(s Spec) bool { return s.o.PartType == "gpt" }},
+	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
+	{"--foreign", func(s Spec) bool { return s.o.Foreign != "" }},
+	{"--arch", func(s Spec) bool { return s.arch.Name != "" && s.NeedsEmulation() }},
+	{"--custom-package", func(s Spec) bool { return len(s.o.CustomPackages) > 0 }},
+	{"--pkglist", func(s Spec) bool { return s.o.Pkglist }},
+	{"--debootstrap-scripts", func(s Spec) bool { return s.o.DebootstrapScripts != defaultScripts }},
+}
+
+// NotBuiltError says that an option is known but its work is not part of this version.
+type NotBuiltError struct{ Flag string }
+
+func (e *NotBuiltError) Error() string { return "not built yet: " + e.Flag }
+
+// missingParts gives a *NotBuiltError for each option that asks for work of a later version.
+func missingParts(s Spec) []error {
+	var missing []error
+	for _, part := range notBuilt {
+		if part.used(s) {
+			missing = append(missing, &NotBuiltError{Flag: part.flag})
+		}
+	}
+	return missing
+}
+
+// findArch looks the architecture up.
+func findArch(o Options, problems []error) (Arch, []error) {
+	arch, ok := LookupArch(o.Arch)
+	if !ok {
+		problems = append(problems, problem("--arch", "%q is not an architecture of Debian", o.Arch)...)
+	}
+	return arch, problems
+}
+
+// findRelease looks the suite up. With a directory of debootstrap scripts other than the usual one, every suite that
+// has a script there is good; it is then taken for a Debian release newer than all known ones, as is an unknown suite,
+// so that the rules after this one say nothing about it.
+func findRelease(o Options, w World, problems []error) (Release, []error) {
+	release, ok := resolveSuite(o.Distribution, w.Today)
+	if !ok {
+		release = Release{Vendor: Debian, Codename: o.Distribution, Created: alwaysInMotion}
+	}
+	if o.DebootstrapScripts != defaultScripts {
+		script := filepath.Join(o.DebootstrapScripts, o.Distribution)
+		info, err := w.Stat(script)
+		switch {
+		case err != nil:
+			problems = append(problems, problem("--debootstrap-scripts", "no script for --distribution=%s: %w",
+				o.Distribution, err)...)
+		case !info.Mode().IsRegular():
+			problems = append(problems, problem("--debootstrap-scripts", "%q is not a file", script)...)
+		}
+	} else if !ok {
+		problems = append(problems, problem("--distribution",
+			"%q is not a valid Debian or Ubuntu suite or codename", o.Distribution)...)
+	}
+	return release, problems
+}
+
+// findHooks turns the names of hooks into absolute paths.
+func findHooks(o Options, w World, problems []error) ([]string, []error) {
+	var found []string
+	for _, name := range o.Customize {
+		file, err := hooks.Find(name, w.Dir, w.Stat)
+		if err != nil {
+			problems = append(problems, &Problem{Flag: "--customize", Err: err})
+			continue
+		}
+		found = append(found, file)
+	}
+	return found, problems
+}
+
+// outputPlace holds for whatever is written: its directory is there, and nothing is in its way that is not a file
+// (with --squash: a directory) of an earlier build.
+func outputPlace(s Spec) []error {
+	var problems []error
+	check := func(flag, name string, replaceable func(fs.FileInfo) bool, kind string) {
+		if name == "" {
+			return
+		}
+		dir := filepath.Dir(filepath.Clean(name))
+		if info, err := s.w.Stat(dir); err != nil {
+			problems = append(problems, problem(flag, "directory of %q: %w", name, err)...)
+			return
+		} else if !info.IsDir() {
+			problems = append(problems, problem(flag, "%q is not a directory", dir)...)
+			return
+		}
+		info, err := s.w.Stat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			problems = append(problems, &Problem{Flag: flag, Err: err})
+		case !replaceable(info):
+			problems = append(problems, problem(flag, "%q is there already and is not a %s", name, kind)...)
+		}
+	}
+	isFile := func(info fs.FileInfo) bool { return info.Mode().IsRegular() }
+	check("--image", s.o.Image, isFile, "regular file")
+	check("--tarball", s.o.Tarball, isFile, "regular file")
+	check("--squash", s.o.Squash, fs.FileInfo.IsDir, "directory")
+	return problems
+}

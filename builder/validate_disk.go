@@ -1,0 +1,69 @@
+package builder
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// What disks can be made of.
+var (
+	rootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "xfs"}
+	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "msdos", "vfat", "xfs"}
+	tableTypes = []string{"gpt", "msdos"}
+	// bootFlags are those that parted knows on the two kinds of partition table.
+	bootFlags = []string{
+		"bios_grub", "bls_boot", "boot", "chromeos_kernel", "diag", "esp", "hidden", "irst", "lba", "legacy_boot",
+		"linux-home", "lvm", "msftdata", "msftres", "no_automount", "palo", "prep", "raid", "swap",
+	}
+)
+
+// isExt reports whether a file system is one of the ext family.
+func isExt(fstype string) bool { return fstype == "ext2" || fstype == "ext3" || fstype == "ext4" }
+
+// oneOf gives a problem unless value is one of choices.
+func oneOf(flag, value string, choices []string) []error {
+	if slices.Contains(choices, value) {
+		return nil
+	}
+	return problem(flag, "%q is not known: choose from %s", value, strings.Join(choices, ", "))
+}
+
+func filesystemTypes(s Spec) []error {
+	return append(oneOf("--roottype", s.o.Roottype, rootTypes), oneOf("--boottype", s.o.Boottype, bootTypes)...)
+}
+
+func partitionTable(s Spec) []error { return oneOf("--part-type", s.o.PartType, tableTypes) }
+
+func bootFlagKnown(s Spec) []error {
+	if s.o.Bootflag == "" {
+		return nil
+	}
+	return oneOf("--bootflag", s.o.Bootflag, bootFlags)
+}
+
+// partitionsFit: what is asked for beside the root partition leaves room for it. Whether the packages fit into the
+// rest is known only after they are installed.
+func partitionsFit(s Spec) []error {
+	if s.o.Image == "" || s.o.Size <= minImage {
+		return nil
+	}
+	var problems []error
+	left := s.o.Size
+	take := func(flag string, size diskimage.Size) {
+		if size >= left {
+			problems = append(problems, problem(flag, "%s does not fit into an image of %s: make --size larger",
+				size, s.o.Size)...)
+			return
+		}
+		left -= size
+	}
+	if s.o.UseUEFI {
+		take("--esp-size", s.o.ESPSize)
+	}
+	take("--bootoffset", s.o.Bootoffset)
+	take("--bootsize", s.o.Bootsize)
+	take("--swap", s.o.Swap)
+	return problems
+}

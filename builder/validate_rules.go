@@ -1,0 +1,131 @@
+package builder
+
+import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
+
+// The rules of table A.4, which vmdebootstrap 1.7 had too. Their wording holds the fragments that its tests look for.
+
+// minImage is the size that an image must exceed: debootstrap's smallest system needs more.
+const minImage = 100 * diskimage.MB
+
+func squashExcludesImage(s Spec) []error {
+	if s.o.Squash != "" && s.o.Image != "" {
+		return problem("--squash", "cannot be combined with --image")
+	}
+	return nil
+}
+
+func someOutput(s Spec) []error {
+	if s.o.Image == "" && s.o.Tarball == "" && s.o.Squash == "" {
+		return problem("--image", "needs a disk image filename, unless --tarball or --squash says what to make")
+	}
+	return nil
+}
+
+// sizeIsEnough holds in every mode, as it always has.
+func sizeIsEnough(s Spec) []error {
+	if s.o.Size <= minImage {
+		return problem("--size", "%s is too small to bootstrap into: a disk image must have more than %d bytes",
+			s.o.Size, uint64(minImage))
+	}
+	return nil
+}
+
+func aptMirrorNeedsConfigureApt(s Spec) []error {
+	if s.o.AptMirror != "" && !s.o.ConfigureApt {
+		return problem("--apt-mirror", "requires --configure-apt as well")
+	}
+	return nil
+}
+
+func qcow2NeedsImage(s Spec) []error {
+	if s.o.ConvertQcow2 && s.o.Image == "" {
+		return problem("--convert-qcow2", "qcow2 can only be made with --image")
+	}
+	return nil
+}
+
+func tarballExcludesOthers(s Spec) []error {
+	var problems []error
+	if s.o.Tarball != "" && s.o.Image != "" {
+		problems = append(problems, problem("--tarball", "use --image or --tarball, not both")...)
+	}
+	if s.o.Tarball != "" && s.o.Squash != "" {
+		problems = append(problems, problem("--tarball", "use --squash or --tarball, not both")...)
+	}
+	return problems
+}
+
+// oldNamesNeedInitramfs: without networkd, interfaces get their old names through a file in the initramfs.
+func oldNamesNeedInitramfs(s Spec) []error {
+	if !s.o.SystemdNetworkd && !s.o.UpdateInitramfs && s.release.Systemd() {
+		return problem("--no-systemd-networkd", "requires updating the initramfs: drop --no-update-initramfs")
+	}
+	return nil
+}
+
+// isWheezy: two rules are about this release alone.
+func (s Spec) isWheezy() bool { return s.release.Codename == "wheezy" }
+
+func wheezyBootsNoExt4(s Spec) []error {
+	if s.isWheezy() && s.o.Roottype == "ext4" {
+		return problem("--roottype", "Wheezy images using ext4 will not be able to boot: use ext2 or ext3")
+	}
+	return nil
+}
+
+func extlinuxReadsNoBtrfs(s Spec) []error {
+	if s.o.Roottype == "btrfs" && s.o.Extlinux && !s.o.Grub {
+		return problem("--roottype", "extlinux on btrfs is not yet supported: use --grub or --no-extlinux")
+	}
+	return nil
+}
+
+func espNeedsUEFI(s Spec) []error {
+	if s.o.ESPSize != defaultESPSize && !s.o.UseUEFI {
+		return problem("--esp-size", "needs --use-uefi as well")
+	}
+	return nil
+}
+
+func arm64NeedsUEFI(s Spec) []error {
+	if s.arch.Name == "arm64" && !s.o.UseUEFI && s.o.Squash == "" {
+		return problem("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub")
+	}
+	return nil
+}
+
+func uefiArch(s Spec) []error {
+	if s.o.UseUEFI && s.arch.Name != "" && s.arch.EFI == "" {
+		return problem("--use-uefi", "%s is not a supported UEFI architecture", s.arch.Name)
+	}
+	return nil
+}
+
+func uefiExcludesBoot(s Spec) []error {
+	if !s.o.UseUEFI {
+		return nil
+	}
+	var problems []error
+	if s.o.Bootsize > 0 {
+		problems = append(problems, problem("--bootsize", "a separate boot partition is not supported with UEFI")...)
+	}
+	if s.o.Bootoffset > 0 {
+		problems = append(problems, problem("--bootoffset",
+			"a separate boot partition or space before it is not supported with UEFI")...)
+	}
+	return problems
+}
+
+func uefiNeedsGrub(s Spec) []error {
+	if s.o.UseUEFI && !s.o.Grub {
+		return problem("--use-uefi", "UEFI without Grub is not supported: add --grub")
+	}
+	return nil
+}
+
+func wheezyUEFI(s Spec) []error {
+	if s.isWheezy() && s.o.UseUEFI && s.arch.Name != "amd64" {
+		return problem("--use-uefi", "Only amd64 supports UEFI in Wheezy")
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package builder
+
+import (
+	"errors"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+var (
+	// packageName is section 5.6.7 of the Debian policy, with the architecture that apt and debootstrap accept.
+	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?$`)
+	// hostLabel is one part of a host name, RFC 1123 section 2.1.
+	hostLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	// accountName is what adduser takes (NAME_REGEX in adduser.conf), 32 characters at most (useradd(8)).
+	accountName = regexp.MustCompile(`^[a-z][-a-z0-9_]{0,31}$`)
+)
+
+// maxHostname is HOST_NAME_MAX of Linux.
+const maxHostname = 64
+
+// hidden is what stands for a password in --dump-config and logs, and can therefore be none.
+var hidden = NewSecret("x").String()
+
+func mirrorURLs(s Spec) []error {
+	var problems []error
+	check := func(flag, text string) {
+		if text == "" {
+			return
+		}
+		u, err := url.Parse(text)
+		var syntax *url.Error
+		switch {
+		case errors.As(err, &syntax):
+			// The URL may hold a password, which its error would repeat.
+			problems = append(problems, problem(flag, "not a URL: %w", syntax.Err)...)
+		case strings.ContainsAny(text, " \t\r\n"):
+			problems = append(problems, problem(flag, "a URL has no blanks")...)
+		case u.Scheme != "file" && (u.Scheme == "" || u.Host == ""), u.Scheme == "file" && u.Path == "":
+			problems = append(problems, problem(flag, "%q is not a URL like http://HOST/debian", u.Redacted())...)
+		}
+	}
+	check("--mirror", s.o.Mirror)
+	check("--apt-mirror", s.o.AptMirror)
+	return problems
+}
+
+func packageSyntax(s Spec) []error {
+	var problems []error
+	for _, name := range packageNames(s.o.Packages) {
+		if name != "" && !packageName.MatchString(name) {
+			problems = append(problems, problem("--package", "%q is not a package name", name)...)
+		}
+	}
+	if name := s.o.KernelPackage; name != "" && !packageName.MatchString(name) {
+		problems = append(problems, problem("--kernel-package", "%q is not a package name", name)...)
+	}
+	return problems
+}
+
+// kernelExists: some architectures outlived their kernels (i386 in trixie).
+func kernelExists(s Spec) []error {
+	if s.o.NoKernel || s.arch.Name == "" || s.KernelPackage() != "" {
+		return nil
+	}
+	return problem("--arch", "%s has no kernel for %s: use --kernel-package or --no-kernel", s.release.Codename, s.arch.Name)
+}
+
+func localPackages(s Spec) []error {
+	var problems []error
+	for _, file := range s.o.CustomPackages {
+		info, err := s.w.Stat(file)
+		switch {
+		case err != nil:
+			problems = append(problems, &Problem{Flag: "--custom-package", Err: err})
+		case !info.Mode().IsRegular():
+			problems = append(problems, problem("--custom-package", "%q is not a file", file)...)
+		case filepath.Ext(file) != ".deb":
+			problems = append(problems, problem("--custom-package", "%q is not a .deb file", file)...)
+		}
+	}
+	return problems
+}
+
+func hostnameSyntax(s Spec) []error {
+	if len(s.o.Hostname) > maxHostname {
+		return problem("--hostname", "%q is longer than %d characters", s.o.Hostname, maxHostname)
+	}
+	for label := range strings.SplitSeq(s.o.Hostname, ".") {
+		if !hostLabel.MatchString(label) {
+			return problem("--hostname", "%q is not a host name: letters, digits and inner hyphens, parts of at most 63 "+
+				"characters with dots between them", s.o.Hostname)
+		}
+	}
+	return nil
+}
+
+func userSyntax(s Spec) []error {
+	var problems []error
+	seen := map[string]bool{"root": true}
+	for _, u := range s.o.Users {
+		switch {
+		case !accountName.MatchString(u.Name):
+			problems = append(problems, problem("--user", "%q is not a user name: a small letter, then at most 31 small "+
+				"letters, digits, hyphens and underscores", u.Name)...)
+		case u.Name == "root":
+			problems = append(problems, problem("--user", "root is there anyway: use --root-password")...)
+		case seen[u.Name]:
+			problems = append(problems, problem("--user", "%q is given twice", u.Name)...)
+		}
+		seen[u.Name] = true
+	}
+	return problems
+}
+
+// passwordsWritten: a password is one line, and not the text that hides passwords in a dumped configuration.
+func passwordsWritten(s Spec) []error {
+	var problems []error
+	check := func(flag string, password Secret) {
+		switch {
+		case password.Reveal() == hidden:
+			problems = append(problems, problem(flag, "%q stands for a password that --dump-config hid: write the "+
+				"password in its place", hidden)...)
+		case strings.ContainsAny(password.Reveal(), "\x00\r\n"):
+			problems = append(problems, problem(flag, "a password has no line breaks")...)
+		}
+	}
+	check("--root-password", s.o.RootPassword)
+	for _, u := range s.o.Users {
+		check("--user", u.Password)
+	}
+	return problems
+}
+
+func ownerExists(s Spec) []error {
+	if s.o.Owner == "" || s.w.LookupUser == nil {
+		return nil
+	}
+	if _, err := s.w.LookupUser(s.o.Owner); err != nil {
+		return problem("--owner", "%w", err)
+	}
+	return nil
+}
