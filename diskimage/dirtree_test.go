@@ -1,0 +1,142 @@
+package diskimage
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestDirTreeSeesHoles(t *testing.T) {
+	t.Parallel()
+	for _, e := range list(t, NewDirTree(makeTestDir(t))) {
+		switch e.Name {
+		case "sparse":
+			total := int64(0)
+			for _, x := range e.Data {
+				total += x.Length
+			}
+			if len(e.Data) != 1 || total >= e.Size || e.Data[0].Offset > 1<<20 {
+				t.Errorf("sparse: data is %v, want one piece around 1 MiB", e.Data)
+			}
+		case "hole":
+			if e.Data == nil || len(e.Data) != 0 {
+				t.Errorf("hole: data is %v, want none", e.Data)
+			}
+		case "a/deep/er/x":
+			if e.Data != nil {
+				t.Errorf("%s: data is %v, want nil", e.Name, e.Data)
+			}
+		}
+	}
+}
+
+// A name that becomes a symbolic link between the walk and the reading must not lead to the host's file.
+func TestDirTreeNeverFollowsLinks(t *testing.T) {
+	t.Parallel()
+	outside := t.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "file"), []byte("secret!"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, swap := range []string{"d", "d/file"} {
+		root := t.TempDir()
+		if err := os.Mkdir(filepath.Join(root, "d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "d/file"), []byte("harmless"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		entries := list(t, NewDirTree(root))
+		if err := os.Rename(filepath.Join(root, swap), filepath.Join(root, "moved")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(outside, strings.TrimPrefix(swap, "d")), filepath.Join(root, swap)); err != nil {
+			t.Fatal(err)
+		}
+		c, err := entries[2].Open()
+		if err == nil {
+			c.Close()
+			t.Errorf("%s as a link: Open succeeded", swap)
+		}
+	}
+}
+
+func TestDirTreeNoticesAFileThatWasReplaced(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	name := filepath.Join(root, "file")
+	if err := os.WriteFile(name, []byte("first"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	entries := list(t, NewDirTree(root))
+	if err := os.WriteFile(name, []byte("longer now"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := entries[1].Open()
+	if err == nil {
+		c.Close()
+		t.Fatal("Open succeeded")
+	}
+	if !strings.Contains(err.Error(), "changed") || !strings.Contains(err.Error(), "file") {
+		t.Errorf("got %v; want the name and what happened", err)
+	}
+}
+
+func TestDirTreeOfNothingIsAnError(t *testing.T) {
+	t.Parallel()
+	if _, err := tryList(NewDirTree(filepath.Join(t.TempDir(), "missing"))); err == nil {
+		t.Error("got no error")
+	}
+}
+
+func TestXattrsOfTheHostStayBehind(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"user.x": true, "security.capability": true, "system.posix_acl_access": true, "system.posix_acl_default": true,
+		"trusted.overlay.opaque": false, "user.overlay.opaque": false, "security.selinux": false, "user.containers.override_stat": false,
+		"user.fuseoverlayfs.opaque": false, "system.nfs4_acl": false,
+	} {
+		if got := keepXattr(name); got != want {
+			t.Errorf("keepXattr(%q) = %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestCapabilityOfTheNamespaceRootBecomesAnOrdinaryOne(t *testing.T) {
+	t.Parallel()
+	v3 := func(root uint32) []byte {
+		b := make([]byte, capLength3)
+		binary.LittleEndian.PutUint32(b, capRevision3|1) // effective
+		b[5] = 0x20
+		binary.LittleEndian.PutUint32(b[capLength2:], root)
+		return b
+	}
+	want := make([]byte, capLength2)
+	binary.LittleEndian.PutUint32(want, capRevision2|1)
+	want[5] = 0x20
+	if got := plainXattr("security.capability", v3(0)); !reflect.DeepEqual(got, want) {
+		t.Errorf("root user 0: got % x, want % x", got, want)
+	}
+	if got := plainXattr("security.capability", v3(100000)); !reflect.DeepEqual(got, v3(100000)) {
+		t.Errorf("another root user: got % x, want it unchanged", got)
+	}
+}
+
+func TestOpenBelowRefusesPathsThatLeave(t *testing.T) {
+	t.Parallel()
+	root, err := os.OpenFile(t.TempDir(), unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, name := range []string{"../x", "/etc/passwd", ".."} {
+		if file, err := openBelow(root, name); err == nil {
+			file.Close()
+			t.Errorf("openBelow(%q) succeeded", name)
+		}
+	}
+}
