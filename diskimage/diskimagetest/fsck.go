@@ -1,0 +1,86 @@
+package diskimagetest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Magic numbers that tell the file systems apart, by their offset in the file system.
+const (
+	extMagicAt = 1024 + 56 // ext2/3/4 superblock: 53 EF
+	fatMagicAt = 510       // boot sector: 55 AA
+)
+
+// Fsck checks the ext2, ext3, ext4 or FAT file system in a file with e2fsck or fsck.fat, without changing it, and fails
+// the test if anything at all is found. With an offset and a length in bytes it is that part of the file, a partition.
+func Fsck(t testing.TB, image string, part ...int64) {
+	t.Helper()
+	name := image
+	switch len(part) {
+	case 0:
+	case 2:
+		name = extract(t, image, part[0], part[1])
+	default:
+		t.Fatalf("BUG: Fsck wants an offset and a length, got %d", part)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var ext, fat [2]byte
+	if _, err := file.ReadAt(ext[:], extMagicAt); err != nil {
+		t.Fatalf("read superblock of %s: %v", image, err)
+	}
+	if _, err := file.ReadAt(fat[:], fatMagicAt); err != nil {
+		t.Fatalf("read boot sector of %s: %v", image, err)
+	}
+	switch {
+	case string(ext[:]) == "\x53\xef":
+		Run(t, "e2fsck", "-f", "-n", name)
+	case string(fat[:]) == "\x55\xaa":
+		// fsck.fat prints what it finds and ends with 0 for some of it: a faultless check is two lines.
+		out := strings.TrimSpace(Run(t, "fsck.fat", "-n", name))
+		if lines := strings.Split(out, "\n"); len(lines) != 2 {
+			t.Fatalf("fsck.fat -n %s:\n%s", image, out)
+		}
+	default:
+		t.Fatalf("%s: neither ext2/3/4 nor FAT", fmt.Sprint(image, part))
+	}
+}
+
+// extract copies a part of a file to a sparse file of its own.
+func extract(t testing.TB, image string, offset, length int64) string {
+	t.Helper()
+	in, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	name := filepath.Join(t.TempDir(), "part.img")
+	out, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if err := out.Truncate(length); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 1<<20)
+	for done := int64(0); done < length; {
+		n, err := in.ReadAt(buf[:min(int64(len(buf)), length-done)], offset+done)
+		if n == 0 && err != nil {
+			t.Fatalf("read %s at %d: %v", image, offset+done, err)
+		}
+		if strings.Trim(string(buf[:n]), "\x00") != "" {
+			if _, err := out.WriteAt(buf[:n], done); err != nil {
+				t.Fatal(err)
+			}
+		}
+		done += int64(n)
+	}
+	return name
+}
