@@ -1,0 +1,274 @@
+package main
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"gopkg.in/ini.v1"
+	"gopkg.in/yaml.v3"
+)
+
+// configSection is the section of an INI file and the key of a YAML file that hold the settings. Other sections and
+// keys are other programs' business.
+const configSection = "config"
+
+// configFiles is the list of files to read settings from, in order; later ones win. Those of defaults may be missing.
+type configFiles struct {
+	defaults []string
+	named    []string
+}
+
+// newConfigFiles gives the files that are read without being asked for.
+func newConfigFiles(env environment) *configFiles {
+	files := placeAndDirectory(filepath.Join(env.etc, programName), filepath.Join(env.etc, programName))
+	configHome := env.getenv("XDG_CONFIG_HOME")
+	if home := env.getenv("HOME"); home != "" {
+		dotConfig := filepath.Join(home, ".config")
+		files = append(files, placeAndDirectory(filepath.Join(home, "."+programName), filepath.Join(dotConfig, programName))...)
+	}
+	xdg := env.getenv("XDG_CONFIG_DIRS")
+	if xdg == "" {
+		xdg = filepath.Join(env.etc, "xdg")
+	}
+	for _, dir := range append(filepath.SplitList(xdg), configHome) {
+		if dir != "" {
+			files = append(files, configsIn(filepath.Join(dir, programName))...)
+		}
+	}
+	return &configFiles{defaults: withoutRepeats(files)}
+}
+
+// placeAndDirectory gives PLACE.conf and PLACE.yaml, which may be missing, and all config files of a directory.
+func placeAndDirectory(place, dir string) []string {
+	return append([]string{place + ".conf", place + ".yaml"}, configsIn(dir)...)
+}
+
+// configsIn gives the config files of a directory in the order of their names.
+func configsIn(dir string) []string {
+	entries, err := os.ReadDir(dir) // sorted by name; a directory that cannot be read has none
+	if err != nil {
+		return nil
+	}
+	var files []string
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext == ".conf" || ext == ".yaml" {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files
+}
+
+func withoutRepeats(names []string) []string {
+	var once []string
+	for _, name := range names {
+		if !slices.Contains(once, name) {
+			once = append(once, name)
+		}
+	}
+	return once
+}
+
+// list gives all files in order.
+func (c *configFiles) list() []string { return append(slices.Clone(c.defaults), c.named...) }
+
+// configFlag is --config: it adds a file to the list.
+type configFlag struct{ files *configFiles }
+
+func (f configFlag) Set(name string) error { f.files.named = append(f.files.named, name); return nil }
+func (f configFlag) String() string        { return "" }
+func (f configFlag) Type() string          { return "FILE" }
+
+// noConfigFlag is --no-default-configs: it empties the list, so that only a --config after it counts.
+type noConfigFlag struct{ files *configFiles }
+
+func (f noConfigFlag) Set(string) error { *f.files = configFiles{}; return nil }
+func (f noConfigFlag) String() string   { return "" }
+func (f noConfigFlag) Type() string     { return "bool" }
+
+// readConfigs applies all files to the settings, as far as the command line has not set them. It gives every mistake.
+func (s *settings) readConfigs(files *configFiles, flags *pflag.FlagSet) error {
+	var problems []error
+	for i, name := range files.list() {
+		data, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) && i < len(files.defaults) {
+			continue
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("config file: %w", err))
+			continue
+		}
+		if err := s.applyConfig(name, data, flags); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// configEntry is one key of a config file; texts has several elements only if the file says that it is a list.
+type configEntry struct {
+	key   string
+	texts []string
+}
+
+// applyConfig applies one file.
+func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) error {
+	parse := s.parseINI
+	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+		parse = s.parseYAML
+	}
+	entries, err := parse(data)
+	if err != nil {
+		return fmt.Errorf("config file %s: %w", name, err)
+	}
+	var problems []error
+	for _, e := range entries {
+		t := s.lookup(e.key)
+		if t == nil {
+			problems = append(problems, fmt.Errorf("config file %s: unknown key %q", name, e.key))
+			continue
+		}
+		if given(flags, e.key) {
+			continue
+		}
+		if err := t.apply(e.texts); err != nil {
+			problems = append(problems, fmt.Errorf("config file %s: %s: %w", name, e.key, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// apply replaces the setting's content.
+func (t *setting) apply(texts []string) error {
+	if l, ok := t.value.(list); ok {
+		l.clear()
+	} else if len(texts) > 1 {
+		return errors.New("takes one value, not a list")
+	}
+	if _, ok := t.value.(boolValue); ok && slices.Equal(texts, []string{""}) {
+		return t.value.Set("no") // an empty value is off, as it always was
+	}
+	var problems []error
+	for _, text := range texts {
+		problems = append(problems, t.value.Set(text))
+	}
+	return errors.Join(problems...)
+}
+
+// parseINI reads the form that Python's ConfigParser reads: values are literal, quotes and comment signs in them
+// included, and go on in lines that begin with a blank.
+func (s *settings) parseINI(data []byte) ([]configEntry, error) {
+	file, err := ini.LoadSources(ini.LoadOptions{
+		InsensitiveKeys:            true,
+		IgnoreContinuation:         true,
+		IgnoreInlineComment:        true,
+		AllowPythonMultilineValues: true,
+		PreserveSurroundedQuote:    true,
+	}, data)
+	if err != nil {
+		return nil, err
+	}
+	section, err := file.GetSection(configSection)
+	if err != nil {
+		return nil, nil
+	}
+	var entries []configEntry
+	for _, key := range section.Keys() {
+		texts := []string{key.Value()}
+		if t := s.lookup(key.Name()); t != nil {
+			if _, ok := t.value.(list); ok {
+				if texts, err = splitList(key.Value()); err != nil {
+					return nil, fmt.Errorf("%s: %w", key.Name(), err)
+				}
+			}
+		}
+		entries = append(entries, configEntry{key.Name(), texts})
+	}
+	return entries, nil
+}
+
+// splitList reads a list as an INI file holds it: items with commas between them; double quotes protect a comma.
+func splitList(text string) ([]string, error) {
+	r := csv.NewReader(strings.NewReader(text))
+	r.TrimLeadingSpace, r.LazyQuotes, r.FieldsPerRecord = true, true, -1
+	lines, err := r.ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	var items []string
+	for _, line := range lines {
+		for _, item := range line {
+			if item = strings.TrimSpace(item); item != "" {
+				items = append(items, item)
+			}
+		}
+	}
+	return items, nil
+}
+
+// joinList is the opposite of splitList.
+func joinList(items []string) (string, error) {
+	var b strings.Builder
+	w := csv.NewWriter(&b)
+	if err := w.Write(items); err != nil {
+		return "", err
+	}
+	w.Flush()
+	// The comma of a CSV file has no blank behind it, in an INI file it may.
+	return strings.TrimSuffix(b.String(), "\n"), w.Error()
+}
+
+// parseYAML reads a mapping "config" of texts, numbers, yes, no, and lists of these.
+func (s *settings) parseYAML(data []byte) ([]configEntry, error) {
+	var file map[string]yaml.Node
+	if err := yaml.Unmarshal(data, &file); err != nil {
+		return nil, err
+	}
+	node, ok := file[configSection]
+	if !ok {
+		return nil, nil
+	}
+	var config map[string]yaml.Node
+	if err := node.Decode(&config); err != nil {
+		return nil, err
+	}
+	var entries []configEntry
+	for key, value := range config {
+		texts, err := scalars(&value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		entries = append(entries, configEntry{key, texts})
+	}
+	slices.SortFunc(entries, func(a, b configEntry) int { return strings.Compare(a.key, b.key) })
+	return entries, nil
+}
+
+// scalars gives the texts of a value or a list of values as they are written, so that a password may look like a number.
+func scalars(node *yaml.Node) ([]string, error) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	switch {
+	case node.Tag == "!!null":
+		return []string{""}, nil
+	case node.Kind == yaml.ScalarNode:
+		return []string{node.Value}, nil
+	case node.Kind != yaml.SequenceNode:
+		return nil, fmt.Errorf("line %d: neither a value nor a list", node.Line)
+	}
+	var texts []string
+	for _, item := range node.Content {
+		if item.Kind != yaml.ScalarNode {
+			return nil, fmt.Errorf("line %d: a list of lists", item.Line)
+		}
+		texts = append(texts, item.Value)
+	}
+	return texts, nil
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/spf13/pflag"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+)
+
+// setting is one thing that can be chosen on the command line and in config files. Its name is the option's without
+// the dashes, and the key in config files.
+type setting struct {
+	name  string
+	group group
+	usage string // the word in backquotes stands for the value
+	value value
+}
+
+// group is a heading of the help text.
+type group string
+
+const (
+	groupOutput  group = "Output"
+	groupSource  group = "Packages"
+	groupSystem  group = "System"
+	groupDisk    group = "Disk and boot loader"
+	groupProgram group = "Program"
+	groupLog     group = "Logging"
+	groupOld     group = "Without effect, for old scripts"
+)
+
+// groups is the order of the headings.
+var groups = []group{groupOutput, groupSource, groupSystem, groupDisk, groupProgram, groupLog, groupOld}
+
+// settings is everything that a call can set, with all their places of storage.
+type settings struct {
+	options builder.Options
+	verbose bool
+	output  string
+	log     logSettings
+
+	memoryProfile  string
+	memoryInterval int
+
+	// all is in the order of --dump-config.
+	all []*setting
+	// problems are values that could not be read. They wait, to be reported together with what NewSpec finds.
+	problems []error
+}
+
+// newSettings gives the settings of a call without options.
+func newSettings(arch string) *settings {
+	s := &settings{
+		options:        builder.DefaultOptions(),
+		log:            defaultLogSettings(),
+		memoryProfile:  "simple",
+		memoryInterval: 300,
+	}
+	o := &s.options
+	o.Arch = arch
+	s.all = []*setting{
+		{"output", groupProgram, "write messages to `FILE` instead of standard output", textValue{&s.output}},
+		{"log", groupLog, "write a log to `FILE`; syslog, stderr and none are no files but what they say",
+			textValue{&s.log.destination}},
+		{"log-level", groupLog, "log what is at least as grave as `LEVEL`: debug, info, warning, error, critical or fatal",
+			choiceValue{&s.log.level, logLevelNames}},
+		{"log-max", groupLog, "rotate the log file before it grows over `SIZE` bytes; 0 is never (default 0)",
+			sizeValue{&s.log.max}},
+		{"log-keep", groupLog, "keep the last `N` rotated log files; 0 keeps all", countValue{&s.log.keep}},
+		{"log-mode", groupLog, "give a new log file the permissions `MODE`, in octal", modeValue{&s.log.mode}},
+		{"dump-memory-profile", groupOld, "once chose the `METHOD` of memory profiles: none, simple, meliae or heapy",
+			choiceValue{&s.memoryProfile, []string{"none", "simple", "meliae", "heapy"}}},
+		{"memory-dump-interval", groupOld, "once kept memory profiles `SECONDS` apart", countValue{&s.memoryInterval}},
+		{"verbose", groupProgram, "report what is going on", boolValue{&s.verbose}},
+
+		{"image", groupOutput, "put a disk image in `FILE`", textValue{&o.Image}},
+		{"size", groupOutput, "make a disk image of `SIZE` bytes", sizeValue{&o.Size}},
+		{"bootsize", groupDisk, "give /boot a partition of `SIZE` bytes; 0 is none (default 0)",
+			sizeValue{&o.Bootsize}},
+		{"boottype", groupDisk, "file system `TYPE` of the /boot partition", textValue{&o.Boottype}},
+		{"bootflag", groupDisk, "set `FLAG` on the first partition (default none)", textValue{&o.Bootflag}},
+		{"bootoffset", groupDisk, "leave `SIZE` bytes free before the first partition (default 0)",
+			sizeValue{&o.Bootoffset}},
+		{"use-uefi", groupDisk, "make the image boot with UEFI; needs --grub", boolValue{&o.UseUEFI}},
+		{"esp-size", groupDisk, "give the EFI system partition `SIZE` bytes; needs --use-uefi",
+			sizeValue{&o.ESPSize}},
+		{"part-type", groupDisk, "`KIND` of partition table: msdos or gpt", textValue{&o.PartType}},
+		{"roottype", groupDisk, "file system `TYPE` of the root partition", textValue{&o.Roottype}},
+		{"swap", groupDisk, "make a swap partition of `SIZE` bytes, at least 256Mi; 0 is none (default 0)",
+			sizeValue{&o.Swap}},
+		{"foreign", groupSource, "emulate the architecture with the qemu-user program at `PATH`", textValue{&o.Foreign}},
+		{"debootstrapopts", groupSource, "pass `OPTIONS` to debootstrap, without their dashes and with spaces between " +
+			"them; may be repeated", listValue{&o.Debootstrapopts}},
+		{"debootstrap-scripts", groupSource, "look in `DIRECTORY` for what debootstrap knows of the release",
+			textValue{&o.DebootstrapScripts}},
+		{"extlinux", groupDisk, "boot with extlinux, unless --grub", boolValue{&o.Extlinux}},
+		{"tarball", groupOutput, "put the root file system in the tar archive `FILE`", textValue{&o.Tarball}},
+		{"apt-mirror", groupSource, "have the image use the mirror `URL`; needs --configure-apt", textValue{&o.AptMirror}},
+		{"mirror", groupSource, "download packages from `URL` (default: this machine's own mirror)", textValue{&o.Mirror}},
+		{"arch", groupSource, "install packages for `ARCHITECTURE`, as Debian calls it", textValue{&o.Arch}},
+		{"distribution", groupSource, "install release `NAME` of Debian or Ubuntu", textValue{&o.Distribution}},
+		{"package", groupSource, "install `PACKAGE`; may be repeated", listValue{&o.Packages}},
+		{"custom-package", groupSource, "install the package in the local file `DEB`; may be repeated",
+			listValue{&o.CustomPackages}},
+		{"no-kernel", groupSource, "install no kernel", boolValue{&o.NoKernel}},
+		{"kernel-package", groupSource, "install `PACKAGE` as the kernel (default: what fits release and architecture)",
+			textValue{&o.KernelPackage}},
+		{"enable-dhcp", groupSystem, "have eth0 ask for an address where ifupdown is used", boolValue{&o.EnableDHCP}},
+		{"root-password", groupSystem, "set root's `PASSWORD` (default empty: anyone can log in)",
+			secretValue{&o.RootPassword}},
+		{"lock-root-password", groupSystem, "let nobody log in as root with a password", boolValue{&o.LockRootPassword}},
+		{"customize", groupSystem, "run `SCRIPT` when the system is set up, with its root directory and the image's name " +
+			"as arguments", scriptValue{&o.Customize}},
+		{"hostname", groupSystem, "call the machine `NAME`", textValue{&o.Hostname}},
+		{"user", groupSystem, "add the user `NAME[/PASSWORD]`; may be repeated", usersValue{&o.Users}},
+		{"serial-console", groupSystem, "use a serial console", boolValue{&o.SerialConsole}},
+		{"serial-console-command", groupSystem, "`COMMAND` for the serial console in /etc/inittab (wheezy only)",
+			textValue{&o.SerialConsoleCommand}},
+		{"sudo", groupSystem, "install sudo and let the users use it", boolValue{&o.Sudo}},
+		{"owner", groupOutput, "give what is built to `USER` (default: whoever builds)", textValue{&o.Owner}},
+		{"squash", groupOutput, "put the root file system in `DIRECTORY` as filesystem.squashfs, with the files of /boot " +
+			"beside it", textValue{&o.Squash}},
+		{"configure-apt", groupSource, "write the image's apt sources anew from mirror and release",
+			boolValue{&o.ConfigureApt}},
+		{"mbr", groupDisk, "write boot code to the master boot record (always done where it is needed)", boolValue{&o.MBR}},
+		{"grub", groupDisk, "boot with GRUB", boolValue{&o.Grub}},
+		{"sparse", groupOutput, "leave the free space of the image unwritten", boolValue{&o.Sparse}},
+		{"pkglist", groupOutput, "list the installed packages in dpkg.list", boolValue{&o.Pkglist}},
+		{"no-acpid", groupSource, "do not install acpid", boolValue{&o.NoAcpid}},
+		{"update-initramfs", groupSystem, "make the initramfs anew after everything else", boolValue{&o.UpdateInitramfs}},
+		{"convert-qcow2", groupOutput, "make the image a qcow2 file instead of a raw one", boolValue{&o.ConvertQcow2}},
+		{"systemd-networkd", groupSystem, "set the network up with systemd-networkd, under predictable interface names",
+			boolValue{&o.SystemdNetworkd}},
+		{"dry-run", groupProgram, "check the settings, print packages and plan, and build nothing", boolValue{&o.DryRun}},
+	}
+	return s
+}
+
+// lookup finds a setting by name.
+func (s *settings) lookup(name string) *setting {
+	i := slices.IndexFunc(s.all, func(t *setting) bool { return t.name == name })
+	if i < 0 {
+		return nil
+	}
+	return s.all[i]
+}
+
+// addFlags gives each setting its option, and each that is on or off a second one for the opposite.
+func (s *settings) addFlags(flags *pflag.FlagSet) {
+	for _, t := range s.all {
+		on, isBool := t.value.(boolValue)
+		flag := flags.VarPF(flagValue{t.value, "--" + t.name, s}, t.name, "", t.usage)
+		if !isBool {
+			continue
+		}
+		flag.NoOptDefVal = "true"
+		opposite := flags.VarPF(oppositeValue{on}, oppositeName(t.name), "", "opposite of --"+t.name)
+		opposite.NoOptDefVal, opposite.Hidden = "true", true
+	}
+}
+
+// oppositeName is --no-X for X, for those as well that say no themselves: --no-no-kernel.
+func oppositeName(name string) string { return "no-" + name }
+
+// flagValue is a value as an option sets it.
+type flagValue struct {
+	value
+	flag string
+	s    *settings
+}
+
+// Set keeps a value that cannot be read for later. Only what is a mistake of grammar ends the call at once.
+func (v flagValue) Set(text string) error {
+	err := v.value.Set(text)
+	if err == nil || errors.Is(err, errChoice) {
+		return err
+	}
+	v.s.problems = append(v.s.problems, &builder.Problem{Flag: v.flag, Err: err})
+	return nil
+}
+
+// given reports whether the command line has the option or its opposite.
+func given(flags *pflag.FlagSet, name string) bool {
+	opposite := flags.Lookup(oppositeName(name))
+	return flags.Changed(name) || opposite != nil && opposite.Changed
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+)
+
+// helpWidth is where lines of help are broken, in columns.
+const helpWidth = 100
+
+// printHelp prints all options under the headings of their groups. With all, the --no- forms and those without effect
+// are among them.
+func printHelp(w io.Writer, s *settings, flags *pflag.FlagSet, all bool) {
+	fmt.Fprintf(w, "Usage: %s --image=FILE|--tarball=FILE|--squash=DIRECTORY [options]\n\n", programName)
+	fmt.Fprintln(w, "Build a disk image, a tarball or a live file system of Debian or Ubuntu.")
+	fmt.Fprintln(w, "An option may be shortened as long as no other begins so. Options that are on or off have")
+	fmt.Fprintln(w, "an opposite: --no-verbose, --no-no-kernel. SIZE is in bytes, or has a unit: k, M, G and T are")
+	fmt.Fprintln(w, "powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.")
+	for _, g := range groups {
+		if g == groupOld && !all {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s:\n%s", g, groupFlags(s, flags, g, all).FlagUsagesWrapped(helpWidth))
+	}
+	fmt.Fprintf(w, "\nOther:\n%s", actionFlags(s, flags).FlagUsagesWrapped(helpWidth))
+}
+
+// groupFlags gives the options of one heading.
+func groupFlags(s *settings, flags *pflag.FlagSet, g group, all bool) *pflag.FlagSet {
+	set := newFlagSet()
+	for _, t := range s.all {
+		if t.group != g {
+			continue
+		}
+		set.AddFlag(flags.Lookup(t.name))
+		if _, ok := t.value.(boolValue); ok && all {
+			opposite := *flags.Lookup(oppositeName(t.name))
+			opposite.Hidden = false
+			set.AddFlag(&opposite)
+		}
+	}
+	return set
+}
+
+// actionFlags gives the options that are no settings.
+func actionFlags(s *settings, flags *pflag.FlagSet) *pflag.FlagSet {
+	set := newFlagSet()
+	flags.VisitAll(func(f *pflag.Flag) {
+		if s.lookup(f.Name) == nil && !f.Hidden {
+			set.AddFlag(f)
+		}
+	})
+	return set
+}
+
+func newFlagSet() *pflag.FlagSet {
+	set := pflag.NewFlagSet(programName, pflag.ContinueOnError)
+	set.SortFlags = false
+	return set
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"log/syslog"
+	"math"
+	"os"
+	"sync"
+
+	"gopkg.in/natefinch/lumberjack.v2"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// logSettings are the options --log and --log-*.
+type logSettings struct {
+	destination string // a file name, syslog, stderr, none, or empty for none
+	level       string
+	max         diskimage.Size // 0: never rotate
+	keep        int
+	mode        fs.FileMode
+}
+
+func defaultLogSettings() logSettings {
+	return logSettings{level: "debug", keep: 10, mode: 0o600}
+}
+
+// levelCritical is above the levels that slog has. fatal is another name for it.
+const levelCritical = slog.LevelError + 4
+
+var (
+	logLevelNames = []string{"debug", "info", "warning", "error", "critical", "fatal"}
+	logLevels     = map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warning": slog.LevelWarn, "error": slog.LevelError,
+		"critical": levelCritical, "fatal": levelCritical,
+	}
+)
+
+// dialSyslog connects to the system's log.
+func dialSyslog() (io.WriteCloser, error) {
+	return syslog.New(syslog.LOG_USER|syslog.LOG_INFO, programName)
+}
+
+// openLog gives the logger that the settings ask for, and what to close when no more is logged.
+func openLog(s logSettings, stderr io.Writer, env environment) (*slog.Logger, io.Closer, error) {
+	level := logLevels[s.level]
+	switch s.destination {
+	case "", "none":
+		return slog.New(slog.DiscardHandler), io.NopCloser(nil), nil
+	case "stderr":
+		return slog.New(newLineHandler(stderr, level, false)), io.NopCloser(nil), nil
+	case "syslog":
+		w, err := env.dialSyslog()
+		if err != nil {
+			return nil, nil, fmt.Errorf("--log=syslog: %w", err)
+		}
+		return slog.New(newLineHandler(w, level, false)), w, nil
+	}
+	w, err := openLogFile(s)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--log: %w", err)
+	}
+	return slog.New(newLineHandler(w, level, true)), w, nil
+}
+
+// rotatingFile lets lumberjack rotate at any number of bytes: it counts in megabytes itself.
+type rotatingFile struct {
+	*lumberjack.Logger
+	max, size int64
+}
+
+// openLogFile appends to a log file, or makes one with the mode of the settings. lumberjack gives the mode of a file to
+// the one that follows it.
+func openLogFile(s logSettings) (*rotatingFile, error) {
+	file, err := os.OpenFile(s.destination, os.O_CREATE|os.O_EXCL|os.O_WRONLY, s.mode)
+	if err == nil {
+		err = errorOf(file.Chmod(s.mode), file.Close()) // the umask must not take bits away
+	} else if os.IsExist(err) {
+		file, err = os.OpenFile(s.destination, os.O_APPEND|os.O_WRONLY, 0)
+		if err == nil {
+			err = file.Close()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(s.destination)
+	if err != nil {
+		return nil, err
+	}
+	const never = math.MaxInt64 >> 20 // in megabytes
+	return &rotatingFile{
+		Logger: &lumberjack.Logger{Filename: s.destination, MaxSize: never, MaxBackups: s.keep},
+		max:    int64(min(s.max, math.MaxInt64)),
+		size:   info.Size(),
+	}, nil
+}
+
+func errorOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Write appends one line, after rotating if the file would grow over its limit.
+func (f *rotatingFile) Write(line []byte) (int, error) {
+	if f.max > 0 && f.size > 0 && f.size+int64(len(line)) > f.max {
+		if err := f.Rotate(); err != nil {
+			return 0, err
+		}
+		f.size = 0
+	}
+	n, err := f.Logger.Write(line)
+	f.size += int64(n)
+	return n, err
+}
+
+// lineHandler writes a record as the line that vmdebootstrap 1.7 wrote, "2006-01-02 15:04:05 INFO message", followed by
+// the attributes in the way of slog's TextHandler. The time is left out where the reader adds one.
+type lineHandler struct {
+	shared *lineBuffer
+	attrs  slog.Handler
+	time   bool
+}
+
+// lineBuffer is where a line is put together before it is written in one piece.
+type lineBuffer struct {
+	sync.Mutex
+	bytes.Buffer
+	out io.Writer
+}
+
+func newLineHandler(out io.Writer, level slog.Level, withTime bool) *lineHandler {
+	b := &lineBuffer{out: out}
+	attrs := slog.NewTextHandler(&b.Buffer, &slog.HandlerOptions{Level: level, ReplaceAttr: dropBuiltin})
+	return &lineHandler{b, attrs, withTime}
+}
+
+// dropBuiltin takes time, level and message out, which lineHandler writes itself.
+func dropBuiltin(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
+		return slog.Attr{}
+	}
+	return a
+}
+
+func (h *lineHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.attrs.Enabled(ctx, level)
+}
+
+func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &lineHandler{h.shared, h.attrs.WithAttrs(attrs), h.time}
+}
+
+func (h *lineHandler) WithGroup(name string) slog.Handler {
+	return &lineHandler{h.shared, h.attrs.WithGroup(name), h.time}
+}
+
+// Handle implements slog.Handler.
+func (h *lineHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.shared.Lock()
+	defer h.shared.Unlock()
+	h.shared.Reset()
+	if h.time {
+		h.shared.WriteString(r.Time.Format("2006-01-02 15:04:05 "))
+	}
+	h.shared.WriteString(levelName(r.Level) + " " + r.Message + " ")
+	if err := h.attrs.Handle(ctx, r); err != nil {
+		return err
+	}
+	line := append(bytes.TrimRight(h.shared.Bytes(), " \n"), '\n')
+	_, err := h.shared.out.Write(line)
+	return err
+}
+
+// levelName is the level as Python says it.
+func levelName(level slog.Level) string {
+	switch {
+	case level >= levelCritical:
+		return "CRITICAL"
+	case level >= slog.LevelError:
+		return "ERROR"
+	case level >= slog.LevelWarn:
+		return "WARNING"
+	case level >= slog.LevelInfo:
+		return "INFO"
+	}
+	return "DEBUG"
+}

@@ -1,0 +1,45 @@
+// Command vmdebootstrap builds disk images, tarballs and live file systems of Debian and Ubuntu.
+//
+// Without a verb it takes the options of vmdebootstrap 1.7, with their names, defaults, abbreviations and exit
+// statuses; see flags.go for the options, abbrev.go for the grammar and configfile.go for where settings come from.
+// A first word that names a verb starts that instead.
+//
+// This package is the only one of the program that looks at the environment, the clock and the standard streams. It
+// hands what it finds there on as values.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"os/user"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal cancels the work, which then cleans up; from then on a second one kills.
+	context.AfterFunc(ctx, stop)
+	os.Exit(mainStatus(ctx))
+}
+
+// mainStatus gathers what the outside world says and runs the program.
+func mainStatus(ctx context.Context) int {
+	dir, err := os.Getwd()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "ERROR: working directory: %v\n", err)
+		return exitFailed
+	}
+	return run(ctx, os.Args[1:], os.Stdout, os.Stderr, environment{
+		environ:    os.Environ(),
+		dir:        dir,
+		etc:        "/etc",
+		now:        time.Now,
+		stat:       os.Stat,
+		lookupUser: user.Lookup,
+		arch:       hostArch(),
+		dialSyslog: dialSyslog,
+	})
+}

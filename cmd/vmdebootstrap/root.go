@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+)
+
+// job is one build, with all that it may use.
+type job struct {
+	spec builder.Spec
+	env  environment
+	// out is where messages go: standard output, or the file of --output.
+	out, err io.Writer
+	verbose  bool
+	log      *slog.Logger
+}
+
+// say tells a user what happens, if that was asked for, and the log.
+func (j *job) say(text string) {
+	if j.verbose {
+		fmt.Fprintln(j.out, text)
+	}
+	j.log.Info(text)
+}
+
+// warn tells a user on standard error of something that is seldom meant, and the log.
+func (j *job) warn(text string) {
+	fmt.Fprintln(j.err, "WARNING: "+text)
+	j.log.Warn(text)
+}
+
+// command is the call without a verb: what vmdebootstrap 1.7 was.
+type command struct {
+	env            environment
+	stdout, stderr io.Writer
+	settings       *settings
+	configs        *configFiles
+	flags          *pflag.FlagSet
+
+	// What to do instead of building.
+	helpAll, version                   bool
+	dumpConfig, dumpNames, listConfigs bool
+	manpageTemplate                    string
+}
+
+// newRoot makes the command tree, and gives the options of the call without a verb as well.
+func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.FlagSet) {
+	c := &command{
+		env: env, stdout: stdout, stderr: stderr,
+		settings: newSettings(env.arch),
+		configs:  newConfigFiles(env),
+	}
+	root := &cobra.Command{
+		Use:           programName,
+		Short:         "build a disk image, a tarball or a live file system of Debian or Ubuntu",
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	c.flags = root.Flags()
+	c.flags.SortFlags = false
+	c.settings.addFlags(c.flags)
+	c.addActions(c.flags)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageErrorf("%v", err) })
+	verbHelp := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if cmd.HasParent() {
+			verbHelp(cmd, args)
+			return
+		}
+		printHelp(stdout, c.settings, c.flags, false)
+	})
+	return root, c.flags
+}
+
+// addActions adds the options that are no settings.
+func (c *command) addActions(flags *pflag.FlagSet) {
+	flags.BoolP("help", "h", false, "show this help and exit")
+	flags.BoolVar(&c.helpAll, "help-all", false, "show every option and exit")
+	flags.BoolVar(&c.version, "version", false, "show the version and exit")
+	flags.Var(configFlag{c.configs}, "config", "read settings from `FILE` as well; INI, or YAML if its name ends in .yaml")
+	none := flags.VarPF(noConfigFlag{c.configs}, "no-default-configs", "", "forget all config files named so far")
+	none.NoOptDefVal = "true"
+	flags.BoolVar(&c.dumpConfig, "dump-config", false, "show all settings as a config file and exit; passwords are hidden")
+	flags.BoolVar(&c.dumpNames, "dump-setting-names", false, "show the names of all settings and exit")
+	flags.BoolVar(&c.listConfigs, "list-config-files", false, "show the names of the config files and exit")
+	flags.StringVar(&c.manpageTemplate, "generate-manpage", "", "fill in the manual page `TEMPLATE`, show it and exit")
+}
+
+// run does what the options say.
+func (c *command) run(cmd *cobra.Command) error {
+	switch {
+	case c.helpAll:
+		printHelp(c.stdout, c.settings, c.flags, true)
+		return nil
+	case c.version:
+		_, err := fmt.Fprintln(c.stdout, version)
+		return err
+	case c.dumpNames:
+		return c.settings.dumpNames(c.stdout)
+	case c.listConfigs:
+		for _, name := range c.configs.list() {
+			fmt.Fprintln(c.stdout, name)
+		}
+		return nil
+	case c.manpageTemplate != "":
+		return printManpage(c.stdout, c.manpageTemplate, c.settings, c.flags)
+	}
+	if err := c.settings.readConfigs(c.configs, c.flags); err != nil {
+		return err
+	}
+	if c.dumpConfig {
+		if err := errors.Join(c.settings.problems...); err != nil {
+			return err
+		}
+		return c.settings.dumpConfig(c.stdout)
+	}
+	return c.build(cmd.Context())
+}
+
+// build checks the settings, and makes what they ask for or says what it would do.
+func (c *command) build(ctx context.Context) (err error) {
+	s := c.settings
+	spec, err := builder.NewSpec(s.options, builder.World{
+		Stat:       c.env.stat,
+		LookupUser: c.env.lookupUser,
+		Dir:        c.env.dir,
+		Today:      c.env.now(),
+		HostArch:   c.env.arch,
+		HostMirror: c.env.mirror,
+	})
+	if err := errors.Join(append(s.problems, err)...); err != nil {
+		return err
+	}
+	log, logCloser, err := openLog(s.log, c.stderr, c.env)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, logCloser.Close()) }()
+	out := c.stdout
+	if s.output != "" {
+		file, err := os.Create(s.output)
+		if err != nil {
+			return fmt.Errorf("--output: %w", err)
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		out = file
+	}
+	j := &job{spec: spec, env: c.env, out: out, err: c.stderr, verbose: s.verbose, log: log}
+	s.logTo(log)
+	if s.options.DryRun {
+		return dryRun(ctx, j)
+	}
+	for _, text := range spec.Warnings() {
+		j.warn(text)
+	}
+	if err := build(ctx, j); err != nil {
+		for _, e := range flatten(err) {
+			log.Log(ctx, levelCritical, e.Error())
+		}
+		return err
+	}
+	return nil
+}
+
+// logTo writes all settings to the log, passwords hidden.
+func (s *settings) logTo(log *slog.Logger) {
+	log.Info(programName + " " + version)
+	for _, t := range s.all {
+		log.Debug("setting", t.name, strings.Join(t.value.dump(), ","))
+	}
+}
+
+// dryRun prints what a build would install and do.
+func dryRun(ctx context.Context, j *job) error {
+	_, err := fmt.Fprintf(j.out, "Selected packages:\n%s\n", strings.Join(j.spec.Packages(), ", "))
+	if err != nil {
+		return err
+	}
+	return printPlan(ctx, j)
+}

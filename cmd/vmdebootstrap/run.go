@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+)
+
+// programName is how the program calls itself in messages.
+const programName = "vmdebootstrap"
+
+// version is printed by --version.
+const version = "2.0"
+
+// Exit statuses. Those up to 2 are those of vmdebootstrap 1.7.
+const (
+	exitOK          = 0
+	exitFailed      = 1   // anything without a number of its own, mistakes in the settings among it
+	exitUsage       = 2   // a command line that does not follow the grammar
+	exitStep        = 3   // a step of the build failed
+	exitInterrupted = 130 // as a shell says it of a program that SIGINT ended
+)
+
+// usageError is a command line that does not follow the grammar.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usageErrorf(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// run is the program: it takes the words after the program's name and gives the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, env environment) int {
+	root, flags := newRoot(env, stdout, stderr)
+	if !startsVerb(root, args) {
+		words, err := expand(flags, args)
+		if err != nil {
+			return report(ctx, stderr, err)
+		}
+		args = words
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return report(ctx, stderr, root.ExecuteContext(ctx))
+}
+
+// startsVerb reports whether the first word is a verb. Anywhere else a word that is no option is ignored, as it
+// always was, whatever it says.
+func startsVerb(root *cobra.Command, args []string) bool {
+	if len(args) == 0 {
+		return false
+	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool {
+		return c.Name() == args[0] || c.HasAlias(args[0])
+	}) || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd
+}
+
+// report prints an error and gives the exit status that stands for it.
+func report(ctx context.Context, stderr io.Writer, err error) int {
+	var usage *usageError
+	var step *builder.StepError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "Usage: %s [options]\n\n%s: error: %v\n", programName, programName, err)
+		return exitUsage
+	case ctx.Err() != nil:
+		fmt.Fprintf(stderr, "ERROR: interrupted\n")
+		return exitInterrupted
+	}
+	for _, e := range flatten(err) {
+		fmt.Fprintf(stderr, "ERROR: %v\n", e)
+	}
+	if errors.As(err, &step) {
+		return exitStep
+	}
+	return exitFailed
+}
+
+// flatten takes joined errors apart, so that each gets a line.
+func flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, flatten(e)...)
+	}
+	return all
+}

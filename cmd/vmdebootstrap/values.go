@@ -1,0 +1,178 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// value is the content of a setting, wherever it comes from: pflag's idea of a value, and what config files need.
+type value interface {
+	pflag.Value
+	// dump gives the content as one or (for a list) several texts that Set reads back, passwords hidden.
+	dump() []string
+}
+
+// list is a value that Set adds to.
+type list interface {
+	value
+	clear()
+}
+
+// textValue is any text.
+type textValue struct{ p *string }
+
+func (v textValue) Set(text string) error { *v.p = text; return nil }
+func (v textValue) String() string        { return *v.p }
+func (v textValue) Type() string          { return "TEXT" }
+func (v textValue) dump() []string        { return []string{*v.p} }
+
+// scriptValue is the only one of a list: the last of several counts, as with every single text.
+type scriptValue struct{ p *[]string }
+
+func (v scriptValue) Set(text string) error {
+	*v.p = nil
+	if text != "" {
+		*v.p = []string{text}
+	}
+	return nil
+}
+func (v scriptValue) String() string { return strings.Join(*v.p, "") }
+func (v scriptValue) Type() string   { return "SCRIPT" }
+func (v scriptValue) dump() []string { return []string{v.String()} }
+
+// boolValue is on or off.
+type boolValue struct{ p *bool }
+
+// Set reads the words that Python's ConfigParser and YAML use.
+func (v boolValue) Set(text string) error {
+	switch strings.ToLower(text) {
+	case "yes", "on", "1", "true":
+		*v.p = true
+	case "no", "off", "0", "false":
+		*v.p = false
+	default:
+		return fmt.Errorf("%q is neither yes nor no", text)
+	}
+	return nil
+}
+func (v boolValue) String() string { return strconv.FormatBool(*v.p) }
+func (v boolValue) Type() string   { return "bool" }
+
+// dump writes it as Python does, because vmdebootstrap 1.7 did.
+func (v boolValue) dump() []string {
+	if *v.p {
+		return []string{"True"}
+	}
+	return []string{"False"}
+}
+
+// oppositeValue is the other form of a boolValue: --no-X.
+type oppositeValue struct{ boolValue }
+
+func (v oppositeValue) Set(text string) error {
+	err := v.boolValue.Set(text)
+	if err == nil {
+		*v.p = !*v.p
+	}
+	return err
+}
+func (v oppositeValue) String() string { return strconv.FormatBool(!*v.p) }
+
+// sizeValue is a number of bytes.
+type sizeValue struct{ p *diskimage.Size }
+
+func (v sizeValue) Set(text string) error { return v.p.Set(text) }
+func (v sizeValue) String() string        { return v.p.String() }
+func (v sizeValue) Type() string          { return v.p.Type() }
+func (v sizeValue) dump() []string        { return []string{strconv.FormatUint(uint64(*v.p), 10)} }
+
+// countValue is a number of things.
+type countValue struct{ p *int }
+
+func (v countValue) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is not a number like 10", text)
+	}
+	*v.p = n
+	return nil
+}
+func (v countValue) String() string { return strconv.Itoa(*v.p) }
+func (v countValue) Type() string   { return "N" }
+func (v countValue) dump() []string { return []string{v.String()} }
+
+// modeValue is the permissions of a file, in octal digits.
+type modeValue struct{ p *fs.FileMode }
+
+func (v modeValue) Set(text string) error {
+	bits, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
+	if err != nil || fs.FileMode(bits)&^fs.ModePerm != 0 {
+		return fmt.Errorf("%q is not a file mode like 0644", text)
+	}
+	*v.p = fs.FileMode(bits)
+	return nil
+}
+func (v modeValue) String() string { return fmt.Sprintf("%04o", *v.p) }
+func (v modeValue) Type() string   { return "MODE" }
+func (v modeValue) dump() []string { return []string{v.String()} }
+
+// choiceValue is one of a few words.
+type choiceValue struct {
+	p       *string
+	choices []string
+}
+
+// errChoice makes a mistake one of grammar: vmdebootstrap 1.7 ended with status 2 at such a word.
+var errChoice = errors.New("invalid choice")
+
+func (v choiceValue) Set(text string) error {
+	if !slices.Contains(v.choices, text) {
+		return fmt.Errorf("%w: %q (choose from %s)", errChoice, text, strings.Join(v.choices, ", "))
+	}
+	*v.p = text
+	return nil
+}
+func (v choiceValue) String() string { return *v.p }
+func (v choiceValue) Type() string   { return "WORD" }
+func (v choiceValue) dump() []string { return []string{*v.p} }
+
+// listValue is several texts, in the order in which they were given.
+type listValue struct{ p *[]string }
+
+func (v listValue) Set(text string) error { *v.p = append(*v.p, text); return nil }
+func (v listValue) String() string        { return strings.Join(*v.p, ",") }
+func (v listValue) Type() string          { return "LIST" }
+func (v listValue) dump() []string        { return slices.Clone(*v.p) }
+func (v listValue) clear()                { *v.p = nil }
+
+// secretValue is a password.
+type secretValue struct{ p *builder.Secret }
+
+func (v secretValue) Set(text string) error { *v.p = builder.NewSecret(text); return nil }
+func (v secretValue) String() string        { return v.p.String() }
+func (v secretValue) Type() string          { return "PASSWORD" }
+func (v secretValue) dump() []string        { return []string{v.p.String()} }
+
+// usersValue is several accounts, with or without passwords.
+type usersValue struct{ p *[]builder.User }
+
+func (v usersValue) Set(text string) error { *v.p = append(*v.p, builder.ParseUser(text)); return nil }
+func (v usersValue) String() string        { return strings.Join(v.dump(), ",") }
+func (v usersValue) Type() string          { return "USER" }
+func (v usersValue) clear()                { *v.p = nil }
+func (v usersValue) dump() []string {
+	var texts []string
+	for _, u := range *v.p {
+		texts = append(texts, u.String())
+	}
+	return texts
+}
