@@ -1,0 +1,261 @@
+package ext
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
+
+// directory is the content of a directory: a single block of entries, or a tree of blocks hashed by name.
+type directory struct {
+	self, parent *node
+	entries      []dirEntry
+	minBlocks    int
+	inTree       bool // only of lost+found: the tree has it, too
+
+	// leaves are the ends, in entries, of the blocks that hold entries. A single one means no index.
+	leaves []int
+	// nodes is the number of index blocks between the root of the index and the leaves.
+	nodes int
+}
+
+// dirEntry is one name.
+type dirEntry struct {
+	name string
+	node *node
+	hash uint32
+}
+
+func (d *directory) add(name string, n *node) {
+	d.entries = append(d.entries, dirEntry{name: name, node: n})
+}
+
+// hashed reports whether the directory has an index (InodeIndex).
+func (d *directory) hashed() bool { return len(d.leaves) > 1 }
+
+// blocks is the number of blocks: root of the index, its nodes, leaves; or just the one.
+func (d *directory) blocks() int {
+	if !d.hashed() {
+		return max(1, d.minBlocks)
+	}
+	return 1 + d.nodes + len(d.leaves)
+}
+
+// dirEntrySize is the room that a name needs.
+func dirEntrySize(name string) int { return disk.DirHeaderSize + align4(len(name)) }
+
+// room is what entries can use of a block.
+func (p parameters) dirRoom() int {
+	if p.metaCsum() {
+		return disk.BlockSize - disk.DirTailSize
+	}
+	return disk.BlockSize
+}
+
+// indexLimit is the number of index entries in a block that has them from offset on.
+func (p parameters) indexLimit(offset int) int {
+	room := disk.BlockSize - offset
+	if p.metaCsum() {
+		room -= disk.DxTailSize
+	}
+	return room / disk.DxEntrySize
+}
+
+// dotsSize is the room of the entries "." and "..".
+const dotsSize = 2 * (disk.DirHeaderSize + 4)
+
+// pack distributes the entries over blocks.
+func (d *directory) pack(p parameters) error {
+	total := dotsSize
+	for i := range d.entries {
+		total += dirEntrySize(d.entries[i].name)
+	}
+	if total <= p.dirRoom() {
+		d.leaves = []int{len(d.entries)}
+		return nil
+	}
+	for i := range d.entries {
+		d.entries[i].hash = p.hashSeed.dirHash(d.entries[i].name)
+	}
+	slices.SortFunc(d.entries, func(a, b dirEntry) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.name, b.name))
+	})
+	d.packLeaves(p.dirRoom())
+	if len(d.leaves) == 1 {
+		// It fits without the dots, which are with the index: the index then has one leaf. Split it, because
+		// a single leaf stands for "no index" here.
+		d.leaves = []int{len(d.entries) / 2, len(d.entries)}
+	}
+	rootLimit, nodeLimit := p.indexLimit(disk.DxRootEntries), p.indexLimit(disk.DxNodeEntries)
+	if len(d.leaves) > rootLimit {
+		d.nodes = (len(d.leaves) + nodeLimit - 1) / nodeLimit
+	}
+	if d.nodes > rootLimit {
+		return fmt.Errorf("%d names are more than an index of two levels can hold", len(d.entries))
+	}
+	return nil
+}
+
+// packLeaves fills leaves to 85 %, so that the first new name in the running system does not split one. Names with
+// the same hash stay together as long as the block has room at all.
+func (d *directory) packLeaves(room int) {
+	const fill = 85
+	used := 0
+	for i, e := range d.entries {
+		size := dirEntrySize(e.name)
+		limit := room * fill / 100
+		if i > 0 && e.hash == d.entries[i-1].hash {
+			limit = room
+		}
+		if i > 0 && used+size > limit {
+			d.leaves = append(d.leaves, i)
+			used = 0
+		}
+		used += size
+	}
+	d.leaves = append(d.leaves, len(d.entries))
+}
+
+// leaf gives the entries of a leaf.
+func (d *directory) leaf(i int) []dirEntry {
+	start := 0
+	if i > 0 {
+		start = d.leaves[i-1]
+	}
+	return d.entries[start:d.leaves[i]]
+}
+
+// leafHash is the hash from which on names are in a leaf. The lowest bit says that the leaf goes on with the hash
+// that the leaf before ends with.
+func (d *directory) leafHash(i int) uint32 {
+	first := d.leaf(i)[0].hash
+	if i > 0 && d.entries[d.leaves[i-1]-1].hash == first {
+		return first | 1
+	}
+	return first
+}
+
+// dirWriter encodes the blocks of one directory.
+type dirWriter struct {
+	parameters
+	*directory
+}
+
+// block encodes one block into dst, which is zero.
+func (w dirWriter) block(index int, dst []byte) {
+	switch {
+	case !w.hashed() && index == 0:
+		w.putLeaf(dst, w.entries, true)
+	case !w.hashed():
+		w.putLeaf(dst, nil, false)
+	case index == 0:
+		w.putRoot(dst)
+	case index <= w.nodes:
+		w.putNode(dst, index-1)
+	default:
+		w.putLeaf(dst, w.leaf(index-1-w.nodes), false)
+	}
+}
+
+// putLeaf writes entries; the last one reaches to the end of the block.
+func (w dirWriter) putLeaf(dst []byte, entries []dirEntry, dots bool) {
+	room := w.dirRoom()
+	offset := 0
+	if dots {
+		offset = w.putDots(dst, dotsSize/2)
+		if len(entries) == 0 {
+			w.putDots(dst, room-dotsSize/2)
+		}
+	}
+	if !dots && len(entries) == 0 {
+		disk.Put(dst, disk.DirHeader{RecLen: uint16(room)})
+	}
+	for i, e := range entries {
+		length := dirEntrySize(e.name)
+		if i == len(entries)-1 {
+			length = room - offset
+		}
+		putDirEntry(dst[offset:], e.name, e.node, length)
+		offset += length
+	}
+	if w.metaCsum() {
+		tail := dst[room:]
+		disk.Put(tail, disk.DirHeader{RecLen: disk.DirTailSize, Type: disk.TypeChecksum})
+		putUint32(tail[disk.DirHeaderSize:], crc32c(w.ofInode(w.self.number), dst[:room]))
+	}
+}
+
+// putDots writes the entries "." and "..", the second with the length given, and returns where they end.
+func (w dirWriter) putDots(dst []byte, secondLength int) int {
+	putDirEntry(dst, ".", w.self, dotsSize/2)
+	putDirEntry(dst[dotsSize/2:], "..", w.parent, secondLength)
+	return dotsSize/2 + secondLength
+}
+
+// putDirEntry writes one entry.
+func putDirEntry(dst []byte, name string, n *node, length int) {
+	disk.Put(dst, disk.DirHeader{
+		Inode:      n.number,
+		RecLen:     uint16(length),
+		NameLength: uint8(len(name)),
+		Type:       n.dirEntryType(),
+	})
+	copy(dst[disk.DirHeaderSize:], name)
+}
+
+// putRoot writes block 0 of an indexed directory: to a driver without dir_index it looks like a block with two entries.
+func (w dirWriter) putRoot(dst []byte) {
+	w.putDots(dst, disk.BlockSize-dotsSize/2)
+	info := disk.DxRootInfo{HashVersion: disk.HashHalfMD4, InfoLength: disk.DxRootInfoSize}
+	var index []disk.DxEntry
+	if w.nodes == 0 {
+		index = w.indexLeaves(0, len(w.leaves))
+	} else {
+		info.Levels = 1
+		for i := range w.nodes {
+			first, _ := w.nodeLeaves(i)
+			index = append(index, disk.DxEntry{Hash: w.leafHash(first), Block: uint32(1 + i)})
+		}
+	}
+	disk.Put(dst[disk.DxRootOffset:], info)
+	w.putIndex(dst, disk.DxRootEntries, index)
+}
+
+// putNode writes an index block below the root: to a driver without dir_index it looks empty.
+func (w dirWriter) putNode(dst []byte, i int) {
+	disk.Put(dst, disk.DirHeader{RecLen: disk.BlockSize})
+	w.putIndex(dst, disk.DxNodeEntries, w.indexLeaves(w.nodeLeaves(i)))
+}
+
+// nodeLeaves gives the first leaf of an index block and the one after its last. All have nearly the same number.
+func (w dirWriter) nodeLeaves(i int) (first, end int) {
+	return i * len(w.leaves) / w.nodes, (i + 1) * len(w.leaves) / w.nodes
+}
+
+// indexLeaves makes the index entries of leaves.
+func (w dirWriter) indexLeaves(first, end int) []disk.DxEntry {
+	var index []disk.DxEntry
+	for i := first; i < end; i++ {
+		index = append(index, disk.DxEntry{Hash: w.leafHash(i), Block: uint32(1 + w.nodes + i)})
+	}
+	return index
+}
+
+// putIndex writes index entries and their checksum, which covers the entries in use, not all that fit.
+func (w dirWriter) putIndex(dst []byte, offset int, index []disk.DxEntry) {
+	limit := w.indexLimit(offset)
+	end := offset
+	for _, e := range index {
+		disk.Put(dst[end:], e)
+		end += disk.DxEntrySize
+	}
+	disk.Put(dst[offset:], disk.DxCount{Limit: uint16(limit), Count: uint16(len(index))})
+	if w.metaCsum() {
+		tail := dst[offset+limit*disk.DxEntrySize:]
+		crc := crc32c(w.ofInode(w.self.number), dst[:end])
+		crc = crc32c(crc, make([]byte, disk.DxTailSize)) // the tail itself, still zero
+		putUint32(tail[disk.DxTailSize-4:], crc)
+	}
+}

@@ -1,0 +1,111 @@
+package ext
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
+
+// putInode encodes an inode into dst, which is zero, and hands the blocks that map its file to emit.
+func (v *volume) putInode(dst []byte, n *node, emit func(block uint64) []byte) {
+	size := n.length()
+	access, accessExtra := v.time.encode()
+	modify, modifyExtra := n.mtime.encode()
+	inode := disk.Inode{
+		Mode:        uint16(n.mode),
+		UIDLo:       uint16(n.uid),
+		UIDHi:       uint16(n.uid >> 16),
+		GIDLo:       uint16(n.gid),
+		GIDHi:       uint16(n.gid >> 16),
+		SizeLo:      uint32(size),
+		SizeHi:      uint32(size >> 32),
+		AccessTime:  access,
+		AccessExtra: accessExtra,
+		ChangeTime:  access,
+		ChangeExtra: accessExtra,
+		CreateTime:  access,
+		CreateExtra: accessExtra,
+		ModifyTime:  modify,
+		ModifyExtra: modifyExtra,
+		Links:       linkCount(n),
+		Block:       v.blockField(n, emit),
+		Flags:       v.inodeFlags(n),
+		ExtraSize:   disk.WantExtraInodeSize,
+	}
+	sectors := v.blocksOf(n) * disk.SectorsPerBlock
+	inode.SectorsLo, inode.SectorsHi = uint32(sectors), uint16(sectors>>32)
+	if n.shared != nil {
+		inode.FileACLLo = n.shared.block
+	}
+	copy(dst[disk.InodeUsed:], n.inline)
+	disk.Put(dst, inode)
+	if v.metaCsum() {
+		crc := crc32c(v.ofInode(n.number), dst[:disk.InodeSize])
+		inode.ChecksumLo, inode.ChecksumHi = uint16(crc), uint16(crc>>16)
+		disk.Put(dst, inode)
+	}
+}
+
+// linkCount is i_links_count; directories with more links than it can count have 1 (dir_nlink).
+func linkCount(n *node) uint16 {
+	if n.links > maxLinks {
+		return 1
+	}
+	return uint16(n.links)
+}
+
+// blocksOf is the number of blocks that are charged to an inode.
+func (v *volume) blocksOf(n *node) uint64 {
+	if n == v.resize {
+		return v.resizeBlocks()
+	}
+	blocks := n.mapping.dataBlocks() + uint64(len(n.mapping.tree))
+	if n.shared != nil {
+		blocks++
+	}
+	return blocks
+}
+
+// isMapped reports whether i_block of a node maps blocks.
+func (n *node) isMapped() bool {
+	switch n.fileType() {
+	case unix.S_IFREG, unix.S_IFDIR:
+		return true
+	case unix.S_IFLNK:
+		return !n.isFast()
+	}
+	return false
+}
+
+func (v *volume) inodeFlags(n *node) disk.InodeFlags {
+	var flags disk.InodeFlags
+	if v.extents() && n.isMapped() && n != v.resize {
+		flags |= disk.InodeExtents
+	}
+	if n.dir != nil && n.dir.hashed() {
+		flags |= disk.InodeIndex
+	}
+	return flags
+}
+
+// blockField encodes i_block.
+func (v *volume) blockField(n *node, emit func(block uint64) []byte) (field [disk.BlockField]byte) {
+	switch {
+	case n == v.resize:
+		putUint32(field[4*disk.DoubleInd:], v.doubleBlock)
+	case n.isMapped() && v.extents():
+		return v.extentTree(n.number, n.mapping, emit)
+	case n.isMapped():
+		return pointers(n.mapping, emit)
+	case n.isFast():
+		copy(field[:], n.target)
+	case n.fileType() == unix.S_IFCHR, n.fileType() == unix.S_IFBLK:
+		const oldLimit = 256
+		if n.major < oldLimit && n.minor < oldLimit {
+			putUint32(field[:], n.major<<8|n.minor) // old_encode_dev of include/linux/kdev_t.h
+		} else {
+			putUint32(field[4:], n.minor&0xFF|n.major<<8|n.minor&^0xFF<<12) // new_encode_dev
+		}
+	}
+	return field
+}

@@ -1,0 +1,75 @@
+package disk
+
+// Inodes with a fixed number.
+const (
+	InodeBad     = 1
+	InodeRoot    = 2
+	InodeResize  = 7
+	InodeJournal = 8
+	// FirstInode is the first inode that is not reserved; by custom it is lost+found.
+	FirstInode = 11
+)
+
+// Parts of a 256-byte inode.
+const (
+	InodeOldSize = 128 // what ext2 began with
+	InodeUsed    = 160 // length of Inode; extended attributes follow
+)
+
+// InodeFlags is i_flags.
+type InodeFlags uint32
+
+// Inode flags.
+const (
+	InodeIndex   InodeFlags = 0x00001000 // a hashed directory
+	InodeExtents InodeFlags = 0x00080000 // i_block is the root of an extent tree
+)
+
+// Places in i_block of a file that is mapped without extents.
+const (
+	DirectBlocks = 12
+	Indirect     = 12
+	DoubleInd    = 13
+	TripleInd    = 14
+	BlockRefs    = 15
+)
+
+// BlockField is the size of i_block, and so the first length of a symbolic link that needs a block of its own.
+const BlockField = 4 * BlockRefs
+
+// Inode is what is known of a file beside its name. The time fields with the suffix Extra hold two more bits of the
+// seconds and the nanoseconds.
+type Inode struct {
+	Mode        uint16           // 0x00
+	UIDLo       uint16           // 0x02
+	SizeLo      uint32           // 0x04
+	AccessTime  uint32           // 0x08
+	ChangeTime  uint32           // 0x0C
+	ModifyTime  uint32           // 0x10
+	DeleteTime  uint32           // 0x14
+	GIDLo       uint16           // 0x18
+	Links       uint16           // 0x1A
+	SectorsLo   uint32           // 0x1C i_blocks
+	Flags       InodeFlags       // 0x20
+	VersionLo   uint32           // 0x24
+	Block       [BlockField]byte // 0x28
+	Generation  uint32           // 0x64
+	FileACLLo   uint32           // 0x68 block of extended attributes
+	SizeHi      uint32           // 0x6C
+	FragAddr    uint32           // 0x70
+	SectorsHi   uint16           // 0x74
+	FileACLHi   uint16           // 0x76
+	UIDHi       uint16           // 0x78
+	GIDHi       uint16           // 0x7A
+	ChecksumLo  uint16           // 0x7C
+	Reserved    uint16           // 0x7E
+	ExtraSize   uint16           // 0x80 bytes in use beyond InodeOldSize
+	ChecksumHi  uint16           // 0x82
+	ChangeExtra uint32           // 0x84
+	ModifyExtra uint32           // 0x88
+	AccessExtra uint32           // 0x8C
+	CreateTime  uint32           // 0x90
+	CreateExtra uint32           // 0x94
+	VersionHi   uint32           // 0x98
+	ProjectID   uint32           // 0x9C
+}

@@ -1,0 +1,261 @@
+package ext
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
+
+// Limits of the formats.
+const (
+	maxNameLength   = disk.MaxNameLength
+	maxTargetLength = disk.BlockSize - 1 // a symbolic link and its final NUL are in one block
+	maxMajor        = 1<<12 - 1
+	maxMinor        = 1<<20 - 1
+	// maxLinks is EXT4_LINK_MAX. Directories may have more with dir_nlink.
+	maxLinks = 65000
+	// maxLinksOld is EXT2_LINK_MAX, what the kernel's own ext2 allows. It holds for what ext2 and ext3 may contain.
+	maxLinksOld = 32000
+	// maxFileBlocks is the largest number of blocks in a file mapped by extents.
+	maxFileBlocks = math.MaxUint32
+	// maxFileBlocksOld is where i_blocks of a file without huge_file is full: 2^32 sectors, indirect blocks included.
+	maxFileBlocksOld = math.MaxUint32/disk.SectorsPerBlock - 1<<20
+)
+
+const lostAndFound = "lost+found"
+
+// lostAndFoundBlocks is the size that mke2fs gives to lost+found, so that e2fsck need not look for blocks when it
+// finds files without a name.
+const lostAndFoundBlocks = 4
+
+// inventory is what will be in the file system, as far as it does not depend on the size.
+type inventory struct {
+	nodes       []*node          // by inode number, from disk.FirstInode on; the root is not among them
+	root        *node            //
+	byName      map[string]*node // each name of the tree
+	xattrBlocks []*xattrBlock    // in the order of their first use
+
+	shareable map[string]*xattrBlock // by content, those that can take one more inode
+	dirs      []*node                // in the order of the tree, the root first
+}
+
+// newInventory reads a tree and decides inode numbers and the content of directories.
+func newInventory(p parameters, tree diskimage.Tree) (*inventory, error) {
+	inv := &inventory{byName: map[string]*node{}, shareable: map[string]*xattrBlock{}}
+	for entry, err := range tree.Entries() {
+		if err == nil {
+			err = inv.add(p, &entry)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the tree for %s: %w", p.fsType, err)
+		}
+	}
+	if inv.root == nil {
+		return nil, fmt.Errorf("read the tree for %s: it has no root", p.fsType)
+	}
+	for _, dir := range inv.dirs {
+		if err := dir.dir.pack(p); err != nil {
+			return nil, fmt.Errorf("directory %q: %w", dir.name, err)
+		}
+	}
+	return inv, inv.checkLinks(p)
+}
+
+// add takes one entry of the tree.
+func (inv *inventory) add(p parameters, e *diskimage.Entry) error {
+	if inv.root == nil {
+		return inv.addRoot(p, e)
+	}
+	if _, ok := inv.byName[e.Name]; ok && e.Name != lostAndFound {
+		return fmt.Errorf("%q is there twice", e.Name)
+	}
+	dirName, base := split(e.Name)
+	parent, ok := inv.byName[dirName]
+	switch {
+	case !ok || parent.dir == nil:
+		return fmt.Errorf("%q comes before its directory", e.Name)
+	case base == "" || base == "." || base == ".." || strings.ContainsRune(base, 0):
+		return fmt.Errorf("%q is not a name", e.Name)
+	case len(base) > maxNameLength:
+		return fmt.Errorf("%q: the last element has %d bytes, at most %d are possible", e.Name, len(base), maxNameLength)
+	}
+	if e.Name == lostAndFound {
+		return inv.mergeLostAndFound(e)
+	}
+	if e.HardLink != "" {
+		first, ok := inv.byName[e.HardLink]
+		if !ok || first.dir != nil {
+			return fmt.Errorf("%q is a hard link to %q, which is no earlier file", e.Name, e.HardLink)
+		}
+		first.links++
+		inv.byName[e.Name] = first
+		parent.dir.add(base, first)
+		return nil
+	}
+	n, err := newNode(p, e)
+	if err == nil {
+		err = inv.setXattrs(n, e.Xattrs)
+	}
+	if err != nil {
+		return fmt.Errorf("%q: %w", e.Name, err)
+	}
+	inv.enter(n, parent, base)
+	return nil
+}
+
+// addRoot takes the first entry, and makes what has to have a fixed place.
+func (inv *inventory) addRoot(p parameters, e *diskimage.Entry) error {
+	if e.Name != "." || e.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("%q comes first instead of the root directory", e.Name)
+	}
+	root, err := newNode(p, e)
+	if err == nil {
+		err = inv.setXattrs(root, e.Xattrs)
+	}
+	if err != nil {
+		return fmt.Errorf("%q: %w", e.Name, err)
+	}
+	root.number = disk.InodeRoot
+	root.dir.parent = root
+	inv.root, inv.byName["."] = root, root
+	inv.dirs = append(inv.dirs, root)
+
+	const ownerOnly = 0o700
+	lost := &node{name: lostAndFound, mode: unix.S_IFDIR | ownerOnly, mtime: p.time, links: 2}
+	lost.dir = &directory{self: lost, minBlocks: lostAndFoundBlocks}
+	inv.enter(lost, root, lostAndFound)
+	if p.orphanFile() {
+		inv.nodes = append(inv.nodes, nil) // its inode is the one that mke2fs would take
+	}
+	return nil
+}
+
+// mergeLostAndFound takes what the tree says of the directory that each file system has anyway.
+func (inv *inventory) mergeLostAndFound(e *diskimage.Entry) error {
+	lost := inv.byName[lostAndFound]
+	if e.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("%q is not a directory, as e2fsck needs it", e.Name)
+	}
+	if lost.dir.inTree {
+		return fmt.Errorf("%q is there twice", e.Name)
+	}
+	lost.dir.inTree = true
+	lost.mode, lost.uid, lost.gid, lost.mtime = e.Mode, e.UID, e.GID, newStamp(e.ModTime)
+	if err := inv.setXattrs(lost, e.Xattrs); err != nil {
+		return fmt.Errorf("%q: %w", e.Name, err)
+	}
+	return nil
+}
+
+// enter gives a node its number and its place in a directory.
+func (inv *inventory) enter(n, parent *node, base string) {
+	n.number = disk.FirstInode + uint32(len(inv.nodes))
+	inv.nodes = append(inv.nodes, n)
+	inv.byName[n.name] = n
+	parent.dir.add(base, n)
+	if n.dir != nil {
+		n.dir.parent = parent
+		parent.links++
+		inv.dirs = append(inv.dirs, n)
+	}
+}
+
+// setXattrs gives a node its extended attributes. Inodes with the same ones share a block.
+func (inv *inventory) setXattrs(n *node, list []diskimage.Xattr) error {
+	if len(list) == 0 {
+		return nil
+	}
+	inline, block, err := encodeXattrs(list)
+	if err != nil {
+		return err
+	}
+	n.inline = inline
+	if block == nil {
+		return nil
+	}
+	shared := inv.shareable[string(block)]
+	if shared == nil || shared.refcount == disk.XattrMaxRefcount {
+		shared = &xattrBlock{content: block}
+		inv.shareable[string(block)] = shared
+		inv.xattrBlocks = append(inv.xattrBlocks, shared)
+	}
+	shared.refcount++
+	n.shared = shared
+	return nil
+}
+
+// lastInode is the highest inode number in use.
+func (inv *inventory) lastInode() uint32 { return disk.FirstInode - 1 + uint32(len(inv.nodes)) }
+
+// checkLinks looks for more links than the format can count.
+func (inv *inventory) checkLinks(p parameters) error {
+	limit := maxLinks
+	if !p.dirNlink() {
+		limit = maxLinksOld
+	}
+	for _, n := range inv.nodes {
+		if n == nil || n.links <= limit || n.dir != nil && p.dirNlink() {
+			continue
+		}
+		return fmt.Errorf("%q: %d links, %s can have %d", n.name, n.links, p.fsType, limit)
+	}
+	if inv.root.links > limit && !p.dirNlink() {
+		return fmt.Errorf("the root directory: %d links, %s can have %d", inv.root.links, p.fsType, limit)
+	}
+	return nil
+}
+
+// newNode checks what the tree says of one file.
+func newNode(p parameters, e *diskimage.Entry) (*node, error) {
+	n := &node{name: e.Name, mode: e.Mode, uid: e.UID, gid: e.GID, mtime: newStamp(e.ModTime), links: 1}
+	switch n.fileType() {
+	case unix.S_IFREG:
+		n.size, n.data, n.dense, n.open = e.Size, e.Data, e.Dense, e.Open
+		return n, checkContent(p, e)
+	case unix.S_IFDIR:
+		n.links = 2
+		n.dir = &directory{self: n}
+	case unix.S_IFLNK:
+		n.target = e.Linkname
+		if len(n.target) == 0 || len(n.target) > maxTargetLength || strings.ContainsRune(n.target, 0) {
+			return nil, fmt.Errorf("symbolic link with a text of %d bytes: 1 to %d other than NUL are possible",
+				len(n.target), maxTargetLength)
+		}
+	case unix.S_IFCHR, unix.S_IFBLK:
+		n.major, n.minor = e.Major, e.Minor
+		if n.major > maxMajor || n.minor > maxMinor {
+			return nil, fmt.Errorf("device %d:%d: Linux has numbers up to %d:%d", n.major, n.minor, maxMajor, maxMinor)
+		}
+	case unix.S_IFIFO, unix.S_IFSOCK:
+	default:
+		return nil, fmt.Errorf("mode %#o has no known file type", e.Mode)
+	}
+	return n, nil
+}
+
+// checkContent checks size, data and content of a regular file against each other.
+func checkContent(p parameters, e *diskimage.Entry) error {
+	limit := uint64(maxFileBlocks)
+	if !p.extents() {
+		limit = maxFileBlocksOld
+	}
+	if e.Size < 0 || blocksFor(uint64(e.Size)) > limit {
+		return fmt.Errorf("size of %d bytes: %s can have %d", e.Size, p.fsType, limit*disk.BlockSize)
+	}
+	var end int64
+	for _, part := range e.Data {
+		if part.Offset < end || part.Length < 0 || part.Length > e.Size-part.Offset {
+			return fmt.Errorf("data at %d of length %d: out of order, or outside of the %d bytes", part.Offset, part.Length, e.Size)
+		}
+		end = part.Offset + part.Length
+	}
+	if e.Open == nil && e.Size > 0 && (e.Data == nil || end > 0) {
+		return fmt.Errorf("%d bytes without a content", e.Size)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package ext
+
+import (
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
+
+// resizeFileBlocks is the length of the resize inode: all that a double indirect block could map.
+const resizeFileBlocks = disk.DirectBlocks + disk.PointersPerBlock + disk.PointersPerBlock*disk.PointersPerBlock
+
+// backupGroups lists the groups with copies of the superblock.
+func (g geometry) backupGroups() []uint32 {
+	var groups []uint32
+	for group := uint32(1); group < g.groups; group++ {
+		if hasSuper(group) {
+			groups = append(groups, group)
+		}
+	}
+	return groups
+}
+
+// resizeBlocks is the number of blocks of the resize inode: the double indirect block, and in each group with a
+// superblock those reserved for descriptors.
+func (v *volume) resizeBlocks() uint64 {
+	return 1 + uint64(v.spareDesc)*uint64(1+len(v.backupGroups()))
+}
+
+// writeResize writes the double indirect block of the resize inode and the indirect blocks below it. These are the
+// reserved blocks of the first group themselves; each points to its copies in the other groups
+// (ext2fs_create_resize_inode, lib/ext2fs/res_gdt.c).
+func (v *volume) writeResize(w *blockWriter) {
+	double := w.block(uint64(v.doubleBlock))
+	first := 1 + v.descBlocks
+	for i := range v.spareDesc {
+		putUint32(double[4*((v.descBlocks+i)%disk.PointersPerBlock):], first+i)
+	}
+	backups := v.backupGroups()
+	for i := range v.spareDesc {
+		copies := w.block(uint64(first + i))
+		for j, group := range backups {
+			putUint32(copies[4*j:], uint32(v.start(group))+first+i)
+		}
+	}
+}
+
+// writeJournal writes the superblock of an empty journal. The rest of it is zero.
+func (v *volume) writeJournal(w *blockWriter) {
+	if v.journal == nil {
+		return
+	}
+	disk.PutJournal(w.block(v.journal.mapping.at(0)), disk.JournalSuperBlock{
+		Magic:     disk.JournalMagic,
+		BlockType: disk.JournalSuperBlockV2,
+		BlockSize: disk.BlockSize,
+		MaxLen:    v.journalBlocks,
+		First:     1,
+		Sequence:  1,
+		UUID:      v.uuid,
+		Users:     1,
+	})
+}
+
+// writeOrphans writes the orphan file without orphans.
+func (v *volume) writeOrphans(w *blockWriter) {
+	for i := range v.orphanBlocks {
+		number := v.orphans.mapping.at(i)
+		block := w.block(number)
+		tail := disk.OrphanTail{Magic: disk.OrphanMagic}
+		if v.metaCsum() {
+			tail.Checksum = v.orphanBlock(orphanInode, number, block)
+		}
+		disk.Put(block[disk.OrphanTailOffset:], tail)
+	}
+}
