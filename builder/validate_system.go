@@ -103,7 +103,7 @@ func userSyntax(s Spec) []error {
 		switch {
 		case !accountName.MatchString(u.Name):
 			problems = append(problems, problem("--user", "%q is not a user name: a small letter, then at most 31 small "+
-				"letters, digits, hyphens and underscores", u.Name)...)
+				"letters, digits, hyphens and underscores", goodPart(u.Name))...)
 		case u.Name == "root":
 			problems = append(problems, problem("--user", "root is there anyway: use --root-password")...)
 		case seen[u.Name]:
@@ -112,6 +112,17 @@ func userSyntax(s Spec) []error {
 		seen[u.Name] = true
 	}
 	return problems
+}
+
+// goodPart cuts a name off behind its first character that cannot be in one: NAME:PASSWORD is an easy mistake to make,
+// and a password must not get into a log.
+func goodPart(name string) string {
+	for i, r := range name {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_", r) {
+			return name[:i] + string(r)
+		}
+	}
+	return name
 }
 
 // passwordsWritten: a password is one line, and not the text that hides passwords in a dumped configuration.

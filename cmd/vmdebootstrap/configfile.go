@@ -92,23 +92,22 @@ func (f noConfigFlag) Set(string) error { *f.files = configFiles{}; return nil }
 func (f noConfigFlag) String() string   { return "" }
 func (f noConfigFlag) Type() string     { return "bool" }
 
-// readConfigs applies all files to the settings, as far as the command line has not set them. It gives every mistake.
+// readConfigs applies all files to the settings, as far as the command line has not set them. A file that cannot be
+// read or understood is an error; single mistakes in a file are added to the problems of the settings.
 func (s *settings) readConfigs(files *configFiles, flags *pflag.FlagSet) error {
-	var problems []error
 	for i, name := range files.list() {
 		data, err := os.ReadFile(name)
 		if errors.Is(err, fs.ErrNotExist) && i < len(files.defaults) {
 			continue
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("config file: %w", err))
-			continue
+			return fmt.Errorf("--config: %w", err)
 		}
 		if err := s.applyConfig(name, data, flags); err != nil {
-			problems = append(problems, err)
+			return fmt.Errorf("config file %s: %w", name, err)
 		}
 	}
-	return errors.Join(problems...)
+	return nil
 }
 
 // configEntry is one key of a config file; texts has several elements only if the file says that it is a list.
@@ -117,7 +116,7 @@ type configEntry struct {
 	texts []string
 }
 
-// applyConfig applies one file.
+// applyConfig applies the content of one file.
 func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) error {
 	parse := s.parseINI
 	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
@@ -125,23 +124,21 @@ func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) e
 	}
 	entries, err := parse(data)
 	if err != nil {
-		return fmt.Errorf("config file %s: %w", name, err)
+		return err
 	}
-	var problems []error
 	for _, e := range entries {
 		t := s.lookup(e.key)
-		if t == nil {
-			problems = append(problems, fmt.Errorf("config file %s: unknown key %q", name, e.key))
-			continue
-		}
-		if given(flags, e.key) {
-			continue
-		}
-		if err := t.apply(e.texts); err != nil {
-			problems = append(problems, fmt.Errorf("config file %s: %s: %w", name, e.key, err))
+		switch {
+		case t == nil:
+			s.problems = append(s.problems, fmt.Errorf("config file %s: unknown key %q", name, e.key))
+		case given(flags, e.key):
+		default:
+			if err := t.apply(e.texts); err != nil {
+				s.problems = append(s.problems, fmt.Errorf("config file %s: %s: %w", name, e.key, err))
+			}
 		}
 	}
-	return errors.Join(problems...)
+	return nil
 }
 
 // apply replaces the setting's content.
@@ -220,7 +217,6 @@ func joinList(items []string) (string, error) {
 		return "", err
 	}
 	w.Flush()
-	// The comma of a CSV file has no blank behind it, in an INI file it may.
 	return strings.TrimSuffix(b.String(), "\n"), w.Error()
 }
 
@@ -252,11 +248,9 @@ func (s *settings) parseYAML(data []byte) ([]configEntry, error) {
 
 // scalars gives the texts of a value or a list of values as they are written, so that a password may look like a number.
 func scalars(node *yaml.Node) ([]string, error) {
-	if node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
+	node = target(node)
 	switch {
-	case node.Tag == "!!null":
+	case node.ShortTag() == "!!null":
 		return []string{""}, nil
 	case node.Kind == yaml.ScalarNode:
 		return []string{node.Value}, nil
@@ -265,10 +259,19 @@ func scalars(node *yaml.Node) ([]string, error) {
 	}
 	var texts []string
 	for _, item := range node.Content {
+		item = target(item)
 		if item.Kind != yaml.ScalarNode {
 			return nil, fmt.Errorf("line %d: a list of lists", item.Line)
 		}
 		texts = append(texts, item.Value)
 	}
 	return texts, nil
+}
+
+// target follows an alias (*name) to what it stands for (&name).
+func target(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
 }

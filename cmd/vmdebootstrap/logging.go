@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -46,24 +47,26 @@ func dialSyslog() (io.WriteCloser, error) {
 	return syslog.New(syslog.LOG_USER|syslog.LOG_INFO, programName)
 }
 
-// openLog gives the logger that the settings ask for, and what to close when no more is logged.
+// openLog gives the logger that the settings ask for, and what to close when no more is logged. With an error it gives
+// a logger that drops everything.
 func openLog(s logSettings, stderr io.Writer, env environment) (*slog.Logger, io.Closer, error) {
 	level := logLevels[s.level]
+	none, nothing := slog.New(slog.DiscardHandler), io.NopCloser(nil)
 	switch s.destination {
 	case "", "none":
-		return slog.New(slog.DiscardHandler), io.NopCloser(nil), nil
+		return none, nothing, nil
 	case "stderr":
-		return slog.New(newLineHandler(stderr, level, false)), io.NopCloser(nil), nil
+		return slog.New(newLineHandler(stderr, level, false)), nothing, nil
 	case "syslog":
 		w, err := env.dialSyslog()
 		if err != nil {
-			return nil, nil, fmt.Errorf("--log=syslog: %w", err)
+			return none, nothing, fmt.Errorf("--log=syslog: %w", err)
 		}
 		return slog.New(newLineHandler(w, level, false)), w, nil
 	}
 	w, err := openLogFile(s)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--log: %w", err)
+		return none, nothing, fmt.Errorf("--log: %w", err)
 	}
 	return slog.New(newLineHandler(w, level, true)), w, nil
 }
@@ -77,19 +80,7 @@ type rotatingFile struct {
 // openLogFile appends to a log file, or makes one with the mode of the settings. lumberjack gives the mode of a file to
 // the one that follows it.
 func openLogFile(s logSettings) (*rotatingFile, error) {
-	file, err := os.OpenFile(s.destination, os.O_CREATE|os.O_EXCL|os.O_WRONLY, s.mode)
-	if err == nil {
-		err = errorOf(file.Chmod(s.mode), file.Close()) // the umask must not take bits away
-	} else if os.IsExist(err) {
-		file, err = os.OpenFile(s.destination, os.O_APPEND|os.O_WRONLY, 0)
-		if err == nil {
-			err = file.Close()
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(s.destination)
+	size, err := prepareLogFile(s.destination, s.mode)
 	if err != nil {
 		return nil, err
 	}
@@ -97,17 +88,32 @@ func openLogFile(s logSettings) (*rotatingFile, error) {
 	return &rotatingFile{
 		Logger: &lumberjack.Logger{Filename: s.destination, MaxSize: never, MaxBackups: s.keep},
 		max:    int64(min(s.max, math.MaxInt64)),
-		size:   info.Size(),
+		size:   size,
 	}, nil
 }
 
-func errorOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
+// prepareLogFile makes sure that there is a file to append to, and gives its size.
+func prepareLogFile(name string, mode fs.FileMode) (size int64, err error) {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	made := err == nil
+	if errors.Is(err, fs.ErrExist) {
+		file, err = os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if made {
+		// The umask must not take bits away.
+		if err := file.Chmod(mode); err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 // Write appends one line, after rotating if the file would grow over its limit.

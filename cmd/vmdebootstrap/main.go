@@ -38,8 +38,19 @@ func mainStatus(ctx context.Context) int {
 		etc:        "/etc",
 		now:        time.Now,
 		stat:       os.Stat,
-		lookupUser: user.Lookup,
+		lookupUser: lookupUser,
 		arch:       hostArch(),
 		dialSyslog: dialSyslog,
 	})
+}
+
+// lookupUser finds an account by its name or number.
+func lookupUser(name string) (*user.User, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		if byID, idErr := user.LookupId(name); idErr == nil {
+			return byID, nil
+		}
+	}
+	return u, err
 }

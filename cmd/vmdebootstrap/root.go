@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 
@@ -129,10 +130,35 @@ func (c *command) run(cmd *cobra.Command) error {
 	return c.build(cmd.Context())
 }
 
-// build checks the settings, and makes what they ask for or says what it would do.
+// build opens the log, and makes what the settings ask for or says what it would do.
 func (c *command) build(ctx context.Context) (err error) {
-	s := c.settings
-	spec, err := builder.NewSpec(s.options, builder.World{
+	log, logCloser, logErr := openLog(c.settings.log, c.stderr, c.env)
+	defer func() { err = errors.Join(err, logCloser.Close()) }()
+	c.settings.logTo(log)
+	j, err := c.newJob(log)
+	if err := errors.Join(append(c.settings.problems, logErr, err)...); err != nil {
+		return logged(ctx, log, err)
+	}
+	if name := c.settings.output; name != "" {
+		file, err := os.Create(name)
+		if err != nil {
+			return logged(ctx, log, fmt.Errorf("--output: %w", err))
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		j.out = file
+	}
+	if c.settings.options.DryRun {
+		return logged(ctx, log, dryRun(ctx, j))
+	}
+	for _, text := range j.spec.Warnings() {
+		j.warn(text)
+	}
+	return logged(ctx, log, build(ctx, j))
+}
+
+// newJob checks the settings.
+func (c *command) newJob(log *slog.Logger) (*job, error) {
+	spec, err := builder.NewSpec(c.settings.options, builder.World{
 		Stat:       c.env.stat,
 		LookupUser: c.env.lookupUser,
 		Dir:        c.env.dir,
@@ -140,45 +166,29 @@ func (c *command) build(ctx context.Context) (err error) {
 		HostArch:   c.env.arch,
 		HostMirror: c.env.mirror,
 	})
-	if err := errors.Join(append(s.problems, err)...); err != nil {
-		return err
+	return &job{spec: spec, env: c.env, out: c.stdout, err: c.stderr, verbose: c.settings.verbose, log: log}, err
+}
+
+// logged puts what ends the program in the log, and gives it back.
+func logged(ctx context.Context, log *slog.Logger, err error) error {
+	if err == nil {
+		return nil
 	}
-	log, logCloser, err := openLog(s.log, c.stderr, c.env)
-	if err != nil {
-		return err
+	for _, e := range flatten(err) {
+		log.Log(ctx, levelCritical, e.Error())
 	}
-	defer func() { err = errors.Join(err, logCloser.Close()) }()
-	out := c.stdout
-	if s.output != "" {
-		file, err := os.Create(s.output)
-		if err != nil {
-			return fmt.Errorf("--output: %w", err)
-		}
-		defer func() { err = errors.Join(err, file.Close()) }()
-		out = file
-	}
-	j := &job{spec: spec, env: c.env, out: out, err: c.stderr, verbose: s.verbose, log: log}
-	s.logTo(log)
-	if s.options.DryRun {
-		return dryRun(ctx, j)
-	}
-	for _, text := range spec.Warnings() {
-		j.warn(text)
-	}
-	if err := build(ctx, j); err != nil {
-		for _, e := range flatten(err) {
-			log.Log(ctx, levelCritical, e.Error())
-		}
-		return err
-	}
-	return nil
+	return err
 }
 
 // logTo writes all settings to the log, passwords hidden.
 func (s *settings) logTo(log *slog.Logger) {
 	log.Info(programName + " " + version)
 	for _, t := range s.all {
-		log.Debug("setting", t.name, strings.Join(t.value.dump(), ","))
+		text := strings.Join(t.value.dump(), ",")
+		if u, err := url.Parse(text); err == nil && u.User != nil {
+			text = u.Redacted()
+		}
+		log.Debug("setting", t.name, text)
 	}
 }
 

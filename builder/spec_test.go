@@ -1,0 +1,448 @@
+package builder
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/user"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// testWorld is an amd64 machine on which trixie is stable.
+func testWorld() World {
+	files := fstest.MapFS{
+		"work/hook.sh":              {Mode: 0o755},
+		"work/plain.sh":             {Mode: 0o644},
+		"work/local_1_all.deb":      {},
+		"work/notes.txt":            {},
+		"work/old.img":              {},
+		"work/live":                 {Mode: fs.ModeDir | 0o755},
+		"work/sda":                  {Mode: fs.ModeDevice},
+		"work/scripts/distant":      {},
+		"work/scripts/trixie/inner": {},
+	}
+	return World{
+		Stat: func(name string) (fs.FileInfo, error) {
+			name = strings.TrimPrefix(name, "/")
+			if name == "." || !strings.HasPrefix(name, "work") {
+				name = strings.TrimSuffix("work/"+name, "/.")
+			}
+			return files.Stat(name)
+		},
+		LookupUser: func(name string) (*user.User, error) {
+			if name == "joe" {
+				return &user.User{Username: name}, nil
+			}
+			return nil, user.UnknownUserError(name)
+		},
+		Dir:      "/work",
+		Today:    time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC),
+		HostArch: "amd64",
+	}
+}
+
+// options gives the defaults for a dry run of a disk image, changed.
+func options(change func(*Options)) Options {
+	o := DefaultOptions()
+	o.Image, o.DryRun = "new.img", true
+	if change != nil {
+		change(&o)
+	}
+	return o
+}
+
+// mustSpec makes a Spec of what is right.
+func mustSpec(t *testing.T, change func(*Options)) Spec {
+	t.Helper()
+	s, err := NewSpec(options(change), testWorld())
+	if err != nil {
+		t.Fatalf("NewSpec: %v", err)
+	}
+	return s
+}
+
+func TestNewSpecTakesWhatIsRight(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*Options){
+		"defaults":               nil,
+		"image that is there":    func(o *Options) { o.Image = "old.img" },
+		"tarball":                func(o *Options) { o.Image, o.Tarball = "", "new.tar" },
+		"new squash directory":   func(o *Options) { o.Image, o.Squash = "", "FOO" },
+		"old squash directory":   func(o *Options) { o.Image, o.Squash = "", "live" },
+		"squash of arm64":        func(o *Options) { o.Image, o.Squash, o.Arch = "", "FOO", "arm64" },
+		"arm64 with UEFI":        func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "arm64" },
+		"foreign without a look": func(o *Options) { o.Arch, o.Foreign = "armhf", "PATH" },
+		"jessie":                 func(o *Options) { o.Distribution = "jessie" },
+		"Ubuntu":                 func(o *Options) { o.Distribution = "xenial" },
+		"oldoldstable":           func(o *Options) { o.Distribution = "oldoldstable" },
+		"100 MiB":                func(o *Options) { o.Size = 100 * diskimage.MiB },
+		"apt mirror":             func(o *Options) { o.ConfigureApt, o.AptMirror = true, "https://mirror.example/debian" },
+		"local mirror":           func(o *Options) { o.Mirror = "file:///srv/mirror" },
+		"qcow2":                  func(o *Options) { o.ConvertQcow2 = true },
+		"btrfs with grub":        func(o *Options) { o.Roottype, o.Grub = "btrfs", true },
+		"btrfs without extlinux": func(o *Options) { o.Roottype, o.Extlinux = "btrfs", false },
+		"wheezy on ext3":         func(o *Options) { o.Distribution, o.Roottype = "wheezy", "ext3" },
+		"wheezy ignores networkd": func(o *Options) {
+			o.Distribution, o.Roottype, o.SystemdNetworkd, o.UpdateInitramfs = "wheezy", "ext3", false, false
+		},
+		"the usual ESP without UEFI": func(o *Options) { o.ESPSize = 5242880 },
+		"small swap":                 func(o *Options) { o.Swap = 1 },
+		"hook":                       func(o *Options) { o.Customize = []string{"hook.sh"} },
+		"local package":              func(o *Options) { o.CustomPackages = []string{"local_1_all.deb"} },
+		"host name with domain":      func(o *Options) { o.Hostname = "a1.example.org" },
+		"users":                      func(o *Options) { o.Users = []User{ParseUser("joe"), ParseUser("ann/x/y"), ParseUser("bob/")} },
+		"owner":                      func(o *Options) { o.Owner = "joe" },
+		"boot flag":                  func(o *Options) { o.Bootflag = "lba" },
+		"names with a comma":         func(o *Options) { o.Packages = []string{"vim, less,"} },
+		"script of a suite":          func(o *Options) { o.DebootstrapScripts, o.Distribution = "scripts", "distant" },
+		"i386 with a named kernel":   func(o *Options) { o.Arch, o.KernelPackage = "i386", "linux-image-mine" },
+		"i386 without a kernel":      func(o *Options) { o.Arch, o.NoKernel = "i386", true },
+	} {
+		if _, err := NewSpec(options(change), testWorld()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestNewSpecRefuses holds table A.4 of the specification with the fragments that the tests of vmdebootstrap 1.7 look
+// for, and the rules that are new.
+func TestNewSpecRefuses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		change func(*Options)
+		flag   string
+		want   []string
+	}{
+		{"squash and image", func(o *Options) { o.Squash = "FOO" }, "--squash", []string{"--image"}},
+		{"no output", func(o *Options) { o.Image = "" }, "--image", []string{"disk image filename", "squash"}},
+		{"size 0", func(o *Options) { o.Size = 0 }, "--size", []string{"too small", "bootstrap", "disk image", "must"}},
+		{"size 100M", func(o *Options) { o.Size = 100 * diskimage.MB }, "--size", []string{"too small"}},
+		{"small tarball", func(o *Options) { o.Image, o.Tarball, o.Size = "", "x.tar", 1 }, "--size", []string{"too small"}},
+		{"unknown suite", func(o *Options) { o.Distribution = "Trixie" }, "--distribution", []string{"valid Debian or Ubuntu"}},
+		{"suite of backports", func(o *Options) { o.Distribution = "bookworm-backports" }, "--distribution", []string{"not a valid"}},
+		{"apt mirror alone", func(o *Options) { o.AptMirror = "http://m.example/" }, "--apt-mirror", []string{"requires --configure-apt as well"}},
+		{"qcow2 tarball", func(o *Options) { o.Image, o.Tarball, o.ConvertQcow2 = "", "x.tar", true }, "--convert-qcow2", []string{"qcow2 can only", "with --image"}},
+		{"image and tarball", func(o *Options) { o.Tarball = "x.tar" }, "--tarball", []string{"--image", "not both"}},
+		{"squash and tarball", func(o *Options) { o.Image, o.Squash, o.Tarball = "", "FOO", "x.tar" }, "--tarball", []string{"--squash", "not both"}},
+		{"old names without initramfs", func(o *Options) { o.SystemdNetworkd, o.UpdateInitramfs = false, false }, "--no-systemd-networkd", []string{"requires updating the"}},
+		{"wheezy on ext4", func(o *Options) { o.Distribution = "wheezy" }, "--roottype", []string{"Wheezy images using ext4 will not be able to boot"}},
+		{"wheezy on ext4 with grub", func(o *Options) { o.Distribution, o.Grub = "wheezy", true }, "--roottype", []string{"Wheezy images using ext4 will not be able to boot"}},
+		{"btrfs with extlinux", func(o *Options) { o.Roottype = "btrfs" }, "--roottype", []string{"not yet supported"}},
+		{"ESP without UEFI", func(o *Options) { o.ESPSize = 5 * diskimage.MB }, "--esp-size", []string{"--use-uefi"}},
+		{"arm64 without UEFI", func(o *Options) { o.Arch, o.Foreign = "arm64", "PATH" }, "--arch", []string{"UEFI", "arm64"}},
+		{"arm64 tarball", func(o *Options) { o.Image, o.Tarball, o.Arch = "", "x.tar", "arm64" }, "--arch", []string{"UEFI", "arm64"}},
+		{"UEFI on armel", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "armel" }, "--use-uefi", []string{"armel", "not a supported", "UEFI"}},
+		{"UEFI with boot partition", func(o *Options) { o.Grub, o.UseUEFI, o.Bootsize = true, true, diskimage.MB }, "--bootsize", []string{"separate boot", "not supported", "UEFI"}},
+		{"UEFI with offset", func(o *Options) { o.Grub, o.UseUEFI, o.Bootoffset = true, true, 1024 }, "--bootoffset", []string{"separate boot", "not supported", "UEFI"}},
+		{"UEFI without grub", func(o *Options) { o.UseUEFI, o.Arch = true, "arm64" }, "--use-uefi", []string{"UEFI", "Grub"}},
+		{"UEFI on wheezy arm64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "arm64", "wheezy" }, "--use-uefi", []string{"Only amd64", "supports UEFI", "Wheezy"}},
+
+		{"unknown architecture", func(o *Options) { o.Arch = "bogus" }, "--arch", []string{`"bogus"`}},
+		{"no kernel for i386", func(o *Options) { o.Arch = "i386" }, "--arch", []string{"trixie", "--kernel-package"}},
+		{"unknown root type", func(o *Options) { o.Roottype = "ext5" }, "--roottype", []string{`"ext5"`, "ext4"}},
+		{"unknown boot type", func(o *Options) { o.Boottype = "fat99" }, "--boottype", []string{`"fat99"`, "vfat"}},
+		{"unknown partition table", func(o *Options) { o.PartType = "apm" }, "--part-type", []string{`"apm"`, "gpt, msdos"}},
+		{"unknown boot flag", func(o *Options) { o.Bootflag = "bootable" }, "--bootflag", []string{`"bootable"`}},
+		{"swap beyond the image", func(o *Options) { o.Swap = 2 * diskimage.GB }, "--swap", []string{"does not fit", "2GB"}},
+		{"swap as large as the image", func(o *Options) { o.Swap = 1 * diskimage.GB }, "--swap", []string{"does not fit"}},
+		{"boot and swap beyond the image", func(o *Options) { o.Bootsize, o.Swap = 800*diskimage.MB, 300*diskimage.MB }, "--swap", []string{"does not fit"}},
+		{"missing hook", func(o *Options) { o.Customize = []string{"none.sh"} }, "--customize", []string{`"none.sh"`, "neither there nor in"}},
+		{"hook that cannot run", func(o *Options) { o.Customize = []string{"plain.sh"} }, "--customize", []string{"not executable"}},
+		{"missing output directory", func(o *Options) { o.Image = "gone/x.img" }, "--image", []string{"gone/x.img"}},
+		{"file as output directory", func(o *Options) { o.Image = "notes.txt/x.img" }, "--image", []string{"notes.txt"}},
+		{"image on a disk", func(o *Options) { o.Image = "sda" }, "--image", []string{"not a regular file"}},
+		{"image on a directory", func(o *Options) { o.Image = "live" }, "--image", []string{"not a regular file"}},
+		{"squash on a file", func(o *Options) { o.Image, o.Squash = "", "old.img" }, "--squash", []string{"not a directory"}},
+		{"missing local package", func(o *Options) { o.CustomPackages = []string{"gone.deb"} }, "--custom-package", []string{"gone.deb"}},
+		{"local package of a kind", func(o *Options) { o.CustomPackages = []string{"notes.txt"} }, "--custom-package", []string{"not a .deb"}},
+		{"directory for a package", func(o *Options) { o.CustomPackages = []string{"live"} }, "--custom-package", []string{"not a file"}},
+		{"package name with dashes in front", func(o *Options) { o.Packages = []string{"vim,--purge"} }, "--package", []string{`"--purge"`}},
+		{"kernel name with a blank", func(o *Options) { o.KernelPackage = "linux image" }, "--kernel-package", []string{`"linux image"`}},
+		{"host name with underscore", func(o *Options) { o.Hostname = "my_host" }, "--hostname", []string{`"my_host"`}},
+		{"host name with final hyphen", func(o *Options) { o.Hostname = "host-" }, "--hostname", []string{`"host-"`}},
+		{"no host name", func(o *Options) { o.Hostname = "" }, "--hostname", nil},
+		{"long host name", func(o *Options) { o.Hostname = strings.Repeat("a.", 32) + "a" }, "--hostname", []string{"64"}},
+		{"user name with capitals", func(o *Options) { o.Users = []User{ParseUser("Joe/x")} }, "--user", []string{`"J"`}},
+		{"user name root", func(o *Options) { o.Users = []User{ParseUser("root/x")} }, "--user", []string{"--root-password"}},
+		{"user twice", func(o *Options) { o.Users = []User{ParseUser("joe"), ParseUser("joe")} }, "--user", []string{"twice"}},
+		{"password of two lines", func(o *Options) { o.RootPassword = NewSecret("a\nb") }, "--root-password", []string{"line break"}},
+		{"hidden password", func(o *Options) { o.RootPassword = NewSecret("(secret)") }, "--root-password", []string{"--dump-config"}},
+		{"hidden password of a user", func(o *Options) { o.Users = []User{ParseUser("joe/(secret)")} }, "--user", []string{"--dump-config"}},
+		{"unknown owner", func(o *Options) { o.Owner = "nobodyhere" }, "--owner", []string{"nobodyhere"}},
+		{"mirror without scheme", func(o *Options) { o.Mirror = "mirror.example/debian" }, "--mirror", []string{"not a URL"}},
+		{"mirror with a blank", func(o *Options) { o.Mirror = "http://m.example/a b" }, "--mirror", []string{"blanks"}},
+		{"no script for the suite", func(o *Options) { o.DebootstrapScripts = "scripts" }, "--debootstrap-scripts", []string{"stable"}},
+		{"directory for a script", func(o *Options) { o.DebootstrapScripts, o.Distribution = "scripts", "trixie" }, "--debootstrap-scripts", []string{"not a file"}},
+	} {
+		_, err := NewSpec(options(test.change), testWorld())
+		found := slices.ContainsFunc(problemsOf(err), func(p *Problem) bool {
+			return p.Flag == test.flag && !slices.ContainsFunc(test.want, func(want string) bool {
+				return !strings.Contains(p.Error(), want)
+			})
+		})
+		if !found {
+			t.Errorf("%s: got %v, want a problem of %s with %q", test.name, err, test.flag, test.want)
+		}
+	}
+}
+
+// problemsOf takes a joined error apart.
+func problemsOf(err error) []*Problem {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil
+	}
+	var all []*Problem
+	for _, e := range joined.Unwrap() {
+		var p *Problem
+		if errors.As(e, &p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func TestNewSpecReportsAllMistakesAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := NewSpec(options(func(o *Options) {
+		o.Arch, o.Size, o.Hostname, o.Roottype, o.Squash = "vax", 1, "-", "ext9", "FOO"
+		o.Customize = []string{"none.sh"}
+	}), testWorld())
+	var flags []string
+	for _, p := range problemsOf(err) {
+		flags = append(flags, p.Flag)
+	}
+	want := []string{"--arch", "--customize", "--squash", "--size", "--roottype", "--hostname"}
+	if !slices.Equal(flags, want) {
+		t.Errorf("got problems of %v, want %v", flags, want)
+	}
+}
+
+// TestUnknownNamesCauseNoOtherProblems: a misspelt suite or architecture must not bring in the rules of another.
+func TestUnknownNamesCauseNoOtherProblems(t *testing.T) {
+	t.Parallel()
+	for _, change := range []func(*Options){
+		func(o *Options) { o.Distribution = "nosuch" },
+		func(o *Options) { o.Arch = "nosuch" },
+		func(o *Options) { o.Arch, o.UseUEFI, o.Grub = "nosuch", true, true },
+	} {
+		_, err := NewSpec(options(change), testWorld())
+		if got := problemsOf(err); len(got) != 1 {
+			t.Errorf("got %v, want one problem", err)
+		}
+	}
+}
+
+func TestMissingPartsStopOnlyARealBuild(t *testing.T) {
+	t.Parallel()
+	for _, part := range notBuilt {
+		if !strings.HasPrefix(part.flag, "--") {
+			t.Errorf("%q is not an option", part.flag)
+		}
+	}
+	if len(notBuilt) == 0 {
+		return
+	}
+	everything := func(o *Options) {
+		o.Image, o.Squash, o.Arch, o.Foreign, o.Pkglist = "", "FOO", "arm64", "PATH", true
+		o.CustomPackages = []string{"local_1_all.deb"}
+	}
+	if _, err := NewSpec(options(everything), testWorld()); err != nil {
+		t.Errorf("dry run: %v", err)
+	}
+	o := options(everything)
+	o.DryRun = false
+	_, err := NewSpec(o, testWorld())
+	s := Spec{o: o, w: testWorld()}
+	s.arch, _ = LookupArch(o.Arch)
+	for _, part := range notBuilt {
+		used := err != nil && strings.Contains(err.Error(), "not built yet: "+part.flag)
+		if want := part.used(s); used != want {
+			t.Errorf("%s: reported %v, want %v", part.flag, used, want)
+		}
+	}
+}
+
+func TestSpecSharesNoMemoryWithItsOptions(t *testing.T) {
+	t.Parallel()
+	o := options(func(o *Options) {
+		o.Packages, o.Users = []string{"vim"}, []User{ParseUser("joe")}
+		o.Customize, o.Debootstrapopts = []string{"hook.sh"}, []string{"variant=minbase"}
+		o.CustomPackages = []string{"local_1_all.deb"}
+	})
+	s, err := NewSpec(o, testWorld())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := s.Options()
+	got := s.Options()
+	for _, list := range [][]string{o.Packages, o.Customize, o.Debootstrapopts, o.CustomPackages,
+		got.Packages, got.Customize, got.Debootstrapopts, got.CustomPackages} {
+		list[0] = "changed"
+	}
+	o.Users[0], got.Users[0] = User{}, User{}
+	if now := s.Options(); !reflect.DeepEqual(now, want) {
+		t.Errorf("got %+v, want %+v", now, want)
+	}
+}
+
+// TestOptionsCloneCopiesEverySlice fails when a new field of Options is forgotten in clone.
+func TestOptionsCloneCopiesEverySlice(t *testing.T) {
+	t.Parallel()
+	var o Options
+	v := reflect.ValueOf(&o).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice {
+			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+		}
+	}
+	c := reflect.ValueOf(o.clone())
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice && f.Pointer() == c.Field(i).Pointer() {
+			t.Errorf("clone shares %s", v.Type().Field(i).Name)
+		}
+	}
+}
+
+func TestNewSpecOfItsOwnOptionsIsTheSame(t *testing.T) {
+	t.Parallel()
+	first := mustSpec(t, func(o *Options) { o.Customize, o.Swap = []string{"hook.sh"}, 1 })
+	second, err := NewSpec(first.Options(), testWorld())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(first.Options(), second.Options()) {
+		t.Errorf("got %+v, want %+v", second.Options(), first.Options())
+	}
+}
+
+func TestNewSpecFillsTheGaps(t *testing.T) {
+	t.Parallel()
+	s := mustSpec(t, func(o *Options) { o.Customize, o.Swap = []string{"hook.sh"}, 1 })
+	o := s.Options()
+	if o.Arch != "amd64" {
+		t.Errorf("arch: got %q, want the host's", o.Arch)
+	}
+	if o.Mirror != debianMirror {
+		t.Errorf("mirror: got %q, want %q", o.Mirror, debianMirror)
+	}
+	if o.Swap != 256*diskimage.MiB {
+		t.Errorf("swap: got %s, want the least that is made, 256MiB", o.Swap)
+	}
+	if want := []string{"/work/hook.sh"}; !slices.Equal(o.Customize, want) {
+		t.Errorf("customize: got %q, want %q", o.Customize, want)
+	}
+	if s.Codename() != "trixie" {
+		t.Errorf("codename: got %q, want trixie", s.Codename())
+	}
+}
+
+func TestDefaultMirrorFitsTheRelease(t *testing.T) {
+	t.Parallel()
+	const host = "http://mirror.example/debian"
+	for _, test := range []struct{ suite, arch, host, given, want string }{
+		{"trixie", "amd64", "", "", debianMirror},
+		{"trixie", "amd64", host, "", host},
+		{"trixie", "amd64", host, "http://other.example/", "http://other.example/"},
+		{"noble", "amd64", host, "", ubuntuMirror},
+		{"noble", "riscv64", host, "", ubuntuPortsMirror},
+	} {
+		w := testWorld()
+		w.HostMirror = test.host
+		s, err := NewSpec(options(func(o *Options) {
+			o.Distribution, o.Arch, o.Mirror = test.suite, test.arch, test.given
+		}), w)
+		if err != nil {
+			t.Errorf("%s: %v", test.suite, err)
+			continue
+		}
+		if got := s.Options().Mirror; got != test.want {
+			t.Errorf("%s %s: got %q, want %q", test.suite, test.arch, got, test.want)
+		}
+	}
+}
+
+func TestWarningsNameOpenDoors(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		change func(*Options)
+		want   []string
+	}{
+		{"default", nil, []string{"--root-password"}},
+		{"locked", func(o *Options) { o.LockRootPassword = true }, nil},
+		{"password", func(o *Options) { o.RootPassword = NewSecret("x") }, nil},
+		{"both", func(o *Options) { o.RootPassword, o.LockRootPassword = NewSecret("x"), true }, []string{"no effect"}},
+		{"user", func(o *Options) { o.LockRootPassword, o.Users = true, []User{ParseUser("joe")} }, []string{"joe"}},
+		{"old release", func(o *Options) { o.LockRootPassword, o.Distribution = true, "buster" }, []string{"2024-06-30"}},
+	} {
+		got := mustSpec(t, test.change).Warnings()
+		if len(got) != len(test.want) {
+			t.Errorf("%s: got %q, want %d", test.name, got, len(test.want))
+			continue
+		}
+		for i := range got {
+			if !strings.Contains(got[i], test.want[i]) {
+				t.Errorf("%s: got %q, want it to name %q", test.name, got[i], test.want[i])
+			}
+		}
+	}
+}
+
+func TestSecretsDoNotShow(t *testing.T) {
+	t.Parallel()
+	const password = "geheim"
+	o := Options{RootPassword: NewSecret(password), Users: []User{ParseUser("joe/" + password)}}
+	data, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		fmt.Sprint(o), fmt.Sprintf("%+v", o), fmt.Sprintf("%#v", o), fmt.Sprintf("%q %s %x", o.RootPassword, o.Users, o.RootPassword),
+		string(data), o.Users[0].String(), o.RootPassword.LogValue().String(),
+	} {
+		if strings.Contains(text, password) || strings.Contains(text, fmt.Sprintf("%x", password)) {
+			t.Errorf("the password shows in %s", text)
+		}
+	}
+	if got := o.RootPassword.Reveal(); got != password {
+		t.Errorf("Reveal: got %q, want %q", got, password)
+	}
+}
+
+func TestMistakesDoNotShowPasswords(t *testing.T) {
+	t.Parallel()
+	const password = "geheim"
+	_, err := NewSpec(options(func(o *Options) {
+		o.Users = []User{ParseUser("joe:" + password), ParseUser("/" + password), ParseUser("root/" + password)}
+		o.RootPassword = NewSecret(password + "\n")
+		o.Mirror = "http://joe:" + password + "@[bad/"
+		o.AptMirror = "//joe:" + password + "@mirror.example"
+	}), testWorld())
+	if err == nil || strings.Contains(err.Error(), password) {
+		t.Errorf("the password shows in %v", err)
+	}
+}
+
+func TestParseUserSplitsAtTheFirstSlash(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]User{
+		"joe":      {Name: "joe"},
+		"joe/":     {Name: "joe", HasPassword: true},
+		"joe/pw":   {Name: "joe", HasPassword: true, Password: NewSecret("pw")},
+		"joe/p/w/": {Name: "joe", HasPassword: true, Password: NewSecret("p/w/")},
+	} {
+		if got := ParseUser(text); got != want {
+			t.Errorf("ParseUser(%q): got %#v, want %#v", text, got, want)
+		}
+	}
+}
