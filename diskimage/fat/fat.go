@@ -1,0 +1,175 @@
+// Package fat writes FAT12, FAT16 and FAT32 file systems from a diskimage.Tree, without mounting anything and without
+// mkfs.fat or mtools.
+//
+// The whole file system is planned first: every file gets one contiguous run of clusters, in the order of the tree, so
+// the same tree gives the same bytes and a boot loader can be told where its files are. Long names are VFAT's, the short
+// ones beside them are made as Windows makes them. Times are in UTC, as mount(8) reads them with tz=UTC; Linux assumes
+// the time zone of the machine otherwise. A partition of diskimage.FAT32From or more holds a FAT32, one below 16 MiB a
+// FAT12, and one between a FAT16.
+//
+// The format is that of Microsoft's "FAT32 File System Specification" 1.03 (fatgen103), called fatgen here, with the
+// judgement of fsck.fat.
+//
+// Not supported, because FAT cannot hold it: symbolic links, devices, sockets and pipes, files of 4 GiB and more, names
+// that differ only in case, names with control characters or any of "*/:<>?\| or a dot or blank at the end. Such a tree
+// is an error that names the file. Owners, permissions, extended attributes and holes are dropped; a hard link becomes a
+// copy. Sectors are of 512 bytes; the boot sector holds no boot loader.
+package fat
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"math"
+	"path"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// Formatter makes FAT file systems. The zero value is ready for use.
+type Formatter struct{}
+
+var _ diskimage.Formatter = Formatter{}
+
+// VolumeID is the number that a FAT made with a UUID has, in the form of blkid(8) and of UUID= in fstab(5):
+// "DEB1-A400" for a UUID that begins with deb1a400.
+func VolumeID(id uuid.UUID) string { return fmt.Sprintf("%X-%X", id[:2], id[2:4]) }
+
+// volumeSerial is the volume ID as the boot sector stores it.
+func volumeSerial(id uuid.UUID) uint32 { return binary.BigEndian.Uint32(id[:4]) }
+
+// Plan implements diskimage.Formatter. The errors of a tree that FAT cannot hold name the file; they come from the
+// names and sizes alone, as no content is read. Features and Seed do not matter.
+func (Formatter) Plan(size diskimage.Size, f diskimage.Filesystem, tree diskimage.Tree) (diskimage.Volume, error) {
+	label, err := encodeLabel(f.Label)
+	if err != nil {
+		return nil, err
+	}
+	if f.StartLBA > math.MaxUint32 {
+		return nil, fmt.Errorf("fat: a partition at sector %d is out of reach; hidden sectors have 32 bits", f.StartLBA)
+	}
+	g, err := newGeometry(size)
+	if err != nil {
+		return nil, err
+	}
+	root, err := readTree(tree)
+	if err != nil {
+		return nil, err
+	}
+	v := &volume{geometry: g, root: root, label: label, time: f.Time, serial: volumeSerial(f.UUID), hidden: uint32(f.StartLBA)}
+	v.files = make(map[string]*node)
+	return v, v.allocate()
+}
+
+// volume is a planned file system.
+type volume struct {
+	geometry
+	root   *node
+	files  map[string]*node // regular files by name
+	chains []chain          // in the order of the clusters
+	label  label
+	time   time.Time
+	serial uint32
+	hidden uint32 // sectors before the partition
+}
+
+// chain is a run of clusters that hold one file or directory.
+type chain struct {
+	node  *node
+	first uint32
+	count uint32
+}
+
+// allocate gives each directory and file its clusters: depth first, a directory before what is in it.
+func (v *volume) allocate() error {
+	if err := v.layOut(v.root); err != nil {
+		return err
+	}
+	needed := uint64(0)
+	for _, c := range v.chains {
+		needed += uint64(c.count)
+	}
+	if needed > uint64(v.clusters) {
+		return &diskimage.NoSpaceError{
+			What: "clusters", Needed: needed, Available: uint64(v.clusters), BlockSize: uint64(v.clusterSize()),
+		}
+	}
+	next := uint32(firstCluster)
+	for i := range v.chains {
+		c := &v.chains[i]
+		c.first, c.node.cluster = next, next
+		next += c.count
+	}
+	return nil
+}
+
+// layOut fixes the length of a directory and lists it and what is in it for allocation.
+func (v *volume) layOut(n *node) error {
+	if !n.isDir {
+		v.files[n.name] = n
+		v.addChain(n)
+		return nil
+	}
+	entries, err := n.nameChildren()
+	if err != nil {
+		return err
+	}
+	switch {
+	case n.parent != nil:
+		entries += 2 // "." and ".."
+	case !v.label.isEmpty():
+		entries++
+	}
+	if entries > maxDirEntries {
+		return fmt.Errorf("directory %q needs %d entries; FAT allows %d", n.name, entries, maxDirEntries)
+	}
+	n.size = int64(entries) * dirEntrySize
+	switch {
+	case n.parent != nil:
+		v.addChain(n)
+	case v.bits == 32:
+		n.size = max(n.size, dirEntrySize) // the root has a cluster even if it is empty
+		v.addChain(n)
+	case entries > v.rootEntries:
+		return &diskimage.NoSpaceError{
+			What: "entries in the root directory", Needed: uint64(entries), Available: uint64(v.rootEntries),
+		}
+	}
+	for _, child := range n.children {
+		if err := v.layOut(child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addChain asks for the clusters of a node. An empty file has none.
+func (v *volume) addChain(n *node) {
+	size := int64(v.clusterSize())
+	if count := (n.size + size - 1) / size; count > 0 {
+		v.chains = append(v.chains, chain{node: n, count: uint32(count)}) // a file is below 4 GiB
+	}
+}
+
+// used is the number of clusters in use.
+func (v *volume) used() uint32 {
+	if len(v.chains) == 0 {
+		return 0
+	}
+	last := v.chains[len(v.chains)-1]
+	return last.first + last.count - firstCluster
+}
+
+// Extents implements diskimage.Volume. A file is always in one piece.
+func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
+	n, ok := v.files[path.Clean(name)]
+	if !ok {
+		return nil, &fs.PathError{Op: "find", Path: name, Err: fs.ErrNotExist}
+	}
+	if n.size == 0 {
+		return nil, nil
+	}
+	return []diskimage.Extent{{Offset: v.clusterOffset(n.cluster), Length: n.size}}, nil
+}
