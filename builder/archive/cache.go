@@ -1,0 +1,271 @@
+package archive
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Cache is a directory of files that are named by their SHA256: sha256/ab/abcd…. A file appears in it complete or
+// not at all, so several processes may use one Cache at the same time. The time of a file is that of its last use.
+type Cache struct {
+	dir string
+}
+
+// NewCache makes the directory, if it is not there, and returns it as a Cache.
+func NewCache(dir string) (*Cache, error) {
+	c := &Cache{dir: dir}
+	for _, d := range []string{c.files(), c.temp()} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, fmt.Errorf("make cache: %w", err)
+		}
+	}
+	return c, nil
+}
+
+func (c *Cache) files() string { return filepath.Join(c.dir, "sha256") }
+func (c *Cache) temp() string  { return filepath.Join(c.dir, "tmp") }
+
+// Path is where the file with the given digest is, or would be. The digest is in lower-case hexadecimal.
+func (c *Cache) Path(digest string) string {
+	return filepath.Join(c.files(), digest[:min(len(digest), 2)], digest)
+}
+
+// Verify tells whether the cache has the file, and reads it to make sure. One that is damaged is removed.
+func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
+	if !validDigest(digest) {
+		return false, fmt.Errorf("cache: %q is no SHA256 digest", digest)
+	}
+	f, err := os.Open(c.Path(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cache: %w", err)
+	}
+	defer f.Close()
+	got, err := sum(ctx, f, io.Discard)
+	if err != nil {
+		return false, fmt.Errorf("cache: %w", err)
+	}
+	if got != digest {
+		if err := os.Remove(c.Path(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("cache: remove damaged file: %w", err)
+		}
+		return false, nil
+	}
+	// Both times become those of now, by the clock of the kernel.
+	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, c.Path(digest), now, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return false, fmt.Errorf("cache: mark %s as used: %w", digest, err)
+	}
+	return true, nil
+}
+
+// Link gives a cached file another name: a hard link if dst is on the same file system, else a copy. It verifies
+// the file first; if it is not there, or damaged, the error is an fs.ErrNotExist. dst must not exist.
+func (c *Cache) Link(ctx context.Context, digest, dst string) error {
+	ok, err := c.Verify(ctx, digest)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("cache: link %s: %w", digest, fs.ErrNotExist)
+	}
+	err = os.Link(c.Path(digest), dst)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	src, err := os.Open(c.Path(digest))
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	defer src.Close()
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = sum(ctx, src, out)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return fmt.Errorf("cache: copy %s: %w", digest, errors.Join(err, os.Remove(dst)))
+	}
+	return nil
+}
+
+// Add takes a copy of a file, for example a .deb that apt has downloaded, and returns its digest.
+func (c *Cache) Add(ctx context.Context, file string) (digest string, err error) {
+	src, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("cache: %w", err)
+	}
+	defer src.Close()
+	if digest, err = sum(ctx, src, io.Discard); err != nil {
+		return "", fmt.Errorf("cache: %w", err)
+	}
+	if ok, err := c.Verify(ctx, digest); ok || err != nil {
+		return digest, err
+	}
+	if _, err := src.Seek(0, io.SeekStart); err != nil {
+		return "", fmt.Errorf("cache: %w", err)
+	}
+	tmp, err := c.create()
+	if err != nil {
+		return "", err
+	}
+	defer tmp.discard()
+	if digest, err = sum(ctx, src, tmp); err != nil {
+		return "", fmt.Errorf("cache: copy %s: %w", file, err)
+	}
+	return digest, tmp.keep(digest)
+}
+
+// Evict removes files that were not used for longer than maxAge, and then, while there are more than maxBytes in
+// all, those that were not used for longest. It also removes what processes that were killed have left. It returns
+// the number of cached files that are gone and the bytes they had.
+func (c *Cache) Evict(now time.Time, maxAge time.Duration, maxBytes int64) (files int, bytes int64, err error) {
+	var all []cached
+	if all, err = c.list(); err != nil {
+		return 0, 0, err
+	}
+	slices.SortFunc(all, func(a, b cached) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
+	var total int64
+	for _, f := range all {
+		total += f.size
+	}
+	for _, f := range all {
+		if now.Sub(f.used) <= maxAge && total <= maxBytes {
+			break
+		}
+		if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return files, bytes, fmt.Errorf("cache: %w", err)
+		}
+		total -= f.size
+		files++
+		bytes += f.size
+	}
+	return files, bytes, c.removeLeftovers(now)
+}
+
+type cached struct {
+	path string
+	size int64
+	used time.Time
+}
+
+func (c *Cache) list() ([]cached, error) {
+	var all []cached
+	err := filepath.WalkDir(c.files(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another process was faster
+		}
+		if err == nil {
+			all = append(all, cached{path, info.Size(), info.ModTime()})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	return all, nil
+}
+
+// removeLeftovers removes temporary files that no living process can still be writing to.
+func (c *Cache) removeLeftovers(now time.Time) error {
+	const longest = 24 * time.Hour
+	entries, err := os.ReadDir(c.temp())
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && now.Sub(info.ModTime()) > longest {
+			err = os.Remove(filepath.Join(c.temp(), e.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cache: %w", err)
+		}
+	}
+	return nil
+}
+
+// newFile is a file on its way into the cache.
+type newFile struct {
+	*os.File
+	cache *Cache
+}
+
+func (c *Cache) create() (*newFile, error) {
+	f, err := os.CreateTemp(c.temp(), "new-*")
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	return &newFile{f, c}, nil
+}
+
+// truncate empties the file.
+func (f *newFile) truncate() error {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return f.Truncate(0)
+}
+
+// keep closes the file and makes it part of the cache. Its bytes are not forced to the disk, which would take
+// seconds for a hundred files: what a crash has damaged is found by Verify.
+func (f *newFile) keep(digest string) error {
+	err := errors.Join(f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(f.cache.Path(digest)), 0o755)
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), f.cache.Path(digest))
+	}
+	if err != nil {
+		return fmt.Errorf("cache: keep %s: %w", digest, err)
+	}
+	return nil
+}
+
+// discard removes the file unless it was kept.
+func (f *newFile) discard() {
+	// Both fail after keep, and what else may fail leaves a temporary file that Evict finds.
+	_ = f.Close()
+	_ = os.Remove(f.Name())
+}
+
+// sum copies a file and returns the digest of what it has read.
+func sum(ctx context.Context, src io.Reader, dst io.Writer) (string, error) {
+	h := sha256.New()
+	buf := make([]byte, 256<<10)
+	for {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		n, err := src.Read(buf)
+		h.Write(buf[:n]) // a hash never fails
+		if _, err := dst.Write(buf[:n]); err != nil {
+			return "", err
+		}
+		if errors.Is(err, io.EOF) {
+			return hex.EncodeToString(h.Sum(nil)), nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}

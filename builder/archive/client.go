@@ -1,0 +1,99 @@
+package archive
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+)
+
+// Client gets files from Debian archives: those of a mirror at an http, https or file URL. Cache and Keyring are
+// needed, unless NoCheck is set; the other fields may be left at zero. A Client may be used by several goroutines at once.
+type Client struct {
+	// HTTP makes the requests; NewHTTPClient has one that fits. nil stands for http.DefaultClient.
+	HTTP *http.Client
+	// Cache keeps packages and indexes from one run to the next.
+	Cache *Cache
+	// Keyring has the keys of which one must have signed a Release file.
+	Keyring openpgp.EntityList
+	// NoCheck takes any Release file, signed or not. Checksums are compared all the same.
+	NoCheck bool
+	// Now is the time that Valid-Until of a Release file is compared with; the zero time accepts old ones.
+	Now time.Time
+	// Log receives what a developer may want to know; nil drops it.
+	Log *slog.Logger
+	// Parallel is the number of files downloaded at the same time; 0 stands for 8.
+	Parallel int
+	// Backoff is the pause before the second attempt at a download that failed for a reason that may pass; it is
+	// twice as long before each further one. 0 stands for half a second.
+	Backoff time.Duration
+}
+
+const (
+	defaultParallel = 8
+	defaultBackoff  = 500 * time.Millisecond
+	// attempts at one download. With the default pauses that gives a mirror 3.5 seconds to come back.
+	attempts = 4
+	// stallTimeout is how long a download may stand still before it counts as failed.
+	stallTimeout = time.Minute
+)
+
+// NewHTTPClient returns a client that suits downloads of many files from one mirror, with time limits on everything
+// but the length of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means none.
+func NewHTTPClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
+	dialer := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Client{Transport: &http.Transport{
+		Proxy:                 proxy,
+		DialContext:           dialer.DialContext,
+		TLSHandshakeTimeout:   20 * time.Second,
+		ResponseHeaderTimeout: time.Minute,
+		MaxIdleConnsPerHost:   2 * defaultParallel, // the default of 2 would drop most connections after each file
+		IdleConnTimeout:       90 * time.Second,
+		ForceAttemptHTTP2:     true,
+		DisableCompression:    true, // what is worth it is compressed already, and checksums are of what is sent
+	}}
+}
+
+func (c *Client) http() *http.Client {
+	if c.HTTP == nil {
+		return http.DefaultClient
+	}
+	return c.HTTP
+}
+
+func (c *Client) log() *slog.Logger {
+	if c.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Log
+}
+
+func (c *Client) parallel() int {
+	if c.Parallel < 1 {
+		return defaultParallel
+	}
+	return c.Parallel
+}
+
+// pause waits before attempt n, which counts from 1; the first one starts at once.
+func (c *Client) pause(ctx context.Context, n int) error {
+	if n == 1 {
+		return ctx.Err()
+	}
+	backoff := c.Backoff
+	if backoff == 0 {
+		backoff = defaultBackoff
+	}
+	timer := time.NewTimer(backoff << (n - 2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

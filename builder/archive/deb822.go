@@ -1,0 +1,147 @@
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Stanza is one paragraph of a control file in the format of deb822(5). The keys are field names as in the file,
+// except that letters are in lower case, since names compare so. A value of several lines has them joined by "\n",
+// each without its leading blank; a line of "." stays.
+type Stanza map[string]string
+
+// Get returns the value of a field, whatever the case of its name; "" if it is absent.
+func (s Stanza) Get(name string) string { return s[strings.ToLower(name)] }
+
+// maxField limits one value. The longest field of Debian's archive is the list of checksums in a Release file,
+// some hundred kilobytes.
+const maxField = 64 << 20
+
+// ReadStanzas reads a whole control file. Comment lines (with # in the first column) are left out, inside a stanza
+// too. An error names the line.
+func ReadStanzas(r io.Reader) ([]Stanza, error) {
+	d := newStanzaReader(r)
+	var all []Stanza
+	for {
+		s := Stanza{}
+		err := d.next(func(name, value []byte) error {
+			key := strings.ToLower(string(name))
+			if _, twice := s[key]; twice {
+				return fmt.Errorf("field %q is there twice", name)
+			}
+			s[key] = string(value)
+			return nil
+		})
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+}
+
+// stanzaReader is the one parser for control files, large and small: it hands out each field of a stanza in
+// buffers that it uses again, so that reading an index allocates only what its user keeps.
+type stanzaReader struct {
+	r     *bufio.Reader
+	line  int    // of the line read last, from 1
+	long  []byte // a line longer than r's buffer
+	name  []byte
+	value []byte
+}
+
+func newStanzaReader(r io.Reader) *stanzaReader {
+	return &stanzaReader{r: bufio.NewReaderSize(r, 64<<10)}
+}
+
+// next calls field for each field of the next stanza, in the order of the file. name and value are only valid
+// during the call. The error is io.EOF if there is no further stanza.
+func (d *stanzaReader) next(field func(name, value []byte) error) error {
+	started, open := false, false
+	finish := func() error {
+		if !open {
+			return nil
+		}
+		open = false
+		if err := field(d.name, bytes.TrimRight(d.value, " \t\n")); err != nil {
+			return fmt.Errorf("line %d: %w", d.line, err)
+		}
+		return nil
+	}
+	for {
+		line, err := d.readLine()
+		if errors.Is(err, io.EOF) {
+			if !started {
+				return io.EOF
+			}
+			return finish()
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(bytes.TrimLeft(line, " \t")) == 0:
+			if started {
+				return finish()
+			}
+		case line[0] == '#':
+		case line[0] == ' ' || line[0] == '\t':
+			if !open {
+				return fmt.Errorf("line %d: a continuation line without a field before it", d.line)
+			}
+			if len(d.value)+len(line) > maxField {
+				return fmt.Errorf("line %d: field %q is longer than %d bytes", d.line, d.name, maxField)
+			}
+			d.value = append(d.value, '\n')
+			d.value = append(d.value, line[1:]...)
+		default:
+			started = true
+			if err := finish(); err != nil {
+				return err
+			}
+			colon := bytes.IndexByte(line, ':')
+			if colon <= 0 || bytes.IndexByte(line[:colon], ' ') >= 0 {
+				return fmt.Errorf("line %d: %q is no field of the form \"Name: value\"", d.line, clip(line))
+			}
+			open = true
+			d.name = append(d.name[:0], line[:colon]...)
+			d.value = append(d.value[:0], bytes.TrimLeft(line[colon+1:], " \t")...)
+		}
+	}
+}
+
+// readLine returns the next line without its end; the slice is valid until the next call.
+func (d *stanzaReader) readLine() ([]byte, error) {
+	line, err := d.r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		d.long = d.long[:0]
+		for errors.Is(err, bufio.ErrBufferFull) {
+			if d.long = append(d.long, line...); len(d.long) > maxField {
+				return nil, fmt.Errorf("line %d: longer than %d bytes", d.line+1, maxField)
+			}
+			line, err = d.r.ReadSlice('\n')
+		}
+		d.long = append(d.long, line...)
+		line = d.long
+	}
+	if err != nil && (!errors.Is(err, io.EOF) || len(line) == 0) {
+		return nil, err
+	}
+	d.line++
+	return bytes.TrimRight(line, "\r\n"), nil
+}
+
+// clip shortens what is quoted in an error.
+func clip(b []byte) []byte {
+	const most = 60
+	if len(b) > most {
+		return b[:most]
+	}
+	return b
+}

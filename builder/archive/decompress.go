@@ -1,0 +1,76 @@
+package archive
+
+import (
+	"bufio"
+	"compress/bzip2"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
+)
+
+// decompress returns a reader of the plain form of a file, by the suffix of its name. Closing it does not close r.
+func decompress(r io.Reader, name string) (io.ReadCloser, error) {
+	plain, err := decompressor(r, path.Ext(name))
+	if err != nil {
+		return nil, fmt.Errorf("decompress %s: %w", name, err)
+	}
+	return plain, nil
+}
+
+func decompressor(r io.Reader, suffix string) (io.ReadCloser, error) {
+	switch suffix {
+	case ".gz":
+		return gzip.NewReader(r)
+	case ".xz":
+		x, err := xz.NewReader(bufio.NewReaderSize(r, readAhead)) // the decoder reads byte by byte
+		return io.NopCloser(x), err
+	case ".zst":
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxDictionary))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	case ".bz2":
+		return io.NopCloser(bzip2.NewReader(r)), nil
+	case ".lzma":
+		l, err := lzma.ReaderConfig{DictCap: maxDictionary}.NewReader(bufio.NewReaderSize(r, readAhead))
+		return io.NopCloser(l), err
+	case ".tar", "":
+		return io.NopCloser(r), nil
+	}
+	return nil, fmt.Errorf("the compression %q is not supported", suffix)
+}
+
+const (
+	readAhead = 64 << 10
+	// maxDictionary limits the memory that a file can ask for, where the decoder has such a limit. The most that
+	// dpkg-deb uses is 64 MiB.
+	maxDictionary = 128 << 20
+)
+
+// openCompressed opens the plain form of a file, whose compression is told by the suffix of name.
+func openCompressed(file, name string) (io.ReadCloser, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := decompress(f, name)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &compressedFile{plain, f}, nil
+}
+
+type compressedFile struct {
+	io.ReadCloser
+	file *os.File
+}
+
+func (c *compressedFile) Close() error { return errors.Join(c.ReadCloser.Close(), c.file.Close()) }

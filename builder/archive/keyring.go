@@ -1,0 +1,77 @@
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"embed"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// keyrings are the files of that name from Debian's package debian-archive-keyring 2025.1: the keys for bullseye to
+// trixie, testing and sid, and those of releases that the archive no longer carries. The keys are in the public domain.
+//
+//go:embed keyrings/debian-archive-keyring.pgp keyrings/debian-archive-removed-keys.pgp
+var keyrings embed.FS
+
+var defaultKeyring = sync.OnceValue(func() openpgp.EntityList {
+	var keys openpgp.EntityList
+	for _, name := range []string{"debian-archive-keyring.pgp", "debian-archive-removed-keys.pgp"} {
+		data, err := keyrings.ReadFile("keyrings/" + name)
+		if err != nil {
+			panic("BUG: " + err.Error())
+		}
+		more, err := ReadKeyring(bytes.NewReader(data))
+		if err != nil {
+			panic("BUG: embedded " + name + ": " + err.Error())
+		}
+		keys = append(keys, more...)
+	}
+	return keys
+})
+
+// DefaultKeyring returns the keys of Debian's archive, from wheezy (2013) to those for the release after trixie, that
+// are built into the program.
+func DefaultKeyring() openpgp.EntityList { return slices.Clone(defaultKeyring()) }
+
+// ReadKeyring reads public keys in the binary or the armoured form, as in /usr/share/keyrings and /etc/apt/keyrings.
+// Keys of kinds that have become too weak to prove anything (DSA, RSA of less than 2048 bits) are left out.
+// GnuPG's keybox format is not supported: "gpg --export" writes the form that is.
+func ReadKeyring(r io.Reader) (openpgp.EntityList, error) {
+	const armour = "-----BEGIN PGP"
+	br := bufio.NewReader(r)
+	begin, err := br.Peek(len(armour))
+	if err != nil && len(begin) == 0 {
+		return nil, fmt.Errorf("read keyring: %w", err)
+	}
+	read := openpgp.ReadKeyRing
+	if string(begin) == armour {
+		read = openpgp.ReadArmoredKeyRing
+	}
+	keys, err := read(br)
+	if err != nil {
+		return nil, fmt.Errorf("read keyring: %w", err)
+	}
+	keys = slices.DeleteFunc(keys, weak)
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("read keyring: it holds no key that is strong enough")
+	}
+	return keys, nil
+}
+
+func weak(e *openpgp.Entity) bool {
+	const leastRSA = 2048
+	switch e.PrimaryKey.PubKeyAlgo {
+	case packet.PubKeyAlgoDSA, packet.PubKeyAlgoElGamal:
+		return true
+	case packet.PubKeyAlgoRSA, packet.PubKeyAlgoRSASignOnly:
+		bits, err := e.PrimaryKey.BitLength()
+		return err != nil || bits < leastRSA
+	}
+	return false
+}

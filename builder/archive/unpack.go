@@ -1,0 +1,280 @@
+package archive
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// UnpackOptions say how the files of packages are written. The zero value writes all of them, as they are.
+type UnpackOptions struct {
+	// Exclude names directories whose content is left out, such as "usr/share/doc". Documentation has a list.
+	Exclude []string
+	// MergedUsr makes /bin, /sbin and /lib* links to the directories of these names in /usr first, as in every Debian
+	// since bookworm, and writes what packages have in them there.
+	MergedUsr bool
+	// SkipOwners leaves all files to the user that writes them, for a user namespace that knows only one.
+	SkipOwners bool
+	// XZ is the path of the program xz, which is twice as fast as the decoder in Go; "" uses the latter.
+	XZ string
+	// Workers is the number of packages that are unpacked at the same time; 0 stands for 2. More than there are
+	// processors is of no use.
+	Workers int
+}
+
+// Documentation is a list for UnpackOptions.Exclude: what a container of tools has no need of, more than half of
+// the files.
+func Documentation() []string {
+	return []string{
+		"usr/share/bug", "usr/share/doc", "usr/share/doc-base", "usr/share/info", "usr/share/lintian",
+		"usr/share/locale", "usr/share/man",
+	}
+}
+
+// mergedDirs are the directories that a merged /usr replaces by links.
+var mergedDirs = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
+
+// UnpackAll writes the files of .deb files below the directory root, without running anything of them. Owners, modes
+// with their setuid bits, times, hard and symbolic links are kept; device nodes, which no package of Debian has, are
+// refused.
+//
+// Nothing is written outside of root, whatever names and links the packages and root hold. The result does not
+// depend on which package is faster: of two with the same file, the one later in debs counts, and a directory
+// counts more than a link of the same name, which is made last. A directory that two packages have is as the
+// earlier one says. done, if not nil, is called after each package, by one goroutine at a time.
+func UnpackAll(ctx context.Context, debs []string, root string, opts UnpackOptions, done func(deb string)) (err error) {
+	u := &unpacker{opts: opts, names: map[string]entry{}}
+	if u.root, err = os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	defer func() { err = errors.Join(err, u.root.Close()) }()
+	if opts.MergedUsr {
+		if err := mergeUsr(u.root); err != nil {
+			return fmt.Errorf("unpack: %w", err)
+		}
+	}
+	g, groupCtx := errgroup.WithContext(ctx)
+	const defaultWorkers = 2
+	g.SetLimit(defaultWorkers)
+	if opts.Workers > 0 {
+		g.SetLimit(opts.Workers)
+	}
+	var mu sync.Mutex
+	for rank, deb := range debs {
+		g.Go(func() error {
+			if err := u.unpack(groupCtx, deb, rank); err != nil {
+				return fmt.Errorf("unpack %s: %w", deb, err)
+			}
+			if done != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				done(deb)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := u.finish(ctx); err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	return nil
+}
+
+// mergeUsr makes the links of a merged /usr, unless they are there.
+func mergeUsr(root *os.File) error {
+	for _, name := range mergedDirs {
+		dir, err := pathrs.MkdirAllHandle(root, "usr/"+name, 0o755)
+		if err != nil {
+			return err
+		}
+		if err := dir.Close(); err != nil {
+			return err
+		}
+	}
+	// Reopened, since only that handle is known to be a directory that can be written to.
+	dir, err := pathrs.Reopen(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, name := range mergedDirs {
+		if err := unix.Symlinkat("usr/"+name, int(dir.Fd()), name); err != nil && !errors.Is(err, unix.EEXIST) {
+			return &os.PathError{Op: "symlink", Path: "/" + name, Err: err}
+		}
+	}
+	return nil
+}
+
+// unpacker is the state that the workers of one UnpackAll share.
+type unpacker struct {
+	root *os.File // O_PATH
+	opts UnpackOptions
+
+	mu    sync.Mutex
+	names map[string]entry // by name, the entry that counts
+	links []entry          // symbolic links, to be made last
+}
+
+// entry is one member of a data.tar.
+type entry struct {
+	name   string // relative to the root, clean, and below /usr if that is merged
+	rank   int    // of its package among those unpacked
+	header *tar.Header
+}
+
+func (e entry) isDir() bool  { return e.header.Typeflag == tar.TypeDir }
+func (e entry) isLink() bool { return e.header.Typeflag == tar.TypeSymlink }
+
+// claim tells whether an entry is to be written, and if so notes it as the one of its name that counts.
+func (u *unpacker) claim(e entry) (bool, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if old, taken := u.names[e.name]; taken {
+		switch {
+		case e.isDir() && old.isDir():
+			if e.rank > old.rank {
+				return false, nil
+			}
+		case e.isDir() && old.isLink():
+		case e.isLink() && old.isDir():
+			return false, nil
+		case e.isDir() || old.isDir():
+			return false, errors.New("it is a directory in one package and a file in another")
+		case e.rank < old.rank:
+			return false, nil
+		}
+	}
+	u.names[e.name] = e
+	return true, nil
+}
+
+// unpack writes one package, but for its symbolic links.
+func (u *unpacker) unpack(ctx context.Context, deb string, rank int) (err error) {
+	f, err := os.Open(deb)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	plain, err := openData(ctx, f, u.opts.XZ)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, plain.Close()) }()
+	w := &worker{unpacker: u, buf: make([]byte, 128<<10)}
+	defer w.close()
+	t := tar.NewReader(plain)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		header, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("data.tar: %w", err)
+		}
+		if err := w.write(t, header, rank); err != nil {
+			return fmt.Errorf("%q: %w", header.Name, err)
+		}
+	}
+	// To the end of the compressed data, where its checksum is.
+	if _, err := io.Copy(io.Discard, plain); err != nil {
+		return fmt.Errorf("data.tar: %w", err)
+	}
+	return nil
+}
+
+// place turns the name of a member into that of a file below the root; "" stands for the root itself.
+func (u *unpacker) place(name string) (place string, wanted bool) {
+	place = strings.TrimPrefix(path.Clean("/"+name), "/") // ".." ends at the root
+	if u.opts.MergedUsr {
+		top, _, deeper := strings.Cut(place, "/")
+		if slices.Contains(mergedDirs, top) {
+			if !deeper {
+				return "", false // the directory itself, or the link in newer packages
+			}
+			place = "usr/" + place
+		}
+	}
+	for _, dir := range u.opts.Exclude {
+		if strings.HasPrefix(place, dir+"/") {
+			return "", false
+		}
+	}
+	return place, true
+}
+
+// finish makes the symbolic links and then gives the directories what only stays if nothing is written into them.
+func (u *unpacker) finish(ctx context.Context) error {
+	w := &worker{unpacker: u}
+	defer w.close()
+	slices.SortStableFunc(u.links, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	for _, e := range u.links {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if u.names[e.name] != e {
+			continue
+		}
+		if err := w.link(e); err != nil {
+			return fmt.Errorf("%q: %w", e.name, err)
+		}
+	}
+	var dirs []entry
+	for _, e := range u.names {
+		if e.isDir() {
+			dirs = append(dirs, e)
+		}
+	}
+	slices.SortFunc(dirs, func(a, b entry) int { return strings.Compare(b.name, a.name) }) // what is in a directory before it
+	for _, e := range dirs {
+		dir, err := pathrs.MkdirAllHandle(u.root, e.name, 0o755)
+		if err != nil {
+			return fmt.Errorf("%q: %w", e.name, err)
+		}
+		err = u.setAttributes(dir, int(dir.Fd()), ".", e.header)
+		if err := errors.Join(err, dir.Close()); err != nil {
+			return fmt.Errorf("%q: %w", e.name, err)
+		}
+	}
+	return nil
+}
+
+// setAttributes sets owner, mode and time of a file or directory, in an order in which none undoes another. name in
+// the directory dir is the same file.
+func (u *unpacker) setAttributes(f *os.File, dir int, name string, h *tar.Header) error {
+	fd := int(f.Fd())
+	if !u.opts.SkipOwners {
+		if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
+			return fmt.Errorf("set owner %d:%d: %w", h.Uid, h.Gid, err)
+		}
+	}
+	const permissions = 0o7777 // setuid, setgid and sticky bits too
+	if err := unix.Fchmod(fd, uint32(h.Mode)&permissions); err != nil {
+		return fmt.Errorf("set mode %o: %w", h.Mode, err)
+	}
+	return setTime(dir, name, h.ModTime)
+}
+
+func setTime(dir int, name string, t time.Time) error {
+	at := unix.NsecToTimespec(t.UnixNano())
+	if err := unix.UtimesNanoAt(dir, name, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("set time: %w", err)
+	}
+	return nil
+}

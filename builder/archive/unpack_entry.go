@@ -1,0 +1,196 @@
+package archive
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"golang.org/x/sys/unix"
+)
+
+// worker writes the entries of one package. It keeps the directory that it has written to last open, since
+// resolving each path anew in the root would take longer than to write most files.
+type worker struct {
+	*unpacker
+	buf     []byte
+	dir     *os.File
+	dirName string
+}
+
+func (w *worker) close() {
+	if w.dir != nil {
+		_ = w.dir.Close() // a directory that was only read
+	}
+	w.dir = nil
+}
+
+// parent opens the directory that name is in, and makes it if need be.
+func (w *worker) parent(name string) (fd int, base string, err error) {
+	dir, base := path.Split(name)
+	if w.dir == nil || w.dirName != dir {
+		w.close()
+		if w.dir, err = pathrs.MkdirAllHandle(w.root, "/"+dir, 0o755); err != nil {
+			w.dir = nil
+			return 0, "", err
+		}
+		w.dirName = dir
+	}
+	return int(w.dir.Fd()), base, nil
+}
+
+// write carries out one member of a data.tar.
+func (w *worker) write(content io.Reader, h *tar.Header, rank int) error {
+	name, wanted := w.place(h.Name)
+	if !wanted {
+		return nil
+	}
+	switch h.Typeflag {
+	case tar.TypeDir, tar.TypeReg, tar.TypeLink, tar.TypeSymlink:
+	default:
+		return fmt.Errorf("members of type %q are not supported", h.Typeflag)
+	}
+	e := entry{name, rank, h}
+	if name == "" && !e.isDir() {
+		return errors.New("the root can only be a directory")
+	}
+	if mine, err := w.claim(e); !mine || err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return w.makeDir(e)
+	case tar.TypeReg:
+		return w.writeFile(content, e)
+	case tar.TypeLink:
+		return w.hardLink(e)
+	default:
+		w.addLink(e)
+		return nil
+	}
+}
+
+func (w *worker) addLink(e entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.links = append(w.links, e)
+}
+
+func (w *worker) makeDir(e entry) error {
+	dir, err := pathrs.MkdirAllHandle(w.root, "/"+e.name, 0o755)
+	if err != nil {
+		return err
+	}
+	return dir.Close()
+}
+
+func (w *worker) writeFile(content io.Reader, e entry) (err error) {
+	dir, base, err := w.parent(e.name)
+	if err != nil {
+		return err
+	}
+	fd, err := create(dir, base, func() (int, error) {
+		return unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	})
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), e.name)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := copyAll(f, content, w.buf); err != nil {
+		return err
+	}
+	return w.setAttributes(f, dir, base, e.header)
+}
+
+// copyAll is io.CopyBuffer without the ReadFrom of os.File, which would take a buffer of its own for each file.
+func copyAll(dst io.Writer, src io.Reader, buf []byte) error {
+	for {
+		n, err := src.Read(buf)
+		if _, err := dst.Write(buf[:n]); err != nil {
+			return err
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) || err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// hardLink makes another name for an earlier file of the same package. If that was a symbolic link, which is not
+// made yet, there will be a second one like it.
+func (w *worker) hardLink(e entry) error {
+	target, wanted := w.place(e.header.Linkname)
+	if !wanted {
+		return fmt.Errorf("it is a link to %q, which is left out", e.header.Linkname)
+	}
+	if l, ok := w.pendingLink(target, e.rank); ok {
+		e.header = l.header
+		if mine, err := w.claim(e); !mine || err != nil {
+			return err
+		}
+		w.addLink(e)
+		return nil
+	}
+	targetDir, targetBase := path.Split(target)
+	from, err := pathrs.MkdirAllHandle(w.root, "/"+targetDir, 0o755)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	dir, base, err := w.parent(e.name)
+	if err != nil {
+		return err
+	}
+	_, err = create(dir, base, func() (int, error) {
+		return 0, unix.Linkat(int(from.Fd()), targetBase, dir, base, 0)
+	})
+	return err
+}
+
+// pendingLink finds a symbolic link of the same package that is not made yet.
+func (w *worker) pendingLink(name string, rank int) (entry, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e, ok := w.names[name]
+	return e, ok && e.isLink() && e.rank == rank
+}
+
+// link makes a symbolic link.
+func (w *worker) link(e entry) error {
+	dir, base, err := w.parent(e.name)
+	if err != nil {
+		return err
+	}
+	_, err = create(dir, base, func() (int, error) { return 0, unix.Symlinkat(e.header.Linkname, dir, base) })
+	if errors.Is(err, unix.EISDIR) {
+		return nil // a directory of the root that no package has named: it stays, as dpkg would have it
+	}
+	if err != nil {
+		return err
+	}
+	if !w.opts.SkipOwners {
+		if err := unix.Fchownat(dir, base, e.header.Uid, e.header.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
+	}
+	return setTime(dir, base, e.header.ModTime)
+}
+
+// create makes a new name with the given function, and removes what has the name first if need be.
+func create(dir int, base string, do func() (int, error)) (int, error) {
+	fd, err := do()
+	const tries = 10 // another worker may be writing a file of the same name
+	for n := 0; errors.Is(err, unix.EEXIST) && n < tries; n++ {
+		if err := unix.Unlinkat(dir, base, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+			return -1, err
+		}
+		fd, err = do()
+	}
+	return fd, err
+}

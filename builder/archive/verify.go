@@ -1,0 +1,115 @@
+package archive
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// UntrustedError says that no key of the keyring vouches for a Release file.
+type UntrustedError struct {
+	URL string
+	// KeyIDs are those of the keys that signed it, as 16 hexadecimal digits.
+	KeyIDs []string
+	// Bad is why the signature of a known key was refused; nil if there was none by a known key.
+	Bad error
+}
+
+func (e *UntrustedError) Error() string {
+	switch {
+	case e.Bad != nil:
+		return fmt.Sprintf("verify %s: %v", e.URL, e.Bad)
+	case len(e.KeyIDs) == 0:
+		return fmt.Sprintf("verify %s: it has no signature", e.URL)
+	}
+	return fmt.Sprintf("verify %s: signed by %s, and the keyring has none of these keys", e.URL, strings.Join(e.KeyIDs, ", "))
+}
+
+func (e *UntrustedError) Unwrap() error { return e.Bad }
+
+// Hint is advice for a person: what would cure it.
+func (e *UntrustedError) Hint() string {
+	if e.Bad != nil {
+		return "the file was changed after it was signed: try again later, or another mirror"
+	}
+	return "if the archive is the right one, name the keyring that holds its key: keyring=FILE"
+}
+
+// verifyInline checks an InRelease file and returns the text that was signed, and nothing of what is around it.
+// With check false, it only takes the signature off.
+func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) ([]byte, error) {
+	block, _ := clearsign.Decode(data)
+	if block == nil {
+		if !check {
+			return data, nil
+		}
+		return nil, &UntrustedError{URL: url}
+	}
+	if check {
+		if err := verify(url, block.Bytes, block.ArmoredSignature.Body, keys); err != nil {
+			return nil, err
+		}
+	}
+	return block.Plaintext, nil
+}
+
+// verifyDetached checks a Release file against its Release.gpg.
+func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) error {
+	var body io.Reader = bytes.NewReader(signature)
+	if block, err := armor.Decode(bytes.NewReader(signature)); err == nil {
+		body = block.Body
+	}
+	return verify(url, data, body, keys)
+}
+
+// verify asks for one good signature by a key of the keyring; Debian signs each file with several keys, old and new.
+// A key need only have been valid when it signed: that is how releases outlive their keys (gpgv, which debootstrap
+// asks, is as lenient).
+func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRing) error {
+	failure := &UntrustedError{URL: url}
+	packets := packet.NewReader(signatures)
+	for {
+		p, err := packets.Next()
+		if errors.Is(err, io.EOF) {
+			return failure
+		}
+		if err != nil {
+			failure.Bad = fmt.Errorf("read signature: %w", err)
+			return failure
+		}
+		signature, ok := p.(*packet.Signature)
+		if !ok || signature.IssuerKeyId == nil {
+			continue
+		}
+		id := *signature.IssuerKeyId
+		failure.KeyIDs = append(failure.KeyIDs, fmt.Sprintf("%016X", id))
+		if len(keys.KeysById(id)) == 0 {
+			continue
+		}
+		if err := verifyOne(signed, signature, keys); err != nil {
+			failure.Bad = fmt.Errorf("signature by key %016X: %w", id, err)
+			continue
+		}
+		return nil
+	}
+}
+
+func verifyOne(signed []byte, signature *packet.Signature, keys openpgp.KeyRing) error {
+	var one bytes.Buffer
+	if err := signature.Serialize(&one); err != nil {
+		return err
+	}
+	then := &packet.Config{Time: func() time.Time { return signature.CreationTime }}
+	strong := []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
+	_, _, err := openpgp.VerifyDetachedSignatureAndHash(keys, bytes.NewReader(signed), &one, strong, then)
+	return err
+}
