@@ -25,12 +25,19 @@ const maxLinks = 40
 //
 // A symbolic link is followed: the file it points to is replaced. Anything else that is not a regular file, such as a
 // directory or a device, is refused.
-func WriteFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error) (err error) {
+func WriteFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error) error {
+	return writeFile(ctx, name, mode, write, createUnnamed)
+}
+
+// writeFile is WriteFile with a choice of how a file without a name is made.
+func writeFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error,
+	create func(dir string) (*os.File, error),
+) (err error) {
 	target, err := resolveTarget(name)
 	if err != nil {
 		return err
 	}
-	file, err := createUnnamed(filepath.Dir(target))
+	file, err := create(filepath.Dir(target))
 	unnamed := err == nil
 	if errors.Is(err, errors.ErrUnsupported) {
 		file, err = createPartial(target)

@@ -1,0 +1,253 @@
+package diskimage
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// text is a function for WriteFile.
+func text(s string) func(*os.File) error {
+	return func(f *os.File) error {
+		_, err := f.WriteString(s)
+		return err
+	}
+}
+
+// listDir gives the names in a directory and the content of the regular files.
+func listDir(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		item := e.Name()
+		if e.Type().IsRegular() {
+			data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			item += "=" + string(data)
+		}
+		all = append(all, item)
+	}
+	return strings.Join(all, " ")
+}
+
+// creators are the two ways in which WriteFile works.
+var creators = map[string]func(string) (*os.File, error){
+	"unnamed": createUnnamed,
+	"partial": func(string) (*os.File, error) { return nil, errors.ErrUnsupported },
+}
+
+func TestWriteFileMakesAndReplaces(t *testing.T) {
+	t.Parallel()
+	for how, create := range creators {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "disk.img")
+		for _, content := range []string{"first", "second"} {
+			if err := writeFile(t.Context(), name, 0o644, text(content), create); err != nil {
+				t.Fatalf("%s: %v", how, err)
+			}
+			if got, want := listDir(t, dir), "disk.img="+content; got != want {
+				t.Errorf("%s: got %q, want %q", how, got, want)
+			}
+		}
+		info, err := os.Stat(name)
+		if err != nil || info.Mode() != 0o644 {
+			t.Errorf("%s: mode is %v, %v", how, info.Mode(), err)
+		}
+	}
+}
+
+func TestWriteFileLeavesNothingAfterAnError(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	for how, create := range creators {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "disk.img")
+		if err := os.WriteFile(name, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for _, want := range []error{broken, context.Canceled} {
+			err := writeFile(ctx, name, 0o644, func(f *os.File) error {
+				if want == broken {
+					return errors.Join(text("half")(f), broken)
+				}
+				cancel()
+				return text("whole")(f)
+			}, create)
+			if !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", how, err, want)
+			}
+			if got := listDir(t, dir); got != "disk.img=old" {
+				t.Errorf("%s: after %v: %q", how, want, got)
+			}
+		}
+	}
+}
+
+func TestWriteFileTakesOverWhatAKilledBuildLeft(t *testing.T) {
+	t.Parallel()
+	for how, create := range creators {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "disk.img")
+		for file, content := range map[string]string{name: "old", name + partialSuffix: "left over, and longer"} {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := writeFile(t.Context(), name, 0o644, text("new"), create); err != nil {
+			t.Errorf("%s: %v", how, err)
+		}
+		if got := listDir(t, dir); got != "disk.img=new" {
+			t.Errorf("%s: %q", how, got)
+		}
+	}
+}
+
+func TestWriteFileKeepsOffAnotherBuildsFile(t *testing.T) {
+	t.Parallel()
+	for how, create := range creators {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "disk.img")
+		if err := os.WriteFile(name, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other, err := createPartial(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		if err := text("theirs")(other); err != nil {
+			t.Fatal(err)
+		}
+		err = writeFile(t.Context(), name, 0o644, text("ours"), create)
+		if err == nil || !strings.Contains(err.Error(), "another process") {
+			t.Errorf("%s: got %v", how, err)
+		}
+		if got := listDir(t, dir); got != "disk.img=old disk.img.partial=theirs" {
+			t.Errorf("%s: %q", how, got)
+		}
+	}
+}
+
+func TestWriteFileFollowsLinksToFilesOnly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for link, target := range map[string]string{"link": "sub/link2", "sub/link2": "file", "todir": "sub", "loop": "loop", "todev": "/dev/null"} {
+		if err := os.MkdirAll(filepath.Dir(at(link)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, at(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, content := range []string{"new", "again"} {
+		if err := WriteFile(t.Context(), at("link"), 0o644, text(content)); err != nil {
+			t.Fatal(err)
+		}
+		if got := listDir(t, at("sub")); got != "file="+content+" link2" {
+			t.Errorf("got %q", got)
+		}
+	}
+	for name, want := range map[string]string{"sub": "a directory", "todir": "a directory", "todev": "a device", "loop": "symbolic links"} {
+		err := WriteFile(t.Context(), at(name), 0o644, text("x"))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v, want %q in it", name, err, want)
+		}
+	}
+}
+
+func TestWriteFileSaysThatTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	err := WriteFile(t.Context(), filepath.Join(dir, "x"), 0o644, func(*os.File) error {
+		return &fs.PathError{Op: "write", Path: "x", Err: unix.ENOSPC}
+	})
+	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), fmt.Sprintf("%q is full", dir)) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWriteFileIntoNothingIsAnError(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "missing")
+	err := WriteFile(t.Context(), filepath.Join(dir, "x"), 0o644, text("x"))
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("got %v, want fs.ErrNotExist with the directory", err)
+	}
+}
+
+// victimVariable makes TestWriteFileVictim write a file and wait to be killed.
+const victimVariable = "DISKIMAGE_TEST_VICTIM"
+
+func TestWriteFileVictim(t *testing.T) {
+	name := os.Getenv(victimVariable)
+	if name == "" {
+		t.Skip("only runs as the child of TestWriteFileLeavesNothingWhenKilled")
+	}
+	err := WriteFile(t.Context(), name, 0o644, func(f *os.File) error {
+		if err := text("half")(f); err != nil {
+			return err
+		}
+		fmt.Println("\nwriting")
+		_, err := io.Copy(io.Discard, os.Stdin) // until we are killed
+		return err
+	})
+	t.Fatal(err)
+}
+
+func TestWriteFileLeavesNothingWhenKilled(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if f, err := createUnnamed(dir); err != nil {
+		t.Skipf("the file system of %s has no O_TMPFILE: %v", dir, err)
+	} else if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWriteFileVictim$", "-test.timeout=60s")
+	cmd.Env = append(os.Environ(), victimVariable+"="+filepath.Join(dir, "disk.img"))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != "writing" {
+	}
+	if lines.Text() != "writing" {
+		t.Errorf("the child ended with %q", lines.Text())
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err == nil || err.Error() != "signal: killed" {
+		t.Errorf("the child: %v", err)
+	}
+	if got := listDir(t, dir); got != "" {
+		t.Errorf("left behind: %q", got)
+	}
+}
