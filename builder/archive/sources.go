@@ -1,0 +1,265 @@
+package archive
+
+import (
+	"bytes"
+	"cmp"
+	"io/fs"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+)
+
+// HostMirror finds the mirror of Debian's archive that a Debian host takes its packages from, in the apt sources of
+// the host whose root directory files is. A host of another distribution has none, whatever its sources say.
+//
+// Only what is Debian's own archive counts: a release of Debian with the component main. What others sign, or keep in
+// a place that belongs to a product, is passed over, and so are the security archive, which lacks most packages, and
+// media. Sources that cannot be read are passed over too.
+func HostMirror(files fs.FS) (mirror string, ok bool) {
+	host, ok := readOSRelease(files)
+	if !ok || host["ID"] != "debian" {
+		return "", false
+	}
+	var found []candidate
+	sources := readSources(files)
+	for order, s := range sources {
+		if !s.isDebian() {
+			continue
+		}
+		for _, suite := range s.suites {
+			rank := suiteRank(suite, host["VERSION_CODENAME"])
+			if rank == 0 {
+				continue
+			}
+			c := candidate{uri: s.uri, order: order, suite: rank}
+			if c.proofs = s.proofs(suite, sources); c.proofs > 0 || plainPlace(s.uri) {
+				found = append(found, c)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return "", false
+	}
+	best := slices.MinFunc(found, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.proofs, a.proofs), cmp.Compare(b.suite, a.suite), cmp.Compare(a.order, b.order))
+	})
+	return best.uri, true
+}
+
+// candidate is a source that may be Debian's archive.
+type candidate struct {
+	uri    string
+	proofs int // that it is
+	suite  int // by suiteRank
+	order  int // in which apt reads its sources
+}
+
+// source is one apt source of one URI.
+type source struct {
+	uri        string // without a slash at its end
+	suites     []string
+	components []string
+	signedBy   []string // names of files or fingerprints
+}
+
+// isDebian tells whether nothing speaks against the source being Debian's archive.
+func (s source) isDebian() bool {
+	u, err := url.Parse(s.uri)
+	if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) {
+		return false
+	}
+	return slices.Contains(s.components, "main") && !strings.HasPrefix(path.Base(u.Path), "debian-security") &&
+		(len(s.signedBy) == 0 || s.signedByDebian())
+}
+
+// signedByDebian tells whether each keyring is one of those in the package debian-archive-keyring.
+func (s source) signedByDebian() bool {
+	return len(s.signedBy) > 0 && !slices.ContainsFunc(s.signedBy, func(keyring string) bool {
+		return !strings.HasPrefix(path.Base(keyring), "debian-archive-")
+	})
+}
+
+// proofs counts what only Debian's archive has.
+func (s source) proofs(suite string, sources []source) int {
+	n := 0
+	if s.signedByDebian() {
+		n++
+	}
+	if u, err := url.Parse(s.uri); err == nil && isDebianHost(u.Hostname()) {
+		n++
+	}
+	release, _, _ := strings.Cut(suite, "-")
+	if slices.ContainsFunc(sources, func(o source) bool { return o.uri == s.uri && slices.Contains(o.suites, release+"-updates") }) {
+		n++
+	}
+	return n
+}
+
+func isDebianHost(host string) bool {
+	return host == "debian.org" || strings.HasSuffix(host, ".debian.org")
+}
+
+// plainPlace tells whether the path is one that mirrors of Debian have: /debian, or that below directories of names
+// that say nothing, or below the name of the host that a proxy asks. Products have theirs at /PRODUCT/debian.
+func plainPlace(uri string) bool {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return false
+	}
+	plain := []string{"archive", "archives", "distributions", "distros", "ftp", "linux", "mirror", "mirrors", "os", "pub", "srv"}
+	parts := strings.Split(strings.Trim(u.Path, "/"), "/")
+	last := len(parts) - 1
+	return parts[last] == "debian" && !slices.ContainsFunc(parts[:last], func(part string) bool {
+		return !slices.Contains(plain, part) && !isDebianHost(part)
+	})
+}
+
+// suiteRank says how well a suite fits: 3 for a release of Debian, 2 and 1 for additions to one, 0 for none.
+func suiteRank(suite, hostCodename string) int {
+	release, addition, _ := strings.Cut(suite, "-")
+	names := []string{
+		"stable", "testing", "unstable", "oldstable", "oldoldstable", "sid",
+		"wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "trixie", "forky", "duke",
+	}
+	if release == "" || release != hostCodename && !slices.Contains(names, release) {
+		return 0
+	}
+	switch addition {
+	case "":
+		return 3
+	case "updates":
+		return 2
+	case "backports", "backports-sloppy", "proposed-updates":
+		return 1
+	}
+	return 0 // "-security", and whatever others have made of the name ("bookworm-pgdg")
+}
+
+// readSources reads all sources of packages in the order in which apt does.
+func readSources(files fs.FS) []source {
+	names := []string{"etc/apt/sources.list"}
+	for _, pattern := range []string{"etc/apt/sources.list.d/*.list", "etc/apt/sources.list.d/*.sources"} {
+		more, err := fs.Glob(files, pattern)
+		if err != nil {
+			panic("BUG: " + err.Error())
+		}
+		names = append(names, more...)
+	}
+	slices.Sort(names[1:])
+	var all []source
+	for _, name := range names {
+		data, err := fs.ReadFile(files, name)
+		if err != nil {
+			continue
+		}
+		if strings.HasSuffix(name, ".sources") {
+			all = append(all, parseSourceStanzas(files, data)...)
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			all = append(all, parseSourceLine(files, line)...)
+		}
+	}
+	return all
+}
+
+// parseSourceLine reads a line of the form "deb [option=value …] URI SUITE COMPONENT…" (sources.list(5)).
+func parseSourceLine(files fs.FS, line string) []source {
+	line, _, _ = strings.Cut(line, "#")
+	kind, rest, _ := strings.Cut(strings.TrimSpace(strings.ReplaceAll(line, "\t", " ")), " ")
+	if kind != "deb" {
+		return nil
+	}
+	var s source
+	rest = strings.TrimSpace(rest)
+	if strings.HasPrefix(rest, "[") {
+		options, after, ok := strings.Cut(rest[1:], "]")
+		if !ok {
+			return nil
+		}
+		for option := range strings.FieldsSeq(options) {
+			if value, ok := strings.CutPrefix(option, "signed-by="); ok {
+				s.signedBy = strings.Split(value, ",")
+			}
+		}
+		rest = after
+	}
+	fields := strings.Fields(rest)
+	const least = 2 // URI and suite; the components of a flat repository are missing
+	if len(fields) < least {
+		return nil
+	}
+	s.suites, s.components = fields[1:2], fields[2:]
+	return s.at(files, fields[:1])
+}
+
+// parseSourceStanzas reads a file of the deb822 form.
+func parseSourceStanzas(files fs.FS, data []byte) []source {
+	stanzas, err := ReadStanzas(bytes.NewReader(data))
+	if err != nil {
+		return nil
+	}
+	var all []source
+	for _, stanza := range stanzas {
+		off := []string{"no", "false", "without", "off", "disable", "0"}
+		if slices.Contains(off, strings.ToLower(stanza.Get("Enabled"))) ||
+			!slices.Contains(strings.Fields(stanza.Get("Types")), "deb") {
+			continue
+		}
+		s := source{
+			suites:     strings.Fields(stanza.Get("Suites")),
+			components: strings.Fields(stanza.Get("Components")),
+			// A key that is written out has words that are no names of Debian's keyrings.
+			signedBy: strings.Fields(strings.ReplaceAll(stanza.Get("Signed-By"), ",", " ")),
+		}
+		all = append(all, s.at(files, strings.Fields(stanza.Get("URIs")))...)
+	}
+	return all
+}
+
+// at gives the source each of the URIs. A list of mirrors in a file, which cloud images use, counts as the first one
+// in it.
+func (s source) at(files fs.FS, uris []string) []source {
+	var all []source
+	for _, uri := range uris {
+		if list, ok := strings.CutPrefix(uri, "mirror+file:"); ok {
+			uri = firstMirror(files, strings.TrimLeft(list, "/"))
+		}
+		s.uri = strings.TrimRight(uri, "/")
+		all = append(all, s)
+	}
+	return all
+}
+
+// firstMirror reads a list of mirrors (apt-transport-mirror(1)): a URI a line, with options behind a tab.
+func firstMirror(files fs.FS, name string) string {
+	data, err := fs.ReadFile(files, name)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		line, _, _ = strings.Cut(line, "#")
+		if fields := strings.Fields(line); len(fields) > 0 {
+			return fields[0]
+		}
+	}
+	return ""
+}
+
+// readOSRelease reads os-release(5), from the first of its two places.
+func readOSRelease(files fs.FS) (map[string]string, bool) {
+	data, err := fs.ReadFile(files, "etc/os-release")
+	if err != nil {
+		if data, err = fs.ReadFile(files, "usr/lib/os-release"); err != nil {
+			return nil, false
+		}
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
+			values[name] = strings.Trim(value, `"'`)
+		}
+	}
+	return values, true
+}
