@@ -70,8 +70,8 @@ func newGeometry(f features, size diskimage.Size) (geometry, error) {
 		if rest == 0 || rest >= overhead+minSpareGroup || last == 0 {
 			break
 		}
+		g.reservedBlocks = g.reservedBlocks * (g.blocks - rest) / g.blocks
 		g.blocks -= rest
-		g.reservedBlocks = g.blocks * reservedPercent / 100
 	}
 	if f.journal() {
 		g.journalBlocks = journalBlocks(g.blocks)

@@ -1,0 +1,164 @@
+package ext
+
+import (
+	"encoding/binary"
+	"fmt"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
+
+// aclOf makes an access control list as getxattr(2) gives it, of tag, permissions and ID each.
+func aclOf(entries ...[3]uint32) []byte {
+	acl := binary.LittleEndian.AppendUint32(nil, disk.ACLVersionXattr)
+	for _, e := range entries {
+		acl = binary.LittleEndian.AppendUint16(acl, uint16(e[0]))
+		acl = binary.LittleEndian.AppendUint16(acl, uint16(e[1]))
+		acl = binary.LittleEndian.AppendUint32(acl, e[2])
+	}
+	return acl
+}
+
+// adversarialTree has what is rare in a Debian tree, and much of it.
+func adversarialTree() memTree {
+	const none = 0 // ID of entries of an access control list without one, as debugfs gives it; the kernel gives 2^32-1
+	tree := memTree{dirAt(".")}
+
+	acls := dirAt("acl")
+	acls.Xattrs = []diskimage.Xattr{{Name: "system.posix_acl_default", Value: aclOf(
+		[3]uint32{1, 7, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 5, none}, [3]uint32{16, 7, none}, [3]uint32{32, 5, none})}}
+	limited := fileAt("acl/file", []byte("x"))
+	limited.Xattrs = []diskimage.Xattr{
+		{Name: "security.capability", Value: capability},
+		{Name: "system.posix_acl_access", Value: aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 4, none},
+			[3]uint32{8, 4, 70000}, [3]uint32{16, 6, none}, [3]uint32{32, 4, none})},
+		{Name: "user.empty", Value: nil},
+	}
+	tree = append(tree, acls, limited)
+
+	tree = append(tree, dirAt("deep"))
+	for name := "deep/d"; strings.Count(name, "/") < 60; name += "/d" {
+		tree = append(tree, dirAt(name))
+	}
+
+	first := fileAt("links/0", pattern(2, 100))
+	tree = append(tree, dirAt("links"), first)
+	for i := range 100 {
+		tree = append(tree, hardLinkAt(fmt.Sprintf("links/%d", i+1), first))
+	}
+
+	tree = append(tree, manyFiles("long", 400, 255)...)
+	tree = append(tree, manyFiles("many", 1500, 5)...)
+
+	var everySecond, beyond []int64
+	for i := range int64(1500) { // more than four leaves of extents
+		everySecond = append(everySecond, 2*i*disk.BlockSize)
+	}
+	for _, block := range []int64{0, 11, 12, 1035, 1036, 1036 + 1<<20 - 1, 1036 + 1<<20, 1036 + 1<<20 + 1025} {
+		beyond = append(beyond, block*disk.BlockSize) // the ends of all trees of indirect blocks
+	}
+	dense := sparseAt("sparse/dense", 200*disk.BlockSize+1, 10, 0, 100*disk.BlockSize)
+	dense.Dense = true
+	tree = append(tree, dirAt("sparse"),
+		sparseAt("sparse/beyond 4 GiB", 6<<30, 100, beyond...), dense, sparseAt("sparse/hole", 1<<33, 0),
+		sparseAt("sparse/many", 3000*disk.BlockSize, 4000, everySecond...),
+		fileAt("sparse/solid", pattern(3, 5<<20)))
+
+	tree = append(tree, dirAt("time"))
+	for i, seconds := range []int64{minSeconds, -1, 0, 1<<31 - 1, 1 << 31, 1<<32 + 5, 1 << 33, maxSeconds} {
+		e := fileAt(fmt.Sprintf("time/%d", i), nil)
+		e.ModTime = time.Unix(seconds, int64(i)*111111111)
+		tree = append(tree, e)
+	}
+
+	tree = append(tree, dirAt("xattr"))
+	for i := range 1100 { // more inodes than may share a block
+		e := fileAt(fmt.Sprintf("xattr/%04d", i), nil)
+		e.Xattrs = []diskimage.Xattr{{Name: "user.shared", Value: pattern(4, 301)}}
+		tree = append(tree, e)
+	}
+	several := entry("xattr/several", unix.S_IFCHR|0o600)
+	for i := range 60 {
+		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i), Value: pattern(5, i)})
+	}
+	link := linkAt("xattr/symlink", strings.Repeat("t", 70))
+	link.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: pattern(6, 500)}}
+	short := linkAt("xattr/tlink", "x")
+	short.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: pattern(6, 500)}}
+	return append(tree, several, link, short)
+}
+
+func TestAdversarialTreeIsReadBack(t *testing.T) {
+	t.Parallel()
+	for _, k := range kinds {
+		t.Run(k.String(), func(t *testing.T) {
+			t.Parallel()
+			tree := adversarialTree()
+			image := write(t, 300*diskimage.MiB, filesystem(k.fsType, k.release), tree)
+			fsckClean(t, image)
+			readBack(t, image, tree)
+		})
+	}
+}
+
+func TestLargeDirectoriesHaveAnIndexOfTwoLevels(t *testing.T) {
+	t.Parallel()
+	tree := append(memTree{dirAt(".")}, manyFiles("d", 8000, 250)...)
+	for _, k := range []kind{{"ext2", ""}, {"ext4", "bookworm"}} {
+		v, err := Formatter{}.Plan(256*diskimage.MiB, filesystem(k.fsType, k.release), tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.(*volume).byName["d"].dir.nodes < 2 {
+			t.Fatalf("%s: no second level", k)
+		}
+		image := writeVolume(t, 256*diskimage.MiB, v)
+		fsckClean(t, image)
+		if got := len(names(t, image)); got != len(tree)+1 {
+			t.Errorf("%s: %d names, want %d", k, got, len(tree)+1)
+		}
+	}
+}
+
+func TestNamesWithTheSameHashMayFillSeveralBlocks(t *testing.T) {
+	t.Parallel()
+	// No seed gives thousands of collisions by itself: pack a directory that says so.
+	p, err := newParameters(filesystem("ext4", "bookworm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &directory{}
+	for i := range 100 {
+		d.entries = append(d.entries, dirEntry{name: fmt.Sprintf("%0250d", i), hash: 4})
+	}
+	d.packLeaves(p.dirRoom())
+	if d.leafHash(0) != 4 {
+		t.Errorf("first block: hash %d, want 4", d.leafHash(0))
+	}
+	for i := 1; i < len(d.leaves); i++ {
+		if d.leafHash(i) != 5 {
+			t.Errorf("block %d: hash %d, want 5: the lowest bit says that it continues", i, d.leafHash(i))
+		}
+	}
+}
+
+func TestMoreThan65000SubdirectoriesNeedDirNlink(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("writes 256 MiB of directories")
+	}
+	tree := memTree{dirAt("."), dirAt("d")}
+	for i := range maxLinks {
+		tree = append(tree, dirAt(path.Join("d", fmt.Sprint(i))))
+	}
+	if _, err := (Formatter{}).Plan(2*diskimage.GiB, filesystem("ext3", ""), tree); err == nil {
+		t.Error("ext3: no error")
+	}
+	fsckClean(t, write(t, 2*diskimage.GiB, filesystem("ext4", "jessie"), tree))
+}
