@@ -1,12 +1,12 @@
 package main
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -180,9 +180,7 @@ func (s *settings) parseINI(data []byte) ([]configEntry, error) {
 		texts := []string{key.Value()}
 		if t := s.lookup(key.Name()); t != nil {
 			if _, ok := t.value.(list); ok {
-				if texts, err = splitList(key.Value()); err != nil {
-					return nil, fmt.Errorf("%s: %w", key.Name(), err)
-				}
+				texts = splitList(key.Value())
 			}
 		}
 		entries = append(entries, configEntry{key.Name(), texts})
@@ -190,34 +188,32 @@ func (s *settings) parseINI(data []byte) ([]configEntry, error) {
 	return entries, nil
 }
 
-// splitList reads a list as an INI file holds it: items with commas between them; double quotes protect a comma.
-func splitList(text string) ([]string, error) {
-	r := csv.NewReader(strings.NewReader(text))
-	r.TrimLeadingSpace, r.LazyQuotes, r.FieldsPerRecord = true, true, -1
-	lines, err := r.ReadAll()
-	if err != nil {
-		return nil, err
-	}
+// listItem is one item of a list in an INI file with the comma or line end behind it: in double quotes, where two of
+// them stand for one, or without.
+var listItem = regexp.MustCompile(`\s*(?:"((?:[^"]|"")*)"|([^,\n]*?))\s*(?:,|\n|$)`)
+
+// splitList reads a list as an INI file holds it: items with commas between them; double quotes protect a comma, and
+// blanks at the ends of an item.
+func splitList(text string) []string {
 	var items []string
-	for _, line := range lines {
-		for _, item := range line {
-			if item = strings.TrimSpace(item); item != "" {
-				items = append(items, item)
-			}
+	for _, match := range listItem.FindAllStringSubmatch(text, -1) {
+		if item := strings.ReplaceAll(match[1], `""`, `"`) + match[2]; item != "" {
+			items = append(items, item)
 		}
 	}
-	return items, nil
+	return items
 }
 
 // joinList is the opposite of splitList.
-func joinList(items []string) (string, error) {
-	var b strings.Builder
-	w := csv.NewWriter(&b)
-	if err := w.Write(items); err != nil {
-		return "", err
+func joinList(items []string) string {
+	var texts []string
+	for _, item := range items {
+		if strings.ContainsAny(item, ",\"\n") || strings.TrimSpace(item) != item {
+			item = `"` + strings.ReplaceAll(item, `"`, `""`) + `"`
+		}
+		texts = append(texts, item)
 	}
-	w.Flush()
-	return strings.TrimSuffix(b.String(), "\n"), w.Error()
+	return strings.Join(texts, ",")
 }
 
 // parseYAML reads a mapping "config" of texts, numbers, yes, no, and lists of these.

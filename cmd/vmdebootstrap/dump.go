@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"gopkg.in/ini.v1"
 )
@@ -13,7 +16,8 @@ func init() {
 }
 
 // dumpConfig prints all settings as a config file. Passwords are hidden: in their places is a text that a build
-// refuses, so the file can be read back for another dump, and for a build once they are written in.
+// refuses, so the file can be read back for another dump, and for a build once they are written in. A value that the
+// format cannot hold (a line break, blanks at the ends) is an error.
 func (s *settings) dumpConfig(w io.Writer) error {
 	file := ini.Empty(ini.LoadOptions{IgnoreInlineComment: true})
 	section, err := file.NewSection(configSection)
@@ -21,21 +25,41 @@ func (s *settings) dumpConfig(w io.Writer) error {
 		return fmt.Errorf("dump settings: %w", err)
 	}
 	for _, t := range s.all {
-		texts := t.value.dump()
-		text := ""
+		text := strings.Join(t.value.dump(), "")
 		if _, ok := t.value.(list); ok {
-			if text, err = joinList(texts); err != nil {
-				return fmt.Errorf("dump %s: %w", t.name, err)
-			}
-		} else {
-			text = texts[0]
+			text = joinList(t.value.dump())
 		}
 		if _, err := section.NewKey(t.name, text); err != nil {
 			return fmt.Errorf("dump %s: %w", t.name, err)
 		}
 	}
-	_, err = file.WriteTo(w)
+	var b bytes.Buffer
+	if _, err := file.WriteTo(&b); err != nil {
+		return fmt.Errorf("dump settings: %w", err)
+	}
+	if err := s.checkDump(b.Bytes()); err != nil {
+		return err
+	}
+	_, err = w.Write(b.Bytes())
 	return err
+}
+
+// checkDump reads a dump back and compares.
+func (s *settings) checkDump(data []byte) error {
+	entries, err := s.parseINI(data)
+	if err != nil {
+		return fmt.Errorf("dump settings: %w", err)
+	}
+	read := map[string][]string{}
+	for _, e := range entries {
+		read[e.key] = e.texts
+	}
+	for _, t := range s.all {
+		if texts := t.value.dump(); !slices.Equal(texts, read[t.name]) {
+			return fmt.Errorf("dump %s: %q cannot be written in an INI file", t.name, texts)
+		}
+	}
+	return nil
 }
 
 // dumpNames prints the name of each setting.

@@ -148,11 +148,17 @@ func (v choiceValue) dump() []string { return []string{*v.p} }
 // listValue is several texts, in the order in which they were given.
 type listValue struct{ p *[]string }
 
-func (v listValue) Set(text string) error { *v.p = append(*v.p, text); return nil }
-func (v listValue) String() string        { return strings.Join(*v.p, ",") }
-func (v listValue) Type() string          { return "LIST" }
-func (v listValue) dump() []string        { return slices.Clone(*v.p) }
-func (v listValue) clear()                { *v.p = nil }
+// Set takes an empty text for nothing, since scripts fill options from variables.
+func (v listValue) Set(text string) error {
+	if text != "" {
+		*v.p = append(*v.p, text)
+	}
+	return nil
+}
+func (v listValue) String() string { return strings.Join(*v.p, ",") }
+func (v listValue) Type() string   { return "LIST" }
+func (v listValue) dump() []string { return slices.Clone(*v.p) }
+func (v listValue) clear()         { *v.p = nil }
 
 // secretValue is a password.
 type secretValue struct{ p *builder.Secret }

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+)
+
+// Tables A.1 and A.2 of the specification.
+var (
+	boolSettings = []string{
+		"verbose", "configure-apt", "no-kernel", "enable-dhcp", "lock-root-password", "sudo", "serial-console",
+		"use-uefi", "extlinux", "grub", "mbr", "no-acpid", "sparse", "pkglist", "dry-run", "update-initramfs",
+		"convert-qcow2", "systemd-networkd",
+	}
+	valueSettings = []string{
+		"image", "size", "tarball", "squash", "mirror", "apt-mirror", "arch", "distribution", "debootstrapopts",
+		"debootstrap-scripts", "package", "custom-package", "kernel-package", "root-password", "user", "hostname",
+		"customize", "owner", "serial-console-command", "bootsize", "boottype", "bootflag", "bootoffset", "roottype",
+		"part-type", "swap", "foreign", "esp-size", "output", "log", "log-level", "log-max", "log-keep", "log-mode",
+		"dump-memory-profile", "memory-dump-interval",
+	}
+	actions = []string{
+		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
+		"help", "help-all", "version",
+	}
+)
+
+func TestEveryOptionOfTheManualExists(t *testing.T) {
+	t.Parallel()
+	_, flags := newRoot(environment{}, io.Discard, io.Discard)
+	for _, name := range slices.Concat(boolSettings, valueSettings, actions) {
+		if flags.Lookup(name) == nil {
+			t.Errorf("no option --%s", name)
+		}
+	}
+	for _, name := range boolSettings {
+		for _, form := range []string{name, oppositeName(name)} {
+			if flag := flags.Lookup(form); flag == nil || flag.NoOptDefVal == "" {
+				t.Errorf("--%s is not there, or takes a value", form)
+			}
+		}
+	}
+	for _, name := range valueSettings {
+		if flag := flags.Lookup(name); flag != nil && flag.NoOptDefVal != "" {
+			t.Errorf("--%s takes no value", name)
+		}
+		if flags.Lookup(oppositeName(name)) != nil {
+			t.Errorf("--%s exists", oppositeName(name))
+		}
+	}
+}
+
+func TestEverySettingIsListedHere(t *testing.T) {
+	t.Parallel()
+	for _, s := range newSettings("amd64").all {
+		if !slices.Contains(boolSettings, s.name) && !slices.Contains(valueSettings, s.name) {
+			t.Errorf("%s is not in the tables of this test", s.name)
+		}
+		if !slices.Contains(groups, s.group) || s.usage == "" {
+			t.Errorf("%s has no place in the help text", s.name)
+		}
+	}
+}
+
+// TestEverySettingHasAPlaceOfItsOwn changes each setting and looks whether that changes the dump, and only there.
+func TestEverySettingHasAPlaceOfItsOwn(t *testing.T) {
+	t.Parallel()
+	texts := map[string]string{"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644"}
+	for _, name := range slices.Concat(boolSettings, valueSettings) {
+		s := newSettings("amd64")
+		before := dumps(s)
+		target := s.lookup(name)
+		text := texts[name]
+		switch target.value.(type) {
+		case boolValue:
+			text = "yes"
+			if target.value.String() == "true" {
+				text = "no"
+			}
+		case sizeValue, countValue:
+			text = "12345"
+		default:
+			if text == "" {
+				text = "changed"
+			}
+		}
+		if err := target.value.Set(text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for other, now := range dumps(s) {
+			if changed := !slices.Equal(now, before[other]); changed != (other == name) {
+				t.Errorf("after setting %s: %s changed: %v", name, other, changed)
+			}
+		}
+	}
+}
+
+func dumps(s *settings) map[string][]string {
+	all := map[string][]string{}
+	for _, t := range s.all {
+		all[t.name] = t.value.dump()
+	}
+	return all
+}
+
+// TestEveryOptionOfTheBuilderCanBeSet fails when a field of builder.Options has no setting.
+func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
+	t.Parallel()
+	s := newSettings("amd64")
+	before := reflect.ValueOf(builder.DefaultOptions())
+	for _, name := range slices.Concat(boolSettings, valueSettings) {
+		switch v := s.lookup(name).value.(type) {
+		case boolValue:
+			*v.p = !*v.p
+		case sizeValue:
+			*v.p++
+		case textValue, listValue, scriptValue, secretValue, usersValue:
+			if err := v.Set("changed"); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	after := reflect.ValueOf(s.options)
+	for i := range after.NumField() {
+		if reflect.DeepEqual(after.Field(i).Interface(), before.Field(i).Interface()) {
+			t.Errorf("no setting changes %s", after.Type().Field(i).Name)
+		}
+	}
+}
+
+func TestExpandWritesOptionsOut(t *testing.T) {
+	t.Parallel()
+	_, flags := newRoot(environment{}, io.Discard, io.Discard)
+	for _, test := range []struct{ args, want string }{
+		{"--image x", "--image=x"},
+		{"--image=x", "--image=x"},
+		{"--image=a=b", "--image=a=b"},
+		{"--image=", "--image="},
+		{"--tarball --arch=amd64", "--tarball=--arch=amd64"},
+		{"--tarball --", "--tarball=--"},
+		{"--imag x --dist=sid", "--image=x --distribution=sid"},
+		{"--serial-console", "--serial-console"},
+		{"--log x", "--log=x"},
+		{"--no-no-k", "--no-no-kernel"},
+		{"--kernel x", "--kernel-package=x"},
+		{"a --verbose b - c", "--verbose"},
+		{"--verbose -- --nosuch", "--verbose"},
+		{"-h", "--help"},
+	} {
+		got, err := expand(flags, strings.Fields(test.args))
+		if err != nil || strings.Join(got, " ") != test.want {
+			t.Errorf("%s: got %q, %v, want %q", test.args, got, err, test.want)
+		}
+	}
+}
+
+func TestExpandRefusesWhatIsNoOption(t *testing.T) {
+	t.Parallel()
+	_, flags := newRoot(environment{}, io.Discard, io.Discard)
+	for args, want := range map[string]string{
+		"--nosuch":      "no such option: --nosuch",
+		"--nosuch=x":    "no such option: --nosuch",
+		"-v":            "no such option: -v",
+		"--=x":          "no such option: --",
+		"--image":       "--image option requires an argument",
+		"--bootfl":      "--bootflag option requires an argument",
+		"--verbose=yes": "--verbose option does not take a value",
+		"--boott=a --b": "ambiguous option: --b (--bootflag, --bootoffset, --bootsize, --boottype?)",
+	} {
+		_, err := expand(flags, strings.Fields(args))
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %q", args, err, want)
+		}
+	}
+}
+
+func TestConfigFilesAreLookedForInOrder(t *testing.T) {
+	t.Parallel()
+	top := t.TempDir()
+	for _, name := range []string{
+		"etc/vmdebootstrap/b.yaml", "etc/vmdebootstrap/a.conf", "etc/vmdebootstrap/README", "etc/vmdebootstrap/c.conf",
+		"home/.config/vmdebootstrap/d.conf", "xdg1/vmdebootstrap/e.yaml", "xdg2/vmdebootstrap/f.conf",
+	} {
+		file := filepath.Join(top, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := environment{etc: filepath.Join(top, "etc"), environ: []string{
+		"HOME=" + filepath.Join(top, "home"),
+		"XDG_CONFIG_HOME=" + filepath.Join(top, "home", ".config"),
+		"XDG_CONFIG_DIRS=" + filepath.Join(top, "xdg1") + ":" + filepath.Join(top, "xdg2"),
+	}}
+	var got []string
+	for _, name := range newConfigFiles(env).list() {
+		relative, err := filepath.Rel(top, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, relative)
+	}
+	want := []string{
+		"etc/vmdebootstrap.conf", "etc/vmdebootstrap.yaml",
+		"etc/vmdebootstrap/a.conf", "etc/vmdebootstrap/b.yaml", "etc/vmdebootstrap/c.conf",
+		"home/.vmdebootstrap.conf", "home/.vmdebootstrap.yaml", "home/.config/vmdebootstrap/d.conf",
+		"xdg1/vmdebootstrap/e.yaml", "xdg2/vmdebootstrap/f.conf",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+)
+
+func TestExitStatusTellsTheKindOfError(t *testing.T) {
+	t.Parallel()
+	running := t.Context()
+	interrupted, cancel := context.WithCancel(running)
+	cancel()
+	failure := errors.New("disk full")
+	for _, test := range []struct {
+		name   string
+		ctx    context.Context
+		err    error
+		status int
+		stderr string
+	}{
+		{"success", running, nil, exitOK, ""},
+		{"interrupted too late", interrupted, nil, exitOK, ""},
+		{"failure", running, failure, exitFailed, "ERROR: disk full\n"},
+		{"two failures", running, errors.Join(failure, errors.Join(failure)), exitFailed, "ERROR: disk full\nERROR: disk full\n"},
+		{"usage", running, usageErrorf("no such option: %s", "-x"), exitUsage,
+			"Usage: vmdebootstrap [options]\n\nvmdebootstrap: error: no such option: -x\n"},
+		{"interrupted", interrupted, fmt.Errorf("step: %w", context.Canceled), exitInterrupted, "ERROR: interrupted\n"},
+	} {
+		var stderr bytes.Buffer
+		status := report(test.ctx, &stderr, test.err)
+		if status != test.status || stderr.String() != test.stderr {
+			t.Errorf("%s: got status %d and %q, want %d and %q", test.name, status, stderr.String(), test.status, test.stderr)
+		}
+	}
+}
+
+func TestEveryJoinedMistakeGetsALine(t *testing.T) {
+	t.Parallel()
+	a, b := &builder.Problem{Flag: "--a", Err: errors.New("x")}, &builder.Problem{Flag: "--b", Err: errors.New("y")}
+	var stderr bytes.Buffer
+	report(t.Context(), &stderr, errors.Join(a, errors.Join(b)))
+	if got, want := stderr.String(), "ERROR: --a: x\nERROR: --b: y\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLastOfSeveralVariablesCounts(t *testing.T) {
+	t.Parallel()
+	env := environment{environ: []string{"HOME=/a", "HOMES=/b", "HOME=/c=d"}}
+	if got := env.getenv("HOME"); got != "/c=d" {
+		t.Errorf("got %q, want /c=d", got)
+	}
+	if got := env.getenv("NONE"); got != "" {
+		t.Errorf("got %q of a variable that is not there", got)
+	}
+}
