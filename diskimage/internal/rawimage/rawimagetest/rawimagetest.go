@@ -1,0 +1,257 @@
+// Package rawimagetest tests writers of disk image formats: it makes raw images that are hard to get right, and has
+// qemu-img judge what was made of them.
+package rawimagetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+)
+
+// Content is a kind of data.
+type Content int
+
+// Kinds of data.
+const (
+	Noise  Content = iota // cannot be compressed
+	Text                  // can
+	Zeros                 // stored zeros, not a hole
+	Repeat                // one byte again and again: as small as it gets
+)
+
+// Piece is data in an image.
+type Piece struct {
+	Offset, Length int64
+	Content        Content
+}
+
+// Case is an image: pieces in a hole.
+type Case struct {
+	Name   string
+	Size   int64
+	Pieces []Piece
+}
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+	tib = 1 << 40
+)
+
+// Cases are images around the edges of clusters of 64 KiB, 1 MiB and 2 MiB, and some of other difficulty. None is
+// larger than any format can hold.
+func Cases() []Case {
+	cases := []Case{
+		{"empty", 0, nil},
+		{"one byte", 1, []Piece{{0, 1, Text}}},
+		{"one sector", 512, []Piece{{0, 512, Noise}}},
+		{"odd length", 3*mib + 77, []Piece{{mib, 100, Text}, {3*mib - 5, 82, Noise}}},
+		{"hole", 5 * mib, nil},
+		{"stored zeros", 5 * mib, []Piece{{0, 5 * mib, Zeros}}},
+		{"noise", 7 * mib, []Piece{{0, 7 * mib, Noise}}},
+		{"text", 7 * mib, []Piece{{0, 7 * mib, Text}}},
+		{"repeat", 7 * mib, []Piece{{0, 7 * mib, Repeat}}},
+		{"last byte of a large disk", tib + 512, []Piece{{0, 512, Text}, {512 * gib, 4 * kib, Noise}, {tib + 511, 1, Noise}}},
+	}
+	for _, unit := range []int64{64 * kib, mib, 2 * mib} {
+		for _, size := range []int64{unit - 512, unit, unit + 512, 3*unit + 512} {
+			cases = append(cases, Case{fmt.Sprintf("%d bytes", size), size, []Piece{{0, size, Text}, {size - 512, 512, Noise}}})
+		}
+	}
+	mixed := Case{Name: "alternating", Size: 40 * mib}
+	for i := range int64(150) {
+		mixed.Pieces = append(mixed.Pieces, Piece{i * 256 * kib, 40*kib + i*1000, Content(i % 4)})
+	}
+	return append(cases, mixed)
+}
+
+// Random makes a case from a seed.
+func Random(seed uint64) Case {
+	r := rand.New(rand.NewPCG(seed, 1))
+	c := Case{Name: fmt.Sprintf("seed %d", seed), Size: r.Int64N(24*mib) + 1}
+	if r.IntN(2) == 0 {
+		c.Size = max(c.Size&^511, 512)
+	}
+	for range r.IntN(40) {
+		offset := r.Int64N(c.Size)
+		length := min(c.Size-offset, r.Int64N(1<<(9+r.IntN(14)))+1)
+		if r.IntN(2) == 0 {
+			offset &^= 4*kib - 1
+		}
+		c.Pieces = append(c.Pieces, Piece{offset, length, Content(r.IntN(4))})
+	}
+	return c
+}
+
+// Make writes the image to a sparse file.
+func (c Case) Make(t testing.TB) *os.File {
+	t.Helper()
+	file := Create(t)
+	if err := file.Truncate(c.Size); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range c.Pieces {
+		if _, err := file.WriteAt(p.bytes(uint64(i)), p.Offset); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return file
+}
+
+// MakeStored writes the same image without holes.
+func (c Case) MakeStored(t testing.TB) *os.File {
+	t.Helper()
+	file := Create(t)
+	if _, err := io.CopyN(file, zeroReader{}, c.Size); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range c.Pieces {
+		if _, err := file.WriteAt(p.bytes(uint64(i)), p.Offset); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return file
+}
+
+type zeroReader struct{}
+
+func (zeroReader) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// bytes makes the data of a piece.
+func (p Piece) bytes(seed uint64) []byte {
+	b := make([]byte, p.Length)
+	r := rand.New(rand.NewPCG(seed, 2))
+	switch p.Content {
+	case Noise:
+		for i := range b {
+			b[i] = byte(r.Uint32() | 1) // never a sector of zeros by chance
+		}
+	case Text:
+		words := []string{"root:x:0:0:root:/root:/bin/bash\n", "/usr/lib/x86_64-linux-gnu/", "Depends: libc6 (>= 2.36)\n"}
+		for i := 0; i < len(b); {
+			i += copy(b[i:], words[r.IntN(len(words))])
+		}
+	case Repeat:
+		for i := range b {
+			b[i] = 'R'
+		}
+	}
+	return b
+}
+
+// Create makes an empty file that is closed and removed with the test.
+func Create(t testing.TB) *os.File {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// Convert makes a file of some format from a raw image.
+type Convert func(ctx context.Context, dst, src *os.File) error
+
+// Output converts an image, and fails the test if that gives an error.
+func Output(t testing.TB, src *os.File, convert Convert) *os.File {
+	t.Helper()
+	dst := Create(t)
+	if err := convert(t.Context(), dst, src); err != nil {
+		t.Fatal(err)
+	}
+	return dst
+}
+
+// Hash is of everything that is in a file.
+func Hash(t testing.TB, file *os.File) string {
+	t.Helper()
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(file, 0, 1<<62)); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+// Info is what qemu-img says about an image.
+type Info struct {
+	VirtualSize int64  `json:"virtual-size"`
+	Format      string `json:"format"`
+}
+
+// Judge fails the test unless qemu-img finds no fault in the image, the same size, and the same content as in the raw
+// image. format is QEMU's name.
+func Judge(t testing.TB, format string, image, raw *os.File) {
+	t.Helper()
+	var info Info
+	out := diskimagetest.Run(t, "qemu-img", "info", "--output=json", "-f", format, image.Name())
+	if err := json.Unmarshal([]byte(out), &info); err != nil {
+		t.Fatal(err)
+	}
+	stat, err := raw.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (stat.Size() + 511) / 512 * 512; info.VirtualSize != want {
+		t.Errorf("virtual size %d, want %d", info.VirtualSize, want)
+	}
+	if checked[format] {
+		diskimagetest.Run(t, "qemu-img", "check", "-f", format, image.Name())
+	}
+	diskimagetest.Run(t, "qemu-img", "compare", "-f", "raw", "-F", format, raw.Name(), image.Name())
+}
+
+// checked are the formats that qemu-img check knows.
+var checked = map[string]bool{"qcow2": true, "vdi": true, "vhdx": true, "vmdk": true}
+
+// All runs a subtest for each of Cases: Judge must be content.
+func All(t *testing.T, format string, convert Convert) {
+	t.Helper()
+	for _, c := range Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			raw := c.Make(t)
+			Judge(t, format, Output(t, raw, convert), raw)
+		})
+	}
+}
+
+// Same fails the test unless all converters make the same file of an image, with its holes or without.
+func Same(t *testing.T, converters ...Convert) {
+	t.Helper()
+	for seed := range uint64(4) {
+		c := Random(seed)
+		sparse, stored := c.Make(t), c.MakeStored(t)
+		want := Hash(t, Output(t, sparse, converters[0]))
+		for i, convert := range converters {
+			for _, raw := range []*os.File{sparse, stored} {
+				if got := Hash(t, Output(t, raw, convert)); got != want {
+					t.Errorf("%s: converter %d makes another file (sparse: %v)", c.Name, i, raw == sparse)
+				}
+			}
+		}
+	}
+}
+
+// Fuzz converts images made from seeds and has them judged.
+func Fuzz(f *testing.F, format string, convert Convert) {
+	for seed := range uint64(8) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		raw := Random(seed).Make(t)
+		Judge(t, format, Output(t, raw, convert), raw)
+	})
+}
