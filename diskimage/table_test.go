@@ -1,9 +1,12 @@
 package diskimage
 
 import (
+	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,6 +148,18 @@ func TestProtectiveMBRCoversTheDisk(t *testing.T) {
 	}
 }
 
+func TestOldAddressesAreThoseOfFdisk(t *testing.T) {
+	t.Parallel()
+	for lba, want := range map[uint64][3]byte{
+		0: {0, 1, 0}, 62: {0, 63, 0}, 63: {1, 1, 0}, 2048: {32, 33, 0}, 206847: {223, 19, 12}, 5_000_000: {60, 1<<6 | 6, 55},
+		chsMax - 1: {254, 0xff, 0xff}, chsMax: {254, 0xff, 0xff}, 1 << 32: {254, 0xff, 0xff},
+	} {
+		if got := chs(lba); got != want {
+			t.Errorf("sector %d: got %v, want %v", lba, got, want)
+		}
+	}
+}
+
 func TestTableKeepsBootCode(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []TableKind{MSDOS, GPT} {
@@ -162,4 +177,62 @@ func TestTableKeepsBootCode(t *testing.T) {
 			t.Errorf("%s: the boot code was overwritten", kind)
 		}
 	}
+}
+
+// sfdisk writes its own dump of our table; the sectors of both must be equal to the byte.
+func TestTableIsWhatSfdiskWrites(t *testing.T) {
+	t.Parallel()
+	for name, r := range goldenLayouts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r.Partitions = slices.Clone(r.Partitions)
+			for i := range r.Partitions {
+				// sfdisk does not read the escapes that it writes.
+				r.Partitions[i].Label = strings.Trim(r.Partitions[i].Label, " ★😀")
+			}
+			ours, l := writeTestTable(t, r)
+			theirs := filepath.Join(t.TempDir(), "sfdisk.img")
+			if err := os.WriteFile(theirs, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(theirs, int64(l.Size)); err != nil {
+				t.Fatal(err)
+			}
+			dump := diskimagetest.Run(t, "sfdisk", "--dump", ours)
+			script := filepath.Join(t.TempDir(), "script")
+			if err := os.WriteFile(script, []byte(dump), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			diskimagetest.Run(t, "sh", "-c", diskimagetest.Tool(t, "sfdisk")+` --no-reread --no-tell-kernel "$1" <"$2"`, "sh", theirs, script)
+			for offset, length := range map[Size]Size{0: 34 * SectorSize, l.Size - 33*SectorSize: 33 * SectorSize} {
+				if got, want := readRange(t, ours, offset, length), readRange(t, theirs, offset, length); !bytes.Equal(got, want) {
+					t.Errorf("the %s at %d differ:\n%s", length, offset, firstDifference(got, want))
+				}
+			}
+		})
+	}
+}
+
+func readRange(t *testing.T, name string, offset, length Size) []byte {
+	t.Helper()
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	b := make([]byte, length)
+	if _, err := file.ReadAt(b, int64(offset)); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func firstDifference(got, want []byte) string {
+	for i := range got {
+		if got[i] != want[i] {
+			end := min(i+16, len(got))
+			return fmt.Sprintf("at byte %d: got % x, want % x", i, got[i:end], want[i:end])
+		}
+	}
+	return ""
 }
