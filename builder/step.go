@@ -140,6 +140,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	return t.w.Write(p)
 }
 
+// reset forgets the lines.
+func (t *tail) reset() { t.lines, t.part = nil, t.part[:0] }
+
 func (t *tail) String() string {
 	lines := t.lines
 	if len(t.part) > 0 {

@@ -46,18 +46,15 @@ func (d debootstrapStep) run(ctx context.Context, s *site) error {
 	return s.target.RemoveAll("/debootstrap")
 }
 
-// debootstrapOptions turns the words of --debootstrapopts into options: each value is split at spaces, each piece
-// gets two dashes (unless it has them). keyring= is taken out: the file is mounted under another name.
+// debootstrapOptions turns the words of --debootstrapopts into options. keyring= is taken out, the last one winning:
+// the file is mounted under another name.
 func debootstrapOptions(values []string) (options []string, keyring string) {
-	for _, value := range values {
-		for word := range strings.FieldsSeq(value) {
-			word = strings.TrimPrefix(word, "--")
-			if file, ok := strings.CutPrefix(word, "keyring="); ok {
-				keyring = file
-				continue
-			}
-			options = append(options, "--"+word)
+	for _, word := range debootstrapWords(values) {
+		if file, ok := strings.CutPrefix(word, "keyring="); ok {
+			keyring = file
+			continue
 		}
+		options = append(options, "--"+word)
 	}
 	return options, keyring
 }
@@ -65,9 +62,7 @@ func debootstrapOptions(values []string) (options []string, keyring string) {
 // debootstrapOption gives the value of one option ("variant"); the last one wins, as in debootstrap.
 func debootstrapOption(options []string, name string) (value string, set bool) {
 	for _, o := range options {
-		if o == "--"+name {
-			value, set = "", true
-		} else if v, ok := strings.CutPrefix(o, "--"+name+"="); ok {
+		if v, ok := strings.CutPrefix(o, "--"+name+"="); ok {
 			value, set = v, true
 		}
 	}

@@ -16,9 +16,8 @@ import (
 type grubStep struct {
 	// Platform is GRUB's name of what it runs on: "i386-pc", "x86_64-efi".
 	Platform string
-	// Serial has menu, kernel and login on the first serial line as well.
-	Serial bool
-	// SerialDevice is the Linux name of that line: "ttyS0", "ttyAMA0".
+	// SerialDevice, if set, has menu, kernel and login on the first serial line as well; it is that line's name in
+	// Linux: "ttyS0", "ttyAMA0".
 	SerialDevice string
 	Probe        grub.ProbeAnswers
 }
@@ -28,7 +27,7 @@ func (grubStep) Kind() string { return "grub" }
 func (g grubStep) Title() string { return "configure GRUB for " + g.Platform }
 
 func (g grubStep) run(ctx context.Context, s *site) error {
-	if g.Serial {
+	if g.SerialDevice != "" {
 		if err := g.serial(s.target); err != nil {
 			return err
 		}
@@ -56,7 +55,7 @@ func (g grubStep) updateGrub(ctx context.Context, s *site) error {
 	}
 	defer os.RemoveAll(dir)
 	probe, device := filepath.Join(dir, "grub-probe"), filepath.Join(dir, "device")
-	if err := os.WriteFile(probe, []byte(grub.ProbeScript(g.Probe)), 0o755); err != nil {
+	if err := os.WriteFile(probe, grub.ProbeScript(g.Probe), 0o755); err != nil {
 		return err
 	}
 	if err := os.WriteFile(device, nil, 0o644); err != nil {
@@ -64,7 +63,10 @@ func (g grubStep) updateGrub(ctx context.Context, s *site) error {
 	}
 	mounts := []specs.Mount{
 		bind(probe, "/usr/sbin/grub-probe", "ro"),
-		bind(device, "/dev/disk/by-uuid/"+g.Probe.RootUUID, "ro"),
+		bind(device, g.Probe.Root.Device(), "ro"),
+	}
+	if g.Probe.Boot != nil {
+		mounts = append(mounts, bind(device, g.Probe.Boot.Device(), "ro"))
 	}
 	return s.inTargetWith(ctx, mounts, "", "update-grub")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -12,6 +13,8 @@ import (
 // hookStep runs a --customize script in the toolbox, with the target mounted. The script gets two arguments, the
 // target's root directory and the name of the image ("" if there is none), as since vmdebootstrap 0.1.
 type hookStep struct {
+	// Digest is the SHA-256 digest of the script.
+	Digest string
 	Script string
 	Image  string
 }
@@ -38,22 +41,28 @@ func (h hookStep) run(ctx context.Context, s *site) error {
 	return unblockDaemons(s.target, blocked)
 }
 
-// hookEnviron is the caller's environment, as it always was, with what would be wrong inside replaced: the search
-// path, the home directory, the language, and the places of the caller's session.
+// hookEnviron is the caller's environment, as it always was, without the places of the caller's session, and with the
+// build's own search path, home directory and language.
 func hookEnviron(caller, build []string) []string {
-	env := []string{}
-	for _, kv := range caller {
+	nameOf := func(kv string) string {
 		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, "XDG_") || strings.HasPrefix(name, "DBUS_") || strings.HasPrefix(name, "LC_") {
-			continue
+		return name
+	}
+	var env []string
+	for _, kv := range caller {
+		name := nameOf(kv)
+		session := strings.HasPrefix(name, "XDG_") || strings.HasPrefix(name, "DBUS_") || strings.HasPrefix(name, "LC_") ||
+			slices.Contains(sessionVariables, name)
+		if !session && !slices.ContainsFunc(build, func(b string) bool { return nameOf(b) == name }) {
+			env = append(env, kv)
 		}
-		switch name {
-		case "LANG", "LANGUAGE", "TMPDIR", "TEMP", "TMP", "MAIL", "OLDPWD", "PWD", "SSH_AUTH_SOCK":
-			continue
-		}
-		env = append(env, kv)
 	}
 	return append(env, build...)
+}
+
+// sessionVariables name places and settings that a container does not have.
+var sessionVariables = []string{
+	"LANG", "LANGUAGE", "TMPDIR", "TEMP", "TMP", "MAIL", "OLDPWD", "PWD", "SSH_AUTH_SOCK", "USER", "LOGNAME", "SHELL",
 }
 
 // hookMounts makes the directory of a hook and the caller's working directory visible to it under their own names,

@@ -77,9 +77,8 @@ func (f fstabStep) run(_ context.Context, s *site) error {
 	return s.target.WriteFile("/etc/fstab", []byte(b.String()), 0o644)
 }
 
-// rootMountOptions are the options of the root file system in fstab(5), by type: errors= is an option of ext2, ext3
-// and ext4 alone (ext4(5)).
-func rootMountOptions(fstype string) string {
+// mountOptions are the options of a file system in fstab(5), by type: errors= is one of ext2, ext3 and ext4 alone.
+func mountOptions(fstype string) string {
 	switch fstype {
 	case "ext2", "ext3", "ext4":
 		return "errors=remount-ro"

@@ -19,7 +19,7 @@ func Configure(root string) (err error) {
 		return fmt.Errorf("configure: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	for _, step := range []func(*os.Root) error{copyMasters, makeAlternatives, bundleCertificates, makeDirectories} {
+	for _, step := range []func(*os.Root) error{makeDirectories, copyMasters, makeAlternatives, bundleCertificates} {
 		if err := step(r); err != nil {
 			return fmt.Errorf("configure %s: %w", root, err)
 		}

@@ -1,0 +1,229 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
+)
+
+// serialBaud is the speed of --serial-console, that of the kernel's argument and of the getty.
+const serialBaud = 115200
+
+// bootParts is what a boot loader adds to an image.
+type bootParts struct {
+	// files are added to the partitions, by their number.
+	files map[int][]diskimage.Entry
+	// patches gives what is written outside of files, or over them, when the places of all files are known.
+	patches func(volumes map[int]diskimage.Volume) ([]diskimage.Patch, error)
+}
+
+// bootLoader prepares the disk's boot loader.
+func (r *Result) bootLoader(ctx context.Context, d *Disk) (bootParts, error) {
+	switch d.Loader {
+	case loaderExtlinux:
+		return r.extlinux(d)
+	case loaderGrubBIOS:
+		return r.grubBIOS(ctx, d)
+	case loaderGrubEFI:
+		return r.grubEFI(d)
+	default:
+		return bootParts{}, nil
+	}
+}
+
+// extlinux takes syslinux from the toolbox: as since 1.0, the image need not have the package.
+func (r *Result) extlinux(d *Disk) (bootParts, error) {
+	program, err := r.Toolbox.ReadFile("/usr/bin/extlinux")
+	if err != nil {
+		return bootParts{}, err
+	}
+	loader, err := syslinux.Extract(program)
+	if err != nil {
+		return bootParts{}, err
+	}
+	module, err := r.Toolbox.ReadFile("/usr/lib/syslinux/modules/bios/ldlinux.c32")
+	if err != nil {
+		return bootParts{}, err
+	}
+	config, err := r.extlinuxConfig(d)
+	if err != nil {
+		return bootParts{}, err
+	}
+	var mbr []byte
+	if d.MBR {
+		name := "mbr.bin"
+		if d.Layout.Table == diskimage.GPT {
+			name = "gptmbr.bin"
+		}
+		if mbr, err = r.Toolbox.ReadFile("/usr/lib/syslinux/mbr/" + name); err != nil {
+			return bootParts{}, err
+		}
+	}
+	part := d.boot()
+	files := []diskimage.Entry{
+		diskimage.FileEntry("ldlinux.sys", 0o444, loader.File(), d.Time),
+		diskimage.FileEntry("ldlinux.c32", 0o444, module, d.Time),
+	}
+	if config != nil {
+		files = append(files, diskimage.FileEntry("extlinux.conf", 0o644, config, d.Time))
+	}
+	patches := func(volumes map[int]diskimage.Volume) ([]diskimage.Patch, error) {
+		extents, err := volumes[part.Number].Extents("ldlinux.sys")
+		if err != nil {
+			return nil, err
+		}
+		patches, file, err := loader.Install(syslinux.Placement{
+			StartLBA: part.StartLBA(), Sectors: part.Sectors(), File: extents, Directory: "/",
+			FAT: part.Filesystem.Type == "vfat",
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range extents {
+			n := min(e.Length, int64(len(file)))
+			patches = append(patches, diskimage.Patch{Offset: int64(part.Start) + e.Offset, Data: file[:n], What: "ldlinux.sys"})
+			file = file[n:]
+		}
+		if mbr == nil {
+			return patches, nil
+		}
+		code, err := syslinux.MBRCode(mbr)
+		return append(patches, code), err
+	}
+	return bootParts{files: map[int][]diskimage.Entry{part.Number: files}, patches: patches}, nil
+}
+
+// extlinuxConfig names the kernel by Debian's links where they are on the same file system, so that the configuration
+// holds for the kernels of later upgrades too. Without a kernel there is no configuration.
+func (r *Result) extlinuxConfig(d *Disk) ([]byte, error) {
+	kernel, initrd, err := r.newestKernel()
+	if err != nil || kernel == "" {
+		return nil, err
+	}
+	if d.boot().Number == d.root().Number {
+		if kernel, initrd, err = r.kernelLinks(kernel, initrd); err != nil {
+			return nil, err
+		}
+	}
+	config := syslinux.Config{Kernel: "/" + kernel, Append: "root=UUID=" + fstabUUID(d.root().Filesystem) + " ro"}
+	if initrd != "" {
+		config.Initrd = "/" + initrd
+	}
+	if d.Serial != "" {
+		config.SerialBaud = serialBaud
+		config.Append += fmt.Sprintf(" console=tty0 console=%s,%d", d.Serial, serialBaud)
+	}
+	return config.Bytes(), nil
+}
+
+// kernelLinks gives the paths of a kernel and its initramfs on the root file system: Debian's links if they are there
+// (linux-update-symlinks keeps them on the newest kernel), else the files in /boot.
+func (r *Result) kernelLinks(kernel, initrd string) (kernelPath, initrdPath string, err error) {
+	kernelPath = "boot/" + kernel
+	if initrd != "" {
+		initrdPath = "boot/" + initrd
+	}
+	if there, err := exists(r.Rootfs, "/vmlinuz"); err != nil || !there {
+		return kernelPath, initrdPath, err
+	}
+	if initrd == "" {
+		return "vmlinuz", "", nil
+	}
+	if there, err := exists(r.Rootfs, "/initrd.img"); err != nil || !there {
+		return kernelPath, initrdPath, err
+	}
+	return "vmlinuz", "initrd.img", nil
+}
+
+// newestKernel finds the kernel with the highest version in /boot, and its initramfs; "" if there is none.
+func (r *Result) newestKernel() (kernel, initrd string, err error) {
+	kernels, err := bootFiles(r.Rootfs, "vmlinuz-", "vmlinux-")
+	if err != nil || len(kernels) == 0 {
+		return "", "", err
+	}
+	version := func(name string) string {
+		_, v, _ := strings.Cut(name, "-")
+		return v
+	}
+	kernel = slices.MaxFunc(kernels, func(a, b string) int { return archive.CompareVersions(version(a), version(b)) })
+	initrd = "initrd.img-" + version(kernel)
+	if there, err := exists(r.Rootfs, "/boot/"+initrd); err != nil || !there {
+		return kernel, "", err
+	}
+	return kernel, initrd, nil
+}
+
+// grubBIOS has the target's own GRUB make a core.img: it must be of the version that the modules in /boot/grub are.
+func (r *Result) grubBIOS(ctx context.Context, d *Disk) (bootParts, error) {
+	const modules = "/usr/lib/grub/i386-pc"
+	bootImage, err := r.Rootfs.ReadFile(modules + "/boot.img")
+	if errors.Is(err, fs.ErrNotExist) {
+		return bootParts{}, fmt.Errorf("the image has no GRUB for BIOS (package grub-pc): %w", err)
+	}
+	if err != nil {
+		return bootParts{}, err
+	}
+	boot, place := d.boot(), d.grubPlace()
+	args := []string{
+		"grub-mkimage", "-O", "i386-pc", "-d", modules, "-c", "/dev/stdin", "-o", "/dev/stdout",
+		"-p", grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
+	}
+	args = append(args, grub.CoreModules(boot.Filesystem.Type)...)
+	core, err := r.site.output(ctx, string(grub.LoadConfig(place)), args...)
+	if err != nil {
+		return bootParts{}, err
+	}
+	at := grub.Embedding{CoreLBA: 1, Sectors: uint64(d.Layout.FirstStart()/diskimage.SectorSize) - 1}
+	if p, ok := d.Layout.Partition(diskimage.RoleBIOSBoot); ok {
+		at = grub.Embedding{CoreLBA: p.StartLBA(), Sectors: p.Sectors()}
+	}
+	patches, err := grub.EmbedBIOS(bootImage, core, at)
+	return bootParts{patches: func(map[int]diskimage.Volume) ([]diskimage.Patch, error) { return patches, nil }}, err
+}
+
+// grubPlace is where GRUB finds its directory.
+func (d Disk) grubPlace() grub.Place {
+	boot := d.boot()
+	if boot.Role == diskimage.RoleBoot {
+		return grub.Place{UUID: fstabUUID(boot.Filesystem), Dir: "/grub"}
+	}
+	return grub.Place{UUID: fstabUUID(boot.Filesystem), Dir: "/boot/grub"}
+}
+
+// grubEFI copies GRUB's EFI programs from the target to the ESP.
+func (r *Result) grubEFI(d *Disk) (bootParts, error) {
+	signed, err := exists(r.Rootfs, "/usr/lib/shim/mmx64.efi.signed")
+	if err != nil {
+		return bootParts{}, err
+	}
+	list, err := grub.EFIFiles(d.Arch, signed && d.Arch == "amd64")
+	if err != nil {
+		return bootParts{}, err
+	}
+	config := grub.EFIConfig(d.grubPlace())
+	files := []diskimage.Entry{
+		diskimage.FileEntry("EFI/BOOT/grub.cfg", 0o644, config, d.Time),
+		diskimage.FileEntry("EFI/debian/grub.cfg", 0o644, config, d.Time),
+	}
+	for _, f := range list {
+		data, err := r.Rootfs.ReadFile("/" + f.From)
+		if errors.Is(err, fs.ErrNotExist) {
+			return bootParts{}, fmt.Errorf("the image has no GRUB for UEFI: %w", err)
+		}
+		if err != nil {
+			return bootParts{}, err
+		}
+		files = append(files, diskimage.FileEntry(f.To, 0o644, bytes.Clone(data), d.Time))
+	}
+	esp, _ := d.Layout.Partition(diskimage.RoleESP)
+	return bootParts{files: map[int][]diskimage.Entry{esp.Number: files}}, nil
+}

@@ -1,0 +1,224 @@
+package builder
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
+)
+
+// loader is how an image boots.
+type loader string
+
+const (
+	loaderNone     loader = "no boot loader"
+	loaderExtlinux loader = "extlinux"
+	loaderGrubBIOS loader = "GRUB for BIOS"
+	loaderGrubEFI  loader = "GRUB for UEFI"
+)
+
+// Disk is the plan of a disk image: where everything is and how it boots. What it holds is known only when the root
+// file system is complete.
+type Disk struct {
+	// Image is the name of the file.
+	Image  string
+	Layout diskimage.Layout
+	Loader loader
+	// Serial is the kernel's name of the serial console, if one is wanted: "ttyS0".
+	Serial string
+	// MBR has boot code written to sector 0.
+	MBR  bool
+	Arch string
+	// Time is recorded in each file system.
+	Time time.Time
+}
+
+// rootNumber is the root partition's number on a GPT disk and 14 and 15 those of the BIOS boot partition and the ESP:
+// the convention of Debian's cloud images. On msdos the partitions count up from 1.
+const (
+	gptBIOSBootNumber = 14
+	gptESPNumber      = 15
+)
+
+// newDisk lays the disk out.
+func newDisk(spec Spec, lock Lock) (Disk, error) {
+	o := spec.Options()
+	d := Disk{Image: o.Image, Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time}
+	if o.SerialConsole {
+		d.Serial = spec.SerialDevice()
+	}
+	filesystem := func(fstype, what string) diskimage.Filesystem {
+		return diskimage.Filesystem{
+			Type: fstype, Features: spec.Codename(), Time: lock.Time,
+			UUID: diskimage.DeriveID(lock.Seed, what), Seed: diskimage.DeriveID(lock.Seed, what+" hash seed"),
+		}
+	}
+	table := diskimage.TableKind(o.PartType)
+	request := diskimage.Request{
+		Size: o.Size, Table: table, Offset: o.Bootoffset, Arch: o.Arch, ID: diskID(lock.Seed),
+	}
+	add := func(p diskimage.PartitionRequest) { request.Partitions = append(request.Partitions, p) }
+
+	if d.Loader == loaderGrubBIOS && table == diskimage.GPT {
+		add(diskimage.PartitionRequest{Role: diskimage.RoleBIOSBoot, Size: diskimage.MiB, Number: gptBIOSBootNumber})
+	}
+	if d.Loader == loaderGrubEFI {
+		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: o.ESPSize, Filesystem: filesystem("vfat", "ESP")}
+		if table == diskimage.GPT {
+			esp.Number = gptESPNumber
+		}
+		add(esp)
+	}
+	number := 0
+	if table == diskimage.GPT {
+		number = 1
+	}
+	if o.Bootsize > 0 {
+		add(diskimage.PartitionRequest{Role: diskimage.RoleBoot, Size: o.Bootsize, Number: number, Filesystem: filesystem(o.Boottype, "/boot")})
+		if number != 0 {
+			number++
+		}
+	}
+	add(diskimage.PartitionRequest{Role: diskimage.RoleRoot, Number: number, Filesystem: filesystem(o.Roottype, "/")})
+	if number != 0 {
+		number++
+	}
+	if o.Swap > 0 {
+		add(diskimage.PartitionRequest{Role: diskimage.RoleSwap, Size: o.Swap, Number: number, Filesystem: filesystem("swap", "swap")})
+	}
+	flagBootable(&request, d.Loader)
+	if o.Bootflag != "" {
+		request.Partitions[0].Flags = append(request.Partitions[0].Flags, o.Bootflag)
+	}
+	var err error
+	if d.Layout, err = diskimage.NewLayout(request); err != nil {
+		return Disk{}, fmt.Errorf("lay out %s: %w", o.Image, err)
+	}
+	return d, nil
+}
+
+// flagBootable marks the partition that boot code in sector 0 starts: the first one of an msdos table, as since 1.0,
+// and the one with syslinux in it on a GPT disk.
+func flagBootable(r *diskimage.Request, l loader) {
+	if r.Table == diskimage.MSDOS {
+		r.Partitions[0].Flags = append(r.Partitions[0].Flags, "boot")
+		return
+	}
+	if l != loaderExtlinux {
+		return
+	}
+	for i, p := range r.Partitions {
+		if p.Role == diskimage.RoleBoot || p.Role == diskimage.RoleRoot {
+			r.Partitions[i].Flags = append(p.Flags, "legacy_boot")
+			return
+		}
+	}
+}
+
+// diskID is the disk's GUID, whose first four bytes are the signature of an msdos table; 0 there means "none".
+func diskID(seed uuid.UUID) uuid.UUID {
+	id := diskimage.DeriveID(seed, "disk")
+	if id[0]|id[1]|id[2]|id[3] == 0 {
+		id[0] = 1
+	}
+	return id
+}
+
+// loaderOf applies the manual's rules: UEFI needs GRUB, GRUB replaces extlinux.
+func loaderOf(o Options) loader {
+	switch {
+	case o.UseUEFI:
+		return loaderGrubEFI
+	case o.Grub:
+		return loaderGrubBIOS
+	case o.Extlinux:
+		return loaderExtlinux
+	default:
+		return loaderNone
+	}
+}
+
+// boot is the partition with the kernel on it.
+func (d Disk) boot() diskimage.Partition {
+	if p, ok := d.Layout.Partition(diskimage.RoleBoot); ok {
+		return p
+	}
+	return d.root()
+}
+
+// root is the root partition; each disk has one.
+func (d Disk) root() diskimage.Partition {
+	p, _ := d.Layout.Partition(diskimage.RoleRoot)
+	return p
+}
+
+func (d Disk) title() string {
+	return fmt.Sprintf("%s, %s, %s", d.Layout.Size, d.Layout.Table, d.Loader)
+}
+
+// steps are what the root file system needs for its boot loader.
+func (d Disk) steps(o Options) []Step {
+	var platforms []string
+	switch d.Loader {
+	case loaderGrubBIOS:
+		platforms = []string{"i386-pc"}
+	case loaderGrubEFI:
+		platforms = []string{grub.EFIPlatform(o.Arch)}
+	}
+	var steps []Step
+	for _, platform := range platforms {
+		steps = append(steps, grubStep{Platform: platform, SerialDevice: d.Serial, Probe: d.probeAnswers()})
+	}
+	return steps
+}
+
+// probeAnswers are what grub-probe would find out about the disk in the booted image.
+func (d Disk) probeAnswers() grub.ProbeAnswers {
+	root, boot := d.root(), d.boot()
+	filesystem := func(p diskimage.Partition) grub.ProbeFilesystem {
+		return grub.ProbeFilesystem{
+			UUID: fstabUUID(p.Filesystem), PartUUID: p.PartUUID, Type: p.Filesystem.Type, Partition: p.Number,
+		}
+	}
+	answers := grub.ProbeAnswers{Table: d.Layout.Table, Root: filesystem(root)}
+	if boot.Number != root.Number {
+		separate := filesystem(boot)
+		answers.Boot = &separate
+	}
+	return answers
+}
+
+// fstabEntries lists what fstab(5) mounts. Without a disk the name of the root device is not known; it is the one
+// that vmdebootstrap always wrote.
+func fstabEntries(d *Disk) []fstabEntry {
+	entries := []fstabEntry{{"proc", "/proc", "proc", "defaults", 0}}
+	if d == nil {
+		return append(entries, fstabEntry{"/dev/sda1", "/", "ext4", "errors=remount-ro", 1})
+	}
+	root := d.root().Filesystem
+	entries = append(entries, fstabEntry{"UUID=" + fstabUUID(root), "/", root.Type, mountOptions(root.Type), 1})
+	for _, p := range d.Layout.Partitions {
+		device := "UUID=" + fstabUUID(p.Filesystem)
+		switch p.Role {
+		case diskimage.RoleBoot:
+			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, mountOptions(p.Filesystem.Type), 2})
+		case diskimage.RoleESP:
+			entries = append(entries, fstabEntry{device, "/boot/efi", "vfat", "umask=0077", 1})
+		case diskimage.RoleSwap:
+			entries = append(entries, fstabEntry{device, "none", "swap", "sw", 0})
+		}
+	}
+	return entries
+}
+
+// fstabUUID is the name that blkid(8) gives a file system: a FAT has a volume ID of four bytes instead of a UUID.
+func fstabUUID(f diskimage.Filesystem) string {
+	if f.Type == "vfat" || f.Type == "msdos" {
+		id := f.UUID
+		return fmt.Sprintf("%02X%02X-%02X%02X", id[0], id[1], id[2], id[3])
+	}
+	return f.UUID.String()
+}

@@ -1,0 +1,176 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+)
+
+// Executor carries plans out. All that it needs of the outside world is in its fields.
+type Executor struct {
+	Engine  Engine
+	Archive *archive.Client
+	// TempDir is an empty directory for files of this build; the caller removes it.
+	TempDir string
+	// Environ and Dir are the caller's environment and working directory, which hooks see.
+	Environ []string
+	Dir     string
+	// Resolver is the content of the host's resolv.conf, which containers get and the image must not keep.
+	Resolver []byte
+	Log      *slog.Logger
+	// Output receives what the programs of the build print; nil drops it.
+	Output io.Writer
+	// Say tells a user what begins: "bootstrap trixie for amd64".
+	Say func(text string)
+}
+
+// Result is what a build has made. Close throws it away.
+type Result struct {
+	Rootfs  Rootfs
+	Toolbox Rootfs
+	x       *Executor
+	site    *site
+}
+
+// Close deletes the working containers; the toolbox stays in the store.
+func (r *Result) Close() error {
+	var errs []error
+	for _, c := range []Rootfs{r.Rootfs, r.Toolbox} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Build makes the root file system of the plan.
+func (x *Executor) Build(ctx context.Context, spec Spec, plan Plan, src Sources) (result *Result, err error) {
+	result = &Result{x: x}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, result.Close())
+			result = nil
+		}
+	}()
+	if result.Toolbox, err = x.toolbox(ctx, src); err != nil {
+		return result, fmt.Errorf("make the toolbox: %w", err)
+	}
+	archives := filepath.Join(x.TempDir, "archives")
+	if err := os.MkdirAll(filepath.Join(archives, "partial"), 0o755); err != nil {
+		return result, err
+	}
+	if err := x.prefetch(ctx, spec, src, archives); err != nil {
+		return result, err
+	}
+	if result.Rootfs, err = x.Engine.Scratch(ctx); err != nil {
+		return result, err
+	}
+	_, keyring := debootstrapOptions(spec.Options().Debootstrapopts)
+	result.site = &site{
+		target: result.Rootfs, toolbox: result.Toolbox, archives: archives, keyring: keyring,
+		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
+		log: x.Log, out: newTail(x.Output),
+	}
+	for _, step := range plan.Steps {
+		if err := x.runStep(ctx, step, result.site); err != nil {
+			return result, err
+		}
+	}
+	return result, x.harvest(ctx, archives)
+}
+
+func (x *Executor) runStep(ctx context.Context, step Step, s *site) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	x.Say(step.Title())
+	s.out.reset()
+	if err := step.run(ctx, s); err != nil {
+		return &StepError{Step: step, Output: s.out.String(), Err: err}
+	}
+	return nil
+}
+
+// proxyEnviron picks the variables that programs find a proxy by.
+func proxyEnviron(environ []string) []string {
+	var proxy []string
+	for _, kv := range environ {
+		name, _, _ := strings.Cut(kv, "=")
+		switch strings.ToLower(name) {
+		case "http_proxy", "https_proxy", "ftp_proxy", "no_proxy":
+			proxy = append(proxy, kv)
+		}
+	}
+	return proxy
+}
+
+// prefetch downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it where
+// they look before they download. They compare each file with the mirror's own checksum, and whatever the estimate
+// misses they get by themselves.
+func (x *Executor) prefetch(ctx context.Context, spec Spec, src Sources, archives string) error {
+	packages, err := estimate(spec, src.Target)
+	if err != nil {
+		return err
+	}
+	x.Say(fmt.Sprintf("get %d packages", len(packages)))
+	if err := x.Archive.Fetch(ctx, packages, nil); err != nil {
+		return err
+	}
+	for _, p := range packages {
+		if err := x.Archive.Cache.Link(ctx, p.SHA256, filepath.Join(archives, p.File())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// estimate lists the packages that the build will install, as far as the index tells.
+func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
+	priorities := []string{"required", "important"}
+	if spec.bare() {
+		priorities = priorities[:1]
+	}
+	options, _ := debootstrapOptions(spec.Options().Debootstrapopts)
+	include, _ := debootstrapOption(options, "include")
+	want := append(index.Names(priorities...), "apt")
+	want = append(want, packageNames([]string{include})...)
+	packages := spec.Packages()
+	all, err := index.Closure(sortedSet(append(want, packages...)), archive.ClosureOptions{Essential: true})
+	var unresolved *archive.UnresolvedError
+	if errors.As(err, &unresolved) {
+		return nil, fmt.Errorf("choose packages of %s for %s: %w", spec.Codename(), spec.Options().Arch, err)
+	}
+	return all, err
+}
+
+// harvest keeps in the cache what debootstrap, apt and hooks downloaded themselves.
+func (x *Executor) harvest(ctx context.Context, archives string) error {
+	files, err := filepath.Glob(filepath.Join(archives, "*.deb"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		info, err := os.Lstat(file)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if linkCount(info) > 1 {
+			continue // came from the cache
+		}
+		if _, err := x.Archive.Cache.Add(ctx, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}

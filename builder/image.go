@@ -1,0 +1,120 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/swap"
+)
+
+// formatters write the file systems that need no program.
+var formatters = map[string]diskimage.Formatter{
+	"ext2": ext.Formatter{},
+	"ext3": ext.Formatter{},
+	"ext4": ext.Formatter{},
+	"vfat": fat.Formatter{},
+	"swap": swap.Formatter{},
+}
+
+// WriteImage writes the finished root file system to the plan's disk image. The file gets its name when it is complete.
+func (r *Result) WriteImage(ctx context.Context, d *Disk) error {
+	r.x.Say(fmt.Sprintf("write %s (%s)", d.Image, d.title()))
+	boot, err := r.bootLoader(ctx, d)
+	if err != nil {
+		return fmt.Errorf("prepare %s: %w", d.Loader, err)
+	}
+	image := diskimage.Image{Layout: d.Layout, Volumes: map[int]diskimage.Volume{}}
+	for _, p := range d.Layout.Partitions {
+		formatter, ok := formatters[p.Filesystem.Type]
+		if !ok {
+			continue // the BIOS boot partition holds no file system
+		}
+		tree, err := d.tree(p, r.Rootfs.Root(), boot.files[p.Number])
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
+		}
+		volume, err := formatter.Plan(p.Size, p.Filesystem, tree)
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
+		}
+		image.Volumes[p.Number] = volume
+	}
+	if boot.patches != nil {
+		if image.Patches, err = boot.patches(image.Volumes); err != nil {
+			return fmt.Errorf("install %s: %w", d.Loader, err)
+		}
+	}
+	// The umask does not matter: whoever owns an image shares it as they like, and it was always 0644.
+	return diskimage.WriteFile(ctx, d.Image, 0o644, func(f *os.File) error { return image.Write(ctx, f) })
+}
+
+// tree is what one partition holds.
+func (d *Disk) tree(p diskimage.Partition, root string, added []diskimage.Entry) (diskimage.Tree, error) {
+	var tree diskimage.Tree
+	switch p.Role {
+	case diskimage.RoleRoot:
+		elsewhere := []string{"dev", "proc", "run", "sys"}
+		for _, other := range d.Layout.Partitions {
+			switch other.Role {
+			case diskimage.RoleBoot:
+				elsewhere = append(elsewhere, "boot")
+			case diskimage.RoleESP:
+				elsewhere = append(elsewhere, "boot/efi")
+			}
+		}
+		tree = withoutContents(diskimage.NewDirTree(root), elsewhere)
+		added = append(deviceEntries(d), added...)
+	case diskimage.RoleBoot:
+		tree = withoutContents(diskimage.Subtree(diskimage.NewDirTree(root), "boot"), []string{"efi"})
+	default:
+		tree = diskimage.EmptyTree(d.Time)
+	}
+	if len(added) > 0 {
+		var err error
+		if tree, err = diskimage.Overlay(tree, added...); err != nil {
+			return nil, err
+		}
+	}
+	if d.Loader == loaderExtlinux && p.Number == d.boot().Number {
+		// syslinux cannot read holes, and reads only these (boot loaders' notes, Debian's syslinux bmap.c).
+		tree = diskimage.Dense(tree, func(name string) bool {
+			return p.Role == diskimage.RoleBoot || path.Dir(name) == "." || path.Dir(name) == "boot"
+		})
+	}
+	return tree, nil
+}
+
+// withoutContents leaves out what is in the directories, and keeps the directories themselves, as mount points.
+func withoutContents(tree diskimage.Tree, dirs []string) diskimage.Tree {
+	return diskimage.Filter(tree, func(e diskimage.Entry) bool {
+		for _, dir := range dirs {
+			if strings.HasPrefix(e.Name, dir+"/") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// deviceEntries are the devices that a system without an initramfs needs before it mounts devtmpfs on /dev.
+func deviceEntries(d *Disk) []diskimage.Entry {
+	device := func(name string, mode, minor uint32) diskimage.Entry {
+		major := uint32(1) // Documentation/admin-guide/devices.txt: memory devices
+		if name == "console" || name == "tty" {
+			major = 5 // alternate TTY devices
+		}
+		return diskimage.Entry{Name: "dev/" + name, Mode: unix.S_IFCHR | mode, ModTime: d.Time, Major: major, Minor: minor}
+	}
+	return []diskimage.Entry{
+		device("console", 0o600, 1), device("full", 0o666, 7), device("null", 0o666, 3), device("random", 0o666, 8),
+		device("tty", 0o666, 0), device("urandom", 0o666, 9), device("zero", 0o666, 5),
+	}
+}

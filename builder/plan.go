@@ -1,0 +1,152 @@
+package builder
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Lock holds the answers of the outside world that a build depends on.
+type Lock struct {
+	// Codename is the suite's name by its own InRelease file: "trixie" for "stable".
+	Codename string
+	// InRelease is the SHA-256 digest of the InRelease file, in hexadecimal.
+	InRelease string
+	// Hooks holds the SHA-256 digest of each --customize script, in the order of the options.
+	Hooks []string
+	// Seed is where the image's IDs come from.
+	Seed uuid.UUID
+	// Time is written wherever the image records when it was made.
+	Time time.Time
+}
+
+// Digest names the result of a plan's steps up to and including one of them.
+type Digest string
+
+// Plan is what a build does: the steps on the root file system in their order, and the disk that it ends on, if any.
+type Plan struct {
+	Steps []Step
+	Disk  *Disk
+}
+
+// NewPlan decides everything that can be decided before the work begins. It is pure: the same Spec and Lock give the
+// same Plan.
+func NewPlan(spec Spec, lock Lock) (Plan, error) {
+	o, release := spec.Options(), spec.Release()
+	var p Plan
+	if o.Image != "" {
+		disk, err := newDisk(spec, lock)
+		if err != nil {
+			return Plan{}, err
+		}
+		p.Disk = &disk
+	}
+
+	options, _ := debootstrapOptions(o.Debootstrapopts)
+	p.add(debootstrapStep{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options})
+	if packages := spec.Packages(); len(packages) > 0 {
+		p.add(aptInstallStep{Packages: packages, Debconf: debconfAnswers(o), HoldInitramfs: o.UpdateInitramfs})
+	}
+	p.add(hostnameStep{o.Hostname})
+	p.add(fstabStep{fstabEntries(p.Disk)})
+	p.add(rootPasswordStep{Password: o.RootPassword, Lock: o.LockRootPassword})
+	for _, u := range o.Users {
+		p.add(userStep{User: u, Sudo: o.Sudo})
+	}
+	p.add(persistentRulesStep{})
+	p.add(newNetworkStep(o, release))
+	for i, script := range o.Customize {
+		step := hookStep{Script: script, Image: o.Image}
+		if i < len(lock.Hooks) {
+			step.Digest = lock.Hooks[i]
+		}
+		p.add(step)
+	}
+	if o.UpdateInitramfs {
+		p.add(initramfsStep{})
+	}
+	if p.Disk != nil {
+		p.Steps = append(p.Steps, p.Disk.steps(o)...)
+	}
+	p.add(cleanStep{})
+	return p, nil
+}
+
+func (p *Plan) add(s Step) { p.Steps = append(p.Steps, s) }
+
+// debconfAnswers are given before packages are installed: grub-pc asks for the disks to install itself to, and an
+// upgrade of it fails for ever if that answer is empty and not meant to be (Debian bug in its postinst's checks).
+func debconfAnswers(o Options) []string {
+	if !o.Grub {
+		return nil
+	}
+	if o.UseUEFI {
+		return []string{"grub2 grub2/force_efi_extra_removable boolean true", "grub2 grub2/update_nvram boolean false"}
+	}
+	return []string{
+		"grub-pc grub-pc/install_devices multiselect ",
+		"grub-pc grub-pc/install_devices_empty boolean true",
+	}
+}
+
+// newNetworkStep chooses by table B.8 of the specification.
+func newNetworkStep(o Options, r Release) networkStep {
+	ifupdown := networkStep{Ifupdown: true, DHCP: o.EnableDHCP, Include: "source-directory /etc/network/interfaces.d"}
+	switch {
+	case !r.Systemd():
+		ifupdown.Include = "source /etc/network/interfaces.d/*"
+		return ifupdown
+	case !o.SystemdNetworkd:
+		ifupdown.OldNames = true
+		return ifupdown
+	case !r.Resolved():
+		ifupdown.Networkd = true
+		return ifupdown
+	default:
+		return networkStep{Networkd: true, Resolved: true}
+	}
+}
+
+// Digests names the state after each step: digest i covers steps 0 through i, and what the Lock says of the archive.
+func (p Plan) Digests(lock Lock) ([]Digest, error) {
+	digests := make([]Digest, 0, len(p.Steps))
+	chain := sha256.Sum256([]byte(lock.InRelease))
+	for _, s := range p.Steps {
+		data, err := json.Marshal(s)
+		if err != nil {
+			return nil, fmt.Errorf("BUG: step %s is not plain data: %w", s.Kind(), err)
+		}
+		h := sha256.New()
+		fmt.Fprintf(h, "%x %s %s\n", chain, s.Kind(), data)
+		h.Sum(chain[:0])
+		digests = append(digests, Digest(hex.EncodeToString(chain[:])))
+	}
+	return digests, nil
+}
+
+// Print writes the plan for people: a line per step, then the disk.
+func (p Plan) Print(w io.Writer) error {
+	var err error
+	printf := func(format string, args ...any) {
+		if err == nil {
+			_, err = fmt.Fprintf(w, format, args...)
+		}
+	}
+	printf("Plan:\n")
+	for i, s := range p.Steps {
+		printf("%3d. %s\n", i+1, s.Title())
+	}
+	if p.Disk != nil {
+		printf("%3d. write %s: %s\n", len(p.Steps)+1, p.Disk.Image, p.Disk.title())
+		for _, part := range p.Disk.Layout.Partitions {
+			printf("       %d %-10s %-6s %10s at %s\n", part.Number, part.Role, part.Filesystem.Type,
+				part.Size, part.Start)
+		}
+	}
+	return err
+}

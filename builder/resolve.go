@@ -1,0 +1,116 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+)
+
+// Sources are the package lists that a build chooses from.
+type Sources struct {
+	// Target is what the mirror has for the image.
+	Target *archive.Index
+	// Toolbox is what tools are taken from. They run on the host, so they are of its architecture.
+	Toolbox *archive.Index
+	// ToolboxSuite is the codename of the release that the tools come from.
+	ToolboxSuite string
+}
+
+// Resolve asks the outside world what the build depends on: the mirror for its suite, the disk for the hooks. seed and
+// now go into the Lock as they are. It is the only place, beside the downloads of the Executor, that uses the network.
+func Resolve(ctx context.Context, spec Spec, client *archive.Client, seed uuid.UUID, now time.Time) (Lock, Sources, error) {
+	o := spec.Options()
+	lock := Lock{Seed: seed, Time: now}
+	for _, script := range o.Customize {
+		digest, err := fileDigest(script)
+		if err != nil {
+			return Lock{}, Sources{}, fmt.Errorf("--customize: %w", err)
+		}
+		lock.Hooks = append(lock.Hooks, digest)
+	}
+	release, err := client.Release(ctx, o.Mirror, o.Distribution)
+	if err != nil {
+		return Lock{}, Sources{}, fmt.Errorf("look up suite %s: %w", o.Distribution, err)
+	}
+	lock.Codename, lock.InRelease = release.Codename, release.Digest
+
+	var src Sources
+	if src.Target, err = readIndexes(ctx, client, release, components(o, spec.Release()), o.Arch); err != nil {
+		return Lock{}, Sources{}, err
+	}
+	if spec.toolsFromTarget() {
+		src.ToolboxSuite = release.Codename
+	} else {
+		tools := toolboxSuite(spec.w.Today)
+		src.ToolboxSuite = tools
+		if release, err = client.Release(ctx, o.Mirror, tools); err != nil {
+			return Lock{}, Sources{}, fmt.Errorf("look up suite %s, which the tools come from: %w", tools, err)
+		}
+	}
+	if spec.toolsFromTarget() && o.Arch == spec.w.HostArch {
+		src.Toolbox = src.Target
+		return lock, src, nil
+	}
+	src.Toolbox, err = readIndexes(ctx, client, release, []string{"main"}, spec.w.HostArch)
+	return lock, src, err
+}
+
+// toolsFromTarget reports whether the tools come from the suite that is built, so that debootstrap knows it and mkfs
+// programs make what it understands. Releases before bullseye are too old for that.
+func (s Spec) toolsFromTarget() bool {
+	return s.release.Vendor == Debian && s.release.Codename != "experimental" && s.release.since("bullseye", "")
+}
+
+// toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day.
+func toolboxSuite(today time.Time) string {
+	stable, ok := resolveSuite("stable", today)
+	if !ok {
+		panic("BUG: no stable release on " + today.String())
+	}
+	return stable.Codename
+}
+
+// components are those that debootstrap will use.
+func components(o Options, r Release) []string {
+	options, _ := debootstrapOptions(o.Debootstrapopts)
+	if value, set := debootstrapOption(options, "components"); set {
+		return packageNames([]string{value})
+	}
+	return r.Components()
+}
+
+func readIndexes(ctx context.Context, client *archive.Client, r *archive.Release, components []string, arch string) (*archive.Index, error) {
+	var indexes []*archive.Index
+	for _, component := range components {
+		index, err := client.Packages(ctx, r, component, arch)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("--arch %s: %w", arch, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		indexes = append(indexes, index)
+	}
+	if len(indexes) == 1 {
+		return indexes[0], nil
+	}
+	return archive.Merge(indexes...)
+}
+
+func fileDigest(name string) (string, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}

@@ -1,0 +1,331 @@
+package builder
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestHostnameJoinsTheLoopbackLineOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, before, want string }{
+		{"netbase", "127.0.0.1\tlocalhost\n::1\t\tlocalhost\n", "127.0.0.1\tlocalhost tux\n::1\t\tlocalhost\n"},
+		{"already there", "127.0.0.1 localhost tux\n", "127.0.0.1 localhost tux\n"},
+		{"no newline", "127.0.0.1 localhost", "127.0.0.1 localhost tux"},
+		{"other address", "127.0.0.10 a\n", "127.0.0.10 a\n"},
+	} {
+		if got := string(hostsWith([]byte(tt.before), "tux")); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestHostnameMakesHostsWhereNetbaseIsMissing(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/etc/": ""})
+	if err := runStep(t, f, hostnameStep{"tux"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.readable("/etc/hosts"); !strings.Contains(got, "127.0.0.1\tlocalhost tux\n") {
+		t.Errorf("/etc/hosts: %q", got)
+	}
+	if got := f.readable("/etc/hostname"); got != "tux\n" {
+		t.Errorf("/etc/hostname: %q", got)
+	}
+}
+
+// TestNetworkByRelease is table B.8 of the specification.
+func TestNetworkByRelease(t *testing.T) {
+	t.Parallel()
+	const (
+		network    = "/etc/systemd/network/99-dhcp.network"
+		interfaces = "/etc/network/interfaces"
+		setup      = "/etc/network/interfaces.d/setup"
+		resolv     = "/etc/resolv.conf"
+		rules      = "/etc/udev/rules.d/80-net-setup-link.rules"
+		link       = "/etc/systemd/network/99-default.link"
+		absent     = "(absent)"
+		sourceDir  = "source-directory /etc/network/interfaces.d\n"
+	)
+	for _, tt := range []struct {
+		name     string
+		codename string
+		options  func(*Options)
+		files    map[string]string
+		commands []string
+	}{
+		{
+			"wheezy ignores networkd", "wheezy", nil,
+			map[string]string{network: absent, interfaces: "source /etc/network/interfaces.d/*\n", setup: loopbackInterface, resolv: absent, rules: absent},
+			nil,
+		},
+		{
+			"wheezy with dhcp", "wheezy", func(o *Options) { o.EnableDHCP = true },
+			map[string]string{setup: "auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet dhcp\n"},
+			nil,
+		},
+		{
+			"jessie has both", "jessie", nil,
+			map[string]string{network: dhcpNetwork, interfaces: sourceDir, setup: loopbackInterface, resolv: absent, rules: absent},
+			[]string{"systemctl --quiet enable systemd-networkd"},
+		},
+		{
+			"stretch and later", "stretch", nil,
+			map[string]string{network: "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n", interfaces: absent, resolv: "-> /run/systemd/resolve/resolv.conf", rules: absent},
+			[]string{"systemctl --quiet enable systemd-networkd", "systemctl --quiet enable systemd-resolved"},
+		},
+		{
+			"without networkd", "trixie", func(o *Options) { o.SystemdNetworkd = false; o.EnableDHCP = true },
+			map[string]string{
+				network: absent, interfaces: sourceDir, setup: loopbackInterface + dhcpInterface, resolv: absent,
+				rules: "-> /dev/null", link: "-> /dev/null",
+			},
+			nil,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			release, ok := lookupRelease(tt.codename)
+			if !ok {
+				t.Fatalf("no release %s", tt.codename)
+			}
+			o := DefaultOptions()
+			if tt.options != nil {
+				tt.options(&o)
+			}
+			f := newFakeTarget(t, map[string]string{
+				"/etc/": "", "/usr/lib/systemd/system/systemd-networkd.service": "", "/usr/lib/systemd/system/systemd-resolved.service": "",
+			})
+			if err := runStep(t, f, newNetworkStep(o, release)); err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range tt.files {
+				if got := f.readable(name); got != want {
+					t.Errorf("%s: got %q, want %q", name, got, want)
+				}
+			}
+			if !slices.Equal(f.transcript, tt.commands) {
+				t.Errorf("ran %q, want %q", f.transcript, tt.commands)
+			}
+		})
+	}
+}
+
+func TestNetworkSaysWhichServiceIsMissing(t *testing.T) {
+	t.Parallel()
+	err := runStep(t, newFakeTarget(t, nil), networkStep{Networkd: true})
+	if err == nil || !strings.Contains(err.Error(), "systemd-networkd") {
+		t.Errorf("got %v, want an error that names systemd-networkd", err)
+	}
+}
+
+func TestAccountsFollowTheRulesOfTheManual(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		step  Step
+		want  []string
+		stdin string
+	}{
+		{"empty by default", rootPasswordStep{}, []string{"passwd -q -d root"}, ""},
+		{"locked", rootPasswordStep{Lock: true}, []string{"passwd -q -l root"}, ""},
+		{"the password wins over the lock", rootPasswordStep{Password: NewSecret("s3cret"), Lock: true}, []string{"chpasswd"}, "root:s3cret\n"},
+		{
+			"user without a password", userStep{User: User{Name: "alice"}},
+			[]string{"adduser --quiet --gecos alice --disabled-password alice", "passwd -q -d alice"}, "",
+		},
+		{
+			"user with sudo and password", userStep{User: User{Name: "alice", Password: NewSecret("s3cret"), HasPassword: true}, Sudo: true},
+			[]string{"adduser --quiet --gecos alice --disabled-password alice", "adduser --quiet alice sudo", "chpasswd"}, "alice:s3cret\n",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeTarget(t, nil)
+			if err := runStep(t, f, tt.step); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(f.transcript, tt.want) {
+				t.Errorf("ran %q, want %q", f.transcript, tt.want)
+			}
+			if got := f.stdin[len(f.stdin)-1]; got != tt.stdin {
+				t.Errorf("standard input %q, want %q", got, tt.stdin)
+			}
+			data, err := json.Marshal(tt.step)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen := string(data) + tt.step.Title() + strings.Join(f.transcript, " "); strings.Contains(seen, "s3cret") {
+				t.Errorf("the password is seen in %q", seen)
+			}
+		})
+	}
+}
+
+func TestInitramfsIsMadeOnceForEachKernel(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/usr/sbin/": "", "/boot/": "", "/etc/": ""})
+	f.on = func(args []string, _ io.Writer) error {
+		switch {
+		case args[0] == "apt-get": // installs initramfs-tools, which dpkg diverts, and two kernels
+			if err := os.WriteFile(f.path("/boot/vmlinuz-6.1.0-1-amd64"), nil, 0o644); err != nil {
+				return err
+			}
+			if err := os.WriteFile(f.path("/boot/vmlinuz-6.12.0-2-amd64"), nil, 0o644); err != nil {
+				return err
+			}
+			return os.WriteFile(f.path(updateInitramfsDiverted), []byte("real"), 0o755)
+		case args[0] == "dpkg-divert" && slices.Contains(args, "--remove"):
+			return os.Rename(f.path(updateInitramfsDiverted), f.path(updateInitramfs))
+		}
+		return nil
+	}
+	if err := runStep(t, f, aptInstallStep{Packages: []string{"linux-image-amd64"}, HoldInitramfs: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.readable(updateInitramfs); got != updateInitramfsStandIn {
+		t.Errorf("while packages are installed, update-initramfs is %q", got)
+	}
+	if err := runStep(t, f, initramfsStep{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.readable(updateInitramfs); got != "real" {
+		t.Errorf("afterwards, update-initramfs is %q", got)
+	}
+	made := slices.DeleteFunc(slices.Clone(f.transcript), func(s string) bool { return !strings.HasPrefix(s, "update-initramfs") })
+	want := []string{"update-initramfs -c -k 6.1.0-1-amd64", "update-initramfs -c -k 6.12.0-2-amd64"}
+	if !slices.Equal(made, want) {
+		t.Errorf("ran %q, want %q", made, want)
+	}
+}
+
+func TestDaemonsStayBlockedOnlyDuringTheStep(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
+	f.on = func([]string, io.Writer) error {
+		if got := f.readable(policyFile); got != policyScript {
+			t.Errorf("during the step %s is %q", policyFile, got)
+		}
+		return nil
+	}
+	if err := runStep(t, f, aptInstallStep{Packages: []string{"openssh-server"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.readable(policyFile); got != "(absent)" {
+		t.Errorf("after the step %s is %q", policyFile, got)
+	}
+}
+
+func TestDaemonPolicyOfTheTargetStays(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{policyFile: "mine"})
+	if err := runStep(t, f, aptInstallStep{Packages: []string{"openssh-server"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.readable(policyFile); got != "mine" {
+		t.Errorf("%s is %q", policyFile, got)
+	}
+}
+
+func TestCleanLeavesNothingOfTheBuild(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{
+		"/etc/machine-id":                  "0123456789abcdef0123456789abcdef\n",
+		"/var/lib/dbus/machine-id":         "0123456789abcdef0123456789abcdef\n",
+		"/etc/resolv.conf":                 "nameserver 192.0.2.1\n",
+		"/var/log/bootstrap.log":           "x",
+		"/var/cache/apt/archives/a_1.deb":  "x",
+		"/var/cache/apt/pkgcache.bin":      "x",
+		"/var/lib/apt/lists/x_Packages":    "x",
+		"/tmp/install_debs/x":              "x",
+		"/run/lock/x":                      "x",
+		"/home/alice/kept":                 "x",
+		"/var/lib/apt/extended_states":     "x",
+		"/usr/share/doc/apt/kept/as/it/is": "x",
+	})
+	if err := runStep(t, f, cleanStep{}); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	err := filepath.WalkDir(f.root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			left = append(left, strings.TrimPrefix(path, f.root))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"/etc/machine-id", "/home/alice/kept", "/usr/share/doc/apt/kept/as/it/is", "/var/lib/apt/extended_states"}
+	if !slices.Equal(left, want) {
+		t.Errorf("left %q, want %q", left, want)
+	}
+	if got := f.readable("/etc/machine-id"); got != "" {
+		t.Errorf("machine-id is %q, want it empty", got)
+	}
+}
+
+func TestCleanKeepsAResolverThatAHookWrote(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/etc/resolv.conf": "nameserver 203.0.113.9\n"})
+	if err := runStep(t, f, cleanStep{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.readable("/etc/resolv.conf"); got != "nameserver 203.0.113.9\n" {
+		t.Errorf("/etc/resolv.conf is %q", got)
+	}
+}
+
+func TestHookSeesItsDirectoryButKeepsTheToolbox(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		script, dir string
+		want        []string
+	}{
+		{"/home/alice/img/hook.sh", "/home/alice", []string{"/home/alice", "/home/alice/img"}},
+		{"/home/alice/hook.sh", "/home/alice", []string{"/home/alice"}},
+		{"/usr/share/vmdebootstrap/examples/h.sh", "/", []string{"/usr/share/vmdebootstrap/examples"}},
+		{"/usr/bin/hook", "/etc", []string{"/usr/bin/hook"}},
+		{"/hook", "/usr", []string{"/hook"}},
+		{"/tmp/hook", "/var/tmp", []string{"/var/tmp", "/tmp"}},
+	} {
+		var got []string
+		for _, m := range hookMounts(tt.script, tt.dir) {
+			got = append(got, m.Destination)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s run in %s: mounts %q, want %q", tt.script, tt.dir, got, tt.want)
+		}
+	}
+}
+
+func TestHookEnvironmentIsTheCallersWithoutItsSession(t *testing.T) {
+	t.Parallel()
+	got := hookEnviron([]string{"SUITE=trixie", "PATH=/home/alice/bin", "XDG_RUNTIME_DIR=/run/user/1000", "LANG=de_DE.UTF-8"}, []string{"PATH=/usr/bin"})
+	want := []string{"SUITE=trixie", "PATH=/usr/bin"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestTailKeepsTheLastLines(t *testing.T) {
+	t.Parallel()
+	var all strings.Builder
+	tail := newTail(&all)
+	for range tailLines + 10 {
+		_, _ = io.WriteString(tail, "one\ntw")
+		_, _ = io.WriteString(tail, "o\n")
+	}
+	_, _ = io.WriteString(tail, "end")
+	lines := strings.Split(tail.String(), "\n")
+	if len(lines) != tailLines+1 || lines[tailLines] != "end" || lines[tailLines-1] != "two" {
+		t.Errorf("got %d lines, ending %q", len(lines), lines[len(lines)-2:])
+	}
+	if got := strings.Count(all.String(), "two\n"); got != tailLines+10 {
+		t.Errorf("passed %d lines on, want all", got)
+	}
+}

@@ -1,0 +1,87 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+)
+
+// toolboxPackages are the programs and files that a build needs beside those of the target.
+var toolboxPackages = []string{
+	"debootstrap", "gpgv", "wget", "ca-certificates", "debian-archive-keyring", "xz-utils", "zstd", "mount",
+}
+
+// pcToolboxPackages are there only for PCs.
+var pcToolboxPackages = []string{"extlinux", "syslinux-common"}
+
+// toolboxFormat changes when the same packages would give another toolbox.
+const toolboxFormat = "1"
+
+// toolbox gives a container of the toolbox. The image is made of Debian packages, without running any program, and
+// kept in the store under the digest of the packages' digests.
+func (x *Executor) toolbox(ctx context.Context, src Sources) (Rootfs, error) {
+	want := append([]string{}, toolboxPackages...)
+	for _, name := range pcToolboxPackages {
+		if src.Toolbox.Lookup(name) != nil {
+			want = append(want, name)
+		}
+	}
+	packages, err := src.Toolbox.Closure(want, archive.ClosureOptions{Essential: true})
+	if err != nil {
+		return nil, err
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, toolboxFormat)
+	for _, p := range packages {
+		fmt.Fprintln(h, p.SHA256)
+	}
+	name := fmt.Sprintf("localhost/vmdebootstrap/toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
+	c, err := x.Engine.From(ctx, name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	x.Say(fmt.Sprintf("make the toolbox of %d packages of %s", len(packages), src.ToolboxSuite))
+	if err := x.makeToolbox(ctx, name, packages); err != nil {
+		return nil, err
+	}
+	return x.Engine.From(ctx, name)
+}
+
+// makeToolbox unpacks the packages into a new container and keeps that under the name.
+func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*archive.Package) (err error) {
+	if err := x.Archive.Fetch(ctx, packages, nil); err != nil {
+		return err
+	}
+	c, err := x.Engine.Scratch(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	debs := make([]string, len(packages))
+	for i, p := range packages {
+		debs[i] = x.Archive.Cache.Path(p.SHA256)
+	}
+	// Every toolbox has a merged /usr, older releases' too: their packages' programs do not care.
+	options := archive.UnpackOptions{Exclude: archive.Documentation(), MergedUsr: true}
+	if err := archive.UnpackAll(ctx, debs, c.Root(), options, nil); err != nil {
+		return err
+	}
+	if err := archive.Configure(c.Root()); err != nil {
+		return err
+	}
+	return c.Snapshot(ctx, name)
+}
+
+// linkCount is the number of names that a file has.
+func linkCount(info fs.FileInfo) uint64 {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 1
+	}
+	return uint64(st.Nlink)
+}

@@ -1,0 +1,112 @@
+package grub
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+const sectorSize = 512
+
+// Places in boot.img, the first sector of the disk. GRUB include/grub/i386/pc/boot.h.
+const (
+	bpbStart       = 0x003 // GRUB_BOOT_MACHINE_BPB_START: kept from the disk, a FAT's parameters may be there
+	bpbEnd         = 0x05a // GRUB_BOOT_MACHINE_BPB_END
+	kernelSector   = 0x05c // GRUB_BOOT_MACHINE_KERNEL_SECTOR: u64, LBA of the first sector of core.img
+	bootDrive      = 0x064 // GRUB_BOOT_MACHINE_BOOT_DRIVE: u8, 0xff stands for the drive the BIOS booted
+	bootDriveCheck = 0x066 // GRUB_BOOT_MACHINE_DRIVE_CHECK: u16, a jump over the check for a wrong drive number
+	tableStart     = 0x1b8 // disk signature and partition table up to the end mark: kept from the disk
+	tableEnd       = 0x1fe
+)
+
+// Places in core.img. Its first sector is diskboot.img, whose block list grows down from the sector's end; then comes
+// the decompressor with its own header. GRUB include/grub/offsets.h, include/grub/i386/pc/boot.h.
+const (
+	blockListEntry = 12                          // start u64, length in sectors u16, segment u16
+	blockList      = sectorSize - blockListEntry // 0x1f4, GRUB_BOOT_MACHINE_LIST_SIZE from the end
+	blockListEnd   = blockList - blockListEntry  // its length is zero: end of the list
+	firstSegment   = 0x0820                      // GRUB_BOOT_MACHINE_KERNEL_SEG + one sector
+	redundancy     = sectorSize + 0x10           // GRUB_DECOMPRESSOR_I386_PC_REED_SOLOMON_REDUNDANCY: u32
+	// maxSectors is what fits between 0x9000, where core.img is loaded, and 0x78000, the end of the low memory that
+	// GRUB uses (GRUB_MEMORY_MACHINE_UPPER less its own area; grub-core/boot/i386/pc/diskboot.S).
+	maxSectors = (0x78000 - 0x9000) / sectorSize
+)
+
+// driveCheckOff is two NOP instructions in place of the drive check: some BIOSes pass a wrong number for a hard disk
+// (util/setup.c does the same unless the disk is a floppy).
+var driveCheckOff = []byte{0x90, 0x90}
+
+// Embedding says where core.img goes.
+type Embedding struct {
+	// CoreLBA is the first sector of core.img: 1 in the gap behind an msdos table, on a GPT disk the start of the BIOS
+	// boot partition.
+	CoreLBA uint64
+	// Sectors is the room there: up to the first partition, or the length of the BIOS boot partition.
+	Sectors uint64
+}
+
+// EmbedBIOS gives the boot code for sector 0 and the blocks of core.img, ready to be written. bootImage is boot.img of
+// grub-pc-bin; coreImage is what grub-mkimage -O i386-pc made. The result equals that of grub-bios-setup --no-rs-codes.
+//
+// The bytes of sector 0 that belong to the disk are not among the patches: a FAT's parameters, the disk signature and
+// the partition table.
+func EmbedBIOS(bootImage, coreImage []byte, at Embedding) ([]diskimage.Patch, error) {
+	if len(bootImage) != sectorSize || bootImage[sectorSize-2] != 0x55 || bootImage[sectorSize-1] != 0xaa {
+		return nil, fmt.Errorf("boot.img of %d bytes is not a boot sector", len(bootImage))
+	}
+	if len(coreImage) < 2*sectorSize {
+		return nil, fmt.Errorf("core.img of %d bytes is too short", len(coreImage))
+	}
+	if at.CoreLBA == 0 {
+		return nil, errors.New("core.img cannot be in sector 0")
+	}
+	sectors := (uint64(len(coreImage)) + sectorSize - 1) / sectorSize
+	if sectors > maxSectors {
+		return nil, fmt.Errorf("core.img has %d sectors; GRUB can load %d", sectors, maxSectors)
+	}
+	if sectors > at.Sectors {
+		return nil, fmt.Errorf("core.img needs %d sectors at sector %d; there is room for %d", sectors, at.CoreLBA, at.Sectors)
+	}
+	core := make([]byte, sectors*sectorSize)
+	copy(core, coreImage)
+	if err := checkCore(core); err != nil {
+		return nil, err
+	}
+	putEntry(core[blockList:], at.CoreLBA+1, uint16(sectors-1), firstSegment)
+
+	boot := bytes.Clone(bootImage)
+	binary.LittleEndian.PutUint64(boot[kernelSector:], at.CoreLBA)
+	boot[bootDrive] = 0xff
+	copy(boot[bootDriveCheck:], driveCheckOff)
+	return []diskimage.Patch{
+		{Offset: 0, Data: boot[:bpbStart], What: "GRUB boot.img"},
+		{Offset: bpbEnd, Data: boot[bpbEnd:tableStart], What: "GRUB boot.img"},
+		{Offset: tableEnd, Data: boot[tableEnd:], What: "GRUB boot.img"},
+		{Offset: int64(at.CoreLBA) * sectorSize, Data: core, What: "GRUB core.img"},
+	}, nil
+}
+
+// putEntry writes one entry of the block list.
+func putEntry(b []byte, start uint64, sectors, segment uint16) {
+	binary.LittleEndian.PutUint64(b, start)
+	binary.LittleEndian.PutUint16(b[8:], sectors)
+	binary.LittleEndian.PutUint16(b[10:], segment)
+}
+
+// checkCore makes sure that core.img is as grub-mkimage leaves it, with a list of one entry.
+func checkCore(core []byte) error {
+	entry := core[blockList:sectorSize]
+	if got := binary.LittleEndian.Uint16(entry[10:]); got != firstSegment {
+		return fmt.Errorf("core.img is loaded to segment %#x, want %#x: not one for i386-pc", got, firstSegment)
+	}
+	if list := core[blockListEnd:blockList]; !bytes.Equal(list, make([]byte, blockListEntry)) {
+		return errors.New("core.img is in several parts already; it must be as grub-mkimage made it")
+	}
+	if n := binary.LittleEndian.Uint32(core[redundancy:]); n != 0 {
+		return fmt.Errorf("core.img holds %d bytes of Reed-Solomon codes; it must be as grub-mkimage made it", n)
+	}
+	return nil
+}
