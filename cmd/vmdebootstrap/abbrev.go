@@ -13,7 +13,7 @@ import (
 // That grammar is Python's optparse: an option that takes a value takes the next word even if that begins with a
 // dash; any beginning of an option that no other option shares will do; words that are not options are ignored.
 func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
-	var words []string
+	words := []string{} // not nil, which cobra takes for os.Args
 	for i := 0; i < len(args); i++ {
 		word := args[i]
 		switch {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -96,10 +95,10 @@ func (f noConfigFlag) Type() string     { return "bool" }
 // read or understood is an error; single mistakes in a file are added to the problems of the settings.
 func (s *settings) readConfigs(files *configFiles, flags *pflag.FlagSet) error {
 	for i, name := range files.list() {
-		data, err := os.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) && i < len(files.defaults) {
-			continue
+		if _, err := os.Stat(name); err != nil && i < len(files.defaults) {
+			continue // not there, or in a directory that is closed to us
 		}
+		data, err := os.ReadFile(name)
 		if err != nil {
 			return fmt.Errorf("--config: %w", err)
 		}

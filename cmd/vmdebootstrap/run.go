@@ -79,10 +79,14 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 		fmt.Fprintf(stderr, "ERROR: interrupted\n")
 		return exitInterrupted
 	}
+	failedStep := errors.As(err, &step)
+	if failedStep && step.Output != "" {
+		fmt.Fprintln(stderr, step.Output)
+	}
 	for _, e := range flatten(err) {
 		fmt.Fprintf(stderr, "ERROR: %v\n", e)
 	}
-	if errors.As(err, &step) {
+	if failedStep {
 		return exitStep
 	}
 	return exitFailed

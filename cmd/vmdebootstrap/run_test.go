@@ -10,6 +10,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 )
 
+// namedStep is a step that nobody runs.
+type namedStep struct{ builder.Step }
+
+func (namedStep) Title() string { return "install vim" }
+
 func TestExitStatusTellsTheKindOfError(t *testing.T) {
 	t.Parallel()
 	running := t.Context()
@@ -29,6 +34,8 @@ func TestExitStatusTellsTheKindOfError(t *testing.T) {
 		{"two failures", running, errors.Join(failure, errors.Join(failure)), exitFailed, "ERROR: disk full\nERROR: disk full\n"},
 		{"usage", running, usageErrorf("no such option: %s", "-x"), exitUsage,
 			"Usage: vmdebootstrap [options]\n\nvmdebootstrap: error: no such option: -x\n"},
+		{"step", running, fmt.Errorf("build: %w", &builder.StepError{Step: namedStep{}, Output: "no such package", Err: failure}),
+			exitStep, "no such package\nERROR: build: install vim: disk full\n"},
 		{"interrupted", interrupted, fmt.Errorf("step: %w", context.Canceled), exitInterrupted, "ERROR: interrupted\n"},
 	} {
 		var stderr bytes.Buffer
