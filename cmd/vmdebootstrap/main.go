@@ -16,6 +16,8 @@ import (
 	"os/user"
 	"syscall"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 )
 
 func main() {
@@ -32,6 +34,7 @@ func mainStatus(ctx context.Context) int {
 		fmt.Fprintf(os.Stderr, "ERROR: working directory: %v\n", err)
 		return exitFailed
 	}
+	mirror, _ := archive.HostMirror(os.DirFS("/"))
 	return run(ctx, os.Args[1:], os.Stdout, os.Stderr, environment{
 		environ:    os.Environ(),
 		dir:        dir,
@@ -40,6 +43,7 @@ func mainStatus(ctx context.Context) int {
 		stat:       os.Stat,
 		lookupUser: lookupUser,
 		arch:       hostArch(),
+		mirror:     mirror,
 		dialSyslog: dialSyslog,
 	})
 }
