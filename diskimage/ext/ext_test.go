@@ -14,7 +14,7 @@ func TestE2fsckFindsNothing(t *testing.T) {
 	}
 	for _, k := range kinds {
 		for _, size := range sizes {
-			if k.fsType == "ext3" && size < 8*diskimage.MiB {
+			if k.unfit(size) {
 				continue
 			}
 			t.Run(k.String()+"/"+size.String(), func(t *testing.T) {

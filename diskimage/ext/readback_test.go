@@ -94,8 +94,9 @@ var debugfsTypes = map[uint32]string{
 
 // describe says of an entry what readBack can compare, and so does what describeStat makes of a stat.
 func describe(e diskimage.Entry, links int) string {
-	sec, ns := newStamp(e.ModTime).seconds, e.ModTime.Nanosecond()
-	text := fmt.Sprintf("%s %o %d:%d mtime %d.%09d", debugfsTypes[e.Mode&unix.S_IFMT], e.Mode&0o7777, e.UID, e.GID, sec, ns)
+	mtime := newStamp(e.ModTime)
+	text := fmt.Sprintf("%s %o %d:%d mtime %d.%09d",
+		debugfsTypes[e.Mode&unix.S_IFMT], e.Mode&0o7777, e.UID, e.GID, mtime.seconds, mtime.nanoseconds)
 	switch e.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		text += fmt.Sprintf(" size %d links %d", e.Size, links)
@@ -115,7 +116,8 @@ func describeStat(t *testing.T, stat string) string {
 	seconds := int64(int32(low)) + int64(extra&3)<<32
 	uid, _ := strconv.ParseInt(field(t, stat, `User: +(-?\d+)`), 10, 64)
 	gid, _ := strconv.ParseInt(field(t, stat, `Group: +(-?\d+)`), 10, 64)
-	text := fmt.Sprintf("%s %s %d:%d mtime %d.%09d", kind, field(t, stat, `Mode: +0*(\d+)`), uint32(uid), uint32(gid), seconds, extra>>2)
+	text := fmt.Sprintf("%s %s %d:%d mtime %d.%09d",
+		kind, field(t, stat, `Mode: +0*(\d+)`), uint32(uid), uint32(gid), seconds, extra>>2)
 	switch kind {
 	case "regular":
 		text += " size " + field(t, stat, `Size: (\d+)`) + " links " + field(t, stat, `Links: (\d+)`)

@@ -44,7 +44,7 @@ func TestSuperblockIsThatOfMke2fs(t *testing.T) {
 	}
 	for _, k := range kinds {
 		for _, size := range sizes {
-			if k.fsType == "ext3" && size < 8*diskimage.MiB {
+			if k.unfit(size) {
 				continue
 			}
 			t.Run(k.String()+"/"+size.String(), func(t *testing.T) {

@@ -148,6 +148,12 @@ type kind struct{ fsType, release string }
 
 func (k kind) String() string { return k.fsType + k.release }
 
+// unfit reports whether a size is not for this kind: ext3 has to have a journal, and where descriptors have no checksum
+// the tools read or write all inode tables, which takes long.
+func (k kind) unfit(size diskimage.Size) bool {
+	return k.fsType == "ext3" && size < 8*diskimage.MiB || k.fsType != "ext4" && size > 6*diskimage.GiB
+}
+
 var kinds = []kind{{"ext2", ""}, {"ext3", ""}, {"ext4", "jessie"}, {"ext4", "bookworm"}, {"ext4", "trixie"}}
 
 // fsckClean lets e2fsck look, and allows it to say nothing but that all is well.

@@ -1,0 +1,81 @@
+package ext
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
+
+func BenchmarkWriteTree(b *testing.B) {
+	small := append(memTree{dirAt(".")}, manyFiles("d", 1000, 12)...)
+	for i := range small[2:] {
+		small[i+2] = fileAt(small[i+2].Name, pattern(uint64(i), 7000)) // the median of a Debian tree
+	}
+	mixed := memTree{dirAt("."), fileAt("large", pattern(1, 150<<20))}
+	for i := range 1000 {
+		mixed = append(mixed, fileAt(fmt.Sprintf("f%d", i), pattern(uint64(i), 100<<10)))
+	}
+	var places []int64
+	for i := range int64(5000) {
+		places = append(places, i*16*disk.BlockSize)
+	}
+	holes := memTree{dirAt("."), sparseAt("holes", 5000*16*disk.BlockSize, disk.BlockSize, places...)}
+	benchmarks := []struct {
+		name string
+		tree memTree
+	}{{"1k-small", small}, {"250MiB-mixed", mixed}, {"holes", holes}}
+	for _, bb := range benchmarks {
+		b.Run(bb.name, func(b *testing.B) {
+			var total int64
+			for _, e := range bb.tree {
+				if e.Data == nil {
+					total += e.Size
+				}
+				for _, part := range e.Data {
+					total += part.Length
+				}
+			}
+			b.SetBytes(total)
+			b.ReportAllocs()
+			name := filepath.Join(b.TempDir(), "image")
+			for b.Loop() {
+				benchmarkWrite(b, name, bb.tree)
+			}
+		})
+	}
+}
+
+func benchmarkWrite(b *testing.B, name string, tree memTree) {
+	b.Helper()
+	const size = diskimage.GiB
+	v, err := Formatter{}.Plan(size, filesystem("ext4", "bookworm"), tree)
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(int64(size)); err != nil {
+		b.Fatal(err)
+	}
+	if err := v.Write(b.Context(), f); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkPlan plans 50,000 names in one directory.
+func BenchmarkPlan(b *testing.B) {
+	tree := append(memTree{dirAt(".")}, manyFiles("d", 50000, 12)...)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := (Formatter{}).Plan(2*diskimage.GiB, filesystem("ext4", "bookworm"), tree); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
