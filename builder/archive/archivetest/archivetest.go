@@ -1,0 +1,272 @@
+// Package archivetest makes small Debian archives for tests: signed Release files, indexes and .deb files, all built in
+// Go and served on the loopback interface, in the manner of net/http/httptest.
+//
+//	repo := archivetest.NewRepository(t, "wheezy", "trixie")
+//	repo.Add(archivetest.Deb{Name: "hello", Depends: "libc6", Files: []archivetest.File{{Name: "usr/bin/hello", Mode: 0o755, Content: "…"}}})
+//	client := archive.Client{Keyring: repo.Keyring(), …}
+//	release, err := client.Release(ctx, repo.URL(), "wheezy")
+//
+// A Repository counts the requests for its files and can answer them with faults. It has one component, main.
+package archivetest
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// Repository is an archive on the loopback interface. Its methods may be used by several goroutines at once.
+type Repository struct {
+	t      testing.TB
+	server *httptest.Server
+	key    *openpgp.Entity
+
+	mu       sync.Mutex
+	options  Options
+	suites   []*suite
+	aliases  map[string]string // name → codename
+	pool     map[string][]byte // path → .deb
+	dists    map[string][]byte // path → file; nil when it has to be made anew
+	requests []string
+	faults   map[string][]Fault // part of a path → what its next requests get
+}
+
+type suite struct {
+	codename string
+	debs     []Deb
+}
+
+// Options are properties of the archive that tests vary.
+type Options struct {
+	// Date and ValidUntil are in each Release file; the zero ValidUntil leaves that field out. The zero Date is
+	// 2025-01-01.
+	Date, ValidUntil time.Time
+	// Detached signs Release by a file Release.gpg, and has no InRelease.
+	Detached bool
+	// NoByHash leaves out the copies of the indexes that are named by their digest.
+	NoByHash bool
+	// Compressions are the suffixes of the forms in which there is a Packages file; nil is ".gz" alone.
+	// ".gz", ".xz" and "" are possible.
+	Compressions []string
+}
+
+// NewRepository starts an archive with the given suites, by codename; without any, it has "trixie". Its server
+// stops when the test ends.
+func NewRepository(t testing.TB, suites ...string) *Repository {
+	t.Helper()
+	key, err := openpgp.NewEntity("archivetest", "", "archivetest@example.org", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA})
+	if err != nil {
+		t.Fatalf("archivetest: make key: %v", err)
+	}
+	r := &Repository{t: t, key: key, aliases: map[string]string{}, pool: map[string][]byte{}, faults: map[string][]Fault{}}
+	if len(suites) == 0 {
+		suites = []string{"trixie"}
+	}
+	for _, name := range suites {
+		r.suites = append(r.suites, &suite{codename: name})
+	}
+	r.server = httptest.NewServer(http.HandlerFunc(r.serve))
+	t.Cleanup(r.server.Close)
+	return r
+}
+
+// URL is that of the mirror, without a slash at its end.
+func (r *Repository) URL() string { return r.server.URL + "/debian" }
+
+// Client is an HTTP client that talks to nothing but this archive: any other address is refused.
+func (r *Repository) Client() *http.Client {
+	transport := &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 16}
+	r.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: onlyHost{transport, r.server.Listener.Addr().String()}}
+}
+
+type onlyHost struct {
+	http.RoundTripper
+	host string
+}
+
+func (o onlyHost) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host != o.host {
+		return nil, fmt.Errorf("archivetest: a test asks for %s", req.URL)
+	}
+	return o.RoundTripper.RoundTrip(req)
+}
+
+// Keyring holds the key that signs the Release files.
+func (r *Repository) Keyring() openpgp.EntityList { return openpgp.EntityList{r.key} }
+
+// KeyringFile writes the public key into a file, in the binary form that gpgv and apt read, and returns its path.
+func (r *Repository) KeyringFile() string {
+	r.t.Helper()
+	var b bytes.Buffer
+	if err := r.key.Serialize(&b); err != nil {
+		r.t.Fatalf("archivetest: write key: %v", err)
+	}
+	name := filepath.Join(r.t.TempDir(), "archivetest.gpg")
+	if err := os.WriteFile(name, b.Bytes(), 0o644); err != nil {
+		r.t.Fatalf("archivetest: %v", err)
+	}
+	return name
+}
+
+// Configure changes the options of the archive.
+func (r *Repository) Configure(options Options) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.options, r.dists = options, nil
+}
+
+// Alias gives a suite a second name, which its Release file has as Suite: r.Alias("stable", "trixie").
+func (r *Repository) Alias(name, codename string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.aliases[name], r.dists = codename, nil
+}
+
+// Add puts packages into all suites.
+func (r *Repository) Add(debs ...Deb) {
+	r.t.Helper()
+	r.add("", debs)
+}
+
+// AddTo puts packages into one suite.
+func (r *Repository) AddTo(codename string, debs ...Deb) {
+	r.t.Helper()
+	r.add(codename, debs)
+}
+
+func (r *Repository) add(codename string, debs []Deb) {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dists = nil
+	known := false
+	for _, d := range debs {
+		d = d.withDefaults()
+		data, err := d.Bytes()
+		if err != nil {
+			r.t.Fatalf("archivetest: package %s: %v", d.Name, err)
+		}
+		r.pool[d.filename()] = data
+		for _, s := range r.suites {
+			if codename == "" || s.codename == codename {
+				known = true
+				s.debs = append(s.debs, d)
+			}
+		}
+	}
+	if !known && len(debs) > 0 {
+		r.t.Fatalf("archivetest: no suite %q", codename)
+	}
+}
+
+// Fault makes a server's answer a bad one.
+type Fault struct {
+	// Status, if not 0, is the answer instead of the file.
+	Status int
+	// Truncate breaks the connection after half of the file.
+	Truncate bool
+	// Corrupt changes a byte in the middle of the file.
+	Corrupt bool
+}
+
+// Inject gives the next requests for files whose path contains part one fault each, in order.
+func (r *Repository) Inject(part string, faults ...Fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.faults[part] = append(r.faults[part], faults...)
+}
+
+// Requests lists the paths that were asked for, below URL and in order, each time.
+func (r *Repository) Requests() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.requests)
+}
+
+// Count is the number of requests for paths that contain part.
+func (r *Repository) Count(part string) int {
+	n := 0
+	for _, path := range r.Requests() {
+		if strings.Contains(path, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// Get returns a file of the archive by its path below URL, as it is served without faults; ok is false if there is none.
+func (r *Repository) Get(path string) (data []byte, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.file(path)
+}
+
+func (r *Repository) file(path string) (data []byte, ok bool) {
+	if data, ok = r.pool[path]; ok {
+		return data, true
+	}
+	if r.dists == nil {
+		dists, err := r.makeDists()
+		if err != nil {
+			r.t.Errorf("archivetest: %v", err)
+			return nil, false
+		}
+		r.dists = dists
+	}
+	data, ok = r.dists[path]
+	return data, ok
+}
+
+func (r *Repository) serve(w http.ResponseWriter, req *http.Request) {
+	path, ok := strings.CutPrefix(req.URL.Path, "/debian/")
+	if !ok {
+		http.NotFound(w, req)
+		return
+	}
+	r.mu.Lock()
+	r.requests = append(r.requests, path)
+	data, ok := r.file(path)
+	fault := r.nextFault(path)
+	date := r.options.date()
+	r.mu.Unlock()
+	switch {
+	case fault.Status != 0:
+		http.Error(w, "a fault for the test", fault.Status)
+		return
+	case !ok:
+		http.NotFound(w, req)
+		return
+	case fault.Corrupt && len(data) > 0:
+		data = bytes.Clone(data)
+		data[len(data)/2] ^= 0xff
+	case fault.Truncate:
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		// The client may have gone. Without a flush it would see no answer at all, and net/http ask again by itself.
+		_, _ = w.Write(data[:len(data)/2])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	http.ServeContent(w, req, "", date, bytes.NewReader(data))
+}
+
+func (r *Repository) nextFault(path string) Fault {
+	for part, faults := range r.faults {
+		if len(faults) > 0 && strings.Contains(path, part) {
+			r.faults[part] = faults[1:]
+			return faults[0]
+		}
+	}
+	return Fault{}
+}

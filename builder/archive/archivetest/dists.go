@@ -1,0 +1,184 @@
+package archivetest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ulikunitz/xz"
+)
+
+func (o Options) date() time.Time {
+	if o.Date.IsZero() {
+		return time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return o.Date
+}
+
+// makeDists makes all files below dists/.
+func (r *Repository) makeDists() (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, s := range r.suites {
+		names := []string{s.codename}
+		name := s.codename
+		for _, alias := range slices.Sorted(maps.Keys(r.aliases)) {
+			if r.aliases[alias] == s.codename {
+				names = append(names, alias)
+				name = alias
+			}
+		}
+		dist, err := r.makeDist(s, name)
+		if err != nil {
+			return nil, fmt.Errorf("suite %s: %w", s.codename, err)
+		}
+		for _, n := range names {
+			for path, data := range dist {
+				files["dists/"+n+"/"+path] = data
+			}
+		}
+	}
+	return files, nil
+}
+
+// makeDist makes the files of one suite.
+func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) {
+	indexes := map[string][]byte{} // with a checksum in Release
+	arches := s.architectures()
+	compressions := r.options.Compressions
+	if compressions == nil {
+		compressions = []string{".gz"}
+	}
+	for _, arch := range arches {
+		plain, err := s.packages(r.pool, arch)
+		if err != nil {
+			return nil, err
+		}
+		base := "main/binary-" + arch + "/Packages"
+		indexes[base] = plain // listed even if it is not there, as in Debian
+		for _, suffix := range compressions {
+			if indexes[base+suffix], err = compress(plain, suffix); err != nil {
+				return nil, err
+			}
+		}
+	}
+	files := map[string][]byte{}
+	for path, data := range indexes {
+		suffix := strings.TrimPrefix(path[strings.LastIndexByte(path, '/'):], "/Packages")
+		if !slices.Contains(compressions, suffix) {
+			continue
+		}
+		files[path] = data
+		if !r.options.NoByHash {
+			dir := path[:strings.LastIndexByte(path, '/')]
+			files[fmt.Sprintf("%s/by-hash/SHA256/%x", dir, sha256.Sum256(data))] = data
+		}
+	}
+	release := r.release(s, name, arches, indexes)
+	files["Release"] = release
+	if r.options.Detached {
+		var signature bytes.Buffer
+		if err := openpgp.ArmoredDetachSign(&signature, r.key, bytes.NewReader(release), nil); err != nil {
+			return nil, err
+		}
+		files["Release.gpg"] = signature.Bytes()
+		return files, nil
+	}
+	var signed bytes.Buffer
+	w, err := clearsign.Encode(&signed, r.key.PrivateKey, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(release); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	files["InRelease"] = signed.Bytes()
+	return files, nil
+}
+
+// release is the text of a Release file.
+func (r *Repository) release(s *suite, name string, arches []string, indexes map[string][]byte) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "Origin: Debian\nLabel: Debian\nSuite: %s\nCodename: %s\n", name, s.codename)
+	fmt.Fprintf(&b, "Date: %s\n", r.options.date().UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC"))
+	if !r.options.ValidUntil.IsZero() {
+		fmt.Fprintf(&b, "Valid-Until: %s\n", r.options.ValidUntil.UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC"))
+	}
+	if !r.options.NoByHash {
+		b.WriteString("Acquire-By-Hash: yes\n")
+	}
+	b.WriteString("No-Support-for-Architecture-all: Packages\n")
+	fmt.Fprintf(&b, "Architectures: all %s\nComponents: main\nDescription: made for a test\nSHA256:\n", strings.Join(arches, " "))
+	for _, path := range slices.Sorted(maps.Keys(indexes)) {
+		fmt.Fprintf(&b, " %x %8d %s\n", sha256.Sum256(indexes[path]), len(indexes[path]), path)
+	}
+	return b.Bytes()
+}
+
+// architectures are those of the suite's packages, and always amd64.
+func (s *suite) architectures() []string {
+	arches := []string{"amd64"}
+	for _, d := range s.debs {
+		if d.Architecture != "all" {
+			arches = append(arches, d.Architecture)
+		}
+	}
+	slices.Sort(arches)
+	return slices.Compact(arches)
+}
+
+// packages is the text of a Packages file.
+func (s *suite) packages(pool map[string][]byte, arch string) ([]byte, error) {
+	var b bytes.Buffer
+	for _, d := range s.debs {
+		if d.Architecture != arch && d.Architecture != "all" {
+			continue
+		}
+		data, ok := pool[d.filename()]
+		if !ok {
+			return nil, fmt.Errorf("package %s is not in the pool", d.Name)
+		}
+		b.WriteString(d.control())
+		fmt.Fprintf(&b, "Filename: %s\nSize: %d\nSHA256: %x\n\n", d.filename(), len(data), sha256.Sum256(data))
+	}
+	return b.Bytes(), nil
+}
+
+func compress(plain []byte, suffix string) ([]byte, error) {
+	var b bytes.Buffer
+	switch suffix {
+	case "":
+		return plain, nil
+	case ".gz":
+		w := gzip.NewWriter(&b)
+		if _, err := w.Write(plain); err != nil {
+			return nil, err
+		}
+		if err := w.Close(); err != nil {
+			return nil, err
+		}
+	case ".xz":
+		w, err := xz.NewWriter(&b)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(plain); err != nil {
+			return nil, err
+		}
+		if err := w.Close(); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("no compression %q", suffix)
+	}
+	return b.Bytes(), nil
+}

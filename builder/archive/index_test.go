@@ -1,0 +1,230 @@
+package archive
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// testIndex makes an index of the text of a Packages file in which "Package: a" may be followed by less than usual.
+func testIndex(t *testing.T, text string) *Index {
+	t.Helper()
+	x, err := ReadIndex(strings.NewReader(text), "http://mirror.example.org/debian")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+const smallIndex = `Package: base
+Version: 1
+Architecture: amd64
+Essential: yes
+Priority: required
+Pre-Depends: libc (>= 2)
+Depends: awk
+
+Package: libc
+Version: 2.5-1
+Architecture: amd64
+Priority: optional
+Size: 1000
+SHA256: ABCDEF
+
+Package: gawk
+Version: 1:5.2
+Architecture: amd64
+Priority: optional
+Provides: awk
+
+Package: mawk
+Version: 1.3
+Architecture: amd64
+Priority: required
+Provides: awk
+Depends: libc
+
+Package: login-tool
+Version: 1
+Architecture: all
+Priority: important
+Depends: debconf | debconf-2.0, libc (>= 1), missing-arch [arm64]
+Recommends: editor-x, nothing-has-this
+
+Package: debconf
+Version: 1.5
+Architecture: all
+Provides: debconf-2.0
+
+Package: cdebconf
+Version: 0.2
+Architecture: amd64
+Provides: debconf-2.0 (= 2.1)
+
+Package: editor-x
+Version: 3
+Architecture: amd64
+Depends: nothing-else | mawk
+`
+
+func names(packages []*Package) string {
+	var all []string
+	for _, p := range packages {
+		all = append(all, p.Name)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestClosure(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		want []string
+		opts ClosureOptions
+		got  string
+	}{
+		{name: "nothing", got: ""},
+		{name: "one without dependencies", want: []string{"libc"}, got: "libc"},
+		{name: "virtual package by priority", want: []string{"base"}, got: "base libc mawk"},
+		{name: "a chosen provider is enough", want: []string{"base", "gawk"}, got: "base gawk libc"},
+		{name: "its order does not matter", want: []string{"gawk", "base"}, got: "base gawk libc"},
+		{name: "essential", want: []string{"cdebconf"}, opts: ClosureOptions{Essential: true}, got: "base cdebconf libc mawk"},
+		{name: "first alternative", want: []string{"login-tool"}, got: "debconf libc login-tool"},
+		{name: "another alternative is there", want: []string{"login-tool", "cdebconf"}, got: "cdebconf libc login-tool"},
+		{name: "recommends that can be had", want: []string{"login-tool"}, opts: ClosureOptions{Recommends: true},
+			got: "debconf editor-x libc login-tool mawk"},
+		{name: "a wish with a version", want: []string{"debconf-2.0 (>= 2)"}, got: "cdebconf"},
+		{name: "a wish by name beats a provider", want: []string{"gawk", "awk", "mawk"}, got: "gawk libc mawk"},
+		{name: "several in one", want: []string{"libc, nothing | gawk"}, got: "gawk libc"},
+	}
+	x := testIndex(t, smallIndex)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			packages, err := x.Closure(tt.want, tt.opts)
+			if err != nil || names(packages) != tt.got {
+				t.Errorf("got %q, %v, want %q", names(packages), err, tt.got)
+			}
+		})
+	}
+}
+
+func TestClosureNamesAllThatIsMissing(t *testing.T) {
+	t.Parallel()
+	x := testIndex(t, smallIndex+`
+Package: broken
+Version: 1
+Depends: libc (>= 3), gone | gone-too
+
+Package: broken-too
+Version: 1
+Depends: libc (>= 3)
+`)
+	_, err := x.Closure([]string{"broken", "broken-too", "debcon", "login"}, ClosureOptions{})
+	unresolved, ok := errors.AsType[*UnresolvedError](err)
+	if !ok {
+		t.Fatalf("got %v", err)
+	}
+	want := []Missing{
+		{Relation: "debcon", Near: []string{"debconf", "cdebconf"}},
+		{Relation: "gone | gone-too", WantedBy: []string{"broken"}},
+		{Relation: "libc (>= 3)", WantedBy: []string{"broken", "broken-too"}, Present: "2.5-1"},
+		{Relation: "login", Near: []string{"login-tool"}},
+	}
+	if !reflect.DeepEqual(unresolved.Missing, want) {
+		t.Errorf("got  %+v\nwant %+v", unresolved.Missing, want)
+	}
+	for _, part := range []string{`no package "debcon"; similar: debconf, cdebconf`, `"libc (>= 3)" (the archive has version 2.5-1), which is wanted by broken, broken-too`} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error lacks %q:\n%v", part, err)
+		}
+	}
+	if _, err := x.Closure([]string{"not a name!"}, ClosureOptions{}); err == nil {
+		t.Error("a wish that is no name passes")
+	}
+}
+
+func TestMergeTakesTheHighestVersion(t *testing.T) {
+	t.Parallel()
+	release := testIndex(t, "Package: a\nVersion: 1.9\n\nPackage: b\nVersion: 1\nDepends: a (>= 1.10)\n")
+	updates := testIndex(t, "Package: a\nVersion: 1.10\n\nPackage: c\nVersion: 2\n")
+	if _, err := release.Closure([]string{"b"}, ClosureOptions{}); err == nil {
+		t.Error("b can be had without the updates")
+	}
+	x, err := Merge(release, updates, release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := x.Lookup("a").Version; got != "1.10" || x.Len() != 4 {
+		t.Errorf("got version %s of %d packages", got, x.Len())
+	}
+	packages, err := x.Closure([]string{"b"}, ClosureOptions{})
+	if err != nil || names(packages) != "a b" || packages[0].Version != "1.10" {
+		t.Errorf("got %v, %v", names(packages), err)
+	}
+	if x.Lookup("none") != nil {
+		t.Error("found a package that is not there")
+	}
+}
+
+func TestNamesByPriority(t *testing.T) {
+	t.Parallel()
+	x := testIndex(t, smallIndex)
+	for _, tt := range []struct {
+		priorities []string
+		want       string
+	}{
+		{nil, "base"}, {[]string{"required"}, "base mawk"}, {[]string{"required", "important"}, "base login-tool mawk"},
+	} {
+		if got := strings.Join(x.Names(tt.priorities...), " "); got != tt.want {
+			t.Errorf("%v: got %q, want %q", tt.priorities, got, tt.want)
+		}
+	}
+}
+
+func TestReadIndexKeepsWhatItReads(t *testing.T) {
+	t.Parallel()
+	x := testIndex(t, `Package: foo
+Source: foo-src
+Version: 1:2.0-3
+Installed-Size: 4711
+Maintainer: Somebody <somebody@example.org>
+Architecture: amd64
+Multi-Arch: same
+Provides: foo-api
+ (= 1)
+Pre-Depends: a
+Depends: b, c
+Recommends: d
+Description: text
+Section: libs
+Priority: optional
+Essential: no
+Filename: pool/main/f/foo/foo_2.0-3_amd64.deb
+Size: 12345
+SHA256: 0123456789ABCDEF
+`)
+	want := Package{
+		Name: "foo", Version: "1:2.0-3", Architecture: "amd64", Priority: "optional", Section: "libs", MultiArch: "same",
+		PreDepends: "a", Depends: "b, c", Recommends: "d", Provides: "foo-api\n(= 1)",
+		Filename: "pool/main/f/foo/foo_2.0-3_amd64.deb", SHA256: "0123456789abcdef", Mirror: "http://mirror.example.org/debian",
+		Size: 12345, InstalledSize: 4711,
+	}
+	got := x.Lookup("foo")
+	if *got != want {
+		t.Errorf("got  %+v\nwant %+v", *got, want)
+	}
+	if got.File() != "foo_1%3a2.0-3_amd64.deb" {
+		t.Errorf("apt's name is %q", got.File())
+	}
+}
+
+func TestReadIndexRefusesNonsense(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"Package: a\n", "Version: 1\n", "Package: a\nVersion: 1\nSize: x\n", "Package: a\nVersion: 1\nProvides: (\n", "<html>\n"} {
+		if _, err := ReadIndex(strings.NewReader(text), ""); err == nil {
+			t.Errorf("%q passes", text)
+		}
+	}
+}
