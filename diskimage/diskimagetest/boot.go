@@ -188,7 +188,7 @@ func watch(console io.Reader, want *regexp.Regexp) (text string, verdict error) 
 }
 
 // escapes are the sequences that colour and position text on a terminal.
-var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]|\x1b[()=<>78cEM]|\r")
+var escapes = regexp.MustCompile("\x1b\\[[0-9;?=]*[A-Za-z]|\x1b[()=<>78cEM]|\r")
 
 // lastLines gives the last n lines of a console's text, without terminal escapes and empty lines.
 func lastLines(text string, n int) string {
