@@ -85,7 +85,7 @@ func TestWriteFileLeavesNothingAfterAnError(t *testing.T) {
 		defer cancel()
 		for _, want := range []error{broken, context.Canceled} {
 			err := writeFile(ctx, name, 0o644, func(f *os.File) error {
-				if want == broken {
+				if errors.Is(want, broken) {
 					return errors.Join(text("half")(f), broken)
 				}
 				cancel()

@@ -3,6 +3,7 @@ package diskimagetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -87,7 +88,7 @@ func Boot(t testing.TB, image string, o BootOptions) string {
 		t.Logf("%s: %q after %s", filepath.Base(image), want.FindString(text), time.Since(start).Round(100*time.Millisecond))
 		return text
 	}
-	if ctx.Err() == context.DeadlineExceeded {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		verdict = fmt.Errorf("not seen within %s", o.Timeout)
 	}
 	t.Fatalf("boot %s (%s): %q: %v (QEMU: %v)\n%s\nlast lines of the console:\n%s",
