@@ -180,7 +180,12 @@ func openBelow(root *os.File, name string) (*os.File, error) {
 	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
 		return nil, err
 	}
-	// Linux before 5.6, or a seccomp filter that does not know the call: one part after the other.
+	return openParts(root, name)
+}
+
+// openParts is openBelow for Linux before 5.6, or where a seccomp filter does not know the call: it opens one part of
+// the path after the other. The path must not hold "..".
+func openParts(root *os.File, name string) (*os.File, error) {
 	dir, rest := root, name
 	for {
 		base, next, more := strings.Cut(rest, "/")

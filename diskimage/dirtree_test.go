@@ -140,3 +140,28 @@ func TestOpenBelowRefusesPathsThatLeave(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenPartsFollowsNoLink(t *testing.T) {
+	t.Parallel()
+	name := makeTestDir(t)
+	if err := os.Symlink("a", filepath.Join(name, "link")); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenFile(name, unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for path, want := range map[string]bool{"a/deep/er/x": true, "a-b": true, "link/file": false, "absolute": false, "a/missing/x": false} {
+		file, err := openParts(root, path)
+		if (err == nil) != want {
+			t.Errorf("%s: got %v", path, err)
+		}
+		if err == nil {
+			if info, err := file.Stat(); err != nil || info.Name() == "" || !info.Mode().IsRegular() {
+				t.Errorf("%s: got %v, %v", path, info, err)
+			}
+			file.Close()
+		}
+	}
+}
