@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -14,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// chunkBlocks is the largest number of blocks that one write holds.
+// chunkBlocks is the largest number of blocks that one write holds. 1 MiB: 4 MiB is no faster.
 const chunkBlocks = 1 << 20 / disk.BlockSize
 
 // chunk is a number of blocks in order on the disk, with the parts of files that they hold.
@@ -38,42 +39,39 @@ func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
 	chunks := make(chan chunk, 16)
 	group.Go(func() error {
 		defer close(chunks)
-		return v.eachChunk(func(c chunk) error {
+		for c := range v.chunks() {
 			select {
 			case chunks <- c:
-				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		})
+		}
+		return nil
 	})
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() (err error) {
 			w := dataWriter{dst: dst, buf: make([]byte, chunkBlocks*disk.BlockSize)}
 			defer func() { err = errors.Join(err, w.close()) }()
 			for c := range chunks {
-				if err := w.copy(c); err != nil {
+				if err := w.copy(ctx, c); err != nil {
 					return err
 				}
 			}
-			return ctx.Err()
+			return nil
 		})
 	}
 	return group.Wait()
 }
 
-// eachChunk cuts the data of all files, which are in ascending order on the disk, into chunks.
-func (v *volume) eachChunk(yield func(chunk) error) error {
-	var c chunk
-	for _, n := range v.nodes {
-		if n == nil || n.fileType() != unix.S_IFREG || n == v.orphans {
-			continue
-		}
-		for _, r := range n.mapping.runs {
+// chunks cuts the data of all files, which are in ascending order on the disk.
+func (v *volume) chunks() iter.Seq[chunk] {
+	return func(yield func(chunk) bool) {
+		var c chunk
+		for n, r := range v.runs() {
 			for r.count > 0 {
 				if c.blocks == chunkBlocks || c.start+c.blocks != uint64(r.block) {
-					if err := yieldChunk(c, yield); err != nil {
-						return err
+					if c.blocks > 0 && !yield(c) {
+						return
 					}
 					c = chunk{start: uint64(r.block)}
 				}
@@ -83,15 +81,26 @@ func (v *volume) eachChunk(yield func(chunk) error) error {
 				r = run{r.logical + count, r.block + count, r.count - count}
 			}
 		}
+		if c.blocks > 0 {
+			yield(c)
+		}
 	}
-	return yieldChunk(c, yield)
 }
 
-func yieldChunk(c chunk, yield func(chunk) error) error {
-	if c.blocks == 0 {
-		return nil
+// runs gives the places of the data of all files.
+func (v *volume) runs() iter.Seq2[*node, run] {
+	return func(yield func(*node, run) bool) {
+		for _, n := range v.nodes {
+			if n == nil || n.fileType() != unix.S_IFREG {
+				continue
+			}
+			for _, r := range n.mapping.runs {
+				if !yield(n, r) {
+					return
+				}
+			}
+		}
 	}
-	return yield(c)
 }
 
 // dataWriter copies chunks. It keeps the last file open, because large files are in many chunks.
@@ -103,7 +112,10 @@ type dataWriter struct {
 }
 
 // copy writes one chunk.
-func (w *dataWriter) copy(c chunk) error {
+func (w *dataWriter) copy(ctx context.Context, c chunk) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	filled := 0
 	for _, p := range c.pieces {
 		part := w.buf[filled:][:p.count*disk.BlockSize]

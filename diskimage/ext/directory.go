@@ -46,7 +46,7 @@ func (d *directory) blocks() int {
 // dirEntrySize is the room that a name needs.
 func dirEntrySize(name string) int { return disk.DirHeaderSize + align4(len(name)) }
 
-// room is what entries can use of a block.
+// dirRoom is what entries can use of a block.
 func (p parameters) dirRoom() int {
 	if p.metaCsum() {
 		return disk.BlockSize - disk.DirTailSize

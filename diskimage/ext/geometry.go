@@ -41,6 +41,9 @@ type span struct{ start, end uint64 }
 func newGeometry(f features, size diskimage.Size) (geometry, error) {
 	const mostBlocks = math.MaxUint32 // beyond, resize_inode does not work and meta_bg is needed
 	blocks := uint64(size) / disk.BlockSize
+	if blocks == 0 {
+		return geometry{}, noBlocks(1, 0)
+	}
 	if blocks > mostBlocks {
 		return geometry{}, fmt.Errorf("a file system of %d bytes: the limit is %d", uint64(size), uint64(mostBlocks)*disk.BlockSize)
 	}
@@ -58,13 +61,11 @@ func newGeometry(f features, size diskimage.Size) (geometry, error) {
 	}
 	inodes := uint64(size) / inodeRatio
 	for {
-		if err := g.divide(inodes); err != nil {
-			return geometry{}, err
-		}
+		g.divide(inodes)
 		rest := g.blocks % disk.BlocksPerGroup
 		last := g.groups - 1
 		overhead := g.superBlocks(last) + 2 + uint64(g.tableBlocks)
-		if last == 0 && (rest != 0 || g.blocks == 0) && rest < overhead {
+		if last == 0 && rest != 0 && rest < overhead {
 			return geometry{}, noBlocks(overhead, g.blocks)
 		}
 		if rest == 0 || rest >= overhead+minSpareGroup || last == 0 {
@@ -83,10 +84,7 @@ func newGeometry(f features, size diskimage.Size) (geometry, error) {
 }
 
 // divide sets what follows from the number of blocks.
-func (g *geometry) divide(inodes uint64) error {
-	if g.blocks == 0 {
-		return noBlocks(1, 0)
-	}
+func (g *geometry) divide(inodes uint64) {
 	g.groups = uint32(ceilDiv(g.blocks, disk.BlocksPerGroup))
 	perGroup := ceilDiv(max(inodes, disk.FirstInode+1), uint64(g.groups))
 	g.tableBlocks = uint32(ceilDiv(perGroup, disk.InodesPerBlock))
@@ -97,7 +95,6 @@ func (g *geometry) divide(inodes uint64) error {
 	most := min(g.blocks*growthFactor, math.MaxUint32)
 	spare := ceilDiv(ceilDiv(most, disk.BlocksPerGroup), perBlock) - uint64(g.descBlocks)
 	g.spareDesc = uint32(min(spare, disk.PointersPerBlock))
-	return nil
 }
 
 // journalBlocks is the size of the journal (ext2fs_default_journal_size).

@@ -35,13 +35,12 @@ const lostAndFoundBlocks = 4
 
 // inventory is what will be in the file system, as far as it does not depend on the size.
 type inventory struct {
-	nodes       []*node          // by inode number, from disk.FirstInode on; the root is not among them
-	root        *node            //
-	byName      map[string]*node // each name of the tree
-	xattrBlocks []*xattrBlock    // in the order of their first use
-
-	shareable map[string]*xattrBlock // by content, those that can take one more inode
-	dirs      []*node                // in the order of the tree, the root first
+	root        *node
+	nodes       []*node                // by inode number, from disk.FirstInode on; nil where an orphan file will be
+	dirs        []*node                // in the order of the tree, the root first
+	byName      map[string]*node       // each name of the tree
+	xattrBlocks []*xattrBlock          // in the order of their first use
+	shareable   map[string]*xattrBlock // by content, those that can take one more inode
 }
 
 // newInventory reads a tree and decides inode numbers and the content of directories.
@@ -198,16 +197,18 @@ func (inv *inventory) checkLinks(p parameters) error {
 	if !p.dirNlink() {
 		limit = maxLinksOld
 	}
-	for _, n := range inv.nodes {
+	check := func(n *node) error {
 		if n == nil || n.links <= limit || n.dir != nil && p.dirNlink() {
-			continue
+			return nil
 		}
 		return fmt.Errorf("%q: %d links, %s can have %d", n.name, n.links, p.fsType, limit)
 	}
-	if inv.root.links > limit && !p.dirNlink() {
-		return fmt.Errorf("the root directory: %d links, %s can have %d", inv.root.links, p.fsType, limit)
+	for _, n := range inv.nodes {
+		if err := check(n); err != nil {
+			return err
+		}
 	}
-	return nil
+	return check(inv.root)
 }
 
 // newNode checks what the tree says of one file.

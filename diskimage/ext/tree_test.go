@@ -2,6 +2,7 @@ package ext
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"iter"
@@ -81,15 +82,12 @@ func hardLinkAt(name string, to diskimage.Entry) diskimage.Entry {
 
 // pattern is n bytes without a zero block.
 func pattern(seed uint64, n int) []byte {
-	data := make([]byte, n)
+	data := make([]byte, n+8)
 	r := rand.New(rand.NewPCG(seed, 1))
 	for i := 0; i < n; i += 8 {
-		word := r.Uint64() | 1
-		for j := range min(8, n-i) {
-			data[i+j] = byte(word >> (8 * j))
-		}
+		binary.LittleEndian.PutUint64(data[i:], r.Uint64()|1)
 	}
-	return data
+	return data[:n]
 }
 
 // sparseAt is a file with data of the given length at the given places.
