@@ -160,17 +160,8 @@ func (c *closure) choose(p *Package) {
 	}
 	c.chosen[p.Name] = p
 	c.queue = append(c.queue, p)
-	if p.Provides == "" {
-		return
-	}
-	provided, err := ParseDependencies(p.Provides)
-	if err != nil {
+	if err := p.addProvides(c.provided); err != nil {
 		panic("BUG: " + err.Error()) // NewIndex has read it
-	}
-	for _, d := range provided {
-		for _, r := range d {
-			c.provided[r.Name] = append(c.provided[r.Name], provider{p, r.Version})
-		}
 	}
 }
 
@@ -195,7 +186,7 @@ func (c *closure) candidates(d Dependency) []*Package {
 		}
 		var virtual []*Package
 		for _, v := range c.index.providers[r.Name] {
-			if v.pkg == c.index.Lookup(v.pkg.Name) && r.allowsProvider(v) {
+			if r.allowsProvider(v) {
 				virtual = append(virtual, v.pkg)
 			}
 		}

@@ -69,7 +69,7 @@ func (d *stanzaReader) next(field func(name, value []byte) error) error {
 			return nil
 		}
 		open = false
-		if err := field(d.name, bytes.TrimRight(d.value, " \t\n")); err != nil {
+		if err := field(d.name, trimEnd(d.value)); err != nil {
 			return fmt.Errorf("line %d: %w", d.line, err)
 		}
 		return nil
@@ -86,7 +86,7 @@ func (d *stanzaReader) next(field func(name, value []byte) error) error {
 			return err
 		}
 		switch {
-		case len(bytes.TrimLeft(line, " \t")) == 0:
+		case len(trimBegin(line)) == 0:
 			if started {
 				return finish()
 			}
@@ -111,7 +111,7 @@ func (d *stanzaReader) next(field func(name, value []byte) error) error {
 			}
 			open = true
 			d.name = append(d.name[:0], line[:colon]...)
-			d.value = append(d.value[:0], bytes.TrimLeft(line[colon+1:], " \t")...)
+			d.value = append(d.value[:0], trimBegin(line[colon+1:])...)
 		}
 	}
 }
@@ -134,7 +134,24 @@ func (d *stanzaReader) readLine() ([]byte, error) {
 		return nil, err
 	}
 	d.line++
-	return bytes.TrimRight(line, "\r\n"), nil
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r")), nil
+}
+
+// trimBegin cuts blanks. Sets of letters as for bytes.TrimLeft would take a tenth of the time for an index.
+func trimBegin(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	return b
+}
+
+// trimEnd cuts blanks and line ends.
+func trimEnd(b []byte) []byte {
+	for n := len(b); n > 0 && (b[n-1] == ' ' || b[n-1] == '\t' || b[n-1] == '\n'); n-- {
+		b = b[:n-1]
+	}
+	return b
 }
 
 // clip shortens what is quoted in an error.

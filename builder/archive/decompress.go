@@ -3,10 +3,8 @@ package archive
 import (
 	"bufio"
 	"compress/bzip2"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 
 	"github.com/klauspost/compress/gzip"
@@ -54,23 +52,3 @@ const (
 	// dpkg-deb uses is 64 MiB.
 	maxDictionary = 128 << 20
 )
-
-// openCompressed opens the plain form of a file, whose compression is told by the suffix of name.
-func openCompressed(file, name string) (io.ReadCloser, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := decompress(f, name)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &compressedFile{plain, f}, nil
-}
-
-type compressedFile struct {
-	io.ReadCloser
-	file *os.File
-}
-
-func (c *compressedFile) Close() error { return errors.Join(c.ReadCloser.Close(), c.file.Close()) }

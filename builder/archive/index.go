@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -45,8 +44,7 @@ func (p *Package) File() string {
 // All of its methods may be used by several goroutines at once.
 type Index struct {
 	packages  []*Package            // by name, then from the highest version to the lowest
-	byName    map[string][]*Package // parts of packages
-	providers map[string][]provider
+	providers map[string][]provider // by what they provide; only the highest version of each package
 }
 
 // provider is one entry of a Provides field.
@@ -59,42 +57,17 @@ type provider struct {
 func NewIndex(packages ...*Package) (*Index, error) {
 	sorted := slices.Clone(packages)
 	slices.SortStableFunc(sorted, func(a, b *Package) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 {
+		if c := strings.Compare(a.Name, b.Name); c != 0 || a.Version == b.Version {
 			return c
-		}
-		if a.Version == b.Version {
-			return 0
 		}
 		return CompareVersions(b.Version, a.Version)
 	})
-	sorted = slices.CompactFunc(sorted, func(a, b *Package) bool {
+	x := &Index{providers: map[string][]provider{}, packages: slices.CompactFunc(sorted, func(a, b *Package) bool {
 		return a.Name == b.Name && a.Version == b.Version && a.Architecture == b.Architecture
-	})
-	x := &Index{
-		packages:  sorted,
-		byName:    make(map[string][]*Package, len(sorted)),
-		providers: make(map[string][]provider),
-	}
-	for i := 0; i < len(sorted); {
-		end := i + 1
-		for end < len(sorted) && sorted[end].Name == sorted[i].Name {
-			end++
-		}
-		x.byName[sorted[i].Name] = sorted[i:end:end]
-		i = end
-	}
-	for _, p := range sorted {
-		if p.Provides == "" {
-			continue
-		}
-		provided, err := ParseDependencies(p.Provides)
-		if err != nil {
-			return nil, fmt.Errorf("package %s: Provides: %w", p.Name, err)
-		}
-		for _, d := range provided {
-			for _, r := range d {
-				x.providers[r.Name] = append(x.providers[r.Name], provider{p, r.Version})
-			}
+	})}
+	for p := range x.newest() {
+		if err := p.addProvides(x.providers); err != nil {
+			return nil, err
 		}
 	}
 	return x, nil
@@ -103,6 +76,9 @@ func NewIndex(packages ...*Package) (*Index, error) {
 // Merge makes one index of several, in which Lookup and Closure see the highest version of each package. Of the
 // same version in two indexes, the earlier index's counts.
 func Merge(indexes ...*Index) (*Index, error) {
+	if len(indexes) == 1 {
+		return indexes[0], nil
+	}
 	var all []*Package
 	for _, x := range indexes {
 		all = append(all, x.packages...)
@@ -127,8 +103,37 @@ func (x *Index) All() iter.Seq[*Package] { return slices.Values(x.packages) }
 
 // Lookup returns the highest version of the package called name, or nil. Virtual names are not looked up.
 func (x *Index) Lookup(name string) *Package {
-	if versions := x.byName[name]; len(versions) > 0 {
-		return versions[0]
+	i, ok := slices.BinarySearchFunc(x.packages, name, func(p *Package, name string) int { return strings.Compare(p.Name, name) })
+	if !ok {
+		return nil
+	}
+	return x.packages[i]
+}
+
+// newest yields the highest version of each package.
+func (x *Index) newest() iter.Seq[*Package] {
+	return func(yield func(*Package) bool) {
+		for i, p := range x.packages {
+			if (i == 0 || x.packages[i-1].Name != p.Name) && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// addProvides enters what the package provides.
+func (p *Package) addProvides(providers map[string][]provider) error {
+	if p.Provides == "" {
+		return nil
+	}
+	provided, err := ParseDependencies(p.Provides)
+	if err != nil {
+		return fmt.Errorf("package %s: Provides: %w", p.Name, err)
+	}
+	for _, d := range provided {
+		for _, r := range d {
+			providers[r.Name] = append(providers[r.Name], provider{p, r.Version})
+		}
 	}
 	return nil
 }
@@ -138,8 +143,8 @@ func (x *Index) Lookup(name string) *Package {
 // its Closure too.
 func (x *Index) Names(priorities ...string) []string {
 	var names []string
-	for _, p := range x.packages {
-		if p == x.byName[p.Name][0] && (p.Essential || slices.Contains(priorities, p.Priority)) {
+	for p := range x.newest() {
+		if p.Essential || slices.Contains(priorities, p.Priority) {
 			names = append(names, p.Name)
 		}
 	}
@@ -208,7 +213,7 @@ func readPackages(r io.Reader, mirror string) ([]*Package, error) {
 			case "Filename":
 				keep(&p.Filename, value)
 			case "SHA256":
-				keep(&p.SHA256, bytes.ToLower(value))
+				keep(&p.SHA256, value)
 			case "Essential":
 				p.Essential = string(value) == "yes"
 			case "Size":
@@ -234,6 +239,7 @@ func readPackages(r io.Reader, mirror string) ([]*Package, error) {
 		if p.Name == "" || p.Version == "" {
 			return nil, fmt.Errorf("line %d: a stanza without Package or Version", d.line)
 		}
+		p.SHA256 = strings.ToLower(p.SHA256)
 		packages = append(packages, p)
 		block = block[1:]
 	}

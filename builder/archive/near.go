@@ -16,7 +16,8 @@ func (x *Index) near(name string) []string {
 		distance int
 	}
 	var matches []match
-	for candidate := range x.byName {
+	for p := range x.newest() {
+		candidate := p.Name
 		distance := limit + 1
 		if abs(len(candidate)-len(name)) <= limit {
 			distance = editDistance(name, candidate)

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sync/errgroup"
@@ -72,7 +72,8 @@ func UnpackAll(ctx context.Context, debs []string, root string, opts UnpackOptio
 		g.SetLimit(opts.Workers)
 	}
 	var mu sync.Mutex
-	for rank, deb := range debs {
+	for _, rank := range largestFirst(debs) {
+		deb := debs[rank]
 		g.Go(func() error {
 			if err := u.unpack(groupCtx, deb, rank); err != nil {
 				return fmt.Errorf("unpack %s: %w", deb, err)
@@ -92,6 +93,21 @@ func UnpackAll(ctx context.Context, debs []string, root string, opts UnpackOptio
 		return fmt.Errorf("unpack: %w", err)
 	}
 	return nil
+}
+
+// largestFirst lists the indices of the files by their size, so that no worker is left alone with a large one at the
+// end.
+func largestFirst(debs []string) []int {
+	sizes := make([]int64, len(debs))
+	order := make([]int, len(debs))
+	for i, deb := range debs {
+		order[i] = i
+		if info, err := os.Stat(deb); err == nil { // if not, opening it will say why
+			sizes[i] = info.Size()
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sizes[b], sizes[a]) })
+	return order
 }
 
 // mergeUsr makes the links of a merged /usr, unless they are there.
@@ -247,17 +263,15 @@ func (u *unpacker) finish(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%q: %w", e.name, err)
 		}
-		err = u.setAttributes(dir, int(dir.Fd()), ".", e.header)
-		if err := errors.Join(err, dir.Close()); err != nil {
+		if err := errors.Join(u.setAttributes(dir, e.header), dir.Close()); err != nil {
 			return fmt.Errorf("%q: %w", e.name, err)
 		}
 	}
 	return nil
 }
 
-// setAttributes sets owner, mode and time of a file or directory, in an order in which none undoes another. name in
-// the directory dir is the same file.
-func (u *unpacker) setAttributes(f *os.File, dir int, name string, h *tar.Header) error {
+// setAttributes sets owner, mode and time of a file or directory, in an order in which none undoes another.
+func (u *unpacker) setAttributes(f *os.File, h *tar.Header) error {
 	fd := int(f.Fd())
 	if !u.opts.SkipOwners {
 		if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
@@ -268,12 +282,9 @@ func (u *unpacker) setAttributes(f *os.File, dir int, name string, h *tar.Header
 	if err := unix.Fchmod(fd, uint32(h.Mode)&permissions); err != nil {
 		return fmt.Errorf("set mode %o: %w", h.Mode, err)
 	}
-	return setTime(dir, name, h.ModTime)
-}
-
-func setTime(dir int, name string, t time.Time) error {
-	at := unix.NsecToTimespec(t.UnixNano())
-	if err := unix.UtimesNanoAt(dir, name, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	// By the open file: another worker may have put another file in its place. Tar in .debs has whole seconds.
+	at := unix.NsecToTimeval(h.ModTime.UnixNano())
+	if err := unix.Futimes(fd, []unix.Timeval{at, at}); err != nil {
 		return fmt.Errorf("set time: %w", err)
 	}
 	return nil

@@ -103,7 +103,7 @@ func (w *worker) writeFile(content io.Reader, e entry) (err error) {
 	if err := copyAll(f, content, w.buf); err != nil {
 		return err
 	}
-	return w.setAttributes(f, dir, base, e.header)
+	return w.setAttributes(f, e.header)
 }
 
 // copyAll is io.CopyBuffer without the ReadFrom of os.File, which would take a buffer of its own for each file.
@@ -179,7 +179,8 @@ func (w *worker) link(e entry) error {
 			return err
 		}
 	}
-	return setTime(dir, base, e.header.ModTime)
+	at := unix.NsecToTimespec(e.header.ModTime.UnixNano())
+	return unix.UtimesNanoAt(dir, base, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // create makes a new name with the given function, and removes what has the name first if need be.

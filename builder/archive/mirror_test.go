@@ -1,0 +1,106 @@
+//go:build mirror
+
+package archive
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// hostMirror finds the mirror to test with, which is that of this machine.
+func hostMirror(t testing.TB) string {
+	mirror, ok := HostMirror(os.DirFS("/"))
+	if !ok {
+		t.Fatal("this machine's apt sources have no mirror of Debian's archive")
+	}
+	return mirror
+}
+
+func mirrorClient(t testing.TB, cache string) *Client {
+	c, err := NewCache(cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Client{HTTP: NewHTTPClient(http.ProxyFromEnvironment), Cache: c, Keyring: DefaultKeyring()}
+}
+
+func TestMirrorsReleasesAreTrusted(t *testing.T) {
+	t.Parallel()
+	c := mirrorClient(t, t.TempDir())
+	for _, suite := range []string{"bookworm", "trixie", "sid", "stable", "trixie-updates"} {
+		r, err := c.Release(t.Context(), hostMirror(t), suite)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if r.Origin != "Debian" || suite != r.Suite && suite != r.Codename {
+			t.Errorf("%s: got origin %q, suite %q, codename %q", suite, r.Origin, r.Suite, r.Codename)
+		}
+	}
+}
+
+// The tools of a container made from packages alone have to work there.
+func TestMirrorsPackagesMakeAWorkingToolbox(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can change the root directory")
+	}
+	dir := t.TempDir()
+	c := mirrorClient(t, filepath.Join(dir, "cache"))
+	release, err := c.Release(t.Context(), hostMirror(t), "trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := c.Packages(t.Context(), release, "main", "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Fields("debootstrap gpgv wget debian-archive-keyring ca-certificates xz-utils zstd extlinux syslinux-common mbr")
+	packages, err := index.Closure(want, ClosureOptions{Essential: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Fetch(t.Context(), packages, nil); err != nil {
+		t.Fatal(err)
+	}
+	var debs []string
+	for _, p := range packages {
+		debs = append(debs, c.Cache.Path(p.SHA256))
+	}
+	root := filepath.Join(dir, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := UnpackAll(t.Context(), debs, root, UnpackOptions{Exclude: Documentation(), MergedUsr: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := Configure(root); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{
+		"debootstrap --version", "wget --version", "gpgv --version", "perl -e 1", "awk 1", "which sh", "zstd --version", "xz --version", "extlinux --version",
+	} {
+		cmd := exec.Command("/usr/bin/env", append([]string{"-i", "PATH=/usr/sbin:/usr/bin", "chroot", root}, strings.Fields(command)...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
+	}
+}
+
+// The index of main is the largest: reading it from the cache is part of each build.
+func BenchmarkMirrorPackages(b *testing.B) {
+	c := mirrorClient(b, b.TempDir())
+	release, err := c.Release(b.Context(), hostMirror(b), "trixie")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := c.Packages(b.Context(), release, "main", "amd64"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
