@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -173,12 +177,24 @@ func (r *Result) grubBIOS(ctx context.Context, d *Disk) (bootParts, error) {
 		return bootParts{}, err
 	}
 	boot, place := d.boot(), d.grubPlace()
+	// grub-mkimage seeks in its input and syncs its output, so pipes will not do.
+	dir := filepath.Join(r.site.tmp, "grub-mkimage")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return bootParts{}, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "load.cfg"), grub.LoadConfig(place), 0o644); err != nil {
+		return bootParts{}, err
+	}
+	const inside = "/run/grub-mkimage"
 	args := []string{
-		"grub-mkimage", "-O", "i386-pc", "-d", modules, "-c", "/dev/stdin", "-o", "/dev/stdout",
+		"grub-mkimage", "-O", "i386-pc", "-d", modules, "-c", inside + "/load.cfg", "-o", inside + "/core.img",
 		"-p", grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
 	}
 	args = append(args, grub.CoreModules(boot.Filesystem.Type)...)
-	core, err := r.site.output(ctx, string(grub.LoadConfig(place)), args...)
+	if err := r.site.inTargetWith(ctx, []specs.Mount{bind(dir, inside)}, "", args...); err != nil {
+		return bootParts{}, err
+	}
+	core, err := os.ReadFile(filepath.Join(dir, "core.img"))
 	if err != nil {
 		return bootParts{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
@@ -216,9 +217,8 @@ func fstabEntries(d *Disk) []fstabEntry {
 
 // fstabUUID is the name that blkid(8) gives a file system: a FAT has a volume ID of four bytes instead of a UUID.
 func fstabUUID(f diskimage.Filesystem) string {
-	if f.Type == "vfat" || f.Type == "msdos" {
-		id := f.UUID
-		return fmt.Sprintf("%02X%02X-%02X%02X", id[0], id[1], id[2], id[3])
+	if f.Type == "vfat" {
+		return fat.VolumeID(f.UUID)
 	}
 	return f.UUID.String()
 }

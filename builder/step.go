@@ -85,16 +85,6 @@ func (s *site) inTargetWith(ctx context.Context, mounts []specs.Mount, stdin str
 	return s.target.Run(ctx, s.command(args...), mounts, strings.NewReader(stdin), s.out)
 }
 
-// output runs a program of the target and gives what it printed.
-func (s *site) output(ctx context.Context, stdin string, args ...string) ([]byte, error) {
-	var b bytes.Buffer
-	err := s.target.Run(ctx, s.command(args...), nil, strings.NewReader(stdin), &b)
-	if err != nil {
-		_, _ = s.out.Write(b.Bytes())
-	}
-	return b.Bytes(), err
-}
-
 // bind mounts a file or directory of the host.
 func bind(src, dst string, options ...string) specs.Mount {
 	return specs.Mount{Type: "bind", Source: src, Destination: dst, Options: append([]string{"rbind"}, options...)}
