@@ -113,7 +113,7 @@ func makeCore(t *testing.T, prefix string, place grub.Place) []byte {
 func bootTree(t *testing.T, base diskimage.Tree, dir string, now time.Time) diskimage.Tree {
 	t.Helper()
 	entries := []diskimage.Entry{
-		diskimage.FileEntry(dir+"/grub.cfg", 0o644, []byte("echo "+marker+"\nsleep 60\n"), now),
+		diskimage.FileEntry(dir+"/grub.cfg", 0o644, []byte("echo "+marker+" .\nsleep 60\n"), now),
 		diskimage.FileEntry(dir+"/grubenv", 0o644, grub.Environment(), now),
 	}
 	names, err := filepath.Glob(modules + "/*.[ml][os][dt]")
