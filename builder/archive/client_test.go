@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -383,6 +384,22 @@ func TestMirrorMayBeADirectory(t *testing.T) {
 	}
 	if _, err := c.Release(t.Context(), "ftp://mirror.example.org/debian", "trixie"); err == nil || !strings.Contains(err.Error(), `"ftp"`) {
 		t.Errorf("other scheme: got %v", err)
+	}
+}
+
+func TestHTTPClientAsksTheProxy(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t)
+	served, err := url.Parse(repo.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The archive stands in for a proxy: it is sent the whole URL, of which it uses the path.
+	c := newClient(t, repo)
+	c.HTTP = NewHTTPClient(http.ProxyURL(&url.URL{Scheme: "http", Host: served.Host}))
+	defer c.HTTP.CloseIdleConnections()
+	if _, err := c.Release(t.Context(), "http://mirror.invalid/debian", "trixie"); err != nil {
+		t.Error(err)
 	}
 }
 

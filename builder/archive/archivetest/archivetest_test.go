@@ -84,6 +84,42 @@ func TestDpkgDebReadsThePackages(t *testing.T) {
 	}
 }
 
+func TestAptUsesTheRepository(t *testing.T) {
+	t.Parallel()
+	apt := tool(t, "apt-get")
+	r := NewRepository(t, "stretch")
+	r.Add(Deb{Name: "hello", Depends: "world (>= 1)"}, Deb{Name: "world", Architecture: "all", Version: "1:2.0-1"})
+	dir := t.TempDir()
+	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := "deb [arch=amd64 signed-by=" + r.KeyringFile() + "] " + r.URL() + " stretch main\n"
+	config := `#clear Acquire::http::Proxy;
+Dir "` + dir + `/"; Dir::State "state"; Dir::State::status "` + dir + `/status"; Dir::Cache "cache";
+Dir::Etc::sourcelist "` + dir + `/sources.list"; Dir::Etc::sourceparts "-"; Dir::Etc::parts "-"; Dir::Etc::main "/dev/null";
+APT::Architecture "amd64"; APT::Sandbox::User "root"; Acquire::Languages "none"; Acquire::http::Proxy "DIRECT";
+`
+	for name, text := range map[string]string{"sources.list": source, "apt.conf": config, "status": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"update", "-o", "APT::Update::Error-Mode=any"}, {"install", "--download-only", "-y", "hello"}} {
+		cmd := exec.Command(apt, args...)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "APT_CONFIG=" + filepath.Join(dir, "apt.conf")}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("apt-get %v: %v\n%s", args, err, out)
+		}
+	}
+	for _, name := range []string{"hello_1.0_amd64.deb", "world_1%3a2.0-1_all.deb"} {
+		if _, err := os.Stat(filepath.Join(dir, "cache/archives", name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestSuitesHaveTheirOwnPackages(t *testing.T) {
 	t.Parallel()
 	r := NewRepository(t, "jessie", "trixie")
