@@ -1,0 +1,117 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	graphdriver "github.com/containers/storage/drivers"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Container is a root file system that is being written, and runs programs. Close it.
+type Container struct {
+	engine *Engine
+	layer  string // ID of the layer in the store
+	root   string // where it is mounted
+}
+
+// rootMode is that of the root directory of every container.
+const rootMode = 0o755
+
+// Scratch gives a container with nothing in it: the root directory has mode 0755 and belongs to 0:0.
+func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
+	c := &Container{engine: e}
+	if err := c.begin(ctx, ""); err != nil {
+		return nil, fmt.Errorf("make a container: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.containers = append(e.containers, c)
+	return c, nil
+}
+
+// From gives a container on top of a snapshot. The error wraps fs.ErrNotExist if there is none of that name.
+func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
+	image, err := e.store.Image(name)
+	if err != nil {
+		return nil, notExist(name, err)
+	}
+	c := &Container{engine: e}
+	if err := c.begin(ctx, image.TopLayer); err != nil {
+		return nil, notExist(name, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.containers = append(e.containers, c)
+	return c, nil
+}
+
+// begin makes a new layer above parent and mounts it.
+func (c *Container) begin(ctx context.Context, parent string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	layer, err := c.engine.store.CreateLayer("", parent, []string{c.engine.session.workName()}, "", true, nil)
+	if err != nil {
+		return err
+	}
+	// Volatile: what is not finished is thrown away after a crash, and dpkg asks for fsync after every file. The store
+	// itself would mount only its own containers so, and those cannot become images without a copy. No other process
+	// mounts this layer.
+	root, err := c.engine.driver.Get(layer.ID, graphdriver.MountOpts{Volatile: true})
+	if err != nil {
+		return errors.Join(err, c.engine.store.DeleteLayer(layer.ID))
+	}
+	c.layer, c.root = layer.ID, root
+	// The store makes it 0555, or as the umask says.
+	return os.Chmod(root, rootMode)
+}
+
+// Root is the directory where the container's root file system is mounted, for this process and its children. Snapshot
+// changes it.
+func (c *Container) Root() string { return c.root }
+
+// MountAt gives the mounts that make this container usable with chroot(8) at dst inside another one's Run: its root
+// directory, and there /dev, /proc, /sys and /run. Those that the root file system has no directory for yet are left
+// out, but for /dev: debootstrap wants that, mounts /proc by itself, and unpacks directories whose times nobody may
+// change while they are mounted.
+func (c *Container) MountAt(dst string) []specs.Mount {
+	mounts := []specs.Mount{{Destination: dst, Type: "bind", Source: c.root, Options: []string{"rbind"}}}
+	mounts = append(mounts, devMounts(dst+"/dev")...)
+	for _, m := range []struct {
+		name   string
+		mounts []specs.Mount
+	}{
+		{"/proc", []specs.Mount{procMount(dst + "/proc")}},
+		{"/sys", []specs.Mount{sysMount(dst + "/sys")}},
+		{"/run", runMounts(c.engine.runTemplate(), dst+"/run")},
+	} {
+		if info, err := c.Lstat(m.name); err == nil && info.IsDir() {
+			mounts = append(mounts, m.mounts...)
+		}
+	}
+	return mounts
+}
+
+// Close removes the container with all that was written since the last snapshot. It may be called more than once.
+func (c *Container) Close() error {
+	e := c.engine
+	e.mu.Lock()
+	e.containers = slices.DeleteFunc(e.containers, func(o *Container) bool { return o == c })
+	e.mu.Unlock()
+	if c.layer == "" {
+		return nil
+	}
+	layer := c.layer
+	c.layer, c.root = "", ""
+	if err := e.driver.Put(layer); err != nil {
+		return fmt.Errorf("unmount a container: %w", err)
+	}
+	if err := e.store.DeleteLayer(layer); err != nil {
+		return fmt.Errorf("remove a container: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+// Package oci makes and runs containers for a build, with or without root, and keeps their file systems as layers.
+//
+// # The place where containers can be made
+//
+// A process becomes able to make containers by starting itself again: Reexec runs the very same program with the same
+// arguments in new namespaces, where it is uid 0, sees only its own processes and can mount without the host noticing.
+// An ordinary user gets a user namespace with the subordinate ids of /etc/subuid and /etc/subgid; root needs none.
+// Everything that is made there, processes and mounts alike, ends with that process, and that process ends with the
+// one which started it, even by kill -9. A program that uses this package therefore begins like so:
+//
+//	func main() {
+//		if oci.Init() {
+//			return // this process was a helper and has done its work
+//		}
+//		if !oci.Inside() {
+//			status, err := oci.Reexec(ctx, oci.ReexecConfig{Args: os.Args, Env: os.Environ(), ...})
+//			...
+//		}
+//		engine, err := oci.Open(ctx, oci.EngineOptions{...})
+//		...
+//	}
+//
+// What a host lacks is found out by trying, and told as a HostError with the cause and a cure.
+//
+// # Containers
+//
+// An Engine holds a store of layers (native overlay where it works, full copies by the driver "vfs" elsewhere). A
+// Container is a writable layer, mounted at Root. Snapshot freezes that layer where it is, as an image with a name, and
+// goes on in a new layer above; From starts a container on such an image.
+//
+// Container.Run runs a program with the container as its root directory and its own pid, mount, ipc and uts
+// namespaces. The words are those of the OCI runtime specification, but the runner is our own: pid 1 is this program
+// again, and no runc or crun is needed. A command costs some 15 ms instead of 150.
+//
+// # What is not supported
+//
+// Containers share the host's network. There are no cgroups and no seccomp filter, and no terminal inside. Of
+// specs.Process the fields Args, Env, Cwd and User are honoured, the others are refused. The isolation protects the
+// host from accidents, not from an attacker: as root there is no user namespace in between. Kernel 5.12 or later is
+// needed. One Run at a time and container.
+package oci

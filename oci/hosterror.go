@@ -1,0 +1,136 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// HostError says what this host lacks for making containers.
+type HostError struct {
+	// Cause is one sentence without a full stop that says what is missing.
+	Cause string
+	// Cure is what its owner can do about it, in one sentence.
+	Cure string
+	// Err is what the attempt gave; nil if there was none.
+	Err error
+}
+
+func (e *HostError) Error() string {
+	if e.Err == nil {
+		return e.Cause
+	}
+	return fmt.Sprintf("%s (%v)", e.Cause, e.Err)
+}
+
+func (e *HostError) Unwrap() error { return e.Err }
+
+// attempt names what was tried when the host refused.
+type attempt string
+
+const (
+	tryClone     attempt = "clone"     // making the namespaces
+	tryIDMap     attempt = "idmap"     // newuidmap or newgidmap
+	tryBecome    attempt = "become"    // becoming uid 0 of the namespace
+	tryMount     attempt = "mount"     // making the mounts private
+	tryStartSelf attempt = "startself" // running this program again
+)
+
+// facts are what helps to say why an attempt failed. They are looked up only after it did.
+type facts struct {
+	root       bool   // the caller is uid 0
+	user       string // name or number of the caller
+	executable string
+	// appArmorRestricts: kernel.apparmor_restrict_unprivileged_userns is 1, as on Ubuntu since 23.10.
+	appArmorRestricts bool
+	// cloneForbidden: kernel.unprivileged_userns_clone is 0, a switch of Debian's kernels.
+	cloneForbidden bool
+	// noneAllowed: user.max_user_namespaces is 0.
+	noneAllowed bool
+	// noNewPrivs: setuid programs have no effect for the caller (no_new_privs of prctl(2)).
+	noNewPrivs bool
+}
+
+func gatherFacts(user string) facts {
+	sysctl := func(name, value string) bool {
+		text, err := os.ReadFile("/proc/sys/" + name)
+		return err == nil && strings.TrimSpace(string(text)) == value
+	}
+	executable, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		executable = "/usr/bin/vmdebootstrap"
+	}
+	noNewPrivs, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	return facts{
+		root: unix.Getuid() == 0, user: user, executable: executable,
+		appArmorRestricts: sysctl("kernel/apparmor_restrict_unprivileged_userns", "1"),
+		cloneForbidden:    sysctl("kernel/unprivileged_userns_clone", "0"),
+		noneAllowed:       sysctl("user/max_user_namespaces", "0"),
+		noNewPrivs:        err == nil && noNewPrivs == 1,
+	}
+}
+
+const (
+	cureContainer = "start the outer container with --privileged, or run this on a machine of its own"
+	cureMaxUserNS = "as root, run: sysctl -w user.max_user_namespaces=15000"
+)
+
+// diagnose turns a failed attempt into a sentence and a cure.
+func diagnose(try attempt, err error, f facts) *HostError {
+	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+	switch {
+	case f.root && denied:
+		return &HostError{"this root may not mount (CAP_SYS_ADMIN is missing, as in most containers)", cureContainer, err}
+	case try == tryClone && errors.Is(err, unix.ENOSPC):
+		cause := "the limit of user namespaces is reached (user.max_user_namespaces)"
+		if f.noneAllowed {
+			cause = "user namespaces are switched off (user.max_user_namespaces is 0)"
+		}
+		return &HostError{cause, cureMaxUserNS, err}
+	case try == tryClone && f.cloneForbidden:
+		return &HostError{
+			"user namespaces are for root only (kernel.unprivileged_userns_clone is 0)",
+			"as root, run: sysctl -w kernel.unprivileged_userns_clone=1", err,
+		}
+	case (try == tryMount || try == tryBecome || try == tryClone) && denied && f.appArmorRestricts:
+		return &HostError{
+			"AppArmor takes all rights from user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
+			fmt.Sprintf("as root, put \"abi <abi/4.0>, profile vmdebootstrap %s flags=(unconfined) { userns, }\" in /etc/apparmor.d/vmdebootstrap "+
+				"and run: apparmor_parser -r /etc/apparmor.d/vmdebootstrap", f.executable), err,
+		}
+	case try == tryClone && denied:
+		return &HostError{"the host forbids user namespaces, as most containers do", cureContainer, err}
+	case try == tryClone && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)):
+		return &HostError{"this kernel has no user namespaces", "use a kernel with CONFIG_USER_NS, or run as root", err}
+	case try == tryIDMap && errors.Is(err, exec.ErrNotFound):
+		return &HostError{"newuidmap and newgidmap are not installed", "as root, run: apt install uidmap", err}
+	case try == tryIDMap && f.noNewPrivs:
+		return &HostError{
+			"newuidmap has no effect, as setuid programs are switched off for this session (no_new_privs)",
+			"run from an ordinary login session, or as root", err,
+		}
+	case try == tryIDMap:
+		return &HostError{
+			fmt.Sprintf("the subordinate ids of %s could not be mapped", f.user),
+			"as root, run: apt install --reinstall uidmap, and see that /etc/subuid and /etc/subgid give the user ranges of its own", err,
+		}
+	default:
+		return &HostError{fmt.Sprintf("no container can be made here (%s)", try), "run as root, or on another machine", err}
+	}
+}
+
+// noRange says that a user has too few subordinate ids; have counts those found in file.
+func noRange(user, file string, have uint64) *HostError {
+	cause := fmt.Sprintf("the user %s has no subordinate ids in %s", user, file)
+	if have > 0 {
+		cause = fmt.Sprintf("the user %s has only %d subordinate ids in %s, and Debian needs %d", user, have, file, minSubIDs)
+	}
+	return &HostError{
+		Cause: cause,
+		Cure:  fmt.Sprintf("as root, run: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s", user),
+	}
+}

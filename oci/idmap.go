@@ -1,0 +1,160 @@
+package oci
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// minSubIDs is how many subordinate ids are needed so that id 65534, nobody, is one of them: id 0 is the caller.
+const minSubIDs = 65534
+
+// idRange is a run of ids of the host that a user may use in a namespace.
+type idRange struct {
+	Start, Count uint64
+}
+
+// parseSubIDs gives the ranges of a user in a file of the format of subuid(5). A line may name the user or its number;
+// all its lines count.
+func parseSubIDs(data []byte, name string, id int) []idRange {
+	var ranges []idRange
+	for line := range strings.Lines(string(data)) {
+		owner, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		start, count, _ := strings.Cut(rest, ":")
+		if owner == "" || owner != name && owner != strconv.Itoa(id) {
+			continue
+		}
+		if r, ok := parseRange(start, count); ok {
+			ranges = append(ranges, r)
+		}
+	}
+	return disjoint(ranges)
+}
+
+// parseGetsubids reads what getsubids(1) prints: "0: alice 100000 65536".
+func parseGetsubids(out []byte) []idRange {
+	var ranges []idRange
+	for line := range bytes.Lines(out) {
+		fields := strings.Fields(string(line))
+		if len(fields) != 4 {
+			continue
+		}
+		if r, ok := parseRange(fields[2], fields[3]); ok {
+			ranges = append(ranges, r)
+		}
+	}
+	return disjoint(ranges)
+}
+
+func parseRange(start, count string) (idRange, bool) {
+	s, err1 := strconv.ParseUint(start, 10, 32)
+	n, err2 := strconv.ParseUint(count, 10, 32)
+	return idRange{s, n}, err1 == nil && err2 == nil && n > 0
+}
+
+// disjoint sorts ranges and cuts off what an earlier one has: the kernel refuses a map that names an id twice.
+func disjoint(ranges []idRange) []idRange {
+	slices.SortFunc(ranges, func(a, b idRange) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(b.Count, a.Count))
+	})
+	var out []idRange
+	var end uint64
+	for _, r := range ranges {
+		if last := r.Start + r.Count; last > end {
+			start := max(r.Start, end)
+			out = append(out, idRange{start, last - start})
+			end = last
+		}
+	}
+	return out
+}
+
+// total counts the ids of ranges.
+func total(ranges []idRange) (n uint64) {
+	for _, r := range ranges {
+		n += r.Count
+	}
+	return n
+}
+
+// mapArgs are the arguments of newuidmap(1) after the process: id 0 of the namespace is the caller, then come the
+// subordinate ones.
+func mapArgs(self int, ranges []idRange) []string {
+	args := []string{"0", strconv.Itoa(self), "1"}
+	inside := uint64(1)
+	for _, r := range ranges {
+		args = append(args, strconv.FormatUint(inside, 10), strconv.FormatUint(r.Start, 10), strconv.FormatUint(r.Count, 10))
+		inside += r.Count
+	}
+	return args
+}
+
+// idMaps are the two maps of a user namespace, as arguments of newuidmap and newgidmap.
+type idMaps struct {
+	uid, gid []string
+}
+
+// callerName is the login name of a user, or its number if it has none.
+func callerName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(uid)
+}
+
+// findIDMaps looks up the subordinate ids of a user. Groups are given to users, too: subgid(5) names the user.
+func findIDMaps(ctx context.Context, name string, uid, gid int) (idMaps, error) {
+	uids, err := subIDs(ctx, "/etc/subuid", name, uid)
+	if err != nil {
+		return idMaps{}, err
+	}
+	gids, err := subIDs(ctx, "/etc/subgid", name, uid, "-g")
+	if err != nil {
+		return idMaps{}, err
+	}
+	return idMaps{mapArgs(uid, uids), mapArgs(gid, gids)}, nil
+}
+
+// subIDs gives the ranges of a user from a file; where that has none, ids may be served by a directory such as LDAP, which
+// getsubids asks.
+func subIDs(ctx context.Context, file, name string, uid int, getsubidsOptions ...string) ([]idRange, error) {
+	data, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look for subordinate ids: %w", err)
+	}
+	ranges := parseSubIDs(data, name, uid)
+	if len(ranges) == 0 {
+		// It is not installed everywhere, and its failure means no more than that there are none.
+		if out, err := exec.CommandContext(ctx, "getsubids", append(getsubidsOptions, name)...).Output(); err == nil {
+			ranges = parseGetsubids(out)
+		}
+	}
+	if n := total(ranges); n < minSubIDs {
+		return nil, noRange(name, file, n)
+	}
+	return ranges, nil
+}
+
+// mapIDs writes the maps of a process that waits in a new user namespace. The programs are setuid: the kernel lets an
+// ordinary user map nothing but itself.
+func mapIDs(ctx context.Context, pid int, maps idMaps) error {
+	for _, m := range []struct {
+		program string
+		args    []string
+	}{{"newuidmap", maps.uid}, {"newgidmap", maps.gid}} {
+		out, err := exec.CommandContext(ctx, m.program, append([]string{strconv.Itoa(pid)}, m.args...)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", m.program, err, bytes.TrimSpace(out))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package oci
+
+import (
+	"io"
+	"os"
+
+	"github.com/containers/buildah"
+	"golang.org/x/sys/unix"
+)
+
+// Names by which this program knows, in its argument 0, that it was started as a helper of its own.
+const (
+	nameEnter     = "vmdebootstrap-enter"     // becomes uid 0 of the new namespaces, then the program again
+	nameContainer = "vmdebootstrap-container" // is pid 1 of a container
+)
+
+// Files that a helper inherits.
+const (
+	// fdLifeline is a pipe that nobody writes to any more after the start: its end means that the parent is dead. That holds
+	// where the death signal of prctl(2) does not: it is lost when a process changes its credentials, and between fork
+	// and the call that sets it.
+	fdLifeline = 3
+	// fdReport is a pipe to which a helper writes what went wrong.
+	fdReport = 4
+)
+
+// envInside holds the mount namespace that the program was started in by Reexec. A program which merely inherited the
+// variable, a hook for example, is in another one.
+const envInside = "_VMDEBOOTSTRAP_NAMESPACE"
+
+// statusKilled is the exit status of a helper whose parent has died: what a shell says of a killed process.
+const statusKilled = 128 + int(unix.SIGKILL)
+
+// inside is set once, by Init.
+var inside bool
+
+// Init must be the first call of main, and of TestMain where a test uses this package: helpers are this very program,
+// started under another name. It returns true if this process was a helper and has done its work; main then returns.
+func Init() bool {
+	if len(os.Args) == 0 {
+		return false
+	}
+	switch os.Args[0] {
+	case nameEnter:
+		enter()
+		return true
+	case nameContainer:
+		containerInit()
+		return true
+	}
+	// Helpers of containers/storage.
+	if buildah.InitReexec() {
+		return true
+	}
+	namespace, ok := os.LookupEnv(envInside) //nolint:forbidigo // a message to this package from itself
+	if !ok {
+		return false
+	}
+	_ = os.Unsetenv(envInside) // fails for malformed names only
+	if here, err := mountNamespace(); err != nil || here != namespace {
+		return false
+	}
+	inside = true
+	unix.CloseOnExec(fdLifeline)
+	go watchLifeline(os.NewFile(fdLifeline, "lifeline"))
+	return false
+}
+
+// Inside reports whether this process was started by Reexec: containers can be made here.
+func Inside() bool { return inside }
+
+// mountNamespace names the mount namespace of this process.
+func mountNamespace() (string, error) { return os.Readlink("/proc/self/ns/mnt") }
+
+// watchLifeline ends the process when its parent is gone. As pid 1 of its namespace it takes everything with it.
+func watchLifeline(r io.Reader) {
+	_, _ = io.Copy(io.Discard, r) // whatever ends it
+	exit(statusKilled)
+}
+
+// exit ends a helper.
+func exit(status int) {
+	os.Exit(status) //nolint:forbidigo // a helper is a process of its own: its status is its answer
+}

@@ -1,0 +1,372 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// mounter makes the mounts of a container in its mount namespace.
+type mounter struct {
+	// root is the mount of the root file system.
+	root uint64
+	// created are the files and directories that were made to mount on, as far as they are in the root file system.
+	created []string
+}
+
+// enterRoot makes the root file system of a spec the root directory of this process, with all mounts of the spec.
+//
+// Sources are opened before the root changes and the mounts made after it. So each name means what it says, sources on
+// the host and destinations in the container, and no symbolic link in there can lead a mount out of it.
+func (m *mounter) enterRoot(spec *specs.Spec) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mounts private: %w", err)
+	}
+	trees, err := openTrees(spec.Mounts)
+	if err != nil {
+		return err
+	}
+	root := spec.Root.Path
+	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("bind the root file system %s: %w", root, err)
+	}
+	if err := unix.Chdir(root); err != nil {
+		return fmt.Errorf("change to the root file system: %w", err)
+	}
+	oldRoot, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the host's root directory: %w", err)
+	}
+	defer unix.Close(oldRoot)
+	// The old root is then mounted over the new one, see pivot_root(2), but names still begin at the new one.
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("make %s the root directory: %w", root, err)
+	}
+	if m.root, err = mountID("/"); err != nil {
+		return err
+	}
+	// The old root stays until the mounts are made: the kernel allows a new proc only where one can be seen.
+	for i, mnt := range spec.Mounts {
+		if err := m.mount(mnt, trees[i]); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", mnt.Source, mnt.Destination, err)
+		}
+	}
+	for _, name := range spec.Linux.MaskedPaths {
+		if err := mask(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("hide %s: %w", name, err)
+		}
+	}
+	for _, name := range spec.Linux.ReadonlyPaths {
+		if err := makeReadonly(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("make %s read-only: %w", name, err)
+		}
+	}
+	if err := unix.Fchdir(oldRoot); err != nil {
+		return fmt.Errorf("leave the host's root directory: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leave the host's root directory: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
+// noTree stands for mounts without a source on the host.
+const noTree = -1
+
+// openTrees takes a copy of every mount tree that is to be bound. Proc gets the host's, in case that a new one is not
+// allowed.
+func openTrees(mounts []specs.Mount) ([]int, error) {
+	trees := make([]int, len(mounts))
+	for i, mnt := range mounts {
+		trees[i] = noTree
+		source, recursive := mnt.Source, has(mnt, "rbind")
+		switch mnt.Type {
+		case "bind":
+		case "proc":
+			source, recursive = "/proc", true
+		default:
+			continue
+		}
+		var err error
+		if trees[i], err = openTree(source, recursive); err != nil {
+			return nil, fmt.Errorf("mount %s on %s: %w", source, mnt.Destination, err)
+		}
+	}
+	return trees, nil
+}
+
+func openTree(source string, recursive bool) (int, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	return unix.OpenTree(unix.AT_FDCWD, source, flags)
+}
+
+// mount makes one mount below the new root.
+func (m *mounter) mount(mnt specs.Mount, tree int) error {
+	dst := mnt.Destination
+	options, err := parseOptions(mnt.Options)
+	if err != nil {
+		return err
+	}
+	if mnt.Type == "bind" {
+		return m.bind(tree, dst, options)
+	}
+	if err := m.ensureDir(dst); err != nil {
+		return err
+	}
+	var before []copiedFile
+	if options.copyUp {
+		if before, err = readTree(dst); err != nil {
+			return err
+		}
+	}
+	err = unix.Mount(mnt.Source, dst, mnt.Type, options.flags, options.data)
+	if mnt.Type == "proc" && errors.Is(err, unix.EPERM) {
+		return attach(tree, dst)
+	}
+	if err != nil {
+		return err
+	}
+	if err := writeTree(dst, before); err != nil {
+		return err
+	}
+	if mnt.Type == "tmpfs" && path.Base(dst) == "dev" {
+		return linkDevices(dst)
+	}
+	return nil
+}
+
+// bind mounts a tree on a file or directory.
+func (m *mounter) bind(tree int, dst string, options mountOptions) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(tree, &st); err != nil {
+		return err
+	}
+	ensure := m.ensureFile
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		ensure = m.ensureDir
+	}
+	if err := ensure(dst); err != nil {
+		return err
+	}
+	if err := attach(tree, dst); err != nil {
+		return err
+	}
+	return setAttributes(dst, options.attributes, options.recursive)
+}
+
+// attach puts a tree from openTree on dst.
+func attach(tree int, dst string) error {
+	return unix.MoveMount(tree, "", unix.AT_FDCWD, dst, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS)
+}
+
+func setAttributes(dst string, attributes uint64, recursive bool) error {
+	if attributes == 0 {
+		return nil
+	}
+	var flags uint
+	if recursive {
+		flags = unix.AT_RECURSIVE
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, dst, flags, &unix.MountAttr{Attr_set: attributes})
+}
+
+// mask hides a file behind /dev/null, a directory behind an empty one.
+func mask(name string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return unix.Mount("tmpfs", name, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "size=0")
+	}
+	tree, err := openTree("/dev/null", false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	return attach(tree, name)
+}
+
+func makeReadonly(name string) error {
+	tree, err := openTree(name, true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tree)
+	if err := attach(tree, name); err != nil {
+		return err
+	}
+	return setAttributes(name, unix.MOUNT_ATTR_RDONLY, true)
+}
+
+// linkDevices makes the links of /dev that the runtime specification asks for.
+func linkDevices(dev string) error {
+	for _, link := range [][2]string{
+		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
+		{"pts/ptmx", "ptmx"},
+	} {
+		if err := os.Symlink(link[0], path.Join(dev, link[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureDir makes a directory to mount on.
+func (m *mounter) ensureDir(dir string) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: dir, Err: unix.ENOTDIR}
+		}
+		return nil
+	}
+	if parent := filepath.Dir(dir); parent != dir {
+		if err := m.ensureDir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	return m.note(dir)
+}
+
+// ensureFile makes a file to mount on.
+func (m *mounter) ensureFile(name string) error {
+	if _, err := os.Stat(name); err == nil {
+		return nil
+	}
+	if err := m.ensureDir(filepath.Dir(name)); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), m.note(name))
+}
+
+// note remembers what was made in the root file system; on a mount it is gone with that.
+func (m *mounter) note(name string) error {
+	id, err := mountID(name)
+	if err == nil && id == m.root {
+		m.created = append(m.created, name)
+	}
+	return err
+}
+
+// mountID tells mounts of this namespace apart.
+func mountID(name string) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, &fs.PathError{Op: "statx", Path: name, Err: err}
+	}
+	return st.Mnt_id, nil
+}
+
+// mountOptions are the options of a specs.Mount, sorted by who wants to know them.
+type mountOptions struct {
+	flags      uintptr // of mount(2)
+	attributes uint64  // of mount_setattr(2), for binds
+	recursive  bool    // the attributes hold for the mounts below, too
+	data       string  // for the file system
+	copyUp     bool
+}
+
+// optionFlags are those options of mount(8) that are flags in the kernel.
+var optionFlags = map[string]struct {
+	flag      uintptr
+	attribute uint64
+}{
+	"ro":     {unix.MS_RDONLY, unix.MOUNT_ATTR_RDONLY},
+	"nosuid": {unix.MS_NOSUID, unix.MOUNT_ATTR_NOSUID},
+	"nodev":  {unix.MS_NODEV, unix.MOUNT_ATTR_NODEV},
+	"noexec": {unix.MS_NOEXEC, unix.MOUNT_ATTR_NOEXEC},
+}
+
+func parseOptions(options []string) (mountOptions, error) {
+	var parsed mountOptions
+	var data []string
+	for _, o := range options {
+		f, isFlag := optionFlags[o]
+		switch {
+		case isFlag:
+			parsed.flags |= f.flag
+			parsed.attributes |= f.attribute
+		case o == "rro":
+			parsed.attributes |= unix.MOUNT_ATTR_RDONLY
+			parsed.recursive = true
+		case o == tmpCopyUp:
+			parsed.copyUp = true
+		case slices.Contains([]string{"bind", "rbind", "rw"}, o):
+		case strings.Contains(o, ",") || o == "":
+			return parsed, fmt.Errorf("%q is not a mount option", o)
+		default:
+			data = append(data, o)
+		}
+	}
+	parsed.data = strings.Join(data, ",")
+	return parsed, nil
+}
+
+// copiedFile is a file or directory that a tmpfs begins with.
+type copiedFile struct {
+	name string
+	mode fs.FileMode
+	data []byte
+}
+
+// readTree reads the files and directories below dir; it is meant for a handful of small ones.
+func readTree(dir string) ([]copiedFile, error) {
+	var files []copiedFile
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == dir || !d.IsDir() && !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		f := copiedFile{name: name[len(dir):], mode: info.Mode()}
+		if !d.IsDir() {
+			if f.data, err = os.ReadFile(name); err != nil {
+				return err
+			}
+		}
+		files = append(files, f)
+		return nil
+	})
+	return files, err
+}
+
+// writeTree makes what readTree found.
+func writeTree(dir string, files []copiedFile) error {
+	for _, f := range files {
+		name := path.Join(dir, f.name)
+		var err error
+		if f.mode.IsDir() {
+			err = os.Mkdir(name, f.mode.Perm())
+		} else {
+			err = os.WriteFile(name, f.data, f.mode.Perm())
+		}
+		if err != nil {
+			return err
+		}
+		// Whatever the umask, and with the sticky bit.
+		if err := os.Chmod(name, f.mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}

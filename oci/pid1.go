@@ -1,0 +1,157 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path"
+	"runtime"
+	"strings"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// withheld are capabilities that no program of a container gets: in a user namespace they mean nothing, and where the
+// caller is root a maintainer script must not load modules into the host's kernel or set its clock.
+var withheld = []uintptr{unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_TIME}
+
+// defaultUmask of programs in a container, whatever the caller's is.
+const defaultUmask = 0o022
+
+// containerInit is pid 1 of a container: it makes the mounts, starts the program, collects the exit status of whatever
+// becomes its child and ends with the program. The kernel then kills what is left and undoes the mounts.
+func containerInit() {
+	// Capabilities are dropped by thread, and the program is to be started by this one.
+	runtime.LockOSThread()
+	lifeline := os.NewFile(fdLifeline, "lifeline")
+	var spec specs.Spec
+	if err := json.NewDecoder(lifeline).Decode(&spec); err != nil {
+		exit(statusKilled) // the parent is gone
+	}
+	unix.CloseOnExec(fdLifeline)
+	unix.CloseOnExec(fdReport)
+	go watchLifeline(lifeline)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+
+	var report containerReport
+	m := mounter{}
+	if err := startAndWait(&m, &spec, signals, &report); err != nil {
+		report.Error = err.Error()
+	}
+	report.Created = m.created
+	// The runner says so itself if it gets no report.
+	_ = json.NewEncoder(os.NewFile(fdReport, "report")).Encode(report)
+	exit(report.Status)
+}
+
+func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report *containerReport) error {
+	if err := m.enterRoot(spec); err != nil {
+		return err
+	}
+	if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
+		return fmt.Errorf("set the host name: %w", err)
+	}
+	for _, c := range withheld {
+		// Fails for capabilities that are missing already.
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("withhold capability %d: %w", c, err)
+		}
+	}
+	pid, err := startProcess(spec.Process)
+	if errors.Is(err, errNoProgram) {
+		report.NotFound = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	go func() {
+		for s := range signals {
+			// To all but this process. If there are none any more, it is over anyway.
+			_ = unix.Kill(-1, s.(syscall.Signal))
+		}
+	}()
+	status := reap(pid)
+	report.Status = status.ExitStatus()
+	if status.Signaled() {
+		report.Status, report.Signal = 0, status.Signal()
+	}
+	return nil
+}
+
+// reap collects the processes that end until one of them is pid.
+func reap(pid int) unix.WaitStatus {
+	for {
+		var status unix.WaitStatus
+		got, err := unix.Wait4(-1, &status, 0, nil)
+		if err == nil && got == pid {
+			return status
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			panic(fmt.Sprintf("BUG: wait for process %d, which is a child: %v", pid, err))
+		}
+	}
+}
+
+// errNoProgram says that a program is nowhere in PATH.
+var errNoProgram = errors.New("no such program")
+
+// startProcess starts the program of a container.
+func startProcess(p *specs.Process) (int, error) {
+	umask := uint32(defaultUmask)
+	if p.User.Umask != nil {
+		umask = *p.User.Umask
+	}
+	unix.Umask(int(umask))
+	cwd := p.Cwd
+	if cwd == "" {
+		cwd = "/"
+	}
+	if err := unix.Chdir(cwd); err != nil {
+		return 0, fmt.Errorf("change to the working directory %q: %w", cwd, err)
+	}
+	program, err := lookPath(p.Args[0], p.Env)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := syscall.ForkExec(program, p.Args, &syscall.ProcAttr{
+		Env:   p.Env,
+		Files: []uintptr{0, 1, 2},
+		Sys: &syscall.SysProcAttr{Credential: &syscall.Credential{
+			Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids,
+		}},
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return 0, fmt.Errorf("the interpreter or dynamic linker of %s is missing", program)
+	}
+	return pid, err
+}
+
+// lookPath finds a program as execvp(3) would, by the PATH of its own environment.
+func lookPath(program string, env []string) (string, error) {
+	if strings.Contains(program, "/") {
+		if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+			return "", errNoProgram
+		}
+		return program, nil
+	}
+	search := ""
+	for _, kv := range env {
+		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
+			search = value
+		}
+	}
+	for dir := range strings.SplitSeq(search, ":") {
+		file := path.Join("/", dir, program)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file, nil
+		}
+	}
+	return "", errNoProgram
+}

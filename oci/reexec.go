@@ -1,0 +1,292 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReexecConfig is what the program sees when it runs again.
+type ReexecConfig struct {
+	// Args are its arguments, its name among them: os.Args.
+	Args []string
+	// Env is its environment: os.Environ().
+	Env []string
+	// Stdin, Stdout and Stderr may be nil, for /dev/null.
+	Stdin, Stdout, Stderr *os.File
+}
+
+// signalGrace is how long a cancelled context waits for a signal before the child is told to end. A context made with
+// signal.NotifyContext ends at the very moment that the signal arrives here, too, and a program takes two for a
+// demand to drop everything.
+const signalGrace = 100 * time.Millisecond
+
+// Reexec runs this very program again where containers can be made, waits for it and gives its exit status; 128 and the
+// number of the signal if one killed it. There Inside is true, the process is uid 0 (which outside is the caller), and
+// pid 1 of its own pid namespace.
+//
+// SIGINT, SIGTERM and SIGHUP are passed on, once each; the process has its own process group, so that a terminal does
+// not send them, too. A second SIGINT kills. The end of ctx passes on SIGTERM. When this process dies, by whatever
+// signal, the other and all that it has started die with it.
+//
+// An error is a *HostError if the host does not allow this.
+func Reexec(ctx context.Context, cfg ReexecConfig) (int, error) {
+	// Pdeathsig comes when the thread ends, not the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+
+	child, err := enterNamespaces(ctx, cfg)
+	if err != nil {
+		return 0, err
+	}
+	defer child.lifeline.Close()
+
+	done := make(chan error, 1)
+	// The process was started by this thread, but any may wait for it.
+	go func() { done <- child.cmd.Wait() }()
+	return child.attend(ctx, signals, done)
+}
+
+// entered is a child that runs in the new namespaces.
+type entered struct {
+	cmd      *exec.Cmd
+	lifeline *os.File
+}
+
+// attend passes signals on until the child ends.
+func (e *entered) attend(ctx context.Context, signals <-chan os.Signal, done <-chan error) (int, error) {
+	interrupts, forwarded := 0, false
+	cancelled := ctx.Done()
+	var overdue <-chan time.Time
+	for {
+		select {
+		case s := <-signals:
+			forwarded = true
+			if s == unix.SIGINT {
+				interrupts++
+			}
+			if interrupts > 1 {
+				s = unix.SIGKILL
+			}
+			_ = e.cmd.Process.Signal(s) // it may just have ended
+		case <-cancelled:
+			cancelled = nil
+			overdue = time.After(signalGrace)
+		case <-overdue:
+			if !forwarded {
+				_ = e.cmd.Process.Signal(unix.SIGTERM)
+			}
+		case err := <-done:
+			var exitErr *exec.ExitError
+			if err != nil && !errors.As(err, &exitErr) {
+				return 0, fmt.Errorf("wait for the child in the namespace: %w", err)
+			}
+			status := e.cmd.ProcessState.Sys().(syscall.WaitStatus)
+			if status.Signaled() {
+				if interrupts > 1 {
+					return 128 + int(unix.SIGINT), nil
+				}
+				return 128 + int(status.Signal()), nil
+			}
+			return status.ExitStatus(), nil
+		}
+	}
+}
+
+// enterFailure is what the helper reports.
+type enterFailure struct {
+	Try   attempt
+	Errno syscall.Errno
+	Text  string
+}
+
+// enterNamespaces starts the helper, maps its ids and waits until it is this program again.
+func enterNamespaces(ctx context.Context, cfg ReexecConfig) (_ *entered, err error) {
+	uid, gid := unix.Getuid(), unix.Getgid()
+	name := callerName(uid)
+	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID)
+	var maps idMaps
+	if uid != 0 {
+		flags |= unix.CLONE_NEWUSER
+		for _, program := range []string{"newuidmap", "newgidmap"} {
+			if _, err := exec.LookPath(program); err != nil {
+				return nil, diagnose(tryIDMap, err, gatherFacts(name))
+			}
+		}
+		if maps, err = findIDMaps(ctx, name, uid, gid); err != nil {
+			return nil, err
+		}
+	} else if err := enoughIDs(); err != nil {
+		return nil, err
+	}
+
+	childLifeline, lifeline, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer childLifeline.Close()
+	report, childReport, err := os.Pipe()
+	if err != nil {
+		lifeline.Close()
+		return nil, err
+	}
+	defer report.Close()
+
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: append([]string{nameEnter}, cfg.Args...), Env: append([]string{}, cfg.Env...),
+		ExtraFiles:  []*os.File{childLifeline, childReport},
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL, Setpgid: true},
+	}
+	// An interface that holds a nil pointer is not nil.
+	if cfg.Stdin != nil {
+		cmd.Stdin = cfg.Stdin
+	}
+	if cfg.Stdout != nil {
+		cmd.Stdout = cfg.Stdout
+	}
+	if cfg.Stderr != nil {
+		cmd.Stderr = cfg.Stderr
+	}
+	if uid != 0 {
+		// Until the ids are mapped the child has no uid that means anything, and exec would take its capabilities
+		// away. Ambient ones stay. The maps are not given to Go, which would write them itself and may not.
+		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SYS_ADMIN}
+	}
+	err = cmd.Start()
+	childReport.Close()
+	if err != nil {
+		lifeline.Close()
+		return nil, diagnose(tryClone, err, gatherFacts(name))
+	}
+	child := &entered{cmd, lifeline}
+	defer func() {
+		if err != nil {
+			_ = lifeline.Close()
+			_ = cmd.Process.Kill() // it may have ended by itself
+			_ = cmd.Wait()         // and how is of no interest
+		}
+	}()
+	if uid != 0 {
+		if err := mapIDs(ctx, cmd.Process.Pid, maps); err != nil {
+			return nil, diagnose(tryIDMap, err, gatherFacts(name))
+		}
+	}
+	if _, err := lifeline.Write([]byte{0}); err != nil {
+		return nil, fmt.Errorf("start the child in the namespace: %w", err)
+	}
+	// The pipe ends without a word when the child has become the program.
+	text, err := io.ReadAll(report)
+	if err != nil {
+		return nil, fmt.Errorf("start the child in the namespace: %w", err)
+	}
+	if len(text) > 0 {
+		var f enterFailure
+		if err := json.Unmarshal(text, &f); err != nil {
+			return nil, fmt.Errorf("start the child in the namespace: %q: %w", text, err)
+		}
+		return nil, diagnose(f.Try, fmt.Errorf("%s: %w", f.Text, f.Errno), gatherFacts(name))
+	}
+	return child, nil
+}
+
+// enoughIDs finds out whether root is root of a namespace that somebody else made with too few ids.
+func enoughIDs() error {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return nil // a kernel without user namespaces has all ids
+	}
+	var n uint64
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) == 3 {
+			if r, ok := parseRange(fields[0], fields[2]); ok {
+				n += r.Count
+			}
+		}
+	}
+	if n <= minSubIDs {
+		return &HostError{
+			Cause: fmt.Sprintf("this user namespace has only %d user ids, and Debian needs %d", n, minSubIDs+1),
+			Cure:  "start the program outside of the namespace, or in one with more ids",
+		}
+	}
+	return nil
+}
+
+// enter is the helper: it runs in the new namespaces, becomes uid 0 and then the program.
+func enter() {
+	// What a thread gives up, another would keep; exec goes on with this one.
+	runtime.LockOSThread()
+	lifeline := os.NewFile(fdLifeline, "lifeline")
+	if _, err := io.ReadFull(lifeline, make([]byte, 1)); err != nil {
+		exit(statusKilled) // the parent is gone, or has given up
+	}
+	try, text, err := becomeProgram()
+	failure := enterFailure{Try: try, Text: text}
+	if !errors.As(err, &failure.Errno) {
+		failure.Text += ": " + err.Error()
+	}
+	// If this fails, too, the parent still sees the exit status.
+	_ = json.NewEncoder(os.NewFile(fdReport, "report")).Encode(failure)
+	exit(1)
+}
+
+// becomeProgram returns only if it fails.
+func becomeProgram() (attempt, string, error) {
+	// Supplementary groups stay: the caller may need them to write its output.
+	if err := unix.Setresgid(0, 0, 0); err != nil {
+		return tryBecome, "become gid 0", err
+	}
+	if err := unix.Setresuid(0, 0, 0); err != nil {
+		return tryBecome, "become uid 0", err
+	}
+	if err := dropAmbient(); err != nil {
+		return tryBecome, "drop ambient capabilities", err
+	}
+	// The change of the credentials has cleared this.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return tryBecome, "set the death signal", err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return tryMount, "make the mounts private", err
+	}
+	// In a container whose /proc is partly hidden the kernel refuses; the host's /proc then does for us as well.
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil && !errors.Is(err, unix.EPERM) {
+		return tryMount, "mount /proc", err
+	}
+	namespace, err := mountNamespace()
+	if err != nil {
+		return tryStartSelf, "name the mount namespace", err
+	}
+	unix.CloseOnExec(fdReport)
+	env := append(syscall.Environ(), envInside+"="+namespace)
+	return tryStartSelf, "start", unix.Exec("/proc/self/exe", os.Args[1:], env)
+}
+
+// dropAmbient clears the ambient and inheritable capabilities, which would come down to every program we start.
+func dropAmbient() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return err
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	data[0].Inheritable, data[1].Inheritable = 0, 0
+	return unix.Capset(&header, &data[0])
+}

@@ -1,0 +1,99 @@
+package oci
+
+import (
+	"path"
+	"slices"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// hostname is what every container is called. Maintainer scripts put it into what they generate, so that the name of
+// the build host must not be there.
+const hostname = "debian"
+
+// tmpCopyUp is a mount option known from runc: a tmpfs begins with a copy of what it covers.
+const tmpCopyUp = "tmpcopyup"
+
+// deviceNodes are the devices of a container; they are bound from the host, as a user namespace may not make any.
+var deviceNodes = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+// Spec is the container in which a process runs: root as its root directory, its own /dev and /proc, the host's /sys
+// for reading, then the mounts, in their order. It is all that the runner goes by.
+//
+// A tmpfs that is mounted on a directory called dev also gets the links that the runtime specification asks for in
+// /dev (fd, stdin, stdout, stderr, ptmx).
+func Spec(root string, p *specs.Process, mounts []specs.Mount) *specs.Spec {
+	all := append(devMounts("/dev"), procMount("/proc"), sysMount("/sys"))
+	return &specs.Spec{
+		Version:  specs.Version,
+		Root:     &specs.Root{Path: root},
+		Hostname: hostname,
+		Process:  p,
+		Mounts:   append(all, mounts...),
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+			},
+			// What belongs to the host's kernel even where the container's root is the host's. A new mount of proc
+			// inside, as debootstrap makes one, is not covered.
+			ReadonlyPaths: []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"},
+			// Whether the build host has EFI firmware must not change a boot loader's mind.
+			MaskedPaths: []string{"/proc/kcore", "/sys/firmware"},
+		},
+	}
+}
+
+// devMounts make a /dev at a directory.
+func devMounts(dst string) []specs.Mount {
+	mounts := []specs.Mount{{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755"}}}
+	for _, name := range deviceNodes {
+		mounts = append(mounts, specs.Mount{Destination: path.Join(dst, name), Type: "bind", Source: "/dev/" + name, Options: []string{"bind", "nosuid", "noexec"}})
+	}
+	return append(mounts,
+		specs.Mount{
+			Destination: path.Join(dst, "pts"), Type: "devpts", Source: "devpts",
+			// 5 is the group tty of every Debian.
+			Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"},
+		},
+		specs.Mount{Destination: path.Join(dst, "shm"), Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "nodev", "noexec", "mode=1777"}},
+	)
+}
+
+func procMount(dst string) specs.Mount {
+	return specs.Mount{Destination: dst, Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}}
+}
+
+// sysMount binds the host's: a new sysfs needs a network namespace of one's own.
+func sysMount(dst string) specs.Mount {
+	return specs.Mount{Destination: dst, Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "rro"}}
+}
+
+// runMounts make a /run at a directory that begins with a copy of template and is gone after the run.
+func runMounts(template, dst string) []specs.Mount {
+	return []specs.Mount{
+		{Destination: dst, Type: "bind", Source: template, Options: []string{"bind", "ro"}},
+		{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", tmpCopyUp}},
+	}
+}
+
+// unsupported names the first field of a process that the runner would have to ignore.
+func unsupported(p *specs.Process) string {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"Terminal", p.Terminal}, {"ConsoleSize", p.ConsoleSize != nil}, {"CommandLine", p.CommandLine != ""},
+		{"Capabilities", p.Capabilities != nil}, {"Rlimits", len(p.Rlimits) > 0}, {"NoNewPrivileges", p.NoNewPrivileges},
+		{"ApparmorProfile", p.ApparmorProfile != ""}, {"OOMScoreAdj", p.OOMScoreAdj != nil}, {"Scheduler", p.Scheduler != nil},
+		{"SelinuxLabel", p.SelinuxLabel != ""}, {"IOPriority", p.IOPriority != nil}, {"ExecCPUAffinity", p.ExecCPUAffinity != nil},
+		{"User.Username", p.User.Username != ""},
+	} {
+		if f.set {
+			return f.name
+		}
+	}
+	return ""
+}
+
+// has reports whether a mount has an option.
+func has(m specs.Mount, option string) bool { return slices.Contains(m.Options, option) }
