@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os/user"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -20,6 +23,11 @@ type environment struct {
 	lookupUser func(name string) (*user.User, error)
 	dialSyslog func() (io.WriteCloser, error)
 
+	// inside reports whether containers can be made here; if not, reenter runs the program again where they can.
+	inside  func() bool
+	reenter func(ctx context.Context) (status int, err error)
+	uid     int // the user who runs the program
+
 	arch   string // this machine's, as Debian says it
 	mirror string // the Debian mirror that this machine uses itself; empty for none
 }
@@ -33,6 +41,17 @@ func (e environment) getenv(name string) string {
 		}
 	}
 	return value
+}
+
+// cacheDir is where this program keeps what it can make again: below $XDG_CACHE_HOME, or ~/.cache.
+func (e environment) cacheDir() (string, error) {
+	if dir := e.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, programName), nil
+	}
+	if home := e.getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".cache", programName), nil
+	}
+	return "", errors.New("no place for the cache: neither XDG_CACHE_HOME nor HOME is set")
 }
 
 // debianArches are Debian's names of the architectures that Go calls otherwise.

@@ -201,3 +201,24 @@ func levelName(level slog.Level) string {
 	}
 	return "DEBUG"
 }
+
+// lineLogger writes each line that it is given to a log, for the output of programs.
+type lineLogger struct {
+	log  *slog.Logger
+	part []byte
+}
+
+func logLines(log *slog.Logger) io.Writer { return &lineLogger{log: log} }
+
+// Write implements io.Writer; it never fails.
+func (l *lineLogger) Write(p []byte) (int, error) {
+	for rest := p; ; {
+		line, after, whole := bytes.Cut(rest, []byte("\n"))
+		l.part = append(l.part, line...)
+		if !whole {
+			return len(p), nil
+		}
+		l.log.Debug(string(l.part))
+		l.part, rest = l.part[:0], after
+	}
+}

@@ -18,9 +18,13 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 func main() {
+	if oci.Init() {
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal cancels the work, which then cleans up; from then on a second one kills.
 	context.AfterFunc(ctx, stop)
@@ -42,6 +46,13 @@ func mainStatus(ctx context.Context) int {
 		now:        time.Now,
 		stat:       os.Stat,
 		lookupUser: lookupUser,
+		inside:     oci.Inside,
+		reenter: func(ctx context.Context) (int, error) {
+			return oci.Reexec(ctx, oci.ReexecConfig{
+				Args: os.Args, Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+			})
+		},
+		uid:        os.Getuid(),
 		arch:       hostArch(),
 		mirror:     mirror,
 		dialSyslog: dialSyslog,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -178,6 +179,48 @@ func logged(ctx context.Context, log *slog.Logger, err error) error {
 		log.Log(ctx, levelCritical, e.Error())
 	}
 	return err
+}
+
+// reenter runs the program again where containers can be made. What only the caller may do is done here, outside.
+func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
+	o := spec.Options()
+	owner, err := c.owner(o.Owner)
+	if err != nil {
+		return err
+	}
+	status, err := c.env.reenter(ctx)
+	if err != nil {
+		return err
+	}
+	if status != exitOK {
+		return childStatus(status)
+	}
+	if owner < 0 || o.Image == "" {
+		return nil
+	}
+	if err := os.Chown(o.Image, owner, -1); err != nil {
+		return fmt.Errorf("--owner: %w", err)
+	}
+	return nil
+}
+
+// owner gives the user ID that --owner names, -1 for none, and an error if the caller may not give files to it.
+func (c *command) owner(name string) (int, error) {
+	if name == "" {
+		return -1, nil
+	}
+	u, err := c.env.lookupUser(name)
+	if err != nil {
+		return -1, fmt.Errorf("--owner: %w", err)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return -1, fmt.Errorf("--owner: user ID of %s: %w", name, err)
+	}
+	if c.env.uid != 0 && uid != c.env.uid {
+		return -1, fmt.Errorf("--owner: only root can give the image to %s; without --owner it is yours", name)
+	}
+	return uid, nil
 }
 
 // logTo writes all settings to the log, passwords hidden.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 // programName is how the program calls itself in messages.
@@ -24,6 +25,7 @@ const (
 	exitFailed      = 1   // anything without a number of its own, mistakes in the settings among it
 	exitUsage       = 2   // a command line that does not follow the grammar
 	exitStep        = 3   // a step of the build failed
+	exitHost        = 4   // the host lacks something
 	exitInterrupted = 130 // as a shell says it of a program that SIGINT ended
 )
 
@@ -69,9 +71,16 @@ func startsVerb(root *cobra.Command, args []string) bool {
 func report(ctx context.Context, stderr io.Writer, err error) int {
 	var usage *usageError
 	var step *builder.StepError
+	var child childStatus
+	var host *oci.HostError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &child):
+		return int(child)
+	case errors.As(err, &host):
+		fmt.Fprintf(stderr, "ERROR: %v\nHINT: %s\n", err, host.Cure)
+		return exitHost
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "Usage: %s [options]\n\n%s: error: %v\n", programName, programName, err)
 		return exitUsage
@@ -91,6 +100,11 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 	}
 	return exitFailed
 }
+
+// childStatus is the exit status of this program's second run, which has reported its own errors.
+type childStatus int
+
+func (s childStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 // flatten takes joined errors apart, so that each gets a line.
 func flatten(err error) []error {
