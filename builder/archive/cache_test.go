@@ -90,6 +90,27 @@ func TestCacheLinkVerifiesFirst(t *testing.T) {
 	}
 }
 
+func TestCacheLinkCopiesToAnotherFileSystem(t *testing.T) {
+	t.Parallel()
+	c := newCache(t)
+	digest := addText(t, c, "content")
+	other, err := os.MkdirTemp("/dev/shm", "archive-test-")
+	if err != nil {
+		t.Skipf("no other file system: %v", err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(other) })
+	dst := filepath.Join(other, "copy")
+	if err := c.Link(t.Context(), digest, dst); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(dst); string(data) != "content" || err != nil {
+		t.Errorf("got %q, %v", data, err)
+	}
+	if err := c.Link(t.Context(), digest, dst); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over a file: got %v", err)
+	}
+}
+
 func TestCacheIsSafeForSeveralUsers(t *testing.T) {
 	t.Parallel()
 	c := newCache(t)

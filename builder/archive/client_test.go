@@ -150,7 +150,7 @@ func TestReleaseExpires(t *testing.T) {
 	getRelease(t, c, repo, "trixie")
 	c.Now = end.Add(time.Second)
 	_, err := c.Release(t.Context(), repo.URL(), "trixie")
-	if expired, ok := errors.AsType[*ExpiredError](err); !ok || !expired.ValidUntil.Equal(end) {
+	if expired, ok := errors.AsType[*ExpiredError](err); !ok || !expired.ValidUntil.Equal(end) || !strings.Contains(err.Error(), "01 Feb 2025") {
 		t.Errorf("got %v", err)
 	}
 	c.NoCheck = true
@@ -180,8 +180,9 @@ func TestPackagesComeInAnyForm(t *testing.T) {
 	t.Parallel()
 	for _, options := range []archivetest.Options{
 		{}, {NoByHash: true}, {Compressions: []string{".xz"}}, {Compressions: []string{""}}, {Compressions: []string{".xz", ".gz"}},
+		{SeparateAll: true},
 	} {
-		t.Run(fmt.Sprintf("%q", options.Compressions), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%+v", options), func(t *testing.T) {
 			t.Parallel()
 			repo := archivetest.NewRepository(t)
 			repo.Configure(options)

@@ -56,6 +56,8 @@ type Options struct {
 	Detached bool
 	// NoByHash leaves out the copies of the indexes that are named by their digest.
 	NoByHash bool
+	// SeparateAll puts packages of the architecture "all" into an index of their own, and only there.
+	SeparateAll bool
 	// Compressions are the suffixes of the forms in which there is a Packages file; nil is ".gz" alone.
 	// ".gz", ".xz" and "" are possible.
 	Compressions []string

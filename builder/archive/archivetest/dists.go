@@ -55,8 +55,11 @@ func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) 
 	if compressions == nil {
 		compressions = []string{".gz"}
 	}
-	for _, arch := range arches {
-		plain, err := s.packages(r.pool, arch)
+	for _, arch := range append([]string{"all"}, arches...) {
+		if arch == "all" && !r.options.SeparateAll {
+			continue
+		}
+		plain, err := s.packages(r.pool, arch, !r.options.SeparateAll)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +119,9 @@ func (r *Repository) release(s *suite, name string, arches []string, indexes map
 	if !r.options.NoByHash {
 		b.WriteString("Acquire-By-Hash: yes\n")
 	}
-	b.WriteString("No-Support-for-Architecture-all: Packages\n")
+	if !r.options.SeparateAll {
+		b.WriteString("No-Support-for-Architecture-all: Packages\n")
+	}
 	fmt.Fprintf(&b, "Architectures: all %s\nComponents: main\nDescription: made for a test\nSHA256:\n", strings.Join(arches, " "))
 	for _, path := range slices.Sorted(maps.Keys(indexes)) {
 		fmt.Fprintf(&b, " %x %8d %s\n", sha256.Sum256(indexes[path]), len(indexes[path]), path)
@@ -136,11 +141,11 @@ func (s *suite) architectures() []string {
 	return slices.Compact(arches)
 }
 
-// packages is the text of a Packages file.
-func (s *suite) packages(pool map[string][]byte, arch string) ([]byte, error) {
+// packages is the text of a Packages file. With withAll, the packages of the architecture "all" are in it too.
+func (s *suite) packages(pool map[string][]byte, arch string, withAll bool) ([]byte, error) {
 	var b bytes.Buffer
 	for _, d := range s.debs {
-		if d.Architecture != arch && d.Architecture != "all" {
+		if d.Architecture != arch && (d.Architecture != "all" || !withAll) {
 			continue
 		}
 		data, ok := pool[d.filename()]
