@@ -12,9 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 
-	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,20 +38,6 @@ func Open(file *os.File) (*Image, error) {
 // Size is the size of the disk in bytes: the length of the file, rounded up to a whole number of sectors as QEMU does
 // it. The rest of the last sector is zeros.
 func (m *Image) Size() int64 { return RoundUp(m.length, SectorSize) }
-
-// headLength is how much of the disk ID looks at: enough for the identity in the partition table (the signature in
-// sector 0, the GUID in sector 1), and for a file system on a disk without one.
-const headLength = 64 << 10
-
-// ID makes an identifier from the size and the first 64 KiB of the disk, where partition tables and file systems
-// have the random numbers that tell them apart: the same disk has the same ID, different disks have different ones.
-func (m *Image) ID() (uuid.UUID, error) {
-	head := make([]byte, headLength)
-	if err := m.read(head, 0); err != nil {
-		return uuid.Nil, err
-	}
-	return uuid.NewSHA1(uuid.NameSpaceOID, append(head, strconv.FormatInt(m.length, 10)...)), nil
-}
 
 // read fills b from the image. Behind the end of the file there are zeros.
 func (m *Image) read(b []byte, offset int64) error {

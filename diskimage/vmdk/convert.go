@@ -1,0 +1,226 @@
+// Package vmdk writes disk images for VMware, in the variant streamOptimized that OVF and OVA packages hold and that
+// ovftool, ESXi, VirtualBox and QEMU import. The disk is divided into grains of 64 KiB, each compressed on its own;
+// what is all zeros is left out:
+//
+//	header | descriptor | grains, each grain table behind its grains | grain directory | footer
+//
+// The file is a stream: it is written from the beginning to the end. The format is described in VMware's "Virtual Disk
+// Format 5.0", section "Stream-Optimized Compressed Sparse Extents". Being compressed it is for transport: programs
+// that run machines make their own image of it.
+//
+// The same disk and options give the same file, byte by byte.
+//
+// Not supported: reading, the other variants (monolithicSparse, flat, split, ESX), parents, disks without any
+// sector, files of more than 2 TiB.
+package vmdk
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/zlib"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
+)
+
+// Options say how a file is written.
+type Options struct {
+	// ID identifies the content of the disk. Without one it is made from the beginning of the disk.
+	ID uuid.UUID
+	// Workers is the number of goroutines that read and compress; 0 is one for each processor. It does not change
+	// the output.
+	Workers int
+}
+
+// Convert writes the raw disk image in src to dst. The size of the disk is the length of src, rounded up to whole
+// sectors of 512 bytes. The offset of src is changed.
+func Convert(ctx context.Context, dst io.Writer, src *os.File, opts Options) error {
+	image, err := rawimage.Open(src)
+	if err != nil {
+		return err
+	}
+	if image.Size() == 0 {
+		return errors.New("a vmdk file cannot hold a disk of 0 bytes")
+	}
+	if opts.ID == uuid.Nil {
+		if opts.ID, err = image.ID(); err != nil {
+			return err
+		}
+	}
+	w := newWriter(dst, image.Size())
+	if err := w.start(opts.ID); err != nil {
+		return fmt.Errorf("write vmdk header: %w", err)
+	}
+	scan := rawimage.ScanOptions{ClusterSize: grainSize, Workers: opts.Workers, NewEncoder: newEncoder}
+	if err := image.Scan(ctx, scan, w.add); err != nil {
+		return fmt.Errorf("write vmdk grains: %w", err)
+	}
+	if err := w.finish(); err != nil {
+		return fmt.Errorf("write vmdk tables: %w", err)
+	}
+	return nil
+}
+
+// newEncoder makes a compressor to zlib streams.
+func newEncoder() (rawimage.Encoder, error) {
+	w := zlib.NewWriter(nil)
+	return func(dst, grain []byte) ([]byte, error) {
+		out := bytes.NewBuffer(dst)
+		w.Reset(out)
+		if _, err := w.Write(grain); err != nil {
+			return nil, fmt.Errorf("deflate: %w", err)
+		}
+		if err := w.Close(); err != nil {
+			return nil, fmt.Errorf("deflate: %w", err)
+		}
+		return out.Bytes(), nil
+	}, nil
+}
+
+// bufferSize makes one system call of some twenty grains.
+const bufferSize = 1 << 20
+
+// writer is a file while it is written.
+type writer struct {
+	out      *bufio.Writer
+	position int64 // in the file, in bytes; everything begins at a sector
+	capacity int64 // of the disk, in sectors
+	// directory has the sector of each grain table, 0 where there is none.
+	directory []uint32
+	// table is that of the latest grain, and index its place in the directory.
+	table [tableEntries]uint32
+	index int64
+}
+
+func newWriter(dst io.Writer, size int64) *writer {
+	return &writer{
+		out:       bufio.NewWriterSize(dst, bufferSize),
+		capacity:  size / sectorSize,
+		directory: make([]uint32, rawimage.Blocks(size, grainSize*tableEntries)),
+		index:     -1,
+	}
+}
+
+// write appends the parts to the file, and zeros up to the next sector.
+func (w *writer) write(parts ...[]byte) error {
+	length := int64(0)
+	for _, part := range parts {
+		if _, err := w.out.Write(part); err != nil {
+			return fmt.Errorf("at offset %d: %w", w.position, err)
+		}
+		length += int64(len(part))
+	}
+	w.position += length
+	return w.pad(rawimage.RoundUp(w.position, sectorSize))
+}
+
+// pad appends zeros up to an offset.
+func (w *writer) pad(end int64) error {
+	if _, err := w.out.Write(make([]byte, end-w.position)); err != nil {
+		return fmt.Errorf("at offset %d: %w", w.position, err)
+	}
+	w.position = end
+	return nil
+}
+
+// sector is where the next thing goes. The tables have 32 bits for it.
+func (w *writer) sector() (uint32, error) {
+	sector := w.position / sectorSize
+	if sector > math.MaxUint32 {
+		return 0, errors.New("the vmdk file would be larger than 2 TiB, the most that the format allows")
+	}
+	return uint32(sector), nil
+}
+
+// start writes everything before the first grain.
+func (w *writer) start(id uuid.UUID) error {
+	if err := w.write(encode(newHeader(uint64(w.capacity), gdAtEnd)), []byte(descriptor(w.capacity, id))); err != nil {
+		return err
+	}
+	return w.pad(firstGrainSector * sectorSize)
+}
+
+// add writes the grains of a run.
+func (w *writer) add(run rawimage.Run) error {
+	for i, encoded := range run.Encoded {
+		grain := run.Offset/grainSize + int64(i)
+		if index := grain / tableEntries; index != w.index {
+			if err := w.writeTable(); err != nil {
+				return err
+			}
+			w.index = index
+		}
+		sector, err := w.sector()
+		if err != nil {
+			return err
+		}
+		w.table[grain%tableEntries] = sector
+		h := grainHeader{Sector: uint64(grain) * grainSectors, Size: uint32(len(encoded))}
+		if err := w.write(encode(h), encoded); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTable writes the table of the latest grains, if there have been any, and begins a new one.
+func (w *writer) writeTable() error {
+	if w.index < 0 {
+		return nil
+	}
+	sector, err := w.writeMarked(markerGrainTable, entries(w.table[:]))
+	if err != nil {
+		return err
+	}
+	w.directory[w.index] = sector
+	clear(w.table[:])
+	return nil
+}
+
+// finish writes what follows the last grain.
+func (w *writer) finish() error {
+	if err := w.writeTable(); err != nil {
+		return err
+	}
+	directory, err := w.writeMarked(markerGrainDirectory, entries(w.directory))
+	if err != nil {
+		return err
+	}
+	if _, err := w.writeMarked(markerFooter, encode(newHeader(uint64(w.capacity), uint64(directory)))); err != nil {
+		return err
+	}
+	if err := w.write(encode(marker{Type: markerEndOfStream})); err != nil {
+		return err
+	}
+	return w.out.Flush()
+}
+
+// writeMarked writes a marker and what it announces, and gives the sector of the latter.
+func (w *writer) writeMarked(kind uint32, data []byte) (uint32, error) {
+	m := marker{Sectors: uint64(rawimage.Blocks(int64(len(data)), sectorSize)), Type: kind}
+	if err := w.write(encode(m)); err != nil {
+		return 0, err
+	}
+	sector, err := w.sector()
+	if err != nil {
+		return 0, err
+	}
+	return sector, w.write(data)
+}
+
+// entries gives the bytes of a table.
+func entries(table []uint32) []byte {
+	b := make([]byte, 0, len(table)*entrySize)
+	for _, entry := range table {
+		b = binary.LittleEndian.AppendUint32(b, entry)
+	}
+	return b
+}
