@@ -1,0 +1,132 @@
+package tarfile
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dsnet/compress/bzip2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+	"github.com/ulikunitz/xz"
+)
+
+// Sizes of what is compressed in one piece, in bytes. Larger pieces compress better, smaller ones need less memory and
+// keep more processors busy. They are part of the result: another size makes another file.
+const (
+	gzipPiece  = 1 << 20
+	xzPiece    = 2 * xzWindow
+	zstdPiece  = 16 << 20
+	bzip2Piece = 8 * 900_000 // eight blocks of level 9
+	// xzWindow is the dictionary size of "xz -6".
+	xzWindow = 8 << 20
+)
+
+// method is one way of compression.
+type method struct {
+	suffixes []string
+	open     func(w io.Writer, threads int) (io.WriteCloser, error)
+}
+
+// methods are matched in this order with the end of a name.
+var methods = []method{
+	{[]string{".gz", ".tgz", ".taz"}, openGzip},
+	{[]string{".xz", ".txz"}, openXz},
+	{[]string{".zst", ".tzst"}, openZstd},
+	{[]string{".bz2", ".tbz2", ".tbz"}, openBzip2},
+}
+
+// unsupported are the other suffixes that GNU tar's --auto-compress knows.
+var unsupported = []string{".lz", ".lzma", ".tlz", ".lzo", ".lz4", ".Z", ".taZ"}
+
+// CheckName reports whether Compress knows what to do with a file name, so that a build need not end with this error.
+func CheckName(filename string) error {
+	_, err := methodOf(filename)
+	return err
+}
+
+// methodOf finds the compression that a file name asks for; open is nil if that is none.
+func methodOf(filename string) (method, error) {
+	for _, m := range methods {
+		if hasAnySuffix(filename, m.suffixes) {
+			return m, nil
+		}
+	}
+	if hasAnySuffix(filename, unsupported) {
+		return method{}, fmt.Errorf("archive %q: this compression is not supported (supported: .gz, .xz, .zst, .bz2)", filename)
+	}
+	return method{}, nil
+}
+
+// hasAnySuffix reports whether a name ends with one of the suffixes and is longer than that.
+func hasAnySuffix(name string, suffixes []string) bool {
+	return slices.ContainsFunc(suffixes, func(s string) bool { return len(name) > len(s) && strings.HasSuffix(name, s) })
+}
+
+// Compress gives a writer whose compressed form goes to w, by the suffix of filename: gzip for .gz and .tgz, xz for .xz
+// and .txz, Zstandard for .zst and .tzst, bzip2 for .bz2 and .tbz2. All other names, .tar among them, are not
+// compressed. At most threads processors are used; less than 1 means all that the process may use (GOMAXPROCS, which
+// knows the quota of the control group). The number does not change the result, nor do the time or the file name.
+//
+// Close must be called, after an error as well: it writes the end and stops the threads. Calling it again does nothing.
+// It does not close w. Writing
+// happens in other goroutines, so an error of w may come with a later call than the one that caused it.
+//
+// The levels are the usual ones of the programs (gzip and xz 6, zstd 3, bzip2 9). Measured on 70 MB of programs and
+// documentation: gzip and Zstandard are equally fast; bzip2 takes 14 times as long and xz 20 times, for a result that is
+// 10% and 21% smaller than gzip's.
+func Compress(w io.Writer, filename string, threads int) (io.WriteCloser, error) {
+	m, err := methodOf(filename)
+	if err != nil {
+		return nil, err
+	}
+	if m.open == nil {
+		return plain{w}, nil
+	}
+	if threads < 1 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	out, err := m.open(w, threads)
+	if err != nil {
+		return nil, fmt.Errorf("compress %q: %w", filename, err)
+	}
+	return out, nil
+}
+
+// plain is no compression.
+type plain struct{ io.Writer }
+
+// Close implements io.Closer.
+func (plain) Close() error { return nil }
+
+// openGzip makes one gzip member, which the simplest of readers understand. Its header is that of "gzip -n".
+func openGzip(w io.Writer, threads int) (io.WriteCloser, error) {
+	z, err := pgzip.NewWriterLevel(w, pgzip.DefaultCompression)
+	if err != nil {
+		return nil, err
+	}
+	z.ModTime = time.Unix(0, 0) // 0 in the header, which means none; pgzip writes the zero Time as a strange date
+	return z, z.SetConcurrency(gzipPiece, threads)
+}
+
+// openXz makes a series of xz streams, which all readers of .xz files put together.
+func openXz(w io.Writer, threads int) (io.WriteCloser, error) {
+	config := xz.WriterConfig{DictCap: xzWindow, CheckSum: xz.CRC64}
+	return newPieces(w, xzPiece, threads, func(dst io.Writer) (io.WriteCloser, error) { return config.NewWriter(dst) }), nil
+}
+
+// openZstd makes a series of Zstandard frames, each with a checksum.
+func openZstd(w io.Writer, threads int) (io.WriteCloser, error) {
+	return newPieces(w, zstdPiece, threads, func(dst io.Writer) (io.WriteCloser, error) {
+		return zstd.NewWriter(dst, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1))
+	}), nil
+}
+
+// openBzip2 makes a series of bzip2 streams.
+func openBzip2(w io.Writer, threads int) (io.WriteCloser, error) {
+	config := &bzip2.WriterConfig{Level: bzip2.BestCompression}
+	return newPieces(w, bzip2Piece, threads, func(dst io.Writer) (io.WriteCloser, error) { return bzip2.NewWriter(dst, config) }), nil
+}

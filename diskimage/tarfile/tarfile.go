@@ -1,0 +1,173 @@
+// Package tarfile writes a directory tree as a tar archive, compressed by the suffix of its name.
+//
+// The format is pax (POSIX.1-2001): names and links of any length, files beyond 8 GiB, owners beyond 2097151, times to
+// the nanosecond, hard links, symbolic links, devices, fifos, and extended attributes in the records that GNU tar,
+// star and container engines read (SCHILY.xattr). File capabilities and access control lists are extended attributes
+// and kept with them. Names of users and groups are left empty, because those of the build host would be wrong: owners
+// are numbers.
+//
+//	out, err := tarfile.Compress(file, "debian.tar.xz", 0)
+//	…
+//	err = errors.Join(tarfile.Write(ctx, out, tree), out.Close())
+//
+// The same tree gives the same bytes: the order is the tree's, headers hold neither a process ID nor the present time,
+// and the result of the compression does not depend on the number of threads.
+//
+// Unpack as root with
+//
+//	tar --xattrs --xattrs-include='*' --numeric-owner -xpf debian.tar.xz
+//
+// Not supported: sockets, which tar cannot hold and which are left out; holes, which are written as zeros (any
+// compression makes nothing of them); access control lists in star's text form (tar --acls), which the same lists as
+// extended attributes make superfluous. To read an archive see diskimage.NewTarTree.
+package tarfile
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// rootName is the Name of the root of a diskimage.Tree.
+	rootName = "."
+	// rootMode is written for the root whatever the tree says. Build directories tend to have mode 0700, and what is
+	// unpacked from such an archive is closed to every user but root (spec, E-22).
+	rootMode = 0o755
+	// permissions are the bits of st_mode that tar records beside the type.
+	permissions = 0o7777
+	// xattrRecord is the prefix of a pax record that holds an extended attribute.
+	xattrRecord = "SCHILY.xattr."
+	bufferSize  = 1 << 20
+)
+
+// xattrEscapes are what GNU tar does to names of extended attributes, because "=" ends the name of a pax record.
+var xattrEscapes = strings.NewReplacer("%", "%25", "=", "%3D")
+
+// Write writes the tree to w as an uncompressed archive. Members are named as vmdebootstrap 1.7 named them: "./",
+// "./etc/", "./etc/passwd". The root always gets mode 0755. An error of a member names it, and what w then holds is not
+// an archive. Write does not close w.
+func Write(ctx context.Context, w io.Writer, tree diskimage.Tree) error {
+	out := bufio.NewWriterSize(w, bufferSize) // archive/tar writes 512 bytes at a time
+	a := archive{Writer: tar.NewWriter(out), buf: make([]byte, bufferSize)}
+	for e, err := range tree.Entries() {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("write tar archive: %w", err)
+		}
+		if err := a.add(ctx, e); err != nil {
+			return fmt.Errorf("write tar archive: member %q: %w", e.Name, err)
+		}
+	}
+	if err := a.Close(); err != nil {
+		return fmt.Errorf("write tar archive: end: %w", err)
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write tar archive: end: %w", err)
+	}
+	return nil
+}
+
+// archive is a tar.Writer with the buffer that contents pass through.
+type archive struct {
+	*tar.Writer
+	buf []byte
+}
+
+// add writes one member.
+func (a archive) add(ctx context.Context, e diskimage.Entry) error {
+	if e.Mode&unix.S_IFMT == unix.S_IFSOCK {
+		return nil
+	}
+	h, err := header(e)
+	if err != nil {
+		return err
+	}
+	if err := a.WriteHeader(h); err != nil {
+		return err
+	}
+	if h.Size == 0 {
+		return nil
+	}
+	content, err := e.Open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.copy(ctx, content, h.Size), content.Close())
+}
+
+// copy writes the content of a member.
+func (a archive) copy(ctx context.Context, content io.ReaderAt, size int64) error {
+	n, err := io.CopyBuffer(a.Writer, contextReader{ctx, io.NewSectionReader(content, 0, size)}, a.buf)
+	if err == nil && n < size {
+		err = fmt.Errorf("content ends after %d of %d bytes: %w", n, size, io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// contextReader reads until the context is done.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+// Read implements io.Reader.
+func (r contextReader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(b)
+}
+
+// header describes an entry to archive/tar. The fields of another name of a file are only for those who look at it:
+// readers take all but the name from the first.
+func header(e diskimage.Entry) (*tar.Header, error) {
+	h := &tar.Header{
+		Format:  tar.FormatPAX,
+		Name:    "./" + e.Name,
+		Mode:    int64(e.Mode & permissions),
+		Uid:     int(e.UID),
+		Gid:     int(e.GID),
+		ModTime: e.ModTime,
+	}
+	if e.HardLink != "" {
+		h.Typeflag, h.Linkname = tar.TypeLink, "./"+e.HardLink
+		return h, nil
+	}
+	switch kind := e.Mode & unix.S_IFMT; kind {
+	case unix.S_IFREG:
+		h.Typeflag, h.Size = tar.TypeReg, e.Size
+	case unix.S_IFDIR:
+		h.Typeflag = tar.TypeDir
+		h.Name += "/"
+		if e.Name == rootName {
+			h.Name, h.Mode = "./", rootMode
+		}
+	case unix.S_IFLNK:
+		h.Typeflag, h.Linkname = tar.TypeSymlink, e.Linkname
+	case unix.S_IFIFO:
+		h.Typeflag = tar.TypeFifo
+	case unix.S_IFCHR:
+		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, int64(e.Major), int64(e.Minor)
+	case unix.S_IFBLK:
+		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeBlock, int64(e.Major), int64(e.Minor)
+	default:
+		return nil, fmt.Errorf("unknown file type %#o", kind)
+	}
+	if len(e.Xattrs) > 0 {
+		h.PAXRecords = make(map[string]string, len(e.Xattrs))
+	}
+	for _, x := range e.Xattrs {
+		h.PAXRecords[xattrRecord+xattrEscapes.Replace(x.Name)] = string(x.Value)
+	}
+	return h, nil
+}
