@@ -2,21 +2,16 @@ package ext
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -106,7 +101,9 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 		{ // 8 inode table blocks, 2 bitmaps, superblock and descriptors are fixed
 			"no room for data", 2 * diskimage.MiB, filesystem("ext2", ""),
 			memTree{dirAt("."), fileAt("a", pattern(1, 12*disk.BlockSize)), fileAt("b", pattern(2, 2e6))},
-			diskimage.NoSpaceError{What: "blocks", Needed: 1 + 1 + 4 + 12 + 489 + 1, Available: 512 - 12, BlockSize: disk.BlockSize},
+			diskimage.NoSpaceError{
+				What: "blocks", Needed: 1 + 1 + 4 + 12 + 489 + 1, Available: 512 - 12, BlockSize: disk.BlockSize,
+			},
 		},
 		{
 			"terabytes", 2 * diskimage.MiB, filesystem("ext4", ""),
@@ -223,199 +220,6 @@ func TestExtentsArePlacesOfTheContent(t *testing.T) {
 	}
 }
 
-// brokenContent fails in one way or another.
-type brokenContent struct {
-	io.ReaderAt
-	closeError error
-}
-
-func (b brokenContent) Close() error { return b.closeError }
-
-type failingReader struct{}
-
-func (failingReader) ReadAt([]byte, int64) (int, error) { return 0, errors.New("bad sector") }
-
-func TestErrorsWhileCopyingNameTheFile(t *testing.T) {
-	t.Parallel()
-	short := func() (diskimage.Content, error) {
-		return brokenContent{bytes.NewReader(make([]byte, 5000)), nil}, nil
-	}
-	tests := []struct {
-		name string
-		open func() (diskimage.Content, error)
-		want string
-	}{
-		{"short", short, `read "file": it ends at byte 5000 of 10000`},
-		{"open", func() (diskimage.Content, error) { return nil, errors.New("gone") }, `open "file": gone`},
-		{"read", func() (diskimage.Content, error) { return brokenContent{failingReader{}, nil}, nil }, `read "file" at byte 0: bad sector`},
-		{"close", func() (diskimage.Content, error) {
-			return brokenContent{bytes.NewReader(make([]byte, 10000)), errors.New("stale handle")}, nil
-		}, `close "file": stale handle`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			e := entry("file", unix.S_IFREG)
-			e.Size, e.Open = 10000, tt.open
-			v, err := Formatter{}.Plan(8*diskimage.MiB, filesystem("ext4", ""), memTree{dirAt("."), e})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := v.Write(t.Context(), discard{}); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want %s", err, tt.want)
-			}
-		})
-	}
-}
-
-// discard forgets what is written.
-type discard struct{}
-
-func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
-
-// full fails from an offset on.
-type full int64
-
-func (f full) WriteAt(p []byte, offset int64) (int, error) {
-	if offset+int64(len(p)) > int64(f) {
-		return 0, unix.ENOSPC
-	}
-	return len(p), nil
-}
-
-func TestWriteErrorsAreReported(t *testing.T) {
-	t.Parallel()
-	v, err := Formatter{}.Plan(300*diskimage.MiB, filesystem("ext4", ""), adversarialTree())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, limit := range []full{0, 1024, 1 << 20, 30 << 20, 128 << 20} {
-		if err := v.Write(t.Context(), limit); !errors.Is(err, unix.ENOSPC) {
-			t.Errorf("write error at %d: got %v", limit, err)
-		}
-	}
-}
-
-func TestWriteStopsWhenCancelled(t *testing.T) {
-	t.Parallel()
-	for _, tree := range []memTree{adversarialTree(), {dirAt(".")}} {
-		v, err := Formatter{}.Plan(300*diskimage.MiB, filesystem("ext4", ""), tree)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := v.Write(ctx, discard{}); !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v, want context.Canceled", err)
-		}
-	}
-}
-
-// brokenTree ends with an error.
-type brokenTree struct{ memTree }
-
-var errTree = errors.New("tree is broken")
-
-func (b brokenTree) Entries() iter.Seq2[diskimage.Entry, error] {
-	return func(yield func(diskimage.Entry, error) bool) {
-		for e := range b.memTree.Entries() {
-			if !yield(e, nil) {
-				return
-			}
-		}
-		yield(diskimage.Entry{}, errTree)
-	}
-}
-
-func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
-	t.Parallel()
-	with := func(e diskimage.Entry, change func(*diskimage.Entry)) memTree {
-		change(&e)
-		return memTree{dirAt("."), e}
-	}
-	xattr := func(name string, length int) memTree {
-		return with(fileAt("a", nil), func(e *diskimage.Entry) {
-			e.Xattrs = []diskimage.Xattr{{Name: name, Value: make([]byte, length)}}
-		})
-	}
-	manyLinks := memTree{dirAt("."), fileAt("a", nil)}
-	for i := range maxLinks {
-		manyLinks = append(manyLinks, hardLinkAt(fmt.Sprint(i), manyLinks[1]))
-	}
-	tests := []struct {
-		name string
-		tree diskimage.Tree
-		want string
-	}{
-		{"no root", memTree{}, "it has no root"},
-		{"root is no directory", memTree{fileAt(".", nil)}, "instead of the root"},
-		{"root is not first", memTree{dirAt("a"), dirAt(".")}, `"a" comes first`},
-		{"broken tree", brokenTree{memTree{dirAt(".")}}, errTree.Error()},
-		{"twice", memTree{dirAt("."), dirAt("a"), dirAt("a")}, `"a" is there twice`},
-		{"without its directory", memTree{dirAt("."), dirAt("a/b")}, `"a/b" comes before`},
-		{"below a file", memTree{dirAt("."), fileAt("a", nil), fileAt("a/b", nil)}, `"a/b" comes before`},
-		{"parent as a name", memTree{dirAt("."), dirAt("..")}, `".." is not a name`},
-		{"empty name", memTree{dirAt("."), dirAt("")}, `"" is not a name`},
-		{"long name", memTree{dirAt("."), dirAt(strings.Repeat("x", 256))}, "256 bytes"},
-		{"NUL in a name", memTree{dirAt("."), dirAt("a\x00b")}, "is not a name"},
-		{"link to nothing", memTree{dirAt("."), hardLinkAt("b", fileAt("a", nil))}, `no earlier file`},
-		{"link to a directory", memTree{dirAt("."), dirAt("a"), hardLinkAt("b", dirAt("a"))}, `no earlier file`},
-		{"too many links", manyLinks, "65001 links"},
-		{"lost+found is a file", memTree{dirAt("."), fileAt("lost+found", nil)}, "not a directory"},
-		{"lost+found twice", memTree{dirAt("."), dirAt("lost+found"), dirAt("lost+found")}, "twice"},
-		{"empty symlink", memTree{dirAt("."), linkAt("a", "")}, `"a": symbolic link`},
-		{"long symlink", memTree{dirAt("."), linkAt("a", strings.Repeat("x", 4096))}, `4096 bytes`},
-		{"large device", memTree{dirAt("."), deviceAt("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
-		{"no type", memTree{dirAt("."), entry("a", 0o644)}, "file type"},
-		{"negative size", with(fileAt("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
-		{"huge file", with(fileAt("a", nil), func(e *diskimage.Entry) { e.Size = 1 << 45 }), "size of"},
-		{"no content", with(fileAt("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
-		{"data behind the end", with(fileAt("a", []byte{1}), func(e *diskimage.Entry) {
-			e.Data = []diskimage.Extent{{Offset: 0, Length: 2}}
-		}), "outside"},
-		{"data out of order", with(fileAt("a", make([]byte, 9)), func(e *diskimage.Entry) {
-			e.Data = []diskimage.Extent{{Offset: 5, Length: 1}, {Offset: 0, Length: 1}}
-		}), "out of order"},
-		{"unknown attribute", xattr("btrfs.compression", 3), `"btrfs.compression"`},
-		{"attribute without a name", xattr("user.", 3), `"user."`},
-		{"large attribute", xattr("user.a", 5000), "more than the one block"},
-		{"broken ACL", xattr("system.posix_acl_access", 5), "not an access control list"},
-		{"attribute twice", with(fileAt("a", nil), func(e *diskimage.Entry) {
-			e.Xattrs = []diskimage.Xattr{{Name: "user.a"}, {Name: "user.a"}}
-		}), "twice"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			_, err := Formatter{}.Plan(64*diskimage.MiB, filesystem("ext4", "bookworm"), tt.tree)
-			if err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want %s", err, tt.want)
-			}
-		})
-	}
-}
-
-func TestParametersAreChecked(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name   string
-		change func(*diskimage.Filesystem)
-		size   diskimage.Size
-		want   string
-	}{
-		{"type", func(fs *diskimage.Filesystem) { fs.Type = "xfs" }, diskimage.GiB, `"xfs"`},
-		{"label", func(fs *diskimage.Filesystem) { fs.Label = "seventeen letters" }, diskimage.GiB, "16 bytes"},
-		{"size", func(*diskimage.Filesystem) {}, 16 * diskimage.TiB, "the limit is"},
-	}
-	for _, tt := range tests {
-		fs := filesystem("ext4", "")
-		tt.change(&fs)
-		if _, err := (Formatter{}).Plan(tt.size, fs, smallTree()); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
-		}
-	}
-}
-
 func TestLostAndFoundOfTheTreeIsKept(t *testing.T) {
 	t.Parallel()
 	lost := dirAt("lost+found")
@@ -444,58 +248,11 @@ func adversarialDirectories() memTree {
 	return append(memTree{dirAt(".")}, manyFiles("d", 500, 20)...)
 }
 
-func TestHashIsThatOfDebugfs(t *testing.T) {
-	t.Parallel()
-	image := write(t, 8*diskimage.MiB, filesystem("ext4", "bookworm"), memTree{dirAt(".")})
-	files := []string{"a", "abc", "abcd", "libfoo.so.1", strings.Repeat("x", 31), strings.Repeat("y", 32), strings.Repeat("z", 255),
-		"\xff\xfe\x80", "grüße"}
-	for _, seed := range []uuid.UUID{uuid.Nil, testSeed} {
-		var commands []string
-		for _, name := range files {
-			commands = append(commands, fmt.Sprintf("dx_hash -h half_md4 -s %s %s", seed, name))
-		}
-		for i, answer := range debugfs(t, image, commands) {
-			want := field(t, answer, `is 0x([0-9a-f]+) `)
-			if got := fmt.Sprintf("%x", newHashSeed(seed).dirHash(files[i])); got != want {
-				t.Errorf("hash of %q with seed %s: got %s, want %s", files[i], seed, got, want)
-			}
-		}
-	}
-}
-
-func TestACLsLeaveOutIDsThatMeanNothing(t *testing.T) {
-	t.Parallel()
-	const none = 1<<32 - 1
-	got, err := diskACL(aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000}, [3]uint32{32, 4, none}))
-	want := []byte{1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 7, 0, 0xE8, 3, 0, 0, 32, 0, 4, 0}
-	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("got %x, %v, want %x", got, err, want)
-	}
-}
-
-func TestTimesThatDoNotFitBecomeTheNearest(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		time time.Time
-		want stamp
-	}{
-		{time.Time{}, stamp{}},
-		{time.Unix(minSeconds, 5), stamp{minSeconds, 5}},
-		{time.Unix(minSeconds-1, 5), stamp{minSeconds, 0}},
-		{time.Unix(maxSeconds+1, 5), stamp{maxSeconds, 0}},
-	}
-	for _, tt := range tests {
-		if got := newStamp(tt.time); got != tt.want {
-			t.Errorf("newStamp(%v): got %v, want %v", tt.time, got, tt.want)
-		}
-	}
-}
-
 func TestZeroBlocksAreNotWritten(t *testing.T) {
 	t.Parallel()
-	tree := memTree{dirAt("."), {Name: "zeros", Mode: unix.S_IFREG, Size: 100 << 20, Open: func() (diskimage.Content, error) {
-		return brokenContent{zeroReader{}, nil}, nil
-	}}}
+	zeros := diskimage.Entry{Name: "zeros", Mode: unix.S_IFREG, Size: 100 << 20}
+	zeros.Open = func() (diskimage.Content, error) { return content{zeroReader{}}, nil }
+	tree := memTree{dirAt("."), zeros}
 	image := write(t, 2*diskimage.GiB, filesystem("ext4", "bookworm"), tree)
 	var stat unix.Stat_t
 	if err := unix.Stat(image, &stat); err != nil {

@@ -45,7 +45,7 @@ func newGeometry(f features, size diskimage.Size) (geometry, error) {
 		return geometry{}, noBlocks(1, 0)
 	}
 	if blocks > mostBlocks {
-		return geometry{}, fmt.Errorf("a file system of %d bytes: the limit is %d", uint64(size), uint64(mostBlocks)*disk.BlockSize)
+		return geometry{}, fmt.Errorf("more than %d blocks of %d bytes are not supported", uint64(mostBlocks), disk.BlockSize)
 	}
 	g := geometry{
 		blocks:         blocks,

@@ -251,7 +251,8 @@ func checkContent(p parameters, e *diskimage.Entry) error {
 	var end int64
 	for _, part := range e.Data {
 		if part.Offset < end || part.Length < 0 || part.Length > e.Size-part.Offset {
-			return fmt.Errorf("data at %d of length %d: out of order, or outside of the %d bytes", part.Offset, part.Length, e.Size)
+			return fmt.Errorf("data at %d of length %d: out of order, or outside of the %d bytes",
+				part.Offset, part.Length, e.Size)
 		}
 		end = part.Offset + part.Length
 	}

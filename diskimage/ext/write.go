@@ -131,7 +131,7 @@ func newBlockWriter(ctx context.Context, dst io.WriterAt) *blockWriter {
 func (w *blockWriter) block(number uint64) []byte {
 	used := len(w.buf)
 	if used > 0 && (used == cap(w.buf) || number != w.start+uint64(used)/disk.BlockSize) {
-		w.flush()
+		_ = w.flush() // the error is kept, and returned at the end
 		used = 0
 	}
 	if used == 0 {

@@ -1,0 +1,62 @@
+package ext
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+func TestHashIsThatOfDebugfs(t *testing.T) {
+	t.Parallel()
+	image := write(t, 8*diskimage.MiB, filesystem("ext4", "bookworm"), memTree{dirAt(".")})
+	files := []string{
+		"a", "abc", "abcd", "libfoo.so.1", "\xff\xfe\x80", "grüße",
+		strings.Repeat("x", 31), strings.Repeat("y", 32), strings.Repeat("z", 255),
+	}
+	for _, seed := range []uuid.UUID{uuid.Nil, testSeed} {
+		var commands []string
+		for _, name := range files {
+			commands = append(commands, fmt.Sprintf("dx_hash -h half_md4 -s %s %s", seed, name))
+		}
+		for i, answer := range debugfs(t, image, commands) {
+			want := field(t, answer, `is 0x([0-9a-f]+) `)
+			if got := fmt.Sprintf("%x", newHashSeed(seed).dirHash(files[i])); got != want {
+				t.Errorf("hash of %q with seed %s: got %s, want %s", files[i], seed, got, want)
+			}
+		}
+	}
+}
+
+func TestACLsLeaveOutIDsThatMeanNothing(t *testing.T) {
+	t.Parallel()
+	const none = 1<<32 - 1
+	got, err := diskACL(aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000}, [3]uint32{32, 4, none}))
+	want := []byte{1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 7, 0, 0xE8, 3, 0, 0, 32, 0, 4, 0}
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %x, %v, want %x", got, err, want)
+	}
+}
+
+func TestTimesThatDoNotFitBecomeTheNearest(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		time time.Time
+		want stamp
+	}{
+		{time.Time{}, stamp{}},
+		{time.Unix(minSeconds, 5), stamp{minSeconds, 5}},
+		{time.Unix(minSeconds-1, 5), stamp{minSeconds, 0}},
+		{time.Unix(maxSeconds+1, 5), stamp{maxSeconds, 0}},
+	}
+	for _, tt := range tests {
+		if got := newStamp(tt.time); got != tt.want {
+			t.Errorf("newStamp(%v): got %v, want %v", tt.time, got, tt.want)
+		}
+	}
+}
