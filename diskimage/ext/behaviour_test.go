@@ -132,6 +132,24 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 	}
 }
 
+func TestFileSystemCanBeFilledToTheLastBlock(t *testing.T) {
+	t.Parallel()
+	const size = 2 * diskimage.MiB
+	tree := memTree{
+		dirAt("."), fileAt("a", pattern(1, 12*disk.BlockSize)), fileAt("b", pattern(2, (500-1-1-4-12-1)*disk.BlockSize)),
+	}
+	v, err := Formatter{}.Plan(size, filesystem("ext2", ""), tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if free := v.(*volume).freeBlocks; free != 0 {
+		t.Errorf("%d free blocks, want 0", free)
+	}
+	image := writeVolume(t, size, v)
+	fsckClean(t, image)
+	readBack(t, image, tree)
+}
+
 func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 	t.Parallel()
 	trees := map[string]memTree{
