@@ -65,9 +65,13 @@ type writer struct {
 }
 
 func newWriter(dst *os.File, image *rawimage.Image, opts Options) (*writer, error) {
+	copier, err := rawimage.NewCopier(image, dst)
+	if err != nil {
+		return nil, err
+	}
 	w := &writer{
 		dst:         dst,
-		copier:      rawimage.NewCopier(image, dst),
+		copier:      copier,
 		size:        image.Size(),
 		clusterSize: int64(opts.ClusterSize),
 		compression: opts.Compression,

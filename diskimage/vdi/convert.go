@@ -94,7 +94,10 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	}
 	h := newHeader(image.Size(), count, opts.ID)
 	blocks := bytes.Repeat([]byte{0xff}, int(count*entrySize)) // all unallocated
-	copier := rawimage.NewCopier(image, dst)
+	copier, err := rawimage.NewCopier(image, dst)
+	if err != nil {
+		return err
+	}
 	end := int64(h.DataOffset)
 	scan := rawimage.ScanOptions{ClusterSize: blockSize, Workers: opts.Workers}
 	err = image.Scan(ctx, scan, func(run rawimage.Run) error {

@@ -84,9 +84,12 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 const fixedUnit = 64 << 10
 
 func convertFixed(ctx context.Context, dst *os.File, image *rawimage.Image, opts Options) error {
-	copier := rawimage.NewCopier(image, dst)
+	copier, err := rawimage.NewCopier(image, dst)
+	if err != nil {
+		return err
+	}
 	scan := rawimage.ScanOptions{ClusterSize: fixedUnit, Workers: opts.Workers}
-	err := image.Scan(ctx, scan, func(run rawimage.Run) error {
+	err = image.Scan(ctx, scan, func(run rawimage.Run) error {
 		data := run.Data[:min(int64(len(run.Data)), image.Size()-run.Offset)] // the footer follows
 		return copier.Copy(data, run.Offset, run.Offset)
 	})
@@ -105,9 +108,12 @@ func convertDynamic(ctx context.Context, dst *os.File, image *rawimage.Image, op
 	table := bytes.Repeat([]byte{0xff}, int(rawimage.RoundUp(blocks*entrySize, sectorSize))) // all unallocated
 	bitmap := bytes.Repeat([]byte{0xff}, bitmapSize)                                         // all sectors in use
 	end := tableOffset + int64(len(table))
-	copier := rawimage.NewCopier(image, dst)
+	copier, err := rawimage.NewCopier(image, dst)
+	if err != nil {
+		return err
+	}
 	scan := rawimage.ScanOptions{ClusterSize: blockSize, Workers: opts.Workers}
-	err := image.Scan(ctx, scan, func(run rawimage.Run) error {
+	err = image.Scan(ctx, scan, func(run rawimage.Run) error {
 		for first := 0; first < len(run.Data); first += blockSize {
 			data := rawimage.RoundUp(end+bitmapSize, blockAlignment)
 			if _, err := dst.WriteAt(bitmap, data-bitmapSize); err != nil {

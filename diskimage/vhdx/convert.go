@@ -67,7 +67,10 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	blocks := newTable(rawimage.Blocks(image.Size(), blockSize))
 	batSize := rawimage.RoundUp(int64(len(blocks))*entrySize, regionUnit)
 	end := batOffset + batSize
-	copier := rawimage.NewCopier(image, dst)
+	copier, err := rawimage.NewCopier(image, dst)
+	if err != nil {
+		return err
+	}
 	scan := rawimage.ScanOptions{ClusterSize: blockSize, Workers: opts.Workers}
 	err = image.Scan(ctx, scan, func(run rawimage.Run) error {
 		position := end

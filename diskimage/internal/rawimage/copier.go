@@ -26,8 +26,17 @@ type Copier struct {
 	noClone bool
 }
 
-// NewCopier makes a copier to dst, which must be empty or read as zeros wherever it is copied to.
-func NewCopier(m *Image, dst *os.File) *Copier { return &Copier{image: m, dst: dst} }
+// NewCopier makes a copier to dst, which must be empty: what is left out is zeros only there.
+func NewCopier(m *Image, dst *os.File) (*Copier, error) {
+	info, err := dst.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at output file: %w", err)
+	}
+	if info.Size() != 0 {
+		return nil, fmt.Errorf("the output file is not empty: it has %d bytes", info.Size())
+	}
+	return &Copier{image: m, dst: dst}, nil
+}
 
 // Copy copies data, which has been read from the image at offset from, to offset to of the output, leaving long zeros
 // out: what is at the end of the output and zero remains to be added with Truncate.

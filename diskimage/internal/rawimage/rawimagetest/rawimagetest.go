@@ -98,15 +98,23 @@ func Random(seed uint64) Case {
 func (c Case) Make(t testing.TB) *os.File {
 	t.Helper()
 	file := Create(t)
-	if err := file.Truncate(c.Size); err != nil {
+	if err := c.WriteInto(file); err != nil {
 		t.Fatal(err)
+	}
+	return file
+}
+
+// WriteInto writes the image to a file, with its holes if that is empty.
+func (c Case) WriteInto(file *os.File) error {
+	if err := file.Truncate(c.Size); err != nil {
+		return err
 	}
 	for i, p := range c.Pieces {
 		if _, err := file.WriteAt(p.bytes(uint64(i)), p.Offset); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
-	return file
+	return nil
 }
 
 // MakeStored writes the same image without holes.
@@ -116,10 +124,8 @@ func (c Case) MakeStored(t testing.TB) *os.File {
 	if _, err := io.CopyN(file, zeroReader{}, c.Size); err != nil {
 		t.Fatal(err)
 	}
-	for i, p := range c.Pieces {
-		if _, err := file.WriteAt(p.bytes(uint64(i)), p.Offset); err != nil {
-			t.Fatal(err)
-		}
+	if err := c.WriteInto(file); err != nil {
+		t.Fatal(err)
 	}
 	return file
 }

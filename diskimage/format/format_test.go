@@ -1,0 +1,233 @@
+package format_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage/rawimagetest"
+)
+
+// qemuNames has what QEMU calls formats differently.
+var qemuNames = map[string]string{"vhd": "vpc", "vhd-fixed": "vpc"}
+
+func qemuName(name string) string {
+	if other, ok := qemuNames[name]; ok {
+		return other
+	}
+	return name
+}
+
+// each runs a subtest for each compression of each format.
+func each(t *testing.T, test func(t *testing.T, name string, convert rawimagetest.Convert)) {
+	for _, f := range format.Formats() {
+		for _, compression := range append(f.Compressions, "") {
+			t.Run(f.Name+"/"+compression, func(t *testing.T) {
+				test(t, f.Name, func(ctx context.Context, dst, src *os.File) error {
+					return format.Convert(ctx, f.Name, dst, src, format.Options{Compress: compression})
+				})
+			})
+		}
+	}
+}
+
+func TestConvertKeepsSizeAndContent(t *testing.T) {
+	t.Parallel()
+	raw := rawimagetest.Random(11).Make(t)
+	each(t, func(t *testing.T, name string, convert rawimagetest.Convert) {
+		rawimagetest.Judge(t, qemuName(name), rawimagetest.Output(t, raw, convert), raw)
+	})
+}
+
+func TestConvertRefusesOutputThatIsNotEmpty(t *testing.T) {
+	t.Parallel()
+	raw := rawimagetest.Random(11).Make(t)
+	for _, f := range format.Formats() {
+		if f.Name == "vmdk" {
+			continue // is a stream: any writer will do
+		}
+		err := format.Convert(t.Context(), f.Name, rawimagetest.Random(1).Make(t), raw, format.Options{})
+		if err == nil || !strings.Contains(err.Error(), "not empty") {
+			t.Errorf("%s: got %v, want that the file is not empty", f.Name, err)
+		}
+	}
+}
+
+// fileLimit is the environment variable that tells the test that it runs in a process of its own.
+const fileLimit = "FORMAT_TEST_FILE_LIMIT"
+
+func TestConvertReportsWhyFileCannotGrow(t *testing.T) {
+	if os.Getenv(fileLimit) == "" {
+		t.Parallel()
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), fileLimit+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	raw := rawimagetest.Case{Size: 8 << 20, Pieces: []rawimagetest.Piece{{Length: 8 << 20, Content: rawimagetest.Noise}}}.Make(t)
+	signal.Ignore(unix.SIGXFSZ)
+	const limit = 2 << 20
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+		t.Fatal(err)
+	}
+	each(t, func(t *testing.T, name string, convert rawimagetest.Convert) {
+		err := convert(t.Context(), rawimagetest.Create(t), raw)
+		if !errors.Is(err, unix.EFBIG) || !strings.Contains(err.Error(), "offset") {
+			t.Errorf("got %v, want %v and where", err, unix.EFBIG)
+		}
+	})
+}
+
+func TestConvertEndsWhenTheContextDoes(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	raw := rawimagetest.Random(1).Make(t)
+	each(t, func(t *testing.T, _ string, convert rawimagetest.Convert) {
+		if err := convert(ctx, rawimagetest.Create(t), raw); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want %v", err, context.Canceled)
+		}
+	})
+}
+
+func TestWriteConvertsWhatIsWritten(t *testing.T) {
+	t.Parallel()
+	c := rawimagetest.Random(12)
+	raw := c.Make(t)
+	for _, f := range format.Formats() {
+		image, dir := rawimagetest.Create(t), t.TempDir()
+		err := format.Write(t.Context(), f.Name, image, dir, format.Options{}, func(file *os.File) error {
+			if f.Name == format.Raw && file != image {
+				t.Error("a raw image is written to another file first")
+			}
+			return c.WriteInto(file)
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", f.Name, err)
+		}
+		if f.Name != format.Raw {
+			rawimagetest.Judge(t, qemuName(f.Name), image, raw)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%s: %v is left behind, %v", f.Name, left, err)
+		}
+	}
+}
+
+func TestWriteGivesTheErrorOfTheImage(t *testing.T) {
+	t.Parallel()
+	want := errors.New("no such tree")
+	for _, f := range format.Formats() {
+		image := rawimagetest.Create(t)
+		err := format.Write(t.Context(), f.Name, image, t.TempDir(), format.Options{}, func(*os.File) error { return want })
+		if !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", f.Name, err, want)
+		}
+		if info, err := image.Stat(); err != nil || info.Size() > 0 {
+			t.Errorf("%s: something was written: %v, %v", f.Name, info.Size(), err)
+		}
+	}
+}
+
+func TestSuffixNamesTheFormat(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		file, want string
+		ok         bool
+	}{
+		{"disk.img", "raw", true},
+		{"disk.raw", "raw", true},
+		{"/a.vdi/debian.12.qcow2", "qcow2", true},
+		{"DISK.VMDK", "vmdk", true},
+		{"disk.vhd", "vhd", true},
+		{"disk.vhdx", "vhdx", true},
+		{"disk.vdi", "vdi", true},
+		{"disk", "", false},
+		{"disk.qcow2/disk", "", false},
+		{"disk.iso", "", false},
+		{"qcow2", "", false},
+		{"", "", false},
+	} {
+		if got, ok := format.BySuffix(test.file); got != test.want || ok != test.ok {
+			t.Errorf("%q: got %q, %v, want %q, %v", test.file, got, ok, test.want, test.ok)
+		}
+	}
+}
+
+func TestCheckNamesWhatIsPossible(t *testing.T) {
+	t.Parallel()
+	for _, f := range format.Formats() {
+		if err := format.Check(f.Name, ""); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+	}
+	for _, test := range []struct{ name, compress, want string }{
+		{"qcow", "", `image format "qcow": not one of raw, qcow2, vmdk, vhd, vhd-fixed, vhdx, vdi`},
+		{"", "", `image format ""`},
+		{"vdi", "zlib", `compression "zlib": image format vdi has only none`},
+		{"vmdk", "none", `has only zlib`},
+		{"qcow2", "xz", `has only none, zlib, zstd`},
+	} {
+		if err := format.Check(test.name, test.compress); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q, %q: got %v, want %q", test.name, test.compress, err, test.want)
+		}
+	}
+}
+
+// The list is the caller's: changing it changes nothing here.
+func TestFormatsGivesACopy(t *testing.T) {
+	t.Parallel()
+	list := format.Formats()
+	for i := range list {
+		list[i].Name = "x"
+		for j := range list[i].Suffixes {
+			list[i].Suffixes[j] = "x"
+		}
+		for j := range list[i].Compressions {
+			list[i].Compressions[j] = "x"
+		}
+	}
+	if name, ok := format.BySuffix("a.img"); name != format.Raw || !ok || format.Check(format.Raw, format.None) != nil {
+		t.Error("the formats have changed")
+	}
+}
+
+func BenchmarkConvert(b *testing.B) {
+	const size = 64 << 20
+	c := rawimagetest.Case{Size: 4 * size}
+	for offset := int64(0); offset < c.Size; offset += size {
+		c.Pieces = append(c.Pieces,
+			rawimagetest.Piece{Offset: offset, Length: size / 8, Content: rawimagetest.Noise},
+			rawimagetest.Piece{Offset: offset + size/8, Length: size / 8, Content: rawimagetest.Text})
+	}
+	raw := c.Make(b)
+	for _, f := range format.Formats() {
+		for _, compression := range f.Compressions {
+			b.Run(f.Name+"/"+compression, func(b *testing.B) {
+				b.SetBytes(size) // of data
+				b.ReportAllocs()
+				image := rawimagetest.Create(b)
+				for b.Loop() {
+					if err := image.Truncate(0); err != nil {
+						b.Fatal(err)
+					}
+					if _, err := image.Seek(0, 0); err != nil {
+						b.Fatal(err)
+					}
+					if err := format.Convert(b.Context(), f.Name, image, raw, format.Options{Compress: compression}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
