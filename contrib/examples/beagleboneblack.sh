@@ -1,0 +1,27 @@
+#!/bin/sh
+# Makes an SD card image for the BeagleBone Black:
+#
+#	contrib/examples/beagleboneblack.sh [VMDEBOOTSTRAP OPTIONS]
+#
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP), qemu-user-static to run programs for ARM, and
+# e2fsprogs. No root. The result is beagleboneblack.img, or the name in $IMAGE: write it to a card with
+#
+#	dd if=beagleboneblack.img of=/dev/mmcblkX bs=4M conv=fsync
+#
+# The ROM of the AM335x reads MLO at 128 KiB, which reads u-boot.img at 384 KiB. That file ends behind the first MiB, so
+# the first partition begins at 4 MiB. Files and offsets are those of u-boot-omap in bookworm and trixie. Hold the button
+# beside the card while power comes on, unless the eMMC is empty. The serial console runs at 115200 baud.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+image=${IMAGE:-beagleboneblack.img}
+
+"${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "$image" --size 3G --distribution bookworm \
+	--arch armhf --foreign /usr/bin/qemu-arm-static \
+	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-omap --package u-boot-menu \
+	--configure-apt --hostname beagleboneblack \
+	--customize "$here/beagleboneblack-customise.sh" "$@"
+
+"$here/write-u-boot.sh" "$image" \
+	/usr/lib/u-boot/am335x_boneblack/MLO 131072 \
+	/usr/lib/u-boot/am335x_boneblack/u-boot.img 393216

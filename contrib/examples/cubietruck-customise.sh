@@ -1,0 +1,14 @@
+#!/bin/sh
+# Hook for the Cubietruck: makes the kernel start from U-Boot, also from USB. Used by cubietruck.sh, which writes U-Boot
+# itself; or by hand:
+#
+#	vmdebootstrap --customize contrib/examples/cubietruck-customise.sh --package u-boot-menu ...
+set -eu
+
+rootdir=$1
+# shellcheck source=contrib/examples/u-boot.lib
+. "$(dirname "$0")/u-boot.lib"
+
+boot_from_menu ttyS0,115200n8
+# A root file system on a USB disk needs them.
+initramfs_modules phy-sun4i-usb ohci-platform

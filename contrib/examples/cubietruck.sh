@@ -1,0 +1,24 @@
+#!/bin/sh
+# Makes an SD card image for the Cubietruck (Allwinner A20):
+#
+#	contrib/examples/cubietruck.sh [VMDEBOOTSTRAP OPTIONS]
+#
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP), qemu-user-static to run programs for ARM, and
+# e2fsprogs. No root. The result is cubietruck.img, or the name in $IMAGE: write it to a card with
+#
+#	dd if=cubietruck.img of=/dev/mmcblkX bs=4M conv=fsync
+#
+# The ROM reads one file at 8 KiB, which holds both the SPL and U-Boot: u-boot-sunxi in bookworm and trixie. Other boards
+# of the family differ only in the directory below /usr/lib/u-boot. The place overlaps a GPT, so keep the msdos table.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+image=${IMAGE:-cubietruck.img}
+
+"${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "$image" --size 3G --distribution bookworm \
+	--arch armhf --foreign /usr/bin/qemu-arm-static \
+	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-sunxi --package u-boot-menu \
+	--configure-apt --hostname cubietruck \
+	--customize "$here/cubietruck-customise.sh" "$@"
+
+"$here/write-u-boot.sh" "$image" /usr/lib/u-boot/Cubietruck/u-boot-sunxi-with-spl.bin 8192

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Hook for the Wandboard: makes the kernel start from U-Boot, also from SATA. Used by wandboard.sh, which writes U-Boot
+# itself; or by hand:
+#
+#	vmdebootstrap --customize contrib/examples/wandboard-customise.sh --package u-boot-menu ...
+set -eu
+
+rootdir=$1
+# shellcheck source=contrib/examples/u-boot.lib
+. "$(dirname "$0")/u-boot.lib"
+
+boot_from_menu ttymxc0,115200n8
+# A root file system on the SATA disk of the Quad needs them.
+initramfs_modules ahci_platform ahci_imx sd_mod

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Makes an SD card image for the Wandboard (i.MX6 Solo, DualLite, Quad):
+#
+#	contrib/examples/wandboard.sh [VMDEBOOTSTRAP OPTIONS]
+#
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP), qemu-user-static to run programs for ARM, and
+# e2fsprogs. No root. The result is wandboard.img, or the name in $IMAGE: write it to a card with
+#
+#	dd if=wandboard.img of=/dev/mmcblkX bs=4M conv=fsync
+#
+# The ROM reads the SPL at 1 KiB, which reads u-boot.img at 69 KiB: u-boot-imx in bookworm and trixie. (The single file
+# u-boot.imx of older releases is gone.) U-Boot keeps its environment at 768 KiB. The place overlaps a GPT, so keep the
+# msdos table.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+image=${IMAGE:-wandboard.img}
+
+"${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "$image" --size 3G --distribution bookworm \
+	--arch armhf --foreign /usr/bin/qemu-arm-static \
+	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-imx --package u-boot-menu \
+	--configure-apt --hostname wandboard \
+	--customize "$here/wandboard-customise.sh" "$@"
+
+"$here/write-u-boot.sh" "$image" \
+	/usr/lib/u-boot/wandboard/SPL 1024 \
+	/usr/lib/u-boot/wandboard/u-boot.img 70656
