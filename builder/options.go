@@ -88,6 +88,7 @@ func DefaultOptions() Options {
 		PartType:             "msdos",
 		ESPSize:              defaultESPSize,
 		Extlinux:             true,
+		MBR:                  true,
 	}
 }
 

@@ -124,7 +124,7 @@ func newSettings(arch string) *settings {
 			"beside it", textValue{&o.Squash}},
 		{"configure-apt", groupSource, "write the image's apt sources anew from mirror and release",
 			boolValue{&o.ConfigureApt}},
-		{"mbr", groupDisk, "write boot code to the master boot record (always done where it is needed)", boolValue{&o.MBR}},
+		{"mbr", groupDisk, "write the boot code of extlinux to the master boot record", boolValue{&o.MBR}},
 		{"grub", groupDisk, "boot with GRUB", boolValue{&o.Grub}},
 		{"sparse", groupOutput, "leave the free space of the image unwritten", boolValue{&o.Sparse}},
 		{"pkglist", groupOutput, "list the installed packages in dpkg.list", boolValue{&o.Pkglist}},

@@ -135,10 +135,17 @@ func (c *command) run(cmd *cobra.Command) error {
 func (c *command) build(ctx context.Context) (err error) {
 	log, logCloser, logErr := openLog(c.settings.log, c.stderr, c.env)
 	defer func() { err = errors.Join(err, logCloser.Close()) }()
-	c.settings.logTo(log)
+	// A build begins twice, the second time inside; one beginning in the log is enough.
+	outside := !c.settings.options.DryRun && !c.env.inside()
+	if !outside {
+		c.settings.logTo(log)
+	}
 	j, err := c.newJob(log)
 	if err := errors.Join(append(c.settings.problems, logErr, err)...); err != nil {
 		return logged(ctx, log, err)
+	}
+	if outside {
+		return logged(ctx, log, c.reenter(ctx, j.spec))
 	}
 	if name := c.settings.output; name != "" {
 		file, err := os.Create(name)
@@ -172,8 +179,8 @@ func (c *command) newJob(log *slog.Logger) (*job, error) {
 
 // logged puts what ends the program in the log, and gives it back.
 func logged(ctx context.Context, log *slog.Logger, err error) error {
-	if err == nil {
-		return nil
+	if _, seen := err.(childStatus); err == nil || seen {
+		return err
 	}
 	for _, e := range flatten(err) {
 		log.Log(ctx, levelCritical, e.Error())
