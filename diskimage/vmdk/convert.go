@@ -69,9 +69,16 @@ func Convert(ctx context.Context, dst io.Writer, src *os.File, opts Options) err
 	return nil
 }
 
+// level of compression. A Debian system of 416 MiB, in seconds of processor time: level 1 3.1 s, 205 MiB; 4 4.8 s,
+// 197 MiB; 6 6.4 s, 194 MiB; 7 12 s, 191 MiB.
+const level = 4
+
 // newEncoder makes a compressor to zlib streams.
 func newEncoder() (rawimage.Encoder, error) {
-	w := zlib.NewWriter(nil)
+	w, err := zlib.NewWriterLevel(nil, level)
+	if err != nil {
+		return nil, fmt.Errorf("set up deflate: %w", err)
+	}
 	return func(dst, grain []byte) ([]byte, error) {
 		out := bytes.NewBuffer(dst)
 		w.Reset(out)
