@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,11 +80,11 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		return nil, fmt.Errorf("open the container store %s: %w", options.StateDir, err)
 	}
 	defer func() {
+		for _, s := range stale {
+			err = errors.Join(err, s.unlock())
+		}
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open the container store %s: %w", options.StateDir, err), e.session.end())
-		}
-		for _, s := range stale {
-			err = errors.Join(err, s.end())
 		}
 	}()
 	driver := options.Driver
@@ -93,6 +94,9 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 			options.Log.Info("overlay does not work here, layers are full copies", "error", err)
 			driver = driverVFS
 		}
+	}
+	if err := e.session.setDriver(driver); err != nil {
+		return nil, err
 	}
 	graph := filepath.Join(options.StateDir, "store-"+driver)
 	storeOptions := storage.StoreOptions{
@@ -117,9 +121,12 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := e.removeLeftovers(s.name); err != nil {
+		if err := e.clean(s); err != nil {
 			return nil, fmt.Errorf("remove what a killed build has left: %w", err)
 		}
+	}
+	if err := e.removeGarbage(); err != nil {
+		return nil, fmt.Errorf("remove what nobody needs: %w", err)
 	}
 	return e, nil
 }
@@ -139,6 +146,8 @@ func (e *Engine) Close() error {
 	for _, c := range open {
 		errs = append(errs, c.Close())
 	}
+	// A snapshot that went wrong leaves its layer behind.
+	errs = append(errs, e.removeLeftovers(e.session.name))
 	if _, err := e.store.Shutdown(false); err != nil {
 		errs = append(errs, fmt.Errorf("close the container store: %w", err))
 	}
@@ -192,7 +201,7 @@ func inUserNamespace() bool {
 type logWriter struct{ log *slog.Logger }
 
 func (w *logWriter) Write(p []byte) (int, error) {
-	w.log.Debug("containers/storage: " + string(p))
+	w.log.Debug("containers/storage: " + string(bytes.TrimSpace(p)))
 	return len(p), nil
 }
 

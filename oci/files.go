@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 
 	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
@@ -105,6 +106,10 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 		uid, gid = int(st.Uid), int(st.Gid)
 	}
 	temp := tempName(a.base)
+	// A process forked meanwhile would have the file open for writing until it calls exec, and a program that is open
+	// so cannot be run (ETXTBSY).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	fd, err := unix.Openat(a.fd(), temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return pathError("create", name, err)

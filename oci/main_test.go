@@ -2,25 +2,48 @@ package oci
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 )
 
-// The test binary is its own helper and, as argument 0 says, the programs inside containers.
+// onHost begins the names of the tests that run where the test was started. All others run inside, where containers can
+// be made.
+const onHost = "TestHost"
+
+// TestMain runs the tests in both places. The test binary also is its own helper and, by its argument 0, the program in
+// the containers.
 func TestMain(m *testing.M) {
 	if Init() || program() {
 		return
 	}
-	if !Inside() {
-		status, err := Reexec(context.Background(), ReexecConfig{
-			Args: os.Args, Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(4)
+	flag.Parse()
+	run := flag.Lookup("test.run").Value.String()
+	hostOnly := strings.HasPrefix(strings.TrimPrefix(run, "^"), onHost)
+	if Inside() {
+		if err := flag.Set("test.skip", "^"+onHost); err != nil {
+			panic(err)
 		}
-		os.Exit(status)
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if run == "" {
+		if err := flag.Set("test.run", "^"+onHost); err != nil {
+			panic(err)
+		}
+	}
+	if run == "" || hostOnly {
+		if status := m.Run(); status != 0 || hostOnly {
+			os.Exit(status)
+		}
+	}
+	status, err := Reexec(context.Background(), ReexecConfig{
+		Args: os.Args, Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(4)
+	}
+	os.Exit(status)
 }

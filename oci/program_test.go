@@ -1,24 +1,305 @@
 package oci
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// program runs one of the programs that the tests have in their containers, and reports whether this process was one.
+// programs are what the test binary can be beside a test: "program NAME ARGUMENT...". Their status is 1 on an error.
+var programs = map[string]func(args []string) error{
+	"cat": func([]string) error {
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		return err
+	},
+	// exit STATUS
+	"exit": func(args []string) error {
+		var status int
+		if _, err := fmt.Sscan(args[0], &status); err != nil {
+			return err
+		}
+		os.Exit(status)
+		return nil
+	},
+	// kill SIGNAL ends by it.
+	"kill": func(args []string) error {
+		signal.Reset()
+		return errors.Join(unix.Kill(os.Getpid(), unix.SignalNum(args[0])), wait())
+	},
+	// look says how the world looks from inside, one fact a line.
+	"look": func([]string) error { return look(os.Stdout) },
+	// list FILE... prints what is in files and directories.
+	"list": func(args []string) error {
+		for _, name := range args {
+			info, err := os.Stat(name)
+			switch {
+			case err != nil:
+				fmt.Println(name, "is missing")
+			case info.IsDir():
+				entries, err := os.ReadDir(name)
+				if err != nil {
+					return err
+				}
+				for _, e := range entries {
+					fmt.Println(filepath.Join(name, e.Name()))
+				}
+			default:
+				data, err := os.ReadFile(name)
+				if err != nil {
+					return err
+				}
+				fmt.Printf("%s: %s", name, data)
+			}
+		}
+		return nil
+	},
+	// write FILE TEXT
+	"write": func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o666) },
+	// link TEXT NAME replaces a file by a symbolic link.
+	"link": func(args []string) error {
+		return errors.Join(os.Remove(args[1]), os.Symlink(args[0], args[1]))
+	},
+	// wait until killed; SIGTERM makes it say so and go on.
+	"wait": func([]string) error {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, unix.SIGTERM)
+		fmt.Println("ready")
+		<-c
+		fmt.Println("terminated")
+		return wait()
+	},
+	// daemon leaves a process behind that holds no file of it.
+	"daemon": func([]string) error {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Args = []string{"program", "wait"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd.Start()
+	},
+	// mountproc mounts a proc of its own, as debootstrap does.
+	"mountproc": func([]string) error {
+		return errors.Join(os.MkdirAll("/tmp/proc", 0o755), unix.Mount("proc", "/tmp/proc", "proc", 0, ""))
+	},
+	// chroot DIRECTORY runs look there.
+	"chroot": func(args []string) error {
+		if err := unix.Chroot(args[0]); err != nil {
+			return err
+		}
+		return errors.Join(os.Chdir("/"), look(os.Stdout))
+	},
+	"build": build,
+	// leftovers STATEDIR counts what is in a store.
+	"leftovers": func(args []string) error {
+		goInside()
+		e, err := Open(context.Background(), EngineOptions{StateDir: args[0]})
+		if err != nil {
+			return err
+		}
+		sessions, err := os.ReadDir(filepath.Join(args[0], "sessions"))
+		if err != nil {
+			return err
+		}
+		layers, err := e.store.Layers()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("sessions %d\nlayers %d\n", len(sessions), len(layers))
+		return e.Close()
+	},
+	// remove DIRECTORY
+	"remove": func(args []string) error {
+		goInside()
+		return os.RemoveAll(args[0])
+	},
+	"inside": func([]string) error {
+		_, err := fmt.Println(Inside())
+		return err
+	},
+	// host prints what the host lacks.
+	"host": host,
+	// weakhost does so as a root without CAP_SYS_ADMIN.
+	"weakhost": func([]string) error {
+		runtime.LockOSThread()
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			return err
+		}
+		return host(nil)
+	},
+	// interrupted runs itself inside and says there what signals come.
+	"interrupted": func([]string) error {
+		goInside()
+		c := make(chan os.Signal, 8)
+		signal.Notify(c)
+		fmt.Println("ready")
+		for s := range c {
+			if s != unix.SIGURG { // the Go runtime's own
+				fmt.Println(unix.SignalName(s.(syscall.Signal)))
+			}
+			if s == unix.SIGHUP {
+				os.Exit(42)
+			}
+		}
+		return nil
+	},
+}
+
+// program runs one of the programs and reports whether this process was one.
 func program() bool {
-	if filepath.Base(os.Args[0]) != "program" || len(os.Args) < 2 {
+	if filepath.Base(os.Args[0]) != "program" {
 		return false
 	}
-	switch os.Args[1] {
-	case "cat":
-		io.Copy(os.Stdout, os.Stdin)
-	case "exit":
-		var n int
-		fmt.Sscan(os.Args[2], &n)
-		os.Exit(n)
+	if err := programs[os.Args[1]](os.Args[2:]); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
 	}
 	return true
+}
+
+// wait never ends.
+func wait() error {
+	for {
+		if err := unix.Pause(); err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+func look(w io.Writer) error {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	groups, err := os.Getgroups()
+	if err != nil {
+		return err
+	}
+	umask := unix.Umask(0)
+	unix.Umask(umask)
+	sid, err := unix.Getsid(0)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "hostname %s\ncwd %s\nids %d:%d %v\numask %03o\nparent %d\n", hostname, cwd, os.Getuid(), os.Getgid(), groups, umask, os.Getppid())
+	fmt.Fprintf(w, "session of pid 1 %v\nenv %s\n", sid == 1, strings.Join(os.Environ(), " "))
+	for _, name := range []string{"/dev/null", "/dev/tty", "/dev/ptmx", "/dev/fd", "/dev/pts", "/dev/shm", "/dev/mem", "/dev/kmsg", "/proc/self", "/sys/kernel", "/run/lock"} {
+		info, err := os.Stat(name)
+		if err != nil {
+			fmt.Fprintln(w, name, "is missing")
+			continue
+		}
+		fmt.Fprintln(w, name, info.Mode())
+	}
+	if f, err := os.OpenFile("/dev/null", os.O_WRONLY, 0); err != nil {
+		fmt.Fprintln(w, err)
+	} else {
+		f.Close()
+	}
+	for _, name := range []string{"/proc/sys/kernel/hostname", "/sys/kernel/new"} {
+		if err := os.WriteFile(name, []byte("x"), 0o644); !errors.Is(err, unix.EROFS) {
+			fmt.Fprintf(w, "%s can be written: %v\n", name, err)
+		}
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%d processes\n", len(processes))
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	if strings.Contains(string(mounts), " /etc/") {
+		fmt.Fprintf(w, "something is mounted in /etc: %s", mounts)
+	}
+	return nil
+}
+
+func host([]string) error {
+	_, err := Reexec(context.Background(), ReexecConfig{Args: []string{"program", "cat"}})
+	var host *HostError
+	if errors.As(err, &host) {
+		fmt.Printf("%s\n%s\n", host.Cause, host.Cure)
+		return nil
+	}
+	return err
+}
+
+// goInside goes on inside: where it is called from the host it does not return.
+func goInside() {
+	if Inside() {
+		return
+	}
+	status, err := Reexec(context.Background(), ReexecConfig{Args: os.Args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(4)
+	}
+	os.Exit(status)
+}
+
+// build STATEDIR is a whole build that never ends: it runs itself inside, writes a snapshot, and a program waits in a
+// container. It prints what it is doing.
+func build(args []string) error {
+	ctx := context.Background()
+	say := func(text string) { fmt.Println(text) }
+	if !Inside() {
+		say("begin")
+	}
+	goInside()
+	say("inside")
+	e, err := Open(ctx, EngineOptions{StateDir: args[0]})
+	if err != nil {
+		return err
+	}
+	say("open")
+	c, err := newScratch(ctx, e)
+	if err != nil {
+		return err
+	}
+	say("container")
+	if err := c.Snapshot(ctx, "snapshot"); err != nil {
+		return err
+	}
+	say("snapshot")
+	p := process("wait")
+	p.Env = append(p.Env, os.Environ()...)
+	return c.Run(ctx, p, nil, nil, os.Stdout)
+}
+
+// newScratch gives a container that holds nothing but the test binary as /bin/program.
+func newScratch(ctx context.Context, e *Engine) (*Container, error) {
+	c, err := e.Scratch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	return c, errors.Join(c.MkdirAll("/bin", 0o755), c.WriteFile("/bin/program", self, 0o755))
+}
+
+func scratch(t *testing.T, e *Engine) *Container {
+	t.Helper()
+	c, err := newScratch(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -183,6 +183,9 @@ func enterNamespaces(ctx context.Context, cfg ReexecConfig) (_ *entered, err err
 	}()
 	if uid != 0 {
 		if err := mapIDs(ctx, cmd.Process.Pid, maps); err != nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
 			return nil, diagnose(tryIDMap, err, gatherFacts(name))
 		}
 	}

@@ -17,6 +17,7 @@ import (
 // that somebody else can lock is over, and what it has left may be removed.
 //
 //	sessions/NAME/lock   locked by flock(2)
+//	sessions/NAME/driver the driver of the store that it works in
 //	sessions/NAME/run    what the store wants to know while it is mounted
 //	sessions/NAME/tmp    for the engine's caller
 //	sessions/NAME/etc    the /run that containers begin with
@@ -88,6 +89,28 @@ func lockFile(name string, how int) (*os.File, error) {
 	return f, nil
 }
 
+// setDriver notes in which store the session works, before it does.
+func (s *session) setDriver(driver string) error {
+	return os.WriteFile(filepath.Join(s.dir, "driver"), []byte(driver), 0o600)
+}
+
+// clean removes what a session that is over has left in the store, and the session. One of another store is left alone.
+func (e *Engine) clean(s *session) error {
+	driver, err := os.ReadFile(filepath.Join(s.dir, "driver"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // it did not come as far as the store
+	case err != nil:
+		return err
+	case string(driver) != e.Driver():
+		return nil
+	default:
+		if err := e.removeLeftovers(s.name); err != nil {
+			return err
+		}
+	}
+	return s.end()
+}
+
 // end removes the session's directory and gives up its lock. It removes the lock last, while holding it.
 func (s *session) end() error {
 	entries, err := os.ReadDir(s.dir)
@@ -103,7 +126,15 @@ func (s *session) end() error {
 	if errors.Join(errs...) == nil {
 		errs = append(errs, os.RemoveAll(s.dir))
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(append(errs, s.unlock())...)
+}
+
+// unlock gives up the lock; it may be called more than once.
+func (s *session) unlock() error {
+	if err := s.lock.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // workName is a name for a layer that this session writes.
@@ -146,8 +177,70 @@ func (e *Engine) removeLeftover(layer string) error {
 	if finished {
 		return e.store.SetNames(layer, nil)
 	}
-	if err := e.store.DeleteLayer(layer); err != nil && !errors.Is(err, storage.ErrLayerUnknown) {
+	// It may have gone with its image.
+	if err := e.store.DeleteLayer(layer); err != nil && !errors.Is(err, storage.ErrNotALayer) {
 		return err
 	}
 	return nil
+}
+
+// removeGarbage removes images without a name whose layer is not being written, which others have replaced, and layers
+// without a name on which nothing rests. Another process may do the same at this moment.
+func (e *Engine) removeGarbage() error {
+	images, err := e.store.Images()
+	if err != nil {
+		return err
+	}
+	for _, image := range images {
+		if len(image.Names) > 0 {
+			continue
+		}
+		layer, err := e.store.Layer(image.TopLayer)
+		if err == nil && len(layer.Names) > 0 {
+			continue
+		}
+		if _, err := e.store.DeleteImage(image.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) && !errors.Is(err, storage.ErrImageUsedByContainer) {
+			return err
+		}
+	}
+	for {
+		removed, err := e.removeLooseLayers()
+		if !removed || err != nil {
+			return err
+		}
+	}
+}
+
+// removeLooseLayers removes the topmost layers that nobody needs, and reports whether there were any.
+func (e *Engine) removeLooseLayers() (removed bool, err error) {
+	layers, err := e.store.Layers()
+	if err != nil {
+		return false, err
+	}
+	images, err := e.store.Images()
+	if err != nil {
+		return false, err
+	}
+	needed := map[string]bool{}
+	for _, image := range images {
+		needed[image.TopLayer] = true
+	}
+	for _, layer := range layers {
+		needed[layer.Parent] = true
+	}
+	for _, layer := range layers {
+		if needed[layer.ID] || len(layer.Names) > 0 {
+			continue
+		}
+		switch err := e.store.DeleteLayer(layer.ID); {
+		case err == nil:
+			removed = true
+		case errors.Is(err, storage.ErrNotALayer), errors.Is(err, storage.ErrLayerUsedByContainer),
+			errors.Is(err, storage.ErrLayerUsedByImage), errors.Is(err, storage.ErrLayerHasChildren):
+			// Somebody else was faster, or needs it since.
+		default:
+			return removed, err
+		}
+	}
+	return removed, nil
 }

@@ -1,0 +1,286 @@
+package oci
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// drivers are those that a snapshot must work with.
+var drivers = []string{driverOverlay, driverVFS}
+
+func TestSnapshotsAreLayers(t *testing.T) {
+	t.Parallel()
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			e := openEngineAt(t, t.TempDir(), driver)
+			c, err := e.Scratch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			must(c.WriteFile("/first", []byte("1"), 0o644))
+			must(c.Lchown("/first", 1, 65534))
+			must(c.Snapshot(t.Context(), "localhost/test:1"))
+			must(c.WriteFile("/second", []byte("2"), 0o644))
+			must(c.Remove("/first"))
+			must(c.Snapshot(t.Context(), "localhost/test:2"))
+			must(c.WriteFile("/third", []byte("3"), 0o644))
+			must(c.Close())
+			must(c.Close()) // again
+
+			for name, want := range map[string]string{"localhost/test:1": "first", "localhost/test:2": "second"} {
+				c, err := e.From(t.Context(), name)
+				must(err)
+				entries, err := c.ReadDir("/")
+				if err != nil || len(entries) != 1 || entries[0].Name() != want {
+					t.Errorf("%s holds %v (%v), want %s", name, entries, err, want)
+				}
+				must(c.WriteFile("/new", nil, 0o644)) // must not be seen by the next one
+				must(c.Close())
+			}
+			c, err = e.From(t.Context(), "localhost/test:1")
+			must(err)
+			var st unix.Stat_t
+			if err := unix.Stat(filepath.Join(c.Root(), "first"), &st); err != nil || st.Uid != 1 || st.Gid != 65534 {
+				t.Errorf("owner %d:%d (%v)", st.Uid, st.Gid, err)
+			}
+			if entries, err := c.ReadDir("/"); err != nil || len(entries) != 1 {
+				t.Errorf("a snapshot has been changed: %v (%v)", entries, err)
+			}
+
+			names, err := e.Snapshots()
+			if want := []string{"localhost/test:1", "localhost/test:2"}; err != nil || !slices.Equal(names, want) {
+				t.Errorf("got %v (%v), want %v", names, err, want)
+			}
+			must(e.Remove("localhost/test:1"))
+			if e.Has("localhost/test:1") || !e.Has("localhost/test:2") {
+				t.Error("the wrong snapshot is gone")
+			}
+			if _, err := c.ReadFile("/first"); err != nil {
+				t.Errorf("the container lost its snapshot: %v", err)
+			}
+			must(c.Close())
+			c, err = e.From(t.Context(), "localhost/test:2")
+			must(err)
+			if _, err := c.ReadFile("/second"); err != nil {
+				t.Errorf("a snapshot lost the one below it: %v", err)
+			}
+			must(c.Close())
+			must(e.Remove("localhost/test:2"))
+			if layers, err := e.store.Layers(); err != nil || len(layers) != 0 {
+				t.Errorf("layers are left: %v (%v)", layers, err)
+			}
+		})
+	}
+}
+
+func TestMissingSnapshotDoesNotExist(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	_, err := e.From(t.Context(), "localhost/none:1")
+	if want := `snapshot "localhost/none:1": file does not exist`; !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if err := e.Remove("localhost/none:1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if e.Has("localhost/none:1") {
+		t.Error("it is there")
+	}
+}
+
+func TestSnapshotReplacesTheOlder(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	for _, text := range []string{"old", "new"} {
+		c, err := e.Scratch(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.WriteFile("/file", []byte(text), 0o644), c.Snapshot(t.Context(), "name"), c.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := e.From(t.Context(), "name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := c.ReadFile("/file"); err != nil || string(data) != "new" {
+		t.Errorf("got %q, %v", data, err)
+	}
+	// The snapshot and the container: nothing of the older one.
+	if layers, err := e.store.Layers(); err != nil || len(layers) != 2 {
+		t.Errorf("got %d layers (%v), want 2", len(layers), err)
+	}
+	if images, err := e.store.Images(); err != nil || len(images) != 1 {
+		t.Errorf("got %d images (%v), want 1", len(images), err)
+	}
+}
+
+// abandon leaves an engine as a kill would: its lock is gone, all else is there.
+func abandon(t *testing.T, e *Engine) {
+	t.Helper()
+	if err := e.session.unlock(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range e.containers {
+		if c.layer != "" {
+			if err := e.driver.Put(c.layer); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	e.store.Free()
+}
+
+func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
+	t.Parallel()
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			killed, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driver})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Three states that a snapshot passes through: no image yet, one without a name, one with a name of a layer
+			// that is still marked as being written.
+			layers := make([]*Container, 3)
+			for i := range layers {
+				if layers[i], err = killed.Scratch(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := killed.createImage(layers[1].layer); err != nil {
+				t.Fatal(err)
+			}
+			image, err := killed.createImage(layers[2].layer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(layers[2].WriteFile("/file", nil, 0o644), killed.store.AddNames(image, []string{"finished"})); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(killed.TempDir(), "file"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			abandon(t, killed)
+
+			e := openEngineAt(t, dir, driver)
+			left, err := e.store.Layers()
+			if err != nil || len(left) != 1 || len(left[0].Names) != 0 {
+				t.Errorf("left are %v (%v)", left, err)
+			}
+			if images, err := e.store.Images(); err != nil || len(images) != 1 {
+				t.Errorf("left are %v (%v)", images, err)
+			}
+			c, err := e.From(t.Context(), "finished")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Lstat("/file"); err != nil {
+				t.Error(err)
+			}
+			sessions, err := os.ReadDir(filepath.Join(dir, "sessions"))
+			if err != nil || len(sessions) != 1 {
+				t.Errorf("got sessions %v (%v), want that of the engine", sessions, err)
+			}
+		})
+	}
+}
+
+func TestOpenRemovesWhatNobodyNeeds(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	e, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := e.Scratch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An image that was replaced, but not removed, and one that was removed while a container was on it.
+	replaced, err := e.Scratch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(replaced.Snapshot(t.Context(), "replaced"), c.Snapshot(t.Context(), "one"), c.Snapshot(t.Context(), "two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := e.store.Image("replaced")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(e.store.SetNames(image.ID, nil), e.Remove("one"), e.Remove("two"), e.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e = openEngineAt(t, dir, "")
+	if layers, err := e.store.Layers(); err != nil || len(layers) != 0 {
+		t.Errorf("left are layers %v (%v)", layers, err)
+	}
+	if images, err := e.store.Images(); err != nil || len(images) != 0 {
+		t.Errorf("left are images %v (%v)", images, err)
+	}
+}
+
+func TestEnginesShareAStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	one, two := openEngineAt(t, dir, ""), openEngineAt(t, dir, "")
+	c := scratch(t, one)
+	// Neither a new engine nor the end of one may take what another one is writing.
+	three, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := three.Close(); err != nil {
+		t.Fatal(err)
+	}
+	output(t, c, process("cat"))
+	if err := c.Snapshot(t.Context(), "shared"); err != nil {
+		t.Fatal(err)
+	}
+	other, err := two.From(t.Context(), "shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	output(t, other, process("cat"))
+}
+
+func TestCloseLeavesNothingButSnapshots(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	e, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(e.TempDir(), "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	scratch(t, e) // still open
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e = openEngineAt(t, dir, "")
+	if layers, err := e.store.Layers(); err != nil || len(layers) != 0 {
+		t.Errorf("left are %v (%v)", layers, err)
+	}
+	if sessions, err := os.ReadDir(filepath.Join(dir, "sessions")); err != nil || len(sessions) != 1 {
+		t.Errorf("got sessions %v (%v), want that of the engine", sessions, err)
+	}
+}

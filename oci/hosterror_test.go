@@ -1,0 +1,58 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestDiagnoseNamesCauseAndCure(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name        string
+		try         attempt
+		err         error
+		facts       facts
+		cause, cure string // parts of them
+	}{
+		{"root of a container", tryClone, unix.EPERM, facts{root: true}, "CAP_SYS_ADMIN is missing", "--privileged"},
+		{"root of a container, later", tryMount, unix.EACCES, facts{root: true, appArmorRestricts: true}, "CAP_SYS_ADMIN is missing", "--privileged"},
+		{"switched off", tryClone, unix.ENOSPC, facts{noneAllowed: true}, "user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces="},
+		{"used up", tryClone, unix.ENOSPC, facts{}, "the limit of user namespaces is reached", "sysctl -w user.max_user_namespaces="},
+		{"old Debian", tryClone, unix.EPERM, facts{cloneForbidden: true}, "kernel.unprivileged_userns_clone is 0", "sysctl -w kernel.unprivileged_userns_clone=1"},
+		{"Ubuntu", tryMount, unix.EACCES, facts{appArmorRestricts: true, executable: "/opt/vmdebootstrap"}, "AppArmor", "/opt/vmdebootstrap"},
+		{"seccomp", tryClone, unix.EPERM, facts{}, "forbids user namespaces", "--privileged"},
+		{"kernel without", tryClone, unix.EINVAL, facts{}, "this kernel has no user namespaces", "CONFIG_USER_NS"},
+		{"no newuidmap", tryIDMap, fmt.Errorf("look: %w", exec.ErrNotFound), facts{}, "not installed", "apt install uidmap"},
+		{"no_new_privs", tryIDMap, errors.New("exit status 1"), facts{noNewPrivs: true}, "no_new_privs", "login session"},
+		{"newuidmap refuses", tryIDMap, errors.New("exit status 1"), facts{user: "alice"}, "of alice could not be mapped", "--reinstall uidmap"},
+		{"anything else", tryStartSelf, unix.ENOMEM, facts{}, "no container can be made here", "another machine"},
+	} {
+		got := diagnose(tt.try, tt.err, tt.facts)
+		if !strings.Contains(got.Cause, tt.cause) || !strings.Contains(got.Cure, tt.cure) {
+			t.Errorf("%s: got %q, %q", tt.name, got.Cause, got.Cure)
+		}
+		if !errors.Is(got, tt.err) {
+			t.Errorf("%s: the error is lost", tt.name)
+		}
+	}
+}
+
+func TestNoRangeSaysHowMany(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		have uint64
+		want string
+	}{
+		{0, "the user alice has no subordinate ids in /etc/subgid"},
+		{1000, "the user alice has only 1000 subordinate ids in /etc/subgid, and Debian needs 65534"},
+	} {
+		if got := noRange("alice", "/etc/subgid", tt.have).Error(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
