@@ -6,8 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
@@ -86,7 +84,7 @@ func newFooter(size int64, kind uint32, dataOffset uint64, opts Options) footer 
 		CurrentSize:    uint64(size),
 		Geometry:       newGeometry(size / sectorSize),
 		Type:           kind,
-		ID:             uuid.UUID(opts.ID),
+		ID:             opts.ID,
 	}
 	copy(f.Cookie[:], "conectix")
 	copy(f.Creator[:], creator)
