@@ -22,6 +22,7 @@ image=${IMAGE:-beagleboneblack.img}
 	--configure-apt --hostname beagleboneblack \
 	--customize "$here/beagleboneblack-customise.sh" "$@"
 
+[ -e "$image" ] || exit 0 # --dry-run
 "$here/write-u-boot.sh" "$image" \
 	/usr/lib/u-boot/am335x_boneblack/MLO 131072 \
 	/usr/lib/u-boot/am335x_boneblack/u-boot.img 393216

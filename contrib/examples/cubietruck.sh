@@ -21,4 +21,5 @@ image=${IMAGE:-cubietruck.img}
 	--configure-apt --hostname cubietruck \
 	--customize "$here/cubietruck-customise.sh" "$@"
 
+[ -e "$image" ] || exit 0 # --dry-run
 "$here/write-u-boot.sh" "$image" /usr/lib/u-boot/Cubietruck/u-boot-sunxi-with-spl.bin 8192

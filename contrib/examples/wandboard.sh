@@ -22,6 +22,7 @@ image=${IMAGE:-wandboard.img}
 	--configure-apt --hostname wandboard \
 	--customize "$here/wandboard-customise.sh" "$@"
 
+[ -e "$image" ] || exit 0 # --dry-run
 "$here/write-u-boot.sh" "$image" \
 	/usr/lib/u-boot/wandboard/SPL 1024 \
 	/usr/lib/u-boot/wandboard/u-boot.img 70656
