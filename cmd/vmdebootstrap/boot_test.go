@@ -1,0 +1,152 @@
+//go:build boot
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+)
+
+// The tests of this file are the main job on the real mirror: an image is built by this program, run as a user runs it,
+// and started in QEMU. They share one cache of packages and toolboxes.
+
+// witness is a hook that adds a service which says on the serial console what a test wants to know of the booted
+// system. Only a console that shows the test's own number counts, so that nothing old is taken for success.
+const witness = `#!/bin/sh
+set -eu
+test "$#" = 2
+test -f "$1/etc/fstab"
+cat > "$1/usr/local/sbin/witness" <<'EOF'
+#!/bin/sh
+address=none
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	address=$(ip -4 -o addr show scope global | sed -n 's/.* inet \([0-9.]*\).*/\1/p' | head -n 1)
+	[ -z "$address" ] || break
+	sleep 2
+done
+echo "witness NONCE address=$address failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
+EOF
+chmod 755 "$1/usr/local/sbin/witness"
+cat > "$1/etc/systemd/system/witness.service" <<'EOF'
+[Unit]
+After=systemd-networkd.service getty.target serial-getty@ttyS0.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/witness
+
+[Install]
+WantedBy=multi-user.target
+EOF
+chroot "$1" systemctl enable witness.service
+# Names resolve and packages install in here: the manual's hooks do that.
+chroot "$1" apt-get install -y --no-install-recommends hello
+`
+
+func TestImageBoots(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		options []string
+		loader  string
+	}{
+		{"extlinux", []string{"--distribution", "stable"}, "SYSLINUX"},
+		{"grub", []string{"--distribution", "bookworm", "--grub"}, "GRUB"},
+		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub"}, "GRUB"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			image := filepath.Join(dir, "debian.img")
+			nonce := fmt.Sprintf("%s-%d", tt.name, os.Getpid())
+			hook := filepath.Join(dir, "witness.sh")
+			if err := os.WriteFile(hook, []byte(strings.ReplaceAll(witness, "NONCE", nonce)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{
+				"--image", image, "--size", "2G", "--serial-console", "--customize", hook, "--verbose",
+			}, tt.options...)
+			mounts := readFile(t, "/proc/mounts")
+			cmd := vmdebootstrap(t, args...)
+			cmd.Dir = dir
+			out, err := cmd.CombinedOutput()
+			t.Logf("vmdebootstrap %s:\n%s", strings.Join(args, " "), out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after := readFile(t, "/proc/mounts"); after != mounts {
+				t.Errorf("the host's mounts changed:\n%s", after)
+			}
+			checkImage(t, image)
+			console := diskimagetest.Boot(t, image, diskimagetest.BootOptions{
+				Want:    "witness " + nonce + ` address=10\.0\.2\.15 failed=0`,
+				Args:    []string{"-nic", "user,model=virtio-net-pci"},
+				Timeout: 10 * time.Minute,
+			})
+			for _, want := range []string{tt.loader, "login: "} {
+				if !regexp.MustCompile(want).MatchString(console) {
+					t.Errorf("the console never showed %q", want)
+				}
+			}
+		})
+	}
+}
+
+// checkImage looks at the finished file with the readers of other projects.
+func checkImage(t *testing.T, image string) {
+	t.Helper()
+	info, err := os.Stat(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() != 2_000_000_000 {
+		t.Errorf("%s is %d bytes long, want 2000000000", image, info.Size())
+	}
+	if got := info.Mode().Perm(); got != 0o644 {
+		t.Errorf("%s has mode %o, want 644", image, got)
+	}
+	if blocks := allocated(t, image); blocks > info.Size()*3/4 {
+		t.Errorf("%s takes %d bytes on disk: it is not sparse", image, blocks)
+	}
+	diskimagetest.Run(t, "sfdisk", "--verify", image)
+	diskimagetest.Fsck(t, image, 1<<20, (info.Size()>>20-1)<<20)
+}
+
+// vmdebootstrap is a command that runs this program, which is the test binary under another name, as its user does.
+func vmdebootstrap(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Args[0] = programName
+	return cmd
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// allocated is the number of bytes that a file takes on its disk.
+func allocated(t *testing.T, name string) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks * 512 // st_blocks counts these, whatever the file system's blocks are
+}
