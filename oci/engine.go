@@ -49,8 +49,8 @@ const (
 	driverVFS     = "vfs"
 )
 
-// envStorageConf keeps containers/storage from reading the host's storage.conf, which is about podman's store.
-const envStorageConf = "CONTAINERS_STORAGE_CONF"
+// hostConfigs are the variables that name the configuration of podman's store and containers, which are not ours.
+var hostConfigs = []string{"CONTAINERS_STORAGE_CONF", "CONTAINERS_CONF"}
 
 // Open opens the store, and makes it if there is none yet. What killed builds have left in it is removed. Inside must be
 // true.
@@ -61,8 +61,10 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.Setenv(envStorageConf, os.DevNull); err != nil {
-		return nil, err
+	for _, variable := range hostConfigs {
+		if err := os.Setenv(variable, os.DevNull); err != nil {
+			return nil, err
+		}
 	}
 	// The libraries log by themselves.
 	logrus.SetOutput(&logWriter{options.Log})
@@ -114,7 +116,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		return nil, err
 	}
 	options.Log.Debug("container store", "dir", graph, "driver", driver)
-	if err := e.writeRunTemplate(); err != nil {
+	if err := errors.Join(e.writeRunTemplate(), e.writePolicy()); err != nil {
 		return nil, err
 	}
 	for _, s := range stale {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containers/storage"
@@ -20,7 +21,7 @@ import (
 //	sessions/NAME/driver the driver of the store that it works in
 //	sessions/NAME/run    what the store wants to know while it is mounted
 //	sessions/NAME/tmp    for the engine's caller
-//	sessions/NAME/etc    the /run that containers begin with
+//	sessions/NAME/etc    the /run that containers begin with, and configuration for the libraries
 //	sessions.lock        locked while sessions are begun and looked for
 type session struct {
 	name string
@@ -140,19 +141,27 @@ func (s *session) unlock() error {
 // workName is a name for a layer that this session writes.
 func (s *session) workName() string { return workPrefix + s.name + "/" + rand.Text() }
 
-// removeLeftovers removes the layers that a session had been writing when it was killed.
+// removeLeftovers removes the layers that a session had been writing, and the containers from which it had been
+// exporting, when it was killed.
 func (e *Engine) removeLeftovers(sessionName string) error {
-	layers, err := e.store.Layers()
+	left := func(name string) bool { return strings.HasPrefix(name, workPrefix+sessionName+"/") }
+	containers, err := e.store.Containers()
 	if err != nil {
 		return err
 	}
 	var errs []error
+	for _, c := range containers {
+		if slices.ContainsFunc(c.Names, left) {
+			errs = append(errs, e.store.DeleteContainer(c.ID))
+		}
+	}
+	layers, err := e.store.Layers()
+	if err != nil {
+		return err
+	}
 	for _, layer := range layers {
-		for _, name := range layer.Names {
-			if strings.HasPrefix(name, workPrefix+sessionName+"/") {
-				errs = append(errs, e.removeLeftover(layer.ID))
-				break
-			}
+		if slices.ContainsFunc(layer.Names, left) {
+			errs = append(errs, e.removeLeftover(layer.ID))
 		}
 	}
 	return errors.Join(errs...)

@@ -2,16 +2,11 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"github.com/containers/storage"
-	"github.com/opencontainers/go-digest"
-	imgspecs "github.com/opencontainers/image-spec/specs-go"
-	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Snapshot keeps the present state of the container as an image of that name, and goes on above it at another Root. An
@@ -60,52 +55,10 @@ func (c *Container) snapshot(ctx context.Context, name string) error {
 	return c.begin(ctx, layer)
 }
 
-// createImage makes an image without a name of a layer and those below it. Its parts are those that containers/image
-// looks for (storage_src.go there): a manifest, under its digest, too, and a configuration under its own digest.
-// The layers are not packed and so have no digest yet; the ids stand for them, and whoever exports the image computes
-// the real ones.
+// createImage makes an image without a name of a layer. It is a record of this store: a manifest and a configuration
+// would name digests of packed layers, and packing them is what a snapshot avoids. Export does it.
 func (e *Engine) createImage(layer string) (id string, err error) {
-	var layers []imgspec.Descriptor
-	var diffIDs []digest.Digest
-	for at := layer; at != ""; {
-		l, err := e.store.Layer(at)
-		if err != nil {
-			return "", err
-		}
-		d := digest.NewDigestFromEncoded(digest.Canonical, l.ID)
-		diffIDs = append(diffIDs, d)
-		layers = append(layers, imgspec.Descriptor{MediaType: imgspec.MediaTypeImageLayer, Digest: d})
-		at = l.Parent
-	}
-	slices.Reverse(layers)
-	slices.Reverse(diffIDs)
-	config, err := json.Marshal(imgspec.Image{
-		Platform: imgspec.Platform{OS: "linux", Architecture: runtime.GOARCH},
-		RootFS:   imgspec.RootFS{Type: "layers", DiffIDs: diffIDs},
-	})
-	if err != nil {
-		return "", err
-	}
-	manifest, err := json.Marshal(imgspec.Manifest{
-		Versioned: imgspecs.Versioned{SchemaVersion: 2},
-		MediaType: imgspec.MediaTypeImageManifest,
-		Config: imgspec.Descriptor{
-			MediaType: imgspec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config)),
-		},
-		Layers: layers,
-	})
-	if err != nil {
-		return "", err
-	}
-	manifestDigest := digest.FromBytes(manifest)
-	image, err := e.store.CreateImage("", nil, layer, "", &storage.ImageOptions{
-		Digest: manifestDigest,
-		BigData: []storage.ImageBigDataOption{
-			{Key: digest.FromBytes(config).String(), Data: config, Digest: digest.FromBytes(config)},
-			{Key: storage.ImageDigestManifestBigDataNamePrefix + "-" + manifestDigest.String(), Data: manifest, Digest: manifestDigest},
-			{Key: storage.ImageDigestBigDataKey, Data: manifest, Digest: manifestDigest},
-		},
-	})
+	image, err := e.store.CreateImage("", nil, layer, "", nil)
 	if err != nil {
 		return "", fmt.Errorf("record the image: %w", err)
 	}
