@@ -50,7 +50,7 @@ var exportCompressions = map[string]archive.Compression{
 }
 
 // Export writes the container as an image of one layer for podman, docker and others, and gives the digest of its
-// manifest. The container stays as it is.
+// manifest. The container stays as it is. Meanwhile TMPDIR of this process names a directory of the engine.
 func (c *Container) Export(ctx context.Context, o ExportOptions) (manifest string, err error) {
 	format, ok := exportFormats[o.Format]
 	if !ok {

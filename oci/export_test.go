@@ -51,11 +51,11 @@ func tarFiles(t *testing.T, r io.Reader) map[string]*tar.Header {
 	}
 }
 
+// The tests of Export are not parallel: it changes TMPDIR, by which others make their directories.
+
 func TestExportWritesAnOCIImageOfOneLayer(t *testing.T) {
-	t.Parallel()
 	for _, compression := range []string{"", "gzip", "zstd"} {
 		t.Run("compression "+compression, func(t *testing.T) {
-			t.Parallel()
 			c := exported(t)
 			dir := filepath.Join(t.TempDir(), "image")
 			created := time.Unix(1700000000, 0).UTC()
@@ -122,10 +122,8 @@ func TestExportWritesAnOCIImageOfOneLayer(t *testing.T) {
 }
 
 func TestExportWritesArchives(t *testing.T) {
-	t.Parallel()
 	for format, want := range map[string]string{"oci-archive": "oci-layout", "docker-archive": "manifest.json"} {
 		t.Run(format, func(t *testing.T) {
-			t.Parallel()
 			c := exported(t)
 			file := filepath.Join(t.TempDir(), "image.tar")
 			_, err := c.Export(t.Context(), ExportOptions{Format: format, Path: file, Name: "localhost/debian:test", Architecture: "amd64"})
