@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
@@ -25,7 +26,9 @@ const (
 // file system is complete.
 type Disk struct {
 	// Image is the name of the file.
-	Image  string
+	Image string
+	// Format is the kind of image file: format.Raw, "qcow2".
+	Format string
 	Layout diskimage.Layout
 	Loader loader
 	// Serial is the kernel's name of the serial console, if one is wanted: "ttyS0".
@@ -47,7 +50,10 @@ const (
 // newDisk lays the disk out.
 func newDisk(spec Spec, lock Lock) (Disk, error) {
 	o := spec.Options()
-	d := Disk{Image: o.Image, Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time}
+	d := Disk{Image: o.Image, Format: format.Raw, Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time}
+	if o.ConvertQcow2 {
+		d.Format = "qcow2"
+	}
 	if o.SerialConsole {
 		d.Serial = spec.SerialDevice()
 	}
@@ -157,7 +163,7 @@ func (d Disk) root() diskimage.Partition {
 }
 
 func (d Disk) title() string {
-	return fmt.Sprintf("%s, %s, %s", d.Layout.Size, d.Layout.Table, d.Loader)
+	return fmt.Sprintf("%s, %s, %s, %s", d.Format, d.Layout.Size, d.Layout.Table, d.Loader)
 }
 
 // steps are what the root file system needs for its boot loader.

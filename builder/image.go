@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/swap"
 )
 
@@ -52,8 +55,10 @@ func (r *Result) WriteImage(ctx context.Context, d *Disk) error {
 			return fmt.Errorf("install %s: %w", d.Loader, err)
 		}
 	}
-	// The umask does not matter: whoever owns an image shares it as they like, and it was always 0644.
-	return diskimage.WriteFile(ctx, d.Image, 0o644, func(f *os.File) error { return image.Write(ctx, f) })
+	return diskimage.WriteFile(ctx, d.Image, outputMode, func(f *os.File) error {
+		options := format.Options{ID: d.Layout.ID, Time: d.Time}
+		return format.Write(ctx, d.Format, f, filepath.Dir(d.Image), options, func(raw *os.File) error { return image.Write(ctx, raw) })
+	})
 }
 
 // tree is what one partition holds.
@@ -61,7 +66,7 @@ func (d *Disk) tree(p diskimage.Partition, root string, added []diskimage.Entry)
 	var tree diskimage.Tree
 	switch p.Role {
 	case diskimage.RoleRoot:
-		elsewhere := []string{"dev", "proc", "run", "sys"}
+		elsewhere := slices.Clone(mountPoints)
 		for _, other := range d.Layout.Partitions {
 			switch other.Role {
 			case diskimage.RoleBoot:
@@ -91,6 +96,9 @@ func (d *Disk) tree(p diskimage.Partition, root string, added []diskimage.Entry)
 	}
 	return tree, nil
 }
+
+// mountPoints are the directories that a running system mounts something else over.
+var mountPoints = []string{"dev", "proc", "run", "sys"}
 
 // withoutContents leaves out what is in the directories, and keeps the directories themselves, as mount points.
 func withoutContents(tree diskimage.Tree, dirs []string) diskimage.Tree {

@@ -19,6 +19,8 @@ type Lock struct {
 	InRelease string
 	// Hooks holds the SHA-256 digest of each --customize script, in the order of the options.
 	Hooks []string
+	// CustomPackages holds the SHA-256 digest of each --custom-package file.
+	CustomPackages []string
 	// Seed is where the image's IDs come from.
 	Seed uuid.UUID
 	// Time is written wherever the image records when it was made.
@@ -54,12 +56,18 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	}
 	p.add(hostnameStep{o.Hostname})
 	p.add(fstabStep{fstabEntries(p.Disk)})
+	if len(o.CustomPackages) > 0 {
+		p.add(customPackagesStep{Files: o.CustomPackages, Digests: lock.CustomPackages})
+	}
 	p.add(rootPasswordStep{Password: o.RootPassword, Lock: o.LockRootPassword})
 	for _, u := range o.Users {
 		p.add(userStep{User: u, Sudo: o.Sudo})
 	}
 	p.add(persistentRulesStep{})
 	p.add(newNetworkStep(o, release))
+	if o.ConfigureApt {
+		p.add(newAptSourcesStep(o, release))
+	}
 	for i, script := range o.Customize {
 		step := hookStep{Script: script, Image: o.Image}
 		if i < len(lock.Hooks) {
@@ -72,6 +80,9 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	}
 	if p.Disk != nil {
 		p.Steps = append(p.Steps, p.Disk.steps(o)...)
+	}
+	if o.SerialConsole && release.Sysvinit() {
+		p.add(inittabStep{o.SerialConsoleCommand})
 	}
 	p.add(cleanStep{})
 	return p, nil

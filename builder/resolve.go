@@ -37,6 +37,13 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, seed uuid.U
 		}
 		lock.Hooks = append(lock.Hooks, digest)
 	}
+	for _, file := range o.CustomPackages {
+		digest, err := fileDigest(file)
+		if err != nil {
+			return Lock{}, Sources{}, fmt.Errorf("--custom-package: %w", err)
+		}
+		lock.CustomPackages = append(lock.CustomPackages, digest)
+	}
 	release, err := client.Release(ctx, o.Mirror, o.Distribution)
 	if err != nil {
 		return Lock{}, Sources{}, fmt.Errorf("look up suite %s: %w", o.Distribution, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os/user"
+	"path/filepath"
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -53,6 +54,11 @@ func NewSpec(o Options, w World) (Spec, error) {
 	}
 	if s.o.Swap > 0 {
 		s.o.Swap = max(s.o.Swap, minSwap)
+	}
+	for i, file := range s.o.CustomPackages {
+		if !filepath.IsAbs(file) {
+			s.o.CustomPackages[i] = filepath.Join(w.Dir, file)
+		}
 	}
 	var problems []error
 	s.arch, problems = findArch(s.o, problems)

@@ -33,19 +33,19 @@ func (a aptInstallStep) run(ctx context.Context, s *site) error {
 			return err
 		}
 	}
-	return aptGet(ctx, s, append([]string{"install", "--no-install-recommends"}, a.Packages...)...)
+	return aptGet(ctx, s, nil, append([]string{"install", "--no-install-recommends"}, a.Packages...)...)
 }
 
-// aptGet runs apt-get in the target without questions, with the shared directory of packages and with daemons kept
-// from starting.
-func aptGet(ctx context.Context, s *site, args ...string) error {
+// aptGet runs apt-get in the target without questions, with the shared directory of packages and more mounts, and with
+// daemons kept from starting.
+func aptGet(ctx context.Context, s *site, mounts []specs.Mount, args ...string) error {
 	blocked, err := blockDaemons(s.target)
 	if err != nil {
 		return err
 	}
 	args = append([]string{"apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
-	if err := s.target.Run(ctx, s.command(args...), []specs.Mount{bind(s.archives, archivesDir)}, strings.NewReader(""), s.out); err != nil {
+	if err := s.target.Run(ctx, s.command(args...), append([]specs.Mount{bind(s.archives, archivesDir)}, mounts...), strings.NewReader(""), s.out); err != nil {
 		return err
 	}
 	return unblockDaemons(s.target, blocked)

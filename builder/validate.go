@@ -65,9 +65,7 @@ var notBuilt = []struct {
 	flag string
 	used func(Spec) bool
 }{
-	{"--tarball", func(s Spec) bool { return s.o.Tarball != "" }},
 	{"--squash", func(s Spec) bool { return s.o.Squash != "" }},
-	{"--convert-qcow2", func(s Spec) bool { return s.o.ConvertQcow2 }},
 	{"--use-uefi", func(s Spec) bool { return s.o.UseUEFI }},
 	{"--bootsize", func(s Spec) bool { return s.o.Bootsize > 0 }},
 	{"--swap", func(s Spec) bool { return s.o.Swap > 0 }},
@@ -75,8 +73,6 @@ var notBuilt = []struct {
 	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
 	{"--foreign", func(s Spec) bool { return s.o.Foreign != "" }},
 	{"--arch", func(s Spec) bool { return s.arch.Name != "" && s.NeedsEmulation() }},
-	{"--custom-package", func(s Spec) bool { return len(s.o.CustomPackages) > 0 }},
-	{"--pkglist", func(s Spec) bool { return s.o.Pkglist }},
 	{"--debootstrap-scripts", func(s Spec) bool { return s.o.DebootstrapScripts != defaultScripts }},
 }
 

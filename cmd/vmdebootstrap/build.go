@@ -76,13 +76,25 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, result.Close()) }()
-	if plan.Disk != nil {
-		if err := result.WriteImage(ctx, plan.Disk); err != nil {
+	if err := j.write(ctx, result, plan); err != nil {
+		return err
+	}
+	j.say(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
+	return nil
+}
+
+// write makes the outputs of a finished root file system.
+func (j *job) write(ctx context.Context, result *builder.Result, plan builder.Plan) error {
+	o := j.spec.Options()
+	if o.Pkglist {
+		if err := result.WritePackageList(ctx); err != nil {
 			return err
 		}
-		j.say(fmt.Sprintf("built %s in %s", plan.Disk.Image, j.env.now().Sub(began).Round(time.Second)))
 	}
-	return nil
+	if o.Tarball != "" {
+		return result.WriteTarball(ctx, o.Tarball)
+	}
+	return result.WriteImage(ctx, plan.Disk)
 }
 
 // printPlan prints the steps of a job, with IDs that a build would choose anew.

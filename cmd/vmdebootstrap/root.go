@@ -202,11 +202,16 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 	if status != exitOK {
 		return childStatus(status)
 	}
-	if owner < 0 || o.Image == "" {
+	if owner < 0 {
 		return nil
 	}
-	if err := os.Chown(o.Image, owner, -1); err != nil {
-		return fmt.Errorf("--owner: %w", err)
+	for _, output := range []string{o.Image, o.Tarball} {
+		if output == "" {
+			continue
+		}
+		if err := os.Chown(output, owner, -1); err != nil {
+			return fmt.Errorf("--owner: %w", err)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,116 @@
+package builder
+
+import (
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestAptSourcesByRelease(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, suite, codename string
+		aptMirror             string
+		file, want            string
+	}{
+		{
+			"old release, one-line form", "bullseye", "bullseye", "http://mirror.example/debian/",
+			"base.list", "deb http://mirror.example/debian bullseye main\n#deb-src http://mirror.example/debian bullseye main\n" +
+				"deb http://mirror.example/debian bullseye-updates main\n#deb-src http://mirror.example/debian bullseye-updates main\n" +
+				"deb http://security.debian.org/debian-security bullseye-security main\n" +
+				"#deb-src http://security.debian.org/debian-security bullseye-security main\n",
+		},
+		{
+			"stanzas from trixie on, suite as named", "stable", "trixie", "",
+			"base.sources", "Types: deb\nURIs: http://build.example/debian\nSuites: stable stable-updates\nComponents: main\n" +
+				"Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n" +
+				"Types: deb\nURIs: http://security.debian.org/debian-security\nSuites: stable-security\nComponents: main\n" +
+				"Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+		},
+		{
+			"sid has no updates", "sid", "sid", "",
+			"base.sources", "Types: deb\nURIs: http://build.example/debian\nSuites: sid\nComponents: main\n" +
+				"Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+		},
+		{
+			"buster's security suite has an old name", "buster", "buster", "",
+			"base.list", "deb http://build.example/debian buster main\n#deb-src http://build.example/debian buster main\n" +
+				"deb http://build.example/debian buster-updates main\n#deb-src http://build.example/debian buster-updates main\n" +
+				"deb http://security.debian.org/debian-security buster/updates main\n" +
+				"#deb-src http://security.debian.org/debian-security buster/updates main\n",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			release, ok := lookupRelease(tt.codename)
+			if !ok {
+				t.Fatalf("no release %s", tt.codename)
+			}
+			o := DefaultOptions()
+			o.Mirror, o.AptMirror, o.Distribution = "http://build.example/debian", tt.aptMirror, tt.suite
+			f := newFakeTarget(t, map[string]string{"/etc/apt/sources.list": "deb http://build.example/debian x main\n"})
+			if err := runStep(t, f, newAptSourcesStep(o, release)); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.readable("/etc/apt/sources.list"); got != "(absent)" {
+				t.Errorf("debootstrap's sources.list is still there: %q", got)
+			}
+			got := f.readable("/etc/apt/sources.list.d/" + tt.file)
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if tt.aptMirror != "" && strings.Contains(got, "build.example") {
+				t.Error("the mirror of the build is in the image")
+			}
+			if len(f.transcript) > 0 {
+				t.Errorf("ran %q: the archive need not be there", f.transcript)
+			}
+		})
+	}
+}
+
+func TestInittabGetsTheSerialConsole(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/etc/inittab": "id:2:initdefault:\n"})
+	if err := runStep(t, f, inittabStep{"/sbin/getty -L ttyS0 115200 vt100"}); err != nil {
+		t.Fatal(err)
+	}
+	want := "id:2:initdefault:\n\nS0:23:respawn:/sbin/getty -L ttyS0 115200 vt100\n"
+	if got := f.readable("/etc/inittab"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestCustomPackagesAreFilesToApt(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
+	if err := runStep(t, f, customPackagesStep{Files: []string{"/home/a/x_1.deb", "/home/b/x_1.deb"}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.transcript) != 1 || !strings.HasSuffix(f.transcript[0], " /run/custom-packages/0/x_1.deb /run/custom-packages/1/x_1.deb") {
+		t.Errorf("ran %q", f.transcript)
+	}
+}
+
+func TestPackageListIsSortedAndClean(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, nil)
+	f.on = func(args []string, out io.Writer) error {
+		_, err := io.WriteString(out, "zlib1g\nbase-files\nlibc6\nlibc6\n")
+		return err
+	}
+	dir := t.TempDir()
+	r := &Result{Rootfs: f, x: &Executor{Dir: dir, Say: func(string) {}}, site: &site{}}
+	if err := r.WritePackageList(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	host := &fakeTarget{root: dir}
+	if got, want := host.readable(packageList), "base-files\nlibc6\nzlib1g\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if left, _ := filepath.Glob(dir + "/*"); !slices.Equal(left, []string{filepath.Join(dir, packageList)}) {
+		t.Errorf("files %q", left)
+	}
+}
