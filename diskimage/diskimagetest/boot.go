@@ -52,7 +52,7 @@ var hopeless = regexp.MustCompile(strings.Join([]string{
 }, "|"))
 
 // Boot starts an image in QEMU and waits until the serial console shows what is wanted. It gives the console's text up
-// to there. The image is not changed, there is no network, and the machine is stopped in any case. The test fails on
+// to there, without terminal escapes. The image is not changed, there is no network, and the machine is stopped in any case. The test fails on
 // time-out, on a message that makes waiting hopeless, and when QEMU ends; it then shows the last lines of the console.
 func Boot(t testing.TB, image string, o BootOptions) string {
 	t.Helper()
@@ -175,9 +175,10 @@ func watch(console io.Reader, want *regexp.Regexp) (text string, verdict error) 
 		n, err := console.Read(buf)
 		seen = append(seen, buf[:n]...)
 		// A match may straddle two reads, so look at some more than what is new.
-		recent := seen[max(0, len(seen)-n-1024):]
+		// Boot loaders move the cursor now and then, in the midst of a line too.
+		recent := escapes.ReplaceAll(seen[max(0, len(seen)-n-1024):], nil)
 		if want.Match(recent) {
-			return string(seen), nil
+			return string(escapes.ReplaceAll(seen, nil)), nil
 		}
 		if found := hopeless.Find(recent); found != nil {
 			return string(seen), fmt.Errorf("hopeless after %q", found)
