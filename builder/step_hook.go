@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
 // hookStep runs a --customize script in the toolbox, with the target mounted. The script gets two arguments, the
@@ -31,6 +33,12 @@ func (h hookStep) run(ctx context.Context, s *site) error {
 		p.Cwd = s.dir
 	}
 	p.Env = hookEnviron(s.environ, p.Env)
+	if err := s.toolbox.MkdirAll(path.Dir(hooks.CustomiseLibPath), 0o755); err != nil {
+		return err
+	}
+	if err := s.toolbox.WriteFile(hooks.CustomiseLibPath, []byte(hooks.CustomiseLib), 0o644); err != nil {
+		return err
+	}
 	blocked, err := blockDaemons(s.target)
 	if err != nil {
 		return err

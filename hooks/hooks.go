@@ -1,12 +1,17 @@
 // Package hooks is the contract between vmdebootstrap and the user programs that it runs while it builds an image.
 //
-// A hook is named with --customize. It is started once, when the system is installed and configured, before the
+// A hook is named with --customize; several run in the order in which they are named. It is started when the system is installed and configured, before the
 // package archives are cleaned away and before the initramfs and the boot loader are made. It gets two arguments: the
 // directory that holds the root file system, and the name of the image as given with --image, or an empty text if the
 // build makes no image. It has to end with exit status 0; any other ends the build.
 //
-// Find says which file a name stands for. The package runs nothing: package builder does. One hook per build is
-// supported, and no other moment than this one.
+// It runs in a container of tools, as root of a user namespace: its own directory and the directory that vmdebootstrap
+// was called in are there under their own names, /proc, /sys and /dev are mounted below the root directory, names
+// resolve, daemons of packages are kept from starting, and whatever it leaves mounted or running ends with it. The
+// shell library CustomiseLib is at CustomiseLibPath.
+//
+// Find says which file a name stands for. The package runs nothing: package builder does. No other moment than this one
+// is supported.
 package hooks
 
 import (

@@ -121,7 +121,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 			*v.p = !*v.p
 		case sizeValue:
 			*v.p++
-		case textValue, listValue, scriptValue, secretValue, usersValue:
+		case textValue, listValue, secretValue, usersValue:
 			if err := v.Set("changed"); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

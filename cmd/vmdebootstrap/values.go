@@ -35,20 +35,6 @@ func (v textValue) String() string        { return *v.p }
 func (v textValue) Type() string          { return "TEXT" }
 func (v textValue) dump() []string        { return []string{*v.p} }
 
-// scriptValue is the only one of a list: the last of several counts, as with every single text.
-type scriptValue struct{ p *[]string }
-
-func (v scriptValue) Set(text string) error {
-	*v.p = nil
-	if text != "" {
-		*v.p = []string{text}
-	}
-	return nil
-}
-func (v scriptValue) String() string { return strings.Join(*v.p, "") }
-func (v scriptValue) Type() string   { return "SCRIPT" }
-func (v scriptValue) dump() []string { return []string{v.String()} }
-
 // boolValue is on or off.
 type boolValue struct{ p *bool }
 

@@ -1,0 +1,20 @@
+// Package builder decides what an image holds and has it made.
+//
+// Options are what the user asked for. NewSpec checks them, all mistakes at once, and fills the gaps. Resolve asks the
+// outside world what the build depends on and gives a Lock. NewPlan makes a Plan of both: steps on a root file system,
+// which are plain data, and the layout of the disk. An Executor carries the plan out and gives a Result, which writes
+// the outputs: a disk image, a tarball, a list of packages.
+//
+//	Options ──NewSpec──▶ Spec ──Resolve──▶ Lock
+//	                      └──────NewPlan────┘
+//	                               ▼
+//	                     Plan ──Executor.Build──▶ Result ──▶ image, tarball
+//
+// NewSpec and NewPlan are pure. Programs run only through the interface Target, so that the steps can be tested without
+// containers; package oci has the real ones. Two containers take part: the toolbox, which holds debootstrap and the boot
+// loader's files and is thrown away, and the target, which becomes the image. Both come from Debian packages alone, so
+// that the host's own release and programs never change the result.
+//
+// Not supported yet: live file systems (--squash), foreign architectures, file systems other than ext2, ext3, ext4 and
+// vfat. A real build that asks for them gets a *NotBuiltError.
+package builder
