@@ -12,6 +12,9 @@ func (s Spec) Packages() []string {
 	if s.bare() && s.KernelPackage() != "" {
 		packages = append(packages, initPackages(s.release)...)
 	}
+	if s.bare() && len(s.o.Users) > 0 {
+		packages = append(packages, "adduser") // userStep runs it
+	}
 	if s.o.Foreign == "" && !s.o.NoAcpid {
 		packages = append(packages, "acpid")
 	}

@@ -1,9 +1,6 @@
 package builder
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -26,9 +23,6 @@ type Lock struct {
 	// Time is written wherever the image records when it was made.
 	Time time.Time
 }
-
-// Digest names the result of a plan's steps up to and including one of them.
-type Digest string
 
 // Plan is what a build does: the steps on the root file system in their order, and the disk that it ends on, if any.
 type Plan struct {
@@ -121,23 +115,6 @@ func newNetworkStep(o Options, r Release) networkStep {
 	default:
 		return networkStep{Networkd: true, Resolved: true}
 	}
-}
-
-// Digests names the state after each step: digest i covers steps 0 through i, and what the Lock says of the archive.
-func (p Plan) Digests(lock Lock) ([]Digest, error) {
-	digests := make([]Digest, 0, len(p.Steps))
-	chain := sha256.Sum256([]byte(lock.InRelease))
-	for _, s := range p.Steps {
-		data, err := json.Marshal(s)
-		if err != nil {
-			return nil, fmt.Errorf("BUG: step %s is not plain data: %w", s.Kind(), err)
-		}
-		h := sha256.New()
-		fmt.Fprintf(h, "%x %s %s\n", chain, s.Kind(), data)
-		h.Sum(chain[:0])
-		digests = append(digests, Digest(hex.EncodeToString(chain[:])))
-	}
-	return digests, nil
 }
 
 // Print writes the plan for people: a line per step, then the disk.

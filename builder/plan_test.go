@@ -1,0 +1,143 @@
+package builder
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files in testdata/plans")
+
+// planned are the configurations whose plans are kept in testdata/plans, so that a change shows which images it changes.
+var planned = map[string]func(*Options){
+	"default": func(*Options) {},
+	"grub-bookworm": func(o *Options) {
+		o.Grub, o.Distribution, o.SerialConsole, o.Sudo = true, "bookworm", true, true
+		o.RootPassword = NewSecret("s3cret")
+		o.Users = []User{{Name: "alice", Password: NewSecret("s3cret"), HasPassword: true}}
+	},
+	"ifupdown-bullseye": func(o *Options) {
+		o.Distribution, o.SystemdNetworkd, o.EnableDHCP, o.LockRootPassword = "bullseye", false, true, true
+		o.ConfigureApt, o.AptMirror = true, "http://mirror.example/debian"
+		o.Packages = []string{"less", "vim-tiny"}
+		o.Debootstrapopts = []string{"variant=minbase components=main,contrib"}
+	},
+	"tarball": func(o *Options) {
+		o.Image, o.Tarball, o.NoKernel, o.NoAcpid, o.UpdateInitramfs = "", "/out/debian.tar.gz", true, true, false
+	},
+	"qcow2-ext3": func(o *Options) { o.ConvertQcow2, o.Roottype, o.Extlinux = true, "ext3", false },
+}
+
+func testPlan(t *testing.T, change func(*Options)) Plan {
+	t.Helper()
+	o := DefaultOptions()
+	o.Image, o.Size, o.Mirror, o.Arch = "/out/debian.img", 2*diskimage.GB, "http://build.example/debian", "amd64"
+	change(&o)
+	spec, err := NewSpec(o, World{
+		Stat: func(name string) (os.FileInfo, error) {
+			if name == "/out" {
+				return os.Stat(t.TempDir())
+			}
+			return nil, os.ErrNotExist
+		},
+		Dir:   "/out",
+		Today: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC), HostArch: "amd64",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := NewPlan(spec, Lock{Codename: spec.Codename(), Seed: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11"), Time: time.Unix(1_700_000_000, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+func TestPlansAreTheGoldenOnes(t *testing.T) {
+	t.Parallel()
+	for name, change := range planned {
+		var got bytes.Buffer
+		plan := testPlan(t, change)
+		if err := plan.Print(&got); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range plan.Steps {
+			data, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.WriteString(s.Kind() + " " + string(data) + "\n")
+		}
+		if strings.Contains(got.String(), "s3cret") {
+			t.Errorf("%s: a password is in the plan", name)
+		}
+		file := filepath.Join("testdata", "plans", name+".plan")
+		if *update {
+			if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("%s: the plan is\n%s\nwant\n%s\n(go test -run Golden -update rewrites it)", name, &got, want)
+		}
+	}
+}
+
+// TestStepsArePlainData keeps out of steps what has no place in their JSON, or another one each time.
+func TestStepsArePlainData(t *testing.T) {
+	t.Parallel()
+	var check func(where string, typ reflect.Type)
+	check = func(where string, typ reflect.Type) {
+		switch {
+		case typ == reflect.TypeFor[Secret]():
+		case typ == reflect.TypeFor[time.Time]():
+			t.Errorf("%s is a time", where)
+		case typ.Kind() == reflect.Struct:
+			for i := range typ.NumField() {
+				field := typ.Field(i)
+				if !field.IsExported() {
+					t.Errorf("%s.%s is not exported", where, field.Name)
+				}
+				check(where+"."+field.Name, field.Type)
+			}
+		case typ.Kind() == reflect.Slice:
+			check(where, typ.Elem())
+		case typ.Kind() == reflect.Func, typ.Kind() == reflect.Map, typ.Kind() == reflect.Interface:
+			t.Errorf("%s is a %s", where, typ.Kind())
+		case typ.Kind() == reflect.Pointer:
+			check(where, typ.Elem())
+		}
+	}
+	for _, change := range planned {
+		for _, s := range testPlan(t, change).Steps {
+			check(s.Kind(), reflect.TypeOf(s))
+		}
+	}
+	for _, s := range []Step{customPackagesStep{}, inittabStep{}, hookStep{}} {
+		check(s.Kind(), reflect.TypeOf(s))
+	}
+}
+
+func TestSameSeedGivesTheSamePlan(t *testing.T) {
+	t.Parallel()
+	for name, change := range planned {
+		if a, b := testPlan(t, change), testPlan(t, change); !reflect.DeepEqual(a, b) {
+			t.Errorf("%s: two plans of one Spec and Lock differ", name)
+		}
+	}
+}
