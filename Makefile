@@ -1,6 +1,7 @@
 # vmdebootstrap: bootable Debian images without root. `make help` lists what can be made.
 
-GO    ?= go
+# Go's own archives are unpacked to /usr/local/go; an older go command gets what go.mod asks for by itself.
+GO    ?= $(firstword $(wildcard /usr/local/go/bin/go) go)
 BIN   := vmdebootstrap
 IMAGE ?= debian.img
 SIZE  ?= 2G
@@ -11,6 +12,7 @@ TAGS    := containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdrive
 GOFLAGS := -trimpath
 export CGO_ENABLED := 0
 export GOFLAGS
+export GOTOOLCHAIN ?= auto
 
 # Everything that needs a Debian mirror or boots a machine has a tag of its own.
 TEST_TAGS := $(TAGS) mirror boot
