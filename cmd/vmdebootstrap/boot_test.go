@@ -39,7 +39,8 @@ EOF
 chmod 755 "$1/usr/local/sbin/witness"
 cat > "$1/etc/systemd/system/witness.service" <<'EOF'
 [Unit]
-After=systemd-networkd.service getty.target serial-getty@ttyS0.service
+After=systemd-networkd.service
+Before=getty.target serial-getty@ttyS0.service
 
 [Service]
 Type=oneshot
@@ -87,11 +88,11 @@ func TestImageBoots(t *testing.T) {
 			}
 			checkImage(t, image)
 			console := diskimagetest.Boot(t, image, diskimagetest.BootOptions{
-				Want:    "witness " + nonce + ` address=10\.0\.2\.15 failed=0`,
+				Want:    "login: ",
 				Args:    []string{"-nic", "user,model=virtio-net-pci"},
 				Timeout: 10 * time.Minute,
 			})
-			for _, want := range []string{tt.loader, "login: "} {
+			for _, want := range []string{tt.loader, "witness " + nonce + ` address=10\.0\.2\.15 failed=0`} {
 				if !regexp.MustCompile(want).MatchString(console) {
 					t.Errorf("the console never showed %q", want)
 				}
