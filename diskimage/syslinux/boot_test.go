@@ -15,10 +15,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
-// TestBootCodeReachesTheConfiguration boots images of 64 MiB that hold nothing but syslinux and a line to print: a
-// second each, for every kind of file system and table.
+// TestBootCodeReachesTheConfiguration boots images that hold nothing but syslinux and a line to print: a second each, for
+// every kind of file system and table, and both names of the configuration.
 func TestBootCodeReachesTheConfiguration(t *testing.T) {
 	t.Parallel()
+	const small = 64 * diskimage.MiB
 	read := func(name string) []byte {
 		data, err := os.ReadFile(diskimagetest.File(t, name))
 		if err != nil {
@@ -35,17 +36,19 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 		table                               diskimage.TableKind
 		flag                                string
 		formatter                           diskimage.Formatter
+		size                                diskimage.Size
 	}{
-		{"ext4 on msdos", "ext4", "bookworm", "extlinux.conf", "mbr.bin", diskimage.MSDOS, "boot", ext.Formatter{}},
-		{"ext4 of trixie on gpt", "ext4", "trixie", "extlinux.conf", "gptmbr.bin", diskimage.GPT, "legacy_boot", ext.Formatter{}},
-		{"ext3 on msdos", "ext3", "bookworm", "extlinux.conf", "mbr.bin", diskimage.MSDOS, "boot", ext.Formatter{}},
-		{"ext2 on msdos", "ext2", "bookworm", "extlinux.conf", "mbr.bin", diskimage.MSDOS, "boot", ext.Formatter{}},
-		{"vfat on msdos", "vfat", "", "syslinux.cfg", "mbr.bin", diskimage.MSDOS, "boot", fat.Formatter{}},
+		{"ext4 on msdos", "ext4", "bookworm", "extlinux.conf", "mbr.bin", diskimage.MSDOS, "boot", ext.Formatter{}, small},
+		{"ext4 of trixie on gpt", "ext4", "trixie", "extlinux.conf", "gptmbr.bin", diskimage.GPT, "legacy_boot", ext.Formatter{}, small},
+		{"ext3 on msdos", "ext3", "bookworm", "extlinux.conf", "mbr.bin", diskimage.MSDOS, "boot", ext.Formatter{}, small},
+		{"ext2 on msdos", "ext2", "bookworm", "extlinux.conf", "mbr.bin", diskimage.MSDOS, "boot", ext.Formatter{}, small},
+		{"FAT16 on msdos", "vfat", "", "syslinux.cfg", "mbr.bin", diskimage.MSDOS, "boot", fat.Formatter{}, small},
+		{"FAT32 on gpt", "vfat", "", "extlinux.conf", "gptmbr.bin", diskimage.GPT, "legacy_boot", fat.Formatter{}, 2 * diskimage.FAT32From},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			now := time.Unix(1_700_000_000, 0)
 			layout, err := diskimage.NewLayout(diskimage.Request{
-				Size: 64 * diskimage.MiB, Table: tt.table, ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11"),
+				Size: tt.size, Table: tt.table, ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11"),
 				Partitions: []diskimage.PartitionRequest{{Role: diskimage.RoleRoot, Flags: []string{tt.flag}, Filesystem: diskimage.Filesystem{
 					Type: tt.fstype, Features: tt.features, Time: now, UUID: uuid.MustParse("0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12"),
 				}}},

@@ -16,9 +16,11 @@ type Placement struct {
 	StartLBA, Sectors uint64
 	// File lists where ldlinux.sys is, in bytes from the start of the partition (Volume.Extents).
 	File []diskimage.Extent
-	// Directory is where ldlinux.sys and the configuration are: "/" for the root of the file system.
+	// Directory is where ldlinux.sys and the configuration are: "/" for the root of the file system. Empty is the
+	// root as well, in the way that the installer for FAT writes it.
 	Directory string
-	// FAT keeps the parameters that a FAT has in its boot sector.
+	// FAT keeps the parameters that a FAT has in its boot sector. The copy of the boot sector that a FAT32 has is
+	// left alone, as syslinux does.
 	FAT bool
 }
 
@@ -102,7 +104,7 @@ func (a patchArea) extended(image []byte) (f [extFields]int, err error) {
 // Install gives the partition's boot sector and the content of ldlinux.sys for the place. bootSector is written to the
 // start of the partition, file to the extents of p, in their order.
 func (l Loader) Install(p Placement) (bootSector []diskimage.Patch, file []byte, err error) {
-	sectors, err := sectorsOf(p.File, len(l.image)+advCopies*sectorSize)
+	sectors, err := p.fileSectors(len(l.image) + advCopies*sectorSize)
 	if err != nil {
 		return nil, nil, fmt.Errorf("place of ldlinux.sys: %w", err)
 	}
@@ -163,13 +165,16 @@ func (l Loader) bootSectorFor(p Placement, first uint64, ext [extFields]int) []d
 	}
 }
 
-// sectorsOf lists the sectors of a file of size bytes, relative to the partition.
-func sectorsOf(extents []diskimage.Extent, size int) ([]uint64, error) {
+// fileSectors lists the sectors of ldlinux.sys, whose length is size bytes, relative to the partition.
+func (p Placement) fileSectors(size int) ([]uint64, error) {
 	count := size / sectorSize
 	sectors := make([]uint64, 0, count)
-	for _, e := range extents {
-		if e.Offset%sectorSize != 0 {
-			return nil, fmt.Errorf("it begins at byte %d, inside a sector", e.Offset)
+	for _, e := range p.File {
+		if e.Offset%sectorSize != 0 || e.Length%sectorSize != 0 {
+			return nil, fmt.Errorf("%d bytes from byte %d are not whole sectors", e.Length, e.Offset)
+		}
+		if e.Offset < 0 || e.Length < 0 || uint64(e.Offset/sectorSize)+uint64(e.Length/sectorSize) > p.Sectors {
+			return nil, fmt.Errorf("%d bytes from byte %d are not inside a partition of %d sectors", e.Length, e.Offset, p.Sectors)
 		}
 		for at := int64(0); at < e.Length && len(sectors) < count; at += sectorSize {
 			sectors = append(sectors, uint64((e.Offset+at)/sectorSize))
@@ -184,7 +189,8 @@ func sectorsOf(extents []diskimage.Extent, size int) ([]uint64, error) {
 const (
 	// extentSize is that of struct syslinux_extent: LBA u64, length in sectors u16.
 	extentSize = 10
-	// maxExtent keeps an extent below 64 KiB, so that it never crosses a segment (libinstaller/syslxmod.c).
+	// maxExtent keeps an extent below 64 KiB. The original also looks at segments, but compares two ends of the same
+	// sector, so it never finds a crossing (libinstaller/syslxmod.c, generate_extents).
 	maxExtent = 0x10000/sectorSize - 1
 )
 

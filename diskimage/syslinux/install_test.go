@@ -3,10 +3,12 @@ package syslinux
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,67 +18,116 @@ import (
 
 func loader(t *testing.T) Loader {
 	t.Helper()
-	data, err := os.ReadFile(diskimagetest.File(t, "/usr/bin/extlinux"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := Extract(data)
+	l, err := Extract(read(t, diskimagetest.File(t, "/usr/bin/extlinux")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-// TestInstallOnFATEqualsSyslinux installs to a FAT with syslinux's own installer and compares, byte for byte.
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestInstallOnFATEqualsSyslinux installs to a FAT with syslinux's own installer and compares, byte for byte: into an
+// empty file system, and into one whose free clusters are single ones, so that ldlinux.sys is in many pieces.
 func TestInstallOnFATEqualsSyslinux(t *testing.T) {
 	t.Parallel()
-	installer, mkfs, copyOut := diskimagetest.Tool(t, "syslinux"), diskimagetest.Tool(t, "mkfs.fat"), diskimagetest.Tool(t, "mcopy")
-	dir := t.TempDir()
-	image := filepath.Join(dir, "fat.img")
-	const size = 32 << 20
+	for _, tt := range []struct {
+		name   string
+		pieces int // at least
+	}{{"in one piece", 1}, {"in many pieces", 20}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			image, file := filepath.Join(dir, "fat.img"), filepath.Join(dir, "ldlinux.sys")
+			const size, cluster = 32 << 20, 2048
+			makeFAT(t, image, size, cluster, tt.pieces)
+			diskimagetest.Run(t, "syslinux", "--install", image)
+			diskimagetest.Run(t, "mcopy", "-i", image, "::/ldlinux.sys", file)
+			want, disk := read(t, file), read(t, image)
+			extents := clustersOf(t, image, disk, cluster)
+			if len(extents) < tt.pieces {
+				t.Fatalf("ldlinux.sys is in %d pieces, want at least %d", len(extents), tt.pieces)
+			}
+			patches, got, err := loader(t).Install(Placement{Sectors: size / sectorSize, File: extents, FAT: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != len(want) {
+				t.Fatalf("ldlinux.sys has %d bytes, want %d", len(got), len(want))
+			}
+			for i := range got {
+				if got[i] != want[i] {
+					t.Errorf("ldlinux.sys differs at %#x: got %#x, want %#x", i, got[i], want[i])
+				}
+			}
+			for _, p := range patches {
+				if wantSector := disk[p.Offset : p.Offset+int64(len(p.Data))]; !bytes.Equal(p.Data, wantSector) {
+					t.Errorf("boot sector from %#x: got % x, want % x", p.Offset, p.Data, wantSector)
+				}
+			}
+		})
+	}
+}
+
+// makeFAT makes a file system. For more than one piece it writes files of one cluster and deletes every second one.
+func makeFAT(t *testing.T, image string, size int64, cluster, pieces int) {
+	t.Helper()
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(image, size); err != nil {
 		t.Fatal(err)
 	}
-	run(t, mkfs, "-F", "16", image)
-	run(t, installer, "--install", image)
-	file := filepath.Join(dir, "ldlinux.sys")
-	run(t, copyOut, "-i", image, "::/ldlinux.sys", file)
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
+	diskimagetest.Run(t, "mkfs.fat", "-F", "16", "-s", strconv.Itoa(cluster/sectorSize), image)
+	if pieces == 1 {
+		return
 	}
-	disk, err := os.ReadFile(image)
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	var all, everySecond []string
+	for i := range 4 * pieces {
+		name := fmt.Sprintf("%03d", i)
+		if err := os.WriteFile(filepath.Join(dir, name), bytes.Repeat([]byte{'x'}, cluster), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, filepath.Join(dir, name))
+		if i%2 == 0 {
+			everySecond = append(everySecond, "::/"+name)
+		}
 	}
-	at := bytes.Index(disk, want)
-	if at < 0 {
-		t.Fatal("ldlinux.sys is not in one piece on a fresh file system")
-	}
+	diskimagetest.Run(t, "mcopy", append(append([]string{"-i", image}, all...), "::/")...)
+	diskimagetest.Run(t, "mdel", append([]string{"-i", image}, everySecond...)...)
+}
 
-	patches, got, err := loader(t).Install(Placement{
-		Sectors: size / sectorSize, FAT: true, // without -d, syslinux names no directory
-		File: []diskimage.Extent{{Offset: int64(at), Length: int64(len(want))}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(got) != len(want) {
-		t.Fatalf("ldlinux.sys has %d bytes, want %d", len(got), len(want))
-	}
-	for i := 0; i < len(got); i += dwordSize {
-		if g, w := got[i:i+dwordSize], want[i:i+dwordSize]; !bytes.Equal(g, w) {
-			t.Errorf("ldlinux.sys differs at %#x: got % x, want % x", i, g, w)
+// clusterRange is a part of what mshowfat prints: "<2-30>" or "<7>".
+var clusterRange = regexp.MustCompile(`<(\d+)(?:-(\d+))?>`)
+
+// clustersOf asks mtools for the clusters of ldlinux.sys. The places in the boot sector are those of a FAT16.
+func clustersOf(t *testing.T, image string, disk []byte, cluster int) []diskimage.Extent {
+	t.Helper()
+	u16 := func(at int) int { return int(binary.LittleEndian.Uint16(disk[at:])) }
+	reserved, tables, rootEntries, tableSectors := u16(0x0e), int(disk[0x10]), u16(0x11), u16(0x16)
+	data := (reserved+tables*tableSectors)*sectorSize + rootEntries*32
+	var extents []diskimage.Extent
+	for _, m := range clusterRange.FindAllStringSubmatch(diskimagetest.Run(t, "mshowfat", "-i", image, "::/ldlinux.sys"), -1) {
+		first, err := strconv.Atoi(m[1])
+		last := first
+		if err == nil && m[2] != "" {
+			last, err = strconv.Atoi(m[2])
 		}
-	}
-	for _, p := range patches {
-		if wantSector := disk[p.Offset : p.Offset+int64(len(p.Data))]; !bytes.Equal(p.Data, wantSector) {
-			t.Errorf("boot sector from %#x: got % x, want % x", p.Offset, p.Data, wantSector)
+		if err != nil {
+			t.Fatal(err)
 		}
+		// Clusters are counted from 2.
+		extents = append(extents, diskimage.Extent{Offset: int64(data + (first-2)*cluster), Length: int64((last - first + 1) * cluster)})
 	}
+	return extents
 }
 
 func TestInstallCoversAFileInPieces(t *testing.T) {
@@ -133,22 +184,52 @@ func TestInstallCoversAFileInPieces(t *testing.T) {
 	}
 }
 
-func TestInstallRefusesHolesAndLongDirectories(t *testing.T) {
+func TestInstallRefusesWrongPlaces(t *testing.T) {
 	t.Parallel()
 	l := loader(t)
-	whole := []diskimage.Extent{{Offset: 4096, Length: int64(len(l.File()))}}
+	size := int64(len(l.File()))
+	at := func(extents ...diskimage.Extent) Placement {
+		return Placement{Sectors: 4096, File: extents, Directory: "/"}
+	}
+	tooLong := at(diskimage.Extent{Offset: 4096, Length: size})
+	tooLong.Directory = "/" + strings.Repeat("x", 300)
+	var pieces []diskimage.Extent
+	for i := range size / sectorSize {
+		pieces = append(pieces, diskimage.Extent{Offset: 2 * i * sectorSize, Length: sectorSize})
+	}
 	for _, tt := range []struct {
 		name string
 		p    Placement
-		want string
+		want string // "" for none
 	}{
-		{"hole", Placement{File: []diskimage.Extent{{Offset: 4096, Length: 4096}}, Directory: "/"}, "holes"},
-		{"inside a sector", Placement{File: []diskimage.Extent{{Offset: 100, Length: 1 << 20}}, Directory: "/"}, "inside a sector"},
-		{"directory", Placement{File: whole, Directory: "/" + strings.Repeat("x", 300)}, "too long"},
+		{"right", at(diskimage.Extent{Offset: 4096, Length: size}), ""},
+		{"each sector apart", at(pieces...), ""},
+		{"hole", at(diskimage.Extent{Offset: 4096, Length: 4096}), "holes"},
+		{"inside a sector", at(diskimage.Extent{Offset: 100, Length: size}), "whole sectors"},
+		{"part of a sector", at(diskimage.Extent{Offset: 4096, Length: 100}, diskimage.Extent{Offset: 8192, Length: size}), "whole sectors"},
+		{"behind the partition", at(diskimage.Extent{Offset: 4096*512 - size + 512, Length: size}), "not inside"},
+		{"before the partition", at(diskimage.Extent{Offset: -512, Length: size}), "not inside"},
+		{"directory", tooLong, "too long"},
 	} {
-		if _, _, err := l.Install(tt.p); err == nil || !strings.Contains(err.Error(), tt.want) {
+		_, _, err := l.Install(tt.p)
+		if tt.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want an error with %q", tt.name, err, tt.want)
 		}
+	}
+}
+
+// TestExtractRefusesAnImageOfAnotherLength changes extlinux's own note of the length of ldlinux.sys.
+func TestExtractRefusesAnImageOfAnotherLength(t *testing.T) {
+	t.Parallel()
+	program := read(t, diskimagetest.File(t, "/usr/bin/extlinux"))
+	length := binary.LittleEndian.AppendUint32(nil, uint32(len(loader(t).image)))
+	other := binary.LittleEndian.AppendUint32(nil, uint32(len(loader(t).image)-sectorSize))
+	if _, err := Extract(bytes.ReplaceAll(program, length, other)); err == nil || !strings.Contains(err.Error(), "length") {
+		t.Errorf("got %v, want an error about the length", err)
 	}
 }
 
@@ -158,11 +239,7 @@ func TestExtractRefusesOtherPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, data := range map[string][]byte{"not ELF": []byte("#!/bin/sh\n"), "other program": data} {
+	for name, data := range map[string][]byte{"not ELF": []byte("#!/bin/sh\n"), "other program": read(t, program)} {
 		if _, err := Extract(data); err == nil {
 			t.Errorf("%s: no error", name)
 		}
@@ -185,12 +262,5 @@ func TestMBRCodeStaysBelowThePartitionTable(t *testing.T) {
 	}
 	if p, err := MBRCode(make([]byte, mbrSize)); err != nil || p.Offset != 0 {
 		t.Errorf("code of 440 bytes: patch at %d, %v", p.Offset, err)
-	}
-}
-
-func run(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 }

@@ -54,6 +54,9 @@ func Extract(extlinux []byte) (Loader, error) {
 	if err := l.findImage(data); err != nil {
 		return Loader{}, err
 	}
+	if err := l.checkLength(file); err != nil {
+		return Loader{}, err
+	}
 	return l, nil
 }
 
@@ -78,8 +81,7 @@ func (l *Loader) findBootSector(data []byte) error {
 	}
 }
 
-// findImage takes what is between the banner and the end of the data, which the array reaches, and checks that the
-// patch area says the same of its length.
+// findImage takes what is between the banner and the end of the data: the array is the last one in there.
 func (l *Loader) findImage(data []byte) error {
 	start := bytes.Index(data, banner)
 	if start < 0 {
@@ -91,10 +93,28 @@ func (l *Loader) findImage(data []byte) error {
 		return fmt.Errorf("ldlinux.sys in extlinux has %d bytes, which cannot be", len(image))
 	}
 	l.image = bytes.Clone(image)
-	if _, err := findPatchArea(l.image); err != nil {
-		return err
+	_, err := findPatchArea(l.image)
+	return err
+}
+
+// checkLength looks for the length of ldlinux.sys among the program's constants (syslinux_ldlinux_len, a u32 that
+// libinstaller/bin2c.pl writes with the array). Should a compiler put other data behind the array one day, then this
+// fails, and no loader with a wrong end and checksum gets onto a disk.
+func (l *Loader) checkLength(file *elf.File) error {
+	section := file.Section(".rodata")
+	if section == nil {
+		return errors.New("read extlinux: no .rodata section")
 	}
-	return nil
+	constants, err := section.Data()
+	if err != nil {
+		return fmt.Errorf("read .rodata of extlinux: %w", err)
+	}
+	for ; len(constants) >= dwordSize; constants = constants[dwordSize:] {
+		if uint64(binary.LittleEndian.Uint32(constants)) == uint64(len(l.image)) {
+			return nil
+		}
+	}
+	return fmt.Errorf("ldlinux.sys in extlinux seems to have %d bytes, but extlinux does not know this length", len(l.image))
 }
 
 // File is what ldlinux.sys has to be in the tree before the file system is planned: a file of the final length without
