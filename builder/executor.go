@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Executor carries plans out. All that it needs of the outside world is in its fields.
@@ -67,7 +68,14 @@ func (x *Executor) Build(ctx context.Context, spec Spec, plan Plan, src Sources)
 	if err := os.MkdirAll(filepath.Join(archives, "partial"), 0o755); err != nil {
 		return result, err
 	}
-	if err := x.prefetch(ctx, spec, src, archives); err != nil {
+	packages, err := estimate(spec, src.Target)
+	if err != nil {
+		return result, err
+	}
+	if err := checkRoom(plan.Disk, packages); err != nil {
+		return result, err
+	}
+	if err := x.prefetch(ctx, packages, archives); err != nil {
 		return result, err
 	}
 	if result.Rootfs, err = x.Engine.Scratch(ctx); err != nil {
@@ -115,11 +123,7 @@ func proxyEnviron(environ []string) []string {
 // prefetch downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it where
 // they look before they download. They compare each file with the mirror's own checksum, and whatever the estimate
 // misses they get by themselves.
-func (x *Executor) prefetch(ctx context.Context, spec Spec, src Sources, archives string) error {
-	packages, err := estimate(spec, src.Target)
-	if err != nil {
-		return err
-	}
+func (x *Executor) prefetch(ctx context.Context, packages []*archive.Package, archives string) error {
 	x.Say(fmt.Sprintf("get %d packages", len(packages)))
 	if err := x.Archive.Fetch(ctx, packages, nil); err != nil {
 		return err
@@ -149,6 +153,29 @@ func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 		return nil, fmt.Errorf("choose packages of %s for %s: %w", spec.Codename(), spec.Options().Arch, err)
 	}
 	return all, err
+}
+
+// checkRoom refuses a disk that cannot hold the packages, before they are downloaded. What a package says of its own size
+// is measured where it was built and can be too much, so a fifth of it is given the benefit of the doubt; the file
+// system's own check is exact.
+func checkRoom(d *Disk, packages []*archive.Package) error {
+	if d == nil {
+		return nil
+	}
+	var needed, available diskimage.Size
+	for _, p := range packages {
+		needed += diskimage.Size(p.InstalledSize) * diskimage.KiB
+	}
+	for _, p := range d.Layout.Partitions {
+		if p.Role == diskimage.RoleRoot || p.Role == diskimage.RoleBoot {
+			available += p.Size
+		}
+	}
+	if needed/5*4 > available {
+		return fmt.Errorf("--size: the packages take about %d MB, the partitions for them have %d MB",
+			needed/diskimage.MB, available/diskimage.MB)
+	}
+	return nil
 }
 
 // harvest keeps in the cache what debootstrap, apt and hooks downloaded themselves.
