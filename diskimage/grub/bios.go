@@ -15,6 +15,7 @@ const sectorSize = 512
 const (
 	bpbStart       = 0x003 // GRUB_BOOT_MACHINE_BPB_START: kept from the disk, a FAT's parameters may be there
 	bpbEnd         = 0x05a // GRUB_BOOT_MACHINE_BPB_END
+	kernelAddress  = 0x05a // GRUB_BOOT_MACHINE_KERNEL_ADDRESS: u16, where the first sector of core.img is loaded
 	kernelSector   = 0x05c // GRUB_BOOT_MACHINE_KERNEL_SECTOR: u64, LBA of the first sector of core.img
 	bootDrive      = 0x064 // GRUB_BOOT_MACHINE_BOOT_DRIVE: u8, 0xff stands for the drive the BIOS booted
 	bootDriveCheck = 0x066 // GRUB_BOOT_MACHINE_DRIVE_CHECK: u16, a jump over the check for a wrong drive number
@@ -28,12 +29,16 @@ const (
 	blockListEntry = 12                          // start u64, length in sectors u16, segment u16
 	blockList      = sectorSize - blockListEntry // 0x1f4, GRUB_BOOT_MACHINE_LIST_SIZE from the end
 	blockListEnd   = blockList - blockListEntry  // its length is zero: end of the list
+	firstAddress   = 0x8000                      // GRUB_BOOT_MACHINE_KERNEL_ADDR
 	firstSegment   = 0x0820                      // GRUB_BOOT_MACHINE_KERNEL_SEG + one sector
 	redundancy     = sectorSize + 0x10           // GRUB_DECOMPRESSOR_I386_PC_REED_SOLOMON_REDUNDANCY: u32
 	// maxSectors is what fits between 0x9000, where core.img is loaded, and 0x78000, the end of the low memory that
 	// GRUB uses (GRUB_MEMORY_MACHINE_UPPER less its own area; grub-core/boot/i386/pc/diskboot.S).
 	maxSectors = (0x78000 - 0x9000) / sectorSize
 )
+
+// driveCheckOn is the jump as boot.img comes.
+var driveCheckOn = []byte{0xeb, 0x05}
 
 // driveCheckOff is two NOP instructions in place of the drive check: some BIOSes pass a wrong number for a hard disk
 // (util/setup.c does the same unless the disk is a floppy).
@@ -54,8 +59,8 @@ type Embedding struct {
 // The bytes of sector 0 that belong to the disk are not among the patches: a FAT's parameters, the disk signature and
 // the partition table.
 func EmbedBIOS(bootImage, coreImage []byte, at Embedding) ([]diskimage.Patch, error) {
-	if len(bootImage) != sectorSize || bootImage[sectorSize-2] != 0x55 || bootImage[sectorSize-1] != 0xaa {
-		return nil, fmt.Errorf("boot.img of %d bytes is not a boot sector", len(bootImage))
+	if err := checkBoot(bootImage); err != nil {
+		return nil, err
 	}
 	if len(coreImage) < 2*sectorSize {
 		return nil, fmt.Errorf("core.img of %d bytes is too short", len(coreImage))
@@ -96,11 +101,28 @@ func putEntry(b []byte, start uint64, sectors, segment uint16) {
 	binary.LittleEndian.PutUint16(b[10:], segment)
 }
 
+// checkBoot makes sure that boot.img is GRUB's for hard disks, as its package has it.
+func checkBoot(boot []byte) error {
+	if len(boot) != sectorSize || boot[sectorSize-2] != 0x55 || boot[sectorSize-1] != 0xaa {
+		return fmt.Errorf("boot.img of %d bytes is not a boot sector", len(boot))
+	}
+	if got := binary.LittleEndian.Uint16(boot[kernelAddress:]); got != firstAddress {
+		return fmt.Errorf("boot.img loads core.img to %#x, want %#x: not one of GRUB 2", got, firstAddress)
+	}
+	if got := boot[bootDriveCheck : bootDriveCheck+len(driveCheckOn)]; !bytes.Equal(got, driveCheckOn) {
+		return fmt.Errorf("boot.img has % x where its drive check should be", got)
+	}
+	return nil
+}
+
 // checkCore makes sure that core.img is as grub-mkimage leaves it, with a list of one entry.
 func checkCore(core []byte) error {
 	entry := core[blockList:sectorSize]
 	if got := binary.LittleEndian.Uint16(entry[10:]); got != firstSegment {
 		return fmt.Errorf("core.img is loaded to segment %#x, want %#x: not one for i386-pc", got, firstSegment)
+	}
+	if got, want := int(binary.LittleEndian.Uint16(entry[8:])), len(core)/sectorSize-1; got != want {
+		return fmt.Errorf("core.img says that %d sectors follow its first one, and %d do", got, want)
 	}
 	if list := core[blockListEnd:blockList]; !bytes.Equal(list, make([]byte, blockListEntry)) {
 		return errors.New("core.img is in several parts already; it must be as grub-mkimage made it")

@@ -3,7 +3,6 @@ package grub
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -60,76 +59,4 @@ func filesystemModule(filesystem string) string {
 // place built in, to the grub.cfg of the root file system. grub-install writes the same three lines.
 func EFIConfig(at Place) []byte {
 	return fmt.Appendf(nil, "search.fs_uuid %s root \nset prefix=($root)'%s'\nconfigfile $prefix/grub.cfg\n", at.UUID, at.Dir)
-}
-
-// ProbeFilesystem is what grub-probe knows of a file system.
-type ProbeFilesystem struct {
-	UUID     string // as blkid(8) has it
-	PartUUID string
-	Type     string // "ext4", "vfat"
-	// Partition is its number in the partition table.
-	Partition int
-}
-
-// ProbeAnswers is what grub-probe would say in the booted system.
-type ProbeAnswers struct {
-	Table diskimage.TableKind
-	Root  ProbeFilesystem
-	// Boot is a /boot partition, if there is one.
-	Boot *ProbeFilesystem
-}
-
-// Device is the name under which the answers speak of a file system; it has to exist while update-grub runs.
-func (f ProbeFilesystem) Device() string { return "/dev/disk/by-uuid/" + f.UUID }
-
-// ProbeScript is a shell script that takes the place of grub-probe while update-grub runs. There is no disk yet for
-// the real one to look at, but everything that it would find is decided.
-//
-// It understands the options that Debian's grub-mkconfig and its scripts use: --target (-t), --device (-d), the device
-// map, and a path or devices. For what it does not know it fails, as grub-probe does.
-func ProbeScript(a ProbeAnswers) []byte {
-	var b strings.Builder
-	b.WriteString("#!/bin/sh\n# Answers for update-grub while the image does not exist yet.\n")
-	b.WriteString(`target=fs device=no
-what=
-while [ $# -gt 0 ]; do
-	case "$1" in
-	--target=*) target=${1#*=} ;;
-	-t | --target) target=$2; shift ;;
-	-t*) target=${1#-t} ;;
-	-d | --device) device=yes ;;
-	-m | --device-map) shift ;;
-	--device-map=* | -v | --verbose | -0) ;;
-	-*) echo "grub-probe: unknown option $1" >&2; exit 1 ;;
-	*) what=$1 ;;
-	esac
-	shift
-done
-answer() { printf '%s\n' "$1"; exit 0; }
-`)
-	if a.Boot != nil {
-		fmt.Fprintf(&b, "case \"$device:$what\" in\nyes:%s | no:/boot | no:/boot/*)\n", a.Boot.Device())
-		writeAnswers(&b, a.Table, *a.Boot)
-		b.WriteString("\t;;\nesac\n")
-	}
-	fmt.Fprintf(&b, "case \"$device:$what\" in\nyes:%s | no:/*)\n", a.Root.Device())
-	writeAnswers(&b, a.Table, a.Root)
-	b.WriteString("\t;;\nesac\necho \"grub-probe: no answer for $target of $what\" >&2\nexit 1\n")
-	return []byte(b.String())
-}
-
-// writeAnswers writes the answers about one file system. Empty ones say that there is nothing of the kind.
-func writeAnswers(b *strings.Builder, table diskimage.TableKind, f ProbeFilesystem) {
-	fmt.Fprintf(b, `	case "$target" in
-	device) answer %s ;;
-	fs_uuid) answer %s ;;
-	partuuid) answer %s ;;
-	fs) answer %s ;;
-	partmap) answer %s ;;
-	drive) answer '(hd0,%s%d)' ;;
-	abstraction | cryptodisk_uuid | fs_label | compatibility_hint | hints_string | bios_hints | efi_hints | ieee1275_hints | \
-	baremetal_hints | arc_hints | msdos_parttype | gpt_parttype | zero_check) answer '' ;;
-	disk) answer /dev/disk/by-id/image ;;
-	esac
-`, f.Device(), f.UUID, f.PartUUID, filesystemModule(f.Type), table, table, f.Partition)
 }

@@ -1,6 +1,9 @@
 package grub
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // EFIFile is a file of the EFI system partition.
 type EFIFile struct {
@@ -33,7 +36,9 @@ func EFIPlatform(arch string) string { return efiArches[arch].platform }
 // looks on a disk that it has not seen before, and in EFI/debian, which updates of the packages look after.
 //
 // With signed, shim starts and checks the signed GRUB (packages shim-signed and grub-efi-ARCH-signed); Secure Boot may
-// be on or off. Otherwise the monolithic GRUB of grub-efi-ARCH-bin (or -unsigned) starts by itself. EFIConfig goes
+// be on or off. fbx64.efi and the .CSV file, which can restore the firmware's boot entries, are where grub-install puts
+// them, but fbx64.efi is not in EFI/BOOT: shim would start it there and have every machine store an entry for the disk.
+// Otherwise the monolithic GRUB of grub-efi-ARCH-bin (or -unsigned) starts by itself. EFIConfig goes
 // to both directories as grub.cfg.
 func EFIFiles(arch string, signed bool) ([]EFIFile, error) {
 	a, ok := efiArches[arch]
@@ -56,11 +61,10 @@ func EFIFiles(arch string, signed bool) ([]EFIFile, error) {
 		{shim + "shim" + a.suffix + ".efi.signed", "EFI/debian/shim" + a.suffix + ".efi"},
 		{grub, "EFI/debian/grub" + a.suffix + ".efi"},
 		{shim + "mm" + a.suffix + ".efi.signed", "EFI/debian/mm" + a.suffix + ".efi"},
+		{shim + "fb" + a.suffix + ".efi.signed", "EFI/debian/fb" + a.suffix + ".efi"},
+		{shim + "BOOT" + strings.ToUpper(a.suffix) + ".CSV", "EFI/debian/BOOT" + strings.ToUpper(a.suffix) + ".CSV"},
 	}, nil
 }
 
 // removable is the name that firmware starts by itself.
-func removable(a efiArch) string {
-	name := map[string]string{"x64": "BOOTX64.EFI", "ia32": "BOOTIA32.EFI", "aa64": "BOOTAA64.EFI", "arm": "BOOTARM.EFI", "riscv64": "BOOTRISCV64.EFI"}
-	return name[a.suffix]
-}
+func removable(a efiArch) string { return "BOOT" + strings.ToUpper(a.suffix) + ".EFI" }

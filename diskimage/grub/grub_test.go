@@ -2,24 +2,26 @@ package grub_test
 
 import (
 	"encoding/binary"
-	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
 // goodCore is the least that looks like a core.img.
 func goodCore(sectors int) []byte {
 	core := make([]byte, sectors*512)
+	binary.LittleEndian.PutUint16(core[0x1fc:], uint16(sectors-1))
 	binary.LittleEndian.PutUint16(core[0x1fe:], 0x0820)
 	return core
 }
 
 func goodBoot() []byte {
 	boot := make([]byte, 512)
-	boot[510], boot[511] = 0x55, 0xaa
+	copy(boot[0x5a:], "\x00\x80") // load address
+	copy(boot[0x66:], "\xeb\x05") // drive check
+	copy(boot[0x1fe:], "\x55\xaa")
 	return boot
 }
 
@@ -33,6 +35,9 @@ func TestEmbedBIOSRefusesWhatWouldNotBoot(t *testing.T) {
 		want       string
 	}{
 		{"no end mark", make([]byte, 512), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "boot.img"},
+		{"boot sector of another loader", withBytes(goodBoot(), 0x5b, 0x7c), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "not one of GRUB"},
+		{"drive check changed", withBytes(goodBoot(), 0x66, 0x90), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "drive check"},
+		{"cut off", goodBoot(), goodCore(5)[:4*512], grub.Embedding{CoreLBA: 1, Sectors: 2047}, "4 sectors follow its first one, and 3 do"},
 		{"no room", goodBoot(), goodCore(64), grub.Embedding{CoreLBA: 1, Sectors: 62}, "needs 64 sectors"},
 		{"too long", goodBoot(), goodCore(889), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "can load 888"},
 		{"sector 0", goodBoot(), goodCore(4), grub.Embedding{Sectors: 2047}, "sector 0"},
@@ -50,43 +55,6 @@ func TestEnvironmentHasItsFixedLength(t *testing.T) {
 	t.Parallel()
 	if got := len(grub.Environment()); got != grub.EnvironmentSize {
 		t.Errorf("got %d bytes, want %d", got, grub.EnvironmentSize)
-	}
-}
-
-// TestProbeScriptAnswersWhatMkconfigAsks runs the script with the calls of Debian's grub-mkconfig, grub-mkconfig_lib and
-// /etc/grub.d.
-func TestProbeScriptAnswersWhatMkconfigAsks(t *testing.T) {
-	t.Parallel()
-	root := grub.ProbeFilesystem{UUID: "11111111-2222-3333-4444-555555555555", PartUUID: "aabbccdd-02", Type: "ext4", Partition: 2}
-	boot := grub.ProbeFilesystem{UUID: "1234-ABCD", PartUUID: "aabbccdd-01", Type: "vfat", Partition: 1}
-	script := string(grub.ProbeScript(grub.ProbeAnswers{Table: diskimage.MSDOS, Root: root, Boot: &boot}))
-	for _, tt := range []struct {
-		args, want string
-		fails      bool
-	}{
-		{"--target=device /", root.Device(), false},
-		{"--target=device /boot", boot.Device(), false},
-		{"--target=fs_uuid --device " + root.Device(), root.UUID, false},
-		{"--device " + boot.Device() + " --target=fs_uuid", boot.UUID, false},
-		{"--device " + root.Device() + " --target=partuuid", "aabbccdd-02", false},
-		{"-t fs -d " + root.Device(), "ext2", false},
-		{"--target=fs /boot/grub", "fat", false},
-		{"-tfs /usr/share/grub", "ext2", false},
-		{"--device " + root.Device() + " --target=partmap", "msdos", false},
-		{"--device " + root.Device() + " --target=abstraction", "", false},
-		{"--device " + root.Device() + " --target=compatibility_hint", "", false},
-		{"--target=drive --device " + root.Device(), "(hd0,msdos2)", false},
-		{"--target=fs_uuid --device /dev/sdz1", "", true},
-		{"--target=nonsense /", "", true},
-		{"--nonsense /", "", true},
-	} {
-		out, err := exec.Command("sh", append([]string{"-c", script, "grub-probe"}, strings.Fields(tt.args)...)...).Output()
-		if (err != nil) != tt.fails {
-			t.Errorf("grub-probe %s: %v", tt.args, err)
-		}
-		if got := strings.TrimSuffix(string(out), "\n"); got != tt.want {
-			t.Errorf("grub-probe %s: got %q, want %q", tt.args, got, tt.want)
-		}
 	}
 }
 
@@ -116,5 +84,27 @@ func TestEFIFilesHaveTheNameThatFirmwareLooksFor(t *testing.T) {
 	}
 	if _, err := grub.EFIFiles("s390x", false); err == nil {
 		t.Error("s390x: no error")
+	}
+}
+
+// TestEFIFilesAreThoseOfGrubInstall lists what grub-install --uefi-secure-boot --force-extra-removable leaves on the
+// partition, apart from grub.cfg and EFI/BOOT/fbx64.efi.
+func TestEFIFilesAreThoseOfGrubInstall(t *testing.T) {
+	t.Parallel()
+	files, err := grub.EFIFiles("amd64", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range files {
+		got = append(got, f.To)
+	}
+	slices.Sort(got)
+	want := []string{
+		"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/BOOT/mmx64.efi",
+		"EFI/debian/BOOTX64.CSV", "EFI/debian/fbx64.efi", "EFI/debian/grubx64.efi", "EFI/debian/mmx64.efi", "EFI/debian/shimx64.efi",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -1,0 +1,108 @@
+package grub
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// ProbeFilesystem is what grub-probe knows of a file system.
+type ProbeFilesystem struct {
+	UUID     string // as blkid(8) has it
+	PartUUID string
+	Type     string // "ext4", "vfat"
+	// Partition is its number in the partition table.
+	Partition int
+}
+
+// ProbeAnswers is what grub-probe would say in the booted system.
+type ProbeAnswers struct {
+	Table diskimage.TableKind
+	Root  ProbeFilesystem
+	// Boot is a /boot partition, if there is one.
+	Boot *ProbeFilesystem
+}
+
+// Device is the name under which the answers speak of a file system; it has to exist while update-grub runs.
+func (f ProbeFilesystem) Device() string { return "/dev/disk/by-uuid/" + f.UUID }
+
+// ProbeScript is a shell script that takes the place of grub-probe while update-grub runs. There is no disk yet for
+// the real one to look at, but everything that it would find is decided.
+//
+// It understands the options that Debian's grub-mkconfig and its scripts use: --target (-t), --device (-d), the device
+// map, and a path or a device. Paths may be relative or lead over symbolic links: Debian's theme asks for ".", standing
+// in /boot/grub. For what it does not know it fails, as grub-probe does.
+func ProbeScript(a ProbeAnswers) []byte {
+	var b strings.Builder
+	b.WriteString("#!/bin/sh\n# Answers for update-grub while the image does not exist yet.\n")
+	b.WriteString(`target=fs device=no
+what=
+while [ $# -gt 0 ]; do
+	case "$1" in
+	--target=*) target=${1#*=} ;;
+	-t | --target) target=$2; shift ;;
+	-t*) target=${1#-t} ;;
+	-d | --device) device=yes ;;
+	-m | --device-map) shift ;;
+	--device-map=* | -v | --verbose | -0) ;;
+	-*) echo "grub-probe: unknown option $1" >&2; exit 1 ;;
+	*) what=$1 ;;
+	esac
+	shift
+done
+[ $device = yes ] || what=$(readlink -f -- "$what")
+answer() { printf '%s\n' "$1"; exit 0; }
+`)
+	if a.Boot != nil {
+		fmt.Fprintf(&b, "case \"$device:$what\" in\nyes:%s | no:/boot | no:/boot/*)\n", a.Boot.Device())
+		writeAnswers(&b, a.Table, *a.Boot)
+		b.WriteString("\t;;\nesac\n")
+	}
+	fmt.Fprintf(&b, "case \"$device:$what\" in\nyes:%s | no:/*)\n", a.Root.Device())
+	writeAnswers(&b, a.Table, a.Root)
+	b.WriteString("\t;;\nesac\necho \"grub-probe: no answer for $target of $what\" >&2\nexit 1\n")
+	return []byte(b.String())
+}
+
+// RelpathScript is a shell script that takes the place of grub-mkrelpath while update-grub runs: it gives a path as GRUB
+// sees it, from the root of the file system that holds it. The real one goes by what is mounted where, and would take
+// a /boot that is to be a partition for a directory of the root file system, so that GRUB looked for /boot/vmlinuz
+// where there is only /vmlinuz.
+func RelpathScript(a ProbeAnswers) []byte {
+	var b strings.Builder
+	b.WriteString("#!/bin/sh\n# Answers for update-grub while the image does not exist yet.\n")
+	b.WriteString(`path=
+for word; do
+	case "$word" in
+	-r | --relative) ;; # older than GRUB 2.00, without a meaning since
+	-*) echo "grub-mkrelpath: unknown option $word" >&2; exit 1 ;;
+	*) path=$word ;;
+	esac
+done
+path=$(readlink -f -- "$path") || { echo "grub-mkrelpath: no such path" >&2; exit 1; }
+case "$path" in
+/) path= ;;
+`)
+	if a.Boot != nil {
+		b.WriteString("/boot | /boot/*) path=${path#/boot} ;;\n")
+	}
+	b.WriteString("esac\nprintf '%s\\n' \"$path\"\n")
+	return []byte(b.String())
+}
+
+// writeAnswers writes the answers about one file system. Empty ones say that there is nothing of the kind.
+func writeAnswers(b *strings.Builder, table diskimage.TableKind, f ProbeFilesystem) {
+	fmt.Fprintf(b, `	case "$target" in
+	device) answer %s ;;
+	fs_uuid) answer %s ;;
+	partuuid) answer %s ;;
+	fs) answer %s ;;
+	partmap) answer %s ;;
+	drive) answer '(hd0,%s%d)' ;;
+	abstraction | cryptodisk_uuid | fs_label | compatibility_hint | hints_string | bios_hints | efi_hints | ieee1275_hints | \
+	baremetal_hints | arc_hints | msdos_parttype | gpt_parttype | zero_check) answer '' ;;
+	disk) answer /dev/disk/by-id/image ;;
+	esac
+`, f.Device(), f.UUID, f.PartUUID, filesystemModule(f.Type), table, table, f.Partition)
+}
