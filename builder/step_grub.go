@@ -46,16 +46,20 @@ func (g grubStep) run(ctx context.Context, s *site) error {
 	return g.updateGrub(ctx, s)
 }
 
-// updateGrub runs the target's update-grub. grub-probe would look for the device under /, and there is none yet: for
-// this one run it is replaced by a script that knows the answers, and the file system's name in /dev exists.
+// updateGrub runs the target's update-grub. grub-probe and grub-mkrelpath would look for the devices under / and /boot,
+// and there are none yet: for this one run they are replaced by scripts that know the answers, and the file systems'
+// names in /dev exist.
 func (g grubStep) updateGrub(ctx context.Context, s *site) error {
 	dir, err := os.MkdirTemp(s.tmp, "grub-probe-")
 	if err != nil {
 		return fmt.Errorf("make a directory for the answers to update-grub: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	probe, device := filepath.Join(dir, "grub-probe"), filepath.Join(dir, "device")
+	probe, relpath, device := filepath.Join(dir, "grub-probe"), filepath.Join(dir, "grub-mkrelpath"), filepath.Join(dir, "device")
 	if err := os.WriteFile(probe, grub.ProbeScript(g.Probe), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(relpath, grub.RelpathScript(g.Probe), 0o755); err != nil {
 		return err
 	}
 	if err := os.WriteFile(device, nil, 0o644); err != nil {
@@ -63,6 +67,7 @@ func (g grubStep) updateGrub(ctx context.Context, s *site) error {
 	}
 	mounts := []specs.Mount{
 		bind(probe, "/usr/sbin/grub-probe", "ro"),
+		bind(relpath, "/usr/bin/grub-mkrelpath", "ro"),
 		bind(device, g.Probe.Root.Device(), "ro"),
 	}
 	if g.Probe.Boot != nil {
