@@ -18,11 +18,6 @@ import (
 const (
 	mbrSignatureAt = 440 // disk signature, 4 bytes; 2 reserved bytes follow, then the entries
 	mbrEntrySize   = 16
-
-	// Inside an entry.
-	entryFirstCHS = 1 // 3 bytes: head, sector with the high bits of the cylinder, cylinder
-	entryLastCHS  = 5
-	entryLength   = 12 // sectors, 4 bytes
 )
 
 // Addresses in the old form. They are only looked at by systems that do not know LBA; beyond 8 GB there is nothing

@@ -1,6 +1,7 @@
 package hooks_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -226,8 +227,8 @@ func TestDaemonsAreBlockedAndUnblocked(t *testing.T) {
 		policy := filepath.Join(w.root, "usr/sbin/policy-rc.d")
 		blocked := func() bool {
 			err := exec.CommandContext(t.Context(), policy).Run()
-			exit, ok := err.(*exec.ExitError)
-			return ok && exit.ExitCode() == 101
+			var exit *exec.ExitError
+			return errors.As(err, &exit) && exit.ExitCode() == 101
 		}
 		w.mustRun(shell, "disable_daemons\ndisable_daemons")
 		if !blocked() {

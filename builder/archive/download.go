@@ -106,7 +106,7 @@ func (t *transfer) run(ctx context.Context) error {
 			return nil
 		}
 		failure := &DownloadError{URL: t.url, Status: t.status, Code: t.code, Err: err}
-		if err == errStatus {
+		if errors.Is(err, errStatus) {
 			failure.Err = nil
 		}
 		if n == attempts || ctx.Err() != nil || u.Scheme == "file" || !t.transient(err) {

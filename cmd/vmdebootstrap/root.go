@@ -179,7 +179,8 @@ func (c *command) newJob(log *slog.Logger) (*job, error) {
 
 // logged puts what ends the program in the log, and gives it back.
 func logged(ctx context.Context, log *slog.Logger, err error) error {
-	if _, seen := err.(childStatus); err == nil || seen {
+	var seen childStatus
+	if err == nil || errors.As(err, &seen) {
 		return err
 	}
 	for _, e := range flatten(err) {

@@ -153,7 +153,7 @@ func (v *volume) superBlock() disk.SuperBlock {
 		sb.ChecksumType = disk.ChecksumCRC32C
 	}
 	if v.csumSeed() {
-		sb.ChecksumSeed = v.checksums.seed
+		sb.ChecksumSeed = v.seed
 	}
 	if v.orphans != nil {
 		sb.OrphanFileInode = orphanInode

@@ -2,6 +2,7 @@ package ext
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -220,7 +221,7 @@ func entryContent(t *testing.T, e diskimage.Entry) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.ReadAt(want, 0); err != nil && err != io.EOF {
+		if _, err := c.ReadAt(want, 0); err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 	}
