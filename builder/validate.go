@@ -67,9 +67,7 @@ var notBuilt = []struct {
 }{
 	{"--squash", func(s Spec) bool { return s.o.Squash != "" }},
 	{"--use-uefi", func(s Spec) bool { return s.o.UseUEFI }},
-	{"--bootsize", func(s Spec) bool { return s.o.Bootsize > 0 }},
-	{"--swap", func(s Spec) bool { return s.o.Swap > 0 }},
-	{"--part-type=gpt", func(s Spec) bool { return s.o.PartType == "gpt" }},
+	{"--bootsize without --grub", func(s Spec) bool { return s.o.Bootsize > 0 && !s.o.Grub }},
 	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
 	{"--foreign", func(s Spec) bool { return s.o.Foreign != "" }},
 	{"--arch", func(s Spec) bool { return s.arch.Name != "" && s.NeedsEmulation() }},
