@@ -24,17 +24,19 @@ type Lock struct {
 	Time time.Time
 }
 
-// Plan is what a build does: the steps on the root file system in their order, and the disk that it ends on, if any.
+// Plan is what a build does: the steps on the root file system in their order, and the disk or the tar archive that it
+// ends in.
 type Plan struct {
-	Steps []Step
-	Disk  *Disk
+	Steps   []Step
+	Disk    *Disk
+	Tarball string
 }
 
 // NewPlan decides everything that can be decided before the work begins. It is pure: the same Spec and Lock give the
 // same Plan.
 func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	o, release := spec.Options(), spec.Release()
-	var p Plan
+	p := Plan{Tarball: o.Tarball}
 	if o.Image != "" {
 		disk, err := newDisk(spec, lock)
 		if err != nil {
@@ -128,6 +130,9 @@ func (p Plan) Print(w io.Writer) error {
 	printf("Plan:\n")
 	for i, s := range p.Steps {
 		printf("%3d. %s\n", i+1, s.Title())
+	}
+	if p.Tarball != "" {
+		printf("%3d. write %s\n", len(p.Steps)+1, p.Tarball)
 	}
 	if p.Disk != nil {
 		printf("%3d. write %s: %s\n", len(p.Steps)+1, p.Disk.Image, p.Disk.title())
