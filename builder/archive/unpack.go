@@ -140,6 +140,10 @@ type unpacker struct {
 	root *os.File // O_PATH
 	opts UnpackOptions
 
+	// naming is held from an entry's claim of its name until it has the name in the tree: else a package that lost
+	// the name in between would put its file over that of the winner.
+	naming sync.Mutex
+
 	mu    sync.Mutex
 	names map[string]entry // by name, the entry that counts
 	links []entry          // symbolic links, to be made last

@@ -57,19 +57,31 @@ func (w *worker) write(content io.Reader, h *tar.Header, rank int) error {
 	if name == "" && !e.isDir() {
 		return errors.New("the root can only be a directory")
 	}
-	if mine, err := w.claim(e); !mine || err != nil {
+	f, err := w.makeName(e)
+	if f == nil || err != nil {
 		return err
 	}
-	switch h.Typeflag {
+	return w.fill(f, content, e)
+}
+
+// makeName gives an entry its place in the tree, unless one of another package has it. It returns a regular file that
+// is to be filled, and nil for everything else.
+func (w *worker) makeName(e entry) (*os.File, error) {
+	w.naming.Lock()
+	defer w.naming.Unlock()
+	if mine, err := w.claim(e); !mine || err != nil {
+		return nil, err
+	}
+	switch e.header.Typeflag {
 	case tar.TypeDir:
-		return w.makeDir(e)
+		return nil, w.makeDir(e)
 	case tar.TypeReg:
-		return w.writeFile(content, e)
+		return w.createFile(e)
 	case tar.TypeLink:
-		return w.hardLink(e)
+		return nil, w.hardLink(e)
 	default:
 		w.addLink(e)
-		return nil
+		return nil, nil
 	}
 }
 
@@ -87,18 +99,22 @@ func (w *worker) makeDir(e entry) error {
 	return dir.Close()
 }
 
-func (w *worker) writeFile(content io.Reader, e entry) (err error) {
+func (w *worker) createFile(e entry) (*os.File, error) {
 	dir, base, err := w.parent(e.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fd, err := create(dir, base, func() (int, error) {
 		return unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), e.name)
+	return os.NewFile(uintptr(fd), e.name), nil
+}
+
+// fill writes a file. It may have lost its name to another package's by now; then nobody will see it.
+func (w *worker) fill(f *os.File, content io.Reader, e entry) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if err := copyAll(f, content, w.buf); err != nil {
 		return err
@@ -186,9 +202,8 @@ func (w *worker) link(e entry) error {
 // create makes a new name with the given function, and removes what has the name first if need be.
 func create(dir int, base string, do func() (int, error)) (int, error) {
 	fd, err := do()
-	const tries = 10 // another worker may be writing a file of the same name
-	for n := 0; errors.Is(err, unix.EEXIST) && n < tries; n++ {
-		if err := unix.Unlinkat(dir, base, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.EEXIST) {
+		if err := unix.Unlinkat(dir, base, 0); err != nil {
 			return -1, err
 		}
 		fd, err = do()
