@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -44,7 +43,7 @@ func (h hookStep) run(ctx context.Context, s *site) error {
 		return err
 	}
 	if err := s.toolbox.Run(ctx, p, mounts, strings.NewReader(""), s.out); err != nil {
-		return fmt.Errorf("hook %s: %w", h.Script, err)
+		return err
 	}
 	return unblockDaemons(s.target, blocked)
 }

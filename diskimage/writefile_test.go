@@ -200,7 +200,7 @@ const victimVariable = "DISKIMAGE_TEST_VICTIM"
 func TestWriteFileVictim(t *testing.T) {
 	name := os.Getenv(victimVariable)
 	if name == "" {
-		t.Skip("only runs as the child of TestWriteFileLeavesNothingWhenKilled")
+		return // this is no test by itself: TestWriteFileLeavesNothingWhenKilled runs it
 	}
 	err := WriteFile(t.Context(), name, 0o644, func(f *os.File) error {
 		if err := text("half")(f); err != nil {
