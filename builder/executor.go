@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
@@ -26,6 +28,7 @@ type Executor struct {
 	Dir     string
 	// Resolver is the content of the host's resolv.conf, which containers get and the image must not keep.
 	Resolver []byte
+	Cache    Cache
 	Log      *slog.Logger
 	// Output receives what the programs of the build print; nil drops it.
 	Output io.Writer
@@ -35,6 +38,8 @@ type Executor struct {
 
 // Result is what a build has made. Close throws it away.
 type Result struct {
+	// Plan is what was done and how the disk is laid out.
+	Plan    Plan
 	Rootfs  Rootfs
 	Toolbox Rootfs
 	x       *Executor
@@ -52,9 +57,17 @@ func (r *Result) Close() error {
 	return errors.Join(errs...)
 }
 
-// Build makes the root file system of the plan.
-func (x *Executor) Build(ctx context.Context, spec Spec, plan Plan, src Sources) (result *Result, err error) {
-	result = &Result{x: x}
+// Build makes the root file system, from the longest chain of its steps that a snapshot holds on.
+func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources) (result *Result, err error) {
+	begin, err := x.findStart(spec, lock)
+	if err != nil {
+		return nil, fmt.Errorf("look for snapshots: %w", err)
+	}
+	if err := x.explain(spec, lock, begin); err != nil {
+		return nil, err
+	}
+	plan := begin.plan
+	result = &Result{x: x, Plan: plan}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, result.Close())
@@ -75,11 +88,17 @@ func (x *Executor) Build(ctx context.Context, spec Spec, plan Plan, src Sources)
 	if err := checkRoom(plan.Disk, packages); err != nil {
 		return result, err
 	}
-	if err := x.prefetch(ctx, packages, archives); err != nil {
+	if result.Rootfs, err = x.begin(ctx, begin); err != nil {
 		return result, err
 	}
-	if result.Rootfs, err = x.Engine.Scratch(ctx); err != nil {
-		return result, err
+	remaining := plan.Steps[len(begin.links):]
+	if slices.ContainsFunc(remaining, installs) {
+		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
+			return result, err
+		}
+		if err := x.prefetch(ctx, packages, archives); err != nil {
+			return result, err
+		}
 	}
 	_, keyring := debootstrapOptions(spec.Options().Debootstrapopts)
 	result.site = &site{
@@ -87,12 +106,85 @@ func (x *Executor) Build(ctx context.Context, spec Spec, plan Plan, src Sources)
 		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
 		log: x.Log, out: newTail(x.Output),
 	}
-	for _, step := range plan.Steps {
-		if err := x.runStep(ctx, step, result.site); err != nil {
-			return result, err
-		}
+	identity, err := x.identityPlan(spec, lock)
+	if err != nil {
+		return result, err
+	}
+	if err := x.runSteps(ctx, remaining, identity.Steps[len(begin.links):], begin, result.site); err != nil {
+		return result, err
 	}
 	return result, x.harvest(ctx, archives)
+}
+
+// begin gives the root file system that the first step to run works on.
+func (x *Executor) begin(ctx context.Context, s start) (Rootfs, error) {
+	if s.snapshot == "" {
+		return x.Engine.Scratch(ctx)
+	}
+	x.Say("go on after: " + s.links[len(s.links)-1].Title)
+	return x.Engine.From(ctx, s.snapshot)
+}
+
+// runSteps runs steps, and keeps the results of the dear ones under the digests of the identities, which are the same
+// steps without random IDs.
+func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin start, s *site) error {
+	links, before, keep := slices.Clone(begin.links), firstDigest(x.Cache.Program), true
+	if len(links) > 0 {
+		before = links[len(links)-1].Digest
+	}
+	for i, step := range steps {
+		l, err := newLink(before, identities[i])
+		if err != nil {
+			return err
+		}
+		seen, known, err := x.runObserved(ctx, step, l.Own, s)
+		if err != nil {
+			return err
+		}
+		if keep = keep && known; !keep {
+			continue // nor is anything that comes after it
+		}
+		if err := l.observe(seen); err != nil {
+			return err
+		}
+		links, before = append(links, l), l.Digest
+		if !dear(step) {
+			continue
+		}
+		if err := x.keep(ctx, s.target, links, begin.seed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installs reports whether a step takes packages of the mirror.
+func installs(step Step) bool {
+	switch step.(type) {
+	case debootstrapStep, aptInstallStep:
+		return true
+	}
+	return false
+}
+
+// notInstalled leaves out what the root file system has already.
+func notInstalled(target Target, packages []*archive.Package) ([]*archive.Package, error) {
+	text, err := target.ReadFile("/var/lib/dpkg/status")
+	if errors.Is(err, fs.ErrNotExist) {
+		return packages, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	stanzas, err := archive.ReadStanzas(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("read /var/lib/dpkg/status: %w", err)
+	}
+	installed := map[string]string{}
+	for _, p := range stanzas {
+		installed[p.Get("Package")] = p.Get("Version")
+	}
+	return slices.DeleteFunc(slices.Clone(packages), func(p *archive.Package) bool { return installed[p.Name] == p.Version }), nil
 }
 
 func (x *Executor) runStep(ctx context.Context, step Step, s *site) error {

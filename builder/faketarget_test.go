@@ -96,11 +96,11 @@ func (f *fakeTarget) Remove(name string) error {
 	return nil
 }
 
-func (f *fakeTarget) RemoveAll(name string) error                { return os.RemoveAll(f.path(name)) }
-func (f *fakeTarget) ReadDir(name string) ([]fs.DirEntry, error) { return os.ReadDir(f.path(name)) }
-func (f *fakeTarget) Lstat(name string) (fs.FileInfo, error)     { return os.Lstat(f.path(name)) }
-func (f *fakeTarget) Snapshot(context.Context, string) error     { return nil }
-func (f *fakeTarget) Close() error                               { return nil }
+func (f *fakeTarget) RemoveAll(name string) error                               { return os.RemoveAll(f.path(name)) }
+func (f *fakeTarget) ReadDir(name string) ([]fs.DirEntry, error)                { return os.ReadDir(f.path(name)) }
+func (f *fakeTarget) Lstat(name string) (fs.FileInfo, error)                    { return os.Lstat(f.path(name)) }
+func (f *fakeTarget) Snapshot(context.Context, string, map[string]string) error { return nil }
+func (f *fakeTarget) Close() error                                              { return nil }
 
 // readable gives a file's text, a symbolic link as "-> TEXT", and "(absent)".
 func (f *fakeTarget) readable(name string) string {

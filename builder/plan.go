@@ -14,12 +14,16 @@ type Lock struct {
 	Codename string
 	// InRelease is the SHA-256 digest of the InRelease file, in hexadecimal.
 	InRelease string
+	// Tools is the digest of the InRelease file of the release that the tools come from.
+	Tools string
 	// Hooks holds the SHA-256 digest of each --customize script, in the order of the options.
 	Hooks []string
 	// CustomPackages holds the SHA-256 digest of each --custom-package file.
 	CustomPackages []string
 	// Seed is where the image's IDs come from.
 	Seed uuid.UUID
+	// SeedFixed says that the image must have these IDs, and not those of an earlier build that it goes on from.
+	SeedFixed bool
 	// Time is written wherever the image records when it was made.
 	Time time.Time
 }
@@ -46,7 +50,8 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	}
 
 	options, _ := debootstrapOptions(o.Debootstrapopts)
-	p.add(debootstrapStep{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options})
+	p.add(debootstrapStep{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options,
+		InRelease: lock.InRelease, Tools: lock.Tools})
 	if packages := spec.Packages(); len(packages) > 0 {
 		p.add(aptInstallStep{Packages: packages, Debconf: debconfAnswers(o), HoldInitramfs: o.UpdateInitramfs})
 	}

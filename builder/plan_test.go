@@ -38,15 +38,19 @@ var planned = map[string]func(*Options){
 	"qcow2-ext3": func(o *Options) { o.ConvertQcow2, o.Roottype, o.Extlinux = true, "ext3", false },
 }
 
-func testPlan(t *testing.T, change func(*Options)) Plan {
+// testSpec checks options in a world where scripts are in /hooks and /out is there for what is built.
+func testSpec(t *testing.T, change func(*Options)) Spec {
 	t.Helper()
 	o := DefaultOptions()
 	o.Image, o.Size, o.Mirror, o.Arch = "/out/debian.img", 2*diskimage.GB, "http://build.example/debian", "amd64"
 	change(&o)
 	spec, err := NewSpec(o, World{
 		Stat: func(name string) (os.FileInfo, error) {
-			if name == "/out" {
+			switch {
+			case name == "/out":
 				return os.Stat(t.TempDir())
+			case strings.HasPrefix(name, "/hooks/"):
+				return os.Stat("/proc/self/exe")
 			}
 			return nil, os.ErrNotExist
 		},
@@ -56,6 +60,12 @@ func testPlan(t *testing.T, change func(*Options)) Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return spec
+}
+
+func testPlan(t *testing.T, change func(*Options)) Plan {
+	t.Helper()
+	spec := testSpec(t, change)
 	plan, err := NewPlan(spec, Lock{Codename: spec.Codename(), Seed: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11"), Time: time.Unix(1_700_000_000, 0)})
 	if err != nil {
 		t.Fatal(err)

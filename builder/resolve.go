@@ -10,8 +10,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 )
 
@@ -25,11 +23,10 @@ type Sources struct {
 	ToolboxSuite string
 }
 
-// Resolve asks the outside world what the build depends on: the mirror for its suite, the disk for the hooks. seed and
-// now go into the Lock as they are. It is the only place, beside the downloads of the Executor, that uses the network.
-func Resolve(ctx context.Context, spec Spec, client *archive.Client, seed uuid.UUID, now time.Time) (Lock, Sources, error) {
+// Resolve asks the outside world what the build depends on, the mirror for its suite and the disk for the hooks, and
+// completes a Lock that holds the caller's own choices: seed and time. It is the only place, beside the downloads of the Executor, that uses the network.
+func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) (Lock, Sources, error) {
 	o := spec.Options()
-	lock := Lock{Seed: seed, Time: now}
 	for _, script := range o.Customize {
 		digest, err := fileDigest(script)
 		if err != nil {
@@ -63,6 +60,7 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, seed uuid.U
 			return Lock{}, Sources{}, fmt.Errorf("look up suite %s, which the tools come from: %w", tools, err)
 		}
 	}
+	lock.Tools = release.Digest
 	if spec.toolsFromTarget() && o.Arch == spec.w.HostArch {
 		src.Toolbox = src.Target
 		return lock, src, nil

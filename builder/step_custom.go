@@ -11,7 +11,7 @@ import (
 
 // customPackagesStep installs .deb files of the user; what they depend on comes from the mirror.
 type customPackagesStep struct {
-	Files []string
+	Files []string `json:"-"` // where they are does not matter
 	// Digests are the SHA-256 digests of the files.
 	Digests []string
 }

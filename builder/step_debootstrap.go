@@ -13,6 +13,8 @@ type debootstrapStep struct {
 	Mirror string
 	// Options are debootstrap's own, with the dashes: "--variant=minbase".
 	Options []string
+	// InRelease and Tools are the digests of the InRelease files of the suite and of that which the tools come from.
+	InRelease, Tools string
 }
 
 func (debootstrapStep) Kind() string { return "debootstrap" }

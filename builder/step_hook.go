@@ -16,7 +16,7 @@ import (
 type hookStep struct {
 	// Digest is the SHA-256 digest of the script.
 	Digest string
-	Script string
+	Script string `json:"-"` // where it is does not matter
 	Image  string
 }
 
@@ -25,7 +25,7 @@ func (hookStep) Kind() string { return "hook" }
 func (h hookStep) Title() string { return "customize with " + h.Script }
 
 func (h hookStep) run(ctx context.Context, s *site) error {
-	mounts := append(s.target.MountAt(targetDir), hookMounts(h.Script, s.dir)...)
+	mounts := append(s.target.MountAt(targetDir), h.mounts(s.dir)...)
 	mounts = append(mounts, bind(s.archives, targetDir+archivesDir))
 	p := s.command(h.Script, targetDir, h.Image)
 	if !hidesToolbox(s.dir) {
@@ -46,6 +46,17 @@ func (h hookStep) run(ctx context.Context, s *site) error {
 		return err
 	}
 	return unblockDaemons(s.target, blocked)
+}
+
+// hostDirs implements observable.
+func (h hookStep) hostDirs(dir string) []string {
+	var dirs []string
+	for _, d := range []string{dir, path.Dir(h.Script)} {
+		if !hidesToolbox(d) && !slices.Contains(dirs, d) {
+			dirs = append(dirs, d)
+		}
+	}
+	return dirs
 }
 
 // hookEnviron is the caller's environment, as it always was, without the places of the caller's session, and with the
@@ -72,19 +83,15 @@ var sessionVariables = []string{
 	"LANG", "LANGUAGE", "TMPDIR", "TEMP", "TMP", "MAIL", "OLDPWD", "PWD", "SSH_AUTH_SOCK", "USER", "LOGNAME", "SHELL",
 }
 
-// hookMounts makes the directory of a hook and the caller's working directory visible to it under their own names,
+// mounts makes the directory of a hook and the caller's working directory visible to it under their own names,
 // as far as that hides nothing of the toolbox.
-func hookMounts(script, dir string) []specs.Mount {
+func (h hookStep) mounts(dir string) []specs.Mount {
 	mounts := []specs.Mount{}
-	seen := map[string]bool{}
-	for _, d := range []string{dir, path.Dir(script)} {
-		if !hidesToolbox(d) && !seen[d] {
-			seen[d] = true
-			mounts = append(mounts, bind(d, d))
-		}
+	for _, d := range h.hostDirs(dir) {
+		mounts = append(mounts, bind(d, d))
 	}
-	if hidesToolbox(path.Dir(script)) {
-		mounts = append(mounts, bind(script, script, "ro"))
+	if hidesToolbox(path.Dir(h.Script)) {
+		mounts = append(mounts, bind(h.Script, h.Script, "ro"))
 	}
 	return mounts
 }

@@ -294,7 +294,7 @@ func TestHookSeesItsDirectoryButKeepsTheToolbox(t *testing.T) {
 		{"/tmp/hook", "/var/tmp", []string{"/var/tmp", "/tmp"}},
 	} {
 		var got []string
-		for _, m := range hookMounts(tt.script, tt.dir) {
+		for _, m := range (hookStep{Script: tt.script}).mounts(tt.dir) {
 			got = append(got, m.Destination)
 		}
 		if !slices.Equal(got, tt.want) {

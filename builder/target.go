@@ -4,8 +4,11 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Target is a root file system under construction, as a step sees it. *oci.Container is one; tests have another
@@ -37,8 +40,8 @@ type Target interface {
 // Rootfs is a Target that can be kept.
 type Rootfs interface {
 	Target
-	// Snapshot keeps the present state under name, without copying it, and goes on above it.
-	Snapshot(ctx context.Context, name string) error
+	// Snapshot keeps the present state under name with labels, without copying it, and goes on above it.
+	Snapshot(ctx context.Context, name string, labels map[string]string) error
 	// Close throws the working state away; snapshots stay.
 	Close() error
 }
@@ -49,4 +52,18 @@ type Engine interface {
 	Scratch(ctx context.Context) (Rootfs, error)
 	// From gives a new one on top of a snapshot; the error wraps fs.ErrNotExist if there is none of that name.
 	From(ctx context.Context, snapshot string) (Rootfs, error)
+	// Labels gives what a snapshot was labelled with; the error wraps fs.ErrNotExist if there is none of that name.
+	Labels(snapshot string) (map[string]string, error)
+	// Snapshots lists all of them, those that were used last first.
+	Snapshots() ([]Snapshot, error)
+}
+
+// Snapshot is a kept root file system.
+type Snapshot struct {
+	Name   string
+	Labels map[string]string
+	// Size is how many bytes it takes beyond the one below it.
+	Size diskimage.Size
+	// Created is when it was made; Used is when a root file system was last begun from it.
+	Created, Used time.Time
 }

@@ -40,10 +40,12 @@ func (x *Executor) toolbox(ctx context.Context, src Sources) (Rootfs, error) {
 	for _, p := range packages {
 		fmt.Fprintln(h, p.SHA256)
 	}
-	name := fmt.Sprintf("localhost/vmdebootstrap/toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
-	c, err := x.Engine.From(ctx, name)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return c, err
+	name := fmt.Sprintf(namePrefix+"toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
+	if !x.Cache.Rebuild {
+		c, err := x.Engine.From(ctx, name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
 	}
 	x.Say(fmt.Sprintf("make the toolbox of %d packages of %s", len(packages), src.ToolboxSuite))
 	if err := x.makeToolbox(ctx, name, packages); err != nil {
@@ -74,7 +76,7 @@ func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*arc
 	if err := archive.Configure(c.Root()); err != nil {
 		return err
 	}
-	return c.Snapshot(ctx, name)
+	return c.Snapshot(ctx, name, nil)
 }
 
 // linkCount is the number of names that a file has.

@@ -31,7 +31,7 @@ func BenchmarkFrom(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := c.Snapshot(b.Context(), "snapshot"); err != nil {
+	if err := c.Snapshot(b.Context(), "snapshot", nil); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {

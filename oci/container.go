@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -42,6 +43,10 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	c := &Container{engine: e}
 	if err := c.begin(ctx, image.TopLayer); err != nil {
 		return nil, notExist(name, err)
+	}
+	// Somebody may remove the snapshot at this moment; the container holds its layers.
+	if err := e.touch(image); err != nil && !errors.Is(err, storage.ErrImageUnknown) && !errors.Is(err, storage.ErrNotAnID) {
+		return nil, errors.Join(fmt.Errorf("note the use of snapshot %q: %w", name, err), c.Close())
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

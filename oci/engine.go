@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
@@ -27,6 +28,8 @@ type EngineOptions struct {
 	Driver string
 	// Resolver is the content of the host's resolv.conf, which programs in containers see; empty for none.
 	Resolver []byte
+	// Now is the clock by which the use of snapshots is noted; nil is time.Time{} for ever.
+	Now func() time.Time
 	// Log receives what developers want to know; nil drops it.
 	Log *slog.Logger
 }
@@ -60,6 +63,9 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	}
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
+	}
+	if options.Now == nil {
+		options.Now = func() time.Time { return time.Time{} }
 	}
 	for _, variable := range hostConfigs {
 		if err := os.Setenv(variable, os.DevNull); err != nil {

@@ -32,10 +32,10 @@ func TestSnapshotsAreLayers(t *testing.T) {
 			}
 			must(c.WriteFile("/first", []byte("1"), 0o644))
 			must(c.Lchown("/first", 1, 65534))
-			must(c.Snapshot(t.Context(), "localhost/test:1"))
+			must(c.Snapshot(t.Context(), "localhost/test:1", nil))
 			must(c.WriteFile("/second", []byte("2"), 0o644))
 			must(c.Remove("/first"))
-			must(c.Snapshot(t.Context(), "localhost/test:2"))
+			must(c.Snapshot(t.Context(), "localhost/test:2", map[string]string{"step": "two"}))
 			must(c.WriteFile("/third", []byte("3"), 0o644))
 			must(c.Close())
 			must(c.Close()) // again
@@ -60,9 +60,15 @@ func TestSnapshotsAreLayers(t *testing.T) {
 				t.Errorf("a snapshot has been changed: %v (%v)", entries, err)
 			}
 
-			names, err := e.Snapshots()
-			if want := []string{"localhost/test:1", "localhost/test:2"}; err != nil || !slices.Equal(names, want) {
-				t.Errorf("got %v (%v), want %v", names, err, want)
+			all, err := e.Snapshots()
+			if want := []string{"localhost/test:1", "localhost/test:2"}; err != nil || !slices.Equal(snapshotNames(all), want) {
+				t.Errorf("got %v (%v), want %v", all, err, want)
+			}
+			if labels, err := e.Labels("localhost/test:2"); err != nil || labels["step"] != "two" {
+				t.Errorf("got labels %v (%v)", labels, err)
+			}
+			if _, err := e.Labels("localhost/test:3"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("labels of a snapshot that is not there: %v", err)
 			}
 			must(e.Remove("localhost/test:1"))
 			if e.Has("localhost/test:1") || !e.Has("localhost/test:2") {
@@ -109,7 +115,7 @@ func TestSnapshotReplacesTheOlder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(c.WriteFile("/file", []byte(text), 0o644), c.Snapshot(t.Context(), "name"), c.Close()); err != nil {
+		if err := errors.Join(c.WriteFile("/file", []byte(text), 0o644), c.Snapshot(t.Context(), "name", nil), c.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -163,10 +169,10 @@ func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if _, err := killed.createImage(layers[1].layer); err != nil {
+			if _, err := killed.createImage(layers[1].layer, snapshotRecord{}); err != nil {
 				t.Fatal(err)
 			}
-			image, err := killed.createImage(layers[2].layer)
+			image, err := killed.createImage(layers[2].layer, snapshotRecord{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +223,7 @@ func TestOpenRemovesWhatNobodyNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(replaced.Snapshot(t.Context(), "replaced"), c.Snapshot(t.Context(), "one"), c.Snapshot(t.Context(), "two"))
+	err = errors.Join(replaced.Snapshot(t.Context(), "replaced", nil), c.Snapshot(t.Context(), "one", nil), c.Snapshot(t.Context(), "two", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +258,7 @@ func TestEnginesShareAStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	output(t, c, process("cat"))
-	if err := c.Snapshot(t.Context(), "shared"); err != nil {
+	if err := c.Snapshot(t.Context(), "shared", nil); err != nil {
 		t.Fatal(err)
 	}
 	other, err := two.From(t.Context(), "shared")
@@ -283,4 +289,14 @@ func TestCloseLeavesNothingButSnapshots(t *testing.T) {
 	if sessions, err := os.ReadDir(filepath.Join(dir, "sessions")); err != nil || len(sessions) != 1 {
 		t.Errorf("got sessions %v (%v), want that of the engine", sessions, err)
 	}
+}
+
+// snapshotNames gives the names of snapshots, sorted.
+func snapshotNames(all []SnapshotInfo) []string {
+	var names []string
+	for _, s := range all {
+		names = append(names, s.Name)
+	}
+	slices.Sort(names)
+	return names
 }

@@ -27,7 +27,7 @@ func exported(t *testing.T) *Container {
 	}
 	err = errors.Join(
 		c.MkdirAll("/etc", 0o755), c.WriteFile("/etc/secret", nil, 0o600), c.WriteFile("/etc/shadow", []byte("x"), 0o640), c.Lchown("/etc/shadow", 0, 42),
-		c.Snapshot(t.Context(), "first"), c.Remove("/etc/secret"),
+		c.Snapshot(t.Context(), "first", nil), c.Remove("/etc/secret"),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -111,8 +111,8 @@ func TestExportWritesAnOCIImageOfOneLayer(t *testing.T) {
 			if _, err := c.Lstat("/etc/shadow"); err != nil {
 				t.Error(err)
 			}
-			if names, err := c.engine.Snapshots(); err != nil || !slices.Equal(names, []string{"first"}) {
-				t.Errorf("got snapshots %v (%v)", names, err)
+			if all, err := c.engine.Snapshots(); err != nil || !slices.Equal(snapshotNames(all), []string{"first"}) {
+				t.Errorf("got snapshots %v (%v)", all, err)
 			}
 			if containers, err := c.engine.store.Containers(); err != nil || len(containers) != 0 {
 				t.Errorf("left are %v (%v)", containers, err)

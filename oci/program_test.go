@@ -273,7 +273,7 @@ func build(args []string) error {
 		return err
 	}
 	say("container")
-	if err := c.Snapshot(ctx, "snapshot"); err != nil {
+	if err := c.Snapshot(ctx, "snapshot", nil); err != nil {
 		return err
 	}
 	say("snapshot")

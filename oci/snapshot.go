@@ -1,37 +1,62 @@
 package oci
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/containers/storage"
 )
 
-// Snapshot keeps the present state of the container as an image of that name, and goes on above it at another Root. An
-// older image of the name is replaced. Nothing is copied if the driver is overlay; vfs copies everything. A snapshot that
-// is not finished has no name yet and cannot be seen.
+// SnapshotInfo is what the store knows of a snapshot.
+type SnapshotInfo struct {
+	Name string
+	// Labels are whatever was given to Container.Snapshot.
+	Labels map[string]string
+	// Size is how many bytes it takes beyond the snapshot that it was made from.
+	Size int64
+	// Created is when it was made; Used is when a container was last made from it.
+	Created, Used time.Time
+}
+
+// snapshotRecord is the metadata of a snapshot's image in the store.
+type snapshotRecord struct {
+	Labels map[string]string `json:"labels,omitempty"`
+	Size   int64             `json:"size"`
+	Used   time.Time         `json:"used"`
+}
+
+// Snapshot keeps the present state of the container, with labels, as an image of that name, and goes on above it at
+// another Root. An older image of the name is replaced. Nothing is copied if the driver is overlay; vfs copies everything.
+// A snapshot that is not finished has no name yet and cannot be seen.
 //
 // After an error the container may only be closed.
-func (c *Container) Snapshot(ctx context.Context, name string) error {
+func (c *Container) Snapshot(ctx context.Context, name string, labels map[string]string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := c.snapshot(ctx, name); err != nil {
+	if err := c.snapshot(ctx, name, labels); err != nil {
 		return fmt.Errorf("snapshot %q: %w", name, err)
 	}
 	return nil
 }
 
-func (c *Container) snapshot(ctx context.Context, name string) error {
+func (c *Container) snapshot(ctx context.Context, name string, labels map[string]string) error {
 	store := c.engine.store
 	layer := c.layer
+	usage, err := c.engine.driver.ReadWriteDiskUsage(layer)
+	if err != nil {
+		return fmt.Errorf("measure: %w", err)
+	}
 	c.layer, c.root = "", ""
 	if err := c.engine.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
-	image, err := c.engine.createImage(layer)
+	image, err := c.engine.createImage(layer, snapshotRecord{Labels: labels, Size: usage.Size, Used: c.engine.options.Now()})
 	if err != nil {
 		return errors.Join(err, store.DeleteLayer(layer))
 	}
@@ -57,8 +82,12 @@ func (c *Container) snapshot(ctx context.Context, name string) error {
 
 // createImage makes an image without a name of a layer. It is a record of this store: a manifest and a configuration
 // would name digests of packed layers, and packing them is what a snapshot avoids. Export does it.
-func (e *Engine) createImage(layer string) (id string, err error) {
-	image, err := e.store.CreateImage("", nil, layer, "", nil)
+func (e *Engine) createImage(layer string, record snapshotRecord) (id string, err error) {
+	metadata, err := json.Marshal(record)
+	if err != nil {
+		return "", err
+	}
+	image, err := e.store.CreateImage("", nil, layer, string(metadata), nil)
 	if err != nil {
 		return "", fmt.Errorf("record the image: %w", err)
 	}
@@ -71,18 +100,54 @@ func (e *Engine) Has(name string) bool {
 	return err == nil
 }
 
-// Snapshots lists the names of all snapshots, sorted.
-func (e *Engine) Snapshots() ([]string, error) {
+// Labels gives what a snapshot was labelled with. The error wraps fs.ErrNotExist if there is none of that name.
+func (e *Engine) Labels(name string) (map[string]string, error) {
+	image, err := e.store.Image(name)
+	if err != nil {
+		return nil, notExist(name, err)
+	}
+	return recordOf(image).Labels, nil
+}
+
+// recordOf reads the metadata of an image; one of another program has none that we know.
+func recordOf(image *storage.Image) snapshotRecord {
+	var record snapshotRecord
+	if json.Unmarshal([]byte(image.Metadata), &record) != nil {
+		return snapshotRecord{}
+	}
+	return record
+}
+
+// touch notes that a snapshot is used.
+func (e *Engine) touch(image *storage.Image) error {
+	record := recordOf(image)
+	record.Used = e.options.Now()
+	metadata, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	return e.store.SetMetadata(image.ID, string(metadata))
+}
+
+// Snapshots lists all snapshots, those that were used last first.
+func (e *Engine) Snapshots() ([]SnapshotInfo, error) {
 	images, err := e.store.Images()
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
-	var names []string
+	var all []SnapshotInfo
 	for _, image := range images {
-		names = append(names, image.Names...)
+		record := recordOf(&image)
+		for _, name := range image.Names {
+			all = append(all, SnapshotInfo{
+				Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created, Used: record.Used,
+			})
+		}
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(all, func(a, b SnapshotInfo) int {
+		return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.Name, b.Name))
+	})
+	return all, nil
 }
 
 // Remove removes a snapshot, and its layers as far as no other snapshot or container needs them. The error wraps

@@ -157,6 +157,15 @@ func (c *Cache) Evict(now time.Time, maxAge time.Duration, maxBytes int64) (file
 	return files, bytes, c.removeLeftovers(now)
 }
 
+// Usage is the number of files in the cache and of their bytes.
+func (c *Cache) Usage() (files int, bytes int64, err error) {
+	all, err := c.list()
+	for _, f := range all {
+		bytes += f.size
+	}
+	return len(all), bytes, err
+}
+
 type cached struct {
 	path string
 	size int64

@@ -50,7 +50,8 @@ func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
 	return words, nil
 }
 
-// findFlag finds the option of that name, or else the only one whose name begins so.
+// findFlag finds the option of that name, or else the only one whose name begins so. An option of the manual goes before
+// those that came later, which must not make the abbreviation of an old script ambiguous.
 func findFlag(flags *pflag.FlagSet, name string) (*pflag.Flag, error) {
 	if flag := flags.Lookup(name); flag != nil {
 		return flag, nil
@@ -61,6 +62,10 @@ func findFlag(flags *pflag.FlagSet, name string) (*pflag.Flag, error) {
 			found = append(found, f)
 		}
 	})
+	later := func(f *pflag.Flag) bool { _, ok := f.Annotations[beyondManual]; return ok }
+	if old := slices.DeleteFunc(slices.Clone(found), later); len(old) > 0 {
+		found = old
+	}
 	switch len(found) {
 	case 0:
 		return nil, usageErrorf("no such option: --%s", name)

@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +19,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -37,50 +42,120 @@ func (e engine) From(ctx context.Context, snapshot string) (builder.Rootfs, erro
 	return c, nil
 }
 
+func (e engine) Snapshots() ([]builder.Snapshot, error) {
+	all, err := e.Engine.Snapshots()
+	snapshots := make([]builder.Snapshot, len(all))
+	for i, s := range all {
+		snapshots[i] = builder.Snapshot{
+			Name: s.Name, Labels: s.Labels, Size: diskimage.Size(s.Size), Created: s.Created, Used: s.Used,
+		}
+	}
+	return snapshots, err
+}
+
+// openStore opens what is kept in a state directory: the container store and the cache of packages.
+func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger) (engine, *archive.Cache, error) {
+	cache, err := archive.NewCache(filepath.Join(dir, "packages"))
+	if err != nil {
+		return engine{}, nil, err
+	}
+	store, err := oci.Open(ctx, oci.EngineOptions{
+		StateDir: filepath.Join(dir, "store"), Resolver: e.resolver(), Now: e.now, Log: log,
+	})
+	return engine{store}, cache, err
+}
+
+// resolver is the content of resolv.conf. Without one, programs of the build just resolve no names.
+func (e environment) resolver() []byte {
+	text, err := os.ReadFile(filepath.Join(e.etc, "resolv.conf"))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
 // build carries a job out, inside the namespaces that oci.Reexec has made.
 func build(ctx context.Context, j *job) (err error) {
 	began := j.env.now()
-	cacheDir, err := j.env.cacheDir()
+	dir, err := j.env.stateDir(j.settings.stateDir)
 	if err != nil {
 		return err
 	}
-	// Without a resolv.conf, programs of the build just resolve no names.
-	resolver, _ := os.ReadFile(filepath.Join(j.env.etc, "resolv.conf"))
-	store, err := oci.Open(ctx, oci.EngineOptions{StateDir: filepath.Join(cacheDir, "store"), Resolver: resolver, Log: j.log})
+	program, err := programDigest()
+	if err != nil {
+		return err
+	}
+	store, packages, err := j.env.openStore(ctx, dir, j.log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	client, err := j.archiveClient(filepath.Join(cacheDir, "packages"))
+	client, err := j.archiveClient(packages)
 	if err != nil {
 		return err
 	}
-	seed, now, err := j.seed()
+	lock, err := j.lock()
 	if err != nil {
 		return err
 	}
-	lock, sources, err := builder.Resolve(ctx, j.spec, client, seed, now)
-	if err != nil {
-		return err
-	}
-	plan, err := builder.NewPlan(j.spec, lock)
+	lock, sources, err := builder.Resolve(ctx, j.spec, client, lock)
 	if err != nil {
 		return err
 	}
 	x := &builder.Executor{
-		Engine: engine{store}, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
-		Resolver: resolver, Log: j.log, Output: logLines(j.log), Say: j.say,
+		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
+		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
+		Cache: builder.Cache{Program: program, Rebuild: !j.settings.cache, Ours: j.ownFiles()},
 	}
-	result, err := x.Build(ctx, j.spec, plan, sources)
+	if j.settings.explainCache {
+		x.Cache.Explain = func(text string) { fmt.Fprintln(j.out, text) }
+	}
+	result, err := x.Build(ctx, j.spec, lock, sources)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, result.Close()) }()
-	if err := j.write(ctx, result, plan); err != nil {
+	if err := j.write(ctx, result, result.Plan); err != nil {
 		return err
+	}
+	if err := evict(store, j.settings.cacheLimit); err != nil {
+		j.warn(fmt.Sprintf("the cache was not made smaller: %v", err))
 	}
 	j.say(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
 	return nil
+}
+
+// ownFiles are the files that this program writes to while hooks run.
+func (j *job) ownFiles() []string {
+	var names []string
+	for _, name := range []string{j.settings.output, j.settings.log.destination} {
+		if name != "" {
+			names = append(names, absolute(j.env.dir, name))
+		}
+	}
+	return names
+}
+
+// absolute makes a name absolute that is relative to dir.
+func absolute(dir, name string) string {
+	if filepath.IsAbs(name) {
+		return filepath.Clean(name)
+	}
+	return filepath.Join(dir, name)
+}
+
+// programDigest identifies this very program: what another version of it has left in the cache is of no use.
+func programDigest() (string, error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("read this program: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read this program: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // write makes the outputs of a finished root file system.
@@ -107,11 +182,7 @@ func printPlan(_ context.Context, j *job) error {
 }
 
 // archiveClient gets packages of the mirror, through a proxy if the environment names one.
-func (j *job) archiveClient(dir string) (*archive.Client, error) {
-	cache, err := archive.NewCache(dir)
-	if err != nil {
-		return nil, err
-	}
+func (j *job) archiveClient(cache *archive.Cache) (*archive.Client, error) {
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment), Cache: cache, Keyring: archive.DefaultKeyring(), Now: j.env.now(), Log: j.log,
 	}
@@ -133,18 +204,19 @@ func (j *job) archiveClient(dir string) (*archive.Client, error) {
 // sourceDateEpoch is a convention of reproducible-builds.org: the time, in seconds since 1970, to record in what is built.
 const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 
-// seed gives what the image's IDs come from and the time it records: random and now, unless SOURCE_DATE_EPOCH asks for
+// lock holds where the image's IDs come from and the time it records: random and now, unless SOURCE_DATE_EPOCH asks for
 // the same image each time.
-func (j *job) seed() (uuid.UUID, time.Time, error) {
+func (j *job) lock() (builder.Lock, error) {
 	text := j.env.getenv(sourceDateEpoch)
 	if text == "" {
-		var seed uuid.UUID
-		_, err := rand.Read(seed[:])
-		return seed, j.env.now(), err
+		lock := builder.Lock{Time: j.env.now()}
+		_, err := rand.Read(lock.Seed[:])
+		return lock, err
 	}
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || seconds < 0 {
-		return uuid.Nil, time.Time{}, fmt.Errorf("%s=%q is not a number of seconds since 1970", sourceDateEpoch, text)
+		return builder.Lock{}, fmt.Errorf("%s=%q is not a number of seconds since 1970", sourceDateEpoch, text)
 	}
-	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://reproducible-builds.org/"+text)), time.Unix(seconds, 0).UTC(), nil
+	seed := uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://reproducible-builds.org/"+text))
+	return builder.Lock{Seed: seed, SeedFixed: true, Time: time.Unix(seconds, 0).UTC()}, nil
 }

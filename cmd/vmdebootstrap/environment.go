@@ -43,6 +43,14 @@ func (e environment) getenv(name string) string {
 	return value
 }
 
+// stateDir is the directory of --state-dir, or else cacheDir.
+func (e environment) stateDir(option string) (string, error) {
+	if option != "" {
+		return absolute(e.dir, option), nil
+	}
+	return e.cacheDir()
+}
+
 // cacheDir is where this program keeps what it can make again: below $XDG_CACHE_HOME, or ~/.cache.
 func (e environment) cacheDir() (string, error) {
 	if dir := e.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {

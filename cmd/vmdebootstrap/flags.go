@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // setting is one thing that can be chosen on the command line and in config files. Its name is the option's without
@@ -41,11 +42,17 @@ type settings struct {
 	output  string
 	log     logSettings
 
+	// Where work is kept, and how it is used again.
+	stateDir            string
+	cache, explainCache bool
+	cacheLimit          diskimage.Size
+
 	memoryProfile  string
 	memoryInterval int
 
-	// all is in the order of --dump-config.
-	all []*setting
+	// all is in the order of --dump-config; the first of them, manual in number, are those of vmdebootstrap 1.7.
+	all    []*setting
+	manual int
 	// problems are values that could not be read. They wait, to be reported together with what NewSpec finds.
 	problems []error
 }
@@ -55,6 +62,8 @@ func newSettings(arch string) *settings {
 	s := &settings{
 		options:        builder.DefaultOptions(),
 		log:            defaultLogSettings(),
+		cache:          true,
+		cacheLimit:     defaultCacheLimit,
 		memoryProfile:  "simple",
 		memoryInterval: 300,
 	}
@@ -135,6 +144,8 @@ func newSettings(arch string) *settings {
 			boolValue{&o.SystemdNetworkd}},
 		{"dry-run", groupProgram, "check the settings, print packages and plan, and build nothing", boolValue{&o.DryRun}},
 	}
+	s.manual = len(s.all)
+	s.all = append(s.all, s.beyondManual()...)
 	return s
 }
 
@@ -149,15 +160,18 @@ func (s *settings) lookup(name string) *setting {
 
 // addFlags gives each setting its option, and each that is on or off a second one for the opposite.
 func (s *settings) addFlags(flags *pflag.FlagSet) {
-	for _, t := range s.all {
+	for i, t := range s.all {
 		on, isBool := t.value.(boolValue)
 		flag := flags.VarPF(flagValue{t.value, "--" + t.name, s}, t.name, "", t.usage)
+		if i >= s.manual {
+			flag.Annotations = map[string][]string{beyondManual: nil}
+		}
 		if !isBool {
 			continue
 		}
 		flag.NoOptDefVal = "true"
 		opposite := flags.VarPF(oppositeValue{on}, oppositeName(t.name), "", "opposite of --"+t.name)
-		opposite.NoOptDefVal, opposite.Hidden = "true", true
+		opposite.NoOptDefVal, opposite.Hidden, opposite.Annotations = "true", true, flag.Annotations
 	}
 }
 

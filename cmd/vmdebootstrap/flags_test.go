@@ -26,6 +26,10 @@ var (
 		"part-type", "swap", "foreign", "esp-size", "output", "log", "log-level", "log-max", "log-keep", "log-mode",
 		"dump-memory-profile", "memory-dump-interval",
 	}
+	// Settings that the manual does not have.
+	laterBools  = []string{"cache", "explain-cache"}
+	laterValues = []string{"state-dir", "cache-limit"}
+
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
 		"help", "help-all", "version",
@@ -60,7 +64,7 @@ func TestEveryOptionOfTheManualExists(t *testing.T) {
 func TestEverySettingIsListedHere(t *testing.T) {
 	t.Parallel()
 	for _, s := range newSettings("amd64").all {
-		if !slices.Contains(boolSettings, s.name) && !slices.Contains(valueSettings, s.name) {
+		if !slices.Contains(slices.Concat(boolSettings, valueSettings, laterBools, laterValues), s.name) {
 			t.Errorf("%s is not in the tables of this test", s.name)
 		}
 		if !slices.Contains(groups, s.group) || s.usage == "" {
@@ -69,11 +73,49 @@ func TestEverySettingIsListedHere(t *testing.T) {
 	}
 }
 
+func TestLaterOptionsLeaveAbbreviationsAlone(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ abbreviation, want string }{
+		{"--explain", "--explain-cache"}, // shared with no old one
+		{"--st", "--state-dir=x"},
+		{"--conv", "--convert-qcow2"},
+		{"--no-ext", "--no-extlinux"},
+	} {
+		_, flags := newRoot(environment{}, io.Discard, io.Discard)
+		got, err := expand(flags, []string{tt.abbreviation, "x"})
+		if err != nil || len(got) != 1 || got[0] != tt.want {
+			t.Errorf("%s: got %q (%v), want %q", tt.abbreviation, got, err, tt.want)
+		}
+	}
+	for _, name := range slices.Concat(boolSettings, valueSettings) {
+		for end := range len(name) {
+			old := slices.DeleteFunc(slices.Concat(boolSettings, valueSettings, actions, oppositeNames()), func(o string) bool {
+				return !strings.HasPrefix(o, name[:end+1])
+			})
+			if len(old) != 1 {
+				continue
+			}
+			_, flags := newRoot(environment{}, io.Discard, io.Discard)
+			if flag, err := findFlag(flags, name[:end+1]); err != nil || flag.Name != name {
+				t.Errorf("--%s does not mean --%s any more: %v", name[:end+1], name, err)
+			}
+		}
+	}
+}
+
+func oppositeNames() []string {
+	var names []string
+	for _, name := range boolSettings {
+		names = append(names, oppositeName(name))
+	}
+	return names
+}
+
 // TestEverySettingHasAPlaceOfItsOwn changes each setting and looks whether that changes the dump, and only there.
 func TestEverySettingHasAPlaceOfItsOwn(t *testing.T) {
 	t.Parallel()
 	texts := map[string]string{"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644"}
-	for _, name := range slices.Concat(boolSettings, valueSettings) {
+	for _, name := range slices.Concat(boolSettings, valueSettings, laterBools, laterValues) {
 		s := newSettings("amd64")
 		before := dumps(s)
 		target := s.lookup(name)

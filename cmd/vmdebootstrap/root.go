@@ -19,8 +19,9 @@ import (
 
 // job is one build, with all that it may use.
 type job struct {
-	spec builder.Spec
-	env  environment
+	spec     builder.Spec
+	env      environment
+	settings *settings
 	// out is where messages go: standard output, or the file of --output.
 	out, err io.Writer
 	verbose  bool
@@ -70,6 +71,7 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.AddCommand(newCacheVerb(env, stdout))
 	c.flags = root.Flags()
 	c.flags.SortFlags = false
 	c.settings.addFlags(c.flags)
@@ -174,7 +176,7 @@ func (c *command) newJob(log *slog.Logger) (*job, error) {
 		HostArch:   c.env.arch,
 		HostMirror: c.env.mirror,
 	})
-	return &job{spec: spec, env: c.env, out: c.stdout, err: c.stderr, verbose: c.settings.verbose, log: log}, err
+	return &job{spec: spec, env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose, log: log}, err
 }
 
 // logged puts what ends the program in the log, and gives it back.

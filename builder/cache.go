@@ -1,0 +1,275 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// namePrefix begins the names of all snapshots that builds make.
+const namePrefix = "localhost/vmdebootstrap/"
+
+// SnapshotPrefix begins the names of the snapshots that dear steps end in; the digest follows.
+const SnapshotPrefix = namePrefix + "step:"
+
+// Labels of a snapshot.
+const (
+	labelChain = "chain" // the links, as JSON
+	labelSeed  = "seed"  // Lock.Seed of the build that made it
+)
+
+// Cache says how a build uses snapshots of earlier ones.
+type Cache struct {
+	// Program identifies this program: a snapshot is of use only to the program that made it.
+	Program string
+	// Rebuild runs each step again and replaces its snapshot.
+	Rebuild bool
+	// Ours are files that this program writes to while a build runs: its log.
+	Ours []string
+	// Explain is told of each dear step whether it comes from the cache, or why it runs; nil for nobody.
+	Explain func(text string)
+}
+
+// dear reports whether a step ends in a snapshot: those that take long.
+func dear(step Step) bool {
+	switch step.(type) {
+	case debootstrapStep, aptInstallStep, customPackagesStep, hookStep:
+		return true
+	}
+	return false
+}
+
+// start is where a build begins.
+type start struct {
+	plan Plan
+	// links are those of the steps that need not run.
+	links []link
+	// snapshot holds their result; "" if there are none.
+	snapshot string
+	// seed is where the plan's IDs come from.
+	seed uuid.UUID
+}
+
+// findStart plans a build and looks for the longest chain of its steps that a snapshot holds. IDs of file systems are
+// random unless the Lock fixes them, and no reason to run a step again: a build that begins with a snapshot in which
+// they are written takes them over.
+func (x *Executor) findStart(spec Spec, lock Lock) (start, error) {
+	plan, err := NewPlan(spec, lock)
+	if err != nil {
+		return start{}, err
+	}
+	s := start{plan: plan, seed: lock.Seed}
+	if x.Cache.Rebuild {
+		return s, nil
+	}
+	identity, err := x.identityPlan(spec, lock)
+	if err != nil {
+		return start{}, err
+	}
+	var links []link
+	var labels map[string]string
+	before := firstDigest(x.Cache.Program)
+	for _, step := range identity.Steps {
+		l, err := newLink(before, step)
+		if err != nil {
+			return start{}, err
+		}
+		if dear(step) {
+			name := SnapshotPrefix + string(l.Own)
+			found, err := x.Engine.Labels(name)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return start{}, err
+			}
+			here := err == nil
+			if here {
+				chain, err := readChain(found)
+				if err != nil || len(chain) != len(links)+1 {
+					return start{}, fmt.Errorf("%s does not tell its chain of steps", name)
+				}
+				if here, err = l.adopt(chain[len(links)].Observed, x.Environ); err != nil {
+					return start{}, err
+				}
+			}
+			if here {
+				labels = found
+				s.links, s.snapshot = append(slices.Clone(links), l), name
+			} else if _, ok := step.(observable); ok {
+				break // what comes after it depends on what it will be seen to use
+			}
+		}
+		links = append(links, l)
+		before = l.Digest
+	}
+	if s.snapshot == "" || lock.SeedFixed {
+		return s, nil
+	}
+	same, err := samePrefix(plan.Steps, identity.Steps, len(s.links))
+	if err != nil || same {
+		return s, err
+	}
+	if lock.Seed, err = uuid.Parse(labels[labelSeed]); err != nil {
+		return start{}, fmt.Errorf("snapshot %s: its seed: %w", s.snapshot, err)
+	}
+	s.seed = lock.Seed
+	s.plan, err = NewPlan(spec, lock)
+	return s, err
+}
+
+// identityPlan is the plan that digests are made of: without IDs that nobody asked for.
+func (x *Executor) identityPlan(spec Spec, lock Lock) (Plan, error) {
+	if !lock.SeedFixed {
+		lock.Seed = uuid.Max
+	}
+	return NewPlan(spec, lock)
+}
+
+// samePrefix reports whether the data of the first n steps are the same.
+func samePrefix(a, b []Step, n int) (bool, error) {
+	for i := range n {
+		first, err := json.Marshal(a[i])
+		if err != nil {
+			return false, err
+		}
+		second, err := json.Marshal(b[i])
+		if err != nil || string(first) != string(second) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// keep makes a snapshot of a dear step's result.
+func (x *Executor) keep(ctx context.Context, target Rootfs, links []link, seed uuid.UUID) error {
+	chain, err := json.Marshal(links)
+	if err != nil {
+		return err
+	}
+	labels := map[string]string{labelChain: string(chain), labelSeed: seed.String()}
+	return target.Snapshot(ctx, SnapshotPrefix+string(links[len(links)-1].Own), labels)
+}
+
+func readChain(labels map[string]string) ([]link, error) {
+	var links []link
+	err := json.Unmarshal([]byte(labels[labelChain]), &links)
+	return links, err
+}
+
+// explain tells of each dear step where its result comes from, and of the first that has to run what is different from
+// the last build that was like this one.
+func (x *Executor) explain(spec Spec, lock Lock, s start) error {
+	if x.Cache.Explain == nil {
+		return nil
+	}
+	identity, err := x.identityPlan(spec, lock)
+	if err != nil {
+		return err
+	}
+	for i, l := range s.links {
+		if dear(identity.Steps[i]) {
+			x.Cache.Explain("cached: " + l.Title)
+		}
+	}
+	steps := identity.Steps[len(s.links):]
+	if !slices.ContainsFunc(steps, dear) {
+		return nil
+	}
+	reason, err := x.reason(s.links, steps)
+	if err != nil {
+		return err
+	}
+	for _, step := range steps {
+		if dear(step) {
+			x.Cache.Explain(fmt.Sprintf("run: %s: %s", step.Title(), reason))
+			reason = "a step before it runs"
+		}
+	}
+	return nil
+}
+
+// reason says why steps run that follow the known ones: what is different from the last build that had those in common.
+func (x *Executor) reason(known []link, steps []Step) (string, error) {
+	if x.Cache.Rebuild {
+		return "the cache is not to be used", nil
+	}
+	all, err := x.Engine.Snapshots()
+	if err != nil {
+		return "", err
+	}
+	for _, snapshot := range all { // the last used first
+		chain, err := readChain(snapshot.Labels)
+		if err != nil || len(chain) <= len(known) {
+			continue
+		}
+		if !slices.EqualFunc(known, chain[:len(known)], func(a, b link) bool { return a.Digest == b.Digest }) {
+			continue
+		}
+		before := firstDigest(x.Cache.Program)
+		if len(known) > 0 {
+			before = known[len(known)-1].Digest
+		}
+		for i, old := range chain[len(known):] {
+			if i == len(steps) {
+				break
+			}
+			now, err := newLink(before, steps[i])
+			if err != nil {
+				return "", err
+			}
+			if changes := difference(old, now, x.Environ); len(changes) > 0 {
+				return fmt.Sprintf("%s: %s", now.Title, strings.Join(changes, ", ")), nil
+			}
+			if before = now.Own; old.Observed != nil {
+				before = old.Digest
+			}
+		}
+	}
+	return "it has not run yet after the same steps, or its result is gone", nil
+}
+
+// difference names the inputs of a step that are not what they were.
+func difference(old, now link, environ []string) []string {
+	if old.Kind != now.Kind {
+		return []string{"this step was not there"}
+	}
+	var was, is map[string]json.RawMessage
+	if json.Unmarshal(old.Inputs, &was) != nil || json.Unmarshal(now.Inputs, &is) != nil {
+		return []string{"its data have another form"}
+	}
+	var changes []string
+	for name := range is {
+		if string(was[name]) != string(is[name]) {
+			changes = append(changes, fmt.Sprintf("%s was %s and is %s", name, brief(was[name]), brief(is[name])))
+		}
+	}
+	slices.Sort(changes)
+	switch {
+	case len(changes) > 0 || old.Own == now.Own:
+	case old.Secrets != now.Secrets:
+		changes = append(changes, "a password is another")
+	default:
+		changes = append(changes, "another version of this program ran it")
+	}
+	if len(changes) == 0 && old.Observed != nil {
+		changes = old.Observed.changes(environ, old.Own)
+	}
+	return changes
+}
+
+// brief is enough of a value to recognise it.
+func brief(value json.RawMessage) string {
+	const most = 60
+	text := []rune(string(value))
+	if len(text) == 0 {
+		return "nothing"
+	}
+	if len(text) > most {
+		return string(text[:most]) + "…"
+	}
+	return string(text)
+}

@@ -1,0 +1,300 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// fakeEngine has labels for snapshots, and nothing in them.
+type fakeEngine struct{ all []Snapshot }
+
+func (e *fakeEngine) Scratch(context.Context) (Rootfs, error)      { return nil, fs.ErrInvalid }
+func (e *fakeEngine) From(context.Context, string) (Rootfs, error) { return nil, fs.ErrInvalid }
+func (e *fakeEngine) Snapshots() ([]Snapshot, error)               { return e.all, nil }
+
+func (e *fakeEngine) Labels(name string) (map[string]string, error) {
+	for _, s := range e.all {
+		if s.Name == name {
+			return s.Labels, nil
+		}
+	}
+	return nil, fs.ErrNotExist
+}
+
+// keeper is a target whose snapshots are those of the engine, the newest first.
+type keeper struct {
+	*fakeTarget
+	engine *fakeEngine
+}
+
+func (k keeper) Snapshot(_ context.Context, name string, labels map[string]string) error {
+	k.engine.all = slices.Insert(k.engine.all, 0, Snapshot{Name: name, Labels: labels})
+	return nil
+}
+
+// cacheTest is a plan with two hooks and what can change in it.
+type cacheTest struct {
+	options func(*Options)
+	lock    Lock
+	environ []string
+	program string
+	rebuild bool
+}
+
+func (c cacheTest) executor(e *fakeEngine, explain func(string)) *Executor {
+	return &Executor{Engine: e, Environ: c.environ, Cache: Cache{Program: c.program, Rebuild: c.rebuild, Explain: explain}, Log: slog.New(slog.DiscardHandler)}
+}
+
+func (c cacheTest) spec(t *testing.T) Spec {
+	t.Helper()
+	return testSpec(t, func(o *Options) {
+		o.Customize = []string{"/hooks/one", "/hooks/two"}
+		o.RootPassword = NewSecret("first")
+		if c.options != nil {
+			c.options(o)
+		}
+	})
+}
+
+// build pretends that all steps run: the snapshots that they would leave are in the engine.
+func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
+	t.Helper()
+	x := c.executor(e, nil)
+	identity, err := x.identityPlan(c.spec(t), c.lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var links []link
+	before := firstDigest(c.program)
+	for _, step := range identity.Steps {
+		l, err := newLink(before, step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := step.(observable); ok {
+			o, err := newObservation(used, c.environ, l.Own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.observe(o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		links, before = append(links, l), l.Digest
+		if dear(step) {
+			if err := x.keep(t.Context(), keeper{newFakeTarget(t, nil), e}, links, c.lock.Seed); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func testLock() Lock {
+	return Lock{Codename: "trixie", InRelease: "aa", Tools: "bb", Hooks: []string{"h1", "h2"}, Seed: uuid.MustParse("11111111-2222-3333-4444-555555555555")}
+}
+
+func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "motd")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("hello $GREETING")
+	e := &fakeEngine{}
+	first := cacheTest{lock: testLock(), environ: []string{"GREETING=a", "OTHER=b"}, program: "v1"}
+	first.build(t, e, file)
+
+	for _, tt := range []struct {
+		name   string
+		change func(*cacheTest)
+		last   string // kind of the last step that need not run
+		hooks  int    // how many hooks need not run
+		why    string
+	}{
+		{"nothing changed", func(*cacheTest) {}, "hook", 2, ""},
+		{"other random IDs", func(c *cacheTest) { c.lock.Seed[0] = 9 }, "hook", 2, ""},
+		{"a variable that nothing names", func(c *cacheTest) { c.environ = []string{"GREETING=a", "OTHER=c", "NEW=1"} }, "hook", 2, ""},
+		{"the last hook", func(c *cacheTest) { c.lock.Hooks = []string{"h1", "h3"} }, "hook", 1, `Digest was "h2" and is "h3"`},
+		{"the first hook", func(c *cacheTest) { c.lock.Hooks = []string{"h3", "h2"} }, "apt.install", 0, `Digest was "h1" and is "h3"`},
+		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c"} }, "apt.install", 0, "the environment: one of GREETING"},
+		{"the password", func(c *cacheTest) { c.options = func(o *Options) { o.RootPassword = NewSecret("second") } }, "apt.install", 0, "a password is another"},
+		{"the host name", func(c *cacheTest) { c.options = func(o *Options) { o.Hostname = "other" } }, "apt.install", 0, `Hostname was "debian" and is "other"`},
+		{"another package", func(c *cacheTest) { c.options = func(o *Options) { o.Packages = []string{"less"} } }, "debootstrap", 0, "Packages was"},
+		{"a new archive", func(c *cacheTest) { c.lock.InRelease = "cc" }, "", 0, `InRelease was "aa" and is "cc"`},
+		{"another program", func(c *cacheTest) { c.program = "v2" }, "", 0, "another version"},
+		{"not wanted", func(c *cacheTest) { c.rebuild = true }, "", 0, "the cache is not to be used"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			second := first
+			tt.change(&second)
+			var said []string
+			x := second.executor(e, func(text string) { said = append(said, text) })
+			spec := second.spec(t)
+			s, err := x.findStart(spec, second.lock)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last, hooks := "", 0
+			for _, l := range s.links {
+				if last = l.Kind; last == "hook" {
+					hooks++
+				}
+			}
+			if last != tt.last || hooks != tt.hooks {
+				t.Errorf("goes on after %q and %d hooks, want %q and %d", last, hooks, tt.last, tt.hooks)
+			}
+			if (s.snapshot == "") != (tt.last == "") {
+				t.Errorf("snapshot %q", s.snapshot)
+			}
+			if err := x.explain(spec, second.lock, s); err != nil {
+				t.Fatal(err)
+			}
+			if text := strings.Join(said, "\n"); !strings.Contains(text, tt.why) || strings.Contains(text, "run:") != (tt.why != "") {
+				t.Errorf("explained with %q, want %q in it", text, tt.why)
+			}
+			if strings.Contains(strings.Join(said, "\n"), "second") {
+				t.Error("the password is in the explanation")
+			}
+		})
+	}
+	write("hello")
+	if s, err := first.executor(e, nil).findStart(first.spec(t), first.lock); err != nil || s.links[len(s.links)-1].Kind != "apt.install" {
+		t.Errorf("a file that hooks use has changed: goes on after %d steps (%v)", len(s.links), err)
+	}
+}
+
+func TestBuildTakesOverTheIDsThatAHookHasSeen(t *testing.T) {
+	t.Parallel()
+	e := &fakeEngine{}
+	first := cacheTest{lock: testLock()}
+	first.build(t, e)
+	other := uuid.MustParse("99999999-2222-3333-4444-555555555555")
+	second := first
+	second.lock.Seed = other
+	s, err := second.executor(e, nil).findStart(second.spec(t), second.lock)
+	if err != nil || s.seed != first.lock.Seed {
+		t.Errorf("got seed %s (%v), want that of the snapshot", s.seed, err)
+	}
+	if got, want := s.plan.Disk.Layout.ID, diskID(first.lock.Seed); got != want {
+		t.Errorf("the disk has ID %s, want %s", got, want)
+	}
+	second.lock.SeedFixed = true
+	if s, err = second.executor(e, nil).findStart(second.spec(t), second.lock); err != nil || s.seed != other {
+		t.Errorf("got seed %s (%v), want the fixed one", s.seed, err)
+	}
+	// Without hooks no snapshot has IDs in it.
+	second.lock.SeedFixed = false
+	second.options = func(o *Options) { o.Customize = nil }
+	second.lock.Hooks = nil
+	if s, err = second.executor(e, nil).findStart(second.spec(t), second.lock); err != nil || s.seed != other || s.snapshot == "" {
+		t.Errorf("got seed %s after %q (%v), want a new one", s.seed, s.snapshot, err)
+	}
+}
+
+func TestDigestsHideSecrets(t *testing.T) {
+	t.Parallel()
+	l, err := newLink("", userStep{User: ParseUser("alice/hunter2")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprintf("%+v", l) + string(l.Inputs); strings.Contains(text, "hunter2") || l.Secrets == "" {
+		t.Errorf("got %s", text)
+	}
+	other, err := newLink("", userStep{User: ParseUser("alice/hunter3")})
+	if err != nil || other.Own == l.Own {
+		t.Errorf("two passwords have one digest (%v)", err)
+	}
+}
+
+func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := func(s string) string { return filepath.Join(dir, s) }
+	for _, f := range []string{"sub/used", "sub/unused", "log"} {
+		if err := os.MkdirAll(filepath.Dir(name(f)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name(f), []byte(f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	watch := func(do func() error) ([]string, error) {
+		t.Helper()
+		o, err := observe([]string{dir}, t.TempDir(), []string{name("log")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		return o.finish()
+	}
+	got, err := watch(func() error {
+		_, err := os.ReadFile(name("sub/used"))
+		return err
+	})
+	if want := []string{name("sub/used")}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q (%v), want %q", got, err, want)
+	}
+	got, err = watch(func() error { _, err := os.ReadDir(name("sub")); return err })
+	if want := []string{name("sub")}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("listed a directory: got %q (%v), want %q", got, err, want)
+	}
+	if _, err = watch(func() error { return os.WriteFile(name("log"), []byte("more"), 0o644) }); err != nil {
+		t.Errorf("our own log: %v", err)
+	}
+	for what, do := range map[string]func() error{
+		"write":  func() error { return os.WriteFile(name("sub/used"), []byte("more"), 0o644) },
+		"create": func() error { return os.WriteFile(name("new"), nil, 0o644) },
+		"remove": func() error { return os.Remove(name("sub/unused")) },
+	} {
+		if _, err = watch(do); err == nil || !strings.Contains(err.Error(), "was changed") {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}
+
+func TestLeastRecentlyUsedSnapshotsAreSuperfluous(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_000_000, 0)
+	chain := func(owns ...string) map[string]string {
+		text := ""
+		for _, own := range owns {
+			text += fmt.Sprintf(`,{"own":%q}`, own)
+		}
+		return map[string]string{labelChain: "[" + text[1:] + "]"}
+	}
+	all := []Snapshot{
+		{Name: SnapshotPrefix + "leaf", Labels: chain("base", "leaf"), Size: 10, Used: now},
+		{Name: SnapshotPrefix + "base", Labels: chain("base"), Size: 100, Used: now.Add(-9 * time.Hour)},
+		{Name: SnapshotPrefix + "old", Labels: chain("base", "old"), Size: 20, Used: now.Add(-2 * time.Hour)},
+		{Name: "toolbox", Size: 50, Used: now.Add(-1 * time.Hour)},
+	}
+	for limit, want := range map[diskimage.Size]string{180: "", 179: "old", 159: "old toolbox", 109: "old toolbox leaf"} {
+		var got []string
+		for _, name := range Superfluous(all, limit) {
+			got = append(got, strings.TrimPrefix(name, SnapshotPrefix))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("limit %d: got %q, want %q", limit, got, want)
+		}
+	}
+	if keys := slices.Sorted(maps.Keys(all[0].Labels)); len(keys) != 1 {
+		t.Error("labels were changed")
+	}
+}

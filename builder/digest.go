@@ -1,0 +1,116 @@
+package builder
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"golang.org/x/crypto/scrypt"
+)
+
+// Digest names the result of a step and of all steps before it: a SHA-256 digest in hexadecimal.
+type Digest string
+
+// short is enough of a digest for people.
+func (d Digest) short() string { return string(d[:min(12, len(d))]) }
+
+// link is one step in a chain of digests, with what it was made from.
+type link struct {
+	Kind  string `json:"kind"`
+	Title string `json:"title"`
+	// Inputs is the step's data. Secrets in it are hidden; what is known of them is in Secrets.
+	Inputs  json.RawMessage `json:"inputs"`
+	Secrets string          `json:"secrets,omitempty"`
+	// Observed is what a hook used of the host, see observation. It is not known before the hook has run once.
+	Observed *observation `json:"observed,omitempty"`
+	// Own is the digest without Observed, Digest that of everything.
+	Own    Digest `json:"own"`
+	Digest Digest `json:"digest"`
+}
+
+// firstDigest is that of an empty root file system. program identifies the program itself: another version of it may
+// do something else in the step of the same data.
+func firstDigest(program string) Digest {
+	return hashOf("vmdebootstrap " + program)
+}
+
+// newLink puts a step behind the digest of what came before it.
+func newLink(before Digest, step Step) (link, error) {
+	inputs, err := json.Marshal(step)
+	if err != nil {
+		return link{}, fmt.Errorf("BUG: data of step %s: %w", step.Kind(), err)
+	}
+	l := link{Kind: step.Kind(), Title: step.Title(), Inputs: inputs}
+	// Another password is another image, but a digest must not help to guess it more than the hash in the image does.
+	for _, secret := range secretsOf(reflect.ValueOf(step)) {
+		hash, err := scrypt.Key([]byte(secret.Reveal()), []byte(before), 1<<15, 8, 1, sha256.Size)
+		if err != nil {
+			return link{}, fmt.Errorf("BUG: hash of a secret: %w", err)
+		}
+		l.Secrets += hex.EncodeToString(hash)
+	}
+	l.Own = hashOf(string(before), l.Kind, string(inputs), l.Secrets)
+	l.Digest = l.Own
+	return l, nil
+}
+
+// observe adds what the step was seen to use.
+func (l *link) observe(o *observation) error {
+	if o == nil {
+		return nil
+	}
+	data, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	l.Observed = o
+	l.Digest = hashOf(string(l.Own), string(data))
+	return nil
+}
+
+// adopt takes over what an earlier run of the step was seen to use, and reports whether all of it is still the same.
+func (l *link) adopt(o *observation, environ []string) (bool, error) {
+	if o != nil && len(o.changes(environ, l.Own)) > 0 {
+		return false, nil
+	}
+	return true, l.observe(o)
+}
+
+// hashOf is a digest of some texts that no other texts have.
+func hashOf(texts ...string) Digest {
+	h := sha256.New()
+	for _, text := range texts {
+		fmt.Fprintf(h, "%d:%s", len(text), text)
+	}
+	return Digest(hex.EncodeToString(h.Sum(nil)))
+}
+
+// secretsOf finds all secrets in a step's data that are set.
+func secretsOf(v reflect.Value) []Secret {
+	if secret, ok := v.Interface().(Secret); ok {
+		if secret.IsZero() {
+			return nil
+		}
+		return []Secret{secret}
+	}
+	var found []Secret
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				found = append(found, secretsOf(v.Field(i))...)
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			found = append(found, secretsOf(v.Index(i))...)
+		}
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			found = secretsOf(v.Elem())
+		}
+	}
+	return found
+}

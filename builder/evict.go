@@ -1,0 +1,60 @@
+package builder
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// Title is what people read of a snapshot: what was done last in it.
+func (s Snapshot) Title() string {
+	if chain, err := readChain(s.Labels); err == nil && len(chain) > 0 {
+		return chain[len(chain)-1].Title
+	}
+	return strings.TrimPrefix(s.Name, namePrefix)
+}
+
+// Superfluous names the snapshots to remove so that the others take no more than limit: those that were not used for
+// longest. Who uses a snapshot uses those that it rests on.
+func Superfluous(all []Snapshot, limit diskimage.Size) []string {
+	used := map[string]time.Time{}
+	var total diskimage.Size
+	for _, s := range all {
+		total += s.Size
+		names := []string{s.Name}
+		if chain, err := readChain(s.Labels); err == nil {
+			for _, l := range chain {
+				names = append(names, SnapshotPrefix+string(l.Own))
+			}
+		}
+		for _, name := range names {
+			if used[name].Before(s.Used) {
+				used[name] = s.Used
+			}
+		}
+	}
+	order := slices.Clone(all)
+	slices.SortStableFunc(order, func(a, b Snapshot) int {
+		if c := used[a.Name].Compare(used[b.Name]); c != 0 {
+			return c
+		}
+		return b.depth() - a.depth() // what rests on others goes first
+	})
+	var names []string
+	for _, s := range order {
+		if total <= limit {
+			break
+		}
+		total -= s.Size
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// depth is the number of steps in the snapshot.
+func (s Snapshot) depth() int {
+	chain, _ := readChain(s.Labels)
+	return len(chain)
+}
