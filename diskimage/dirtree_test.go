@@ -2,6 +2,7 @@ package diskimage
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -134,8 +135,8 @@ func TestOpenBelowRefusesPathsThatLeave(t *testing.T) {
 	}
 	defer root.Close()
 	for _, name := range []string{"../x", "/etc/passwd", ".."} {
-		if file, err := openBelow(root, name); err == nil {
-			file.Close()
+		if fd, err := openBelow(root, name, 0); err == nil {
+			unix.Close(fd)
 			t.Errorf("openBelow(%q) succeeded", name)
 		}
 	}
@@ -153,15 +154,95 @@ func TestOpenPartsFollowsNoLink(t *testing.T) {
 	}
 	defer root.Close()
 	for path, want := range map[string]bool{"a/deep/er/x": true, "a-b": true, "link/file": false, "absolute": false, "a/missing/x": false} {
-		file, err := openParts(root, path)
+		fd, err := openParts(int(root.Fd()), path, 0)
 		if (err == nil) != want {
 			t.Errorf("%s: got %v", path, err)
 		}
 		if err == nil {
-			if info, err := file.Stat(); err != nil || info.Name() == "" || !info.Mode().IsRegular() {
-				t.Errorf("%s: got %v, %v", path, info, err)
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+				t.Errorf("%s: got mode %#o, %v", path, st.Mode, err)
 			}
-			file.Close()
+			unix.Close(fd)
+		}
+	}
+}
+
+// The walk and those who read ahead of it must not get into each other's way, however the directories are nested.
+func TestDirTreeReadsAheadInOrder(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	want := []string{"."}
+	for i := range 40 {
+		for j := range 40 {
+			name := fmt.Sprintf("%02d/%02d/%d", i, j, i*j)
+			if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if j == 0 {
+				want = append(want, fmt.Sprintf("%02d", i))
+			}
+			want = append(want, fmt.Sprintf("%02d/%02d", i, j), name)
+		}
+	}
+	for range 5 {
+		if got := names(list(t, NewDirTree(root))); got != strings.Join(want, " ") {
+			t.Fatalf("got %s", got)
+		}
+	}
+}
+
+// Paths have no limit, only what one system call takes of them has.
+func TestDirTreeReadsPathsLongerThanPATH_MAX(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	fd, err := unix.Open(root, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := strings.Repeat("d", 250)
+	for range 20 { // 5,000 bytes
+		err := unix.Mkdirat(fd, base, 0o755)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := unix.Openat(fd, base, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fd)
+		fd = next
+	}
+	defer unix.Close(fd)
+	file, err := unix.Openat(fd, "file", unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(file)
+	if _, err := unix.Write(file, []byte("deep down")); err != nil {
+		t.Fatal(err)
+	}
+	entries := list(t, NewDirTree(root))
+	if got := string(content(t, entries[len(entries)-1])); len(entries) != 22 || got != "deep down" {
+		t.Errorf("got %d entries, the last with the content %q", len(entries), got)
+	}
+}
+
+func TestXattrsAreReadWithoutTheNewCallToo(t *testing.T) {
+	t.Parallel()
+	root, err := os.Open(makeTestDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	dir := newOpenDir(root)
+	for _, old := range []bool{false, true} {
+		r := xattrReader{noCall: old}
+		for base, want := range map[string]string{"a": "[{user.dir []}]", "absolute": "[]", "fifo": "[]"} {
+			got, err := r.read(dir, base)
+			if err != nil || fmt.Sprint(got) != want {
+				t.Errorf("%s, old way %v: got %v, %v, want %s", base, old, got, err, want)
+			}
 		}
 	}
 }

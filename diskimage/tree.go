@@ -56,6 +56,13 @@ type Content interface {
 	io.Closer
 }
 
+// InFile is implemented by contents, and by what Volume.Write writes to, that are a part of an open file: byte 0 is at
+// offset. Where both are, large files need not be copied on file systems that can share blocks. fd stays the
+// implementer's and is valid until it is closed.
+type InFile interface {
+	InFile() (fd int, offset int64)
+}
+
 // Tree is a directory tree to be written out.
 type Tree interface {
 	// Entries yields the root first, each directory before what is in it, and always in the same order for

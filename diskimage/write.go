@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 )
 
@@ -146,4 +147,12 @@ func (s section) WriteAt(b []byte, offset int64) (int, error) {
 		return 0, fmt.Errorf("BUG: %d bytes at offset %d are outside of the partition's %d bytes", len(b), offset, s.size)
 	}
 	return s.w.WriteAt(b, s.start+offset)
+}
+
+// InFile implements InFile if the image is a file; else fd is negative.
+func (s section) InFile() (fd int, offset int64) {
+	if f, ok := s.w.(*os.File); ok {
+		return int(f.Fd()), s.start
+	}
+	return -1, 0
 }

@@ -1,0 +1,124 @@
+package diskimage
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// aheadLimit is how many entries are kept that the walk has not come to yet.
+const aheadLimit = 8192
+
+// readAhead lists directories before a walk comes to them. A walk is nothing but system calls, which take twice as long
+// as the planning that waits for them.
+type readAhead struct {
+	root    *os.File
+	lister  lister // of the goroutine that walks
+	workers sync.WaitGroup
+
+	mu      sync.Mutex
+	changed sync.Cond  // next, pending or stopped
+	next    []*listing // not begun as far as is known; what the walk will need first comes last
+	pending int        // entries that have been read and not been taken
+	stopped bool
+}
+
+// newReadAhead starts reading below root, which stays the caller's.
+func newReadAhead(root *os.File) *readAhead {
+	a := &readAhead{root: root, lister: lister{root: root}}
+	a.changed.L = &a.mu
+	for range runtime.GOMAXPROCS(0) - 1 { // the walk itself is one
+		a.workers.Go(a.work)
+	}
+	return a
+}
+
+// rootEntry describes the root.
+func (a *readAhead) rootEntry() (Entry, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(a.root.Fd()), &st); err != nil {
+		return Entry{}, err
+	}
+	return a.lister.entry(newOpenDir(a.root), rootName, rootName, &st)
+}
+
+// take gives what is in a directory, once. After an error there are the entries before it.
+func (a *readAhead) take(l *listing) ([]child, error) {
+	if a.begin(l) {
+		a.read(&a.lister, l)
+	}
+	<-l.done
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pending -= len(l.children)
+	a.changed.Broadcast()
+	children := l.children
+	l.children = nil
+	return children, l.err
+}
+
+// begin reports whether the caller is the one who has to read a directory.
+func (a *readAhead) begin(l *listing) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	mine := !l.begun
+	l.begun = true
+	return mine
+}
+
+// read reads a directory and queues those in it.
+func (a *readAhead) read(r *lister, l *listing) {
+	r.list(l)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pending += len(l.children)
+	for _, c := range slices.Backward(l.children) {
+		if c.sub != nil {
+			a.next = append(a.next, c.sub)
+		}
+	}
+	close(l.done)
+	a.changed.Broadcast()
+}
+
+// work reads directories until the walk ends.
+func (a *readAhead) work() {
+	r := lister{root: a.root}
+	for {
+		l := a.pop()
+		if l == nil {
+			return
+		}
+		if a.begin(l) {
+			a.read(&r, l)
+		}
+	}
+}
+
+// pop waits for a directory to read; nil means that the walk has ended.
+func (a *readAhead) pop() *listing {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for !a.stopped && (len(a.next) == 0 || a.pending > aheadLimit) {
+		a.changed.Wait()
+	}
+	if a.stopped {
+		return nil
+	}
+	last := len(a.next) - 1
+	l := a.next[last]
+	a.next = a.next[:last]
+	return l
+}
+
+// stop ends the reading and waits until nobody uses the root any more.
+func (a *readAhead) stop() {
+	a.mu.Lock()
+	a.stopped = true
+	a.changed.Broadcast()
+	a.mu.Unlock()
+	a.workers.Wait()
+}
