@@ -15,8 +15,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// chunkBlocks is the largest number of blocks that one write holds. Measured on a Debian tree of 350 MB, medians on
-// two CPUs: 256 KiB 0.60 s, 1 MiB 0.52 s, 4 MiB 0.83 s.
+// chunkBlocks is the largest number of blocks that one write holds. Chunks end at multiples of it, so that the page
+// cache of the image gets large folios. Measured on a Debian tree of 350 MB, medians on two CPUs: 256 KiB 0.60 s,
+// 1 MiB 0.52 s, 4 MiB 0.83 s.
 const chunkBlocks = 1 << 20 / disk.BlockSize
 
 // chunk is a number of blocks in order on the disk, with the parts of files that they hold.
@@ -24,6 +25,8 @@ type chunk struct {
 	start  uint64
 	blocks uint64
 	pieces []piece
+	turn   <-chan struct{} // closed when what is before it on the disk has been written
+	done   chan<- struct{} // closed when it has been written itself
 }
 
 // piece is a part of one file.
@@ -33,14 +36,20 @@ type piece struct {
 	count   uint32
 }
 
-// writeData copies the contents of all files. Each worker fills a buffer from many files and writes it at once: in a
-// Debian tree half of the files are smaller than two blocks.
+// writeData copies the contents of all files. Each worker fills a buffer from many files (in a Debian tree half of
+// them are smaller than two blocks) and writes it at once when it is its turn: file systems let one writer at a time
+// into a file anyway, and dst sees all writes in the order of the disk, whatever the number of workers. One worker more
+// than there are processors fills the time that a write waits for memory.
 func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
 	group, ctx := errgroup.WithContext(ctx)
-	chunks := make(chan chunk, 16)
+	chunks := make(chan chunk)
 	group.Go(func() error {
 		defer close(chunks)
+		turn := make(chan struct{})
+		close(turn)
 		for c := range v.chunks() {
+			done := make(chan struct{})
+			c.turn, c.done, turn = turn, done, done
 			select {
 			case chunks <- c:
 			case <-ctx.Done():
@@ -49,7 +58,7 @@ func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
 		}
 		return nil
 	})
-	for range runtime.GOMAXPROCS(0) {
+	for range runtime.GOMAXPROCS(0) + 1 {
 		group.Go(func() (err error) {
 			w := dataWriter{dst: dst, buf: make([]byte, chunkBlocks*disk.BlockSize)}
 			defer func() { err = errors.Join(err, w.close()) }()
@@ -70,13 +79,17 @@ func (v *volume) chunks() iter.Seq[chunk] {
 		var c chunk
 		for n, r := range v.runs() {
 			for r.count > 0 {
-				if c.blocks == chunkBlocks || c.start+c.blocks != uint64(r.block) {
-					if c.blocks > 0 && !yield(c) {
+				end := c.start + c.blocks
+				if c.blocks > 0 && (end != uint64(r.block) || end%chunkBlocks == 0) {
+					if !yield(c) {
 						return
 					}
-					c = chunk{start: uint64(r.block)}
+					c = chunk{}
 				}
-				count := min(r.count, chunkBlocks-uint32(c.blocks))
+				if c.blocks == 0 {
+					c.start = uint64(r.block)
+				}
+				count := min(r.count, chunkBlocks-r.block%chunkBlocks)
 				c.pieces = append(c.pieces, piece{n, r.logical, count})
 				c.blocks += uint64(count)
 				r = run{r.logical + count, r.block + count, r.count - count}
@@ -125,6 +138,12 @@ func (w *dataWriter) copy(ctx context.Context, c chunk) error {
 		}
 		filled += len(part)
 	}
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer close(c.done)
 	if err := writeBlocks(w.dst, w.buf[:filled], int64(c.start)*disk.BlockSize); err != nil {
 		return fmt.Errorf("write data of %q: %w", c.pieces[0].file.name, err)
 	}

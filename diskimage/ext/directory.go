@@ -170,7 +170,7 @@ func (w dirWriter) putLeaf(dst []byte, entries []dirEntry, dots bool) {
 		}
 	}
 	if !dots && len(entries) == 0 {
-		disk.Put(dst, disk.DirHeader{RecLen: uint16(room)})
+		disk.DirHeader{RecLen: uint16(room)}.Put(dst)
 	}
 	for i, e := range entries {
 		length := dirEntrySize(e.name)
@@ -182,7 +182,7 @@ func (w dirWriter) putLeaf(dst []byte, entries []dirEntry, dots bool) {
 	}
 	if w.metaCsum() {
 		tail := dst[room:]
-		disk.Put(tail, disk.DirHeader{RecLen: disk.DirTailSize, Type: disk.TypeChecksum})
+		disk.DirHeader{RecLen: disk.DirTailSize, Type: disk.TypeChecksum}.Put(tail)
 		putUint32(tail[disk.DirHeaderSize:], crc32c(w.ofInode(w.self.number), dst[:room]))
 	}
 }
@@ -196,12 +196,12 @@ func (w dirWriter) putDots(dst []byte, secondLength int) int {
 
 // putDirEntry writes one entry.
 func putDirEntry(dst []byte, name string, n *node, length int) {
-	disk.Put(dst, disk.DirHeader{
+	disk.DirHeader{
 		Inode:      n.number,
 		RecLen:     uint16(length),
 		NameLength: uint8(len(name)),
 		Type:       n.dirEntryType(),
-	})
+	}.Put(dst)
 	copy(dst[disk.DirHeaderSize:], name)
 }
 
@@ -225,7 +225,7 @@ func (w dirWriter) putRoot(dst []byte) {
 
 // putNode writes an index block below the root: to a driver without dir_index it looks empty.
 func (w dirWriter) putNode(dst []byte, i int) {
-	disk.Put(dst, disk.DirHeader{RecLen: disk.BlockSize})
+	disk.DirHeader{RecLen: disk.BlockSize}.Put(dst)
 	w.putIndex(dst, disk.DxNodeEntries, w.indexLeaves(w.nodeLeaves(i)))
 }
 

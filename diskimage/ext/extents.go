@@ -19,15 +19,16 @@ func extentTreeBlocks(extents int) int {
 // extentTree encodes the extent tree of a file, from the leaves up. It returns i_block and hands each other node to
 // emit. Nodes are full, but for the last of each level.
 func (c checksums) extentTree(inode uint32, m mapping, emit func(block uint64) []byte) (root [disk.BlockField]byte) {
-	entries := make([]byte, 0, len(m.runs)*disk.ExtentEntrySize)
-	firsts := make([]uint32, 0, len(m.runs)) // first block in the file of each entry
-	for _, r := range m.runs {
-		entries = slices.Grow(entries, disk.ExtentEntrySize)
-		entries = entries[:len(entries)+disk.ExtentEntrySize]
-		disk.Put(entries[len(entries)-disk.ExtentEntrySize:], disk.Extent{
-			Block: r.logical, Length: uint16(r.count), StartLo: r.block,
-		})
-		firsts = append(firsts, r.logical)
+	if len(m.runs) <= disk.ExtentsInInode { // nearly all files
+		putExtents(root[disk.ExtentEntrySize:], m.runs)
+		putExtentHeader(root[:], len(m.runs), disk.ExtentsInInode, 0)
+		return root
+	}
+	entries := make([]byte, len(m.runs)*disk.ExtentEntrySize)
+	putExtents(entries, m.runs)
+	firsts := make([]uint32, len(m.runs)) // first block in the file of each entry
+	for i, r := range m.runs {
+		firsts[i] = r.logical
 	}
 	tree := m.tree
 	depth := uint16(0)
@@ -53,13 +54,20 @@ func (c checksums) extentTree(inode uint32, m mapping, emit func(block uint64) [
 	return root
 }
 
+// putExtents writes the entries of leaves.
+func putExtents(dst []byte, runs []run) {
+	for i, r := range runs {
+		disk.Extent{Block: r.logical, Length: uint16(r.count), StartLo: r.block}.Put(dst[i*disk.ExtentEntrySize:])
+	}
+}
+
 // putExtentNode writes one node.
 func putExtentNode(dst, entries []byte, limit int, depth uint16) {
-	disk.Put(dst, disk.ExtentHeader{
-		Magic:   disk.ExtentMagic,
-		Entries: uint16(len(entries) / disk.ExtentEntrySize),
-		Max:     uint16(limit),
-		Depth:   depth,
-	})
+	putExtentHeader(dst, len(entries)/disk.ExtentEntrySize, limit, depth)
 	copy(dst[disk.ExtentEntrySize:], entries)
+}
+
+// putExtentHeader writes what comes before the entries of a node.
+func putExtentHeader(dst []byte, entries, limit int, depth uint16) {
+	disk.ExtentHeader{Magic: disk.ExtentMagic, Entries: uint16(entries), Max: uint16(limit), Depth: depth}.Put(dst)
 }

@@ -38,11 +38,11 @@ func (v *volume) putInode(dst []byte, n *node, emit func(block uint64) []byte) {
 		inode.FileACLLo = n.shared.block
 	}
 	copy(dst[disk.InodeUsed:], n.inline)
-	disk.Put(dst, inode)
+	inode.Put(dst)
 	if v.metaCsum() {
 		crc := crc32c(v.ofInode(n.number), dst[:disk.InodeSize])
-		inode.ChecksumLo, inode.ChecksumHi = uint16(crc), uint16(crc>>16)
-		disk.Put(dst, inode)
+		putUint16(dst[disk.InodeChecksumLoOffset:], uint16(crc))
+		putUint16(dst[disk.InodeChecksumHiOffset:], uint16(crc>>16))
 	}
 }
 

@@ -174,5 +174,6 @@ func writeBlocks(dst io.WriterAt, blocks []byte, offset int64) error {
 	return nil
 }
 
+func putUint16(dst []byte, n uint16) { binary.LittleEndian.PutUint16(dst, n) }
 func putUint32(dst []byte, n uint32) { binary.LittleEndian.PutUint32(dst, n) }
 func getUint32(src []byte) uint32    { return binary.LittleEndian.Uint32(src) }

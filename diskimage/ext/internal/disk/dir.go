@@ -58,3 +58,10 @@ type DxEntry struct {
 	Hash  uint32 // 0x0
 	Block uint32 // 0x4
 }
+
+// Put writes the header to the start of dst, which must be long enough.
+func (h DirHeader) Put(dst []byte) {
+	b := le.AppendUint32(dst[:0:DirHeaderSize], h.Inode)
+	b = le.AppendUint16(b, h.RecLen)
+	_ = append(b, h.NameLength, uint8(h.Type))
+}

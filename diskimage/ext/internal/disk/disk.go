@@ -24,7 +24,10 @@ const (
 	PointersPerBlock = BlockSize / 4
 )
 
-// Put writes a structure of this package to the start of dst, little-endian. dst must be long enough.
+var le = binary.LittleEndian
+
+// Put writes a structure of this package to the start of dst, little-endian. dst must be long enough. Structures that
+// there are many of have a method Put, which does the same faster.
 func Put(dst []byte, structure any) { put(dst, binary.LittleEndian, structure) }
 
 // PutJournal writes a structure of the journal to the start of dst, big-endian. dst must be long enough.

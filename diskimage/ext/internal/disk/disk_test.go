@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"reflect"
 	"testing"
@@ -56,7 +57,8 @@ func TestFieldsAreWhereTheKernelLooks(t *testing.T) {
 		{GroupDesc{}, "Checksum", GroupDescChecksumOffset},
 		{GroupDesc{}, "BlockBitmapHi", DescSizeOld},
 		{Inode{}, "Block", 0x28},
-		{Inode{}, "ChecksumLo", 0x7C},
+		{Inode{}, "ChecksumLo", InodeChecksumLoOffset},
+		{Inode{}, "ChecksumHi", InodeChecksumHiOffset},
 		{Inode{}, "ExtraSize", InodeOldSize},
 		{Inode{}, "CreateTime", 0x90},
 		{XattrHeader{}, "Checksum", XattrChecksumOffset},
@@ -73,6 +75,27 @@ func TestFieldsAreWhereTheKernelLooks(t *testing.T) {
 		}
 		if !found || offset != tt.want {
 			t.Errorf("%T.%s is at %#x, want %#x", tt.structure, tt.field, offset, tt.want)
+		}
+	}
+}
+
+func TestPutMethodsWriteWhatTheGeneralPutWrites(t *testing.T) {
+	t.Parallel()
+	for _, structure := range []interface{ Put([]byte) }{&Inode{}, &ExtentHeader{}, &Extent{}, &DirHeader{}} {
+		value := reflect.ValueOf(structure).Elem()
+		size := binary.Size(value.Interface())
+		numbers := make([]byte, size) // no two bytes are equal, so that no two fields can be mistaken
+		for i := range numbers {
+			numbers[i] = byte(i + 1)
+		}
+		if _, err := binary.Decode(numbers, binary.LittleEndian, structure); err != nil {
+			t.Fatal(err)
+		}
+		got, want := make([]byte, size), make([]byte, size)
+		structure.Put(got)
+		Put(want, value.Interface())
+		if !bytes.Equal(got, want) {
+			t.Errorf("%T: got\n% x, want\n% x", structure, got, want)
 		}
 	}
 }

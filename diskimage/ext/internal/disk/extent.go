@@ -37,3 +37,20 @@ type ExtentIndex struct {
 	LeafHi uint16 // 0x8
 	Unused uint16 // 0xA
 }
+
+// Put writes the header to the start of dst, which must be long enough.
+func (h ExtentHeader) Put(dst []byte) {
+	b := le.AppendUint16(dst[:0:ExtentEntrySize], h.Magic)
+	b = le.AppendUint16(b, h.Entries)
+	b = le.AppendUint16(b, h.Max)
+	b = le.AppendUint16(b, h.Depth)
+	_ = le.AppendUint32(b, h.Generation)
+}
+
+// Put writes the entry to the start of dst, which must be long enough.
+func (e Extent) Put(dst []byte) {
+	b := le.AppendUint32(dst[:0:ExtentEntrySize], e.Block)
+	b = le.AppendUint16(b, e.Length)
+	b = le.AppendUint16(b, e.StartHi)
+	_ = le.AppendUint32(b, e.StartLo)
+}

@@ -14,6 +14,10 @@ const (
 const (
 	InodeOldSize = 128 // what ext2 began with
 	InodeUsed    = 160 // length of Inode; extended attributes follow
+	// InodeChecksumLoOffset and InodeChecksumHiOffset are the places of the checksum, which covers the whole inode
+	// with zeros there.
+	InodeChecksumLoOffset = 0x7C
+	InodeChecksumHiOffset = 0x82
 )
 
 // InodeFlags is i_flags.
@@ -72,4 +76,43 @@ type Inode struct {
 	CreateExtra uint32           // 0x94
 	VersionHi   uint32           // 0x98
 	ProjectID   uint32           // 0x9C
+}
+
+// Put writes the inode to the start of dst, which must be long enough. There is one for each file, too many for the
+// general Put.
+func (i *Inode) Put(dst []byte) {
+	b := dst[:0:InodeUsed]
+	b = le.AppendUint16(b, i.Mode)
+	b = le.AppendUint16(b, i.UIDLo)
+	b = le.AppendUint32(b, i.SizeLo)
+	b = le.AppendUint32(b, i.AccessTime)
+	b = le.AppendUint32(b, i.ChangeTime)
+	b = le.AppendUint32(b, i.ModifyTime)
+	b = le.AppendUint32(b, i.DeleteTime)
+	b = le.AppendUint16(b, i.GIDLo)
+	b = le.AppendUint16(b, i.Links)
+	b = le.AppendUint32(b, i.SectorsLo)
+	b = le.AppendUint32(b, uint32(i.Flags))
+	b = le.AppendUint32(b, i.VersionLo)
+	b = append(b, i.Block[:]...)
+	b = le.AppendUint32(b, i.Generation)
+	b = le.AppendUint32(b, i.FileACLLo)
+	b = le.AppendUint32(b, i.SizeHi)
+	b = le.AppendUint32(b, i.FragAddr)
+	b = le.AppendUint16(b, i.SectorsHi)
+	b = le.AppendUint16(b, i.FileACLHi)
+	b = le.AppendUint16(b, i.UIDHi)
+	b = le.AppendUint16(b, i.GIDHi)
+	b = le.AppendUint16(b, i.ChecksumLo)
+	b = le.AppendUint16(b, i.Reserved)
+	b = le.AppendUint16(b, i.ExtraSize)
+	b = le.AppendUint16(b, i.ChecksumHi)
+	b = le.AppendUint32(b, i.ChangeExtra)
+	b = le.AppendUint32(b, i.ModifyExtra)
+	b = le.AppendUint32(b, i.AccessExtra)
+	b = le.AppendUint32(b, i.CreateTime)
+	b = le.AppendUint32(b, i.CreateExtra)
+	b = le.AppendUint32(b, i.VersionHi)
+	b = le.AppendUint32(b, i.ProjectID)
+	_ = b
 }
