@@ -17,11 +17,13 @@ export GOTOOLCHAIN ?= auto
 # Everything that needs a Debian mirror or boots a machine has a tag of its own.
 TEST_TAGS := $(TAGS) mirror boot
 TEST_ARGS ?= ./...
+# For bench-disk, see contrib/bench/main.go: -work DIRECTORY, -rounds 5, ...
+BENCH_ARGS ?=
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build test check vet lint bench install clean
+.PHONY: help build image test check vet lint bench bench-disk install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +41,7 @@ check: vet ## run the tests that need no network
 	contrib/ci/go-test $(GO) test -tags "$(TAGS)" $(TEST_ARGS)
 
 vet: ## gofmt and go vet
-	@test -z "$$(gofmt -l cmd builder oci diskimage hooks)" || { gofmt -d cmd builder oci diskimage hooks; exit 1; }
+	@test -z "$$(gofmt -l cmd builder oci diskimage hooks contrib)" || { gofmt -d cmd builder oci diskimage hooks contrib; exit 1; }
 	$(GO) vet -tags "$(TEST_TAGS)" ./...
 
 lint: ## golangci-lint, which also holds the import rules
@@ -48,8 +50,12 @@ lint: ## golangci-lint, which also holds the import rules
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -tags "$(TAGS)" ./diskimage/... ./builder/...
 
+bench-disk: build ## compare our disk writers with mke2fs, qemu-img and dd, on a Debian made for it
+	$(GO) build -tags "$(TAGS)" -o bench-disk ./contrib/bench
+	./bench-disk $(BENCH_ARGS)
+
 install: build ## install into $(PREFIX)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/$(BIN)
 
 clean: ## remove what was built
-	rm -f $(BIN) $(IMAGE)
+	rm -f $(BIN) $(IMAGE) bench-disk

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+)
+
+// groups are all comparisons. Programs that this machine lacks are left out.
+func groups(self string, o options) []group {
+	image := filepath.Join(o.work, "image")
+	raw := filepath.Join(o.work, "image.raw")
+	size := o.size.String()
+	write := func(args ...string) []string { return append([]string{self, writerCommand}, args...) }
+	fsck := []string{"e2fsck", "-fn", image}
+
+	ext4 := group{title: "ext4", outputs: []string{image}, contenders: []contender{
+		{name: "dd", steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=1M"}}},
+		{name: "dd, fsync", steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=1M", "conv=fsync"}}},
+		{name: "ours, directory", steps: [][]string{write("-dir", o.dir, "-size", size, image)}, check: fsck},
+		{name: "ours, directory, fsync", steps: [][]string{write("-sync", "-dir", o.dir, "-size", size, image)}, check: fsck},
+		{name: "ours, tar", steps: [][]string{write("-tar", o.tar, "-size", size, image)}, check: fsck},
+		{name: "ours, tar, fsync", steps: [][]string{write("-sync", "-tar", o.tar, "-size", size, image)}, check: fsck},
+		{name: "mke2fs -d directory", steps: [][]string{{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-d", o.dir, image, mebibytes(o.size) + "M"}}},
+	}, ratios: []ratio{
+		{"ours, directory", "dd", "at most 2"},
+		{"ours, tar", "dd", "at most 2"},
+		{"ours, directory, fsync", "dd, fsync", "at most 2"},
+		{"ours, tar, fsync", "dd, fsync", "at most 2"},
+		{"mke2fs -d directory", "ours, directory", "at least 5"},
+		{"mke2fs -d directory", "ours, tar", "at least 5"},
+		{"mke2fs -d directory", "ours, directory, fsync", "at least 5; mke2fs does fsync"},
+	}}
+
+	all := []group{ext4}
+	if _, err := exec.LookPath("qemu-img"); err == nil {
+		convert := []string{"qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image}
+		check := []string{"qemu-img", "check", "-f", "qcow2", image}
+		all = append(all, group{title: "qcow2 of ext4", outputs: []string{image, raw}, contenders: []contender{
+			{name: "ours", steps: [][]string{write("-dir", o.dir, "-size", size, "-format", "qcow2", image)}, check: check},
+			{name: "ours, raw; qemu-img convert", steps: [][]string{write("-dir", o.dir, "-size", size, raw), convert}},
+		}, ratios: []ratio{{"ours, raw; qemu-img convert", "ours", "more than 1"}}})
+	}
+	if o.files > 0 {
+		all = append(all, millions(o, write, image))
+	}
+	return all
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// contender is one way to do something.
+type contender struct {
+	name  string
+	steps [][]string // commands, one after the other; together they are measured
+	// check is a command that must find no fault with the result, once; nil for none.
+	check []string
+	// reports whether what the steps print is for the user.
+	reports bool
+}
+
+// group is several ways to do the same.
+type group struct {
+	title      string
+	outputs    []string // what the steps write; removed before each run
+	contenders []contender
+	// ratios compare a contender with another one.
+	ratios []ratio
+	once   bool // one round is enough
+}
+
+// ratio is a sentence: contender a takes so many times as long as contender b.
+type ratio struct {
+	a, b string
+	goal string
+}
+
+// cost is what a run takes.
+type cost struct {
+	wall, processor time.Duration
+	memory          int64 // peak of the largest process, in bytes
+}
+
+// measure runs all contenders in turns and prints medians.
+func (g group) measure(ctx context.Context, o options) error {
+	fmt.Printf("\n%-44s %9s %9s %9s\n", g.title, "wall s", "cpu s", "peak MB")
+	rounds := o.rounds
+	if g.once {
+		rounds = 1
+	}
+	costs := make([][]cost, len(g.contenders))
+	for round := range rounds {
+		for i, c := range g.contenders {
+			got, err := g.run(ctx, c, round == rounds-1)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			costs[i] = append(costs[i], got)
+		}
+	}
+	medians := map[string]cost{}
+	for i, c := range g.contenders {
+		m := cost{
+			wall:      median(costs[i], func(c cost) time.Duration { return c.wall }),
+			processor: median(costs[i], func(c cost) time.Duration { return c.processor }),
+			memory:    median(costs[i], func(c cost) int64 { return c.memory }),
+		}
+		medians[c.name] = m
+		fmt.Printf("%-44s %9.3f %9.3f %9.0f\n", c.name, m.wall.Seconds(), m.processor.Seconds(), float64(m.memory)/1e6)
+	}
+	for _, r := range g.ratios {
+		a, b := medians[r.a].wall.Seconds(), medians[r.b].wall.Seconds()
+		fmt.Printf("  %s / %s = %.2f   (goal %s)\n", r.a, r.b, a/b, r.goal)
+	}
+	return nil
+}
+
+// run does it once, from nothing to nothing.
+func (g group) run(ctx context.Context, c contender, last bool) (cost, error) {
+	if err := g.clean(); err != nil {
+		return cost{}, err
+	}
+	var sum cost
+	for _, step := range c.steps {
+		got, err := timed(ctx, step, c.reports)
+		if err != nil {
+			return cost{}, err
+		}
+		sum.wall += got.wall
+		sum.processor += got.processor
+		sum.memory = max(sum.memory, got.memory)
+	}
+	if last && c.check != nil {
+		if out, err := exec.CommandContext(ctx, c.check[0], c.check[1:]...).CombinedOutput(); err != nil {
+			return cost{}, fmt.Errorf("%s: %w\n%s", c.check[0], err, out)
+		}
+	}
+	return sum, g.clean()
+}
+
+// clean removes the outputs.
+func (g group) clean() error {
+	var errs []error
+	for _, name := range g.outputs {
+		errs = append(errs, os.RemoveAll(name))
+	}
+	return errors.Join(errs...)
+}
+
+// timed runs a program.
+func timed(ctx context.Context, command []string, report bool) (cost, error) {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		return cost{}, fmt.Errorf("%s: %w\n%s", command[0], err, out.Bytes())
+	}
+	wall := time.Since(start)
+	if report {
+		fmt.Print(out.String())
+	}
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	const kilobyte = 1 << 10 // the unit of ru_maxrss, see getrusage(2)
+	return cost{wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), usage.Maxrss * kilobyte}, nil
+}
+
+// median is the middle value, the upper one of two.
+func median[T time.Duration | int64](costs []cost, of func(cost) T) T {
+	values := make([]T, len(costs))
+	for i, c := range costs {
+		values[i] = of(c)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+)
+
+// writerCommand is the first argument of the processes that write.
+const writerCommand = "write"
+
+// writer is one image to write.
+type writer struct {
+	dir, tar, format, profile string
+	files                     int
+	sync, state               bool
+	size                      diskimage.Size
+}
+
+// runWriter writes an image of one partition that is the whole disk.
+func runWriter(ctx context.Context, args []string) error {
+	w := writer{}
+	flags := flag.NewFlagSet(writerCommand, flag.ContinueOnError)
+	flags.StringVar(&w.dir, "dir", "", "tree: a `directory`")
+	flags.StringVar(&w.tar, "tar", "", "tree: an `archive`")
+	flags.IntVar(&w.files, "files", 0, "tree: `number` of small files")
+	flags.StringVar(&w.format, "format", format.Raw, "of the image")
+	flags.BoolVar(&w.sync, "sync", false, "fsync the image")
+	flags.BoolVar(&w.state, "state", false, "print how much memory the plan needs")
+	flags.StringVar(&w.profile, "profile", "", "write a profile of the processor's time to `file`")
+	flags.Var(&w.size, "size", "of the image")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("one image must be named")
+	}
+	if w.profile != "" {
+		f, err := os.Create(w.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	return w.write(ctx, flags.Arg(0))
+}
+
+// write plans and writes.
+func (w writer) write(ctx context.Context, name string) error {
+	tree, done, err := w.tree()
+	if err != nil {
+		return err
+	}
+	defer done()
+	before := heap(w.state)
+	volume, err := ext.Formatter{}.Plan(w.size, diskimage.Filesystem{
+		Type: "ext4", Features: "bookworm", UUID: uuid.New(), Seed: uuid.New(), Time: time.Now(),
+	}, tree)
+	if err != nil {
+		return err
+	}
+	if w.state {
+		bytes := heap(true) - before
+		fmt.Printf("  plan of %d files: %d MB, %d bytes each\n", w.files, bytes/1e6, bytes/int64(w.files))
+	}
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	err = format.Write(ctx, w.format, file, filepath.Dir(name), format.Options{}, func(raw *os.File) error {
+		if err := raw.Truncate(int64(w.size)); err != nil {
+			return err
+		}
+		return volume.Write(ctx, raw)
+	})
+	if err == nil && w.sync {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// tree gives what is to be written, and a function to call when it is no longer needed.
+func (w writer) tree() (diskimage.Tree, func() error, error) {
+	nothing := func() error { return nil }
+	switch {
+	case w.files > 0:
+		return smallFiles(w.files), nothing, nil
+	case w.tar == "":
+		return diskimage.NewDirTree(w.dir), nothing, nil
+	}
+	f, err := os.Open(w.tar)
+	if err != nil {
+		return nil, nil, err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	tree, err := diskimage.NewTarTree(f, size)
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return tree, f.Close, nil
+}
+
+// heap is the memory in use, if anybody asks.
+func heap(asked bool) int64 {
+	if !asked {
+		return 0
+	}
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
