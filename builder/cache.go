@@ -39,7 +39,7 @@ type Cache struct {
 // dear reports whether a step ends in a snapshot: those that take long.
 func dear(step Step) bool {
 	switch step.(type) {
-	case debootstrapStep, aptInstallStep, customPackagesStep, hookStep:
+	case debootstrapStep, aptInstallStep, customPackagesStep, hookStep, commandStep:
 		return true
 	}
 	return false
@@ -256,7 +256,7 @@ func difference(old, now link, environ []string) []string {
 		changes = append(changes, "another version of this program ran it")
 	}
 	if len(changes) == 0 && old.Observed != nil {
-		changes = old.Observed.changes(environ, old.Own)
+		changes = old.Observed.changes(old, environ)
 	}
 	return changes
 }

@@ -61,7 +61,7 @@ func (c cacheTest) executor(e *fakeEngine, explain func(string)) *Executor {
 func (c cacheTest) spec(t *testing.T) Spec {
 	t.Helper()
 	return testSpec(t, func(o *Options) {
-		o.Customize = []string{"/hooks/one", "/hooks/two"}
+		o.Actions = []Action{Script("/hooks/one"), Script("/hooks/two")}
 		o.RootPassword = NewSecret("first")
 		if c.options != nil {
 			c.options(o)
@@ -85,7 +85,7 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 			t.Fatal(err)
 		}
 		if _, ok := step.(observable); ok {
-			o, err := newObservation(used, c.environ, l.Own)
+			o, err := newObservation(used, l, c.environ)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,7 +103,7 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 }
 
 func testLock() Lock {
-	return Lock{Codename: "trixie", InRelease: "aa", Tools: "bb", Hooks: []string{"h1", "h2"}, Seed: uuid.MustParse("11111111-2222-3333-4444-555555555555")}
+	return Lock{Codename: "trixie", InRelease: "aa", Tools: "bb", Actions: []string{"h1", "h2"}, Seed: uuid.MustParse("11111111-2222-3333-4444-555555555555")}
 }
 
 func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
@@ -129,8 +129,8 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 		{"nothing changed", func(*cacheTest) {}, "hook", 2, ""},
 		{"other random IDs", func(c *cacheTest) { c.lock.Seed[0] = 9 }, "hook", 2, ""},
 		{"a variable that nothing names", func(c *cacheTest) { c.environ = []string{"GREETING=a", "OTHER=c", "NEW=1"} }, "hook", 2, ""},
-		{"the last hook", func(c *cacheTest) { c.lock.Hooks = []string{"h1", "h3"} }, "hook", 1, `Digest was "h2" and is "h3"`},
-		{"the first hook", func(c *cacheTest) { c.lock.Hooks = []string{"h3", "h2"} }, "apt.install", 0, `Digest was "h1" and is "h3"`},
+		{"the last hook", func(c *cacheTest) { c.lock.Actions = []string{"h1", "h3"} }, "hook", 1, `Digest was "h2" and is "h3"`},
+		{"the first hook", func(c *cacheTest) { c.lock.Actions = []string{"h3", "h2"} }, "apt.install", 0, `Digest was "h1" and is "h3"`},
 		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c"} }, "apt.install", 0, "the environment: one of GREETING"},
 		{"the password", func(c *cacheTest) { c.options = func(o *Options) { o.RootPassword = NewSecret("second") } }, "apt.install", 0, "a password is another"},
 		{"the host name", func(c *cacheTest) { c.options = func(o *Options) { o.Hostname = "other" } }, "apt.install", 0, `Hostname was "debian" and is "other"`},
@@ -199,8 +199,8 @@ func TestBuildTakesOverTheIDsThatAHookHasSeen(t *testing.T) {
 	}
 	// Without hooks no snapshot has IDs in it.
 	second.lock.SeedFixed = false
-	second.options = func(o *Options) { o.Customize = nil }
-	second.lock.Hooks = nil
+	second.options = func(o *Options) { o.Actions = nil }
+	second.lock.Actions = nil
 	if s, err = second.executor(e, nil).findStart(second.spec(t), second.lock); err != nil || s.seed != other || s.snapshot == "" {
 		t.Errorf("got seed %s after %q (%v), want a new one", s.seed, s.snapshot, err)
 	}

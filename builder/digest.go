@@ -30,6 +30,9 @@ type link struct {
 	Digest Digest `json:"digest"`
 }
 
+// scryptCost makes a guess at a secret take some 16 MiB and tens of milliseconds (N of RFC 7914).
+const scryptCost = 1 << 14
+
 // firstDigest is that of an empty root file system. program identifies the program itself: another version of it may
 // do something else in the step of the same data.
 func firstDigest(program string) Digest {
@@ -45,7 +48,7 @@ func newLink(before Digest, step Step) (link, error) {
 	l := link{Kind: step.Kind(), Title: step.Title(), Inputs: inputs}
 	// Another password is another image, but a digest must not help to guess it more than the hash in the image does.
 	for _, secret := range secretsOf(reflect.ValueOf(step)) {
-		hash, err := scrypt.Key([]byte(secret.Reveal()), []byte(before), 1<<15, 8, 1, sha256.Size)
+		hash, err := scrypt.Key([]byte(secret.Reveal()), []byte(before), scryptCost, 8, 1, sha256.Size)
 		if err != nil {
 			return link{}, fmt.Errorf("BUG: hash of a secret: %w", err)
 		}
@@ -72,7 +75,7 @@ func (l *link) observe(o *observation) error {
 
 // adopt takes over what an earlier run of the step was seen to use, and reports whether all of it is still the same.
 func (l *link) adopt(o *observation, environ []string) (bool, error) {
-	if o != nil && len(o.changes(environ, l.Own)) > 0 {
+	if o != nil && len(o.changes(*l, environ)) > 0 {
 		return false, nil
 	}
 	return true, l.observe(o)

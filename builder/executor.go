@@ -137,7 +137,7 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 		if err != nil {
 			return err
 		}
-		seen, known, err := x.runObserved(ctx, step, l.Own, s)
+		seen, known, err := x.runObserved(ctx, step, l, s)
 		if err != nil {
 			return err
 		}

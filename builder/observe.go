@@ -42,19 +42,21 @@ type observation struct {
 	Environ   string   `json:"environ,omitempty"`
 }
 
-// newObservation looks at what was opened. own is the digest of the step without it.
-func newObservation(opened []string, environ []string, own Digest) (*observation, error) {
+// newObservation looks at what a step has opened, and for variables that its data or these files name.
+func newObservation(opened []string, l link, environ []string) (*observation, error) {
 	o := &observation{Files: map[string]Digest{}}
 	values := hostVariables(environ)
 	used := map[string]bool{}
-	for _, name := range opened {
-		digest, err := contentDigest(name, func(data []byte) {
-			for _, word := range bytes.FieldsFunc(data, notInName) {
-				if _, ok := values[string(word)]; ok {
-					used[string(word)] = true
-				}
+	look := func(data []byte) {
+		for _, word := range bytes.FieldsFunc(data, notInName) {
+			if _, ok := values[string(word)]; ok {
+				used[string(word)] = true
 			}
-		})
+		}
+	}
+	look(l.Inputs)
+	for _, name := range opened {
+		digest, err := contentDigest(name, look)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a temporary file of somebody else
 		}
@@ -70,7 +72,7 @@ func newObservation(opened []string, environ []string, own Digest) (*observation
 	}
 	if text.Len() > 0 {
 		// Values can be secrets.
-		hash, err := scrypt.Key([]byte(text.String()), []byte(own), 1<<15, 8, 1, sha256.Size)
+		hash, err := scrypt.Key([]byte(text.String()), []byte(l.Own), scryptCost, 8, 1, sha256.Size)
 		if err != nil {
 			return nil, fmt.Errorf("BUG: hash of the environment: %w", err)
 		}
@@ -80,8 +82,8 @@ func newObservation(opened []string, environ []string, own Digest) (*observation
 }
 
 // changes names what is not any more as it was.
-func (o *observation) changes(environ []string, own Digest) []string {
-	now, err := newObservation(slices.Sorted(maps.Keys(o.Files)), environ, own)
+func (o *observation) changes(l link, environ []string) []string {
+	now, err := newObservation(slices.Sorted(maps.Keys(o.Files)), l, environ)
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -257,7 +259,7 @@ func (o *observer) finish() ([]string, error) {
 }
 
 // runObserved runs a step and gives what it was seen to use. keep is false if its result must not be kept.
-func (x *Executor) runObserved(ctx context.Context, step Step, own Digest, s *site) (seen *observation, keep bool, err error) {
+func (x *Executor) runObserved(ctx context.Context, step Step, l link, s *site) (seen *observation, keep bool, err error) {
 	o, ok := step.(observable)
 	if !ok {
 		return nil, true, x.runStep(ctx, step, s)
@@ -278,7 +280,7 @@ func (x *Executor) runObserved(ctx context.Context, step Step, own Digest, s *si
 		opened, watchErr = watch.finish()
 	}
 	if watchErr == nil {
-		seen, watchErr = newObservation(opened, x.Environ, own)
+		seen, watchErr = newObservation(opened, l, x.Environ)
 	}
 	if watchErr != nil {
 		x.Log.Info("the result is not kept in the cache", slog.String("step", step.Title()), slog.Any("because", watchErr))

@@ -41,7 +41,7 @@ type Options struct {
 	RootPassword         Secret   // --root-password
 	LockRootPassword     bool     // --lock-root-password
 	Users                []User   // --user NAME[/PASSWORD]
-	Customize            []string // --customize SCRIPT, made absolute by hook discovery
+	Actions              []Action // --customize, --run, --copy-in and --hook, in the order of the call
 	EnableDHCP           bool     // --enable-dhcp
 	SystemdNetworkd      bool     // --systemd-networkd
 	UpdateInitramfs      bool     // --update-initramfs
@@ -98,7 +98,7 @@ func (o Options) clone() Options {
 	o.Packages = slices.Clone(o.Packages)
 	o.CustomPackages = slices.Clone(o.CustomPackages)
 	o.Users = slices.Clone(o.Users)
-	o.Customize = slices.Clone(o.Customize)
+	o.Actions = slices.Clone(o.Actions)
 	return o
 }
 

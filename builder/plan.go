@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
 // Lock holds the answers of the outside world that a build depends on.
@@ -16,8 +18,10 @@ type Lock struct {
 	InRelease string
 	// Tools is the digest of the InRelease file of the release that the tools come from.
 	Tools string
-	// Hooks holds the SHA-256 digest of each --customize script, in the order of the options.
-	Hooks []string
+	// Scripts is a digest of the files of --debootstrap-scripts, "" for debootstrap's own.
+	Scripts string
+	// Actions holds the SHA-256 digest of what each action names of the host, in the order of the options.
+	Actions []string
 	// CustomPackages holds the SHA-256 digest of each --custom-package file.
 	CustomPackages []string
 	// Seed is where the image's IDs come from.
@@ -51,7 +55,8 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 
 	options, _ := debootstrapOptions(o.Debootstrapopts)
 	p.add(debootstrapStep{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options,
-		InRelease: lock.InRelease, Tools: lock.Tools})
+		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: spec.ownScripts(), ScriptsDigest: lock.Scripts})
+	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
 		p.add(aptInstallStep{Packages: packages, Debconf: debconfAnswers(o), HoldInitramfs: o.UpdateInitramfs})
 	}
@@ -69,13 +74,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	if o.ConfigureApt {
 		p.add(newAptSourcesStep(o, release))
 	}
-	for i, script := range o.Customize {
-		step := hookStep{Script: script, Image: o.Image}
-		if i < len(lock.Hooks) {
-			step.Digest = lock.Hooks[i]
-		}
-		p.add(step)
-	}
+	p.addActions(o, lock, hooks.PhaseCustomize)
 	if o.UpdateInitramfs {
 		p.add(initramfsStep{})
 	}
@@ -87,6 +86,19 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	}
 	p.add(cleanStep{})
 	return p, nil
+}
+
+// addActions adds the user's own steps of one phase.
+func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
+	for i, action := range o.Actions {
+		digest := ""
+		if i < len(lock.Actions) {
+			digest = lock.Actions[i]
+		}
+		if action.Phase == phase {
+			p.add(action.step(digest, o.Image))
+		}
+	}
 }
 
 func (p *Plan) add(s Step) { p.Steps = append(p.Steps, s) }

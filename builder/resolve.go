@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
@@ -27,12 +28,12 @@ type Sources struct {
 // completes a Lock that holds the caller's own choices: seed and time. It is the only place, beside the downloads of the Executor, that uses the network.
 func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) (Lock, Sources, error) {
 	o := spec.Options()
-	for _, script := range o.Customize {
-		digest, err := fileDigest(script)
+	for _, action := range o.Actions {
+		digest, err := action.digest()
 		if err != nil {
-			return Lock{}, Sources{}, fmt.Errorf("--customize: %w", err)
+			return Lock{}, Sources{}, fmt.Errorf("%s: %w", action.Flag(), err)
 		}
-		lock.Hooks = append(lock.Hooks, digest)
+		lock.Actions = append(lock.Actions, digest)
 	}
 	for _, file := range o.CustomPackages {
 		digest, err := fileDigest(file)
@@ -40,6 +41,13 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 			return Lock{}, Sources{}, fmt.Errorf("--custom-package: %w", err)
 		}
 		lock.CustomPackages = append(lock.CustomPackages, digest)
+	}
+	if dir := spec.ownScripts(); dir != "" {
+		digest, err := treeDigest(dir)
+		if err != nil {
+			return Lock{}, Sources{}, fmt.Errorf("--debootstrap-scripts: %w", err)
+		}
+		lock.Scripts = digest
 	}
 	release, err := client.Release(ctx, o.Mirror, o.Distribution)
 	if err != nil {
@@ -109,6 +117,42 @@ func readIndexes(ctx context.Context, client *archive.Client, r *archive.Release
 		return indexes[0], nil
 	}
 	return archive.Merge(indexes...)
+}
+
+// ownScripts is the directory of debootstrap's scripts if it is not debootstrap's own.
+func (s Spec) ownScripts() string {
+	if s.o.DebootstrapScripts == defaultScripts {
+		return ""
+	}
+	return s.w.absolute(s.o.DebootstrapScripts)
+}
+
+// treeDigest is a SHA-256 digest of a file, or of the names, permissions and contents of all that is in a directory.
+func treeDigest(top string) (string, error) {
+	var parts []string
+	err := filepath.WalkDir(top, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(top, name)
+		if err != nil {
+			return err
+		}
+		text := ""
+		switch {
+		case d.Type() == fs.ModeSymlink:
+			text, err = os.Readlink(name)
+		case d.Type().IsRegular():
+			text, err = fileDigest(name)
+		}
+		parts = append(parts, rel, info.Mode().String(), text)
+		return err
+	})
+	return string(hashOf(parts...)), err
 }
 
 func fileDigest(name string) (string, error) {

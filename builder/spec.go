@@ -26,6 +26,14 @@ type World struct {
 	HostMirror string
 }
 
+// absolute gives a file's name from the root directory on.
+func (w World) absolute(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(w.Dir, name)
+}
+
 // Mirrors for a machine that has none of its own.
 const (
 	debianMirror = "http://ftp.debian.org/debian"
@@ -56,14 +64,12 @@ func NewSpec(o Options, w World) (Spec, error) {
 		s.o.Swap = max(s.o.Swap, minSwap)
 	}
 	for i, file := range s.o.CustomPackages {
-		if !filepath.IsAbs(file) {
-			s.o.CustomPackages[i] = filepath.Join(w.Dir, file)
-		}
+		s.o.CustomPackages[i] = w.absolute(file)
 	}
 	var problems []error
 	s.arch, problems = findArch(s.o, problems)
 	s.release, problems = findRelease(s.o, w, problems)
-	s.o.Customize, problems = findHooks(s.o, w, problems)
+	s.o.Actions, problems = resolveActions(s.o, w, problems)
 	if s.o.Mirror == "" {
 		s.o.Mirror = defaultMirror(s.release, s.arch, w)
 	}

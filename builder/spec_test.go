@@ -95,7 +95,7 @@ func TestNewSpecTakesWhatIsRight(t *testing.T) {
 		},
 		"the usual ESP without UEFI": func(o *Options) { o.ESPSize = 5242880 },
 		"small swap":                 func(o *Options) { o.Swap = 1 },
-		"hook":                       func(o *Options) { o.Customize = []string{"hook.sh"} },
+		"hook":                       func(o *Options) { o.Actions = []Action{Script("hook.sh")} },
 		"local package":              func(o *Options) { o.CustomPackages = []string{"local_1_all.deb"} },
 		"host name with domain":      func(o *Options) { o.Hostname = "a1.example.org" },
 		"users":                      func(o *Options) { o.Users = []User{ParseUser("joe"), ParseUser("ann/x/y"), ParseUser("bob/")} },
@@ -155,8 +155,8 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"swap beyond the image", func(o *Options) { o.Swap = 2 * diskimage.GB }, "--swap", []string{"does not fit", "2GB"}},
 		{"swap as large as the image", func(o *Options) { o.Swap = 1 * diskimage.GB }, "--swap", []string{"does not fit"}},
 		{"boot and swap beyond the image", func(o *Options) { o.Bootsize, o.Swap = 800*diskimage.MB, 300*diskimage.MB }, "--swap", []string{"does not fit"}},
-		{"missing hook", func(o *Options) { o.Customize = []string{"none.sh"} }, "--customize", []string{`"none.sh"`, "neither there nor in"}},
-		{"hook that cannot run", func(o *Options) { o.Customize = []string{"plain.sh"} }, "--customize", []string{"not executable"}},
+		{"missing hook", func(o *Options) { o.Actions = []Action{Script("none.sh")} }, "--customize", []string{`"none.sh"`, "neither there nor in"}},
+		{"hook that cannot run", func(o *Options) { o.Actions = []Action{Script("plain.sh")} }, "--customize", []string{"not executable"}},
 		{"missing output directory", func(o *Options) { o.Image = "gone/x.img" }, "--image", []string{"gone/x.img"}},
 		{"file as output directory", func(o *Options) { o.Image = "notes.txt/x.img" }, "--image", []string{"notes.txt"}},
 		{"image on a disk", func(o *Options) { o.Image = "sda" }, "--image", []string{"not a regular file"}},
@@ -215,7 +215,7 @@ func TestNewSpecReportsAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := NewSpec(options(func(o *Options) {
 		o.Arch, o.Size, o.Hostname, o.Roottype, o.Squash = "vax", 1, "-", "ext9", "FOO"
-		o.Customize = []string{"none.sh"}
+		o.Actions = []Action{Script("none.sh")}
 	}), testWorld())
 	var flags []string
 	for _, p := range problemsOf(err) {
@@ -276,7 +276,7 @@ func TestSpecSharesNoMemoryWithItsOptions(t *testing.T) {
 	t.Parallel()
 	o := options(func(o *Options) {
 		o.Packages, o.Users = []string{"vim"}, []User{ParseUser("joe")}
-		o.Customize, o.Debootstrapopts = []string{"hook.sh"}, []string{"variant=minbase"}
+		o.Actions, o.Debootstrapopts = []Action{Script("hook.sh")}, []string{"variant=minbase"}
 		o.CustomPackages = []string{"local_1_all.deb"}
 	})
 	s, err := NewSpec(o, testWorld())
@@ -285,10 +285,11 @@ func TestSpecSharesNoMemoryWithItsOptions(t *testing.T) {
 	}
 	want := s.Options()
 	got := s.Options()
-	for _, list := range [][]string{o.Packages, o.Customize, o.Debootstrapopts, o.CustomPackages,
-		got.Packages, got.Customize, got.Debootstrapopts, got.CustomPackages} {
+	for _, list := range [][]string{o.Packages, o.Debootstrapopts, o.CustomPackages,
+		got.Packages, got.Debootstrapopts, got.CustomPackages} {
 		list[0] = "changed"
 	}
+	o.Actions[0], got.Actions[0] = Action{}, Action{}
 	o.Users[0], got.Users[0] = User{}, User{}
 	if now := s.Options(); !reflect.DeepEqual(now, want) {
 		t.Errorf("got %+v, want %+v", now, want)
@@ -315,7 +316,7 @@ func TestOptionsCloneCopiesEverySlice(t *testing.T) {
 
 func TestNewSpecOfItsOwnOptionsIsTheSame(t *testing.T) {
 	t.Parallel()
-	first := mustSpec(t, func(o *Options) { o.Customize, o.Swap = []string{"hook.sh"}, 1 })
+	first := mustSpec(t, func(o *Options) { o.Actions, o.Swap = []Action{Script("hook.sh")}, 1 })
 	second, err := NewSpec(first.Options(), testWorld())
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +328,7 @@ func TestNewSpecOfItsOwnOptionsIsTheSame(t *testing.T) {
 
 func TestNewSpecFillsTheGaps(t *testing.T) {
 	t.Parallel()
-	s := mustSpec(t, func(o *Options) { o.Customize, o.Swap = []string{"hook.sh"}, 1 })
+	s := mustSpec(t, func(o *Options) { o.Actions, o.Swap = []Action{Script("hook.sh")}, 1 })
 	o := s.Options()
 	if o.Arch != "amd64" {
 		t.Errorf("arch: got %q, want the host's", o.Arch)
@@ -338,8 +339,8 @@ func TestNewSpecFillsTheGaps(t *testing.T) {
 	if o.Swap != 256*diskimage.MiB {
 		t.Errorf("swap: got %s, want the least that is made, 256MiB", o.Swap)
 	}
-	if want := []string{"/work/hook.sh"}; !slices.Equal(o.Customize, want) {
-		t.Errorf("customize: got %q, want %q", o.Customize, want)
+	if want := []Action{Script("/work/hook.sh")}; !slices.Equal(o.Actions, want) {
+		t.Errorf("actions: got %v, want %v", o.Actions, want)
 	}
 	if s.Codename() != "trixie" {
 		t.Errorf("codename: got %q, want trixie", s.Codename())

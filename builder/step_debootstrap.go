@@ -15,6 +15,10 @@ type debootstrapStep struct {
 	Options []string
 	// InRelease and Tools are the digests of the InRelease files of the suite and of that which the tools come from.
 	InRelease, Tools string
+	// Scripts is a directory of the host that takes the place of debootstrap's own scripts, "" for none, and
+	// ScriptsDigest is that of its files.
+	Scripts       string `json:"-"`
+	ScriptsDigest string `json:",omitempty"`
 }
 
 func (debootstrapStep) Kind() string { return "debootstrap" }
@@ -34,6 +38,9 @@ func (d debootstrapStep) run(ctx context.Context, s *site) error {
 		const inside = "/run/keyring.gpg"
 		mounts = append(mounts, bind(s.keyring, inside, "ro"))
 		args = append(args, "--keyring="+inside)
+	}
+	if d.Scripts != "" {
+		mounts = append(mounts, bind(d.Scripts, defaultScripts, "ro"))
 	}
 	args = append(args, d.Options...)
 	args = append(args, d.Suite, targetDir, d.Mirror)

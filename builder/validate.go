@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-
-	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
 // Problem is one mistake in the Options.
@@ -53,6 +51,7 @@ var rules = []func(Spec) []error{
 	packageSyntax,
 	kernelExists,
 	localPackages,
+	imageHooksNeedImage,
 	hostnameSyntax,
 	userSyntax,
 	passwordsWritten,
@@ -71,7 +70,6 @@ var notBuilt = []struct {
 	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
 	{"--foreign", func(s Spec) bool { return s.o.Foreign != "" }},
 	{"--arch", func(s Spec) bool { return s.arch.Name != "" && s.NeedsEmulation() }},
-	{"--debootstrap-scripts", func(s Spec) bool { return s.o.DebootstrapScripts != defaultScripts }},
 }
 
 // NotBuiltError says that an option is known but its work is not part of this version.
@@ -124,18 +122,25 @@ func findRelease(o Options, w World, problems []error) (Release, []error) {
 	return release, problems
 }
 
-// findHooks turns the names of hooks into absolute paths.
-func findHooks(o Options, w World, problems []error) ([]string, []error) {
-	var found []string
-	for _, name := range o.Customize {
-		file, err := hooks.Find(name, w.Dir, w.Stat)
+// resolveActions turns the names of host files into absolute paths.
+func resolveActions(o Options, w World, problems []error) ([]Action, []error) {
+	var found []Action
+	for _, action := range o.Actions {
+		action, err := action.resolve(w)
 		if err != nil {
-			problems = append(problems, &Problem{Flag: "--customize", Err: err})
+			problems = append(problems, &Problem{Flag: action.Flag(), Err: err})
 			continue
 		}
-		found = append(found, file)
+		found = append(found, action)
 	}
 	return found, problems
+}
+
+func imageHooksNeedImage(s Spec) []error {
+	if s.o.Image == "" && len(s.ImageHooks()) > 0 {
+		return problem("--hook", "a script of the phase image needs --image")
+	}
+	return nil
 }
 
 // outputPlace holds for whatever is written: its directory is there, and nothing is in its way that is not a file

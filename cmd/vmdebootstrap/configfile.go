@@ -132,7 +132,7 @@ func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) e
 			s.problems = append(s.problems, fmt.Errorf("config file %s: unknown key %q", name, e.key))
 		case given(flags, e.key):
 		default:
-			if err := t.apply(e.texts); err != nil {
+			if err := t.apply(e.texts, s.secrets); err != nil {
 				s.problems = append(s.problems, fmt.Errorf("config file %s: %s: %w", name, e.key, err))
 			}
 		}
@@ -141,7 +141,7 @@ func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) e
 }
 
 // apply replaces the setting's content.
-func (t *setting) apply(texts []string) error {
+func (t *setting) apply(texts []string, secrets secretSource) error {
 	if l, ok := t.value.(list); ok {
 		l.clear()
 	} else if len(texts) > 1 {
@@ -152,6 +152,13 @@ func (t *setting) apply(texts []string) error {
 	}
 	var problems []error
 	for _, text := range texts {
+		if p, ok := t.value.(pointing); ok {
+			var err error
+			if text, err = p.follow(text, secrets); err != nil {
+				problems = append(problems, err)
+				continue
+			}
+		}
 		problems = append(problems, t.value.Set(text))
 	}
 	return errors.Join(problems...)

@@ -41,14 +41,14 @@ func TestBooleansInConfigFiles(t *testing.T) {
 	} {
 		s := newSettings("amd64")
 		*s.lookup("sudo").value.(boolValue).p = want == "False"
-		if err := s.lookup("sudo").apply([]string{text}); err != nil {
+		if err := s.lookup("sudo").apply([]string{text}, secretSource{}); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
 		if got := s.lookup("sudo").value.dump()[0]; got != want {
 			t.Errorf("%q: got %s, want %s", text, got, want)
 		}
 	}
-	if err := newSettings("amd64").lookup("sudo").apply([]string{"perhaps"}); err == nil {
+	if err := newSettings("amd64").lookup("sudo").apply([]string{"perhaps"}, secretSource{}); err == nil {
 		t.Error("perhaps is taken for a yes or a no")
 	}
 }

@@ -41,6 +41,9 @@ type settings struct {
 	verbose bool
 	output  string
 	log     logSettings
+	// rootPasswordFile is read when all settings are known.
+	rootPasswordFile string
+	secrets          secretSource
 
 	// Where work is kept, and how it is used again.
 	stateDir            string
@@ -121,7 +124,7 @@ func newSettings(arch string) *settings {
 			secretValue{&o.RootPassword}},
 		{"lock-root-password", groupSystem, "let nobody log in as root with a password", boolValue{&o.LockRootPassword}},
 		{"customize", groupSystem, "run `SCRIPT` when the system is set up, with its root directory and the image's name " +
-			"as arguments; may be repeated", listValue{&o.Customize}},
+			"as arguments; may be repeated", actionsValue{&o.Actions, "--customize"}},
 		{"hostname", groupSystem, "call the machine `NAME`", textValue{&o.Hostname}},
 		{"user", groupSystem, "add the user `NAME[/PASSWORD]`; may be repeated", usersValue{&o.Users}},
 		{"serial-console", groupSystem, "use a serial console", boolValue{&o.SerialConsole}},

@@ -10,7 +10,16 @@ const defaultCacheLimit = 20 * diskimage.GB
 
 // beyondManual are the settings that vmdebootstrap 1.7 did not have.
 func (s *settings) beyondManual() []*setting {
+	o := &s.options
 	return []*setting{
+		{"run", groupSystem, "run the shell `COMMAND` in the system when it is set up; may be repeated, and runs in the " +
+			"order of all --customize, --run and --copy-in", actionsValue{&o.Actions, "--run"}},
+		{"copy-in", groupSystem, "copy a file or a directory into the system, `SRC:DST`, as root's; a DST with a slash at " +
+			"its end is the directory to put it in, / itself is merged with a directory; may be repeated", actionsValue{&o.Actions, "--copy-in"}},
+		{"hook", groupSystem, "run a script in another phase than --customize, `PHASE:SCRIPT`: essential is before packages " +
+			"are installed, image is when the image is written; may be repeated", actionsValue{&o.Actions, "--hook"}},
+		{"root-password-file", groupSystem, "read root's password from the first line of `FILE`",
+			textValue{&s.rootPasswordFile}},
 		{"state-dir", groupProgram, "keep downloaded packages and the results of steps in `DIRECTORY` (default: " +
 			"~/.cache/vmdebootstrap)", textValue{&s.stateDir}},
 		{"cache", groupProgram, "begin with the results of an earlier build as far as they hold; --no-cache runs every step",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ var (
 	}
 	// Settings that the manual does not have.
 	laterBools  = []string{"cache", "explain-cache"}
-	laterValues = []string{"state-dir", "cache-limit"}
+	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -111,15 +112,19 @@ func oppositeNames() []string {
 	return names
 }
 
+// settingTexts are values of settings that do not take just any text.
+var settingTexts = map[string]string{
+	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
+}
+
 // TestEverySettingHasAPlaceOfItsOwn changes each setting and looks whether that changes the dump, and only there.
 func TestEverySettingHasAPlaceOfItsOwn(t *testing.T) {
 	t.Parallel()
-	texts := map[string]string{"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644"}
 	for _, name := range slices.Concat(boolSettings, valueSettings, laterBools, laterValues) {
 		s := newSettings("amd64")
 		before := dumps(s)
 		target := s.lookup(name)
-		text := texts[name]
+		text := settingTexts[name]
 		switch target.value.(type) {
 		case boolValue:
 			text = "yes"
@@ -157,14 +162,14 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 	t.Parallel()
 	s := newSettings("amd64")
 	before := reflect.ValueOf(builder.DefaultOptions())
-	for _, name := range slices.Concat(boolSettings, valueSettings) {
+	for _, name := range slices.Concat(boolSettings, valueSettings, laterBools, laterValues) {
 		switch v := s.lookup(name).value.(type) {
 		case boolValue:
 			*v.p = !*v.p
 		case sizeValue:
 			*v.p++
-		case textValue, listValue, secretValue, usersValue:
-			if err := v.Set("changed"); err != nil {
+		case textValue, listValue, secretValue, usersValue, actionsValue:
+			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

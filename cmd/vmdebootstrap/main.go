@@ -10,10 +10,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
 	"os/user"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,8 +42,13 @@ func mainStatus(ctx context.Context) int {
 		return exitFailed
 	}
 	mirror, _ := archive.HostMirror(os.DirFS("/"))
-	return run(ctx, os.Args[1:], os.Stdout, os.Stderr, environment{
-		environ:    os.Environ(),
+	args, environ, err := handedOver(os.Args[1:], os.Environ())
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "ERROR: arguments of the call: %v\n", err)
+		return exitFailed
+	}
+	return run(ctx, args, os.Stdout, os.Stderr, environment{
+		environ:    environ,
 		dir:        dir,
 		etc:        "/etc",
 		now:        time.Now,
@@ -48,8 +56,13 @@ func mainStatus(ctx context.Context) int {
 		lookupUser: lookupUser,
 		inside:     oci.Inside,
 		reenter: func(ctx context.Context) (int, error) {
+			text, err := json.Marshal(args)
+			if err != nil {
+				return 0, err
+			}
 			return oci.Reexec(ctx, oci.ReexecConfig{
-				Args: os.Args, Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+				Args: os.Args[:1], Env: append(slices.Clone(environ), argsVariable+"="+string(text)),
+				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 			})
 		},
 		uid:        os.Getuid(),
@@ -57,6 +70,25 @@ func mainStatus(ctx context.Context) int {
 		mirror:     mirror,
 		dialSyslog: dialSyslog,
 	})
+}
+
+// argsVariable hands the arguments of a call to this program's second run. They can hold passwords: everybody may read
+// the arguments of a process, and only its user the environment.
+const argsVariable = "VMDEBOOTSTRAP_ARGUMENTS"
+
+// handedOver gives the arguments of a call and the environment without them.
+func handedOver(args, environ []string) (callArgs, callEnviron []string, err error) {
+	for _, kv := range environ {
+		text, ok := strings.CutPrefix(kv, argsVariable+"=")
+		if !ok {
+			callEnviron = append(callEnviron, kv)
+			continue
+		}
+		if err := json.Unmarshal([]byte(text), &args); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", argsVariable, err)
+		}
+	}
+	return args, callEnviron, nil
 }
 
 // lookupUser finds an account by its name or number.

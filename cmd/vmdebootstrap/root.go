@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 
@@ -63,6 +64,7 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		settings: newSettings(env.arch),
 		configs:  newConfigFiles(env),
 	}
+	c.settings.secrets = env.secretSource()
 	root := &cobra.Command{
 		Use:           programName,
 		Short:         "build a disk image, a tarball or a live file system of Debian or Ubuntu",
@@ -142,8 +144,9 @@ func (c *command) build(ctx context.Context) (err error) {
 	if !outside {
 		c.settings.logTo(log)
 	}
+	passwordErr := c.settings.readPasswordFile()
 	j, err := c.newJob(log)
-	if err := errors.Join(append(c.settings.problems, logErr, err)...); err != nil {
+	if err := errors.Join(append(c.settings.problems, passwordErr, logErr, err)...); err != nil {
 		return logged(ctx, log, err)
 	}
 	if outside {
@@ -205,6 +208,11 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 	if status != exitOK {
 		return childStatus(status)
 	}
+	for _, script := range spec.ImageHooks() {
+		if err := c.runImageHook(ctx, script, o.Image); err != nil {
+			return err
+		}
+	}
 	if owner < 0 {
 		return nil
 	}
@@ -215,6 +223,16 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 		if err := os.Chown(output, owner, -1); err != nil {
 			return fmt.Errorf("--owner: %w", err)
 		}
+	}
+	return nil
+}
+
+// runImageHook runs a script of the phase image, which gets the name of the finished image.
+func (c *command) runImageHook(ctx context.Context, script, image string) error {
+	cmd := exec.CommandContext(ctx, script, absolute(c.env.dir, image))
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.env.dir, c.env.environ, c.stdout, c.stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("--hook image:%s: %w (the image is written: %s)", script, err, image)
 	}
 	return nil
 }

@@ -146,6 +146,38 @@ func (v listValue) Type() string   { return "LIST" }
 func (v listValue) dump() []string { return slices.Clone(*v.p) }
 func (v listValue) clear()         { *v.p = nil }
 
+// actionsValue is the part of all actions that one option gives. All options share the list, so that their actions
+// happen in the order of the call.
+type actionsValue struct {
+	p    *[]builder.Action
+	flag string
+}
+
+func (v actionsValue) Set(text string) error {
+	if text == "" {
+		return nil // as for any list
+	}
+	action, err := builder.ParseAction(v.flag, text)
+	if err == nil {
+		*v.p = append(*v.p, action)
+	}
+	return err
+}
+func (v actionsValue) String() string { return strings.Join(v.dump(), ",") }
+func (v actionsValue) Type() string   { return "LIST" }
+func (v actionsValue) clear() {
+	*v.p = slices.DeleteFunc(*v.p, func(a builder.Action) bool { return a.Flag() == v.flag })
+}
+func (v actionsValue) dump() []string {
+	var texts []string
+	for _, a := range *v.p {
+		if a.Flag() == v.flag {
+			texts = append(texts, a.String())
+		}
+	}
+	return texts
+}
+
 // secretValue is a password.
 type secretValue struct{ p *builder.Secret }
 

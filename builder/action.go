@@ -1,0 +1,151 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
+)
+
+// Action is something of the user's own that is done to the root file system, or with the finished image. Actions of one
+// phase happen in the order in which they were given.
+type Action struct {
+	Phase hooks.Phase
+	Kind  ActionKind
+	// Text is the name of a script, a command, or SRC:DST.
+	Text string
+}
+
+// ActionKind is what an Action does.
+type ActionKind int
+
+// The kinds of actions.
+const (
+	// ActionScript runs a program of the host on the root file system: a hook.
+	ActionScript ActionKind = iota
+	// ActionCommand runs a shell command inside the root file system.
+	ActionCommand
+	// ActionCopy copies a file or a directory of the host into the root file system.
+	ActionCopy
+)
+
+// Script is the action of --customize.
+func Script(name string) Action {
+	return Action{Phase: hooks.PhaseCustomize, Kind: ActionScript, Text: name}
+}
+
+// ParseAction reads the value of an option: --customize, --run, --copy-in, or --hook, whose value is PHASE:SCRIPT.
+func ParseAction(flag, text string) (Action, error) {
+	switch flag {
+	case "--run":
+		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCommand, Text: text}, nil
+	case "--copy-in":
+		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCopy, Text: text}, nil
+	case "--hook":
+		phase, script, _ := strings.Cut(text, ":")
+		if script == "" || phase != string(hooks.PhaseEssential) && phase != string(hooks.PhaseImage) {
+			return Action{}, fmt.Errorf("%q is not PHASE:SCRIPT with a PHASE of essential or image", text)
+		}
+		return Action{Phase: hooks.Phase(phase), Kind: ActionScript, Text: script}, nil
+	default:
+		return Script(text), nil
+	}
+}
+
+// String is what ParseAction reads.
+func (a Action) String() string {
+	if a.Flag() == "--hook" {
+		return string(a.Phase) + ":" + a.Text
+	}
+	return a.Text
+}
+
+// Flag is the option that gives such an action.
+func (a Action) Flag() string {
+	switch {
+	case a.Kind == ActionCommand:
+		return "--run"
+	case a.Kind == ActionCopy:
+		return "--copy-in"
+	case a.Phase == hooks.PhaseCustomize:
+		return "--customize"
+	default:
+		return "--hook"
+	}
+}
+
+// resolve makes the names of host files absolute and checks that they are there.
+func (a Action) resolve(w World) (Action, error) {
+	var err error
+	switch a.Kind {
+	case ActionScript:
+		a.Text, err = hooks.Find(a.Text, w.Dir, w.Stat)
+	case ActionCommand:
+		if strings.TrimSpace(a.Text) == "" {
+			err = errors.New("an empty command")
+		}
+	case ActionCopy:
+		var src, dst string
+		if src, dst, err = a.copied(); err != nil {
+			break
+		}
+		src = w.absolute(src)
+		a.Text = src + ":" + dst
+		_, err = w.Stat(src)
+	}
+	return a, err
+}
+
+// copied takes SRC:DST apart. The last colon divides, because a name in the image has none by custom.
+func (a Action) copied() (src, dst string, err error) {
+	i := strings.LastIndex(a.Text, ":")
+	if i < 1 || !path.IsAbs(a.Text[i+1:]) {
+		return "", "", fmt.Errorf("%q is not SRC:DST with an absolute DST", a.Text)
+	}
+	return a.Text[:i], a.Text[i+1:], nil
+}
+
+// digest is that of the host files that the action names.
+func (a Action) digest() (string, error) {
+	switch a.Kind {
+	case ActionScript:
+		return fileDigest(a.Text)
+	case ActionCopy:
+		src, _, err := a.copied()
+		if err != nil {
+			return "", err
+		}
+		return treeDigest(src)
+	default:
+		return "", nil
+	}
+}
+
+// step is what the action does while the root file system is made.
+func (a Action) step(digest, image string) Step {
+	switch a.Kind {
+	case ActionCommand:
+		return commandStep{Command: a.Text}
+	case ActionCopy:
+		src, dst, err := a.copied()
+		if err != nil {
+			panic("BUG: not checked: " + err.Error())
+		}
+		return copyStep{Digest: digest, Source: src, Destination: dst}
+	default:
+		return hookStep{Digest: digest, Script: a.Text, Image: image}
+	}
+}
+
+// ImageHooks are the scripts to run when the image is written, in their order.
+func (s Spec) ImageHooks() []string {
+	var scripts []string
+	for _, a := range s.o.Actions {
+		if a.Phase == hooks.PhaseImage {
+			scripts = append(scripts, a.Text)
+		}
+	}
+	return scripts
+}

@@ -1,0 +1,124 @@
+package builder
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
+)
+
+func TestActionsArePlannedInTheirPhasesAndInOrder(t *testing.T) {
+	t.Parallel()
+	plan := testPlan(t, func(o *Options) {
+		for _, a := range [][2]string{
+			{"--run", "systemctl enable a"}, {"--customize", "/hooks/one"}, {"--copy-in", "/hooks/tree:/opt/"},
+			{"--hook", "essential:/hooks/early"}, {"--hook", "image:/hooks/late"}, {"--run", "true"},
+		} {
+			action, err := ParseAction(a[0], a[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Actions = append(o.Actions, action)
+		}
+	})
+	var titles []string
+	for _, s := range plan.Steps {
+		if k := s.Kind(); k == "hook" || k == "command" || k == "copy" || strings.HasPrefix(k, "apt") {
+			titles = append(titles, s.Title())
+		}
+	}
+	want := []string{
+		"customize with /hooks/early", "install acpid linux-image-amd64 systemd-resolved", "run systemctl enable a",
+		"customize with /hooks/one", "copy /hooks/tree to /opt/", "run true",
+	}
+	if !slices.Equal(titles, want) {
+		t.Errorf("got %q, want %q", titles, want)
+	}
+}
+
+func TestMistakesInActionsAreFoundBeforeWorkStarts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ flag, text, want string }{
+		{"--hook", "early:/hooks/x", "PHASE of essential or image"},
+		{"--hook", "/hooks/x", "PHASE of essential or image"},
+		{"--hook", "image:", "PHASE of essential or image"},
+		{"--copy-in", "/hooks/x", "not SRC:DST"},
+		{"--copy-in", "/hooks/x:etc", "absolute DST"},
+		{"--copy-in", "/missing:/etc/x", "not exist"},
+		{"--run", "  ", "empty command"},
+	} {
+		action, err := ParseAction(tt.flag, tt.text)
+		if err == nil {
+			_, err = NewSpec(options(func(o *Options) { o.Actions = []Action{action} }), testWorld())
+			var problem *Problem
+			if errors.As(err, &problem) && problem.Flag != tt.flag {
+				t.Errorf("%s %q: blames %s", tt.flag, tt.text, problem.Flag)
+			}
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s %q: got %v, want %q in it", tt.flag, tt.text, err, tt.want)
+		}
+	}
+	tarball := options(func(o *Options) {
+		o.Image, o.Tarball, o.Actions = "", "x.tar", []Action{{Phase: hooks.PhaseImage, Text: "hook.sh"}}
+	})
+	if _, err := NewSpec(tarball, testWorld()); err == nil || !strings.Contains(err.Error(), "--hook") {
+		t.Errorf("an image hook without an image: %v", err)
+	}
+}
+
+func TestCopyInMergesATreeAndKeepsModes(t *testing.T) {
+	t.Parallel()
+	src := filepath.Join(t.TempDir(), "tree")
+	if err := os.MkdirAll(filepath.Join(src, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := errors.Join(os.WriteFile(filepath.Join(src, "etc/new"), []byte("new"), 0o600),
+		os.WriteFile(filepath.Join(src, "program"), []byte("#!/bin/sh"), 0o755), os.Symlink("program", filepath.Join(src, "link")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFakeTarget(t, map[string]string{"/etc/old": "old"})
+	for _, s := range []copyStep{{Source: src, Destination: "/"}, {Source: src, Destination: "/opt/"}, {Source: filepath.Join(src, "program"), Destination: "/usr/bin/p"}} {
+		if err := runStep(t, f, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		"/etc/old": "old", "/etc/new": "new", "/link": "-> program", "/opt/tree/etc/new": "new", "/usr/bin/p": "#!/bin/sh",
+	} {
+		if got := f.readable(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	for name, want := range map[string]os.FileMode{"/etc/new": 0o600, "/usr/bin/p": 0o755, "/opt/tree/program": 0o755} {
+		if info, err := f.Lstat(name); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: mode %v (%v), want %v", name, info.Mode(), err, want)
+		}
+	}
+}
+
+func TestCommandRunsInTheTargetWithTheCallersVariables(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
+	f.on = func([]string, io.Writer) error {
+		if f.readable(policyFile) == "(absent)" {
+			t.Error("daemons may start")
+		}
+		return nil
+	}
+	if err := runStep(t, f, commandStep{"echo $A"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"sh -c echo $A"}; !slices.Equal(f.transcript, want) {
+		t.Errorf("ran %q, want %q", f.transcript, want)
+	}
+	if got := f.readable(policyFile); got != "(absent)" {
+		t.Errorf("policy-rc.d is left behind: %q", got)
+	}
+}

@@ -1,0 +1,116 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// commandStep runs a shell command of the user inside the target.
+type commandStep struct{ Command string }
+
+func (commandStep) Kind() string { return "command" }
+
+func (c commandStep) Title() string {
+	const most = 60
+	line, _, _ := strings.Cut(c.Command, "\n")
+	if text := []rune(line); len(text) > most {
+		line = string(text[:most]) + "…"
+	}
+	return "run " + line
+}
+
+func (c commandStep) run(ctx context.Context, s *site) error {
+	p := s.command("sh", "-c", c.Command)
+	p.Env = hookEnviron(s.environ, p.Env)
+	blocked, err := blockDaemons(s.target)
+	if err != nil {
+		return err
+	}
+	mounts := []specs.Mount{bind(s.archives, archivesDir)}
+	if err := s.target.Run(ctx, p, mounts, strings.NewReader(""), s.out); err != nil {
+		return err
+	}
+	return unblockDaemons(s.target, blocked)
+}
+
+// hostDirs implements observable: a command sees nothing of the host but the environment.
+func (commandStep) hostDirs(string) []string { return nil }
+
+// copyStep copies a file or a directory of the host into the target. What is copied belongs to root there: the owners
+// of the host mean nothing in the image.
+type copyStep struct {
+	// Digest is that of the source.
+	Digest string
+	Source string `json:"-"` // where it is does not matter
+	// Destination is the name of the copy, or, with a slash at the end, of the directory to put it in. A directory is
+	// merged with one that is there, with the root directory as well.
+	Destination string
+}
+
+func (copyStep) Kind() string { return "copy" }
+
+func (c copyStep) Title() string { return "copy " + c.Source + " to " + c.Destination }
+
+func (c copyStep) run(ctx context.Context, s *site) error {
+	dst := path.Clean(c.Destination)
+	if dst != "/" && strings.HasSuffix(c.Destination, "/") {
+		dst = path.Join(dst, filepath.Base(c.Source))
+	}
+	if err := s.target.MkdirAll(path.Dir(dst), 0o755); err != nil {
+		return err
+	}
+	return filepath.WalkDir(c.Source, func(name string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(c.Source, name)
+		if err != nil {
+			return err
+		}
+		return copyEntry(s.target, name, d, path.Join(dst, filepath.ToSlash(rel)))
+	})
+}
+
+// copyEntry copies one file, symbolic link or directory without what is in it.
+func copyEntry(t Target, name string, d fs.DirEntry, dst string) error {
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	switch {
+	case info.IsDir():
+		there, err := t.Lstat(dst)
+		if err == nil && there.IsDir() {
+			return nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return t.MkdirAll(dst, info.Mode().Perm())
+	case info.Mode()&fs.ModeSymlink != 0:
+		text, err := os.Readlink(name)
+		if err != nil {
+			return err
+		}
+		return t.Symlink(text, dst)
+	case info.Mode().IsRegular():
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return t.WriteFile(dst, data, info.Mode().Perm())
+	default:
+		return fmt.Errorf("%s is neither a file nor a directory nor a symbolic link", name)
+	}
+}

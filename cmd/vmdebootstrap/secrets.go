@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+)
+
+// secretSource is where passwords are that config files only point to.
+type secretSource struct {
+	dir    string // the working directory
+	lookup func(name string) (value string, found bool)
+}
+
+// source gives the place to look for secrets in.
+func (e environment) secretSource() secretSource {
+	return secretSource{dir: e.dir, lookup: func(name string) (string, bool) {
+		for _, kv := range e.environ {
+			if n, value, _ := strings.Cut(kv, "="); n == name {
+				return value, true
+			}
+		}
+		return "", false
+	}}
+}
+
+// read follows what a config file says instead of a password: file:NAME is the first line of a file, env:NAME a variable.
+// Any other text is the password itself.
+func (s secretSource) read(text string) (string, error) {
+	if name, ok := strings.CutPrefix(text, "file:"); ok {
+		return s.readFile(name)
+	}
+	if name, ok := strings.CutPrefix(text, "env:"); ok {
+		value, found := s.lookup(name)
+		if !found {
+			return "", fmt.Errorf("the environment has no variable %s", name)
+		}
+		return value, nil
+	}
+	return text, nil
+}
+
+func (s secretSource) readFile(name string) (string, error) {
+	data, err := os.ReadFile(absolute(s.dir, name))
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	if line = strings.TrimSuffix(line, "\r"); line == "" {
+		return "", fmt.Errorf("the first line of %s is empty", name)
+	}
+	return line, nil
+}
+
+// pointing is a value with passwords in it, which a config file may point to.
+type pointing interface {
+	// follow gives the text with the password in the place of what points to it.
+	follow(text string, secrets secretSource) (string, error)
+}
+
+func (v secretValue) follow(text string, secrets secretSource) (string, error) {
+	return secrets.read(text)
+}
+
+// follow reads NAME/file:FILE and NAME/env:VARIABLE.
+func (v usersValue) follow(text string, secrets secretSource) (string, error) {
+	name, password, has := strings.Cut(text, "/")
+	if !has {
+		return text, nil
+	}
+	password, err := secrets.read(password)
+	return name + "/" + password, err
+}
+
+// readPasswordFile takes root's password from the file of --root-password-file.
+func (s *settings) readPasswordFile() error {
+	const flag = "--root-password-file"
+	if s.rootPasswordFile == "" {
+		return nil
+	}
+	if !s.options.RootPassword.IsZero() {
+		return &builder.Problem{Flag: flag, Err: errors.New("there is a --root-password as well; give one of them")}
+	}
+	password, err := s.secrets.readFile(s.rootPasswordFile)
+	if err != nil {
+		return &builder.Problem{Flag: flag, Err: err}
+	}
+	s.options.RootPassword = builder.NewSecret(password)
+	return nil
+}
