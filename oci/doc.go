@@ -32,6 +32,9 @@
 // namespaces. The words are those of the OCI runtime specification, but the runner is our own: pid 1 is this program
 // again, and no runc or crun is needed. A command costs some 15 ms instead of 150.
 //
+// Programs of another processor's architecture run under an emulator that Emulate names. Its entry in binfmt_misc is made
+// anew for each run, in a user namespace inside ours, so that nothing is registered on the host. That needs Linux 6.7.
+//
 // # What is not supported
 //
 // Containers share the host's network. There are no cgroups and no seccomp filter, and no terminal inside. Of

@@ -44,6 +44,7 @@ type Engine struct {
 
 	mu         sync.Mutex
 	containers []*Container
+	emulator   *emulator // nil for none
 }
 
 // Names of storage drivers.

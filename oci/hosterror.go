@@ -29,6 +29,9 @@ func (e *HostError) Error() string {
 
 func (e *HostError) Unwrap() error { return e.Err }
 
+// Is makes every HostError an errors.ErrUnsupported.
+func (e *HostError) Is(target error) bool { return target == errors.ErrUnsupported }
+
 // attempt names what was tried when the host refused.
 type attempt string
 
@@ -38,6 +41,7 @@ const (
 	tryBecome    attempt = "become"    // becoming uid 0 of the namespace
 	tryMount     attempt = "mount"     // making the mounts private
 	tryStartSelf attempt = "startself" // running this program again
+	tryBinfmt    attempt = "binfmt"    // a table of emulators in a user namespace inside
 )
 
 // facts are what helps to say why an attempt failed. They are looked up only after it did.
@@ -83,6 +87,13 @@ const (
 func diagnose(try attempt, err error, f facts) *HostError {
 	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	switch {
+	case try == tryBinfmt && errors.Is(err, unix.ENODEV):
+		return &HostError{"this kernel runs no programs of other processors (binfmt_misc is missing)", "as root, run: modprobe binfmt_misc", err}
+	case try == tryBinfmt:
+		return &HostError{
+			"this kernel has no emulators for one user alone, as Linux has since 6.7, and none for the whole machine is installed",
+			"as root, run: apt install qemu-user-static; or use a newer kernel", err,
+		}
 	case f.root && denied:
 		return &HostError{"this root may not mount (CAP_SYS_ADMIN is missing, as in most containers)", cureContainer, err}
 	case try == tryClone && errors.Is(err, unix.ENOSPC):

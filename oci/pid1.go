@@ -43,6 +43,10 @@ func containerInit() {
 	m := mounter{}
 	if err := startAndWait(&m, &spec, signals, &report); err != nil {
 		report.Error = err.Error()
+		var r *refusal
+		if errors.As(err, &r) {
+			report.Refused = newEnterFailure(r.try, r.text, r.err)
+		}
 	}
 	report.Created = m.created
 	// The runner says so itself if it gets no report.
@@ -51,6 +55,12 @@ func containerInit() {
 }
 
 func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report *containerReport) error {
+	// The emulator is found by its name on the host.
+	table, err := register(spec)
+	if err != nil {
+		return err
+	}
+	defer table.Close() // does nothing if there is none
 	if err := m.enterRoot(spec); err != nil {
 		return err
 	}

@@ -97,7 +97,10 @@ var programs = map[string]func(args []string) error{
 		}
 		return errors.Join(os.Chdir("/"), look(os.Stdout))
 	},
-	"build": build,
+	"build":   build,
+	"emulate": emulate,
+	// exec FILE... is the program and its arguments.
+	"exec": func(args []string) error { return unix.Exec(args[0], args, os.Environ()) },
 	// leftovers STATEDIR counts what is in a store.
 	"leftovers": func(args []string) error {
 		goInside()
@@ -157,6 +160,10 @@ var programs = map[string]func(args []string) error{
 
 // program runs one of the programs and reports whether this process was one.
 func program() bool {
+	if strings.HasPrefix(os.Args[0], "/proc/self/fd/") {
+		emulated()
+		return true
+	}
 	if filepath.Base(os.Args[0]) != "program" {
 		return false
 	}
@@ -165,6 +172,15 @@ func program() bool {
 		os.Exit(1)
 	}
 	return true
+}
+
+// emulated is what the test binary does as an emulator: it says what it was told to run, and then waits if that has an
+// argument "wait".
+func emulated() {
+	fmt.Println("emulating", strings.Join(os.Args[1:], " "))
+	if os.Args[len(os.Args)-1] == "wait" {
+		_ = wait()
+	}
 }
 
 // wait never ends.

@@ -115,6 +115,20 @@ type enterFailure struct {
 	Text  string
 }
 
+// newEnterFailure describes an error that came of trying to do what text says.
+func newEnterFailure(try attempt, text string, err error) *enterFailure {
+	f := &enterFailure{Try: try, Text: text}
+	if !errors.As(err, &f.Errno) {
+		f.Text += ": " + err.Error()
+	}
+	return f
+}
+
+// diagnose says what the host lacks, on behalf of a user.
+func (f *enterFailure) diagnose(user string) *HostError {
+	return diagnose(f.Try, fmt.Errorf("%s: %w", f.Text, f.Errno), gatherFacts(user))
+}
+
 // enterNamespaces starts the helper, maps its ids and waits until it is this program again.
 func enterNamespaces(ctx context.Context, cfg ReexecConfig) (_ *entered, err error) {
 	uid, gid := unix.Getuid(), unix.Getgid()
@@ -202,7 +216,7 @@ func enterNamespaces(ctx context.Context, cfg ReexecConfig) (_ *entered, err err
 		if err := json.Unmarshal(text, &f); err != nil {
 			return nil, fmt.Errorf("start the child in the namespace: %q: %w", text, err)
 		}
-		return nil, diagnose(f.Try, fmt.Errorf("%s: %w", f.Text, f.Errno), gatherFacts(name))
+		return nil, f.diagnose(name)
 	}
 	return child, nil
 }
@@ -239,10 +253,7 @@ func enter() {
 		exit(statusKilled) // the parent is gone, or has given up
 	}
 	try, text, err := becomeProgram()
-	failure := enterFailure{Try: try, Text: text}
-	if !errors.As(err, &failure.Errno) {
-		failure.Text += ": " + err.Error()
-	}
+	failure := newEnterFailure(try, text, err)
 	// If this fails, too, the parent still sees the exit status.
 	_ = json.NewEncoder(os.NewFile(fdReport, "report")).Encode(failure)
 	exit(1)

@@ -52,6 +52,7 @@ var cloneFlags = map[specs.LinuxNamespaceType]uintptr{
 	specs.MountNamespace: unix.CLONE_NEWNS,
 	specs.IPCNamespace:   unix.CLONE_NEWIPC,
 	specs.UTSNamespace:   unix.CLONE_NEWUTS,
+	specs.UserNamespace:  unix.CLONE_NEWUSER,
 }
 
 // containerReport is what pid 1 of a container tells the runner at its end.
@@ -60,6 +61,8 @@ type containerReport struct {
 	Signal syscall.Signal
 	// Error says why the program could not be started.
 	Error string
+	// Refused says what the host did not allow.
+	Refused *enterFailure
 	// NotFound: there is no such program.
 	NotFound bool
 	// Created are the mount points that were made in the root file system, the outermost first.
@@ -90,6 +93,9 @@ func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mo
 	}
 	defer func() { err = errors.Join(err, unresolve()) }()
 	spec := Spec(c.root, p, append(runMounts(c.engine.runTemplate(), "/run"), mounts...))
+	if err := c.engine.emulate(spec); err != nil {
+		return err
+	}
 	report, err := runSpec(ctx, spec, stdin, out)
 	for i := len(report.Created) - 1; i >= 0; i-- {
 		err = errors.Join(err, c.removeMountPoint(report.Created[i]))
@@ -144,10 +150,17 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, out
 	cmd.ExtraFiles = []*os.File{childLifeline, childReport}
 	// A session of its own keeps a terminal's signals away.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: flags, Setsid: true, Pdeathsig: unix.SIGKILL,
+		UidMappings: sysProcIDs(spec.Linux.UIDMappings), GidMappings: sysProcIDs(spec.Linux.GIDMappings),
+		GidMappingsEnableSetgroups: true,
+	}
 	err = cmd.Start()
 	childLifeline.Close()
 	childReport.Close()
+	if err != nil && flags&unix.CLONE_NEWUSER != 0 {
+		return containerReport{}, diagnose(tryClone, err, gatherFacts(callerName(unix.Getuid())))
+	}
 	if err != nil {
 		return containerReport{}, fmt.Errorf("start a container for %s: %w", program, err)
 	}
@@ -178,6 +191,8 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	switch {
 	case report.NotFound:
 		return report, fmt.Errorf("run %s in %s: %w", program, filepath.Base(spec.Root.Path), &notFoundError{program})
+	case report.Refused != nil:
+		return report, report.Refused.diagnose(callerName(unix.Getuid()))
 	case report.Error != "":
 		return report, fmt.Errorf("run %s: %s", program, report.Error)
 	case report.Status != 0 || report.Signal != 0:
@@ -186,6 +201,15 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 		return report, fmt.Errorf("run %s: %w", program, waitErr) // out or stdin gave an error
 	}
 	return report, nil
+}
+
+// sysProcIDs are the mappings of a spec as Go wants them.
+func sysProcIDs(mappings []specs.LinuxIDMapping) []syscall.SysProcIDMap {
+	var ids []syscall.SysProcIDMap
+	for _, m := range mappings {
+		ids = append(ids, syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)})
+	}
+	return ids
 }
 
 // notFoundError says that a root file system lacks a program.

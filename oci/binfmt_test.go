@@ -1,0 +1,271 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// alpha and sparc are kinds of programs that no machine of ours runs.
+var (
+	alpha = elf.FileHeader{Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_ALPHA}
+	sparc = elf.FileHeader{Class: elf.ELFCLASS32, Data: elf.ELFDATA2MSB, Machine: elf.EM_SPARC}
+)
+
+// foreignProgram is a file that looks like a program of that kind.
+func foreignProgram(h elf.FileHeader, kind elf.Type) []byte {
+	var order binary.ByteOrder = binary.LittleEndian
+	if h.Data == elf.ELFDATA2MSB {
+		order = binary.BigEndian
+	}
+	file := make([]byte, 64)
+	copy(file, elf.ELFMAG)
+	file[elf.EI_CLASS], file[elf.EI_DATA], file[elf.EI_VERSION] = byte(h.Class), byte(h.Data), byte(elf.EV_CURRENT)
+	file[elf.EI_OSABI] = byte(elf.ELFOSABI_LINUX)
+	order.PutUint16(file[16:], uint16(kind))
+	order.PutUint16(file[18:], uint16(h.Machine))
+	return file
+}
+
+// foreignContainer holds the test's program and foreign ones: /bin/alpha, /bin/alpha-pie and /bin/sparc.
+func foreignContainer(t *testing.T, e *Engine) *Container {
+	t.Helper()
+	c := scratch(t, e)
+	for name, file := range map[string][]byte{
+		"/bin/alpha": foreignProgram(alpha, elf.ET_EXEC), "/bin/alpha-pie": foreignProgram(alpha, elf.ET_DYN),
+		"/bin/sparc": foreignProgram(sparc, elf.ET_EXEC),
+	} {
+		if err := c.WriteFile(name, file, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// testEmulator is a copy of the test binary, under a name that binfmt_misc would take apart.
+func testEmulator(t *testing.T) string {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), `emulator:\x2f`)
+	if err := os.WriteFile(name, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestForeignProgramsRunUnderTheirEmulator(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	c := foreignContainer(t, e)
+	for _, tt := range []struct {
+		header elf.FileHeader
+		name   string
+	}{{alpha, "/bin/alpha"}, {alpha, "/bin/alpha-pie"}, {sparc, "/bin/sparc"}} {
+		e.Emulate(tt.header, testEmulator(t))
+		p := process()
+		p.Args = []string{tt.name, "a", "b c"}
+		want := "emulating " + tt.name + " a b c\n"
+		if got := output(t, c, p); got != want {
+			t.Errorf("%s printed %q, want %q", tt.name, got, want)
+		}
+		// As a program of a chroot, which a native program of another container starts.
+		tools := scratch(t, e)
+		if got := output(t, tools, process("exec", "/target"+tt.name), c.MountAt("/target")...); got != "emulating /target"+tt.name+"\n" {
+			t.Errorf("the toolbox's %s printed %q", tt.name, got)
+		}
+	}
+	entries, err := c.ReadDir("/bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 4 {
+		t.Errorf("the container has programs that nobody put there: %v", entries)
+	}
+}
+
+func TestEmulationChangesNothingElse(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	c := foreignContainer(t, e)
+	native := output(t, c, process("look"))
+	e.Emulate(alpha, testEmulator(t))
+	if got := output(t, c, process("look")); got != native {
+		t.Errorf("with an emulator the world is\n%s, without\n%s", got, native)
+	}
+	if got := output(t, c, process("write", "/owned", "x")); got != "" {
+		t.Error(got)
+	}
+	info, err := c.Lstat("/owned")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != 0 || st.Gid != 0 {
+		t.Errorf("a file of the container's root belongs to %d:%d", st.Uid, st.Gid)
+	}
+}
+
+func TestEmulationIsForOneKindAndUntilItsEnd(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	c := foreignContainer(t, e)
+	run := func(name string) error {
+		p := process()
+		p.Args = []string{name}
+		return c.Run(t.Context(), p, nil, nil, nil)
+	}
+	e.Emulate(alpha, testEmulator(t))
+	if err := run("/bin/alpha"); err != nil {
+		t.Error(err)
+	}
+	if err := run("/bin/sparc"); err == nil || !strings.Contains(err.Error(), "exec format error") {
+		t.Errorf("a program of another kind: %v", err)
+	}
+	e.Emulate(elf.FileHeader{}, "")
+	if err := run("/bin/alpha"); err == nil || !strings.Contains(err.Error(), "exec format error") {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestEmulatorMustBeThere(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	c := foreignContainer(t, e)
+	missing := filepath.Join(t.TempDir(), "qemu-none")
+	e.Emulate(alpha, missing)
+	err := c.Run(t.Context(), process("cat"), nil, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), missing) || errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want an error that names %s and does not blame the host", err, missing)
+	}
+}
+
+// TestBinfmtFormatIsQemus compares with scripts/qemu-binfmt-conf.sh of QEMU, but for the ABI's version, which that wants
+// to be 0.
+func TestBinfmtFormatIsQemus(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		header elf.FileHeader
+		want   string
+	}{
+		{
+			elf.FileHeader{Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_AARCH64},
+			`:foreign:M::\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00` +
+				`:\xff\xff\xff\xff\xff\xff\xff\x00\x00\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:`,
+		},
+		{
+			elf.FileHeader{Class: elf.ELFCLASS64, Data: elf.ELFDATA2MSB, Machine: elf.EM_S390},
+			`:foreign:M::\x7f\x45\x4c\x46\x02\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x16` +
+				`:\xff\xff\xff\xff\xff\xff\xff\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff:`,
+		},
+	} {
+		if got := binfmtFormat(tt.header); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.header.Machine, got, tt.want)
+		}
+	}
+}
+
+// A kernel before 6.7 cannot be had in a test; a namespace that may have no other in it refuses as well.
+func TestHostWithoutEmulationIsNamed(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("for root the limit would be the whole machine's")
+	}
+	out, err := command(t, "limited", "emulate", stateDir(t), "limited").Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if want := "unsupported: the limit of user namespaces is reached"; !bytes.Contains(out, []byte(want)) {
+		t.Errorf("got %q, want %q", out, want)
+	}
+}
+
+// TestHostRunsNoForeignProgramWhileAContainerDoes: the emulator is registered for the container alone.
+func TestHostRunsNoForeignProgramWhileAContainerDoes(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "alpha")
+	if err := os.WriteFile(program, foreignProgram(alpha, elf.ET_EXEC), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	before := registered(t)
+	cmd := command(t, t.Name(), "emulate", stateDir(t))
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer waitForNone(t, t.Name())
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	var line string
+	if _, err := fmt.Fscanf(pipe, "emulating %s wait\n", &line); err != nil {
+		t.Fatalf("the container does not run a foreign program: %v", err)
+	}
+	if err := exec.Command(program).Run(); !errors.Is(err, unix.ENOEXEC) {
+		t.Errorf("the host takes a foreign program: %v", err)
+	}
+	if after := registered(t); after != before {
+		t.Errorf("the host's table was %q, now is %q", before, after)
+	}
+}
+
+// registered lists what the host's table of emulators shows, and whether it is mounted at all.
+func registered(t *testing.T) string {
+	t.Helper()
+	names, err := filepath.Glob("/proc/sys/fs/binfmt_misc/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(names, " ") + "\n" + hostMounts(t)
+}
+
+// emulate STATEDIR [limited] runs a foreign program in a container, which waits. With "limited" no user namespace can be
+// made for that.
+func emulate(args []string) error {
+	goInside()
+	if len(args) > 1 {
+		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+			return err
+		}
+	}
+	ctx := context.Background()
+	e, err := Open(ctx, EngineOptions{StateDir: args[0]})
+	if err != nil {
+		return err
+	}
+	c, err := newScratch(ctx, e)
+	if err != nil {
+		return err
+	}
+	if err := c.WriteFile("/bin/alpha", foreignProgram(alpha, elf.ET_EXEC), 0o755); err != nil {
+		return err
+	}
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	e.Emulate(alpha, self)
+	p := process()
+	p.Args = []string{"/bin/alpha", "wait"}
+	p.Env = append(p.Env, os.Environ()...)
+	err = c.Run(ctx, p, nil, nil, os.Stdout)
+	if errors.Is(err, errors.ErrUnsupported) {
+		fmt.Println("unsupported:", err)
+		return e.Close()
+	}
+	return err
+}
