@@ -1,6 +1,9 @@
 package builder
 
-import "slices"
+import (
+	"debug/elf"
+	"slices"
+)
 
 // Arch is one architecture of Debian, with what a build must know of it.
 type Arch struct {
@@ -9,6 +12,8 @@ type Arch struct {
 	Triplet string
 	// Qemu is the emulator's suffix, as in qemu-user's qemu-aarch64; empty if there is none.
 	Qemu string
+	// ELF tells its programs from others, by Class, Data and Machine.
+	ELF elf.FileHeader
 	// Serial is the kernel's name of the first serial port on the machines (or the QEMU board) of this architecture.
 	Serial string
 	// EFI is the name that firmware looks for on a removable disk, "bootx64.efi"; empty where --use-uefi is not supported.
@@ -34,98 +39,108 @@ const first = "buzz"
 // read from the archive's Packages files in November 2026, older ones are those of the release's linux source package.
 var arches = []Arch{
 	{
-		Name: "amd64", Triplet: "x86_64-linux-gnu", Qemu: "x86_64", Serial: "ttyS0", EFI: "bootx64.efi", PC: true,
+		Name: "amd64", Triplet: "x86_64-linux-gnu", Qemu: "x86_64", ELF: le64(elf.EM_X86_64), Serial: "ttyS0", EFI: "bootx64.efi", PC: true,
 		// The second package starts 32-bit firmware, which small machines with 64-bit processors had.
 		EFIPackages: []string{"grub-efi-amd64", "grub-efi-ia32-bin"},
 		kernels:     []kernelSince{{first, "amd64"}},
 	},
 	{
-		Name: "i386", Triplet: "i386-linux-gnu", Qemu: "i386", Serial: "ttyS0", EFI: "bootia32.efi", PC: true,
+		Name: "i386", Triplet: "i386-linux-gnu", Qemu: "i386", ELF: le32(elf.EM_386), Serial: "ttyS0", EFI: "bootia32.efi", PC: true,
 		EFIPackages: []string{"grub-efi-ia32"},
 		RunsOn:      []string{"amd64"},
 		kernels:     []kernelSince{{first, "486"}, {"jessie", "586"}, {"stretch", "686"}, {"trixie", ""}},
 	},
 	{
-		Name: "arm64", Triplet: "aarch64-linux-gnu", Qemu: "aarch64", Serial: "ttyAMA0", EFI: "bootaa64.efi",
+		Name: "arm64", Triplet: "aarch64-linux-gnu", Qemu: "aarch64", ELF: le64(elf.EM_AARCH64), Serial: "ttyAMA0", EFI: "bootaa64.efi",
 		EFIPackages: []string{"grub-efi-arm64"},
 		kernels:     []kernelSince{{first, "arm64"}},
 	},
 	{
-		Name: "armel", Triplet: "arm-linux-gnueabi", Qemu: "arm", Serial: "ttyAMA0",
+		Name: "armel", Triplet: "arm-linux-gnueabi", Qemu: "arm", ELF: le32(elf.EM_ARM), Serial: "ttyAMA0",
 		kernels: []kernelSince{{first, "versatile"}, {"stretch", "marvell"}, {"trixie", "rpi"}, {"forky", ""}},
 	},
 	{
-		Name: "armhf", Triplet: "arm-linux-gnueabihf", Qemu: "arm", Serial: "ttyAMA0",
+		Name: "armhf", Triplet: "arm-linux-gnueabihf", Qemu: "arm", ELF: le32(elf.EM_ARM), Serial: "ttyAMA0",
 		kernels: []kernelSince{{first, "vexpress"}, {"jessie", "armmp"}},
 	},
 	{
-		Name: "ppc64el", Triplet: "powerpc64le-linux-gnu", Qemu: "ppc64le", Serial: "hvc0",
+		Name: "ppc64el", Triplet: "powerpc64le-linux-gnu", Qemu: "ppc64le", ELF: le64(elf.EM_PPC64), Serial: "hvc0",
 		kernels: []kernelSince{{first, "powerpc64le"}},
 	},
 	{
-		Name: "s390x", Triplet: "s390x-linux-gnu", Qemu: "s390x", Serial: "ttysclp0",
+		Name: "s390x", Triplet: "s390x-linux-gnu", Qemu: "s390x", ELF: be64(elf.EM_S390), Serial: "ttysclp0",
 		kernels: []kernelSince{{first, "s390x"}},
 	},
 	{
-		Name: "riscv64", Triplet: "riscv64-linux-gnu", Qemu: "riscv64", Serial: "ttyS0",
+		Name: "riscv64", Triplet: "riscv64-linux-gnu", Qemu: "riscv64", ELF: le64(elf.EM_RISCV), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "riscv64"}},
 	},
 	{
-		Name: "loong64", Triplet: "loongarch64-linux-gnu", Qemu: "loongarch64", Serial: "ttyS0",
+		Name: "loong64", Triplet: "loongarch64-linux-gnu", Qemu: "loongarch64", ELF: le64(elf.EM_LOONGARCH), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "loong64"}},
 	},
 	{
-		Name: "mips", Triplet: "mips-linux-gnu", Qemu: "mips", Serial: "ttyS0",
+		Name: "mips", Triplet: "mips-linux-gnu", Qemu: "mips", ELF: be32(elf.EM_MIPS), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "4kc-malta"}},
 	},
 	{
-		Name: "mipsel", Triplet: "mipsel-linux-gnu", Qemu: "mipsel", Serial: "ttyS0",
+		Name: "mipsel", Triplet: "mipsel-linux-gnu", Qemu: "mipsel", ELF: le32(elf.EM_MIPS), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "4kc-malta"}},
 	},
 	{
-		Name: "mips64el", Triplet: "mips64el-linux-gnuabi64", Qemu: "mips64el", Serial: "ttyS0",
+		Name: "mips64el", Triplet: "mips64el-linux-gnuabi64", Qemu: "mips64el", ELF: le64(elf.EM_MIPS), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "5kc-malta"}},
 	},
 	{
-		Name: "powerpc", Triplet: "powerpc-linux-gnu", Qemu: "ppc", Serial: "ttyPZ0",
+		Name: "powerpc", Triplet: "powerpc-linux-gnu", Qemu: "ppc", ELF: be32(elf.EM_PPC), Serial: "ttyPZ0",
 		kernels: []kernelSince{{first, "powerpc"}},
 	},
 	{
-		Name: "ppc64", Triplet: "powerpc64-linux-gnu", Qemu: "ppc64", Serial: "hvc0",
+		Name: "ppc64", Triplet: "powerpc64-linux-gnu", Qemu: "ppc64", ELF: be64(elf.EM_PPC64), Serial: "hvc0",
 		kernels: []kernelSince{{first, "powerpc64"}},
 	},
 	{
-		Name: "alpha", Triplet: "alpha-linux-gnu", Qemu: "alpha", Serial: "ttyS0",
+		Name: "alpha", Triplet: "alpha-linux-gnu", Qemu: "alpha", ELF: le64(elf.EM_ALPHA), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "alpha-generic"}},
 	},
 	{
-		Name: "hppa", Triplet: "hppa-linux-gnu", Qemu: "hppa", Serial: "ttyS0",
+		Name: "hppa", Triplet: "hppa-linux-gnu", Qemu: "hppa", ELF: be32(elf.EM_PARISC), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "parisc"}},
 	},
 	{
-		Name: "ia64", Triplet: "ia64-linux-gnu", Serial: "ttyS0",
+		Name: "ia64", Triplet: "ia64-linux-gnu", ELF: le64(elf.EM_IA_64), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "itanium"}},
 	},
 	{
-		Name: "m68k", Triplet: "m68k-linux-gnu", Qemu: "m68k", Serial: "ttyS0",
+		Name: "m68k", Triplet: "m68k-linux-gnu", Qemu: "m68k", ELF: be32(elf.EM_68K), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "m68k"}},
 	},
 	{
-		Name: "sh4", Triplet: "sh4-linux-gnu", Qemu: "sh4", Serial: "ttySC0",
+		Name: "sh4", Triplet: "sh4-linux-gnu", Qemu: "sh4", ELF: le32(elf.EM_SH), Serial: "ttySC0",
 		kernels: []kernelSince{{first, "sh7751r"}},
 	},
 	{
-		Name: "sparc", Triplet: "sparc-linux-gnu", Qemu: "sparc32plus", Serial: "ttyS0",
+		Name: "sparc", Triplet: "sparc-linux-gnu", Qemu: "sparc32plus", ELF: be32(elf.EM_SPARC32PLUS), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "sparc64"}},
 	},
 	{
-		Name: "sparc64", Triplet: "sparc64-linux-gnu", Qemu: "sparc64", Serial: "ttyS0",
+		Name: "sparc64", Triplet: "sparc64-linux-gnu", Qemu: "sparc64", ELF: be64(elf.EM_SPARCV9), Serial: "ttyS0",
 		kernels: []kernelSince{{first, "sparc64"}},
 	},
 	{
-		Name: "x32", Triplet: "x86_64-linux-gnux32", Qemu: "", Serial: "ttyS0", PC: true, RunsOn: []string{"amd64"},
+		Name: "x32", Triplet: "x86_64-linux-gnux32", Qemu: "", ELF: le32(elf.EM_X86_64), Serial: "ttyS0", PC: true, RunsOn: []string{"amd64"},
 		kernels: []kernelSince{{first, "amd64"}},
 	},
+}
+
+// ELF headers by byte order and word size.
+func le32(m elf.Machine) elf.FileHeader { return elfHeader(elf.ELFCLASS32, elf.ELFDATA2LSB, m) }
+func be32(m elf.Machine) elf.FileHeader { return elfHeader(elf.ELFCLASS32, elf.ELFDATA2MSB, m) }
+func le64(m elf.Machine) elf.FileHeader { return elfHeader(elf.ELFCLASS64, elf.ELFDATA2LSB, m) }
+func be64(m elf.Machine) elf.FileHeader { return elfHeader(elf.ELFCLASS64, elf.ELFDATA2MSB, m) }
+
+func elfHeader(class elf.Class, data elf.Data, m elf.Machine) elf.FileHeader {
+	return elf.FileHeader{Class: class, Data: data, Machine: m}
 }
 
 // LookupArch finds an architecture by its Debian name.

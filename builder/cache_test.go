@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"debug/elf"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -24,6 +25,7 @@ type fakeEngine struct{ all []Snapshot }
 func (e *fakeEngine) Scratch(context.Context) (Rootfs, error)      { return nil, fs.ErrInvalid }
 func (e *fakeEngine) From(context.Context, string) (Rootfs, error) { return nil, fs.ErrInvalid }
 func (e *fakeEngine) Snapshots() ([]Snapshot, error)               { return e.all, nil }
+func (e *fakeEngine) Emulate(elf.FileHeader, string)               {}
 
 func (e *fakeEngine) Labels(name string) (map[string]string, error) {
 	for _, s := range e.all {

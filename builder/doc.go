@@ -15,6 +15,6 @@
 // loader's files and is thrown away, and the target, which becomes the image. Both come from Debian packages alone, so
 // that the host's own release and programs never change the result.
 //
-// Not supported yet: live file systems (--squash), UEFI, foreign architectures, root file systems other than ext2, ext3
+// Not supported yet: live file systems (--squash), UEFI, root file systems other than ext2, ext3
 // and ext4. A real build that asks for them gets a *NotBuiltError.
 package builder

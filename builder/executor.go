@@ -74,8 +74,13 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			result = nil
 		}
 	}()
-	if result.Toolbox, err = x.toolbox(ctx, src); err != nil {
+	if result.Toolbox, err = x.toolbox(ctx, spec, src); err != nil {
 		return result, fmt.Errorf("make the toolbox: %w", err)
+	}
+	if spec.NeedsEmulation() {
+		if err := x.emulate(ctx, spec, src, result.Toolbox); err != nil {
+			return result, err
+		}
 	}
 	archives := filepath.Join(x.TempDir, "archives")
 	if err := os.MkdirAll(filepath.Join(archives, "partial"), 0o755); err != nil {

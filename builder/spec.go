@@ -14,6 +14,8 @@ import (
 type World struct {
 	// Stat is os.Stat, or takes its place in tests.
 	Stat func(name string) (fs.FileInfo, error)
+	// ReadFile is os.ReadFile, or takes its place in tests; it reads the program of --foreign.
+	ReadFile func(name string) ([]byte, error)
 	// LookupUser is user.Lookup; nil leaves the name of --owner unchecked.
 	LookupUser func(name string) (*user.User, error)
 	// Dir is the absolute working directory, for the relative name of a hook.
@@ -65,6 +67,9 @@ func NewSpec(o Options, w World) (Spec, error) {
 	}
 	for i, file := range s.o.CustomPackages {
 		s.o.CustomPackages[i] = w.absolute(file)
+	}
+	if s.o.Foreign != "" && !filepath.IsAbs(s.o.Foreign) {
+		s.o.Foreign = filepath.Join(w.Dir, s.o.Foreign)
 	}
 	var problems []error
 	s.arch, problems = findArch(s.o, problems)
@@ -129,6 +134,9 @@ func (s Spec) Warnings() []string {
 	}
 	if !s.o.RootPassword.IsZero() && s.o.LockRootPassword {
 		warnings = append(warnings, "--lock-root-password has no effect: --root-password is given as well")
+	}
+	if s.o.Foreign != "" && !s.NeedsEmulation() {
+		warnings = append(warnings, "--foreign has no effect: this machine runs programs of "+s.arch.Name+" itself")
 	}
 	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {
 		warnings = append(warnings, s.release.Codename+" has had no security updates since "+s.release.EOL)

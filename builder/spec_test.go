@@ -253,7 +253,7 @@ func TestMissingPartsStopOnlyARealBuild(t *testing.T) {
 		return
 	}
 	everything := func(o *Options) {
-		o.Image, o.Squash, o.Arch, o.Foreign, o.Pkglist = "", "FOO", "arm64", "PATH", true
+		o.Image, o.Squash, o.Arch, o.Pkglist = "", "FOO", "arm64", true
 		o.CustomPackages = []string{"local_1_all.deb"}
 	}
 	if _, err := NewSpec(options(everything), testWorld()); err != nil {

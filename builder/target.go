@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"debug/elf"
 	"io"
 	"io/fs"
 	"time"
@@ -56,6 +57,10 @@ type Engine interface {
 	Labels(snapshot string) (map[string]string, error)
 	// Snapshots lists all of them, those that were used last first.
 	Snapshots() ([]Snapshot, error)
+	// Emulate has every Run from now on start foreign programs, told by Class, Data and Machine of their ELF header, under
+	// interpreter: a static program of this machine, named by its path on the host. An empty name ends that. Where the
+	// host does not allow it, Run gives an error that wraps errors.ErrUnsupported.
+	Emulate(header elf.FileHeader, interpreter string)
 }
 
 // Snapshot is a kept root file system.

@@ -24,13 +24,15 @@ const toolboxFormat = "1"
 
 // toolbox gives a container of the toolbox. The image is made of Debian packages, without running any program, and
 // kept in the store under the digest of the packages' digests.
-func (x *Executor) toolbox(ctx context.Context, src Sources) (Rootfs, error) {
+func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs, error) {
 	want := append([]string{}, toolboxPackages...)
 	for _, name := range pcToolboxPackages {
 		if src.Toolbox.Lookup(name) != nil {
 			want = append(want, name)
 		}
 	}
+	emulator := toolboxEmulator(spec, src.Toolbox)
+	want = append(want, emulator.packages...)
 	packages, err := src.Toolbox.Closure(want, archive.ClosureOptions{Essential: true})
 	if err != nil {
 		return nil, err
@@ -40,6 +42,9 @@ func (x *Executor) toolbox(ctx context.Context, src Sources) (Rootfs, error) {
 	for _, p := range packages {
 		fmt.Fprintln(h, p.SHA256)
 	}
+	for _, p := range emulator.programs {
+		fmt.Fprintln(h, p)
+	}
 	name := fmt.Sprintf(namePrefix+"toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
 	if !x.Cache.Rebuild {
 		c, err := x.Engine.From(ctx, name)
@@ -48,14 +53,14 @@ func (x *Executor) toolbox(ctx context.Context, src Sources) (Rootfs, error) {
 		}
 	}
 	x.Say(fmt.Sprintf("make the toolbox of %d packages of %s", len(packages), src.ToolboxSuite))
-	if err := x.makeToolbox(ctx, name, packages); err != nil {
+	if err := x.makeToolbox(ctx, name, packages, emulator); err != nil {
 		return nil, err
 	}
 	return x.Engine.From(ctx, name)
 }
 
 // makeToolbox unpacks the packages into a new container and keeps that under the name.
-func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*archive.Package) (err error) {
+func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*archive.Package, emulator emulatorParts) (err error) {
 	if err := x.Archive.Fetch(ctx, packages, nil); err != nil {
 		return err
 	}
@@ -74,6 +79,9 @@ func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*arc
 		return err
 	}
 	if err := archive.Configure(c.Root()); err != nil {
+		return err
+	}
+	if err := emulator.removeOthers(c); err != nil {
 		return err
 	}
 	return c.Snapshot(ctx, name, nil)

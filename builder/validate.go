@@ -50,6 +50,8 @@ var rules = []func(Spec) []error{
 	mirrorURLs,
 	packageSyntax,
 	kernelExists,
+	emulatorExists,
+	foreignProgram,
 	localPackages,
 	imageHooksNeedImage,
 	hostnameSyntax,
@@ -68,8 +70,6 @@ var notBuilt = []struct {
 	{"--use-uefi", func(s Spec) bool { return s.o.UseUEFI }},
 	{"--bootsize without --grub", func(s Spec) bool { return s.o.Bootsize > 0 && !s.o.Grub }},
 	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
-	{"--foreign", func(s Spec) bool { return s.o.Foreign != "" }},
-	{"--arch", func(s Spec) bool { return s.arch.Name != "" && s.NeedsEmulation() }},
 }
 
 // NotBuiltError says that an option is known but its work is not part of this version.

@@ -20,6 +20,7 @@ type environment struct {
 	now     func() time.Time
 
 	stat       func(name string) (fs.FileInfo, error)
+	readFile   func(name string) ([]byte, error)
 	lookupUser func(name string) (*user.User, error)
 	dialSyslog func() (io.WriteCloser, error)
 

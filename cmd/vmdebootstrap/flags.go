@@ -102,7 +102,7 @@ func newSettings(arch string) *settings {
 		{"roottype", groupDisk, "file system `TYPE` of the root partition", textValue{&o.Roottype}},
 		{"swap", groupDisk, "make a swap partition of `SIZE` bytes, at least 256Mi; 0 is none (default 0)",
 			sizeValue{&o.Swap}},
-		{"foreign", groupSource, "emulate the architecture with the qemu-user program at `PATH`", textValue{&o.Foreign}},
+		{"foreign", groupSource, "emulate the architecture with the static qemu-user program at `PATH`; not needed: without it the right one is found", textValue{&o.Foreign}},
 		{"debootstrapopts", groupSource, "pass `OPTIONS` to debootstrap, without their dashes and with spaces between " +
 			"them; may be repeated", listValue{&o.Debootstrapopts}},
 		{"debootstrap-scripts", groupSource, "look in `DIRECTORY` for what debootstrap knows of the release",

@@ -53,6 +53,7 @@ func mainStatus(ctx context.Context) int {
 		etc:        "/etc",
 		now:        time.Now,
 		stat:       os.Stat,
+		readFile:   os.ReadFile,
 		lookupUser: lookupUser,
 		inside:     oci.Inside,
 		reenter: func(ctx context.Context) (int, error) {

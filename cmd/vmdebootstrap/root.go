@@ -173,6 +173,7 @@ func (c *command) build(ctx context.Context) (err error) {
 func (c *command) newJob(log *slog.Logger) (*job, error) {
 	spec, err := builder.NewSpec(c.settings.options, builder.World{
 		Stat:       c.env.stat,
+		ReadFile:   c.env.readFile,
 		LookupUser: c.env.lookupUser,
 		Dir:        c.env.dir,
 		Today:      c.env.now(),
