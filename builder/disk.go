@@ -12,16 +12,6 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// loader is how an image boots.
-type loader string
-
-const (
-	loaderNone     loader = "no boot loader"
-	loaderExtlinux loader = "extlinux"
-	loaderGrubBIOS loader = "GRUB for BIOS"
-	loaderGrubEFI  loader = "GRUB for UEFI"
-)
-
 // Disk is the plan of a disk image: where everything is and how it boots. What it holds is known only when the root
 // file system is complete.
 type Disk struct {
@@ -132,20 +122,6 @@ func diskID(seed uuid.UUID) uuid.UUID {
 		id[0] = 1
 	}
 	return id
-}
-
-// loaderOf applies the manual's rules: UEFI needs GRUB, GRUB replaces extlinux.
-func loaderOf(o Options) loader {
-	switch {
-	case o.UseUEFI:
-		return loaderGrubEFI
-	case o.Grub:
-		return loaderGrubBIOS
-	case o.Extlinux:
-		return loaderExtlinux
-	default:
-		return loaderNone
-	}
 }
 
 // boot is the partition with the kernel on it.

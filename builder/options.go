@@ -61,6 +61,7 @@ type Options struct {
 	Extlinux   bool           // --extlinux
 	MBR        bool           // --mbr
 	Grub       bool           // --grub
+	Boot       string         // --boot LOADER: bootWords; empty: Extlinux, Grub and UseUEFI choose
 
 	DryRun bool // --dry-run: check and print; parts that are not built yet are no error then
 }

@@ -22,9 +22,9 @@ func (s Spec) Packages() []string {
 		packages = append(packages, "sudo")
 	}
 	switch {
-	case s.o.UseUEFI:
+	case s.loader() == loaderGrubEFI:
 		packages = append(packages, s.arch.EFIPackages...)
-	case s.o.Grub && s.arch.PC:
+	case s.loader() == loaderGrubBIOS && s.arch.PC:
 		packages = append(packages, "grub-pc")
 	}
 	if s.usesResolved() && s.release.ResolvedPackage() {

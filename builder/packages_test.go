@@ -26,7 +26,7 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 		{"grub", func(o *Options) { o.Grub = true }, "acpid grub-pc linux-image-amd64 systemd-resolved"},
 		{"grub on i386", func(o *Options) { o.Grub, o.Arch, o.Distribution = true, "i386", "bookworm" },
 			"acpid grub-pc linux-image-686 systemd-resolved"},
-		{"grub on armhf", func(o *Options) { o.Grub, o.Arch = true, "armhf" }, "acpid linux-image-armmp systemd-resolved"},
+		{"grub on armhf", func(o *Options) { o.Image, o.Tarball, o.Grub, o.Arch = "", "x.tar", true, "armhf" }, "acpid linux-image-armmp systemd-resolved"},
 		{"UEFI", func(o *Options) { o.Grub, o.UseUEFI = true, true },
 			"acpid grub-efi-amd64 grub-efi-ia32-bin linux-image-amd64 systemd-resolved"},
 		{"UEFI on i386", func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "i386", "jessie" },

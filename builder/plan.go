@@ -106,10 +106,11 @@ func (p *Plan) add(s Step) { p.Steps = append(p.Steps, s) }
 // debconfAnswers are given before packages are installed: grub-pc asks for the disks to install itself to, and an
 // upgrade of it fails for ever if that answer is empty and not meant to be (Debian bug in its postinst's checks).
 func debconfAnswers(o Options) []string {
-	if !o.Grub {
+	l := loaderOf(o)
+	if !l.grub() {
 		return nil
 	}
-	if o.UseUEFI {
+	if l.uefi() {
 		return []string{"grub2 grub2/force_efi_extra_removable boolean true", "grub2 grub2/update_nvram boolean false"}
 	}
 	return []string{

@@ -94,6 +94,11 @@ func TestNewSpecTakesWhatIsRight(t *testing.T) {
 			o.Distribution, o.Roottype, o.SystemdNetworkd, o.UpdateInitramfs = "wheezy", "ext3", false, false
 		},
 		"the usual ESP without UEFI": func(o *Options) { o.ESPSize = 5242880 },
+		"hybrid":                     func(o *Options) { o.Boot, o.Bootsize, o.Bootoffset = "hybrid", 100*diskimage.MB, diskimage.MiB },
+		"hybrid with both":           func(o *Options) { o.Boot, o.Grub, o.UseUEFI, o.ESPSize = "hybrid", true, true, 200*diskimage.MB },
+		"GRUB and UEFI by --boot":    func(o *Options) { o.Boot, o.UseUEFI, o.Arch = "grub", true, "arm64" },
+		"arm64 without a loader":     func(o *Options) { o.Boot, o.Arch = "none", "arm64" },
+		"btrfs with another loader":  func(o *Options) { o.Roottype, o.Boot = "btrfs", "grub" },
 		"small swap":                 func(o *Options) { o.Swap = 1 },
 		"hook":                       func(o *Options) { o.Actions = []Action{Script("hook.sh")} },
 		"local package":              func(o *Options) { o.CustomPackages = []string{"local_1_all.deb"} },
@@ -145,6 +150,13 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"UEFI with offset", func(o *Options) { o.Grub, o.UseUEFI, o.Bootoffset = true, true, 1024 }, "--bootoffset", []string{"separate boot", "not supported", "UEFI"}},
 		{"UEFI without grub", func(o *Options) { o.UseUEFI, o.Arch = true, "arm64" }, "--use-uefi", []string{"UEFI", "Grub"}},
 		{"UEFI on wheezy arm64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "arm64", "wheezy" }, "--use-uefi", []string{"Only amd64", "supports UEFI", "Wheezy"}},
+
+		{"unknown loader", func(o *Options) { o.Boot = "lilo" }, "--boot", []string{`"lilo"`, "hybrid"}},
+		{"two loaders", func(o *Options) { o.Boot, o.Grub = "extlinux", true }, "--boot", []string{"extlinux and --grub"}},
+		{"extlinux by UEFI", func(o *Options) { o.Boot, o.UseUEFI = "extlinux", true }, "--boot", []string{"--use-uefi", "hybrid"}},
+		{"ESP of a BIOS", func(o *Options) { o.Boot, o.ESPSize = "grub", diskimage.GB }, "--esp-size", []string{"--use-uefi"}},
+		{"hybrid without BIOS", func(o *Options) { o.Boot, o.Arch = "hybrid", "arm64" }, "--boot", []string{"arm64 has no BIOS"}},
+		{"GRUB without BIOS", func(o *Options) { o.Grub, o.Arch = true, "armhf" }, "--grub", []string{"armhf has no BIOS", "--use-uefi"}},
 
 		{"unknown architecture", func(o *Options) { o.Arch = "bogus" }, "--arch", []string{`"bogus"`}},
 		{"no kernel for i386", func(o *Options) { o.Arch = "i386" }, "--arch", []string{"trixie", "--kernel-package"}},

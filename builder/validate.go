@@ -47,6 +47,9 @@ var rules = []func(Spec) []error{
 	filesystemTypes,
 	partitionTable,
 	bootFlagKnown,
+	bootKnown,
+	bootAgrees,
+	grubNeedsBIOS,
 	mirrorURLs,
 	packageSyntax,
 	kernelExists,
@@ -67,8 +70,9 @@ var notBuilt = []struct {
 	used func(Spec) bool
 }{
 	{"--squash", func(s Spec) bool { return s.o.Squash != "" }},
-	{"--use-uefi", func(s Spec) bool { return s.o.UseUEFI }},
-	{"--bootsize without --grub", func(s Spec) bool { return s.o.Bootsize > 0 && !s.o.Grub }},
+	{"--use-uefi", func(s Spec) bool { return s.loader() == loaderGrubEFI }},
+	{"--boot hybrid", func(s Spec) bool { return s.loader() == loaderGrubHybrid }},
+	{"--bootsize without --grub", func(s Spec) bool { return s.o.Bootsize > 0 && !s.loader().grub() }},
 	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
 }
 

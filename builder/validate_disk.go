@@ -59,7 +59,7 @@ func partitionsFit(s Spec) []error {
 		}
 		left -= size
 	}
-	if s.o.UseUEFI {
+	if s.loader().uefi() {
 		take("--esp-size", s.o.ESPSize)
 	}
 	take("--bootoffset", s.o.Bootoffset)

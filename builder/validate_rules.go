@@ -74,29 +74,29 @@ func wheezyBootsNoExt4(s Spec) []error {
 }
 
 func extlinuxReadsNoBtrfs(s Spec) []error {
-	if s.o.Roottype == "btrfs" && s.o.Extlinux && !s.o.Grub {
+	if s.o.Roottype == "btrfs" && s.loader() == loaderExtlinux {
 		return problem("--roottype", "extlinux on btrfs is not yet supported: use --grub or --no-extlinux")
 	}
 	return nil
 }
 
 func espNeedsUEFI(s Spec) []error {
-	if s.o.ESPSize != defaultESPSize && !s.o.UseUEFI {
+	if s.o.ESPSize != defaultESPSize && !s.loader().uefi() {
 		return problem("--esp-size", "needs --use-uefi as well")
 	}
 	return nil
 }
 
 func arm64NeedsUEFI(s Spec) []error {
-	if s.arch.Name == "arm64" && !s.o.UseUEFI && s.o.Squash == "" {
-		return problem("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub")
+	if s.arch.Name == "arm64" && !s.loader().uefi() && s.o.Boot != bootNone && s.o.Squash == "" {
+		return problem("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s", bootNone)
 	}
 	return nil
 }
 
 func uefiArch(s Spec) []error {
-	if s.o.UseUEFI && s.arch.Name != "" && s.arch.EFI == "" {
-		return problem("--use-uefi", "%s is not a supported UEFI architecture", s.arch.Name)
+	if s.loader().uefi() && s.arch.Name != "" && s.arch.EFI == "" {
+		return problem(s.loaderFlag(), "%s is not a supported UEFI architecture", s.arch.Name)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func uefiExcludesBoot(s Spec) []error {
 }
 
 func uefiNeedsGrub(s Spec) []error {
-	if s.o.UseUEFI && !s.o.Grub {
+	if s.o.UseUEFI && !s.o.Grub && s.o.Boot == "" {
 		return problem("--use-uefi", "UEFI without Grub is not supported: add --grub")
 	}
 	return nil

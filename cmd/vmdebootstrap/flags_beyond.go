@@ -1,6 +1,11 @@
 package main
 
-import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
+import (
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
 
 // beyondManual marks an option that vmdebootstrap 1.7 did not have. Old abbreviations never mean one.
 const beyondManual = "beyond-manual"
@@ -28,5 +33,7 @@ func (s *settings) beyondManual() []*setting {
 			boolValue{&s.explainCache}},
 		{"cache-limit", groupProgram, "after a build, remove what was not used for longest until the results of steps take " +
 			"no more than `SIZE`", sizeValue{&s.cacheLimit}},
+		{"boot", groupDisk, "boot with `LOADER`: " + strings.Join(builder.BootLoaders(), ", ") + "; hybrid is GRUB that BIOS, UEFI " +
+			"and Secure Boot start (default: what --extlinux, --grub and --use-uefi say)", textValue{&o.Boot}},
 	}
 }

@@ -29,7 +29,7 @@ var (
 	}
 	// Settings that the manual does not have.
 	laterBools  = []string{"cache", "explain-cache"}
-	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit"}
+	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
