@@ -37,7 +37,9 @@ type Formatter interface {
 // Volume is a planned file system.
 type Volume interface {
 	// Write writes the file system to dst, whose bytes must all be zero and whose offset 0 is the start of the
-	// partition. Blocks that hold only zeros are not written, so a sparse file stays sparse.
+	// partition. Blocks that hold only zeros are not written, so a sparse file stays sparse. dst is called by one
+	// goroutine at a time, always in the same order. If dst is a part of an open file (FileOf), blocks may get into it
+	// without being written: shared with the files of the tree.
 	Write(ctx context.Context, dst io.WriterAt) error
 	// Extents gives the place of a regular file's data, in bytes from the start of the partition, in the order
 	// of the file, holes left out. The error wraps fs.ErrNotExist for a name that is not a regular file there.

@@ -1,14 +1,12 @@
 package diskimage
 
 import (
-	"archive/tar"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"iter"
 	"slices"
-	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,111 +15,85 @@ import (
 // Open gives a section of archive, which must stay readable as long as the Tree is in use. No privileges and no user
 // namespace are needed, because owners and devices are only text.
 //
-// Read are the formats that archive/tar reads (v7, ustar, pax, GNU), extended attributes in GNU tar's pax records
-// (SCHILY.xattr), hard links, devices and GNU sparse files (whose holes are read as zeros). Directories that the
-// archive leaves out are made: mode 0755, user and group 0, and the latest time of what needs them. A later member
-// replaces an earlier one of the same name. A member whose name or hard link leads out of the tree, that lies under
-// something that is not a directory, or that is of an unknown kind is an error.
+// Read are the formats v7, ustar, pax, star and GNU; extended attributes in the pax records of GNU tar and star
+// (SCHILY.xattr) and of bsdtar (LIBARCHIVE.xattr); hard links, devices, and sparse files of all four forms of GNU tar,
+// whose holes stay holes. Directories that the archive leaves out are made: mode 0755, user and group 0, and the latest
+// time of what needs them. A later member replaces an earlier one of the same name. A member whose name or hard link
+// leads out of the tree, that lies under something that is not a directory, or that is of an unknown kind is an error,
+// and so is an archive that ends without the zero blocks of an end, because the rest of it may be missing.
 //
-// Not supported: compressed archives; access control lists in star's text form (SCHILY.acl); sockets, which tar cannot
-// hold.
+// Not supported: compressed archives; access control lists in star's text form (SCHILY.acl), which are an error;
+// archives of several volumes; sockets, which tar cannot hold.
 func NewTarTree(archive io.ReaderAt, size int64) (Tree, error) {
-	x := tarIndex{source: &tarSource{SectionReader: io.NewSectionReader(archive, 0, size)}, files: make(map[string]*Entry)}
-	if err := x.read(archive, size); err != nil {
+	x := tarIndex{archive: archive, names: map[string]int{}}
+	err := x.read(&tarReader{archive: archive, size: size})
+	if err == nil {
+		err = x.addParents()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read tar archive: %w", err)
 	}
-	if err := x.addParents(); err != nil {
-		return nil, fmt.Errorf("read tar archive: %w", err)
-	}
-	return x.sorted(), nil
+	return x.tree(), nil
 }
 
-// tarIndex collects the members of an archive. Two names of one file share an *Entry.
+// tarIndex collects the members of an archive.
 type tarIndex struct {
-	source *tarSource
-	files  map[string]*Entry
-}
-
-// tarSource is the archive under a tar.Reader. It notes where the last header began, for sparse files.
-type tarSource struct {
-	*io.SectionReader
-	header  int64
-	waiting bool // for the next header
-}
-
-// tarBlock is the unit of an archive, and of what archive/tar reads of headers.
-const tarBlock = 512
-
-// Read implements io.Reader. What archive/tar skips before a header it seeks over, and then reads one byte.
-func (s *tarSource) Read(b []byte) (int, error) {
-	if s.waiting && len(b) == tarBlock {
-		s.waiting = false
-		var err error
-		if s.header, err = s.Seek(0, io.SeekCurrent); err != nil {
-			return 0, err
-		}
-	}
-	return s.SectionReader.Read(b)
+	archive io.ReaderAt
+	files   []Entry        // without names
+	names   map[string]int // the file that has the name, by its place in files
+	ordered []string       // all names: of the archive, and then of a Tree
 }
 
 // read goes through the archive.
-func (x *tarIndex) read(archive io.ReaderAt, size int64) error {
-	r := tar.NewReader(x.source)
+func (x *tarIndex) read(r *tarReader) error {
 	for {
-		x.source.waiting = true
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
+		start := r.next
+		m, err := r.header()
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if errors.Is(err, tar.ErrHeader) && len(x.files) == 0 {
+		case errors.Is(err, errNoTar) && len(x.files) == 0:
 			return fmt.Errorf("%w (compressed archives are not read)", err)
+		case start == r.size:
+			return fmt.Errorf("archive ends at byte %d without the zeros of an end, so a part of it is missing: %w", r.size, io.ErrUnexpectedEOF)
+		case err != nil && m.name == "":
+			return fmt.Errorf("byte %d: %w", start, err)
+		case err == nil:
+			err = x.add(m)
 		}
 		if err != nil {
-			return err
-		}
-		data, err := x.source.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return err
-		}
-		if err := x.add(h, archive, data, size); err != nil {
-			return fmt.Errorf("member %q: %w", h.Name, err)
+			return fmt.Errorf("member %q: %w", m.name, err)
 		}
 	}
 }
 
-// add takes one member, whose content begins at offset data of the archive.
-func (x *tarIndex) add(h *tar.Header, archive io.ReaderAt, data, size int64) error {
-	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil // comments, and defaults that nobody uses
-	}
-	name, err := cleanName(h.Name)
+// add takes one member.
+func (x *tarIndex) add(m tarMember) error {
+	name, err := cleanName(m.name)
 	if err != nil {
 		return err
 	}
-	if h.Typeflag == tar.TypeLink {
-		return x.addLink(name, h.Linkname)
+	if m.kind == typeHardLink {
+		return x.addLink(name, m.linkname)
 	}
-	e, err := tarEntry(h)
+	e, err := m.entry(x.archive)
 	if err != nil {
 		return err
 	}
 	if name == rootName && !e.IsDir() {
 		return errors.New("the root must be a directory")
 	}
-	if e.Size > 0 {
-		switch {
-		case isSparse(h):
-			header := x.source.header
-			e.Open = func() (Content, error) { return openSparse(archive, header, size, h.Name) }
-		case e.Size > size-data:
-			return fmt.Errorf("archive ends inside of its content: %w", io.ErrUnexpectedEOF)
-		default:
-			length := e.Size
-			e.Open = func() (Content, error) { return tarContent{io.NewSectionReader(archive, data, length)}, nil }
-		}
-	}
-	x.files[name] = &e
+	x.enter(name, len(x.files))
+	x.files = append(x.files, e)
 	return nil
+}
+
+// enter gives a file a name, which it takes from any other that had it.
+func (x *tarIndex) enter(name string, file int) {
+	if _, ok := x.names[name]; !ok {
+		x.ordered = append(x.ordered, name)
+	}
+	x.names[name] = file
 }
 
 // addLink adds another name for a file.
@@ -130,90 +102,83 @@ func (x *tarIndex) addLink(name, target string) error {
 	if err != nil {
 		return fmt.Errorf("hard link: %w", err)
 	}
-	e, ok := x.files[first]
+	file, ok := x.names[first]
 	if !ok {
 		return fmt.Errorf("hard link to %q, which is not in the archive before it", target)
 	}
-	if e.IsDir() {
+	if x.files[file].IsDir() {
 		return fmt.Errorf("hard link to %q, which is a directory", target)
 	}
-	x.files[name] = e
+	x.enter(name, file)
 	return nil
 }
 
-// tarEntry is the member as an Entry, without name and content.
-func tarEntry(h *tar.Header) (Entry, error) {
-	kinds := map[byte]uint32{
-		tar.TypeReg: unix.S_IFREG, tar.TypeGNUSparse: unix.S_IFREG, tar.TypeCont: unix.S_IFREG,
-		tar.TypeDir: unix.S_IFDIR, tar.TypeSymlink: unix.S_IFLNK, tar.TypeFifo: unix.S_IFIFO,
-		tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK,
-	}
-	kind, ok := kinds[h.Typeflag]
+// entry is the member as an Entry without its name.
+func (m *tarMember) entry(archive io.ReaderAt) (Entry, error) {
+	kind, ok := m.fileType()
 	if !ok {
-		return Entry{}, fmt.Errorf("unknown type %q", h.Typeflag)
+		return Entry{}, fmt.Errorf("unknown type %q", m.kind)
 	}
-	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= 1<<32 || int64(h.Gid) >= 1<<32 {
-		return Entry{}, fmt.Errorf("owner %d:%d is out of range", h.Uid, h.Gid)
+	if m.uid < 0 || m.gid < 0 || m.uid >= 1<<32 || m.gid >= 1<<32 {
+		return Entry{}, fmt.Errorf("owner %d:%d is out of range", m.uid, m.gid)
 	}
-	e := Entry{Mode: kind | uint32(h.Mode)&0o7777, UID: uint32(h.Uid), GID: uint32(h.Gid), ModTime: h.ModTime}
+	e := Entry{
+		Mode: kind | uint32(m.mode)&0o7777, UID: uint32(m.uid), GID: uint32(m.gid), ModTime: m.modTime, Xattrs: m.xattrs,
+	}
 	switch kind {
 	case unix.S_IFREG:
-		e.Size = h.Size
+		if m.size < 0 {
+			return Entry{}, fmt.Errorf("size %d is out of range", m.size)
+		}
+		e.Size = m.size
+		if m.holes {
+			e.Data = m.extents()
+		}
+		if e.Size > 0 {
+			e.Open = m.open(archive)
+		}
 	case unix.S_IFLNK:
 		e.Mode |= 0o777 // as stat(2) shows every link
-		e.Linkname = h.Linkname
+		e.Linkname = m.linkname
 	case unix.S_IFCHR, unix.S_IFBLK:
-		e.Major, e.Minor = uint32(h.Devmajor), uint32(h.Devminor)
-	}
-	for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
-		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok && keepXattr(name) {
-			e.Xattrs = append(e.Xattrs, Xattr{Name: name, Value: plainXattr(name, []byte(h.PAXRecords[key]))})
+		if m.major < 0 || m.minor < 0 || m.major >= 1<<32 || m.minor >= 1<<32 {
+			return Entry{}, fmt.Errorf("device %d:%d is out of range", m.major, m.minor)
 		}
+		e.Major, e.Minor = uint32(m.major), uint32(m.minor)
 	}
 	return e, nil
 }
 
-// addParents adds directories that the archive leaves out and looks at the others.
-func (x *tarIndex) addParents() error {
-	implied := make(map[string]bool)
-	for _, name := range slices.SortedFunc(maps.Keys(x.files), comparePaths) {
-		e := x.files[name]
-		for dir := name; dir != rootName; {
-			dir = parentOf(dir)
-			parent, ok := x.files[dir]
-			switch {
-			case !ok || implied[dir] && parent.ModTime.Before(e.ModTime):
-				made := DirEntry("", 0o755, e.ModTime)
-				x.files[dir] = &made
-				implied[dir] = true
-			case !parent.IsDir():
-				return fmt.Errorf("member %q: %q is not a directory", name, dir)
-			}
+// fileType is the type of the member in st_mode.
+func (m *tarMember) fileType() (uint32, bool) {
+	switch m.kind {
+	case typeRegular, typeOldRegular, typeContiguous, typeSparse:
+		if len(m.name) > 0 && m.name[len(m.name)-1] == '/' && m.stored == 0 {
+			return unix.S_IFDIR, true // before POSIX there was no type for directories
 		}
+		return unix.S_IFREG, true
+	case typeDirectory:
+		return unix.S_IFDIR, true
+	case typeSymlink:
+		return unix.S_IFLNK, true
+	case typeFifo:
+		return unix.S_IFIFO, true
+	case typeChar:
+		return unix.S_IFCHR, true
+	case typeBlock:
+		return unix.S_IFBLK, true
 	}
-	if _, ok := x.files[rootName]; !ok {
-		return errors.New("no members")
-	}
-	return nil
+	return 0, false
 }
 
-// sorted gives the entries in the order of a Tree. The first name of a file in that order is the file itself, whichever
-// came first in the archive.
-func (x *tarIndex) sorted() Tree {
-	entries := make(entriesTree, 0, len(x.files))
-	first := make(map[*Entry]string)
-	for _, name := range slices.SortedFunc(maps.Keys(x.files), comparePaths) {
-		file := x.files[name]
-		e := *file
-		e.Name = name
-		if other, ok := first[file]; ok {
-			e.HardLink, e.Open = other, nil
-		} else {
-			first[file] = name
-		}
-		entries = append(entries, e)
+// open gives a function that opens the content.
+func (m *tarMember) open(archive io.ReaderAt) func() (Content, error) {
+	if m.holes {
+		c := sparseContent{archive, m.size, m.parts}
+		return func() (Content, error) { return c, nil }
 	}
-	return entries
+	data, size := m.data, m.size
+	return func() (Content, error) { return tarContent{io.NewSectionReader(archive, data, size)}, nil }
 }
 
 // tarContent is a file that lies in the archive in one piece.
@@ -221,69 +186,81 @@ type tarContent struct{ *io.SectionReader }
 
 func (tarContent) Close() error { return nil }
 
-// isSparse reports whether the archive holds the file without its holes.
-func isSparse(h *tar.Header) bool {
-	if h.Typeflag == tar.TypeGNUSparse {
-		return true
-	}
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
+// addParents adds directories that the archive leaves out, looks at the others, and puts all names in order.
+func (x *tarIndex) addParents() error {
+	x.sort()
+	implied := make(map[string]bool)
+	for _, name := range x.ordered {
+		modTime := x.files[x.names[name]].ModTime
+		for dir := name; dir != rootName; {
+			dir = parentOf(dir)
+			file, ok := x.names[dir]
+			if ok && !x.files[file].IsDir() {
+				return fmt.Errorf("member %q: %q is not a directory", name, dir)
+			}
+			if ok && !implied[dir] {
+				break // it came before, and so did what is above it
+			}
+			if !ok {
+				implied[dir] = true
+				x.enter(dir, len(x.files))
+				x.files = append(x.files, DirEntry("", 0o755, modTime))
+			} else if x.files[file].ModTime.Before(modTime) {
+				x.files[file].ModTime = modTime
+			}
 		}
 	}
-	return false
-}
-
-// sparseContent reads a sparse file through archive/tar, which does not tell where its parts are. Reading onwards is
-// cheap, reading backwards begins again.
-type sparseContent struct {
-	mu     sync.Mutex
-	reopen func() (io.Reader, error)
-	file   io.Reader
-	offset int64
-}
-
-// openSparse finds the member again, whose header is at an offset of the archive.
-func openSparse(archive io.ReaderAt, header, size int64, name string) (Content, error) {
-	c := &sparseContent{reopen: func() (io.Reader, error) {
-		r := tar.NewReader(io.NewSectionReader(archive, header, size-header))
-		h, err := r.Next()
-		if err == nil && h.Name != name {
-			err = fmt.Errorf("found %q in its place", h.Name)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read tar archive: member %q: %w", name, err)
-		}
-		return r, nil
-	}}
-	var err error
-	c.file, err = c.reopen()
-	return c, err
-}
-
-// ReadAt implements io.ReaderAt.
-func (c *sparseContent) ReadAt(b []byte, offset int64) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if offset < c.offset {
-		file, err := c.reopen()
-		if err != nil {
-			return 0, err
-		}
-		c.file, c.offset = file, 0
+	if len(x.files) == 0 {
+		return errors.New("no members")
 	}
-	skipped, err := io.CopyN(io.Discard, c.file, offset-c.offset)
-	c.offset += skipped
-	if err != nil {
-		return 0, err
-	}
-	n, err := io.ReadFull(c.file, b)
-	c.offset += int64(n)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
-	}
-	return n, err
+	x.sort()
+	return nil
 }
 
-// Close implements io.Closer.
-func (*sparseContent) Close() error { return nil }
+// sort puts the names in the order of a Tree, which archives often have by themselves.
+func (x *tarIndex) sort() {
+	if !slices.IsSortedFunc(x.ordered, comparePaths) {
+		slices.SortFunc(x.ordered, comparePaths)
+	}
+}
+
+// tarEntries is the index of an archive in the order of a Tree.
+type tarEntries struct {
+	files []Entry
+	names []memberName
+}
+
+// memberName is one name of a file. The first of them in the order of a Tree is the file itself, whichever came first
+// in the archive.
+type memberName struct {
+	name, first string
+	file        int
+}
+
+// tree gives the finished index.
+func (x *tarIndex) tree() Tree {
+	t := tarEntries{files: x.files, names: make([]memberName, len(x.ordered))}
+	first := make([]string, len(x.files))
+	for i, name := range x.ordered {
+		file := x.names[name]
+		t.names[i] = memberName{name, first[file], file}
+		first[file] = cmp.Or(first[file], name)
+	}
+	return t
+}
+
+// Entries implements Tree.
+func (t tarEntries) Entries() iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for _, n := range t.names {
+			e := t.files[n.file]
+			e.Name = n.name
+			if n.first != "" {
+				e.HardLink, e.Open = n.first, nil
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}

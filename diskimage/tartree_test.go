@@ -40,7 +40,7 @@ func pack(t *testing.T, members ...tar.Header) []byte {
 	return b.Bytes()
 }
 
-func tarTree(archive []byte) (Tree, error) {
+func treeOf(archive []byte) (Tree, error) {
 	return NewTarTree(bytes.NewReader(archive), int64(len(archive)))
 }
 
@@ -56,7 +56,7 @@ func TestTarTreeRefusesHostileMembers(t *testing.T) {
 		`member "./": the root must be a directory`:            {{Name: "./", Typeflag: tar.TypeSymlink, Linkname: "/"}},
 		`no members`: {},
 	} {
-		_, err := tarTree(pack(t, members...))
+		_, err := treeOf(pack(t, members...))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
@@ -66,18 +66,18 @@ func TestTarTreeRefusesHostileMembers(t *testing.T) {
 func TestTarTreeRefusesWhatIsNoArchive(t *testing.T) {
 	t.Parallel()
 	whole := pack(t, tar.Header{Name: "file", Size: 2000})
-	if _, err := tarTree(whole[:1500]); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := treeOf(whole[:1500]); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut off: got %v, want io.ErrUnexpectedEOF", err)
 	}
 	gzip := append([]byte{0x1f, 0x8b, 8}, bytes.Repeat([]byte("x"), 2000)...)
-	if _, err := tarTree(gzip); !errors.Is(err, tar.ErrHeader) || !strings.Contains(err.Error(), "compressed") {
+	if _, err := treeOf(gzip); !errors.Is(err, errNoTar) || !strings.Contains(err.Error(), "compressed") {
 		t.Errorf("gzip: got %v", err)
 	}
 }
 
 func TestTarTreeMakesMissingDirectories(t *testing.T) {
 	t.Parallel()
-	tree, err := tarTree(pack(t, tar.Header{Name: "./a/b/c", Size: 5, Uid: 7}, tar.Header{Name: "/absolute"}))
+	tree, err := treeOf(pack(t, tar.Header{Name: "./a/b/c", Size: 5, Uid: 7}, tar.Header{Name: "/absolute"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestTarTreeMakesMissingDirectories(t *testing.T) {
 
 func TestTarTreeLaterMembersReplaceEarlierOnes(t *testing.T) {
 	t.Parallel()
-	tree, err := tarTree(pack(t, tar.Header{Name: "z", Size: 3}, tar.Header{Name: "a", Typeflag: tar.TypeLink, Linkname: "z"},
+	tree, err := treeOf(pack(t, tar.Header{Name: "z", Size: 3}, tar.Header{Name: "a", Typeflag: tar.TypeLink, Linkname: "z"},
 		tar.Header{Name: "b", Typeflag: tar.TypeLink, Linkname: "./z"}, tar.Header{Name: "z", Size: 9}))
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func FuzzTarTree(f *testing.F) {
 		f.Add(b.Bytes())
 	}
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		tree, err := tarTree(archive)
+		tree, err := treeOf(archive)
 		if err != nil {
 			return
 		}

@@ -3,6 +3,7 @@ package diskimage
 import (
 	"io"
 	"iter"
+	"os"
 	"time"
 )
 
@@ -58,9 +59,21 @@ type Content interface {
 
 // InFile is implemented by contents, and by what Volume.Write writes to, that are a part of an open file: byte 0 is at
 // offset. Where both are, large files need not be copied on file systems that can share blocks. fd stays the
-// implementer's and is valid until it is closed.
+// implementer's and is valid until it is closed; it is negative if there is no file after all.
 type InFile interface {
 	InFile() (fd int, offset int64)
+}
+
+// FileOf gives the open file that x is, or is a part of (InFile).
+func FileOf(x any) (fd int, offset int64, ok bool) {
+	switch f := x.(type) {
+	case *os.File:
+		return int(f.Fd()), 0, true
+	case InFile:
+		fd, offset = f.InFile()
+		return fd, offset, fd >= 0
+	}
+	return -1, 0, false
 }
 
 // Tree is a directory tree to be written out.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 )
 
@@ -149,10 +148,8 @@ func (s section) WriteAt(b []byte, offset int64) (int, error) {
 	return s.w.WriteAt(b, s.start+offset)
 }
 
-// InFile implements InFile if the image is a file; else fd is negative.
+// InFile implements InFile.
 func (s section) InFile() (fd int, offset int64) {
-	if f, ok := s.w.(*os.File); ok {
-		return int(f.Fd()), s.start
-	}
-	return -1, 0
+	fd, offset, _ = FileOf(s.w)
+	return fd, offset + s.start
 }
