@@ -40,14 +40,17 @@ type piece struct {
 // them are smaller than two blocks) and writes it at once when it is its turn: file systems let one writer at a time
 // into a file anyway, and dst sees all writes in the order of the disk, whatever the number of workers. One worker more
 // than there are processors fills the time that a write waits for memory.
+//
+// Large files are not copied at all where the file system under both can share blocks.
 func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
+	shared := v.shareData(ctx, dst)
 	group, ctx := errgroup.WithContext(ctx)
 	chunks := make(chan chunk)
 	group.Go(func() error {
 		defer close(chunks)
 		turn := make(chan struct{})
 		close(turn)
-		for c := range v.chunks() {
+		for c := range v.chunks(shared) {
 			done := make(chan struct{})
 			c.turn, c.done, turn = turn, done, done
 			select {
@@ -60,7 +63,7 @@ func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
 	})
 	for range runtime.GOMAXPROCS(0) + 1 {
 		group.Go(func() (err error) {
-			w := dataWriter{dst: dst, buf: make([]byte, chunkBlocks*disk.BlockSize)}
+			w := dataWriter{dst: newReserver(dst), buf: make([]byte, chunkBlocks*disk.BlockSize)}
 			defer func() { err = errors.Join(err, w.close()) }()
 			for c := range chunks {
 				if err := w.copy(ctx, c); err != nil {
@@ -73,11 +76,12 @@ func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
 	return group.Wait()
 }
 
-// chunks cuts the data of all files, which are in ascending order on the disk.
-func (v *volume) chunks() iter.Seq[chunk] {
+// chunks cuts the data of all files but for what is shared. They are in ascending order on the disk.
+func (v *volume) chunks(shared map[uint32]uint32) iter.Seq[chunk] {
 	return func(yield func(chunk) bool) {
 		var c chunk
 		for n, r := range v.runs() {
+			r = withoutShared(r, shared)
 			for r.count > 0 {
 				end := c.start + c.blocks
 				if c.blocks > 0 && (end != uint64(r.block) || end%chunkBlocks == 0) {
