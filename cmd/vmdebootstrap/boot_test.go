@@ -1,11 +1,10 @@
-//go:build boot
+//go:build mirror && boot
 
 package main
 
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -119,18 +118,6 @@ func checkImage(t *testing.T, image string) {
 	}
 	diskimagetest.Run(t, "sfdisk", "--verify", image)
 	diskimagetest.Fsck(t, image, 1<<20, (info.Size()>>20-1)<<20)
-}
-
-// vmdebootstrap is a command that runs this program, which is the test binary under another name, as its user does.
-func vmdebootstrap(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self, args...)
-	cmd.Args[0] = programName
-	return cmd
 }
 
 func readFile(t *testing.T, name string) string {

@@ -6,7 +6,7 @@
 //	client := archive.Client{Keyring: repo.Keyring(), …}
 //	release, err := client.Release(ctx, repo.URL(), "wheezy")
 //
-// A Repository counts the requests for its files and can answer them with faults. It has one component, main.
+// With Forward it stands before another mirror and has suites of its own with that one's packages. A Repository counts the requests for its files and can answer them with faults. It has one component, main.
 package archivetest
 
 import (
@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +40,7 @@ type Repository struct {
 	aliases  map[string]string // name → codename
 	pool     map[string][]byte // path → .deb
 	dists    map[string][]byte // path → file; nil when it has to be made anew
+	forward  *httputil.ReverseProxy
 	requests []string
 	faults   map[string][]Fault // part of a path → what its next requests get
 }
@@ -45,6 +48,7 @@ type Repository struct {
 type suite struct {
 	codename string
 	debs     []Deb
+	stanzas  string // of packages that the forward mirror has
 }
 
 // Options are properties of the archive that tests vary.
@@ -173,6 +177,36 @@ func (r *Repository) add(codename string, debs []Deb) {
 	}
 }
 
+// Import lists packages of another mirror in a suite, by their stanzas of its Packages file: text for each, with an empty
+// line behind it. Forward has to name that mirror.
+func (r *Repository) Import(codename, stanzas string) {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.suites {
+		if s.codename == codename {
+			s.stanzas, r.dists = s.stanzas+stanzas, nil
+			return
+		}
+	}
+	r.t.Fatalf("archivetest: no suite %q", codename)
+}
+
+// Forward asks another mirror for whatever this archive does not have: suites of other names, imported packages.
+func (r *Repository) Forward(mirror string) {
+	r.t.Helper()
+	u, err := url.Parse(mirror)
+	if err != nil {
+		r.t.Fatalf("archivetest: %v", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forward = &httputil.ReverseProxy{Rewrite: func(req *httputil.ProxyRequest) {
+		req.Out.URL.Path = strings.TrimPrefix(req.In.URL.Path, "/debian")
+		req.SetURL(u)
+	}}
+}
+
 // Fault makes a server's answer a bad one.
 type Fault struct {
 	// Status, if not 0, is the answer instead of the file.
@@ -241,11 +275,14 @@ func (r *Repository) serve(w http.ResponseWriter, req *http.Request) {
 	r.requests = append(r.requests, path)
 	data, ok := r.file(path)
 	fault := r.nextFault(path)
-	date := r.options.date()
+	date, forward := r.options.date(), r.forward
 	r.mu.Unlock()
 	switch {
 	case fault.Status != 0:
 		http.Error(w, "a fault for the test", fault.Status)
+		return
+	case !ok && forward != nil:
+		forward.ServeHTTP(w, req)
 		return
 	case !ok:
 		http.NotFound(w, req)

@@ -155,6 +155,9 @@ func (s *suite) packages(pool map[string][]byte, arch string, withAll bool) ([]b
 		b.WriteString(d.control())
 		fmt.Fprintf(&b, "Filename: %s\nSize: %d\nSHA256: %x\n\n", d.filename(), len(data), sha256.Sum256(data))
 	}
+	if arch != "all" {
+		b.WriteString(s.stanzas)
+	}
 	return b.Bytes(), nil
 }
 
