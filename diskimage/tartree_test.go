@@ -4,9 +4,13 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +143,207 @@ func TestSparseContentReadsInAnyOrder(t *testing.T) {
 	}
 }
 
+// GNU tar and bsdtar change names of attributes, because "=" ends the name of a pax record.
+func TestTarTreeUndoesEscapesInNamesOfXattrs(t *testing.T) {
+	t.Parallel()
+	want := []Xattr{{"user.a=b%c", []byte("1\x002")}, {"user.umläut", []byte("3")}}
+	for program, records := range map[string]map[string]string{
+		"GNU tar": {"SCHILY.xattr.user.a%3Db%25c": "1\x002", "SCHILY.xattr.user.umläut": "3", "SCHILY.xattr.trusted.x": "left out"},
+		"bsdtar":  {"LIBARCHIVE.xattr.user.a%3Db%25c": "MQAy", "LIBARCHIVE.xattr.user.uml%C3%A4ut": "Mw"},
+		"both": {
+			"LIBARCHIVE.xattr.user.a%3Db%25c": "MQAy", "SCHILY.xattr.user.a%3Db%25c": "1\x002", "SCHILY.xattr.user.umläut": "3",
+		},
+	} {
+		tree, err := treeOf(packRaw(t, rawMember{name: "f", records: records}))
+		if err != nil {
+			t.Fatalf("%s: %v", program, err)
+		}
+		if got := list(t, tree)[1].Xattrs; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %q, want %q", program, got, want)
+		}
+	}
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "f"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setxattr(filepath.Join(root, "f"), "user.a=b%3Dc", []byte("v"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, tarTestDir(t, root))[1].Xattrs; len(got) != 1 || got[0].Name != "user.a=b%3Dc" {
+		t.Errorf("from GNU tar: got %q", got)
+	}
+}
+
+// rawMember is a member with any records, which archive/tar would not write.
+type rawMember struct {
+	name, linkname string
+	kind           byte
+	records        map[string]string
+	global         bool
+}
+
+// packRaw makes an archive of pax headers and empty members.
+func packRaw(t *testing.T, members ...rawMember) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	block := func(name string, kind byte, linkname string, size int) {
+		var h [tarBlock]byte
+		copy(h[tarName.offset:], name)
+		copy(h[tarLinkname.offset:], linkname)
+		copy(h[tarMagic.offset:], magicUSTAR+"00")
+		copy(h[tarMode.offset:], "0000644")
+		copy(h[tarSize.offset:], fmt.Sprintf("%011o", size))
+		copy(h[tarChecksum.offset:], "        ")
+		h[tarType] = kind
+		sum := 0
+		for _, c := range h {
+			sum += int(c)
+		}
+		copy(h[tarChecksum.offset:], fmt.Sprintf("%06o", sum))
+		b.Write(h[:])
+	}
+	for _, m := range members {
+		var text strings.Builder
+		for _, key := range slices.Sorted(maps.Keys(m.records)) {
+			record := " " + key + "=" + m.records[key] + "\n"
+			length := len(record) + 1
+			for len(fmt.Sprint(length))+len(record) != length {
+				length++
+			}
+			fmt.Fprint(&text, length, record)
+		}
+		if text.Len() > 0 {
+			kind := byte(typePax)
+			if m.global {
+				kind = typePaxGlobal
+			}
+			block("pax", kind, "", text.Len())
+			b.WriteString(text.String() + strings.Repeat("\x00", int(roundUpTar(int64(text.Len())))-text.Len()))
+		}
+		block(m.name, max(m.kind, typeRegular), m.linkname, 0)
+	}
+	b.Write(make([]byte, 2*tarBlock))
+	return b.Bytes()
+}
+
+func TestTarTreeReadsRecords(t *testing.T) {
+	t.Parallel()
+	tree, err := treeOf(packRaw(t,
+		rawMember{name: "x", global: true, records: map[string]string{"uid": "5", "comment": "for all that follow"}},
+		rawMember{name: "short", records: map[string]string{
+			"path": "not utf-8 \xff", "uid": "4294967295", "gid": "70000", "mtime": "-1.25",
+		}},
+		rawMember{name: "far", records: map[string]string{"mtime": "15032385535.9999999999"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := list(t, tree)
+	if got, want := names(entries), ". far not utf-8 \xff x"; got != want {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	if e := entries[2]; e.UID != 1<<32-1 || e.GID != 70000 || e.ModTime.UnixNano() != -1.25e9 {
+		t.Errorf("got owner %d:%d, time %d", e.UID, e.GID, e.ModTime.UnixNano())
+	}
+	if e := entries[1]; e.UID != 5 || e.ModTime.Unix() != 15032385535 || e.ModTime.Nanosecond() != 999999999 {
+		t.Errorf("got owner %d, time %v", e.UID, e.ModTime)
+	}
+}
+
+func TestTarTreeRefusesWhatItWouldGetWrong(t *testing.T) {
+	t.Parallel()
+	for want, m := range map[string]rawMember{
+		`member "f": it has an access control list as text`: {name: "f", records: map[string]string{"SCHILY.acl.access": "user::rw-"}},
+		`member "f": unknown type 'D'`:                      {name: "f", kind: 'D'},
+		`member "f": owner -1:0 is out of range`:            {name: "f", records: map[string]string{"uid": "-1"}},
+		`member "f": pax record uid="x" is not a number`:    {name: "f", records: map[string]string{"uid": "x"}},
+		`member "f": pax record mtime="1.x"`:                {name: "f", records: map[string]string{"mtime": "1.x"}},
+		`member "f": map of a sparse file of 5 bytes`:       {name: "f", records: map[string]string{"GNU.sparse.size": "5", "GNU.sparse.map": "3,9"}},
+		`member "f": sparse file of version "2"`:            {name: "f", records: map[string]string{"GNU.sparse.size": "5", "GNU.sparse.major": "2"}},
+		`member "f": archive ends inside of its content`:    {name: "f", records: map[string]string{"size": "99999"}},
+		`member "f\x00g": name "f\x00g" holds a zero byte`:  {name: "x", records: map[string]string{"path": "f\x00g"}},
+	} {
+		_, err := treeOf(packRaw(t, m))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+// However much is missing, no shorter archive is taken for a whole one.
+func TestTarTreeRefusesEveryTruncation(t *testing.T) {
+	t.Parallel()
+	whole := pack(t, tar.Header{Name: "d/", Typeflag: tar.TypeDir}, tar.Header{Name: "file", Size: 1000, Uid: 1 << 30},
+		tar.Header{Name: strings.Repeat("long/", 60) + "x", Size: 10})
+	if _, err := treeOf(whole); err != nil {
+		t.Fatal(err)
+	}
+	for length := 0; length <= len(whole)-2*tarBlock; length += 100 {
+		if _, err := treeOf(whole[:length]); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d bytes of %d: got %v", length, len(whole), err)
+		}
+	}
+	if _, err := NewTarTree(bytes.NewReader(whole[:700]), int64(len(whole))); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a file that is shorter than was said: got %v", err)
+	}
+}
+
+func TestTarTreeHolds100000Files(t *testing.T) {
+	t.Parallel()
+	var members []tar.Header
+	for i := range 100_000 {
+		members = append(members, tar.Header{Name: fmt.Sprintf("./%03d/%06d", i%1000, i), Format: tar.FormatUSTAR})
+	}
+	tree, err := treeOf(pack(t, members...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, last := 0, ""
+	for e, err := range tree.Entries() {
+		if err != nil || comparePaths(last, e.Name) >= 0 && last != "" {
+			t.Fatalf("%q after %q, %v", e.Name, last, err)
+		}
+		count, last = count+1, e.Name
+	}
+	if count != 1+1000+100_000 {
+		t.Errorf("got %d entries", count)
+	}
+}
+
+func TestTarTreeKeepsHoles(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	file, err := os.Create(filepath.Join(root, "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	const size = 5 << 30
+	if err := file.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(200) { // more than one block of entries of the old format holds
+		if _, err := file.WriteAt([]byte("data"), i<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := list(t, NewDirTree(root))[1].Data
+	for _, args := range [][]string{{"--format=gnu", "--no-xattrs"}, {"--sparse-version=0.0"}, {"--sparse-version=0.1"}, {"--sparse-version=1.0"}} {
+		e := list(t, tarTestDir(t, root, append([]string{"--sparse"}, args...)...))[1]
+		if e.Size != size || !slices.Equal(e.Data, want) {
+			t.Errorf("tar %q: got size %d and %d parts, want %d and %d", args, e.Size, len(e.Data), size, len(want))
+		}
+		c, err := e.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 6)
+		if _, err := c.ReadAt(got, 199<<20-1); err != nil || string(got) != "\x00data\x00" {
+			t.Errorf("tar %q: got %q, %v", args, got, err)
+		}
+		c.Close()
+	}
+}
+
 func FuzzTarTree(f *testing.F) {
 	for _, format := range []tar.Format{tar.FormatPAX, tar.FormatGNU, tar.FormatUSTAR} {
 		var b bytes.Buffer
@@ -171,6 +376,7 @@ func FuzzTarTree(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		compareWithGo(t, archive, entries)
 		seen := map[string]bool{".": true}
 		for _, e := range entries {
 			if !seen[parentOf(e.Name)] || strings.HasPrefix(e.Name, "/") || strings.Contains("/"+e.Name+"/", "/../") {
@@ -192,4 +398,43 @@ func FuzzTarTree(f *testing.F) {
 			}
 		}
 	})
+}
+
+// compareWithGo compares what a tree says with what package archive/tar reads, if it reads the archive at all.
+func compareWithGo(t *testing.T, archive []byte, entries []Entry) {
+	t.Helper()
+	type file struct {
+		size    int64
+		content string
+		uid     uint32
+	}
+	want := map[string]file{}
+	for r := tar.NewReader(bytes.NewReader(archive)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return
+		}
+		if h.Typeflag == tar.TypeXGlobalHeader || h.Typeflag == tar.TypeLink || h.Size > 1<<20 {
+			return // read in another way, deliberately; or too large to be compared
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			return
+		}
+		if name, err := cleanName(h.Name); err == nil {
+			want[name] = file{h.Size, string(content), uint32(h.Uid)}
+		}
+	}
+	for _, e := range entries {
+		w, ok := want[e.Name]
+		if !ok || !e.IsRegular() {
+			continue
+		}
+		if got := (file{e.Size, string(content(t, e)), e.UID}); got != w {
+			t.Errorf("%q: got %+v, archive/tar reads %+v", e.Name, got, w)
+		}
+	}
 }
