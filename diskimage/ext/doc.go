@@ -1,9 +1,10 @@
 // Package ext writes ext2, ext3 and ext4 file systems without mounting anything and without root.
 //
 // A Formatter plans the whole file system first: it reads names and metadata of a diskimage.Tree and decides the
-// number of each inode and the place of each block. The plan, a diskimage.Volume, is then written: data of files by a
-// few workers at once, metadata from memory, the superblocks last. Blocks of zeros are never written, so that an image
-// file stays sparse.
+// number of each inode and the place of each block. The plan, a diskimage.Volume, is then written: data of files, read
+// by a few workers at once and written in the order of the disk, metadata from memory, the superblocks last. Blocks of
+// zeros are never written, so that an image file stays sparse. Blocks of large files are shared with the tree instead of
+// copied, where both are on one file system that can do so (btrfs, xfs).
 //
 // What is written is what mke2fs(8) would make of the same parameters: 4 KiB blocks, 256-byte inodes, an inode for
 // each 16 KiB, 5 % of the blocks reserved for root, the same journal, the same room to grow with resize2fs(8), the same
@@ -15,8 +16,8 @@
 // all times but those in the tree come from diskimage.Filesystem, and the order from the tree. Inodes get that time
 // as access, change and creation time. Modification times outside of 1901 to 2446 become the nearest that fits.
 //
-// A warm tree of 9,600 files and 350 MB (bookworm with a kernel) takes 0.9 s with fsync, on two CPUs and with 17 MB of
-// memory; "mke2fs -d" takes 2.5 s.
+// How fast that is "make bench-disk" tells, next to mke2fs and a plain copy. Memory is needed for names and metadata,
+// 400 bytes for each file, and not for contents.
 //
 // Two limits of boot loaders: GRUB 2.06 cannot read a file that begins with a hole, and syslinux cannot read holes at
 // all. What they read should be Dense in the tree.

@@ -33,33 +33,61 @@ func (f features) withoutJournal() features {
 	return f
 }
 
-// Feature sets, each as mke2fs of some Debian release makes it with its own mke2fs.conf(5) (e2fsprogs,
-// misc/mke2fs.conf.in at the tags named).
+// The feature sets. A file system has to be understood by the e2fsck of its own release, which refuses what it does not
+// know and then stops the boot, and by the boot loader that reads the kernel from it. So the set is chosen by the
+// release, as its own mke2fs chose it (misc/mke2fs.conf.in of e2fsprogs at the tags v1.42.5, v1.42.12, v1.43.4, v1.44.5,
+// v1.46.2, debian/1.47.0-2 and debian/1.47.2-3, where not said otherwise). The columns are ext2 and ext3, and for ext4
+// the releases up to stretch (o, ext4Oldest), buster to bookworm (c, ext4Checksums), and from trixie on (n, ext4Newest):
+//
+//	feature             2 3 o c n  why, and where from
+//	sparse_super        x x x x x  copies of the superblock in few groups; base_features of every mke2fs.conf
+//	large_file          x x x x x  files of 2 GiB and more; in base_features since 1.43. Before, the kernel set it when
+//	                               such a file was made, and here the tree may hold one
+//	filetype            x x x x x  types of files in directories; base_features
+//	ext_attr            x x x x x  capabilities and access control lists; base_features
+//	dir_index           x x x x x  large directories are hashed; base_features. Loaders that do not know it (syslinux)
+//	                               see ordinary blocks
+//	resize_inode        x x x x x  resize2fs can make it 1,024 times as large while it is mounted; base_features
+//	has_journal         - x x x x  without one under 8 MiB, as mke2fs does. syslinux and GRUB ignore the journal
+//	extent              - - x x x  what makes it ext4; since 1.41 (lenny). All loaders named below read it
+//	flex_bg             - - x x x  metadata of 16 groups together; since 1.41
+//	huge_file           - - x x x  i_blocks of 48 bits: files of 2 TiB and more; since 1.41
+//	dir_nlink           - - x x x  more than 65,000 subdirectories; since 1.41
+//	extra_isize         - - x x x  nanoseconds, creation time, times after 2038; since 1.41
+//	uninit_bg           - - x - -  checksums of group descriptors; since 1.41. metadata_csum takes its place
+//	64bit               - - - x x  descriptors of 64 bytes, with 32 bits of each checksum. mke2fs has it since 1.43
+//	                               (stretch), but the syslinux of stretch (6.03) cannot read such descriptors; Debian's
+//	                               since buster can (changelog: "ext4: Support 64bit feature")
+//	metadata_csum       - - - x x  checksums of everything but data; since 1.44. e2fsck 1.42 (jessie, xenial) refuses it
+//	                               (EXT2_LIB_FEATURE_RO_COMPAT_SUPP in lib/ext2fs/ext2fs.h), 1.43 knows it. Loaders only
+//	                               read and need not look
+//	metadata_csum_seed  - - - - x  the UUID can be changed while it is mounted; since 1.47.0, but not in bookworm, whose
+//	                               1.47.0-2 switched it off again (Debian bugs 1030939 and 1031622). e2fsck 1.46 and GRUB
+//	                               2.06 without Debian's patches refuse it
+//	orphan_file         - - - - x  a file instead of a list of inodes that are being deleted; as metadata_csum_seed.
+//	                               e2fsck 1.46 refuses it though it is only "compat"; loaders ignore it
+//
+// Never set, because one loader or the other refuses it or misreads it without a word: meta_bg, inline_data, bigalloc,
+// ea_inode, casefold, encrypt. All that is set is read by the loaders of bookworm and trixie: GRUB 2.06 and 2.12 (grub-core/fs/ext2.c, EXT2_DRIVER_SUPPORTED_INCOMPAT and EXT2_DRIVER_IGNORED_INCOMPAT), syslinux
+// 6.04 (core/fs/ext2, which looks at no feature but the size of descriptors), U-Boot 2025.01 (fs/ext4/ext4_common.c).
 var (
-	// baseFeatures is base_features of mke2fs.conf, the same in all releases: all that ext2 has.
 	baseFeatures = features{
 		compat:   disk.CompatExtAttr | disk.CompatResizeInode | disk.CompatDirIndex,
 		incompat: disk.IncompatFiletype,
 		roCompat: disk.ROCompatSparseSuper | disk.ROCompatLargeFile,
 	}
 	ext3Features = baseFeatures.with(features{compat: disk.CompatHasJournal})
-	// ext4Common is what ext4 has had since Debian 6.
-	ext4Common = ext3Features.with(features{
+	ext4Common   = ext3Features.with(features{
 		incompat: disk.IncompatExtents | disk.IncompatFlexBG,
 		roCompat: disk.ROCompatHugeFile | disk.ROCompatDirNlink | disk.ROCompatExtraIsize,
 	})
-	// ext4Oldest has checksums of the group descriptors only (v1.42.5, v1.42.12). mke2fs of stretch (v1.43.4) adds
-	// 64bit; it is left out here because syslinux up to 6.03, which is stretch's, cannot read such descriptors.
-	ext4Oldest = ext4Common.with(features{roCompat: disk.ROCompatGDTCsum})
-	// ext4Checksums has checksums everywhere (v1.44.5, v1.46.2, debian/1.47.0-2). All of Debian's boot loaders since
-	// buster read it, and e2fsck since 1.43.
+	ext4Oldest    = ext4Common.with(features{roCompat: disk.ROCompatGDTCsum})
 	ext4Checksums = ext4Common.with(features{incompat: disk.Incompat64Bit, roCompat: disk.ROCompatMetadataCsum})
-	// ext4Newest adds what debian/1.47.2 switches on (bookworm's 1.47.0-2 switched it off once more, Debian bugs
-	// 1030939 and 1031622). Older e2fsck refuses both: 1.46 does not know orphan_file, though it is only "compat".
-	ext4Newest = ext4Checksums.with(features{compat: disk.CompatOrphanFile, incompat: disk.IncompatCsumSeed})
+	ext4Newest    = ext4Checksums.with(features{compat: disk.CompatOrphanFile, incompat: disk.IncompatCsumSeed})
 )
 
-// ext4Releases are the releases that do not get ext4Checksums.
+// ext4Releases are the releases that do not get ext4Checksums. Ubuntu had e2fsprogs before 1.44 until artful, and has
+// 1.47.2 since plucky.
 var ext4Releases = map[string]features{
 	"":         ext4Oldest, // the contract of diskimage.Filesystem: what everything reads
 	"lenny":    ext4Oldest,
@@ -67,12 +95,32 @@ var ext4Releases = map[string]features{
 	"wheezy":   ext4Oldest,
 	"jessie":   ext4Oldest,
 	"stretch":  ext4Oldest,
+	"lucid":    ext4Oldest,
+	"maverick": ext4Oldest,
+	"natty":    ext4Oldest,
+	"oneiric":  ext4Oldest,
+	"precise":  ext4Oldest,
+	"quantal":  ext4Oldest,
+	"raring":   ext4Oldest,
+	"saucy":    ext4Oldest,
+	"trusty":   ext4Oldest,
+	"utopic":   ext4Oldest,
+	"vivid":    ext4Oldest,
+	"wily":     ext4Oldest,
+	"xenial":   ext4Oldest,
+	"yakkety":  ext4Oldest,
+	"zesty":    ext4Oldest,
+	"artful":   ext4Oldest,
+
 	"trixie":   ext4Newest,
 	"forky":    ext4Newest,
 	"duke":     ext4Newest,
 	"sid":      ext4Newest,
 	"testing":  ext4Newest,
 	"unstable": ext4Newest,
+	"plucky":   ext4Newest,
+	"questing": ext4Newest,
+	"resolute": ext4Newest,
 }
 
 // featuresOf chooses the features for a type of file system and the codename of a release. A codename that is not

@@ -1,12 +1,19 @@
 package ext
 
-import "testing"
+import (
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
 
 func TestFeaturesFollowTheRelease(t *testing.T) {
 	t.Parallel()
 	tests := map[string]features{
 		"": ext4Oldest, "wheezy": ext4Oldest, "jessie": ext4Oldest, "stretch": ext4Oldest,
 		"buster": ext4Checksums, "bullseye": ext4Checksums, "bookworm": ext4Checksums, "kali-rolling": ext4Checksums,
+		"trusty": ext4Oldest, "xenial": ext4Oldest, "bionic": ext4Checksums, "noble": ext4Checksums, "plucky": ext4Newest,
 		"trixie": ext4Newest, "forky": ext4Newest, "sid": ext4Newest, "unstable": ext4Newest,
 	}
 	for release, want := range tests {
@@ -17,6 +24,44 @@ func TestFeaturesFollowTheRelease(t *testing.T) {
 	for _, release := range []string{"wheezy", "sid"} {
 		if got, err := featuresOf("ext2", release); err != nil || got != baseFeatures {
 			t.Errorf("ext2 of %q: got %#x, %v", release, got, err)
+		}
+	}
+}
+
+// The table in features.go is what people read; the sets are what is written.
+func TestFeaturesAreThoseOfTheTable(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("features.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bits := map[string]features{
+		"sparse_super": {roCompat: disk.ROCompatSparseSuper}, "large_file": {roCompat: disk.ROCompatLargeFile},
+		"filetype": {incompat: disk.IncompatFiletype}, "ext_attr": {compat: disk.CompatExtAttr},
+		"dir_index": {compat: disk.CompatDirIndex}, "resize_inode": {compat: disk.CompatResizeInode},
+		"has_journal": {compat: disk.CompatHasJournal}, "extent": {incompat: disk.IncompatExtents},
+		"flex_bg": {incompat: disk.IncompatFlexBG}, "huge_file": {roCompat: disk.ROCompatHugeFile},
+		"dir_nlink": {roCompat: disk.ROCompatDirNlink}, "extra_isize": {roCompat: disk.ROCompatExtraIsize},
+		"uninit_bg": {roCompat: disk.ROCompatGDTCsum}, "64bit": {incompat: disk.Incompat64Bit},
+		"metadata_csum": {roCompat: disk.ROCompatMetadataCsum}, "metadata_csum_seed": {incompat: disk.IncompatCsumSeed},
+		"orphan_file": {compat: disk.CompatOrphanFile},
+	}
+	want := []features{baseFeatures, ext3Features, ext4Oldest, ext4Checksums, ext4Newest}
+	got := make([]features, len(want))
+	lines := regexp.MustCompile(`(?m)^//\t(\w+) +([x-]) ([x-]) ([x-]) ([x-]) ([x-])  `).FindAllStringSubmatch(string(source), -1)
+	if len(lines) != len(bits) {
+		t.Errorf("%d features in the table, want %d", len(lines), len(bits))
+	}
+	for _, line := range lines {
+		for i, mark := range line[2:] {
+			if mark == "x" {
+				got[i] = got[i].with(bits[line[1]])
+			}
+		}
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("column %d: the table has %#x, the code %#x", i, got[i], want[i])
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package ext
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -13,13 +14,26 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// mke2fsOptions make mke2fs choose the features that the mke2fs of a release chose by itself.
-var mke2fsOptions = map[kind]string{
-	{"ext2", ""}:         "none",
-	{"ext3", ""}:         "none",
-	{"ext4", "jessie"}:   "^64bit,^metadata_csum,uninit_bg,^metadata_csum_seed,^orphan_file",
-	{"ext4", "bookworm"}: "64bit,metadata_csum,^metadata_csum_seed,^orphan_file",
-	{"ext4", "trixie"}:   "64bit,metadata_csum,metadata_csum_seed,orphan_file",
+// mke2fsConfigs are what mke2fs.conf of a release says (v1.42.12, debian/1.47.0-2, debian/1.47.2-3), so that any mke2fs
+// chooses what that of the release chose. For jessie large_file is added, see features.go.
+var mke2fsConfigs = map[string]string{
+	"jessie":   "has_journal,extent,huge_file,flex_bg,uninit_bg,dir_nlink,extra_isize",
+	"bookworm": "has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize",
+	"trixie": "has_journal,extent,huge_file,flex_bg,metadata_csum,metadata_csum_seed,64bit,dir_nlink,extra_isize," +
+		"orphan_file",
+}
+
+// mke2fsConfig writes the configuration file of a release.
+func mke2fsConfig(t *testing.T, release string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "mke2fs.conf")
+	text := "[defaults]\nbase_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr\n" +
+		"default_mntopts = acl,user_xattr\nenable_periodic_fsck = 0\nblocksize = 4096\ninode_size = 256\ninode_ratio = 16384\n" +
+		"[fs_types]\next3 = {\nfeatures = has_journal\n}\next4 = {\nfeatures = " + cmp.Or(mke2fsConfigs[release], "has_journal") + "\n}\n"
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // superblock reads what dumpe2fs says of the superblock, in lines of "name: value".
@@ -56,8 +70,8 @@ func TestSuperblockIsThatOfMke2fs(t *testing.T) {
 				if err := os.Truncate(theirs, int64(size)); err != nil {
 					t.Fatal(err)
 				}
-				diskimagetest.Run(t, "mke2fs", "-q", "-F", "-t", k.fsType, "-T", "default", "-b", "4096", "-I", "256",
-					"-i", "16384", "-O", strings.TrimPrefix(mke2fsOptions[k], "none"), "-L", "rootfs", "-U", testUUID.String(),
+				diskimagetest.Run(t, "env", "MKE2FS_CONFIG="+mke2fsConfig(t, k.release), diskimagetest.Tool(t, "mke2fs"),
+					"-q", "-F", "-t", k.fsType, "-T", "default", "-L", "rootfs", "-U", testUUID.String(),
 					"-E", fmt.Sprintf("hash_seed=%s", testSeed), theirs)
 				want := superblock(t, theirs)
 				got := superblock(t, write(t, size, filesystem(k.fsType, k.release), memTree{dirAt(".")}))
