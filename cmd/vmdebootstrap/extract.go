@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+)
+
+// extraction is a call of "vmdebootstrap extract", which was the program vmextract once.
+type extraction struct {
+	dir       string // the working directory
+	out       io.Writer
+	paths     []string
+	directory string
+	boot      bool
+	filename  string
+	verbose   bool
+}
+
+// newExtractVerb makes "vmdebootstrap extract": it takes files out of an image without mounting it.
+func newExtractVerb(env environment, out io.Writer) *cobra.Command {
+	x := extraction{dir: env.dir, out: out}
+	verb := &cobra.Command{
+		Use:   "extract IMAGE (--path NAME... | --directory NAME | --boot)",
+		Short: "take files out of a raw image, without root or mounts",
+		Long: "Take files out of a raw image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and\n" +
+			"/boot/efi are looked for where the image's /etc/fstab says.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return x.run(cmd.Context(), args[0]) },
+	}
+	flags := verb.Flags()
+	flags.SortFlags = false
+	flags.StringArrayVar(&x.paths, "path", nil, "copy the file `NAME` to the working directory; may be repeated")
+	flags.StringVar(&x.directory, "directory", "", "put the directory `NAME` into a tar archive")
+	flags.BoolVar(&x.boot, "boot", false, "put /boot into a tar archive")
+	flags.StringVar(&x.filename, "filename", "vmextract.tgz", "`FILE` of the archive, compressed as its name says")
+	flags.BoolVar(&x.verbose, "verbose", false, "report what is going on")
+	return verb
+}
+
+func (x *extraction) run(ctx context.Context, image string) error {
+	directory := x.directory
+	if x.boot {
+		if directory != "" {
+			return usageErrorf("--boot and --directory exclude each other")
+		}
+		directory = "/boot"
+	}
+	if directory == "" && len(x.paths) == 0 {
+		return usageErrorf("nothing to extract: give --path, --directory or --boot")
+	}
+	f, err := os.Open(absolute(x.dir, image))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("%s: %w", image, err)
+	}
+	magic := make([]byte, 4)
+	if _, err := f.ReadAt(magic, 0); err == nil && string(magic) == "QFI\xfb" {
+		return fmt.Errorf("%s is a qcow2 image: make a raw one of it with \"qemu-img convert -O raw\"", image)
+	}
+	tree, err := imagetree.Open(f, diskimage.Size(size))
+	if err != nil {
+		return fmt.Errorf("%s: %w", image, err)
+	}
+	entries, err := newIndex(tree)
+	if err != nil {
+		return fmt.Errorf("%s: %w", image, err)
+	}
+	// Everything is looked for before anything is written.
+	var files []diskimage.Entry
+	var problems []error
+	for _, name := range x.paths {
+		e, err := entries.file(name)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("--path %s: %w", name, err))
+		}
+		files = append(files, e)
+	}
+	if directory != "" {
+		e, err := entries.follow(directory)
+		if err == nil && e.Mode&unix.S_IFMT != unix.S_IFDIR {
+			err = errors.New("not a directory")
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("directory %s of %s: %w", directory, image, err))
+		}
+		directory = e.Name
+	}
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
+	for i, e := range files {
+		if err := x.copy(ctx, e, filepath.Join(x.dir, path.Base(x.paths[i]))); err != nil {
+			return err
+		}
+	}
+	if directory == "" {
+		return nil
+	}
+	return x.archive(ctx, diskimage.Subtree(tree, directory))
+}
+
+// copy writes one file.
+func (x *extraction) copy(ctx context.Context, e diskimage.Entry, name string) error {
+	x.say(name)
+	return diskimage.WriteFile(ctx, name, os.FileMode(e.Mode).Perm(), func(f *os.File) error {
+		if e.Open == nil {
+			return nil
+		}
+		c, err := e.Open()
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, io.NewSectionReader(c, 0, e.Size))
+		return errors.Join(err, c.Close())
+	})
+}
+
+// archive writes a directory.
+func (x *extraction) archive(ctx context.Context, tree diskimage.Tree) error {
+	name := absolute(x.dir, x.filename)
+	x.say(name)
+	return diskimage.WriteFile(ctx, name, 0o644, func(f *os.File) (err error) {
+		w, err := tarfile.Compress(f, name, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, w.Close()) }()
+		return tarfile.Write(ctx, w, tree)
+	})
+}
+
+func (x *extraction) say(name string) {
+	if x.verbose {
+		fmt.Fprintln(x.out, "write "+name)
+	}
+}
+
+// index finds the entries of a tree by name.
+type index map[string]diskimage.Entry
+
+func newIndex(tree diskimage.Tree) (index, error) {
+	all := index{}
+	for e, err := range tree.Entries() {
+		if err != nil {
+			return nil, err
+		}
+		all[e.Name] = e
+	}
+	return all, nil
+}
+
+// follow finds a name as the running system would, through symbolic links.
+func (x index) follow(name string) (diskimage.Entry, error) {
+	const mostLinks = 40 // as in Linux
+	rest, at := strings.Split(name, "/"), "."
+	for links := 0; len(rest) > 0; {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			at = path.Dir(at)
+			continue
+		}
+		e, ok := x[path.Join(at, part)]
+		if !ok {
+			return diskimage.Entry{}, os.ErrNotExist
+		}
+		if e.Mode&unix.S_IFMT != unix.S_IFLNK {
+			at = e.Name
+			continue
+		}
+		if links++; links > mostLinks {
+			return diskimage.Entry{}, unix.ELOOP
+		}
+		if path.IsAbs(e.Linkname) {
+			at = "."
+		}
+		rest = append(strings.Split(e.Linkname, "/"), rest...)
+	}
+	return x[at], nil
+}
+
+// file finds a regular file.
+func (x index) file(name string) (diskimage.Entry, error) {
+	e, err := x.follow(name)
+	if err != nil {
+		return e, err
+	}
+	if e.HardLink != "" {
+		e = x[e.HardLink]
+	}
+	if e.Mode&unix.S_IFMT != unix.S_IFREG {
+		return e, errors.New("not a regular file; --directory takes directories")
+	}
+	return e, nil
+}

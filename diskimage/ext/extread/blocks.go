@@ -1,0 +1,194 @@
+package extread
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
+
+// maxDepth is the deepest extent tree that the kernel makes (EXT4_MAX_EXTENT_DEPTH).
+const maxDepth = 5
+
+// run is a number of blocks in one piece.
+type run struct {
+	file   uint64 // first block in the file
+	disk   uint64 // first block on the disk
+	blocks uint64
+}
+
+// runs lists the blocks of a file in its order. Holes, and blocks that were reserved but never written, are not in it.
+func (fs *FileSystem) runs(n *inode) ([]run, error) {
+	c := collector{fs: fs, limit: (uint64(n.size()) + uint64(fs.blockSize) - 1) / uint64(fs.blockSize)}
+	var err error
+	if n.Flags&disk.InodeExtents != 0 {
+		err = c.extents(n.Block[:], maxDepth)
+	} else {
+		err = c.pointers(n.Block[:])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("inode %d: %w", n.number, err)
+	}
+	return c.runs, nil
+}
+
+// collector walks the map of one file.
+type collector struct {
+	fs    *FileSystem
+	limit uint64 // number of blocks in the file
+	next  uint64 // block of the file that is expected, because maps go upwards
+	runs  []run
+	nodes uint64 // blocks of the map that were read: more than the file system has is a circle
+}
+
+// add appends blocks to the list.
+func (c *collector) add(file, at, blocks uint64) error {
+	if file < c.next || at >= c.fs.blocks || blocks > c.fs.blocks-at {
+		return fmt.Errorf("its map is damaged at block %d", file)
+	}
+	c.next = file + blocks
+	if file >= c.limit {
+		return nil // reserved behind the end
+	}
+	blocks = min(blocks, c.limit-file)
+	if last := len(c.runs) - 1; last >= 0 && c.runs[last].file+c.runs[last].blocks == file && c.runs[last].disk+c.runs[last].blocks == at {
+		c.runs[last].blocks += blocks
+		return nil
+	}
+	c.runs = append(c.runs, run{file, at, blocks})
+	return nil
+}
+
+// node reads a block of the map.
+func (c *collector) node(number uint64) ([]byte, error) {
+	if c.nodes++; c.nodes > c.fs.blocks {
+		return nil, errors.New("its map goes in a circle")
+	}
+	return c.fs.block(number)
+}
+
+// extents walks an extent tree.
+func (c *collector) extents(node []byte, depth int) error {
+	le := binary.LittleEndian
+	if len(node) < disk.ExtentEntrySize || le.Uint16(node) != disk.ExtentMagic {
+		return errors.New("its extent tree is damaged")
+	}
+	entries, level := int(le.Uint16(node[2:])), int(le.Uint16(node[6:]))
+	if level > depth || (entries+1)*disk.ExtentEntrySize > len(node) {
+		return errors.New("its extent tree is damaged")
+	}
+	for i := range entries {
+		e := node[(i+1)*disk.ExtentEntrySize:]
+		if level > 0 {
+			child, err := c.node(uint64(le.Uint16(e[8:]))<<32 | uint64(le.Uint32(e[4:])))
+			if err == nil {
+				err = c.extents(child, level-1)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		length := uint64(le.Uint16(e[4:]))
+		if length > disk.MaxExtentLength {
+			continue // reserved and never written: reads as zeros
+		}
+		start := uint64(le.Uint16(e[6:]))<<32 | uint64(le.Uint32(e[8:]))
+		if err := c.add(uint64(le.Uint32(e)), start, length); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pointers walks the map of ext2 and ext3.
+func (c *collector) pointers(field []byte) error {
+	per := uint64(c.fs.blockSize / 4)
+	spans := [disk.BlockRefs]uint64{}
+	for i := range disk.DirectBlocks {
+		spans[i] = 1
+	}
+	spans[disk.Indirect], spans[disk.DoubleInd], spans[disk.TripleInd] = per, per*per, per*per*per
+	file := uint64(0)
+	for i, span := range spans {
+		if file >= c.limit {
+			return nil
+		}
+		if err := c.pointer(uint64(binary.LittleEndian.Uint32(field[4*i:])), file, span, per); err != nil {
+			return err
+		}
+		file += span
+	}
+	return nil
+}
+
+// pointer follows one reference to span blocks of the file.
+func (c *collector) pointer(at, file, span, per uint64) error {
+	if at == 0 || file >= c.limit {
+		return nil
+	}
+	if span == 1 {
+		return c.add(file, at, 1)
+	}
+	node, err := c.node(at)
+	if err != nil {
+		return err
+	}
+	for i := range per {
+		child := uint64(binary.LittleEndian.Uint32(node[4*i:]))
+		if err := c.pointer(child, file+i*span/per, span/per, per); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// content is the content of a file.
+type content struct {
+	fs   *FileSystem
+	runs []run
+	size int64
+}
+
+// ReadAt implements io.ReaderAt.
+func (c *content) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, errors.New("negative offset")
+	}
+	if offset >= c.size {
+		return 0, io.EOF
+	}
+	whole := len(p)
+	p = p[:min(int64(whole), c.size-offset)]
+	clear(p)
+	for _, r := range c.runs {
+		start, end := int64(r.file)*c.fs.blockSize, int64(r.file+r.blocks)*c.fs.blockSize
+		from, to := max(start, offset), min(end, offset+int64(len(p)))
+		if from >= to {
+			continue
+		}
+		if err := c.fs.read(p[from-offset:to-offset], int64(r.disk)*c.fs.blockSize+from-start); err != nil {
+			return 0, err
+		}
+	}
+	if len(p) < whole {
+		return len(p), io.EOF
+	}
+	return len(p), nil
+}
+
+// Close implements io.Closer.
+func (c *content) Close() error { return nil }
+
+// data lists the parts of the file that are not holes.
+func (c *content) data() []diskimage.Extent {
+	extents := []diskimage.Extent{}
+	for _, r := range c.runs {
+		start := int64(r.file) * c.fs.blockSize
+		extents = append(extents, diskimage.Extent{Offset: start, Length: min(int64(r.blocks)*c.fs.blockSize, c.size-start)})
+	}
+	return extents
+}

@@ -1,0 +1,276 @@
+package extread_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/extread"
+)
+
+// flat is an entry in a form that can be compared, with the content instead of how to open it.
+type flat struct {
+	diskimage.Entry
+	Content string
+}
+
+func flatten(t *testing.T, tree diskimage.Tree) map[string]flat {
+	t.Helper()
+	all := map[string]flat{}
+	for e, err := range tree.Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := flat{Entry: e}
+		if e.Open != nil {
+			c, err := e.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(io.NewSectionReader(c, 0, e.Size))
+			if err := errors.Join(err, c.Close()); err != nil {
+				t.Fatal(err)
+			}
+			f.Content = string(data)
+		}
+		f.Open, f.Data, f.Dense, f.ModTime = nil, nil, false, f.ModTime.UTC()
+		all[e.Name] = f
+	}
+	return all
+}
+
+func compare(t *testing.T, got, want map[string]flat) {
+	t.Helper()
+	for name, w := range want {
+		g, ok := got[name]
+		if !ok {
+			t.Errorf("%q is missing", name)
+			continue
+		}
+		if g.Content != w.Content {
+			t.Errorf("%q: content differs (%d bytes, want %d)", name, len(g.Content), len(w.Content))
+		}
+		g.Content, w.Content = "", ""
+		if len(g.Xattrs) == 0 && len(w.Xattrs) == 0 {
+			g.Xattrs, w.Xattrs = nil, nil
+		}
+		if !reflect.DeepEqual(g, w) {
+			t.Errorf("%q: got %+v, want %+v", name, g, w)
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok && name != "lost+found" {
+			t.Errorf("%q is in nobody's tree", name)
+		}
+	}
+}
+
+// nastyTree has one of everything.
+func nastyTree(t *testing.T) diskimage.Tree {
+	t.Helper()
+	late := time.Unix(5_000_000_000, 123456789) // after 2038
+	pattern := func(n int) []byte {
+		data := make([]byte, n)
+		r := rand.NewChaCha8([32]byte{1})
+		_, _ = r.Read(data)
+		return data
+	}
+	file := func(name string, data []byte) diskimage.Entry { return diskimage.FileEntry(name, 0o644, data, late) }
+	acl := []byte{2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255}
+	capability := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	one := file("one", []byte("1"))
+	owned := file("owned", pattern(5000))
+	owned.UID, owned.GID, owned.Mode = 100_000, 200_000, unix.S_IFREG|0o4755
+	owned.Xattrs = []diskimage.Xattr{
+		{Name: "security.capability", Value: capability}, {Name: "system.posix_acl_access", Value: acl},
+		{Name: "user.long", Value: bytes.Repeat([]byte("x"), 1500)},
+	}
+	hard := one
+	hard.Name, hard.HardLink, hard.Open = "two", "one", nil
+	entries := []diskimage.Entry{
+		one, owned, hard, file("empty", nil), file("large", pattern(20<<20)), file("latin\xe9", []byte("x")), file(strings.Repeat("n", 255), nil),
+		{Name: "fifo", Mode: unix.S_IFIFO | 0o600, ModTime: late}, {Name: "null", Mode: unix.S_IFCHR | 0o666, ModTime: late, Major: 1, Minor: 3},
+		{Name: "big", Mode: unix.S_IFBLK | 0o600, ModTime: late, Major: 259, Minor: 70_000},
+		{Name: "short", Mode: unix.S_IFLNK | 0o777, ModTime: late, Linkname: "one"},
+		{Name: "long", Mode: unix.S_IFLNK | 0o777, ModTime: late, Linkname: strings.Repeat("l/", 300)},
+		{Name: "dir", Mode: unix.S_IFDIR | 0o1777, ModTime: late},
+	}
+	for i := range 3000 {
+		entries = append(entries, file(fmt.Sprintf("dir/file-%04d", i), []byte{byte(i)}))
+	}
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(late), entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func TestWhatWasWrittenIsReadAgain(t *testing.T) {
+	t.Parallel()
+	tree := nastyTree(t)
+	want := flatten(t, tree)
+	for _, fstype := range []string{"ext2", "ext3", "ext4"} {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			size := 128 * diskimage.MiB
+			volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: fstype, Features: "trixie", Label: "nasty", UUID: uuid.Max}, tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			image, err := os.Create(filepath.Join(t.TempDir(), "image"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer image.Close()
+			if err := errors.Join(image.Truncate(int64(size)), volume.Write(t.Context(), image)); err != nil {
+				t.Fatal(err)
+			}
+			fs, err := extread.New(image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fs.Label() != "nasty" {
+				t.Errorf("label %q", fs.Label())
+			}
+			compare(t, flatten(t, fs), want)
+		})
+	}
+}
+
+func TestFileSystemsOfMke2fsAreRead(t *testing.T) {
+	t.Parallel()
+	mke2fs := diskimagetest.Tool(t, "mke2fs")
+	dir := t.TempDir()
+	var errs []error
+	write := func(name string, size int64, text string) {
+		name = filepath.Join(dir, name)
+		errs = append(errs, os.MkdirAll(filepath.Dir(name), 0o755))
+		f, err := os.Create(name)
+		errs = append(errs, err)
+		_, err = f.WriteAt([]byte(text), size-int64(len(text)))
+		errs = append(errs, err, f.Close(), os.Chtimes(name, time.Time{}, time.Unix(1_600_000_000, 0)))
+	}
+	write("a/small", 5, "small")
+	write("a/hole", 3<<20, "end")
+	write("a/indirect", 300<<10, strings.Repeat("0123456789", 30<<10))
+	errs = append(errs, os.Symlink("small", filepath.Join(dir, "a/link")), os.Link(filepath.Join(dir, "a/small"), filepath.Join(dir, "hard")))
+	for i := range 500 {
+		write(fmt.Sprintf("many/name-of-some-length-%d", i), 1, "x")
+	}
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	want := flatten(t, diskimage.NewDirTree(dir))
+	for _, args := range []string{
+		"-t ext4", "-t ext4 -b 1024", "-t ext2 -b 1024 -I 128", "-t ext3 -b 2048", "-t ext4 -O ^64bit,^extents", "-t ext4 -O meta_bg,^resize_inode",
+		"-t ext4 -O 64bit,metadata_csum_seed,mmp", "-t ext2 -r 0 -O none",
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			image := filepath.Join(t.TempDir(), "image")
+			words := append([]string{"-q", "-F", "-d", dir}, strings.Fields(args)...)
+			diskimagetest.Run(t, mke2fs, append(words, image, "64M")...)
+			f, err := os.Open(image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			fs, err := extread.New(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := flatten(t, fs)
+			for name, g := range got {
+				w, ok := want[name]
+				if !ok || name == "lost+found" {
+					continue
+				}
+				// Times are not looked at: mke2fs makes directories anew.
+				if g.Content != w.Content || g.Mode != w.Mode || g.Linkname != w.Linkname || g.Size != w.Size || (g.HardLink == "") != (w.HardLink == "") {
+					t.Errorf("%q: got %+v, want %+v", name, g.Entry, w.Entry)
+				}
+			}
+			for name := range want {
+				if _, ok := got[name]; !ok {
+					t.Errorf("%q is missing", name)
+				}
+			}
+		})
+	}
+}
+
+func TestDamageIsAnErrorAndNothingWorse(t *testing.T) {
+	t.Parallel()
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(time.Unix(0, 0)),
+		diskimage.FileEntry("etc/passwd", 0o644, bytes.Repeat([]byte("root"), 5000), time.Unix(0, 0)),
+		diskimage.Entry{Name: "link", Mode: unix.S_IFLNK | 0o777, Linkname: strings.Repeat("x", 100)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := 8 * diskimage.MiB
+	for _, fstype := range []string{"ext2", "ext4"} {
+		volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: fstype}, tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := memory(make([]byte, size))
+		if err := volume.Write(t.Context(), good); err != nil {
+			t.Fatal(err)
+		}
+		var used []int
+		for i, b := range good {
+			if b != 0 {
+				used = append(used, i)
+			}
+		}
+		r := rand.New(rand.NewPCG(1, 2))
+		for range 500 {
+			bad := bytes.Clone(good)
+			for range 1 + r.IntN(4) {
+				bad[used[r.IntN(len(used))]] = byte(r.Uint32())
+			}
+			fs, err := extread.New(bytes.NewReader(bad))
+			if err != nil {
+				continue
+			}
+			n := 0
+			for e, err := range fs.Entries() {
+				if n++; err != nil || n > 1000 {
+					break
+				}
+				if e.Open != nil && e.Size < 1<<20 {
+					c, err := e.Open()
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, _ = io.Copy(io.Discard, io.NewSectionReader(c, 0, e.Size))
+				}
+			}
+		}
+	}
+	if _, err := extread.New(bytes.NewReader(make([]byte, 4096))); !errors.Is(err, extread.ErrNoExt) {
+		t.Errorf("zeros: %v", err)
+	}
+	if _, err := extread.New(bytes.NewReader(nil)); !errors.Is(err, extread.ErrNoExt) {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
+// memory is an image in memory.
+type memory []byte
+
+func (m memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }

@@ -1,0 +1,198 @@
+package extread
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+)
+
+// Features that only a reader has to know of (fs/ext4/ext4.h, EXT4_FEATURE_INCOMPAT_*).
+const (
+	incompatRecover  disk.Incompat = 0x0004 // the journal has to be replayed
+	incompatMetaBG   disk.Incompat = 0x0010 // group descriptors are spread over the groups
+	incompatMMP      disk.Incompat = 0x0100 // a block protects from being mounted twice
+	incompatEAInode  disk.Incompat = 0x0400 // large attribute values have inodes
+	incompatLargeDir disk.Incompat = 0x4000 // three index levels
+	incompatCaseFold disk.Incompat = 0x20000
+	readableIncompat               = disk.IncompatFiletype | disk.IncompatExtents | disk.Incompat64Bit | disk.IncompatFlexBG |
+		disk.IncompatCsumSeed | incompatMetaBG | incompatMMP | incompatEAInode | incompatLargeDir | incompatCaseFold
+	roCompatBigAlloc disk.ROCompat = 0x0200
+)
+
+// Limits of what is believed.
+const (
+	maxLogBlockSize = 6 // 64 KiB
+	minInodeSize    = 128
+)
+
+// ErrNoExt says that there is no ext2, ext3 or ext4 file system.
+var ErrNoExt = errors.New("no ext2, ext3 or ext4 file system")
+
+// FileSystem is one that can be read. It may be used by several goroutines if its io.ReaderAt may.
+type FileSystem struct {
+	r         io.ReaderAt
+	sb        disk.SuperBlock
+	blockSize int64
+	blocks    uint64
+	descSize  int64
+}
+
+// New looks at the superblock. r begins with the partition. The error wraps ErrNoExt if there is something else in it.
+func New(r io.ReaderAt) (*FileSystem, error) {
+	raw := make([]byte, disk.SuperBlockSize)
+	if _, err := r.ReadAt(raw, disk.SuperBlockOffset); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, ErrNoExt
+		}
+		return nil, fmt.Errorf("read superblock: %w", err)
+	}
+	fs := &FileSystem{r: r}
+	if err := binary.Read(bytes.NewReader(raw), binary.LittleEndian, &fs.sb); err != nil {
+		return nil, fmt.Errorf("read superblock: %w", err)
+	}
+	sb := &fs.sb
+	if sb.Magic != disk.SuperMagic {
+		return nil, ErrNoExt
+	}
+	if sb.Revision < disk.RevisionDynamic {
+		sb.InodeSize, sb.FeatureIncompat, sb.FeatureROCompat = minInodeSize, 0, 0
+	}
+	switch unknown := sb.FeatureIncompat &^ readableIncompat; {
+	case unknown&incompatRecover != 0:
+		return nil, errors.New("the file system was not shut down properly: boot the image and shut it down, then read it again")
+	case unknown != 0:
+		return nil, fmt.Errorf("the file system has features that are not supported (0x%x)", uint32(unknown))
+	}
+	if sb.LogBlockSize > maxLogBlockSize || sb.InodeSize < minInodeSize || sb.BlocksPerGroup == 0 || sb.InodesPerGroup == 0 {
+		return nil, errors.New("the superblock is damaged")
+	}
+	fs.blockSize = 1024 << sb.LogBlockSize
+	if int64(sb.InodeSize) > fs.blockSize {
+		return nil, errors.New("the superblock is damaged")
+	}
+	fs.blocks = uint64(sb.BlocksCountLo)
+	fs.descSize = disk.DescSizeOld
+	if sb.FeatureIncompat&disk.Incompat64Bit != 0 {
+		fs.blocks |= uint64(sb.BlocksCountHi) << 32
+		fs.descSize = max(int64(sb.DescSize), disk.DescSizeOld)
+	}
+	return fs, nil
+}
+
+// Label is the volume's name, "" for none.
+func (fs *FileSystem) Label() string {
+	return strings.TrimRight(string(fs.sb.VolumeName[:]), "\x00")
+}
+
+// UUID identifies the volume.
+func (fs *FileSystem) UUID() uuid.UUID { return fs.sb.UUID }
+
+// read fills p from a place of the file system, inside of which it has to be.
+func (fs *FileSystem) read(p []byte, offset int64) error {
+	if offset < 0 || uint64(offset)+uint64(len(p)) > fs.blocks*uint64(fs.blockSize) {
+		return fmt.Errorf("%d bytes at %d are outside of the file system", len(p), offset)
+	}
+	_, err := fs.r.ReadAt(p, offset)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// block reads one block.
+func (fs *FileSystem) block(number uint64) ([]byte, error) {
+	if number >= fs.blocks {
+		return nil, fmt.Errorf("block %d is outside of the file system", number)
+	}
+	p := make([]byte, fs.blockSize)
+	return p, fs.read(p, int64(number)*fs.blockSize)
+}
+
+// descriptorAt is the place of a group's descriptor (ext4_group_desc, descriptor_loc).
+func (fs *FileSystem) descriptorAt(group uint32) int64 {
+	perBlock := uint32(fs.blockSize / fs.descSize)
+	metaGroup := group / perBlock
+	first := int64(fs.sb.FirstDataBlock) + 1
+	if fs.sb.FeatureIncompat&incompatMetaBG == 0 || metaGroup < fs.sb.FirstMetaBG {
+		return (first+int64(metaGroup))*fs.blockSize + int64(group%perBlock)*fs.descSize
+	}
+	firstGroup := metaGroup * perBlock
+	block := int64(fs.sb.FirstDataBlock) + int64(firstGroup)*int64(fs.sb.BlocksPerGroup)
+	if hasSuper(firstGroup, fs.sb.FeatureROCompat) {
+		block++
+	}
+	return block*fs.blockSize + int64(group%perBlock)*fs.descSize
+}
+
+// hasSuper reports whether a group begins with a copy of the superblock (ext4_bg_has_super).
+func hasSuper(group uint32, features disk.ROCompat) bool {
+	if group <= 1 || features&disk.ROCompatSparseSuper == 0 {
+		return true
+	}
+	for _, base := range []uint32{3, 5, 7} {
+		n := group
+		for n%base == 0 {
+			n /= base
+		}
+		if n == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// inode is one inode with its number and the attributes behind it.
+type inode struct {
+	disk.Inode
+	number uint32
+	tail   []byte // behind the fixed part
+}
+
+// inode reads an inode.
+func (fs *FileSystem) inode(number uint32) (*inode, error) {
+	if number == 0 || number > fs.sb.InodesCount {
+		return nil, fmt.Errorf("there is no inode %d", number)
+	}
+	group, index := (number-1)/fs.sb.InodesPerGroup, (number-1)%fs.sb.InodesPerGroup
+	raw := make([]byte, disk.DescSize64Bit)
+	if err := fs.read(raw[:min(fs.descSize, disk.DescSize64Bit)], fs.descriptorAt(group)); err != nil {
+		return nil, fmt.Errorf("descriptor of group %d: %w", group, err)
+	}
+	var desc disk.GroupDesc
+	if err := binary.Read(bytes.NewReader(raw), binary.LittleEndian, &desc); err != nil {
+		return nil, err
+	}
+	table := uint64(desc.InodeTableLo)
+	if fs.descSize >= disk.DescSize64Bit {
+		table |= uint64(desc.InodeTableHi) << 32
+	}
+	if table >= fs.blocks {
+		return nil, fmt.Errorf("inode table of group %d is outside of the file system", group)
+	}
+	data := make([]byte, max(int(fs.sb.InodeSize), disk.InodeUsed))
+	if err := fs.read(data[:fs.sb.InodeSize], int64(table)*fs.blockSize+int64(index)*int64(fs.sb.InodeSize)); err != nil {
+		return nil, fmt.Errorf("inode %d: %w", number, err)
+	}
+	n := &inode{number: number}
+	if err := binary.Read(bytes.NewReader(data), binary.LittleEndian, &n.Inode); err != nil {
+		return nil, err
+	}
+	if fs.sb.InodeSize == minInodeSize {
+		n.ExtraSize, n.ModifyExtra = 0, 0
+		return n, nil
+	}
+	if behind := disk.InodeOldSize + int(n.ExtraSize); behind <= int(fs.sb.InodeSize) {
+		n.tail = data[behind:fs.sb.InodeSize]
+	}
+	return n, nil
+}
+
+// size is the length of the file in bytes.
+func (n *inode) size() int64 { return int64(n.SizeHi)<<32 | int64(n.SizeLo) }

@@ -1,0 +1,384 @@
+// Package fatread reads FAT12, FAT16 and FAT32 file systems out of an image file, without mounting anything.
+//
+//	fs, err := fatread.New(section) // an io.ReaderAt of the partition
+//	for e, err := range fs.Entries() { … }
+//
+// A FileSystem is a diskimage.Tree, with long names, parents first and in byte order. FAT knows no owners: everything is
+// root's, directories have mode 0755 and files 0644, or 0444 if they are read-only. Times are taken for UTC. What points
+// outside of the file system, or in a circle, is an error that names the file.
+//
+// Not supported: exFAT, names in other code pages than ASCII without a long name.
+//
+// Source: Microsoft's "FAT: General Overview of On-Disk Format", 1.03 (fatgen).
+package fatread
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf16"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// ErrNoFAT says that there is no FAT file system.
+var ErrNoFAT = errors.New("no FAT file system")
+
+const (
+	bootSectorSize = 512
+	// Numbers of clusters from which on a FAT is a FAT16, or a FAT32 (fatgen, "FAT Type Determination").
+	minFAT16 = 4085
+	minFAT32 = 65525
+	// firstCluster is the number of the first cluster of the data.
+	firstCluster = 2
+
+	entrySize     = 32
+	maxDirectory  = 65536 * entrySize
+	attrReadOnly  = 0x01
+	attrVolume    = 0x08
+	attrDirectory = 0x10
+	attrLongName  = 0x0f
+	lastLong      = 0x40
+	deleted       = 0xe5
+	// Bits of the reserved byte in which Windows keeps that a short name is in lower case.
+	lowerBase, lowerExt = 0x08, 0x10
+)
+
+// FileSystem is one that can be read. It may be used by several goroutines if its io.ReaderAt may.
+type FileSystem struct {
+	r           io.ReaderAt
+	bits        int
+	clusterSize int64
+	dataStart   int64 // of cluster 2
+	clusters    uint32
+	rootStart   int64 // of FAT12 and FAT16
+	rootSize    int64
+	rootCluster uint32 // of FAT32
+	volumeID    uint32
+	fat         []byte
+}
+
+// New looks at the boot sector and reads the first FAT. The error wraps ErrNoFAT if there is something else.
+func New(r io.ReaderAt) (*FileSystem, error) {
+	b := make([]byte, bootSectorSize)
+	if _, err := r.ReadAt(b, 0); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, ErrNoFAT
+		}
+		return nil, fmt.Errorf("read boot sector: %w", err)
+	}
+	le := binary.LittleEndian
+	sector, perCluster := int64(le.Uint16(b[0x0b:])), int64(b[0x0d])
+	reserved, fats, rootEntries := int64(le.Uint16(b[0x0e:])), int64(b[0x10]), int64(le.Uint16(b[0x11:]))
+	powerOfTwo := func(n int64) bool { return n > 0 && n&(n-1) == 0 }
+	if le.Uint16(b[510:]) != 0xaa55 || !powerOfTwo(sector) || sector < 512 || sector > 4096 || !powerOfTwo(perCluster) ||
+		reserved == 0 || fats == 0 || fats > 4 {
+		return nil, ErrNoFAT
+	}
+	sectors := int64(le.Uint16(b[0x13:]))
+	if sectors == 0 {
+		sectors = int64(le.Uint32(b[0x20:]))
+	}
+	fatSectors := int64(le.Uint16(b[0x16:]))
+	if fatSectors == 0 {
+		fatSectors = int64(le.Uint32(b[0x24:]))
+	}
+	rootSectors := (rootEntries*entrySize + sector - 1) / sector
+	dataSectors := sectors - reserved - fats*fatSectors - rootSectors
+	if fatSectors == 0 || dataSectors < perCluster {
+		return nil, ErrNoFAT
+	}
+	fs := &FileSystem{
+		r: r, clusterSize: perCluster * sector, clusters: uint32(dataSectors / perCluster),
+		rootStart: (reserved + fats*fatSectors) * sector, rootSize: rootEntries * entrySize,
+		dataStart: (reserved + fats*fatSectors + rootSectors) * sector,
+	}
+	fs.volumeID = le.Uint32(b[0x27:])
+	switch {
+	case fs.clusters < minFAT16:
+		fs.bits = 12
+	case fs.clusters < minFAT32:
+		fs.bits = 16
+	default:
+		fs.bits, fs.rootCluster, fs.volumeID = 32, le.Uint32(b[0x2c:]), le.Uint32(b[0x43:])
+	}
+	need := (int64(fs.clusters)+firstCluster)*int64(fs.bits)/8 + 1
+	if need > fatSectors*sector+1 {
+		return nil, errors.New("the FAT is shorter than the file system")
+	}
+	fs.fat = make([]byte, need+1)
+	if _, err := r.ReadAt(fs.fat[:min(need+1, fatSectors*sector)], reserved*sector); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read FAT: %w", err)
+	}
+	return fs, nil
+}
+
+// VolumeID identifies the file system in the form that blkid(8) and fstab(5) use: "1234-ABCD".
+func (fs *FileSystem) VolumeID() string {
+	return fmt.Sprintf("%04X-%04X", fs.volumeID>>16, fs.volumeID&0xffff)
+}
+
+// next gives the cluster behind another one; ok is false at the end of a file.
+func (fs *FileSystem) next(cluster uint32) (next uint32, ok bool) {
+	le := binary.LittleEndian
+	var end uint32
+	switch fs.bits {
+	case 12:
+		next = uint32(le.Uint16(fs.fat[cluster*3/2:]))
+		if cluster%2 == 1 {
+			next >>= 4
+		}
+		next, end = next&0xfff, 0xff8
+	case 16:
+		next, end = uint32(le.Uint16(fs.fat[cluster*2:])), 0xfff8
+	default:
+		next, end = le.Uint32(fs.fat[cluster*4:])&0x0fffffff, 0x0ffffff8
+	}
+	return next, next < end
+}
+
+// chain lists the places of a file, most clusters of them.
+func (fs *FileSystem) chain(cluster uint32, size int64) ([]diskimage.Extent, error) {
+	var extents []diskimage.Extent
+	for n, left := uint32(0), size; left > 0; n++ {
+		if cluster < firstCluster || cluster-firstCluster >= fs.clusters || n > fs.clusters {
+			return nil, fmt.Errorf("its chain of clusters is damaged at number %d", cluster)
+		}
+		at, length := fs.dataStart+int64(cluster-firstCluster)*fs.clusterSize, min(left, fs.clusterSize)
+		if last := len(extents) - 1; last >= 0 && extents[last].Offset+extents[last].Length == at {
+			extents[last].Length += length
+		} else {
+			extents = append(extents, diskimage.Extent{Offset: at, Length: length})
+		}
+		left -= length
+		following, ok := fs.next(cluster)
+		if !ok {
+			if left > 0 {
+				return extents, io.ErrUnexpectedEOF
+			}
+			break
+		}
+		cluster = following
+	}
+	return extents, nil
+}
+
+// content is the content of a file.
+type content struct {
+	r       io.ReaderAt
+	extents []diskimage.Extent
+	size    int64
+}
+
+// ReadAt implements io.ReaderAt.
+func (c *content) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, errors.New("negative offset")
+	}
+	n, start := 0, int64(0)
+	for _, e := range c.extents {
+		if end := start + e.Length; offset+int64(n) < end && n < len(p) {
+			skip := offset + int64(n) - start
+			part := p[n:min(int64(len(p)), int64(n)+e.Length-skip)]
+			if _, err := c.r.ReadAt(part, e.Offset+skip); err != nil && !errors.Is(err, io.EOF) {
+				return n, err
+			}
+			n += len(part)
+		}
+		start += e.Length
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (c *content) Close() error { return nil }
+
+// Entries implements diskimage.Tree.
+func (fs *FileSystem) Entries() iter.Seq2[diskimage.Entry, error] {
+	return func(yield func(diskimage.Entry, error) bool) {
+		root := diskimage.Entry{Name: ".", Mode: unix.S_IFDIR | 0o755, ModTime: time.Unix(0, 0)}
+		if !yield(root, nil) {
+			return
+		}
+		data, err := fs.rootDirectory()
+		if err == nil {
+			err = fs.walk(".", data, nil, yield)
+		}
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(diskimage.Entry{}, err)
+		}
+	}
+}
+
+var errStopped = errors.New("stopped")
+
+func (fs *FileSystem) rootDirectory() ([]byte, error) {
+	if fs.bits == 32 {
+		return fs.directory(fs.rootCluster)
+	}
+	data := make([]byte, fs.rootSize)
+	_, err := fs.r.ReadAt(data, fs.rootStart)
+	return data, err
+}
+
+// directory reads a directory, whose length nothing says.
+func (fs *FileSystem) directory(cluster uint32) ([]byte, error) {
+	extents, err := fs.chain(cluster, maxDirectory)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	var size int64
+	for _, e := range extents {
+		size += e.Length
+	}
+	data := make([]byte, size)
+	if _, err := (&content{fs.r, extents, size}).ReadAt(data, 0); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+// walk yields what is in a directory. above are the clusters of the directories around it: a circle goes through one.
+func (fs *FileSystem) walk(dir string, data []byte, above []uint32, yield func(diskimage.Entry, error) bool) error {
+	items := list(data)
+	for _, item := range items {
+		name := path.Join(dir, item.name)
+		e := diskimage.Entry{Name: name, Mode: unix.S_IFREG | 0o644, ModTime: item.modTime}
+		if item.attributes&attrReadOnly != 0 {
+			e.Mode = unix.S_IFREG | 0o444
+		}
+		if item.attributes&attrDirectory != 0 {
+			e.Mode = unix.S_IFDIR | 0o755
+			if slices.Contains(above, item.cluster) {
+				return fmt.Errorf("%s: the directory is inside of itself", name)
+			}
+			inner, err := fs.directory(item.cluster)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if !yield(e, nil) {
+				return errStopped
+			}
+			if err := fs.walk(name, inner, append(slices.Clone(above), item.cluster), yield); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.Size = int64(item.size); e.Size > 0 {
+			extents, err := fs.chain(item.cluster, e.Size)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			c := &content{fs.r, extents, e.Size}
+			e.Open = func() (diskimage.Content, error) { return c, nil }
+		}
+		if !yield(e, nil) {
+			return errStopped
+		}
+	}
+	return nil
+}
+
+// item is one file or directory in a directory.
+type item struct {
+	name       string
+	attributes byte
+	cluster    uint32
+	size       uint32
+	modTime    time.Time
+}
+
+// list reads a directory in byte order. Long names stand in parts before their entry, the last part first.
+func list(data []byte) []item {
+	le := binary.LittleEndian
+	var items []item
+	var long []uint16
+	var checksum byte
+	for ; len(data) >= entrySize && data[0] != 0; data = data[entrySize:] {
+		e := data[:entrySize]
+		switch attributes := e[0x0b]; {
+		case e[0] == deleted:
+			long = nil
+		case attributes&0x3f == attrLongName:
+			if e[0]&lastLong != 0 {
+				long, checksum = nil, e[0x0d]
+			}
+			long = append(longPart(e), long...)
+		case attributes&attrVolume != 0:
+			long = nil
+		default:
+			i := item{
+				name: shortName(e), attributes: attributes, size: le.Uint32(e[0x1c:]),
+				cluster: uint32(le.Uint16(e[0x14:]))<<16 | uint32(le.Uint16(e[0x1a:])),
+				modTime: fatTime(le.Uint16(e[0x18:]), le.Uint16(e[0x16:])),
+			}
+			if long != nil && checksum == shortSum(e) {
+				if end := slices.Index(long, 0); end >= 0 {
+					long = long[:end]
+				}
+				i.name = string(utf16.Decode(long))
+			}
+			long = nil
+			if i.name != "." && i.name != ".." && i.name != "" && !strings.ContainsAny(i.name, "/\x00") {
+				items = append(items, i)
+			}
+		}
+	}
+	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
+	return items
+}
+
+// longPart gives the 13 UTF-16 units of a part of a long name.
+func longPart(e []byte) []uint16 {
+	var units []uint16
+	for _, part := range [][]byte{e[0x01:0x0b], e[0x0e:0x1a], e[0x1c:0x20]} {
+		for ; len(part) > 0; part = part[2:] {
+			units = append(units, binary.LittleEndian.Uint16(part))
+		}
+	}
+	return units
+}
+
+// shortSum is the checksum that ties a long name to its entry (fatgen, ChkSum).
+func shortSum(e []byte) byte {
+	var sum byte
+	for _, c := range e[:11] {
+		sum = sum>>1 | sum<<7
+		sum += c
+	}
+	return sum
+}
+
+// shortName puts the dot back.
+func shortName(e []byte) string {
+	base, ext := strings.TrimRight(string(e[:8]), " "), strings.TrimRight(string(e[8:11]), " ")
+	if e[0] == 0x05 { // stands for 0xe5, which would mean "deleted"
+		base = "\xe5" + base[1:]
+	}
+	if e[0x0c]&lowerBase != 0 {
+		base = strings.ToLower(base)
+	}
+	if e[0x0c]&lowerExt != 0 {
+		ext = strings.ToLower(ext)
+	}
+	if ext == "" {
+		return base
+	}
+	return base + "." + ext
+}
+
+// fatTime reads a date and a time of day, which is in steps of two seconds.
+func fatTime(date, clock uint16) time.Time {
+	return time.Date(1980+int(date>>9), time.Month(date>>5&15), int(date&31), int(clock>>11), int(clock>>5&63), int(clock&31)*2, 0, time.UTC)
+}

@@ -1,0 +1,185 @@
+package fatread_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
+)
+
+var written = time.Date(2024, 2, 29, 12, 34, 56, 0, time.UTC)
+
+// files are what is written, by name.
+func files() map[string][]byte {
+	all := map[string][]byte{
+		"EFI/BOOT/BOOTX64.EFI": bytes.Repeat([]byte("efi"), 70_000), "EFI/BOOT/grub.cfg": []byte("search"), "empty": nil,
+		"vmlinuz-6.12.0-amd64 with a rather long name": bytes.Repeat([]byte("k"), 4096), "grüße 🐧.txt": []byte("utf-16"),
+	}
+	for i := range 200 {
+		all[fmt.Sprintf("many/file-%d.module", i)] = []byte{byte(i)}
+	}
+	return all
+}
+
+func read(t *testing.T, fs *fatread.FileSystem) map[string][]byte {
+	t.Helper()
+	got := map[string][]byte{}
+	for e, err := range fs.Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Mode&unix.S_IFMT == unix.S_IFDIR {
+			continue
+		}
+		var data []byte
+		if e.Open != nil {
+			c, err := e.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if data, err = io.ReadAll(io.NewSectionReader(c, 0, e.Size)); err != nil || int64(len(data)) != e.Size {
+				t.Errorf("%s: read %d of %d bytes: %v", e.Name, len(data), e.Size, err)
+			}
+		}
+		got[e.Name] = data
+	}
+	return got
+}
+
+func compare(t *testing.T, got, want map[string][]byte) {
+	t.Helper()
+	for name, data := range want {
+		if other, ok := got[name]; !ok || !bytes.Equal(other, data) {
+			t.Errorf("%q: there is %t, %d bytes, want %d", name, ok, len(other), len(data))
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d files, want %d", len(got), len(want))
+	}
+}
+
+func TestOurFATIsReadAgain(t *testing.T) {
+	t.Parallel()
+	want := files()
+	var entries []diskimage.Entry
+	for name, data := range want {
+		entries = append(entries, diskimage.FileEntry(name, 0o644, data, written))
+	}
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(written), entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []diskimage.Size{2 * diskimage.MiB, 32 * diskimage.MiB, 300 * diskimage.MiB} {
+		volume, err := (fat.Formatter{}).Plan(size, diskimage.Filesystem{Type: "vfat"}, tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := errors.Join(f.Truncate(int64(size)), volume.Write(t.Context(), f)); err != nil {
+			t.Fatal(err)
+		}
+		fs, err := fatread.New(f)
+		if err != nil {
+			t.Fatalf("%s: %v", size, err)
+		}
+		compare(t, read(t, fs), want)
+		for e := range fs.Entries() {
+			if e.Name == "empty" && !e.ModTime.Equal(written) {
+				t.Errorf("time %v, want %v", e.ModTime, written)
+			}
+		}
+	}
+}
+
+func TestFATOfMtoolsIsRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	want := files()
+	delete(want, "grüße 🐧.txt") // mtools knows no surrogates
+	for name, data := range want {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, bits := range []string{"12", "16", "32"} {
+		image := filepath.Join(t.TempDir(), "image")
+		size := map[string]string{"12": "4096", "16": "65536", "32": "307200"}[bits]
+		diskimagetest.Run(t, "mkfs.fat", "-C", "-F", bits, image, size)
+		for _, top := range []string{"EFI", "empty", "many", "vmlinuz-6.12.0-amd64 with a rather long name"} {
+			diskimagetest.Run(t, "env", "LC_ALL=C.UTF-8", "mcopy", "-s", "-i", image, filepath.Join(dir, top), "::")
+		}
+		f, err := os.Open(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		fs, err := fatread.New(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compare(t, read(t, fs), want)
+	}
+}
+
+func TestDamageIsAnErrorAndNothingWorse(t *testing.T) {
+	t.Parallel()
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(written),
+		diskimage.FileEntry("a/b/c/long name.text", 0o644, bytes.Repeat([]byte("x"), 9000), written))
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume, err := (fat.Formatter{}).Plan(2*diskimage.MiB, diskimage.Filesystem{Type: "vfat"}, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := memory(make([]byte, 2*diskimage.MiB))
+	if err := volume.Write(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		bad := bytes.Clone(good)
+		for range 1 + r.IntN(4) {
+			bad[r.IntN(20_000)] = byte(r.Uint32())
+		}
+		fs, err := fatread.New(bytes.NewReader(bad))
+		if err != nil {
+			continue
+		}
+		n := 0
+		for e, err := range fs.Entries() {
+			if n++; err != nil || n > 1000 {
+				break
+			}
+			if e.Open != nil {
+				c, _ := e.Open()
+				_, _ = io.Copy(io.Discard, io.NewSectionReader(c, 0, min(e.Size, 1<<20)))
+			}
+		}
+	}
+	if _, err := fatread.New(bytes.NewReader(make([]byte, 4096))); !errors.Is(err, fatread.ErrNoFAT) {
+		t.Errorf("zeros: %v", err)
+	}
+}
+
+// memory is an image in memory.
+type memory []byte
+
+func (m memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }

@@ -1,0 +1,192 @@
+// Package imagetree reads the system on a disk image as one directory tree, without mounting anything.
+//
+//	tree, err := imagetree.Open(file, size)
+//	for e, err := range tree.Entries() { … }
+//
+// The root file system is the partition (or, without a partition table, the disk) that has /etc/fstab. What that mounts by
+// UUID from the same disk, as Debian does with /boot and /boot/efi, takes its place in the tree. ext2, ext3, ext4 and FAT
+// are read; a partition with another file system stays out. A Tree can be written to a tar archive or another image.
+//
+// Not supported: logical volumes, RAID, subvolumes, sectors of 4096 bytes, image formats other than raw.
+package imagetree
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/extread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
+)
+
+// volume is one readable file system.
+type volume struct {
+	tree diskimage.Tree
+	uuid string // as in fstab
+}
+
+// mount is a volume in its place.
+type mount struct {
+	dir  string // relative to the root, without a slash at either end
+	tree diskimage.Tree
+}
+
+// Tree is the tree of a whole system.
+type Tree struct {
+	root   diskimage.Tree
+	mounts []mount // the deepest first
+}
+
+// Open finds the file systems of a disk of size bytes.
+func Open(r io.ReaderAt, size diskimage.Size) (*Tree, error) {
+	volumes, err := readVolumes(r, size)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range volumes {
+		fstab, err := readFile(v.tree, "etc/fstab")
+		if err != nil {
+			return nil, err
+		}
+		if fstab == nil && len(volumes) > 1 {
+			continue
+		}
+		t := &Tree{root: v.tree}
+		for dir, uuid := range mountPoints(fstab) {
+			for _, other := range volumes {
+				if other.uuid == uuid && other.tree != v.tree {
+					t.mounts = append(t.mounts, mount{dir, other.tree})
+				}
+			}
+		}
+		slices.SortFunc(t.mounts, func(a, b mount) int { return strings.Compare(b.dir, a.dir) })
+		return t, nil
+	}
+	return nil, errors.New("none of the file systems has /etc/fstab")
+}
+
+// readVolumes opens each partition that can be read.
+func readVolumes(r io.ReaderAt, size diskimage.Size) ([]volume, error) {
+	sections := []io.ReaderAt{r}
+	partitions, err := diskimage.ReadTable(r, size)
+	if err != nil && !errors.Is(err, diskimage.ErrNoTable) {
+		return nil, err
+	}
+	for _, p := range partitions {
+		sections = append(sections, p.Section(r))
+	}
+	var volumes []volume
+	var problems []error
+	for i, section := range sections {
+		v, err := readVolume(section)
+		switch {
+		case err == nil:
+			volumes = append(volumes, v)
+		case !errors.Is(err, extread.ErrNoExt) && !errors.Is(err, fatread.ErrNoFAT):
+			problems = append(problems, fmt.Errorf("partition %d: %w", i, err))
+		}
+	}
+	if len(volumes) == 0 {
+		return nil, errors.Join(append(problems, errors.New("there is no ext2, ext3, ext4 or FAT file system"))...)
+	}
+	return volumes, nil
+}
+
+// readVolume tries the kinds of file systems.
+func readVolume(r io.ReaderAt) (volume, error) {
+	extFS, err := extread.New(r)
+	if err == nil {
+		return volume{extFS, extFS.UUID().String()}, nil
+	}
+	if !errors.Is(err, extread.ErrNoExt) {
+		return volume{}, err
+	}
+	fatFS, err := fatread.New(r)
+	if err != nil {
+		return volume{}, err
+	}
+	return volume{fatFS, fatFS.VolumeID()}, nil
+}
+
+// mountPoints gives the UUID of what fstab(5) mounts at each directory below the root.
+func mountPoints(fstab []byte) map[string]string {
+	points := map[string]string{}
+	for line := range strings.Lines(string(fstab)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || strings.HasPrefix(fields[0], "#") {
+			continue
+		}
+		uuid, ok := strings.CutPrefix(fields[0], "UUID=")
+		dir := strings.Trim(path.Clean(fields[1]), "/")
+		if ok && strings.HasPrefix(fields[1], "/") && dir != "" {
+			points[dir] = strings.Trim(uuid, `"`)
+		}
+	}
+	return points
+}
+
+// readFile gives the content of a file, nil if there is none of that name.
+func readFile(tree diskimage.Tree, name string) ([]byte, error) {
+	const most = 1 << 20
+	for e, err := range tree.Entries() {
+		if err != nil {
+			return nil, err
+		}
+		if e.Name != name || e.Open == nil {
+			continue
+		}
+		c, err := e.Open()
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(io.NewSectionReader(c, 0, min(e.Size, most)))
+		return data, errors.Join(err, c.Close())
+	}
+	return nil, nil
+}
+
+// Entries implements diskimage.Tree. What a mount covers is left out.
+func (t *Tree) Entries() iter.Seq2[diskimage.Entry, error] {
+	return func(yield func(diskimage.Entry, error) bool) {
+		t.below(t.root, "", yield)
+	}
+}
+
+// below yields the entries of a tree that is mounted at dir, and those of what is mounted in it.
+func (t *Tree) below(tree diskimage.Tree, dir string, yield func(diskimage.Entry, error) bool) bool {
+	for e, err := range tree.Entries() {
+		if err != nil {
+			return yield(e, err)
+		}
+		e.Name = path.Join(dir, e.Name)
+		if e.HardLink != "" {
+			e.HardLink = path.Join(dir, e.HardLink)
+		}
+		if e.Name == dir && dir != "" {
+			continue // the mount point was yielded in the file system above
+		}
+		covered := false
+		for _, m := range t.mounts {
+			covered = covered || strings.HasPrefix(e.Name, m.dir+"/") && len(m.dir) > len(dir)
+		}
+		if covered {
+			continue
+		}
+		if !yield(e, nil) {
+			return false
+		}
+		for _, m := range t.mounts {
+			if m.dir == e.Name && e.Mode&unix.S_IFMT == unix.S_IFDIR && !t.below(m.tree, m.dir, yield) {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,76 @@
+package diskimage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/diskfs/go-diskfs/partition/gpt"
+	"github.com/diskfs/go-diskfs/partition/mbr"
+	"github.com/google/uuid"
+)
+
+// ErrNoTable says that a disk has no partition table.
+var ErrNoTable = errors.New("no partition table")
+
+// FoundPartition is a partition as the table of an existing disk describes it.
+type FoundPartition struct {
+	Number      int
+	Start, Size Size
+	// Type is the GUID of a GPT entry, Code the type of an msdos one; the other is zero.
+	Type  uuid.UUID
+	Code  byte
+	Label string // of a GPT entry
+}
+
+// Section gives the bytes of the partition.
+func (p FoundPartition) Section(r io.ReaderAt) *io.SectionReader {
+	return io.NewSectionReader(r, int64(p.Start), int64(p.Size))
+}
+
+// ReadTable lists the partitions of a disk of size bytes with sectors of 512 bytes, in the order of their numbers. The
+// error wraps ErrNoTable if there is neither a GPT nor an msdos table. Not supported: logical partitions.
+func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
+	file := tableFile{RawFile: readOnly{r}, size: int64(size)}
+	var found []FoundPartition
+	if table, err := gpt.Read(file, int(SectorSize), int(SectorSize)); err == nil {
+		for _, p := range table.Partitions {
+			kind, err := uuid.Parse(string(p.Type))
+			if err != nil || kind == uuid.Nil {
+				continue
+			}
+			found = append(found, FoundPartition{
+				Number: p.Index, Start: Size(p.Start) * SectorSize, Size: Size(p.End-p.Start+1) * SectorSize, Type: kind, Label: p.Name,
+			})
+		}
+	} else {
+		table, err := mbr.Read(file, int(SectorSize), int(SectorSize))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNoTable, err)
+		}
+		for i, p := range table.Partitions {
+			if p.Type != mbr.Empty && p.Size > 0 {
+				found = append(found, FoundPartition{
+					Number: i + 1, Start: Size(p.Start) * SectorSize, Size: Size(p.Size) * SectorSize, Code: byte(p.Type),
+				})
+			}
+		}
+	}
+	for _, p := range found {
+		if p.Start > size || p.Size > size-p.Start {
+			return nil, fmt.Errorf("partition %d is outside of the disk", p.Number)
+		}
+	}
+	slices.SortFunc(found, func(a, b FoundPartition) int { return a.Number - b.Number })
+	if len(found) == 0 {
+		return nil, ErrNoTable
+	}
+	return found, nil
+}
+
+// readOnly is a RawFile that is not written to.
+type readOnly struct{ io.ReaderAt }
+
+func (readOnly) WriteAt([]byte, int64) (int, error) { return 0, errNotUsed }
+func (readOnly) Truncate(int64) error               { return errNotUsed }

@@ -1,0 +1,49 @@
+package diskimage
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+func TestTablesAreReadAgain(t *testing.T) {
+	t.Parallel()
+	for _, table := range []TableKind{MSDOS, GPT} {
+		layout, err := NewLayout(Request{Size: 64 * MiB, Table: table, ID: uuid.Max, Arch: "amd64", Partitions: []PartitionRequest{
+			{Role: RoleBoot, Size: 8 * MiB}, {Role: RoleRoot}, {Role: RoleSwap, Size: 4 * MiB},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(filepath.Join(t.TempDir(), "disk"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := errors.Join(f.Truncate(int64(layout.Size)), WriteTable(f, layout)); err != nil {
+			t.Fatal(err)
+		}
+		found, err := ReadTable(f, layout.Size)
+		if err != nil || len(found) != len(layout.Partitions) {
+			t.Fatalf("%s: found %v (%v)", table, found, err)
+		}
+		for i, p := range layout.Partitions {
+			got := found[i]
+			if got.Number != p.Number || got.Start != p.Start || got.Size != p.Size || table == GPT && got.Type != p.Type || table == MSDOS && got.Code != p.Code {
+				t.Errorf("%s: found %+v, want %+v", table, got, p)
+			}
+		}
+		if _, err := ReadTable(f, 32*MiB); err == nil {
+			t.Errorf("%s: a disk that was cut off is read", table)
+		}
+		if err := errors.Join(f.Truncate(0), f.Truncate(int64(layout.Size))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadTable(f, layout.Size); !errors.Is(err, ErrNoTable) {
+			t.Errorf("an empty disk: %v", err)
+		}
+	}
+}
