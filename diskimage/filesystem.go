@@ -23,8 +23,10 @@ type Filesystem struct {
 	Time time.Time
 	// Seed feeds everything that would otherwise be random (the directory hash seed).
 	Seed uuid.UUID
-	// StartLBA is the first 512-byte sector of the partition on the disk (FAT records it as hidden sectors).
+	// StartLBA is the first sector of the partition on the disk (FAT records it as hidden sectors).
 	StartLBA uint64
+	// SectorSize is that of the disk; 0 is 512. A FAT has to have sectors of the same size.
+	SectorSize Size
 }
 
 // Formatter plans one kind of file system.
@@ -44,6 +46,13 @@ type Volume interface {
 	// Extents gives the place of a regular file's data, in bytes from the start of the partition, in the order
 	// of the file, holes left out. The error wraps fs.ErrNotExist for a name that is not a regular file there.
 	Extents(name string) ([]Extent, error)
+}
+
+// UsedSpace is implemented by volumes that know which of their bytes matter, zeros among them; all others are free space,
+// of which nothing will be read before it is written. Of a volume that does not know, every byte matters.
+type UsedSpace interface {
+	// Used lists the parts from the start of the partition on, in ascending order and apart.
+	Used() []Extent
 }
 
 // NoSpaceError says that a tree does not fit into its file system.

@@ -12,33 +12,37 @@ import (
 	"github.com/google/uuid"
 )
 
-// SectorSize is the unit of the partition tables. Disks with sectors of 4096 bytes are not supported.
+// SectorSize is the unit of the partition tables on all but the newest disks: what a Request without a sector size gets.
 const SectorSize Size = 512
+
+// SectorSize4K is the other unit that disks have: that of "4K native" ones, and of the images that are written to them.
+const SectorSize4K Size = 4 * KiB
 
 const (
 	// alignment is where partitions start and end: on 1 MiB, as parted, fdisk and every installer do, which suits
 	// flash erase blocks, RAID stripes and reflinks.
 	alignment = 1 * MiB
-	// gptSectors is what a GPT takes at each end of the disk without the protective MBR: one sector for the header
-	// and 32 for 128 entries of 128 bytes.
-	gptSectors = 33
-	// gptEntries is the number of entries a GPT has room for.
-	gptEntries = 128
+	// gptEntries is the number of entries a GPT has room for, and gptEntrySize the length of one in bytes.
+	gptEntries   = 128
+	gptEntrySize = 128
 	// gptNameUnits is the length of a partition name in a GPT, in UTF-16 code units.
 	gptNameUnits = 36
 	// msdosEntries is the number of primary partitions an msdos table has room for.
 	msdosEntries = 4
-	// msdosMax is what 32-bit sector numbers reach.
-	msdosMax = SectorSize << 32
+	// msdosSectors is how many sectors numbers of 32 bits reach.
+	msdosSectors = 1 << 32
 	// layoutMax keeps every offset inside an int64 and the arithmetic free of overflow.
 	layoutMax = Size(1) << 62
 )
 
 // Request is a wish list for the partitions of a disk.
 type Request struct {
-	// Size is the length of the whole disk; it is rounded up to whole sectors.
+	// Size is the length of the whole disk; it is rounded up to whole sectors. DiskSize gives one that fits.
 	Size  Size
 	Table TableKind
+	// SectorSize is the logical sector size of the disk that the image is for, SectorSize4K or SectorSize, which 0
+	// stands for. A table that is written for one cannot be read on the other.
+	SectorSize Size
 	// Offset is the free space before the first partition, counted from the start of the disk, for boot code of
 	// boards (or nothing). It is rounded up to 1 MiB and is at least that.
 	Offset Size
@@ -71,9 +75,10 @@ type PartitionRequest struct {
 
 // Layout says where everything is on a disk.
 type Layout struct {
-	Size  Size
-	Table TableKind
-	ID    uuid.UUID
+	Size       Size
+	Table      TableKind
+	SectorSize Size
+	ID         uuid.UUID
 	// Partitions are in the order of the request.
 	Partitions []Partition
 }
@@ -84,8 +89,10 @@ type Partition struct {
 	Role   Role
 	// Start and Size are in bytes, multiples of 1 MiB.
 	Start, Size Size
-	Filesystem  Filesystem
-	Label       string
+	// SectorSize is that of the disk.
+	SectorSize Size
+	Filesystem Filesystem
+	Label      string
 
 	// Type, ID and Attributes are what a GPT records.
 	Type       uuid.UUID
@@ -99,10 +106,10 @@ type Partition struct {
 }
 
 // StartLBA is the number of the first sector.
-func (p Partition) StartLBA() uint64 { return uint64(p.Start / SectorSize) }
+func (p Partition) StartLBA() uint64 { return uint64(p.Start / p.SectorSize) }
 
 // Sectors is the length in sectors.
-func (p Partition) Sectors() uint64 { return uint64(p.Size / SectorSize) }
+func (p Partition) Sectors() uint64 { return uint64(p.Size / p.SectorSize) }
 
 // End is the offset of the first byte behind the partition.
 func (p Partition) End() Size { return p.Start + p.Size }
@@ -144,9 +151,10 @@ func NewLayout(r Request) (Layout, error) {
 	if err := errors.Join(checkDisk(r), checkPartitions(r)); err != nil {
 		return Layout{}, err
 	}
-	size, _ := r.Size.roundUp(SectorSize)
-	l := Layout{Size: size, Table: r.Table, ID: r.ID, Partitions: make([]Partition, len(r.Partitions))}
-	rest, err := share(r, usable(r.Table, size))
+	sector := r.sectorSize()
+	size, _ := r.Size.roundUp(sector)
+	l := Layout{Size: size, Table: r.Table, SectorSize: sector, ID: r.ID, Partitions: make([]Partition, len(r.Partitions))}
+	rest, err := share(r, usable(l))
 	if err != nil {
 		return Layout{}, err
 	}
@@ -158,9 +166,10 @@ func NewLayout(r Request) (Layout, error) {
 			length = rest
 		}
 		p := Partition{
-			Number: numberOf(r, i), Role: wish.Role, Start: next, Size: length, Filesystem: wish.Filesystem, Label: wish.Label,
+			Number: numberOf(r, i), Role: wish.Role, Start: next, Size: length, SectorSize: sector,
+			Filesystem: wish.Filesystem, Label: wish.Label,
 		}
-		p.Filesystem.StartLBA = p.StartLBA()
+		p.Filesystem.StartLBA, p.Filesystem.SectorSize = p.StartLBA(), sector
 		if err := mark(&p, r, wish); err != nil {
 			return Layout{}, fmt.Errorf("%s: %w", p, err)
 		}
@@ -172,7 +181,7 @@ func NewLayout(r Request) (Layout, error) {
 
 // mark fills in what the table records of the partition beside its place.
 func mark(p *Partition, r Request, wish PartitionRequest) error {
-	t, err := typeOf(r.Table, r.Arch, p.Size, wish)
+	t, err := typeOf(r, p.Size, wish)
 	if err != nil {
 		return err
 	}
@@ -193,7 +202,11 @@ func checkDisk(r Request) error {
 	if r.Table != MSDOS && r.Table != GPT {
 		errs = append(errs, fmt.Errorf("partition table %q: only %q and %q are known", r.Table, MSDOS, GPT))
 	}
-	size, ok := r.Size.roundUp(SectorSize)
+	if r.SectorSize != 0 && r.SectorSize != SectorSize && r.SectorSize != SectorSize4K {
+		errs = append(errs, fmt.Errorf("sectors of %s: only %d and %d bytes are known", r.SectorSize, SectorSize, SectorSize4K))
+	}
+	size, ok := r.Size.roundUp(r.sectorSize())
+	msdosMax := msdosSectors * r.sectorSize()
 	switch {
 	case !ok || size > layoutMax:
 		errs = append(errs, fmt.Errorf("disk of %s: the largest possible is %s", r.Size, layoutMax))
@@ -243,7 +256,7 @@ func checkPartitions(r Request) error {
 		if err := checkLabel(p.Label); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
-		t, err := typeOf(r.Table, r.Arch, p.Size, p)
+		t, err := typeOf(r, p.Size, p)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
@@ -309,12 +322,40 @@ func firstStart(r Request) Size {
 	return max(start, alignment)
 }
 
-// usable is where the last partition must end.
-func usable(kind TableKind, size Size) Size {
-	if kind == GPT {
-		size -= min(size, gptSectors*SectorSize)
+// sectorSize is the one asked for, or the default.
+func (r Request) sectorSize() Size {
+	if r.SectorSize == 0 {
+		return SectorSize
 	}
-	return size / alignment * alignment
+	return r.SectorSize
+}
+
+// gptSize is what a GPT takes at each end of the disk without the protective MBR: a sector for the header, and the
+// entries.
+func (l Layout) gptSize() Size { return l.SectorSize + gptEntries*gptEntrySize }
+
+// usable is where the last partition must end.
+func usable(l Layout) Size {
+	end := l.Size
+	if l.Table == GPT {
+		end -= min(end, l.gptSize())
+	}
+	return end / alignment * alignment
+}
+
+// DiskSize is the size of the disk on which the partition that asks for the rest gets rest bytes, rounded up to 1 MiB:
+// with it as Size, NewLayout leaves nothing over. What is wrong with the request, NewLayout says.
+func (r Request) DiskSize(rest Size) Size {
+	size := firstStart(r) + max(rest, 1)
+	for _, p := range r.Partitions {
+		length, _ := p.Size.roundUp(alignment)
+		size += length
+	}
+	size, _ = size.roundUp(alignment)
+	if r.Table == GPT {
+		size += alignment // the backup fits, and the disk stays a multiple of 1 MiB
+	}
+	return size
 }
 
 // numberOf is the number of the i-th partition of the request.

@@ -161,6 +161,7 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 		"none":         {Request{Size: GiB, Table: GPT}, []string{"no partitions"}},
 		"no rest":      {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Size: MiB}}}, []string{"0 partitions ask for the rest"}},
 		"two rests":    {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{root, root}}, []string{"2 partitions ask for the rest"}},
+		"sectors":      {Request{Size: GiB, Table: GPT, SectorSize: KiB, Partitions: []PartitionRequest{root}}, []string{"sectors of 1KiB", "512 and 4096"}},
 		"table":        {Request{Size: GiB, Table: "sun", Partitions: []PartitionRequest{root}}, []string{`"sun"`}},
 		"role":         {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: "home"}}}, []string{"partition 1 (home)", `unknown role "home"`}},
 		"flag":         {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"bot"}}}}, []string{"partition 1 (root)", `unknown flag "bot"`, "legacy_boot"}},
@@ -196,12 +197,13 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 // checkLayout holds what is true of every layout.
 func checkLayout(t *testing.T, r Request, l Layout) {
 	t.Helper()
-	if l.Size < r.Size || l.Size%SectorSize != 0 || l.Size-r.Size >= SectorSize {
-		t.Errorf("disk of %d bytes became one of %d", r.Size, l.Size)
+	sector := max(r.SectorSize, SectorSize)
+	if l.Size < r.Size || l.Size%sector != 0 || l.Size-r.Size >= sector || l.SectorSize != sector {
+		t.Errorf("disk of %d bytes became one of %d in sectors of %d", r.Size, l.Size, l.SectorSize)
 	}
 	end := l.Size
 	if r.Table == GPT {
-		end -= 33 * 512
+		end -= sector + 16*KiB
 	}
 	sorted := slices.SortedFunc(slices.Values(l.Partitions), func(a, b Partition) int { return int(a.StartLBA()) - int(b.StartLBA()) })
 	next := max(MiB, r.Offset)
@@ -227,6 +229,9 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 			t.Errorf("%s: PARTUUID %q is not its own", p, p.PartUUID)
 		}
 		ids[p.PartUUID] = true
+		if Size(p.StartLBA())*sector != p.Start || Size(p.Sectors())*sector != p.Size || p.Filesystem.StartLBA != p.StartLBA() {
+			t.Errorf("%s: %d sectors from %d on are not %s at %s", p, p.Sectors(), p.StartLBA(), p.Size, p.Start)
+		}
 	}
 	again, err := NewLayout(r)
 	if err != nil || !reflect.DeepEqual(l, again) {
@@ -239,6 +244,7 @@ func randomRequest(next func() uint64) Request {
 	r := Request{
 		Size: Size(next() % uint64(40*MiB)), Table: []TableKind{MSDOS, GPT}[next()%2], Offset: Size(next()%3) * Size(next()%uint64(5*MiB)),
 		Arch: []string{"amd64", "arm64", "vax"}[next()%3], ID: testDiskID, KeepOrder: next()%2 == 0,
+		SectorSize: []Size{0, SectorSize, SectorSize4K}[next()%3],
 	}
 	roles := []Role{RoleESP, RoleBoot, RoleSwap, RoleBIOSBoot, RoleRoot}
 	n := int(next() % 5)
@@ -304,5 +310,31 @@ func BenchmarkNewLayout(b *testing.B) {
 		if _, err := NewLayout(r); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestDiskSizeGivesTheRestItsSize(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 4))
+	good := 0
+	for range 3000 {
+		r := randomRequest(random.Uint64)
+		rest := 1 + Size(random.Uint64()%uint64(9*MiB))
+		r.Size = r.DiskSize(rest)
+		l, err := NewLayout(r)
+		if err != nil {
+			continue
+		}
+		good++
+		checkLayout(t, r, l)
+		rounded, _ := rest.roundUp(MiB)
+		for i, p := range l.Partitions {
+			if r.Partitions[i].Size == 0 && p.Size != rounded {
+				t.Errorf("asked for a rest of %d, got %s in a disk of %s", rest, p.Size, l.Size)
+			}
+		}
+	}
+	if good < 300 {
+		t.Errorf("only %d of 3000 requests were possible: the test says little", good)
 	}
 }

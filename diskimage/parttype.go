@@ -29,10 +29,16 @@ const (
 	GPT   TableKind = "gpt"
 )
 
-// FAT32From is the length from which a vfat partition holds a FAT32, a smaller one holding FAT12 or FAT16. With the
-// smallest clusters FAT32 would begin at 33 MiB, but firmware is happier with a little more than the least.
-// The type byte in an msdos table and the formatter must agree about it.
-const FAT32From = 64 * MiB
+// FAT32From is the length from which a vfat partition holds a FAT32, a smaller one holding FAT12 or FAT16. A FAT32 has at
+// least 65525 clusters, which are no smaller than sectors: with those of 512 bytes it would begin at 33 MiB, but firmware
+// is happier with a little more than the least; with those of 4096 bytes at 257 MiB, and 260 MiB is the figure of
+// Microsoft's own guide to such disks. The type byte in an msdos table and the formatter must agree about it.
+func FAT32From(sectorSize Size) Size {
+	if sectorSize == SectorSize4K {
+		return 260 * MiB
+	}
+	return 64 * MiB
+}
 
 // Partition type bytes of an msdos table. The list is a convention, kept for example in util-linux
 // include/pt-mbr-partnames.h.
@@ -101,26 +107,27 @@ type partitionType struct {
 }
 
 // typeOf says how a partition of size bytes is marked in the table.
-func typeOf(kind TableKind, arch string, size Size, p PartitionRequest) (partitionType, error) {
+func typeOf(r Request, size Size, p PartitionRequest) (partitionType, error) {
 	var t partitionType
+	code := filesystemCode(p.Filesystem.Type, size >= FAT32From(r.sectorSize()))
 	switch p.Role {
 	case RoleESP:
 		t = partitionType{guid: guidESP, code: typeEFISys}
 	case RoleBoot:
-		t = partitionType{guid: guidXBOOTLDR, code: filesystemCode(p.Filesystem.Type, size)}
+		t = partitionType{guid: guidXBOOTLDR, code: code}
 	case RoleRoot:
-		guid, ok := rootGUIDs[arch]
+		guid, ok := rootGUIDs[r.Arch]
 		if !ok {
 			guid = guidLinux
 		}
-		t = partitionType{guid: guid, code: filesystemCode(p.Filesystem.Type, size)}
+		t = partitionType{guid: guid, code: code}
 		if ok && slices.Contains([]string{"ext4", "btrfs", "xfs"}, p.Filesystem.Type) {
 			t.attributes |= attrGrowFS
 		}
 	case RoleSwap:
 		t = partitionType{guid: guidSwap, code: typeSwap}
 	case RoleBIOSBoot:
-		if kind != GPT {
+		if r.Table != GPT {
 			return t, fmt.Errorf("a BIOS boot partition needs a gpt table; on msdos GRUB uses the gap before the first partition")
 		}
 		t = partitionType{guid: guidBIOSBoot}
@@ -128,7 +135,7 @@ func typeOf(kind TableKind, arch string, size Size, p PartitionRequest) (partiti
 		return t, fmt.Errorf("unknown role %q", p.Role)
 	}
 	for _, flag := range p.Flags {
-		if err := t.set(flag, kind); err != nil {
+		if err := t.set(flag, r.Table); err != nil {
 			return t, err
 		}
 	}
@@ -158,9 +165,9 @@ func (t *partitionType) set(flag string, kind TableKind) error {
 }
 
 // filesystemCode is the msdos type byte for a file system.
-func filesystemCode(filesystem string, size Size) byte {
+func filesystemCode(filesystem string, fat32 bool) byte {
 	switch {
-	case filesystem == "vfat" && size >= FAT32From:
+	case filesystem == "vfat" && fat32:
 		return typeFAT32
 	case filesystem == "vfat":
 		return typeFAT16

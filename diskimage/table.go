@@ -66,7 +66,7 @@ func writeMSDOS(file tableFile, l Layout) error {
 			EndHead: last[0], EndSector: last[1], EndCylinder: last[2],
 		}
 	}
-	table := mbr.Table{Partitions: entries, LogicalSectorSize: int(SectorSize), PhysicalSectorSize: int(SectorSize)}
+	table := mbr.Table{Partitions: entries, LogicalSectorSize: int(l.SectorSize), PhysicalSectorSize: int(l.SectorSize)}
 	if err := table.Write(file, file.size); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func writeMSDOS(file tableFile, l Layout) error {
 // writeGPT writes the protective MBR and both copies of the GPT.
 func writeGPT(file tableFile, l Layout) error {
 	table := gpt.Table{
-		LogicalSectorSize: int(SectorSize), PhysicalSectorSize: int(SectorSize), GUID: upper(l.ID), ProtectiveMBR: true,
+		LogicalSectorSize: int(l.SectorSize), PhysicalSectorSize: int(l.SectorSize), GUID: upper(l.ID), ProtectiveMBR: true,
 	}
 	for _, p := range l.Partitions {
 		table.Partitions = append(table.Partitions, &gpt.Partition{
@@ -88,13 +88,13 @@ func writeGPT(file tableFile, l Layout) error {
 	if err := table.Write(file, file.size); err != nil {
 		return err
 	}
-	_, err := file.WriteAt(protectiveEntry(l.Size), entriesStart)
+	_, err := file.WriteAt(protectiveEntry(l), entriesStart)
 	return err
 }
 
 // protectiveEntry is the first entry of the MBR of a GPT disk: it covers all of it, so that old tools keep off.
-func protectiveEntry(size Size) []byte {
-	sectors := uint64(size/SectorSize) - 1
+func protectiveEntry(l Layout) []byte {
+	sectors := uint64(l.Size/l.SectorSize) - 1
 	entry := []byte{
 		0x00,             // not active
 		0x00, 0x02, 0x00, // first sector: cylinder 0, head 0, sector 2, which is LBA 1
@@ -118,7 +118,7 @@ func chs(lba uint64) [3]byte {
 
 // compareMSDOS reads the table back.
 func compareMSDOS(file tableFile, l Layout) error {
-	table, err := mbr.Read(file, int(SectorSize), int(SectorSize))
+	table, err := mbr.Read(file, int(l.SectorSize), int(l.SectorSize))
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
@@ -147,7 +147,7 @@ func compareMSDOS(file tableFile, l Layout) error {
 
 // compareGPT reads the table back. Reading checks the check sums.
 func compareGPT(file tableFile, l Layout) error {
-	table, err := gpt.Read(file, int(SectorSize), int(SectorSize))
+	table, err := gpt.Read(file, int(l.SectorSize), int(l.SectorSize))
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}

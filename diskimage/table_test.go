@@ -142,7 +142,7 @@ func TestProtectiveMBRCoversTheDisk(t *testing.T) {
 		MiB:     "\x00\x00\x02\x00\xee\xff\xff\xff\x01\x00\x00\x00\xff\x07\x00\x00",
 		3 * TiB: "\x00\x00\x02\x00\xee\xff\xff\xff\x01\x00\x00\x00\xff\xff\xff\xff",
 	} {
-		if got := string(protectiveEntry(size)); got != want {
+		if got := string(protectiveEntry(Layout{Size: size, SectorSize: SectorSize})); got != want {
 			t.Errorf("disk of %s: got % x, want % x", size, got, want)
 		}
 	}

@@ -21,7 +21,10 @@ type Image struct {
 	Layout Layout
 	// Volumes holds the planned file systems by partition number. A partition without one stays empty.
 	Volumes map[int]Volume
-	// Patches are written last, in this order.
+	// Blobs are bytes for the room that table and partitions leave, such as the firmware that a board's processor
+	// loads from a fixed place.
+	Blobs []Patch
+	// Patches are written last, in this order. They may be inside of partitions.
 	Patches []Patch
 }
 
@@ -33,23 +36,13 @@ type Patch struct {
 	What   string // names it in errors: "GRUB core.img"
 }
 
-// Bytes of sector 0 that belong to the partition table, on a GPT disk (whose protective MBR is there) as well:
-// the four entries. The disk signature before them and the 55 AA behind them may be patched with what they are anyway.
-const (
-	entriesStart = 446
-	entriesEnd   = 510
-)
-
-// end is the offset of the first byte behind the patch.
-func (p Patch) end() int64 { return p.Offset + int64(len(p.Data)) }
-
-// overlaps reports whether the patch touches a range.
-func (p Patch) overlaps(start, end int64) bool {
-	return len(p.Data) > 0 && p.Offset < end && start < p.end()
+// claim is the place that the patch takes.
+func (p Patch) claim() Claim {
+	return Claim{Extent{Offset: p.Offset, Length: int64(len(p.Data))}, p.What}
 }
 
 // Write writes the image: sets the length of w without allocating it, then the partition table, the file systems in
-// the order of their partitions on the disk, the patches. Nothing is written before the image has been checked as a
+// the order of their partitions on the disk, blobs and patches. Nothing is written before the image has been checked as a
 // whole. Zeros are left out, so a sparse file stays sparse. Write does not sync.
 func (m Image) Write(ctx context.Context, w RawFile) error {
 	if err := m.check(); err != nil {
@@ -75,7 +68,7 @@ func (m Image) Write(ctx context.Context, w RawFile) error {
 			return fmt.Errorf("write %s: %w", p, err)
 		}
 	}
-	for _, p := range m.Patches {
+	for _, p := range slices.Concat(m.Blobs, m.Patches) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -86,7 +79,43 @@ func (m Image) Write(ctx context.Context, w RawFile) error {
 	return nil
 }
 
-// check finds volumes without a partition and patches that would damage something.
+// Used lists the parts of the disk that must be as Write leaves them, zeros included, in ascending order and apart: the
+// partition table, blobs, patches, and what volumes use. All else is free space. Partitions without a volume are free
+// space, too.
+func (m Image) Used() []Extent {
+	used := m.Layout.tableExtents()
+	for _, p := range slices.Concat(m.Blobs, m.Patches) {
+		used = append(used, p.claim().Extent)
+	}
+	for _, p := range m.Layout.Partitions {
+		switch volume := m.Volumes[p.Number].(type) {
+		case nil:
+		case UsedSpace:
+			for _, e := range volume.Used() {
+				used = append(used, Extent{int64(p.Start) + e.Offset, e.Length})
+			}
+		default:
+			used = append(used, Extent{int64(p.Start), int64(p.Size)})
+		}
+	}
+	return merge(used)
+}
+
+// merge sorts extents, and makes one of those that touch.
+func merge(extents []Extent) []Extent {
+	slices.SortFunc(extents, func(a, b Extent) int { return cmp.Compare(a.Offset, b.Offset) })
+	var merged []Extent
+	for _, e := range extents {
+		if last := len(merged) - 1; last >= 0 && merged[last].end() >= e.Offset {
+			merged[last].Length = max(merged[last].end(), e.end()) - merged[last].Offset
+		} else if e.Length > 0 {
+			merged = append(merged, e)
+		}
+	}
+	return merged
+}
+
+// check finds volumes without a partition, and blobs and patches that would damage something.
 func (m Image) check() error {
 	var errs []error
 	for number := range m.Volumes {
@@ -94,44 +123,17 @@ func (m Image) check() error {
 			errs = append(errs, fmt.Errorf("BUG: file system for partition %d, which the layout does not have", number))
 		}
 	}
-	for i, p := range m.Patches {
-		if err := m.checkPatch(p); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		for _, q := range m.Patches[:i] {
-			if p.overlaps(q.Offset, q.end()) {
-				errs = append(errs, fmt.Errorf("%s (bytes %d to %d) and %s (bytes %d to %d) overlap",
-					q.What, q.Offset, q.end()-1, p.What, p.Offset, p.end()-1))
-			}
-		}
+	for _, blob := range m.Blobs {
+		errs = append(errs, m.Layout.checkFree(blob.claim())...)
 	}
-	return errors.Join(errs...)
-}
-
-// checkPatch compares one patch with the ends of the disk and with the partition table.
-func (m Image) checkPatch(p Patch) error {
-	size := int64(m.Layout.Size)
-	if p.Offset < 0 || p.Offset > size || int64(len(p.Data)) > size-p.Offset {
-		return fmt.Errorf("%s (%d bytes at offset %d) does not fit on a disk of %d bytes", p.What, len(p.Data), p.Offset, size)
+	for _, patch := range m.Patches {
+		errs = append(errs, m.Layout.checkPatch(patch.claim()))
 	}
-	for _, r := range m.tableRanges() {
-		if p.overlaps(r.Offset, r.Offset+r.Length) {
-			return fmt.Errorf("%s (bytes %d to %d) would overwrite the partition table (bytes %d to %d)",
-				p.What, p.Offset, p.end()-1, r.Offset, r.Offset+r.Length-1)
-		}
+	var all []Claim
+	for _, p := range slices.Concat(m.Blobs, m.Patches) {
+		all = append(all, p.claim())
 	}
-	return nil
-}
-
-// tableRanges lists the bytes that only the partition table may write.
-func (m Image) tableRanges() []Extent {
-	ranges := []Extent{{Offset: entriesStart, Length: entriesEnd - entriesStart}}
-	if m.Layout.Table == GPT {
-		length := int64(gptSectors * SectorSize)
-		ranges = append(ranges, Extent{int64(SectorSize), length}, Extent{int64(m.Layout.Size) - length, length})
-	}
-	return ranges
+	return errors.Join(append(errs, checkOverlaps(all)...)...)
 }
 
 // section is one partition's part of the image. Offset 0 is the start of the partition; what would go outside of it

@@ -26,60 +26,113 @@ const maxLinks = 40
 // A symbolic link is followed: the file it points to is replaced. Anything else that is not a regular file, such as a
 // directory or a device, is refused.
 func WriteFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error) error {
-	return writeFile(ctx, name, mode, write, createUnnamed)
+	return writeFiles(ctx, []string{name}, mode, func(files []*os.File) error { return write(files[0]) }, createUnnamed)
 }
 
-// writeFile is WriteFile with a choice of how a file without a name is made.
-func writeFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error,
+// WriteFiles is WriteFile for files that belong together: none of them gets its name before all are complete. write gets
+// them in the order of the names.
+func WriteFiles(ctx context.Context, names []string, mode fs.FileMode, write func([]*os.File) error) error {
+	return writeFiles(ctx, names, mode, write, createUnnamed)
+}
+
+// writeFiles is WriteFiles with a choice of how a file without a name is made.
+func writeFiles(ctx context.Context, names []string, mode fs.FileMode, write func([]*os.File) error,
 	create func(dir string) (*os.File, error),
 ) (err error) {
-	target, err := resolveTarget(name)
-	if err != nil {
-		return err
-	}
-	file, err := create(filepath.Dir(target))
-	unnamed := err == nil
-	if errors.Is(err, errors.ErrUnsupported) {
-		file, err = createPartial(target)
-	}
-	if err != nil {
-		return describeFull(err, target)
-	}
+	outputs := make([]*output, 0, len(names))
 	defer func() {
-		closeErr := file.Close()
-		if err == nil {
-			err = closeErr
+		for _, o := range outputs {
+			err = errors.Join(err, o.close(err != nil))
 		}
-		err = describeFull(err, target)
 	}()
-	err = fill(ctx, file, mode, write)
-	if err == nil && unnamed {
-		return linkUnnamed(file, target)
+	files := make([]*os.File, 0, len(names))
+	for _, name := range names {
+		o, err := newOutput(name, create)
+		if err != nil {
+			return err
+		}
+		outputs, files = append(outputs, o), append(files, o.file)
 	}
-	if err == nil {
-		err = os.Rename(target+partialSuffix, target)
-	}
-	if err != nil && !unnamed {
-		return errors.Join(err, os.Remove(target+partialSuffix))
-	}
-	return err
-}
-
-// fill has the content written and brings it to the disk.
-func fill(ctx context.Context, file *os.File, mode fs.FileMode, write func(*os.File) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := write(file); err != nil {
+	if err := write(files); err != nil {
+		return describeFull(err, outputs[0].target)
+	}
+	for _, o := range outputs {
+		if err := o.complete(mode); err != nil {
+			return describeFull(err, o.target)
+		}
+	}
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := file.Chmod(mode.Perm()); err != nil {
+	for _, o := range outputs {
+		if err := o.publish(); err != nil {
+			return describeFull(err, o.target)
+		}
+	}
+	return nil
+}
+
+// output is a file on its way to its name.
+type output struct {
+	target    string
+	file      *os.File
+	unnamed   bool // else it is called target.partial
+	published bool
+}
+
+// newOutput makes an empty file where the one of that name will be.
+func newOutput(name string, create func(dir string) (*os.File, error)) (*output, error) {
+	target, err := resolveTarget(name)
+	if err != nil {
+		return nil, err
+	}
+	o := &output{target: target, unnamed: true}
+	o.file, err = create(filepath.Dir(target))
+	if errors.Is(err, errors.ErrUnsupported) {
+		o.unnamed = false
+		o.file, err = createPartial(target)
+	}
+	if err != nil {
+		return nil, describeFull(err, target)
+	}
+	return o, nil
+}
+
+// complete brings the content to the disk.
+func (o *output) complete(mode fs.FileMode) error {
+	if err := o.file.Chmod(mode.Perm()); err != nil {
 		return err
 	}
-	if err := file.Sync(); err != nil {
+	return o.file.Sync()
+}
+
+// publish gives the file its name.
+func (o *output) publish() (err error) {
+	if o.unnamed {
+		err = linkUnnamed(o.file, o.target)
+	} else {
+		err = os.Rename(o.target+partialSuffix, o.target)
+	}
+	o.published = err == nil
+	return err
+}
+
+// close ends the work with the file. If all has failed, nothing of it stays.
+func (o *output) close(failed bool) error {
+	err := describeFull(o.file.Close(), o.target)
+	if !failed {
 		return err
 	}
-	return ctx.Err()
+	switch {
+	case o.published:
+		err = errors.Join(err, os.Remove(o.target))
+	case !o.unnamed:
+		err = errors.Join(err, os.Remove(o.target+partialSuffix))
+	}
+	return err
 }
 
 // resolveTarget follows symbolic links and makes sure that what is there may be replaced.

@@ -24,6 +24,13 @@ func text(s string) func(*os.File) error {
 	}
 }
 
+// writeFile is writeFiles for one file.
+func writeFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error,
+	create func(dir string) (*os.File, error),
+) error {
+	return writeFiles(ctx, []string{name}, mode, func(files []*os.File) error { return write(files[0]) }, create)
+}
+
 // listDir gives the names in a directory and the content of the regular files.
 func listDir(t *testing.T, dir string) string {
 	t.Helper()
@@ -249,5 +256,39 @@ func TestWriteFileLeavesNothingWhenKilled(t *testing.T) {
 	}
 	if got := listDir(t, dir); got != "" {
 		t.Errorf("left behind: %q", got)
+	}
+}
+
+func TestFilesThatBelongTogetherAppearTogether(t *testing.T) {
+	t.Parallel()
+	for how, create := range creators {
+		dir := t.TempDir()
+		names := []string{filepath.Join(dir, "disk.img"), filepath.Join(dir, "disk.qcow2")}
+		broken := errors.New("broken")
+		err := writeFiles(t.Context(), names, 0o644, func(files []*os.File) error {
+			if strings.Contains(listDir(t, dir), "=") && how == "unnamed" {
+				t.Errorf("%s: a file has its name already", how)
+			}
+			return errors.Join(text("raw")(files[0]), broken)
+		}, create)
+		if !errors.Is(err, broken) || listDir(t, dir) != "" {
+			t.Errorf("%s: got %v and %q, want %v and nothing", how, err, listDir(t, dir), broken)
+		}
+		err = writeFiles(t.Context(), names, 0o644, func(files []*os.File) error {
+			blocked := os.Mkdir(names[1], 0o755) // the second file cannot get its name
+			return errors.Join(text("raw")(files[0]), text("qcow2")(files[1]), blocked)
+		}, create)
+		if err == nil || listDir(t, dir) != "disk.qcow2" {
+			t.Errorf("%s: got %v and %q, want an error and only the directory", how, err, listDir(t, dir))
+		}
+		if err := os.Remove(names[1]); err != nil {
+			t.Fatal(err)
+		}
+		err = writeFiles(t.Context(), names, 0o644, func(files []*os.File) error {
+			return errors.Join(text("raw")(files[0]), text("qcow2")(files[1]))
+		}, create)
+		if want := "disk.img=raw disk.qcow2=qcow2"; err != nil || listDir(t, dir) != want {
+			t.Errorf("%s: got %v and %q, want %q", how, err, listDir(t, dir), want)
+		}
 	}
 }

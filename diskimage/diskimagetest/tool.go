@@ -66,3 +66,16 @@ func Run(t testing.TB, name string, args ...string) string {
 	}
 	return stdout.String()
 }
+
+// SparseFile makes a file of zeros that takes no room, and gives its name.
+func SparseFile(t testing.TB, size int64) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "sparse.img")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, size); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}

@@ -31,8 +31,7 @@ func (v *volume) writeBitmaps(w *blockWriter) []disk.GroupDesc {
 // for the last one, whose bitmap may need padding.
 func (v *volume) writeBlockBitmap(group uint32, d *disk.GroupDesc, w *blockWriter) {
 	start, end := v.start(group), v.end(group)
-	fixed := v.fixed(group)
-	used := max(fixed.end, min(v.next, end))
+	used := v.usedEnd(group)
 	d.FreeBlocksLo = uint16(end - used)
 	if used == start && group != v.groups-1 && v.groupsCsum() {
 		d.Flags |= disk.GroupBlockUninit

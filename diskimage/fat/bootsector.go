@@ -51,6 +51,7 @@ type fsInfo struct {
 }
 
 const (
+	bootSectorSize   = 512  // however large sectors are, 55 AA is here; the rest of the sector is zeros
 	mediaDisk        = 0xf8 // a disk that is not removable; also the low byte of entry 0 of the FAT
 	driveHardDisk    = 0x80
 	sectorsPerTrack  = 63 // the geometry that BIOSes assume for disks beyond 504 MiB
@@ -72,7 +73,7 @@ func (v *volume) bootSector() []byte {
 	s := bootSector{
 		// The name that fatgen recommends, because some software looks for it.
 		OEM:            [8]byte([]byte("MSWIN4.1")),
-		BytesPerSector: sectorSize, PerCluster: uint8(v.perCluster), Reserved: uint16(v.reserved), FATs: fatCopies,
+		BytesPerSector: uint16(v.sectorSize), PerCluster: uint8(v.perCluster), Reserved: uint16(v.reserved), FATs: fatCopies,
 		RootEntries: uint16(v.rootEntries), Media: mediaDisk, SectorsPerTrack: sectorsPerTrack, Heads: heads,
 		HiddenSectors: v.hidden,
 	}
@@ -98,8 +99,8 @@ func (v *volume) bootSector() []byte {
 		b = appendEntry(b, s)
 	}
 	b = append(appendEntry(b, x), noBoot...)
-	b = append(b, make([]byte, sectorSize-len(b))...)
-	b[sectorSize-2], b[sectorSize-1] = 0x55, 0xaa
+	b = append(b, make([]byte, bootSectorSize-len(b))...)
+	b[bootSectorSize-2], b[bootSectorSize-1] = 0x55, 0xaa
 	return b
 }
 
@@ -127,8 +128,8 @@ func (v *volume) encodeFAT() []byte {
 		entries = append(entries, end)
 	}
 	b := packEntries(entries, v.bits)
-	if rest := len(b) % sectorSize; rest != 0 {
-		b = append(b, make([]byte, sectorSize-rest)...)
+	if rest := len(b) % int(v.sectorSize); rest != 0 {
+		b = append(b, make([]byte, int(v.sectorSize)-rest)...)
 	}
 	return b
 }

@@ -13,7 +13,7 @@
 // Not supported, because FAT cannot hold it: symbolic links, devices, sockets and pipes, files of 4 GiB and more, names
 // that differ only in case, names with control characters or any of "*/:<>?\| or a dot or blank at the end. Such a tree
 // is an error that names the file. Owners, permissions, extended attributes and holes are dropped; a hard link becomes a
-// copy. Sectors are of 512 bytes; the boot sector holds no boot loader.
+// copy. The boot sector holds no boot loader.
 package fat
 
 import (
@@ -31,7 +31,10 @@ import (
 // Formatter makes FAT file systems. The zero value is ready for use.
 type Formatter struct{}
 
-var _ diskimage.Formatter = Formatter{}
+var (
+	_ diskimage.Formatter = Formatter{}
+	_ diskimage.UsedSpace = (*volume)(nil)
+)
 
 // VolumeID is the number that a FAT made with a UUID has, in the form of blkid(8) and of UUID= in fstab(5):
 // "DEB1-A400" for a UUID that begins with deb1a400.
@@ -50,7 +53,13 @@ func (Formatter) Plan(size diskimage.Size, f diskimage.Filesystem, tree diskimag
 	if f.StartLBA > math.MaxUint32 {
 		return nil, fmt.Errorf("fat: a partition at sector %d is out of reach; hidden sectors have 32 bits", f.StartLBA)
 	}
-	g, err := newGeometry(size)
+	if f.SectorSize == 0 {
+		f.SectorSize = diskimage.SectorSize
+	}
+	if f.SectorSize != diskimage.SectorSize && f.SectorSize != diskimage.SectorSize4K {
+		return nil, fmt.Errorf("fat: sectors of %d bytes: only %d and %d are supported", f.SectorSize, diskimage.SectorSize, diskimage.SectorSize4K)
+	}
+	g, err := newGeometry(size, f.SectorSize)
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +169,11 @@ func (v *volume) used() uint32 {
 	}
 	last := v.chains[len(v.chains)-1]
 	return last.first + last.count - firstCluster
+}
+
+// Used implements diskimage.UsedSpace: the FATs as a whole, since zeros there are free clusters, and the used clusters.
+func (v *volume) Used() []diskimage.Extent {
+	return []diskimage.Extent{{Length: v.clusterOffset(firstCluster + v.used())}}
 }
 
 // Extents implements diskimage.Volume. A file is always in one piece.

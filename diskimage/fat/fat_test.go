@@ -173,8 +173,8 @@ func TestEmptyFATIsFaultless(t *testing.T) {
 func TestFATKindFollowsTheSize(t *testing.T) {
 	t.Parallel()
 	for size, want := range map[diskimage.Size]string{
-		5 * diskimage.MiB: "FAT12", 16*diskimage.MiB - 512: "FAT12", 16 * diskimage.MiB: "FAT16", diskimage.FAT32From - 512: "FAT16",
-		diskimage.FAT32From: "FAT32", 5 * diskimage.GiB: "FAT32",
+		5 * diskimage.MiB: "FAT12", 16*diskimage.MiB - 512: "FAT12", 16 * diskimage.MiB: "FAT16", diskimage.FAT32From(512) - 512: "FAT16",
+		diskimage.FAT32From(512): "FAT32", 5 * diskimage.GiB: "FAT32",
 	} {
 		image, _ := format(t, size, diskimage.Filesystem{UUID: id, Label: "Boot $1"}, diskimage.EmptyTree(mtime))
 		out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image)

@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	sectorSize   = 512
 	firstCluster = 2 // clusters 0 and 1 do not exist; their entries in the FAT have other uses
 	fatCopies    = 2
 
 	// fat16From is the length from which a file system is FAT16 rather than FAT12.
 	fat16From = 16 * diskimage.MiB
-	// fat16Cluster is the cluster of a FAT16 in sectors: with 2 KiB, 16 MiB to 64 MiB are 8192 to 32768 clusters.
-	fat16Cluster = 4
+	// fat16Cluster is the least cluster of a FAT16: with 2 KiB, 16 MiB to 64 MiB are 8192 to 32768 clusters.
+	fat16Cluster = 2 * diskimage.KiB
 
 	// The number of clusters, and nothing else, says which FAT it is (fatgen, "FAT Type Determination").
 	maxClusters12 = 4084
+	maxClusters16 = 65524
 	maxClusters32 = 0x0ffffff5 - firstCluster
 
 	rootEntries16 = 512 // of FAT12 and FAT16; every implementation expects this number on a hard disk
@@ -25,20 +25,18 @@ const (
 	reserved32    = 32  // the boot sector, FSInfo, the copies of both, and room
 )
 
-// clusters32 says how large the clusters of a FAT32 are, in sectors, by the length of the file system: the table of
-// fatgen, "FAT Volume Initialization".
-var clusters32 = []struct {
-	upTo    diskimage.Size
-	sectors uint32
-}{
-	{260 * diskimage.MiB, 1}, {8 * diskimage.GiB, 8}, {16 * diskimage.GiB, 16}, {32 * diskimage.GiB, 32},
-	{math.MaxUint64, 64},
+// clusters32 says how large the clusters of a FAT32 are, by the length of the file system: the table of fatgen, "FAT Volume
+// Initialization". A cluster has at least one sector.
+var clusters32 = []struct{ upTo, cluster diskimage.Size }{
+	{260 * diskimage.MiB, 512}, {8 * diskimage.GiB, 4 * diskimage.KiB}, {16 * diskimage.GiB, 8 * diskimage.KiB},
+	{32 * diskimage.GiB, 16 * diskimage.KiB}, {math.MaxUint64, 32 * diskimage.KiB},
 }
 
 // geometry says where the parts of the file system are: reserved sectors, FATs, root directory (FAT12 and FAT16),
 // clusters. All numbers are in sectors unless they say otherwise.
 type geometry struct {
-	bits        int // 12, 16 or 32
+	sectorSize  uint32 // in bytes
+	bits        int    // 12, 16 or 32
 	sectors     uint32
 	perCluster  uint32
 	reserved    uint32
@@ -47,33 +45,39 @@ type geometry struct {
 	clusters    uint32 // number of them
 }
 
-// newGeometry chooses for a file system of size bytes.
-func newGeometry(size diskimage.Size) (geometry, error) {
-	// 32-bit sector numbers reach 2 TiB; what is beyond stays unused.
-	g := geometry{sectors: uint32(min(size/sectorSize, math.MaxUint32))}
+// newGeometry chooses for a file system of size bytes on a disk with sectors of sectorSize bytes.
+func newGeometry(size, sectorSize diskimage.Size) (geometry, error) {
+	// 32-bit sector numbers reach 2 TiB with sectors of 512 bytes; what is beyond stays unused.
+	g := geometry{sectorSize: uint32(sectorSize), sectors: uint32(min(size/sectorSize, math.MaxUint32)), perCluster: 1}
+	limit := uint32(maxClusters12)
 	switch {
-	case size >= diskimage.FAT32From:
-		g.bits = 32
+	case size >= diskimage.FAT32From(sectorSize):
+		limit, g.bits = maxClusters32, 32
 		for _, c := range clusters32 {
 			if size <= c.upTo {
-				g.perCluster = c.sectors
+				g.perCluster = g.sectorsOf(c.cluster)
 				break
 			}
 		}
 	case size >= fat16From:
-		g.bits, g.rootEntries, g.perCluster = 16, rootEntries16, fat16Cluster
+		limit, g.bits, g.rootEntries, g.perCluster = maxClusters16, 16, rootEntries16, g.sectorsOf(fat16Cluster)
 	default:
-		g.bits, g.rootEntries, g.perCluster = 12, rootEntries16, 1
-		for g.sectors/g.perCluster > maxClusters12 {
-			g.perCluster *= 2
-		}
+		g.bits, g.rootEntries = 12, rootEntries16
+	}
+	for g.sectors/g.perCluster > limit && g.bits != 32 {
+		g.perCluster *= 2
 	}
 	if !g.divide() {
 		return g, &diskimage.NoSpaceError{
-			What: "sectors", Needed: uint64(g.overhead()) + uint64(g.perCluster), Available: uint64(g.sectors), BlockSize: sectorSize,
+			What: "sectors", Needed: uint64(g.overhead()) + uint64(g.perCluster), Available: uint64(g.sectors), BlockSize: uint64(g.sectorSize),
 		}
 	}
 	return g, nil
+}
+
+// sectorsOf is the length of a cluster in sectors, of which it has at least one.
+func (g *geometry) sectorsOf(cluster diskimage.Size) uint32 {
+	return max(uint32(cluster)/g.sectorSize, 1)
 }
 
 // divide divides the sectors between FATs and clusters. The FAT must have an entry for each cluster, and each entry
@@ -93,7 +97,7 @@ func (g *geometry) divide() bool {
 			return false
 		}
 		g.clusters = min((g.sectors-g.overhead())/g.perCluster, maxClusters32)
-		needed := (uint64(g.clusters+firstCluster)*uint64(g.bits) + 8*sectorSize - 1) / (8 * sectorSize)
+		needed := (uint64(g.clusters+firstCluster)*uint64(g.bits) + 8*uint64(g.sectorSize) - 1) / (8 * uint64(g.sectorSize))
 		if needed <= uint64(g.fat) {
 			return true
 		}
@@ -101,22 +105,22 @@ func (g *geometry) divide() bool {
 }
 
 // rootSectors is the length of the fixed root directory.
-func (g *geometry) rootSectors() uint32 { return uint32(g.rootEntries) * dirEntrySize / sectorSize }
+func (g *geometry) rootSectors() uint32 { return uint32(g.rootEntries) * dirEntrySize / g.sectorSize }
 
 // overhead is what comes before the first cluster.
 func (g *geometry) overhead() uint32 { return g.reserved + fatCopies*g.fat + g.rootSectors() }
 
 // clusterSize is in bytes.
-func (g *geometry) clusterSize() uint32 { return g.perCluster * sectorSize }
+func (g *geometry) clusterSize() uint32 { return g.perCluster * g.sectorSize }
 
 // clusterOffset is the place of a cluster in bytes.
 func (g *geometry) clusterOffset(cluster uint32) int64 {
-	return int64(g.overhead())*sectorSize + int64(cluster-firstCluster)*int64(g.clusterSize())
+	return int64(g.overhead())*int64(g.sectorSize) + int64(cluster-firstCluster)*int64(g.clusterSize())
 }
 
 // fatOffset is the place of a copy of the FAT in bytes.
 func (g *geometry) fatOffset(copyNumber int) int64 {
-	return (int64(g.reserved) + int64(copyNumber)*int64(g.fat)) * sectorSize
+	return (int64(g.reserved) + int64(copyNumber)*int64(g.fat)) * int64(g.sectorSize)
 }
 
 // rootOffset is the place of the fixed root directory in bytes.

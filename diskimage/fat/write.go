@@ -49,7 +49,7 @@ func (v *volume) writeMetadata(w *runWriter) error {
 		}{{info, fsInfoSector}, {boot, backupSector}, {info, backupSector + fsInfoSector}}...)
 	}
 	for _, r := range reserved {
-		if err := w.write(r.data, r.at*sectorSize); err != nil {
+		if err := w.write(r.data, r.at*int64(v.sectorSize)); err != nil {
 			return err
 		}
 	}

@@ -36,7 +36,10 @@ const (
 // Formatter makes swap areas. The zero value is ready for use.
 type Formatter struct{}
 
-var _ diskimage.Formatter = Formatter{}
+var (
+	_ diskimage.Formatter = Formatter{}
+	_ diskimage.UsedSpace = volume{}
+)
 
 // Plan implements diskimage.Formatter. The tree is not looked at and may be nil. Of the file system only UUID and Label
 // (up to 15 bytes) matter. An area beyond 16 TiB is used up to there.
@@ -74,6 +77,9 @@ func (v volume) Write(ctx context.Context, dst io.WriterAt) error {
 	}
 	return nil
 }
+
+// Used implements diskimage.UsedSpace: the header.
+func (volume) Used() []diskimage.Extent { return []diskimage.Extent{{Length: pageSize}} }
 
 // Extents implements diskimage.Volume: there are no files.
 func (volume) Extents(name string) ([]diskimage.Extent, error) {

@@ -43,7 +43,7 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 		{"ext3 on msdos", "ext3", "bookworm", "extlinux.conf", "mbr.bin", diskimage.MSDOS, "boot", ext.Formatter{}, small},
 		{"ext2 on msdos", "ext2", "bookworm", "extlinux.conf", "mbr.bin", diskimage.MSDOS, "boot", ext.Formatter{}, small},
 		{"FAT16 on msdos", "vfat", "", "syslinux.cfg", "mbr.bin", diskimage.MSDOS, "boot", fat.Formatter{}, small},
-		{"FAT32 on gpt", "vfat", "", "extlinux.conf", "gptmbr.bin", diskimage.GPT, "legacy_boot", fat.Formatter{}, 2 * diskimage.FAT32From},
+		{"FAT32 on gpt", "vfat", "", "extlinux.conf", "gptmbr.bin", diskimage.GPT, "legacy_boot", fat.Formatter{}, 2 * diskimage.FAT32From(diskimage.SectorSize)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			now := time.Unix(1_700_000_000, 0)
