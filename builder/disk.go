@@ -2,24 +2,33 @@ package builder
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
 // Disk is the plan of a disk image: where everything is and how it boots. What it holds is known only when the root
 // file system is complete.
 type Disk struct {
-	// Image is the name of the file.
+	// Image is the name that was given for the file; Files are those that are written.
 	Image string
-	// Format is the kind of image file: format.Raw, "qcow2".
-	Format string
-	Layout diskimage.Layout
+	Files []ImageFile
+	// BlockMap is the name of the block map file of the raw image, if one is wanted.
+	BlockMap string
+	// Request is what Layout was made from.
+	Request diskimage.Request
+	Layout  diskimage.Layout
+	// Auto says that the disk gets its size from its content, with Free beside it. Until then the sizes in Request
+	// and Layout stand for "enough"; roles, numbers and IDs are final.
+	Auto bool
+	Free Space
+	// Blobs are written outside of the partitions.
+	Blobs  []Blob
 	Loader loader
 	// Serial is the kernel's name of the serial console, if one is wanted: "ttyS0".
 	Serial string
@@ -40,9 +49,9 @@ const (
 // newDisk lays the disk out.
 func newDisk(spec Spec, lock Lock) (Disk, error) {
 	o := spec.Options()
-	d := Disk{Image: o.Image, Format: format.Raw, Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time}
-	if o.ConvertQcow2 {
-		d.Format = "qcow2"
+	d := Disk{
+		Image: o.Image, Files: imageFiles(o), BlockMap: blockMapName(o), Auto: o.SizeAuto, Free: o.Free, Blobs: o.Blobs,
+		Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time,
 	}
 	if o.SerialConsole {
 		d.Serial = spec.SerialDevice()
@@ -55,7 +64,10 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	}
 	table := diskimage.TableKind(o.PartType)
 	request := diskimage.Request{
-		Size: o.Size, Table: table, Offset: o.Bootoffset, Arch: o.Arch, ID: diskID(lock.Seed),
+		Size: o.Size, Table: table, SectorSize: o.SectorSize, Offset: o.Bootoffset, Arch: o.Arch, ID: diskID(lock.Seed),
+	}
+	if d.Auto {
+		request.Size = autoSize
 	}
 	add := func(p diskimage.PartitionRequest) { request.Partitions = append(request.Partitions, p) }
 
@@ -90,10 +102,11 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	if o.Bootflag != "" {
 		request.Partitions[0].Flags = append(request.Partitions[0].Flags, o.Bootflag)
 	}
-	var err error
-	if d.Layout, err = diskimage.NewLayout(request); err != nil {
+	layout, err := diskimage.NewLayout(request)
+	if err != nil {
 		return Disk{}, fmt.Errorf("lay out %s: %w", o.Image, err)
 	}
+	d.Request, d.Layout = request, layout
 	return d, nil
 }
 
@@ -139,7 +152,37 @@ func (d Disk) root() diskimage.Partition {
 }
 
 func (d Disk) title() string {
-	return fmt.Sprintf("%s, %s, %s, %s", d.Format, d.Layout.Size, d.Layout.Table, d.Loader)
+	var formats []string
+	for _, f := range d.Files {
+		formats = append(formats, f.Format)
+	}
+	size := d.Layout.Size.String()
+	if d.Auto {
+		size = autoText + " + " + d.Free.String()
+	}
+	return fmt.Sprintf("%s, %s, %s, %s", strings.Join(formats, " and "), size, d.Layout.Table, d.Loader)
+}
+
+// autoText stands for a number that is known when the content has been measured.
+const autoText = "auto"
+
+// contents are the lines of a plan about what the disk holds.
+func (d Disk) contents() []string {
+	var lines []string
+	for _, p := range d.Layout.Partitions {
+		size, start := p.Size.String(), p.Start.String()
+		switch root := d.root(); {
+		case d.Auto && p.Number == root.Number:
+			size = autoText
+		case d.Auto && p.Start > root.Start:
+			start = autoText
+		}
+		lines = append(lines, fmt.Sprintf("%d %-10s %-6s %10s at %s", p.Number, p.Role, p.Filesystem.Type, size, start))
+	}
+	for _, b := range d.Blobs {
+		lines = append(lines, fmt.Sprintf("- %s at %s", b.name(), b.Offset))
+	}
+	return lines
 }
 
 // steps are what the root file system needs for its boot loader.

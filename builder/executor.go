@@ -256,7 +256,7 @@ func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 // is measured where it was built and can be too much, so a fifth of it is given the benefit of the doubt; the file
 // system's own check is exact.
 func checkRoom(d *Disk, packages []*archive.Package) error {
-	if d == nil {
+	if d == nil || d.Auto {
 		return nil
 	}
 	var needed, available diskimage.Size

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
@@ -27,14 +28,22 @@ var formatters = map[string]diskimage.Formatter{
 	"swap": swap.Formatter{},
 }
 
-// WriteImage writes the finished root file system to the plan's disk image. The file gets its name when it is complete.
-func (r *Result) WriteImage(ctx context.Context, d *Disk) error {
-	r.x.Say(fmt.Sprintf("write %s (%s)", d.Image, d.title()))
-	boot, err := r.bootLoader(ctx, d)
+// WriteImage writes the finished root file system to the plan's disk image, in each of its formats. The files get their
+// names when all are complete.
+func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
+	d, err := r.sized(*planned)
+	if err != nil {
+		return fmt.Errorf("size of %s: %w", planned.Image, err)
+	}
+	r.x.Say(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
+	boot, err := r.bootLoader(ctx, &d)
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", d.Loader, err)
 	}
 	image := diskimage.Image{Layout: d.Layout, Volumes: map[int]diskimage.Volume{}}
+	if image.Blobs, err = r.blobs(d); err != nil {
+		return err
+	}
 	for _, p := range d.Layout.Partitions {
 		formatter, ok := formatters[p.Filesystem.Type]
 		if !ok {
@@ -55,9 +64,38 @@ func (r *Result) WriteImage(ctx context.Context, d *Disk) error {
 			return fmt.Errorf("install %s: %w", d.Loader, err)
 		}
 	}
-	return diskimage.WriteFile(ctx, d.Image, outputMode, func(f *os.File) error {
-		options := format.Options{ID: d.Layout.ID, Time: d.Time}
-		return format.Write(ctx, d.Format, f, filepath.Dir(d.Image), options, func(raw *os.File) error { return image.Write(ctx, raw) })
+	return d.write(ctx, image)
+}
+
+// sized gives a disk of --size=auto its size.
+func (r *Result) sized(d Disk) (Disk, error) {
+	if !d.Auto {
+		return d, nil
+	}
+	tree, err := d.tree(d.root(), r.Rootfs.Root(), nil)
+	if err != nil {
+		return Disk{}, err
+	}
+	return d.fit(tree)
+}
+
+// write writes the image to its files.
+func (d Disk) write(ctx context.Context, image diskimage.Image) error {
+	return diskimage.WriteFiles(ctx, d.fileNames(), outputMode, func(files []*os.File) error {
+		outputs := make([]format.Output, 0, len(d.Files))
+		var raw *os.File
+		for i, f := range d.Files {
+			options := format.Options{Compress: f.Compress, ID: d.Layout.ID, Time: d.Time}
+			outputs = append(outputs, format.Output{File: files[i], Format: f.Format, Options: options})
+			if f.Format == format.Raw {
+				raw = files[i]
+			}
+		}
+		assemble := func(raw *os.File) error { return image.Write(ctx, raw) }
+		if err := format.Write(ctx, outputs, filepath.Dir(d.Image), assemble); err != nil || d.BlockMap == "" {
+			return err
+		}
+		return bmap.Write(ctx, files[len(files)-1], raw, image.Used())
 	})
 }
 

@@ -58,6 +58,9 @@ func (l loader) grub() bool {
 // grubBIOS reports whether GRUB starts from a BIOS.
 func (l loader) grubBIOS() bool { return l == loaderGrubBIOS || l == loaderGrubHybrid }
 
+// bios reports whether code in sector 0 starts it.
+func (l loader) bios() bool { return l == loaderExtlinux || l.grubBIOS() }
+
 // uefi reports whether UEFI firmware starts it, from an EFI system partition.
 func (l loader) uefi() bool { return l == loaderGrubEFI || l == loaderGrubHybrid }
 

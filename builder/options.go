@@ -13,6 +13,11 @@ type Options struct {
 	// Outputs.
 	Image        string         // --image FILE
 	Size         diskimage.Size // --size
+	SizeAuto     bool           // --size auto: Size does not matter
+	Free         Space          // --free
+	Formats      []string       // --format, each value a list with commas
+	Compress     string         // --compress
+	Bmap         bool           // --bmap
 	Tarball      string         // --tarball FILE
 	Squash       string         // --squash DIR
 	ConvertQcow2 bool           // --convert-qcow2
@@ -62,6 +67,8 @@ type Options struct {
 	MBR        bool           // --mbr
 	Grub       bool           // --grub
 	Boot       string         // --boot LOADER: bootWords; empty: Extlinux, Grub and UseUEFI choose
+	SectorSize diskimage.Size // --sector-size
+	Blobs      []Blob         // --raw
 
 	DryRun bool // --dry-run: check and print; parts that are not built yet are no error then
 }
@@ -72,6 +79,9 @@ const (
 	// defaultScripts is where debootstrap keeps what it knows of each suite.
 	defaultScripts = "/usr/share/debootstrap/scripts"
 )
+
+// defaultFree is the free space of --size=auto.
+var defaultFree = Space{Percent: 25}
 
 // DefaultOptions gives the settings of a call without any option, as the manual lists them. Mirror and Arch stay
 // empty: NewSpec takes them from the World.
@@ -90,6 +100,8 @@ func DefaultOptions() Options {
 		ESPSize:              defaultESPSize,
 		Extlinux:             true,
 		MBR:                  true,
+		Free:                 defaultFree,
+		SectorSize:           diskimage.SectorSize,
 	}
 }
 
@@ -100,6 +112,8 @@ func (o Options) clone() Options {
 	o.CustomPackages = slices.Clone(o.CustomPackages)
 	o.Users = slices.Clone(o.Users)
 	o.Actions = slices.Clone(o.Actions)
+	o.Formats = slices.Clone(o.Formats)
+	o.Blobs = slices.Clone(o.Blobs)
 	return o
 }
 

@@ -3,6 +3,7 @@ package builder
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -153,10 +154,9 @@ func (p Plan) Print(w io.Writer) error {
 		printf("%3d. write %s\n", len(p.Steps)+1, p.Tarball)
 	}
 	if p.Disk != nil {
-		printf("%3d. write %s: %s\n", len(p.Steps)+1, p.Disk.Image, p.Disk.title())
-		for _, part := range p.Disk.Layout.Partitions {
-			printf("       %d %-10s %-6s %10s at %s\n", part.Number, part.Role, part.Filesystem.Type,
-				part.Size, part.Start)
+		printf("%3d. write %s: %s\n", len(p.Steps)+1, strings.Join(p.Disk.fileNames(), " and "), p.Disk.title())
+		for _, line := range p.Disk.contents() {
+			printf("       %s\n", line)
 		}
 	}
 	return err

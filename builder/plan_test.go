@@ -35,6 +35,11 @@ var planned = map[string]func(*Options){
 	"tarball": func(o *Options) {
 		o.Image, o.Tarball, o.NoKernel, o.NoAcpid, o.UpdateInitramfs = "", "/out/debian.tar.gz", true, true, false
 	},
+	"auto-formats": func(o *Options) {
+		o.SizeAuto, o.Free, o.Formats, o.Compress, o.Bmap = true, Space{Bytes: diskimage.GB}, []string{"raw,qcow2"}, "zstd", true
+		o.PartType, o.Grub, o.Swap, o.Bootoffset = "gpt", true, diskimage.GiB, 8*diskimage.MiB
+		o.Blobs = []Blob{{File: "/usr/lib/u-boot/spl.bin", Rootfs: true, Offset: diskimage.MiB}}
+	},
 	"qcow2-ext3": func(o *Options) { o.ConvertQcow2, o.Roottype, o.Extlinux = true, "ext3", false },
 }
 

@@ -68,6 +68,11 @@ func NewSpec(o Options, w World) (Spec, error) {
 	for i, file := range s.o.CustomPackages {
 		s.o.CustomPackages[i] = w.absolute(file)
 	}
+	for i, b := range s.o.Blobs {
+		if !b.Rootfs {
+			s.o.Blobs[i].File = w.absolute(b.File)
+		}
+	}
 	if s.o.Foreign != "" && !filepath.IsAbs(s.o.Foreign) {
 		s.o.Foreign = filepath.Join(w.Dir, s.o.Foreign)
 	}
@@ -80,6 +85,9 @@ func NewSpec(o Options, w World) (Spec, error) {
 	}
 	for _, rule := range rules {
 		problems = append(problems, rule(s)...)
+	}
+	if len(problems) == 0 {
+		problems = diskWorks(s)
 	}
 	if !s.o.DryRun {
 		problems = append(problems, missingParts(s)...)

@@ -61,6 +61,10 @@ var rules = []func(Spec) []error{
 	userSyntax,
 	passwordsWritten,
 	ownerExists,
+	formatsKnown,
+	freeNeedsAuto,
+	sectorSizeBoots,
+	blobFiles,
 }
 
 // notBuilt are the parts of the manual that this version only checks: a real build with one of them is refused.
@@ -173,7 +177,10 @@ func outputPlace(s Spec) []error {
 		}
 	}
 	isFile := func(info fs.FileInfo) bool { return info.Mode().IsRegular() }
-	check("--image", s.o.Image, isFile, "regular file")
+	for _, f := range imageFiles(s.o) {
+		check("--image", f.Name, isFile, "regular file")
+	}
+	check("--bmap", blockMapName(s.o), isFile, "regular file")
 	check("--tarball", s.o.Tarball, isFile, "regular file")
 	check("--squash", s.o.Squash, fs.FileInfo.IsDir, "directory")
 	return problems

@@ -46,7 +46,7 @@ func bootFlagKnown(s Spec) []error {
 // partitionsFit: what is asked for beside the root partition leaves room for it. Whether the packages fit into the
 // rest is known only after they are installed.
 func partitionsFit(s Spec) []error {
-	if s.o.Image == "" || s.o.Size <= minImage {
+	if s.o.Image == "" || s.o.SizeAuto || s.o.Size <= minImage {
 		return nil
 	}
 	var problems []error
@@ -66,4 +66,26 @@ func partitionsFit(s Spec) []error {
 	take("--bootsize", s.o.Bootsize)
 	take("--swap", s.o.Swap)
 	return problems
+}
+
+func freeNeedsAuto(s Spec) []error {
+	if s.o.Free != defaultFree && !s.o.SizeAuto {
+		return problem("--free", "is for --size=auto: a disk of a given size has the space that is left")
+	}
+	return nil
+}
+
+// sectorSizeBoots: the code that a BIOS runs, and syslinux and GRUB after it, count in sectors of 512 bytes.
+func sectorSizeBoots(s Spec) []error {
+	switch s.o.SectorSize {
+	case diskimage.SectorSize:
+		return nil
+	case diskimage.SectorSize4K:
+	default:
+		return problem("--sector-size", "%d is not possible: choose 512 or 4096", uint64(s.o.SectorSize))
+	}
+	if l := s.loader(); s.o.Image != "" && l.bios() {
+		return problem("--sector-size", "%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, or --boot=%s", l, bootNone)
+	}
+	return nil
 }

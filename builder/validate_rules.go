@@ -23,7 +23,7 @@ func someOutput(s Spec) []error {
 
 // sizeIsEnough holds in every mode, as it always has.
 func sizeIsEnough(s Spec) []error {
-	if s.o.Size <= minImage {
+	if s.o.Size <= minImage && !s.o.SizeAuto {
 		return problem("--size", "%s is too small to bootstrap into: a disk image must have more than %d bytes",
 			s.o.Size, uint64(minImage))
 	}

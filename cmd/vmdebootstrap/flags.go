@@ -88,7 +88,8 @@ func newSettings(arch string) *settings {
 		{"verbose", groupProgram, "report what is going on", boolValue{&s.verbose}},
 
 		{"image", groupOutput, "put a disk image in `FILE`", textValue{&o.Image}},
-		{"size", groupOutput, "make a disk image of `SIZE` bytes", sizeValue{&o.Size}},
+		{"size", groupOutput, "make a disk image of `SIZE` bytes, or auto: see --free",
+			autoSizeValue{sizeValue{&o.Size}, &o.SizeAuto}},
 		{"bootsize", groupDisk, "give /boot a partition of `SIZE` bytes; 0 is none (default 0)",
 			sizeValue{&o.Bootsize}},
 		{"boottype", groupDisk, "file system `TYPE` of the /boot partition", textValue{&o.Boottype}},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 )
 
 // beyondManual marks an option that vmdebootstrap 1.7 did not have. Old abbreviations never mean one.
@@ -35,5 +36,25 @@ func (s *settings) beyondManual() []*setting {
 			"no more than `SIZE`", sizeValue{&s.cacheLimit}},
 		{"boot", groupDisk, "boot with `LOADER`: " + strings.Join(builder.BootLoaders(), ", ") + "; hybrid is GRUB that BIOS, UEFI " +
 			"and Secure Boot start (default: what --extlinux, --grub and --use-uefi say)", textValue{&o.Boot}},
+		{"free", groupOutput, "with --size=auto: leave `SPACE` free for the users of the image, a size or a percentage of the " +
+			"content", spaceValue{&o.Free}},
+		{"format", groupOutput, "write the image as `FORMAT`: " + formatNames() + " (default: by the suffix of --image, " +
+			"else raw); with several, separated by commas, each file has the name of --image with the format's suffix",
+			listValue{&o.Formats}},
+		{"compress", groupOutput, "compress the image with `METHOD`: none, zlib or zstd, where its format can do it " +
+			"(default: none; vmdk: zlib)", textValue{&o.Compress}},
+		{"bmap", groupOutput, "beside a raw image, write its block map for bmaptool", boolValue{&o.Bmap}},
+		{"raw", groupDisk, "write a file to a fixed place of the disk, outside of partitions, `FILE@OFFSET`; rootfs:FILE is a " +
+			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
+		{"sector-size", groupDisk, "make the disk for sectors of `SIZE` bytes: 512 or 4096", sizeValue{&o.SectorSize}},
 	}
+}
+
+// formatNames lists the formats of disk images.
+func formatNames() string {
+	var names []string
+	for _, f := range format.Formats() {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
 }

@@ -28,8 +28,9 @@ var (
 		"dump-memory-profile", "memory-dump-interval",
 	}
 	// Settings that the manual does not have.
-	laterBools  = []string{"cache", "explain-cache"}
-	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot"}
+	laterBools  = []string{"cache", "explain-cache", "bmap"}
+	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot", "free", "format",
+		"compress", "raw", "sector-size"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -115,6 +116,7 @@ func oppositeNames() []string {
 // settingTexts are values of settings that do not take just any text.
 var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
+	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB",
 }
 
 // TestEverySettingHasAPlaceOfItsOwn changes each setting and looks whether that changes the dump, and only there.
@@ -168,7 +170,10 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 			*v.p = !*v.p
 		case sizeValue:
 			*v.p++
-		case textValue, listValue, secretValue, usersValue, actionsValue:
+		case autoSizeValue:
+			*v.p++
+			*v.auto = true
+		case textValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

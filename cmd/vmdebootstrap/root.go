@@ -210,17 +210,14 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 		return childStatus(status)
 	}
 	for _, script := range spec.ImageHooks() {
-		if err := c.runImageHook(ctx, script, o.Image); err != nil {
+		if err := c.runImageHook(ctx, script, spec.Outputs()[0]); err != nil {
 			return err
 		}
 	}
 	if owner < 0 {
 		return nil
 	}
-	for _, output := range []string{o.Image, o.Tarball} {
-		if output == "" {
-			continue
-		}
+	for _, output := range spec.Outputs() {
 		if err := os.Chown(output, owner, -1); err != nil {
 			return fmt.Errorf("--owner: %w", err)
 		}

@@ -84,7 +84,8 @@ func (w writer) write(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	err = format.Write(ctx, w.format, file, filepath.Dir(name), format.Options{}, func(raw *os.File) error {
+	output := format.Output{File: file, Format: w.format}
+	err = format.Write(ctx, []format.Output{output}, filepath.Dir(name), func(raw *os.File) error {
 		if err := raw.Truncate(int64(w.size)); err != nil {
 			return err
 		}

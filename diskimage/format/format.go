@@ -45,7 +45,7 @@ const (
 type Format struct {
 	Name string
 	// Suffixes are the ends of file names that ask for the format, the usual one first. They are in lower case and
-	// begin with a dot.
+	// begin with a dot. One that two formats share asks for the first of them.
 	Suffixes []string
 	// Compressions are the possible values of Options.Compress; the first is what happens without one.
 	Compressions []string
@@ -82,7 +82,7 @@ var formats = []Format{
 		func(ctx context.Context, dst, src *os.File, o Options) error {
 			return vhd.Convert(ctx, dst, src, vhd.Options{ID: o.ID, Time: o.Time, Workers: o.Workers})
 		}},
-	{"vhd-fixed", nil, []string{None},
+	{"vhd-fixed", []string{".vhd"}, []string{None},
 		func(ctx context.Context, dst, src *os.File, o Options) error {
 			return vhd.Convert(ctx, dst, src, vhd.Options{Fixed: true, ID: o.ID, Time: o.Time, Workers: o.Workers})
 		}},
@@ -114,6 +114,23 @@ func BySuffix(filename string) (name string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// FileName gives a name like that of a file to one of a format: the suffix, if it asks for another format, is replaced by
+// the usual one, and added if there is none.
+func FileName(filename, name string) (string, error) {
+	f, err := find(name, "")
+	if err != nil {
+		return "", err
+	}
+	suffix := filepath.Ext(filename)
+	if slices.Contains(f.Suffixes, strings.ToLower(suffix)) {
+		return filename, nil
+	}
+	if _, known := BySuffix(filename); known {
+		filename = strings.TrimSuffix(filename, suffix)
+	}
+	return filename + f.Suffixes[0], nil
 }
 
 // Check reports whether there is a format of that name with that compression (Options.Compress).

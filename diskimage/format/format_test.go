@@ -105,7 +105,7 @@ func TestWriteConvertsWhatIsWritten(t *testing.T) {
 	raw := c.Make(t)
 	for _, f := range format.Formats() {
 		image, dir := rawimagetest.Create(t), t.TempDir()
-		err := format.Write(t.Context(), f.Name, image, dir, format.Options{}, func(file *os.File) error {
+		err := format.Write(t.Context(), []format.Output{{File: image, Format: f.Name}}, dir, func(file *os.File) error {
 			if f.Name == format.Raw && file != image {
 				t.Error("a raw image is written to another file first")
 			}
@@ -128,7 +128,7 @@ func TestWriteGivesTheErrorOfTheImage(t *testing.T) {
 	want := errors.New("no such tree")
 	for _, f := range format.Formats() {
 		image := rawimagetest.Create(t)
-		err := format.Write(t.Context(), f.Name, image, t.TempDir(), format.Options{}, func(*os.File) error { return want })
+		err := format.Write(t.Context(), []format.Output{{File: image, Format: f.Name}}, t.TempDir(), func(*os.File) error { return want })
 		if !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", f.Name, err, want)
 		}

@@ -5,35 +5,55 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Write has write put a raw disk image into a file, and writes it to dst, an empty file, in the format of that name. Raw
-// images go into dst itself. For other formats write gets a file without a name in the directory dir, which must not be
-// on tmpfs for large disks and is best that of the output.
+// Output is one file that a disk goes to.
+type Output struct {
+	File   *os.File // empty
+	Format string
+	Options
+}
+
+// Write has write put a raw disk image into a file once, and writes it to all outputs. The file is the first output that
+// is raw. If there is none, it is one without a name in the directory dir, which must not be on tmpfs for large disks and
+// is best that of the outputs. Afterwards it holds the disk still.
 //
-// This costs room for the data of the disk while it is converted, and time to copy it from the page cache (0.2 s for
-// 700 MiB), or neither if the file system of both files shares blocks. To write the other formats without the detour,
-// in the order in which file systems are written, would make the output depend on that order.
-func Write(ctx context.Context, name string, dst *os.File, dir string, opts Options, write func(*os.File) error) (err error) {
-	if err := Check(name, opts.Compress); err != nil {
-		return err
+// Formats other than raw cost room for the data of the disk while they are converted, and time to copy it from the page
+// cache (0.2 s for 700 MiB), or neither if the file system of both files shares blocks. To write them without the
+// detour, in the order in which file systems are written, would make the output depend on that order.
+func Write(ctx context.Context, outputs []Output, dir string, write func(*os.File) error) (err error) {
+	for _, o := range outputs {
+		if err := Check(o.Format, o.Compress); err != nil {
+			return err
+		}
 	}
-	if name == Raw {
-		return write(dst)
+	var raw *os.File
+	first := slices.IndexFunc(outputs, func(o Output) bool { return o.Format == Raw })
+	if first >= 0 {
+		raw = outputs[first].File
+	} else {
+		if raw, err = createUnnamed(dir); err != nil {
+			return fmt.Errorf("make temporary file for the raw image: %w", err)
+		}
+		defer func() { err = errors.Join(err, raw.Close()) }()
 	}
-	raw, err := createUnnamed(dir)
-	if err != nil {
-		return fmt.Errorf("make temporary file for the raw image: %w", err)
-	}
-	defer func() { err = errors.Join(err, raw.Close()) }()
 	if err := write(raw); err != nil {
 		return err
 	}
-	return Convert(ctx, name, dst, raw, opts)
+	for i, o := range outputs {
+		if i == first {
+			continue
+		}
+		if err := Convert(ctx, o.Format, o.File, raw, o.Options); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // createUnnamed makes a file that is gone when it is closed.

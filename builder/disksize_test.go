@@ -1,0 +1,147 @@
+package builder
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+)
+
+func TestSpaceIsReadBackAsItIsPrinted(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Space{
+		"25%": {Percent: 25}, "0%": {}, "0": {}, " 100% ": {Percent: 100}, "1.5Gi": {Bytes: 3 * diskimage.GiB / 2}, "200M": {Bytes: 200 * diskimage.MB},
+	} {
+		got, err := ParseSpace(text)
+		if err != nil || got != want {
+			t.Errorf("%q: got %v (%v), want %v", text, got, err, want)
+		}
+		if again, err := ParseSpace(got.String()); err != nil || again != got {
+			t.Errorf("%q: printed as %q, which is %v (%v)", text, got, again, err)
+		}
+	}
+	for _, text := range []string{"", "%", "-5%", "2.5%", "10001%", "5 apples"} {
+		if got, err := ParseSpace(text); err == nil {
+			t.Errorf("%q: got %v, want an error", text, got)
+		}
+	}
+}
+
+// autoTree holds files of together 40 MiB.
+func autoTree(t *testing.T) diskimage.Tree {
+	t.Helper()
+	var entries []diskimage.Entry
+	when := time.Unix(1_700_000_000, 0)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		entries = append(entries, diskimage.FileEntry(name, 0o644, []byte(strings.Repeat(name, 10<<20)), when))
+	}
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(when), entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func TestAutoSizeIsThatOfTheContentAndTheFreeSpace(t *testing.T) {
+	t.Parallel()
+	for _, table := range []string{"msdos", "gpt"} {
+		sizes := map[string]diskimage.Size{}
+		for _, free := range []string{"0%", "25%", "500MiB"} {
+			space, err := ParseSpace(free)
+			if err != nil {
+				t.Fatal(err)
+			}
+			planned := testPlan(t, func(o *Options) {
+				o.SizeAuto, o.Free, o.Swap, o.PartType = true, space, 256*diskimage.MiB, table
+			}).Disk
+			tree := autoTree(t)
+			d, err := planned.fit(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes[free] = d.Layout.Size
+			if d.Layout.Size%diskimage.MiB != 0 {
+				t.Errorf("%s, free %s: the disk has %d bytes, not a multiple of 1 MiB", table, free, d.Layout.Size)
+			}
+			if _, err := formatters["ext4"].Plan(d.root().Size, d.root().Filesystem, tree); err != nil {
+				t.Errorf("%s, free %s: the content does not fit: %v", table, free, err)
+			}
+			swap, _ := d.Layout.Partition(diskimage.RoleSwap)
+			if swap.Start != d.root().End() || swap.Size != 256*diskimage.MiB || d.Layout.Size-swap.End() > diskimage.MiB {
+				t.Errorf("%s, free %s: swap is at %s of %s", table, free, swap.Start, d.Layout.Size)
+			}
+			for i, p := range d.Layout.Partitions {
+				if q := planned.Layout.Partitions[i]; p.PartUUID != q.PartUUID || p.Filesystem.UUID != q.Filesystem.UUID || p.Number != q.Number {
+					t.Errorf("%s is not what the plan said: %+v, %+v", p, p, q)
+				}
+			}
+		}
+		content := sizes["0%"]
+		if more := sizes["500MiB"] - content; more < 500*diskimage.MiB || more > 600*diskimage.MiB {
+			t.Errorf("%s: 500 MiB of free space make the disk %s larger", table, more)
+		}
+		if more := sizes["25%"] - content; more < 10*diskimage.MiB || more > 30*diskimage.MiB {
+			t.Errorf("%s: a quarter of about 60 MiB of free space makes the disk %s larger", table, more)
+		}
+	}
+}
+
+func TestFixedSizeIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	planned := testPlan(t, func(*Options) {}).Disk
+	d, err := planned.fit(nil)
+	if err != nil || d.Layout.Size != planned.Layout.Size {
+		t.Errorf("got %s (%v), want %s", d.Layout.Size, err, planned.Layout.Size)
+	}
+}
+
+func TestPlanOfAnAutoDiskNamesNoSize(t *testing.T) {
+	t.Parallel()
+	plan := testPlan(t, func(o *Options) { o.SizeAuto, o.Swap = true, diskimage.GiB })
+	var text strings.Builder
+	if err := plan.Print(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"raw, auto + 25%, msdos", "auto at 1MiB\n", "1GiB at auto\n"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("got\n%s\nwant %q in it", &text, want)
+		}
+	}
+}
+
+// TestEstimatesAreAtLeastWhatMkfsAsksFor has the programs themselves make the least file system of the estimates.
+func TestEstimatesAreAtLeastWhatMkfsAsksFor(t *testing.T) {
+	t.Parallel()
+	for fstype, program := range map[string][]string{
+		"btrfs": {"mkfs.btrfs", "--quiet"}, "xfs": {"mkfs.xfs", "-q"}, "f2fs": {"mkfs.f2fs", "-q"}, "jfs": {"mkfs.jfs", "-q"},
+	} {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			size, err := minimumSize(diskimage.Filesystem{Type: fstype}, diskimage.EmptyTree(time.Unix(0, 0)), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			diskimagetest.Run(t, program[0], append(program[1:], diskimagetest.SparseFile(t, int64(size)))...)
+		})
+	}
+}
+
+func TestEstimatesGrowWithContentAndFreeSpace(t *testing.T) {
+	t.Parallel()
+	for fstype := range estimates {
+		f := diskimage.Filesystem{Type: fstype}
+		empty, err := minimumSize(f, diskimage.EmptyTree(time.Unix(0, 0)), 300*diskimage.MiB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		full, err := minimumSize(f, autoTree(t), 300*diskimage.MiB)
+		if err != nil || full < empty+40*diskimage.MiB || empty < 300*diskimage.MiB {
+			t.Errorf("%s: %s with 40 MiB, %s without (%v)", fstype, full, empty, err)
+		}
+	}
+	if _, err := minimumSize(diskimage.Filesystem{Type: "vfat"}, autoTree(t), 0); err == nil {
+		t.Error("vfat: got no error")
+	}
+}

@@ -1,0 +1,149 @@
+package builder
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+)
+
+// ImageFile is one of the files that a disk is written to.
+type ImageFile struct {
+	Name string
+	// Format is one that diskimage/format knows, and Compress one of its ways of compression, or empty for the usual
+	// one.
+	Format, Compress string
+}
+
+const formatQcow2 = "qcow2"
+
+// imageFiles chooses names and formats. One format goes to the file that --image names; without --format it is qcow2
+// for --convert-qcow2, else what the suffix of the name says, else raw as it was in 1.7. With several, each file has the
+// suffix of its format.
+func imageFiles(o Options) []ImageFile {
+	if o.Image == "" {
+		return nil
+	}
+	formats := splitFormats(o.Formats)
+	switch bySuffix, known := format.BySuffix(o.Image); {
+	case len(formats) > 0:
+	case o.ConvertQcow2:
+		formats = []string{formatQcow2}
+	case known:
+		formats = []string{bySuffix}
+	default:
+		formats = []string{format.Raw}
+	}
+	files := make([]ImageFile, 0, len(formats))
+	for _, name := range formats {
+		file := ImageFile{Name: o.Image, Format: name}
+		if beside, err := format.FileName(o.Image, name); err == nil && len(formats) > 1 {
+			file.Name = beside
+		}
+		if format.Check(name, o.Compress) == nil {
+			file.Compress = o.Compress
+		}
+		files = append(files, file)
+	}
+	return files
+}
+
+// splitFormats gives the formats that --format names, each once.
+func splitFormats(texts []string) []string {
+	var formats []string
+	for _, name := range strings.FieldsFunc(strings.Join(texts, ","), func(r rune) bool { return r == ',' || r == ' ' }) {
+		if !slices.Contains(formats, name) {
+			formats = append(formats, name)
+		}
+	}
+	return formats
+}
+
+// blockMapName is the name of the block map of the raw image, "" for none.
+func blockMapName(o Options) string {
+	for _, f := range imageFiles(o) {
+		if o.Bmap && f.Format == format.Raw {
+			return f.Name + bmap.Suffix
+		}
+	}
+	return ""
+}
+
+// fileNames are the names of all files of the disk, the block map last.
+func (d Disk) fileNames() []string {
+	var names []string
+	for _, f := range d.Files {
+		names = append(names, f.Name)
+	}
+	if d.BlockMap != "" {
+		names = append(names, d.BlockMap)
+	}
+	return names
+}
+
+// Outputs are the names of all files that a build writes. The first is what hooks of the phase image get.
+func (s Spec) Outputs() []string {
+	names := Disk{Files: imageFiles(s.o), BlockMap: blockMapName(s.o)}.fileNames()
+	if s.o.Tarball != "" {
+		names = append(names, s.o.Tarball)
+	}
+	return names
+}
+
+// formatsKnown: every format exists, goes into a file of its own, and one of them has the compression.
+func formatsKnown(s Spec) []error {
+	if s.o.Image == "" {
+		return formatsNeedImage(s)
+	}
+	var problems []error
+	compresses := false
+	var compressError error
+	byName := map[string]string{}
+	for _, f := range imageFiles(s.o) {
+		if err := format.Check(f.Format, ""); err != nil {
+			problems = append(problems, &Problem{Flag: "--format", Err: err})
+			continue
+		}
+		if other, taken := byName[f.Name]; taken {
+			problems = append(problems, problem("--format", "%s and %s would both be written to %q: build one of them alone",
+				other, f.Format, f.Name)...)
+		}
+		byName[f.Name] = f.Format
+		err := format.Check(f.Format, s.o.Compress)
+		if compresses = compresses || err == nil; err != nil {
+			compressError = err
+		}
+		if s.o.SectorSize == diskimage.SectorSize4K && f.Format != format.Raw && f.Format != formatQcow2 {
+			problems = append(problems, problem("--sector-size", "a disk in a %s file has sectors of 512 bytes: choose --format raw or qcow2", f.Format)...)
+		}
+	}
+	if !compresses && compressError != nil {
+		problems = append(problems, &Problem{Flag: "--compress", Err: compressError})
+	}
+	if s.o.ConvertQcow2 && len(s.o.Formats) > 0 && !slices.Contains(splitFormats(s.o.Formats), formatQcow2) {
+		problems = append(problems, problem("--convert-qcow2", "--format asks for something else: drop one of them")...)
+	}
+	if s.o.Bmap && blockMapName(s.o) == "" && len(problems) == 0 {
+		problems = append(problems, problem("--bmap", "is for raw images: add raw to --format")...)
+	}
+	return problems
+}
+
+// formatsNeedImage: without a disk there is nothing to choose a format for.
+func formatsNeedImage(s Spec) []error {
+	var problems []error
+	for _, option := range []struct {
+		flag  string
+		given bool
+	}{
+		{"--format", len(s.o.Formats) > 0}, {"--compress", s.o.Compress != ""}, {"--bmap", s.o.Bmap},
+		{"--raw", len(s.o.Blobs) > 0}, {"--size", s.o.SizeAuto},
+	} {
+		if option.given {
+			problems = append(problems, problem(option.flag, "needs --image as well")...)
+		}
+	}
+	return problems
+}

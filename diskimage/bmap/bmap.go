@@ -1,0 +1,122 @@
+// Package bmap writes block maps: they tell bmaptool(1) which blocks of a raw image it must write to a disk, and how to
+// check them, so that an image of 8 GB with 700 MB in it is flashed in the time of 700 MB.
+//
+// What is not in the map keeps on the disk what was there before. So the map must have every block whose content matters,
+// zeros too: the free part of a FAT, an unused part of an inode table, zeros inside of a file. That is why it is made from
+// what the image's writer knows (diskimage.Image.Used), not from the holes of the file, as bmaptool does it itself, which
+// is right only as long as nobody leaves out zeros that matter. Where there is something in the file that nobody claims,
+// it is in the map as well.
+//
+// The format is version 2.0, described in bmaptool/BmapCreate.py of bmap-tools. The same image gives the same map.
+// Not supported: reading, checksums other than SHA-256, earlier versions.
+package bmap
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
+)
+
+// Suffix is what the name of the image gets for that of its map; bmaptool finds the map by it.
+const Suffix = ".bmap"
+
+// blockSize is the unit of the map, that of most file systems.
+const blockSize = 4096
+
+// blockRange is blocks of the image, the last one included.
+type blockRange struct{ first, last int64 }
+
+// Write writes the map of a raw image. used are the parts whose content matters, in ascending order and apart. The offset
+// of image is undefined afterwards.
+func Write(ctx context.Context, w io.Writer, image *os.File, used []diskimage.Extent) error {
+	raw, err := rawimage.Open(image)
+	if err != nil {
+		return err
+	}
+	size, err := image.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("find length of raw image: %w", err)
+	}
+	ranges, err := mapped(ctx, raw, used)
+	if err != nil {
+		return err
+	}
+	var list bytes.Buffer
+	count := int64(0)
+	for _, r := range ranges {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h := sha256.New()
+		section := io.NewSectionReader(image, r.first*blockSize, min((r.last+1)*blockSize, size)-r.first*blockSize)
+		if _, err := io.Copy(h, section); err != nil {
+			return fmt.Errorf("read raw image for its block map: %w", err)
+		}
+		numbers := fmt.Sprintf("%d-%d", r.first, r.last)
+		if r.first == r.last {
+			numbers = fmt.Sprint(r.first)
+		}
+		fmt.Fprintf(&list, "        <Range chksum=\"%x\"> %s </Range>\n", h.Sum(nil), numbers)
+		count += r.last - r.first + 1
+	}
+	// The checksum of the file is that of its text with zeros in the place of the checksum.
+	noSum := strings.Repeat("0", hex.EncodedLen(sha256.Size))
+	text := fmt.Sprintf(template, size, blockSize, rawimage.Blocks(size, blockSize), count, noSum, &list)
+	sum := sha256.Sum256([]byte(text))
+	_, err = io.WriteString(w, strings.Replace(text, noSum, hex.EncodeToString(sum[:]), 1))
+	return err
+}
+
+// template is the text around the ranges.
+const template = `<?xml version="1.0" ?>
+<!-- Blocks of a raw disk image for bmaptool(1): bmaptool copy IMAGE /dev/DISK -->
+<bmap version="2.0">
+    <!-- bytes -->
+    <ImageSize> %d </ImageSize>
+    <BlockSize> %d </BlockSize>
+    <BlocksCount> %d </BlocksCount>
+    <MappedBlocksCount> %d </MappedBlocksCount>
+    <ChecksumType> sha256 </ChecksumType>
+    <!-- of this file, with zeros here -->
+    <BmapFileChecksum> %s </BmapFileChecksum>
+    <BlockMap>
+%s    </BlockMap>
+</bmap>
+`
+
+// mapped gives the blocks in the map: those that are used, and those that are not zeros.
+func mapped(ctx context.Context, raw *rawimage.Image, used []diskimage.Extent) ([]blockRange, error) {
+	var ranges []blockRange
+	add := func(offset, length int64) {
+		r := blockRange{offset / blockSize, (offset + length - 1) / blockSize}
+		if last := len(ranges) - 1; last >= 0 && ranges[last].last+1 >= r.first {
+			ranges[last].last = max(ranges[last].last, r.last)
+			return
+		}
+		ranges = append(ranges, r)
+	}
+	addUsed := func(before int64) {
+		for len(used) > 0 && used[0].Offset < before {
+			add(used[0].Offset, used[0].Length)
+			used = used[1:]
+		}
+	}
+	err := raw.Scan(ctx, rawimage.ScanOptions{ClusterSize: blockSize}, func(run rawimage.Run) error {
+		addUsed(run.Offset)
+		add(run.Offset, int64(len(run.Data)))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for data in the raw image: %w", err)
+	}
+	addUsed(raw.Size())
+	return ranges, nil
+}
