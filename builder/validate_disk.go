@@ -12,11 +12,6 @@ var (
 	rootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "xfs"}
 	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "msdos", "vfat", "xfs"}
 	tableTypes = []string{"gpt", "msdos"}
-	// bootFlags are those that parted knows on the two kinds of partition table.
-	bootFlags = []string{
-		"bios_grub", "bls_boot", "boot", "chromeos_kernel", "diag", "esp", "hidden", "irst", "lba", "legacy_boot",
-		"linux-home", "lvm", "msftdata", "msftres", "no_automount", "palo", "prep", "raid", "swap",
-	}
 )
 
 // isExt reports whether a file system is one of the ext family.
@@ -40,7 +35,7 @@ func bootFlagKnown(s Spec) []error {
 	if s.o.Bootflag == "" {
 		return nil
 	}
-	return oneOf("--bootflag", s.o.Bootflag, bootFlags)
+	return oneOf("--bootflag", s.o.Bootflag, diskimage.Flags())
 }
 
 // partitionsFit: what is asked for beside the root partition leaves room for it. Whether the packages fit into the

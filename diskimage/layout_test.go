@@ -105,6 +105,7 @@ func TestRootTypesAreThoseOfUtilLinux(t *testing.T) {
 	for arch, name := range map[string]string{
 		"amd64": "x86-64", "i386": "x86", "arm64": "ARM-64", "armhf": "ARM", "armel": "ARM", "riscv64": "RISC-V-64", "ppc64el": "PPC64LE",
 		"s390x": "S390X", "loong64": "LoongArch-64", "mips64el": "MIPS-64 LE", "mipsel": "MIPS-32 LE", "ia64": "IA-64",
+		"ppc64": "PPC64", "powerpc": "PPC", "alpha": "Alpha", "x32": "x86-64",
 	} {
 		line := strings.ToUpper(rootGUIDs[arch].String()) + "  Linux root (" + name + ")\n"
 		if !strings.Contains(known, line) {

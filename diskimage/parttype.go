@@ -49,6 +49,7 @@ const (
 	typeLinux  = 0x83
 	typeGPT    = 0xee // protective entry that covers a GPT disk
 	typeEFISys = 0xef
+	typeHidden = 0x10 // added to the type of a FAT
 )
 
 // Partition type GUIDs: UEFI specification 2.10, 5.3.3; the Discoverable Partitions Specification
@@ -61,7 +62,8 @@ var (
 	guidLinux    = uuid.MustParse("0fc63daf-8483-4772-8e79-3d69d8477de4")
 )
 
-// rootGUIDs are the types of root partitions by Debian architecture, from the Discoverable Partitions Specification.
+// rootGUIDs are the types of root partitions by Debian architecture, from the Discoverable Partitions Specification. The
+// architectures of Debian that it leaves out (m68k, sh4, sparc64) have the general type for Linux.
 var rootGUIDs = map[string]uuid.UUID{
 	"amd64":    uuid.MustParse("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"),
 	"i386":     uuid.MustParse("44479540-f297-41b2-9af7-d131d5f0458a"),
@@ -75,27 +77,71 @@ var rootGUIDs = map[string]uuid.UUID{
 	"mips64el": uuid.MustParse("700bda43-7a34-4507-b179-eeb93d7a7ca3"),
 	"mipsel":   uuid.MustParse("37c58c8a-d913-4156-a25f-48b1b64e07f0"),
 	"ia64":     uuid.MustParse("993d8d3d-f80e-4225-855a-9daf8ed7ea97"),
+	"mips":     uuid.MustParse("e9434544-6e2c-47cc-bae2-12d6deafb44c"),
+	"ppc64":    uuid.MustParse("912ade1d-a839-4913-8964-a10eee08fbd2"),
+	"powerpc":  uuid.MustParse("1de3f1ef-fa98-47b5-8dcd-4a860a654d78"),
+	"alpha":    uuid.MustParse("6523f8ae-3eb1-4e2a-a05a-18b695ae656f"),
+	"hppa":     uuid.MustParse("1aacdb3b-5444-4138-bd9e-e5c2239b2346"),
+	"x32":      uuid.MustParse("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"), // that of amd64, whose kernel runs it
 }
 
-// GPT attribute bits: 2 from the UEFI specification, 59 from the Discoverable Partitions Specification.
+// GPT attribute bits: 0 and 2 from the UEFI specification, 59 and 63 from the Discoverable Partitions Specification.
 const (
+	attrRequired   uint64 = 1 << 0  // the platform needs the partition; parted calls it hidden
 	attrLegacyBoot uint64 = 1 << 2  // gptmbr.bin of syslinux and U-Boot start this partition
 	attrGrowFS     uint64 = 1 << 59 // systemd-growfs enlarges the file system to its partition
+	attrNoAuto     uint64 = 1 << 63 // nobody mounts it without being told to
 )
 
-// The flags of a partition, under parted's names.
-const (
-	flagBoot       = "boot"        // msdos: active. gpt: as on an ESP it says nothing new, elsewhere legacy_boot
-	flagLegacyBoot = "legacy_boot" // gpt only
-	flagLBA        = "lba"         // FAT only; always so here
-	flagESP        = "esp"         // type of an EFI system partition
-	flagBIOSGrub   = "bios_grub"   // type of a BIOS boot partition; gpt only
-	flagSwap       = "swap"        // type of a swap partition
-)
+// flagEffect is what one flag of a partition changes in each kind of table; all are as parted(8) sets them, but for "boot"
+// on a GPT disk.
+type flagEffect struct {
+	name string
+	// code is the type byte in an msdos table, and guid the type in a GPT; zero where the flag does not exist.
+	code byte
+	guid uuid.UUID
+	// attributes are set in a GPT.
+	attributes uint64
+	// apply is for flags of an msdos table that are no types.
+	apply func(*partitionType)
+}
 
-// Flags lists the flags that a partition can have.
+// flagEffects has all flags, in alphabetical order: libparted/labels/dos.c and gpt.c of parted 3.6.
+var flagEffects = []flagEffect{
+	{name: "bios_grub", guid: guidBIOSBoot},
+	{name: "bls_boot", code: 0xea, guid: guidXBOOTLDR},
+	// Of a GPT parted makes an ESP of the partition with this flag, which vmdebootstrap 1.7 did to root partitions.
+	// Here it is what it is on msdos: boot code in sector 0 starts this partition. On an ESP it says nothing new.
+	{name: "boot", attributes: attrLegacyBoot, apply: func(t *partitionType) { t.active = true }},
+	{name: "chromeos_kernel", guid: uuid.MustParse("fe3a2a5d-4f32-41a7-b725-accc3285a309")},
+	{name: "diag", code: 0x12, guid: uuid.MustParse("de94bba4-06d1-4d40-a16a-bfd50179d6ac")},
+	{name: "esp", code: typeEFISys, guid: guidESP},
+	{name: "hidden", attributes: attrRequired, apply: func(t *partitionType) {
+		if t.code == typeFAT16 || t.code == typeFAT32 {
+			t.code |= typeHidden // there are no hidden types of other file systems that are used here
+		}
+	}},
+	{name: "irst", code: 0x84, guid: uuid.MustParse("d3bfe2de-3daf-11df-ba40-e3a556d89593")},
+	{name: "lba", apply: func(*partitionType) {}}, // the FAT types are those addressed by LBA anyway
+	{name: "legacy_boot", attributes: attrLegacyBoot},
+	{name: "linux-home", guid: uuid.MustParse("933ac7e1-2eb4-4f13-b844-0e14e2aef915")},
+	{name: "lvm", code: 0x8e, guid: uuid.MustParse("e6d6d379-f507-44c2-a23c-238f2a3df928")},
+	{name: "msftdata", guid: uuid.MustParse("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7")},
+	{name: "msftres", code: 0x27, guid: uuid.MustParse("e3c9e316-0b5c-4db8-817d-f92df00215ae")},
+	{name: "no_automount", attributes: attrNoAuto},
+	{name: "palo", code: 0xf0},
+	{name: "prep", code: 0x41, guid: uuid.MustParse("9e1a2d38-c612-4316-aa26-8b49521e5a8b")},
+	{name: "raid", code: 0xfd, guid: uuid.MustParse("a19d880f-05fc-4d3b-a006-743f0f84911e")},
+	{name: "swap", code: typeSwap, guid: guidSwap},
+}
+
+// Flags lists the flags that a partition can have, on one kind of table or both.
 func Flags() []string {
-	return []string{flagBoot, flagLegacyBoot, flagLBA, flagESP, flagBIOSGrub, flagSwap}
+	names := make([]string, len(flagEffects))
+	for i, f := range flagEffects {
+		names[i] = f.name
+	}
+	return names
 }
 
 // partitionType is what the two kinds of table record of a partition's purpose.
@@ -144,22 +190,25 @@ func typeOf(r Request, size Size, p PartitionRequest) (partitionType, error) {
 
 // set applies one flag.
 func (t *partitionType) set(flag string, kind TableKind) error {
-	switch {
-	case flag == flagBoot && kind == MSDOS:
-		t.active = true
-	case flag == flagBoot && t.guid == guidESP, flag == flagLBA:
-	case flag == flagBoot, flag == flagLegacyBoot && kind == GPT:
-		t.attributes |= attrLegacyBoot
-	case flag == flagESP:
-		t.guid, t.code = guidESP, typeEFISys
-	case flag == flagBIOSGrub && kind == GPT:
-		t.guid = guidBIOSBoot
-	case flag == flagSwap:
-		t.guid, t.code = guidSwap, typeSwap
-	case slices.Contains(Flags(), flag):
-		return fmt.Errorf("flag %q needs a gpt table", flag)
-	default:
+	i := slices.IndexFunc(flagEffects, func(f flagEffect) bool { return f.name == flag })
+	if i < 0 {
 		return fmt.Errorf("unknown flag %q; known are %s", flag, strings.Join(Flags(), ", "))
+	}
+	f := flagEffects[i]
+	switch isESP := t.guid == guidESP; {
+	case kind == MSDOS && f.code != 0:
+		t.code = f.code
+	case kind == MSDOS && f.apply != nil:
+		f.apply(t)
+	case kind == MSDOS:
+		return fmt.Errorf("flag %q needs a gpt table", flag)
+	case f.guid != uuid.Nil:
+		t.guid = f.guid
+	case isESP && f.name == "boot":
+	case f.attributes != 0:
+		t.attributes |= f.attributes
+	default:
+		return fmt.Errorf("flag %q needs an msdos table", flag)
 	}
 	return nil
 }

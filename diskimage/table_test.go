@@ -42,6 +42,18 @@ var goldenLayouts = map[string]Request{
 	"gpt-extlinux-arm64": {Size: 300 * MB, Table: GPT, Arch: "arm64", Partitions: []PartitionRequest{
 		{Role: RoleRoot, Filesystem: Filesystem{Type: "ext2"}, Flags: []string{"boot"}, Label: strings.Repeat("x", 36)},
 	}},
+	"gpt-hybrid": {Size: 4 * GiB, Table: GPT, Arch: "amd64", Offset: 16 * MiB, Partitions: []PartitionRequest{
+		{Role: RoleBIOSBoot, Number: 14, Size: MiB},
+		{Role: RoleSwap, Number: 3, Size: GiB},
+		{Role: RoleESP, Number: 15, Size: 64 * MiB, Filesystem: Filesystem{Type: "vfat"}},
+		{Role: RoleBoot, Number: 1, Size: 300*MB + 1, Filesystem: Filesystem{Type: "ext4"}, Flags: []string{"legacy_boot", "no_automount"}},
+		{Role: RoleRoot, Number: 2, Filesystem: Filesystem{Type: "btrfs"}},
+	}},
+	"msdos-board": {Size: 2 * GB, Table: MSDOS, Offset: 16 * MiB, Partitions: []PartitionRequest{
+		{Role: RoleBoot, Size: 64 * MiB, Filesystem: Filesystem{Type: "vfat"}, Flags: []string{"boot", "hidden"}},
+		{Role: RoleRoot, Filesystem: Filesystem{Type: "f2fs"}, Flags: []string{"raid"}},
+		{Role: RoleSwap, Size: 256 * MiB},
+	}},
 	"gpt-3t": {Size: 3 * TiB, Table: GPT, Arch: "riscv64", Partitions: []PartitionRequest{
 		{Role: RoleRoot, Filesystem: Filesystem{Type: "xfs"}},
 		{Role: RoleSwap, Size: GiB},
@@ -108,6 +120,63 @@ func TestTableIsFaultlessForSfdiskAndSgdisk(t *testing.T) {
 			out := diskimagetest.Run(t, "sgdisk", "-v", image)
 			if !strings.Contains(out, "No problems found") || strings.Contains(out, "Caution") {
 				t.Errorf("sgdisk -v:\n%s", out)
+			}
+		})
+	}
+}
+
+// large are layouts for disks with sectors of 4096 bytes. The sfdisk of Debian 12 cannot be told of them; fdisk and partx
+// can.
+var large = map[string]Request{
+	"gpt-4k": {Size: 3*GB + 1, Table: GPT, SectorSize: SectorSize4K, Arch: "arm64", Offset: 8 * MiB, Partitions: []PartitionRequest{
+		{Role: RoleESP, Number: 15, Size: 300 * MiB, Filesystem: Filesystem{Type: "vfat"}},
+		{Role: RoleRoot, Number: 1, Filesystem: Filesystem{Type: "ext4"}, Label: "root"},
+		{Role: RoleSwap, Number: 2, Size: 256 * MiB},
+	}},
+	"msdos-4k": {Size: TiB, Table: MSDOS, SectorSize: SectorSize4K, Partitions: []PartitionRequest{
+		{Role: RoleBoot, Size: 100 * MiB, Filesystem: Filesystem{Type: "vfat"}, Flags: []string{"boot"}},
+		{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}},
+	}},
+}
+
+func TestTableOfLargeSectorsIsWhatPartxReads(t *testing.T) {
+	t.Parallel()
+	for name, r := range large {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image, _ := writeTestTable(t, r)
+			got := diskimagetest.Run(t, "partx", "--sector-size", "4096", "--raw", "--output", "NR,START,SECTORS,TYPE,UUID,NAME,FLAGS", image)
+			golden := filepath.Join("testdata", name+".partx")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("partx: got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestTableOfLargeSectorsIsFaultlessForFdisk(t *testing.T) {
+	t.Parallel()
+	for name, r := range large {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			image, _ := writeTestTable(t, r)
+			out := diskimagetest.Run(t, "sh", "-c", `printf 'v\nq\n' | "$1" --sector-size 4096 "$2" 2>&1`, "sh", diskimagetest.Tool(t, "fdisk"), image)
+			for _, bad := range []string{"corrupt", "mismatch", "does not contain", "inconsistent", "overlap", "error:"} {
+				if strings.Contains(strings.ToLower(out), bad) {
+					t.Errorf("fdisk: %q in\n%s", bad, out)
+				}
+			}
+			if r.Table == GPT && !strings.Contains(out, "No errors detected") {
+				t.Errorf("fdisk:\n%s", out)
 			}
 		})
 	}

@@ -29,7 +29,7 @@ func Tool(t testing.TB, name string) string {
 			return path
 		}
 	}
-	missing(t, name)
+	Missing(t, name)
 	return ""
 }
 
@@ -41,17 +41,17 @@ func File(t testing.TB, names ...string) string {
 			return name
 		}
 	}
-	missing(t, fmt.Sprint(names))
+	Missing(t, fmt.Sprint(names))
 	return ""
 }
 
-// missing ends a test for want of something.
-func missing(t testing.TB, what string) {
+// Missing ends a test for want of something: it is skipped, or fails with REQUIRE_TOOLS=1.
+func Missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("REQUIRE_TOOLS") == "1" {
-		t.Fatalf("%s is not installed, and REQUIRE_TOOLS=1", what)
+		t.Fatalf("%s is not there, and REQUIRE_TOOLS=1", what)
 	}
-	t.Skipf("%s is not installed", what)
+	t.Skipf("%s is not there", what)
 }
 
 // Run runs a program found by Tool, in the C locale, and gives its standard output. The test fails if the program does.

@@ -145,6 +145,38 @@ func TestFATIsFaultlessAndComplete(t *testing.T) {
 	}
 }
 
+func TestFATOfLargeSectorsIsFaultlessAndComplete(t *testing.T) {
+	t.Parallel()
+	files := espFiles()
+	for size, kind := range map[diskimage.Size]string{
+		6 * diskimage.MiB: "FAT12", 16*diskimage.MiB - 4096: "FAT12", 16 * diskimage.MiB: "FAT16", 100 * diskimage.MiB: "FAT16",
+		256 * diskimage.MiB: "FAT16", 260*diskimage.MiB - 4096: "FAT16", 260 * diskimage.MiB: "FAT32", 300 * diskimage.MiB: "FAT32",
+		9 * diskimage.GiB: "FAT32",
+	} {
+		t.Run(size.String(), func(t *testing.T) {
+			t.Parallel()
+			spec := diskimage.Filesystem{UUID: id, Label: "esp", StartLBA: 256, SectorSize: diskimage.SectorSize4K, Time: mtime}
+			image, _ := format(t, size, spec, tree(t, files))
+			diskimagetest.Fsck(t, image)
+			if out := diskimagetest.Run(t, "fsck.fat", "-n", "-v", image); !strings.Contains(out, "4096 bytes per logical sector") {
+				t.Errorf("fsck.fat -v:\n%s", out)
+			}
+			if out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image); !strings.Contains(out, "VERSION="+kind+"\n") {
+				t.Errorf("blkid: got\n%s\nwant %s", out, kind)
+			}
+			found := unpack(t, image)
+			for name, want := range files {
+				if got, ok := found[name]; !ok || got != want {
+					t.Errorf("%q: got %d bytes, want %d", name, len(got), len(want))
+				}
+			}
+		})
+	}
+	if _, err := (fat.Formatter{}).Plan(diskimage.GiB, diskimage.Filesystem{SectorSize: 1024}, diskimage.EmptyTree(mtime)); err == nil {
+		t.Error("sectors of 1024 bytes: got no error")
+	}
+}
+
 func TestEmptyFATIsFaultless(t *testing.T) {
 	t.Parallel()
 	for _, size := range []diskimage.Size{

@@ -1,0 +1,77 @@
+package format_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage/rawimagetest"
+)
+
+// fullDisk is the environment variable that tells the test that it may mount: it holds a directory.
+const fullDisk = "FORMAT_TEST_FULL_DISK"
+
+// TestFullDiskLeavesNothing writes to file systems that are full after some bytes.
+func TestFullDiskLeavesNothing(t *testing.T) {
+	dir := os.Getenv(fullDisk)
+	if dir == "" {
+		t.Parallel()
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), fullDisk+"="+t.TempDir())
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		}
+		out, err := cmd.CombinedOutput()
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
+			diskimagetest.Missing(t, "permission to make user namespaces")
+		}
+		if err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	raw := rawimagetest.Case{Size: 8 << 20, Pieces: []rawimagetest.Piece{{Length: 8 << 20, Content: rawimagetest.Noise}}}
+	for _, size := range []int{4 << 10, 64 << 10, 1<<20 + 4096, 7 << 20} {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range format.Formats() {
+			for _, compression := range f.Compressions {
+				// With the raw image on the full file system as well, and with only the converted one there.
+				for _, scratch := range []string{dir, t.TempDir()} {
+					name := fmt.Sprintf("%s %s after %d bytes, raw image in %s", f.Name, compression, size, filepath.Base(scratch))
+					checkFullDisk(t, name, dir, scratch, raw, format.Output{Format: f.Name, Options: format.Options{Compress: compression}})
+				}
+			}
+		}
+		if err := unix.Unmount(dir, 0); err != nil { // fails if a file is open still
+			t.Error(err)
+		}
+	}
+}
+
+func checkFullDisk(t *testing.T, name, dir, scratch string, raw rawimagetest.Case, output format.Output) {
+	t.Helper()
+	err := diskimage.WriteFile(t.Context(), filepath.Join(dir, "disk"), 0o644, func(file *os.File) error {
+		output.File = file
+		return format.Write(t.Context(), []format.Output{output}, scratch, func(f *os.File) error { return raw.WriteInto(f) })
+	})
+	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "is full") {
+		t.Errorf("%s: got %v, want %v and where", name, err, unix.ENOSPC)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%s: %v is left behind (%v)", name, left, err)
+	}
+}
