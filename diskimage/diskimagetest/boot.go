@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,7 +25,13 @@ type Firmware string
 const (
 	BIOS Firmware = "bios" // SeaBIOS, on the serial console
 	UEFI Firmware = "uefi" // OVMF, or AAVMF for arm64, without Secure Boot
+	// SecureBoot is OVMF with the keys of Microsoft, which start what Debian signed and nothing else.
+	SecureBoot Firmware = "secure-boot"
 )
+
+// Exchange is a line of a conversation on the serial console: when Want, a regular expression, is seen there, Send is
+// typed. The console shows what is typed as well; let Want not match that.
+type Exchange struct{ Want, Send string }
 
 // BootOptions say how to start an image and what to wait for.
 type BootOptions struct {
@@ -32,6 +39,11 @@ type BootOptions struct {
 	Arch     string   // Debian name: amd64 (the default), i386 or arm64
 	// Want is a regular expression for the serial console; the image has booted when it matches. Default "login: ".
 	Want string
+	// Session is what is said on the console before Want is waited for. Each exchange looks at what comes after the one
+	// before it.
+	Session []Exchange
+	// Keep has the machine write to the image; otherwise the image stays as it is.
+	Keep bool
 	// Timeout ends the wait; default 5 minutes. In software a Debian takes 45 to 120 seconds to its login prompt.
 	Timeout time.Duration
 	// Memory in MiB; default 768.
@@ -52,15 +64,12 @@ var hopeless = regexp.MustCompile(strings.Join([]string{
 }, "|"))
 
 // Boot starts an image in QEMU and waits until the serial console shows what is wanted. It gives the console's text up
-// to there, without terminal escapes. The image is not changed, there is no network, and the machine is stopped in any case. The test fails on
+// to there, without terminal escapes. There is no network, and the machine is stopped in any case. The test fails on
 // time-out, on a message that makes waiting hopeless, and when QEMU ends; it then shows the last lines of the console.
 func Boot(t testing.TB, image string, o BootOptions) string {
 	t.Helper()
 	o = o.withDefaults()
-	want, err := regexp.Compile(o.Want)
-	if err != nil {
-		t.Fatalf("BUG: BootOptions.Want: %v", err)
-	}
+	script := o.script(t)
 	program, args := o.command(t, image)
 	// The kernel sends Pdeathsig when the thread ends that started the process.
 	runtime.LockOSThread()
@@ -75,24 +84,28 @@ func Boot(t testing.TB, image string, o BootOptions) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keyboard, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	text, verdict := watch(console, want)
+	text, verdict := watch(console, keyboard, script)
 	cancel()
 	waitErr := cmd.Wait()
 	if verdict == nil {
-		t.Logf("%s: %q after %s", filepath.Base(image), want.FindString(text), time.Since(start).Round(100*time.Millisecond))
+		t.Logf("%s (%s): %q after %s", filepath.Base(image), o.Firmware, o.Want, time.Since(start).Round(100*time.Millisecond))
 		return text
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		verdict = fmt.Errorf("not seen within %s", o.Timeout)
+		verdict = fmt.Errorf("%w, and not within %s", verdict, o.Timeout)
 	}
-	t.Fatalf("boot %s (%s): %q: %v (QEMU: %v)\n%s\nlast lines of the console:\n%s",
-		image, o.Firmware, o.Want, verdict, waitErr, complaints.String(), lastLines(text, 50))
+	t.Fatalf("boot %s (%s): %v (QEMU: %v)\n%s\nlast lines of the console:\n%s",
+		image, o.Firmware, verdict, waitErr, complaints.String(), lastLines(text, 50))
 	return ""
 }
 
@@ -135,6 +148,11 @@ func (o BootOptions) command(t testing.TB, image string) (program string, args [
 		program = Tool(t, "qemu-system-aarch64")
 		args = append(args, "-machine", "virt", "-cpu", "cortex-a57")
 		args = append(args, pflash(t, "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd")...)
+	case o.Firmware == SecureBoot:
+		program = Tool(t, "qemu-system-x86_64")
+		// System management mode keeps the variables from the operating system.
+		args = append(args, "-machine", "q35,smm=on,graphics=off", "-cpu", "Nehalem", "-global", "driver=cfi.pflash01,property=secure,value=on")
+		args = append(args, pflash(t, "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd")...)
 	case o.Firmware == UEFI:
 		program = Tool(t, "qemu-system-x86_64")
 		args = append(args, "-machine", "q35,graphics=off", "-cpu", "Nehalem")
@@ -145,8 +163,10 @@ func (o BootOptions) command(t testing.TB, image string) (program string, args [
 		// fastest among those that Debian runs on.
 		args = append(args, "-machine", "pc,graphics=off", "-cpu", "Nehalem")
 	}
-	// A comma in the name is doubled, see qemu(1).
-	drive := "file=" + strings.ReplaceAll(image, ",", ",,") + ",format=raw,if=virtio,snapshot=on"
+	drive := fileArgument(image) + ",format=raw,if=virtio"
+	if !o.Keep {
+		drive += ",snapshot=on"
+	}
 	return program, append(append(args, "-drive", drive), o.Args...)
 }
 
@@ -162,29 +182,66 @@ func pflash(t testing.TB, code, vars string) []string {
 		t.Fatal(err)
 	}
 	return []string{
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + File(t, code),
-		"-drive", "if=pflash,format=raw,unit=1,file=" + private,
+		"-drive", "if=pflash,format=raw,unit=0,readonly=on," + fileArgument(File(t, code)),
+		"-drive", "if=pflash,format=raw,unit=1," + fileArgument(private),
 	}
 }
 
-// watch reads the console until want matches, which is success, or nothing can be expected any more.
-func watch(console io.Reader, want *regexp.Regexp) (text string, verdict error) {
-	var seen []byte
+// fileArgument names a file in the argument of -drive: a comma in the name is doubled, see qemu(1).
+func fileArgument(name string) string { return "file=" + strings.ReplaceAll(name, ",", ",,") }
+
+// line is an Exchange, compiled.
+type line struct {
+	want *regexp.Regexp
+	send string
+}
+
+// script is the session with Want at its end.
+func (o BootOptions) script(t testing.TB) []line {
+	t.Helper()
+	var script []line
+	for _, e := range append(slices.Clone(o.Session), Exchange{Want: o.Want}) {
+		want, err := regexp.Compile(e.Want)
+		if err != nil {
+			t.Fatalf("BUG: BootOptions: %v", err)
+		}
+		script = append(script, line{want, e.Send})
+	}
+	return script
+}
+
+// watch reads the console and types what the script says until its last line matches, which is success, or nothing can
+// be expected any more.
+func watch(console io.Reader, keyboard io.Writer, script []line) (text string, verdict error) {
+	const enough = 64 << 10 // of text that did not match; what is wanted is shorter
+	var seen, pending []byte
 	buf := make([]byte, 4096)
 	for {
-		n, err := console.Read(buf)
-		seen = append(seen, buf[:n]...)
-		// A match may straddle two reads, so look at some more than what is new.
-		// Boot loaders move the cursor now and then, in the midst of a line too.
-		recent := escapes.ReplaceAll(seen[max(0, len(seen)-n-1024):], nil)
-		if want.Match(recent) {
-			return string(escapes.ReplaceAll(seen, nil)), nil
+		n, readErr := console.Read(buf)
+		seen, pending = append(seen, buf[:n]...), append(pending, buf[:n]...)
+		if len(pending) > enough {
+			pending = pending[len(pending)-enough/2:]
 		}
-		if found := hopeless.Find(recent); found != nil {
-			return string(seen), fmt.Errorf("hopeless after %q", found)
+		for {
+			// Boot loaders move the cursor now and then, in the midst of a line too.
+			plain := escapes.ReplaceAll(pending, nil)
+			place := script[0].want.FindIndex(plain)
+			if place == nil {
+				if found := hopeless.Find(plain); found != nil {
+					return string(seen), fmt.Errorf("%q: hopeless after %q", script[0].want, found)
+				}
+				break
+			}
+			if len(script) == 1 {
+				return string(escapes.ReplaceAll(seen, nil)), nil
+			}
+			if _, err := io.WriteString(keyboard, script[0].send); err != nil {
+				return string(seen), fmt.Errorf("type %q: %w", script[0].send, err)
+			}
+			pending, script = bytes.Clone(plain[place[1]:]), script[1:]
 		}
-		if err != nil {
-			return string(seen), fmt.Errorf("the console ended: %w", err)
+		if readErr != nil {
+			return string(seen), fmt.Errorf("%q: the console ended: %w", script[0].want, readErr)
 		}
 	}
 }

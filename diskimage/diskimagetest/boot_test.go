@@ -13,10 +13,12 @@ import (
 	"time"
 )
 
+var login = []line{{want: regexp.MustCompile("login: ")}}
+
 func TestWatchFindsTextThatComesInPieces(t *testing.T) {
 	t.Parallel()
 	console := iotest.OneByteReader(strings.NewReader("Linux version 6\r\ndebian login: more"))
-	text, err := watch(console, regexp.MustCompile("login: "))
+	text, err := watch(console, io.Discard, login)
 	if err != nil || !strings.HasSuffix(text, "debian login: ") {
 		t.Errorf("got %q, %v", text, err)
 	}
@@ -25,11 +27,29 @@ func TestWatchFindsTextThatComesInPieces(t *testing.T) {
 func TestWatchGivesUpAtOnce(t *testing.T) {
 	t.Parallel()
 	never := io.MultiReader(strings.NewReader("Kernel panic - not syncing"), iotest.ErrReader(errors.New("read on")))
-	if _, err := watch(never, regexp.MustCompile("login: ")); err == nil || !strings.Contains(err.Error(), "Kernel panic") {
+	if _, err := watch(never, io.Discard, login); err == nil || !strings.Contains(err.Error(), "Kernel panic") {
 		t.Errorf("got %v, want the panic", err)
 	}
-	if _, err := watch(strings.NewReader("nothing"), regexp.MustCompile("login: ")); !errors.Is(err, io.EOF) {
+	if _, err := watch(strings.NewReader("nothing"), io.Discard, login); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: got %v, want io.EOF", err)
+	}
+}
+
+// TestWatchTypesTheScript: everything comes in one piece, and what an exchange waits for is looked for behind the one
+// before it.
+func TestWatchTypesTheScript(t *testing.T) {
+	t.Parallel()
+	script := BootOptions{Want: "done 0", Session: []Exchange{{"login: ", "root\n"}, {"# ", "true; echo done $?\n"}}}.script(t)
+	console := strings.NewReader("# done 0 login: root\r\n\x1b[?2004h# true; echo done $?\r\ndone 0")
+	var typed strings.Builder
+	if _, err := watch(console, &typed, script); err != nil {
+		t.Error(err)
+	}
+	if got, want := typed.String(), "root\ntrue; echo done $?\n"; got != want {
+		t.Errorf("typed %q, want %q", got, want)
+	}
+	if _, err := watch(strings.NewReader("# done 0 login: "), io.Discard, script); err == nil || !strings.Contains(err.Error(), `"# "`) {
+		t.Errorf("got %v, want the exchange that is waited for", err)
 	}
 }
 
