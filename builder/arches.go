@@ -18,7 +18,8 @@ type Arch struct {
 	Serial string
 	// EFI is the name that firmware looks for on a removable disk, "bootx64.efi"; empty where --use-uefi is not supported.
 	EFI string
-	// EFIPackages are the boot loader packages for --use-uefi.
+	// EFIPackages are the boot loader packages for --use-uefi; with "-signed" behind the first one, it is what Secure
+	// Boot needs.
 	EFIPackages []string
 	// PC: it has a BIOS, so that grub-pc and extlinux can boot it.
 	PC bool
@@ -60,8 +61,9 @@ var arches = []Arch{
 		kernels: []kernelSince{{first, "versatile"}, {"stretch", "marvell"}, {"trixie", "rpi"}, {"forky", ""}},
 	},
 	{
-		Name: "armhf", Triplet: "arm-linux-gnueabihf", Qemu: "arm", ELF: le32(elf.EM_ARM), Serial: "ttyAMA0",
-		kernels: []kernelSince{{first, "vexpress"}, {"jessie", "armmp"}},
+		Name: "armhf", Triplet: "arm-linux-gnueabihf", Qemu: "arm", ELF: le32(elf.EM_ARM), Serial: "ttyAMA0", EFI: "bootarm.efi",
+		EFIPackages: []string{"grub-efi-arm"},
+		kernels:     []kernelSince{{first, "vexpress"}, {"jessie", "armmp"}},
 	},
 	{
 		Name: "ppc64el", Triplet: "powerpc64le-linux-gnu", Qemu: "ppc64le", ELF: le64(elf.EM_PPC64), Serial: "hvc0",
@@ -72,8 +74,9 @@ var arches = []Arch{
 		kernels: []kernelSince{{first, "s390x"}},
 	},
 	{
-		Name: "riscv64", Triplet: "riscv64-linux-gnu", Qemu: "riscv64", ELF: le64(elf.EM_RISCV), Serial: "ttyS0",
-		kernels: []kernelSince{{first, "riscv64"}},
+		Name: "riscv64", Triplet: "riscv64-linux-gnu", Qemu: "riscv64", ELF: le64(elf.EM_RISCV), Serial: "ttyS0", EFI: "bootriscv64.efi",
+		EFIPackages: []string{"grub-efi-riscv64"},
+		kernels:     []kernelSince{{first, "riscv64"}},
 	},
 	{
 		Name: "loong64", Triplet: "loongarch64-linux-gnu", Qemu: "loongarch64", ELF: le64(elf.EM_LOONGARCH), Serial: "ttyS0",

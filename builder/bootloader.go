@@ -27,10 +27,8 @@ func (r *Result) bootLoader(ctx context.Context, d *Disk) (bootParts, error) {
 	switch d.Loader {
 	case loaderExtlinux:
 		return r.extlinux(d)
-	case loaderGrubBIOS:
-		return r.grubBIOS(ctx, d)
-	case loaderGrubEFI:
-		return r.grubEFI(d)
+	case loaderGrubBIOS, loaderGrubEFI, loaderGrubHybrid:
+		return r.grub(ctx, d)
 	default:
 		return bootParts{}, nil
 	}

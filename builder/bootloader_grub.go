@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -15,45 +16,147 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// grubBIOS has the target's own GRUB make a core.img: it must be of the version that the modules in /boot/grub are.
-func (r *Result) grubBIOS(ctx context.Context, d *Disk) (bootParts, error) {
-	const modules = "/usr/lib/grub/i386-pc"
-	bootImage, err := r.Rootfs.ReadFile(modules + "/boot.img")
+// grub prepares GRUB for each firmware that the disk is for. One grub.cfg serves all of them.
+func (r *Result) grub(ctx context.Context, d *Disk) (bootParts, error) {
+	var parts bootParts
+	if d.Loader.grubBIOS() {
+		patches, err := r.grubBIOS(ctx, d)
+		if err != nil {
+			return bootParts{}, err
+		}
+		parts.patches = func(map[int]diskimage.Volume) ([]diskimage.Patch, error) { return patches, nil }
+	}
+	if d.Loader.uefi() {
+		files, err := r.grubEFI(ctx, d)
+		if err != nil {
+			return bootParts{}, err
+		}
+		esp, _ := d.Layout.Partition(diskimage.RoleESP)
+		parts.files = map[int][]diskimage.Entry{esp.Number: files}
+	}
+	return parts, nil
+}
+
+// grubBIOS gives the boot code of GRUB for BIOS.
+func (r *Result) grubBIOS(ctx context.Context, d *Disk) ([]diskimage.Patch, error) {
+	bootImage, err := r.Rootfs.ReadFile(grubModules(grub.BIOSPlatform) + "/boot.img")
 	if errors.Is(err, fs.ErrNotExist) {
-		return bootParts{}, fmt.Errorf("the image has no GRUB for BIOS (package grub-pc): %w", err)
+		return nil, fmt.Errorf("the image has no GRUB for BIOS (package grub-pc-bin): %w", err)
 	}
 	if err != nil {
-		return bootParts{}, err
+		return nil, err
 	}
-	boot, place := d.boot(), d.grubPlace()
-	// grub-mkimage seeks in its input and syncs its output, so pipes will not do.
-	dir := filepath.Join(r.site.tmp, "grub-mkimage")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return bootParts{}, err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "load.cfg"), grub.LoadConfig(place), 0o644); err != nil {
-		return bootParts{}, err
-	}
-	const inside = "/run/grub-mkimage"
-	args := []string{
-		"grub-mkimage", "-O", "i386-pc", "-d", modules, "-c", inside + "/load.cfg", "-o", inside + "/core.img",
-		"-p", grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
-	}
-	args = append(args, grub.CoreModules(boot.Filesystem.Type)...)
-	if err := r.site.inTargetWith(ctx, []specs.Mount{bind(dir, inside)}, "", args...); err != nil {
-		return bootParts{}, err
-	}
-	core, err := os.ReadFile(filepath.Join(dir, "core.img"))
+	core, err := r.grubImage(ctx, d, grub.BIOSPlatform)
 	if err != nil {
-		return bootParts{}, err
+		return nil, err
 	}
 	at := grub.Embedding{CoreLBA: 1, Sectors: uint64(d.Layout.FirstStart()/diskimage.SectorSize) - 1}
 	if p, ok := d.Layout.Partition(diskimage.RoleBIOSBoot); ok {
 		at = grub.Embedding{CoreLBA: p.StartLBA(), Sectors: p.Sectors()}
 	}
-	patches, err := grub.EmbedBIOS(bootImage, core, at)
-	return bootParts{patches: func(map[int]diskimage.Volume) ([]diskimage.Patch, error) { return patches, nil }}, err
+	return grub.EmbedBIOS(bootImage, core, at)
 }
+
+// grubEFI gives the files of the EFI system partition: what Debian has signed, where it has, and for the other
+// platforms a GRUB made by the target's grub-mkimage, as its grub-install would.
+func (r *Result) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, error) {
+	var files []diskimage.Entry
+	for _, platform := range d.grubPlatforms() {
+		switch {
+		case platform == grub.BIOSPlatform:
+		case d.SignedEFI && platform == grub.EFIPlatform(d.Arch):
+			signed, err := r.grubSigned(d, platform)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, signed...)
+		default:
+			removable, installed, err := grub.EFIPaths(platform, d.vendorDir())
+			if err != nil {
+				return nil, err
+			}
+			program, err := r.grubImage(ctx, d, platform)
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range []string{removable, installed} {
+				files = append(files, diskimage.FileEntry(name, 0o644, program, d.Time))
+			}
+		}
+	}
+	return files, nil
+}
+
+// grubSigned copies shim and the signed GRUB.
+func (r *Result) grubSigned(d *Disk, platform string) ([]diskimage.Entry, error) {
+	list, err := grub.EFISignedFiles(platform, d.vendorDir())
+	if err != nil {
+		return nil, err
+	}
+	config := grub.EFIConfig(d.grubPlace())
+	files := []diskimage.Entry{
+		diskimage.FileEntry("EFI/BOOT/grub.cfg", 0o644, config, d.Time),
+		diskimage.FileEntry("EFI/"+d.vendorDir()+"/grub.cfg", 0o644, config, d.Time),
+	}
+	for _, f := range list {
+		data, err := r.Rootfs.ReadFile("/" + f.From)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("the image has no signed GRUB for UEFI (packages shim-signed and grub-efi-*-signed): %w", err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, diskimage.FileEntry(f.To, 0o644, bytes.Clone(data), d.Time))
+	}
+	return files, nil
+}
+
+// grubImage has the target's own grub-mkimage make the part of GRUB that finds /boot/grub: core.img, or an EFI program.
+// It must be of the version that the modules there are.
+func (r *Result) grubImage(ctx context.Context, d *Disk, platform string) ([]byte, error) {
+	// grub-mkimage seeks in its input and syncs its output, so pipes will not do.
+	dir, err := os.MkdirTemp(r.site.tmp, "grub-mkimage-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for grub-mkimage: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	boot, place := d.boot(), d.grubPlace()
+	if err := os.WriteFile(filepath.Join(dir, "load.cfg"), grub.LoadConfig(place), 0o644); err != nil {
+		return nil, err
+	}
+	const inside = "/run/grub-mkimage"
+	args := []string{
+		"grub-mkimage", "-O", platform, "-d", grubModules(platform), "-c", inside + "/load.cfg", "-o", inside + "/core.img",
+		"-p", grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
+	}
+	args = append(args, grub.CoreModules(platform, boot.Filesystem.Type)...)
+	if err := r.site.inTargetWith(ctx, []specs.Mount{bind(dir, inside)}, "", args...); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(dir, "core.img"))
+}
+
+// grubModules is where packages keep the modules of a platform.
+func grubModules(platform string) string { return "/usr/lib/grub/" + platform }
+
+// grubPlatforms are what GRUB is to run on, in GRUB's names.
+func (d Disk) grubPlatforms() []string {
+	var platforms []string
+	if d.Loader.grubBIOS() {
+		platforms = append(platforms, grub.BIOSPlatform)
+	}
+	if d.Loader.grub() && d.Loader.uefi() {
+		platforms = append(platforms, grub.EFIPlatform(d.Arch))
+	}
+	if d.Loader == loaderGrubEFI && d.Arch == "amd64" {
+		platforms = append(platforms, grub.EFIPlatform("i386")) // some machines with 64-bit processors have 32-bit firmware
+	}
+	return platforms
+}
+
+// vendorDir is the directory of the EFI system partition where grub-install puts its programs: the first word of
+// GRUB_DISTRIBUTOR in small letters. The packages look after GRUB only if it is there.
+func (d Disk) vendorDir() string { return strings.ToLower(string(d.Vendor)) }
 
 // grubPlace is where GRUB finds its directory.
 func (d Disk) grubPlace() grub.Place {
@@ -62,33 +165,4 @@ func (d Disk) grubPlace() grub.Place {
 		return grub.Place{UUID: fstabUUID(boot.Filesystem), Dir: "/grub"}
 	}
 	return grub.Place{UUID: fstabUUID(boot.Filesystem), Dir: "/boot/grub"}
-}
-
-// grubEFI copies GRUB's EFI programs from the target to the ESP.
-func (r *Result) grubEFI(d *Disk) (bootParts, error) {
-	signed, err := exists(r.Rootfs, "/usr/lib/shim/mmx64.efi.signed")
-	if err != nil {
-		return bootParts{}, err
-	}
-	list, err := grub.EFIFiles(d.Arch, signed && d.Arch == "amd64")
-	if err != nil {
-		return bootParts{}, err
-	}
-	config := grub.EFIConfig(d.grubPlace())
-	files := []diskimage.Entry{
-		diskimage.FileEntry("EFI/BOOT/grub.cfg", 0o644, config, d.Time),
-		diskimage.FileEntry("EFI/debian/grub.cfg", 0o644, config, d.Time),
-	}
-	for _, f := range list {
-		data, err := r.Rootfs.ReadFile("/" + f.From)
-		if errors.Is(err, fs.ErrNotExist) {
-			return bootParts{}, fmt.Errorf("the image has no GRUB for UEFI: %w", err)
-		}
-		if err != nil {
-			return bootParts{}, err
-		}
-		files = append(files, diskimage.FileEntry(f.To, 0o644, bytes.Clone(data), d.Time))
-	}
-	esp, _ := d.Layout.Partition(diskimage.RoleESP)
-	return bootParts{files: map[int][]diskimage.Entry{esp.Number: files}}, nil
 }

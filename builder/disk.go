@@ -33,8 +33,11 @@ type Disk struct {
 	// Serial is the kernel's name of the serial console, if one is wanted: "ttyS0".
 	Serial string
 	// MBR has boot code written to sector 0.
-	MBR  bool
-	Arch string
+	MBR    bool
+	Arch   string
+	Vendor Vendor
+	// SignedEFI says that shim and GRUB are signed for Secure Boot.
+	SignedEFI bool
 	// Time is recorded in each file system.
 	Time time.Time
 }
@@ -52,6 +55,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	d := Disk{
 		Image: o.Image, Files: imageFiles(o), BlockMap: blockMapName(o), Auto: o.SizeAuto, Free: o.Free, Blobs: o.Blobs,
 		Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time,
+		Vendor: spec.Release().Vendor, SignedEFI: spec.signedEFI(),
 	}
 	if o.SerialConsole {
 		d.Serial = spec.SerialDevice()
@@ -71,11 +75,11 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	}
 	add := func(p diskimage.PartitionRequest) { request.Partitions = append(request.Partitions, p) }
 
-	if d.Loader == loaderGrubBIOS && table == diskimage.GPT {
+	if d.Loader.grubBIOS() && table == diskimage.GPT {
 		add(diskimage.PartitionRequest{Role: diskimage.RoleBIOSBoot, Size: diskimage.MiB, Number: gptBIOSBootNumber})
 	}
-	if d.Loader == loaderGrubEFI {
-		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: o.ESPSize, Filesystem: filesystem("vfat", "ESP")}
+	if d.Loader.uefi() {
+		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: spec.espSize(), Filesystem: filesystem("vfat", "ESP")}
 		if table == diskimage.GPT {
 			esp.Number = gptESPNumber
 		}
@@ -186,19 +190,13 @@ func (d Disk) contents() []string {
 }
 
 // steps are what the root file system needs for its boot loader.
-func (d Disk) steps(o Options) []Step {
-	var platforms []string
-	switch d.Loader {
-	case loaderGrubBIOS:
-		platforms = []string{"i386-pc"}
-	case loaderGrubEFI:
-		platforms = []string{grub.EFIPlatform(o.Arch)}
+func (d Disk) steps() []Step {
+	if !d.Loader.grub() {
+		return nil
 	}
-	var steps []Step
-	for _, platform := range platforms {
-		steps = append(steps, grubStep{Platform: platform, SerialDevice: d.Serial, Probe: d.probeAnswers()})
-	}
-	return steps
+	return []Step{grubStep{
+		Platforms: d.grubPlatforms(), SerialDevice: d.Serial, Cloud: d.Loader == loaderGrubHybrid, Probe: d.probeAnswers(),
+	}}
 }
 
 // probeAnswers are what grub-probe would find out about the disk in the booted image.

@@ -21,12 +21,7 @@ func (s Spec) Packages() []string {
 	if s.o.Sudo {
 		packages = append(packages, "sudo")
 	}
-	switch {
-	case s.loader() == loaderGrubEFI:
-		packages = append(packages, s.arch.EFIPackages...)
-	case s.loader() == loaderGrubBIOS && s.arch.PC:
-		packages = append(packages, "grub-pc")
-	}
+	packages = append(packages, s.grubPackages()...)
 	if s.usesResolved() && s.release.ResolvedPackage() {
 		packages = append(packages, "systemd-resolved")
 	}

@@ -59,7 +59,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: spec.ownScripts(), ScriptsDigest: lock.Scripts})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
-		p.add(aptInstallStep{Packages: packages, Debconf: debconfAnswers(o), HoldInitramfs: o.UpdateInitramfs})
+		p.add(aptInstallStep{Packages: packages, Debconf: grubAnswers(spec.loader()), HoldInitramfs: o.UpdateInitramfs})
 	}
 	p.add(hostnameStep{o.Hostname})
 	p.add(fstabStep{fstabEntries(p.Disk)})
@@ -80,7 +80,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		p.add(initramfsStep{})
 	}
 	if p.Disk != nil {
-		p.Steps = append(p.Steps, p.Disk.steps(o)...)
+		p.Steps = append(p.Steps, p.Disk.steps()...)
 	}
 	if o.SerialConsole && release.Sysvinit() {
 		p.add(inittabStep{o.SerialConsoleCommand})
@@ -103,22 +103,6 @@ func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
 }
 
 func (p *Plan) add(s Step) { p.Steps = append(p.Steps, s) }
-
-// debconfAnswers are given before packages are installed: grub-pc asks for the disks to install itself to, and an
-// upgrade of it fails for ever if that answer is empty and not meant to be (Debian bug in its postinst's checks).
-func debconfAnswers(o Options) []string {
-	l := loaderOf(o)
-	if !l.grub() {
-		return nil
-	}
-	if l.uefi() {
-		return []string{"grub2 grub2/force_efi_extra_removable boolean true", "grub2 grub2/update_nvram boolean false"}
-	}
-	return []string{
-		"grub-pc grub-pc/install_devices multiselect ",
-		"grub-pc grub-pc/install_devices_empty boolean true",
-	}
-}
 
 // newNetworkStep chooses by table B.8 of the specification.
 func newNetworkStep(o Options, r Release) networkStep {

@@ -155,6 +155,10 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"two loaders", func(o *Options) { o.Boot, o.Grub = "extlinux", true }, "--boot", []string{"extlinux and --grub"}},
 		{"extlinux by UEFI", func(o *Options) { o.Boot, o.UseUEFI = "extlinux", true }, "--boot", []string{"--use-uefi", "hybrid"}},
 		{"ESP of a BIOS", func(o *Options) { o.Boot, o.ESPSize = "grub", diskimage.GB }, "--esp-size", []string{"--use-uefi"}},
+		{"ESP too small for shim", func(o *Options) { o.Grub, o.UseUEFI, o.ESPSize = true, true, 10*diskimage.MB }, "--esp-size", []string{"10MB is too small", "32MiB"}},
+		{"hybrid for i386", func(o *Options) { o.Boot, o.Arch, o.Distribution = "hybrid", "i386", "bookworm" }, "--boot", []string{"grub-cloud-amd64"}},
+		{"hybrid of Ubuntu", func(o *Options) { o.Boot, o.Distribution = "hybrid", "noble" }, "--boot", []string{"grub-cloud-amd64"}},
+		{"hybrid of stretch", func(o *Options) { o.Boot, o.Distribution = "hybrid", "stretch" }, "--boot", []string{"grub-cloud-amd64"}},
 		{"hybrid without BIOS", func(o *Options) { o.Boot, o.Arch = "hybrid", "arm64" }, "--boot", []string{"arm64 has no BIOS"}},
 		{"GRUB without BIOS", func(o *Options) { o.Grub, o.Arch = true, "armhf" }, "--grub", []string{"armhf has no BIOS", "--use-uefi"}},
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -12,39 +13,51 @@ import (
 )
 
 // grubStep writes what GRUB reads from /boot/grub: its modules, its environment block, and grub.cfg, made by the
-// target's own update-grub. The boot code outside of file systems is the assembler's work.
+// target's own update-grub. The boot code outside of file systems and the EFI system partition are the assembler's work.
 type grubStep struct {
-	// Platform is GRUB's name of what it runs on: "i386-pc", "x86_64-efi".
-	Platform string
+	// Platforms are GRUB's names of what it is to run on: "i386-pc", "x86_64-efi".
+	Platforms []string
 	// SerialDevice, if set, has menu, kernel and login on the first serial line as well; it is that line's name in
 	// Linux: "ttyS0", "ttyAMA0".
 	SerialDevice string
-	Probe        grub.ProbeAnswers
+	// Cloud says that the package grub-cloud-amd64 looks after GRUB.
+	Cloud bool
+	Probe grub.ProbeAnswers
 }
 
 func (grubStep) Kind() string { return "grub" }
 
-func (g grubStep) Title() string { return "configure GRUB for " + g.Platform }
+func (g grubStep) Title() string { return "configure GRUB for " + strings.Join(g.Platforms, " and ") }
 
 func (g grubStep) run(ctx context.Context, s *site) error {
-	if g.SerialDevice != "" {
-		if err := g.serial(s.target); err != nil {
+	if err := g.defaults(s.target); err != nil {
+		return err
+	}
+	for _, platform := range g.Platforms {
+		if err := s.target.MkdirAll("/boot/grub/"+platform, 0o755); err != nil {
 			return err
 		}
-	}
-	if err := s.target.MkdirAll("/boot/grub/"+g.Platform, 0o755); err != nil {
-		return err
-	}
-	// The modules must be those that the core image was made from, so they are copied from one place.
-	copyModules := "cp /usr/lib/grub/" + g.Platform + "/*.mod /usr/lib/grub/" + g.Platform + "/*.lst /boot/grub/" + g.Platform + "/"
-	if err := s.inTarget(ctx, "sh", "-c", copyModules); err != nil {
-		return err
+		// The modules must be those that the core image was made from, so they are copied from one place.
+		copyModules := "cp /usr/lib/grub/" + platform + "/*.mod /usr/lib/grub/" + platform + "/*.lst /boot/grub/" + platform + "/"
+		if err := s.inTarget(ctx, "sh", "-c", copyModules); err != nil {
+			return err
+		}
 	}
 	if err := s.target.WriteFile("/boot/grub/grubenv", grub.Environment(), 0o644); err != nil {
 		return err
 	}
-	return g.updateGrub(ctx, s)
+	if err := g.updateGrub(ctx, s); err != nil {
+		return err
+	}
+	if !g.Cloud {
+		return nil
+	}
+	// Only now: with this file there, the package would have run grub-install, which has no disk to find yet.
+	return s.target.WriteFile(cloudSwitch, nil, 0o644)
 }
+
+// cloudSwitch has grub-cloud-amd64 install GRUB anew whenever one of its packages is upgraded.
+const cloudSwitch = "/etc/grub.d/enable_cloud"
 
 // updateGrub runs the target's update-grub. grub-probe and grub-mkrelpath would look for the devices under / and /boot,
 // and there are none yet: for this one run they are replaced by scripts that know the answers, and the file systems'
@@ -76,8 +89,8 @@ func (g grubStep) updateGrub(ctx context.Context, s *site) error {
 	return s.inTargetWith(ctx, mounts, "", "update-grub")
 }
 
-// serialDefaults is what --serial-console adds to /etc/default/grub. 115200 baud is what the getty and the kernel's
-// own default for qemu use.
+// serialDefaults is what --serial-console adds to GRUB's settings. 115200 baud is what the getty and the kernel's own
+// default for QEMU use.
 const serialDefaults = `
 # Set by vmdebootstrap --serial-console.
 GRUB_CMDLINE_LINUX_DEFAULT="console=tty0 console=%[1]s,115200n8"
@@ -85,11 +98,38 @@ GRUB_TERMINAL="console serial"
 GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1"
 `
 
-func (g grubStep) serial(t Target) error {
-	const name = "/etc/default/grub"
-	text, err := t.ReadFile(name)
-	if err != nil {
-		return err
+// cloudDefaults undoes what grub-cloud-amd64 sets in /etc/default/grub, a serial console among it. The file is a
+// configuration file of the package: changed, it would stop each of its upgrades with a question, so this is another one.
+const cloudDefaults = `# Set by vmdebootstrap, over what grub-cloud-amd64 has in /etc/default/grub.
+GRUB_CMDLINE_LINUX_DEFAULT="quiet"
+GRUB_CMDLINE_LINUX=""
+GRUB_TERMINAL="console"
+`
+
+const (
+	grubDefaults = "/etc/default/grub"
+	// grubDefaultsDir is read after it, since jessie.
+	grubDefaultsDir = "/etc/default/grub.d"
+)
+
+// defaults writes GRUB's settings, as far as the packages' own do not suit.
+func (g grubStep) defaults(t Target) error {
+	name, text := grubDefaults, []byte(nil)
+	if g.Cloud {
+		name, text = grubDefaultsDir+"/vmdebootstrap.cfg", []byte(cloudDefaults)
+		if err := t.MkdirAll(grubDefaultsDir, 0o755); err != nil {
+			return err
+		}
+	} else if g.SerialDevice == "" {
+		return nil
+	} else {
+		var err error
+		if text, err = t.ReadFile(name); err != nil {
+			return err
+		}
 	}
-	return t.WriteFile(name, fmt.Appendf(text, serialDefaults, g.SerialDevice), 0o644)
+	if g.SerialDevice != "" {
+		text = fmt.Appendf(text, serialDefaults, g.SerialDevice)
+	}
+	return t.WriteFile(name, text, 0o644)
 }

@@ -50,6 +50,8 @@ var rules = []func(Spec) []error{
 	bootKnown,
 	bootAgrees,
 	grubNeedsBIOS,
+	hybridHasPackages,
+	espHoldsGrub,
 	mirrorURLs,
 	packageSyntax,
 	kernelExists,

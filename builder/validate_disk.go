@@ -55,7 +55,7 @@ func partitionsFit(s Spec) []error {
 		left -= size
 	}
 	if s.loader().uefi() {
-		take("--esp-size", s.o.ESPSize)
+		take("--esp-size", s.espSize())
 	}
 	take("--bootoffset", s.o.Bootoffset)
 	take("--bootsize", s.o.Bootsize)

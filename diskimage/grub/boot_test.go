@@ -13,70 +13,96 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-const modules = "/usr/lib/grub/i386-pc"
+// modules is where Debian's packages keep a platform's modules.
+func modules(platform string) string { return "/usr/lib/grub/" + platform }
 
-// disk is an image with GRUB for BIOS that prints a line, and the inputs it was made from.
+// kind is a disk to make.
+type kind struct {
+	table diskimage.TableKind
+	// separateBoot has the configuration in a boot partition, at /grub.
+	separateBoot bool
+	bios         bool
+	// efi and signed have an EFI system partition with our own program or with what Debian signed.
+	efi, signed bool
+}
+
+// disk is an image with GRUB that prints a line, and the inputs it was made from.
 type disk struct {
 	name       string
 	layout     diskimage.Layout
 	boot, core []byte
 }
 
-const marker = "MARK-OF-THE-CONFIGURATION"
+const (
+	marker = "MARK-OF-THE-CONFIGURATION"
+	efi    = "x86_64-efi"
+)
 
-// makeDisk writes an image of 64 MiB that holds GRUB and its configuration alone. With a boot partition the
-// configuration is there, at /grub.
-func makeDisk(t *testing.T, table diskimage.TableKind, separateBoot, install bool) disk {
+// makeDisk writes an image that holds GRUB and its configuration alone. With install false GRUB for BIOS is not put
+// there.
+func makeDisk(t *testing.T, k kind, install bool) disk {
 	t.Helper()
 	now := time.Unix(1_700_000_000, 0)
-	filesystem := func(id string) diskimage.Filesystem {
-		return diskimage.Filesystem{Type: "ext4", Features: "bookworm", Time: now, UUID: uuid.MustParse(id)}
+	filesystem := func(fstype, id string) diskimage.Filesystem {
+		return diskimage.Filesystem{Type: fstype, Features: "bookworm", Time: now, UUID: uuid.MustParse(id)}
 	}
-	request := diskimage.Request{Size: 96 * diskimage.MiB, Table: table, ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11")}
-	if table == diskimage.GPT {
+	request := diskimage.Request{Size: 128 * diskimage.MiB, Table: k.table, ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11")}
+	if k.bios && k.table == diskimage.GPT {
 		request.Partitions = append(request.Partitions, diskimage.PartitionRequest{Role: diskimage.RoleBIOSBoot, Size: diskimage.MiB})
 	}
-	place := grub.Place{UUID: "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12", Dir: "/boot/grub"}
-	if separateBoot {
-		place = grub.Place{UUID: "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c13", Dir: "/grub"}
+	if k.efi || k.signed {
 		request.Partitions = append(request.Partitions, diskimage.PartitionRequest{
-			Role: diskimage.RoleBoot, Size: 32 * diskimage.MiB, Filesystem: filesystem(place.UUID),
+			Role: diskimage.RoleESP, Size: 32 * diskimage.MiB, Filesystem: filesystem("vfat", "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c14"),
+		})
+	}
+	place := grub.Place{UUID: "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12", Dir: "/boot/grub"}
+	holds := diskimage.RoleRoot
+	if k.separateBoot {
+		place, holds = grub.Place{UUID: "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c13", Dir: "/grub"}, diskimage.RoleBoot
+		request.Partitions = append(request.Partitions, diskimage.PartitionRequest{
+			Role: diskimage.RoleBoot, Size: 32 * diskimage.MiB, Filesystem: filesystem("ext4", place.UUID),
 		})
 	}
 	request.Partitions = append(request.Partitions, diskimage.PartitionRequest{
-		Role: diskimage.RoleRoot, Filesystem: filesystem("0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12"),
+		Role: diskimage.RoleRoot, Filesystem: filesystem("ext4", "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12"),
 	})
 	layout, err := diskimage.NewLayout(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := disk{name: filepath.Join(t.TempDir(), "disk.img"), layout: layout}
-	if d.boot, err = os.ReadFile(diskimagetest.File(t, modules+"/boot.img")); err != nil {
-		t.Fatal(err)
-	}
-	holder, _ := layout.Partition(diskimage.RoleRoot)
-	if separateBoot {
-		holder, _ = layout.Partition(diskimage.RoleBoot)
-	}
-	d.core = makeCore(t, grub.Prefix(table, holder.Number, place.Dir), place)
+	holder, _ := layout.Partition(holds)
+	prefix := grub.Prefix(k.table, holder.Number, place.Dir)
 
 	image := diskimage.Image{Layout: layout, Volumes: map[int]diskimage.Volume{}}
 	for _, p := range layout.Partitions {
-		if p.Filesystem.Type == "" {
+		var entries []diskimage.Entry
+		var formatter diskimage.Formatter = ext.Formatter{}
+		switch {
+		case p.Role == diskimage.RoleBIOSBoot:
 			continue
+		case p.Role == diskimage.RoleESP:
+			formatter, entries = fat.Formatter{}, espEntries(t, k, prefix, place, now)
+		case p.Number == holder.Number:
+			entries = bootEntries(t, k, strings.TrimPrefix(place.Dir, "/"), now)
 		}
-		tree := diskimage.EmptyTree(now)
-		if p.Number == holder.Number {
-			tree = bootTree(t, tree, strings.TrimPrefix(place.Dir, "/"), now)
+		tree, err := diskimage.Overlay(diskimage.EmptyTree(now), entries...)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if image.Volumes[p.Number], err = (ext.Formatter{}).Plan(p.Size, p.Filesystem, tree); err != nil {
+		if image.Volumes[p.Number], err = formatter.Plan(p.Size, p.Filesystem, tree); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if install {
+	if k.bios {
+		d.boot = read(t, modules(grub.BIOSPlatform)+"/boot.img")
+		d.core = makeCore(t, grub.BIOSPlatform, prefix, place)
+	}
+	if k.bios && install {
 		at := grub.Embedding{CoreLBA: 1, Sectors: uint64(layout.FirstStart()/diskimage.SectorSize) - 1}
 		if p, ok := layout.Partition(diskimage.RoleBIOSBoot); ok {
 			at = grub.Embedding{CoreLBA: p.StartLBA(), Sectors: p.Sectors()}
@@ -92,77 +118,132 @@ func makeDisk(t *testing.T, table diskimage.TableKind, separateBoot, install boo
 	return d
 }
 
-// makeCore runs grub-mkimage as the builder does.
-func makeCore(t *testing.T, prefix string, place grub.Place) []byte {
+func read(t *testing.T, name string) []byte {
 	t.Helper()
+	data, err := os.ReadFile(diskimagetest.File(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// makeCore runs grub-mkimage as the builder does.
+func makeCore(t *testing.T, platform, prefix string, place grub.Place) []byte {
+	t.Helper()
+	diskimagetest.File(t, modules(platform)+"/kernel.img")
 	dir := t.TempDir()
 	config, output := filepath.Join(dir, "load.cfg"), filepath.Join(dir, "core.img")
 	if err := os.WriteFile(config, grub.LoadConfig(place), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-O", "i386-pc", "-d", modules, "-c", config, "-o", output, "-p", prefix}
-	diskimagetest.Run(t, "grub-mkimage", append(args, grub.CoreModules("ext4")...)...)
-	core, err := os.ReadFile(output)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return core
+	args := []string{"-O", platform, "-d", modules(platform), "-c", config, "-o", output, "-p", prefix}
+	diskimagetest.Run(t, "grub-mkimage", append(args, grub.CoreModules(platform, "ext4")...)...)
+	return read(t, output)
 }
 
-// bootTree is /boot/grub: the modules that a grub.cfg needs, and one that prints the marker.
-func bootTree(t *testing.T, base diskimage.Tree, dir string, now time.Time) diskimage.Tree {
+// espEntries are what the EFI system partition holds.
+func espEntries(t *testing.T, k kind, prefix string, place grub.Place, now time.Time) []diskimage.Entry {
 	t.Helper()
-	entries := []diskimage.Entry{
-		diskimage.FileEntry(dir+"/grub.cfg", 0o644, []byte("echo "+marker+" .\nsleep 60\n"), now),
-		diskimage.FileEntry(dir+"/grubenv", 0o644, grub.Environment(), now),
-	}
-	names, err := filepath.Glob(modules + "/*.[ml][os][dt]")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("no modules in %s: %v", modules, err)
-	}
-	for _, name := range names {
-		data, err := os.ReadFile(name)
+	if !k.signed {
+		program := makeCore(t, efi, prefix, place)
+		removable, _, err := grub.EFIPaths(efi, "debian")
 		if err != nil {
 			t.Fatal(err)
 		}
-		entries = append(entries, diskimage.FileEntry(dir+"/i386-pc/"+filepath.Base(name), 0o644, data, now))
+		return []diskimage.Entry{diskimage.FileEntry(removable, 0o644, program, now)}
 	}
-	tree, err := diskimage.Overlay(base, entries...)
+	files, err := grub.EFISignedFiles(efi, "debian")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tree
+	entries := []diskimage.Entry{diskimage.FileEntry("EFI/debian/grub.cfg", 0o644, grub.EFIConfig(place), now)}
+	for _, f := range files {
+		entries = append(entries, diskimage.FileEntry(f.To, 0o644, read(t, "/"+f.From), now))
+	}
+	return entries
 }
 
+// bootEntries are /boot/grub: the modules that a grub.cfg needs, and one that prints the marker.
+func bootEntries(t *testing.T, k kind, dir string, now time.Time) []diskimage.Entry {
+	t.Helper()
+	entries := []diskimage.Entry{
+		diskimage.FileEntry(dir+"/grub.cfg", 0o644, []byte("echo "+marker+" $grub_platform .\nsleep 60\n"), now),
+		diskimage.FileEntry(dir+"/grubenv", 0o644, grub.Environment(), now),
+	}
+	var platforms []string
+	if k.bios {
+		platforms = append(platforms, grub.BIOSPlatform)
+	}
+	if k.efi {
+		platforms = append(platforms, efi)
+	}
+	for _, platform := range platforms {
+		names, err := filepath.Glob(modules(platform) + "/*.[ml][os][dt]")
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no modules in %s: %v", modules(platform), err)
+		}
+		for _, name := range names {
+			entries = append(entries, diskimage.FileEntry(dir+"/"+platform+"/"+filepath.Base(name), 0o644, read(t, name), now))
+		}
+	}
+	return entries
+}
+
+// TestBootCodeReachesTheConfiguration boots each kind of disk by each firmware that it is for.
 func TestBootCodeReachesTheConfiguration(t *testing.T) {
 	t.Parallel()
+	const bios, uefi, secure = diskimagetest.BIOS, diskimagetest.UEFI, diskimagetest.SecureBoot
 	for _, tt := range []struct {
-		name         string
-		table        diskimage.TableKind
-		separateBoot bool
+		name  string
+		kind  kind
+		boots []diskimagetest.Firmware
 	}{
-		{"msdos", diskimage.MSDOS, false},
-		{"msdos, /boot apart", diskimage.MSDOS, true},
-		{"gpt", diskimage.GPT, false},
-		{"gpt, /boot apart", diskimage.GPT, true},
+		{"msdos", kind{table: diskimage.MSDOS, bios: true}, []diskimagetest.Firmware{bios}},
+		{"msdos, boot apart", kind{table: diskimage.MSDOS, bios: true, separateBoot: true}, []diskimagetest.Firmware{bios}},
+		{"gpt", kind{table: diskimage.GPT, bios: true}, []diskimagetest.Firmware{bios}},
+		{"gpt, boot apart", kind{table: diskimage.GPT, bios: true, separateBoot: true}, []diskimagetest.Firmware{bios}},
+		{"EFI, msdos", kind{table: diskimage.MSDOS, efi: true}, []diskimagetest.Firmware{uefi}},
+		{"EFI, gpt", kind{table: diskimage.GPT, efi: true}, []diskimagetest.Firmware{uefi}},
+		{"signed, msdos", kind{table: diskimage.MSDOS, signed: true}, []diskimagetest.Firmware{uefi, secure}},
+		{"signed, gpt", kind{table: diskimage.GPT, signed: true}, []diskimagetest.Firmware{uefi, secure}},
+		{"hybrid, msdos, boot apart", kind{table: diskimage.MSDOS, bios: true, signed: true, separateBoot: true}, []diskimagetest.Firmware{bios, uefi, secure}},
+		{"hybrid, gpt", kind{table: diskimage.GPT, bios: true, signed: true}, []diskimagetest.Firmware{bios, uefi, secure}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := makeDisk(t, tt.table, tt.separateBoot, true)
-			diskimagetest.Boot(t, d.name, diskimagetest.BootOptions{Want: marker, Timeout: time.Minute})
+			d := makeDisk(t, tt.kind, true)
+			diskimagetest.Run(t, "sfdisk", "--verify", d.name)
+			for _, firmware := range tt.boots {
+				platform := "efi"
+				if firmware == bios {
+					platform = "pc"
+				}
+				diskimagetest.Boot(t, d.name, diskimagetest.BootOptions{
+					Firmware: firmware, Want: marker + " " + platform, Timeout: 2 * time.Minute,
+				})
+			}
 		})
 	}
+}
+
+// TestSecureBootRefusesWhatNobodySigned shows that the firmware of these tests does check.
+func TestSecureBootRefusesWhatNobodySigned(t *testing.T) {
+	t.Parallel()
+	d := makeDisk(t, kind{table: diskimage.GPT, efi: true}, true)
+	diskimagetest.Boot(t, d.name, diskimagetest.BootOptions{
+		Firmware: diskimagetest.SecureBoot, Want: "Access Denied", Timeout: 2 * time.Minute,
+	})
 }
 
 // TestEmbeddingEqualsGrubBIOSSetup has GRUB's own installer write to the same disk. It looks for the disk in
 // /proc/self/mountinfo, so it runs in namespaces where that file names the image as the device of /.
 func TestEmbeddingEqualsGrubBIOSSetup(t *testing.T) {
 	t.Parallel()
-	setup := diskimagetest.File(t, "/usr/sbin/grub-bios-setup", modules+"/grub-bios-setup")
+	setup := diskimagetest.File(t, "/usr/sbin/grub-bios-setup", modules(grub.BIOSPlatform)+"/grub-bios-setup")
 	unshare := diskimagetest.Tool(t, "unshare")
 	for _, table := range []diskimage.TableKind{diskimage.MSDOS, diskimage.GPT} {
 		t.Run(string(table), func(t *testing.T) {
-			ours := makeDisk(t, table, false, true)
-			theirs := makeDisk(t, table, false, false)
+			ours := makeDisk(t, kind{table: table, bios: true}, true)
+			theirs := makeDisk(t, kind{table: table, bios: true}, false)
 			dir := t.TempDir()
 			for name, data := range map[string][]byte{
 				"boot.img": theirs.boot, "core.img": theirs.core,
@@ -185,14 +266,7 @@ func TestEmbeddingEqualsGrubBIOSSetup(t *testing.T) {
 // compare wants two images to be equal.
 func compare(t *testing.T, ours, theirs string, size int64) {
 	t.Helper()
-	a, err := os.ReadFile(ours)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(theirs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, b := read(t, ours), read(t, theirs)
 	if int64(len(a)) != size || len(b) != len(a) {
 		t.Fatalf("lengths %d and %d, want %d", len(a), len(b), size)
 	}

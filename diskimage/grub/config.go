@@ -26,8 +26,8 @@ type Place struct {
 	Dir string
 }
 
-// LoadConfig is the script built into core.img: it finds the file system with /boot by its UUID. GRUB runs it before
-// its normal parser is loaded, so it holds plain commands only.
+// LoadConfig is the script built into core.img or an EFI program: it finds the file system with /boot by its UUID. GRUB
+// runs it before its normal parser is loaded, so it holds plain commands only.
 func LoadConfig(at Place) []byte {
 	return fmt.Appendf(nil, "search.fs_uuid %s root\nset prefix=($root)'%s'\n", at.UUID, at.Dir)
 }
@@ -38,9 +38,14 @@ func Prefix(table diskimage.TableKind, partition int, dir string) string {
 	return fmt.Sprintf("(,%s%d)%s", table, partition, dir)
 }
 
-// CoreModules are the modules that core.img must have to reach the ones in its file system, for grub-mkimage.
-func CoreModules(filesystem string) []string {
-	return []string{"biosdisk", "part_msdos", "part_gpt", filesystemModule(filesystem), "search_fs_uuid"}
+// CoreModules are the modules that core.img or an EFI program must have to reach the ones in its file system, for
+// grub-mkimage. Under UEFI the driver of the firmware's disks is built in.
+func CoreModules(platform, filesystem string) []string {
+	modules := []string{"part_msdos", "part_gpt", filesystemModule(filesystem), "search_fs_uuid"}
+	if platform == BIOSPlatform {
+		modules = append([]string{"biosdisk"}, modules...)
+	}
+	return modules
 }
 
 // filesystemModule is GRUB's name of the driver: ext2 reads all three.
@@ -55,8 +60,8 @@ func filesystemModule(filesystem string) string {
 	}
 }
 
-// EFIConfig is /EFI/debian/grub.cfg of the EFI system partition: it leads signed and monolithic GRUB, which have that
-// place built in, to the grub.cfg of the root file system. grub-install writes the same three lines.
+// EFIConfig is /EFI/debian/grub.cfg of the EFI system partition: it leads the signed GRUB, which has that place built
+// in, to the grub.cfg of the root file system. grub-install writes the same three lines.
 func EFIConfig(at Place) []byte {
 	return fmt.Appendf(nil, "search.fs_uuid %s root \nset prefix=($root)'%s'\nconfigfile $prefix/grub.cfg\n", at.UUID, at.Dir)
 }

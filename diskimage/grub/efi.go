@@ -12,59 +12,68 @@ type EFIFile struct {
 	From, To string
 }
 
-// efiArch is what UEFI and Debian call an architecture's programs.
-type efiArch struct {
-	platform string // GRUB's name: the directory of its modules
-	suffix   string // of file names: "x64" in shimx64.efi
-	shim     bool   // Debian signs shim and GRUB for it
+// efiPlatforms are the platforms on which GRUB runs under UEFI, by GRUB's name of them (the directory of the modules),
+// with the suffix of file names: "x64" in shimx64.efi (UEFI specification 2.10, 3.5.1.1: the names for removable media).
+var efiPlatforms = map[string]string{
+	"x86_64-efi":  "x64",
+	"i386-efi":    "ia32",
+	"arm64-efi":   "aa64",
+	"arm-efi":     "arm",
+	"riscv64-efi": "riscv64",
 }
 
-// efiArches are the architectures for which Debian has a monolithic GRUB for UEFI (UEFI specification 2.10, 3.5.1.1:
-// the file names for removable media).
-var efiArches = map[string]efiArch{
-	"amd64":   {"x86_64-efi", "x64", true},
-	"i386":    {"i386-efi", "ia32", true},
-	"arm64":   {"arm64-efi", "aa64", true},
-	"armhf":   {"arm-efi", "arm", false},
-	"riscv64": {"riscv64-efi", "riscv64", false},
+// efiArches are the platforms by Debian architecture.
+var efiArches = map[string]string{
+	"amd64":   "x86_64-efi",
+	"i386":    "i386-efi",
+	"arm64":   "arm64-efi",
+	"armhf":   "arm-efi",
+	"riscv64": "riscv64-efi",
 }
 
 // EFIPlatform is GRUB's name of UEFI on a Debian architecture: "x86_64-efi"; empty if there is none.
-func EFIPlatform(arch string) string { return efiArches[arch].platform }
+func EFIPlatform(arch string) string { return efiArches[arch] }
 
-// EFIFiles lists what to copy to the EFI system partition. Every program is there twice: in EFI/BOOT, where firmware
-// looks on a disk that it has not seen before, and in EFI/debian, which updates of the packages look after.
-//
-// With signed, shim starts and checks the signed GRUB (packages shim-signed and grub-efi-ARCH-signed); Secure Boot may
-// be on or off. fbx64.efi and the .CSV file, which can restore the firmware's boot entries, are where grub-install puts
-// them, but fbx64.efi is not in EFI/BOOT: shim would start it there and have every machine store an entry for the disk.
-// Otherwise the monolithic GRUB of grub-efi-ARCH-bin (or -unsigned) starts by itself. EFIConfig goes
-// to both directories as grub.cfg.
-func EFIFiles(arch string, signed bool) ([]EFIFile, error) {
-	a, ok := efiArches[arch]
+// BIOSPlatform is GRUB's name of a PC with a BIOS.
+const BIOSPlatform = "i386-pc"
+
+// EFIPaths are the names of a GRUB without shim on the EFI system partition: the one in EFI/BOOT, where firmware looks
+// on a disk that it has not seen before, and the one in the vendor's directory ("debian"), which updates of the packages
+// look after.
+func EFIPaths(platform, vendor string) (removable, installed string, err error) {
+	suffix, ok := efiPlatforms[platform]
 	if !ok {
-		return nil, fmt.Errorf("GRUB for UEFI on %s is not known", arch)
+		return "", "", fmt.Errorf("platform %q of GRUB is not one of UEFI", platform)
 	}
-	if !signed {
-		from := "usr/lib/grub/" + a.platform + "/monolithic/grub" + a.suffix + ".efi"
-		return []EFIFile{{from, "EFI/BOOT/" + removable(a)}, {from, "EFI/debian/grub" + a.suffix + ".efi"}}, nil
-	}
-	if !a.shim {
-		return nil, fmt.Errorf("Debian has no signed boot loader for %s", arch)
+	return "EFI/BOOT/" + removableName(suffix), "EFI/" + vendor + "/grub" + suffix + ".efi", nil
+}
+
+// EFISignedFiles lists what to copy to the EFI system partition so that GRUB starts with Secure Boot on or off: shim,
+// which checks GRUB, and the GRUB that Debian signed (packages shim-signed and grub-efi-ARCH-signed). Every program is
+// there twice, see EFIPaths; EFIConfig goes to both directories as grub.cfg.
+//
+// fbx64.efi and the .CSV file, which can restore the firmware's boot entries, are where grub-install puts them, but
+// fbx64.efi is not in EFI/BOOT: shim would start it there and have every machine store an entry for the disk.
+func EFISignedFiles(platform, vendor string) ([]EFIFile, error) {
+	suffix, ok := efiPlatforms[platform]
+	if !ok || suffix == "arm" || suffix == "riscv64" {
+		return nil, fmt.Errorf("platform %q of GRUB has no signed boot loader", platform)
 	}
 	shim := "usr/lib/shim/"
-	grub := "usr/lib/grub/" + a.platform + "-signed/grub" + a.suffix + ".efi.signed"
+	grub := "usr/lib/grub/" + platform + "-signed/grub" + suffix + ".efi.signed"
+	csv := "BOOT" + strings.ToUpper(suffix) + ".CSV"
+	installed := "EFI/" + vendor + "/"
 	return []EFIFile{
-		{shim + "shim" + a.suffix + ".efi.signed", "EFI/BOOT/" + removable(a)},
-		{grub, "EFI/BOOT/grub" + a.suffix + ".efi"},
-		{shim + "mm" + a.suffix + ".efi.signed", "EFI/BOOT/mm" + a.suffix + ".efi"},
-		{shim + "shim" + a.suffix + ".efi.signed", "EFI/debian/shim" + a.suffix + ".efi"},
-		{grub, "EFI/debian/grub" + a.suffix + ".efi"},
-		{shim + "mm" + a.suffix + ".efi.signed", "EFI/debian/mm" + a.suffix + ".efi"},
-		{shim + "fb" + a.suffix + ".efi.signed", "EFI/debian/fb" + a.suffix + ".efi"},
-		{shim + "BOOT" + strings.ToUpper(a.suffix) + ".CSV", "EFI/debian/BOOT" + strings.ToUpper(a.suffix) + ".CSV"},
+		{shim + "shim" + suffix + ".efi.signed", "EFI/BOOT/" + removableName(suffix)},
+		{grub, "EFI/BOOT/grub" + suffix + ".efi"},
+		{shim + "mm" + suffix + ".efi.signed", "EFI/BOOT/mm" + suffix + ".efi"},
+		{shim + "shim" + suffix + ".efi.signed", installed + "shim" + suffix + ".efi"},
+		{grub, installed + "grub" + suffix + ".efi"},
+		{shim + "mm" + suffix + ".efi.signed", installed + "mm" + suffix + ".efi"},
+		{shim + "fb" + suffix + ".efi.signed", installed + "fb" + suffix + ".efi"},
+		{shim + csv, installed + csv},
 	}, nil
 }
 
-// removable is the name that firmware starts by itself.
-func removable(a efiArch) string { return "BOOT" + strings.ToUpper(a.suffix) + ".EFI" }
+// removableName is the name that firmware starts by itself.
+func removableName(suffix string) string { return "BOOT" + strings.ToUpper(suffix) + ".EFI" }

@@ -60,30 +60,42 @@ func TestEnvironmentHasItsFixedLength(t *testing.T) {
 
 func TestEFIFilesHaveTheNameThatFirmwareLooksFor(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		arch   string
-		signed bool
-		want   string
-	}{
-		{"amd64", true, "usr/lib/shim/shimx64.efi.signed EFI/BOOT/BOOTX64.EFI"},
-		{"amd64", false, "usr/lib/grub/x86_64-efi/monolithic/grubx64.efi EFI/BOOT/BOOTX64.EFI"},
-		{"arm64", true, "usr/lib/shim/shimaa64.efi.signed EFI/BOOT/BOOTAA64.EFI"},
-		{"riscv64", false, "usr/lib/grub/riscv64-efi/monolithic/grubriscv64.efi EFI/BOOT/BOOTRISCV64.EFI"},
+	for _, tt := range []struct{ arch, removable, installed string }{
+		{"amd64", "EFI/BOOT/BOOTX64.EFI", "EFI/debian/grubx64.efi"},
+		{"i386", "EFI/BOOT/BOOTIA32.EFI", "EFI/debian/grubia32.efi"},
+		{"arm64", "EFI/BOOT/BOOTAA64.EFI", "EFI/debian/grubaa64.efi"},
+		{"armhf", "EFI/BOOT/BOOTARM.EFI", "EFI/debian/grubarm.efi"},
+		{"riscv64", "EFI/BOOT/BOOTRISCV64.EFI", "EFI/debian/grubriscv64.efi"},
 	} {
-		files, err := grub.EFIFiles(tt.arch, tt.signed)
-		if err != nil {
-			t.Errorf("%s: %v", tt.arch, err)
-			continue
+		platform := grub.EFIPlatform(tt.arch)
+		removable, installed, err := grub.EFIPaths(platform, "debian")
+		if err != nil || removable != tt.removable || installed != tt.installed {
+			t.Errorf("%s: got %q, %q, %v", tt.arch, removable, installed, err)
 		}
-		if got := files[0].From + " " + files[0].To; got != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.arch, got, tt.want)
+		signed, err := grub.EFISignedFiles(platform, "debian")
+		if want := tt.arch == "amd64" || tt.arch == "i386" || tt.arch == "arm64"; (err == nil) != want {
+			t.Errorf("%s, signed: %v", tt.arch, err)
+		}
+		if err == nil && signed[0].To != tt.removable {
+			t.Errorf("%s: shim goes to %q, want %q", tt.arch, signed[0].To, tt.removable)
 		}
 	}
-	if _, err := grub.EFIFiles("armhf", true); err == nil {
-		t.Error("armhf, signed: no error")
+	if platform := grub.EFIPlatform("s390x"); platform != "" {
+		t.Errorf("s390x: got %q", platform)
 	}
-	if _, err := grub.EFIFiles("s390x", false); err == nil {
-		t.Error("s390x: no error")
+	if _, _, err := grub.EFIPaths(grub.BIOSPlatform, "debian"); err == nil {
+		t.Error("i386-pc: no error")
+	}
+}
+
+func TestCoreModulesReachTheDisk(t *testing.T) {
+	t.Parallel()
+	if got := grub.CoreModules(grub.BIOSPlatform, "ext4"); !slices.Contains(got, "biosdisk") || !slices.Contains(got, "ext2") {
+		t.Errorf("BIOS: got %q", got)
+	}
+	// grub-mkimage fails for a module that the platform has not.
+	if got := grub.CoreModules("x86_64-efi", "vfat"); slices.Contains(got, "biosdisk") || !slices.Contains(got, "fat") {
+		t.Errorf("UEFI: got %q", got)
 	}
 }
 
@@ -91,7 +103,7 @@ func TestEFIFilesHaveTheNameThatFirmwareLooksFor(t *testing.T) {
 // partition, apart from grub.cfg and EFI/BOOT/fbx64.efi.
 func TestEFIFilesAreThoseOfGrubInstall(t *testing.T) {
 	t.Parallel()
-	files, err := grub.EFIFiles("amd64", true)
+	files, err := grub.EFISignedFiles("x86_64-efi", "debian")
 	if err != nil {
 		t.Fatal(err)
 	}
