@@ -3,8 +3,9 @@
 //
 // It needs a Debian root file system: a tar archive (-tar), which it makes with the vmdebootstrap that it is given if
 // there is none, and the same as a directory (-dir), which it unpacks. Both stay, for the next run. Everything is read
-// once before it is measured, so that the file cache is warm. Each program is started anew for each round, rounds take
-// turns, and what is printed are medians of wall-clock and processor seconds and of the peak of memory (ru_maxrss).
+// once before it is measured, so that the file cache is warm. Each program is started anew for each round, programs take
+// turns, and what is printed are the best wall-clock time, the median of it, the least processor time (user and system)
+// and the highest peak of memory (ru_maxrss). Ratios are of the best times.
 //
 // Needed: dd, GNU tar, mke2fs and e2fsck; qemu-img for qcow2. Owners are lost where the directory is not unpacked by
 // root, which changes nothing about the time. Not measured: reading from and writing to the disk itself, beyond the
@@ -101,7 +102,7 @@ func describe(o options) error {
 	}
 	fmt.Printf("tree       %s: %d entries, %d MiB in files\n", o.dir, entries, bytes>>20)
 	fmt.Printf("archive    %s: %d MiB\n", o.tar, archive.Size()>>20)
-	fmt.Printf("machine    %d processors, %s; medians of %d rounds, warm cache\n", runtime.NumCPU(), kernel(), o.rounds)
+	fmt.Printf("machine    %d processors, %s; %d rounds, warm cache\n", runtime.NumCPU(), kernel(), o.rounds)
 	fmt.Printf("references %s; %s\n", firstLine("mke2fs", "-V"), firstLine("qemu-img", "--version"))
 	return nil
 }
