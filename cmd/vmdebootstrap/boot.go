@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
+)
+
+// bootCall is a call of "vmdebootstrap boot".
+type bootCall struct {
+	env         environment
+	out, err    io.Writer
+	machine     vm.Machine
+	firmware    string
+	accel       string
+	memory      diskimage.Size
+	network     bool
+	test, json  bool
+	expect      string
+	login, run  string
+	timeout     time.Duration
+	verbose     bool
+	secretsFrom secretSource
+}
+
+// bootResult is what a test found out.
+type bootResult struct {
+	Image    string  `json:"image"`
+	Arch     string  `json:"arch"`
+	Firmware string  `json:"firmware"`
+	Booted   bool    `json:"booted"`
+	Seconds  float64 `json:"seconds"`
+	Error    string  `json:"error,omitempty"`
+	Output   string  `json:"output,omitempty"` // of --run
+	Status   *int    `json:"status,omitempty"`
+	Console  string  `json:"console,omitempty"` // its end, if the image did not boot
+}
+
+// newBootVerb makes "vmdebootstrap boot": it starts an image in QEMU, to be used or to be tested.
+func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
+	b := bootCall{env: env, out: stdout, err: stderr, secretsFrom: env.secretSource(), memory: diskimage.GiB}
+	verb := &cobra.Command{
+		Use:   "boot IMAGE [-- QEMU ARGUMENT...]",
+		Short: "start an image in QEMU, to use or to test it",
+		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial this terminal (Ctrl-A X ends\n" +
+			"it), and what it writes stays in the image. With --test the image stays as it is, and the exit status says whether it\n" +
+			"showed a login prompt, or --expect, on its serial console (build with --serial-console), and whether --run was well.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b.machine.Image, b.machine.Args = args[0], args[1:]
+			return b.boot(cmd.Context())
+		},
+	}
+	flags := verb.Flags()
+	flags.SortFlags = false
+	var serial bool
+	flags.StringVar(&b.firmware, "firmware", "", "`FIRMWARE` of the machine: bios, uefi or secureboot (default bios, for arm64 uefi)")
+	flags.StringVar(&b.machine.Arch, "arch", env.arch, "`ARCHITECTURE` of the image")
+	flags.Var(flagSize{&b.memory}, "memory", "give the machine `SIZE` bytes of memory")
+	flags.StringVar(&b.machine.Format, "format", "", "`FORMAT` of the image as QEMU calls it (default: by its content)")
+	flags.StringVar(&b.accel, "accel", "", "`WAY` in which QEMU runs it: kvm, tcg (default: kvm if it works)")
+	flags.BoolVar(&serial, "serial", false, "use the serial console in this terminal instead of a window")
+	flags.BoolVar(&b.machine.Snapshot, "snapshot", false, "throw away what the machine writes")
+	flags.BoolVar(&b.network, "network", true, "let the machine reach the network, through QEMU")
+	flags.BoolVar(&b.test, "test", false, "see whether the image boots, and stop it")
+	flags.StringVar(&b.expect, "expect", "login: ", "with --test: `REGEX` that the serial console has to show")
+	flags.StringVar(&b.login, "login", "", "with --test: log in as `USER[:PASSWORD]`; PASSWORD can be file:NAME or env:NAME")
+	flags.StringVar(&b.run, "run", "", "with --login: run the shell `COMMAND`; its exit status counts")
+	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test: give up after this `TIME`")
+	flags.BoolVar(&b.json, "json", false, "with --test: print the result as JSON")
+	flags.BoolVar(&b.verbose, "verbose", false, "with --test: show the serial console")
+	verb.PreRunE = func(*cobra.Command, []string) error {
+		b.machine.Graphics = !serial && !b.test
+		return b.check()
+	}
+	return verb
+}
+
+// check finds mistakes before anything starts.
+func (b *bootCall) check() error {
+	switch vm.Firmware(b.firmware) {
+	case "", vm.BIOS, vm.UEFI, vm.SecureBoot:
+	default:
+		return usageErrorf("--firmware: %q is none of bios, uefi, secureboot", b.firmware)
+	}
+	if _, err := regexp.Compile(b.expect); err != nil {
+		return usageErrorf("--expect: %v", err)
+	}
+	if b.run != "" && b.login == "" {
+		return usageErrorf("--run needs --login")
+	}
+	if !b.test && (b.login != "" || b.json) {
+		return usageErrorf("--login, --run and --json need --test")
+	}
+	return nil
+}
+
+func (b *bootCall) boot(ctx context.Context) error {
+	m := &b.machine
+	m.Image = absolute(b.env.dir, m.Image)
+	format, err := imageFormat(m.Image)
+	if err != nil {
+		return err
+	}
+	if m.Format == "" {
+		m.Format = format
+	}
+	m.Firmware, m.Network = vm.Firmware(b.firmware), b.network
+	m.Memory = int(b.memory / diskimage.MiB)
+	if m.Accel = b.accel; b.accel == "" {
+		m.Accel = vm.HostAccel(b.env.arch, m.Arch)
+	}
+	dir, err := os.MkdirTemp("", "vmdebootstrap-boot-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if b.test {
+		err = b.testBoot(ctx, dir)
+	} else {
+		err = b.use(ctx, dir)
+	}
+	var missing *vm.MissingError
+	if errors.As(err, &missing) {
+		return &oci.HostError{Cause: fmt.Sprintf("start the machine: %s is not there", missing.What), Cure: "apt install " + missing.Package}
+	}
+	return err
+}
+
+// use gives the machine to whoever called.
+func (b *bootCall) use(ctx context.Context, dir string) error {
+	serial := "mon:stdio"
+	program, args, err := b.machine.Command(dir, serial)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, b.out, b.err
+	return cmd.Run()
+}
+
+// testBoot waits for what is expected.
+func (b *bootCall) testBoot(ctx context.Context, dir string) error {
+	b.machine.Snapshot = true
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	firmware := b.firmware
+	if firmware == "" {
+		firmware = string(vm.BIOS)
+		if b.machine.Arch == "arm64" {
+			firmware = string(vm.UEFI)
+		}
+	}
+	result := bootResult{Image: b.machine.Image, Arch: b.machine.Arch, Firmware: firmware}
+	began := b.env.now()
+	machine, err := vm.Start(ctx, b.machine, dir)
+	if err != nil {
+		return err
+	}
+	defer machine.Stop()
+	text, err := machine.Expect(ctx, regexp.MustCompile(b.expect))
+	result.Seconds = b.env.now().Sub(began).Round(100 * time.Millisecond).Seconds()
+	if b.verbose {
+		fmt.Fprintln(b.err, text)
+	}
+	if result.Booted = err == nil; result.Booted && b.login != "" {
+		err = b.session(ctx, machine, &result)
+	}
+	var unseen *vm.NotSeenError
+	if errors.As(err, &unseen) {
+		result.Console = unseen.Tail
+	}
+	return b.report(result, err)
+}
+
+// session logs in and runs the command.
+func (b *bootCall) session(ctx context.Context, machine *vm.VM, result *bootResult) error {
+	user, password, _ := strings.Cut(b.login, ":")
+	password, err := b.secretsFrom.read(password)
+	if err != nil {
+		return fmt.Errorf("--login: %w", err)
+	}
+	if err := machine.Login(ctx, user, password); err != nil || b.run == "" {
+		return err
+	}
+	output, status, err := machine.Run(ctx, b.run)
+	if err != nil {
+		return err
+	}
+	result.Output, result.Status = output, &status
+	if status != 0 {
+		return fmt.Errorf("--run: exit status %d", status)
+	}
+	return nil
+}
+
+// report says how it went, and gives the error back.
+func (b *bootCall) report(result bootResult, err error) error {
+	if err != nil {
+		result.Error = err.Error()
+	}
+	if b.json {
+		encoder := json.NewEncoder(b.out)
+		encoder.SetIndent("", "  ")
+		return errors.Join(err, encoder.Encode(result))
+	}
+	if result.Console != "" {
+		fmt.Fprintln(b.err, result.Console)
+	}
+	if result.Booted {
+		fmt.Fprintf(b.out, "%s: booted with %s in %.1f s\n", result.Image, result.Firmware, result.Seconds)
+	}
+	fmt.Fprint(b.out, result.Output)
+	return err
+}
+
+// imageFormat tells the format of an image by its first bytes.
+func imageFormat(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	head := make([]byte, 80)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return "", fmt.Errorf("%s is no disk image: %w", name, err)
+	}
+	for _, kind := range []struct {
+		format, magic string
+		at            int
+	}{
+		{"qcow2", "QFI\xfb", 0}, {"vmdk", "KDMV", 0}, {"vhdx", "vhdxfile", 0}, {"vpc", "conectix", 0}, {"vdi", "\x7f\x10\xda\xbe", 64},
+	} {
+		if strings.HasPrefix(string(head[kind.at:]), kind.magic) {
+			return kind.format, nil
+		}
+	}
+	return "raw", nil
+}

@@ -1,0 +1,38 @@
+package diskimagetest
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Marker is what the machine code of a MarkerDisk writes.
+const Marker = "MARK reached"
+
+// MarkerDisk makes the smallest image that boots: 512 bytes that write Marker to the serial line of a PC, and stop.
+func MarkerDisk(t testing.TB, name string) (image string) {
+	t.Helper()
+	code := []byte{
+		0xfa,       // cli
+		0x31, 0xc0, // xor ax, ax
+		0x8e, 0xd8, // mov ds, ax
+		0xbe, 0x16, 0x7c, // mov si, 0x7c16 (the text)
+		0xba, 0xf8, 0x03, // mov dx, 0x3f8 (first serial port)
+		0xac,       // next: lodsb
+		0x84, 0xc0, // test al, al
+		0x74, 0x03, // jz halt
+		0xee,       // out dx, al
+		0xeb, 0xf8, // jmp next
+		0xf4,       // halt: hlt
+		0xeb, 0xfd, // jmp halt
+	}
+	sector := make([]byte, 1<<20)
+	copy(sector, append(code, Marker+"\r\n\x00"...))
+	binary.LittleEndian.PutUint16(sector[510:], 0xaa55)
+	image = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(image, sector, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return image
+}

@@ -1,0 +1,243 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// VM is a running machine.
+type VM struct {
+	cmd        *exec.Cmd
+	input      io.WriteCloser
+	output     chan []byte // what the console prints; closed at its end
+	ended      chan struct{}
+	waitErr    error
+	complaints bytes.Buffer // of QEMU itself
+	seen       []byte       // all that was taken from output
+	taken      int          // how much of the plain text of that Expect has given
+}
+
+// NotSeenError says that a console did not show what was expected.
+type NotSeenError struct {
+	Want string
+	Why  string
+	// Tail is the end of what the console showed, and Complaints what QEMU itself said.
+	Tail, Complaints string
+}
+
+func (e *NotSeenError) Error() string { return fmt.Sprintf("%q was not seen: %s", e.Want, e.Why) }
+
+// hopeless are the words after which waiting for a boot is of no use.
+var hopeless = regexp.MustCompile(strings.Join([]string{
+	`grub rescue>`, `error: no such (partition|device)`, `Boot error`, `No bootable device`, `Boot failed: not a bootable disk`,
+	`Missing operating system`, `Missing OS`, `Kernel panic`, `Unable to mount root`, `\(initramfs\)`, `emergency mode`, `Security Violation`,
+	`No DEFAULT or UI configuration directive found`, `Failed to load ldlinux\.c32`,
+}, "|"))
+
+// escapes are the sequences that colour and position text on a terminal.
+var escapes = regexp.MustCompile("\x1b\\[[0-9;?=]*[A-Za-z]|\x1b[()=<>78cEM]|\r")
+
+// Plain is a console's text without what only a terminal understands.
+func Plain(text []byte) string { return string(escapes.ReplaceAll(text, nil)) }
+
+// Start starts a machine. It dies with this process, with ctx and with Stop. dir is for files that it needs.
+func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
+	program, args, err := m.Command(dir, "stdio")
+	if err != nil {
+		return nil, err
+	}
+	v := &VM{cmd: exec.CommandContext(ctx, program, args...), output: make(chan []byte, 64), ended: make(chan struct{})}
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	v.cmd.Cancel = func() error { return syscall.Kill(-v.cmd.Process.Pid, syscall.SIGKILL) }
+	v.cmd.Stderr = &v.complaints
+	output, err := v.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if v.input, err = v.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	started := make(chan error)
+	go func() {
+		// The kernel sends Pdeathsig when the thread ends that started the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := v.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		for {
+			buf := make([]byte, 4096)
+			n, err := output.Read(buf)
+			if n > 0 {
+				v.output <- buf[:n]
+			}
+			if err != nil {
+				break
+			}
+		}
+		close(v.output)
+		v.waitErr = v.cmd.Wait()
+		close(v.ended)
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", program, err)
+	}
+	return v, nil
+}
+
+// Expect waits until the console shows want, and gives all that it showed since the last Expect, up to there and plain. It
+// gives up when ctx ends, with the machine, or at words that make waiting for a boot hopeless, unless they are wanted.
+// The error is a *NotSeenError.
+func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
+	for {
+		text := Plain(v.seen)
+		text = text[min(v.taken, len(text)):]
+		if at := want.FindStringIndex(text); at != nil {
+			v.taken += at[1]
+			return text[:at[1]], nil
+		}
+		if found := hopeless.FindString(text); found != "" {
+			return text, v.notSeen(want, fmt.Sprintf("hopeless after %q", found))
+		}
+		select {
+		case part, ok := <-v.output:
+			if !ok {
+				<-v.ended
+				why := "the machine has ended"
+				if v.waitErr != nil {
+					why += ": " + v.waitErr.Error()
+				}
+				return text, v.notSeen(want, why)
+			}
+			v.seen = append(v.seen, part...)
+		case <-ctx.Done():
+			why := "time is over"
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				why = ctx.Err().Error()
+			}
+			return text, v.notSeen(want, why)
+		}
+	}
+}
+
+func (v *VM) notSeen(want *regexp.Regexp, why string) error {
+	e := &NotSeenError{Want: want.String(), Why: why, Tail: lastLines(Plain(v.seen), 50)}
+	select {
+	case <-v.ended:
+		e.Complaints = v.complaints.String()
+	default:
+	}
+	return e
+}
+
+// lastLines gives the last n lines of a text that are not empty.
+func lastLines(text string, n int) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) != "" {
+			lines = append(lines, strings.TrimRight(line, " \n"))
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// Send types text.
+func (v *VM) Send(text string) error {
+	_, err := io.WriteString(v.input, text)
+	return err
+}
+
+// Text is all that Expect has seen, plain.
+func (v *VM) Text() string { return Plain(v.seen) }
+
+// Stop ends the machine, as if its power failed.
+func (v *VM) Stop() {
+	select {
+	case <-v.ended:
+		return
+	default:
+	}
+	_ = v.cmd.Cancel() // it may just have ended
+	for range v.output {
+	}
+	<-v.ended
+}
+
+// Wait waits until the machine switches itself off.
+func (v *VM) Wait(ctx context.Context) error {
+	for {
+		select {
+		case part, ok := <-v.output:
+			if !ok {
+				<-v.ended
+				return v.waitErr
+			}
+			v.seen = append(v.seen, part...)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// prompt is a shell's, at the end of what was printed.
+var prompt = regexp.MustCompile(`[#$] $`)
+
+// Login logs in at a prompt that Expect has just seen. A password that is not asked for is not needed.
+func (v *VM) Login(ctx context.Context, user, password string) error {
+	if err := v.Send(user + "\n"); err != nil {
+		return err
+	}
+	answer, err := v.Expect(ctx, regexp.MustCompile(`Password: |[#$] $`))
+	if err != nil {
+		return fmt.Errorf("log in as %s: %w", user, err)
+	}
+	if !strings.HasSuffix(answer, "Password: ") {
+		return nil
+	}
+	if err := v.Send(password + "\n"); err != nil {
+		return err
+	}
+	answer, err = v.Expect(ctx, regexp.MustCompile(`Login incorrect|[#$] $`))
+	if err != nil {
+		return fmt.Errorf("log in as %s: %w", user, err)
+	}
+	if !prompt.MatchString(answer) {
+		return fmt.Errorf("log in as %s: the password is wrong", user)
+	}
+	return nil
+}
+
+// marker divides the output of a command from what the console shows else. The shell echoes a line before it runs it, so
+// the line that is typed must not look like the one that is printed.
+const marker = "vmdebootstrap-run"
+
+// Run runs a shell command on the console, where a shell waits, and gives its output and exit status.
+func (v *VM) Run(ctx context.Context, command string) (output string, status int, err error) {
+	line := fmt.Sprintf("printf '%%s-begin\\n' %s; { %s\n}; printf '%%s-end=%%d\\n' %s $?\n", marker, command, marker)
+	if err := v.Send(line); err != nil {
+		return "", 0, err
+	}
+	if _, err := v.Expect(ctx, regexp.MustCompile(marker+`-begin\n`)); err != nil {
+		return "", 0, fmt.Errorf("run %q: %w", command, err)
+	}
+	text, err := v.Expect(ctx, regexp.MustCompile(marker+`-end=\d+\n`))
+	if err != nil {
+		return text, 0, fmt.Errorf("run %q: %w", command, err)
+	}
+	at := strings.LastIndex(text, marker+"-end=")
+	if _, err := fmt.Sscanf(text[at:], marker+"-end=%d", &status); err != nil {
+		return text, 0, err
+	}
+	// The shell shows that it waits for the second line.
+	return strings.TrimPrefix(text[:at], "> "), status, nil
+}

@@ -1,0 +1,212 @@
+package vm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Firmware is what a machine starts with.
+type Firmware string
+
+// The kinds of firmware.
+const (
+	BIOS       Firmware = "bios"       // SeaBIOS
+	UEFI       Firmware = "uefi"       // without Secure Boot
+	SecureBoot Firmware = "secureboot" // UEFI that starts only what Microsoft's keys have signed
+)
+
+// Machine is what to start.
+type Machine struct {
+	Image  string
+	Format string // of the image file, as QEMU calls it; default raw
+	Arch   string // Debian name; default amd64
+	// Firmware is BIOS by default, UEFI for arm64.
+	Firmware Firmware
+	// Accel is QEMU's -accel. Default is software emulation, which is slow and always works.
+	Accel string
+	// Memory in MiB; default 1024. CPUs is by default 2.
+	Memory, CPUs int
+	// Snapshot throws away at the end what the machine has written.
+	Snapshot bool
+	// Graphics gives the machine a screen, in a window of QEMU. Without one SeaBIOS and boot sectors use the serial line.
+	Graphics bool
+	// Network lets the machine reach out, through QEMU's own NAT.
+	Network bool
+	// Args are further arguments for QEMU.
+	Args []string
+}
+
+// MissingError says that a program or a firmware is not installed.
+type MissingError struct {
+	What string
+	// Package is Debian's package that has it.
+	Package string
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s is not there: install the package %s", e.What, e.Package)
+}
+
+// platform is how QEMU is called for one architecture and firmware.
+type platform struct {
+	arch      string
+	firmware  Firmware
+	program   string
+	pkg       string // of the program
+	args      []string
+	noScreen  string // added to -machine if there is no screen
+	code      string // firmware; "" if it is part of QEMU
+	variables string
+	fwPackage string
+}
+
+// platforms has all that are known. Of the processors Nehalem emulates fastest among those that Debian runs on.
+var platforms = []platform{
+	{"amd64", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", "Nehalem"}, ",graphics=off", "", "", ""},
+	{
+		"amd64", UEFI, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "q35", "-cpu", "Nehalem"}, ",graphics=off",
+		"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf",
+	},
+	{
+		// The variables with Microsoft's keys are protected by system management mode (OVMF README, SMM_REQUIRE).
+		"amd64", SecureBoot, "qemu-system-x86_64", "qemu-system-x86", []string{
+			"-machine", "q35,smm=on", "-cpu", "Nehalem", "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1",
+		}, ",graphics=off",
+		"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "ovmf",
+	},
+	{"i386", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", "Nehalem"}, ",graphics=off", "", "", ""},
+	{
+		"i386", UEFI, "qemu-system-i386", "qemu-system-x86", []string{"-machine", "q35"}, ",graphics=off",
+		"/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd", "ovmf-ia32",
+	},
+	{
+		"arm64", UEFI, "qemu-system-aarch64", "qemu-system-arm", []string{"-machine", "virt", "-cpu", "cortex-a57"}, "",
+		"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd", "qemu-efi-aarch64",
+	},
+}
+
+// Software is the Accel that needs no help of the processor.
+const Software = "tcg,thread=multi"
+
+// withDefaults fills the gaps.
+func (m Machine) withDefaults() Machine {
+	if m.Format == "" {
+		m.Format = "raw"
+	}
+	if m.Arch == "" {
+		m.Arch = "amd64"
+	}
+	if m.Firmware == "" {
+		m.Firmware = BIOS
+		if m.Arch == "arm64" {
+			m.Firmware = UEFI
+		}
+	}
+	if m.Accel == "" {
+		m.Accel = Software
+	}
+	if m.Memory == 0 {
+		m.Memory = 1024
+	}
+	if m.CPUs == 0 {
+		m.CPUs = 2
+	}
+	return m
+}
+
+// Command gives QEMU's program and its arguments; serial is where the serial line goes ("stdio"). dir gets a copy of the
+// firmware's variables. The error is a *MissingError if something is not installed.
+func (m Machine) Command(dir, serial string) (program string, args []string, err error) {
+	m = m.withDefaults()
+	p, err := m.platform()
+	if err != nil {
+		return "", nil, err
+	}
+	if program, err = exec.LookPath(p.program); err != nil {
+		return "", nil, &MissingError{p.program, p.pkg}
+	}
+	platformArgs := append([]string{}, p.args...)
+	args = []string{"-accel", m.Accel, "-m", fmt.Sprint(m.Memory), "-smp", fmt.Sprint(m.CPUs), "-serial", serial, "-no-reboot"}
+	if !m.Graphics {
+		platformArgs[1] += p.noScreen
+		args = append(args, "-display", "none")
+	}
+	if serial == "stdio" {
+		args = append(args, "-monitor", "none")
+	}
+	args = append(args, platformArgs...)
+	if p.code != "" {
+		variables, err := p.copyVariables(dir)
+		if err != nil {
+			return "", nil, err
+		}
+		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+p.code,
+			"-drive", "if=pflash,format=raw,unit=1,file="+escape(variables))
+	}
+	network := "none"
+	if m.Network {
+		network = "user,model=virtio-net-pci"
+	}
+	drive := "file=" + escape(m.Image) + ",format=" + m.Format + ",if=virtio"
+	if m.Snapshot {
+		drive += ",snapshot=on"
+	}
+	args = append(args, "-nic", network, "-drive", drive)
+	return program, append(args, m.Args...), nil
+}
+
+func (m Machine) platform() (platform, error) {
+	var known []string
+	for _, p := range platforms {
+		if p.arch == m.Arch && p.firmware == m.Firmware {
+			return p, nil
+		}
+		known = append(known, p.arch+"/"+string(p.firmware))
+	}
+	return platform{}, fmt.Errorf("no machine of %s with firmware %s (there are %s)", m.Arch, m.Firmware, strings.Join(known, ", "))
+}
+
+// copyVariables makes the firmware's memory, which it writes to.
+func (p platform) copyVariables(dir string) (string, error) {
+	for _, name := range []string{p.code, p.variables} {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return "", &MissingError{name, p.fwPackage}
+		}
+	}
+	data, err := os.ReadFile(p.variables)
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "variables.fd")
+	return name, os.WriteFile(name, data, 0o600)
+}
+
+// escape doubles commas, which divide the parts of an option (qemu(1)).
+func escape(name string) string { return strings.ReplaceAll(name, ",", ",,") }
+
+// HostAccel gives the -accel for this machine's own architecture, hostArch in Debian's words: KVM if /dev/kvm works for this
+// user, else Software.
+func HostAccel(hostArch, arch string) string {
+	if hostArch != arch && (hostArch != "amd64" || arch != "i386") {
+		return Software
+	}
+	const createVM = 0xae01 // KVM_CREATE_VM of linux/kvm.h
+	kvm, err := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Software
+	}
+	defer unix.Close(kvm)
+	vm, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(kvm), createVM, 0)
+	if errno != 0 {
+		return Software
+	}
+	_ = unix.Close(int(vm))
+	return "kvm"
+}

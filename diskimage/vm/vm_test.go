@@ -1,0 +1,122 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// scripted is a machine whose console shows texts; each line that is sent goes to answer, which gives what it shows then.
+func scripted(t *testing.T, answer func(line string) string, texts ...string) *VM {
+	t.Helper()
+	v := &VM{output: make(chan []byte, 100), ended: make(chan struct{})}
+	for _, text := range texts {
+		v.output <- []byte(text)
+	}
+	v.input = typist(func(line string) {
+		if answer != nil {
+			v.output <- []byte(answer(line))
+		}
+	})
+	return v
+}
+
+// typist is the input of a console.
+type typist func(line string)
+
+func (f typist) Write(p []byte) (int, error) { f(string(p)); return len(p), nil }
+func (f typist) Close() error                { return nil }
+
+var _ io.WriteCloser = typist(nil)
+
+func TestExpectFindsTextThatComesInPiecesAndGoesOnBehindIt(t *testing.T) {
+	t.Parallel()
+	v := scripted(t, nil, "Linux ver", "sion\x1b[0", ";32m 6\x1b[0m\r\ndebian log", "in: and more login: ")
+	login := regexp.MustCompile("login: ")
+	if text, err := v.Expect(t.Context(), login); err != nil || text != "Linux version 6\ndebian login: " {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if text, err := v.Expect(t.Context(), login); err != nil || text != "and more login: " {
+		t.Errorf("the second time: got %q, %v", text, err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := v.Expect(cancelled, login); err == nil {
+		t.Error("the same text was found twice")
+	}
+}
+
+func TestExpectGivesUpAtOnce(t *testing.T) {
+	t.Parallel()
+	var e *NotSeenError
+	v := scripted(t, nil, "one\r\n\r\ntwo\nKernel panic - not syncing")
+	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); !errors.As(err, &e) || !strings.Contains(e.Why, "Kernel panic") || e.Tail != "one\ntwo\nKernel panic - not syncing" {
+		t.Errorf("got %v, want the panic", err)
+	}
+	v = scripted(t, nil, "Kernel panic")
+	if _, err := v.Expect(t.Context(), regexp.MustCompile("panic")); err != nil {
+		t.Errorf("a panic that is wanted: %v", err)
+	}
+	v = scripted(t, nil, "nothing")
+	close(v.output)
+	close(v.ended)
+	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); !errors.As(err, &e) || !strings.Contains(e.Why, "ended") {
+		t.Errorf("at the end: got %v", err)
+	}
+}
+
+func TestLoginAndRunTalkWithAShell(t *testing.T) {
+	t.Parallel()
+	shell := func(line string) string {
+		switch {
+		case line == "root\n":
+			return line + "Password: "
+		case line == "right\n":
+			return "\nLinux debian\n\x1b[?2004hroot@debian:~# "
+		case line == "wrong\n":
+			return "\nLogin incorrect\ndebian login: "
+		case line == "open\n":
+			return line + "open@debian:~$ "
+		default: // the echo, then what the shell makes of it
+			return line + "vmdebootstrap-run-begin\nhello\r\nvmdebootstrap-run-end=3\n# "
+		}
+	}
+	v := scripted(t, shell)
+	if err := v.Login(t.Context(), "root", "right"); err != nil {
+		t.Fatal(err)
+	}
+	output, status, err := v.Run(t.Context(), "echo hello; exit 3")
+	if err != nil || output != "hello\n" || status != 3 {
+		t.Errorf("got %q, status %d, %v", output, status, err)
+	}
+	if err := scripted(t, shell).Login(t.Context(), "open", ""); err != nil {
+		t.Errorf("an account without a password: %v", err)
+	}
+	if err := scripted(t, shell).Login(t.Context(), "root", "wrong"); err == nil || !strings.Contains(err.Error(), "the password is wrong") {
+		t.Errorf("a wrong password: %v", err)
+	}
+}
+
+func TestMachinesThatDoNotExistAreNamed(t *testing.T) {
+	t.Parallel()
+	_, _, err := Machine{Arch: "arm64", Firmware: BIOS}.Command(t.TempDir(), "stdio")
+	if err == nil || !strings.Contains(err.Error(), "arm64") || !strings.Contains(err.Error(), "arm64/uefi") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCommandDoublesCommasAndLeavesTheImageAlone(t *testing.T) {
+	t.Parallel()
+	_, args, err := Machine{Image: "a,b.img", Snapshot: true}.Command(t.TempDir(), "stdio")
+	var missing *MissingError
+	if errors.As(err, &missing) {
+		t.Skip(err)
+	}
+	if err != nil || !slices.Contains(args, "file=a,,b.img,format=raw,if=virtio,snapshot=on") || !slices.Contains(args, "pc,graphics=off") {
+		t.Errorf("got %q, %v", args, err)
+	}
+}
