@@ -120,15 +120,6 @@ func checkImage(t *testing.T, image string) {
 	diskimagetest.Fsck(t, image, 1<<20, (info.Size()>>20-1)<<20)
 }
 
-func readFile(t *testing.T, name string) string {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
 // allocated is the number of bytes that a file takes on its disk.
 func allocated(t *testing.T, name string) int64 {
 	t.Helper()

@@ -1,0 +1,180 @@
+//go:build mirror
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+)
+
+// TestOptionsReachTheTarball builds one tarball with most options that do not concern the disk, and looks at each of them.
+func TestOptionsReachTheTarball(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, mode os.FileMode, data []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), data, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deb, err := archivetest.Deb{Name: "site-config", Architecture: "all", Depends: "hello", Files: []archivetest.File{
+		{Name: "etc/site", Content: "ours\n"},
+	}}.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("site-config.deb", 0o644, deb)
+	write("password", 0o600, []byte("geheim\n"))
+	write("early.sh", 0o755, []byte("#!/bin/sh\nset -e\ntest ! -e \"$1/usr/sbin/logrotate\"\necho early > \"$1/etc/order\"\n"))
+	write("hook.sh", 0o755, []byte("#!/bin/sh\nset -e\ntest -z \"$2\"\ntest -e \"$1/usr/bin/hello\"\necho \"hook $GREETING\" >> \"$1/etc/order\"\nsleep 1000 &\n"))
+	write("motd", 0o640, []byte("welcome\n"))
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{
+		"--tarball=root.tar.gz", "--distribution=trixie", "--debootstrapopts=variant=minbase include=less", "--debootstrapopts", "components=main,contrib",
+		"--no-kernel", "--package=logrotate", "--custom-package=site-config.deb", "--sudo", "--user=alice/gehe/im", "--user=bob",
+		"--root-password-file=password", "--hostname=elsewhere", "--pkglist", "--configure-apt", "--apt-mirror=http://mirror.example/debian",
+		"--hook=essential:early.sh", "--run=echo run >> /etc/order", "--copy-in=motd:/etc/", "--customize=./hook.sh", "--run=ping -c 1 mirror.example || true",
+		"--owner=" + me.Username, "--output=messages", "--verbose", "--log=build.log", "--log-level=debug",
+	}
+	cmd := vmdebootstrap(t, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GREETING=hello")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, stdout.String(), stderr.String())
+	}
+
+	headers, files := readTarball(t, filepath.Join(dir, "root.tar.gz"))
+	matches := func(name, pattern string) {
+		t.Helper()
+		if !regexp.MustCompile("(?m)" + pattern).MatchString(files[name]) {
+			t.Errorf("%s has nothing like %q:\n%.600s", name, pattern, files[name])
+		}
+	}
+	lacks := func(name, pattern string) {
+		t.Helper()
+		if found := regexp.MustCompile("(?m)" + pattern).FindString(files[name]); found != "" {
+			t.Errorf("%s has %q", name, found)
+		}
+	}
+	status := "var/lib/dpkg/status"
+	for _, name := range []string{"less", "logrotate", "site-config", "hello", "sudo", "acpid", "systemd-resolved"} {
+		matches(status, "^Package: "+name+"$")
+	}
+	lacks(status, "^Package: linux-image")
+	lacks(status, "^Status: .* (half|unpacked)")
+	matches("etc/shadow", `^alice:\$y\$`)
+	matches("etc/shadow", `^bob::`)
+	matches("etc/shadow", `^root:\$y\$`)
+	matches("etc/passwd", `^alice:x:1000:1000:alice`)
+	matches("etc/group", `^sudo:x:27:alice,bob$`)
+	matches("etc/hostname", `^elsewhere\n\z`)
+	matches("etc/hosts", `^127\.0\.0\.1\s+localhost elsewhere$`)
+	matches("etc/apt/sources.list.d/base.sources", `^URIs: http://mirror\.example/debian$`)
+	matches("etc/apt/sources.list.d/base.sources", `^Suites: trixie trixie-updates$`)
+	matches("etc/apt/sources.list.d/base.sources", `^Components: main contrib$`)
+	matches("etc/site", "ours")
+	matches("etc/order", `\Aearly\nrun\nhook hello\n\z`)
+	matches("etc/motd", `\Awelcome\n\z`)
+	matches("etc/fstab", `^/dev/sda1 / ext4 `)
+	matches("etc/systemd/network/99-dhcp.network", `^DHCP=yes$`)
+
+	// What the archive itself must be.
+	root := headers["./"]
+	if root == nil || root.Mode != 0o755 || root.Uid != 0 {
+		t.Errorf("the root is %+v", root)
+	}
+	if h := headers["./etc/motd"]; h == nil || h.Mode != 0o640 || h.Uid != 0 || h.Gid != 0 {
+		t.Errorf("/etc/motd is %+v", h)
+	}
+	for name, h := range headers {
+		switch {
+		case h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock:
+			t.Errorf("%s is a device", name)
+		case strings.HasPrefix(name, "./proc/") && name != "./proc/", strings.HasPrefix(name, "./var/cache/apt/archives/") && strings.HasSuffix(name, ".deb"):
+			t.Errorf("%s was left behind", name)
+		}
+	}
+	if h := headers["./var/log/journal/"]; h != nil && h.PAXRecords["SCHILY.xattr.system.posix_acl_access"] == "" {
+		t.Errorf("the access control list of /var/log/journal is lost")
+	}
+
+	// Beside the tarball.
+	list := strings.Split(strings.TrimSpace(readFile(t, filepath.Join(dir, "dpkg.list"))), "\n")
+	if len(list) < 90 || list[0] != "acpid" {
+		t.Errorf("dpkg.list begins with %q and has %d lines", list[0], len(list))
+	}
+	if text := readFile(t, filepath.Join(dir, "messages")); !strings.Contains(text, "bootstrap trixie for amd64") {
+		t.Errorf("--output has %q", text)
+	}
+	if stdout.Len() > 0 {
+		t.Errorf("standard output has %q", stdout.String())
+	}
+	log := readFile(t, filepath.Join(dir, "build.log"))
+	for what, text := range map[string]string{"the log": log, "the messages": readFile(t, filepath.Join(dir, "messages")), "standard error": stderr.String()} {
+		for _, secret := range []string{"geheim", "gehe/im"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s has a password", what)
+			}
+		}
+	}
+	if !strings.Contains(log, "DEBUG") || !strings.Contains(log, "Setting up site-config") {
+		t.Error("the log does not tell what the programs of the build said")
+	}
+}
+
+// readTarball gives the headers of a compressed archive by name, and the texts of its small files without "./" in front.
+func readTarball(t *testing.T, name string) (map[string]*tar.Header, map[string]string) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	headers, files := map[string]*tar.Header{}, map[string]string{}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return headers, files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		headers[h.Name] = h
+		if h.Typeflag == tar.TypeReg && h.Size < 1<<20 {
+			text, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(fmt.Errorf("%s: %w", h.Name, err))
+			}
+			files[strings.TrimPrefix(h.Name, "./")] = string(text)
+		}
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
