@@ -90,7 +90,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		number = 1
 	}
 	if o.Bootsize > 0 {
-		add(diskimage.PartitionRequest{Role: diskimage.RoleBoot, Size: o.Bootsize, Number: number, Filesystem: filesystem(o.Boottype, "/boot")})
+		add(diskimage.PartitionRequest{Role: diskimage.RoleBoot, Size: o.Bootsize, Number: number, Filesystem: filesystem(bootType(o), "/boot")})
 		if number != 0 {
 			number++
 		}
@@ -191,12 +191,16 @@ func (d Disk) contents() []string {
 
 // steps are what the root file system needs for its boot loader.
 func (d Disk) steps() []Step {
-	if !d.Loader.grub() {
+	switch {
+	case d.Loader == loaderExtlinux:
+		return []Step{d.extlinuxStep()}
+	case d.Loader.grub():
+		return []Step{grubStep{
+			Platforms: d.grubPlatforms(), SerialDevice: d.Serial, Cloud: d.Loader == loaderGrubHybrid, Probe: d.probeAnswers(),
+		}}
+	default:
 		return nil
 	}
-	return []Step{grubStep{
-		Platforms: d.grubPlatforms(), SerialDevice: d.Serial, Cloud: d.Loader == loaderGrubHybrid, Probe: d.probeAnswers(),
-	}}
 }
 
 // probeAnswers are what grub-probe would find out about the disk in the booted image.

@@ -40,6 +40,9 @@ var planned = map[string]func(*Options){
 		o.PartType, o.Grub, o.Swap, o.Bootoffset = "gpt", true, diskimage.GiB, 8*diskimage.MiB
 		o.Blobs = []Blob{{File: "/usr/lib/u-boot/spl.bin", Rootfs: true, Offset: diskimage.MiB}}
 	},
+	"boot-vfat-gpt": func(o *Options) {
+		o.Bootsize, o.Boottype, o.PartType, o.SerialConsole = 200*diskimage.MiB, "msdos", "gpt", true
+	},
 	"qcow2-ext3": func(o *Options) { o.ConvertQcow2, o.Roottype, o.Extlinux = true, "ext3", false },
 }
 

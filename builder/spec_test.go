@@ -88,6 +88,8 @@ func TestNewSpecTakesWhatIsRight(t *testing.T) {
 		"local mirror":           func(o *Options) { o.Mirror = "file:///srv/mirror" },
 		"qcow2":                  func(o *Options) { o.ConvertQcow2 = true },
 		"btrfs with grub":        func(o *Options) { o.Roottype, o.Grub = "btrfs", true },
+		"btrfs beside /boot":     func(o *Options) { o.Roottype, o.Bootsize = "btrfs", 100*diskimage.MB },
+		"FAT /boot of extlinux":  func(o *Options) { o.Bootsize, o.Boottype = 100*diskimage.MB, "msdos" },
 		"btrfs without extlinux": func(o *Options) { o.Roottype, o.Extlinux = "btrfs", false },
 		"wheezy on ext3":         func(o *Options) { o.Distribution, o.Roottype = "wheezy", "ext3" },
 		"wheezy ignores networkd": func(o *Options) {
@@ -142,6 +144,8 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"wheezy on ext4", func(o *Options) { o.Distribution = "wheezy" }, "--roottype", []string{"Wheezy images using ext4 will not be able to boot"}},
 		{"wheezy on ext4 with grub", func(o *Options) { o.Distribution, o.Grub = "wheezy", true }, "--roottype", []string{"Wheezy images using ext4 will not be able to boot"}},
 		{"btrfs with extlinux", func(o *Options) { o.Roottype = "btrfs" }, "--roottype", []string{"not yet supported"}},
+		{"xfs with extlinux", func(o *Options) { o.Roottype = "xfs" }, "--roottype", []string{"cannot be on xfs", "--bootsize"}},
+		{"btrfs /boot with extlinux", func(o *Options) { o.Bootsize, o.Boottype = 100*diskimage.MB, "btrfs" }, "--boottype", []string{"cannot be on btrfs", "vfat"}},
 		{"ESP without UEFI", func(o *Options) { o.ESPSize = 5 * diskimage.MB }, "--esp-size", []string{"--use-uefi"}},
 		{"arm64 without UEFI", func(o *Options) { o.Arch, o.Foreign = "arm64", "PATH" }, "--arch", []string{"UEFI", "arm64"}},
 		{"arm64 tarball", func(o *Options) { o.Image, o.Tarball, o.Arch = "", "x.tar", "arm64" }, "--arch", []string{"UEFI", "arm64"}},

@@ -35,6 +35,7 @@ var rules = []func(Spec) []error{
 	oldNamesNeedInitramfs,
 	wheezyBootsNoExt4,
 	extlinuxReadsNoBtrfs,
+	extlinuxReads,
 	espNeedsUEFI,
 	arm64NeedsUEFI,
 	uefiArch,
@@ -78,7 +79,6 @@ var notBuilt = []struct {
 	{"--squash", func(s Spec) bool { return s.o.Squash != "" }},
 	{"--use-uefi", func(s Spec) bool { return s.loader() == loaderGrubEFI }},
 	{"--boot hybrid", func(s Spec) bool { return s.loader() == loaderGrubHybrid }},
-	{"--bootsize without --grub", func(s Spec) bool { return s.o.Bootsize > 0 && !s.loader().grub() }},
 	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
 }
 

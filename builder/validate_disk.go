@@ -29,6 +29,32 @@ func filesystemTypes(s Spec) []error {
 	return append(oneOf("--roottype", s.o.Roottype, rootTypes), oneOf("--boottype", s.o.Boottype, bootTypes)...)
 }
 
+// bootType is the file system of /boot: mkfs.fat(8) calls FAT both ways, and with the mount(8) type msdos it would have
+// no room for a kernel's name.
+func bootType(o Options) string {
+	if o.Boottype == "msdos" {
+		return "vfat"
+	}
+	return o.Boottype
+}
+
+// extlinuxReads holds the file systems that extlinux is installed on; btrfs has words of its own.
+func extlinuxReads(s Spec) []error {
+	if s.loader() != loaderExtlinux || s.o.Image == "" {
+		return nil
+	}
+	if fstype := bootType(s.o); s.o.Bootsize > 0 {
+		if slices.Contains(bootTypes, fstype) && !isExt(fstype) && fstype != "vfat" {
+			return problem("--boottype", "extlinux cannot be on %s: choose ext2, ext3, ext4 or vfat, or use --grub", fstype)
+		}
+		return nil
+	}
+	if fstype := s.o.Roottype; slices.Contains(rootTypes, fstype) && !isExt(fstype) && fstype != "btrfs" {
+		return problem("--roottype", "extlinux cannot be on %s: use --bootsize, --grub or --no-extlinux", fstype)
+	}
+	return nil
+}
+
 func partitionTable(s Spec) []error { return oneOf("--part-type", s.o.PartType, tableTypes) }
 
 func bootFlagKnown(s Spec) []error {

@@ -74,8 +74,8 @@ func wheezyBootsNoExt4(s Spec) []error {
 }
 
 func extlinuxReadsNoBtrfs(s Spec) []error {
-	if s.o.Roottype == "btrfs" && s.loader() == loaderExtlinux {
-		return problem("--roottype", "extlinux on btrfs is not yet supported: use --grub or --no-extlinux")
+	if s.o.Roottype == "btrfs" && s.o.Bootsize == 0 && s.loader() == loaderExtlinux {
+		return problem("--roottype", "extlinux on btrfs is not yet supported: use --bootsize, --grub or --no-extlinux")
 	}
 	return nil
 }

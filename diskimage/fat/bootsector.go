@@ -1,5 +1,7 @@
 package fat
 
+import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
+
 // bootSector is the first sector up to where FAT32 and the others part (fatgen, "Boot Sector and BPB Structure").
 type bootSector struct {
 	Jump            [3]byte // 0x00 over the parameters, to the code
@@ -64,6 +66,15 @@ const (
 	structSign    = 0x61417272 // "rrAa"
 	trailSign     = 0xaa550000
 )
+
+// BootSectorCopy is the sector of a partition of this size that holds a copy of the boot sector. Whoever changes one
+// changes the other, or fsck.fat complains. It is 0 for a FAT12 or FAT16, which have none.
+func BootSectorCopy(size, sectorSize diskimage.Size) uint64 {
+	if size < diskimage.FAT32From(sectorSize) {
+		return 0
+	}
+	return backupSector
+}
 
 // noBoot is what a BIOS that starts this partition runs: int 0x18 (try the next disk), then hlt for ever.
 var noBoot = []byte{0xcd, 0x18, 0xf4, 0xeb, 0xfd}

@@ -1,6 +1,7 @@
 package syslinux
 
 import (
+	_ "embed"
 	"fmt"
 	"strings"
 
@@ -19,28 +20,40 @@ func MBRCode(code []byte) (diskimage.Patch, error) {
 	return diskimage.Patch{Offset: 0, Data: code, What: "syslinux boot code of sector 0"}, nil
 }
 
-// Config is a configuration that boots one kernel.
+// ConfigName is the name of the configuration, beside ldlinux.sys. syslinux looks for it on ext2, ext3, ext4 and FAT
+// alike (core/fs/lib/loadconfig.c, core/fs/fat.c).
+const ConfigName = "extlinux.conf"
+
+// Config is a configuration without kernels: KernelHook adds them.
 type Config struct {
-	// Kernel and Initrd are paths in the file system; "" leaves an initrd out.
-	Kernel, Initrd string
-	// Append is the rest of the kernel's command line.
-	Append string
 	// SerialBaud, if not 0, has syslinux use the first serial port as well, at this speed.
 	SerialBaud int
 }
 
-// Bytes is the text of extlinux.conf (or syslinux.cfg). The serial line comes first, as syslinux wants it: what it
-// prints before would not be seen there (syslinux.cfg(5), SERIAL).
+// Bytes is the text of extlinux.conf. The serial line comes first, as syslinux wants it: what it prints before would not
+// be seen there (syslinux.cfg(5), SERIAL).
 func (c Config) Bytes() []byte {
 	var b strings.Builder
 	if c.SerialBaud != 0 {
 		fmt.Fprintf(&b, "serial 0 %d\n", c.SerialBaud)
 	}
 	// The unit of the timeout is 0.1 s.
-	fmt.Fprintf(&b, "default linux\ntimeout 1\n\nlabel linux\n\tkernel %s\n\tappend ", c.Kernel)
-	if c.Initrd != "" {
-		fmt.Fprintf(&b, "initrd=%s ", c.Initrd)
-	}
-	b.WriteString(c.Append + "\n")
+	b.WriteString("default linux\ntimeout 1\n\n")
+	b.WriteString("# Whenever a kernel comes or goes, /etc/kernel/postinst.d/" + KernelHookName + " rewrites what is between the marks,\n" +
+		"# with the arguments in /etc/kernel/cmdline. All other lines are yours.\n" +
+		"# begin of the kernels\n# end of the kernels\n")
 	return []byte(b.String())
 }
+
+// KernelHookName is the name for KernelHook in /etc/kernel/postinst.d and postrm.d. Programs there run in the order of
+// their names, and this one must come after those that make the initramfs.
+const KernelHookName = "zz-update-extlinux"
+
+//go:embed update-extlinux
+var kernelHook []byte
+
+// KernelHook is a shell script that belongs into the system that is booted, with mode 0755, as KernelHookName in
+// /etc/kernel/postinst.d and postrm.d. It writes the kernels of /boot into the ConfigName that it finds in /boot or, if
+// none is there, in /. It needs nothing but a POSIX shell, coreutils, diffutils and sed, and the kernel's arguments in
+// /etc/kernel/cmdline, the file of kernel-install(8).
+func KernelHook() []byte { return kernelHook }

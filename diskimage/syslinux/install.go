@@ -19,9 +19,11 @@ type Placement struct {
 	// Directory is where ldlinux.sys and the configuration are: "/" for the root of the file system. Empty is the
 	// root as well, in the way that the installer for FAT writes it.
 	Directory string
-	// FAT keeps the parameters that a FAT has in its boot sector. The copy of the boot sector that a FAT32 has is
-	// left alone, as syslinux does.
+	// FAT keeps the parameters that a FAT has in its boot sector.
 	FAT bool
+	// Copy is the sector of the partition with a FAT32's copy of the boot sector; 0 if there is none. syslinux leaves the
+	// copy alone, but fsck.fat, which runs whenever the machine starts, complains of two that differ.
+	Copy uint64
 }
 
 // Places in the boot sector, which looks like that of a FAT (libinstaller/syslxint.h, struct fat_boot_sector).
@@ -159,10 +161,17 @@ func (l Loader) bootSectorFor(p Placement, first uint64, ext [extFields]int) []d
 	if !p.FAT {
 		return []diskimage.Patch{{Offset: start, Data: s[:], What: what}}
 	}
-	return []diskimage.Patch{
+	patches := []diskimage.Patch{
 		{Offset: start, Data: s[:headEnd], What: what},
 		{Offset: start + codeStart, Data: s[codeStart:], What: what},
 	}
+	if p.Copy != 0 {
+		at := start + int64(p.Copy)*sectorSize
+		patches = append(patches,
+			diskimage.Patch{Offset: at, Data: s[:headEnd], What: what},
+			diskimage.Patch{Offset: at + codeStart, Data: s[codeStart:], What: what})
+	}
+	return patches
 }
 
 // fileSectors lists the sectors of ldlinux.sys, whose length is size bytes, relative to the partition.

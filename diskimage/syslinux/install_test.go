@@ -247,15 +247,6 @@ func TestExtractRefusesOtherPrograms(t *testing.T) {
 	}
 }
 
-func TestConfigNamesTheSerialLineFirst(t *testing.T) {
-	t.Parallel()
-	c := Config{Kernel: "/vmlinuz", Initrd: "/initrd.img", Append: "root=UUID=x ro", SerialBaud: 115200}
-	want := "serial 0 115200\ndefault linux\ntimeout 1\n\nlabel linux\n\tkernel /vmlinuz\n\tappend initrd=/initrd.img root=UUID=x ro\n"
-	if got := string(c.Bytes()); got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 func TestMBRCodeStaysBelowThePartitionTable(t *testing.T) {
 	t.Parallel()
 	if _, err := MBRCode(make([]byte, mbrSize+1)); err == nil {

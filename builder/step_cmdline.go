@@ -1,0 +1,27 @@
+package builder
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+// kernelArgumentsFile is where kernel-install(8) looks for the arguments of the kernels that it installs; our own
+// program for extlinux does so too.
+const kernelArgumentsFile = "/etc/kernel/cmdline"
+
+// writeKernelArguments writes the file. What the user's own program put there comes last, so that it has the last word;
+// if it names the root file system, it is complete.
+func writeKernelArguments(t Target, arguments string) error {
+	text, err := t.ReadFile(kernelArgumentsFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	own := strings.Fields(string(text))
+	if slices.ContainsFunc(own, func(word string) bool { return strings.HasPrefix(word, "root=") }) {
+		return nil
+	}
+	all := append(strings.Fields(arguments), own...)
+	return t.WriteFile(kernelArgumentsFile, []byte(strings.Join(all, " ")+"\n"), 0o644)
+}
