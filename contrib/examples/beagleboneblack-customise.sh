@@ -1,6 +1,6 @@
 #!/bin/sh
-# Hook for the BeagleBone Black: makes the kernel start from U-Boot. Used by beagleboneblack.sh, which writes U-Boot
-# itself; or by hand:
+# Hook for the BeagleBone Black: makes the kernel start from U-Boot. Used by beagleboneblack.sh, which has
+# U-Boot itself written; or by hand:
 #
 #	vmdebootstrap --customize contrib/examples/beagleboneblack-customise.sh --package u-boot-menu ...
 set -eu

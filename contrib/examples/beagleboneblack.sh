@@ -3,8 +3,7 @@
 #
 #	contrib/examples/beagleboneblack.sh [VMDEBOOTSTRAP OPTIONS]
 #
-# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP), qemu-user-static to run programs for ARM, and
-# e2fsprogs. No root. The result is beagleboneblack.img, or the name in $IMAGE: write it to a card with
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is beagleboneblack.img, or the name in $IMAGE: write it to a card with
 #
 #	dd if=beagleboneblack.img of=/dev/mmcblkX bs=4M conv=fsync
 #
@@ -14,15 +13,11 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-image=${IMAGE:-beagleboneblack.img}
 
-"${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "$image" --size 3G --distribution bookworm \
-	--arch armhf --foreign /usr/bin/qemu-arm-static \
+exec "${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "${IMAGE:-beagleboneblack.img}" --size 3G --distribution bookworm \
+	--arch armhf \
 	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-omap --package u-boot-menu \
+	--raw rootfs:/usr/lib/u-boot/am335x_boneblack/MLO@128KiB \
+	--raw rootfs:/usr/lib/u-boot/am335x_boneblack/u-boot.img@384KiB \
 	--configure-apt --hostname beagleboneblack \
 	--customize "$here/beagleboneblack-customise.sh" "$@"
-
-[ -e "$image" ] || exit 0 # --dry-run
-"$here/write-u-boot.sh" "$image" \
-	/usr/lib/u-boot/am335x_boneblack/MLO 131072 \
-	/usr/lib/u-boot/am335x_boneblack/u-boot.img 393216

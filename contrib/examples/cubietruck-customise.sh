@@ -1,6 +1,6 @@
 #!/bin/sh
-# Hook for the Cubietruck: makes the kernel start from U-Boot, also from USB. Used by cubietruck.sh, which writes U-Boot
-# itself; or by hand:
+# Hook for the Cubietruck: makes the kernel start from U-Boot, also from USB. Used by cubietruck.sh, which has
+# U-Boot itself written; or by hand:
 #
 #	vmdebootstrap --customize contrib/examples/cubietruck-customise.sh --package u-boot-menu ...
 set -eu

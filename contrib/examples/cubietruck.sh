@@ -3,8 +3,7 @@
 #
 #	contrib/examples/cubietruck.sh [VMDEBOOTSTRAP OPTIONS]
 #
-# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP), qemu-user-static to run programs for ARM, and
-# e2fsprogs. No root. The result is cubietruck.img, or the name in $IMAGE: write it to a card with
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is cubietruck.img, or the name in $IMAGE: write it to a card with
 #
 #	dd if=cubietruck.img of=/dev/mmcblkX bs=4M conv=fsync
 #
@@ -13,13 +12,10 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-image=${IMAGE:-cubietruck.img}
 
-"${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "$image" --size 3G --distribution bookworm \
-	--arch armhf --foreign /usr/bin/qemu-arm-static \
+exec "${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "${IMAGE:-cubietruck.img}" --size 3G --distribution bookworm \
+	--arch armhf \
 	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-sunxi --package u-boot-menu \
+	--raw rootfs:/usr/lib/u-boot/Cubietruck/u-boot-sunxi-with-spl.bin@8KiB \
 	--configure-apt --hostname cubietruck \
 	--customize "$here/cubietruck-customise.sh" "$@"
-
-[ -e "$image" ] || exit 0 # --dry-run
-"$here/write-u-boot.sh" "$image" /usr/lib/u-boot/Cubietruck/u-boot-sunxi-with-spl.bin 8192

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Hook for the Wandboard: makes the kernel start from U-Boot, also from SATA. Used by wandboard.sh, which writes U-Boot
-# itself; or by hand:
+# Hook for the Wandboard: makes the kernel start from U-Boot, also from SATA. Used by wandboard.sh, which has
+# U-Boot itself written; or by hand:
 #
 #	vmdebootstrap --customize contrib/examples/wandboard-customise.sh --package u-boot-menu ...
 set -eu

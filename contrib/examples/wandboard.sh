@@ -3,8 +3,7 @@
 #
 #	contrib/examples/wandboard.sh [VMDEBOOTSTRAP OPTIONS]
 #
-# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP), qemu-user-static to run programs for ARM, and
-# e2fsprogs. No root. The result is wandboard.img, or the name in $IMAGE: write it to a card with
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is wandboard.img, or the name in $IMAGE: write it to a card with
 #
 #	dd if=wandboard.img of=/dev/mmcblkX bs=4M conv=fsync
 #
@@ -14,15 +13,10 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-image=${IMAGE:-wandboard.img}
 
-"${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "$image" --size 3G --distribution bookworm \
-	--arch armhf --foreign /usr/bin/qemu-arm-static \
+exec "${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "${IMAGE:-wandboard.img}" --size 3G --distribution bookworm \
+	--arch armhf \
 	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-imx --package u-boot-menu \
+	--raw rootfs:/usr/lib/u-boot/wandboard/SPL@1KiB --raw rootfs:/usr/lib/u-boot/wandboard/u-boot.img@69KiB \
 	--configure-apt --hostname wandboard \
 	--customize "$here/wandboard-customise.sh" "$@"
-
-[ -e "$image" ] || exit 0 # --dry-run
-"$here/write-u-boot.sh" "$image" \
-	/usr/lib/u-boot/wandboard/SPL 1024 \
-	/usr/lib/u-boot/wandboard/u-boot.img 70656

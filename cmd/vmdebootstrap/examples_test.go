@@ -1,0 +1,87 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+)
+
+const examplesDir = "../../contrib/examples"
+
+// TestExamplesAreAccepted dry-runs each example that calls the program, and each hook with a plain image.
+func TestExamplesAreAccepted(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), programName)
+	if err := os.Symlink(self, program); err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob(filepath.Join(examplesDir, "*.sh"))
+	if err != nil || len(scripts) < 10 {
+		t.Fatalf("found %q (%v)", scripts, err)
+	}
+	for _, script := range scripts {
+		t.Run(filepath.Base(script), func(t *testing.T) {
+			t.Parallel()
+			script, err := filepath.Abs(script)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(script)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), script, "--dry-run")
+			isHook := !strings.Contains(string(text), "${VMDEBOOTSTRAP:-vmdebootstrap}")
+			if isHook {
+				cmd = exec.CommandContext(t.Context(), program, "--image=x.img", "--size=2G", "--customize", script, "--dry-run")
+			}
+			cmd.Dir = t.TempDir()
+			cmd.Env = append(os.Environ(), "VMDEBOOTSTRAP="+program)
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "Plan:") {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if isHook != strings.Contains(string(text), "rootdir=$1") {
+				t.Error("neither a hook nor a call of the program")
+			}
+		})
+	}
+}
+
+func TestExamplesAreGoodShell(t *testing.T) {
+	t.Parallel()
+	scripts, err := filepath.Glob(filepath.Join(examplesDir, "*.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	diskimagetest.Run(t, "shellcheck", append([]string{"-x", "-P", "../.."}, scripts...)...)
+}
+
+func TestLAVAJobIsYAMLWithItsParts(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(examplesDir, "lava-job.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var job struct {
+		DeviceType string           `yaml:"device_type"`
+		Timeouts   map[string]any   `yaml:"timeouts"`
+		Actions    []map[string]any `yaml:"actions"`
+	}
+	if err := yaml.Unmarshal(text, &job); err != nil {
+		t.Fatal(err)
+	}
+	if job.DeviceType != "qemu" || job.Timeouts["job"] == nil || len(job.Actions) != 3 || job.Actions[1]["boot"] == nil {
+		t.Errorf("got %+v", job)
+	}
+}

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Hook for live systems: a desktop with what a live system offers beside it. Used by live-amd64.sh and live-arm64.sh.
+#
+# $DESKTOP chooses the desktop, see desktop.sh.
+set -eu
+
+rootdir=$1
+# shellcheck source=hooks/customise.lib
+. /usr/share/vmdebootstrap/common/customise.lib
+
+trap cleanup 0
+mount_proc
+disable_daemons
+extra="task-ssh-server task-print-server plymouth zerofree"
+case $(chroot "$rootdir" dpkg --print-architecture) in
+amd64 | i386) extra="$extra memtest86+ open-vm-tools" ;;
+esac
+chroot "$rootdir" apt-get -q update
+# The variables hold lists of packages.
+# shellcheck disable=SC2086
+chroot "$rootdir" apt-get -q -y -o Dpkg::Use-Pty=0 install "task-${DESKTOP:-xfce}-desktop" $TASK_PACKAGES $EXTRA_PACKAGES $extra
+remove_daemon_block
