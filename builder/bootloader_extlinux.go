@@ -36,6 +36,9 @@ func (r *Result) extlinux(d *Disk) (bootParts, error) {
 		diskimage.FileEntry("ldlinux.sys", 0o444, loader.File(), d.Time),
 		diskimage.FileEntry("ldlinux.c32", 0o444, module, d.Time),
 	}
+	for i := range files {
+		files[i].Immutable = true // as extlinux --install leaves them
+	}
 	patches := func(volumes map[int]diskimage.Volume) ([]diskimage.Patch, error) {
 		extents, err := volumes[part.Number].Extents("ldlinux.sys")
 		if err != nil {

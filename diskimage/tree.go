@@ -35,6 +35,9 @@ type Entry struct {
 	Data []Extent
 	// Dense asks for a file without holes, because a boot loader that cannot read them will read it.
 	Dense bool
+	// Immutable guards a regular file whose blocks a boot loader knows: on ext2, ext3 and ext4 nobody can change, move
+	// or delete it (chattr(1), +i), on a FAT it is read-only, hidden and a system file.
+	Immutable bool
 	// Open gives the content of a regular file; nil if Size is 0. It may be called more than once and from
 	// several goroutines; the caller closes what it gets.
 	Open func() (Content, error)

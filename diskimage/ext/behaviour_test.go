@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -321,4 +323,29 @@ type recorder struct{ offsets []int64 }
 func (r *recorder) WriteAt(p []byte, offset int64) (int, error) {
 	r.offsets = append(r.offsets, offset)
 	return len(p), nil
+}
+
+func TestImmutableFileHasItsFlag(t *testing.T) {
+	t.Parallel()
+	const size = 64 * diskimage.MiB
+	fixed := fileAt("ldlinux.sys", pattern(3, 60_000))
+	fixed.Immutable = true
+	for _, k := range kinds {
+		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), memTree{dirAt("."), fixed, fileAt("plain", nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		image := writeVolume(t, size, v)
+		fsckClean(t, image)
+		for i, answer := range debugfs(t, image, []string{"stat /ldlinux.sys", "stat /plain"}) {
+			m := regexp.MustCompile(`Flags: (0x[0-9a-f]+)`).FindStringSubmatch(answer)
+			if m == nil {
+				t.Fatalf("%s: debugfs says %q", k, answer)
+			}
+			flags, err := strconv.ParseUint(m[1], 0, 32)
+			if got := flags&0x10 != 0; err != nil || got != (i == 0) {
+				t.Errorf("%s: file %d: flags %#x, %v", k, i, flags, err)
+			}
+		}
+	}
 }

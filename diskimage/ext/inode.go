@@ -85,6 +85,9 @@ func (v *volume) inodeFlags(n *node) disk.InodeFlags {
 	if n.dir != nil && n.dir.hashed() {
 		flags |= disk.InodeIndex
 	}
+	if n.fixed {
+		flags |= disk.InodeImmutable
+	}
 	return flags
 }
 

@@ -216,7 +216,7 @@ func newNode(p parameters, e *diskimage.Entry) (*node, error) {
 	n := &node{name: e.Name, mode: e.Mode, uid: e.UID, gid: e.GID, mtime: newStamp(e.ModTime), links: 1}
 	switch n.fileType() {
 	case unix.S_IFREG:
-		n.size, n.data, n.dense, n.open = e.Size, e.Data, e.Dense, e.Open
+		n.size, n.data, n.dense, n.fixed, n.open = e.Size, e.Data, e.Dense, e.Immutable, e.Open
 		return n, checkContent(p, e)
 	case unix.S_IFDIR:
 		n.links = 2

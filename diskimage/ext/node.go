@@ -24,6 +24,7 @@ type node struct {
 	target string // of a symbolic link
 	data   []diskimage.Extent
 	dense  bool
+	fixed  bool // immutable
 	open   func() (diskimage.Content, error)
 	links  int
 

@@ -11,6 +11,9 @@ const (
 	dirEntrySize  = 32
 	maxDirEntries = 65536 // a directory is at most 2 MiB long
 
+	attrReadOnly  = 0x01
+	attrHidden    = 0x02
+	attrSystem    = 0x04
 	attrVolume    = 0x08
 	attrDirectory = 0x10
 	attrArchive   = 0x20 // "not backed up yet", which is what new files have
@@ -97,7 +100,11 @@ func (v *volume) encodeDirectory(n *node) []byte {
 			b = appendEntry(b, newDirEntry(child.short, attrDirectory, child.mtime, child.cluster, 0))
 			continue
 		}
-		b = appendEntry(b, newDirEntry(child.short, attrArchive, child.mtime, child.cluster, uint32(child.size)))
+		attributes := uint8(attrArchive)
+		if child.fixed {
+			attributes |= attrReadOnly | attrHidden | attrSystem
+		}
+		b = appendEntry(b, newDirEntry(child.short, attributes, child.mtime, child.cluster, uint32(child.size)))
 	}
 	return b
 }

@@ -381,3 +381,21 @@ func (c *countingWriter) WriteAt(b []byte, _ int64) (int, error) {
 	c.written += len(b)
 	return len(b), nil
 }
+
+func TestImmutableFileIsReadOnlyHiddenSystem(t *testing.T) {
+	t.Parallel()
+	fixed := diskimage.FileEntry("LDLINUX.SYS", 0o444, []byte("x"), mtime)
+	fixed.Immutable = true
+	files, err := diskimage.Overlay(diskimage.EmptyTree(mtime), fixed, diskimage.FileEntry("PLAIN", 0o644, []byte("x"), mtime))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, _ := format(t, 5*diskimage.MiB, diskimage.Filesystem{UUID: id}, files)
+	for name, want := range map[string]string{"LDLINUX.SYS": "ASHR", "PLAIN": "A"} {
+		out := diskimagetest.Run(t, "mattrib", "-i", image, "::/"+name)
+		attributes, _, _ := strings.Cut(out, "::")
+		if got := strings.Join(strings.Fields(attributes), ""); got != want {
+			t.Errorf("%s: mattrib says %q, want %s", name, out, want)
+		}
+	}
+}

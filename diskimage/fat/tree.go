@@ -19,6 +19,7 @@ type node struct {
 	children []*node
 	mtime    time.Time
 	size     int64 // of a directory: of all its entries
+	fixed    bool  // immutable
 	open     func() (diskimage.Content, error)
 
 	short   shortName
@@ -63,7 +64,7 @@ func readTree(tree diskimage.Tree) (*node, error) {
 
 // newNode turns an entry into a node.
 func newNode(e diskimage.Entry, nodes map[string]*node) (*node, error) {
-	n := &node{name: e.Name, isDir: e.IsDir(), mtime: e.ModTime, size: e.Size, open: e.Open}
+	n := &node{name: e.Name, isDir: e.IsDir(), mtime: e.ModTime, size: e.Size, fixed: e.Immutable, open: e.Open}
 	if kind := kindOf(e.Mode); kind != "" {
 		return nil, fmt.Errorf("it is %s", kind)
 	}

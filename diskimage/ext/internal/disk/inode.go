@@ -25,8 +25,9 @@ type InodeFlags uint32
 
 // Inode flags.
 const (
-	InodeIndex   InodeFlags = 0x00001000 // a hashed directory
-	InodeExtents InodeFlags = 0x00080000 // i_block is the root of an extent tree
+	InodeImmutable InodeFlags = 0x00000010 // nobody changes or removes it
+	InodeIndex     InodeFlags = 0x00001000 // a hashed directory
+	InodeExtents   InodeFlags = 0x00080000 // i_block is the root of an extent tree
 )
 
 // Places in i_block of a file that is mapped without extents.
