@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,10 +26,13 @@ type kind struct {
 	table diskimage.TableKind
 	// separateBoot has the configuration in a boot partition, at /grub.
 	separateBoot bool
-	bios         bool
-	// efi and signed have an EFI system partition with our own program or with what Debian signed.
-	efi, signed bool
+	// platforms are what our own programs are for; signed has those that Debian signed for x86_64-efi.
+	platforms []string
+	signed    bool
 }
+
+// has reports whether our own program for a platform is on the disk.
+func (k kind) has(platform string) bool { return slices.Contains(k.platforms, platform) }
 
 // disk is an image with GRUB that prints a line, and the inputs it was made from.
 type disk struct {
@@ -39,7 +43,9 @@ type disk struct {
 
 const (
 	marker = "MARK-OF-THE-CONFIGURATION"
+	pc     = grub.BIOSPlatform
 	efi    = "x86_64-efi"
+	efi32  = "i386-efi"
 )
 
 // makeDisk writes an image that holds GRUB and its configuration alone. With install false GRUB for BIOS is not put
@@ -51,10 +57,10 @@ func makeDisk(t *testing.T, k kind, install bool) disk {
 		return diskimage.Filesystem{Type: fstype, Features: "bookworm", Time: now, UUID: uuid.MustParse(id)}
 	}
 	request := diskimage.Request{Size: 128 * diskimage.MiB, Table: k.table, ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11")}
-	if k.bios && k.table == diskimage.GPT {
+	if k.has(pc) && k.table == diskimage.GPT {
 		request.Partitions = append(request.Partitions, diskimage.PartitionRequest{Role: diskimage.RoleBIOSBoot, Size: diskimage.MiB})
 	}
-	if k.efi || k.signed {
+	if k.signed || k.has(efi) || k.has(efi32) {
 		request.Partitions = append(request.Partitions, diskimage.PartitionRequest{
 			Role: diskimage.RoleESP, Size: 32 * diskimage.MiB, Filesystem: filesystem("vfat", "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c14"),
 		})
@@ -98,11 +104,11 @@ func makeDisk(t *testing.T, k kind, install bool) disk {
 			t.Fatal(err)
 		}
 	}
-	if k.bios {
-		d.boot = read(t, modules(grub.BIOSPlatform)+"/boot.img")
-		d.core = makeCore(t, grub.BIOSPlatform, prefix, place)
+	if k.has(pc) {
+		d.boot = read(t, modules(pc)+"/boot.img")
+		d.core = makeCore(t, pc, prefix, place)
 	}
-	if k.bios && install {
+	if k.has(pc) && install {
 		at := grub.Embedding{CoreLBA: 1, Sectors: uint64(layout.FirstStart()/diskimage.SectorSize) - 1}
 		if p, ok := layout.Partition(diskimage.RoleBIOSBoot); ok {
 			at = grub.Embedding{CoreLBA: p.StartLBA(), Sectors: p.Sectors()}
@@ -144,19 +150,25 @@ func makeCore(t *testing.T, platform, prefix string, place grub.Place) []byte {
 // espEntries are what the EFI system partition holds.
 func espEntries(t *testing.T, k kind, prefix string, place grub.Place, now time.Time) []diskimage.Entry {
 	t.Helper()
-	if !k.signed {
-		program := makeCore(t, efi, prefix, place)
-		removable, _, err := grub.EFIPaths(efi, "debian")
+	var entries []diskimage.Entry
+	for _, platform := range k.platforms {
+		if platform == pc {
+			continue
+		}
+		removable, _, err := grub.EFIPaths(platform, "debian")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return []diskimage.Entry{diskimage.FileEntry(removable, 0o644, program, now)}
+		entries = append(entries, diskimage.FileEntry(removable, 0o644, makeCore(t, platform, prefix, place), now))
+	}
+	if !k.signed {
+		return entries
 	}
 	files, err := grub.EFISignedFiles(efi, "debian")
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries := []diskimage.Entry{diskimage.FileEntry("EFI/debian/grub.cfg", 0o644, grub.EFIConfig(place), now)}
+	entries = append(entries, diskimage.FileEntry("EFI/debian/grub.cfg", 0o644, grub.EFIConfig(place), now))
 	for _, f := range files {
 		entries = append(entries, diskimage.FileEntry(f.To, 0o644, read(t, "/"+f.From), now))
 	}
@@ -170,14 +182,7 @@ func bootEntries(t *testing.T, k kind, dir string, now time.Time) []diskimage.En
 		diskimage.FileEntry(dir+"/grub.cfg", 0o644, []byte("echo "+marker+" $grub_platform .\nsleep 60\n"), now),
 		diskimage.FileEntry(dir+"/grubenv", 0o644, grub.Environment(), now),
 	}
-	var platforms []string
-	if k.bios {
-		platforms = append(platforms, grub.BIOSPlatform)
-	}
-	if k.efi {
-		platforms = append(platforms, efi)
-	}
-	for _, platform := range platforms {
+	for _, platform := range k.platforms {
 		names, err := filepath.Glob(modules(platform) + "/*.[ml][os][dt]")
 		if err != nil || len(names) == 0 {
 			t.Fatalf("no modules in %s: %v", modules(platform), err)
@@ -193,33 +198,36 @@ func bootEntries(t *testing.T, k kind, dir string, now time.Time) []diskimage.En
 func TestBootCodeReachesTheConfiguration(t *testing.T) {
 	t.Parallel()
 	const bios, uefi, secure = diskimagetest.BIOS, diskimagetest.UEFI, diskimagetest.SecureBoot
+	const uefi32 diskimagetest.Firmware = "uefi32" // of a machine for i386
 	for _, tt := range []struct {
 		name  string
 		kind  kind
 		boots []diskimagetest.Firmware
 	}{
-		{"msdos", kind{table: diskimage.MSDOS, bios: true}, []diskimagetest.Firmware{bios}},
-		{"msdos, boot apart", kind{table: diskimage.MSDOS, bios: true, separateBoot: true}, []diskimagetest.Firmware{bios}},
-		{"gpt", kind{table: diskimage.GPT, bios: true}, []diskimagetest.Firmware{bios}},
-		{"gpt, boot apart", kind{table: diskimage.GPT, bios: true, separateBoot: true}, []diskimagetest.Firmware{bios}},
-		{"EFI, msdos", kind{table: diskimage.MSDOS, efi: true}, []diskimagetest.Firmware{uefi}},
-		{"EFI, gpt", kind{table: diskimage.GPT, efi: true}, []diskimagetest.Firmware{uefi}},
+		{"msdos", kind{table: diskimage.MSDOS, platforms: []string{pc}}, []diskimagetest.Firmware{bios}},
+		{"msdos, boot apart", kind{table: diskimage.MSDOS, platforms: []string{pc}, separateBoot: true}, []diskimagetest.Firmware{bios}},
+		{"gpt", kind{table: diskimage.GPT, platforms: []string{pc}}, []diskimagetest.Firmware{bios}},
+		{"gpt, boot apart", kind{table: diskimage.GPT, platforms: []string{pc}, separateBoot: true}, []diskimagetest.Firmware{bios}},
+		{"EFI, msdos", kind{table: diskimage.MSDOS, platforms: []string{efi}}, []diskimagetest.Firmware{uefi}},
+		{"EFI, gpt", kind{table: diskimage.GPT, platforms: []string{efi}}, []diskimagetest.Firmware{uefi}},
 		{"signed, msdos", kind{table: diskimage.MSDOS, signed: true}, []diskimagetest.Firmware{uefi, secure}},
 		{"signed, gpt", kind{table: diskimage.GPT, signed: true}, []diskimagetest.Firmware{uefi, secure}},
-		{"hybrid, msdos, boot apart", kind{table: diskimage.MSDOS, bios: true, signed: true, separateBoot: true}, []diskimagetest.Firmware{bios, uefi, secure}},
-		{"hybrid, gpt", kind{table: diskimage.GPT, bios: true, signed: true}, []diskimagetest.Firmware{bios, uefi, secure}},
+		{"signed, with 32 bits", kind{table: diskimage.GPT, signed: true, platforms: []string{efi32}}, []diskimagetest.Firmware{uefi32}},
+		{"hybrid, msdos, boot apart", kind{table: diskimage.MSDOS, platforms: []string{pc}, signed: true, separateBoot: true}, []diskimagetest.Firmware{bios, uefi, secure}},
+		{"hybrid, gpt", kind{table: diskimage.GPT, platforms: []string{pc}, signed: true}, []diskimagetest.Firmware{bios, uefi, secure}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := makeDisk(t, tt.kind, true)
 			diskimagetest.Run(t, "sfdisk", "--verify", d.name)
 			for _, firmware := range tt.boots {
-				platform := "efi"
-				if firmware == bios {
-					platform = "pc"
+				o := diskimagetest.BootOptions{Firmware: firmware, Want: marker + " efi", Timeout: 2 * time.Minute}
+				switch firmware {
+				case bios:
+					o.Want = marker + " pc"
+				case uefi32:
+					o.Arch, o.Firmware = "i386", uefi
 				}
-				diskimagetest.Boot(t, d.name, diskimagetest.BootOptions{
-					Firmware: firmware, Want: marker + " " + platform, Timeout: 2 * time.Minute,
-				})
+				diskimagetest.Boot(t, d.name, o)
 			}
 		})
 	}
@@ -228,7 +236,7 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 // TestSecureBootRefusesWhatNobodySigned shows that the firmware of these tests does check.
 func TestSecureBootRefusesWhatNobodySigned(t *testing.T) {
 	t.Parallel()
-	d := makeDisk(t, kind{table: diskimage.GPT, efi: true}, true)
+	d := makeDisk(t, kind{table: diskimage.GPT, platforms: []string{efi}}, true)
 	diskimagetest.Boot(t, d.name, diskimagetest.BootOptions{
 		Firmware: diskimagetest.SecureBoot, Want: "Access Denied", Timeout: 2 * time.Minute,
 	})
@@ -238,12 +246,12 @@ func TestSecureBootRefusesWhatNobodySigned(t *testing.T) {
 // /proc/self/mountinfo, so it runs in namespaces where that file names the image as the device of /.
 func TestEmbeddingEqualsGrubBIOSSetup(t *testing.T) {
 	t.Parallel()
-	setup := diskimagetest.File(t, "/usr/sbin/grub-bios-setup", modules(grub.BIOSPlatform)+"/grub-bios-setup")
+	setup := diskimagetest.File(t, "/usr/sbin/grub-bios-setup", modules(pc)+"/grub-bios-setup")
 	unshare := diskimagetest.Tool(t, "unshare")
 	for _, table := range []diskimage.TableKind{diskimage.MSDOS, diskimage.GPT} {
 		t.Run(string(table), func(t *testing.T) {
-			ours := makeDisk(t, kind{table: table, bios: true}, true)
-			theirs := makeDisk(t, kind{table: table, bios: true}, false)
+			ours := makeDisk(t, kind{table: table, platforms: []string{pc}}, true)
+			theirs := makeDisk(t, kind{table: table, platforms: []string{pc}}, false)
 			dir := t.TempDir()
 			for name, data := range map[string][]byte{
 				"boot.img": theirs.boot, "core.img": theirs.core,
