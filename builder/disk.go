@@ -228,9 +228,14 @@ func fstabEntries(d *Disk) []fstabEntry {
 	}
 	root := d.root().Filesystem
 	entries = append(entries, fstabEntry{"UUID=" + fstabUUID(root), "/", root.Type, mountOptions(root.Type), 1})
-	for _, p := range d.Layout.Partitions {
+	// sysvinit mounts in the order of the lines: /boot comes before what is in it.
+	for _, role := range []diskimage.Role{diskimage.RoleBoot, diskimage.RoleESP, diskimage.RoleSwap} {
+		p, ok := d.Layout.Partition(role)
+		if !ok {
+			continue
+		}
 		device := "UUID=" + fstabUUID(p.Filesystem)
-		switch p.Role {
+		switch role {
 		case diskimage.RoleBoot:
 			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, mountOptions(p.Filesystem.Type), 2})
 		case diskimage.RoleESP:

@@ -32,6 +32,10 @@ var planned = map[string]func(*Options){
 		o.Packages = []string{"less", "vim-tiny"}
 		o.Debootstrapopts = []string{"variant=minbase components=main,contrib"}
 	},
+	"uefi-swap": func(o *Options) { o.Grub, o.UseUEFI, o.Swap, o.SerialConsole = true, true, 512*diskimage.MiB, true },
+	"hybrid-boot": func(o *Options) {
+		o.Boot, o.Bootsize, o.Boottype, o.PartType = "hybrid", 200*diskimage.MiB, "ext4", "gpt"
+	},
 	"tarball": func(o *Options) {
 		o.Image, o.Tarball, o.NoKernel, o.NoAcpid, o.UpdateInitramfs = "", "/out/debian.tar.gz", true, true, false
 	},

@@ -77,8 +77,6 @@ var notBuilt = []struct {
 	used func(Spec) bool
 }{
 	{"--squash", func(s Spec) bool { return s.o.Squash != "" }},
-	{"--use-uefi", func(s Spec) bool { return s.loader() == loaderGrubEFI }},
-	{"--boot hybrid", func(s Spec) bool { return s.loader() == loaderGrubHybrid }},
 	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
 }
 

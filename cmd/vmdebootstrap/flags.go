@@ -97,7 +97,8 @@ func newSettings(arch string) *settings {
 		{"bootoffset", groupDisk, "leave `SIZE` bytes free before the first partition (default 0)",
 			sizeValue{&o.Bootoffset}},
 		{"use-uefi", groupDisk, "make the image boot with UEFI; needs --grub", boolValue{&o.UseUEFI}},
-		{"esp-size", groupDisk, "give the EFI system partition `SIZE` bytes; needs --use-uefi",
+		{"esp-size", groupDisk, "give the EFI system partition `SIZE` bytes, 5MiB meaning as many as it needs (64MiB); " +
+			"needs --use-uefi or --boot=hybrid",
 			sizeValue{&o.ESPSize}},
 		{"part-type", groupDisk, "`KIND` of partition table: msdos or gpt", textValue{&o.PartType}},
 		{"roottype", groupDisk, "file system `TYPE` of the root partition", textValue{&o.Roottype}},
