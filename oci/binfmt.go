@@ -22,6 +22,8 @@ const (
 	annotationFormat = "vmdebootstrap.binfmt.format"
 	// annotationInterpreter is the emulator's file, by its name on the host.
 	annotationInterpreter = "vmdebootstrap.binfmt.interpreter"
+	// annotationSmall is there if the programs keep places in directories in 32 bits, see answerGetdents.
+	annotationSmall = "vmdebootstrap.binfmt.small"
 )
 
 // binfmtFlags are those with which Debian registers qemu-user, but for P: the kernel opens the interpreter at once (F),
@@ -70,6 +72,9 @@ func (e *Engine) emulate(spec *specs.Spec) error {
 	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	spec.Annotations = map[string]string{
 		annotationFormat: binfmtFormat(emulator.header), annotationInterpreter: emulator.interpreter,
+	}
+	if emulator.header.Class == elf.ELFCLASS32 {
+		spec.Annotations[annotationSmall] = "true"
 	}
 	return nil
 }

@@ -73,6 +73,11 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 			return fmt.Errorf("withhold capability %d: %w", c, err)
 		}
 	}
+	if spec.Annotations[annotationSmall] != "" {
+		if err := answerGetdents(); err != nil {
+			return err
+		}
+	}
 	pid, err := startProcess(spec.Process)
 	if errors.Is(err, errNoProgram) {
 		report.NotFound = true

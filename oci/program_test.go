@@ -99,6 +99,8 @@ var programs = map[string]func(args []string) error{
 	},
 	"build":   build,
 	"emulate": emulate,
+	// places DIR prints a directory's entries as the kernel gives them: the name, and whether its place fits into 31 bits.
+	"places": places,
 	// exec FILE... is the program and its arguments.
 	"exec": func(args []string) error { return unix.Exec(args[0], args, os.Environ()) },
 	// leftovers STATEDIR counts what is in a store.

@@ -1,0 +1,93 @@
+package oci
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// places reads a directory in small pieces.
+func places(args []string) error {
+	dir, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	buf := make([]byte, 1024)
+	for {
+		n, err := unix.Getdents(int(dir.Fd()), buf)
+		if err != nil || n == 0 {
+			return err
+		}
+		for e := buf[:n]; len(e) > 0; e = e[binary.NativeEndian.Uint16(e[direntLength:]):] {
+			name := unix.ByteSliceToString(e[direntHeader+1:]) // behind d_type
+			fmt.Println(name, binary.NativeEndian.Uint64(e[direntOffset:]) <= math.MaxInt32)
+		}
+	}
+}
+
+func TestEmulated32BitProgramsCanHoldPlacesInDirectories(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	c := foreignContainer(t, e)
+	if err := c.MkdirAll("/many", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{".", ".."}
+	for i := range 500 {
+		name := fmt.Sprintf("entry-with-a-long-name-%d", i)
+		if err := c.WriteFile(filepath.Join("/many", name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, name)
+	}
+	slices.Sort(want)
+	read := func() (names []string, small bool) {
+		small = true
+		for line := range strings.Lines(output(t, c, process("places", "/many"))) {
+			name, fits, _ := strings.Cut(strings.TrimSpace(line), " ")
+			names, small = append(names, name), small && fits == "true"
+		}
+		slices.Sort(names)
+		return names, small
+	}
+	if _, small := read(); small {
+		t.Log("this file system has no places of more than 31 bits: the test says little")
+	}
+	e.Emulate(sparc, testEmulator(t))
+	names, small := read()
+	if !slices.Equal(names, want) {
+		t.Errorf("got %d names, want %d", len(names), len(want))
+	}
+	if !small {
+		t.Error("places of more than 31 bits")
+	}
+	if got := output(t, c, process("places", "/bin")); strings.Count(got, "\n") != 6 {
+		t.Errorf("another directory: %q", got)
+	}
+	p := process("places", "/bin/program")
+	if err := c.Run(t.Context(), p, nil, nil, nil); err == nil {
+		t.Error("a file is read as a directory")
+	}
+}
+
+func TestSeccompStructuresHaveTheSizesOfTheKernel(t *testing.T) {
+	t.Parallel()
+	for name, sizes := range map[string][2]uintptr{
+		"seccomp_data":       {unsafe.Sizeof(seccompData{}), 64},
+		"seccomp_notif":      {unsafe.Sizeof(seccompNotification{}), 80},
+		"seccomp_notif_resp": {unsafe.Sizeof(seccompAnswer{}), 24},
+	} {
+		if sizes[0] != sizes[1] {
+			t.Errorf("%s has %d bytes, want %d", name, sizes[0], sizes[1])
+		}
+	}
+}
