@@ -39,6 +39,21 @@ func TestGrubStepSetsUpEachPlatformOnce(t *testing.T) {
 	}
 }
 
+// GRUB for arm64 printed errors before its menu: it knows no other serial ports than those of PCs.
+func TestGrubUsesTheSerialPortOfPCsOnly(t *testing.T) {
+	t.Parallel()
+	for device, want := range map[string]bool{"ttyS0": true, "ttyAMA0": false} {
+		f := newFakeTarget(t, map[string]string{"/etc/default/grub": "", "/boot/grub/": ""})
+		if err := runStep(t, f, grubStep{SerialDevice: device}); err != nil {
+			t.Fatal(err)
+		}
+		text := f.readable("/etc/default/grub")
+		if !strings.Contains(text, "console="+device) || strings.Contains(text, "GRUB_TERMINAL") != want {
+			t.Errorf("%s: /etc/default/grub: %q", device, text)
+		}
+	}
+}
+
 // TestGrubStepLeavesTheCloudPackagesSettingsAlone: a changed configuration file would stop its upgrades, and with the
 // switch on, the package would look for a disk while the image is built.
 func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {

@@ -93,8 +93,12 @@ func (g grubStep) updateGrub(ctx context.Context, s *site) error {
 // default for QEMU use.
 const serialDefaults = `
 # Set by vmdebootstrap --serial-console.
-GRUB_CMDLINE_LINUX_DEFAULT="console=tty0 console=%[1]s,115200n8"
-GRUB_TERMINAL="console serial"
+GRUB_CMDLINE_LINUX_DEFAULT="console=tty0 console=%s,115200n8"
+`
+
+// serialTerminal has GRUB use the first serial port, which it knows only of the kind that PCs have. On other machines the
+// firmware's console, which GRUB uses, is the serial line.
+const serialTerminal = `GRUB_TERMINAL="console serial"
 GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1"
 `
 
@@ -130,6 +134,9 @@ func (g grubStep) defaults(t Target) error {
 	}
 	if g.SerialDevice != "" {
 		text = fmt.Appendf(text, serialDefaults, g.SerialDevice)
+		if strings.HasPrefix(g.SerialDevice, "ttyS") {
+			text = append(text, serialTerminal...)
+		}
 	}
 	return t.WriteFile(name, text, 0o644)
 }
