@@ -8,13 +8,12 @@
 //	Options ──NewSpec──▶ Spec ──Resolve──▶ Lock
 //	                      └──────NewPlan────┘
 //	                               ▼
-//	                     Plan ──Executor.Build──▶ Result ──▶ image, tarball
+//	                     Plan ──Executor.Build──▶ Result ──▶ image, tarball, squashfs
 //
 // NewSpec and NewPlan are pure. Programs run only through the interface Target, so that the steps can be tested without
 // containers; package oci has the real ones. Two containers take part: the toolbox, which holds debootstrap and the boot
 // loader's files and is thrown away, and the target, which becomes the image. Both come from Debian packages alone, so
 // that the host's own release and programs never change the result.
 //
-// Not supported yet: live file systems (--squash), UEFI, root file systems other than ext2, ext3
-// and ext4. A real build that asks for them gets a *NotBuiltError.
+// Not supported: root file systems other than ext2, ext3, ext4 and btrfs.
 package builder

@@ -45,6 +45,10 @@ func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 		return err
 	}
 	for _, p := range d.Layout.Partitions {
+		if program, ok := mkfsPrograms[p.Filesystem.Type]; ok {
+			image.Volumes[p.Number] = r.programVolume(d, p, program)
+			continue
+		}
 		formatter, ok := formatters[p.Filesystem.Type]
 		if !ok {
 			continue // the BIOS boot partition holds no file system
@@ -65,6 +69,24 @@ func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 		}
 	}
 	return d.write(ctx, image)
+}
+
+// programVolume is a partition that a program fills. The files of boot loaders are never on one: the rules see to that.
+func (r *Result) programVolume(d Disk, p diskimage.Partition, program mkfsProgram) diskimage.Volume {
+	v := &programVolume{site: r.site, program: program, fs: p.Filesystem, size: p.Size, dir: r.Rootfs.Root()}
+	if p.Role == diskimage.RoleBoot {
+		v.dir, v.covered = filepath.Join(v.dir, "boot"), []string{"efi"}
+		return v
+	}
+	for _, other := range d.Layout.Partitions {
+		switch other.Role {
+		case diskimage.RoleBoot:
+			v.covered = append(v.covered, "boot")
+		case diskimage.RoleESP:
+			v.covered = append(v.covered, "boot/efi")
+		}
+	}
+	return v
 }
 
 // sized gives a disk of --size=auto its size.

@@ -86,8 +86,10 @@ func (d Disk) fileNames() []string {
 // Outputs are the names of all files that a build writes. The first is what hooks of the phase image get.
 func (s Spec) Outputs() []string {
 	names := Disk{Files: imageFiles(s.o), BlockMap: blockMapName(s.o)}.fileNames()
-	if s.o.Tarball != "" {
-		names = append(names, s.o.Tarball)
+	for _, name := range []string{s.o.Tarball, s.o.Squash} {
+		if name != "" {
+			names = append(names, name)
+		}
 	}
 	return names
 }

@@ -70,7 +70,7 @@ type Options struct {
 	SectorSize diskimage.Size // --sector-size
 	Blobs      []Blob         // --raw
 
-	DryRun bool // --dry-run: check and print; parts that are not built yet are no error then
+	DryRun bool // --dry-run: check and print
 }
 
 // The defaults that rules compare with.

@@ -22,6 +22,7 @@ func (s Spec) Packages() []string {
 		packages = append(packages, "sudo")
 	}
 	packages = append(packages, s.grubPackages()...)
+	packages = append(packages, s.mkfsPackages()...)
 	if s.usesResolved() && s.release.ResolvedPackage() {
 		packages = append(packages, "systemd-resolved")
 	}

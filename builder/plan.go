@@ -39,13 +39,15 @@ type Plan struct {
 	Steps   []Step
 	Disk    *Disk
 	Tarball string
+	// Squash is the directory of a live file system.
+	Squash string
 }
 
 // NewPlan decides everything that can be decided before the work begins. It is pure: the same Spec and Lock give the
 // same Plan.
 func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	o, release := spec.Options(), spec.Release()
-	p := Plan{Tarball: o.Tarball}
+	p := Plan{Tarball: o.Tarball, Squash: o.Squash}
 	if o.Image != "" {
 		disk, err := newDisk(spec, lock)
 		if err != nil {
@@ -134,8 +136,10 @@ func (p Plan) Print(w io.Writer) error {
 	for i, s := range p.Steps {
 		printf("%3d. %s\n", i+1, s.Title())
 	}
-	if p.Tarball != "" {
-		printf("%3d. write %s\n", len(p.Steps)+1, p.Tarball)
+	for _, name := range []string{p.Tarball, p.Squash} {
+		if name != "" {
+			printf("%3d. write %s\n", len(p.Steps)+1, name)
+		}
 	}
 	if p.Disk != nil {
 		printf("%3d. write %s: %s\n", len(p.Steps)+1, strings.Join(p.Disk.fileNames(), " and "), p.Disk.title())

@@ -89,9 +89,6 @@ func NewSpec(o Options, w World) (Spec, error) {
 	if len(problems) == 0 {
 		problems = diskWorks(s)
 	}
-	if !s.o.DryRun {
-		problems = append(problems, missingParts(s)...)
-	}
 	if len(problems) > 0 {
 		return Spec{}, errors.Join(problems...)
 	}

@@ -144,7 +144,6 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"wheezy on ext4", func(o *Options) { o.Distribution = "wheezy" }, "--roottype", []string{"Wheezy images using ext4 will not be able to boot"}},
 		{"wheezy on ext4 with grub", func(o *Options) { o.Distribution, o.Grub = "wheezy", true }, "--roottype", []string{"Wheezy images using ext4 will not be able to boot"}},
 		{"btrfs with extlinux", func(o *Options) { o.Roottype = "btrfs" }, "--roottype", []string{"not yet supported"}},
-		{"xfs with extlinux", func(o *Options) { o.Roottype = "xfs" }, "--roottype", []string{"cannot be on xfs", "--bootsize"}},
 		{"btrfs /boot with extlinux", func(o *Options) { o.Bootsize, o.Boottype = 100*diskimage.MB, "btrfs" }, "--boottype", []string{"cannot be on btrfs", "vfat"}},
 		{"ESP without UEFI", func(o *Options) { o.ESPSize = 5 * diskimage.MB }, "--esp-size", []string{"--use-uefi"}},
 		{"arm64 without UEFI", func(o *Options) { o.Arch, o.Foreign = "arm64", "PATH" }, "--arch", []string{"UEFI", "arm64"}},
@@ -258,36 +257,6 @@ func TestUnknownNamesCauseNoOtherProblems(t *testing.T) {
 		_, err := NewSpec(options(change), testWorld())
 		if got := problemsOf(err); len(got) != 1 {
 			t.Errorf("got %v, want one problem", err)
-		}
-	}
-}
-
-func TestMissingPartsStopOnlyARealBuild(t *testing.T) {
-	t.Parallel()
-	for _, part := range notBuilt {
-		if !strings.HasPrefix(part.flag, "--") {
-			t.Errorf("%q is not an option", part.flag)
-		}
-	}
-	if len(notBuilt) == 0 {
-		return
-	}
-	everything := func(o *Options) {
-		o.Image, o.Squash, o.Arch, o.Pkglist = "", "FOO", "arm64", true
-		o.CustomPackages = []string{"local_1_all.deb"}
-	}
-	if _, err := NewSpec(options(everything), testWorld()); err != nil {
-		t.Errorf("dry run: %v", err)
-	}
-	o := options(everything)
-	o.DryRun = false
-	_, err := NewSpec(o, testWorld())
-	s := Spec{o: o, w: testWorld()}
-	s.arch, _ = LookupArch(o.Arch)
-	for _, part := range notBuilt {
-		used := err != nil && strings.Contains(err.Error(), "not built yet: "+part.flag)
-		if want := part.used(s); used != want {
-			t.Errorf("%s: reported %v, want %v", part.flag, used, want)
 		}
 	}
 }

@@ -31,6 +31,10 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs,
 			want = append(want, name)
 		}
 	}
+	want = append(want, spec.mkfsPackages()...)
+	if spec.Options().Squash != "" {
+		want = append(want, squashTools)
+	}
 	emulator := toolboxEmulator(spec, src.Toolbox)
 	want = append(want, emulator.packages...)
 	packages, err := src.Toolbox.Closure(want, archive.ClosureOptions{Essential: true})

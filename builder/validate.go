@@ -70,32 +70,6 @@ var rules = []func(Spec) []error{
 	blobFiles,
 }
 
-// notBuilt are the parts of the manual that this version only checks: a real build with one of them is refused.
-// Whoever builds one deletes its line.
-var notBuilt = []struct {
-	flag string
-	used func(Spec) bool
-}{
-	{"--squash", func(s Spec) bool { return s.o.Squash != "" }},
-	{"--roottype", func(s Spec) bool { return !isExt(s.o.Roottype) }},
-}
-
-// NotBuiltError says that an option is known but its work is not part of this version.
-type NotBuiltError struct{ Flag string }
-
-func (e *NotBuiltError) Error() string { return "not built yet: " + e.Flag }
-
-// missingParts gives a *NotBuiltError for each option that asks for work of a later version.
-func missingParts(s Spec) []error {
-	var missing []error
-	for _, part := range notBuilt {
-		if part.used(s) {
-			missing = append(missing, &NotBuiltError{Flag: part.flag})
-		}
-	}
-	return missing
-}
-
 // findArch looks the architecture up.
 func findArch(o Options, problems []error) (Arch, []error) {
 	arch, ok := LookupArch(o.Arch)

@@ -9,8 +9,8 @@ import (
 
 // What disks can be made of.
 var (
-	rootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "xfs"}
-	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "msdos", "vfat", "xfs"}
+	rootTypes  = []string{"btrfs", "ext2", "ext3", "ext4"}
+	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "msdos", "vfat"}
 	tableTypes = []string{"gpt", "msdos"}
 )
 
@@ -48,9 +48,6 @@ func extlinuxReads(s Spec) []error {
 			return problem("--boottype", "extlinux cannot be on %s: choose ext2, ext3, ext4 or vfat, or use --grub", fstype)
 		}
 		return nil
-	}
-	if fstype := s.o.Roottype; slices.Contains(rootTypes, fstype) && !isExt(fstype) && fstype != "btrfs" {
-		return problem("--roottype", "extlinux cannot be on %s: use --bootsize, --grub or --no-extlinux", fstype)
 	}
 	return nil
 }

@@ -169,6 +169,9 @@ func (j *job) write(ctx context.Context, result *builder.Result, plan builder.Pl
 	if o.Tarball != "" {
 		return result.WriteTarball(ctx, o.Tarball)
 	}
+	if o.Squash != "" {
+		return result.WriteSquash(ctx, j.spec, o.Squash)
+	}
 	return result.WriteImage(ctx, plan.Disk)
 }
 

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
 )
 
 // environment is what the program knows of the place where it runs. Tests make their own.
@@ -42,6 +44,14 @@ func (e environment) getenv(name string) string {
 		}
 	}
 	return value
+}
+
+// world is what the rules for a build look at.
+func (e environment) world() builder.World {
+	return builder.World{
+		Stat: e.stat, ReadFile: e.readFile, LookupUser: e.lookupUser, Dir: e.dir, Today: e.now(), HostArch: e.arch,
+		HostMirror: e.mirror,
+	}
 }
 
 // stateDir is the directory of --state-dir, or else cacheDir.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -73,7 +75,7 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newCacheVerb(env, stdout), newExtractVerb(env, stdout), newBootVerb(env, stdout, stderr))
+	root.AddCommand(newCacheVerb(env, stdout), newExtractVerb(env, stdout), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr))
 	c.flags = root.Flags()
 	c.flags.SortFlags = false
 	c.settings.addFlags(c.flags)
@@ -171,15 +173,7 @@ func (c *command) build(ctx context.Context) (err error) {
 
 // newJob checks the settings.
 func (c *command) newJob(log *slog.Logger) (*job, error) {
-	spec, err := builder.NewSpec(c.settings.options, builder.World{
-		Stat:       c.env.stat,
-		ReadFile:   c.env.readFile,
-		LookupUser: c.env.lookupUser,
-		Dir:        c.env.dir,
-		Today:      c.env.now(),
-		HostArch:   c.env.arch,
-		HostMirror: c.env.mirror,
-	})
+	spec, err := builder.NewSpec(c.settings.options, c.env.world())
 	return &job{spec: spec, env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose, log: log}, err
 }
 
@@ -218,7 +212,14 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 		return nil
 	}
 	for _, output := range spec.Outputs() {
-		if err := os.Chown(output, owner, -1); err != nil {
+		// The output of --squash is a directory.
+		err := filepath.WalkDir(output, func(name string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(name, owner, -1)
+		})
+		if err != nil {
 			return fmt.Errorf("--owner: %w", err)
 		}
 	}

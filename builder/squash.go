@@ -1,0 +1,188 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
+)
+
+const (
+	squashName = "filesystem.squashfs"
+	// leastSquash is less than any system: a smaller file system is a failure that mksquashfs did not notice.
+	leastSquash = 1 * diskimage.MB
+	squashTools = "squashfs-tools"
+)
+
+// Places in the toolbox while mksquashfs runs.
+const (
+	squashRoot = "/run/squash/root"
+	squashWork = "/run/squash/work"
+)
+
+// WriteSquash writes the finished root file system to a directory for live media: filesystem.squashfs, the files of /boot
+// beside it, and with UEFI the programs of the EFI system partition below efi. None of them gets its name before all are
+// complete; others in the directory stay.
+func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err error) {
+	r.x.Say("write " + filepath.Join(dir, squashName))
+	work, err := os.MkdirTemp(r.site.tmp, "squash-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	if err := r.site.squash(ctx, r.Rootfs.Root(), work); err != nil {
+		return err
+	}
+	sources, err := squashSources(r.Rootfs.Root(), work)
+	if err != nil {
+		return err
+	}
+	if spec.Options().UseUEFI {
+		list, err := grub.EFISignedFiles(grub.EFIPlatform(spec.Options().Arch), strings.ToLower(string(spec.Release().Vendor)))
+		if err != nil {
+			return err
+		}
+		for _, f := range list {
+			sources["efi/"+f.To] = r.reader("/" + f.From)
+		}
+	}
+	return writeDirectory(ctx, dir, sources)
+}
+
+// squashSources are the file system that was made in work, and the files of /boot in the directory root.
+func squashSources(root, work string) (map[string]func() (io.ReadCloser, error), error) {
+	open := func(name string) func() (io.ReadCloser, error) {
+		return func() (io.ReadCloser, error) { return os.Open(name) }
+	}
+	sources := map[string]func() (io.ReadCloser, error){squashName: open(filepath.Join(work, squashName))}
+	// /boot may be a symbolic link in a hostile tree.
+	if info, err := os.Lstat(filepath.Join(root, "boot")); err != nil || !info.IsDir() {
+		return sources, nil
+	}
+	entries, err := os.ReadDir(filepath.Join(root, "boot"))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			sources[e.Name()] = open(filepath.Join(root, "boot", e.Name()))
+		}
+	}
+	return sources, nil
+}
+
+// Squash makes the output of WriteSquash of a root file system that is there already: a directory, or an uncompressed tar
+// archive, which is unpacked into a container first. Device nodes, which no container can make, are left out.
+func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory string, archive io.Reader) (err error) {
+	toolbox, err := x.toolbox(ctx, spec, src)
+	if err != nil {
+		return fmt.Errorf("make the toolbox: %w", err)
+	}
+	defer func() { err = errors.Join(err, toolbox.Close()) }()
+	s := &site{toolbox: toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output)}
+	if archive != nil {
+		target, err := x.Engine.Scratch(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, target.Close()) }()
+		x.Say("unpack the archive")
+		p := s.command("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*",
+			"--exclude=dev/*", "--directory="+squashRoot)
+		if err := toolbox.Run(ctx, p, []specs.Mount{bind(target.Root(), squashRoot)}, archive, s.out); err != nil {
+			return fmt.Errorf("unpack the archive: %w: %s", err, strings.TrimSpace(s.out.String()))
+		}
+		directory = target.Root()
+	}
+	out := spec.Options().Squash
+	x.Say("write " + filepath.Join(out, squashName))
+	if err := s.squash(ctx, directory, x.TempDir); err != nil {
+		return err
+	}
+	sources, err := squashSources(directory, x.TempDir)
+	if err != nil {
+		return err
+	}
+	return writeDirectory(ctx, out, sources)
+}
+
+// reader opens a file of the root file system.
+func (r *Result) reader(name string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		data, err := r.Rootfs.ReadFile(name)
+		return io.NopCloser(strings.NewReader(string(data))), err
+	}
+}
+
+// squash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and checks it.
+// What is in directories that are mounted over at boot is left out.
+func (s *site) squash(ctx context.Context, root, work string) error {
+	image := squashWork + "/" + squashName
+	args := []string{
+		"mksquashfs", squashRoot, image, "-comp", "xz", "-noappend", "-no-progress", "-quiet",
+		"-processors", fmt.Sprint(runtime.GOMAXPROCS(0)), "-wildcards", "-e",
+	}
+	for _, dir := range mountPoints {
+		args = append(args, dir+"/*", dir+"/.*")
+	}
+	mounts := []specs.Mount{bind(root, squashRoot, "ro"), bind(work, squashWork)}
+	run := func(args []string, out io.Writer) error {
+		return s.toolbox.Run(ctx, s.command(args...), mounts, strings.NewReader(""), out)
+	}
+	s.out.reset()
+	if err := run(args, s.out); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(s.out.String()))
+	}
+	info, err := os.Stat(filepath.Join(work, squashName))
+	if err != nil {
+		return err
+	}
+	if size := diskimage.Size(info.Size()); size < leastSquash {
+		return fmt.Errorf("%s has only %d bytes: something is missing in the root file system", squashName, size)
+	}
+	s.out.reset()
+	// Listing everything reads all that describes files.
+	if err := run([]string{"unsquashfs", "-lln", image}, io.Discard); err != nil {
+		return fmt.Errorf("verify %s: %w", squashName, err)
+	}
+	return nil
+}
+
+// writeDirectory writes files into a directory, which is made if it is missing. Names may have directories in them.
+func writeDirectory(ctx context.Context, dir string, sources map[string]func() (io.ReadCloser, error)) error {
+	var names, paths []string
+	for name := range sources {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		paths = append(paths, path)
+	}
+	return diskimage.WriteFiles(ctx, paths, outputMode, func(files []*os.File) error {
+		for i, name := range names {
+			r, err := sources[name]()
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(files[i], r)
+			if err := errors.Join(err, r.Close()); err != nil {
+				return fmt.Errorf("write %s: %w", paths[i], err)
+			}
+		}
+		return nil
+	})
+}

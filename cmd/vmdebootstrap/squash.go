@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+)
+
+// squashCall is a call of "vmdebootstrap squash", which was the program vmsquashtar once.
+type squashCall struct {
+	tarball, directory, mirror, stateDir string
+	verbose                              bool
+}
+
+// newSquashVerb makes "vmdebootstrap squash": it makes the output of --squash from a tarball or a directory.
+func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
+	var s squashCall
+	verb := &cobra.Command{
+		Use:   "squash (--tarball FILE | --directory NAME) OUTPUT",
+		Short: "make a live file system of a tarball or a directory",
+		Long: "Make the directory OUTPUT with filesystem.squashfs and the files of /boot beside it, as --squash does, of a root file\n" +
+			"system that is there already. Files of the caller become root's.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (s.tarball == "") == (s.directory == "") {
+				return usageErrorf("give --tarball or --directory")
+			}
+			spec, err := s.spec(env, args[0])
+			if err != nil {
+				return err
+			}
+			settings := newSettings(env.arch)
+			settings.stateDir = s.stateDir
+			j := &job{spec: spec, env: env, settings: settings, out: stdout, err: stderr, verbose: s.verbose, log: slog.New(slog.DiscardHandler)}
+			return env.withStore(cmd.Context(), s.stateDir, func(ctx context.Context, store engine, packages *archive.Cache) error {
+				return s.run(ctx, j, store, packages)
+			})
+		},
+	}
+	flags := verb.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&s.tarball, "tarball", "", "take the tar archive `FILE`; it may be compressed")
+	flags.StringVar(&s.directory, "directory", "", "take the directory `NAME`")
+	flags.StringVar(&s.mirror, "mirror", "", "download the tools from `URL` (default: this machine's own mirror)")
+	flags.StringVar(&s.stateDir, "state-dir", "", "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
+	flags.BoolVar(&s.verbose, "verbose", false, "report what is going on")
+	return verb
+}
+
+// spec checks the call. The tools are those of Debian's stable release.
+func (s squashCall) spec(env environment, output string) (builder.Spec, error) {
+	o := builder.DefaultOptions()
+	o.Squash, o.Mirror, o.NoKernel = output, s.mirror, true
+	spec, err := builder.NewSpec(o, env.world())
+	input, flag, isDir := s.tarball, "--tarball", false
+	if s.directory != "" {
+		input, flag, isDir = s.directory, "--directory", true
+	}
+	info, statErr := env.stat(absolute(env.dir, input))
+	if statErr == nil && info.IsDir() != isDir {
+		statErr = fmt.Errorf("%s is of another kind", input)
+	}
+	if statErr != nil {
+		err = errors.Join(err, &builder.Problem{Flag: flag, Err: statErr})
+	}
+	return spec, err
+}
+
+func (s squashCall) run(ctx context.Context, j *job, store engine, packages *archive.Cache) error {
+	client, err := j.archiveClient(packages)
+	if err != nil {
+		return err
+	}
+	lock, err := j.lock()
+	if err != nil {
+		return err
+	}
+	_, sources, err := builder.Resolve(ctx, j.spec, client, lock)
+	if err != nil {
+		return err
+	}
+	x := &builder.Executor{
+		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir, Log: j.log, Say: j.say,
+	}
+	if s.directory != "" {
+		return x.Squash(ctx, j.spec, sources, absolute(j.env.dir, s.directory), nil)
+	}
+	f, err := os.Open(absolute(j.env.dir, s.tarball))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r, err := tarfile.Decompress(f)
+	if err != nil {
+		return fmt.Errorf("--tarball %s: %w", s.tarball, err)
+	}
+	return errors.Join(x.Squash(ctx, j.spec, sources, "", r), r.Close())
+}
