@@ -113,8 +113,7 @@ func (d Disk) write(ctx context.Context, image diskimage.Image) error {
 				raw = files[i]
 			}
 		}
-		assemble := func(raw *os.File) error { return image.Write(ctx, raw) }
-		if err := format.Write(ctx, outputs, filepath.Dir(d.Image), assemble); err != nil || d.BlockMap == "" {
+		if err := format.Write(ctx, outputs, filepath.Dir(d.Image), image); err != nil || d.BlockMap == "" {
 			return err
 		}
 		return bmap.Write(ctx, files[len(files)-1], raw, image.Used())

@@ -17,8 +17,6 @@ type ImageFile struct {
 	Format, Compress string
 }
 
-const formatQcow2 = "qcow2"
-
 // imageFiles chooses names and formats. One format goes to the file that --image names; without --format it is qcow2
 // for --convert-qcow2, else what the suffix of the name says, else raw as it was in 1.7. With several, each file has the
 // suffix of its format.
@@ -30,7 +28,7 @@ func imageFiles(o Options) []ImageFile {
 	switch bySuffix, known := format.BySuffix(o.Image); {
 	case len(formats) > 0:
 	case o.ConvertQcow2:
-		formats = []string{formatQcow2}
+		formats = []string{format.Qcow2}
 	case known:
 		formats = []string{bySuffix}
 	default:
@@ -117,14 +115,14 @@ func formatsKnown(s Spec) []error {
 		if compresses = compresses || err == nil; err != nil {
 			compressError = err
 		}
-		if s.o.SectorSize == diskimage.SectorSize4K && f.Format != format.Raw && f.Format != formatQcow2 {
+		if s.o.SectorSize == diskimage.SectorSize4K && f.Format != format.Raw && f.Format != format.Qcow2 {
 			problems = append(problems, problem("--sector-size", "a disk in a %s file has sectors of 512 bytes: choose --format raw or qcow2", f.Format)...)
 		}
 	}
 	if !compresses && compressError != nil {
 		problems = append(problems, &Problem{Flag: "--compress", Err: compressError})
 	}
-	if s.o.ConvertQcow2 && len(s.o.Formats) > 0 && !slices.Contains(splitFormats(s.o.Formats), formatQcow2) {
+	if s.o.ConvertQcow2 && len(s.o.Formats) > 0 && !slices.Contains(splitFormats(s.o.Formats), format.Qcow2) {
 		problems = append(problems, problem("--convert-qcow2", "--format asks for something else: drop one of them")...)
 	}
 	if s.o.Bmap && blockMapName(s.o) == "" && len(problems) == 0 {

@@ -79,10 +79,11 @@ func TestBlobsAndPatchesKeepOffEachOther(t *testing.T) {
 // usedVolume is a volume that knows its free space.
 type usedVolume struct {
 	fakeVolume
-	used []Extent
+	used, zeros []Extent
 }
 
-func (v usedVolume) Used() []Extent { return v.used }
+func (v usedVolume) Used() []Extent  { return v.used }
+func (v usedVolume) Zeros() []Extent { return v.zeros }
 
 func TestUsedHasTablesPatchesAndWhatVolumesUse(t *testing.T) {
 	t.Parallel()
@@ -97,7 +98,15 @@ func TestUsedHasTablesPatchesAndWhatVolumesUse(t *testing.T) {
 	if got := image.Used(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+	image.Volumes[1] = usedVolume{used: []Extent{{0, 4096}, {8192, 4096}}, zeros: []Extent{{100, 8192}, {9000, 1}, {10000, 9000}}}
+	data := []Extent{{0, 34 * 512}, {20000, 4}, {int64(MiB), 100}, {int64(MiB) + 4096, 10}, {int64(MiB) + 8292, 708}, {int64(MiB) + 9001, 999}, want[4]}
+	if got, known := image.Data(); !known || !reflect.DeepEqual(got, data) {
+		t.Errorf("data: got %v, %v, want %v", got, known, data)
+	}
 	image.Volumes[2] = fakeVolume{}
+	if got, known := image.Data(); known {
+		t.Errorf("with a volume that does not know its free space: got %v", got)
+	}
 	want = append(want[:len(want)-1], Extent{int64(3 * MiB), int64(6 * MiB)}, want[len(want)-1])
 	if got := image.Used(); !reflect.DeepEqual(got, want) {
 		t.Errorf("with a volume that does not know its free space: got %v, want %v", got, want)

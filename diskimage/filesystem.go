@@ -53,6 +53,9 @@ type Volume interface {
 type UsedSpace interface {
 	// Used lists the parts from the start of the partition on, in ascending order and apart.
 	Used() []Extent
+	// Zeros lists, in the same way, parts of Used where Write writes nothing: what is long and known to be zeros, such
+	// as an empty journal. Nil is always right.
+	Zeros() []Extent
 }
 
 // NoSpaceError says that a tree does not fit into its file system.

@@ -101,6 +101,66 @@ func (m Image) Used() []Extent {
 	return merge(used)
 }
 
+// Data lists the parts of the disk outside of which Write writes nothing, in ascending order and apart. It is false if a
+// volume does not say.
+func (m Image) Data() (parts []Extent, known bool) {
+	parts = m.Layout.tableExtents()
+	for _, p := range slices.Concat(m.Blobs, m.Patches) {
+		parts = append(parts, p.claim().Extent)
+	}
+	for _, p := range m.Layout.Partitions {
+		volume, ok := m.Volumes[p.Number]
+		if !ok {
+			continue
+		}
+		data, known := VolumeData(volume)
+		if !known {
+			return nil, false
+		}
+		for _, e := range data {
+			parts = append(parts, Extent{int64(p.Start) + e.Offset, e.Length})
+		}
+	}
+	return merge(parts), true
+}
+
+// VolumeData lists the parts of a partition outside of which Volume.Write writes nothing, in ascending order and apart. It
+// is false if the volume does not say.
+func VolumeData(v Volume) (parts []Extent, known bool) {
+	space, known := v.(UsedSpace)
+	if !known {
+		return nil, false
+	}
+	return subtract(merge(space.Used()), merge(space.Zeros())), true
+}
+
+// Size is the length of the disk.
+func (m Image) Size() Size { return m.Layout.Size }
+
+// subtract takes the extents of b out of those of a. Both are merged.
+func subtract(a, b []Extent) []Extent {
+	var left []Extent
+	for _, e := range a {
+		for len(b) > 0 && b[0].end() <= e.Offset {
+			b = b[1:]
+		}
+		for _, hole := range b {
+			if hole.Offset >= e.end() {
+				break
+			}
+			if hole.Offset > e.Offset {
+				left = append(left, Extent{e.Offset, hole.Offset - e.Offset})
+			}
+			next := min(hole.end(), e.end())
+			e = Extent{next, e.end() - next}
+		}
+		if e.Length > 0 {
+			left = append(left, e)
+		}
+	}
+	return left
+}
+
 // merge sorts extents, and makes one of those that touch.
 func merge(extents []Extent) []Extent {
 	slices.SortFunc(extents, func(a, b Extent) int { return cmp.Compare(a.Offset, b.Offset) })

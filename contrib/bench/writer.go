@@ -85,17 +85,29 @@ func (w writer) write(ctx context.Context, name string) error {
 		return err
 	}
 	output := format.Output{File: file, Format: w.format}
-	err = format.Write(ctx, []format.Output{output}, filepath.Dir(name), func(raw *os.File) error {
-		if err := raw.Truncate(int64(w.size)); err != nil {
-			return err
-		}
-		return volume.Write(ctx, raw)
-	})
+	err = format.Write(ctx, []format.Output{output}, filepath.Dir(name), disk{volume, w.size})
 	if err == nil && w.sync {
 		err = file.Sync()
 	}
 	return errors.Join(err, file.Close())
 }
+
+// disk is a disk that is one file system.
+type disk struct {
+	diskimage.Volume
+	size diskimage.Size
+}
+
+func (d disk) Size() diskimage.Size { return d.size }
+
+func (d disk) Write(ctx context.Context, w diskimage.RawFile) error {
+	if err := w.Truncate(int64(d.size)); err != nil {
+		return err
+	}
+	return d.Volume.Write(ctx, w)
+}
+
+func (d disk) Data() ([]diskimage.Extent, bool) { return diskimage.VolumeData(d.Volume) }
 
 // tree gives what is to be written, and a function to call when it is no longer needed.
 func (w writer) tree() (diskimage.Tree, func() error, error) {

@@ -176,6 +176,9 @@ func (v *volume) Used() []diskimage.Extent {
 	return []diskimage.Extent{{Length: v.clusterOffset(firstCluster + v.used())}}
 }
 
+// Zeros implements diskimage.UsedSpace: nothing is long enough to be worth it.
+func (v *volume) Zeros() []diskimage.Extent { return nil }
+
 // Extents implements diskimage.Volume. A file is always in one piece.
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n, ok := v.files[path.Clean(name)]

@@ -9,8 +9,8 @@
 //	vhdx       Hyper-V, dynamic
 //	vdi        VirtualBox, dynamic
 //
-// The same disk and options give the same file, byte by byte. The formats other than raw are written from a raw image,
-// see the packages of their names. Not supported: reading any of them.
+// The same disk and options give the same file, byte by byte. The formats other than raw are made from a raw image, see
+// the packages of their names, but for qcow2 without compression, which Write can write directly. Not supported: reading any of them.
 package format
 
 import (
@@ -31,8 +31,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vmdk"
 )
 
-// Raw is the name of the format that needs no conversion.
-const Raw = "raw"
+// Names of formats: Raw needs no conversion, Qcow2 may need none.
+const (
+	Raw   = "raw"
+	Qcow2 = "qcow2"
+)
 
 // Ways of compression.
 const (
@@ -69,7 +72,7 @@ type Options struct {
 // formats has all formats, in the order in which they are listed to users.
 var formats = []Format{
 	{Raw, []string{".img", ".raw"}, []string{None}, convertRaw},
-	{"qcow2", []string{".qcow2"}, []string{None, Zlib, Zstd},
+	{Qcow2, []string{".qcow2"}, []string{None, Zlib, Zstd},
 		func(ctx context.Context, dst, src *os.File, o Options) error {
 			compression := map[string]qcow2.Compression{Zlib: qcow2.Zlib, Zstd: qcow2.Zstd}[o.Compress]
 			return qcow2.Convert(ctx, dst, src, qcow2.Options{Compression: compression, Workers: o.Workers})

@@ -1,17 +1,22 @@
 package format_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage/rawimagetest"
 )
 
@@ -99,26 +104,84 @@ func TestConvertEndsWhenTheContextDoes(t *testing.T) {
 	})
 }
 
+// caseDisk is a test case as a disk.
+type caseDisk struct {
+	rawimagetest.Case
+	data  bool  // known where it is
+	err   error // of Write
+	wrote func(diskimage.RawFile)
+}
+
+func (d caseDisk) Size() diskimage.Size { return diskimage.Size(d.Case.Size) }
+
+func (d caseDisk) Write(_ context.Context, w diskimage.RawFile) error {
+	if d.err != nil {
+		return d.err
+	}
+	if d.wrote != nil {
+		d.wrote(w)
+	}
+	return d.WriteInto(w)
+}
+
+func (d caseDisk) Data() (parts []diskimage.Extent, known bool) {
+	for _, p := range d.Pieces {
+		parts = append(parts, diskimage.Extent{Offset: p.Offset, Length: p.Length})
+	}
+	return parts, d.data
+}
+
 func TestWriteConvertsWhatIsWritten(t *testing.T) {
 	t.Parallel()
 	c := rawimagetest.Random(12)
+	c.Size = rawimage.RoundUp(c.Size, rawimage.SectorSize)
+	slices.SortFunc(c.Pieces, func(a, b rawimagetest.Piece) int { return cmp.Compare(a.Offset, b.Offset) })
 	raw := c.Make(t)
 	for _, f := range format.Formats() {
-		image, dir := rawimagetest.Create(t), t.TempDir()
-		err := format.Write(t.Context(), []format.Output{{File: image, Format: f.Name}}, dir, func(file *os.File) error {
-			if f.Name == format.Raw && file != image {
-				t.Error("a raw image is written to another file first")
+		for _, known := range []bool{false, true} {
+			image, dir := rawimagetest.Create(t), t.TempDir()
+			direct := f.Name == format.Raw || f.Name == format.Qcow2 && known
+			disk := caseDisk{Case: c, data: known, wrote: func(w diskimage.RawFile) {
+				if (f.Name == format.Raw) != (w == diskimage.RawFile(image)) {
+					t.Errorf("%s: the image is written to %v", f.Name, w)
+				}
+				if _, isFile := w.(*os.File); f.Name != format.Raw && direct == isFile {
+					t.Errorf("%s, data known %v: the image is written to a %T", f.Name, known, w)
+				}
+			}}
+			if err := format.Write(t.Context(), []format.Output{{File: image, Format: f.Name}}, dir, disk); err != nil {
+				t.Fatalf("%s: %v", f.Name, err)
 			}
-			return c.WriteInto(file)
-		})
-		if err != nil {
-			t.Fatalf("%s: %v", f.Name, err)
+			if f.Name != format.Raw {
+				rawimagetest.Judge(t, qemuName(f.Name), image, raw)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("%s: %v is left behind, %v", f.Name, left, err)
+			}
 		}
-		if f.Name != format.Raw {
-			rawimagetest.Judge(t, qemuName(f.Name), image, raw)
+	}
+}
+
+func TestSeveralFormatsCostOneWrite(t *testing.T) {
+	t.Parallel()
+	c := rawimagetest.Random(13)
+	raw := c.Make(t)
+	for _, names := range [][]string{{"raw", "qcow2", "vmdk"}, {"vdi", "raw"}, {"qcow2", "vhdx"}} {
+		var outputs []format.Output
+		for _, name := range names {
+			outputs = append(outputs, format.Output{File: rawimagetest.Create(t), Format: name})
 		}
-		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-			t.Errorf("%s: %v is left behind, %v", f.Name, left, err)
+		writes := 0
+		disk := caseDisk{Case: c, data: true, wrote: func(diskimage.RawFile) { writes++ }}
+		if err := format.Write(t.Context(), outputs, t.TempDir(), disk); err != nil || writes != 1 {
+			t.Fatalf("%v: %d writes, %v", names, writes, err)
+		}
+		for _, o := range outputs {
+			if o.Format == format.Raw {
+				diskimagetest.Run(t, "cmp", o.File.Name(), raw.Name())
+				continue
+			}
+			rawimagetest.Judge(t, o.Format, o.File, raw)
 		}
 	}
 }
@@ -128,7 +191,7 @@ func TestWriteGivesTheErrorOfTheImage(t *testing.T) {
 	want := errors.New("no such tree")
 	for _, f := range format.Formats() {
 		image := rawimagetest.Create(t)
-		err := format.Write(t.Context(), []format.Output{{File: image, Format: f.Name}}, t.TempDir(), func(*os.File) error { return want })
+		err := format.Write(t.Context(), []format.Output{{File: image, Format: f.Name}}, t.TempDir(), caseDisk{err: want, data: true})
 		if !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", f.Name, err, want)
 		}

@@ -49,7 +49,7 @@ func TestFullDiskLeavesNothing(t *testing.T) {
 		}
 		for _, f := range format.Formats() {
 			for _, compression := range f.Compressions {
-				// With the raw image on the full file system as well, and with only the converted one there.
+				// With the raw image on the full file system as well or with none, and with only the converted one there.
 				for _, scratch := range []string{dir, t.TempDir()} {
 					name := fmt.Sprintf("%s %s after %d bytes, raw image in %s", f.Name, compression, size, filepath.Base(scratch))
 					checkFullDisk(t, name, dir, scratch, raw, format.Output{Format: f.Name, Options: format.Options{Compress: compression}})
@@ -66,7 +66,7 @@ func checkFullDisk(t *testing.T, name, dir, scratch string, raw rawimagetest.Cas
 	t.Helper()
 	err := diskimage.WriteFile(t.Context(), filepath.Join(dir, "disk"), 0o644, func(file *os.File) error {
 		output.File = file
-		return format.Write(t.Context(), []format.Output{output}, scratch, func(f *os.File) error { return raw.WriteInto(f) })
+		return format.Write(t.Context(), []format.Output{output}, scratch, caseDisk{Case: raw, data: scratch == dir})
 	})
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "is full") {
 		t.Errorf("%s: got %v, want %v and where", name, err, unix.ENOSPC)

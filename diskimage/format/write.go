@@ -9,7 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/qcow2"
 )
 
 // Output is one file that a disk goes to.
@@ -19,17 +21,34 @@ type Output struct {
 	Options
 }
 
-// Write has write put a raw disk image into a file once, and writes it to all outputs. The file is the first output that
-// is raw. If there is none, it is one without a name in the directory dir, which must not be on tmpfs for large disks and
-// is best that of the outputs. Afterwards it holds the disk still.
+// Disk is what goes to the outputs. A diskimage.Image is one.
+type Disk interface {
+	// Size is the length of the disk, in whole sectors.
+	Size() diskimage.Size
+	// Write writes the disk. It is called once.
+	Write(ctx context.Context, w diskimage.RawFile) error
+	// Data lists the parts of the disk outside of which Write writes nothing, in ascending order and apart. It is
+	// false if nobody knows.
+	Data() (parts []diskimage.Extent, known bool)
+}
+
+// Write has the disk written once, as a raw image, and writes it to all outputs. The raw image is the first output that
+// is raw. If there is none, it is a file without a name in the directory dir, which must not be on tmpfs for large disks
+// and is best that of the outputs.
 //
-// Formats other than raw cost room for the data of the disk while they are converted, and time to copy it from the page
-// cache (0.2 s for 700 MiB), or neither if the file system of both files shares blocks. To write them without the
-// detour, in the order in which file systems are written, would make the output depend on that order.
-func Write(ctx context.Context, outputs []Output, dir string, write func(*os.File) error) (err error) {
+// A single output of qcow2 without compression is written directly, if the disk knows where its data is: a Debian system
+// of 413 MiB takes 0.43 s like that, a raw image 0.34 s, a raw image and qemu-img convert 0.62 s. The other formats cost
+// the detour: time to copy from the page cache, and room for the data of the disk while they are converted, or neither if
+// the file system of both files shares blocks.
+func Write(ctx context.Context, outputs []Output, dir string, disk Disk) (err error) {
 	for _, o := range outputs {
 		if err := Check(o.Format, o.Compress); err != nil {
 			return err
+		}
+	}
+	if len(outputs) == 1 && outputs[0].Format == Qcow2 && (outputs[0].Compress == "" || outputs[0].Compress == None) {
+		if data, known := disk.Data(); known {
+			return writeQcow2(ctx, outputs[0].File, disk, data)
 		}
 	}
 	var raw *os.File
@@ -42,7 +61,7 @@ func Write(ctx context.Context, outputs []Output, dir string, write func(*os.Fil
 		}
 		defer func() { err = errors.Join(err, raw.Close()) }()
 	}
-	if err := write(raw); err != nil {
+	if err := disk.Write(ctx, raw); err != nil {
 		return err
 	}
 	for i, o := range outputs {
@@ -54,6 +73,22 @@ func Write(ctx context.Context, outputs []Output, dir string, write func(*os.Fil
 		}
 	}
 	return nil
+}
+
+// writeQcow2 writes the disk into a qcow2 file as its data comes.
+func writeQcow2(ctx context.Context, dst *os.File, disk Disk, data []diskimage.Extent) error {
+	ranges := make([]qcow2.Range, len(data))
+	for i, e := range data {
+		ranges[i] = qcow2.Range(e)
+	}
+	file, err := qcow2.NewFile(dst, int64(disk.Size()), ranges, qcow2.Options{})
+	if err != nil {
+		return err
+	}
+	if err := disk.Write(ctx, file); err != nil {
+		return err
+	}
+	return file.Finish()
 }
 
 // createUnnamed makes a file that is gone when it is closed.

@@ -1,6 +1,7 @@
 // Package qcow2 writes disk images in version 3 of the format of QEMU, also known as qcow2 with compat=1.1.
 //
-// Convert reads a raw image once and writes a complete file:
+// There are two ways to one. Convert reads a raw image once, and can compress. A File takes the data itself, in any
+// order and from several goroutines, as os.File does, if it is told beforehand where there will be any. Both make
 //
 //	header | clusters with data | L2 tables | L1 table | refcount table | refcount blocks
 //
@@ -9,8 +10,11 @@
 // the image. The format is described in docs/interop/qcow2.rst of QEMU.
 //
 // The same disk and options give the same file, byte by byte, whatever the number of processors and whether zeros of
-// the raw image are stored or holes. This is why there is no writer that takes data in any order: it would have to
-// keep the raw image anyway to sort it.
+// the raw image are stored or holes, and whatever the order of writes to a File. This is why a File must know beforehand
+// which clusters it will hold: each has its place before the first byte comes. It is also why a File does not compress:
+// where a compressed cluster goes depends on the lengths of all before it, and the first ones of a file system are
+// written last. To sort them afterwards is to copy them, which is what Convert does with a raw image, whose pages are in
+// memory still.
 //
 // The memory needed is 10 bytes for each cluster with data, which is 160 MiB per TiB, and a few MiB for each worker.
 //
@@ -38,8 +42,11 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	if err != nil {
 		return err
 	}
-	w, err := newWriter(dst, image, opts)
+	w, err := newWriter(dst, image.Size(), opts)
 	if err != nil {
+		return err
+	}
+	if w.copier, err = rawimage.NewCopier(image, dst); err != nil {
 		return err
 	}
 	scan := rawimage.ScanOptions{ClusterSize: opts.ClusterSize, Workers: opts.Workers, NewEncoder: opts.newEncoder()}
@@ -55,7 +62,7 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 // writer is a file while it is written.
 type writer struct {
 	dst         *os.File
-	copier      *rawimage.Copier
+	copier      *rawimage.Copier // of Convert
 	size        int64
 	clusterSize int64
 	compression Compression
@@ -64,15 +71,10 @@ type writer struct {
 	tables [][]uint64
 }
 
-func newWriter(dst *os.File, image *rawimage.Image, opts Options) (*writer, error) {
-	copier, err := rawimage.NewCopier(image, dst)
-	if err != nil {
-		return nil, err
-	}
+func newWriter(dst *os.File, size int64, opts Options) (*writer, error) {
 	w := &writer{
 		dst:         dst,
-		copier:      copier,
-		size:        image.Size(),
+		size:        size,
 		clusterSize: int64(opts.ClusterSize),
 		compression: opts.Compression,
 		space:       newAllocator(int64(opts.ClusterSize)),

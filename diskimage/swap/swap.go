@@ -81,6 +81,9 @@ func (v volume) Write(ctx context.Context, dst io.WriterAt) error {
 // Used implements diskimage.UsedSpace: the header.
 func (volume) Used() []diskimage.Extent { return []diskimage.Extent{{Length: pageSize}} }
 
+// Zeros implements diskimage.UsedSpace.
+func (volume) Zeros() []diskimage.Extent { return nil }
+
 // Extents implements diskimage.Volume: there are no files.
 func (volume) Extents(name string) ([]diskimage.Extent, error) {
 	return nil, &fs.PathError{Op: "find", Path: name, Err: fs.ErrNotExist}

@@ -28,14 +28,22 @@ type Copier struct {
 
 // NewCopier makes a copier to dst, which must be empty: what is left out is zeros only there.
 func NewCopier(m *Image, dst *os.File) (*Copier, error) {
-	info, err := dst.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("look at output file: %w", err)
-	}
-	if info.Size() != 0 {
-		return nil, fmt.Errorf("the output file is not empty: it has %d bytes", info.Size())
+	if err := CheckEmpty(dst); err != nil {
+		return nil, err
 	}
 	return &Copier{image: m, dst: dst}, nil
+}
+
+// CheckEmpty reports an output that holds something: what is not written would then not be zeros.
+func CheckEmpty(dst *os.File) error {
+	info, err := dst.Stat()
+	if err != nil {
+		return fmt.Errorf("look at output file: %w", err)
+	}
+	if info.Size() != 0 {
+		return fmt.Errorf("the output file is not empty: it has %d bytes", info.Size())
+	}
+	return nil
 }
 
 // Copy copies data, which has been read from the image at offset from, to offset to of the output, leaving long zeros

@@ -104,8 +104,14 @@ func (c Case) Make(t testing.TB) *os.File {
 	return file
 }
 
+// RawFile is what an image can be written to.
+type RawFile interface {
+	io.WriterAt
+	Truncate(size int64) error
+}
+
 // WriteInto writes the image to a file, with its holes if that is empty.
-func (c Case) WriteInto(file *os.File) error {
+func (c Case) WriteInto(file RawFile) error {
 	if err := file.Truncate(c.Size); err != nil {
 		return err
 	}

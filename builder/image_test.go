@@ -1,0 +1,80 @@
+package builder
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// fenceWriter notes writes outside of what was announced.
+type fenceWriter struct {
+	allowed []diskimage.Extent
+	mu      sync.Mutex
+	outside []string
+}
+
+func (w *fenceWriter) WriteAt(b []byte, offset int64) (int, error) {
+	end := offset + int64(len(b))
+	for _, e := range w.allowed {
+		if offset >= e.Offset && end <= e.Offset+e.Length {
+			return len(b), nil
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.outside = append(w.outside, fmt.Sprintf("%d bytes at %d", len(b), offset))
+	return len(b), nil
+}
+
+var _ io.WriterAt = (*fenceWriter)(nil)
+
+// A qcow2 file is planned by what volumes say, and a block map leaves out what they do not use.
+func TestVolumesWriteOnlyWhereTheySay(t *testing.T) {
+	t.Parallel()
+	for fstype, formatter := range formatters {
+		if _, knows := plan(t, formatter, fstype, "", 100*diskimage.MiB).(diskimage.UsedSpace); !knows {
+			continue
+		}
+		for _, features := range []string{"", "bookworm", "trixie"} {
+			for _, size := range []diskimage.Size{45 * diskimage.MiB, 100*diskimage.MiB - 4096, 600 * diskimage.MiB, 3 * diskimage.GiB} {
+				v := plan(t, formatter, fstype, features, size)
+				data, known := diskimage.VolumeData(v)
+				if !known {
+					t.Fatalf("%s knows what it uses, and does not say", fstype)
+				}
+				w := &fenceWriter{allowed: data}
+				if err := v.Write(t.Context(), w); err != nil {
+					t.Fatal(err)
+				}
+				if len(w.outside) > 0 {
+					t.Errorf("%s %s of %s: written outside of %v: %v", fstype, features, size, data, w.outside)
+				}
+				used, sum := v.(diskimage.UsedSpace).Used(), int64(0)
+				for i, e := range used {
+					sum += e.Length
+					if i > 0 && e.Offset < used[i-1].Offset+used[i-1].Length || e.Offset+e.Length > int64(size) {
+						t.Errorf("%s of %s: %v is out of order or place", fstype, size, used)
+					}
+				}
+				if size == 3*diskimage.GiB && sum > int64(size)/8 {
+					t.Errorf("%s of %s: %d bytes in use for 40 MiB of files", fstype, size, sum)
+				}
+			}
+		}
+	}
+}
+
+func plan(t *testing.T, f diskimage.Formatter, fstype, features string, size diskimage.Size) diskimage.Volume {
+	t.Helper()
+	v, err := f.Plan(size, diskimage.Filesystem{Type: fstype, Features: features, UUID: uuid.Max, Seed: uuid.Max, Time: time.Unix(1_700_000_000, 0)}, autoTree(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}

@@ -1,0 +1,172 @@
+package qcow2
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
+)
+
+// Range is a part of the disk.
+type Range struct{ Offset, Length int64 }
+
+// File is a disk that is written straight into an image file: what is written to an offset of the disk goes to the place
+// of its cluster in the file. Like an os.File, one may be used by several goroutines as long as no two write the same
+// bytes. What has not been written is zeros.
+type File struct {
+	w *writer
+	// written has an element for each cluster of the file, those that hold no data of the disk included.
+	written []atomic.Bool
+}
+
+// NewFile makes a disk of size bytes, a multiple of 512, in dst, an empty file. data lists the parts of the disk that may be
+// written, in ascending order and apart; each cluster that one touches gets a place. Finish completes the file. opts
+// must ask for no compression.
+func NewFile(dst *os.File, size int64, data []Range, opts Options) (*File, error) {
+	opts, err := opts.complete()
+	if err != nil {
+		return nil, err
+	}
+	if opts.Compression != None {
+		return nil, fmt.Errorf("BUG: a qcow2 file that is written in any order cannot be compressed (%s)", opts.Compression)
+	}
+	if size < 0 || size%rawimage.SectorSize != 0 {
+		return nil, fmt.Errorf("a disk of %d bytes does not consist of sectors of %d", size, rawimage.SectorSize)
+	}
+	if err := rawimage.CheckEmpty(dst); err != nil {
+		return nil, err
+	}
+	w, err := newWriter(dst, size, opts)
+	if err != nil {
+		return nil, err
+	}
+	next := int64(0) // the first cluster that has no place yet
+	for _, r := range data {
+		if r.Offset < 0 || r.Length < 0 || r.Length > size-r.Offset {
+			return nil, fmt.Errorf("BUG: %d bytes at offset %d are outside of a disk of %d bytes", r.Length, r.Offset, size)
+		}
+		first, end := max(next, r.Offset/w.clusterSize), rawimage.Blocks(r.Offset+r.Length, w.clusterSize)
+		if r.Length == 0 || first >= end {
+			continue
+		}
+		position := w.space.clusters(end - first)
+		for i := range end - first {
+			w.point((first+i)*w.clusterSize, uint64(position+i*w.clusterSize)|flagCopied)
+		}
+		next = end
+	}
+	return &File{w: w, written: make([]atomic.Bool, len(w.space.refcounts))}, nil
+}
+
+// place gives where in the file an offset of the disk is, and how many of the next length bytes follow it there. The
+// position is 0 if they are in clusters without a place.
+func (f *File) place(offset, length int64) (position, contiguous int64) {
+	start := f.entry(offset)
+	cluster := offset / f.w.clusterSize
+	for end := (cluster + 1) * f.w.clusterSize; ; end += f.w.clusterSize {
+		if end >= offset+length {
+			contiguous = length
+			break
+		}
+		following := f.entry(end)
+		if start == 0 && following != 0 || start != 0 && following != start+end-cluster*f.w.clusterSize {
+			contiguous = end - offset
+			break
+		}
+	}
+	if start == 0 {
+		return 0, contiguous
+	}
+	return start + offset%f.w.clusterSize, contiguous
+}
+
+// entry is the place of a cluster, 0 for none.
+func (f *File) entry(offset int64) int64 {
+	cluster := offset / f.w.clusterSize
+	table := f.w.tables[cluster/f.w.tableEntries()]
+	if table == nil {
+		return 0
+	}
+	return int64(table[cluster%f.w.tableEntries()] &^ flagCopied)
+}
+
+// WriteAt implements io.WriterAt.
+func (f *File) WriteAt(b []byte, offset int64) (done int, err error) {
+	if offset < 0 || int64(len(b)) > f.w.size-offset {
+		return 0, fmt.Errorf("BUG: %d bytes at offset %d are outside of a disk of %d bytes", len(b), offset, f.w.size)
+	}
+	for done < len(b) {
+		position, length := f.place(offset+int64(done), int64(len(b)-done))
+		if position == 0 {
+			return done, fmt.Errorf("BUG: %d bytes at offset %d of the disk were not planned", length, offset+int64(done))
+		}
+		n, err := f.w.dst.WriteAt(b[done:done+int(length)], position)
+		if n > 0 {
+			for cluster := position / f.w.clusterSize; cluster <= (position+int64(n)-1)/f.w.clusterSize; cluster++ {
+				f.written[cluster].Store(true)
+			}
+		}
+		if done += n; err != nil {
+			return done, fmt.Errorf("write qcow2 clusters: %w", err)
+		}
+	}
+	return done, nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *File) ReadAt(b []byte, offset int64) (done int, err error) {
+	if offset < 0 {
+		return 0, fmt.Errorf("BUG: read at offset %d", offset)
+	}
+	wanted := int(max(0, min(int64(len(b)), f.w.size-offset)))
+	for done < wanted {
+		position, length := f.place(offset+int64(done), int64(wanted-done))
+		part := b[done : done+int(length)]
+		n := 0
+		if position != 0 {
+			if n, err = f.w.dst.ReadAt(part, position); err != nil && !errors.Is(err, io.EOF) {
+				return done + n, fmt.Errorf("read qcow2 clusters: %w", err)
+			}
+		}
+		clear(part[n:]) // no cluster, or behind the end of the file: not written yet
+		done += len(part)
+	}
+	if done < len(b) {
+		return done, io.EOF
+	}
+	return done, nil
+}
+
+// Truncate takes the length that the disk has; there is no other.
+func (f *File) Truncate(size int64) error {
+	if size != f.w.size {
+		return fmt.Errorf("BUG: a qcow2 disk of %d bytes cannot become one of %d", f.w.size, size)
+	}
+	return nil
+}
+
+// Finish writes tables and header, the header last: without it the file is not an image. Clusters that were planned and
+// not written stay holes of the file and of the disk. Finish does not sync; nothing may be written afterwards.
+func (f *File) Finish() error {
+	for i, table := range f.w.tables {
+		used := false
+		for j, entry := range table {
+			cluster := int64(entry&^flagCopied) / f.w.clusterSize
+			if entry == 0 || f.written[cluster].Load() {
+				used = used || entry != 0
+				continue
+			}
+			table[j], f.w.space.refcounts[cluster] = 0, 0
+		}
+		if !used {
+			f.w.tables[i] = nil
+		}
+	}
+	if err := f.w.finish(); err != nil {
+		return fmt.Errorf("write qcow2 tables: %w", err)
+	}
+	return nil
+}
