@@ -1,0 +1,238 @@
+// Package uki assembles unified kernel images: one EFI program that holds a Linux kernel, its initramfs and its command
+// line, as the UAPI Group's specification "Unified Kernel Image (UKI)" has it. systemd-boot lists those in the directory
+// EFI/Linux of the EFI system partition, and firmware can start one by itself.
+//
+// The image is systemd-stub (linuxx64.efi.stub of Debian's systemd-boot-efi) with more sections, which is what ukify(1)
+// makes too. Assemble is pure: bytes in, bytes out. The format is Microsoft's "PE Format"; its structures are those of
+// the standard library's debug/pe.
+//
+// Not supported: 32-bit stubs (PE32: i386, armhf), signing for Secure Boot, TPM measurements made in advance (.pcrsig),
+// device trees, splash screens and microcode sections, profiles. The stub's .sbat is kept; a .sbat of the kernel is not
+// merged into it, which matters to signed images alone.
+package uki
+
+import (
+	"bytes"
+	"debug/pe"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// Parts are what an image is made of.
+type Parts struct {
+	// Stub is systemd-stub for the processor that the kernel is for.
+	Stub []byte
+	// Kernel is a kernel that is an EFI program (CONFIG_EFI_STUB), as all of Debian's are.
+	Kernel []byte
+	// Initrd may be empty.
+	Initrd []byte
+	// CommandLine is the kernel's.
+	CommandLine string
+	// Version is what uname -r will say.
+	Version string
+	// OSRelease is the text of os-release(5), from which boot menus take the entry's title.
+	OSRelease []byte
+}
+
+// section is one to add to the stub.
+type section struct {
+	name            string
+	data            []byte
+	characteristics uint32
+}
+
+const readableData = pe.IMAGE_SCN_CNT_INITIALIZED_DATA | pe.IMAGE_SCN_MEM_READ
+
+// sections are in the order in which they are loaded. The kernel is the last one: older kernels are decompressed in
+// place, over whatever comes behind them (systemd-stub(7) of version 252).
+func (p Parts) sections() []section {
+	all := []section{
+		{".osrel", p.OSRelease, readableData},
+		{".cmdline", []byte(p.CommandLine), readableData},
+		{".uname", []byte(p.Version), readableData},
+		{".initrd", p.Initrd, readableData},
+		{".linux", p.Kernel, pe.IMAGE_SCN_CNT_CODE | pe.IMAGE_SCN_MEM_READ},
+	}
+	var some []section
+	for _, s := range all {
+		if len(s.data) > 0 {
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
+// Assemble makes the image.
+func Assemble(p Parts) ([]byte, error) {
+	h, err := parse(p.Stub)
+	if err != nil {
+		return nil, fmt.Errorf("read systemd-stub: %w", err)
+	}
+	kernel, err := parse(p.Kernel)
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel as an EFI program: %w", err)
+	}
+	if kernel.file.Machine != h.file.Machine {
+		return nil, fmt.Errorf("the kernel is for machines of type %#x, systemd-stub for %#x", kernel.file.Machine, h.file.Machine)
+	}
+	if h.optional.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].VirtualAddress != 0 {
+		return nil, errors.New("systemd-stub is signed: the signature would not hold for what is added")
+	}
+	// The firmware gives the kernel memory by the image's flags, not by the kernel's own.
+	const nx = pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT
+	if kernel.optional.DllCharacteristics&nx == 0 {
+		h.optional.DllCharacteristics &^= nx
+	}
+	added := p.sections()
+	length := int64(len(p.Stub))
+	for _, s := range added {
+		header, err := h.place(s, length)
+		if err != nil {
+			return nil, fmt.Errorf("section %s: %w", s.name, err)
+		}
+		h.sections = append(h.sections, header)
+		length = int64(header.PointerToRawData) + int64(header.SizeOfRawData)
+	}
+	if err := h.checkRoom(); err != nil {
+		return nil, err
+	}
+	h.finish(len(added))
+	image := make([]byte, length)
+	copy(image, p.Stub)
+	for i, header := range h.sections[len(h.sections)-len(added):] {
+		copy(image[header.PointerToRawData:], added[i].data)
+	}
+	return image, h.write(image)
+}
+
+// headers are those of an EFI program.
+type headers struct {
+	at       int // where the file header is, behind the signature
+	file     pe.FileHeader
+	optional pe.OptionalHeader64
+	sections []pe.SectionHeader32
+}
+
+const (
+	signaturePlace = 0x3c // u32: offset of the signature
+	peSignature    = "PE\x00\x00"
+	magicPE32Plus  = 0x20b
+)
+
+// sectionTable is the offset of the section headers.
+func (h headers) sectionTable() int {
+	return h.at + binary.Size(h.file) + int(h.file.SizeOfOptionalHeader)
+}
+
+// parse reads the headers.
+func parse(program []byte) (headers, error) {
+	var h headers
+	if len(program) < signaturePlace+4 || program[0] != 'M' || program[1] != 'Z' {
+		return h, errors.New("not an EFI program: it does not begin with MZ")
+	}
+	at := int64(binary.LittleEndian.Uint32(program[signaturePlace:]))
+	if at+int64(len(peSignature)) > int64(len(program)) || string(program[at:at+int64(len(peSignature))]) != peSignature {
+		return h, errors.New("not an EFI program: no PE signature")
+	}
+	h.at = int(at) + len(peSignature)
+	r := bytes.NewReader(program[h.at:])
+	if err := binary.Read(r, binary.LittleEndian, &h.file); err != nil {
+		return h, fmt.Errorf("file header: %w", err)
+	}
+	// A kernel has fewer data directories than there are; those that are missing are empty.
+	optional := make([]byte, max(int(h.file.SizeOfOptionalHeader), binary.Size(h.optional)))
+	if _, err := io.ReadFull(r, optional[:h.file.SizeOfOptionalHeader]); err != nil {
+		return h, fmt.Errorf("optional header: %w", err)
+	}
+	if _, err := binary.Decode(optional, binary.LittleEndian, &h.optional); err != nil {
+		return h, fmt.Errorf("optional header: %w", err)
+	}
+	if h.optional.Magic != magicPE32Plus {
+		return h, fmt.Errorf("optional header of type %#x: only PE32+ is supported", h.optional.Magic)
+	}
+	h.sections = make([]pe.SectionHeader32, h.file.NumberOfSections)
+	if err := binary.Read(r, binary.LittleEndian, &h.sections); err != nil {
+		return h, fmt.Errorf("section headers: %w", err)
+	}
+	for name, unit := range map[string]uint32{"sections": h.optional.SectionAlignment, "data in the file": h.optional.FileAlignment} {
+		if unit == 0 || unit&(unit-1) != 0 {
+			return h, fmt.Errorf("alignment of %s is %d, no power of two", name, unit)
+		}
+	}
+	return h, nil
+}
+
+// end is the address behind the last section.
+func (h headers) end() uint64 {
+	var end uint64
+	for _, s := range h.sections {
+		end = max(end, uint64(s.VirtualAddress)+uint64(s.VirtualSize))
+	}
+	return end
+}
+
+// place gives the header of a section that comes behind all others, in memory and in the file, which has length bytes so
+// far.
+func (h headers) place(s section, length int64) (pe.SectionHeader32, error) {
+	header := pe.SectionHeader32{Characteristics: s.characteristics}
+	copy(header.Name[:], s.name)
+	address, offset := roundUp(h.end(), h.optional.SectionAlignment), roundUp(uint64(length), h.optional.FileAlignment)
+	size := roundUp(uint64(len(s.data)), h.optional.FileAlignment)
+	if address+uint64(len(s.data)) > math.MaxUint32 || offset+size > math.MaxUint32 {
+		return header, fmt.Errorf("%d bytes at %d end beyond 4 GiB, the limit of the format", len(s.data), offset)
+	}
+	header.VirtualSize, header.VirtualAddress = uint32(len(s.data)), uint32(address)
+	header.SizeOfRawData, header.PointerToRawData = uint32(size), uint32(offset)
+	return header, nil
+}
+
+// finish fills in the fields that follow from the sections, of which the last ones are new.
+func (h *headers) finish(added int) {
+	for _, s := range h.sections[len(h.sections)-added:] {
+		if s.Characteristics&pe.IMAGE_SCN_CNT_INITIALIZED_DATA != 0 {
+			h.optional.SizeOfInitializedData += s.SizeOfRawData
+		}
+	}
+	h.file.NumberOfSections = uint16(len(h.sections))
+	h.optional.SizeOfImage = uint32(roundUp(h.end(), h.optional.SectionAlignment))
+	h.optional.CheckSum = 0 // looked at in drivers alone
+}
+
+// checkRoom makes sure that the headers end before the sections' data.
+func (h headers) checkRoom() error {
+	room := h.optional.SizeOfHeaders
+	for _, s := range h.sections {
+		if s.SizeOfRawData > 0 {
+			room = min(room, s.PointerToRawData)
+		}
+	}
+	if need := h.sectionTable() + binary.Size(h.sections); need > int(room) {
+		return fmt.Errorf("headers of %d sections take %d bytes, and systemd-stub has room for %d", len(h.sections), need, room)
+	}
+	return nil
+}
+
+// write puts the headers into an image with room for them.
+func (h headers) write(image []byte) error {
+	optional, err := binary.Append(nil, binary.LittleEndian, h.optional)
+	if err != nil {
+		return fmt.Errorf("BUG: optional header: %w", err)
+	}
+	place := h.at + binary.Size(h.file)
+	copy(image[place:h.sectionTable()], optional)
+	if _, err := binary.Encode(image[h.at:], binary.LittleEndian, h.file); err != nil {
+		return fmt.Errorf("BUG: file header: %w", err)
+	}
+	if _, err := binary.Encode(image[h.sectionTable():], binary.LittleEndian, h.sections); err != nil {
+		return fmt.Errorf("BUG: section headers: %w", err)
+	}
+	return nil
+}
+
+// roundUp gives the next multiple of a power of two.
+func roundUp(n uint64, unit uint32) uint64 {
+	return (n + uint64(unit) - 1) &^ (uint64(unit) - 1)
+}
