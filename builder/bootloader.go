@@ -24,6 +24,8 @@ func (r *Result) bootLoader(ctx context.Context, d *Disk) (bootParts, error) {
 		return r.extlinux(d)
 	case loaderGrubBIOS, loaderGrubEFI, loaderGrubHybrid:
 		return r.grub(ctx, d)
+	case loaderSystemdBoot:
+		return r.systemdBoot(d)
 	default:
 		return bootParts{}, nil
 	}

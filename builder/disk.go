@@ -198,6 +198,8 @@ func (d Disk) steps() []Step {
 		return []Step{grubStep{
 			Platforms: d.grubPlatforms(), SerialDevice: d.Serial, Cloud: d.Loader == loaderGrubHybrid, Probe: d.probeAnswers(),
 		}}
+	case d.Loader == loaderSystemdBoot:
+		return []Step{systemdBootStep{EntryToken: d.entryToken(), Arguments: d.kernelArguments()}}
 	default:
 		return nil
 	}

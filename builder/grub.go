@@ -67,10 +67,14 @@ const leastSignedESP = 32 * diskimage.MiB
 // espSize is the length of the EFI system partition. The manual's default, 5 MiB, does not hold shim and GRUB; it
 // stands for "large enough": a FAT32, which the UEFI specification asks for on fixed disks.
 func (s Spec) espSize() diskimage.Size {
-	if s.o.ESPSize == defaultESPSize {
+	switch {
+	case s.o.ESPSize != defaultESPSize:
+		return s.o.ESPSize
+	case s.loader() == loaderSystemdBoot:
+		return systemdBootESP
+	default:
 		return diskimage.FAT32From(s.o.SectorSize)
 	}
-	return s.o.ESPSize
 }
 
 // espHoldsGrub holds before the packages are downloaded; what they need to the byte is known when they are there.

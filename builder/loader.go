@@ -6,11 +6,12 @@ import "slices"
 type loader string
 
 const (
-	loaderNone       loader = "no boot loader"
-	loaderExtlinux   loader = "extlinux"
-	loaderGrubBIOS   loader = "GRUB for BIOS"
-	loaderGrubEFI    loader = "GRUB for UEFI"
-	loaderGrubHybrid loader = "GRUB for BIOS and UEFI"
+	loaderNone        loader = "no boot loader"
+	loaderExtlinux    loader = "extlinux"
+	loaderGrubBIOS    loader = "GRUB for BIOS"
+	loaderGrubEFI     loader = "GRUB for UEFI"
+	loaderGrubHybrid  loader = "GRUB for BIOS and UEFI"
+	loaderSystemdBoot loader = "systemd-boot"
 )
 
 // The values of --boot. Without it --extlinux, --grub and --use-uefi choose, as they always have.
@@ -19,10 +20,11 @@ const (
 	bootExtlinux = "extlinux"
 	bootGrub     = "grub"
 	bootHybrid   = "hybrid"
+	bootSystemd  = "systemd-boot"
 )
 
 // bootWords are the values of --boot, in the order of its help.
-var bootWords = []string{bootNone, bootExtlinux, bootGrub, bootHybrid}
+var bootWords = []string{bootNone, bootExtlinux, bootGrub, bootHybrid, bootSystemd}
 
 // loaderOf applies the rules: --boot names the loader, and --use-uefi says which GRUB; without --boot UEFI needs GRUB,
 // and GRUB replaces extlinux.
@@ -34,6 +36,8 @@ func loaderOf(o Options) loader {
 		return loaderExtlinux
 	case bootHybrid:
 		return loaderGrubHybrid
+	case bootSystemd:
+		return loaderSystemdBoot
 	}
 	switch {
 	case o.UseUEFI:
@@ -62,7 +66,9 @@ func (l loader) grubBIOS() bool { return l == loaderGrubBIOS || l == loaderGrubH
 func (l loader) bios() bool { return l == loaderExtlinux || l.grubBIOS() }
 
 // uefi reports whether UEFI firmware starts it, from an EFI system partition.
-func (l loader) uefi() bool { return l == loaderGrubEFI || l == loaderGrubHybrid }
+func (l loader) uefi() bool {
+	return l == loaderGrubEFI || l == loaderGrubHybrid || l == loaderSystemdBoot
+}
 
 // loaderFlag is the option that chose the loader, for messages.
 func (s Spec) loaderFlag() string {

@@ -23,6 +23,9 @@ func (s Spec) Packages() []string {
 	}
 	packages = append(packages, s.grubPackages()...)
 	packages = append(packages, s.mkfsPackages()...)
+	if s.loader() == loaderSystemdBoot {
+		packages = append(packages, systemdBootPackages...)
+	}
 	if s.usesResolved() && s.release.ResolvedPackage() {
 		packages = append(packages, "systemd-resolved")
 	}

@@ -47,6 +47,9 @@ var planned = map[string]func(*Options){
 	"boot-vfat-gpt": func(o *Options) {
 		o.Bootsize, o.Boottype, o.PartType, o.SerialConsole = 200*diskimage.MiB, "msdos", "gpt", true
 	},
+	"systemd-boot": func(o *Options) {
+		o.Boot, o.PartType, o.SerialConsole = "systemd-boot", "gpt", true
+	},
 	"qcow2-ext3": func(o *Options) { o.ConvertQcow2, o.Roottype, o.Extlinux = true, "ext3", false },
 }
 

@@ -51,6 +51,7 @@ var rules = []func(Spec) []error{
 	bootKnown,
 	bootAgrees,
 	grubNeedsBIOS,
+	systemdBootStarts,
 	hybridHasPackages,
 	espHoldsGrub,
 	mirrorURLs,

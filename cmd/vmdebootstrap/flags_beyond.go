@@ -35,7 +35,7 @@ func (s *settings) beyondManual() []*setting {
 		{"cache-limit", groupProgram, "after a build, remove what was not used for longest until the results of steps take " +
 			"no more than `SIZE`", sizeValue{&s.cacheLimit}},
 		{"boot", groupDisk, "boot with `LOADER`: " + strings.Join(builder.BootLoaders(), ", ") + "; hybrid is GRUB that BIOS, UEFI " +
-			"and Secure Boot start (default: what --extlinux, --grub and --use-uefi say)", textValue{&o.Boot}},
+			"and Secure Boot start, systemd-boot needs --part-type=gpt (default: what --extlinux, --grub and --use-uefi say)", textValue{&o.Boot}},
 		{"free", groupOutput, "with --size=auto: leave `SPACE` free for the users of the image, a size or a percentage of the " +
 			"content", spaceValue{&o.Free}},
 		{"format", groupOutput, "write the image as `FORMAT`: " + formatNames() + " (default: by the suffix of --image, " +

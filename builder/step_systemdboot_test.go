@@ -1,0 +1,20 @@
+package builder
+
+import "testing"
+
+func TestSystemdBootStepTellsKernelInstall(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/etc/": ""})
+	if err := runStep(t, f, systemdBootStep{EntryToken: "debian", Arguments: "root=UUID=x ro"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"/etc/kernel/cmdline":      "root=UUID=x ro\n",
+		"/etc/kernel/entry-token":  "debian\n",
+		"/etc/kernel/install.conf": "layout=uki\nuki_generator=ukify\n",
+	} {
+		if got := f.readable(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
