@@ -88,7 +88,7 @@ func espHoldsGrub(s Spec) []error {
 // hybridHasPackages: only Debian for amd64 has a package that looks after both.
 func hybridHasPackages(s Spec) []error {
 	if s.loader() != loaderGrubHybrid || s.arch.Name == "" || !s.arch.PC {
-		return nil // grubNeedsBIOS
+		return nil // loaderNeedsBIOS
 	}
 	if s.arch.Name != "amd64" || s.release.Vendor != Debian || !s.release.since("buster", "") {
 		return problem("--boot", "hybrid needs the package grub-cloud-amd64, which Debian has for amd64 since buster: choose "+

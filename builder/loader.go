@@ -27,7 +27,8 @@ const (
 var bootWords = []string{bootNone, bootExtlinux, bootGrub, bootHybrid, bootSystemd}
 
 // loaderOf applies the rules: --boot names the loader, and --use-uefi says which GRUB; without --boot UEFI needs GRUB,
-// and GRUB replaces extlinux.
+// and GRUB replaces extlinux. extlinux, which is on by default, is for PCs: on other machines it is nothing unless --boot
+// names it, which loaderNeedsBIOS refuses.
 func loaderOf(o Options) loader {
 	switch o.Boot {
 	case bootNone:
@@ -44,11 +45,18 @@ func loaderOf(o Options) loader {
 		return loaderGrubEFI
 	case o.Grub || o.Boot == bootGrub:
 		return loaderGrubBIOS
-	case o.Extlinux:
+	case o.Extlinux && mayBePC(o.Arch):
 		return loaderExtlinux
 	default:
 		return loaderNone
 	}
+}
+
+// mayBePC reports whether machines of an architecture can have a BIOS. Of an unknown one it says so: that has an error
+// of its own.
+func mayBePC(arch string) bool {
+	a, ok := LookupArch(arch)
+	return !ok || a.PC
 }
 
 // loader is how the image is to boot.
@@ -108,11 +116,11 @@ func bootAgrees(s Spec) []error {
 	return problems
 }
 
-// grubNeedsBIOS: an image whose GRUB a BIOS starts is one for a PC. (For arm64 without UEFI arm64NeedsUEFI has words of
+// loaderNeedsBIOS: an image whose boot loader a BIOS starts is one for a PC. (For arm64 without UEFI arm64NeedsUEFI has words of
 // its own, and in a tarball nothing boots.)
-func grubNeedsBIOS(s Spec) []error {
+func loaderNeedsBIOS(s Spec) []error {
 	plainARM64 := s.arch.Name == "arm64" && !s.loader().uefi()
-	if s.o.Image == "" || !s.loader().grubBIOS() || s.arch.Name == "" || s.arch.PC || plainARM64 {
+	if s.o.Image == "" || !s.loader().bios() || s.arch.Name == "" || s.arch.PC || plainARM64 {
 		return nil
 	}
 	return problem(s.loaderFlag(), "%s has no BIOS: use --grub with --use-uefi, or --boot=%s", s.arch.Name, bootNone)

@@ -169,6 +169,7 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"hybrid of Ubuntu", func(o *Options) { o.Boot, o.Distribution = "hybrid", "noble" }, "--boot", []string{"grub-cloud-amd64"}},
 		{"hybrid of stretch", func(o *Options) { o.Boot, o.Distribution = "hybrid", "stretch" }, "--boot", []string{"grub-cloud-amd64"}},
 		{"hybrid without BIOS", func(o *Options) { o.Boot, o.Arch = "hybrid", "arm64" }, "--boot", []string{"arm64 has no BIOS"}},
+		{"extlinux without BIOS", func(o *Options) { o.Boot, o.Arch = "extlinux", "armhf" }, "--boot", []string{"armhf has no BIOS"}},
 		{"GRUB without BIOS", func(o *Options) { o.Grub, o.Arch = true, "armhf" }, "--grub", []string{"armhf has no BIOS", "--use-uefi"}},
 
 		{"unknown architecture", func(o *Options) { o.Arch = "bogus" }, "--arch", []string{`"bogus"`}},
@@ -439,6 +440,17 @@ func TestParseUserSplitsAtTheFirstSlash(t *testing.T) {
 	} {
 		if got := ParseUser(text); got != want {
 			t.Errorf("ParseUser(%q): got %#v, want %#v", text, got, want)
+		}
+	}
+}
+
+// TestExtlinuxIsForPCs: it is the default, and boot code for a PC must not get onto the disk of a board by itself.
+func TestExtlinuxIsForPCs(t *testing.T) {
+	t.Parallel()
+	for arch, want := range map[string]loader{"amd64": loaderExtlinux, "i386": loaderExtlinux, "armhf": loaderNone, "riscv64": loaderNone} {
+		s := mustSpec(t, func(o *Options) { o.Arch, o.KernelPackage = arch, "linux-image-mine" })
+		if got := s.loader(); got != want {
+			t.Errorf("%s: got %s, want %s", arch, got, want)
 		}
 	}
 }

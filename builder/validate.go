@@ -50,7 +50,7 @@ var rules = []func(Spec) []error{
 	bootFlagKnown,
 	bootKnown,
 	bootAgrees,
-	grubNeedsBIOS,
+	loaderNeedsBIOS,
 	systemdBootStarts,
 	hybridHasPackages,
 	espHoldsGrub,
