@@ -26,7 +26,8 @@ const (
 
 // Cache says how a build uses snapshots of earlier ones.
 type Cache struct {
-	// Program identifies this program: a snapshot is of use only to the program that made it.
+	// Program identifies this program and what all its steps depend on: a snapshot is of use only to the program that made
+	// it.
 	Program string
 	// Rebuild runs each step again and replaces its snapshot.
 	Rebuild bool
@@ -43,6 +44,17 @@ func dear(step Step) bool {
 		return true
 	}
 	return false
+}
+
+// countDear counts the dear ones among steps.
+func countDear(steps []Step) int {
+	n := 0
+	for _, step := range steps {
+		if dear(step) {
+			n++
+		}
+	}
+	return n
 }
 
 // start is where a build begins.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"debug/elf"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -26,6 +27,10 @@ func (e *fakeEngine) Scratch(context.Context) (Rootfs, error)      { return nil,
 func (e *fakeEngine) From(context.Context, string) (Rootfs, error) { return nil, fs.ErrInvalid }
 func (e *fakeEngine) Snapshots() ([]Snapshot, error)               { return e.all, nil }
 func (e *fakeEngine) Emulate(elf.FileHeader, string)               {}
+
+func (e *fakeEngine) CopyImage(context.Context, ImageCopy) error        { return fs.ErrInvalid }
+func (e *fakeEngine) CheckDestination(context.Context, ImageCopy) error { return fs.ErrInvalid }
+func (e *fakeEngine) Unpack(context.Context, io.Reader, string) error   { return fs.ErrInvalid }
 
 func (e *fakeEngine) Labels(name string) (map[string]string, error) {
 	for _, s := range e.all {

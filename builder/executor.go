@@ -44,6 +44,8 @@ type Result struct {
 	Toolbox Rootfs
 	x       *Executor
 	site    *site
+	spec    Spec
+	lock    Lock
 }
 
 // Close deletes the working containers; the toolbox stays in the store.
@@ -67,7 +69,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return nil, err
 	}
 	plan := begin.plan
-	result = &Result{x: x, Plan: plan}
+	result = &Result{x: x, Plan: plan, spec: spec, lock: lock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, result.Close())
@@ -109,7 +111,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	result.site = &site{
 		target: result.Rootfs, toolbox: result.Toolbox, archives: archives, keyring: keyring,
 		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
-		log: x.Log, out: newTail(x.Output),
+		log: x.Log, out: newTail(x.Output), epoch: lock.epoch(), snapshots: countDear(plan.Steps[:len(begin.links)]),
 	}
 	identity, err := x.identityPlan(spec, lock)
 	if err != nil {
@@ -159,6 +161,7 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 		if err := x.keep(ctx, s.target, links, begin.seed); err != nil {
 			return err
 		}
+		s.snapshots++
 	}
 	return nil
 }

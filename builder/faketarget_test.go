@@ -100,6 +100,7 @@ func (f *fakeTarget) RemoveAll(name string) error                               
 func (f *fakeTarget) ReadDir(name string) ([]fs.DirEntry, error)                { return os.ReadDir(f.path(name)) }
 func (f *fakeTarget) Lstat(name string) (fs.FileInfo, error)                    { return os.Lstat(f.path(name)) }
 func (f *fakeTarget) Snapshot(context.Context, string, map[string]string) error { return nil }
+func (f *fakeTarget) Before(context.Context, int) (Rootfs, error)               { return f, nil }
 func (f *fakeTarget) Close() error                                              { return nil }
 
 // readable gives a file's text, a symbolic link as "-> TEXT", and "(absent)".

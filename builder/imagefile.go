@@ -82,7 +82,10 @@ func (d Disk) fileNames() []string {
 }
 
 // Outputs are the names of all files that a build writes. The first is what hooks of the phase image get.
-func (s Spec) Outputs() []string {
+func (s Spec) Outputs() []string { return append(s.outputFiles(), s.exportFiles()...) }
+
+// outputFiles are the files of all outputs but --export.
+func (s Spec) outputFiles() []string {
 	names := Disk{Files: imageFiles(s.o), BlockMap: blockMapName(s.o)}.fileNames()
 	for _, name := range []string{s.o.Tarball, s.o.Squash} {
 		if name != "" {

@@ -11,19 +11,23 @@ import (
 // with a default of its own is filled in by DefaultOptions, not here.
 type Options struct {
 	// Outputs.
-	Image        string         // --image FILE
-	Size         diskimage.Size // --size
-	SizeAuto     bool           // --size auto: Size does not matter
-	Free         Space          // --free
-	Formats      []string       // --format, each value a list with commas
-	Compress     string         // --compress
-	Bmap         bool           // --bmap
-	Tarball      string         // --tarball FILE
-	Squash       string         // --squash DIR
-	ConvertQcow2 bool           // --convert-qcow2
-	Sparse       bool           // --sparse
-	Pkglist      bool           // --pkglist
-	Owner        string         // --owner USER
+	Image    string         // --image FILE
+	Size     diskimage.Size // --size
+	SizeAuto bool           // --size auto: Size does not matter
+	Free     Space          // --free
+	Formats  []string       // --format, each value a list with commas
+	Compress string         // --compress
+	Bmap     bool           // --bmap
+	Tarball  string         // --tarball FILE
+	Squash   string         // --squash DIR
+	Exports  []Export       // --export DEST
+	// ExportCompression is METHOD or METHOD:LEVEL; empty is gzip.
+	ExportCompression string // --export-compression
+	TLSVerify         bool   // --tls-verify
+	ConvertQcow2      bool   // --convert-qcow2
+	Sparse            bool   // --sparse
+	Pkglist           bool   // --pkglist
+	Owner             string // --owner USER
 
 	// Where the packages come from and which.
 	Mirror             string   // --mirror URL; empty: HostMirror
@@ -102,11 +106,13 @@ func DefaultOptions() Options {
 		MBR:                  true,
 		Free:                 defaultFree,
 		SectorSize:           diskimage.SectorSize,
+		TLSVerify:            true,
 	}
 }
 
 // clone gives a copy that shares no memory with o.
 func (o Options) clone() Options {
+	o.Exports = slices.Clone(o.Exports)
 	o.Debootstrapopts = slices.Clone(o.Debootstrapopts)
 	o.Packages = slices.Clone(o.Packages)
 	o.CustomPackages = slices.Clone(o.CustomPackages)

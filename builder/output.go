@@ -18,10 +18,10 @@ import (
 const outputMode = 0o644
 
 // WriteTarball writes the finished root file system to a tar archive, compressed as its name says. What is in
-// directories that are mounted over at boot is left out, the directories are not.
+// directories that are mounted over at boot is left out, the directories are not. No time is later than that of the build.
 func (r *Result) WriteTarball(ctx context.Context, name string) error {
 	r.x.Say("write " + name)
-	tree := withoutContents(diskimage.NewDirTree(r.Rootfs.Root()), mountPoints)
+	tree := r.tree(r.Rootfs)
 	return diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) (err error) {
 		w, err := tarfile.Compress(f, name, 0)
 		if err != nil {
@@ -30,6 +30,12 @@ func (r *Result) WriteTarball(ctx context.Context, name string) error {
 		defer func() { err = errors.Join(err, w.Close()) }()
 		return tarfile.Write(ctx, w, tree)
 	})
+}
+
+// tree is what an archive or a layer records of a root file system of the build, the finished one or an earlier state.
+func (r *Result) tree(rootfs Rootfs) diskimage.Tree {
+	tree := cleaned(diskimage.NewDirTree(rootfs.Root()), r.site.resolver)
+	return diskimage.Clamp(withoutContents(tree, mountPoints), r.lock.Time)
 }
 
 // packageList is the file that --pkglist makes, in the working directory.

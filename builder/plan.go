@@ -3,6 +3,7 @@ package builder
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,14 @@ type Lock struct {
 	Time time.Time
 }
 
+// epoch is what tells programs the time to record, if the build must not depend on the present one.
+func (l Lock) epoch() []string {
+	if !l.SeedFixed {
+		return nil
+	}
+	return []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(l.Time.Unix(), 10)}
+}
+
 // Plan is what a build does: the steps on the root file system in their order, and the disk or the tar archive that it
 // ends in.
 type Plan struct {
@@ -40,14 +49,15 @@ type Plan struct {
 	Disk    *Disk
 	Tarball string
 	// Squash is the directory of a live file system.
-	Squash string
+	Squash  string
+	Exports []Export
 }
 
 // NewPlan decides everything that can be decided before the work begins. It is pure: the same Spec and Lock give the
 // same Plan.
 func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	o, release := spec.Options(), spec.Release()
-	p := Plan{Tarball: o.Tarball, Squash: o.Squash}
+	p := Plan{Tarball: o.Tarball, Squash: o.Squash, Exports: o.Exports}
 	if o.Image != "" {
 		disk, err := newDisk(spec, lock)
 		if err != nil {
@@ -140,6 +150,9 @@ func (p Plan) Print(w io.Writer) error {
 		if name != "" {
 			printf("%3d. write %s\n", len(p.Steps)+1, name)
 		}
+	}
+	for _, e := range p.Exports {
+		printf("%3d. write %s\n", len(p.Steps)+1, e)
 	}
 	if p.Disk != nil {
 		printf("%3d. write %s: %s\n", len(p.Steps)+1, strings.Join(p.Disk.fileNames(), " and "), p.Disk.title())

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -50,8 +51,12 @@ type site struct {
 	tmp string
 	// resolver is the host's resolv.conf, which the target must not keep.
 	resolver []byte
-	log      *slog.Logger
-	out      *tail
+	// epoch is SOURCE_DATE_EPOCH=SECONDS for the programs of the build, empty if the time does not matter.
+	epoch []string
+	// snapshots counts those that the target rests on.
+	snapshots int
+	log       *slog.Logger
+	out       *tail
 }
 
 // targetDir is where the target is mounted inside the toolbox.
@@ -72,7 +77,7 @@ var baseEnv = []string{
 
 // command is a program of the build with its arguments, in its root directory.
 func (s *site) command(args ...string) *specs.Process {
-	return &specs.Process{Args: args, Cwd: "/", Env: append(append([]string{}, baseEnv...), s.proxy...)}
+	return &specs.Process{Args: args, Cwd: "/", Env: slices.Concat(baseEnv, s.proxy, s.epoch)}
 }
 
 // inTarget runs a program of the target.

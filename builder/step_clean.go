@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"path"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// cleanStep removes what the build left in the target: downloaded packages and lists, logs of the bootstrap, the
+// cleanStep removes what the build left in the target: downloaded packages and lists, logs of the build, the
 // machine's identity, the host's name servers, and whatever lies in directories that are mounted over at boot.
 type cleanStep struct{}
 
@@ -18,7 +22,13 @@ func (cleanStep) Title() string { return "clean up" }
 var cleanFiles = []string{
 	"/var/cache/apt/pkgcache.bin",
 	"/var/cache/apt/srcpkgcache.bin",
+	"/var/cache/ldconfig/aux-cache", // inode numbers of the build
+	"/var/log/alternatives.log",
+	"/var/log/apt/eipp.log.xz",
+	"/var/log/apt/history.log",
+	"/var/log/apt/term.log",
 	"/var/log/bootstrap.log",
+	"/var/log/dpkg.log",
 	"/var/lib/dpkg/available-old",
 	"/var/lib/dpkg/diversions-old",
 	"/var/lib/dpkg/statoverride-old",
@@ -68,6 +78,52 @@ func (cleanStep) run(_ context.Context, s *site) error {
 		return s.target.Remove("/etc/resolv.conf")
 	}
 	return nil
+}
+
+// cleaned is what cleanStep would leave of a tree: the state of a build before its end, as an image records it.
+func cleaned(tree diskimage.Tree, resolver []byte) diskimage.Tree {
+	tree = withoutContents(tree, relative(cleanDirs))
+	files := relative(cleanFiles)
+	machineIDs := []string{"etc/machine-id", "var/lib/dbus/machine-id"}
+	tree = diskimage.Filter(tree, func(e diskimage.Entry) bool {
+		switch {
+		case slices.Contains(files, e.Name), e.Name == machineIDs[1] && e.IsRegular():
+			return false
+		case e.Name == "etc/resolv.conf" && e.IsRegular():
+			return !holds(e, resolver)
+		}
+		return true
+	})
+	return diskimage.Map(tree, func(e diskimage.Entry) diskimage.Entry {
+		if e.Name == machineIDs[0] && e.IsRegular() {
+			e.Mode, e.Size, e.Data, e.Open = e.Mode&^0o7777|0o444, 0, nil, nil
+		}
+		return e
+	})
+}
+
+// relative makes names of a Target names of a Tree.
+func relative(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = strings.TrimPrefix(name, "/")
+	}
+	return out
+}
+
+// holds reports whether a file has that content. One that cannot be read fails when it is written.
+func holds(e diskimage.Entry, text []byte) bool {
+	if e.Size != int64(len(text)) || e.Open == nil {
+		return false
+	}
+	content, err := e.Open()
+	if err != nil {
+		return false
+	}
+	defer content.Close()
+	data := make([]byte, len(text))
+	n, _ := content.ReadAt(data, 0)
+	return bytes.Equal(data[:n], text)
 }
 
 // empty removes what is in a directory and keeps the directory.

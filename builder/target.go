@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"io"
 	"io/fs"
+	"os"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -43,6 +44,8 @@ type Rootfs interface {
 	Target
 	// Snapshot keeps the present state under name with labels, without copying it, and goes on above it.
 	Snapshot(ctx context.Context, name string, labels map[string]string) error
+	// Before gives another one, as this one was at its n-th snapshot; the first, which began with nothing, is 1.
+	Before(ctx context.Context, n int) (Rootfs, error)
 	// Close throws the working state away; snapshots stay.
 	Close() error
 }
@@ -61,6 +64,26 @@ type Engine interface {
 	// interpreter: a static program of this machine, named by its path on the host. An empty name ends that. Where the
 	// host does not allow it, Run gives an error that wraps errors.ErrUnsupported.
 	Emulate(header elf.FileHeader, interpreter string)
+	// CopyImage copies the image of an OCI layout to where it says.
+	CopyImage(ctx context.Context, c ImageCopy) error
+	// CheckDestination finds out without an image whether that can work.
+	CheckDestination(ctx context.Context, c ImageCopy) error
+	// Unpack makes a directory of a tar archive; the directory must not exist, nor does it after an error.
+	Unpack(ctx context.Context, archive io.Reader, dir string) error
+}
+
+// ImageCopy says where an image goes.
+type ImageCopy struct {
+	// Layout is a directory, an OCI image layout with one image.
+	Layout string
+	// Destination is an Export as text.
+	Destination string
+	// File takes the place of the file that Destination names; nil if it names none.
+	File *os.File
+	// Environ is the caller's environment: it tells where credentials and the caller's own store are.
+	Environ []string
+	// SkipTLSVerify talks to registries without certificates, and without TLS.
+	SkipTLSVerify bool
 }
 
 // Snapshot is a kept root file system.

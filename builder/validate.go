@@ -69,6 +69,8 @@ var rules = []func(Spec) []error{
 	freeNeedsAuto,
 	sectorSizeBoots,
 	blobFiles,
+	exportCompressionKnown,
+	exportPlaces,
 }
 
 // findArch looks the architecture up.

@@ -114,6 +114,9 @@ func Dense(tree Tree, match func(name string) bool) Tree {
 	}}
 }
 
+// Map changes each entry by itself. change must keep the name and the type, and do the same to all names of a file.
+func Map(tree Tree, change func(Entry) Entry) Tree { return mapped{tree, change} }
+
 // mapped is a Tree each of whose entries is changed in the same way.
 type mapped struct {
 	tree   Tree

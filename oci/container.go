@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -52,6 +53,41 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	defer e.mu.Unlock()
 	e.containers = append(e.containers, c)
 	return c, nil
+}
+
+// Before gives a container like this one was at its n-th snapshot, counted from the first, which began with nothing.
+func (c *Container) Before(ctx context.Context, n int) (*Container, error) {
+	chain, err := c.chain()
+	if err != nil {
+		return nil, fmt.Errorf("look for layers: %w", err)
+	}
+	if n < 1 || n > len(chain) {
+		return nil, fmt.Errorf("snapshot %d of a container of %d: %w", n, len(chain), fs.ErrNotExist)
+	}
+	before := &Container{engine: c.engine}
+	if err := before.begin(ctx, chain[n-1]); err != nil {
+		return nil, fmt.Errorf("make a container: %w", err)
+	}
+	c.engine.mu.Lock()
+	defer c.engine.mu.Unlock()
+	c.engine.containers = append(c.engine.containers, before)
+	return before, nil
+}
+
+// chain gives the layers below that of the container, the lowest first.
+func (c *Container) chain() ([]string, error) {
+	var ids []string
+	for id := c.layer; id != ""; {
+		layer, err := c.engine.store.Layer(id)
+		if err != nil {
+			return nil, err
+		}
+		id = layer.Parent
+		ids = append(ids, id)
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" })
+	slices.Reverse(ids)
+	return ids, nil
 }
 
 // begin makes a new layer above parent and mounts it.

@@ -123,7 +123,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		return nil, err
 	}
 	options.Log.Debug("container store", "dir", graph, "driver", driver)
-	if err := errors.Join(e.writeRunTemplate(), e.writePolicy()); err != nil {
+	if err := e.writeRunTemplate(); err != nil {
 		return nil, err
 	}
 	for _, s := range stale {

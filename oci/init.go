@@ -3,6 +3,7 @@ package oci
 import (
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/containers/buildah"
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 const (
 	nameEnter     = "vmdebootstrap-enter"     // becomes uid 0 of the new namespaces, then the program again
 	nameContainer = "vmdebootstrap-container" // is pid 1 of a container
+	nameCopy      = "vmdebootstrap-copy"      // copies an image to a registry or another store
 )
 
 // Files that a helper inherits.
@@ -28,11 +30,17 @@ const (
 // variable, a hook for example, is in another one.
 const envInside = "_VMDEBOOTSTRAP_NAMESPACE"
 
+// envCaller holds the user id of whoever called Reexec, outside.
+const envCaller = "_VMDEBOOTSTRAP_CALLER"
+
 // statusKilled is the exit status of a helper whose parent has died: what a shell says of a killed process.
 const statusKilled = 128 + int(unix.SIGKILL)
 
-// inside is set once, by Init.
-var inside bool
+// inside and caller are set once, by Init. caller is the user id outside of the user namespace, 0 where there is none.
+var (
+	inside bool
+	caller int
+)
 
 // Init must be the first call of main, and of TestMain where a test uses this package: helpers are this very program,
 // started under another name. It returns true if this process was a helper and has done its work; main then returns.
@@ -52,6 +60,10 @@ func Init() bool {
 	if buildah.InitReexec() {
 		return true
 	}
+	if os.Args[0] == nameCopy { // starts such helpers
+		copyMain()
+		return true
+	}
 	namespace, ok := os.LookupEnv(envInside) //nolint:forbidigo // a message to this package from itself
 	if !ok {
 		return false
@@ -60,6 +72,8 @@ func Init() bool {
 	if here, err := mountNamespace(); err != nil || here != namespace {
 		return false
 	}
+	caller, _ = strconv.Atoi(os.Getenv(envCaller)) //nolint:forbidigo // as above
+	_ = os.Unsetenv(envCaller)
 	inside = true
 	unix.CloseOnExec(fdLifeline)
 	go watchLifeline(os.NewFile(fdLifeline, "lifeline"))

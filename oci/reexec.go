@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -162,7 +163,7 @@ func enterNamespaces(ctx context.Context, cfg ReexecConfig) (_ *entered, err err
 	defer report.Close()
 
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: append([]string{nameEnter}, cfg.Args...), Env: append([]string{}, cfg.Env...),
+		Path: "/proc/self/exe", Args: append([]string{nameEnter}, cfg.Args...), Env: append(append([]string{}, cfg.Env...), envCaller+"="+strconv.Itoa(uid)),
 		ExtraFiles:  []*os.File{childLifeline, childReport},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL, Setpgid: true},
 	}

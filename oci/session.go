@@ -141,20 +141,10 @@ func (s *session) unlock() error {
 // workName is a name for a layer that this session writes.
 func (s *session) workName() string { return workPrefix + s.name + "/" + rand.Text() }
 
-// removeLeftovers removes the layers that a session had been writing, and the containers from which it had been
-// exporting, when it was killed.
+// removeLeftovers removes the layers that a session had been writing when it was killed.
 func (e *Engine) removeLeftovers(sessionName string) error {
 	left := func(name string) bool { return strings.HasPrefix(name, workPrefix+sessionName+"/") }
-	containers, err := e.store.Containers()
-	if err != nil {
-		return err
-	}
 	var errs []error
-	for _, c := range containers {
-		if slices.ContainsFunc(c.Names, left) {
-			errs = append(errs, e.store.DeleteContainer(c.ID))
-		}
-	}
 	layers, err := e.store.Layers()
 	if err != nil {
 		return err

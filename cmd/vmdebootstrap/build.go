@@ -31,7 +31,7 @@ func (e engine) Scratch(ctx context.Context) (builder.Rootfs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return container{c}, nil
 }
 
 func (e engine) From(ctx context.Context, snapshot string) (builder.Rootfs, error) {
@@ -39,7 +39,7 @@ func (e engine) From(ctx context.Context, snapshot string) (builder.Rootfs, erro
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return container{c}, nil
 }
 
 func (e engine) Snapshots() ([]builder.Snapshot, error) {
@@ -51,6 +51,25 @@ func (e engine) Snapshots() ([]builder.Snapshot, error) {
 		}
 	}
 	return snapshots, err
+}
+
+func (e engine) CopyImage(ctx context.Context, c builder.ImageCopy) error {
+	return e.Engine.CopyImage(ctx, oci.ImageCopy(c))
+}
+
+func (e engine) CheckDestination(ctx context.Context, c builder.ImageCopy) error {
+	return e.Engine.CheckDestination(ctx, oci.ImageCopy(c))
+}
+
+// container makes *oci.Container a builder.Rootfs, as engine does.
+type container struct{ *oci.Container }
+
+func (c container) Before(ctx context.Context, n int) (builder.Rootfs, error) {
+	before, err := c.Container.Before(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return container{before}, nil
 }
 
 // openStore opens what is kept in a state directory: the container store and the cache of packages.
@@ -98,6 +117,9 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
+	if lock.SeedFixed {
+		program += fmt.Sprintf(" for %d", lock.Time.Unix()) // the programs of the steps see it
+	}
 	lock, sources, err := builder.Resolve(ctx, j.spec, client, lock)
 	if err != nil {
 		return err
@@ -109,6 +131,9 @@ func build(ctx context.Context, j *job) (err error) {
 	}
 	if j.settings.explainCache {
 		x.Cache.Explain = func(text string) { fmt.Fprintln(j.out, text) }
+	}
+	if err := x.CheckExports(ctx, j.spec); err != nil {
+		return err
 	}
 	result, err := x.Build(ctx, j.spec, lock, sources)
 	if err != nil {
@@ -167,12 +192,21 @@ func (j *job) write(ctx context.Context, result *builder.Result, plan builder.Pl
 		}
 	}
 	if o.Tarball != "" {
-		return result.WriteTarball(ctx, o.Tarball)
+		if err := result.WriteTarball(ctx, o.Tarball); err != nil {
+			return err
+		}
 	}
 	if o.Squash != "" {
-		return result.WriteSquash(ctx, j.spec, o.Squash)
+		if err := result.WriteSquash(ctx, j.spec, o.Squash); err != nil {
+			return err
+		}
 	}
-	return result.WriteImage(ctx, plan.Disk)
+	if plan.Disk != nil {
+		if err := result.WriteImage(ctx, plan.Disk); err != nil {
+			return err
+		}
+	}
+	return result.WriteExports(ctx)
 }
 
 // printPlan prints the steps of a job, with IDs that a build would choose anew.

@@ -44,6 +44,13 @@ func (s *settings) beyondManual() []*setting {
 		{"compress", groupOutput, "compress the image with `METHOD`: none, zlib or zstd, where its format can do it " +
 			"(default: none; vmdk: zlib)", textValue{&o.Compress}},
 		{"bmap", groupOutput, "beside a raw image, write its block map for bmaptool", boolValue{&o.Bmap}},
+		{"export", groupOutput, "write the root file system to `DEST`, one of " + builder.ExportForms() + "; tar: and dir: are the " +
+			"files alone, the others a container image, in containers-storage: for your podman; the owners in dir: are what podman " +
+			"unshare shows; may be repeated", exportsValue{&o.Exports}},
+		{"export-compression", groupOutput, "compress the layers of container images with `METHOD`: gzip, zstd or none, or with " +
+			"a level as in zstd:9 (default gzip)", textValue{&o.ExportCompression}},
+		{"tls-verify", groupOutput, "have registries prove who they are; --no-tls-verify allows those without TLS, too",
+			boolValue{&o.TLSVerify}},
 		{"raw", groupDisk, "write a file to a fixed place of the disk, outside of partitions, `FILE@OFFSET`; rootfs:FILE is a " +
 			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
 		{"sector-size", groupDisk, "make the disk for sectors of `SIZE` bytes: 512 or 4096", sizeValue{&o.SectorSize}},

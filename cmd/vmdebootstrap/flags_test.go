@@ -28,9 +28,9 @@ var (
 		"dump-memory-profile", "memory-dump-interval",
 	}
 	// Settings that the manual does not have.
-	laterBools  = []string{"cache", "explain-cache", "bmap"}
+	laterBools  = []string{"cache", "explain-cache", "bmap", "tls-verify"}
 	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot", "free", "format",
-		"compress", "raw", "sector-size"}
+		"compress", "raw", "sector-size", "export", "export-compression"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -116,7 +116,7 @@ func oppositeNames() []string {
 // settingTexts are values of settings that do not take just any text.
 var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
-	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB",
+	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
 }
 
 // TestEverySettingHasAPlaceOfItsOwn changes each setting and looks whether that changes the dump, and only there.
@@ -173,7 +173,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 		case autoSizeValue:
 			*v.p++
 			*v.auto = true
-		case textValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue:
+		case textValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue, exportsValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

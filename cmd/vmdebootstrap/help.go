@@ -13,7 +13,7 @@ const helpWidth = 100
 // printHelp prints all options under the headings of their groups. With all, the --no- forms and those without effect
 // are among them.
 func printHelp(w io.Writer, s *settings, flags *pflag.FlagSet, all bool) {
-	fmt.Fprintf(w, "Usage: %s --image=FILE|--tarball=FILE|--squash=DIRECTORY [options]\n\n", programName)
+	fmt.Fprintf(w, "Usage: %s --image=FILE|--tarball=FILE|--squash=DIRECTORY|--export=DEST [options]\n\n", programName)
 	fmt.Fprintln(w, "Build a disk image, a tarball or a live file system of Debian or Ubuntu.")
 	fmt.Fprintln(w, "An option may be shortened as long as no other begins so. Options that are on or off have")
 	fmt.Fprintln(w, "an opposite: --no-verbose, --no-no-kernel. SIZE is in bytes, or has a unit: k, M, G and T are")

@@ -25,18 +25,34 @@ const (
 	xzWindow = 8 << 20
 )
 
+// Method names a way of compression.
+type Method string
+
+// The methods. None is no compression.
+const (
+	None  Method = "none"
+	Gzip  Method = "gzip"
+	Xz    Method = "xz"
+	Zstd  Method = "zstd"
+	Bzip2 Method = "bzip2"
+)
+
 // method is one way of compression.
 type method struct {
+	name     Method
 	suffixes []string
-	open     func(w io.Writer, threads int) (io.WriteCloser, error)
+	// maxLevel is the highest level, 0 if there is no choice; the lowest one is 1.
+	maxLevel int
+	// open gets level 0 for the usual one.
+	open func(w io.Writer, level, threads int) (io.WriteCloser, error)
 }
 
 // methods are matched in this order with the end of a name.
 var methods = []method{
-	{[]string{".gz", ".tgz", ".taz"}, openGzip},
-	{[]string{".xz", ".txz"}, openXz},
-	{[]string{".zst", ".tzst"}, openZstd},
-	{[]string{".bz2", ".tbz2", ".tbz"}, openBzip2},
+	{Gzip, []string{".gz", ".tgz", ".taz"}, 9, openGzip},
+	{Xz, []string{".xz", ".txz"}, 0, openXz},
+	{Zstd, []string{".zst", ".tzst"}, 22, openZstd},
+	{Bzip2, []string{".bz2", ".tbz2", ".tbz"}, 0, openBzip2},
 }
 
 // unsupported are the other suffixes that GNU tar's --auto-compress knows.
@@ -86,14 +102,51 @@ func Compress(w io.Writer, filename string, threads int) (io.WriteCloser, error)
 	if m.open == nil {
 		return plain{w}, nil
 	}
-	if threads < 1 {
-		threads = runtime.GOMAXPROCS(0)
-	}
-	out, err := m.open(w, threads)
+	out, err := m.open(w, 0, threadsOf(threads))
 	if err != nil {
 		return nil, fmt.Errorf("compress %q: %w", filename, err)
 	}
 	return out, nil
+}
+
+// NewWriter is Compress for a method that is known by name, with a level of the programs gzip and zstd; 0 is the usual
+// one. Of zstd's 22 levels there are four kinds: 1 and 2, 3 to 5, 6 to 9, and above.
+func NewWriter(w io.Writer, name Method, level, threads int) (io.WriteCloser, error) {
+	if err := CheckLevel(name, level); err != nil {
+		return nil, err
+	}
+	if name == None {
+		return plain{w}, nil
+	}
+	m := methods[slices.IndexFunc(methods, func(m method) bool { return m.name == name })]
+	out, err := m.open(w, level, threadsOf(threads))
+	if err != nil {
+		return nil, fmt.Errorf("compress with %s: %w", name, err)
+	}
+	return out, nil
+}
+
+// CheckLevel reports whether NewWriter knows a method and a level of it.
+func CheckLevel(name Method, level int) error {
+	i := slices.IndexFunc(methods, func(m method) bool { return m.name == name })
+	switch {
+	case i < 0 && name != None:
+		return fmt.Errorf("compression %q is not known", name)
+	case level == 0:
+		return nil
+	case i < 0 || methods[i].maxLevel == 0:
+		return fmt.Errorf("compression %q has no levels", name)
+	case level < 0 || level > methods[i].maxLevel:
+		return fmt.Errorf("level %d of %s: there are 1 to %d", level, name, methods[i].maxLevel)
+	}
+	return nil
+}
+
+func threadsOf(n int) int {
+	if n < 1 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return n
 }
 
 // plain is no compression.
@@ -103,8 +156,11 @@ type plain struct{ io.Writer }
 func (plain) Close() error { return nil }
 
 // openGzip makes one gzip member, which the simplest of readers understand. Its header is that of "gzip -n".
-func openGzip(w io.Writer, threads int) (io.WriteCloser, error) {
-	z, err := pgzip.NewWriterLevel(w, pgzip.DefaultCompression)
+func openGzip(w io.Writer, level, threads int) (io.WriteCloser, error) {
+	if level == 0 {
+		level = pgzip.DefaultCompression
+	}
+	z, err := pgzip.NewWriterLevel(w, level)
 	if err != nil {
 		return nil, err
 	}
@@ -113,20 +169,24 @@ func openGzip(w io.Writer, threads int) (io.WriteCloser, error) {
 }
 
 // openXz makes a series of xz streams, which all readers of .xz files put together.
-func openXz(w io.Writer, threads int) (io.WriteCloser, error) {
+func openXz(w io.Writer, _, threads int) (io.WriteCloser, error) {
 	config := xz.WriterConfig{DictCap: xzWindow, CheckSum: xz.CRC64}
 	return newPieces(w, xzPiece, threads, func(dst io.Writer) (io.WriteCloser, error) { return config.NewWriter(dst) }), nil
 }
 
 // openZstd makes a series of Zstandard frames, each with a checksum.
-func openZstd(w io.Writer, threads int) (io.WriteCloser, error) {
+func openZstd(w io.Writer, level, threads int) (io.WriteCloser, error) {
+	speed := zstd.SpeedDefault
+	if level != 0 {
+		speed = zstd.EncoderLevelFromZstd(level)
+	}
 	return newPieces(w, zstdPiece, threads, func(dst io.Writer) (io.WriteCloser, error) {
-		return zstd.NewWriter(dst, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1))
+		return zstd.NewWriter(dst, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1))
 	}), nil
 }
 
 // openBzip2 makes a series of bzip2 streams.
-func openBzip2(w io.Writer, threads int) (io.WriteCloser, error) {
+func openBzip2(w io.Writer, _, threads int) (io.WriteCloser, error) {
 	config := &bzip2.WriterConfig{Level: bzip2.BestCompression}
 	return newPieces(w, bzip2Piece, threads, func(dst io.Writer) (io.WriteCloser, error) { return bzip2.NewWriter(dst, config) }), nil
 }

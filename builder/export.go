@@ -1,0 +1,236 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+)
+
+// Transports of --export: what stands before the first colon of a destination.
+const (
+	exportOCI           = "oci"
+	exportOCIArchive    = "oci-archive"
+	exportDockerArchive = "docker-archive"
+	exportDocker        = "docker"
+	exportStorage       = "containers-storage"
+	exportTar           = "tar"
+	exportDir           = "dir"
+)
+
+// exportForms are the destinations of --export, for its help and its errors.
+var exportForms = []string{
+	"oci:DIR[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:REF]", "docker://REGISTRY/REPO[:TAG]",
+	"containers-storage:REF", "tar:FILE", "dir:DIR",
+}
+
+// ExportForms lists what a destination of --export looks like.
+func ExportForms() string { return strings.Join(exportForms, ", ") }
+
+// Export is one destination of --export.
+type Export struct {
+	// Transport is what stands before the colon: "oci", "docker".
+	Transport string
+	// Path is the file or directory; empty where a registry or a store is written to.
+	Path string
+	// Name is the tag of a layout or the full reference of an image ("registry.example/debian:13"); empty for none.
+	Name string
+}
+
+// tagName is a name for an image in a layout (image specification, annotations.md, org.opencontainers.image.ref.name).
+var tagName = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@/+]+[A-Za-z0-9]+)*$`)
+
+// ParseExport reads a destination of --export. As in skopeo, a path ends at its first colon.
+func ParseExport(text string) (Export, error) {
+	transport, rest, ok := strings.Cut(text, ":")
+	if !ok {
+		return Export{}, fmt.Errorf("%q is none of %s", text, ExportForms())
+	}
+	e := Export{Transport: transport}
+	var err error
+	switch transport {
+	case exportOCI, exportOCIArchive:
+		var named bool
+		e.Path, e.Name, named = strings.Cut(rest, ":")
+		if named && !tagName.MatchString(e.Name) {
+			err = fmt.Errorf("%q is no tag", e.Name)
+		}
+	case exportDockerArchive:
+		var named bool
+		if e.Path, e.Name, named = strings.Cut(rest, ":"); named {
+			e.Name, err = fullReference(e.Name)
+		}
+	case exportDocker:
+		name, slashes := strings.CutPrefix(rest, "//")
+		if !slashes {
+			return Export{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", text)
+		}
+		if e.Name, err = fullReference(name); err == nil && !namesRegistry(name) {
+			err = fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", name, name)
+		}
+	case exportStorage:
+		if strings.ContainsAny(rest, "[]") {
+			return Export{}, fmt.Errorf("%q: the place of the store is that of your podman, and cannot be given here", text)
+		}
+		if !namesRegistry(rest) {
+			rest = "localhost/" + rest // as podman and buildah call what was made here
+		}
+		e.Name, err = fullReference(rest)
+	case exportTar, exportDir:
+		e.Path = rest
+	default:
+		return Export{}, fmt.Errorf("%q is none of %s", text, ExportForms())
+	}
+	if err != nil {
+		return Export{}, fmt.Errorf("%q: %w", text, err)
+	}
+	if e.Path == "" && transport != exportDocker && transport != exportStorage {
+		return Export{}, fmt.Errorf("%q names no file or directory", text)
+	}
+	return e, nil
+}
+
+// fullReference checks the name of an image and adds the tag "latest" if it has none.
+func fullReference(name string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", fmt.Errorf("%q is no name of an image: %w", name, err)
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return "", fmt.Errorf("%q holds a digest, which is not known before the image is made: give a tag", name)
+	}
+	return reference.TagNameOnly(named).String(), nil
+}
+
+// namesRegistry reports whether a name begins with a host, by the rule of docker: there is a dot or a colon in it, or it
+// is "localhost".
+func namesRegistry(name string) bool {
+	host, _, more := strings.Cut(name, "/")
+	return more && (host == "localhost" || strings.ContainsAny(host, ".:"))
+}
+
+// String is what ParseExport reads.
+func (e Export) String() string {
+	switch {
+	case e.Transport == exportDocker:
+		return exportDocker + "://" + e.Name
+	case e.Path == "":
+		return e.Transport + ":" + e.Name
+	case e.Name == "":
+		return e.Transport + ":" + e.Path
+	default:
+		return e.Transport + ":" + e.Path + ":" + e.Name
+	}
+}
+
+// isImage reports whether the destination takes a container image, and not just the files.
+func (e Export) isImage() bool { return e.Transport != exportTar && e.Transport != exportDir }
+
+// compresses reports whether the destination keeps layers in compressed form.
+func (e Export) compresses() bool {
+	return e.Transport == exportOCI || e.Transport == exportOCIArchive || e.Transport == exportDocker
+}
+
+// exportFiles are the files that --export writes; directories are not among them.
+func (s Spec) exportFiles() []string {
+	var names []string
+	for _, e := range s.o.Exports {
+		if e.Transport == exportTar || e.Transport == exportOCIArchive || e.Transport == exportDockerArchive {
+			names = append(names, e.Path)
+		}
+	}
+	return names
+}
+
+// exportCompression reads METHOD or METHOD:LEVEL of --export-compression; nothing is gzip, which everybody can read.
+func exportCompression(text string) (ociimage.Compression, error) {
+	if text == "" {
+		return ociimage.Compression{Method: tarfile.Gzip}, nil
+	}
+	method, levelText, hasLevel := strings.Cut(text, ":")
+	c := ociimage.Compression{Method: tarfile.Method(method)}
+	if c.Method != tarfile.None && c.Method != tarfile.Gzip && c.Method != tarfile.Zstd {
+		return c, fmt.Errorf("%q is not known: choose from zstd, gzip, none", method)
+	}
+	if hasLevel {
+		level, err := strconv.Atoi(levelText)
+		if err != nil || level < 1 {
+			return c, fmt.Errorf("%q is not a level like 3", levelText)
+		}
+		c.Level = level
+	}
+	return c, tarfile.CheckLevel(c.Method, c.Level)
+}
+
+// exportCompressionKnown is about --export-compression alone.
+func exportCompressionKnown(s Spec) []error {
+	if _, err := exportCompression(s.o.ExportCompression); err != nil {
+		return []error{&Problem{Flag: "--export-compression", Err: err}}
+	}
+	return nil
+}
+
+// exportPlaces holds for each destination on this machine what outputPlace does for the other outputs.
+func exportPlaces(s Spec) []error {
+	const flag = "--export"
+	var problems []error
+	used := map[string]bool{}
+	for _, name := range s.outputFiles() {
+		used[filepath.Clean(name)] = true
+	}
+	for _, e := range s.o.Exports {
+		key := e.String()
+		if e.Path != "" && e.Transport != exportOCI {
+			key = filepath.Clean(e.Path)
+		}
+		if used[key] {
+			problems = append(problems, problem(flag, "%q is written twice", e)...)
+			continue
+		}
+		used[key] = true
+		if err := s.exportPlace(e); err != nil {
+			problems = append(problems, problem(flag, "%s: %w", e, err)...)
+		}
+	}
+	return problems
+}
+
+// exportPlace reports what is wrong with the place of one destination.
+func (s Spec) exportPlace(e Export) error {
+	if e.Path == "" {
+		return nil
+	}
+	parent := filepath.Dir(filepath.Clean(e.Path))
+	if info, err := s.w.Stat(parent); err != nil {
+		return fmt.Errorf("directory of %q: %w", e.Path, err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("%q is not a directory", parent)
+	}
+	if e.Transport == exportTar {
+		if err := tarfile.CheckName(e.Path); err != nil {
+			return err
+		}
+	}
+	info, err := s.w.Stat(e.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case e.Transport == exportDir:
+		return fmt.Errorf("%q is there already; a directory is not replaced, because its files belong to many users", e.Path)
+	case e.Transport == exportOCI:
+		return ociimage.CheckTarget(e.Path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%q is there already and is not a regular file", e.Path)
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+)
+
+// annotationSuite names the release by its codename, which no annotation of the image specification is for.
+const annotationSuite = "io.github.vmdebootstrap.suite"
+
+// imagePath is where a container of the image looks for programs.
+const imagePath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// CheckExports finds out before the work begins whether registries answer and stores can be opened.
+func (x *Executor) CheckExports(ctx context.Context, spec Spec) error {
+	var errs []error
+	for _, e := range spec.o.Exports {
+		if e.Transport != exportDocker && e.Transport != exportStorage {
+			continue
+		}
+		if err := x.Engine.CheckDestination(ctx, x.imageCopy(spec, "", e)); err != nil {
+			errs = append(errs, &Problem{Flag: "--export", Err: err})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (x *Executor) imageCopy(spec Spec, layout string, e Export) ImageCopy {
+	return ImageCopy{Layout: layout, Destination: e.String(), Environ: x.Environ, SkipTLSVerify: !spec.o.TLSVerify}
+}
+
+// WriteExports writes the finished root file system to each destination of --export. Layers are packed once.
+func (r *Result) WriteExports(ctx context.Context) (err error) {
+	exports := r.Plan.Exports
+	var layout string
+	if slices.ContainsFunc(exports, Export.isImage) {
+		if layout, err = r.writeLayout(ctx, exports); err != nil {
+			return fmt.Errorf("make a container image: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(layout)) }()
+	}
+	for _, e := range exports {
+		if err := r.writeExport(ctx, layout, e); err != nil {
+			return fmt.Errorf("--export: %w", err)
+		}
+	}
+	return nil
+}
+
+// writeExport writes one of them.
+func (r *Result) writeExport(ctx context.Context, layout string, e Export) error {
+	if e.Transport == exportTar {
+		return r.WriteTarball(ctx, e.Path)
+	}
+	r.x.Say("write " + e.String())
+	dst := r.x.imageCopy(r.spec, layout, e)
+	switch e.Transport {
+	case exportDir:
+		return r.writeDir(ctx, e.Path)
+	case exportOCI:
+		return ociimage.Add(ctx, e.Path, layout, e.Name)
+	case exportOCIArchive:
+		return diskimage.WriteFile(ctx, e.Path, outputMode, func(f *os.File) error {
+			return ociimage.WriteArchive(ctx, f, layout, e.Name, r.lock.Time)
+		})
+	case exportDockerArchive:
+		return diskimage.WriteFile(ctx, e.Path, outputMode, func(f *os.File) error {
+			dst.File = f
+			return r.x.Engine.CopyImage(ctx, dst)
+		})
+	default:
+		return r.x.Engine.CopyImage(ctx, dst)
+	}
+}
+
+// writeDir writes the files themselves.
+func (r *Result) writeDir(ctx context.Context, dir string) error {
+	reader, writer := io.Pipe()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := tarfile.Write(ctx, writer, r.tree(r.Rootfs))
+		return errors.Join(err, writer.CloseWithError(err))
+	})
+	group.Go(func() error {
+		err := r.x.Engine.Unpack(ctx, reader, dir)
+		// What is left of the archive's end is of no use, but its writer waits.
+		_, drained := io.Copy(io.Discard, reader)
+		return errors.Join(err, drained, reader.Close())
+	})
+	return group.Wait()
+}
+
+// writeLayout packs the root file system as an OCI layout in a directory of this build.
+func (r *Result) writeLayout(ctx context.Context, exports []Export) (dir string, err error) {
+	compression, err := exportCompression(r.spec.o.ExportCompression)
+	if err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(exports, Export.compresses) {
+		compression = ociimage.Compression{Method: tarfile.None}
+	}
+	dir = filepath.Join(r.x.TempDir, "image")
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	layout, err := ociimage.Create(dir)
+	if err != nil {
+		return dir, err
+	}
+	r.x.Say("pack the layers of a container image")
+	if err := r.addLayers(ctx, layout, compression); err != nil {
+		return dir, err
+	}
+	image, err := r.image()
+	if err != nil {
+		return dir, err
+	}
+	digest, err := layout.Finish(image)
+	if err != nil {
+		return dir, err
+	}
+	r.x.Say("container image " + digest.String())
+	return dir, nil
+}
+
+// bound is a layer of the image that ends with a snapshot of the build.
+type bound struct {
+	snapshot int
+	comment  string
+}
+
+// bounds are the layers below the last: what builds of one release share comes first. A build whose steps could not be
+// kept has one layer for all of them.
+func (r *Result) bounds() []bound {
+	var all []bound
+	snapshot := 0
+	for _, step := range r.Plan.Steps {
+		if !dear(step) {
+			continue
+		}
+		if snapshot++; snapshot > r.site.snapshots {
+			break
+		}
+		switch step.(type) {
+		case debootstrapStep:
+			all = append(all, bound{snapshot, "vmdebootstrap: bootstrap of " + r.spec.Codename()})
+		case aptInstallStep:
+			all = append(all, bound{snapshot, "vmdebootstrap: packages"})
+		}
+	}
+	return all
+}
+
+// addLayers adds a layer for each bound and one for what came after.
+func (r *Result) addLayers(ctx context.Context, layout *ociimage.Layout, c ociimage.Compression) (err error) {
+	var states []Rootfs
+	defer func() {
+		for _, state := range states {
+			err = errors.Join(err, state.Close())
+		}
+	}()
+	var lower diskimage.Tree
+	for _, b := range r.bounds() {
+		state, err := r.Rootfs.Before(ctx, b.snapshot)
+		if err != nil {
+			return err
+		}
+		states = append(states, state)
+		upper := r.tree(state)
+		if err := layout.AddLayer(ctx, ociimage.Difference(lower, upper), b.comment, c); err != nil {
+			return err
+		}
+		lower = upper
+	}
+	return layout.AddLayer(ctx, ociimage.Difference(lower, r.tree(r.Rootfs)), "vmdebootstrap: configuration and hooks", c)
+}
+
+// image is what is said of the image beside its layers.
+func (r *Result) image() (ociimage.Image, error) {
+	release, o := r.spec.Release(), r.spec.o
+	name := strings.TrimSpace(string(release.Vendor) + " " + release.Version)
+	labels := map[string]string{
+		imgspec.AnnotationTitle:       fmt.Sprintf("%s (%s)", name, release.Codename),
+		imgspec.AnnotationDescription: fmt.Sprintf("%s (%s) for %s, built by vmdebootstrap", name, release.Codename, o.Arch),
+		imgspec.AnnotationVendor:      string(release.Vendor),
+		imgspec.AnnotationCreated:     r.lock.Time.UTC().Format(time.RFC3339),
+		annotationSuite:               release.Codename,
+	}
+	if release.Version != "" {
+		labels[imgspec.AnnotationVersion] = release.Version
+	}
+	shell := "/bin/sh"
+	switch there, err := exists(r.Rootfs, "/bin/bash"); {
+	case err != nil:
+		return ociimage.Image{}, err
+	case there:
+		shell = "/bin/bash"
+	}
+	return ociimage.Image{
+		Created:     r.lock.Time,
+		Platform:    platform(r.spec.Arch()),
+		Config:      imgspec.ImageConfig{Env: []string{imagePath}, Cmd: []string{shell}, Labels: labels},
+		Annotations: labels,
+	}, nil
+}
+
+// platforms are the architectures that containers know by other names (GOARCH, and variants of the image index), by
+// Debian's. The others have one name.
+var platforms = map[string]imgspec.Platform{
+	"i386":     {Architecture: "386"},
+	"arm64":    {Architecture: "arm64", Variant: "v8"},
+	"armel":    {Architecture: "arm", Variant: "v5"},
+	"armhf":    {Architecture: "arm", Variant: "v7"},
+	"mipsel":   {Architecture: "mipsle"},
+	"mips64el": {Architecture: "mips64le"},
+	"ppc64el":  {Architecture: "ppc64le"},
+}
+
+func platform(arch Arch) imgspec.Platform {
+	p, ok := platforms[arch.Name]
+	if !ok {
+		p.Architecture = arch.Name
+	}
+	p.OS = "linux"
+	return p
+}

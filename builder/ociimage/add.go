@@ -1,0 +1,206 @@
+package ociimage
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// CheckTarget reports why a directory cannot take an image of Add: it is there and is neither an image layout nor empty.
+func CheckTarget(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	isLayout := func(e fs.DirEntry) bool { return e.Name() == imgspec.ImageLayoutFile }
+	if len(entries) > 0 && !slices.ContainsFunc(entries, isLayout) {
+		return fmt.Errorf("%q is there already and is not an OCI image layout", dir)
+	}
+	return nil
+}
+
+// Add puts the image of the layout src under a name into the layout dst, which is made if it is missing. An image of that
+// name is replaced in the index, as is the one without a name if the name is empty; its blobs stay, since others may
+// use them. Blobs that are there already are not written again. The image can be seen when all of it is there.
+// After an error a layout that was new is gone.
+func Add(ctx context.Context, dst, src, name string) (err error) {
+	if err := CheckTarget(dst); err != nil {
+		return err
+	}
+	err = os.Mkdir(dst, dirMode)
+	switch {
+	case err == nil:
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, os.RemoveAll(dst))
+			}
+		}()
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	if err := prepare(dst); err != nil {
+		return err
+	}
+	index, err := readIndex(src)
+	if err != nil {
+		return fmt.Errorf("index of %s: %w", src, err)
+	}
+	for _, manifest := range index.Manifests {
+		if err := copyImage(ctx, dst, src, manifest); err != nil {
+			return err
+		}
+	}
+	return addToIndex(dst, index.Manifests, name)
+}
+
+// copyImage copies the blobs of one image.
+func copyImage(ctx context.Context, dst, src string, d imgspec.Descriptor) error {
+	data, err := os.ReadFile(blobFile(src, d.Digest))
+	if err != nil {
+		return err
+	}
+	var manifest imgspec.Manifest
+	if err := json.Unmarshal(data, &manifest); err != nil {
+		return fmt.Errorf("manifest %s: %w", d.Digest, err)
+	}
+	for _, blob := range append(slices.Clone(manifest.Layers), manifest.Config, d) {
+		name := blobFile(dst, blob.Digest)
+		if info, err := os.Stat(name); err == nil && info.Size() == blob.Size {
+			continue
+		}
+		if err := copyFile(ctx, name, blobFile(src, blob.Digest)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(ctx context.Context, dst, src string) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return diskimage.WriteFile(ctx, dst, fileMode, func(out *os.File) error {
+		_, err := io.Copy(out, in) // copy_file_range(2)
+		return err
+	})
+}
+
+// addToIndex names manifests in the index of a layout. Only one process does that at a time.
+func addToIndex(dir string, manifests []imgspec.Descriptor, name string) (err error) {
+	lock, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", dir, err)
+	}
+	index, err := readIndex(dir)
+	if err != nil {
+		return fmt.Errorf("index of %s: %w", dir, err)
+	}
+	all := slices.DeleteFunc(index.Manifests, func(d imgspec.Descriptor) bool {
+		return d.Annotations[imgspec.AnnotationRefName] == name
+	})
+	return writeIndex(dir, append(all, named(manifests, name)...))
+}
+
+// named gives the same manifests under a name, or without one.
+func named(manifests []imgspec.Descriptor, name string) []imgspec.Descriptor {
+	all := slices.Clone(manifests)
+	for i := range all {
+		all[i].Annotations = nil
+		if name != "" {
+			all[i].Annotations = map[string]string{imgspec.AnnotationRefName: name}
+		}
+	}
+	return all
+}
+
+// WriteArchive packs the image of a layout, under a name unless that is empty, into a tar archive of a layout. mtime is
+// the time of all members.
+func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time.Time) error {
+	index, err := readIndex(dir)
+	if err != nil {
+		return fmt.Errorf("index of %s: %w", dir, err)
+	}
+	index.Manifests = named(index.Manifests, name)
+	data, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	a := archive{tar.NewWriter(w), mtime.UTC().Truncate(time.Second)}
+	layout, err := os.ReadFile(filepath.Join(dir, imgspec.ImageLayoutFile))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(a.add(imgspec.ImageLayoutFile, layout), a.add(imgspec.ImageIndexFile, data)); err != nil {
+		return err
+	}
+	blobs, err := os.ReadDir(filepath.Join(dir, blobsDir)) // sorted
+	if err != nil {
+		return err
+	}
+	for _, blob := range blobs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := a.addFile(blobsDir+"/"+blob.Name(), filepath.Join(dir, blobsDir, blob.Name())); err != nil {
+			return err
+		}
+	}
+	return a.Close()
+}
+
+// archive is a tar archive all of whose members are files of one time.
+type archive struct {
+	*tar.Writer
+	mtime time.Time
+}
+
+func (a archive) add(name string, data []byte) error {
+	return a.addFrom(name, int64(len(data)), bytes.NewReader(data))
+}
+
+func (a archive) addFile(name, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return a.addFrom(name, info.Size(), f)
+}
+
+func (a archive) addFrom(name string, size int64, content io.Reader) error {
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: fileMode, Size: size, ModTime: a.mtime}
+	if err := a.WriteHeader(h); err != nil {
+		return fmt.Errorf("member %q: %w", name, err)
+	}
+	if _, err := io.Copy(a, content); err != nil {
+		return fmt.Errorf("member %q: %w", name, err)
+	}
+	return nil
+}

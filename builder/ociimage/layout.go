@@ -1,0 +1,235 @@
+package ociimage
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+)
+
+// Modes of what is written; the umask may take from them.
+const (
+	dirMode  = 0o755
+	fileMode = 0o644
+)
+
+// blobsDir is where a layout has its blobs, which are called after their SHA-256 digests.
+const blobsDir = imgspec.ImageBlobsDir + "/" + string(digest.SHA256)
+
+// mediaTypes of layers, by the method of compression.
+var mediaTypes = map[tarfile.Method]string{
+	tarfile.None: imgspec.MediaTypeImageLayer,
+	tarfile.Gzip: imgspec.MediaTypeImageLayerGzip,
+	tarfile.Zstd: imgspec.MediaTypeImageLayerZstd,
+}
+
+// Compression is how layers are packed: none, gzip or zstd. Level 0 is the usual one of the method.
+type Compression struct {
+	Method tarfile.Method
+	Level  int
+}
+
+// Layout is an image layout that is being made.
+type Layout struct {
+	dir     string
+	layers  []imgspec.Descriptor
+	diffIDs []digest.Digest
+	history []string
+}
+
+// Image is what is said of an image beside its layers.
+type Image struct {
+	Created  time.Time
+	Platform imgspec.Platform
+	Config   imgspec.ImageConfig
+	// Annotations are those of the manifest.
+	Annotations map[string]string
+}
+
+// Create begins a layout in a directory, which is made and must not exist.
+func Create(dir string) (*Layout, error) {
+	if err := os.Mkdir(dir, dirMode); err != nil {
+		return nil, err
+	}
+	if err := prepare(dir); err != nil {
+		return nil, err
+	}
+	return &Layout{dir: dir}, nil
+}
+
+// prepare puts into a directory what every layout has.
+func prepare(dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, blobsDir), dirMode); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(dir, imgspec.ImageLayoutFile), imgspec.ImageLayout{Version: imgspec.ImageLayoutVersion})
+}
+
+// AddLayer packs a tree as the next layer. comment is what the image's history says of it. A tree that has no more than its
+// root is no layer, if there is one already.
+func (l *Layout) AddLayer(ctx context.Context, tree diskimage.Tree, comment string, c Compression) error {
+	if len(l.layers) > 0 {
+		something, err := hasContent(tree)
+		if err != nil || !something {
+			return err
+		}
+	}
+	mediaType, ok := mediaTypes[c.Method]
+	if !ok {
+		return fmt.Errorf("BUG: layers cannot be compressed with %q", c.Method)
+	}
+	unpacked := sha256.New()
+	blob, err := l.writeBlob(mediaType, func(w io.Writer) (err error) {
+		z, err := tarfile.NewWriter(w, c.Method, c.Level, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, z.Close()) }()
+		return tarfile.Write(ctx, io.MultiWriter(z, unpacked), tree)
+	})
+	if err != nil {
+		return err
+	}
+	l.layers = append(l.layers, blob)
+	l.diffIDs = append(l.diffIDs, digestOf(unpacked))
+	l.history = append(l.history, comment)
+	return nil
+}
+
+// hasContent reports whether there is more in a tree than its root.
+func hasContent(tree diskimage.Tree) (bool, error) {
+	n := 0
+	for _, err := range tree.Entries() {
+		if err != nil {
+			return false, err
+		}
+		if n++; n > 1 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Finish writes the configuration, the manifest and the index, and gives the digest of the manifest.
+func (l *Layout) Finish(image Image) (digest.Digest, error) {
+	created := image.Created.UTC()
+	config := imgspec.Image{
+		Created: &created, Platform: image.Platform, Config: image.Config,
+		RootFS: imgspec.RootFS{Type: "layers", DiffIDs: l.diffIDs},
+	}
+	for _, comment := range l.history {
+		config.History = append(config.History, imgspec.History{Created: &created, CreatedBy: comment})
+	}
+	configBlob, err := l.writeJSONBlob(imgspec.MediaTypeImageConfig, config)
+	if err != nil {
+		return "", err
+	}
+	manifest, err := l.writeJSONBlob(imgspec.MediaTypeImageManifest, imgspec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest,
+		Config: configBlob, Layers: l.layers, Annotations: image.Annotations,
+	})
+	if err != nil {
+		return "", err
+	}
+	manifest.Platform = &image.Platform
+	return manifest.Digest, writeIndex(l.dir, []imgspec.Descriptor{manifest})
+}
+
+func (l *Layout) writeJSONBlob(mediaType string, v any) (imgspec.Descriptor, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return imgspec.Descriptor{}, err
+	}
+	return l.writeBlob(mediaType, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// writeBlob puts what write writes into a file that is called after its digest.
+func (l *Layout) writeBlob(mediaType string, write func(io.Writer) error) (_ imgspec.Descriptor, err error) {
+	f, err := os.CreateTemp(filepath.Join(l.dir, blobsDir), "blob-")
+	if err != nil {
+		return imgspec.Descriptor{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+		}
+	}()
+	h := sha256.New()
+	counted := &counter{w: io.MultiWriter(f, h)}
+	if err := write(counted); err != nil {
+		return imgspec.Descriptor{}, err
+	}
+	if err := errors.Join(f.Chmod(fileMode), f.Close()); err != nil {
+		return imgspec.Descriptor{}, err
+	}
+	blob := imgspec.Descriptor{MediaType: mediaType, Digest: digestOf(h), Size: counted.n}
+	return blob, os.Rename(f.Name(), blobFile(l.dir, blob.Digest))
+}
+
+// counter counts what is written.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func digestOf(h hash.Hash) digest.Digest { return digest.NewDigest(digest.SHA256, h) }
+
+func blobFile(dir string, d digest.Digest) string { return filepath.Join(dir, blobsDir, d.Encoded()) }
+
+func writeIndex(dir string, manifests []imgspec.Descriptor) error {
+	return writeJSON(filepath.Join(dir, imgspec.ImageIndexFile), imgspec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageIndex, Manifests: manifests,
+	})
+}
+
+// readIndex reads the index of a layout; one that has none yet is empty.
+func readIndex(dir string) (imgspec.Index, error) {
+	var index imgspec.Index
+	data, err := os.ReadFile(filepath.Join(dir, imgspec.ImageIndexFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return index, nil
+	}
+	if err != nil {
+		return index, err
+	}
+	return index, json.Unmarshal(data, &index)
+}
+
+// writeJSON replaces a file at once.
+func writeJSON(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return replace(name, func(f *os.File) error {
+		_, err := f.Write(data)
+		return err
+	})
+}
+
+// replace writes a file that gets its name when it is complete.
+func replace(name string, write func(*os.File) error) error {
+	return diskimage.WriteFile(context.Background(), name, fileMode, write)
+}

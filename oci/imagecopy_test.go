@@ -1,0 +1,366 @@
+package oci
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containers/storage"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+// capNetRaw is security.capability, version 2, with cap_net_raw=ep.
+const capNetRaw = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// testArchive holds a file of group 42 and one with a capability.
+func testArchive(t *testing.T) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, h := range []tar.Header{
+		{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755},
+		{Typeflag: tar.TypeDir, Name: "./etc/", Mode: 0o755},
+		{Typeflag: tar.TypeReg, Name: "./etc/shadow", Mode: 0o640, Gid: 42, Size: 1, ModTime: time.Unix(1700000000, 0)},
+		{Typeflag: tar.TypeReg, Name: "./ping", Mode: 0o755, Size: 1, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": capNetRaw}},
+		{Typeflag: tar.TypeLink, Name: "./pong", Linkname: "./ping"},
+	} {
+		err := w.WriteHeader(&h)
+		if h.Size > 0 {
+			_, err = w.Write([]byte("x"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// testLayout writes an OCI layout with one image, for the machine of the test, and gives the digest of its manifest.
+func testLayout(t *testing.T) (dir string, manifest digest.Digest) {
+	t.Helper()
+	dir = t.TempDir()
+	blob := func(mediaType string, data []byte) imgspec.Descriptor {
+		d := imgspec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+		writeTestFile(t, filepath.Join(dir, "blobs", "sha256", d.Digest.Encoded()), data)
+		return d
+	}
+	encode := func(v any) []byte {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	layer := blob(imgspec.MediaTypeImageLayer, testArchive(t))
+	config := blob(imgspec.MediaTypeImageConfig, encode(imgspec.Image{
+		Platform: imgspec.Platform{OS: "linux", Architecture: "amd64"},
+		RootFS:   imgspec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
+	}))
+	m := blob(imgspec.MediaTypeImageManifest, encode(imgspec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest, Config: config, Layers: []imgspec.Descriptor{layer},
+		Annotations: map[string]string{"suite": "trixie"},
+	}))
+	writeTestFile(t, filepath.Join(dir, imgspec.ImageIndexFile), encode(imgspec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []imgspec.Descriptor{m},
+	}))
+	writeTestFile(t, filepath.Join(dir, imgspec.ImageLayoutFile), encode(imgspec.ImageLayout{Version: imgspec.ImageLayoutVersion}))
+	return dir, m.Digest
+}
+
+func writeTestFile(t *testing.T, name string, data []byte) {
+	t.Helper()
+	err := os.MkdirAll(filepath.Dir(name), 0o755)
+	if err == nil {
+		err = os.WriteFile(name, data, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// needTool gives the path of a program of somebody else; without it the test is skipped, where that is allowed.
+func needTool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+	case os.Getenv("REQUIRE_TOOLS") == "1":
+		t.Fatalf("%s is not installed", name)
+	default:
+		t.Skipf("%s is not installed", name)
+	}
+	return path
+}
+
+// home is an environment whose store and credentials are those of the test.
+func home(t *testing.T) (dir string, environ []string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, sub := range []string{"run", "data"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conf := filepath.Join(dir, "storage.conf")
+	writeTestFile(t, conf, fmt.Appendf(nil, "[storage]\ndriver = \"overlay\"\ngraphroot = \"%[1]s/data\"\nrunroot = \"%[1]s/run\"\nrootless_storage_path = \"%[1]s/data\"\n", dir))
+	return dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir + "/run", "CONTAINERS_STORAGE_CONF=" + conf}
+}
+
+func TestCopyImageWritesADockerArchive(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	dir, _ := testLayout(t)
+	f, err := os.Create(filepath.Join(t.TempDir(), "image.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, environ := home(t)
+	// The file need not have the name that the destination gives.
+	c := ImageCopy{Layout: dir, Destination: "docker-archive:/nowhere.tar:localhost/debian:test", File: f, Environ: environ}
+	if err := e.CopyImage(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(needTool(t, "skopeo"), "inspect", "docker-archive:"+f.Name()+":localhost/debian:test").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `"amd64"`) {
+		t.Errorf("got %s (%v)", out, err)
+	}
+}
+
+func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	dir, manifest := testLayout(t)
+	place, environ := home(t)
+	c := ImageCopy{Layout: dir, Destination: "containers-storage:localhost/debian:test", Environ: environ}
+	if err := errors.Join(e.CheckDestination(t.Context(), c), e.CopyImage(t.Context(), c)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(place); err != nil {
+			t.Error(err)
+		}
+	})
+	store, err := storage.GetStore(storage.StoreOptions{
+		GraphRoot: filepath.Join(place, "data"), RunRoot: filepath.Join(place, "run"), GraphDriverName: driverOverlay,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Free()
+	image, err := store.Image("localhost/debian:test")
+	if err != nil || image.Digest != manifest {
+		t.Fatalf("got %+v (%v), want digest %s", image, err, manifest)
+	}
+	root := filepath.Join(place, "data", "overlay", image.TopLayer, "diff")
+	checkUnpacked(t, root)
+	if _, err := store.Shutdown(true); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkUnpacked looks whether testArchive was unpacked rightly.
+func checkUnpacked(t *testing.T, root string) {
+	t.Helper()
+	var shadow, ping, pong unix.Stat_t
+	err := errors.Join(unix.Lstat(root+"/etc/shadow", &shadow), unix.Lstat(root+"/ping", &ping), unix.Lstat(root+"/pong", &pong))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shadow.Gid != 42 || shadow.Mode&0o777 != 0o640 || shadow.Mtim.Sec != 1700000000 {
+		t.Errorf("got %+v", shadow)
+	}
+	if ping.Ino != pong.Ino {
+		t.Error("a hard link has become a file")
+	}
+	value := make([]byte, 64)
+	if n, err := unix.Lgetxattr(root+"/ping", "security.capability", value); err != nil || string(value[:n]) != capNetRaw {
+		t.Errorf("got %q (%v)", value[:max(n, 0)], err)
+	}
+}
+
+func TestUnpackMakesADirectoryOrNothing(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	data := testArchive(t)
+	dir := filepath.Join(t.TempDir(), "root")
+	if err := e.Unpack(t.Context(), bytes.NewReader(data[:len(data)/2-300]), dir); err == nil {
+		t.Error("half an archive was unpacked")
+	}
+	if left, err := os.ReadDir(filepath.Dir(dir)); err != nil || len(left) != 0 {
+		t.Errorf("left are %v (%v)", left, err)
+	}
+	if err := e.Unpack(t.Context(), bytes.NewReader(data), dir); err != nil {
+		t.Fatal(err)
+	}
+	checkUnpacked(t, dir)
+	if err := e.Unpack(t.Context(), bytes.NewReader(data), dir); !errors.Is(err, os.ErrExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// startRegistry starts Debian's registry on loopback, with one account, alice, whose password is "secret" if guarded.
+func startRegistry(t *testing.T, guarded bool) (host string) {
+	t.Helper()
+	program := needTool(t, "docker-registry")
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host = l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)
+	if guarded {
+		const secret = "$2b$04$O4frEZCzKTtWeLstFGYMueh7K1RchApOY1ptmbcYjnr4W3mlj8cgq"
+		writeTestFile(t, filepath.Join(dir, "htpasswd"), []byte("alice:"+secret+"\n"))
+		config += fmt.Sprintf("auth: {htpasswd: {realm: test, path: %s/htpasswd}}\n", dir)
+	}
+	writeTestFile(t, filepath.Join(dir, "config.yml"), []byte(config))
+	cmd := exec.Command(program, "serve", filepath.Join(dir, "config.yml"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for ctx := t.Context(); ; {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", host)
+		if err == nil {
+			c.Close()
+			return host
+		}
+		if ctx.Err() != nil || cmd.ProcessState != nil {
+			t.Fatalf("the registry does not answer: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond) // a poll, not a guess
+	}
+}
+
+func TestCopyImagePushesToARegistry(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	dir, manifest := testLayout(t)
+	_, environ := home(t)
+	host := startRegistry(t, false)
+	c := ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ}
+	if err := e.CheckDestination(t.Context(), c); err == nil || !strings.Contains(err.Error(), "HTTP") {
+		t.Errorf("a registry without TLS: got %v", err)
+	}
+	c.SkipTLSVerify = true
+	if err := errors.Join(e.CheckDestination(t.Context(), c), e.CopyImage(t.Context(), c)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(needTool(t, "skopeo"), "inspect", "--tls-verify=false", c.Destination).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), manifest.String()) {
+		t.Errorf("got %s (%v), want digest %s", out, err, manifest)
+	}
+}
+
+func TestCredentialsComeFromTheUsualFiles(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	host := startRegistry(t, true)
+	auth := fmt.Appendf(nil, `{"auths": {%q: {"auth": "YWxpY2U6c2VjcmV0"}}}`, host) // alice:secret
+	for name, place := range map[string]func(dir string) (file string, environ []string){
+		"none": func(string) (string, []string) { return "", nil },
+		"REGISTRY_AUTH_FILE": func(dir string) (string, []string) {
+			return dir + "/own.json", []string{"REGISTRY_AUTH_FILE=" + dir + "/own.json"}
+		},
+		"auth.json":   func(dir string) (string, []string) { return dir + "/run/containers/auth.json", nil },
+		"config.json": func(dir string) (string, []string) { return dir + "/.docker/config.json", nil },
+		"DOCKER_CONFIG": func(dir string) (string, []string) {
+			return dir + "/d/config.json", []string{"DOCKER_CONFIG=" + dir + "/d"}
+		},
+	} {
+		dir, environ := home(t)
+		file, more := place(dir)
+		if file != "" {
+			writeTestFile(t, file, auth)
+		}
+		c := ImageCopy{Destination: "docker://" + host + "/debian:13", Environ: slices.Concat(environ, more), SkipTLSVerify: true}
+		err := e.CheckDestination(t.Context(), c)
+		if file != "" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if file == "" && (err == nil || !strings.Contains(err.Error(), "authentication required")) {
+			t.Errorf("without credentials: got %v", err)
+		}
+	}
+}
+
+func TestACancelledCopyEnds(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // answers nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, environ := home(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			defer c.Close()
+		}
+		cancel()
+	}()
+	c := ImageCopy{Destination: "docker://" + l.Addr().String() + "/x:1", Environ: environ, SkipTLSVerify: true}
+	if err := e.CheckDestination(ctx, c); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBeforeIsTheStateOfASnapshot(t *testing.T) {
+	t.Parallel()
+	c, err := openEngine(t).Scratch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(
+		c.WriteFile("/one", nil, 0o644), c.Snapshot(t.Context(), "first", nil), c.Remove("/one"),
+		c.WriteFile("/two", nil, 0o644), c.Snapshot(t.Context(), "second", nil), c.WriteFile("/three", nil, 0o644),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[int][]string{1: {"one"}, 2: {"two"}} {
+		before, err := c.Before(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		entries, err := before.ReadDir("/")
+		for _, e := range entries {
+			got = append(got, e.Name())
+		}
+		if err := errors.Join(err, before.Close()); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%d: got %v (%v), want %v", n, got, err, want)
+		}
+	}
+	for _, n := range []int{0, 3} {
+		if _, err := c.Before(t.Context(), n); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%d: got %v", n, err)
+		}
+	}
+}

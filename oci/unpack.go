@@ -1,0 +1,49 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/containers/storage/pkg/archive"
+)
+
+// Unpack makes a directory of a tar archive, with the owners, modes, times and extended attributes that it records, as they
+// look from here: the files of ids other than 0 belong to subordinate ids of the caller. dir must not exist. It gets its
+// name when it is complete; until then it is called dir.partial, which a killed build leaves.
+func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error) {
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.ErrExist))
+	}
+	partial := dir + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		return err
+	}
+	if err := os.Mkdir(partial, rootMode); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.RemoveAll(partial)))
+		}
+	}()
+	if err := archive.Untar(contextReader{ctx, r}, partial, &archive.TarOptions{}); err != nil {
+		return err
+	}
+	return os.Rename(partial, dir)
+}
+
+// contextReader reads until the context is done.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
