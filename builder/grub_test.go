@@ -80,8 +80,12 @@ func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
 		t.Errorf("%s: %q", cloudSwitch, got)
 	}
 	step.SerialDevice = "ttyS0"
-	if err := runStep(t, newFakeTarget(t, map[string]string{"/etc/grub.d/": "", "/boot/": ""}), step); err != nil {
+	f = newFakeTarget(t, map[string]string{"/etc/grub.d/": "", "/boot/": ""})
+	if err := runStep(t, f, step); err != nil {
 		t.Error(err)
+	}
+	if got := f.readable("/etc/default/grub.d/vmdebootstrap.cfg"); !strings.HasPrefix(got, cloudDefaults) || !strings.Contains(got, "console=ttyS0,115200n8") {
+		t.Errorf("our settings with a serial console: %q", got)
 	}
 }
 

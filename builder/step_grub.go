@@ -118,25 +118,25 @@ const (
 
 // defaults writes GRUB's settings, as far as the packages' own do not suit.
 func (g grubStep) defaults(t Target) error {
-	name, text := grubDefaults, []byte(nil)
+	serial := ""
+	if g.SerialDevice != "" {
+		serial = fmt.Sprintf(serialDefaults, g.SerialDevice)
+	}
+	if strings.HasPrefix(g.SerialDevice, "ttyS") {
+		serial += serialTerminal
+	}
 	if g.Cloud {
-		name, text = grubDefaultsDir+"/vmdebootstrap.cfg", []byte(cloudDefaults)
 		if err := t.MkdirAll(grubDefaultsDir, 0o755); err != nil {
 			return err
 		}
-	} else if g.SerialDevice == "" {
+		return t.WriteFile(grubDefaultsDir+"/vmdebootstrap.cfg", []byte(cloudDefaults+serial), 0o644)
+	}
+	if serial == "" {
 		return nil
-	} else {
-		var err error
-		if text, err = t.ReadFile(name); err != nil {
-			return err
-		}
 	}
-	if g.SerialDevice != "" {
-		text = fmt.Appendf(text, serialDefaults, g.SerialDevice)
-		if strings.HasPrefix(g.SerialDevice, "ttyS") {
-			text = append(text, serialTerminal...)
-		}
+	text, err := t.ReadFile(grubDefaults)
+	if err != nil {
+		return err
 	}
-	return t.WriteFile(name, text, 0o644)
+	return t.WriteFile(grubDefaults, append(text, serial...), 0o644)
 }
