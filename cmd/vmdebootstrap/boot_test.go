@@ -60,12 +60,22 @@ func TestImageBoots(t *testing.T) {
 		loader  string
 	}{
 		{"extlinux", []string{"--distribution", "stable"}, "SYSLINUX"},
-		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub"}, "GRUB"},
+		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--bootsize", "200Mi", "--boottype", "ext3"}, "GRUB"},
+		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
+		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi"}, "SYSLINUX"},
+		{"btrfs", []string{"--roottype", "btrfs", "--grub"}, "GRUB"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nonce := fmt.Sprintf("%s-%d", tt.name, os.Getpid())
 			image := buildImage(t, strings.ReplaceAll(witness, "NONCE", nonce), tt.options...)
-			checkImage(t, image)
+			switch tt.name {
+			case "extlinux":
+				checkImage(t, image)
+			case "btrfs":
+				diskimagetest.Run(t, "btrfs", "check", "--readonly", partition(t, image))
+			default:
+				checkPartitions(t, image)
+			}
 			console := diskimagetest.Boot(t, image, diskimagetest.BootOptions{
 				Want:    "login: ",
 				Args:    []string{"-nic", "user,model=virtio-net-pci"},
@@ -127,6 +137,14 @@ func checkImage(t *testing.T, image string) {
 	}
 	diskimagetest.Run(t, "sfdisk", "--verify", image)
 	diskimagetest.Fsck(t, image, 1<<20, (info.Size()>>20-1)<<20)
+}
+
+// partition copies the only partition of an image of 2 GB to a file of its own.
+func partition(t *testing.T, image string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "partition")
+	diskimagetest.Run(t, "dd", "if="+image, "of="+name, "bs=1M", "skip=1", "conv=sparse", "status=none")
+	return name
 }
 
 // allocated is the number of bytes that a file takes on its disk.
