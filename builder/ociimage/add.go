@@ -160,6 +160,15 @@ func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time
 	if err != nil {
 		return err
 	}
+	// Readers of today (skopeo 1.9) give directories that they have to make up to root, which only root can.
+	for i, c := range blobsDir + "/" {
+		if c != '/' {
+			continue
+		}
+		if err := a.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: blobsDir[:i] + "/", Mode: 0o755, ModTime: a.mtime}); err != nil {
+			return fmt.Errorf("member %q: %w", blobsDir[:i], err)
+		}
+	}
 	for _, blob := range blobs {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -171,7 +180,7 @@ func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time
 	return a.Close()
 }
 
-// archive is a tar archive all of whose members are files of one time.
+// archive is a tar archive all of whose members are of one time.
 type archive struct {
 	*tar.Writer
 	mtime time.Time

@@ -212,7 +212,7 @@ func TestArchiveIsTheLayoutUnderAName(t *testing.T) {
 			}
 		}
 	}
-	if len(names) != 6 || names[0] != "oci-layout" || names[1] != "index.json" || !slices.IsSorted(names[2:]) {
+	if len(names) != 8 || names[0] != "oci-layout" || names[1] != "index.json" || names[3] != "blobs/sha256/" || !slices.IsSorted(names[2:]) {
 		t.Errorf("got %q", names)
 	}
 }
