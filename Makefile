@@ -35,7 +35,7 @@ image: build ## make a bootable image, $(IMAGE)
 	./$(BIN) --verbose --image $(IMAGE) --size $(SIZE)
 
 test: ## run all tests, those that use the mirror and boot images included
-	contrib/ci/go-test $(GO) test -timeout 60m -tags "$(TEST_TAGS)" $(TEST_ARGS)
+	contrib/ci/go-test $(GO) test -timeout 85m -tags "$(TEST_TAGS)" $(TEST_ARGS)
 
 check: vet ## run the tests that need no network
 	contrib/ci/go-test $(GO) test -tags "$(TAGS)" $(TEST_ARGS)

@@ -305,3 +305,29 @@ func TestLeastRecentlyUsedSnapshotsAreSuperfluous(t *testing.T) {
 		t.Error("labels were changed")
 	}
 }
+
+func TestBuildBeginsEarlierIfASnapshotIsGone(t *testing.T) {
+	t.Parallel()
+	e := &vanishing{fakeEngine: &fakeEngine{}}
+	c := cacheTest{lock: testLock()}
+	c.build(t, e.fakeEngine)
+	x := c.executor(e.fakeEngine, nil)
+	x.Engine, x.Say = e, func(string) {}
+	s, rootfs, err := x.begin(t.Context(), c.spec(t), c.lock)
+	if err != nil || rootfs == nil || len(s.links) == 0 || s.links[len(s.links)-1].Kind != "apt.install" {
+		t.Errorf("begins after %d steps (%v), want the packages", len(s.links), err)
+	}
+}
+
+// vanishing loses each snapshot that holds a hook when it is asked for.
+type vanishing struct{ *fakeEngine }
+
+func (e *vanishing) From(_ context.Context, name string) (Rootfs, error) {
+	for i, s := range e.all {
+		if s.Name == name && strings.Contains(s.Labels[labelChain], `"hook"`) {
+			e.all = slices.Delete(e.all, i, i+1)
+			return nil, fs.ErrNotExist
+		}
+	}
+	return &keeper{}, nil
+}

@@ -61,15 +61,12 @@ func (r *Result) Close() error {
 
 // Build makes the root file system, from the longest chain of its steps that a snapshot holds on.
 func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources) (result *Result, err error) {
-	begin, err := x.findStart(spec, lock)
+	begin, rootfs, err := x.begin(ctx, spec, lock)
 	if err != nil {
-		return nil, fmt.Errorf("look for snapshots: %w", err)
-	}
-	if err := x.explain(spec, lock, begin); err != nil {
 		return nil, err
 	}
 	plan := begin.plan
-	result = &Result{x: x, Plan: plan, spec: spec, lock: lock}
+	result = &Result{x: x, Plan: plan, Rootfs: rootfs, spec: spec, lock: lock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, result.Close())
@@ -93,9 +90,6 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return result, err
 	}
 	if err := checkRoom(plan.Disk, packages); err != nil {
-		return result, err
-	}
-	if result.Rootfs, err = x.begin(ctx, begin); err != nil {
 		return result, err
 	}
 	remaining := plan.Steps[len(begin.links):]
@@ -123,13 +117,30 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	return result, x.harvest(ctx, archives)
 }
 
-// begin gives the root file system that the first step to run works on.
-func (x *Executor) begin(ctx context.Context, s start) (Rootfs, error) {
-	if s.snapshot == "" {
-		return x.Engine.Scratch(ctx)
+// begin finds where to begin, and gives the root file system that the first step to run works on.
+func (x *Executor) begin(ctx context.Context, spec Spec, lock Lock) (start, Rootfs, error) {
+	for {
+		s, err := x.findStart(spec, lock)
+		if err != nil {
+			return start{}, nil, fmt.Errorf("look for snapshots: %w", err)
+		}
+		var rootfs Rootfs
+		if s.snapshot == "" {
+			rootfs, err = x.Engine.Scratch(ctx)
+		} else if rootfs, err = x.Engine.From(ctx, s.snapshot); errors.Is(err, fs.ErrNotExist) {
+			continue // somebody has removed it, or it was found to be damaged, and is gone now
+		}
+		if err != nil {
+			return start{}, nil, err
+		}
+		if err := x.explain(spec, lock, s); err != nil {
+			return start{}, nil, errors.Join(err, rootfs.Close())
+		}
+		if s.snapshot != "" {
+			x.Say("go on after: " + s.links[len(s.links)-1].Title)
+		}
+		return s, rootfs, nil
 	}
-	x.Say("go on after: " + s.links[len(s.links)-1].Title)
-	return x.Engine.From(ctx, s.snapshot)
 }
 
 // runSteps runs steps, and keeps the results of the dear ones under the digests of the identities, which are the same

@@ -18,6 +18,8 @@ type Container struct {
 	engine *Engine
 	layer  string // ID of the layer in the store
 	root   string // where it is mounted
+	// layers are the sizes of the layers below, as far as they are snapshots'.
+	layers map[string]int64
 }
 
 // rootMode is that of the root directory of every container.
@@ -41,7 +43,12 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	if err != nil {
 		return nil, notExist(name, err)
 	}
-	c := &Container{engine: e}
+	record := recordOf(image)
+	if ok, err := e.intact(record); err != nil || !ok {
+		e.options.Log.Info("the snapshot did not survive the end of the machine's last run", "name", name, "error", err)
+		return nil, errors.Join(fmt.Errorf("snapshot %q: %w", name, fs.ErrNotExist), e.Remove(name))
+	}
+	c := &Container{engine: e, layers: record.Layers}
 	if err := c.begin(ctx, image.TopLayer); err != nil {
 		return nil, notExist(name, err)
 	}

@@ -41,6 +41,7 @@ type Engine struct {
 	store   storage.Store
 	driver  graphdriver.Driver
 	session *session
+	boot    string // identifies the boot of the machine
 
 	mu         sync.Mutex
 	containers []*Container
@@ -83,7 +84,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	if err := os.MkdirAll(options.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the container store: %w", err)
 	}
-	e := &Engine{options: options}
+	e := &Engine{options: options, boot: bootID()}
 	stale, err := e.begin()
 	if err != nil {
 		return nil, fmt.Errorf("open the container store %s: %w", options.StateDir, err)

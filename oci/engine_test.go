@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -299,4 +300,64 @@ func snapshotNames(all []SnapshotInfo) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+func TestSnapshotThatLostDataInACrashIsNotUsed(t *testing.T) {
+	dir := t.TempDir()
+	e, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	c, err := e.Scratch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(c.WriteFile("/first", []byte("written"), 0o644), c.Snapshot(t.Context(), "base", nil),
+		c.WriteFile("/second", []byte("written too"), 0o644), c.Snapshot(t.Context(), "top", nil), c.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := func(name string) error {
+		c, err := e.From(t.Context(), name)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	e.boot = "another boot"
+	if err := errors.Join(from("base"), from("top")); err != nil {
+		t.Errorf("after a reboot that lost nothing: %v", err)
+	}
+	image, err := e.store.Image("base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	err = filepath.WalkDir(filepath.Join(dir, "store-"+e.Driver()), func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "first" && strings.Contains(name, image.TopLayer) {
+			lost++
+			return os.Truncate(name, 0)
+		}
+		return err
+	})
+	if err != nil || lost == 0 {
+		t.Fatalf("%d files truncated (%v)", lost, err)
+	}
+	if err := errors.Join(from("base"), from("top")); err != nil {
+		t.Errorf("in the same boot: %v", err)
+	}
+	e.boot = "a third"
+	for _, name := range []string{"top", "base"} {
+		if err := from(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s after a crash: %v", name, err)
+		}
+		if e.Has(name) {
+			t.Errorf("%s is still there", name)
+		}
+	}
 }

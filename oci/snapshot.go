@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containers/storage"
@@ -28,6 +31,36 @@ type snapshotRecord struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Size   int64             `json:"size"`
 	Used   time.Time         `json:"used"`
+	// Boot is the boot of the machine in which it was made or last checked, and Layers are the sizes of its layers
+	// then. Nothing forces layers to the disk, so after a crash of the machine they can be incomplete.
+	Boot   string           `json:"boot,omitempty"`
+	Layers map[string]int64 `json:"layers,omitempty"`
+}
+
+// bootID identifies the boot of the machine, "" if the kernel does not tell.
+func bootID() string {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// intact reports whether a snapshot of an earlier boot still has what was written to it.
+func (e *Engine) intact(record snapshotRecord) (bool, error) {
+	if record.Boot == e.boot {
+		return true, nil
+	}
+	for layer, size := range record.Layers {
+		usage, err := e.driver.ReadWriteDiskUsage(layer)
+		if err != nil {
+			return false, fmt.Errorf("measure layer %s: %w", layer, err)
+		}
+		if usage.Size != size {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // Snapshot keeps the present state of the container, with labels, as an image of that name, and goes on above it at
@@ -56,7 +89,14 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 	if err := c.engine.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
-	image, err := c.engine.createImage(layer, snapshotRecord{Labels: labels, Size: usage.Size, Used: c.engine.options.Now()})
+	c.layers = maps.Clone(c.layers)
+	if c.layers == nil {
+		c.layers = map[string]int64{}
+	}
+	c.layers[layer] = usage.Size
+	image, err := c.engine.createImage(layer, snapshotRecord{
+		Labels: labels, Size: usage.Size, Used: c.engine.options.Now(), Boot: c.engine.boot, Layers: c.layers,
+	})
 	if err != nil {
 		return errors.Join(err, store.DeleteLayer(layer))
 	}
@@ -121,7 +161,7 @@ func recordOf(image *storage.Image) snapshotRecord {
 // touch notes that a snapshot is used.
 func (e *Engine) touch(image *storage.Image) error {
 	record := recordOf(image)
-	record.Used = e.options.Now()
+	record.Used, record.Boot = e.options.Now(), e.boot
 	metadata, err := json.Marshal(record)
 	if err != nil {
 		return err
