@@ -99,3 +99,18 @@ func TestBlobsAreComparedWithTheDiskBeforeTheBuild(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseBlob(f *testing.F) {
+	for _, text := range []string{"u-boot.bin@8KiB", "rootfs:../x@0", "@", "a@b@1.5Mi", "rootfs:@1", "rootfs:rootfs:x@2"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		b, err := ParseBlob(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseBlob(b.String()); err != nil || again != b {
+			t.Errorf("%q is %+v, printed as %q, which is %+v (%v)", text, b, b, again, err)
+		}
+	})
+}
