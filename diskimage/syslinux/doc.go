@@ -3,7 +3,9 @@
 // kept, and Loader.Install patches it for the place that its file has on the disk.
 //
 // An installation has four parts: boot code in sector 0 that starts a partition (MBRCode); the partition's boot sector;
-// ldlinux.sys, a file whose blocks the boot sector knows; and beside it ldlinux.c32 and a configuration (Config).
+// ldlinux.sys, a file whose blocks the boot sector knows; and beside it ldlinux.c32 and a configuration (Config), which
+// KernelHook, a shell script for the system that boots, keeps in step with the kernels there. The first two files are
+// Immutable, as the installers leave them. On ext2, ext3 and ext4 this is extlinux, on FAT syslinux; both read ConfigName.
 // ldlinux.sys is first put into the tree as Loader.File; when the file system is planned and the file's blocks are
 // known, Install gives the final bytes for the same blocks.
 //
