@@ -1,0 +1,55 @@
+package imagetree
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
+)
+
+func TestMountPointsAreThoseOfFstab(t *testing.T) {
+	t.Parallel()
+	fstab := "# UUID=1 /x\nUUID=2 / ext4 defaults 0 1\nUUID=\"3\" /boot/ ext2 defaults 0 2\nproc /proc proc\n/dev/sda3 /srv ext4\nUUID=4\nUUID=5 none swap sw\n"
+	if got, want := mountPoints([]byte(fstab)), map[string]string{"boot": "3"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestAFileSystemWithoutATableIsRead has no partition table and no fstab: there is only one place to look at.
+func TestAFileSystemWithoutATableIsRead(t *testing.T) {
+	t.Parallel()
+	then := time.Unix(1_700_000_000, 0)
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(then), diskimage.FileEntry("srv/data", 0o644, []byte("x"), then))
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := 8 * diskimage.MiB
+	volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: "ext4"}, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := errors.Join(f.Truncate(int64(size)), volume.Write(t.Context(), f)); err != nil {
+		t.Fatal(err)
+	}
+	found, err := Open(f, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := readFile(found, "srv/data"); err != nil || string(data) != "x" {
+		t.Errorf("got %q (%v)", data, err)
+	}
+	if _, err := Open(strings.NewReader(strings.Repeat("\x00", 4096)), 4096); err == nil || !strings.Contains(err.Error(), "no ext2") {
+		t.Errorf("zeros: %v", err)
+	}
+}
