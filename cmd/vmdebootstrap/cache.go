@@ -106,6 +106,8 @@ func megabytes(s diskimage.Size) string {
 // age is the time since then, in its largest unit.
 func age(now, then time.Time) string {
 	switch d := now.Sub(then); {
+	case then.IsZero():
+		return "unknown"
 	case d < time.Minute:
 		return "just now"
 	case d < time.Hour:
