@@ -20,9 +20,10 @@ type VM struct {
 	output     chan []byte // what the console prints; closed at its end
 	ended      chan struct{}
 	waitErr    error
-	complaints bytes.Buffer // of QEMU itself
-	seen       []byte       // all that was taken from output
-	taken      int          // how much of the plain text of that Expect has given
+	complaints bytes.Buffer    // of QEMU itself
+	plain      strings.Builder // what the console showed, but for the line that it is in
+	line       []byte          // that line, as it came
+	taken      int             // how much of the text Expect has given
 }
 
 // NotSeenError says that a console did not show what was expected.
@@ -34,6 +35,9 @@ type NotSeenError struct {
 }
 
 func (e *NotSeenError) Error() string { return fmt.Sprintf("%q was not seen: %s", e.Want, e.Why) }
+
+// longestMatch is more than anything that is waited for.
+const longestMatch = 4096
 
 // hopeless are the words after which waiting for a boot is of no use.
 var hopeless = regexp.MustCompile(strings.Join([]string{
@@ -99,16 +103,20 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 // gives up when ctx ends, with the machine, or at words that make waiting for a boot hopeless, unless they are wanted.
 // The error is a *NotSeenError.
 func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
-	for {
-		text := Plain(v.seen)
+	for searched := 0; ; {
+		text := v.Text()
 		text = text[min(v.taken, len(text)):]
-		if at := want.FindStringIndex(text); at != nil {
-			v.taken += at[1]
-			return text[:at[1]], nil
+		// What was looked at before is looked at again as far as a match could begin in it.
+		recent := text[max(0, searched-longestMatch):]
+		if at := want.FindStringIndex(recent); at != nil {
+			end := len(text) - len(recent) + at[1]
+			v.taken += end
+			return text[:end], nil
 		}
-		if found := hopeless.FindString(text); found != "" {
+		if found := hopeless.FindString(recent); found != "" {
 			return text, v.notSeen(want, fmt.Sprintf("hopeless after %q", found))
 		}
+		searched = len(text)
 		select {
 		case part, ok := <-v.output:
 			if !ok {
@@ -119,7 +127,7 @@ func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 				}
 				return text, v.notSeen(want, why)
 			}
-			v.seen = append(v.seen, part...)
+			v.show(part)
 		case <-ctx.Done():
 			why := "time is over"
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -131,7 +139,7 @@ func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 }
 
 func (v *VM) notSeen(want *regexp.Regexp, why string) error {
-	e := &NotSeenError{Want: want.String(), Why: why, Tail: lastLines(Plain(v.seen), 50)}
+	e := &NotSeenError{Want: want.String(), Why: why, Tail: lastLines(v.Text(), 50)}
 	select {
 	case <-v.ended:
 		e.Complaints = v.complaints.String()
@@ -158,7 +166,16 @@ func (v *VM) Send(text string) error {
 }
 
 // Text is all that Expect has seen, plain.
-func (v *VM) Text() string { return Plain(v.seen) }
+func (v *VM) Text() string { return v.plain.String() + Plain(v.line) }
+
+// show takes what the console printed. Nothing that only a terminal understands goes beyond the end of a line.
+func (v *VM) show(part []byte) {
+	v.line = append(v.line, part...)
+	if end := bytes.LastIndexByte(v.line, '\n') + 1; end > 0 {
+		v.plain.WriteString(Plain(v.line[:end]))
+		v.line = append([]byte{}, v.line[end:]...)
+	}
+}
 
 // Stop ends the machine, as if its power failed.
 func (v *VM) Stop() {
@@ -182,7 +199,7 @@ func (v *VM) Wait(ctx context.Context) error {
 				<-v.ended
 				return v.waitErr
 			}
-			v.seen = append(v.seen, part...)
+			v.show(part)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
