@@ -34,10 +34,11 @@
 //
 // Programs of another processor's architecture run under an emulator that Emulate names. Its entry in binfmt_misc is made
 // anew for each run, in a user namespace inside ours, so that nothing is registered on the host. That needs Linux 6.7.
+// For 32-bit programs pid 1 also reads directories (seccomp_unotify(2)): ext4 tells an emulator what they cannot hold.
 //
 // # What is not supported
 //
-// Containers share the host's network. There are no cgroups and no seccomp filter, and no terminal inside. Of
+// Containers share the host's network. There are no cgroups and no terminal inside, and seccomp protects nothing. Of
 // specs.Process the fields Args, Env, Cwd and User are honoured, the others are refused. The isolation protects the
 // host from accidents, not from an attacker: as root there is no user namespace in between. Kernel 5.12 or later is
 // needed. One Run at a time and container.
