@@ -37,12 +37,15 @@ image: build ## make a bootable image, $(IMAGE)
 test: ## run all tests, those that use the mirror and boot images included
 	contrib/ci/go-test $(GO) test -timeout 85m -tags "$(TEST_TAGS)" $(TEST_ARGS)
 
+test-upgrade: ## upgrade kernel and boot loader in booted images, and start them again
+	contrib/ci/go-test $(GO) test -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
+
 check: vet ## run the tests that need no network
 	contrib/ci/go-test $(GO) test -tags "$(TAGS)" $(TEST_ARGS)
 
 vet: ## gofmt and go vet
 	@test -z "$$(gofmt -l cmd builder oci diskimage hooks contrib)" || { gofmt -d cmd builder oci diskimage hooks contrib; exit 1; }
-	$(GO) vet -tags "$(TEST_TAGS)" ./...
+	$(GO) vet -tags "$(TEST_TAGS) upgrade" ./...
 
 lint: ## golangci-lint, which also holds the import rules
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run --build-tags "$(TAGS)"
