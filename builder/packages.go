@@ -26,10 +26,20 @@ func (s Spec) Packages() []string {
 	if s.loader() == loaderSystemdBoot {
 		packages = append(packages, systemdBootPackages...)
 	}
-	if s.usesResolved() && s.release.ResolvedPackage() {
-		packages = append(packages, "systemd-resolved")
-	}
+	packages = append(packages, s.networkPackages()...)
 	return sortedSet(packages)
+}
+
+// networkPackages bring systemd-networkd and systemd-resolved. The latter, a package of its own since bookworm, pulls in
+// the former; before, both are in systemd, which only a bare system lacks.
+func (s Spec) networkPackages() []string {
+	switch {
+	case s.usesResolved() && s.release.ResolvedPackage():
+		return []string{"systemd-resolved"}
+	case s.usesNetworkd() && s.bare():
+		return []string{"systemd"}
+	}
+	return nil
 }
 
 // KernelPackage is the kernel to install; empty for none.
@@ -43,10 +53,11 @@ func (s Spec) KernelPackage() string {
 	return s.arch.kernelPackage(s.release)
 }
 
-// usesResolved reports whether systemd-networkd sets the network up and systemd-resolved answers names.
-func (s Spec) usesResolved() bool {
-	return s.o.SystemdNetworkd && s.release.Systemd() && s.release.Resolved()
-}
+// usesNetworkd reports whether systemd-networkd sets the network up.
+func (s Spec) usesNetworkd() bool { return s.o.SystemdNetworkd && s.release.Systemd() }
+
+// usesResolved reports whether systemd-resolved answers names as well.
+func (s Spec) usesResolved() bool { return s.usesNetworkd() && s.release.Resolved() }
 
 // bare reports whether debootstrap is told to leave out the packages of priority important, init among them.
 func (s Spec) bare() bool {

@@ -49,6 +49,12 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 			"acpid linux-image-amd64 systemd-resolved systemd-sysv udev"},
 		{"minbase without kernel", func(o *Options) { o.NoKernel, o.Debootstrapopts = true, []string{"--variant=minbase"} },
 			"acpid systemd-resolved"},
+		{"minbase of bullseye without kernel", func(o *Options) {
+			o.Distribution, o.NoKernel, o.Debootstrapopts = "bullseye", true, []string{"variant=minbase"}
+		}, "acpid systemd"},
+		{"minbase of bullseye without networkd", func(o *Options) {
+			o.Distribution, o.NoKernel, o.SystemdNetworkd, o.Debootstrapopts = "bullseye", true, false, []string{"variant=minbase"}
+		}, "acpid"},
 		{"minbase of wheezy", func(o *Options) {
 			o.Distribution, o.Roottype, o.Debootstrapopts = "wheezy", "ext3", []string{"variant=minbase"}
 		}, "acpid linux-image-amd64 sysvinit udev"},
