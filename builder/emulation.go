@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"slices"
@@ -42,7 +43,7 @@ func toolboxEmulator(s Spec, index *archive.Index) emulatorParts {
 		return emulatorParts{}
 	}
 	parts := emulatorParts{packages: []string{"arch-test"}}
-	if s.o.Foreign != "" {
+	if s.foreignEmulator() != "" {
 		return parts
 	}
 	// In trixie the package became links to qemu-user, whose programs are static since; after that it went away.
@@ -88,7 +89,7 @@ func (p emulatorParts) emulator(t Target) (string, error) {
 
 // emulate makes the image's programs run, and tries one of them in an empty root file system before the long work begins. Where the kernel has no table of emulators for a user, one that the host has for all does.
 func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Target) (err error) {
-	interpreter := s.o.Foreign
+	interpreter := s.foreignEmulator()
 	if interpreter == "" {
 		if interpreter, err = toolboxEmulator(s, src.Toolbox).emulator(toolbox); err != nil {
 			return fmt.Errorf("--arch %s: %w", s.arch.Name, err)
@@ -112,7 +113,7 @@ func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Tar
 	}
 	if err != nil {
 		flag := "--arch"
-		if s.o.Foreign != "" {
+		if s.foreignEmulator() != "" {
 			flag = "--foreign"
 		}
 		return fmt.Errorf("%s: run a program of %s under %s: %w", flag, s.arch.Name, interpreter, err)
@@ -137,16 +138,28 @@ func tryForeign(ctx context.Context, a Arch, empty, toolbox Target) error {
 
 // emulatorExists: QEMU has none for a few architectures of Debian Ports.
 func emulatorExists(s Spec) []error {
-	if s.arch.Name == "" || !s.NeedsEmulation() || s.arch.Qemu != "" || s.o.Foreign != "" {
+	if s.arch.Name == "" || !s.NeedsEmulation() || s.arch.Qemu != "" || s.foreignEmulator() != "" {
 		return nil
 	}
 	return problem("--arch", "QEMU has no emulator for programs of %s: build on such a machine", s.arch.Name)
 }
 
-// foreignProgram: --foreign names an emulator that works without any file of the image. In a dry run it need not be
-// there: that tells what another machine would do.
+// foreignEmulator is the program of --foreign; empty for that of the toolbox, which also stands in for one that is not
+// there: an old script works on a machine without qemu-user-static.
+func (s Spec) foreignEmulator() string {
+	if s.o.Foreign == "" {
+		return ""
+	}
+	if _, err := s.w.Stat(s.o.Foreign); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return s.o.Foreign
+}
+
+// foreignProgram: --foreign names an emulator that works without any file of the image. In a dry run it is not looked at:
+// that tells what another machine would do.
 func foreignProgram(s Spec) []error {
-	if s.o.Foreign == "" || s.o.DryRun || s.arch.Name == "" || !s.NeedsEmulation() {
+	if s.foreignEmulator() == "" || s.o.DryRun || s.arch.Name == "" || !s.NeedsEmulation() {
 		return nil
 	}
 	refuse := func(format string, args ...any) []error {

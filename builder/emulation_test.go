@@ -49,6 +49,13 @@ func program(h elf.FileHeader, interpreter bool) []byte {
 func TestForeignMustBeAnEmulatorThatNeedsNoFile(t *testing.T) {
 	t.Parallel()
 	w := testWorld()
+	stat := w.Stat
+	w.Stat = func(name string) (fs.FileInfo, error) {
+		if name == "/missing" || name == "new.img" {
+			return stat(name)
+		}
+		return stat(".")
+	}
 	w.ReadFile = func(name string) ([]byte, error) {
 		switch name {
 		case "/usr/bin/qemu-arm-static":
@@ -73,14 +80,19 @@ func TestForeignMustBeAnEmulatorThatNeedsNoFile(t *testing.T) {
 		{"/target/bin/true", "itself a program of armhf"},
 		{"/s390x/qemu-arm", "not a program of amd64"},
 		{"/bin/script", "is not a program"},
-		{"/missing", "open /missing"},
+		{"/missing", ""},
 	} {
 		o := options(func(o *Options) { o.Arch, o.Foreign, o.Extlinux = "armhf", tt.foreign, false })
 		o.DryRun = false
-		_, err := NewSpec(o, w)
+		s, err := NewSpec(o, w)
 		switch {
 		case tt.want == "" && err != nil:
 			t.Errorf("%s: %v", tt.foreign, err)
+		case tt.want == "":
+			warned := slices.ContainsFunc(s.Warnings(), func(text string) bool { return strings.Contains(text, "--foreign: there is no /missing") })
+			if warned != (tt.foreign == "/missing") {
+				t.Errorf("%s: warned of %q", tt.foreign, s.Warnings())
+			}
 		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), "--foreign: ") ||
 			!strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "without --foreign")):
 			t.Errorf("%s: got %v, want an error of --foreign with %q and a cure", tt.foreign, err, tt.want)
@@ -150,7 +162,8 @@ func toolIndex(t *testing.T, names ...string) *archive.Index {
 func TestToolboxHasTheEmulatorOfItsRelease(t *testing.T) {
 	t.Parallel()
 	arm64 := func(o *Options) { o.Arch, o.UseUEFI, o.Grub = "arm64", true, true }
-	withForeign := func(o *Options) { arm64(o); o.Foreign = "/usr/bin/qemu-aarch64-static" }
+	withForeign := func(o *Options) { arm64(o); o.Foreign = "qemu-aarch64-static" }
+	missing := func(o *Options) { arm64(o); o.Foreign = "/usr/bin/qemu-aarch64-static" }
 	for _, tt := range []struct {
 		name    string
 		options func(*Options)
@@ -160,6 +173,7 @@ func TestToolboxHasTheEmulatorOfItsRelease(t *testing.T) {
 		{"static package", arm64, []string{"qemu-user", "qemu-user-static"}, "arch-test qemu-user-static"},
 		{"static by itself", arm64, []string{"qemu-user"}, "arch-test qemu-user"},
 		{"one that is given", withForeign, []string{"qemu-user"}, "arch-test"},
+		{"one that is given and not there", missing, []string{"qemu-user"}, "arch-test qemu-user"},
 		{"native", nil, []string{"qemu-user"}, ""},
 	} {
 		parts := toolboxEmulator(mustSpec(t, tt.options), toolIndex(t, tt.has...))

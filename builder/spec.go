@@ -140,8 +140,12 @@ func (s Spec) Warnings() []string {
 	if !s.o.RootPassword.IsZero() && s.o.LockRootPassword {
 		warnings = append(warnings, "--lock-root-password has no effect: --root-password is given as well")
 	}
-	if s.o.Foreign != "" && !s.NeedsEmulation() {
+	switch {
+	case s.o.Foreign == "":
+	case !s.NeedsEmulation():
 		warnings = append(warnings, "--foreign has no effect: this machine runs programs of "+s.arch.Name+" itself")
+	case s.foreignEmulator() == "":
+		warnings = append(warnings, "--foreign: there is no "+s.o.Foreign+": the toolbox's own emulator runs programs of "+s.arch.Name)
 	}
 	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {
 		warnings = append(warnings, s.release.Codename+" has had no security updates since "+s.release.EOL)

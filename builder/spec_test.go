@@ -28,6 +28,7 @@ func testWorld() World {
 		"work/sda":                  {Mode: fs.ModeDevice},
 		"work/scripts/distant":      {},
 		"work/scripts/trixie/inner": {},
+		"work/qemu-aarch64-static":  {},
 	}
 	return World{
 		Stat: func(name string) (fs.FileInfo, error) {
