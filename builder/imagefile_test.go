@@ -88,7 +88,7 @@ func TestDiskOptionsAreCheckedTogether(t *testing.T) {
 		{"4K with GRUB", func(o *Options) { o.SectorSize, o.Grub = 4096, true }, "--sector-size: GRUB for BIOS cannot be booted"},
 		{"4K with UEFI", func(o *Options) { o.SectorSize, o.Grub, o.UseUEFI = 4096, true, true }, ""},
 		{"4K in a vdi", func(o *Options) { o.SectorSize, o.Extlinux, o.Formats = 4096, false, []string{"vdi"} }, "--sector-size: a disk in a vdi file has sectors of 512"},
-		{"flag of the other table", func(o *Options) { o.Bootflag = "legacy_boot" }, `--image: lay out new.img`},
+		{"flag of the other table", func(o *Options) { o.Bootflag = "legacy_boot" }, `--bootflag: "legacy_boot" is no flag of a partition in a table of --part-type=msdos: choose from `},
 		{"partitions too large together", func(o *Options) { o.Bootsize, o.Swap, o.Size = 450*diskimage.MB, 500*diskimage.MiB, 976*diskimage.MB }, "--image: lay out new.img"},
 	} {
 		_, err := NewSpec(options(test.change), testWorld())

@@ -8,7 +8,7 @@ import (
 // Trust says how the archive's signature is checked: --debootstrapopts rules it for debootstrap, and so for all of the
 // build.
 type Trust struct {
-	// Keyring is a file of public keys; empty for Debian's own.
+	// Keyring is the absolute name of a file of public keys; empty for Debian's own.
 	Keyring string
 	// NoCheck takes an archive without a signature.
 	NoCheck bool
@@ -20,5 +20,8 @@ func (s Spec) Trust() Trust {
 	noCheck := slices.ContainsFunc(options, func(o string) bool {
 		return strings.HasPrefix(o, "--no-check-gpg") || o == "--no-check-sig"
 	})
+	if keyring != "" {
+		keyring = s.w.absolute(keyring)
+	}
 	return Trust{Keyring: keyring, NoCheck: noCheck}
 }

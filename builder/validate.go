@@ -54,6 +54,7 @@ var rules = []func(Spec) []error{
 	systemdBootStarts,
 	hybridHasPackages,
 	espHoldsGrub,
+	debootstrapMakesASystem,
 	mirrorURLs,
 	packageSyntax,
 	kernelExists,

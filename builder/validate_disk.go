@@ -55,10 +55,14 @@ func extlinuxReads(s Spec) []error {
 func partitionTable(s Spec) []error { return oneOf("--part-type", s.o.PartType, tableTypes) }
 
 func bootFlagKnown(s Spec) []error {
-	if s.o.Bootflag == "" {
+	if s.o.Bootflag == "" || len(partitionTable(s)) > 0 {
 		return nil
 	}
-	return oneOf("--bootflag", s.o.Bootflag, diskimage.Flags())
+	flags := diskimage.TableKind(s.o.PartType).Flags()
+	if slices.Contains(flags, s.o.Bootflag) {
+		return nil
+	}
+	return problem("--bootflag", "%q is no flag of a partition in a table of --part-type=%s: choose from %s", s.o.Bootflag, s.o.PartType, strings.Join(flags, ", "))
 }
 
 // partitionsFit: what is asked for beside the root partition leaves room for it. Whether the packages fit into the

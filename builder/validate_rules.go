@@ -88,7 +88,8 @@ func espNeedsUEFI(s Spec) []error {
 }
 
 func arm64NeedsUEFI(s Spec) []error {
-	if s.arch.Name == "arm64" && !s.loader().uefi() && s.o.Boot != bootNone && s.o.Squash == "" {
+	boots := s.o.Image != "" || s.o.Tarball != "" // the tarball is one of a disk, as it always was
+	if boots && s.arch.Name == "arm64" && !s.loader().uefi() && s.o.Boot != bootNone {
 		return problem("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s", bootNone)
 	}
 	return nil

@@ -23,6 +23,42 @@ const maxHostname = 64
 // hidden is what stands for a password in --dump-config and logs, and can therefore be none.
 var hidden = NewSecret("x").String()
 
+// unfitDebootstrapOptions are words of --debootstrapopts that a build cannot do with, and why.
+var unfitDebootstrapOptions = map[string]string{
+	"arch":           "use --arch",
+	"cache-dir":      "packages are kept in --state-dir anyway",
+	"certificate":    "it names a file that debootstrap cannot see in its container",
+	"private-key":    "it names a file that debootstrap cannot see in its container",
+	"unpack-tarball": "it names a file that debootstrap cannot see in its container",
+
+	"debian-installer":    "debootstrap would make no complete system",
+	"download-only":       "debootstrap would make no complete system",
+	"foreign":             "debootstrap would make no complete system; --arch alone is enough",
+	"help":                "debootstrap would make no complete system",
+	"make-tarball":        "debootstrap would make no complete system",
+	"print-debs":          "debootstrap would make no complete system",
+	"second-stage":        "debootstrap would make no complete system",
+	"second-stage-target": "debootstrap would make no complete system",
+	"version":             "debootstrap would make no complete system",
+}
+
+// debootstrapMakesASystem: whatever debootstrap is told beyond that is its own business.
+func debootstrapMakesASystem(s Spec) []error {
+	var problems []error
+	for _, word := range debootstrapWords(s.o.Debootstrapopts) {
+		name, _, _ := strings.Cut(word, "=")
+		if why, ok := unfitDebootstrapOptions[name]; ok {
+			problems = append(problems, problem("--debootstrapopts", "%q cannot be used: %s", word, why)...)
+		}
+	}
+	if keyring := s.Trust().Keyring; keyring != "" {
+		if _, err := s.w.Stat(keyring); err != nil {
+			problems = append(problems, problem("--debootstrapopts", "keyring: %w", err)...)
+		}
+	}
+	return problems
+}
+
 func mirrorURLs(s Spec) []error {
 	var problems []error
 	check := func(flag, text string) {

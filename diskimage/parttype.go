@@ -144,6 +144,11 @@ func Flags() []string {
 	return names
 }
 
+// Flags lists the flags that a partition in such a table can have.
+func (k TableKind) Flags() []string {
+	return slices.DeleteFunc(Flags(), func(flag string) bool { return new(partitionType).set(flag, k) != nil })
+}
+
 // partitionType is what the two kinds of table record of a partition's purpose.
 type partitionType struct {
 	guid       uuid.UUID
