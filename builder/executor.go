@@ -61,6 +61,10 @@ func (r *Result) Close() error {
 
 // Build makes the root file system, from the longest chain of its steps that a snapshot holds on.
 func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources) (result *Result, err error) {
+	packages, err := estimate(spec, src.Target)
+	if err != nil {
+		return nil, err
+	}
 	begin, rootfs, err := x.begin(ctx, spec, lock)
 	if err != nil {
 		return nil, err
@@ -73,6 +77,9 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			result = nil
 		}
 	}()
+	if err := checkRoom(plan.Disk, packages); err != nil {
+		return result, err
+	}
 	if result.Toolbox, err = x.toolbox(ctx, spec, src); err != nil {
 		return result, fmt.Errorf("make the toolbox: %w", err)
 	}
@@ -85,13 +92,6 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err := os.MkdirAll(filepath.Join(archives, "partial"), 0o755); err != nil {
 		return result, err
 	}
-	packages, err := estimate(spec, src.Target)
-	if err != nil {
-		return result, err
-	}
-	if err := checkRoom(plan.Disk, packages); err != nil {
-		return result, err
-	}
 	remaining := plan.Steps[len(begin.links):]
 	if slices.ContainsFunc(remaining, installs) {
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
@@ -101,9 +101,8 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 	}
-	_, keyring := debootstrapOptions(spec.Options().Debootstrapopts)
 	result.site = &site{
-		target: result.Rootfs, toolbox: result.Toolbox, archives: archives, keyring: keyring,
+		target: result.Rootfs, toolbox: result.Toolbox, archives: archives, keyring: spec.Trust().Keyring,
 		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
 		log: x.Log, out: newTail(x.Output), epoch: lock.epoch(), snapshots: countDear(plan.Steps[:len(begin.links)]),
 	}
@@ -261,9 +260,28 @@ func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 	all, err := index.Closure(sortedSet(append(want, packages...)), archive.ClosureOptions{Essential: true})
 	var unresolved *archive.UnresolvedError
 	if errors.As(err, &unresolved) {
-		return nil, fmt.Errorf("choose packages of %s for %s: %w", spec.Codename(), spec.Options().Arch, err)
+		return nil, fmt.Errorf("%schoose packages of %s for %s: %w", askedBy(spec, unresolved), spec.Codename(), spec.Options().Arch, err)
 	}
 	return all, err
+}
+
+// askedBy names the options that ask for what an archive has not, as the beginning of an error.
+func askedBy(spec Spec, unresolved *archive.UnresolvedError) string {
+	o := spec.Options()
+	options, _ := debootstrapOptions(o.Debootstrapopts)
+	include, _ := debootstrapOption(options, "include")
+	text := ""
+	for _, by := range []struct {
+		flag  string
+		names []string
+	}{
+		{"--package", packageNames(o.Packages)}, {"--kernel-package", []string{o.KernelPackage}}, {"--debootstrapopts", packageNames([]string{include})},
+	} {
+		if slices.ContainsFunc(unresolved.Missing, func(m archive.Missing) bool { return slices.Contains(by.names, m.Relation) }) {
+			text += by.flag + ": "
+		}
+	}
+	return text
 }
 
 // checkRoom refuses a disk that cannot hold the packages, before they are downloaded. What a package says of its own size
