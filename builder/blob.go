@@ -62,12 +62,12 @@ func (b Blob) patch(data []byte) (diskimage.Patch, error) {
 }
 
 // blobs reads what is written outside of partitions.
-func (r *Result) blobs(d Disk) ([]diskimage.Patch, error) {
+func (a assembler) blobs(d Disk) ([]diskimage.Patch, error) {
 	var patches []diskimage.Patch
 	for _, b := range d.Blobs {
 		read := os.ReadFile
 		if b.Rootfs {
-			read = r.Rootfs.ReadFile
+			read = a.files.ReadFile
 		}
 		data, err := read(b.File)
 		if err != nil {

@@ -18,14 +18,14 @@ type bootParts struct {
 }
 
 // bootLoader prepares the disk's boot loader.
-func (r *Result) bootLoader(ctx context.Context, d *Disk) (bootParts, error) {
+func (a assembler) bootLoader(ctx context.Context, d *Disk) (bootParts, error) {
 	switch d.Loader {
 	case loaderExtlinux:
-		return r.extlinux(d)
+		return a.extlinux(d)
 	case loaderGrubBIOS, loaderGrubEFI, loaderGrubHybrid:
-		return r.grub(ctx, d)
+		return a.grub(ctx, d)
 	case loaderSystemdBoot:
-		return r.systemdBoot(d)
+		return a.systemdBoot(d)
 	default:
 		return bootParts{}, nil
 	}

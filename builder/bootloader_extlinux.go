@@ -6,10 +6,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
-// extlinux takes syslinux from the toolbox: as since 1.0, the image need not have the package. The configuration is in
-// the root file system already, see extlinuxStep.
-func (r *Result) extlinux(d *Disk) (bootParts, error) {
-	program, err := r.Toolbox.ReadFile("/usr/bin/extlinux")
+// extlinux prepares syslinux. The configuration is in the root file system already, see extlinuxStep.
+func (a assembler) extlinux(d *Disk) (bootParts, error) {
+	program, err := a.programs.syslinuxFile("/usr/bin/extlinux")
 	if err != nil {
 		return bootParts{}, err
 	}
@@ -17,7 +16,7 @@ func (r *Result) extlinux(d *Disk) (bootParts, error) {
 	if err != nil {
 		return bootParts{}, err
 	}
-	module, err := r.Toolbox.ReadFile("/usr/lib/syslinux/modules/bios/ldlinux.c32")
+	module, err := a.programs.syslinuxFile("/usr/lib/syslinux/modules/bios/ldlinux.c32")
 	if err != nil {
 		return bootParts{}, err
 	}
@@ -27,7 +26,7 @@ func (r *Result) extlinux(d *Disk) (bootParts, error) {
 		if d.Layout.Table == diskimage.GPT {
 			name = "gptmbr.bin"
 		}
-		if mbr, err = r.Toolbox.ReadFile("/usr/lib/syslinux/mbr/" + name); err != nil {
+		if mbr, err = a.programs.syslinuxFile("/usr/lib/syslinux/mbr/" + name); err != nil {
 			return bootParts{}, err
 		}
 	}
@@ -65,3 +64,5 @@ func (r *Result) extlinux(d *Disk) (bootParts, error) {
 	}
 	return bootParts{files: map[int][]diskimage.Entry{part.Number: files}, patches: patches}, nil
 }
+
+func (r *Result) syslinuxFile(name string) ([]byte, error) { return r.Toolbox.ReadFile(name) }

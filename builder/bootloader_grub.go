@@ -17,17 +17,17 @@ import (
 )
 
 // grub prepares GRUB for each firmware that the disk is for. One grub.cfg serves all of them.
-func (r *Result) grub(ctx context.Context, d *Disk) (bootParts, error) {
+func (a assembler) grub(ctx context.Context, d *Disk) (bootParts, error) {
 	var parts bootParts
 	if d.Loader.grubBIOS() {
-		patches, err := r.grubBIOS(ctx, d)
+		patches, err := a.grubBIOS(ctx, d)
 		if err != nil {
 			return bootParts{}, err
 		}
 		parts.patches = func(map[int]diskimage.Volume) ([]diskimage.Patch, error) { return patches, nil }
 	}
 	if d.Loader.uefi() {
-		files, err := r.grubEFI(ctx, d)
+		files, err := a.grubEFI(ctx, d)
 		if err != nil {
 			return bootParts{}, err
 		}
@@ -38,15 +38,15 @@ func (r *Result) grub(ctx context.Context, d *Disk) (bootParts, error) {
 }
 
 // grubBIOS gives the boot code of GRUB for BIOS.
-func (r *Result) grubBIOS(ctx context.Context, d *Disk) ([]diskimage.Patch, error) {
-	bootImage, err := r.Rootfs.ReadFile(grubModules(grub.BIOSPlatform) + "/boot.img")
+func (a assembler) grubBIOS(ctx context.Context, d *Disk) ([]diskimage.Patch, error) {
+	bootImage, err := a.files.ReadFile(grubModules(grub.BIOSPlatform) + "/boot.img")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the image has no GRUB for BIOS (package grub-pc-bin): %w", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	core, err := r.grubImage(ctx, d, grub.BIOSPlatform)
+	core, err := a.programs.grubImage(ctx, d, grub.BIOSPlatform)
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +59,13 @@ func (r *Result) grubBIOS(ctx context.Context, d *Disk) ([]diskimage.Patch, erro
 
 // grubEFI gives the files of the EFI system partition: what Debian has signed, where it has, and for the other
 // platforms a GRUB made by the target's grub-mkimage, as its grub-install would.
-func (r *Result) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, error) {
+func (a assembler) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, error) {
 	var files []diskimage.Entry
 	for _, platform := range d.grubPlatforms() {
 		switch {
 		case platform == grub.BIOSPlatform:
 		case d.SignedEFI && platform == grub.EFIPlatform(d.Arch):
-			signed, err := r.grubSigned(d, platform)
+			signed, err := a.grubSigned(d, platform)
 			if err != nil {
 				return nil, err
 			}
@@ -75,7 +75,7 @@ func (r *Result) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, error
 			if err != nil {
 				return nil, err
 			}
-			program, err := r.grubImage(ctx, d, platform)
+			program, err := a.programs.grubImage(ctx, d, platform)
 			if err != nil {
 				return nil, err
 			}
@@ -88,7 +88,7 @@ func (r *Result) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, error
 }
 
 // grubSigned copies shim and the signed GRUB.
-func (r *Result) grubSigned(d *Disk, platform string) ([]diskimage.Entry, error) {
+func (a assembler) grubSigned(d *Disk, platform string) ([]diskimage.Entry, error) {
 	list, err := grub.EFISignedFiles(platform, d.vendorDir())
 	if err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func (r *Result) grubSigned(d *Disk, platform string) ([]diskimage.Entry, error)
 		diskimage.FileEntry("EFI/"+d.vendorDir()+"/grub.cfg", 0o644, config, d.Time),
 	}
 	for _, f := range list {
-		data, err := r.Rootfs.ReadFile("/" + f.From)
+		data, err := a.files.ReadFile("/" + f.From)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the image has no signed GRUB for UEFI (packages shim-signed and grub-efi-*-signed): %w", err)
 		}

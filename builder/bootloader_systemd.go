@@ -15,11 +15,11 @@ const systemdLoaderConfig = "timeout 1\n"
 
 // systemdBoot puts systemd-boot on the ESP as bootctl install does, and each kernel of the root file system as
 // kernel-install does: as a unified kernel image, under the name that kernel-install looks for when the kernel goes.
-func (r *Result) systemdBoot(d *Disk) (bootParts, error) {
+func (a assembler) systemdBoot(d *Disk) (bootParts, error) {
 	arch, _ := LookupArch(d.Arch)
 	suffix := strings.TrimSuffix(strings.TrimPrefix(arch.EFI, "boot"), ".efi")
 	const programs = "/usr/lib/systemd/boot/efi/"
-	loader, err := r.Rootfs.ReadFile(programs + "systemd-boot" + suffix + ".efi")
+	loader, err := a.files.ReadFile(programs + "systemd-boot" + suffix + ".efi")
 	if errors.Is(err, fs.ErrNotExist) {
 		return bootParts{}, fmt.Errorf("the image has no systemd-boot (package systemd-boot-efi): %w", err)
 	}
@@ -32,11 +32,11 @@ func (r *Result) systemdBoot(d *Disk) (bootParts, error) {
 		file("EFI/systemd/systemd-boot"+suffix+".efi", loader),
 		file("loader/loader.conf", []byte(systemdLoaderConfig)),
 	}
-	stub, err := r.Rootfs.ReadFile(programs + "linux" + suffix + ".efi.stub")
+	stub, err := a.files.ReadFile(programs + "linux" + suffix + ".efi.stub")
 	if err != nil {
 		return bootParts{}, err
 	}
-	images, err := r.kernelImages(stub)
+	images, err := a.kernelImages(stub)
 	if err != nil {
 		return bootParts{}, err
 	}
@@ -48,27 +48,27 @@ func (r *Result) systemdBoot(d *Disk) (bootParts, error) {
 }
 
 // kernelImages makes a unified kernel image of each kernel in /boot, by version.
-func (r *Result) kernelImages(stub []byte) (map[string][]byte, error) {
-	kernels, err := bootFiles(r.Rootfs, "vmlinuz-", "vmlinux-")
+func (a assembler) kernelImages(stub []byte) (map[string][]byte, error) {
+	kernels, err := bootFiles(a.files, "vmlinuz-", "vmlinux-")
 	if err != nil || len(kernels) == 0 {
 		return nil, err
 	}
 	parts := uki.Parts{Stub: stub}
-	arguments, err := r.Rootfs.ReadFile(kernelArgumentsFile)
+	arguments, err := a.files.ReadFile(kernelArgumentsFile)
 	if err != nil {
 		return nil, err
 	}
 	parts.CommandLine = strings.TrimSpace(string(arguments))
-	if parts.OSRelease, err = r.Rootfs.ReadFile("/usr/lib/os-release"); err != nil {
+	if parts.OSRelease, err = a.files.ReadFile("/usr/lib/os-release"); err != nil {
 		return nil, err
 	}
 	images := map[string][]byte{}
 	for _, kernel := range kernels {
 		_, parts.Version, _ = strings.Cut(kernel, "-")
-		if parts.Kernel, err = r.Rootfs.ReadFile("/boot/" + kernel); err != nil {
+		if parts.Kernel, err = a.files.ReadFile("/boot/" + kernel); err != nil {
 			return nil, err
 		}
-		parts.Initrd, err = r.Rootfs.ReadFile("/boot/initrd.img-" + parts.Version)
+		parts.Initrd, err = a.files.ReadFile("/boot/initrd.img-" + parts.Version)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}

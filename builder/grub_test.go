@@ -111,7 +111,7 @@ func grubResult(t *testing.T, files map[string]string) (*Result, *fakeTarget) {
 		}
 		return os.WriteFile(filepath.Join(dirs[0], "core.img"), []byte(strings.Join(args, " ")), 0o644)
 	}
-	return &Result{Rootfs: f, site: &site{target: f, tmp: tmp, log: slog.New(slog.DiscardHandler), out: newTail(nil)}}, f
+	return &Result{x: &Executor{}, Rootfs: f, site: &site{target: f, tmp: tmp, log: slog.New(slog.DiscardHandler), out: newTail(nil)}}, f
 }
 
 // TestESPHoldsWhatFirmwareStarts holds the files of the EFI system partition for each architecture that has UEFI.
@@ -148,7 +148,7 @@ func TestESPHoldsWhatFirmwareStarts(t *testing.T) {
 	} {
 		d := grubDisk(t, tt.change)
 		r, f := grubResult(t, tt.files)
-		parts, err := r.bootLoader(t.Context(), d)
+		parts, err := r.assembler().bootLoader(t.Context(), d)
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -184,7 +184,7 @@ func TestMissingBootLoaderIsNamed(t *testing.T) {
 		{func(o *Options) { o.Grub, o.UseUEFI = true, true }, "shim-signed"},
 	} {
 		r, _ := grubResult(t, nil)
-		_, err := r.bootLoader(t.Context(), grubDisk(t, tt.change))
+		_, err := r.assembler().bootLoader(t.Context(), grubDisk(t, tt.change))
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want the package %s", err, tt.want)
 		}

@@ -28,32 +28,60 @@ var formatters = map[string]diskimage.Formatter{
 	"swap": swap.Formatter{},
 }
 
+// assembler puts a finished root file system on a disk.
+type assembler struct {
+	say func(text string)
+	// tree is the root file system, and files are the same by name.
+	tree     diskimage.Tree
+	files    Files
+	programs programs
+}
+
+// programs is what an assembler cannot do by itself.
+type programs interface {
+	// syslinuxFile gives a file of the packages extlinux and syslinux-common: as since 1.0, the image need not have them.
+	syslinuxFile(name string) ([]byte, error)
+	// grubImage gives the part of GRUB that finds /boot/grub: core.img, or an EFI program.
+	grubImage(ctx context.Context, d *Disk, platform string) ([]byte, error)
+	// programVolume is a partition that a program fills.
+	programVolume(d Disk, p diskimage.Partition, program mkfsProgram) diskimage.Volume
+}
+
 // WriteImage writes the finished root file system to the plan's disk image, in each of its formats. The files get their
 // names when all are complete.
 func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
-	d, err := r.sized(*planned)
+	return r.assembler().write(ctx, *planned)
+}
+
+func (r *Result) assembler() assembler {
+	return assembler{say: r.x.Say, tree: diskimage.NewDirTree(r.Rootfs.Root()), files: r.Rootfs, programs: r}
+}
+
+// write writes the disk image.
+func (a assembler) write(ctx context.Context, planned Disk) error {
+	d, err := a.sized(planned)
 	if err != nil {
 		return fmt.Errorf("size of %s: %w", planned.Image, err)
 	}
-	r.x.Say(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
-	boot, err := r.bootLoader(ctx, &d)
+	a.say(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
+	boot, err := a.bootLoader(ctx, &d)
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", d.Loader, err)
 	}
 	image := diskimage.Image{Layout: d.Layout, Volumes: map[int]diskimage.Volume{}}
-	if image.Blobs, err = r.blobs(d); err != nil {
+	if image.Blobs, err = a.blobs(d); err != nil {
 		return err
 	}
 	for _, p := range d.Layout.Partitions {
 		if program, ok := mkfsPrograms[p.Filesystem.Type]; ok {
-			image.Volumes[p.Number] = r.programVolume(d, p, program)
+			image.Volumes[p.Number] = a.programs.programVolume(d, p, program)
 			continue
 		}
 		formatter, ok := formatters[p.Filesystem.Type]
 		if !ok {
 			continue // the BIOS boot partition holds no file system
 		}
-		tree, err := d.tree(p, r.Rootfs.Root(), boot.files[p.Number])
+		tree, err := d.tree(p, a.tree, boot.files[p.Number])
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
 		}
@@ -90,11 +118,11 @@ func (r *Result) programVolume(d Disk, p diskimage.Partition, program mkfsProgra
 }
 
 // sized gives a disk of --size=auto its size.
-func (r *Result) sized(d Disk) (Disk, error) {
+func (a assembler) sized(d Disk) (Disk, error) {
 	if !d.Auto {
 		return d, nil
 	}
-	tree, err := d.tree(d.root(), r.Rootfs.Root(), nil)
+	tree, err := d.tree(d.root(), a.tree, nil)
 	if err != nil {
 		return Disk{}, err
 	}
@@ -121,7 +149,7 @@ func (d Disk) write(ctx context.Context, image diskimage.Image) error {
 }
 
 // tree is what one partition holds.
-func (d *Disk) tree(p diskimage.Partition, root string, added []diskimage.Entry) (diskimage.Tree, error) {
+func (d *Disk) tree(p diskimage.Partition, root diskimage.Tree, added []diskimage.Entry) (diskimage.Tree, error) {
 	var tree diskimage.Tree
 	switch p.Role {
 	case diskimage.RoleRoot:
@@ -134,10 +162,10 @@ func (d *Disk) tree(p diskimage.Partition, root string, added []diskimage.Entry)
 				elsewhere = append(elsewhere, "boot/efi")
 			}
 		}
-		tree = withoutContents(diskimage.NewDirTree(root), elsewhere)
+		tree = withoutContents(root, elsewhere)
 		added = append(deviceEntries(d), added...)
 	case diskimage.RoleBoot:
-		tree = withoutContents(diskimage.Subtree(diskimage.NewDirTree(root), "boot"), []string{"efi"})
+		tree = withoutContents(diskimage.Subtree(root, "boot"), []string{"efi"})
 	default:
 		tree = diskimage.EmptyTree(d.Time)
 	}

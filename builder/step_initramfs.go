@@ -68,7 +68,7 @@ func (initramfsStep) run(ctx context.Context, s *site) error {
 }
 
 // bootFiles lists the names in /boot that begin with one of the prefixes, in byte order.
-func bootFiles(t Target, prefixes ...string) ([]string, error) {
+func bootFiles(t Files, prefixes ...string) ([]string, error) {
 	entries, err := t.ReadDir("/boot")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

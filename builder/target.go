@@ -14,8 +14,9 @@ import (
 )
 
 // Target is a root file system under construction, as a step sees it. *oci.Container is one; tests have another
-// that writes a transcript. Every name is resolved inside the root: a symbolic link never leads to the host.
+// that writes a transcript.
 type Target interface {
+	Files
 	// Root is the directory that holds the root file system.
 	Root() string
 	// Run runs a program with the target as its root directory and the mounts added to the usual ones. It
@@ -24,7 +25,11 @@ type Target interface {
 	Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader, out io.Writer) error
 	// MountAt gives the mounts that make the target usable with chroot(8) at dst inside another one's Run.
 	MountAt(dst string) []specs.Mount
+}
 
+// Files are the files of a root file system. Every name is resolved inside the root: a symbolic link never leads to the
+// host.
+type Files interface {
 	ReadFile(name string) ([]byte, error)
 	// WriteFile replaces a file as a whole; its directory must exist.
 	WriteFile(name string, data []byte, mode fs.FileMode) error
