@@ -25,7 +25,8 @@ import (
 // Not supported: compressed archives; access control lists in star's text form (SCHILY.acl), which are an error;
 // archives of several volumes; sockets, which tar cannot hold.
 func NewTarTree(archive io.ReaderAt, size int64) (Tree, error) {
-	x := tarIndex{archive: archive, names: map[string]int{}}
+	x := newTarIndex()
+	x.archive = archive
 	err := x.read(&tarReader{archive: archive, size: size})
 	if err == nil {
 		err = x.addParents()
@@ -36,34 +37,46 @@ func NewTarTree(archive io.ReaderAt, size int64) (Tree, error) {
 	return x.tree(), nil
 }
 
-// tarIndex collects the members of an archive.
+// tarIndex collects the members of an archive, or of several that are layers.
 type tarIndex struct {
-	archive io.ReaderAt
-	files   []Entry        // without names
-	names   map[string]int // the file that has the name, by its place in files
-	ordered []string       // all names: of the archive, and then of a Tree
+	archive   io.ReaderAt
+	layer     int
+	whiteouts *whiteouts       // of the layer; nil if it is no layer of an image
+	files     []Entry          // without names
+	names     map[string]named // what has the name
+	ordered   []string         // all names: of the archive, and then of a Tree
 }
+
+// named is what a name stands for: a file, by its place in files, and the layer that gave it the name.
+type named struct{ file, layer int }
+
+func newTarIndex() *tarIndex { return &tarIndex{names: map[string]named{}} }
 
 // read goes through the archive.
 func (x *tarIndex) read(r *tarReader) error {
+	last := ""
 	for {
 		start := r.next
 		m, err := r.header()
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, errNoTar) && len(x.files) == 0:
+		case errors.Is(err, errNoTar) && start == 0:
 			return fmt.Errorf("%w (compressed archives are not read)", err)
+		case start == r.size && x.whiteouts != nil:
+			return nil
 		case start == r.size:
-			return fmt.Errorf("archive ends at byte %d without the zeros of an end, so a part of it is missing: %w", r.size, io.ErrUnexpectedEOF)
+			return fmt.Errorf("archive ends at byte %d, behind member %q and without the zeros of an end, so a part of it is missing: %w",
+				r.size, last, io.ErrUnexpectedEOF)
 		case err != nil && m.name == "":
-			return fmt.Errorf("byte %d: %w", start, err)
+			return fmt.Errorf("byte %d, behind member %q: %w", start, last, err)
 		case err == nil:
 			err = x.add(m)
 		}
 		if err != nil {
 			return fmt.Errorf("member %q: %w", m.name, err)
 		}
+		last = m.name
 	}
 }
 
@@ -72,6 +85,11 @@ func (x *tarIndex) add(m tarMember) error {
 	name, err := cleanName(m.name)
 	if err != nil {
 		return err
+	}
+	if x.whiteouts != nil {
+		if is, err := x.whiteouts.add(name); is || err != nil {
+			return err
+		}
 	}
 	if m.kind == typeHardLink {
 		return x.addLink(name, m.linkname)
@@ -83,17 +101,21 @@ func (x *tarIndex) add(m tarMember) error {
 	if name == rootName && !e.IsDir() {
 		return errors.New("the root must be a directory")
 	}
-	x.enter(name, len(x.files))
 	x.files = append(x.files, e)
+	x.enter(name, len(x.files)-1)
 	return nil
 }
 
 // enter gives a file a name, which it takes from any other that had it.
 func (x *tarIndex) enter(name string, file int) {
-	if _, ok := x.names[name]; !ok {
+	old, ok := x.names[name]
+	switch {
+	case !ok:
 		x.ordered = append(x.ordered, name)
+	case old.layer < x.layer && x.files[old.file].IsDir() && !x.files[file].IsDir():
+		x.whiteouts.gone[name] = true // what was in the directory
 	}
-	x.names[name] = file
+	x.names[name] = named{file, x.layer}
 }
 
 // addLink adds another name for a file.
@@ -102,14 +124,14 @@ func (x *tarIndex) addLink(name, target string) error {
 	if err != nil {
 		return fmt.Errorf("hard link: %w", err)
 	}
-	file, ok := x.names[first]
+	to, ok := x.names[first]
 	if !ok {
 		return fmt.Errorf("hard link to %q, which is not in the archive before it", target)
 	}
-	if x.files[file].IsDir() {
+	if x.files[to.file].IsDir() {
 		return fmt.Errorf("hard link to %q, which is a directory", target)
 	}
-	x.enter(name, file)
+	x.enter(name, to.file)
 	return nil
 }
 
@@ -191,11 +213,11 @@ func (x *tarIndex) addParents() error {
 	x.sort()
 	implied := make(map[string]bool)
 	for _, name := range x.ordered {
-		modTime := x.files[x.names[name]].ModTime
+		modTime := x.files[x.names[name].file].ModTime
 		for dir := name; dir != rootName; {
 			dir = parentOf(dir)
-			file, ok := x.names[dir]
-			if ok && !x.files[file].IsDir() {
+			above, ok := x.names[dir]
+			if ok && !x.files[above.file].IsDir() {
 				return fmt.Errorf("member %q: %q is not a directory", name, dir)
 			}
 			if ok && !implied[dir] {
@@ -203,10 +225,10 @@ func (x *tarIndex) addParents() error {
 			}
 			if !ok {
 				implied[dir] = true
-				x.enter(dir, len(x.files))
 				x.files = append(x.files, DirEntry("", 0o755, modTime))
-			} else if x.files[file].ModTime.Before(modTime) {
-				x.files[file].ModTime = modTime
+				x.enter(dir, len(x.files)-1)
+			} else if x.files[above.file].ModTime.Before(modTime) {
+				x.files[above.file].ModTime = modTime
 			}
 		}
 	}
@@ -242,7 +264,7 @@ func (x *tarIndex) tree() Tree {
 	t := tarEntries{files: x.files, names: make([]memberName, len(x.ordered))}
 	first := make([]string, len(x.files))
 	for i, name := range x.ordered {
-		file := x.names[name]
+		file := x.names[name].file
 		t.names[i] = memberName{name, first[file], file}
 		first[file] = cmp.Or(first[file], name)
 	}

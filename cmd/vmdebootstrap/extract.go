@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -78,7 +77,7 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}
-	entries, err := newIndex(tree)
+	entries, err := diskimage.NewIndex(tree)
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}
@@ -86,14 +85,14 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	var files []diskimage.Entry
 	var problems []error
 	for _, name := range x.paths {
-		e, err := entries.file(name)
+		e, err := entries.File(name)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("--path %s: %w", name, err))
+			problems = append(problems, fmt.Errorf("--path: %w", err))
 		}
 		files = append(files, e)
 	}
 	if directory != "" {
-		e, err := entries.follow(directory)
+		e, err := entries.Follow(directory)
 		if err == nil && e.Mode&unix.S_IFMT != unix.S_IFDIR {
 			err = errors.New("not a directory")
 		}
@@ -150,66 +149,4 @@ func (x *extraction) say(name string) {
 	if x.verbose {
 		fmt.Fprintln(x.out, "write "+name)
 	}
-}
-
-// index finds the entries of a tree by name.
-type index map[string]diskimage.Entry
-
-func newIndex(tree diskimage.Tree) (index, error) {
-	all := index{}
-	for e, err := range tree.Entries() {
-		if err != nil {
-			return nil, err
-		}
-		all[e.Name] = e
-	}
-	return all, nil
-}
-
-// follow finds a name as the running system would, through symbolic links.
-func (x index) follow(name string) (diskimage.Entry, error) {
-	const mostLinks = 40 // as in Linux
-	rest, at := strings.Split(name, "/"), "."
-	for links := 0; len(rest) > 0; {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			at = path.Dir(at)
-			continue
-		}
-		e, ok := x[path.Join(at, part)]
-		if !ok {
-			return diskimage.Entry{}, os.ErrNotExist
-		}
-		if e.Mode&unix.S_IFMT != unix.S_IFLNK {
-			at = e.Name
-			continue
-		}
-		if links++; links > mostLinks {
-			return diskimage.Entry{}, unix.ELOOP
-		}
-		if path.IsAbs(e.Linkname) {
-			at = "."
-		}
-		rest = append(strings.Split(e.Linkname, "/"), rest...)
-	}
-	return x[at], nil
-}
-
-// file finds a regular file.
-func (x index) file(name string) (diskimage.Entry, error) {
-	e, err := x.follow(name)
-	if err != nil {
-		return e, err
-	}
-	if e.HardLink != "" {
-		e = x[e.HardLink]
-	}
-	if e.Mode&unix.S_IFMT != unix.S_IFREG {
-		return e, errors.New("not a regular file; --directory takes directories")
-	}
-	return e, nil
 }

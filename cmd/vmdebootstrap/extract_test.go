@@ -108,7 +108,7 @@ func TestExtractTakesFilesOutOfAnImage(t *testing.T) {
 		{"", "nothing to extract"},
 		{"--boot --directory /etc", "exclude each other"},
 		{"--path /etc", "not a regular file"},
-		{"--path /etc/none", "--path /etc/none"},
+		{"--path /etc/none", "--path: open /etc/none"},
 		{"--directory /etc/fstab", "not a directory"},
 	} {
 		if err := extract(strings.Fields(tt.args)...); err == nil || !strings.Contains(err.Error(), tt.want) {
