@@ -22,6 +22,7 @@ const SnapshotPrefix = namePrefix + "step:"
 const (
 	labelChain = "chain" // the links, as JSON
 	labelSeed  = "seed"  // Lock.Seed of the build that made it
+	labelTitle = "title" // what people read of it, if there is no chain
 )
 
 // Cache says how a build uses snapshots of earlier ones.

@@ -240,38 +240,36 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	watch := func(do func() error) ([]string, error) {
+	watch := func(do func() error) (usage, error) {
 		t.Helper()
-		o, err := observe([]string{dir}, t.TempDir(), []string{name("log")})
+		use, unknown, err := observe([]string{dir}, t.TempDir(), do)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := do(); err != nil {
-			t.Fatal(err)
-		}
-		return o.finish()
+		return use, unknown
 	}
 	got, err := watch(func() error {
 		_, err := os.ReadFile(name("sub/used"))
 		return err
 	})
-	if want := []string{name("sub/used")}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %q (%v), want %q", got, err, want)
+	if want := []string{name("sub/used")}; err != nil || !slices.Equal(got.opened, want) || len(got.changed) > 0 {
+		t.Errorf("got %q, changed %q (%v), want %q", got.opened, got.changed, err, want)
 	}
 	got, err = watch(func() error { _, err := os.ReadDir(name("sub")); return err })
-	if want := []string{name("sub")}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("listed a directory: got %q (%v), want %q", got, err, want)
+	if want := []string{name("sub")}; err != nil || !slices.Equal(got.opened, want) {
+		t.Errorf("listed a directory: got %q (%v), want %q", got.opened, err, want)
 	}
-	if _, err = watch(func() error { return os.WriteFile(name("log"), []byte("more"), 0o644) }); err != nil {
-		t.Errorf("our own log: %v", err)
+	if !got.before[name("sub/unused")] || got.before[name("new")] {
+		t.Errorf("the names of before are %v", got.before)
 	}
-	for what, do := range map[string]func() error{
-		"write":  func() error { return os.WriteFile(name("sub/used"), []byte("more"), 0o644) },
-		"create": func() error { return os.WriteFile(name("new"), nil, 0o644) },
-		"remove": func() error { return os.Remove(name("sub/unused")) },
+	for changed, do := range map[string]func() error{
+		"sub/used":   func() error { return os.WriteFile(name("sub/used"), []byte("more"), 0o644) },
+		"new":        func() error { return os.WriteFile(name("new"), nil, 0o644) },
+		"sub/unused": func() error { return os.Remove(name("sub/unused")) },
+		"log":        func() error { return os.Chmod(name("log"), 0o600) },
 	} {
-		if _, err = watch(do); err == nil || !strings.Contains(err.Error(), "was changed") {
-			t.Errorf("%s: got %v", what, err)
+		if got, err = watch(do); err != nil || !slices.Equal(got.changed, []string{name(changed)}) {
+			t.Errorf("got changes of %q (%v), want %s", got.changed, err, changed)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -247,6 +248,15 @@ func fstabEntries(d *Disk) []fstabEntry {
 		}
 	}
 	return entries
+}
+
+// ids are the names of the disk's partitions and file systems that texts of the target know them by.
+func (d *Disk) ids() []string {
+	var names []string
+	for _, p := range d.Layout.Partitions {
+		names = append(names, fstabUUID(p.Filesystem), p.PartUUID)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
 // fstabUUID is the name that blkid(8) gives a file system: a FAT has a volume ID of four bytes instead of a UUID.

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ func (s Snapshot) Title() string {
 	if chain, err := readChain(s.Labels); err == nil && len(chain) > 0 {
 		return chain[len(chain)-1].Title
 	}
-	return strings.TrimPrefix(s.Name, namePrefix)
+	return cmp.Or(s.Labels[labelTitle], strings.TrimPrefix(s.Name, namePrefix))
 }
 
 // Superfluous names the snapshots to remove so that the others take no more than limit: those that were not used for

@@ -105,6 +105,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		target: result.Rootfs, toolbox: result.Toolbox, archives: archives, keyring: spec.Trust().Keyring,
 		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
 		log: x.Log, out: newTail(x.Output), epoch: lock.epoch(), snapshots: countDear(plan.Steps[:len(begin.links)]),
+		artefacts: x.artefacts(plan, lock),
 	}
 	identity, err := x.identityPlan(spec, lock)
 	if err != nil {
@@ -114,6 +115,18 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return result, err
 	}
 	return result, x.harvest(ctx, archives)
+}
+
+// artefacts are those of builds like this one.
+func (x *Executor) artefacts(plan Plan, lock Lock) *artefacts {
+	a := artefacts{engine: x.Engine, cache: x.Cache}
+	if lock.SeedFixed {
+		a.epoch = lock.Time
+	}
+	if plan.Disk != nil {
+		a.ids = plan.Disk.ids()
+	}
+	return &a
 }
 
 // begin finds where to begin, and gives the root file system that the first step to run works on.

@@ -98,6 +98,7 @@ func (f *fakeTarget) Remove(name string) error {
 
 func (f *fakeTarget) RemoveAll(name string) error                               { return os.RemoveAll(f.path(name)) }
 func (f *fakeTarget) ReadDir(name string) ([]fs.DirEntry, error)                { return os.ReadDir(f.path(name)) }
+func (f *fakeTarget) Readlink(name string) (string, error)                      { return os.Readlink(f.path(name)) }
 func (f *fakeTarget) Lstat(name string) (fs.FileInfo, error)                    { return os.Lstat(f.path(name)) }
 func (f *fakeTarget) Snapshot(context.Context, string, map[string]string) error { return nil }
 func (f *fakeTarget) Before(context.Context, int) (Rootfs, error)               { return f, nil }

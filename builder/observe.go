@@ -3,9 +3,7 @@ package builder
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,13 +11,11 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
 
 	"golang.org/x/crypto/scrypt"
-	"golang.org/x/sys/unix"
 )
 
 // A hook can read every file of its own directory and of the caller's working directory, and the caller's environment.
@@ -145,139 +141,20 @@ func contentDigest(name string, look func([]byte)) (Digest, error) {
 	}
 }
 
-// mostWatched is how many directories are watched. A step that sees more of them, because somebody builds in a home
-// directory, is not worth the wait.
-const mostWatched = 8192
-
-// observer watches directories of the host while a step runs.
-type observer struct {
-	events *os.File
-	marks  string
-	done   chan struct{}
-
-	// What the reader finds out, to be looked at when done is closed.
-	opened  map[string]bool
-	trouble error // why nothing can be said of what the step used
-}
-
-// observe begins to watch directories and all below them. marks is an empty directory that nobody else uses; ours are
-// files that this program itself writes to.
-func observe(dirs []string, marks string, ours []string) (_ *observer, err error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("watch files: %w", err)
-	}
-	o := &observer{events: os.NewFile(uintptr(fd), "inotify"), marks: marks, done: make(chan struct{}), opened: map[string]bool{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, o.events.Close())
-		}
-	}()
-	watched := map[int32]string{}
-	add := func(dir string, mask uint32) error {
-		wd, err := unix.InotifyAddWatch(fd, dir, mask|unix.IN_ONLYDIR|unix.IN_DONT_FOLLOW)
-		if err != nil {
-			return fmt.Errorf("watch %s: %w", dir, err)
-		}
-		watched[int32(wd)] = dir
-		return nil
-	}
-	if err := add(marks, unix.IN_CREATE); err != nil {
-		return nil, err
-	}
-	// All are looked for before one is watched: looking opens them.
-	var found []string
-	for _, top := range dirs {
-		err := filepath.WalkDir(top, func(name string, d fs.DirEntry, err error) error {
-			if err != nil || !d.IsDir() {
-				return ignoreDenied(err)
-			}
-			if found = append(found, name); len(found) > mostWatched {
-				return fmt.Errorf("%s has more than %d directories", top, mostWatched)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	for _, dir := range found {
-		if err := ignoreDenied(add(dir, unix.IN_OPEN|unix.IN_CREATE|unix.IN_DELETE|unix.IN_MODIFY|unix.IN_MOVE)); err != nil {
-			return nil, err
-		}
-	}
-	go o.read(watched, ours)
-	return o, nil
-}
-
-// ignoreDenied drops the error of what a hook, with the caller's permissions, cannot see either.
-func ignoreDenied(err error) error {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-// read gathers events until there is one in the directory of marks.
-func (o *observer) read(watched map[int32]string, ours []string) {
-	defer close(o.done)
-	buf := make([]byte, 1<<16)
-	for {
-		n, err := o.events.Read(buf)
-		if err != nil {
-			o.trouble = fmt.Errorf("watch files: %w", err)
-			return
-		}
-		for rest := buf[:n]; len(rest) >= unix.SizeofInotifyEvent; {
-			// struct inotify_event of inotify(7): wd, mask, cookie, len, name.
-			wd, mask := int32(binary.NativeEndian.Uint32(rest)), binary.NativeEndian.Uint32(rest[4:])
-			length := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(rest[12:]))
-			name := filepath.Join(watched[wd], string(bytes.TrimRight(rest[unix.SizeofInotifyEvent:length], "\x00")))
-			rest = rest[length:]
-			switch {
-			case watched[wd] == o.marks && mask&unix.IN_CREATE != 0:
-				return
-			case mask&unix.IN_Q_OVERFLOW != 0:
-				o.trouble = errors.New("it opened too many files of the host to follow")
-			case slices.Contains(ours, name):
-			case mask&unix.IN_OPEN != 0:
-				o.opened[name] = true
-			case mask&unix.IN_IGNORED == 0 && o.trouble == nil:
-				o.trouble = fmt.Errorf("%s was changed while it ran", name)
-			}
-		}
-	}
-}
-
-// finish ends the watch and gives the names of what was opened. The error says why they are not all that matters.
-func (o *observer) finish() ([]string, error) {
-	if err := os.WriteFile(filepath.Join(o.marks, rand.Text()), nil, 0o600); err != nil {
-		return nil, errors.Join(err, o.events.Close())
-	}
-	<-o.done
-	return slices.Sorted(maps.Keys(o.opened)), errors.Join(o.trouble, o.events.Close())
-}
-
 // runObserved runs a step and gives what it was seen to use. keep is false if its result must not be kept.
 func (x *Executor) runObserved(ctx context.Context, step Step, l link, s *site) (seen *observation, keep bool, err error) {
 	o, ok := step.(observable)
 	if !ok {
 		return nil, true, x.runStep(ctx, step, s)
 	}
-	marks, err := os.MkdirTemp(s.tmp, "observe-")
+	use, watchErr, err := observe(o.hostDirs(s.dir), s.tmp, func() error { return x.runStep(ctx, step, s) })
 	if err != nil {
 		return nil, false, err
 	}
-	watch, watchErr := observe(o.hostDirs(s.dir), marks, x.Cache.Ours)
-	if err := x.runStep(ctx, step, s); err != nil {
-		if watchErr == nil {
-			_, _ = watch.finish()
-		}
-		return nil, false, err
-	}
-	var opened []string
-	if watchErr == nil {
-		opened, watchErr = watch.finish()
+	ours := func(name string) bool { return slices.Contains(x.Cache.Ours, name) }
+	opened, changed := slices.DeleteFunc(use.opened, ours), slices.DeleteFunc(use.changed, ours)
+	if watchErr == nil && len(changed) > 0 {
+		watchErr = fmt.Errorf("%s was changed while it ran", changed[0])
 	}
 	if watchErr == nil {
 		seen, watchErr = newObservation(opened, l, x.Environ)

@@ -55,6 +55,8 @@ type site struct {
 	epoch []string
 	// snapshots counts those that the target rests on.
 	snapshots int
+	// artefacts are what programs of earlier targets have made; nil if none are known.
+	artefacts *artefacts
 	log       *slog.Logger
 	out       *tail
 }

@@ -1,10 +1,13 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -36,7 +39,7 @@ func (initramfsStep) Kind() string { return "initramfs" }
 
 func (initramfsStep) Title() string { return "make the initramfs" }
 
-func (initramfsStep) run(ctx context.Context, s *site) error {
+func (i initramfsStep) run(ctx context.Context, s *site) error {
 	if text, err := s.target.ReadFile(updateInitramfs); err == nil && string(text) == updateInitramfsStandIn {
 		if err := s.target.Remove(updateInitramfs); err != nil {
 			return err
@@ -52,20 +55,78 @@ func (initramfsStep) run(ctx context.Context, s *site) error {
 	if err != nil {
 		return fmt.Errorf("look for kernels: %w", err)
 	}
+	actions, fresh := []string{}, true
 	for _, kernel := range kernels {
 		_, version, _ := strings.Cut(kernel, "-")
 		action := "-c"
 		if there, err := exists(s.target, "/boot/initrd.img-"+version); err != nil {
 			return err
 		} else if there {
-			action = "-u"
+			action, fresh = "-u", false
 		}
-		if err := s.inTarget(ctx, "update-initramfs", action, "-k", version); err != nil {
-			return err
+		actions = append(actions, action+" -k "+version)
+	}
+	update := func() error {
+		for _, action := range actions {
+			if err := s.inTarget(ctx, slices.Concat([]string{"update-initramfs"}, strings.Fields(action))...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	reusable, err := initramfsReusable(s.target)
+	if err != nil {
+		return err
+	}
+	if s.artefacts == nil || len(actions) == 0 || !fresh || !reusable {
+		return update()
+	}
+	a := *s.artefacts
+	a.program = "initramfs of " + strings.Join(actions, " and ")
+	a.whole, a.places = initramfsWhole, initramfsPlaces
+	a.mentions = func(name string, data []byte, ids []string) bool {
+		if strings.HasPrefix(name, "/boot/initrd.img-") {
+			return initramfsMentions(data, ids)
+		}
+		return slices.ContainsFunc(ids, func(id string) bool { return bytes.Contains(data, []byte(id)) })
+	}
+	return a.make(ctx, s, i.Title(), update)
+}
+
+// initramfsWhole are directories that can change what is in an initramfs, whatever the programs open in them.
+var initramfsWhole = []string{
+	"/etc/initramfs-tools", "/usr/share/initramfs-tools", "/etc/kernel", "/etc/modprobe.d", "/etc/modules-load.d",
+}
+
+// initramfsPlaces are the directories that update-initramfs writes to.
+var initramfsPlaces = []string{"/boot", "/var/lib/initramfs-tools"}
+
+// initramfsReusable reports whether it is known what the initramfs is made of. It is so with initramfs-tools, unless these are
+// told to look at the machine that they run on, and at what is there: MODULES=dep of initramfs.conf(5).
+func initramfsReusable(t Target) (bool, error) {
+	if there, err := exists(t, "/usr/sbin/mkinitramfs"); err != nil || !there {
+		return false, err
+	}
+	names, err := filesBelow(t, []string{"/etc/initramfs-tools", "/usr/share/initramfs-tools/conf.d", "/usr/share/initramfs-tools/conf-hooks.d"})
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		if info, err := t.Lstat(name); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		text, err := t.ReadFile(name)
+		if err != nil {
+			return false, err
+		}
+		if modulesOfTheMachine.Match(text) {
+			return false, nil
 		}
 	}
-	return nil
+	return true, nil
 }
+
+var modulesOfTheMachine = regexp.MustCompile(`(?m)^[^#\n]*\bMODULES=["']?(dep|\$)`)
 
 // bootFiles lists the names in /boot that begin with one of the prefixes, in byte order.
 func bootFiles(t Files, prefixes ...string) ([]string, error) {

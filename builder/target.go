@@ -40,6 +40,7 @@ type Files interface {
 	Remove(name string) error
 	RemoveAll(name string) error
 	ReadDir(name string) ([]fs.DirEntry, error)
+	Readlink(name string) (string, error)
 	// Lstat does not follow a symbolic link in the last element of name.
 	Lstat(name string) (fs.FileInfo, error)
 }

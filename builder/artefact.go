@@ -1,0 +1,250 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// An initramfs takes longer to make than all else that a build does behind its last hook, and seldom depends on what
+// the hook does. So the files that its program writes are kept, with digests of all that the program was seen to use, and
+// another build whose target has the same of all of these gets the files without running it.
+//
+// They are kept as snapshots of a small root file system of their own, so that everything which holds for those holds for
+// them: the limit of the cache, its verbs, two builds at once.
+
+// artefactFile describes an artefact; the contents of its outputs are beside it, called after their numbers.
+const artefactFile = "/artefact.json"
+
+// artefact is what one run of a program used and wrote.
+type artefact struct {
+	Inputs inputs `json:"inputs"`
+	// HoldsIDs says that the outputs, and so the inputs' digests, depend on the random IDs of the image.
+	HoldsIDs bool             `json:"holdsIDs"`
+	Outputs  []artefactOutput `json:"outputs"`
+}
+
+type artefactOutput struct {
+	Name string      `json:"name"`
+	Mode fs.FileMode `json:"mode"`
+}
+
+// errNotKept says why what a program made is not kept.
+type errNotKept string
+
+func (e errNotKept) Error() string { return string(e) }
+
+// artefacts keeps and finds artefacts.
+type artefacts struct {
+	engine Engine
+	cache  Cache
+	// ids are the image's, as texts of the target name them.
+	ids []string
+	// epoch is the time that the build records, if it is fixed.
+	epoch time.Time
+	// program tells programs and their arguments apart: artefacts of one never take the place of another's.
+	program string
+	// whole are directories whose files are inputs, whether they are opened or not.
+	whole []string
+	// places are the directories that outputs may be in.
+	places []string
+	// mentions reports whether an output of that name holds one of the ids.
+	mentions func(name string, data []byte, ids []string) bool
+}
+
+// make has the outputs made in the target by run, or takes those of an earlier run.
+func (a artefacts) make(ctx context.Context, s *site, title string, run func() error) error {
+	name, err := a.name(s.target)
+	if err != nil {
+		return err
+	}
+	why, err := a.reuse(ctx, s.target, name)
+	if err != nil {
+		return fmt.Errorf("use the result of an earlier build: %w", err)
+	}
+	if why == "" {
+		a.explain("cached: " + title + ": all that it uses is the same")
+		return nil
+	}
+	a.explain("run: " + title + ": " + why)
+	use, unknown, err := observe([]string{s.target.Root()}, s.tmp, run)
+	if err != nil {
+		return err
+	}
+	if unknown == nil {
+		unknown = a.keep(ctx, s.target, name, use)
+	}
+	var not errNotKept
+	if unknown != nil && !errors.As(unknown, &not) && ctx.Err() != nil {
+		return unknown
+	}
+	if unknown != nil {
+		s.log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
+	}
+	return nil
+}
+
+func (a artefacts) explain(text string) {
+	if a.cache.Explain != nil {
+		a.cache.Explain(text)
+	}
+}
+
+// dpkgStatus says which packages are installed: programs also look at files of them that they do not open.
+const dpkgStatus = "/var/lib/dpkg/status"
+
+// name is the same for targets with the same packages.
+func (a artefacts) name(t Target) (string, error) {
+	packages, err := t.ReadFile(dpkgStatus)
+	if err != nil {
+		return "", err
+	}
+	return namePrefix + "made:" + string(hashOf(a.cache.Program, a.program, string(packages))), nil
+}
+
+func (a artefacts) reader(t Target, made artefact) inputReader {
+	r := inputReader{target: t, outputs: map[string]bool{}, epoch: a.epoch}
+	for _, o := range made.Outputs {
+		r.outputs[o.Name] = true
+	}
+	if !made.HoldsIDs {
+		r.hidden = a.ids
+	}
+	return r
+}
+
+// reuse puts the outputs of an earlier run into the target. If there is none whose inputs are the same, it says why not.
+func (a artefacts) reuse(ctx context.Context, t Target, name string) (why string, err error) {
+	if a.cache.Rebuild {
+		return "the cache is not to be used", nil
+	}
+	kept, err := a.engine.From(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "it has not run yet with these packages, or its result is gone", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	text, err := kept.ReadFile(artefactFile)
+	if err != nil {
+		return "", err
+	}
+	var made artefact
+	if err := json.Unmarshal(text, &made); err != nil {
+		return "", fmt.Errorf("%s of %s: %w", artefactFile, name, err)
+	}
+	changed, err := a.reader(t, made).changes(made.Inputs)
+	if err != nil {
+		return "", err
+	}
+	if len(changed) > 0 {
+		return "changed since: " + someOf(changed), nil
+	}
+	for i, o := range made.Outputs {
+		data, err := kept.ReadFile(fmt.Sprintf("/%d", i))
+		if err != nil {
+			return "", err
+		}
+		if err := t.WriteFile(o.Name, data, o.Mode); err != nil {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+// someOf names the first few.
+func someOf(names []string) string {
+	const most = 3
+	text := strings.Join(names[:min(most, len(names))], ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// keep keeps what a run has made. The error is errNotKept if it did something that files alone cannot repeat.
+func (a artefacts) keep(ctx context.Context, t Target, name string, use usage) (err error) {
+	inside := func(hostName string) string { return path.Join("/", strings.TrimPrefix(hostName, t.Root())) }
+	made := artefact{}
+	contents := [][]byte{}
+	for _, hostName := range use.changed {
+		output, data, err := a.output(t, inside(hostName), use.before[hostName])
+		if err != nil {
+			return err
+		}
+		if output == nil {
+			continue
+		}
+		made.Outputs = append(made.Outputs, *output)
+		contents = append(contents, data)
+		made.HoldsIDs = made.HoldsIDs || a.mentions(output.Name, data, a.ids)
+	}
+	names, err := filesBelow(t, a.whole)
+	if err != nil {
+		return err
+	}
+	for _, hostName := range use.opened {
+		names = append(names, inside(hostName))
+	}
+	reader := a.reader(t, made)
+	names = slices.DeleteFunc(names, func(name string) bool { return reader.outputs[name] })
+	if made.Inputs, err = reader.read(names); err != nil {
+		return err
+	}
+	return a.store(ctx, name, made, contents)
+}
+
+// output looks at a name that a run has changed: an output with its content, or nothing for a temporary file.
+func (a artefacts) output(t Target, name string, before bool) (*artefactOutput, []byte, error) {
+	info, err := t.Lstat(name)
+	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	switch {
+	case gone && !before:
+		return nil, nil, nil
+	case gone:
+		return nil, nil, errNotKept("it removes " + name)
+	case err != nil:
+		return nil, nil, err
+	case before && info.IsDir():
+		return nil, nil, nil // its attributes or times: the names in it have events of their own
+	case before:
+		return nil, nil, errNotKept("it changes " + name)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() || st.Nlink != 1 || st.Uid != 0 || st.Gid != 0 || !slices.Contains(a.places, path.Dir(name)) {
+		return nil, nil, errNotKept("it makes " + name)
+	}
+	data, err := t.ReadFile(name)
+	return &artefactOutput{name, info.Mode()}, data, err
+}
+
+// store writes an artefact into a root file system of its own.
+func (a artefacts) store(ctx context.Context, name string, made artefact, contents [][]byte) (err error) {
+	text, err := json.Marshal(made)
+	if err != nil {
+		return err
+	}
+	kept, err := a.engine.Scratch(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	if err := kept.WriteFile(artefactFile, text, 0o644); err != nil {
+		return err
+	}
+	for i, data := range contents {
+		if err := kept.WriteFile(fmt.Sprintf("/%d", i), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return kept.Snapshot(ctx, name, map[string]string{labelTitle: a.program})
+}

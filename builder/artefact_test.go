@@ -1,0 +1,271 @@
+package builder
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// artefactEngine keeps what is snapshotted of the targets that it makes.
+type artefactEngine struct {
+	fakeEngine
+	t    *testing.T
+	kept map[string]*fakeTarget
+}
+
+type artefactTarget struct {
+	*fakeTarget
+	engine *artefactEngine
+}
+
+func (e *artefactEngine) Scratch(context.Context) (Rootfs, error) {
+	return artefactTarget{newFakeTarget(e.t, nil), e}, nil
+}
+
+func (e *artefactEngine) From(_ context.Context, name string) (Rootfs, error) {
+	kept, ok := e.kept[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return kept, nil
+}
+
+func (a artefactTarget) Snapshot(_ context.Context, name string, _ map[string]string) error {
+	a.engine.kept[name] = a.fakeTarget
+	return nil
+}
+
+// initramfsTarget is a system whose update-initramfs reads some files and writes an initramfs of them.
+func initramfsTarget(t *testing.T) *fakeTarget {
+	t.Helper()
+	f := newFakeTarget(t, map[string]string{
+		dpkgStatus: "Package: initramfs-tools\n", "/boot/vmlinuz-6.1": "", "/var/lib/initramfs-tools/": "", "/var/tmp/": "",
+		"/usr/sbin/mkinitramfs": "", "/usr/sbin/update-initramfs": "", "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n# MODULES=dep\n",
+		"/etc/initramfs-tools/scripts/": "", "/etc/fstab": "UUID=1111-2222 / ext4\n", "/etc/motd": "hello", "/lib/modules/a.ko": "a",
+	})
+	f.on = func(args []string, _ io.Writer) error {
+		if args[0] != "update-initramfs" {
+			return nil
+		}
+		text := cpioFile("")
+		for _, name := range []string{"/etc/initramfs-tools/initramfs.conf", "/etc/fstab", "/lib/modules/a.ko"} {
+			data, err := f.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			if !strings.HasSuffix(name, "fstab") || bytes.Contains(data, []byte("swap")) {
+				text += cpioFile(string(data))
+			}
+		}
+		for _, err := range []error{
+			os.WriteFile(f.path("/var/tmp/work"), nil, 0o600), os.Remove(f.path("/var/tmp/work")),
+			os.WriteFile(f.path("/boot/initrd.img-6.1.new"), []byte(text+cpioFile(cpioEnd)), 0o644),
+			os.Rename(f.path("/boot/initrd.img-6.1.new"), f.path("/boot/initrd.img-6.1")),
+		} {
+			if err != nil {
+				return err
+			}
+		}
+		return os.WriteFile(f.path("/var/lib/initramfs-tools/6.1"), []byte("sum"), 0o640)
+	}
+	return f
+}
+
+// cpioFile is a file of an archive, with its name as its content.
+func cpioFile(text string) string {
+	fields := make([]string, 13)
+	for i := range fields {
+		fields[i] = "00000000"
+	}
+	fields[11] = fmt.Sprintf("%08x", len(text)+1)
+	file := "070701" + strings.Join(fields, "") + text + "\x00"
+	return file + strings.Repeat("\x00", align(len(file), cpioAlign)-len(file))
+}
+
+// makeInitramfs runs the step as a build does, and reports whether the program ran and what was explained.
+func makeInitramfs(t *testing.T, f *fakeTarget, a artefacts) (ran bool, why string) {
+	t.Helper()
+	a.cache.Explain = func(text string) { why = text }
+	f.transcript = nil
+	err := initramfsStep{}.run(t.Context(), &site{target: f, tmp: t.TempDir(), artefacts: &a, log: slog.New(slog.DiscardHandler), out: newTail(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.readable("/boot/initrd.img-6.1"); !strings.Contains(got, "MODULES") {
+		t.Errorf("the initramfs is %q", got)
+	}
+	return len(f.transcript) > 0, why
+}
+
+func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
+	t.Parallel()
+	write := func(name, text string) func(*fakeTarget) error {
+		return func(f *fakeTarget) error { return os.WriteFile(f.path(name), []byte(text), 0o644) }
+	}
+	for name, tt := range map[string]struct {
+		change func(*fakeTarget) error
+		ids    []string
+		why    string // "" if it is not made again
+	}{
+		"nothing":                 {change: func(*fakeTarget) error { return nil }},
+		"a file that nobody read": {change: write("/etc/motd", "other")},
+		"a file that was read":    {change: write("/lib/modules/a.ko", "b"), why: "changed since: /lib/modules/a.ko"},
+		"its mode":                {change: func(f *fakeTarget) error { return os.Chmod(f.path("/lib/modules/a.ko"), 0o600) }, why: "changed since: /lib/modules, /lib/modules/a.ko"},
+		"a new file beside it":    {change: write("/lib/modules/b.ko", "b"), why: "changed since: /lib/modules"},
+		"a removed file beside":   {change: func(f *fakeTarget) error { return os.Remove(f.path("/etc/motd")) }, why: "changed since: /etc"},
+		"a new script":            {change: write("/etc/initramfs-tools/scripts/x", ""), why: "changed since: /etc/initramfs-tools/scripts"},
+		"another package":         {change: write(dpkgStatus, "Package: other\n"), why: "it has not run yet with these packages"},
+		"other IDs":               {change: write("/etc/fstab", "UUID=3333-4444 / ext4\n"), ids: []string{"3333-4444"}},
+		"other IDs and a word":    {change: write("/etc/fstab", "UUID=3333-4444 / ext3\n"), ids: []string{"3333-4444"}, why: "changed since: /etc/fstab"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
+			a := artefacts{engine: e, ids: []string{"1111-2222"}}
+			if ran, _ := makeInitramfs(t, initramfsTarget(t), a); !ran || len(e.kept) != 1 {
+				t.Fatalf("the first time, it ran: %v, and %d were kept", ran, len(e.kept))
+			}
+			f := initramfsTarget(t)
+			if err := tt.change(f); err != nil {
+				t.Fatal(err)
+			}
+			if tt.ids != nil {
+				a.ids = tt.ids
+			}
+			ran, why := makeInitramfs(t, f, a)
+			if ran != (tt.why != "") || !strings.Contains(why, tt.why) {
+				t.Errorf("it ran: %v (%s), want %q", ran, why, tt.why)
+			}
+			if info, err := f.Lstat("/var/lib/initramfs-tools/6.1"); err != nil || info.Mode() != 0o640 {
+				t.Errorf("the other output is %v (%v)", info, err)
+			}
+			a.cache.Rebuild = true
+			if ran, _ := makeInitramfs(t, initramfsTarget(t), a); !ran {
+				t.Error("it was taken from the cache against the will of the user")
+			}
+		})
+	}
+}
+
+func TestInitramfsThatHoldsIDsIsForThem(t *testing.T) {
+	t.Parallel()
+	a := artefacts{engine: &artefactEngine{t: t, kept: map[string]*fakeTarget{}}, ids: []string{"1111-2222"}}
+	for i, tt := range []struct {
+		id  string
+		ran bool
+	}{{"1111-2222", true}, {"1111-2222", false}, {"3333-4444", true}} {
+		f := initramfsTarget(t)
+		if err := f.WriteFile("/etc/fstab", []byte("UUID="+tt.id+" none swap"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		a.ids = []string{tt.id}
+		if ran, why := makeInitramfs(t, f, a); ran != tt.ran {
+			t.Errorf("run %d: it ran: %v (%s)", i, ran, why)
+		}
+	}
+}
+
+func TestInitramfsIsNotKept(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(f *fakeTarget) error{
+		"if it depends on the machine": func(f *fakeTarget) error {
+			return f.WriteFile("/etc/initramfs-tools/initramfs.conf", []byte("MODULES=dep\n"), 0o644)
+		},
+		"if there was one": func(f *fakeTarget) error { return f.WriteFile("/boot/initrd.img-6.1", []byte("MODULES"), 0o644) },
+		"if the program writes elsewhere": func(f *fakeTarget) error {
+			on := f.on
+			f.on = func(args []string, out io.Writer) error {
+				if err := on(args, out); err != nil {
+					return err
+				}
+				return f.WriteFile("/etc/made", nil, 0o644)
+			}
+			return nil
+		},
+		"if the program changes a file": func(f *fakeTarget) error {
+			on := f.on
+			f.on = func(args []string, out io.Writer) error {
+				if err := on(args, out); err != nil {
+					return err
+				}
+				return os.Chmod(f.path("/etc/motd"), 0o600)
+			}
+			return nil
+		},
+	} {
+		f, e := initramfsTarget(t), &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
+		if err := prepare(f); err != nil {
+			t.Fatal(err)
+		}
+		if ran, _ := makeInitramfs(t, f, artefacts{engine: e}); !ran || len(e.kept) > 0 {
+			t.Errorf("%s: it ran: %v, and %d were kept", name, ran, len(e.kept))
+		}
+	}
+}
+
+// With a fixed time, files that are older keep theirs in the initramfs.
+func TestInputsHaveTheirTimesIfTheseAreKept(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{"/a": "1"})
+	at := func(seconds int64, epoch time.Time) Digest {
+		t.Helper()
+		if err := os.Chtimes(f.path("/a"), time.Unix(seconds, 0), time.Unix(seconds, 0)); err != nil {
+			t.Fatal(err)
+		}
+		d, err := inputReader{target: f, epoch: epoch}.digest("/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	epoch := time.Unix(100, 0)
+	if at(1, time.Time{}) != at(2, time.Time{}) {
+		t.Error("times count without an epoch")
+	}
+	if at(1, epoch) == at(2, epoch) {
+		t.Error("times before the epoch do not count")
+	}
+	if at(101, epoch) != at(102, epoch) {
+		t.Error("times after the epoch count")
+	}
+}
+
+func TestInitramfsMentions(t *testing.T) {
+	t.Parallel()
+	archive := cpioFile("early") + cpioFile(cpioEnd) + strings.Repeat("\x00", 200)
+	packed := func(text string) string {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, err := io.WriteString(z, text)
+		if err != nil || z.Close() != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	long := cpioFile(strings.Repeat("x", 3<<20))
+	for name, tt := range map[string]struct {
+		data string
+		want bool
+	}{
+		"in the first":             {archive + packed(archive), true},
+		"in the second":            {cpioFile(cpioEnd) + packed(long+archive), true},
+		"nowhere":                  {cpioFile(cpioEnd) + packed(long), false},
+		"alone and plain":          {cpioFile("x") + cpioFile(cpioEnd), false},
+		"an unknown compression":   {cpioFile(cpioEnd) + "\x02\x21\x4c\x18" + long, true},
+		"something else":           {"text", true},
+		"an archive without end":   {cpioFile("x"), true},
+		"a damaged compressed one": {cpioFile(cpioEnd) + packed(long)[:100], true},
+	} {
+		if got := initramfsMentions([]byte(tt.data), []string{"nothing", "early"}); got != tt.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
