@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -53,6 +54,8 @@ type site struct {
 	resolver []byte
 	// epoch is SOURCE_DATE_EPOCH=SECONDS for the programs of the build, empty if the time does not matter.
 	epoch []string
+	// seed is where salts of passwords come from.
+	seed uuid.UUID
 	// snapshots counts those that the target rests on.
 	snapshots int
 	// artefacts are what programs of earlier targets have made; nil if none are known.

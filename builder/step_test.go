@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 )
 
 func TestHostnameJoinsTheLoopbackLineOnce(t *testing.T) {
@@ -133,19 +135,24 @@ func TestAccountsFollowTheRulesOfTheManual(t *testing.T) {
 	}{
 		{"empty by default", rootPasswordStep{}, []string{"passwd -q -d root"}, ""},
 		{"locked", rootPasswordStep{Lock: true}, []string{"passwd -q -l root"}, ""},
-		{"the password wins over the lock", rootPasswordStep{Password: NewSecret("s3cret"), Lock: true}, []string{"chpasswd"}, "root:s3cret\n"},
+		{
+			"the password wins over the lock", rootPasswordStep{Password: NewSecret("s3cret"), Lock: true},
+			[]string{"perl -e " + hashProgram, "chpasswd --encrypted"}, "root:$y$j9T$" + salt(uuid.Nil, "root") + "$hash\n",
+		},
 		{
 			"user without a password", userStep{User: User{Name: "alice"}},
 			[]string{"adduser --quiet --gecos alice --disabled-password alice", "passwd -q -d alice"}, "",
 		},
 		{
 			"user with sudo and password", userStep{User: User{Name: "alice", Password: NewSecret("s3cret"), HasPassword: true}, Sudo: true},
-			[]string{"adduser --quiet --gecos alice --disabled-password alice", "adduser --quiet alice sudo", "chpasswd"}, "alice:s3cret\n",
+			[]string{"adduser --quiet --gecos alice --disabled-password alice", "adduser --quiet alice sudo", "perl -e " + hashProgram, "chpasswd --encrypted"},
+			"alice:$y$j9T$" + salt(uuid.Nil, "alice") + "$hash\n",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := newFakeTarget(t, nil)
+			f := newFakeTarget(t, map[string]string{commonPassword: "password [success=1] pam_unix.so obscure yescrypt\n"})
+			f.on = crypt(f)
 			if err := runStep(t, f, tt.step); err != nil {
 				t.Fatal(err)
 			}
@@ -163,6 +170,40 @@ func TestAccountsFollowTheRulesOfTheManual(t *testing.T) {
 				t.Errorf("the password is seen in %q", seen)
 			}
 		})
+	}
+}
+
+// crypt answers for perl, with a hash that begins with the setting.
+func crypt(f *fakeTarget) func([]string, io.Writer) error {
+	return func(args []string, out io.Writer) error {
+		if args[0] != "perl" {
+			return nil
+		}
+		_, setting, _ := strings.Cut(strings.TrimSpace(f.stdin[len(f.stdin)-1]), "\n")
+		_, err := io.WriteString(out, setting+"$hash")
+		return err
+	}
+}
+
+func TestPasswordsAreHashedAsTheSuiteDoes(t *testing.T) {
+	t.Parallel()
+	f := newFakeTarget(t, map[string]string{commonPassword: "password [success=1] pam_unix.so obscure sha512\n"})
+	f.on = crypt(f)
+	if err := runStep(t, f, rootPasswordStep{Password: NewSecret("s3cret")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.stdin[len(f.stdin)-1]; !strings.HasPrefix(got, "root:$6$") {
+		t.Errorf("chpasswd got %q, want a hash of SHA-512", got)
+	}
+	f.on = func(_ []string, out io.Writer) error {
+		_, err := io.WriteString(out, "*0") // what crypt(3) answers if it does not know the setting
+		return err
+	}
+	if err := runStep(t, f, rootPasswordStep{Password: NewSecret("s3cret")}); err == nil || !strings.Contains(err.Error(), "password of root") {
+		t.Errorf("got %v, want an error about the password of root", err)
+	}
+	if salt(uuid.Nil, "root") == salt(uuid.Nil, "alice") || salt(uuid.Nil, "root") == salt(uuid.Max, "root") {
+		t.Error("salts do not depend on account and seed")
 	}
 }
 
