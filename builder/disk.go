@@ -33,6 +33,8 @@ type Disk struct {
 	Loader loader
 	// Serial is the kernel's name of the serial console, if one is wanted: "ttyS0".
 	Serial string
+	// Grow has the root partition and its file system grow when the disk is larger at a start.
+	Grow grower
 	// MBR has boot code written to sector 0.
 	MBR    bool
 	Arch   string
@@ -56,7 +58,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	d := Disk{
 		Image: o.Image, Files: imageFiles(o), BlockMap: blockMapName(o), Auto: o.SizeAuto, Free: o.Free, Blobs: o.Blobs,
 		Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time,
-		Vendor: spec.Release().Vendor, SignedEFI: spec.signedEFI(),
+		Vendor: spec.Release().Vendor, SignedEFI: spec.signedEFI(), Grow: spec.grower(),
 	}
 	if o.SerialConsole {
 		d.Serial = spec.SerialDevice()
@@ -69,7 +71,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	}
 	table := diskimage.TableKind(o.PartType)
 	request := diskimage.Request{
-		Size: o.Size, Table: table, SectorSize: o.SectorSize, Offset: o.Bootoffset, Arch: o.Arch, ID: diskID(lock.Seed),
+		Size: o.Size, Table: table, SectorSize: o.SectorSize, Offset: o.Bootoffset, Arch: o.Arch, ID: diskID(lock.Seed), RestLast: o.Grow,
 	}
 	if d.Auto {
 		request.Size = autoSize
@@ -190,8 +192,19 @@ func (d Disk) contents() []string {
 	return lines
 }
 
-// steps are what the root file system needs for its boot loader.
+// steps are what the root file system needs for its boot loader, and to grow.
 func (d Disk) steps() []Step {
+	steps := d.loaderSteps()
+	switch d.Grow {
+	case growRepart:
+		steps = append(steps, growStep{Program: d.Grow, Type: d.root().Type.String()})
+	case growSfdisk:
+		steps = append(steps, growStep{Program: d.Grow})
+	}
+	return steps
+}
+
+func (d Disk) loaderSteps() []Step {
 	switch {
 	case d.Loader == loaderExtlinux:
 		return []Step{d.extlinuxStep()}
@@ -229,18 +242,28 @@ func fstabEntries(d *Disk) []fstabEntry {
 	if d == nil {
 		return append(entries, fstabEntry{"/dev/sda1", "/", "ext4", "errors=remount-ro", 1})
 	}
-	root := d.root().Filesystem
-	entries = append(entries, fstabEntry{"UUID=" + fstabUUID(root), "/", root.Type, mountOptions(root.Type), 1})
+	root := d.root()
+	if !d.readOnly() { // else the initramfs has put an overlay there, which nothing may mount anew
+		options := mountOptions(root.Filesystem.Type)
+		if d.Grow != growNothing {
+			options += ",x-systemd.growfs"
+		}
+		entries = append(entries, fstabEntry{deviceName(root), "/", root.Filesystem.Type, options, 1})
+	}
 	// sysvinit mounts in the order of the lines: /boot comes before what is in it.
 	for _, role := range []diskimage.Role{diskimage.RoleBoot, diskimage.RoleESP, diskimage.RoleSwap} {
 		p, ok := d.Layout.Partition(role)
 		if !ok {
 			continue
 		}
-		device := "UUID=" + fstabUUID(p.Filesystem)
+		device := deviceName(p)
 		switch role {
 		case diskimage.RoleBoot:
-			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, mountOptions(p.Filesystem.Type), 2})
+			options := mountOptions(p.Filesystem.Type)
+			if d.readOnly() {
+				options = "ro" // a kernel that is installed there would not find its modules at the next start
+			}
+			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, options, 2})
 		case diskimage.RoleESP:
 			entries = append(entries, fstabEntry{device, "/boot/efi", "vfat", "umask=0077", 1})
 		case diskimage.RoleSwap:
@@ -259,10 +282,25 @@ func (d *Disk) ids() []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
-// fstabUUID is the name that blkid(8) gives a file system: a FAT has a volume ID of four bytes instead of a UUID.
+// deviceName names a partition in fstab(5) and as the kernel's argument root=: by its file system, if that has an ID.
+func deviceName(p diskimage.Partition) string {
+	if id := fstabUUID(p.Filesystem); id != "" {
+		return "UUID=" + id
+	}
+	return "PARTUUID=" + p.PartUUID
+}
+
+// fstabUUID is the name that blkid(8) gives a file system: a FAT has a volume ID of four bytes instead of a UUID, and
+// some have none, which is "".
 func fstabUUID(f diskimage.Filesystem) string {
-	if f.Type == "vfat" {
+	switch {
+	case f.Type == "vfat":
 		return fat.VolumeID(f.UUID)
+	case mkfsPrograms[f.Type].noUUID:
+		return ""
 	}
 	return f.UUID.String()
 }
+
+// readOnly reports whether the root file system never changes.
+func (d Disk) readOnly() bool { return mkfsPrograms[d.root().Filesystem.Type].readOnly }

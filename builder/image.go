@@ -106,15 +106,22 @@ func (r *Result) programVolume(d Disk, p diskimage.Partition, program mkfsProgra
 		v.dir, v.covered = filepath.Join(v.dir, "boot"), []string{"efi"}
 		return v
 	}
-	for _, other := range d.Layout.Partitions {
-		switch other.Role {
+	v.covered = d.elsewhere()
+	return v
+}
+
+// elsewhere are the directories of the root file system whose contents are not in it.
+func (d Disk) elsewhere() []string {
+	dirs := slices.Clone(mountPoints)
+	for _, p := range d.Layout.Partitions {
+		switch p.Role {
 		case diskimage.RoleBoot:
-			v.covered = append(v.covered, "boot")
+			dirs = append(dirs, "boot")
 		case diskimage.RoleESP:
-			v.covered = append(v.covered, "boot/efi")
+			dirs = append(dirs, "boot/efi")
 		}
 	}
-	return v
+	return dirs
 }
 
 // sized gives a disk of --size=auto its size.
@@ -153,16 +160,7 @@ func (d *Disk) tree(p diskimage.Partition, root diskimage.Tree, added []diskimag
 	var tree diskimage.Tree
 	switch p.Role {
 	case diskimage.RoleRoot:
-		elsewhere := slices.Clone(mountPoints)
-		for _, other := range d.Layout.Partitions {
-			switch other.Role {
-			case diskimage.RoleBoot:
-				elsewhere = append(elsewhere, "boot")
-			case diskimage.RoleESP:
-				elsewhere = append(elsewhere, "boot/efi")
-			}
-		}
-		tree = withoutContents(root, elsewhere)
+		tree = withoutContents(root, d.elsewhere())
 		added = append(deviceEntries(d), added...)
 	case diskimage.RoleBoot:
 		tree = withoutContents(diskimage.Subtree(root, "boot"), []string{"efi"})

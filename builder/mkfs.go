@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -18,31 +19,110 @@ import (
 
 // mkfsProgram makes a file system of a directory. It runs in the toolbox, so that it is of the release that is built and
 // makes what its kernel and its fsck understand.
+//
+// Device nodes are not in these file systems: a container has none, and Debian's kernels load the drivers from an
+// initramfs, which mounts a devtmpfs.
 type mkfsProgram struct {
 	// pkg is Debian's package of the program; the target gets it as well, for its fsck and its initramfs.
 	pkg string
 	// args is the command line that writes to the file image, which has its length, what is in the directory root.
 	args func(f diskimage.Filesystem, image, root string) []string
+	// faithful, if set, is the first release of Debian whose program keeps every attribute. The toolbox of an older one
+	// is made of this one.
+	faithful string
+	// debian and ubuntu are the first releases whose kernels read what the program makes.
+	debian, ubuntu string
+	// least is the smallest one that the program makes, if a /boot could be smaller.
+	least diskimage.Size
+	// acls, if set, deals with access control lists, which the program leaves out.
+	acls func(ctx context.Context, v *programVolume, work string, found []diskimage.Entry) error
+	// readOnly says that the file system never changes, and is as large as its content.
+	readOnly bool
+	// noUUID says that it has no ID of its own.
+	noUUID bool
 }
 
 // mkfsPrograms are the file systems that are not written by us, by type.
 var mkfsPrograms = map[string]mkfsProgram{
-	"btrfs": {"btrfs-progs", func(f diskimage.Filesystem, image, root string) []string {
-		args := []string{"mkfs.btrfs", "--quiet", "--force", "--uuid", f.UUID.String(), "--rootdir", root}
-		if f.Label != "" {
-			args = append(args, "--label", f.Label)
-		}
-		return append(args, image)
-	}},
+	"btrfs": {
+		pkg: "btrfs-progs", debian: "wheezy", ubuntu: "precise",
+		args: func(f diskimage.Filesystem, image, root string) []string {
+			args := []string{"mkfs.btrfs", "--quiet", "--force", "--uuid", f.UUID.String(), "--rootdir", root}
+			if f.Label != "" {
+				args = append(args, "--label", f.Label)
+			}
+			return append(args, image)
+		},
+	},
+	// Compressed with what each kernel that reads it has.
+	"erofs": {
+		pkg: "erofs-utils", debian: "bookworm", ubuntu: "jammy", readOnly: true,
+		args: func(f diskimage.Filesystem, image, root string) []string {
+			return []string{"mkfs.erofs", "--quiet", "-zlz4hc", "-U", f.UUID.String(), image, root}
+		},
+	},
+	// zstd at level 9: 15, the default, takes three times as long for 3 % less.
+	"squashfs": {
+		pkg: squashTools, debian: "buster", ubuntu: "bionic", readOnly: true, noUUID: true, acls: squashfsACLs,
+		args: func(_ diskimage.Filesystem, image, root string) []string {
+			return []string{
+				"mksquashfs", root, image, "-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "9",
+				"-processors", fmt.Sprint(runtime.GOMAXPROCS(0)),
+			}
+		},
+	},
+	// Before xfsprogs 6.17 mkfs.xfs could only follow a list of files that has no times, links and sticky bits.
+	"xfs": {
+		pkg: "xfsprogs", faithful: "forky", debian: "buster", ubuntu: "bionic", least: 300 * diskimage.MiB, acls: xfsACLs,
+		args: func(f diskimage.Filesystem, image, root string) []string {
+			return []string{
+				"mkfs.xfs", "-q", "-f", "-c", "options=" + xfsFeatures(f.Features), "-m", "uuid=" + f.UUID.String(),
+				"-s", fmt.Sprintf("size=%d", max(f.SectorSize, diskimage.SectorSize)), "-p", root, image,
+			}
+		},
+	},
 }
 
-// mkfsPackages are the packages of the programs for the file systems of a disk.
-func (s Spec) mkfsPackages() []string {
-	var packages []string
+// lossy are the file systems that mkfs programs exist for, but none that keeps every attribute, and why.
+var lossy = map[string]string{
+	"f2fs": "sload.f2fs, which fills it, leaves out capabilities and all other extended attributes",
+	"jfs":  "no program fills it without mounting it",
+}
+
+// xfsFeatures is the file with the features that mkfs.xfs used when the kernel of a release was new. Each is a long-term
+// kernel's; GRUB of the release reads them, too.
+func xfsFeatures(codename string) string {
+	kernel := "6.12"
+	if r, ok := lookupRelease(codename); ok {
+		switch {
+		case r.since("trixie", "plucky"):
+		case r.since("bookworm", "noble"):
+			kernel = "6.1"
+		case r.since("bullseye", "jammy"):
+			kernel = "5.10"
+		default:
+			kernel = "4.19"
+		}
+	}
+	return "/usr/share/xfsprogs/mkfs/lts_" + kernel + ".conf"
+}
+
+// mkfsPrograms are the programs for the file systems of a disk.
+func (s Spec) mkfsPrograms() []mkfsProgram {
+	var programs []mkfsProgram
 	if p, ok := mkfsPrograms[s.o.Roottype]; ok && s.o.Image != "" {
-		packages = append(packages, p.pkg)
+		programs = append(programs, p)
 	}
 	if p, ok := mkfsPrograms[s.o.Boottype]; ok && s.o.Image != "" && s.o.Bootsize > 0 {
+		programs = append(programs, p)
+	}
+	return programs
+}
+
+// mkfsPackages are the packages of these programs.
+func (s Spec) mkfsPackages() []string {
+	var packages []string
+	for _, p := range s.mkfsPrograms() {
 		packages = append(packages, p.pkg)
 	}
 	return packages
@@ -83,25 +163,64 @@ func (v *programVolume) Write(ctx context.Context, dst io.WriterAt) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, image.Close()) }()
-	if err := image.Truncate(int64(v.size)); err != nil {
-		return err
+	if !v.program.readOnly {
+		if err := image.Truncate(int64(v.size)); err != nil {
+			return err
+		}
 	}
 	mounts := []specs.Mount{bind(v.dir, mkfsRoot, "ro"), bind(work, mkfsWork)}
 	for i, name := range v.covered {
 		empty := filepath.Join(work, fmt.Sprintf("empty-%d", i))
-		if err := os.Mkdir(empty, 0o755); err != nil {
+		if there, err := emptyCopy(empty, filepath.Join(v.dir, name)); err != nil {
 			return err
-		}
-		if info, err := os.Lstat(filepath.Join(v.dir, name)); err == nil && info.IsDir() {
+		} else if there {
 			mounts = append(mounts, bind(empty, mkfsRoot+"/"+name, "ro"))
 		}
 	}
+	if err := v.run(ctx, mounts, "", v.program.args(v.fs, mkfsWork+"/image", mkfsRoot)...); err != nil {
+		return err
+	}
+	if err := v.amend(ctx, work); err != nil {
+		return err
+	}
+	// The program may have made a new file in place of the one that it was given.
+	made, err := os.Open(image.Name())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, made.Close()) }()
+	info, err := made.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() > int64(v.size) {
+		return &diskimage.NoSpaceError{What: "bytes", Needed: uint64(info.Size()), Available: uint64(v.size), BlockSize: 1}
+	}
+	return copyData(ctx, dst, made, info.Size())
+}
+
+// run runs a program of the toolbox.
+func (v *programVolume) run(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) error {
 	v.site.out.reset()
-	p := v.site.command(v.program.args(v.fs, mkfsWork+"/image", mkfsRoot)...)
-	if err := v.site.toolbox.Run(ctx, p, mounts, strings.NewReader(""), v.site.out); err != nil {
+	if err := v.site.toolbox.Run(ctx, v.site.command(args...), mounts, strings.NewReader(stdin), v.site.out); err != nil {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(v.site.out.String()))
 	}
-	return copyData(ctx, dst, image, int64(v.size))
+	return nil
+}
+
+// emptyCopy makes a directory with the permissions and times of another, if that is there.
+func emptyCopy(name, original string) (bool, error) {
+	info, err := os.Lstat(original)
+	if err != nil || !info.IsDir() {
+		return false, nil
+	}
+	if err := os.Mkdir(name, 0o755); err != nil {
+		return false, err
+	}
+	if err := os.Chmod(name, info.Mode()); err != nil {
+		return false, err
+	}
+	return true, os.Chtimes(name, info.ModTime(), info.ModTime())
 }
 
 // copyData copies what is not a hole in src.

@@ -72,6 +72,7 @@ type Options struct {
 	Grub       bool           // --grub
 	Boot       string         // --boot LOADER: bootWords; empty: Extlinux, Grub and UseUEFI choose
 	SectorSize diskimage.Size // --sector-size
+	Grow       bool           // --grow
 	Blobs      []Blob         // --raw
 
 	DryRun bool // --dry-run: check and print

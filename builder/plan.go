@@ -88,6 +88,9 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		p.add(newAptSourcesStep(o, release))
 	}
 	p.addActions(o, lock, hooks.PhaseCustomize)
+	if p.Disk != nil && p.Disk.readOnly() {
+		p.add(overlayStep{Roottype: o.Roottype})
+	}
 	if o.UpdateInitramfs {
 		p.add(initramfsStep{})
 	}

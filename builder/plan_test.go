@@ -50,6 +50,16 @@ var planned = map[string]func(*Options){
 	"systemd-boot": func(o *Options) {
 		o.Boot, o.PartType, o.SerialConsole = "systemd-boot", "gpt", true
 	},
+	"xfs-grow-bullseye": func(o *Options) {
+		o.Distribution, o.Roottype, o.Grub, o.Grow, o.Swap = "bullseye", "xfs", true, true, 512*diskimage.MiB
+	},
+	"btrfs-grow-gpt": func(o *Options) {
+		o.Roottype, o.Grub, o.Grow, o.PartType, o.Swap = "btrfs", true, true, "gpt", 512*diskimage.MiB
+	},
+	"squashfs": func(o *Options) { o.Roottype, o.Bootsize, o.SerialConsole = "squashfs", 200*diskimage.MiB, true },
+	"erofs-systemd-boot": func(o *Options) {
+		o.Roottype, o.Boot, o.PartType = "erofs", "systemd-boot", "gpt"
+	},
 	"qcow2-ext3": func(o *Options) { o.ConvertQcow2, o.Roottype, o.Extlinux = true, "ext3", false },
 }
 

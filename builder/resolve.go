@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
+	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 )
@@ -62,7 +62,7 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	if spec.toolsFromTarget() {
 		src.ToolboxSuite = release.Codename
 	} else {
-		tools := toolboxSuite(spec.w.Today)
+		tools := spec.toolboxSuite()
 		src.ToolboxSuite = tools
 		if release, err = client.Release(ctx, o.Mirror, tools); err != nil {
 			return Lock{}, Sources{}, fmt.Errorf("look up suite %s, which the tools come from: %w", tools, err)
@@ -78,16 +78,29 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 }
 
 // toolsFromTarget reports whether the tools come from the suite that is built, so that debootstrap knows it and mkfs
-// programs make what it understands. Releases before bullseye are too old for that.
+// programs make what it understands. Releases before bullseye are too old for that, and others than those of mkfs
+// programs that lose something.
 func (s Spec) toolsFromTarget() bool {
-	return s.release.Vendor == Debian && s.release.Codename != "experimental" && s.release.since("bullseye", "")
+	return s.release.Vendor == Debian && s.release.Codename != "experimental" && s.release.since("bullseye", "") &&
+		s.faithful(s.release)
 }
 
-// toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day.
-func toolboxSuite(today time.Time) string {
-	stable, ok := resolveSuite("stable", today)
+// faithful reports whether a release of Debian has the mkfs programs that keep every attribute.
+func (s Spec) faithful(r Release) bool {
+	return !slices.ContainsFunc(s.mkfsPrograms(), func(p mkfsProgram) bool { return p.faithful != "" && !r.since(p.faithful, "") })
+}
+
+// toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day, or the first one with
+// faithful mkfs programs.
+func (s Spec) toolboxSuite() string {
+	stable, ok := resolveSuite("stable", s.w.Today)
 	if !ok {
-		panic("BUG: no stable release on " + today.String())
+		panic("BUG: no stable release on " + s.w.Today.String())
+	}
+	for _, p := range s.mkfsPrograms() {
+		if !s.faithful(stable) && p.faithful != "" {
+			return p.faithful
+		}
 	}
 	return stable.Codename
 }

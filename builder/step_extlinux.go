@@ -69,7 +69,7 @@ func (d Disk) extlinuxStep() extlinuxStep {
 
 // kernelArguments are those that a kernel needs to find its root file system and its consoles.
 func (d Disk) kernelArguments() string {
-	arguments := "root=UUID=" + fstabUUID(d.root().Filesystem) + " ro"
+	arguments := "root=" + deviceName(d.root()) + " ro"
 	if d.Serial != "" {
 		arguments += fmt.Sprintf(" console=tty0 console=%s,%d", d.Serial, serialBaud)
 	}

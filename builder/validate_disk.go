@@ -9,10 +9,16 @@ import (
 
 // What disks can be made of.
 var (
-	rootTypes  = []string{"btrfs", "ext2", "ext3", "ext4"}
-	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "msdos", "vfat"}
+	rootTypes  = []string{"btrfs", "erofs", "ext2", "ext3", "ext4", "squashfs", "xfs"}
+	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "msdos", "vfat", "xfs"}
 	tableTypes = []string{"gpt", "msdos"}
 )
+
+// RootTypes lists the values of --roottype.
+func RootTypes() []string { return slices.Clone(rootTypes) }
+
+// BootTypes lists the values of --boottype.
+func BootTypes() []string { return slices.Clone(bootTypes) }
 
 // isExt reports whether a file system is one of the ext family.
 func isExt(fstype string) bool { return fstype == "ext2" || fstype == "ext3" || fstype == "ext4" }
@@ -26,7 +32,49 @@ func oneOf(flag, value string, choices []string) []error {
 }
 
 func filesystemTypes(s Spec) []error {
-	return append(oneOf("--roottype", s.o.Roottype, rootTypes), oneOf("--boottype", s.o.Boottype, bootTypes)...)
+	return append(filesystemType(s, "--roottype", s.o.Roottype, rootTypes), filesystemType(s, "--boottype", s.o.Boottype, bootTypes)...)
+}
+
+// filesystemType: it can be made, without losing anything, and the kernel of the release reads it.
+func filesystemType(s Spec, flag, fstype string, choices []string) []error {
+	if why, ok := lossy[fstype]; ok {
+		return problem(flag, "%s is not possible: %s; choose from %s", fstype, why, strings.Join(choices, ", "))
+	}
+	p, ok := mkfsPrograms[fstype]
+	if ok && slices.Contains(choices, fstype) && s.o.Image != "" && !s.release.since(p.debian, p.ubuntu) {
+		return problem(flag, "the kernel of %s does not read %s as it is made today: choose ext4", s.release.Codename, fstype)
+	}
+	return oneOf(flag, fstype, choices)
+}
+
+// bootLargeEnough: what mkfs asks for at least, of a /boot that it makes.
+func bootLargeEnough(s Spec) []error {
+	least := mkfsPrograms[s.o.Boottype].least
+	if s.o.Image == "" || s.o.Bootsize == 0 || s.o.Bootsize >= least {
+		return nil
+	}
+	return problem("--bootsize", "%s is too small for %s: at least %s needed", s.o.Bootsize, s.o.Boottype, least)
+}
+
+// bootOutsideReadOnly: GRUB and extlinux change files in /boot, and not all versions of them read these file systems.
+func bootOutsideReadOnly(s Spec) []error {
+	l := s.loader()
+	if !mkfsPrograms[s.o.Roottype].readOnly || s.o.Image == "" || s.o.Bootsize > 0 || l != loaderExtlinux && !l.grub() {
+		return nil
+	}
+	if s.o.UseUEFI {
+		return problem("--roottype", "GRUB cannot boot from %s: use --boot=systemd-boot, or --boot=hybrid with --bootsize", s.o.Roottype)
+	}
+	return problem("--roottype", "%s cannot boot from %s: give /boot a partition of its own with --bootsize=256Mi, or use "+
+		"--boot=systemd-boot", l, s.o.Roottype)
+}
+
+// readOnlyNeedsInitramfs: it is the initramfs that makes such a system writable.
+func readOnlyNeedsInitramfs(s Spec) []error {
+	if mkfsPrograms[s.o.Roottype].readOnly && s.o.Image != "" && !s.o.UpdateInitramfs {
+		return problem("--roottype", "%s requires updating the initramfs: drop --no-update-initramfs", s.o.Roottype)
+	}
+	return nil
 }
 
 // bootType is the file system of /boot: mkfs.fat(8) calls FAT both ways, and with the mount(8) type msdos it would have
@@ -38,7 +86,7 @@ func bootType(o Options) string {
 	return o.Boottype
 }
 
-// extlinuxReads holds the file systems that extlinux is installed on; btrfs has words of its own.
+// extlinuxReads holds the file systems of /boot that extlinux is installed on.
 func extlinuxReads(s Spec) []error {
 	if s.loader() != loaderExtlinux || s.o.Image == "" {
 		return nil

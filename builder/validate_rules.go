@@ -73,9 +73,11 @@ func wheezyBootsNoExt4(s Spec) []error {
 	return nil
 }
 
-func extlinuxReadsNoBtrfs(s Spec) []error {
-	if s.o.Roottype == "btrfs" && s.o.Bootsize == 0 && s.loader() == loaderExtlinux {
-		return problem("--roottype", "extlinux on btrfs is not yet supported: use --bootsize, --grub or --no-extlinux")
+// extlinuxReadsRoot: it reads what we write ourselves. What nothing can be installed on later is for bootOutsideReadOnly.
+func extlinuxReadsRoot(s Spec) []error {
+	p, ok := mkfsPrograms[s.o.Roottype]
+	if ok && !p.readOnly && s.o.Image != "" && s.o.Bootsize == 0 && s.loader() == loaderExtlinux {
+		return problem("--roottype", "extlinux on %s is not yet supported: use --bootsize, --grub or --no-extlinux", s.o.Roottype)
 	}
 	return nil
 }

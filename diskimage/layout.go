@@ -55,6 +55,8 @@ type Request struct {
 	// Partitions are placed on the disk in this order, except that swap goes behind all others unless KeepOrder.
 	Partitions []PartitionRequest
 	KeepOrder  bool
+	// RestLast has the partition that asks for the rest go behind all others, so that it can grow with the disk.
+	RestLast bool
 }
 
 // PartitionRequest is a wish for one partition.
@@ -372,18 +374,16 @@ func diskOrder(r Request) []int {
 	for i := range order {
 		order[i] = i
 	}
-	if r.KeepOrder {
-		return order
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(behind(r.Partitions[a]), behind(r.Partitions[b]))
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(r.behind(a), r.behind(b)) })
 	return order
 }
 
-// behind is 1 for a partition that goes behind the others.
-func behind(p PartitionRequest) int {
-	if p.Role == RoleSwap {
+// behind is the place of the i-th partition of the request in the order of the disk; those with the same one keep theirs.
+func (r Request) behind(i int) int {
+	switch p := r.Partitions[i]; {
+	case r.RestLast && p.Size == 0:
+		return 2
+	case p.Role == RoleSwap && !r.KeepOrder:
 		return 1
 	}
 	return 0

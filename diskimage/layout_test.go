@@ -234,6 +234,13 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 			t.Errorf("%s: %d sectors from %d on are not %s at %s", p, p.Sectors(), p.StartLBA(), p.Size, p.Start)
 		}
 	}
+	if r.RestLast {
+		for i, p := range l.Partitions {
+			if rest := slices.IndexFunc(r.Partitions, func(p PartitionRequest) bool { return p.Size == 0 }); p.Start > l.Partitions[rest].Start {
+				t.Errorf("%s is behind %s, which is to grow", l.Partitions[i], l.Partitions[rest])
+			}
+		}
+	}
 	again, err := NewLayout(r)
 	if err != nil || !reflect.DeepEqual(l, again) {
 		t.Errorf("the same request gave %+v, %v", again, err)
@@ -244,7 +251,7 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 func randomRequest(next func() uint64) Request {
 	r := Request{
 		Size: Size(next() % uint64(40*MiB)), Table: []TableKind{MSDOS, GPT}[next()%2], Offset: Size(next()%3) * Size(next()%uint64(5*MiB)),
-		Arch: []string{"amd64", "arm64", "vax"}[next()%3], ID: testDiskID, KeepOrder: next()%2 == 0,
+		Arch: []string{"amd64", "arm64", "vax"}[next()%3], ID: testDiskID, KeepOrder: next()%2 == 0, RestLast: next()%4 == 0,
 		SectorSize: []Size{0, SectorSize, SectorSize4K}[next()%3],
 	}
 	roles := []Role{RoleESP, RoleBoot, RoleSwap, RoleBIOSBoot, RoleRoot}

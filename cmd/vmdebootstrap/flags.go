@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -92,7 +93,7 @@ func newSettings(arch string) *settings {
 			autoSizeValue{sizeValue{&o.Size}, &o.SizeAuto}},
 		{"bootsize", groupDisk, "give /boot a partition of `SIZE` bytes; 0 is none (default 0)",
 			sizeValue{&o.Bootsize}},
-		{"boottype", groupDisk, "file system `TYPE` of the /boot partition", textValue{&o.Boottype}},
+		{"boottype", groupDisk, "file system `TYPE` of the /boot partition: " + strings.Join(builder.BootTypes(), ", "), textValue{&o.Boottype}},
 		{"bootflag", groupDisk, "set `FLAG` on the first partition (default none)", textValue{&o.Bootflag}},
 		{"bootoffset", groupDisk, "leave `SIZE` bytes free before the first partition (default 0)",
 			sizeValue{&o.Bootoffset}},
@@ -101,7 +102,8 @@ func newSettings(arch string) *settings {
 			"needs --use-uefi or --boot=hybrid",
 			sizeValue{&o.ESPSize}},
 		{"part-type", groupDisk, "`KIND` of partition table: msdos or gpt", textValue{&o.PartType}},
-		{"roottype", groupDisk, "file system `TYPE` of the root partition", textValue{&o.Roottype}},
+		{"roottype", groupDisk, "file system `TYPE` of the root partition: " + strings.Join(builder.RootTypes(), ", ") + "; what is written " +
+			"to erofs and squashfs stays in memory", textValue{&o.Roottype}},
 		{"swap", groupDisk, "make a swap partition of `SIZE` bytes, at least 256Mi; 0 is none (default 0)",
 			sizeValue{&o.Swap}},
 		{"foreign", groupSource, "emulate the architecture with the static qemu-user program at `PATH`; not needed: without it the right one is found", textValue{&o.Foreign}},

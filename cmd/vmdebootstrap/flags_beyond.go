@@ -53,6 +53,8 @@ func (s *settings) beyondManual() []*setting {
 			boolValue{&o.TLSVerify}},
 		{"raw", groupDisk, "write a file to a fixed place of the disk, outside of partitions, `FILE@OFFSET`; rootfs:FILE is a " +
 			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
+		{"grow", groupDisk, "let the root partition and its file system grow to the end of the disk at the first start, and " +
+			"whenever the disk has become larger; swap is then in front of it", boolValue{&o.Grow}},
 		{"sector-size", groupDisk, "make the disk for sectors of `SIZE` bytes: 512 or 4096", sizeValue{&o.SectorSize}},
 	}
 }

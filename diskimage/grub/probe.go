@@ -9,7 +9,7 @@ import (
 
 // ProbeFilesystem is what grub-probe knows of a file system.
 type ProbeFilesystem struct {
-	UUID     string // as blkid(8) has it
+	UUID     string // as blkid(8) has it; empty for a file system without one
 	PartUUID string
 	Type     string // "ext4", "vfat"
 	// Partition is its number in the partition table.
@@ -25,7 +25,12 @@ type ProbeAnswers struct {
 }
 
 // Device is the name under which the answers speak of a file system; it has to exist while update-grub runs.
-func (f ProbeFilesystem) Device() string { return "/dev/disk/by-uuid/" + f.UUID }
+func (f ProbeFilesystem) Device() string {
+	if f.UUID == "" {
+		return "/dev/disk/by-partuuid/" + f.PartUUID
+	}
+	return "/dev/disk/by-uuid/" + f.UUID
+}
 
 // ProbeScript is a shell script that takes the place of grub-probe while update-grub runs. There is no disk yet for
 // the real one to look at, but everything that it would find is decided.
@@ -95,7 +100,7 @@ case "$path" in
 func writeAnswers(b *strings.Builder, table diskimage.TableKind, f ProbeFilesystem) {
 	fmt.Fprintf(b, `	case "$target" in
 	device) answer %s ;;
-	fs_uuid) answer %s ;;
+	fs_uuid) answer '%s' ;;
 	partuuid) answer %s ;;
 	fs) answer %s ;;
 	partmap) answer %s ;;

@@ -1,0 +1,118 @@
+package builder
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// POSIX access control lists by their names in Linux, and those that XFS keeps them under (fs/xfs/libxfs/xfs_format.h).
+var xfsACLNames = map[string]string{
+	"system.posix_acl_access":  "SGI_ACL_FILE",
+	"system.posix_acl_default": "SGI_ACL_DEFAULT",
+}
+
+// amend sees to the access control lists, if the program leaves them out.
+func (v *programVolume) amend(ctx context.Context, work string) error {
+	if v.program.acls == nil {
+		return nil
+	}
+	var found []diskimage.Entry
+	for e, err := range withoutContents(diskimage.NewDirTree(v.dir), v.covered).Entries() {
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(e.Xattrs, func(x diskimage.Xattr) bool { return xfsACLNames[x.Name] != "" }) && e.HardLink == "" {
+			found = append(found, e)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return v.program.acls(ctx, v, work, found)
+}
+
+// journalDir has access control lists in every Debian. systemd-tmpfiles sets them at each boot.
+const journalDir = "var/log/journal"
+
+// squashfsACLs refuses them: the format has no room for any.
+func squashfsACLs(_ context.Context, _ *programVolume, _ string, found []diskimage.Entry) error {
+	for _, e := range found {
+		if e.Name != journalDir && !strings.HasPrefix(e.Name, journalDir+"/") {
+			return fmt.Errorf("squashfs cannot hold access control lists, and /%s has one: use --roottype=erofs, or remove it", e.Name)
+		}
+	}
+	return nil
+}
+
+// xfsACLs has xfs_db write them: mkfs.xfs makes user attributes of them that mean nothing (seen in 7.2).
+func xfsACLs(ctx context.Context, v *programVolume, work string, found []diskimage.Entry) error {
+	var remove, set strings.Builder
+	for i, e := range found {
+		if strings.ContainsAny(e.Name, " \t\n\"'#") {
+			return fmt.Errorf("xfs_db, which has to write the access control list of %q, does not understand the name", e.Name)
+		}
+		fmt.Fprintf(&remove, "path /%s\n", e.Name)
+		fmt.Fprintf(&set, "path /%s\n", e.Name)
+		for _, x := range e.Xattrs {
+			name := xfsACLNames[x.Name]
+			if name == "" {
+				continue
+			}
+			value, err := xfsACL(x.Value)
+			if err != nil {
+				return fmt.Errorf("%s of /%s: %w", x.Name, e.Name, err)
+			}
+			file := fmt.Sprintf("acl-%d-%s", i, name)
+			if err := os.WriteFile(filepath.Join(work, file), value, 0o644); err != nil {
+				return err
+			}
+			fmt.Fprintf(&remove, "attr_remove -u %s\n", x.Name)
+			fmt.Fprintf(&set, "attr_set -r -V %s/%s %s\n", mkfsWork, file, name)
+		}
+	}
+	mounts := []specs.Mount{bind(work, mkfsWork)}
+	program := []string{"xfs_db", "-x", mkfsWork + "/image"}
+	// It complains of what a later mkfs.xfs will not have made any more.
+	if err := v.run(ctx, mounts, remove.String(), program...); err != nil {
+		return err
+	}
+	if err := v.run(ctx, mounts, set.String(), program...); err != nil {
+		return err
+	}
+	// Its exit status says nothing.
+	if said := strings.TrimSpace(strings.ReplaceAll(v.site.out.String(), "xfs_db>", "")); said != "" {
+		return fmt.Errorf("xfs_db: %s", said)
+	}
+	return nil
+}
+
+// xfsACL converts an access control list from the form of getxattr(2) (include/uapi/linux/posix_acl_xattr.h) to that of
+// XFS (struct xfs_acl in fs/xfs/libxfs/xfs_format.h): a count and entries of tag, ID and permissions, big-endian.
+func xfsACL(value []byte) ([]byte, error) {
+	const (
+		version    = 2
+		headerSize = 4
+		entrySize  = 8 // tag, permissions and ID
+	)
+	le, be := binary.LittleEndian, binary.BigEndian
+	if len(value) < headerSize || le.Uint32(value) != version || (len(value)-headerSize)%entrySize != 0 {
+		return nil, fmt.Errorf("%d bytes that are not an access control list of version %d", len(value), version)
+	}
+	acl := be.AppendUint32(nil, uint32((len(value)-headerSize)/entrySize))
+	for entry := range slices.Chunk(value[headerSize:], entrySize) {
+		acl = be.AppendUint32(acl, uint32(le.Uint16(entry))) // tag
+		acl = be.AppendUint32(acl, le.Uint32(entry[4:]))     // ID
+		acl = be.AppendUint16(acl, le.Uint16(entry[2:]))     // permissions
+		acl = be.AppendUint16(acl, 0)                        // padding
+	}
+	return acl, nil
+}

@@ -1,0 +1,139 @@
+package builder
+
+import (
+	"context"
+	"io/fs"
+	"path"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// grower is what makes the root partition larger. The file system follows by systemd-growfs(8), which fstab asks for.
+type grower string
+
+const (
+	growNothing grower = ""
+	// growRepart is systemd-repart, for GPT alone.
+	growRepart grower = "systemd-repart"
+	// growSfdisk is a program of ours, which runs sfdisk.
+	growSfdisk grower = "sfdisk"
+)
+
+// grower chooses for --grow.
+func (s Spec) grower() grower {
+	switch {
+	case !s.o.Grow:
+		return growNothing
+	case s.o.PartType == string(diskimage.GPT) && s.release.Vendor == Debian && s.release.since("bookworm", ""):
+		return growRepart
+	default:
+		return growSfdisk
+	}
+}
+
+// growPackages are the packages of the program.
+func (s Spec) growPackages() []string {
+	switch {
+	case s.grower() == growSfdisk:
+		return []string{"fdisk"} // not in every system made with variant=minbase
+	case s.grower() == growRepart && s.release.since("trixie", ""):
+		return []string{"systemd-repart"} // part of systemd before
+	default:
+		return nil
+	}
+}
+
+// growPossible: the disk has a root partition that can become larger, and the system has systemd-growfs.
+func growPossible(s Spec) []error {
+	switch {
+	case !s.o.Grow:
+		return nil
+	case s.o.Image == "":
+		return problem("--grow", "needs --image as well")
+	case mkfsPrograms[s.o.Roottype].readOnly:
+		return problem("--grow", "a root file system of type %s never changes: choose another --roottype", s.o.Roottype)
+	case !s.release.since("bullseye", "focal"):
+		return problem("--grow", "%s is too old: it needs the systemd of Debian bullseye or Ubuntu focal", s.release.Codename)
+	}
+	return nil
+}
+
+// growStep has the root partition grow to the end of the disk at each start: usually the first one, and later ones if
+// the disk has become larger again.
+type growStep struct {
+	Program grower
+	// Type is the type of the root partition, for systemd-repart.
+	Type string
+}
+
+func (growStep) Kind() string { return "grow" }
+
+func (growStep) Title() string { return "let the root file system grow to the disk" }
+
+// growDefinition is repart.d(5): the partition of this type is to be as large as it can be.
+const growDefinition = `# Written by vmdebootstrap --grow.
+[Partition]
+Type=`
+
+// growProgram does what systemd-repart does on GPT disks. Partitions are left alone that cannot become a MiB larger: a GPT
+// has its copy in the last sectors.
+const growProgram = `#!/bin/sh
+# Written by vmdebootstrap --grow: makes the partition of / as large as the disk allows.
+set -eu
+device=$(readlink -f "$(findmnt --noheadings --nofsroot --output SOURCE /)")
+partition=$(readlink -f "/sys/class/block/${device##*/}")
+disk=${partition%/*}
+number=$(cat "$partition/partition")
+free=$(($(cat "$disk/size") - $(cat "$partition/start") - $(cat "$partition/size"))) # in sectors of 512 bytes
+[ "$free" -ge 4096 ] || exit 0
+disk=/dev/${disk##*/}
+if [ "$(blkid -p -s PTTYPE -o value "$disk")" = gpt ]; then
+	sfdisk --no-reread --no-tell-kernel --relocate gpt-bak-std "$disk"
+fi
+echo ', +' | sfdisk --no-reread --no-tell-kernel --force -N "$number" "$disk"
+partx --update --nr "$number" "$disk"
+`
+
+const growUnit = `# Written by vmdebootstrap --grow.
+[Unit]
+Description=Grow the root partition to the disk
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=systemd-growfs-root.service systemd-growfs@-.service shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=` + growProgramName + `
+`
+
+const (
+	growDefinitionName = "/etc/repart.d/50-root.conf"
+	growProgramName    = "/usr/local/sbin/grow-root-partition"
+	growUnitName       = "/etc/systemd/system/grow-root-partition.service"
+	growUnitWanted     = "/etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
+)
+
+func (g growStep) run(_ context.Context, s *site) error {
+	if g.Program == growRepart {
+		return writeFileIn(s.target, growDefinitionName, growDefinition+g.Type+"\n", 0o644)
+	}
+	if err := writeFileIn(s.target, growProgramName, growProgram, 0o755); err != nil {
+		return err
+	}
+	if err := writeFileIn(s.target, growUnitName, growUnit, 0o644); err != nil {
+		return err
+	}
+	if err := s.target.MkdirAll(path.Dir(growUnitWanted), 0o755); err != nil {
+		return err
+	}
+	return s.target.Symlink("../grow-root-partition.service", growUnitWanted)
+}
+
+// writeFileIn writes a file in a directory that may be missing.
+func writeFileIn(t Target, name, text string, mode fs.FileMode) error {
+	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return t.WriteFile(name, []byte(text), mode)
+}
