@@ -147,6 +147,9 @@ func (s Spec) Warnings() []string {
 	case s.foreignEmulator() == "":
 		warnings = append(warnings, "--foreign: there is no "+s.o.Foreign+": the toolbox's own emulator runs programs of "+s.arch.Name)
 	}
+	if s.o.Squash != "" && s.o.UseUEFI && !s.signedEFI() {
+		warnings = append(warnings, "--squash: "+s.release.Codename+" has no GRUB for "+s.arch.Name+" that is complete without grub-install: there will be no efi directory")
+	}
 	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {
 		warnings = append(warnings, s.release.Codename+" has had no security updates since "+s.release.EOL)
 	}

@@ -407,6 +407,9 @@ func TestWarningsNameOpenDoors(t *testing.T) {
 		{"password", func(o *Options) { o.RootPassword = NewSecret("x") }, nil},
 		{"both", func(o *Options) { o.RootPassword, o.LockRootPassword = NewSecret("x"), true }, []string{"no effect"}},
 		{"user", func(o *Options) { o.LockRootPassword, o.Users = true, []User{ParseUser("joe")} }, []string{"joe"}},
+		{"live system without signed GRUB", func(o *Options) {
+			o.LockRootPassword, o.Image, o.Squash, o.Grub, o.UseUEFI, o.Arch = true, "", "FOO", true, true, "riscv64"
+		}, []string{"no efi directory"}},
 		{"old release", func(o *Options) { o.LockRootPassword, o.Distribution = true, "buster" }, []string{"2024-06-30"}},
 	} {
 		got := mustSpec(t, test.change).Warnings()
