@@ -3,8 +3,8 @@
 #
 #	vmdebootstrap --image desktop.img --size 8G --grub --user user/live --sudo --customize contrib/examples/desktop.sh
 #
-# $DESKTOP chooses among the tasks of Debian: xfce (the default), gnome, kde, lxde, lxqt, mate, cinnamon. The desktop
-# takes 3 to 6 GB of the image.
+# $DESKTOP chooses among the tasks of Debian: xfce (the default), gnome, kde, lxde, lxqt, mate, cinnamon; DESKTOP= leaves
+# the desktop out. It takes 3 to 6 GB of the image.
 set -eu
 
 rootdir=$1
@@ -15,8 +15,9 @@ trap cleanup 0
 mount_proc
 disable_daemons
 chroot "$rootdir" apt-get -q update
+desktop=${DESKTOP-xfce}
 # The variables hold lists of packages.
 # shellcheck disable=SC2086
-chroot "$rootdir" apt-get -q -y -o Dpkg::Use-Pty=0 install "task-${DESKTOP:-xfce}-desktop" $TASK_PACKAGES $EXTRA_PACKAGES
+chroot "$rootdir" apt-get -q -y -o Dpkg::Use-Pty=0 install ${desktop:+"task-$desktop-desktop"} $TASK_PACKAGES $EXTRA_PACKAGES
 remove_daemon_block
 blacklist_qemu_bochs

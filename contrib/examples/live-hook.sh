@@ -16,7 +16,8 @@ case $(chroot "$rootdir" dpkg --print-architecture) in
 amd64 | i386) extra="$extra memtest86+ open-vm-tools" ;;
 esac
 chroot "$rootdir" apt-get -q update
+desktop=${DESKTOP-xfce}
 # The variables hold lists of packages.
 # shellcheck disable=SC2086
-chroot "$rootdir" apt-get -q -y -o Dpkg::Use-Pty=0 install "task-${DESKTOP:-xfce}-desktop" $TASK_PACKAGES $EXTRA_PACKAGES $extra
+chroot "$rootdir" apt-get -q -y -o Dpkg::Use-Pty=0 install ${desktop:+"task-$desktop-desktop"} $TASK_PACKAGES $EXTRA_PACKAGES $extra
 remove_daemon_block
