@@ -67,6 +67,7 @@ func testEmulator(t *testing.T) string {
 }
 
 func TestForeignProgramsRunUnderTheirEmulator(t *testing.T) {
+	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
 	c := foreignContainer(t, e)
@@ -97,6 +98,7 @@ func TestForeignProgramsRunUnderTheirEmulator(t *testing.T) {
 }
 
 func TestEmulationChangesNothingElse(t *testing.T) {
+	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
 	c := foreignContainer(t, e)
@@ -118,6 +120,7 @@ func TestEmulationChangesNothingElse(t *testing.T) {
 }
 
 func TestEmulationIsForOneKindAndUntilItsEnd(t *testing.T) {
+	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
 	c := foreignContainer(t, e)
@@ -140,6 +143,7 @@ func TestEmulationIsForOneKindAndUntilItsEnd(t *testing.T) {
 }
 
 func TestEmulatorMustBeThere(t *testing.T) {
+	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
 	c := foreignContainer(t, e)

@@ -20,7 +20,9 @@
 //		...
 //	}
 //
-// What a host lacks is found out by trying, and told as a HostError with the cause and a cure.
+// What a host lacks is found out by trying, and told as a HostError with the cause and a cure. Where a root may make no
+// namespaces at all, in a container as Docker makes them by default, the isolation chroot does without: a Container works
+// there as anywhere, as far as chroot(2) and copies can do what namespaces and mounts do (chroot.go, place.go).
 //
 // # Containers
 //

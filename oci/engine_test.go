@@ -19,6 +19,9 @@ func TestSnapshotsAreLayers(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
+			if driver == driverOverlay {
+				needsNamespaces(t)
+			}
 			t.Parallel()
 			e := openEngineAt(t, t.TempDir(), driver)
 			c, err := e.Scratch(t.Context())
@@ -156,6 +159,9 @@ func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
+			if driver == driverOverlay {
+				needsNamespaces(t)
+			}
 			t.Parallel()
 			dir := t.TempDir()
 			killed, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driver})

@@ -35,6 +35,7 @@ func places(args []string) error {
 }
 
 func TestEmulated32BitProgramsCanHoldPlacesInDirectories(t *testing.T) {
+	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
 	c := foreignContainer(t, e)

@@ -42,6 +42,14 @@ const (
 	tryMount     attempt = "mount"     // making the mounts private
 	tryStartSelf attempt = "startself" // running this program again
 	tryBinfmt    attempt = "binfmt"    // a table of emulators in a user namespace inside
+
+	// Of the isolation chroot, see tryChroot.
+	tryState     attempt = "state"     // writing to the state directory
+	tryOwners    attempt = "owners"    // giving files away, with all their bits
+	tryDevices   attempt = "devices"   // mknod
+	tryDeviceUse attempt = "deviceuse" // opening what it made
+	tryMove      attempt = "move"      // renaming a directory
+	tryRoot      attempt = "root"      // chroot
 )
 
 // facts are what helps to say why an attempt failed. They are looked up only after it did.
@@ -86,6 +94,9 @@ const (
 // diagnose turns a failed attempt into a sentence and a cure.
 func diagnose(try attempt, err error, f facts) *HostError {
 	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+	if inPlace := diagnoseInPlace(try, err); inPlace != nil {
+		return inPlace
+	}
 	switch {
 	case try == tryBinfmt && errors.Is(err, unix.ENODEV):
 		return &HostError{"this kernel runs no programs of other processors (binfmt_misc is missing)", "as root, run: modprobe binfmt_misc", err}
@@ -131,6 +142,33 @@ func diagnose(try attempt, err error, f facts) *HostError {
 		}
 	default:
 		return &HostError{fmt.Sprintf("no container can be made here (%s)", try), "run as root, or on another machine", err}
+	}
+}
+
+// diagnoseInPlace is diagnose for the isolation chroot, nil for other attempts.
+func diagnoseInPlace(try attempt, err error) *HostError {
+	const otherState = "name a directory on another file system with --state-dir, a volume of the container for example"
+	switch try {
+	case tryState:
+		return &HostError{"the state directory cannot be written to", "name another one with --state-dir", err}
+	case tryOwners:
+		return &HostError{
+			"files cannot be given their owners, setuid bits and capabilities here",
+			"let the outer container have Docker's default capabilities, and the state directory (--state-dir) on a file system of Linux", err,
+		}
+	case tryDevices:
+		return &HostError{
+			"device nodes cannot be made here (CAP_MKNOD is missing, or this root is one of a user namespace)",
+			"let the outer container have CAP_MKNOD; one of rootless podman or docker must allow user namespaces and mounts instead (--security-opt seccomp=unconfined)", err,
+		}
+	case tryDeviceUse:
+		return &HostError{"device nodes in the state directory do not work (its file system is mounted with nodev)", otherState, err}
+	case tryMove:
+		return &HostError{"directories in the state directory cannot be renamed", otherState, err}
+	case tryRoot:
+		return &HostError{"chroot is not allowed (CAP_SYS_CHROOT is missing)", "let the outer container have CAP_SYS_CHROOT, as it has by default", err}
+	default:
+		return nil
 	}
 }
 

@@ -109,8 +109,11 @@ func (e *Engine) copyImage(ctx context.Context, c ImageCopy, checkOnly bool) err
 	cmd.Args, cmd.Env, cmd.Stdin = []string{nameCopy}, env, bytes.NewReader(data)
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = copyGrace
-	// A store is mounted over itself while it is open; that goes with the helper.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if isolation != IsolationChroot {
+		// A store is mounted over itself while it is open; that goes with the helper.
+		cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
+	}
 	if c.File != nil {
 		cmd.ExtraFiles = []*os.File{c.File}
 	}

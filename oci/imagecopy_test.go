@@ -145,6 +145,7 @@ func TestCopyImageWritesADockerArchive(t *testing.T) {
 }
 
 func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
+	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
 	dir, manifest := testLayout(t)

@@ -30,16 +30,24 @@ const (
 // variable, a hook for example, is in another one.
 const envInside = "_VMDEBOOTSTRAP_NAMESPACE"
 
+// envIsolation holds the Isolation that Reexec has found to work.
+const envIsolation = "_VMDEBOOTSTRAP_ISOLATION"
+
+// envTry holds the directory in which a helper of Reexec tries what it needs.
+const envTry = "_VMDEBOOTSTRAP_TRY"
+
 // envCaller holds the user id of whoever called Reexec, outside.
 const envCaller = "_VMDEBOOTSTRAP_CALLER"
 
 // statusKilled is the exit status of a helper whose parent has died: what a shell says of a killed process.
 const statusKilled = 128 + int(unix.SIGKILL)
 
-// inside and caller are set once, by Init. caller is the user id outside of the user namespace, 0 where there is none.
+// inside, isolation and caller are set once, by Init. caller is the user id outside of the user namespace, 0 where there
+// is none.
 var (
-	inside bool
-	caller int
+	inside    bool
+	isolation Isolation
+	caller    int
 )
 
 // Init must be the first call of main, and of TestMain where a test uses this package: helpers are this very program,
@@ -74,6 +82,8 @@ func Init() bool {
 	}
 	caller, _ = strconv.Atoi(os.Getenv(envCaller)) //nolint:forbidigo // as above
 	_ = os.Unsetenv(envCaller)
+	isolation = Isolation(os.Getenv(envIsolation)) //nolint:forbidigo // as above
+	_ = os.Unsetenv(envIsolation)
 	inside = true
 	unix.CloseOnExec(fdLifeline)
 	go watchLifeline(os.NewFile(fdLifeline, "lifeline"))
@@ -82,6 +92,9 @@ func Init() bool {
 
 // Inside reports whether this process was started by Reexec: containers can be made here.
 func Inside() bool { return inside }
+
+// InsideBy is the isolation by which Reexec started this process; empty if it did not.
+func InsideBy() Isolation { return isolation }
 
 // mountNamespace names the mount namespace of this process.
 func mountNamespace() (string, error) { return os.Readlink("/proc/self/ns/mnt") }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
 // onHost begins the names of the tests that run where the test was started. All others run inside, where containers can
@@ -16,7 +18,7 @@ const onHost = "TestHost"
 // TestMain runs the tests in both places. The test binary also is its own helper and, by its argument 0, the program in
 // the containers.
 func TestMain(m *testing.M) {
-	if Init() || program() {
+	if Init() || ocitest.Init() || program() {
 		return
 	}
 	flag.Parse()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -11,7 +12,9 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
+	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +27,8 @@ var withheld = []uintptr{unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_T
 const defaultUmask = 0o022
 
 // containerInit is pid 1 of a container: it makes the mounts, starts the program, collects the exit status of whatever
-// becomes its child and ends with the program. The kernel then kills what is left and undoes the mounts.
+// becomes its child and ends with the program. The kernel then kills what is left and undoes the mounts. Of a container
+// without namespaces it is the parent, and kills what is left itself.
 func containerInit() {
 	// Capabilities are dropped by thread, and the program is to be started by this one.
 	runtime.LockOSThread()
@@ -35,9 +39,20 @@ func containerInit() {
 	}
 	unix.CloseOnExec(fdLifeline)
 	unix.CloseOnExec(fdReport)
-	go watchLifeline(lifeline)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	if isolated(&spec) {
+		go watchLifeline(lifeline)
+	} else {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			panic(fmt.Sprintf("BUG: become a subreaper: %v", err)) // any process may, since Linux 3.4
+		}
+		go func() {
+			_, _ = io.Copy(io.Discard, lifeline) // whatever ends it: the runner is gone
+			endChildren()
+			exit(statusKilled)
+		}()
+	}
 
 	var report containerReport
 	m := mounter{}
@@ -47,6 +62,9 @@ func containerInit() {
 		if errors.As(err, &r) {
 			report.Refused = newEnterFailure(r.try, r.text, r.err)
 		}
+	}
+	if !isolated(&spec) {
+		endChildren()
 	}
 	report.Created = m.created
 	// The runner says so itself if it gets no report.
@@ -61,11 +79,16 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 		return err
 	}
 	defer table.Close() // does nothing if there is none
-	if err := m.enterRoot(spec); err != nil {
-		return err
-	}
-	if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
-		return fmt.Errorf("set the host name: %w", err)
+	root := ""          // as this process sees it; the program's root directory is another one without namespaces
+	if isolated(spec) {
+		if err := m.enterRoot(spec); err != nil {
+			return err
+		}
+		if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
+			return fmt.Errorf("set the host name: %w", err)
+		}
+	} else {
+		root = spec.Root.Path
 	}
 	for _, c := range withheld {
 		// Fails for capabilities that are missing already.
@@ -78,7 +101,7 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 			return err
 		}
 	}
-	pid, err := startProcess(spec.Process)
+	pid, err := startProcess(spec.Process, root)
 	if errors.Is(err, errNoProgram) {
 		report.NotFound = true
 		return nil
@@ -88,8 +111,15 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 	}
 	go func() {
 		for s := range signals {
-			// To all but this process. If there are none any more, it is over anyway.
-			_ = unix.Kill(-1, s.(syscall.Signal))
+			if root == "" {
+				// To all but this process. If there are none any more, it is over anyway.
+				_ = unix.Kill(-1, s.(syscall.Signal))
+				continue
+			}
+			for _, pid := range descendants(os.Getpid()) {
+				_ = unix.Kill(pid, s.(syscall.Signal)) // as above
+			}
+			time.AfterFunc(killGrace, func() { _ = unix.Kill(pid, unix.SIGKILL) })
 		}
 	}()
 	status := reap(pid)
@@ -117,8 +147,11 @@ func reap(pid int) unix.WaitStatus {
 // errNoProgram says that a program is nowhere in PATH.
 var errNoProgram = errors.New("no such program")
 
-// startProcess starts the program of a container.
-func startProcess(p *specs.Process) (int, error) {
+// isolated reports whether a container has namespaces of its own.
+func isolated(spec *specs.Spec) bool { return len(spec.Linux.Namespaces) > 0 }
+
+// startProcess starts the program of a container. If root is not empty, it becomes the program's root directory.
+func startProcess(p *specs.Process, root string) (pid int, err error) {
 	umask := uint32(defaultUmask)
 	if p.User.Umask != nil {
 		umask = *p.User.Umask
@@ -128,20 +161,18 @@ func startProcess(p *specs.Process) (int, error) {
 	if cwd == "" {
 		cwd = "/"
 	}
-	if err := unix.Chdir(cwd); err != nil {
-		return 0, fmt.Errorf("change to the working directory %q: %w", cwd, err)
+	if _, err := statInRoot(root, cwd); err != nil {
+		return 0, fmt.Errorf("change to the working directory %q: %w", cwd, errors.Unwrap(err))
 	}
-	program, err := lookPath(p.Args[0], p.Env)
+	program, err := lookPath(root, cwd, p.Args[0], p.Env)
 	if err != nil {
 		return 0, err
 	}
-	pid, err := syscall.ForkExec(program, p.Args, &syscall.ProcAttr{
-		Env:   p.Env,
-		Files: []uintptr{0, 1, 2},
-		Sys: &syscall.SysProcAttr{Credential: &syscall.Credential{
-			Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids,
-		}},
-	})
+	sys := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids}}
+	if root != "" {
+		sys.Chroot, sys.Pdeathsig = root, unix.SIGKILL // pid 1 would take it along
+	}
+	pid, err = syscall.ForkExec(program, p.Args, &syscall.ProcAttr{Env: p.Env, Dir: cwd, Files: []uintptr{0, 1, 2}, Sys: sys})
 	if errors.Is(err, unix.ENOENT) {
 		return 0, fmt.Errorf("the interpreter or dynamic linker of %s is missing", program)
 	}
@@ -149,9 +180,13 @@ func startProcess(p *specs.Process) (int, error) {
 }
 
 // lookPath finds a program as execvp(3) would, by the PATH of its own environment.
-func lookPath(program string, env []string) (string, error) {
+func lookPath(root, cwd, program string, env []string) (string, error) {
 	if strings.Contains(program, "/") {
-		if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
+		file := program
+		if !path.IsAbs(file) {
+			file = path.Join(cwd, file)
+		}
+		if _, err := statInRoot(root, file); errors.Is(err, fs.ErrNotExist) {
 			return "", errNoProgram
 		}
 		return program, nil
@@ -164,9 +199,22 @@ func lookPath(program string, env []string) (string, error) {
 	}
 	for dir := range strings.SplitSeq(search, ":") {
 		file := path.Join("/", dir, program)
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		if info, err := statInRoot(root, file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 			return file, nil
 		}
 	}
 	return "", errNoProgram
+}
+
+// statInRoot follows symbolic links as a program with that root directory would; an empty one is this process' own.
+func statInRoot(root, name string) (fs.FileInfo, error) {
+	if root == "" {
+		return os.Stat(name)
+	}
+	f, err := pathrs.OpenInRoot(root, name)
+	if err != nil {
+		return nil, pathError("stat", name, err)
+	}
+	defer f.Close()
+	return f.Stat()
 }

@@ -26,6 +26,10 @@ type ReexecConfig struct {
 	Env []string
 	// Stdin, Stdout and Stderr may be nil, for /dev/null.
 	Stdin, Stdout, Stderr *os.File
+	// Isolation is how containers are to be made; empty takes what works.
+	Isolation Isolation
+	// StateDir is where the Engine will keep its things: the isolation chroot tries there what it needs.
+	StateDir string
 }
 
 // signalGrace is how long a cancelled context waits for a signal before the child is told to end. A context made with
@@ -130,14 +134,32 @@ func (f *enterFailure) diagnose(user string) *HostError {
 	return diagnose(f.Try, fmt.Errorf("%s: %w", f.Text, f.Errno), gatherFacts(user))
 }
 
-// enterNamespaces starts the helper, maps its ids and waits until it is this program again.
-func enterNamespaces(ctx context.Context, cfg ReexecConfig) (_ *entered, err error) {
+// enterNamespaces starts the program where containers can be made, by the first isolation that this host allows.
+func enterNamespaces(ctx context.Context, cfg ReexecConfig) (*entered, error) {
+	var refused []error
+	for _, isolation := range candidates(cfg.Isolation, unix.Getuid()) {
+		child, err := enterBy(ctx, cfg, isolation)
+		if err == nil {
+			return child, nil
+		}
+		var host *HostError
+		if !errors.As(err, &host) {
+			return nil, err
+		}
+		refused = append(refused, err)
+	}
+	return nil, noneWorks(refused)
+}
+
+// enterBy starts the helper, maps its ids and waits until it is this program again.
+func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation) (_ *entered, err error) {
 	uid, gid := unix.Getuid(), unix.Getgid()
+	if err := isolation.suits(uid); err != nil {
+		return nil, err
+	}
 	name := callerName(uid)
-	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID)
 	var maps idMaps
 	if uid != 0 {
-		flags |= unix.CLONE_NEWUSER
 		for _, program := range []string{"newuidmap", "newgidmap"} {
 			if _, err := exec.LookPath(program); err != nil {
 				return nil, diagnose(tryIDMap, err, gatherFacts(name))
@@ -163,9 +185,10 @@ func enterNamespaces(ctx context.Context, cfg ReexecConfig) (_ *entered, err err
 	defer report.Close()
 
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: append([]string{nameEnter}, cfg.Args...), Env: append(append([]string{}, cfg.Env...), envCaller+"="+strconv.Itoa(uid)),
+		Path: "/proc/self/exe", Args: append([]string{nameEnter}, cfg.Args...),
+		Env:         append(append([]string{}, cfg.Env...), envCaller+"="+strconv.Itoa(uid), envIsolation+"="+string(isolation), envTry+"="+cfg.StateDir),
 		ExtraFiles:  []*os.File{childLifeline, childReport},
-		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL, Setpgid: true},
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: isolation.namespaces(), Pdeathsig: unix.SIGKILL, Setpgid: true},
 	}
 	// An interface that holds a nil pointer is not nil.
 	if cfg.Stdin != nil {
@@ -253,7 +276,9 @@ func enter() {
 	if _, err := io.ReadFull(lifeline, make([]byte, 1)); err != nil {
 		exit(statusKilled) // the parent is gone, or has given up
 	}
-	try, text, err := becomeProgram()
+	isolation, dir := Isolation(os.Getenv(envIsolation)), os.Getenv(envTry) //nolint:forbidigo // messages to this package from itself
+	_ = os.Unsetenv(envTry)                                                 // fails for malformed names only
+	try, text, err := becomeProgram(isolation, dir)
 	failure := newEnterFailure(try, text, err)
 	// If this fails, too, the parent still sees the exit status.
 	_ = json.NewEncoder(os.NewFile(fdReport, "report")).Encode(failure)
@@ -261,7 +286,13 @@ func enter() {
 }
 
 // becomeProgram returns only if it fails.
-func becomeProgram() (attempt, string, error) {
+func becomeProgram(isolation Isolation, dir string) (attempt, string, error) {
+	if isolation == IsolationChroot {
+		if try, text, err := tryChroot(dir); err != nil {
+			return try, text, err
+		}
+		return startAgain()
+	}
 	// Supplementary groups stay: the caller may need them to write its output.
 	if err := unix.Setresgid(0, 0, 0); err != nil {
 		return tryBecome, "become gid 0", err
@@ -283,6 +314,11 @@ func becomeProgram() (attempt, string, error) {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil && !errors.Is(err, unix.EPERM) {
 		return tryMount, "mount /proc", err
 	}
+	return startAgain()
+}
+
+// startAgain makes this process the program; it returns only if it fails.
+func startAgain() (attempt, string, error) {
 	namespace, err := mountNamespace()
 	if err != nil {
 		return tryStartSelf, "name the mount namespace", err

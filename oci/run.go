@@ -96,6 +96,9 @@ func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mo
 	if err := c.engine.emulate(spec); err != nil {
 		return err
 	}
+	if isolation == IsolationChroot {
+		return c.runInPlace(ctx, spec, stdin, out)
+	}
 	report, err := runSpec(ctx, spec, stdin, out)
 	for i := len(report.Created) - 1; i >= 0; i-- {
 		err = errors.Join(err, c.removeMountPoint(report.Created[i]))
@@ -151,9 +154,12 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	cmd.ExtraFiles = []*os.File{childLifeline, childReport}
 	// A session of its own keeps a terminal's signals away.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: flags, Setsid: true, Pdeathsig: unix.SIGKILL,
+		Cloneflags: flags, Setsid: true,
 		UidMappings: sysProcIDs(spec.Linux.UIDMappings), GidMappings: sysProcIDs(spec.Linux.GIDMappings),
 		GidMappingsEnableSetgroups: true,
+	}
+	if isolated(spec) { // else it has to end others first, when its lifeline does
+		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
 	}
 	err = cmd.Start()
 	childLifeline.Close()
@@ -167,7 +173,9 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	stop := context.AfterFunc(ctx, func() {
 		// Either may come too late, and then there is nothing to do.
 		_ = cmd.Process.Signal(unix.SIGTERM)
-		time.AfterFunc(killGrace, func() { _ = cmd.Process.Kill() })
+		if isolated(spec) { // else it kills the program itself after that time, and ends
+			time.AfterFunc(killGrace, func() { _ = cmd.Process.Kill() })
+		}
 	})
 	defer stop()
 	sendErr := json.NewEncoder(lifeline).Encode(spec)

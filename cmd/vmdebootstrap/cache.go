@@ -62,7 +62,7 @@ func (f flagSize) Set(text string) error { return sizeValue{f.size}.Set(text) }
 // withStore runs something with the store of a state directory, inside the namespaces that its files belong to.
 func (e environment) withStore(ctx context.Context, stateDir string, run func(context.Context, engine, *archive.Cache) error) (err error) {
 	if !e.inside() {
-		status, err := e.reenter(ctx)
+		status, err := e.reenter(ctx, place{stateDir: stateDir})
 		if err == nil && status != exitOK {
 			err = childStatus(status)
 		}

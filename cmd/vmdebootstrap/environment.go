@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 // environment is what the program knows of the place where it runs. Tests make their own.
@@ -28,11 +29,18 @@ type environment struct {
 
 	// inside reports whether containers can be made here; if not, reenter runs the program again where they can.
 	inside  func() bool
-	reenter func(ctx context.Context) (status int, err error)
+	reenter func(context.Context, place) (status int, err error)
 	uid     int // the user who runs the program
 
 	arch   string // this machine's, as Debian says it
 	mirror string // the Debian mirror that this machine uses itself; empty for none
+}
+
+// place says where containers are made, and how.
+type place struct {
+	// stateDir is the value of --state-dir.
+	stateDir  string
+	isolation oci.Isolation
 }
 
 // getenv is os.Getenv; the last of several settings counts.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 // setting is one thing that can be chosen on the command line and in config files. Its name is the option's without
@@ -48,6 +49,7 @@ type settings struct {
 
 	// Where work is kept, and how it is used again.
 	stateDir            string
+	isolation           oci.Isolation
 	cache, explainCache bool
 	cacheLimit          diskimage.Size
 
@@ -66,6 +68,7 @@ func newSettings(arch string) *settings {
 	s := &settings{
 		options:        builder.DefaultOptions(),
 		log:            defaultLogSettings(),
+		isolation:      oci.IsolationAuto,
 		cache:          true,
 		cacheLimit:     defaultCacheLimit,
 		memoryProfile:  "simple",

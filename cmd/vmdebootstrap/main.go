@@ -47,7 +47,7 @@ func mainStatus(ctx context.Context) int {
 		fmt.Fprintf(os.Stderr, "ERROR: arguments of the call: %v\n", err)
 		return exitFailed
 	}
-	return run(ctx, args, os.Stdout, os.Stderr, environment{
+	env := environment{
 		environ:    environ,
 		dir:        dir,
 		etc:        "/etc",
@@ -56,21 +56,26 @@ func mainStatus(ctx context.Context) int {
 		readFile:   os.ReadFile,
 		lookupUser: lookupUser,
 		inside:     oci.Inside,
-		reenter: func(ctx context.Context) (int, error) {
-			text, err := json.Marshal(args)
-			if err != nil {
-				return 0, err
-			}
-			return oci.Reexec(ctx, oci.ReexecConfig{
-				Args: os.Args[:1], Env: append(slices.Clone(environ), argsVariable+"="+string(text)),
-				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-			})
-		},
 		uid:        os.Getuid(),
 		arch:       hostArch(),
 		mirror:     mirror,
 		dialSyslog: dialSyslog,
-	})
+	}
+	env.reenter = func(ctx context.Context, p place) (int, error) {
+		text, err := json.Marshal(args)
+		if err != nil {
+			return 0, err
+		}
+		stateDir, err := env.stateDir(p.stateDir)
+		if err != nil {
+			return 0, err
+		}
+		return oci.Reexec(ctx, oci.ReexecConfig{
+			Args: os.Args[:1], Env: append(slices.Clone(environ), argsVariable+"="+string(text)),
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Isolation: p.isolation, StateDir: stateDir,
+		})
+	}
+	return run(ctx, args, os.Stdout, os.Stderr, env)
 }
 
 // argsVariable hands the arguments of a call to this program's second run. They can hold passwords: everybody may read

@@ -196,7 +196,7 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 	if err != nil {
 		return err
 	}
-	status, err := c.env.reenter(ctx)
+	status, err := c.env.reenter(ctx, place{c.settings.stateDir, c.settings.isolation})
 	if err != nil {
 		return err
 	}

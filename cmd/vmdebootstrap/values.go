@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 // value is the content of a setting, wherever it comes from: pflag's idea of a value, and what config files need.
@@ -60,6 +61,20 @@ func (v boolValue) dump() []string {
 	}
 	return []string{"False"}
 }
+
+// isolationValue is a way to make containers.
+type isolationValue struct{ p *oci.Isolation }
+
+func (v isolationValue) Set(text string) error {
+	isolation, err := oci.ParseIsolation(text)
+	if err == nil {
+		*v.p = isolation
+	}
+	return err
+}
+func (v isolationValue) String() string { return string(*v.p) }
+func (v isolationValue) Type() string   { return "KIND" }
+func (v isolationValue) dump() []string { return []string{string(*v.p)} }
 
 // oppositeValue is the other form of a boolValue: --no-X.
 type oppositeValue struct{ boolValue }

@@ -1,0 +1,272 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
+)
+
+// The tests of this package run a second time in a place where neither namespaces nor mounts can be had.
+func TestHostContainersWorkInDocker(t *testing.T) {
+	dir, err := os.Getwd() // of the golden files
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() != 0 {
+		t.Skip("a root who is to lose capabilities must have them")
+	}
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := ocitest.Docker(self, "-test.v", "-test.run=^(Test[^H]|TestH[^o])")
+	cmd.Env, cmd.Dir = os.Environ(), dir
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
+	if InsideBy() != IsolationChroot {
+		t.Skip("there are namespaces here")
+	}
+	t.Parallel()
+	e := openEngine(t)
+	tools, target := scratch(t, e), scratch(t, e)
+	for _, name := range []string{"/proc", "/sys", "/run"} {
+		if err := target.MkdirAll(name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := treeOf(t, target.Root())
+	for name, got := range map[string]string{
+		"alone": output(t, target, process("look")), "in another": output(t, tools, process("chroot", "/target"), target.MountAt("/target")...),
+	} {
+		for _, want := range []string{
+			"cwd /\n", "ids 0:0", "umask 022\n", "/dev/null Dcrw-rw-rw-\n", "/dev/tty Dcrw-rw-rw-\n", "/dev/pts drwxr-xr-x\n", "/dev/shm dtrwxrwxrwx\n",
+			"/dev/mem is missing\n", "/proc/self is missing\n", "/sys/kernel is missing\n", "/run/lock dtrwxrwxrwx\n",
+		} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in %s", name, want, got)
+			}
+		}
+	}
+	if after := treeOf(t, target.Root()); !slices.Equal(after, before) {
+		t.Errorf("the tree has %q afterwards, want %q", after, before)
+	}
+}
+
+func TestChrootTellsThatItHasNoEmulator(t *testing.T) {
+	if InsideBy() != IsolationChroot {
+		t.Skip("there are namespaces here")
+	}
+	t.Parallel()
+	e := openEngine(t)
+	e.Emulate(alpha, "/bin/true")
+	var host *HostError
+	if err := scratch(t, e).Run(t.Context(), process("cat"), nil, nil, nil); !errors.As(err, &host) || !strings.Contains(host.Cure, "qemu-user-static") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// treeOf lists what is in a directory.
+func treeOf(t *testing.T, dir string) []string {
+	t.Helper()
+	var names []string
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		names = append(names, d.Type().String()+strings.TrimPrefix(name, dir))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// placeAll puts mounts without devices into a directory, as any user can, lets change work in it, and undoes all.
+func placeAll(t *testing.T, root string, mounts []specs.Mount, movable []string, change func()) {
+	t.Helper()
+	p := &placer{root: root, stash: filepath.Join(t.TempDir(), "stash"), movable: func(dir string) bool { return slices.Contains(movable, dir) }, keep: filepath.Join(root, "nothing")}
+	for _, m := range mounts {
+		if err := p.place(m); err != nil {
+			t.Error(err)
+		}
+	}
+	change()
+	if err := p.undo(); err != nil {
+		t.Error(err)
+	}
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPlacedThingsLeaveNoTrace(t *testing.T) {
+	t.Parallel()
+	root, host := t.TempDir(), t.TempDir()
+	write(t, root+"/etc/file", "the tree's")
+	write(t, root+"/run/dpkg/state", "the tree's")
+	write(t, host+"/file", "the host's")
+	write(t, host+"/moved/deb", "the host's")
+	write(t, host+"/template/lock/x", "template")
+	before, hostBefore := treeOf(t, root), treeOf(t, host)
+	bind := func(src, dst string, options ...string) specs.Mount {
+		return specs.Mount{Type: "bind", Source: host + src, Destination: dst, Options: append([]string{"rbind"}, options...)}
+	}
+	mounts := []specs.Mount{
+		bind("/file", "/etc/file", "ro"), bind("/file", "/home/alice/deep/file"), bind("/moved", "/var/cache/apt/archives"),
+		bind("/template", "/run", "ro"), {Type: "tmpfs", Destination: "/run", Options: []string{"mode=755", tmpCopyUp}},
+		procMount("/proc"), sysMount("/sys"),
+	}
+	placeAll(t, root, mounts, []string{host + "/moved"}, func() {
+		for name, want := range map[string]string{
+			"/etc/file": "the host's", "/home/alice/deep/file": "the host's", "/var/cache/apt/archives/deb": "the host's", "/run/lock/x": "template",
+		} {
+			if got, err := os.ReadFile(root + name); err != nil || string(got) != want {
+				t.Errorf("%s holds %q (%v), want %q", name, got, err, want)
+			}
+		}
+		write(t, root+"/etc/file", "changed")
+		write(t, root+"/run/lock/x", "changed")
+		write(t, root+"/var/cache/apt/archives/new", "a download")
+		for _, dir := range []string{"/proc", "/sys"} {
+			if entries, err := os.ReadDir(root + dir); err != nil || len(entries) > 0 {
+				t.Errorf("%s holds %v (%v)", dir, entries, err)
+			}
+		}
+	})
+	if after := treeOf(t, root); !slices.Equal(after, before) {
+		t.Errorf("the tree is %q afterwards, want %q", after, before)
+	}
+	hostBefore = append(hostBefore, "----------/moved/new")
+	hostAfter := treeOf(t, host)
+	slices.Sort(hostBefore)
+	slices.Sort(hostAfter)
+	if !slices.Equal(hostAfter, hostBefore) {
+		t.Errorf("the host has %q afterwards, want %q", hostAfter, hostBefore)
+	}
+	for _, name := range []string{host + "/file", host + "/template/lock/x"} {
+		if text, err := os.ReadFile(name); err != nil || string(text) == "changed" {
+			t.Errorf("%s is changed (%v)", name, err)
+		}
+	}
+}
+
+func TestLentDirectoryGetsTheChanges(t *testing.T) {
+	t.Parallel()
+	root, host := t.TempDir(), t.TempDir()
+	for _, name := range []string{"same", "changed", "removed", "dir/removed", "gone/a/b", "becomes-dir", "becomes-file/x"} {
+		write(t, filepath.Join(host, name), name)
+	}
+	if err := os.Symlink("same", host+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	large := host + "/large.img"
+	if err := errors.Join(os.WriteFile(large, []byte("image"), 0o644), os.Truncate(large, linkFrom)); err != nil {
+		t.Fatal(err)
+	}
+	sameBefore, err := os.Stat(host + "/same")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mount := specs.Mount{Type: "bind", Source: host, Destination: host, Options: []string{"rbind"}}
+	placeAll(t, root, []specs.Mount{mount}, nil, func() {
+		at := func(name string) string { return filepath.Join(root, host, name) }
+		write(t, at("changed"), "something else")
+		write(t, at("new/file"), "new")
+		write(t, at("large.img"), "rewritten")
+		err := errors.Join(
+			os.Remove(at("removed")), os.Remove(at("dir/removed")), os.RemoveAll(at("gone")), os.Remove(at("link")), os.Symlink("changed", at("link")),
+			os.Remove(at("becomes-dir")), os.RemoveAll(at("becomes-file")), os.Chmod(at("dir"), 0o700),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, at("becomes-dir/x"), "x")
+		write(t, at("becomes-file"), "x")
+	})
+	want := []string{
+		"", "/becomes-dir", "/becomes-dir/x", "/becomes-file", "/changed", "/dir", "/large.img", "/link", "/new", "/new/file", "/same",
+	}
+	var got []string
+	for _, line := range treeOf(t, host) {
+		got = append(got, strings.TrimLeft(line, "dL-"))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the directory holds %q, want %q", got, want)
+	}
+	for name, want := range map[string]string{"changed": "something else", "new/file": "new", "large.img": "rewritten", "link": "something else", "same": "same"} {
+		if text, err := os.ReadFile(filepath.Join(host, name)); err != nil || string(text) != want {
+			t.Errorf("%s holds %.20q (%v), want %q", name, text, err, want)
+		}
+	}
+	if info, err := os.Stat(host + "/same"); err != nil || !os.SameFile(info, sameBefore) {
+		t.Errorf("a file that nobody changed is another one (%v)", err)
+	}
+	if info, err := os.Stat(host + "/dir"); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the mode of a directory was not brought back (%v)", err)
+	}
+}
+
+// A symbolic link of the tree must not lead what is placed to the host.
+func TestPlacesStayInTheRoot(t *testing.T) {
+	t.Parallel()
+	root, outside := t.TempDir(), t.TempDir()
+	if err := os.Symlink(outside, root+"/mnt"); err != nil {
+		t.Fatal(err)
+	}
+	placeAll(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/mnt/new"}, {Type: "tmpfs", Destination: "/mnt"}}, nil, func() {})
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
+		t.Errorf("the host's directory holds %v (%v)", entries, err)
+	}
+}
+
+func TestCandidatesFollowTheLadder(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		want  Isolation
+		uid   int
+		order []Isolation
+	}{
+		{IsolationAuto, 1000, []Isolation{IsolationUserNS}},
+		{"", 0, []Isolation{IsolationRoot, IsolationChroot}},
+		{IsolationChroot, 0, []Isolation{IsolationChroot}},
+	} {
+		if got := candidates(tt.want, tt.uid); !slices.Equal(got, tt.order) {
+			t.Errorf("%s of %d: got %v, want %v", tt.want, tt.uid, got, tt.order)
+		}
+	}
+	_, err := Reexec(context.Background(), ReexecConfig{Isolation: IsolationUserNS}) // the tests are root inside
+	var host *HostError
+	if !errors.As(err, &host) || host.Cure == "" {
+		t.Errorf("root in a user namespace of its own: got %v", err)
+	}
+}
+
+func TestRefusedRungsAreToldTogether(t *testing.T) {
+	t.Parallel()
+	got := noneWorks([]error{
+		diagnose(tryClone, unix.EPERM, facts{root: true}), diagnose(tryDevices, unix.EPERM, facts{root: true}),
+	})
+	var host *HostError
+	if !errors.As(got, &host) || !strings.Contains(host.Cause, "CAP_SYS_ADMIN is missing") || !strings.Contains(host.Cause, "CAP_MKNOD is missing") ||
+		!strings.Contains(host.Cure, "CAP_MKNOD") {
+		t.Errorf("got %v", got)
+	}
+}

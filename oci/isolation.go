@@ -1,0 +1,97 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Isolation is how containers are made on this host.
+type Isolation string
+
+// The kinds of isolation. Each is a rung of a ladder: the first that this host allows is taken.
+const (
+	// IsolationAuto is whatever works, found out by trying.
+	IsolationAuto Isolation = "auto"
+	// IsolationUserNS is a user namespace with the subordinate ids of the caller.
+	IsolationUserNS Isolation = "userns"
+	// IsolationRoot has mount and pid namespaces, made by a root that may mount.
+	IsolationRoot Isolation = "root"
+	// IsolationChroot has no namespaces and no mounts: root in a container without CAP_SYS_ADMIN. See place.
+	IsolationChroot Isolation = "chroot"
+)
+
+// isolations are those that can be asked for.
+var isolations = []Isolation{IsolationAuto, IsolationUserNS, IsolationRoot, IsolationChroot}
+
+// Isolations lists what ParseIsolation reads.
+func Isolations() []string {
+	names := make([]string, len(isolations))
+	for i, is := range isolations {
+		names[i] = string(is)
+	}
+	return names
+}
+
+// ParseIsolation reads the name of an isolation.
+func ParseIsolation(text string) (Isolation, error) {
+	for _, is := range isolations {
+		if string(is) == text {
+			return is, nil
+		}
+	}
+	return "", fmt.Errorf("%q is not one of %s", text, strings.Join(Isolations(), ", "))
+}
+
+// candidates are the kinds of isolation to try, in order, for what was asked for.
+func candidates(want Isolation, uid int) []Isolation {
+	switch {
+	case want != IsolationAuto && want != "":
+		return []Isolation{want}
+	case uid == 0:
+		return []Isolation{IsolationRoot, IsolationChroot}
+	default:
+		return []Isolation{IsolationUserNS}
+	}
+}
+
+// namespaces are the flags of clone(2) for the process that Reexec starts.
+func (i Isolation) namespaces() uintptr {
+	switch i {
+	case IsolationUserNS:
+		return unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUSER
+	case IsolationRoot:
+		return unix.CLONE_NEWNS | unix.CLONE_NEWPID
+	default:
+		return 0
+	}
+}
+
+// suits tells a caller for whom an isolation is not meant.
+func (i Isolation) suits(uid int) error {
+	switch {
+	case i == IsolationUserNS && uid == 0:
+		return &HostError{Cause: "the isolation userns is for ordinary users, and this is root", Cure: "use the isolation root or auto, or another account"}
+	case (i == IsolationRoot || i == IsolationChroot) && uid != 0:
+		return &HostError{Cause: fmt.Sprintf("the isolation %s is for root", i), Cure: "use the isolation userns or auto, or run as root"}
+	}
+	return nil
+}
+
+// noneWorks joins what each rung of the ladder lacks; errs are not empty.
+func noneWorks(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	var causes []string
+	for _, err := range errs {
+		causes = append(causes, err.Error())
+	}
+	last := &HostError{}
+	if !errors.As(errs[len(errs)-1], &last) {
+		return errors.Join(errs...)
+	}
+	return &HostError{Cause: strings.Join(causes, "; "), Cure: last.Cure}
+}
