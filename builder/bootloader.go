@@ -21,7 +21,7 @@ type bootParts struct {
 func (a assembler) bootLoader(ctx context.Context, d *Disk) (bootParts, error) {
 	switch d.Loader {
 	case loaderExtlinux:
-		return a.extlinux(d)
+		return a.extlinux(ctx, d)
 	case loaderGrubBIOS, loaderGrubEFI, loaderGrubHybrid:
 		return a.grub(ctx, d)
 	case loaderSystemdBoot:

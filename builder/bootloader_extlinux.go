@@ -1,14 +1,16 @@
 package builder
 
 import (
+	"context"
+
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
 // extlinux prepares syslinux. The configuration is in the root file system already, see extlinuxStep.
-func (a assembler) extlinux(d *Disk) (bootParts, error) {
-	program, err := a.programs.syslinuxFile("/usr/bin/extlinux")
+func (a assembler) extlinux(ctx context.Context, d *Disk) (bootParts, error) {
+	program, err := a.programs.syslinuxFile(ctx, "/usr/bin/extlinux")
 	if err != nil {
 		return bootParts{}, err
 	}
@@ -16,7 +18,7 @@ func (a assembler) extlinux(d *Disk) (bootParts, error) {
 	if err != nil {
 		return bootParts{}, err
 	}
-	module, err := a.programs.syslinuxFile("/usr/lib/syslinux/modules/bios/ldlinux.c32")
+	module, err := a.programs.syslinuxFile(ctx, "/usr/lib/syslinux/modules/bios/ldlinux.c32")
 	if err != nil {
 		return bootParts{}, err
 	}
@@ -26,7 +28,7 @@ func (a assembler) extlinux(d *Disk) (bootParts, error) {
 		if d.Layout.Table == diskimage.GPT {
 			name = "gptmbr.bin"
 		}
-		if mbr, err = a.programs.syslinuxFile("/usr/lib/syslinux/mbr/" + name); err != nil {
+		if mbr, err = a.programs.syslinuxFile(ctx, "/usr/lib/syslinux/mbr/"+name); err != nil {
 			return bootParts{}, err
 		}
 	}
@@ -65,4 +67,6 @@ func (a assembler) extlinux(d *Disk) (bootParts, error) {
 	return bootParts{files: map[int][]diskimage.Entry{part.Number: files}, patches: patches}, nil
 }
 
-func (r *Result) syslinuxFile(name string) ([]byte, error) { return r.Toolbox.ReadFile(name) }
+func (r *Result) syslinuxFile(_ context.Context, name string) ([]byte, error) {
+	return r.Toolbox.ReadFile(name)
+}

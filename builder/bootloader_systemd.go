@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -17,9 +18,8 @@ const systemdLoaderConfig = "timeout 1\n"
 // kernel-install does: as a unified kernel image, under the name that kernel-install looks for when the kernel goes.
 func (a assembler) systemdBoot(d *Disk) (bootParts, error) {
 	arch, _ := LookupArch(d.Arch)
-	suffix := strings.TrimSuffix(strings.TrimPrefix(arch.EFI, "boot"), ".efi")
-	const programs = "/usr/lib/systemd/boot/efi/"
-	loader, err := a.files.ReadFile(programs + "systemd-boot" + suffix + ".efi")
+	program := d.systemdProgram("systemd-boot")
+	loader, err := a.files.ReadFile(program)
 	if errors.Is(err, fs.ErrNotExist) {
 		return bootParts{}, fmt.Errorf("the image has no systemd-boot (package systemd-boot-efi): %w", err)
 	}
@@ -29,10 +29,10 @@ func (a assembler) systemdBoot(d *Disk) (bootParts, error) {
 	file := func(name string, data []byte) diskimage.Entry { return diskimage.FileEntry(name, 0o644, data, d.Time) }
 	files := []diskimage.Entry{
 		file("EFI/BOOT/"+strings.ToUpper(arch.EFI), loader),
-		file("EFI/systemd/systemd-boot"+suffix+".efi", loader),
+		file("EFI/systemd/"+path.Base(program), loader),
 		file("loader/loader.conf", []byte(systemdLoaderConfig)),
 	}
-	stub, err := a.files.ReadFile(programs + "linux" + suffix + ".efi.stub")
+	stub, err := a.files.ReadFile(d.systemdProgram("linux"))
 	if err != nil {
 		return bootParts{}, err
 	}
@@ -45,6 +45,16 @@ func (a assembler) systemdBoot(d *Disk) (bootParts, error) {
 	}
 	esp, _ := d.Layout.Partition(diskimage.RoleESP)
 	return bootParts{files: map[int][]diskimage.Entry{esp.Number: files}}, nil
+}
+
+// systemdProgram is where the package systemd-boot-efi has a program: "systemd-boot", or "linux", the stub of kernel images.
+func (d Disk) systemdProgram(name string) string {
+	arch, _ := LookupArch(d.Arch)
+	suffix := strings.TrimPrefix(arch.EFI, "boot")
+	if name == "linux" {
+		suffix += ".stub"
+	}
+	return "/usr/lib/systemd/boot/efi/" + name + suffix
 }
 
 // kernelImages makes a unified kernel image of each kernel in /boot, by version.

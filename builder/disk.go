@@ -195,13 +195,17 @@ func (d Disk) contents() []string {
 // steps are what the root file system needs for its boot loader, and to grow.
 func (d Disk) steps() []Step {
 	steps := d.loaderSteps()
-	switch d.Grow {
-	case growRepart:
-		steps = append(steps, growStep{Program: d.Grow, Type: d.root().Type.String()})
-	case growSfdisk:
-		steps = append(steps, growStep{Program: d.Grow})
+	if d.Grow != growNothing {
+		steps = append(steps, d.growStep())
 	}
 	return steps
+}
+
+func (d Disk) growStep() growStep {
+	if d.Grow == growRepart {
+		return growStep{Program: d.Grow, Type: d.root().Type.String()}
+	}
+	return growStep{Program: d.Grow}
 }
 
 func (d Disk) loaderSteps() []Step {

@@ -40,7 +40,7 @@ type assembler struct {
 // programs is what an assembler cannot do by itself.
 type programs interface {
 	// syslinuxFile gives a file of the packages extlinux and syslinux-common: as since 1.0, the image need not have them.
-	syslinuxFile(name string) ([]byte, error)
+	syslinuxFile(ctx context.Context, name string) ([]byte, error)
 	// grubImage gives the part of GRUB that finds /boot/grub: core.img, or an EFI program.
 	grubImage(ctx context.Context, d *Disk, platform string) ([]byte, error)
 	// programVolume is a partition that a program fills.

@@ -101,7 +101,7 @@ func bind(src, dst string, options ...string) specs.Mount {
 }
 
 // exists reports whether a name is there in the target, a dangling symbolic link included.
-func exists(t Target, name string) (bool, error) {
+func exists(t Files, name string) (bool, error) {
 	_, err := t.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

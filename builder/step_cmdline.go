@@ -13,7 +13,7 @@ const kernelArgumentsFile = "/etc/kernel/cmdline"
 
 // writeKernelArguments writes the file. What the user's own program put there comes last, so that it has the last word;
 // if it names the root file system, it is complete.
-func writeKernelArguments(t Target, arguments string) error {
+func writeKernelArguments(t Files, arguments string) error {
 	text, err := t.ReadFile(kernelArgumentsFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -24,36 +24,43 @@ func (extlinuxStep) Kind() string { return "extlinux" }
 
 func (extlinuxStep) Title() string { return "configure extlinux" }
 
+// extlinuxHook is the program that writes the kernels into extlinux.conf.
+const extlinuxHook = "/etc/kernel/postinst.d/" + syslinux.KernelHookName
+
 func (e extlinuxStep) run(ctx context.Context, s *site) error {
-	const (
-		hook    = "/etc/kernel/postinst.d/" + syslinux.KernelHookName
-		removal = "/etc/kernel/postrm.d/" + syslinux.KernelHookName
-	)
-	for _, name := range []string{hook, removal} {
-		if err := s.target.MkdirAll(path.Dir(name), 0o755); err != nil {
+	if err := e.write(s.target); err != nil {
+		return err
+	}
+	return s.inTarget(ctx, extlinuxHook)
+}
+
+// write writes everything but the kernels.
+func (e extlinuxStep) write(f Files) error {
+	const removal = "/etc/kernel/postrm.d/" + syslinux.KernelHookName
+	for _, name := range []string{extlinuxHook, removal} {
+		if err := f.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return err
 		}
 	}
-	if err := s.target.WriteFile(hook, syslinux.KernelHook(), 0o755); err != nil {
+	if err := f.WriteFile(extlinuxHook, syslinux.KernelHook(), 0o755); err != nil {
 		return err
 	}
-	if err := s.target.Symlink("../postinst.d/"+syslinux.KernelHookName, removal); err != nil {
+	if err := f.Symlink("../postinst.d/"+syslinux.KernelHookName, removal); err != nil {
 		return err
 	}
-	if err := writeKernelArguments(s.target, e.Arguments); err != nil {
+	if err := writeKernelArguments(f, e.Arguments); err != nil {
 		return err
 	}
 	// What the user's own program wrote stays.
-	config := path.Join(e.Directory, syslinux.ConfigName)
-	if there, err := exists(s.target, config); err != nil {
+	there, err := exists(f, e.config())
+	if err != nil || there {
 		return err
-	} else if !there {
-		if err := s.target.WriteFile(config, syslinux.Config{SerialBaud: e.SerialBaud}.Bytes(), 0o644); err != nil {
-			return err
-		}
 	}
-	return s.inTarget(ctx, hook)
+	return f.WriteFile(e.config(), syslinux.Config{SerialBaud: e.SerialBaud}.Bytes(), 0o644)
 }
+
+// config is the name of extlinux.conf.
+func (e extlinuxStep) config() string { return path.Join(e.Directory, syslinux.ConfigName) }
 
 // extlinuxStep is what extlinux needs in the root file system.
 func (d Disk) extlinuxStep() extlinuxStep {

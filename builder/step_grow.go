@@ -43,6 +43,14 @@ func (s Spec) growPackages() []string {
 	}
 }
 
+// file is what has to be there for the program to run.
+func (g grower) file() string {
+	if g == growRepart {
+		return "/usr/bin/systemd-repart"
+	}
+	return "/usr/sbin/sfdisk"
+}
+
 // growPossible: the disk has a root partition that can become larger, and the system has systemd-growfs.
 func growPossible(s Spec) []error {
 	switch {
@@ -114,24 +122,26 @@ const (
 	growUnitWanted     = "/etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
 )
 
-func (g growStep) run(_ context.Context, s *site) error {
+func (g growStep) run(_ context.Context, s *site) error { return g.write(s.target) }
+
+func (g growStep) write(f Files) error {
 	if g.Program == growRepart {
-		return writeFileIn(s.target, growDefinitionName, growDefinition+g.Type+"\n", 0o644)
+		return writeFileIn(f, growDefinitionName, growDefinition+g.Type+"\n", 0o644)
 	}
-	if err := writeFileIn(s.target, growProgramName, growProgram, 0o755); err != nil {
+	if err := writeFileIn(f, growProgramName, growProgram, 0o755); err != nil {
 		return err
 	}
-	if err := writeFileIn(s.target, growUnitName, growUnit, 0o644); err != nil {
+	if err := writeFileIn(f, growUnitName, growUnit, 0o644); err != nil {
 		return err
 	}
-	if err := s.target.MkdirAll(path.Dir(growUnitWanted), 0o755); err != nil {
+	if err := f.MkdirAll(path.Dir(growUnitWanted), 0o755); err != nil {
 		return err
 	}
-	return s.target.Symlink("../grow-root-partition.service", growUnitWanted)
+	return f.Symlink("../grow-root-partition.service", growUnitWanted)
 }
 
 // writeFileIn writes a file in a directory that may be missing.
-func writeFileIn(t Target, name, text string, mode fs.FileMode) error {
+func writeFileIn(t Files, name, text string, mode fs.FileMode) error {
 	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}

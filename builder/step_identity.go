@@ -62,19 +62,21 @@ func (fstabStep) Kind() string { return "fstab" }
 
 func (f fstabStep) Title() string { return "write /etc/fstab" }
 
-func (f fstabStep) run(_ context.Context, s *site) error {
+func (f fstabStep) run(_ context.Context, s *site) error { return f.write(s.target) }
+
+func (f fstabStep) write(files Files) error {
 	var b strings.Builder
 	for _, e := range f.Entries {
 		fmt.Fprintf(&b, "%s %s %s %s 0 %d\n", e.Device, e.Dir, e.Type, e.Options, e.Pass)
 	}
 	for _, e := range f.Entries {
 		if strings.HasPrefix(e.Dir, "/") {
-			if err := s.target.MkdirAll(e.Dir, 0o755); err != nil {
+			if err := files.MkdirAll(e.Dir, 0o755); err != nil {
 				return err
 			}
 		}
 	}
-	return s.target.WriteFile("/etc/fstab", []byte(b.String()), 0o644)
+	return files.WriteFile("/etc/fstab", []byte(b.String()), 0o644)
 }
 
 // mountOptions are the options of a file system in fstab(5), by type: errors= is one of ext2, ext3 and ext4 alone.

@@ -18,15 +18,17 @@ func (systemdBootStep) Kind() string { return "systemd-boot" }
 
 func (systemdBootStep) Title() string { return "configure systemd-boot" }
 
-func (b systemdBootStep) run(_ context.Context, s *site) error {
-	if err := s.target.MkdirAll("/etc/kernel", 0o755); err != nil {
+func (b systemdBootStep) run(_ context.Context, s *site) error { return b.write(s.target) }
+
+func (b systemdBootStep) write(f Files) error {
+	if err := f.MkdirAll("/etc/kernel", 0o755); err != nil {
 		return err
 	}
-	if err := writeKernelArguments(s.target, b.Arguments); err != nil {
+	if err := writeKernelArguments(f, b.Arguments); err != nil {
 		return err
 	}
-	if err := s.target.WriteFile("/etc/kernel/entry-token", []byte(b.EntryToken+"\n"), 0o644); err != nil {
+	if err := f.WriteFile("/etc/kernel/entry-token", []byte(b.EntryToken+"\n"), 0o644); err != nil {
 		return err
 	}
-	return s.target.WriteFile("/etc/kernel/install.conf", []byte(kernelInstallConfig), 0o644)
+	return f.WriteFile("/etc/kernel/install.conf", []byte(kernelInstallConfig), 0o644)
 }

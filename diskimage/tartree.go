@@ -68,6 +68,8 @@ func (x *tarIndex) read(r *tarReader) error {
 		case start == r.size:
 			return fmt.Errorf("archive ends at byte %d, behind member %q and without the zeros of an end, so a part of it is missing: %w",
 				r.size, last, io.ErrUnexpectedEOF)
+		case err != nil && m.name == "" && last == "":
+			return fmt.Errorf("byte %d: %w", start, err)
 		case err != nil && m.name == "":
 			return fmt.Errorf("byte %d, behind member %q: %w", start, last, err)
 		case err == nil:

@@ -18,8 +18,9 @@ import (
 // environment is what the program knows of the place where it runs. Tests make their own.
 type environment struct {
 	environ []string // of os.Environ
-	dir     string   // the working directory, absolute
-	etc     string   // "/etc": the place of the machine's configuration files
+	stdin   io.Reader
+	dir     string // the working directory, absolute
+	etc     string // "/etc": the place of the machine's configuration files
 	now     func() time.Time
 
 	stat       func(name string) (fs.FileInfo, error)

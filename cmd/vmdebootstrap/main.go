@@ -49,6 +49,7 @@ func mainStatus(ctx context.Context) int {
 	}
 	env := environment{
 		environ:    environ,
+		stdin:      os.Stdin,
 		dir:        dir,
 		etc:        "/etc",
 		now:        time.Now,

@@ -41,8 +41,45 @@ func (c Config) Bytes() []byte {
 	b.WriteString("default linux\ntimeout 1\n\n")
 	b.WriteString("# Whenever a kernel comes or goes, /etc/kernel/postinst.d/" + KernelHookName + " rewrites what is between the marks,\n" +
 		"# with the arguments in /etc/kernel/cmdline. All other lines are yours.\n" +
-		"# begin of the kernels\n# end of the kernels\n")
+		kernelsBegin + kernelsEnd)
 	return []byte(b.String())
+}
+
+// The lines of a configuration that the kernels are between begin so.
+const (
+	kernelsBegin = "# begin of the kernels\n"
+	kernelsEnd   = "# end of the kernels\n"
+)
+
+// Kernel is a kernel in /boot: vmlinuz-VERSION and, with Initrd, initrd.img-VERSION.
+type Kernel struct {
+	Version string
+	Initrd  bool
+}
+
+// WithKernels gives a configuration the kernels, the first of which starts by itself, as KernelHook does on a running
+// system. prefix is where the loader finds the files of /boot: "/boot", or "" where that is the loader's own file system. A
+// configuration without the marks is its owner's: ok is false.
+func WithKernels(config []byte, kernels []Kernel, prefix, arguments string) (_ []byte, ok bool) {
+	before, rest, begins := strings.Cut(string(config), kernelsBegin)
+	between, after, ends := strings.Cut(rest, kernelsEnd)
+	if !begins || !ends || strings.Contains(between, kernelsBegin) || strings.Contains(after, kernelsBegin) || strings.Contains(after, kernelsEnd) {
+		return config, false
+	}
+	var b strings.Builder
+	b.WriteString(before + kernelsBegin)
+	for i, k := range kernels {
+		label, initrd := "linux", ""
+		if i > 0 {
+			label += "-" + k.Version
+		}
+		if k.Initrd {
+			initrd = "initrd=" + prefix + "/initrd.img-" + k.Version + " "
+		}
+		fmt.Fprintf(&b, "label %s\n\tkernel %s/vmlinuz-%s\n\tappend %s%s\n\n", label, prefix, k.Version, initrd, arguments)
+	}
+	b.WriteString(kernelsEnd + after)
+	return []byte(b.String()), true
 }
 
 // KernelHookName is the name for KernelHook in /etc/kernel/postinst.d and postrm.d. Programs there run in the order of

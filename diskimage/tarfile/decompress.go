@@ -7,17 +7,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+	"golang.org/x/sys/unix"
 )
 
-// signatures are the first bytes of compressed files, and how they are read.
-var signatures = []struct {
+// signature is the first bytes of a compressed file, and how it is read.
+type signature struct {
 	name, magic string
 	open        func(io.Reader) (io.ReadCloser, error)
-}{
+}
+
+// signatureSize is the length of the longest.
+const signatureSize = 6
+
+var signatures = []signature{
 	{"gzip", "\x1f\x8b", func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
 	{"xz", "\xfd7zXZ\x00", func(r io.Reader) (io.ReadCloser, error) {
 		x, err := xz.NewReader(r)
@@ -37,7 +45,7 @@ var signatures = []struct {
 // and r itself if it is not. Close frees the decompressor; it does not close r.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(r, bufferSize)
-	head, err := in.Peek(6)
+	head, err := in.Peek(signatureSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -52,4 +60,18 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		return out, nil
 	}
 	return io.NopCloser(in), nil
+}
+
+// IsPlain reports whether Decompress would give what it is given. The place where f is read from stays the same, unless
+// it cannot be chosen: then nothing is plain.
+func IsPlain(f *os.File) (bool, error) {
+	head := make([]byte, signatureSize)
+	n, err := f.ReadAt(head, 0)
+	switch {
+	case errors.Is(err, unix.ESPIPE):
+		return false, nil
+	case err != nil && !errors.Is(err, io.EOF):
+		return false, err
+	}
+	return !slices.ContainsFunc(signatures, func(s signature) bool { return bytes.HasPrefix(head[:n], []byte(s.magic)) }), nil
 }

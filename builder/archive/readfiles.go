@@ -1,0 +1,57 @@
+package archive
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+)
+
+// ReadFiles reads regular files of a .deb into memory, by names like "usr/bin/extlinux". Nothing is unpacked. Those that it
+// does not have are left out.
+func ReadFiles(ctx context.Context, deb string, names ...string) (files map[string][]byte, err error) {
+	f, err := os.Open(deb)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("read package %s: %w", deb, err)
+		}
+	}()
+	plain, err := openData(ctx, f, "")
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	wanted := map[string]bool{}
+	for _, name := range names {
+		wanted[name] = true
+	}
+	files = map[string][]byte{}
+	for t := tar.NewReader(plain); len(files) < len(wanted); {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		header, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		name := strings.TrimPrefix(path.Clean("/"+header.Name), "/")
+		if !wanted[name] || header.Typeflag != tar.TypeReg {
+			continue
+		}
+		if files[name], err = io.ReadAll(t); err != nil {
+			return nil, fmt.Errorf("%q: %w", name, err)
+		}
+	}
+	return files, nil
+}

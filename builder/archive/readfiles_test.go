@@ -1,0 +1,34 @@
+package archive
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+)
+
+func TestFilesOfAPackageAreReadWithoutUnpackingIt(t *testing.T) {
+	t.Parallel()
+	deb, err := archivetest.Deb{Name: "tool", Files: []archivetest.File{
+		{Name: "usr/bin/tool", Content: "program"}, {Name: "usr/bin/link", Linkname: "tool"}, {Name: "usr/share/other", Content: "x"},
+	}}.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "tool.deb")
+	if err := os.WriteFile(name, deb, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadFiles(t.Context(), name, "usr/bin/tool", "usr/bin/link", "usr/bin/none")
+	if err != nil || len(got) != 1 || string(got["usr/bin/tool"]) != "program" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if err := os.WriteFile(name, deb[:len(deb)-30], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadFiles(t.Context(), name, "usr/bin/none"); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("cut off: got %v", err)
+	}
+}

@@ -1,0 +1,194 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// Assembly makes a disk image of a root file system that is there already. It does what the end of a build does, with the
+// same code; nothing of the root file system is run.
+type Assembly struct {
+	// Options are those of a build as far as they are about the disk and its boot loader. An empty Distribution and Arch are
+	// what the root file system says of itself.
+	Options Options
+	World   World
+	Lock    Lock
+	// Archive gets the files of extlinux where the root file system has none.
+	Archive *archive.Client
+	// Say tells a user what begins.
+	Say func(text string)
+}
+
+// Check finds the mistakes in the options that can be known before the root file system is read. The error joins all of
+// them, each a *Problem.
+func (a *Assembly) Check() error {
+	_, err := a.spec(system{})
+	return err
+}
+
+// Write writes the disk image. What the image needs and the root file system has not is one error, before the image is
+// begun.
+func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) error {
+	files, err := newTreeFiles(tree, a.Lock.Time)
+	if err != nil {
+		return err
+	}
+	found, err := identify(files)
+	if err != nil {
+		return err
+	}
+	spec, err := a.spec(found)
+	if err != nil {
+		return err
+	}
+	lock := a.Lock
+	lock.Codename = spec.Codename()
+	disk, err := newDisk(spec, lock)
+	if err != nil {
+		return err
+	}
+	disk.SignedEFI = disk.hasSignedEFI(files)
+	if err := errors.Join(missing(spec, disk, files)...); err != nil {
+		return err
+	}
+	a.Say(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.Arch().Name))
+	if err := disk.configure(files); err != nil {
+		return fmt.Errorf("configure %s: %w", disk.Loader, err)
+	}
+	configured, err := files.tree()
+	if err != nil {
+		return err
+	}
+	programs := &assemblyPrograms{files: files, spec: spec, archive: a.Archive, say: a.Say}
+	err = assembler{say: a.Say, tree: configured, files: files, programs: programs}.write(ctx, disk)
+	var full *diskimage.NoSpaceError
+	if errors.As(err, &full) {
+		return &Problem{Flag: "--size", Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}
+	}
+	return err
+}
+
+// spec checks the options for a root file system.
+func (a *Assembly) spec(found system) (Spec, error) {
+	o := a.Options
+	// The kernel is there or not, and the rules for packages have nothing to say.
+	o.NoKernel, o.Foreign = true, ""
+	var problems []error
+	if found.arch != "" && o.Arch != "" && o.Arch != found.arch {
+		problems = append(problems, problem("--arch", "the root file system is of %s, not of %s", found.arch, o.Arch)...)
+	}
+	for _, setting := range []struct {
+		value            *string
+		found, otherwise string
+	}{{&o.Arch, found.arch, a.World.HostArch}, {&o.Distribution, found.codename, DefaultOptions().Distribution}} {
+		switch {
+		case *setting.value != "":
+		case setting.found != "":
+			*setting.value = setting.found
+		default:
+			*setting.value = setting.otherwise
+		}
+	}
+	spec, err := NewSpec(o, a.World)
+	if err == nil {
+		problems = append(problems, runsPrograms(spec)...)
+	}
+	return spec, errors.Join(append(problems, err)...)
+}
+
+// runsPrograms finds what only a build can do, because a program has to run.
+func runsPrograms(s Spec) []error {
+	var problems []error
+	if l := s.loader(); l.grub() {
+		problems = append(problems, problem(s.loaderFlag(), "%s cannot be put on a root file system that is there already: use --boot=%s", l, bootExtlinux)...)
+	}
+	if len(s.mkfsPackages()) > 0 {
+		problems = append(problems, problem("--roottype", "only ext2, ext3, ext4 and FAT can be made of a root file system that is there already")...)
+	}
+	return problems
+}
+
+// system is what a root file system says of itself; what it does not say, or what we do not know, is empty.
+type system struct{ codename, arch string }
+
+// identify looks for the release and the architecture.
+func identify(f *treeFiles) (system, error) {
+	var s system
+	for _, name := range []string{"/etc/os-release", "/usr/lib/os-release"} {
+		text, err := f.ReadFile(name)
+		if err != nil {
+			continue // containers have neither, sometimes
+		}
+		s.codename = codenameOf(string(text))
+		break
+	}
+	text, err := f.ReadFile("/var/lib/dpkg/status")
+	if err != nil {
+		s.arch = elfArch(f)
+		return s, nil
+	}
+	stanzas, err := archive.ReadStanzas(strings.NewReader(string(text)))
+	if err != nil {
+		return s, fmt.Errorf("read /var/lib/dpkg/status: %w", err)
+	}
+	for _, p := range stanzas {
+		if p.Get("Package") == "dpkg" {
+			s.arch = p.Get("Architecture")
+		}
+	}
+	if _, known := LookupArch(s.arch); !known {
+		s.arch = elfArch(f)
+	}
+	return s, nil
+}
+
+// codenameOf finds the release in the text of an os-release(5), by its codename or, before stretch, by its version.
+func codenameOf(text string) string {
+	values := map[string]string{}
+	for line := range strings.Lines(text) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if ok {
+			values[key] = strings.Trim(value, `"'`)
+		}
+	}
+	if r, known := lookupRelease(values["VERSION_CODENAME"]); known && r.isOf(values["ID"]) {
+		return r.Codename
+	}
+	for _, r := range releases {
+		if r.isOf(values["ID"]) && r.Version != "" && r.Version == values["VERSION_ID"] {
+			return r.Codename
+		}
+	}
+	return ""
+}
+
+// isOf reports whether a release is of the vendor that os-release calls so.
+func (r Release) isOf(id string) bool { return strings.EqualFold(string(r.Vendor), id) }
+
+// elfArch tells the architecture by the first of some programs that is there. Of two with the same programs, which differ
+// in what they ask of the processor, it is the first of arches.
+func elfArch(f *treeFiles) string {
+	for _, name := range []string{"/bin/sh", "/sbin/init", "/usr/bin/env"} {
+		data, err := f.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		program, err := elf.NewFile(bytes.NewReader(data))
+		if err != nil {
+			continue
+		}
+		is := elfHeader(program.Class, program.Data, program.Machine)
+		if i := slices.IndexFunc(arches, func(a Arch) bool { return a.ELF == is }); i >= 0 {
+			return arches[i].Name
+		}
+	}
+	return ""
+}

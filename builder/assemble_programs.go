@@ -1,0 +1,121 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// assemblyPrograms gets what boot loaders need without running anything.
+type assemblyPrograms struct {
+	files   *treeFiles
+	spec    Spec
+	archive *archive.Client
+	say     func(string)
+	// syslinux holds the files of syslinux by name, once they are known.
+	syslinux map[string][]byte
+}
+
+// Debian's packages with the files of syslinux.
+const (
+	extlinuxPackage = "extlinux"
+	syslinuxPackage = "syslinux-common"
+)
+
+// syslinuxFiles are what an image can need of each package.
+var syslinuxFiles = map[string][]string{
+	extlinuxPackage: {"usr/bin/extlinux"},
+	syslinuxPackage: {"usr/lib/syslinux/modules/bios/ldlinux.c32", "usr/lib/syslinux/mbr/mbr.bin", "usr/lib/syslinux/mbr/gptmbr.bin"},
+}
+
+// syslinuxFile gives a file of the root file system if that has all of them, so that they fit together, or of Debian's
+// packages, which are read and not installed.
+func (p *assemblyPrograms) syslinuxFile(ctx context.Context, name string) ([]byte, error) {
+	if p.syslinux == nil {
+		found, err := p.ownSyslinux()
+		if errors.Is(err, fs.ErrNotExist) {
+			found, err = p.packagedSyslinux(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		p.syslinux = found
+	}
+	data, ok := p.syslinux[strings.TrimPrefix(name, "/")]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return data, nil
+}
+
+func (p *assemblyPrograms) ownSyslinux() (map[string][]byte, error) {
+	found := map[string][]byte{}
+	for _, names := range syslinuxFiles {
+		for _, name := range names {
+			data, err := p.files.ReadFile(name)
+			if err != nil {
+				return nil, err
+			}
+			found[name] = data
+		}
+	}
+	return found, nil
+}
+
+func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]byte, error) {
+	o, suite := p.spec.Options(), p.spec.Codename()
+	components := p.spec.Release().Components()
+	if p.spec.Release().Vendor == Debian && !p.spec.toolsFromTarget() {
+		suite, components = p.spec.toolboxSuite(), []string{"main"}
+	}
+	p.say("get the files of extlinux from packages of " + suite)
+	release, err := p.archive.Release(ctx, o.Mirror, suite)
+	if err != nil {
+		return nil, fmt.Errorf("look up suite %s: %w", suite, err)
+	}
+	index, err := readIndexes(ctx, p.archive, release, components, o.Arch)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]byte{}
+	for _, name := range []string{extlinuxPackage, syslinuxPackage} {
+		pkg := index.Lookup(name)
+		if pkg == nil {
+			return nil, fmt.Errorf("%s has no package %s", suite, name)
+		}
+		if err := p.archive.Fetch(ctx, []*archive.Package{pkg}, nil); err != nil {
+			return nil, err
+		}
+		files, err := archive.ReadFiles(ctx, p.archive.Cache.Path(pkg.SHA256), syslinuxFiles[name]...)
+		if err != nil {
+			return nil, err
+		}
+		for name, data := range files {
+			found[name] = data
+		}
+	}
+	return found, nil
+}
+
+// grubMonolith is the GRUB of a platform of UEFI that has all modules built in and looks for grub.cfg beside itself, as the
+// signed one does.
+func grubMonolith(platform string) string {
+	suffix, _, _ := strings.Cut(platform, "-")
+	if short, ok := map[string]string{"x86_64": "x64", "i386": "ia32", "arm64": "aa64"}[suffix]; ok {
+		suffix = short
+	}
+	return grubModules(platform) + "/monolithic/grub" + suffix + ".efi"
+}
+
+func (p *assemblyPrograms) grubImage(_ context.Context, _ *Disk, platform string) ([]byte, error) {
+	return p.files.ReadFile(grubMonolith(platform))
+}
+
+func (p *assemblyPrograms) programVolume(d Disk, part diskimage.Partition, program mkfsProgram) diskimage.Volume {
+	return nil
+}

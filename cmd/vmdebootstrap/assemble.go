@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+)
+
+// assembleSettings are the settings of a build that are about the disk and its boot loader, in the order of the help.
+var assembleSettings = []string{
+	"image", "size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
+	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize", "boottype",
+	"bootoffset", "bootflag", "esp-size", "sector-size", "raw",
+	"arch", "distribution", "mirror", "state-dir", "verbose",
+}
+
+// assembleCall is a call of "vmdebootstrap assemble".
+type assembleCall struct {
+	env            environment
+	stdout, stderr io.Writer
+	settings       *settings
+	from           string
+}
+
+// newAssembleVerb makes "vmdebootstrap assemble": it makes a disk image of a root file system that is there already.
+func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
+	c := assembleCall{env: env, stdout: stdout, stderr: stderr, settings: newSettings("")}
+	c.settings.only(assembleSettings)
+	o := &c.settings.options
+	o.Distribution, o.SizeAuto = "", true
+	c.settings.lookup("distribution").usage = "take the root file system for release `NAME` of Debian or Ubuntu (default: what it says itself)"
+	c.settings.lookup("arch").usage = "expect `ARCHITECTURE`, as Debian calls it (default: what the root file system is for)"
+	verb := &cobra.Command{
+		Use:   "assemble --from SOURCE --image FILE [options]",
+		Short: "make a disk image of a tarball or a directory",
+		Long: "Make a disk image of a root file system that is there already, as a build does: the same partitions, file systems and\n" +
+			"boot code. /etc/fstab and the boot loader's configuration are written to match. Nothing of the root file system is run.\n\n" +
+			"SOURCE is a tarball (plain or compressed with gzip, xz, zstd or bzip2; - is standard input) or a directory.\n\n" +
+			"A tarball needs no user namespace and no subordinate IDs. A directory needs them, unless root calls: the owners of its files\n" +
+			"are those that podman unshare shows.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
+	}
+	flags := verb.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&c.from, "from", "", "take the root file system from `SOURCE`, one of "+builder.SourceForms())
+	c.settings.addFlags(flags)
+	return verb
+}
+
+// only leaves the settings with these names, in their order.
+func (s *settings) only(names []string) {
+	var kept []*setting
+	for _, name := range names {
+		kept = append(kept, s.lookup(name))
+	}
+	s.all, s.manual = kept, len(kept)
+}
+
+// run finds all mistakes of the call before it begins.
+func (c *assembleCall) run(ctx context.Context) error {
+	if c.from == "" || c.settings.options.Image == "" {
+		return usageErrorf("give --from and --image")
+	}
+	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose, log: slog.New(slog.DiscardHandler)}
+	a := &builder.Assembly{Options: c.settings.options, World: c.env.world(), Say: j.say}
+	source, err := builder.ParseSource(c.from, a.World)
+	if err != nil {
+		err = &builder.Problem{Flag: "--from", Err: err}
+	}
+	var lockErr error
+	a.Lock, lockErr = j.lock()
+	if err := errors.Join(slices.Concat(c.settings.problems, []error{err, a.Check(), lockErr})...); err != nil {
+		return err
+	}
+	if source.NeedsNamespace() && !c.env.inside() {
+		status, err := c.env.reenter(ctx, place{c.settings.stateDir, c.settings.isolation})
+		if err == nil && status != exitOK {
+			err = childStatus(status)
+		}
+		return err
+	}
+	return c.assemble(ctx, j, a, source)
+}
+
+func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly, source builder.Source) (err error) {
+	began := c.env.now()
+	dir, err := c.env.stateDir(c.settings.stateDir)
+	if err != nil {
+		return err
+	}
+	packages, err := archive.NewCache(filepath.Join(dir, "packages"))
+	if err != nil {
+		return err
+	}
+	if a.Archive, err = j.archiveClient(packages); err != nil {
+		return err
+	}
+	j.say("read " + c.from)
+	tree, err := source.Open(ctx, a.World, c.env.stdin, filepath.Dir(absolute(c.env.dir, a.Options.Image)))
+	if err != nil {
+		return fmt.Errorf("--from: %w", err)
+	}
+	defer func() { err = errors.Join(err, tree.Close()) }()
+	if err := a.Write(ctx, tree); err != nil {
+		return err
+	}
+	j.say(fmt.Sprintf("done in %s", c.env.now().Sub(began).Round(time.Second)))
+	return nil
+}
