@@ -21,19 +21,21 @@ import (
 
 // bootCall is a call of "vmdebootstrap boot".
 type bootCall struct {
-	env         environment
-	out, err    io.Writer
-	machine     vm.Machine
-	firmware    string
-	accel       string
-	memory      diskimage.Size
-	network     bool
-	test, json  bool
-	expect      string
-	login, run  string
-	timeout     time.Duration
-	verbose     bool
-	secretsFrom secretSource
+	env        environment
+	out, err   io.Writer
+	machine    vm.Machine
+	firmware   string
+	accel      string
+	memory     diskimage.Size
+	network    bool
+	test, json bool
+	expect     string
+	login, run string
+	// user and password are what login says.
+	user, password string
+	timeout        time.Duration
+	verbose        bool
+	secretsFrom    secretSource
 }
 
 // bootResult is what a test found out.
@@ -58,7 +60,12 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial this terminal (Ctrl-A X ends\n" +
 			"it), and what it writes stays in the image. With --test the image stays as it is, and the exit status says whether it\n" +
 			"showed a login prompt, or --expect, on its serial console (build with --serial-console), and whether --run was well.",
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageErrorf("IMAGE is missing")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.machine.Image, b.machine.Args = args[0], args[1:]
 			return b.boot(cmd.Context())
@@ -102,6 +109,12 @@ func (b *bootCall) check() error {
 	if b.run != "" && b.login == "" {
 		return usageErrorf("--run needs --login")
 	}
+	user, password, _ := strings.Cut(b.login, ":")
+	password, err := b.secretsFrom.read(password)
+	if err != nil {
+		return fmt.Errorf("--login: %w", err)
+	}
+	b.user, b.password = user, password
 	if !b.test && (b.login != "" || b.json) {
 		return usageErrorf("--login, --run and --json need --test")
 	}
@@ -188,12 +201,7 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 
 // session logs in and runs the command.
 func (b *bootCall) session(ctx context.Context, machine *vm.VM, result *bootResult) error {
-	user, password, _ := strings.Cut(b.login, ":")
-	password, err := b.secretsFrom.read(password)
-	if err != nil {
-		return fmt.Errorf("--login: %w", err)
-	}
-	if err := machine.Login(ctx, user, password); err != nil || b.run == "" {
+	if err := machine.Login(ctx, b.user, b.password); err != nil || b.run == "" {
 		return err
 	}
 	output, status, err := machine.Run(ctx, b.run)

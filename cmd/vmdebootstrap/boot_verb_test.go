@@ -51,12 +51,13 @@ func TestBootFindsMistakesFirst(t *testing.T) {
 		status int
 		want   string
 	}{
-		{nil, exitFailed, "requires at least 1 arg"},
+		{nil, exitUsage, "Usage: vmdebootstrap boot IMAGE"},
 		{[]string{filepath.Join(dir, "none.img")}, exitFailed, "no such file"},
 		{[]string{"x.img", "--firmware", "efi"}, exitUsage, `"efi" is none of bios, uefi, secureboot`},
 		{[]string{"x.img", "--test", "--expect", "("}, exitUsage, "--expect"},
 		{[]string{"x.img", "--test", "--run", "true"}, exitUsage, "--run needs --login"},
 		{[]string{"x.img", "--json"}, exitUsage, "need --test"},
+		{[]string{"x.img", "--test", "--login", "root:env:NONE"}, exitFailed, "--login: the environment has no variable NONE"},
 	} {
 		status, _, stderr := bootVerb(t, tt.args...)
 		if status != tt.status || !strings.Contains(stderr, tt.want) {

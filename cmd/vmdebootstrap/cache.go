@@ -25,7 +25,15 @@ const maxPackageAge = 30 * 24 * time.Hour
 func newCacheVerb(env environment, out io.Writer) *cobra.Command {
 	var dir string
 	limit := diskimage.Size(defaultCacheLimit)
-	cache := &cobra.Command{Use: "cache", Short: "show and remove what builds keep for later ones", Args: cobra.NoArgs}
+	cache := &cobra.Command{
+		Use: "cache", Short: "show and remove what builds keep for later ones",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageErrorf("no such verb: cache %s", args[0])
+			}
+			return cmd.Help()
+		},
+	}
 	cache.PersistentFlags().StringVar(&dir, "state-dir", "", "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
 	add := func(use, short string, run func(ctx context.Context, store engine, packages *archive.Cache) error) *cobra.Command {
 		verb := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {

@@ -36,7 +36,7 @@ func newExtractVerb(env environment, out io.Writer) *cobra.Command {
 		Short: "take files out of a raw image, without root or mounts",
 		Long: "Take files out of a raw image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and\n" +
 			"/boot/efi are looked for where the image's /etc/fstab says.",
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return x.run(cmd.Context(), args[0]) },
 	}
 	flags := verb.Flags()
@@ -59,6 +59,9 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	}
 	if directory == "" && len(x.paths) == 0 {
 		return usageErrorf("nothing to extract: give --path, --directory or --boot")
+	}
+	if err := tarfile.CheckName(x.filename); err != nil {
+		return err
 	}
 	f, err := os.Open(absolute(x.dir, image))
 	if err != nil {

@@ -44,14 +44,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env envir
 	if !startsVerb(root, args) {
 		words, err := expand(flags, args)
 		if err != nil {
-			return report(ctx, stderr, err)
+			return report(ctx, stderr, root, err)
 		}
 		args = words
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return report(ctx, stderr, root.ExecuteContext(ctx))
+	called, err := root.ExecuteContextC(ctx)
+	return report(ctx, stderr, called, err)
+}
+
+// oneArgument is the rule of a verb that takes one word beside its options.
+func oneArgument(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			return usageErrorf("%s is missing", what)
+		case 1:
+			return nil
+		}
+		return usageErrorf("one %s is enough: what is %q?", what, args[1])
+	}
 }
 
 // startsVerb reports whether the first word is a verb. Anywhere else a word that is no option is ignored, as it
@@ -67,8 +81,8 @@ func startsVerb(root *cobra.Command, args []string) bool {
 	}) || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd
 }
 
-// report prints an error and gives the exit status that stands for it.
-func report(ctx context.Context, stderr io.Writer, err error) int {
+// report prints an error of a command and gives the exit status that stands for it.
+func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err error) int {
 	var usage *usageError
 	var step *builder.StepError
 	var child childStatus
@@ -82,7 +96,11 @@ func report(ctx context.Context, stderr io.Writer, err error) int {
 		fmt.Fprintf(stderr, "ERROR: %v\nHINT: %s\n", err, host.Cure)
 		return exitHost
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "Usage: %s [options]\n\n%s: error: %v\n", programName, programName, err)
+		line := programName + " [options]"
+		if called.HasParent() {
+			line = called.UseLine()
+		}
+		fmt.Fprintf(stderr, "Usage: %s\n\n%s: error: %v\n", line, programName, err)
 		return exitUsage
 	case ctx.Err() != nil:
 		fmt.Fprintf(stderr, "ERROR: interrupted\n")

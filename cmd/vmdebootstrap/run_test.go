@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 )
 
@@ -39,7 +41,7 @@ func TestExitStatusTellsTheKindOfError(t *testing.T) {
 		{"interrupted", interrupted, fmt.Errorf("step: %w", context.Canceled), exitInterrupted, "ERROR: interrupted\n"},
 	} {
 		var stderr bytes.Buffer
-		status := report(test.ctx, &stderr, test.err)
+		status := report(test.ctx, &stderr, new(cobra.Command), test.err)
 		if status != test.status || stderr.String() != test.stderr {
 			t.Errorf("%s: got status %d and %q, want %d and %q", test.name, status, stderr.String(), test.status, test.stderr)
 		}
@@ -50,7 +52,7 @@ func TestEveryJoinedMistakeGetsALine(t *testing.T) {
 	t.Parallel()
 	a, b := &builder.Problem{Flag: "--a", Err: errors.New("x")}, &builder.Problem{Flag: "--b", Err: errors.New("y")}
 	var stderr bytes.Buffer
-	report(t.Context(), &stderr, errors.Join(a, errors.Join(b)))
+	report(t.Context(), &stderr, new(cobra.Command), errors.Join(a, errors.Join(b)))
 	if got, want := stderr.String(), "ERROR: --a: x\nERROR: --b: y\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

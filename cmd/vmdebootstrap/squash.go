@@ -29,10 +29,10 @@ func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 		Short: "make a live file system of a tarball or a directory",
 		Long: "Make the directory OUTPUT with filesystem.squashfs and the files of /boot beside it, as --squash does, of a root file\n" +
 			"system that is there already. Files of the caller become root's.",
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("OUTPUT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (s.tarball == "") == (s.directory == "") {
-				return usageErrorf("give --tarball or --directory")
+				return usageErrorf("give one of --tarball and --directory")
 			}
 			spec, err := s.spec(env, args[0])
 			if err != nil {
@@ -61,13 +61,17 @@ func (s squashCall) spec(env environment, output string) (builder.Spec, error) {
 	o := builder.DefaultOptions()
 	o.Squash, o.Mirror, o.NoKernel = output, s.mirror, true
 	spec, err := builder.NewSpec(o, env.world())
-	input, flag, isDir := s.tarball, "--tarball", false
+	input, flag := s.tarball, "--tarball"
 	if s.directory != "" {
-		input, flag, isDir = s.directory, "--directory", true
+		input, flag = s.directory, "--directory"
 	}
 	info, statErr := env.stat(absolute(env.dir, input))
-	if statErr == nil && info.IsDir() != isDir {
-		statErr = fmt.Errorf("%s is of another kind", input)
+	switch {
+	case statErr != nil:
+	case s.directory == "" && info.IsDir():
+		statErr = fmt.Errorf("%s is a directory", input)
+	case s.directory != "" && !info.IsDir():
+		statErr = fmt.Errorf("%s is not a directory", input)
 	}
 	if statErr != nil {
 		err = errors.Join(err, &builder.Problem{Flag: flag, Err: statErr})
