@@ -66,11 +66,8 @@ func within(name, dir string) bool {
 
 // tryChroot does in a directory below dir what the isolation chroot does with a root file system. It says what went wrong.
 func tryChroot(dir string) (try attempt, text string, err error) {
-	for dir != "" {
-		if _, err := os.Stat(dir); err == nil {
-			break
-		}
-		dir = filepath.Dir(dir) // the state directory is made when it is needed
+	if dir != "" {
+		dir = existing(dir) // the state directory is made when it is needed
 	}
 	if dir, err = os.MkdirTemp(dir, ".vmdebootstrap-try-"); err != nil {
 		return tryState, "make a directory", err

@@ -3,6 +3,7 @@ package oci
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -67,9 +68,15 @@ type facts struct {
 	noNewPrivs bool
 }
 
-func gatherFacts(user string) facts {
+// procSys is where the kernel's settings are.
+var procSys = os.DirFS("/proc/sys")
+
+func gatherFacts(user string) facts { return factsFrom(procSys, user) }
+
+// factsFrom is gatherFacts with the kernel's settings from elsewhere.
+func factsFrom(settings fs.FS, user string) facts {
 	sysctl := func(name, value string) bool {
-		text, err := os.ReadFile("/proc/sys/" + name)
+		text, err := fs.ReadFile(settings, name)
 		return err == nil && strings.TrimSpace(string(text)) == value
 	}
 	executable, err := os.Readlink("/proc/self/exe")
@@ -121,8 +128,7 @@ func diagnose(try attempt, err error, f facts) *HostError {
 	case (try == tryMount || try == tryBecome || try == tryClone) && denied && f.appArmorRestricts:
 		return &HostError{
 			"AppArmor takes all rights from user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
-			fmt.Sprintf("as root, put \"abi <abi/4.0>, profile vmdebootstrap %s flags=(unconfined) { userns, }\" in /etc/apparmor.d/vmdebootstrap "+
-				"and run: apparmor_parser -r /etc/apparmor.d/vmdebootstrap", f.executable), err,
+			"as root, run: " + loadProfile(f.executable), err,
 		}
 	case try == tryClone && denied:
 		return &HostError{"the host forbids user namespaces, as most containers do", cureContainer, err}

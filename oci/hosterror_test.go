@@ -3,9 +3,11 @@ package oci
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +26,14 @@ func TestDiagnoseNamesCauseAndCure(t *testing.T) {
 		{"switched off", tryClone, unix.ENOSPC, facts{noneAllowed: true}, "user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces="},
 		{"used up", tryClone, unix.ENOSPC, facts{}, "the limit of user namespaces is reached", "sysctl -w user.max_user_namespaces="},
 		{"old Debian", tryClone, unix.EPERM, facts{cloneForbidden: true}, "kernel.unprivileged_userns_clone is 0", "sysctl -w kernel.unprivileged_userns_clone=1"},
-		{"Ubuntu", tryMount, unix.EACCES, facts{appArmorRestricts: true, executable: "/opt/vmdebootstrap"}, "AppArmor", "/opt/vmdebootstrap"},
+		{"Ubuntu", tryMount, unix.EACCES, facts{appArmorRestricts: true, executable: "/opt/vmdebootstrap"}, "AppArmor", "/opt/vmdebootstrap doctor --apparmor-profile > /etc/apparmor.d/vmdebootstrap && apparmor_parser -r /etc/apparmor.d/vmdebootstrap"},
+		{"Ubuntu, a path with a space", tryMount, unix.EPERM, facts{appArmorRestricts: true, executable: "/opt/my tools/it's"}, "AppArmor", `'/opt/my tools/it'\''s' doctor`},
+		{"no mknod", tryDevices, unix.EPERM, facts{root: true}, "CAP_MKNOD is missing", "CAP_MKNOD"},
+		{"nodev", tryDeviceUse, unix.EACCES, facts{root: true}, "nodev", "--state-dir"},
+		{"no setcap", tryOwners, unix.EPERM, facts{root: true}, "capabilities", "default capabilities"},
+		{"no chroot", tryRoot, unix.EPERM, facts{root: true}, "CAP_SYS_CHROOT is missing", "CAP_SYS_CHROOT"},
+		{"rename across", tryMove, unix.EXDEV, facts{root: true}, "renamed", "--state-dir"},
+		{"full", tryState, unix.ENOSPC, facts{root: true}, "state directory", "--state-dir"},
 		{"seccomp", tryClone, unix.EPERM, facts{}, "forbids user namespaces", "--privileged"},
 		{"kernel without", tryClone, unix.EINVAL, facts{}, "this kernel has no user namespaces", "CONFIG_USER_NS"},
 		{"no newuidmap", tryIDMap, fmt.Errorf("look: %w", exec.ErrNotFound), facts{}, "not installed", "apt install uidmap"},
@@ -39,6 +48,43 @@ func TestDiagnoseNamesCauseAndCure(t *testing.T) {
 		if !errors.Is(got, tt.err) {
 			t.Errorf("%s: the error is lost", tt.name)
 		}
+	}
+}
+
+func TestFactsAreTheKernelsSettings(t *testing.T) {
+	t.Parallel()
+	setting := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text + "\n")} }
+	ubuntu := factsFrom(fstest.MapFS{
+		"kernel/apparmor_restrict_unprivileged_userns": setting("1"), "kernel/unprivileged_userns_clone": setting("1"),
+		"user/max_user_namespaces": setting("62000"),
+	}, "alice")
+	if !ubuntu.appArmorRestricts || ubuntu.cloneForbidden || ubuntu.noneAllowed || ubuntu.user != "alice" {
+		t.Errorf("Ubuntu: got %+v", ubuntu)
+	}
+	hardened := factsFrom(fstest.MapFS{
+		"kernel/apparmor_restrict_unprivileged_userns": setting("0"), "kernel/unprivileged_userns_clone": setting("0"),
+		"user/max_user_namespaces": setting("0"),
+	}, "alice")
+	if hardened.appArmorRestricts || !hardened.cloneForbidden || !hardened.noneAllowed {
+		t.Errorf("hardened: got %+v", hardened)
+	}
+}
+
+func TestShippedAppArmorProfileIsOurs(t *testing.T) {
+	t.Parallel()
+	want := AppArmorProfile("/usr/{,local/}bin/vmdebootstrap")
+	const shipped = "../contrib/apparmor/vmdebootstrap"
+	if *update {
+		if err := os.WriteFile(shipped, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(shipped)
+	if err != nil || string(got) != want {
+		t.Errorf("%s differs from AppArmorProfile (%v)", shipped, err)
+	}
+	if got, want := AppArmorPath(`/home/a{b}/*"\x`), `/home/a\{b\}/\*\"\\x`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

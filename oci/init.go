@@ -13,6 +13,7 @@ import (
 const (
 	nameEnter     = "vmdebootstrap-enter"     // becomes uid 0 of the new namespaces, then the program again
 	nameContainer = "vmdebootstrap-container" // is pid 1 of a container
+	nameProbe     = "vmdebootstrap-probe"     // tells how it looks where containers can be made
 	nameCopy      = "vmdebootstrap-copy"      // copies an image to a registry or another store
 )
 
@@ -62,6 +63,9 @@ func Init() bool {
 		return true
 	case nameContainer:
 		containerInit()
+		return true
+	case nameProbe:
+		probeMain()
 		return true
 	}
 	// Helpers of containers/storage.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -199,16 +198,4 @@ func tarFiles(t *testing.T, name string) map[string]string {
 			files[strings.TrimPrefix(h.Name, "./")] = string(text)
 		}
 	}
-}
-
-// vmdebootstrap is a command that runs this program, which is the test binary under another name, as its user does.
-func vmdebootstrap(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self, args...)
-	cmd.Args[0] = programName
-	return cmd
 }
