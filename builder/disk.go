@@ -260,16 +260,15 @@ func fstabEntries(d *Disk) []fstabEntry {
 		if !ok {
 			continue
 		}
-		device := deviceName(p)
+		device, only := deviceName(p), ""
+		if d.readOnly() {
+			only = ",ro" // a kernel that is installed there would not find its modules at the next start
+		}
 		switch role {
 		case diskimage.RoleBoot:
-			options := mountOptions(p.Filesystem.Type)
-			if d.readOnly() {
-				options = "ro" // a kernel that is installed there would not find its modules at the next start
-			}
-			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, options, 2})
+			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, mountOptions(p.Filesystem.Type) + only, 2})
 		case diskimage.RoleESP:
-			entries = append(entries, fstabEntry{device, "/boot/efi", "vfat", "umask=0077", 1})
+			entries = append(entries, fstabEntry{device, "/boot/efi", "vfat", "umask=0077" + only, 1})
 		case diskimage.RoleSwap:
 			entries = append(entries, fstabEntry{device, "none", "swap", "sw", 0})
 		}

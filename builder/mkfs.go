@@ -202,7 +202,11 @@ func (v *programVolume) Write(ctx context.Context, dst io.WriterAt) (err error) 
 // run runs a program of the toolbox.
 func (v *programVolume) run(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) error {
 	v.site.out.reset()
-	if err := v.site.toolbox.Run(ctx, v.site.command(args...), mounts, strings.NewReader(stdin), v.site.out); err != nil {
+	p := v.site.command(args...)
+	if len(v.site.epoch) > 0 {
+		p.Env = append(p.Env, "DETERMINISTIC_SEED=1") // libxfs: inodes get the same generation numbers each time
+	}
+	if err := v.site.toolbox.Run(ctx, p, mounts, strings.NewReader(stdin), v.site.out); err != nil {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(v.site.out.String()))
 	}
 	return nil

@@ -13,6 +13,14 @@ func (overlayStep) Kind() string { return "overlay" }
 
 func (o overlayStep) Title() string { return "keep changes to the " + o.Roottype + " in memory" }
 
+// overlayPackages are the packages that the initramfs is made with: another program would not run what the step writes.
+func (s Spec) overlayPackages() []string {
+	if s.o.Image == "" || !mkfsPrograms[s.o.Roottype].readOnly {
+		return nil
+	}
+	return []string{"initramfs-tools"}
+}
+
 // Programs of initramfs-tools(7), of its boot and of its making.
 const (
 	overlayScript = "/etc/initramfs-tools/scripts/local-bottom/vmdebootstrap-overlay"
