@@ -143,7 +143,8 @@ func (d Disk) write(ctx context.Context, image diskimage.Image) error {
 		var raw *os.File
 		for i, f := range d.Files {
 			options := format.Options{Compress: f.Compress, ID: d.Layout.ID, Time: d.Time}
-			outputs = append(outputs, format.Output{File: files[i], Format: f.Format, Options: options})
+			again := f.Format == format.Raw && d.BlockMap != ""
+			outputs = append(outputs, format.Output{File: files[i], Format: f.Format, Again: again, Options: options})
 			if f.Format == format.Raw {
 				raw = files[i]
 			}

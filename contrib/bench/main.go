@@ -5,11 +5,13 @@
 // there is none, and the same as a directory (-dir), which it unpacks. Both stay, for the next run. Everything is read
 // once before it is measured, so that the file cache is warm. Each program is started anew for each round, programs take
 // turns, and what is printed are the best wall-clock time, the median of it, the least processor time (user and system)
-// and the highest peak of memory (ru_maxrss). Ratios are of the best times.
+// and the highest peak of memory (ru_maxrss). Ratios are of the best times, and in brackets of processor times.
 //
 // Needed: dd, GNU tar, mke2fs and e2fsck; qemu-img for qcow2. Owners are lost where the directory is not unpacked by
-// root, which changes nothing about the time. Not measured: reading from and writing to the disk itself, beyond the
-// fsync that some rows have.
+// root, which changes nothing about the time. Reading from the disk is not measured. Writing to it is where a row says
+// fsync, and in the row of mke2fs, which calls it by itself: compare these with each other. Ours writes past the page cache
+// where that is faster (ext4, xfs), so that even its rows without fsync are on the disk but for some metadata, and those of
+// dd and qemu-img are not.
 package main
 
 import (

@@ -66,18 +66,19 @@ func (g group) measure(ctx context.Context, o options) error {
 			costs[i] = append(costs[i], got)
 		}
 	}
-	best := map[string]float64{}
+	best := map[string]cost{}
 	for i, c := range g.contenders {
 		wall := sorted(costs[i], func(c cost) time.Duration { return c.wall })
 		processor := sorted(costs[i], func(c cost) time.Duration { return c.processor })
 		memory := sorted(costs[i], func(c cost) int64 { return c.memory })
-		best[c.name] = wall[0].Seconds()
+		best[c.name] = cost{wall: wall[0], processor: processor[0]}
 		fmt.Printf("%-40s %9.3f %9.3f %9.3f %9.0f\n", c.name, wall[0].Seconds(), wall[rounds/2].Seconds(),
 			processor[0].Seconds(), float64(memory[rounds-1])/1e6)
 	}
 	for _, r := range g.ratios {
 		a, b := best[r.a], best[r.b]
-		fmt.Printf("  %s / %s = %.2f   (goal %s)\n", r.a, r.b, a/b, r.goal)
+		fmt.Printf("  %s / %s = %.2f (%.2f)   goal %s\n", r.a, r.b, a.wall.Seconds()/b.wall.Seconds(),
+			a.processor.Seconds()/b.processor.Seconds(), r.goal)
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func TestWriteConvertsWhatIsWritten(t *testing.T) {
 			image, dir := rawimagetest.Create(t), t.TempDir()
 			direct := f.Name == format.Raw || f.Name == format.Qcow2 && known
 			disk := caseDisk{Case: c, data: known, wrote: func(w diskimage.RawFile) {
-				if (f.Name == format.Raw) != (w == diskimage.RawFile(image)) {
+				if fd, _, ok := diskimage.FileOf(w); (f.Name == format.Raw) != (ok && fd == int(image.Fd())) {
 					t.Errorf("%s: the image is written to %v", f.Name, w)
 				}
 				if _, isFile := w.(*os.File); f.Name != format.Raw && direct == isFile {

@@ -61,7 +61,7 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 
 // writer is a file while it is written.
 type writer struct {
-	dst         *os.File
+	dst         Destination
 	copier      *rawimage.Copier // of Convert
 	size        int64
 	clusterSize int64
@@ -71,7 +71,7 @@ type writer struct {
 	tables [][]uint64
 }
 
-func newWriter(dst *os.File, size int64, opts Options) (*writer, error) {
+func newWriter(dst Destination, size int64, opts Options) (*writer, error) {
 	w := &writer{
 		dst:         dst,
 		size:        size,

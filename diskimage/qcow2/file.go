@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"sync/atomic"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
@@ -22,10 +22,18 @@ type File struct {
 	written []atomic.Bool
 }
 
+// Destination is what an image file is written to. *os.File is one.
+type Destination interface {
+	io.ReaderAt
+	io.WriterAt
+	Truncate(size int64) error
+	Stat() (fs.FileInfo, error)
+}
+
 // NewFile makes a disk of size bytes, a multiple of 512, in dst, an empty file. data lists the parts of the disk that may be
 // written, in ascending order and apart; each cluster that one touches gets a place. Finish completes the file. opts
 // must ask for no compression.
-func NewFile(dst *os.File, size int64, data []Range, opts Options) (*File, error) {
+func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, error) {
 	opts, err := opts.complete()
 	if err != nil {
 		return nil, err

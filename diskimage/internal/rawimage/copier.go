@@ -3,6 +3,7 @@ package rawimage
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ func NewCopier(m *Image, dst *os.File) (*Copier, error) {
 }
 
 // CheckEmpty reports an output that holds something: what is not written would then not be zeros.
-func CheckEmpty(dst *os.File) error {
+func CheckEmpty(dst interface{ Stat() (fs.FileInfo, error) }) error {
 	info, err := dst.Stat()
 	if err != nil {
 		return fmt.Errorf("look at output file: %w", err)
