@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -41,6 +42,9 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) error {
 	if err != nil {
 		return err
 	}
+	if err := noImage(files); err != nil {
+		return err
+	}
 	found, err := identify(files)
 	if err != nil {
 		return err
@@ -74,6 +78,22 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) error {
 		return &Problem{Flag: "--size", Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}
 	}
 	return err
+}
+
+// imageMarks are files that are in container images beside their layers, by what has to stand before their name.
+var imageMarks = map[string]string{"oci-layout": exportOCI + ": or " + exportOCIArchive + ":", "manifest.json": exportDockerArchive + ":"}
+
+// noImage refuses a container image that was given as a tarball or directory of files.
+func noImage(f *treeFiles) error {
+	if _, there := f.index["etc"]; there {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(imageMarks)) {
+		if _, there := f.index[name]; there {
+			return &Problem{Flag: "--from", Err: fmt.Errorf("there is %q in it, so it is a container image: write %s before its name", name, imageMarks[name])}
+		}
+	}
+	return nil
 }
 
 // spec checks the options for a root file system.

@@ -12,9 +12,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
 // bootable is the least that a root file system needs to boot.
@@ -178,5 +180,103 @@ func TestAssemblyKnowsReleaseAndArchitecture(t *testing.T) {
 		if err != nil || got != (system{tt.release, tt.arch}) {
 			t.Errorf("%s: got %+v, %v", tt.name, got, err)
 		}
+	}
+}
+
+// TestAssemblyIsTheSameFromEverySource has the same files as a tarball, as a container image of three layers, and as an
+// archive of it.
+func TestAssemblyIsTheSameFromEverySource(t *testing.T) {
+	t.Parallel()
+	states := []map[string]string{bootable(), bootable(), bootable()}
+	states[0]["gone"], states[0]["d/e/gone"], states[1]["d/f"] = "", "x", "one"
+	states[2]["d/f"], states[2]["big"] = "two", strings.Repeat("some text ", 100_000)
+	dir := t.TempDir()
+	layout, err := ociimage.Create(filepath.Join(dir, "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lower diskimage.Tree
+	for _, files := range states {
+		upper := memoryTree(t, files)
+		if err := layout.AddLayer(t.Context(), ociimage.Difference(lower, upper), "", ociimage.Compression{Method: tarfile.Gzip}); err != nil {
+			t.Fatal(err)
+		}
+		lower = upper
+	}
+	if _, err := layout.Finish(ociimage.Image{Created: treeTime, Platform: platform(Arch{Name: "amd64"})}); err != nil {
+		t.Fatal(err)
+	}
+	create := func(name string, write func(*os.File) error) {
+		t.Helper()
+		if err := diskimage.WriteFile(t.Context(), filepath.Join(dir, name), 0o644, write); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("image.tar", func(f *os.File) error {
+		return ociimage.WriteArchive(t.Context(), f, filepath.Join(dir, "image"), "tag", treeTime)
+	})
+	create("root.tar", func(f *os.File) error { return tarfile.Write(t.Context(), f, lower) })
+	var first []byte
+	for _, text := range []string{"root.tar", "oci:image", "oci-archive:image.tar", "oci-archive:image.tar:tag"} {
+		a := newAssembly(t, func(o *Options) { o.Boot, o.Bootsize, o.Bmap = bootNone, 20*diskimage.MiB, true })
+		a.World.Dir = dir
+		s, err := ParseSource(text, a.World)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree, err := s.Open(t.Context(), SourceOptions{World: a.World, TempDir: dir, Arch: "amd64"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(a.Write(t.Context(), tree), tree.Close()); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		data, err := os.ReadFile(a.Options.Image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = data
+		}
+		if !bytes.Equal(data, first) {
+			t.Errorf("%s: another image than that of the tarball", text)
+		}
+	}
+}
+
+func TestSourcesAreToldApart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "d"), 0o755), os.WriteFile(filepath.Join(dir, "f:1.tar"), nil, 0o644), os.WriteFile(filepath.Join(dir, "f"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	w := World{Stat: os.Stat, Dir: dir}
+	for text, want := range map[string]Source{
+		"-": {exportTar, "-", ""}, "f": {exportTar, "f", ""}, "./f:1.tar": {exportTar, "./f:1.tar", ""}, "d": {exportDir, "d", ""},
+		"tar:f": {exportTar, "f", ""}, "oci:d:tag": {exportOCI, "d", "tag"}, "docker-archive:f:debian:13": {exportDockerArchive, "f", "debian:13"},
+		"docker://debian":                                        {exportDocker, "", "docker.io/library/debian:latest"},
+		"docker://localhost:5000/os/debian:13":                   {exportDocker, "", "localhost:5000/os/debian:13"},
+		"docker://r.example/x@sha256:" + strings.Repeat("0", 64): {exportDocker, "", "r.example/x@sha256:" + strings.Repeat("0", 64)},
+	} {
+		if got, err := ParseSource(text, w); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"none": "no such file", "tar:d": "is a directory", "oci:f": "is not a directory", "oci-archive:": "names no file", "docker:debian": "docker://REGISTRY",
+		"docker://Not A Name": "is no name of an image", "ext4:x": "is none of FILE, -,",
+	} {
+		if _, err := ParseSource(text, w); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q in it", text, err, want)
+		}
+	}
+}
+
+func TestImagesAreNotTakenForTarballs(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, func(o *Options) { o.Boot = bootNone })
+	err := a.Write(t.Context(), memoryTree(t, map[string]string{"oci-layout": "", "blobs/sha256/00": ""}))
+	if err == nil || !strings.Contains(err.Error(), "--from: ") || !strings.Contains(err.Error(), "oci-archive:") {
+		t.Errorf("got %v", err)
 	}
 }

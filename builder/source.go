@@ -8,6 +8,9 @@ import (
 	"os"
 	"strings"
 
+	"github.com/distribution/reference"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -23,52 +26,85 @@ type Source struct {
 }
 
 // sourceForms are the sources of --from, for its help and its errors.
-var sourceForms = []string{"FILE", "-", "DIRECTORY", "tar:FILE", "dir:DIRECTORY"}
+var sourceForms = []string{
+	"FILE", "-", "DIRECTORY", "tar:FILE", "dir:DIRECTORY", "oci:DIRECTORY[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:REF]",
+	"docker://REGISTRY/REPO[:TAG]",
+}
 
 // SourceForms lists what a source looks like.
 func SourceForms() string { return strings.Join(sourceForms, ", ") }
 
-// ParseSource reads a source. A path without a transport is a directory if it is one, and a tarball else.
+// ParseSource reads a source. A path without a transport is a directory if it is one, and a tarball else. Of a container
+// image the path ends at its first colon.
 func ParseSource(text string, w World) (Source, error) {
 	transport, rest, ok := strings.Cut(text, ":")
-	switch {
-	case text == "-":
-		return Source{Transport: exportTar, Path: "-"}, nil
-	case !ok || strings.Contains(transport, "/"):
-		s := Source{Transport: exportTar, Path: text}
-		info, err := w.Stat(w.absolute(text))
-		if err != nil {
-			return Source{}, err
+	if text == "-" || !ok || strings.Contains(transport, "/") {
+		transport, rest = exportTar, text
+		if info, err := w.Stat(w.absolute(text)); text != "-" && err == nil && info.IsDir() {
+			transport = exportDir
 		}
-		if info.IsDir() {
-			s.Transport = exportDir
-		}
-		return s, nil
 	}
 	s := Source{Transport: transport, Path: rest}
 	switch transport {
 	case exportTar, exportDir:
+	case exportOCI, exportOCIArchive, exportDockerArchive:
+		s.Path, s.Name, _ = strings.Cut(rest, ":")
+	case exportDocker:
+		return parseRegistry(text, rest)
 	default:
 		return Source{}, fmt.Errorf("%q is none of %s", text, SourceForms())
 	}
 	if s.Path == "" {
 		return Source{}, fmt.Errorf("%q names no file or directory", text)
 	}
-	if s.Path == "-" {
+	if s.Path == "-" && transport != exportDir && transport != exportOCI {
 		return s, nil
 	}
+	isDir := transport == exportDir || transport == exportOCI
 	info, err := w.Stat(w.absolute(s.Path))
 	switch {
 	case err != nil:
 		return Source{}, err
-	case info.IsDir() != (transport == exportDir):
-		return Source{}, fmt.Errorf("%q is of another kind than %s", s.Path, transport)
+	case isDir && !info.IsDir():
+		return Source{}, fmt.Errorf("%q is not a directory, as %s asks for", s.Path, transport)
+	case !isDir && info.IsDir():
+		return Source{}, fmt.Errorf("%q is a directory, and no file as %s asks for", s.Path, transport)
 	}
 	return s, nil
 }
 
+// parseRegistry reads what follows "docker:". A name without a registry is one of docker's own, as everywhere.
+func parseRegistry(text, rest string) (Source, error) {
+	name, slashes := strings.CutPrefix(rest, "//")
+	if !slashes {
+		return Source{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", text)
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return Source{}, fmt.Errorf("%q is no name of an image: %w", name, err)
+	}
+	return Source{Transport: exportDocker, Name: reference.TagNameOnly(named).String()}, nil
+}
+
+// Reference is the image in a registry in the words of containers-transports(5); empty if the source is on this machine.
+func (s Source) Reference() string {
+	if s.Transport != exportDocker {
+		return ""
+	}
+	return exportDocker + "://" + s.Name
+}
+
+// LayoutSource is the only image of an OCI image layout, which an image of a registry was copied to.
+func LayoutSource(dir string) Source { return Source{Transport: exportOCI, Path: dir} }
+
 // NeedsNamespace reports whether the owners of the files are those that a user namespace shows.
 func (s Source) NeedsNamespace() bool { return s.Transport == exportDir }
+
+// Platform is what container images call an architecture of Debian, and its variant.
+func Platform(arch string) (name, variant string) {
+	p := platform(Arch{Name: arch})
+	return p.Architecture, p.Variant
+}
 
 // SourceTree is an open source.
 type SourceTree struct {
@@ -85,63 +121,97 @@ func (t *SourceTree) Close() error {
 	return errors.Join(errs...)
 }
 
-// Open opens a source. What is compressed, or comes from stdin, goes to a file without a name in the directory tmp.
-func (s Source) Open(ctx context.Context, w World, stdin io.Reader, tmp string) (*SourceTree, error) {
-	var t SourceTree
-	var err error
-	switch s.Transport {
-	case exportDir:
-		t.Tree = diskimage.NewDirTree(w.absolute(s.Path))
-	default:
-		err = t.openTarball(ctx, s.Path, w, stdin, tmp)
-	}
+// SourceOptions say how a source is opened.
+type SourceOptions struct {
+	World World
+	// Stdin is what "-" stands for.
+	Stdin io.Reader
+	// TempDir is for files without names, which hold what is compressed or comes from Stdin.
+	TempDir string
+	// Arch decides between images for several architectures.
+	Arch string
+}
+
+// Open opens a source.
+func (s Source) Open(ctx context.Context, o SourceOptions) (*SourceTree, error) {
+	t := &SourceTree{}
+	err := t.open(ctx, s, o)
 	if err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
-	return &t, nil
+	return t, nil
 }
 
-func (t *SourceTree) openTarball(ctx context.Context, name string, w World, stdin io.Reader, tmp string) error {
-	if name == "-" {
-		return t.spool(ctx, stdin, "standard input", tmp)
+func (t *SourceTree) open(ctx context.Context, s Source, o SourceOptions) error {
+	choice := ociimage.Choice{Name: s.Name, Platform: platform(Arch{Name: o.Arch}), TempDir: o.TempDir}
+	switch s.Transport {
+	case exportDir:
+		t.Tree = diskimage.NewDirTree(o.World.absolute(s.Path))
+		return nil
+	case exportOCI:
+		image, err := ociimage.OpenLayout(ctx, o.World.absolute(s.Path), choice)
+		return t.layers(s, image, err)
 	}
-	f, err := os.Open(w.absolute(name))
+	f, size, err := t.archive(ctx, s.Path, o)
 	if err != nil {
 		return err
 	}
-	t.files = append(t.files, f)
-	plain, err := tarfile.IsPlain(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	switch s.Transport {
+	case exportOCIArchive:
+		image, err := ociimage.OpenArchive(ctx, f, size, choice)
+		return t.layers(s, image, err)
+	case exportDockerArchive:
+		image, err := ociimage.OpenDockerArchive(ctx, f, size, choice)
+		return t.layers(s, image, err)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !plain || !info.Mode().IsRegular() {
-		return t.spool(ctx, f, name, tmp)
-	}
-	if t.Tree, err = diskimage.NewTarTree(f, info.Size()); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if t.Tree, err = diskimage.NewTarTree(f, size); err != nil {
+		return fmt.Errorf("%s: %w", s.Path, err)
 	}
 	return nil
 }
 
-// spool reads an archive to its end. If that comes too early, the error names the member where it does.
-func (t *SourceTree) spool(ctx context.Context, r io.Reader, name, tmp string) error {
-	f, size, err := tarfile.Spool(ctx, r, tmp)
+// layers puts the layers of an image together.
+func (t *SourceTree) layers(s Source, image *ociimage.Reading, err error) error {
+	if err == nil {
+		t.files = append(t.files, image)
+		t.Tree, err = diskimage.NewLayerTree(image.Layers...)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Path, err)
+	}
+	return nil
+}
+
+// archive opens an archive in its plain form. If a compressed one ends too early, the error names the member where it does.
+func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) (io.ReaderAt, int64, error) {
+	in := o.Stdin
+	if name != "-" {
+		f, err := os.Open(o.World.absolute(name))
+		if err != nil {
+			return nil, 0, err
+		}
+		t.files = append(t.files, f)
+		info, err := f.Stat()
+		if err != nil {
+			return nil, 0, err
+		}
+		if info.Mode().IsRegular() {
+			if plain, err := tarfile.IsPlain(f); plain || err != nil {
+				return f, info.Size(), err
+			}
+		}
+		in = f
+	}
+	f, size, err := tarfile.Spool(ctx, in, o.TempDir)
 	if f != nil {
 		t.files = append(t.files, f)
 	}
-	if f != nil && errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case f != nil && errors.Is(err, io.ErrUnexpectedEOF):
 		_, where := diskimage.NewTarTree(f, size)
-		return fmt.Errorf("decompress %s: %w (%v)", name, io.ErrUnexpectedEOF, where)
+		return nil, 0, fmt.Errorf("decompress %s: %w (%v)", name, io.ErrUnexpectedEOF, where)
+	case err != nil:
+		return nil, 0, fmt.Errorf("read %s: %w", name, err)
 	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
-	}
-	if t.Tree, err = diskimage.NewTarTree(f, size); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
+	return f, size, nil
 }

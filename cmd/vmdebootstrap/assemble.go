@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 // assembleSettings are the settings of a build that are about the disk and its boot loader, in the order of the help.
@@ -21,7 +23,7 @@ var assembleSettings = []string{
 	"image", "size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
 	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize", "boottype",
 	"bootoffset", "bootflag", "esp-size", "sector-size", "raw",
-	"arch", "distribution", "mirror", "state-dir", "verbose",
+	"arch", "distribution", "mirror", "tls-verify", "state-dir", "verbose",
 }
 
 // assembleCall is a call of "vmdebootstrap assemble".
@@ -42,12 +44,13 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	c.settings.lookup("arch").usage = "expect `ARCHITECTURE`, as Debian calls it (default: what the root file system is for)"
 	verb := &cobra.Command{
 		Use:   "assemble --from SOURCE --image FILE [options]",
-		Short: "make a disk image of a tarball or a directory",
+		Short: "make a disk image of a tarball, a container image or a directory",
 		Long: "Make a disk image of a root file system that is there already, as a build does: the same partitions, file systems and\n" +
 			"boot code. /etc/fstab and the boot loader's configuration are written to match. Nothing of the root file system is run.\n\n" +
-			"SOURCE is a tarball (plain or compressed with gzip, xz, zstd or bzip2; - is standard input) or a directory.\n\n" +
-			"A tarball needs no user namespace and no subordinate IDs. A directory needs them, unless root calls: the owners of its files\n" +
-			"are those that podman unshare shows.",
+			"SOURCE is a tarball (plain or compressed with gzip, xz, zstd or bzip2; - is standard input), a container image in an OCI layout,\n" +
+			"an archive or a registry, or a directory. Container images have seldom a kernel; missing pieces are named before the work begins.\n\n" +
+			"Tarballs and container images need no user namespace and no subordinate IDs. A directory needs them, unless root calls: the\n" +
+			"owners of its files are those that podman unshare shows.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
@@ -107,7 +110,23 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		return err
 	}
 	j.say("read " + c.from)
-	tree, err := source.Open(ctx, a.World, c.env.stdin, filepath.Dir(absolute(c.env.dir, a.Options.Image)))
+	options := builder.SourceOptions{
+		World: a.World, Stdin: c.env.stdin, TempDir: filepath.Dir(absolute(c.env.dir, a.Options.Image)),
+		Arch: cmp.Or(a.Options.Arch, c.env.arch),
+	}
+	if reference := source.Reference(); reference != "" {
+		pull := oci.ImagePull{
+			Source: reference, Dir: filepath.Join(dir, "images"), AuthFile: c.env.getenv("REGISTRY_AUTH_FILE"), SkipTLSVerify: !a.Options.TLSVerify,
+		}
+		pull.Architecture, pull.Variant = builder.Platform(options.Arch)
+		layout, remove, pullErr := oci.Pull(ctx, pull)
+		if pullErr != nil {
+			return fmt.Errorf("--from: %w", pullErr)
+		}
+		defer func() { err = errors.Join(err, remove()) }()
+		source = builder.LayoutSource(layout)
+	}
+	tree, err := source.Open(ctx, options)
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/klauspost/compress/gzip"
@@ -62,11 +61,11 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(in), nil
 }
 
-// IsPlain reports whether Decompress would give what it is given. The place where f is read from stays the same, unless
-// it cannot be chosen: then nothing is plain.
-func IsPlain(f *os.File) (bool, error) {
+// IsPlain reports whether Decompress would give what it is given. What can only be read from its beginning to its end, such
+// as a pipe, is not.
+func IsPlain(r io.ReaderAt) (bool, error) {
 	head := make([]byte, signatureSize)
-	n, err := f.ReadAt(head, 0)
+	n, err := r.ReadAt(head, 0)
 	switch {
 	case errors.Is(err, unix.ESPIPE):
 		return false, nil

@@ -1,0 +1,333 @@
+package ociimage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+)
+
+// Choice says which image of several to read, and how.
+type Choice struct {
+	// Name is the name in the index, or the reference in an archive of docker; empty if there is one image.
+	Name string
+	// Platform decides between images for several platforms under one name.
+	Platform imgspec.Platform
+	// TempDir is for files without names, which hold the layers that are compressed.
+	TempDir string
+}
+
+// Reading is an image that is being read.
+type Reading struct {
+	// Layers are the layers, the lowest first, for diskimage.NewLayerTree. Their content is that which the configuration of
+	// the image has the digests of.
+	Layers []diskimage.Layer
+	files  []io.Closer
+}
+
+// Close ends the use of the layers.
+func (r *Reading) Close() error {
+	var errs []error
+	for _, f := range r.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// OpenLayout opens an image of an OCI image layout in a directory.
+func OpenLayout(ctx context.Context, dir string, c Choice) (*Reading, error) {
+	return openLayout(ctx, directory(dir), c)
+}
+
+// OpenArchive opens an image of an OCI image layout in a tar archive without compression.
+func OpenArchive(ctx context.Context, archive io.ReaderAt, size int64, c Choice) (*Reading, error) {
+	members, err := openMembers(archive, size)
+	if err != nil {
+		return nil, err
+	}
+	return openLayout(ctx, members, c)
+}
+
+// store is where the files of an image are.
+type store interface {
+	// open gives a file, whose content the caller closes.
+	open(name string) (diskimage.Content, int64, error)
+}
+
+// directory is a store on disk.
+type directory string
+
+func (d directory) open(name string) (diskimage.Content, int64, error) {
+	f, err := os.Open(filepath.Join(string(d), name))
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}
+
+// members are a store in a tar archive.
+type members struct{ diskimage.Index }
+
+func openMembers(archive io.ReaderAt, size int64) (members, error) {
+	tree, err := diskimage.NewTarTree(archive, size)
+	if err != nil {
+		return members{}, err
+	}
+	index, err := diskimage.NewIndex(tree)
+	return members{index}, err
+}
+
+func (m members) open(name string) (diskimage.Content, int64, error) {
+	e, err := m.File(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if e.Open == nil {
+		return nil, 0, fmt.Errorf("%s is empty", name)
+	}
+	content, err := e.Open()
+	return content, e.Size, err
+}
+
+// maxJSON is more than any index, manifest or configuration has; registries refuse manifests of 4 MiB.
+const maxJSON = 16 << 20
+
+// readJSON reads a file, and compares it with its digest if there is one.
+func readJSON(s store, name string, want digest.Digest, v any) (err error) {
+	content, size, err := s.open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, content.Close()) }()
+	if size > maxJSON {
+		return fmt.Errorf("%s: %d bytes are too many", name, size)
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(io.NewSectionReader(content, 0, size), data); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if want != "" && want.Algorithm().FromBytes(data) != want {
+		return fmt.Errorf("%s: the content is not that of the digest: the image is damaged", name)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// blobName is the place of a blob in a layout. A digest may come from anybody.
+func blobName(d digest.Digest) (string, error) {
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("digest %q: %w", d, err)
+	}
+	return imgspec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded(), nil
+}
+
+func readDescriptor(s store, d imgspec.Descriptor, v any) error {
+	name, err := blobName(d.Digest)
+	if err != nil {
+		return err
+	}
+	return readJSON(s, name, d.Digest, v)
+}
+
+func openLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
+	var index imgspec.Index
+	if err := readJSON(s, imgspec.ImageIndexFile, "", &index); err != nil {
+		return nil, fmt.Errorf("no OCI image layout: %w", err)
+	}
+	d, err := c.choose(s, index)
+	if err != nil {
+		return nil, err
+	}
+	var manifest imgspec.Manifest
+	if err := readDescriptor(s, d, &manifest); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if manifest.SchemaVersion != 2 {
+		return nil, fmt.Errorf("manifest %s is of version %d, and only 2 is supported", d.Digest, manifest.SchemaVersion)
+	}
+	var config imgspec.Image
+	if err := readDescriptor(s, manifest.Config, &config); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	names := make([]string, len(manifest.Layers))
+	for i, layer := range manifest.Layers {
+		if strings.HasSuffix(layer.MediaType, "+encrypted") {
+			return nil, fmt.Errorf("layer %d is encrypted", i+1)
+		}
+		if names[i], err = blobName(layer.Digest); err != nil {
+			return nil, err
+		}
+	}
+	return readLayers(ctx, s, names, config.RootFS.DiffIDs, c.TempDir)
+}
+
+// readLayers opens the layers in files, whose plain contents have the digests.
+func readLayers(ctx context.Context, s store, names []string, digests []digest.Digest, tmp string) (_ *Reading, err error) {
+	if len(names) == 0 {
+		return nil, errors.New("the image has no layers")
+	}
+	if len(names) != len(digests) {
+		return nil, fmt.Errorf("the image has %d layers, and its configuration says %d", len(names), len(digests))
+	}
+	all := make([]*plainLayer, len(names))
+	r := &Reading{}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range names {
+		group.Go(func() (err error) {
+			all[i], err = readLayer(groupCtx, s, name, digests[i], tmp)
+			if err != nil {
+				return fmt.Errorf("layer %d (%s): %w", i+1, name, err)
+			}
+			return nil
+		})
+	}
+	err = group.Wait()
+	for _, layer := range all {
+		if layer != nil {
+			r.Layers = append(r.Layers, layer.Layer)
+			r.files = append(r.files, layer)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// plainLayer is a layer without compression.
+type plainLayer struct {
+	diskimage.Layer
+	io.Closer
+}
+
+// readLayer opens a layer where it is or, if it is compressed, puts its plain form into a file without a name.
+func readLayer(ctx context.Context, s store, name string, want digest.Digest, tmp string) (_ *plainLayer, err error) {
+	if err := want.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", want, err)
+	}
+	content, size, err := s.open(name)
+	if err != nil {
+		return nil, err
+	}
+	layer := &plainLayer{diskimage.Layer{Archive: content, Size: size}, content}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, layer.Close())
+		}
+	}()
+	plain, err := tarfile.IsPlain(content)
+	if err != nil {
+		return nil, err
+	}
+	if !plain {
+		f, size, err := tarfile.Spool(ctx, io.NewSectionReader(content, 0, size), tmp)
+		if f != nil {
+			layer.Layer, layer.Closer = diskimage.Layer{Archive: f, Size: size}, f
+			err = errors.Join(err, content.Close())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("decompress: %w", err)
+		}
+	}
+	h := want.Verifier()
+	if _, err := io.Copy(h, io.NewSectionReader(layer.Archive, 0, layer.Size)); err != nil {
+		return nil, err
+	}
+	if !h.Verified() {
+		return nil, fmt.Errorf("its content has not the digest %s that the image's configuration says: the image is damaged", want)
+	}
+	return layer, ctx.Err()
+}
+
+// choose finds the manifest of the image. An index may name other indexes, one for each platform.
+func (c Choice) choose(s store, index imgspec.Index) (imgspec.Descriptor, error) {
+	found := index.Manifests
+	if c.Name != "" {
+		found = slices.DeleteFunc(slices.Clone(found), func(d imgspec.Descriptor) bool {
+			return d.Annotations[imgspec.AnnotationRefName] != c.Name
+		})
+	}
+	// An index in an index has the platforms of one name.
+	const depth = 4
+	for range depth {
+		d, err := c.one(found, index.Manifests)
+		if err != nil {
+			return imgspec.Descriptor{}, err
+		}
+		if d.MediaType != imgspec.MediaTypeImageIndex && d.MediaType != dockerList {
+			return d, nil
+		}
+		var inner imgspec.Index
+		if err := readDescriptor(s, d, &inner); err != nil {
+			return imgspec.Descriptor{}, fmt.Errorf("index: %w", err)
+		}
+		found = inner.Manifests
+	}
+	return imgspec.Descriptor{}, errors.New("too many indexes in indexes")
+}
+
+// dockerList is docker's type of an index.
+const dockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+// one chooses one of the manifests that were found.
+func (c Choice) one(found, all []imgspec.Descriptor) (imgspec.Descriptor, error) {
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	var fitting []imgspec.Descriptor
+	var platforms []string
+	for _, d := range found {
+		if d.Platform == nil {
+			continue
+		}
+		platforms = append(platforms, d.Platform.OS+"/"+d.Platform.Architecture)
+		if d.Platform.OS == c.Platform.OS && d.Platform.Architecture == c.Platform.Architecture &&
+			(c.Platform.Variant == "" || d.Platform.Variant == "" || d.Platform.Variant == c.Platform.Variant) {
+			fitting = append(fitting, d)
+		}
+	}
+	switch {
+	case len(fitting) == 1:
+		return fitting[0], nil
+	case len(found) == 0:
+		return imgspec.Descriptor{}, fmt.Errorf("no image is called %q; there are: %s", c.Name, strings.Join(refNames(all), ", "))
+	case len(fitting) == 0 && len(platforms) > 0:
+		return imgspec.Descriptor{}, fmt.Errorf("no image for %s/%s; there are: %s", c.Platform.OS, c.Platform.Architecture, strings.Join(platforms, ", "))
+	default:
+		return imgspec.Descriptor{}, fmt.Errorf("there are several images: name one of %s", strings.Join(refNames(all), ", "))
+	}
+}
+
+// refNames lists the names of images.
+func refNames(all []imgspec.Descriptor) []string {
+	var names []string
+	for _, d := range all {
+		if name := d.Annotations[imgspec.AnnotationRefName]; name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return []string{"none with a name"}
+	}
+	return names
+}

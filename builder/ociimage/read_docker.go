@@ -1,0 +1,54 @@
+package ociimage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// dockerManifest is manifest.json of an archive that "docker save" writes: an image each.
+type dockerManifest struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// OpenDockerArchive opens an image of an archive of "docker save" without compression.
+func OpenDockerArchive(ctx context.Context, archive io.ReaderAt, size int64, c Choice) (*Reading, error) {
+	members, err := openMembers(archive, size)
+	if err != nil {
+		return nil, err
+	}
+	var images []dockerManifest
+	if err := readJSON(members, "manifest.json", "", &images); err != nil {
+		return nil, fmt.Errorf("no archive of docker: %w", err)
+	}
+	var names []string
+	for _, image := range images {
+		names = append(names, image.RepoTags...)
+	}
+	if c.Name != "" {
+		images = slices.DeleteFunc(images, func(m dockerManifest) bool { return !m.isCalled(c.Name) })
+	}
+	switch {
+	case len(images) == 0:
+		return nil, fmt.Errorf("no image is called %q; there are: %s", c.Name, strings.Join(names, ", "))
+	case len(images) > 1:
+		return nil, fmt.Errorf("there are several images: name one of %s", strings.Join(names, ", "))
+	}
+	var config imgspec.Image
+	if err := readJSON(members, images[0].Config, "", &config); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return readLayers(ctx, members, images[0].Layers, config.RootFS.DiffIDs, c.TempDir)
+}
+
+// isCalled reports whether an image has a name. Docker leaves out what every name begins with.
+func (m dockerManifest) isCalled(name string) bool {
+	short := func(s string) string { return strings.TrimPrefix(strings.TrimPrefix(s, "docker.io/"), "library/") }
+	return slices.ContainsFunc(m.RepoTags, func(tag string) bool { return short(tag) == short(name) })
+}

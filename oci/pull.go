@@ -1,0 +1,121 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/transports/alltransports"
+	"github.com/containers/image/v5/types"
+	"golang.org/x/sys/unix"
+)
+
+// ImagePull says which image of a registry to get.
+type ImagePull struct {
+	// Source is in the words of containers-transports(5): "docker://…".
+	Source string
+	// Dir is a directory for images that are being pulled; it is made if it is missing.
+	Dir string
+	// Architecture and Variant, as Go and container images call them, choose between images for several.
+	Architecture, Variant string
+	// AuthFile is the value of $REGISTRY_AUTH_FILE; without it the files of podman and docker are looked at.
+	AuthFile string
+	// SkipTLSVerify talks to registries without certificates, and without TLS.
+	SkipTLSVerify bool
+}
+
+// Pull gets an image of a registry as an OCI image layout in a directory of its own below Dir. The caller calls remove when
+// the image is not needed any more; what a killed process has left there is removed by the next call. No user namespace
+// and no Engine are needed. Signatures are checked as containers-policy.json(5) says, if that file is there.
+func Pull(ctx context.Context, p ImagePull) (dir string, remove func() error, err error) {
+	dir, remove, err = pullDir(p.Dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := p.copyTo(ctx, dir); err != nil {
+		return "", nil, errors.Join(fmt.Errorf("get %s: %w", p.Source, err), remove())
+	}
+	return dir, remove, nil
+}
+
+func (p ImagePull) copyTo(ctx context.Context, dir string) (err error) {
+	src, err := alltransports.ParseImageName(p.Source)
+	if err != nil {
+		return err
+	}
+	dst, err := layout.NewReference(dir, "")
+	if err != nil {
+		return err
+	}
+	system := copyOrder{TempDir: dir, AuthFile: p.AuthFile, SkipTLSVerify: p.SkipTLSVerify}.systemContext()
+	system.OSChoice, system.ArchitectureChoice, system.VariantChoice = "linux", p.Architecture, p.Variant
+	system.OCIAcceptUncompressedLayers = true // what is not compressed need not be
+	policy, err := pullPolicy(system)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, policy.Destroy()) }()
+	_, err = copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: system, DestinationCtx: system})
+	return err
+}
+
+// pullPolicy is the policy of this machine. One that says nothing takes every image, as docker does.
+func pullPolicy(system *types.SystemContext) (*signature.PolicyContext, error) {
+	policy, err := signature.DefaultPolicy(system)
+	if errors.Is(err, fs.ErrNotExist) {
+		policy, err = &signature.Policy{Default: []signature.PolicyRequirement{signature.NewPRInsecureAcceptAnything()}}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("policy for signatures of images: %w", err)
+	}
+	return signature.NewPolicyContext(policy)
+}
+
+// pullPrefix begins the names of the directories of Pull.
+const pullPrefix = "pull-"
+
+// pullDir makes a directory that nobody else removes as long as this process lives, and removes those of dead ones.
+func pullDir(parent string) (dir string, remove func() error, err error) {
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return "", nil, err
+	}
+	old, err := filepath.Glob(filepath.Join(parent, pullPrefix+"*"))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, name := range old {
+		lock, err := lockDir(name)
+		if err != nil {
+			continue // in use, or gone
+		}
+		if err := errors.Join(os.RemoveAll(name), lock.Close()); err != nil {
+			return "", nil, fmt.Errorf("remove what an earlier call has left: %w", err)
+		}
+	}
+	if dir, err = os.MkdirTemp(parent, pullPrefix); err != nil {
+		return "", nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
+}
+
+// lockDir locks a directory, unless somebody has.
+func lockDir(name string) (*os.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,54 @@
+package oci
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	layout, manifest := testLayout(t)
+	dir, environ := home(t)
+	host := startRegistry(t, false)
+	name := "docker://" + host + "/os/debian:13"
+	if err := e.CopyImage(t.Context(), ImageCopy{Layout: layout, Destination: name, Environ: environ, SkipTLSVerify: true}); err != nil {
+		t.Fatal(err)
+	}
+	p := ImagePull{Source: name, Dir: filepath.Join(dir, "images"), Architecture: "amd64", SkipTLSVerify: true}
+	// What a killed process has left goes; what belongs to a living one stays.
+	left := filepath.Join(p.Dir, pullPrefix+"left")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	pulled, remove, err := Pull(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s: %v", left, err)
+	}
+	if _, err := os.Stat(filepath.Join(pulled, "blobs", "sha256", manifest.Encoded())); err != nil {
+		t.Error(err)
+	}
+	_, removeOther, err := Pull(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(pulled); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(remove(), removeOther()); err != nil {
+		t.Error(err)
+	}
+	p.SkipTLSVerify = false
+	if _, _, err := Pull(t.Context(), p); err == nil || !strings.Contains(err.Error(), "get "+name) {
+		t.Errorf("without TLS: got %v", err)
+	}
+	if all, err := os.ReadDir(p.Dir); err != nil || len(all) > 0 {
+		t.Errorf("left behind: %v, %v", all, err)
+	}
+}
