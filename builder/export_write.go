@@ -29,7 +29,7 @@ const imagePath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 func (x *Executor) CheckExports(ctx context.Context, spec Spec) error {
 	var errs []error
 	for _, e := range spec.o.Exports {
-		if e.Transport != exportDocker && e.Transport != exportStorage {
+		if e.Transport != exportDocker && e.Transport != exportStorage && e.Transport != exportDir {
 			continue
 		}
 		if err := x.Engine.CheckDestination(ctx, x.imageCopy(spec, "", e)); err != nil {

@@ -20,7 +20,7 @@ var toolboxPackages = []string{
 var pcToolboxPackages = []string{"extlinux", "syslinux-common"}
 
 // toolboxFormat changes when the same packages would give another toolbox.
-const toolboxFormat = "1"
+const toolboxFormat = "2"
 
 // toolbox gives a container of the toolbox. The image is made of Debian packages, without running any program, and
 // kept in the store under the digest of the packages' digests.
@@ -77,8 +77,9 @@ func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*arc
 	for i, p := range packages {
 		debs[i] = x.Archive.Cache.Path(p.SHA256)
 	}
-	// Every toolbox has a merged /usr, older releases' too: their packages' programs do not care.
-	options := archive.UnpackOptions{Exclude: archive.Documentation(), MergedUsr: true}
+	// Every toolbox has a merged /usr, older releases' too: their packages' programs do not care. Nor does anybody ask whose
+	// they are, and there may be one user only.
+	options := archive.UnpackOptions{Exclude: archive.Documentation(), MergedUsr: true, SkipOwners: true}
 	if err := archive.UnpackAll(ctx, debs, c.Root(), options, nil); err != nil {
 		return err
 	}

@@ -101,6 +101,9 @@ func (r *lister) entry(dir openDir, base, name string, st *unix.Stat_t) (Entry, 
 	if e.Xattrs, err = r.xattrs.read(dir, base); err != nil {
 		return e, err
 	}
+	if err := applyOwner(&e); err != nil {
+		return e, err
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.Size = st.Size

@@ -93,12 +93,15 @@ func (r *xattrReader) growing(call func([]byte) (int, error)) ([]byte, error) {
 	}
 }
 
+// capabilityXattr holds the capabilities that a program gets.
+const capabilityXattr = "security.capability"
+
 // keepXattr says which extended attributes belong into an image: file capabilities, access control lists and the
 // users' own. Left out is what is about this host (security labels, trusted.*) or about the container storage that the
 // tree happens to lie in.
 func keepXattr(name string) bool {
 	switch {
-	case name == "security.capability", name == "system.posix_acl_access", name == "system.posix_acl_default":
+	case name == capabilityXattr, name == "system.posix_acl_access", name == "system.posix_acl_default":
 		return true
 	case strings.HasPrefix(name, "user.overlay."), strings.HasPrefix(name, "user.fuseoverlayfs."),
 		strings.HasPrefix(name, "user.containers."):
@@ -121,7 +124,7 @@ const (
 // plainXattr gives an attribute the form it has outside of any user namespace: capabilities that are valid for user 0
 // are the ordinary ones of version 2. (The kernel does it by itself for the namespace that reads.)
 func plainXattr(name string, value []byte) []byte {
-	if name != "security.capability" || len(value) != capLength3 {
+	if name != capabilityXattr || len(value) != capLength3 {
 		return value
 	}
 	magic := binary.LittleEndian.Uint32(value)

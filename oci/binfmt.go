@@ -22,7 +22,7 @@ const (
 	annotationFormat = "vmdebootstrap.binfmt.format"
 	// annotationInterpreter is the emulator's file, by its name on the host.
 	annotationInterpreter = "vmdebootstrap.binfmt.interpreter"
-	// annotationSmall is there if the programs keep places in directories in 32 bits, see answerGetdents.
+	// annotationSmall is there if the programs keep places in directories in 32 bits, see getdents.go.
 	annotationSmall = "vmdebootstrap.binfmt.small"
 )
 

@@ -244,8 +244,8 @@ func TestCandidatesFollowTheLadder(t *testing.T) {
 		uid   int
 		order []Isolation
 	}{
-		{IsolationAuto, 1000, []Isolation{IsolationUserNS}},
-		{"", 0, []Isolation{IsolationRoot, IsolationChroot}},
+		{IsolationAuto, 1000, []Isolation{IsolationUserNS, IsolationSingle}},
+		{"", 0, []Isolation{IsolationRoot, IsolationChroot, IsolationSingle}},
 		{IsolationChroot, 0, []Isolation{IsolationChroot}},
 	} {
 		if got := candidates(tt.want, tt.uid); !slices.Equal(got, tt.order) {

@@ -42,6 +42,8 @@ type Engine struct {
 	driver  graphdriver.Driver
 	session *session
 	boot    string // identifies the boot of the machine
+	// storeName tells the stores of a StateDir apart.
+	storeName string
 
 	mu         sync.Mutex
 	containers []*Container
@@ -53,6 +55,9 @@ const (
 	driverOverlay = "overlay"
 	driverVFS     = "vfs"
 )
+
+// singleSuffix marks a store whose files all belong to one id: in another one they would have lost their owners.
+const singleSuffix = "-single"
 
 // hostConfigs are the variables that name the configuration of podman's store and containers, which are not ours.
 var hostConfigs = []string{"CONTAINERS_STORAGE_CONF", "CONTAINERS_CONF"}
@@ -105,10 +110,14 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 			driver = driverVFS
 		}
 	}
-	if err := e.session.setDriver(driver); err != nil {
+	e.storeName = driver
+	if isolation == IsolationSingle {
+		e.storeName += singleSuffix
+	}
+	if err := e.session.setStore(e.storeName); err != nil {
 		return nil, err
 	}
-	graph := filepath.Join(options.StateDir, "store-"+driver)
+	graph := filepath.Join(options.StateDir, "store-"+e.storeName)
 	storeOptions := storage.StoreOptions{
 		GraphRoot: graph, GraphDriverName: driver,
 		// Of this process alone: its mounts are in its own namespace.

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // drivers are those that a snapshot must work with.
@@ -56,9 +54,8 @@ func TestSnapshotsAreLayers(t *testing.T) {
 			}
 			c, err = e.From(t.Context(), "localhost/test:1")
 			must(err)
-			var st unix.Stat_t
-			if err := unix.Stat(filepath.Join(c.Root(), "first"), &st); err != nil || st.Uid != 1 || st.Gid != 65534 {
-				t.Errorf("owner %d:%d (%v)", st.Uid, st.Gid, err)
+			if uid, gid := ownerOf(t, c, "/first"); uid != 1 || gid != 65534 {
+				t.Errorf("owner %d:%d", uid, gid)
 			}
 			if entries, err := c.ReadDir("/"); err != nil || len(entries) != 1 {
 				t.Errorf("a snapshot has been changed: %v (%v)", entries, err)
@@ -344,7 +341,7 @@ func TestSnapshotThatLostDataInACrashIsNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost := 0
-	err = filepath.WalkDir(filepath.Join(dir, "store-"+e.Driver()), func(name string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(dir, "store-"+e.storeName), func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.Name() == "first" && strings.Contains(name, image.TopLayer) {
 			lost++
 			return os.Truncate(name, 0)

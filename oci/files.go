@@ -100,10 +100,9 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 		return err
 	}
 	defer a.dir.Close()
-	uid, gid := 0, 0
-	var st unix.Stat_t
-	if err := unix.Fstatat(a.fd(), a.base, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-		uid, gid = int(st.Uid), int(st.Gid)
+	o, err := a.fileOwner()
+	if err != nil {
+		return pathError("write", name, err)
 	}
 	temp := tempName(a.base)
 	// A process forked meanwhile would have the file open for writing until it calls exec, and a program that is open
@@ -122,7 +121,7 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 	}()
 	_, err = f.Write(data)
 	// In this order: a change of owner clears the setuid bit.
-	err = errors.Join(err, f.Chown(uid, gid), f.Chmod(mode), f.Close())
+	err = errors.Join(err, chownTo(fd, o), f.Chmod(mode), f.Close())
 	if err != nil {
 		return err
 	}
@@ -233,7 +232,7 @@ func (c *Container) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, pathError("read", name, err)
 	}
 	for i, e := range entries {
-		info, err := e.Info()
+		info, err := lstat(procFD(handle) + "/" + e.Name())
 		if err != nil {
 			return nil, pathError("stat", path.Join(name, e.Name()), err)
 		}
@@ -245,7 +244,7 @@ func (c *Container) ReadDir(name string) ([]fs.DirEntry, error) {
 // Lstat describes a file, not following a symbolic link at the end of its name.
 func (c *Container) Lstat(name string) (fs.FileInfo, error) {
 	if path.Join("/", name) == "/" {
-		info, err := os.Lstat(c.root)
+		info, err := lstat(c.root)
 		return info, pathError("lstat", name, err)
 	}
 	a, err := c.parent("lstat", name)
@@ -253,8 +252,20 @@ func (c *Container) Lstat(name string) (fs.FileInfo, error) {
 		return nil, err
 	}
 	defer a.dir.Close()
-	info, err := os.Lstat(a.host())
+	info, err := lstat(a.host())
 	return info, pathError("lstat", name, err)
+}
+
+// lstat is os.Lstat with the owner that is noted.
+func lstat(name string) (fs.FileInfo, error) {
+	info, err := os.Lstat(name)
+	if err != nil || isolation != IsolationSingle {
+		return info, err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	o, err := notedOwner(name, st.Mode)
+	st.Uid, st.Gid = o.uid, o.gid
+	return info, err
 }
 
 // Readlink gives the text of a symbolic link.
@@ -285,5 +296,38 @@ func (c *Container) Lchown(name string, uid, gid int) error {
 		return err
 	}
 	defer a.dir.Close()
-	return pathError("lchown", name, os.Lchown(a.host(), uid, gid))
+	fd, err := unix.Openat(a.fd(), a.base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return pathError("lchown", name, err)
+	}
+	defer unix.Close(fd)
+	return pathError("lchown", name, chownTo(fd, owner{uint32(uid), uint32(gid)}))
+}
+
+// chownTo gives an open file to an owner.
+func chownTo(fd int, o owner) error {
+	if isolation == IsolationSingle {
+		return chown(fd, o)
+	}
+	return unix.Fchownat(fd, "", int(int32(o.uid)), int(int32(o.gid)), unix.AT_EMPTY_PATH)
+}
+
+// fileOwner gives the owner of a regular file, 0:0 for anything else and for nothing.
+func (a at) fileOwner() (owner, error) {
+	fd, err := unix.Openat(a.fd(), a.base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return owner{}, nil
+	}
+	if err != nil {
+		return owner{}, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return owner{}, err
+	}
+	if isolation == IsolationSingle {
+		return openOwner(fd, st.Mode)
+	}
+	return owner{st.Uid, st.Gid}, nil
 }

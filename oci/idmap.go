@@ -101,7 +101,12 @@ func mapArgs(self int, ranges []idRange) []string {
 // idMaps are the two maps of a user namespace, as arguments of newuidmap and newgidmap.
 type idMaps struct {
 	uid, gid []string
+	// single: they map nobody but the caller.
+	single bool
 }
+
+// singleIDs maps the caller alone.
+func singleIDs(uid, gid int) idMaps { return idMaps{mapArgs(uid, nil), mapArgs(gid, nil), true} }
 
 // callerName is the login name of a user, or its number if it has none.
 func callerName(uid int) string {
@@ -121,7 +126,7 @@ func findIDMaps(ctx context.Context, name string, uid, gid int) (idMaps, error) 
 	if err != nil {
 		return idMaps{}, err
 	}
-	return idMaps{mapArgs(uid, uids), mapArgs(gid, gids)}, nil
+	return idMaps{uid: mapArgs(uid, uids), gid: mapArgs(gid, gids)}, nil
 }
 
 // subIDs gives the ranges of a user from a file; where that has none, ids may be served by a directory such as LDAP, which
@@ -144,13 +149,21 @@ func subIDs(ctx context.Context, file, name string, uid int, getsubidsOptions ..
 	return ranges, nil
 }
 
-// mapIDs writes the maps of a process that waits in a new user namespace. The programs are setuid: the kernel lets an
-// ordinary user map nothing but itself.
-func mapIDs(ctx context.Context, pid int, maps idMaps) error {
+// write writes the maps of a process that waits in a new user namespace. The programs are setuid: the kernel lets an
+// ordinary user map nothing but itself, and that without groups.
+func (m idMaps) write(ctx context.Context, pid int) error {
+	if m.single {
+		for _, f := range [][2]string{{"setgroups", "deny"}, {"uid_map", strings.Join(m.uid, " ")}, {"gid_map", strings.Join(m.gid, " ")}} {
+			if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, f[0]), []byte(f[1]), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	for _, m := range []struct {
 		program string
 		args    []string
-	}{{"newuidmap", maps.uid}, {"newgidmap", maps.gid}} {
+	}{{"newuidmap", m.uid}, {"newgidmap", m.gid}} {
 		out, err := exec.CommandContext(ctx, m.program, append([]string{strconv.Itoa(pid)}, m.args...)...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s: %w: %s", m.program, err, bytes.TrimSpace(out))

@@ -57,8 +57,16 @@ func (e *Engine) CopyImage(ctx context.Context, c ImageCopy) error {
 }
 
 // CheckDestination finds out, without an image, whether a registry answers and takes the caller's credentials, and whether
-// the caller's store can be opened.
+// the caller's store can be opened. Of a directory ("dir:…") it finds out whether Unpack can make one.
 func (e *Engine) CheckDestination(ctx context.Context, c ImageCopy) error {
+	switch transport, _, _ := strings.Cut(c.Destination, ":"); transport {
+	case "dir":
+		return needUsers(c.Destination)
+	case istorage.Transport.Name():
+		if err := needUsers("the store of podman"); err != nil {
+			return err
+		}
+	}
 	if err := e.copyImage(ctx, c, true); err != nil {
 		return fmt.Errorf("reach %s: %w", c.Destination, err)
 	}

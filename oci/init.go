@@ -37,17 +37,21 @@ const envIsolation = "_VMDEBOOTSTRAP_ISOLATION"
 // envTry holds the directory in which a helper of Reexec tries what it needs.
 const envTry = "_VMDEBOOTSTRAP_TRY"
 
+// envWhy says why the kinds of isolation before it do not work.
+const envWhy = "_VMDEBOOTSTRAP_WHY"
+
 // envCaller holds the user id of whoever called Reexec, outside.
 const envCaller = "_VMDEBOOTSTRAP_CALLER"
 
 // statusKilled is the exit status of a helper whose parent has died: what a shell says of a killed process.
 const statusKilled = 128 + int(unix.SIGKILL)
 
-// inside, isolation and caller are set once, by Init. caller is the user id outside of the user namespace, 0 where there
-// is none.
+// inside, isolation, why and caller are set once, by Init. caller is the user id outside of the user namespace, 0 where
+// there is none.
 var (
 	inside    bool
 	isolation Isolation
+	why       string
 	caller    int
 )
 
@@ -88,6 +92,8 @@ func Init() bool {
 	_ = os.Unsetenv(envCaller)
 	isolation = Isolation(os.Getenv(envIsolation)) //nolint:forbidigo // as above
 	_ = os.Unsetenv(envIsolation)
+	why = os.Getenv(envWhy) //nolint:forbidigo // as above
+	_ = os.Unsetenv(envWhy)
 	inside = true
 	unix.CloseOnExec(fdLifeline)
 	go watchLifeline(os.NewFile(fdLifeline, "lifeline"))
@@ -99,6 +105,9 @@ func Inside() bool { return inside }
 
 // InsideBy is the isolation by which Reexec started this process; empty if it did not.
 func InsideBy() Isolation { return isolation }
+
+// Why tells what the kinds of isolation that come before InsideBy lack here; it is empty if they were not tried.
+func Why() string { return why }
 
 // mountNamespace names the mount namespace of this process.
 func mountNamespace() (string, error) { return os.Readlink("/proc/self/ns/mnt") }

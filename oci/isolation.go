@@ -3,6 +3,7 @@ package oci
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,9 @@ const (
 	IsolationAuto Isolation = "auto"
 	// IsolationUserNS is a user namespace with the subordinate ids of the caller.
 	IsolationUserNS Isolation = "userns"
+	// IsolationSingle is a user namespace without other users than the caller. Whose files should be is noted in extended
+	// attributes; programs in containers see that as if it were so, see supervise.go.
+	IsolationSingle Isolation = "single"
 	// IsolationRoot has mount and pid namespaces, made by a root that may mount.
 	IsolationRoot Isolation = "root"
 	// IsolationChroot has no namespaces and no mounts: root in a container without CAP_SYS_ADMIN. See place.
@@ -24,7 +28,7 @@ const (
 )
 
 // isolations are those that can be asked for.
-var isolations = []Isolation{IsolationAuto, IsolationUserNS, IsolationRoot, IsolationChroot}
+var isolations = []Isolation{IsolationAuto, IsolationUserNS, IsolationSingle, IsolationRoot, IsolationChroot}
 
 // Isolations lists what ParseIsolation reads.
 func Isolations() []string {
@@ -51,16 +55,16 @@ func candidates(want Isolation, uid int) []Isolation {
 	case want != IsolationAuto && want != "":
 		return []Isolation{want}
 	case uid == 0:
-		return []Isolation{IsolationRoot, IsolationChroot}
+		return []Isolation{IsolationRoot, IsolationChroot, IsolationSingle}
 	default:
-		return []Isolation{IsolationUserNS}
+		return []Isolation{IsolationUserNS, IsolationSingle}
 	}
 }
 
 // namespaces are the flags of clone(2) for the process that Reexec starts.
 func (i Isolation) namespaces() uintptr {
 	switch i {
-	case IsolationUserNS:
+	case IsolationUserNS, IsolationSingle:
 		return unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUSER
 	case IsolationRoot:
 		return unix.CLONE_NEWNS | unix.CLONE_NEWPID
@@ -82,16 +86,21 @@ func (i Isolation) suits(uid int) error {
 
 // noneWorks joins what each rung of the ladder lacks; errs are not empty.
 func noneWorks(errs []error) error {
-	if len(errs) == 1 {
+	if text := errs[0].Error(); causes(errs) == text {
 		return errs[0]
-	}
-	var causes []string
-	for _, err := range errs {
-		causes = append(causes, err.Error())
 	}
 	last := &HostError{}
 	if !errors.As(errs[len(errs)-1], &last) {
 		return errors.Join(errs...)
 	}
-	return &HostError{Cause: strings.Join(causes, "; "), Cure: last.Cure}
+	return &HostError{Cause: causes(errs), Cure: last.Cure}
+}
+
+// causes joins what errors say, each once.
+func causes(errs []error) string {
+	texts := make([]string, len(errs))
+	for i, err := range errs {
+		texts[i] = err.Error()
+	}
+	return strings.Join(slices.Compact(texts), "; ")
 }

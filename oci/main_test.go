@@ -15,8 +15,8 @@ import (
 // be made.
 const onHost = "TestHost"
 
-// TestMain runs the tests in both places. The test binary also is its own helper and, by its argument 0, the program in
-// the containers.
+// TestMain runs the tests in both places, and inside once more with a single id. The test binary also is its own helper
+// and, by its argument 0, the program in the containers.
 func TestMain(m *testing.M) {
 	if Init() || ocitest.Init() || program() {
 		return
@@ -40,12 +40,17 @@ func TestMain(m *testing.M) {
 			os.Exit(status)
 		}
 	}
-	status, err := Reexec(context.Background(), ReexecConfig{
-		Args: os.Args, Env: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(4)
+	// Where there is a single id all must go the same way.
+	for _, isolation := range []Isolation{IsolationAuto, IsolationSingle} {
+		status, err := Reexec(context.Background(), ReexecConfig{
+			Args: os.Args, Env: os.Environ(), Isolation: isolation, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(4)
+		}
+		if status != 0 {
+			os.Exit(status)
+		}
 	}
-	os.Exit(status)
 }

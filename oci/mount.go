@@ -20,6 +20,8 @@ type mounter struct {
 	root uint64
 	// created are the files and directories that were made to mount on, as far as they are in the root file system.
 	created []string
+	// single: there is but one id.
+	single bool
 }
 
 // enterRoot makes the root file system of a spec the root directory of this process, with all mounts of the spec.
@@ -131,6 +133,11 @@ func (m *mounter) mount(mnt specs.Mount, tree int) error {
 		}
 	}
 	err = unix.Mount(mnt.Source, dst, mnt.Type, options.flags, options.data)
+	if mnt.Type == "devpts" && errors.Is(err, unix.EINVAL) && m.single {
+		// The group that terminals belong to is not there.
+		options.data = strings.Join(slices.DeleteFunc(strings.Split(options.data, ","), func(o string) bool { return strings.HasPrefix(o, "gid=") }), ",")
+		err = unix.Mount(mnt.Source, dst, mnt.Type, options.flags, options.data)
+	}
 	if mnt.Type == "proc" && errors.Is(err, unix.EPERM) {
 		return attach(tree, dst)
 	}

@@ -55,7 +55,7 @@ func containerInit() {
 	}
 
 	var report containerReport
-	m := mounter{}
+	m := mounter{single: spec.Annotations[annotationSingle] != ""}
 	if err := startAndWait(&m, &spec, signals, &report); err != nil {
 		report.Error = err.Error()
 		var r *refusal
@@ -96,12 +96,11 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 			return fmt.Errorf("withhold capability %d: %w", c, err)
 		}
 	}
-	if spec.Annotations[annotationSmall] != "" {
-		if err := answerGetdents(); err != nil {
-			return err
-		}
+	supervisor, err := supervise(spec)
+	if err != nil {
+		return err
 	}
-	pid, err := startProcess(spec.Process, root)
+	pid, err := startProcess(spec.Process, root, supervisor)
 	if errors.Is(err, errNoProgram) {
 		report.NotFound = true
 		return nil
@@ -127,7 +126,7 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 	if status.Signaled() {
 		report.Status, report.Signal = 0, status.Signal()
 	}
-	return nil
+	return supervisor.err()
 }
 
 // reap collects the processes that end until one of them is pid.
@@ -150,8 +149,9 @@ var errNoProgram = errors.New("no such program")
 // isolated reports whether a container has namespaces of its own.
 func isolated(spec *specs.Spec) bool { return len(spec.Linux.Namespaces) > 0 }
 
-// startProcess starts the program of a container. If root is not empty, it becomes the program's root directory.
-func startProcess(p *specs.Process, root string) (pid int, err error) {
+// startProcess starts the program of a container. If root is not empty, it becomes the program's root directory. If there
+// is a supervisor that keeps owners, the program's user exists only for it.
+func startProcess(p *specs.Process, root string, s *supervisor) (pid int, err error) {
 	umask := uint32(defaultUmask)
 	if p.User.Umask != nil {
 		umask = *p.User.Umask
@@ -168,7 +168,15 @@ func startProcess(p *specs.Process, root string) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	sys := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids}}
+	sys := &syscall.SysProcAttr{}
+	if s.keepsOwners() {
+		err = s.be(&p.User)
+	} else {
+		sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids}
+	}
+	if err != nil {
+		return 0, err
+	}
 	if root != "" {
 		sys.Chroot, sys.Pdeathsig = root, unix.SIGKILL // pid 1 would take it along
 	}

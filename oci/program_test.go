@@ -96,7 +96,15 @@ var programs = map[string]func(args []string) error{
 		}
 		return errors.Join(os.Chdir("/"), look(os.Stdout))
 	},
-	"build":   build,
+	"build": build,
+	// owners and somebody give files away. show DIRECTORY says whose they are.
+	"owners": owners, "somebody": somebody,
+	"show": func(args []string) error {
+		if err := os.Chdir(args[0]); err != nil {
+			return err
+		}
+		return filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error { return errors.Join(err, printOwner(name)) })
+	},
 	"emulate": emulate,
 	// places DIR prints a directory's entries as the kernel gives them: the name, and whether its place fits into 31 bits.
 	"places": places,
@@ -127,6 +135,12 @@ var programs = map[string]func(args []string) error{
 	},
 	"inside": func([]string) error {
 		_, err := fmt.Println(Inside())
+		return err
+	},
+	// why says how it is inside, and why no other way.
+	"why": func([]string) error {
+		goInside()
+		_, err := fmt.Println(InsideBy(), Why())
 		return err
 	},
 	// host prints what the host lacks.

@@ -138,7 +138,7 @@ func (f *enterFailure) diagnose(user string) *HostError {
 func enterNamespaces(ctx context.Context, cfg ReexecConfig) (*entered, error) {
 	var refused []error
 	for _, isolation := range candidates(cfg.Isolation, unix.Getuid()) {
-		child, err := enterBy(ctx, cfg, isolation)
+		child, err := enterBy(ctx, cfg, isolation, refused)
 		if err == nil {
 			return child, nil
 		}
@@ -151,24 +151,29 @@ func enterNamespaces(ctx context.Context, cfg ReexecConfig) (*entered, error) {
 	return nil, noneWorks(refused)
 }
 
-// enterBy starts the helper, maps its ids and waits until it is this program again.
-func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation) (_ *entered, err error) {
+// enterBy starts the helper, maps its ids and waits until it is this program again; refused are the errors of other kinds
+// of isolation.
+func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused []error) (_ *entered, err error) {
 	uid, gid := unix.Getuid(), unix.Getgid()
 	if err := isolation.suits(uid); err != nil {
 		return nil, err
 	}
 	name := callerName(uid)
 	var maps idMaps
-	if uid != 0 {
+	switch isolation {
+	case IsolationUserNS:
 		for _, program := range []string{"newuidmap", "newgidmap"} {
 			if _, err := exec.LookPath(program); err != nil {
 				return nil, diagnose(tryIDMap, err, gatherFacts(name))
 			}
 		}
-		if maps, err = findIDMaps(ctx, name, uid, gid); err != nil {
-			return nil, err
-		}
-	} else if err := enoughIDs(); err != nil {
+		maps, err = findIDMaps(ctx, name, uid, gid)
+	case IsolationSingle:
+		maps = singleIDs(uid, gid)
+	default:
+		err = enoughIDs()
+	}
+	if err != nil {
 		return nil, err
 	}
 
@@ -186,7 +191,7 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation) (_ *ent
 
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: append([]string{nameEnter}, cfg.Args...),
-		Env:         append(append([]string{}, cfg.Env...), envCaller+"="+strconv.Itoa(uid), envIsolation+"="+string(isolation), envTry+"="+cfg.StateDir),
+		Env:         append(append([]string{}, cfg.Env...), envCaller+"="+strconv.Itoa(uid), envIsolation+"="+string(isolation), envWhy+"="+causes(refused), envTry+"="+cfg.StateDir),
 		ExtraFiles:  []*os.File{childLifeline, childReport},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: isolation.namespaces(), Pdeathsig: unix.SIGKILL, Setpgid: true},
 	}
@@ -200,7 +205,7 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation) (_ *ent
 	if cfg.Stderr != nil {
 		cmd.Stderr = cfg.Stderr
 	}
-	if uid != 0 {
+	if isolation.namespaces()&unix.CLONE_NEWUSER != 0 {
 		// Until the ids are mapped the child has no uid that means anything, and exec would take its capabilities
 		// away. Ambient ones stay. The maps are not given to Go, which would write them itself and may not.
 		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SYS_ADMIN}
@@ -219,8 +224,8 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation) (_ *ent
 			_ = cmd.Wait()         // and how is of no interest
 		}
 	}()
-	if uid != 0 {
-		if err := mapIDs(ctx, cmd.Process.Pid, maps); err != nil {
+	if isolation.namespaces()&unix.CLONE_NEWUSER != 0 {
+		if err := maps.write(ctx, cmd.Process.Pid); err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,8 +97,15 @@ func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mo
 	if err := c.engine.emulate(spec); err != nil {
 		return err
 	}
-	if isolation == IsolationChroot {
+	switch isolation {
+	case IsolationChroot:
 		return c.runInPlace(ctx, spec, stdin, out)
+	case IsolationSingle:
+		spec.Annotations = maps.Clone(spec.Annotations)
+		if spec.Annotations == nil {
+			spec.Annotations = map[string]string{}
+		}
+		spec.Annotations[annotationSingle] = "true"
 	}
 	report, err := runSpec(ctx, spec, stdin, out)
 	for i := len(report.Created) - 1; i >= 0; i-- {
@@ -156,7 +164,8 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: flags, Setsid: true,
 		UidMappings: sysProcIDs(spec.Linux.UIDMappings), GidMappings: sysProcIDs(spec.Linux.GIDMappings),
-		GidMappingsEnableSetgroups: true,
+		// Where there is a single id, the namespace around it has given that up.
+		GidMappingsEnableSetgroups: isolation != IsolationSingle,
 	}
 	if isolated(spec) { // else it has to end others first, when its lifeline does
 		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL

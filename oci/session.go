@@ -18,7 +18,7 @@ import (
 // that somebody else can lock is over, and what it has left may be removed.
 //
 //	sessions/NAME/lock   locked by flock(2)
-//	sessions/NAME/driver the driver of the store that it works in
+//	sessions/NAME/driver the store that it works in: its driver, and "-single" if it is one for a single id
 //	sessions/NAME/run    what the store wants to know while it is mounted
 //	sessions/NAME/tmp    for the engine's caller
 //	sessions/NAME/etc    the /run that containers begin with, and configuration for the libraries
@@ -90,19 +90,19 @@ func lockFile(name string, how int) (*os.File, error) {
 	return f, nil
 }
 
-// setDriver notes in which store the session works, before it does.
-func (s *session) setDriver(driver string) error {
-	return os.WriteFile(filepath.Join(s.dir, "driver"), []byte(driver), 0o600)
+// setStore notes in which store the session works, before it does.
+func (s *session) setStore(name string) error {
+	return os.WriteFile(filepath.Join(s.dir, "driver"), []byte(name), 0o600)
 }
 
 // clean removes what a session that is over has left in the store, and the session. One of another store is left alone.
 func (e *Engine) clean(s *session) error {
-	driver, err := os.ReadFile(filepath.Join(s.dir, "driver"))
+	store, err := os.ReadFile(filepath.Join(s.dir, "driver"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // it did not come as far as the store
 	case err != nil:
 		return err
-	case string(driver) != e.Driver():
+	case string(store) != e.storeName:
 		return nil
 	default:
 		if err := e.removeLeftovers(s.name); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containers/storage"
+	"golang.org/x/sys/unix"
 )
 
 // SnapshotInfo is what the store knows of a snapshot.
@@ -81,6 +82,12 @@ func (c *Container) Snapshot(ctx context.Context, name string, labels map[string
 func (c *Container) snapshot(ctx context.Context, name string, labels map[string]string) error {
 	store := c.engine.store
 	layer := c.layer
+	if isolation == IsolationSingle {
+		// A new layer has a new root directory.
+		if o, err := notedOwner(c.root, unix.S_IFDIR); err != nil || o != rootOwner {
+			return errors.Join(err, fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.uid, o.gid))
+		}
+	}
 	usage, err := c.engine.driver.ReadWriteDiskUsage(layer)
 	if err != nil {
 		return fmt.Errorf("measure: %w", err)

@@ -14,6 +14,9 @@ import (
 // look from here: the files of ids other than 0 belong to subordinate ids of the caller. dir must not exist. It gets its
 // name when it is complete; until then it is called dir.partial, which a killed build leaves.
 func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error) {
+	if err := needUsers("a directory with files of many users"); err != nil {
+		return err
+	}
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.ErrExist))
 	}

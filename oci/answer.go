@@ -1,0 +1,247 @@
+package oci
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// answer makes a call in the caller's place. An error is errLeave, errAnswered, a unix.Errno or a lostOwner.
+func (s *supervisor) answer(q *seccompNotification) (int64, error) {
+	c := s.calls[callKey{q.Data.Arch, q.Data.Nr}]
+	switch c.op {
+	case opGetdents:
+		return s.getdents(q)
+	case opChown:
+		return 0, s.chown(q, c)
+	case opStat, opStat386, opStatx:
+		return 0, s.stat(q, c)
+	case opListxattr:
+		return s.listxattr(q, c)
+	case opOpen, opMkdir, opMknod, opSymlink:
+		return 0, s.create(q, c)
+	default:
+		return s.credentials(q, c)
+	}
+}
+
+// chown notes another owner.
+func (s *supervisor) chown(q *seccompNotification, c call) error {
+	to := owner{argID(q, c, c.arg), argID(q, c, c.arg+1)}
+	fd, err := s.open(q, c)
+	if err != nil {
+		return errLeave // there is no such file, and the kernel says so
+	}
+	defer unix.Close(fd)
+	who, err := s.people.who(s.proc, q.PID)
+	if err != nil || !s.valid(q) {
+		return errLeave // killed
+	}
+	if !who.privileged() {
+		if err := mayGive(fd, to, who); err != nil {
+			return err
+		}
+	}
+	if err := chown(fd, to); err != nil {
+		var lost *lostOwner
+		if errors.As(err, &lost) {
+			return &lostOwner{fmt.Errorf("%s: %w", s.describe(fd), lost)}
+		}
+		return err
+	}
+	return nil
+}
+
+// mayGive is the rule of chown(2) for those who are not root: a file of their own, to a group of theirs.
+func mayGive(fd int, to owner, who credentials) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	o, err := openOwner(fd, st.Mode)
+	if err != nil {
+		return &lostOwner{err}
+	}
+	after := o.merged(to)
+	if o.uid != who.ids[fileUser] || after.uid != o.uid || after.gid != o.gid && !who.inGroup(after.gid) {
+		return unix.EPERM
+	}
+	return nil
+}
+
+// argID is an argument that is an id.
+func argID(q *seccompNotification, c call, arg int) uint32 {
+	id := uint32(q.Data.Args[arg])
+	if c.short {
+		if id &= 0xffff; id == 0xffff {
+			return noID
+		}
+	}
+	return id
+}
+
+// stat tells the noted owner of a file that has one.
+func (s *supervisor) stat(q *seccompNotification, c call) error {
+	fd, err := s.open(q, c)
+	if err != nil {
+		return errLeave
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return errLeave
+	}
+	o, err := openOwner(fd, st.Mode)
+	if err != nil {
+		return &lostOwner{fmt.Errorf("%s: %w", s.describe(fd), err)}
+	}
+	if o == rootOwner || !s.valid(q) {
+		return errLeave
+	}
+	st.Uid, st.Gid = o.uid, o.gid
+	address := q.Data.Args[c.arg]
+	switch c.op {
+	case opStatx:
+		var stx unix.Statx_t
+		flags := int(q.Data.Args[c.flags])&(unix.AT_STATX_FORCE_SYNC|unix.AT_STATX_DONT_SYNC) | unix.AT_EMPTY_PATH
+		if err := unix.Statx(fd, "", flags, int(q.Data.Args[3]), &stx); err != nil {
+			return err
+		}
+		stx.Uid, stx.Gid = o.uid, o.gid
+		return writeMemory(q.PID, address, bytesOf(&stx))
+	case opStat386:
+		return writeMemory(q.PID, address, stat386(&st))
+	default:
+		return writeMemory(q.PID, address, bytesOf(&st))
+	}
+}
+
+// bytesOf is a structure of the kernel as it is in memory.
+func bytesOf[T unix.Stat_t | unix.Statx_t](p *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))
+}
+
+// stat386 is a struct stat64 of arch/x86/include/uapi/asm/stat.h for 32-bit programs.
+func stat386(st *unix.Stat_t) []byte {
+	var b bytes.Buffer
+	put := func(values ...any) {
+		for _, v := range values {
+			_ = binary.Write(&b, binary.LittleEndian, v) // a buffer takes all
+		}
+	}
+	put(st.Dev, uint32(0), uint32(st.Ino), st.Mode, uint32(st.Nlink), st.Uid, st.Gid, st.Rdev, uint32(0), st.Size, uint32(st.Blksize), uint64(st.Blocks))
+	put(uint32(st.Atim.Sec), uint32(st.Atim.Nsec), uint32(st.Mtim.Sec), uint32(st.Mtim.Nsec), uint32(st.Ctim.Sec), uint32(st.Ctim.Nsec), st.Ino)
+	return b.Bytes()
+}
+
+// listxattr leaves out the notes, so that programs which copy attributes do not copy owners against their will.
+func (s *supervisor) listxattr(q *seccompNotification, c call) (int64, error) {
+	fd, err := s.open(q, c)
+	if err != nil {
+		return 0, errLeave
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, errLeave
+	}
+	n, err := unix.Listxattr(procPath(fd), s.buf) // as long as any list can be, but for one byte
+	if err != nil {
+		return 0, errLeave
+	}
+	note := ownerCaps
+	if holdsUserXattrs(st.Mode) {
+		note = ownerXattr
+	}
+	list := bytes.SplitAfter(s.buf[:n], []byte{0})
+	kept := list[:0:0]
+	for _, name := range list {
+		if string(name) != note+"\x00" {
+			kept = append(kept, name)
+		}
+	}
+	names := bytes.Join(kept, nil)
+	size := q.Data.Args[c.arg+1]
+	switch {
+	case len(names) == n || !s.valid(q):
+		return 0, errLeave
+	case size == 0:
+		return int64(len(names)), nil
+	case uint64(len(names)) > size:
+		return 0, unix.ERANGE
+	}
+	return int64(len(names)), writeMemory(q.PID, q.Data.Args[c.arg], names)
+}
+
+// credentials lets programs become users that are not there.
+func (s *supervisor) credentials(q *seccompNotification, c call) (int64, error) {
+	who, err := s.people.who(s.proc, q.PID)
+	if err != nil {
+		return 0, errLeave
+	}
+	args := q.Data.Args
+	switch c.op {
+	case opGetID:
+		return int64(who.ids[c.id]), nil
+	case opGetIDs:
+		for i := range 3 {
+			if err := writeMemory(q.PID, args[i], binary.NativeEndian.AppendUint32(nil, who.ids[c.id+idKind(i)])); err != nil {
+				return 0, err
+			}
+		}
+		return 0, nil
+	case opGetGroups:
+		n := len(who.groups) / 4
+		switch size := int(int32(args[0])); {
+		case size == 0:
+			return int64(n), nil
+		case size < n:
+			return 0, unix.EINVAL
+		}
+		return int64(n), writeMemory(q.PID, args[1], []byte(who.groups))
+	}
+	result := int64(0)
+	switch c.op {
+	case opSetID:
+		who, err = who.set(c.id, uint32(args[0]))
+	case opSetIDs:
+		ids := []uint32{uint32(args[0]), uint32(args[1]), uint32(args[2])}
+		who, err = who.setAll(c.id, ids[:c.arg])
+	case opSetFSID:
+		result = int64(who.ids[c.id+file])
+		if id := uint32(args[0]); who.mayBecome(c.id, id) && id != noID {
+			who.ids[c.id+file] = id
+		}
+	case opSetGroups:
+		if !who.privileged() {
+			return 0, unix.EPERM
+		}
+		const most = 65536 // NGROUPS_MAX
+		if args[0] > most {
+			return 0, unix.EINVAL
+		}
+		data := make([]byte, 4*args[0])
+		err = readMemory(q.PID, args[1], data)
+		groups := make([]uint32, args[0])
+		for i := range groups {
+			groups[i] = binary.NativeEndian.Uint32(data[4*i:])
+		}
+		who.groups = packGroups(groups)
+	default:
+		return 0, errLeave
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !s.valid(q) {
+		return 0, errLeave
+	}
+	if err := s.people.become(s.proc, q.PID, who); err != nil {
+		return 0, &lostOwner{fmt.Errorf("become %v: %w", who.files(), err)}
+	}
+	return result, nil
+}

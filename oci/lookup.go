@@ -1,0 +1,170 @@
+package oci
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// open opens the file that a call is about (O_PATH). An error means that the kernel had better find out itself.
+func (s *supervisor) open(q *seccompNotification, c call) (int, error) {
+	if c.path == noArg {
+		return s.openProc(q.PID, "fd/"+strconv.Itoa(int(int32(q.Data.Args[c.dir]))))
+	}
+	name, err := readString(q.PID, q.Data.Args[c.path])
+	if err != nil {
+		return -1, err
+	}
+	flags := 0
+	if c.flags != noArg {
+		flags = int(q.Data.Args[c.flags])
+	}
+	if name == "" {
+		if flags&unix.AT_EMPTY_PATH == 0 {
+			return -1, unix.ENOENT
+		}
+		return s.openDir(q, c)
+	}
+	return s.find(q, c, name, c.nofollow || flags&unix.AT_SYMLINK_NOFOLLOW != 0)
+}
+
+// openParent opens the directory that a call makes a file in, and gives the file's name there.
+func (s *supervisor) openParent(q *seccompNotification, c call) (dir int, base string, err error) {
+	name, err := readString(q.PID, q.Data.Args[c.path])
+	if err != nil {
+		return -1, "", err
+	}
+	name = strings.TrimRight(name, "/")
+	if base = path.Base(name); base == "." || base == ".." || base == "/" {
+		return -1, "", unix.EEXIST
+	}
+	if dir := strings.TrimSuffix(name, base); dir != "" {
+		fd, err := s.find(q, c, dir, false)
+		return fd, base, err
+	}
+	fd, err := s.openDir(q, c)
+	return fd, base, err
+}
+
+// openDir opens the directory that a relative name begins in.
+func (s *supervisor) openDir(q *seccompNotification, c call) (int, error) {
+	return s.openProc(q.PID, s.dirName(q, c))
+}
+
+// dirName is what that is called in /proc/PID.
+func (s *supervisor) dirName(q *seccompNotification, c call) string {
+	if c.dir == noArg || int32(q.Data.Args[c.dir]) == unix.AT_FDCWD {
+		return "cwd"
+	}
+	return "fd/" + strconv.Itoa(int(int32(q.Data.Args[c.dir])))
+}
+
+// openProc opens what a link in /proc/PID leads to.
+func (s *supervisor) openProc(pid uint32, name string) (int, error) {
+	return unix.Openat(s.proc, strconv.FormatUint(uint64(pid), 10)+"/"+name, unix.O_PATH|unix.O_CLOEXEC, 0)
+}
+
+// find opens a name as the caller would. Links to open files in /proc are not followed: which ones they are depends on who
+// asks.
+func (s *supervisor) find(q *seccompNotification, c call, name string, nofollow bool) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	if nofollow {
+		how.Flags |= unix.O_NOFOLLOW
+	}
+	if !path.IsAbs(name) {
+		dir, err := s.openDir(q, c)
+		if err != nil {
+			return -1, err
+		}
+		how.Resolve |= unix.RESOLVE_BENEATH
+		fd, err := unix.Openat2(dir, name, &how)
+		unix.Close(dir)
+		if !errors.Is(err, unix.EXDEV) {
+			return fd, err
+		}
+		// It leads out of the directory, so it is looked up from the root directory on.
+		how.Resolve &^= unix.RESOLVE_BENEATH
+		if name, err = s.fromRoot(q, c, name); err != nil {
+			return -1, err
+		}
+	}
+	root, err := s.openProc(q.PID, "root")
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(root)
+	how.Resolve |= unix.RESOLVE_IN_ROOT
+	return unix.Openat2(root, name, &how)
+}
+
+// fromRoot makes a relative name one that begins at the caller's root directory.
+func (s *supervisor) fromRoot(q *seccompNotification, c call, name string) (string, error) {
+	read := func(link string) (string, error) {
+		return os.Readlink(procPath(s.proc) + "/" + strconv.FormatUint(uint64(q.PID), 10) + "/" + link)
+	}
+	root, err := read("root")
+	if err != nil {
+		return "", err
+	}
+	dir, err := read(s.dirName(q, c))
+	if err != nil {
+		return "", err
+	}
+	below, ok := strings.CutPrefix(dir, strings.TrimRight(root, "/"))
+	if !ok || below != "" && below[0] != '/' {
+		return "", unix.EXDEV
+	}
+	return below + "/" + name, nil
+}
+
+// readString reads a C string of a process.
+func readString(pid uint32, address uint64) (string, error) {
+	var buf [unix.PathMax]byte
+	// Up to the end of the page in one go, because what comes after it may not be there.
+	first := min(len(buf), int(unix.PathMax-address%unix.PathMax))
+	local := []unix.Iovec{{Base: &buf[0]}}
+	local[0].SetLen(len(buf))
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: first}, {Base: uintptr(address) + uintptr(first), Len: len(buf) - first}}
+	n, err := unix.ProcessVMReadv(int(pid), local, remote, 0)
+	if err != nil {
+		return "", err
+	}
+	end := bytes.IndexByte(buf[:n], 0)
+	if end < 0 {
+		return "", unix.ENAMETOOLONG
+	}
+	return string(buf[:end]), nil
+}
+
+// readMemory fills data from the memory of a process.
+func readMemory(pid uint32, address uint64, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	local := []unix.Iovec{{Base: &data[0]}}
+	local[0].SetLen(len(data))
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(data)}}
+	if n, err := unix.ProcessVMReadv(int(pid), local, remote, 0); err != nil || n != len(data) {
+		return unix.EFAULT
+	}
+	return nil
+}
+
+// writeMemory writes data to the memory of a process.
+func writeMemory(pid uint32, address uint64, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	local := []unix.Iovec{{Base: &data[0]}}
+	local[0].SetLen(len(data))
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(data)}}
+	if n, err := unix.ProcessVMWritev(int(pid), local, remote, 0); err != nil || n != len(data) {
+		return unix.EFAULT
+	}
+	return nil
+}

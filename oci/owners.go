@@ -1,0 +1,169 @@
+package oci
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where a user namespace has a single id, every file really belongs to that, and whose it should be is a note in an
+// extended attribute. Programs in containers see it and write it as if it were so, see supervise.go. What is not noted
+// belongs to 0:0.
+//
+// On files and directories the note is in ownerXattr. Nothing else may have attributes of users, but anything may have
+// capabilities, which mean nothing there; the note is in their bits. The kernel carries both along when a file is moved,
+// gets another name, or is copied from a lower layer of an overlay.
+
+// ownerXattr holds the owner of a file or directory, "UID:GID". Package diskimage reads it.
+const ownerXattr = "user.vmdebootstrap.owner"
+
+// ownerCaps is the attribute that holds the owner of anything else: magic, permitted and inheritable capabilities in
+// linux/capability.h's struct vfs_cap_data, which are the user and the group.
+const (
+	ownerCaps      = "security.capability"
+	ownerCapsMagic = 0x02000000 // version 2
+	ownerCapsSize  = 20
+)
+
+// owner is whose a file is.
+type owner struct{ uid, gid uint32 }
+
+// root owns what has no note.
+var rootOwner = owner{}
+
+// noID leaves an id as it is, in chown(2) and its like.
+const noID = ^uint32(0)
+
+// merged is the owner after a chown(2) to other.
+func (o owner) merged(other owner) owner {
+	if other.uid != noID {
+		o.uid = other.uid
+	}
+	if other.gid != noID {
+		o.gid = other.gid
+	}
+	return o
+}
+
+// holdsUserXattrs reports whether files of a type may have attributes of users.
+func holdsUserXattrs(mode uint32) bool {
+	return mode&unix.S_IFMT == unix.S_IFREG || mode&unix.S_IFMT == unix.S_IFDIR
+}
+
+// notedOwner reads the note of a file.
+func notedOwner(path string, mode uint32) (owner, error) {
+	return readOwner(mode, func(name string, value []byte) (int, error) { return unix.Lgetxattr(path, name, value) })
+}
+
+// openOwner reads the note of an open file; O_PATH suffices.
+func openOwner(fd int, mode uint32) (owner, error) {
+	return readOwner(mode, func(name string, value []byte) (int, error) { return unix.Getxattr(procPath(fd), name, value) })
+}
+
+func readOwner(mode uint32, get func(string, []byte) (int, error)) (owner, error) {
+	name := ownerCaps
+	if holdsUserXattrs(mode) {
+		name = ownerXattr
+	}
+	var buf [64]byte
+	n, err := get(name, buf[:])
+	switch {
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+		return rootOwner, nil
+	case err != nil:
+		return owner{}, fmt.Errorf("read the owner: %w", err)
+	case name == ownerCaps && n == ownerCapsSize:
+		return owner{binary.LittleEndian.Uint32(buf[4:]), binary.LittleEndian.Uint32(buf[8:])}, nil
+	case name == ownerXattr:
+		return parseOwner(string(buf[:n]))
+	}
+	return owner{}, fmt.Errorf("read the owner: %x is none", buf[:n])
+}
+
+func parseOwner(text string) (owner, error) {
+	u, g, _ := strings.Cut(text, ":")
+	uid, err1 := strconv.ParseUint(u, 10, 32)
+	gid, err2 := strconv.ParseUint(g, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return owner{}, fmt.Errorf("read the owner: %q is none", text)
+	}
+	return owner{uint32(uid), uint32(gid)}, nil
+}
+
+// noteOwner writes the note of an open file.
+func noteOwner(fd int, mode uint32, o owner) error {
+	path := procPath(fd)
+	name, value := ownerXattr, fmt.Appendf(nil, "%d:%d", o.uid, o.gid)
+	if !holdsUserXattrs(mode) {
+		name, value = ownerCaps, make([]byte, ownerCapsSize)
+		binary.LittleEndian.PutUint32(value, ownerCapsMagic)
+		binary.LittleEndian.PutUint32(value[4:], o.uid)
+		binary.LittleEndian.PutUint32(value[8:], o.gid)
+	}
+	var err error
+	if o == rootOwner {
+		if err = unix.Removexattr(path, name); errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+			err = nil
+		}
+	} else {
+		err = unix.Setxattr(path, name, value, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("note the owner %d:%d: %w", o.uid, o.gid, err)
+	}
+	return nil
+}
+
+// chown gives an open file (O_PATH suffices) to an owner where there is a single id. The kernel does what else comes with
+// that: it looks whether it is allowed, takes away what must not survive, such as the setuid bit, and sets the time.
+func chown(fd int, to owner) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	before, err := openOwner(fd, st.Mode)
+	if err != nil {
+		return &lostOwner{err}
+	}
+	real := func(id uint32) int {
+		if id == noID {
+			return -1
+		}
+		return 0
+	}
+	if err := unix.Fchownat(fd, "", real(to.uid), real(to.gid), unix.AT_EMPTY_PATH); err != nil {
+		return err
+	}
+	after := before.merged(to)
+	if after == before && holdsUserXattrs(st.Mode) {
+		return nil
+	}
+	if err := noteOwner(fd, st.Mode, after); err != nil {
+		return &lostOwner{err}
+	}
+	return nil
+}
+
+// needUsers refuses work that gives files to others for good where there is nobody else.
+func needUsers(work string) error {
+	if isolation != IsolationSingle {
+		return nil
+	}
+	return &HostError{
+		Cause: fmt.Sprintf("%s needs subordinate ids", work),
+		Cure:  "as root, run: apt install uidmap, and: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; or write a tar file, an OCI image or a disk image",
+	}
+}
+
+// lostOwner says that nobody will know whose a file is.
+type lostOwner struct{ err error }
+
+func (e *lostOwner) Error() string { return e.err.Error() }
+func (e *lostOwner) Unwrap() error { return e.err }
+
+// procPath is a name by which this process reaches an open file.
+func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -1,0 +1,215 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// owners is a program that gives files away in many ways, and says whose they are then.
+func owners([]string) error {
+	unix.Umask(0o022)
+	if err := errors.Join(os.MkdirAll("/work/sub", 0o755), os.Chdir("/work")); err != nil {
+		return err
+	}
+	do := func(what string, err error) {
+		if err != nil {
+			fmt.Println(what, "gives", err)
+		}
+	}
+	make := func(name string, mode os.FileMode) {
+		do("write "+name, errors.Join(os.WriteFile(name, []byte(name), 0o600), os.Chmod(name, mode)))
+	}
+	make("file", 0o640)
+	do("chown file", unix.Chown("/work/file", 1, 2))
+	do("group alone", unix.Fchownat(unix.AT_FDCWD, "sub/../../work/file", -1, 3, 0))
+	do("link", os.Symlink("file", "link"))
+	do("lchown link", unix.Lchown("link", 70000, 7))
+	do("chown by the link", os.Chown("link", 4, -1))
+	do("rename", os.Rename("link", "sub/link"))
+	do("hard link", os.Link("sub/link", "sub/again"))
+	do("fifo", errors.Join(unix.Mkfifo("fifo", 0o600), unix.Lchown("fifo", 5, 6)))
+	make("suid", 0o755|os.ModeSetuid|os.ModeSetgid)
+	do("chown suid", os.Chown("suid", 0, 8))
+	make("locking", 0o644|os.ModeSetgid)
+	do("chown locking", os.Chown("locking", 0, 8))
+	make("back", 0o644)
+	do("there and back", errors.Join(os.Chown("back", 9, 9), os.Chown("back", 0, 0)))
+	do("missing", os.Chown("missing", 1, 1))
+	do("dir", errors.Join(os.Mkdir("staff", 0o755), os.Chown("staff", 0, 50), os.Chmod("staff", 0o775|os.ModeSetgid)))
+	do("in it", errors.Join(os.Mkdir("staff/dir", 0o700), os.Symlink("x", "staff/link"), unix.Mkfifo("staff/fifo", 0o600)))
+	make("staff/dir/file", 0o600)
+	do("unnamed", unnamed("staff"))
+	open, err := os.Open("back")
+	if err != nil {
+		return err
+	}
+	do("fchown", open.Chown(10, 11))
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{"program", "somebody"}
+	cmd.Stdout = os.Stdout
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1001, Groups: []uint32{1001, 20}}}
+	do("public", errors.Join(os.Mkdir("public", 0o777), os.Chmod("public", 0o777|os.ModeSticky)))
+	do("become somebody", cmd.Run())
+	return filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error {
+		return errors.Join(err, printOwner(name))
+	})
+}
+
+// somebody does so as an ordinary user.
+func somebody([]string) error {
+	r, e, s := unix.Getresuid()
+	groups, err := os.Getgroups()
+	fmt.Println("users", r, e, s, "effective", os.Geteuid(), "group", os.Getgid(), os.Getegid(), "groups", groups, err)
+	fmt.Println("become root:", unix.Setresuid(0, 0, 0))
+	fmt.Println("give away:", os.Chown("public/mine", 0, 0))
+	err = errors.Join(os.WriteFile("public/mine", nil, 0o666), os.Mkdir("public/dir", 0o777), os.Symlink("x", "public/link"))
+	fmt.Println("make:", err)
+	fmt.Println("give away:", os.Chown("public/mine", 0, -1))
+	fmt.Println("to a group:", os.Chown("public/mine", -1, 20))
+	fmt.Println("to another:", os.Chown("public/mine", -1, 21))
+	return nil
+}
+
+// unnamed makes a file without a name and gives it one.
+func unnamed(dir string) error {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o664)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Linkat(unix.AT_FDCWD, procPath(fd), unix.AT_FDCWD, dir+"/named", unix.AT_SYMLINK_FOLLOW), unix.Close(fd))
+}
+
+// printOwner asks in each way there is.
+func printOwner(name string) error {
+	var st unix.Stat_t
+	var stx unix.Statx_t
+	if err := errors.Join(unix.Lstat(name, &st), unix.Statx(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &stx)); err != nil {
+		return err
+	}
+	fmt.Printf("%s %o %d:%d\n", name, st.Mode, st.Uid, st.Gid)
+	if stx.Uid != st.Uid || stx.Gid != st.Gid || stx.Ino != st.Ino || uint32(stx.Mode) != st.Mode {
+		fmt.Println("but statx says", stx.Uid, stx.Gid, stx.Mode)
+	}
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var open unix.Stat_t
+	if err := unix.Fstat(fd, &open); err != nil || open.Uid != st.Uid || open.Gid != st.Gid || open.Size != st.Size {
+		fmt.Println("but fstat says", open.Uid, open.Gid, err)
+	}
+	list := [4096]byte{}
+	if n, err := unix.Llistxattr(name, list[:]); err != nil || n > 0 {
+		fmt.Printf("attributes %q %v\n", list[:n], err)
+	}
+	return nil
+}
+
+// Where there is a single id the tests run a second time. So the kernel itself says what is right.
+const wantOwners = `missing gives chown missing: no such file or directory
+users 1000 1000 1000 effective 1000 group 1001 1001 groups [20 1001] <nil>
+become root: operation not permitted
+give away: chown public/mine: no such file or directory
+make: <nil>
+give away: chown public/mine: operation not permitted
+to a group: <nil>
+to another: chown public/mine: operation not permitted
+. 40755 0:0
+back 100644 10:11
+fifo 10600 5:6
+file 100640 4:3
+locking 102644 0:8
+public 41777 0:0
+public/dir 40755 1000:1001
+public/link 120777 1000:1001
+public/mine 100644 1000:20
+staff 42775 0:50
+staff/dir 42700 0:50
+staff/dir/file 100600 0:50
+staff/fifo 10600 0:50
+staff/link 120777 0:50
+staff/named 100644 0:50
+sub 40755 0:0
+sub/again 120777 70000:7
+sub/link 120777 70000:7
+suid 100755 0:8
+`
+
+func TestOwnersAreThoseOfTheKernel(t *testing.T) {
+	t.Parallel()
+	want := wantOwners
+	if !enoughFor(70000) {
+		want = strings.ReplaceAll(want, "70000:7", "0:0")
+		want = strings.Replace(want, "missing gives", "lchown link gives invalid argument\nmissing gives", 1)
+	}
+	for _, driver := range []string{driverOverlay, driverVFS} {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			e := openEngineAt(t, t.TempDir(), driver)
+			c := scratch(t, e)
+			if got := output(t, c, process("owners")); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			// In another layer and by another process.
+			if err := c.Snapshot(t.Context(), "localhost/test:owners", nil); err != nil {
+				t.Fatal(err)
+			}
+			after := want[strings.Index(want, "back "):]
+			if err := c.MkdirAll("/work/new", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Remove("/work/new"); err != nil {
+				t.Fatal(err)
+			}
+			if got := output(t, c, process("show", "/work")); !strings.HasSuffix(got, after) {
+				t.Errorf("after a snapshot\n%s\nwant\n%s", got, after)
+			}
+			if uid, gid := ownerOf(t, c, "/work/file"); uid != 4 || gid != 3 {
+				t.Errorf("from outside file belongs to %d:%d", uid, gid)
+			}
+		})
+	}
+}
+
+// enoughFor reports whether a user of that id can be there.
+func enoughFor(id int) bool {
+	if InsideBy() == IsolationSingle {
+		return true
+	}
+	ids, err := sameIDs("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	for _, r := range ids {
+		if id < int(r.ContainerID)+int(r.Size) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestProgramsRunAsTheUserTheyShould(t *testing.T) {
+	t.Parallel()
+	c := scratch(t, openEngine(t))
+	if err := c.MkdirAll("/work/public", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	p := process("somebody")
+	p.Cwd, p.User.UID, p.User.GID, p.User.AdditionalGids = "/work", 1000, 1001, []uint32{20}
+	want := "users 1000 1000 1000 effective 1000 group 1001 1001 groups [20] <nil>\n"
+	if got := output(t, c, p); !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if uid, gid := ownerOf(t, c, "/work/public/mine"); uid != 1000 || gid != 20 {
+		t.Errorf("its file belongs to %d:%d", uid, gid)
+	}
+}
