@@ -102,6 +102,11 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 			err = errors.Join(fmt.Errorf("open the container store %s: %w", options.StateDir, err), e.session.end())
 		}
 	}()
+	if isolation == IsolationSingle {
+		if err := tryNotes(e.session.dir); err != nil {
+			return nil, err
+		}
+	}
 	driver := options.Driver
 	if driver == "" {
 		driver = driverOverlay

@@ -28,7 +28,7 @@ const (
 )
 
 // isolations are those that can be asked for.
-var isolations = []Isolation{IsolationAuto, IsolationUserNS, IsolationSingle, IsolationRoot, IsolationChroot}
+var isolations = []Isolation{IsolationAuto, IsolationUserNS, IsolationRoot, IsolationChroot, IsolationSingle}
 
 // Isolations lists what ParseIsolation reads.
 func Isolations() []string {

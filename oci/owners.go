@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -144,6 +146,30 @@ func chown(fd int, to owner) error {
 	}
 	if err := noteOwner(fd, st.Mode, after); err != nil {
 		return &lostOwner{err}
+	}
+	return nil
+}
+
+// tryNotes finds out whether the file system of a directory keeps notes.
+func tryNotes(dir string) (err error) {
+	name := filepath.Join(dir, "notes")
+	if err := errors.Join(os.Mkdir(name, 0o700), os.Symlink("nothing", filepath.Join(name, "link"))); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(name)) }()
+	for _, file := range []string{name, filepath.Join(name, "link")} {
+		fd, err := unix.Open(file, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		err = chown(fd, owner{1, 1})
+		unix.Close(fd)
+		if err != nil {
+			return &HostError{
+				Cause: "the file system of " + dir + " keeps no notes of owners",
+				Cure:  "name a directory on another file system, ext4 for example, with --state-dir", Err: err,
+			}
+		}
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func probe(ctx context.Context, isolation Isolation, stateDir string) (answer pr
 		return answer, err
 	}
 	defer pipe.Close()
-	child, err := enterBy(ctx, ReexecConfig{Args: []string{nameProbe, stateDir}, Stdout: out, StateDir: stateDir}, isolation)
+	child, err := enterBy(ctx, ReexecConfig{Args: []string{nameProbe, stateDir}, Stdout: out, StateDir: stateDir}, isolation, nil)
 	err = errors.Join(err, out.Close())
 	if err != nil {
 		return answer, err

@@ -96,6 +96,9 @@ func (e environment) resolver() []byte {
 // build carries a job out, inside the namespaces that oci.Reexec has made.
 func build(ctx context.Context, j *job) (err error) {
 	began := j.env.now()
+	if why := oci.Why(); why != "" {
+		j.say(fmt.Sprintf("make containers by the isolation %s: %s", oci.InsideBy(), why))
+	}
 	dir, err := j.env.stateDir(j.settings.stateDir)
 	if err != nil {
 		return err

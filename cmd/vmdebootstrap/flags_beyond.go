@@ -28,8 +28,9 @@ func (s *settings) beyondManual() []*setting {
 			textValue{&s.rootPasswordFile}},
 		{"state-dir", groupProgram, "keep downloaded packages and the results of steps in `DIRECTORY` (default: " +
 			"~/.cache/vmdebootstrap)", textValue{&s.stateDir}},
-		{"isolation", groupProgram, "make containers by `KIND`: userns for users with subordinate ids, root, chroot for root in a " +
-			"container that may not mount, or auto for the first that works; vmdebootstrap doctor tells (default auto)",
+		{"isolation", groupProgram, "make containers by `KIND`: userns for users with subordinate ids, single for users " +
+			"without, root, chroot for root in a container that may not mount, or auto for the first that works; vmdebootstrap doctor " +
+			"tells (default auto)",
 			isolationValue{&s.isolation}},
 		{"cache", groupProgram, "begin with the results of an earlier build as far as they hold; --no-cache runs every step",
 			boolValue{&s.cache}},
