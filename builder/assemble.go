@@ -60,6 +60,8 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) error {
 		return err
 	}
 	disk.SignedEFI = disk.hasSignedEFI(files)
+	_, err = files.index.File(grubMonolith("i386-efi"))
+	disk.OnlyEFI64 = err != nil
 	if err := errors.Join(missing(spec, disk, files)...); err != nil {
 		return err
 	}
@@ -127,9 +129,6 @@ func (a *Assembly) spec(found system) (Spec, error) {
 // runsPrograms finds what only a build can do, because a program has to run.
 func runsPrograms(s Spec) []error {
 	var problems []error
-	if l := s.loader(); l.grub() {
-		problems = append(problems, problem(s.loaderFlag(), "%s cannot be put on a root file system that is there already: use --boot=%s", l, bootExtlinux)...)
-	}
 	if len(s.mkfsPackages()) > 0 {
 		problems = append(problems, problem("--roottype", "only ext2, ext3, ext4 and FAT can be made of a root file system that is there already")...)
 	}

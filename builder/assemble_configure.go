@@ -30,6 +30,8 @@ func (d Disk) configure(f *treeFiles) error {
 	switch {
 	case d.Loader == loaderExtlinux:
 		return d.configureExtlinux(f)
+	case d.Loader.grub():
+		return d.configureGrub(f)
 	case d.Loader == loaderSystemdBoot:
 		return systemdBootStep{EntryToken: d.entryToken(), Arguments: d.kernelArguments()}.write(f)
 	default:

@@ -64,7 +64,7 @@ func (d Disk) loaderFiles(f *treeFiles) []loaderFile {
 		dir := strings.TrimPrefix(grubModules(platform), "/")
 		pkg := grubPackage(platform)
 		if platform == grub.BIOSPlatform {
-			all = append(all, loaderFile{dir + "/boot.img", pkg})
+			all = append(all, loaderFile{dir + "/kernel.img", pkg})
 			continue
 		}
 		all = append(all, loaderFile{dir + "/normal.mod", pkg})

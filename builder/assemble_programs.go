@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
 // assemblyPrograms gets what boot loaders need without running anything.
@@ -112,8 +113,18 @@ func grubMonolith(platform string) string {
 	return grubModules(platform) + "/monolithic/grub" + suffix + ".efi"
 }
 
-func (p *assemblyPrograms) grubImage(_ context.Context, _ *Disk, platform string) ([]byte, error) {
-	return p.files.ReadFile(grubMonolith(platform))
+func (p *assemblyPrograms) grubImage(_ context.Context, d *Disk, platform string) ([]byte, error) {
+	if platform != grub.BIOSPlatform {
+		return p.files.ReadFile(grubMonolith(platform))
+	}
+	boot, place := d.boot(), d.grubPlace()
+	core := grub.Core{
+		File:    func(name string) ([]byte, error) { return p.files.ReadFile(grubModules(platform) + "/" + name) },
+		Modules: grub.CoreModules(platform, boot.Filesystem.Type),
+		Config:  grub.LoadConfig(place),
+		Prefix:  grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
+	}
+	return core.Image()
 }
 
 func (p *assemblyPrograms) programVolume(d Disk, part diskimage.Partition, program mkfsProgram) diskimage.Volume {

@@ -58,9 +58,13 @@ func (a assembler) grubBIOS(ctx context.Context, d *Disk) ([]diskimage.Patch, er
 }
 
 // grubEFI gives the files of the EFI system partition: what Debian has signed, where it has, and for the other
-// platforms a GRUB made by the target's grub-mkimage, as its grub-install would.
+// platforms a GRUB that the programs give. grub.cfg is for those that have no place of /boot/grub built in.
 func (a assembler) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, error) {
-	var files []diskimage.Entry
+	config := grub.EFIConfig(d.grubPlace())
+	files := []diskimage.Entry{
+		diskimage.FileEntry("EFI/BOOT/grub.cfg", 0o644, config, d.Time),
+		diskimage.FileEntry("EFI/"+d.vendorDir()+"/grub.cfg", 0o644, config, d.Time),
+	}
 	for _, platform := range d.grubPlatforms() {
 		switch {
 		case platform == grub.BIOSPlatform:
@@ -93,11 +97,7 @@ func (a assembler) grubSigned(d *Disk, platform string) ([]diskimage.Entry, erro
 	if err != nil {
 		return nil, err
 	}
-	config := grub.EFIConfig(d.grubPlace())
-	files := []diskimage.Entry{
-		diskimage.FileEntry("EFI/BOOT/grub.cfg", 0o644, config, d.Time),
-		diskimage.FileEntry("EFI/"+d.vendorDir()+"/grub.cfg", 0o644, config, d.Time),
-	}
+	var files []diskimage.Entry
 	for _, f := range list {
 		data, err := a.files.ReadFile("/" + f.From)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -148,7 +148,7 @@ func (d Disk) grubPlatforms() []string {
 	if d.Loader.grub() && d.Loader.uefi() {
 		platforms = append(platforms, grub.EFIPlatform(d.Arch))
 	}
-	if d.Loader == loaderGrubEFI && d.Arch == "amd64" {
+	if d.Loader == loaderGrubEFI && d.Arch == "amd64" && !d.OnlyEFI64 {
 		platforms = append(platforms, grub.EFIPlatform("i386")) // some machines with 64-bit processors have 32-bit firmware
 	}
 	return platforms

@@ -41,6 +41,8 @@ type Disk struct {
 	Vendor Vendor
 	// SignedEFI says that shim and GRUB are signed for Secure Boot.
 	SignedEFI bool
+	// OnlyEFI64 leaves out the GRUB for 32-bit firmware of machines for amd64.
+	OnlyEFI64 bool
 	// Time is recorded in each file system.
 	Time time.Time
 }

@@ -139,12 +139,12 @@ func TestESPHoldsWhatFirmwareStarts(t *testing.T) {
 		{"arm64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "arm64" }, signed("arm64-efi", "aa64", "BOOTAA64.CSV"),
 			"EFI/BOOT/BOOTAA64.EFI EFI/BOOT/grub.cfg EFI/BOOT/grubaa64.efi EFI/BOOT/mmaa64.efi EFI/debian/BOOTAA64.CSV " +
 				"EFI/debian/fbaa64.efi EFI/debian/grub.cfg EFI/debian/grubaa64.efi EFI/debian/mmaa64.efi EFI/debian/shimaa64.efi"},
-		{"armhf", func(o *Options) { o.Boot, o.UseUEFI, o.Arch = "grub", true, "armhf" }, nil, "EFI/BOOT/BOOTARM.EFI EFI/debian/grubarm.efi"},
-		{"riscv64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "riscv64" }, nil, "EFI/BOOT/BOOTRISCV64.EFI EFI/debian/grubriscv64.efi"},
+		{"armhf", func(o *Options) { o.Boot, o.UseUEFI, o.Arch = "grub", true, "armhf" }, nil, "EFI/BOOT/BOOTARM.EFI EFI/BOOT/grub.cfg EFI/debian/grub.cfg EFI/debian/grubarm.efi"},
+		{"riscv64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "riscv64" }, nil, "EFI/BOOT/BOOTRISCV64.EFI EFI/BOOT/grub.cfg EFI/debian/grub.cfg EFI/debian/grubriscv64.efi"},
 		{"stretch", func(o *Options) { o.Grub, o.UseUEFI, o.Distribution = true, true, "stretch" }, nil,
-			"EFI/BOOT/BOOTIA32.EFI EFI/BOOT/BOOTX64.EFI EFI/debian/grubia32.efi EFI/debian/grubx64.efi"},
+			"EFI/BOOT/BOOTIA32.EFI EFI/BOOT/BOOTX64.EFI EFI/BOOT/grub.cfg EFI/debian/grub.cfg EFI/debian/grubia32.efi EFI/debian/grubx64.efi"},
 		{"Ubuntu", func(o *Options) { o.Grub, o.UseUEFI, o.Distribution = true, true, "noble" }, nil,
-			"EFI/BOOT/BOOTIA32.EFI EFI/BOOT/BOOTX64.EFI EFI/ubuntu/grubia32.efi EFI/ubuntu/grubx64.efi"},
+			"EFI/BOOT/BOOTIA32.EFI EFI/BOOT/BOOTX64.EFI EFI/BOOT/grub.cfg EFI/ubuntu/grub.cfg EFI/ubuntu/grubia32.efi EFI/ubuntu/grubx64.efi"},
 	} {
 		d := grubDisk(t, tt.change)
 		r, f := grubResult(t, tt.files)

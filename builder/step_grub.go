@@ -2,7 +2,9 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,7 +119,7 @@ const (
 )
 
 // defaults writes GRUB's settings, as far as the packages' own do not suit.
-func (g grubStep) defaults(t Target) error {
+func (g grubStep) defaults(t Files) error {
 	serial := ""
 	if g.SerialDevice != "" {
 		serial = fmt.Sprintf(serialDefaults, g.SerialDevice)
@@ -135,7 +137,7 @@ func (g grubStep) defaults(t Target) error {
 		return nil
 	}
 	text, err := t.ReadFile(grubDefaults)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the packages that only have the files of GRUB do not bring it
 		return err
 	}
 	return t.WriteFile(grubDefaults, append(text, serial...), 0o644)

@@ -133,9 +133,19 @@ func read(t *testing.T, name string) []byte {
 	return data
 }
 
-// makeCore runs grub-mkimage as the builder does.
+// makeCore makes core.img, or an EFI program, for which it runs grub-mkimage as the builder does.
 func makeCore(t *testing.T, platform, prefix string, place grub.Place) []byte {
 	t.Helper()
+	if platform == pc {
+		core, err := grub.Core{
+			File:    func(name string) ([]byte, error) { return read(t, modules(pc)+"/"+name), nil },
+			Modules: grub.CoreModules(pc, "ext4"), Config: grub.LoadConfig(place), Prefix: prefix,
+		}.Image()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return core
+	}
 	diskimagetest.File(t, modules(platform)+"/kernel.img")
 	dir := t.TempDir()
 	config, output := filepath.Join(dir, "load.cfg"), filepath.Join(dir, "core.img")

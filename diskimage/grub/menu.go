@@ -1,0 +1,79 @@
+package grub
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// Menu is a grub.cfg for the kernels of one system, of the kind that update-grub makes, for a root file system in which
+// nothing can be run.
+type Menu struct {
+	// Title is the name of the system: "Debian GNU/Linux".
+	Title string
+	// Boot is the file system that has the kernels, KernelDir their directory there: "/boot", or "" if it is that of /boot.
+	Boot      Place
+	KernelDir string
+	// Modules have to be loaded to read it.
+	Modules []string
+	// Kernels come in the order of the menu. The first starts by itself after Timeout seconds.
+	Kernels []MenuKernel
+	Timeout int
+	// Arguments are those of all kernels, QuietArguments further ones that the entries for repair leave out.
+	Arguments, QuietArguments string
+	// Terminal are commands for input and output on a serial line.
+	Terminal []string
+}
+
+// MenuKernel is one kernel.
+type MenuKernel struct {
+	// File and Initrd are names in KernelDir; Initrd may be empty.
+	File, Initrd, Version string
+}
+
+// Bytes is the text of grub.cfg.
+func (m Menu) Bytes() []byte {
+	var b bytes.Buffer
+	b.WriteString(`# Written by vmdebootstrap. update-grub, which kernel packages run, writes it anew from /etc/default/grub.
+if [ -s $prefix/grubenv ]; then
+	load_env
+fi
+set default=0
+`)
+	fmt.Fprintf(&b, "set timeout=%d\n", m.Timeout)
+	for _, line := range m.Terminal {
+		b.WriteString(line + "\n")
+	}
+	for i, k := range m.Kernels {
+		if i == 0 {
+			m.entry(&b, "", m.Title, k, strings.TrimSpace(m.Arguments+" "+m.QuietArguments))
+		}
+	}
+	if len(m.Kernels) == 0 {
+		return b.Bytes()
+	}
+	fmt.Fprintf(&b, "submenu %s {\n", quote("Advanced options for "+m.Title))
+	for _, k := range m.Kernels {
+		title := m.Title + ", with Linux " + k.Version
+		m.entry(&b, "\t", title, k, strings.TrimSpace(m.Arguments+" "+m.QuietArguments))
+		m.entry(&b, "\t", title+" (recovery mode)", k, strings.TrimSpace(m.Arguments+" single"))
+	}
+	b.WriteString("}\n")
+	return b.Bytes()
+}
+
+func (m Menu) entry(b *bytes.Buffer, indent, title string, k MenuKernel, arguments string) {
+	fmt.Fprintf(b, "%smenuentry %s --class gnu-linux --class os {\n", indent, quote(title))
+	for _, module := range m.Modules {
+		fmt.Fprintf(b, "%s\tinsmod %s\n", indent, module)
+	}
+	fmt.Fprintf(b, "%s\tsearch --no-floppy --fs-uuid --set=root %s\n", indent, m.Boot.UUID)
+	fmt.Fprintf(b, "%s\tlinux %s/%s %s\n", indent, m.KernelDir, k.File, arguments)
+	if k.Initrd != "" {
+		fmt.Fprintf(b, "%s\tinitrd %s/%s\n", indent, m.KernelDir, k.Initrd)
+	}
+	b.WriteString(indent + "}\n")
+}
+
+// quote makes a word of GRUB's language, which quotes as the shell does.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
