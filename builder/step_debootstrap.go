@@ -3,7 +3,11 @@ package builder
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // debootstrapStep makes the base system with the toolbox's debootstrap.
@@ -50,9 +54,31 @@ func (d debootstrapStep) run(ctx context.Context, s *site) error {
 	// trusts the /dev that is mounted for it (debootstrap functions, check_sane_mount).
 	p.Env = append(p.Env, "container=lxc")
 	if err := s.toolbox.Run(ctx, p, mounts, strings.NewReader(""), s.out); err != nil {
-		return err
+		return keepDebootstrapLog(ctx, s, err)
 	}
 	return s.target.RemoveAll("/debootstrap")
+}
+
+// debootstrapLog is the name of debootstrap's log, in its directory in the target and in that of the caller.
+const debootstrapLog = "debootstrap.log"
+
+// keepDebootstrapLog puts debootstrap's log, if there is one, into the caller's working directory when debootstrap has
+// failed: the manual promises that. It gives the error that says so.
+func keepDebootstrapLog(ctx context.Context, s *site, failure error) error {
+	text, err := s.target.ReadFile("/debootstrap/" + debootstrapLog)
+	if err != nil || len(text) == 0 || ctx.Err() != nil {
+		return failure
+	}
+	name := filepath.Join(s.dir, debootstrapLog)
+	err = diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) error {
+		_, err := f.Write(text)
+		return err
+	})
+	if err != nil {
+		s.log.Warn("debootstrap's log was not kept", "error", err)
+		return failure
+	}
+	return fmt.Errorf("%w; its log is %s", failure, name)
 }
 
 // debootstrapOptions turns the words of --debootstrapopts into options. keyring= is taken out, the last one winning:
