@@ -1,20 +1,11 @@
 package oci
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/signal"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/oci/layout"
@@ -25,8 +16,6 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 )
 
 // ImageCopy says where an image goes.
@@ -73,107 +62,23 @@ func (e *Engine) CheckDestination(ctx context.Context, c ImageCopy) error {
 	return nil
 }
 
-// copyOrder is what the helper reads on its standard input.
-type copyOrder struct {
-	Layout, Destination string
-	SkipTLSVerify       bool
-	TempDir             string
-	AuthFile            string
-	CheckOnly           bool
-	File                bool // is open as fdCopyFile
-}
-
-// fdCopyFile is the file that the helper writes to.
-const fdCopyFile = 3
-
-// copyGrace is how long a helper that was told to end may clean up.
-const copyGrace = 10 * time.Second
-
-// envRegistryAuthFile names a file of credentials (containers-auth.json(5)). podman and skopeo read it, the library that
-// they use does not.
-const envRegistryAuthFile = "REGISTRY_AUTH_FILE"
-
 // copyImage has the helper do the work.
 func (e *Engine) copyImage(ctx context.Context, c ImageCopy, checkOnly bool) error {
-	order := copyOrder{
-		Layout: c.Layout, Destination: c.Destination, SkipTLSVerify: c.SkipTLSVerify, TempDir: e.TempDir(),
-		CheckOnly: checkOnly, File: c.File != nil,
+	order := imageOrder{Do: doCopy, Layout: c.Layout, Image: c.Destination, SkipTLSVerify: c.SkipTLSVerify, File: c.File != nil}
+	if checkOnly {
+		order.Do = doCheck
 	}
-	env := append([]string{}, c.Environ...)
-	for _, kv := range c.Environ {
-		if name, value, _ := strings.Cut(kv, "="); name == envRegistryAuthFile {
-			order.AuthFile = value
-		}
-	}
-	if caller != 0 {
-		// By these the libraries know whose configuration and store to use (containers/storage, pkg/unshare).
-		env = append(env, "_CONTAINERS_USERNS_CONFIGURED=done", "_CONTAINERS_ROOTLESS_UID="+strconv.Itoa(caller))
-	}
-	data, err := json.Marshal(order)
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Args, cmd.Env, cmd.Stdin = []string{nameCopy}, env, bytes.NewReader(data)
-	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
-	cmd.WaitDelay = copyGrace
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	if isolation != IsolationChroot {
-		// A store is mounted over itself while it is open; that goes with the helper.
-		cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
-	}
-	if c.File != nil {
-		cmd.ExtraFiles = []*os.File{c.File}
-	}
-	var answer bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &answer, &logWriter{e.options.Log}
-	// Pdeathsig comes when the thread ends, not the process.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err = cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil && answer.Len() > 0:
-		return errors.New(answer.String())
-	}
+	_, err := e.imageHelper(ctx, order, c.Environ, c.File)
 	return err
 }
 
-// copyMain is the helper. It prints what went wrong.
-func copyMain() {
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
-	logrus.SetLevel(logrus.WarnLevel)
-	var order copyOrder
-	err := json.NewDecoder(os.Stdin).Decode(&order) //nolint:forbidigo // the helper's order
-	if err == nil {
-		err = order.run(ctx)
-	}
-	if err != nil {
-		fmt.Print(err) //nolint:forbidigo // the helper's answer
-		exit(1)
-	}
-}
-
-// run carries the order out.
-func (o copyOrder) run(ctx context.Context) (err error) {
-	if o.File {
-		transport, rest, _ := strings.Cut(o.Destination, ":")
-		_, name, named := strings.Cut(rest, ":")
-		o.Destination = fmt.Sprintf("%s:/proc/self/fd/%d", transport, fdCopyFile)
-		if named {
-			o.Destination += ":" + name
-		}
-	}
-	dst, err := alltransports.ParseImageName(o.Destination)
+// copy copies an image out of a layout.
+func (o imageOrder) copy(ctx context.Context) (err error) {
+	dst, err := alltransports.ParseImageName(o.Image)
 	if err != nil {
 		return err
 	}
 	system := o.systemContext()
-	if o.CheckOnly {
-		return check(ctx, dst, system)
-	}
 	src, err := layout.NewReference(o.Layout, "")
 	if err != nil {
 		return err
@@ -194,8 +99,13 @@ func (o copyOrder) run(ctx context.Context) (err error) {
 	return err
 }
 
-// check writes nothing.
-func check(ctx context.Context, dst types.ImageReference, system *types.SystemContext) (err error) {
+// check finds out whether an image could be written, and writes nothing.
+func (o imageOrder) check(ctx context.Context) (err error) {
+	dst, err := alltransports.ParseImageName(o.Image)
+	if err != nil {
+		return err
+	}
+	system := o.systemContext()
 	if dst.Transport().Name() == istorage.Transport.Name() {
 		options, err := storage.DefaultStoreOptions()
 		if err != nil {
@@ -214,20 +124,6 @@ func check(ctx context.Context, dst types.ImageReference, system *types.SystemCo
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	// Any digest will do: the question needs the right to push.
-	_, _, err = d.TryReusingBlob(ctx, types.BlobInfo{Digest: digest.FromString(nameCopy), Size: -1}, none.NoCache, false)
+	_, _, err = d.TryReusingBlob(ctx, types.BlobInfo{Digest: digest.FromString(nameImage), Size: -1}, none.NoCache, false)
 	return err
-}
-
-// systemContext leaves certificates, credentials and what is said of registries to the files of containers/image.
-func (o copyOrder) systemContext() *types.SystemContext {
-	system := &types.SystemContext{
-		AuthFilePath:            o.AuthFile,
-		BigFilesTemporaryDir:    o.TempDir,
-		BlobInfoCacheDir:        filepath.Join(o.TempDir, "blob-info"),
-		DockerRegistryUserAgent: "vmdebootstrap",
-	}
-	if o.SkipTLSVerify {
-		system.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
-	}
-	return system
 }

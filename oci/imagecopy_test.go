@@ -35,6 +35,7 @@ func testArchive(t *testing.T) []byte {
 		{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755},
 		{Typeflag: tar.TypeDir, Name: "./etc/", Mode: 0o755},
 		{Typeflag: tar.TypeReg, Name: "./etc/shadow", Mode: 0o640, Gid: 42, Size: 1, ModTime: time.Unix(1700000000, 0)},
+		{Typeflag: tar.TypeSymlink, Name: "./etc/link", Linkname: "shadow", Mode: 0o777, Gid: 42},
 		{Typeflag: tar.TypeReg, Name: "./ping", Mode: 0o755, Size: 1, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": capNetRaw}},
 		{Typeflag: tar.TypeLink, Name: "./pong", Linkname: "./ping"},
 	} {

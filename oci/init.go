@@ -14,7 +14,7 @@ const (
 	nameEnter     = "vmdebootstrap-enter"     // becomes uid 0 of the new namespaces, then the program again
 	nameContainer = "vmdebootstrap-container" // is pid 1 of a container
 	nameProbe     = "vmdebootstrap-probe"     // tells how it looks where containers can be made
-	nameCopy      = "vmdebootstrap-copy"      // copies an image to a registry or another store
+	nameImage     = "vmdebootstrap-image"     // works on an image of a registry or another store
 )
 
 // Files that a helper inherits.
@@ -76,8 +76,8 @@ func Init() bool {
 	if buildah.InitReexec() {
 		return true
 	}
-	if os.Args[0] == nameCopy { // starts such helpers
-		copyMain()
+	if os.Args[0] == nameImage { // starts such helpers
+		imageMain()
 		return true
 	}
 	namespace, ok := os.LookupEnv(envInside) //nolint:forbidigo // a message to this package from itself

@@ -96,16 +96,22 @@ func parseOwner(text string) (owner, error) {
 	return owner{uint32(uid), uint32(gid)}, nil
 }
 
+// note is the name and the value of a note.
+func (o owner) note(mode uint32) (name string, value []byte) {
+	if holdsUserXattrs(mode) {
+		return ownerXattr, fmt.Appendf(nil, "%d:%d", o.uid, o.gid)
+	}
+	value = make([]byte, ownerCapsSize)
+	binary.LittleEndian.PutUint32(value, ownerCapsMagic)
+	binary.LittleEndian.PutUint32(value[4:], o.uid)
+	binary.LittleEndian.PutUint32(value[8:], o.gid)
+	return ownerCaps, value
+}
+
 // noteOwner writes the note of an open file.
 func noteOwner(fd int, mode uint32, o owner) error {
 	path := procPath(fd)
-	name, value := ownerXattr, fmt.Appendf(nil, "%d:%d", o.uid, o.gid)
-	if !holdsUserXattrs(mode) {
-		name, value = ownerCaps, make([]byte, ownerCapsSize)
-		binary.LittleEndian.PutUint32(value, ownerCapsMagic)
-		binary.LittleEndian.PutUint32(value[4:], o.uid)
-		binary.LittleEndian.PutUint32(value[8:], o.gid)
-	}
+	name, value := o.note(mode)
 	var err error
 	if o == rootOwner {
 		if err = unix.Removexattr(path, name); errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {

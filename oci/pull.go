@@ -53,7 +53,7 @@ func (p ImagePull) copyTo(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	system := copyOrder{TempDir: dir, AuthFile: p.AuthFile, SkipTLSVerify: p.SkipTLSVerify}.systemContext()
+	system := imageOrder{TempDir: dir, AuthFile: p.AuthFile, SkipTLSVerify: p.SkipTLSVerify}.systemContext()
 	system.OSChoice, system.ArchitectureChoice, system.VariantChoice = "linux", p.Architecture, p.Variant
 	system.OCIAcceptUncompressedLayers = true // what is not compressed need not be
 	policy, err := pullPolicy(system)

@@ -80,7 +80,6 @@ func (c *Container) Snapshot(ctx context.Context, name string, labels map[string
 }
 
 func (c *Container) snapshot(ctx context.Context, name string, labels map[string]string) error {
-	store := c.engine.store
 	layer := c.layer
 	if isolation == IsolationSingle {
 		// A new layer has a new root directory.
@@ -88,13 +87,22 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 			return errors.Join(err, fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.uid, o.gid))
 		}
 	}
-	usage, err := c.engine.driver.ReadWriteDiskUsage(layer)
-	if err != nil {
-		return fmt.Errorf("measure: %w", err)
-	}
 	c.layer, c.root = "", ""
 	if err := c.engine.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount: %w", err)
+	}
+	if err := c.name(layer, name, labels); err != nil {
+		return err
+	}
+	return c.begin(ctx, layer)
+}
+
+// name makes a finished layer of this session a snapshot.
+func (c *Container) name(layer, name string, labels map[string]string) error {
+	store := c.engine.store
+	usage, err := c.engine.driver.ReadWriteDiskUsage(layer)
+	if err != nil {
+		return fmt.Errorf("measure: %w", err)
 	}
 	c.layers = maps.Clone(c.layers)
 	if c.layers == nil {
@@ -119,12 +127,13 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 	if err := store.SetNames(layer, nil); err != nil {
 		return err
 	}
-	if older != nil {
-		if _, err := store.DeleteImage(older.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) {
-			return fmt.Errorf("remove the older one: %w", err)
-		}
+	if older == nil {
+		return nil
 	}
-	return c.begin(ctx, layer)
+	if _, err := store.DeleteImage(older.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) {
+		return fmt.Errorf("remove the older one: %w", err)
+	}
+	return nil
 }
 
 // createImage makes an image without a name of a layer. It is a record of this store: a manifest and a configuration

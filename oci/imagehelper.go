@@ -1,0 +1,173 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containers/image/v5/types"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// What is done with images of registries, layouts and other stores is done by this program in another process, the helper.
+
+// imageOrder is what the helper reads on its standard input.
+type imageOrder struct {
+	Do string
+	// Image is in the words of containers-transports(5).
+	Image string
+	// Layout is the directory of an image that is copied, Layers are those that are fetched, to the directory Dir.
+	Layout string
+	Layers []RemoteLayer
+	Dir    string
+	// File says that what is written is open as fdCopyFile.
+	File bool
+
+	SkipTLSVerify bool
+	TempDir       string
+	AuthFile      string
+}
+
+// The values of imageOrder.Do.
+const (
+	doCopy    = "copy"
+	doCheck   = "check"
+	doInspect = "inspect"
+	doFetch   = "fetch"
+)
+
+// fdCopyFile is the file that the helper writes to.
+const fdCopyFile = 3
+
+// statusNoImage is the helper's exit status if there is no such image.
+const statusNoImage = 2
+
+// copyGrace is how long a helper that was told to end may clean up.
+const copyGrace = 10 * time.Second
+
+// envRegistryAuthFile names a file of credentials (containers-auth.json(5)). podman and skopeo read it, the library that
+// they use does not.
+const envRegistryAuthFile = "REGISTRY_AUTH_FILE"
+
+// imageHelper has the helper carry an order out, in the caller's environment, and gives its answer. The error wraps
+// fs.ErrNotExist if there is no such image.
+func (e *Engine) imageHelper(ctx context.Context, order imageOrder, environ []string, file *os.File) ([]byte, error) {
+	order.TempDir = e.TempDir()
+	env := append([]string{}, environ...)
+	for _, kv := range environ {
+		if name, value, _ := strings.Cut(kv, "="); name == envRegistryAuthFile {
+			order.AuthFile = value
+		}
+	}
+	if caller != 0 {
+		// By these the libraries know whose configuration and store to use (containers/storage, pkg/unshare).
+		env = append(env, "_CONTAINERS_USERNS_CONFIGURED=done", "_CONTAINERS_ROOTLESS_UID="+strconv.Itoa(caller))
+	}
+	data, err := json.Marshal(order)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Args, cmd.Env, cmd.Stdin = []string{nameImage}, env, bytes.NewReader(data)
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	cmd.WaitDelay = copyGrace
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if isolation != IsolationChroot {
+		// A store is mounted over itself while it is open; that goes with the helper.
+		cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
+	}
+	if file != nil {
+		cmd.ExtraFiles = []*os.File{file}
+	}
+	var answer bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &answer, &logWriter{e.options.Log}
+	// Pdeathsig comes when the thread ends, not the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.As(err, &exit) && exit.ExitCode() == statusNoImage:
+		return nil, fmt.Errorf("%s: %w", answer.String(), fs.ErrNotExist)
+	case err != nil && answer.Len() > 0:
+		return nil, errors.New(answer.String())
+	}
+	return answer.Bytes(), err
+}
+
+// imageMain is the helper. It prints its answer, or what went wrong.
+func imageMain() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	logrus.SetLevel(logrus.WarnLevel)
+	var order imageOrder
+	var answer any
+	err := json.NewDecoder(os.Stdin).Decode(&order) //nolint:forbidigo // the helper's order
+	if err == nil {
+		answer, err = order.run(ctx)
+	}
+	if err == nil && answer != nil {
+		err = json.NewEncoder(os.Stdout).Encode(answer) //nolint:forbidigo // the helper's answer
+	}
+	if err == nil {
+		return
+	}
+	fmt.Print(err) //nolint:forbidigo // the helper's answer
+	if isNoImage(err) {
+		exit(statusNoImage)
+	}
+	exit(1)
+}
+
+// run carries the order out.
+func (o imageOrder) run(ctx context.Context) (answer any, err error) {
+	if o.File {
+		transport, rest, _ := strings.Cut(o.Image, ":")
+		_, name, named := strings.Cut(rest, ":")
+		o.Image = fmt.Sprintf("%s:/proc/self/fd/%d", transport, fdCopyFile)
+		if named {
+			o.Image += ":" + name
+		}
+	}
+	switch o.Do {
+	case doCopy:
+		return nil, o.copy(ctx)
+	case doCheck:
+		return nil, o.check(ctx)
+	case doInspect:
+		return o.inspect(ctx)
+	case doFetch:
+		return nil, o.fetch(ctx)
+	default:
+		return nil, fmt.Errorf("BUG: order %q", o.Do)
+	}
+}
+
+// systemContext leaves certificates, credentials and what is said of registries to the files of containers/image.
+func (o imageOrder) systemContext() *types.SystemContext {
+	system := &types.SystemContext{
+		AuthFilePath:            o.AuthFile,
+		BigFilesTemporaryDir:    o.TempDir,
+		BlobInfoCacheDir:        filepath.Join(o.TempDir, "blob-info"),
+		DockerRegistryUserAgent: "vmdebootstrap",
+	}
+	if o.SkipTLSVerify {
+		system.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	}
+	return system
+}

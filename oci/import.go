@@ -1,0 +1,145 @@
+package oci
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+
+	"github.com/containers/storage"
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// PackedSnapshot is a snapshot as it comes from elsewhere: what it has beyond the one below it, as a layer of an image.
+type PackedSnapshot struct {
+	Name   string
+	Labels map[string]string
+	// File holds the layer: a tar archive, plain or compressed with gzip or zstd.
+	File string
+	// DiffID is the digest of the plain archive. Another one is refused.
+	DiffID digest.Digest
+}
+
+// Import makes snapshots of layers, the first of them above the snapshot base, or above nothing if that is empty, and
+// each other one above the one before it. It replaces older ones of the same names, as Container.Snapshot does. What is
+// not complete has no name and cannot be seen. The error wraps fs.ErrNotExist if base is gone.
+func (e *Engine) Import(ctx context.Context, base string, packed []PackedSnapshot) error {
+	c := &Container{engine: e}
+	parent := ""
+	if base != "" {
+		image, err := e.store.Image(base)
+		if err != nil {
+			return notExist(base, err)
+		}
+		parent, c.layers = image.TopLayer, recordOf(image).Layers
+	}
+	for _, p := range packed {
+		layer, err := e.unpackLayer(ctx, parent, p)
+		if err != nil {
+			return fmt.Errorf("unpack snapshot %q: %w", p.Name, err)
+		}
+		if err := c.name(layer, p.Name, p.Labels); err != nil {
+			return fmt.Errorf("snapshot %q: %w", p.Name, err)
+		}
+		parent = layer
+	}
+	return nil
+}
+
+// unpackLayer makes a layer of an archive. Like the layer of a container it belongs to this session until it is named.
+func (e *Engine) unpackLayer(ctx context.Context, parent string, p PackedSnapshot) (id string, err error) {
+	f, err := os.Open(p.File)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	plain, err := archive.DecompressStream(contextReader{ctx, f})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, plain.Close()) }()
+	layer, err := e.store.CreateLayer("", parent, []string{e.session.workName()}, "", true, nil)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.store.DeleteLayer(layer.ID))
+		}
+	}()
+	verifier := p.DiffID.Verifier()
+	diff := io.TeeReader(plain, verifier)
+	apply := e.applyLayer
+	if isolation == IsolationSingle {
+		apply = e.applyNoted
+	}
+	if err := apply(layer, diff); err != nil {
+		return "", err
+	}
+	if _, err := io.Copy(io.Discard, diff); err != nil { // what is behind the archive's end
+		return "", err
+	}
+	if !verifier.Verified() {
+		return "", fmt.Errorf("the layer is not %s", p.DiffID)
+	}
+	return layer.ID, nil
+}
+
+// applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would lock all other builds out for the time that
+// this takes.
+func (e *Engine) applyLayer(layer *storage.Layer, diff io.Reader) error {
+	_, err := e.driver.ApplyDiff(layer.ID, layer.Parent, graphdriver.ApplyDiffOpts{Diff: diff})
+	return err
+}
+
+// applyNoted is applyLayer where there is a single id.
+func (e *Engine) applyNoted(layer *storage.Layer, diff io.Reader) error {
+	noted, writer := io.Pipe()
+	var group errgroup.Group
+	group.Go(func() error { return writer.CloseWithError(noteOwners(diff, writer)) })
+	err := e.applyLayer(layer, noted)
+	return errors.Join(err, noted.Close(), group.Wait())
+}
+
+// noteOwners copies an archive, with notes of owners in place of owners.
+func noteOwners(r io.Reader, w io.Writer) error {
+	in, out := tar.NewReader(r), tar.NewWriter(w)
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return out.Close()
+		}
+		if err != nil {
+			return err
+		}
+		o := owner{uint32(h.Uid), uint32(h.Gid)}
+		if path.Clean(h.Name) == "." && o != rootOwner {
+			return fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.uid, o.gid)
+		}
+		if o != rootOwner && h.Typeflag != tar.TypeLink {
+			const xattr = "SCHILY.xattr."
+			mode := map[byte]uint32{tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR}[h.Typeflag]
+			name, value := o.note(mode)
+			h.PAXRecords = maps.Clone(h.PAXRecords)
+			if h.PAXRecords == nil {
+				h.PAXRecords = map[string]string{}
+			}
+			h.PAXRecords[xattr+name] = string(value)
+		}
+		h.Uid, h.Gid, h.Format = 0, 0, tar.FormatPAX
+		if err := out.WriteHeader(h); err != nil {
+			return fmt.Errorf("member %q: %w", h.Name, err)
+		}
+		if _, err := io.Copy(out, in); err != nil {
+			return fmt.Errorf("member %q: %w", h.Name, err)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/transports/alltransports"
+	"github.com/containers/image/v5/types"
+	"github.com/docker/distribution/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+)
+
+// ImageSource says where an image comes from.
+type ImageSource struct {
+	// Name is in the words of containers-transports(5): "docker://…" for a registry, "oci:DIR:TAG" for a layout.
+	Name string
+	// Environ is the caller's environment: it tells where credentials are.
+	Environ []string
+	// SkipTLSVerify talks to registries without certificates, and without TLS.
+	SkipTLSVerify bool
+}
+
+// RemoteImage is what an image says of itself.
+type RemoteImage struct {
+	Labels map[string]string
+	// Layers begin with the lowest.
+	Layers []RemoteLayer
+}
+
+// RemoteLayer is one layer of an image.
+type RemoteLayer struct {
+	MediaType string
+	// Digest and Size are those of the layer in its packed form, DiffID is the digest of the tar archive in it.
+	Digest      digest.Digest
+	Size        int64
+	DiffID      digest.Digest
+	Annotations map[string]string
+}
+
+// InspectImage reads an image's configuration and manifest, and no layers. The error wraps fs.ErrNotExist if there is no
+// such image where others may be.
+func (e *Engine) InspectImage(ctx context.Context, src ImageSource) (RemoteImage, error) {
+	var found RemoteImage
+	answer, err := e.imageHelper(ctx, imageOrder{Do: doInspect, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify}, src.Environ, nil)
+	if err == nil {
+		err = json.Unmarshal(answer, &found)
+	}
+	if err != nil {
+		return RemoteImage{}, fmt.Errorf("look at %s: %w", src.Name, err)
+	}
+	return found, nil
+}
+
+// FetchLayers writes layers of an image to files of a directory, in their packed form, each called by the hexadecimal part
+// of its digest. What has another digest is refused.
+func (e *Engine) FetchLayers(ctx context.Context, src ImageSource, layers []RemoteLayer, dir string) error {
+	order := imageOrder{Do: doFetch, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify, Layers: layers, Dir: dir}
+	if _, err := e.imageHelper(ctx, order, src.Environ, nil); err != nil {
+		return fmt.Errorf("get layers of %s: %w", src.Name, err)
+	}
+	return nil
+}
+
+// isNoImage reports whether an error says that an image is missing, and not the place where it is looked for.
+func isNoImage(err error) bool {
+	var missing layout.ImageNotFoundError
+	var code errcode.ErrorCoder
+	switch {
+	case errors.As(err, &missing):
+		return true
+	case errors.As(err, &code):
+		return code.ErrorCode().Descriptor().HTTPStatusCode == http.StatusNotFound
+	default:
+		// Of registries that give no reason (containers/image has no type for that which others could see).
+		return strings.Contains(err.Error(), "StatusCode: 404")
+	}
+}
+
+// open opens the image.
+func (o imageOrder) open(ctx context.Context) (types.ImageSource, error) {
+	ref, err := alltransports.ParseImageName(o.Image)
+	if err != nil {
+		return nil, err
+	}
+	return ref.NewImageSource(ctx, o.systemContext())
+}
+
+// inspect reads configuration and manifest. The library holds the configuration against its digest in the manifest.
+func (o imageOrder) inspect(ctx context.Context) (_ RemoteImage, err error) {
+	src, err := o.open(ctx)
+	if err != nil {
+		return RemoteImage{}, err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	img, err := image.FromUnparsedImage(ctx, o.systemContext(), image.UnparsedInstance(src, nil))
+	if err != nil {
+		return RemoteImage{}, err
+	}
+	config, err := img.OCIConfig(ctx)
+	if err != nil {
+		return RemoteImage{}, err
+	}
+	layers := img.LayerInfos()
+	if len(layers) != len(config.RootFS.DiffIDs) {
+		return RemoteImage{}, fmt.Errorf("the image has %d layers and names %d", len(layers), len(config.RootFS.DiffIDs))
+	}
+	found := RemoteImage{Labels: config.Config.Labels}
+	for i, l := range layers {
+		found.Layers = append(found.Layers, RemoteLayer{
+			MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, DiffID: config.RootFS.DiffIDs[i], Annotations: l.Annotations,
+		})
+	}
+	return found, nil
+}
+
+// fetch writes layers to files.
+func (o imageOrder) fetch(ctx context.Context) (err error) {
+	src, err := o.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	for _, l := range o.Layers {
+		if err := fetchLayer(ctx, src, l, o.Dir); err != nil {
+			return fmt.Errorf("layer %s: %w", l.Digest, err)
+		}
+	}
+	return nil
+}
+
+func fetchLayer(ctx context.Context, src types.ImageSource, l RemoteLayer, dir string) (err error) {
+	if err := l.Digest.Validate(); err != nil {
+		return err
+	}
+	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType}, none.NoCache)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, blob.Close()) }()
+	f, err := os.OpenFile(filepath.Join(dir, l.Digest.Encoded()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // twice in one image
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	verifier := l.Digest.Verifier()
+	// A byte more than promised is enough to know that it is wrong.
+	if _, err := io.Copy(io.MultiWriter(f, verifier), io.LimitReader(blob, l.Size+1)); err != nil {
+		return err
+	}
+	if !verifier.Verified() {
+		return errors.New("it is not what its digest says")
+	}
+	return nil
+}
