@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,8 +45,7 @@ func (e errNotKept) Error() string { return string(e) }
 
 // artefacts keeps and finds artefacts.
 type artefacts struct {
-	engine Engine
-	cache  Cache
+	x *Executor
 	// ids are the image's, as texts of the target name them.
 	ids []string
 	// epoch is the time that the build records, if it is fixed.
@@ -72,6 +72,7 @@ func (a artefacts) make(ctx context.Context, s *site, title string, run func() e
 	}
 	if why == "" {
 		a.explain("cached: " + title + ": all that it uses is the same")
+		s.made = append(s.made, name)
 		return nil
 	}
 	a.explain("run: " + title + ": " + why)
@@ -86,15 +87,17 @@ func (a artefacts) make(ctx context.Context, s *site, title string, run func() e
 	if unknown != nil && !errors.As(unknown, &not) && ctx.Err() != nil {
 		return unknown
 	}
-	if unknown != nil {
+	if unknown == nil {
+		s.made = append(s.made, name)
+	} else {
 		s.log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
 	}
 	return nil
 }
 
 func (a artefacts) explain(text string) {
-	if a.cache.Explain != nil {
-		a.cache.Explain(text)
+	if a.x.Cache.Explain != nil {
+		a.x.Cache.Explain(text)
 	}
 }
 
@@ -107,7 +110,7 @@ func (a artefacts) name(t Target) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return namePrefix + "made:" + string(hashOf(a.cache.Program, a.program, string(packages))), nil
+	return namePrefix + "made:" + string(hashOf(a.x.Cache.Program, a.program, string(packages))), nil
 }
 
 func (a artefacts) reader(t Target, made artefact) inputReader {
@@ -123,10 +126,10 @@ func (a artefacts) reader(t Target, made artefact) inputReader {
 
 // reuse puts the outputs of an earlier run into the target. If there is none whose inputs are the same, it says why not.
 func (a artefacts) reuse(ctx context.Context, t Target, name string) (why string, err error) {
-	if a.cache.Rebuild {
+	if a.x.Cache.Rebuild {
 		return "the cache is not to be used", nil
 	}
-	kept, err := a.engine.From(ctx, name)
+	kept, err := a.x.fromOne(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "it has not run yet with these packages, or its result is gone", nil
 	}
@@ -233,7 +236,7 @@ func (a artefacts) store(ctx context.Context, name string, made artefact, conten
 	if err != nil {
 		return err
 	}
-	kept, err := a.engine.Scratch(ctx)
+	kept, err := a.x.Engine.Scratch(ctx)
 	if err != nil {
 		return err
 	}
@@ -246,5 +249,5 @@ func (a artefacts) store(ctx context.Context, name string, made artefact, conten
 			return err
 		}
 	}
-	return kept.Snapshot(ctx, name, map[string]string{labelTitle: a.program})
+	return kept.Snapshot(ctx, name, map[string]string{labelTitle: a.program, labelLayers: rand.Text()})
 }

@@ -93,7 +93,7 @@ func cpioFile(text string) string {
 // makeInitramfs runs the step as a build does, and reports whether the program ran and what was explained.
 func makeInitramfs(t *testing.T, f *fakeTarget, a artefacts) (ran bool, why string) {
 	t.Helper()
-	a.cache.Explain = func(text string) { why = text }
+	a.x.Cache.Explain = func(text string) { why = text }
 	f.transcript = nil
 	err := initramfsStep{}.run(t.Context(), &site{target: f, tmp: t.TempDir(), artefacts: &a, log: slog.New(slog.DiscardHandler), out: newTail(nil)})
 	if err != nil {
@@ -129,7 +129,7 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
-			a := artefacts{engine: e, ids: []string{"1111-2222"}}
+			a := artefacts{x: &Executor{Engine: e}, ids: []string{"1111-2222"}}
 			if ran, _ := makeInitramfs(t, initramfsTarget(t), a); !ran || len(e.kept) != 1 {
 				t.Fatalf("the first time, it ran: %v, and %d were kept", ran, len(e.kept))
 			}
@@ -147,7 +147,7 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 			if info, err := f.Lstat("/var/lib/initramfs-tools/6.1"); err != nil || info.Mode() != 0o640 {
 				t.Errorf("the other output is %v (%v)", info, err)
 			}
-			a.cache.Rebuild = true
+			a.x.Cache.Rebuild = true
 			if ran, _ := makeInitramfs(t, initramfsTarget(t), a); !ran {
 				t.Error("it was taken from the cache against the will of the user")
 			}
@@ -157,7 +157,7 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 
 func TestInitramfsThatHoldsIDsIsForThem(t *testing.T) {
 	t.Parallel()
-	a := artefacts{engine: &artefactEngine{t: t, kept: map[string]*fakeTarget{}}, ids: []string{"1111-2222"}}
+	a := artefacts{x: &Executor{Engine: &artefactEngine{t: t, kept: map[string]*fakeTarget{}}}, ids: []string{"1111-2222"}}
 	for i, tt := range []struct {
 		id  string
 		ran bool
@@ -205,7 +205,7 @@ func TestInitramfsIsNotKept(t *testing.T) {
 		if err := prepare(f); err != nil {
 			t.Fatal(err)
 		}
-		if ran, _ := makeInitramfs(t, f, artefacts{engine: e}); !ran || len(e.kept) > 0 {
+		if ran, _ := makeInitramfs(t, f, artefacts{x: &Executor{Engine: e}}); !ran || len(e.kept) > 0 {
 			t.Errorf("%s: it ran: %v, and %d were kept", name, ran, len(e.kept))
 		}
 	}

@@ -20,9 +20,10 @@ const SnapshotPrefix = namePrefix + "step:"
 
 // Labels of a snapshot.
 const (
-	labelChain = "chain" // the links, as JSON
-	labelSeed  = "seed"  // Lock.Seed of the build that made it
-	labelTitle = "title" // what people read of it, if there is no chain
+	labelChain  = "chain"  // the links, as JSON
+	labelSeed   = "seed"   // Lock.Seed of the build that made it
+	labelLayers = "layers" // names of its layers, the lowest first, which no others have: each is of one build
+	labelTitle  = "title"  // what people read of it, if there is no chain
 )
 
 // Cache says how a build uses snapshots of earlier ones.
@@ -36,6 +37,12 @@ type Cache struct {
 	Ours []string
 	// Explain is told of each dear step whether it comes from the cache, or why it runs; nil for nobody.
 	Explain func(text string)
+	// From and To are places at which snapshots are shared with other machines.
+	From, To []Remote
+	// SkipTLSVerify talks to registries without certificates, and without TLS.
+	SkipTLSVerify bool
+	// Warn is told of what goes wrong and does not matter to the result.
+	Warn func(text string)
 }
 
 // dear reports whether a step ends in a snapshot: those that take long.
@@ -65,14 +72,18 @@ type start struct {
 	links []link
 	// snapshot holds their result; "" if there are none.
 	snapshot string
+	// shared is where the snapshot comes from; nil if it is in the store.
+	shared *sharedSnapshot
+	// layers are the names of the snapshot's layers.
+	layers []string
 	// seed is where the plan's IDs come from.
 	seed uuid.UUID
 }
 
-// findStart plans a build and looks for the longest chain of its steps that a snapshot holds. IDs of file systems are
-// random unless the Lock fixes them, and no reason to run a step again: a build that begins with a snapshot in which
-// they are written takes them over.
-func (x *Executor) findStart(spec Spec, lock Lock) (start, error) {
+// findStart plans a build and looks for the longest chain of its steps that a snapshot holds, here or at a place of
+// --cache-from. IDs of file systems are random unless the Lock fixes them, and no reason to run a step again: a build that
+// begins with a snapshot in which they are written takes them over.
+func (x *Executor) findStart(ctx context.Context, spec Spec, lock Lock) (start, error) {
 	plan, err := NewPlan(spec, lock)
 	if err != nil {
 		return start{}, err
@@ -94,24 +105,13 @@ func (x *Executor) findStart(spec Spec, lock Lock) (start, error) {
 			return start{}, err
 		}
 		if dear(step) {
-			name := SnapshotPrefix + string(l.Own)
-			found, err := x.Engine.Labels(name)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			found, shared, err := x.findSnapshot(ctx, links, &l, step)
+			if err != nil {
 				return start{}, err
 			}
-			here := err == nil
-			if here {
-				chain, err := readChain(found)
-				if err != nil || len(chain) != len(links)+1 {
-					return start{}, fmt.Errorf("%s does not tell its chain of steps", name)
-				}
-				if here, err = l.adopt(chain[len(links)].Observed, x.Environ); err != nil {
-					return start{}, err
-				}
-			}
-			if here {
+			if found != nil {
 				labels = found
-				s.links, s.snapshot = append(slices.Clone(links), l), name
+				s.links, s.snapshot, s.shared = append(slices.Clone(links), l), SnapshotPrefix+string(l.Own), shared
 			} else if _, ok := step.(observable); ok {
 				break // what comes after it depends on what it will be seen to use
 			}
@@ -119,6 +119,7 @@ func (x *Executor) findStart(spec Spec, lock Lock) (start, error) {
 		links = append(links, l)
 		before = l.Digest
 	}
+	s.layers = strings.Fields(labels[labelLayers])
 	if s.snapshot == "" || lock.SeedFixed {
 		return s, nil
 	}
@@ -132,6 +133,42 @@ func (x *Executor) findStart(spec Spec, lock Lock) (start, error) {
 	s.seed = lock.Seed
 	s.plan, err = NewPlan(spec, lock)
 	return s, err
+}
+
+// findSnapshot looks for a snapshot of a step's result that is good here, and gives its labels, nil if there is none. The
+// link takes over what the step was seen to use. shared is nil if the snapshot is in the store.
+func (x *Executor) findSnapshot(ctx context.Context, before []link, l *link, step Step) (labels map[string]string, shared *sharedSnapshot, err error) {
+	name := SnapshotPrefix + string(l.Own)
+	labels, err = x.Engine.Labels(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	if err == nil {
+		chain, err := readChain(labels)
+		if err != nil || len(chain) != len(before)+1 {
+			return nil, nil, fmt.Errorf("%s does not tell its chain of steps", name)
+		}
+		if good, err := l.adopt(chain[len(before)].Observed, x.dirsOf(step), x.Environ); err != nil || good {
+			return labels, nil, err
+		}
+	}
+	for found := range x.shared(ctx, name) {
+		chain, err := readChain(found.image.Labels)
+		if err != nil || !continues(chain, before, *l) {
+			x.refuse(found, errors.New("it is not what its name says"))
+			continue
+		}
+		if good, err := l.adopt(chain[len(before)].Observed, x.dirsOf(step), x.Environ); err != nil || good {
+			return found.image.Labels, &found, err
+		}
+	}
+	return nil, nil, ctx.Err()
+}
+
+// continues reports whether a chain is the links before and one more, but for what its step was seen to use.
+func continues(chain, before []link, l link) bool {
+	return len(chain) == len(before)+1 && chain[len(before)].Own == l.Own &&
+		slices.EqualFunc(chain[:len(before)], before, func(a, b link) bool { return a.Digest == b.Digest })
 }
 
 // identityPlan is the plan that digests are made of: without IDs that nobody asked for.
@@ -157,13 +194,23 @@ func samePrefix(a, b []Step, n int) (bool, error) {
 	return true, nil
 }
 
-// keep makes a snapshot of a dear step's result.
-func (x *Executor) keep(ctx context.Context, target Rootfs, links []link, seed uuid.UUID) error {
+// stepLabels are the labels of the snapshot that the last of some steps ends in.
+func stepLabels(links []link, layers []string, seed uuid.UUID) (map[string]string, error) {
 	chain, err := json.Marshal(links)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		labelChain: string(chain), labelSeed: seed.String(), labelLayers: strings.Join(layers, " "),
+	}, nil
+}
+
+// keep makes a snapshot of a dear step's result.
+func (x *Executor) keep(ctx context.Context, target Rootfs, links []link, layers []string, seed uuid.UUID) error {
+	labels, err := stepLabels(links, layers, seed)
 	if err != nil {
 		return err
 	}
-	labels := map[string]string{labelChain: string(chain), labelSeed: seed.String()}
 	return target.Snapshot(ctx, SnapshotPrefix+string(links[len(links)-1].Own), labels)
 }
 
@@ -183,9 +230,13 @@ func (x *Executor) explain(spec Spec, lock Lock, s start) error {
 	if err != nil {
 		return err
 	}
+	place := ""
+	if s.shared != nil {
+		place = ", in " + s.shared.from.String()
+	}
 	for i, l := range s.links {
 		if dear(identity.Steps[i]) {
-			x.Cache.Explain("cached: " + l.Title)
+			x.Cache.Explain("cached: " + l.Title + place)
 		}
 	}
 	steps := identity.Steps[len(s.links):]
@@ -234,7 +285,7 @@ func (x *Executor) reason(known []link, steps []Step) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			if changes := difference(old, now, x.Environ); len(changes) > 0 {
+			if changes := difference(old, now, x.dirsOf(steps[i]), x.Environ); len(changes) > 0 {
 				return fmt.Sprintf("%s: %s", now.Title, strings.Join(changes, ", ")), nil
 			}
 			if before = now.Own; old.Observed != nil {
@@ -246,7 +297,7 @@ func (x *Executor) reason(known []link, steps []Step) (string, error) {
 }
 
 // difference names the inputs of a step that are not what they were.
-func difference(old, now link, environ []string) []string {
+func difference(old, now link, dirs hostDirs, environ []string) []string {
 	if old.Kind != now.Kind {
 		return []string{"this step was not there"}
 	}
@@ -269,7 +320,7 @@ func difference(old, now link, environ []string) []string {
 		changes = append(changes, "another version of this program ran it")
 	}
 	if len(changes) == 0 && old.Observed != nil {
-		changes = old.Observed.changes(old, environ)
+		changes = old.Observed.changes(old, dirs, environ)
 	}
 	return changes
 }

@@ -74,8 +74,8 @@ func (l *link) observe(o *observation) error {
 }
 
 // adopt takes over what an earlier run of the step was seen to use, and reports whether all of it is still the same.
-func (l *link) adopt(o *observation, environ []string) (bool, error) {
-	if o != nil && len(o.changes(*l, environ)) > 0 {
+func (l *link) adopt(o *observation, dirs hostDirs, environ []string) (bool, error) {
+	if o != nil && len(o.changes(*l, dirs, environ)) > 0 {
 		return false, nil
 	}
 	return true, l.observe(o)

@@ -3,6 +3,7 @@ package builder
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -34,6 +37,9 @@ type Executor struct {
 	Output io.Writer
 	// Say tells a user what begins: "bootstrap trixie for amd64".
 	Say func(text string)
+
+	// refused are places of --cache-from of which there was a warning; they are left alone.
+	refused map[Remote]bool
 }
 
 // Result is what a build has made. Close throws it away.
@@ -44,8 +50,11 @@ type Result struct {
 	Toolbox Rootfs
 	x       *Executor
 	site    *site
-	spec    Spec
-	lock    Lock
+	kept    kept
+	// toolboxName is that of the toolbox's snapshot.
+	toolboxName string
+	spec        Spec
+	lock        Lock
 }
 
 // Close deletes the working containers; the toolbox stays in the store.
@@ -80,7 +89,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err := checkRoom(plan.Disk, packages); err != nil {
 		return result, err
 	}
-	if result.Toolbox, err = x.toolbox(ctx, spec, src); err != nil {
+	if result.Toolbox, result.toolboxName, err = x.toolbox(ctx, spec, src); err != nil {
 		return result, fmt.Errorf("make the toolbox: %w", err)
 	}
 	if spec.NeedsEmulation() {
@@ -111,7 +120,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err != nil {
 		return result, err
 	}
-	if err := x.runSteps(ctx, remaining, identity.Steps[len(begin.links):], begin, result.site); err != nil {
+	if result.kept, err = x.runSteps(ctx, remaining, identity.Steps[len(begin.links):], begin, result.site); err != nil {
 		return result, err
 	}
 	return result, x.harvest(ctx, archives)
@@ -119,7 +128,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 
 // artefacts are those of builds like this one.
 func (x *Executor) artefacts(plan Plan, lock Lock) *artefacts {
-	a := artefacts{engine: x.Engine, cache: x.Cache}
+	a := artefacts{x: x}
 	if lock.SeedFixed {
 		a.epoch = lock.Time
 	}
@@ -132,9 +141,17 @@ func (x *Executor) artefacts(plan Plan, lock Lock) *artefacts {
 // begin finds where to begin, and gives the root file system that the first step to run works on.
 func (x *Executor) begin(ctx context.Context, spec Spec, lock Lock) (start, Rootfs, error) {
 	for {
-		s, err := x.findStart(spec, lock)
+		s, err := x.findStart(ctx, spec, lock)
 		if err != nil {
 			return start{}, nil, fmt.Errorf("look for snapshots: %w", err)
+		}
+		if s.shared != nil {
+			if err := x.getSteps(ctx, s); ctx.Err() != nil {
+				return start{}, nil, err
+			} else if err != nil {
+				x.refuse(*s.shared, err)
+				continue
+			}
 		}
 		var rootfs Rootfs
 		if s.snapshot == "" {
@@ -155,38 +172,48 @@ func (x *Executor) begin(ctx context.Context, spec Spec, lock Lock) (start, Root
 	}
 }
 
+// kept says what the snapshots of a build hold.
+type kept struct {
+	links  []link
+	layers []string
+	seed   uuid.UUID
+}
+
 // runSteps runs steps, and keeps the results of the dear ones under the digests of the identities, which are the same
 // steps without random IDs.
-func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin start, s *site) error {
-	links, before, keep := slices.Clone(begin.links), firstDigest(x.Cache.Program), true
+func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin start, s *site) (kept, error) {
+	all := kept{slices.Clone(begin.links), slices.Clone(begin.layers), begin.seed}
+	links, before := all.links, firstDigest(x.Cache.Program)
 	if len(links) > 0 {
 		before = links[len(links)-1].Digest
 	}
+	keep := true
 	for i, step := range steps {
 		l, err := newLink(before, identities[i])
 		if err != nil {
-			return err
+			return all, err
 		}
 		seen, known, err := x.runObserved(ctx, step, l, s)
 		if err != nil {
-			return err
+			return all, err
 		}
 		if keep = keep && known; !keep {
 			continue // nor is anything that comes after it
 		}
 		if err := l.observe(seen); err != nil {
-			return err
+			return all, err
 		}
 		links, before = append(links, l), l.Digest
 		if !dear(step) {
 			continue
 		}
-		if err := x.keep(ctx, s.target, links, begin.seed); err != nil {
-			return err
+		all.links, all.layers = links, append(all.layers, rand.Text())
+		if err := x.keep(ctx, s.target, all.links, all.layers, begin.seed); err != nil {
+			return all, err
 		}
 		s.snapshots++
 	}
-	return nil
+	return all, nil
 }
 
 // installs reports whether a step takes packages of the mirror.

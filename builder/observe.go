@@ -2,6 +2,7 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -26,12 +28,55 @@ import (
 // observable is a step that uses files of the host that are not in its data.
 type observable interface {
 	// hostDirs are the directories of the host that the step sees when the caller's working directory is dir.
-	hostDirs(dir string) []string
+	hostDirs(dir string) hostDirs
+}
+
+// hostDirs are directories of the host that a step sees. Where they are does not matter: a snapshot is as good on another
+// machine that has the same files elsewhere.
+type hostDirs []hostDir
+
+type hostDir struct{ name, path string }
+
+// portable gives the name of a file without the place of the directory that it is in: "working directory:sub/file".
+func (dirs hostDirs) portable(name string) string {
+	for _, d := range dirs {
+		if rel, err := filepath.Rel(d.path, name); err == nil && filepath.IsLocal(rel) {
+			return d.name + ":" + rel
+		}
+	}
+	return name
+}
+
+// local gives the file of a portable name; "" if there is no such directory here.
+func (dirs hostDirs) local(name string) string {
+	for _, d := range dirs {
+		// A snapshot of another machine may say anything.
+		if rel, ok := strings.CutPrefix(name, d.name+":"); ok && filepath.IsLocal(rel) {
+			return filepath.Join(d.path, rel)
+		}
+	}
+	return ""
+}
+
+func (dirs hostDirs) paths() []string {
+	var paths []string
+	for _, d := range dirs {
+		paths = append(paths, d.path)
+	}
+	return paths
+}
+
+// dirsOf are the directories of the host that a step sees.
+func (x *Executor) dirsOf(step Step) hostDirs {
+	if o, ok := step.(observable); ok {
+		return o.hostDirs(x.Dir)
+	}
+	return nil
 }
 
 // observation is what a step used of the host.
 type observation struct {
-	// Files holds a digest of each file's content and of each listed directory's names.
+	// Files holds a digest of each file's content and of each listed directory's names, by portable names.
 	Files map[string]Digest `json:"files"`
 	// Variables are names of environment variables, and Environ is a hash of their values.
 	Variables []string `json:"variables,omitempty"`
@@ -39,7 +84,7 @@ type observation struct {
 }
 
 // newObservation looks at what a step has opened, and for variables that its data or these files name.
-func newObservation(opened []string, l link, environ []string) (*observation, error) {
+func newObservation(opened []string, l link, dirs hostDirs, environ []string) (*observation, error) {
 	o := &observation{Files: map[string]Digest{}}
 	values := hostVariables(environ)
 	used := map[string]bool{}
@@ -59,7 +104,7 @@ func newObservation(opened []string, l link, environ []string) (*observation, er
 		if err != nil {
 			return nil, err
 		}
-		o.Files[name] = digest
+		o.Files[dirs.portable(name)] = digest
 	}
 	o.Variables = slices.Sorted(maps.Keys(used))
 	var text strings.Builder
@@ -78,15 +123,22 @@ func newObservation(opened []string, l link, environ []string) (*observation, er
 }
 
 // changes names what is not any more as it was.
-func (o *observation) changes(l link, environ []string) []string {
-	now, err := newObservation(slices.Sorted(maps.Keys(o.Files)), l, environ)
+func (o *observation) changes(l link, dirs hostDirs, environ []string) []string {
+	var names []string
+	for name := range o.Files {
+		if local := dirs.local(name); local != "" {
+			names = append(names, local)
+		}
+	}
+	slices.Sort(names)
+	now, err := newObservation(names, l, dirs, environ)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	var changes []string
 	for _, name := range slices.Sorted(maps.Keys(o.Files)) {
 		if now.Files[name] != o.Files[name] {
-			changes = append(changes, name+" is not as it was")
+			changes = append(changes, cmp.Or(dirs.local(name), name)+" is not as it was")
 		}
 	}
 	if now.Environ != o.Environ {
@@ -147,7 +199,8 @@ func (x *Executor) runObserved(ctx context.Context, step Step, l link, s *site) 
 	if !ok {
 		return nil, true, x.runStep(ctx, step, s)
 	}
-	use, watchErr, err := observe(o.hostDirs(s.dir), s.tmp, func() error { return x.runStep(ctx, step, s) })
+	dirs := o.hostDirs(s.dir)
+	use, watchErr, err := observe(dirs.paths(), s.tmp, func() error { return x.runStep(ctx, step, s) })
 	if err != nil {
 		return nil, false, err
 	}
@@ -157,7 +210,7 @@ func (x *Executor) runObserved(ctx context.Context, step Step, l link, s *site) 
 		watchErr = fmt.Errorf("%s was changed while it ran", changed[0])
 	}
 	if watchErr == nil {
-		seen, watchErr = newObservation(opened, l, x.Environ)
+		seen, watchErr = newObservation(opened, l, dirs, x.Environ)
 	}
 	if watchErr != nil {
 		x.Log.Info("the result is not kept in the cache", slog.String("step", step.Title()), slog.Any("because", watchErr))

@@ -60,8 +60,10 @@ type site struct {
 	snapshots int
 	// artefacts are what programs of earlier targets have made; nil if none are known.
 	artefacts *artefacts
-	log       *slog.Logger
-	out       *tail
+	// made are the names of those that the target has.
+	made []string
+	log  *slog.Logger
+	out  *tail
 }
 
 // targetDir is where the target is mounted inside the toolbox.

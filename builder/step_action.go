@@ -42,7 +42,7 @@ func (c commandStep) run(ctx context.Context, s *site) error {
 }
 
 // hostDirs implements observable: a command sees nothing of the host but the environment.
-func (commandStep) hostDirs(string) []string { return nil }
+func (commandStep) hostDirs(string) hostDirs { return nil }
 
 // copyStep copies a file or a directory of the host into the target. What is copied belongs to root there: the owners
 // of the host mean nothing in the image.

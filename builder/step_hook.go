@@ -49,10 +49,10 @@ func (h hookStep) run(ctx context.Context, s *site) error {
 }
 
 // hostDirs implements observable.
-func (h hookStep) hostDirs(dir string) []string {
-	var dirs []string
-	for _, d := range []string{dir, path.Dir(h.Script)} {
-		if !hidesToolbox(d) && !slices.Contains(dirs, d) {
+func (h hookStep) hostDirs(dir string) hostDirs {
+	var dirs hostDirs
+	for _, d := range []hostDir{{"working directory", dir}, {"directory of the hook", path.Dir(h.Script)}} {
+		if !hidesToolbox(d.path) && !slices.Contains(dirs.paths(), d.path) {
 			dirs = append(dirs, d)
 		}
 	}
@@ -87,7 +87,7 @@ var sessionVariables = []string{
 // as far as that hides nothing of the toolbox.
 func (h hookStep) mounts(dir string) []specs.Mount {
 	mounts := []specs.Mount{}
-	for _, d := range h.hostDirs(dir) {
+	for _, d := range h.hostDirs(dir).paths() {
 		mounts = append(mounts, bind(d, d))
 	}
 	if hidesToolbox(path.Dir(h.Script)) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -74,6 +75,13 @@ type Engine interface {
 	CopyImage(ctx context.Context, c ImageCopy) error
 	// CheckDestination finds out without an image whether that can work.
 	CheckDestination(ctx context.Context, c ImageCopy) error
+	// InspectImage reads what an image says of itself, and no layers; the error wraps fs.ErrNotExist if there is none of
+	// that name where others may be.
+	InspectImage(ctx context.Context, src ImageSource) (RemoteImage, error)
+	// FetchLayers writes layers of an image to files of a directory, called by the hexadecimal part of their digests.
+	FetchLayers(ctx context.Context, src ImageSource, layers []RemoteLayer, dir string) error
+	// Import makes snapshots of layers, the first above the snapshot base, each other one above the one before it.
+	Import(ctx context.Context, base string, snapshots []RemoteSnapshot) error
 	// Unpack makes a directory of a tar archive; the directory must not exist, nor does it after an error.
 	Unpack(ctx context.Context, archive io.Reader, dir string) error
 }
@@ -90,6 +98,41 @@ type ImageCopy struct {
 	Environ []string
 	// SkipTLSVerify talks to registries without certificates, and without TLS.
 	SkipTLSVerify bool
+}
+
+// ImageSource says where an image comes from.
+type ImageSource struct {
+	// Name is in the words of containers-transports(5).
+	Name string
+	// Environ is the caller's environment: it tells where credentials are.
+	Environ []string
+	// SkipTLSVerify talks to registries without certificates, and without TLS.
+	SkipTLSVerify bool
+}
+
+// RemoteImage is what an image says of itself.
+type RemoteImage struct {
+	Labels map[string]string
+	// Layers begin with the lowest.
+	Layers []RemoteLayer
+}
+
+// RemoteLayer is one layer of an image.
+type RemoteLayer struct {
+	MediaType string
+	// Digest and Size are those of the layer in its packed form, DiffID is the digest of the tar archive in it.
+	Digest digest.Digest
+	Size   int64
+	DiffID digest.Digest
+}
+
+// RemoteSnapshot is a snapshot that comes from elsewhere: what it has beyond the one below it.
+type RemoteSnapshot struct {
+	Name   string
+	Labels map[string]string
+	// File holds the layer, a tar archive, plain or compressed; DiffID is the digest of the plain one.
+	File   string
+	DiffID digest.Digest
 }
 
 // Snapshot is a kept root file system.

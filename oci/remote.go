@@ -42,10 +42,9 @@ type RemoteImage struct {
 type RemoteLayer struct {
 	MediaType string
 	// Digest and Size are those of the layer in its packed form, DiffID is the digest of the tar archive in it.
-	Digest      digest.Digest
-	Size        int64
-	DiffID      digest.Digest
-	Annotations map[string]string
+	Digest digest.Digest
+	Size   int64
+	DiffID digest.Digest
 }
 
 // InspectImage reads an image's configuration and manifest, and no layers. The error wraps fs.ErrNotExist if there is no
@@ -118,7 +117,7 @@ func (o imageOrder) inspect(ctx context.Context) (_ RemoteImage, err error) {
 	found := RemoteImage{Labels: config.Config.Labels}
 	for i, l := range layers {
 		found.Layers = append(found.Layers, RemoteLayer{
-			MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, DiffID: config.RootFS.DiffIDs[i], Annotations: l.Annotations,
+			MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, DiffID: config.RootFS.DiffIDs[i],
 		})
 	}
 	return found, nil

@@ -87,9 +87,26 @@ func (l *Layout) AddLayer(ctx context.Context, tree diskimage.Tree, comment stri
 			return err
 		}
 	}
+	layer, err := l.Pack(ctx, tree, c)
+	if err != nil {
+		return err
+	}
+	l.Append(layer, comment)
+	return nil
+}
+
+// Layer is a packed layer of an image.
+type Layer struct {
+	Blob imgspec.Descriptor
+	// DiffID is the digest of the tar archive in it.
+	DiffID digest.Digest
+}
+
+// Pack packs a tree as a blob of the layout, for Append.
+func (l *Layout) Pack(ctx context.Context, tree diskimage.Tree, c Compression) (Layer, error) {
 	mediaType, ok := mediaTypes[c.Method]
 	if !ok {
-		return fmt.Errorf("BUG: layers cannot be compressed with %q", c.Method)
+		return Layer{}, fmt.Errorf("BUG: layers cannot be compressed with %q", c.Method)
 	}
 	unpacked := sha256.New()
 	blob, err := l.writeBlob(mediaType, func(w io.Writer) (err error) {
@@ -100,13 +117,15 @@ func (l *Layout) AddLayer(ctx context.Context, tree diskimage.Tree, comment stri
 		defer func() { err = errors.Join(err, z.Close()) }()
 		return tarfile.Write(ctx, io.MultiWriter(z, unpacked), tree)
 	})
-	if err != nil {
-		return err
-	}
-	l.layers = append(l.layers, blob)
-	l.diffIDs = append(l.diffIDs, digestOf(unpacked))
+	return Layer{blob, digestOf(unpacked)}, err
+}
+
+// Append makes a layer the next one of the image. The blob of one that was not packed here must be in the place that
+// the layout is copied to.
+func (l *Layout) Append(layer Layer, comment string) {
+	l.layers = append(l.layers, layer.Blob)
+	l.diffIDs = append(l.diffIDs, layer.DiffID)
 	l.history = append(l.history, comment)
-	return nil
 }
 
 // hasContent reports whether there is more in a tree than its root.

@@ -61,6 +61,31 @@ func (e engine) CheckDestination(ctx context.Context, c builder.ImageCopy) error
 	return e.Engine.CheckDestination(ctx, oci.ImageCopy(c))
 }
 
+func (e engine) InspectImage(ctx context.Context, src builder.ImageSource) (builder.RemoteImage, error) {
+	image, err := e.Engine.InspectImage(ctx, oci.ImageSource(src))
+	found := builder.RemoteImage{Labels: image.Labels}
+	for _, l := range image.Layers {
+		found.Layers = append(found.Layers, builder.RemoteLayer(l))
+	}
+	return found, err
+}
+
+func (e engine) FetchLayers(ctx context.Context, src builder.ImageSource, layers []builder.RemoteLayer, dir string) error {
+	wanted := make([]oci.RemoteLayer, len(layers))
+	for i, l := range layers {
+		wanted[i] = oci.RemoteLayer(l)
+	}
+	return e.Engine.FetchLayers(ctx, oci.ImageSource(src), wanted, dir)
+}
+
+func (e engine) Import(ctx context.Context, base string, snapshots []builder.RemoteSnapshot) error {
+	packed := make([]oci.PackedSnapshot, len(snapshots))
+	for i, s := range snapshots {
+		packed[i] = oci.PackedSnapshot(s)
+	}
+	return e.Engine.Import(ctx, base, packed)
+}
+
 // container makes *oci.Container a builder.Rootfs, as engine does.
 type container struct{ *oci.Container }
 
@@ -130,12 +155,15 @@ func build(ctx context.Context, j *job) (err error) {
 	x := &builder.Executor{
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
-		Cache: builder.Cache{Program: program, Rebuild: !j.settings.cache, Ours: j.ownFiles()},
+		Cache: builder.Cache{
+			Program: program, Rebuild: !j.settings.cache, Ours: j.ownFiles(), From: j.settings.cacheFrom, To: j.settings.cacheTo,
+			SkipTLSVerify: !j.spec.Options().TLSVerify, Warn: j.warn,
+		},
 	}
 	if j.settings.explainCache {
 		x.Cache.Explain = func(text string) { fmt.Fprintln(j.out, text) }
 	}
-	if err := x.CheckExports(ctx, j.spec); err != nil {
+	if err := errors.Join(x.CheckExports(ctx, j.spec), x.CheckShares(ctx, j.spec)); err != nil {
 		return err
 	}
 	result, err := x.Build(ctx, j.spec, lock, sources)
@@ -146,8 +174,12 @@ func build(ctx context.Context, j *job) (err error) {
 	if err := j.write(ctx, result, result.Plan); err != nil {
 		return err
 	}
+	shareErr := result.Share(ctx)
 	if err := evict(store, j.settings.cacheLimit); err != nil {
 		j.warn(fmt.Sprintf("the cache was not made smaller: %v", err))
+	}
+	if shareErr != nil {
+		return fmt.Errorf("everything is built and written, but --cache-to: %w", shareErr)
 	}
 	j.say(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
 	return nil

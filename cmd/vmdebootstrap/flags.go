@@ -52,6 +52,7 @@ type settings struct {
 	isolation           oci.Isolation
 	cache, explainCache bool
 	cacheLimit          diskimage.Size
+	cacheFrom, cacheTo  []builder.Remote
 
 	memoryProfile  string
 	memoryInterval int

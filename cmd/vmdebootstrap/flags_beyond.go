@@ -38,6 +38,10 @@ func (s *settings) beyondManual() []*setting {
 			boolValue{&s.explainCache}},
 		{"cache-limit", groupProgram, "after a build, remove what was not used for longest until the results of steps take " +
 			"no more than `SIZE`", sizeValue{&s.cacheLimit}},
+		{"cache-from", groupProgram, "begin with the results of other machines' builds, shared at `PLACE`: " + builder.RemoteForms() +
+			"; may be repeated; see --tls-verify", remotesValue{&s.cacheFrom}},
+		{"cache-to", groupProgram, "share the results of this build's steps at `PLACE`, as images of containers, each layer once; " +
+			"may be repeated", remotesValue{&s.cacheTo}},
 		{"boot", groupDisk, "boot with `LOADER`: " + strings.Join(builder.BootLoaders(), ", ") + "; hybrid is GRUB that BIOS, UEFI " +
 			"and Secure Boot start, systemd-boot needs --part-type=gpt (default: what --extlinux, --grub and --use-uefi say)", textValue{&o.Boot}},
 		{"free", groupOutput, "with --size=auto: leave `SPACE` free for the users of the image, a size or a percentage of the " +

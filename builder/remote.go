@@ -1,0 +1,89 @@
+package builder
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
+)
+
+// remoteForms are the places of --cache-from and --cache-to, for their help and their errors.
+const remoteForms = "docker://REGISTRY/REPO, oci:DIR"
+
+// RemoteForms lists what a place of --cache-from and --cache-to looks like.
+func RemoteForms() string { return remoteForms }
+
+// Remote is a place at which machines share snapshots, each as an image with a tag: a repository of a registry, or a
+// directory that is an OCI image layout.
+type Remote struct {
+	// Transport is "docker" or "oci".
+	Transport string
+	// Path is that of the directory, or of the repository with its registry.
+	Path string
+}
+
+// ParseRemote reads a place of --cache-from and --cache-to.
+func ParseRemote(text string) (Remote, error) {
+	transport, path, _ := strings.Cut(text, ":")
+	switch transport {
+	case exportOCI:
+		switch {
+		case path == "":
+			return Remote{}, fmt.Errorf("%q names no directory", text)
+		case strings.Contains(path, ":"):
+			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write %s:DIR", text, exportOCI)
+		}
+		return Remote{exportOCI, filepath.Clean(path)}, nil
+	case exportDocker:
+		name, slashes := strings.CutPrefix(path, "//")
+		if !slashes {
+			return Remote{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO", text)
+		}
+		named, err := reference.ParseNormalizedNamed(name)
+		switch {
+		case err != nil:
+			return Remote{}, fmt.Errorf("%q: %q is no name of a repository: %w", text, name, err)
+		case !reference.IsNameOnly(named):
+			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", text, named.Name())
+		case !namesRegistry(name):
+			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", text, name)
+		}
+		return Remote{exportDocker, named.Name()}, nil
+	default:
+		return Remote{}, fmt.Errorf("%q is none of %s", text, remoteForms)
+	}
+}
+
+// String is what ParseRemote reads.
+func (r Remote) String() string {
+	if r.Transport == exportDocker {
+		return exportDocker + "://" + r.Path
+	}
+	return r.Transport + ":" + r.Path
+}
+
+// tag is the name of a snapshot's image: "step-" and the digest.
+func (r Remote) tag(snapshot string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(snapshot, namePrefix), ":", "-")
+}
+
+// image is a snapshot's image in the words of containers-transports(5).
+func (r Remote) image(snapshot string) string { return r.String() + ":" + r.tag(snapshot) }
+
+// checkTarget reports why snapshots cannot be put at a place of this machine.
+func (r Remote) checkTarget(stat func(string) (fs.FileInfo, error)) error {
+	if r.Transport != exportOCI {
+		return nil
+	}
+	parent := filepath.Dir(r.Path)
+	if info, err := stat(parent); err != nil {
+		return fmt.Errorf("directory of %q: %w", r.Path, err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("%q is not a directory", parent)
+	}
+	return ociimage.CheckTarget(r.Path)
+}

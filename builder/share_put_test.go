@@ -1,0 +1,132 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// registryEngine is a registry: what is copied to it can be inspected.
+type registryEngine struct {
+	sharingEngine
+	sent []string // tag and number of layers that were sent
+	fail error
+}
+
+func (e *registryEngine) CopyImage(_ context.Context, c ImageCopy) error {
+	if e.fail != nil {
+		return e.fail
+	}
+	read := func(name string, v any) error {
+		data, err := os.ReadFile(filepath.Join(c.Layout, name))
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(data, v)
+	}
+	blob := func(d digest.Digest) string { return "blobs/sha256/" + d.Encoded() }
+	var index imgspec.Index
+	var manifest imgspec.Manifest
+	var config imgspec.Image
+	if err := read("index.json", &index); err != nil {
+		return err
+	}
+	if err := read(blob(index.Manifests[0].Digest), &manifest); err != nil {
+		return err
+	}
+	if err := read(blob(manifest.Config.Digest), &config); err != nil {
+		return err
+	}
+	image, sent := RemoteImage{Labels: config.Config.Labels}, 0
+	for i, l := range manifest.Layers {
+		image.Layers = append(image.Layers, RemoteLayer{l.MediaType, l.Digest, l.Size, config.RootFS.DiffIDs[i]})
+		if _, err := os.Stat(filepath.Join(c.Layout, blob(l.Digest))); err == nil {
+			sent++
+		}
+	}
+	_, tag, _ := strings.Cut(strings.TrimPrefix(c.Destination, "docker://"), ":")
+	e.sent = append(e.sent, fmt.Sprintf("%s: %d of %d", tag[:5], sent, len(image.Layers)))
+	e.images[c.Destination] = image
+	return nil
+}
+
+// states is a root file system that was another at each snapshot.
+type states struct {
+	*fakeTarget
+	all []*fakeTarget
+}
+
+func (s states) Before(_ context.Context, n int) (Rootfs, error) { return s.all[n-1], nil }
+
+// finished is a build whose snapshots can be shared.
+func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Result {
+	t.Helper()
+	x := c.executor(&e.fakeEngine, nil)
+	x.Engine, x.TempDir, x.Say, x.Cache.To = e, t.TempDir(), func(string) {}, []Remote{place}
+	plan, err := x.identityPlan(c.spec(t), c.lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Result{x: x, Plan: plan, spec: c.spec(t), lock: c.lock, site: &site{log: slog.New(slog.DiscardHandler)}}
+	before, all := firstDigest(c.program), []*fakeTarget{}
+	for _, step := range plan.Steps {
+		l, err := newLink(before, step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.kept.links, before = append(r.kept.links, l), l.Digest
+		if dear(step) {
+			n := len(all)
+			r.kept.layers = append(r.kept.layers, fmt.Sprintf("%s-%d", l.Own.short(), n))
+			all = append(all, newFakeTarget(t, map[string]string{fmt.Sprintf("/file%d", n): string(l.Own)}))
+		}
+	}
+	r.Rootfs = states{newFakeTarget(t, nil), all}
+	return r
+}
+
+func TestOnlyNewLayersAreSent(t *testing.T) {
+	t.Parallel()
+	place := Remote{"docker", "registry.example/cache"}
+	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]RemoteImage{}}}
+	c := cacheTest{lock: testLock(), program: "v1"}
+	share := func(change func(*Result), want ...string) {
+		t.Helper()
+		e.sent = nil
+		r := finished(t, c, e, place)
+		change(r)
+		if err := r.Share(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(e.sent, want) {
+			t.Errorf("sent %q, want %q", e.sent, want)
+		}
+	}
+	as := func(*Result) {}
+	share(as, "step-: 1 of 1", "step-: 1 of 2", "step-: 1 of 3", "step-: 1 of 4")
+	share(as)
+	c.lock.Actions = []string{"h1", "h3"}
+	share(as, "step-: 1 of 4")
+	// The same steps of another build have other layers. Its own go together, and what is there stays.
+	c.lock.Actions = []string{"h1", "h4"}
+	share(func(r *Result) {
+		for i := range r.kept.layers {
+			r.kept.layers[i] = "other"
+		}
+	}, "step-: 4 of 4")
+	c.rebuild = true
+	share(func(r *Result) { r.kept.layers[3] = "new" }, "step-: 1 of 4")
+	e.fail = os.ErrPermission
+	if err := finished(t, c, e, place).Share(t.Context()); err == nil || !strings.Contains(err.Error(), place.String()) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,232 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// sharingEngine has images at a place of --cache-from, and notes what is asked of that.
+type sharingEngine struct {
+	fakeEngine
+	images    map[string]RemoteImage
+	down      error
+	inspected int
+	base      string
+	imported  []string
+}
+
+func (e *sharingEngine) InspectImage(_ context.Context, src ImageSource) (RemoteImage, error) {
+	e.inspected++
+	image, ok := e.images[src.Name]
+	if e.down != nil || ok {
+		return image, e.down
+	}
+	return image, fs.ErrNotExist
+}
+
+func (e *sharingEngine) FetchLayers(_ context.Context, _ ImageSource, layers []RemoteLayer, dir string) error {
+	var errs []error
+	for _, l := range layers {
+		errs = append(errs, os.WriteFile(filepath.Join(dir, l.Digest.Encoded()), nil, 0o600))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *sharingEngine) Import(_ context.Context, base string, snapshots []RemoteSnapshot) error {
+	e.base = base
+	for _, s := range snapshots {
+		if _, err := os.Stat(s.File); err != nil {
+			return err
+		}
+		chain, err := readChain(s.Labels)
+		if err != nil {
+			return err
+		}
+		e.imported = append(e.imported, chain[len(chain)-1].Kind)
+		e.all = append(e.all, Snapshot{Name: s.Name, Labels: s.Labels})
+	}
+	return nil
+}
+
+func (e *sharingEngine) Scratch(context.Context) (Rootfs, error) { return &fakeTarget{}, nil }
+func (e *sharingEngine) From(_ context.Context, name string) (Rootfs, error) {
+	_, err := e.Labels(name)
+	return &fakeTarget{}, err
+}
+
+// sharedBuild is a place that has all snapshots of a build: each with a layer for each dear step.
+func sharedBuild(t *testing.T, place Remote, c cacheTest, used ...string) map[string]RemoteImage {
+	t.Helper()
+	e := &fakeEngine{}
+	c.build(t, e, used...)
+	images := map[string]RemoteImage{}
+	var image RemoteImage
+	for i, s := range slices.Backward(e.all) { // the newest was first
+		text := fmt.Sprintf("layer %d of %p", len(e.all)-i, e)
+		image.Layers = append(slices.Clone(image.Layers), RemoteLayer{Digest: digest.FromString(text), DiffID: digest.FromString(text)})
+		image.Labels = s.Labels
+		var names []string
+		for n := range image.Layers {
+			names = append(names, fmt.Sprintf("L%d", n))
+		}
+		image.Labels[labelLayers] = strings.Join(names, " ")
+		images[place.image(s.Name)] = image
+	}
+	return images
+}
+
+func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
+	t.Parallel()
+	place := Remote{"oci", "/share"}
+	dirWith := func(text string) string {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "motd"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	there := cacheTest{lock: testLock(), program: "v1", dir: dirWith("hello")}
+	for name, tt := range map[string]struct {
+		here   func(c *cacheTest, e *sharingEngine)
+		last   string // kind of the last step that need not run
+		got    string // kinds of the snapshots that were got
+		warned string
+	}{
+		"all of it":     {func(*cacheTest, *sharingEngine) {}, "hook", "debootstrap apt.install hook hook", ""},
+		"another hook":  {func(c *cacheTest, _ *sharingEngine) { c.lock.Actions = []string{"h1", "h3"} }, "hook", "debootstrap apt.install hook", ""},
+		"another file":  {func(c *cacheTest, _ *sharingEngine) { c.dir = dirWith("goodbye") }, "apt.install", "debootstrap apt.install", ""},
+		"another suite": {func(c *cacheTest, _ *sharingEngine) { c.lock.InRelease = "cc" }, "", "", ""},
+		"another seed":  {func(c *cacheTest, _ *sharingEngine) { c.lock.Seed[0] = 9 }, "hook", "debootstrap apt.install hook hook", ""},
+		"without cache": {func(c *cacheTest, _ *sharingEngine) { c.rebuild = true }, "", "", ""},
+		"not reachable": {func(_ *cacheTest, e *sharingEngine) { e.down = errors.New("no route") }, "", "", "no route"},
+		"with the base here": {func(c *cacheTest, e *sharingEngine) {
+			c.build(t, &e.fakeEngine, filepath.Join(c.dir, "motd"))
+			e.all = e.all[len(e.all)-2:]
+			e.all[1].Labels[labelLayers], e.all[0].Labels[labelLayers] = "L0", "L0 other"
+		}, "hook", "apt.install hook hook", ""},
+		"that lies": {func(_ *cacheTest, e *sharingEngine) {
+			var first string
+			for name, image := range e.images {
+				if len(image.Layers) == 1 {
+					first = name
+				}
+			}
+			for name, image := range e.images {
+				if name != first {
+					e.images[first] = image
+				}
+			}
+		}, "", "", "not what its name says"},
+		"that lacks a layer": {func(_ *cacheTest, e *sharingEngine) {
+			for name, image := range e.images {
+				e.images[name] = RemoteImage{image.Labels, image.Layers[1:]}
+			}
+		}, "", "", "has 3 layers and names 4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			here, e := there, &sharingEngine{images: sharedBuild(t, place, there, filepath.Join(there.dir, "motd"))}
+			here.dir = dirWith("hello") // the same file elsewhere
+			here.lock.Actions = slices.Clone(here.lock.Actions)
+			tt.here(&here, e)
+			x := here.executor(&e.fakeEngine, nil)
+			x.Engine, x.TempDir, x.Say = e, t.TempDir(), func(string) {}
+			x.Cache.From = []Remote{place}
+			var warned []string
+			x.Cache.Warn = func(text string) { warned = append(warned, text) }
+			s, _, err := x.begin(t.Context(), here.spec(t), here.lock)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := ""
+			if len(s.links) > 0 {
+				last = s.links[len(s.links)-1].Kind
+			}
+			if got := strings.Join(e.imported, " "); last != tt.last || got != tt.got {
+				t.Errorf("goes on after %q and got %q, want %q and %q", last, got, tt.last, tt.got)
+			}
+			if wantBase := name == "with the base here"; (e.base != "") != wantBase {
+				t.Errorf("got above %q", e.base)
+			}
+			if text := strings.Join(warned, "\n"); len(warned) > 1 || (text == "") != (tt.warned == "") || !strings.Contains(text, tt.warned) {
+				t.Errorf("warned with %q, want %q", text, tt.warned)
+			}
+			if here.rebuild && e.inspected > 0 {
+				t.Error("the place was asked against the will of the user")
+			}
+		})
+	}
+}
+
+func TestPlacesOfSharing(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"oci:/srv/share": "",
+		"oci:share/":     "",
+		"docker://registry.example:5000/os/cache": "",
+		"docker://localhost/cache":                "",
+		"oci:":                                    "names no directory",
+		"oci:dir:tag":                             "tags are chosen by the cache",
+		"docker://registry.example/cache:tag":     "tags are chosen by the cache",
+		"docker://cache":                          "names no registry",
+		"docker:registry.example/cache":           "docker://REGISTRY/REPO",
+		"docker://registry.example/Cache":         "is no name of a repository",
+		"registry.example/cache":                  "is none of",
+		"dir:share":                               "is none of",
+	} {
+		r, err := ParseRemote(text)
+		switch {
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", text, err)
+		case want == "":
+			again, err := ParseRemote(r.String())
+			if err != nil || again != r {
+				t.Errorf("%s: %q is read as %v (%v)", text, r, again, err)
+			}
+		}
+	}
+	r := Remote{"docker", "registry.example/cache"}
+	if got, want := r.image(SnapshotPrefix+"abc"), "docker://registry.example/cache:step-abc"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
+	t.Parallel()
+	place, name := Remote{"oci", "/share"}, namePrefix+"toolbox:trixie-1"
+	e := &singleEngine{sharingEngine{images: map[string]RemoteImage{place.image(name): {Layers: make([]RemoteLayer, 1)}}}}
+	e.images[place.image(name)].Layers[0] = RemoteLayer{Digest: digest.FromString("x"), DiffID: digest.FromString("x")}
+	x := &Executor{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	x.Cache.From, x.Cache.Warn = []Remote{place}, func(text string) { t.Error(text) }
+	for range 2 {
+		if _, err := x.fromOne(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	if e.inspected != 1 {
+		t.Errorf("the place was asked %d times", e.inspected)
+	}
+	if _, err := x.fromOne(t.Context(), namePrefix+"toolbox:other"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// singleEngine imports snapshots without chains.
+type singleEngine struct{ sharingEngine }
+
+func (e *singleEngine) Import(_ context.Context, _ string, snapshots []RemoteSnapshot) error {
+	e.all = append(e.all, Snapshot{Name: snapshots[0].Name})
+	return nil
+}
