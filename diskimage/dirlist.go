@@ -104,6 +104,7 @@ func (r *lister) entry(dir openDir, base, name string, st *unix.Stat_t) (Entry, 
 	if err := applyOwner(&e); err != nil {
 		return e, err
 	}
+	applyACLs(&e)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.Size = st.Size

@@ -14,6 +14,65 @@ import (
 // that are noted so, and not the notes.
 const OwnerXattr = "user.vmdebootstrap.owner"
 
+// Notes of access control lists that name users or groups who were not there. The mode of the file is right, the list as
+// it was given.
+const (
+	aclNotePrefix = "user.vmdebootstrap.posix_acl_"
+	aclPrefix     = "system.posix_acl_"
+	aclAccess     = aclPrefix + "access"
+)
+
+// applyACLs puts noted access control lists in place.
+func applyACLs(e *Entry) {
+	noted := false
+	for i := range e.Xattrs {
+		x := &e.Xattrs[i]
+		kind, ok := strings.CutPrefix(x.Name, aclNotePrefix)
+		if !ok {
+			continue
+		}
+		noted = true
+		x.Name = aclPrefix + kind
+		if x.Name == aclAccess {
+			syncACL(x.Value, e.Mode)
+		}
+	}
+	if noted {
+		slices.SortFunc(e.Xattrs, func(a, b Xattr) int { return strings.Compare(a.Name, b.Name) })
+	}
+}
+
+// syncACL makes a list say what the mode says, as it may have been set later: the kernel would have changed the list. The
+// form is that of linux/posix_acl_xattr.h: a version, then entries of a tag and permissions of 2 bytes each and an id.
+func syncACL(list []byte, mode uint32) {
+	const (
+		header, entry                    = 4, 8
+		userObj, groupObj, mask, otherID = 0x01, 0x04, 0x10, 0x20
+	)
+	group := -1
+	set := func(at int, shift uint) {
+		if at >= 0 {
+			binary.LittleEndian.PutUint16(list[at+2:], uint16(mode>>shift&7))
+		}
+	}
+	masked := false
+	for at := header; at+entry <= len(list); at += entry {
+		switch binary.LittleEndian.Uint16(list[at:]) {
+		case userObj:
+			set(at, 6)
+		case groupObj:
+			if !masked {
+				group = at
+			}
+		case mask: // stands for the group
+			group, masked = at, true
+		case otherID:
+			set(at, 0)
+		}
+	}
+	set(group, 3)
+}
+
 // applyOwner takes a noted owner out of the attributes of an entry.
 func applyOwner(e *Entry) error {
 	name := OwnerXattr

@@ -22,6 +22,8 @@ func (s *supervisor) answer(q *seccompNotification) (int64, error) {
 		return 0, s.stat(q, c)
 	case opListxattr:
 		return s.listxattr(q, c)
+	case opGetxattr, opSetxattr, opRemovexattr:
+		return s.xattr(q, c)
 	case opOpen, opMkdir, opMknod, opSymlink:
 		return 0, s.create(q, c)
 	default:
@@ -153,21 +155,10 @@ func (s *supervisor) listxattr(q *seccompNotification, c call) (int64, error) {
 	if err != nil {
 		return 0, errLeave
 	}
-	note := ownerCaps
-	if holdsUserXattrs(st.Mode) {
-		note = ownerXattr
-	}
-	list := bytes.SplitAfter(s.buf[:n], []byte{0})
-	kept := list[:0:0]
-	for _, name := range list {
-		if string(name) != note+"\x00" {
-			kept = append(kept, name)
-		}
-	}
-	names := bytes.Join(kept, nil)
+	names := listed(s.buf[:n], st.Mode)
 	size := q.Data.Args[c.arg+1]
 	switch {
-	case len(names) == n || !s.valid(q):
+	case bytes.Equal(names, s.buf[:n]) || !s.valid(q):
 		return 0, errLeave
 	case size == 0:
 		return int64(len(names)), nil
@@ -175,6 +166,27 @@ func (s *supervisor) listxattr(q *seccompNotification, c call) (int64, error) {
 		return 0, unix.ERANGE
 	}
 	return int64(len(names)), writeMemory(q.PID, q.Data.Args[c.arg], names)
+}
+
+// listed is a list of attributes without notes: each name has a zero byte behind it.
+func listed(list []byte, mode uint32) []byte {
+	var names []byte
+	for name := range bytes.SplitSeq(bytes.TrimSuffix(list, []byte{0}), []byte{0}) {
+		switch string(name) {
+		case "", ownerXattr:
+			continue
+		case ownerCaps:
+			if !holdsUserXattrs(mode) {
+				continue
+			}
+		case aclAccessNote:
+			name = []byte(aclAccess)
+		case aclDefaultNote:
+			name = []byte(aclDefault)
+		}
+		names = append(append(names, name...), 0)
+	}
+	return names
 }
 
 // credentials lets programs become users that are not there.

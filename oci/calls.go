@@ -13,6 +13,9 @@ const (
 	opStat386 // struct stat64 of a 32-bit PC
 	opStatx
 	opListxattr
+	opGetxattr
+	opSetxattr
+	opRemovexattr
 	opOpen
 	opMkdir
 	opMknod
@@ -80,6 +83,15 @@ var modernCalls = []numbered{
 	{unix.SYS_LISTXATTR, byPath(opListxattr, 1)},
 	{unix.SYS_LLISTXATTR, byLink(opListxattr, 1)},
 	{unix.SYS_FLISTXATTR, byFD(opListxattr, 1)},
+	{unix.SYS_GETXATTR, byPath(opGetxattr, 1)},
+	{unix.SYS_LGETXATTR, byLink(opGetxattr, 1)},
+	{unix.SYS_FGETXATTR, byFD(opGetxattr, 1)},
+	{unix.SYS_SETXATTR, byPath(opSetxattr, 1)},
+	{unix.SYS_LSETXATTR, byLink(opSetxattr, 1)},
+	{unix.SYS_FSETXATTR, byFD(opSetxattr, 1)},
+	{unix.SYS_REMOVEXATTR, byPath(opRemovexattr, 1)},
+	{unix.SYS_LREMOVEXATTR, byLink(opRemovexattr, 1)},
+	{unix.SYS_FREMOVEXATTR, byFD(opRemovexattr, 1)},
 	{unix.SYS_OPENAT, call{op: opOpen, dir: 0, path: 1, flags: 2, mode: 3}},
 	{unix.SYS_MKDIRAT, atDir(opMkdir, 1, noArg, 2)},
 	{unix.SYS_MKNODAT, atDir(opMknod, 1, noArg, 2)},
@@ -104,6 +116,9 @@ var modernCalls = []numbered{
 	{unix.SYS_OPENAT2, call{op: opMissing}},
 	{unix.SYS_IO_URING_SETUP, call{op: opMissing}},
 	{unix.SYS_LISTXATTRAT, call{op: opMissing}},
+	{unix.SYS_GETXATTRAT, call{op: opMissing}},
+	{unix.SYS_SETXATTRAT, call{op: opMissing}},
+	{unix.SYS_REMOVEXATTRAT, call{op: opMissing}},
 }
 
 // ownerCalls are all calls about owners, of programs that this machine runs.

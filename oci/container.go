@@ -114,6 +114,11 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 		return errors.Join(err, c.engine.store.DeleteLayer(layer.ID))
 	}
 	c.layer, c.root = layer.ID, root
+	if e := c.engine; parent != "" && e.Driver() == driverVFS {
+		if err := e.copyACLs(parent, root); err != nil {
+			return errors.Join(err, c.Close())
+		}
+	}
 	// The store makes it 0555, or as the umask says.
 	return os.Chmod(root, rootMode)
 }

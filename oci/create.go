@@ -38,11 +38,11 @@ func (s *supervisor) create(q *seccompNotification, c call) error {
 		return errLeave
 	}
 	defer unix.Close(dir)
-	inherits, err := inherit(dir, &o)
+	inherits, list, err := inherit(dir, &o)
 	if err != nil {
 		return &lostOwner{fmt.Errorf("%s: %w", s.describe(dir), err)}
 	}
-	if o == rootOwner {
+	if o == rootOwner && (list == nil || c.op == opSymlink) {
 		return errLeave
 	}
 	var st unix.Stat_t
@@ -63,7 +63,10 @@ func (s *supervisor) create(q *seccompNotification, c call) error {
 	}
 	mode := uint32(0)
 	if c.op != opSymlink {
-		mode = uint32(q.Data.Args[c.mode]) &^ mask
+		mode = uint32(q.Data.Args[c.mode])
+		if list == nil {
+			mode &^= mask
+		}
 	}
 	switch c.op {
 	case opOpen:
@@ -76,7 +79,7 @@ func (s *supervisor) create(q *seccompNotification, c call) error {
 			return err
 		}
 		defer unix.Close(fd)
-		return s.handOver(q, fd, o, mode&0o7777, flags)
+		return s.handOver(q, fd, o, list, mode&0o7777, flags)
 	case opMkdir:
 		err = unix.Mkdirat(dir, base, 0o700)
 		mode &= 0o1777
@@ -102,12 +105,24 @@ func (s *supervisor) create(q *seccompNotification, c call) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if c.op != opSymlink {
-		if err := unix.Chmod(procPath(fd), mode&0o7777); err != nil {
-			return err
+	if c.op == opSymlink {
+		return s.note(fd, o)
+	}
+	return s.finish(fd, o, list, mode&0o7777, c.op == opMkdir)
+}
+
+// finish gives a new file its owner, mode and access control list.
+func (s *supervisor) finish(fd int, o owner, list acl, mode uint32, dir bool) (err error) {
+	if err := s.note(fd, o); err != nil {
+		return err
+	}
+	var lost *lostOwner
+	if list != nil {
+		if mode, err = inheritACL(fd, list, mode, dir); errors.As(err, &lost) {
+			return &lostOwner{fmt.Errorf("%s: note its access control list: %w", s.describe(fd), err)}
 		}
 	}
-	return s.note(fd, o)
+	return errors.Join(err, unix.Chmod(procPath(fd), mode))
 }
 
 // createUnnamed makes a file that has no name yet (O_TMPFILE).
@@ -121,11 +136,15 @@ func (s *supervisor) createUnnamed(q *seccompNotification, c call, o owner) erro
 		return errLeave
 	}
 	defer unix.Close(dir)
-	if _, err := inherit(dir, &o); err != nil {
+	_, list, err := inherit(dir, &o)
+	if err != nil {
 		return &lostOwner{fmt.Errorf("%s: %w", s.describe(dir), err)}
 	}
 	mask, err := umask(s.proc, q.PID)
-	if o == rootOwner || err != nil || !s.valid(q) {
+	if list != nil {
+		mask = 0
+	}
+	if o == rootOwner && list == nil || err != nil || !s.valid(q) {
 		return errLeave
 	}
 	flags := int(q.Data.Args[c.flags])
@@ -134,29 +153,27 @@ func (s *supervisor) createUnnamed(q *seccompNotification, c call, o owner) erro
 		return err
 	}
 	defer unix.Close(fd)
-	return s.handOver(q, fd, o, uint32(q.Data.Args[c.mode])&^mask&0o7777, flags)
+	return s.handOver(q, fd, o, list, uint32(q.Data.Args[c.mode])&^mask&0o7777, flags)
 }
 
-// inherit gives o the group that files of a directory get, and reports whether they get that of the directory.
-func inherit(dir int, o *owner) (bool, error) {
+// inherit gives o the group that files of a directory get, and reports whether they get that of the directory; the list
+// is what their access is to be, nil if that is in the hands of the kernel.
+func inherit(dir int, o *owner) (group bool, list acl, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(dir, &st); err != nil {
-		return false, err
+		return false, nil, err
 	}
-	if st.Mode&unix.S_ISGID == 0 {
-		return false, nil
+	if list, err = notedACL(dir, aclDefaultNote); err != nil || st.Mode&unix.S_ISGID == 0 {
+		return false, list, err
 	}
 	of, err := openOwner(dir, st.Mode)
 	o.gid = of.gid
-	return true, err
+	return true, list, err
 }
 
-// handOver gives a new file its owner and mode, and the caller a descriptor of it.
-func (s *supervisor) handOver(q *seccompNotification, fd int, o owner, mode uint32, flags int) error {
-	if err := unix.Fchmod(fd, mode); err != nil {
-		return err
-	}
-	if err := s.note(fd, o); err != nil {
+// handOver finishes a new file, and gives the caller a descriptor of it.
+func (s *supervisor) handOver(q *seccompNotification, fd int, o owner, list acl, mode uint32, flags int) error {
+	if err := s.finish(fd, o, list, mode, false); err != nil {
 		return err
 	}
 	add := seccompAddFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), TargetFlag: uint32(flags & unix.O_CLOEXEC)}

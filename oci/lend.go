@@ -67,13 +67,12 @@ func lend(dst, source, keep string) (*loan, error) {
 	return l, err
 }
 
-// stateOf is the state of a file. That of a directory does not tell of its content, and a link does not change.
+// stateOf is the state of a file. That of a directory does not tell of its content. A link cannot be changed, but another
+// one may get its inode.
 func stateOf(info fs.FileInfo) lentFile {
 	state := lentFile{mode: info.Mode()}
 	if !info.IsDir() {
 		state.inode = info.Sys().(*syscall.Stat_t).Ino
-	}
-	if info.Mode().IsRegular() {
 		state.size, state.time = info.Size(), info.ModTime()
 	}
 	return state

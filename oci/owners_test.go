@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,6 +48,12 @@ func owners([]string) error {
 	do("in it", errors.Join(os.Mkdir("staff/dir", 0o700), os.Symlink("x", "staff/link"), unix.Mkfifo("staff/fifo", 0o600)))
 	make("staff/dir/file", 0o600)
 	do("unnamed", unnamed("staff"))
+	journal := []byte("\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
+		"\x08\x00\x05\x00\x04\x00\x00\x00" + "\x10\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff")
+	do("list", errors.Join(os.Mkdir("journal", 0o755), unix.Setxattr("journal", aclAccess, journal, 0), unix.Setxattr("journal", aclDefault, journal, 0)))
+	do("below it", errors.Join(os.Mkdir("journal/dir", 0o777), os.WriteFile("journal/file", nil, 0o640), os.Symlink("x", "journal/link")))
+	do("chmod", errors.Join(os.Mkdir("journal/closed", 0o777), os.Chmod("journal/closed", 0o701)))
+	do("no list", errors.Join(os.Mkdir("journal/none", 0o777), unix.Removexattr("journal/none", aclAccess), unix.Removexattr("journal/none", aclDefault)))
 	open, err := os.Open("back")
 	if err != nil {
 		return err
@@ -108,8 +115,18 @@ func printOwner(name string) error {
 		fmt.Println("but fstat says", open.Uid, open.Gid, err)
 	}
 	list := [4096]byte{}
-	if n, err := unix.Llistxattr(name, list[:]); err != nil || n > 0 {
-		fmt.Printf("attributes %q %v\n", list[:n], err)
+	n, err := unix.Llistxattr(name, list[:])
+	if err != nil {
+		fmt.Println("attributes:", err)
+	}
+	attrs := strings.Split(string(list[:n]), "\x00")
+	slices.Sort(attrs)
+	for _, attr := range attrs {
+		if attr != "" {
+			var value [256]byte
+			n, err := unix.Lgetxattr(name, attr, value[:])
+			fmt.Printf("  %s %x %v\n", attr, value[:max(n, 0)], err)
+		}
 	}
 	return nil
 }
@@ -127,6 +144,19 @@ to another: chown public/mine: operation not permitted
 back 100644 10:11
 fifo 10600 5:6
 file 100640 4:3
+journal 40755 0:0
+  system.posix_acl_access 0200000001000700ffffffff04000500ffffffff080005000400000010000500ffffffff20000500ffffffff <nil>
+  system.posix_acl_default 0200000001000700ffffffff04000500ffffffff080005000400000010000500ffffffff20000500ffffffff <nil>
+journal/closed 40701 0:0
+  system.posix_acl_access 0200000001000700ffffffff04000500ffffffff080005000400000010000000ffffffff20000100ffffffff <nil>
+  system.posix_acl_default 0200000001000700ffffffff04000500ffffffff080005000400000010000500ffffffff20000500ffffffff <nil>
+journal/dir 40755 0:0
+  system.posix_acl_access 0200000001000700ffffffff04000500ffffffff080005000400000010000500ffffffff20000500ffffffff <nil>
+  system.posix_acl_default 0200000001000700ffffffff04000500ffffffff080005000400000010000500ffffffff20000500ffffffff <nil>
+journal/file 100640 0:0
+  system.posix_acl_access 0200000001000600ffffffff04000500ffffffff080005000400000010000400ffffffff20000000ffffffff <nil>
+journal/link 120777 0:0
+journal/none 40755 0:0
 locking 102644 0:8
 public 41777 0:0
 public/dir 40755 1000:1001
