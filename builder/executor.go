@@ -297,7 +297,8 @@ func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 	want := append(index.Names(priorities...), "apt")
 	want = append(want, packageNames([]string{include})...)
 	packages := spec.Packages()
-	all, err := index.Closure(sortedSet(append(want, packages...)), archive.ClosureOptions{Essential: true})
+	// debootstrap leaves recommended packages out, so that those of the base system are too many here.
+	all, err := index.Closure(sortedSet(append(want, packages...)), archive.ClosureOptions{Essential: true, Recommends: spec.Options().Recommends})
 	var unresolved *archive.UnresolvedError
 	if errors.As(err, &unresolved) {
 		return nil, fmt.Errorf("%schoose packages of %s for %s: %w", askedBy(spec, unresolved), spec.Codename(), spec.Options().Arch, err)

@@ -39,6 +39,7 @@ type Options struct {
 	DebootstrapScripts string   // --debootstrap-scripts DIR
 	Packages           []string // --package
 	CustomPackages     []string // --custom-package, paths of .deb files
+	Recommends         bool     // --recommends
 	NoKernel           bool     // --no-kernel
 	KernelPackage      string   // --kernel-package
 	NoAcpid            bool     // --no-acpid

@@ -71,12 +71,12 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: spec.ownScripts(), ScriptsDigest: lock.Scripts})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
-		p.add(aptInstallStep{Packages: packages, Debconf: grubAnswers(spec.loader()), HoldInitramfs: o.UpdateInitramfs})
+		p.add(aptInstallStep{Packages: packages, Recommends: o.Recommends, Debconf: grubAnswers(spec.loader()), HoldInitramfs: o.UpdateInitramfs})
 	}
 	p.add(hostnameStep{o.Hostname})
 	p.add(fstabStep{fstabEntries(p.Disk)})
 	if len(o.CustomPackages) > 0 {
-		p.add(customPackagesStep{Files: o.CustomPackages, Digests: lock.CustomPackages})
+		p.add(customPackagesStep{Files: o.CustomPackages, Digests: lock.CustomPackages, Recommends: o.Recommends})
 	}
 	p.add(rootPasswordStep{Password: o.RootPassword, Lock: o.LockRootPassword})
 	for _, u := range o.Users {

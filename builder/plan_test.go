@@ -29,7 +29,7 @@ var planned = map[string]func(*Options){
 	"ifupdown-bullseye": func(o *Options) {
 		o.Distribution, o.SystemdNetworkd, o.EnableDHCP, o.LockRootPassword = "bullseye", false, true, true
 		o.ConfigureApt, o.AptMirror = true, "http://mirror.example/debian"
-		o.Packages = []string{"less", "vim-tiny"}
+		o.Packages, o.Recommends = []string{"less", "vim-tiny"}, true
 		o.Debootstrapopts = []string{"variant=minbase components=main,contrib"}
 	},
 	"uefi-swap": func(o *Options) { o.Grub, o.UseUEFI, o.Swap, o.SerialConsole = true, true, 512*diskimage.MiB, true },

@@ -13,6 +13,8 @@ type aptInstallStep struct {
 	Packages []string
 	// Debconf answers questions before they are asked, in the form of debconf-set-selections(1).
 	Debconf []string
+	// Recommends installs what the packages recommend as well.
+	Recommends bool `json:",omitempty"`
 	// HoldInitramfs puts the initramfs off: it is made once, at the end, and not by each package (initramfsStep).
 	HoldInitramfs bool
 }
@@ -33,7 +35,16 @@ func (a aptInstallStep) run(ctx context.Context, s *site) error {
 			return err
 		}
 	}
-	return aptGet(ctx, s, nil, append([]string{"install", "--no-install-recommends"}, a.Packages...)...)
+	return aptGet(ctx, s, nil, append([]string{"install", recommendsOption(a.Recommends)}, a.Packages...)...)
+}
+
+// recommendsOption tells apt-get whether to install what packages recommend. It does so by itself, if its configuration
+// in the target does not say otherwise.
+func recommendsOption(yes bool) string {
+	if yes {
+		return "--install-recommends"
+	}
+	return "--no-install-recommends"
 }
 
 // aptGet runs apt-get in the target without questions, with the shared directory of packages and more mounts, and with

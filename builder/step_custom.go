@@ -14,6 +14,8 @@ type customPackagesStep struct {
 	Files []string `json:"-"` // where they are does not matter
 	// Digests are the SHA-256 digests of the files.
 	Digests []string
+	// Recommends installs what they recommend as well.
+	Recommends bool `json:",omitempty"`
 }
 
 func (customPackagesStep) Kind() string { return "custom.packages" }
@@ -28,7 +30,7 @@ func (c customPackagesStep) Title() string {
 
 func (c customPackagesStep) run(ctx context.Context, s *site) error {
 	var mounts []specs.Mount
-	args := []string{"install", "--no-install-recommends"}
+	args := []string{"install", recommendsOption(c.Recommends)}
 	for i, file := range c.Files {
 		// Two files may have one name; apt takes a word with a slash for a file.
 		inside := fmt.Sprintf("/run/custom-packages/%d/%s", i, filepath.Base(file))

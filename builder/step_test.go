@@ -2,6 +2,7 @@ package builder
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -241,6 +242,27 @@ func TestInitramfsIsMadeOnceForEachKernel(t *testing.T) {
 	want := []string{"update-initramfs -c -k 6.1.0-1-amd64", "update-initramfs -c -k 6.12.0-2-amd64"}
 	if !slices.Equal(made, want) {
 		t.Errorf("ran %q, want %q", made, want)
+	}
+}
+
+func TestRecommendedPackagesAreInstalledOnRequest(t *testing.T) {
+	t.Parallel()
+	for _, step := range []Step{
+		aptInstallStep{Packages: []string{"wget"}}, aptInstallStep{Packages: []string{"wget"}, Recommends: true},
+		customPackagesStep{Files: []string{"/x.deb"}}, customPackagesStep{Files: []string{"/x.deb"}, Recommends: true},
+	} {
+		f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
+		if err := runStep(t, f, step); err != nil {
+			t.Fatal(err)
+		}
+		_, said, _ := strings.Cut(f.transcript[0], " install ")
+		want := "--no-install-recommends "
+		if strings.Contains(fmt.Sprintf("%+v", step), "Recommends:true") {
+			want = "--install-recommends "
+		}
+		if !strings.HasPrefix(said, want) {
+			t.Errorf("%+v: ran %q", step, f.transcript)
+		}
 	}
 }
 

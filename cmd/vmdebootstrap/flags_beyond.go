@@ -24,6 +24,8 @@ func (s *settings) beyondManual() []*setting {
 			"its end is the directory to put it in, / itself is merged with a directory; may be repeated", actionsValue{&o.Actions, "--copy-in"}},
 		{"hook", groupSystem, "run a script in another phase than --customize, `PHASE:SCRIPT`: essential is before packages " +
 			"are installed, image is when the image is written; may be repeated", actionsValue{&o.Actions, "--hook"}},
+		{"recommends", groupSource, "install what the packages of --package, the kernel and the like recommend, too: a task such as " +
+			"task-xfce-desktop is worth little without", boolValue{&o.Recommends}},
 		{"root-password-file", groupSystem, "read root's password from the first line of `FILE`",
 			textValue{&s.rootPasswordFile}},
 		{"state-dir", groupProgram, "keep downloaded packages and the results of steps in `DIRECTORY` (default: " +

@@ -28,7 +28,7 @@ var (
 		"dump-memory-profile", "memory-dump-interval",
 	}
 	// Settings that the manual does not have.
-	laterBools  = []string{"cache", "grow", "explain-cache", "bmap", "tls-verify"}
+	laterBools  = []string{"recommends", "cache", "grow", "explain-cache", "bmap", "tls-verify"}
 	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot", "free", "format",
 		"compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to", "isolation"}
 
