@@ -23,7 +23,7 @@ BENCH_ARGS ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build image test check vet lint bench bench-disk install clean
+.PHONY: help build image test check vet lint bench bench-disk bench-cache install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: ## run the Go benchmarks
 bench-disk: build ## compare our disk writers with mke2fs, qemu-img and dd, on a Debian made for it
 	$(GO) build -tags "$(TAGS)" -o bench-disk ./contrib/bench
 	./bench-disk $(BENCH_ARGS)
+
+bench-cache: build ## time builds: cold, nothing changed, another last hook, with --cache-from
+	contrib/bench/cache ./$(BIN)
 
 install: build ## install into $(PREFIX)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/$(BIN)
