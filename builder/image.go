@@ -53,8 +53,11 @@ func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 	return r.assembler().write(ctx, *planned)
 }
 
+// assembler writes the files of the build, none of them later than the build itself: with SOURCE_DATE_EPOCH the same
+// image results each time, whichever of its steps ran again.
 func (r *Result) assembler() assembler {
-	return assembler{say: r.x.Say, tree: diskimage.NewDirTree(r.Rootfs.Root()), files: r.Rootfs, programs: r}
+	tree := diskimage.Clamp(diskimage.NewDirTree(r.Rootfs.Root()), r.lock.Time)
+	return assembler{say: r.x.Say, tree: tree, files: r.Rootfs, programs: r}
 }
 
 // write writes the disk image.

@@ -78,3 +78,14 @@ func plan(t *testing.T, f diskimage.Formatter, fstype, features string, size dis
 	}
 	return v
 }
+
+func TestImagesHoldNoTimeLaterThanTheBuild(t *testing.T) {
+	t.Parallel()
+	built := time.Unix(1_700_000_000, 0)
+	r := &Result{x: &Executor{}, Rootfs: newFakeTarget(t, map[string]string{"/etc/motd": "hello"}), lock: Lock{Time: built}}
+	for e, err := range r.assembler().tree.Entries() {
+		if err != nil || e.ModTime.After(built) {
+			t.Errorf("%s is of %v (%v)", e.Name, e.ModTime, err)
+		}
+	}
+}

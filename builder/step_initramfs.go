@@ -55,20 +55,25 @@ func (i initramfsStep) run(ctx context.Context, s *site) error {
 	if err != nil {
 		return fmt.Errorf("look for kernels: %w", err)
 	}
-	actions, fresh := []string{}, true
+	var versions, old []string
 	for _, kernel := range kernels {
 		_, version, _ := strings.Cut(kernel, "-")
-		action := "-c"
-		if there, err := exists(s.target, "/boot/initrd.img-"+version); err != nil {
+		there, err := exists(s.target, "/boot/initrd.img-"+version)
+		if err != nil {
 			return err
-		} else if there {
-			action, fresh = "-u", false
 		}
-		actions = append(actions, action+" -k "+version)
+		versions = append(versions, version)
+		if there {
+			old = append(old, version)
+		}
 	}
 	update := func() error {
-		for _, action := range actions {
-			if err := s.inTarget(ctx, slices.Concat([]string{"update-initramfs"}, strings.Fields(action))...); err != nil {
+		for _, version := range versions {
+			action := "-c"
+			if slices.Contains(old, version) {
+				action = "-u"
+			}
+			if err := s.inTarget(ctx, "update-initramfs", action, "-k", version); err != nil {
 				return err
 			}
 		}
@@ -78,11 +83,11 @@ func (i initramfsStep) run(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	if s.artefacts == nil || len(actions) == 0 || !fresh || !reusable {
+	if s.artefacts == nil || len(versions) == 0 || len(old) > 0 || !reusable {
 		return update()
 	}
 	a := *s.artefacts
-	a.program = "initramfs of " + strings.Join(actions, " and ")
+	a.program = "initramfs of " + strings.Join(versions, " and ")
 	a.whole, a.places = initramfsWhole, initramfsPlaces
 	a.mentions = func(name string, data []byte, ids []string) bool {
 		if strings.HasPrefix(name, "/boot/initrd.img-") {
