@@ -45,6 +45,12 @@ type cost struct {
 	memory          int64 // peak of the largest process, in bytes
 }
 
+func (c cost) wallTime() time.Duration      { return c.wall }
+func (c cost) processorTime() time.Duration { return c.processor }
+
+// best is the shortest of some times, in seconds.
+func best(costs []cost, of func(cost) time.Duration) float64 { return sorted(costs, of)[0].Seconds() }
+
 // measure runs all contenders in turns and prints the best of each, which is what a busy machine disturbs least, and
 // the median of the time.
 func (g group) measure(ctx context.Context, o options) error {
@@ -66,19 +72,23 @@ func (g group) measure(ctx context.Context, o options) error {
 			costs[i] = append(costs[i], got)
 		}
 	}
-	best := map[string]cost{}
+	runs := map[string][]cost{}
 	for i, c := range g.contenders {
-		wall := sorted(costs[i], func(c cost) time.Duration { return c.wall })
-		processor := sorted(costs[i], func(c cost) time.Duration { return c.processor })
+		wall, processor := sorted(costs[i], cost.wallTime), sorted(costs[i], cost.processorTime)
 		memory := sorted(costs[i], func(c cost) int64 { return c.memory })
-		best[c.name] = cost{wall: wall[0], processor: processor[0]}
+		runs[c.name] = costs[i]
 		fmt.Printf("%-40s %9.3f %9.3f %9.3f %9.0f\n", c.name, wall[0].Seconds(), wall[rounds/2].Seconds(),
 			processor[0].Seconds(), float64(memory[rounds-1])/1e6)
 	}
 	for _, r := range g.ratios {
-		a, b := best[r.a], best[r.b]
-		fmt.Printf("  %s / %s = %.2f (%.2f)   goal %s\n", r.a, r.b, a.wall.Seconds()/b.wall.Seconds(),
-			a.processor.Seconds()/b.processor.Seconds(), r.goal)
+		a, b := runs[r.a], runs[r.b]
+		pairs := make([]float64, rounds)
+		for i := range pairs {
+			pairs[i] = a[i].wall.Seconds() / b[i].wall.Seconds()
+		}
+		slices.Sort(pairs)
+		fmt.Printf("  %s / %s: wall %.2f (%.2f), cpu %.2f; goal %s\n", r.a, r.b, best(a, cost.wallTime)/best(b, cost.wallTime),
+			pairs[rounds/2], best(a, cost.processorTime)/best(b, cost.processorTime), r.goal)
 	}
 	return nil
 }
