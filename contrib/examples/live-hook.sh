@@ -11,7 +11,7 @@ rootdir=$1
 trap cleanup 0
 mount_proc
 disable_daemons
-extra="task-ssh-server task-print-server plymouth zerofree"
+extra="task-ssh-server cups plymouth zerofree"
 case $(chroot "$rootdir" dpkg --print-architecture) in
 amd64 | i386) extra="$extra memtest86+ open-vm-tools" ;;
 esac
