@@ -22,8 +22,8 @@ type Assembly struct {
 	Options Options
 	World   World
 	Lock    Lock
-	// Archive gets the files of extlinux where the root file system has none.
-	Archive *archive.Client
+	// Archive opens the archive client that gets the files of extlinux where the root file system has none.
+	Archive func() (*archive.Client, error)
 	// Say tells a user what begins.
 	Say func(text string)
 }

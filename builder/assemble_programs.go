@@ -16,7 +16,7 @@ import (
 type assemblyPrograms struct {
 	files   *treeFiles
 	spec    Spec
-	archive *archive.Client
+	archive func() (*archive.Client, error)
 	say     func(string)
 	// syslinux holds the files of syslinux by name, once they are known.
 	syslinux map[string][]byte
@@ -75,11 +75,15 @@ func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]b
 		suite, components = p.spec.toolboxSuite(), []string{"main"}
 	}
 	p.say("get the files of extlinux from packages of " + suite)
-	release, err := p.archive.Release(ctx, o.Mirror, suite)
+	client, err := p.archive()
+	if err != nil {
+		return nil, err
+	}
+	release, err := client.Release(ctx, o.Mirror, suite)
 	if err != nil {
 		return nil, fmt.Errorf("look up suite %s: %w", suite, err)
 	}
-	index, err := readIndexes(ctx, p.archive, release, components, o.Arch)
+	index, err := readIndexes(ctx, client, release, components, o.Arch)
 	if err != nil {
 		return nil, err
 	}
@@ -89,10 +93,10 @@ func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]b
 		if pkg == nil {
 			return nil, fmt.Errorf("%s has no package %s", suite, name)
 		}
-		if err := p.archive.Fetch(ctx, []*archive.Package{pkg}, nil); err != nil {
+		if err := client.Fetch(ctx, []*archive.Package{pkg}, nil); err != nil {
 			return nil, err
 		}
-		files, err := archive.ReadFiles(ctx, p.archive.Cache.Path(pkg.SHA256), syslinuxFiles[name]...)
+		files, err := archive.ReadFiles(ctx, client.Cache.Path(pkg.SHA256), syslinuxFiles[name]...)
 		if err != nil {
 			return nil, err
 		}

@@ -98,16 +98,17 @@ func (c *assembleCall) run(ctx context.Context) error {
 
 func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly, source builder.Source) (err error) {
 	began := c.env.now()
-	dir, err := c.env.stateDir(c.settings.stateDir)
-	if err != nil {
-		return err
-	}
-	packages, err := archive.NewCache(filepath.Join(dir, "packages"))
-	if err != nil {
-		return err
-	}
-	if a.Archive, err = j.archiveClient(packages); err != nil {
-		return err
+	// What keeps nothing needs no place for it.
+	a.Archive = func() (*archive.Client, error) {
+		dir, err := c.env.stateDir(c.settings.stateDir)
+		if err != nil {
+			return nil, err
+		}
+		packages, err := archive.NewCache(filepath.Join(dir, "packages"))
+		if err != nil {
+			return nil, err
+		}
+		return j.archiveClient(packages)
 	}
 	j.say("read " + c.from)
 	options := builder.SourceOptions{
@@ -115,11 +116,7 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		Arch: cmp.Or(a.Options.Arch, c.env.arch),
 	}
 	if reference := source.Reference(); reference != "" {
-		pull := oci.ImagePull{
-			Source: reference, Dir: filepath.Join(dir, "images"), AuthFile: c.env.getenv("REGISTRY_AUTH_FILE"), SkipTLSVerify: !a.Options.TLSVerify,
-		}
-		pull.Architecture, pull.Variant = builder.Platform(options.Arch)
-		layout, remove, pullErr := oci.Pull(ctx, pull)
+		layout, remove, pullErr := c.pull(ctx, reference, options.Arch)
 		if pullErr != nil {
 			return fmt.Errorf("--from: %w", pullErr)
 		}
@@ -136,4 +133,18 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 	}
 	j.say(fmt.Sprintf("done in %s", c.env.now().Sub(began).Round(time.Second)))
 	return nil
+}
+
+// pull gets an image of a registry.
+func (c *assembleCall) pull(ctx context.Context, reference, arch string) (layout string, remove func() error, err error) {
+	dir, err := c.env.stateDir(c.settings.stateDir)
+	if err != nil {
+		return "", nil, err
+	}
+	p := oci.ImagePull{
+		Source: reference, Dir: filepath.Join(dir, "images"), AuthFile: c.env.getenv("REGISTRY_AUTH_FILE"),
+		SkipTLSVerify: !c.settings.options.TLSVerify,
+	}
+	p.Architecture, p.Variant = builder.Platform(arch)
+	return oci.Pull(ctx, p)
 }
