@@ -24,6 +24,8 @@ type Assembly struct {
 	Lock    Lock
 	// Archive opens the archive client that gets the files of extlinux where the root file system has none.
 	Archive func() (*archive.Client, error)
+	// Executor runs the programs that make file systems; it may be nil if none is needed, see RunsPrograms.
+	Executor *Executor
 	// Say tells a user what begins.
 	Say func(text string)
 }
@@ -37,7 +39,7 @@ func (a *Assembly) Check() error {
 
 // Write writes the disk image. What the image needs and the root file system has not is one error, before the image is
 // begun.
-func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) error {
+func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	files, err := newTreeFiles(tree, a.Lock.Time)
 	if err != nil {
 		return err
@@ -73,7 +75,14 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) error {
 	if err != nil {
 		return err
 	}
-	programs := &assemblyPrograms{files: files, spec: spec, archive: a.Archive, say: a.Say}
+	var u *unpacked
+	if a.RunsPrograms() {
+		if u, err = a.unpack(ctx, spec, configured); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, u.close()) }()
+	}
+	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, say: a.Say}
 	err = assembler{say: a.Say, tree: configured, files: files, programs: programs}.write(ctx, disk)
 	var full *diskimage.NoSpaceError
 	if errors.As(err, &full) {
@@ -121,18 +130,17 @@ func (a *Assembly) spec(found system) (Spec, error) {
 	}
 	spec, err := NewSpec(o, a.World)
 	if err == nil {
-		problems = append(problems, runsPrograms(spec)...)
+		problems = append(problems, needsBuild(spec)...)
 	}
 	return spec, errors.Join(append(problems, err)...)
 }
 
-// runsPrograms finds what only a build can do, because a program has to run.
-func runsPrograms(s Spec) []error {
-	var problems []error
-	if len(s.mkfsPackages()) > 0 {
-		problems = append(problems, problem("--roottype", "only ext2, ext3, ext4 and FAT can be made of a root file system that is there already")...)
+// needsBuild finds what needs more of a root file system than one that is there already may have.
+func needsBuild(s Spec) []error {
+	if mkfsPrograms[s.o.Roottype].readOnly {
+		return problem("--roottype", "%s needs an initramfs of its own, which only a build makes", s.o.Roottype)
 	}
-	return problems
+	return nil
 }
 
 // system is what a root file system says of itself; what it does not say, or what we do not know, is empty.

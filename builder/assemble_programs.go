@@ -18,6 +18,8 @@ type assemblyPrograms struct {
 	spec    Spec
 	archive func() (*archive.Client, error)
 	say     func(string)
+	// unpacked is there if a program makes one of the file systems.
+	unpacked *unpacked
 	// syslinux holds the files of syslinux by name, once they are known.
 	syslinux map[string][]byte
 }
@@ -132,5 +134,5 @@ func (p *assemblyPrograms) grubImage(_ context.Context, d *Disk, platform string
 }
 
 func (p *assemblyPrograms) programVolume(d Disk, part diskimage.Partition, program mkfsProgram) diskimage.Volume {
-	return nil
+	return d.programVolume(p.unpacked.site, p.unpacked.dir, part, program)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -70,7 +68,7 @@ func (r *Result) writeExport(ctx context.Context, layout string, e Export) error
 	dst := r.x.imageCopy(r.spec, layout, e)
 	switch e.Transport {
 	case exportDir:
-		return r.writeDir(ctx, e.Path)
+		return r.x.unpackTree(ctx, r.tree(r.Rootfs), e.Path)
 	case exportOCI:
 		return ociimage.Add(ctx, e.Path, layout, e.Name)
 	case exportOCIArchive:
@@ -85,23 +83,6 @@ func (r *Result) writeExport(ctx context.Context, layout string, e Export) error
 	default:
 		return r.x.Engine.CopyImage(ctx, dst)
 	}
-}
-
-// writeDir writes the files themselves.
-func (r *Result) writeDir(ctx context.Context, dir string) error {
-	reader, writer := io.Pipe()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		err := tarfile.Write(ctx, writer, r.tree(r.Rootfs))
-		return errors.Join(err, writer.CloseWithError(err))
-	})
-	group.Go(func() error {
-		err := r.x.Engine.Unpack(ctx, reader, dir)
-		// What is left of the archive's end is of no use, but its writer waits.
-		_, drained := io.Copy(io.Discard, reader)
-		return errors.Join(err, drained, reader.Close())
-	})
-	return group.Wait()
 }
 
 // writeLayout packs the root file system as an OCI layout in a directory of this build.

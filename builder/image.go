@@ -104,7 +104,12 @@ func (a assembler) write(ctx context.Context, planned Disk) error {
 
 // programVolume is a partition that a program fills. The files of boot loaders are never on one: the rules see to that.
 func (r *Result) programVolume(d Disk, p diskimage.Partition, program mkfsProgram) diskimage.Volume {
-	v := &programVolume{site: r.site, program: program, fs: p.Filesystem, size: p.Size, dir: r.Rootfs.Root()}
+	return d.programVolume(r.site, r.Rootfs.Root(), p, program)
+}
+
+// programVolume is a partition that a program makes of the root file system in the directory root.
+func (d Disk) programVolume(s *site, root string, p diskimage.Partition, program mkfsProgram) diskimage.Volume {
+	v := &programVolume{site: s, program: program, fs: p.Filesystem, size: p.Size, dir: root}
 	if p.Role == diskimage.RoleBoot {
 		v.dir, v.covered = filepath.Join(v.dir, "boot"), []string{"efi"}
 		return v

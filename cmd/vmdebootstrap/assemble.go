@@ -49,8 +49,9 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 			"boot code. /etc/fstab and the boot loader's configuration are written to match. Nothing of the root file system is run.\n\n" +
 			"SOURCE is a tarball (plain or compressed with gzip, xz, zstd or bzip2; - is standard input), a container image in an OCI layout,\n" +
 			"an archive or a registry, or a directory. Container images have seldom a kernel; missing pieces are named before the work begins.\n\n" +
-			"Tarballs and container images need no user namespace and no subordinate IDs. A directory needs them, unless root calls: the\n" +
-			"owners of its files are those that podman unshare shows.",
+			"Tarballs and container images need no user namespace and no subordinate IDs, unless a program of Debian makes one of the file\n" +
+			"systems, as it does btrfs and xfs. A directory needs them, unless root calls: the owners of its files are those that podman\n" +
+			"unshare shows.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
@@ -86,12 +87,17 @@ func (c *assembleCall) run(ctx context.Context) error {
 	if err := errors.Join(slices.Concat(c.settings.problems, []error{err, a.Check(), lockErr})...); err != nil {
 		return err
 	}
-	if source.NeedsNamespace() && !c.env.inside() {
-		status, err := c.env.reenter(ctx, place{c.settings.stateDir, c.settings.isolation})
-		if err == nil && status != exitOK {
-			err = childStatus(status)
-		}
-		return err
+	if source.NeedsNamespace() || a.RunsPrograms() {
+		return c.env.withStore(ctx, c.settings.stateDir, func(ctx context.Context, store engine, packages *archive.Cache) error {
+			client, err := j.archiveClient(packages)
+			if err != nil {
+				return err
+			}
+			a.Executor = &builder.Executor{
+				Engine: store, Archive: client, TempDir: store.TempDir(), Environ: c.env.environ, Dir: c.env.dir, Log: j.log, Say: j.say,
+			}
+			return c.assemble(ctx, j, a, source)
+		})
 	}
 	return c.assemble(ctx, j, a, source)
 }
