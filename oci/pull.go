@@ -61,7 +61,8 @@ func (p ImagePull) copyTo(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, policy.Destroy()) }()
-	_, err = copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: system, DestinationCtx: system})
+	// A layout has no place for signatures; the policy looks at them all the same.
+	_, err = copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: system, DestinationCtx: system, RemoveSignatures: true})
 	return err
 }
 

@@ -1,0 +1,58 @@
+//go:build mirror && boot
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+)
+
+// withoutNamespaces runs a command where no user namespace can be made, and where there is but one user.
+func withoutNamespaces(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	const script = `echo 0 > /proc/sys/user/max_user_namespaces
+unshare --user true 2> /dev/null && exit 99
+exec "$@"`
+	// The program's name is the file's here: testscript.Main knows it by that.
+	name := filepath.Join(t.TempDir(), programName)
+	if err := os.Symlink(cmd.Path, name); err != nil {
+		t.Fatal(err)
+	}
+	args := slices.Concat([]string{"--user", "--map-root-user", "sh", "-e", "-c", script, "sh", name}, cmd.Args[1:])
+	return exec.Command(diskimagetest.Tool(t, "unshare"), args...)
+}
+
+// TestAssembledImagesAreTheSameAndBoot assembles one system from a tarball and from a container image of several layers,
+// with GRUB, and starts it. It goes on from the packages that TestImageBoots has installed; the rest takes a minute.
+func TestAssembledImagesAreTheSameAndBoot(t *testing.T) {
+	dir, nonce := t.TempDir(), fmt.Sprintf("assemble-%d", os.Getpid())
+	hook := strings.ReplaceAll(witness, "NONCE", nonce) + "chroot \"$1\" apt-get install -y --no-install-recommends grub-pc-bin\n"
+	if err := os.WriteFile(filepath.Join(dir, "hook.sh"), []byte(hook), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	call := func(cmd *exec.Cmd) {
+		t.Helper()
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "SOURCE_DATE_EPOCH=1750000000")
+		began := time.Now()
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s: %s\n%s", strings.Join(cmd.Args[1:], " "), time.Since(began).Round(time.Second), out)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	call(vmdebootstrap(t, "--tarball=root.tar", "--export=oci-archive:image.tar", "--customize=./hook.sh", "--distribution=stable", "--root-password=x", "--verbose"))
+	for source, image := range map[string]string{"root.tar": "tar.img", "oci-archive:image.tar": "oci.img"} {
+		call(withoutNamespaces(t, vmdebootstrap(t, "assemble", "--from", source, "--image", image, "--boot=grub", "--serial-console", "--free=100MB")))
+		checkPartitions(t, filepath.Join(dir, image))
+	}
+	diskimagetest.Run(t, "cmp", filepath.Join(dir, "tar.img"), filepath.Join(dir, "oci.img"))
+	bootGrub(t, filepath.Join(dir, "oci.img"), nonce, diskimagetest.BootOptions{Firmware: diskimagetest.BIOS})
+}
