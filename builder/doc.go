@@ -10,6 +10,9 @@
 //	                               ▼
 //	                     Plan ──Executor.Build──▶ Result ──▶ image, tarball, squashfs
 //
+// An Assembly is the lower half of that: it makes a disk image of a root file system that is there already, a Source, and
+// needs no Executor unless a program makes one of the file systems.
+//
 // NewSpec and NewPlan are pure. Programs run only through the interface Target, so that the steps can be tested without
 // containers; package oci has the real ones. Two containers take part: the toolbox, which holds debootstrap and the boot
 // loader's files and is thrown away, and the target, which becomes the image. Both come from Debian packages alone, so

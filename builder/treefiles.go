@@ -114,12 +114,16 @@ func (t *treeFiles) RemoveAll(name string) error {
 	if err != nil {
 		return nil //what is not there need not go
 	}
-	for other := range t.index {
-		if other == place || strings.HasPrefix(other, place+"/") {
-			delete(t.index, other)
-			delete(t.added, other)
+	if e, there := t.index[place]; there && e.IsDir() {
+		for other := range t.index {
+			if strings.HasPrefix(other, place+"/") {
+				delete(t.index, other)
+				delete(t.added, other)
+			}
 		}
 	}
+	delete(t.index, place)
+	delete(t.added, place)
 	t.removed[place] = true
 	return nil
 }

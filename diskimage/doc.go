@@ -18,8 +18,8 @@
 // The packages do not need the rest of vmdebootstrap, nor build tags or cgo. Patches, blobs and boot code are
 // bytes that the caller brings.
 //
-// A Tree is where files come from. NewDirTree reads a directory, NewTarTree an archive without unpacking it, and
-// EmptyTree, FileEntry and the like make one in memory. Overlay, Filter, Subtree, Clamp and Dense derive one tree from
+// A Tree is where files come from. NewDirTree reads a directory, NewTarTree an archive and NewLayerTree the layers of a
+// container image without unpacking them, and EmptyTree, FileEntry and the like make one in memory. Overlay, Filter, Subtree, Clamp and Dense derive one tree from
 // another while it is read. Owners, modes, times to the nanosecond, extended attributes, hard links, devices and holes
 // are kept.
 //
