@@ -1,7 +1,9 @@
 package diskimage
 
 import (
+	"bytes"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -52,6 +54,88 @@ func TestBlobsKeepOffEverythingElse(t *testing.T) {
 		w := make(memoryFile, test.layout.Size)
 		if err := image.Write(t.Context(), w); (err == nil) != (test.want == "") {
 			t.Errorf("%s: an image with it: %v", test.name, err)
+		}
+	}
+}
+
+// randomClaims makes claims out of random numbers, most of them at the edges of something.
+func randomClaims(l Layout, next func() uint64) []Claim {
+	edges := []int64{0, mbrSignatureAt, mbrEnd, int64(l.SectorSize), int64(l.gptSize()), int64(MiB), int64(l.Size), int64(l.Size - l.gptSize())}
+	for _, p := range l.Partitions {
+		edges = append(edges, int64(p.Start), int64(p.End()))
+	}
+	var claims []Claim
+	for i := range next() % 4 {
+		c := Claim{What: string(rune('a' + i))}
+		c.Offset = max(0, edges[next()%uint64(len(edges))]+int64(next()%5)-2)
+		c.Length = int64(next() % 3)
+		if next()%2 == 0 {
+			c.Length = max(0, edges[next()%uint64(len(edges))]-c.Offset+int64(next()%3)-1)
+		}
+		claims = append(claims, c)
+	}
+	return claims
+}
+
+// Claims are taken exactly if nobody else has a byte of theirs, and then the table is as it would be without them.
+func checkClaims(t *testing.T, l Layout, claims []Claim) {
+	t.Helper()
+	taken := []Extent{{mbrSignatureAt, mbrEnd - mbrSignatureAt}}
+	if l.Table == GPT {
+		length := int64(l.SectorSize) + 16<<10
+		taken = append(taken, Extent{int64(l.SectorSize), length}, Extent{int64(l.Size) - length, length})
+	}
+	for _, p := range l.Partitions {
+		taken = append(taken, Extent{int64(p.Start), int64(p.Size)})
+	}
+	free := true
+	for _, c := range claims {
+		for _, e := range taken {
+			first, last := max(c.Offset, e.Offset), min(c.Offset+c.Length, e.Offset+e.Length)-1
+			free = free && first > last
+		}
+		free = free && c.Offset+c.Length <= int64(l.Size)
+		taken = append(taken, c.Extent)
+	}
+	if err := l.CheckFree(claims); (err == nil) != free {
+		t.Errorf("%+v on %+v: got %v, free: %v", claims, l, err, free)
+	}
+	if !free {
+		return
+	}
+	image := Image{Layout: l}
+	for _, c := range claims {
+		image.Blobs = append(image.Blobs, Patch{c.Offset, bytes.Repeat([]byte{0xFF}, int(c.Length)), c.What})
+	}
+	w := make(memoryFile, l.Size)
+	if err := image.Write(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range image.Blobs {
+		if got := w[b.Offset:][:len(b.Data)]; !bytes.Equal(got, b.Data) {
+			t.Errorf("%s is damaged", b.What)
+		}
+		clear(w[b.Offset:][:len(b.Data)])
+	}
+	plain := make(memoryFile, l.Size)
+	if err := (Image{Layout: l}).Write(t.Context(), plain); err != nil || !bytes.Equal(w, plain) {
+		t.Errorf("%+v on %+v: the table is another one (%v)", claims, l, err)
+	}
+}
+
+func TestRandomClaimsAreTakenIfFree(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(7, 8))
+	for layouts := 0; layouts < 40; {
+		r := randomRequest(random.Uint64)
+		r.Size %= 8 * MiB
+		l, err := NewLayout(r)
+		if err != nil {
+			continue
+		}
+		layouts++
+		for range 40 {
+			checkClaims(t, l, randomClaims(l, random.Uint64))
 		}
 	}
 }

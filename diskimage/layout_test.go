@@ -292,22 +292,25 @@ func TestLayoutPropertiesHoldForRandomRequests(t *testing.T) {
 func FuzzLayout(f *testing.F) {
 	f.Add([]byte("0123456789abcdef0123456789abcdef"))
 	f.Add([]byte{})
+	for i := range byte(20) {
+		data := make([]byte, 400)
+		_, _ = rand.NewChaCha8([32]byte{i}).Read(data)
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r := randomRequest(func() uint64 {
+		next := func() uint64 {
 			var b [8]byte
 			n := copy(b[:], data)
 			data = data[n:]
 			return binary.LittleEndian.Uint64(b[:])
-		})
+		}
+		r := randomRequest(next)
 		l, err := NewLayout(r)
 		if err != nil {
 			return
 		}
 		checkLayout(t, r, l)
-		w := make(memoryFile, l.Size)
-		if err := (Image{Layout: l}).Write(t.Context(), w); err != nil {
-			t.Errorf("write the table of %+v: %v", l, err)
-		}
+		checkClaims(t, l, randomClaims(l, next))
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,17 +112,39 @@ func TestTableIsFaultlessForSfdiskAndSgdisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			image, _ := writeTestTable(t, r)
-			if out := diskimagetest.Run(t, "sfdisk", "--verify", image); !strings.Contains(out, "No errors detected") {
-				t.Errorf("sfdisk --verify:\n%s", out)
-			}
-			if r.Table != GPT {
-				return
-			}
-			out := diskimagetest.Run(t, "sgdisk", "-v", image)
-			if !strings.Contains(out, "No problems found") || strings.Contains(out, "Caution") {
-				t.Errorf("sgdisk -v:\n%s", out)
-			}
+			checkTable(t, image, r)
 		})
+	}
+}
+
+func TestRandomTablesAreFaultless(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(5, 6))
+	for tables := 0; tables < 40; {
+		r := randomRequest(random.Uint64)
+		if _, err := NewLayout(r); err != nil || len(r.Partitions) == 0 || r.SectorSize == SectorSize4K {
+			continue
+		}
+		image, _ := writeTestTable(t, r)
+		checkTable(t, image, r)
+		if tables++; t.Failed() {
+			t.Fatalf("request: %+v", r)
+		}
+	}
+}
+
+// checkTable lets sfdisk and sgdisk find fault with the table of a disk.
+func checkTable(t *testing.T, image string, r Request) {
+	t.Helper()
+	if out := diskimagetest.Run(t, "sfdisk", "--verify", image); !strings.Contains(out, "No errors detected") {
+		t.Errorf("sfdisk --verify:\n%s", out)
+	}
+	if r.Table != GPT {
+		return
+	}
+	out := diskimagetest.Run(t, "sgdisk", "-v", image)
+	if !strings.Contains(out, "No problems found") || strings.Contains(out, "Caution") {
+		t.Errorf("sgdisk -v:\n%s", out)
 	}
 }
 
