@@ -11,9 +11,140 @@
 //     only when it is complete. Package diskimage/format writes the same disk as qcow2, vmdk, vhd, vhdx or vdi, or as
 //     several of them at once, and diskimage/bmap a block map for bmaptool.
 //
-// The examples have whole programs: Image.Write (a FAT and a swap area from memory), TarToQcow2 (an archive becomes a
-// virtual machine's disk that is as large as it needs to be) and Layout.CheckFree (room for a board's firmware). Boot
-// loaders are in diskimage/grub and diskimage/syslinux.
+// Three short programs. The first makes an ext4 file system of a directory, with 100 MiB free in it:
+//
+//	package main
+//
+//	import (
+//		"context"
+//		"log"
+//		"os"
+//		"time"
+//
+//		"github.com/google/uuid"
+//
+//		"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+//		"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
+//	)
+//
+//	func main() {
+//		ctx, tree := context.Background(), diskimage.NewDirTree(os.Args[1])
+//		fs := diskimage.Filesystem{Type: "ext4", Features: "bookworm", UUID: uuid.New(), Seed: uuid.New(), Time: time.Now()}
+//		size, err := ext.MinimumSize(fs, tree, 100*diskimage.MiB)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		volume, err := ext.Formatter{}.Plan(size, fs, tree)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		err = diskimage.WriteFile(ctx, os.Args[2], 0o644, func(f *os.File) error {
+//			if err := f.Truncate(int64(size)); err != nil {
+//				return err
+//			}
+//			return volume.Write(ctx, f)
+//		})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+//
+// The second makes a disk of 2 GiB of a tar archive, which it does not unpack, in the format that the name of the image
+// asks for:
+//
+//	package main
+//
+//	import (
+//		"context"
+//		"log"
+//		"os"
+//		"path/filepath"
+//		"time"
+//
+//		"github.com/google/uuid"
+//
+//		"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+//		"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
+//		"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+//	)
+//
+//	func main() {
+//		if err := write(context.Background(), os.Args[1], os.Args[2]); err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+//
+//	func write(ctx context.Context, archive, name string) error {
+//		layout, err := diskimage.NewLayout(diskimage.Request{
+//			Size: 2 * diskimage.GiB, Table: diskimage.GPT, Arch: "amd64", ID: uuid.New(),
+//			Partitions: []diskimage.PartitionRequest{
+//				{Role: diskimage.RoleRoot, Filesystem: diskimage.Filesystem{Type: "ext4", UUID: uuid.New(), Time: time.Now()}},
+//			},
+//		})
+//		if err != nil {
+//			return err
+//		}
+//		in, err := os.Open(archive)
+//		if err != nil {
+//			return err
+//		}
+//		defer in.Close()
+//		info, err := in.Stat()
+//		if err != nil {
+//			return err
+//		}
+//		tree, err := diskimage.NewTarTree(in, info.Size())
+//		if err != nil {
+//			return err
+//		}
+//		root := layout.Partitions[0]
+//		volume, err := ext.Formatter{}.Plan(root.Size, root.Filesystem, tree)
+//		if err != nil {
+//			return err
+//		}
+//		kind, _ := format.BySuffix(name)
+//		image := diskimage.Image{Layout: layout, Volumes: map[int]diskimage.Volume{root.Number: volume}}
+//		return diskimage.WriteFile(ctx, name, 0o644, func(f *os.File) error {
+//			return format.Write(ctx, []format.Output{{File: f, Format: kind}}, filepath.Dir(name), image)
+//		})
+//	}
+//
+// The third lists what is in the file systems of a raw image:
+//
+//	package main
+//
+//	import (
+//		"fmt"
+//		"log"
+//		"os"
+//
+//		"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+//		"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
+//	)
+//
+//	func main() {
+//		image, err := os.Open(os.Args[1])
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		info, err := image.Stat()
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		tree, err := imagetree.Open(image, diskimage.Size(info.Size()))
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		for entry, err := range tree.Entries() {
+//			if err != nil {
+//				log.Fatal(err)
+//			}
+//			fmt.Printf("%7o %9d %s\n", entry.Mode, entry.Size, entry.Name)
+//		}
+//	}
+//
+// The examples have more: a FAT and a swap area from memory (Image.Write), a disk that is as large as its content needs
+// (TarToQcow2), room for a board's firmware (Layout.CheckFree). Boot loaders are in diskimage/grub and diskimage/syslinux.
 //
 // The packages do not need the rest of vmdebootstrap, nor build tags or cgo. Patches, blobs and boot code are
 // bytes that the caller brings.
