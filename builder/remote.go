@@ -1,8 +1,10 @@
 package builder
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -73,6 +75,12 @@ func (r Remote) tag(snapshot string) string {
 
 // image is a snapshot's image in the words of containers-transports(5).
 func (r Remote) image(snapshot string) string { return r.String() + ":" + r.tag(snapshot) }
+
+// isMissing reports whether a place is a directory that is not there.
+func (r Remote) isMissing() bool {
+	_, err := os.Stat(r.Path)
+	return r.Transport == exportOCI && errors.Is(err, fs.ErrNotExist)
+}
 
 // checkTarget reports why snapshots cannot be put at a place of this machine.
 func (r Remote) checkTarget(stat func(string) (fs.FileInfo, error)) error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -32,8 +33,8 @@ const patience = 30 * time.Second
 func (x *Executor) shared(ctx context.Context, name string) iter.Seq[sharedSnapshot] {
 	return func(yield func(sharedSnapshot) bool) {
 		for _, from := range x.Cache.From {
-			if x.refused[from] {
-				continue
+			if x.refused[from] || from.isMissing() && slices.Contains(x.Cache.To, from) {
+				continue // the first build that shares there makes it
 			}
 			image, err := x.inspect(ctx, from, name)
 			found := sharedSnapshot{from, name, image}

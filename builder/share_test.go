@@ -168,6 +168,19 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 	}
 }
 
+func TestTheFirstBuildThatSharesIsNotWarned(t *testing.T) {
+	t.Parallel()
+	place := Remote{"oci", filepath.Join(t.TempDir(), "share")}
+	e := &sharingEngine{down: errors.New("no such file")}
+	x := &Executor{Engine: e, Log: slog.New(slog.DiscardHandler), Cache: Cache{From: []Remote{place}, To: []Remote{place}}}
+	for s := range x.shared(t.Context(), "name") {
+		t.Errorf("found %v", s)
+	}
+	if e.inspected > 0 {
+		t.Error("a directory that is not there was looked at")
+	}
+}
+
 func TestPlacesOfSharing(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

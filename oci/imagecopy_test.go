@@ -26,6 +26,10 @@ import (
 // capNetRaw is security.capability, version 2, with cap_net_raw=ep.
 const capNetRaw = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
+// defaultACL is user::rwx,group::r-x,group:4:r-x,mask::r-x,other::r-x (linux/posix_acl_xattr.h).
+const defaultACL = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
+	"\x08\x00\x05\x00\x04\x00\x00\x00" + "\x10\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
+
 // testArchive holds a file of group 42 and one with a capability.
 func testArchive(t *testing.T) []byte {
 	t.Helper()
@@ -33,7 +37,7 @@ func testArchive(t *testing.T) []byte {
 	w := tar.NewWriter(&out)
 	for _, h := range []tar.Header{
 		{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755},
-		{Typeflag: tar.TypeDir, Name: "./etc/", Mode: 0o755},
+		{Typeflag: tar.TypeDir, Name: "./etc/", Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.system.posix_acl_default": defaultACL}},
 		{Typeflag: tar.TypeReg, Name: "./etc/shadow", Mode: 0o640, Gid: 42, Size: 1, ModTime: time.Unix(1700000000, 0)},
 		{Typeflag: tar.TypeSymlink, Name: "./etc/link", Linkname: "shadow", Mode: 0o777, Gid: 42},
 		{Typeflag: tar.TypeReg, Name: "./ping", Mode: 0o755, Size: 1, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": capNetRaw}},

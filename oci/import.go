@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/containers/storage"
 	graphdriver "github.com/containers/storage/drivers"
@@ -75,6 +75,11 @@ func (e *Engine) unpackLayer(ctx context.Context, parent string, p PackedSnapsho
 			err = errors.Join(err, e.store.DeleteLayer(layer.ID))
 		}
 	}()
+	if parent != "" && e.Driver() == driverVFS {
+		if err := e.copyParentACLs(layer); err != nil {
+			return "", err
+		}
+	}
 	verifier := p.DiffID.Verifier()
 	diff := io.TeeReader(plain, verifier)
 	apply := e.applyLayer
@@ -91,6 +96,16 @@ func (e *Engine) unpackLayer(ctx context.Context, parent string, p PackedSnapsho
 		return "", fmt.Errorf("the layer is not %s", p.DiffID)
 	}
 	return layer.ID, nil
+}
+
+// copyParentACLs completes the copy of the layer below.
+func (e *Engine) copyParentACLs(layer *storage.Layer) (err error) {
+	root, err := e.driver.Get(layer.ID, graphdriver.MountOpts{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.driver.Put(layer.ID)) }()
+	return e.copyACLs(layer.Parent, root)
 }
 
 // applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would lock all other builds out for the time that
@@ -124,15 +139,8 @@ func noteOwners(r io.Reader, w io.Writer) error {
 		if path.Clean(h.Name) == "." && o != rootOwner {
 			return fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.uid, o.gid)
 		}
-		if o != rootOwner && h.Typeflag != tar.TypeLink {
-			const xattr = "SCHILY.xattr."
-			mode := map[byte]uint32{tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR}[h.Typeflag]
-			name, value := o.note(mode)
-			h.PAXRecords = maps.Clone(h.PAXRecords)
-			if h.PAXRecords == nil {
-				h.PAXRecords = map[string]string{}
-			}
-			h.PAXRecords[xattr+name] = string(value)
+		if h.Typeflag != tar.TypeLink {
+			h.PAXRecords, h.Xattrs = notedRecords(h, o), nil //nolint:staticcheck // the reader fills both, the writer writes both
 		}
 		h.Uid, h.Gid, h.Format = 0, 0, tar.FormatPAX
 		if err := out.WriteHeader(h); err != nil {
@@ -142,4 +150,21 @@ func noteOwners(r io.Reader, w io.Writer) error {
 			return fmt.Errorf("member %q: %w", h.Name, err)
 		}
 	}
+}
+
+// notedRecords are the extended attributes of a member with notes in place of what they say of users and groups.
+func notedRecords(h *tar.Header, o owner) map[string]string {
+	const xattr = "SCHILY.xattr."
+	records := map[string]string{}
+	for key, value := range h.PAXRecords {
+		if note, ok := aclNotes[strings.TrimPrefix(key, xattr)]; ok && acl(value).well() && acl(value).namesOthers() {
+			key = xattr + note
+		}
+		records[key] = value
+	}
+	if o != rootOwner {
+		name, value := o.note(map[byte]uint32{tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR}[h.Typeflag])
+		records[xattr+name] = string(value)
+	}
+	return records
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // packedTar is a tar archive in a file, compressed, with the digest of the plain one.
@@ -85,6 +86,13 @@ func TestImportMakesSnapshotsOfLayers(t *testing.T) {
 					if gid := info.Sys().(*syscall.Stat_t).Gid; gid != 42 {
 						t.Errorf("%s belongs to the group %d", file, gid)
 					}
+				}
+				attribute, value := aclDefault, make([]byte, 64)
+				if InsideBy() == IsolationSingle {
+					attribute = aclDefaultNote
+				}
+				if n, err := unix.Lgetxattr(filepath.Join(c.Root(), "etc"), attribute, value); err != nil || string(value[:n]) != defaultACL {
+					t.Errorf("%s: the access control list of /etc is %q (%v)", name, value[:max(n, 0)], err)
 				}
 				if name == first.Name && InsideBy() != IsolationSingle {
 					checkUnpacked(t, c.Root())
