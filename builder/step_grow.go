@@ -83,6 +83,13 @@ const growDefinition = `# Written by vmdebootstrap --grow.
 [Partition]
 Type=`
 
+// growUndiscarded keeps systemd-repart from discarding what is between the partitions: the boot code of boards is there.
+const growUndiscarded = `# Written by vmdebootstrap --grow: there may be boot code between the partitions.
+[Service]
+ExecStart=
+ExecStart=systemd-repart --dry-run=no --discard=no
+`
+
 // growProgram does what systemd-repart does on GPT disks. Partitions are left alone that cannot become a MiB larger: a GPT
 // has its copy in the last sectors.
 const growProgram = `#!/bin/sh
@@ -116,16 +123,20 @@ ExecStart=` + growProgramName + `
 `
 
 const (
-	growDefinitionName = "/etc/repart.d/50-root.conf"
-	growProgramName    = "/usr/local/sbin/grow-root-partition"
-	growUnitName       = "/etc/systemd/system/grow-root-partition.service"
-	growUnitWanted     = "/etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
+	growDefinitionName  = "/etc/repart.d/50-root.conf"
+	growUndiscardedName = "/etc/systemd/system/systemd-repart.service.d/no-discard.conf"
+	growProgramName     = "/usr/local/sbin/grow-root-partition"
+	growUnitName        = "/etc/systemd/system/grow-root-partition.service"
+	growUnitWanted      = "/etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
 )
 
 func (g growStep) run(_ context.Context, s *site) error { return g.write(s.target) }
 
 func (g growStep) write(f Files) error {
 	if g.Program == growRepart {
+		if err := writeFileIn(f, growUndiscardedName, growUndiscarded, 0o644); err != nil {
+			return err
+		}
 		return writeFileIn(f, growDefinitionName, growDefinition+g.Type+"\n", 0o644)
 	}
 	if err := writeFileIn(f, growProgramName, growProgram, 0o755); err != nil {

@@ -18,6 +18,10 @@ func TestGrowStepTellsSystemdRepart(t *testing.T) {
 	if got := f.readable(growDefinitionName); !strings.HasSuffix(got, "[Partition]\nType=4f68bce3-e8cd-4db1-96e7-fbcaf984b709\n") {
 		t.Errorf("got %q", got)
 	}
+	// A U-Boot in front of the first partition must survive.
+	if got := f.readable(growUndiscardedName); !strings.Contains(got, "ExecStart=\nExecStart=systemd-repart --dry-run=no --discard=no\n") {
+		t.Errorf("%s: %q", growUndiscardedName, got)
+	}
 }
 
 func TestGrowStepInstallsAService(t *testing.T) {
