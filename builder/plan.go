@@ -89,7 +89,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	}
 	p.addActions(o, lock, hooks.PhaseCustomize)
 	if p.Disk != nil && p.Disk.readOnly() {
-		p.add(overlayStep{Roottype: o.Roottype})
+		p.add(overlayStep{Roottype: o.Roottype, Grub: p.Disk.Loader.grub()})
 	}
 	if o.UpdateInitramfs {
 		p.add(initramfsStep{})

@@ -42,13 +42,16 @@ func TestGrowStepInstallsAService(t *testing.T) {
 func TestOverlayStepPutsProgramsIntoTheInitramfs(t *testing.T) {
 	t.Parallel()
 	f := newFakeTarget(t, nil)
-	if err := runStep(t, f, overlayStep{Roottype: "erofs"}); err != nil {
+	if err := runStep(t, f, overlayStep{Roottype: "erofs", Grub: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.readable(overlayHook); !strings.Contains(got, "\nmanual_add_modules erofs overlay\n") {
 		t.Errorf("%s: %q", overlayHook, got)
 	}
 	checkShell(t, f, overlayHook, overlayScript)
+	if got := f.readable(grubService); !strings.Contains(got, "[Unit]\nConditionPathIsReadWrite=/boot/grub\n") {
+		t.Errorf("%s: %q", grubService, got)
+	}
 }
 
 // checkShell has shellcheck look at programs of the target, but for what they take from elsewhere.

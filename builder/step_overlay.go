@@ -7,7 +7,11 @@ import (
 
 // overlayStep lets a system on a file system that never changes write: the initramfs mounts an overlay whose upper
 // layer is in memory over it, so that the system is the same at each start.
-type overlayStep struct{ Roottype string }
+type overlayStep struct {
+	Roottype string
+	// Grub says that GRUB is in /boot, which is not changed either.
+	Grub bool
+}
 
 func (overlayStep) Kind() string { return "overlay" }
 
@@ -58,9 +62,20 @@ if ! {
 fi
 `
 
+// grubService is Debian's; it writes to grubenv(5) that the system has started.
+const grubService = "/etc/systemd/system/grub-common.service.d/read-only.conf"
+
+const grubServiceText = `# Written by vmdebootstrap: /boot never changes.
+[Unit]
+ConditionPathIsReadWrite=/boot/grub
+`
+
 func (o overlayStep) run(_ context.Context, s *site) error {
 	if err := writeFileIn(s.target, overlayHook, fmt.Sprintf(overlayHookText, o.Roottype), 0o755); err != nil {
 		return err
 	}
-	return writeFileIn(s.target, overlayScript, overlayScriptText, 0o755)
+	if err := writeFileIn(s.target, overlayScript, overlayScriptText, 0o755); err != nil || !o.Grub {
+		return err
+	}
+	return writeFileIn(s.target, grubService, grubServiceText, 0o644)
 }
