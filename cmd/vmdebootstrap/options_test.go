@@ -13,11 +13,47 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
+
+// examplePackages are those that contrib/examples installs: the archive must have them.
+const examplePackages = "task-xfce-desktop task-ssh-server cups plymouth zerofree memtest86+ open-vm-tools live-boot live-config live-config-systemd " +
+	"dosfstools u-boot-menu openssh-server"
+
+// tarballHook calls all that the library for hooks has, and leaves a daemon running and a file system mounted, which go
+// away with its container.
+const tarballHook = `#!/bin/sh
+set -eu
+test -z "$2"
+test -e "$1/usr/bin/hello"
+echo "hook $GREETING" >> "$1/etc/order"
+rootdir=$1
+. /usr/share/vmdebootstrap/common/customise.lib
+trap cleanup 0
+export_env
+mount_proc
+mount_support
+disable_daemons
+prepare_apt_source "$MIRROR" trixie
+chroot "$rootdir" apt-get -q -y install time
+names="$TASK_PACKAGES $EXTRA_PACKAGES EXAMPLES"
+chroot "$rootdir" apt-cache policy $names > /tmp/policy
+for package in $names; do
+	grep -q "^$package:" /tmp/policy
+done
+test -n "$BASE_OPTS"
+replace_apt_source
+remove_daemon_block
+blacklist_qemu_bochs
+mount -t tmpfs none "$1/mnt"
+touch "$1/mnt/mounted"
+sleep 1000 &
+`
 
 // TestOptionsReachTheTarball builds one tarball with most options that do not concern the disk, and looks at each of them.
 func TestOptionsReachTheTarball(t *testing.T) {
@@ -37,22 +73,27 @@ func TestOptionsReachTheTarball(t *testing.T) {
 	write("site-config.deb", 0o644, deb)
 	write("password", 0o600, []byte("geheim\n"))
 	write("early.sh", 0o755, []byte("#!/bin/sh\nset -e\ntest ! -e \"$1/usr/sbin/logrotate\"\necho early > \"$1/etc/order\"\n"))
-	write("hook.sh", 0o755, []byte("#!/bin/sh\nset -e\ntest -z \"$2\"\ntest -e \"$1/usr/bin/hello\"\necho \"hook $GREETING\" >> \"$1/etc/order\"\nsleep 1000 &\n"))
+	write("hook.sh", 0o755, []byte(strings.ReplaceAll(tarballHook, "EXAMPLES", examplePackages)))
 	write("motd", 0o640, []byte("welcome\n"))
+	mirror, ok := archive.HostMirror(os.DirFS("/"))
+	if !ok {
+		t.Fatal("this machine has no Debian mirror in its apt sources")
+	}
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
 	args := []string{
 		"--tarball=root.tar.gz", "--distribution=trixie", "--debootstrapopts=variant=minbase include=less", "--debootstrapopts", "components=main,contrib",
-		"--no-kernel", "--package=logrotate", "--custom-package=site-config.deb", "--sudo", "--user=alice/gehe/im", "--user=bob",
+		"--no-kernel", "--package=logrotate,libcap2-bin", "--package=acl", "--custom-package=site-config.deb", "--sudo", "--user=alice/gehe/im", "--user=bob",
 		"--root-password-file=password", "--hostname=elsewhere", "--pkglist", "--configure-apt", "--apt-mirror=http://mirror.example/debian",
 		"--hook=essential:early.sh", "--run=echo run >> /etc/order", "--copy-in=motd:/etc/", "--customize=./hook.sh", "--run=ping -c 1 mirror.example || true",
+		"--run=setfacl -m u:alice:r /etc/motd && setcap cap_net_raw+ep /usr/bin/less",
 		"--owner=" + me.Username, "--output=messages", "--verbose", "--log=build.log", "--log-level=debug",
 	}
 	cmd := vmdebootstrap(t, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GREETING=hello")
+	cmd.Env = append(os.Environ(), "GREETING=hello", "MIRROR="+mirror)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -73,7 +114,7 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		}
 	}
 	status := "var/lib/dpkg/status"
-	for _, name := range []string{"less", "logrotate", "site-config", "hello", "sudo", "acpid", "systemd-resolved"} {
+	for _, name := range []string{"less", "logrotate", "site-config", "hello", "sudo", "acpid", "systemd-resolved", "time"} {
 		matches(status, "^Package: "+name+"$")
 	}
 	lacks(status, "^Package: linux-image")
@@ -88,6 +129,7 @@ func TestOptionsReachTheTarball(t *testing.T) {
 	matches("etc/apt/sources.list.d/base.sources", `^URIs: http://mirror\.example/debian$`)
 	matches("etc/apt/sources.list.d/base.sources", `^Suites: trixie trixie-updates$`)
 	matches("etc/apt/sources.list.d/base.sources", `^Components: main contrib$`)
+	matches("etc/modprobe.d/qemu-blacklist.conf", `^blacklist bochs-drm$`)
 	matches("etc/site", "ours")
 	matches("etc/order", `\Aearly\nrun\nhook hello\n\z`)
 	matches("etc/motd", `\Awelcome\n\z`)
@@ -110,13 +152,22 @@ func TestOptionsReachTheTarball(t *testing.T) {
 			t.Errorf("%s was left behind", name)
 		}
 	}
-	if h := headers["./var/log/journal/"]; h != nil && h.PAXRecords["SCHILY.xattr.system.posix_acl_access"] == "" {
-		t.Errorf("the access control list of /var/log/journal is lost")
+	if h := headers["./etc/motd"]; h == nil || h.PAXRecords["SCHILY.xattr.system.posix_acl_access"] == "" {
+		t.Errorf("the access control list of /etc/motd is lost: %+v", h)
+	}
+	// capabilities(7): the form that no user namespace has a part in, VFS_CAP_REVISION_2 with "effective".
+	if h := headers["./usr/bin/less"]; h == nil || !strings.HasPrefix(h.PAXRecords["SCHILY.xattr.security.capability"], "\x01\x00\x00\x02") {
+		t.Errorf("the capabilities of less are lost: %+v", h)
+	}
+	for _, name := range []string{"./mnt/mounted", "./usr/sbin/policy-rc.d"} {
+		if headers[name] != nil {
+			t.Errorf("%s is what the hook left mounted, or the build its policy", name)
+		}
 	}
 
 	// Beside the tarball.
 	list := strings.Split(strings.TrimSpace(readFile(t, filepath.Join(dir, "dpkg.list"))), "\n")
-	if len(list) < 90 || list[0] != "acpid" {
+	if len(list) < 90 || list[0] != "acl" || !slices.IsSorted(list) {
 		t.Errorf("dpkg.list begins with %q and has %d lines", list[0], len(list))
 	}
 	if text := readFile(t, filepath.Join(dir, "messages")); !strings.Contains(text, "bootstrap trixie for amd64") {
