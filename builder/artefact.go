@@ -63,6 +63,9 @@ type artefacts struct {
 // make has the outputs made in the target by run, or takes those of an earlier run.
 func (a artefacts) make(ctx context.Context, s *site, title string, run func() error) error {
 	name, err := a.name(s.target)
+	if errors.Is(err, fs.ErrNotExist) {
+		return run() // nobody knows what is installed
+	}
 	if err != nil {
 		return err
 	}

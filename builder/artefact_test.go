@@ -179,7 +179,8 @@ func TestInitramfsIsNotKept(t *testing.T) {
 		"if it depends on the machine": func(f *fakeTarget) error {
 			return f.WriteFile("/etc/initramfs-tools/initramfs.conf", []byte("MODULES=dep\n"), 0o644)
 		},
-		"if there was one": func(f *fakeTarget) error { return f.WriteFile("/boot/initrd.img-6.1", []byte("MODULES"), 0o644) },
+		"if nobody knows the packages": func(f *fakeTarget) error { return f.Remove(dpkgStatus) },
+		"if there was one":             func(f *fakeTarget) error { return f.WriteFile("/boot/initrd.img-6.1", []byte("MODULES"), 0o644) },
 		"if the program writes elsewhere": func(f *fakeTarget) error {
 			on := f.on
 			f.on = func(args []string, out io.Writer) error {
