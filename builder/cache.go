@@ -249,7 +249,7 @@ func (x *Executor) explain(spec Spec, lock Lock, s start) error {
 	}
 	for _, step := range steps {
 		if dear(step) {
-			x.Cache.Explain(fmt.Sprintf("run: %s: %s", step.Title(), reason))
+			x.Cache.Explain(fmt.Sprintf("run: %s: %s", step.Title(), strings.TrimPrefix(reason, step.Title()+": ")))
 			reason = "a step before it runs"
 		}
 	}
@@ -307,7 +307,11 @@ func difference(old, now link, dirs hostDirs, environ []string) []string {
 	}
 	var changes []string
 	for name := range is {
-		if string(was[name]) != string(is[name]) {
+		switch {
+		case string(was[name]) == string(is[name]):
+		case name == "Digest":
+			changes = append(changes, "its content is another")
+		default:
 			changes = append(changes, fmt.Sprintf("%s was %s and is %s", name, brief(was[name]), brief(is[name])))
 		}
 	}

@@ -145,8 +145,8 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 		{"nothing changed", func(*cacheTest) {}, "hook", 2, ""},
 		{"other random IDs", func(c *cacheTest) { c.lock.Seed[0] = 9 }, "hook", 2, ""},
 		{"a variable that nothing names", func(c *cacheTest) { c.environ = []string{"GREETING=a", "OTHER=c", "NEW=1"} }, "hook", 2, ""},
-		{"the last hook", func(c *cacheTest) { c.lock.Actions = []string{"h1", "h3"} }, "hook", 1, `Digest was "h2" and is "h3"`},
-		{"the first hook", func(c *cacheTest) { c.lock.Actions = []string{"h3", "h2"} }, "apt.install", 0, `Digest was "h1" and is "h3"`},
+		{"the last hook", func(c *cacheTest) { c.lock.Actions = []string{"h1", "h3"} }, "hook", 1, "run: customize with /hooks/two: its content is another"},
+		{"the first hook", func(c *cacheTest) { c.lock.Actions = []string{"h3", "h2"} }, "apt.install", 0, "run: customize with /hooks/one: its content is another"},
 		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c"} }, "apt.install", 0, "the environment: one of GREETING"},
 		{"the same files elsewhere", func(c *cacheTest) { c.dir = same }, "hook", 2, ""},
 		{"a file that hooks use", func(c *cacheTest) { c.dir = other }, "apt.install", 0, other + "/motd is not as it was"},
@@ -353,5 +353,32 @@ func TestFilesOfTheHostHaveNamesThatMeanSomethingElsewhere(t *testing.T) {
 	}
 	if got := there.local("working directory:../../etc/shadow"); got != "" {
 		t.Errorf("a name leads to %s", got)
+	}
+}
+
+func TestContentsCountAndPlacesDoNot(t *testing.T) {
+	t.Parallel()
+	own := func(s Step) Digest {
+		l, err := newLink("before", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Own
+	}
+	for _, steps := range [][3]Step{ // the last two are alike
+		{hookStep{Digest: "a", Script: "/x"}, hookStep{Digest: "b", Script: "/x"}, hookStep{Digest: "b", Script: "/y"}},
+		{copyStep{Digest: "a", Source: "/x", Destination: "/"}, copyStep{Digest: "b", Source: "/x", Destination: "/"},
+			copyStep{Digest: "b", Source: "/y", Destination: "/"}},
+		{customPackagesStep{Files: []string{"/x.deb"}, Digests: []string{"a"}}, customPackagesStep{Files: []string{"/x.deb"}, Digests: []string{"b"}},
+			customPackagesStep{Files: []string{"/y.deb"}, Digests: []string{"b"}}},
+		{debootstrapStep{InRelease: "a", Tools: "t"}, debootstrapStep{InRelease: "b", Tools: "t"}, debootstrapStep{InRelease: "b", Tools: "t"}},
+		{debootstrapStep{InRelease: "a", Tools: "t"}, debootstrapStep{InRelease: "a", Tools: "u"}, debootstrapStep{InRelease: "a", Tools: "u"}},
+	} {
+		if own(steps[0]) == own(steps[1]) {
+			t.Errorf("%+v and %+v are taken for the same", steps[0], steps[1])
+		}
+		if own(steps[1]) != own(steps[2]) {
+			t.Errorf("%+v and %+v are not taken for the same", steps[1], steps[2])
+		}
 	}
 }
