@@ -23,7 +23,7 @@ BENCH_ARGS ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build image test check vet lint bench bench-disk bench-cache install clean
+.PHONY: help build image test isolation-tests check vet lint bench bench-disk bench-cache install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ test: ## run all tests, those that use the mirror and boot images included
 
 test-upgrade: ## upgrade kernel and boot loader in booted images, and start them again
 	contrib/ci/go-test $(GO) test -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
+
+# Binaries for a root, who runs them where they lie: the modules and the build cache are the account's.
+isolation-tests: ## build the tests that only root can run, see .ci/run
+	$(GO) test -c -o oci/oci.test -tags "$(TEST_TAGS)" ./oci
+	$(GO) test -c -o cmd/vmdebootstrap/vmdebootstrap.test -tags "$(TEST_TAGS)" ./cmd/vmdebootstrap
 
 check: vet ## run the tests that need no network
 	contrib/ci/go-test $(GO) test -tags "$(TAGS)" $(TEST_ARGS)

@@ -146,13 +146,9 @@ func (x *Executor) begin(ctx context.Context, spec Spec, lock Lock) (start, Root
 			return start{}, nil, fmt.Errorf("look for snapshots: %w", err)
 		}
 		if s.shared != nil {
-			err := x.getSteps(ctx, s)
-			switch {
-			case ctx.Err() != nil:
+			if err := x.getSteps(ctx, s); ctx.Err() != nil {
 				return start{}, nil, err
-			case errors.Is(err, errBaseGone):
-				continue
-			case err != nil:
+			} else if err != nil {
 				x.refuse(*s.shared, err)
 				continue
 			}

@@ -153,12 +153,5 @@ func (x *Executor) get(ctx context.Context, s sharedSnapshot, base string, first
 	for i, l := range layers {
 		wanted[i].File, wanted[i].DiffID = filepath.Join(dir, l.Digest.Encoded()), l.DiffID
 	}
-	err = x.Engine.Import(ctx, base, wanted)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %w", errBaseGone, err)
-	}
-	return err
+	return x.Engine.Import(ctx, base, wanted)
 }
-
-// errBaseGone says that what a layer was to be put on has been removed meanwhile, or was found to be damaged.
-var errBaseGone = errors.New("the snapshot below is gone")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -18,8 +19,8 @@ import (
 // system by chroot(2) alone. What would be mounted is put in its place for the time of the run, see place; the store
 // copies layers, which is its driver "vfs". What is different for the programs:
 //
-//   - /proc and /sys are empty directories, and so is /dev/pts;
-//   - the host's name, processes and network are seen (by no name in /proc, though);
+//   - /proc and /sys are empty directories, and so is /dev/pts; names in /proc work nevertheless, see window.go;
+//   - the host's name, processes and network are seen;
 //   - a directory that is lent to a hook is a copy, and what the hook changed there is brought back at its end.
 
 // runInPlace runs a program as spec says, without its mounts and namespaces.
@@ -40,6 +41,7 @@ func (c *Container) runInPlace(ctx context.Context, spec *specs.Spec, stdin io.R
 	in := *spec
 	in.Mounts, in.Hostname = nil, ""
 	in.Linux = &specs.Linux{}
+	in.Annotations = map[string]string{annotationWindow: "true"}
 	_, err = runSpec(ctx, &in, stdin, out)
 	// The helper has killed what the program left. If it was itself killed, this finds what it can.
 	killRooted(c.root)
@@ -89,6 +91,7 @@ func tryChroot(dir string) (try attempt, text string, err error) {
 		{tryDeviceUse, "open a device node", func() error { return os.WriteFile(null, []byte{0}, 0) }},
 		{tryMove, "rename a directory", func() error { return errors.Join(os.Mkdir(moved, 0o755), os.Rename(moved, moved+"-again")) }},
 		{tryRoot, "change the root directory", func() error { return rootAndBack(dir) }},
+		{trySupervise, "answer for programs", canSupervise},
 	} {
 		if err := step.do(); err != nil {
 			return step.try, step.text, err
@@ -115,6 +118,18 @@ func noCapability() []byte {
 	attribute := make([]byte, size)
 	binary.LittleEndian.PutUint32(attribute, revision2)
 	return attribute
+}
+
+// canSupervise finds out whether this process could do what supervise does.
+func canSupervise() error {
+	// Without a filter to read, the call fails with EFAULT where its flags are known.
+	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, 0)
+	if errno != unix.EFAULT {
+		return errno
+	}
+	word := []byte{1}
+	return readMemory(uint32(os.Getpid()), uint64(uintptr(unsafe.Pointer(&word[0]))), make([]byte, 1))
 }
 
 // rootAndBack changes the root directory of this process, which has one thread that matters, for a moment.

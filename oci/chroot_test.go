@@ -1,10 +1,10 @@
 package oci
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,26 +16,53 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// The tests of this package run a second time in a place where neither namespaces nor mounts can be had.
+// The tests of this package run again in a place where neither namespaces nor mounts can be had.
 func TestHostContainersWorkInDocker(t *testing.T) {
+	out := runContained(t, ocitest.Docker, "^(Test[^H]|TestH[^o])")
+	if !strings.Contains(out, "--- PASS: TestChrootGivesAWorldOfItsOwn") {
+		t.Error("it was not the isolation chroot")
+	}
+}
+
+// A root who may not mount can in a user namespace, where such may be made. As much of /proc is hidden there, containers
+// see the /proc around them; tests that want another one are left out.
+func TestHostContainersWorkInKubernetes(t *testing.T) {
+	out := runContained(t, ocitest.Unconfined, "^Test(RunPasses|RunTells|RunTakes|RunLeaves|RunKeeps|RunEnds|Snapshots|InsideIsTold)")
+	if !strings.Contains(out, "the isolation is userns") {
+		t.Error("it was not the isolation userns")
+	}
+}
+
+func TestInsideIsTold(t *testing.T) {
+	t.Logf("the isolation is %s", InsideBy())
+}
+
+// runContained runs tests in the place that a command of ocitest makes, by the isolation that is found to work, and
+// gives what they print.
+func runContained(t *testing.T, place func(string, ...string) *exec.Cmd, tests string) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("a root who is to lose capabilities must have them")
+	}
 	dir, err := os.Getwd() // of the golden files
 	if err != nil {
 		t.Fatal(err)
-	}
-	if os.Getuid() != 0 {
-		t.Skip("a root who is to lose capabilities must have them")
 	}
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := ocitest.Docker(self, "-test.v", "-test.run=^(Test[^H]|TestH[^o])")
-	cmd.Env, cmd.Dir = os.Environ(), dir
+	cmd := place(self, "-test.v", "-test.run="+tests)
+	cmd.Env, cmd.Dir = append(os.Environ(), envOnly+"="+string(IsolationAuto)), dir
 	out, err := cmd.CombinedOutput()
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("this root cannot make the place, being in such a one")
+	}
 	t.Logf("%s", out)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(out)
 }
 
 func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
@@ -45,7 +72,7 @@ func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	tools, target := scratch(t, e), scratch(t, e)
-	for _, name := range []string{"/proc", "/sys", "/run"} {
+	for _, name := range []string{"/dev", "/proc", "/sys", "/run"} {
 		if err := target.MkdirAll(name, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +83,7 @@ func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
 	} {
 		for _, want := range []string{
 			"cwd /\n", "ids 0:0", "umask 022\n", "/dev/null Dcrw-rw-rw-\n", "/dev/tty Dcrw-rw-rw-\n", "/dev/pts drwxr-xr-x\n", "/dev/shm dtrwxrwxrwx\n",
-			"/dev/mem is missing\n", "/proc/self is missing\n", "/sys/kernel is missing\n", "/run/lock dtrwxrwxrwx\n",
+			"/dev/mem is missing\n", "/dev/fd dr-x------\n", "/proc/self dr-xr-xr-x\n", "/sys/kernel is missing\n", "/run/lock dtrwxrwxrwx\n",
 		} {
 			if !strings.Contains(got, want) {
 				t.Errorf("%s: no %q in %s", name, want, got)
@@ -245,17 +272,18 @@ func TestCandidatesFollowTheLadder(t *testing.T) {
 		order []Isolation
 	}{
 		{IsolationAuto, 1000, []Isolation{IsolationUserNS, IsolationSingle}},
-		{"", 0, []Isolation{IsolationRoot, IsolationChroot, IsolationSingle}},
+		{"", 0, []Isolation{IsolationRoot, IsolationUserNS, IsolationChroot, IsolationSingle}},
 		{IsolationChroot, 0, []Isolation{IsolationChroot}},
 	} {
 		if got := candidates(tt.want, tt.uid); !slices.Equal(got, tt.order) {
 			t.Errorf("%s of %d: got %v, want %v", tt.want, tt.uid, got, tt.order)
 		}
 	}
-	_, err := Reexec(context.Background(), ReexecConfig{Isolation: IsolationUserNS}) // the tests are root inside
-	var host *HostError
-	if !errors.As(err, &host) || host.Cure == "" {
-		t.Errorf("root in a user namespace of its own: got %v", err)
+	for _, isolation := range []Isolation{IsolationRoot, IsolationChroot} {
+		var host *HostError
+		if err := isolation.suits(1000); !errors.As(err, &host) || host.Cure == "" {
+			t.Errorf("%s of an ordinary user: got %v", isolation, err)
+		}
 	}
 }
 

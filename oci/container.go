@@ -39,9 +39,14 @@ func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 
 // From gives a container on top of a snapshot. The error wraps fs.ErrNotExist if there is none of that name.
 func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
-	image, record, err := e.sound(name)
+	image, err := e.store.Image(name)
 	if err != nil {
-		return nil, err
+		return nil, notExist(name, err)
+	}
+	record := recordOf(image)
+	if ok, err := e.intact(record); err != nil || !ok {
+		e.options.Log.Info("the snapshot did not survive the end of the machine's last run", "name", name, "error", err)
+		return nil, errors.Join(fmt.Errorf("snapshot %q: %w", name, fs.ErrNotExist), e.Remove(name))
 	}
 	c := &Container{engine: e, layers: record.Layers}
 	if err := c.begin(ctx, image.TopLayer); err != nil {
@@ -107,6 +112,11 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 	root, err := c.engine.driver.Get(layer.ID, graphdriver.MountOpts{Volatile: true})
 	if err != nil {
 		return errors.Join(err, c.engine.store.DeleteLayer(layer.ID))
+	}
+	if parent != "" && c.engine.Driver() == driverVFS {
+		if err := c.engine.completeCopy(root, parent); err != nil {
+			return errors.Join(fmt.Errorf("copy layer %s: %w", parent, err), c.engine.store.DeleteLayer(layer.ID))
+		}
 	}
 	c.layer, c.root = layer.ID, root
 	if e := c.engine; parent != "" && e.Driver() == driverVFS {

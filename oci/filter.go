@@ -65,6 +65,12 @@ func compile(calls map[callKey]call) []unix.SockFilter {
 					unix.SockFilter{Code: bits, K: unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY, Jf: 1},
 					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_USER_NOTIF},
 					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_ALLOW})
+			case c.op == opLook && c.flags != noArg:
+				block = append(block, unix.SockFilter{Code: equal, K: nr, Jf: 4},
+					unix.SockFilter{Code: load, K: offsetLow(c.flags)},
+					unix.SockFilter{Code: bits, K: unix.AT_EMPTY_PATH, Jt: 1}, // about a descriptor
+					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_USER_NOTIF},
+					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_ALLOW})
 			default:
 				block = append(block, unix.SockFilter{Code: equal, K: nr, Jf: 1},
 					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_USER_NOTIF})

@@ -51,6 +51,7 @@ const (
 	tryDeviceUse attempt = "deviceuse" // opening what it made
 	tryMove      attempt = "move"      // renaming a directory
 	tryRoot      attempt = "root"      // chroot
+	trySupervise attempt = "supervise" // answering system calls, see window.go
 )
 
 // facts are what helps to say why an attempt failed. They are looked up only after it did.
@@ -171,6 +172,11 @@ func diagnoseInPlace(try attempt, err error) *HostError {
 		return &HostError{"device nodes in the state directory do not work (its file system is mounted with nodev)", otherState, err}
 	case tryMove:
 		return &HostError{"directories in the state directory cannot be renamed", otherState, err}
+	case trySupervise:
+		return &HostError{
+			"programs without a /proc cannot be helped here (Linux 5.19 and its seccomp(2) are needed)",
+			"use a newer kernel, or let the outer container mount: start it with --privileged", err,
+		}
 	case tryRoot:
 		return &HostError{"chroot is not allowed (CAP_SYS_CHROOT is missing)", "let the outer container have CAP_SYS_CHROOT, as it has by default", err}
 	default:

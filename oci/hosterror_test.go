@@ -32,6 +32,7 @@ func TestDiagnoseNamesCauseAndCure(t *testing.T) {
 		{"nodev", tryDeviceUse, unix.EACCES, facts{root: true}, "nodev", "--state-dir"},
 		{"no setcap", tryOwners, unix.EPERM, facts{root: true}, "capabilities", "default capabilities"},
 		{"no chroot", tryRoot, unix.EPERM, facts{root: true}, "CAP_SYS_CHROOT is missing", "CAP_SYS_CHROOT"},
+		{"an old kernel", trySupervise, unix.EINVAL, facts{root: true}, "Linux 5.19", "newer kernel"},
 		{"rename across", tryMove, unix.EXDEV, facts{root: true}, "renamed", "--state-dir"},
 		{"full", tryState, unix.ENOSPC, facts{root: true}, "state directory", "--state-dir"},
 		{"seccomp", tryClone, unix.EPERM, facts{}, "forbids user namespaces", "--privileged"},

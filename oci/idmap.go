@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"os/user"
@@ -101,12 +102,45 @@ func mapArgs(self int, ranges []idRange) []string {
 // idMaps are the two maps of a user namespace, as arguments of newuidmap and newgidmap.
 type idMaps struct {
 	uid, gid []string
-	// single: they map nobody but the caller.
-	single bool
+	// own: no program is needed to write them.
+	own bool
+	// groupless: that is allowed only if the processes give up setting groups.
+	groupless bool
 }
 
 // singleIDs maps the caller alone.
-func singleIDs(uid, gid int) idMaps { return idMaps{mapArgs(uid, nil), mapArgs(gid, nil), true} }
+func singleIDs(uid, gid int) idMaps {
+	return idMaps{uid: mapArgs(uid, nil), gid: mapArgs(gid, nil), own: true, groupless: true}
+}
+
+// rootIDs maps all ids of this namespace to themselves, as root may, but for the very last: where all 2³²-1 of them are
+// mapped, programs take the namespace for the host's own.
+func rootIDs() (idMaps, error) {
+	maps := idMaps{own: true}
+	for _, m := range []struct {
+		file string
+		args *[]string
+	}{{"/proc/self/uid_map", &maps.uid}, {"/proc/self/gid_map", &maps.gid}} {
+		ids, err := sameIDs(m.file)
+		if err != nil {
+			return maps, err
+		}
+		for _, r := range ids {
+			id, count := strconv.FormatUint(uint64(r.ContainerID), 10), min(r.Size, math.MaxUint32-1)
+			*m.args = append(*m.args, id, id, strconv.FormatUint(uint64(count), 10))
+		}
+	}
+	return maps, nil
+}
+
+// lines writes a map as the kernel reads it: three numbers a line.
+func lines(args []string) string {
+	var b strings.Builder
+	for line := range slices.Chunk(args, 3) {
+		b.WriteString(strings.Join(line, " ") + "\n")
+	}
+	return b.String()
+}
 
 // callerName is the login name of a user, or its number if it has none.
 func callerName(uid int) string {
@@ -152,8 +186,12 @@ func subIDs(ctx context.Context, file, name string, uid int, getsubidsOptions ..
 // write writes the maps of a process that waits in a new user namespace. The programs are setuid: the kernel lets an
 // ordinary user map nothing but itself, and that without groups.
 func (m idMaps) write(ctx context.Context, pid int) error {
-	if m.single {
-		for _, f := range [][2]string{{"setgroups", "deny"}, {"uid_map", strings.Join(m.uid, " ")}, {"gid_map", strings.Join(m.gid, " ")}} {
+	if m.own {
+		files := [][2]string{{"uid_map", lines(m.uid)}, {"gid_map", lines(m.gid)}}
+		if m.groupless {
+			files = append([][2]string{{"setgroups", "deny"}}, files...)
+		}
+		for _, f := range files {
 			if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, f[0]), []byte(f[1]), 0); err != nil {
 				return err
 			}

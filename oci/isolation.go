@@ -16,7 +16,8 @@ type Isolation string
 const (
 	// IsolationAuto is whatever works, found out by trying.
 	IsolationAuto Isolation = "auto"
-	// IsolationUserNS is a user namespace with the subordinate ids of the caller.
+	// IsolationUserNS is a user namespace with the subordinate ids of the caller, or with root's: the root of a container
+	// that may make such a namespace, but not mount without one.
 	IsolationUserNS Isolation = "userns"
 	// IsolationSingle is a user namespace without other users than the caller. Whose files should be is noted in extended
 	// attributes; programs in containers see that as if it were so, see supervise.go.
@@ -28,7 +29,7 @@ const (
 )
 
 // isolations are those that can be asked for.
-var isolations = []Isolation{IsolationAuto, IsolationUserNS, IsolationRoot, IsolationChroot, IsolationSingle}
+var isolations = []Isolation{IsolationAuto, IsolationRoot, IsolationUserNS, IsolationChroot, IsolationSingle}
 
 // Isolations lists what ParseIsolation reads.
 func Isolations() []string {
@@ -55,7 +56,7 @@ func candidates(want Isolation, uid int) []Isolation {
 	case want != IsolationAuto && want != "":
 		return []Isolation{want}
 	case uid == 0:
-		return []Isolation{IsolationRoot, IsolationChroot, IsolationSingle}
+		return []Isolation{IsolationRoot, IsolationUserNS, IsolationChroot, IsolationSingle}
 	default:
 		return []Isolation{IsolationUserNS, IsolationSingle}
 	}
@@ -75,10 +76,7 @@ func (i Isolation) namespaces() uintptr {
 
 // suits tells a caller for whom an isolation is not meant.
 func (i Isolation) suits(uid int) error {
-	switch {
-	case i == IsolationUserNS && uid == 0:
-		return &HostError{Cause: "the isolation userns is for ordinary users, and this is root", Cure: "use the isolation root or auto, or another account"}
-	case (i == IsolationRoot || i == IsolationChroot) && uid != 0:
+	if (i == IsolationRoot || i == IsolationChroot) && uid != 0 {
 		return &HostError{Cause: fmt.Sprintf("the isolation %s is for root", i), Cure: "use the isolation userns or auto, or run as root"}
 	}
 	return nil

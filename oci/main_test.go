@@ -15,6 +15,9 @@ import (
 // be made.
 const onHost = "TestHost"
 
+// envOnly names an isolation for a run of the tests in another place.
+const envOnly = "OCI_TEST_ISOLATION"
+
 // TestMain runs the tests in both places, and inside once more with a single id. The test binary also is its own helper
 // and, by its argument 0, the program in the containers.
 func TestMain(m *testing.M) {
@@ -41,7 +44,11 @@ func TestMain(m *testing.M) {
 		}
 	}
 	// Where there is a single id all must go the same way.
-	for _, isolation := range []Isolation{IsolationAuto, IsolationSingle} {
+	ways := []Isolation{IsolationAuto, IsolationSingle}
+	if only, ok := os.LookupEnv(envOnly); ok {
+		ways = []Isolation{Isolation(only)}
+	}
+	for _, isolation := range ways {
 		status, err := Reexec(context.Background(), ReexecConfig{
 			Args: os.Args, Env: os.Environ(), Isolation: isolation, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		})

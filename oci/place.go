@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,7 +44,8 @@ type placer struct {
 type placement struct {
 	name    string // where it is, on the host
 	covered string // where what was there waits; empty if there was nothing
-	made    string // the topmost directory that was made to hold it; empty if there was one
+	made    string // the topmost directory that was made to hold it, to be removed again; empty for none
+	stays   bool   // an empty directory remains
 	source  string // where it has been moved from; empty if it was made
 	mode    fs.FileMode
 	lent    *loan // where it has been copied from; nil if that does not matter
@@ -67,6 +69,11 @@ func (p *placer) place(m specs.Mount) error {
 		if err := os.Rename(name, at.covered); err != nil {
 			return err
 		}
+	}
+	// What is made to mount on stays in another container's root file system, which is where it is found missing:
+	// debootstrap takes its /dev for granted.
+	if slices.ContainsFunc(p.placed, func(other placement) bool { return other.source != "" && within(name, other.name) }) {
+		at.stays, at.made = at.covered == "", ""
 	}
 	// From here on undo knows of it, however far it comes.
 	p.placed = append(p.placed, at)
@@ -195,8 +202,11 @@ func (at *placement) undo() error {
 		}
 	}
 	errs = append(errs, os.RemoveAll(at.name))
-	if at.covered != "" {
+	switch {
+	case at.covered != "":
 		errs = append(errs, os.Rename(at.covered, at.name))
+	case at.stays:
+		errs = append(errs, os.Mkdir(at.name, 0o755))
 	}
 	if at.made != "" {
 		errs = append(errs, removeEmpty(filepath.Dir(at.name), at.made))

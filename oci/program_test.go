@@ -85,6 +85,8 @@ var programs = map[string]func(args []string) error{
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		return cmd.Start()
 	},
+	// useproc looks at /proc, and says what is wrong there.
+	"useproc": func([]string) error { return useProc() },
 	// mountproc mounts a proc of its own, as debootstrap does.
 	"mountproc": func([]string) error {
 		return errors.Join(os.MkdirAll("/tmp/proc", 0o755), unix.Mount("proc", "/tmp/proc", "proc", 0, ""))
@@ -97,8 +99,8 @@ var programs = map[string]func(args []string) error{
 		return errors.Join(os.Chdir("/"), look(os.Stdout))
 	},
 	"build": build,
-	// owners and somebody give files away, groups makes one. show DIRECTORY says whose they are.
-	"owners": owners, "somebody": somebody, "groups": groups, "setpriv": setpriv,
+	// owners and somebody give files away. show DIRECTORY says whose they are.
+	"owners": owners, "somebody": somebody,
 	"show": func(args []string) error {
 		if err := os.Chdir(args[0]); err != nil {
 			return err

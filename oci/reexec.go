@@ -160,15 +160,19 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 	}
 	name := callerName(uid)
 	var maps idMaps
-	switch isolation {
-	case IsolationUserNS:
+	switch {
+	case isolation == IsolationUserNS && uid == 0:
+		if maps, err = rootIDs(); err == nil {
+			err = enoughIDs()
+		}
+	case isolation == IsolationUserNS:
 		for _, program := range []string{"newuidmap", "newgidmap"} {
 			if _, err := exec.LookPath(program); err != nil {
 				return nil, diagnose(tryIDMap, err, gatherFacts(name))
 			}
 		}
 		maps, err = findIDMaps(ctx, name, uid, gid)
-	case IsolationSingle:
+	case isolation == IsolationSingle:
 		maps = singleIDs(uid, gid)
 	default:
 		err = enoughIDs()

@@ -24,6 +24,9 @@ const resolver = "nameserver 192.0.2.1\n"
 
 func openEngineAt(t *testing.T, dir, driver string) *Engine {
 	t.Helper()
+	if driver == driverOverlay {
+		needsNamespaces(t)
+	}
 	e, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driver, Resolver: []byte(resolver)})
 	if err != nil {
 		t.Fatal(err)

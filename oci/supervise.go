@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"unsafe"
 
@@ -14,7 +15,8 @@ import (
 )
 
 // Pid 1 of a container answers some system calls of its programs itself (seccomp_unotify(2)): where there is a single
-// id, those about owners, and for 32-bit programs under an emulator getdents64(2), see getdents.go. One filter in the
+// id, those about owners, for 32-bit programs under an emulator getdents64(2), see getdents.go, and without mounts those
+// that look at /proc, see window.go. One filter in the
 // kernel picks the calls; supervisor.serve gets them one at a time, and answers or leaves them to the kernel.
 //
 // Whoever asks may change what its arguments point to meanwhile. That is no danger here: pid 1 has no rights that the
@@ -66,7 +68,8 @@ type supervisor struct {
 	buf      []byte // glibc asks for 32 KiB of a directory at a time
 	people   people
 	calls    map[callKey]call
-	owners   bool // calls has those about owners
+	owners   bool            // calls has those about owners
+	window   map[int32]shape // the calls that may look at /proc
 
 	mu   sync.Mutex
 	lost error // the first owner that could not be noted
@@ -87,6 +90,19 @@ func supervise(spec *specs.Spec) (*supervisor, error) {
 	if spec.Annotations[annotationSmall] != "" && ok { // a 32-bit machine's file systems know what its programs can hold
 		calls[callKey{native, unix.SYS_GETDENTS64}] = call{op: opGetdents}
 	}
+	parent := "1"
+	var window map[int32]shape
+	if spec.Annotations[annotationWindow] != "" {
+		if !ok {
+			return nil, fmt.Errorf("lend programs a /proc: not on %s", runtime.GOARCH)
+		}
+		parent, window = strconv.Itoa(os.Getpid()), shapes()
+		addWindow(calls, native, window)
+		// A caller without CAP_SYS_ADMIN has to. Root's programs need no setuid bits.
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return nil, fmt.Errorf("give up new privileges: %w", err)
+		}
+	}
 	if len(calls) == 0 {
 		return nil, nil
 	}
@@ -94,10 +110,10 @@ func supervise(spec *specs.Spec) (*supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("answer for programs: open /proc: %w", err)
 	}
-	if self, err := os.Readlink("/proc/self"); err != nil || self != "1" {
+	if self, err := os.Readlink("/proc/self"); err != nil || self != parent {
 		return nil, fmt.Errorf("answer for programs: /proc is not that of the container (%q, %w)", self, err)
 	}
-	s := &supervisor{proc: proc, buf: make([]byte, math.MaxUint16), calls: calls, owners: owners}
+	s := &supervisor{proc: proc, buf: make([]byte, math.MaxUint16), calls: calls, owners: owners, window: window}
 	filter := compile(calls)
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	// A signal must not end a call that has been answered: a directory's entries would be lost.
@@ -109,8 +125,6 @@ func supervise(spec *specs.Spec) (*supervisor, error) {
 	s.listener = int(fd)
 	// The two take turns, so the other is best woken on this processor. Where the kernel cannot, it costs a little time.
 	_, _, _ = unix.Syscall(unix.SYS_IOCTL, fd, notifSetFlags, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
-	// While this thread starts the program, by vfork(2), the Go runtime takes it for running.
-	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	go s.serve()
 	return s, nil
 }
@@ -125,28 +139,33 @@ func (s *supervisor) serve() {
 			}
 			panic(fmt.Sprintf("BUG: receive a seccomp notification: %v", err))
 		}
-		answer := seccompAnswer{ID: question.ID}
 		value, err := s.answer(&question)
-		var errno unix.Errno
-		var lost *lostOwner
-		switch {
-		case err == nil:
-			answer.Value = value
-		case errors.Is(err, errAnswered):
-			continue
-		case errors.Is(err, errLeave):
-			answer.Flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
-		case errors.As(err, &lost):
-			s.lose(lost)
-			answer.Error = -int32(unix.EIO)
-		case errors.As(err, &errno):
-			answer.Error = -int32(errno)
-		default:
-			panic(fmt.Sprintf("BUG: answer a system call: %v", err))
+		if !errors.Is(err, errAnswered) {
+			s.reply(&question, value, err)
 		}
-		// Fails if the thread was killed meanwhile.
-		_ = ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer))
 	}
+}
+
+// reply tells the caller what its call gives.
+func (s *supervisor) reply(q *seccompNotification, value int64, err error) {
+	answer := seccompAnswer{ID: q.ID}
+	var errno unix.Errno
+	var lost *lostOwner
+	switch {
+	case err == nil:
+		answer.Value = value
+	case errors.Is(err, errLeave):
+		answer.Flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
+	case errors.As(err, &lost):
+		s.lose(lost)
+		answer.Error = -int32(unix.EIO)
+	case errors.As(err, &errno):
+		answer.Error = -int32(errno)
+	default:
+		panic(fmt.Sprintf("BUG: answer a system call: %v", err))
+	}
+	// Fails if the thread was killed meanwhile.
+	_ = ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer))
 }
 
 // keepsOwners reports whether programs become users only as far as the supervisor says so.

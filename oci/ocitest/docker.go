@@ -1,5 +1,5 @@
-// Package ocitest makes the places in which builds run elsewhere, for tests: so far, that of a root in a container with
-// the rights that Docker gives by default.
+// Package ocitest makes the places in which builds run elsewhere, for tests: that of a root in a container with the rights
+// that Docker gives by default, and with those of Kubernetes.
 //
 // It reproduces what a process may do there, not how the place looks: files are the host's. A test binary that uses
 // it calls Init first in its TestMain, as it is started again to become such a process.
@@ -18,15 +18,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nameDocker is argument 0 of a process that becomes one of a container.
-const nameDocker = "ocitest-docker"
+// Arguments 0 of a process that becomes one of a container.
+const (
+	nameDocker     = "ocitest-docker"
+	nameUnconfined = "ocitest-unconfined"
+)
 
 // Init reports whether this process was to become one of a container, and could not: the program then ends.
 func Init() bool {
-	if len(os.Args) < 2 || os.Args[0] != nameDocker {
+	if len(os.Args) < 2 || os.Args[0] != nameDocker && os.Args[0] != nameUnconfined {
 		return false
 	}
-	fmt.Fprintln(os.Stderr, "ocitest:", becomeDocker(os.Args[1:]))
+	fmt.Fprintln(os.Stderr, "ocitest:", becomeDocker(os.Args[1:], os.Args[0] == nameDocker))
 	os.Exit(125) // as Docker's own failures
 	return true
 }
@@ -34,9 +37,15 @@ func Init() bool {
 // Docker makes a command that runs a program, found by its path, as root of a container with Docker's default rights:
 // 14 capabilities, and a seccomp filter that refuses new namespaces and mounts. It has pid, mount, uts and ipc
 // namespaces of its own. The caller must be root, with all capabilities.
-func Docker(path string, args ...string) *exec.Cmd {
+func Docker(path string, args ...string) *exec.Cmd { return contained(nameDocker, path, args) }
+
+// Unconfined is Docker without the filter, as Kubernetes makes containers that name no seccomp profile: user namespaces
+// can be had.
+func Unconfined(path string, args ...string) *exec.Cmd { return contained(nameUnconfined, path, args) }
+
+func contained(how, path string, args []string) *exec.Cmd {
 	return &exec.Cmd{
-		Path: "/proc/self/exe", Args: append([]string{nameDocker, path}, args...),
+		Path: "/proc/self/exe", Args: append([]string{how, path}, args...),
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC, Pdeathsig: unix.SIGKILL},
 	}
 }
@@ -48,7 +57,7 @@ var dockerCapabilities = []int{
 }
 
 // becomeDocker returns only if it fails.
-func becomeDocker(args []string) error {
+func becomeDocker(args []string, filter bool) error {
 	runtime.LockOSThread() // capabilities and filters are a thread's, and exec goes on with this one
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -66,8 +75,10 @@ func becomeDocker(args []string) error {
 		}
 	}
 	// While there still is CAP_SYS_ADMIN: without no_new_privs, which Docker does not set, a filter needs it.
-	if err := installFilter(); err != nil {
-		return fmt.Errorf("install the filter: %w", err)
+	if filter {
+		if err := installFilter(); err != nil {
+			return fmt.Errorf("install the filter: %w", err)
+		}
 	}
 	if err := dropCapabilities(); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)

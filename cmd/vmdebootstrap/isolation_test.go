@@ -1,0 +1,222 @@
+//go:build mirror
+
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
+)
+
+// rung is a place where builds run, as a test makes it.
+type rung struct {
+	isolation oci.Isolation
+	// account runs the build; empty for root.
+	account string
+	// command makes the command of a program there, given by its path.
+	command func(program string, args ...string) *exec.Cmd
+}
+
+// envAccount names an account with subordinate ids, for a test that root runs; .ci/run sets it.
+const envAccount = "VMDEBOOTSTRAP_TEST_ACCOUNT"
+
+// rungs are the places that root can make, for others with an account of theirs. Subordinate ids of that account are of
+// no use to the last.
+func rungs() []rung {
+	all := []rung{
+		{isolation: oci.IsolationRoot, command: exec.Command},
+		{isolation: oci.IsolationChroot, command: ocitest.Docker},
+	}
+	if account := os.Getenv(envAccount); account != "" {
+		all = append(all, rung{oci.IsolationUserNS, account, exec.Command}, rung{oci.IsolationSingle, account, exec.Command})
+	}
+	return all
+}
+
+// isolationHook looks at what a hook is promised: its directory and the working directory, the target with working
+// devices, and that what it leaves running does not outlive it.
+const isolationHook = `#!/bin/sh
+set -eu
+test "$(pwd)" = "$(dirname "$0")"
+test "$(cat words)" = "some words"
+echo x > "$1/dev/null"
+test ! -s "$1/dev/null"
+chroot "$1" sh -c 'head -c 4 /dev/urandom | wc -c > /etc/count; dpkg --audit'
+chroot "$1" install -o games -g mail -m 6755 /bin/true /usr/local/bin/ours
+ln "$1/etc/count" "$1/etc/count-too"
+mkfifo "$1/var/lib/pipe"
+echo changed > words
+rm gone
+sleep 1000 &
+`
+
+// Builds of one system by each kind of isolation give the same root file system, to the last bit of every header. The
+// builds of a minimal system, one for each, take a minute on two cores.
+func TestIsolationsMakeTheSameRootFilesystem(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become a root without CAP_SYS_ADMIN; .ci/run does this")
+	}
+	places := rungs()
+	dirs := make([]string, len(places))
+	for i, p := range places {
+		dirs[i] = isolationDir(t, p)
+	}
+	var wg sync.WaitGroup
+	for i, p := range places {
+		wg.Go(func() { buildOn(t, p, dirs[i]) })
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	want := tarEntries(t, filepath.Join(dirs[0], "root.tar"))
+	if len(want) < 1000 {
+		t.Fatalf("only %d files", len(want))
+	}
+	for i, p := range places[1:] {
+		got := tarEntries(t, filepath.Join(dirs[i+1], "root.tar"))
+		t.Logf("%s has %d files", p.isolation, len(got))
+		differences := 0
+		for _, name := range slices.Sorted(maps.Keys(merged(got, want))) {
+			if got[name] == want[name] {
+				continue
+			}
+			if differences++; differences < 20 {
+				t.Errorf("%s:\n%s: %s\n%s: %s", name, p.isolation, got[name], places[0].isolation, want[name])
+			}
+		}
+	}
+}
+
+// isolationDir is the working directory of a build, which its account can use.
+func isolationDir(t *testing.T, p rung) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "isolation-"+string(p.isolation)+"-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, text := range map[string]string{"hook.sh": isolationHook, "words": "some words\n", "gone": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.account == "" {
+		return dir
+	}
+	uid, gid := lookupIDs(t, p.account)
+	for _, name := range []string{".", "hook.sh", "words", "gone"} {
+		if err := os.Chown(filepath.Join(dir, name), uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func lookupIDs(t *testing.T, account string) (uid, gid int) {
+	t.Helper()
+	u, err := user.Lookup(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, uidErr := strconv.Atoi(u.Uid)
+	gid, gidErr := strconv.Atoi(u.Gid)
+	if err := errors.Join(uidErr, gidErr); err != nil {
+		t.Fatal(err)
+	}
+	return uid, gid
+}
+
+// buildOn builds a tarball in dir.
+func buildOn(t *testing.T, p rung, dir string) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	// The account may not be able to reach the test binary, and its name is what makes it the program.
+	program := filepath.Join(dir, programName)
+	data, err := os.ReadFile(self)
+	if err := errors.Join(err, os.WriteFile(program, data, 0o755)); err != nil {
+		t.Error(err)
+		return
+	}
+	cmd := p.command(program, "--isolation", string(p.isolation), "--tarball", "root.tar", "--debootstrapopts=variant=minbase",
+		"--no-kernel", "--no-acpid", "--no-systemd-networkd", "--package=iputils-ping", "--user=alice/secret", "--hostname=same", "--customize=./hook.sh", "--verbose")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "HOME="+dir, "XDG_CACHE_HOME=")
+	if p.account != "" {
+		uid, gid := lookupIDs(t, p.account)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", p.isolation, err, out)
+		return
+	}
+	words, err := os.ReadFile(filepath.Join(dir, "words"))
+	if err != nil || string(words) != "changed\n" {
+		t.Errorf("%s: the hook's change of a file is lost: %q (%v)", p.isolation, words, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "gone")); err == nil {
+		t.Errorf("%s: the hook's removal of a file is lost", p.isolation)
+	}
+}
+
+// tarEntries describes each file of an archive by all that its header says, and the digest of its content.
+func tarEntries(t *testing.T, name string) map[string]string {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	entries := map[string]string{}
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return entries
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest := sha256.New()
+		if _, err := io.Copy(digest, r); err != nil {
+			t.Fatal(err)
+		}
+		var pax bytes.Buffer
+		for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
+			fmt.Fprintf(&pax, " %s=%q", key, h.PAXRecords[key])
+		}
+		entries[h.Name] = fmt.Sprintf("%c %o %d:%d %d bytes, %s, link %q, device %d:%d,%s %x", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Size,
+			h.ModTime.UTC().Format("2006-01-02 15:04:05.000000000"), h.Linkname, h.Devmajor, h.Devminor, strings.TrimSpace(pax.String()), digest.Sum(nil)[:8])
+	}
+}
+
+// merged has the keys of both.
+func merged(a, b map[string]string) map[string]string {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
+}

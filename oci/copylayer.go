@@ -1,0 +1,106 @@
+package oci
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// completeCopy copies what the driver vfs leaves out when it copies a layer, by way of a tar archive: extended attributes
+// other than user.* and capabilities, access control lists among them, and the parts of a second in times.
+func (e *Engine) completeCopy(dir, parent string) (err error) {
+	from, err := e.driver.Get(parent, graphdriver.MountOpts{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.driver.Put(parent)) }()
+	type timed struct {
+		name  string
+		times [2]unix.Timespec
+	}
+	var dirs []timed
+	err = filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := dir + strings.TrimPrefix(name, from)
+		var was, is unix.Stat_t
+		if err := errors.Join(unix.Lstat(name, &was), unix.Lstat(to, &is)); errors.Is(err, fs.ErrNotExist) {
+			return nil // a socket, which no archive holds
+		} else if err != nil {
+			return fmt.Errorf("look at %s: %w", name, err)
+		}
+		if d.Type() != fs.ModeSymlink {
+			if err := copyAttributes(to, name); err != nil {
+				return fmt.Errorf("copy the attributes of %s: %w", name, err)
+			}
+		}
+		times := [2]unix.Timespec{was.Atim, was.Mtim}
+		switch {
+		case d.IsDir():
+			dirs = append(dirs, timed{to, times})
+		case was.Mtim != is.Mtim:
+			return setTimes(to, times)
+		}
+		return nil
+	})
+	for _, d := range dirs {
+		err = errors.Join(err, setTimes(d.name, d.times))
+	}
+	return err
+}
+
+func setTimes(name string, times [2]unix.Timespec) error {
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, times[:], unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "utimensat", Path: name, Err: err}
+	}
+	return nil
+}
+
+// copyAttributes gives a file all extended attributes of another.
+func copyAttributes(to, from string) error {
+	list := make([]byte, unix.PathMax)
+	n, err := unix.Llistxattr(from, list)
+	for errors.Is(err, unix.ERANGE) {
+		list = make([]byte, 2*len(list))
+		n, err = unix.Llistxattr(from, list)
+	}
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for name := range bytes.SplitSeq(bytes.TrimSuffix(list[:n], []byte{0}), []byte{0}) {
+		// Of security.* capabilities are there already, and labels are the host's affair.
+		if len(name) == 0 || bytes.HasPrefix(name, []byte("security.")) {
+			continue
+		}
+		if err := copyAttribute(to, from, string(name)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func copyAttribute(to, from, name string) error {
+	// Larger than any that a file system of Linux holds.
+	value := make([]byte, 1<<16)
+	n, err := unix.Lgetxattr(from, name, value)
+	if err != nil {
+		return err
+	}
+	value = value[:n]
+	there := make([]byte, n+1)
+	if m, err := unix.Lgetxattr(to, name, there); err == nil && bytes.Equal(there[:m], value) {
+		return nil
+	}
+	return unix.Lsetxattr(to, name, value, 0)
+}

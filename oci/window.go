@@ -1,0 +1,328 @@
+package oci
+
+import (
+	"errors"
+	"os"
+	"path"
+	"runtime"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A container of the isolation chroot has no /proc, and programs need one: systemd-tmpfiles changes modes and access
+// control lists by /proc/self/fd/N, and what it fails to make is missing in the image without a word. So the parent of the
+// container's processes lends them its own. A seccomp filter has the kernel ask it for each call that takes a name; it
+// makes those calls itself that name something in /proc, or in the links to there that are in /dev, and leaves all
+// others to the kernel. Relative names that begin at a directory in /proc need no help, and programs cannot be started by
+// a name in there.
+//
+// Only what belongs to a process can be written to: the rest is the host's.
+
+// annotationWindow is there if the container's programs look at the /proc of their parent.
+const annotationWindow = "vmdebootstrap.proc-window"
+
+// shape says what the arguments of a call mean; noArg where there is no such argument.
+type shape struct {
+	// path is the name, text another string.
+	path, text int
+	// in and inSize are bytes to read and how many, out and outSize those to write; a size that is noArg is fixed.
+	in, inSize, out, outSize int
+	fixed                    int
+	// opens: it gives a descriptor, and flags and mode follow the path.
+	opens bool
+	// links: it gives the text of a symbolic link.
+	links bool
+}
+
+// named is a call with nothing but a name that matters, and numbers.
+func named(path int) shape {
+	return shape{path: path, text: noArg, in: noArg, inSize: noArg, out: noArg, outSize: noArg}
+}
+
+// filling is a call that fills a structure.
+func filling(path, out, size int) shape {
+	s := named(path)
+	s.out, s.fixed = out, size
+	return s
+}
+
+// reading is a call that fills a buffer whose size is the next argument.
+func reading(path, out int) shape {
+	s := named(path)
+	s.out, s.outSize = out, out+1
+	return s
+}
+
+func opening(path int) shape {
+	s := named(path)
+	s.opens = true
+	return s
+}
+
+func linking(path, out int) shape {
+	s := reading(path, out)
+	s.links = true
+	return s
+}
+
+// aboutAttribute is a call about the extended attribute that its second argument names.
+func aboutAttribute(s shape) shape {
+	s.text = 1
+	return s
+}
+
+// writing is a call that takes bytes; a size that is noArg is fixed.
+func writing(s shape, in, inSize, fixed int) shape {
+	s.in, s.inSize, s.fixed = in, inSize, fixed
+	return s
+}
+
+// Sizes of structures that package unix has no fixed ones for.
+const (
+	sizeofTimes  = 2 * int(unsafe.Sizeof(unix.Timespec{}))
+	sysFchmodat2 = 452 // on all machines, since Linux 6.6
+)
+
+// windowCalls are those that every machine has.
+var windowCalls = map[int32]shape{
+	unix.SYS_OPENAT:      opening(1),
+	unix.SYS_NEWFSTATAT:  filling(1, 2, int(unsafe.Sizeof(unix.Stat_t{}))),
+	unix.SYS_STATX:       filling(1, 4, int(unsafe.Sizeof(unix.Statx_t{}))),
+	unix.SYS_STATFS:      filling(0, 1, int(unsafe.Sizeof(unix.Statfs_t{}))),
+	unix.SYS_READLINKAT:  linking(1, 2),
+	unix.SYS_FACCESSAT:   named(1),
+	unix.SYS_FACCESSAT2:  named(1),
+	unix.SYS_FCHMODAT:    named(1),
+	sysFchmodat2:         named(1),
+	unix.SYS_FCHOWNAT:    named(1),
+	unix.SYS_LINKAT:      named(1), // gives a name to a file without one
+	unix.SYS_UTIMENSAT:   writing(named(1), 2, noArg, sizeofTimes),
+	unix.SYS_SETXATTR:    aboutAttribute(writing(named(0), 2, 3, 0)),
+	unix.SYS_GETXATTR:    aboutAttribute(reading(0, 2)),
+	unix.SYS_LISTXATTR:   reading(0, 1),
+	unix.SYS_REMOVEXATTR: aboutAttribute(named(0)),
+}
+
+// shapes are all calls with names that this machine has.
+func shapes() map[int32]shape {
+	all := map[int32]shape{}
+	for _, calls := range []map[int32]shape{windowCalls, olderWindowCalls} {
+		for nr, s := range calls {
+			all[nr] = s
+		}
+	}
+	return all
+}
+
+// addWindow adds the calls to those that are asked about. Most calls for the state of a file are about a descriptor, which
+// a filter can see.
+func addWindow(calls map[callKey]call, native uint32, window map[int32]shape) {
+	flags := map[int32]int{unix.SYS_NEWFSTATAT: 3, unix.SYS_STATX: 2}
+	for nr, s := range window {
+		c := call{op: opLook, dir: noArg, path: s.path, flags: noArg}
+		if arg, ok := flags[nr]; ok {
+			c.flags = arg
+		}
+		calls[callKey{native, nr}] = c
+	}
+}
+
+// look makes a call that names something in /proc. It may take as long as the opening of a pipe, and is given an answer by
+// another thread.
+func (s *supervisor) look(q *seccompNotification) error {
+	call := s.window[q.Data.Nr]
+	name, err := readString(q.PID, q.Data.Args[call.path])
+	if err != nil {
+		return errLeave // of a user whose memory only CAP_SYS_PTRACE could read, or a mistake, which the kernel tells
+	}
+	name, inside := windowName(name, q.PID)
+	if !inside {
+		return errLeave
+	}
+	question := *q
+	go func() {
+		value, err := s.lookAt(&question, call, name)
+		if !errors.Is(err, errAnswered) {
+			s.reply(&question, value, err)
+		}
+	}()
+	return errAnswered
+}
+
+// windowName is what a name means to the parent, if it is one in /proc.
+func windowName(name string, pid uint32) (string, bool) {
+	if !strings.HasPrefix(name, "/proc") && !strings.HasPrefix(name, "/dev/") {
+		return "", false
+	}
+	clean := path.Clean(name)
+	for link, target := range map[string]string{"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2"} {
+		if within(clean, link) {
+			clean = target + clean[len(link):]
+		}
+	}
+	own := "/proc/" + strconv.FormatUint(uint64(pid), 10)
+	switch {
+	case !within(clean, "/proc"):
+		return "", false
+	case within(clean, "/proc/self"):
+		return own + strings.TrimPrefix(clean, "/proc/self"), true
+	case within(clean, "/proc/thread-self"):
+		return own + "/task/" + path.Base(own) + strings.TrimPrefix(clean, "/proc/thread-self"), true
+	default:
+		return clean, true
+	}
+}
+
+// ofProcess reports whether a name of windowName is one of a process' own files.
+func ofProcess(name string) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(name, "/proc/"), "/")
+	_, err := strconv.Atoi(first)
+	return err == nil
+}
+
+// lookAt makes the call, with another name.
+func (s *supervisor) lookAt(q *seccompNotification, call shape, name string) (int64, error) {
+	if call.opens {
+		return 0, s.lookInto(q, call, name)
+	}
+	if call.links {
+		// "self" is another process here.
+		if link, err := readString(q.PID, q.Data.Args[call.path]); err == nil && path.Clean(link) == "/proc/self" {
+			return s.giveText(q, call, strconv.FormatUint(uint64(q.PID), 10))
+		}
+		text, err := os.Readlink(name)
+		if err != nil {
+			return 0, errnoOf(err)
+		}
+		if root, err := os.Readlink("/proc/" + strconv.FormatUint(uint64(q.PID), 10) + "/root"); err == nil && within(text, root) {
+			text = "/" + strings.TrimPrefix(strings.TrimPrefix(text, root), "/")
+		}
+		return s.giveText(q, call, text)
+	}
+	if q.Data.Nr == unix.SYS_LINKAT {
+		return 0, s.linkFrom(q, name)
+	}
+	args := q.Data.Args
+	if call.path == 1 {
+		args[0] = uint64(0xffffffffffffff9c) // AT_FDCWD
+	}
+	var buffers [][]byte
+	lend := func(arg int, data []byte) {
+		buffers = append(buffers, data)
+		args[arg] = uint64(uintptr(unsafe.Pointer(&data[0])))
+	}
+	lend(call.path, append([]byte(name), 0))
+	if call.text != noArg {
+		text, err := readString(q.PID, args[call.text])
+		if err != nil {
+			return 0, unix.EFAULT
+		}
+		lend(call.text, append([]byte(text), 0))
+	}
+	if call.in != noArg && args[call.in] != 0 {
+		data := make([]byte, max(1, call.size(call.inSize, q)))
+		if err := readMemory(q.PID, q.Data.Args[call.in], data[:call.size(call.inSize, q)]); err != nil {
+			return 0, unix.EFAULT
+		}
+		lend(call.in, data)
+	}
+	var out []byte
+	if call.out != noArg && call.size(call.outSize, q) > 0 {
+		out = make([]byte, call.size(call.outSize, q))
+		lend(call.out, out)
+	}
+	value, _, errno := unix.Syscall6(uintptr(q.Data.Nr), uintptr(args[0]), uintptr(args[1]), uintptr(args[2]), uintptr(args[3]), uintptr(args[4]), uintptr(args[5]))
+	runtime.KeepAlive(buffers)
+	if errno != 0 {
+		return 0, errno
+	}
+	if call.outSize != noArg && int(value) < len(out) {
+		out = out[:value]
+	}
+	if !s.valid(q) {
+		return 0, unix.EINTR // killed
+	}
+	if err := writeMemory(q.PID, q.Data.Args[max(0, call.out)], out); err != nil {
+		return 0, unix.EFAULT
+	}
+	return int64(value), nil
+}
+
+// linkFrom makes a link to an open file of the caller.
+func (s *supervisor) linkFrom(q *seccompNotification, name string) error {
+	dir, base, err := s.openParent(q, call{dir: 2, path: 3, flags: noArg})
+	if err != nil {
+		return errnoOf(err)
+	}
+	defer unix.Close(dir)
+	if !s.valid(q) {
+		return unix.EINTR // killed
+	}
+	if err := unix.Linkat(unix.AT_FDCWD, name, dir, base, int(q.Data.Args[4])); err != nil {
+		return errnoOf(err)
+	}
+	return nil
+}
+
+// mostBytes is more than any attribute or link has.
+const mostBytes = 1 << 16
+
+// size is that of a buffer.
+func (c shape) size(arg int, q *seccompNotification) int {
+	if arg == noArg {
+		return c.fixed
+	}
+	return int(min(q.Data.Args[arg], mostBytes))
+}
+
+// giveText answers with the text of a link.
+func (s *supervisor) giveText(q *seccompNotification, call shape, text string) (int64, error) {
+	data := []byte(text)
+	data = data[:min(len(data), call.size(call.outSize, q))]
+	if !s.valid(q) {
+		return 0, unix.EINTR
+	}
+	if err := writeMemory(q.PID, q.Data.Args[call.out], data); err != nil {
+		return 0, unix.EFAULT
+	}
+	return int64(len(data)), nil
+}
+
+// addedFD is struct seccomp_notif_addfd of linux/seccomp.h.
+type addedFD struct {
+	ID       uint64
+	Flags    uint32
+	Source   uint32
+	New      uint32
+	NewFlags uint32
+}
+
+// lookInto opens a file for a process and gives it a descriptor.
+func (s *supervisor) lookInto(q *seccompNotification, call shape, name string) error {
+	flags := int(uint32(q.Data.Args[call.path+1]))
+	if writes := flags&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC) != 0; writes && !ofProcess(name) {
+		return unix.EROFS
+	}
+	fd, err := unix.Open(name, flags|unix.O_CLOEXEC|unix.O_NOCTTY, uint32(q.Data.Args[call.path+2]))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	added := addedFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), NewFlags: uint32(flags & unix.O_CLOEXEC)}
+	if err := ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&added)); err != nil && !errors.Is(err, unix.ENOENT) {
+		return errnoOf(err) // ENOENT: killed
+	}
+	return errAnswered
+}
+
+// errnoOf is the number of an error, which a caller gets.
+func errnoOf(err error) unix.Errno {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return unix.EIO
+}
