@@ -28,6 +28,9 @@ func (d Disk) configureGrub(f *treeFiles) error {
 			return err
 		}
 	}
+	if err := d.answerGrub(f); err != nil {
+		return err
+	}
 	if err := f.WriteFile("/boot/grub/grubenv", grub.Environment(), 0o644); err != nil {
 		return err
 	}

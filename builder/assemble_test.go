@@ -352,20 +352,25 @@ func TestAssemblyCopiesGrubToTheESP(t *testing.T) {
 		"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed": "grub",
 	}
 	monolith := map[string]string{"usr/lib/grub/x86_64-efi/monolithic/grubx64.efi": "unsigned"}
+	uefi := func(o *Options) { o.Grub, o.UseUEFI = true, true }
+	hybrid := func(o *Options) { o.Boot, o.PartType = bootHybrid, "gpt" }
 	for _, tt := range []struct {
-		name  string
-		more  map[string]string
-		first string
-		err   string
+		name   string
+		change func(*Options)
+		more   map[string]string
+		first  string
+		err    string
 	}{
-		{"signed", signed, "shim", ""},
-		{"unsigned", monolith, "unsigned", ""},
-		{"none", nil, "", "--use-uefi: the root file system has no /usr/lib/grub/x86_64-efi/monolithic/grubx64.efi: add the package grub-efi-amd64-bin"},
+		{"signed", uefi, signed, "shim", ""},
+		{"unsigned", uefi, monolith, "unsigned", ""},
+		{"hybrid", hybrid, withGrub(t, maps.Clone(signed)), "shim", ""},
+		{"hybrid without BIOS", hybrid, signed, "", "--boot: the root file system has no /usr/lib/grub/i386-pc/kernel.img: add the package grub-pc-bin"},
+		{"none", uefi, nil, "", "--use-uefi: the root file system has no /usr/lib/grub/x86_64-efi/monolithic/grubx64.efi: add the package grub-efi-amd64-bin"},
 	} {
 		files := bootable()
 		files["usr/lib/grub/x86_64-efi/normal.mod"] = "module"
 		maps.Copy(files, tt.more)
-		a := newAssembly(t, func(o *Options) { o.Grub, o.UseUEFI = true, true })
+		a := newAssembly(t, tt.change)
 		err := a.Write(t.Context(), memoryTree(t, files))
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) {

@@ -146,9 +146,13 @@ func (x *Executor) begin(ctx context.Context, spec Spec, lock Lock) (start, Root
 			return start{}, nil, fmt.Errorf("look for snapshots: %w", err)
 		}
 		if s.shared != nil {
-			if err := x.getSteps(ctx, s); ctx.Err() != nil {
+			err := x.getSteps(ctx, s)
+			switch {
+			case ctx.Err() != nil:
 				return start{}, nil, err
-			} else if err != nil {
+			case errors.Is(err, errBaseGone):
+				continue
+			case err != nil:
 				x.refuse(*s.shared, err)
 				continue
 			}

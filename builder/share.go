@@ -153,5 +153,12 @@ func (x *Executor) get(ctx context.Context, s sharedSnapshot, base string, first
 	for i, l := range layers {
 		wanted[i].File, wanted[i].DiffID = filepath.Join(dir, l.Digest.Encoded()), l.DiffID
 	}
-	return x.Engine.Import(ctx, base, wanted)
+	err = x.Engine.Import(ctx, base, wanted)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errBaseGone, err)
+	}
+	return err
 }
+
+// errBaseGone says that what a layer was to be put on has been removed meanwhile, or was found to be damaged.
+var errBaseGone = errors.New("the snapshot below is gone")

@@ -23,6 +23,7 @@ type sharingEngine struct {
 	inspected int
 	base      string
 	imported  []string
+	damaged   bool // no layer can be put on what is in the store
 }
 
 func (e *sharingEngine) InspectImage(_ context.Context, src ImageSource) (RemoteImage, error) {
@@ -43,6 +44,10 @@ func (e *sharingEngine) FetchLayers(_ context.Context, _ ImageSource, layers []R
 }
 
 func (e *sharingEngine) Import(_ context.Context, base string, snapshots []RemoteSnapshot) error {
+	if e.damaged && base != "" {
+		e.all = slices.DeleteFunc(e.all, func(s Snapshot) bool { return s.Name == base })
+		return fs.ErrNotExist
+	}
 	e.base = base
 	for _, s := range snapshots {
 		if _, err := os.Stat(s.File); err != nil {
@@ -114,6 +119,11 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 			e.all = e.all[len(e.all)-2:]
 			e.all[1].Labels[labelLayers], e.all[0].Labels[labelLayers] = "L0", "L0 other"
 		}, "hook", "apt.install hook hook", ""},
+		"with a damaged base here": {func(c *cacheTest, e *sharingEngine) {
+			c.build(t, &e.fakeEngine, filepath.Join(c.dir, "motd"))
+			e.all = e.all[len(e.all)-1:]
+			e.all[0].Labels[labelLayers], e.damaged = "L0", true
+		}, "hook", "debootstrap apt.install hook hook", ""},
 		"that lies": {func(_ *cacheTest, e *sharingEngine) {
 			var first string
 			for name, image := range e.images {

@@ -32,7 +32,7 @@ func (p FoundPartition) Section(r io.ReaderAt) *io.SectionReader {
 // ReadTable lists the partitions of a disk of size bytes with sectors of 512 bytes, in the order of their numbers. The
 // error wraps ErrNoTable if there is neither a GPT nor an msdos table. Not supported: logical partitions.
 func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
-	file := tableFile{RawFile: readOnly{r}, size: int64(size)}
+	file := &tableFile{RawFile: readOnly{r}, size: int64(size)}
 	var found []FoundPartition
 	if table, err := gpt.Read(file, int(SectorSize), int(SectorSize)); err == nil {
 		for _, p := range table.Partitions {

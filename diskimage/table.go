@@ -1,6 +1,7 @@
 package diskimage
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ const (
 // entry. (It also checks nothing, which is NewLayout's job, and its way to write into partitions is not used: on msdos
 // it counts in 32 bits.) At the end the table is read back and compared.
 func WriteTable(w RawFile, l Layout) error {
-	file := tableFile{RawFile: w, size: int64(l.Size)}
+	file := &tableFile{RawFile: w, size: int64(l.Size)}
 	switch l.Table {
 	case MSDOS:
 		if err := writeMSDOS(file, l); err != nil {
@@ -52,7 +53,7 @@ func WriteTable(w RawFile, l Layout) error {
 }
 
 // writeMSDOS writes entries, disk signature and 55 AA.
-func writeMSDOS(file tableFile, l Layout) error {
+func writeMSDOS(file *tableFile, l Layout) error {
 	// The entries are in a slice by position: entry n-1 is partition n.
 	entries := make([]*mbr.Partition, msdosEntries)
 	for i := range entries {
@@ -68,14 +69,14 @@ func writeMSDOS(file tableFile, l Layout) error {
 	}
 	table := mbr.Table{Partitions: entries, LogicalSectorSize: int(l.SectorSize), PhysicalSectorSize: int(l.SectorSize)}
 	if err := table.Write(file, file.size); err != nil {
-		return err
+		return cmp.Or(file.failed, err)
 	}
 	_, err := file.WriteAt(binary.LittleEndian.AppendUint32(nil, l.Signature()), mbrSignatureAt)
 	return err
 }
 
 // writeGPT writes the protective MBR and both copies of the GPT.
-func writeGPT(file tableFile, l Layout) error {
+func writeGPT(file *tableFile, l Layout) error {
 	table := gpt.Table{
 		LogicalSectorSize: int(l.SectorSize), PhysicalSectorSize: int(l.SectorSize), GUID: upper(l.ID), ProtectiveMBR: true,
 	}
@@ -86,7 +87,7 @@ func writeGPT(file tableFile, l Layout) error {
 		})
 	}
 	if err := table.Write(file, file.size); err != nil {
-		return err
+		return cmp.Or(file.failed, err)
 	}
 	_, err := file.WriteAt(protectiveEntry(l), entriesStart)
 	return err
@@ -117,7 +118,7 @@ func chs(lba uint64) [3]byte {
 }
 
 // compareMSDOS reads the table back.
-func compareMSDOS(file tableFile, l Layout) error {
+func compareMSDOS(file *tableFile, l Layout) error {
 	table, err := mbr.Read(file, int(l.SectorSize), int(l.SectorSize))
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
@@ -146,7 +147,7 @@ func compareMSDOS(file tableFile, l Layout) error {
 }
 
 // compareGPT reads the table back. Reading checks the check sums.
-func compareGPT(file tableFile, l Layout) error {
+func compareGPT(file *tableFile, l Layout) error {
 	table, err := gpt.Read(file, int(l.SectorSize), int(l.SectorSize))
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
@@ -179,21 +180,29 @@ func upper(id uuid.UUID) string { return strings.ToUpper(id.String()) }
 // tableFile is a RawFile in the shape that go-diskfs wants. It has no Sync, so that a table does not cost five.
 type tableFile struct {
 	RawFile
-	size int64
+	size   int64
+	failed error // the first of WriteAt, of which go-diskfs keeps only the text
 }
 
 var (
-	_ backend.WritableFile = tableFile{}
+	_ backend.WritableFile = (*tableFile)(nil)
 
 	errNotUsed = errors.New("BUG: not used for partition tables")
 )
 
-func (f tableFile) Read([]byte) (int, error)   { return 0, errNotUsed }
-func (f tableFile) Stat() (fs.FileInfo, error) { return nil, errNotUsed }
-func (f tableFile) Close() error               { return nil }
+func (f *tableFile) Read([]byte) (int, error)   { return 0, errNotUsed }
+func (f *tableFile) Stat() (fs.FileInfo, error) { return nil, errNotUsed }
+func (f *tableFile) Close() error               { return nil }
+
+// WriteAt implements io.WriterAt.
+func (f *tableFile) WriteAt(b []byte, offset int64) (int, error) {
+	n, err := f.RawFile.WriteAt(b, offset)
+	f.failed = cmp.Or(f.failed, err)
+	return n, err
+}
 
 // Seek only tells the length.
-func (f tableFile) Seek(offset int64, whence int) (int64, error) {
+func (f *tableFile) Seek(offset int64, whence int) (int64, error) {
 	if offset != 0 || whence != io.SeekEnd {
 		return 0, errNotUsed
 	}

@@ -2,9 +2,12 @@ package oci
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +31,8 @@ func (s *supervisor) answer(q *seccompNotification) (int64, error) {
 		return s.xattr(q, c)
 	case opOpen, opMkdir, opMknod, opSymlink:
 		return 0, s.create(q, c)
+	case opExec:
+		return 0, s.exec(q, c)
 	default:
 		return s.credentials(q, c)
 	}
@@ -191,8 +196,52 @@ func listed(list []byte, mode uint32) []byte {
 	return names
 }
 
+// exec makes who starts a setuid or setgid program its owner.
+func (s *supervisor) exec(q *seccompNotification, c call) error {
+	fd, err := s.open(q, c)
+	if err != nil {
+		return errLeave
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return errLeave
+	}
+	who, err := s.people.who(s.proc, q.PID)
+	if err != nil {
+		return errLeave
+	}
+	o, err := openOwner(fd, st.Mode)
+	if err != nil {
+		return &lostOwner{fmt.Errorf("%s: %w", s.describe(fd), err)}
+	}
+	after := who.started(st.Mode, o)
+	if after == who || !isELF(fd) || !s.valid(q) { // a script's bits mean nothing
+		return errLeave
+	}
+	if err := s.people.become(s.proc, q.PID, after); err != nil {
+		return &lostOwner{fmt.Errorf("become %v: %w", after.files(), err)}
+	}
+	return errLeave
+}
+
+// isELF reports whether an open file is a program of its own, and not a script.
+func isELF(fd int) bool {
+	f, err := os.Open(procPath(fd))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	magic := make([]byte, len(elf.ELFMAG))
+	_, err = io.ReadFull(f, magic)
+	return err == nil && string(magic) == elf.ELFMAG
+}
+
 // credentials lets programs become users that are not there.
 func (s *supervisor) credentials(q *seccompNotification, c call) (int64, error) {
+	if c.op == opPrctl && q.Data.Args[0] != unix.PR_SET_KEEPCAPS {
+		return 0, errLeave
+	}
 	who, err := s.people.who(s.proc, q.PID)
 	if err != nil {
 		return 0, errLeave
@@ -230,6 +279,11 @@ func (s *supervisor) credentials(q *seccompNotification, c call) (int64, error) 
 		if id := uint32(args[0]); who.mayBecome(c.id, id) && id != noID {
 			who.ids[c.id+file] = id
 		}
+	case opPrctl:
+		if !who.privileged() {
+			return 0, errLeave
+		}
+		who.keeps = args[1] == 1
 	case opSetGroups:
 		if !who.privileged() {
 			return 0, unix.EPERM

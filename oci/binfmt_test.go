@@ -60,7 +60,11 @@ func testEmulator(t *testing.T) string {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), `emulator:\x2f`)
-	if err := os.WriteFile(name, self, 0o755); err != nil {
+	// As in WriteFile: it must not be open for writing in a process that was forked meanwhile.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(name, self, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return name

@@ -20,6 +20,7 @@ const (
 	opMkdir
 	opMknod
 	opSymlink
+	opExec
 	opGetID
 	opGetIDs
 	opGetGroups
@@ -27,6 +28,7 @@ const (
 	opSetIDs
 	opSetFSID
 	opSetGroups
+	opPrctl
 	opLook // at something in /proc, see window.go
 )
 
@@ -97,6 +99,8 @@ var modernCalls = []numbered{
 	{unix.SYS_MKDIRAT, atDir(opMkdir, 1, noArg, 2)},
 	{unix.SYS_MKNODAT, atDir(opMknod, 1, noArg, 2)},
 	{unix.SYS_SYMLINKAT, call{op: opSymlink, dir: 1, path: 2, flags: noArg, arg: 0}},
+	{unix.SYS_EXECVE, byPath(opExec, 1)},
+	{unix.SYS_EXECVEAT, atDir(opExec, 1, 4, 2)},
 	{unix.SYS_GETUID, ofID(opGetID, realUser)},
 	{unix.SYS_GETEUID, ofID(opGetID, effectiveUser)},
 	{unix.SYS_GETGID, ofID(opGetID, realGroup)},
@@ -113,6 +117,7 @@ var modernCalls = []numbered{
 	{unix.SYS_SETFSUID, ofID(opSetFSID, realUser)},
 	{unix.SYS_SETFSGID, ofID(opSetFSID, realGroup)},
 	{unix.SYS_SETGROUPS, ofID(opSetGroups, 0)},
+	{unix.SYS_PRCTL, ofID(opPrctl, 0)},
 	// What these are about is not in their arguments. Programs go on without them.
 	{unix.SYS_OPENAT2, call{op: opMissing}},
 	{unix.SYS_IO_URING_SETUP, call{op: opMissing}},

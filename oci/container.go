@@ -39,14 +39,9 @@ func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 
 // From gives a container on top of a snapshot. The error wraps fs.ErrNotExist if there is none of that name.
 func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
-	image, err := e.store.Image(name)
+	image, record, err := e.sound(name)
 	if err != nil {
-		return nil, notExist(name, err)
-	}
-	record := recordOf(image)
-	if ok, err := e.intact(record); err != nil || !ok {
-		e.options.Log.Info("the snapshot did not survive the end of the machine's last run", "name", name, "error", err)
-		return nil, errors.Join(fmt.Errorf("snapshot %q: %w", name, fs.ErrNotExist), e.Remove(name))
+		return nil, err
 	}
 	c := &Container{engine: e, layers: record.Layers}
 	if err := c.begin(ctx, image.TopLayer); err != nil {

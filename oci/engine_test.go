@@ -392,6 +392,9 @@ func TestSnapshotThatLostDataInACrashIsNotUsed(t *testing.T) {
 		t.Errorf("in the same boot: %v", err)
 	}
 	e.boot = "a third"
+	if err := e.Import(t.Context(), "base", nil); !errors.Is(err, fs.ErrNotExist) || e.Has("base") {
+		t.Errorf("layers were put on it: %v", err)
+	}
 	for _, name := range []string{"top", "base"} {
 		if err := from(name); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s after a crash: %v", name, err)

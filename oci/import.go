@@ -30,16 +30,17 @@ type PackedSnapshot struct {
 
 // Import makes snapshots of layers, the first of them above the snapshot base, or above nothing if that is empty, and
 // each other one above the one before it. It replaces older ones of the same names, as Container.Snapshot does. What is
-// not complete has no name and cannot be seen. The error wraps fs.ErrNotExist if base is gone.
+// not complete has no name and cannot be seen. The error wraps fs.ErrNotExist if base is gone, or has lost something and is
+// gone now.
 func (e *Engine) Import(ctx context.Context, base string, packed []PackedSnapshot) error {
 	c := &Container{engine: e}
 	parent := ""
 	if base != "" {
-		image, err := e.store.Image(base)
+		image, record, err := e.sound(base)
 		if err != nil {
-			return notExist(base, err)
+			return err
 		}
-		parent, c.layers = image.TopLayer, recordOf(image).Layers
+		parent, c.layers = image.TopLayer, record.Layers
 	}
 	for _, p := range packed {
 		layer, err := e.unpackLayer(ctx, parent, p)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -54,6 +55,16 @@ func owners([]string) error {
 	do("below it", errors.Join(os.Mkdir("journal/dir", 0o777), os.WriteFile("journal/file", nil, 0o640), os.Symlink("x", "journal/link")))
 	do("chmod", errors.Join(os.Mkdir("journal/closed", 0o777), os.Chmod("journal/closed", 0o701)))
 	do("no list", errors.Join(os.Mkdir("journal/none", 0o777), unix.Removexattr("journal/none", aclAccess), unix.Removexattr("journal/none", aclDefault)))
+	do("public", errors.Join(os.Mkdir("public", 0o777), os.Chmod("public", 0o777|os.ModeSticky)))
+	copied, err := os.ReadFile("/bin/program")
+	if err != nil {
+		return err
+	}
+	do("copy", errors.Join(os.WriteFile("/bin/setgid", copied, 0o755), os.Chown("/bin/setgid", 0, 60), os.Chmod("/bin/setgid", 0o755|os.ModeSetgid)))
+	do("setgid", run("/bin/setgid", "groups", "by-group"))
+	do("copy", errors.Join(os.WriteFile("/bin/setuid", copied, 0o755), os.Chown("/bin/setuid", 61, 62), os.Chmod("/bin/setuid", 0o755|os.ModeSetuid)))
+	do("setuid", run("/bin/setuid", "groups", "public/by-user"))
+	do("neither", run("/bin/program", "groups", "by-root"))
 	open, err := os.Open("back")
 	if err != nil {
 		return err
@@ -63,11 +74,45 @@ func owners([]string) error {
 	cmd.Args = []string{"program", "somebody"}
 	cmd.Stdout = os.Stdout
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1001, Groups: []uint32{1001, 20}}}
-	do("public", errors.Join(os.Mkdir("public", 0o777), os.Chmod("public", 0o777|os.ModeSticky)))
 	do("become somebody", cmd.Run())
+	do("as setpriv", run("/bin/program", "setpriv"))
 	return filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error {
 		return errors.Join(err, printOwner(name))
 	})
+}
+
+// run runs a copy of this program.
+func run(program string, args ...string) error {
+	cmd := exec.Command(program)
+	cmd.Args, cmd.Stdout, cmd.Stderr = append([]string{"program"}, args...), os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+// groups FILE tells who it is and makes a file.
+func groups(args []string) error {
+	ru, eu, su := unix.Getresuid()
+	rg, eg, sg := unix.Getresgid()
+	fmt.Println("user", ru, eu, su, "group", rg, eg, sg)
+	return os.WriteFile(args[0], nil, 0o600)
+}
+
+// setpriv becomes a user before it joins a group, by capabilities that it keeps, as setpriv(1) does.
+func setpriv([]string) error {
+	runtime.LockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	set := func(nr, id uintptr) error { // of this thread alone
+		if _, _, errno := unix.RawSyscall(nr, id, id, id); errno != 0 {
+			return errno
+		}
+		return nil
+	}
+	err := errors.Join(unix.Capget(&header, &data[0]), unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0), set(unix.SYS_SETRESUID, 71),
+		unix.Capset(&header, &data[0]), set(unix.SYS_SETRESGID, 72), unix.Prctl(unix.PR_SET_KEEPCAPS, 0, 0, 0, 0))
+	r, e, s := unix.Getresuid()
+	_, g, _ := unix.Getresgid()
+	fmt.Println("setpriv", r, e, s, g, err)
+	return err
 }
 
 // somebody does so as an ordinary user.
@@ -133,6 +178,9 @@ func printOwner(name string) error {
 
 // Where there is a single id the tests run a second time. So the kernel itself says what is right.
 const wantOwners = `missing gives chown missing: no such file or directory
+user 0 0 0 group 0 60 60
+user 0 61 61 group 0 0 0
+user 0 0 0 group 0 0 0
 users 1000 1000 1000 effective 1000 group 1001 1001 groups [20 1001] <nil>
 become root: operation not permitted
 give away: chown public/mine: no such file or directory
@@ -140,8 +188,11 @@ make: <nil>
 give away: chown public/mine: operation not permitted
 to a group: <nil>
 to another: chown public/mine: operation not permitted
+setpriv 71 71 71 72 <nil>
 . 40755 0:0
 back 100644 10:11
+by-group 100600 0:60
+by-root 100600 0:0
 fifo 10600 5:6
 file 100640 4:3
 journal 40755 0:0
@@ -159,6 +210,7 @@ journal/link 120777 0:0
 journal/none 40755 0:0
 locking 102644 0:8
 public 41777 0:0
+public/by-user 100600 61:0
 public/dir 40755 1000:1001
 public/link 120777 1000:1001
 public/mine 100644 1000:20

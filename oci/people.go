@@ -38,6 +38,8 @@ type credentials struct {
 	ids [idKinds]uint32
 	// groups are the supplementary ones, as getgroups(2) writes them.
 	groups string
+	// keeps: capabilities stay when the user changes (prctl(2), PR_SET_KEEPCAPS); kept: they have.
+	keeps, kept bool
 }
 
 // packGroups gives supplementary groups in the order and form in which the kernel does.
@@ -50,7 +52,7 @@ func packGroups(groups []uint32) string {
 }
 
 // privileged processes may become anybody and give files away.
-func (c credentials) privileged() bool { return c.ids[effectiveUser] == 0 }
+func (c credentials) privileged() bool { return c.ids[effectiveUser] == 0 || c.kept }
 
 // files is who new files belong to.
 func (c credentials) files() owner { return owner{c.ids[fileUser], c.ids[fileGroup]} }
@@ -75,6 +77,7 @@ func (c credentials) mayBecome(kind idKind, id uint32) bool {
 
 // set is setuid(2) or setgid(2).
 func (c credentials) set(kind idKind, id uint32) (credentials, error) {
+	before := c
 	switch {
 	case id == noID:
 		return c, unix.EINVAL
@@ -83,6 +86,7 @@ func (c credentials) set(kind idKind, id uint32) (credentials, error) {
 	case id != c.ids[kind] && id != c.ids[kind+saved]:
 		return c, unix.EPERM
 	}
+	c.kept = before.keeps && before.privileged()
 	c.ids[kind+effective], c.ids[kind+file] = id, id
 	return c, nil
 }
@@ -101,12 +105,28 @@ func (c credentials) setAll(kind idKind, ids []uint32) (credentials, error) {
 	if len(ids) == 2 && (ids[0] != noID || ids[1] != noID && ids[1] != before.ids[kind]) {
 		c.ids[kind+saved] = c.ids[kind+effective]
 	}
+	c.kept = before.keeps && before.privileged()
 	c.ids[kind+file] = c.ids[kind+effective]
 	return c, nil
 }
 
-// people remembers who the processes of a container have become. A child is who its parent was, and so remains through
-// exec, which nobody tells us of. So the kernel keeps it: a process gets a timer slack (prctl(2)) of some nanoseconds
+// started is who a process is that has started a program with that mode and owner.
+func (c credentials) started(mode uint32, o owner) credentials {
+	if mode&unix.S_ISUID != 0 {
+		c.ids[effectiveUser] = o.uid
+	}
+	if mode&unix.S_ISGID != 0 && mode&unix.S_IXGRP != 0 {
+		c.ids[effectiveGroup] = o.gid
+	}
+	c.keeps, c.kept = false, false
+	for _, kind := range []idKind{realUser, realGroup} {
+		c.ids[kind+saved], c.ids[kind+file] = c.ids[kind+effective], c.ids[kind+effective]
+	}
+	return c
+}
+
+// people remembers who the processes of a container have become. A child is who its parent was, and so remains when it
+// starts a program, and nobody tells us of children. So the kernel keeps it: a process gets a timer slack (prctl(2)) of some nanoseconds
 // more than usual, which is inherited in just this way and otherwise means nothing. How many more is the place of its
 // credentials in known.
 //

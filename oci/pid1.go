@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -170,6 +171,9 @@ func startProcess(p *specs.Process, root string, s *supervisor) (pid int, err er
 	}
 	sys := &syscall.SysProcAttr{}
 	if s.keepsOwners() {
+		// The supervisor answers execve(2) of the child while this thread waits for that, in vfork(2). A garbage collection
+		// would wait for this thread.
+		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 		err = s.be(&p.User)
 	} else {
 		sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids}

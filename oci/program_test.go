@@ -99,8 +99,8 @@ var programs = map[string]func(args []string) error{
 		return errors.Join(os.Chdir("/"), look(os.Stdout))
 	},
 	"build": build,
-	// owners and somebody give files away. show DIRECTORY says whose they are.
-	"owners": owners, "somebody": somebody,
+	// owners and somebody give files away, groups makes one. show DIRECTORY says whose they are.
+	"owners": owners, "somebody": somebody, "groups": groups, "setpriv": setpriv,
 	"show": func(args []string) error {
 		if err := os.Chdir(args[0]); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -62,6 +63,21 @@ func (e *Engine) intact(record snapshotRecord) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// sound gives the image of a snapshot. One that has lost something is removed. The error wraps fs.ErrNotExist if there is none
+// of that name, or not any more.
+func (e *Engine) sound(name string) (*storage.Image, snapshotRecord, error) {
+	image, err := e.store.Image(name)
+	if err != nil {
+		return nil, snapshotRecord{}, notExist(name, err)
+	}
+	record := recordOf(image)
+	if ok, err := e.intact(record); err != nil || !ok {
+		e.options.Log.Info("the snapshot did not survive the end of the machine's last run", "name", name, "error", err)
+		return nil, record, errors.Join(fmt.Errorf("snapshot %q: %w", name, fs.ErrNotExist), e.Remove(name))
+	}
+	return image, record, nil
 }
 
 // Snapshot keeps the present state of the container, with labels, as an image of that name, and goes on above it at

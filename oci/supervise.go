@@ -125,6 +125,8 @@ func supervise(spec *specs.Spec) (*supervisor, error) {
 	s.listener = int(fd)
 	// The two take turns, so the other is best woken on this processor. Where the kernel cannot, it costs a little time.
 	_, _, _ = unix.Syscall(unix.SYS_IOCTL, fd, notifSetFlags, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+	// While this thread starts the program, by vfork(2), the Go runtime takes it for running.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	go s.serve()
 	return s, nil
 }

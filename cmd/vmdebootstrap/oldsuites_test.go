@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 // Releases before bullseye are on no mirror any more, so suites of their names are made up of bullseye's packages: the
@@ -27,7 +28,7 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 		t.Fatal("this machine has no Debian mirror in its apt sources")
 	}
 	repo.Forward(mirror)
-	stanzas := bullseye(t, mirror, "systemd-sysv", "udev", "ifupdown", "acpid", "adduser")
+	stanzas, scripts := bullseye(t, mirror, "systemd-sysv", "udev", "ifupdown", "acpid", "adduser")
 	for _, suite := range []string{"wheezy", "jessie", "stretch"} {
 		repo.Import(suite, stanzas)
 	}
@@ -62,9 +63,10 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	}{
 		{
 			"wheezy",
-			[]string{"--roottype=ext3", "--package=sysvinit,ifupdown", "--serial-console", "--serial-console-command=/sbin/getty -L ttyS0 9600 vt100", "--enable-dhcp"},
+			[]string{"--debootstrap-scripts", scripts, "--roottype=ext3", "--package=sysvinit,ifupdown", "--serial-console", "--serial-console-command=/sbin/getty -L ttyS0 9600 vt100", "--enable-dhcp"},
 			map[string]string{
 				"etc/inittab":                              "id:2:initdefault:\n\nS0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n",
+				"etc/own-script":                           "ours\n",
 				"etc/network/interfaces":                   "source /etc/network/interfaces.d/*\n",
 				"etc/network/interfaces.d/setup":           "auto lo\niface lo inet loopback\n\nauto eth0\niface eth0 inet dhcp\n",
 				"etc/systemd/network/99-dhcp.network":      "",
@@ -132,15 +134,12 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	}
 }
 
-// bullseye gives the stanzas of the packages that a small system needs, and of some more.
-func bullseye(t *testing.T, mirror string, names ...string) string {
+// bullseye gives the stanzas of the packages that a small system needs, and of some more, and a directory with
+// debootstrap's scripts, of which that for wheezy leaves a file in the system.
+func bullseye(t *testing.T, mirror string, names ...string) (stanzas, scripts string) {
 	t.Helper()
-	resp, err := http.Get(strings.TrimRight(mirror, "/") + "/dists/bullseye/main/binary-amd64/Packages.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	r, err := gzip.NewReader(resp.Body)
+	mirror = strings.TrimRight(mirror, "/") + "/"
+	r, err := gzip.NewReader(bytes.NewReader(download(t, mirror+"dists/bullseye/main/binary-amd64/Packages.gz")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +166,33 @@ func bullseye(t *testing.T, mirror string, names ...string) string {
 			b.WriteString(stanza + "\n\n")
 		}
 	}
-	return b.String()
+	dir := t.TempDir()
+	deb := filepath.Join(dir, "debootstrap.deb")
+	if err := os.WriteFile(deb, download(t, mirror+index.Lookup("debootstrap").Filename), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	diskimagetest.Run(t, "dpkg-deb", "--extract", deb, dir)
+	scripts = filepath.Join(dir, "usr/share/debootstrap/scripts")
+	script := []byte(". /usr/share/debootstrap/scripts/stretch\nmkdir -p \"$TARGET/etc\"\necho ours > \"$TARGET/etc/own-script\"\n")
+	if err := errors.Join(os.Remove(filepath.Join(scripts, "wheezy")), os.WriteFile(filepath.Join(scripts, "wheezy"), script, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return b.String(), scripts
+}
+
+// download gets a file of the mirror.
+func download(t *testing.T, url string) []byte {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("get %s: %s (%v)", url, resp.Status, err)
+	}
+	return data
 }
 
 // tarFiles gives the texts of the small files of an archive, by their names without ./ in front; "-> TEXT" for links.

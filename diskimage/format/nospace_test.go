@@ -75,3 +75,48 @@ func checkFullDisk(t *testing.T, name, dir, scratch string, raw rawimagetest.Cas
 		t.Errorf("%s: %v is left behind (%v)", name, left, err)
 	}
 }
+
+// limitedFile is a file on a disk that is full after some bytes.
+type limitedFile struct {
+	*os.File
+	room *diskimagetest.FullWriter
+}
+
+// WriteAt implements io.WriterAt. It writes what fits, as pwrite(2) does.
+func (f limitedFile) WriteAt(b []byte, offset int64) (int, error) {
+	n, full := f.room.WriteAt(b, offset)
+	n, err := f.File.WriteAt(b[:n], offset)
+	return n, errors.Join(err, full)
+}
+
+// Wherever on a whole disk it happens, in the table, a FAT, an ext4, its metadata or a swap area: nothing is left, and the
+// error says what was being written.
+func TestDiskThatIsFullAtAnyByteLeavesNothing(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(t.TempDir(), "root")
+	makeTree(t, root, false)
+	image, dir := everyVolume(t, root), t.TempDir()
+	write := func(room int64) (left int64, err error) {
+		writer := diskimagetest.NewFullWriter(room)
+		err = diskimage.WriteFile(t.Context(), filepath.Join(dir, "disk"), 0o644, func(f *os.File) error {
+			return image.Write(t.Context(), limitedFile{f, writer})
+		})
+		return writer.Room(), err
+	}
+	const plenty = 1 << 40
+	left, err := write(plenty)
+	if err = errors.Join(err, os.Remove(filepath.Join(dir, "disk"))); err != nil {
+		t.Fatal(err)
+	}
+	length := plenty - left
+	for i := range int64(61) {
+		room := i * (length - 1) / 60
+		_, err := write(room)
+		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "write partition") {
+			t.Errorf("after %d of %d bytes: got %v", room, length, err)
+		}
+		if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+			t.Errorf("after %d of %d bytes: %v is left behind (%v)", room, length, files, err)
+		}
+	}
+}

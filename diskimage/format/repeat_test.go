@@ -107,8 +107,8 @@ func makeTree(t *testing.T, root string, backwards bool) {
 	}
 }
 
-// writeEverything writes a disk of a tree in each format by itself, and in all of them at once.
-func writeEverything(t *testing.T, root, out string) {
+// everyVolume plans a disk with each kind of file system, which hold a directory.
+func everyVolume(t *testing.T, root string) diskimage.Image {
 	t.Helper()
 	id, then := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001"), time.Unix(1_700_000_000, 0)
 	filesystem := func(fsType string) diskimage.Filesystem {
@@ -133,6 +133,13 @@ func writeEverything(t *testing.T, root, out string) {
 			t.Fatal(err)
 		}
 	}
+	return image
+}
+
+// writeEverything writes a disk in each format by itself, and in all of them at once.
+func writeEverything(t *testing.T, root, out string) {
+	t.Helper()
+	image, then := everyVolume(t, root), time.Unix(1_700_000_000, 0)
 	var all []format.Output
 	for _, f := range format.Formats() {
 		for _, compress := range f.Compressions {
