@@ -38,11 +38,6 @@ type artefactOutput struct {
 	Mode fs.FileMode `json:"mode"`
 }
 
-// errNotKept says why what a program made is not kept.
-type errNotKept string
-
-func (e errNotKept) Error() string { return string(e) }
-
 // artefacts keeps and finds artefacts.
 type artefacts struct {
 	x *Executor
@@ -86,13 +81,12 @@ func (a artefacts) make(ctx context.Context, s *site, title string, run func() e
 	if unknown == nil {
 		unknown = a.keep(ctx, s.target, name, use)
 	}
-	var not errNotKept
-	if unknown != nil && !errors.As(unknown, &not) && ctx.Err() != nil {
-		return unknown
-	}
-	if unknown == nil {
+	switch {
+	case unknown == nil:
 		s.made = append(s.made, name)
-	} else {
+	case ctx.Err() != nil:
+		return unknown
+	default:
 		s.log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
 	}
 	return nil
@@ -140,13 +134,9 @@ func (a artefacts) reuse(ctx context.Context, t Target, name string) (why string
 		return "", err
 	}
 	defer func() { err = errors.Join(err, kept.Close()) }()
-	text, err := kept.ReadFile(artefactFile)
+	made, contents, err := a.read(kept)
 	if err != nil {
-		return "", err
-	}
-	var made artefact
-	if err := json.Unmarshal(text, &made); err != nil {
-		return "", fmt.Errorf("%s of %s: %w", artefactFile, name, err)
+		return "its result cannot be read: " + err.Error(), nil
 	}
 	changed, err := a.reader(t, made).changes(made.Inputs)
 	if err != nil {
@@ -156,15 +146,33 @@ func (a artefacts) reuse(ctx context.Context, t Target, name string) (why string
 		return "changed since: " + someOf(changed), nil
 	}
 	for i, o := range made.Outputs {
-		data, err := kept.ReadFile(fmt.Sprintf("/%d", i))
-		if err != nil {
-			return "", err
-		}
-		if err := t.WriteFile(o.Name, data, o.Mode); err != nil {
+		if err := t.WriteFile(o.Name, contents[i], o.Mode); err != nil {
 			return "", err
 		}
 	}
 	return "", nil
+}
+
+// read reads an artefact with the contents of its outputs.
+func (a artefacts) read(kept Target) (made artefact, contents [][]byte, err error) {
+	text, err := kept.ReadFile(artefactFile)
+	if err != nil {
+		return made, nil, err
+	}
+	if err := json.Unmarshal(text, &made); err != nil {
+		return made, nil, fmt.Errorf("%s: %w", artefactFile, err)
+	}
+	for i, o := range made.Outputs {
+		if !slices.Contains(a.places, path.Dir(o.Name)) {
+			return made, nil, fmt.Errorf("%s is no place for it", o.Name)
+		}
+		data, err := kept.ReadFile(fmt.Sprintf("/%d", i))
+		if err != nil {
+			return made, nil, err
+		}
+		contents = append(contents, data)
+	}
+	return made, contents, nil
 }
 
 // someOf names the first few.
@@ -177,7 +185,7 @@ func someOf(names []string) string {
 	return text
 }
 
-// keep keeps what a run has made. The error is errNotKept if it did something that files alone cannot repeat.
+// keep keeps what a run has made. The error says what it did that files alone cannot repeat, or what went wrong.
 func (a artefacts) keep(ctx context.Context, t Target, name string, use usage) (err error) {
 	inside := func(hostName string) string { return path.Join("/", strings.TrimPrefix(hostName, t.Root())) }
 	made := artefact{}
@@ -217,17 +225,17 @@ func (a artefacts) output(t Target, name string, before bool) (*artefactOutput, 
 	case gone && !before:
 		return nil, nil, nil
 	case gone:
-		return nil, nil, errNotKept("it removes " + name)
+		return nil, nil, errors.New("it removes " + name)
 	case err != nil:
 		return nil, nil, err
 	case before && info.IsDir():
 		return nil, nil, nil // its attributes or times: the names in it have events of their own
 	case before:
-		return nil, nil, errNotKept("it changes " + name)
+		return nil, nil, errors.New("it changes " + name)
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.Mode().IsRegular() || st.Nlink != 1 || st.Uid != 0 || st.Gid != 0 || !slices.Contains(a.places, path.Dir(name)) {
-		return nil, nil, errNotKept("it makes " + name)
+		return nil, nil, errors.New("it makes " + name)
 	}
 	data, err := t.ReadFile(name)
 	return &artefactOutput{name, info.Mode()}, data, err

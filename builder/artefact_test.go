@@ -155,6 +155,29 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 	}
 }
 
+func TestInitramfsThatCannotBeReadIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	for what, damage := range map[string]func(kept *fakeTarget) error{
+		"no content": func(kept *fakeTarget) error { return kept.Remove("/0") },
+		"no record":  func(kept *fakeTarget) error { return kept.WriteFile(artefactFile, []byte("{"), 0o644) },
+		"a name elsewhere": func(kept *fakeTarget) error {
+			return kept.WriteFile(artefactFile, []byte(`{"outputs": [{"name": "/etc/passwd", "mode": 420}]}`), 0o644)
+		},
+	} {
+		e := &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
+		a := artefacts{x: &Executor{Engine: e}}
+		makeInitramfs(t, initramfsTarget(t), a)
+		for _, kept := range e.kept {
+			if err := damage(kept); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ran, why := makeInitramfs(t, initramfsTarget(t), a); !ran || !strings.Contains(why, "cannot be read") {
+			t.Errorf("%s: it ran: %v (%s)", what, ran, why)
+		}
+	}
+}
+
 func TestInitramfsThatHoldsIDsIsForThem(t *testing.T) {
 	t.Parallel()
 	a := artefacts{x: &Executor{Engine: &artefactEngine{t: t, kept: map[string]*fakeTarget{}}}, ids: []string{"1111-2222"}}
