@@ -23,6 +23,9 @@ func (d Disk) configureGrub(f *treeFiles) error {
 	if err := step.defaults(f); err != nil {
 		return err
 	}
+	if err := f.MkdirAll("/boot/grub", 0o755); err != nil {
+		return err
+	}
 	for _, platform := range step.Platforms {
 		if err := copyGrubModules(f, platform); err != nil {
 			return err
@@ -47,8 +50,12 @@ func (d Disk) configureGrub(f *treeFiles) error {
 	return writeFileIn(f, cloudSwitch, "", 0o644)
 }
 
-// copyGrubModules copies the modules of a platform to where GRUB looks for them.
+// copyGrubModules copies the modules of a platform to where GRUB looks for them. The signed GRUB has all that it may use
+// built in, and can be there without any.
 func copyGrubModules(f *treeFiles, platform string) error {
+	if there, err := exists(f, grubModules(platform)); err != nil || !there {
+		return err
+	}
 	to := "/boot/grub/" + platform
 	if err := f.RemoveAll(to); err != nil {
 		return err

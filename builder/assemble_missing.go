@@ -61,16 +61,14 @@ type loaderFile struct{ file, pkg string }
 func (d Disk) loaderFiles(f *treeFiles) []loaderFile {
 	var all []loaderFile
 	for _, platform := range d.grubPlatforms() {
-		dir := strings.TrimPrefix(grubModules(platform), "/")
-		pkg := grubPackage(platform)
-		if platform == grub.BIOSPlatform {
-			all = append(all, loaderFile{dir + "/kernel.img", pkg})
+		file := grubMonolith(platform)
+		switch {
+		case platform == grub.BIOSPlatform:
+			file = grubModules(platform) + "/kernel.img"
+		case d.SignedEFI && platform == grub.EFIPlatform(d.Arch):
 			continue
 		}
-		all = append(all, loaderFile{dir + "/normal.mod", pkg})
-		if !d.SignedEFI || platform != grub.EFIPlatform(d.Arch) {
-			all = append(all, loaderFile{strings.TrimPrefix(grubMonolith(platform), "/"), pkg})
-		}
+		all = append(all, loaderFile{strings.TrimPrefix(file, "/"), grubPackage(platform)})
 	}
 	if d.Loader == loaderSystemdBoot {
 		for _, name := range []string{"systemd-boot", "linux"} {
