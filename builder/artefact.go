@@ -74,7 +74,7 @@ func (a artefacts) make(ctx context.Context, s *site, title string, run func() e
 		return nil
 	}
 	a.explain("run: " + title + ": " + why)
-	use, unknown, err := observe([]string{s.target.Root()}, s.tmp, run)
+	use, unknown, err := observe([]string{s.target.Root()}, nil, s.tmp, run)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,8 @@ type Cache struct {
 	Program string
 	// Rebuild runs each step again and replaces its snapshot.
 	Rebuild bool
-	// Ours are files that this program writes to while a build runs: its log.
+	// Ours are files that this program writes to while a build runs, its log, and directories with such files, that of
+	// its state.
 	Ours []string
 	// Explain is told of each dear step whether it comes from the cache, or why it runs; nil for nobody.
 	Explain func(text string)

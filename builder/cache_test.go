@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -239,7 +240,7 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	name := func(s string) string { return filepath.Join(dir, s) }
-	for _, f := range []string{"sub/used", "sub/unused", "log"} {
+	for _, f := range []string{"sub/used", "sub/unused", "log", "ours/state", "our.log"} {
 		if err := os.MkdirAll(filepath.Dir(name(f)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +250,7 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 	}
 	watch := func(do func() error) (usage, error) {
 		t.Helper()
-		use, unknown, err := observe([]string{dir}, t.TempDir(), do)
+		use, unknown, err := observe([]string{dir}, []string{name("ours"), name("our.log")}, t.TempDir(), do)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,6 +269,12 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 	}
 	if !got.before[name("sub/unused")] || got.before[name("new")] {
 		t.Errorf("the names of before are %v", got.before)
+	}
+	got, err = watch(func() error {
+		return errors.Join(os.WriteFile(name("ours/state"), nil, 0o644), os.WriteFile(name("ours/new"), nil, 0o644), os.WriteFile(name("our.log"), nil, 0o644))
+	})
+	if err != nil || len(got.opened) > 0 || len(got.changed) > 0 {
+		t.Errorf("of our own files: got %q, changed %q (%v)", got.opened, got.changed, err)
 	}
 	for changed, do := range map[string]func() error{
 		"sub/used":   func() error { return os.WriteFile(name("sub/used"), []byte("more"), 0o644) },

@@ -200,17 +200,15 @@ func (x *Executor) runObserved(ctx context.Context, step Step, l link, s *site) 
 		return nil, true, x.runStep(ctx, step, s)
 	}
 	dirs := o.hostDirs(s.dir)
-	use, watchErr, err := observe(dirs.paths(), s.tmp, func() error { return x.runStep(ctx, step, s) })
+	use, watchErr, err := observe(dirs.paths(), x.Cache.Ours, s.tmp, func() error { return x.runStep(ctx, step, s) })
 	if err != nil {
 		return nil, false, err
 	}
-	ours := func(name string) bool { return slices.Contains(x.Cache.Ours, name) }
-	opened, changed := slices.DeleteFunc(use.opened, ours), slices.DeleteFunc(use.changed, ours)
-	if watchErr == nil && len(changed) > 0 {
-		watchErr = fmt.Errorf("%s was changed while it ran", changed[0])
+	if watchErr == nil && len(use.changed) > 0 {
+		watchErr = fmt.Errorf("%s was changed while it ran", use.changed[0])
 	}
 	if watchErr == nil {
-		seen, watchErr = newObservation(opened, l, dirs, x.Environ)
+		seen, watchErr = newObservation(use.opened, l, dirs, x.Environ)
 	}
 	if watchErr != nil {
 		x.Log.Info("the result is not kept in the cache", slog.String("step", step.Title()), slog.Any("because", watchErr))

@@ -29,17 +29,20 @@ type usage struct {
 	before map[string]bool
 }
 
-// observe runs something while directories and all below them are watched. unknown says why not all of the usage could be
-// seen; err is that of run. tmp is a directory for files of the watch itself.
-func observe(dirs []string, tmp string, run func() error) (use usage, unknown, err error) {
+// observe runs something while directories and all below them are watched, but for files and directories that are this
+// program's own. unknown says why not all of the usage could be seen; err is that of run. tmp is a directory for files of
+// the watch itself.
+func observe(dirs, own []string, tmp string, run func() error) (use usage, unknown, err error) {
 	marks, err := os.MkdirTemp(tmp, "observe-")
 	if err != nil {
 		return usage{}, nil, err
 	}
-	watch, unknown := watchDirs(dirs, marks)
+	watch, unknown := watchDirs(dirs, own, marks)
 	if err = run(); unknown == nil {
 		use, unknown = watch.finish()
 	}
+	ours := func(name string) bool { return slices.Contains(own, name) }
+	use.opened, use.changed = slices.DeleteFunc(use.opened, ours), slices.DeleteFunc(use.changed, ours)
 	return use, unknown, errors.Join(err, os.RemoveAll(marks))
 }
 
@@ -61,8 +64,9 @@ const (
 	useEvents    = unix.IN_OPEN | changeEvents
 )
 
-// watchDirs begins to watch directories and all below them. marks is an empty directory that nobody else uses.
-func watchDirs(dirs []string, marks string) (_ *observer, err error) {
+// watchDirs begins to watch directories and all below them, without those of own. marks is an empty directory that nobody
+// else uses.
+func watchDirs(dirs, own []string, marks string) (_ *observer, err error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("watch files: %w", err)
@@ -98,6 +102,9 @@ func watchDirs(dirs []string, marks string) (_ *observer, err error) {
 			o.before[name] = true
 			if !d.IsDir() {
 				return nil
+			}
+			if slices.Contains(own, name) {
+				return fs.SkipDir
 			}
 			if found = append(found, name); len(found) > mostWatched {
 				return fmt.Errorf("%s has more than %d directories", top, mostWatched)

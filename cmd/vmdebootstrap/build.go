@@ -156,7 +156,7 @@ func build(ctx context.Context, j *job) (err error) {
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
 		Cache: builder.Cache{
-			Program: program, Rebuild: !j.settings.cache, Ours: j.ownFiles(), From: j.settings.cacheFrom, To: j.settings.cacheTo,
+			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir), From: j.settings.cacheFrom, To: j.settings.cacheTo,
 			SkipTLSVerify: !j.spec.Options().TLSVerify, Warn: j.warn,
 		},
 	}
