@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -30,6 +32,29 @@ func TestHostContainersWorkInKubernetes(t *testing.T) {
 	out := runContained(t, ocitest.Unconfined, "^Test(RunPasses|RunTells|RunTakes|RunLeaves|RunKeeps|RunEnds|Snapshots|InsideIsTold)")
 	if !strings.Contains(out, "the isolation is userns") {
 		t.Error("it was not the isolation userns")
+	}
+}
+
+// Without a pid namespace nothing dies by itself.
+func TestHostContainersWorkWithoutLeftovers(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("the isolation chroot is root's")
+	}
+	t.Setenv(envOnly, string(IsolationChroot))
+	dir := stateDir(t)
+	for _, moment := range buildMoments {
+		killAt(t, dir, moment, func(lines io.Reader) bool {
+			for scanner := bufio.NewScanner(lines); scanner.Scan(); {
+				if scanner.Text() == moment {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	cmd := command(t, "check", "leftovers", dir)
+	if out, err := cmd.Output(); err != nil || string(out) != "sessions 1\nlayers 1\n" {
+		t.Errorf("the next build finds %q (%v), want its own session and the snapshot", out, err)
 	}
 }
 

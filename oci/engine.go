@@ -110,7 +110,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	driver := options.Driver
 	if driver == "" {
 		driver = driverOverlay
-		if err := tryOverlay(e.session.dir); err != nil {
+		if err := tryOverlay(isolation, e.session.dir); err != nil {
 			options.Log.Info("overlay does not work here, layers are full copies", "error", err)
 			driver = driverVFS
 		}
@@ -179,8 +179,12 @@ func (e *Engine) Close() error {
 	return errors.Join(append(errs, e.session.end())...)
 }
 
-// tryOverlay finds out whether overlay works in a directory, by mounting one and writing to it.
-func tryOverlay(dir string) (err error) {
+// tryOverlay finds out whether overlay works in a directory, by mounting one and writing to it. Without a mount namespace it
+// is not tried: a root who may mount would leave mounts behind.
+func tryOverlay(by Isolation, dir string) (err error) {
+	if by == IsolationChroot {
+		return errors.New("the isolation chroot makes no mounts")
+	}
 	dir, err = os.MkdirTemp(dir, "overlay-")
 	if err != nil {
 		return err

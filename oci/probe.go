@@ -85,7 +85,8 @@ func probe(ctx context.Context, isolation Isolation, stateDir string) (answer pr
 // probeMain is the process that probe starts.
 func probeMain() {
 	answer := probeAnswer{Driver: driverOverlay}
-	if err := tryOverlay(existing(os.Args[1])); err != nil {
+	by := Isolation(os.Getenv(envIsolation)) //nolint:forbidigo // a message to this package from itself
+	if err := tryOverlay(by, existing(os.Args[1])); err != nil {
 		answer = probeAnswer{driverVFS, err.Error()}
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {

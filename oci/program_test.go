@@ -278,7 +278,9 @@ func goInside() {
 	if Inside() {
 		return
 	}
-	status, err := Reexec(context.Background(), ReexecConfig{Args: os.Args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
+	status, err := Reexec(context.Background(), ReexecConfig{
+		Args: os.Args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Isolation: Isolation(os.Getenv(envOnly)),
+	})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(4)
