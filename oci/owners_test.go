@@ -296,3 +296,55 @@ func TestProgramsRunAsTheUserTheyShould(t *testing.T) {
 		t.Errorf("its file belongs to %d:%d", uid, gid)
 	}
 }
+
+func TestPeopleBecomeWhomTheyMay(t *testing.T) {
+	t.Parallel()
+	var root credentials
+	user := func(r, e, s uint32) credentials {
+		c := credentials{}
+		c.ids[realUser], c.ids[effectiveUser], c.ids[savedUser], c.ids[fileUser] = r, e, s, e
+		return c
+	}
+	for _, tt := range []struct {
+		from credentials
+		ids  []uint32 // of setuid, setreuid or setresuid
+		want credentials
+		err  error
+	}{
+		{root, []uint32{5}, user(5, 5, 5), nil},
+		{root, []uint32{noID, 5}, user(0, 5, 5), nil},
+		{root, []uint32{noID, 5, noID}, user(0, 5, 0), nil},
+		{user(0, 5, 0), []uint32{0}, user(0, 0, 0), nil},
+		{user(0, 5, 0), []uint32{6}, user(0, 5, 0), unix.EPERM},
+		{user(5, 6, 7), []uint32{7, 5, 6}, user(7, 5, 6), nil},
+		{user(5, 6, 7), []uint32{noID, 8, noID}, user(5, 6, 7), unix.EPERM},
+		{user(5, 6, 7), []uint32{6, 5}, user(6, 5, 5), nil},
+		{root, []uint32{noID}, root, unix.EINVAL},
+	} {
+		var got credentials
+		var err error
+		if len(tt.ids) == 1 {
+			got, err = tt.from.set(realUser, tt.ids[0])
+		} else {
+			got, err = tt.from.setAll(realUser, tt.ids)
+		}
+		if got != tt.want || !errors.Is(err, tt.err) {
+			t.Errorf("%v to %v: got %v, %v, want %v, %v", tt.from.ids, tt.ids, got.ids, err, tt.want.ids, tt.err)
+		}
+	}
+}
+
+// A filter of a single id asks about no call twice, and its jumps fit.
+func TestFilterIsOneThatTheKernelTakes(t *testing.T) {
+	t.Parallel()
+	filter := compile(ownerCalls(unix.AUDIT_ARCH_X86_64))
+	const most = 4096 // BPF_MAXINSNS
+	if len(filter) > most {
+		t.Errorf("%d instructions", len(filter))
+	}
+	for i, f := range filter {
+		if f.Code&0x07 == unix.BPF_JMP && (i+1+int(f.Jt) >= len(filter) || i+1+int(f.Jf) >= len(filter)) {
+			t.Errorf("instruction %d jumps out of %d", i, len(filter))
+		}
+	}
+}

@@ -145,7 +145,7 @@ var programs = map[string]func(args []string) error{
 		_, err := fmt.Println(InsideBy(), Why())
 		return err
 	},
-	// host prints what the host lacks.
+	// host [ISOLATION] prints what the host lacks.
 	"host": host,
 	// weakhost does so as a root without CAP_SYS_ADMIN.
 	"weakhost": func([]string) error {
@@ -155,7 +155,7 @@ var programs = map[string]func(args []string) error{
 		if err := unix.Capset(&header, &none[0]); err != nil {
 			return err
 		}
-		return host(nil)
+		return host([]string{string(IsolationRoot)})
 	},
 	// interrupted runs itself inside and says there what signals come.
 	"interrupted": func([]string) error {
@@ -263,8 +263,12 @@ func look(w io.Writer) error {
 	return nil
 }
 
-func host([]string) error {
-	_, err := Reexec(context.Background(), ReexecConfig{Args: []string{"program", "cat"}})
+func host(args []string) error {
+	cfg := ReexecConfig{Args: []string{"program", "cat"}}
+	if len(args) > 0 {
+		cfg.Isolation = Isolation(args[0])
+	}
+	_, err := Reexec(context.Background(), cfg)
 	var host *HostError
 	if errors.As(err, &host) {
 		fmt.Printf("%s\n%s\n", host.Cause, host.Cure)

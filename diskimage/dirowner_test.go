@@ -1,0 +1,65 @@
+package diskimage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestDirTreeHasTheOwnersThatAreNoted(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	at := func(name string) string { return filepath.Join(root, name) }
+	noted := "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
+		"\x08\x00\x05\x00\x04\x00\x00\x00" + "\x10\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
+	err := errors.Join(
+		os.Mkdir(at("dir"), 0o755), os.WriteFile(at("file"), nil, 0o640), os.Chmod(at("file"), 0o640), os.Symlink("x", at("link")),
+		unix.Setxattr(at("dir"), OwnerXattr, []byte("0:50"), 0), unix.Setxattr(at("file"), OwnerXattr, []byte("4294967294:42"), 0),
+		unix.Setxattr(at("file"), aclNotePrefix+"access", []byte(noted), 0), unix.Setxattr(at("file"), "user.mine", []byte("x"), 0),
+	)
+	if errors.Is(err, unix.ENOTSUP) {
+		t.Skip("this file system has no attributes of users")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"dir 0:50 []", "file 4294967294:42 [system.posix_acl_access user.mine]", fmt.Sprintf("link %d:%d []", os.Getuid(), os.Getgid())}
+	note := "\x00\x00\x00\x02" + "\x06\x00\x00\x00" + "\x0c\x00\x01\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
+	if err := unix.Lsetxattr(at("link"), capabilityXattr, []byte(note), 0); err == nil {
+		want[2] = "link 6:65548 []"
+	} else {
+		t.Logf("links: %v", err) // not root, here or in a namespace
+	}
+	for i, e := range list(t, NewDirTree(root))[1:] {
+		var names []string
+		for _, x := range e.Xattrs {
+			names = append(names, x.Name)
+			if x.Name == aclAccess {
+				// Owner, mask and others are those of the mode.
+				if got, want := string(x.Value[6:8])+string(x.Value[30:32])+string(x.Value[38:40]), "\x06\x00\x04\x00\x00\x00"; got != want {
+					t.Errorf("%s: the list says %q", e.Name, got)
+				}
+			}
+		}
+		if got := fmt.Sprintf("%s %d:%d [%s]", e.Name, e.UID, e.GID, strings.Join(names, " ")); got != want[i] {
+			t.Errorf("got %s, want %s", got, want[i])
+		}
+	}
+	if err := unix.Setxattr(at("dir"), OwnerXattr, []byte("nobody"), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range NewDirTree(root).Entries() {
+		if err != nil {
+			if !strings.Contains(err.Error(), `dir: `) || !strings.Contains(err.Error(), `"nobody"`) {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+	}
+	t.Error("a note that is no owner is not refused")
+}
