@@ -16,6 +16,7 @@ func groups(self string, o options) []group {
 	ext4 := group{title: "ext4", outputs: []string{image}, contenders: []contender{
 		{name: "dd", steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=1M"}}},
 		{name: "dd, fsync", steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=1M", "conv=fsync"}}},
+		{name: "dd, past the cache, fsync", steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=4M", "oflag=direct", "conv=fsync"}}},
 		{name: "ours, directory", steps: [][]string{write("-dir", o.dir, "-size", size, image)}, check: fsck},
 		{name: "ours, directory, fsync", steps: [][]string{write("-sync", "-dir", o.dir, "-size", size, image)}, check: fsck},
 		{name: "ours, tar", steps: [][]string{write("-tar", o.tar, "-size", size, image)}, check: fsck},
@@ -26,6 +27,7 @@ func groups(self string, o options) []group {
 		{"ours, tar", "dd", "at most 2"},
 		{"ours, directory, fsync", "dd, fsync", "at most 2"},
 		{"ours, tar, fsync", "dd, fsync", "at most 2"},
+		{"ours, directory, fsync", "dd, past the cache, fsync", "1: the disk is the limit"},
 		{"mke2fs -d directory", "ours, directory, fsync", "at least 5"},
 		{"mke2fs -d directory", "ours, tar, fsync", "at least 5"},
 	}}

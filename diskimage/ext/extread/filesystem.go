@@ -83,6 +83,9 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 		fs.blocks |= uint64(sb.BlocksCountHi) << 32
 		fs.descSize = max(int64(sb.DescSize), disk.DescSizeOld)
 	}
+	if fs.descSize > fs.blockSize {
+		return nil, errors.New("the superblock is damaged")
+	}
 	return fs, nil
 }
 
