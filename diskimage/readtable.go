@@ -1,6 +1,7 @@
 package diskimage
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,9 @@ func (p FoundPartition) Section(r io.ReaderAt) *io.SectionReader {
 // ReadTable lists the partitions of a disk of size bytes with sectors of 512 bytes, in the order of their numbers. The
 // error wraps ErrNoTable if there is neither a GPT nor an msdos table. Not supported: logical partitions.
 func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
+	if err := checkGPTEntries(r, size); err != nil {
+		return nil, err
+	}
 	file := &tableFile{RawFile: readOnly{r}, size: int64(size)}
 	var found []FoundPartition
 	if table, err := gpt.Read(file, int(SectorSize), int(SectorSize)); err == nil {
@@ -67,6 +71,26 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 		return nil, ErrNoTable
 	}
 	return found, nil
+}
+
+// checkGPTEntries refuses a GPT, in either of its places, whose entries have another size than the kernel's, or need more than
+// the 4 MiB that it reads of them (is_gpt_valid in block/partitions/efi.c). go-diskfs believes both numbers.
+func checkGPTEntries(r io.ReaderAt, size Size) error {
+	const signature, most = "EFI PART", 4 << 20 / gptEntrySize
+	for _, at := range []Size{SectorSize, size - SectorSize} {
+		header := make([]byte, 92)
+		if size < 2*SectorSize {
+			return nil
+		}
+		if _, err := r.ReadAt(header, int64(at)); err != nil {
+			return nil // the codec will tell
+		}
+		entries, entrySize := binary.LittleEndian.Uint32(header[80:]), binary.LittleEndian.Uint32(header[84:])
+		if string(header[:len(signature)]) == signature && (entries > most || entrySize != gptEntrySize) {
+			return fmt.Errorf("a GPT with %d entries of %d bytes is not supported", entries, entrySize)
+		}
+	}
+	return nil
 }
 
 // readOnly is a RawFile that is not written to.
