@@ -85,7 +85,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, say: a.Say}
 	err = assembler{say: a.Say, tree: configured, files: files, programs: programs}.write(ctx, disk)
 	var full *diskimage.NoSpaceError
-	if errors.As(err, &full) {
+	if errors.As(err, &full) && !a.Options.SizeAuto {
 		return &Problem{Flag: "--size", Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}
 	}
 	return err

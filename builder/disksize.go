@@ -95,6 +95,14 @@ type sizeEstimate struct {
 	percent diskimage.Size // of everything, for what grows with the file system
 	fixed   diskimage.Size // log, reserved segments, first chunks
 	least   diskimage.Size // what the file system's own mkfs asks for
+	asks    sizeAsked      // what it asks for by what there is to copy, however little it will use
+}
+
+// sizeAsked is how a mkfs program reckons before it copies a directory.
+type sizeAsked struct {
+	entry   diskimage.Size // for each file or directory
+	percent diskimage.Size // of the data
+	fixed   diskimage.Size
 }
 
 // estimateBlock is the unit that files take, in all of the file systems of estimates.
@@ -103,8 +111,12 @@ const estimateBlock = 4 * diskimage.KiB
 // estimates are for file systems that a program plans, not we.
 var estimates = map[string]sizeEstimate{
 	// Metadata is there twice, in leaves of 16 KiB that are two thirds full; data is allocated in chunks of a tenth of
-	// the disk. mkfs.btrfs asks for 109 to 126 MiB.
-	"btrfs": {entry: 3 * diskimage.KiB, percent: 12, fixed: 160 * diskimage.MiB, least: 256 * diskimage.MiB},
+	// the disk. mkfs.btrfs asks for 109 to 126 MiB, and for a directory (mkfs/rootdir.c, btrfs_mkfs_size_dir) for three
+	// names of the longest kind and a sector for each file, and an eighth of the data, all that twice, in chunks.
+	"btrfs": {
+		entry: 3 * diskimage.KiB, percent: 12, fixed: 160 * diskimage.MiB, least: 256 * diskimage.MiB,
+		asks: sizeAsked{entry: 32 * diskimage.KiB, percent: 125, fixed: 256 * diskimage.MiB},
+	},
 	// An inode of 512 bytes and its names; free space and reverse maps; a log of 64 MiB. mkfs.xfs asks for 300 MiB.
 	"xfs": {entry: 1 * diskimage.KiB, percent: 6, fixed: 80 * diskimage.MiB, least: 300 * diskimage.MiB},
 	// Each inode is a block. A small disk keeps a tenth and more for moving segments of 2 MiB.
@@ -118,23 +130,25 @@ var estimates = map[string]sizeEstimate{
 
 // size adds up what the tree and the free space need.
 func (e sizeEstimate) size(tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error) {
-	needed := free
+	var entries, data diskimage.Size
 	for entry, err := range tree.Entries() {
 		if err != nil {
 			return 0, err
 		}
-		needed += e.entry
+		entries++
 		if entry.HardLink != "" {
 			continue
 		}
-		data := entry.Data
-		if data == nil {
-			data = []diskimage.Extent{{Length: entry.Size}}
+		parts := entry.Data
+		if parts == nil {
+			parts = []diskimage.Extent{{Length: entry.Size}}
 		}
-		for _, part := range data {
+		for _, part := range parts {
 			blocks := (diskimage.Size(part.Length) + estimateBlock - 1) / estimateBlock
-			needed += blocks * estimateBlock
+			data += blocks * estimateBlock
 		}
 	}
-	return max(needed+needed/100*e.percent+e.fixed, e.least), nil
+	needed := free + entries*e.entry + data
+	asked := entries*e.asks.entry + data/100*e.asks.percent + e.asks.fixed
+	return max(needed+needed/100*e.percent+e.fixed, asked, e.least), nil
 }

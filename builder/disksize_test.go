@@ -1,6 +1,9 @@
 package builder
 
 import (
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -143,5 +146,25 @@ func TestEstimatesGrowWithContentAndFreeSpace(t *testing.T) {
 	}
 	if _, err := minimumSize(diskimage.Filesystem{Type: "vfat"}, autoTree(t), 0); err == nil {
 		t.Error("vfat: got no error")
+	}
+}
+
+// mkfs.btrfs makes the file larger if it finds it too small for a directory, whatever it will use of it.
+func TestEstimateOfBtrfsIsEnoughForADirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for i := range 8000 {
+		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), []byte("some text"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size, err := minimumSize(diskimage.Filesystem{Type: "btrfs"}, diskimage.NewDirTree(dir), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := diskimagetest.SparseFile(t, int64(size))
+	diskimagetest.Run(t, "mkfs.btrfs", "--quiet", "--rootdir", dir, image)
+	if info, err := os.Stat(image); err != nil || info.Size() != int64(size) {
+		t.Errorf("estimated %d bytes: got %v, %v", size, info.Size(), err)
 	}
 }
