@@ -33,7 +33,11 @@ type Assembly struct {
 // Check finds the mistakes in the options that can be known before the root file system is read. The error joins all of
 // them, each a *Problem.
 func (a *Assembly) Check() error {
-	_, err := a.spec(system{})
+	var unknown system
+	if a.Options.Arch == "" {
+		unknown.arch = "amd64" // for which every boot loader is possible
+	}
+	_, err := a.spec(unknown)
 	return err
 }
 

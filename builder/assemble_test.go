@@ -148,6 +148,20 @@ func TestAssemblyNamesAllThatIsMissingAtOnce(t *testing.T) {
 	}
 }
 
+// What the machine is on which an image is assembled does not matter.
+func TestAssemblyForAPCWorksElsewhere(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, func(o *Options) { o.Boot = bootNone })
+	a.World.HostArch = "arm64"
+	if err := errors.Join(a.Check(), a.Write(t.Context(), memoryTree(t, bootable()))); err != nil {
+		t.Error(err)
+	}
+	a.Options.Boot = bootExtlinux
+	if err := a.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAssemblySaysWhichSizeIsTooSmall(t *testing.T) {
 	t.Parallel()
 	files := bootable()
