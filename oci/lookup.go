@@ -30,7 +30,29 @@ func (s *supervisor) open(q *seccompNotification, c call) (int, error) {
 		}
 		return s.openDir(q, c)
 	}
-	return s.find(q, c, name, c.nofollow || flags&unix.AT_SYMLINK_NOFOLLOW != 0)
+	nofollow := c.nofollow || flags&unix.AT_SYMLINK_NOFOLLOW != 0
+	if fd := openFile(name); fd != "" && !nofollow {
+		return s.openProc(q.PID, "fd/"+fd)
+	}
+	return s.find(q, c, name, nofollow)
+}
+
+// openFile gives the number of an open file that a name is about; empty if it is about another.
+func openFile(name string) string {
+	switch name {
+	case "/dev/stdin":
+		return "0"
+	case "/dev/stdout":
+		return "1"
+	case "/dev/stderr":
+		return "2"
+	}
+	for _, dir := range []string{"/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"} {
+		if fd, ok := strings.CutPrefix(name, dir); ok && fd != "" && strings.Trim(fd, "0123456789") == "" {
+			return fd
+		}
+	}
+	return ""
 }
 
 // openParent opens the directory that a call makes a file in, and gives the file's name there.
@@ -38,6 +60,9 @@ func (s *supervisor) openParent(q *seccompNotification, c call) (dir int, base s
 	name, err := readString(q.PID, q.Data.Args[c.path])
 	if err != nil {
 		return -1, "", err
+	}
+	if c.op == opOpen && strings.HasSuffix(name, "/") {
+		return -1, "", unix.EISDIR
 	}
 	name = strings.TrimRight(name, "/")
 	if base = path.Base(name); base == "." || base == ".." || base == "/" {

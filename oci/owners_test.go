@@ -69,7 +69,8 @@ func owners([]string) error {
 	if err != nil {
 		return err
 	}
-	do("fchown", open.Chown(10, 11))
+	do("fchown", open.Chown(10, 12))
+	do("chown by /proc", os.Chown(procPath(int(open.Fd())), -1, 11))
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"program", "somebody"}
 	cmd.Stdout = os.Stdout
@@ -107,7 +108,7 @@ func setpriv([]string) error {
 		}
 		return nil
 	}
-	err := errors.Join(unix.Capget(&header, &data[0]), unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0), set(unix.SYS_SETRESUID, 71),
+	err := errors.Join(unix.Capget(&header, &data[0]), unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0), set(unix.SYS_SETRESUID, 71), unix.Prctl(unix.PR_SET_TIMERSLACK, 12345, 0, 0, 0),
 		unix.Capset(&header, &data[0]), set(unix.SYS_SETRESGID, 72), unix.Prctl(unix.PR_SET_KEEPCAPS, 0, 0, 0, 0))
 	r, e, s := unix.Getresuid()
 	_, g, _ := unix.Getresgid()
