@@ -38,10 +38,16 @@ func TestUEFIImageBoots(t *testing.T) {
 // bootGrub starts an image and looks for GRUB and the witness on the console.
 func bootGrub(t *testing.T, image, nonce string, o diskimagetest.BootOptions) string {
 	t.Helper()
+	return bootWitness(t, image, "GRUB", nonce, o)
+}
+
+// bootWitness starts an image and looks for what its boot loader says, and for the witness, on the console.
+func bootWitness(t *testing.T, image, loader, nonce string, o diskimagetest.BootOptions) string {
+	t.Helper()
 	o.Args = []string{"-nic", "user,model=virtio-net-pci"}
 	o.Timeout = max(o.Timeout, 10*time.Minute)
 	console := diskimagetest.Boot(t, image, o)
-	wantOnConsole(t, console, "GRUB", "witness "+nonce+` .*address=10\.0\.2\.15 failed=0`)
+	wantOnConsole(t, console, loader, "witness "+nonce+` .*address=10\.0\.2\.15 .*failed=0`)
 	return console
 }
 

@@ -22,8 +22,9 @@ chroot "$1" sh -eu -c '
 	mkdir /root/again
 	cd /root/again
 	kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/.*Depends: \(linux-image-.*\)/\1/p")
-	apt-get -o APT::Sandbox::User=root download $kernel $(dpkg-query -W -f "\${Package}\n" "grub*" "shim-*" |
-		while read p; do dpkg -s $p 2> /dev/null | grep -q "^Status:.* installed" && echo $p; done)
+	loaders=$(dpkg-query -W -f "\${db:Status-Abbrev}\${Package}\n" "grub*" "shim-*" "systemd-boot*" systemd-ukify 2> /dev/null |
+		sed -n "s/^ii *//p")
+	apt-get -o APT::Sandbox::User=root download $kernel $loaders
 	ls
 '
 `
@@ -33,33 +34,36 @@ var upgrade = []diskimagetest.Exchange{
 	{Want: "login: ", Send: "root\n"},
 	{Want: "Password: ", Send: "geheim\n"},
 	{Want: "root@debian:~# ", Send: "DEBIAN_FRONTEND=noninteractive dpkg --install again/*.deb > log 2>&1; s=$?; tail -n 40 log; " +
-		"ls /boot/grub/*/core.*; echo installed $s; poweroff\n"},
+		"find /boot -newer again -type f; echo installed $s; poweroff\n"},
 }
 
-// TestGrubImageSurvivesUpgrades installs packages of the boot loader and a kernel in a booted image, and starts the result
-// by each firmware that it is for.
-func TestGrubImageSurvivesUpgrades(t *testing.T) {
+// TestImageSurvivesUpgrades installs packages of the boot loader and a kernel in a booted image, and starts the result by
+// each firmware that it is for.
+func TestImageSurvivesUpgrades(t *testing.T) {
 	const bios, uefi, secure = diskimagetest.BIOS, diskimagetest.UEFI, diskimagetest.SecureBoot
 	for _, tt := range []struct {
 		name    string
 		options []string
+		loader  string                 // what the console shows of it
 		upgrade diskimagetest.Firmware // of the machine that upgrades
 		then    []diskimagetest.Firmware
 	}{
-		{"bios", []string{"--distribution", "bookworm", "--grub"}, bios, []diskimagetest.Firmware{bios}},
-		{"hybrid", []string{"--boot", "hybrid", "--part-type", "gpt"}, uefi, []diskimagetest.Firmware{bios, secure}},
+		{"bios", []string{"--distribution", "bookworm", "--grub"}, "GRUB", bios, []diskimagetest.Firmware{bios}},
+		{"hybrid", []string{"--boot", "hybrid", "--part-type", "gpt"}, "GRUB", uefi, []diskimagetest.Firmware{bios, secure}},
+		{"extlinux", []string{"--distribution", "bookworm", "--bootsize", "256Mi"}, "SYSLINUX", bios, []diskimagetest.Firmware{bios}},
+		{"systemd-boot", []string{"--boot", "systemd-boot", "--part-type", "gpt"}, "BdsDxe: starting", uefi, []diskimagetest.Firmware{uefi}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nonce := fmt.Sprintf("%s-%d", tt.name, os.Getpid())
 			hook := strings.ReplaceAll(witness, "NONCE", nonce) + again
 			image := buildImage(t, hook, append(tt.options, "--root-password", "geheim")...)
 			checkPartitions(t, image)
-			console := bootGrub(t, image, nonce, diskimagetest.BootOptions{
-				Firmware: tt.upgrade, Session: upgrade, Want: "Power down|System halted", Keep: true, Timeout: 20 * time.Minute,
+			console := bootWitness(t, image, tt.loader, nonce, diskimagetest.BootOptions{
+				Firmware: tt.upgrade, Session: upgrade, Want: "Power down|System halted", Keep: true, Timeout: 40 * time.Minute,
 			})
 			wantOnConsole(t, console, "installed 0")
 			for _, firmware := range tt.then {
-				console := bootGrub(t, image, nonce, diskimagetest.BootOptions{Firmware: firmware})
+				console := bootWitness(t, image, tt.loader, nonce, diskimagetest.BootOptions{Firmware: firmware})
 				wantOnConsole(t, console, "witness "+nonce+" kernel=[^ ]*cloud")
 				if firmware == secure {
 					wantOnConsole(t, console, "[Ss]ecure boot enabled")
