@@ -9,12 +9,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
 // TestMain lets the test binary be the program as well: under its name, and under those of the program's own helpers,
 // which are the same file started again and which testscript does not know.
 func TestMain(m *testing.M) {
-	if oci.Init() {
+	if oci.Init() || ocitest.Init() {
 		return
 	}
 	testscript.Main(m, map[string]func(){programName: main})
