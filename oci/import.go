@@ -14,7 +14,6 @@ import (
 	graphdriver "github.com/containers/storage/drivers"
 	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -118,11 +117,7 @@ func (e *Engine) applyLayer(layer *storage.Layer, diff io.Reader) error {
 
 // applyNoted is applyLayer where there is a single id.
 func (e *Engine) applyNoted(layer *storage.Layer, diff io.Reader) error {
-	noted, writer := io.Pipe()
-	var group errgroup.Group
-	group.Go(func() error { return writer.CloseWithError(noteOwners(diff, writer)) })
-	err := e.applyLayer(layer, noted)
-	return errors.Join(err, noted.Close(), group.Wait())
+	return withNotes(diff, func(r io.Reader) error { return e.applyLayer(layer, r) })
 }
 
 // noteOwners copies an archive, with notes of owners in place of owners.
