@@ -23,7 +23,7 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 			t.Fatalf("%q: %v\n%s", args, err, out)
 		}
 	}
-	call("--squash=live")
+	call("--squash=live", "--grub", "--use-uefi")
 	entries, err := os.ReadDir(filepath.Join(dir, "live"))
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +35,11 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	for _, want := range []string{`^filesystem\.squashfs$`, `^vmlinuz-\S+-amd64$`, `^initrd\.img-\S+-amd64$`, `^config-\S+-amd64$`, `^System\.map-\S+-amd64$`} {
 		if !regexp.MustCompile("(?m)" + want).MatchString(strings.Join(names, "\n")) {
 			t.Errorf("nothing like %s in %q", want, names)
+		}
+	}
+	for _, name := range []string{"BOOTX64.EFI", "grubx64.efi"} {
+		if info, err := os.Stat(filepath.Join(dir, "live", "efi/EFI/BOOT", name)); err != nil || info.Size() < 100<<10 {
+			t.Errorf("what firmware starts: %v", err)
 		}
 	}
 	squashfs := filepath.Join(dir, "live", "filesystem.squashfs")
@@ -56,5 +61,17 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	again := diskimagetest.Run(t, "unsquashfs", "-lln", filepath.Join(dir, "again", "filesystem.squashfs"))
 	if !strings.Contains(again, "squashfs-root/etc/debian_version") || !regexp.MustCompile(`(?m)^-rwsr-xr-x 0/0 .*/usr/bin/passwd$`).MatchString(again) {
 		t.Errorf("made of a tarball:\n%.2000s", again)
+	}
+
+	if err := os.MkdirAll(filepath.Join(dir, "empty/etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := vmdebootstrap(t, "squash", "--directory=empty", "none")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "something is missing in the root file system") {
+		t.Errorf("a file system of less than 1 MB: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "none")); err == nil {
+		t.Error("a file system of less than 1 MB was written")
 	}
 }
