@@ -174,6 +174,7 @@ func startProcess(p *specs.Process, root string, s *supervisor) (pid int, err er
 		// The supervisor answers execve(2) of the child while this thread waits for that, in vfork(2). A garbage collection
 		// would wait for this thread.
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
+		runtime.GC() // one that had begun already would go on
 		err = s.be(&p.User)
 	} else {
 		sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids}
