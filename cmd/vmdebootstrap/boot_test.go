@@ -33,7 +33,7 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 	[ -z "$address" ] || break
 	sleep 2
 done
-echo "witness NONCE kernel=$(uname -r) address=$address failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
+echo "witness NONCE kernel=$(uname -r) address=$address size=$(df --output=size / | tail -n 1) failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
 EOF
 chmod 755 "$1/usr/local/sbin/witness"
 cat > "$1/etc/systemd/system/witness.service" <<'EOF'
@@ -62,7 +62,7 @@ func TestImageBoots(t *testing.T) {
 		{"extlinux", []string{"--distribution", "stable"}, "SYSLINUX"},
 		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--bootsize", "200Mi", "--boottype", "ext3"}, "GRUB"},
 		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
-		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi"}, "SYSLINUX"},
+		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow"}, "SYSLINUX"},
 		{"btrfs", []string{"--roottype", "btrfs", "--grub"}, "GRUB"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -76,12 +76,20 @@ func TestImageBoots(t *testing.T) {
 			default:
 				checkPartitions(t, image)
 			}
+			if tt.name == "ext3-swap" { // as if it was copied to a disk of 4 GB
+				if err := os.Truncate(image, 4_000_000_000); err != nil {
+					t.Fatal(err)
+				}
+			}
 			console := diskimagetest.Boot(t, image, diskimagetest.BootOptions{
 				Want:    "login: ",
 				Args:    []string{"-nic", "user,model=virtio-net-pci"},
 				Timeout: 10 * time.Minute,
 			})
-			wantOnConsole(t, console, tt.loader, "witness "+nonce+` .*address=10\.0\.2\.15 failed=0`)
+			wantOnConsole(t, console, tt.loader, "witness "+nonce+` .*address=10\.0\.2\.15 .*failed=0`)
+			if tt.name == "ext3-swap" {
+				wantOnConsole(t, console, "witness "+nonce+` .*size= *3[0-9]{6} `) // KiB
+			}
 		})
 	}
 }
