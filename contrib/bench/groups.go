@@ -28,6 +28,7 @@ func groups(self string, o options) []group {
 		{"ours, directory, fsync", "dd, fsync", "at most 2"},
 		{"ours, tar, fsync", "dd, fsync", "at most 2"},
 		{"ours, directory, fsync", "dd, past the cache, fsync", "1: the disk is the limit"},
+		{"mke2fs -d directory", "ours, directory", "at least 5, but only mke2fs waits for the disk"},
 		{"mke2fs -d directory", "ours, directory, fsync", "at least 5"},
 		{"mke2fs -d directory", "ours, tar, fsync", "at least 5"},
 	}}

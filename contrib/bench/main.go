@@ -10,9 +10,8 @@
 //
 // Needed: dd, GNU tar, mke2fs and e2fsck; qemu-img for qcow2. Owners are lost where the directory is not unpacked by
 // root, which changes nothing about the time. Reading from the disk is not measured. Writing to it is where a row says
-// fsync, and in the row of mke2fs, which calls it by itself: compare these with each other. Ours writes past the page cache
-// where that is faster (ext4, xfs), so that even its rows without fsync are on the disk but for some metadata, and those of
-// dd and qemu-img are not.
+// fsync, and in the row of mke2fs, which calls it by itself. With fsync ours writes past the page cache where that is
+// faster (ext4, xfs), as vmdebootstrap does; the row of dd that does the same shows what the disk can do.
 package main
 
 import (

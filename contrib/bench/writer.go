@@ -84,7 +84,7 @@ func (w writer) write(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	output := format.Output{File: file, Format: w.format}
+	output := format.Output{File: file, Format: w.format, Again: !w.sync} // who does not wait for the disk is not made to
 	err = format.Write(ctx, []format.Output{output}, filepath.Dir(name), disk{volume, w.size})
 	if err == nil && w.sync {
 		err = file.Sync()

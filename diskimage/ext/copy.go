@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/direct"
 )
 
 // chunkBlocks is the largest number of blocks that one write holds. Chunks end at multiples of it, so that the page
@@ -67,8 +68,9 @@ func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
 	})
 	for range min(runtime.GOMAXPROCS(0)+1, mostWorkers) {
 		group.Go(func() (err error) {
-			w := dataWriter{dst: newReserver(dst), buf: make([]byte, chunkBlocks*disk.BlockSize)}
-			defer func() { err = errors.Join(err, w.close()) }()
+			buf, free := direct.Buffer(chunkBlocks * disk.BlockSize)
+			w := dataWriter{dst: newReserver(dst), buf: buf}
+			defer func() { err = errors.Join(err, w.close(), free()) }()
 			for c := range chunks {
 				if err := w.copy(ctx, c); err != nil {
 					return err

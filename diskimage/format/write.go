@@ -19,7 +19,8 @@ import (
 type Output struct {
 	File   *os.File // empty
 	Format string
-	// Again says that the file will be read as soon as it is written, so that it is worth its place in memory.
+	// Again says that the file will be read as soon as it is written, so that it is worth its place in memory. It is also
+	// right for who does not sync the file, and would rather not wait for the disk.
 	Again bool
 	Options
 }
@@ -52,11 +53,11 @@ func Write(ctx context.Context, outputs []Output, dir string, disk Disk) (err er
 	}
 	if len(outputs) == 1 && outputs[0].Format == Qcow2 && (outputs[0].Compress == "" || outputs[0].Compress == None) {
 		if data, known := disk.Data(); known {
-			return writeQcow2(ctx, outputs[0].File, disk, data)
+			return outputs[0].open(func(dst qcow2.Destination) error { return writeQcow2(ctx, dst, disk, data) })
 		}
 	}
-	if len(outputs) == 1 && outputs[0].Format == Raw && !outputs[0].Again {
-		return writeRaw(ctx, outputs[0].File, disk)
+	if len(outputs) == 1 && outputs[0].Format == Raw {
+		return outputs[0].open(func(dst qcow2.Destination) error { return disk.Write(ctx, dst) })
 	}
 	var raw *os.File
 	first := slices.IndexFunc(outputs, func(o Output) bool { return o.Format == Raw })
@@ -82,22 +83,23 @@ func Write(ctx context.Context, outputs []Output, dir string, disk Disk) (err er
 	return nil
 }
 
-// writeRaw writes the disk into its only file, past the page cache.
-func writeRaw(ctx context.Context, dst *os.File, disk Disk) (err error) {
-	file := direct.Open(dst)
+// open lets the only output be written, past the page cache unless the file is needed again.
+func (o Output) open(write func(dst qcow2.Destination) error) (err error) {
+	if o.Again {
+		return write(o.File)
+	}
+	file := direct.Open(o.File)
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return disk.Write(ctx, file)
+	return write(file)
 }
 
-// writeQcow2 writes the disk into a qcow2 file as its data comes, past the page cache.
-func writeQcow2(ctx context.Context, dst *os.File, disk Disk, data []diskimage.Extent) (err error) {
+// writeQcow2 writes the disk into a qcow2 file as its data comes.
+func writeQcow2(ctx context.Context, dst qcow2.Destination, disk Disk, data []diskimage.Extent) error {
 	ranges := make([]qcow2.Range, len(data))
 	for i, e := range data {
 		ranges[i] = qcow2.Range(e)
 	}
-	past := direct.Open(dst)
-	defer func() { err = errors.Join(err, past.Close()) }()
-	file, err := qcow2.NewFile(past, int64(disk.Size()), ranges, qcow2.Options{})
+	file, err := qcow2.NewFile(dst, int64(disk.Size()), ranges, qcow2.Options{})
 	if err != nil {
 		return err
 	}
