@@ -34,6 +34,9 @@ func (s *supervisor) create(q *seccompNotification, c call) error {
 		return s.createUnnamed(q, c, o)
 	}
 	dir, base, err := s.openParent(q, c)
+	if errors.Is(err, unix.ELOOP) && o != rootOwner {
+		return &lostOwner{fmt.Errorf("make a file behind a link of /proc: it cannot be given to %d:%d", o.uid, o.gid)}
+	}
 	if err != nil {
 		return errLeave
 	}
