@@ -61,7 +61,8 @@ var mkfsPrograms = map[string]mkfsProgram{
 			return []string{"mkfs.erofs", "--quiet", "-zlz4hc", "-U", f.UUID.String(), image, root}
 		},
 	},
-	// zstd at level 9: 15, the default, takes three times as long for 3 % less.
+	// zstd at level 9: of trixie's /usr/bin, 30 MB, it makes 12.3 MB in 0.8 s of processor time; 15, the default, 11.5 MB in
+	// 5.7 s, and 3 makes 13.2 MB in 0.2 s.
 	"squashfs": {
 		pkg: squashTools, debian: "buster", ubuntu: "bionic", readOnly: true, noUUID: true, acls: squashfsACLs,
 		args: func(_ diskimage.Filesystem, image, root string) []string {
