@@ -241,13 +241,21 @@ func (d Disk) probeAnswers() grub.ProbeAnswers {
 	return answers
 }
 
-// fstabEntries lists what fstab(5) mounts. Without a disk the name of the root device is not known; it is the one
-// that vmdebootstrap always wrote.
-func fstabEntries(d *Disk) []fstabEntry {
-	entries := []fstabEntry{{"proc", "/proc", "proc", "defaults", 0}}
-	if d == nil {
-		return append(entries, fstabEntry{"/dev/sda1", "/", "ext4", "errors=remount-ro", 1})
+// fstabProc is the first line of every fstab(5).
+var fstabProc = fstabEntry{"proc", "/proc", "proc", "defaults", 0}
+
+// fstabWithoutDisk is the fstab(5) of a root file system alone. The name of the root device is not known; it is the one
+// that vmdebootstrap has always named. A live system has a root of its own making, which a line for / would have remounted.
+func fstabWithoutDisk(o Options) []fstabEntry {
+	if o.Squash != "" {
+		return []fstabEntry{fstabProc}
 	}
+	return []fstabEntry{fstabProc, {"/dev/sda1", "/", o.Roottype, mountOptions(o.Roottype), 1}}
+}
+
+// fstabEntries lists what fstab(5) mounts of a disk.
+func fstabEntries(d *Disk) []fstabEntry {
+	entries := []fstabEntry{fstabProc}
 	root := d.root()
 	if !d.readOnly() { // else the initramfs has put an overlay there, which nothing may mount anew
 		options := mountOptions(root.Filesystem.Type)

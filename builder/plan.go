@@ -74,7 +74,11 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		p.add(aptInstallStep{Packages: packages, Recommends: o.Recommends, Debconf: grubAnswers(spec.loader()), HoldInitramfs: o.UpdateInitramfs})
 	}
 	p.add(hostnameStep{o.Hostname})
-	p.add(fstabStep{fstabEntries(p.Disk)})
+	fstab := fstabWithoutDisk(o)
+	if p.Disk != nil {
+		fstab = fstabEntries(p.Disk)
+	}
+	p.add(fstabStep{fstab})
 	if len(o.CustomPackages) > 0 {
 		p.add(customPackagesStep{Files: o.CustomPackages, Digests: lock.CustomPackages, Recommends: o.Recommends})
 	}

@@ -38,7 +38,9 @@ var planned = map[string]func(*Options){
 	},
 	"tarball": func(o *Options) {
 		o.Image, o.Tarball, o.NoKernel, o.NoAcpid, o.UpdateInitramfs = "", "/out/debian.tar.gz", true, true, false
+		o.Roottype = "ext3"
 	},
+	"live": func(o *Options) { o.Image, o.Squash, o.LockRootPassword = "", "/out/live", true },
 	"auto-formats": func(o *Options) {
 		o.SizeAuto, o.Free, o.Formats, o.Compress, o.Bmap = true, Space{Bytes: diskimage.GB}, []string{"raw,qcow2"}, "zstd", true
 		o.PartType, o.Grub, o.Swap, o.Bootoffset = "gpt", true, diskimage.GiB, 8*diskimage.MiB
