@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // VM is a running machine.
@@ -97,6 +98,40 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
 	return v, nil
+}
+
+// kernelRuns is what a console shows once a kernel or what it starts is at work.
+var kernelRuns = regexp.MustCompile(`Linux version |systemd\[1\]|login: `)
+
+// StartAccelerated starts a machine with m.Accel, and once more in software if its console falls silent for that long
+// before a kernel is at work: under KVM inside of another virtual machine, kernels may hang that boot loaders did not. fellBack
+// reports whether it did so.
+func StartAccelerated(ctx context.Context, m Machine, dir string, silence time.Duration) (v *VM, fellBack bool, err error) {
+	if v, err = Start(ctx, m, dir); err != nil || v.speaks(ctx, silence) {
+		return v, false, err
+	}
+	v.Stop()
+	m.Accel = Software
+	v, err = Start(ctx, m, dir)
+	return v, true, err
+}
+
+// speaks waits for a kernel. It gives false only if the console is silent for too long before that.
+func (v *VM) speaks(ctx context.Context, silence time.Duration) bool {
+	for !kernelRuns.MatchString(v.Text()) && !hopeless.MatchString(v.Text()) {
+		select {
+		case part, ok := <-v.output:
+			if !ok {
+				return true // Expect says that it has ended
+			}
+			v.show(part)
+		case <-ctx.Done():
+			return true
+		case <-time.After(silence):
+			return false
+		}
+	}
+	return true
 }
 
 // Expect waits until the console shows want, and gives all that it showed since the last Expect, up to there and plain. It

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // scripted is a machine whose console shows texts; each line that is sent goes to answer, which gives what it shows then.
@@ -118,5 +121,39 @@ func TestCommandDoublesCommasAndLeavesTheImageAlone(t *testing.T) {
 	}
 	if err != nil || !slices.Contains(args, "file=a,,b.img,format=raw,if=virtio,snapshot=on") || !slices.Contains(args, "pc,graphics=off") {
 		t.Errorf("got %q, %v", args, err)
+	}
+}
+
+func TestKernelsThatHangUnderKVMGetSoftware(t *testing.T) {
+	// Not QEMU: its boot loader speaks in any case, its kernel under software only.
+	dir := t.TempDir()
+	program := "#!/bin/sh\necho GRUB\ncase \"$*\" in *'-accel tcg'*) echo 'Linux version 6' ;; esac\nexec sleep 1000\n"
+	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), []byte(program), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	v, fellBack, err := StartAccelerated(t.Context(), Machine{Image: "x.img", Accel: "kvm"}, dir, 200*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Stop()
+	if !fellBack {
+		t.Error("the silent machine was kept")
+	}
+	if text, err := v.Expect(t.Context(), regexp.MustCompile("Linux version")); err != nil {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
+func TestWhatSpeaksIsNotStartedAgain(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"Linux version 6.12", "debian login: ", "Kernel panic"} {
+		v := scripted(t, nil, "GRUB\r\n", text)
+		if !v.speaks(t.Context(), time.Hour) {
+			t.Errorf("%q is taken for silence", text)
+		}
+		if v.Text() != "GRUB\n"+text {
+			t.Errorf("what was seen is lost: %q", v.Text())
+		}
 	}
 }
