@@ -81,7 +81,9 @@ func oddTree(t *testing.T) string {
 func TestReadOnlyFilesystemsKeepEverything(t *testing.T) {
 	t.Parallel()
 	for fstype, unpack := range map[string]func(image, dir string) []string{
-		"erofs":    func(image, dir string) []string { return []string{"fsck.erofs", "--extract=" + dir, image} },
+		"erofs": func(image, dir string) []string {
+			return []string{"fsck.erofs", "--extract=" + dir, "--preserve-perms", image}
+		},
 		"squashfs": func(image, dir string) []string { return []string{"unsquashfs", "-no-progress", "-d", dir, image} },
 	} {
 		t.Run(fstype, func(t *testing.T) {
