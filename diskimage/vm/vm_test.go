@@ -157,3 +157,15 @@ func TestWhatSpeaksIsNotStartedAgain(t *testing.T) {
 		}
 	}
 }
+
+func TestSoftwareHasOneProcessor(t *testing.T) {
+	t.Parallel()
+	for accel, want := range map[string]int{"": 1, "tcg": 1, "tcg,thread=multi": 1, "kvm": 2} {
+		if got := (Machine{Accel: accel}).withDefaults().CPUs; got != want {
+			t.Errorf("%q: got %d processors, want %d", accel, got, want)
+		}
+	}
+	if got := (Machine{CPUs: 4}).withDefaults().CPUs; got != 4 {
+		t.Errorf("got %d processors instead of the 4 that were asked for", got)
+	}
+}
