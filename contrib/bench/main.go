@@ -62,6 +62,10 @@ func bench(ctx context.Context) error {
 	flag.Parse()
 	o.tar = cmp.Or(o.tar, filepath.Join(o.work, "rootfs.tar"))
 	o.dir = cmp.Or(o.dir, filepath.Join(o.work, "rootfs"))
+	// Debian keeps mke2fs and e2fsck where an ordinary user's PATH does not look.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		return err
+	}
 	for _, name := range []*string{&o.tar, &o.dir, &o.work, &o.builder} {
 		var err error
 		if *name, err = filepath.Abs(*name); err != nil {
