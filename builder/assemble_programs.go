@@ -133,6 +133,6 @@ func (p *assemblyPrograms) grubImage(_ context.Context, d *Disk, platform string
 	return core.Image()
 }
 
-func (p *assemblyPrograms) programVolume(d Disk, part diskimage.Partition, program mkfsProgram) diskimage.Volume {
+func (p *assemblyPrograms) programVolume(d Disk, part diskimage.Partition, program mkfsProgram) *programVolume {
 	return d.programVolume(p.unpacked.site, p.unpacked.dir, part, program)
 }

@@ -167,7 +167,10 @@ func (d Disk) title() string {
 	}
 	size := d.Layout.Size.String()
 	if d.Auto {
-		size = autoText + " + " + d.Free.String()
+		size = autoText
+		if !d.readOnly() {
+			size += " + " + d.Free.String()
+		}
 	}
 	return fmt.Sprintf("%s, %s, %s, %s", strings.Join(formats, " and "), size, d.Layout.Table, d.Loader)
 }

@@ -71,7 +71,12 @@ func (d Disk) fit(tree diskimage.Tree) (Disk, error) {
 	if err != nil {
 		return Disk{}, fmt.Errorf("measure %s: %w", root, err)
 	}
-	d.Request.Size, d.Auto = d.Request.DiskSize(size), false
+	return d.resized(size)
+}
+
+// resized gives the root partition of a disk of --size=auto its size, and the disk what follows from it.
+func (d Disk) resized(root diskimage.Size) (resized Disk, err error) {
+	d.Request.Size, d.Auto = d.Request.DiskSize(root), false
 	d.Layout, err = diskimage.NewLayout(d.Request)
 	return d, err
 }
@@ -121,9 +126,6 @@ var estimates = map[string]sizeEstimate{
 	"xfs": {entry: 1 * diskimage.KiB, percent: 6, fixed: 80 * diskimage.MiB, least: 300 * diskimage.MiB},
 	// Each inode is a block. A small disk keeps a tenth and more for moving segments of 2 MiB.
 	"f2fs": {entry: 4 * diskimage.KiB, percent: 14, fixed: 128 * diskimage.MiB, least: 256 * diskimage.MiB},
-	// What is written once is as large as its content, or smaller by the compression, which is not known beforehand.
-	"erofs":    {entry: 512, percent: 1, fixed: 1 * diskimage.MiB, least: 1 * diskimage.MiB},
-	"squashfs": {entry: 512, percent: 1, fixed: 1 * diskimage.MiB, least: 1 * diskimage.MiB},
 	// An inode of 512 bytes in extents of 16 KiB; the log is 0.4 % of the disk. mkfs.jfs asks for 16 MiB.
 	"jfs": {entry: 1 * diskimage.KiB, percent: 6, fixed: 32 * diskimage.MiB, least: 32 * diskimage.MiB},
 }

@@ -91,6 +91,48 @@ func TestAutoSizeIsThatOfTheContentAndTheFreeSpace(t *testing.T) {
 	}
 }
 
+// madeBy has the programs of this machine make the file systems of a directory.
+type madeBy struct {
+	programs
+	t   *testing.T
+	dir string
+}
+
+func (m madeBy) programVolume(_ Disk, p diskimage.Partition, _ mkfsProgram) *programVolume {
+	return testVolume(m.t, hostToolbox{newFakeTarget(m.t, nil)}, p.Filesystem.Type, m.dir, p.Size)
+}
+
+func TestAutoSizeOfACompressedRootIsWhatItBecomes(t *testing.T) {
+	t.Parallel()
+	for _, fstype := range []string{"erofs", "squashfs"} {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			diskimagetest.Tool(t, mkfsPrograms[fstype].args(diskimage.Filesystem{}, "", "")[0])
+			plan := testPlan(t, func(o *Options) { o.SizeAuto, o.Roottype, o.Bootsize = true, fstype, 64*diskimage.MiB })
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "zeros"), make([]byte, 64<<20), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			a := assembler{say: func(string) {}, programs: madeBy{t: t, dir: dir}}
+			d, root, err := a.sized(t.Context(), *plan.Disk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			info, err := root.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, least := d.root().Size, diskimage.Size(info.Size()); got < least || got > least+2*diskimage.MiB {
+				t.Errorf("the root partition has %s for %s", got, least)
+			}
+			if d.Layout.Size > 80*diskimage.MiB {
+				t.Errorf("the disk has %s: 64 MiB for /boot, and zeros", d.Layout.Size)
+			}
+		})
+	}
+}
+
 func TestFixedSizeIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	planned := testPlan(t, func(*Options) {}).Disk

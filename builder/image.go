@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -44,7 +45,7 @@ type programs interface {
 	// grubImage gives the part of GRUB that finds /boot/grub: core.img, or an EFI program.
 	grubImage(ctx context.Context, d *Disk, platform string) ([]byte, error)
 	// programVolume is a partition that a program fills.
-	programVolume(d Disk, p diskimage.Partition, program mkfsProgram) diskimage.Volume
+	programVolume(d Disk, p diskimage.Partition, program mkfsProgram) *programVolume
 }
 
 // WriteImage writes the finished root file system to the plan's disk image, in each of its formats. The files get their
@@ -61,10 +62,13 @@ func (r *Result) assembler() assembler {
 }
 
 // write writes the disk image.
-func (a assembler) write(ctx context.Context, planned Disk) error {
-	d, err := a.sized(planned)
+func (a assembler) write(ctx context.Context, planned Disk) (err error) {
+	d, root, err := a.sized(ctx, planned)
 	if err != nil {
 		return fmt.Errorf("size of %s: %w", planned.Image, err)
+	}
+	if root != nil {
+		defer func() { err = errors.Join(err, root.Close()) }()
 	}
 	a.say(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
 	boot, err := a.bootLoader(ctx, &d)
@@ -77,7 +81,11 @@ func (a assembler) write(ctx context.Context, planned Disk) error {
 	}
 	for _, p := range d.Layout.Partitions {
 		if program, ok := mkfsPrograms[p.Filesystem.Type]; ok {
-			image.Volumes[p.Number] = a.programs.programVolume(d, p, program)
+			volume := a.programs.programVolume(d, p, program)
+			if p.Role == diskimage.RoleRoot {
+				volume.made = root
+			}
+			image.Volumes[p.Number] = volume
 			continue
 		}
 		formatter, ok := formatters[p.Filesystem.Type]
@@ -103,12 +111,12 @@ func (a assembler) write(ctx context.Context, planned Disk) error {
 }
 
 // programVolume is a partition that a program fills. The files of boot loaders are never on one: the rules see to that.
-func (r *Result) programVolume(d Disk, p diskimage.Partition, program mkfsProgram) diskimage.Volume {
+func (r *Result) programVolume(d Disk, p diskimage.Partition, program mkfsProgram) *programVolume {
 	return d.programVolume(r.site, r.Rootfs.Root(), p, program)
 }
 
 // programVolume is a partition that a program makes of the root file system in the directory root.
-func (d Disk) programVolume(s *site, root string, p diskimage.Partition, program mkfsProgram) diskimage.Volume {
+func (d Disk) programVolume(s *site, root string, p diskimage.Partition, program mkfsProgram) *programVolume {
 	v := &programVolume{site: s, program: program, fs: p.Filesystem, size: p.Size, dir: root}
 	if p.Role == diskimage.RoleBoot {
 		v.dir, v.covered = filepath.Join(v.dir, "boot"), []string{"efi"}
@@ -132,16 +140,34 @@ func (d Disk) elsewhere() []string {
 	return dirs
 }
 
-// sized gives a disk of --size=auto its size.
-func (a assembler) sized(d Disk) (Disk, error) {
+// sized gives a disk of --size=auto its size. A root file system that is compressed has to be made for that; it is given
+// back, for the caller to close.
+func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File, err error) {
 	if !d.Auto {
-		return d, nil
+		return d, nil, nil
 	}
-	tree, err := d.tree(d.root(), a.tree, nil)
+	p := d.root()
+	if d.readOnly() {
+		a.say("make the " + p.Filesystem.Type)
+		root, err := a.programs.programVolume(d, p, mkfsPrograms[p.Filesystem.Type]).make(ctx)
+		if err != nil {
+			return Disk{}, nil, err
+		}
+		info, err := root.Stat()
+		if err == nil {
+			sized, err = d.resized(diskimage.Size(info.Size()))
+		}
+		if err != nil {
+			return Disk{}, nil, errors.Join(err, root.Close())
+		}
+		return sized, root, nil
+	}
+	tree, err := d.tree(p, a.tree, nil)
 	if err != nil {
-		return Disk{}, err
+		return Disk{}, nil, err
 	}
-	return d.fit(tree)
+	sized, err = d.fit(tree)
+	return sized, nil, err
 }
 
 // write writes the image to its files.

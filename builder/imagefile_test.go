@@ -81,6 +81,9 @@ func TestDiskOptionsAreCheckedTogether(t *testing.T) {
 		{"over another file", func(o *Options) { o.Image, o.Formats = "/work/live", []string{"raw,vdi"} }, ""},
 		{"in the way", func(o *Options) { o.Image = "/work/live" }, "--image: "},
 		{"free without auto", func(o *Options) { o.Free = Space{Percent: 10} }, "--free: is for --size=auto"},
+		{"free on a squashfs", func(o *Options) {
+			o.SizeAuto, o.Free, o.Roottype, o.Bootsize = true, Space{Percent: 10}, "squashfs", 256*diskimage.MiB
+		}, "--free: is of no use with --roottype=squashfs"},
 		{"auto without image", func(o *Options) { o.Image, o.Tarball, o.SizeAuto = "", "x.tar", true }, "--size: needs --image"},
 		{"format without image", func(o *Options) { o.Image, o.Tarball, o.Formats = "", "x.tar", []string{"raw"} }, "--format: needs --image"},
 		{"sectors of 1024", func(o *Options) { o.SectorSize = 1024 }, "--sector-size: 1024 is not possible"},

@@ -144,6 +144,8 @@ type programVolume struct {
 	// dir is the directory that becomes the file system; directories below it are taken for empty if they are in covered.
 	dir     string
 	covered []string
+	// made is the finished file system, if the size of the disk had to wait for it.
+	made *os.File
 }
 
 // Extents implements diskimage.Volume.
@@ -151,45 +153,16 @@ func (v *programVolume) Extents(name string) ([]diskimage.Extent, error) {
 	return nil, fmt.Errorf("place of %s on %s: %w", name, v.fs.Type, fs.ErrNotExist)
 }
 
-// Write implements diskimage.Volume: the program writes to a sparse file, whose data are then shared with dst where the
-// file systems below can do that, and copied where they cannot.
+// Write implements diskimage.Volume: the data of the file that the program writes are shared with dst where the file
+// systems below can do that, and copied where they cannot.
 func (v *programVolume) Write(ctx context.Context, dst io.WriterAt) (err error) {
-	work, err := os.MkdirTemp(v.site.tmp, "mkfs-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	image, err := os.Create(filepath.Join(work, "image"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, image.Close()) }()
-	if !v.program.readOnly {
-		if err := image.Truncate(int64(v.size)); err != nil {
+	made := v.made
+	if made == nil {
+		if made, err = v.make(ctx); err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, made.Close()) }()
 	}
-	mounts := []specs.Mount{bind(v.dir, mkfsRoot, "ro"), bind(work, mkfsWork)}
-	for i, name := range v.covered {
-		empty := filepath.Join(work, fmt.Sprintf("empty-%d", i))
-		if there, err := emptyCopy(empty, filepath.Join(v.dir, name)); err != nil {
-			return err
-		} else if there {
-			mounts = append(mounts, bind(empty, mkfsRoot+"/"+name, "ro"))
-		}
-	}
-	if err := v.run(ctx, mounts, "", v.program.args(v.fs, mkfsWork+"/image", mkfsRoot)...); err != nil {
-		return err
-	}
-	if err := v.amend(ctx, work); err != nil {
-		return err
-	}
-	// The program may have made a new file in place of the one that it was given.
-	made, err := os.Open(image.Name())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, made.Close()) }()
 	info, err := made.Stat()
 	if err != nil {
 		return err
@@ -198,6 +171,48 @@ func (v *programVolume) Write(ctx context.Context, dst io.WriterAt) (err error) 
 		return &diskimage.NoSpaceError{What: "bytes", Needed: uint64(info.Size()), Available: uint64(v.size), BlockSize: 1}
 	}
 	return copyData(ctx, dst, made, info.Size())
+}
+
+// make has the program write to a sparse file, which goes when the caller closes it: it has no name any more.
+func (v *programVolume) make(ctx context.Context) (made *os.File, err error) {
+	work, err := os.MkdirTemp(v.site.tmp, "mkfs-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	image := filepath.Join(work, "image")
+	if err := v.create(image); err != nil {
+		return nil, err
+	}
+	mounts := []specs.Mount{bind(v.dir, mkfsRoot, "ro"), bind(work, mkfsWork)}
+	for i, name := range v.covered {
+		empty := filepath.Join(work, fmt.Sprintf("empty-%d", i))
+		if there, err := emptyCopy(empty, filepath.Join(v.dir, name)); err != nil {
+			return nil, err
+		} else if there {
+			mounts = append(mounts, bind(empty, mkfsRoot+"/"+name, "ro"))
+		}
+	}
+	if err := v.run(ctx, mounts, "", v.program.args(v.fs, mkfsWork+"/image", mkfsRoot)...); err != nil {
+		return nil, err
+	}
+	if err := v.amend(ctx, work); err != nil {
+		return nil, err
+	}
+	// The program may have made a new file in place of the one that it was given.
+	return os.Open(image)
+}
+
+// create makes the file for a file system, as long as that will be.
+func (v *programVolume) create(name string) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	if !v.program.readOnly {
+		err = file.Truncate(int64(v.size))
+	}
+	return errors.Join(err, file.Close())
 }
 
 // run runs a program of the toolbox.

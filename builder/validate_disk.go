@@ -142,6 +142,9 @@ func freeNeedsAuto(s Spec) []error {
 	if s.o.Free != defaultFree && !s.o.SizeAuto {
 		return problem("--free", "is for --size=auto: a disk of a given size has the space that is left")
 	}
+	if s.o.Free != defaultFree && mkfsPrograms[s.o.Roottype].readOnly {
+		return problem("--free", "is of no use with --roottype=%s: it is as large as its content", s.o.Roottype)
+	}
 	return nil
 }
 
