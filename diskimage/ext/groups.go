@@ -2,10 +2,11 @@ package ext
 
 import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
 // writeBitmaps writes the bitmaps of the groups and returns the descriptors.
-func (v *volume) writeBitmaps(w *blockWriter) []disk.GroupDesc {
+func (v *volume) writeBitmaps(w *blocks.Writer) []disk.GroupDesc {
 	descs := make([]disk.GroupDesc, v.groups)
 	for group := range v.groups {
 		d := &descs[group]
@@ -29,7 +30,7 @@ func (v *volume) writeBitmaps(w *blockWriter) []disk.GroupDesc {
 
 // writeBlockBitmap marks the blocks of a group that are in use. A group where nothing is in use has no bitmap, except
 // for the last one, whose bitmap may need padding.
-func (v *volume) writeBlockBitmap(group uint32, d *disk.GroupDesc, w *blockWriter) {
+func (v *volume) writeBlockBitmap(group uint32, d *disk.GroupDesc, w *blocks.Writer) {
 	start, end := v.start(group), v.end(group)
 	used := v.usedEnd(group)
 	d.FreeBlocksLo = uint16(end - used)
@@ -37,7 +38,7 @@ func (v *volume) writeBlockBitmap(group uint32, d *disk.GroupDesc, w *blockWrite
 		d.Flags |= disk.GroupBlockUninit
 		return
 	}
-	bitmap := w.block(v.blockBitmap(group))
+	bitmap := w.Block(v.blockBitmap(group))
 	setBits(bitmap, 0, used-start)
 	setBits(bitmap, end-start, disk.BlocksPerGroup)
 	crc := v.bitmap(bitmap)
@@ -45,7 +46,7 @@ func (v *volume) writeBlockBitmap(group uint32, d *disk.GroupDesc, w *blockWrite
 }
 
 // writeInodeBitmap marks the inodes of a group that are in use.
-func (v *volume) writeInodeBitmap(group uint32, d *disk.GroupDesc, w *blockWriter) {
+func (v *volume) writeInodeBitmap(group uint32, d *disk.GroupDesc, w *blocks.Writer) {
 	used := v.usedInodes(group)
 	free := v.inodesPerGroup - used
 	d.FreeInodesLo = uint16(free)
@@ -56,7 +57,7 @@ func (v *volume) writeInodeBitmap(group uint32, d *disk.GroupDesc, w *blockWrite
 			return
 		}
 	}
-	bitmap := w.block(v.inodeBitmap(group))
+	bitmap := w.Block(v.inodeBitmap(group))
 	setBits(bitmap, 0, uint64(used))
 	setBits(bitmap, uint64(v.inodesPerGroup), 8*disk.BlockSize)
 	crc := v.bitmap(bitmap[:v.inodesPerGroup/8])

@@ -1,7 +1,6 @@
 package ext
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
 // sharedFiles are sizes around all that decides whether a file is shared.
@@ -70,7 +70,7 @@ func writeShared(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	part := partition{f, start}
-	if got := v.(*volume).shareData(t.Context(), part); len(got) != 4 {
+	if got := blocks.Share(t.Context(), part, v.(*volume).runs()); len(got) != 4 {
 		t.Errorf("%d files share blocks, want 4: %v", len(got), got)
 	}
 	if err := v.Write(t.Context(), part); err != nil {
@@ -86,35 +86,6 @@ func writeShared(t *testing.T, dir string) {
 	}
 	if sha256.Sum256(got) != sha256.Sum256(want) {
 		t.Error("sharing gives other bytes than copying")
-	}
-}
-
-// No server is at hand, but any file system copies when it is asked to.
-func TestRangesAreCopiedByTheFileSystem(t *testing.T) {
-	t.Parallel()
-	files := [2]*os.File{}
-	data := pattern(1, 3<<20)
-	for i, content := range [][]byte{data, nil} {
-		f, err := os.Create(filepath.Join(t.TempDir(), "file"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if _, err := f.Write(content); err != nil {
-			t.Fatal(err)
-		}
-		files[i] = f
-	}
-	r := fileRange{src: int(files[0].Fd()), from: 8192, dst: int(files[1].Fd()), to: 1 << 20, length: 2 << 20}
-	if err := copyRange(r); err != nil {
-		t.Fatal(err)
-	}
-	want := append(make([]byte, r.to), data[r.from:r.from+r.length]...)
-	if got, err := os.ReadFile(files[1].Name()); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the copy has %d bytes, want %d: %v", len(got), len(want), err)
-	}
-	if r.length = 3 << 20; copyRange(r) == nil {
-		t.Error("more than there is was copied")
 	}
 }
 

@@ -2,6 +2,7 @@ package ext
 
 import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
 // resizeFileBlocks is the length of the resize inode: all that a double indirect block could map.
@@ -27,15 +28,15 @@ func (v *volume) resizeBlocks() uint64 {
 // writeResize writes the double indirect block of the resize inode and the indirect blocks below it. These are the
 // reserved blocks of the first group themselves; each points to its copies in the other groups
 // (ext2fs_create_resize_inode, lib/ext2fs/res_gdt.c).
-func (v *volume) writeResize(w *blockWriter) {
-	double := w.block(uint64(v.doubleBlock))
+func (v *volume) writeResize(w *blocks.Writer) {
+	double := w.Block(uint64(v.doubleBlock))
 	first := 1 + v.descBlocks
 	for i := range v.spareDesc {
 		putUint32(double[4*((v.descBlocks+i)%disk.PointersPerBlock):], first+i)
 	}
 	backups := v.backupGroups()
 	for i := range v.spareDesc {
-		copies := w.block(uint64(first + i))
+		copies := w.Block(uint64(first + i))
 		for j, group := range backups {
 			putUint32(copies[4*j:], uint32(v.start(group))+first+i)
 		}
@@ -43,11 +44,11 @@ func (v *volume) writeResize(w *blockWriter) {
 }
 
 // writeJournal writes the superblock of an empty journal. The rest of it is zero.
-func (v *volume) writeJournal(w *blockWriter) {
+func (v *volume) writeJournal(w *blocks.Writer) {
 	if v.journal == nil {
 		return
 	}
-	disk.PutJournal(w.block(v.journal.mapping.at(0)), disk.JournalSuperBlock{
+	disk.PutJournal(w.Block(v.journal.mapping.at(0)), disk.JournalSuperBlock{
 		Magic:     disk.JournalMagic,
 		BlockType: disk.JournalSuperBlockV2,
 		BlockSize: disk.BlockSize,
@@ -60,10 +61,10 @@ func (v *volume) writeJournal(w *blockWriter) {
 }
 
 // writeOrphans writes the orphan file without orphans.
-func (v *volume) writeOrphans(w *blockWriter) {
+func (v *volume) writeOrphans(w *blocks.Writer) {
 	for i := range v.orphanBlocks {
 		number := v.orphans.mapping.at(i)
-		block := w.block(number)
+		block := w.Block(number)
 		tail := disk.OrphanTail{Magic: disk.OrphanMagic}
 		if v.metaCsum() {
 			tail.Checksum = v.orphanBlock(orphanInode, number, block)

@@ -1,33 +1,34 @@
 package ext
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
 // Write writes the file system: the data of files first, then metadata, superblocks last, so that what was broken off
 // is not taken for a file system.
 func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
-	if err := v.writeData(ctx, dst); err != nil {
+	if err := blocks.Copy(ctx, dst, v.runs()); err != nil {
 		return err
 	}
-	w := newBlockWriter(ctx, dst)
+	w := blocks.NewWriter(ctx, dst)
 	v.writeResize(w)
 	v.writeDirectories(w)
 	v.writeXattrBlocks(w)
 	v.writeSymlinks(w)
 	v.writeJournal(w)
 	v.writeOrphans(w)
-	v.writeInodes(w, newBlockWriter(ctx, dst))
+	v.writeInodes(w, blocks.NewWriter(ctx, dst))
 	descs := v.writeBitmaps(w)
-	if err := w.flush(); err != nil {
+	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write metadata of %s: %w", v.fsType, err)
 	}
 	if err := v.writeSuperBlocks(dst, v.encodeDescs(descs)); err != nil {
@@ -36,19 +37,36 @@ func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 	return nil
 }
 
-func (v *volume) writeDirectories(w *blockWriter) {
-	for _, dir := range v.dirs {
-		dw := dirWriter{v.parameters, dir.dir}
-		for i := range dir.dir.blocks() {
-			dw.block(i, w.block(dir.mapping.at(uint32(i))))
+// runs gives the places of the data of all files.
+func (v *volume) runs() iter.Seq[blocks.Run] {
+	return func(yield func(blocks.Run) bool) {
+		for _, n := range v.nodes {
+			if n == nil || n.fileType() != unix.S_IFREG {
+				continue
+			}
+			file := &blocks.File{Name: n.name, Size: n.size, Open: n.open}
+			for _, r := range n.mapping.runs {
+				if !yield(blocks.Run{File: file, Logical: r.logical, Block: r.block, Count: r.count}) {
+					return
+				}
+			}
 		}
 	}
 }
 
-func (v *volume) writeXattrBlocks(w *blockWriter) {
+func (v *volume) writeDirectories(w *blocks.Writer) {
+	for _, dir := range v.dirs {
+		dw := dirWriter{v.parameters, dir.dir}
+		for i := range dir.dir.blocks() {
+			dw.block(i, w.Block(dir.mapping.at(uint32(i))))
+		}
+	}
+}
+
+func (v *volume) writeXattrBlocks(w *blocks.Writer) {
 	for _, shared := range v.xattrBlocks {
 		number := uint64(shared.block)
-		block := w.block(number)
+		block := w.Block(number)
 		copy(block, shared.content)
 		putUint32(block[disk.XattrRefcountOffset:], shared.refcount)
 		if v.metaCsum() {
@@ -57,32 +75,30 @@ func (v *volume) writeXattrBlocks(w *blockWriter) {
 	}
 }
 
-func (v *volume) writeSymlinks(w *blockWriter) {
+func (v *volume) writeSymlinks(w *blocks.Writer) {
 	for _, n := range v.nodes {
 		if n != nil && n.fileType() == unix.S_IFLNK && !n.isFast() {
-			copy(w.block(n.mapping.at(0)), n.target)
+			copy(w.Block(n.mapping.at(0)), n.target)
 		}
 	}
 }
 
 // writeInodes writes the inode tables as far as they are used. The blocks that map files go through maps, because
 // they are elsewhere.
-func (v *volume) writeInodes(w, maps *blockWriter) {
+func (v *volume) writeInodes(w, maps *blocks.Writer) {
 	for group := range v.groups {
 		used := v.usedInodes(group)
 		var block []byte
 		for i := range used {
 			if i%disk.InodesPerBlock == 0 {
-				block = w.block(v.inodeTable(group) + uint64(i/disk.InodesPerBlock))
+				block = w.Block(v.inodeTable(group) + uint64(i/disk.InodesPerBlock))
 			}
 			if n := v.inode(group*v.inodesPerGroup + i + 1); n != nil {
-				v.putInode(block[i%disk.InodesPerBlock*disk.InodeSize:], n, maps.block)
+				v.putInode(block[i%disk.InodesPerBlock*disk.InodeSize:], n, maps.Block)
 			}
 		}
 	}
-	if err := maps.flush(); err != nil && w.err == nil {
-		w.err = err
-	}
+	w.Fail(maps.Flush())
 }
 
 // writeSuperBlocks writes superblocks and descriptors, the first ones last.
@@ -107,69 +123,6 @@ func (v *volume) writeSuperBlocks(dst io.WriterAt, descs []byte) error {
 		if _, err := dst.WriteAt(block, start); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// blockWriter collects blocks and writes those in order on the disk at once.
-type blockWriter struct {
-	ctx   context.Context
-	dst   io.WriterAt
-	start uint64 // place of the first block in buf
-	buf   []byte
-	err   error // the first error; nothing is written after it
-}
-
-// metadataBuffer is the length of one write of metadata.
-const metadataBuffer = 1 << 20
-
-func newBlockWriter(ctx context.Context, dst io.WriterAt) *blockWriter {
-	return &blockWriter{ctx: ctx, dst: dst, buf: make([]byte, 0, metadataBuffer)}
-}
-
-// block gives room, all zero, for the content of a block. It is to be filled before the next call of a method.
-func (w *blockWriter) block(number uint64) []byte {
-	used := len(w.buf)
-	if used > 0 && (used == cap(w.buf) || number != w.start+uint64(used)/disk.BlockSize) {
-		_ = w.flush() // the error is kept, and returned at the end
-		used = 0
-	}
-	if used == 0 {
-		w.start = number
-	}
-	w.buf = w.buf[:used+disk.BlockSize]
-	block := w.buf[used:]
-	clear(block)
-	return block
-}
-
-// flush writes what is collected and returns the first error of all writes.
-func (w *blockWriter) flush() error {
-	if w.err == nil {
-		w.err = w.ctx.Err()
-	}
-	if w.err == nil {
-		w.err = writeBlocks(w.dst, w.buf, int64(w.start)*disk.BlockSize)
-	}
-	w.buf = w.buf[:0]
-	return w.err
-}
-
-var zeroBlock [disk.BlockSize]byte
-
-// writeBlocks writes whole blocks to a disk that is zero: runs of blocks that are not zero, each at once.
-func writeBlocks(dst io.WriterAt, blocks []byte, offset int64) error {
-	start := 0
-	for i := 0; i <= len(blocks); i += disk.BlockSize {
-		if i < len(blocks) && !bytes.Equal(blocks[i:i+disk.BlockSize], zeroBlock[:]) {
-			continue
-		}
-		if start < i {
-			if _, err := dst.WriteAt(blocks[start:i], offset+int64(start)); err != nil {
-				return err
-			}
-		}
-		start = i + disk.BlockSize
 	}
 	return nil
 }

@@ -1,31 +1,31 @@
-package ext
+package blocks
 
 import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"math"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
 // shareBlocks is how many blocks of a file must be in order for them to be shared: below, the system call costs more
 // than the copy (measured on xfs: thresholds of 64 KiB, 16 KiB, 4 KiB took 0.26, 0.37, 0.53 s for a Debian system).
-const shareBlocks = 64 << 10 / disk.BlockSize
+const shareBlocks = 64 << 10 / Size
 
 // errNotShared says that a file system cannot share blocks, so that there is no use in trying again.
 var errNotShared = errors.New("blocks cannot be shared")
 
-// shareData lets the image share the blocks of large files with the tree, where both are on the same file system and it
+// Share lets the image share the blocks of large files with the tree, where both are on the same file system and it
 // can do so (btrfs, xfs), or has a server copy them. It returns the runs that it has done, by their first blocks. Whatever
 // goes wrong, what is not shared is copied later, and then gives its error.
-func (v *volume) shareData(ctx context.Context, dst io.WriterAt) map[uint32]uint32 {
+func Share(ctx context.Context, dst io.WriterAt, runs iter.Seq[Run]) map[uint32]uint32 {
 	fd, offset, ok := diskimage.FileOf(dst)
-	if !ok || offset%disk.BlockSize != 0 {
+	if !ok || offset%Size != 0 {
 		return nil
 	}
 	defer runtime.KeepAlive(dst)
@@ -34,19 +34,19 @@ func (v *volume) shareData(ctx context.Context, dst io.WriterAt) map[uint32]uint
 		do = copyRange
 	}
 	shared := map[uint32]uint32{}
-	for n, r := range v.runs() {
+	for r := range runs {
 		// The last block of a file is shared only if it is whole.
-		whole := uint32(min(int64(r.count), n.size/disk.BlockSize-int64(r.logical)))
-		if r.count < shareBlocks || whole < shareBlocks {
+		whole := uint32(min(int64(r.Count), r.File.Size/Size-int64(r.Logical)))
+		if r.Count < shareBlocks || whole < shareBlocks {
 			continue
 		}
-		r.count = whole
-		err := share(n, r, fd, offset, do)
+		r.Count = whole
+		err := share(r, fd, offset, do)
 		if errors.Is(err, errNotShared) || ctx.Err() != nil {
 			break
 		}
 		if err == nil {
-			shared[r.block] = whole
+			shared[r.Block] = whole
 		}
 	}
 	return shared
@@ -60,8 +60,8 @@ type fileRange struct {
 }
 
 // share lets a run of the image have the content of those blocks of the tree.
-func share(n *node, r run, fd int, offset int64, do func(fileRange) error) error {
-	content, err := n.open()
+func share(r Run, fd int, offset int64, do func(fileRange) error) error {
+	content, err := r.File.Open()
 	if err != nil {
 		return err
 	}
@@ -71,9 +71,9 @@ func share(n *node, r run, fd int, offset int64, do func(fileRange) error) error
 		return errors.ErrUnsupported
 	}
 	err = do(fileRange{
-		src: source, from: start + int64(r.logical)*disk.BlockSize,
-		dst: fd, to: offset + int64(r.block)*disk.BlockSize,
-		length: int64(r.count) * disk.BlockSize,
+		src: source, from: start + int64(r.Logical)*Size,
+		dst: fd, to: offset + int64(r.Block)*Size,
+		length: int64(r.Count) * Size,
 	})
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM),
@@ -121,10 +121,7 @@ func serverCopies(fd int) bool {
 }
 
 // withoutShared gives what is left of a run.
-func withoutShared(r run, shared map[uint32]uint32) run {
-	done := shared[r.block]
-	return run{r.logical + done, r.block + done, r.count - done}
-}
+func withoutShared(r Run, shared map[uint32]uint32) Run { return r.from(shared[r.Block]) }
 
 // reserver asks the file system under the image for room before much is written there: all the work is then cheaper by
 // 15 % on ext4 and by 25 % on btrfs. Where that is not possible nothing is lost.
@@ -145,7 +142,7 @@ func newReserver(dst io.WriterAt) *reserver {
 
 // WriteAt implements io.WriterAt.
 func (r *reserver) WriteAt(b []byte, offset int64) (int, error) {
-	if r.fd >= 0 && len(b) >= shareBlocks*disk.BlockSize {
+	if r.fd >= 0 && len(b) >= shareBlocks*Size {
 		if unix.Fallocate(r.fd, unix.FALLOC_FL_KEEP_SIZE, r.offset+offset, int64(len(b))) != nil {
 			r.fd = -1 // if the reason is one for writing as well, writing will tell
 		}

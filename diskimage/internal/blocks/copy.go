@@ -1,4 +1,4 @@
-package ext
+package blocks
 
 import (
 	"context"
@@ -9,10 +9,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/direct"
 )
 
@@ -20,7 +18,7 @@ import (
 // cache of the image gets large folios. The kernel divides a write past the page cache into several that are under way at
 // once. Measured on a Debian tree of 655 MiB with fsync, medians on two busy processors: 1 MiB 1.26 s, 2 MiB 1.01 s, 4 MiB
 // 0.97 s; through the page cache 1 MiB 1.93 s, 4 MiB 1.75 s.
-const chunkBlocks = 4 << 20 / disk.BlockSize
+const chunkBlocks = 4 << 20 / Size
 
 // mostWorkers bounds the memory for chunks. One writes at a time, and few are needed to read as fast as that.
 const mostWorkers = 8
@@ -34,28 +32,44 @@ type chunk struct {
 	done   chan<- struct{} // closed when it has been written itself
 }
 
+// File is a regular file of a tree.
+type File struct {
+	Name string // for messages
+	Size int64
+	Open func() (diskimage.Content, error)
+}
+
+// Run is a number of blocks of a file that are in order on the disk.
+type Run struct {
+	File    *File
+	Logical uint32 // first block in the file
+	Block   uint32 // first block on the disk
+	Count   uint32
+}
+
 // piece is a part of one file.
 type piece struct {
-	file    *node
+	file    *File
 	logical uint32
 	count   uint32
 }
 
-// writeData copies the contents of all files. Each worker fills a buffer from many files (in a Debian tree half of
+// Copy copies the contents of files to their places, which are in ascending order on the disk; the last block of a file is
+// filled with zeros. The runs are gone through twice. Each worker fills a buffer from many files (in a Debian tree half of
 // them are smaller than two blocks) and writes it at once when it is its turn: file systems let one writer at a time
 // into a file anyway, and dst sees all writes in the order of the disk, whatever the number of workers. One worker more
 // than there are processors fills the time that a write waits for memory.
 //
 // Large files are not copied at all where the file system under both can share blocks.
-func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
-	shared := v.shareData(ctx, dst)
+func Copy(ctx context.Context, dst io.WriterAt, runs iter.Seq[Run]) error {
+	shared := Share(ctx, dst, runs)
 	group, ctx := errgroup.WithContext(ctx)
 	chunks := make(chan chunk)
 	group.Go(func() error {
 		defer close(chunks)
 		turn := make(chan struct{})
 		close(turn)
-		for c := range v.chunks(shared) {
+		for c := range cut(runs, shared) {
 			done := make(chan struct{})
 			c.turn, c.done, turn = turn, done, done
 			select {
@@ -68,7 +82,7 @@ func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
 	})
 	for range min(runtime.GOMAXPROCS(0)+1, mostWorkers) {
 		group.Go(func() (err error) {
-			buf, free := direct.Buffer(chunkBlocks * disk.BlockSize)
+			buf, free := direct.Buffer(chunkBlocks * Size)
 			w := dataWriter{dst: newReserver(dst), buf: buf}
 			defer func() { err = errors.Join(err, w.close(), free()) }()
 			for c := range chunks {
@@ -82,27 +96,27 @@ func (v *volume) writeData(ctx context.Context, dst io.WriterAt) error {
 	return group.Wait()
 }
 
-// chunks cuts the data of all files but for what is shared. They are in ascending order on the disk.
-func (v *volume) chunks(shared map[uint32]uint32) iter.Seq[chunk] {
+// cut makes chunks of the data of all files but for what is shared. They are in ascending order on the disk.
+func cut(runs iter.Seq[Run], shared map[uint32]uint32) iter.Seq[chunk] {
 	return func(yield func(chunk) bool) {
 		var c chunk
-		for n, r := range v.runs() {
+		for r := range runs {
 			r = withoutShared(r, shared)
-			for r.count > 0 {
+			for r.Count > 0 {
 				end := c.start + c.blocks
-				if c.blocks > 0 && (end != uint64(r.block) || end%chunkBlocks == 0) {
+				if c.blocks > 0 && (end != uint64(r.Block) || end%chunkBlocks == 0) {
 					if !yield(c) {
 						return
 					}
 					c = chunk{}
 				}
 				if c.blocks == 0 {
-					c.start = uint64(r.block)
+					c.start = uint64(r.Block)
 				}
-				count := min(r.count, chunkBlocks-r.block%chunkBlocks)
-				c.pieces = append(c.pieces, piece{n, r.logical, count})
+				count := min(r.Count, chunkBlocks-r.Block%chunkBlocks)
+				c.pieces = append(c.pieces, piece{r.File, r.Logical, count})
 				c.blocks += uint64(count)
-				r = run{r.logical + count, r.block + count, r.count - count}
+				r = r.from(count)
 			}
 		}
 		if c.blocks > 0 {
@@ -111,27 +125,16 @@ func (v *volume) chunks(shared map[uint32]uint32) iter.Seq[chunk] {
 	}
 }
 
-// runs gives the places of the data of all files.
-func (v *volume) runs() iter.Seq2[*node, run] {
-	return func(yield func(*node, run) bool) {
-		for _, n := range v.nodes {
-			if n == nil || n.fileType() != unix.S_IFREG {
-				continue
-			}
-			for _, r := range n.mapping.runs {
-				if !yield(n, r) {
-					return
-				}
-			}
-		}
-	}
+// from leaves out the first blocks of a run.
+func (r Run) from(n uint32) Run {
+	return Run{r.File, r.Logical + n, r.Block + n, r.Count - n}
 }
 
 // dataWriter copies chunks. It keeps the last file open, because large files are in many chunks.
 type dataWriter struct {
 	dst     io.WriterAt
 	buf     []byte
-	file    *node
+	file    *File
 	content diskimage.Content
 }
 
@@ -142,7 +145,7 @@ func (w *dataWriter) copy(ctx context.Context, c chunk) error {
 	}
 	filled := 0
 	for _, p := range c.pieces {
-		part := w.buf[filled:][:p.count*disk.BlockSize]
+		part := w.buf[filled:][:p.count*Size]
 		if err := w.read(p, part); err != nil {
 			return err
 		}
@@ -154,8 +157,8 @@ func (w *dataWriter) copy(ctx context.Context, c chunk) error {
 		return ctx.Err()
 	}
 	defer close(c.done)
-	if err := writeBlocks(w.dst, w.buf[:filled], int64(c.start)*disk.BlockSize); err != nil {
-		return fmt.Errorf("write data of %q: %w", c.pieces[0].file.name, err)
+	if err := WriteNonZero(w.dst, w.buf[:filled], int64(c.start)*Size); err != nil {
+		return fmt.Errorf("write data of %q: %w", c.pieces[0].file.Name, err)
 	}
 	return nil
 }
@@ -166,23 +169,23 @@ func (w *dataWriter) read(p piece, dst []byte) error {
 		if err := w.close(); err != nil {
 			return err
 		}
-		content, err := p.file.open()
+		content, err := p.file.Open()
 		if err != nil {
-			return fmt.Errorf("open %q: %w", p.file.name, err)
+			return fmt.Errorf("open %q: %w", p.file.Name, err)
 		}
 		w.file, w.content = p.file, content
 	}
-	offset := int64(p.logical) * disk.BlockSize
-	length := min(int64(len(dst)), p.file.size-offset)
+	offset := int64(p.logical) * Size
+	length := min(int64(len(dst)), p.file.Size-offset)
 	clear(dst[length:])
 	n, err := w.content.ReadAt(dst[:length], offset)
 	switch {
 	case int64(n) == length:
 		return nil
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", p.file.name, offset+int64(n), p.file.size)
+		return fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", p.file.Name, offset+int64(n), p.file.Size)
 	}
-	return fmt.Errorf("read %q at byte %d: %w", p.file.name, offset, err)
+	return fmt.Errorf("read %q at byte %d: %w", p.file.Name, offset, err)
 }
 
 // close closes the file that is open, if any.
@@ -190,7 +193,7 @@ func (w *dataWriter) close() error {
 	if w.file == nil {
 		return nil
 	}
-	name, content := w.file.name, w.content
+	name, content := w.file.Name, w.content
 	w.file, w.content = nil, nil
 	if err := content.Close(); err != nil {
 		return fmt.Errorf("close %q: %w", name, err)
