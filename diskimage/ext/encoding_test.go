@@ -1,7 +1,6 @@
 package ext
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -30,16 +29,6 @@ func TestHashIsThatOfDebugfs(t *testing.T) {
 				t.Errorf("hash of %q with seed %s: got %s, want %s", files[i], seed, got, want)
 			}
 		}
-	}
-}
-
-func TestACLsLeaveOutIDsThatMeanNothing(t *testing.T) {
-	t.Parallel()
-	const none = 1<<32 - 1
-	got, err := diskACL(aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000}, [3]uint32{32, 4, none}))
-	want := []byte{1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 7, 0, 0xE8, 3, 0, 0, 32, 0, 4, 0}
-	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("got %x, %v, want %x", got, err, want)
 	}
 }
 

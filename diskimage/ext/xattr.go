@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/acl"
 )
 
 // inodeXattrRoom is the room for attributes behind an inode.
@@ -48,38 +49,13 @@ func newXattr(a diskimage.Xattr) (xattr, error) {
 		value := a.Value
 		if p.whole {
 			var err error
-			if value, err = diskACL(value); err != nil {
+			if value, err = acl.Disk(value); err != nil {
 				return xattr{}, fmt.Errorf("extended attribute %q: %w", a.Name, err)
 			}
 		}
 		return xattr{p.index, rest, value}, nil
 	}
 	return xattr{}, fmt.Errorf("extended attribute %q: ext4 cannot store names of this kind", a.Name)
-}
-
-// diskACL converts a POSIX access control list from the form of getxattr(2) (include/uapi/linux/posix_acl_xattr.h)
-// to the one on the disk (fs/ext4/acl.h), which leaves out the ID of entries that have none.
-func diskACL(value []byte) ([]byte, error) {
-	const (
-		headerSize = 4
-		entrySize  = 8 // tag and permissions, two bytes each; ID, four
-		shortSize  = 4
-		tagUser    = 0x02
-		tagGroup   = 0x08
-	)
-	le := binary.LittleEndian
-	if len(value) < headerSize || le.Uint32(value) != disk.ACLVersionXattr || (len(value)-headerSize)%entrySize != 0 {
-		return nil, fmt.Errorf("%d bytes that are not an access control list of version %d", len(value), disk.ACLVersionXattr)
-	}
-	acl := le.AppendUint32(nil, disk.ACLVersionDisk)
-	for entry := range slices.Chunk(value[headerSize:], entrySize) {
-		length := shortSize
-		if tag := le.Uint16(entry); tag == tagUser || tag == tagGroup {
-			length = entrySize
-		}
-		acl = append(acl, entry[:length]...)
-	}
-	return acl, nil
 }
 
 // size is the room that the attribute needs.

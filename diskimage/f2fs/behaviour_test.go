@@ -1,0 +1,319 @@
+package f2fs
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+)
+
+// TestSameInputSameBytes is not parallel: it changes GOMAXPROCS.
+func TestSameInputSameBytes(t *testing.T) {
+	sums := map[[sha256.Size]byte]bool{}
+	for _, workers := range []int{1, 2, 7} {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(workers))
+		image, err := os.Open(write(t, 128*diskimage.MiB, adversarialTree()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer image.Close()
+		sum := sha256.New()
+		if _, err := io.Copy(sum, image); err != nil {
+			t.Fatal(err)
+		}
+		sums[[sha256.Size]byte(sum.Sum(nil))] = true
+	}
+	if len(sums) != 1 {
+		t.Errorf("%d different images with 1, 2 and 7 workers", len(sums))
+	}
+}
+
+func TestVolumeCanBeWrittenTwice(t *testing.T) {
+	t.Parallel()
+	const size = 64 * diskimage.MiB
+	v, err := Formatter{}.Plan(size, filesystem(), smallTree())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images [2][]byte
+	for i := range images {
+		if images[i], err = os.ReadFile(writeVolume(t, size, v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(images[0], images[1]) {
+		t.Error("the second image differs from the first")
+	}
+}
+
+func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
+	t.Parallel()
+	solid := memTree{dirAt("."), {Name: "a", Mode: unix.S_IFREG, Size: 100e6, Open: bytesContent(nil)}}
+	tests := []struct {
+		name string
+		size diskimage.Size
+		tree memTree
+	}{
+		{"nothing", 4095, smallTree()},
+		{"no areas", 20 * diskimage.MiB, smallTree()},
+		{"nothing left", 50 * diskimage.MiB, smallTree()},
+		{"data", 128 * diskimage.MiB, solid},
+		{"nodes", 64 * diskimage.MiB, append(memTree{dirAt(".")}, manyFiles("d", 5000, 3)...)},
+	}
+	for _, tt := range tests {
+		_, err := Formatter{}.Plan(tt.size, filesystem(), tt.tree)
+		var noSpace *diskimage.NoSpaceError
+		if !errors.As(err, &noSpace) {
+			t.Errorf("%s: got %v, want a NoSpaceError", tt.name, err)
+			continue
+		}
+		if noSpace.Needed <= noSpace.Available || noSpace.What != "blocks" || noSpace.BlockSize != disk.BlockSize {
+			t.Errorf("%s: %+v", tt.name, *noSpace)
+		}
+	}
+}
+
+func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
+	t.Parallel()
+	trees := map[string]memTree{
+		"empty":       {dirAt(".")},
+		"adversarial": adversarialTree(),
+		"many inodes": append(memTree{dirAt(".")}, manyFiles("d", 5000, 10)...),
+		"600 MB":      {dirAt("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: bytesContent(nil)}},
+	}
+	for name, tree := range trees {
+		for _, free := range []diskimage.Size{0, 50 * diskimage.MiB, diskimage.GiB} {
+			size, err := MinimumSize(filesystem(), tree, free)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			left := func(size diskimage.Size) int64 {
+				v, err := Formatter{}.Plan(size, filesystem(), tree)
+				if err != nil {
+					return -1
+				}
+				return int64(v.(*volume).userBlocks()-v.(*volume).blockCount()) * disk.BlockSize
+			}
+			if got := left(size); got < int64(free) {
+				t.Errorf("%s: %s leaves %d bytes, want %s", name, size, got, free)
+			}
+			if smaller := size - 5*diskimage.MiB; left(smaller) >= int64(free+free/500) {
+				t.Errorf("%s: %s for %s, but %s is enough, too", name, size, free, smaller)
+			}
+		}
+	}
+	if _, err := MinimumSize(filesystem(), trees["empty"], 17*diskimage.TiB); err == nil {
+		t.Error("more than 16 TiB: no error")
+	}
+}
+
+func TestFullFileSystemIsClean(t *testing.T) {
+	t.Parallel()
+	// The data fills its last segment, so that the log goes on in an empty one; then one block less, and one more.
+	for _, blocks := range []int{5 * 512, 5*512 - 1, 5*512 + 1} {
+		tree := memTree{dirAt("."), fileAt("a", pattern(1, blocks*disk.BlockSize))}
+		size, err := MinimumSize(filesystem(), tree, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		image := write(t, size, tree)
+		fsckClean(t, image)
+		readBack(t, image, tree)
+	}
+}
+
+func TestExtentsArePlacesOfTheContent(t *testing.T) {
+	t.Parallel()
+	const size = 128 * diskimage.MiB
+	dense := sparseAt("dense", 20*disk.BlockSize+1, disk.BlockSize, 4*disk.BlockSize)
+	dense.Dense = true
+	tree := memTree{
+		dirAt("."), dirAt("boot"), fileAt("boot/vmlinuz", pattern(7, 5<<20+17)), fileAt("empty", nil), fileAt("inline", pattern(1, 100)),
+		sparseAt("sparse", 20*disk.BlockSize, disk.BlockSize, 0, 4*disk.BlockSize), sparseAt("hole", 1e6, 0),
+		dense, hardLinkAt("zweite", dense),
+	}
+	lengths := map[string]int64{
+		"boot/vmlinuz": 5<<20 + 17, "empty": 0, "inline": 100, "sparse": 2 * disk.BlockSize, "hole": 0, "dense": dense.Size, "zweite": dense.Size,
+	}
+	v, err := Formatter{}.Plan(size, filesystem(), tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(writeVolume(t, size, v))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range tree {
+		want, regular := lengths[e.Name]
+		extents, err := v.Extents(e.Name)
+		if !regular {
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Extents(%q): got %v, want fs.ErrNotExist", e.Name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		for _, x := range extents {
+			got = append(got, image[x.Offset:x.Offset+x.Length]...)
+		}
+		if int64(len(got)) != want {
+			t.Errorf("Extents(%q): %d bytes, want %d", e.Name, len(got), want)
+		}
+		if e.Data == nil && e.Size > 0 && e.Open != nil && !bytes.Equal(got, entryContent(t, e)) {
+			t.Errorf("Extents(%q): not the content", e.Name)
+		}
+	}
+	if _, err := v.Extents("no such file"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Extents of nothing: got %v", err)
+	}
+}
+
+// recorder notes where something is written.
+type recorder struct {
+	*os.File
+	written []diskimage.Extent
+}
+
+func (r *recorder) WriteAt(b []byte, offset int64) (int, error) {
+	r.written = append(r.written, diskimage.Extent{Offset: offset, Length: int64(len(b))})
+	return r.File.WriteAt(b, offset)
+}
+
+// What is not used may be anything, and what is said to be zero is not written.
+func TestOnlyUsedSpaceMatters(t *testing.T) {
+	t.Parallel()
+	for _, tree := range []memTree{{dirAt(".")}, append(adversarialTree(), smallTree()[1:]...)} {
+		for _, size := range []diskimage.Size{128 * diskimage.MiB, 3 * diskimage.GiB} {
+			v, err := Formatter{}.Plan(size, filesystem(), tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			image := writeVolume(t, size, v)
+			file, err := os.OpenFile(image, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			r := &recorder{File: file}
+			if err := v.Write(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			data, _ := diskimage.VolumeData(v)
+			for _, w := range r.written {
+				if !slices.ContainsFunc(data, func(e diskimage.Extent) bool {
+					return e.Offset <= w.Offset && w.Offset+w.Length <= e.Offset+e.Length
+				}) {
+					t.Errorf("written outside of what is used: %+v", w)
+				}
+			}
+			var end int64
+			used := append(v.(diskimage.UsedSpace).Used(), diskimage.Extent{Offset: int64(size)})
+			for _, e := range used {
+				if e.Offset < end {
+					t.Errorf("%+v begins before %d", e, end)
+				}
+				garbage := bytes.Repeat([]byte{0xF2}, int(min(e.Offset-end, 4<<20)))
+				if _, err := file.WriteAt(garbage, end); err != nil {
+					t.Fatal(err)
+				}
+				end = e.Offset + e.Length
+			}
+			fsckClean(t, image)
+			readBack(t, image, tree)
+		}
+	}
+}
+
+func TestFileSystemCanGrow(t *testing.T) {
+	t.Parallel()
+	tree := append(adversarialTree(), smallTree()[1:]...)
+	image := write(t, 300*diskimage.MiB, tree)
+	if err := os.Truncate(image, 3<<30); err != nil {
+		t.Fatal(err)
+	}
+	diskimagetest.Run(t, "resize.f2fs", image)
+	for _, complaint := range fsck(t, image) {
+		// resize.f2fs leaves no second checkpoint, in file systems of mkfs.f2fs as well.
+		if !strings.Contains(complaint, "Invalid CP CRC offset: 0") {
+			t.Error(complaint)
+		}
+	}
+	readBack(t, image, tree)
+}
+
+func TestSegmentsAreAlignedOnTheDisk(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		start, sector uint64
+		want          uint32
+	}{{0, 512, 512}, {2048, 512, 256}, {256, 4096, 256}, {4096, 512, 512}, {63, 512, 512}} {
+		f := filesystem()
+		f.StartLBA, f.SectorSize = tt.start, diskimage.Size(tt.sector)
+		v, err := Formatter{}.Plan(100*diskimage.MiB, f, smallTree())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := v.(*volume).segment0; got != tt.want {
+			t.Errorf("from sector %d of %d bytes on: the first segment is at %d, want %d", tt.start, tt.sector, got, tt.want)
+		}
+		if tt.sector == 512 {
+			fsckClean(t, writeVolume(t, 100*diskimage.MiB, v))
+		}
+	}
+}
+
+func TestLabelAndUUID(t *testing.T) {
+	t.Parallel()
+	image := write(t, 64*diskimage.MiB, memTree{dirAt(".")})
+	out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image)
+	for _, want := range []string{"UUID=" + testUUID.String() + "\n", "LABEL=rootfs", "TYPE=f2fs\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+// full fails from an offset on.
+type full int64
+
+func (f full) WriteAt(p []byte, offset int64) (int, error) {
+	if offset+int64(len(p)) > int64(f) {
+		return 0, unix.ENOSPC
+	}
+	return len(p), nil
+}
+
+func TestWriteErrorsAreReported(t *testing.T) {
+	t.Parallel()
+	v, err := Formatter{}.Plan(300*diskimage.MiB, filesystem(), adversarialTree())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range []full{0, 1024, 3 << 20, 10 << 20, 18 << 20, 30 << 20} {
+		if err := v.Write(t.Context(), limit); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("write error at %d: got %v", limit, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := v.Write(ctx, full(1<<40)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+}

@@ -1,0 +1,135 @@
+package f2fs
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+)
+
+// directory is the content of a directory. A small one is in its inode, unless it is the root, which the kernel takes to be
+// damaged if it has no blocks (f2fs_fill_super in fs/f2fs/super.c). A larger one is a file that is a row of hash
+// tables, each with twice as many buckets as the one before: a name is in the first one whose bucket has had room
+// (f2fs_add_regular_entry in fs/f2fs/dir.c). Blocks without names are holes.
+type directory struct {
+	self, parent *node
+	entries      []dirEntry
+
+	inline bool
+	blocks map[uint32]*dirBlock // by place in the file, if not inline
+	depth  uint32               // number of hash tables
+}
+
+// dirEntry is one name.
+type dirEntry struct {
+	name string
+	node *node
+}
+
+// dirBlock is a block of a directory.
+type dirBlock struct {
+	entries []int32 // places in directory.entries, but for the names "." and ".." that the first block begins with
+	slots   int
+}
+
+const (
+	// dotSlots are those of "." and "..".
+	dotSlots = 2
+	// bucketBlocks is the number of blocks in a bucket of all tables that are used here.
+	bucketBlocks = 2
+	// mostTables is far more than any directory needs unless its names were made to have the same hashes.
+	mostTables = 26
+)
+
+// pack gives the entries their places.
+func (d *directory) pack() error {
+	slots := dotSlots
+	for _, e := range d.entries {
+		slots += disk.Slots(len(e.name))
+	}
+	d.depth = 1
+	if d.inline = slots <= disk.InlineSlots && d.self != d.parent; d.inline {
+		return nil
+	}
+	d.blocks = map[uint32]*dirBlock{0: {slots: dotSlots}}
+	for i, e := range d.entries {
+		block, err := d.room(e.name)
+		if err != nil {
+			return err
+		}
+		block.entries = append(block.entries, int32(i))
+		block.slots += disk.Slots(len(e.name))
+	}
+	return nil
+}
+
+// room finds the block for a name.
+func (d *directory) room(name string) (*dirBlock, error) {
+	hash, slots := dirHash(name), disk.Slots(len(name))
+	var table uint32 // first block of the table
+	for level := range uint32(mostTables) {
+		buckets := uint32(1) << level
+		bucket := table + hash%buckets*bucketBlocks
+		for at := bucket; at < bucket+bucketBlocks; at++ {
+			block := d.blocks[at]
+			if block == nil {
+				block = &dirBlock{}
+				d.blocks[at] = block
+			}
+			if block.slots+slots <= disk.BlockSlots {
+				d.depth = max(d.depth, level+1)
+				return block, nil
+			}
+		}
+		table += buckets * bucketBlocks
+	}
+	return nil, fmt.Errorf("%q: too many names have hashes that end with the same bits", name)
+}
+
+// spans gives the blocks of the directory, ascending.
+func (d *directory) spans() []span {
+	var spans []span
+	for _, at := range slices.Sorted(maps.Keys(d.blocks)) {
+		spans = addSpan(spans, uint64(at), uint64(at)+1)
+	}
+	return spans
+}
+
+// size is i_size: all that is inline, or up to the last block.
+func (d *directory) size() uint64 {
+	if d.inline {
+		return disk.InlineDataSize
+	}
+	spans := d.spans()
+	return spans[len(spans)-1].end * disk.BlockSize
+}
+
+// putInline writes a small directory into its inode, of which area is a part.
+func (d *directory) putInline(area []byte) {
+	e := disk.NewEntries(area)
+	d.putDots(e)
+	for _, entry := range d.entries {
+		put(e, entry.name, dirHash(entry.name), entry.node)
+	}
+}
+
+// putBlock writes one block of a large directory.
+func (d *directory) putBlock(at uint32, dst []byte) {
+	e := disk.NewEntries(dst)
+	if at == 0 {
+		d.putDots(e)
+	}
+	for _, i := range d.blocks[at].entries {
+		put(e, d.entries[i].name, dirHash(d.entries[i].name), d.entries[i].node)
+	}
+}
+
+func (d *directory) putDots(e *disk.Entries) {
+	put(e, ".", 0, d.self)
+	put(e, "..", 0, d.parent)
+}
+
+func put(e *disk.Entries, name string, hash uint32, n *node) {
+	e.Add(disk.DirEntry{Hash: hash, Inode: n.number, NameLength: uint16(len(name)), Type: n.dirEntryType()}, name)
+}

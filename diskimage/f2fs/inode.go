@@ -1,0 +1,151 @@
+package f2fs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+)
+
+// putInode encodes an inode into dst, which is zero, with what it holds inline.
+func (v *volume) putInode(dst []byte, n *node) error {
+	_, base := split(n.name)
+	inode := disk.Inode{
+		Mode:       uint16(n.mode),
+		Inline:     disk.InlineXattrs | n.inline(),
+		UID:        n.uid,
+		GID:        n.gid,
+		Links:      n.links,
+		Size:       n.length(),
+		Blocks:     1 + uint64(len(n.extras)) + countBlocks(n.spans()),
+		AccessTime: uint64(v.time.seconds),
+		ChangeTime: uint64(v.time.seconds),
+		ModifyTime: uint64(n.mtime.seconds),
+		AccessNsec: v.time.nanoseconds,
+		ChangeNsec: v.time.nanoseconds,
+		ModifyNsec: n.mtime.nanoseconds,
+	}
+	if n != v.root {
+		inode.ParentInode, inode.NameLength = n.parent.number, uint32(len(base))
+		copy(inode.Name[:], base)
+	}
+	if n.dir != nil {
+		inode.Depth = n.dir.depth
+	} else if n.links > 1 {
+		inode.Advice |= disk.AdviceLostParent
+	}
+	if n.fixed {
+		inode.Flags |= disk.FlagImmutable
+	}
+	if last := len(n.extras) - 1; last >= 0 && n.extras[last].kind == xattrNode {
+		inode.XattrNode = n.extras[last].number
+	}
+	inode.Put(dst)
+	if err := v.putContent(dst, n); err != nil {
+		return err
+	}
+	copy(dst[disk.InlineXattrOffset:disk.InodeNodesOffset], n.xattrs)
+	for _, e := range n.extras {
+		if e.kind != xattrNode && e.parent == parentInode {
+			putAddr(dst[disk.InodeNodesOffset:], uint64(e.slot), e.number)
+		}
+	}
+	v.putFooter(dst, n, n.number, 0, n.addr)
+	return nil
+}
+
+// putContent fills the part of an inode that is for addresses.
+func (v *volume) putContent(dst []byte, n *node) error {
+	addrs, inline := dst[disk.InodeSize:], dst[disk.InlineOffset:][:disk.InlineDataSize]
+	switch n.fileType() {
+	case unix.S_IFCHR, unix.S_IFBLK:
+		const oldLimit = 256
+		if n.major < oldLimit && n.minor < oldLimit {
+			putAddr(addrs, 0, n.major<<8|n.minor) // old_encode_dev of include/linux/kdev_t.h
+		} else {
+			putAddr(addrs, 1, n.minor&0xFF|n.major<<8|n.minor&^0xFF<<12) // new_encode_dev
+		}
+		return nil
+	}
+	switch flags := n.inline(); {
+	case flags == 0:
+		n.putAddrs(addrs, 0, disk.UsedInodeAddrs)
+	case flags&disk.InlineEntries != 0:
+		n.dir.putInline(inline)
+	case n.fileType() == unix.S_IFLNK:
+		copy(inline, n.target)
+	case n.size > 0:
+		return n.read(inline[:n.size])
+	}
+	return nil
+}
+
+// read reads the content of a file that is inline.
+func (n *node) read(dst []byte) (err error) {
+	content, err := n.open()
+	if err != nil {
+		return fmt.Errorf("open %q: %w", n.name, err)
+	}
+	got, err := content.ReadAt(dst, 0)
+	switch {
+	case got == len(dst):
+		err = nil
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", n.name, got, n.size)
+	default:
+		err = fmt.Errorf("read %q at byte 0: %w", n.name, err)
+	}
+	if closing := content.Close(); closing != nil {
+		err = errors.Join(err, fmt.Errorf("close %q: %w", n.name, closing))
+	}
+	return err
+}
+
+// putExtra encodes a node beside the inode into dst, which is zero.
+func (v *volume) putExtra(dst []byte, n *node, index int) {
+	e := n.extras[index]
+	switch e.kind {
+	case directNode:
+		n.putAddrs(dst, e.first, disk.NodeAddrs)
+	case indirectNode:
+		for _, child := range n.extras[index+1:] {
+			if child.parent == int32(index) {
+				putAddr(dst, uint64(child.slot), child.number)
+			}
+		}
+	case xattrNode:
+		copy(dst[:disk.XattrNodeSize], n.xattrs[min(disk.InlineXattrSize, len(n.xattrs)):])
+	}
+	v.putFooter(dst, n, e.number, e.offset, e.addr)
+}
+
+// putAddrs writes the addresses of count blocks of a file, from first on.
+func (n *node) putAddrs(dst []byte, first, count uint64) {
+	before := uint64(0) // blocks of earlier spans
+	for _, s := range n.spans() {
+		for at := max(s.start, first); at < min(s.end, first+count); at++ {
+			putAddr(dst, at-first, n.first+uint32(before+at-s.start))
+		}
+		before += s.end - s.start
+	}
+}
+
+func putAddr(dst []byte, slot uint64, addr uint32) {
+	binary.LittleEndian.PutUint32(dst[slot*disk.AddrSize:], addr)
+}
+
+// putFooter ends a node. It was written before the checkpoint; what is written later has the checkpoint's version, by which
+// the kernel finds it after a crash.
+func (v *volume) putFooter(dst []byte, n *node, number, offset, addr uint32) {
+	flag := offset << disk.FooterOffsetShift
+	if n.dir == nil {
+		flag |= disk.FooterCold
+	}
+	disk.Footer{
+		Node: number, Inode: n.number, Flag: flag, CheckpointVersion: v.version - 1, NextAddr: addr + 1,
+	}.Put(dst)
+}

@@ -1,0 +1,70 @@
+package disk
+
+// Directories.
+const (
+	MaxNameLength = 255
+	SlotSize      = 8 // of a name; each slot has a DirEntry, of which that of the first slot counts
+	DirEntrySize  = 11
+	// BlockSlots and InlineSlots are the numbers of slots in a block and in an inode.
+	BlockSlots  = 214
+	InlineSlots = 182
+)
+
+// FileType is the type of a file as a directory gives it.
+type FileType uint8
+
+// File types.
+const (
+	TypeRegular  FileType = 1
+	TypeDir      FileType = 2
+	TypeCharDev  FileType = 3
+	TypeBlockDev FileType = 4
+	TypeFifo     FileType = 5
+	TypeSocket   FileType = 6
+	TypeSymlink  FileType = 7
+)
+
+// DirEntry is one name.
+type DirEntry struct {
+	Hash       uint32   // 0x0
+	Inode      uint32   // 0x4
+	NameLength uint16   // 0x8
+	Type       FileType // 0xA
+}
+
+// Slots is the number of slots that a name of so many bytes takes.
+func Slots(nameLength int) int { return (nameLength + SlotSize - 1) / SlotSize }
+
+// Entries is a block of a directory, or what an inode has instead: a bitmap of the slots, the lowest bit first, some bytes
+// of padding, entries, and names.
+type Entries struct {
+	area   []byte
+	slots  int
+	filled int
+}
+
+// NewEntries takes an area of zeros: a block, or the inline data of an inode.
+func NewEntries(area []byte) *Entries {
+	if len(area) == BlockSize {
+		return &Entries{area: area, slots: BlockSlots}
+	}
+	return &Entries{area: area[:InlineDataSize], slots: InlineSlots}
+}
+
+// Add puts a name into the next slots. It panics if there are not enough.
+func (e *Entries) Add(entry DirEntry, name string) {
+	n := Slots(len(name))
+	if e.filled+n > e.slots {
+		panic("BUG: a directory's block is too full")
+	}
+	for i := e.filled; i < e.filled+n; i++ {
+		e.area[i/8] |= 1 << (i % 8)
+	}
+	names := len(e.area) - e.slots*SlotSize
+	b := le.AppendUint32(e.area[names-(e.slots-e.filled)*DirEntrySize:][:0:DirEntrySize], entry.Hash)
+	b = le.AppendUint32(b, entry.Inode)
+	b = le.AppendUint16(b, entry.NameLength)
+	_ = append(b, uint8(entry.Type))
+	copy(e.area[names+e.filled*SlotSize:], name)
+	e.filled += n
+}

@@ -1,0 +1,37 @@
+package disk
+
+// Extended attributes: XattrHeader, then entries with names and values, padded to four bytes, then four zeros. All is in
+// one row, of which the inode has the first InlineXattrSize bytes and a node the rest.
+const (
+	XattrMagic      = 0xF2F52011
+	XattrHeaderSize = 24
+	XattrEntrySize  = 4
+	XattrEnd        = 4
+	XattrRoom       = InlineXattrSize + XattrNodeSize
+)
+
+// XattrIndex stands for the beginning of an attribute's name.
+type XattrIndex uint8
+
+// Indexes of names.
+const (
+	XattrUser       XattrIndex = 1
+	XattrACLAccess  XattrIndex = 2
+	XattrACLDefault XattrIndex = 3
+	XattrTrusted    XattrIndex = 4
+	XattrSecurity   XattrIndex = 6
+)
+
+// XattrHeader begins the attributes of an inode.
+type XattrHeader struct {
+	Magic    uint32    // 0x00
+	Refcount uint32    // 0x04
+	Reserved [4]uint32 // 0x08
+}
+
+// XattrEntry is followed by the name without its prefix, and by the value.
+type XattrEntry struct {
+	NameIndex  XattrIndex // 0x0
+	NameLength uint8      // 0x1
+	ValueSize  uint16     // 0x2
+}

@@ -1,0 +1,209 @@
+package f2fs
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+)
+
+// Limits of the format, and of Linux.
+const (
+	maxTargetLength = disk.BlockSize - 1 // a symbolic link and its final NUL are in one block
+	maxMajor        = 1<<12 - 1
+	maxMinor        = 1<<20 - 1
+)
+
+// inventory is what will be in the file system, as far as it does not depend on the size.
+type inventory struct {
+	root   *node
+	nodes  []*node          // by inode number, from disk.InodeRoot on
+	byName map[string]*node // each name of the tree
+	last   uint32           // number of a node that is in use
+	counts [disk.Logs]uint64
+}
+
+// newInventory reads a tree and decides numbers of nodes and the content of directories.
+func newInventory(tree diskimage.Tree) (*inventory, error) {
+	inv := &inventory{byName: map[string]*node{}}
+	for entry, err := range tree.Entries() {
+		if err == nil {
+			err = inv.add(&entry)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the tree for %s: %w", Type, err)
+		}
+	}
+	if inv.root == nil {
+		return nil, fmt.Errorf("read the tree for %s: it has no root", Type)
+	}
+	inv.last = disk.InodeRoot - 1 + uint32(len(inv.nodes))
+	for _, n := range inv.nodes {
+		if err := inv.complete(n); err != nil {
+			return nil, fmt.Errorf("%q: %w", n.name, err)
+		}
+	}
+	return inv, nil
+}
+
+// complete decides what depends on the whole content of a directory: which blocks and nodes there are.
+func (inv *inventory) complete(n *node) error {
+	if n.dir != nil {
+		if err := n.dir.pack(); err != nil {
+			return err
+		}
+	}
+	spans := n.spans()
+	n.extras = extraNodes(spans)
+	if len(n.xattrs)+disk.XattrEnd > disk.InlineXattrSize {
+		n.extras = append(n.extras, extra{kind: xattrNode, offset: disk.XattrNodeOffset, parent: parentInode})
+	}
+	inv.counts[n.nodeLog()]++
+	inv.counts[n.dataLog()] += countBlocks(spans)
+	for i := range n.extras {
+		inv.last++
+		n.extras[i].number = inv.last
+		inv.counts[n.extraLog(n.extras[i])]++
+	}
+	return nil
+}
+
+// nodeLog is the log of the inode, of direct nodes and of extended attributes (__get_segment_type_6 in fs/f2fs/segment.c).
+func (n *node) nodeLog() disk.Log {
+	if n.dir != nil {
+		return disk.HotNode
+	}
+	return disk.WarmNode
+}
+
+func (n *node) extraLog(e extra) disk.Log {
+	if e.kind == indirectNode {
+		return disk.ColdNode
+	}
+	return n.nodeLog()
+}
+
+// dataLog is the log of data. Files that a name marks as cold, such as films, are not told apart.
+func (n *node) dataLog() disk.Log {
+	if n.dir != nil {
+		return disk.HotData
+	}
+	return disk.WarmData
+}
+
+// add takes one entry of the tree.
+func (inv *inventory) add(e *diskimage.Entry) error {
+	if inv.root == nil {
+		return inv.addRoot(e)
+	}
+	if _, ok := inv.byName[e.Name]; ok {
+		return fmt.Errorf("%q is there twice", e.Name)
+	}
+	dirName, base := split(e.Name)
+	parent, ok := inv.byName[dirName]
+	switch {
+	case !ok || parent.dir == nil:
+		return fmt.Errorf("%q comes before its directory", e.Name)
+	case base == "" || base == "." || base == ".." || strings.ContainsRune(base, 0):
+		return fmt.Errorf("%q is not a name", e.Name)
+	case len(base) > disk.MaxNameLength:
+		return fmt.Errorf("%q: the last element has %d bytes, at most %d are possible", e.Name, len(base), disk.MaxNameLength)
+	}
+	n := inv.byName[e.HardLink]
+	switch {
+	case e.HardLink == "":
+		var err error
+		if n, err = newNode(e); err != nil {
+			return fmt.Errorf("%q: %w", e.Name, err)
+		}
+		inv.enter(n, parent)
+	case n == nil || n.dir != nil:
+		return fmt.Errorf("%q is a hard link to %q, which is no earlier file", e.Name, e.HardLink)
+	default:
+		n.links++
+		inv.byName[e.Name] = n
+	}
+	parent.dir.entries = append(parent.dir.entries, dirEntry{base, n})
+	return nil
+}
+
+// addRoot takes the first entry.
+func (inv *inventory) addRoot(e *diskimage.Entry) error {
+	if e.Name != "." || e.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("%q comes first instead of the root directory", e.Name)
+	}
+	root, err := newNode(e)
+	if err != nil {
+		return fmt.Errorf("%q: %w", e.Name, err)
+	}
+	inv.root = root
+	inv.enter(root, root)
+	root.links = 2
+	return nil
+}
+
+// enter gives a node its number and its directory.
+func (inv *inventory) enter(n, parent *node) {
+	n.number = disk.InodeRoot + uint32(len(inv.nodes))
+	n.parent = parent
+	inv.nodes = append(inv.nodes, n)
+	inv.byName[n.name] = n
+	if n.dir != nil {
+		n.dir.parent = parent
+		parent.links++
+	}
+}
+
+// newNode checks what the tree says of one file.
+func newNode(e *diskimage.Entry) (*node, error) {
+	n := &node{name: e.Name, mode: e.Mode, uid: e.UID, gid: e.GID, mtime: newStamp(e.ModTime), links: 1}
+	var err error
+	if n.xattrs, err = encodeXattrs(e.Xattrs); err != nil {
+		return nil, err
+	}
+	switch n.fileType() {
+	case unix.S_IFREG:
+		n.size, n.data, n.dense, n.fixed, n.open = e.Size, e.Data, e.Dense, e.Immutable, e.Open
+		return n, checkContent(e)
+	case unix.S_IFDIR:
+		n.links = 2
+		n.dir = &directory{self: n}
+	case unix.S_IFLNK:
+		n.target = e.Linkname
+		if len(n.target) == 0 || len(n.target) > maxTargetLength || strings.ContainsRune(n.target, 0) {
+			return nil, fmt.Errorf("symbolic link with a text of %d bytes: 1 to %d other than NUL are possible",
+				len(n.target), maxTargetLength)
+		}
+	case unix.S_IFCHR, unix.S_IFBLK:
+		n.major, n.minor = e.Major, e.Minor
+		if n.major > maxMajor || n.minor > maxMinor {
+			return nil, fmt.Errorf("device %d:%d: Linux has numbers up to %d:%d", n.major, n.minor, maxMajor, maxMinor)
+		}
+	case unix.S_IFIFO, unix.S_IFSOCK:
+	default:
+		return nil, fmt.Errorf("mode %#o has no known file type", e.Mode)
+	}
+	return n, nil
+}
+
+// checkContent checks size, data and content of a regular file against each other.
+func checkContent(e *diskimage.Entry) error {
+	if e.Size < 0 || blocksFor(uint64(e.Size)) > maxBlocks {
+		return fmt.Errorf("size of %d bytes: %s can have %d", e.Size, Type, uint64(maxBlocks)*disk.BlockSize)
+	}
+	var end int64
+	for _, part := range e.Data {
+		if part.Offset < end || part.Length < 0 || part.Length > e.Size-part.Offset {
+			return fmt.Errorf("data at %d of length %d: out of order, or outside of the %d bytes",
+				part.Offset, part.Length, e.Size)
+		}
+		end = part.Offset + part.Length
+	}
+	if e.Open == nil && e.Size > 0 && (e.Data == nil || end > 0) {
+		return fmt.Errorf("%d bytes without a content", e.Size)
+	}
+	return nil
+}

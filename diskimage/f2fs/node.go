@@ -1,0 +1,161 @@
+package f2fs
+
+import (
+	"io/fs"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+)
+
+// node is one inode to be: what the tree says of it, then what the planner decides.
+type node struct {
+	name   string // the first of its names in the tree
+	mode   uint32 // st_mode
+	uid    uint32
+	gid    uint32
+	mtime  stamp
+	size   int64 // of a regular file
+	major  uint32
+	minor  uint32
+	target string // of a symbolic link
+	data   []diskimage.Extent
+	dense  bool
+	fixed  bool // immutable
+	open   func() (diskimage.Content, error)
+	xattrs []byte
+	links  uint32
+	parent *node
+	dir    *directory // of a directory
+
+	number uint32
+	addr   uint32 // of the inode
+	first  uint32 // address of the first block of data; the others follow
+	extras []extra
+}
+
+func (n *node) fileType() uint32 { return n.mode & unix.S_IFMT }
+
+// length is i_size.
+func (n *node) length() uint64 {
+	switch n.fileType() {
+	case unix.S_IFREG:
+		return uint64(n.size)
+	case unix.S_IFDIR:
+		return n.dir.size()
+	case unix.S_IFLNK:
+		return uint64(len(n.target))
+	}
+	return 0
+}
+
+// inline says what the inode holds of its own content. As in the kernel, empty files begin that way. A file that is one
+// hole does not, and none that a boot loader must find as blocks.
+func (n *node) inline() disk.InlineFlags {
+	switch n.fileType() {
+	case unix.S_IFDIR:
+		if n.dir.inline {
+			return disk.InlineEntries
+		}
+	case unix.S_IFLNK:
+		if len(n.target) <= disk.InlineDataSize {
+			return disk.InlineData | disk.DataExist
+		}
+	case unix.S_IFREG:
+		switch {
+		case n.size == 0:
+			return disk.InlineData
+		case n.size <= disk.InlineDataSize && !n.dense && len(n.fileSpans()) > 0:
+			return disk.InlineData | disk.DataExist
+		}
+	}
+	return 0
+}
+
+// dirEntryType is the type of the node as a directory gives it.
+func (n *node) dirEntryType() disk.FileType {
+	switch n.fileType() {
+	case unix.S_IFDIR:
+		return disk.TypeDir
+	case unix.S_IFCHR:
+		return disk.TypeCharDev
+	case unix.S_IFBLK:
+		return disk.TypeBlockDev
+	case unix.S_IFIFO:
+		return disk.TypeFifo
+	case unix.S_IFSOCK:
+		return disk.TypeSocket
+	case unix.S_IFLNK:
+		return disk.TypeSymlink
+	}
+	return disk.TypeRegular
+}
+
+// span is a number of blocks of a file, from start up to end.
+type span struct{ start, end uint64 }
+
+// addSpan appends a span that begins behind the start of the last one, and joins those that touch.
+func addSpan(spans []span, start, end uint64) []span {
+	if last := len(spans) - 1; last >= 0 && start <= spans[last].end {
+		spans[last].end = max(end, spans[last].end)
+		return spans
+	}
+	return append(spans, span{start, end})
+}
+
+// spans gives the blocks of a node in the main area, beside nodes: ascending and apart from each other.
+func (n *node) spans() []span {
+	switch {
+	case n.inline() != 0:
+		return nil
+	case n.dir != nil:
+		return n.dir.spans()
+	case n.fileType() == unix.S_IFLNK:
+		return []span{{0, 1}}
+	}
+	return n.fileSpans()
+}
+
+// fileSpans gives the blocks of a regular file.
+func (n *node) fileSpans() []span {
+	if n.data == nil || n.dense {
+		if n.size == 0 {
+			return nil
+		}
+		return []span{{0, blocksFor(uint64(n.size))}}
+	}
+	var spans []span
+	for _, part := range n.data {
+		if part.Length > 0 {
+			spans = addSpan(spans, uint64(part.Offset)/disk.BlockSize, blocksFor(uint64(part.Offset+part.Length)))
+		}
+	}
+	return spans
+}
+
+// countBlocks adds up spans.
+func countBlocks(spans []span) uint64 {
+	var sum uint64
+	for _, s := range spans {
+		sum += s.end - s.start
+	}
+	return sum
+}
+
+// blocksFor is the number of blocks that hold so many bytes.
+func blocksFor(bytes uint64) uint64 { return ceilDiv(bytes, disk.BlockSize) }
+
+// split gives the directory and the last element of a name in a tree.
+func split(name string) (dir, base string) {
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return ".", name
+}
+
+// notFound is the error of Extents for a name that is not a regular file.
+func notFound(name string) error {
+	return &fs.PathError{Op: "extents of", Path: name, Err: fs.ErrNotExist}
+}

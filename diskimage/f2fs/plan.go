@@ -1,0 +1,125 @@
+package f2fs
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+)
+
+// Type is the name of the file system in diskimage.Filesystem.
+const Type = "f2fs"
+
+// Formatter plans f2fs file systems. Its zero value is ready for use.
+type Formatter struct{}
+
+var _ diskimage.Formatter = Formatter{}
+
+// Plan lays out the file system. Beside a *diskimage.NoSpaceError it returns an error for whatever the format cannot
+// hold, naming the entry of the tree.
+func (Formatter) Plan(size diskimage.Size, fs diskimage.Filesystem, tree diskimage.Tree) (diskimage.Volume, error) {
+	p, err := newParameters(fs)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGeometry(p, size)
+	if err != nil {
+		return nil, fmt.Errorf("%s in %s: %w", Type, size, err)
+	}
+	inv, err := newInventory(tree)
+	if err != nil {
+		return nil, err
+	}
+	v, err := newVolume(p, g, inv)
+	if err != nil {
+		return nil, fmt.Errorf("%s in %s: %w", Type, size, err)
+	}
+	return v, nil
+}
+
+// volume is a file system that is laid out.
+type volume struct {
+	parameters
+	geometry
+	*inventory
+	starts [disk.Logs]uint32 // first segment of each log
+	used   uint32            // segments of the main area that belong to logs
+}
+
+// placement is the order of the logs in the main area: what is read at boot or by every search first, the data of files
+// before free space. The kernel sets out the logs elsewhere when they need their next segments.
+var placement = [disk.Logs]disk.Log{disk.HotNode, disk.WarmNode, disk.ColdNode, disk.HotData, disk.ColdData, disk.WarmData}
+
+// newVolume gives everything its block.
+func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
+	v := &volume{parameters: p, geometry: g, inventory: inv}
+	var needed uint64
+	for _, log := range placement {
+		v.starts[log] = uint32(min(needed, uint64(g.mainSegments)))
+		needed += inv.logSegments(log)
+	}
+	if available := uint64(g.mainSegments - g.overprov); needed > available {
+		return nil, noBlocks(needed*disk.BlocksPerSegment, available*disk.BlocksPerSegment)
+	}
+	if inv.last >= g.maxNodes() {
+		return nil, &diskimage.NoSpaceError{What: "nodes", Needed: uint64(inv.last) + 1, Available: uint64(g.maxNodes())}
+	}
+	v.used = uint32(needed)
+	var next [disk.Logs]uint32
+	for log := range disk.Logs {
+		next[log] = v.logAddr(log)
+	}
+	take := func(log disk.Log, blocks uint64) uint32 {
+		addr := next[log]
+		next[log] += uint32(blocks)
+		return addr
+	}
+	for _, n := range inv.nodes {
+		n.addr = take(n.nodeLog(), 1)
+		for i := range n.extras {
+			n.extras[i].addr = take(n.extraLog(n.extras[i]), 1)
+		}
+		n.first = take(n.dataLog(), countBlocks(n.spans()))
+	}
+	return v, nil
+}
+
+// logSegments is the number of segments of a log: one more than are full, where it goes on.
+func (inv *inventory) logSegments(log disk.Log) uint64 {
+	return inv.counts[log]/disk.BlocksPerSegment + 1
+}
+
+// logAddr is the address of the first block of a log.
+func (v *volume) logAddr(log disk.Log) uint32 {
+	return v.mainAddr + v.starts[log]*disk.BlocksPerSegment
+}
+
+// nodeCount and blockCount are what is in use.
+func (inv *inventory) nodeCount() uint64 {
+	return inv.counts[disk.HotNode] + inv.counts[disk.WarmNode] + inv.counts[disk.ColdNode]
+}
+
+func (inv *inventory) blockCount() uint64 {
+	return inv.nodeCount() + inv.counts[disk.HotData] + inv.counts[disk.WarmData]
+}
+
+// Extents gives the places of a file's data.
+func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
+	n := v.byName[name]
+	if n == nil || n.fileType() != unix.S_IFREG {
+		return nil, notFound(name)
+	}
+	if n.inline()&disk.DataExist != 0 {
+		return []diskimage.Extent{{Offset: int64(n.addr)*disk.BlockSize + disk.InlineOffset, Length: n.size}}, nil
+	}
+	spans := n.spans()
+	if len(spans) == 0 {
+		return nil, nil
+	}
+	// All blocks are in a row, and only the last one of the file may be less than full.
+	length := int64(countBlocks(spans)) * disk.BlockSize
+	length -= max(0, int64(spans[len(spans)-1].end)*disk.BlockSize-n.size)
+	return []diskimage.Extent{{Offset: int64(n.first) * disk.BlockSize, Length: length}}, nil
+}
