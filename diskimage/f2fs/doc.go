@@ -9,17 +9,17 @@
 // to recover. It keeps nanoseconds and all times that Linux has, hard links of all kinds, access control lists,
 // capabilities and other extended attributes, which sload.f2fs(8) leaves out, and exactly the holes that the tree says.
 //
-// The features are the same for all releases, and none of those that mkfs.f2fs has to be asked for:
+// The features are the same for all releases: those of the format's first version, which Linux reads since 3.8 and GRUB
+// since 2.04, and none of those that mkfs.f2fs has to be asked for (-O):
 //
-//	feature              set  why
-//	(none)                x   Linux since 3.8, f2fs-tools since 1.0, GRUB since 2.02
-//	INLINE_XATTR, _DATA   x   flags of inodes, which the kernel sets by itself (inline data and directories since 3.16)
-//	extra_attr            -   GRUB (grub-core/fs/f2fs.c) takes the first addresses of each inode for others
-//	inode_checksum        -   needs extra_attr, as do project quotas, creation times and compression
-//	flexible_inline_xattr -   needs extra_attr; GRUB knows one size
-//	sb_checksum           -   f2fs-tools before 1.12 ignore it
-//	encrypt, verity, quota, casefold, lost_found, ro
-//	                      -   nothing here uses them
+//	extra_attr            GRUB (grub-core/fs/f2fs.c) does not know that it moves the addresses in inodes
+//	flexible_inline_xattr needs extra_attr, as do inode_checksum, inode_crtime, project_quota, compression and casefold
+//	sb_checksum           no reader asks for it
+//	encrypt, verity, quota, lost_found, ro
+//	                      nothing here uses them
+//
+// What is small is in inodes, where newer kernels put it by themselves and GRUB finds it. Debian's kernels 5.10, 6.1, 6.12
+// and 7.2 were seen to read and change it all.
 //
 // The same tree and parameters give the same bytes, whatever the machine: the UUID, the version of the checkpoint and all
 // times but those in the tree come from diskimage.Filesystem, and the order from the tree. Inodes get that time as access

@@ -37,10 +37,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// kernelTree has everything, and a directory of 50,000 files.
+// kernelTree has everything, and a directory of 10,000 files.
 func kernelTree() memTree {
 	tree := append(adversarialTree(), smallTree()[1:]...)
-	return append(tree, manyFiles("50000", 50_000, 12)...)
+	return append(tree, manyFiles("large", 10_000, 12)...)
 }
 
 // The kernel is the reader that counts. Few have a module for f2fs, so it is Debian's, in a virtual machine, with this
@@ -278,11 +278,11 @@ func kernelLog() (string, error) {
 // change does what a running system does, to files of all kinds.
 func change(at string) error {
 	for i := range 3000 {
-		name := filepath.Join(at, "50000", fmt.Sprintf("new %d", i))
+		name := filepath.Join(at, "large", fmt.Sprintf("new %d", i))
 		if err := os.WriteFile(name, pattern(uint64(i), i*7), 0o644); err != nil {
 			return err
 		}
-		if err := os.Remove(filepath.Join(at, "50000", fmt.Sprintf("%012d", 3*i))); err != nil {
+		if err := os.Remove(filepath.Join(at, "large", fmt.Sprintf("%012d", 3*i))); err != nil {
 			return err
 		}
 	}
