@@ -64,6 +64,7 @@ func TestImageBoots(t *testing.T) {
 		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
 		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow"}, "SYSLINUX"},
 		{"btrfs", []string{"--roottype", "btrfs", "--grub"}, "GRUB"},
+		{"squashfs", []string{"--roottype", "squashfs", "--bootsize", "200Mi", "--size", "auto"}, "SYSLINUX"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nonce := fmt.Sprintf("%s-%d", tt.name, os.Getpid())
@@ -73,6 +74,8 @@ func TestImageBoots(t *testing.T) {
 				checkImage(t, image)
 			case "btrfs":
 				diskimagetest.Run(t, "btrfs", "check", "--readonly", partition(t, image))
+			case "squashfs": // behind /boot; everything in it is read
+				diskimagetest.Run(t, "unsquashfs", "-no-progress", "-offset", fmt.Sprint(201<<20), "-dest", filepath.Join(t.TempDir(), "root"), image)
 			default:
 				checkPartitions(t, image)
 			}
