@@ -124,6 +124,20 @@ func TestCommandDoublesCommasAndLeavesTheImageAlone(t *testing.T) {
 	}
 }
 
+func TestSoftwareLacksTheInstructionThatItGetsWrong(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	for accel, want := range map[string]string{"": "Nehalem,-cx16", "tcg,thread=single": "Nehalem,-cx16", "kvm": "Nehalem"} {
+		_, args, err := Machine{Image: "x.img", Accel: accel}.Command(dir, "stdio")
+		if err != nil || !slices.Contains(args, want) {
+			t.Errorf("%q: got %q (%v), want %s", accel, args, err, want)
+		}
+	}
+}
+
 func TestKernelsThatHangUnderKVMGetSoftware(t *testing.T) {
 	// Not QEMU: its boot loader speaks in any case, its kernel under software only.
 	dir := t.TempDir()
