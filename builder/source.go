@@ -164,7 +164,10 @@ func (t *SourceTree) open(ctx context.Context, s Source, o SourceOptions) error 
 		image, err := ociimage.OpenDockerArchive(ctx, f, size, choice)
 		return t.layers(s, image, err)
 	}
-	if t.Tree, err = diskimage.NewTarTree(f, size); err != nil {
+	switch t.Tree, err = diskimage.NewTarTree(f, size); {
+	case errors.Is(err, diskimage.ErrNotTar):
+		return fmt.Errorf("%s is no tar archive, compressed or not", s.Path)
+	case err != nil:
 		return fmt.Errorf("%s: %w", s.Path, err)
 	}
 	return nil

@@ -37,6 +37,9 @@ func NewTarTree(archive io.ReaderAt, size int64) (Tree, error) {
 	return x.tree(), nil
 }
 
+// ErrNotTar says that what NewTarTree was given does not begin as an archive does.
+var ErrNotTar = errors.New("not a tar archive (compressed ones are not read)")
+
 // tarIndex collects the members of an archive, or of several that are layers.
 type tarIndex struct {
 	archive   io.ReaderAt
@@ -62,7 +65,7 @@ func (x *tarIndex) read(r *tarReader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, errNoTar) && start == 0:
-			return fmt.Errorf("%w (compressed archives are not read)", err)
+			return ErrNotTar
 		case start == r.size && x.whiteouts != nil:
 			return nil
 		case start == r.size:

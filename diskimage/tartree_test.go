@@ -74,7 +74,7 @@ func TestTarTreeRefusesWhatIsNoArchive(t *testing.T) {
 		t.Errorf("cut off: got %v, want io.ErrUnexpectedEOF", err)
 	}
 	gzip := append([]byte{0x1f, 0x8b, 8}, bytes.Repeat([]byte("x"), 2000)...)
-	if _, err := treeOf(gzip); !errors.Is(err, errNoTar) || !strings.Contains(err.Error(), "compressed") {
+	if _, err := treeOf(gzip); !errors.Is(err, ErrNotTar) || !strings.Contains(err.Error(), "compressed") {
 		t.Errorf("gzip: got %v", err)
 	}
 }
