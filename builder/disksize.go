@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 )
 
 // autoSize is the size of a disk of --size=auto until its content has been measured. It is larger than any content, so
@@ -83,8 +82,8 @@ func (d Disk) resized(root diskimage.Size) (resized Disk, err error) {
 
 // minimumSize is the size of a file system that holds the tree and lets an ordinary user write free bytes.
 func minimumSize(f diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error) {
-	if isExt(f.Type) {
-		return ext.MinimumSize(f, tree, free)
+	if own := ownFilesystems[f.Type]; own.minimum != nil {
+		return own.minimum(f, tree, free)
 	}
 	e, ok := estimates[f.Type]
 	if !ok {
@@ -124,10 +123,6 @@ var estimates = map[string]sizeEstimate{
 	},
 	// An inode of 512 bytes and its names; free space and reverse maps; a log of 64 MiB. mkfs.xfs asks for 300 MiB.
 	"xfs": {entry: 1 * diskimage.KiB, percent: 6, fixed: 80 * diskimage.MiB, least: 300 * diskimage.MiB},
-	// Each inode is a block. A small disk keeps a tenth and more for moving segments of 2 MiB.
-	"f2fs": {entry: 4 * diskimage.KiB, percent: 14, fixed: 128 * diskimage.MiB, least: 256 * diskimage.MiB},
-	// An inode of 512 bytes in extents of 16 KiB; the log is 0.4 % of the disk. mkfs.jfs asks for 16 MiB.
-	"jfs": {entry: 1 * diskimage.KiB, percent: 6, fixed: 32 * diskimage.MiB, least: 32 * diskimage.MiB},
 }
 
 // size adds up what the tree and the free space need.

@@ -18,9 +18,9 @@
 // loader's files and is thrown away, and the target, which becomes the image. Both come from Debian packages alone, so
 // that the host's own release and programs never change the result.
 //
-// File systems are ours (ext2, ext3, ext4, FAT, swap) or of the toolbox's mkfs programs (btrfs, erofs, squashfs, xfs), as
+// File systems are ours (ext2, ext3, ext4, f2fs, FAT, swap) or of the toolbox's mkfs programs (btrfs, erofs, squashfs, xfs), as
 // far as those keep every attribute; btrfs and squashfs keep times to the second. A root that never changes gets an
 // overlay in memory from its initramfs.
 //
-// Not supported: f2fs and jfs, which no program fills without losing something.
+// Not supported: jfs, which no program fills without mounting it.
 package builder

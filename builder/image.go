@@ -14,20 +14,8 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/swap"
 )
-
-// formatters write the file systems that need no program.
-var formatters = map[string]diskimage.Formatter{
-	"ext2": ext.Formatter{},
-	"ext3": ext.Formatter{},
-	"ext4": ext.Formatter{},
-	"vfat": fat.Formatter{},
-	"swap": swap.Formatter{},
-}
 
 // assembler puts a finished root file system on a disk.
 type assembler struct {
@@ -88,7 +76,7 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 			image.Volumes[p.Number] = volume
 			continue
 		}
-		formatter, ok := formatters[p.Filesystem.Type]
+		own, ok := ownFilesystems[p.Filesystem.Type]
 		if !ok {
 			continue // the BIOS boot partition holds no file system
 		}
@@ -96,7 +84,7 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
 		}
-		volume, err := formatter.Plan(p.Size, p.Filesystem, tree)
+		volume, err := own.Plan(p.Size, p.Filesystem, tree)
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
 		}

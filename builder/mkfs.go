@@ -23,17 +23,12 @@ import (
 // Device nodes are not in these file systems: a container has none, and Debian's kernels load the drivers from an
 // initramfs, which mounts a devtmpfs.
 type mkfsProgram struct {
-	// pkg is Debian's package of the program; the target gets it as well, for its fsck and its initramfs.
-	pkg string
+	traits // pkg has the program, too
 	// args is the command line that writes to the file image, which has its length, what is in the directory root.
 	args func(f diskimage.Filesystem, image, root string) []string
 	// faithful, if set, is the first release of Debian whose program keeps every attribute. The toolbox of an older one
 	// is made of this one.
 	faithful string
-	// debian and ubuntu are the first releases whose kernels read what the program makes.
-	debian, ubuntu string
-	// least is the smallest one that the program makes, if a /boot could be smaller.
-	least diskimage.Size
 	// acls, if set, deals with access control lists, which the program leaves out.
 	acls func(ctx context.Context, v *programVolume, work string, found []diskimage.Entry) error
 	// readOnly says that the file system never changes, and is as large as its content.
@@ -45,7 +40,7 @@ type mkfsProgram struct {
 // mkfsPrograms are the file systems that are not written by us, by type.
 var mkfsPrograms = map[string]mkfsProgram{
 	"btrfs": {
-		pkg: "btrfs-progs", debian: "wheezy", ubuntu: "precise",
+		traits: traits{pkg: "btrfs-progs", debian: "wheezy", ubuntu: "precise"},
 		args: func(f diskimage.Filesystem, image, root string) []string {
 			args := []string{"mkfs.btrfs", "--quiet", "--force", "--uuid", f.UUID.String(), "--rootdir", root}
 			if f.Label != "" {
@@ -56,7 +51,7 @@ var mkfsPrograms = map[string]mkfsProgram{
 	},
 	// Compressed with what each kernel that reads it has.
 	"erofs": {
-		pkg: "erofs-utils", debian: "bookworm", ubuntu: "jammy", readOnly: true,
+		traits: traits{pkg: "erofs-utils", debian: "bookworm", ubuntu: "jammy"}, readOnly: true,
 		args: func(f diskimage.Filesystem, image, root string) []string {
 			return []string{"mkfs.erofs", "--quiet", "-zlz4hc", "-U", f.UUID.String(), image, root}
 		},
@@ -64,7 +59,7 @@ var mkfsPrograms = map[string]mkfsProgram{
 	// zstd at level 9: of trixie's /usr/bin, 30 MB, it makes 12.3 MB in 0.8 s of processor time; 15, the default, 11.5 MB in
 	// 5.7 s, and 3 makes 13.2 MB in 0.2 s.
 	"squashfs": {
-		pkg: squashTools, debian: "buster", ubuntu: "bionic", readOnly: true, noUUID: true, acls: squashfsACLs,
+		traits: traits{pkg: squashTools, debian: "buster", ubuntu: "bionic"}, readOnly: true, noUUID: true, acls: squashfsACLs,
 		args: func(_ diskimage.Filesystem, image, root string) []string {
 			return []string{
 				"mksquashfs", root, image, "-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "9",
@@ -74,7 +69,8 @@ var mkfsPrograms = map[string]mkfsProgram{
 	},
 	// Before xfsprogs 6.17 mkfs.xfs could only follow a list of files that has no times, links and sticky bits.
 	"xfs": {
-		pkg: "xfsprogs", faithful: "forky", debian: "buster", ubuntu: "bionic", least: 300 * diskimage.MiB, acls: xfsACLs,
+		traits:   traits{pkg: "xfsprogs", debian: "buster", ubuntu: "bionic", least: 300 * diskimage.MiB},
+		faithful: "forky", acls: xfsACLs,
 		args: func(f diskimage.Filesystem, image, root string) []string {
 			return []string{
 				"mkfs.xfs", "-q", "-f", "-c", "options=" + xfsFeatures(f.Features), "-m", "uuid=" + f.UUID.String(),
@@ -82,12 +78,6 @@ var mkfsPrograms = map[string]mkfsProgram{
 			}
 		},
 	},
-}
-
-// lossy are the file systems that mkfs programs exist for, but none that keeps every attribute, and why.
-var lossy = map[string]string{
-	"f2fs": "sload.f2fs, which fills it, leaves out capabilities and all other extended attributes",
-	"jfs":  "no program fills it without mounting it",
 }
 
 // xfsFeatures is the file with the features that mkfs.xfs used when the kernel of a release was new. Each is a long-term

@@ -22,7 +22,7 @@ func (s Spec) Packages() []string {
 		packages = append(packages, "sudo")
 	}
 	packages = append(packages, s.grubPackages()...)
-	packages = append(packages, s.mkfsPackages()...)
+	packages = append(packages, s.filesystemPackages()...)
 	packages = append(packages, s.overlayPackages()...)
 	packages = append(packages, s.growPackages()...)
 	if s.loader() == loaderSystemdBoot {

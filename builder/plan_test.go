@@ -58,6 +58,9 @@ var planned = map[string]func(*Options){
 	"btrfs-grow-gpt": func(o *Options) {
 		o.Roottype, o.Grub, o.Grow, o.PartType, o.Swap = "btrfs", true, true, "gpt", 512*diskimage.MiB
 	},
+	"f2fs-boot": func(o *Options) {
+		o.Roottype, o.Grub, o.Bootsize, o.Boottype = "f2fs", true, 300*diskimage.MiB, "f2fs"
+	},
 	"squashfs": func(o *Options) { o.Roottype, o.Bootsize, o.SerialConsole = "squashfs", 200*diskimage.MiB, true },
 	"erofs-systemd-boot": func(o *Options) {
 		o.Roottype, o.Boot, o.PartType = "erofs", "systemd-boot", "gpt"

@@ -9,8 +9,8 @@ import (
 
 // What disks can be made of.
 var (
-	rootTypes  = []string{"btrfs", "erofs", "ext2", "ext3", "ext4", "squashfs", "xfs"}
-	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "msdos", "vfat", "xfs"}
+	rootTypes  = []string{"btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "squashfs", "xfs"}
+	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "f2fs", "msdos", "vfat", "xfs"}
 	tableTypes = []string{"gpt", "msdos"}
 )
 
@@ -19,9 +19,6 @@ func RootTypes() []string { return slices.Clone(rootTypes) }
 
 // BootTypes lists the values of --boottype.
 func BootTypes() []string { return slices.Clone(bootTypes) }
-
-// isExt reports whether a file system is one of the ext family.
-func isExt(fstype string) bool { return fstype == "ext2" || fstype == "ext3" || fstype == "ext4" }
 
 // oneOf gives a problem unless value is one of choices.
 func oneOf(flag, value string, choices []string) []error {
@@ -35,21 +32,18 @@ func filesystemTypes(s Spec) []error {
 	return append(filesystemType(s, "--roottype", s.o.Roottype, rootTypes), filesystemType(s, "--boottype", s.o.Boottype, bootTypes)...)
 }
 
-// filesystemType: it can be made, without losing anything, and the kernel of the release reads it.
+// filesystemType: it can be made, and the kernel of the release reads it.
 func filesystemType(s Spec, flag, fstype string, choices []string) []error {
-	if why, ok := lossy[fstype]; ok {
-		return problem(flag, "%s is not possible: %s; choose from %s", fstype, why, strings.Join(choices, ", "))
-	}
-	p, ok := mkfsPrograms[fstype]
-	if ok && slices.Contains(choices, fstype) && s.o.Image != "" && !s.release.since(p.debian, p.ubuntu) {
+	t := traitsOf(fstype)
+	if t.debian != "" && slices.Contains(choices, fstype) && s.o.Image != "" && !s.release.since(t.debian, t.ubuntu) {
 		return problem(flag, "the kernel of %s does not read %s as it is made today: choose ext4", s.release.Codename, fstype)
 	}
 	return oneOf(flag, fstype, choices)
 }
 
-// bootLargeEnough: what mkfs asks for at least, of a /boot that it makes.
+// bootLargeEnough: no file system is smaller than it can be.
 func bootLargeEnough(s Spec) []error {
-	least := mkfsPrograms[s.o.Boottype].least
+	least := traitsOf(s.o.Boottype).least
 	if s.o.Image == "" || s.o.Bootsize == 0 || s.o.Bootsize >= least {
 		return nil
 	}
@@ -91,11 +85,8 @@ func extlinuxReads(s Spec) []error {
 	if s.loader() != loaderExtlinux || s.o.Image == "" {
 		return nil
 	}
-	if fstype := bootType(s.o); s.o.Bootsize > 0 {
-		if slices.Contains(bootTypes, fstype) && !isExt(fstype) && fstype != "vfat" {
-			return problem("--boottype", "extlinux cannot be on %s: choose ext2, ext3, ext4 or vfat, or use --grub", fstype)
-		}
-		return nil
+	if fstype := bootType(s.o); s.o.Bootsize > 0 && slices.Contains(bootTypes, fstype) && !ownFilesystems[fstype].extlinux {
+		return problem("--boottype", "extlinux cannot be on %s: choose ext2, ext3, ext4 or vfat, or use --grub", fstype)
 	}
 	return nil
 }

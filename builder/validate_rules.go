@@ -1,5 +1,7 @@
 package builder
 
+import "slices"
+
 import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
 
 // The rules of table A.4, which vmdebootstrap 1.7 had too. Their wording holds the fragments that its tests look for.
@@ -73,10 +75,10 @@ func wheezyBootsNoExt4(s Spec) []error {
 	return nil
 }
 
-// extlinuxReadsRoot: it reads what we write ourselves. What nothing can be installed on later is for bootOutsideReadOnly.
+// extlinuxReadsRoot: not all types, and those that do not change are for bootOutsideReadOnly.
 func extlinuxReadsRoot(s Spec) []error {
-	p, ok := mkfsPrograms[s.o.Roottype]
-	if ok && !p.readOnly && s.o.Image != "" && s.o.Bootsize == 0 && s.loader() == loaderExtlinux {
+	unread := slices.Contains(rootTypes, s.o.Roottype) && !ownFilesystems[s.o.Roottype].extlinux && !mkfsPrograms[s.o.Roottype].readOnly
+	if unread && s.o.Image != "" && s.o.Bootsize == 0 && s.loader() == loaderExtlinux {
 		return problem("--roottype", "extlinux on %s is not yet supported: use --bootsize, --grub or --no-extlinux", s.o.Roottype)
 	}
 	return nil

@@ -49,9 +49,13 @@ func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 	t.Parallel()
 	kernel := unpackKernel(t)
 	image := write(t, 2*diskimage.GiB, kernelTree())
-	vmlinuz, err := filepath.Glob(filepath.Join(kernel, "boot/vmlinuz-*"))
-	if err != nil || len(vmlinuz) != 1 {
-		t.Fatalf("kernels: %q, %v", vmlinuz, err)
+	var vmlinuz []string
+	for _, pattern := range []string{"boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"} {
+		found, _ := filepath.Glob(filepath.Join(kernel, pattern))
+		vmlinuz = append(vmlinuz, found...)
+	}
+	if len(vmlinuz) != 1 {
+		t.Fatalf("kernels: %q", vmlinuz)
 	}
 	text := diskimagetest.Boot(t, image, diskimagetest.BootOptions{
 		Keep: true, Memory: 1024, Want: guestEnd, Timeout: 10 * time.Minute,
