@@ -96,6 +96,9 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		p.add(overlayStep{Roottype: o.Roottype, Grub: p.Disk.Loader.grub()})
 	}
 	if o.UpdateInitramfs {
+		if p.Disk != nil && o.Roottype == "f2fs" {
+			p.add(fsckStep{o.Roottype})
+		}
 		p.add(initramfsStep{})
 	}
 	if p.Disk != nil {

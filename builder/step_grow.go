@@ -61,7 +61,7 @@ func growPossible(s Spec) []error {
 	case mkfsPrograms[s.o.Roottype].readOnly:
 		return problem("--grow", "a root file system of type %s never changes: choose another --roottype", s.o.Roottype)
 	case s.o.Roottype == "f2fs":
-		return problem("--grow", "f2fs grows only while it is not mounted: choose another --roottype, or run resize.f2fs on the image")
+		return problem("--grow", "f2fs grows only while it is not mounted: choose another --roottype, or run resize.f2fs from another system")
 	case !s.release.since("bullseye", "focal"):
 		return problem("--grow", "%s is too old: it needs the systemd of Debian bullseye or Ubuntu focal", s.release.Codename)
 	}

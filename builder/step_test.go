@@ -245,6 +245,20 @@ func TestInitramfsIsMadeOnceForEachKernel(t *testing.T) {
 	}
 }
 
+func TestFsckStepIsForInitramfsToolsAlone(t *testing.T) {
+	t.Parallel()
+	for files, want := range map[string]bool{"/etc/initramfs-tools/": true, "/etc/dracut.conf.d/": false} {
+		f := newFakeTarget(t, map[string]string{files: ""})
+		if err := runStep(t, f, fsckStep{"f2fs"}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := f.ReadFile(fsckConfig)
+		if got := strings.Contains(string(text), "\nFSTYPE=f2fs\n"); got != want {
+			t.Errorf("with %s: %s is %q (%v), want it %t", files, fsckConfig, text, err, want)
+		}
+	}
+}
+
 func TestRecommendedPackagesAreInstalledOnRequest(t *testing.T) {
 	t.Parallel()
 	for _, step := range []Step{

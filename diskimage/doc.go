@@ -4,7 +4,7 @@
 // It is used in three steps, and only the last one writes:
 //
 //  1. NewLayout turns a Request (sizes and roles of partitions) into a Layout (where everything is).
-//  2. A Formatter per partition plans a file system from a Tree: packages diskimage/ext (ext2, ext3, ext4),
+//  2. A Formatter per partition plans a file system from a Tree: packages diskimage/ext (ext2, ext3, ext4), diskimage/f2fs,
 //     diskimage/fat and diskimage/swap. A plan says at once whether everything fits (NoSpaceError), and afterwards
 //     where on the disk each file will be (Volume.Extents), which is what boot loaders ask for.
 //  3. Image.Write writes table, file systems, blobs and patches. WriteFile gives it a file that appears under its name

@@ -10,12 +10,14 @@ import (
 
 // Magic numbers that tell the file systems apart, by their offset in the file system.
 const (
-	extMagicAt = 1024 + 56 // ext2/3/4 superblock: 53 EF
-	fatMagicAt = 510       // boot sector: 55 AA
+	extMagicAt  = 1024 + 56 // ext2/3/4 superblock: 53 EF
+	fatMagicAt  = 510       // boot sector: 55 AA
+	f2fsMagic   = "\x10\x20\xf5\xf2"
+	f2fsMagicAt = 1024
 )
 
-// Fsck checks the ext2, ext3, ext4 or FAT file system in a file with e2fsck or fsck.fat, without changing it, and fails
-// the test if anything at all is found. With an offset and a length in bytes it is that part of the file, a partition.
+// Fsck checks the ext2, ext3, ext4, f2fs or FAT file system in a file with e2fsck, fsck.f2fs or fsck.fat, without changing it,
+// and fails the test if anything at all is found. With an offset and a length in bytes it is that part of the file, a partition.
 func Fsck(t testing.TB, image string, part ...int64) {
 	t.Helper()
 	name := image
@@ -32,13 +34,21 @@ func Fsck(t testing.TB, image string, part ...int64) {
 	}
 	defer file.Close()
 	var ext, fat [2]byte
+	var f2fs [4]byte
 	if _, err := file.ReadAt(ext[:], extMagicAt); err != nil {
 		t.Fatalf("read superblock of %s: %v", image, err)
 	}
 	if _, err := file.ReadAt(fat[:], fatMagicAt); err != nil {
 		t.Fatalf("read boot sector of %s: %v", image, err)
 	}
+	if _, err := file.ReadAt(f2fs[:], f2fsMagicAt); err != nil {
+		t.Fatalf("read superblock of %s: %v", image, err)
+	}
 	switch {
+	case string(f2fs[:]) == f2fsMagic:
+		for _, complaint := range FsckF2FS(t, name) {
+			t.Errorf("fsck.f2fs of %s: %s", image, complaint)
+		}
 	case string(ext[:]) == "\x53\xef":
 		Run(t, "e2fsck", "-f", "-n", name)
 	case string(fat[:]) == "\x55\xaa":
@@ -48,8 +58,33 @@ func Fsck(t testing.TB, image string, part ...int64) {
 			t.Fatalf("fsck.fat -n %s:\n%s", image, out)
 		}
 	default:
-		t.Fatalf("%s: neither ext2/3/4 nor FAT", fmt.Sprint(image, part))
+		t.Fatalf("%s: neither ext2/3/4 nor f2fs nor FAT", fmt.Sprint(image, part))
 	}
+}
+
+// FsckF2FS lets fsck.f2fs look at everything, without changing it, and gives its complaints: its exit status tells only of
+// what it could not mend.
+func FsckF2FS(t testing.TB, image string) (complaints []string) {
+	t.Helper()
+	out := Run(t, "fsck.f2fs", "-f", "--dry-run", "--no-kernel-check", image)
+	checks := 0
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "[FSCK]") && strings.Contains(line, "[Ok..]") {
+			checks++
+			continue
+		}
+		for _, sign := range []string{"[ASSERT]", "[FIX]", "[Fail]", "Error", "rong", "nvalid", "orrupted", "nreachable links"} {
+			if strings.Contains(line, sign) {
+				complaints = append(complaints, strings.TrimSpace(line))
+				break
+			}
+		}
+	}
+	const allChecks = 10
+	if checks != allChecks {
+		complaints = append(complaints, fmt.Sprintf("passed %d checks, want %d:\n%s", checks, allChecks, out))
+	}
+	return complaints
 }
 
 // extract copies a part of a file to a sparse file of its own.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/acl"
 )
@@ -121,7 +122,7 @@ func TestAdversarialTreeIsReadBack(t *testing.T) {
 	t.Parallel()
 	tree := append(adversarialTree(), smallTree()[1:]...)
 	image := write(t, 512*diskimage.MiB, tree)
-	fsckClean(t, image)
+	diskimagetest.Fsck(t, image)
 	readBack(t, image, tree)
 }
 
@@ -132,7 +133,7 @@ func TestLargeDirectoriesAreReadBack(t *testing.T) {
 			t.Parallel()
 			tree := append(memTree{dirAt(".")}, manyFiles("d", tt.files, tt.length)...)
 			image := write(t, diskimage.GiB, tree)
-			fsckClean(t, image)
+			diskimagetest.Fsck(t, image)
 			readBack(t, image, tree)
 		})
 	}
@@ -145,6 +146,6 @@ func TestManyDirectoriesInOne(t *testing.T) {
 		tree = append(tree, dirAt(path.Join("d", fmt.Sprint(i))))
 	}
 	image := write(t, 256*diskimage.MiB, tree)
-	fsckClean(t, image)
+	diskimagetest.Fsck(t, image)
 	readBack(t, image, tree)
 }

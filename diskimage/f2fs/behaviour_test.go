@@ -131,7 +131,7 @@ func TestFullFileSystemIsClean(t *testing.T) {
 			t.Fatal(err)
 		}
 		image := write(t, size, tree)
-		fsckClean(t, image)
+		diskimagetest.Fsck(t, image)
 		readBack(t, image, tree)
 	}
 }
@@ -235,7 +235,7 @@ func TestOnlyUsedSpaceMatters(t *testing.T) {
 				}
 				end = e.Offset + e.Length
 			}
-			fsckClean(t, image)
+			diskimagetest.Fsck(t, image)
 			readBack(t, image, tree)
 		}
 	}
@@ -249,7 +249,7 @@ func TestFileSystemCanGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	diskimagetest.Run(t, "resize.f2fs", image)
-	for _, complaint := range fsck(t, image) {
+	for _, complaint := range diskimagetest.FsckF2FS(t, image) {
 		// resize.f2fs leaves no second checkpoint, in file systems of mkfs.f2fs as well.
 		if !strings.Contains(complaint, "Invalid CP CRC offset: 0") {
 			t.Error(complaint)
@@ -274,7 +274,7 @@ func TestSegmentsAreAlignedOnTheDisk(t *testing.T) {
 			t.Errorf("from sector %d of %d bytes on: the first segment is at %d, want %d", tt.start, tt.sector, got, tt.want)
 		}
 		if tt.sector == 512 {
-			fsckClean(t, writeVolume(t, 100*diskimage.MiB, v))
+			diskimagetest.Fsck(t, writeVolume(t, 100*diskimage.MiB, v))
 		}
 	}
 }

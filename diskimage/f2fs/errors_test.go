@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 )
 
@@ -87,7 +88,7 @@ func TestNamesWithTheSameHashFillSeveralTables(t *testing.T) {
 	t.Parallel()
 	tree := collidingNames(100)
 	image := write(t, 64*diskimage.MiB, tree)
-	fsckClean(t, image)
+	diskimagetest.Fsck(t, image)
 	readBack(t, image, tree)
 }
 

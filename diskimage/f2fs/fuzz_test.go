@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 )
 
@@ -33,7 +34,7 @@ func FuzzTree(f *testing.F) {
 			t.Fatal(err)
 		}
 		image := writeVolume(t, size, v)
-		fsckClean(t, image)
+		diskimagetest.Fsck(t, image)
 		readBack(t, image, tree)
 	})
 }

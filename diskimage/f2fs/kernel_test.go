@@ -72,7 +72,7 @@ func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 	if !strings.Contains(said, guestEnd) {
 		t.Errorf("the console ended early:\n%s", text)
 	}
-	fsckClean(t, image)
+	diskimagetest.Fsck(t, image)
 }
 
 // unpackKernel gives a directory with the files of Debian's kernel.

@@ -188,7 +188,7 @@ func TestSmallTreeIsReadBack(t *testing.T) {
 		fixed.Immutable = true
 		tree = append(tree, fixed)
 		image := write(t, size, tree)
-		fsckClean(t, image)
+		diskimagetest.Fsck(t, image)
 		readBack(t, image, tree)
 	}
 }

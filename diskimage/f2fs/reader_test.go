@@ -18,10 +18,11 @@ type reader struct {
 	file *os.File
 	sb   disk.SuperBlock
 	cp   disk.Checkpoint
+	dirs map[uint32]*inode // those that were read
 }
 
 func newReader(file *os.File) (*reader, error) {
-	r := &reader{file: file}
+	r := &reader{file: file, dirs: map[uint32]*inode{}}
 	var copies [2]disk.SuperBlock
 	for i := range copies {
 		disk.Get(r.block(uint32(i))[1024:], &copies[i])
@@ -103,6 +104,9 @@ type inode struct {
 }
 
 func (r *reader) inode(number uint32) (*inode, error) {
+	if n := r.dirs[number]; n != nil {
+		return n, nil
+	}
 	raw, footer, err := r.node(number)
 	if err != nil {
 		return nil, err
@@ -112,8 +116,12 @@ func (r *reader) inode(number uint32) (*inode, error) {
 	if footer.Inode != number || footer.Flag>>3 != 0 {
 		return nil, fmt.Errorf("inode %d: footer %+v", number, footer)
 	}
-	if dir := n.Mode&0o170000 == 0o040000; dir == (footer.Flag&1 == 1) {
+	dir := n.Mode&0o170000 == 0o040000
+	if dir == (footer.Flag&1 == 1) {
 		return nil, fmt.Errorf("inode %d: mode %o and flags %x", number, n.Mode, footer.Flag)
+	}
+	if dir {
+		r.dirs[number] = n
 	}
 	return n, nil
 }
@@ -192,8 +200,11 @@ func names(area []byte, slots int, yield func(name string, e disk.DirEntry)) {
 			i++
 			continue
 		}
-		var e disk.DirEntry
-		disk.Get(area[entries+11*i:], &e)
+		b := area[entries+11*i:]
+		e := disk.DirEntry{
+			Hash: binary.LittleEndian.Uint32(b), Inode: binary.LittleEndian.Uint32(b[4:]),
+			NameLength: binary.LittleEndian.Uint16(b[8:]), Type: disk.FileType(b[10]),
+		}
 		yield(string(area[filenames+8*i:][:e.NameLength]), e)
 		i += (int(e.NameLength) + 7) / 8
 	}

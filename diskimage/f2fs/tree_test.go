@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 )
 
@@ -136,38 +135,6 @@ var testSeed = uuid.MustParse("f81d4fae-7dec-41d0-a765-00a0c91e6bf6")
 
 func filesystem() diskimage.Filesystem {
 	return diskimage.Filesystem{Type: Type, Label: "rootfs ü 🐧", UUID: testUUID, Seed: testSeed, Time: testTime}
-}
-
-// fsckClean wants fsck.f2fs to find nothing.
-func fsckClean(t testing.TB, image string) {
-	t.Helper()
-	for _, complaint := range fsck(t, image) {
-		t.Errorf("fsck.f2fs: %s", complaint)
-	}
-}
-
-// fsck lets fsck.f2fs look at everything, and gives its complaints: its exit status tells only of what it could not mend.
-func fsck(t testing.TB, image string) (complaints []string) {
-	t.Helper()
-	out := diskimagetest.Run(t, "fsck.f2fs", "-f", "--dry-run", "--no-kernel-check", image)
-	checks := 0
-	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "[FSCK]") && strings.Contains(line, "[Ok..]") {
-			checks++
-			continue
-		}
-		for _, sign := range []string{"[ASSERT]", "[FIX]", "[Fail]", "Error", "rong", "nvalid", "orrupted", "nreachable links"} {
-			if strings.Contains(line, sign) {
-				complaints = append(complaints, strings.TrimSpace(line))
-				break
-			}
-		}
-	}
-	const allChecks = 10
-	if checks != allChecks {
-		complaints = append(complaints, fmt.Sprintf("passed %d checks, want %d:\n%s", checks, allChecks, out))
-	}
-	return complaints
 }
 
 // write plans and writes a file system into a new file.
