@@ -96,15 +96,6 @@ func (d *directory) spans() []span {
 	return spans
 }
 
-// size is i_size: all that is inline, or up to the last block.
-func (d *directory) size() uint64 {
-	if d.inline {
-		return disk.InlineDataSize
-	}
-	spans := d.spans()
-	return spans[len(spans)-1].end * disk.BlockSize
-}
-
 // putInline writes a small directory into its inode, of which area is a part.
 func (d *directory) putInline(area []byte) {
 	e := disk.NewEntries(area)

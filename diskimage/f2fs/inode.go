@@ -1,10 +1,12 @@
 package f2fs
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -16,12 +18,12 @@ func (v *volume) putInode(dst []byte, n *node) error {
 	_, base := split(n.name)
 	inode := disk.Inode{
 		Mode:       uint16(n.mode),
-		Inline:     disk.InlineXattrs | n.inline(),
+		Inline:     disk.InlineXattrs | n.inline,
 		UID:        n.uid,
 		GID:        n.gid,
 		Links:      n.links,
 		Size:       n.length(),
-		Blocks:     1 + uint64(len(n.extras)) + countBlocks(n.spans()),
+		Blocks:     1 + uint64(len(n.extras)) + countBlocks(n.spans),
 		AccessTime: uint64(v.time.seconds),
 		ChangeTime: uint64(v.time.seconds),
 		ModifyTime: uint64(n.mtime.seconds),
@@ -71,10 +73,10 @@ func (v *volume) putContent(dst []byte, n *node) error {
 		}
 		return nil
 	}
-	switch flags := n.inline(); {
-	case flags == 0:
+	switch {
+	case n.inline == 0:
 		n.putAddrs(addrs, 0, disk.UsedInodeAddrs)
-	case flags&disk.InlineEntries != 0:
+	case n.inline&disk.InlineEntries != 0:
 		n.dir.putInline(inline)
 	case n.fileType() == unix.S_IFLNK:
 		copy(inline, n.target)
@@ -125,12 +127,12 @@ func (v *volume) putExtra(dst []byte, n *node, index int) {
 
 // putAddrs writes the addresses of count blocks of a file, from first on.
 func (n *node) putAddrs(dst []byte, first, count uint64) {
-	before := uint64(0) // blocks of earlier spans
-	for _, s := range n.spans() {
+	i, _ := slices.BinarySearchFunc(n.spans, first, func(s span, first uint64) int { return cmp.Compare(s.end, first+1) })
+	for ; i < len(n.spans) && n.spans[i].start < first+count; i++ {
+		s := n.spans[i]
 		for at := max(s.start, first); at < min(s.end, first+count); at++ {
-			putAddr(dst, at-first, n.first+uint32(before+at-s.start))
+			putAddr(dst, at-first, n.first+uint32(s.before+at-s.start))
 		}
-		before += s.end - s.start
 	}
 }
 

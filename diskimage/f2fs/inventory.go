@@ -56,13 +56,14 @@ func (inv *inventory) complete(n *node) error {
 			return err
 		}
 	}
-	spans := n.spans()
-	n.extras = extraNodes(spans)
+	n.inline = n.inlineFlags()
+	n.spans = n.allSpans()
+	n.extras = extraNodes(n.spans)
 	if len(n.xattrs)+disk.XattrEnd > disk.InlineXattrSize {
 		n.extras = append(n.extras, extra{kind: xattrNode, offset: disk.XattrNodeOffset, parent: parentInode})
 	}
 	inv.counts[n.nodeLog()]++
-	inv.counts[n.dataLog()] += countBlocks(spans)
+	inv.counts[n.dataLog()] += countBlocks(n.spans)
 	for i := range n.extras {
 		inv.last++
 		n.extras[i].number = inv.last

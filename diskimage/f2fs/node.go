@@ -31,8 +31,10 @@ type node struct {
 	dir    *directory // of a directory
 
 	number uint32
-	addr   uint32 // of the inode
-	first  uint32 // address of the first block of data; the others follow
+	inline disk.InlineFlags // what the inode holds of its own content
+	spans  []span           // blocks in the main area, beside nodes
+	addr   uint32           // of the inode
+	first  uint32           // address of the first block of data; the others follow
 	extras []extra
 }
 
@@ -44,16 +46,19 @@ func (n *node) length() uint64 {
 	case unix.S_IFREG:
 		return uint64(n.size)
 	case unix.S_IFDIR:
-		return n.dir.size()
+		if n.dir.inline {
+			return disk.InlineDataSize
+		}
+		return n.spans[len(n.spans)-1].end * disk.BlockSize
 	case unix.S_IFLNK:
 		return uint64(len(n.target))
 	}
 	return 0
 }
 
-// inline says what the inode holds of its own content. As in the kernel, empty files begin that way. A file that is one
+// inlineFlags says what the inode is to hold of its own content. As in the kernel, empty files begin that way. A file that is one
 // hole does not, and none that a boot loader must find as blocks.
-func (n *node) inline() disk.InlineFlags {
+func (n *node) inlineFlags() disk.InlineFlags {
 	switch n.fileType() {
 	case unix.S_IFDIR:
 		if n.dir.inline {
@@ -93,8 +98,11 @@ func (n *node) dirEntryType() disk.FileType {
 	return disk.TypeRegular
 }
 
-// span is a number of blocks of a file, from start up to end.
-type span struct{ start, end uint64 }
+// span is a number of blocks of a file, from start up to end. Spans of a file are ascending and apart from each other.
+type span struct {
+	start, end uint64
+	before     uint64 // number of blocks in the spans before
+}
 
 // addSpan appends a span that begins behind the start of the last one, and joins those that touch.
 func addSpan(spans []span, start, end uint64) []span {
@@ -102,18 +110,18 @@ func addSpan(spans []span, start, end uint64) []span {
 		spans[last].end = max(end, spans[last].end)
 		return spans
 	}
-	return append(spans, span{start, end})
+	return append(spans, span{start, end, countBlocks(spans)})
 }
 
-// spans gives the blocks of a node in the main area, beside nodes: ascending and apart from each other.
-func (n *node) spans() []span {
+// allSpans gives the blocks of a node in the main area, beside nodes.
+func (n *node) allSpans() []span {
 	switch {
-	case n.inline() != 0:
+	case n.inline != 0:
 		return nil
 	case n.dir != nil:
 		return n.dir.spans()
 	case n.fileType() == unix.S_IFLNK:
-		return []span{{0, 1}}
+		return addSpan(nil, 0, 1)
 	}
 	return n.fileSpans()
 }
@@ -124,7 +132,7 @@ func (n *node) fileSpans() []span {
 		if n.size == 0 {
 			return nil
 		}
-		return []span{{0, blocksFor(uint64(n.size))}}
+		return addSpan(nil, 0, blocksFor(uint64(n.size)))
 	}
 	var spans []span
 	for _, part := range n.data {
@@ -135,13 +143,13 @@ func (n *node) fileSpans() []span {
 	return spans
 }
 
-// countBlocks adds up spans.
+// countBlocks is the number of blocks in spans.
 func countBlocks(spans []span) uint64 {
-	var sum uint64
-	for _, s := range spans {
-		sum += s.end - s.start
+	if len(spans) == 0 {
+		return 0
 	}
-	return sum
+	last := spans[len(spans)-1]
+	return last.before + last.end - last.start
 }
 
 // blocksFor is the number of blocks that hold so many bytes.

@@ -81,7 +81,7 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 		for i := range n.extras {
 			n.extras[i].addr = take(n.extraLog(n.extras[i]), 1)
 		}
-		n.first = take(n.dataLog(), countBlocks(n.spans()))
+		n.first = take(n.dataLog(), countBlocks(n.spans))
 	}
 	return v, nil
 }
@@ -111,10 +111,10 @@ func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	if n == nil || n.fileType() != unix.S_IFREG {
 		return nil, notFound(name)
 	}
-	if n.inline()&disk.DataExist != 0 {
+	if n.inline&disk.DataExist != 0 {
 		return []diskimage.Extent{{Offset: int64(n.addr)*disk.BlockSize + disk.InlineOffset, Length: n.size}}, nil
 	}
-	spans := n.spans()
+	spans := n.spans
 	if len(spans) == 0 {
 		return nil, nil
 	}

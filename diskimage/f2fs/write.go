@@ -44,7 +44,7 @@ func (v *volume) runs() iter.Seq[blocks.Run] {
 			}
 			file := &blocks.File{Name: n.name, Size: n.size, Open: n.open}
 			addr := n.first
-			for _, s := range n.spans() {
+			for _, s := range n.spans {
 				count := uint32(s.end - s.start)
 				if !yield(blocks.Run{File: file, Logical: uint32(s.start), Block: addr, Count: count}) {
 					return
@@ -61,14 +61,14 @@ func (v *volume) writeData(w *blocks.Writer) {
 		switch n.fileType() {
 		case unix.S_IFDIR:
 			addr := n.first
-			for _, s := range n.spans() {
+			for _, s := range n.spans {
 				for at := s.start; at < s.end; at++ {
 					n.dir.putBlock(uint32(at), w.Block(uint64(addr)))
 					addr++
 				}
 			}
 		case unix.S_IFLNK:
-			if n.inline() == 0 {
+			if n.inline == 0 {
 				copy(w.Block(uint64(n.first)), n.target)
 			}
 		}
