@@ -211,8 +211,10 @@ func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) 
 	}
 	switch {
 	case f != nil && errors.Is(err, io.ErrUnexpectedEOF):
-		_, where := diskimage.NewTarTree(f, size)
-		return nil, 0, fmt.Errorf("decompress %s: %w (%v)", name, io.ErrUnexpectedEOF, where)
+		if _, where := diskimage.NewTarTree(f, size); where != nil {
+			err = fmt.Errorf("%w (%w)", io.ErrUnexpectedEOF, where)
+		}
+		return nil, 0, fmt.Errorf("decompress %s: %w", name, err)
 	case err != nil:
 		return nil, 0, fmt.Errorf("read %s: %w", name, err)
 	}

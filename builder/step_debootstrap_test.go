@@ -32,7 +32,7 @@ func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 		"no log":             run(nil, dir),
 		"no place to put it": run(map[string]string{"/debootstrap/debootstrap.log": "x"}, filepath.Join(dir, "gone")),
 	} {
-		if err != failure {
+		if !errors.Is(err, failure) {
 			t.Errorf("%s: got %v, want %v", name, err, failure)
 		}
 	}

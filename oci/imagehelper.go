@@ -127,7 +127,7 @@ func imageMain() {
 	if err == nil {
 		return
 	}
-	fmt.Print(err) //nolint:forbidigo // the helper's answer
+	fmt.Print(err)
 	if isNoImage(err) {
 		exit(statusNoImage)
 	}

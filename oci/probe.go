@@ -89,7 +89,7 @@ func probeMain() {
 	if err := tryOverlay(by, existing(os.Args[1])); err != nil {
 		answer = probeAnswer{driverVFS, err.Error()}
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil { //nolint:forbidigo // the answer of this process
 		exit(1)
 	}
 }

@@ -180,7 +180,7 @@ func apply(t *testing.T, below map[string]diskimage.Entry, layer diskimage.Tree)
 			remove(dir + name)
 			continue
 		}
-		if old, there := result[e.Name]; there && !(old.IsDir() && e.IsDir()) {
+		if old, there := result[e.Name]; there && (!old.IsDir() || !e.IsDir()) {
 			remove(e.Name)
 		}
 		result[e.Name] = e

@@ -63,12 +63,12 @@ func runWriter(ctx context.Context, args []string) error {
 }
 
 // write plans and writes.
-func (w writer) write(ctx context.Context, name string) error {
+func (w writer) write(ctx context.Context, name string) (err error) {
 	tree, done, err := w.tree()
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer func() { err = errors.Join(err, done()) }()
 	before := heap(w.state)
 	volume, err := ext.Formatter{}.Plan(w.size, diskimage.Filesystem{
 		Type: "ext4", Features: "bookworm", UUID: uuid.New(), Seed: uuid.New(), Time: time.Now(),

@@ -75,14 +75,14 @@ func TestExpectGivesUpAtOnce(t *testing.T) {
 func TestLoginAndRunTalkWithAShell(t *testing.T) {
 	t.Parallel()
 	shell := func(line string) string {
-		switch {
-		case line == "root\n":
+		switch line {
+		case "root\n":
 			return line + "Password: "
-		case line == "right\n":
+		case "right\n":
 			return "\nLinux debian\n\x1b[?2004hroot@debian:~# "
-		case line == "wrong\n":
+		case "wrong\n":
 			return "\nLogin incorrect\ndebian login: "
-		case line == "open\n":
+		case "open\n":
 			return line + "open@debian:~$ "
 		default: // the echo, then what the shell makes of it
 			return line + "vmdebootstrap-run-begin\nhello\r\nvmdebootstrap-run-end=3\n# "

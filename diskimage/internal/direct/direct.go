@@ -71,7 +71,7 @@ func (f *File) Close() error {
 }
 
 // InFile tells diskimage.FileOf which file this is.
-func (f *File) InFile() (fd int, offset int64) { return int(f.File.Fd()), 0 }
+func (f *File) InFile() (fd int, offset int64) { return int(f.Fd()), 0 }
 
 // WriteAt implements io.WriterAt.
 func (f *File) WriteAt(b []byte, offset int64) (int, error) {

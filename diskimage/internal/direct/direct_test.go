@@ -134,7 +134,7 @@ func TestFileIsWhatItIsOpenedOn(t *testing.T) {
 	if fd, offset, ok := diskimage.FileOf(f); fd != int(f.Fd()) || offset != 0 || !ok {
 		t.Errorf("got descriptor %d, offset %d, %v", fd, offset, ok)
 	}
-	if _, err := f.ReadAt(make([]byte, 1), 0); err != io.EOF {
+	if _, err := f.ReadAt(make([]byte, 1), 0); !errors.Is(err, io.EOF) {
 		t.Errorf("read: %v", err)
 	}
 }
