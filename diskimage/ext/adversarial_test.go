@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // aclOf makes an access control list as getxattr(2) gives it, of tag, permissions and ID each.
@@ -26,35 +27,35 @@ func aclOf(entries ...[3]uint32) []byte {
 }
 
 // adversarialTree has what is rare in a Debian tree, and much of it.
-func adversarialTree() memTree {
+func adversarialTree() treetest.Tree {
 	const none = 0 // ID of entries of an access control list without one, as debugfs gives it; the kernel gives 2^32-1
-	tree := memTree{dirAt(".")}
+	tree := treetest.Tree{treetest.Dir(".")}
 
-	acls := dirAt("acl")
+	acls := treetest.Dir("acl")
 	acls.Xattrs = []diskimage.Xattr{{Name: "system.posix_acl_default", Value: aclOf(
 		[3]uint32{1, 7, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 5, none}, [3]uint32{16, 7, none}, [3]uint32{32, 5, none})}}
-	limited := fileAt("acl/file", []byte("x"))
+	limited := treetest.File("acl/file", []byte("x"))
 	limited.Xattrs = []diskimage.Xattr{
-		{Name: "security.capability", Value: capability},
+		{Name: "security.capability", Value: treetest.Capability},
 		{Name: "system.posix_acl_access", Value: aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 4, none},
 			[3]uint32{8, 4, 70000}, [3]uint32{16, 6, none}, [3]uint32{32, 4, none})},
 		{Name: "user.empty", Value: nil},
 	}
 	tree = append(tree, acls, limited)
 
-	tree = append(tree, dirAt("deep"))
+	tree = append(tree, treetest.Dir("deep"))
 	for name := "deep/d"; strings.Count(name, "/") < 60; name += "/d" {
-		tree = append(tree, dirAt(name))
+		tree = append(tree, treetest.Dir(name))
 	}
 
-	first := fileAt("links/0", pattern(2, 100))
-	tree = append(tree, dirAt("links"), first)
+	first := treetest.File("links/0", treetest.Pattern(2, 100))
+	tree = append(tree, treetest.Dir("links"), first)
 	for i := range 100 {
-		tree = append(tree, hardLinkAt(fmt.Sprintf("links/%d", i+1), first))
+		tree = append(tree, treetest.HardLink(fmt.Sprintf("links/%d", i+1), first))
 	}
 
-	tree = append(tree, manyFiles("long", 400, 255)...)
-	tree = append(tree, manyFiles("many", 1500, 5)...)
+	tree = append(tree, treetest.ManyFiles("long", 400, 255)...)
+	tree = append(tree, treetest.ManyFiles("many", 1500, 5)...)
 
 	var everySecond, beyond []int64
 	for i := range int64(1500) { // more than four leaves of extents
@@ -63,34 +64,34 @@ func adversarialTree() memTree {
 	for _, block := range []int64{0, 11, 12, 1035, 1036, 1036 + 1<<20 - 1, 1036 + 1<<20, 1036 + 1<<20 + 1025} {
 		beyond = append(beyond, block*disk.BlockSize) // the ends of all trees of indirect blocks
 	}
-	dense := sparseAt("sparse/dense", 200*disk.BlockSize+1, 10, 0, 100*disk.BlockSize)
+	dense := treetest.Sparse("sparse/dense", 200*disk.BlockSize+1, 10, 0, 100*disk.BlockSize)
 	dense.Dense = true
-	tree = append(tree, dirAt("sparse"),
-		sparseAt("sparse/beyond 4 GiB", 6<<30, 100, beyond...), dense, sparseAt("sparse/hole", 1<<33, 0),
-		sparseAt("sparse/many", 3000*disk.BlockSize, 4000, everySecond...),
-		fileAt("sparse/solid", pattern(3, 5<<20)))
+	tree = append(tree, treetest.Dir("sparse"),
+		treetest.Sparse("sparse/beyond 4 GiB", 6<<30, 100, beyond...), dense, treetest.Sparse("sparse/hole", 1<<33, 0),
+		treetest.Sparse("sparse/many", 3000*disk.BlockSize, 4000, everySecond...),
+		treetest.File("sparse/solid", treetest.Pattern(3, 5<<20)))
 
-	tree = append(tree, dirAt("time"))
+	tree = append(tree, treetest.Dir("time"))
 	for i, seconds := range []int64{minSeconds, -1, 0, 1<<31 - 1, 1 << 31, 1<<32 + 5, 1 << 33, maxSeconds} {
-		e := fileAt(fmt.Sprintf("time/%d", i), nil)
+		e := treetest.File(fmt.Sprintf("time/%d", i), nil)
 		e.ModTime = time.Unix(seconds, int64(i)*111111111)
 		tree = append(tree, e)
 	}
 
-	tree = append(tree, dirAt("xattr"))
+	tree = append(tree, treetest.Dir("xattr"))
 	for i := range 1100 { // more inodes than may share a block
-		e := fileAt(fmt.Sprintf("xattr/%04d", i), nil)
-		e.Xattrs = []diskimage.Xattr{{Name: "user.shared", Value: pattern(4, 301)}}
+		e := treetest.File(fmt.Sprintf("xattr/%04d", i), nil)
+		e.Xattrs = []diskimage.Xattr{{Name: "user.shared", Value: treetest.Pattern(4, 301)}}
 		tree = append(tree, e)
 	}
-	several := entry("xattr/several", unix.S_IFCHR|0o600)
+	several := treetest.Entry("xattr/several", unix.S_IFCHR|0o600)
 	for i := range 60 {
-		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i), Value: pattern(5, i)})
+		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i), Value: treetest.Pattern(5, i)})
 	}
-	link := linkAt("xattr/symlink", strings.Repeat("t", 70))
-	link.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: pattern(6, 500)}}
-	short := linkAt("xattr/tlink", "x")
-	short.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: pattern(6, 500)}}
+	link := treetest.Link("xattr/symlink", strings.Repeat("t", 70))
+	link.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: treetest.Pattern(6, 500)}}
+	short := treetest.Link("xattr/tlink", "x")
+	short.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: treetest.Pattern(6, 500)}}
 	return append(tree, several, link, short)
 }
 
@@ -115,7 +116,7 @@ func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 		files, length int
 		twoLevels     bool
 	}{{3_000, 250, false}, {8_000, 250, true}, {50_000, 12, false}} {
-		tree := append(memTree{dirAt(".")}, manyFiles("d", tt.files, tt.length)...)
+		tree := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", tt.files, tt.length)...)
 		for _, k := range []kind{{"ext2", ""}, {"ext4", "bookworm"}} {
 			t.Run(fmt.Sprintf("%d names of %d bytes on %s", tt.files, tt.length, k), func(t *testing.T) {
 				t.Parallel()
@@ -128,7 +129,7 @@ func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 				if !d.hashed() || d.nodes > 0 != tt.twoLevels {
 					t.Errorf("hashed %v, %d nodes: two levels are %v", d.hashed(), d.nodes, tt.twoLevels)
 				}
-				image := writeVolume(t, size, v)
+				image := treetest.WriteVolume(t, size, v)
 				fsckClean(t, image)
 				if got := len(names(t, image)); got != len(tree)+1 {
 					t.Errorf("%d names, want %d", got, len(tree)+1)
@@ -165,9 +166,9 @@ func TestMoreThan65000SubdirectoriesNeedDirNlink(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 256 MiB of directories")
 	}
-	tree := memTree{dirAt("."), dirAt("d")}
+	tree := treetest.Tree{treetest.Dir("."), treetest.Dir("d")}
 	for i := range maxLinks {
-		tree = append(tree, dirAt(path.Join("d", fmt.Sprint(i))))
+		tree = append(tree, treetest.Dir(path.Join("d", fmt.Sprint(i))))
 	}
 	if _, err := (Formatter{}).Plan(2*diskimage.GiB, filesystem("ext3", ""), tree); err == nil {
 		t.Error("ext3: no error")

@@ -20,6 +20,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // TestSameInputSameBytes is not parallel: it changes GOMAXPROCS.
@@ -51,11 +52,11 @@ func TestVolumeCanBeWrittenTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := os.ReadFile(writeVolume(t, size, v))
+	first, err := os.ReadFile(treetest.WriteVolume(t, size, v))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := os.ReadFile(writeVolume(t, size, v))
+	second, err := os.ReadFile(treetest.WriteVolume(t, size, v))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 		name string
 		size diskimage.Size
 		fs   diskimage.Filesystem
-		tree memTree
+		tree treetest.Tree
 		want diskimage.NoSpaceError
 	}{
 		{
@@ -103,20 +104,20 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 		},
 		{ // 8 inode table blocks, 2 bitmaps, superblock and descriptors are fixed
 			"no room for data", 2 * diskimage.MiB, filesystem("ext2", ""),
-			memTree{dirAt("."), fileAt("a", pattern(1, 12*disk.BlockSize)), fileAt("b", pattern(2, 2e6))},
+			treetest.Tree{treetest.Dir("."), treetest.File("a", treetest.Pattern(1, 12*disk.BlockSize)), treetest.File("b", treetest.Pattern(2, 2e6))},
 			diskimage.NoSpaceError{
 				What: "blocks", Needed: 1 + 1 + 4 + 12 + 489 + 1, Available: 512 - 12, BlockSize: disk.BlockSize,
 			},
 		},
 		{
 			"terabytes", 2 * diskimage.MiB, filesystem("ext4", ""),
-			memTree{dirAt("."), sparseAt("a", 1<<43, 1<<20, 0), diskimage.Entry{
-				Name: "b", Mode: unix.S_IFREG, Size: 1 << 43, Open: bytesContent(nil),
+			treetest.Tree{treetest.Dir("."), treetest.Sparse("a", 1<<43, 1<<20, 0), diskimage.Entry{
+				Name: "b", Mode: unix.S_IFREG, Size: 1 << 43, Open: treetest.Content(bytes.NewReader(nil)),
 			}},
 			diskimage.NoSpaceError{What: "blocks", Needed: 1 + 1 + 4 + 256 + 1<<31, Available: 500, BlockSize: disk.BlockSize},
 		},
 		{
-			"no inodes", 2 * diskimage.MiB, filesystem("ext2", ""), append(memTree{dirAt(".")}, manyFiles("d", 200, 3)...),
+			"no inodes", 2 * diskimage.MiB, filesystem("ext2", ""), append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 200, 3)...),
 			diskimage.NoSpaceError{What: "inodes", Needed: 11 + 1 + 200, Available: 128},
 		},
 	}
@@ -138,8 +139,8 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 func TestFileSystemCanBeFilledToTheLastBlock(t *testing.T) {
 	t.Parallel()
 	const size = 2 * diskimage.MiB
-	tree := memTree{
-		dirAt("."), fileAt("a", pattern(1, 12*disk.BlockSize)), fileAt("b", pattern(2, (500-1-1-4-12-1)*disk.BlockSize)),
+	tree := treetest.Tree{
+		treetest.Dir("."), treetest.File("a", treetest.Pattern(1, 12*disk.BlockSize)), treetest.File("b", treetest.Pattern(2, (500-1-1-4-12-1)*disk.BlockSize)),
 	}
 	v, err := Formatter{}.Plan(size, filesystem("ext2", ""), tree)
 	if err != nil {
@@ -148,18 +149,18 @@ func TestFileSystemCanBeFilledToTheLastBlock(t *testing.T) {
 	if free := v.(*volume).freeBlocks; free != 0 {
 		t.Errorf("%d free blocks, want 0", free)
 	}
-	image := writeVolume(t, size, v)
+	image := treetest.WriteVolume(t, size, v)
 	fsckClean(t, image)
 	readBack(t, image, tree)
 }
 
 func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 	t.Parallel()
-	trees := map[string]memTree{
-		"empty":       {dirAt(".")},
+	trees := map[string]treetest.Tree{
+		"empty":       {treetest.Dir(".")},
 		"adversarial": adversarialTree(),
-		"many inodes": append(memTree{dirAt(".")}, manyFiles("d", 5000, 10)...),
-		"600 MB":      {dirAt("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: bytesContent(nil)}},
+		"many inodes": append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 5000, 10)...),
+		"600 MB":      {treetest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: treetest.Content(bytes.NewReader(nil))}},
 	}
 	for name, tree := range trees {
 		for _, k := range kinds {
@@ -193,13 +194,13 @@ func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 func TestExtentsArePlacesOfTheContent(t *testing.T) {
 	t.Parallel()
 	const size = 64 * diskimage.MiB
-	tree := memTree{
-		dirAt("."), dirAt("boot"), fileAt("boot/vmlinuz", pattern(7, 5<<20+17)), fileAt("empty", nil),
-		sparseAt("sparse", 20*disk.BlockSize, disk.BlockSize, 0, 4*disk.BlockSize),
+	tree := treetest.Tree{
+		treetest.Dir("."), treetest.Dir("boot"), treetest.File("boot/vmlinuz", treetest.Pattern(7, 5<<20+17)), treetest.File("empty", nil),
+		treetest.Sparse("sparse", 20*disk.BlockSize, disk.BlockSize, 0, 4*disk.BlockSize),
 	}
-	dense := sparseAt("dense", 20*disk.BlockSize+1, disk.BlockSize, 4*disk.BlockSize)
+	dense := treetest.Sparse("dense", 20*disk.BlockSize+1, disk.BlockSize, 4*disk.BlockSize)
 	dense.Dense = true
-	tree = append(tree, dense, hardLinkAt("zweite", dense))
+	tree = append(tree, dense, treetest.HardLink("zweite", dense))
 	lengths := map[string]int64{
 		"boot/vmlinuz": 5<<20 + 17, "empty": 0, "sparse": 2 * disk.BlockSize, "dense": dense.Size, "zweite": dense.Size,
 	}
@@ -208,7 +209,7 @@ func TestExtentsArePlacesOfTheContent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		image, err := os.ReadFile(writeVolume(t, size, v))
+		image, err := os.ReadFile(treetest.WriteVolume(t, size, v))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,9 +244,9 @@ func TestExtentsArePlacesOfTheContent(t *testing.T) {
 
 func TestLostAndFoundOfTheTreeIsKept(t *testing.T) {
 	t.Parallel()
-	lost := dirAt("lost+found")
+	lost := treetest.Dir("lost+found")
 	lost.Mode, lost.UID = unix.S_IFDIR|0o750, 12
-	tree := memTree{dirAt("."), lost, fileAt("lost+found/#12", []byte("x"))}
+	tree := treetest.Tree{treetest.Dir("."), lost, treetest.File("lost+found/#12", []byte("x"))}
 	image := write(t, 8*diskimage.MiB, filesystem("ext4", "trixie"), tree)
 	fsckClean(t, image)
 	stat := debugfs(t, image, []string{"stat /lost+found"})[0]
@@ -265,15 +266,15 @@ func TestNothingIsNeededOfTheFilesystemButItsType(t *testing.T) {
 }
 
 // adversarialDirectories is a tree with an index.
-func adversarialDirectories() memTree {
-	return append(memTree{dirAt(".")}, manyFiles("d", 500, 20)...)
+func adversarialDirectories() treetest.Tree {
+	return append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 500, 20)...)
 }
 
 func TestZeroBlocksAreNotWritten(t *testing.T) {
 	t.Parallel()
 	zeros := diskimage.Entry{Name: "zeros", Mode: unix.S_IFREG, Size: 100 << 20}
-	zeros.Open = func() (diskimage.Content, error) { return content{zeroReader{}}, nil }
-	tree := memTree{dirAt("."), zeros}
+	zeros.Open = treetest.Content(zeroReader{})
+	tree := treetest.Tree{treetest.Dir("."), zeros}
 	image := write(t, 2*diskimage.GiB, filesystem("ext4", "bookworm"), tree)
 	var stat unix.Stat_t
 	if err := unix.Stat(image, &stat); err != nil {
@@ -294,9 +295,9 @@ func (zeroReader) ReadAt(p []byte, _ int64) (int, error) {
 // The order of writes is part of the contract: a format that gives out its clusters as they come depends on it.
 func TestWritesComeInTheOrderOfTheDisk(t *testing.T) {
 	t.Parallel()
-	tree := append(memTree{dirAt(".")}, manyFiles("d", 3000, 12)...)
+	tree := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 3000, 12)...)
 	for i := range tree[2:] {
-		tree[i+2] = fileAt(tree[i+2].Name, pattern(uint64(i), 5000))
+		tree[i+2] = treetest.File(tree[i+2].Name, treetest.Pattern(uint64(i), 5000))
 	}
 	v, err := Formatter{}.Plan(64*diskimage.MiB, filesystem("ext4", "bookworm"), tree)
 	if err != nil {
@@ -328,14 +329,14 @@ func (r *recorder) WriteAt(p []byte, offset int64) (int, error) {
 func TestImmutableFileHasItsFlag(t *testing.T) {
 	t.Parallel()
 	const size = 64 * diskimage.MiB
-	fixed := fileAt("ldlinux.sys", pattern(3, 60_000))
+	fixed := treetest.File("ldlinux.sys", treetest.Pattern(3, 60_000))
 	fixed.Immutable = true
 	for _, k := range kinds {
-		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), memTree{dirAt("."), fixed, fileAt("plain", nil)})
+		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), treetest.Tree{treetest.Dir("."), fixed, treetest.File("plain", nil)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		image := writeVolume(t, size, v)
+		image := treetest.WriteVolume(t, size, v)
 		fsckClean(t, image)
 		for i, answer := range debugfs(t, image, []string{"stat /ldlinux.sys", "stat /plain"}) {
 			m := regexp.MustCompile(`Flags: (0x[0-9a-f]+)`).FindStringSubmatch(answer)

@@ -9,11 +9,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 func TestHashIsThatOfDebugfs(t *testing.T) {
 	t.Parallel()
-	image := write(t, 8*diskimage.MiB, filesystem("ext4", "bookworm"), memTree{dirAt(".")})
+	image := write(t, 8*diskimage.MiB, filesystem("ext4", "bookworm"), treetest.Tree{treetest.Dir(".")})
 	files := []string{
 		"a", "abc", "abcd", "libfoo.so.1", "\xff\xfe\x80", "grüße",
 		strings.Repeat("x", 31), strings.Repeat("y", 32), strings.Repeat("z", 255),

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // brokenContent fails in one way or another.
@@ -49,9 +50,9 @@ func TestErrorsWhileCopyingNameTheFile(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := entry("file", unix.S_IFREG)
+			e := treetest.Entry("file", unix.S_IFREG)
 			e.Size, e.Open = 10000, tt.open
-			v, err := Formatter{}.Plan(8*diskimage.MiB, filesystem("ext4", ""), memTree{dirAt("."), e})
+			v, err := Formatter{}.Plan(8*diskimage.MiB, filesystem("ext4", ""), treetest.Tree{treetest.Dir("."), e})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +93,7 @@ func TestWriteErrorsAreReported(t *testing.T) {
 
 func TestWriteStopsWhenCancelled(t *testing.T) {
 	t.Parallel()
-	for _, tree := range []memTree{adversarialTree(), {dirAt(".")}} {
+	for _, tree := range []treetest.Tree{adversarialTree(), {treetest.Dir(".")}} {
 		v, err := Formatter{}.Plan(300*diskimage.MiB, filesystem("ext4", ""), tree)
 		if err != nil {
 			t.Fatal(err)
@@ -106,13 +107,13 @@ func TestWriteStopsWhenCancelled(t *testing.T) {
 }
 
 // brokenTree ends with an error.
-type brokenTree struct{ memTree }
+type brokenTree struct{ treetest.Tree }
 
 var errTree = errors.New("tree is broken")
 
 func (b brokenTree) Entries() iter.Seq2[diskimage.Entry, error] {
 	return func(yield func(diskimage.Entry, error) bool) {
-		for e := range b.memTree.Entries() {
+		for e := range b.Tree.Entries() {
 			if !yield(e, nil) {
 				return
 			}
@@ -123,58 +124,58 @@ func (b brokenTree) Entries() iter.Seq2[diskimage.Entry, error] {
 
 func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 	t.Parallel()
-	with := func(e diskimage.Entry, change func(*diskimage.Entry)) memTree {
+	with := func(e diskimage.Entry, change func(*diskimage.Entry)) treetest.Tree {
 		change(&e)
-		return memTree{dirAt("."), e}
+		return treetest.Tree{treetest.Dir("."), e}
 	}
-	xattr := func(name string, length int) memTree {
-		return with(fileAt("a", nil), func(e *diskimage.Entry) {
+	xattr := func(name string, length int) treetest.Tree {
+		return with(treetest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: name, Value: make([]byte, length)}}
 		})
 	}
-	manyLinks := memTree{dirAt("."), fileAt("a", nil)}
+	manyLinks := treetest.Tree{treetest.Dir("."), treetest.File("a", nil)}
 	for i := range maxLinks {
-		manyLinks = append(manyLinks, hardLinkAt(fmt.Sprint(i), manyLinks[1]))
+		manyLinks = append(manyLinks, treetest.HardLink(fmt.Sprint(i), manyLinks[1]))
 	}
 	tests := []struct {
 		name string
 		tree diskimage.Tree
 		want string
 	}{
-		{"no root", memTree{}, "it has no root"},
-		{"root is no directory", memTree{fileAt(".", nil)}, "instead of the root"},
-		{"root is not first", memTree{dirAt("a"), dirAt(".")}, `"a" comes first`},
-		{"broken tree", brokenTree{memTree{dirAt(".")}}, errTree.Error()},
-		{"twice", memTree{dirAt("."), dirAt("a"), dirAt("a")}, `"a" is there twice`},
-		{"without its directory", memTree{dirAt("."), dirAt("a/b")}, `"a/b" comes before`},
-		{"below a file", memTree{dirAt("."), fileAt("a", nil), fileAt("a/b", nil)}, `"a/b" comes before`},
-		{"parent as a name", memTree{dirAt("."), dirAt("..")}, `".." is not a name`},
-		{"empty name", memTree{dirAt("."), dirAt("")}, `"" is not a name`},
-		{"long name", memTree{dirAt("."), dirAt(strings.Repeat("x", 256))}, "256 bytes"},
-		{"NUL in a name", memTree{dirAt("."), dirAt("a\x00b")}, "is not a name"},
-		{"link to nothing", memTree{dirAt("."), hardLinkAt("b", fileAt("a", nil))}, `no earlier file`},
-		{"link to a directory", memTree{dirAt("."), dirAt("a"), hardLinkAt("b", dirAt("a"))}, `no earlier file`},
+		{"no root", treetest.Tree{}, "it has no root"},
+		{"root is no directory", treetest.Tree{treetest.File(".", nil)}, "instead of the root"},
+		{"root is not first", treetest.Tree{treetest.Dir("a"), treetest.Dir(".")}, `"a" comes first`},
+		{"broken tree", brokenTree{treetest.Tree{treetest.Dir(".")}}, errTree.Error()},
+		{"twice", treetest.Tree{treetest.Dir("."), treetest.Dir("a"), treetest.Dir("a")}, `"a" is there twice`},
+		{"without its directory", treetest.Tree{treetest.Dir("."), treetest.Dir("a/b")}, `"a/b" comes before`},
+		{"below a file", treetest.Tree{treetest.Dir("."), treetest.File("a", nil), treetest.File("a/b", nil)}, `"a/b" comes before`},
+		{"parent as a name", treetest.Tree{treetest.Dir("."), treetest.Dir("..")}, `".." is not a name`},
+		{"empty name", treetest.Tree{treetest.Dir("."), treetest.Dir("")}, `"" is not a name`},
+		{"long name", treetest.Tree{treetest.Dir("."), treetest.Dir(strings.Repeat("x", 256))}, "256 bytes"},
+		{"NUL in a name", treetest.Tree{treetest.Dir("."), treetest.Dir("a\x00b")}, "is not a name"},
+		{"link to nothing", treetest.Tree{treetest.Dir("."), treetest.HardLink("b", treetest.File("a", nil))}, `no earlier file`},
+		{"link to a directory", treetest.Tree{treetest.Dir("."), treetest.Dir("a"), treetest.HardLink("b", treetest.Dir("a"))}, `no earlier file`},
 		{"too many links", manyLinks, "65001 links"},
-		{"lost+found is a file", memTree{dirAt("."), fileAt("lost+found", nil)}, "not a directory"},
-		{"lost+found twice", memTree{dirAt("."), dirAt("lost+found"), dirAt("lost+found")}, "twice"},
-		{"empty symlink", memTree{dirAt("."), linkAt("a", "")}, `"a": symbolic link`},
-		{"long symlink", memTree{dirAt("."), linkAt("a", strings.Repeat("x", 4096))}, `4096 bytes`},
-		{"large device", memTree{dirAt("."), deviceAt("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
-		{"no type", memTree{dirAt("."), entry("a", 0o644)}, "file type"},
-		{"negative size", with(fileAt("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
-		{"huge file", with(fileAt("a", nil), func(e *diskimage.Entry) { e.Size = 1 << 45 }), "size of"},
-		{"no content", with(fileAt("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
-		{"data behind the end", with(fileAt("a", []byte{1}), func(e *diskimage.Entry) {
+		{"lost+found is a file", treetest.Tree{treetest.Dir("."), treetest.File("lost+found", nil)}, "not a directory"},
+		{"lost+found twice", treetest.Tree{treetest.Dir("."), treetest.Dir("lost+found"), treetest.Dir("lost+found")}, "twice"},
+		{"empty symlink", treetest.Tree{treetest.Dir("."), treetest.Link("a", "")}, `"a": symbolic link`},
+		{"long symlink", treetest.Tree{treetest.Dir("."), treetest.Link("a", strings.Repeat("x", 4096))}, `4096 bytes`},
+		{"large device", treetest.Tree{treetest.Dir("."), treetest.Device("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
+		{"no type", treetest.Tree{treetest.Dir("."), treetest.Entry("a", 0o644)}, "file type"},
+		{"negative size", with(treetest.File("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
+		{"huge file", with(treetest.File("a", nil), func(e *diskimage.Entry) { e.Size = 1 << 45 }), "size of"},
+		{"no content", with(treetest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
+		{"data behind the end", with(treetest.File("a", []byte{1}), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 0, Length: 2}}
 		}), "outside"},
-		{"data out of order", with(fileAt("a", make([]byte, 9)), func(e *diskimage.Entry) {
+		{"data out of order", with(treetest.File("a", make([]byte, 9)), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 5, Length: 1}, {Offset: 0, Length: 1}}
 		}), "out of order"},
 		{"unknown attribute", xattr("btrfs.compression", 3), `"btrfs.compression"`},
 		{"attribute without a name", xattr("user.", 3), `"user."`},
 		{"large attribute", xattr("user.a", 5000), "more than the one block"},
 		{"broken ACL", xattr("system.posix_acl_access", 5), "not an access control list"},
-		{"attribute twice", with(fileAt("a", nil), func(e *diskimage.Entry) {
+		{"attribute twice", with(treetest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: "user.a"}, {Name: "user.a"}}
 		}), "twice"},
 	}

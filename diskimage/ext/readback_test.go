@@ -21,6 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // debugfs runs commands of debugfs(8) and gives what each prints.
@@ -141,7 +142,7 @@ func describeStat(t *testing.T, stat string) string {
 }
 
 // readBack compares a file system with the tree that it was made of, as debugfs sees it.
-func readBack(t *testing.T, image string, tree memTree) {
+func readBack(t *testing.T, image string, tree treetest.Tree) {
 	t.Helper()
 	inodes := names(t, image)
 	links := map[int]int{}
@@ -241,12 +242,12 @@ func TestDebugfsReadsBackTheSmallTree(t *testing.T) {
 
 func TestGRUBReadsWhatItBoots(t *testing.T) {
 	t.Parallel()
-	tree := append(memTree{dirAt("."), dirAt("boot")}, manyFiles("boot/indexed", 500, 30)...)
+	tree := append(treetest.Tree{treetest.Dir("."), treetest.Dir("boot")}, treetest.ManyFiles("boot/indexed", 500, 30)...)
 	// A hole at the start of a file is what GRUB 2.06 cannot read: "something wrong with extent".
-	zeros := fileAt("boot/zeros", make([]byte, 30*disk.BlockSize+7))
+	zeros := treetest.File("boot/zeros", make([]byte, 30*disk.BlockSize+7))
 	zeros.Dense, zeros.Data = true, []diskimage.Extent{}
-	kernel := fileAt("boot/indexed/vmlinuz", pattern(9, 9<<20+1))
-	tree = append(tree, kernel, zeros, sparseAt("boot/holes", 60<<20, 5000, 0, 55<<20))
+	kernel := treetest.File("boot/indexed/vmlinuz", treetest.Pattern(9, 9<<20+1))
+	tree = append(tree, kernel, zeros, treetest.Sparse("boot/holes", 60<<20, 5000, 0, 55<<20))
 	for _, k := range kinds {
 		image := write(t, 128*diskimage.MiB, filesystem(k.fsType, k.release), tree)
 		for _, e := range tree {

@@ -18,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // TestSameInputSameBytes is not parallel: it changes GOMAXPROCS.
@@ -50,7 +51,7 @@ func TestVolumeCanBeWrittenTwice(t *testing.T) {
 	}
 	var images [2][]byte
 	for i := range images {
-		if images[i], err = os.ReadFile(writeVolume(t, size, v)); err != nil {
+		if images[i], err = os.ReadFile(treetest.WriteVolume(t, size, v)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,17 +62,17 @@ func TestVolumeCanBeWrittenTwice(t *testing.T) {
 
 func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 	t.Parallel()
-	solid := memTree{dirAt("."), {Name: "a", Mode: unix.S_IFREG, Size: 100e6, Open: bytesContent(nil)}}
+	solid := treetest.Tree{treetest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 100e6, Open: treetest.Content(bytes.NewReader(nil))}}
 	tests := []struct {
 		name string
 		size diskimage.Size
-		tree memTree
+		tree treetest.Tree
 	}{
 		{"nothing", 4095, smallTree()},
 		{"no areas", 20 * diskimage.MiB, smallTree()},
 		{"nothing left", 50 * diskimage.MiB, smallTree()},
 		{"data", 128 * diskimage.MiB, solid},
-		{"nodes", 64 * diskimage.MiB, append(memTree{dirAt(".")}, manyFiles("d", 5000, 3)...)},
+		{"nodes", 64 * diskimage.MiB, append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 5000, 3)...)},
 	}
 	for _, tt := range tests {
 		_, err := Formatter{}.Plan(tt.size, filesystem(), tt.tree)
@@ -88,11 +89,11 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 
 func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 	t.Parallel()
-	trees := map[string]memTree{
-		"empty":       {dirAt(".")},
+	trees := map[string]treetest.Tree{
+		"empty":       {treetest.Dir(".")},
 		"adversarial": adversarialTree(),
-		"many inodes": append(memTree{dirAt(".")}, manyFiles("d", 5000, 10)...),
-		"600 MB":      {dirAt("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: bytesContent(nil)}},
+		"many inodes": append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 5000, 10)...),
+		"600 MB":      {treetest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: treetest.Content(bytes.NewReader(nil))}},
 	}
 	for name, tree := range trees {
 		for _, free := range []diskimage.Size{0, 50 * diskimage.MiB, diskimage.GiB} {
@@ -125,7 +126,7 @@ func TestFullFileSystemIsClean(t *testing.T) {
 	t.Parallel()
 	// The data fills its last segment, so that the log goes on in an empty one; then one block less, and one more.
 	for _, blocks := range []int{5 * 512, 5*512 - 1, 5*512 + 1} {
-		tree := memTree{dirAt("."), fileAt("a", pattern(1, blocks*disk.BlockSize))}
+		tree := treetest.Tree{treetest.Dir("."), treetest.File("a", treetest.Pattern(1, blocks*disk.BlockSize))}
 		size, err := MinimumSize(filesystem(), tree, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -139,12 +140,12 @@ func TestFullFileSystemIsClean(t *testing.T) {
 func TestExtentsArePlacesOfTheContent(t *testing.T) {
 	t.Parallel()
 	const size = 128 * diskimage.MiB
-	dense := sparseAt("dense", 20*disk.BlockSize+1, disk.BlockSize, 4*disk.BlockSize)
+	dense := treetest.Sparse("dense", 20*disk.BlockSize+1, disk.BlockSize, 4*disk.BlockSize)
 	dense.Dense = true
-	tree := memTree{
-		dirAt("."), dirAt("boot"), fileAt("boot/vmlinuz", pattern(7, 5<<20+17)), fileAt("empty", nil), fileAt("inline", pattern(1, 100)),
-		sparseAt("sparse", 20*disk.BlockSize, disk.BlockSize, 0, 4*disk.BlockSize), sparseAt("hole", 1e6, 0),
-		dense, hardLinkAt("zweite", dense),
+	tree := treetest.Tree{
+		treetest.Dir("."), treetest.Dir("boot"), treetest.File("boot/vmlinuz", treetest.Pattern(7, 5<<20+17)), treetest.File("empty", nil), treetest.File("inline", treetest.Pattern(1, 100)),
+		treetest.Sparse("sparse", 20*disk.BlockSize, disk.BlockSize, 0, 4*disk.BlockSize), treetest.Sparse("hole", 1e6, 0),
+		dense, treetest.HardLink("zweite", dense),
 	}
 	lengths := map[string]int64{
 		"boot/vmlinuz": 5<<20 + 17, "empty": 0, "inline": 100, "sparse": 2 * disk.BlockSize, "hole": 0, "dense": dense.Size, "zweite": dense.Size,
@@ -153,7 +154,7 @@ func TestExtentsArePlacesOfTheContent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := os.ReadFile(writeVolume(t, size, v))
+	image, err := os.ReadFile(treetest.WriteVolume(t, size, v))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,13 +200,13 @@ func (r *recorder) WriteAt(b []byte, offset int64) (int, error) {
 // What is not used may be anything, and what is said to be zero is not written.
 func TestOnlyUsedSpaceMatters(t *testing.T) {
 	t.Parallel()
-	for _, tree := range []memTree{{dirAt(".")}, append(adversarialTree(), smallTree()[1:]...)} {
+	for _, tree := range []treetest.Tree{{treetest.Dir(".")}, append(adversarialTree(), smallTree()[1:]...)} {
 		for _, size := range []diskimage.Size{128 * diskimage.MiB, 3 * diskimage.GiB} {
 			v, err := Formatter{}.Plan(size, filesystem(), tree)
 			if err != nil {
 				t.Fatal(err)
 			}
-			image := writeVolume(t, size, v)
+			image := treetest.WriteVolume(t, size, v)
 			file, err := os.OpenFile(image, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -274,14 +275,14 @@ func TestSegmentsAreAlignedOnTheDisk(t *testing.T) {
 			t.Errorf("from sector %d of %d bytes on: the first segment is at %d, want %d", tt.start, tt.sector, got, tt.want)
 		}
 		if tt.sector == 512 {
-			diskimagetest.Fsck(t, writeVolume(t, 100*diskimage.MiB, v))
+			diskimagetest.Fsck(t, treetest.WriteVolume(t, 100*diskimage.MiB, v))
 		}
 	}
 }
 
 func TestLabelAndUUID(t *testing.T) {
 	t.Parallel()
-	image := write(t, 64*diskimage.MiB, memTree{dirAt(".")})
+	image := write(t, 64*diskimage.MiB, treetest.Tree{treetest.Dir(".")})
 	out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image)
 	for _, want := range []string{"UUID=" + testUUID.String() + "\n", "LABEL=rootfs", "TYPE=f2fs\n"} {
 		if !strings.Contains(out, want) {

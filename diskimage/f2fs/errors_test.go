@@ -13,6 +13,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // brokenContent fails in one way or another.
@@ -44,9 +45,9 @@ func TestErrorsWhileReadingNameTheFile(t *testing.T) {
 		{1000, content(bytes.NewReader(make([]byte, 1000)), errors.New("stale handle")), `close "file": stale handle`},
 	}
 	for _, tt := range tests {
-		e := entry("file", unix.S_IFREG)
+		e := treetest.Entry("file", unix.S_IFREG)
 		e.Size, e.Open = tt.size, tt.open
-		v, err := Formatter{}.Plan(64*diskimage.MiB, filesystem(), memTree{dirAt("."), e})
+		v, err := Formatter{}.Plan(64*diskimage.MiB, filesystem(), treetest.Tree{treetest.Dir("."), e})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,13 +58,13 @@ func TestErrorsWhileReadingNameTheFile(t *testing.T) {
 }
 
 // brokenTree ends with an error.
-type brokenTree struct{ memTree }
+type brokenTree struct{ treetest.Tree }
 
 var errTree = errors.New("tree is broken")
 
 func (b brokenTree) Entries() iter.Seq2[diskimage.Entry, error] {
 	return func(yield func(diskimage.Entry, error) bool) {
-		for e := range b.memTree.Entries() {
+		for e := range b.Tree.Entries() {
 			if !yield(e, nil) {
 				return
 			}
@@ -73,12 +74,12 @@ func (b brokenTree) Entries() iter.Seq2[diskimage.Entry, error] {
 }
 
 // collidingNames are names whose hashes end with so many zero bits.
-func collidingNames(n int) memTree {
-	tree := memTree{dirAt(".")}
+func collidingNames(n int) treetest.Tree {
+	tree := treetest.Tree{treetest.Dir(".")}
 	for i := uint32(0); len(tree) <= n; i++ {
 		name := strings.Repeat("x", 240) + string([]byte{'a' + byte(i&15), 'a' + byte(i>>4&15), 'a' + byte(i>>8&15), 'a' + byte(i>>12&15), 'a' + byte(i>>16&15), 'a' + byte(i>>20&15)})
 		if dirHash(name)&0xFFF == 0 {
-			tree = append(tree, fileAt(name, nil))
+			tree = append(tree, treetest.File(name, nil))
 		}
 	}
 	return tree
@@ -94,12 +95,12 @@ func TestNamesWithTheSameHashFillSeveralTables(t *testing.T) {
 
 func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 	t.Parallel()
-	with := func(e diskimage.Entry, change func(*diskimage.Entry)) memTree {
+	with := func(e diskimage.Entry, change func(*diskimage.Entry)) treetest.Tree {
 		change(&e)
-		return memTree{dirAt("."), e}
+		return treetest.Tree{treetest.Dir("."), e}
 	}
-	xattr := func(name string, length int) memTree {
-		return with(fileAt("a", nil), func(e *diskimage.Entry) {
+	xattr := func(name string, length int) treetest.Tree {
+		return with(treetest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: name, Value: make([]byte, length)}}
 		})
 	}
@@ -108,37 +109,37 @@ func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 		tree diskimage.Tree
 		want string
 	}{
-		{"no root", memTree{}, "it has no root"},
-		{"root is no directory", memTree{fileAt(".", nil)}, "instead of the root"},
-		{"root is not first", memTree{dirAt("a"), dirAt(".")}, `"a" comes first`},
-		{"broken tree", brokenTree{memTree{dirAt(".")}}, errTree.Error()},
-		{"twice", memTree{dirAt("."), dirAt("a"), dirAt("a")}, `"a" is there twice`},
-		{"without its directory", memTree{dirAt("."), dirAt("a/b")}, `"a/b" comes before`},
-		{"below a file", memTree{dirAt("."), fileAt("a", nil), fileAt("a/b", nil)}, `"a/b" comes before`},
-		{"parent as a name", memTree{dirAt("."), dirAt("..")}, `".." is not a name`},
-		{"empty name", memTree{dirAt("."), dirAt("")}, `"" is not a name`},
-		{"long name", memTree{dirAt("."), dirAt(strings.Repeat("x", 256))}, "256 bytes"},
-		{"NUL in a name", memTree{dirAt("."), dirAt("a\x00b")}, "is not a name"},
-		{"link to nothing", memTree{dirAt("."), hardLinkAt("b", fileAt("a", nil))}, `no earlier file`},
-		{"link to a directory", memTree{dirAt("."), dirAt("a"), hardLinkAt("b", dirAt("a"))}, `no earlier file`},
-		{"empty symlink", memTree{dirAt("."), linkAt("a", "")}, `"a": symbolic link`},
-		{"long symlink", memTree{dirAt("."), linkAt("a", strings.Repeat("x", 4096))}, `4096 bytes`},
-		{"large device", memTree{dirAt("."), deviceAt("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
-		{"no type", memTree{dirAt("."), entry("a", 0o644)}, "file type"},
-		{"negative size", with(fileAt("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
-		{"huge file", with(fileAt("a", nil), func(e *diskimage.Entry) { e.Size = maxBlocks*disk.BlockSize + 1 }), "size of"},
-		{"no content", with(fileAt("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
-		{"data behind the end", with(fileAt("a", []byte{1}), func(e *diskimage.Entry) {
+		{"no root", treetest.Tree{}, "it has no root"},
+		{"root is no directory", treetest.Tree{treetest.File(".", nil)}, "instead of the root"},
+		{"root is not first", treetest.Tree{treetest.Dir("a"), treetest.Dir(".")}, `"a" comes first`},
+		{"broken tree", brokenTree{treetest.Tree{treetest.Dir(".")}}, errTree.Error()},
+		{"twice", treetest.Tree{treetest.Dir("."), treetest.Dir("a"), treetest.Dir("a")}, `"a" is there twice`},
+		{"without its directory", treetest.Tree{treetest.Dir("."), treetest.Dir("a/b")}, `"a/b" comes before`},
+		{"below a file", treetest.Tree{treetest.Dir("."), treetest.File("a", nil), treetest.File("a/b", nil)}, `"a/b" comes before`},
+		{"parent as a name", treetest.Tree{treetest.Dir("."), treetest.Dir("..")}, `".." is not a name`},
+		{"empty name", treetest.Tree{treetest.Dir("."), treetest.Dir("")}, `"" is not a name`},
+		{"long name", treetest.Tree{treetest.Dir("."), treetest.Dir(strings.Repeat("x", 256))}, "256 bytes"},
+		{"NUL in a name", treetest.Tree{treetest.Dir("."), treetest.Dir("a\x00b")}, "is not a name"},
+		{"link to nothing", treetest.Tree{treetest.Dir("."), treetest.HardLink("b", treetest.File("a", nil))}, `no earlier file`},
+		{"link to a directory", treetest.Tree{treetest.Dir("."), treetest.Dir("a"), treetest.HardLink("b", treetest.Dir("a"))}, `no earlier file`},
+		{"empty symlink", treetest.Tree{treetest.Dir("."), treetest.Link("a", "")}, `"a": symbolic link`},
+		{"long symlink", treetest.Tree{treetest.Dir("."), treetest.Link("a", strings.Repeat("x", 4096))}, `4096 bytes`},
+		{"large device", treetest.Tree{treetest.Dir("."), treetest.Device("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
+		{"no type", treetest.Tree{treetest.Dir("."), treetest.Entry("a", 0o644)}, "file type"},
+		{"negative size", with(treetest.File("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
+		{"huge file", with(treetest.File("a", nil), func(e *diskimage.Entry) { e.Size = maxBlocks*disk.BlockSize + 1 }), "size of"},
+		{"no content", with(treetest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
+		{"data behind the end", with(treetest.File("a", []byte{1}), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 0, Length: 2}}
 		}), "outside"},
-		{"data out of order", with(fileAt("a", make([]byte, 9)), func(e *diskimage.Entry) {
+		{"data out of order", with(treetest.File("a", make([]byte, 9)), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 5, Length: 1}, {Offset: 0, Length: 1}}
 		}), "out of order"},
 		{"unknown attribute", xattr("btrfs.compression", 3), `"a": extended attribute "btrfs.compression"`},
 		{"attribute without a name", xattr("user.", 3), `"user."`},
 		{"large attribute", xattr("user.a", disk.XattrRoom), `"a": extended attributes need 36 bytes more than the 4244`},
 		{"broken ACL", xattr("system.posix_acl_access", 5), "not an access control list"},
-		{"attribute twice", with(fileAt("a", nil), func(e *diskimage.Entry) {
+		{"attribute twice", with(treetest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: "user.a"}, {Name: "user.a"}}
 		}), "twice"},
 	}

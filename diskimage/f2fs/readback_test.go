@@ -17,10 +17,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // readBack compares a file system with the tree that it was made of.
-func readBack(t *testing.T, image string, tree memTree) {
+func readBack(t *testing.T, image string, tree treetest.Tree) {
 	t.Helper()
 	file, err := os.Open(image)
 	if err != nil {
@@ -184,7 +185,7 @@ func TestSmallTreeIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, size := range []diskimage.Size{64 * diskimage.MiB, 100*diskimage.MiB + 5000, 300 * diskimage.MiB, 5 * diskimage.GiB} {
 		tree := smallTree()
-		fixed := fileAt("fixed", []byte("x"))
+		fixed := treetest.File("fixed", []byte("x"))
 		fixed.Immutable = true
 		tree = append(tree, fixed)
 		image := write(t, size, tree)
@@ -209,10 +210,10 @@ func entryContent(t *testing.T, e diskimage.Entry) []byte {
 
 func TestGRUBReadsWhatItBoots(t *testing.T) {
 	t.Parallel()
-	tree := append(memTree{dirAt("."), dirAt("boot")}, manyFiles("boot/large", 1500, 30)...)
+	tree := append(treetest.Tree{treetest.Dir("."), treetest.Dir("boot")}, treetest.ManyFiles("boot/large", 1500, 30)...)
 	tree = append(tree,
-		fileAt("boot/large/vmlinuz", pattern(9, 9<<20+1)), fileAt("boot/small", pattern(8, 1000)),
-		fileAt("boot/initrd", pattern(7, 40<<20)), linkAt("boot/link", "large/vmlinuz"), sparseAt("boot/holes", 5<<20, 5000, 0, 4<<20))
+		treetest.File("boot/large/vmlinuz", treetest.Pattern(9, 9<<20+1)), treetest.File("boot/small", treetest.Pattern(8, 1000)),
+		treetest.File("boot/initrd", treetest.Pattern(7, 40<<20)), treetest.Link("boot/link", "large/vmlinuz"), treetest.Sparse("boot/holes", 5<<20, 5000, 0, 4<<20))
 	image := write(t, 256*diskimage.MiB, tree)
 	for _, e := range tree {
 		if !e.IsRegular() || e.Size == 0 {
