@@ -60,7 +60,7 @@ func TestImageBoots(t *testing.T) {
 		loader  string
 	}{
 		{"extlinux", []string{"--distribution", "stable"}, "SYSLINUX"},
-		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--roottype", "f2fs", "--bootsize", "250Mi", "--boottype", "f2fs"}, "GRUB"},
+		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--bootsize", "200Mi", "--boottype", "ext3", "--roottype", "f2fs"}, "GRUB"},
 		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
 		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow"}, "SYSLINUX"},
 		{"btrfs", []string{"--roottype", "btrfs", "--grub"}, "GRUB"},
