@@ -27,7 +27,7 @@ import (
 )
 
 // kernelVariable names the environment variable with a Debian package of a kernel, linux-image-*.deb, to be used instead of
-// that of the machine's own release.
+// that of the machine's own release. The modules are in it up to trixie.
 const kernelVariable = "VMDEBOOTSTRAP_TEST_KERNEL"
 
 // TestMain makes this program the first process of a virtual machine when it is one.
