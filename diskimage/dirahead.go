@@ -49,8 +49,9 @@ func (a *readAhead) rootEntry() (Entry, error) {
 func (a *readAhead) take(l *listing) ([]child, error) {
 	if a.begin(l) {
 		a.read(&a.lister, l)
+	} else {
+		a.help(l)
 	}
-	<-l.done
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pending -= len(l.children)
@@ -58,6 +59,21 @@ func (a *readAhead) take(l *listing) ([]child, error) {
 	children := l.children
 	l.children = nil
 	return children, l.err
+}
+
+// help reads other directories until whoever reads l is done with it. What the walk needs next is what the workers begin
+// with, so that it would wait for them all the time.
+func (a *readAhead) help(l *listing) {
+	for !l.complete() {
+		other := a.tryPop()
+		if other == nil {
+			<-l.done
+			return
+		}
+		if a.begin(other) {
+			a.read(&a.lister, other)
+		}
+	}
 }
 
 // begin reports whether the caller is the one who has to read a directory.
@@ -102,12 +118,29 @@ func (a *readAhead) work() {
 func (a *readAhead) pop() *listing {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for !a.stopped && (len(a.next) == 0 || a.pending > aheadLimit) {
+	for !a.stopped && !a.ready() {
 		a.changed.Wait()
 	}
 	if a.stopped {
 		return nil
 	}
+	return a.popNext()
+}
+
+// tryPop gives a directory to read if there is one.
+func (a *readAhead) tryPop() *listing {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.ready() {
+		return nil
+	}
+	return a.popNext()
+}
+
+// ready reports whether a directory may be read. The lock is held, as for popNext.
+func (a *readAhead) ready() bool { return len(a.next) > 0 && a.pending <= aheadLimit }
+
+func (a *readAhead) popNext() *listing {
 	last := len(a.next) - 1
 	l := a.next[last]
 	a.next = a.next[:last]

@@ -21,6 +21,16 @@ type listing struct {
 
 func newListing(name string) *listing { return &listing{name: name, done: make(chan struct{})} }
 
+// complete reports whether all of it has been read.
+func (l *listing) complete() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // child is one name in a directory.
 type child struct {
 	entry  Entry

@@ -246,3 +246,27 @@ func TestXattrsAreReadWithoutTheNewCallToo(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkDirTree walks 20,000 files in 1,000 directories.
+func BenchmarkDirTree(b *testing.B) {
+	root := b.TempDir()
+	for i := range 1000 {
+		dir := filepath.Join(root, fmt.Sprint(i/50), fmt.Sprint(i))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			b.Fatal(err)
+		}
+		for j := range 20 {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(j)), nil, 0o644); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, err := range NewDirTree(root).Entries() {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
