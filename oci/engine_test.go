@@ -189,6 +189,30 @@ func abandon(t *testing.T, e *Engine) {
 	e.store.Free()
 }
 
+// A process that is being started has copies of all descriptors until it runs its program.
+func TestUnlockDoesNotWaitForStartingProcesses(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "lock")
+	f, err := lockFile(name, unix.LOCK_EX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := unix.Dup(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied)
+	s := &session{lock: f}
+	if err := errors.Join(s.unlock(), s.unlock()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := lockFile(name, unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+}
+
 func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {

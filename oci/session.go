@@ -130,12 +130,15 @@ func (s *session) end() error {
 	return errors.Join(append(errs, s.unlock())...)
 }
 
-// unlock gives up the lock; it may be called more than once.
+// unlock gives up the lock; it may be called more than once. To close the file is not enough: a process that is just being
+// started has a copy of the descriptor until it runs its program.
 func (s *session) unlock() error {
-	if err := s.lock.Close(); !errors.Is(err, os.ErrClosed) {
-		return err
+	unlocked := unix.Flock(int(s.lock.Fd()), unix.LOCK_UN)
+	err := s.lock.Close()
+	if errors.Is(err, os.ErrClosed) {
+		return nil
 	}
-	return nil
+	return errors.Join(unlocked, err)
 }
 
 // workName is a name for a layer that this session writes.
