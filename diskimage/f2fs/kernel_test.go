@@ -65,12 +65,13 @@ func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 		},
 	})
 	_, said, _ := strings.Cut(text, guestBegin)
+	said, _, ended := strings.Cut(said, guestEnd) // behind it the kernel may speak of switching off
 	for line := range strings.Lines(said) {
-		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, guestEnd) {
+		if line = strings.TrimSpace(line); line != "" {
 			t.Error(line)
 		}
 	}
-	if !strings.Contains(said, guestEnd) {
+	if !ended {
 		t.Errorf("the console ended early:\n%s", text)
 	}
 	diskimagetest.Fsck(t, image)
