@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // directory is the content of a directory: a single block of entries, or a tree of blocks hashed by name.
@@ -200,7 +201,7 @@ func putDirEntry(dst []byte, name string, n *node, length int) {
 		Inode:      n.number,
 		RecLen:     uint16(length),
 		NameLength: uint8(len(name)),
-		Type:       n.dirEntryType(),
+		Type:       disk.FileType(inode.FileType(n.mode)),
 	}.Put(dst)
 	copy(dst[disk.DirHeaderSize:], name)
 }

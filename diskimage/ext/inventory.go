@@ -9,14 +9,12 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // Limits of the formats.
 const (
-	maxNameLength   = disk.MaxNameLength
-	maxTargetLength = disk.BlockSize - 1 // a symbolic link and its final NUL are in one block
-	maxMajor        = 1<<12 - 1
-	maxMinor        = 1<<20 - 1
+	maxNameLength = disk.MaxNameLength
 	// maxLinks is EXT4_LINK_MAX. Directories may have more with dir_nlink.
 	maxLinks = 65000
 	// maxLinksOld is EXT2_LINK_MAX, what the kernel's own ext2 allows. It holds for what ext2 and ext3 may contain.
@@ -217,47 +215,28 @@ func newNode(p parameters, e *diskimage.Entry) (*node, error) {
 	switch n.fileType() {
 	case unix.S_IFREG:
 		n.size, n.data, n.dense, n.fixed, n.open = e.Size, e.Data, e.Dense, e.Immutable, e.Open
-		return n, checkContent(p, e)
+		if err := checkSize(p, e); err != nil {
+			return nil, err
+		}
 	case unix.S_IFDIR:
 		n.links = 2
 		n.dir = &directory{self: n}
 	case unix.S_IFLNK:
 		n.target = e.Linkname
-		if len(n.target) == 0 || len(n.target) > maxTargetLength || strings.ContainsRune(n.target, 0) {
-			return nil, fmt.Errorf("symbolic link with a text of %d bytes: 1 to %d other than NUL are possible",
-				len(n.target), maxTargetLength)
-		}
 	case unix.S_IFCHR, unix.S_IFBLK:
 		n.major, n.minor = e.Major, e.Minor
-		if n.major > maxMajor || n.minor > maxMinor {
-			return nil, fmt.Errorf("device %d:%d: Linux has numbers up to %d:%d", n.major, n.minor, maxMajor, maxMinor)
-		}
-	case unix.S_IFIFO, unix.S_IFSOCK:
-	default:
-		return nil, fmt.Errorf("mode %#o has no known file type", e.Mode)
 	}
-	return n, nil
+	return n, inode.Check(e)
 }
 
-// checkContent checks size, data and content of a regular file against each other.
-func checkContent(p parameters, e *diskimage.Entry) error {
+// checkSize checks the size of a regular file.
+func checkSize(p parameters, e *diskimage.Entry) error {
 	limit := uint64(maxFileBlocks)
 	if !p.extents() {
 		limit = maxFileBlocksOld
 	}
 	if e.Size < 0 || blocksFor(uint64(e.Size)) > limit {
 		return fmt.Errorf("size of %d bytes: %s can have %d", e.Size, p.fsType, limit*disk.BlockSize)
-	}
-	var end int64
-	for _, part := range e.Data {
-		if part.Offset < end || part.Length < 0 || part.Length > e.Size-part.Offset {
-			return fmt.Errorf("data at %d of length %d: out of order, or outside of the %d bytes",
-				part.Offset, part.Length, e.Size)
-		}
-		end = part.Offset + part.Length
-	}
-	if e.Open == nil && e.Size > 0 && (e.Data == nil || end > 0) {
-		return fmt.Errorf("%d bytes without a content", e.Size)
 	}
 	return nil
 }

@@ -56,25 +56,6 @@ func (n *node) length() uint64 {
 	return 0
 }
 
-// dirEntryType is the type of the node as a directory gives it.
-func (n *node) dirEntryType() disk.FileType {
-	switch n.fileType() {
-	case unix.S_IFDIR:
-		return disk.TypeDir
-	case unix.S_IFCHR:
-		return disk.TypeCharDev
-	case unix.S_IFBLK:
-		return disk.TypeBlockDev
-	case unix.S_IFIFO:
-		return disk.TypeFifo
-	case unix.S_IFSOCK:
-		return disk.TypeSocket
-	case unix.S_IFLNK:
-		return disk.TypeSymlink
-	}
-	return disk.TypeRegular
-}
-
 // spans gives the blocks of a node that hold something, in units of blocks from the start of the file: ascending and
 // apart from each other.
 func (n *node) spans() []span {

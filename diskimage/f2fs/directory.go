@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // directory is the content of a directory. A small one is in its inode, unless it is the root, which the kernel takes to be
@@ -122,5 +123,5 @@ func (d *directory) putDots(e *disk.Entries) {
 }
 
 func put(e *disk.Entries, name string, hash uint32, n *node) {
-	e.Add(disk.DirEntry{Hash: hash, Inode: n.number, NameLength: uint16(len(name)), Type: n.dirEntryType()}, name)
+	e.Add(disk.DirEntry{Hash: hash, Inode: n.number, NameLength: uint16(len(name)), Type: disk.FileType(inode.FileType(n.mode))}, name)
 }

@@ -8,14 +8,11 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // Limits of the format, and of Linux.
-const (
-	maxTargetLength = disk.BlockSize - 1 // a symbolic link and its final NUL are in one block
-	maxMajor        = 1<<12 - 1
-	maxMinor        = 1<<20 - 1
-)
+const ()
 
 // inventory is what will be in the file system, as far as it does not depend on the size.
 type inventory struct {
@@ -168,43 +165,24 @@ func newNode(e *diskimage.Entry) (*node, error) {
 	switch n.fileType() {
 	case unix.S_IFREG:
 		n.size, n.data, n.dense, n.fixed, n.open = e.Size, e.Data, e.Dense, e.Immutable, e.Open
-		return n, checkContent(e)
+		if err := checkSize(e); err != nil {
+			return nil, err
+		}
 	case unix.S_IFDIR:
 		n.links = 2
 		n.dir = &directory{self: n}
 	case unix.S_IFLNK:
 		n.target = e.Linkname
-		if len(n.target) == 0 || len(n.target) > maxTargetLength || strings.ContainsRune(n.target, 0) {
-			return nil, fmt.Errorf("symbolic link with a text of %d bytes: 1 to %d other than NUL are possible",
-				len(n.target), maxTargetLength)
-		}
 	case unix.S_IFCHR, unix.S_IFBLK:
 		n.major, n.minor = e.Major, e.Minor
-		if n.major > maxMajor || n.minor > maxMinor {
-			return nil, fmt.Errorf("device %d:%d: Linux has numbers up to %d:%d", n.major, n.minor, maxMajor, maxMinor)
-		}
-	case unix.S_IFIFO, unix.S_IFSOCK:
-	default:
-		return nil, fmt.Errorf("mode %#o has no known file type", e.Mode)
 	}
-	return n, nil
+	return n, inode.Check(e)
 }
 
-// checkContent checks size, data and content of a regular file against each other.
-func checkContent(e *diskimage.Entry) error {
+// checkSize checks the size of a regular file.
+func checkSize(e *diskimage.Entry) error {
 	if e.Size < 0 || blocksFor(uint64(e.Size)) > maxBlocks {
 		return fmt.Errorf("size of %d bytes: %s can have %d", e.Size, Type, uint64(maxBlocks)*disk.BlockSize)
-	}
-	var end int64
-	for _, part := range e.Data {
-		if part.Offset < end || part.Length < 0 || part.Length > e.Size-part.Offset {
-			return fmt.Errorf("data at %d of length %d: out of order, or outside of the %d bytes",
-				part.Offset, part.Length, e.Size)
-		}
-		end = part.Offset + part.Length
-	}
-	if e.Open == nil && e.Size > 0 && (e.Data == nil || end > 0) {
-		return fmt.Errorf("%d bytes without a content", e.Size)
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func guest() {
 		if _, err := os.Stat(device); err == nil {
 			break
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // a poll: nothing tells of it
 	}
 	_ = os.Mkdir(at, 0o755)
 	say(guestBegin)
@@ -268,7 +268,7 @@ func unmount(at string) (err error) {
 		if err = unix.Unmount(at, 0); err == nil {
 			return nil
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) // a poll: nothing tells of it
 	}
 	return err
 }

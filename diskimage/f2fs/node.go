@@ -79,25 +79,6 @@ func (n *node) inlineFlags() disk.InlineFlags {
 	return 0
 }
 
-// dirEntryType is the type of the node as a directory gives it.
-func (n *node) dirEntryType() disk.FileType {
-	switch n.fileType() {
-	case unix.S_IFDIR:
-		return disk.TypeDir
-	case unix.S_IFCHR:
-		return disk.TypeCharDev
-	case unix.S_IFBLK:
-		return disk.TypeBlockDev
-	case unix.S_IFIFO:
-		return disk.TypeFifo
-	case unix.S_IFSOCK:
-		return disk.TypeSocket
-	case unix.S_IFLNK:
-		return disk.TypeSymlink
-	}
-	return disk.TypeRegular
-}
-
 // span is a number of blocks of a file, from start up to end. Spans of a file are ascending and apart from each other.
 type span struct {
 	start, end uint64

@@ -99,7 +99,7 @@ func describe(e diskimage.Entry, links uint32) string {
 	return text
 }
 
-func describeInode(n *inode) string {
+func describeInode(n *readInode) string {
 	text := fmt.Sprintf("mode %o owner %d:%d mtime %d.%09d links %d ", n.Mode, n.UID, n.GID, int64(n.ModifyTime), n.ModifyNsec, n.Links)
 	switch uint32(n.Mode) & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -117,7 +117,7 @@ func describeInode(n *inode) string {
 	return text
 }
 
-func compareXattrs(n *inode, e diskimage.Entry) error {
+func compareXattrs(n *readInode, e diskimage.Entry) error {
 	got, err := n.xattrs()
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func compareXattrs(n *inode, e diskimage.Entry) error {
 }
 
 // compareContent compares what is data, and looks for the holes.
-func compareContent(n *inode, e diskimage.Entry) error {
+func compareContent(n *readInode, e diskimage.Entry) error {
 	inNode := n.Inline&0x02 != 0
 	if inNode && (e.Dense || e.Size > disk.InlineDataSize) {
 		return errors.New("it is in its inode")

@@ -18,11 +18,11 @@ type reader struct {
 	file *os.File
 	sb   disk.SuperBlock
 	cp   disk.Checkpoint
-	dirs map[uint32]*inode // those that were read
+	dirs map[uint32]*readInode // those that were read
 }
 
 func newReader(file *os.File) (*reader, error) {
-	r := &reader{file: file, dirs: map[uint32]*inode{}}
+	r := &reader{file: file, dirs: map[uint32]*readInode{}}
 	var copies [2]disk.SuperBlock
 	for i := range copies {
 		disk.Get(r.block(uint32(i))[1024:], &copies[i])
@@ -95,15 +95,15 @@ func (r *reader) node(number uint32) ([]byte, disk.Footer, error) {
 	return node, footer, nil
 }
 
-// inode is an inode with its whole block.
-type inode struct {
+// readInode is an inode with its whole block.
+type readInode struct {
 	disk.Inode
 	r      *reader
 	number uint32
 	raw    []byte
 }
 
-func (r *reader) inode(number uint32) (*inode, error) {
+func (r *reader) inode(number uint32) (*readInode, error) {
 	if n := r.dirs[number]; n != nil {
 		return n, nil
 	}
@@ -111,7 +111,7 @@ func (r *reader) inode(number uint32) (*inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &inode{r: r, number: number, raw: raw}
+	n := &readInode{r: r, number: number, raw: raw}
 	disk.Get(raw, &n.Inode)
 	if footer.Inode != number || footer.Flag>>3 != 0 {
 		return nil, fmt.Errorf("inode %d: footer %+v", number, footer)
@@ -127,7 +127,7 @@ func (r *reader) inode(number uint32) (*inode, error) {
 }
 
 // addr gives the address of a block of the file, 0 for a hole.
-func (n *inode) addr(block uint64) (uint32, error) {
+func (n *readInode) addr(block uint64) (uint32, error) {
 	const inInode, perNode = 873, 1018
 	get := func(node []byte, i uint64) uint32 { return binary.LittleEndian.Uint32(node[4*i:]) }
 	if block < inInode {
@@ -172,7 +172,7 @@ func (n *inode) addr(block uint64) (uint32, error) {
 }
 
 // ReadAt implements io.ReaderAt.
-func (n *inode) ReadAt(p []byte, offset int64) (int, error) {
+func (n *readInode) ReadAt(p []byte, offset int64) (int, error) {
 	if n.Inline&0x02 != 0 {
 		return copy(p, n.raw[364:][offset:n.Size]), nil
 	}
@@ -211,7 +211,7 @@ func names(area []byte, slots int, yield func(name string, e disk.DirEntry)) {
 }
 
 // lookup finds a name as the kernel does, in the buckets where it can be.
-func (n *inode) lookup(name string) (found disk.DirEntry, err error) {
+func (n *readInode) lookup(name string) (found disk.DirEntry, err error) {
 	look := func(area []byte, slots int) {
 		names(area, slots, func(other string, e disk.DirEntry) {
 			if other == name && e.Hash == dirHash(name) {
@@ -243,7 +243,7 @@ func (n *inode) lookup(name string) (found disk.DirEntry, err error) {
 }
 
 // list gives all names of a directory.
-func (n *inode) list() (all []string, err error) {
+func (n *readInode) list() (all []string, err error) {
 	add := func(name string, _ disk.DirEntry) { all = append(all, name) }
 	if n.Inline&0x04 != 0 {
 		names(n.raw[364:][:3488], 182, add)
@@ -262,7 +262,7 @@ func (n *inode) list() (all []string, err error) {
 }
 
 // xattrs gives the extended attributes, access control lists in the form of the disk.
-func (n *inode) xattrs() (map[string]string, error) {
+func (n *readInode) xattrs() (map[string]string, error) {
 	row := slices.Clone(n.raw[4052-200 : 4052])
 	if n.XattrNode != 0 {
 		node, footer, err := n.r.node(n.XattrNode)
@@ -285,7 +285,7 @@ func (n *inode) xattrs() (map[string]string, error) {
 }
 
 // open finds a file by its path.
-func (r *reader) open(name string) (*inode, error) {
+func (r *reader) open(name string) (*readInode, error) {
 	n, err := r.inode(r.sb.RootInode)
 	if err != nil || name == "." {
 		return n, err

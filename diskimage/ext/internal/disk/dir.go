@@ -3,17 +3,8 @@ package disk
 // FileType is the type in a directory entry.
 type FileType uint8
 
-// File types. TypeChecksum marks the checksum at the end of a block, which looks like an unused entry.
-const (
-	TypeRegular  FileType = 1
-	TypeDir      FileType = 2
-	TypeCharDev  FileType = 3
-	TypeBlockDev FileType = 4
-	TypeFifo     FileType = 5
-	TypeSocket   FileType = 6
-	TypeSymlink  FileType = 7
-	TypeChecksum FileType = 0xDE
-)
+// TypeChecksum marks the checksum at the end of a block, which looks like an unused entry.
+const TypeChecksum FileType = 0xDE
 
 // Sizes in directories.
 const (

@@ -13,17 +13,6 @@ const (
 // FileType is the type of a file as a directory gives it.
 type FileType uint8
 
-// File types.
-const (
-	TypeRegular  FileType = 1
-	TypeDir      FileType = 2
-	TypeCharDev  FileType = 3
-	TypeBlockDev FileType = 4
-	TypeFifo     FileType = 5
-	TypeSocket   FileType = 6
-	TypeSymlink  FileType = 7
-)
-
 // DirEntry is one name.
 type DirEntry struct {
 	Hash       uint32   // 0x0
