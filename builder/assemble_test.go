@@ -277,7 +277,7 @@ func TestSourcesAreToldApart(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"none": "no such file", "tar:d": "is a directory", "oci:f": "is not a directory", "oci-archive:": "names no file", "docker:debian": "docker://REGISTRY",
+		"none": `there is no "none": choose from FILE`, "tar:d": "is a directory", "oci:f": "is not a directory", "oci-archive:": "names no file", "docker:debian": "docker://REGISTRY",
 		"docker://Not A Name": "is no name of an image", "ext4:x": "is none of FILE, -,",
 	} {
 		if _, err := ParseSource(text, w); err == nil || !strings.Contains(err.Error(), want) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -63,6 +64,8 @@ func ParseSource(text string, w World) (Source, error) {
 	isDir := transport == exportDir || transport == exportOCI
 	info, err := w.Stat(w.absolute(s.Path))
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Source{}, fmt.Errorf("there is no %q: choose from %s", s.Path, SourceForms())
 	case err != nil:
 		return Source{}, err
 	case isDir && !info.IsDir():
