@@ -8,9 +8,9 @@ import (
 	"os"
 	"slices"
 
-	"github.com/containers/storage"
-	graphdriver "github.com/containers/storage/drivers"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"go.podman.io/storage"
+	graphdriver "go.podman.io/storage/drivers"
 )
 
 // Container is a root file system that is being written, and runs programs. Close it.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	graphdriver "github.com/containers/storage/drivers"
+	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 

@@ -13,9 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containers/storage"
-	graphdriver "github.com/containers/storage/drivers"
 	"github.com/sirupsen/logrus"
+	"go.podman.io/storage"
+	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 

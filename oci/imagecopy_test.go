@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containers/storage"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 )
 

@@ -17,8 +17,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containers/image/v5/types"
 	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/types"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,7 +73,7 @@ func (e *Engine) imageHelper(ctx context.Context, order imageOrder, environ []st
 		}
 	}
 	if caller != 0 {
-		// By these the libraries know whose configuration and store to use (containers/storage, pkg/unshare).
+		// By these the libraries know whose configuration and store to use (go.podman.io/storage, pkg/unshare).
 		env = append(env, "_CONTAINERS_USERNS_CONFIGURED=done", "_CONTAINERS_ROOTLESS_UID="+strconv.Itoa(caller))
 	}
 	data, err := json.Marshal(order)
@@ -158,7 +158,7 @@ func (o imageOrder) run(ctx context.Context) (answer any, err error) {
 	}
 }
 
-// systemContext leaves certificates, credentials and what is said of registries to the files of containers/image.
+// systemContext leaves certificates, credentials and what is said of registries to the files of go.podman.io/image.
 func (o imageOrder) systemContext() *types.SystemContext {
 	system := &types.SystemContext{
 		AuthFilePath:            o.AuthFile,

@@ -10,10 +10,10 @@ import (
 	"path"
 	"strings"
 
-	"github.com/containers/storage"
-	graphdriver "github.com/containers/storage/drivers"
-	"github.com/containers/storage/pkg/archive"
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+	graphdriver "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
 )
 
@@ -111,7 +111,7 @@ func (e *Engine) copyParentACLs(layer *storage.Layer) (err error) {
 // applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would lock all other builds out for the time that
 // this takes.
 func (e *Engine) applyLayer(layer *storage.Layer, diff io.Reader) error {
-	_, err := e.driver.ApplyDiff(layer.ID, layer.Parent, graphdriver.ApplyDiffOpts{Diff: diff})
+	_, err := e.driver.ApplyDiff(layer.ID, graphdriver.ApplyDiffOpts{Diff: diff})
 	return err
 }
 

@@ -72,7 +72,7 @@ func Init() bool {
 		probeMain()
 		return true
 	}
-	// Helpers of containers/storage.
+	// Helpers of go.podman.io/storage.
 	if buildah.InitReexec() {
 		return true
 	}

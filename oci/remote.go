@@ -12,13 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/containers/image/v5/image"
-	"github.com/containers/image/v5/oci/layout"
-	"github.com/containers/image/v5/pkg/blobinfocache/none"
-	"github.com/containers/image/v5/transports/alltransports"
-	"github.com/containers/image/v5/types"
 	"github.com/docker/distribution/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/image"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/transports/alltransports"
+	"go.podman.io/image/v5/types"
 )
 
 // ImageSource says where an image comes from.
@@ -81,7 +81,7 @@ func isNoImage(err error) bool {
 	case errors.As(err, &code):
 		return code.ErrorCode().Descriptor().HTTPStatusCode == http.StatusNotFound
 	default:
-		// Of registries that give no reason (containers/image has no type for that which others could see).
+		// Of registries that give no reason (go.podman.io/image has no type for that which others could see).
 		return strings.Contains(err.Error(), "StatusCode: 404")
 	}
 }

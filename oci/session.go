@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containers/storage"
+	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 )
 

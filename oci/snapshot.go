@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containers/storage"
+	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 )
 

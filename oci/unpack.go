@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/containers/storage/pkg/archive"
+	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sync/errgroup"
 )
 

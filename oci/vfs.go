@@ -5,12 +5,12 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	graphdriver "github.com/containers/storage/drivers"
+	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 
 // copyACLs copies the access control lists of a layer to a full copy of it: the store's driver "vfs" copies by an archive
-// that has none (containers/storage, pkg/archive).
+// that has none (go.podman.io/storage, pkg/archive).
 func (e *Engine) copyACLs(layer, root string) (err error) {
 	from, err := e.driver.Get(layer, graphdriver.MountOpts{})
 	if err != nil {

@@ -18,10 +18,14 @@ type rule struct {
 }
 
 var rules = []rule{
-	{"diskimage", []string{module + "builder", module + "oci", module + "hooks", "github.com/spf13", "github.com/containers"}, nil},
-	{"hooks", []string{module + "builder", module + "oci", module + "diskimage", "github.com", "gopkg.in", "golang.org"}, nil},
+	{"diskimage", []string{
+		module + "builder", module + "oci", module + "hooks", "github.com/spf13", "github.com/containers", "go.podman.io",
+	}, nil},
+	{"hooks", []string{
+		module + "builder", module + "oci", module + "diskimage", "github.com", "gopkg.in", "golang.org", "go.podman.io", "go.yaml.in",
+	}, nil},
 	{"oci", []string{module + "builder", module + "diskimage", module + "hooks"}, []string{"github.com/spf13", "github.com/diskfs"}},
-	{"builder", []string{module + "oci", "github.com/containers", "github.com/spf13"}, nil},
+	{"builder", []string{module + "oci", "github.com/containers", "go.podman.io", "github.com/spf13"}, nil},
 }
 
 func TestPackagesImportOnlyWhatTheArchitectureAllows(t *testing.T) {
