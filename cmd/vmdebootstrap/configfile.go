@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 	"gopkg.in/ini.v1"
-	"gopkg.in/yaml.v3"
 )
 
 // configSection is the section of an INI file and the key of a YAML file that hold the settings. Other sections and
