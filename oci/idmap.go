@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	subid "github.com/moby/sys/user"
 )
 
 // minSubIDs is how many subordinate ids are needed so that id 65534, nobody, is one of them: id 0 is the caller.
@@ -24,21 +27,23 @@ type idRange struct {
 	Start, Count uint64
 }
 
-// parseSubIDs gives the ranges of a user in a file of the format of subuid(5). A line may name the user or its number;
+// parseSubIDs returns the ranges of a user in a file of the format of subuid(5). A line may name the user or its number;
 // all its lines count.
-func parseSubIDs(data []byte, name string, id int) []idRange {
-	var ranges []idRange
-	for line := range strings.Lines(string(data)) {
-		owner, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
-		start, count, _ := strings.Cut(rest, ":")
-		if owner == "" || owner != name && owner != strconv.Itoa(id) {
-			continue
-		}
-		if r, ok := parseRange(start, count); ok {
-			ranges = append(ranges, r)
-		}
+func parseSubIDs(r io.Reader, name string, id int) ([]idRange, error) {
+	number := strconv.Itoa(id)
+	lines, err := subid.ParseSubIDFilter(r, func(line subid.SubID) bool {
+		// What is no number is read as 0, and no file lends anybody root.
+		return (line.Name == name || line.Name == number) &&
+			0 < line.SubID && line.SubID <= math.MaxUint32 && 0 < line.Count && line.Count <= math.MaxUint32
+	})
+	if err != nil {
+		return nil, err
 	}
-	return disjoint(ranges)
+	var ranges []idRange
+	for _, line := range lines {
+		ranges = append(ranges, idRange{uint64(line.SubID), uint64(line.Count)})
+	}
+	return disjoint(ranges), nil
 }
 
 // parseGetsubids reads what getsubids(1) prints: "0: alice 100000 65536".
@@ -170,7 +175,10 @@ func subIDs(ctx context.Context, file, name string, uid int, getsubidsOptions ..
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("look for subordinate ids: %w", err)
 	}
-	ranges := parseSubIDs(data, name, uid)
+	ranges, err := parseSubIDs(bytes.NewReader(data), name, uid)
+	if err != nil {
+		return nil, fmt.Errorf("look for subordinate ids: read %s: %w", file, err)
+	}
 	if len(ranges) == 0 {
 		// It is not installed everywhere, and its failure means no more than that there are none.
 		if out, err := exec.CommandContext(ctx, "getsubids", append(getsubidsOptions, name)...).Output(); err == nil {

@@ -17,11 +17,15 @@ func TestParseSubIDsSumsAllLinesOfAUser(t *testing.T) {
 		{"both, unsorted", "alice:300000:10\n1000:100000:20\nalice:200000:30", []idRange{{100000, 20}, {200000, 30}, {300000, 10}}},
 		{"the same twice", "alice:100000:65536\n1000:100000:65536\n", []idRange{{100000, 65536}}},
 		{"overlapping", "alice:100000:10\nalice:100005:10\nalice:100002:3\n", []idRange{{100000, 10}, {100010, 5}}},
+		{"an empty name is nobody's", ":100000:65536\n", nil},
+		{"root's own id", "alice:0:65536\n", nil},
+		{"more than there are", "alice:100000:4294967296\nalice:99999999999999999999:1\n", nil},
 		{"a name like the number of another", "10000:5:5\nalice2:5:5\n", nil},
 		{"broken lines", "\n# comment\nalice\nalice:1\nalice:x:1\nalice:1:0\n:1:1\nalice:100000:-1\n", nil},
 	} {
-		if got := parseSubIDs([]byte(tt.file), "alice", 1000); !slices.Equal(got, tt.want) {
-			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		got, err := parseSubIDs(strings.NewReader(tt.file), "alice", 1000)
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %v, %v, want %v", tt.name, got, err, tt.want)
 		}
 	}
 }
