@@ -3,7 +3,7 @@ module github.com/vmdebootstrap/vmdebootstrap
 go 1.26.0
 
 require (
-	github.com/ProtonMail/go-crypto v1.3.0
+	github.com/ProtonMail/go-crypto v1.5.2
 	github.com/containers/buildah v1.43.2
 	github.com/cyphar/filepath-securejoin v0.5.2
 	github.com/diskfs/go-diskfs v1.9.4
@@ -42,7 +42,7 @@ require (
 	github.com/aead/serpent v0.0.0-20160714141033-fba169763ea6 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/chzyer/readline v1.5.1 // indirect
-	github.com/cloudflare/circl v1.6.1 // indirect
+	github.com/cloudflare/circl v1.6.3 // indirect
 	github.com/containerd/errdefs v1.0.0 // indirect
 	github.com/containerd/errdefs/pkg v0.3.0 // indirect
 	github.com/containerd/log v0.1.0 // indirect

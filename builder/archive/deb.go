@@ -12,6 +12,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // ReadControl reads the description of a .deb file from the file itself. Mirror, Filename and SHA256 stay empty.
@@ -21,7 +23,11 @@ func ReadControl(file string) (*Package, error) {
 		return nil, err
 	}
 	defer f.Close()
-	p, err := readControl(f)
+	var p *Package
+	err = guard.Parse(func() (err error) {
+		p, err = readControl(f)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read package %s: %w", file, err)
 	}

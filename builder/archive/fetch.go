@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // Event tells how far a Fetch has come.
@@ -180,10 +182,17 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, 
 	decoded := make(chan struct{})
 	go func() {
 		defer close(decoded)
-		_, err := io.Copy(plainWriter, plain)
+		err := guard.Parse(func() error {
+			_, err := io.Copy(plainWriter, plain)
+			return err
+		})
 		plainWriter.CloseWithError(err)
 	}()
-	packages, err := readPackages(plainReader, r.Mirror)
+	var packages []*Package
+	err = guard.Parse(func() (err error) {
+		packages, err = readPackages(plainReader, r.Mirror)
+		return err
+	})
 	err = errors.Join(err, plainReader.Close())
 	<-decoded
 	if err := errors.Join(err, plain.Close()); err != nil {

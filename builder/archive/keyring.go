@@ -11,6 +11,8 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // keyrings are the files of that name from Debian's package debian-archive-keyring 2025.1: the keys for bullseye to
@@ -53,7 +55,11 @@ func ReadKeyring(r io.Reader) (openpgp.EntityList, error) {
 	if string(begin) == armour {
 		read = openpgp.ReadArmoredKeyRing
 	}
-	keys, err := read(br)
+	var keys openpgp.EntityList
+	err = guard.Parse(func() (err error) {
+		keys, err = read(br)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read keyring: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // ReadFiles reads regular files of a .deb into memory, by names like "usr/bin/extlinux". Nothing is unpacked. Those that it
@@ -24,7 +26,15 @@ func ReadFiles(ctx context.Context, deb string, names ...string) (files map[stri
 			err = fmt.Errorf("read package %s: %w", deb, err)
 		}
 	}()
-	plain, err := openData(ctx, f, "")
+	err = guard.Parse(func() (err error) {
+		files, err = readFiles(ctx, f, names)
+		return err
+	})
+	return files, err
+}
+
+func readFiles(ctx context.Context, deb io.Reader, names []string) (map[string][]byte, error) {
+	plain, err := openData(ctx, deb, "")
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +43,7 @@ func ReadFiles(ctx context.Context, deb string, names ...string) (files map[stri
 	for _, name := range names {
 		wanted[name] = true
 	}
-	files = map[string][]byte{}
+	files := map[string][]byte{}
 	for t := tar.NewReader(plain); len(files) < len(wanted); {
 		if err := ctx.Err(); err != nil {
 			return nil, err

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // Release is what a suite's Release file says.
@@ -96,7 +98,11 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Re
 }
 
 func (c *Client) newRelease(mirror, suite, url string, data, text []byte) (*Release, error) {
-	r, err := parseRelease(text)
+	var r *Release
+	err := guard.Parse(func() (err error) {
+		r, err = parseRelease(text)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", url, err)
 	}

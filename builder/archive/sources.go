@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // HostMirror finds the mirror of Debian's archive that a Debian host takes its packages from, in the apt sources of
@@ -17,6 +19,16 @@ import (
 // a place that belongs to a product, is passed over, and so are the security archive, which lacks most packages, and
 // media. Sources that cannot be read are passed over too.
 func HostMirror(files fs.FS) (mirror string, ok bool) {
+	// A program that looks for help with a build's defaults must not fail at what the host's administrator wrote.
+	err := guard.Parse(func() error {
+		mirror, ok = chooseMirror(files)
+		return nil
+	})
+	return mirror, ok && err == nil
+}
+
+// chooseMirror takes the best of the sources of a Debian host.
+func chooseMirror(files fs.FS) (mirror string, ok bool) {
 	host, ok := readOSRelease(files)
 	if !ok || host["ID"] != "debian" {
 		return "", false

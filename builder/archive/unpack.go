@@ -16,6 +16,8 @@ import (
 	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // UnpackOptions say how the files of packages are written. The zero value writes all of them, as they are.
@@ -75,7 +77,7 @@ func UnpackAll(ctx context.Context, debs []string, root string, opts UnpackOptio
 	for _, rank := range largestFirst(debs) {
 		deb := debs[rank]
 		g.Go(func() error {
-			if err := u.unpack(groupCtx, deb, rank); err != nil {
+			if err := guard.Parse(func() error { return u.unpack(groupCtx, deb, rank) }); err != nil {
 				return fmt.Errorf("unpack %s: %w", deb, err)
 			}
 			if done != nil {

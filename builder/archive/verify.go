@@ -13,6 +13,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // UntrustedError says that no key of the keyring vouches for a Release file.
@@ -47,7 +49,14 @@ func (e *UntrustedError) Hint() string {
 // verifyInline checks an InRelease file and returns the text that was signed, and nothing of what is around it.
 // With check false, it only takes the signature off.
 func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) ([]byte, error) {
-	block, _ := clearsign.Decode(data)
+	var block *clearsign.Block
+	err := guard.Parse(func() error {
+		block, _ = clearsign.Decode(data)
+		return nil
+	})
+	if err != nil {
+		return nil, &UntrustedError{URL: url, Bad: fmt.Errorf("read signed text: %w", err)}
+	}
 	if block == nil {
 		if !check {
 			return data, nil
@@ -65,8 +74,14 @@ func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) ([]
 // verifyDetached checks a Release file against its Release.gpg.
 func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) error {
 	var body io.Reader = bytes.NewReader(signature)
-	if block, err := armor.Decode(bytes.NewReader(signature)); err == nil {
-		body = block.Body
+	err := guard.Parse(func() error {
+		if block, err := armor.Decode(bytes.NewReader(signature)); err == nil {
+			body = block.Body
+		}
+		return nil
+	})
+	if err != nil {
+		return &UntrustedError{URL: url, Bad: fmt.Errorf("read signature: %w", err)}
 	}
 	return verify(url, data, body, keys)
 }
@@ -78,7 +93,11 @@ func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRin
 	failure := &UntrustedError{URL: url}
 	packets := packet.NewReader(signatures)
 	for {
-		p, err := packets.Next()
+		var p packet.Packet
+		err := guard.Parse(func() (err error) {
+			p, err = packets.Next()
+			return err
+		})
 		if errors.Is(err, io.EOF) {
 			return failure
 		}
@@ -95,7 +114,7 @@ func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRin
 		if len(keys.KeysById(id)) == 0 {
 			continue
 		}
-		if err := verifyOne(signed, signature, keys); err != nil {
+		if err := guard.Parse(func() error { return verifyOne(signed, signature, keys) }); err != nil {
 			failure.Bad = fmt.Errorf("signature by key %016X: %w", id, err)
 			continue
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // Choice says which image of several to read, and how.
@@ -86,12 +87,16 @@ func (d directory) open(name string) (diskimage.Content, int64, error) {
 type members struct{ diskimage.Index }
 
 func openMembers(archive io.ReaderAt, size int64) (members, error) {
-	tree, err := diskimage.NewTarTree(archive, size)
-	if err != nil {
-		return members{}, err
-	}
-	index, err := diskimage.NewIndex(tree)
-	return members{index}, err
+	var m members
+	err := guard.Parse(func() error {
+		tree, err := diskimage.NewTarTree(archive, size)
+		if err != nil {
+			return err
+		}
+		m.Index, err = diskimage.NewIndex(tree)
+		return err
+	})
+	return m, err
 }
 
 func (m members) open(name string) (diskimage.Content, int64, error) {
@@ -148,7 +153,16 @@ func readDescriptor(s store, d imgspec.Descriptor, v any) error {
 	return readJSON(s, name, d.Digest, v)
 }
 
-func openLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
+// openLayout reads the files of a layout, which may come from anybody.
+func openLayout(ctx context.Context, s store, c Choice) (r *Reading, err error) {
+	err = guard.Parse(func() (err error) {
+		r, err = readLayout(ctx, s, c)
+		return err
+	})
+	return r, err
+}
+
+func readLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
 	var index imgspec.Index
 	if err := readJSON(s, imgspec.ImageIndexFile, "", &index); err != nil {
 		return nil, fmt.Errorf("no OCI image layout: %w", err)
@@ -194,7 +208,10 @@ func readLayers(ctx context.Context, s store, names []string, digests []digest.D
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, name := range names {
 		group.Go(func() (err error) {
-			all[i], err = readLayer(groupCtx, s, name, digests[i], tmp)
+			err = guard.Parse(func() (err error) {
+				all[i], err = readLayer(groupCtx, s, name, digests[i], tmp)
+				return err
+			})
 			if err != nil {
 				return fmt.Errorf("layer %d (%s): %w", i+1, name, err)
 			}

@@ -43,6 +43,7 @@ type Repository struct {
 	forward  *httputil.ReverseProxy
 	requests []string
 	faults   map[string][]Fault // part of a path → what its next requests get
+	replaced map[string][]byte  // path → what is served in the place of the archive's own file
 }
 
 type suite struct {
@@ -75,7 +76,10 @@ func NewRepository(t testing.TB, suites ...string) *Repository {
 	if err != nil {
 		t.Fatalf("archivetest: make key: %v", err)
 	}
-	r := &Repository{t: t, key: key, aliases: map[string]string{}, pool: map[string][]byte{}, faults: map[string][]Fault{}}
+	r := &Repository{
+		t: t, key: key, aliases: map[string]string{}, pool: map[string][]byte{}, faults: map[string][]Fault{},
+		replaced: map[string][]byte{},
+	}
 	if len(suites) == 0 {
 		suites = []string{"trixie"}
 	}
@@ -249,7 +253,17 @@ func (r *Repository) Get(path string) (data []byte, ok bool) {
 	return r.file(path)
 }
 
+// Replace serves data as the file with the given path below URL, whatever the archive itself has there.
+func (r *Repository) Replace(path string, data []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.replaced[path] = data
+}
+
 func (r *Repository) file(path string) (data []byte, ok bool) {
+	if data, ok = r.replaced[path]; ok {
+		return data, true
+	}
 	if data, ok = r.pool[path]; ok {
 		return data, true
 	}

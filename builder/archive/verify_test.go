@@ -1,0 +1,34 @@
+package archive
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+)
+
+// Issue 12, B12: these 65 bytes were a panic in go-crypto 1.1.6, before any signature was looked at.
+const clearsignPanic = "-----BEGIN PGP SIGNED MESSAGE-----\n\n-----BEGIN PGP SIGNATURE-----"
+
+func TestBytesThatEndedTheProgramAreAnError(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string]string{
+		"issue 12":     clearsignPanic,
+		"with an end":  clearsignPanic + "\n-----END PGP SIGNATURE-----\n",
+		"empty":        "",
+		"only a begin": "-----BEGIN PGP SIGNED MESSAGE-----\n",
+	} {
+		repo := archivetest.NewRepository(t)
+		repo.Replace("dists/trixie/InRelease", []byte(data))
+		_, err := newClient(t, repo).Release(t.Context(), repo.URL(), "trixie")
+		untrusted, ok := errors.AsType[*UntrustedError](err)
+		if !ok || untrusted.URL != repo.URL()+"/dists/trixie/InRelease" {
+			t.Errorf("%s: got %v", name, err)
+			continue
+		}
+		if text := err.Error(); !strings.Contains(text, untrusted.URL) || strings.Contains(text, "\n") {
+			t.Errorf("%s: the error is not one sentence with the URL: %q", name, text)
+		}
+	}
+}
