@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 )
 
 // job is one build, with all that it may use.
@@ -141,6 +142,7 @@ func (c *command) run(cmd *cobra.Command) error {
 func (c *command) build(ctx context.Context) (err error) {
 	log, logCloser, logErr := openLog(c.settings.log, c.stderr, c.env)
 	defer func() { err = errors.Join(err, logCloser.Close()) }()
+	defer logBug(log)
 	// A build begins twice, the second time inside; one beginning in the log is enough.
 	outside := !c.settings.options.DryRun && !c.env.inside()
 	if !outside {
@@ -185,6 +187,9 @@ func logged(ctx context.Context, log *slog.Logger, err error) error {
 	}
 	for _, e := range flatten(err) {
 		log.Log(ctx, levelCritical, e.Error())
+	}
+	if p, ok := errors.AsType[*guard.Panic](err); ok {
+		logTrace(log, p)
 	}
 	return err
 }

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -51,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env envir
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	called, err := root.ExecuteContextC(ctx)
+	called, err := execute(ctx, root)
 	return report(ctx, stderr, called, err)
 }
 
@@ -81,15 +85,59 @@ func startsVerb(root *cobra.Command, args []string) bool {
 	}) || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd
 }
 
+// execute runs the command that the arguments name. A panic is the last that may happen to it: what was begun has been
+// cleaned up when it comes here, since a panic runs what functions defer, and it is reported like an error.
+func execute(ctx context.Context, root *cobra.Command) (called *cobra.Command, err error) {
+	called = root
+	defer func() {
+		if value := recover(); value != nil {
+			err = &bugError{guard.Panic{Value: value, Stack: debug.Stack()}}
+		}
+	}()
+	return root.ExecuteContextC(ctx)
+}
+
+// bugError is a panic that came to the end of the program.
+type bugError struct{ panic guard.Panic }
+
+// Error says it in one sentence. A panic of ours begins with BUG already.
+func (e *bugError) Error() string {
+	text := strings.TrimPrefix(fmt.Sprint(e.panic.Value), "BUG: ")
+	return "BUG: " + strings.Join(strings.Fields(text), " ") + " (please report it at " + bugReports + ", with what --log=FILE writes)"
+}
+
+// bugReports is where people tell of mistakes of this program.
+const bugReports = "https://github.com/vmdebootstrap/vmdebootstrap/issues"
+
+// logBug puts a panic that passes through, with its trace, into the log. It is to be deferred.
+func logBug(log *slog.Logger) {
+	if value := recover(); value != nil {
+		logTrace(log, &guard.Panic{Value: value, Stack: debug.Stack()})
+		panic(value)
+	}
+}
+
+// logTrace puts the trace of a panic into the log, a line each.
+func logTrace(log *slog.Logger, p *guard.Panic) {
+	log.Log(context.Background(), levelCritical, fmt.Sprintf("panic: %v", p.Value))
+	for line := range strings.Lines(string(p.Stack)) {
+		log.Debug(strings.TrimRight(line, "\n"))
+	}
+}
+
 // report prints an error of a command and gives the exit status that stands for it.
 func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err error) int {
 	var usage *usageError
 	var step *builder.StepError
 	var child childStatus
 	var host *oci.HostError
+	var bug *bugError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &bug):
+		fmt.Fprintln(stderr, bug)
+		return exitFailed
 	case errors.As(err, &child):
 		return int(child)
 	case errors.As(err, &host):

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// Issue 12, B12: no panic ends the program without one sentence.
+func TestAPanicIsOneSentence(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[any]string{
+		"BUG: no release of today": "BUG: no release of today (please report it at ",
+		"line one\nline two":       "BUG: line one line two (please report it at ",
+	} {
+		cleaned := false
+		root := &cobra.Command{SilenceErrors: true, SilenceUsage: true, RunE: func(*cobra.Command, []string) error {
+			defer func() { cleaned = true }()
+			panic(value)
+		}}
+		root.SetArgs([]string{})
+		called, err := execute(t.Context(), root)
+		var stderr bytes.Buffer
+		if status := report(t.Context(), &stderr, called, err); status != exitFailed {
+			t.Errorf("%v: the status is %d, want %d", value, status, exitFailed)
+		}
+		text := stderr.String()
+		if !strings.HasPrefix(text, want) || strings.Count(text, "\n") != 1 || !strings.Contains(text, "--log") {
+			t.Errorf("%v: got %q, want one line that begins with %q", value, text, want)
+		}
+		if !cleaned {
+			t.Errorf("%v: what the command deferred did not run", value)
+		}
+	}
+}
+
+func TestAPanicOfABuildIsInTheLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log := filepath.Join(dir, "log")
+	env := environment{dir: dir, etc: dir, arch: "amd64", now: time.Now, stat: os.Stat, readFile: os.ReadFile}
+	env.inside = func() bool { return false }
+	env.reenter = func(context.Context, place) (int, error) { panic("BUG: the second run is not there") }
+	var stdout, stderr bytes.Buffer
+	status := run(t.Context(), []string{"--log", log, "--tarball", filepath.Join(dir, "o.tar"), "--no-kernel"}, &stdout, &stderr, env)
+	if status != exitFailed || !strings.HasPrefix(stderr.String(), "BUG: the second run is not there (") {
+		t.Errorf("got status %d and %q", status, stderr.String())
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"CRITICAL panic: BUG: the second run is not there", "bug_test.go"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the log has no %q:\n%s", want, text)
+		}
+	}
+}
