@@ -185,21 +185,3 @@ func parseConstraint(body string) (operator, version string, err error) {
 	}
 	return operator, version, nil
 }
-
-// validName tells whether a name can be that of a package: as deb-control(5) says, but shorter than two characters
-// and with capitals and underscores too, since some archives have those.
-func validName(name string) bool {
-	if name == "" {
-		return false
-	}
-	for i := range len(name) {
-		c := name[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', isDigit(c):
-		case i > 0 && strings.IndexByte("+-._", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return true
-}

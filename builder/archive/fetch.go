@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -61,7 +62,9 @@ func (c *Client) fetchPackage(ctx context.Context, p *Package, m *meter) error {
 		m.finish(p.Name, true)
 		return nil
 	}
-	err = c.fetchFile(ctx, p.Mirror+"/"+p.Filename, File{p.Size, p.SHA256}, func(n int) { m.add(p.Name, n) })
+	// Escaped, as apt does: a mirror has files with a percent sign in their names.
+	path := (&url.URL{Path: "/" + p.Filename}).EscapedPath()
+	err = c.fetchFile(ctx, p.Mirror+path, File{p.Size, p.SHA256}, func(n int) { m.add(p.Name, n) })
 	if err != nil {
 		return err
 	}

@@ -239,7 +239,10 @@ func readPackages(r io.Reader, mirror string) ([]*Package, error) {
 		if p.Name == "" || p.Version == "" {
 			return nil, fmt.Errorf("line %d: a stanza without Package or Version", d.line)
 		}
-		p.SHA256 = strings.ToLower(p.SHA256)
+		p.SHA256, p.Filename = strings.ToLower(p.SHA256), strings.TrimPrefix(p.Filename, "./")
+		if err := p.checkNames(); err != nil {
+			return nil, fmt.Errorf("line %d: the stanza before it: %w", d.line, err)
+		}
 		packages = append(packages, p)
 		block = block[1:]
 	}

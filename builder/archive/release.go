@@ -136,6 +136,11 @@ func parseRelease(text []byte) (*Release, error) {
 		byHash:        s.Get("Acquire-By-Hash") == "yes",
 	}
 	// Debian's own indexes hold the packages for all architectures, and say so in this field.
+	for _, name := range []string{r.Suite, r.Codename} {
+		if name != "" && !validSuite(name) {
+			return nil, fmt.Errorf("%q is no name of a suite", clip([]byte(name)))
+		}
+	}
 	r.separateAll = s.Get("No-Support-for-Architecture-all") == ""
 	if r.Date, err = releaseTime(s.Get("Date")); err != nil {
 		return nil, fmt.Errorf("date: %w", err)
@@ -153,7 +158,7 @@ func parseRelease(text []byte) (*Release, error) {
 			return nil, fmt.Errorf("sha256: %q is no entry", line)
 		}
 		size, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil || !validDigest(fields[0]) {
+		if err != nil || size < 0 || !validDigest(fields[0]) || !validPath(strings.TrimPrefix(fields[2], "./")) {
 			return nil, fmt.Errorf("sha256: %q is no entry", line)
 		}
 		r.Files[fields[2]] = File{Size: size, SHA256: fields[0]}

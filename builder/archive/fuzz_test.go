@@ -1,0 +1,206 @@
+package archive
+
+import (
+	"bytes"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+)
+
+// Each target reads what may come from anybody. It must not panic, nor take longer than the input is worth; what it
+// accepts has to keep the promises of its documentation. `make fuzz` runs all of them, and their seeds are normal tests.
+
+const seedRelease = "Origin: Debian\nSuite: stable\nCodename: trixie\nDate: Sat, 06 Sep 2025 09:49:36 UTC\n" +
+	"Valid-Until: Sat, 13 Sep 2025 09:49:36 UTC\nAcquire-By-Hash: yes\nArchitectures: all amd64\nComponents: main\nSHA256:\n" +
+	" e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855        0 main/binary-amd64/Packages\n"
+
+func FuzzRelease(f *testing.F) {
+	for _, seed := range []string{seedRelease, "", "SHA256:\n a b c\n", "Date: \n", strings.ReplaceAll(seedRelease, "trixie", "../x")} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := parseRelease(data)
+		if err != nil {
+			return
+		}
+		for path, file := range r.Files {
+			if !validDigest(file.SHA256) || file.Size < 0 || path == "" {
+				t.Errorf("accepted %q: %+v", path, file)
+			}
+		}
+		if strings.Contains(r.Codename, "..") || strings.ContainsAny(r.Codename, "\n \x00") {
+			t.Errorf("accepted the codename %q", r.Codename)
+		}
+	})
+}
+
+func FuzzInRelease(f *testing.F) {
+	repo := archivetest.NewRepository(f)
+	good, _ := repo.Get("dists/trixie/InRelease")
+	keys := repo.Keyring()
+	for _, seed := range [][]byte{good, []byte(clearsignPanic), nil, append([]byte("- x\n"), good...), bytes.Replace(good, []byte("\n\n"), []byte("\n"), 1)} {
+		f.Add(seed)
+	}
+	begin := []byte("Origin: Debian")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		text, err := verifyInline("u", data, keys, true)
+		if err == nil && !bytes.HasPrefix(text, begin) {
+			t.Errorf("accepted %q", text)
+		}
+	})
+}
+
+func FuzzDetachedSignature(f *testing.F) {
+	repo := archivetest.NewRepository(f)
+	repo.Configure(archivetest.Options{Detached: true})
+	good, _ := repo.Get("dists/trixie/Release.gpg")
+	text, _ := repo.Get("dists/trixie/Release")
+	keys := repo.Keyring()
+	for _, seed := range [][]byte{good, nil, []byte("-----BEGIN PGP SIGNATURE-----"), {0x88, 0x75, 0x04}, {0xc2, 0xff, 0xff, 0xff, 0xff, 0xff}} {
+		f.Add(text, seed)
+	}
+	f.Fuzz(func(t *testing.T, data, signature []byte) {
+		if err := verifyDetached("u", data, signature, keys); err == nil && !bytes.Equal(data, text) {
+			t.Errorf("accepted %q", data)
+		}
+	})
+}
+
+func FuzzKeyring(f *testing.F) {
+	data, err := keyrings.ReadFile("keyrings/debian-archive-keyring.pgp")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range [][]byte{data[:4096], nil, []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ==\n"), {0x99, 0xff, 0xff}} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		keys, err := ReadKeyring(bytes.NewReader(data))
+		if err == nil && (len(keys) == 0 || slices.ContainsFunc(keys, weak)) {
+			t.Error("accepted a keyring that proves nothing")
+		}
+	})
+}
+
+func FuzzPackages(f *testing.F) {
+	for _, seed := range []string{smallIndex, "Package: a\nVersion: ../../x\n\n", "Package: a\nVersion: 1\nFilename: /etc/passwd\n", "Package: a\nVersion: 1\nSize: -1\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		x, err := ReadIndex(bytes.NewReader(data), "http://mirror.example")
+		if err != nil {
+			return
+		}
+		for p := range x.All() {
+			if name := p.File(); !fs.ValidPath(name) || strings.Contains(name, "/") {
+				t.Errorf("accepted a package whose file is %q", name)
+			}
+			if p.Filename != "" && !fs.ValidPath(p.Filename) {
+				t.Errorf("accepted a package that is at %q", p.Filename)
+			}
+		}
+		// Whatever is in an index, the search for what belongs together ends.
+		_, _ = x.Closure(x.Names("required"), ClosureOptions{Essential: true, Recommends: true})
+	})
+}
+
+func FuzzStanzas(f *testing.F) {
+	for _, seed := range []string{"A: b\n c\n .\n\nA: d\n", "# x\nA:b\n#y\n z", " a", ":", "A: b\nA: c\n", "A:\r\n\r\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		stanzas, err := ReadStanzas(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		for _, s := range stanzas {
+			for name := range s {
+				if name == "" || strings.ContainsAny(name, ":\n") || name != strings.ToLower(name) {
+					t.Errorf("accepted the field %q", name)
+				}
+			}
+		}
+	})
+}
+
+func FuzzHostMirror(f *testing.F) {
+	const os = "ID=debian\nVERSION_CODENAME=trixie\n"
+	f.Add([]byte(os), []byte("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n"), []byte(""), []byte(""))
+	f.Add([]byte(os), []byte(""), []byte("Types: deb\nURIs: mirror+file:/etc/apt/mirrors\nSuites: trixie\nComponents: main\n"), []byte("http://ftp.debian.org/debian\tpriority:1\n"))
+	f.Add([]byte("ID=\"debian\""), []byte("deb [ http://x/debian trixie main\ndeb [] / \n"), []byte("Types: deb\nURIs: http://%zz ://\n"), []byte("\x00"))
+	f.Fuzz(func(t *testing.T, release, list, sources, mirrors []byte) {
+		files := fstest.MapFS{
+			"etc/os-release": {Data: release}, "etc/apt/sources.list": {Data: list},
+			"etc/apt/sources.list.d/debian.sources": {Data: sources}, "etc/apt/mirrors": {Data: mirrors},
+		}
+		mirror, ok := chooseMirror(files)
+		if ok && !strings.HasPrefix(mirror, "http:") && !strings.HasPrefix(mirror, "https:") && !strings.HasPrefix(mirror, "file:") {
+			t.Errorf("chose %q", mirror)
+		}
+	})
+}
+
+func FuzzDeb(f *testing.F) {
+	for _, d := range []archivetest.Deb{
+		{Name: "hello", Depends: "libc6", Compression: ".none", Files: []archivetest.File{{Name: "usr/bin/hello", Content: "x"}, {Name: "link", Linkname: "../../etc"}}},
+		{Name: "gz", Compression: ".gz"}, {Name: "xz", Compression: ".xz"}, {Name: "zst", Compression: ".zst"},
+	} {
+		data, err := d.Bytes()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte(arMagic))
+	f.Add([]byte(arMagic + "debian-binary   0           0     0     100644  99999999999999`\n2.0\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if p, err := readControl(bytes.NewReader(data)); err == nil && strings.Contains(p.File(), "/") {
+			t.Errorf("accepted a package whose file is %q", p.File())
+		}
+		_, _ = readFiles(t.Context(), bytes.NewReader(data), []string{"usr/bin/hello"})
+	})
+}
+
+func FuzzDependencies(f *testing.F) {
+	for _, seed := range []string{"a, b (>= 1:2~3) | c:any [!amd64 linux-any] <!nocheck> <x y>", "", "a (", "a ()", "a [", "|", "a (>> 1) (<< 2)", "a:b:c"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, field string) {
+		dependencies, err := ParseDependencies(field)
+		if err != nil {
+			return
+		}
+		for _, d := range dependencies {
+			again, err := ParseDependencies(d.String())
+			if err != nil || len(again) != 1 || again[0].String() != d.String() {
+				t.Errorf("%q: written as %q, which reads as %v (%v)", field, d, again, err)
+			}
+			for _, r := range d {
+				r.Allows("1:2.0-3")
+				r.Applies("amd64")
+			}
+		}
+	})
+}
+
+func FuzzVersions(f *testing.F) {
+	for _, seed := range [][3]string{{"1.0", "1.0~rc1-1", "1:0"}, {"", "-", ":"}, {"1a", "1+", "0001"}, {"~~", "~", "a"}} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	sign := func(n int) int { return min(max(n, -1), 1) }
+	f.Fuzz(func(t *testing.T, a, b, c string) {
+		if sign(CompareVersions(a, b)) != -sign(CompareVersions(b, a)) {
+			t.Errorf("%q and %q are not compared the same both ways", a, b)
+		}
+		if CompareVersions(a, a) != 0 {
+			t.Errorf("%q is not equal to itself", a)
+		}
+		if CompareVersions(a, b) <= 0 && CompareVersions(b, c) <= 0 && CompareVersions(a, c) > 0 {
+			t.Errorf("%q, %q and %q have no order", a, b, c)
+		}
+	})
+}
