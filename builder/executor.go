@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,21 +96,23 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 	}
-	archives := filepath.Join(x.TempDir, "archives")
-	if err := os.MkdirAll(filepath.Join(archives, "partial"), 0o755); err != nil {
+	archives, err := newDownloads(filepath.Join(x.TempDir, "archives"))
+	if err != nil {
 		return result, err
 	}
+	defer func() { err = errors.Join(err, archives.Close()) }()
 	remaining := plan.Steps[len(begin.links):]
 	if slices.ContainsFunc(remaining, installs) {
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
 			return result, err
 		}
-		if err := x.prefetch(ctx, packages, archives); err != nil {
+		x.Say(fmt.Sprintf("get %d packages", len(packages)))
+		if err := archives.fill(ctx, x.Archive, packages); err != nil {
 			return result, err
 		}
 	}
 	result.site = &site{
-		target: result.Rootfs, toolbox: result.Toolbox, archives: archives, keyring: spec.Trust().Keyring,
+		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: spec.Trust().Keyring,
 		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
 		log: x.Log, out: newTail(x.Output), epoch: lock.epoch(), seed: begin.seed, snapshots: countDear(plan.Steps[:len(begin.links)]),
 		artefacts: x.artefacts(plan, lock),
@@ -123,7 +124,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if result.kept, err = x.runSteps(ctx, remaining, identity.Steps[len(begin.links):], begin, result.site); err != nil {
 		return result, err
 	}
-	return result, x.harvest(ctx, archives)
+	return result, archives.keepNew(ctx, x.Archive.Cache)
 }
 
 // artefacts are those of builds like this one.
@@ -274,22 +275,6 @@ func proxyEnviron(environ []string) []string {
 	return proxy
 }
 
-// prefetch downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it where
-// they look before they download. They compare each file with the mirror's own checksum, and whatever the estimate
-// misses they get by themselves.
-func (x *Executor) prefetch(ctx context.Context, packages []*archive.Package, archives string) error {
-	x.Say(fmt.Sprintf("get %d packages", len(packages)))
-	if err := x.Archive.Fetch(ctx, packages, nil); err != nil {
-		return err
-	}
-	for _, p := range packages {
-		if err := x.Archive.Cache.Link(ctx, p.SHA256, filepath.Join(archives, p.File())); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // estimate lists the packages that the build will install, as far as the index tells.
 func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 	priorities := []string{"required", "important"}
@@ -348,30 +333,6 @@ func checkRoom(d *Disk, packages []*archive.Package) error {
 	if needed/5*4 > available {
 		return fmt.Errorf("--size: the packages take about %d MB, the partitions for them have %d MB",
 			needed/diskimage.MB, available/diskimage.MB)
-	}
-	return nil
-}
-
-// harvest keeps in the cache what debootstrap, apt and hooks downloaded themselves.
-func (x *Executor) harvest(ctx context.Context, archives string) error {
-	files, err := filepath.Glob(filepath.Join(archives, "*.deb"))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		info, err := os.Lstat(file)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if linkCount(info) > 1 {
-			continue // came from the cache
-		}
-		if _, err := x.Archive.Cache.Add(ctx, file); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"syscall"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 )
@@ -91,13 +90,4 @@ func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*arc
 		return err
 	}
 	return c.Snapshot(ctx, name, nil)
-}
-
-// linkCount is the number of names that a file has.
-func linkCount(info fs.FileInfo) uint64 {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 1
-	}
-	return uint64(st.Nlink)
 }

@@ -60,8 +60,8 @@ func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
 		return false, fmt.Errorf("cache: %w", err)
 	}
 	if got != digest {
-		if err := os.Remove(c.Path(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, fmt.Errorf("cache: remove damaged file: %w", err)
+		if err := c.remove(digest); err != nil {
+			return false, fmt.Errorf("cache: %w", err)
 		}
 		return false, nil
 	}
@@ -73,43 +73,8 @@ func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
 	return true, nil
 }
 
-// Link gives a cached file another name: a hard link if dst is on the same file system, else a copy. It verifies
-// the file first; if it is not there, or damaged, the error is an fs.ErrNotExist. dst must not exist.
-func (c *Cache) Link(ctx context.Context, digest, dst string) error {
-	ok, err := c.Verify(ctx, digest)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return fmt.Errorf("cache: link %s: %w", digest, fs.ErrNotExist)
-	}
-	err = os.Link(c.Path(digest), dst)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	src, err := os.Open(c.Path(digest))
-	if err != nil {
-		return fmt.Errorf("cache: %w", err)
-	}
-	defer src.Close()
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = sum(ctx, src, out)
-	if err := errors.Join(err, out.Close()); err != nil {
-		return fmt.Errorf("cache: copy %s: %w", digest, errors.Join(err, os.Remove(dst)))
-	}
-	return nil
-}
-
 // Add takes a copy of a file, for example a .deb that apt has downloaded, and returns its digest.
-func (c *Cache) Add(ctx context.Context, file string) (digest string, err error) {
-	src, err := os.Open(file)
-	if err != nil {
-		return "", fmt.Errorf("cache: %w", err)
-	}
-	defer src.Close()
+func (c *Cache) Add(ctx context.Context, src *os.File) (digest string, err error) {
 	if digest, err = sum(ctx, src, io.Discard); err != nil {
 		return "", fmt.Errorf("cache: %w", err)
 	}
@@ -125,7 +90,7 @@ func (c *Cache) Add(ctx context.Context, file string) (digest string, err error)
 	}
 	defer tmp.discard()
 	if digest, err = sum(ctx, src, tmp); err != nil {
-		return "", fmt.Errorf("cache: copy %s: %w", file, err)
+		return "", fmt.Errorf("cache: copy %s: %w", src.Name(), err)
 	}
 	return digest, tmp.keep(digest)
 }

@@ -29,11 +29,21 @@ func addText(t *testing.T, c *Cache, text string) string {
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	digest, err := c.Add(t.Context(), name)
+	digest, err := addFile(t, c, name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return digest
+}
+
+func addFile(t *testing.T, c *Cache, name string) (string, error) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return c.Add(t.Context(), f)
 }
 
 func TestCacheNamesFilesByTheirDigest(t *testing.T) {
@@ -62,53 +72,55 @@ func TestCacheNamesFilesByTheirDigest(t *testing.T) {
 	}
 }
 
-func TestCacheLinkVerifiesFirst(t *testing.T) {
+func TestCacheCopyIsAFileOfItsOwn(t *testing.T) {
 	t.Parallel()
-	c := newCache(t)
-	digest := addText(t, c, "content")
-	dst := filepath.Join(t.TempDir(), "linked")
-	if err := c.Link(t.Context(), digest, dst); err != nil {
-		t.Fatal(err)
-	}
-	if data, err := os.ReadFile(dst); string(data) != "content" || err != nil {
-		t.Errorf("got %q, %v", data, err)
-	}
-	if err := c.Link(t.Context(), digest, dst); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("over a file: got %v", err)
-	}
-	if err := os.WriteFile(dst, []byte("changed"), 0o644); err != nil { // the cache's file too, if it is a link
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(c.Path(digest), []byte("changed"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Link(t.Context(), digest, dst+"2"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a damaged file: got %v", err)
-	}
-	if _, err := os.Stat(c.Path(digest)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the damaged file stays: %v", err)
+	// On /dev/shm the copy is on another file system than the cache.
+	for _, dir := range []string{t.TempDir(), otherFileSystem(t)} {
+		c := newCache(t)
+		digest := addText(t, c, "content")
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		if err := c.Copy(t.Context(), digest, root, "copy"); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := root.ReadFile("copy"); string(data) != "content" || err != nil {
+			t.Errorf("got %q, %v", data, err)
+		}
+		if err := c.Copy(t.Context(), digest, root, "copy"); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("over a file: got %v", err)
+		}
+		if err := root.WriteFile("copy", []byte("changed"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := c.Verify(t.Context(), digest); !ok || err != nil {
+			t.Errorf("the cache's file changed with its copy: %v", err)
+		}
+		if err := os.WriteFile(c.Path(digest), []byte("changed"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Copy(t.Context(), digest, root, "copy2"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a damaged file: got %v", err)
+		}
+		for _, name := range []string{c.Path(digest), filepath.Join(dir, "copy2")} {
+			if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s stays: %v", name, err)
+			}
+		}
 	}
 }
 
-func TestCacheLinkCopiesToAnotherFileSystem(t *testing.T) {
-	t.Parallel()
-	c := newCache(t)
-	digest := addText(t, c, "content")
-	other, err := os.MkdirTemp("/dev/shm", "archive-test-")
+// otherFileSystem makes a directory on the file system of /dev/shm.
+func otherFileSystem(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "archive-test-")
 	if err != nil {
-		t.Skipf("no other file system: %v", err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(other) })
-	dst := filepath.Join(other, "copy")
-	if err := c.Link(t.Context(), digest, dst); err != nil {
 		t.Fatal(err)
 	}
-	if data, err := os.ReadFile(dst); string(data) != "content" || err != nil {
-		t.Errorf("got %q, %v", data, err)
-	}
-	if err := c.Link(t.Context(), digest, dst); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("over a file: got %v", err)
-	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func TestCacheIsSafeForSeveralUsers(t *testing.T) {
@@ -126,7 +138,7 @@ func TestCacheIsSafeForSeveralUsers(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			digest, err := other.Add(t.Context(), name)
+			digest, err := addFile(t, other, name)
 			if err != nil {
 				t.Error(err)
 				return

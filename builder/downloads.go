@@ -1,0 +1,119 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+)
+
+// downloads is the directory of .deb files that a build lends to debootstrap, to apt and to hooks as apt's own. All of
+// them may write to it, so it has copies of the cache's files, and what is read of it afterwards is read as what anybody
+// may have put there.
+type downloads struct {
+	dir  string
+	root *os.Root
+	// copies are the files that came from the cache, by name, as they were when they came.
+	copies map[string]fileState
+}
+
+// fileState tells whether a file is still the one that was written. The kernel sets the time of the last change, and no
+// program in a container can set it back.
+type fileState struct {
+	inode   uint64
+	changed syscall.Timespec
+}
+
+// newDownloads makes the directory.
+func newDownloads(dir string) (*downloads, error) {
+	// apt downloads into partial.
+	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &downloads{dir: dir, root: root, copies: map[string]fileState{}}, nil
+}
+
+// Close ends the use of the directory, which stays.
+func (d *downloads) Close() error { return d.root.Close() }
+
+// fill downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it where they look
+// before they download. They compare each file with the mirror's own checksum, and whatever the estimate misses they get
+// by themselves.
+func (d *downloads) fill(ctx context.Context, client *archive.Client, packages []*archive.Package) error {
+	if err := client.Fetch(ctx, packages, nil); err != nil {
+		return err
+	}
+	for _, p := range packages {
+		err := client.Cache.Copy(ctx, p.SHA256, d.root, p.File())
+		if errors.Is(err, fs.ErrNotExist) {
+			// Another process has removed or changed it in the meantime.
+			if err = client.Fetch(ctx, []*archive.Package{p}, nil); err == nil {
+				err = client.Cache.Copy(ctx, p.SHA256, d.root, p.File())
+			}
+		}
+		if err != nil {
+			return err
+		}
+		info, err := d.root.Lstat(p.File())
+		if err != nil {
+			return err
+		}
+		d.copies[p.File()] = stateOf(info)
+	}
+	return nil
+}
+
+// keepNew keeps in the cache what debootstrap, apt and hooks downloaded themselves.
+func (d *downloads) keepNew(ctx context.Context, cache *archive.Cache) error {
+	entries, err := fs.ReadDir(d.root.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".deb") || !e.Type().IsRegular() {
+			continue
+		}
+		if err := d.keep(ctx, cache, e.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep adds a file to the cache unless it came from there.
+func (d *downloads) keep(ctx context.Context, cache *archive.Cache, name string) error {
+	// A link, a named pipe or a device may have come into its place.
+	f, err := d.root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	if was, ok := d.copies[name]; ok && was == stateOf(info) {
+		return nil
+	}
+	_, err = cache.Add(ctx, f)
+	return err
+}
+
+func stateOf(info fs.FileInfo) fileState {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fileState{}
+	}
+	return fileState{st.Ino, st.Ctim}
+}

@@ -1,0 +1,141 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+)
+
+// lentPackages makes a directory of downloads with packages of a test's archive.
+func lentPackages(t *testing.T, names ...string) (*downloads, *archive.Client, []*archive.Package) {
+	t.Helper()
+	repo := archivetest.NewRepository(t)
+	for _, name := range names {
+		repo.Add(archivetest.Deb{Name: name, Version: "1:1.0"})
+	}
+	dir := t.TempDir()
+	cache, err := archive.NewCache(filepath.Join(dir, "cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &archive.Client{HTTP: repo.Client(), Cache: cache, Keyring: repo.Keyring(), Backoff: time.Nanosecond}
+	release, err := client.Release(t.Context(), repo.URL(), "trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := client.Packages(t.Context(), release, "main", "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packages []*archive.Package
+	for p := range index.All() {
+		packages = append(packages, p)
+	}
+	d, err := newDownloads(filepath.Join(dir, "archives"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	if err := d.fill(t.Context(), client, packages); err != nil {
+		t.Fatal(err)
+	}
+	return d, client, packages
+}
+
+func damage(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte("evil"), 0)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Issue 12, A8: a hook that wrote to the packages that it was lent wrote to the cache, through hard links.
+func TestWhatIsWrittenToLentPackagesIsNotInTheCache(t *testing.T) {
+	t.Parallel()
+	d, client, packages := lentPackages(t, "hello", "world")
+	for _, p := range packages {
+		damage(t, filepath.Join(d.dir, p.File()))
+		data, err := os.ReadFile(client.Cache.Path(p.SHA256))
+		if err != nil || fmt.Sprintf("%x", sha256.Sum256(data)) != p.SHA256 {
+			t.Errorf("%s in the cache was changed: %v", p.File(), err)
+		}
+	}
+	// What a hook made of a package is one more file of its own digest, as any other that it left there.
+	if err := d.keepNew(t.Context(), client.Cache); err != nil {
+		t.Fatal(err)
+	}
+	if files, _, err := client.Cache.Usage(); err != nil || files != 1+2*len(packages) { // and the index
+		t.Errorf("the cache has %d files, %v", files, err)
+	}
+}
+
+func TestAPackageThatChangedInTheCacheIsFetchedAgain(t *testing.T) {
+	t.Parallel()
+	d, client, packages := lentPackages(t, "hello")
+	p := packages[0]
+	damage(t, client.Cache.Path(p.SHA256))
+	if err := client.Cache.Copy(t.Context(), p.SHA256, d.root, "copy"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the changed file is used: %v", err)
+	}
+	if _, err := d.root.Lstat("copy"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the copy of the changed file is there: %v", err)
+	}
+	if err := d.root.Remove(p.File()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.fill(t.Context(), client, packages); err != nil {
+		t.Fatal(err)
+	}
+	data, err := d.root.ReadFile(p.File())
+	if err != nil || fmt.Sprintf("%x", sha256.Sum256(data)) != p.SHA256 {
+		t.Errorf("the package lent is not the mirror's: %v", err)
+	}
+}
+
+func TestOnlyNewPackagesOfTheDirectoryAreKept(t *testing.T) {
+	t.Parallel()
+	d, client, _ := lentPackages(t, "hello")
+	outside := filepath.Join(t.TempDir(), "secret")
+	err := errors.Join(
+		os.WriteFile(outside, []byte("secret"), 0o600),
+		os.WriteFile(filepath.Join(d.dir, "new_1_amd64.deb"), []byte("new"), 0o644),
+		os.WriteFile(filepath.Join(d.dir, "notes"), []byte("notes"), 0o644),
+		os.Symlink(outside, filepath.Join(d.dir, "link_1_amd64.deb")),
+		os.Mkdir(filepath.Join(d.dir, "directory_1_amd64.deb"), 0o755),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, err := client.Cache.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.keepNew(t.Context(), client.Cache); err != nil {
+		t.Fatal(err)
+	}
+	if after, _, err := client.Cache.Usage(); err != nil || after != before+1 {
+		t.Errorf("%d files came into the cache, want the new package alone (%v)", after-before, err)
+	}
+	if ok, err := client.Cache.Verify(context.Background(), fmt.Sprintf("%x", sha256.Sum256([]byte("new")))); !ok || err != nil {
+		t.Errorf("the new package was not kept: %v", err)
+	}
+	// Whatever is in an index, nothing is written outside of the directory.
+	p := &archive.Package{Name: "../evil", Version: "1", Architecture: "all"}
+	if err := client.Cache.Copy(t.Context(), fmt.Sprintf("%x", sha256.Sum256([]byte("new"))), d.root, p.File()); err == nil {
+		t.Error("a name with ../ leads out of the directory")
+	}
+}
