@@ -10,7 +10,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
 // ReadFiles reads regular files of a .deb into memory, by names like "usr/bin/extlinux". Nothing is unpacked. Those that it

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
 // Release is what a suite's Release file says.

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
 // HostMirror finds the mirror of Debian's archive that a Debian host takes its packages from, in the apt sources of

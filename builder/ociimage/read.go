@@ -18,7 +18,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
-	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
 // Choice says which image of several to read, and how.

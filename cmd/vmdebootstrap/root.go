@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
-	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
 // job is one build, with all that it may use.

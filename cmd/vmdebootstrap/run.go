@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
-	"github.com/vmdebootstrap/vmdebootstrap/internal/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
