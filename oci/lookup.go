@@ -78,15 +78,10 @@ func (s *supervisor) openParent(q *seccompNotification, c call) (dir int, base s
 
 // openDir opens the directory that a relative name begins in.
 func (s *supervisor) openDir(q *seccompNotification, c call) (int, error) {
-	return s.openProc(q.PID, s.dirName(q, c))
-}
-
-// dirName is what that is called in /proc/PID.
-func (s *supervisor) dirName(q *seccompNotification, c call) string {
 	if c.dir == noArg || int32(q.Data.Args[c.dir]) == unix.AT_FDCWD {
-		return "cwd"
+		return s.openProc(q.PID, "cwd")
 	}
-	return "fd/" + strconv.Itoa(int(int32(q.Data.Args[c.dir])))
+	return s.openProc(q.PID, "fd/"+strconv.Itoa(int(int32(q.Data.Args[c.dir]))))
 }
 
 // openProc opens what a link in /proc/PID leads to.
@@ -101,50 +96,56 @@ func (s *supervisor) find(q *seccompNotification, c call, name string, nofollow 
 	if nofollow {
 		how.Flags |= unix.O_NOFOLLOW
 	}
-	if !path.IsAbs(name) {
-		dir, err := s.openDir(q, c)
-		if err != nil {
-			return -1, err
-		}
-		how.Resolve |= unix.RESOLVE_BENEATH
-		fd, err := unix.Openat2(dir, name, &how)
-		unix.Close(dir)
-		if !errors.Is(err, unix.EXDEV) {
-			return fd, err
-		}
-		// It leads out of the directory, so it is looked up from the root directory on.
-		how.Resolve &^= unix.RESOLVE_BENEATH
-		if name, err = s.fromRoot(q, c, name); err != nil {
-			return -1, err
-		}
+	if path.IsAbs(name) {
+		return s.findInRoot(q, name, how)
 	}
+	dir, err := s.openDir(q, c)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	return s.findFrom(q, dir, name, how)
+}
+
+// findInRoot opens a name that begins at the caller's root directory, and does not leave that.
+func (s *supervisor) findInRoot(q *seccompNotification, name string, how unix.OpenHow) (int, error) {
 	root, err := s.openProc(q.PID, "root")
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(root)
 	how.Resolve |= unix.RESOLVE_IN_ROOT
-	return unix.Openat2(root, name, &how)
+	return openat2(root, name, &how)
 }
 
-// fromRoot makes a relative name one that begins at the caller's root directory.
-func (s *supervisor) fromRoot(q *seccompNotification, c call, name string) (string, error) {
-	read := func(link string) (string, error) {
-		return os.Readlink(procPath(s.proc) + "/" + strconv.FormatUint(uint64(q.PID), 10) + "/" + link)
+// findFrom opens a name that begins in an open directory. If it leads out of that, it is looked up from the caller's root
+// directory on; the error is unix.EXDEV if the directory is not in there.
+func (s *supervisor) findFrom(q *seccompNotification, dir int, name string, how unix.OpenHow) (int, error) {
+	beneath := how
+	beneath.Resolve |= unix.RESOLVE_BENEATH
+	fd, err := openat2(dir, name, &beneath)
+	if !errors.Is(err, unix.EXDEV) {
+		return fd, err
 	}
-	root, err := read("root")
+	root, err := s.openProc(q.PID, "root")
 	if err != nil {
-		return "", err
+		return -1, err
 	}
-	dir, err := read(s.dirName(q, c))
+	defer unix.Close(root)
+	top, err := os.Readlink(procPath(root))
 	if err != nil {
-		return "", err
+		return -1, err
 	}
-	below, ok := strings.CutPrefix(dir, strings.TrimRight(root, "/"))
+	at, err := os.Readlink(procPath(dir))
+	if err != nil {
+		return -1, err
+	}
+	below, ok := strings.CutPrefix(at, strings.TrimRight(top, "/"))
 	if !ok || below != "" && below[0] != '/' {
-		return "", unix.EXDEV
+		return -1, unix.EXDEV
 	}
-	return below + "/" + name, nil
+	how.Resolve |= unix.RESOLVE_IN_ROOT
+	return openat2(root, below+"/"+name, &how)
 }
 
 // readString reads a C string of a process.

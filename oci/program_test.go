@@ -19,8 +19,29 @@ import (
 
 // programs are what the test binary can be beside a test: "program NAME ARGUMENT...". Their status is 1 on an error.
 var programs = map[string]func(args []string) error{
-	"cat": func([]string) error {
-		_, err := io.Copy(os.Stdout, os.Stdin)
+	// cat [FILE] copies it, or the input.
+	"cat": func(args []string) error {
+		in := os.Stdin
+		if len(args) > 0 {
+			var err error
+			if in, err = os.Open(args[0]); err != nil {
+				return err
+			}
+		}
+		_, err := io.Copy(os.Stdout, in)
+		return err
+	},
+	// chrooted PID says whether the root directory is another than that of a process.
+	"chrooted": func(args []string) error {
+		root, err := os.Stat("/")
+		if err != nil {
+			return err
+		}
+		outer, err := os.Stat("/proc/" + args[0] + "/root")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Println(!os.SameFile(root, outer))
 		return err
 	},
 	// exit STATUS
@@ -87,6 +108,8 @@ var programs = map[string]func(args []string) error{
 	},
 	// useproc looks at /proc, and says what is wrong there.
 	"useproc": func([]string) error { return useProc() },
+	// behind NAME... uses files by way of the links of a process.
+	"behind": useBehind,
 	// mountproc mounts a proc of its own, as debootstrap does.
 	"mountproc": func([]string) error {
 		return errors.Join(os.MkdirAll("/tmp/proc", 0o755), unix.Mount("proc", "/tmp/proc", "proc", 0, ""))

@@ -19,7 +19,8 @@ import (
 // others to the kernel. Relative names that begin at a directory in /proc need no help, and programs cannot be started by
 // a name in there.
 //
-// Only what belongs to a process can be written to: the rest is the host's.
+// Only what belongs to a process of the container can be written to: the rest is the host's. What is behind a link of a
+// process, such as /proc/self/root, is looked up in the root directory of the caller, see procname.go.
 
 // annotationWindow is there if the container's programs look at the /proc of their parent.
 const annotationWindow = "vmdebootstrap.proc-window"
@@ -35,11 +36,44 @@ type shape struct {
 	opens bool
 	// links: it gives the text of a symbolic link.
 	links bool
+	// flags are those of the call that say whether it follows a link at the end of the name, or noArg; never: it does not.
+	flags int
+	never bool
+}
+
+// nofollow reports whether the call does not follow a symbolic link at the end of the name.
+func (c shape) nofollow(q *seccompNotification) bool {
+	switch {
+	case c.never || c.links:
+		return true
+	case c.opens:
+		const exclusive = unix.O_CREAT | unix.O_EXCL
+		flags := q.Data.Args[c.path+1]
+		return flags&unix.O_NOFOLLOW != 0 || flags&exclusive == exclusive
+	case c.flags == noArg:
+		return false
+	case q.Data.Nr == unix.SYS_LINKAT:
+		return q.Data.Args[c.flags]&unix.AT_SYMLINK_FOLLOW == 0
+	default:
+		return q.Data.Args[c.flags]&unix.AT_SYMLINK_NOFOLLOW != 0
+	}
 }
 
 // named is a call with nothing but a name that matters, and numbers.
 func named(path int) shape {
-	return shape{path: path, text: noArg, in: noArg, inSize: noArg, out: noArg, outSize: noArg}
+	return shape{path: path, text: noArg, in: noArg, inSize: noArg, out: noArg, outSize: noArg, flags: noArg}
+}
+
+// flagged is a call with an argument that says whether it follows links.
+func flagged(s shape, flags int) shape {
+	s.flags = flags
+	return s
+}
+
+// ofLink is a call about a link itself, if there is one at the end of the name.
+func ofLink(s shape) shape {
+	s.never = true
+	return s
 }
 
 // filling is a call that fills a structure.
@@ -89,17 +123,17 @@ const (
 // windowCalls are those that every machine has.
 var windowCalls = map[int32]shape{
 	unix.SYS_OPENAT:      opening(1),
-	unix.SYS_NEWFSTATAT:  filling(1, 2, int(unsafe.Sizeof(unix.Stat_t{}))),
-	unix.SYS_STATX:       filling(1, 4, int(unsafe.Sizeof(unix.Statx_t{}))),
+	unix.SYS_NEWFSTATAT:  flagged(filling(1, 2, int(unsafe.Sizeof(unix.Stat_t{}))), 3),
+	unix.SYS_STATX:       flagged(filling(1, 4, int(unsafe.Sizeof(unix.Statx_t{}))), 2),
 	unix.SYS_STATFS:      filling(0, 1, int(unsafe.Sizeof(unix.Statfs_t{}))),
 	unix.SYS_READLINKAT:  linking(1, 2),
 	unix.SYS_FACCESSAT:   named(1),
-	unix.SYS_FACCESSAT2:  named(1),
+	unix.SYS_FACCESSAT2:  flagged(named(1), 3),
 	unix.SYS_FCHMODAT:    named(1),
-	sysFchmodat2:         named(1),
-	unix.SYS_FCHOWNAT:    named(1),
-	unix.SYS_LINKAT:      named(1), // gives a name to a file without one
-	unix.SYS_UTIMENSAT:   writing(named(1), 2, noArg, sizeofTimes),
+	sysFchmodat2:         flagged(named(1), 3),
+	unix.SYS_FCHOWNAT:    flagged(named(1), 4),
+	unix.SYS_LINKAT:      flagged(named(1), 4), // gives a name to a file without one
+	unix.SYS_UTIMENSAT:   flagged(writing(named(1), 2, noArg, sizeofTimes), 3),
 	unix.SYS_SETXATTR:    aboutAttribute(writing(named(0), 2, 3, 0)),
 	unix.SYS_GETXATTR:    aboutAttribute(reading(0, 2)),
 	unix.SYS_LISTXATTR:   reading(0, 1),
@@ -138,13 +172,13 @@ func (s *supervisor) look(q *seccompNotification) error {
 	if err != nil {
 		return errLeave // of a user whose memory only CAP_SYS_PTRACE could read, or a mistake, which the kernel tells
 	}
-	name, inside := windowName(name, q.PID)
+	n, inside := parseProcName(name, q.PID, call.nofollow(q))
 	if !inside {
 		return errLeave
 	}
 	question := *q
 	go func() {
-		value, err := s.lookAt(&question, call, name)
+		value, err := s.lookAt(&question, call, n)
 		if !errors.Is(err, errAnswered) {
 			s.reply(&question, value, err)
 		}
@@ -152,55 +186,24 @@ func (s *supervisor) look(q *seccompNotification) error {
 	return errAnswered
 }
 
-// windowName is what a name means to the parent, if it is one in /proc.
-func windowName(name string, pid uint32) (string, bool) {
-	if !strings.HasPrefix(name, "/proc") && !strings.HasPrefix(name, "/dev/") {
-		return "", false
-	}
-	clean := path.Clean(name)
-	for link, target := range map[string]string{"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2"} {
-		if within(clean, link) {
-			clean = target + clean[len(link):]
-		}
-	}
-	own := "/proc/" + strconv.FormatUint(uint64(pid), 10)
-	switch {
-	case !within(clean, "/proc"):
-		return "", false
-	case within(clean, "/proc/self"):
-		return own + strings.TrimPrefix(clean, "/proc/self"), true
-	case within(clean, "/proc/thread-self"):
-		return own + "/task/" + path.Base(own) + strings.TrimPrefix(clean, "/proc/thread-self"), true
-	default:
-		return clean, true
-	}
-}
-
-// ofProcess reports whether a name of windowName is one of a process' own files.
-func ofProcess(name string) bool {
-	first, _, _ := strings.Cut(strings.TrimPrefix(name, "/proc/"), "/")
-	_, err := strconv.Atoi(first)
-	return err == nil
-}
-
 // lookAt makes the call, with another name.
-func (s *supervisor) lookAt(q *seccompNotification, call shape, name string) (int64, error) {
+func (s *supervisor) lookAt(q *seccompNotification, call shape, n procName) (int64, error) {
+	if err := s.mayLook(q, call, n); err != nil {
+		return 0, errnoOf(err)
+	}
 	if call.opens {
-		return 0, s.lookInto(q, call, name)
+		return 0, s.lookInto(q, call, n)
+	}
+	fd, name, err := s.openProcName(q, n, call.nofollow(q))
+	if err != nil {
+		return 0, errnoOf(err)
+	}
+	defer unix.Close(fd)
+	if !s.valid(q) {
+		return 0, unix.EINTR // killed
 	}
 	if call.links {
-		// "self" is another process here.
-		if link, err := readString(q.PID, q.Data.Args[call.path]); err == nil && path.Clean(link) == "/proc/self" {
-			return s.giveText(q, call, strconv.FormatUint(uint64(q.PID), 10))
-		}
-		text, err := os.Readlink(name)
-		if err != nil {
-			return 0, errnoOf(err)
-		}
-		if root, err := os.Readlink("/proc/" + strconv.FormatUint(uint64(q.PID), 10) + "/root"); err == nil && within(text, root) {
-			text = "/" + strings.TrimPrefix(strings.TrimPrefix(text, root), "/")
-		}
-		return s.giveText(q, call, text)
+		return s.lookAtLink(q, call, n, name)
 	}
 	if q.Data.Nr == unix.SYS_LINKAT {
 		return 0, s.linkFrom(q, name)
@@ -249,6 +252,24 @@ func (s *supervisor) lookAt(q *seccompNotification, call shape, name string) (in
 		return 0, unix.EFAULT
 	}
 	return int64(value), nil
+}
+
+// lookAtLink answers with the text of a link.
+func (s *supervisor) lookAtLink(q *seccompNotification, call shape, n procName, name string) (int64, error) {
+	own := strconv.FormatUint(uint64(q.PID), 10)
+	if n.file == "self" || n.file == "thread-self" { // another process here
+		return s.giveText(q, call, path.Join(followProcLink(n.file, own)...))
+	}
+	text, err := os.Readlink(name)
+	if err != nil {
+		return 0, errnoOf(err)
+	}
+	if n.link && n.rest == "" {
+		if root, err := os.Readlink("/proc/" + own + "/root"); err == nil && within(text, root) {
+			text = "/" + strings.TrimPrefix(strings.TrimPrefix(text, root), "/")
+		}
+	}
+	return s.giveText(q, call, text)
 }
 
 // linkFrom makes a link to an open file of the caller.
@@ -300,18 +321,50 @@ type addedFD struct {
 	NewFlags uint32
 }
 
+// opensForWriting reports whether a call opens a file to change it.
+func opensForWriting(q *seccompNotification, call shape) bool {
+	return q.Data.Args[call.path+1]&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC) != 0
+}
+
+// openFlags are those of open(2). openat2(2) refuses what that ignores.
+const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_TRUNC | unix.O_APPEND | unix.O_NONBLOCK | unix.O_SYNC | unix.O_DIRECT |
+	unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_TMPFILE
+
+// howToOpen is what a process asks for.
+func howToOpen(q *seccompNotification, call shape) unix.OpenHow {
+	flags := q.Data.Args[call.path+1] & (openFlags | unix.O_PATH)
+	if flags&unix.O_PATH != 0 {
+		return unix.OpenHow{Flags: flags&(unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW) | unix.O_CLOEXEC}
+	}
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC | unix.O_NOCTTY}
+	if flags&unix.O_CREAT != 0 || flags&unix.O_TMPFILE == unix.O_TMPFILE {
+		how.Mode = q.Data.Args[call.path+2] & 0o7777
+	}
+	return how
+}
+
 // lookInto opens a file for a process and gives it a descriptor.
-func (s *supervisor) lookInto(q *seccompNotification, call shape, name string) error {
-	flags := int(uint32(q.Data.Args[call.path+1]))
-	if writes := flags&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC) != 0; writes && !ofProcess(name) {
+func (s *supervisor) lookInto(q *seccompNotification, call shape, n procName) error {
+	if opensForWriting(q, call) && n.process() == 0 {
 		return unix.EROFS
 	}
-	fd, err := unix.Open(name, flags|unix.O_CLOEXEC|unix.O_NOCTTY, uint32(q.Data.Args[call.path+2]))
+	how := howToOpen(q, call)
+	var fd int
+	var err error
+	switch {
+	case n.rest != "":
+		fd, err = s.findBehind(q, n, n.rest, how)
+	case n.link:
+		fd, err = unix.Openat(s.proc, n.file, int(how.Flags), uint32(how.Mode))
+	default:
+		how.Resolve = inProc(0).Resolve
+		fd, err = openat2(s.proc, n.file, &how)
+	}
 	if err != nil {
-		return err
+		return errnoOf(err)
 	}
 	defer unix.Close(fd)
-	added := addedFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), NewFlags: uint32(flags & unix.O_CLOEXEC)}
+	added := addedFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), NewFlags: uint32(q.Data.Args[call.path+1] & unix.O_CLOEXEC)}
 	if err := ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&added)); err != nil && !errors.Is(err, unix.ENOENT) {
 		return errnoOf(err) // ENOENT: killed
 	}

@@ -12,7 +12,7 @@ import (
 var olderWindowCalls = map[int32]shape{
 	unix.SYS_OPEN:     opening(0),
 	unix.SYS_STAT:     filling(0, 1, int(unsafe.Sizeof(unix.Stat_t{}))),
-	unix.SYS_LSTAT:    filling(0, 1, int(unsafe.Sizeof(unix.Stat_t{}))),
+	unix.SYS_LSTAT:    ofLink(filling(0, 1, int(unsafe.Sizeof(unix.Stat_t{})))),
 	unix.SYS_READLINK: linking(0, 1),
 	unix.SYS_ACCESS:   named(0),
 	unix.SYS_CHMOD:    named(0),

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -85,20 +86,122 @@ func TestProcWorksInContainers(t *testing.T) {
 	}
 }
 
-func TestWindowShowsProcAlone(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]string{
-		"/proc": "/proc", "/proc/": "/proc", "/proc/self/exe": "/proc/7/exe", "/proc/thread-self/comm": "/proc/7/task/7/comm", "//proc/1": "",
-		"/dev/fd/3": "/proc/7/fd/3", "/dev/stdin": "/proc/7/fd/0", "/dev/null": "", "/process": "", "/proc/../etc/passwd": "", "proc/self": "",
-		"/proc/selfish": "/proc/selfish",
-	} {
-		if got, inside := windowName(name, 7); got != want || inside != (want != "") {
-			t.Errorf("%s: got %q, %v, want %q", name, got, inside, want)
+// useBehind is a program that reads, changes and describes a file whose name may begin with a link in /proc.
+func useBehind(names []string) error {
+	root, err := os.Open("/")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, name := range names {
+		for _, link := range []string{"/proc/self/root", "/proc/self/cwd", "/proc/thread-self/root", procPath(int(root.Fd())), "/dev/../proc/self/cwd/../."} {
+			name := link + name
+			text, err := os.ReadFile(name)
+			info, statErr := os.Stat(name)
+			if errs := errors.Join(err, statErr); errs != nil {
+				return fmt.Errorf("%s: %w", name, errs)
+			}
+			err = errors.Join(os.WriteFile(name, text, 0), os.Chmod(name, 0o604), os.Chown(name, 1, 1), unix.Setxattr(name, "user.test", nil, 0))
+			if err != nil {
+				return fmt.Errorf("change %s: %w", name, err)
+			}
+			fmt.Printf("%s %d\n", text, info.Size())
 		}
 	}
-	for name, want := range map[string]bool{"/proc/7/oom_score_adj": true, "/proc/sys/kernel/hostname": false, "/proc": false, "/proc/sysrq-trigger": false} {
-		if got := ofProcess(name); got != want {
-			t.Errorf("%s: got %v", name, got)
+	return nil
+}
+
+// What is behind a link of a process is looked up in the container (issue 12, A3): to its parent an absolute link of the
+// root file system is a name of the host.
+func TestChrootLinksBehindProcStayInTheRoot(t *testing.T) {
+	if InsideBy() != IsolationChroot {
+		t.Skip("there are namespaces here")
+	}
+	t.Parallel()
+	c := scratch(t, openEngine(t))
+	host := t.TempDir()
+	write(t, host+"/secret", "the host's secret")
+	secret, err := os.Stat(host + "/secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(
+		c.MkdirAll(host, 0o755), c.WriteFile(host+"/secret", []byte("inner"), 0o600), c.MkdirAll("/deep", 0o755),
+		c.Symlink(host+"/secret", "/file"), c.Symlink(host, "/dir"), c.Symlink(strings.Repeat("../", 20)+host+"/secret", "/deep/up"),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"/file", "/dir/secret", "/deep/up"}
+	const links = 5
+	if got, want := output(t, c, process(append([]string{"behind"}, names...)...)), strings.Repeat("inner 5\n", links*len(names)); got != want {
+		t.Errorf("the program sees\n%s", got)
+	}
+	after, err := os.Stat(host + "/secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(host + "/secret"); err != nil || string(text) != "the host's secret" || after.Mode() != secret.Mode() {
+		t.Errorf("the host's file has mode %v and holds %q (%v)", after.Mode(), text, err)
+	}
+	if st, was := after.Sys().(*syscall.Stat_t), secret.Sys().(*syscall.Stat_t); st.Uid != was.Uid || st.Ctim != was.Ctim {
+		t.Error("the host's file was changed")
+	}
+}
+
+// Of the processes around it a program sees what everybody may (issue 12, A3).
+func TestChrootProcessesOfTheHostAreOutOfReach(t *testing.T) {
+	if InsideBy() != IsolationChroot {
+		t.Skip("there are namespaces here")
+	}
+	t.Parallel()
+	c := scratch(t, openEngine(t))
+	host := t.TempDir()
+	write(t, host+"/secret", "the host's secret")
+	f, err := os.Open(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	of := "/proc/" + strconv.Itoa(os.Getpid())
+	for _, name := range []string{
+		of + "/root" + host + "/secret", of + "/cwd/window.go", fmt.Sprintf("%s/fd/%d/secret", of, f.Fd()), fmt.Sprintf("%s/fd/%d", of, f.Fd()),
+		of + "/exe", of + "/root", of + "/environ", of + "/mem",
+	} {
+		var out strings.Builder
+		err := c.Run(t.Context(), process("cat", name), nil, nil, &out)
+		if err == nil || !strings.Contains(out.String(), unix.EACCES.Error()) {
+			t.Errorf("%s: the program got %.80q (%v)", name, out.String(), err)
 		}
+	}
+	if got := output(t, c, process("list", of+"/comm")); !strings.Contains(got, of+"/comm: ") {
+		t.Errorf("got %q", got)
+	}
+	// As ischroot(1) does with pid 1.
+	if got := output(t, c, process("chrooted", strconv.Itoa(os.Getpid()))); got != "true\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestProcNamesAreCutBehindLinks(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]procName{
+		"/proc": {file: "."}, "/proc/": {file: "."}, "/proc/self/exe": {file: "7/exe", link: true}, "/proc/thread-self/comm": {file: "7/task/7/comm"},
+		"/dev/fd/3": {file: "7/fd/3", link: true}, "/dev/stdin": {file: "7/fd/0", link: true}, "/dev/fd": {file: "7/fd"},
+		"/proc/selfish": {file: "selfish"}, "/proc/./self/../1/status": {file: "1/status"}, "/proc/self": {file: "7"}, "/proc/mounts": {file: "7/mounts"},
+		"/proc/../proc/uptime": {file: "uptime"}, "/dev/../proc/uptime": {file: "uptime"}, "/proc/self/root/": {file: "7/root", link: true, rest: "."},
+		"/proc/self/cwd/../a/": {file: "7/cwd", link: true, rest: "../a/"}, "/proc/1/task/2/root/proc/self": {file: "1/task/2/root", link: true, rest: "proc/self"},
+	} {
+		if got, inside := parseProcName(name, 7, false); got != want || !inside {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got, inside, want)
+		}
+	}
+	for _, name := range []string{"//proc/1", "/dev/null", "/dev/", "/dev/..", "/process", "/proc/../etc/passwd", "/proc/..", "/proc/self/../../x", "proc/self"} {
+		if got, inside := parseProcName(name, 7, false); inside {
+			t.Errorf("%s: got %+v, want none", name, got)
+		}
+	}
+	if got, _ := parseProcName("/proc/self", 7, true); got.file != "self" {
+		t.Errorf("the link itself is %+v", got)
 	}
 }
