@@ -21,7 +21,8 @@ import (
 //
 //   - /proc and /sys are empty directories, and so is /dev/pts; names in /proc work nevertheless, see window.go;
 //   - the host's name, processes and network are seen;
-//   - a directory that is lent to a hook is a copy, and what the hook changed there is brought back at its end.
+//   - a directory that is lent to a hook is a copy, and what the hook changed there is brought back at its end, unless
+//     the copy itself is gone then.
 
 // runInPlace runs a program as spec says, without its mounts and namespaces.
 func (c *Container) runInPlace(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writer) (err error) {

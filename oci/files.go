@@ -173,7 +173,12 @@ func (c *Container) mkdir(name string, mode fs.FileMode) error {
 	if err := unix.Mkdirat(a.fd(), a.base, 0o700); err != nil {
 		return pathError("mkdir", name, err)
 	}
-	return pathError("chmod", name, os.Chmod(a.host(), mode))
+	f, err := openBelow(a.dir, a.base, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return pathError("mkdir", name, err)
+	}
+	defer f.Close()
+	return pathError("chmod", name, os.Chmod(procFD(f), mode))
 }
 
 // Symlink makes name a symbolic link to text, in place of a file or link of that name.

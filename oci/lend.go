@@ -4,187 +4,319 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // loan is a copy of a directory of the host, for a run that may change it.
+//
+// Both directories are open since before the run, and all below is reached from there without following a link: the
+// program may put links in the place of directories, or of the copy itself.
 type loan struct {
-	source string
-	// before is what was copied, by name relative to source.
+	source     string // for messages
+	host, copy *os.File
+	// before is what was copied.
 	before map[string]lentFile
 }
 
 // lentFile is what tells a changed file from one that is as it was.
 type lentFile struct {
-	mode  fs.FileMode
+	mode  uint32
 	size  int64
-	time  time.Time
+	time  unix.Timespec
 	inode uint64
+	// files are those of a directory.
+	files map[string]lentFile
 }
 
-// linkFrom is the size from which a file is linked and not copied, if it is on the same file system: an image, say. What
-// is written to it is in the host's file at once, as with a mount.
-const linkFrom = 16 << 20
-
 // lend copies a directory, but for keep and what is in it, unless it is there itself.
-func lend(dst, source, keep string) (*loan, error) {
-	l := &loan{source: source, before: map[string]lentFile{}}
-	err := filepath.WalkDir(source, func(name string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) && name != source {
-			return nil // somebody has removed it meanwhile
-		}
+func lend(to at, source, keep string) (_ *loan, err error) {
+	l := &loan{source: source}
+	defer func() {
 		if err != nil {
-			return err
+			l.close()
 		}
-		if within(name, keep) && !within(source, keep) {
-			return fs.SkipDir
+	}()
+	if l.host, err = openDir(source); err != nil {
+		return nil, err
+	}
+	var kept unix.Stat_t
+	if err := unix.Stat(keep, &kept); err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, &fs.PathError{Op: "stat", Path: keep, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(l.host.Fd()), &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: source, Err: err}
+	}
+	if _, err := copyEntry(to, at{}, &st); err != nil {
+		return nil, fmt.Errorf("copy %s: %w", source, err)
+	}
+	if l.copy, err = openDirBelow(to.dir, to.base); err != nil {
+		return nil, err
+	}
+	if l.before, err = copyDir(l.copy, l.host, &kept); err != nil {
+		return nil, fmt.Errorf("copy %s: %w", source, err)
+	}
+	return l, nil
+}
+
+// copyDir copies what is in a directory, but for keep.
+func copyDir(to, from *os.File, keep *unix.Stat_t) (map[string]lentFile, error) {
+	names, err := list(from)
+	if err != nil {
+		return nil, err
+	}
+	copied := map[string]lentFile{}
+	for _, name := range names {
+		if err := copyInto(copied, at{to, name}, at{from, name}, keep); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		to := dst + name[len(source):]
-		if err := copyEntry(to, name, info); err != nil {
-			return fmt.Errorf("copy %s: %w", name, err)
-		}
-		made, err := os.Lstat(to)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a socket
-		}
-		if err != nil {
-			return err
-		}
-		l.before[name[len(source):]] = stateOf(made)
+	}
+	return copied, nil
+}
+
+// copyInto copies a file, or a directory with what is in it, and notes it.
+func copyInto(copied map[string]lentFile, to, from at, keep *unix.Stat_t) error {
+	st, err := from.lstat()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // somebody has removed it meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	if st.Dev == keep.Dev && st.Ino == keep.Ino {
 		return nil
-	})
-	return l, err
+	}
+	made, err := copyEntry(to, from, &st)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !made {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if st, err = to.lstat(); err != nil {
+		return err
+	}
+	file := stateOf(&st)
+	if file.isDir() {
+		source, err := openDirBelow(from.dir, from.base)
+		if err != nil {
+			return err
+		}
+		defer source.Close()
+		dir, err := openDirBelow(to.dir, to.base)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		if file.files, err = copyDir(dir, source, keep); err != nil {
+			return err
+		}
+	}
+	copied[to.base] = file
+	return nil
+}
+
+// list returns the names of what is in an open directory, sorted.
+func list(dir *os.File) ([]string, error) {
+	names, err := dir.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
 }
 
 // stateOf is the state of a file. That of a directory does not tell of its content. A link cannot be changed, but another
 // one may get its inode.
-func stateOf(info fs.FileInfo) lentFile {
-	state := lentFile{mode: info.Mode()}
-	if !info.IsDir() {
-		state.inode = info.Sys().(*syscall.Stat_t).Ino
-		state.size, state.time = info.Size(), info.ModTime()
+func stateOf(st *unix.Stat_t) lentFile {
+	state := lentFile{mode: st.Mode}
+	if !state.isDir() {
+		state.inode, state.size, state.time = st.Ino, st.Size, st.Mtim
 	}
 	return state
 }
 
-// copyEntry makes to what a file, directory, symbolic link or named pipe is. Sockets, which would be dead, and devices
-// are left out.
-func copyEntry(to, from string, info fs.FileInfo) error {
-	st := info.Sys().(*syscall.Stat_t)
-	switch info.Mode().Type() {
-	case fs.ModeDir:
-		if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	case fs.ModeSymlink:
-		text, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		return errors.Join(os.Symlink(text, to), os.Lchown(to, int(st.Uid), int(st.Gid)))
-	case fs.ModeNamedPipe:
-		if err := unix.Mkfifo(to, 0o600); err != nil {
-			return err
-		}
-	case 0:
-		if info.Size() < linkFrom || linkFile(to, from) != nil {
-			return copyFile(to, from, info)
-		}
-		return nil
-	default:
-		return nil
-	}
-	return errors.Join(os.Lchown(to, int(st.Uid), int(st.Gid)), os.Chmod(to, info.Mode()))
+func (f lentFile) isDir() bool { return f.mode&unix.S_IFMT == unix.S_IFDIR }
+
+// changed reports whether a file is another one now, or another state of it.
+func (f lentFile) changed(now lentFile) bool {
+	return f.mode != now.mode || f.inode != now.inode || f.size != now.size || f.time != now.time
 }
 
-// linkFile makes a link to a file. It is opened, too, as the others are: whoever watches the directory sees that it may
-// have been read.
-func linkFile(to, from string) error {
-	f, err := os.Open(from)
+// close lets go of the directories; it may be called more than once.
+func (l *loan) close() {
+	// They were opened to be looked at.
+	_ = l.host.Close()
+	_ = l.copy.Close()
+}
+
+// bringBack does to the lent directory what was done to its copy, which was made at a place. It must be there still.
+func (l *loan) bringBack(place at) error {
+	there, err := place.is(l.copy)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Link(from, to))
+	if !there {
+		return fmt.Errorf("the program has removed or replaced its copy of %s: nothing is brought back from there", l.source)
+	}
+	var st, host unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(l.copy.Fd()), &st), unix.Fstat(int(l.host.Fd()), &host)); err != nil {
+		return err
+	}
+	if st.Mode != host.Mode {
+		if err := giveMode(l.host, &st); err != nil {
+			return err
+		}
+	}
+	if err := bringBackDir(&hostDir{file: l.host}, l.copy, l.before); err != nil {
+		return fmt.Errorf("bring changes back to %s: %w", l.source, err)
+	}
+	return nil
 }
 
-// bringBack does to the lent directory what was done to its copy.
-func (l *loan) bringBack(dir string) error {
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		rest := name[len(dir):]
-		was, known := l.before[rest]
-		delete(l.before, rest)
-		if known && was == stateOf(info) {
-			return nil
-		}
-		if err := replace(l.source+rest, name, info); err != nil {
-			return fmt.Errorf("bring %s back to %s: %w", filepath.Base(name), l.source, err)
-		}
-		return nil
-	})
+// hostDir is a directory of the host that is opened when something has changed in it.
+type hostDir struct {
+	parent *hostDir
+	name   string
+	file   *os.File
+}
+
+func (d *hostDir) open() (*os.File, error) {
+	if d.file != nil {
+		return d.file, nil
+	}
+	parent, err := d.parent.open()
+	if err == nil {
+		d.file, err = openDirBelow(parent, d.name)
+	}
+	return d.file, err
+}
+
+// at is a name in the directory.
+func (d *hostDir) at(name string) (at, error) {
+	dir, err := d.open()
+	return at{dir, name}, err
+}
+
+// bringBackDir does to a directory what was done to its copy.
+func bringBackDir(to *hostDir, from *os.File, before map[string]lentFile) error {
+	names, err := list(from)
 	if err != nil {
 		return err
 	}
-	// What is left in the list is gone in the copy. Names sort before those of what is in them.
-	gone := make([]string, 0, len(l.before))
-	for name := range l.before {
-		gone = append(gone, name)
+	gone := maps.Clone(before)
+	for _, name := range names {
+		was, known := before[name]
+		delete(gone, name)
+		if err := bringBackEntry(to, at{from, name}, was, known); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
-	slices.SortFunc(gone, func(a, b string) int { return strings.Compare(b, a) })
-	for _, name := range gone {
-		err := os.Remove(l.source + name)
-		// It may be gone with its directory, which is a file now; or a directory with what was not copied.
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ENOTEMPTY) {
-			return err
+	for _, name := range slices.Sorted(maps.Keys(gone)) {
+		if err := removeKnown(to, name, gone[name]); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// replace makes to what from is, in one step where it is a file.
-func replace(to, from string, info fs.FileInfo) error {
-	there, err := os.Lstat(to)
-	if err == nil && os.SameFile(there, info) {
-		return nil // a link: it has changed with its copy
+// bringBackEntry does so with one file, or a directory with what is in it.
+func bringBackEntry(to *hostDir, from at, was lentFile, known bool) error {
+	st, err := from.lstat()
+	if err != nil {
+		return err
 	}
-	if info.IsDir() {
-		if err == nil && !there.IsDir() {
-			if err := os.Remove(to); err != nil {
+	now := stateOf(&st)
+	if !known || was.changed(now) {
+		if was.isDir() && !now.isDir() {
+			if err := removeKnown(to, from.base, was); err != nil {
 				return err
 			}
 		}
-		return copyEntry(to, from, info)
+		place, err := to.at(from.base)
+		if err != nil {
+			return err
+		}
+		if err := replace(place, from, &st); err != nil {
+			return err
+		}
 	}
-	temp := filepath.Join(filepath.Dir(to), tempName(filepath.Base(to)))
-	if err := copyEntry(temp, from, info); err != nil {
-		return errors.Join(err, os.RemoveAll(temp))
-	}
-	err = os.Rename(temp, to)
-	switch {
-	case errors.Is(err, fs.ErrNotExist): // a socket: nothing was made
+	if !now.isDir() {
 		return nil
-	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
-		// A directory became a file; what was in it is gone in the copy.
-		return errors.Join(os.RemoveAll(to), os.Rename(temp, to))
-	case err != nil:
-		return errors.Join(err, os.Remove(temp))
 	}
-	return nil
+	dir, err := openDirBelow(from.dir, from.base)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	host := &hostDir{parent: to, name: from.base}
+	defer func() { _ = host.file.Close() }() // it may not have been opened; and nothing was written by it
+	return bringBackDir(host, dir, was.files)
+}
+
+// removeKnown removes a file that was copied, or a directory with what was copied of it. What is something else by now,
+// or holds something else, stays.
+func removeKnown(in *hostDir, name string, was lentFile) error {
+	place, err := in.at(name)
+	if err != nil {
+		return ignoreOthers(err)
+	}
+	if !was.isDir() {
+		return ignoreOthers(place.remove(0))
+	}
+	dir := &hostDir{parent: in, name: name}
+	defer func() { _ = dir.file.Close() }() // as above
+	for _, below := range slices.Sorted(maps.Keys(was.files)) {
+		if err := removeKnown(dir, below, was.files[below]); err != nil {
+			return fmt.Errorf("%s: %w", below, err)
+		}
+	}
+	return ignoreOthers(place.remove(unix.AT_REMOVEDIR))
+}
+
+// ignoreOthers drops the errors that say that a file is gone, or another one now.
+func ignoreOthers(err error) error {
+	for _, other := range []error{fs.ErrNotExist, unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.ENOTEMPTY} {
+		if errors.Is(err, other) {
+			return nil
+		}
+	}
+	return err
+}
+
+// replace makes to what from is, in one step where it is a file.
+func replace(to, from at, st *unix.Stat_t) error {
+	there, err := to.lstat()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	missing := err != nil
+	isDir := there.Mode&unix.S_IFMT == unix.S_IFDIR
+	if !missing && there.Dev == st.Dev && there.Ino == st.Ino {
+		return nil // a link: it has changed with its copy
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		if !missing && !isDir {
+			if err := to.remove(0); err != nil {
+				return err
+			}
+		}
+		_, err := copyEntry(to, from, st)
+		return err
+	}
+	temp := at{to.dir, tempName(to.base)}
+	made, err := copyEntry(temp, from, st)
+	if err == nil && made && !missing && isDir { // what was known of it has been removed
+		err = to.remove(unix.AT_REMOVEDIR)
+	}
+	if err == nil && made {
+		err = temp.rename(to)
+	}
+	if err != nil {
+		if removeErr := temp.remove(0); !errors.Is(removeErr, fs.ErrNotExist) {
+			err = errors.Join(err, removeErr)
+		}
+	}
+	return err
 }

@@ -3,9 +3,9 @@ package oci
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,8 +26,9 @@ import (
 //	tmpfs                                                      is a directory, with a copy of what it covers if asked for
 //	proc, sys, devpts                                          is an empty directory
 //
-// What a mount would cover waits in another directory. Nothing runs in the root file system meanwhile, so names that
-// were found in it stay true.
+// What a mount would cover waits in another directory. Before the run nothing runs in the root file system, so names that
+// were found in it are true. After it they need not be: the program may have put links there. So each place is a
+// directory that is open since before the run, and a name in it.
 type placer struct {
 	root string // of the container
 	// stash is a directory of the same file system for what is covered. It is made when it is needed.
@@ -37,18 +38,21 @@ type placer struct {
 	// keep is a directory that is never copied: the store itself, which may lie in a directory that is lent.
 	keep string
 
+	top    *os.File // root, open
 	placed []placement
 }
 
 // placement is one thing in the place of a mount.
 type placement struct {
-	name    string // where it is, on the host
-	covered string // where what was there waits; empty if there was nothing
-	made    string // the topmost directory that was made to hold it, to be removed again; empty for none
-	stays   bool   // an empty directory remains
-	source  string // where it has been moved from; empty if it was made
-	mode    fs.FileMode
-	lent    *loan // where it has been copied from; nil if that does not matter
+	at
+	name    string     // where it was put, on the host
+	covered string     // where what was there waits; empty if there was nothing
+	made    []at       // the directories that were made to hold it, the topmost first, to be removed again
+	open    []*os.File // to be closed
+	stays   bool       // an empty directory remains
+	moved   *os.File   // the directory that was moved there; nil if it was made
+	source  at         // where from
+	lent    *loan      // where it has been copied from; nil if that does not matter
 }
 
 // place puts one mount in its place.
@@ -57,38 +61,74 @@ func (p *placer) place(m specs.Mount) error {
 	if err != nil {
 		return err
 	}
-	at := placement{name: name}
-	if at.made, err = makeParents(filepath.Dir(name)); err != nil {
+	if p.top == nil {
+		if p.top, err = openDir(p.root); err != nil {
+			return err
+		}
+	}
+	// From here on undo knows of it, however far it comes.
+	p.placed = append(p.placed, placement{name: name})
+	put := &p.placed[len(p.placed)-1]
+	if err := put.openParent(p.top, strings.Trim(name[len(p.root):], "/")); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(name); err == nil {
+	if _, err := put.lstat(); err == nil {
 		if err := os.MkdirAll(p.stash, 0o700); err != nil {
 			return err
 		}
-		at.covered = filepath.Join(p.stash, strconv.Itoa(len(p.placed)))
-		if err := os.Rename(name, at.covered); err != nil {
+		covered := filepath.Join(p.stash, strconv.Itoa(len(p.placed)-1))
+		if err := os.Rename(put.host(), covered); err != nil {
 			return err
 		}
+		put.covered = covered
 	}
 	// What is made to mount on stays in another container's root file system, which is where it is found missing:
 	// debootstrap takes its /dev for granted.
-	if slices.ContainsFunc(p.placed, func(other placement) bool { return other.source != "" && within(name, other.name) }) {
-		at.stays, at.made = at.covered == "", ""
+	if slices.ContainsFunc(p.placed, func(other placement) bool { return other.moved != nil && within(name, other.name) }) {
+		put.stays, put.made = put.covered == "", nil
 	}
-	// From here on undo knows of it, however far it comes.
-	p.placed = append(p.placed, at)
-	return p.fill(&p.placed[len(p.placed)-1], m)
+	return p.fill(put, m)
+}
+
+// openParent opens the directory of a place below another, and makes what is missing on the way there.
+func (put *placement) openParent(top *os.File, name string) error {
+	dir, err := openDirBelow(top, ".")
+	if err != nil {
+		return err
+	}
+	put.open = append(put.open, dir)
+	parents, base := path.Split(name)
+	for element := range strings.SplitSeq(strings.TrimSuffix(parents, "/"), "/") {
+		if element == "" {
+			continue
+		}
+		next, err := openDirBelow(dir, element)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := unix.Mkdirat(int(dir.Fd()), element, 0o755); err != nil {
+				return pathError("mkdir", element, err)
+			}
+			put.made = append(put.made, at{dir, element})
+			next, err = openDirBelow(dir, element)
+		}
+		if err != nil {
+			return err
+		}
+		put.open = append(put.open, next)
+		dir = next
+	}
+	put.at = at{dir, base}
+	return nil
 }
 
 // fill makes what is at a placement.
-func (p *placer) fill(at *placement, m specs.Mount) error {
+func (p *placer) fill(put *placement, m specs.Mount) error {
 	options, err := parseOptions(m.Options)
 	if err != nil {
 		return err
 	}
 	kernels := within(m.Source, "/proc") || within(m.Source, "/sys")
 	if m.Type != "bind" || kernels {
-		return makeDirectory(at, m, options)
+		return makeDirectory(put, m, options)
 	}
 	source := filepath.Clean(m.Source)
 	info, err := os.Stat(source)
@@ -98,51 +138,77 @@ func (p *placer) fill(at *placement, m specs.Mount) error {
 	readonly := options.attributes&unix.MOUNT_ATTR_RDONLY != 0
 	switch st := info.Sys().(*syscall.Stat_t); {
 	case info.Mode()&fs.ModeCharDevice != 0:
-		if err := unix.Mknod(at.name, st.Mode, int(st.Rdev)); err != nil {
+		if err := unix.Mknodat(put.fd(), put.base, st.Mode, int(st.Rdev)); err != nil {
+			return pathError("mknod", put.base, err)
+		}
+		return os.Chmod(put.host(), info.Mode().Perm()) // whatever the umask
+	case info.Mode().IsRegular():
+		in, err := os.Open(source)
+		if err != nil {
 			return err
 		}
-		return os.Chmod(at.name, info.Mode().Perm()) // whatever the umask
-	case info.Mode().IsRegular():
-		return copyFile(at.name, source, info)
+		defer in.Close()
+		return copyFile(put.at, in)
 	case !info.IsDir():
 		return fmt.Errorf("%s is neither a file nor a directory nor a character device", source)
 	case p.movable(source):
-		if err := os.Rename(source, at.name); err != nil {
+		return put.move(source)
+	default:
+		lent, err := lend(put.at, source, p.keep)
+		if err != nil {
 			return err
 		}
-		at.source, at.mode = source, info.Mode()
-		return nil
-	default:
-		lent, err := lend(at.name, source, p.keep)
-		if !readonly {
-			at.lent = lent
+		if readonly {
+			lent.close()
+			return nil
 		}
-		return err
+		put.lent = lent
+		return nil
 	}
 }
 
+// move moves a directory to its place.
+func (put *placement) move(source string) error {
+	parent, err := openDir(filepath.Dir(source))
+	if err != nil {
+		return err
+	}
+	put.open = append(put.open, parent)
+	from := at{parent, filepath.Base(source)}
+	dir, err := openDirBelow(from.dir, from.base)
+	if err != nil {
+		return err
+	}
+	put.open = append(put.open, dir)
+	if err := from.rename(put.at); err != nil {
+		return err
+	}
+	put.moved, put.source = dir, from
+	return nil
+}
+
 // makeDirectory makes the directory that stands for a file system of the kernel.
-func makeDirectory(at *placement, m specs.Mount, options mountOptions) error {
+func makeDirectory(put *placement, m specs.Mount, options mountOptions) error {
 	var before []copiedFile
-	if options.copyUp && at.covered != "" {
+	if options.copyUp && put.covered != "" {
 		var err error
-		if before, err = readTree(at.covered); err != nil {
+		if before, err = readTree(put.covered); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(at.name, 0o755); err != nil {
+	if err := os.Mkdir(put.host(), 0o755); err != nil {
 		return err
 	}
 	if m.Type == "tmpfs" {
-		if err := os.Chmod(at.name, tmpfsMode(options)); err != nil {
+		if err := os.Chmod(put.host(), tmpfsMode(options)); err != nil {
 			return err
 		}
 	}
-	if err := writeTree(at.name, before); err != nil {
+	if err := writeTree(put.host(), before); err != nil {
 		return err
 	}
 	if m.Type == "tmpfs" && filepath.Base(m.Destination) == "dev" {
-		return linkDevices(at.name)
+		return linkDevices(put.host())
 	}
 	return nil
 }
@@ -164,17 +230,6 @@ func tmpfsMode(o mountOptions) fs.FileMode {
 	return usual
 }
 
-// makeParents makes a directory and those above it that are missing, and gives the topmost of those.
-func makeParents(dir string) (made string, err error) {
-	for missing := dir; ; missing = filepath.Dir(missing) {
-		if _, err := os.Lstat(missing); err == nil {
-			break
-		}
-		made = missing
-	}
-	return made, os.MkdirAll(dir, 0o755)
-}
-
 // undo takes everything away again, the last first, and brings back what is kept of it.
 func (p *placer) undo() error {
 	var errs []error
@@ -184,74 +239,73 @@ func (p *placer) undo() error {
 		}
 	}
 	p.placed = nil
-	return errors.Join(errs...)
-}
-
-func (at *placement) undo() error {
-	var errs []error
-	if at.lent != nil {
-		errs = append(errs, at.lent.bringBack(at.name))
-	}
-	if at.source != "" {
-		err := os.Rename(at.name, at.source)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = os.Mkdir(at.source, at.mode.Perm()) // the program has removed it with all that was in it
-		}
-		if err != nil {
-			return err
-		}
-	}
-	errs = append(errs, os.RemoveAll(at.name))
-	switch {
-	case at.covered != "":
-		errs = append(errs, os.Rename(at.covered, at.name))
-	case at.stays:
-		errs = append(errs, os.Mkdir(at.name, 0o755))
-	}
-	if at.made != "" {
-		errs = append(errs, removeEmpty(filepath.Dir(at.name), at.made))
+	if p.top != nil {
+		errs = append(errs, p.top.Close())
+		p.top = nil
 	}
 	return errors.Join(errs...)
 }
 
-// removeEmpty removes a directory and those above it up to top, unless there is something in them by now.
-func removeEmpty(dir, top string) error {
-	for within(dir, top) {
-		err := os.Remove(dir)
-		if errors.Is(err, unix.ENOTEMPTY) {
-			return nil
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		dir = filepath.Dir(dir)
-	}
-	return nil
-}
-
-// copyFile copies a regular file with its owner, mode and time, sharing the data where the file system can do that.
-func copyFile(dst, src string, info fs.FileInfo) (err error) {
-	in, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
+func (put *placement) undo() error {
 	defer func() {
-		err = errors.Join(err, out.Close())
-		if err == nil {
-			err = os.Chtimes(dst, info.ModTime(), info.ModTime())
+		for _, f := range put.open {
+			_ = f.Close() // it was opened to be looked at
 		}
 	}()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
-		if _, err := io.Copy(out, in); err != nil {
-			return err
+	var errs []error
+	if put.dir != nil { // else it did not come as far as that
+		errs = append(errs, put.empty())
+	}
+	for _, dir := range slices.Backward(put.made) {
+		err := dir.remove(unix.AT_REMOVEDIR)
+		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR) {
+			break // there is something in it by now, or it is something else
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
-	st := info.Sys().(*syscall.Stat_t)
-	// In this order: a change of owner clears the setuid bit.
-	return errors.Join(out.Chown(int(st.Uid), int(st.Gid)), out.Chmod(info.Mode()))
+	return errors.Join(errs...)
+}
+
+// empty takes away what is at the place, and puts back what was there.
+func (put *placement) empty() error {
+	var errs []error
+	if put.lent != nil {
+		errs = append(errs, put.lent.bringBack(put.at))
+		put.lent.close()
+	}
+	if put.moved != nil {
+		errs = append(errs, put.moveBack())
+	}
+	errs = append(errs, os.RemoveAll(put.host()))
+	switch {
+	case put.covered != "":
+		errs = append(errs, os.Rename(put.covered, put.host()))
+	case put.stays:
+		errs = append(errs, pathError("mkdir", put.base, unix.Mkdirat(put.fd(), put.base, 0o755)))
+	}
+	return errors.Join(errs...)
+}
+
+// moveBack moves a directory back, or makes another one if the program has removed it with all that was in it.
+func (put *placement) moveBack() error {
+	there, err := put.is(put.moved)
+	if err != nil {
+		return err
+	}
+	if there {
+		return put.rename(put.source)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(put.moved.Fd()), &st); err != nil {
+		return pathError("stat", put.base, err)
+	}
+	if err := unix.Mkdirat(put.source.fd(), put.source.base, st.Mode&0o777); err != nil {
+		return pathError("mkdir", put.source.base, err)
+	}
+	if st.Nlink > 0 {
+		return fmt.Errorf("the program has moved it away, and with it what was to be in %s", put.source.dir.Name())
+	}
+	return nil
 }

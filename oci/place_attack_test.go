@@ -1,0 +1,209 @@
+package oci
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// victim is a directory of the host that no container was lent.
+type victim struct {
+	dir    string
+	before []string
+}
+
+func newVictim(t *testing.T, files ...string) *victim {
+	t.Helper()
+	v := &victim{dir: t.TempDir()}
+	for _, name := range files {
+		write(t, filepath.Join(v.dir, name), "the victim's")
+	}
+	v.before = treeOf(t, v.dir)
+	return v
+}
+
+// check fails the test if something was done to the directory.
+func (v *victim) check(t *testing.T) {
+	t.Helper()
+	if after := treeOf(t, v.dir); !slices.Equal(after, v.before) {
+		t.Errorf("a directory that was not lent holds %q afterwards, want %q", after, v.before)
+	}
+	for _, name := range v.before {
+		path, isFile := strings.CutPrefix(name, "----------")
+		if text, err := os.ReadFile(v.dir + path); isFile && (err != nil || string(text) != "the victim's") {
+			t.Errorf("%s holds %q (%v)", path, text, err)
+		}
+	}
+}
+
+// attack places mounts in a root file system, lets do change that, and returns the error of taking them away.
+func attack(t *testing.T, root string, mounts []specs.Mount, movable []string, do func()) error {
+	t.Helper()
+	p := &placer{root: root, stash: filepath.Join(t.TempDir(), "stash"), movable: func(dir string) bool { return slices.Contains(movable, dir) }, keep: root + "/nothing"}
+	for _, m := range mounts {
+		if err := p.place(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do()
+	return p.undo()
+}
+
+func mustDo(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func lentAt(source, at string) []specs.Mount {
+	return []specs.Mount{{Type: "bind", Source: source, Destination: at, Options: []string{"rbind"}}}
+}
+
+// All tests below are of issue 12, A3.
+
+func TestPlacesLentDirectoryThatBecameALinkIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for what, replaceIt := range map[string]func(at, with string) error{
+		"a link":             func(at, with string) error { return errors.Join(os.RemoveAll(at), os.Symlink(with, at)) },
+		"an empty directory": func(at, _ string) error { return errors.Join(os.Rename(at, at+"-away"), os.Mkdir(at, 0o755)) },
+		"nothing":            func(at, _ string) error { return os.RemoveAll(at) },
+		"a file":             func(at, _ string) error { return errors.Join(os.RemoveAll(at), os.WriteFile(at, nil, 0o644)) },
+		"its parent's a link": func(at, with string) error {
+			return errors.Join(os.RemoveAll(filepath.Dir(at)), os.Symlink(filepath.Dir(with), filepath.Dir(at)))
+		},
+	} {
+		root := t.TempDir()
+		lent, other := newVictim(t, "work/file", "work/dir/file"), newVictim(t, "work/file", "work/else")
+		err := attack(t, root, lentAt(lent.dir+"/work", "/home/alice/work"), nil, func() {
+			mustDo(t, replaceIt(root+"/home/alice/work", other.dir+"/work"))
+		})
+		if err == nil || !strings.Contains(err.Error(), "nothing is brought back") {
+			t.Errorf("%s: got %v", what, err)
+		}
+		lent.check(t)
+		other.check(t)
+	}
+}
+
+func TestPlacesLinkInALentDirectoryIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	root, lent, other := t.TempDir(), t.TempDir(), newVictim(t, "a", "deep/b", "new")
+	write(t, lent+"/dir/a", "lent")
+	write(t, lent+"/dir/deep/b", "lent")
+	mustDo(t, attack(t, root, lentAt(lent, "/lent"), nil, func() {
+		mustDo(t, os.RemoveAll(root+"/lent/dir"), os.Symlink(other.dir, root+"/lent/dir"))
+	}))
+	other.check(t)
+	if text, err := os.Readlink(lent + "/dir"); err != nil || text != other.dir {
+		t.Errorf("the link was not brought back: %q, %v", text, err)
+	}
+}
+
+func TestPlacesLinkOnTheHostIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	root, lent, other := t.TempDir(), t.TempDir(), newVictim(t, "changed", "removed")
+	write(t, lent+"/dir/changed", "lent")
+	write(t, lent+"/dir/removed", "lent")
+	err := attack(t, root, lentAt(lent, "/lent"), nil, func() {
+		write(t, root+"/lent/dir/changed", "by the program")
+		write(t, root+"/lent/dir/new", "by the program")
+		mustDo(t, os.Remove(root+"/lent/dir/removed"), os.RemoveAll(lent+"/dir"), os.Symlink(other.dir, lent+"/dir"))
+	})
+	if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("got %v", err)
+	}
+	other.check(t)
+}
+
+func TestPlacesWhatWasCopiedFromIsAllThatIsRemoved(t *testing.T) {
+	t.Parallel()
+	root, lent := t.TempDir(), t.TempDir()
+	write(t, lent+"/dir/file", "lent")
+	err := attack(t, root, lentAt(lent, "/lent"), nil, func() {
+		write(t, lent+"/dir/made since", "the host's")
+		mustDo(t, os.RemoveAll(root+"/lent/dir"), os.Symlink("elsewhere", root+"/lent/dir"))
+	})
+	if !errors.Is(err, unix.ENOTEMPTY) {
+		t.Errorf("got %v", err)
+	}
+	if got, want := treeOf(t, lent), []string{"d---------", "d---------/dir", "----------/dir/made since"}; !slices.Equal(got, want) {
+		t.Errorf("the directory holds %q, want %q", got, want)
+	}
+}
+
+func TestPlacesMadeDirectoryThatBecameALinkIsNotEmptied(t *testing.T) {
+	t.Parallel()
+	root, other := t.TempDir(), newVictim(t, "b/c/file")
+	mustDo(t, os.MkdirAll(root+"/a", 0o755), attack(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/a/b/c"}}, nil, func() {
+		mustDo(t, os.RemoveAll(root+"/a"), os.Symlink(other.dir, root+"/a"))
+	}))
+	other.check(t)
+}
+
+func TestPlacesMovedDirectoryIsNoLinkAfterwards(t *testing.T) {
+	t.Parallel()
+	root, container, other := t.TempDir(), t.TempDir(), newVictim(t, "etc/passwd", "dev/null")
+	tree := container + "/root"
+	write(t, tree+"/etc/passwd", "the container's")
+	err := attack(t, root, append(lentAt(tree, "/target"), specs.Mount{Type: "tmpfs", Destination: "/target/dev"}), []string{tree}, func() {
+		mustDo(t, os.Rename(root+"/target", root+"/away"), os.Symlink(other.dir, root+"/target"))
+	})
+	if err == nil || !strings.Contains(err.Error(), "moved it away") {
+		t.Errorf("got %v", err)
+	}
+	other.check(t)
+	if info, err := os.Lstat(tree); err != nil || !info.IsDir() {
+		t.Errorf("the root directory is %v (%v)", info, err)
+	}
+}
+
+// A program that has outlived its run swaps a directory for a link all the time.
+func TestPlacesStayWhereTheyWereWhileLinksCome(t *testing.T) {
+	t.Parallel()
+	other := newVictim(t, "a", "b", "c")
+	const rounds = 40
+	for range rounds {
+		root, lent := t.TempDir(), t.TempDir()
+		for _, name := range []string{"a", "b", "c"} {
+			write(t, lent+"/dir/"+name, "lent")
+		}
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		// Either way may be the outcome of the race.
+		_ = attack(t, root, lentAt(lent, "/lent"), nil, func() {
+			copied := root + "/lent/"
+			write(t, copied+"dir/a", "by the program")
+			mustDo(t, os.Remove(copied+"dir/b"), os.Symlink(other.dir, copied+"link"), os.Symlink(other.dir, lent+"/link"))
+			begun := make(chan struct{})
+			go func() {
+				swap := func(in string) error {
+					return unix.Renameat2(unix.AT_FDCWD, in+"dir", unix.AT_FDCWD, in+"link", unix.RENAME_EXCHANGE)
+				}
+				for n := 0; ; n++ {
+					// One of them may have been replaced, or removed.
+					_ = swap(copied)
+					_ = swap(lent + "/")
+					if n == 0 {
+						close(begun)
+					}
+					select {
+					case <-stop:
+						close(stopped)
+						return
+					default:
+					}
+				}
+			}()
+			<-begun
+		})
+		close(stop)
+		<-stopped
+		other.check(t)
+	}
+}
