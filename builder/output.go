@@ -14,8 +14,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// outputMode is that of every file that a build makes; the umask does not matter, as it never did.
-const outputMode = 0o644
+// Modes of what a build makes for the user; the umask takes from them. An image may hold an /etc/shadow.
+const (
+	outputMode    = 0o666
+	outputDirMode = 0o777
+)
 
 // WriteTarball writes the finished root file system to a tar archive, compressed as its name says. What is in
 // directories that are mounted over at boot is left out, the directories are not. No time is later than that of the build.

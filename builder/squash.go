@@ -167,7 +167,7 @@ func writeDirectory(ctx context.Context, dir string, sources map[string]func() (
 	slices.Sort(names)
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), outputDirMode); err != nil {
 			return err
 		}
 		paths = append(paths, path)

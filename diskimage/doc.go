@@ -38,7 +38,7 @@
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		err = diskimage.WriteFile(ctx, os.Args[2], 0o644, func(f *os.File) error {
+//		err = diskimage.WriteFile(ctx, os.Args[2], 0o666, func(f *os.File) error {
 //			if err := f.Truncate(int64(size)); err != nil {
 //				return err
 //			}
@@ -104,7 +104,7 @@
 //		}
 //		kind, _ := format.BySuffix(name)
 //		image := diskimage.Image{Layout: layout, Volumes: map[int]diskimage.Volume{root.Number: volume}}
-//		return diskimage.WriteFile(ctx, name, 0o644, func(f *os.File) error {
+//		return diskimage.WriteFile(ctx, name, 0o666, func(f *os.File) error {
 //			return format.Write(ctx, []format.Output{{File: f, Format: kind}}, filepath.Dir(name), image)
 //		})
 //	}

@@ -11,17 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// partialSuffix is what the name of an unfinished file ends in, where it needs a name at all.
-const partialSuffix = ".partial"
-
 // maxLinks is how many symbolic links WriteFile follows; the kernel's own limit.
 const maxLinks = 40
 
-// WriteFile makes the file name with the given permissions (the umask does not matter) and the content that write puts
-// into it. The file gets its name only when it is complete and on disk (fsync of this one file); until then an older
+// WriteFile makes the file name with the given permissions, less those that the umask takes, and the content that write
+// puts into it. The file gets its name only when it is complete and on disk (fsync of this one file); until then an older
 // file of that name stays as it is. After an error or a cancelled ctx nothing is left behind, and where the file system
-// has O_TMPFILE not even a kill leaves anything. Elsewhere the unfinished file is called name.partial; one left over
-// from a killed build is used again.
+// has O_TMPFILE not even a kill leaves anything. Elsewhere the unfinished file has a hidden random name; one left over
+// from a killed build is removed by the next.
 //
 // A symbolic link is followed: the file it points to is replaced. Anything else that is not a regular file, such as a
 // directory or a device, is refused.
@@ -37,7 +34,7 @@ func WriteFiles(ctx context.Context, names []string, mode fs.FileMode, write fun
 
 // writeFiles is WriteFiles with a choice of how a file without a name is made.
 func writeFiles(ctx context.Context, names []string, mode fs.FileMode, write func([]*os.File) error,
-	create func(dir string) (*os.File, error),
+	create func(dir string, mode fs.FileMode) (*os.File, error),
 ) (err error) {
 	outputs := make([]*output, 0, len(names))
 	defer func() {
@@ -47,7 +44,7 @@ func writeFiles(ctx context.Context, names []string, mode fs.FileMode, write fun
 	}()
 	files := make([]*os.File, 0, len(names))
 	for _, name := range names {
-		o, err := newOutput(name, create)
+		o, err := newOutput(name, mode.Perm(), create)
 		if err != nil {
 			return err
 		}
@@ -60,7 +57,7 @@ func writeFiles(ctx context.Context, names []string, mode fs.FileMode, write fun
 		return describeFull(err, outputs[0].target)
 	}
 	for _, o := range outputs {
-		if err := o.complete(mode); err != nil {
+		if err := o.file.Sync(); err != nil {
 			return describeFull(err, o.target)
 		}
 	}
@@ -79,21 +76,22 @@ func writeFiles(ctx context.Context, names []string, mode fs.FileMode, write fun
 type output struct {
 	target    string
 	file      *os.File
-	unnamed   bool // else it is called target.partial
+	partial   string // its name meanwhile; empty if it has none
 	published bool
 }
 
 // newOutput makes an empty file where the one of that name will be.
-func newOutput(name string, create func(dir string) (*os.File, error)) (*output, error) {
+func newOutput(name string, mode fs.FileMode, create func(dir string, mode fs.FileMode) (*os.File, error)) (*output, error) {
 	target, err := resolveTarget(name)
 	if err != nil {
 		return nil, err
 	}
-	o := &output{target: target, unnamed: true}
-	o.file, err = create(filepath.Dir(target))
+	o := &output{target: target}
+	o.file, err = create(filepath.Dir(target), mode)
 	if errors.Is(err, errors.ErrUnsupported) {
-		o.unnamed = false
-		o.file, err = createPartial(target)
+		if o.file, err = createPartial(target, mode); err == nil {
+			o.partial = o.file.Name()
+		}
 	}
 	if err != nil {
 		return nil, describeFull(err, target)
@@ -101,20 +99,12 @@ func newOutput(name string, create func(dir string) (*os.File, error)) (*output,
 	return o, nil
 }
 
-// complete brings the content to the disk.
-func (o *output) complete(mode fs.FileMode) error {
-	if err := o.file.Chmod(mode.Perm()); err != nil {
-		return err
-	}
-	return o.file.Sync()
-}
-
 // publish gives the file its name.
 func (o *output) publish() (err error) {
-	if o.unnamed {
+	if o.partial == "" {
 		err = linkUnnamed(o.file, o.target)
 	} else {
-		err = os.Rename(o.target+partialSuffix, o.target)
+		err = os.Rename(o.partial, o.target)
 	}
 	o.published = err == nil
 	return err
@@ -129,8 +119,8 @@ func (o *output) close(failed bool) error {
 	switch {
 	case o.published:
 		err = errors.Join(err, os.Remove(o.target))
-	case !o.unnamed:
-		err = errors.Join(err, os.Remove(o.target+partialSuffix))
+	case o.partial != "":
+		err = errors.Join(err, os.Remove(o.partial))
 	}
 	return err
 }
@@ -179,8 +169,8 @@ func kindOf(mode fs.FileMode) string {
 }
 
 // createUnnamed makes a file that has no name yet. The error wraps errors.ErrUnsupported where that cannot be done.
-func createUnnamed(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+func createUnnamed(dir string, mode fs.FileMode) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, uint32(mode))
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.EINVAL):
 		// EISDIR is the answer of kernels and file systems that do not know the flag, see open(2).
@@ -199,7 +189,8 @@ func createUnnamed(dir string) (*os.File, error) {
 // procPath is a name under which the kernel shows an open file.
 func procPath(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }
 
-// linkUnnamed gives the file its name. A link cannot replace a file, so if there is one, it goes over name.partial.
+// linkUnnamed gives the file its name. A link cannot replace a file, so if there is one, it goes over a name as unfinished
+// files have it elsewhere.
 func linkUnnamed(file *os.File, target string) error {
 	link := func(name string) error {
 		return unix.Linkat(unix.AT_FDCWD, procPath(file), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
@@ -208,19 +199,14 @@ func linkUnnamed(file *os.File, target string) error {
 	if !errors.Is(err, unix.EEXIST) {
 		return describeOp("name", target, err)
 	}
-	partial := target + partialSuffix
-	if err = link(partial); errors.Is(err, unix.EEXIST) {
-		old, openErr := createPartial(target) // free unless somebody is writing it
-		if openErr != nil {
-			return openErr
-		}
-		defer old.Close()
-		if err := os.Remove(partial); err != nil {
-			return err
-		}
-		err = link(partial)
+	if err := removePartials(target); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+		return describeOp("lock", target, err)
+	}
+	partial := partialName(target)
+	if err := link(partial); err != nil {
 		return describeOp("name", partial, err)
 	}
 	if err := os.Rename(partial, target); err != nil {
@@ -235,42 +221,6 @@ func describeOp(op, name string, err error) error {
 		return nil
 	}
 	return &fs.PathError{Op: op, Path: name, Err: err}
-}
-
-// createPartial makes name.partial, or takes over one that a killed build has left: a build that is still running
-// holds a lock on its file.
-func createPartial(target string) (*os.File, error) {
-	partial := target + partialSuffix
-	file, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := lockPartial(file, partial); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
-}
-
-// lockPartial makes sure that the file is ours alone, is still the one under that name, and is empty.
-func lockPartial(file *os.File, partial string) error {
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("%q is being written by another process: %w", partial, err)
-	}
-	named, err := os.Lstat(partial)
-	if err != nil {
-		return err
-	}
-	opened, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if !os.SameFile(named, opened) {
-		return fmt.Errorf("%q has just been replaced by another process", partial)
-	}
-	if !opened.Mode().IsRegular() {
-		return fmt.Errorf("%q is %s, not a regular file", partial, kindOf(opened.Mode()))
-	}
-	return file.Truncate(0)
 }
 
 // describeFull says which file system is full if that is what went wrong.

@@ -26,7 +26,7 @@ func text(s string) func(*os.File) error {
 
 // writeFile is writeFiles for one file.
 func writeFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error,
-	create func(dir string) (*os.File, error),
+	create func(dir string, mode fs.FileMode) (*os.File, error),
 ) error {
 	return writeFiles(ctx, []string{name}, mode, func(files []*os.File) error { return write(files[0]) }, create)
 }
@@ -54,9 +54,9 @@ func listDir(t *testing.T, dir string) string {
 }
 
 // creators are the two ways in which WriteFile works.
-var creators = map[string]func(string) (*os.File, error){
+var creators = map[string]func(string, fs.FileMode) (*os.File, error){
 	"unnamed": createUnnamed,
-	"partial": func(string) (*os.File, error) { return nil, errors.ErrUnsupported },
+	"partial": func(string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported },
 }
 
 func TestWriteFileMakesAndReplaces(t *testing.T) {
@@ -108,12 +108,12 @@ func TestWriteFileLeavesNothingAfterAnError(t *testing.T) {
 	}
 }
 
-func TestWriteFileTakesOverWhatAKilledBuildLeft(t *testing.T) {
+func TestWriteFileRemovesWhatAKilledBuildLeft(t *testing.T) {
 	t.Parallel()
 	for how, create := range creators {
 		dir := t.TempDir()
 		name := filepath.Join(dir, "disk.img")
-		for file, content := range map[string]string{name: "old", name + partialSuffix: "left over, and longer"} {
+		for file, content := range map[string]string{name: "old", partialName(name): "left over, and longer", partialName(dir + "/other.img"): "another's"} {
 			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -121,8 +121,35 @@ func TestWriteFileTakesOverWhatAKilledBuildLeft(t *testing.T) {
 		if err := writeFile(t.Context(), name, 0o644, text("new"), create); err != nil {
 			t.Errorf("%s: %v", how, err)
 		}
-		if got := listDir(t, dir); got != "disk.img=new" {
+		if got := listDir(t, dir); !strings.HasPrefix(got, ".other.img.vmdebootstrap-") || !strings.HasSuffix(got, "=another's disk.img=new") {
 			t.Errorf("%s: %q", how, got)
+		}
+	}
+}
+
+// A name of the user's own is never that of an unfinished file (issue 12, A5).
+func TestWriteFileLeavesTheUsersFilesAlone(t *testing.T) {
+	t.Parallel()
+	const random = "ABCDEFGHIJKLMNOPQRSTUVWXY" // one short
+	for how, create := range creators {
+		dir := t.TempDir()
+		name := filepath.Join(dir, "disk.img")
+		own := []string{name + ".partial", filepath.Join(dir, ".disk.img"), filepath.Join(dir, ".disk.img.vmdebootstrap-"+random)}
+		for _, file := range append(own, name) {
+			if err := os.WriteFile(file, []byte("own"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink("disk.img.partial", partialName(name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeFile(t.Context(), name, 0o644, text("new"), create); err != nil {
+			t.Errorf("%s: %v", how, err)
+		}
+		for _, file := range own {
+			if data, err := os.ReadFile(file); err != nil || string(data) != "own" {
+				t.Errorf("%s: %s holds %q (%v)", how, file, data, err)
+			}
 		}
 	}
 }
@@ -135,7 +162,7 @@ func TestWriteFileKeepsOffAnotherBuildsFile(t *testing.T) {
 		if err := os.WriteFile(name, []byte("old"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		other, err := createPartial(name)
+		other, err := createPartial(name, 0o600)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,12 +170,44 @@ func TestWriteFileKeepsOffAnotherBuildsFile(t *testing.T) {
 		if err := text("theirs")(other); err != nil {
 			t.Fatal(err)
 		}
-		err = writeFile(t.Context(), name, 0o644, text("ours"), create)
-		if err == nil || !strings.Contains(err.Error(), "another process") {
-			t.Errorf("%s: got %v", how, err)
+		if err := writeFile(t.Context(), name, 0o644, text("ours"), create); err != nil {
+			t.Errorf("%s: %v", how, err)
 		}
-		if got := listDir(t, dir); got != "disk.img=old disk.img.partial=theirs" {
-			t.Errorf("%s: %q", how, got)
+		if got, want := listDir(t, dir), filepath.Base(other.Name())+"=theirs disk.img=ours"; got != want {
+			t.Errorf("%s: %q, want %q", how, got, want)
+		}
+	}
+}
+
+// Issue 12, A6. Not parallel: the umask is that of the process.
+func TestWriteFileFollowsTheUmask(t *testing.T) {
+	for how, create := range creators {
+		for umask, want := range map[int]fs.FileMode{0o022: 0o644, 0o077: 0o600, 0: 0o666, 0o027: 0o640} {
+			name := filepath.Join(t.TempDir(), "disk.img")
+			if err := os.WriteFile(name, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			old := unix.Umask(umask)
+			err := writeFile(t.Context(), name, 0o666, text("new"), create)
+			unix.Umask(old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Stat(name); err != nil || info.Mode() != want {
+				t.Errorf("%s: with the umask %03o the mode is %v (%v), want %v", how, umask, info.Mode(), err, want)
+			}
+		}
+	}
+}
+
+func TestWriteFileTakesTheLongestName(t *testing.T) {
+	t.Parallel()
+	for how, create := range creators {
+		name := filepath.Join(t.TempDir(), strings.Repeat("x", maxName))
+		for range 2 {
+			if err := writeFile(t.Context(), name, 0o644, text("new"), create); err != nil {
+				t.Errorf("%s: %v", how, err)
+			}
 		}
 	}
 }
@@ -223,7 +282,7 @@ func TestWriteFileVictim(t *testing.T) {
 func TestWriteFileLeavesNothingWhenKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if f, err := createUnnamed(dir); err != nil {
+	if f, err := createUnnamed(dir, 0o600); err != nil {
 		t.Skipf("the file system of %s has no O_TMPFILE: %v", dir, err)
 	} else if err := f.Close(); err != nil {
 		t.Fatal(err)

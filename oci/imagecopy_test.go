@@ -238,6 +238,46 @@ func TestUnpackMakesADirectoryOrNothing(t *testing.T) {
 	}
 }
 
+// A directory of the user's own is not taken for what a killed build has left (issue 12, A5).
+func TestUnpackTouchesItsOwnLeftoversAlone(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "root")
+	working, lock, err := makePartialDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	killed, ended, err := makePartialDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, killed+"/file", "left over")
+	if err := ended.Close(); err != nil {
+		t.Fatal(err)
+	}
+	own := []string{dir + ".partial", filepath.Join(parent, ".root.vmdebootstrap-mine"), filepath.Join(parent, ".other"+partialMark+strings.Repeat("A", 26))}
+	for _, name := range own {
+		write(t, name+"/file", "the user's")
+	}
+	if err := e.Unpack(t.Context(), bytes.NewReader(testArchive(t)), dir); err != nil {
+		t.Fatal(err)
+	}
+	checkUnpacked(t, dir)
+	for _, name := range own {
+		if text, err := os.ReadFile(name + "/file"); err != nil || string(text) != "the user's" {
+			t.Errorf("%s holds %q (%v)", name, text, err)
+		}
+	}
+	if _, err := os.Lstat(working); err != nil {
+		t.Errorf("another build's directory is gone: %v", err)
+	}
+	if _, err := os.Lstat(killed); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory of a killed build is still there: %v", err)
+	}
+}
+
 // startRegistry starts Debian's registry on loopback, with one account, alice, whose password is "secret" if guarded.
 func startRegistry(t *testing.T, guarded bool) (host string) {
 	t.Helper()

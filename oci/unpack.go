@@ -2,34 +2,37 @@ package oci
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // Unpack makes a directory of a tar archive, with the owners, modes, times and extended attributes that it records, as they
 // look from here: the files of ids other than 0 belong to subordinate ids of the caller, and where there are none, they
-// are the caller's and have notes. dir must not exist. It gets its name when it is complete; until then it is called
-// dir.partial, which a killed build leaves.
+// are the caller's and have notes. dir must not exist. It gets its name when it is complete; until then it has a hidden
+// random one, and what a killed build leaves of it is removed by the next.
 func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error) {
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.ErrExist))
 	}
-	partial := dir + ".partial"
-	if err := os.RemoveAll(partial); err != nil {
-		return err
-	}
-	if err := os.Mkdir(partial, rootMode); err != nil {
-		return err
+	partial, lock, err := makePartialDir(dir)
+	if err != nil {
+		return fmt.Errorf("unpack to %s: %w", dir, err)
 	}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.RemoveAll(partial)))
 		}
+		// Whatever is being started may have a copy of the descriptor.
+		err = errors.Join(err, unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 	}()
 	untar := func(r io.Reader) error { return archive.Untar(contextReader{ctx, r}, partial, &archive.TarOptions{}) }
 	if isolation == IsolationSingle {
@@ -41,6 +44,65 @@ func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error
 		return err
 	}
 	return os.Rename(partial, dir)
+}
+
+// partialMark is in the name of an unfinished directory, .NAME.vmdebootstrap-RANDOM, as it is in those of files, see
+// diskimage.WriteFile.
+const partialMark = ".vmdebootstrap-"
+
+// makePartialDir makes a directory that is to get the name dir, locked by flock(2) while somebody works on it, and removes
+// those that nobody works on any more.
+func makePartialDir(dir string) (name string, lock *os.File, err error) {
+	const random = 26 // characters of rand.Text, which are those of base32
+	base := filepath.Base(dir)
+	prefix := "." + base[:min(len(base), unix.NAME_MAX-1-len(partialMark)-random)] + partialMark
+	parent := filepath.Dir(dir)
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, entry := range entries {
+		rest, ok := strings.CutPrefix(entry.Name(), prefix)
+		if !ok || !entry.IsDir() || len(rest) != random || strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
+			continue
+		}
+		if err := removePartialDir(filepath.Join(parent, entry.Name())); err != nil {
+			return "", nil, fmt.Errorf("remove what a killed build has left: %w", err)
+		}
+	}
+	for {
+		name = filepath.Join(parent, prefix+rand.Text())
+		if err := os.Mkdir(name, rootMode); err != nil {
+			return "", nil, err
+		}
+		lock, err = openDir(name)
+		if err == nil {
+			err = pathError("lock", name, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+		}
+		if err == nil {
+			_, err = os.Lstat(name)
+		}
+		if err == nil {
+			return name, lock, nil
+		}
+		err = errors.Join(err, lock.Close())
+		if !errors.Is(err, os.ErrNotExist) { // else another process took it for a leftover, before it was locked
+			return "", nil, errors.Join(err, os.Remove(name))
+		}
+	}
+}
+
+// removePartialDir removes an unfinished directory unless somebody works on it.
+func removePartialDir(name string) (err error) {
+	dir, err := os.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil //nolint:nilerr // another user's, or gone meanwhile
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil
+	}
+	return os.RemoveAll(name)
 }
 
 // withNotes hands on a tar archive in which the owners are notes.

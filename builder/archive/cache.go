@@ -3,6 +3,7 @@ package archive
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -23,11 +24,17 @@ type Cache struct {
 	dir string
 }
 
+// Modes of what is in a cache; the umask takes from them.
+const (
+	dirMode  = 0o777
+	fileMode = 0o666
+)
+
 // NewCache makes the directory, if it is not there, and returns it as a Cache.
 func NewCache(dir string) (*Cache, error) {
 	c := &Cache{dir: dir}
 	for _, d := range []string{c.files(), c.temp()} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
+		if err := os.MkdirAll(d, dirMode); err != nil {
 			return nil, fmt.Errorf("make cache: %w", err)
 		}
 	}
@@ -184,7 +191,7 @@ type newFile struct {
 }
 
 func (c *Cache) create() (*newFile, error) {
-	f, err := os.CreateTemp(c.temp(), "new-*")
+	f, err := os.OpenFile(filepath.Join(c.temp(), "new-"+rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
@@ -202,9 +209,9 @@ func (f *newFile) truncate() error {
 // keep closes the file and makes it part of the cache. Its bytes are not forced to the disk, which would take
 // seconds for a hundred files: what a crash has damaged is found by Verify.
 func (f *newFile) keep(digest string) error {
-	err := errors.Join(f.Chmod(0o644), f.Close())
+	err := f.Close()
 	if err == nil {
-		err = os.MkdirAll(filepath.Dir(f.cache.Path(digest)), 0o755)
+		err = os.MkdirAll(filepath.Dir(f.cache.Path(digest)), dirMode)
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), f.cache.Path(digest))

@@ -204,7 +204,7 @@ func (a archive) addFile(name, file string) error {
 }
 
 func (a archive) addFrom(name string, size int64, content io.Reader) error {
-	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: fileMode, Size: size, ModTime: a.mtime}
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: a.mtime}
 	if err := a.WriteHeader(h); err != nil {
 		return fmt.Errorf("member %q: %w", name, err)
 	}

@@ -2,6 +2,7 @@ package ociimage
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -20,10 +21,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// Modes of what is written; the umask may take from them.
+// Modes of what is written; the umask takes from them.
 const (
-	dirMode  = 0o755
-	fileMode = 0o644
+	dirMode  = 0o777
+	fileMode = 0o666
 )
 
 // blobsDir is where a layout has its blobs, which are called after their SHA-256 digests.
@@ -180,13 +181,14 @@ func (l *Layout) writeJSONBlob(mediaType string, v any) (imgspec.Descriptor, err
 
 // writeBlob puts what write writes into a file that is called after its digest.
 func (l *Layout) writeBlob(mediaType string, write func(io.Writer) error) (_ imgspec.Descriptor, err error) {
-	f, err := os.CreateTemp(filepath.Join(l.dir, blobsDir), "blob-")
+	name := filepath.Join(l.dir, blobsDir, ".vmdebootstrap-"+rand.Text())
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return imgspec.Descriptor{}, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+			err = errors.Join(err, f.Close(), os.Remove(name))
 		}
 	}()
 	h := sha256.New()
@@ -194,11 +196,11 @@ func (l *Layout) writeBlob(mediaType string, write func(io.Writer) error) (_ img
 	if err := write(counted); err != nil {
 		return imgspec.Descriptor{}, err
 	}
-	if err := errors.Join(f.Chmod(fileMode), f.Close()); err != nil {
+	if err := f.Close(); err != nil {
 		return imgspec.Descriptor{}, err
 	}
 	blob := imgspec.Descriptor{MediaType: mediaType, Digest: digestOf(h), Size: counted.n}
-	return blob, os.Rename(f.Name(), blobFile(l.dir, blob.Digest))
+	return blob, os.Rename(name, blobFile(l.dir, blob.Digest))
 }
 
 // counter counts what is written.

@@ -138,7 +138,7 @@ func (x *extraction) copy(ctx context.Context, e diskimage.Entry, name string) e
 func (x *extraction) archive(ctx context.Context, tree diskimage.Tree) error {
 	name := absolute(x.dir, x.filename)
 	x.say(name)
-	return diskimage.WriteFile(ctx, name, 0o644, func(f *os.File) (err error) {
+	return diskimage.WriteFile(ctx, name, 0o666, func(f *os.File) (err error) {
 		w, err := tarfile.Compress(f, name, 0)
 		if err != nil {
 			return err

@@ -115,7 +115,7 @@ func createUnnamed(dir string) (*os.File, error) {
 	if err == nil {
 		return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil
 	}
-	file, err := os.CreateTemp(dir, "raw-*.partial") // where the file system has no O_TMPFILE
+	file, err := os.CreateTemp(dir, ".vmdebootstrap-") // where the file system has no O_TMPFILE
 	if err != nil {
 		return nil, err
 	}
