@@ -64,13 +64,14 @@ func (a artefacts) make(ctx context.Context, s *site, title string, run func() e
 	if err != nil {
 		return err
 	}
-	why, err := a.reuse(ctx, s.target, name)
+	o, why, err := a.reuse(ctx, s.target, name, title)
 	if err != nil {
 		return fmt.Errorf("use the result of an earlier build: %w", err)
 	}
 	if why == "" {
 		a.explain("cached: " + title + ": all that it uses is the same")
-		s.made = append(s.made, name)
+		used, _ := o.mark(name, map[string]string{})
+		s.made, s.origins = append(s.made, used), s.origins.with(o...)
 		return nil
 	}
 	a.explain("run: " + title + ": " + why)
@@ -79,7 +80,7 @@ func (a artefacts) make(ctx context.Context, s *site, title string, run func() e
 		return err
 	}
 	if unknown == nil {
-		unknown = a.keep(ctx, s.target, name, use)
+		name, unknown = a.keep(ctx, s.target, name, s.origins, use)
 	}
 	switch {
 	case unknown == nil:
@@ -121,36 +122,37 @@ func (a artefacts) reader(t Target, made artefact) inputReader {
 	return r
 }
 
-// reuse puts the outputs of an earlier run into the target. If there is none whose inputs are the same, it says why not.
-func (a artefacts) reuse(ctx context.Context, t Target, name string) (why string, err error) {
+// reuse puts the outputs of an earlier run into the target, and gives their origins. If there is none whose inputs are the same,
+// it says why not.
+func (a artefacts) reuse(ctx context.Context, t Target, name, title string) (o origins, why string, err error) {
 	if a.x.Cache.Rebuild {
-		return "the cache is not to be used", nil
+		return nil, "the cache is not to be used", nil
 	}
-	kept, err := a.x.fromOne(ctx, name)
+	kept, o, err := a.x.fromOne(ctx, name, title)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "it has not run yet with these packages, or its result is gone", nil
+		return nil, "it has not run yet with these packages, or its result is gone", nil
 	}
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, kept.Close()) }()
 	made, contents, err := a.read(kept)
 	if err != nil {
-		return "its result cannot be read: " + err.Error(), nil
+		return nil, "its result cannot be read: " + err.Error(), nil
 	}
 	changed, err := a.reader(t, made).changes(made.Inputs)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if len(changed) > 0 {
-		return "changed since: " + someOf(changed), nil
+		return nil, "changed since: " + someOf(changed), nil
 	}
-	for i, o := range made.Outputs {
-		if err := t.WriteFile(o.Name, contents[i], o.Mode); err != nil {
-			return "", err
+	for i, output := range made.Outputs {
+		if err := t.WriteFile(output.Name, contents[i], output.Mode); err != nil {
+			return nil, "", err
 		}
 	}
-	return "", nil
+	return o, "", nil
 }
 
 // read reads an artefact with the contents of its outputs.
@@ -185,15 +187,16 @@ func someOf(names []string) string {
 	return text
 }
 
-// keep keeps what a run has made. The error says what it did that files alone cannot repeat, or what went wrong.
-func (a artefacts) keep(ctx context.Context, t Target, name string, use usage) (err error) {
+// keep keeps what a run has made in a target of these origins, and gives the name of the snapshot. The error says what it did
+// that files alone cannot repeat, or what went wrong.
+func (a artefacts) keep(ctx context.Context, t Target, name string, o origins, use usage) (kept string, err error) {
 	inside := func(hostName string) string { return path.Join("/", strings.TrimPrefix(hostName, t.Root())) }
 	made := artefact{}
 	contents := [][]byte{}
 	for _, hostName := range use.changed {
 		output, data, err := a.output(t, inside(hostName), use.before[hostName])
 		if err != nil {
-			return err
+			return "", err
 		}
 		if output == nil {
 			continue
@@ -204,7 +207,7 @@ func (a artefacts) keep(ctx context.Context, t Target, name string, use usage) (
 	}
 	names, err := filesBelow(t, a.whole)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, hostName := range use.opened {
 		names = append(names, inside(hostName))
@@ -212,9 +215,10 @@ func (a artefacts) keep(ctx context.Context, t Target, name string, use usage) (
 	reader := a.reader(t, made)
 	names = slices.DeleteFunc(names, func(name string) bool { return reader.outputs[name] })
 	if made.Inputs, err = reader.read(names); err != nil {
-		return err
+		return "", err
 	}
-	return a.store(ctx, name, made, contents)
+	name, labels := o.mark(name, map[string]string{labelTitle: a.program, labelLayers: rand.Text()})
+	return name, a.store(ctx, name, labels, made, contents)
 }
 
 // output looks at a name that a run has changed: an output with its content, or nothing for a temporary file.
@@ -246,7 +250,7 @@ func (a artefacts) output(t Target, name string, before bool) (*artefactOutput, 
 }
 
 // store writes an artefact into a root file system of its own.
-func (a artefacts) store(ctx context.Context, name string, made artefact, contents [][]byte) (err error) {
+func (a artefacts) store(ctx context.Context, name string, labels map[string]string, made artefact, contents [][]byte) (err error) {
 	text, err := json.Marshal(made)
 	if err != nil {
 		return err
@@ -264,5 +268,5 @@ func (a artefacts) store(ctx context.Context, name string, made artefact, conten
 			return err
 		}
 	}
-	return kept.Snapshot(ctx, name, map[string]string{labelTitle: a.program, labelLayers: rand.Text()})
+	return kept.Snapshot(ctx, name, labels)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,8 +39,14 @@ func (e *artefactEngine) From(_ context.Context, name string) (Rootfs, error) {
 	return kept, nil
 }
 
-func (a artefactTarget) Snapshot(_ context.Context, name string, _ map[string]string) error {
+func (e *artefactEngine) InspectImage(context.Context, ImageSource) (RemoteImage, error) {
+	return RemoteImage{}, fs.ErrNotExist
+}
+
+func (a artefactTarget) Snapshot(_ context.Context, name string, labels map[string]string) error {
 	a.engine.kept[name] = a.fakeTarget
+	a.engine.all = slices.DeleteFunc(a.engine.all, func(s Snapshot) bool { return s.Name == name })
+	a.engine.all = append(a.engine.all, Snapshot{Name: name, Labels: labels})
 	return nil
 }
 
@@ -93,9 +100,15 @@ func cpioFile(text string) string {
 // makeInitramfs runs the step as a build does, and reports whether the program ran and what was explained.
 func makeInitramfs(t *testing.T, f *fakeTarget, a artefacts) (ran bool, why string) {
 	t.Helper()
+	return makeInitramfsOf(t, f, a, nil)
+}
+
+// makeInitramfsOf does it in a target of these origins.
+func makeInitramfsOf(t *testing.T, f *fakeTarget, a artefacts, o origins) (ran bool, why string) {
+	t.Helper()
 	a.x.Cache.Explain = func(text string) { why = text }
 	f.transcript = nil
-	err := initramfsStep{}.run(t.Context(), &site{target: f, tmp: t.TempDir(), artefacts: &a, log: slog.New(slog.DiscardHandler), out: newTail(nil)})
+	err := initramfsStep{}.run(t.Context(), &site{target: f, tmp: t.TempDir(), artefacts: &a, origins: o, log: slog.New(slog.DiscardHandler), out: newTail(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

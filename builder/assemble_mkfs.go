@@ -36,7 +36,7 @@ func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (
 		return nil, err
 	}
 	u = &unpacked{dir: filepath.Join(x.TempDir, "assembly")}
-	if u.toolbox, _, err = x.toolbox(ctx, spec, sources); err != nil {
+	if u.toolbox, err = x.toolbox(ctx, spec, sources); err != nil {
 		return nil, fmt.Errorf("make the toolbox: %w", err)
 	}
 	u.site = &site{toolbox: u.toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output), epoch: a.Lock.epoch()}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -42,6 +41,8 @@ type Cache struct {
 	From, To []Remote
 	// SkipTLSVerify talks to registries without certificates, and without TLS.
 	SkipTLSVerify bool
+	// Key signs what is put to To, and checks what comes from From; nil takes everything.
+	Key *CacheKey
 	// Warn is told of what goes wrong and does not matter to the result.
 	Warn func(text string)
 }
@@ -73,8 +74,9 @@ type start struct {
 	links []link
 	// snapshot holds their result; "" if there are none.
 	snapshot string
-	// shared is where the snapshot comes from; nil if it is in the store.
-	shared *sharedSnapshot
+	// shared is where the snapshot comes from; nil if it is in the store. origins are those of one in the store.
+	shared  *sharedSnapshot
+	origins origins
 	// layers are the names of the snapshot's layers.
 	layers []string
 	// seed is where the plan's IDs come from.
@@ -111,8 +113,8 @@ func (x *Executor) findStart(ctx context.Context, spec Spec, lock Lock) (start, 
 				return start{}, err
 			}
 			if found != nil {
-				labels = found
-				s.links, s.snapshot, s.shared = append(slices.Clone(links), l), SnapshotPrefix+string(l.Own), shared
+				labels = found.labels
+				s.links, s.snapshot, s.origins, s.shared = append(slices.Clone(links), l), found.name, found.origins, shared
 			} else if _, ok := step.(observable); ok {
 				break // what comes after it depends on what it will be seen to use
 			}
@@ -136,31 +138,31 @@ func (x *Executor) findStart(ctx context.Context, spec Spec, lock Lock) (start, 
 	return s, err
 }
 
-// findSnapshot looks for a snapshot of a step's result that is good here, and gives its labels, nil if there is none. The
-// link takes over what the step was seen to use. shared is nil if the snapshot is in the store.
-func (x *Executor) findSnapshot(ctx context.Context, before []link, l *link, step Step) (labels map[string]string, shared *sharedSnapshot, err error) {
+// findSnapshot looks for a snapshot of a step's result that is good here, nil if there is none. The link takes over what the
+// step was seen to use. shared is nil if the snapshot is in the store; else the snapshot has the name that it has at the place.
+func (x *Executor) findSnapshot(ctx context.Context, before []link, l *link, step Step) (s *localSnapshot, shared *sharedSnapshot, err error) {
 	name := SnapshotPrefix + string(l.Own)
-	labels, err = x.Engine.Labels(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	here, err := x.local(name, step.Title())
+	if err != nil {
 		return nil, nil, err
 	}
-	if err == nil {
-		chain, err := readChain(labels)
+	for _, s := range here {
+		chain, err := readChain(s.labels)
 		if err != nil || len(chain) != len(before)+1 {
-			return nil, nil, fmt.Errorf("%s does not tell its chain of steps", name)
+			return nil, nil, fmt.Errorf("%s does not tell its chain of steps", s.name)
 		}
 		if good, err := l.adopt(chain[len(before)].Observed, x.dirsOf(step), x.Environ); err != nil || good {
-			return labels, nil, err
+			return &s, nil, err
 		}
 	}
-	for found := range x.shared(ctx, name) {
+	for found := range x.shared(ctx, name, step.Title()) {
 		chain, err := readChain(found.image.Labels)
 		if err != nil || !continues(chain, before, *l) {
 			x.refuse(found, errors.New("it is not what its name says"))
 			continue
 		}
 		if good, err := l.adopt(chain[len(before)].Observed, x.dirsOf(step), x.Environ); err != nil || good {
-			return found.image.Labels, &found, err
+			return &localSnapshot{name: name, labels: found.image.Labels}, &found, err
 		}
 	}
 	return nil, nil, ctx.Err()
@@ -206,13 +208,14 @@ func stepLabels(links []link, layers []string, seed uuid.UUID) (map[string]strin
 	}, nil
 }
 
-// keep makes a snapshot of a dear step's result.
-func (x *Executor) keep(ctx context.Context, target Rootfs, links []link, layers []string, seed uuid.UUID) error {
+// keep makes a snapshot of a dear step's result, with the origins of what it rests on.
+func (x *Executor) keep(ctx context.Context, target Rootfs, links []link, layers []string, seed uuid.UUID, o origins) error {
 	labels, err := stepLabels(links, layers, seed)
 	if err != nil {
 		return err
 	}
-	return target.Snapshot(ctx, SnapshotPrefix+string(links[len(links)-1].Own), labels)
+	name, labels := o.mark(SnapshotPrefix+string(links[len(links)-1].Own), labels)
+	return target.Snapshot(ctx, name, labels)
 }
 
 func readChain(labels map[string]string) ([]link, error) {

@@ -111,7 +111,7 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 		}
 		links, before = append(links, l), l.Digest
 		if dear(step) {
-			if err := x.keep(t.Context(), keeper{newFakeTarget(t, nil), e}, links, nil, c.lock.Seed); err != nil {
+			if err := x.keep(t.Context(), keeper{newFakeTarget(t, nil), e}, links, nil, c.lock.Seed, nil); err != nil {
 				t.Fatal(err)
 			}
 		}

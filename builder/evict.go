@@ -11,10 +11,19 @@ import (
 
 // Title is what people read of a snapshot: what was done last in it.
 func (s Snapshot) Title() string {
+	title := cmp.Or(s.Labels[labelTitle], strings.TrimPrefix(ownName(s.Name), namePrefix))
 	if chain, err := readChain(s.Labels); err == nil && len(chain) > 0 {
-		return chain[len(chain)-1].Title
+		title = chain[len(chain)-1].Title
 	}
-	return cmp.Or(s.Labels[labelTitle], strings.TrimPrefix(s.Name, namePrefix))
+	o, err := originsOf(s.Name, s.Labels)
+	if err != nil || len(o) == 0 {
+		return title
+	}
+	var places []string
+	for _, from := range o {
+		places = append(places, from.Place)
+	}
+	return title + ", from " + strings.Join(slices.Compact(places), " and ")
 }
 
 // Superfluous names the snapshots to remove so that the others take no more than limit: those that were not used for
@@ -24,7 +33,7 @@ func Superfluous(all []Snapshot, limit diskimage.Size) []string {
 	var total diskimage.Size
 	for _, s := range all {
 		total += s.Size
-		names := []string{s.Name}
+		names := []string{ownName(s.Name)}
 		if chain, err := readChain(s.Labels); err == nil {
 			for _, l := range chain {
 				names = append(names, SnapshotPrefix+string(l.Own))
@@ -38,7 +47,7 @@ func Superfluous(all []Snapshot, limit diskimage.Size) []string {
 	}
 	order := slices.Clone(all)
 	slices.SortStableFunc(order, func(a, b Snapshot) int {
-		if c := used[a.Name].Compare(used[b.Name]); c != 0 {
+		if c := used[ownName(a.Name)].Compare(used[ownName(b.Name)]); c != 0 {
 			return c
 		}
 		return b.depth() - a.depth() // what rests on others goes first

@@ -39,6 +39,8 @@ type Executor struct {
 
 	// refused are places of --cache-from of which there was a warning; they are left alone.
 	refused map[Remote]bool
+	// told are texts of which there was word once.
+	told map[string]bool
 }
 
 // Result is what a build has made. Close throws it away.
@@ -50,10 +52,8 @@ type Result struct {
 	x       *Executor
 	site    *site
 	kept    kept
-	// toolboxName is that of the toolbox's snapshot.
-	toolboxName string
-	spec        Spec
-	lock        Lock
+	spec    Spec
+	lock    Lock
 }
 
 // Close deletes the working containers; the toolbox stays in the store.
@@ -88,7 +88,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err := checkRoom(plan.Disk, packages); err != nil {
 		return result, err
 	}
-	if result.Toolbox, result.toolboxName, err = x.toolbox(ctx, spec, src); err != nil {
+	if result.Toolbox, err = x.toolbox(ctx, spec, src); err != nil {
 		return result, fmt.Errorf("make the toolbox: %w", err)
 	}
 	if spec.NeedsEmulation() {
@@ -115,7 +115,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: spec.Trust().Keyring,
 		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
 		log: x.Log, out: newTail(x.Output), epoch: lock.epoch(), seed: begin.seed, snapshots: countDear(plan.Steps[:len(begin.links)]),
-		artefacts: x.artefacts(plan, lock),
+		artefacts: x.artefacts(plan, lock), origins: begin.origins,
 	}
 	identity, err := x.identityPlan(spec, lock)
 	if err != nil {
@@ -147,7 +147,8 @@ func (x *Executor) begin(ctx context.Context, spec Spec, lock Lock) (start, Root
 			return start{}, nil, fmt.Errorf("look for snapshots: %w", err)
 		}
 		if s.shared != nil {
-			err := x.getSteps(ctx, s)
+			var err error
+			s.snapshot, s.origins, err = x.getSteps(ctx, s)
 			switch {
 			case ctx.Err() != nil:
 				return start{}, nil, err
@@ -213,7 +214,7 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 			continue
 		}
 		all.links, all.layers = links, append(all.layers, rand.Text())
-		if err := x.keep(ctx, s.target, all.links, all.layers, begin.seed); err != nil {
+		if err := x.keep(ctx, s.target, all.links, all.layers, begin.seed, s.origins); err != nil {
 			return all, err
 		}
 		s.snapshots++

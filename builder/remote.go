@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 )
@@ -76,22 +78,40 @@ func (r Remote) tag(snapshot string) string {
 // image is a snapshot's image in the words of containers-transports(5).
 func (r Remote) image(snapshot string) string { return r.String() + ":" + r.tag(snapshot) }
 
-// isMissing reports whether a place is a directory that is not there.
-func (r Remote) isMissing() bool {
-	_, err := os.Stat(r.Path)
-	return r.Transport == exportOCI && errors.Is(err, fs.ErrNotExist)
+// isEmpty reports whether a place is a directory that is not there, or has nothing in it.
+func (r Remote) isEmpty() bool {
+	if r.Transport != exportOCI {
+		return false
+	}
+	entries, err := os.ReadDir(r.Path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0
 }
 
-// checkTarget reports why snapshots cannot be put at a place of this machine.
-func (r Remote) checkTarget(stat func(string) (fs.FileInfo, error)) error {
+// checkTarget reports why snapshots cannot be put at a place of this machine. It makes no directory: that comes with the first
+// snapshot.
+func (r Remote) checkTarget() error {
 	if r.Transport != exportOCI {
 		return nil
 	}
-	parent := filepath.Dir(r.Path)
-	if info, err := stat(parent); err != nil {
-		return fmt.Errorf("directory of %q: %w", r.Path, err)
-	} else if !info.IsDir() {
-		return fmt.Errorf("%q is not a directory", parent)
+	if err := ociimage.CheckTarget(r.Path); err != nil {
+		return err
 	}
-	return ociimage.CheckTarget(r.Path)
+	// Modes and capabilities do not tell all: file systems can be full, or read-only, or another machine's.
+	written := []string{r.Path, filepath.Join(r.Path, imgspec.ImageBlobsDir, string(digest.SHA256))}
+	if _, err := os.Stat(r.Path); errors.Is(err, fs.ErrNotExist) {
+		written = []string{filepath.Dir(r.Path)}
+	}
+	for _, dir := range written {
+		f, err := os.CreateTemp(dir, ".vmdebootstrap-")
+		if errors.Is(err, fs.ErrNotExist) && dir != written[0] {
+			continue // it comes with the first blob
+		}
+		if err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+		if err != nil {
+			return fmt.Errorf("write to %q: %w", dir, err)
+		}
+	}
+	return nil
 }

@@ -17,27 +17,28 @@ import (
 // on and one for itself, tagged with its digest and labelled with what the store labels it. So images share their layers
 // as snapshots do, a place needs no index of its own, and one question for a tag tells whether there is a snapshot.
 //
-// Who can write to such a place decides what is in the images that are built from it.
+// Who can write to such a place decides what is in the images that are built from it; see origin.go for who else gets them.
 
 // sharedSnapshot is a snapshot at a place of --cache-from.
 type sharedSnapshot struct {
-	from  Remote
-	name  string
-	image RemoteImage
+	from   Remote
+	name   string
+	image  RemoteImage
+	origin origin
 }
 
 // patience is how long a place may take to answer a question. Layers may take longer.
 const patience = 30 * time.Second
 
-// shared looks for a snapshot at the places of --cache-from.
-func (x *Executor) shared(ctx context.Context, name string) iter.Seq[sharedSnapshot] {
+// shared looks for a snapshot at the places of --cache-from. title is what people read of it.
+func (x *Executor) shared(ctx context.Context, name, title string) iter.Seq[sharedSnapshot] {
 	return func(yield func(sharedSnapshot) bool) {
 		for _, from := range x.Cache.From {
-			if x.refused[from] || from.isMissing() && slices.Contains(x.Cache.To, from) {
+			if x.refused[from] || from.isEmpty() && slices.Contains(x.Cache.To, from) {
 				continue // the first build that shares there makes it
 			}
 			image, err := x.inspect(ctx, from, name)
-			found := sharedSnapshot{from, name, image}
+			found := sharedSnapshot{from, name, image, x.origin(from, name, image)}
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -45,6 +46,10 @@ func (x *Executor) shared(ctx context.Context, name string) iter.Seq[sharedSnaps
 				continue
 			case err != nil:
 				x.refuse(found, err)
+				continue
+			}
+			if why := x.distrust(origins{found.origin}); why != "" {
+				x.unused(title, why)
 				continue
 			}
 			if !yield(found) {
@@ -76,12 +81,11 @@ func (x *Executor) refuse(s sharedSnapshot, err error) {
 }
 
 // getSteps gets the snapshot that a build begins with, and those that it rests on, as far as the store has not the very
-// same layers.
-func (x *Executor) getSteps(ctx context.Context, s start) error {
+// same layers. It gives the name and the origins that the snapshot has in the store.
+func (x *Executor) getSteps(ctx context.Context, s start) (string, origins, error) {
 	if len(s.layers) != len(s.shared.image.Layers) {
-		return fmt.Errorf("%s has %d layers and names %d", s.shared.from.image(s.snapshot), len(s.shared.image.Layers), len(s.layers))
+		return "", nil, fmt.Errorf("%s has %d layers and names %d", s.shared.from.image(s.snapshot), len(s.shared.image.Layers), len(s.layers))
 	}
-	base := ""
 	var wanted []RemoteSnapshot
 	for i, l := range s.links {
 		if !dear(s.plan.Steps[i]) {
@@ -90,53 +94,75 @@ func (x *Executor) getSteps(ctx context.Context, s start) error {
 		n := len(wanted)
 		labels, err := stepLabels(s.links[:i+1], s.layers[:min(n+1, len(s.layers))], s.seed)
 		if err != nil {
-			return err
+			return "", nil, err
 		}
 		wanted = append(wanted, RemoteSnapshot{Name: SnapshotPrefix + string(l.Own), Labels: labels})
 	}
 	if len(wanted) != len(s.layers) {
-		return fmt.Errorf("%s has %d layers for %d steps", s.shared.from.image(s.snapshot), len(s.layers), len(wanted))
+		return "", nil, fmt.Errorf("%s has %d layers for %d steps", s.shared.from.image(s.snapshot), len(s.layers), len(wanted))
 	}
-	have := 0
+	have, base := 0, localSnapshot{}
 	for i, w := range wanted[:len(wanted)-1] {
-		labels, err := x.Engine.Labels(w.Name)
-		if err == nil && labels[labelLayers] == w.Labels[labelLayers] {
-			have, base = i+1, w.Name
+		here, err := x.local(w.Name, s.links[0].Title)
+		if err != nil {
+			return "", nil, err
 		}
+		same := func(l localSnapshot) bool { return l.labels[labelLayers] == w.Labels[labelLayers] }
+		if n := slices.IndexFunc(here, same); n >= 0 {
+			have, base = i+1, here[n]
+		}
+	}
+	all := base.origins.with(s.shared.origin)
+	for i, w := range wanted {
+		wanted[i].Name, wanted[i].Labels = all.mark(w.Name, w.Labels)
 	}
 	x.Say(fmt.Sprintf("get the result of: %s, from %s", s.links[len(s.links)-1].Title, s.shared.from))
-	return x.get(ctx, *s.shared, base, have, wanted[have:])
+	return wanted[len(wanted)-1].Name, all, x.get(ctx, *s.shared, base.name, have, wanted[have:])
 }
 
-// fromOne gives a root file system on top of a snapshot that rests on no other. If the store has none, it gets the
-// snapshot first.
-func (x *Executor) fromOne(ctx context.Context, name string) (Rootfs, error) {
-	c, err := x.Engine.From(ctx, name)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return c, err
+// fromOne gives a root file system on top of a snapshot that rests on no other, with the snapshot's origins. If the store has
+// none, it gets the snapshot first. title is what people read of it.
+func (x *Executor) fromOne(ctx context.Context, name, title string) (Rootfs, origins, error) {
+	here, err := x.local(name, title)
+	if err != nil {
+		return nil, nil, err
 	}
-	if found, getErr := x.getOne(ctx, name); !found {
-		return nil, errors.Join(getErr, err)
+	for _, s := range here {
+		c, err := x.Engine.From(ctx, s.name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return c, s.origins, err
+		}
 	}
-	return x.Engine.From(ctx, name)
+	got, o, err := x.getOne(ctx, name, title)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := x.Engine.From(ctx, got)
+	return c, o, err
 }
 
-// getOne gets a snapshot that rests on no other, and reports whether one was found.
-func (x *Executor) getOne(ctx context.Context, name string) (bool, error) {
-	for s := range x.shared(ctx, name) {
+// getOne gets a snapshot that rests on no other, and gives its name in the store and its origins. The error wraps
+// fs.ErrNotExist if no place has one.
+func (x *Executor) getOne(ctx context.Context, name, title string) (string, origins, error) {
+	for s := range x.shared(ctx, name, title) {
+		o := origins{s.origin}
+		got, labels := o.mark(name, map[string]string{labelTitle: title, labelLayers: s.image.Labels[labelLayers]})
 		err := errors.New("it is not what its name says")
 		if len(s.image.Layers) == 1 {
-			err = x.get(ctx, s, "", 0, []RemoteSnapshot{{Name: name, Labels: s.image.Labels}})
+			err = x.get(ctx, s, "", 0, []RemoteSnapshot{{Name: got, Labels: labels}})
 		}
 		if ctx.Err() != nil {
-			return false, err
+			return "", nil, err
 		}
 		if err == nil {
-			return true, nil
+			return got, o, nil
 		}
 		x.refuse(s, err)
 	}
-	return false, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return "", nil, err
+	}
+	return "", nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 }
 
 // get puts the layers from the one with the number first into the store, as snapshots above base.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -16,10 +17,10 @@ import (
 )
 
 // CheckShares finds out before the work begins whether snapshots can be put where --cache-to says.
-func (x *Executor) CheckShares(ctx context.Context, spec Spec) error {
+func (x *Executor) CheckShares(ctx context.Context) error {
 	var errs []error
 	for _, to := range x.Cache.To {
-		err := to.checkTarget(spec.w.Stat)
+		err := to.checkTarget()
 		if err == nil && to.Transport == exportDocker {
 			dst := ImageCopy{Destination: to.image(namePrefix + "check"), Environ: x.Environ, SkipTLSVerify: x.Cache.SkipTLSVerify}
 			err = x.Engine.CheckDestination(ctx, dst)
@@ -44,9 +45,6 @@ func (r *Result) Share(ctx context.Context) error {
 
 func (r *Result) shareTo(ctx context.Context, to Remote) error {
 	r.x.Say("put snapshots to " + to.String())
-	if err := r.shareOne(ctx, to, r.toolboxName); err != nil {
-		return err
-	}
 	if err := r.shareSteps(ctx, to); err != nil {
 		return err
 	}
@@ -73,14 +71,14 @@ func (r *Result) shareSteps(ctx context.Context, to Remote) error {
 		if err != nil {
 			return err
 		}
-		there, err := r.x.inspect(ctx, to, name)
+		there, found, err := r.there(ctx, to, name)
 		switch {
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
+		case err != nil:
 			return err
-		case err == nil && there.Labels[labelLayers] == labels[labelLayers] && len(there.Layers) == n:
+		case found && there.Labels[labelLayers] == labels[labelLayers] && len(there.Layers) == n:
 			known = knownLayers(there)
 			continue
-		case err == nil && !r.x.Cache.Rebuild:
+		case found && !r.x.Cache.Rebuild:
 			continue // that of another build does as well
 		}
 		err = r.put(ctx, to, name, labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
@@ -98,6 +96,22 @@ func (r *Result) shareSteps(ctx context.Context, to Remote) error {
 		}
 	}
 	return nil
+}
+
+// there looks for a snapshot at a place of --cache-to. One that the key of --cache-key has not signed is none: its layers would
+// otherwise become part of what this build signs.
+func (r *Result) there(ctx context.Context, to Remote, name string) (image RemoteImage, found bool, err error) {
+	if to.isEmpty() {
+		return RemoteImage{}, false, nil
+	}
+	image, err = r.x.inspect(ctx, to, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return RemoteImage{}, false, nil
+	}
+	if err != nil {
+		return RemoteImage{}, false, err
+	}
+	return image, r.x.Cache.Key.check(imageDigest(name, image), signatureOf(image)) == "", nil
 }
 
 // knownLayers are the layers of an image as another image can name them.
@@ -132,8 +146,8 @@ func (r *Result) packStep(ctx context.Context, layout *ociimage.Layout, n int) (
 // shareCompression is fast in both directions.
 var shareCompression = ociimage.Compression{Method: tarfile.Zstd}
 
-// shareOne puts a snapshot that rests on no other to a place. The place's own is good enough if its name says all of it;
-// an artefact's does not.
+// shareOne puts a snapshot that rests on no other to a place, in place of the one that is there: an artefact's name does not say
+// all of it.
 func (r *Result) shareOne(ctx context.Context, to Remote, name string) (err error) {
 	labels, err := r.x.Engine.Labels(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -142,19 +156,18 @@ func (r *Result) shareOne(ctx context.Context, to Remote, name string) (err erro
 	if err != nil {
 		return err
 	}
-	there, err := r.x.inspect(ctx, to, name)
-	if err == nil && (labels[labelLayers] == there.Labels[labelLayers] || labels[labelLayers] == "" && !r.x.Cache.Rebuild) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	there, found, err := r.there(ctx, to, ownName(name))
+	if err != nil || found && labels[labelLayers] == there.Labels[labelLayers] {
 		return err
 	}
+	labels = maps.Clone(labels)
+	delete(labels, labelOrigins) // who reads it there has it from there
 	state, err := r.x.Engine.From(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
-	return r.put(ctx, to, name, labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
+	return r.put(ctx, to, ownName(name), labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
 		layer, err := layout.Pack(ctx, diskimage.NewDirTree(state.Root()), shareCompression)
 		return []ociimage.Layer{layer}, err
 	})
@@ -176,6 +189,17 @@ func (r *Result) put(ctx context.Context, to Remote, name string, labels map[str
 		layout.Append(layer, "")
 	}
 	image := ociimage.Image{Created: r.lock.Time, Platform: platform(r.spec.Arch()), Config: imgspec.ImageConfig{Labels: labels}}
+	config, err := layout.WriteConfig(image)
+	if err != nil {
+		return err
+	}
+	made := RemoteImage{Config: config.Digest}
+	for _, l := range layers {
+		made.Layers = append(made.Layers, RemoteLayer{l.Blob.MediaType, l.Blob.Digest, l.Blob.Size, l.DiffID})
+	}
+	if image.Annotations, err = r.x.Cache.Key.sign(imageDigest(name, made)); err != nil {
+		return err
+	}
 	if _, err := layout.Finish(image); err != nil {
 		return err
 	}

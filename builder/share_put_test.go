@@ -46,7 +46,7 @@ func (e *registryEngine) CopyImage(_ context.Context, c ImageCopy) error {
 	if err := read(blob(manifest.Config.Digest), &config); err != nil {
 		return err
 	}
-	image, sent := RemoteImage{Labels: config.Config.Labels}, 0
+	image, sent := RemoteImage{Labels: config.Config.Labels, Config: manifest.Config.Digest, Annotations: manifest.Annotations}, 0
 	for i, l := range manifest.Layers {
 		image.Layers = append(image.Layers, RemoteLayer{l.MediaType, l.Digest, l.Size, config.RootFS.DiffIDs[i]})
 		if _, err := os.Stat(filepath.Join(c.Layout, blob(l.Digest))); err == nil {

@@ -139,7 +139,7 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 		}, "", "", "not what its name says"},
 		"that lacks a layer": {func(_ *cacheTest, e *sharingEngine) {
 			for name, image := range e.images {
-				e.images[name] = RemoteImage{image.Labels, image.Layers[1:]}
+				e.images[name] = RemoteImage{Labels: image.Labels, Layers: image.Layers[1:]}
 			}
 		}, "", "", "has 3 layers and names 4"},
 	} {
@@ -183,7 +183,7 @@ func TestTheFirstBuildThatSharesIsNotWarned(t *testing.T) {
 	place := Remote{"oci", filepath.Join(t.TempDir(), "share")}
 	e := &sharingEngine{down: errors.New("no such file")}
 	x := &Executor{Engine: e, Log: slog.New(slog.DiscardHandler), Cache: Cache{From: []Remote{place}, To: []Remote{place}}}
-	for s := range x.shared(t.Context(), "name") {
+	for s := range x.shared(t.Context(), "name", "title") {
 		t.Errorf("found %v", s)
 	}
 	if e.inspected > 0 {
@@ -228,20 +228,20 @@ func TestPlacesOfSharing(t *testing.T) {
 
 func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 	t.Parallel()
-	place, name := Remote{"oci", "/share"}, namePrefix+"toolbox:trixie-1"
+	place, name := Remote{"oci", "/share"}, namePrefix+"made:1"
 	e := &singleEngine{sharingEngine{images: map[string]RemoteImage{place.image(name): {Layers: make([]RemoteLayer, 1)}}}}
 	e.images[place.image(name)].Layers[0] = RemoteLayer{Digest: digest.FromString("x"), DiffID: digest.FromString("x")}
 	x := &Executor{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
 	x.Cache.From, x.Cache.Warn = []Remote{place}, func(text string) { t.Error(text) }
 	for range 2 {
-		if _, err := x.fromOne(t.Context(), name); err != nil {
+		if _, _, err := x.fromOne(t.Context(), name, "title"); err != nil {
 			t.Error(err)
 		}
 	}
 	if e.inspected != 1 {
 		t.Errorf("the place was asked %d times", e.inspected)
 	}
-	if _, err := x.fromOne(t.Context(), namePrefix+"toolbox:other"); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := x.fromOne(t.Context(), namePrefix+"made:other", "title"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -250,6 +250,6 @@ func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 type singleEngine struct{ sharingEngine }
 
 func (e *singleEngine) Import(_ context.Context, _ string, snapshots []RemoteSnapshot) error {
-	e.all = append(e.all, Snapshot{Name: snapshots[0].Name})
+	e.all = append(e.all, Snapshot{Name: snapshots[0].Name, Labels: snapshots[0].Labels})
 	return nil
 }

@@ -84,7 +84,7 @@ func squashSources(root, work string) (map[string]func() (io.ReadCloser, error),
 // Squash makes the output of WriteSquash of a root file system that is there already: a directory, or an uncompressed tar
 // archive, which is unpacked into a container first. Device nodes, which no container can make, are left out.
 func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory string, archive io.Reader) (err error) {
-	toolbox, _, err := x.toolbox(ctx, spec, src)
+	toolbox, err := x.toolbox(ctx, spec, src)
 	if err != nil {
 		return fmt.Errorf("make the toolbox: %w", err)
 	}

@@ -62,8 +62,10 @@ type site struct {
 	artefacts *artefacts
 	// made are the names of those that the target has.
 	made []string
-	log  *slog.Logger
-	out  *tail
+	// origins are those of all that the target is made of.
+	origins origins
+	log     *slog.Logger
+	out     *tail
 }
 
 // targetDir is where the target is mounted inside the toolbox.

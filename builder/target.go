@@ -113,6 +113,9 @@ type ImageSource struct {
 // RemoteImage is what an image says of itself.
 type RemoteImage struct {
 	Labels map[string]string
+	// Config is the digest of the configuration, which holds the labels; Annotations are those of the manifest.
+	Config      digest.Digest
+	Annotations map[string]string
 	// Layers begin with the lowest.
 	Layers []RemoteLayer
 }

@@ -18,12 +18,13 @@ var toolboxPackages = []string{
 // pcToolboxPackages are there only for PCs.
 var pcToolboxPackages = []string{"extlinux", "syslinux-common"}
 
-// toolboxFormat changes when the same packages would give another toolbox.
-const toolboxFormat = "2"
+// toolboxFormat changes when the same packages would give another toolbox. Those of format 2 may have come from elsewhere.
+const toolboxFormat = "3"
 
-// toolbox gives a container of the toolbox, and the name of its snapshot. The image is made of Debian packages, without running any program, and
-// kept in the store under the digest of the packages' digests.
-func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (c Rootfs, name string, err error) {
+// toolbox gives a container of the toolbox. The image is made of Debian packages, without running any program, and kept in the
+// store under the digest of the packages' digests. It never comes from another machine: the programs in it make all that
+// the digests of steps promise, and to make it takes seconds.
+func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs, error) {
 	want := append([]string{}, toolboxPackages...)
 	for _, name := range pcToolboxPackages {
 		if src.Toolbox.Lookup(name) != nil {
@@ -38,7 +39,7 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (c Rootf
 	want = append(want, emulator.packages...)
 	packages, err := src.Toolbox.Closure(want, archive.ClosureOptions{Essential: true})
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, toolboxFormat)
@@ -48,19 +49,18 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (c Rootf
 	for _, p := range emulator.programs {
 		fmt.Fprintln(h, p)
 	}
-	name = fmt.Sprintf(namePrefix+"toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
+	name := fmt.Sprintf(namePrefix+"toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
 	if !x.Cache.Rebuild {
-		c, err := x.fromOne(ctx, name)
+		c, err := x.Engine.From(ctx, name)
 		if !errors.Is(err, fs.ErrNotExist) {
-			return c, name, err
+			return c, err
 		}
 	}
 	x.Say(fmt.Sprintf("make the toolbox of %d packages of %s", len(packages), src.ToolboxSuite))
 	if err := x.makeToolbox(ctx, name, packages, emulator); err != nil {
-		return nil, name, err
+		return nil, err
 	}
-	c, err = x.Engine.From(ctx, name)
-	return c, name, err
+	return x.Engine.From(ctx, name)
 }
 
 // makeToolbox unpacks the packages into a new container and keeps that under the name.

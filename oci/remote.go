@@ -34,6 +34,10 @@ type ImageSource struct {
 // RemoteImage is what an image says of itself.
 type RemoteImage struct {
 	Labels map[string]string
+	// Config is the digest of the configuration, which holds the labels; Annotations are those of the manifest, if it is of
+	// a form that has some.
+	Config      digest.Digest
+	Annotations map[string]string
 	// Layers begin with the lowest.
 	Layers []RemoteLayer
 }
@@ -114,7 +118,16 @@ func (o imageOrder) inspect(ctx context.Context) (_ RemoteImage, err error) {
 	if len(layers) != len(config.RootFS.DiffIDs) {
 		return RemoteImage{}, fmt.Errorf("the image has %d layers and names %d", len(layers), len(config.RootFS.DiffIDs))
 	}
-	found := RemoteImage{Labels: config.Config.Labels}
+	manifest, _, err := img.Manifest(ctx)
+	if err != nil {
+		return RemoteImage{}, err
+	}
+	found := RemoteImage{Labels: config.Config.Labels, Config: img.ConfigInfo().Digest}
+	var annotated struct{ Annotations map[string]string }
+	if err := json.Unmarshal(manifest, &annotated); err != nil {
+		return RemoteImage{}, fmt.Errorf("annotations of the manifest: %w", err)
+	}
+	found.Annotations = annotated.Annotations
 	for i, l := range layers {
 		found.Layers = append(found.Layers, RemoteLayer{
 			MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, DiffID: config.RootFS.DiffIDs[i],

@@ -143,8 +143,8 @@ func hasContent(tree diskimage.Tree) (bool, error) {
 	return false, nil
 }
 
-// Finish writes the configuration, the manifest and the index, and gives the digest of the manifest.
-func (l *Layout) Finish(image Image) (digest.Digest, error) {
+// WriteConfig writes the configuration of an image with the layers that there are so far, as Finish does.
+func (l *Layout) WriteConfig(image Image) (imgspec.Descriptor, error) {
 	created := image.Created.UTC()
 	config := imgspec.Image{
 		Created: &created, Platform: image.Platform, Config: image.Config,
@@ -153,7 +153,12 @@ func (l *Layout) Finish(image Image) (digest.Digest, error) {
 	for _, comment := range l.history {
 		config.History = append(config.History, imgspec.History{Created: &created, CreatedBy: comment})
 	}
-	configBlob, err := l.writeJSONBlob(imgspec.MediaTypeImageConfig, config)
+	return l.writeJSONBlob(imgspec.MediaTypeImageConfig, config)
+}
+
+// Finish writes the configuration, the manifest and the index, and gives the digest of the manifest.
+func (l *Layout) Finish(image Image) (digest.Digest, error) {
+	configBlob, err := l.WriteConfig(image)
 	if err != nil {
 		return "", err
 	}

@@ -63,7 +63,7 @@ func (e engine) CheckDestination(ctx context.Context, c builder.ImageCopy) error
 
 func (e engine) InspectImage(ctx context.Context, src builder.ImageSource) (builder.RemoteImage, error) {
 	image, err := e.Engine.InspectImage(ctx, oci.ImageSource(src))
-	found := builder.RemoteImage{Labels: image.Labels}
+	found := builder.RemoteImage{Labels: image.Labels, Config: image.Config, Annotations: image.Annotations}
 	for _, l := range image.Layers {
 		found.Layers = append(found.Layers, builder.RemoteLayer(l))
 	}
@@ -148,22 +148,22 @@ func build(ctx context.Context, j *job) (err error) {
 	if lock.SeedFixed {
 		program += fmt.Sprintf(" for %d", lock.Time.Unix()) // the programs of the steps see it
 	}
-	lock, sources, err := builder.Resolve(ctx, j.spec, client, lock)
-	if err != nil {
-		return err
-	}
 	x := &builder.Executor{
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir), From: j.settings.cacheFrom, To: j.settings.cacheTo,
-			SkipTLSVerify: !j.spec.Options().TLSVerify, Warn: j.warn,
+			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.warn,
 		},
 	}
 	if j.settings.explainCache {
 		x.Cache.Explain = func(text string) { fmt.Fprintln(j.out, text) }
 	}
-	if err := errors.Join(x.CheckExports(ctx, j.spec), x.CheckShares(ctx, j.spec)); err != nil {
+	if err := errors.Join(x.CheckExports(ctx, j.spec), x.CheckShares(ctx)); err != nil {
+		return err
+	}
+	lock, sources, err := builder.Resolve(ctx, j.spec, client, lock)
+	if err != nil {
 		return err
 	}
 	result, err := x.Build(ctx, j.spec, lock, sources)
@@ -185,10 +185,10 @@ func build(ctx context.Context, j *job) (err error) {
 	return nil
 }
 
-// ownFiles are the files that this program writes to while hooks run.
+// ownFiles are the files that this program writes to while hooks run, and the key of the cache, which is no input of any step.
 func (j *job) ownFiles() []string {
 	var names []string
-	for _, name := range []string{j.settings.output, j.settings.log.destination} {
+	for _, name := range []string{j.settings.output, j.settings.log.destination, j.settings.cacheKey} {
 		if name != "" {
 			names = append(names, absolute(j.env.dir, name))
 		}

@@ -53,6 +53,9 @@ type settings struct {
 	cache, explainCache bool
 	cacheLimit          diskimage.Size
 	cacheFrom, cacheTo  []builder.Remote
+	// cacheKey is read when all settings are known, and is key then.
+	cacheKey string
+	key      *builder.CacheKey
 
 	memoryProfile  string
 	memoryInterval int

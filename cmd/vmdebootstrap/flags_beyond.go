@@ -41,9 +41,11 @@ func (s *settings) beyondManual() []*setting {
 		{"cache-limit", groupProgram, "after a build, remove what was not used for longest until the results of steps take " +
 			"no more than `SIZE`", sizeValue{&s.cacheLimit}},
 		{"cache-from", groupProgram, "begin with the results of other machines' builds, shared at `PLACE`: " + builder.RemoteForms() +
-			"; may be repeated; see --tls-verify", remotesValue{&s.cacheFrom}},
-		{"cache-to", groupProgram, "share the results of this build's steps at `PLACE`, as images of containers, each layer once; " +
-			"may be repeated", remotesValue{&s.cacheTo}},
+			"; who can write there decides what is in the image; may be repeated; see --cache-key and --tls-verify", remotesValue{&s.cacheFrom}},
+		{"cache-to", groupProgram, "share the results of this build's steps at `PLACE`, as images of containers, each layer once; who can read " +
+			"there has all files of the system, password hashes among them; an oci:DIR that is missing is made; may be repeated", remotesValue{&s.cacheTo}},
+		{"cache-key", groupProgram, "sign what --cache-to shares with the ed25519 key in `FILE` (OpenSSH or PEM), and use nothing of " +
+			"--cache-from that it has not signed; a public key only checks; without it nothing is signed or checked", textValue{&s.cacheKey}},
 		{"boot", groupDisk, "boot with `LOADER`: " + strings.Join(builder.BootLoaders(), ", ") + "; hybrid is GRUB that BIOS, UEFI " +
 			"and Secure Boot start, systemd-boot needs --part-type=gpt (default: what --extlinux, --grub and --use-uefi say)", textValue{&o.Boot}},
 		{"free", groupOutput, "with --size=auto: leave `SPACE` free for the users of the image, a size or a percentage of the " +

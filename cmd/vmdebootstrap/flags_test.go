@@ -30,7 +30,7 @@ var (
 	// Settings that the manual does not have.
 	laterBools  = []string{"recommends", "cache", "grow", "explain-cache", "bmap", "tls-verify"}
 	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot", "free", "format",
-		"compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to", "isolation"}
+		"compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",

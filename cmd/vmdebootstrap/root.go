@@ -148,7 +148,7 @@ func (c *command) build(ctx context.Context) (err error) {
 	if !outside {
 		c.settings.logTo(log)
 	}
-	passwordErr := c.settings.readPasswordFile()
+	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey())
 	j, err := c.newJob(log)
 	if err := errors.Join(append(c.settings.problems, passwordErr, logErr, err)...); err != nil {
 		return logged(ctx, log, err)

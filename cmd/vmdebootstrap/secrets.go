@@ -75,6 +75,28 @@ func (v usersValue) follow(text string, secrets secretSource) (string, error) {
 	return name + "/" + password, err
 }
 
+// readCacheKey reads the key of --cache-key.
+func (s *settings) readCacheKey() error {
+	const flag = "--cache-key"
+	if s.cacheKey == "" {
+		return nil
+	}
+	data, err := os.ReadFile(absolute(s.secrets.dir, s.cacheKey))
+	if err == nil {
+		s.key, err = builder.ParseCacheKey(data)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", s.cacheKey, err)
+		}
+	}
+	if err == nil && len(s.cacheTo) > 0 && !s.key.Signs() {
+		err = fmt.Errorf("%s is a public key, which can only check: --cache-to needs the private one to sign with", s.cacheKey)
+	}
+	if err != nil {
+		return &builder.Problem{Flag: flag, Err: err}
+	}
+	return nil
+}
+
 // readPasswordFile takes root's password from the file of --root-password-file.
 func (s *settings) readPasswordFile() error {
 	const flag = "--root-password-file"

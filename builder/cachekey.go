@@ -1,0 +1,134 @@
+package builder
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// CacheKey signs snapshots that are put to a place of --cache-to, and checks those of --cache-from: an ed25519 key (RFC 8032).
+type CacheKey struct {
+	public  ed25519.PublicKey
+	private ed25519.PrivateKey // nil if the key only checks
+}
+
+// ParseCacheKey reads a key: a private one in the form of OpenSSH or PKCS#8, or a public one in that of OpenSSH ("ssh-ed25519
+// …") or PKIX. Its errors show nothing of it.
+func ParseCacheKey(data []byte) (*CacheKey, error) {
+	key, err := parseKey(data)
+	if err != nil {
+		return nil, err
+	}
+	switch key := key.(type) {
+	case *ed25519.PrivateKey:
+		return newSigner(*key), nil
+	case ed25519.PrivateKey:
+		return newSigner(key), nil
+	case ed25519.PublicKey:
+		return &CacheKey{public: key}, nil
+	default:
+		return nil, errors.New("it is not an ed25519 key: make one with ssh-keygen -t ed25519")
+	}
+}
+
+func newSigner(key ed25519.PrivateKey) *CacheKey {
+	public, _ := key.Public().(ed25519.PublicKey)
+	return &CacheKey{public, key}
+}
+
+// parseKey reads a key of any kind.
+func parseKey(data []byte) (any, error) {
+	block, _ := pem.Decode(data)
+	switch {
+	case block != nil && block.Type == "PUBLIC KEY":
+		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, errors.New("its PEM block holds no public key")
+		}
+		return key, nil
+	case block != nil:
+		key, err := ssh.ParseRawPrivateKey(data)
+		var protected *ssh.PassphraseMissingError
+		if errors.As(err, &protected) {
+			return nil, errors.New("it is protected by a passphrase: a build cannot ask for that")
+		}
+		if err != nil {
+			return nil, errors.New("its PEM block holds no private key in the form of OpenSSH or PKCS#8")
+		}
+		return key, nil
+	}
+	public, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	if err != nil {
+		return nil, errors.New("it holds no key in the form of OpenSSH or PEM")
+	}
+	key, ok := public.(ssh.CryptoPublicKey)
+	if !ok {
+		return public, nil
+	}
+	return key.CryptoPublicKey(), nil
+}
+
+// Signs reports whether the key can sign.
+func (k *CacheKey) Signs() bool { return k.private != nil }
+
+// String keeps the key out of whatever is printed.
+func (k *CacheKey) String() string { return NewSecret("x").String() }
+
+// GoString implements fmt.GoStringer.
+func (k *CacheKey) GoString() string { return k.String() }
+
+// annotationSignature is the annotation of a manifest that holds the signature, in base64.
+const annotationSignature = "io.github.vmdebootstrap.snapshot.signature"
+
+// signedAs begins what is signed, so that no signature of anything else can be taken for one.
+const signedAs = "vmdebootstrap snapshot 1\n"
+
+// imageDigest is over all that makes a shared snapshot: its name, its configuration, whose labels name the chain of steps
+// below it, and its layers.
+func imageDigest(name string, image RemoteImage) Digest {
+	texts := []string{name, image.Config.String()}
+	for _, l := range image.Layers {
+		texts = append(texts, l.Digest.String(), l.DiffID.String())
+	}
+	return hashOf(texts...)
+}
+
+// signatureOf is the signature that an image says it has; nil if there is none.
+func signatureOf(image RemoteImage) []byte {
+	signature, err := base64.StdEncoding.DecodeString(image.Annotations[annotationSignature])
+	if err != nil || len(signature) != ed25519.SignatureSize {
+		return nil // no signature is as good as none that can be right
+	}
+	return signature
+}
+
+// sign gives the annotations of an image's manifest; none without a key that signs.
+func (k *CacheKey) sign(image Digest) (map[string]string, error) {
+	if k == nil || !k.Signs() {
+		return nil, nil
+	}
+	signature, err := k.private.Sign(nil, []byte(signedAs+string(image)), crypto.Hash(0))
+	if err != nil {
+		return nil, fmt.Errorf("sign a snapshot: %w", err)
+	}
+	return map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(signature)}, nil
+}
+
+// check says why a signature is not one of this key; "" if it is. Without a key all are good, and none as well.
+func (k *CacheKey) check(image Digest, signature []byte) string {
+	switch {
+	case k == nil:
+		return ""
+	case len(signature) == 0:
+		return "is not signed, as --cache-key asks for"
+	case !ed25519.Verify(k.public, []byte(signedAs+string(image)), signature):
+		return "is not signed by the key of --cache-key"
+	}
+	return ""
+}

@@ -1,0 +1,200 @@
+package builder
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/crypto/ssh"
+)
+
+// keyFiles are the forms of a key that --cache-key takes.
+func keyFiles(t *testing.T, private ed25519.PrivateKey) (signing, checking map[string][]byte) {
+	t.Helper()
+	must := func(data []byte, err error) []byte {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	openSSH, err := ssh.MarshalPrivateKey(private, "comment")
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := ssh.NewPublicKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(kind string, data []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data}) }
+	signing = map[string][]byte{
+		"OpenSSH": pem.EncodeToMemory(openSSH),
+		"PKCS#8":  block("PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(private))),
+	}
+	checking = map[string][]byte{
+		"OpenSSH": ssh.MarshalAuthorizedKey(public),
+		"PKIX":    block("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(private.Public()))),
+	}
+	return signing, checking
+}
+
+func newKey(t *testing.T) ed25519.PrivateKey {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private
+}
+
+func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
+	t.Parallel()
+	signing, checking := keyFiles(t, newKey(t))
+	others, _ := keyFiles(t, newKey(t))
+	parse := func(data []byte) *CacheKey {
+		t.Helper()
+		key, err := ParseCacheKey(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	image := RemoteImage{Config: digest.FromString("config"), Layers: []RemoteLayer{{Digest: digest.FromString("a"), DiffID: digest.FromString("b")}}}
+	sum := imageDigest("name", image)
+	for form, data := range signing {
+		signer := parse(data)
+		annotations, err := signer.sign(sum)
+		if err != nil || !signer.Signs() {
+			t.Fatalf("%s: %v", form, err)
+		}
+		image.Annotations = annotations
+		if why := parse(others["OpenSSH"]).check(sum, signatureOf(image)); !strings.Contains(why, "not signed by the key") {
+			t.Errorf("another key: %q", why)
+		}
+		for _, data := range slices.Concat(slices.Collect(maps.Values(signing)), slices.Collect(maps.Values(checking))) {
+			key := parse(data)
+			if why := key.check(sum, signatureOf(image)); why != "" {
+				t.Errorf("%s: %s", form, why)
+			}
+			if why := key.check(sum, nil); !strings.Contains(why, "is not signed") {
+				t.Errorf("no signature: %q", why)
+			}
+			for what, change := range map[string]func(*RemoteImage) string{
+				"name":   func(*RemoteImage) string { return "other" },
+				"config": func(i *RemoteImage) string { i.Config = digest.FromString("x"); return "name" },
+				"layer":  func(i *RemoteImage) string { i.Layers[0].Digest = digest.FromString("x"); return "name" },
+				"order": func(i *RemoteImage) string {
+					i.Layers = append(i.Layers, i.Layers[0])
+					return "name"
+				},
+			} {
+				changed := image
+				changed.Layers = slices.Clone(image.Layers)
+				name := change(&changed)
+				if key.check(imageDigest(name, changed), signatureOf(changed)) == "" {
+					t.Errorf("another %s has the same signature", what)
+				}
+			}
+			if text := fmt.Sprintf("%v %+v %#v", key, key, Cache{Key: key}.Key); strings.Contains(text, fmt.Sprint(key.public[0])+" "+fmt.Sprint(key.public[1])) {
+				t.Errorf("the key shows in %s", text)
+			}
+		}
+	}
+	for form, data := range checking {
+		if key := parse(data); key.Signs() {
+			t.Errorf("%s: a public key signs", form)
+		}
+	}
+}
+
+func TestKeysThatCannotBeUsedAreToldWithoutTheirBytes(t *testing.T) {
+	t.Parallel()
+	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(curve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked, err := ssh.MarshalPrivateKeyWithPassphrase(newKey(t), "", []byte("geheim"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, data := range map[string]string{
+		"not an ed25519 key":        string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+		"protected by a passphrase": string(pem.EncodeToMemory(locked)),
+		"holds no private key":      "-----BEGIN PRIVATE KEY-----\nZ2VoZWlt\n-----END PRIVATE KEY-----\n",
+		"holds no public key":       "-----BEGIN PUBLIC KEY-----\nZ2VoZWlt\n-----END PUBLIC KEY-----\n",
+		"holds no key":              "geheim",
+	} {
+		key, err := ParseCacheKey([]byte(data))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("got %v (%v), want %q", key, err, want)
+		}
+	}
+}
+
+// TestNothingUnsignedBecomesPartOfWhatIsSigned: somebody who can write to a place of --cache-to takes the names of this build's
+// layers for layers of their own; a signature over these would make them good.
+func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
+	t.Parallel()
+	place := Remote{"docker", "registry.example/cache"}
+	signing, _ := keyFiles(t, newKey(t))
+	key, err := ParseCacheKey(signing["OpenSSH"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]RemoteImage{}}}
+	c := cacheTest{lock: testLock(), program: "v1"}
+	share := func(key *CacheKey) {
+		t.Helper()
+		e.sent = nil
+		r := finished(t, c, e, place)
+		r.x.Cache.Key = key
+		if err := r.Share(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wrong := func() int {
+		n := 0
+		for name, image := range e.images {
+			own := SnapshotPrefix + name[len(place.image(SnapshotPrefix)):]
+			if key.check(imageDigest(own, image), signatureOf(image)) != "" {
+				n++
+			}
+			for _, l := range image.Layers {
+				if l.Digest == digest.FromString("evil") {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	share(nil)
+	if got := wrong(); got != 4 {
+		t.Errorf("%d of 4 images without a key have no signature", got)
+	}
+	for name, image := range e.images {
+		image.Layers = slices.Clone(image.Layers)
+		image.Layers[0].Digest = digest.FromString("evil")
+		e.images[name] = image
+	}
+	share(key)
+	if got := wrong(); got != 0 || len(e.sent) != 4 {
+		t.Errorf("%d are wrong after %q were sent", got, e.sent)
+	}
+	share(key)
+	if len(e.sent) != 0 {
+		t.Errorf("sent again: %q", e.sent)
+	}
+}

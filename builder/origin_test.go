@@ -1,0 +1,113 @@
+package builder
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// originsOfPlaces are those of images of some places.
+func originsOfPlaces(places ...string) origins {
+	var o origins
+	for _, place := range places {
+		o = o.with(origin{Place: place, Image: hashOf(place)})
+	}
+	return o
+}
+
+func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
+	t.Parallel()
+	const own = SnapshotPrefix + "abc"
+	place := func(text string) Remote {
+		r, err := ParseRemote(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	e := &fakeEngine{}
+	add := func(o origins) {
+		name, labels := o.mark(own, map[string]string{labelLayers: strings.Join([]string{"L", string(hashOf(own))}, " ")})
+		e.all = append(e.all, Snapshot{Name: name, Labels: labels})
+	}
+	one, both := originsOfPlaces("oci:/work/one"), originsOfPlaces("oci:/work/one", "docker://r.example/two")
+	add(both)
+	add(one)
+	open := one.with()
+	open[0].NoTLS = true
+	add(open)
+	add(nil)
+	e.all = append(e.all, Snapshot{Name: own + fromPlaces + "0123", Labels: map[string]string{labelOrigins: "[]"}}) // not what its name says
+	for _, tt := range []struct {
+		from    []string
+		skipTLS bool
+		want    []int // how many origins each has, in order
+	}{
+		{nil, false, []int{0}},
+		{[]string{"oci:/work/other"}, false, []int{0}},
+		{[]string{"oci:one"}, false, []int{0, 1}}, // relative to the working directory
+		{[]string{"oci:/work/one"}, true, []int{0, 1, 1}},
+		{[]string{"docker://r.example/two"}, false, []int{0}},
+		{[]string{"docker://r.example/two", "oci:/work/one"}, false, []int{0, 1, 2}},
+	} {
+		x := &Executor{Engine: e, Dir: "/work", Log: slog.New(slog.DiscardHandler), Cache: Cache{SkipTLSVerify: tt.skipTLS}}
+		for _, text := range tt.from {
+			x.Cache.From = append(x.Cache.From, place(text))
+		}
+		var told []string
+		x.Cache.Explain = func(text string) { told = append(told, text) }
+		var got []int
+		for range 2 {
+			here, err := x.local(own, "the step")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = nil
+			for _, s := range here {
+				got = append(got, len(s.origins))
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%q: got %v, want %v", tt.from, got, tt.want)
+		}
+		slices.Sort(told)
+		if len(told) == 0 || !strings.HasPrefix(told[0], "not used: the step: ") || len(slices.Compact(slices.Clone(told))) != len(told) {
+			t.Errorf("%q: told of what is not used: %q", tt.from, told)
+		}
+	}
+}
+
+func TestListsSayWhereASnapshotComesFrom(t *testing.T) {
+	t.Parallel()
+	name, labels := originsOfPlaces("oci:/one", "oci:/two").mark(namePrefix+"made:1", map[string]string{labelTitle: "make the initramfs"})
+	if got, want := (Snapshot{Name: name, Labels: labels}).Title(), "make the initramfs, from oci:/one and oci:/two"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if ownName(name) != namePrefix+"made:1" {
+		t.Errorf("the own name of %s is %s", name, ownName(name))
+	}
+	// A name of another place's digest vouches for nothing.
+	labels[labelOrigins] = "[]"
+	if o, err := originsOf(name, labels); err == nil {
+		t.Errorf("other origins than the name's: %v", o)
+	}
+}
+
+// TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers: what programs of such a target write is no better than the target.
+func TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers(t *testing.T) {
+	t.Parallel()
+	e := &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
+	from := Remote{"oci", "/one"}
+	trusts := artefacts{x: &Executor{Engine: e, Log: slog.New(slog.DiscardHandler), Cache: Cache{From: []Remote{from}}}}
+	others := artefacts{x: &Executor{Engine: e, Log: slog.New(slog.DiscardHandler)}}
+	if ran, _ := makeInitramfsOf(t, initramfsTarget(t), trusts, originsOfPlaces("oci:/one")); !ran {
+		t.Fatal("it did not run the first time")
+	}
+	if ran, why := makeInitramfsOf(t, initramfsTarget(t), trusts, nil); ran {
+		t.Errorf("a build that trusts the place makes it again: %s", why)
+	}
+	if ran, _ := makeInitramfsOf(t, initramfsTarget(t), others, nil); !ran {
+		t.Error("a build that does not trust the place takes it")
+	}
+}
