@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
@@ -22,12 +21,7 @@ func lentPackages(t *testing.T, names ...string) (*downloads, *archive.Client, [
 	for _, name := range names {
 		repo.Add(archivetest.Deb{Name: name, Version: "1:1.0"})
 	}
-	dir := t.TempDir()
-	cache, err := archive.NewCache(filepath.Join(dir, "cache"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &archive.Client{HTTP: repo.Client(), Cache: cache, Keyring: repo.Keyring(), Backoff: time.Nanosecond}
+	client := archiveClient(t, repo)
 	release, err := client.Release(t.Context(), repo.URL(), "trixie")
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +34,7 @@ func lentPackages(t *testing.T, names ...string) (*downloads, *archive.Client, [
 	for p := range index.All() {
 		packages = append(packages, p)
 	}
-	d, err := newDownloads(filepath.Join(dir, "archives"))
+	d, err := newDownloads(filepath.Join(t.TempDir(), "archives"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,6 +101,13 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return result, err
 	}
 	defer func() { err = errors.Join(err, archives.Close()) }()
+	keyring := spec.Trust().Keyring
+	if keyring == "" && !spec.Trust().NoCheck {
+		keyring = filepath.Join(x.TempDir, "keyring.gpg")
+		if err := writeKeyring(keyring, src.Release); err != nil {
+			return result, fmt.Errorf("write the keyring for debootstrap: %w", err)
+		}
+	}
 	remaining := plan.Steps[len(begin.links):]
 	if slices.ContainsFunc(remaining, installs) {
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
@@ -112,7 +119,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		}
 	}
 	result.site = &site{
-		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: spec.Trust().Keyring,
+		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: keyring,
 		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
 		log: x.Log, out: newTail(x.Output), epoch: lock.epoch(), seed: begin.seed, snapshots: countDear(plan.Steps[:len(begin.links)]),
 		artefacts: x.artefacts(plan, lock), origins: begin.origins,

@@ -22,6 +22,8 @@ type Sources struct {
 	Toolbox *archive.Index
 	// ToolboxSuite is the codename of the release that the tools come from.
 	ToolboxSuite string
+	// Release is that of the image's suite, whose signature was checked.
+	Release *archive.Release
 }
 
 // Resolve asks the outside world what the build depends on, the mirror for its suite and the disk for the hooks, and
@@ -53,9 +55,12 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	if err != nil {
 		return Lock{}, Sources{}, fmt.Errorf("look up suite %s: %w", o.Distribution, err)
 	}
+	if err := spec.checkAlias(release); err != nil {
+		return Lock{}, Sources{}, err
+	}
 	lock.Codename, lock.InRelease = release.Codename, release.Digest
 
-	var src Sources
+	src := Sources{Release: release}
 	if src.Target, err = readIndexes(ctx, client, release, components(o, spec.Release()), o.Arch); err != nil {
 		return Lock{}, Sources{}, err
 	}

@@ -20,9 +20,13 @@ type Client struct {
 	Cache *Cache
 	// Keyring has the keys of which one must have signed a Release file.
 	Keyring openpgp.EntityList
+	// UserKeyring says that a user chose the Keyring: each key in it may sign every suite. Otherwise Debian's keys sign the
+	// suites of their own releases only.
+	UserKeyring bool
 	// NoCheck takes any Release file, signed or not. Checksums are compared all the same.
 	NoCheck bool
-	// Now is the time that Valid-Until of a Release file is compared with; the zero time accepts old ones.
+	// Now is the time that Valid-Until of a Release file and its signatures are compared with; the zero time accepts old and
+	// future ones.
 	Now time.Time
 	// Log receives what a developer may want to know; nil drops it.
 	Log *slog.Logger
@@ -31,6 +35,8 @@ type Client struct {
 	// Backoff is the pause before the second attempt at a download that failed for a reason that may pass; it is
 	// twice as long before each further one. 0 stands for half a second.
 	Backoff time.Duration
+
+	signers []signer // nil for debianSigners; tests have keys of their own
 }
 
 const (

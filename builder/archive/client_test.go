@@ -125,16 +125,16 @@ func TestVerifyTakesOnlyTheSignedPart(t *testing.T) {
 		append([]byte("Codename: evil\n\n"), good...),
 		append(bytes.Clone(good), "\nCodename: evil\n"...),
 	} {
-		text, err := verifyInline("u", data, repo.Keyring(), true)
+		text, _, err := verifyInline("u", data, repo.Keyring(), true)
 		if err == nil && bytes.Contains(text, []byte("evil")) {
 			t.Error("text outside of the signature counts")
 		}
 	}
-	if _, err := verifyInline("u", bytes.Replace(good, []byte("Origin: Debian"), []byte("Origin: debian"), 1), repo.Keyring(), true); err == nil {
+	if _, _, err := verifyInline("u", bytes.Replace(good, []byte("Origin: Debian"), []byte("Origin: debian"), 1), repo.Keyring(), true); err == nil {
 		t.Error("a changed letter passes")
 	}
 	release, _, _ := bytes.Cut(good, []byte("-----BEGIN PGP SIGNATURE"))
-	if _, err := verifyInline("u", release, repo.Keyring(), true); err == nil {
+	if _, _, err := verifyInline("u", release, repo.Keyring(), true); err == nil {
 		t.Error("a file without its signature passes")
 	}
 }

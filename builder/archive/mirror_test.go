@@ -31,7 +31,9 @@ func mirrorClient(t testing.TB, cache string) *Client {
 func TestMirrorsReleasesAreTrusted(t *testing.T) {
 	t.Parallel()
 	c := mirrorClient(t, t.TempDir())
-	for _, suite := range []string{"bookworm", "trixie", "sid", "stable", "trixie-updates"} {
+	for _, suite := range []string{
+		"bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable", "experimental", "trixie-updates",
+	} {
 		r, err := c.Release(t.Context(), hostMirror(t), suite)
 		if err != nil {
 			t.Error(err)

@@ -7,10 +7,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
@@ -34,8 +38,9 @@ type Release struct {
 	// whenever anything in the suite does.
 	Digest string
 
-	byHash      bool // files can be had by their digest too
-	separateAll bool // packages of architecture "all" have an index of their own
+	signers     openpgp.EntityList // the keys that may sign the suite; empty if no signature was asked for
+	byHash      bool               // files can be had by their digest too
+	separateAll bool               // packages of architecture "all" have an index of their own
 }
 
 // File is an entry of a Release file.
@@ -68,11 +73,11 @@ func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, e
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
-	text, err := verifyInline(url, data, c.Keyring, !c.NoCheck)
+	text, signers, err := verifyInline(url, data, c.Keyring, !c.NoCheck)
 	if err != nil {
 		return nil, err
 	}
-	return c.newRelease(mirror, suite, url, data, text)
+	return c.newRelease(mirror, suite, url, data, text, signers)
 }
 
 // detachedRelease does it for an archive whose signature is in a file of its own.
@@ -82,6 +87,7 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Re
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
+	var signers []voucher
 	if !c.NoCheck {
 		signature, err := c.get(ctx, url+".gpg")
 		if errors.Is(err, fs.ErrNotExist) {
@@ -90,14 +96,15 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Re
 		if err != nil {
 			return nil, fmt.Errorf("suite %q: %w", suite, err)
 		}
-		if err := verifyDetached(url, data, signature, c.Keyring); err != nil {
+		if signers, err = verifyDetached(url, data, signature, c.Keyring); err != nil {
 			return nil, err
 		}
 	}
-	return c.newRelease(mirror, suite, url, data, data)
+	return c.newRelease(mirror, suite, url, data, data, signers)
 }
 
-func (c *Client) newRelease(mirror, suite, url string, data, text []byte) (*Release, error) {
+// newRelease reads the text of a Release file, and decides by what it says whether its signers are those of the suite.
+func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signers []voucher) (*Release, error) {
 	var r *Release
 	err := guard.Parse(func() (err error) {
 		r, err = parseRelease(text)
@@ -109,13 +116,30 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte) (*Rele
 	r.Mirror, r.Name = mirror, suite
 	digest := sha256.Sum256(data)
 	r.Digest = hex.EncodeToString(digest[:])
+	if err := r.checkSuite(url); err != nil {
+		return nil, err
+	}
+	if !c.NoCheck {
+		if err := c.checkSigners(url, r, signers); err != nil {
+			return nil, err
+		}
+		r.signers = slices.DeleteFunc(slices.Clone(c.Keyring), func(key *openpgp.Entity) bool { return c.mayKeySign(key, r) != nil })
+	}
 	if !c.NoCheck && !c.Now.IsZero() && !r.ValidUntil.IsZero() && c.Now.After(r.ValidUntil) {
 		return nil, &ExpiredError{url, r.ValidUntil}
 	}
-	if suite != r.Suite && suite != r.Codename {
-		c.log().Warn("the release file is that of another suite", "url", url, "suite", r.Suite, "codename", r.Codename)
-	}
 	return r, nil
+}
+
+// WriteKeyring writes the keys that may sign the suite, in the binary form that gpgv reads. Without a check of the
+// signature there are none.
+func (r *Release) WriteKeyring(w io.Writer) error {
+	for _, key := range r.signers {
+		if err := key.Serialize(w); err != nil {
+			return fmt.Errorf("write key %016X: %w", key.PrimaryKey.KeyId, err)
+		}
+	}
+	return nil
 }
 
 // parseRelease reads the text of a Release file.

@@ -41,38 +41,38 @@ func (e *UntrustedError) Unwrap() error { return e.Bad }
 // Hint is advice for a person: what would cure it.
 func (e *UntrustedError) Hint() string {
 	if e.Bad != nil {
-		return "the file was changed after it was signed: try again later, or another mirror"
+		return "the file was changed after it was signed, or is not what it is served as: try again later, or another mirror"
 	}
 	return "if the archive is the right one, name the keyring that holds its key: keyring=FILE"
 }
 
-// verifyInline checks an InRelease file and returns the text that was signed, and nothing of what is around it.
-// With check false, it only takes the signature off.
-func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) ([]byte, error) {
+// verifyInline checks an InRelease file and returns the text that was signed, and nothing of what is around it, and who
+// signed it. With check false, it only takes the signature off.
+func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) (text []byte, signers []voucher, err error) {
 	var block *clearsign.Block
-	err := guard.Parse(func() error {
+	err = guard.Parse(func() error {
 		block, _ = clearsign.Decode(data)
 		return nil
 	})
 	if err != nil {
-		return nil, &UntrustedError{URL: url, Bad: fmt.Errorf("read signed text: %w", err)}
+		return nil, nil, &UntrustedError{URL: url, Bad: fmt.Errorf("read signed text: %w", err)}
 	}
 	if block == nil {
 		if !check {
-			return data, nil
+			return data, nil, nil
 		}
-		return nil, &UntrustedError{URL: url}
+		return nil, nil, &UntrustedError{URL: url}
 	}
 	if check {
-		if err := verify(url, block.Bytes, block.ArmoredSignature.Body, keys); err != nil {
-			return nil, err
+		if signers, err = verify(url, block.Bytes, block.ArmoredSignature.Body, keys); err != nil {
+			return nil, nil, err
 		}
 	}
-	return block.Plaintext, nil
+	return block.Plaintext, signers, nil
 }
 
-// verifyDetached checks a Release file against its Release.gpg.
-func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) error {
+// verifyDetached checks a Release file against its Release.gpg and returns who signed it.
+func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) ([]voucher, error) {
 	var body io.Reader = bytes.NewReader(signature)
 	err := guard.Parse(func() error {
 		if block, err := armor.Decode(bytes.NewReader(signature)); err == nil {
@@ -81,29 +81,32 @@ func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) er
 		return nil
 	})
 	if err != nil {
-		return &UntrustedError{URL: url, Bad: fmt.Errorf("read signature: %w", err)}
+		return nil, &UntrustedError{URL: url, Bad: fmt.Errorf("read signature: %w", err)}
 	}
 	return verify(url, data, body, keys)
 }
 
-// verify asks for one good signature by a key of the keyring; Debian signs each file with several keys, old and new.
-// A key need only have been valid when it signed: that is how releases outlive their keys (gpgv, which debootstrap
-// asks, is as lenient).
-func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRing) error {
+// verify returns the good signatures by keys of the keyring, and an error if there is none; Debian signs each file with
+// several keys, old and new. A key need only have been valid when it signed: that is how releases outlive their keys (gpgv,
+// which debootstrap asks, is as lenient). When that was, and for which suite, is for checkSigners to judge.
+func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRing) (good []voucher, err error) {
 	failure := &UntrustedError{URL: url}
 	packets := packet.NewReader(signatures)
 	for {
 		var p packet.Packet
-		err := guard.Parse(func() (err error) {
+		err = guard.Parse(func() (err error) {
 			p, err = packets.Next()
 			return err
 		})
+		if errors.Is(err, io.EOF) && len(good) > 0 {
+			return good, nil
+		}
 		if errors.Is(err, io.EOF) {
-			return failure
+			return nil, failure
 		}
 		if err != nil {
 			failure.Bad = fmt.Errorf("read signature: %w", err)
-			return failure
+			return nil, failure
 		}
 		signature, ok := p.(*packet.Signature)
 		if !ok || signature.IssuerKeyId == nil {
@@ -114,21 +117,27 @@ func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRin
 		if len(keys.KeysById(id)) == 0 {
 			continue
 		}
-		if err := guard.Parse(func() error { return verifyOne(signed, signature, keys) }); err != nil {
+		var key *openpgp.Entity
+		err = guard.Parse(func() (err error) {
+			key, err = verifyOne(signed, signature, keys)
+			return err
+		})
+		if err != nil {
 			failure.Bad = fmt.Errorf("signature by key %016X: %w", id, err)
 			continue
 		}
-		return nil
+		good = append(good, voucher{key, signature.CreationTime})
 	}
 }
 
-func verifyOne(signed []byte, signature *packet.Signature, keys openpgp.KeyRing) error {
+// verifyOne returns the key that made a good signature.
+func verifyOne(signed []byte, signature *packet.Signature, keys openpgp.KeyRing) (*openpgp.Entity, error) {
 	var one bytes.Buffer
 	if err := signature.Serialize(&one); err != nil {
-		return err
+		return nil, err
 	}
 	then := &packet.Config{Time: func() time.Time { return signature.CreationTime }}
 	strong := []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
-	_, _, err := openpgp.VerifyDetachedSignatureAndHash(keys, bytes.NewReader(signed), &one, strong, then)
-	return err
+	_, key, err := openpgp.VerifyDetachedSignatureAndHash(keys, bytes.NewReader(signed), &one, strong, then)
+	return key, err
 }

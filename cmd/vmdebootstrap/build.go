@@ -261,6 +261,7 @@ func (j *job) archiveClient(cache *archive.Cache) (*archive.Client, error) {
 	trust := j.spec.Trust()
 	client.NoCheck = trust.NoCheck
 	if trust.Keyring != "" {
+		client.UserKeyring = true
 		f, err := os.Open(trust.Keyring)
 		if err != nil {
 			return nil, fmt.Errorf("--debootstrapopts keyring: %w", err)

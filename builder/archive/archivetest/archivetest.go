@@ -57,6 +57,8 @@ type Options struct {
 	// Date and ValidUntil are in each Release file; the zero ValidUntil leaves that field out. The zero Date is
 	// 2025-01-01.
 	Date, ValidUntil time.Time
+	// SignedAt is the time that the signatures say they were made at; the zero time is that of Date.
+	SignedAt time.Time
 	// Detached signs Release by a file Release.gpg, and has no InRelease.
 	Detached bool
 	// NoByHash leaves out the copies of the indexes that are named by their digest.
@@ -72,14 +74,11 @@ type Options struct {
 // stops when the test ends.
 func NewRepository(t testing.TB, suites ...string) *Repository {
 	t.Helper()
-	key, err := openpgp.NewEntity("archivetest", "", "archivetest@example.org", &packet.Config{Algorithm: packet.PubKeyAlgoEdDSA})
-	if err != nil {
-		t.Fatalf("archivetest: make key: %v", err)
-	}
 	r := &Repository{
-		t: t, key: key, aliases: map[string]string{}, pool: map[string][]byte{}, faults: map[string][]Fault{},
+		t: t, aliases: map[string]string{}, pool: map[string][]byte{}, faults: map[string][]Fault{},
 		replaced: map[string][]byte{},
 	}
+	r.NewKey(time.Date(2010, time.January, 1, 0, 0, 0, 0, time.UTC), 0)
 	if len(suites) == 0 {
 		suites = []string{"trixie"}
 	}
@@ -115,6 +114,21 @@ func (o onlyHost) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // Keyring holds the key that signs the Release files.
 func (r *Repository) Keyring() openpgp.EntityList { return openpgp.EntityList{r.key} }
+
+// NewKey makes the key that signs from now on, as if it had been made at the given time. It expires after its life, never
+// if that is 0.
+func (r *Repository) NewKey(made time.Time, life time.Duration) {
+	r.t.Helper()
+	key, err := openpgp.NewEntity("archivetest", "", "archivetest@example.org", &packet.Config{
+		Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: uint32(life / time.Second), Time: func() time.Time { return made },
+	})
+	if err != nil {
+		r.t.Fatalf("archivetest: make key: %v", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.key, r.dists = key, nil
+}
 
 // KeyringFile writes the public key into a file, in the binary form that gpgv and apt read, and returns its path.
 func (r *Repository) KeyringFile() string {

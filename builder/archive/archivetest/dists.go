@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"github.com/ulikunitz/xz"
 )
 
@@ -20,6 +23,15 @@ func (o Options) date() time.Time {
 		return time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC)
 	}
 	return o.Date
+}
+
+// signing says when signatures are made.
+func (o Options) signing() *packet.Config {
+	at := o.SignedAt
+	if at.IsZero() {
+		at = o.date()
+	}
+	return &packet.Config{Time: func() time.Time { return at }}
 }
 
 // makeDists makes all files below dists/.
@@ -85,16 +97,13 @@ func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) 
 	}
 	release := r.release(s, name, arches, indexes)
 	files["Release"] = release
+	var err error
 	if r.options.Detached {
-		var signature bytes.Buffer
-		if err := openpgp.ArmoredDetachSign(&signature, r.key, bytes.NewReader(release), nil); err != nil {
-			return nil, err
-		}
-		files["Release.gpg"] = signature.Bytes()
-		return files, nil
+		files["Release.gpg"], err = detachedSignature(r.key, release, r.options.signing())
+		return files, err
 	}
 	var signed bytes.Buffer
-	w, err := clearsign.Encode(&signed, r.key.PrivateKey, nil)
+	w, err := clearsign.Encode(&signed, r.key.PrivateKey, r.options.signing())
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +115,30 @@ func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) 
 	}
 	files["InRelease"] = signed.Bytes()
 	return files, nil
+}
+
+// detachedSignature signs a file, whether the key may or not: ArmoredDetachSign refuses a key that has expired.
+func detachedSignature(key *openpgp.Entity, data []byte, config *packet.Config) ([]byte, error) {
+	public := key.PrimaryKey
+	s := &packet.Signature{
+		Version: public.Version, SigType: packet.SigTypeBinary, PubKeyAlgo: public.PubKeyAlgo, Hash: config.Hash(),
+		CreationTime: config.Now(), IssuerKeyId: &public.KeyId, IssuerFingerprint: public.Fingerprint,
+	}
+	h, err := s.PrepareSign(config)
+	if err != nil {
+		return nil, err
+	}
+	h.Write(data) // a hash never fails
+	if err := s.Sign(h, key.PrivateKey, config); err != nil {
+		return nil, err
+	}
+	var signature bytes.Buffer
+	w, err := armor.Encode(&signature, openpgp.SignatureType, nil)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(s.Serialize(w), w.Close())
+	return signature.Bytes(), err
 }
 
 // release is the text of a Release file.

@@ -1,0 +1,241 @@
+package archive
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+)
+
+func day(text string) time.Time {
+	t, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return t
+}
+
+// signedBy makes a client that takes the archive's key for Debian's key of a role and a release.
+func signedBy(t *testing.T, repo *archivetest.Repository, r role, release string) *Client {
+	t.Helper()
+	c := newClient(t, repo)
+	c.signers = append(slices.Clone(debianSigners), signer{fmt.Sprintf("%X", repo.Keyring()[0].PrimaryKey.Fingerprint), r, release})
+	return c
+}
+
+// Issue 12, B10: 15 of Debian's 24 removed keys were trusted for every suite.
+func TestAKeySignsTheSuitesOfItsRelease(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		role           role
+		release, suite string
+		good           bool
+	}{
+		{automatic, "trixie", "trixie", true},
+		{automatic, "trixie", "bookworm", true}, // the archive signs what is old with new keys as well
+		{automatic, "trixie", "wheezy", true},
+		{automatic, "bookworm", "trixie", true},
+		{automatic, "bookworm", "sid", true},
+		{automatic, "bookworm", "forky", true},
+		{automatic, "bookworm", "trixie-updates", true},
+		{automatic, "trixie", "rc-buggy", true},
+		{automatic, "jessie", "wheezy", true},
+		{automatic, "squeeze", "wheezy", true},
+		{stable, "trixie", "trixie", true},
+		{security, "bookworm", "trixie-security", true},
+		{security, "buster", "buster/updates", true},
+		{automatic, "wheezy", "wheezy/updates", true},
+
+		{automatic, "bullseye", "trixie", false},
+		{automatic, "bullseye", "sid", false},
+		{automatic, "bullseye", "forky", false},
+		{automatic, "buster", "trixie", false},
+		{automatic, "lenny", "trixie", false},
+		{automatic, "lenny", "sid", false},
+		{automatic, "wheezy", "stretch", false},
+		{automatic, "wheezy", "a-name-that-is-in-no-table", false},
+		{stable, "bookworm", "trixie", false},
+		{stable, "trixie", "bookworm", false},
+		{stable, "trixie", "trixie-backports", false},
+		{stable, "trixie", "sid", false},
+		{security, "trixie", "trixie", false},
+		{security, "trixie", "sid", false},
+		{automatic, "trixie", "trixie-security", false},
+		{retired, "lenny", "lenny", false},
+	} {
+		repo := archivetest.NewRepository(t, tt.suite)
+		c := signedBy(t, repo, tt.role, tt.release)
+		r, err := c.Release(t.Context(), repo.URL(), tt.suite)
+		untrusted, ok := errors.AsType[*UntrustedError](err)
+		if tt.good && err != nil || !tt.good && (!ok || untrusted.Bad == nil || !strings.Contains(err.Error(), tt.release)) {
+			t.Errorf("%+v: got %v", tt, err)
+		}
+		if tt.good {
+			var keyring bytes.Buffer
+			if err := r.WriteKeyring(&keyring); err != nil {
+				t.Fatal(err)
+			}
+			if keys, err := ReadKeyring(&keyring); err != nil || len(keys) != 1 {
+				t.Errorf("%+v: the keyring for debootstrap has %d keys, %v", tt, len(keys), err)
+			}
+		}
+		c.UserKeyring = true
+		if _, err := c.Release(t.Context(), repo.URL(), tt.suite); err != nil {
+			t.Errorf("%+v: from a user's keyring: %v", tt, err)
+		}
+	}
+}
+
+// An old key may neither sign a new release's name beside an old codename, nor what an alias stands for.
+func TestAnOldKeySignsNoAlias(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t, "lenny")
+	repo.Alias("stable", "lenny")
+	repo.Alias("trixie", "lenny") // "Suite: trixie", "Codename: lenny"
+	repo.NewKey(day("2009-01-27"), day("2012-12-31").Sub(day("2009-01-27")))
+	repo.Configure(archivetest.Options{Date: day("2011-01-01")})
+	c := signedBy(t, repo, automatic, "lenny")
+	c.Now = day("2026-01-01")
+	if _, err := c.Release(t.Context(), repo.URL(), "lenny"); err != nil {
+		t.Errorf("by its own name: %v", err)
+	}
+	for _, name := range []string{"stable", "trixie"} {
+		if r, err := c.Release(t.Context(), repo.URL(), name); err == nil {
+			t.Errorf("as %s: got %+v", name, r)
+		}
+	}
+}
+
+// Issue 12, B10: a key that expired in 2012 signed a Release of 2026, "dated 2011".
+func TestASignatureIsNearTheDateOfItsFile(t *testing.T) {
+	t.Parallel()
+	made, life := day("2009-01-27"), day("2012-12-31").Sub(day("2009-01-27"))
+	now := day("2026-01-01")
+	for name, tt := range map[string]struct {
+		date, signed time.Time
+		good         bool
+	}{
+		"today, dated 2011":       {now, day("2011-01-01"), false},
+		"2011":                    {day("2011-01-01"), day("2011-01-01"), true},
+		"signed after the end":    {day("2013-01-01"), day("2013-01-01"), false},
+		"signed before the birth": {day("2009-01-01"), day("2009-01-01"), false},
+		"a week late":             {day("2011-01-01"), day("2011-01-08"), true},
+		"eight days late":         {day("2011-01-01"), day("2011-01-09"), false},
+		"a day early":             {day("2011-01-02"), day("2011-01-01"), true},
+		"two days early":          {day("2011-01-03"), day("2011-01-01"), false},
+	} {
+		for _, detached := range []bool{false, true} {
+			repo := archivetest.NewRepository(t)
+			repo.NewKey(made, life)
+			repo.Configure(archivetest.Options{Date: tt.date, SignedAt: tt.signed, Detached: detached})
+			c := newClient(t, repo)
+			c.Now, c.UserKeyring = now, true // a user's keyring is no excuse
+			_, err := c.Release(t.Context(), repo.URL(), "trixie")
+			_, untrusted := errors.AsType[*UntrustedError](err)
+			if tt.good && err != nil || !tt.good && !untrusted {
+				t.Errorf("%s, detached %v: got %v", name, detached, err)
+			}
+		}
+	}
+}
+
+func TestASignatureIsNotOfTheFuture(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t)
+	repo.Configure(archivetest.Options{Date: day("2025-06-01")})
+	c := newClient(t, repo)
+	c.Now = day("2025-05-31")
+	getRelease(t, c, repo, "trixie") // a clock may be a day late
+	c.Now = day("2025-05-30")
+	if _, err := c.Release(t.Context(), repo.URL(), "trixie"); err == nil || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("got %v", err)
+	}
+	release, _ := repo.Get("dists/trixie/InRelease")
+	repo.Replace("dists/trixie/InRelease", release)
+	c.NoCheck = true
+	getRelease(t, c, repo, "trixie")
+}
+
+// Issue 12, B10: a suite that answers with another's signed files was a line in the log.
+func TestASuiteAnswersWithItsOwnFiles(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t, "bookworm", "trixie", "sid", "trixie-updates", "buster/updates")
+	for alias, codename := range map[string]string{"oldstable": "bookworm", "stable": "trixie", "unstable": "sid", "stable-updates": "trixie-updates"} {
+		repo.Alias(alias, codename)
+	}
+	c := newClient(t, repo)
+	for _, name := range []string{"bookworm", "oldstable", "trixie", "stable", "sid", "unstable", "trixie-updates", "stable-updates", "buster/updates"} {
+		getRelease(t, c, repo, name)
+	}
+	for asked, answer := range map[string]string{"trixie": "bookworm", "stable": "oldstable", "trixie-updates": "trixie", "new": "trixie"} {
+		file, _ := repo.Get("dists/" + answer + "/InRelease")
+		repo.Replace("dists/"+asked+"/InRelease", file)
+		for _, c.NoCheck = range []bool{false, true} {
+			_, err := c.Release(t.Context(), repo.URL(), asked)
+			wrong, ok := errors.AsType[*SuiteError](err)
+			if !ok || wrong.Asked != asked || !strings.Contains(err.Error(), wrong.Codename) || !strings.Contains(err.Error(), repo.URL()) {
+				t.Errorf("%s is %s, unchecked %v: got %v", asked, answer, c.NoCheck, err)
+			}
+		}
+	}
+}
+
+func TestEachKeyOfTheKeyringHasARelease(t *testing.T) {
+	t.Parallel()
+	for _, key := range DefaultKeyring() {
+		fingerprint := fmt.Sprintf("%X", key.PrimaryKey.Fingerprint)
+		i := slices.IndexFunc(debianSigners, func(s signer) bool { return s.fingerprint == fingerprint })
+		if i < 0 {
+			t.Errorf("the table has no key %s", fingerprint)
+			continue
+		}
+		s := debianSigners[i]
+		if !slices.Contains(debianReleases, s.release) {
+			t.Errorf("%s: there is no release %s", fingerprint, s.release)
+		}
+		for name := range key.Identities {
+			isSecurity, isStable := strings.Contains(name, "Security"), strings.Contains(name, "Stable")
+			if isSecurity != (s.role == security) || isStable != (s.role == stable) ||
+				s.role != retired && !strings.Contains(strings.ToLower(name), s.release) {
+				t.Errorf("%s is %q and counts as %+v", fingerprint, name, s)
+			}
+		}
+	}
+}
+
+// debootstrap asks gpgv, so that has to read the keyring that it gets.
+func TestGpgvReadsTheKeyringOfARelease(t *testing.T) {
+	t.Parallel()
+	gpgv := tool(t, "gpgv")
+	repo := archivetest.NewRepository(t)
+	c := newClient(t, repo)
+	c.Keyring = append(DefaultKeyring(), repo.Keyring()...)
+	r := getRelease(t, c, repo, "trixie")
+	var keyring bytes.Buffer
+	if err := r.WriteKeyring(&keyring); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := openpgp.ReadKeyRing(bytes.NewReader(keyring.Bytes()))
+	if err != nil || len(keys) != 4 { // the archive's own, both automatic ones and trixie's stable one
+		t.Errorf("got %d keys, %v", len(keys), err)
+	}
+	dir := t.TempDir()
+	inRelease, _ := repo.Get("dists/trixie/InRelease")
+	names := []string{filepath.Join(dir, "keyring.gpg"), filepath.Join(dir, "InRelease")}
+	if err := errors.Join(os.WriteFile(names[0], keyring.Bytes(), 0o644), os.WriteFile(names[1], inRelease, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(gpgv, "--homedir", dir, "--keyring", names[0], names[1]).CombinedOutput(); err != nil {
+		t.Errorf("gpgv: %v\n%s", err, out)
+	}
+}
