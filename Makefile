@@ -17,13 +17,15 @@ export GOTOOLCHAIN ?= auto
 # Everything that needs a Debian mirror or boots a machine has a tag of its own.
 TEST_TAGS := $(TAGS) mirror boot
 TEST_ARGS ?= ./...
+# How long each target of `make fuzz` runs.
+FUZZTIME ?= 10s
 # For bench-disk, see contrib/bench/main.go: -work DIRECTORY, -rounds 5, ...
 BENCH_ARGS ?=
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build image test isolation-tests check vet lint bench bench-disk bench-cache install clean
+.PHONY: help build image test isolation-tests check vet lint fuzz bench bench-disk bench-cache install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,9 @@ vet: ## gofmt and go vet
 
 lint: ## golangci-lint, which also holds the import rules
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run --build-tags "$(TAGS)"
+
+fuzz: ## run each fuzz target for FUZZTIME, 10s; FUZZ chooses by REGEXP
+	contrib/ci/fuzz $(FUZZTIME) $(GO) test -tags "$(TAGS)"
 
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -tags "$(TAGS)" ./diskimage/... ./builder/...

@@ -108,25 +108,6 @@ func FuzzPackages(f *testing.F) {
 	})
 }
 
-func FuzzStanzas(f *testing.F) {
-	for _, seed := range []string{"A: b\n c\n .\n\nA: d\n", "# x\nA:b\n#y\n z", " a", ":", "A: b\nA: c\n", "A:\r\n\r\n"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		stanzas, err := ReadStanzas(bytes.NewReader(data))
-		if err != nil {
-			return
-		}
-		for _, s := range stanzas {
-			for name := range s {
-				if name == "" || strings.ContainsAny(name, ":\n") || name != strings.ToLower(name) {
-					t.Errorf("accepted the field %q", name)
-				}
-			}
-		}
-	})
-}
-
 func FuzzHostMirror(f *testing.F) {
 	const os = "ID=debian\nVERSION_CODENAME=trixie\n"
 	f.Add([]byte(os), []byte("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n"), []byte(""), []byte(""))
@@ -162,45 +143,5 @@ func FuzzDeb(f *testing.F) {
 			t.Errorf("accepted a package whose file is %q", p.File())
 		}
 		_, _ = readFiles(t.Context(), bytes.NewReader(data), []string{"usr/bin/hello"})
-	})
-}
-
-func FuzzDependencies(f *testing.F) {
-	for _, seed := range []string{"a, b (>= 1:2~3) | c:any [!amd64 linux-any] <!nocheck> <x y>", "", "a (", "a ()", "a [", "|", "a (>> 1) (<< 2)", "a:b:c"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, field string) {
-		dependencies, err := ParseDependencies(field)
-		if err != nil {
-			return
-		}
-		for _, d := range dependencies {
-			again, err := ParseDependencies(d.String())
-			if err != nil || len(again) != 1 || again[0].String() != d.String() {
-				t.Errorf("%q: written as %q, which reads as %v (%v)", field, d, again, err)
-			}
-			for _, r := range d {
-				r.Allows("1:2.0-3")
-				r.Applies("amd64")
-			}
-		}
-	})
-}
-
-func FuzzVersions(f *testing.F) {
-	for _, seed := range [][3]string{{"1.0", "1.0~rc1-1", "1:0"}, {"", "-", ":"}, {"1a", "1+", "0001"}, {"~~", "~", "a"}} {
-		f.Add(seed[0], seed[1], seed[2])
-	}
-	sign := func(n int) int { return min(max(n, -1), 1) }
-	f.Fuzz(func(t *testing.T, a, b, c string) {
-		if sign(CompareVersions(a, b)) != -sign(CompareVersions(b, a)) {
-			t.Errorf("%q and %q are not compared the same both ways", a, b)
-		}
-		if CompareVersions(a, a) != 0 {
-			t.Errorf("%q is not equal to itself", a)
-		}
-		if CompareVersions(a, b) <= 0 && CompareVersions(b, c) <= 0 && CompareVersions(a, c) > 0 {
-			t.Errorf("%q, %q and %q have no order", a, b, c)
-		}
 	})
 }
