@@ -51,7 +51,7 @@ check: vet ## run the tests that need no network
 	contrib/ci/go-test $(GO) test -tags "$(TAGS)" $(TEST_ARGS)
 
 vet: ## gofmt and go vet
-	@test -z "$$(gofmt -l cmd builder oci diskimage hooks internal contrib)" || { gofmt -d cmd builder oci diskimage hooks internal contrib; exit 1; }
+	@test -z "$$(gofmt -l cmd builder oci diskimage hooks contrib)" || { gofmt -d cmd builder oci diskimage hooks contrib; exit 1; }
 	$(GO) vet -tags "$(TEST_TAGS) upgrade" ./...
 
 lint: ## golangci-lint, which also holds the import rules
