@@ -16,9 +16,9 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
-	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
 // Choice says which image of several to read, and how.
