@@ -3,10 +3,12 @@ package oci
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,49 +38,70 @@ func offsetLow(arg int) uint32 {
 // compile makes the filter that asks about calls and lets all others pass. Of a kind of programs none of whose calls are
 // known, each is let pass too.
 func compile(calls map[callKey]call) []unix.SockFilter {
-	const (
-		load  = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		equal = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		bits  = unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K
-		done  = unix.BPF_RET | unix.BPF_K
-		jump  = unix.BPF_JMP | unix.BPF_JA
-	)
-	// In a fixed order, to ease debugging.
+	raw, err := bpf.Assemble(instructions(calls))
+	if err != nil {
+		panic(fmt.Sprintf("BUG: assemble the filter of system calls: %v", err))
+	}
+	filter := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		filter[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return filter
+}
+
+// What a filter says of a call.
+var (
+	ask    = bpf.RetConstant{Val: unix.SECCOMP_RET_USER_NOTIF}
+	allow  = bpf.RetConstant{Val: unix.SECCOMP_RET_ALLOW}
+	enosys = bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)}
+)
+
+// load reads a word of a seccompData.
+func load(offset uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: offset, Size: 4} }
+
+// unless skips the next instructions where the word that was read is not val.
+func unless(val uint32, skip int) bpf.Instruction {
+	return bpf.JumpIf{Cond: bpf.JumpEqual, Val: val, SkipFalse: uint8(skip)}
+}
+
+// instructions are the program of a filter, in a fixed order, to ease debugging.
+func instructions(calls map[callKey]call) []bpf.Instruction {
 	keys := slices.SortedFunc(maps.Keys(calls), func(a, b callKey) int {
 		return cmp.Or(cmp.Compare(a.arch, b.arch), cmp.Compare(a.nr, b.nr))
 	})
-	filter := []unix.SockFilter{{Code: load, K: offsetArch}}
+	filter := []bpf.Instruction{load(offsetArch)}
 	for len(keys) > 0 {
 		arch := keys[0].arch
-		block := []unix.SockFilter{{Code: load, K: offsetNr}}
+		block := []bpf.Instruction{load(offsetNr)}
 		for len(keys) > 0 && keys[0].arch == arch {
-			c := calls[keys[0]]
-			nr := uint32(keys[0].nr)
+			verdict := judge(calls[keys[0]])
+			block = append(append(block, unless(uint32(keys[0].nr), len(verdict))), verdict...)
 			keys = keys[1:]
-			switch {
-			case c.op == opMissing:
-				block = append(block, unix.SockFilter{Code: equal, K: nr, Jf: 1},
-					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)})
-			case c.op == opOpen && c.flags != noArg:
-				block = append(block, unix.SockFilter{Code: equal, K: nr, Jf: 4},
-					unix.SockFilter{Code: load, K: offsetLow(c.flags)},
-					unix.SockFilter{Code: bits, K: unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY, Jf: 1},
-					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_USER_NOTIF},
-					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_ALLOW})
-			case c.op == opLook && c.flags != noArg:
-				block = append(block, unix.SockFilter{Code: equal, K: nr, Jf: 4},
-					unix.SockFilter{Code: load, K: offsetLow(c.flags)},
-					unix.SockFilter{Code: bits, K: unix.AT_EMPTY_PATH, Jt: 1}, // about a descriptor
-					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_USER_NOTIF},
-					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_ALLOW})
-			default:
-				block = append(block, unix.SockFilter{Code: equal, K: nr, Jf: 1},
-					unix.SockFilter{Code: done, K: unix.SECCOMP_RET_USER_NOTIF})
-			}
 		}
-		block = append(block, unix.SockFilter{Code: done, K: unix.SECCOMP_RET_ALLOW})
-		filter = append(filter, unix.SockFilter{Code: equal, K: arch, Jt: 1}, unix.SockFilter{Code: jump, K: uint32(len(block))})
+		block = append(block, allow)
+		// A block is longer than a conditional jump reaches.
+		filter = append(filter,
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: arch, SkipTrue: 1}, bpf.Jump{Skip: uint32(len(block))})
 		filter = append(filter, block...)
 	}
-	return append(filter, unix.SockFilter{Code: done, K: unix.SECCOMP_RET_ALLOW})
+	return append(filter, allow)
+}
+
+// judge returns the instructions that end the filter for a call.
+func judge(c call) []bpf.Instruction {
+	switch {
+	case c.op == opMissing:
+		return []bpf.Instruction{enosys}
+	case c.op == opOpen && c.flags != noArg: // about files that are made
+		const makes = unix.O_CREAT | unix.O_TMPFILE&^unix.O_DIRECTORY
+		return []bpf.Instruction{
+			load(offsetLow(c.flags)), bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: makes, SkipFalse: 1}, ask, allow,
+		}
+	case c.op == opLook && c.flags != noArg: // not about a descriptor
+		return []bpf.Instruction{
+			load(offsetLow(c.flags)), bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: unix.AT_EMPTY_PATH, SkipTrue: 1}, ask, allow,
+		}
+	default:
+		return []bpf.Instruction{ask}
+	}
 }
