@@ -19,6 +19,10 @@ TEST_TAGS := $(TAGS) mirror boot
 TEST_ARGS ?= ./...
 # How long each target of `make fuzz` runs.
 FUZZTIME ?= 10s
+
+# Shows what failed and what was skipped, and counts: "DONE 1234 tests, 2 skipped in 5m". go.mod names its version.
+GOTEST := $(GO) tool gotestsum --format standard-quiet --raw-command -- $(GO) test -json
+
 # For bench-disk, see contrib/bench/main.go: -work DIRECTORY, -rounds 5, ...
 BENCH_ARGS ?=
 
@@ -37,10 +41,10 @@ image: build ## make a bootable image, $(IMAGE)
 	./$(BIN) --verbose --image $(IMAGE) --size $(SIZE)
 
 test: ## run all tests, those that use the mirror and boot images included
-	contrib/ci/go-test $(GO) test -timeout 85m -tags "$(TEST_TAGS)" $(TEST_ARGS)
+	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS)" $(TEST_ARGS)
 
 test-upgrade: ## upgrade kernel and boot loader in booted images, and start them again
-	contrib/ci/go-test $(GO) test -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
+	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
 
 # Binaries for a root, who runs them where they lie: the modules and the build cache are the account's.
 isolation-tests: ## build the tests that only root can run, see .ci/run
@@ -48,7 +52,7 @@ isolation-tests: ## build the tests that only root can run, see .ci/run
 	$(GO) test -c -o cmd/vmdebootstrap/vmdebootstrap.test -tags "$(TEST_TAGS)" ./cmd/vmdebootstrap
 
 check: vet ## run the tests that need no network
-	contrib/ci/go-test $(GO) test -tags "$(TAGS)" $(TEST_ARGS)
+	$(GOTEST) -tags "$(TAGS)" $(TEST_ARGS)
 
 vet: ## gofmt and go vet
 	@test -z "$$(gofmt -l cmd builder oci diskimage hooks contrib)" || { gofmt -d cmd builder oci diskimage hooks contrib; exit 1; }
