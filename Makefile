@@ -14,6 +14,9 @@ export CGO_ENABLED := 0
 export GOFLAGS
 export GOTOOLCHAIN ?= auto
 
+# For releases; else the program works its version out from Git's tags.
+VERSION ?=
+
 # Everything that needs a Debian mirror or boots a machine has a tag of its own.
 TEST_TAGS := $(TAGS) mirror boot
 TEST_ARGS ?= ./...
@@ -35,7 +38,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build ./vmdebootstrap, one static binary
-	$(GO) build -tags "$(TAGS)" -ldflags "-s -w" -o $(BIN) ./cmd/vmdebootstrap
+	$(GO) build -tags "$(TAGS)" -ldflags "-s -w -X main.release=$(VERSION)" -o $(BIN) ./cmd/vmdebootstrap
 
 image: build ## make a bootable image, $(IMAGE)
 	./$(BIN) --verbose --image $(IMAGE) --size $(SIZE)

@@ -97,7 +97,7 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 func (c *command) addActions(flags *pflag.FlagSet) {
 	flags.BoolP("help", "h", false, "show this help and exit")
 	flags.BoolVar(&c.helpAll, "help-all", false, "show every option and exit")
-	flags.BoolVar(&c.version, "version", false, "show the version and exit")
+	flags.BoolVar(&c.version, "version", false, "show the version, and in further lines the commit and Go, and exit")
 	flags.Var(configFlag{c.configs}, "config", "read settings from `FILE` as well; INI, or YAML if its name ends in .yaml")
 	none := flags.VarPF(noConfigFlag{c.configs}, "no-default-configs", "", "forget all config files named so far")
 	none.NoOptDefVal = "true"
@@ -114,7 +114,7 @@ func (c *command) run(cmd *cobra.Command) error {
 		printHelp(c.stdout, c.settings, c.flags, true)
 		return nil
 	case c.version:
-		_, err := fmt.Fprintln(c.stdout, version)
+		_, err := fmt.Fprintln(c.stdout, versionText(release, buildInfo()))
 		return err
 	case c.dumpNames:
 		return c.settings.dumpNames(c.stdout)
@@ -262,7 +262,7 @@ func (c *command) owner(name string) (int, error) {
 
 // logTo writes all settings to the log, passwords hidden.
 func (s *settings) logTo(log *slog.Logger) {
-	log.Info(programName + " " + version)
+	log.Info(programName + " " + buildVersion(release, buildInfo()))
 	for _, t := range s.all {
 		text := strings.Join(t.value.dump(), ",")
 		if u, err := url.Parse(text); err == nil && u.User != nil {

@@ -20,9 +20,6 @@ import (
 // programName is how the program calls itself in messages.
 const programName = "vmdebootstrap"
 
-// version is printed by --version.
-const version = "2.0"
-
 // Exit statuses. Those up to 2 are those of vmdebootstrap 1.7.
 const (
 	exitOK          = 0
