@@ -42,3 +42,39 @@ func TestOptionsOfContribCIExist(t *testing.T) {
 		}
 	}
 }
+
+// TestLinksOfTheDocumentsLead reads the Markdown files: what they link to, and the files of the project that they name, are
+// there.
+func TestLinksOfTheDocumentsLead(t *testing.T) {
+	t.Parallel()
+	var documents []string
+	for _, pattern := range []string{"*.md", "contrib/*.md", "contrib/*/*.md"} {
+		files, err := filepath.Glob(filepath.Join("../..", pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: found %q (%v)", pattern, files, err)
+		}
+		documents = append(documents, files...)
+	}
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	named := regexp.MustCompile("`((?:contrib|\\.ci)/[A-Za-z0-9_./-]+|LICENSE|Makefile|README\\.md|\\.golangci\\.yml)`")
+	for _, document := range documents {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllSubmatch(text, -1) {
+			target, _, _ := strings.Cut(string(m[1]), "#")
+			if target == "" || strings.Contains(target, "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(document), target)); err != nil {
+				t.Errorf("%s links to %s: %v", document, m[1], err)
+			}
+		}
+		for _, m := range named.FindAllSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join("../..", string(m[1]))); err != nil {
+				t.Errorf("%s names %s: %v", document, m[1], err)
+			}
+		}
+	}
+}
