@@ -16,8 +16,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 )
 
-// A program that turns a tar archive into a virtual machine's disk: GPT, one ext4 as large as its content needs and half
-// as much again, written straight into a qcow2 file.
+// A program that turns a tar archive into a virtual machine's disk: GPT, one ext4 as large as its content needs and
+// half as much again, written straight into a qcow2 file.
 func Example_tarToQcow2() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {

@@ -26,8 +26,8 @@ func NewIndex(tree Tree) (Index, error) {
 	return x, nil
 }
 
-// Follow finds a name as the running system would: through symbolic links, none of which leads out of the tree. The error
-// wraps fs.ErrNotExist if there is nothing of that name.
+// Follow finds a name as the running system would: through symbolic links, none of which leads out of the tree. The
+// error wraps fs.ErrNotExist if there is nothing of that name.
 func (x Index) Follow(name string) (Entry, error) {
 	rest, at := strings.Split(name, "/"), rootName
 	for links := 0; len(rest) > 0; {

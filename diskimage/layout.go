@@ -12,7 +12,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// SectorSize is the unit of the partition tables on all but the newest disks: what a Request without a sector size gets.
+// SectorSize is the unit of the partition tables on all but the newest disks: what a Request without a sector size
+// gets.
 const SectorSize Size = 512
 
 // SectorSize4K is the other unit that disks have: that of "4K native" ones, and of the images that are written to them.
@@ -378,7 +379,8 @@ func diskOrder(r Request) []int {
 	return order
 }
 
-// behind is the place of the i-th partition of the request in the order of the disk; those with the same one keep theirs.
+// behind is the place of the i-th partition of the request in the order of the disk; those with the same one keep
+// theirs.
 func (r Request) behind(i int) int {
 	switch p := r.Partitions[i]; {
 	case r.RestLast && p.Size == 0:

@@ -29,10 +29,10 @@ const (
 	GPT   TableKind = "gpt"
 )
 
-// FAT32From is the length from which a vfat partition holds a FAT32, a smaller one holding FAT12 or FAT16. A FAT32 has at
-// least 65525 clusters, which are no smaller than sectors: with those of 512 bytes it would begin at 33 MiB, but firmware
-// is happier with a little more than the least; with those of 4096 bytes at 257 MiB, and 260 MiB is the figure of
-// Microsoft's own guide to such disks. The type byte in an msdos table and the formatter must agree about it.
+// FAT32From is the length from which a vfat partition holds a FAT32, a smaller one holding FAT12 or FAT16. A FAT32 has
+// at least 65525 clusters, which are no smaller than sectors: with those of 512 bytes it would begin at 33 MiB, but
+// firmware is happier with a little more than the least; with those of 4096 bytes at 257 MiB, and 260 MiB is the figure
+// of Microsoft's own guide to such disks. The type byte in an msdos table and the formatter must agree about it.
 func FAT32From(sectorSize Size) Size {
 	if sectorSize == SectorSize4K {
 		return 260 * MiB
@@ -62,8 +62,8 @@ var (
 	guidLinux    = uuid.MustParse("0fc63daf-8483-4772-8e79-3d69d8477de4")
 )
 
-// rootGUIDs are the types of root partitions by Debian architecture, from the Discoverable Partitions Specification. The
-// architectures of Debian that it leaves out (m68k, sh4, sparc64) have the general type for Linux.
+// rootGUIDs are the types of root partitions by Debian architecture, from the Discoverable Partitions Specification.
+// The architectures of Debian that it leaves out (m68k, sh4, sparc64) have the general type for Linux.
 var rootGUIDs = map[string]uuid.UUID{
 	"amd64":    uuid.MustParse("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"),
 	"i386":     uuid.MustParse("44479540-f297-41b2-9af7-d131d5f0458a"),
@@ -93,8 +93,8 @@ const (
 	attrNoAuto     uint64 = 1 << 63 // nobody mounts it without being told to
 )
 
-// flagEffect is what one flag of a partition changes in each kind of table; all are as parted(8) sets them, but for "boot"
-// on a GPT disk.
+// flagEffect is what one flag of a partition changes in each kind of table; all are as parted(8) sets them, but for
+// "boot" on a GPT disk.
 type flagEffect struct {
 	name string
 	// code is the type byte in an msdos table, and guid the type in a GPT; zero where the flag does not exist.

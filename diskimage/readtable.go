@@ -73,8 +73,8 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 	return found, nil
 }
 
-// checkGPTEntries refuses a GPT, in either of its places, whose entries have another size than the kernel's, or need more than
-// the 4 MiB that it reads of them (is_gpt_valid in block/partitions/efi.c). go-diskfs believes both numbers.
+// checkGPTEntries refuses a GPT, in either of its places, whose entries have another size than the kernel's, or need
+// more than the 4 MiB that it reads of them (is_gpt_valid in block/partitions/efi.c). go-diskfs believes both numbers.
 func checkGPTEntries(r io.ReaderAt, size Size) error {
 	const signature, most = "EFI PART", 4 << 20 / gptEntrySize
 	for _, at := range []Size{SectorSize, size - SectorSize} {

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzReadTable reads partition tables in which some bytes are others: whatever they say, partitions are inside of the disk.
+// FuzzReadTable reads partition tables in which some bytes are others: whatever they say, partitions are inside of the
+// disk.
 func FuzzReadTable(f *testing.F) {
 	const head = 20 << 10 // protective MBR, header and entries
 	var disks []memoryFile

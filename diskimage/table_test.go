@@ -148,8 +148,8 @@ func checkTable(t *testing.T, image string, r Request) {
 	}
 }
 
-// large are layouts for disks with sectors of 4096 bytes. The sfdisk of Debian 12 cannot be told of them; fdisk and partx
-// can.
+// large are layouts for disks with sectors of 4096 bytes. The sfdisk of Debian 12 cannot be told of them; fdisk and
+// partx can.
 var large = map[string]Request{
 	"gpt-4k": {Size: 3*GB + 1, Table: GPT, SectorSize: SectorSize4K, Arch: "arm64", Offset: 8 * MiB, Partitions: []PartitionRequest{
 		{Role: RoleESP, Number: 15, Size: 300 * MiB, Filesystem: Filesystem{Type: "vfat"}},

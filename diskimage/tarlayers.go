@@ -25,11 +25,11 @@ const (
 	whiteoutMeta = ".wh..wh."
 )
 
-// NewLayerTree is the layers of a container image, the lowest first, as one Tree: what a container of the image would see.
-// Each layer is read as NewTarTree reads an archive. What it has replaces what is below it, a directory over a directory
-// keeps the content, a hard link may lead to a file of a layer below, and whiteouts hide names of the layers below, never
-// of their own. An archive may end without the zero blocks of an end: the digests of an image, which the caller has
-// compared, tell that it is whole.
+// NewLayerTree is the layers of a container image, the lowest first, as one Tree: what a container of the image would
+// see. Each layer is read as NewTarTree reads an archive. What it has replaces what is below it, a directory over a
+// directory keeps the content, a hard link may lead to a file of a layer below, and whiteouts hide names of the layers
+// below, never of their own. An archive may end without the zero blocks of an end: the digests of an image, which the
+// caller has compared, tell that it is whole.
 func NewLayerTree(layers ...Layer) (Tree, error) {
 	x := newTarIndex()
 	for i, layer := range layers {
@@ -46,7 +46,8 @@ func NewLayerTree(layers ...Layer) (Tree, error) {
 	return x.tree(), nil
 }
 
-// whiteouts are what a layer hides of those below it: names with all that is below them, and the content of directories.
+// whiteouts are what a layer hides of those below it: names with all that is below them, and the content of
+// directories.
 type whiteouts struct{ gone, opaque map[string]bool }
 
 // add takes the name of a member that is a whiteout, and reports whether it is one.

@@ -42,8 +42,8 @@ func (p Patch) claim() Claim {
 }
 
 // Write writes the image: sets the length of w without allocating it, then the partition table, the file systems in
-// the order of their partitions on the disk, blobs and patches. Nothing is written before the image has been checked as a
-// whole. Zeros are left out, so a sparse file stays sparse. Write does not sync.
+// the order of their partitions on the disk, blobs and patches. Nothing is written before the image has been checked as
+// a whole. Zeros are left out, so a sparse file stays sparse. Write does not sync.
 func (m Image) Write(ctx context.Context, w RawFile) error {
 	if err := m.check(); err != nil {
 		return err
@@ -101,8 +101,8 @@ func (m Image) Used() []Extent {
 	return merge(used)
 }
 
-// Data lists the parts of the disk outside of which Write writes nothing, in ascending order and apart. It is false if a
-// volume does not say.
+// Data lists the parts of the disk outside of which Write writes nothing, in ascending order and apart. It is false if
+// a volume does not say.
 func (m Image) Data() (parts []Extent, known bool) {
 	parts = m.Layout.tableExtents()
 	for _, p := range slices.Concat(m.Blobs, m.Patches) {
@@ -124,8 +124,8 @@ func (m Image) Data() (parts []Extent, known bool) {
 	return merge(parts), true
 }
 
-// VolumeData lists the parts of a partition outside of which Volume.Write writes nothing, in ascending order and apart. It
-// is false if the volume does not say.
+// VolumeData lists the parts of a partition outside of which Volume.Write writes nothing, in ascending order and apart.
+// It is false if the volume does not say.
 func VolumeData(v Volume) (parts []Extent, known bool) {
 	space, known := v.(UsedSpace)
 	if !known {

@@ -1,8 +1,9 @@
 // Package hooks is the contract between vmdebootstrap and the user programs that it runs while it builds an image.
 //
 // A hook is named with --customize; several run in the order in which they are named. It is started when the system is
-// installed and configured, before the package archives are cleaned away and before the initramfs and the boot loader are
-// made. It gets two arguments: the directory that holds the root file system, and the name of the image as given with
+// installed and configured, before the package archives are cleaned away and before the initramfs and the boot loader
+// are made. It gets two arguments: the directory that holds the root file system, and the name of the image as given
+// with
 // --image, or an empty text if the build makes no image. It has to end with exit status 0; any other ends the build.
 //
 // A hook of the phase essential gets the same, but runs when the base system is there and before any other package is

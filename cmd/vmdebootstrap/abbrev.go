@@ -50,8 +50,8 @@ func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
 	return words, nil
 }
 
-// findFlag finds the option of that name, or else the only one whose name begins so. An option of the manual goes before
-// those that came later, which must not make the abbreviation of an old script ambiguous.
+// findFlag finds the option of that name, or else the only one whose name begins so. An option of the manual goes
+// before those that came later, which must not make the abbreviation of an old script ambiguous.
 func findFlag(flags *pflag.FlagSet, name string) (*pflag.Flag, error) {
 	if flag := flags.Lookup(name); flag != nil {
 		return flag, nil

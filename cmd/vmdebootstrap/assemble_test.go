@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// withoutNamespaces runs a command where there is but one user and, unless /proc/sys is read-only as in a container, no user
-// namespace can be made.
+// withoutNamespaces runs a command where there is but one user and, unless /proc/sys is read-only as in a container, no
+// user namespace can be made.
 func withoutNamespaces(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	const script = `if (echo 0 > /proc/sys/user/max_user_namespaces) 2> /dev/null; then
@@ -32,8 +32,9 @@ exec "$@"`
 	return exec.Command(diskimagetest.Tool(t, "unshare"), args...)
 }
 
-// TestAssembledImagesAreTheSameAndBoot assembles one system from a tarball and from a container image of several layers,
-// with GRUB, and starts it. It goes on from the packages that TestImageBoots has installed; the rest takes two minutes.
+// TestAssembledImagesAreTheSameAndBoot assembles one system from a tarball and from a container image of several
+// layers, with GRUB, and starts it. It goes on from the packages that TestImageBoots has installed; the rest takes two
+// minutes.
 func TestAssembledImagesAreTheSameAndBoot(t *testing.T) {
 	dir, nonce := t.TempDir(), fmt.Sprintf("assemble-%d", os.Getpid())
 	hook := strings.ReplaceAll(witness, "NONCE", nonce) + "chroot \"$1\" apt-get install -y --no-install-recommends grub-pc-bin\n"

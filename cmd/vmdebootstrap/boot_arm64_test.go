@@ -14,8 +14,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// arm64Witness is a hook that adds a service which says on the console what the booted system is. That it can enable the
-// service shows that hooks run programs of the image's architecture.
+// arm64Witness is a hook that adds a service which says on the console what the booted system is. That it can enable
+// the service shows that hooks run programs of the image's architecture.
 const arm64Witness = `#!/bin/sh
 set -eu
 test "$(chroot "$1" uname -m)" = aarch64

@@ -15,8 +15,9 @@ import (
 // The tests of this file upgrade packages in booted images, which takes a quarter of an hour in software: `make
 // test-upgrade` runs them.
 
-// again is a hook's end that keeps packages of the boot loader in the image, to be installed again in the booted system,
-// and another kernel, which is a new one there. (There is no older version of the packages on the mirror to come from.)
+// again is a hook's end that keeps packages of the boot loader in the image, to be installed again in the booted
+// system, and another kernel, which is a new one there. (There is no older version of the packages on the mirror to
+// come from.)
 const again = `
 chroot "$1" sh -eu -c '
 	mkdir /root/again
@@ -37,8 +38,8 @@ var upgrade = []diskimagetest.Exchange{
 		"find /boot -newer again -type f; echo installed $s; poweroff\n"},
 }
 
-// TestImageSurvivesUpgrades installs packages of the boot loader and a kernel in a booted image, and starts the result by
-// each firmware that it is for.
+// TestImageSurvivesUpgrades installs packages of the boot loader and a kernel in a booted image, and starts the result
+// by each firmware that it is for.
 func TestImageSurvivesUpgrades(t *testing.T) {
 	const bios, uefi, secure = diskimagetest.BIOS, diskimagetest.UEFI, diskimagetest.SecureBoot
 	for _, tt := range []struct {

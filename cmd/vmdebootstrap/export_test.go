@@ -15,8 +15,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// TestPodmanRunsWhatIsExported exports one system in two forms of container images. Podman runs a program of the one; the
-// other is unpacked by podman and read back by GNU tar, and nothing of what the tarball of the same build says may be lost.
+// TestPodmanRunsWhatIsExported exports one system in two forms of container images. Podman runs a program of the one;
+// the other is unpacked by podman and read back by GNU tar, and nothing of what the tarball of the same build says may
+// be lost.
 func TestPodmanRunsWhatIsExported(t *testing.T) {
 	dir := t.TempDir()
 	cmd := vmdebootstrap(t, "--distribution=trixie", "--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid", "--lock-root-password",
@@ -73,8 +74,8 @@ func record(h *tar.Header) string {
 // podman is a podman with a store of its own.
 type podman struct{ command []string }
 
-// newPodman gives a podman whose store is removed with the test. runc is the runtime that takes hosts of cgroup v1, too,
-// and the driver "vfs" would lose access control lists.
+// newPodman gives a podman whose store is removed with the test. runc is the runtime that takes hosts of cgroup v1,
+// too, and the driver "vfs" would lose access control lists.
 func newPodman(t *testing.T) podman {
 	t.Helper()
 	diskimagetest.Tool(t, "podman")

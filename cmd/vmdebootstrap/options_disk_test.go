@@ -17,7 +17,8 @@ import (
 )
 
 // TestOptionsReachTheDisk builds one image with most options that concern the disk, and with those for the system that
-// exclude the ones in TestOptionsReachTheTarball. It goes on from the base system of that test, so it takes a few seconds.
+// exclude the ones in TestOptionsReachTheTarball. It goes on from the base system of that test, so it takes a few
+// seconds.
 func TestOptionsReachTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, mode os.FileMode, text string) {

@@ -55,7 +55,8 @@ touch "$1/mnt/mounted"
 sleep 1000 &
 `
 
-// TestOptionsReachTheTarball builds one tarball with most options that do not concern the disk, and looks at each of them.
+// TestOptionsReachTheTarball builds one tarball with most options that do not concern the disk, and looks at each of
+// them.
 func TestOptionsReachTheTarball(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, mode os.FileMode, data []byte) {
@@ -189,7 +190,8 @@ func TestOptionsReachTheTarball(t *testing.T) {
 	}
 }
 
-// readTarball gives the headers of a compressed archive by name, and the texts of its small files without "./" in front.
+// readTarball gives the headers of a compressed archive by name, and the texts of its small files without "./" in
+// front.
 func readTarball(t *testing.T, name string) (map[string]*tar.Header, map[string]string) {
 	t.Helper()
 	f, err := os.Open(name)

@@ -17,8 +17,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// TestCacheIsSharedThroughARegistry has one machine put its snapshots to a registry, and another one, with an empty store,
-// begin with them. It costs about 30 seconds where another test has bootstrapped the same release before.
+// TestCacheIsSharedThroughARegistry has one machine put its snapshots to a registry, and another one, with an empty
+// store, begin with them. It costs about 30 seconds where another test has bootstrapped the same release before.
 func TestCacheIsSharedThroughARegistry(t *testing.T) {
 	place := "docker://" + startRegistry(t) + "/cache"
 	dir, empty := t.TempDir(), t.TempDir()

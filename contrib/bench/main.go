@@ -3,10 +3,10 @@
 //
 // It needs a Debian root file system: a tar archive (-tar), which it makes with the vmdebootstrap that it is given if
 // there is none, and the same as a directory (-dir), which it unpacks. Both stay, for the next run. Everything is read
-// once before it is measured, so that the file cache is warm. Each program is started anew for each round, programs take
-// turns, and what is printed are the best wall-clock time, the median of it, the least processor time (user and system)
-// and the highest peak of memory (ru_maxrss). Ratios are of the best times, in brackets the median of those within the
-// rounds, and of processor times.
+// once before it is measured, so that the file cache is warm. Each program is started anew for each round, programs
+// take turns, and what is printed are the best wall-clock time, the median of it, the least processor time (user and
+// system) and the highest peak of memory (ru_maxrss). Ratios are of the best times, in brackets the median of those
+// within the rounds, and of processor times.
 //
 // Needed: dd, GNU tar, mke2fs and e2fsck; qemu-img for qcow2. Owners are lost where the directory is not unpacked by
 // root, which changes nothing about the time. Reading from the disk is not measured. Writing to it is where a row says

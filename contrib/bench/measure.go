@@ -93,8 +93,9 @@ func (g group) measure(ctx context.Context, o options) error {
 	return nil
 }
 
-// warm has the kernel hand out as much memory for a file as a contender will need, and take it back. On a virtual machine
-// memory that was free for some seconds belongs to the host, and who comes after a slow contender would pay for that.
+// warm has the kernel hand out as much memory for a file as a contender will need, and take it back. On a virtual
+// machine memory that was free for some seconds belongs to the host, and who comes after a slow contender would pay for
+// that.
 func (g group) warm(o options) error {
 	in, err := os.Open(o.tar)
 	if err != nil {

@@ -1,11 +1,11 @@
 // Package bmap writes block maps: they tell bmaptool(1) which blocks of a raw image it must write to a disk, and how to
 // check them, so that an image of 8 GB with 700 MB in it is flashed in the time of 700 MB.
 //
-// What is not in the map keeps on the disk what was there before. So the map must have every block whose content matters,
-// zeros too: the free part of a FAT, an unused part of an inode table, zeros inside of a file. That is why it is made from
-// what the image's writer knows (diskimage.Image.Used), not from the holes of the file, as bmaptool does it itself, which
-// is right only as long as nobody leaves out zeros that matter. Where there is something in the file that nobody claims,
-// it is in the map as well.
+// What is not in the map keeps on the disk what was there before. So the map must have every block whose content
+// matters, zeros too: the free part of a FAT, an unused part of an inode table, zeros inside of a file. That is why it
+// is made from what the image's writer knows (diskimage.Image.Used), not from the holes of the file, as bmaptool does
+// it itself, which is right only as long as nobody leaves out zeros that matter. Where there is something in the file
+// that nobody claims, it is in the map as well.
 //
 // The format is version 2.0, described in bmaptool/BmapCreate.py of bmap-tools. The same image gives the same map.
 // Not supported: reading, checksums other than SHA-256, earlier versions.
@@ -34,8 +34,8 @@ const blockSize = 4096
 // blockRange is blocks of the image, the last one included.
 type blockRange struct{ first, last int64 }
 
-// Write writes the map of a raw image. used are the parts whose content matters, in ascending order and apart. The offset
-// of image is undefined afterwards.
+// Write writes the map of a raw image. used are the parts whose content matters, in ascending order and apart. The
+// offset of image is undefined afterwards.
 func Write(ctx context.Context, w io.Writer, image *os.File, used []diskimage.Extent) error {
 	raw, err := rawimage.Open(image)
 	if err != nil {

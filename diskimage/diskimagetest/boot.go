@@ -85,8 +85,8 @@ func Start(t testing.TB, m vm.Machine) *vm.VM {
 	return machine
 }
 
-// Expect waits for a regular expression on the machine's console and gives what was printed up to it. The test fails if it
-// does not come in time.
+// Expect waits for a regular expression on the machine's console and gives what was printed up to it. The test fails if
+// it does not come in time.
 func Expect(t testing.TB, machine *vm.VM, want string, timeout time.Duration) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)

@@ -16,8 +16,9 @@ const (
 	f2fsMagicAt = 1024
 )
 
-// Fsck checks the ext2, ext3, ext4, f2fs or FAT file system in a file with e2fsck, fsck.f2fs or fsck.fat, without changing it,
-// and fails the test if anything at all is found. With an offset and a length in bytes it is that part of the file, a partition.
+// Fsck checks the ext2, ext3, ext4, f2fs or FAT file system in a file with e2fsck, fsck.f2fs or fsck.fat, without
+// changing it, and fails the test if anything at all is found. With an offset and a length in bytes it is that part of
+// the file, a partition.
 func Fsck(t testing.TB, image string, part ...int64) {
 	t.Helper()
 	name := image
@@ -62,8 +63,8 @@ func Fsck(t testing.TB, image string, part ...int64) {
 	}
 }
 
-// FsckF2FS lets fsck.f2fs look at everything, without changing it, and gives its complaints: its exit status tells only of
-// what it could not mend.
+// FsckF2FS lets fsck.f2fs look at everything, without changing it, and gives its complaints: its exit status tells only
+// of what it could not mend.
 func FsckF2FS(t testing.TB, image string) (complaints []string) {
 	t.Helper()
 	out := Run(t, "fsck.f2fs", "-f", "--dry-run", "--no-kernel-check", image)

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FullWriter is an io.WriterAt on which there is room for a number of bytes. The write that goes beyond fails with ENOSPC
-// after what fits, as do all later ones. Content is dropped. Goroutines may share one.
+// FullWriter is an io.WriterAt on which there is room for a number of bytes. The write that goes beyond fails with
+// ENOSPC after what fits, as do all later ones. Content is dropped. Goroutines may share one.
 type FullWriter struct {
 	mu   sync.Mutex
 	room int64

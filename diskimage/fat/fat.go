@@ -2,18 +2,18 @@
 // mkfs.fat or mtools.
 //
 // The whole file system is planned first: every file gets one contiguous run of clusters, in the order of the tree, so
-// the same tree gives the same bytes and a boot loader can be told where its files are. Long names are VFAT's, the short
-// ones beside them are made as Windows makes them. Times are in UTC, as mount(8) reads them with tz=UTC; Linux assumes
-// the time zone of the machine otherwise. A partition of diskimage.FAT32From or more holds a FAT32, one below 16 MiB a
-// FAT12, and one between a FAT16.
+// the same tree gives the same bytes and a boot loader can be told where its files are. Long names are VFAT's, the
+// short ones beside them are made as Windows makes them. Times are in UTC, as mount(8) reads them with tz=UTC; Linux
+// assumes the time zone of the machine otherwise. A partition of diskimage.FAT32From or more holds a FAT32, one below
+// 16 MiB a FAT12, and one between a FAT16.
 //
 // The format is that of Microsoft's "FAT32 File System Specification" 1.03 (fatgen103), called fatgen here, with the
 // judgement of fsck.fat.
 //
 // Not supported, because FAT cannot hold it: symbolic links, devices, sockets and pipes, files of 4 GiB and more, names
 // that differ only in case, names with control characters or any of "*/:<>?\| or a dot or blank at the end. Such a tree
-// is an error that names the file. Owners, permissions, extended attributes and holes are dropped; a hard link becomes a
-// copy. The boot sector holds no boot loader.
+// is an error that names the file. Owners, permissions, extended attributes and holes are dropped; a hard link becomes
+// a copy. The boot sector holds no boot loader.
 package fat
 
 import (

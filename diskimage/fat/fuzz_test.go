@@ -89,8 +89,8 @@ func fuzzFiles(data []byte) map[string]string {
 	return files
 }
 
-// readBack reads everything with our own reader, because mtools does not know names beyond the basic plane. Directories get
-// a final slash.
+// readBack reads everything with our own reader, because mtools does not know names beyond the basic plane. Directories
+// get a final slash.
 func readBack(t *testing.T, image string) map[string]string {
 	t.Helper()
 	f, err := os.Open(image)

@@ -25,8 +25,8 @@ const (
 	reserved32    = 32  // the boot sector, FSInfo, the copies of both, and room
 )
 
-// clusters32 says how large the clusters of a FAT32 are, by the length of the file system: the table of fatgen, "FAT Volume
-// Initialization". A cluster has at least one sector.
+// clusters32 says how large the clusters of a FAT32 are, by the length of the file system: the table of fatgen, "FAT
+// Volume Initialization". A cluster has at least one sector.
 var clusters32 = []struct{ upTo, cluster diskimage.Size }{
 	{260 * diskimage.MiB, 512}, {8 * diskimage.GiB, 4 * diskimage.KiB}, {16 * diskimage.GiB, 8 * diskimage.KiB},
 	{32 * diskimage.GiB, 16 * diskimage.KiB}, {math.MaxUint64, 32 * diskimage.KiB},

@@ -1,5 +1,5 @@
-// Package format knows the formats of disk image files by name: which there are, which one a file name asks for, and how
-// a file is written in each.
+// Package format knows the formats of disk image files by name: which there are, which one a file name asks for, and
+// how a file is written in each.
 //
 //	raw        the disk as it is, a sparse file
 //	qcow2      QEMU and KVM, OpenStack
@@ -10,7 +10,8 @@
 //	vdi        VirtualBox, dynamic
 //
 // The same disk and options give the same file, byte by byte. The formats other than raw are made from a raw image, see
-// the packages of their names, but for qcow2 without compression, which Write can write directly. Not supported: reading any of them.
+// the packages of their names, but for qcow2 without compression, which Write can write directly. Not supported:
+// reading any of them.
 package format
 
 import (
@@ -119,8 +120,8 @@ func BySuffix(filename string) (name string, ok bool) {
 	return "", false
 }
 
-// FileName gives a name like that of a file to one of a format: the suffix, if it asks for another format, is replaced by
-// the usual one, and added if there is none.
+// FileName gives a name like that of a file to one of a format: the suffix, if it asks for another format, is replaced
+// by the usual one, and added if there is none.
 func FileName(filename, name string) (string, error) {
 	f, err := find(name, "")
 	if err != nil {

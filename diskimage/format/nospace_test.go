@@ -89,8 +89,8 @@ func (f limitedFile) WriteAt(b []byte, offset int64) (int, error) {
 	return n, errors.Join(err, full)
 }
 
-// Wherever on a whole disk it happens, in the table, a FAT, an ext4, its metadata or a swap area: nothing is left, and the
-// error says what was being written.
+// Wherever on a whole disk it happens, in the table, a FAT, an ext4, its metadata or a swap area: nothing is left, and
+// the error says what was being written.
 func TestDiskThatIsFullAtAnyByteLeavesNothing(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join(t.TempDir(), "root")

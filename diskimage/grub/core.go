@@ -180,8 +180,8 @@ func (c Core) closure() ([]string, error) {
 	return names, nil
 }
 
-// compress packs data as GRUB's decompressor wants it: LZMA with its usual parameters, which it has built in, and a window of
-// 64 KiB, without a header and without a mark at the end.
+// compress packs data as GRUB's decompressor wants it: LZMA with its usual parameters, which it has built in, and a
+// window of 64 KiB, without a header and without a mark at the end.
 func compress(data []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w, err := lzma.WriterConfig{DictCap: 64 << 10, SizeInHeader: true, Size: int64(len(data))}.NewWriter(&out)

@@ -15,7 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// coreParts takes apart what Image and grub-mkimage make: the sector that loads, the decompressor, and what it decompresses.
+// coreParts takes apart what Image and grub-mkimage make: the sector that loads, the decompressor, and what it
+// decompresses.
 func coreParts(t *testing.T, core []byte, decompressorSize int) (start, decompressor, plain []byte) {
 	t.Helper()
 	start, decompressor = core[:sectorSize], bytes.Clone(core[sectorSize:][:decompressorSize])

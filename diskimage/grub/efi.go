@@ -13,7 +13,8 @@ type EFIFile struct {
 }
 
 // efiPlatforms are the platforms on which GRUB runs under UEFI, by GRUB's name of them (the directory of the modules),
-// with the suffix of file names: "x64" in shimx64.efi (UEFI specification 2.10, 3.5.1.1: the names for removable media).
+// with the suffix of file names: "x64" in shimx64.efi (UEFI specification 2.10, 3.5.1.1: the names for removable
+// media).
 var efiPlatforms = map[string]string{
 	"x86_64-efi":  "x64",
 	"i386-efi":    "ia32",
@@ -38,8 +39,8 @@ func EFIPlatform(arch string) string { return efiArches[arch] }
 const BIOSPlatform = "i386-pc"
 
 // EFIPaths are the names of a GRUB without shim on the EFI system partition: the one in EFI/BOOT, where firmware looks
-// on a disk that it has not seen before, and the one in the vendor's directory ("debian"), which updates of the packages
-// look after.
+// on a disk that it has not seen before, and the one in the vendor's directory ("debian"), which updates of the
+// packages look after.
 func EFIPaths(platform, vendor string) (removable, installed string, err error) {
 	suffix, ok := efiPlatforms[platform]
 	if !ok {

@@ -70,9 +70,9 @@ answer() { printf '%s\n' "$1"; exit 0; }
 	return []byte(b.String())
 }
 
-// RelpathScript is a shell script that takes the place of grub-mkrelpath while update-grub runs: it gives a path as GRUB
-// sees it, from the root of the file system that holds it. The real one goes by what is mounted where, and would take
-// a /boot that is to be a partition for a directory of the root file system, so that GRUB looked for /boot/vmlinuz
+// RelpathScript is a shell script that takes the place of grub-mkrelpath while update-grub runs: it gives a path as
+// GRUB sees it, from the root of the file system that holds it. The real one goes by what is mounted where, and would
+// take a /boot that is to be a partition for a directory of the root file system, so that GRUB looked for /boot/vmlinuz
 // where there is only /vmlinuz.
 func RelpathScript(a ProbeAnswers) []byte {
 	var b strings.Builder

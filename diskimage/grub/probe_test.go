@@ -27,8 +27,8 @@ func script(t *testing.T, text []byte, dir string, args ...string) (string, erro
 	return strings.TrimSuffix(string(out), "\n"), err
 }
 
-// TestProbeScriptAnswersWhatMkconfigAsks runs the script with the calls of Debian's grub-mkconfig, grub-mkconfig_lib and
-// /etc/grub.d.
+// TestProbeScriptAnswersWhatMkconfigAsks runs the script with the calls of Debian's grub-mkconfig, grub-mkconfig_lib
+// and /etc/grub.d.
 func TestProbeScriptAnswersWhatMkconfigAsks(t *testing.T) {
 	t.Parallel()
 	root, boot := probeRoot, probeBoot

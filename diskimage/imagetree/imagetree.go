@@ -3,9 +3,10 @@
 //	tree, err := imagetree.Open(file, size)
 //	for e, err := range tree.Entries() { … }
 //
-// The root file system is the partition (or, without a partition table, the disk) that has /etc/fstab. What that mounts by
-// UUID from the same disk, as Debian does with /boot and /boot/efi, takes its place in the tree. ext2, ext3, ext4 and FAT
-// are read; a partition with another file system stays out. A Tree can be written to a tar archive or another image.
+// The root file system is the partition (or, without a partition table, the disk) that has /etc/fstab. What that mounts
+// by UUID from the same disk, as Debian does with /boot and /boot/efi, takes its place in the tree. ext2, ext3, ext4
+// and FAT are read; a partition with another file system stays out. A Tree can be written to a tar archive or another
+// image.
 //
 // Not supported: logical volumes, RAID, subvolumes, sectors of 4096 bytes, image formats other than raw.
 package imagetree

@@ -6,15 +6,15 @@
 //	header | clusters with data | L2 tables | L1 table | refcount table | refcount blocks
 //
 // The disk is divided into clusters. The L1 table, via L2 tables, says where in the file a cluster is; one that is all
-// zeros is nowhere, and takes no room. Refcounts say how often each cluster of the file is used, as QEMU needs it to write to
-// the image. The format is described in docs/interop/qcow2.rst of QEMU.
+// zeros is nowhere, and takes no room. Refcounts say how often each cluster of the file is used, as QEMU needs it to
+// write to the image. The format is described in docs/interop/qcow2.rst of QEMU.
 //
 // The same disk and options give the same file, byte by byte, whatever the number of processors and whether zeros of
-// the raw image are stored or holes, and whatever the order of writes to a File. This is why a File must know beforehand
-// which clusters it will hold: each has its place before the first byte comes. It is also why a File does not compress:
-// where a compressed cluster goes depends on the lengths of all before it, and the first ones of a file system are
-// written last. To sort them afterwards is to copy them, which is what Convert does with a raw image, whose pages are in
-// memory still.
+// the raw image are stored or holes, and whatever the order of writes to a File. This is why a File must know
+// beforehand which clusters it will hold: each has its place before the first byte comes. It is also why a File does
+// not compress: where a compressed cluster goes depends on the lengths of all before it, and the first ones of a file
+// system are written last. To sort them afterwards is to copy them, which is what Convert does with a raw image, whose
+// pages are in memory still.
 //
 // The memory needed is 10 bytes for each cluster with data, which is 160 MiB per TiB, and a few MiB for each worker.
 //

@@ -13,9 +13,9 @@ import (
 // Range is a part of the disk.
 type Range struct{ Offset, Length int64 }
 
-// File is a disk that is written straight into an image file: what is written to an offset of the disk goes to the place
-// of its cluster in the file. Like an os.File, one may be used by several goroutines as long as no two write the same
-// bytes. What has not been written is zeros.
+// File is a disk that is written straight into an image file: what is written to an offset of the disk goes to the
+// place of its cluster in the file. Like an os.File, one may be used by several goroutines as long as no two write the
+// same bytes. What has not been written is zeros.
 type File struct {
 	w *writer
 	// written has an element for each cluster of the file, those that hold no data of the disk included.
@@ -30,9 +30,9 @@ type Destination interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// NewFile makes a disk of size bytes, a multiple of 512, in dst, an empty file. data lists the parts of the disk that may be
-// written, in ascending order and apart; each cluster that one touches gets a place. Finish completes the file. opts
-// must ask for no compression.
+// NewFile makes a disk of size bytes, a multiple of 512, in dst, an empty file. data lists the parts of the disk that
+// may be written, in ascending order and apart; each cluster that one touches gets a place. Finish completes the file.
+// opts must ask for no compression.
 func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, error) {
 	opts, err := opts.complete()
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package swap writes Linux swap areas, as mkswap(8) does.
 //
 // A swap area is one page: its header with the length, a UUID and a label. What follows is not initialised. Pages of
-// 4096 bytes are supported, which is what all Debian architectures use by default; not supported are kernels with larger
-// pages (64 KiB on some arm64 and ppc64el builds), whose swapon refuses the area, and lists of bad pages.
+// 4096 bytes are supported, which is what all Debian architectures use by default; not supported are kernels with
+// larger pages (64 KiB on some arm64 and ppc64el builds), whose swapon refuses the area, and lists of bad pages.
 package swap
 
 import (

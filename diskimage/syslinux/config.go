@@ -30,8 +30,8 @@ type Config struct {
 	SerialBaud int
 }
 
-// Bytes is the text of extlinux.conf. The serial line comes first, as syslinux wants it: what it prints before would not
-// be seen there (syslinux.cfg(5), SERIAL).
+// Bytes is the text of extlinux.conf. The serial line comes first, as syslinux wants it: what it prints before would
+// not be seen there (syslinux.cfg(5), SERIAL).
 func (c Config) Bytes() []byte {
 	var b strings.Builder
 	if c.SerialBaud != 0 {
@@ -58,8 +58,8 @@ type Kernel struct {
 }
 
 // WithKernels gives a configuration the kernels, the first of which starts by itself, as KernelHook does on a running
-// system. prefix is where the loader finds the files of /boot: "/boot", or "" where that is the loader's own file system. A
-// configuration without the marks is its owner's: ok is false.
+// system. prefix is where the loader finds the files of /boot: "/boot", or "" where that is the loader's own file
+// system. A configuration without the marks is its owner's: ok is false.
 func WithKernels(config []byte, kernels []Kernel, prefix, arguments string) (_ []byte, ok bool) {
 	before, rest, begins := strings.Cut(string(config), kernelsBegin)
 	between, after, ends := strings.Cut(rest, kernelsEnd)

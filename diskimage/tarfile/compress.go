@@ -92,8 +92,8 @@ func hasAnySuffix(name string, suffixes []string) bool {
 // happens in other goroutines, so an error of w may come with a later call than the one that caused it.
 //
 // The levels are the usual ones of the programs (gzip and xz 6, zstd 3, bzip2 9). Measured on 70 MB of programs and
-// documentation: gzip and Zstandard are equally fast; bzip2 takes 14 times as long and xz 20 times, for a result that is
-// 10% and 21% smaller than gzip's.
+// documentation: gzip and Zstandard are equally fast; bzip2 takes 14 times as long and xz 20 times, for a result that
+// is 10% and 21% smaller than gzip's.
 func Compress(w io.Writer, filename string, threads int) (io.WriteCloser, error) {
 	m, err := methodOf(filename)
 	if err != nil {

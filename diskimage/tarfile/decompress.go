@@ -40,8 +40,8 @@ var signatures = []signature{
 	{"bzip2", "BZh", func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }},
 }
 
-// Decompress gives the plain form of r, whatever of gzip, xz, Zstandard and bzip2 it is compressed with by its first bytes,
-// and r itself if it is not. Close frees the decompressor; it does not close r.
+// Decompress gives the plain form of r, whatever of gzip, xz, Zstandard and bzip2 it is compressed with by its first
+// bytes, and r itself if it is not. Close frees the decompressor; it does not close r.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(r, bufferSize)
 	head, err := in.Peek(signatureSize)
@@ -61,8 +61,8 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(in), nil
 }
 
-// IsPlain reports whether Decompress would give what it is given. What can only be read from its beginning to its end, such
-// as a pipe, is not.
+// IsPlain reports whether Decompress would give what it is given. What can only be read from its beginning to its end,
+// such as a pipe, is not.
 func IsPlain(r io.ReaderAt) (bool, error) {
 	head := make([]byte, signatureSize)
 	n, err := r.ReadAt(head, 0)

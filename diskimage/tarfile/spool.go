@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spool puts the plain form of r into a file without a name in the directory dir, which is gone when it is closed, and gives
-// its length. An archive must be there as a whole before its members can be read in any order. After an error of r the file
-// holds what came before it, and is given with the error; the caller closes it in either case unless it is nil.
+// Spool puts the plain form of r into a file without a name in the directory dir, which is gone when it is closed, and
+// gives its length. An archive must be there as a whole before its members can be read in any order. After an error of
+// r the file holds what came before it, and is given with the error; the caller closes it in either case unless it is
+// nil.
 func Spool(ctx context.Context, r io.Reader, dir string) (f *os.File, size int64, err error) {
 	plain, err := Decompress(r)
 	if err != nil {

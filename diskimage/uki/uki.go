@@ -1,6 +1,6 @@
 // Package uki assembles unified kernel images: one EFI program that holds a Linux kernel, its initramfs and its command
-// line, as the UAPI Group's specification "Unified Kernel Image (UKI)" has it. systemd-boot lists those in the directory
-// EFI/Linux of the EFI system partition, and firmware can start one by itself.
+// line, as the UAPI Group's specification "Unified Kernel Image (UKI)" has it. systemd-boot lists those in the
+// directory EFI/Linux of the EFI system partition, and firmware can start one by itself.
 //
 // The image is systemd-stub (linuxx64.efi.stub of Debian's systemd-boot-efi) with more sections, which is what ukify(1)
 // makes too. Assemble is pure: bytes in, bytes out. The format is Microsoft's "PE Format"; its structures are those of
@@ -174,8 +174,8 @@ func (h headers) end() uint64 {
 	return end
 }
 
-// place gives the header of a section that comes behind all others, in memory and in the file, which has length bytes so
-// far.
+// place gives the header of a section that comes behind all others, in memory and in the file, which has length bytes
+// so far.
 func (h headers) place(s section, length int64) (pe.SectionHeader32, error) {
 	header := pe.SectionHeader32{Characteristics: s.characteristics}
 	copy(header.Name[:], s.name)

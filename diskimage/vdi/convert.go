@@ -33,7 +33,8 @@ type Options struct {
 const (
 	blockSize = 1 << 20
 	entrySize = 4 // of the block map
-	// maxBlocks keeps the block map to 2 GiB, and the disk to 512 TiB, as QEMU does (block/vdi.c: VDI_BLOCKS_IN_IMAGE_MAX).
+	// maxBlocks keeps the block map to 2 GiB, and the disk to 512 TiB, as QEMU does (block/vdi.c:
+	// VDI_BLOCKS_IN_IMAGE_MAX).
 	maxBlocks = 0x1fffffff
 	// dataAlignment of the first block, and so of all, lets file systems share blocks and write them whole.
 	dataAlignment = 1 << 20
@@ -76,8 +77,8 @@ type header struct {
 }
 
 // Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the length of src, rounded up
-// to whole sectors of 512 bytes. The header is written last: what an error has left in dst is not an image. Convert does
-// not sync. The offset of src is changed, that of dst not.
+// to whole sectors of 512 bytes. The header is written last: what an error has left in dst is not an image. Convert
+// does not sync. The offset of src is changed, that of dst not.
 func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	image, err := rawimage.Open(src)
 	if err != nil {

@@ -3,9 +3,9 @@
 //	Fixed:    the disk as it is | footer
 //	Dynamic:  footer | header | block allocation table | blocks with data, each behind its bitmap | footer
 //
-// A fixed disk is a sparse file here; Azure takes only this variant, and only with a size of whole MiB. A dynamic disk is
-// divided into blocks of 2 MiB; one that is all zeros takes no room. The format is described in Microsoft's "Virtual Hard
-// Disk Image Format Specification" 1.0.
+// A fixed disk is a sparse file here; Azure takes only this variant, and only with a size of whole MiB. A dynamic disk
+// is divided into blocks of 2 MiB; one that is all zeros takes no room. The format is described in Microsoft's "Virtual
+// Hard Disk Image Format Specification" 1.0.
 //
 // The same disk and options give the same file, byte by byte.
 //

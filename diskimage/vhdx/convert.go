@@ -1,5 +1,6 @@
 // Package vhdx writes disk images for Hyper-V (both generations) and Windows, in the dynamic variant. The disk is
-// divided into blocks of 1 MiB, which is what Microsoft recommends for Linux guests; one that is all zeros takes no room:
+// divided into blocks of 1 MiB, which is what Microsoft recommends for Linux guests; one that is all zeros takes no
+// room:
 //
 //	identifier, headers, region tables | log | metadata | block allocation table | blocks with data
 //

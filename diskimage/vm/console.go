@@ -104,8 +104,8 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 var kernelRuns = regexp.MustCompile(`Linux version |systemd\[1\]|login: `)
 
 // StartAccelerated starts a machine with m.Accel, and once more in software if its console falls silent for that long
-// before a kernel is at work: under KVM inside of another virtual machine, kernels may hang that boot loaders did not. fellBack
-// reports whether it did so.
+// before a kernel is at work: under KVM inside of another virtual machine, kernels may hang that boot loaders did not.
+// fellBack reports whether it did so.
 func StartAccelerated(ctx context.Context, m Machine, dir string, silence time.Duration) (v *VM, fellBack bool, err error) {
 	if v, err = Start(ctx, m, dir); err != nil || v.speaks(ctx, silence) {
 		return v, false, err
@@ -134,9 +134,9 @@ func (v *VM) speaks(ctx context.Context, silence time.Duration) bool {
 	return true
 }
 
-// Expect waits until the console shows want, and gives all that it showed since the last Expect, up to there and plain. It
-// gives up when ctx ends, with the machine, or at words that make waiting for a boot hopeless, unless they are wanted.
-// The error is a *NotSeenError.
+// Expect waits until the console shows want, and gives all that it showed since the last Expect, up to there and plain.
+// It gives up when ctx ends, with the machine, or at words that make waiting for a boot hopeless, unless they are
+// wanted. The error is a *NotSeenError.
 func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 	for searched := 0; ; {
 		text := v.Text()
@@ -269,8 +269,8 @@ func (v *VM) Login(ctx context.Context, user, password string) error {
 	return nil
 }
 
-// marker divides the output of a command from what the console shows else. The shell echoes a line before it runs it, so
-// the line that is typed must not look like the one that is printed.
+// marker divides the output of a command from what the console shows else. The shell echoes a line before it runs it,
+// so the line that is typed must not look like the one that is printed.
 const marker = "vmdebootstrap-run"
 
 // Run runs a shell command on the console, where a shell waits, and gives its output and exit status.

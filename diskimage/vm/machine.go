@@ -96,10 +96,10 @@ var platforms = []platform{
 // Software is the Accel that needs no help of the processor.
 const Software = "tcg"
 
-// inSoftware is for the -cpu of a machine in software. QEMU 7.2 loses the flags of the processor when an interrupt comes right
-// behind cmpxchg16b, which Linux allocates memory with: on a busy host 5 of 10 boots ended in a panic (a debug exception or a
-// double fault in __kmalloc, with a part of an address for EFLAGS), and none of 14 without that instruction, which Linux
-// does not need.
+// inSoftware is for the -cpu of a machine in software. QEMU 7.2 loses the flags of the processor when an interrupt
+// comes right behind cmpxchg16b, which Linux allocates memory with: on a busy host 5 of 10 boots ended in a panic (a
+// debug exception or a double fault in __kmalloc, with a part of an address for EFLAGS), and none of 14 without that
+// instruction, which Linux does not need.
 const inSoftware = ",-cx16"
 
 // nehalem emulates fastest among the processors that Debian for PCs runs on.
@@ -128,8 +128,8 @@ func (m Machine) withDefaults() Machine {
 		m.Memory = 1024
 	}
 	if m.CPUs == 0 && m.inSoftware() {
-		// With two, one may run code that the other is patching: Linux died of that (int3 in sched_clock_cpu and elsewhere) in
-		// three of some seventy boots, with QEMU 7.2. On two busy processors one is hardly slower.
+		// With two, one may run code that the other is patching: Linux died of that (int3 in sched_clock_cpu and elsewhere)
+		// in three of some seventy boots, with QEMU 7.2. On two busy processors one is hardly slower.
 		m.CPUs = 1
 	}
 	if m.CPUs == 0 {
@@ -138,8 +138,8 @@ func (m Machine) withDefaults() Machine {
 	return m
 }
 
-// Command gives QEMU's program and its arguments; serial is where the serial line goes ("stdio"). dir gets a copy of the
-// firmware's variables. The error is a *MissingError if something is not installed.
+// Command gives QEMU's program and its arguments; serial is where the serial line goes ("stdio"). dir gets a copy of
+// the firmware's variables. The error is a *MissingError if something is not installed.
 func (m Machine) Command(dir, serial string) (program string, args []string, err error) {
 	m = m.withDefaults()
 	p, err := m.platform()
@@ -211,8 +211,8 @@ func (p platform) copyVariables(dir string) (string, error) {
 // escape doubles commas, which divide the parts of an option (qemu(1)).
 func escape(name string) string { return strings.ReplaceAll(name, ",", ",,") }
 
-// HostAccel gives the -accel for this machine's own architecture, hostArch in Debian's words: KVM if /dev/kvm works for this
-// user, else Software.
+// HostAccel gives the -accel for this machine's own architecture, hostArch in Debian's words: KVM if /dev/kvm works for
+// this user, else Software.
 func HostAccel(hostArch, arch string) string {
 	if hostArch != arch && (hostArch != "amd64" || arch != "i386") {
 		return Software

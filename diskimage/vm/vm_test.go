@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// scripted is a machine whose console shows texts; each line that is sent goes to answer, which gives what it shows then.
+// scripted is a machine whose console shows texts; each line that is sent goes to answer, which gives what it shows
+// then.
 func scripted(t *testing.T, answer func(line string) string, texts ...string) *VM {
 	t.Helper()
 	v := &VM{output: make(chan []byte, 100), ended: make(chan struct{})}

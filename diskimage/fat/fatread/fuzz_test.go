@@ -10,7 +10,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
 )
 
-// FuzzDamage reads file systems in which some bytes are others: whatever they say, reading ends, with an error or without.
+// FuzzDamage reads file systems in which some bytes are others: whatever they say, reading ends, with an error or
+// without.
 func FuzzDamage(f *testing.F) {
 	var images []memory
 	var used [][]int
