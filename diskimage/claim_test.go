@@ -12,7 +12,8 @@ import (
 func TestBlobsKeepOffEverythingElse(t *testing.T) {
 	t.Parallel()
 	msdos, gpt := twoPartitions(t, MSDOS), twoPartitions(t, GPT)
-	gpt4k := layout(t, Request{Size: 10 * MiB, Table: GPT, SectorSize: SectorSize4K, Partitions: []PartitionRequest{{Role: RoleRoot}}})
+	gpt4k := layout(t, Request{Size: 10 * MiB, Table: GPT, SectorSize: SectorSize4K,
+		Partitions: []PartitionRequest{{Role: RoleRoot}}})
 	for _, test := range []struct {
 		name   string
 		layout Layout
@@ -22,20 +23,26 @@ func TestBlobsKeepOffEverythingElse(t *testing.T) {
 		{"the gap", msdos, []Claim{{Extent{512, int64(MiB) - 512}, "blob"}}, ""},
 		{"boot code", msdos, []Claim{{Extent{0, 440}, "blob"}}, ""},
 		{"next to each other", msdos, []Claim{{Extent{512, 512}, "a"}, {Extent{1024, 512}, "b"}, {Extent{0, 440}, "c"}}, ""},
-		{"behind the partitions", layout(t, Request{Size: 10*MiB + 512, Table: MSDOS, Partitions: []PartitionRequest{{Role: RoleRoot}}}),
+		{"behind the partitions", layout(t, Request{Size: 10*MiB + 512, Table: MSDOS,
+			Partitions: []PartitionRequest{{Role: RoleRoot}}}),
 			[]Claim{{Extent{int64(10 * MiB), 512}, "blob"}}, ""},
 		{"behind a GPT", gpt, []Claim{{Extent{34 * 512, 100}, "blob"}}, ""},
 		{"behind a GPT of large sectors", gpt4k, []Claim{{Extent{24 << 10, 100}, "blob"}, {Extent{512, 3584}, "also"}}, ""},
 
-		{"disk signature", msdos, []Claim{{Extent{0, 441}, "blob"}}, "blob (bytes 0 to 440) would overwrite the partition table (bytes 440 to 511)"},
+		{"disk signature", msdos, []Claim{{Extent{0, 441}, "blob"}},
+			"blob (bytes 0 to 440) would overwrite the partition table (bytes 440 to 511)"},
 		{"entries", msdos, []Claim{{Extent{500, 1}, "blob"}}, "would overwrite the partition table (bytes 440 to 511)"},
 		{"GPT", gpt, []Claim{{Extent{34*512 - 1, 100}, "blob"}}, "would overwrite the partition table (bytes 512 to 17407)"},
-		{"GPT of large sectors", gpt4k, []Claim{{Extent{24<<10 - 1, 1}, "blob"}}, "would overwrite the partition table (bytes 4096 to 24575)"},
+		{"GPT of large sectors", gpt4k, []Claim{{Extent{24<<10 - 1, 1}, "blob"}},
+			"would overwrite the partition table (bytes 4096 to 24575)"},
 		{"backup GPT", gpt, []Claim{{Extent{int64(10*MiB) - 33*512, 1}, "blob"}}, "would overwrite the partition table"},
-		{"partition", msdos, []Claim{{Extent{512, int64(MiB)}, "blob"}}, "partition 1 (esp) (bytes 1048576 to 3145727) and blob (bytes 512 to 1049087) overlap"},
+		{"partition", msdos, []Claim{{Extent{512, int64(MiB)}, "blob"}},
+			"partition 1 (esp) (bytes 1048576 to 3145727) and blob (bytes 512 to 1049087) overlap"},
 		{"both partitions", msdos, []Claim{{Extent{512, int64(4 * MiB)}, "blob"}}, "partition 2 (root)"},
-		{"each other", msdos, []Claim{{Extent{512, 513}, "a"}, {Extent{1024, 512}, "b"}}, "a (bytes 512 to 1024) and b (bytes 1024 to 1535) overlap"},
-		{"end of the disk", msdos, []Claim{{Extent{int64(10*MiB) - 1, 2}, "blob"}}, "blob (2 bytes at offset 10485759) does not fit on a disk of 10485760 bytes"},
+		{"each other", msdos, []Claim{{Extent{512, 513}, "a"}, {Extent{1024, 512}, "b"}},
+			"a (bytes 512 to 1024) and b (bytes 1024 to 1535) overlap"},
+		{"end of the disk", msdos, []Claim{{Extent{int64(10*MiB) - 1, 2}, "blob"}},
+			"blob (2 bytes at offset 10485759) does not fit on a disk of 10485760 bytes"},
 		{"end of numbers", msdos, []Claim{{Extent{math.MaxInt64, math.MaxInt64}, "blob"}}, "does not fit"},
 	} {
 		err := test.layout.CheckFree(test.claims)
@@ -60,7 +67,8 @@ func TestBlobsKeepOffEverythingElse(t *testing.T) {
 
 // randomClaims makes claims out of random numbers, most of them at the edges of something.
 func randomClaims(l Layout, next func() uint64) []Claim {
-	edges := []int64{0, mbrSignatureAt, mbrEnd, int64(l.SectorSize), int64(l.gptSize()), int64(MiB), int64(l.Size), int64(l.Size - l.gptSize())}
+	edges := []int64{0, mbrSignatureAt, mbrEnd, int64(l.SectorSize), int64(l.gptSize()), int64(MiB), int64(l.Size),
+		int64(l.Size - l.gptSize())}
 	for _, p := range l.Partitions {
 		edges = append(edges, int64(p.Start), int64(p.End()))
 	}
@@ -145,7 +153,8 @@ func TestBlobsAndPatchesKeepOffEachOther(t *testing.T) {
 	l := twoPartitions(t, MSDOS)
 	w := make(memoryFile, l.Size)
 	image := Image{
-		Layout: l, Blobs: []Patch{{8192, []byte("firmware"), "spl.bin"}}, Patches: []Patch{{512, make([]byte, 7681), "GRUB core.img"}},
+		Layout: l, Blobs: []Patch{{8192, []byte("firmware"), "spl.bin"}},
+		Patches: []Patch{{512, make([]byte, 7681), "GRUB core.img"}},
 	}
 	const want = "spl.bin (bytes 8192 to 8199) and GRUB core.img (bytes 512 to 8192) overlap"
 	if err := image.Write(t.Context(), w); err == nil || !strings.Contains(err.Error(), want) {
@@ -178,12 +187,15 @@ func TestUsedHasTablesPatchesAndWhatVolumesUse(t *testing.T) {
 		Blobs:   []Patch{{20000, []byte("blob"), "blob"}},
 		Patches: []Patch{{0, make([]byte, 440), "code"}, {int64(MiB) + 4096, make([]byte, 10), "note"}},
 	}
-	want := []Extent{{0, 34 * 512}, {20000, 4}, {int64(MiB), 4106}, {int64(MiB) + 8192, 4096}, {int64(10*MiB) - 33*512, 33 * 512}}
+	want := []Extent{{0, 34 * 512}, {20000, 4}, {int64(MiB), 4106}, {int64(MiB) + 8192, 4096},
+		{int64(10*MiB) - 33*512, 33 * 512}}
 	if got := image.Used(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	image.Volumes[1] = usedVolume{used: []Extent{{0, 4096}, {8192, 4096}}, zeros: []Extent{{100, 8192}, {9000, 1}, {10000, 9000}}}
-	data := []Extent{{0, 34 * 512}, {20000, 4}, {int64(MiB), 100}, {int64(MiB) + 4096, 10}, {int64(MiB) + 8292, 708}, {int64(MiB) + 9001, 999}, want[4]}
+	image.Volumes[1] = usedVolume{used: []Extent{{0, 4096}, {8192, 4096}},
+		zeros: []Extent{{100, 8192}, {9000, 1}, {10000, 9000}}}
+	data := []Extent{{0, 34 * 512}, {20000, 4}, {int64(MiB), 100}, {int64(MiB) + 4096, 10}, {int64(MiB) + 8292, 708},
+		{int64(MiB) + 9001, 999}, want[4]}
 	if got, known := image.Data(); !known || !reflect.DeepEqual(got, data) {
 		t.Errorf("data: got %v, %v, want %v", got, known, data)
 	}

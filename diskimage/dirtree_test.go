@@ -98,8 +98,9 @@ func TestXattrsOfTheHostStayBehind(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{
 		"user.x": true, "security.capability": true, "system.posix_acl_access": true, "system.posix_acl_default": true,
-		"trusted.overlay.opaque": false, "user.overlay.opaque": false, "security.selinux": false, "user.containers.override_stat": false,
-		"user.fuseoverlayfs.opaque": false, "system.nfs4_acl": false,
+		"trusted.overlay.opaque": false, "user.overlay.opaque": false, "security.selinux": false,
+		"user.containers.override_stat": false,
+		"user.fuseoverlayfs.opaque":     false, "system.nfs4_acl": false,
 	} {
 		if got := keepXattr(name); got != want {
 			t.Errorf("keepXattr(%q) = %v, want %v", name, got, want)
@@ -153,7 +154,8 @@ func TestOpenPartsFollowsNoLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	for path, want := range map[string]bool{"a/deep/er/x": true, "a-b": true, "link/file": false, "absolute": false, "a/missing/x": false} {
+	for path, want := range map[string]bool{"a/deep/er/x": true, "a-b": true, "link/file": false, "absolute": false,
+		"a/missing/x": false} {
 		fd, err := openParts(int(root.Fd()), path, 0)
 		if (err == nil) != want {
 			t.Errorf("%s: got %v", path, err)

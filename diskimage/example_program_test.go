@@ -54,7 +54,8 @@ func tarToQcow2(ctx context.Context, name string, archive *bytes.Reader, length 
 		return err
 	}
 	id := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001") // of a real disk: uuid.New()
-	root := diskimage.Filesystem{Type: "ext4", Label: "root", UUID: diskimage.DeriveID(id, "/"), Time: time.Unix(1700000000, 0)}
+	root := diskimage.Filesystem{Type: "ext4", Label: "root", UUID: diskimage.DeriveID(id, "/"),
+		Time: time.Unix(1700000000, 0)}
 	size, err := ext.MinimumSize(root, tree, 0)
 	if err != nil {
 		return err

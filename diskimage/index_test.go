@@ -11,7 +11,8 @@ import (
 
 func TestIndexFollowsLinksInsideOfTheTree(t *testing.T) {
 	t.Parallel()
-	tree, err := treeOf(pack(t, dirMember("usr/"), dirMember("usr/lib/"), fileMember("usr/lib/f"), symlinkMember("lib", "usr/lib"),
+	tree, err := treeOf(pack(t, dirMember("usr/"), dirMember("usr/lib/"), fileMember("usr/lib/f"),
+		symlinkMember("lib", "usr/lib"),
 		symlinkMember("abs", "/usr/../lib/f"), symlinkMember("out", "../../usr/lib/f"), symlinkMember("loop", "loop"),
 		linkMember("usr/hard", "usr/lib/f"), symlinkMember("gone", "nowhere"), tar.Header{Name: "empty"}))
 	if err != nil {

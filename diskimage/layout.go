@@ -206,7 +206,8 @@ func checkDisk(r Request) error {
 		errs = append(errs, fmt.Errorf("partition table %q: only %q and %q are known", r.Table, MSDOS, GPT))
 	}
 	if r.SectorSize != 0 && r.SectorSize != SectorSize && r.SectorSize != SectorSize4K {
-		errs = append(errs, fmt.Errorf("sectors of %s: only %d and %d bytes are known", r.SectorSize, SectorSize, SectorSize4K))
+		errs = append(errs, fmt.Errorf("sectors of %s: only %d and %d bytes are known", r.SectorSize, SectorSize,
+			SectorSize4K))
 	}
 	size, ok := r.Size.roundUp(r.sectorSize())
 	msdosMax := msdosSectors * r.sectorSize()

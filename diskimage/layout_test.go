@@ -79,17 +79,20 @@ func TestLayoutTypesFollowRoleAndFlags(t *testing.T) {
 		guid   uuid.UUID
 		attr   uint64
 	}{
-		"msdos esp":        {MSDOS, PartitionRequest{Role: RoleESP, Flags: []string{"boot"}}, 0xef, true, uuid.Nil, 0},
-		"msdos vfat":       {MSDOS, PartitionRequest{Role: RoleBoot, Filesystem: Filesystem{Type: "vfat"}, Flags: []string{"lba"}}, 0x0e, false, uuid.Nil, 0},
-		"msdos flag esp":   {MSDOS, PartitionRequest{Role: RoleBoot, Flags: []string{"esp"}}, 0xef, false, uuid.Nil, 0},
-		"msdos swap":       {MSDOS, PartitionRequest{Role: RoleSwap}, 0x82, false, uuid.Nil, 0},
-		"gpt esp":          {GPT, PartitionRequest{Role: RoleESP, Flags: []string{"boot", "esp"}}, 0, false, guidESP, 0},
-		"gpt boot":         {GPT, PartitionRequest{Role: RoleBoot}, 0, false, guidXBOOTLDR, 0},
-		"gpt boot flagged": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"boot"}}, 0, false, guidXBOOTLDR, attrLegacyBoot},
-		"gpt legacy_boot":  {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"legacy_boot"}}, 0, false, guidXBOOTLDR, attrLegacyBoot},
-		"gpt bios-boot":    {GPT, PartitionRequest{Role: RoleBIOSBoot}, 0, false, guidBIOSBoot, 0},
-		"gpt bios_grub":    {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"bios_grub"}}, 0, false, guidBIOSBoot, 0},
-		"gpt swap":         {GPT, PartitionRequest{Role: RoleSwap, Flags: []string{"swap"}}, 0, false, guidSwap, 0},
+		"msdos esp": {MSDOS, PartitionRequest{Role: RoleESP, Flags: []string{"boot"}}, 0xef, true, uuid.Nil, 0},
+		"msdos vfat": {MSDOS, PartitionRequest{Role: RoleBoot, Filesystem: Filesystem{Type: "vfat"},
+			Flags: []string{"lba"}}, 0x0e, false, uuid.Nil, 0},
+		"msdos flag esp": {MSDOS, PartitionRequest{Role: RoleBoot, Flags: []string{"esp"}}, 0xef, false, uuid.Nil, 0},
+		"msdos swap":     {MSDOS, PartitionRequest{Role: RoleSwap}, 0x82, false, uuid.Nil, 0},
+		"gpt esp":        {GPT, PartitionRequest{Role: RoleESP, Flags: []string{"boot", "esp"}}, 0, false, guidESP, 0},
+		"gpt boot":       {GPT, PartitionRequest{Role: RoleBoot}, 0, false, guidXBOOTLDR, 0},
+		"gpt boot flagged": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"boot"}}, 0, false, guidXBOOTLDR,
+			attrLegacyBoot},
+		"gpt legacy_boot": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"legacy_boot"}}, 0, false, guidXBOOTLDR,
+			attrLegacyBoot},
+		"gpt bios-boot": {GPT, PartitionRequest{Role: RoleBIOSBoot}, 0, false, guidBIOSBoot, 0},
+		"gpt bios_grub": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"bios_grub"}}, 0, false, guidBIOSBoot, 0},
+		"gpt swap":      {GPT, PartitionRequest{Role: RoleSwap, Flags: []string{"swap"}}, 0, false, guidSwap, 0},
 	} {
 		c.wish.Size = 2 * MiB
 		p := layout(t, Request{Size: 100 * MiB, Table: c.table, Partitions: with(c.wish)}).Partitions[0]
@@ -103,8 +106,9 @@ func TestRootTypesAreThoseOfUtilLinux(t *testing.T) {
 	t.Parallel()
 	known := diskimagetest.Run(t, "sfdisk", "--label", "gpt", "--list-types")
 	for arch, name := range map[string]string{
-		"amd64": "x86-64", "i386": "x86", "arm64": "ARM-64", "armhf": "ARM", "armel": "ARM", "riscv64": "RISC-V-64", "ppc64el": "PPC64LE",
-		"s390x": "S390X", "loong64": "LoongArch-64", "mips64el": "MIPS-64 LE", "mipsel": "MIPS-32 LE", "ia64": "IA-64",
+		"amd64": "x86-64", "i386": "x86", "arm64": "ARM-64", "armhf": "ARM", "armel": "ARM", "riscv64": "RISC-V-64",
+		"ppc64el": "PPC64LE",
+		"s390x":   "S390X", "loong64": "LoongArch-64", "mips64el": "MIPS-64 LE", "mipsel": "MIPS-32 LE", "ia64": "IA-64",
 		"ppc64": "PPC64", "powerpc": "PPC", "alpha": "Alpha", "x32": "x86-64",
 	} {
 		line := strings.ToUpper(rootGUIDs[arch].String()) + "  Linux root (" + name + ")\n"
@@ -113,7 +117,8 @@ func TestRootTypesAreThoseOfUtilLinux(t *testing.T) {
 		}
 	}
 	for name, guid := range map[string]uuid.UUID{
-		"EFI System": guidESP, "Linux extended boot": guidXBOOTLDR, "Linux swap": guidSwap, "BIOS boot": guidBIOSBoot, "Linux filesystem": guidLinux,
+		"EFI System": guidESP, "Linux extended boot": guidXBOOTLDR, "Linux swap": guidSwap, "BIOS boot": guidBIOSBoot,
+		"Linux filesystem": guidLinux,
 	} {
 		if line := strings.ToUpper(guid.String()) + "  " + name + "\n"; !strings.Contains(known, line) {
 			t.Errorf("sfdisk does not know %q", line)
@@ -149,32 +154,55 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 			[]string{"partition 1 (root)", "1024 MiB before the first"},
 		},
 		"five on msdos": {
-			Request{Size: GiB, Table: MSDOS, Partitions: []PartitionRequest{root, {Role: RoleESP, Size: 1}, {Role: RoleBoot, Size: 1}, {Role: RoleSwap, Size: 1}, {Role: RoleSwap, Size: 1}}},
+			Request{Size: GiB, Table: MSDOS, Partitions: []PartitionRequest{root, {Role: RoleESP, Size: 1},
+				{Role: RoleBoot, Size: 1}, {Role: RoleSwap, Size: 1}, {Role: RoleSwap, Size: 1}}},
 			[]string{"5 partitions: msdos has room for 4"},
 		},
 		"2 TiB + 1 on msdos": {
 			Request{Size: 2*TiB + 1, Table: MSDOS, Partitions: []PartitionRequest{root}},
 			[]string{"reaches only 2TiB"},
 		},
-		"overflow":     {Request{Size: ^Size(0), Table: GPT, Partitions: []PartitionRequest{root}}, []string{"largest possible"}},
-		"offset wraps": {Request{Size: GiB, Table: GPT, Offset: ^Size(0), Partitions: []PartitionRequest{root}}, []string{"offset of", "largest possible"}},
-		"sizes wrap":   {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{root, {Role: RoleSwap, Size: ^Size(0)}}}, []string{"partition 2 (swap)", "largest possible"}},
-		"none":         {Request{Size: GiB, Table: GPT}, []string{"no partitions"}},
-		"no rest":      {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Size: MiB}}}, []string{"0 partitions ask for the rest"}},
-		"two rests":    {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{root, root}}, []string{"2 partitions ask for the rest"}},
-		"sectors":      {Request{Size: GiB, Table: GPT, SectorSize: KiB, Partitions: []PartitionRequest{root}}, []string{"sectors of 1KiB", "512 and 4096"}},
-		"table":        {Request{Size: GiB, Table: "sun", Partitions: []PartitionRequest{root}}, []string{`"sun"`}},
-		"role":         {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: "home"}}}, []string{"partition 1 (home)", `unknown role "home"`}},
-		"flag":         {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"bot"}}}}, []string{"partition 1 (root)", `unknown flag "bot"`, "legacy_boot"}},
-		"gpt flag":     {Request{Size: GiB, Table: MSDOS, Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"bios_grub"}}}}, []string{"needs a gpt table"}},
-		"bios-boot":    {Request{Size: GiB, Table: MSDOS, Partitions: []PartitionRequest{root, {Role: RoleBIOSBoot, Size: MiB}}}, []string{"partition 2 (bios-boot)", "needs a gpt table"}},
-		"two active":   {Request{Size: GiB, Table: MSDOS, Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"boot"}}, {Role: RoleSwap, Size: 1, Flags: []string{"boot"}}}}, []string{"2 partitions have the boot flag"}},
-		"number taken": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{root, {Role: RoleSwap, Size: 1, Number: 1}}}, []string{"partition 1 (swap)", "taken"}},
-		"number 129":   {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Number: 129}}}, []string{"from 1 to 128"}},
-		"long label":   {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Label: strings.Repeat("x", 37)}}}, []string{"37 UTF-16 units"}},
-		"emoji label":  {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Label: strings.Repeat("😀", 19)}}}, []string{"38 UTF-16 units"}},
-		"bad label":    {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Label: "\xff"}}}, []string{"not UTF-8"}},
-		"all mistakes": {Request{Size: GiB, Table: "sun", Partitions: []PartitionRequest{{Role: "home", Label: "\xff"}}}, []string{`"sun"`, "not UTF-8", `"home"`}},
+		"overflow": {Request{Size: ^Size(0), Table: GPT, Partitions: []PartitionRequest{root}},
+			[]string{"largest possible"}},
+		"offset wraps": {Request{Size: GiB, Table: GPT, Offset: ^Size(0), Partitions: []PartitionRequest{root}},
+			[]string{"offset of", "largest possible"}},
+		"sizes wrap": {Request{Size: GiB, Table: GPT,
+			Partitions: []PartitionRequest{root, {Role: RoleSwap, Size: ^Size(0)}}},
+			[]string{"partition 2 (swap)", "largest possible"}},
+		"none": {Request{Size: GiB, Table: GPT}, []string{"no partitions"}},
+		"no rest": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Size: MiB}}},
+			[]string{"0 partitions ask for the rest"}},
+		"two rests": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{root, root}},
+			[]string{"2 partitions ask for the rest"}},
+		"sectors": {Request{Size: GiB, Table: GPT, SectorSize: KiB, Partitions: []PartitionRequest{root}},
+			[]string{"sectors of 1KiB", "512 and 4096"}},
+		"table": {Request{Size: GiB, Table: "sun", Partitions: []PartitionRequest{root}}, []string{`"sun"`}},
+		"role": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: "home"}}},
+			[]string{"partition 1 (home)", `unknown role "home"`}},
+		"flag": {Request{Size: GiB, Table: GPT,
+			Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"bot"}}}},
+			[]string{"partition 1 (root)", `unknown flag "bot"`, "legacy_boot"}},
+		"gpt flag": {Request{Size: GiB, Table: MSDOS,
+			Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"bios_grub"}}}}, []string{"needs a gpt table"}},
+		"bios-boot": {Request{Size: GiB, Table: MSDOS,
+			Partitions: []PartitionRequest{root, {Role: RoleBIOSBoot, Size: MiB}}},
+			[]string{"partition 2 (bios-boot)", "needs a gpt table"}},
+		"two active": {Request{Size: GiB, Table: MSDOS,
+			Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"boot"}},
+				{Role: RoleSwap, Size: 1, Flags: []string{"boot"}}}}, []string{"2 partitions have the boot flag"}},
+		"number taken": {Request{Size: GiB, Table: GPT,
+			Partitions: []PartitionRequest{root, {Role: RoleSwap, Size: 1, Number: 1}}},
+			[]string{"partition 1 (swap)", "taken"}},
+		"number 129": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Number: 129}}},
+			[]string{"from 1 to 128"}},
+		"long label": {Request{Size: GiB, Table: GPT,
+			Partitions: []PartitionRequest{{Role: RoleRoot, Label: strings.Repeat("x", 37)}}}, []string{"37 UTF-16 units"}},
+		"emoji label": {Request{Size: GiB, Table: GPT,
+			Partitions: []PartitionRequest{{Role: RoleRoot, Label: strings.Repeat("😀", 19)}}}, []string{"38 UTF-16 units"}},
+		"bad label": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Label: "\xff"}}},
+			[]string{"not UTF-8"}},
+		"all mistakes": {Request{Size: GiB, Table: "sun", Partitions: []PartitionRequest{{Role: "home", Label: "\xff"}}},
+			[]string{`"sun"`, "not UTF-8", `"home"`}},
 	} {
 		if c.request.ID == uuid.Nil {
 			c.request.ID = testDiskID
@@ -206,7 +234,8 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 	if r.Table == GPT {
 		end -= sector + 16*KiB
 	}
-	sorted := slices.SortedFunc(slices.Values(l.Partitions), func(a, b Partition) int { return int(a.StartLBA()) - int(b.StartLBA()) })
+	sorted := slices.SortedFunc(slices.Values(l.Partitions),
+		func(a, b Partition) int { return int(a.StartLBA()) - int(b.StartLBA()) })
 	next := max(MiB, r.Offset)
 	for _, p := range sorted {
 		if p.Start < next {
@@ -230,7 +259,8 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 			t.Errorf("%s: PARTUUID %q is not its own", p, p.PartUUID)
 		}
 		ids[p.PartUUID] = true
-		if Size(p.StartLBA())*sector != p.Start || Size(p.Sectors())*sector != p.Size || p.Filesystem.StartLBA != p.StartLBA() {
+		if Size(p.StartLBA())*sector != p.Start || Size(p.Sectors())*sector != p.Size ||
+			p.Filesystem.StartLBA != p.StartLBA() {
 			t.Errorf("%s: %d sectors from %d on are not %s at %s", p, p.Sectors(), p.StartLBA(), p.Size, p.Start)
 		}
 	}
@@ -250,15 +280,18 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 // randomRequest makes a request out of random numbers, many of them possible.
 func randomRequest(next func() uint64) Request {
 	r := Request{
-		Size: Size(next() % uint64(40*MiB)), Table: []TableKind{MSDOS, GPT}[next()%2], Offset: Size(next()%3) * Size(next()%uint64(5*MiB)),
-		Arch: []string{"amd64", "arm64", "vax"}[next()%3], ID: testDiskID, KeepOrder: next()%2 == 0, RestLast: next()%4 == 0,
+		Size: Size(next() % uint64(40*MiB)), Table: []TableKind{MSDOS, GPT}[next()%2],
+		Offset: Size(next()%3) * Size(next()%uint64(5*MiB)),
+		Arch:   []string{"amd64", "arm64", "vax"}[next()%3], ID: testDiskID, KeepOrder: next()%2 == 0,
+		RestLast:   next()%4 == 0,
 		SectorSize: []Size{0, SectorSize, SectorSize4K}[next()%3],
 	}
 	roles := []Role{RoleESP, RoleBoot, RoleSwap, RoleBIOSBoot, RoleRoot}
 	n := int(next() % 5)
 	open := int(next()) & 3
 	for i := range n {
-		p := PartitionRequest{Role: roles[next()%5], Size: 1 + Size(next()%uint64(6*MiB)), Label: strings.Repeat("é", int(next()%38))}
+		p := PartitionRequest{Role: roles[next()%5], Size: 1 + Size(next()%uint64(6*MiB)),
+			Label: strings.Repeat("é", int(next()%38))}
 		if i == open%n {
 			p.Size = 0
 		}

@@ -122,7 +122,8 @@ func addParents(added map[string]addition, e Entry) error {
 
 // sortedAdditions gives the additions in the order of a Tree.
 func sortedAdditions(added map[string]addition) []addition {
-	return slices.SortedFunc(maps.Values(added), func(a, b addition) int { return comparePaths(a.entry.Name, b.entry.Name) })
+	return slices.SortedFunc(maps.Values(added),
+		func(a, b addition) int { return comparePaths(a.entry.Name, b.entry.Name) })
 }
 
 type overlay struct {

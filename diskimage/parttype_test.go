@@ -36,7 +36,8 @@ func TestFlagsAreThoseOfParted(t *testing.T) {
 				t.Parallel()
 				theirs := diskimagetest.SparseFile(t, int64(20*MiB))
 				diskimagetest.Run(t, "parted", "--script", theirs, "mklabel", string(kind), "mkpart", root, "ext4", "1MiB", "19MiB")
-				out, partedErr := exec.CommandContext(t.Context(), parted, "--script", theirs, "set", "1", flag, "on").CombinedOutput()
+				out, partedErr := exec.CommandContext(t.Context(), parted, "--script", theirs, "set", "1", flag,
+					"on").CombinedOutput()
 				r := Request{Size: 20 * MiB, Table: kind, ID: testDiskID, Partitions: []PartitionRequest{
 					{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}, Flags: []string{flag}}, // of no architecture
 				}}
@@ -56,7 +57,8 @@ func TestFlagsAreThoseOfParted(t *testing.T) {
 				ours, _ := writeTestTable(t, r)
 				got, want := dumpPartition(t, ours), dumpPartition(t, theirs)
 				if kind == GPT && flag == "boot" { // see flagEffects
-					want = strings.Replace(want, "type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B", `type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, attrs="LegacyBIOSBootable"`, 1)
+					want = strings.Replace(want, "type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+						`type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, attrs="LegacyBIOSBootable"`, 1)
 				}
 				if got != want {
 					t.Errorf("got %s, want %s", got, want)

@@ -45,7 +45,8 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 				continue
 			}
 			found = append(found, FoundPartition{
-				Number: p.Index, Start: Size(p.Start) * SectorSize, Size: Size(p.End-p.Start+1) * SectorSize, Type: kind, Label: p.Name,
+				Number: p.Index, Start: Size(p.Start) * SectorSize, Size: Size(p.End-p.Start+1) * SectorSize, Type: kind,
+				Label: p.Name,
 			})
 		}
 	} else {

@@ -12,9 +12,10 @@ import (
 func TestTablesAreReadAgain(t *testing.T) {
 	t.Parallel()
 	for _, table := range []TableKind{MSDOS, GPT} {
-		layout, err := NewLayout(Request{Size: 64 * MiB, Table: table, ID: uuid.Max, Arch: "amd64", Partitions: []PartitionRequest{
-			{Role: RoleBoot, Size: 8 * MiB}, {Role: RoleRoot}, {Role: RoleSwap, Size: 4 * MiB},
-		}})
+		layout, err := NewLayout(Request{Size: 64 * MiB, Table: table, ID: uuid.Max, Arch: "amd64",
+			Partitions: []PartitionRequest{
+				{Role: RoleBoot, Size: 8 * MiB}, {Role: RoleRoot}, {Role: RoleSwap, Size: 4 * MiB},
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +33,8 @@ func TestTablesAreReadAgain(t *testing.T) {
 		}
 		for i, p := range layout.Partitions {
 			got := found[i]
-			if got.Number != p.Number || got.Start != p.Start || got.Size != p.Size || table == GPT && got.Type != p.Type || table == MSDOS && got.Code != p.Code {
+			if got.Number != p.Number || got.Start != p.Start || got.Size != p.Size || table == GPT && got.Type != p.Type ||
+				table == MSDOS && got.Code != p.Code {
 				t.Errorf("%s: found %+v, want %+v", table, got, p)
 			}
 		}

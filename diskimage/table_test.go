@@ -47,7 +47,8 @@ var goldenLayouts = map[string]Request{
 		{Role: RoleBIOSBoot, Number: 14, Size: MiB},
 		{Role: RoleSwap, Number: 3, Size: GiB},
 		{Role: RoleESP, Number: 15, Size: 64 * MiB, Filesystem: Filesystem{Type: "vfat"}},
-		{Role: RoleBoot, Number: 1, Size: 300*MB + 1, Filesystem: Filesystem{Type: "ext4"}, Flags: []string{"legacy_boot", "no_automount"}},
+		{Role: RoleBoot, Number: 1, Size: 300*MB + 1, Filesystem: Filesystem{Type: "ext4"},
+			Flags: []string{"legacy_boot", "no_automount"}},
 		{Role: RoleRoot, Number: 2, Filesystem: Filesystem{Type: "btrfs"}},
 	}},
 	"msdos-board": {Size: 2 * GB, Table: MSDOS, Offset: 16 * MiB, Partitions: []PartitionRequest{
@@ -151,11 +152,12 @@ func checkTable(t *testing.T, image string, r Request) {
 // large are layouts for disks with sectors of 4096 bytes. The sfdisk of Debian 12 cannot be told of them; fdisk and
 // partx can.
 var large = map[string]Request{
-	"gpt-4k": {Size: 3*GB + 1, Table: GPT, SectorSize: SectorSize4K, Arch: "arm64", Offset: 8 * MiB, Partitions: []PartitionRequest{
-		{Role: RoleESP, Number: 15, Size: 300 * MiB, Filesystem: Filesystem{Type: "vfat"}},
-		{Role: RoleRoot, Number: 1, Filesystem: Filesystem{Type: "ext4"}, Label: "root"},
-		{Role: RoleSwap, Number: 2, Size: 256 * MiB},
-	}},
+	"gpt-4k": {Size: 3*GB + 1, Table: GPT, SectorSize: SectorSize4K, Arch: "arm64", Offset: 8 * MiB,
+		Partitions: []PartitionRequest{
+			{Role: RoleESP, Number: 15, Size: 300 * MiB, Filesystem: Filesystem{Type: "vfat"}},
+			{Role: RoleRoot, Number: 1, Filesystem: Filesystem{Type: "ext4"}, Label: "root"},
+			{Role: RoleSwap, Number: 2, Size: 256 * MiB},
+		}},
 	"msdos-4k": {Size: TiB, Table: MSDOS, SectorSize: SectorSize4K, Partitions: []PartitionRequest{
 		{Role: RoleBoot, Size: 100 * MiB, Filesystem: Filesystem{Type: "vfat"}, Flags: []string{"boot"}},
 		{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}},
@@ -168,7 +170,8 @@ func TestTableOfLargeSectorsIsWhatPartxReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			image, _ := writeTestTable(t, r)
-			got := diskimagetest.Run(t, "partx", "--sector-size", "4096", "--raw", "--output", "NR,START,SECTORS,TYPE,UUID,NAME,FLAGS", image)
+			got := diskimagetest.Run(t, "partx", "--sector-size", "4096", "--raw", "--output",
+				"NR,START,SECTORS,TYPE,UUID,NAME,FLAGS", image)
 			golden := filepath.Join("testdata", name+".partx")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -192,7 +195,8 @@ func TestTableOfLargeSectorsIsFaultlessForFdisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			image, _ := writeTestTable(t, r)
-			out := diskimagetest.Run(t, "sh", "-c", `printf 'v\nq\n' | "$1" --sector-size 4096 "$2" 2>&1`, "sh", diskimagetest.Tool(t, "fdisk"), image)
+			out := diskimagetest.Run(t, "sh", "-c", `printf 'v\nq\n' | "$1" --sector-size 4096 "$2" 2>&1`, "sh",
+				diskimagetest.Tool(t, "fdisk"), image)
 			for _, bad := range []string{"corrupt", "mismatch", "does not contain", "inconsistent", "overlap", "error:"} {
 				if strings.Contains(strings.ToLower(out), bad) {
 					t.Errorf("fdisk: %q in\n%s", bad, out)
@@ -255,7 +259,8 @@ func TestOldAddressesAreThoseOfFdisk(t *testing.T) {
 func TestTableKeepsBootCode(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []TableKind{MSDOS, GPT} {
-		l, err := NewLayout(Request{Size: 10 * MiB, Table: kind, ID: testDiskID, Partitions: []PartitionRequest{{Role: RoleRoot}}})
+		l, err := NewLayout(Request{Size: 10 * MiB, Table: kind, ID: testDiskID,
+			Partitions: []PartitionRequest{{Role: RoleRoot}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +300,8 @@ func TestTableIsWhatSfdiskWrites(t *testing.T) {
 			if err := os.WriteFile(script, []byte(dump), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			diskimagetest.Run(t, "sh", "-c", diskimagetest.Tool(t, "sfdisk")+` --no-reread --no-tell-kernel "$1" <"$2"`, "sh", theirs, script)
+			diskimagetest.Run(t, "sh", "-c", diskimagetest.Tool(t, "sfdisk")+` --no-reread --no-tell-kernel "$1" <"$2"`, "sh",
+				theirs, script)
 			for offset, length := range map[Size]Size{0: 34 * SectorSize, l.Size - 33*SectorSize: 33 * SectorSize} {
 				if got, want := readRange(t, ours, offset, length), readRange(t, theirs, offset, length); !bytes.Equal(got, want) {
 					t.Errorf("the %s at %d differ:\n%s", length, offset, firstDifference(got, want))

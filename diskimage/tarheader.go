@@ -101,7 +101,8 @@ const tarWindow = 4 << 10
 // bytes gives a part of the archive. It is valid until the next call.
 func (r *tarReader) bytes(offset, length int64) ([]byte, error) {
 	if length > r.size-offset {
-		return nil, fmt.Errorf("archive ends at byte %d, inside of what begins at %d: %w", r.size, offset, io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("archive ends at byte %d, inside of what begins at %d: %w", r.size, offset,
+			io.ErrUnexpectedEOF)
 	}
 	if offset < r.start || offset+length > r.start+int64(len(r.window)) {
 		want := min(max(length, tarWindow), r.size-offset)

@@ -40,7 +40,8 @@ func TestLayersAreSeenAsAContainerSeesThem(t *testing.T) {
 	}{
 		{"another file", []layer{{fileMember("a")}, {fileMember("b")}}, ". a b"},
 		{"a whiteout", []layer{{dirMember("d/"), fileMember("d/a"), fileMember("d/b")}, {fileMember("d/.wh.a")}}, ". d d/b"},
-		{"a whiteout of a directory", []layer{{dirMember("d/"), dirMember("d/e/"), fileMember("d/e/f"), fileMember("d/ee")}, {fileMember("d/.wh.e")}}, ". d d/ee"},
+		{"a whiteout of a directory", []layer{{dirMember("d/"), dirMember("d/e/"), fileMember("d/e/f"), fileMember("d/ee")},
+			{fileMember("d/.wh.e")}}, ". d d/ee"},
 		{"a whiteout and a new file, in either order", []layer{
 			{fileMember("a"), fileMember("b")}, {fileMember(".wh.a"), fileMember("a"), fileMember("b"), fileMember(".wh.b")},
 		}, ". a b"},
@@ -52,16 +53,21 @@ func TestLayersAreSeenAsAContainerSeesThem(t *testing.T) {
 			{dirMember("d/"), fileMember("d/new"), fileMember("d/.wh..wh..opq"), dirMember("d/e/"), fileMember("d/e/new")},
 		}, ". d d/e d/e/new d/new"},
 		{"all is opaque", []layer{{fileMember("a")}, {fileMember(".wh..wh..opq"), fileMember("b")}}, ". b"},
-		{"a whiteout two layers up", []layer{{fileMember("a")}, {fileMember("b")}, {fileMember(".wh.a"), fileMember(".wh.b")}, {fileMember("a")}}, ". a"},
+		{"a whiteout two layers up", []layer{{fileMember("a")}, {fileMember("b")}, {fileMember(".wh.a"), fileMember(".wh.b")},
+			{fileMember("a")}}, ". a"},
 		{"a file over a directory", []layer{{dirMember("d/"), fileMember("d/a")}, {fileMember("d")}}, ". d"},
-		{"a link over a directory", []layer{{dirMember("lib/"), fileMember("lib/a")}, {dirMember("usr/"), symlinkMember("lib", "usr")}}, ". lib usr"},
+		{"a link over a directory", []layer{{dirMember("lib/"), fileMember("lib/a")},
+			{dirMember("usr/"), symlinkMember("lib", "usr")}}, ". lib usr"},
 		{"a directory over a link", []layer{{symlinkMember("d", "/etc")}, {dirMember("d/"), fileMember("d/a")}}, ". d d/a"},
-		{"a directory over a directory", []layer{{dirMember("d/"), fileMember("d/a")}, {dirMember("d/"), fileMember("d/b")}}, ". d d/a d/b"},
+		{"a directory over a directory", []layer{{dirMember("d/"), fileMember("d/a")}, {dirMember("d/"), fileMember("d/b")}},
+			". d d/a d/b"},
 		{"AUFS", []layer{{fileMember("a")}, {fileMember(".wh..wh.plnk"), fileMember(".wh..wh.aufs")}}, ". a"},
 		{"a whiteout of nothing", []layer{{fileMember("a")}, {fileMember(".wh.b"), fileMember("d/.wh.x")}}, ". a"},
 		{"a hard link to a layer below", []layer{{fileMember("a")}, {linkMember("b", "a")}}, ". a b=a"},
-		{"a hard link to what goes", []layer{{fileMember("b"), fileMember("c")}, {linkMember("a", "b"), fileMember(".wh.b")}}, ". a c"},
-		{"one name of a file goes", []layer{{fileMember("a"), linkMember("b", "a"), linkMember("c", "a")}, {fileMember(".wh.a")}}, ". b c=b"},
+		{"a hard link to what goes", []layer{{fileMember("b"), fileMember("c")}, {linkMember("a", "b"), fileMember(".wh.b")}},
+			". a c"},
+		{"one name of a file goes", []layer{{fileMember("a"), linkMember("b", "a"), linkMember("c", "a")},
+			{fileMember(".wh.a")}}, ". b c=b"},
 		{"one name of a file is replaced", []layer{{fileMember("a"), linkMember("b", "a")}, {fileMember("a")}}, ". a b"},
 	} {
 		tree, err := layerTree(t, tt.layers...)
@@ -86,7 +92,8 @@ func TestLayersAreSeenAsAContainerSeesThem(t *testing.T) {
 // The content is that of the layer that a name came from, whatever other layers have at the same place.
 func TestLayersReadTheirOwnArchive(t *testing.T) {
 	t.Parallel()
-	tree, err := layerTree(t, []tar.Header{fileMember("a"), fileMember("b")}, []tar.Header{fileMember("second"), linkMember("again", "b")})
+	tree, err := layerTree(t, []tar.Header{fileMember("a"), fileMember("b")},
+		[]tar.Header{fileMember("second"), linkMember("again", "b")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +117,8 @@ func TestHostileLayersAreRefused(t *testing.T) {
 		`layer 1: member ".wh..": the whiteout names no file`:  {{fileMember(".wh..")}},
 		`layer 1: member ".wh...": the whiteout names no file`: {{fileMember(".wh...")}},
 		`member "lib/x": "lib" is not a directory`:             {{symlinkMember("lib", "usr/lib")}, {fileMember("lib/x")}},
-		`layer 3: member "b": hard link to "a", which is not`:  {{fileMember("a")}, {fileMember(".wh.a")}, {linkMember("b", "a")}},
+		`layer 3: member "b": hard link to "a", which is not`: {{fileMember("a")}, {fileMember(".wh.a")},
+			{linkMember("b", "a")}},
 	} {
 		_, err := layerTree(t, layers...)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -127,10 +135,12 @@ func TestLayersMayLackTheirEnd(t *testing.T) {
 	if tree, err := NewLayerTree(Layer{bytes.NewReader(cut), int64(len(cut))}); err != nil || len(list(t, tree)) != 2 {
 		t.Errorf("got %v", err)
 	}
-	if _, err := NewLayerTree(Layer{bytes.NewReader(whole), 700}); err == nil || !strings.Contains(err.Error(), `layer 1: byte 1024, behind member "a": archive ends`) {
+	if _, err := NewLayerTree(Layer{bytes.NewReader(whole), 700}); err == nil ||
+		!strings.Contains(err.Error(), `layer 1: byte 1024, behind member "a": archive ends`) {
 		t.Errorf("cut in a member: got %v", err)
 	}
-	if _, err := NewTarTree(bytes.NewReader(cut), int64(len(cut))); err == nil || !strings.Contains(err.Error(), `behind member "a"`) {
+	if _, err := NewTarTree(bytes.NewReader(cut), int64(len(cut))); err == nil ||
+		!strings.Contains(err.Error(), `behind member "a"`) {
 		t.Errorf("as a tarball: got %v", err)
 	}
 }
@@ -143,7 +153,8 @@ func TestLayersHoldManyWhiteouts(t *testing.T) {
 	for w, format := range map[io.Writer]string{&lower: "d%d/f%d", &upper: "d%d/.wh.f%d"} {
 		archive := tar.NewWriter(w)
 		for i := range files {
-			if err := archive.WriteHeader(&tar.Header{Name: fmt.Sprintf(format, i%100, i), Typeflag: tar.TypeReg, Mode: 0o644}); err != nil {
+			if err := archive.WriteHeader(&tar.Header{Name: fmt.Sprintf(format, i%100, i), Typeflag: tar.TypeReg,
+				Mode: 0o644}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -151,7 +162,8 @@ func TestLayersHoldManyWhiteouts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tree, err := NewLayerTree(Layer{bytes.NewReader(lower.Bytes()), int64(lower.Len())}, Layer{bytes.NewReader(upper.Bytes()), int64(upper.Len())},
+	tree, err := NewLayerTree(Layer{bytes.NewReader(lower.Bytes()), int64(lower.Len())},
+		Layer{bytes.NewReader(upper.Bytes()), int64(upper.Len())},
 		Layer{bytes.NewReader(lower.Bytes()), int64(lower.Len())})
 	if err != nil {
 		t.Fatal(err)

@@ -51,13 +51,16 @@ func treeOf(archive []byte) (Tree, error) {
 func TestTarTreeRefusesHostileMembers(t *testing.T) {
 	t.Parallel()
 	for want, members := range map[string][]tar.Header{
-		`member "../x": name "../x" leads out`:                 {{Name: "../x"}},
-		`member "a/../../x"`:                                   {{Name: "a/../../x"}},
-		`member "x": hard link: name "../../etc/shadow" leads`: {{Name: "x", Typeflag: tar.TypeLink, Linkname: "../../etc/shadow"}},
-		`member "x": hard link to "y", which is not in`:        {{Name: "x", Typeflag: tar.TypeLink, Linkname: "y"}},
-		`member "x": hard link to "d/", which is a directory`:  {{Name: "d/", Typeflag: tar.TypeDir}, {Name: "x", Typeflag: tar.TypeLink, Linkname: "d/"}},
-		`member "etc/passwd": "etc" is not a directory`:        {{Name: "etc", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, {Name: "etc/passwd"}},
-		`member "./": the root must be a directory`:            {{Name: "./", Typeflag: tar.TypeSymlink, Linkname: "/"}},
+		`member "../x": name "../x" leads out`: {{Name: "../x"}},
+		`member "a/../../x"`:                   {{Name: "a/../../x"}},
+		`member "x": hard link: name "../../etc/shadow" leads`: {{Name: "x", Typeflag: tar.TypeLink,
+			Linkname: "../../etc/shadow"}},
+		`member "x": hard link to "y", which is not in`: {{Name: "x", Typeflag: tar.TypeLink, Linkname: "y"}},
+		`member "x": hard link to "d/", which is a directory`: {{Name: "d/", Typeflag: tar.TypeDir},
+			{Name: "x", Typeflag: tar.TypeLink, Linkname: "d/"}},
+		`member "etc/passwd": "etc" is not a directory`: {{Name: "etc", Typeflag: tar.TypeSymlink, Linkname: "/etc"},
+			{Name: "etc/passwd"}},
+		`member "./": the root must be a directory`: {{Name: "./", Typeflag: tar.TypeSymlink, Linkname: "/"}},
 		`no members`: {},
 	} {
 		_, err := treeOf(pack(t, members...))
@@ -98,7 +101,8 @@ func TestTarTreeMakesMissingDirectories(t *testing.T) {
 
 func TestTarTreeLaterMembersReplaceEarlierOnes(t *testing.T) {
 	t.Parallel()
-	tree, err := treeOf(pack(t, tar.Header{Name: "z", Size: 3}, tar.Header{Name: "a", Typeflag: tar.TypeLink, Linkname: "z"},
+	tree, err := treeOf(pack(t, tar.Header{Name: "z", Size: 3},
+		tar.Header{Name: "a", Typeflag: tar.TypeLink, Linkname: "z"},
 		tar.Header{Name: "b", Typeflag: tar.TypeLink, Linkname: "./z"}, tar.Header{Name: "z", Size: 9}))
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +141,8 @@ func TestSparseContentReadsInAnyOrder(t *testing.T) {
 	for _, at := range []int64{499_990, 0, 1<<20 - 10, 499_995, 1<<20 - 20} {
 		got := make([]byte, 20)
 		n, err := c.ReadAt(got, at)
-		if end := min(at+20, 1<<20); !bytes.Equal(got[:n], want[at:end]) || err != nil && (!errors.Is(err, io.EOF) || end-at == 20) {
+		if end := min(at+20, 1<<20); !bytes.Equal(got[:n], want[at:end]) || err != nil &&
+			(!errors.Is(err, io.EOF) || end-at == 20) {
 			t.Errorf("at %d: got %q, %v; want %q", at, got[:n], err, want[at:end])
 		}
 	}
@@ -148,8 +153,9 @@ func TestTarTreeUndoesEscapesInNamesOfXattrs(t *testing.T) {
 	t.Parallel()
 	want := []Xattr{{"user.a=b%c", []byte("1\x002")}, {"user.umläut", []byte("3")}}
 	for program, records := range map[string]map[string]string{
-		"GNU tar": {"SCHILY.xattr.user.a%3Db%25c": "1\x002", "SCHILY.xattr.user.umläut": "3", "SCHILY.xattr.trusted.x": "left out"},
-		"bsdtar":  {"LIBARCHIVE.xattr.user.a%3Db%25c": "MQAy", "LIBARCHIVE.xattr.user.uml%C3%A4ut": "Mw"},
+		"GNU tar": {"SCHILY.xattr.user.a%3Db%25c": "1\x002", "SCHILY.xattr.user.umläut": "3",
+			"SCHILY.xattr.trusted.x": "left out"},
+		"bsdtar": {"LIBARCHIVE.xattr.user.a%3Db%25c": "MQAy", "LIBARCHIVE.xattr.user.uml%C3%A4ut": "Mw"},
 		"both": {
 			"LIBARCHIVE.xattr.user.a%3Db%25c": "MQAy", "SCHILY.xattr.user.a%3Db%25c": "1\x002", "SCHILY.xattr.user.umläut": "3",
 		},
@@ -252,15 +258,18 @@ func TestTarTreeReadsRecords(t *testing.T) {
 func TestTarTreeRefusesWhatItWouldGetWrong(t *testing.T) {
 	t.Parallel()
 	for want, m := range map[string]rawMember{
-		`member "f": it has an access control list as text`: {name: "f", records: map[string]string{"SCHILY.acl.access": "user::rw-"}},
-		`member "f": unknown type 'D'`:                      {name: "f", kind: 'D'},
-		`member "f": owner -1:0 is out of range`:            {name: "f", records: map[string]string{"uid": "-1"}},
-		`member "f": pax record uid="x" is not a number`:    {name: "f", records: map[string]string{"uid": "x"}},
-		`member "f": pax record mtime="1.x"`:                {name: "f", records: map[string]string{"mtime": "1.x"}},
-		`member "f": map of a sparse file of 5 bytes`:       {name: "f", records: map[string]string{"GNU.sparse.size": "5", "GNU.sparse.map": "3,9"}},
-		`member "f": sparse file of version "2"`:            {name: "f", records: map[string]string{"GNU.sparse.size": "5", "GNU.sparse.major": "2"}},
-		`member "f": archive ends inside of its content`:    {name: "f", records: map[string]string{"size": "99999"}},
-		`member "f\x00g": name "f\x00g" holds a zero byte`:  {name: "x", records: map[string]string{"path": "f\x00g"}},
+		`member "f": it has an access control list as text`: {name: "f",
+			records: map[string]string{"SCHILY.acl.access": "user::rw-"}},
+		`member "f": unknown type 'D'`:                   {name: "f", kind: 'D'},
+		`member "f": owner -1:0 is out of range`:         {name: "f", records: map[string]string{"uid": "-1"}},
+		`member "f": pax record uid="x" is not a number`: {name: "f", records: map[string]string{"uid": "x"}},
+		`member "f": pax record mtime="1.x"`:             {name: "f", records: map[string]string{"mtime": "1.x"}},
+		`member "f": map of a sparse file of 5 bytes`: {name: "f", records: map[string]string{"GNU.sparse.size": "5",
+			"GNU.sparse.map": "3,9"}},
+		`member "f": sparse file of version "2"`: {name: "f", records: map[string]string{"GNU.sparse.size": "5",
+			"GNU.sparse.major": "2"}},
+		`member "f": archive ends inside of its content`:   {name: "f", records: map[string]string{"size": "99999"}},
+		`member "f\x00g": name "f\x00g" holds a zero byte`: {name: "x", records: map[string]string{"path": "f\x00g"}},
 	} {
 		_, err := treeOf(packRaw(t, m))
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -327,7 +336,8 @@ func TestTarTreeKeepsHoles(t *testing.T) {
 		}
 	}
 	want := list(t, NewDirTree(root))[1].Data
-	for _, args := range [][]string{{"--format=gnu", "--no-xattrs"}, {"--sparse-version=0.0"}, {"--sparse-version=0.1"}, {"--sparse-version=1.0"}} {
+	for _, args := range [][]string{{"--format=gnu", "--no-xattrs"}, {"--sparse-version=0.0"}, {"--sparse-version=0.1"},
+		{"--sparse-version=1.0"}} {
 		e := list(t, tarTestDir(t, root, append([]string{"--sparse"}, args...)...))[1]
 		if e.Size != size || !slices.Equal(e.Data, want) {
 			t.Errorf("tar %q: got size %d and %d parts, want %d and %d", args, e.Size, len(e.Data), size, len(want))
@@ -390,7 +400,8 @@ func FuzzTarTree(f *testing.F) {
 			if err != nil {
 				t.Fatalf("open %q: %v", e.Name, err)
 			}
-			if n, err := c.ReadAt(make([]byte, 16), 0); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if n, err := c.ReadAt(make([]byte, 16), 0); err != nil && !errors.Is(err, io.EOF) &&
+				!errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("read %q: %d, %v", e.Name, n, err)
 			}
 			if err := c.Close(); err != nil {

@@ -100,8 +100,9 @@ func makeTestDir(t *testing.T) string {
 	}
 	ok(os.Chmod(at("tmp"), 0o777|os.ModeSticky))
 	for name, data := range map[string]string{
-		"a/file": "content", "a.b/file": "other", "a-b": "minus", "empty file": "", "a/deep/er/x": strings.Repeat("x", 100_000),
-		"new\nline": "n", "not-utf8-\xff\xfe": "bytes", strings.Repeat("l", 255): "long",
+		"a/file": "content", "a.b/file": "other", "a-b": "minus", "empty file": "",
+		"a/deep/er/x": strings.Repeat("x", 100_000),
+		"new\nline":   "n", "not-utf8-\xff\xfe": "bytes", strings.Repeat("l", 255): "long",
 	} {
 		ok(os.WriteFile(at(name), []byte(data), 0o640))
 	}
@@ -195,7 +196,8 @@ func TestDirTreeAndTarTreeAgree(t *testing.T) {
 	t.Parallel()
 	root := makeTestDir(t)
 	want := list(t, NewDirTree(root))
-	for _, args := range [][]string{{"--sort=name"}, {"--sparse", "--sort=none"}, {"--sparse", "--sparse-version=0.1"}, {"--sparse", "--sparse-version=0.0"}} {
+	for _, args := range [][]string{{"--sort=name"}, {"--sparse", "--sort=none"}, {"--sparse", "--sparse-version=0.1"},
+		{"--sparse", "--sparse-version=0.0"}} {
 		got := list(t, tarTestDir(t, root, args...))
 		if names(got) != names(want) {
 			t.Fatalf("tar %q: names: got\n%q\nwant\n%q", args, names(got), names(want))

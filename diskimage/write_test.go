@@ -52,7 +52,8 @@ func TestImageHasEverythingInItsPlace(t *testing.T) {
 		w := make(memoryFile, l.Size)
 		image := Image{Layout: l, Volumes: map[int]Volume{
 			1: fakeVolume{text: "esp", offset: int64(2*MiB) - 3}, 2: fakeVolume{text: "root"},
-		}, Patches: []Patch{{0, []byte("code"), "boot code"}, {510, []byte("\x55\xaa"), "boot signature"}, {int64(3*MiB) + 1, []byte("!"), "note"}}}
+		}, Patches: []Patch{{0, []byte("code"), "boot code"}, {510, []byte("\x55\xaa"), "boot signature"},
+			{int64(3*MiB) + 1, []byte("!"), "note"}}}
 		if err := image.Write(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +91,8 @@ func TestImageRefusesPatchesThatDamage(t *testing.T) {
 		patches []Patch
 		want    string
 	}{
-		"table":         {MSDOS, []Patch{{444, three, "MBR code"}}, "MBR code (bytes 444 to 446) would overwrite the partition table"},
+		"table": {MSDOS, []Patch{{444, three, "MBR code"}},
+			"MBR code (bytes 444 to 446) would overwrite the partition table"},
 		"whole sector":  {MSDOS, []Patch{{0, make([]byte, 512), "boot.img"}}, "boot.img (bytes 0 to 511) would overwrite"},
 		"last of table": {MSDOS, []Patch{{509, three, "x"}}, "would overwrite"},
 		"GPT header":    {GPT, []Patch{{510, three, "x"}}, "(bytes 512 to 17407)"},
@@ -99,7 +101,8 @@ func TestImageRefusesPatchesThatDamage(t *testing.T) {
 		"end":           {MSDOS, []Patch{{int64(10*MiB) - 2, three, "x"}}, "does not fit"},
 		"negative":      {MSDOS, []Patch{{-1, three, "x"}}, "does not fit"},
 		"overflow":      {MSDOS, []Patch{{1<<63 - 1, three, "x"}}, "does not fit"},
-		"each other":    {MSDOS, []Patch{{0, three, "one"}, {2, three, "two"}}, "one (bytes 0 to 2) and two (bytes 2 to 4) overlap"},
+		"each other": {MSDOS, []Patch{{0, three, "one"}, {2, three, "two"}},
+			"one (bytes 0 to 2) and two (bytes 2 to 4) overlap"},
 	} {
 		l := twoPartitions(t, c.table)
 		w := make(memoryFile, l.Size)
@@ -112,7 +115,8 @@ func TestImageRefusesPatchesThatDamage(t *testing.T) {
 		}
 	}
 	l := twoPartitions(t, MSDOS)
-	fine := []Patch{{0, make([]byte, 446), "code"}, {446, nil, "nothing"}, {510, three, "behind"}, {8192, three, "u-boot"}, {513, three, "x"}}
+	fine := []Patch{{0, make([]byte, 446), "code"}, {446, nil, "nothing"}, {510, three, "behind"}, {8192, three, "u-boot"},
+		{513, three, "x"}}
 	if err := (Image{Layout: l, Patches: fine}).Write(t.Context(), make(memoryFile, l.Size)); err != nil {
 		t.Errorf("patches that touch nothing: %v", err)
 	}
@@ -132,7 +136,8 @@ func TestImageStopsWhenCancelled(t *testing.T) {
 	l := twoPartitions(t, MSDOS)
 	w := make(memoryFile, l.Size)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := Image{Layout: l, Volumes: map[int]Volume{1: fakeVolume{text: "one", after: cancel}, 2: fakeVolume{text: "two"}}}.Write(ctx, w)
+	err := Image{Layout: l, Volumes: map[int]Volume{1: fakeVolume{text: "one", after: cancel},
+		2: fakeVolume{text: "two"}}}.Write(ctx, w)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
@@ -144,8 +149,9 @@ func TestImageStopsWhenCancelled(t *testing.T) {
 func TestNoSpaceErrorGivesFigures(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]NoSpaceError{
-		"not enough blocks of 4096 bytes: 1000 needed, 700 available: the file system must grow by at least 2 MiB": {"blocks", 1000, 700, 4096},
-		"not enough inodes: 10 needed, 7 available":                                                                {"inodes", 10, 7, 0},
+		"not enough blocks of 4096 bytes: 1000 needed, 700 available: the file system must grow by at least 2 MiB": {"blocks",
+			1000, 700, 4096},
+		"not enough inodes: 10 needed, 7 available": {"inodes", 10, 7, 0},
 	} {
 		if got := e.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)

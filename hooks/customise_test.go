@@ -88,7 +88,8 @@ func (w *world) run(shell, script string) (output, log string, err error) {
 	if err := os.WriteFile(w.transcript, nil, 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(w.t.Context(), tool(w.t, shell), "-c", "set -eu\nrootdir=$1\n. \"$2\"\n"+script, shell, w.root, w.lib)
+	cmd := exec.CommandContext(w.t.Context(), tool(w.t, shell), "-c", "set -eu\nrootdir=$1\n. \"$2\"\n"+script, shell,
+		w.root, w.lib)
 	cmd.Env = []string{"PATH=" + w.bin + ":" + os.Getenv("PATH")}
 	out, err := cmd.CombinedOutput()
 	text, readErr := os.ReadFile(w.transcript)
@@ -209,7 +210,8 @@ func TestMountFallsBackToTheSysThatIsThere(t *testing.T) {
 func TestMountsAreRealInAUserNamespace(t *testing.T) {
 	t.Parallel()
 	unshare := []string{tool(t, "unshare"), "--map-root-user", "--mount", "--pid", "--fork"}
-	if out, err := exec.CommandContext(t.Context(), unshare[0], append(unshare[1:], "true")...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), unshare[0],
+		append(unshare[1:], "true")...).CombinedOutput(); err != nil {
 		t.Skipf("no user namespaces here: %v: %s", err, out)
 	}
 	w := newWorld(t)
@@ -259,7 +261,8 @@ func TestAptSourcesAreReplacedAndRestored(t *testing.T) {
 		"deb822":    {"etc/apt/sources.list.d/debian.sources": "Types: deb\n"},
 		"all": {
 			"etc/apt/sources.list": "# see sources.list.d\n", "etc/apt/sources.list.d/base.list": "deb http://old sid main\n",
-			"etc/apt/sources.list.d/debian.sources": "Types: deb\n", "etc/apt/sources.list.d/with space.list": "deb http://x y z\n",
+			"etc/apt/sources.list.d/debian.sources":  "Types: deb\n",
+			"etc/apt/sources.list.d/with space.list": "deb http://x y z\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -126,7 +126,8 @@ func TestBoardHooksMakeTheKernelStart(t *testing.T) {
 			t.Errorf("%s: got %q", board, files)
 		}
 		const after = "etc/initramfs/post-update.d/zz-u-boot-menu"
-		if info, err := os.Stat(filepath.Join(w.root, after)); err != nil || info.Mode()&0o111 != 0o111 || !strings.HasPrefix(files[after], "#!/bin/sh\n") {
+		if info, err := os.Stat(filepath.Join(w.root, after)); err != nil || info.Mode()&0o111 != 0o111 ||
+			!strings.HasPrefix(files[after], "#!/bin/sh\n") {
 			t.Errorf("%s: %s is no program: %v", board, after, err)
 		}
 	}
@@ -136,7 +137,8 @@ func TestAutologinIsForAUserOfTheImage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.write(filepath.Join(w.root, "etc/passwd"), "root:x:0:0::/root:/bin/sh\ntester:x:1000:1000::/:/bin/sh\n")
-	if out, err := w.hook("serial-autologin.sh", "AUTOLOGIN=test"); err == nil || !strings.Contains(out, "no user test in the image") {
+	if out, err := w.hook("serial-autologin.sh", "AUTOLOGIN=test"); err == nil ||
+		!strings.Contains(out, "no user test in the image") {
 		t.Errorf("unknown user: got %v\n%s", err, out)
 	}
 	for _, user := range []string{"root", "tester"} {
@@ -144,7 +146,8 @@ func TestAutologinIsForAUserOfTheImage(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		got := w.tree("etc/systemd")["etc/systemd/system/serial-getty@.service.d/autologin.conf"]
-		if !strings.Contains(got, "\nExecStart=\nExecStart=-/sbin/agetty --autologin "+user+" ") || !strings.HasSuffix(got, " %I $TERM\n") {
+		if !strings.Contains(got, "\nExecStart=\nExecStart=-/sbin/agetty --autologin "+user+" ") ||
+			!strings.HasSuffix(got, " %I $TERM\n") {
 			t.Errorf("%s: got %q", user, got)
 		}
 	}
@@ -192,7 +195,8 @@ func TestUserSetupGivesKeysOrAPasswordToChoose(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", c.env, commands, c.want)
 		}
 	}
-	if out, err := w.hook("user-setup.sh", "AUTHORIZED_KEYS=none.pub"); err == nil || !strings.Contains(out, "none.pub cannot be read") {
+	if out, err := w.hook("user-setup.sh", "AUTHORIZED_KEYS=none.pub"); err == nil ||
+		!strings.Contains(out, "none.pub cannot be read") {
 		t.Errorf("missing keys: got %v\n%s", err, out)
 	}
 }

@@ -37,7 +37,8 @@ exec "$@"`
 // minutes.
 func TestAssembledImagesAreTheSameAndBoot(t *testing.T) {
 	dir, nonce := t.TempDir(), fmt.Sprintf("assemble-%d", os.Getpid())
-	hook := strings.ReplaceAll(witness, "NONCE", nonce) + "chroot \"$1\" apt-get install -y --no-install-recommends grub-pc-bin\n"
+	hook := strings.ReplaceAll(witness, "NONCE", nonce) +
+		"chroot \"$1\" apt-get install -y --no-install-recommends grub-pc-bin\n"
 	if err := os.WriteFile(filepath.Join(dir, "hook.sh"), []byte(hook), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -51,9 +52,11 @@ func TestAssembledImagesAreTheSameAndBoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	call(vmdebootstrap(t, "--tarball=root.tar", "--export=oci-archive:image.tar", "--export-compression=zstd:1", "--customize=./hook.sh", "--distribution=stable", "--root-password=x", "--verbose"))
+	call(vmdebootstrap(t, "--tarball=root.tar", "--export=oci-archive:image.tar", "--export-compression=zstd:1",
+		"--customize=./hook.sh", "--distribution=stable", "--root-password=x", "--verbose"))
 	for source, image := range map[string]string{"root.tar": "tar.img", "oci-archive:image.tar": "oci.img"} {
-		call(withoutNamespaces(t, vmdebootstrap(t, "assemble", "--from", source, "--image", image, "--boot=grub", "--serial-console", "--free=100MB")))
+		call(withoutNamespaces(t, vmdebootstrap(t, "assemble", "--from", source, "--image", image, "--boot=grub",
+			"--serial-console", "--free=100MB")))
 		checkPartitions(t, filepath.Join(dir, image))
 	}
 	diskimagetest.Run(t, "cmp", filepath.Join(dir, "tar.img"), filepath.Join(dir, "oci.img"))

@@ -48,8 +48,10 @@ func TestForeignImageBoots(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := emulators(t)
-	cmd := vmdebootstrap(t, "--image", image, "--size", "1500MB", "--arch", "arm64", "--grub", "--use-uefi", "--serial-console",
-		"--kernel-package", "linux-image-cloud-arm64", "--debootstrapopts", "variant=minbase", "--no-acpid", "--customize", hook,
+	cmd := vmdebootstrap(t, "--image", image, "--size", "1500MB", "--arch", "arm64", "--grub", "--use-uefi",
+		"--serial-console",
+		"--kernel-package", "linux-image-cloud-arm64", "--debootstrapopts", "variant=minbase", "--no-acpid", "--customize",
+		hook,
 		"--pkglist", "--verbose")
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
@@ -60,10 +62,12 @@ func TestForeignImageBoots(t *testing.T) {
 	if after := emulators(t); after != before {
 		t.Errorf("the host's emulators were %q, now are %q", before, after)
 	}
-	if list := readFile(t, filepath.Join(dir, "dpkg.list")); strings.Contains(list, "qemu") || !strings.Contains(list, "grub-efi-arm64") {
+	if list := readFile(t, filepath.Join(dir, "dpkg.list")); strings.Contains(list, "qemu") ||
+		!strings.Contains(list, "grub-efi-arm64") {
 		t.Errorf("the image's packages:\n%s", list)
 	}
-	console := diskimagetest.Boot(t, image, diskimagetest.BootOptions{Arch: "arm64", Want: "login: ", Timeout: 10 * time.Minute})
+	console := diskimagetest.Boot(t, image, diskimagetest.BootOptions{Arch: "arm64", Want: "login: ",
+		Timeout: 10 * time.Minute})
 	for _, want := range []string{"GRUB", "witness " + nonce + " aarch64 failed=0"} {
 		if !strings.Contains(console, want) {
 			t.Errorf("the console never showed %q", want)

@@ -60,7 +60,8 @@ func TestImageBoots(t *testing.T) {
 		loader  string
 	}{
 		{"extlinux", []string{"--distribution", "stable"}, "SYSLINUX"},
-		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--bootsize", "200Mi", "--boottype", "ext3", "--roottype", "f2fs"}, "GRUB"},
+		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--bootsize", "200Mi", "--boottype", "ext3",
+			"--roottype", "f2fs"}, "GRUB"},
 		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
 		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow"}, "SYSLINUX"},
 		{"btrfs", []string{"--roottype", "btrfs", "--grub"}, "GRUB"},
@@ -75,7 +76,8 @@ func TestImageBoots(t *testing.T) {
 			case "btrfs":
 				diskimagetest.Run(t, "btrfs", "check", "--readonly", partition(t, image))
 			case "squashfs": // behind /boot; everything in it is read
-				diskimagetest.Run(t, "unsquashfs", "-no-progress", "-offset", fmt.Sprint(201<<20), "-dest", filepath.Join(t.TempDir(), "root"), image)
+				diskimagetest.Run(t, "unsquashfs", "-no-progress", "-offset", fmt.Sprint(201<<20), "-dest",
+					filepath.Join(t.TempDir(), "root"), image)
 			default:
 				checkPartitions(t, image)
 			}
@@ -105,7 +107,8 @@ func buildImage(t *testing.T, hook string, options ...string) string {
 	if err := os.WriteFile(script, []byte(hook), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"--image", image, "--size", "2G", "--serial-console", "--customize", script, "--verbose"}, options...)
+	args := append([]string{"--image", image, "--size", "2G", "--serial-console", "--customize", script, "--verbose"},
+		options...)
 	mounts := readFile(t, "/proc/mounts")
 	cmd := vmdebootstrap(t, args...)
 	cmd.Dir = dir

@@ -51,8 +51,10 @@ func TestImageSurvivesUpgrades(t *testing.T) {
 	}{
 		{"bios", []string{"--distribution", "bookworm", "--grub"}, "GRUB", bios, []diskimagetest.Firmware{bios}},
 		{"hybrid", []string{"--boot", "hybrid", "--part-type", "gpt"}, "GRUB", uefi, []diskimagetest.Firmware{bios, secure}},
-		{"extlinux", []string{"--distribution", "bookworm", "--bootsize", "256Mi"}, "SYSLINUX", bios, []diskimagetest.Firmware{bios}},
-		{"systemd-boot", []string{"--boot", "systemd-boot", "--part-type", "gpt"}, "BdsDxe: starting", uefi, []diskimagetest.Firmware{uefi}},
+		{"extlinux", []string{"--distribution", "bookworm", "--bootsize", "256Mi"}, "SYSLINUX", bios,
+			[]diskimagetest.Firmware{bios}},
+		{"systemd-boot", []string{"--boot", "systemd-boot", "--part-type", "gpt"}, "BdsDxe: starting", uefi,
+			[]diskimagetest.Firmware{uefi}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nonce := fmt.Sprintf("%s-%d", tt.name, os.Getpid())

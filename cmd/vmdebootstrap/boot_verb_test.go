@@ -31,11 +31,13 @@ func TestBootTestsAnImage(t *testing.T) {
 	}
 	status, stdout, stderr := bootVerb(t, image, "--test", "--expect", diskimagetest.Marker, "--accel", "tcg", "--json")
 	var result bootResult
-	if err := json.Unmarshal([]byte(stdout), &result); err != nil || status != exitOK || !result.Booted || result.Firmware != "bios" {
+	if err := json.Unmarshal([]byte(stdout), &result); err != nil || status != exitOK || !result.Booted ||
+		result.Firmware != "bios" {
 		t.Errorf("status %d, %q, %q (%v)", status, stdout, stderr, err)
 	}
 	status, stdout, stderr = bootVerb(t, image, "--test", "--expect", "never printed", "--accel", "tcg", "--timeout", "3s")
-	if status != exitFailed || !strings.Contains(stderr, `"never printed" was not seen: time is over`) || !strings.Contains(stderr, diskimagetest.Marker) {
+	if status != exitFailed || !strings.Contains(stderr, `"never printed" was not seen: time is over`) ||
+		!strings.Contains(stderr, diskimagetest.Marker) {
 		t.Errorf("status %d, %q, %q: want the end of the console and why", status, stdout, stderr)
 	}
 	if after, err := os.ReadFile(image); err != nil || !bytes.Equal(after, before) {
@@ -57,7 +59,8 @@ func TestBootFindsMistakesFirst(t *testing.T) {
 		{[]string{"x.img", "--test", "--expect", "("}, exitUsage, "--expect"},
 		{[]string{"x.img", "--test", "--run", "true"}, exitUsage, "--run needs --login"},
 		{[]string{"x.img", "--json"}, exitUsage, "need --test"},
-		{[]string{"x.img", "--test", "--login", "root:env:NONE"}, exitFailed, "--login: the environment has no variable NONE"},
+		{[]string{"x.img", "--test", "--login", "root:env:NONE"}, exitFailed,
+			"--login: the environment has no variable NONE"},
 	} {
 		status, _, stderr := bootVerb(t, tt.args...)
 		if status != tt.status || !strings.Contains(stderr, tt.want) {
@@ -69,7 +72,8 @@ func TestBootFindsMistakesFirst(t *testing.T) {
 func TestImagesAreKnownByTheirFirstBytes(t *testing.T) {
 	t.Parallel()
 	for format, head := range map[string]string{
-		"qcow2": "QFI\xfb", "vmdk": "KDMV", "vhdx": "vhdxfile", "vpc": "conectix", "vdi": strings.Repeat("<", 64) + "\x7f\x10\xda\xbe", "raw": "\xeb\x63",
+		"qcow2": "QFI\xfb", "vmdk": "KDMV", "vhdx": "vhdxfile", "vpc": "conectix", "vdi": strings.Repeat("<", 64) +
+			"\x7f\x10\xda\xbe", "raw": "\xeb\x63",
 	} {
 		name := filepath.Join(t.TempDir(), "image")
 		if err := os.WriteFile(name, append([]byte(head), make([]byte, 512)...), 0o644); err != nil {

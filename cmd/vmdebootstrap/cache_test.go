@@ -9,7 +9,8 @@ func TestAgesAreReadable(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_700_000_000, 0)
 	for ago, want := range map[time.Duration]string{
-		30 * time.Second: "just now", 5 * time.Minute: "5 min ago", 3*time.Hour + time.Minute: "3 h ago", 72 * time.Hour: "3 days ago",
+		30 * time.Second: "just now", 5 * time.Minute: "5 min ago", 3*time.Hour + time.Minute: "3 h ago",
+		72 * time.Hour: "3 days ago",
 	} {
 		if got := age(now, now.Add(-ago)); got != want {
 			t.Errorf("%s: got %q, want %q", ago, got, want)

@@ -73,7 +73,8 @@ func dumpOf(name string, data []byte) (string, error) {
 func FuzzConfigFile(f *testing.F) {
 	for _, seed := range []string{
 		"", "[config]\n", "[config]\nimage = x\n", "[config]\npackage = a, \"b,c\"\n  d\n", "[config]\nuser: joe/pw, ann/\n",
-		"[config]\nserial-console-command = \" `x` '''\n", "[config]\nmirror = \"\"\"a\nb\"\"\"\n", "[config]\nhostname = ` x `\n",
+		"[config]\nserial-console-command = \" `x` '''\n", "[config]\nmirror = \"\"\"a\nb\"\"\"\n",
+		"[config]\nhostname = ` x `\n",
 		"config:\n  image: x\n", "config: {package: [a, \"b,c\", \" d \"]}\n", "config:\n  hostname: |\n    a\n    b\n",
 		"config: &a\n  image: *a\n", "config:\n  debootstrapopts: ['a \"b\" c', '\"', ',']\n",
 	} {

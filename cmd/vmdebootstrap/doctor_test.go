@@ -74,7 +74,8 @@ func TestDoctorTellsWhatIsMissing(t *testing.T) {
 	cmd.Env = append(os.Environ(), "PATH=/nowhere")
 	d, status := doctor(t, cmd)
 	f := d.finding(string(oci.IsolationUserNS))
-	if status != exitOK || d.Isolation != oci.IsolationSingle || f.State != stateMissing || !strings.Contains(f.Cure, "apt install uidmap") {
+	if status != exitOK || d.Isolation != oci.IsolationSingle || f.State != stateMissing ||
+		!strings.Contains(f.Cure, "apt install uidmap") {
 		t.Errorf("got exit status %d, %+v", status, d)
 	}
 }
@@ -83,7 +84,8 @@ func TestDoctorPrintsTheProfileForAppArmor(t *testing.T) {
 	t.Parallel()
 	report := oci.Report{AppArmor: true}
 	f := checkAppArmor(report, "/opt/vmdebootstrap")
-	if f.State != stateMissing || !strings.Contains(f.Cure, `profile vmdebootstrap "/opt/vmdebootstrap" flags=(unconfined) {`) {
+	if f.State != stateMissing ||
+		!strings.Contains(f.Cure, `profile vmdebootstrap "/opt/vmdebootstrap" flags=(unconfined) {`) {
 		t.Errorf("got %+v", f)
 	}
 	report.Isolation = oci.IsolationUserNS

@@ -20,9 +20,11 @@ import (
 // be lost.
 func TestPodmanRunsWhatIsExported(t *testing.T) {
 	dir := t.TempDir()
-	cmd := vmdebootstrap(t, "--distribution=trixie", "--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid", "--lock-root-password",
+	cmd := vmdebootstrap(t, "--distribution=trixie", "--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid",
+		"--lock-root-password",
 		"--package=libcap2-bin", "--run=cp /bin/true /usr/local/bin/capable && setcap cap_net_raw+ep /usr/local/bin/capable",
-		"--tarball=root.tar.gz", "--export=docker-archive:docker.tar:localhost/exported:1", "--export=oci-archive:oci.tar:t", "--export-compression=zstd")
+		"--tarball=root.tar.gz", "--export=docker-archive:docker.tar:localhost/exported:1", "--export=oci-archive:oci.tar:t",
+		"--export-compression=zstd")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -30,7 +32,8 @@ func TestPodmanRunsWhatIsExported(t *testing.T) {
 
 	p := newPodman(t)
 	p.run(t, "load", "--quiet", "--input", filepath.Join(dir, "docker.tar"))
-	out := p.run(t, "run", "--rm", "--network=none", "localhost/exported:1", "sh", "-c", "id --user; getcap /usr/local/bin/capable")
+	out := p.run(t, "run", "--rm", "--network=none", "localhost/exported:1", "sh", "-c",
+		"id --user; getcap /usr/local/bin/capable")
 	if want := "0\n/usr/local/bin/capable cap_net_raw=ep\n"; out != want {
 		t.Errorf("the container says %q, want %q", out, want)
 	}
@@ -89,7 +92,8 @@ func newPodman(t *testing.T) podman {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
-	return podman{[]string{"podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--tmpdir", filepath.Join(dir, "tmp"),
+	return podman{[]string{"podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"),
+		"--tmpdir", filepath.Join(dir, "tmp"),
 		"--storage-driver", "overlay", "--runtime", "runc", "--events-backend", "none"}}
 }
 

@@ -24,11 +24,12 @@ func testImage(t *testing.T, dir string) string {
 	t.Helper()
 	then := time.Unix(1_700_000_000, 0)
 	id := func(n byte) uuid.UUID { return uuid.UUID{n, 1, 2, 3} }
-	layout, err := diskimage.NewLayout(diskimage.Request{Size: 96 * diskimage.MiB, Table: diskimage.GPT, ID: id(9), Arch: "amd64", Partitions: []diskimage.PartitionRequest{
-		{Role: diskimage.RoleESP, Size: 8 * diskimage.MiB, Filesystem: diskimage.Filesystem{Type: "vfat", UUID: id(1)}},
-		{Role: diskimage.RoleBoot, Size: 16 * diskimage.MiB, Filesystem: diskimage.Filesystem{Type: "ext2", UUID: id(2)}},
-		{Role: diskimage.RoleRoot, Filesystem: diskimage.Filesystem{Type: "ext4", UUID: id(3)}},
-	}})
+	layout, err := diskimage.NewLayout(diskimage.Request{Size: 96 * diskimage.MiB, Table: diskimage.GPT, ID: id(9),
+		Arch: "amd64", Partitions: []diskimage.PartitionRequest{
+			{Role: diskimage.RoleESP, Size: 8 * diskimage.MiB, Filesystem: diskimage.Filesystem{Type: "vfat", UUID: id(1)}},
+			{Role: diskimage.RoleBoot, Size: 16 * diskimage.MiB, Filesystem: diskimage.Filesystem{Type: "ext2", UUID: id(2)}},
+			{Role: diskimage.RoleRoot, Filesystem: diskimage.Filesystem{Type: "ext4", UUID: id(3)}},
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,8 @@ func testImage(t *testing.T, dir string) string {
 		{diskimage.FileEntry("EFI/BOOT/BOOTX64.EFI", 0o644, []byte("efi program"), then)},
 		{diskimage.FileEntry("vmlinuz-1", 0o600, []byte("kernel"), then), diskimage.DirEntry("efi", 0o755, then)},
 		{
-			diskimage.FileEntry("etc/fstab", 0o644, []byte(fstab), then), diskimage.FileEntry("etc/hostname", 0o644, []byte("debian\n"), then),
+			diskimage.FileEntry("etc/fstab", 0o644, []byte(fstab), then),
+			diskimage.FileEntry("etc/hostname", 0o644, []byte("debian\n"), then),
 			diskimage.FileEntry("boot/hidden", 0o644, []byte("below the mount"), then),
 			{Name: "vmlinuz", Mode: unix.S_IFLNK | 0o777, Linkname: "boot/vmlinuz-1", ModTime: then},
 		},
@@ -77,7 +79,8 @@ func TestExtractTakesFilesOutOfAnImage(t *testing.T) {
 		root.SetArgs(append([]string{"extract", "disk.img"}, args...))
 		return root.ExecuteContext(t.Context())
 	}
-	if err := extract("--path", "/vmlinuz", "--path", "etc/hostname", "--path=/boot/efi/EFI/BOOT/BOOTX64.EFI"); err != nil {
+	if err := extract("--path", "/vmlinuz", "--path", "etc/hostname",
+		"--path=/boot/efi/EFI/BOOT/BOOTX64.EFI"); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"vmlinuz": "kernel", "hostname": "debian\n", "BOOTX64.EFI": "efi program"} {
@@ -92,7 +95,8 @@ func TestExtractTakesFilesOutOfAnImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := diskimagetest.Run(t, "tar", "-tzf", filepath.Join(dir, "vmextract.tgz"))
-	for name, want := range map[string]bool{"./vmlinuz-1": true, "./efi/EFI/BOOT/BOOTX64.EFI": true, "hidden": false, "hostname": false} {
+	for name, want := range map[string]bool{"./vmlinuz-1": true, "./efi/EFI/BOOT/BOOTX64.EFI": true, "hidden": false,
+		"hostname": false} {
 		if strings.Contains(list, name) != want {
 			t.Errorf("archive of /boot:\n%s%s in it: want %t", list, name, want)
 		}
@@ -126,12 +130,14 @@ func TestExtractTakesFilesOutOfAnImage(t *testing.T) {
 func TestExtractRefusesWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for name, content := range map[string]string{"disk.qcow2": "QFI\xfb and more", "zeros.img": strings.Repeat("\x00", 1<<20)} {
+	for name, content := range map[string]string{"disk.qcow2": "QFI\xfb and more",
+		"zeros.img": strings.Repeat("\x00", 1<<20)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]string{"disk.qcow2": "qemu-img convert", "zeros.img": "no ext2, ext3, ext4 or FAT", "none.img": "no such file"} {
+	for name, want := range map[string]string{"disk.qcow2": "qemu-img convert", "zeros.img": "no ext2, ext3, ext4 or FAT",
+		"none.img": "no such file"} {
 		root, _ := newRoot(environment{dir: dir}, io.Discard, io.Discard)
 		root.SetArgs([]string{"extract", name, "--boot"})
 		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {

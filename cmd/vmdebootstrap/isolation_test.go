@@ -162,8 +162,10 @@ func buildOn(t *testing.T, p rung, dir string) {
 		t.Error(err)
 		return
 	}
-	cmd := p.command(program, "--isolation", string(p.isolation), "--tarball", "root.tar", "--debootstrapopts=variant=minbase",
-		"--no-kernel", "--no-acpid", "--no-systemd-networkd", "--package=iputils-ping", "--user=alice/secret", "--hostname=same", "--customize=./hook.sh", "--verbose")
+	cmd := p.command(program, "--isolation", string(p.isolation), "--tarball", "root.tar",
+		"--debootstrapopts=variant=minbase",
+		"--no-kernel", "--no-acpid", "--no-systemd-networkd", "--package=iputils-ping", "--user=alice/secret",
+		"--hostname=same", "--customize=./hook.sh", "--verbose")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "HOME="+dir, "XDG_CACHE_HOME=")
 	if p.account != "" {
@@ -209,8 +211,10 @@ func tarEntries(t *testing.T, name string) map[string]string {
 		for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
 			fmt.Fprintf(&pax, " %s=%q", key, h.PAXRecords[key])
 		}
-		entries[h.Name] = fmt.Sprintf("%c %o %d:%d %d bytes, %s, link %q, device %d:%d,%s %x", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Size,
-			h.ModTime.UTC().Format("2006-01-02 15:04:05.000000000"), h.Linkname, h.Devmajor, h.Devminor, strings.TrimSpace(pax.String()), digest.Sum(nil)[:8])
+		entries[h.Name] = fmt.Sprintf("%c %o %d:%d %d bytes, %s, link %q, device %d:%d,%s %x", h.Typeflag, h.Mode, h.Uid,
+			h.Gid, h.Size,
+			h.ModTime.UTC().Format("2006-01-02 15:04:05.000000000"), h.Linkname, h.Devmajor, h.Devminor,
+			strings.TrimSpace(pax.String()), digest.Sum(nil)[:8])
 	}
 }
 

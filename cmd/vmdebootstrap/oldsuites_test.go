@@ -32,7 +32,8 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	for _, suite := range []string{"wheezy", "jessie", "stretch"} {
 		repo.Import(suite, stanzas)
 	}
-	repo.AddTo("wheezy", archivetest.Deb{Name: "sysvinit", Files: []archivetest.File{{Name: "etc/inittab", Content: "id:2:initdefault:\n"}}})
+	repo.AddTo("wheezy", archivetest.Deb{Name: "sysvinit",
+		Files: []archivetest.File{{Name: "etc/inittab", Content: "id:2:initdefault:\n"}}})
 	keyring := repo.KeyringFile()
 	debian, err := os.OpenFile(keyring, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -63,7 +64,8 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	}{
 		{
 			"wheezy",
-			[]string{"--debootstrap-scripts", scripts, "--roottype=ext3", "--package=sysvinit,ifupdown", "--serial-console", "--serial-console-command=/sbin/getty -L ttyS0 9600 vt100", "--enable-dhcp"},
+			[]string{"--debootstrap-scripts", scripts, "--roottype=ext3", "--package=sysvinit,ifupdown", "--serial-console",
+				"--serial-console-command=/sbin/getty -L ttyS0 9600 vt100", "--enable-dhcp"},
 			map[string]string{
 				"etc/inittab":                              "id:2:initdefault:\n\nS0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n",
 				"etc/own-script":                           "ours\n",
@@ -151,7 +153,8 @@ func bullseye(t *testing.T, mirror string, names ...string) (stanzas, scripts st
 	if err != nil {
 		t.Fatal(err)
 	}
-	packages, err := index.Closure(append(append(index.Names("required"), "apt"), names...), archive.ClosureOptions{Essential: true})
+	packages, err := index.Closure(append(append(index.Names("required"), "apt"), names...),
+		archive.ClosureOptions{Essential: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +177,8 @@ func bullseye(t *testing.T, mirror string, names ...string) (stanzas, scripts st
 	diskimagetest.Run(t, "dpkg-deb", "--extract", deb, dir)
 	scripts = filepath.Join(dir, "usr/share/debootstrap/scripts")
 	script := []byte(". /usr/share/debootstrap/scripts/stretch\nmkdir -p \"$TARGET/etc\"\necho ours > \"$TARGET/etc/own-script\"\n")
-	if err := errors.Join(os.Remove(filepath.Join(scripts, "wheezy")), os.WriteFile(filepath.Join(scripts, "wheezy"), script, 0o644)); err != nil {
+	if err := errors.Join(os.Remove(filepath.Join(scripts, "wheezy")),
+		os.WriteFile(filepath.Join(scripts, "wheezy"), script, 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	return b.String(), scripts

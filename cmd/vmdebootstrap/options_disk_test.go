@@ -41,13 +41,17 @@ func TestOptionsReachTheDisk(t *testing.T) {
 		}
 		return out.String(), errOut.String()
 	}
-	base := []string{"--distribution=trixie", "--debootstrapopts=variant=minbase include=less", "--debootstrapopts=components=main,contrib", "--no-kernel"}
+	base := []string{"--distribution=trixie", "--debootstrapopts=variant=minbase include=less",
+		"--debootstrapopts=components=main,contrib", "--no-kernel"}
 	stdout, stderr := call(exitOK, append(slices.Clone(base),
-		"--image=board.img", "--size=1GB", "--no-acpid", "--package=wget", "--recommends", "--no-extlinux", "--sparse", "--roottype=ext3",
+		"--image=board.img", "--size=1GB", "--no-acpid", "--package=wget", "--recommends", "--no-extlinux", "--sparse",
+		"--roottype=ext3",
 		"--bootsize=64Mi", "--boottype=vfat", "--bootoffset=4Mi", "--bootflag=lba", "--swap=100M", "--raw=spl.bin@8KiB",
-		"--lock-root-password", "--user=ann", "--no-systemd-networkd", "--enable-dhcp", "--configure-apt", "--hook=image:image.sh")...)
+		"--lock-root-password", "--user=ann", "--no-systemd-networkd", "--enable-dhcp", "--configure-apt",
+		"--hook=image:image.sh")...)
 	image := filepath.Join(dir, "board.img")
-	if stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "user ann can log in without a password") {
+	if stdout != "" || strings.Count(stderr, "\n") != 1 ||
+		!strings.Contains(stderr, "user ann can log in without a password") {
 		t.Errorf("without --verbose there is %q, and on standard error %q", stdout, stderr)
 	}
 	if got := readFile(t, filepath.Join(dir, "written")); got != image+"\n" {
@@ -69,7 +73,8 @@ func TestOptionsReachTheDisk(t *testing.T) {
 	}
 	const mib = 1 << 20
 	parts := dump.PartitionTable.Partitions
-	if len(parts) != 3 || parts[0].Start != 4*mib/512 || parts[0].Size != 64*mib/512 || parts[0].Type != "c" || !parts[0].Bootable ||
+	if len(parts) != 3 || parts[0].Start != 4*mib/512 || parts[0].Size != 64*mib/512 || parts[0].Type != "c" ||
+		!parts[0].Bootable ||
 		parts[1].Start != 68*mib/512 || parts[1].Type != "83" || parts[2].Size != 256*mib/512 || parts[2].Type != "82" {
 		t.Fatalf("the partitions are %+v", parts)
 	}
@@ -123,7 +128,8 @@ func TestOptionsReachTheDisk(t *testing.T) {
 	}
 	write("broken.deb", 0o644, string(deb))
 	base = append(base, "--no-acpid", "--no-systemd-networkd", "--lock-root-password", "--tarball=root.tar")
-	for option, want := range map[string]string{"--customize=broken.sh": "told you so", "--custom-package=broken.deb": "nosuch-thing", "--run=exit 5": "exit status 5"} {
+	for option, want := range map[string]string{"--customize=broken.sh": "told you so",
+		"--custom-package=broken.deb": "nosuch-thing", "--run=exit 5": "exit status 5"} {
 		if _, stderr := call(exitStep, append(slices.Clone(base), option)...); !strings.Contains(stderr, want) {
 			t.Errorf("%s: %s", option, stderr)
 		}

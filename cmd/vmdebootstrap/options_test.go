@@ -85,10 +85,14 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{
-		"--tarball=root.tar.gz", "--distribution=trixie", "--debootstrapopts=variant=minbase include=less", "--debootstrapopts", "components=main,contrib",
-		"--no-kernel", "--package=logrotate,libcap2-bin", "--package=acl", "--custom-package=site-config.deb", "--sudo", "--user=alice/gehe/im", "--user=bob",
-		"--root-password-file=password", "--hostname=elsewhere", "--pkglist", "--configure-apt", "--apt-mirror=http://mirror.example/debian",
-		"--hook=essential:early.sh", "--run=echo run >> /etc/order", "--copy-in=motd:/etc/", "--customize=./hook.sh", "--run=ping -c 1 mirror.example || true",
+		"--tarball=root.tar.gz", "--distribution=trixie", "--debootstrapopts=variant=minbase include=less",
+		"--debootstrapopts", "components=main,contrib",
+		"--no-kernel", "--package=logrotate,libcap2-bin", "--package=acl", "--custom-package=site-config.deb", "--sudo",
+		"--user=alice/gehe/im", "--user=bob",
+		"--root-password-file=password", "--hostname=elsewhere", "--pkglist", "--configure-apt",
+		"--apt-mirror=http://mirror.example/debian",
+		"--hook=essential:early.sh", "--run=echo run >> /etc/order", "--copy-in=motd:/etc/", "--customize=./hook.sh",
+		"--run=ping -c 1 mirror.example || true",
 		"--run=setfacl -m u:alice:r /etc/motd && setcap cap_net_raw+ep /usr/bin/less",
 		"--owner=" + me.Username, "--output=messages", "--verbose", "--log=build.log", "--log-level=debug",
 	}
@@ -115,7 +119,8 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		}
 	}
 	status := "var/lib/dpkg/status"
-	for _, name := range []string{"less", "logrotate", "site-config", "hello", "sudo", "acpid", "systemd-resolved", "time"} {
+	for _, name := range []string{"less", "logrotate", "site-config", "hello", "sudo", "acpid", "systemd-resolved",
+		"time"} {
 		matches(status, "^Package: "+name+"$")
 	}
 	lacks(status, "^Package: linux-image")
@@ -149,7 +154,8 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		switch {
 		case h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock:
 			t.Errorf("%s is a device", name)
-		case strings.HasPrefix(name, "./proc/") && name != "./proc/", strings.HasPrefix(name, "./var/cache/apt/archives/") && strings.HasSuffix(name, ".deb"):
+		case strings.HasPrefix(name, "./proc/") && name != "./proc/", strings.HasPrefix(name, "./var/cache/apt/archives/") &&
+			strings.HasSuffix(name, ".deb"):
 			t.Errorf("%s was left behind", name)
 		}
 	}
@@ -157,7 +163,8 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		t.Errorf("the access control list of /etc/motd is lost: %+v", h)
 	}
 	// capabilities(7): the form that no user namespace has a part in, VFS_CAP_REVISION_2 with "effective".
-	if h := headers["./usr/bin/less"]; h == nil || !strings.HasPrefix(h.PAXRecords["SCHILY.xattr.security.capability"], "\x01\x00\x00\x02") {
+	if h := headers["./usr/bin/less"]; h == nil || !strings.HasPrefix(h.PAXRecords["SCHILY.xattr.security.capability"],
+		"\x01\x00\x00\x02") {
 		t.Errorf("the capabilities of less are lost: %+v", h)
 	}
 	for _, name := range []string{"./mnt/mounted", "./usr/sbin/policy-rc.d"} {
@@ -178,7 +185,8 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		t.Errorf("standard output has %q", stdout.String())
 	}
 	log := readFile(t, filepath.Join(dir, "build.log"))
-	for what, text := range map[string]string{"the log": log, "the messages": readFile(t, filepath.Join(dir, "messages")), "standard error": stderr.String()} {
+	for what, text := range map[string]string{"the log": log, "the messages": readFile(t, filepath.Join(dir, "messages")),
+		"standard error": stderr.String()} {
 		for _, secret := range []string{"geheim", "gehe/im"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s has a password", what)

@@ -42,7 +42,8 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 	build := func(where string, args ...string) string {
 		t.Helper()
 		cmd := vmdebootstrap(t, append([]string{
-			"--tarball=root.tar.gz", "--no-kernel", "--debootstrapopts=variant=minbase", "--customize=./hook.sh", "--explain-cache", "--verbose",
+			"--tarball=root.tar.gz", "--no-kernel", "--debootstrapopts=variant=minbase", "--customize=./hook.sh",
+			"--explain-cache", "--verbose",
 			"--lock-root-password", "--no-tls-verify",
 		}, args...)...)
 		cmd.Dir = filepath.Join(dir, where)
@@ -54,7 +55,8 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 	}
 	build("here", "--cache-to="+place)
 	text := build("there", "--cache-from="+place, "--state-dir="+empty)
-	if strings.Contains(text, "run: ") || strings.Contains(text, "make the toolbox") || strings.Count(text, ", in "+place) != 3 {
+	if strings.Contains(text, "run: ") || strings.Contains(text, "make the toolbox") ||
+		strings.Count(text, ", in "+place) != 3 {
 		t.Errorf("the other machine did not begin with all of it:\n%s", text)
 	}
 	here, there := records(t, filepath.Join(dir, "here/root.tar.gz")), records(t, filepath.Join(dir, "there/root.tar.gz"))
@@ -95,7 +97,8 @@ func records(t *testing.T, name string) map[string]string {
 	headers, files := readTarball(t, name)
 	all := map[string]string{}
 	for name, h := range headers {
-		all[name] = fmt.Sprintf("%c %o %d:%d %d %q %v %q", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Size, h.Linkname, xattrs(h), files[strings.TrimPrefix(name, "./")])
+		all[name] = fmt.Sprintf("%c %o %d:%d %d %q %v %q", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Size, h.Linkname, xattrs(h),
+			files[strings.TrimPrefix(name, "./")])
 	}
 	return all
 }

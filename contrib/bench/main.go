@@ -52,7 +52,8 @@ func main() {
 // bench is the whole program but for the writers, which are processes of their own.
 func bench(ctx context.Context) error {
 	o := options{size: 2 * diskimage.GiB}
-	flag.StringVar(&o.work, "work", filepath.Join(os.TempDir(), "bench-disk"), "`directory` for everything that is written")
+	flag.StringVar(&o.work, "work", filepath.Join(os.TempDir(), "bench-disk"),
+		"`directory` for everything that is written")
 	flag.StringVar(&o.tar, "tar", "", "root file system, a tar `archive` (default: rootfs.tar in the work directory)")
 	flag.StringVar(&o.dir, "dir", "", "root file system, a `directory` (default: rootfs in the work directory)")
 	flag.StringVar(&o.builder, "vmdebootstrap", "./vmdebootstrap", "`program` that makes the archive if there is none")

@@ -87,7 +87,8 @@ func (g group) measure(ctx context.Context, o options) error {
 			pairs[i] = a[i].wall.Seconds() / b[i].wall.Seconds()
 		}
 		slices.Sort(pairs)
-		fmt.Printf("  %s / %s: wall %.2f (%.2f), cpu %.2f; goal %s\n", r.a, r.b, best(a, cost.wallTime)/best(b, cost.wallTime),
+		fmt.Printf("  %s / %s: wall %.2f (%.2f), cpu %.2f; goal %s\n", r.a, r.b,
+			best(a, cost.wallTime)/best(b, cost.wallTime),
 			pairs[rounds/2], best(a, cost.processorTime)/best(b, cost.processorTime), r.goal)
 	}
 	return nil

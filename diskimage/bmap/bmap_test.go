@@ -51,10 +51,13 @@ func TestBmaptoolCopiesWhatIsInTheImage(t *testing.T) {
 
 func TestZerosThatMatterAreInTheMap(t *testing.T) {
 	t.Parallel()
-	image := rawimagetest.Case{Name: "hole", Size: 1 << 20, Pieces: []rawimagetest.Piece{{Offset: 40 << 10, Length: 10, Content: rawimagetest.Text}}}.Make(t)
-	used := []diskimage.Extent{{Offset: 4095, Length: 2}, {Offset: 44 << 10, Length: 4096}, {Offset: 600_000, Length: 100_000}, {Offset: 1<<20 - 1, Length: 1}}
+	image := rawimagetest.Case{Name: "hole", Size: 1 << 20,
+		Pieces: []rawimagetest.Piece{{Offset: 40 << 10, Length: 10, Content: rawimagetest.Text}}}.Make(t)
+	used := []diskimage.Extent{{Offset: 4095, Length: 2}, {Offset: 44 << 10, Length: 4096},
+		{Offset: 600_000, Length: 100_000}, {Offset: 1<<20 - 1, Length: 1}}
 	_, text := write(t, image, used)
-	for _, want := range []string{"> 0-1 <", "> 10-11 <", "> 146-170 <", "> 255 <", "<MappedBlocksCount> 30 <", "<BlocksCount> 256 <"} {
+	for _, want := range []string{"> 0-1 <", "> 10-11 <", "> 146-170 <", "> 255 <", "<MappedBlocksCount> 30 <",
+		"<BlocksCount> 256 <"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("got\n%s\nwant %q in it", text, want)
 		}
@@ -95,7 +98,8 @@ func TestFlashedImageIsFaultlessOnAUsedDisk(t *testing.T) {
 			}
 		}
 	}
-	if got, want := diskimagetest.Run(t, "sfdisk", "--dump", used), diskimagetest.Run(t, "sfdisk", "--dump", file.Name()); strings.ReplaceAll(got, used, file.Name()) != want {
+	if got, want := diskimagetest.Run(t, "sfdisk", "--dump", used),
+		diskimagetest.Run(t, "sfdisk", "--dump", file.Name()); strings.ReplaceAll(got, used, file.Name()) != want {
 		t.Errorf("sfdisk --dump: got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -116,7 +120,8 @@ func readRange(t *testing.T, name string, offset, length int64) []byte {
 
 func TestMapHasNoMoreThanTheImage(t *testing.T) {
 	t.Parallel()
-	image := rawimagetest.Case{Name: "odd", Size: 10_000, Pieces: []rawimagetest.Piece{{Offset: 9_999, Length: 1, Content: rawimagetest.Noise}}}.Make(t)
+	image := rawimagetest.Case{Name: "odd", Size: 10_000,
+		Pieces: []rawimagetest.Piece{{Offset: 9_999, Length: 1, Content: rawimagetest.Noise}}}.Make(t)
 	_, text := write(t, image, nil)
 	for _, want := range []string{"<ImageSize> 10000 <", "<BlocksCount> 3 <", "<MappedBlocksCount> 1 <", "> 2 <"} {
 		if !strings.Contains(text, want) {

@@ -74,7 +74,8 @@ func FsckF2FS(t testing.TB, image string) (complaints []string) {
 			checks++
 			continue
 		}
-		for _, sign := range []string{"[ASSERT]", "[FIX]", "[Fail]", "Error", "rong", "nvalid", "orrupted", "nreachable links"} {
+		for _, sign := range []string{"[ASSERT]", "[FIX]", "[Fail]", "Error", "rong", "nvalid", "orrupted",
+			"nreachable links"} {
 			if strings.Contains(line, sign) {
 				complaints = append(complaints, strings.TrimSpace(line))
 				break

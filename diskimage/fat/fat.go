@@ -57,7 +57,8 @@ func (Formatter) Plan(size diskimage.Size, f diskimage.Filesystem, tree diskimag
 		f.SectorSize = diskimage.SectorSize
 	}
 	if f.SectorSize != diskimage.SectorSize && f.SectorSize != diskimage.SectorSize4K {
-		return nil, fmt.Errorf("fat: sectors of %d bytes: only %d and %d are supported", f.SectorSize, diskimage.SectorSize, diskimage.SectorSize4K)
+		return nil, fmt.Errorf("fat: sectors of %d bytes: only %d and %d are supported", f.SectorSize, diskimage.SectorSize,
+			diskimage.SectorSize4K)
 	}
 	g, err := newGeometry(size, f.SectorSize)
 	if err != nil {
@@ -67,7 +68,8 @@ func (Formatter) Plan(size diskimage.Size, f diskimage.Filesystem, tree diskimag
 	if err != nil {
 		return nil, err
 	}
-	v := &volume{geometry: g, root: root, label: label, time: f.Time, serial: volumeSerial(f.UUID), hidden: uint32(f.StartLBA)}
+	v := &volume{geometry: g, root: root, label: label, time: f.Time, serial: volumeSerial(f.UUID),
+		hidden: uint32(f.StartLBA)}
 	v.files = make(map[string]*node)
 	return v, v.allocate()
 }

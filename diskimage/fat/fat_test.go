@@ -43,7 +43,8 @@ func tree(t *testing.T, files map[string]string) diskimage.Tree {
 }
 
 // format writes a file system into a new sparse file.
-func format(t *testing.T, size diskimage.Size, spec diskimage.Filesystem, tree diskimage.Tree) (image string, v diskimage.Volume) {
+func format(t *testing.T, size diskimage.Size, spec diskimage.Filesystem, tree diskimage.Tree) (image string,
+	v diskimage.Volume) {
 	t.Helper()
 	v, err := fat.Formatter{}.Plan(size, spec, tree)
 	if err != nil {
@@ -123,11 +124,13 @@ func TestFATIsFaultlessAndComplete(t *testing.T) {
 	files := espFiles()
 	for _, size := range []diskimage.Size{
 		5 * diskimage.MiB, 7*diskimage.MiB + 512*3, 16*diskimage.MiB - 512, 16 * diskimage.MiB, 33 * diskimage.MiB,
-		64*diskimage.MiB - 512, 64 * diskimage.MiB, 100*diskimage.MB - 256, 260 * diskimage.MiB, 260*diskimage.MiB + 512, diskimage.GiB,
+		64*diskimage.MiB - 512, 64 * diskimage.MiB, 100*diskimage.MB - 256, 260 * diskimage.MiB, 260*diskimage.MiB + 512,
+		diskimage.GiB,
 	} {
 		t.Run(size.String(), func(t *testing.T) {
 			t.Parallel()
-			image, _ := format(t, size, diskimage.Filesystem{UUID: id, Label: "esp", StartLBA: 2048, Time: mtime}, tree(t, files))
+			image, _ := format(t, size, diskimage.Filesystem{UUID: id, Label: "esp", StartLBA: 2048, Time: mtime},
+				tree(t, files))
 			diskimagetest.Fsck(t, image)
 			found := unpack(t, image)
 			for name, want := range files {
@@ -149,16 +152,19 @@ func TestFATOfLargeSectorsIsFaultlessAndComplete(t *testing.T) {
 	t.Parallel()
 	files := espFiles()
 	for size, kind := range map[diskimage.Size]string{
-		6 * diskimage.MiB: "FAT12", 16*diskimage.MiB - 4096: "FAT12", 16 * diskimage.MiB: "FAT16", 100 * diskimage.MiB: "FAT16",
-		256 * diskimage.MiB: "FAT16", 260*diskimage.MiB - 4096: "FAT16", 260 * diskimage.MiB: "FAT32", 300 * diskimage.MiB: "FAT32",
-		9 * diskimage.GiB: "FAT32",
+		6 * diskimage.MiB: "FAT12", 16*diskimage.MiB - 4096: "FAT12", 16 * diskimage.MiB: "FAT16",
+		100 * diskimage.MiB: "FAT16",
+		256 * diskimage.MiB: "FAT16", 260*diskimage.MiB - 4096: "FAT16", 260 * diskimage.MiB: "FAT32",
+		300 * diskimage.MiB: "FAT32",
+		9 * diskimage.GiB:   "FAT32",
 	} {
 		t.Run(size.String(), func(t *testing.T) {
 			t.Parallel()
 			spec := diskimage.Filesystem{UUID: id, Label: "esp", StartLBA: 256, SectorSize: diskimage.SectorSize4K, Time: mtime}
 			image, _ := format(t, size, spec, tree(t, files))
 			diskimagetest.Fsck(t, image)
-			if out := diskimagetest.Run(t, "fsck.fat", "-n", "-v", image); !strings.Contains(out, "4096 bytes per logical sector") {
+			if out := diskimagetest.Run(t, "fsck.fat", "-n", "-v", image); !strings.Contains(out,
+				"4096 bytes per logical sector") {
 				t.Errorf("fsck.fat -v:\n%s", out)
 			}
 			if out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image); !strings.Contains(out, "VERSION="+kind+"\n") {
@@ -172,7 +178,8 @@ func TestFATOfLargeSectorsIsFaultlessAndComplete(t *testing.T) {
 			}
 		})
 	}
-	if _, err := (fat.Formatter{}).Plan(diskimage.GiB, diskimage.Filesystem{SectorSize: 1024}, diskimage.EmptyTree(mtime)); err == nil {
+	if _, err := (fat.Formatter{}).Plan(diskimage.GiB, diskimage.Filesystem{SectorSize: 1024},
+		diskimage.EmptyTree(mtime)); err == nil {
 		t.Error("sectors of 1024 bytes: got no error")
 	}
 }
@@ -180,8 +187,10 @@ func TestFATOfLargeSectorsIsFaultlessAndComplete(t *testing.T) {
 func TestEmptyFATIsFaultless(t *testing.T) {
 	t.Parallel()
 	for _, size := range []diskimage.Size{
-		64 * diskimage.KiB, diskimage.MiB, 2 * diskimage.MiB, 4*diskimage.MiB + 512, 12 * diskimage.MiB, 63 * diskimage.MiB, 65 * diskimage.MiB, 129 * diskimage.MiB,
-		505 * diskimage.MiB, 506 * diskimage.MiB, 507 * diskimage.MiB, 4 * diskimage.GiB, 8*diskimage.GiB + 512, 20 * diskimage.GiB,
+		64 * diskimage.KiB, diskimage.MiB, 2 * diskimage.MiB, 4*diskimage.MiB + 512, 12 * diskimage.MiB, 63 * diskimage.MiB,
+		65 * diskimage.MiB, 129 * diskimage.MiB,
+		505 * diskimage.MiB, 506 * diskimage.MiB, 507 * diskimage.MiB, 4 * diskimage.GiB, 8*diskimage.GiB + 512,
+		20 * diskimage.GiB,
 		33 * diskimage.GiB, 2*diskimage.TiB - 512,
 	} {
 		t.Run(size.String(), func(t *testing.T) {
@@ -205,12 +214,14 @@ func TestEmptyFATIsFaultless(t *testing.T) {
 func TestFATKindFollowsTheSize(t *testing.T) {
 	t.Parallel()
 	for size, want := range map[diskimage.Size]string{
-		5 * diskimage.MiB: "FAT12", 16*diskimage.MiB - 512: "FAT12", 16 * diskimage.MiB: "FAT16", diskimage.FAT32From(512) - 512: "FAT16",
-		diskimage.FAT32From(512): "FAT32", 5 * diskimage.GiB: "FAT32",
+		5 * diskimage.MiB: "FAT12", 16*diskimage.MiB - 512: "FAT12", 16 * diskimage.MiB: "FAT16",
+		diskimage.FAT32From(512) - 512: "FAT16",
+		diskimage.FAT32From(512):       "FAT32", 5 * diskimage.GiB: "FAT32",
 	} {
 		image, _ := format(t, size, diskimage.Filesystem{UUID: id, Label: "Boot $1"}, diskimage.EmptyTree(mtime))
 		out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image)
-		for _, line := range []string{"TYPE=vfat", "VERSION=" + want, "UUID=" + fat.VolumeID(id), `LABEL_FATBOOT=BOOT\ \$1`, `LABEL=BOOT\ \$1`} {
+		for _, line := range []string{"TYPE=vfat", "VERSION=" + want, "UUID=" + fat.VolumeID(id), `LABEL_FATBOOT=BOOT\ \$1`,
+			`LABEL=BOOT\ \$1`} {
 			if !strings.Contains(out, line+"\n") {
 				t.Errorf("%s: blkid: got\n%s\nwant %s", size, out, line)
 			}
@@ -238,7 +249,8 @@ func TestBootSectorKnowsWhereItsPartitionIs(t *testing.T) {
 
 func TestExtentsAreWhereTheContentIs(t *testing.T) {
 	t.Parallel()
-	files := map[string]string{"a": "first", "EFI/x/LDLINUX.SYS": strings.Repeat("ldlinux", 9999), "empty": "", "z": "last"}
+	files := map[string]string{"a": "first", "EFI/x/LDLINUX.SYS": strings.Repeat("ldlinux", 9999), "empty": "",
+		"z": "last"}
 	for _, size := range []diskimage.Size{5 * diskimage.MiB, 20 * diskimage.MiB, 70 * diskimage.MiB} {
 		image, v := format(t, size, diskimage.Filesystem{UUID: id}, tree(t, files))
 		disk, err := os.ReadFile(image)
@@ -327,7 +339,8 @@ func TestFATThatIsTooSmallSaysBy(t *testing.T) {
 func TestFATHoldsExactlyWhatItSays(t *testing.T) {
 	t.Parallel()
 	plan := func(length int) (diskimage.Volume, error) {
-		return fat.Formatter{}.Plan(2*diskimage.MiB, diskimage.Filesystem{}, tree(t, map[string]string{"f": strings.Repeat("x", length)}))
+		return fat.Formatter{}.Plan(2*diskimage.MiB, diskimage.Filesystem{},
+			tree(t, map[string]string{"f": strings.Repeat("x", length)}))
 	}
 	_, err := plan(4 << 20)
 	space := new(diskimage.NoSpaceError)
@@ -338,7 +351,8 @@ func TestFATHoldsExactlyWhatItSays(t *testing.T) {
 	if _, err := plan(full + 1); !errors.As(err, &space) || space.Needed != space.Available+1 {
 		t.Errorf("one byte more: got %v", err)
 	}
-	image, _ := format(t, 2*diskimage.MiB, diskimage.Filesystem{}, tree(t, map[string]string{"f": strings.Repeat("x", full)}))
+	image, _ := format(t, 2*diskimage.MiB, diskimage.Filesystem{},
+		tree(t, map[string]string{"f": strings.Repeat("x", full)}))
 	diskimagetest.Fsck(t, image)
 }
 
@@ -361,7 +375,8 @@ func TestFATIsReproducible(t *testing.T) {
 func TestFATStaysSparse(t *testing.T) {
 	t.Parallel()
 	spec := diskimage.Filesystem{UUID: id}
-	v, err := fat.Formatter{}.Plan(100*diskimage.MiB, spec, tree(t, map[string]string{"zeros": strings.Repeat("\x00", 50<<20), "x": "x"}))
+	v, err := fat.Formatter{}.Plan(100*diskimage.MiB, spec,
+		tree(t, map[string]string{"zeros": strings.Repeat("\x00", 50<<20), "x": "x"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,7 +401,8 @@ func TestImmutableFileIsReadOnlyHiddenSystem(t *testing.T) {
 	t.Parallel()
 	fixed := diskimage.FileEntry("LDLINUX.SYS", 0o444, []byte("x"), mtime)
 	fixed.Immutable = true
-	files, err := diskimage.Overlay(diskimage.EmptyTree(mtime), fixed, diskimage.FileEntry("PLAIN", 0o644, []byte("x"), mtime))
+	files, err := diskimage.Overlay(diskimage.EmptyTree(mtime), fixed,
+		diskimage.FileEntry("PLAIN", 0o644, []byte("x"), mtime))
 	if err != nil {
 		t.Fatal(err)
 	}

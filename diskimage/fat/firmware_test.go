@@ -20,7 +20,8 @@ func TestFirmwareReadsFAT(t *testing.T) {
 	}
 	layout, err := diskimage.NewLayout(diskimage.Request{
 		Size: 8 * diskimage.MiB, Table: diskimage.GPT, ID: id,
-		Partitions: []diskimage.PartitionRequest{{Role: diskimage.RoleESP, Filesystem: diskimage.Filesystem{Type: "vfat", UUID: id}}},
+		Partitions: []diskimage.PartitionRequest{{Role: diskimage.RoleESP,
+			Filesystem: diskimage.Filesystem{Type: "vfat", UUID: id}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +43,7 @@ func TestFirmwareReadsFAT(t *testing.T) {
 	}
 	diskimagetest.Fsck(t, name, int64(esp.Start), int64(esp.Size))
 	diskimagetest.Boot(t, name, diskimagetest.BootOptions{
-		Firmware: diskimagetest.UEFI, Want: "the long name was found", Timeout: 2 * time.Minute, Args: []string{"-net", "none"},
+		Firmware: diskimagetest.UEFI, Want: "the long name was found", Timeout: 2 * time.Minute,
+		Args: []string{"-net", "none"},
 	})
 }

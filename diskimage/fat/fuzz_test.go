@@ -26,7 +26,8 @@ func FuzzFAT(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, which byte, data []byte) {
 		sizes := []diskimage.Size{
-			64 * diskimage.KiB, 5*diskimage.MiB + 512, 16*diskimage.MiB - 512, 20 * diskimage.MiB, 66 * diskimage.MiB, 262 * diskimage.MiB,
+			64 * diskimage.KiB, 5*diskimage.MiB + 512, 16*diskimage.MiB - 512, 20 * diskimage.MiB, 66 * diskimage.MiB,
+			262 * diskimage.MiB,
 		}
 		size := sizes[int(which)%len(sizes)]
 		spec := diskimage.Filesystem{UUID: id, Label: "FUZZ", StartLBA: uint64(which), Time: mtime}

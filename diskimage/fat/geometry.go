@@ -69,7 +69,8 @@ func newGeometry(size, sectorSize diskimage.Size) (geometry, error) {
 	}
 	if !g.divide() {
 		return g, &diskimage.NoSpaceError{
-			What: "sectors", Needed: uint64(g.overhead()) + uint64(g.perCluster), Available: uint64(g.sectors), BlockSize: uint64(g.sectorSize),
+			What: "sectors", Needed: uint64(g.overhead()) + uint64(g.perCluster), Available: uint64(g.sectors),
+			BlockSize: uint64(g.sectorSize),
 		}
 	}
 	return g, nil

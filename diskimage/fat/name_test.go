@@ -94,7 +94,8 @@ func TestTimesAreMovedIntoTheRangeOfFAT(t *testing.T) {
 	}{
 		{time.Unix(0, 0), 0<<9 | 1<<5 | 1, 0, 0},
 		{time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), 127<<9 | 12<<5 | 31, 23<<11 | 59<<5 | 29, 100},
-		{time.Date(2024, 2, 29, 13, 14, 15, 990_000_000, time.FixedZone("", 3600)), 44<<9 | 2<<5 | 29, 12<<11 | 14<<5 | 7, 199},
+		{time.Date(2024, 2, 29, 13, 14, 15, 990_000_000, time.FixedZone("", 3600)), 44<<9 | 2<<5 | 29, 12<<11 | 14<<5 | 7,
+			199},
 	} {
 		if date, clock, tenth := dosTime(c.time); date != c.date || clock != c.clock || tenth != c.tenth {
 			t.Errorf("%v: got %#x %#x %d, want %#x %#x %d", c.time, date, clock, tenth, c.date, c.clock, c.tenth)

@@ -151,7 +151,8 @@ func find(name, compress string) (Format, error) {
 			continue
 		}
 		if compress != "" && !slices.Contains(f.Compressions, compress) {
-			return f, fmt.Errorf("compression %q: image format %s has only %s", compress, name, strings.Join(f.Compressions, ", "))
+			return f, fmt.Errorf("compression %q: image format %s has only %s", compress, name,
+				strings.Join(f.Compressions, ", "))
 		}
 		return f, nil
 	}

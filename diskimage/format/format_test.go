@@ -78,7 +78,8 @@ func TestConvertReportsWhyFileCannotGrow(t *testing.T) {
 		}
 		return
 	}
-	raw := rawimagetest.Case{Size: 8 << 20, Pieces: []rawimagetest.Piece{{Length: 8 << 20, Content: rawimagetest.Noise}}}.Make(t)
+	raw := rawimagetest.Case{Size: 8 << 20, Pieces: []rawimagetest.Piece{{Length: 8 << 20,
+		Content: rawimagetest.Noise}}}.Make(t)
 	signal.Ignore(unix.SIGXFSZ)
 	const limit = 2 << 20
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
@@ -191,7 +192,8 @@ func TestWriteGivesTheErrorOfTheImage(t *testing.T) {
 	want := errors.New("no such tree")
 	for _, f := range format.Formats() {
 		image := rawimagetest.Create(t)
-		err := format.Write(t.Context(), []format.Output{{File: image, Format: f.Name}}, t.TempDir(), caseDisk{err: want, data: true})
+		err := format.Write(t.Context(), []format.Output{{File: image, Format: f.Name}}, t.TempDir(),
+			caseDisk{err: want, data: true})
 		if !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", f.Name, err, want)
 		}

@@ -52,7 +52,8 @@ func TestFullDiskLeavesNothing(t *testing.T) {
 				// With the raw image on the full file system as well or with none, and with only the converted one there.
 				for _, scratch := range []string{dir, t.TempDir()} {
 					name := fmt.Sprintf("%s %s after %d bytes, raw image in %s", f.Name, compression, size, filepath.Base(scratch))
-					checkFullDisk(t, name, dir, scratch, raw, format.Output{Format: f.Name, Options: format.Options{Compress: compression}})
+					checkFullDisk(t, name, dir, scratch, raw,
+						format.Output{Format: f.Name, Options: format.Options{Compress: compression}})
 				}
 			}
 		}
@@ -112,7 +113,8 @@ func TestDiskThatIsFullAtAnyByteLeavesNothing(t *testing.T) {
 	for i := range int64(61) {
 		room := i * (length - 1) / 60
 		_, err := write(room)
-		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "write partition") {
+		if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) ||
+			!strings.Contains(err.Error(), "write partition") {
 			t.Errorf("after %d of %d bytes: got %v", room, length, err)
 		}
 		if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {

@@ -73,7 +73,8 @@ func EmbedBIOS(bootImage, coreImage []byte, at Embedding) ([]diskimage.Patch, er
 		return nil, fmt.Errorf("core.img has %d sectors; GRUB can load %d", sectors, maxSectors)
 	}
 	if sectors > at.Sectors {
-		return nil, fmt.Errorf("core.img needs %d sectors at sector %d; there is room for %d", sectors, at.CoreLBA, at.Sectors)
+		return nil, fmt.Errorf("core.img needs %d sectors at sector %d; there is room for %d", sectors, at.CoreLBA,
+			at.Sectors)
 	}
 	core := make([]byte, sectors*sectorSize)
 	copy(core, coreImage)

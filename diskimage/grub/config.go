@@ -63,5 +63,6 @@ func filesystemModule(filesystem string) string {
 // EFIConfig is /EFI/debian/grub.cfg of the EFI system partition: it leads the signed GRUB, which has that place built
 // in, to the grub.cfg of the root file system. grub-install writes the same three lines.
 func EFIConfig(at Place) []byte {
-	return fmt.Appendf(nil, "search.fs_uuid %s root \nset prefix=($root)'%s'\nconfigfile $prefix/grub.cfg\n", at.UUID, at.Dir)
+	return fmt.Appendf(nil, "search.fs_uuid %s root \nset prefix=($root)'%s'\nconfigfile $prefix/grub.cfg\n", at.UUID,
+		at.Dir)
 }

@@ -69,7 +69,8 @@ func (c Core) Image() ([]byte, error) {
 		return nil, err
 	}
 	if len(start) != sectorSize || len(decompressor) < uncompressedSize+4 {
-		return nil, fmt.Errorf("diskboot.img has %d bytes and lzma_decompress.img %d: not those of GRUB 2", len(start), len(decompressor))
+		return nil, fmt.Errorf("diskboot.img has %d bytes and lzma_decompress.img %d: not those of GRUB 2", len(start),
+			len(decompressor))
 	}
 	start, decompressor = bytes.Clone(start), bytes.Clone(decompressor)
 	binary.LittleEndian.PutUint32(decompressor[compressedSize:], uint32(len(packed)))
@@ -126,7 +127,8 @@ func (c Core) kernel() ([]byte, error) {
 		return nil, fmt.Errorf("kernel.img: %w", err)
 	}
 	if file.Machine != elf.EM_386 || file.Type != elf.ET_EXEC || file.Entry != kernelStart {
-		return nil, fmt.Errorf("kernel.img is a program for %s that starts at %#x: not GRUB's for i386-pc", file.Machine, file.Entry)
+		return nil, fmt.Errorf("kernel.img is a program for %s that starts at %#x: not GRUB's for i386-pc", file.Machine,
+			file.Entry)
 	}
 	var memory []byte
 	for _, s := range file.Sections {

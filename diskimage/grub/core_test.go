@@ -57,7 +57,8 @@ func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
 		if err := os.WriteFile(config, c.Config, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		diskimagetest.Run(t, "grub-mkimage", append([]string{"-O", BIOSPlatform, "-d", dir, "-c", config, "-o", output, "-p", c.Prefix}, c.Modules...)...)
+		diskimagetest.Run(t, "grub-mkimage", append([]string{"-O", BIOSPlatform, "-d", dir, "-c", config, "-o", output, "-p",
+			c.Prefix}, c.Modules...)...)
 		theirs, err := os.ReadFile(output)
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +72,8 @@ func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
 		if !bytes.Equal(plain, theirPlain) {
 			t.Errorf("%s: %d bytes to decompress are other than the %d of grub-mkimage", filesystem, len(plain), len(theirPlain))
 		}
-		if !bytes.Equal(code, theirCode) || !bytes.Equal(start[:blockList], theirStart[:blockList]) || !bytes.Equal(start[blockList+10:], theirStart[blockList+10:]) {
+		if !bytes.Equal(code, theirCode) || !bytes.Equal(start[:blockList], theirStart[:blockList]) ||
+			!bytes.Equal(start[blockList+10:], theirStart[blockList+10:]) {
 			t.Errorf("%s: the code differs", filesystem)
 		}
 		if len(ours) > len(theirs)*11/10 {

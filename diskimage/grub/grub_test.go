@@ -35,15 +35,19 @@ func TestEmbedBIOSRefusesWhatWouldNotBoot(t *testing.T) {
 		want       string
 	}{
 		{"no end mark", make([]byte, 512), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "boot.img"},
-		{"boot sector of another loader", withBytes(goodBoot(), 0x5b, 0x7c), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "not one of GRUB"},
-		{"drive check changed", withBytes(goodBoot(), 0x66, 0x90), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "drive check"},
-		{"cut off", goodBoot(), goodCore(5)[:4*512], grub.Embedding{CoreLBA: 1, Sectors: 2047}, "4 sectors follow its first one, and 3 do"},
+		{"boot sector of another loader", withBytes(goodBoot(), 0x5b, 0x7c), goodCore(4),
+			grub.Embedding{CoreLBA: 1, Sectors: 2047}, "not one of GRUB"},
+		{"drive check changed", withBytes(goodBoot(), 0x66, 0x90), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047},
+			"drive check"},
+		{"cut off", goodBoot(), goodCore(5)[:4*512], grub.Embedding{CoreLBA: 1, Sectors: 2047},
+			"4 sectors follow its first one, and 3 do"},
 		{"no room", goodBoot(), goodCore(64), grub.Embedding{CoreLBA: 1, Sectors: 62}, "needs 64 sectors"},
 		{"too long", goodBoot(), goodCore(889), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "can load 888"},
 		{"sector 0", goodBoot(), goodCore(4), grub.Embedding{Sectors: 2047}, "sector 0"},
 		{"other platform", goodBoot(), make([]byte, 2048), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "i386-pc"},
 		{"in parts", goodBoot(), withBytes(goodCore(4), 0x1e8, 1), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "parts"},
-		{"with redundancy", goodBoot(), withBytes(goodCore(4), 0x210, 1), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "Reed-Solomon"},
+		{"with redundancy", goodBoot(), withBytes(goodCore(4), 0x210, 1), grub.Embedding{CoreLBA: 1, Sectors: 2047},
+			"Reed-Solomon"},
 	} {
 		if _, err := grub.EmbedBIOS(tt.boot, tt.core, tt.at); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want an error with %q", tt.name, err, tt.want)
@@ -90,7 +94,8 @@ func TestEFIFilesHaveTheNameThatFirmwareLooksFor(t *testing.T) {
 
 func TestCoreModulesReachTheDisk(t *testing.T) {
 	t.Parallel()
-	if got := grub.CoreModules(grub.BIOSPlatform, "ext4"); !slices.Contains(got, "biosdisk") || !slices.Contains(got, "ext2") {
+	if got := grub.CoreModules(grub.BIOSPlatform, "ext4"); !slices.Contains(got, "biosdisk") ||
+		!slices.Contains(got, "ext2") {
 		t.Errorf("BIOS: got %q", got)
 	}
 	// grub-mkimage fails for a module that the platform has not.
@@ -114,7 +119,8 @@ func TestEFIFilesAreThoseOfGrubInstall(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi", "EFI/BOOT/mmx64.efi",
-		"EFI/debian/BOOTX64.CSV", "EFI/debian/fbx64.efi", "EFI/debian/grubx64.efi", "EFI/debian/mmx64.efi", "EFI/debian/shimx64.efi",
+		"EFI/debian/BOOTX64.CSV", "EFI/debian/fbx64.efi", "EFI/debian/grubx64.efi", "EFI/debian/mmx64.efi",
+		"EFI/debian/shimx64.efi",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)

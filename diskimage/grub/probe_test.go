@@ -14,7 +14,8 @@ import (
 )
 
 var (
-	probeRoot = grub.ProbeFilesystem{UUID: "11111111-2222-3333-4444-555555555555", PartUUID: "aabbccdd-02", Type: "ext4", Partition: 2}
+	probeRoot = grub.ProbeFilesystem{UUID: "11111111-2222-3333-4444-555555555555", PartUUID: "aabbccdd-02", Type: "ext4",
+		Partition: 2}
 	probeBoot = grub.ProbeFilesystem{UUID: "1234-ABCD", PartUUID: "aabbccdd-01", Type: "vfat", Partition: 1}
 )
 
@@ -75,7 +76,8 @@ func TestProbeScriptKnowsEveryTarget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names = append(names, diskimagetest.File(t, "/usr/share/grub/grub-mkconfig_lib"), diskimagetest.File(t, "/usr/sbin/grub-mkconfig"))
+	names = append(names, diskimagetest.File(t, "/usr/share/grub/grub-mkconfig_lib"),
+		diskimagetest.File(t, "/usr/sbin/grub-mkconfig"))
 	targets := map[string]bool{}
 	for _, name := range names {
 		data, err := os.ReadFile(name)

@@ -49,7 +49,8 @@ func TestAFileSystemWithoutATableIsRead(t *testing.T) {
 	if data, err := readFile(found, "srv/data"); err != nil || string(data) != "x" {
 		t.Errorf("got %q (%v)", data, err)
 	}
-	if _, err := Open(strings.NewReader(strings.Repeat("\x00", 4096)), 4096); err == nil || !strings.Contains(err.Error(), "no ext2") {
+	if _, err := Open(strings.NewReader(strings.Repeat("\x00", 4096)), 4096); err == nil ||
+		!strings.Contains(err.Error(), "no ext2") {
 		t.Errorf("zeros: %v", err)
 	}
 }

@@ -112,7 +112,8 @@ func TestFileIsTheSameWhateverTheOrderOfWrites(t *testing.T) {
 
 func TestFileReadsBackWhileItIsWritten(t *testing.T) {
 	t.Parallel()
-	file, _ := newFile(t, 1<<20, []qcow2.Range{{Offset: 100_000, Length: 100_000}, {Offset: 400_000, Length: 10}}, qcow2.Options{})
+	file, _ := newFile(t, 1<<20, []qcow2.Range{{Offset: 100_000, Length: 100_000}, {Offset: 400_000, Length: 10}},
+		qcow2.Options{})
 	if _, err := file.WriteAt([]byte("over the edge"), 131_066); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,8 @@ func TestFileReadsBackWhileItIsWritten(t *testing.T) {
 
 func TestFileHoldsNoClusterThatWasNotWritten(t *testing.T) {
 	t.Parallel()
-	file, image := newFile(t, 1<<30, []qcow2.Range{{Offset: 0, Length: 100 << 20}, {Offset: 1 << 29, Length: 1}}, qcow2.Options{})
+	file, image := newFile(t, 1<<30, []qcow2.Range{{Offset: 0, Length: 100 << 20}, {Offset: 1 << 29, Length: 1}},
+		qcow2.Options{})
 	if _, err := file.WriteAt([]byte("data"), 50<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -169,10 +171,12 @@ func TestFileRefusesWhatWasNotPlanned(t *testing.T) {
 	if _, err := qcow2.NewFile(rawimagetest.Create(t), 1<<20+1, nil, qcow2.Options{}); err == nil {
 		t.Error("half a sector: got no error")
 	}
-	if _, err := qcow2.NewFile(rawimagetest.Create(t), 1<<20, []qcow2.Range{{Offset: 1 << 20, Length: 1}}, qcow2.Options{}); err == nil {
+	if _, err := qcow2.NewFile(rawimagetest.Create(t), 1<<20, []qcow2.Range{{Offset: 1 << 20, Length: 1}},
+		qcow2.Options{}); err == nil {
 		t.Error("data beyond the disk: got no error")
 	}
-	if _, err := qcow2.NewFile(rawimagetest.Random(1).Make(t), 1<<20, nil, qcow2.Options{}); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if _, err := qcow2.NewFile(rawimagetest.Random(1).Make(t), 1<<20, nil, qcow2.Options{}); err == nil ||
+		!strings.Contains(err.Error(), "not empty") {
 		t.Errorf("a file that holds something: got %v", err)
 	}
 }

@@ -49,7 +49,8 @@ func (o Options) complete() (Options, error) {
 		o.ClusterSize = DefaultClusterSize
 	}
 	if o.ClusterSize < MinClusterSize || o.ClusterSize > MaxClusterSize || bits.OnesCount(uint(o.ClusterSize)) != 1 {
-		return o, fmt.Errorf("qcow2 cluster size %d: not a power of two from %d to %d", o.ClusterSize, MinClusterSize, MaxClusterSize)
+		return o, fmt.Errorf("qcow2 cluster size %d: not a power of two from %d to %d", o.ClusterSize, MinClusterSize,
+			MaxClusterSize)
 	}
 	switch o.Compression {
 	case None, Zlib, Zstd:

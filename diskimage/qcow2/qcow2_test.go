@@ -53,7 +53,8 @@ func TestConvertReachesTheEndOfLargeDisk(t *testing.T) {
 // The smallest clusters have many refcount blocks, and a refcount table longer than a cluster.
 func TestConvertCountsReferencesOfItsOwnTables(t *testing.T) {
 	t.Parallel()
-	c := rawimagetest.Case{Size: 24 << 20, Pieces: []rawimagetest.Piece{{Offset: 0, Length: 20 << 20, Content: rawimagetest.Noise}}}
+	c := rawimagetest.Case{Size: 24 << 20, Pieces: []rawimagetest.Piece{{Offset: 0, Length: 20 << 20,
+		Content: rawimagetest.Noise}}}
 	raw := c.Make(t)
 	for _, compression := range []qcow2.Compression{qcow2.None, qcow2.Zlib, qcow2.Zstd} {
 		image := rawimagetest.Output(t, raw, with(qcow2.Options{ClusterSize: 512, Compression: compression}))
@@ -96,7 +97,8 @@ func TestImageCanBeWrittenTo(t *testing.T) {
 
 func TestConvertCompresses(t *testing.T) {
 	t.Parallel()
-	c := rawimagetest.Case{Size: 8 << 20, Pieces: []rawimagetest.Piece{{Offset: 0, Length: 8 << 20, Content: rawimagetest.Text}}}
+	c := rawimagetest.Case{Size: 8 << 20, Pieces: []rawimagetest.Piece{{Offset: 0, Length: 8 << 20,
+		Content: rawimagetest.Text}}}
 	raw := c.Make(t)
 	for _, compression := range []qcow2.Compression{qcow2.Zlib, qcow2.Zstd} {
 		info, err := rawimagetest.Output(t, raw, with(qcow2.Options{Compression: compression})).Stat()

@@ -39,7 +39,8 @@ func (c Config) Bytes() []byte {
 	}
 	// The unit of the timeout is 0.1 s.
 	b.WriteString("default linux\ntimeout 1\n\n")
-	b.WriteString("# Whenever a kernel comes or goes, /etc/kernel/postinst.d/" + KernelHookName + " rewrites what is between the marks,\n" +
+	b.WriteString("# Whenever a kernel comes or goes, /etc/kernel/postinst.d/" + KernelHookName +
+		" rewrites what is between the marks,\n" +
 		"# with the arguments in /etc/kernel/cmdline. All other lines are yours.\n" +
 		kernelsBegin + kernelsEnd)
 	return []byte(b.String())
@@ -63,7 +64,8 @@ type Kernel struct {
 func WithKernels(config []byte, kernels []Kernel, prefix, arguments string) (_ []byte, ok bool) {
 	before, rest, begins := strings.Cut(string(config), kernelsBegin)
 	between, after, ends := strings.Cut(rest, kernelsEnd)
-	if !begins || !ends || strings.Contains(between, kernelsBegin) || strings.Contains(after, kernelsBegin) || strings.Contains(after, kernelsEnd) {
+	if !begins || !ends || strings.Contains(between, kernelsBegin) || strings.Contains(after, kernelsBegin) ||
+		strings.Contains(after, kernelsEnd) {
 		return config, false
 	}
 	var b strings.Builder

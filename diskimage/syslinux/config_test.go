@@ -10,7 +10,8 @@ import (
 
 func TestConfigNamesTheSerialLineFirst(t *testing.T) {
 	t.Parallel()
-	if got := string(Config{SerialBaud: 115200}.Bytes()); !strings.HasPrefix(got, "serial 0 115200\ndefault linux\ntimeout 1\n") {
+	if got := string(Config{SerialBaud: 115200}.Bytes()); !strings.HasPrefix(got,
+		"serial 0 115200\ndefault linux\ntimeout 1\n") {
 		t.Errorf("got %q", got)
 	}
 	if got := string(Config{}.Bytes()); !strings.HasPrefix(got, "default linux\n") {
@@ -109,7 +110,8 @@ func TestKernelHookOnASeparateBoot(t *testing.T) {
 	m.write("boot/extlinux.conf", string(Config{}.Bytes()))
 	m.write("extlinux.conf", "of another time")
 	m.mustHook()
-	if got, want := m.read("boot/extlinux.conf"), "\tkernel /vmlinuz-6.1\n\tappend initrd=/initrd.img-6.1 root=UUID=x ro\n"; !strings.Contains(got, want) {
+	if got, want := m.read("boot/extlinux.conf"),
+		"\tkernel /vmlinuz-6.1\n\tappend initrd=/initrd.img-6.1 root=UUID=x ro\n"; !strings.Contains(got, want) {
 		t.Errorf("extlinux.conf is\n%s\nwant in it\n%s", got, want)
 	}
 }
@@ -117,11 +119,13 @@ func TestKernelHookOnASeparateBoot(t *testing.T) {
 func TestKernelHookKeepsWhatTheAdministratorWrote(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "root=UUID=x ro", "boot/vmlinuz-6.1")
-	edited := strings.Replace(string(Config{}.Bytes()), "timeout 1\n", "timeout 50\nprompt 1\n", 1) + "label memtest\n\tkernel /memtest\n"
+	edited := strings.Replace(string(Config{}.Bytes()), "timeout 1\n", "timeout 50\nprompt 1\n", 1) +
+		"label memtest\n\tkernel /memtest\n"
 	m.write("extlinux.conf", edited)
 	m.mustHook()
 	first := m.read("extlinux.conf")
-	for _, want := range []string{"timeout 50\nprompt 1\n", "kernel /boot/vmlinuz-6.1\n", "# end of the kernels\nlabel memtest\n\tkernel /memtest\n"} {
+	for _, want := range []string{"timeout 50\nprompt 1\n", "kernel /boot/vmlinuz-6.1\n",
+		"# end of the kernels\nlabel memtest\n\tkernel /memtest\n"} {
 		if !strings.Contains(first, want) {
 			t.Errorf("extlinux.conf lost %q:\n%s", want, first)
 		}

@@ -183,7 +183,8 @@ func (p Placement) fileSectors(size int) ([]uint64, error) {
 			return nil, fmt.Errorf("%d bytes from byte %d are not whole sectors", e.Length, e.Offset)
 		}
 		if e.Offset < 0 || e.Length < 0 || uint64(e.Offset/sectorSize)+uint64(e.Length/sectorSize) > p.Sectors {
-			return nil, fmt.Errorf("%d bytes from byte %d are not inside a partition of %d sectors", e.Length, e.Offset, p.Sectors)
+			return nil, fmt.Errorf("%d bytes from byte %d are not inside a partition of %d sectors", e.Length, e.Offset,
+				p.Sectors)
 		}
 		for at := int64(0); at < e.Length && len(sectors) < count; at += sectorSize {
 			sectors = append(sectors, uint64((e.Offset+at)/sectorSize))

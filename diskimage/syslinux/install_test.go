@@ -116,7 +116,8 @@ func clustersOf(t *testing.T, image string, disk []byte, cluster int) []diskimag
 	reserved, tables, rootEntries, tableSectors := u16(0x0e), int(disk[0x10]), u16(0x11), u16(0x16)
 	data := (reserved+tables*tableSectors)*sectorSize + rootEntries*32
 	var extents []diskimage.Extent
-	for _, m := range clusterRange.FindAllStringSubmatch(diskimagetest.Run(t, "mshowfat", "-i", image, "::/ldlinux.sys"), -1) {
+	for _, m := range clusterRange.FindAllStringSubmatch(diskimagetest.Run(t, "mshowfat", "-i", image, "::/ldlinux.sys"),
+		-1) {
 		first, err := strconv.Atoi(m[1])
 		last := first
 		if err == nil && m[2] != "" {
@@ -126,7 +127,8 @@ func clustersOf(t *testing.T, image string, disk []byte, cluster int) []diskimag
 			t.Fatal(err)
 		}
 		// Clusters are counted from 2.
-		extents = append(extents, diskimage.Extent{Offset: int64(data + (first-2)*cluster), Length: int64((last - first + 1) * cluster)})
+		extents = append(extents, diskimage.Extent{Offset: int64(data + (first-2)*cluster),
+			Length: int64((last - first + 1) * cluster)})
 	}
 	return extents
 }
@@ -207,7 +209,8 @@ func TestInstallRefusesWrongPlaces(t *testing.T) {
 		{"each sector apart", at(pieces...), ""},
 		{"hole", at(diskimage.Extent{Offset: 4096, Length: 4096}), "holes"},
 		{"inside a sector", at(diskimage.Extent{Offset: 100, Length: size}), "whole sectors"},
-		{"part of a sector", at(diskimage.Extent{Offset: 4096, Length: 100}, diskimage.Extent{Offset: 8192, Length: size}), "whole sectors"},
+		{"part of a sector", at(diskimage.Extent{Offset: 4096, Length: 100}, diskimage.Extent{Offset: 8192, Length: size}),
+			"whole sectors"},
 		{"behind the partition", at(diskimage.Extent{Offset: 4096*512 - size + 512, Length: size}), "not inside"},
 		{"before the partition", at(diskimage.Extent{Offset: -512, Length: size}), "not inside"},
 		{"directory", tooLong, "too long"},
@@ -229,7 +232,8 @@ func TestExtractRefusesAnImageOfAnotherLength(t *testing.T) {
 	program := read(t, diskimagetest.File(t, "/usr/bin/extlinux"))
 	length := binary.LittleEndian.AppendUint32(nil, uint32(len(loader(t).image)))
 	other := binary.LittleEndian.AppendUint32(nil, uint32(len(loader(t).image)-sectorSize))
-	if _, err := Extract(bytes.ReplaceAll(program, length, other)); err == nil || !strings.Contains(err.Error(), "length") {
+	if _, err := Extract(bytes.ReplaceAll(program, length, other)); err == nil ||
+		!strings.Contains(err.Error(), "length") {
 		t.Errorf("got %v, want an error about the length", err)
 	}
 }

@@ -74,7 +74,8 @@ func (l *Loader) findBootSector(data []byte) error {
 			continue
 		}
 		s := data[start : start+sectorSize]
-		if s[0] == 0xeb && s[2] == 0x90 && binary.LittleEndian.Uint32(s[magicInBootSector:]) == magic && s[510] == 0x55 && s[511] == 0xaa {
+		if s[0] == 0xeb && s[2] == 0x90 && binary.LittleEndian.Uint32(s[magicInBootSector:]) == magic && s[510] == 0x55 &&
+			s[511] == 0xaa {
 			copy(l.bootSector[:], s)
 			return nil
 		}
@@ -114,7 +115,8 @@ func (l *Loader) checkLength(file *elf.File) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("ldlinux.sys in extlinux seems to have %d bytes, but extlinux does not know this length", len(l.image))
+	return fmt.Errorf("ldlinux.sys in extlinux seems to have %d bytes, but extlinux does not know this length",
+		len(l.image))
 }
 
 // File is what ldlinux.sys has to be in the tree before the file system is planned: a file of the final length without

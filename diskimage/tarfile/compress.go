@@ -72,7 +72,8 @@ func methodOf(filename string) (method, error) {
 		}
 	}
 	if hasAnySuffix(filename, unsupported) {
-		return method{}, fmt.Errorf("archive %q: this compression is not supported (supported: .gz, .xz, .zst, .bz2)", filename)
+		return method{}, fmt.Errorf("archive %q: this compression is not supported (supported: .gz, .xz, .zst, .bz2)",
+			filename)
 	}
 	return method{}, nil
 }
@@ -171,7 +172,8 @@ func openGzip(w io.Writer, level, threads int) (io.WriteCloser, error) {
 // openXz makes a series of xz streams, which all readers of .xz files put together.
 func openXz(w io.Writer, _, threads int) (io.WriteCloser, error) {
 	config := xz.WriterConfig{DictCap: xzWindow, CheckSum: xz.CRC64}
-	return newPieces(w, xzPiece, threads, func(dst io.Writer) (io.WriteCloser, error) { return config.NewWriter(dst) }), nil
+	return newPieces(w, xzPiece, threads, func(dst io.Writer) (io.WriteCloser, error) { return config.NewWriter(dst) }),
+		nil
 }
 
 // openZstd makes a series of Zstandard frames, each with a checksum.
@@ -188,5 +190,8 @@ func openZstd(w io.Writer, level, threads int) (io.WriteCloser, error) {
 // openBzip2 makes a series of bzip2 streams.
 func openBzip2(w io.Writer, _, threads int) (io.WriteCloser, error) {
 	config := &bzip2.WriterConfig{Level: bzip2.BestCompression}
-	return newPieces(w, bzip2Piece, threads, func(dst io.Writer) (io.WriteCloser, error) { return bzip2.NewWriter(dst, config) }), nil
+	return newPieces(w, bzip2Piece, threads, func(dst io.Writer) (io.WriteCloser,
+		error) {
+		return bzip2.NewWriter(dst, config)
+	}), nil
 }

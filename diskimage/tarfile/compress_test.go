@@ -16,7 +16,8 @@ import (
 
 // programs uncompress what the suffix says.
 var programs = map[string]string{
-	".gz": "gzip", ".tgz": "gzip", ".xz": "xz", ".txz": "xz", ".zst": "zstd", ".tzst": "zstd", ".bz2": "bzip2", ".tbz2": "bzip2",
+	".gz": "gzip", ".tgz": "gzip", ".xz": "xz", ".txz": "xz", ".zst": "zstd", ".tzst": "zstd", ".bz2": "bzip2",
+	".tbz2": "bzip2",
 }
 
 // compress gives the compressed form of data as a file.
@@ -97,7 +98,8 @@ func TestCompressionDoesNotDependOnThreads(t *testing.T) {
 func TestGzipHeaderHoldsNeitherTimeNorName(t *testing.T) {
 	t.Parallel()
 	// RFC 1952: magic, method 8, no flags, time 0, no extra flags, unknown system.
-	if got, want := compress(t, []byte("x"), ".gz", 1)[:10], "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"; string(got) != want {
+	if got, want := compress(t, []byte("x"), ".gz", 1)[:10],
+		"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

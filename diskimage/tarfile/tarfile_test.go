@@ -82,7 +82,8 @@ func everything() entries {
 		switch e := &t[i]; e.Name {
 		case "owned":
 			e.UID, e.GID = 1000, 4_000_000_000
-			e.Xattrs = []diskimage.Xattr{{Name: "system.posix_acl_access", Value: []byte(userFive)}, {Name: "user.bytes", Value: []byte("v\x00\n=")}}
+			e.Xattrs = []diskimage.Xattr{{Name: "system.posix_acl_access", Value: []byte(userFive)},
+				{Name: "user.bytes", Value: []byte("v\x00\n=")}}
 		case "ping":
 			e.Xattrs = []diskimage.Xattr{{Name: "security.capability", Value: []byte(netRaw)}}
 		case "old":
@@ -99,7 +100,8 @@ func modest() entries {
 	t := slices.DeleteFunc(everything(), func(e diskimage.Entry) bool { return e.Name == "blk" || e.Name == "chr" })
 	for i := range t {
 		t[i].UID, t[i].GID = uint32(os.Getuid()), uint32(os.Getgid())
-		t[i].Xattrs = slices.DeleteFunc(slices.Clone(t[i].Xattrs), func(x diskimage.Xattr) bool { return x.Name == "security.capability" })
+		t[i].Xattrs = slices.DeleteFunc(slices.Clone(t[i].Xattrs),
+			func(x diskimage.Xattr) bool { return x.Name == "security.capability" })
 	}
 	return t
 }
@@ -188,10 +190,12 @@ func TestGNUTarExtractsTheSameTree(t *testing.T) {
 	if err := os.Mkdir(root, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	diskimagetest.Run(t, "tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", root, "-xpf", writeFile(t, tree))
+	diskimagetest.Run(t, "tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-C", root, "-xpf",
+		writeFile(t, tree))
 	compare(t, describe(t, diskimage.NewDirTree(root)), describe(t, tree))
 	if os.Geteuid() == 0 {
-		if got := diskimagetest.Run(t, "getcap", filepath.Join(root, "ping")); !strings.HasSuffix(got, "ping cap_net_raw=ep\n") {
+		if got := diskimagetest.Run(t, "getcap", filepath.Join(root, "ping")); !strings.HasSuffix(got,
+			"ping cap_net_raw=ep\n") {
 			t.Errorf("getcap: got %q", got)
 		}
 	}
@@ -199,7 +203,8 @@ func TestGNUTarExtractsTheSameTree(t *testing.T) {
 
 func TestGNUTarListsOwnersAndNames(t *testing.T) {
 	t.Parallel()
-	list := diskimagetest.Run(t, "tar", "--numeric-owner", "--full-time", "--xattrs", "--xattrs-include=*", "-tvvf", writeFile(t, everything()))
+	list := diskimagetest.Run(t, "tar", "--numeric-owner", "--full-time", "--xattrs", "--xattrs-include=*", "-tvvf",
+		writeFile(t, everything()))
 	for _, want := range []string{
 		"drwxr-xr-x  0/0               0 2024-02-29 12:00:00.123456789 ./\n",
 		"brw-rw----  0/0            8,17 2024-02-29 12:00:00.123456789 ./blk\n",
@@ -245,7 +250,8 @@ func TestSocketsAreLeftOut(t *testing.T) {
 	socket := diskimage.Entry{Name: "socket", Mode: unix.S_IFSOCK | 0o666, ModTime: testTime}
 	other := socket
 	other.Name, other.HardLink = "socket2", "socket"
-	with := entries{diskimage.DirEntry(".", 0o755, testTime), socket, other, diskimage.FileEntry("x", 0o644, nil, testTime)}
+	with := entries{diskimage.DirEntry(".", 0o755, testTime), socket, other,
+		diskimage.FileEntry("x", 0o644, nil, testTime)}
 	if !bytes.Equal(write(t, with), write(t, entries{with[0], with[3]})) {
 		t.Error("a socket has left a trace")
 	}
@@ -301,13 +307,15 @@ func TestErrorsNameTheMember(t *testing.T) {
 		"broken":    {broken, broken},
 	} {
 		closed := false
-		err := tarfile.Write(t.Context(), io.Discard, withContent(5<<20, failing{readable: 3<<20 + 1, err: c.give, closed: &closed}))
+		err := tarfile.Write(t.Context(), io.Discard,
+			withContent(5<<20, failing{readable: 3<<20 + 1, err: c.give, closed: &closed}))
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), `member "var/big"`) || !closed {
 			t.Errorf("%s: got %v, closed %v; want %v", name, err, closed, c.want)
 		}
 	}
 	unknown := entries{{Name: "strange", Mode: 0o644}}
-	if err := tarfile.Write(t.Context(), io.Discard, unknown); err == nil || !strings.Contains(err.Error(), `member "strange": unknown file type`) {
+	if err := tarfile.Write(t.Context(), io.Discard, unknown); err == nil ||
+		!strings.Contains(err.Error(), `member "strange": unknown file type`) {
 		t.Errorf("unknown type: got %v", err)
 	}
 }
@@ -343,7 +351,8 @@ func TestFilesBeyondEightGiBKeepTheirSize(t *testing.T) {
 	stop := errors.New("enough")
 	closed := false
 	var start bytes.Buffer
-	if err := tarfile.Write(t.Context(), &start, withContent(size, failing{readable: 4 << 20, err: stop, closed: &closed})); !errors.Is(err, stop) {
+	if err := tarfile.Write(t.Context(), &start,
+		withContent(size, failing{readable: 4 << 20, err: stop, closed: &closed})); !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
 	r := tar.NewReader(&start)

@@ -76,7 +76,8 @@ func Assemble(p Parts) ([]byte, error) {
 		return nil, fmt.Errorf("read the kernel as an EFI program: %w", err)
 	}
 	if kernel.file.Machine != h.file.Machine {
-		return nil, fmt.Errorf("the kernel is for machines of type %#x, systemd-stub for %#x", kernel.file.Machine, h.file.Machine)
+		return nil, fmt.Errorf("the kernel is for machines of type %#x, systemd-stub for %#x", kernel.file.Machine,
+			h.file.Machine)
 	}
 	if h.optional.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].VirtualAddress != 0 {
 		return nil, errors.New("systemd-stub is signed: the signature would not hold for what is added")
@@ -157,7 +158,8 @@ func parse(program []byte) (headers, error) {
 	if err := binary.Read(r, binary.LittleEndian, &h.sections); err != nil {
 		return h, fmt.Errorf("section headers: %w", err)
 	}
-	for name, unit := range map[string]uint32{"sections": h.optional.SectionAlignment, "data in the file": h.optional.FileAlignment} {
+	for name, unit := range map[string]uint32{"sections": h.optional.SectionAlignment,
+		"data in the file": h.optional.FileAlignment} {
 		if unit == 0 || unit&(unit-1) != 0 {
 			return h, fmt.Errorf("alignment of %s is %d, no power of two", name, unit)
 		}
@@ -210,7 +212,8 @@ func (h headers) checkRoom() error {
 		}
 	}
 	if need := h.sectionTable() + binary.Size(h.sections); need > int(room) {
-		return fmt.Errorf("headers of %d sections take %d bytes, and systemd-stub has room for %d", len(h.sections), need, room)
+		return fmt.Errorf("headers of %d sections take %d bytes, and systemd-stub has room for %d", len(h.sections), need,
+			room)
 	}
 	return nil
 }

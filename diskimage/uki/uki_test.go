@@ -16,7 +16,8 @@ import (
 // stub is systemd-stub of the machine that tests run on.
 func stub(t testing.TB) []byte {
 	t.Helper()
-	return read(t, diskimagetest.File(t, "/usr/lib/systemd/boot/efi/linuxx64.efi.stub", "/usr/lib/systemd/boot/efi/linuxaa64.efi.stub"))
+	return read(t, diskimagetest.File(t, "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+		"/usr/lib/systemd/boot/efi/linuxaa64.efi.stub"))
 }
 
 func read(t testing.TB, name string) []byte {
@@ -55,7 +56,8 @@ func TestSectionsAreReadByOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][]byte{
-		".osrel": p.OSRelease, ".cmdline": []byte(p.CommandLine), ".uname": []byte(p.Version), ".initrd": p.Initrd, ".linux": p.Kernel,
+		".osrel": p.OSRelease, ".cmdline": []byte(p.CommandLine), ".uname": []byte(p.Version), ".initrd": p.Initrd,
+		".linux": p.Kernel,
 	}
 	for _, s := range before.Sections {
 		data, err := s.Data()
@@ -87,7 +89,8 @@ func TestSectionsAreReadByOthers(t *testing.T) {
 	if last.Name != ".linux" {
 		t.Errorf("the last section is %s, want .linux", last.Name)
 	}
-	if got, want := header.SizeOfImage, uint32(roundUp(uint64(last.VirtualAddress)+uint64(last.VirtualSize), header.SectionAlignment)); got != want {
+	if got, want := header.SizeOfImage, uint32(roundUp(uint64(last.VirtualAddress)+uint64(last.VirtualSize),
+		header.SectionAlignment)); got != want {
 		t.Errorf("SizeOfImage is %#x, want %#x", got, want)
 	}
 	var memory, file uint32

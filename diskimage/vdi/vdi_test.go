@@ -38,7 +38,8 @@ func TestConvertMakesTheSameFileWithAnyNumberOfWorkers(t *testing.T) {
 
 func TestImageCanBeWrittenTo(t *testing.T) {
 	t.Parallel()
-	raw := rawimagetest.Case{Size: 9 << 20, Pieces: []rawimagetest.Piece{{Offset: 3 << 20, Length: 4096, Content: rawimagetest.Text}}}.Make(t)
+	raw := rawimagetest.Case{Size: 9 << 20, Pieces: []rawimagetest.Piece{{Offset: 3 << 20, Length: 4096,
+		Content: rawimagetest.Text}}}.Make(t)
 	image := rawimagetest.Output(t, raw, with(vdi.Options{}))
 	diskimagetest.Run(t, "qemu-io", "-f", "vdi", "-c", "write -P 7 0 300k", "-c", "write -P 8 5M 2M", image.Name())
 	diskimagetest.Run(t, "qemu-img", "check", "-f", "vdi", image.Name())

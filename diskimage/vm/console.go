@@ -42,8 +42,10 @@ const longestMatch = 4096
 
 // hopeless are the words after which waiting for a boot is of no use.
 var hopeless = regexp.MustCompile(strings.Join([]string{
-	`grub rescue>`, `error: no such (partition|device)`, `Boot error`, `No bootable device`, `Boot failed: not a bootable disk`,
-	`Missing operating system`, `Missing OS`, `Kernel panic`, `Unable to mount root`, `\(initramfs\)`, `emergency mode`, `Security Violation`,
+	`grub rescue>`, `error: no such (partition|device)`, `Boot error`, `No bootable device`,
+	`Boot failed: not a bootable disk`,
+	`Missing operating system`, `Missing OS`, `Kernel panic`, `Unable to mount root`, `\(initramfs\)`, `emergency mode`,
+	`Security Violation`,
 	`No DEFAULT or UI configuration directive found`, `Failed to load ldlinux\.c32`,
 }, "|"))
 
@@ -106,7 +108,8 @@ var kernelRuns = regexp.MustCompile(`Linux version |systemd\[1\]|login: `)
 // StartAccelerated starts a machine with m.Accel, and once more in software if its console falls silent for that long
 // before a kernel is at work: under KVM inside of another virtual machine, kernels may hang that boot loaders did not.
 // fellBack reports whether it did so.
-func StartAccelerated(ctx context.Context, m Machine, dir string, silence time.Duration) (v *VM, fellBack bool, err error) {
+func StartAccelerated(ctx context.Context, m Machine, dir string, silence time.Duration) (v *VM, fellBack bool,
+	err error) {
 	if v, err = Start(ctx, m, dir); err != nil || v.speaks(ctx, silence) {
 		return v, false, err
 	}

@@ -70,7 +70,8 @@ type platform struct {
 
 // platforms has all that are known.
 var platforms = []platform{
-	{"amd64", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem}, ",graphics=off", "", "", ""},
+	{"amd64", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem}, ",graphics=off",
+		"", "", ""},
 	{
 		"amd64", UEFI, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "q35", "-cpu", nehalem}, ",graphics=off",
 		"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf",
@@ -78,11 +79,13 @@ var platforms = []platform{
 	{
 		// The variables with Microsoft's keys are protected by system management mode (OVMF README, SMM_REQUIRE).
 		"amd64", SecureBoot, "qemu-system-x86_64", "qemu-system-x86", []string{
-			"-machine", "q35,smm=on", "-cpu", nehalem, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1",
+			"-machine", "q35,smm=on", "-cpu", nehalem, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global",
+			"ICH9-LPC.disable_s3=1",
 		}, ",graphics=off",
 		"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "ovmf",
 	},
-	{"i386", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem}, ",graphics=off", "", "", ""},
+	{"i386", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem}, ",graphics=off",
+		"", "", ""},
 	{
 		"i386", UEFI, "qemu-system-i386", "qemu-system-x86", []string{"-machine", "q35"}, ",graphics=off",
 		"/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd", "ovmf-ia32",
@@ -150,7 +153,8 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 		return "", nil, &MissingError{p.program, p.pkg}
 	}
 	platformArgs := append([]string{}, p.args...)
-	args = []string{"-accel", m.Accel, "-m", fmt.Sprint(m.Memory), "-smp", fmt.Sprint(m.CPUs), "-serial", serial, "-no-reboot"}
+	args = []string{"-accel", m.Accel, "-m", fmt.Sprint(m.Memory), "-smp", fmt.Sprint(m.CPUs), "-serial", serial,
+		"-no-reboot"}
 	if !m.Graphics {
 		platformArgs[1] += p.noScreen
 		args = append(args, "-display", "none")
@@ -190,7 +194,8 @@ func (m Machine) platform() (platform, error) {
 		}
 		known = append(known, p.arch+"/"+string(p.firmware))
 	}
-	return platform{}, fmt.Errorf("no machine of %s with firmware %s (there are %s)", m.Arch, m.Firmware, strings.Join(known, ", "))
+	return platform{}, fmt.Errorf("no machine of %s with firmware %s (there are %s)", m.Arch, m.Firmware,
+		strings.Join(known, ", "))
 }
 
 // copyVariables makes the firmware's memory, which it writes to.

@@ -58,7 +58,8 @@ func TestExpectGivesUpAtOnce(t *testing.T) {
 	t.Parallel()
 	var e *NotSeenError
 	v := scripted(t, nil, "one\r\n\r\ntwo\nKernel panic - not syncing")
-	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); !errors.As(err, &e) || !strings.Contains(e.Why, "Kernel panic") || e.Tail != "one\ntwo\nKernel panic - not syncing" {
+	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); !errors.As(err, &e) ||
+		!strings.Contains(e.Why, "Kernel panic") || e.Tail != "one\ntwo\nKernel panic - not syncing" {
 		t.Errorf("got %v, want the panic", err)
 	}
 	v = scripted(t, nil, "Kernel panic")
@@ -68,7 +69,8 @@ func TestExpectGivesUpAtOnce(t *testing.T) {
 	v = scripted(t, nil, "nothing")
 	close(v.output)
 	close(v.ended)
-	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); !errors.As(err, &e) || !strings.Contains(e.Why, "ended") {
+	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); !errors.As(err, &e) ||
+		!strings.Contains(e.Why, "ended") {
 		t.Errorf("at the end: got %v", err)
 	}
 }
@@ -100,7 +102,8 @@ func TestLoginAndRunTalkWithAShell(t *testing.T) {
 	if err := scripted(t, shell).Login(t.Context(), "open", ""); err != nil {
 		t.Errorf("an account without a password: %v", err)
 	}
-	if err := scripted(t, shell).Login(t.Context(), "root", "wrong"); err == nil || !strings.Contains(err.Error(), "the password is wrong") {
+	if err := scripted(t, shell).Login(t.Context(), "root", "wrong"); err == nil ||
+		!strings.Contains(err.Error(), "the password is wrong") {
 		t.Errorf("a wrong password: %v", err)
 	}
 }
@@ -120,7 +123,8 @@ func TestCommandDoublesCommasAndLeavesTheImageAlone(t *testing.T) {
 	if errors.As(err, &missing) {
 		t.Skip(err)
 	}
-	if err != nil || !slices.Contains(args, "file=a,,b.img,format=raw,if=virtio,snapshot=on") || !slices.Contains(args, "pc,graphics=off") {
+	if err != nil || !slices.Contains(args, "file=a,,b.img,format=raw,if=virtio,snapshot=on") ||
+		!slices.Contains(args, "pc,graphics=off") {
 		t.Errorf("got %q, %v", args, err)
 	}
 }
@@ -131,7 +135,8 @@ func TestSoftwareLacksTheInstructionThatItGetsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir)
-	for accel, want := range map[string]string{"": "Nehalem,-cx16", "tcg,thread=single": "Nehalem,-cx16", "kvm": "Nehalem"} {
+	for accel, want := range map[string]string{"": "Nehalem,-cx16", "tcg,thread=single": "Nehalem,-cx16",
+		"kvm": "Nehalem"} {
 		_, args, err := Machine{Image: "x.img", Accel: accel}.Command(dir, "stdio")
 		if err != nil || !slices.Contains(args, want) {
 			t.Errorf("%q: got %q (%v), want %s", accel, args, err, want)

@@ -15,7 +15,8 @@ import (
 func FuzzDamage(f *testing.F) {
 	var images []memory
 	var used [][]int
-	for _, size := range []diskimage.Size{2 * diskimage.MiB, 17 * diskimage.MiB, 34 * diskimage.MiB} { // FAT12, FAT16, FAT32
+	for _, size := range []diskimage.Size{2 * diskimage.MiB, 17 * diskimage.MiB,
+		34 * diskimage.MiB} { // FAT12, FAT16, FAT32
 		var entries []diskimage.Entry
 		for name, data := range files() {
 			entries = append(entries, diskimage.FileEntry(name, 0o644, data, written))
