@@ -48,7 +48,8 @@ func TestAPanicOfABuildIsInTheLog(t *testing.T) {
 	env.inside = func() bool { return false }
 	env.reenter = func(context.Context, place) (int, error) { panic("BUG: the second run is not there") }
 	var stdout, stderr bytes.Buffer
-	status := run(t.Context(), []string{"--log", log, "--tarball", filepath.Join(dir, "o.tar"), "--no-kernel"}, &stdout, &stderr, env)
+	status := run(t.Context(), []string{"--log", log, "--tarball", filepath.Join(dir, "o.tar"), "--no-kernel"}, &stdout,
+		&stderr, env)
 	if status != exitFailed || !strings.HasPrefix(stderr.String(), "BUG: the second run is not there (") {
 		t.Errorf("got status %d and %q", status, stderr.String())
 	}

@@ -43,8 +43,8 @@ func TestOptionsOfContribCIExist(t *testing.T) {
 	}
 }
 
-// TestLinksOfTheDocumentsLead reads the Markdown files: what they link to, and the files of the project that they name, are
-// there.
+// TestLinksOfTheDocumentsLead reads the Markdown files: what they link to, and the files of the project that they name,
+// are there.
 func TestLinksOfTheDocumentsLead(t *testing.T) {
 	t.Parallel()
 	var documents []string

@@ -30,7 +30,8 @@ func newConfigFiles(env environment) *configFiles {
 	configHome := env.getenv("XDG_CONFIG_HOME")
 	if home := env.getenv("HOME"); home != "" {
 		dotConfig := filepath.Join(home, ".config")
-		files = append(files, placeAndDirectory(filepath.Join(home, "."+programName), filepath.Join(dotConfig, programName))...)
+		files = append(files, placeAndDirectory(filepath.Join(home, "."+programName),
+			filepath.Join(dotConfig, programName))...)
 	}
 	xdg := env.getenv("XDG_CONFIG_DIRS")
 	if xdg == "" {
@@ -248,7 +249,8 @@ func (s *settings) parseYAML(data []byte) ([]configEntry, error) {
 	return entries, nil
 }
 
-// scalars gives the texts of a value or a list of values as they are written, so that a password may look like a number.
+// scalars gives the texts of a value or a list of values as they are written, so that a password may look like a
+// number.
 func scalars(node *yaml.Node) ([]string, error) {
 	node = target(node)
 	switch {

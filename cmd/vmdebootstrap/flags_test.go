@@ -29,7 +29,8 @@ var (
 	}
 	// Settings that the manual does not have.
 	laterBools  = []string{"recommends", "cache", "grow", "explain-cache", "bmap", "tls-verify"}
-	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot", "free", "format",
+	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot", "free",
+		"format",
 		"compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation"}
 
 	actions = []string{
@@ -116,7 +117,8 @@ func oppositeNames() []string {
 // settingTexts are values of settings that do not take just any text.
 var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
-	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed", "cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot",
+	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed", "cache-from": "oci:changed",
+	"cache-to": "oci:changed", "isolation": "chroot",
 }
 
 // TestEverySettingHasAPlaceOfItsOwn changes each setting and looks whether that changes the dump, and only there.

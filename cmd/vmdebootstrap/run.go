@@ -100,7 +100,8 @@ type bugError struct{ panic guard.Panic }
 // Error says it in one sentence. A panic of ours begins with BUG already.
 func (e *bugError) Error() string {
 	text := strings.TrimPrefix(fmt.Sprint(e.panic.Value), "BUG: ")
-	return "BUG: " + strings.Join(strings.Fields(text), " ") + " (please report it at " + bugReports + ", with what --log=FILE writes)"
+	return "BUG: " + strings.Join(strings.Fields(text), " ") + " (please report it at " + bugReports +
+		", with what --log=FILE writes)"
 }
 
 // bugReports is where people tell of mistakes of this program.

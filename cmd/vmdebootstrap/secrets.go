@@ -27,8 +27,8 @@ func (e environment) secretSource() secretSource {
 	}}
 }
 
-// read follows what a config file says instead of a password: file:NAME is the first line of a file, env:NAME a variable.
-// Any other text is the password itself.
+// read follows what a config file says instead of a password: file:NAME is the first line of a file, env:NAME a
+// variable. Any other text is the password itself.
 func (s secretSource) read(text string) (string, error) {
 	if name, ok := strings.CutPrefix(text, "file:"); ok {
 		return s.readFile(name)
@@ -89,7 +89,8 @@ func (s *settings) readCacheKey() error {
 		}
 	}
 	if err == nil && len(s.cacheTo) > 0 && !s.key.Signs() {
-		err = fmt.Errorf("%s is a public key, which can only check: --cache-to needs the private one to sign with", s.cacheKey)
+		err = fmt.Errorf("%s is a public key, which can only check: --cache-to needs the private one to sign with",
+			s.cacheKey)
 	}
 	if err != nil {
 		return &builder.Problem{Flag: flag, Err: err}

@@ -51,7 +51,8 @@ func TestWhatComesFromAPlaceIsUsedByBuildsThatNameIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		text = o.build(there, args...)
-		if got := o.has(backdoors...); got != "" || strings.Contains(text, "share: ") && !strings.Contains(text, "not used: ") {
+		if got := o.has(backdoors...); got != "" || strings.Contains(text, "share: ") &&
+			!strings.Contains(text, "not used: ") {
 			t.Errorf("a build that does not trust the place (%q) has %s:\n%s", args, got, text)
 		}
 	}
@@ -81,7 +82,8 @@ func TestASnapshotAboveSharedOnesIsNotForOthers(t *testing.T) {
 		t.Errorf("a second build that trusts the place runs steps again:\n%s", text)
 	}
 	text = o.build(there, above...)
-	if got := o.has("etc/backdoor"); got != "" || !strings.Contains(text, "not used: ") || strings.Contains(text, "cached: ") {
+	if got := o.has("etc/backdoor"); got != "" || !strings.Contains(text, "not used: ") ||
+		strings.Contains(text, "cached: ") {
 		t.Errorf("a build that does not name the place has %q:\n%s", got, text)
 	}
 }
@@ -253,7 +255,8 @@ func TestCacheKeySignsAndChecks(t *testing.T) {
 	if text := o.build(o.machine(), "--cache-from=oci:signed"); !all(text) {
 		t.Errorf("without a key, what is signed is not used:\n%s", text)
 	}
-	if text := o.build(o.machine(), "--cache-from=oci:signed", "--cache-key="+otherPublic); !none(text, "is not signed by the key of --cache-key") {
+	if text := o.build(o.machine(), "--cache-from=oci:signed", "--cache-key="+otherPublic); !none(text,
+		"is not signed by the key of --cache-key") {
 		t.Errorf("what another key has signed is used:\n%s", text)
 	}
 	there := o.machine()
@@ -264,10 +267,12 @@ func TestCacheKeySignsAndChecks(t *testing.T) {
 		t.Errorf("what came without a signature is used by a build that asks for one:\n%s", text)
 	}
 	poison(t, filepath.Join(o.dir, "signed"), "etc/backdoor")
-	if text := o.build(o.machine(), "--cache-from=oci:signed", "--cache-key="+key); o.has("etc/backdoor") != "" || !none(text, "is not signed by the key") {
+	if text := o.build(o.machine(), "--cache-from=oci:signed", "--cache-key="+key); o.has("etc/backdoor") != "" ||
+		!none(text, "is not signed by the key") {
 		t.Errorf("what was changed after it was signed is used:\n%s", text)
 	}
-	if text, err := o.try(here, "--cache-to=oci:signed", "--cache-key="+public); err == nil || !strings.Contains(text, "ERROR: --cache-key: ") {
+	if text, err := o.try(here, "--cache-to=oci:signed", "--cache-key="+public); err == nil ||
+		!strings.Contains(text, "ERROR: --cache-key: ") {
 		t.Errorf("signing with a public key: %v\n%s", err, text)
 	}
 
