@@ -150,7 +150,8 @@ func TestSourcingExportsAnEnvironmentWithoutQuestions(t *testing.T) {
 
 func TestVariablesAreSet(t *testing.T) {
 	inShells(t, func(t *testing.T, w *world, shell string) {
-		out, _ := w.mustRun(shell, `WHO=joe SUITE=trixie ARCH=armhf; . "$2"; printf '%s\n' "$BASE_OPTS" "$TASK_PACKAGES" "$EXTRA_PACKAGES"`)
+		out, _ := w.mustRun(shell,
+			`WHO=joe SUITE=trixie ARCH=armhf; . "$2"; printf '%s\n' "$BASE_OPTS" "$TASK_PACKAGES" "$EXTRA_PACKAGES"`)
 		lines := strings.Split(out, "\n")
 		want := "--owner=joe --verbose --sudo --lock-root-password --enable-dhcp --configure-apt --log=debian-cd-trixie-armhf.log --log-level=debug"
 		if lines[0] != want || lines[1] != "task-laptop task-english" {

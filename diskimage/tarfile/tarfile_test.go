@@ -147,7 +147,8 @@ func describe(t *testing.T, tree diskimage.Tree) []string {
 				t.Fatal(err)
 			}
 		}
-		lines = append(lines, fmt.Sprintf("%q -> %q %q mode %o owner %d:%d device %d,%d time %s xattrs %q content %.20q of %d",
+		lines = append(lines, fmt.Sprintf(
+			"%q -> %q %q mode %o owner %d:%d device %d,%d time %s xattrs %q content %.20q of %d",
 			e.Name, e.Linkname, e.HardLink, e.Mode, e.UID, e.GID, e.Major, e.Minor, e.ModTime.UTC(), e.Xattrs, data, len(data)))
 	}
 	return lines

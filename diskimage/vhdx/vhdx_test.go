@@ -58,7 +58,9 @@ func TestConvertMakesTheSameFileWithAnyNumberOfWorkers(t *testing.T) {
 
 func TestImageCanBeWrittenTo(t *testing.T) {
 	t.Parallel()
-	raw := rawimagetest.Case{Size: 9 << 20, Pieces: []rawimagetest.Piece{{Offset: 3 << 20, Length: 4096, Content: rawimagetest.Text}}}.Make(t)
+	raw := rawimagetest.Case{Size: 9 << 20, Pieces: []rawimagetest.Piece{
+		{Offset: 3 << 20, Length: 4096, Content: rawimagetest.Text},
+	}}.Make(t)
 	image := rawimagetest.Output(t, raw, with(vhdx.Options{}))
 	for _, file := range []*os.File{raw, image} {
 		format := map[*os.File]string{raw: "raw", image: "vhdx"}[file]
