@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"io/fs"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -119,8 +120,12 @@ func FuzzHostMirror(f *testing.F) {
 			"etc/apt/sources.list.d/debian.sources": {Data: sources}, "etc/apt/mirrors": {Data: mirrors},
 		}
 		mirror, ok := chooseMirror(files)
-		if ok && !strings.HasPrefix(mirror, "http:") && !strings.HasPrefix(mirror, "https:") && !strings.HasPrefix(mirror, "file:") {
-			t.Errorf("chose %q", mirror)
+		if !ok {
+			return
+		}
+		u, err := url.Parse(mirror)
+		if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) || u.Scheme != "file" && u.Host == "" {
+			t.Errorf("chose %q (%v)", mirror, err)
 		}
 	})
 }

@@ -78,7 +78,7 @@ type source struct {
 // isDebian tells whether nothing speaks against the source being Debian's archive.
 func (s source) isDebian() bool {
 	u, err := url.Parse(s.uri)
-	if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) {
+	if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) || u.Host == "" && u.Scheme != "file" {
 		return false
 	}
 	return slices.Contains(s.components, "main") && !strings.HasPrefix(path.Base(u.Path), "debian-security") &&
