@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Sources are the package lists that a build chooses from.
@@ -174,7 +175,7 @@ func treeDigest(top string) (string, error) {
 }
 
 func fileDigest(name string) (string, error) {
-	data, err := os.ReadFile(name)
+	data, err := diskimage.ReadRegular(name)
 	if err != nil {
 		return "", err
 	}

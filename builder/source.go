@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -190,23 +189,26 @@ func (t *SourceTree) layers(s Source, image *ociimage.Reading, err error) error 
 
 // archive opens an archive in its plain form. If a compressed one ends too early, the error names the member where it does.
 func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) (io.ReaderAt, int64, error) {
-	in := o.Stdin
-	if name != "-" {
-		f, err := os.Open(o.World.absolute(name))
+	var in io.ReadCloser
+	if name == "-" {
+		in = cancellable(ctx, o.Stdin)
+		t.files = append(t.files, in)
+	} else {
+		file, opened, err := OpenArchive(ctx, o.World.absolute(name))
 		if err != nil {
 			return nil, 0, err
 		}
-		t.files = append(t.files, f)
-		info, err := f.Stat()
-		if err != nil {
-			return nil, 0, err
-		}
-		if info.Mode().IsRegular() {
-			if plain, err := tarfile.IsPlain(f); plain || err != nil {
-				return f, info.Size(), err
+		in = opened
+		t.files = append(t.files, in)
+		if file != nil {
+			info, err := file.Stat()
+			if err != nil {
+				return nil, 0, err
+			}
+			if plain, err := tarfile.IsPlain(file); plain || err != nil {
+				return file, info.Size(), err
 			}
 		}
-		in = f
 	}
 	f, size, err := tarfile.Spool(ctx, in, o.TempDir)
 	if f != nil {

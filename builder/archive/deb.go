@@ -7,18 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path"
 	"strconv"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // ReadControl reads the description of a .deb file from the file itself. Mirror, Filename and SHA256 stay empty.
 func ReadControl(file string) (*Package, error) {
-	f, err := os.Open(file)
+	f, err := diskimage.OpenRegular(file)
 	if err != nil {
 		return nil, err
 	}

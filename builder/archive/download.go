@@ -13,10 +13,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // DownloadError says which URL could not be had, and why.
@@ -147,7 +148,7 @@ func (t *transfer) fromFile(ctx context.Context, name string) error {
 	if err := t.reset(); err != nil {
 		return err
 	}
-	f, err := os.Open(name)
+	f, err := diskimage.OpenRegular(name)
 	if err != nil {
 		return err
 	}

@@ -6,17 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // ReadFiles reads regular files of a .deb into memory, by names like "usr/bin/extlinux". Nothing is unpacked. Those that it
 // does not have are left out.
 func ReadFiles(ctx context.Context, deb string, names ...string) (files map[string][]byte, err error) {
-	f, err := os.Open(deb)
+	f, err := diskimage.OpenRegular(deb)
 	if err != nil {
 		return nil, err
 	}

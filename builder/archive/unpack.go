@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // UnpackOptions say how the files of packages are written. The zero value writes all of them, as they are.
@@ -186,7 +187,7 @@ func (u *unpacker) claim(e entry) (bool, error) {
 
 // unpack writes one package, but for its symbolic links.
 func (u *unpacker) unpack(ctx context.Context, deb string, rank int) (err error) {
-	f, err := os.Open(deb)
+	f, err := diskimage.OpenRegular(deb)
 	if err != nil {
 		return err
 	}

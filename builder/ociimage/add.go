@@ -72,7 +72,7 @@ func Add(ctx context.Context, dst, src, name string) (err error) {
 
 // copyImage copies the blobs of one image.
 func copyImage(ctx context.Context, dst, src string, d imgspec.Descriptor) error {
-	data, err := os.ReadFile(blobFile(src, d.Digest))
+	data, err := diskimage.ReadRegular(blobFile(src, d.Digest))
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func copyImage(ctx context.Context, dst, src string, d imgspec.Descriptor) error
 }
 
 func copyFile(ctx context.Context, dst, src string) error {
-	in, err := os.Open(src)
+	in, err := diskimage.OpenRegular(src)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time
 		return err
 	}
 	a := archive{tar.NewWriter(w), mtime.UTC().Truncate(time.Second)}
-	layout, err := os.ReadFile(filepath.Join(dir, imgspec.ImageLayoutFile))
+	layout, err := diskimage.ReadRegular(filepath.Join(dir, imgspec.ImageLayoutFile))
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (a archive) add(name string, data []byte) error {
 }
 
 func (a archive) addFile(name, file string) error {
-	f, err := os.Open(file)
+	f, err := diskimage.OpenRegular(file)
 	if err != nil {
 		return err
 	}

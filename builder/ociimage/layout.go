@@ -233,7 +233,7 @@ func writeIndex(dir string, manifests []imgspec.Descriptor) error {
 // readIndex reads the index of a layout; one that has none yet is empty.
 func readIndex(dir string) (imgspec.Index, error) {
 	var index imgspec.Index
-	data, err := os.ReadFile(filepath.Join(dir, imgspec.ImageIndexFile))
+	data, err := diskimage.ReadRegular(filepath.Join(dir, imgspec.ImageIndexFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return index, nil
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -72,7 +71,7 @@ type store interface {
 type directory string
 
 func (d directory) open(name string) (diskimage.Content, int64, error) {
-	f, err := os.Open(filepath.Join(string(d), name))
+	f, err := diskimage.OpenRegular(filepath.Join(string(d), name))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -267,7 +266,7 @@ func readLayer(ctx context.Context, s store, name string, want digest.Digest, tm
 		}
 	}
 	h := want.Verifier()
-	if _, err := io.Copy(h, io.NewSectionReader(layer.Archive, 0, layer.Size)); err != nil {
+	if _, err := io.Copy(h, io.NewSectionReader(diskimage.CancelReaderAt(ctx, layer.Archive), 0, layer.Size)); err != nil {
 		return nil, err
 	}
 	if !h.Verified() {

@@ -252,7 +252,7 @@ func (b *bootCall) report(result bootResult, err error) error {
 
 // imageFormat tells the format of an image by its first bytes.
 func imageFormat(name string) (string, error) {
-	f, err := os.Open(name)
+	f, err := diskimage.OpenImage(name)
 	if err != nil {
 		return "", err
 	}

@@ -63,7 +63,7 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	if err := tarfile.CheckName(x.filename); err != nil {
 		return err
 	}
-	f, err := os.Open(absolute(x.dir, image))
+	f, err := diskimage.OpenImage(absolute(x.dir, image))
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	if _, err := f.ReadAt(magic, 0); err == nil && string(magic) == "QFI\xfb" {
 		return fmt.Errorf("%s is a qcow2 image: make a raw one of it with \"qemu-img convert -O raw\"", image)
 	}
-	tree, err := imagetree.Open(f, diskimage.Size(size))
+	tree, err := imagetree.Open(diskimage.CancelReaderAt(ctx, f), diskimage.Size(size))
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}
@@ -129,7 +129,7 @@ func (x *extraction) copy(ctx context.Context, e diskimage.Entry, name string) e
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(f, io.NewSectionReader(c, 0, e.Size))
+		_, err = io.Copy(f, io.NewSectionReader(diskimage.CancelReaderAt(ctx, c), 0, e.Size))
 		return errors.Join(err, c.Close())
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -98,7 +97,7 @@ func (s squashCall) run(ctx context.Context, j *job, store engine, packages *arc
 	if s.directory != "" {
 		return x.Squash(ctx, j.spec, sources, absolute(j.env.dir, s.directory), nil)
 	}
-	f, err := os.Open(absolute(j.env.dir, s.tarball))
+	_, f, err := builder.OpenArchive(ctx, absolute(j.env.dir, s.tarball))
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type run struct {
 
 // runs lists the blocks of a file in its order. Holes, and blocks that were reserved but never written, are not in it.
 func (fs *FileSystem) runs(n *inode) ([]run, error) {
-	c := collector{fs: fs, limit: (uint64(n.size()) + uint64(fs.blockSize) - 1) / uint64(fs.blockSize)}
+	c := collector{fs: fs, nodes: map[uint64]bool{}, limit: (uint64(n.size()) + uint64(fs.blockSize) - 1) / uint64(fs.blockSize)}
 	var err error
 	if n.Flags&disk.InodeExtents != 0 {
 		err = c.extents(n.Block[:], maxDepth)
@@ -41,7 +41,7 @@ type collector struct {
 	limit uint64 // number of blocks in the file
 	next  uint64 // block of the file that is expected, because maps go upwards
 	runs  []run
-	nodes uint64 // blocks of the map that were read: more than the file system has is a circle
+	nodes map[uint64]bool // blocks of the map that were read: none is there twice
 }
 
 // add appends blocks to the list.
@@ -64,9 +64,10 @@ func (c *collector) add(file, at, blocks uint64) error {
 
 // node reads a block of the map.
 func (c *collector) node(number uint64) ([]byte, error) {
-	if c.nodes++; c.nodes > c.fs.blocks {
-		return nil, errors.New("its map goes in a circle")
+	if c.nodes[number] {
+		return nil, fmt.Errorf("its map has block %d twice", number)
 	}
+	c.nodes[number] = true
 	return c.fs.block(number)
 }
 

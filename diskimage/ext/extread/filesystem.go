@@ -28,7 +28,9 @@ const (
 
 // Limits of what is believed.
 const (
-	maxLogBlockSize = 6 // 64 KiB
+	maxLogBlockSize = 6       // 64 KiB
+	maxBlocks       = 1 << 47 // of 64 KiB are 2⁶³ bytes
+	maxFileBlocks   = 1<<32 - 1
 	minInodeSize    = 128
 )
 
@@ -83,7 +85,7 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 		fs.blocks |= uint64(sb.BlocksCountHi) << 32
 		fs.descSize = max(int64(sb.DescSize), disk.DescSizeOld)
 	}
-	if fs.descSize > fs.blockSize {
+	if fs.descSize > fs.blockSize || fs.blocks > maxBlocks {
 		return nil, errors.New("the superblock is damaged")
 	}
 	return fs, nil
@@ -186,6 +188,9 @@ func (fs *FileSystem) inode(number uint32) (*inode, error) {
 	n := &inode{number: number}
 	if err := binary.Read(bytes.NewReader(data), binary.LittleEndian, &n.Inode); err != nil {
 		return nil, err
+	}
+	if n.size() < 0 || n.size()/fs.blockSize > maxFileBlocks {
+		return nil, fmt.Errorf("inode %d: %d bytes are no size of a file", number, n.size())
 	}
 	if fs.sb.InodeSize == minInodeSize {
 		n.ExtraSize, n.ModifyExtra = 0, 0

@@ -31,7 +31,7 @@ const (
 // Entries implements diskimage.Tree.
 func (fs *FileSystem) Entries() iter.Seq2[diskimage.Entry, error] {
 	return func(yield func(diskimage.Entry, error) bool) {
-		w := walker{fs: fs, yield: yield, first: map[uint32]diskimage.Entry{}, above: map[uint32]bool{}}
+		w := walker{fs: fs, yield: yield, first: map[uint32]diskimage.Entry{}, dirs: map[uint32]bool{}}
 		if err := w.walk(".", disk.InodeRoot); err != nil && !errors.Is(err, errStopped) {
 			yield(diskimage.Entry{}, err)
 		}
@@ -45,7 +45,7 @@ type walker struct {
 	fs    *FileSystem
 	yield func(diskimage.Entry, error) bool
 	first map[uint32]diskimage.Entry // files with several names, by inode
-	above map[uint32]bool            // directories from the root to here: another of them is a circle
+	dirs  map[uint32]bool            // directories that were listed: each is in one place
 }
 
 func (w *walker) walk(name string, number uint32) error {
@@ -59,11 +59,10 @@ func (w *walker) walk(name string, number uint32) error {
 	if e.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
-	if w.above[number] {
-		return fmt.Errorf("%s: the directory is inside of itself", name)
+	if w.dirs[number] { // a few such make a tree without end
+		return fmt.Errorf("%s: the directory is in two places", name)
 	}
-	w.above[number] = true
-	defer delete(w.above, number)
+	w.dirs[number] = true
 	names, err := w.fs.directory(n)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

@@ -54,7 +54,7 @@ func appendXattrs(all []diskimage.Xattr, entries, area []byte) ([]diskimage.Xatt
 		nameLength, index := int(entries[0]), disk.XattrIndex(entries[1])
 		offset, valueInode, size := int(le.Uint16(entries[2:])), le.Uint32(entries[4:]), int(le.Uint32(entries[8:]))
 		length := disk.XattrEntrySize + (nameLength+3)&^3
-		if length > len(entries) || size < 0 || size > len(area) || size > 0 && offset+size > len(area) {
+		if length > len(entries) || size < 0 || size > len(area) || offset+size > len(area) {
 			return nil, damaged
 		}
 		prefix, known := prefixes[index]

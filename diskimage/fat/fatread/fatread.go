@@ -39,6 +39,8 @@ const (
 	minFAT32 = 65525
 	// firstCluster is the number of the first cluster of the data.
 	firstCluster = 2
+	// maxClusters is the most that 28 bits can number, less the reserved numbers.
+	maxClusters = 0x0ffffff5
 
 	entrySize     = 32
 	maxDirectory  = 65536 * entrySize
@@ -110,14 +112,23 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 	default:
 		fs.bits, fs.rootCluster, fs.volumeID = 32, le.Uint32(b[0x2c:]), le.Uint32(b[0x43:])
 	}
+	if dataSectors/perCluster > maxClusters {
+		return nil, errors.New("the boot sector says more clusters than a FAT can have")
+	}
 	need := (int64(fs.clusters)+firstCluster)*int64(fs.bits)/8 + 1
 	if need > fatSectors*sector+1 {
 		return nil, errors.New("the FAT is shorter than the file system")
 	}
-	fs.fat = make([]byte, need+1)
-	if _, err := r.ReadAt(fs.fat[:min(need+1, fatSectors*sector)], reserved*sector); err != nil && !errors.Is(err, io.EOF) {
+	// As it comes: a short image may say that it is long.
+	length := min(need+1, fatSectors*sector)
+	fat, err := io.ReadAll(io.NewSectionReader(r, reserved*sector, length))
+	if err != nil {
 		return nil, fmt.Errorf("read FAT: %w", err)
 	}
+	if int64(len(fat)) < length {
+		return nil, errors.New("the image ends in the FAT")
+	}
+	fs.fat = append(fat, make([]byte, need+1-length)...)
 	return fs, nil
 }
 
@@ -213,7 +224,7 @@ func (fs *FileSystem) Entries() iter.Seq2[diskimage.Entry, error] {
 		}
 		data, err := fs.rootDirectory()
 		if err == nil {
-			err = fs.walk(".", data, nil, yield)
+			err = fs.walk(".", data, map[uint32]bool{fs.rootCluster: fs.bits == 32}, yield)
 		}
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(diskimage.Entry{}, err)
@@ -249,8 +260,9 @@ func (fs *FileSystem) directory(cluster uint32) ([]byte, error) {
 	return data, nil
 }
 
-// walk yields what is in a directory. above are the clusters of the directories around it: a circle goes through one.
-func (fs *FileSystem) walk(dir string, data []byte, above []uint32, yield func(diskimage.Entry, error) bool) error {
+// walk yields what is in a directory. dirs are the clusters of the directories that were listed: each is in one place, else
+// a few of them make a tree without end.
+func (fs *FileSystem) walk(dir string, data []byte, dirs map[uint32]bool, yield func(diskimage.Entry, error) bool) error {
 	items := list(data)
 	for _, item := range items {
 		name := path.Join(dir, item.name)
@@ -260,9 +272,10 @@ func (fs *FileSystem) walk(dir string, data []byte, above []uint32, yield func(d
 		}
 		if item.attributes&attrDirectory != 0 {
 			e.Mode = unix.S_IFDIR | 0o755
-			if slices.Contains(above, item.cluster) {
-				return fmt.Errorf("%s: the directory is inside of itself", name)
+			if dirs[item.cluster] {
+				return fmt.Errorf("%s: the directory is in two places", name)
 			}
+			dirs[item.cluster] = true
 			inner, err := fs.directory(item.cluster)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -270,7 +283,7 @@ func (fs *FileSystem) walk(dir string, data []byte, above []uint32, yield func(d
 			if !yield(e, nil) {
 				return errStopped
 			}
-			if err := fs.walk(name, inner, append(slices.Clone(above), item.cluster), yield); err != nil {
+			if err := fs.walk(name, inner, dirs, yield); err != nil {
 				return err
 			}
 			continue

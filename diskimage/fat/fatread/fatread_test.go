@@ -2,12 +2,14 @@ package fatread_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -180,6 +182,68 @@ func TestDamageIsAnErrorAndNothingWorse(t *testing.T) {
 }
 
 // memory is an image in memory.
+// newImage makes a file system of 40 MiB, a FAT16.
+func newImage(t *testing.T, entries ...diskimage.Entry) memory {
+	t.Helper()
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(written), entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 40 * diskimage.MiB
+	volume, err := (fat.Formatter{}).Plan(size, diskimage.Filesystem{Type: "vfat"}, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := memory(make([]byte, size))
+	if err := volume.Write(t.Context(), image); err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// A boot sector may say anything of the length of its FAT: 16 GiB of memory were taken for this one (issue 12, A7).
+func TestFATIsNoLongerThanItsImage(t *testing.T) {
+	t.Parallel()
+	for clusters, want := range map[uint32]string{1<<32 - 1: "more clusters", 1 << 27: "ends in the FAT"} {
+		image := newImage(t)
+		image[0x0d], image[0x10] = 1, 1 // sectors of a cluster, FATs
+		put := func(at int, value uint32, length int) {
+			copy(image[at:at+length], binary.LittleEndian.AppendUint32(nil, value))
+		}
+		put(0x13, 0, 2)
+		put(0x20, clusters, 4)
+		put(0x16, 0, 2)
+		put(0x24, clusters/128+1, 4) // sectors of a FAT, of 128 clusters each
+		put(0x11, 0, 2)
+		if _, err := fatread.New(bytes.NewReader(image)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d clusters: got %v, want %q", clusters, err, want)
+		}
+	}
+}
+
+// As in ext: directories that are in two places make a tree that is never read to its end (issue 12, A7).
+func TestDirectoriesAreInOnePlace(t *testing.T) {
+	t.Parallel()
+	image := newImage(t, diskimage.DirEntry("ONE", 0o755, written), diskimage.DirEntry("TWO", 0o755, written))
+	const directory, cluster = "\x10", 0x1a
+	one, two := bytes.Index(image, []byte("ONE        "+directory)), bytes.Index(image, []byte("TWO        "+directory))
+	if one < 0 || two < 0 {
+		t.Fatal("the entries were not found")
+	}
+	copy(image[two+cluster:two+cluster+2], image[one+cluster:])
+	fs, err := fatread.New(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got error
+	for _, err := range fs.Entries() {
+		got = errors.Join(got, err)
+	}
+	if got == nil || !strings.Contains(got.Error(), "in two places") {
+		t.Errorf("got %v", got)
+	}
+}
+
 type memory []byte
 
 func (m memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }

@@ -1,0 +1,66 @@
+package diskimage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenRegular opens a regular file to read it, following symbolic links. Anything else is an error, at once: to open a
+// named pipe would wait for its writer, and whoever made a directory may have put one there.
+func OpenRegular(name string) (*os.File, error) {
+	return openChecked(name, "a regular file", func(mode fs.FileMode) bool { return mode.IsRegular() })
+}
+
+// OpenImage opens a disk image to read it: a regular file or a block device.
+func OpenImage(name string) (*os.File, error) {
+	return openChecked(name, "a regular file or a block device", func(mode fs.FileMode) bool {
+		return mode.IsRegular() || mode.Type() == fs.ModeDevice
+	})
+}
+
+func openChecked(name, what string, wanted func(fs.FileMode) bool) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !wanted(info.Mode()) {
+		err = fmt.Errorf("open %s: it is %s, not %s", name, kindOf(info.Mode()), what)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// ReadRegular reads a regular file.
+func ReadRegular(name string) ([]byte, error) {
+	f, err := OpenRegular(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// CancelReaderAt returns a reader that reads until a context ends. A damaged image, or one that was made to be read for
+// days, then does not keep a program from ending.
+func CancelReaderAt(ctx context.Context, r io.ReaderAt) io.ReaderAt { return cancelReaderAt{ctx, r} }
+
+type cancelReaderAt struct {
+	ctx context.Context
+	r   io.ReaderAt
+}
+
+func (c cancelReaderAt) ReadAt(p []byte, offset int64) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	return c.r.ReadAt(p, offset)
+}
