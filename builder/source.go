@@ -191,7 +191,7 @@ func (t *SourceTree) layers(s Source, image *ociimage.Reading, err error) error 
 func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) (io.ReaderAt, int64, error) {
 	var in io.ReadCloser
 	if name == "-" {
-		in = cancellable(ctx, o.Stdin)
+		in = cancellable(ctx, o.Stdin, func() error { return nil })
 		t.files = append(t.files, in)
 	} else {
 		file, opened, err := OpenArchive(ctx, o.World.absolute(name))

@@ -24,7 +24,7 @@ func OpenArchive(ctx context.Context, name string) (file *os.File, in io.ReadClo
 		return f, f, nil
 	case info.Mode()&os.ModeNamedPipe != 0:
 		if err = unix.SetNonblock(int(f.Fd()), false); err == nil {
-			return nil, cancellable(ctx, writtenPipe{f}), nil
+			return nil, cancellable(ctx, writtenPipe{f}, f.Close), nil
 		}
 	default:
 		err = fmt.Errorf("open %s: it is neither a regular file nor a pipe", name)
@@ -33,14 +33,14 @@ func OpenArchive(ctx context.Context, name string) (file *os.File, in io.ReadClo
 }
 
 // writtenPipe is a named pipe that was opened without waiting for its writer. Until there is one it would be at its end.
-type writtenPipe struct{ *os.File }
+type writtenPipe struct{ file *os.File }
 
 func (p writtenPipe) Read(b []byte) (int, error) {
 	for {
-		fds := []unix.PollFd{{Fd: int32(p.Fd()), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(p.file.Fd()), Events: unix.POLLIN}}
 		_, err := unix.Poll(fds, -1)
 		if err == nil {
-			return p.File.Read(b)
+			return p.file.Read(b)
 		}
 		if !errors.Is(err, unix.EINTR) {
 			return 0, fmt.Errorf("wait for the writer of a pipe: %w", err)
@@ -48,13 +48,13 @@ func (p writtenPipe) Read(b []byte) (int, error) {
 	}
 }
 
-// cancellable is a reader that does not wait any longer when a context ends. The wait itself goes on in the background
+// cancellable is a reader that does not wait any longer when a context ends; done is called at the end of in. The wait itself goes on in the background
 // then, for as long as the program lives.
-func cancellable(ctx context.Context, in io.Reader) io.ReadCloser {
+func cancellable(ctx context.Context, in io.Reader, done func() error) io.ReadCloser {
 	out, writer := io.Pipe()
 	go func() {
 		_, err := io.Copy(writer, in)
-		writer.CloseWithError(err)
+		writer.CloseWithError(errors.Join(err, done()))
 	}()
 	stop := context.AfterFunc(ctx, func() { writer.CloseWithError(context.Cause(ctx)) })
 	return cancelled{out, stop}

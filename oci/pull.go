@@ -13,7 +13,6 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
-	"golang.org/x/sys/unix"
 )
 
 // ImagePull says which image of a registry to get.
@@ -91,32 +90,13 @@ func pullDir(parent string) (dir string, remove func() error, err error) {
 		return "", nil, err
 	}
 	for _, name := range old {
-		lock, err := lockDir(name)
-		if err != nil {
-			continue // in use, or gone
-		}
-		if err := errors.Join(os.RemoveAll(name), lock.Close()); err != nil {
-			return "", nil, fmt.Errorf("remove what an earlier call has left: %w", err)
+		if err := removeUnlockedDir(name); err != nil {
+			return "", nil, err
 		}
 	}
-	if dir, err = os.MkdirTemp(parent, pullPrefix); err != nil {
+	dir, lock, err := makeLockedDir(func() (string, error) { return os.MkdirTemp(parent, pullPrefix) })
+	if err != nil {
 		return "", nil, err
 	}
-	lock, err := lockDir(dir)
-	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
-}
-
-// lockDir locks a directory, unless somebody has.
-func lockDir(name string) (*os.File, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), unlockDir(lock)) }, nil
 }

@@ -50,7 +50,7 @@ func (e *Engine) begin() (stale []*session, err error) {
 	for _, d := range old {
 		s := &session{name: d.Name(), dir: filepath.Join(dir, d.Name())}
 		s.lock, err = lockFile(filepath.Join(s.dir, "lock"), unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) { // in use, or gone since it was listed
 			continue
 		}
 		if err != nil {
@@ -125,9 +125,23 @@ func (s *session) end() error {
 		}
 	}
 	if errors.Join(errs...) == nil {
-		errs = append(errs, os.RemoveAll(s.dir))
+		errs = append(errs, s.remove())
 	}
 	return errors.Join(append(errs, s.unlock())...)
+}
+
+// remove removes the session's directory, which holds nothing but the lock any more. Not while others look for sessions:
+// they would make another lock in there.
+func (s *session) remove() (err error) {
+	all, err := lockFile(filepath.Dir(s.dir)+".lock", unix.LOCK_EX)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the state directory is gone, with all that is in it
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, all.Close()) }()
+	return os.RemoveAll(s.dir)
 }
 
 // unlock gives up the lock; it may be called more than once. To close the file is not enough: a process that is just being

@@ -31,8 +31,7 @@ func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error
 		if err != nil {
 			err = fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.RemoveAll(partial)))
 		}
-		// Whatever is being started may have a copy of the descriptor.
-		err = errors.Join(err, unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
+		err = errors.Join(err, unlockDir(lock))
 	}()
 	untar := func(r io.Reader) error { return archive.Untar(contextReader{ctx, r}, partial, &archive.TarOptions{}) }
 	if isolation == IsolationSingle {
@@ -66,43 +65,14 @@ func makePartialDir(dir string) (name string, lock *os.File, err error) {
 		if !ok || !entry.IsDir() || len(rest) != random || strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
 			continue
 		}
-		if err := removePartialDir(filepath.Join(parent, entry.Name())); err != nil {
-			return "", nil, fmt.Errorf("remove what a killed build has left: %w", err)
-		}
-	}
-	for {
-		name = filepath.Join(parent, prefix+rand.Text())
-		if err := os.Mkdir(name, rootMode); err != nil {
+		if err := removeUnlockedDir(filepath.Join(parent, entry.Name())); err != nil {
 			return "", nil, err
 		}
-		lock, err = openDir(name)
-		if err == nil {
-			err = pathError("lock", name, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
-		}
-		if err == nil {
-			_, err = os.Lstat(name)
-		}
-		if err == nil {
-			return name, lock, nil
-		}
-		err = errors.Join(err, lock.Close())
-		if !errors.Is(err, os.ErrNotExist) { // else another process took it for a leftover, before it was locked
-			return "", nil, errors.Join(err, os.Remove(name))
-		}
 	}
-}
-
-// removePartialDir removes an unfinished directory unless somebody works on it.
-func removePartialDir(name string) (err error) {
-	dir, err := os.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil //nolint:nilerr // another user's, or gone meanwhile
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		return nil
-	}
-	return os.RemoveAll(name)
+	return makeLockedDir(func() (string, error) {
+		name := filepath.Join(parent, prefix+rand.Text())
+		return name, os.Mkdir(name, rootMode)
+	})
 }
 
 // withNotes hands on a tar archive in which the owners are notes.

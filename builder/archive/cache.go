@@ -147,6 +147,9 @@ type cached struct {
 func (c *Cache) list() ([]cached, error) {
 	var all []cached
 	err := filepath.WalkDir(c.files(), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // as below
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
@@ -169,7 +172,7 @@ func (c *Cache) list() ([]cached, error) {
 func (c *Cache) removeLeftovers(now time.Time) error {
 	const longest = 24 * time.Hour
 	entries, err := os.ReadDir(c.temp())
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cache: %w", err)
 	}
 	for _, e := range entries {

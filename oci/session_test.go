@@ -1,0 +1,74 @@
+package oci
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sessions begin and end while other programs list them (issue 12, A8).
+func TestSessionsMayGoWhileTheyAreListed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const programs, rounds = 8, 100
+	var all sync.WaitGroup
+	for range programs {
+		all.Go(func() {
+			for range rounds {
+				e := &Engine{options: EngineOptions{StateDir: dir}}
+				stale, err := e.begin()
+				if err != nil {
+					t.Errorf("begin: %v", err)
+					return
+				}
+				for _, s := range stale {
+					err = errors.Join(err, s.end())
+				}
+				if err := errors.Join(err, e.session.end()); err != nil {
+					t.Errorf("end: %v", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if left, err := os.ReadDir(filepath.Join(dir, "sessions")); err != nil || len(left) != 0 {
+		t.Errorf("left are %v (%v)", left, err)
+	}
+}
+
+// A directory that was made and not yet locked looks like what a killed program has left.
+func TestLockedDirectoriesAreMadeAgainIfTheyWereTakenForLeftovers(t *testing.T) {
+	t.Parallel()
+	parent := t.TempDir()
+	made := 0
+	name, lock, err := makeLockedDir(func() (string, error) {
+		name, err := os.MkdirTemp(parent, "dir-")
+		if made++; made == 1 && err == nil {
+			err = removeUnlockedDir(name)
+		}
+		return name, err
+	})
+	if err != nil || made != 2 {
+		t.Fatalf("made %d, %v", made, err)
+	}
+	if err := removeUnlockedDir(name); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(name); err != nil {
+		t.Errorf("it was removed while it was locked: %v", err)
+	}
+	if err := unlockDir(lock); err != nil {
+		t.Error(err)
+	}
+	if err := removeUnlockedDir(name); err != nil {
+		t.Error(err)
+	}
+	if err := unix.Access(name, unix.F_OK); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
