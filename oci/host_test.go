@@ -234,6 +234,17 @@ func TestHostSecondInterruptKills(t *testing.T) {
 	waitForNone(t, "second")
 }
 
+// What is made for the user inside follows the umask of the caller (issue 12, A6).
+func TestHostUmaskIsKeptInside(t *testing.T) {
+	cmd := command(t, "umask", "umask")
+	old := unix.Umask(0o027)
+	out, err := cmd.Output()
+	unix.Umask(old)
+	if err != nil || string(out) != "027\n" {
+		t.Errorf("got %q (%v), want 027", out, err)
+	}
+}
+
 // A program that a build has started, a hook for example, has the variables of the build.
 func TestHostDoesNotBelieveAnInheritedVariable(t *testing.T) {
 	cmd := command(t, "variable", "inside")

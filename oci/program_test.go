@@ -162,6 +162,13 @@ var programs = map[string]func(args []string) error{
 		_, err := fmt.Println(Inside())
 		return err
 	},
+	// umask prints that of a process inside.
+	"umask": func([]string) error {
+		goInside()
+		mask := unix.Umask(0)
+		_, err := fmt.Printf("%03o\n", mask)
+		return err
+	},
 	// why says how it is inside, and why no other way.
 	"why": func([]string) error {
 		goInside()
