@@ -14,8 +14,10 @@ import (
 type Action struct {
 	Phase hooks.Phase
 	Kind  ActionKind
-	// Text is the name of a script, a command, or SRC:DST.
+	// Text is the name of a script, or SRC:DST.
 	Text string
+	// Command is the command of an ActionCommand. People write passwords and tokens into theirs.
+	Command Secret
 }
 
 // ActionKind is what an Action does.
@@ -40,7 +42,7 @@ func Script(name string) Action {
 func ParseAction(flag, text string) (Action, error) {
 	switch flag {
 	case "--run":
-		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCommand, Text: text}, nil
+		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCommand, Command: NewSecret(text)}, nil
 	case "--copy-in":
 		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCopy, Text: text}, nil
 	case "--hook":
@@ -54,8 +56,11 @@ func ParseAction(flag, text string) (Action, error) {
 	}
 }
 
-// String is what ParseAction reads.
+// String is what ParseAction reads, but for a command, which it hides.
 func (a Action) String() string {
+	if a.Kind == ActionCommand {
+		return a.Command.String()
+	}
 	if a.Flag() == "--hook" {
 		return string(a.Phase) + ":" + a.Text
 	}
@@ -83,7 +88,7 @@ func (a Action) resolve(w World) (Action, error) {
 	case ActionScript:
 		a.Text, err = hooks.Find(a.Text, w.Dir, w.Stat)
 	case ActionCommand:
-		if strings.TrimSpace(a.Text) == "" {
+		if strings.TrimSpace(a.Command.Reveal()) == "" {
 			err = errors.New("an empty command")
 		}
 	case ActionCopy:
@@ -123,11 +128,11 @@ func (a Action) digest() (string, error) {
 	}
 }
 
-// step is what the action does while the root file system is made.
-func (a Action) step(digest, image string) Step {
+// step is what the action does while the root file system is made. number is that among the commands.
+func (a Action) step(digest, image string, number int) Step {
 	switch a.Kind {
 	case ActionCommand:
-		return commandStep{Command: a.Text}
+		return commandStep{Command: a.Command, Number: number}
 	case ActionCopy:
 		src, dst, err := a.copied()
 		if err != nil {
@@ -135,7 +140,7 @@ func (a Action) step(digest, image string) Step {
 		}
 		return copyStep{Digest: digest, Source: src, Destination: dst}
 	default:
-		return hookStep{Digest: digest, Script: a.Text, Image: image}
+		return hookStep{Digest: digest, Script: a.Text, Argument: image, Image: hashOf(image)}
 	}
 }
 

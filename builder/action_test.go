@@ -33,8 +33,8 @@ func TestActionsArePlannedInTheirPhasesAndInOrder(t *testing.T) {
 		}
 	}
 	want := []string{
-		"customize with /hooks/early", "install acpid linux-image-amd64 systemd-resolved", "run systemctl enable a",
-		"customize with /hooks/one", "copy /hooks/tree to /opt/", "run true",
+		"customize with /hooks/early", "install acpid linux-image-amd64 systemd-resolved", "run command 1 of --run",
+		"customize with /hooks/one", "copy /hooks/tree to /opt/", "run command 2 of --run",
 	}
 	if !slices.Equal(titles, want) {
 		t.Errorf("got %q, want %q", titles, want)
@@ -112,11 +112,12 @@ func TestCommandRunsInTheTargetWithTheCallersVariables(t *testing.T) {
 		}
 		return nil
 	}
-	if err := runStep(t, f, commandStep{"echo $A"}); err != nil {
+	if err := runStep(t, f, commandStep{Command: NewSecret("echo $A")}); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"sh -c echo $A"}; !slices.Equal(f.transcript, want) {
-		t.Errorf("ran %q, want %q", f.transcript, want)
+	// The text is on standard input: everybody on the host can read the arguments of a process.
+	if want := []string{"sh -c " + commandScript}; !slices.Equal(f.transcript, want) || !slices.Equal(f.stdin, []string{"echo $A"}) {
+		t.Errorf("ran %q with %q, want %q", f.transcript, f.stdin, want)
 	}
 	if got := f.readable(policyFile); got != "(absent)" {
 		t.Errorf("policy-rc.d is left behind: %q", got)

@@ -39,7 +39,7 @@ func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (
 	if u.toolbox, err = x.toolbox(ctx, spec, sources); err != nil {
 		return nil, fmt.Errorf("make the toolbox: %w", err)
 	}
-	u.site = &site{toolbox: u.toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output), epoch: a.Lock.epoch()}
+	u.site = &site{toolbox: u.toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output, spec.o.Mirror), epoch: a.Lock.epoch()}
 	a.Say("unpack the root file system")
 	// No container has device nodes, see mkfsProgram.
 	plain := diskimage.Filter(tree, func(e diskimage.Entry) bool {

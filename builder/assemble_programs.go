@@ -81,7 +81,7 @@ func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]b
 	if err != nil {
 		return nil, err
 	}
-	release, err := client.Release(ctx, o.Mirror, suite)
+	release, err := client.Release(ctx, o.Mirror.Reveal(), suite)
 	if err != nil {
 		return nil, fmt.Errorf("look up suite %s: %w", suite, err)
 	}

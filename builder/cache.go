@@ -315,6 +315,8 @@ func difference(old, now link, dirs hostDirs, environ []string) []string {
 		case string(was[name]) == string(is[name]):
 		case name == "Digest":
 			changes = append(changes, "its content is another")
+		case name == "Image" && now.Kind == hookStep{}.Kind():
+			changes = append(changes, "its arguments are others")
 		default:
 			changes = append(changes, fmt.Sprintf("%s was %s and is %s", name, brief(was[name]), brief(is[name])))
 		}
@@ -323,14 +325,25 @@ func difference(old, now link, dirs hostDirs, environ []string) []string {
 	switch {
 	case len(changes) > 0 || old.Own == now.Own:
 	case old.Secrets != now.Secrets:
-		changes = append(changes, "a password is another")
+		changes = append(changes, secretIsAnother(now.Kind))
 	default:
 		changes = append(changes, "another version of this program ran it")
 	}
 	if len(changes) == 0 && old.Observed != nil {
-		changes = old.Observed.changes(old, dirs, environ)
+		changes = old.Observed.changes(now, dirs, environ)
 	}
 	return changes
+}
+
+// secretIsAnother says which of the secret inputs of a kind of step it is that has changed.
+func secretIsAnother(kind string) string {
+	switch kind {
+	case commandStep{}.Kind():
+		return "its text is another"
+	case debootstrapStep{}.Kind(), aptSourcesStep{}.Kind():
+		return "the credentials of the mirror are others"
+	}
+	return "a password is another"
 }
 
 // brief is enough of a value to recognise it.

@@ -23,6 +23,8 @@ type link struct {
 	// Inputs is the step's data. Secrets in it are hidden; what is known of them is in Secrets.
 	Inputs  json.RawMessage `json:"inputs"`
 	Secrets string          `json:"secrets,omitempty"`
+	// reveal gives the texts of the secrets; nil of a link that was read. A function prints as nothing but its address.
+	reveal func() []string
 	// Observed is what a hook used of the host, see observation. It is not known before the hook has run once.
 	Observed *observation `json:"observed,omitempty"`
 	// Own is the digest without Observed, Digest that of everything.
@@ -47,8 +49,10 @@ func newLink(before Digest, step Step) (link, error) {
 	}
 	l := link{Kind: step.Kind(), Title: step.Title(), Inputs: inputs}
 	// Another password is another image, but a digest must not help to guess it more than the hash in the image does.
-	for _, secret := range secretsOf(reflect.ValueOf(step)) {
-		hash, err := scrypt.Key([]byte(secret.Reveal()), []byte(before), scryptCost, 8, 1, sha256.Size)
+	secrets := secretsOf(reflect.ValueOf(step))
+	l.reveal = func() []string { return secrets }
+	for _, secret := range secrets {
+		hash, err := scrypt.Key([]byte(secret), []byte(before), scryptCost, 8, 1, sha256.Size)
 		if err != nil {
 			return link{}, fmt.Errorf("BUG: hash of a secret: %w", err)
 		}
@@ -90,15 +94,15 @@ func hashOf(texts ...string) Digest {
 	return Digest(hex.EncodeToString(h.Sum(nil)))
 }
 
-// secretsOf finds all secrets in a step's data that are set.
-func secretsOf(v reflect.Value) []Secret {
-	if secret, ok := v.Interface().(Secret); ok {
-		if secret.IsZero() {
+// secretsOf finds all secrets in a step's data that are set, URLs with credentials among them.
+func secretsOf(v reflect.Value) []string {
+	if hiding, ok := v.Interface().(interface{ secret() string }); ok {
+		if hiding.secret() == "" {
 			return nil
 		}
-		return []Secret{secret}
+		return []string{hiding.secret()}
 	}
-	var found []Secret
+	var found []string
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {

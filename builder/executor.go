@@ -121,7 +121,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	result.site = &site{
 		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: keyring,
 		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
-		log: x.Log, out: newTail(x.Output), epoch: lock.epoch(), seed: begin.seed, snapshots: countDear(plan.Steps[:len(begin.links)]),
+		log: x.Log, out: newTail(x.Output, spec.o.Mirror, spec.o.AptMirror), epoch: lock.epoch(), seed: begin.seed, snapshots: countDear(plan.Steps[:len(begin.links)]),
 		artefacts: x.artefacts(plan, lock), origins: begin.origins,
 	}
 	identity, err := x.identityPlan(spec, lock)

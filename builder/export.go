@@ -52,7 +52,7 @@ var tagName = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@/+]+[A-Za-z0-9]+)*$`)
 func ParseExport(text string) (Export, error) {
 	transport, rest, ok := strings.Cut(text, ":")
 	if !ok {
-		return Export{}, fmt.Errorf("%q is none of %s", text, ExportForms())
+		return Export{}, fmt.Errorf("%q is none of %s", withoutCredentials(text), ExportForms())
 	}
 	e := Export{Transport: transport}
 	var err error
@@ -71,14 +71,14 @@ func ParseExport(text string) (Export, error) {
 	case exportDocker:
 		name, slashes := strings.CutPrefix(rest, "//")
 		if !slashes {
-			return Export{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", text)
+			return Export{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", withoutCredentials(text))
 		}
 		if e.Name, err = fullReference(name); err == nil && !namesRegistry(name) {
-			err = fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", name, name)
+			err = fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", withoutCredentials(name), withoutCredentials(name))
 		}
 	case exportStorage:
 		if strings.ContainsAny(rest, "[]") {
-			return Export{}, fmt.Errorf("%q: the place of the store is that of your podman, and cannot be given here", text)
+			return Export{}, fmt.Errorf("%q: the place of the store is that of your podman, and cannot be given here", withoutCredentials(text))
 		}
 		if !namesRegistry(rest) {
 			rest = "localhost/" + rest // as podman and buildah call what was made here
@@ -87,13 +87,13 @@ func ParseExport(text string) (Export, error) {
 	case exportTar, exportDir:
 		e.Path = rest
 	default:
-		return Export{}, fmt.Errorf("%q is none of %s", text, ExportForms())
+		return Export{}, fmt.Errorf("%q is none of %s", withoutCredentials(text), ExportForms())
 	}
 	if err != nil {
-		return Export{}, fmt.Errorf("%q: %w", text, err)
+		return Export{}, fmt.Errorf("%q: %w", withoutCredentials(text), err)
 	}
 	if e.Path == "" && transport != exportDocker && transport != exportStorage {
-		return Export{}, fmt.Errorf("%q names no file or directory", text)
+		return Export{}, fmt.Errorf("%q names no file or directory", withoutCredentials(text))
 	}
 	return e, nil
 }
@@ -102,10 +102,10 @@ func ParseExport(text string) (Export, error) {
 func fullReference(name string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return "", fmt.Errorf("%q is no name of an image: %w", name, err)
+		return "", fmt.Errorf("%q is no name of an image: %w", withoutCredentials(name), err)
 	}
 	if _, ok := named.(reference.Digested); ok {
-		return "", fmt.Errorf("%q holds a digest, which is not known before the image is made: give a tag", name)
+		return "", fmt.Errorf("%q holds a digest, which is not known before the image is made: give a tag", withoutCredentials(name))
 	}
 	return reference.TagNameOnly(named).String(), nil
 }

@@ -96,6 +96,11 @@ func newObservation(opened []string, l link, dirs hostDirs, environ []string) (*
 		}
 	}
 	look(l.Inputs)
+	if l.reveal != nil {
+		for _, secret := range l.reveal() {
+			look([]byte(secret))
+		}
+	}
 	for _, name := range opened {
 		digest, err := contentDigest(name, look)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -30,8 +30,8 @@ type Options struct {
 	Owner             string // --owner USER
 
 	// Where the packages come from and which.
-	Mirror             string   // --mirror URL; empty: HostMirror
-	AptMirror          string   // --apt-mirror URL
+	Mirror             URL      // --mirror URL; empty: HostMirror
+	AptMirror          URL      // --apt-mirror URL
 	ConfigureApt       bool     // --configure-apt
 	Arch               string   // --arch; Debian name
 	Distribution       string   // --distribution; suite or codename

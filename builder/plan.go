@@ -113,13 +113,17 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 
 // addActions adds the user's own steps of one phase.
 func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
+	commands := 0
 	for i, action := range o.Actions {
+		if action.Kind == ActionCommand {
+			commands++
+		}
 		digest := ""
 		if i < len(lock.Actions) {
 			digest = lock.Actions[i]
 		}
 		if action.Phase == phase {
-			p.add(action.step(digest, o.Image))
+			p.add(action.step(digest, o.Image, commands))
 		}
 	}
 }

@@ -28,7 +28,7 @@ var planned = map[string]func(*Options){
 	},
 	"ifupdown-bullseye": func(o *Options) {
 		o.Distribution, o.SystemdNetworkd, o.EnableDHCP, o.LockRootPassword = "bullseye", false, true, true
-		o.ConfigureApt, o.AptMirror = true, "http://mirror.example/debian"
+		o.ConfigureApt, o.AptMirror = true, NewURL("http://mirror.example/debian")
 		o.Packages, o.Recommends = []string{"less", "vim-tiny"}, true
 		o.Debootstrapopts = []string{"variant=minbase components=main,contrib"}
 	},
@@ -72,7 +72,7 @@ var planned = map[string]func(*Options){
 func testSpec(t *testing.T, change func(*Options)) Spec {
 	t.Helper()
 	o := DefaultOptions()
-	o.Image, o.Size, o.Mirror, o.Arch = "/out/debian.img", 2*diskimage.GB, "http://build.example/debian", "amd64"
+	o.Image, o.Size, o.Mirror, o.Arch = "/out/debian.img", 2*diskimage.GB, NewURL("http://build.example/debian"), "amd64"
 	change(&o)
 	spec, err := NewSpec(o, World{
 		Stat: func(name string) (os.FileInfo, error) {
@@ -144,7 +144,7 @@ func TestStepsArePlainData(t *testing.T) {
 	var check func(where string, typ reflect.Type)
 	check = func(where string, typ reflect.Type) {
 		switch {
-		case typ == reflect.TypeFor[Secret]():
+		case typ == reflect.TypeFor[Secret](), typ == reflect.TypeFor[URL]():
 		case typ == reflect.TypeFor[time.Time]():
 			t.Errorf("%s is a time", where)
 		case typ.Kind() == reflect.Struct:

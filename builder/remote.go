@@ -37,28 +37,28 @@ func ParseRemote(text string) (Remote, error) {
 	case exportOCI:
 		switch {
 		case path == "":
-			return Remote{}, fmt.Errorf("%q names no directory", text)
+			return Remote{}, fmt.Errorf("%q names no directory", withoutCredentials(text))
 		case strings.Contains(path, ":"):
-			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write %s:DIR", text, exportOCI)
+			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write %s:DIR", withoutCredentials(text), exportOCI)
 		}
 		return Remote{exportOCI, filepath.Clean(path)}, nil
 	case exportDocker:
 		name, slashes := strings.CutPrefix(path, "//")
 		if !slashes {
-			return Remote{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO", text)
+			return Remote{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO", withoutCredentials(text))
 		}
 		named, err := reference.ParseNormalizedNamed(name)
 		switch {
 		case err != nil:
-			return Remote{}, fmt.Errorf("%q: %q is no name of a repository: %w", text, name, err)
+			return Remote{}, fmt.Errorf("%q: %q is no name of a repository: %w", withoutCredentials(text), withoutCredentials(name), err)
 		case !reference.IsNameOnly(named):
-			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", text, named.Name())
+			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", withoutCredentials(text), named.Name())
 		case !namesRegistry(name):
-			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", text, name)
+			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", withoutCredentials(text), withoutCredentials(name))
 		}
 		return Remote{exportDocker, named.Name()}, nil
 	default:
-		return Remote{}, fmt.Errorf("%q is none of %s", text, remoteForms)
+		return Remote{}, fmt.Errorf("%q is none of %s", withoutCredentials(text), remoteForms)
 	}
 }
 

@@ -52,7 +52,7 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 		}
 		lock.Scripts = digest
 	}
-	release, err := client.Release(ctx, o.Mirror, o.Distribution)
+	release, err := client.Release(ctx, o.Mirror.Reveal(), o.Distribution)
 	if err != nil {
 		return Lock{}, Sources{}, fmt.Errorf("look up suite %s: %w", o.Distribution, err)
 	}
@@ -70,7 +70,7 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	} else {
 		tools := spec.toolboxSuite()
 		src.ToolboxSuite = tools
-		if release, err = client.Release(ctx, o.Mirror, tools); err != nil {
+		if release, err = client.Release(ctx, o.Mirror.Reveal(), tools); err != nil {
 			return Lock{}, Sources{}, fmt.Errorf("look up suite %s, which the tools come from: %w", tools, err)
 		}
 	}

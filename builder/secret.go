@@ -1,6 +1,14 @@
 package builder
 
-import "log/slog"
+import (
+	"log/slog"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+)
 
 // Secret is a text that must not be seen: it prints, logs and marshals as "(secret)". Reveal gives it to the one
 // place that needs it.
@@ -31,3 +39,77 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue implements slog.LogValuer.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// secret is what a digest must cover beyond what is seen.
+func (s Secret) secret() string { return s.text }
+
+// URL is a URL that may hold credentials: it prints, logs and marshals without them. Reveal gives it to the one place that
+// needs it.
+type URL struct{ text string }
+
+// NewURL keeps text, which need not be a URL.
+func NewURL(text string) URL { return URL{text} }
+
+// Reveal gives the text itself.
+func (u URL) Reveal() string { return u.text }
+
+// IsZero reports whether the text is empty.
+func (u URL) IsZero() bool { return u.text == "" }
+
+// String implements fmt.Stringer.
+func (u URL) String() string { return archive.Redact(u.text) }
+
+// GoString implements fmt.GoStringer, so that %#v tells no more.
+func (u URL) GoString() string { return u.String() }
+
+// MarshalText implements encoding.TextMarshaler, and with it JSON and YAML.
+func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// LogValue implements slog.LogValuer.
+func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
+
+// secret is the text if something of it is hidden.
+func (u URL) secret() string {
+	if u.String() == u.text {
+		return ""
+	}
+	return u.text
+}
+
+// redacted reports whether the URL has been printed before: its credentials are what stands for some.
+func (u URL) redacted() bool {
+	parsed, err := url.Parse(u.text)
+	return u.text == hidden || err == nil && parsed.User != nil && u.secret() == ""
+}
+
+// userinfo finds what stands before the host of a URL, with the @.
+var userinfo = regexp.MustCompile(`[^/@\s]+@`)
+
+// hider hides the credentials of URLs in what programs print that were given these.
+func hider(urls ...URL) *strings.Replacer {
+	var pairs []string
+	for _, u := range urls {
+		if u.secret() != "" {
+			pairs = append(pairs, userinfo.FindString(u.text), userinfo.FindString(u.String()))
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// atPlace finds what stands before the last @ of a place in a registry, and the transport before it.
+var atPlace = regexp.MustCompile(`^([a-z-]+:(?://)?)?.*@`)
+
+// withoutCredentials is a place as somebody wrote it, for messages: credentials do not belong there, and are an easy mistake.
+func withoutCredentials(text string) string {
+	place, digest, found := strings.Cut(text, "@sha256:")
+	if transport, _, _ := strings.Cut(text, ":"); slices.Contains(fileTransports, transport) || strings.HasPrefix(text, "/") {
+		return text
+	}
+	if place = atPlace.ReplaceAllString(place, "${1}xxxxx@"); found {
+		place += "@sha256:" + digest
+	}
+	return place
+}
+
+// fileTransports are those of files and directories, whose names may hold an @.
+var fileTransports = []string{exportOCI, exportOCIArchive, exportDockerArchive, exportTar, exportDir}

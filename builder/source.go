@@ -52,10 +52,10 @@ func ParseSource(text string, w World) (Source, error) {
 	case exportDocker:
 		return parseRegistry(text, rest)
 	default:
-		return Source{}, fmt.Errorf("%q is none of %s", text, SourceForms())
+		return Source{}, fmt.Errorf("%q is none of %s", withoutCredentials(text), SourceForms())
 	}
 	if s.Path == "" {
-		return Source{}, fmt.Errorf("%q names no file or directory", text)
+		return Source{}, fmt.Errorf("%q names no file or directory", withoutCredentials(text))
 	}
 	if s.Path == "-" && transport != exportDir && transport != exportOCI {
 		return s, nil
@@ -79,11 +79,11 @@ func ParseSource(text string, w World) (Source, error) {
 func parseRegistry(text, rest string) (Source, error) {
 	name, slashes := strings.CutPrefix(rest, "//")
 	if !slashes {
-		return Source{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", text)
+		return Source{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", withoutCredentials(text))
 	}
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return Source{}, fmt.Errorf("%q is no name of an image: %w", name, err)
+		return Source{}, fmt.Errorf("%q is no name of an image: %w", withoutCredentials(name), err)
 	}
 	return Source{Transport: exportDocker, Name: reference.TagNameOnly(named).String()}, nil
 }

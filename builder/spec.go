@@ -25,7 +25,7 @@ type World struct {
 	// HostArch is the Debian architecture of this machine.
 	HostArch string
 	// HostMirror is the Debian mirror that this machine itself uses; empty for none.
-	HostMirror string
+	HostMirror URL
 }
 
 // absolute gives a file's name from the root directory on.
@@ -37,11 +37,11 @@ func (w World) absolute(name string) string {
 }
 
 // Mirrors for a machine that has none of its own.
-const (
-	debianMirror = "http://ftp.debian.org/debian"
-	ubuntuMirror = "http://archive.ubuntu.com/ubuntu"
+var (
+	debianMirror = NewURL("http://ftp.debian.org/debian")
+	ubuntuMirror = NewURL("http://archive.ubuntu.com/ubuntu")
 	// ubuntuPortsMirror has all architectures but those of PCs.
-	ubuntuPortsMirror = "http://ports.ubuntu.com/ubuntu-ports"
+	ubuntuPortsMirror = NewURL("http://ports.ubuntu.com/ubuntu-ports")
 )
 
 // minSwap is the smallest swap partition: QEMU gives a machine 128 MiB of memory by default, and swap should be more.
@@ -80,7 +80,7 @@ func NewSpec(o Options, w World) (Spec, error) {
 	s.arch, problems = findArch(s.o, problems)
 	s.release, problems = findRelease(s.o, w, problems)
 	s.o.Actions, problems = resolveActions(s.o, w, problems)
-	if s.o.Mirror == "" {
+	if s.o.Mirror.IsZero() {
 		s.o.Mirror = defaultMirror(s.release, s.arch, w)
 	}
 	for _, rule := range rules {
@@ -96,13 +96,13 @@ func NewSpec(o Options, w World) (Spec, error) {
 }
 
 // defaultMirror is the mirror for a build that names none.
-func defaultMirror(r Release, a Arch, w World) string {
+func defaultMirror(r Release, a Arch, w World) URL {
 	switch {
 	case r.Vendor == Ubuntu && a.PC:
 		return ubuntuMirror
 	case r.Vendor == Ubuntu:
 		return ubuntuPortsMirror
-	case w.HostMirror != "":
+	case !w.HostMirror.IsZero():
 		return w.HostMirror
 	}
 	return debianMirror

@@ -87,8 +87,8 @@ func TestNewSpecTakesWhatIsRight(t *testing.T) {
 		"Ubuntu":                 func(o *Options) { o.Distribution = "xenial" },
 		"oldoldstable":           func(o *Options) { o.Distribution = "oldoldstable" },
 		"100 MiB":                func(o *Options) { o.Size = 100 * diskimage.MiB },
-		"apt mirror":             func(o *Options) { o.ConfigureApt, o.AptMirror = true, "https://mirror.example/debian" },
-		"local mirror":           func(o *Options) { o.Mirror = "file:///srv/mirror" },
+		"apt mirror":             func(o *Options) { o.ConfigureApt, o.AptMirror = true, NewURL("https://mirror.example/debian") },
+		"local mirror":           func(o *Options) { o.Mirror = NewURL("file:///srv/mirror") },
 		"qcow2":                  func(o *Options) { o.ConvertQcow2 = true },
 		"btrfs with grub":        func(o *Options) { o.Roottype, o.Grub = "btrfs", true },
 		"btrfs beside /boot":     func(o *Options) { o.Roottype, o.Bootsize = "btrfs", 100*diskimage.MB },
@@ -150,7 +150,7 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"small tarball", func(o *Options) { o.Image, o.Tarball, o.Size = "", "x.tar", 1 }, "--size", []string{"too small"}},
 		{"unknown suite", func(o *Options) { o.Distribution = "Trixie" }, "--distribution", []string{"valid Debian or Ubuntu"}},
 		{"suite of backports", func(o *Options) { o.Distribution = "bookworm-backports" }, "--distribution", []string{"not a valid"}},
-		{"apt mirror alone", func(o *Options) { o.AptMirror = "http://m.example/" }, "--apt-mirror", []string{"requires --configure-apt as well"}},
+		{"apt mirror alone", func(o *Options) { o.AptMirror = NewURL("http://m.example/") }, "--apt-mirror", []string{"requires --configure-apt as well"}},
 		{"qcow2 tarball", func(o *Options) { o.Image, o.Tarball, o.ConvertQcow2 = "", "x.tar", true }, "--convert-qcow2", []string{"qcow2 can only", "with --image"}},
 		{"image and tarball", func(o *Options) { o.Tarball = "x.tar" }, "--tarball", []string{"--image", "not both"}},
 		{"squash and tarball", func(o *Options) { o.Image, o.Squash, o.Tarball = "", "FOO", "x.tar" }, "--tarball", []string{"--squash", "not both"}},
@@ -236,8 +236,8 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"hidden password", func(o *Options) { o.RootPassword = NewSecret("(secret)") }, "--root-password", []string{"--dump-config"}},
 		{"hidden password of a user", func(o *Options) { o.Users = []User{ParseUser("joe/(secret)")} }, "--user", []string{"--dump-config"}},
 		{"unknown owner", func(o *Options) { o.Owner = "nobodyhere" }, "--owner", []string{"nobodyhere"}},
-		{"mirror without scheme", func(o *Options) { o.Mirror = "mirror.example/debian" }, "--mirror", []string{"not a URL"}},
-		{"mirror with a blank", func(o *Options) { o.Mirror = "http://m.example/a b" }, "--mirror", []string{"blanks"}},
+		{"mirror without scheme", func(o *Options) { o.Mirror = NewURL("mirror.example/debian") }, "--mirror", []string{"not a URL"}},
+		{"mirror with a blank", func(o *Options) { o.Mirror = NewURL("http://m.example/a b") }, "--mirror", []string{"blanks"}},
 		{"only a list of packages", func(o *Options) { o.Debootstrapopts = []string{"no-check-gpg --print-debs"} }, "--debootstrapopts", []string{`"print-debs"`, "complete"}},
 		{"architecture of debootstrap", func(o *Options) { o.Debootstrapopts = []string{"arch=i386"} }, "--debootstrapopts", []string{"use --arch"}},
 		{"missing keyring", func(o *Options) { o.Debootstrapopts = []string{"keyring=gone.gpg"} }, "--debootstrapopts", []string{"keyring", "gone.gpg"}},
@@ -383,22 +383,22 @@ func TestDefaultMirrorFitsTheRelease(t *testing.T) {
 	t.Parallel()
 	const host = "http://mirror.example/debian"
 	for _, test := range []struct{ suite, arch, host, given, want string }{
-		{"trixie", "amd64", "", "", debianMirror},
+		{"trixie", "amd64", "", "", debianMirror.Reveal()},
 		{"trixie", "amd64", host, "", host},
 		{"trixie", "amd64", host, "http://other.example/", "http://other.example/"},
-		{"noble", "amd64", host, "", ubuntuMirror},
-		{"noble", "riscv64", host, "", ubuntuPortsMirror},
+		{"noble", "amd64", host, "", ubuntuMirror.Reveal()},
+		{"noble", "riscv64", host, "", ubuntuPortsMirror.Reveal()},
 	} {
 		w := testWorld()
-		w.HostMirror = test.host
+		w.HostMirror = NewURL(test.host)
 		s, err := NewSpec(options(func(o *Options) {
-			o.Distribution, o.Arch, o.Mirror = test.suite, test.arch, test.given
+			o.Distribution, o.Arch, o.Mirror = test.suite, test.arch, NewURL(test.given)
 		}), w)
 		if err != nil {
 			t.Errorf("%s: %v", test.suite, err)
 			continue
 		}
-		if got := s.Options().Mirror; got != test.want {
+		if got := s.Options().Mirror.Reveal(); got != test.want {
 			t.Errorf("%s %s: got %q, want %q", test.suite, test.arch, got, test.want)
 		}
 	}
@@ -461,8 +461,8 @@ func TestMistakesDoNotShowPasswords(t *testing.T) {
 	_, err := NewSpec(options(func(o *Options) {
 		o.Users = []User{ParseUser("joe:" + password), ParseUser("/" + password), ParseUser("root/" + password)}
 		o.RootPassword = NewSecret(password + "\n")
-		o.Mirror = "http://joe:" + password + "@[bad/"
-		o.AptMirror = "//joe:" + password + "@mirror.example"
+		o.Mirror = NewURL("http://joe:" + password + "@[bad/")
+		o.AptMirror = NewURL("//joe:" + password + "@mirror.example")
 	}), testWorld())
 	if err == nil || strings.Contains(err.Error(), password) {
 		t.Errorf("the password shows in %v", err)

@@ -89,7 +89,7 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		return fmt.Errorf("make the toolbox: %w", err)
 	}
 	defer func() { err = errors.Join(err, toolbox.Close()) }()
-	s := &site{toolbox: toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output)}
+	s := &site{toolbox: toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output, spec.o.Mirror)}
 	if archive != nil {
 		target, err := x.Engine.Scratch(ctx)
 		if err != nil {

@@ -113,9 +113,10 @@ func exists(t Files, name string) (bool, error) {
 	return err == nil, err
 }
 
-// tail passes what programs print on to a writer and remembers the last lines of it.
+// tail passes what programs print on to a writer, line by line, and remembers the last lines of it.
 type tail struct {
 	w     io.Writer
+	hide  *strings.Replacer
 	lines []string
 	part  []byte
 }
@@ -123,25 +124,35 @@ type tail struct {
 // tailLines is how much of a program's output is shown when it fails: enough for dpkg's summary and the cause above it.
 const tailLines = 25
 
-func newTail(w io.Writer) *tail { return &tail{w: w} }
+// newTail hides the credentials of URLs that the programs know.
+func newTail(w io.Writer, urls ...URL) *tail { return &tail{w: w, hide: hider(urls...)} }
 
 func (t *tail) Write(p []byte) (int, error) {
 	for rest := p; ; {
 		line, after, whole := bytes.Cut(rest, []byte("\n"))
 		t.part = append(t.part, line...)
 		if !whole {
-			break
+			return len(p), nil
 		}
-		t.lines = append(t.lines, string(t.part))
-		if len(t.lines) > tailLines {
-			t.lines = t.lines[1:]
+		if err := t.end(); err != nil {
+			return 0, err
 		}
-		t.part, rest = t.part[:0], after
+		rest = after
+	}
+}
+
+// end ends a line.
+func (t *tail) end() error {
+	line := t.hide.Replace(string(t.part))
+	t.part = t.part[:0]
+	if t.lines = append(t.lines, line); len(t.lines) > tailLines {
+		t.lines = t.lines[1:]
 	}
 	if t.w == nil {
-		return len(p), nil
+		return nil
 	}
-	return t.w.Write(p)
+	_, err := io.WriteString(t.w, line+"\n")
+	return err
 }
 
 // reset forgets the lines.
@@ -150,7 +161,7 @@ func (t *tail) reset() { t.lines, t.part = nil, t.part[:0] }
 func (t *tail) String() string {
 	lines := t.lines
 	if len(t.part) > 0 {
-		lines = append(lines[:len(lines):len(lines)], string(t.part))
+		lines = append(lines[:len(lines):len(lines)], t.hide.Replace(string(t.part)))
 	}
 	return strings.Join(lines, "\n")
 }

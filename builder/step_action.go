@@ -14,28 +14,29 @@ import (
 )
 
 // commandStep runs a shell command of the user inside the target.
-type commandStep struct{ Command string }
+type commandStep struct {
+	Command Secret
+	Number  int `json:"-"` // of all that --run gives, for people
+}
 
 func (commandStep) Kind() string { return "command" }
 
-func (c commandStep) Title() string {
-	const most = 60
-	line, _, _ := strings.Cut(c.Command, "\n")
-	if text := []rune(line); len(text) > most {
-		line = string(text[:most]) + "…"
-	}
-	return "run " + line
-}
+// Title tells which command it is and nothing of its text: people write passwords and tokens into theirs.
+func (c commandStep) Title() string { return fmt.Sprintf("run command %d of --run", c.Number) }
+
+// commandScript runs the shell text on its standard input, which the text itself does not see: arguments of programs are for
+// everybody on the host to read.
+const commandScript = `eval "$(cat)" </dev/null`
 
 func (c commandStep) run(ctx context.Context, s *site) error {
-	p := s.command("sh", "-c", c.Command)
+	p := s.command("sh", "-c", commandScript)
 	p.Env = hookEnviron(s.environ, p.Env)
 	blocked, err := blockDaemons(s.target)
 	if err != nil {
 		return err
 	}
 	mounts := []specs.Mount{bind(s.archives, archivesDir)}
-	if err := s.target.Run(ctx, p, mounts, strings.NewReader(""), s.out); err != nil {
+	if err := s.target.Run(ctx, p, mounts, strings.NewReader(c.Command.Reveal()), s.out); err != nil {
 		return err
 	}
 	return unblockDaemons(s.target, blocked)

@@ -14,7 +14,7 @@ import (
 type debootstrapStep struct {
 	Suite  string
 	Arch   string
-	Mirror string
+	Mirror URL
 	// Options are debootstrap's own, with the dashes: "--variant=minbase".
 	Options []string
 	// InRelease and Tools are the digests of the InRelease files of the suite and of that which the tools come from.
@@ -47,7 +47,7 @@ func (d debootstrapStep) run(ctx context.Context, s *site) error {
 		mounts = append(mounts, bind(d.Scripts, defaultScripts, "ro"))
 	}
 	args = append(args, d.Options...)
-	args = append(args, d.Suite, targetDir, d.Mirror)
+	args = append(args, d.Suite, targetDir, d.Mirror.Reveal())
 
 	p := s.command(args...)
 	// debootstrap tests with mknod whether devices can be made, which a user namespace forbids; with this it
@@ -71,7 +71,7 @@ func keepDebootstrapLog(ctx context.Context, s *site, failure error) error {
 	}
 	name := filepath.Join(s.dir, debootstrapLog)
 	err = diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) error {
-		_, err := f.Write(text)
+		_, err := s.out.hide.WriteString(f, string(text))
 		return err
 	})
 	if err != nil {

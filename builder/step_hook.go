@@ -17,7 +17,9 @@ type hookStep struct {
 	// Digest is the SHA-256 digest of the script.
 	Digest string
 	Script string `json:"-"` // where it is does not matter
-	Image  string
+	// Argument is the name of the image, and Image is its digest.
+	Argument string `json:"-"`
+	Image    Digest
 }
 
 func (hookStep) Kind() string { return "hook" }
@@ -27,7 +29,7 @@ func (h hookStep) Title() string { return "customize with " + h.Script }
 func (h hookStep) run(ctx context.Context, s *site) error {
 	mounts := append(s.target.MountAt(targetDir), h.mounts(s.dir)...)
 	mounts = append(mounts, bind(s.archives, targetDir+archivesDir))
-	p := s.command(h.Script, targetDir, h.Image)
+	p := s.command(h.Script, targetDir, h.Argument)
 	if !hidesToolbox(s.dir) {
 		p.Cwd = s.dir
 	}

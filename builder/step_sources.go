@@ -20,22 +20,23 @@ type aptSourcesStep struct {
 
 // aptSource is one archive: what stands behind "deb" in sources.list(5).
 type aptSource struct {
-	URI, Suite string
+	URI        URL
+	Suite      string
 	Components []string
 }
 
 // debianSecurity is the archive of security updates, which mirrors of the main archive do not have.
-const debianSecurity = "http://security.debian.org/debian-security"
+var debianSecurity = NewURL("http://security.debian.org/debian-security")
 
 // newAptSourcesStep follows --configure-apt and --apt-mirror. A released suite gets its updates as well.
 func newAptSourcesStep(o Options, r Release) aptSourcesStep {
 	uri := o.AptMirror
-	if uri == "" {
+	if uri.IsZero() {
 		uri = o.Mirror
 	}
 	s := aptSourcesStep{Deb822: r.Deb822Sources(), Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg"}
-	add := func(uri, suite string) {
-		s.Entries = append(s.Entries, aptSource{strings.TrimRight(uri, "/"), suite, components(o, r)})
+	add := func(uri URL, suite string) {
+		s.Entries = append(s.Entries, aptSource{NewURL(strings.TrimRight(uri.Reveal(), "/")), suite, components(o, r)})
 	}
 	add(uri, o.Distribution)
 	security := uri
@@ -57,7 +58,7 @@ func newAptSourcesStep(o Options, r Release) aptSourcesStep {
 
 func (aptSourcesStep) Kind() string { return "apt.sources" }
 
-func (s aptSourcesStep) Title() string { return "write apt's sources: " + s.Entries[0].URI }
+func (s aptSourcesStep) Title() string { return "write apt's sources: " + s.Entries[0].URI.String() }
 
 func (s aptSourcesStep) run(_ context.Context, at *site) error {
 	if err := at.target.Remove("/etc/apt/sources.list"); err != nil {
@@ -74,7 +75,7 @@ func (s aptSourcesStep) run(_ context.Context, at *site) error {
 func (s aptSourcesStep) list() string {
 	var b strings.Builder
 	for _, e := range s.Entries {
-		line := fmt.Sprintf("%s %s %s", e.URI, e.Suite, strings.Join(e.Components, " "))
+		line := fmt.Sprintf("%s %s %s", e.URI.Reveal(), e.Suite, strings.Join(e.Components, " "))
 		fmt.Fprintf(&b, "deb %s\n#deb-src %s\n", line, line)
 	}
 	return b.String()
@@ -93,7 +94,7 @@ func (s aptSourcesStep) deb822() string {
 			b.WriteString("\n")
 		}
 		fmt.Fprintf(&b, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nSigned-By: %s\n",
-			e.URI, strings.Join(suites, " "), strings.Join(e.Components, " "), s.Keyring)
+			e.URI.Reveal(), strings.Join(suites, " "), strings.Join(e.Components, " "), s.Keyring)
 	}
 	return b.String()
 }

@@ -49,7 +49,7 @@ func TestAptSourcesByRelease(t *testing.T) {
 				t.Fatalf("no release %s", tt.codename)
 			}
 			o := DefaultOptions()
-			o.Mirror, o.AptMirror, o.Distribution = "http://build.example/debian", tt.aptMirror, tt.suite
+			o.Mirror, o.AptMirror, o.Distribution = NewURL("http://build.example/debian"), NewURL(tt.aptMirror), tt.suite
 			f := newFakeTarget(t, map[string]string{"/etc/apt/sources.list": "deb http://build.example/debian x main\n"})
 			if err := runStep(t, f, newAptSourcesStep(o, release)); err != nil {
 				t.Fatal(err)

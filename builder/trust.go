@@ -50,7 +50,7 @@ func (s Spec) checkAlias(r *archive.Release) error {
 	if s.o.Distribution == s.release.Codename || !known || answer.Vendor != s.release.Vendor || answer.Created >= s.release.Created {
 		return nil
 	}
-	return &AliasError{s.o.Distribution, s.o.Mirror, answer.Codename, s.release.Codename}
+	return &AliasError{s.o.Distribution, s.o.Mirror.String(), answer.Codename, s.release.Codename}
 }
 
 // writeKeyring writes the keys that may sign the suite into a file, for debootstrap's gpgv, which would otherwise take

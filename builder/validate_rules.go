@@ -33,7 +33,7 @@ func sizeIsEnough(s Spec) []error {
 }
 
 func aptMirrorNeedsConfigureApt(s Spec) []error {
-	if s.o.AptMirror != "" && !s.o.ConfigureApt {
+	if !s.o.AptMirror.IsZero() && !s.o.ConfigureApt {
 		return problem("--apt-mirror", "requires --configure-apt as well")
 	}
 	return nil

@@ -61,8 +61,14 @@ func debootstrapMakesASystem(s Spec) []error {
 
 func mirrorURLs(s Spec) []error {
 	var problems []error
-	check := func(flag, text string) {
+	check := func(flag string, given URL) {
+		text := given.Reveal()
 		if text == "" {
+			return
+		}
+		if given.redacted() {
+			problems = append(problems, problem(flag, "%q has in it what stands for credentials that --dump-config hid: write them in "+
+				"its place", text)...)
 			return
 		}
 		u, err := url.Parse(text)
@@ -74,7 +80,7 @@ func mirrorURLs(s Spec) []error {
 		case strings.ContainsAny(text, " \t\r\n"):
 			problems = append(problems, problem(flag, "a URL has no blanks")...)
 		case u.Scheme != "file" && (u.Scheme == "" || u.Host == ""), u.Scheme == "file" && u.Path == "":
-			problems = append(problems, problem(flag, "%q is not a URL like http://HOST/debian", u.Redacted())...)
+			problems = append(problems, problem(flag, "%q is not a URL like http://HOST/debian", given.String())...)
 		}
 	}
 	check("--mirror", s.o.Mirror)
@@ -161,9 +167,16 @@ func goodPart(name string) string {
 	return name
 }
 
-// passwordsWritten: a password is one line, and not the text that hides passwords in a dumped configuration.
+// passwordsWritten: a password is one line, and neither it nor a command is the text that hides secrets in a dumped
+// configuration.
 func passwordsWritten(s Spec) []error {
 	var problems []error
+	for _, a := range s.o.Actions {
+		if a.Command.Reveal() == hidden {
+			problems = append(problems, problem(a.Flag(), "%q stands for a command that --dump-config hid: write the command in its "+
+				"place", hidden)...)
+		}
+	}
 	check := func(flag string, password Secret) {
 		switch {
 		case password.Reveal() == hidden:

@@ -33,9 +33,9 @@ type DownloadError struct {
 
 func (e *DownloadError) Error() string {
 	if e.Err == nil {
-		return fmt.Sprintf("get %s: %s", e.URL, e.Status)
+		return fmt.Sprintf("get %s: %s", Redact(e.URL), e.Status)
 	}
-	return fmt.Sprintf("get %s: %v", e.URL, e.Err)
+	return fmt.Sprintf("get %s: %v", Redact(e.URL), e.Err)
 }
 
 func (e *DownloadError) Unwrap() error { return e.Err }
@@ -96,6 +96,9 @@ var errStatus = errors.New("the server refused")
 func (t *transfer) run(ctx context.Context) error {
 	u, err := url.Parse(t.url)
 	if err != nil {
+		if urlErr, ok := errors.AsType[*url.Error](err); ok {
+			err = urlErr.Err // it repeats the URL
+		}
 		return &DownloadError{URL: t.url, Err: err}
 	}
 	for n := 1; ; n++ {

@@ -57,7 +57,7 @@ type ExpiredError struct {
 }
 
 func (e *ExpiredError) Error() string {
-	return fmt.Sprintf("verify %s: it was valid until %s", e.URL, e.ValidUntil.Format(time.RFC1123))
+	return fmt.Sprintf("verify %s: it was valid until %s", Redact(e.URL), e.ValidUntil.Format(time.RFC1123))
 }
 
 // Release fetches and verifies the Release file of a suite, by its codename or any other name that the mirror has for
@@ -111,7 +111,7 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", url, err)
+		return nil, fmt.Errorf("read %s: %w", Redact(url), err)
 	}
 	r.Mirror, r.Name = mirror, suite
 	digest := sha256.Sum256(data)

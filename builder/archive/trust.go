@@ -119,7 +119,7 @@ type SuiteError struct {
 }
 
 func (e *SuiteError) Error() string {
-	return fmt.Sprintf("%s is not that of %q: it says that its suite is %q and its codename %q", e.URL, e.Asked, e.Suite, e.Codename)
+	return fmt.Sprintf("%s is not that of %q: it says that its suite is %q and its codename %q", Redact(e.URL), e.Asked, e.Suite, e.Codename)
 }
 
 // checkSuite compares what a Release file says that it is with what was asked for, as debootstrap and apt do. An alias

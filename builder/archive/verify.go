@@ -29,11 +29,11 @@ type UntrustedError struct {
 func (e *UntrustedError) Error() string {
 	switch {
 	case e.Bad != nil:
-		return fmt.Sprintf("verify %s: %v", e.URL, e.Bad)
+		return fmt.Sprintf("verify %s: %v", Redact(e.URL), e.Bad)
 	case len(e.KeyIDs) == 0:
-		return fmt.Sprintf("verify %s: it has no signature", e.URL)
+		return fmt.Sprintf("verify %s: it has no signature", Redact(e.URL))
 	}
-	return fmt.Sprintf("verify %s: signed by %s, and the keyring has none of these keys", e.URL, strings.Join(e.KeyIDs, ", "))
+	return fmt.Sprintf("verify %s: signed by %s, and the keyring has none of these keys", Redact(e.URL), strings.Join(e.KeyIDs, ", "))
 }
 
 func (e *UntrustedError) Unwrap() error { return e.Bad }

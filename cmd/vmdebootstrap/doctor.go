@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
@@ -187,7 +188,7 @@ func checkSpace(dir string) finding {
 
 func checkMirror(env environment) finding {
 	if env.mirror != "" {
-		return finding{Name: "mirror", State: stateOK, Text: env.mirror + ", from this machine's apt sources"}
+		return finding{Name: "mirror", State: stateOK, Text: builder.NewURL(env.mirror).String() + ", from this machine's apt sources"}
 	}
 	return finding{Name: "mirror", State: stateOK, Text: "Debian's own, as this machine has no apt sources; --mirror names another"}
 }

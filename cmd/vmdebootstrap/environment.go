@@ -59,7 +59,7 @@ func (e environment) getenv(name string) string {
 func (e environment) world() builder.World {
 	return builder.World{
 		Stat: e.stat, ReadFile: e.readFile, LookupUser: e.lookupUser, Dir: e.dir, Today: e.now(), HostArch: e.arch,
-		HostMirror: e.mirror,
+		HostMirror: builder.NewURL(e.mirror),
 	}
 }
 

@@ -202,3 +202,8 @@ func exists(t *testing.T, name string) bool {
 	}
 	return err == nil
 }
+
+// deb is a package with one program.
+func deb(name, version, file, text string) archivetest.Deb {
+	return archivetest.Deb{Name: name, Version: version, Files: []archivetest.File{{Name: file, Mode: 0o755, Content: text}}}
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -264,11 +263,7 @@ func (c *command) owner(name string) (int, error) {
 func (s *settings) logTo(log *slog.Logger) {
 	log.Info(programName + " " + buildVersion(release, buildInfo()))
 	for _, t := range s.all {
-		text := strings.Join(t.value.dump(), ",")
-		if u, err := url.Parse(text); err == nil && u.User != nil {
-			text = u.Redacted()
-		}
-		log.Debug("setting", t.name, text)
+		log.Debug("setting", t.name, strings.Join(t.value.dump(), ","))
 	}
 }
 

@@ -58,7 +58,7 @@ func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 // spec checks the call. The tools are those of Debian's stable release.
 func (s squashCall) spec(env environment, output string) (builder.Spec, error) {
 	o := builder.DefaultOptions()
-	o.Squash, o.Mirror, o.NoKernel = output, s.mirror, true
+	o.Squash, o.Mirror, o.NoKernel = output, builder.NewURL(s.mirror), true
 	spec, err := builder.NewSpec(o, env.world())
 	input, flag := s.tarball, "--tarball"
 	if s.directory != "" {

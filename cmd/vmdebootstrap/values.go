@@ -201,6 +201,14 @@ func (v secretValue) String() string        { return v.p.String() }
 func (v secretValue) Type() string          { return "PASSWORD" }
 func (v secretValue) dump() []string        { return []string{v.p.String()} }
 
+// urlValue is a URL, which may hold credentials.
+type urlValue struct{ p *builder.URL }
+
+func (v urlValue) Set(text string) error { *v.p = builder.NewURL(text); return nil }
+func (v urlValue) String() string        { return v.p.String() }
+func (v urlValue) Type() string          { return "URL" }
+func (v urlValue) dump() []string        { return []string{v.p.String()} }
+
 // usersValue is several accounts, with or without passwords.
 type usersValue struct{ p *[]builder.User }
 

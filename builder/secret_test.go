@@ -1,0 +1,108 @@
+package builder
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+// TestEachSecretInputCountsAndHides: what is kept of a step has no secret in it, and another secret is another digest.
+func TestEachSecretInputCountsAndHides(t *testing.T) {
+	t.Parallel()
+	for name, step := range map[string]func(secret string) Step{
+		"command": func(s string) Step { return commandStep{Command: NewSecret("echo " + s), Number: 1} },
+		"hook": func(s string) Step {
+			return Script("/hooks/one").step("digest", s, 0)
+		},
+		"mirror": func(s string) Step {
+			return debootstrapStep{Mirror: NewURL("http://joe:" + s + "@mirror.example/debian")}
+		},
+		"token": func(s string) Step { return debootstrapStep{Mirror: NewURL("http://" + s + "@mirror.example/debian")} },
+		"apt mirror": func(s string) Step {
+			return aptSourcesStep{Entries: []aptSource{{URI: NewURL("http://joe:" + s + "@mirror.example/debian")}}}
+		},
+		"user": func(s string) Step { return userStep{User: ParseUser("joe/" + s)} },
+	} {
+		one, err := newLink("before", step("first-secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := newLink("before", step("other-secret"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		labels, err := stepLabels([]link{one}, nil, testLock().Seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		slog.New(slog.NewTextHandler(&log, nil)).Info("step", slog.Any("step", step("first-secret")))
+		for _, text := range []string{fmt.Sprint(labels), one.Title, string(one.Inputs)} {
+			if strings.Contains(text, "first-secret") {
+				t.Errorf("%s: the secret shows in %s", name, text)
+			}
+		}
+		if name != "hook" && (strings.Contains(log.String(), "first-secret") || strings.Contains(fmt.Sprintf("%+v %#v", step("first-secret"), step("first-secret")), "first-secret")) {
+			t.Errorf("%s: the step itself shows its secret: %+v", name, step("first-secret"))
+		}
+		if one.Own == two.Own {
+			t.Errorf("%s: two secrets have one digest", name)
+		}
+		why := strings.Join(difference(one, two, nil, nil), ", ")
+		if !strings.Contains(why, "other") || strings.Contains(why, "secret") {
+			t.Errorf("%s: explained by %q", name, why)
+		}
+	}
+}
+
+func TestCommandsNameTheVariablesThatTheyUse(t *testing.T) {
+	t.Parallel()
+	l, err := newLink("before", commandStep{Command: NewSecret("echo $TOKEN")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := newObservation(nil, l, nil, []string{"TOKEN=a", "OTHER=b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changes := one.changes(l, nil, []string{"TOKEN=c"}); len(changes) != 1 {
+		t.Errorf("another value of a variable in the command: %q", changes)
+	}
+}
+
+func TestMessagesHideWhatShouldNotBeInAPlace(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"docker://joe:geheim@registry.example/cache": "docker://xxxxx@registry.example/cache",
+		"docker:joe:geheim@registry.example/cache":   "docker:xxxxx@registry.example/cache",
+		"http://joe:ge@he/im@registry.example":       "http://xxxxx@registry.example",
+		"joe:geheim@registry.example/cache":          "joe:xxxxx@registry.example/cache",
+		"geheim@registry.example/cache":              "xxxxx@registry.example/cache",
+		"docker://registry.example/cache@sha256:0a1": "docker://registry.example/cache@sha256:0a1",
+		"docker://j:p@registry.example/x@sha256:0a1": "docker://xxxxx@registry.example/x@sha256:0a1",
+		"oci:/srv/a@b:c@d":                           "oci:/srv/a@b:c@d",
+		"registry.example/cache":                     "registry.example/cache",
+	} {
+		if got := withoutCredentials(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestOutputOfProgramsHidesTheCredentialsOfURLs(t *testing.T) {
+	t.Parallel()
+	var all strings.Builder
+	out := newTail(&all, NewURL("http://joe:geheim@mirror.example/debian"), NewURL("http://mirror.example/"), NewURL("http://token@other.example"))
+	for _, part := range []string{"I: get http://joe:geh", "eim@mirror.example/debian/x\nand http://token", "@other.example"} {
+		if _, err := out.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, text := range []string{all.String(), out.String()} {
+		if strings.Contains(text, "geheim") || strings.Contains(text, "token") || !strings.Contains(text, "http://joe:xxxxx@mirror.example/debian/x") {
+			t.Errorf("got %q", text)
+		}
+	}
+}
