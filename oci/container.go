@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -18,8 +19,8 @@ type Container struct {
 	engine *Engine
 	layer  string // ID of the layer in the store
 	root   string // where it is mounted
-	// layers are the sizes of the layers below, as far as they are snapshots'.
-	layers map[string]int64
+	// layers are those below, the lowest first, all of them of snapshots.
+	layers []sealedLayer
 }
 
 // rootMode is that of the root directory of every container.
@@ -37,9 +38,10 @@ func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 	return c, nil
 }
 
-// From gives a container on top of a snapshot. The error wraps fs.ErrNotExist if there is none of that name.
+// From gives a container on top of a snapshot, and compares that with what was written. The error wraps fs.ErrNotExist if
+// there is none of that name, or not any more because it was damaged.
 func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
-	image, record, err := e.sound(name)
+	image, record, err := e.sound(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -59,37 +61,17 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 
 // Before gives a container like this one was at its n-th snapshot, counted from the first, which began with nothing.
 func (c *Container) Before(ctx context.Context, n int) (*Container, error) {
-	chain, err := c.chain()
-	if err != nil {
-		return nil, fmt.Errorf("look for layers: %w", err)
+	if n < 1 || n > len(c.layers) {
+		return nil, fmt.Errorf("snapshot %d of a container of %d: %w", n, len(c.layers), fs.ErrNotExist)
 	}
-	if n < 1 || n > len(chain) {
-		return nil, fmt.Errorf("snapshot %d of a container of %d: %w", n, len(chain), fs.ErrNotExist)
-	}
-	before := &Container{engine: c.engine}
-	if err := before.begin(ctx, chain[n-1]); err != nil {
+	before := &Container{engine: c.engine, layers: c.layers[:n:n]}
+	if err := before.begin(ctx, c.layers[n-1].ID); err != nil {
 		return nil, fmt.Errorf("make a container: %w", err)
 	}
 	c.engine.mu.Lock()
 	defer c.engine.mu.Unlock()
 	c.engine.containers = append(c.engine.containers, before)
 	return before, nil
-}
-
-// chain gives the layers below that of the container, the lowest first.
-func (c *Container) chain() ([]string, error) {
-	var ids []string
-	for id := c.layer; id != ""; {
-		layer, err := c.engine.store.Layer(id)
-		if err != nil {
-			return nil, err
-		}
-		id = layer.Parent
-		ids = append(ids, id)
-	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" })
-	slices.Reverse(ids)
-	return ids, nil
 }
 
 // begin makes a new layer above parent and mounts it.
@@ -108,6 +90,9 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 	if err != nil {
 		return errors.Join(err, c.engine.store.DeleteLayer(layer.ID))
 	}
+	if err := c.engine.openWork(layer.ID); err != nil {
+		return errors.Join(err, c.engine.driver.Put(layer.ID), c.engine.store.DeleteLayer(layer.ID))
+	}
 	if parent != "" && c.engine.Driver() == driverVFS {
 		if err := c.engine.completeCopy(root, parent); err != nil {
 			return errors.Join(fmt.Errorf("copy layer %s: %w", parent, err), c.engine.store.DeleteLayer(layer.ID))
@@ -121,6 +106,20 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 	}
 	// The store makes it 0555, or as the umask says.
 	return os.Chmod(root, rootMode)
+}
+
+// openWork gives the owner of the store access to the directories that the kernel makes for a mounted overlay, with mode 0:
+// "rm -rf" could not remove them otherwise. The kernel itself asks for no permission there.
+func (e *Engine) openWork(layer string) error {
+	if e.Driver() != driverOverlay {
+		return nil
+	}
+	return filepath.WalkDir(filepath.Join(e.layerDir(layer), "work"), func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return os.Chmod(name, 0o700)
+	})
 }
 
 // Root is the directory where the container's root file system is mounted, for this process and its children. Snapshot

@@ -32,6 +32,8 @@ type EngineOptions struct {
 	Now func() time.Time
 	// Log receives what developers want to know; nil drops it.
 	Log *slog.Logger
+	// Damaged is told of what was found damaged in the store, and is gone; nil for nobody.
+	Damaged func(Damage)
 }
 
 // Engine makes containers and keeps snapshots of them. Several engines, in one or several processes, can share a
@@ -42,12 +44,13 @@ type Engine struct {
 	driver  graphdriver.Driver
 	session *session
 	boot    string // identifies the boot of the machine
-	// storeName tells the stores of a StateDir apart.
-	storeName string
+	// storeName tells the stores of a StateDir apart, and graph is where this one is.
+	storeName, graph string
 
 	mu         sync.Mutex
 	containers []*Container
-	emulator   *emulator // nil for none
+	damaged    map[string]error // layers in which damage was found
+	emulator   *emulator        // nil for none
 }
 
 // Names of storage drivers.
@@ -122,22 +125,9 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	if err := e.session.setStore(e.storeName); err != nil {
 		return nil, err
 	}
-	graph := filepath.Join(options.StateDir, "store-"+e.storeName)
-	storeOptions := storage.StoreOptions{
-		GraphRoot: graph, GraphDriverName: driver,
-		// Of this process alone: its mounts are in its own namespace.
-		RunRoot: filepath.Join(e.session.dir, "run"),
-	}
-	if driver == driverOverlay {
-		storeOptions.GraphDriverOptions = []string{"overlay.skip_mount_home=true"}
-	}
-	if e.store, err = storage.GetStore(storeOptions); err != nil {
+	if err := e.openStore(driver, stale); err != nil {
 		return nil, err
 	}
-	if e.driver, err = e.store.GraphDriver(); err != nil {
-		return nil, err
-	}
-	options.Log.Debug("container store", "dir", graph, "driver", driver)
 	if err := e.writeRunTemplate(); err != nil {
 		return nil, err
 	}
@@ -150,7 +140,8 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		}
 	}
 	if err := e.removeGarbage(); err != nil {
-		return nil, fmt.Errorf("remove what nobody needs: %w", err)
+		// It takes space, and nothing else.
+		options.Log.Info("what nobody needs is not removed", "error", err)
 	}
 	return e, nil
 }

@@ -35,7 +35,7 @@ func (e *Engine) Import(ctx context.Context, base string, packed []PackedSnapsho
 	c := &Container{engine: e}
 	parent := ""
 	if base != "" {
-		image, record, err := e.sound(base)
+		image, record, err := e.sound(ctx, base)
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (e *Engine) Import(ctx context.Context, base string, packed []PackedSnapsho
 		if err != nil {
 			return fmt.Errorf("unpack snapshot %q: %w", p.Name, err)
 		}
-		if err := c.name(layer, p.Name, p.Labels); err != nil {
+		if err := c.name(ctx, layer, p.Name, p.Labels); err != nil {
 			return fmt.Errorf("snapshot %q: %w", p.Name, err)
 		}
 		parent = layer

@@ -34,29 +34,27 @@ const workPrefix = "vmdebootstrap-work/"
 
 // begin makes the session of this engine and gives those that are over, locked.
 func (e *Engine) begin() (stale []*session, err error) {
-	dir := filepath.Join(e.options.StateDir, "sessions")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	all, err := lockFile(dir+".lock", unix.LOCK_EX)
+	all, err := lockSessions(e.options.StateDir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, all.Close()) }()
+	if err := e.removeMovedAside(); err != nil {
+		e.options.Log.Info("what a killed process has moved aside is not removed", "error", err)
+	}
+	dir := sessionsDir(e.options.StateDir)
 	old, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range old {
-		s := &session{name: d.Name(), dir: filepath.Join(dir, d.Name())}
-		s.lock, err = lockFile(filepath.Join(s.dir, "lock"), unix.LOCK_EX|unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) { // in use, or gone since it was listed
-			continue
-		}
+		s, err := takeSession(filepath.Join(dir, d.Name()))
 		if err != nil {
 			return nil, err
 		}
-		stale = append(stale, s)
+		if s != nil {
+			stale = append(stale, s)
+		}
 	}
 	s := &session{name: rand.Text()}
 	s.dir = filepath.Join(dir, s.name)
@@ -70,6 +68,121 @@ func (e *Engine) begin() (stale []*session, err error) {
 	}
 	e.session = s
 	return stale, nil
+}
+
+func sessionsDir(stateDir string) string { return filepath.Join(stateDir, "sessions") }
+
+// lockSessions keeps others from beginning sessions and from looking for them, until the file is closed. Something else in the
+// place of the directory or of the lock holds no session, and makes room. While this waits, Clear may move all of it away.
+func lockSessions(stateDir string) (*os.File, error) {
+	const tries = 100 // each is a Clear at just this moment
+	dir := sessionsDir(stateDir)
+	for try := 1; ; try++ {
+		err := os.MkdirAll(dir, 0o700)
+		if errors.Is(err, unix.ENOTDIR) {
+			err = errors.Join(os.Remove(dir), os.Mkdir(dir, 0o700))
+		}
+		var lock *os.File
+		if err == nil {
+			lock, err = makeLock(dir+".lock", unix.LOCK_EX)
+		}
+		if err == nil {
+			if err = stillNamed(lock); err == nil {
+				return lock, nil
+			}
+			if closeErr := lock.Close(); closeErr != nil {
+				return nil, errors.Join(err, closeErr)
+			}
+		}
+		if !errors.Is(err, fs.ErrNotExist) || try == tries {
+			return nil, err
+		}
+	}
+}
+
+// stillNamed finds out whether an open file still is what its name leads to. The error wraps fs.ErrNotExist if it is not.
+func stillNamed(f *os.File) error {
+	now, err := os.Stat(f.Name())
+	if err != nil {
+		return err
+	}
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(now, opened) {
+		err = &os.PathError{Op: "lock", Path: f.Name(), Err: fs.ErrNotExist}
+	}
+	return err
+}
+
+// makeLock is lockFile for a file that only we make: a directory of that name makes room.
+func makeLock(name string, how int) (*os.File, error) {
+	f, err := lockFile(name, how)
+	if !errors.Is(err, unix.EISDIR) {
+		return f, err
+	}
+	if err := os.RemoveAll(name); err != nil {
+		return nil, err
+	}
+	return lockFile(name, how)
+}
+
+// takeSession locks a session that is over; nil if it is not, or is gone since it was listed. What is no session is
+// removed.
+func takeSession(dir string) (*session, error) {
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, os.Remove(dir)
+	}
+	s := &session{name: filepath.Base(dir), dir: dir}
+	s.lock, err = makeLock(filepath.Join(dir, "lock"), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// liveSessions lists the directories of sessions that are not over. The caller has locked all.
+func liveSessions(stateDir string) (alive []string, err error) {
+	entries, err := os.ReadDir(sessionsDir(stateDir))
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range entries {
+		name := filepath.Join(sessionsDir(stateDir), d.Name())
+		lock, err := os.OpenFile(filepath.Join(name, "lock"), os.O_RDWR, 0)
+		if err != nil {
+			continue // nobody holds a lock that is not there, or is no file
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+			alive = append(alive, name)
+		}
+		if err := lock.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return alive, nil
+}
+
+// removeMovedAside removes what an Open or a Clear that was killed has moved aside. The caller has locked the sessions.
+func (e *Engine) removeMovedAside() error {
+	names, err := movedAside(e.options.StateDir)
+	errs := []error{err}
+	entries, err := os.ReadDir(e.options.StateDir)
+	errs = append(errs, err)
+	for _, d := range entries {
+		if strings.Contains(d.Name(), removedMark) {
+			names = append(names, filepath.Join(e.options.StateDir, d.Name()))
+		}
+	}
+	for _, name := range names {
+		errs = append(errs, os.RemoveAll(name))
+	}
+	return errors.Join(errs...)
 }
 
 // lockFile opens a file, makes it if there is none, and locks it until it is closed.
@@ -95,22 +208,18 @@ func (s *session) setStore(name string) error {
 	return os.WriteFile(filepath.Join(s.dir, "driver"), []byte(name), 0o600)
 }
 
-// clean removes what a session that is over has left in the store, and the session. One of another store is left alone.
+// clean removes what a session that is over has left in the store, and the session. One of another store is left alone. A
+// session that does not tell its store did not come as far, or has lost that; then removeGarbage of the store does the rest.
 func (e *Engine) clean(s *session) error {
 	store, err := os.ReadFile(filepath.Join(s.dir, "driver"))
-	switch {
-	case errors.Is(err, fs.ErrNotExist): // it did not come as far as the store
-	case err != nil:
-		return err
-	case string(store) != e.storeName:
+	if err == nil && string(store) != e.storeName && slices.Contains(storeNames, string(store)) {
 		return nil
-	default:
-		if err := e.removeLeftovers(s.name); err != nil {
-			return err
-		}
 	}
-	return s.end()
+	return errors.Join(e.removeLeftovers(s.name), s.end())
 }
+
+// storeNames are those that a session can work in.
+var storeNames = []string{driverOverlay, driverVFS, driverOverlay + singleSuffix, driverVFS + singleSuffix}
 
 // end removes the session's directory and gives up its lock. It removes the lock last, while holding it.
 func (s *session) end() error {
@@ -200,8 +309,9 @@ func (e *Engine) removeLeftover(layer string) error {
 	return nil
 }
 
-// removeGarbage removes images without a name whose layer is not being written, which others have replaced, and layers
-// without a name on which nothing rests. Another process may do the same at this moment.
+// removeGarbage removes images without a name whose layer is not being written, which others have replaced, layers without a
+// name on which nothing rests, layers of sessions that are not there any more, and what the indexes of the store do not know.
+// Another process may do the same at this moment.
 func (e *Engine) removeGarbage() error {
 	images, err := e.store.Images()
 	if err != nil {
@@ -215,9 +325,13 @@ func (e *Engine) removeGarbage() error {
 		if err == nil && len(layer.Names) > 0 {
 			continue
 		}
-		if _, err := e.store.DeleteImage(image.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) && !errors.Is(err, storage.ErrImageUsedByContainer) {
+		if _, err := e.store.DeleteImage(image.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) &&
+			!errors.Is(err, storage.ErrImageUsedByContainer) && !errors.Is(err, storage.ErrLayerUnknown) {
 			return err
 		}
+	}
+	if err := errors.Join(e.removeOrphans(), e.collect()); err != nil {
+		return err
 	}
 	for {
 		removed, err := e.removeLooseLayers()
@@ -225,6 +339,29 @@ func (e *Engine) removeGarbage() error {
 			return err
 		}
 	}
+}
+
+// removeOrphans removes the layers of sessions whose directories are gone: a session's own is there before its layers.
+func (e *Engine) removeOrphans() error {
+	layers, err := e.store.Layers()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, layer := range layers {
+		for _, name := range layer.Names {
+			rest, ok := strings.CutPrefix(name, workPrefix)
+			session, _, _ := strings.Cut(rest, "/")
+			if !ok {
+				continue
+			}
+			if _, err := os.Lstat(filepath.Join(sessionsDir(e.options.StateDir), session)); errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, e.removeLeftover(layer.ID))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // removeLooseLayers removes the topmost layers that nobody needs, and reports whether there were any.

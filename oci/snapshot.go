@@ -6,13 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 )
@@ -33,10 +32,10 @@ type snapshotRecord struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Size   int64             `json:"size"`
 	Used   time.Time         `json:"used"`
-	// Boot is the boot of the machine in which it was made or last checked, and Layers are the sizes of its layers
-	// then. Nothing forces layers to the disk, so after a crash of the machine they can be incomplete.
-	Boot   string           `json:"boot,omitempty"`
-	Layers map[string]int64 `json:"layers,omitempty"`
+	// Layers are the layer of the snapshot and those below it, the lowest first.
+	Layers []sealedLayer `json:"layers,omitempty"`
+	// Sum is a digest of the record but for Used, and of the name.
+	Sum digest.Digest `json:"sum"`
 }
 
 // bootID identifies the boot of the machine, "" if the kernel does not tell.
@@ -46,38 +45,6 @@ func bootID() string {
 		return ""
 	}
 	return strings.TrimSpace(string(text))
-}
-
-// intact reports whether a snapshot of an earlier boot still has what was written to it.
-func (e *Engine) intact(record snapshotRecord) (bool, error) {
-	if record.Boot == e.boot {
-		return true, nil
-	}
-	for layer, size := range record.Layers {
-		usage, err := e.driver.ReadWriteDiskUsage(layer)
-		if err != nil {
-			return false, fmt.Errorf("measure layer %s: %w", layer, err)
-		}
-		if usage.Size != size {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// sound gives the image of a snapshot. One that has lost something is removed. The error wraps fs.ErrNotExist if there is none
-// of that name, or not any more.
-func (e *Engine) sound(name string) (*storage.Image, snapshotRecord, error) {
-	image, err := e.store.Image(name)
-	if err != nil {
-		return nil, snapshotRecord{}, notExist(name, err)
-	}
-	record := recordOf(image)
-	if ok, err := e.intact(record); err != nil || !ok {
-		e.options.Log.Info("the snapshot did not survive the end of the machine's last run", "name", name, "error", err)
-		return nil, record, errors.Join(fmt.Errorf("snapshot %q: %w", name, fs.ErrNotExist), e.Remove(name))
-	}
-	return image, record, nil
 }
 
 // Snapshot keeps the present state of the container, with labels, as an image of that name, and goes on above it at
@@ -107,27 +74,23 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 	if err := c.engine.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
-	if err := c.name(layer, name, labels); err != nil {
+	if err := c.name(ctx, layer, name, labels); err != nil {
 		return err
 	}
 	return c.begin(ctx, layer)
 }
 
 // name makes a finished layer of this session a snapshot.
-func (c *Container) name(layer, name string, labels map[string]string) error {
+func (c *Container) name(ctx context.Context, layer, name string, labels map[string]string) error {
 	store := c.engine.store
-	usage, err := c.engine.driver.ReadWriteDiskUsage(layer)
+	sealed, size, err := c.engine.seal(ctx, layer)
 	if err != nil {
-		return fmt.Errorf("measure: %w", err)
+		return fmt.Errorf("take the digests of its files: %w", err)
 	}
-	c.layers = maps.Clone(c.layers)
-	if c.layers == nil {
-		c.layers = map[string]int64{}
-	}
-	c.layers[layer] = usage.Size
-	image, err := c.engine.createImage(layer, snapshotRecord{
-		Labels: labels, Size: usage.Size, Used: c.engine.options.Now(), Boot: c.engine.boot, Layers: c.layers,
-	})
+	c.layers = append(slices.Clone(c.layers), sealed)
+	record := snapshotRecord{Labels: labels, Size: size, Used: c.engine.options.Now(), Layers: c.layers}
+	record.Sum = record.sum(name)
+	image, err := c.engine.createImage(layer, record)
 	if err != nil {
 		return errors.Join(err, store.DeleteLayer(layer))
 	}
@@ -178,7 +141,11 @@ func (e *Engine) Labels(name string) (map[string]string, error) {
 	if err != nil {
 		return nil, notExist(name, err)
 	}
-	return recordOf(image).Labels, nil
+	record := recordOf(image)
+	if record.Sum != record.sum(name) {
+		return nil, e.discard(name, image, damagef("its record is damaged, or of an older version of this program"))
+	}
+	return record.Labels, nil
 }
 
 // recordOf reads the metadata of an image; one of another program has none that we know.
@@ -190,10 +157,16 @@ func recordOf(image *storage.Image) snapshotRecord {
 	return record
 }
 
+// infoOf tells of a snapshot.
+func infoOf(name string, image *storage.Image) SnapshotInfo {
+	record := recordOf(image)
+	return SnapshotInfo{Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created, Used: record.Used}
+}
+
 // touch notes that a snapshot is used.
 func (e *Engine) touch(image *storage.Image) error {
 	record := recordOf(image)
-	record.Used, record.Boot = e.options.Now(), e.boot
+	record.Used = e.options.Now()
 	metadata, err := json.Marshal(record)
 	if err != nil {
 		return err
@@ -209,11 +182,8 @@ func (e *Engine) Snapshots() ([]SnapshotInfo, error) {
 	}
 	var all []SnapshotInfo
 	for _, image := range images {
-		record := recordOf(&image)
 		for _, name := range image.Names {
-			all = append(all, SnapshotInfo{
-				Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created, Used: record.Used,
-			})
+			all = append(all, infoOf(name, &image))
 		}
 	}
 	slices.SortFunc(all, func(a, b SnapshotInfo) int {

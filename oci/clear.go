@@ -1,0 +1,145 @@
+package oci
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInUse says that an Engine or a Pull of another process uses a directory.
+var ErrInUse = errors.New("another build uses it")
+
+// removedMark is in the names of what is being removed, before random text. The next Clear or Open removes what a kill
+// has left.
+const removedMark = ".removed-"
+
+// Clear removes a StateDir with all that is in it, and other directories of builds with it. It reads nothing that could
+// be damaged, and needs no space on the disk. Files of several ids can only be removed inside, see Inside. The error
+// wraps ErrInUse if an Engine is open there, or a Pull is in one of the others; then nothing is removed.
+func Clear(ctx context.Context, stateDir string, others ...string) error {
+	dirs := append([]string{stateDir}, others...)
+	if err := clearDirs(ctx, dirs); err != nil {
+		return fmt.Errorf("clear %s: %w", filepath.Dir(stateDir), err)
+	}
+	return nil
+}
+
+func clearDirs(ctx context.Context, dirs []string) error {
+	aside, err := moveAllAside(dirs)
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		left, err := movedAside(dir)
+		if err != nil {
+			return err
+		}
+		aside = append(aside, left...)
+	}
+	slices.Sort(aside)
+	var errs []error
+	for _, name := range slices.Compact(aside) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		errs = append(errs, os.RemoveAll(name))
+	}
+	return errors.Join(errs...)
+}
+
+// moveAllAside gives directories other names, unless an Engine is open in the first, so that the next build finds none
+// of them half removed. A directory that cannot be moved, where something is mounted, is emptied while all others wait.
+func moveAllAside(dirs []string) (aside []string, err error) {
+	if info, err := os.Stat(dirs[0]); err == nil && info.IsDir() {
+		all, err := lockSessions(dirs[0])
+		if err != nil {
+			return nil, err
+		}
+		defer all.Close() // nothing was written
+		alive, err := liveSessions(dirs[0])
+		if err != nil {
+			return nil, err
+		}
+		if len(alive) > 0 {
+			return nil, ErrInUse
+		}
+	}
+	for _, dir := range dirs[1:] {
+		entries, _ := os.ReadDir(dir) // what cannot be read is no directory, and nobody uses it
+		for _, d := range entries {
+			if strings.HasPrefix(d.Name(), pullPrefix) && lockedDir(filepath.Join(dir, d.Name())) {
+				return nil, ErrInUse
+			}
+		}
+	}
+	for _, dir := range dirs {
+		// The name may be a link to where there is more room.
+		real, err := filepath.EvalSymlinks(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return aside, err
+		}
+		name, err := moveAside(real)
+		if err != nil {
+			if err := removeEntries(real); err != nil {
+				return aside, err
+			}
+			continue
+		}
+		aside = append(aside, name)
+	}
+	return aside, nil
+}
+
+// lockedDir reports whether a Pull holds a directory.
+func lockedDir(name string) bool {
+	lock, err := lockDir(name)
+	if err == nil {
+		_ = lock.Close() // nothing was written
+	}
+	return errors.Is(err, unix.EWOULDBLOCK)
+}
+
+// moveAside gives a file another name beside it.
+func moveAside(name string) (string, error) {
+	aside := name + removedMark + rand.Text()
+	return aside, os.Rename(name, aside)
+}
+
+// removeEntries removes what is in a directory.
+func removeEntries(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, d := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, d.Name())))
+	}
+	return errors.Join(errs...)
+}
+
+// movedAside lists what a file of that name was moved to, and who did that has not removed.
+func movedAside(name string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Dir(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, d := range entries {
+		if strings.HasPrefix(d.Name(), filepath.Base(name)+removedMark) {
+			names = append(names, filepath.Join(filepath.Dir(name), d.Name()))
+		}
+	}
+	return names, err
+}

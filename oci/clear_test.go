@@ -1,0 +1,201 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// nothingLeft checks that a directory of builds is empty.
+func nothingLeft(t *testing.T, dir string) {
+	t.Helper()
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left are %v (%v)", left, err)
+	}
+}
+
+// Issue 12: no index has to be read for that.
+func TestClearLeavesNothingOfDamagedStores(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"images", "layers"} {
+		for _, r := range ruins {
+			t.Run(kind+"/"+r.name, func(t *testing.T) {
+				t.Parallel()
+				s := newKeptStore(t, driverVFS)
+				above := t.TempDir()
+				dir, packages := filepath.Join(above, "store"), filepath.Join(above, "packages")
+				err := errors.Join(os.Rename(s.dir, dir), os.Mkdir(packages, 0o700), os.WriteFile(packages+"/file", nil, 0o400), os.Chmod(packages, 0))
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.dir, s.graph = dir, filepath.Join(dir, filepath.Base(s.graph))
+				if err := errors.Join(r.ruin(s.index(kind)), Clear(t.Context(), dir, packages)); err != nil {
+					t.Fatal(err)
+				}
+				nothingLeft(t, above)
+				if err := Clear(t.Context(), dir, packages); err != nil {
+					t.Errorf("when there is nothing: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestClearRemovesWhatAKillLeft(t *testing.T) {
+	t.Parallel()
+	above := t.TempDir()
+	dir := filepath.Join(above, "store")
+	if err := errors.Join(os.MkdirAll(dir+removedMark+"X/in", 0o700), os.WriteFile(dir+".kept", nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Clear(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(above); err != nil || len(left) != 1 || left[0].Name() != "store.kept" {
+		t.Errorf("left are %v (%v), want what is not ours", left, err)
+	}
+}
+
+func TestClearRefusesAStoreInUse(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "store")
+	e, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := emptyRoot(t, e)
+	if err := Clear(t.Context(), dir); !errors.Is(err, ErrInUse) {
+		t.Errorf("got %v", err)
+	}
+	if err := errors.Join(c.WriteFile("/file", nil, 0o644), c.Snapshot(t.Context(), "snapshot", nil), e.Close()); err != nil {
+		t.Errorf("the build goes on: %v", err)
+	}
+	if err := Clear(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t, filepath.Dir(dir))
+}
+
+func TestClearRefusesAPull(t *testing.T) {
+	t.Parallel()
+	above := t.TempDir()
+	dir, images := filepath.Join(above, "store"), filepath.Join(above, "images")
+	pulled, remove, err := pullDir(images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Clear(t.Context(), dir, images); !errors.Is(err, ErrInUse) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(pulled); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(remove(), Clear(t.Context(), dir, images)); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t, above)
+}
+
+func TestClearNeedsNoSpace(t *testing.T) {
+	t.Parallel()
+	needsNamespaces(t)
+	above := t.TempDir()
+	if err := unix.Mount("tmpfs", above, "tmpfs", 0, "size=256k,nr_inodes=1000"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(above, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	dir := filepath.Join(above, "store")
+	e, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driverVFS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; ; i++ {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), make([]byte, 4096), 0o600); errors.Is(err, unix.ENOSPC) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Clear(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t, above)
+}
+
+// A build that waits for the lock gets that of the new directory, not of the one that is gone.
+func TestSessionsAreLockedWhereTheyAre(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "store")
+	held, err := lockSessions(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		lock, err := lockSessions(dir)
+		if err == nil {
+			var info, now fs.FileInfo
+			info, err = lock.Stat()
+			if err == nil {
+				now, err = os.Stat(held.Name())
+			}
+			if err == nil && !os.SameFile(info, now) {
+				err = errors.New("the lock is that of a file which is gone")
+			}
+			err = errors.Join(err, lock.Close())
+		}
+		got <- err
+	}()
+	if err := errors.Join(os.Rename(dir, dir+".old"), held.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
+
+// A store that another build uses is not replaced under its hands.
+func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	e, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driverVFS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := emptyRoot(t, e)
+	index := filepath.Join(e.graph, "vfs-images", "images.json")
+	if err := os.WriteFile(index, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driverVFS}); err == nil {
+		t.Errorf("it was opened: %v", other.Close())
+	}
+	if _, err := c.ReadDir("/"); err != nil {
+		t.Errorf("the container lost its files: %v", err)
+	}
+	// The end of the build cannot read the index either.
+	_ = e.Close()
+	var told []Damage
+	e, err = Open(t.Context(), EngineOptions{StateDir: dir, Driver: driverVFS, Damaged: func(d Damage) { told = append(told, d) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if len(told) != 1 || told[0].Snapshot.Name != "" {
+		t.Errorf("told %v, want of the store as a whole", told)
+	}
+}

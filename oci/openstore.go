@@ -1,0 +1,144 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"go.podman.io/storage"
+)
+
+// openStore opens the store of a driver. One whose indexes cannot be read has lost all its snapshots; it makes room for
+// a new one, unless another build uses it. Stale sessions are over.
+func (e *Engine) openStore(driver string, stale []*session) error {
+	e.graph = filepath.Join(e.options.StateDir, "store-"+e.storeName)
+	options := storage.StoreOptions{
+		GraphRoot: e.graph, GraphDriverName: driver,
+		// Of this process alone: its mounts are in its own namespace.
+		RunRoot: filepath.Join(e.session.dir, "run"),
+	}
+	if driver == driverOverlay {
+		options.GraphDriverOptions = []string{"overlay.skip_mount_home=true"}
+	}
+	err := e.loadStore(options)
+	if err != nil {
+		err = e.replaceStore(options, stale, err)
+	}
+	if err != nil {
+		return err
+	}
+	e.options.Log.Debug("container store", "dir", e.graph, "driver", driver)
+	return nil
+}
+
+// loadStore opens the store and reads its indexes.
+func (e *Engine) loadStore(options storage.StoreOptions) (err error) {
+	if err := e.checkIndexes(); err != nil {
+		return err
+	}
+	store, err := storage.GetStore(options)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			store.Free()
+		}
+	}()
+	driver, err := store.GraphDriver()
+	if err != nil {
+		return err
+	}
+	if _, err := store.Layers(); err != nil {
+		return err
+	}
+	if _, err := store.Images(); err != nil {
+		return err
+	}
+	e.store, e.driver = store, driver
+	return nil
+}
+
+// checkIndexes refuses what the library does not: something else in the place of its files, at which it panics, and
+// indexes without a byte, which a crash leaves and which it takes for empty lists.
+func (e *Engine) checkIndexes() error {
+	dir := os.DirFS(e.graph)
+	for _, pattern := range []string{"*.lock", "*/*.lock", "*/*.json"} {
+		names, err := fs.Glob(dir, pattern)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			info, err := fs.Stat(dir, name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // another process has replaced it
+			}
+			if err != nil {
+				return err
+			}
+			if !info.Mode().IsRegular() {
+				return fmt.Errorf("%s is no file", filepath.Join(e.graph, name))
+			}
+			if info.Size() == 0 && path.Ext(name) == ".json" {
+				return fmt.Errorf("%s is empty", filepath.Join(e.graph, name))
+			}
+		}
+	}
+	return nil
+}
+
+// replaceStore makes a new store in place of one that cannot be opened because of an error. If that cannot be opened
+// either, it was not the fault of the old one, which comes back.
+func (e *Engine) replaceStore(options storage.StoreOptions, stale []*session, cause error) (err error) {
+	// With this lock nobody begins to use it.
+	all, err := lockSessions(e.options.StateDir)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	defer func() { err = errors.Join(err, all.Close()) }()
+	used, err := e.usedByOthers(stale)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	if used {
+		return fmt.Errorf("%w; it cannot be made anew before other builds have ended", cause)
+	}
+	aside, err := moveAside(e.graph)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	if again := e.loadStore(options); again != nil {
+		return errors.Join(cause, os.RemoveAll(e.graph), os.Rename(aside, e.graph))
+	}
+	e.tell(Damage{Err: cause})
+	if err := os.RemoveAll(aside); err != nil {
+		e.options.Log.Info("the damaged store is not removed as a whole", "error", err)
+	}
+	return nil
+}
+
+// usedByOthers reports whether other sessions that live may work in this store. The caller has locked the sessions.
+func (e *Engine) usedByOthers(stale []*session) (bool, error) {
+	alive, err := liveSessions(e.options.StateDir)
+	return slices.ContainsFunc(alive, func(dir string) bool {
+		// The locks of stale ones are this engine's, too.
+		if dir == e.session.dir || slices.ContainsFunc(stale, func(s *session) bool { return s.dir == dir }) {
+			return false
+		}
+		store, err := os.ReadFile(filepath.Join(dir, "driver"))
+		return err != nil || string(store) == e.storeName
+	}), err
+}
+
+// collect removes what the store's indexes do not know: of layers and images whose entry was lost.
+func (e *Engine) collect() error {
+	err := e.store.GarbageCollect()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was ever made, or another process was faster
+	}
+	return err
+}

@@ -1,0 +1,255 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+// A snapshot is used only if its layers still are what was written. When one is made, the digests of its tree are
+// noted: of what lstat(2) tells, which is compared on each use, and of the contents, which are compared when the first
+// digest has changed (a restored backup has new ctimes), on the first use in a boot of the machine, as nothing forces
+// layers to the disk, and after maxUnread.
+
+// maxUnread is how long the contents of a layer that is used again and again are believed in without a look. Disks that
+// lose bits are rare, and a machine may run for months: once a week a second of reading is cheap.
+const maxUnread = 7 * 24 * time.Hour
+
+// seal is what the store notes of a snapshot's layer, as its metadata.
+type seal struct {
+	// Looks and Contents are the digests of the layer's tree.
+	Looks    digest.Digest `json:"looks"`
+	Contents digest.Digest `json:"contents"`
+	// Read is when the contents were last compared, and Boot the boot of the machine in which that was.
+	Read time.Time `json:"read"`
+	Boot string    `json:"boot"`
+}
+
+// sealedLayer is a layer of a snapshot as the snapshot notes it. A layer that the indexes of the store exchange for
+// another has another ID or other contents.
+type sealedLayer struct {
+	ID       string        `json:"id"`
+	Contents digest.Digest `json:"contents"`
+}
+
+// damage is why a snapshot cannot be used.
+type damage struct{ err error }
+
+func (d *damage) Error() string { return d.err.Error() }
+func (d *damage) Unwrap() error { return d.err }
+
+func damagef(format string, args ...any) error { return &damage{fmt.Errorf(format, args...)} }
+
+// asDamage takes an error of reading a layer for damage, unless the fault is elsewhere.
+func asDamage(err error) error {
+	for _, other := range []error{context.Canceled, context.DeadlineExceeded, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if errors.Is(err, other) {
+			return err
+		}
+	}
+	return &damage{err}
+}
+
+// layerDir is where the driver keeps a layer, and treeDir the layer's own files in it.
+func (e *Engine) layerDir(id string) string {
+	if e.Driver() == driverVFS {
+		return filepath.Join(e.graph, driverVFS, "dir", id)
+	}
+	return filepath.Join(e.graph, e.Driver(), id)
+}
+
+func (e *Engine) treeDir(id string) string {
+	if e.Driver() == driverVFS {
+		return e.layerDir(id)
+	}
+	return filepath.Join(e.layerDir(id), "diff")
+}
+
+// seal notes the digests of a finished layer, and gives what a snapshot notes of it, and its size.
+func (e *Engine) seal(ctx context.Context, layer string) (sealedLayer, int64, error) {
+	t, err := scanTree(ctx, e.treeDir(layer))
+	if err != nil {
+		return sealedLayer{}, 0, err
+	}
+	s := seal{Looks: t.looks(), Read: e.options.Now(), Boot: e.boot}
+	if s.Contents, err = t.contents(ctx); err != nil {
+		return sealedLayer{}, 0, err
+	}
+	return sealedLayer{layer, s.Contents}, t.size(), e.noteSeal(layer, s)
+}
+
+func (e *Engine) noteSeal(layer string, s seal) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return e.store.SetMetadata(layer, string(text))
+}
+
+func readSeal(layer *storage.Layer) (seal, error) {
+	var s seal
+	err := json.Unmarshal([]byte(layer.Metadata), &s)
+	return s, err
+}
+
+// check compares a snapshot with what is noted of it. The error is a *damage if it is not what it was. If read is not
+// nil, the contents are read in any case, but for those of layers in it; then they are in it.
+func (e *Engine) check(ctx context.Context, name string, image *storage.Image, read map[string]bool) (snapshotRecord, error) {
+	record := recordOf(image)
+	if record.Sum == "" {
+		return record, damagef("it is of an older version of this program, or its record is damaged")
+	}
+	if record.Sum != record.sum(name) {
+		return record, damagef("its record is damaged")
+	}
+	layers, err := e.chain(image.TopLayer)
+	if err != nil {
+		return record, err
+	}
+	if !slices.EqualFunc(layers, record.Layers, func(l *storage.Layer, s sealedLayer) bool { return l.ID == s.ID }) {
+		return record, damagef("it rests on other layers than it was made of")
+	}
+	for i, l := range layers {
+		err := e.damagedBefore(l.ID)
+		if err == nil {
+			err = e.checkLayer(ctx, l, record.Layers[i].Contents, read != nil && !read[l.ID])
+		}
+		if err != nil {
+			return record, fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
+		}
+		if read != nil {
+			read[l.ID] = true
+		}
+	}
+	return record, nil
+}
+
+// chain gives a layer and those below it, the lowest first.
+func (e *Engine) chain(id string) ([]*storage.Layer, error) {
+	var chain []*storage.Layer
+	for id != "" {
+		layer, err := e.store.Layer(id)
+		if errors.Is(err, storage.ErrLayerUnknown) {
+			return nil, damagef("layer %s is gone", id)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(chain, func(l *storage.Layer) bool { return l.ID == layer.ID }) {
+			return nil, damagef("layer %s rests on itself", id)
+		}
+		chain = append(chain, layer)
+		id = layer.Parent
+	}
+	slices.Reverse(chain)
+	return chain, nil
+}
+
+// checkLayer compares a layer with its seal; thorough reads the contents in any case.
+func (e *Engine) checkLayer(ctx context.Context, layer *storage.Layer, contents digest.Digest, thorough bool) (err error) {
+	defer func() {
+		var d *damage
+		if errors.As(err, &d) {
+			e.noteDamage(layer.ID, err)
+		}
+	}()
+	if err := e.checkLinks(layer); err != nil {
+		return asDamage(err)
+	}
+	s, err := readSeal(layer)
+	if err != nil || s.Contents != contents {
+		return damagef("what is noted of it is damaged")
+	}
+	t, err := scanTree(ctx, e.treeDir(layer.ID))
+	if err != nil {
+		return asDamage(err)
+	}
+	looks, now := t.looks(), e.options.Now()
+	unread := now.Sub(s.Read)
+	if looks == s.Looks && s.Boot == e.boot && unread >= 0 && unread <= maxUnread && !thorough {
+		return nil
+	}
+	got, err := t.contents(ctx)
+	if err != nil {
+		return asDamage(err)
+	}
+	if got != contents {
+		if looks == s.Looks {
+			return damagef("the contents of its files have changed, and nothing else")
+		}
+		return damagef("its files have changed")
+	}
+	s.Looks, s.Read, s.Boot = looks, now, e.boot
+	if err := e.noteSeal(layer.ID, s); err != nil && !errors.Is(err, storage.ErrNotAnID) {
+		return fmt.Errorf("note that layer %s was read: %w", layer.ID, err)
+	}
+	return nil
+}
+
+// checkLinks compares what the driver overlay notes of a layer's parents with the store: by that alone it knows what to
+// mount. Drivers/overlay/overlay.go of containers/storage tells of the files.
+func (e *Engine) checkLinks(layer *storage.Layer) error {
+	if e.Driver() != driverOverlay {
+		return nil
+	}
+	own, lowers, err := e.overlayNotes(layer.ID)
+	if err != nil {
+		return err
+	}
+	target, err := os.Readlink(filepath.Join(e.graph, driverOverlay, "l", own))
+	if err != nil {
+		return err
+	}
+	if target != filepath.Join("..", layer.ID, "diff") {
+		return fmt.Errorf("the store's link to it leads to %s", target)
+	}
+	want := ""
+	if layer.Parent != "" {
+		parent, above, err := e.overlayNotes(layer.Parent)
+		if err != nil {
+			return err
+		}
+		want = filepath.Join("l", parent)
+		if above != "" {
+			want += ":" + above
+		}
+	}
+	if lowers != want {
+		return errors.New("the store's note of the layers below it is damaged")
+	}
+	return nil
+}
+
+// overlayNotes reads a layer's short name, and those of the layers below it as they are mounted.
+func (e *Engine) overlayNotes(layer string) (own, lowers string, err error) {
+	text, err := os.ReadFile(filepath.Join(e.layerDir(layer), "link"))
+	if err != nil {
+		return "", "", err
+	}
+	below, err := os.ReadFile(filepath.Join(e.layerDir(layer), "lower"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", "", err
+	}
+	return string(text), string(below), nil
+}
+
+// sum is a digest of all of a record that stays the same, and of the snapshot's name.
+func (r snapshotRecord) sum(name string) digest.Digest {
+	r.Sum, r.Used = "", time.Time{}
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic("BUG: " + err.Error()) // there is nothing in it that JSON has not
+	}
+	h := newFieldHash()
+	h.text(name, string(text))
+	return h.digest()
+}
