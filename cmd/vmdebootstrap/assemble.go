@@ -88,7 +88,7 @@ func (c *assembleCall) run(ctx context.Context) error {
 		return err
 	}
 	if source.NeedsNamespace() || a.RunsPrograms() {
-		return c.env.withStore(ctx, c.settings.stateDir, func(ctx context.Context, store engine, packages *archive.Cache) error {
+		return c.env.withStore(ctx, c.settings.stateDir, j.damaged, func(ctx context.Context, store engine, packages *archive.Cache) error {
 			client, err := j.archiveClient(packages)
 			if err != nil {
 				return err
@@ -110,7 +110,7 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		if err != nil {
 			return nil, err
 		}
-		packages, err := archive.NewCache(filepath.Join(dir, "packages"))
+		packages, err := archive.NewCache(packagesDir(dir))
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +148,7 @@ func (c *assembleCall) pull(ctx context.Context, reference, arch string) (layout
 		return "", nil, err
 	}
 	p := oci.ImagePull{
-		Source: reference, Dir: filepath.Join(dir, "images"), AuthFile: c.env.getenv("REGISTRY_AUTH_FILE"),
+		Source: reference, Dir: imagesDir(dir), AuthFile: c.env.getenv("REGISTRY_AUTH_FILE"),
 		SkipTLSVerify: !c.settings.options.TLSVerify,
 	}
 	p.Architecture, p.Variant = builder.Platform(arch)

@@ -97,16 +97,21 @@ func (c container) Before(ctx context.Context, n int) (builder.Rootfs, error) {
 	return container{before}, nil
 }
 
-// openStore opens what is kept in a state directory: the container store and the cache of packages.
-func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger) (engine, *archive.Cache, error) {
-	cache, err := archive.NewCache(filepath.Join(dir, "packages"))
+// openStore opens what is kept in a state directory: the container store and the cache of packages. The function damaged is
+// told of what was damaged in the store.
+func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger, damaged func(oci.Damage)) (engine, *archive.Cache, error) {
+	// First the store: who has it open is seen by who wants to remove both.
+	store, err := oci.Open(ctx, oci.EngineOptions{
+		StateDir: storeDir(dir), Resolver: e.resolver(), Now: e.now, Log: log, Damaged: damaged,
+	})
 	if err != nil {
 		return engine{}, nil, err
 	}
-	store, err := oci.Open(ctx, oci.EngineOptions{
-		StateDir: filepath.Join(dir, "store"), Resolver: e.resolver(), Now: e.now, Log: log,
-	})
-	return engine{store}, cache, err
+	cache, err := archive.NewCache(packagesDir(dir))
+	if err != nil {
+		return engine{}, nil, errors.Join(err, store.Close())
+	}
+	return engine{store}, cache, nil
 }
 
 // resolver is the content of resolv.conf. Without one, programs of the build just resolve no names.
@@ -132,7 +137,7 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
-	store, packages, err := j.env.openStore(ctx, dir, j.log)
+	store, packages, err := j.env.openStore(ctx, dir, j.log, j.damaged)
 	if err != nil {
 		return err
 	}
@@ -183,6 +188,14 @@ func build(ctx context.Context, j *job) (err error) {
 	}
 	j.say(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
 	return nil
+}
+
+// damaged tells of what was damaged in the cache.
+func (j *job) damaged(d oci.Damage) {
+	j.warn(damageText(d))
+	if j.settings.explainCache && d.Snapshot.Name != "" {
+		fmt.Fprintf(j.out, "damaged: %s: %v\n", damagedTitle(d), d.Err)
+	}
 }
 
 // ownFiles are the files that this program writes to while hooks run, and the key of the cache, which is no input of any step.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -16,17 +17,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 // maxPackageAge is how long `cache prune` keeps a package that no build asked for.
 const maxPackageAge = 30 * 24 * time.Hour
 
 // newCacheVerb makes "vmdebootstrap cache": it shows and removes what builds keep for later ones.
-func newCacheVerb(env environment, out io.Writer) *cobra.Command {
+func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 	var dir string
 	limit := diskimage.Size(defaultCacheLimit)
 	cache := &cobra.Command{
-		Use: "cache", Short: "show and remove what builds keep for later ones",
+		Use: "cache", Short: "show, verify and remove what builds keep for later ones",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageErrorf("no such verb: cache %s", args[0])
@@ -35,22 +37,30 @@ func newCacheVerb(env environment, out io.Writer) *cobra.Command {
 		},
 	}
 	cache.PersistentFlags().StringVar(&dir, "state-dir", "", "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
-	add := func(use, short string, run func(ctx context.Context, store engine, packages *archive.Cache) error) *cobra.Command {
+	add := func(use, short string, run func(ctx context.Context) error) *cobra.Command {
 		verb := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-			return env.withStore(cmd.Context(), dir, run)
+			return run(cmd.Context())
 		}}
 		cache.AddCommand(verb)
 		return verb
 	}
-	add("list", "list toolboxes and results of steps, those used last first", func(_ context.Context, store engine, packages *archive.Cache) error {
-		return listCache(out, store, packages, env.now())
+	warn := func(d oci.Damage) { fmt.Fprintln(stderr, "WARNING: "+damageText(d)) }
+	add("list", "list toolboxes and results of steps, those used last first", func(ctx context.Context) error {
+		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
+			return listCache(out, store, packages, env.now())
+		})
 	})
-	prune := add("prune", "remove what was not used for longest", func(_ context.Context, store engine, packages *archive.Cache) error {
-		return errors.Join(evict(store, limit), evictPackages(packages, env.now(), maxPackageAge))
+	add("verify", "read all toolboxes and results of steps and remove damaged ones; status 1 if there were any", func(ctx context.Context) error {
+		return env.verifyCache(ctx, dir, out)
+	})
+	prune := add("prune", "remove what was not used for longest", func(ctx context.Context) error {
+		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
+			return errors.Join(evict(store, limit), evictPackages(packages, env.now(), maxPackageAge))
+		})
 	})
 	prune.Flags().Var(flagSize{&limit}, "limit", "keep the results of steps that were used last, `SIZE` bytes of them")
-	add("clear", "remove everything", func(_ context.Context, store engine, packages *archive.Cache) error {
-		return errors.Join(removeAll(store), evictPackages(packages, env.now(), math.MinInt64))
+	add("clear", "remove everything, also what is damaged, unless a build is running", func(ctx context.Context) error {
+		return env.clearCache(ctx, dir)
 	})
 	return cache
 }
@@ -67,8 +77,21 @@ func (f flagSize) String() string {
 func (f flagSize) Type() string          { return "SIZE" }
 func (f flagSize) Set(text string) error { return sizeValue{f.size}.Set(text) }
 
-// withStore runs something with the store of a state directory, inside the namespaces that its files belong to.
-func (e environment) withStore(ctx context.Context, stateDir string, run func(context.Context, engine, *archive.Cache) error) (err error) {
+// withStore runs something with the store of a state directory, inside the namespaces that its files belong to. The
+// function damaged is told of what was damaged there.
+func (e environment) withStore(ctx context.Context, stateDir string, damaged func(oci.Damage), run func(context.Context, engine, *archive.Cache) error) error {
+	return e.insideOf(ctx, stateDir, func(dir string) (err error) {
+		store, packages, err := e.openStore(ctx, dir, slog.New(slog.DiscardHandler), damaged)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, store.Close()) }()
+		return run(ctx, store, packages)
+	})
+}
+
+// insideOf runs something inside the namespaces that the files of a state directory belong to.
+func (e environment) insideOf(ctx context.Context, stateDir string, run func(dir string) error) error {
 	if !e.inside() {
 		status, err := e.reenter(ctx, place{stateDir: stateDir})
 		if err == nil && status != exitOK {
@@ -80,13 +103,53 @@ func (e environment) withStore(ctx context.Context, stateDir string, run func(co
 	if err != nil {
 		return err
 	}
-	store, packages, err := e.openStore(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	return run(ctx, store, packages)
+	return run(dir)
 }
+
+// damageText says what was damaged in the store.
+func damageText(d oci.Damage) string {
+	if d.Snapshot.Name == "" {
+		return fmt.Sprintf("the store of kept results was damaged, and all of them are gone: %v", d.Err)
+	}
+	return fmt.Sprintf("the kept result of %q was damaged and is removed: %v", damagedTitle(d), d.Err)
+}
+
+// damagedTitle is what people read of a damaged snapshot.
+func damagedTitle(d oci.Damage) string {
+	return builder.Snapshot{Name: d.Snapshot.Name, Labels: d.Snapshot.Labels}.Title()
+}
+
+// verifyCache reads all that is kept, and prints a line for each snapshot that is damaged.
+func (e environment) verifyCache(ctx context.Context, dir string, out io.Writer) error {
+	found := 0
+	damaged := func(d oci.Damage) {
+		found++
+		fmt.Fprintln(out, damageText(d))
+	}
+	return e.withStore(ctx, dir, damaged, func(ctx context.Context, store engine, _ *archive.Cache) error {
+		all, _, err := store.Verify(ctx)
+		switch {
+		case err != nil:
+			return err
+		case found > 0:
+			return errors.New("the cache was damaged; the next builds make again what they need")
+		}
+		_, err = fmt.Fprintf(out, "%d kept results are what was written\n", all)
+		return err
+	})
+}
+
+// clearCache removes all that builds keep in a state directory.
+func (e environment) clearCache(ctx context.Context, stateDir string) error {
+	return e.insideOf(ctx, stateDir, func(dir string) error {
+		return oci.Clear(ctx, storeDir(dir), packagesDir(dir), imagesDir(dir))
+	})
+}
+
+// storeDir, packagesDir and imagesDir are the parts of a state directory.
+func storeDir(dir string) string    { return filepath.Join(dir, "store") }
+func packagesDir(dir string) string { return filepath.Join(dir, "packages") }
+func imagesDir(dir string) string   { return filepath.Join(dir, "images") }
 
 // listCache prints a table of what is kept.
 func listCache(out io.Writer, store engine, packages *archive.Cache, now time.Time) error {
@@ -134,18 +197,6 @@ func evict(store engine, limit diskimage.Size) error {
 		return err
 	}
 	return removeSnapshots(store, builder.Superfluous(all, limit))
-}
-
-func removeAll(store engine) error {
-	all, err := store.Snapshots()
-	if err != nil {
-		return err
-	}
-	names := make([]string, len(all))
-	for i, s := range all {
-		names[i] = s.Name
-	}
-	return removeSnapshots(store, names)
 }
 
 // removeSnapshots removes snapshots; those that another process has removed meanwhile are no mistake.

@@ -75,7 +75,7 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newCacheVerb(env, stdout), newDoctorVerb(env, stdout), newExtractVerb(env, stdout), newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr))
+	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout), newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr))
 	c.flags = root.Flags()
 	c.flags.SortFlags = false
 	c.settings.addFlags(c.flags)

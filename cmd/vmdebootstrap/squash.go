@@ -40,7 +40,7 @@ func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 			settings := newSettings(env.arch)
 			settings.stateDir = s.stateDir
 			j := &job{spec: spec, env: env, settings: settings, out: stdout, err: stderr, verbose: s.verbose, log: slog.New(slog.DiscardHandler)}
-			return env.withStore(cmd.Context(), s.stateDir, func(ctx context.Context, store engine, packages *archive.Cache) error {
+			return env.withStore(cmd.Context(), s.stateDir, j.damaged, func(ctx context.Context, store engine, packages *archive.Cache) error {
 				return s.run(ctx, j, store, packages)
 			})
 		},
