@@ -41,15 +41,18 @@ func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (
 	}
 	u.site = &site{toolbox: u.toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output, spec.o.Mirror), epoch: a.Lock.epoch()}
 	a.Say("unpack the root file system")
-	// No container has device nodes, see mkfsProgram.
-	plain := diskimage.Filter(tree, func(e diskimage.Entry) bool {
-		kind := e.Mode & unix.S_IFMT
-		return kind != unix.S_IFCHR && kind != unix.S_IFBLK
-	})
-	if err := x.unpackTree(ctx, plain, u.dir); err != nil {
+	if err := x.unpackTree(ctx, withoutDevices(tree), u.dir); err != nil {
 		return nil, errors.Join(err, u.close())
 	}
 	return u, nil
+}
+
+// withoutDevices leaves out device nodes, which no container has, see mkfsProgram.
+func withoutDevices(tree diskimage.Tree) diskimage.Tree {
+	return diskimage.Filter(tree, func(e diskimage.Entry) bool {
+		kind := e.Mode & unix.S_IFMT
+		return kind != unix.S_IFCHR && kind != unix.S_IFBLK
+	})
 }
 
 func (u *unpacked) close() error { return errors.Join(u.toolbox.Close(), os.RemoveAll(u.dir)) }

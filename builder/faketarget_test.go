@@ -47,6 +47,7 @@ func newFakeTarget(t *testing.T, files map[string]string) *fakeTarget {
 
 func (f *fakeTarget) path(name string) string { return filepath.Join(f.root, name) }
 func (f *fakeTarget) Root() string            { return f.root }
+func (f *fakeTarget) OwnerXattrs() bool       { return false }
 
 func (f *fakeTarget) Run(_ context.Context, p *specs.Process, _ []specs.Mount, in io.Reader, out io.Writer) error {
 	line := strings.Join(p.Args, " ")

@@ -45,7 +45,7 @@ func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 // assembler writes the files of the build, none of them later than the build itself: with SOURCE_DATE_EPOCH the same
 // image results each time, whichever of its steps ran again.
 func (r *Result) assembler() assembler {
-	tree := diskimage.Clamp(diskimage.NewDirTree(r.Rootfs.Root()), r.lock.Time)
+	tree := diskimage.Clamp(dirTree(r.Rootfs, r.Rootfs.Root()), r.lock.Time)
 	return assembler{say: r.x.Say, tree: tree, files: r.Rootfs, programs: r}
 }
 

@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,12 +11,13 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 )
 
 // POSIX access control lists by their names in Linux, and those that XFS keeps them under (fs/xfs/libxfs/xfs_format.h).
 var xfsACLNames = map[string]string{
-	"system.posix_acl_access":  "SGI_ACL_FILE",
-	"system.posix_acl_default": "SGI_ACL_DEFAULT",
+	acl.Access:  "SGI_ACL_FILE",
+	acl.Default: "SGI_ACL_DEFAULT",
 }
 
 // amend sees to the access control lists, if the program leaves them out.
@@ -26,7 +26,7 @@ func (v *programVolume) amend(ctx context.Context, work string) error {
 		return nil
 	}
 	var found []diskimage.Entry
-	for e, err := range withoutContents(diskimage.NewDirTree(v.dir), v.covered).Entries() {
+	for e, err := range withoutContents(dirTree(v.site.toolbox, v.dir), v.covered).Entries() {
 		if err != nil {
 			return err
 		}
@@ -67,12 +67,12 @@ func xfsACLs(ctx context.Context, v *programVolume, work string, found []diskima
 			if name == "" {
 				continue
 			}
-			value, err := xfsACL(x.Value)
+			list, err := acl.Parse(x.Value)
 			if err != nil {
 				return fmt.Errorf("%s of /%s: %w", x.Name, e.Name, err)
 			}
 			file := fmt.Sprintf("acl-%d-%s", i, name)
-			if err := os.WriteFile(filepath.Join(work, file), value, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(work, file), list.XFS(), 0o644); err != nil {
 				return err
 			}
 			fmt.Fprintf(&remove, "attr_remove -u %s\n", x.Name)
@@ -93,26 +93,4 @@ func xfsACLs(ctx context.Context, v *programVolume, work string, found []diskima
 		return fmt.Errorf("xfs_db: %s", said)
 	}
 	return nil
-}
-
-// xfsACL converts an access control list from the form of getxattr(2) (include/uapi/linux/posix_acl_xattr.h) to that of
-// XFS (struct xfs_acl in fs/xfs/libxfs/xfs_format.h): a count and entries of tag, ID and permissions, big-endian.
-func xfsACL(value []byte) ([]byte, error) {
-	const (
-		version    = 2
-		headerSize = 4
-		entrySize  = 8 // tag, permissions and ID
-	)
-	le, be := binary.LittleEndian, binary.BigEndian
-	if len(value) < headerSize || le.Uint32(value) != version || (len(value)-headerSize)%entrySize != 0 {
-		return nil, fmt.Errorf("%d bytes that are not an access control list of version %d", len(value), version)
-	}
-	acl := be.AppendUint32(nil, uint32((len(value)-headerSize)/entrySize))
-	for entry := range slices.Chunk(value[headerSize:], entrySize) {
-		acl = be.AppendUint32(acl, uint32(le.Uint16(entry))) // tag
-		acl = be.AppendUint32(acl, le.Uint32(entry[4:]))     // ID
-		acl = be.AppendUint16(acl, le.Uint16(entry[2:]))     // permissions
-		acl = be.AppendUint16(acl, 0)                        // padding
-	}
-	return acl, nil
 }

@@ -35,9 +35,17 @@ func (r *Result) WriteTarball(ctx context.Context, name string) error {
 	})
 }
 
+// dirTree reads a directory that was made by the engine of t, and by nobody else.
+func dirTree(t Target, dir string) diskimage.Tree {
+	if t.OwnerXattrs() {
+		return diskimage.NewDirTree(dir, diskimage.WithOwnerXattrs())
+	}
+	return diskimage.NewDirTree(dir)
+}
+
 // tree is what an archive or a layer records of a root file system of the build, the finished one or an earlier state.
 func (r *Result) tree(rootfs Rootfs) diskimage.Tree {
-	tree := cleaned(diskimage.NewDirTree(rootfs.Root()), r.site.resolver)
+	tree := cleaned(dirTree(rootfs, rootfs.Root()), r.site.resolver)
 	return diskimage.Clamp(withoutContents(tree, mountPoints), r.lock.Time)
 }
 

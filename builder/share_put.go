@@ -138,9 +138,9 @@ func (r *Result) packStep(ctx context.Context, layout *ociimage.Layout, n int) (
 			return layer, err
 		}
 		defer func() { err = errors.Join(err, lower.Close()) }()
-		below = diskimage.NewDirTree(lower.Root())
+		below = dirTree(lower, lower.Root())
 	}
-	return layout.Pack(ctx, ociimage.Difference(below, diskimage.NewDirTree(upper.Root())), shareCompression)
+	return layout.Pack(ctx, ociimage.Difference(below, dirTree(upper, upper.Root())), shareCompression)
 }
 
 // shareCompression is fast in both directions.
@@ -168,7 +168,7 @@ func (r *Result) shareOne(ctx context.Context, to Remote, name string) (err erro
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
 	return r.put(ctx, to, ownName(name), labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
-		layer, err := layout.Pack(ctx, diskimage.NewDirTree(state.Root()), shareCompression)
+		layer, err := layout.Pack(ctx, dirTree(state, state.Root()), shareCompression)
 		return []ociimage.Layer{layer}, err
 	})
 }

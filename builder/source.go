@@ -148,6 +148,7 @@ func (t *SourceTree) open(ctx context.Context, s Source, o SourceOptions) error 
 	choice := ociimage.Choice{Name: s.Name, Platform: platform(Arch{Name: o.Arch}), TempDir: o.TempDir}
 	switch s.Transport {
 	case exportDir:
+		// The user's own files: no attribute of them says whose they are.
 		t.Tree = diskimage.NewDirTree(o.World.absolute(s.Path))
 		return nil
 	case exportOCI:

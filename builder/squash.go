@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
 const (
@@ -97,16 +99,24 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		}
 		defer func() { err = errors.Join(err, target.Close()) }()
 		x.Say("unpack the archive")
-		p := s.command("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*", "--exclude=./dev/*",
-			"--exclude=dev/*", "--directory="+squashRoot)
+		p := s.command("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*",
+			"--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*", "--directory="+squashRoot)
 		if err := toolbox.Run(ctx, p, []specs.Mount{bind(target.Root(), squashRoot)}, archive, s.out); err != nil {
 			return fmt.Errorf("unpack the archive: %w: %s", err, strings.TrimSpace(s.out.String()))
 		}
 		directory = target.Root()
+	} else if toolbox.OwnerXattrs() {
+		// Programs here would take such attributes of the user's own files for the owners: a copy has none.
+		plain := withoutDevices(withoutContents(diskimage.NewDirTree(directory), mountPoints))
+		directory = filepath.Join(x.TempDir, "squash-root")
+		if err := x.unpackTree(ctx, plain, directory); err != nil {
+			return fmt.Errorf("copy the directory: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
 	}
 	out := spec.Options().Squash
 	x.Say("write " + filepath.Join(out, squashName))
-	if err := s.squash(ctx, directory, x.TempDir); err != nil {
+	if err := s.squash(ctx, directory, x.TempDir, "-xattrs-exclude", "^"+regexp.QuoteMeta(ownerxattr.Prefix)); err != nil {
 		return err
 	}
 	sources, err := squashSources(directory, x.TempDir)
@@ -125,13 +135,14 @@ func (r *Result) reader(name string) func() (io.ReadCloser, error) {
 }
 
 // squash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and checks it.
-// What is in directories that are mounted over at boot is left out.
-func (s *site) squash(ctx context.Context, root, work string) error {
+// What is in directories that are mounted over at boot is left out. options are more of mksquashfs.
+func (s *site) squash(ctx context.Context, root, work string, options ...string) error {
 	image := squashWork + "/" + squashName
 	args := []string{
 		"mksquashfs", squashRoot, image, "-comp", "xz", "-noappend", "-no-progress", "-quiet",
-		"-processors", fmt.Sprint(runtime.GOMAXPROCS(0)), "-wildcards", "-e",
+		"-processors", fmt.Sprint(runtime.GOMAXPROCS(0)),
 	}
+	args = append(append(args, options...), "-wildcards", "-e")
 	for _, dir := range mountPoints {
 		args = append(args, dir+"/*", dir+"/.*")
 	}

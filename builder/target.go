@@ -20,6 +20,9 @@ type Target interface {
 	Files
 	// Root is the directory that holds the root file system.
 	Root() string
+	// OwnerXattrs reports whether the owners of files in Root are extended attributes (diskimage/ownerxattr), because all of
+	// them belong to the same user. It is the same for all targets of an engine.
+	OwnerXattrs() bool
 	// Run runs a program with the target as its root directory and the mounts added to the usual ones. It
 	// returns when the program and everything that it started are gone. An exit status other than 0 is an error
 	// that names the program and the status.
@@ -82,7 +85,8 @@ type Engine interface {
 	FetchLayers(ctx context.Context, src ImageSource, layers []RemoteLayer, dir string) error
 	// Import makes snapshots of layers, the first above the snapshot base, each other one above the one before it.
 	Import(ctx context.Context, base string, snapshots []RemoteSnapshot) error
-	// Unpack makes a directory of a tar archive; the directory must not exist, nor does it after an error.
+	// Unpack makes a directory of a tar archive, with owners as in the root file systems of this engine; the directory must
+	// not exist, nor does it after an error.
 	Unpack(ctx context.Context, archive io.Reader, dir string) error
 }
 

@@ -15,8 +15,7 @@ const aheadLimit = 8192
 // readAhead lists directories before a walk comes to them. A walk is nothing but system calls, which take twice as long
 // as the planning that waits for them.
 type readAhead struct {
-	root    *os.File
-	lister  lister // of the goroutine that walks
+	lister  lister // of the goroutine that walks; its copies are the workers'
 	workers sync.WaitGroup
 
 	mu      sync.Mutex
@@ -26,12 +25,13 @@ type readAhead struct {
 	stopped bool
 }
 
-// newReadAhead starts reading below root, which stays the caller's.
-func newReadAhead(root *os.File) *readAhead {
-	a := &readAhead{root: root, lister: lister{root: root}}
+// newReadAhead starts reading below root, which stays the caller's. owners says that those are in extended attributes.
+func newReadAhead(root *os.File, owners bool) *readAhead {
+	a := &readAhead{lister: lister{root: root, xattrs: xattrReader{owners: owners}}}
 	a.changed.L = &a.mu
 	for range runtime.GOMAXPROCS(0) - 1 { // the walk itself is one
-		a.workers.Go(a.work)
+		own := a.lister
+		a.workers.Go(func() { a.work(&own) })
 	}
 	return a
 }
@@ -39,10 +39,10 @@ func newReadAhead(root *os.File) *readAhead {
 // rootEntry describes the root.
 func (a *readAhead) rootEntry() (Entry, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(a.root.Fd()), &st); err != nil {
+	if err := unix.Fstat(int(a.lister.root.Fd()), &st); err != nil {
 		return Entry{}, err
 	}
-	return a.lister.entry(newOpenDir(a.root), rootName, rootName, &st)
+	return a.lister.entry(newOpenDir(a.lister.root), rootName, rootName, &st)
 }
 
 // take gives what is in a directory, once. After an error there are the entries before it.
@@ -101,15 +101,14 @@ func (a *readAhead) read(r *lister, l *listing) {
 }
 
 // work reads directories until the walk ends.
-func (a *readAhead) work() {
-	r := lister{root: a.root}
+func (a *readAhead) work(r *lister) {
 	for {
 		l := a.pop()
 		if l == nil {
 			return
 		}
 		if a.begin(l) {
-			a.read(&r, l)
+			a.read(r, l)
 		}
 	}
 }

@@ -111,10 +111,11 @@ func (r *lister) entry(dir openDir, base, name string, st *unix.Stat_t) (Entry, 
 	if e.Xattrs, err = r.xattrs.read(dir, base); err != nil {
 		return e, err
 	}
-	if err := applyOwner(&e); err != nil {
-		return e, err
+	if r.xattrs.owners {
+		if err := applyOwner(&e); err != nil {
+			return e, err
+		}
 	}
-	applyACLs(&e)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.Size = st.Size

@@ -9,9 +9,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
-func TestDirTreeHasTheOwnersThatAreNoted(t *testing.T) {
+func TestDirTreeBelievesOwnerXattrsWhenAsked(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	at := func(name string) string { return filepath.Join(root, name) }
@@ -19,8 +22,8 @@ func TestDirTreeHasTheOwnersThatAreNoted(t *testing.T) {
 		"\x08\x00\x05\x00\x04\x00\x00\x00" + "\x10\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
 	err := errors.Join(
 		os.Mkdir(at("dir"), 0o755), os.WriteFile(at("file"), nil, 0o640), os.Chmod(at("file"), 0o640), os.Symlink("x", at("link")),
-		unix.Setxattr(at("dir"), OwnerXattr, []byte("0:50"), 0), unix.Setxattr(at("file"), OwnerXattr, []byte("4294967294:42"), 0),
-		unix.Setxattr(at("file"), aclNotePrefix+"access", []byte(noted), 0), unix.Setxattr(at("file"), "user.mine", []byte("x"), 0),
+		unix.Setxattr(at("dir"), ownerxattr.Name, []byte("0:50"), 0), unix.Setxattr(at("file"), ownerxattr.Name, []byte("4294967294:42"), 0),
+		unix.Setxattr(at("file"), "user.vmdebootstrap.posix_acl_access", []byte(noted), 0), unix.Setxattr(at("file"), "user.mine", []byte("x"), 0),
 	)
 	if errors.Is(err, unix.ENOTSUP) {
 		t.Skip("this file system has no attributes of users")
@@ -35,11 +38,11 @@ func TestDirTreeHasTheOwnersThatAreNoted(t *testing.T) {
 	} else {
 		t.Logf("links: %v", err) // not root, here or in a namespace
 	}
-	for i, e := range list(t, NewDirTree(root))[1:] {
+	for i, e := range list(t, NewDirTree(root, WithOwnerXattrs()))[1:] {
 		var names []string
 		for _, x := range e.Xattrs {
 			names = append(names, x.Name)
-			if x.Name == aclAccess {
+			if x.Name == acl.Access {
 				// Owner, mask and others are those of the mode.
 				if got, want := string(x.Value[6:8])+string(x.Value[30:32])+string(x.Value[38:40]), "\x06\x00\x04\x00\x00\x00"; got != want {
 					t.Errorf("%s: the list says %q", e.Name, got)
@@ -50,10 +53,10 @@ func TestDirTreeHasTheOwnersThatAreNoted(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want[i])
 		}
 	}
-	if err := unix.Setxattr(at("dir"), OwnerXattr, []byte("nobody"), 0); err != nil {
+	if err := unix.Setxattr(at("dir"), ownerxattr.Name, []byte("nobody"), 0); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range NewDirTree(root).Entries() {
+	for _, err := range NewDirTree(root, WithOwnerXattrs()).Entries() {
 		if err != nil {
 			if !strings.Contains(err.Error(), `dir: `) || !strings.Contains(err.Error(), `"nobody"`) {
 				t.Errorf("got %v", err)
@@ -62,4 +65,28 @@ func TestDirTreeHasTheOwnersThatAreNoted(t *testing.T) {
 		}
 	}
 	t.Error("a note that is no owner is not refused")
+}
+
+// Issue 12, A4: whoever may write to a file may say so that it is root's.
+func TestDirTreeLeavesOwnerXattrsOut(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	names := []string{filepath.Join(root, "dir"), filepath.Join(root, "file")}
+	err := errors.Join(os.Mkdir(names[0], 0o755), os.WriteFile(names[1], nil, 0o755), os.Chmod(names[1], 0o755|os.ModeSetuid))
+	for _, name := range append(names, root) {
+		for _, attribute := range []string{ownerxattr.Name, "user.vmdebootstrap.posix_acl_access", "user.vmdebootstrap.x", "user.mine"} {
+			err = errors.Join(err, unix.Setxattr(name, attribute, []byte("77:88"), 0))
+		}
+	}
+	if errors.Is(err, unix.ENOTSUP) {
+		t.Skip("this file system has no attributes of users")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list(t, NewDirTree(root)) {
+		if int(e.UID) != os.Getuid() || int(e.GID) != os.Getgid() || len(e.Xattrs) != 1 || e.Xattrs[0].Name != "user.mine" {
+			t.Errorf("%s: %d:%d with %v, want %d:%d with user.mine", e.Name, e.UID, e.GID, e.Xattrs, os.Getuid(), os.Getgid())
+		}
+	}
 }

@@ -17,9 +17,26 @@ import (
 // /proc must be mounted, for the extended attributes.
 //
 // Directories are read ahead by as many goroutines as there are processors, and given out in the order of a Tree.
-func NewDirTree(root string) Tree { return dirTree{root} }
+func NewDirTree(root string, options ...DirOption) Tree {
+	t := dirTree{root: root}
+	for _, option := range options {
+		option(&t)
+	}
+	return t
+}
 
-type dirTree struct{ root string }
+// DirOption changes how a directory is read as a Tree.
+type DirOption func(*dirTree)
+
+// WithOwnerXattrs believes the extended attributes of package ownerxattr, which say whose a file should be where every file
+// belongs to the same user. It is for trees that a program of ours has made, and nobody else has written to: whoever may
+// write to a file may set them. Without this option they are left out of the Tree, as they mean nothing.
+func WithOwnerXattrs() DirOption { return func(t *dirTree) { t.owners = true } }
+
+type dirTree struct {
+	root   string
+	owners bool // are in extended attributes
+}
 
 // dirWalk is one walk over a directory tree.
 type dirWalk struct {
@@ -40,7 +57,7 @@ func (t dirTree) Entries() iter.Seq2[Entry, error] {
 			yield(Entry{}, fmt.Errorf("read tree: %w", err))
 			return
 		}
-		ahead := newReadAhead(root)
+		ahead := newReadAhead(root, t.owners)
 		defer ahead.stop()
 		e, err := ahead.rootEntry()
 		if err != nil {

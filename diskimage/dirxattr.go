@@ -10,10 +10,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
 // xattrReader reads extended attributes. It is for one goroutine. Its zero value is ready for use.
 type xattrReader struct {
+	owners bool // those of package ownerxattr are read, too
 	buf    []byte
 	noCall bool // the kernel has no listxattrat(2)
 }
@@ -31,7 +35,7 @@ func (r *xattrReader) read(dir openDir, base string) ([]Xattr, error) {
 	slices.Sort(names)
 	var xattrs []Xattr
 	for _, name := range names {
-		if !keepXattr(name) {
+		if !keepXattr(name) && !(r.owners && ownerxattr.Is(name)) {
 			continue
 		}
 		value, err := r.growing(func(b []byte) (int, error) { return unix.Lgetxattr(dir.path+base, name, b) })
@@ -98,13 +102,13 @@ const capabilityXattr = "security.capability"
 
 // keepXattr says which extended attributes belong into an image: file capabilities, access control lists and the
 // users' own. Left out is what is about this host (security labels, trusted.*) or about the container storage that the
-// tree happens to lie in.
+// tree happens to lie in, the owners of package ownerxattr among it.
 func keepXattr(name string) bool {
 	switch {
-	case name == capabilityXattr, name == "system.posix_acl_access", name == "system.posix_acl_default":
+	case name == capabilityXattr, acl.IsName(name):
 		return true
 	case strings.HasPrefix(name, "user.overlay."), strings.HasPrefix(name, "user.fuseoverlayfs."),
-		strings.HasPrefix(name, "user.containers."):
+		strings.HasPrefix(name, "user.containers."), ownerxattr.Is(name):
 		return false
 	default:
 		return strings.HasPrefix(name, "user.")

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
 // answer makes a call in the caller's place. An error is errLeave, errAnswered, a unix.Errno or a lostOwner.
@@ -179,17 +181,12 @@ func (s *supervisor) listxattr(q *seccompNotification, c call) (int64, error) {
 func listed(list []byte, mode uint32) []byte {
 	var names []byte
 	for name := range bytes.SplitSeq(bytes.TrimSuffix(list, []byte{0}), []byte{0}) {
-		switch string(name) {
-		case "", ownerXattr:
+		system, isACL := ownerxattr.ACL(string(name))
+		switch {
+		case isACL:
+			name = []byte(system)
+		case len(name) == 0, ownerxattr.Is(string(name)), string(name) == ownerxattr.NameFor(mode):
 			continue
-		case ownerCaps:
-			if !holdsUserXattrs(mode) {
-				continue
-			}
-		case aclAccessNote:
-			name = []byte(aclAccess)
-		case aclDefaultNote:
-			name = []byte(aclDefault)
 		}
 		names = append(append(names, name...), 0)
 	}

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // ErrInUse says that an Engine or a Pull of another process uses a directory.
@@ -99,15 +97,6 @@ func moveAllAside(dirs []string) (aside []string, err error) {
 		aside = append(aside, name)
 	}
 	return aside, nil
-}
-
-// lockedDir reports whether a Pull holds a directory.
-func lockedDir(name string) bool {
-	lock, err := lockDir(name)
-	if err == nil {
-		_ = lock.Close() // nothing was written
-	}
-	return errors.Is(err, unix.EWOULDBLOCK)
 }
 
 // moveAside gives a file another name beside it.

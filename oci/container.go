@@ -93,16 +93,9 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 	if err := c.engine.openWork(layer.ID); err != nil {
 		return errors.Join(err, c.engine.driver.Put(layer.ID), c.engine.store.DeleteLayer(layer.ID))
 	}
-	if parent != "" && c.engine.Driver() == driverVFS {
-		if err := c.engine.completeCopy(root, parent); err != nil {
-			return errors.Join(fmt.Errorf("copy layer %s: %w", parent, err), c.engine.store.DeleteLayer(layer.ID))
-		}
-	}
 	c.layer, c.root = layer.ID, root
-	if e := c.engine; parent != "" && e.Driver() == driverVFS {
-		if err := e.copyACLs(parent, root); err != nil {
-			return errors.Join(err, c.Close())
-		}
+	if err := c.engine.completeCopy(layer); err != nil {
+		return errors.Join(err, c.Close())
 	}
 	// The store makes it 0555, or as the umask says.
 	return os.Chmod(root, rootMode)
@@ -125,6 +118,9 @@ func (e *Engine) openWork(layer string) error {
 // Root is the directory where the container's root file system is mounted, for this process and its children. Snapshot
 // changes it.
 func (c *Container) Root() string { return c.root }
+
+// OwnerXattrs reports whether the owners of files in Root are notes: see package ownerxattr.
+func (c *Container) OwnerXattrs() bool { return isolation == IsolationSingle }
 
 // MountAt gives the mounts that make this container usable with chroot(8) at dst inside another one's Run: its root
 // directory, and there /dev, /proc, /sys and /run. Those that the root file system has no directory for yet are left

@@ -9,18 +9,33 @@ import (
 	"path/filepath"
 	"strings"
 
+	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
 
-// completeCopy copies what the driver vfs leaves out when it copies a layer, by way of a tar archive: extended attributes
-// other than user.* and capabilities, access control lists among them, and the parts of a second in times.
-func (e *Engine) completeCopy(dir, parent string) (err error) {
-	from, err := e.driver.Get(parent, graphdriver.MountOpts{})
+// completeCopy copies what the driver vfs leaves out when it makes a new layer as a copy of its parent, by way of a tar archive
+// (containers/storage, pkg/archive): extended attributes other than user.* and capabilities, access control lists among
+// them, and times before 1970. Other drivers do not copy.
+func (e *Engine) completeCopy(layer *storage.Layer) (err error) {
+	if layer.Parent == "" || e.Driver() != driverVFS {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("copy layer %s: %w", layer.Parent, err)
+		}
+	}()
+	from, err := e.driver.Get(layer.Parent, graphdriver.MountOpts{})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.driver.Put(parent)) }()
+	defer func() { err = errors.Join(err, e.driver.Put(layer.Parent)) }()
+	dir, err := e.driver.Get(layer.ID, graphdriver.MountOpts{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.driver.Put(layer.ID)) }()
 	type timed struct {
 		name  string
 		times [2]unix.Timespec

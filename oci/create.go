@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 )
 
 // seccompAddFD is struct seccomp_notif_addfd of linux/seccomp.h.
@@ -115,7 +117,7 @@ func (s *supervisor) create(q *seccompNotification, c call) error {
 }
 
 // finish gives a new file its owner, mode and access control list.
-func (s *supervisor) finish(fd int, o owner, list acl, mode uint32, dir bool) (err error) {
+func (s *supervisor) finish(fd int, o owner, list acl.List, mode uint32, dir bool) (err error) {
 	if err := s.note(fd, o); err != nil {
 		return err
 	}
@@ -161,12 +163,12 @@ func (s *supervisor) createUnnamed(q *seccompNotification, c call, o owner) erro
 
 // inherit gives o the group that files of a directory get, and reports whether they get that of the directory; the list
 // is what their access is to be, nil if that is in the hands of the kernel.
-func inherit(dir int, o *owner) (group bool, list acl, err error) {
+func inherit(dir int, o *owner) (group bool, list acl.List, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(dir, &st); err != nil {
 		return false, nil, err
 	}
-	if list, err = notedACL(dir, aclDefaultNote); err != nil || st.Mode&unix.S_ISGID == 0 {
+	if list, err = notedACL(dir, acl.Default); err != nil || st.Mode&unix.S_ISGID == 0 {
 		return false, list, err
 	}
 	of, err := openOwner(dir, st.Mode)
@@ -175,7 +177,7 @@ func inherit(dir int, o *owner) (group bool, list acl, err error) {
 }
 
 // handOver finishes a new file, and gives the caller a descriptor of it.
-func (s *supervisor) handOver(q *seccompNotification, fd int, o owner, list acl, mode uint32, flags int) error {
+func (s *supervisor) handOver(q *seccompNotification, fd int, o owner, list acl.List, mode uint32, flags int) error {
 	if err := s.finish(fd, o, list, mode, false); err != nil {
 		return err
 	}

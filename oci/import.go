@@ -15,6 +15,9 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
 // PackedSnapshot is a snapshot as it comes from elsewhere: what it has beyond the one below it, as a layer of an image.
@@ -75,10 +78,8 @@ func (e *Engine) unpackLayer(ctx context.Context, parent string, p PackedSnapsho
 			err = errors.Join(err, e.store.DeleteLayer(layer.ID))
 		}
 	}()
-	if parent != "" && e.Driver() == driverVFS {
-		if err := e.copyParentACLs(layer); err != nil {
-			return "", err
-		}
+	if err := e.completeCopy(layer); err != nil {
+		return "", err
 	}
 	verifier := p.DiffID.Verifier()
 	diff := io.TeeReader(plain, verifier)
@@ -96,16 +97,6 @@ func (e *Engine) unpackLayer(ctx context.Context, parent string, p PackedSnapsho
 		return "", fmt.Errorf("the layer is not %s", p.DiffID)
 	}
 	return layer.ID, nil
-}
-
-// copyParentACLs completes the copy of the layer below.
-func (e *Engine) copyParentACLs(layer *storage.Layer) (err error) {
-	root, err := e.driver.Get(layer.ID, graphdriver.MountOpts{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.driver.Put(layer.ID)) }()
-	return e.copyACLs(layer.Parent, root)
 }
 
 // applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would lock all other builds out for the time that
@@ -151,15 +142,22 @@ func noteOwners(r io.Reader, w io.Writer) error {
 // notedRecords are the extended attributes of a member with notes in place of what they say of users and groups.
 func notedRecords(h *tar.Header, o owner) map[string]string {
 	const xattr = "SCHILY.xattr."
+	mode := map[byte]uint32{tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR}[h.Typeflag]
 	records := map[string]string{}
 	for key, value := range h.PAXRecords {
-		if note, ok := aclNotes[strings.TrimPrefix(key, xattr)]; ok && acl(value).well() && acl(value).namesOthers() {
-			key = xattr + note
+		name, isXattr := strings.CutPrefix(key, xattr)
+		if isXattr && (ownerxattr.Is(name) || name == ownerxattr.NameFor(mode)) {
+			continue // whose the member is stands in its header
+		}
+		if note, ok := ownerxattr.ForACL(name); ok && isXattr {
+			if list, err := acl.Parse([]byte(value)); err == nil && list.NamesOthers() {
+				key = xattr + note
+			}
 		}
 		records[key] = value
 	}
 	if o != rootOwner {
-		name, value := o.note(map[byte]uint32{tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR}[h.Typeflag])
+		name, value := o.note(mode)
 		records[xattr+name] = string(value)
 	}
 	return records

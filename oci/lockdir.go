@@ -42,6 +42,17 @@ func unlockDir(lock *os.File) error {
 	return errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 }
 
+// lockedDir reports whether somebody works on a directory.
+func lockedDir(name string) bool {
+	dir, err := os.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	_ = unlockDir(dir) // nothing was written
+	return errors.Is(err, unix.EWOULDBLOCK)
+}
+
 // removeUnlockedDir removes a directory unless somebody works on it, or it is gone meanwhile, or another user's.
 func removeUnlockedDir(name string) (err error) {
 	dir, err := os.OpenFile(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)

@@ -1,35 +1,23 @@
 package oci
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
 // Where a user namespace has a single id, every file really belongs to that, and whose it should be is a note in an
 // extended attribute. Programs in containers see it and write it as if it were so, see supervise.go. What is not noted
 // belongs to 0:0.
 //
-// On files and directories the note is in ownerXattr. Nothing else may have attributes of users, but anything may have
-// capabilities, which mean nothing there; the note is in their bits. The kernel carries both along when a file is moved,
-// gets another name, or is copied from a lower layer of an overlay.
-
-// ownerXattr holds the owner of a file or directory, "UID:GID". Package diskimage reads it.
-const ownerXattr = "user.vmdebootstrap.owner"
-
-// ownerCaps is the attribute that holds the owner of anything else: magic, permitted and inheritable capabilities in
-// linux/capability.h's struct vfs_cap_data, which are the user and the group.
-const (
-	ownerCaps      = "security.capability"
-	ownerCapsMagic = 0x02000000 // version 2
-	ownerCapsSize  = 20
-)
+// Package ownerxattr has the form of the notes. The kernel carries them along when a file is moved, gets another name, or is
+// copied from a lower layer of an overlay.
 
 // owner is whose a file is.
 type owner struct{ uid, gid uint32 }
@@ -52,9 +40,7 @@ func (o owner) merged(other owner) owner {
 }
 
 // holdsUserXattrs reports whether files of a type may have attributes of users.
-func holdsUserXattrs(mode uint32) bool {
-	return mode&unix.S_IFMT == unix.S_IFREG || mode&unix.S_IFMT == unix.S_IFDIR
-}
+func holdsUserXattrs(mode uint32) bool { return ownerxattr.HoldsUserXattrs(mode) }
 
 // notedOwner reads the note of a file.
 func notedOwner(path string, mode uint32) (owner, error) {
@@ -67,45 +53,24 @@ func openOwner(fd int, mode uint32) (owner, error) {
 }
 
 func readOwner(mode uint32, get func(string, []byte) (int, error)) (owner, error) {
-	name := ownerCaps
-	if holdsUserXattrs(mode) {
-		name = ownerXattr
-	}
 	var buf [64]byte
-	n, err := get(name, buf[:])
-	switch {
-	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+	n, err := get(ownerxattr.NameFor(mode), buf[:])
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
 		return rootOwner, nil
-	case err != nil:
+	}
+	if err != nil {
 		return owner{}, fmt.Errorf("read the owner: %w", err)
-	case name == ownerCaps && n == ownerCapsSize:
-		return owner{binary.LittleEndian.Uint32(buf[4:]), binary.LittleEndian.Uint32(buf[8:])}, nil
-	case name == ownerXattr:
-		return parseOwner(string(buf[:n]))
 	}
-	return owner{}, fmt.Errorf("read the owner: %x is none", buf[:n])
-}
-
-func parseOwner(text string) (owner, error) {
-	u, g, _ := strings.Cut(text, ":")
-	uid, err1 := strconv.ParseUint(u, 10, 32)
-	gid, err2 := strconv.ParseUint(g, 10, 32)
-	if err := errors.Join(err1, err2); err != nil {
-		return owner{}, fmt.Errorf("read the owner: %q is none", text)
+	o, err := ownerxattr.Parse(mode, buf[:n])
+	if err != nil {
+		return owner{}, fmt.Errorf("read the owner: %w", err)
 	}
-	return owner{uint32(uid), uint32(gid)}, nil
+	return owner{o.UID, o.GID}, nil
 }
 
 // note is the name and the value of a note.
 func (o owner) note(mode uint32) (name string, value []byte) {
-	if holdsUserXattrs(mode) {
-		return ownerXattr, fmt.Appendf(nil, "%d:%d", o.uid, o.gid)
-	}
-	value = make([]byte, ownerCapsSize)
-	binary.LittleEndian.PutUint32(value, ownerCapsMagic)
-	binary.LittleEndian.PutUint32(value[4:], o.uid)
-	binary.LittleEndian.PutUint32(value[8:], o.gid)
-	return ownerCaps, value
+	return ownerxattr.Owner{UID: o.uid, GID: o.gid}.Xattr(mode)
 }
 
 // noteOwner writes the note of an open file.

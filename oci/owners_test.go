@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 )
 
 // owners is a program that gives files away in many ways, and says whose they are then.
@@ -51,10 +53,10 @@ func owners([]string) error {
 	do("unnamed", unnamed("staff"))
 	journal := []byte("\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
 		"\x08\x00\x05\x00\x04\x00\x00\x00" + "\x10\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff")
-	do("list", errors.Join(os.Mkdir("journal", 0o755), unix.Setxattr("journal", aclAccess, journal, 0), unix.Setxattr("journal", aclDefault, journal, 0)))
+	do("list", errors.Join(os.Mkdir("journal", 0o755), unix.Setxattr("journal", acl.Access, journal, 0), unix.Setxattr("journal", acl.Default, journal, 0)))
 	do("below it", errors.Join(os.Mkdir("journal/dir", 0o777), os.WriteFile("journal/file", nil, 0o640), os.Symlink("x", "journal/link")))
 	do("chmod", errors.Join(os.Mkdir("journal/closed", 0o777), os.Chmod("journal/closed", 0o701)))
-	do("no list", errors.Join(os.Mkdir("journal/none", 0o777), unix.Removexattr("journal/none", aclAccess), unix.Removexattr("journal/none", aclDefault)))
+	do("no list", errors.Join(os.Mkdir("journal/none", 0o777), unix.Removexattr("journal/none", acl.Access), unix.Removexattr("journal/none", acl.Default)))
 	do("public", errors.Join(os.Mkdir("public", 0o777), os.Chmod("public", 0o777|os.ModeSticky)))
 	copied, err := os.ReadFile("/bin/program")
 	if err != nil {

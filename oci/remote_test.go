@@ -15,6 +15,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
 // packedTar is a tar archive in a file, compressed, with the digest of the plain one.
@@ -87,9 +90,9 @@ func TestImportMakesSnapshotsOfLayers(t *testing.T) {
 						t.Errorf("%s belongs to the group %d", file, gid)
 					}
 				}
-				attribute, value := aclDefault, make([]byte, 64)
+				attribute, value := acl.Default, make([]byte, 64)
 				if InsideBy() == IsolationSingle {
-					attribute = aclDefaultNote
+					attribute, _ = ownerxattr.ForACL(acl.Default)
 				}
 				if n, err := unix.Lgetxattr(filepath.Join(c.Root(), "etc"), attribute, value); err != nil || string(value[:n]) != defaultACL {
 					t.Errorf("%s: the access control list of /etc is %q (%v)", name, value[:max(n, 0)], err)

@@ -3,13 +3,18 @@
 package main
 
 import (
+	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
 // TestSquashMakesALiveFileSystem builds one with --squash, and another with the verb from the tarball of the same system.
@@ -61,6 +66,35 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	again := diskimagetest.Run(t, "unsquashfs", "-lln", filepath.Join(dir, "again", "filesystem.squashfs"))
 	if !strings.Contains(again, "squashfs-root/etc/debian_version") || !regexp.MustCompile(`(?m)^-rwsr-xr-x 0/0 .*/usr/bin/passwd$`).MatchString(again) {
 		t.Errorf("made of a tarball:\n%.2000s", again)
+	}
+
+	// Issue 12, A4: attributes by which a build knows owners mean nothing on a user's own file.
+	tool := filepath.Join(dir, "own", "tool")
+	data := make([]byte, 3<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
+	err = errors.Join(os.Mkdir(filepath.Dir(tool), 0o755), os.WriteFile(tool, data, 0o755), os.Chmod(tool, 0o755|os.ModeSetuid),
+		unix.Setxattr(tool, ownerxattr.Name, []byte("77:88"), 0), unix.Setxattr(tool, "user.mine", []byte("x"), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Without newuidmap there is the isolation single.
+	for isolation, path := range map[string]string{"userns": os.Getenv("PATH"), "single": dir} {
+		out := "own-" + isolation
+		cmd := vmdebootstrap(t, "squash", "--directory=own", out)
+		cmd.Dir, cmd.Env = dir, append(cmd.Environ(), "PATH="+path)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", isolation, err, out)
+		}
+		squashfs := filepath.Join(dir, out, "filesystem.squashfs")
+		if list := diskimagetest.Run(t, "unsquashfs", "-lln", squashfs); !regexp.MustCompile(`(?m)^-rwsr-xr-x 0/0 .*/tool$`).MatchString(list) {
+			t.Errorf("%s: made of a directory:\n%s", isolation, list)
+		}
+		to := filepath.Join(dir, out+"-again")
+		diskimagetest.Run(t, "unsquashfs", "-q", "-n", "-user-xattrs", "-d", to, squashfs)
+		list := make([]byte, 1000)
+		if n, err := unix.Listxattr(filepath.Join(to, "tool"), list); err != nil || string(list[:n]) != "user.mine\x00" {
+			t.Errorf("%s: attributes %q (%v)", isolation, list[:max(n, 0)], err)
+		}
 	}
 
 	if err := os.MkdirAll(filepath.Join(dir, "empty/etc"), 0o755); err != nil {

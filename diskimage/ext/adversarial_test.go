@@ -1,7 +1,6 @@
 package ext
 
 import (
-	"encoding/binary"
 	"fmt"
 	"path"
 	"strings"
@@ -11,19 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // aclOf makes an access control list as getxattr(2) gives it, of tag, permissions and ID each.
 func aclOf(entries ...[3]uint32) []byte {
-	acl := binary.LittleEndian.AppendUint32(nil, disk.ACLVersionXattr)
+	var list acl.List
 	for _, e := range entries {
-		acl = binary.LittleEndian.AppendUint16(acl, uint16(e[0]))
-		acl = binary.LittleEndian.AppendUint16(acl, uint16(e[1]))
-		acl = binary.LittleEndian.AppendUint32(acl, e[2])
+		list = append(list, acl.Entry{Tag: acl.Tag(e[0]), Perm: uint16(e[1]), ID: e[2]})
 	}
-	return acl
+	return list.Xattr()
 }
 
 // adversarialTree has what is rare in a Debian tree, and much of it.

@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/acl"
 )
 
 // inodeXattrRoom is the room for attributes behind an inode.
@@ -29,8 +29,8 @@ var xattrPrefixes = []struct {
 	index  disk.XattrIndex
 	whole  bool
 }{
-	{"system.posix_acl_access", disk.XattrACLAccess, true},
-	{"system.posix_acl_default", disk.XattrACLDefault, true},
+	{acl.Access, disk.XattrACLAccess, true},
+	{acl.Default, disk.XattrACLDefault, true},
 	{"user.", disk.XattrUser, false},
 	{"trusted.", disk.XattrTrusted, false},
 	{"security.", disk.XattrSecurity, false},
@@ -48,10 +48,11 @@ func newXattr(a diskimage.Xattr) (xattr, error) {
 		}
 		value := a.Value
 		if p.whole {
-			var err error
-			if value, err = acl.Disk(value); err != nil {
+			list, err := acl.Parse(value)
+			if err != nil {
 				return xattr{}, fmt.Errorf("extended attribute %q: %w", a.Name, err)
 			}
+			value = list.Disk()
 		}
 		return xattr{p.index, rest, value}, nil
 	}

@@ -1,7 +1,6 @@
 package f2fs
 
 import (
-	"encoding/binary"
 	"fmt"
 	"path"
 	"strings"
@@ -11,21 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
 // aclOf makes an access control list as getxattr(2) gives it, of tag, permissions and ID each.
 func aclOf(entries ...[3]uint32) []byte {
-	list := binary.LittleEndian.AppendUint32(nil, acl.VersionXattr)
+	var list acl.List
 	for _, e := range entries {
-		list = binary.LittleEndian.AppendUint16(list, uint16(e[0]))
-		list = binary.LittleEndian.AppendUint16(list, uint16(e[1]))
-		list = binary.LittleEndian.AppendUint32(list, e[2])
+		list = append(list, acl.Entry{Tag: acl.Tag(e[0]), Perm: uint16(e[1]), ID: e[2]})
 	}
-	return list
+	return list.Xattr()
 }
 
 // Blocks of a file where the nodes that point to them change: the inode's own, those of direct nodes, of the two indirect

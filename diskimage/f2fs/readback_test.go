@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
 )
 
@@ -127,8 +127,8 @@ func compareXattrs(n *readInode, e diskimage.Entry) error {
 	}
 	for _, x := range e.Xattrs {
 		want := x.Value
-		if list, err := acl.Disk(want); err == nil && x.Name[:6] == "system" {
-			want = list
+		if list, err := acl.Parse(want); err == nil && acl.IsName(x.Name) {
+			want = list.Disk()
 		}
 		if value, ok := got[x.Name]; !ok || value != string(want) {
 			return fmt.Errorf("%s: got %x, want %x", x.Name, value, want)

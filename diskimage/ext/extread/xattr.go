@@ -8,12 +8,13 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
 // prefixes are what the numbers in an entry stand for (fs/ext4/xattr.c, ext4_xattr_handler_map).
 var prefixes = map[disk.XattrIndex]string{
-	disk.XattrUser: "user.", disk.XattrACLAccess: "system.posix_acl_access", disk.XattrACLDefault: "system.posix_acl_default",
+	disk.XattrUser: "user.", disk.XattrACLAccess: acl.Access, disk.XattrACLDefault: acl.Default,
 	disk.XattrTrusted: "trusted.", disk.XattrSecurity: "security.",
 }
 
@@ -65,47 +66,15 @@ func appendXattrs(all []diskimage.Xattr, entries, area []byte) ([]diskimage.Xatt
 		case known:
 			value := slices.Clone(area[offset : offset+size])
 			if index == disk.XattrACLAccess || index == disk.XattrACLDefault {
-				var err error
-				if value, err = listedACL(value); err != nil {
+				list, err := acl.ParseDisk(value)
+				if err != nil {
 					return nil, fmt.Errorf("extended attribute %q: %w", name, err)
 				}
+				value = list.Xattr()
 			}
 			all = append(all, diskimage.Xattr{Name: name, Value: value})
 		}
 		entries = entries[length:]
 	}
 	return all, nil
-}
-
-// listedACL converts an access control list from the disk's form (fs/ext4/acl.h) to that of getxattr(2), in which each
-// entry has an ID.
-func listedACL(value []byte) ([]byte, error) {
-	const (
-		headerSize = 4
-		entrySize  = 8 // tag and permissions, two bytes each; ID, four
-		shortSize  = 4
-		tagUser    = 0x02
-		tagGroup   = 0x08
-		noID       = 1<<32 - 1
-	)
-	le := binary.LittleEndian
-	if len(value) < headerSize || le.Uint32(value) != disk.ACLVersionDisk {
-		return nil, errors.New("not an access control list")
-	}
-	list := le.AppendUint32(nil, disk.ACLVersionXattr)
-	for rest := value[headerSize:]; len(rest) > 0; {
-		if len(rest) < shortSize {
-			return nil, errors.New("a damaged access control list")
-		}
-		if tag := le.Uint16(rest); tag != tagUser && tag != tagGroup {
-			list = le.AppendUint32(append(list, rest[:shortSize]...), noID)
-			rest = rest[shortSize:]
-			continue
-		}
-		if len(rest) < entrySize {
-			return nil, errors.New("a damaged access control list")
-		}
-		list, rest = append(list, rest[:entrySize]...), rest[entrySize:]
-	}
-	return list, nil
 }

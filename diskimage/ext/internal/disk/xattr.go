@@ -46,9 +46,3 @@ type XattrEntry struct {
 	ValueSize   uint32     // 0x8
 	Hash        uint32     // 0xC 0 in an inode
 }
-
-// Versions of access control lists: on the disk, and as getxattr(2) gives them.
-const (
-	ACLVersionDisk  = 1
-	ACLVersionXattr = 2
-)

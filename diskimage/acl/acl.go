@@ -1,0 +1,179 @@
+// Package acl reads and writes POSIX access control lists in the binary forms that Linux has for them.
+//
+// The form of the extended attributes system.posix_acl_access and system.posix_acl_default is what programs see
+// (include/uapi/linux/posix_acl_xattr.h), and what pax archives hold as SCHILY.xattr records. ext4 and f2fs leave out the
+// IDs of entries that have none (fs/ext4/acl.h, fs/f2fs/acl.h); XFS has a form of its own (fs/xfs/libxfs/xfs_format.h).
+//
+// The text form, which pax archives hold as SCHILY.acl records (star(4); tar --acls), is not supported: it names users and
+// groups by names that mean nothing without the archive's own passwd and group files.
+package acl
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// Names of the extended attributes that hold lists.
+const (
+	Access  = "system.posix_acl_access"
+	Default = "system.posix_acl_default"
+)
+
+// Tag says whom an entry is about.
+type Tag uint16
+
+// The tags of include/uapi/linux/posix_acl.h. Only User and Group have an ID.
+const (
+	UserObj  Tag = 0x01
+	User     Tag = 0x02
+	GroupObj Tag = 0x04
+	Group    Tag = 0x08
+	Mask     Tag = 0x10
+	Other    Tag = 0x20
+)
+
+// NoID is the ID of entries that have none (ACL_UNDEFINED_ID).
+const NoID = ^uint32(0)
+
+// Entry is one line of a list.
+type Entry struct {
+	Tag  Tag
+	Perm uint16
+	ID   uint32
+}
+
+// hasID reports whether the ID of an entry means something.
+func (e Entry) hasID() bool { return e.Tag == User || e.Tag == Group }
+
+// List is an access control list. Order, unknown tags and IDs that mean nothing are kept as they are read.
+type List []Entry
+
+// The forms, in little-endian order but for XFS: a header, then the entries.
+const (
+	versionXattr = 2 // POSIX_ACL_XATTR_VERSION
+	versionDisk  = 1 // EXT4_ACL_VERSION, F2FS_ACL_VERSION
+	headerSize   = 4
+	shortSize    = 4 // tag and permissions, two bytes each
+	entrySize    = 8 // and the ID
+)
+
+// IsName reports whether an extended attribute holds a list.
+func IsName(xattr string) bool { return xattr == Access || xattr == Default }
+
+// Parse reads the form of the extended attributes.
+func Parse(value []byte) (List, error) {
+	le := binary.LittleEndian
+	if len(value) < headerSize || le.Uint32(value) != versionXattr || (len(value)-headerSize)%entrySize != 0 {
+		return nil, fmt.Errorf("%d bytes that are not an access control list of version %d", len(value), versionXattr)
+	}
+	list := make(List, 0, (len(value)-headerSize)/entrySize)
+	for b := range slices.Chunk(value[headerSize:], entrySize) {
+		list = append(list, Entry{Tag(le.Uint16(b)), le.Uint16(b[2:]), le.Uint32(b[shortSize:])})
+	}
+	return list, nil
+}
+
+// Xattr returns the form of the extended attributes.
+func (l List) Xattr() []byte {
+	le := binary.LittleEndian
+	value := le.AppendUint32(make([]byte, 0, headerSize+len(l)*entrySize), versionXattr)
+	for _, e := range l {
+		value = le.AppendUint32(e.appendShort(value), e.ID)
+	}
+	return value
+}
+
+// ParseDisk reads the form that ext4 and f2fs have on the disk.
+func ParseDisk(value []byte) (List, error) {
+	le := binary.LittleEndian
+	if len(value) < headerSize || le.Uint32(value) != versionDisk {
+		return nil, fmt.Errorf("%d bytes that are not an access control list of version %d", len(value), versionDisk)
+	}
+	var list List
+	for rest := value[headerSize:]; len(rest) > 0; {
+		if len(rest) < shortSize {
+			return nil, fmt.Errorf("an access control list that ends inside of entry %d", len(list))
+		}
+		e := Entry{Tag(le.Uint16(rest)), le.Uint16(rest[2:]), NoID}
+		rest = rest[shortSize:]
+		if e.hasID() {
+			if len(rest) < entrySize-shortSize {
+				return nil, fmt.Errorf("an access control list that ends inside of entry %d", len(list))
+			}
+			e.ID, rest = le.Uint32(rest), rest[entrySize-shortSize:]
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// Disk returns the form that ext4 and f2fs have on the disk.
+func (l List) Disk() []byte {
+	le := binary.LittleEndian
+	value := le.AppendUint32(nil, versionDisk)
+	for _, e := range l {
+		if value = e.appendShort(value); e.hasID() {
+			value = le.AppendUint32(value, e.ID)
+		}
+	}
+	return value
+}
+
+// appendShort appends tag and permissions.
+func (e Entry) appendShort(value []byte) []byte {
+	return binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16(value, uint16(e.Tag)), e.Perm)
+}
+
+// XFS returns the form of XFS (struct xfs_acl): a count, then entries of tag, ID and permissions, big-endian.
+func (l List) XFS() []byte {
+	be := binary.BigEndian
+	value := be.AppendUint32(nil, uint32(len(l)))
+	for _, e := range l {
+		value = be.AppendUint32(value, uint32(e.Tag))
+		value = be.AppendUint32(value, e.ID)
+		value = be.AppendUint16(value, e.Perm)
+		value = be.AppendUint16(value, 0) // padding
+	}
+	return value
+}
+
+// NamesOthers reports whether a list is about users or groups other than root.
+func (l List) NamesOthers() bool {
+	return slices.ContainsFunc(l, func(e Entry) bool { return e.hasID() && e.ID != 0 })
+}
+
+// classBits is the number of permission bits of one class in a mode.
+const classBits = 3
+
+// classes returns the places of the entries that say the same as the mode, by class: others, group, owner. A mask stands for
+// the group (acl(5), "Correspondence between ACL entries and file permission bits"). -1 is none.
+func (l List) classes() [3]int {
+	first := func(tag Tag) int { return slices.IndexFunc(l, func(e Entry) bool { return e.Tag == tag }) }
+	group := first(Mask)
+	if group < 0 {
+		group = first(GroupObj)
+	}
+	return [3]int{first(Other), group, first(UserObj)}
+}
+
+// Permissions returns the nine permission bits that a file with this access list has in its mode.
+func (l List) Permissions() (mode uint32) {
+	for class, at := range l.classes() {
+		if at >= 0 {
+			mode |= uint32(l[at].Perm&7) << (class * classBits)
+		}
+	}
+	return mode
+}
+
+// WithMode returns the list that a file has after chmod(2), which the kernel would have changed with the mode.
+func (l List) WithMode(mode uint32) List {
+	l = slices.Clone(l)
+	for class, at := range l.classes() {
+		if at >= 0 {
+			l[at].Perm = uint16(mode >> (class * classBits) & 7)
+		}
+	}
+	return l
+}
