@@ -67,7 +67,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	}
 	filesystem := func(fstype, what string) diskimage.Filesystem {
 		return diskimage.Filesystem{
-			Type: fstype, Features: spec.Codename(), Time: lock.Time,
+			Type: fstype, Features: featuresOf(fstype, spec.Codename()), Time: lock.Time,
 			UUID: diskimage.DeriveID(lock.Seed, what), Seed: diskimage.DeriveID(lock.Seed, what+" hash seed"),
 		}
 	}

@@ -82,8 +82,8 @@ func (d Disk) resized(root diskimage.Size) (resized Disk, err error) {
 
 // minimumSize is the size of a file system that holds the tree and lets an ordinary user write free bytes.
 func minimumSize(f diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error) {
-	if own := ownFilesystems[f.Type]; own.minimum != nil {
-		return own.minimum(f, tree, free)
+	if own := ownFilesystems[f.Type]; own.MinimumSize != nil {
+		return own.MinimumSize(f, tree, free)
 	}
 	e, ok := estimates[f.Type]
 	if !ok {

@@ -3,9 +3,7 @@ package builder
 import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/swap"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/formatters"
 )
 
 // traits are what there is to know of a file system beside how it is made.
@@ -17,30 +15,61 @@ type traits struct {
 	debian, ubuntu string
 	// least is the smallest that there is, if a /boot could be smaller.
 	least diskimage.Size
+	// features names the features that a release gets, as diskimage.Filesystem.Features; nil if there is no choice.
+	features func(codename string) string
 }
 
 // ownFilesystem is a file system that needs no program.
 type ownFilesystem struct {
 	traits
-	diskimage.Formatter
-	// minimum is the size that holds a tree and lets an ordinary user write free bytes; nil if it is never of the root.
-	minimum func(f diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error)
+	formatters.Formatter
 	// extlinux says that extlinux can be on it.
 	extlinux bool
 }
 
 // ownFilesystems are the file systems that need no program, by type.
 var ownFilesystems = map[string]ownFilesystem{
-	"ext2": {Formatter: ext.Formatter{}, minimum: ext.MinimumSize, extlinux: true},
-	"ext3": {Formatter: ext.Formatter{}, minimum: ext.MinimumSize, extlinux: true},
-	"ext4": {Formatter: ext.Formatter{}, minimum: ext.MinimumSize, extlinux: true},
+	"ext2": {Formatter: own("ext2"), extlinux: true},
+	"ext3": {Formatter: own("ext3"), extlinux: true},
+	"ext4": {Formatter: own("ext4"), extlinux: true, traits: traits{features: e2fsprogs}},
 	// GRUB reads it since 2.04. An empty one has 60 MiB.
 	"f2fs": {
-		Formatter: f2fs.Formatter{}, minimum: f2fs.MinimumSize,
-		traits: traits{pkg: "f2fs-tools", debian: "buster", ubuntu: "focal", least: 64 * diskimage.MiB},
+		Formatter: own("f2fs"),
+		traits:    traits{pkg: "f2fs-tools", debian: "buster", ubuntu: "focal", least: 64 * diskimage.MiB},
 	},
-	"vfat": {Formatter: fat.Formatter{}, extlinux: true},
-	"swap": {Formatter: swap.Formatter{}},
+	"vfat": {Formatter: own("vfat"), extlinux: true},
+	"swap": {Formatter: own("swap")},
+}
+
+func own(fstype string) formatters.Formatter {
+	f, err := formatters.ByType(fstype)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return f
+}
+
+// e2fsprogs is the generation of a release's e2fsprogs, by what its mke2fs chooses for ext4. Bookworm has 1.47 and the
+// features of the one before (Debian bugs 1030939 and 1031622), as has noble. What is not known gets those as well:
+// everything since 2018 reads them.
+func e2fsprogs(codename string) string {
+	if r, ok := lookupRelease(codename); ok {
+		switch {
+		case r.since("trixie", "plucky"):
+			return ext.E2fsprogs147
+		case !r.since("buster", "bionic"):
+			return ext.E2fsprogs142
+		}
+	}
+	return ext.E2fsprogs144
+}
+
+// featuresOf names the features that a file system has for a release, in the words of what makes it.
+func featuresOf(fstype, codename string) string {
+	if features := traitsOf(fstype).features; features != nil {
+		return features(codename)
+	}
+	return ""
 }
 
 // traitsOf gives the traits of a file system of any kind.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 )
 
 // fenceWriter notes writes outside of what was announced.
@@ -41,7 +42,7 @@ func TestVolumesWriteOnlyWhereTheySay(t *testing.T) {
 		if _, knows := plan(t, formatter, fstype, "", 200*diskimage.MiB).(diskimage.UsedSpace); !knows {
 			continue
 		}
-		for _, features := range []string{"", "bookworm", "trixie"} {
+		for _, features := range []string{"", ext.E2fsprogs144, ext.E2fsprogs147} {
 			for _, size := range []diskimage.Size{45 * diskimage.MiB, 100*diskimage.MiB - 4096, 600 * diskimage.MiB, 3 * diskimage.GiB} {
 				if fstype == "f2fs" {
 					size = max(size, 120*diskimage.MiB) // of which a third is reserved

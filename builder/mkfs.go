@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -69,33 +68,32 @@ var mkfsPrograms = map[string]mkfsProgram{
 	},
 	// Before xfsprogs 6.17 mkfs.xfs could only follow a list of files that has no times, links and sticky bits.
 	"xfs": {
-		traits:   traits{pkg: "xfsprogs", debian: "buster", ubuntu: "bionic", least: 300 * diskimage.MiB},
+		traits:   traits{pkg: "xfsprogs", debian: "buster", ubuntu: "bionic", least: 300 * diskimage.MiB, features: xfsKernel},
 		faithful: "forky", acls: xfsACLs,
 		args: func(f diskimage.Filesystem, image, root string) []string {
 			return []string{
-				"mkfs.xfs", "-q", "-f", "-c", "options=" + xfsFeatures(f.Features), "-m", "uuid=" + f.UUID.String(),
+				"mkfs.xfs", "-q", "-f", "-c", "options=/usr/share/xfsprogs/mkfs/lts_" + f.Features + ".conf", "-m", "uuid=" + f.UUID.String(),
 				"-s", fmt.Sprintf("size=%d", max(f.SectorSize, diskimage.SectorSize)), "-p", root, image,
 			}
 		},
 	},
 }
 
-// xfsFeatures is the file with the features that mkfs.xfs used when the kernel of a release was new. Each is a long-term
-// kernel's; GRUB of the release reads them, too.
-func xfsFeatures(codename string) string {
-	kernel := "6.12"
+// xfsKernel is the long-term kernel whose features mkfs.xfs used when the kernel of a release was new. GRUB of the release
+// reads them, too.
+func xfsKernel(codename string) string {
 	if r, ok := lookupRelease(codename); ok {
 		switch {
 		case r.since("trixie", "plucky"):
 		case r.since("bookworm", "noble"):
-			kernel = "6.1"
+			return "6.1"
 		case r.since("bullseye", "jammy"):
-			kernel = "5.10"
+			return "5.10"
 		default:
-			kernel = "4.19"
+			return "4.19"
 		}
 	}
-	return "/usr/share/xfsprogs/mkfs/lts_" + kernel + ".conf"
+	return "6.12"
 }
 
 // mkfsPrograms are the programs for the file systems of a disk.
@@ -160,7 +158,7 @@ func (v *programVolume) Write(ctx context.Context, dst io.WriterAt) (err error) 
 	if info.Size() > int64(v.size) {
 		return &diskimage.NoSpaceError{What: "bytes", Needed: uint64(info.Size()), Available: uint64(v.size), BlockSize: 1}
 	}
-	return copyData(ctx, dst, made, info.Size())
+	return diskimage.CopyFile(ctx, dst, made)
 }
 
 // make has the program write to a sparse file, which goes when the caller closes it: it has no name any more.
@@ -231,45 +229,4 @@ func emptyCopy(name, original string) (bool, error) {
 		return false, err
 	}
 	return true, os.Chtimes(name, info.ModTime(), info.ModTime())
-}
-
-// copyData copies what is not a hole in src.
-func copyData(ctx context.Context, dst io.WriterAt, src *os.File, size int64) error {
-	const most = 1 << 20
-	buf := make([]byte, most)
-	to, base, shared := diskimage.FileOf(dst)
-	for end := int64(0); ; {
-		start, err := unix.Seek(int(src.Fd()), end, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) || err == nil && start >= size {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("look for data: %w", err)
-		}
-		if end, err = unix.Seek(int(src.Fd()), start, unix.SEEK_HOLE); err != nil {
-			return fmt.Errorf("look for a hole: %w", err)
-		}
-		end = min(end, size)
-		if shared {
-			clone := unix.FileCloneRange{
-				Src_fd: int64(src.Fd()), Src_offset: uint64(start), Src_length: uint64(end - start), Dest_offset: uint64(base + start),
-			}
-			if shared = unix.IoctlFileCloneRange(to, &clone) == nil; shared {
-				continue
-			}
-		}
-		for at := start; at < end; {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			part := buf[:min(int64(len(buf)), end-at)]
-			if _, err := src.ReadAt(part, at); err != nil {
-				return err
-			}
-			if _, err := dst.WriteAt(part, at); err != nil {
-				return err
-			}
-			at += int64(len(part))
-		}
-	}
 }

@@ -46,7 +46,7 @@ func testVolume(t *testing.T, toolbox Target, fstype, dir string, size diskimage
 	t.Helper()
 	return &programVolume{
 		site:    &site{toolbox: toolbox, tmp: t.TempDir(), log: slog.New(slog.DiscardHandler), out: newTail(nil)},
-		program: mkfsPrograms[fstype], fs: diskimage.Filesystem{Type: fstype, UUID: uuid.Max, Features: "trixie"}, size: size, dir: dir,
+		program: mkfsPrograms[fstype], fs: diskimage.Filesystem{Type: fstype, UUID: uuid.Max, Features: featuresOf(fstype, "trixie")}, size: size, dir: dir,
 	}
 }
 
@@ -219,8 +219,8 @@ func TestXFSHasFeaturesOfTheRelease(t *testing.T) {
 	for codename, want := range map[string]string{
 		"buster": "4.19", "bullseye": "5.10", "jammy": "5.10", "bookworm": "6.1", "noble": "6.1", "trixie": "6.12", "sid": "6.12", "unknown": "6.12",
 	} {
-		if got := xfsFeatures(codename); got != "/usr/share/xfsprogs/mkfs/lts_"+want+".conf" {
-			t.Errorf("%s: got %s, want those of Linux %s", codename, got, want)
+		if got := featuresOf("xfs", codename); got != want {
+			t.Errorf("%s: got those of Linux %s, want %s", codename, got, want)
 		}
 	}
 }

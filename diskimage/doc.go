@@ -5,8 +5,9 @@
 //
 //  1. NewLayout turns a Request (sizes and roles of partitions) into a Layout (where everything is).
 //  2. A Formatter per partition plans a file system from a Tree: packages diskimage/ext (ext2, ext3, ext4), diskimage/f2fs,
-//     diskimage/fat and diskimage/swap. A plan says at once whether everything fits (NoSpaceError), and afterwards
-//     where on the disk each file will be (Volume.Extents), which is what boot loaders ask for.
+//     diskimage/fat and diskimage/swap, or diskimage/formatters by the name of the type. A plan says at once whether
+//     everything fits (NoSpaceError), and afterwards where on the disk each file will be (Volume.Extents), which is what
+//     boot loaders ask for.
 //  3. Image.Write writes table, file systems, blobs and patches. WriteFile gives it a file that appears under its name
 //     only when it is complete. Package diskimage/format writes the same disk as qcow2, vmdk, vhd, vhdx or vdi, or as
 //     several of them at once, and diskimage/bmap a block map for bmaptool.
@@ -29,7 +30,7 @@
 //
 //	func main() {
 //		ctx, tree := context.Background(), diskimage.NewDirTree(os.Args[1])
-//		fs := diskimage.Filesystem{Type: "ext4", Features: "bookworm", UUID: uuid.New(), Seed: uuid.New(), Time: time.Now()}
+//		fs := diskimage.Filesystem{Type: "ext4", Features: ext.E2fsprogs144, UUID: uuid.New(), Seed: uuid.New(), Time: time.Now()}
 //		size, err := ext.MinimumSize(fs, tree, 100*diskimage.MiB)
 //		if err != nil {
 //			log.Fatal(err)

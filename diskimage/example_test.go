@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/swap"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/formatters"
 )
 
 // Where the partitions of a disk go is a matter of arithmetic.
@@ -89,9 +89,12 @@ func makeImage(id uuid.UUID, epoch time.Time) (diskimage.Image, error) {
 		return diskimage.Image{}, err
 	}
 	image := diskimage.Image{Layout: layout, Volumes: make(map[int]diskimage.Volume)}
-	formatters := map[string]diskimage.Formatter{"vfat": fat.Formatter{}, "swap": swap.Formatter{}}
 	for _, p := range layout.Partitions {
-		volume, err := formatters[p.Filesystem.Type].Plan(p.Size, p.Filesystem, tree)
+		f, err := formatters.ByType(p.Filesystem.Type)
+		if err != nil {
+			return diskimage.Image{}, fmt.Errorf("plan %s: %w", p, err)
+		}
+		volume, err := f.Plan(p.Size, p.Filesystem, tree)
 		if err != nil {
 			return diskimage.Image{}, fmt.Errorf("plan %s: %w", p, err)
 		}

@@ -15,9 +15,9 @@ type Filesystem struct {
 	Label string
 	// UUID names the file system; FAT uses its first four bytes as the volume ID.
 	UUID uuid.UUID
-	// Features names a set of file system features: the codename of the Debian release whose mkfs would have
-	// made it ("bookworm", "trixie"), because a release's own fsck and boot loader must understand it.
-	// Empty is the oldest set, which everything reads.
+	// Features names a set of file system features, in the words of the Formatter, because the fsck and the boot loader that
+	// will meet the file system must understand it: a generation of e2fsprogs for ext4 (ext.E2fsprogs147). Empty is the
+	// oldest set, which everything reads.
 	Features string
 	// Time is written wherever the file system records when it was made or last changed.
 	Time time.Time

@@ -15,11 +15,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// The master boot record: UEFI specification 2.10, 5.2.1 to 5.2.3.
-const (
-	mbrSignatureAt = 440 // disk signature, 4 bytes; 2 reserved bytes follow, then the entries
-	mbrEntrySize   = 16
-)
+// mbrSignatureAt is the place of the disk signature in the master boot record, 4 bytes; 2 reserved bytes follow, then the
+// entries (UEFI specification 2.10, 5.2.1 to 5.2.3).
+const mbrSignatureAt = 440
 
 // Addresses in the old form. They are only looked at by systems that do not know LBA; beyond 8 GB there is nothing
 // true to say, and the end of the scale stands for that.

@@ -71,7 +71,7 @@ func (w writer) write(ctx context.Context, name string) (err error) {
 	defer func() { err = errors.Join(err, done()) }()
 	before := heap(w.state)
 	volume, err := ext.Formatter{}.Plan(w.size, diskimage.Filesystem{
-		Type: "ext4", Features: "bookworm", UUID: uuid.New(), Seed: uuid.New(), Time: time.Now(),
+		Type: "ext4", Features: "1.44", UUID: uuid.New(), Seed: uuid.New(), Time: time.Now(),
 	}, tree)
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 		twoLevels     bool
 	}{{3_000, 250, false}, {8_000, 250, true}, {50_000, 12, false}} {
 		tree := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", tt.files, tt.length)...)
-		for _, k := range []kind{{"ext2", ""}, {"ext4", "bookworm"}} {
+		for _, k := range []kind{{"ext2", ""}, {"ext4", "1.44"}} {
 			t.Run(fmt.Sprintf("%d names of %d bytes on %s", tt.files, tt.length, k), func(t *testing.T) {
 				t.Parallel()
 				const size = 2 * diskimage.GiB
@@ -140,7 +140,7 @@ func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 func TestNamesWithTheSameHashMayFillSeveralBlocks(t *testing.T) {
 	t.Parallel()
 	// No seed gives thousands of collisions by itself: pack a directory that says so.
-	p, err := newParameters(filesystem("ext4", "bookworm"))
+	p, err := newParameters(filesystem("ext4", "1.44"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,5 +171,5 @@ func TestMoreThan65000SubdirectoriesNeedDirNlink(t *testing.T) {
 	if _, err := (Formatter{}).Plan(2*diskimage.GiB, filesystem("ext3", ""), tree); err == nil {
 		t.Error("ext3: no error")
 	}
-	fsckClean(t, write(t, 2*diskimage.GiB, filesystem("ext4", "jessie"), tree))
+	fsckClean(t, write(t, 2*diskimage.GiB, filesystem("ext4", "1.42"), tree))
 }

@@ -29,7 +29,7 @@ func TestSameInputSameBytes(t *testing.T) {
 	sums := map[[sha256.Size]byte]bool{}
 	for _, workers := range []int{1, 2, 7} {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(workers))
-		image, err := os.Open(write(t, size, filesystem("ext4", "trixie"), adversarialTree()))
+		image, err := os.Open(write(t, size, filesystem("ext4", "1.47"), adversarialTree()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func TestSameInputSameBytes(t *testing.T) {
 func TestVolumeCanBeWrittenTwice(t *testing.T) {
 	t.Parallel()
 	const size = 8 * diskimage.MiB
-	v, err := Formatter{}.Plan(size, filesystem("ext4", "trixie"), smallTree())
+	v, err := Formatter{}.Plan(size, filesystem("ext4", "1.47"), smallTree())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestLostAndFoundOfTheTreeIsKept(t *testing.T) {
 	lost := treetest.Dir("lost+found")
 	lost.Mode, lost.UID = unix.S_IFDIR|0o750, 12
 	tree := treetest.Tree{treetest.Dir("."), lost, treetest.File("lost+found/#12", []byte("x"))}
-	image := write(t, 8*diskimage.MiB, filesystem("ext4", "trixie"), tree)
+	image := write(t, 8*diskimage.MiB, filesystem("ext4", "1.47"), tree)
 	fsckClean(t, image)
 	stat := debugfs(t, image, []string{"stat /lost+found"})[0]
 	for _, want := range []string{"Inode: 11 ", "Mode:  0750", "User:    12", "Size: 16384"} {
@@ -275,7 +275,7 @@ func TestZeroBlocksAreNotWritten(t *testing.T) {
 	zeros := diskimage.Entry{Name: "zeros", Mode: unix.S_IFREG, Size: 100 << 20}
 	zeros.Open = treetest.Content(zeroReader{})
 	tree := treetest.Tree{treetest.Dir("."), zeros}
-	image := write(t, 2*diskimage.GiB, filesystem("ext4", "bookworm"), tree)
+	image := write(t, 2*diskimage.GiB, filesystem("ext4", "1.44"), tree)
 	var stat unix.Stat_t
 	if err := unix.Stat(image, &stat); err != nil {
 		t.Fatal(err)
@@ -299,7 +299,7 @@ func TestWritesComeInTheOrderOfTheDisk(t *testing.T) {
 	for i := range tree[2:] {
 		tree[i+2] = treetest.File(tree[i+2].Name, treetest.Pattern(uint64(i), 5000))
 	}
-	v, err := Formatter{}.Plan(64*diskimage.MiB, filesystem("ext4", "bookworm"), tree)
+	v, err := Formatter{}.Plan(64*diskimage.MiB, filesystem("ext4", "1.44"), tree)
 	if err != nil {
 		t.Fatal(err)
 	}

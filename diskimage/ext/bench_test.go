@@ -53,7 +53,7 @@ func BenchmarkWriteTree(b *testing.B) {
 func benchmarkWrite(b *testing.B, name string, tree treetest.Tree) {
 	b.Helper()
 	const size = diskimage.GiB
-	v, err := Formatter{}.Plan(size, filesystem("ext4", "bookworm"), tree)
+	v, err := Formatter{}.Plan(size, filesystem("ext4", "1.44"), tree)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func BenchmarkPlan(b *testing.B) {
 	tree := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 50000, 12)...)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := (Formatter{}).Plan(2*diskimage.GiB, filesystem("ext4", "bookworm"), tree); err != nil {
+		if _, err := (Formatter{}).Plan(2*diskimage.GiB, filesystem("ext4", "1.44"), tree); err != nil {
 			b.Fatal(err)
 		}
 	}

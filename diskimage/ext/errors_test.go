@@ -182,7 +182,7 @@ func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Formatter{}.Plan(64*diskimage.MiB, filesystem("ext4", "bookworm"), tt.tree)
+			_, err := Formatter{}.Plan(64*diskimage.MiB, filesystem("ext4", "1.44"), tt.tree)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}

@@ -33,11 +33,11 @@ func (f features) withoutJournal() features {
 	return f
 }
 
-// The feature sets. A file system has to be understood by the e2fsck of its own release, which refuses what it does not
+// The feature sets. A file system has to be understood by the e2fsck of its own system, which refuses what it does not
 // know and then stops the boot, and by the boot loader that reads the kernel from it. So the set is chosen by the
-// release, as its own mke2fs chose it (misc/mke2fs.conf.in of e2fsprogs at the tags v1.42.5, v1.42.12, v1.43.4, v1.44.5,
-// v1.46.2, debian/1.47.0-2 and debian/1.47.2-3, where not said otherwise). The columns are ext2 and ext3, and for ext4
-// the releases up to stretch (o, ext4Oldest), buster to bookworm (c, ext4Checksums), and from trixie on (n, ext4Newest):
+// generation of e2fsprogs, as its mke2fs chose it (misc/mke2fs.conf.in of e2fsprogs at the tags v1.42.5, v1.42.12, v1.43.4,
+// v1.44.5, v1.46.2, debian/1.47.0-2 and debian/1.47.2-3, where not said otherwise). The columns are ext2 and ext3, and for
+// ext4 the generations 1.42 (o, ext4Oldest), 1.44 (c, ext4Checksums) and 1.47 (n, ext4Newest):
 //
 //	feature             2 3 o c n  why, and where from
 //	sparse_super        x x x x x  copies of the superblock in few groups; base_features of every mke2fs.conf
@@ -86,56 +86,34 @@ var (
 	ext4Newest    = ext4Checksums.with(features{compat: disk.CompatOrphanFile, incompat: disk.IncompatCsumSeed})
 )
 
-// ext4Releases are the releases that do not get ext4Checksums. Ubuntu had e2fsprogs before 1.44 until artful, and has
-// 1.47.2 since plucky.
-var ext4Releases = map[string]features{
-	"":         ext4Oldest, // the contract of diskimage.Filesystem: what everything reads
-	"lenny":    ext4Oldest,
-	"squeeze":  ext4Oldest,
-	"wheezy":   ext4Oldest,
-	"jessie":   ext4Oldest,
-	"stretch":  ext4Oldest,
-	"lucid":    ext4Oldest,
-	"maverick": ext4Oldest,
-	"natty":    ext4Oldest,
-	"oneiric":  ext4Oldest,
-	"precise":  ext4Oldest,
-	"quantal":  ext4Oldest,
-	"raring":   ext4Oldest,
-	"saucy":    ext4Oldest,
-	"trusty":   ext4Oldest,
-	"utopic":   ext4Oldest,
-	"vivid":    ext4Oldest,
-	"wily":     ext4Oldest,
-	"xenial":   ext4Oldest,
-	"yakkety":  ext4Oldest,
-	"zesty":    ext4Oldest,
-	"artful":   ext4Oldest,
+// Generations of e2fsprogs, as Filesystem.Features names them for ext4. Each stands until the next.
+const (
+	// E2fsprogs142 is what everything reads, as the empty name: e2fsck since 1.42, syslinux of any age.
+	E2fsprogs142 = "1.42"
+	// E2fsprogs144 has checksums of everything but data. It needs e2fsck 1.43.
+	E2fsprogs144 = "1.44"
+	// E2fsprogs147 needs e2fsck 1.47.
+	E2fsprogs147 = "1.47"
+)
 
-	"trixie":   ext4Newest,
-	"forky":    ext4Newest,
-	"duke":     ext4Newest,
-	"sid":      ext4Newest,
-	"testing":  ext4Newest,
-	"unstable": ext4Newest,
-	"plucky":   ext4Newest,
-	"questing": ext4Newest,
-	"resolute": ext4Newest,
+// ext4Generations are the features of the generations.
+var ext4Generations = map[string]features{
+	"": ext4Oldest, E2fsprogs142: ext4Oldest, E2fsprogs144: ext4Checksums, E2fsprogs147: ext4Newest,
 }
 
-// featuresOf chooses the features for a type of file system and the codename of a release. A codename that is not
-// known gets those of bookworm, which everything since 2018 reads.
-func featuresOf(fsType, release string) (features, error) {
+// featuresOf chooses the features for a type of file system and, of ext4, a generation.
+func featuresOf(fsType, generation string) (features, error) {
 	switch fsType {
 	case "ext2":
 		return baseFeatures, nil
 	case "ext3":
 		return ext3Features, nil
 	case "ext4":
-		if f, ok := ext4Releases[release]; ok {
-			return f, nil
+		f, ok := ext4Generations[generation]
+		if !ok {
+			return features{}, fmt.Errorf("unknown features %q of ext4; want one of %s, %s, %s", generation, E2fsprogs142, E2fsprogs144, E2fsprogs147)
 		}
-		return ext4Checksums, nil
+		return f, nil
 	}
 	return features{}, fmt.Errorf("file system type %q is not ext2, ext3 or ext4", fsType)
 }

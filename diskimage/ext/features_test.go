@@ -3,28 +3,25 @@ package ext
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-func TestFeaturesFollowTheRelease(t *testing.T) {
+func TestFeaturesFollowTheGeneration(t *testing.T) {
 	t.Parallel()
-	tests := map[string]features{
-		"": ext4Oldest, "wheezy": ext4Oldest, "jessie": ext4Oldest, "stretch": ext4Oldest,
-		"buster": ext4Checksums, "bullseye": ext4Checksums, "bookworm": ext4Checksums, "kali-rolling": ext4Checksums,
-		"trusty": ext4Oldest, "xenial": ext4Oldest, "bionic": ext4Checksums, "noble": ext4Checksums, "plucky": ext4Newest,
-		"trixie": ext4Newest, "forky": ext4Newest, "sid": ext4Newest, "unstable": ext4Newest,
-	}
-	for release, want := range tests {
-		if got, err := featuresOf("ext4", release); err != nil || got != want {
-			t.Errorf("ext4 of %q: got %#x, %v, want %#x", release, got, err, want)
+	tests := map[string]features{"": ext4Oldest, E2fsprogs142: ext4Oldest, E2fsprogs144: ext4Checksums, E2fsprogs147: ext4Newest}
+	for generation, want := range tests {
+		if got, err := featuresOf("ext4", generation); err != nil || got != want {
+			t.Errorf("ext4 of %q: got %#x, %v, want %#x", generation, got, err, want)
+		}
+		if got, err := featuresOf("ext2", generation); err != nil || got != baseFeatures {
+			t.Errorf("ext2 of %q: got %#x, %v", generation, got, err)
 		}
 	}
-	for _, release := range []string{"wheezy", "sid"} {
-		if got, err := featuresOf("ext2", release); err != nil || got != baseFeatures {
-			t.Errorf("ext2 of %q: got %#x, %v", release, got, err)
-		}
+	if _, err := featuresOf("ext4", "trixie"); err == nil || !strings.Contains(err.Error(), `"trixie" of ext4; want one of 1.42, 1.44, 1.47`) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -242,7 +242,7 @@ func (l limited) WriteAt(b []byte, offset int64) (int, error) {
 // failToWrite wants the disk to be full, the error to say so, and nothing to be left.
 func failToWrite(t *testing.T, tree treetest.Tree, name string, dst func(*os.File) io.WriterAt) {
 	t.Helper()
-	v, err := Formatter{}.Plan(24*diskimage.MiB, filesystem("ext4", "bookworm"), tree)
+	v, err := Formatter{}.Plan(24*diskimage.MiB, filesystem("ext4", "1.44"), tree)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ const repeatVariable = "EXT_TEST_REPEAT"
 // which a directory happens to list its files.
 func TestSameFilesSameBytesEverywhere(t *testing.T) {
 	if root := os.Getenv(repeatVariable); root != "" {
-		image := write(t, 32*diskimage.MiB, filesystem("ext4", "trixie"), diskimage.NewDirTree(root))
+		image := write(t, 32*diskimage.MiB, filesystem("ext4", "1.47"), diskimage.NewDirTree(root))
 		data, err := os.ReadFile(image)
 		if err != nil {
 			t.Fatal(err)

@@ -58,7 +58,7 @@ func writeShared(t *testing.T, dir string) {
 		}
 	}
 	const size, start = 64 * diskimage.MiB, 1 << 20
-	v, err := Formatter{}.Plan(size, filesystem("ext4", "bookworm"), diskimage.NewDirTree(root))
+	v, err := Formatter{}.Plan(size, filesystem("ext4", "1.44"), diskimage.NewDirTree(root))
 	if err != nil {
 		t.Fatal(err)
 	}

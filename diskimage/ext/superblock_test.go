@@ -18,9 +18,9 @@ import (
 // mke2fsConfigs are what mke2fs.conf of a release says (v1.42.12, debian/1.47.0-2, debian/1.47.2-3), so that any mke2fs
 // chooses what that of the release chose. For jessie large_file is added, see features.go.
 var mke2fsConfigs = map[string]string{
-	"jessie":   "has_journal,extent,huge_file,flex_bg,uninit_bg,dir_nlink,extra_isize",
-	"bookworm": "has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize",
-	"trixie": "has_journal,extent,huge_file,flex_bg,metadata_csum,metadata_csum_seed,64bit,dir_nlink,extra_isize," +
+	"1.42": "has_journal,extent,huge_file,flex_bg,uninit_bg,dir_nlink,extra_isize",
+	"1.44": "has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize",
+	"1.47": "has_journal,extent,huge_file,flex_bg,metadata_csum,metadata_csum_seed,64bit,dir_nlink,extra_isize," +
 		"orphan_file",
 }
 

@@ -34,7 +34,7 @@ func (k kind) unfit(size diskimage.Size) bool {
 	return k.fsType == "ext3" && size < 8*diskimage.MiB || k.fsType != "ext4" && size > 6*diskimage.GiB
 }
 
-var kinds = []kind{{"ext2", ""}, {"ext3", ""}, {"ext4", "jessie"}, {"ext4", "bookworm"}, {"ext4", "trixie"}}
+var kinds = []kind{{"ext2", ""}, {"ext3", ""}, {"ext4", "1.42"}, {"ext4", "1.44"}, {"ext4", "1.47"}}
 
 // fsckClean lets e2fsck look, and allows it to say nothing but that all is well.
 func fsckClean(t testing.TB, image string) {

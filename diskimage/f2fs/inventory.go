@@ -11,9 +11,6 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// Limits of the format, and of Linux.
-const ()
-
 // inventory is what will be in the file system, as far as it does not depend on the size.
 type inventory struct {
 	root   *node

@@ -112,7 +112,7 @@ func everyVolume(t *testing.T, root string) diskimage.Image {
 	t.Helper()
 	id, then := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001"), time.Unix(1_700_000_000, 0)
 	filesystem := func(fsType string) diskimage.Filesystem {
-		return diskimage.Filesystem{Type: fsType, Features: "trixie", UUID: diskimage.DeriveID(id, fsType), Seed: id, Time: then}
+		return diskimage.Filesystem{Type: fsType, Features: "1.47", UUID: diskimage.DeriveID(id, fsType), Seed: id, Time: then}
 	}
 	layout, err := diskimage.NewLayout(diskimage.Request{
 		Size: 96 * diskimage.MiB, Table: diskimage.GPT, Arch: "amd64", ID: id,

@@ -54,7 +54,7 @@ func makeDisk(t *testing.T, k kind, install bool) disk {
 	t.Helper()
 	now := time.Unix(1_700_000_000, 0)
 	filesystem := func(fstype, id string) diskimage.Filesystem {
-		return diskimage.Filesystem{Type: fstype, Features: "bookworm", Time: now, UUID: uuid.MustParse(id)}
+		return diskimage.Filesystem{Type: fstype, Features: "1.44", Time: now, UUID: uuid.MustParse(id)}
 	}
 	request := diskimage.Request{Size: 128 * diskimage.MiB, Table: k.table, ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11")}
 	if k.has(pc) && k.table == diskimage.GPT {

@@ -44,14 +44,10 @@ set default=0
 	for _, line := range m.Terminal {
 		b.WriteString(line + "\n")
 	}
-	for i, k := range m.Kernels {
-		if i == 0 {
-			m.entry(&b, "", m.Title, k, strings.TrimSpace(m.Arguments+" "+m.QuietArguments))
-		}
-	}
 	if len(m.Kernels) == 0 {
 		return b.Bytes()
 	}
+	m.entry(&b, "", m.Title, m.Kernels[0], strings.TrimSpace(m.Arguments+" "+m.QuietArguments))
 	fmt.Fprintf(&b, "submenu %s {\n", quote("Advanced options for "+m.Title))
 	for _, k := range m.Kernels {
 		title := m.Title + ", with Linux " + k.Version

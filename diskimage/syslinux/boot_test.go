@@ -23,8 +23,8 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 	diskimagetest.File(t, "/usr/bin/extlinux")
 	const small, tiny = 24 * diskimage.MiB, 8 * diskimage.MiB
 	fat32 := 2 * diskimage.FAT32From(diskimage.SectorSize)
-	ext2, ext3 := diskimage.Filesystem{Type: "ext2", Features: "bookworm"}, diskimage.Filesystem{Type: "ext3", Features: "bookworm"}
-	bookworm, trixie := diskimage.Filesystem{Type: "ext4", Features: "bookworm"}, diskimage.Filesystem{Type: "ext4", Features: "trixie"}
+	ext2, ext3 := diskimage.Filesystem{Type: "ext2", Features: "1.44"}, diskimage.Filesystem{Type: "ext3", Features: "1.44"}
+	bookworm, trixie := diskimage.Filesystem{Type: "ext4", Features: "1.44"}, diskimage.Filesystem{Type: "ext4", Features: "1.47"}
 	vfat := diskimage.Filesystem{Type: "vfat"}
 	for _, tt := range []struct {
 		name     string

@@ -127,7 +127,7 @@ func TestWhatWasWrittenIsReadAgain(t *testing.T) {
 		t.Run(fstype, func(t *testing.T) {
 			t.Parallel()
 			size := 128 * diskimage.MiB
-			volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: fstype, Features: "trixie", Label: "nasty", UUID: uuid.Max}, tree)
+			volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: fstype, Features: "1.47", Label: "nasty", UUID: uuid.Max}, tree)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,7 +23,6 @@ const (
 	incompatCaseFold disk.Incompat = 0x20000
 	readableIncompat               = disk.IncompatFiletype | disk.IncompatExtents | disk.Incompat64Bit | disk.IncompatFlexBG |
 		disk.IncompatCsumSeed | incompatMetaBG | incompatMMP | incompatEAInode | incompatLargeDir | incompatCaseFold
-	roCompatBigAlloc disk.ROCompat = 0x0200
 )
 
 // Limits of what is believed.

@@ -52,9 +52,9 @@ func (m *Image) read(b []byte, offset int64) error {
 	return nil
 }
 
-// nextData finds the first data at or behind offset: start and end of a range that is not a hole. At the end of the
+// NextData finds the first data at or behind offset: start and end of a range that is not a hole. At the end of the
 // image ok is false.
-func (m *Image) nextData(offset int64) (start, end int64, ok bool, err error) {
+func (m *Image) NextData(offset int64) (start, end int64, ok bool, err error) {
 	if offset >= m.length {
 		return 0, 0, false, nil
 	}

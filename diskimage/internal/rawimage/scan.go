@@ -94,7 +94,7 @@ func (m *Image) divide(clusterSize int, yield func(start, end int64) error) erro
 	unit := int64(clusterSize)
 	longest := max(unit, chunkSize)
 	for next := int64(0); ; {
-		start, end, ok, err := m.nextData(next)
+		start, end, ok, err := m.NextData(next)
 		if err != nil || !ok {
 			return err
 		}

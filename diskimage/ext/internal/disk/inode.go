@@ -2,7 +2,6 @@ package disk
 
 // Inodes with a fixed number.
 const (
-	InodeBad     = 1
 	InodeRoot    = 2
 	InodeResize  = 7
 	InodeJournal = 8

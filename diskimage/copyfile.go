@@ -1,0 +1,53 @@
+package diskimage
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
+)
+
+// CopyFile copies what a file holds to dst, whose bytes must all be zero, as Volume.Write does: for a file system that a
+// program has made. Holes are not read. If dst is a part of an open file (FileOf) on a file system that can share blocks
+// between files, data is shared instead of copied. The offset of src is moved around.
+func CopyFile(ctx context.Context, dst io.WriterAt, src *os.File) error {
+	image, err := rawimage.Open(src)
+	if err != nil {
+		return err
+	}
+	const most = 1 << 20
+	buf := make([]byte, most)
+	to, base, shared := FileOf(dst)
+	for next := int64(0); ; {
+		start, end, ok, err := image.NextData(next)
+		if err != nil || !ok {
+			return err
+		}
+		next = end
+		if shared {
+			clone := unix.FileCloneRange{
+				Src_fd: int64(src.Fd()), Src_offset: uint64(start), Src_length: uint64(end - start), Dest_offset: uint64(base + start),
+			}
+			if shared = unix.IoctlFileCloneRange(to, &clone) == nil; shared {
+				continue
+			}
+		}
+		for at := start; at < end; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			part := buf[:min(int64(len(buf)), end-at)]
+			if _, err := src.ReadAt(part, at); err != nil {
+				return fmt.Errorf("read %s at %d: %w", src.Name(), at, err)
+			}
+			if _, err := dst.WriteAt(part, at); err != nil {
+				return err
+			}
+			at += int64(len(part))
+		}
+	}
+}

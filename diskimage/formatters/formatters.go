@@ -1,0 +1,45 @@
+// Package formatters maps the types of file systems, by the names that mkfs(8) and fstab(5) have for them, to what writes
+// them. It is for programs whose users choose; others import the one package that they need.
+package formatters
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/swap"
+)
+
+// Formatter writes one type of file system.
+type Formatter struct {
+	diskimage.Formatter
+	// MinimumSize returns the size that holds a tree and leaves an ordinary user free bytes; nil for vfat and swap, which
+	// hold no root file system.
+	MinimumSize func(fs diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error)
+}
+
+var byType = map[string]Formatter{
+	"ext2": {ext.Formatter{}, ext.MinimumSize},
+	"ext3": {ext.Formatter{}, ext.MinimumSize},
+	"ext4": {ext.Formatter{}, ext.MinimumSize},
+	"f2fs": {f2fs.Formatter{}, f2fs.MinimumSize},
+	"vfat": {fat.Formatter{}, nil},
+	"swap": {swap.Formatter{}, nil},
+}
+
+// Types returns what ByType knows, sorted.
+func Types() []string { return slices.Sorted(maps.Keys(byType)) }
+
+// ByType returns the Formatter of a type: "ext4". The error says which there are.
+func ByType(fsType string) (Formatter, error) {
+	f, ok := byType[fsType]
+	if !ok {
+		return Formatter{}, fmt.Errorf("unknown file system type %q; want one of %s", fsType, strings.Join(Types(), ", "))
+	}
+	return f, nil
+}
