@@ -3,7 +3,6 @@ package ext
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +32,7 @@ const lostAndFoundBlocks = 4
 
 // inventory is what will be in the file system, as far as it does not depend on the size.
 type inventory struct {
+	p           parameters
 	root        *node
 	nodes       []*node                // by inode number, from disk.FirstInode on; nil where an orphan file will be
 	dirs        []*node                // in the order of the tree, the root first
@@ -43,17 +43,10 @@ type inventory struct {
 
 // newInventory reads a tree and decides inode numbers and the content of directories.
 func newInventory(p parameters, tree diskimage.Tree) (*inventory, error) {
-	inv := &inventory{byName: map[string]*node{}, shareable: map[string]*xattrBlock{}}
-	for entry, err := range tree.Entries() {
-		if err == nil {
-			err = inv.add(p, &entry)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the tree for %s: %w", p.fsType, err)
-		}
-	}
-	if inv.root == nil {
-		return nil, fmt.Errorf("read the tree for %s: it has no root", p.fsType)
+	inv := &inventory{p: p, shareable: map[string]*xattrBlock{}}
+	var err error
+	if inv.byName, err = inode.Read(tree, maxNameLength, inv); err != nil {
+		return nil, fmt.Errorf("read the tree for %s: %w", p.fsType, err)
 	}
 	for _, dir := range inv.dirs {
 		if err := dir.dir.pack(p); err != nil {
@@ -63,87 +56,63 @@ func newInventory(p parameters, tree diskimage.Tree) (*inventory, error) {
 	return inv, inv.checkLinks(p)
 }
 
-// add takes one entry of the tree.
-func (inv *inventory) add(p parameters, e *diskimage.Entry) error {
-	if inv.root == nil {
-		return inv.addRoot(p, e)
+// New implements inode.Writer.
+func (inv *inventory) New(e *diskimage.Entry, dir *node, base string) (*node, error) {
+	n, err := inv.node(e)
+	if err == nil {
+		inv.enter(n, dir, base)
 	}
-	if _, ok := inv.byName[e.Name]; ok && e.Name != lostAndFound {
-		return fmt.Errorf("%q is there twice", e.Name)
-	}
-	dirName, base := split(e.Name)
-	parent, ok := inv.byName[dirName]
-	switch {
-	case !ok || parent.dir == nil:
-		return fmt.Errorf("%q comes before its directory", e.Name)
-	case base == "" || base == "." || base == ".." || strings.ContainsRune(base, 0):
-		return fmt.Errorf("%q is not a name", e.Name)
-	case len(base) > maxNameLength:
-		return fmt.Errorf("%q: the last element has %d bytes, at most %d are possible", e.Name, len(base), maxNameLength)
-	}
-	if e.Name == lostAndFound {
-		return inv.mergeLostAndFound(e)
-	}
-	if e.HardLink != "" {
-		first, ok := inv.byName[e.HardLink]
-		if !ok || first.dir != nil {
-			return fmt.Errorf("%q is a hard link to %q, which is no earlier file", e.Name, e.HardLink)
-		}
-		first.links++
-		inv.byName[e.Name] = first
-		parent.dir.add(base, first)
-		return nil
-	}
-	n, err := newNode(p, e)
+	return n, err
+}
+
+// Link implements inode.Writer.
+func (inv *inventory) Link(n, dir *node, base string) {
+	n.links++
+	dir.dir.add(base, n)
+}
+
+// node makes a node of an entry.
+func (inv *inventory) node(e *diskimage.Entry) (*node, error) {
+	n, err := newNode(inv.p, e)
 	if err == nil {
 		err = inv.setXattrs(n, e.Xattrs)
 	}
-	if err != nil {
-		return fmt.Errorf("%q: %w", e.Name, err)
-	}
-	inv.enter(n, parent, base)
-	return nil
+	return n, err
 }
 
-// addRoot takes the first entry, and makes what has to have a fixed place.
-func (inv *inventory) addRoot(p parameters, e *diskimage.Entry) error {
-	if e.Name != "." || e.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return fmt.Errorf("%q comes first instead of the root directory", e.Name)
-	}
-	root, err := newNode(p, e)
-	if err == nil {
-		err = inv.setXattrs(root, e.Xattrs)
-	}
+// Root implements inode.Writer. It makes what has to have a fixed place, too.
+func (inv *inventory) Root(e *diskimage.Entry, names map[string]*node) (*node, error) {
+	root, err := inv.node(e)
 	if err != nil {
-		return fmt.Errorf("%q: %w", e.Name, err)
+		return nil, err
 	}
 	root.number = disk.InodeRoot
 	root.dir.parent = root
-	inv.root, inv.byName["."] = root, root
+	inv.root = root
 	inv.dirs = append(inv.dirs, root)
 
 	const ownerOnly = 0o700
-	lost := &node{name: lostAndFound, mode: unix.S_IFDIR | ownerOnly, mtime: p.time, links: 2}
+	lost := &node{name: lostAndFound, mode: unix.S_IFDIR | ownerOnly, mtime: inv.p.time, links: 2}
 	lost.dir = &directory{self: lost, minBlocks: lostAndFoundBlocks}
 	inv.enter(lost, root, lostAndFound)
-	if p.orphanFile() {
+	names[lostAndFound] = lost
+	if inv.p.orphanFile() {
 		inv.nodes = append(inv.nodes, nil) // its inode is the one that mke2fs would take
 	}
-	return nil
+	return root, nil
 }
 
-// mergeLostAndFound takes what the tree says of the directory that each file system has anyway.
-func (inv *inventory) mergeLostAndFound(e *diskimage.Entry) error {
-	lost := inv.byName[lostAndFound]
-	if e.Mode&unix.S_IFMT != unix.S_IFDIR {
+// Again implements inode.Writer: it takes what the tree says of the directory that each file system has anyway.
+func (inv *inventory) Again(e *diskimage.Entry, n *node) error {
+	switch {
+	case e.Name != lostAndFound || n.dir == nil || n.dir.inTree:
+		return inode.Twice(e)
+	case e.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return fmt.Errorf("%q is not a directory, as e2fsck needs it", e.Name)
 	}
-	if lost.dir.inTree {
-		return fmt.Errorf("%q is there twice", e.Name)
-	}
-	lost.dir.inTree = true
-	lost.mode, lost.uid, lost.gid, lost.mtime = e.Mode, e.UID, e.GID, newStamp(e.ModTime)
-	if err := inv.setXattrs(lost, e.Xattrs); err != nil {
+	n.dir.inTree = true
+	n.mode, n.uid, n.gid, n.mtime = e.Mode, e.UID, e.GID, newStamp(e.ModTime)
+	if err := inv.setXattrs(n, e.Xattrs); err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
 	}
 	return nil
@@ -153,7 +122,6 @@ func (inv *inventory) mergeLostAndFound(e *diskimage.Entry) error {
 func (inv *inventory) enter(n, parent *node, base string) {
 	n.number = disk.FirstInode + uint32(len(inv.nodes))
 	inv.nodes = append(inv.nodes, n)
-	inv.byName[n.name] = n
 	parent.dir.add(base, n)
 	if n.dir != nil {
 		n.dir.parent = parent

@@ -1,8 +1,6 @@
 package ext
 
 import (
-	"io/fs"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +33,9 @@ type node struct {
 
 	mapping mapping
 }
+
+// IsDir implements inode.Node.
+func (n *node) IsDir() bool { return n.dir != nil }
 
 func (n *node) fileType() uint32 { return n.mode & unix.S_IFMT }
 
@@ -116,17 +117,4 @@ func newStamp(t time.Time) stamp {
 func (s stamp) encode() (low, extra uint32) {
 	epoch := uint32((s.seconds-int64(int32(s.seconds)))>>32) & 3
 	return uint32(s.seconds), epoch | s.nanoseconds<<2
-}
-
-// split gives the directory and the last element of a name in a tree.
-func split(name string) (dir, base string) {
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		return name[:i], name[i+1:]
-	}
-	return ".", name
-}
-
-// notFound is the error of Extents for a name that is not a regular file.
-func notFound(name string) error {
-	return &fs.PathError{Op: "extents of", Path: name, Err: fs.ErrNotExist}
 }

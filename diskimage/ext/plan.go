@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // Formatter plans file systems of the types ext2, ext3 and ext4. Its zero value is ready for use.
@@ -134,7 +135,7 @@ func (v *volume) inode(number uint32) *node {
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n := v.byName[name]
 	if n == nil || n.fileType() != unix.S_IFREG {
-		return nil, notFound(name)
+		return nil, inode.NotFound(name)
 	}
 	var extents []diskimage.Extent
 	for _, r := range n.mapping.runs {

@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // putInode encodes an inode into dst, which is zero, with what it holds inline.
 func (v *volume) putInode(dst []byte, n *node) error {
-	_, base := split(n.name)
+	_, base := inode.Split(n.name)
 	inode := disk.Inode{
 		Mode:       uint16(n.mode),
 		Inline:     disk.InlineXattrs | n.inline,
@@ -31,7 +32,7 @@ func (v *volume) putInode(dst []byte, n *node) error {
 		ChangeNsec: v.time.nanoseconds,
 		ModifyNsec: n.mtime.nanoseconds,
 	}
-	if n != v.root {
+	if n != v.nodes[0] {
 		inode.ParentInode, inode.NameLength = n.parent.number, uint32(len(base))
 		copy(inode.Name[:], base)
 	}

@@ -2,7 +2,6 @@ package f2fs
 
 import (
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -13,7 +12,6 @@ import (
 
 // inventory is what will be in the file system, as far as it does not depend on the size.
 type inventory struct {
-	root   *node
 	nodes  []*node          // by inode number, from disk.InodeRoot on
 	byName map[string]*node // each name of the tree
 	last   uint32           // number of a node that is in use
@@ -22,17 +20,10 @@ type inventory struct {
 
 // newInventory reads a tree and decides numbers of nodes and the content of directories.
 func newInventory(tree diskimage.Tree) (*inventory, error) {
-	inv := &inventory{byName: map[string]*node{}}
-	for entry, err := range tree.Entries() {
-		if err == nil {
-			err = inv.add(&entry)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the tree for %s: %w", Type, err)
-		}
-	}
-	if inv.root == nil {
-		return nil, fmt.Errorf("read the tree for %s: it has no root", Type)
+	inv := &inventory{}
+	var err error
+	if inv.byName, err = inode.Read(tree, disk.MaxNameLength, inv); err != nil {
+		return nil, fmt.Errorf("read the tree for %s: %w", Type, err)
 	}
 	inv.last = disk.InodeRoot - 1 + uint32(len(inv.nodes))
 	for _, n := range inv.nodes {
@@ -89,63 +80,42 @@ func (n *node) dataLog() disk.Log {
 	return disk.WarmData
 }
 
-// add takes one entry of the tree.
-func (inv *inventory) add(e *diskimage.Entry) error {
-	if inv.root == nil {
-		return inv.addRoot(e)
-	}
-	if _, ok := inv.byName[e.Name]; ok {
-		return fmt.Errorf("%q is there twice", e.Name)
-	}
-	dirName, base := split(e.Name)
-	parent, ok := inv.byName[dirName]
-	switch {
-	case !ok || parent.dir == nil:
-		return fmt.Errorf("%q comes before its directory", e.Name)
-	case base == "" || base == "." || base == ".." || strings.ContainsRune(base, 0):
-		return fmt.Errorf("%q is not a name", e.Name)
-	case len(base) > disk.MaxNameLength:
-		return fmt.Errorf("%q: the last element has %d bytes, at most %d are possible", e.Name, len(base), disk.MaxNameLength)
-	}
-	n := inv.byName[e.HardLink]
-	switch {
-	case e.HardLink == "":
-		var err error
-		if n, err = newNode(e); err != nil {
-			return fmt.Errorf("%q: %w", e.Name, err)
-		}
-		inv.enter(n, parent)
-	case n == nil || n.dir != nil:
-		return fmt.Errorf("%q is a hard link to %q, which is no earlier file", e.Name, e.HardLink)
-	default:
-		n.links++
-		inv.byName[e.Name] = n
-	}
-	parent.dir.entries = append(parent.dir.entries, dirEntry{base, n})
-	return nil
-}
-
-// addRoot takes the first entry.
-func (inv *inventory) addRoot(e *diskimage.Entry) error {
-	if e.Name != "." || e.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return fmt.Errorf("%q comes first instead of the root directory", e.Name)
-	}
+// Root implements inode.Writer.
+func (inv *inventory) Root(e *diskimage.Entry, _ map[string]*node) (*node, error) {
 	root, err := newNode(e)
 	if err != nil {
-		return fmt.Errorf("%q: %w", e.Name, err)
+		return nil, err
 	}
-	inv.root = root
 	inv.enter(root, root)
 	root.links = 2
-	return nil
+	return root, nil
 }
+
+// New implements inode.Writer.
+func (inv *inventory) New(e *diskimage.Entry, dir *node, base string) (*node, error) {
+	n, err := newNode(e)
+	if err != nil {
+		return nil, err
+	}
+	inv.enter(n, dir)
+	dir.dir.entries = append(dir.dir.entries, dirEntry{base, n})
+	return n, nil
+}
+
+// Link implements inode.Writer.
+func (inv *inventory) Link(n, dir *node, base string) {
+	n.links++
+	dir.dir.entries = append(dir.dir.entries, dirEntry{base, n})
+}
+
+// Again implements inode.Writer.
+func (inv *inventory) Again(e *diskimage.Entry, _ *node) error { return inode.Twice(e) }
 
 // enter gives a node its number and its directory.
 func (inv *inventory) enter(n, parent *node) {
 	n.number = disk.InodeRoot + uint32(len(inv.nodes))
 	n.parent = parent
 	inv.nodes = append(inv.nodes, n)
-	inv.byName[n.name] = n
 	if n.dir != nil {
 		n.dir.parent = parent
 		parent.links++

@@ -1,9 +1,6 @@
 package f2fs
 
 import (
-	"io/fs"
-	"strings"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -37,6 +34,9 @@ type node struct {
 	first  uint32           // address of the first block of data; the others follow
 	extras []extra
 }
+
+// IsDir implements inode.Node.
+func (n *node) IsDir() bool { return n.dir != nil }
 
 func (n *node) fileType() uint32 { return n.mode & unix.S_IFMT }
 
@@ -135,16 +135,3 @@ func countBlocks(spans []span) uint64 {
 
 // blocksFor is the number of blocks that hold so many bytes.
 func blocksFor(bytes uint64) uint64 { return ceilDiv(bytes, disk.BlockSize) }
-
-// split gives the directory and the last element of a name in a tree.
-func split(name string) (dir, base string) {
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		return name[:i], name[i+1:]
-	}
-	return ".", name
-}
-
-// notFound is the error of Extents for a name that is not a regular file.
-func notFound(name string) error {
-	return &fs.PathError{Op: "extents of", Path: name, Err: fs.ErrNotExist}
-}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // Type is the name of the file system in diskimage.Filesystem.
@@ -109,7 +110,7 @@ func (inv *inventory) blockCount() uint64 {
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n := v.byName[name]
 	if n == nil || n.fileType() != unix.S_IFREG {
-		return nil, notFound(name)
+		return nil, inode.NotFound(name)
 	}
 	if n.inline&disk.DataExist != 0 {
 		return []diskimage.Extent{{Offset: int64(n.addr)*disk.BlockSize + disk.InlineOffset, Length: n.size}}, nil

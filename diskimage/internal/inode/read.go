@@ -1,0 +1,118 @@
+package inode
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// Node is an inode to be, as a writer of a file system describes it.
+type Node interface {
+	comparable
+	IsDir() bool
+}
+
+// Writer is what a file system makes of the entries of a tree.
+type Writer[N Node] interface {
+	// Root makes the root directory. What a file system has beside the tree goes into names.
+	Root(e *diskimage.Entry, names map[string]N) (N, error)
+	// New makes an inode and gives it its name, base, in a directory.
+	New(e *diskimage.Entry, dir N, base string) (N, error)
+	// Link gives an inode another name.
+	Link(n, dir N, base string)
+	// Again takes an entry whose name is there already, which may be something that Root has made. The error names it: see
+	// Twice.
+	Again(e *diskimage.Entry, n N) error
+}
+
+// Twice is the error of Again for an entry that is not expected.
+func Twice(e *diskimage.Entry) error { return fmt.Errorf("%q is there twice", e.Name) }
+
+// about says which entry an error is about.
+func about(e *diskimage.Entry, err error) error {
+	if err != nil {
+		return fmt.Errorf("%q: %w", e.Name, err)
+	}
+	return nil
+}
+
+// rootName is the name of the root in a Tree.
+const rootName = "."
+
+// Read has a writer take in a tree, and returns its inodes by all of their names. It finds what no file system can hold:
+// entries before their directories, names that are none, and hard links to nothing.
+func Read[N Node](tree diskimage.Tree, maxName int, w Writer[N]) (map[string]N, error) {
+	names := map[string]N{}
+	var e diskimage.Entry // one for all: the writer gets its address
+	var err error
+	for e, err = range tree.Entries() {
+		if err != nil {
+			return nil, err
+		}
+		var n N
+		if len(names) == 0 {
+			n, err = readRoot(&e, names, w)
+		} else {
+			n, err = readEntry(&e, names, maxName, w)
+		}
+		if err != nil {
+			return nil, err
+		}
+		names[e.Name] = n
+	}
+	if len(names) == 0 {
+		return nil, errors.New("it has no root")
+	}
+	return names, nil
+}
+
+func readRoot[N Node](e *diskimage.Entry, names map[string]N, w Writer[N]) (n N, err error) {
+	if e.Name != rootName || e.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return n, fmt.Errorf("%q comes first instead of the root directory", e.Name)
+	}
+	n, err = w.Root(e, names)
+	return n, about(e, err)
+}
+
+func readEntry[N Node](e *diskimage.Entry, names map[string]N, maxName int, w Writer[N]) (n N, err error) {
+	if n, ok := names[e.Name]; ok {
+		return n, w.Again(e, n)
+	}
+	dirName, base := Split(e.Name)
+	dir, ok := names[dirName]
+	switch {
+	case !ok || !dir.IsDir():
+		return n, fmt.Errorf("%q comes before its directory", e.Name)
+	case base == "" || base == "." || base == ".." || strings.ContainsRune(base, 0):
+		return n, fmt.Errorf("%q is not a name", e.Name)
+	case len(base) > maxName:
+		return n, fmt.Errorf("%q: the last element has %d bytes, at most %d are possible", e.Name, len(base), maxName)
+	case e.HardLink == "":
+		n, err = w.New(e, dir, base)
+		return n, about(e, err)
+	}
+	n, ok = names[e.HardLink]
+	if !ok || n.IsDir() {
+		return n, fmt.Errorf("%q is a hard link to %q, which is no earlier file", e.Name, e.HardLink)
+	}
+	w.Link(n, dir, base)
+	return n, nil
+}
+
+// Split returns the directory and the last element of a name in a tree.
+func Split(name string) (dir, base string) {
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return rootName, name
+}
+
+// NotFound is the error of Volume.Extents for a name that is not a regular file.
+func NotFound(name string) error {
+	return &fs.PathError{Op: "extents of", Path: name, Err: fs.ErrNotExist}
+}
