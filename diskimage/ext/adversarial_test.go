@@ -12,7 +12,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // aclOf makes an access control list as getxattr(2) gives it, of tag, permissions and ID each.
@@ -25,35 +25,35 @@ func aclOf(entries ...[3]uint32) []byte {
 }
 
 // adversarialTree has what is rare in a Debian tree, and much of it.
-func adversarialTree() treetest.Tree {
+func adversarialTree() fstest.Tree {
 	const none = 0 // ID of entries of an access control list without one, as debugfs gives it; the kernel gives 2^32-1
-	tree := treetest.Tree{treetest.Dir(".")}
+	tree := fstest.Tree{fstest.Dir(".")}
 
-	acls := treetest.Dir("acl")
+	acls := fstest.Dir("acl")
 	acls.Xattrs = []diskimage.Xattr{{Name: "system.posix_acl_default", Value: aclOf(
 		[3]uint32{1, 7, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 5, none}, [3]uint32{16, 7, none}, [3]uint32{32, 5, none})}}
-	limited := treetest.File("acl/file", []byte("x"))
+	limited := fstest.File("acl/file", []byte("x"))
 	limited.Xattrs = []diskimage.Xattr{
-		{Name: "security.capability", Value: treetest.Capability},
+		{Name: "security.capability", Value: fstest.Capability},
 		{Name: "system.posix_acl_access", Value: aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 4, none},
 			[3]uint32{8, 4, 70000}, [3]uint32{16, 6, none}, [3]uint32{32, 4, none})},
 		{Name: "user.empty", Value: nil},
 	}
 	tree = append(tree, acls, limited)
 
-	tree = append(tree, treetest.Dir("deep"))
+	tree = append(tree, fstest.Dir("deep"))
 	for name := "deep/d"; strings.Count(name, "/") < 60; name += "/d" {
-		tree = append(tree, treetest.Dir(name))
+		tree = append(tree, fstest.Dir(name))
 	}
 
-	first := treetest.File("links/0", treetest.Pattern(2, 100))
-	tree = append(tree, treetest.Dir("links"), first)
+	first := fstest.File("links/0", fstest.Pattern(2, 100))
+	tree = append(tree, fstest.Dir("links"), first)
 	for i := range 100 {
-		tree = append(tree, treetest.HardLink(fmt.Sprintf("links/%d", i+1), first))
+		tree = append(tree, fstest.HardLink(fmt.Sprintf("links/%d", i+1), first))
 	}
 
-	tree = append(tree, treetest.ManyFiles("long", 400, 255)...)
-	tree = append(tree, treetest.ManyFiles("many", 1500, 5)...)
+	tree = append(tree, fstest.ManyFiles("long", 400, 255)...)
+	tree = append(tree, fstest.ManyFiles("many", 1500, 5)...)
 
 	var everySecond, beyond []int64
 	for i := range int64(1500) { // more than four leaves of extents
@@ -62,34 +62,34 @@ func adversarialTree() treetest.Tree {
 	for _, block := range []int64{0, 11, 12, 1035, 1036, 1036 + 1<<20 - 1, 1036 + 1<<20, 1036 + 1<<20 + 1025} {
 		beyond = append(beyond, block*disk.BlockSize) // the ends of all trees of indirect blocks
 	}
-	dense := treetest.Sparse("sparse/dense", 200*disk.BlockSize+1, 10, 0, 100*disk.BlockSize)
+	dense := fstest.Sparse("sparse/dense", 200*disk.BlockSize+1, 10, 0, 100*disk.BlockSize)
 	dense.Dense = true
-	tree = append(tree, treetest.Dir("sparse"),
-		treetest.Sparse("sparse/beyond 4 GiB", 6<<30, 100, beyond...), dense, treetest.Sparse("sparse/hole", 1<<33, 0),
-		treetest.Sparse("sparse/many", 3000*disk.BlockSize, 4000, everySecond...),
-		treetest.File("sparse/solid", treetest.Pattern(3, 5<<20)))
+	tree = append(tree, fstest.Dir("sparse"),
+		fstest.Sparse("sparse/beyond 4 GiB", 6<<30, 100, beyond...), dense, fstest.Sparse("sparse/hole", 1<<33, 0),
+		fstest.Sparse("sparse/many", 3000*disk.BlockSize, 4000, everySecond...),
+		fstest.File("sparse/solid", fstest.Pattern(3, 5<<20)))
 
-	tree = append(tree, treetest.Dir("time"))
+	tree = append(tree, fstest.Dir("time"))
 	for i, seconds := range []int64{minSeconds, -1, 0, 1<<31 - 1, 1 << 31, 1<<32 + 5, 1 << 33, maxSeconds} {
-		e := treetest.File(fmt.Sprintf("time/%d", i), nil)
+		e := fstest.File(fmt.Sprintf("time/%d", i), nil)
 		e.ModTime = time.Unix(seconds, int64(i)*111111111)
 		tree = append(tree, e)
 	}
 
-	tree = append(tree, treetest.Dir("xattr"))
+	tree = append(tree, fstest.Dir("xattr"))
 	for i := range 1100 { // more inodes than may share a block
-		e := treetest.File(fmt.Sprintf("xattr/%04d", i), nil)
-		e.Xattrs = []diskimage.Xattr{{Name: "user.shared", Value: treetest.Pattern(4, 301)}}
+		e := fstest.File(fmt.Sprintf("xattr/%04d", i), nil)
+		e.Xattrs = []diskimage.Xattr{{Name: "user.shared", Value: fstest.Pattern(4, 301)}}
 		tree = append(tree, e)
 	}
-	several := treetest.Entry("xattr/several", unix.S_IFCHR|0o600)
+	several := fstest.Entry("xattr/several", unix.S_IFCHR|0o600)
 	for i := range 60 {
-		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i), Value: treetest.Pattern(5, i)})
+		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i), Value: fstest.Pattern(5, i)})
 	}
-	link := treetest.Link("xattr/symlink", strings.Repeat("t", 70))
-	link.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: treetest.Pattern(6, 500)}}
-	short := treetest.Link("xattr/tlink", "x")
-	short.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: treetest.Pattern(6, 500)}}
+	link := fstest.Link("xattr/symlink", strings.Repeat("t", 70))
+	link.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: fstest.Pattern(6, 500)}}
+	short := fstest.Link("xattr/tlink", "x")
+	short.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: fstest.Pattern(6, 500)}}
 	return append(tree, several, link, short)
 }
 
@@ -114,7 +114,7 @@ func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 		files, length int
 		twoLevels     bool
 	}{{3_000, 250, false}, {8_000, 250, true}, {50_000, 12, false}} {
-		tree := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", tt.files, tt.length)...)
+		tree := append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", tt.files, tt.length)...)
 		for _, k := range []kind{{"ext2", ""}, {"ext4", "1.44"}} {
 			t.Run(fmt.Sprintf("%d names of %d bytes on %s", tt.files, tt.length, k), func(t *testing.T) {
 				t.Parallel()
@@ -127,7 +127,7 @@ func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 				if !d.hashed() || d.nodes > 0 != tt.twoLevels {
 					t.Errorf("hashed %v, %d nodes: two levels are %v", d.hashed(), d.nodes, tt.twoLevels)
 				}
-				image := treetest.WriteVolume(t, size, v)
+				image := fstest.WriteVolume(t, size, v)
 				fsckClean(t, image)
 				if got := len(names(t, image)); got != len(tree)+1 {
 					t.Errorf("%d names, want %d", got, len(tree)+1)
@@ -164,9 +164,9 @@ func TestMoreThan65000SubdirectoriesNeedDirNlink(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 256 MiB of directories")
 	}
-	tree := treetest.Tree{treetest.Dir("."), treetest.Dir("d")}
+	tree := fstest.Tree{fstest.Dir("."), fstest.Dir("d")}
 	for i := range maxLinks {
-		tree = append(tree, treetest.Dir(path.Join("d", fmt.Sprint(i))))
+		tree = append(tree, fstest.Dir(path.Join("d", fmt.Sprint(i))))
 	}
 	if _, err := (Formatter{}).Plan(2*diskimage.GiB, filesystem("ext3", ""), tree); err == nil {
 		t.Error("ext3: no error")

@@ -2,14 +2,9 @@ package ext
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,49 +15,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// TestSameInputSameBytes is not parallel: it changes GOMAXPROCS.
-func TestSameInputSameBytes(t *testing.T) {
-	const size = 64 * diskimage.MiB
-	sums := map[[sha256.Size]byte]bool{}
-	for _, workers := range []int{1, 2, 7} {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(workers))
-		image, err := os.Open(write(t, size, filesystem("ext4", "1.47"), adversarialTree()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer image.Close()
-		sum := sha256.New()
-		if _, err := io.Copy(sum, image); err != nil {
-			t.Fatal(err)
-		}
-		sums[[sha256.Size]byte(sum.Sum(nil))] = true
+// TestPromisesOfAFormatter is not parallel, see fstest.TestWriter.
+func TestPromisesOfAFormatter(t *testing.T) {
+	var writers []fstest.Writer
+	for _, k := range kinds {
+		fs := filesystem(k.fsType, k.release)
+		writers = append(writers, fstest.Writer{Name: k.String(), Formatter: Formatter{}, Filesystem: fs, Tree: smallTree(), Size: 16 * diskimage.MiB})
 	}
-	if len(sums) != 1 {
-		t.Errorf("%d different images with 1, 2 and 7 workers", len(sums))
-	}
-}
-
-func TestVolumeCanBeWrittenTwice(t *testing.T) {
-	t.Parallel()
-	const size = 8 * diskimage.MiB
-	v, err := Formatter{}.Plan(size, filesystem("ext4", "1.47"), smallTree())
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, err := os.ReadFile(treetest.WriteVolume(t, size, v))
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := os.ReadFile(treetest.WriteVolume(t, size, v))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(first, second) {
-		t.Error("the second image differs from the first")
-	}
+	fs := filesystem("ext4", E2fsprogs147)
+	fstest.TestWriter(t, append(writers, fstest.Writer{Name: "large", Formatter: Formatter{}, Filesystem: fs, Tree: adversarialTree(), Size: 64 * diskimage.MiB})...)
 }
 
 func TestFileSystemCanGrowAndShrink(t *testing.T) {
@@ -87,7 +51,7 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 		name string
 		size diskimage.Size
 		fs   diskimage.Filesystem
-		tree treetest.Tree
+		tree fstest.Tree
 		want diskimage.NoSpaceError
 	}{
 		{
@@ -104,20 +68,20 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 		},
 		{ // 8 inode table blocks, 2 bitmaps, superblock and descriptors are fixed
 			"no room for data", 2 * diskimage.MiB, filesystem("ext2", ""),
-			treetest.Tree{treetest.Dir("."), treetest.File("a", treetest.Pattern(1, 12*disk.BlockSize)), treetest.File("b", treetest.Pattern(2, 2e6))},
+			fstest.Tree{fstest.Dir("."), fstest.File("a", fstest.Pattern(1, 12*disk.BlockSize)), fstest.File("b", fstest.Pattern(2, 2e6))},
 			diskimage.NoSpaceError{
 				What: "blocks", Needed: 1 + 1 + 4 + 12 + 489 + 1, Available: 512 - 12, BlockSize: disk.BlockSize,
 			},
 		},
 		{
 			"terabytes", 2 * diskimage.MiB, filesystem("ext4", ""),
-			treetest.Tree{treetest.Dir("."), treetest.Sparse("a", 1<<43, 1<<20, 0), diskimage.Entry{
-				Name: "b", Mode: unix.S_IFREG, Size: 1 << 43, Open: treetest.Content(bytes.NewReader(nil)),
+			fstest.Tree{fstest.Dir("."), fstest.Sparse("a", 1<<43, 1<<20, 0), diskimage.Entry{
+				Name: "b", Mode: unix.S_IFREG, Size: 1 << 43, Open: fstest.Content(bytes.NewReader(nil)),
 			}},
 			diskimage.NoSpaceError{What: "blocks", Needed: 1 + 1 + 4 + 256 + 1<<31, Available: 500, BlockSize: disk.BlockSize},
 		},
 		{
-			"no inodes", 2 * diskimage.MiB, filesystem("ext2", ""), append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 200, 3)...),
+			"no inodes", 2 * diskimage.MiB, filesystem("ext2", ""), append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 200, 3)...),
 			diskimage.NoSpaceError{What: "inodes", Needed: 11 + 1 + 200, Available: 128},
 		},
 	}
@@ -139,8 +103,8 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 func TestFileSystemCanBeFilledToTheLastBlock(t *testing.T) {
 	t.Parallel()
 	const size = 2 * diskimage.MiB
-	tree := treetest.Tree{
-		treetest.Dir("."), treetest.File("a", treetest.Pattern(1, 12*disk.BlockSize)), treetest.File("b", treetest.Pattern(2, (500-1-1-4-12-1)*disk.BlockSize)),
+	tree := fstest.Tree{
+		fstest.Dir("."), fstest.File("a", fstest.Pattern(1, 12*disk.BlockSize)), fstest.File("b", fstest.Pattern(2, (500-1-1-4-12-1)*disk.BlockSize)),
 	}
 	v, err := Formatter{}.Plan(size, filesystem("ext2", ""), tree)
 	if err != nil {
@@ -149,18 +113,18 @@ func TestFileSystemCanBeFilledToTheLastBlock(t *testing.T) {
 	if free := v.(*volume).freeBlocks; free != 0 {
 		t.Errorf("%d free blocks, want 0", free)
 	}
-	image := treetest.WriteVolume(t, size, v)
+	image := fstest.WriteVolume(t, size, v)
 	fsckClean(t, image)
 	readBack(t, image, tree)
 }
 
 func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 	t.Parallel()
-	trees := map[string]treetest.Tree{
-		"empty":       {treetest.Dir(".")},
+	trees := map[string]fstest.Tree{
+		"empty":       {fstest.Dir(".")},
 		"adversarial": adversarialTree(),
-		"many inodes": append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 5000, 10)...),
-		"600 MB":      {treetest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: treetest.Content(bytes.NewReader(nil))}},
+		"many inodes": append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 5000, 10)...),
+		"600 MB":      {fstest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: fstest.Content(bytes.NewReader(nil))}},
 	}
 	for name, tree := range trees {
 		for _, k := range kinds {
@@ -191,62 +155,11 @@ func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 	}
 }
 
-func TestExtentsArePlacesOfTheContent(t *testing.T) {
-	t.Parallel()
-	const size = 64 * diskimage.MiB
-	tree := treetest.Tree{
-		treetest.Dir("."), treetest.Dir("boot"), treetest.File("boot/vmlinuz", treetest.Pattern(7, 5<<20+17)), treetest.File("empty", nil),
-		treetest.Sparse("sparse", 20*disk.BlockSize, disk.BlockSize, 0, 4*disk.BlockSize),
-	}
-	dense := treetest.Sparse("dense", 20*disk.BlockSize+1, disk.BlockSize, 4*disk.BlockSize)
-	dense.Dense = true
-	tree = append(tree, dense, treetest.HardLink("zweite", dense))
-	lengths := map[string]int64{
-		"boot/vmlinuz": 5<<20 + 17, "empty": 0, "sparse": 2 * disk.BlockSize, "dense": dense.Size, "zweite": dense.Size,
-	}
-	for _, k := range kinds {
-		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), tree)
-		if err != nil {
-			t.Fatal(err)
-		}
-		image, err := os.ReadFile(treetest.WriteVolume(t, size, v))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range tree {
-			want, regular := lengths[e.Name]
-			extents, err := v.Extents(e.Name)
-			if !regular {
-				if !errors.Is(err, fs.ErrNotExist) {
-					t.Errorf("%s: Extents(%q): got %v, want fs.ErrNotExist", k, e.Name, err)
-				}
-				continue
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []byte
-			for _, x := range extents {
-				got = append(got, image[x.Offset:x.Offset+x.Length]...)
-			}
-			if int64(len(got)) != want {
-				t.Errorf("%s: Extents(%q): %d bytes, want %d", k, e.Name, len(got), want)
-			}
-			if e.Name == "boot/vmlinuz" && !bytes.Equal(got, entryContent(t, e)) {
-				t.Errorf("%s: Extents(%q): not the content", k, e.Name)
-			}
-		}
-		if _, err := v.Extents("no such file"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("Extents of nothing: got %v", err)
-		}
-	}
-}
-
 func TestLostAndFoundOfTheTreeIsKept(t *testing.T) {
 	t.Parallel()
-	lost := treetest.Dir("lost+found")
+	lost := fstest.Dir("lost+found")
 	lost.Mode, lost.UID = unix.S_IFDIR|0o750, 12
-	tree := treetest.Tree{treetest.Dir("."), lost, treetest.File("lost+found/#12", []byte("x"))}
+	tree := fstest.Tree{fstest.Dir("."), lost, fstest.File("lost+found/#12", []byte("x"))}
 	image := write(t, 8*diskimage.MiB, filesystem("ext4", "1.47"), tree)
 	fsckClean(t, image)
 	stat := debugfs(t, image, []string{"stat /lost+found"})[0]
@@ -266,15 +179,15 @@ func TestNothingIsNeededOfTheFilesystemButItsType(t *testing.T) {
 }
 
 // adversarialDirectories is a tree with an index.
-func adversarialDirectories() treetest.Tree {
-	return append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 500, 20)...)
+func adversarialDirectories() fstest.Tree {
+	return append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 500, 20)...)
 }
 
 func TestZeroBlocksAreNotWritten(t *testing.T) {
 	t.Parallel()
 	zeros := diskimage.Entry{Name: "zeros", Mode: unix.S_IFREG, Size: 100 << 20}
-	zeros.Open = treetest.Content(zeroReader{})
-	tree := treetest.Tree{treetest.Dir("."), zeros}
+	zeros.Open = fstest.Content(zeroReader{})
+	tree := fstest.Tree{fstest.Dir("."), zeros}
 	image := write(t, 2*diskimage.GiB, filesystem("ext4", "1.44"), tree)
 	var stat unix.Stat_t
 	if err := unix.Stat(image, &stat); err != nil {
@@ -295,9 +208,9 @@ func (zeroReader) ReadAt(p []byte, _ int64) (int, error) {
 // The order of writes is part of the contract: a format that gives out its clusters as they come depends on it.
 func TestWritesComeInTheOrderOfTheDisk(t *testing.T) {
 	t.Parallel()
-	tree := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 3000, 12)...)
+	tree := append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 3000, 12)...)
 	for i := range tree[2:] {
-		tree[i+2] = treetest.File(tree[i+2].Name, treetest.Pattern(uint64(i), 5000))
+		tree[i+2] = fstest.File(tree[i+2].Name, fstest.Pattern(uint64(i), 5000))
 	}
 	v, err := Formatter{}.Plan(64*diskimage.MiB, filesystem("ext4", "1.44"), tree)
 	if err != nil {
@@ -329,14 +242,14 @@ func (r *recorder) WriteAt(p []byte, offset int64) (int, error) {
 func TestImmutableFileHasItsFlag(t *testing.T) {
 	t.Parallel()
 	const size = 64 * diskimage.MiB
-	fixed := treetest.File("ldlinux.sys", treetest.Pattern(3, 60_000))
+	fixed := fstest.File("ldlinux.sys", fstest.Pattern(3, 60_000))
 	fixed.Immutable = true
 	for _, k := range kinds {
-		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), treetest.Tree{treetest.Dir("."), fixed, treetest.File("plain", nil)})
+		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), fstest.Tree{fstest.Dir("."), fixed, fstest.File("plain", nil)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		image := treetest.WriteVolume(t, size, v)
+		image := fstest.WriteVolume(t, size, v)
 		fsckClean(t, image)
 		for i, answer := range debugfs(t, image, []string{"stat /ldlinux.sys", "stat /plain"}) {
 			m := regexp.MustCompile(`Flags: (0x[0-9a-f]+)`).FindStringSubmatch(answer)

@@ -8,26 +8,26 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 func BenchmarkWriteTree(b *testing.B) {
-	small := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 1000, 12)...)
+	small := append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 1000, 12)...)
 	for i := range small[2:] {
-		small[i+2] = treetest.File(small[i+2].Name, treetest.Pattern(uint64(i), 7000)) // the median of a Debian tree
+		small[i+2] = fstest.File(small[i+2].Name, fstest.Pattern(uint64(i), 7000)) // the median of a Debian tree
 	}
-	mixed := treetest.Tree{treetest.Dir("."), treetest.File("large", treetest.Pattern(1, 150<<20))}
+	mixed := fstest.Tree{fstest.Dir("."), fstest.File("large", fstest.Pattern(1, 150<<20))}
 	for i := range 1000 {
-		mixed = append(mixed, treetest.File(fmt.Sprintf("f%d", i), treetest.Pattern(uint64(i), 100<<10)))
+		mixed = append(mixed, fstest.File(fmt.Sprintf("f%d", i), fstest.Pattern(uint64(i), 100<<10)))
 	}
 	var places []int64
 	for i := range int64(5000) {
 		places = append(places, i*16*disk.BlockSize)
 	}
-	holes := treetest.Tree{treetest.Dir("."), treetest.Sparse("holes", 5000*16*disk.BlockSize, disk.BlockSize, places...)}
+	holes := fstest.Tree{fstest.Dir("."), fstest.Sparse("holes", 5000*16*disk.BlockSize, disk.BlockSize, places...)}
 	benchmarks := []struct {
 		name string
-		tree treetest.Tree
+		tree fstest.Tree
 	}{{"1k-small", small}, {"250MiB-mixed", mixed}, {"holes", holes}}
 	for _, bb := range benchmarks {
 		b.Run(bb.name, func(b *testing.B) {
@@ -50,7 +50,7 @@ func BenchmarkWriteTree(b *testing.B) {
 	}
 }
 
-func benchmarkWrite(b *testing.B, name string, tree treetest.Tree) {
+func benchmarkWrite(b *testing.B, name string, tree fstest.Tree) {
 	b.Helper()
 	const size = diskimage.GiB
 	v, err := Formatter{}.Plan(size, filesystem("ext4", "1.44"), tree)
@@ -72,7 +72,7 @@ func benchmarkWrite(b *testing.B, name string, tree treetest.Tree) {
 
 // BenchmarkPlan plans 50,000 names in one directory.
 func BenchmarkPlan(b *testing.B) {
-	tree := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 50000, 12)...)
+	tree := append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 50000, 12)...)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := (Formatter{}).Plan(2*diskimage.GiB, filesystem("ext4", "1.44"), tree); err != nil {

@@ -9,12 +9,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 func TestHashIsThatOfDebugfs(t *testing.T) {
 	t.Parallel()
-	image := write(t, 8*diskimage.MiB, filesystem("ext4", "1.44"), treetest.Tree{treetest.Dir(".")})
+	image := write(t, 8*diskimage.MiB, filesystem("ext4", "1.44"), fstest.Tree{fstest.Dir(".")})
 	files := []string{
 		"a", "abc", "abcd", "libfoo.so.1", "\xff\xfe\x80", "grüße",
 		strings.Repeat("x", 31), strings.Repeat("y", 32), strings.Repeat("z", 255),

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // brokenContent fails in one way or another.
@@ -50,9 +50,9 @@ func TestErrorsWhileCopyingNameTheFile(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := treetest.Entry("file", unix.S_IFREG)
+			e := fstest.Entry("file", unix.S_IFREG)
 			e.Size, e.Open = 10000, tt.open
-			v, err := Formatter{}.Plan(8*diskimage.MiB, filesystem("ext4", ""), treetest.Tree{treetest.Dir("."), e})
+			v, err := Formatter{}.Plan(8*diskimage.MiB, filesystem("ext4", ""), fstest.Tree{fstest.Dir("."), e})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,32 +68,9 @@ type discard struct{}
 
 func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
-// full fails from an offset on.
-type full int64
-
-func (f full) WriteAt(p []byte, offset int64) (int, error) {
-	if offset+int64(len(p)) > int64(f) {
-		return 0, unix.ENOSPC
-	}
-	return len(p), nil
-}
-
-func TestWriteErrorsAreReported(t *testing.T) {
-	t.Parallel()
-	v, err := Formatter{}.Plan(300*diskimage.MiB, filesystem("ext4", ""), adversarialTree())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, limit := range []full{0, 1024, 1 << 20, 30 << 20, 128 << 20} {
-		if err := v.Write(t.Context(), limit); !errors.Is(err, unix.ENOSPC) {
-			t.Errorf("write error at %d: got %v", limit, err)
-		}
-	}
-}
-
 func TestWriteStopsWhenCancelled(t *testing.T) {
 	t.Parallel()
-	for _, tree := range []treetest.Tree{adversarialTree(), {treetest.Dir(".")}} {
+	for _, tree := range []fstest.Tree{adversarialTree(), {fstest.Dir(".")}} {
 		v, err := Formatter{}.Plan(300*diskimage.MiB, filesystem("ext4", ""), tree)
 		if err != nil {
 			t.Fatal(err)
@@ -107,7 +84,7 @@ func TestWriteStopsWhenCancelled(t *testing.T) {
 }
 
 // brokenTree ends with an error.
-type brokenTree struct{ treetest.Tree }
+type brokenTree struct{ fstest.Tree }
 
 var errTree = errors.New("tree is broken")
 
@@ -124,58 +101,58 @@ func (b brokenTree) Entries() iter.Seq2[diskimage.Entry, error] {
 
 func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 	t.Parallel()
-	with := func(e diskimage.Entry, change func(*diskimage.Entry)) treetest.Tree {
+	with := func(e diskimage.Entry, change func(*diskimage.Entry)) fstest.Tree {
 		change(&e)
-		return treetest.Tree{treetest.Dir("."), e}
+		return fstest.Tree{fstest.Dir("."), e}
 	}
-	xattr := func(name string, length int) treetest.Tree {
-		return with(treetest.File("a", nil), func(e *diskimage.Entry) {
+	xattr := func(name string, length int) fstest.Tree {
+		return with(fstest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: name, Value: make([]byte, length)}}
 		})
 	}
-	manyLinks := treetest.Tree{treetest.Dir("."), treetest.File("a", nil)}
+	manyLinks := fstest.Tree{fstest.Dir("."), fstest.File("a", nil)}
 	for i := range maxLinks {
-		manyLinks = append(manyLinks, treetest.HardLink(fmt.Sprint(i), manyLinks[1]))
+		manyLinks = append(manyLinks, fstest.HardLink(fmt.Sprint(i), manyLinks[1]))
 	}
 	tests := []struct {
 		name string
 		tree diskimage.Tree
 		want string
 	}{
-		{"no root", treetest.Tree{}, "it has no root"},
-		{"root is no directory", treetest.Tree{treetest.File(".", nil)}, "instead of the root"},
-		{"root is not first", treetest.Tree{treetest.Dir("a"), treetest.Dir(".")}, `"a" comes first`},
-		{"broken tree", brokenTree{treetest.Tree{treetest.Dir(".")}}, errTree.Error()},
-		{"twice", treetest.Tree{treetest.Dir("."), treetest.Dir("a"), treetest.Dir("a")}, `"a" is there twice`},
-		{"without its directory", treetest.Tree{treetest.Dir("."), treetest.Dir("a/b")}, `"a/b" comes before`},
-		{"below a file", treetest.Tree{treetest.Dir("."), treetest.File("a", nil), treetest.File("a/b", nil)}, `"a/b" comes before`},
-		{"parent as a name", treetest.Tree{treetest.Dir("."), treetest.Dir("..")}, `".." is not a name`},
-		{"empty name", treetest.Tree{treetest.Dir("."), treetest.Dir("")}, `"" is not a name`},
-		{"long name", treetest.Tree{treetest.Dir("."), treetest.Dir(strings.Repeat("x", 256))}, "256 bytes"},
-		{"NUL in a name", treetest.Tree{treetest.Dir("."), treetest.Dir("a\x00b")}, "is not a name"},
-		{"link to nothing", treetest.Tree{treetest.Dir("."), treetest.HardLink("b", treetest.File("a", nil))}, `no earlier file`},
-		{"link to a directory", treetest.Tree{treetest.Dir("."), treetest.Dir("a"), treetest.HardLink("b", treetest.Dir("a"))}, `no earlier file`},
+		{"no root", fstest.Tree{}, "it has no root"},
+		{"root is no directory", fstest.Tree{fstest.File(".", nil)}, "instead of the root"},
+		{"root is not first", fstest.Tree{fstest.Dir("a"), fstest.Dir(".")}, `"a" comes first`},
+		{"broken tree", brokenTree{fstest.Tree{fstest.Dir(".")}}, errTree.Error()},
+		{"twice", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.Dir("a")}, `"a" is there twice`},
+		{"without its directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a/b")}, `"a/b" comes before`},
+		{"below a file", fstest.Tree{fstest.Dir("."), fstest.File("a", nil), fstest.File("a/b", nil)}, `"a/b" comes before`},
+		{"parent as a name", fstest.Tree{fstest.Dir("."), fstest.Dir("..")}, `".." is not a name`},
+		{"empty name", fstest.Tree{fstest.Dir("."), fstest.Dir("")}, `"" is not a name`},
+		{"long name", fstest.Tree{fstest.Dir("."), fstest.Dir(strings.Repeat("x", 256))}, "256 bytes"},
+		{"NUL in a name", fstest.Tree{fstest.Dir("."), fstest.Dir("a\x00b")}, "is not a name"},
+		{"link to nothing", fstest.Tree{fstest.Dir("."), fstest.HardLink("b", fstest.File("a", nil))}, `no earlier file`},
+		{"link to a directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.HardLink("b", fstest.Dir("a"))}, `no earlier file`},
 		{"too many links", manyLinks, "65001 links"},
-		{"lost+found is a file", treetest.Tree{treetest.Dir("."), treetest.File("lost+found", nil)}, "not a directory"},
-		{"lost+found twice", treetest.Tree{treetest.Dir("."), treetest.Dir("lost+found"), treetest.Dir("lost+found")}, "twice"},
-		{"empty symlink", treetest.Tree{treetest.Dir("."), treetest.Link("a", "")}, `"a": symbolic link`},
-		{"long symlink", treetest.Tree{treetest.Dir("."), treetest.Link("a", strings.Repeat("x", 4096))}, `4096 bytes`},
-		{"large device", treetest.Tree{treetest.Dir("."), treetest.Device("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
-		{"no type", treetest.Tree{treetest.Dir("."), treetest.Entry("a", 0o644)}, "file type"},
-		{"negative size", with(treetest.File("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
-		{"huge file", with(treetest.File("a", nil), func(e *diskimage.Entry) { e.Size = 1 << 45 }), "size of"},
-		{"no content", with(treetest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
-		{"data behind the end", with(treetest.File("a", []byte{1}), func(e *diskimage.Entry) {
+		{"lost+found is a file", fstest.Tree{fstest.Dir("."), fstest.File("lost+found", nil)}, "not a directory"},
+		{"lost+found twice", fstest.Tree{fstest.Dir("."), fstest.Dir("lost+found"), fstest.Dir("lost+found")}, "twice"},
+		{"empty symlink", fstest.Tree{fstest.Dir("."), fstest.Link("a", "")}, `"a": symbolic link`},
+		{"long symlink", fstest.Tree{fstest.Dir("."), fstest.Link("a", strings.Repeat("x", 4096))}, `4096 bytes`},
+		{"large device", fstest.Tree{fstest.Dir("."), fstest.Device("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
+		{"no type", fstest.Tree{fstest.Dir("."), fstest.Entry("a", 0o644)}, "file type"},
+		{"negative size", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
+		{"huge file", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = 1 << 45 }), "size of"},
+		{"no content", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
+		{"data behind the end", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 0, Length: 2}}
 		}), "outside"},
-		{"data out of order", with(treetest.File("a", make([]byte, 9)), func(e *diskimage.Entry) {
+		{"data out of order", with(fstest.File("a", make([]byte, 9)), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 5, Length: 1}, {Offset: 0, Length: 1}}
 		}), "out of order"},
 		{"unknown attribute", xattr("btrfs.compression", 3), `"btrfs.compression"`},
 		{"attribute without a name", xattr("user.", 3), `"user."`},
 		{"large attribute", xattr("user.a", 5000), "more than the one block"},
 		{"broken ACL", xattr("system.posix_acl_access", 5), "not an access control list"},
-		{"attribute twice", with(treetest.File("a", nil), func(e *diskimage.Entry) {
+		{"attribute twice", with(fstest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: "user.a"}, {Name: "user.a"}}
 		}), "twice"},
 	}

@@ -6,18 +6,18 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // FuzzTree makes trees of bytes, and wants e2fsck to find nothing and debugfs to read back what was written.
 func FuzzTree(f *testing.F) {
 	f.Add(byte(0), []byte{})
 	for i := range byte(12) {
-		f.Add(i, treetest.Pattern(uint64(i), 200*int(i)))
+		f.Add(i, fstest.Pattern(uint64(i), 200*int(i)))
 	}
 	f.Fuzz(func(t *testing.T, which byte, data []byte) {
 		k := kinds[int(which)%len(kinds)]
-		tree := treetest.Maker{Edges: edges, MaxSize: 1 << 30, TimeBits: 27}.Tree(data)
+		tree := fstest.Maker{Edges: edges, MaxSize: 1 << 30, TimeBits: 27}.Tree(data)
 		const size = 24 * diskimage.MiB
 		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), tree)
 		var noSpace *diskimage.NoSpaceError
@@ -27,7 +27,7 @@ func FuzzTree(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		image := treetest.WriteVolume(t, size, v)
+		image := fstest.WriteVolume(t, size, v)
 		fsckClean(t, image)
 		readBack(t, image, tree)
 	})

@@ -20,7 +20,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // mountVariable tells a test that it runs again, in a mount namespace of its own, and on which directory.
@@ -56,10 +56,10 @@ func mountLoop(t *testing.T, image, at, options string) {
 }
 
 // kernelTree has everything, and for ext4 a directory of 50,000 files as well.
-func kernelTree(k kind) treetest.Tree {
+func kernelTree(k kind) fstest.Tree {
 	tree := append(adversarialTree(), smallTree()[1:]...)
 	if k.fsType == "ext4" {
-		tree = append(tree, treetest.ManyFiles("50000", 50_000, 12)...)
+		tree = append(tree, fstest.ManyFiles("50000", 50_000, 12)...)
 	}
 	return tree
 }
@@ -95,7 +95,7 @@ func TestKernelReadsWhatWasWritten(t *testing.T) {
 }
 
 // compareMounted compares a mounted file system with the tree that it was made of.
-func compareMounted(t *testing.T, k kind, at string, tree treetest.Tree) {
+func compareMounted(t *testing.T, k kind, at string, tree fstest.Tree) {
 	t.Helper()
 	want, links := map[string]diskimage.Entry{}, map[string]uint64{}
 	for _, e := range tree {
@@ -196,8 +196,8 @@ func withoutIDs(name string, value []byte) []byte {
 
 // A full disk is found out while data is written, or while metadata is: at every size, nothing is left.
 func TestFullDiskLeavesNothing(t *testing.T) {
-	tree := append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 1000, 100)...)
-	tree = append(tree, treetest.File("large", treetest.Pattern(1, 6<<20)))
+	tree := append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 1000, 100)...)
+	tree = append(tree, fstest.File("large", fstest.Pattern(1, 6<<20)))
 	if dir := os.Getenv(mountVariable); dir != "" {
 		for _, size := range []string{"64k", "1m", "5m", "6m"} {
 			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
@@ -240,7 +240,7 @@ func (l limited) WriteAt(b []byte, offset int64) (int, error) {
 }
 
 // failToWrite wants the disk to be full, the error to say so, and nothing to be left.
-func failToWrite(t *testing.T, tree treetest.Tree, name string, dst func(*os.File) io.WriterAt) {
+func failToWrite(t *testing.T, tree fstest.Tree, name string, dst func(*os.File) io.WriterAt) {
 	t.Helper()
 	v, err := Formatter{}.Plan(24*diskimage.MiB, filesystem("ext4", "1.44"), tree)
 	if err != nil {

@@ -2,9 +2,7 @@ package ext
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path"
@@ -21,7 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // debugfs runs commands of debugfs(8) and gives what each prints.
@@ -142,7 +140,7 @@ func describeStat(t *testing.T, stat string) string {
 }
 
 // readBack compares a file system with the tree that it was made of, as debugfs sees it.
-func readBack(t *testing.T, image string, tree treetest.Tree) {
+func readBack(t *testing.T, image string, tree fstest.Tree) {
 	t.Helper()
 	inodes := names(t, image)
 	links := map[int]int{}
@@ -208,25 +206,9 @@ func compareContent(t *testing.T, e diskimage.Entry, stat, dumped string) {
 		}
 		return
 	}
-	if !bytes.Equal(got, entryContent(t, e)) {
+	if !bytes.Equal(got, fstest.ReadContent(t, e)) {
 		t.Errorf("%q: the %d bytes differ", e.Name, e.Size)
 	}
-}
-
-// entryContent is the content that a tree gives to an entry.
-func entryContent(t *testing.T, e diskimage.Entry) []byte {
-	t.Helper()
-	want := make([]byte, e.Size)
-	if e.Size > 0 {
-		c, err := e.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.ReadAt(want, 0); err != nil && !errors.Is(err, io.EOF) {
-			t.Fatal(err)
-		}
-	}
-	return want
 }
 
 func TestDebugfsReadsBackTheSmallTree(t *testing.T) {
@@ -242,12 +224,12 @@ func TestDebugfsReadsBackTheSmallTree(t *testing.T) {
 
 func TestGRUBReadsWhatItBoots(t *testing.T) {
 	t.Parallel()
-	tree := append(treetest.Tree{treetest.Dir("."), treetest.Dir("boot")}, treetest.ManyFiles("boot/indexed", 500, 30)...)
+	tree := append(fstest.Tree{fstest.Dir("."), fstest.Dir("boot")}, fstest.ManyFiles("boot/indexed", 500, 30)...)
 	// A hole at the start of a file is what GRUB 2.06 cannot read: "something wrong with extent".
-	zeros := treetest.File("boot/zeros", make([]byte, 30*disk.BlockSize+7))
+	zeros := fstest.File("boot/zeros", make([]byte, 30*disk.BlockSize+7))
 	zeros.Dense, zeros.Data = true, []diskimage.Extent{}
-	kernel := treetest.File("boot/indexed/vmlinuz", treetest.Pattern(9, 9<<20+1))
-	tree = append(tree, kernel, zeros, treetest.Sparse("boot/holes", 60<<20, 5000, 0, 55<<20))
+	kernel := fstest.File("boot/indexed/vmlinuz", fstest.Pattern(9, 9<<20+1))
+	tree = append(tree, kernel, zeros, fstest.Sparse("boot/holes", 60<<20, 5000, 0, 55<<20))
 	for _, k := range kinds {
 		image := write(t, 128*diskimage.MiB, filesystem(k.fsType, k.release), tree)
 		for _, e := range tree {
@@ -255,7 +237,7 @@ func TestGRUBReadsWhatItBoots(t *testing.T) {
 				continue
 			}
 			source := filepath.Join(t.TempDir(), "source")
-			if err := os.WriteFile(source, entryContent(t, e), 0o600); err != nil {
+			if err := os.WriteFile(source, fstest.ReadContent(t, e), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			diskimagetest.Run(t, "grub-fstest", image, "cmp", "(loop0)/"+e.Name, source)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // repeatVariable tells a test that it runs again, in another environment, and on which directory.
@@ -81,7 +81,7 @@ func repeatTree(t *testing.T, backwards bool) string {
 		if err := os.Chmod(name, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		ts := []unix.Timespec{unix.NsecToTimespec(treetest.Time.UnixNano()), unix.NsecToTimespec(treetest.Time.UnixNano())}
+		ts := []unix.Timespec{unix.NsecToTimespec(fstest.Time.UnixNano()), unix.NsecToTimespec(fstest.Time.UnixNano())}
 		if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, ts, 0); err != nil {
 			t.Fatal(err)
 		}

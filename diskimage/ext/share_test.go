@@ -13,7 +13,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // sharedFiles are sizes around all that decides whether a file is shared.
@@ -53,7 +53,7 @@ func writeShared(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	for i, size := range sharedFiles {
-		if err := os.WriteFile(filepath.Join(root, fmt.Sprint(i)), treetest.Pattern(uint64(i), size), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(root, fmt.Sprint(i)), fstest.Pattern(uint64(i), size), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,7 +81,7 @@ func writeShared(t *testing.T, dir string) {
 	if _, err := f.ReadAt(got, start); err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile(treetest.WriteVolume(t, size, v)) // on another file system
+	want, err := os.ReadFile(fstest.WriteVolume(t, size, v)) // on another file system
 	if err != nil {
 		t.Fatal(err)
 	}

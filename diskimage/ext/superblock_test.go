@@ -12,7 +12,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // mke2fsConfigs are what mke2fs.conf of a release says (v1.42.12, debian/1.47.0-2, debian/1.47.2-3), so that any mke2fs
@@ -75,7 +75,7 @@ func TestSuperblockIsThatOfMke2fs(t *testing.T) {
 					"-q", "-F", "-t", k.fsType, "-T", "default", "-L", "rootfs", "-U", testUUID.String(),
 					"-E", fmt.Sprintf("hash_seed=%s", testSeed), theirs)
 				want := superblock(t, theirs)
-				got := superblock(t, write(t, size, filesystem(k.fsType, k.release), treetest.Tree{treetest.Dir(".")}))
+				got := superblock(t, write(t, size, filesystem(k.fsType, k.release), fstest.Tree{fstest.Dir(".")}))
 				names := maps.Clone(want)
 				maps.Copy(names, got)
 				for _, name := range slices.Sorted(maps.Keys(names)) {

@@ -11,7 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 var testUUID = uuid.MustParse("6ba7b810-9dad-41d1-80b4-00c04fd430c8")
@@ -19,7 +19,7 @@ var testSeed = uuid.MustParse("f81d4fae-7dec-41d0-a765-00a0c91e6bf6")
 
 func filesystem(fsType, release string) diskimage.Filesystem {
 	return diskimage.Filesystem{
-		Type: fsType, Features: release, Label: "rootfs", UUID: testUUID, Seed: testSeed, Time: treetest.Time,
+		Type: fsType, Features: release, Label: "rootfs", UUID: testUUID, Seed: testSeed, Time: fstest.Time,
 	}
 }
 
@@ -54,29 +54,29 @@ func write(t testing.TB, size diskimage.Size, fs diskimage.Filesystem, tree disk
 	if err != nil {
 		t.Fatalf("plan %s of %s: %v", fs.Type, size, err)
 	}
-	return treetest.WriteVolume(t, size, v)
+	return fstest.WriteVolume(t, size, v)
 }
 
 // smallTree has one of everything and fits into 2 MiB.
-func smallTree() treetest.Tree {
-	hello := treetest.File("etc/hello", []byte("hello, world\n"))
-	link := treetest.Link("etc/link", "hello")
-	fifo := treetest.Entry("etc/fifo", unix.S_IFIFO|0o600)
-	ping := treetest.File("etc/ping", treetest.Pattern(1, 3*disk.BlockSize+5))
-	ping.Xattrs = []diskimage.Xattr{{Name: "security.capability", Value: treetest.Capability}}
-	odd := treetest.File("etc/odd", nil)
+func smallTree() fstest.Tree {
+	hello := fstest.File("etc/hello", []byte("hello, world\n"))
+	link := fstest.Link("etc/link", "hello")
+	fifo := fstest.Entry("etc/fifo", unix.S_IFIFO|0o600)
+	ping := fstest.File("etc/ping", fstest.Pattern(1, 3*disk.BlockSize+5))
+	ping.Xattrs = []diskimage.Xattr{{Name: "security.capability", Value: fstest.Capability}}
+	odd := fstest.File("etc/odd", nil)
 	odd.Mode, odd.UID, odd.GID = unix.S_IFREG|0o7755, 1<<32-2, 70000
 	odd.ModTime = time.Date(1905, 1, 2, 3, 4, 5, 6, time.UTC)
-	late := treetest.File("etc/late", []byte{0})
+	late := fstest.File("etc/late", []byte{0})
 	late.ModTime = time.Date(2200, 1, 2, 3, 4, 5, 999999999, time.UTC)
-	return treetest.Tree{
-		treetest.Dir("."), treetest.Dir("dev"),
-		treetest.Device("dev/null", unix.S_IFCHR, 1, 3), treetest.Device("dev/large", unix.S_IFBLK, 300, 70000),
-		treetest.Dir("etc"), fifo, treetest.HardLink("etc/fifo2", fifo), hello, treetest.HardLink("etc/hello2", hello), late, link,
-		treetest.HardLink("etc/link2", link), treetest.Link("etc/long", strings.Repeat("x/", 2047)+"y"),
-		odd, ping, treetest.Entry("etc/socket", unix.S_IFSOCK|0o755),
-		treetest.Link("etc/t59", strings.Repeat("a", 59)), treetest.Link("etc/t60", strings.Repeat("b", 60)),
-		treetest.File("etc/zeros", make([]byte, 3*disk.BlockSize)), treetest.File("etc/\xff\xfe not UTF-8\n", []byte("x")),
-		treetest.Sparse("hole", 300000, 5000, 8192, 100001),
+	return fstest.Tree{
+		fstest.Dir("."), fstest.Dir("dev"),
+		fstest.Device("dev/null", unix.S_IFCHR, 1, 3), fstest.Device("dev/large", unix.S_IFBLK, 300, 70000),
+		fstest.Dir("etc"), fifo, fstest.HardLink("etc/fifo2", fifo), hello, fstest.HardLink("etc/hello2", hello), late, link,
+		fstest.HardLink("etc/link2", link), fstest.Link("etc/long", strings.Repeat("x/", 2047)+"y"),
+		odd, ping, fstest.Entry("etc/socket", unix.S_IFSOCK|0o755),
+		fstest.Link("etc/t59", strings.Repeat("a", 59)), fstest.Link("etc/t60", strings.Repeat("b", 60)),
+		fstest.File("etc/zeros", make([]byte, 3*disk.BlockSize)), fstest.File("etc/\xff\xfe not UTF-8\n", []byte("x")),
+		fstest.Sparse("hole", 300000, 5000, 8192, 100001),
 	}
 }

@@ -2,13 +2,8 @@ package f2fs
 
 import (
 	"bytes"
-	"context"
-	"crypto/sha256"
 	"errors"
-	"io"
-	"io/fs"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -18,61 +13,30 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// TestSameInputSameBytes is not parallel: it changes GOMAXPROCS.
-func TestSameInputSameBytes(t *testing.T) {
-	sums := map[[sha256.Size]byte]bool{}
-	for _, workers := range []int{1, 2, 7} {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(workers))
-		image, err := os.Open(write(t, 128*diskimage.MiB, adversarialTree()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer image.Close()
-		sum := sha256.New()
-		if _, err := io.Copy(sum, image); err != nil {
-			t.Fatal(err)
-		}
-		sums[[sha256.Size]byte(sum.Sum(nil))] = true
-	}
-	if len(sums) != 1 {
-		t.Errorf("%d different images with 1, 2 and 7 workers", len(sums))
-	}
-}
-
-func TestVolumeCanBeWrittenTwice(t *testing.T) {
-	t.Parallel()
-	const size = 64 * diskimage.MiB
-	v, err := Formatter{}.Plan(size, filesystem(), smallTree())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var images [2][]byte
-	for i := range images {
-		if images[i], err = os.ReadFile(treetest.WriteVolume(t, size, v)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !bytes.Equal(images[0], images[1]) {
-		t.Error("the second image differs from the first")
-	}
+// TestPromisesOfAFormatter is not parallel, see fstest.TestWriter.
+func TestPromisesOfAFormatter(t *testing.T) {
+	fstest.TestWriter(t,
+		fstest.Writer{Name: "f2fs", Formatter: Formatter{}, Filesystem: filesystem(), Tree: adversarialTree(), Size: 128 * diskimage.MiB},
+		fstest.Writer{Name: "small", Formatter: Formatter{}, Filesystem: filesystem(), Tree: smallTree(), Size: 64 * diskimage.MiB},
+	)
 }
 
 func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 	t.Parallel()
-	solid := treetest.Tree{treetest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 100e6, Open: treetest.Content(bytes.NewReader(nil))}}
+	solid := fstest.Tree{fstest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 100e6, Open: fstest.Content(bytes.NewReader(nil))}}
 	tests := []struct {
 		name string
 		size diskimage.Size
-		tree treetest.Tree
+		tree fstest.Tree
 	}{
 		{"nothing", 4095, smallTree()},
 		{"no areas", 20 * diskimage.MiB, smallTree()},
 		{"nothing left", 50 * diskimage.MiB, smallTree()},
 		{"data", 128 * diskimage.MiB, solid},
-		{"nodes", 64 * diskimage.MiB, append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 5000, 3)...)},
+		{"nodes", 64 * diskimage.MiB, append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 5000, 3)...)},
 	}
 	for _, tt := range tests {
 		_, err := Formatter{}.Plan(tt.size, filesystem(), tt.tree)
@@ -89,11 +53,11 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 
 func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 	t.Parallel()
-	trees := map[string]treetest.Tree{
-		"empty":       {treetest.Dir(".")},
+	trees := map[string]fstest.Tree{
+		"empty":       {fstest.Dir(".")},
 		"adversarial": adversarialTree(),
-		"many inodes": append(treetest.Tree{treetest.Dir(".")}, treetest.ManyFiles("d", 5000, 10)...),
-		"600 MB":      {treetest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: treetest.Content(bytes.NewReader(nil))}},
+		"many inodes": append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 5000, 10)...),
+		"600 MB":      {fstest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: fstest.Content(bytes.NewReader(nil))}},
 	}
 	for name, tree := range trees {
 		for _, free := range []diskimage.Size{0, 50 * diskimage.MiB, diskimage.GiB} {
@@ -126,7 +90,7 @@ func TestFullFileSystemIsClean(t *testing.T) {
 	t.Parallel()
 	// The data fills its last segment, so that the log goes on in an empty one; then one block less, and one more.
 	for _, blocks := range []int{5 * 512, 5*512 - 1, 5*512 + 1} {
-		tree := treetest.Tree{treetest.Dir("."), treetest.File("a", treetest.Pattern(1, blocks*disk.BlockSize))}
+		tree := fstest.Tree{fstest.Dir("."), fstest.File("a", fstest.Pattern(1, blocks*disk.BlockSize))}
 		size, err := MinimumSize(filesystem(), tree, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -134,55 +98,6 @@ func TestFullFileSystemIsClean(t *testing.T) {
 		image := write(t, size, tree)
 		diskimagetest.Fsck(t, image)
 		readBack(t, image, tree)
-	}
-}
-
-func TestExtentsArePlacesOfTheContent(t *testing.T) {
-	t.Parallel()
-	const size = 128 * diskimage.MiB
-	dense := treetest.Sparse("dense", 20*disk.BlockSize+1, disk.BlockSize, 4*disk.BlockSize)
-	dense.Dense = true
-	tree := treetest.Tree{
-		treetest.Dir("."), treetest.Dir("boot"), treetest.File("boot/vmlinuz", treetest.Pattern(7, 5<<20+17)), treetest.File("empty", nil), treetest.File("inline", treetest.Pattern(1, 100)),
-		treetest.Sparse("sparse", 20*disk.BlockSize, disk.BlockSize, 0, 4*disk.BlockSize), treetest.Sparse("hole", 1e6, 0),
-		dense, treetest.HardLink("zweite", dense),
-	}
-	lengths := map[string]int64{
-		"boot/vmlinuz": 5<<20 + 17, "empty": 0, "inline": 100, "sparse": 2 * disk.BlockSize, "hole": 0, "dense": dense.Size, "zweite": dense.Size,
-	}
-	v, err := Formatter{}.Plan(size, filesystem(), tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := os.ReadFile(treetest.WriteVolume(t, size, v))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range tree {
-		want, regular := lengths[e.Name]
-		extents, err := v.Extents(e.Name)
-		if !regular {
-			if !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("Extents(%q): got %v, want fs.ErrNotExist", e.Name, err)
-			}
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []byte
-		for _, x := range extents {
-			got = append(got, image[x.Offset:x.Offset+x.Length]...)
-		}
-		if int64(len(got)) != want {
-			t.Errorf("Extents(%q): %d bytes, want %d", e.Name, len(got), want)
-		}
-		if e.Data == nil && e.Size > 0 && e.Open != nil && !bytes.Equal(got, entryContent(t, e)) {
-			t.Errorf("Extents(%q): not the content", e.Name)
-		}
-	}
-	if _, err := v.Extents("no such file"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("Extents of nothing: got %v", err)
 	}
 }
 
@@ -200,13 +115,13 @@ func (r *recorder) WriteAt(b []byte, offset int64) (int, error) {
 // What is not used may be anything, and what is said to be zero is not written.
 func TestOnlyUsedSpaceMatters(t *testing.T) {
 	t.Parallel()
-	for _, tree := range []treetest.Tree{{treetest.Dir(".")}, append(adversarialTree(), smallTree()[1:]...)} {
+	for _, tree := range []fstest.Tree{{fstest.Dir(".")}, append(adversarialTree(), smallTree()[1:]...)} {
 		for _, size := range []diskimage.Size{128 * diskimage.MiB, 3 * diskimage.GiB} {
 			v, err := Formatter{}.Plan(size, filesystem(), tree)
 			if err != nil {
 				t.Fatal(err)
 			}
-			image := treetest.WriteVolume(t, size, v)
+			image := fstest.WriteVolume(t, size, v)
 			file, err := os.OpenFile(image, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -275,46 +190,18 @@ func TestSegmentsAreAlignedOnTheDisk(t *testing.T) {
 			t.Errorf("from sector %d of %d bytes on: the first segment is at %d, want %d", tt.start, tt.sector, got, tt.want)
 		}
 		if tt.sector == 512 {
-			diskimagetest.Fsck(t, treetest.WriteVolume(t, 100*diskimage.MiB, v))
+			diskimagetest.Fsck(t, fstest.WriteVolume(t, 100*diskimage.MiB, v))
 		}
 	}
 }
 
 func TestLabelAndUUID(t *testing.T) {
 	t.Parallel()
-	image := write(t, 64*diskimage.MiB, treetest.Tree{treetest.Dir(".")})
+	image := write(t, 64*diskimage.MiB, fstest.Tree{fstest.Dir(".")})
 	out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image)
 	for _, want := range []string{"UUID=" + testUUID.String() + "\n", "LABEL=rootfs", "TYPE=f2fs\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
-	}
-}
-
-// full fails from an offset on.
-type full int64
-
-func (f full) WriteAt(p []byte, offset int64) (int, error) {
-	if offset+int64(len(p)) > int64(f) {
-		return 0, unix.ENOSPC
-	}
-	return len(p), nil
-}
-
-func TestWriteErrorsAreReported(t *testing.T) {
-	t.Parallel()
-	v, err := Formatter{}.Plan(300*diskimage.MiB, filesystem(), adversarialTree())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, limit := range []full{0, 1024, 3 << 20, 10 << 20, 18 << 20, 30 << 20} {
-		if err := v.Write(t.Context(), limit); !errors.Is(err, unix.ENOSPC) {
-			t.Errorf("write error at %d: got %v", limit, err)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := v.Write(ctx, full(1<<40)); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want context.Canceled", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // brokenContent fails in one way or another.
@@ -45,20 +45,20 @@ func TestErrorsWhileReadingNameTheFile(t *testing.T) {
 		{1000, content(bytes.NewReader(make([]byte, 1000)), errors.New("stale handle")), `close "file": stale handle`},
 	}
 	for _, tt := range tests {
-		e := treetest.Entry("file", unix.S_IFREG)
+		e := fstest.Entry("file", unix.S_IFREG)
 		e.Size, e.Open = tt.size, tt.open
-		v, err := Formatter{}.Plan(64*diskimage.MiB, filesystem(), treetest.Tree{treetest.Dir("."), e})
+		v, err := Formatter{}.Plan(64*diskimage.MiB, filesystem(), fstest.Tree{fstest.Dir("."), e})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := v.Write(t.Context(), full(1<<40)); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if err := v.Write(t.Context(), discard{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
 	}
 }
 
 // brokenTree ends with an error.
-type brokenTree struct{ treetest.Tree }
+type brokenTree struct{ fstest.Tree }
 
 var errTree = errors.New("tree is broken")
 
@@ -74,12 +74,12 @@ func (b brokenTree) Entries() iter.Seq2[diskimage.Entry, error] {
 }
 
 // collidingNames are names whose hashes end with so many zero bits.
-func collidingNames(n int) treetest.Tree {
-	tree := treetest.Tree{treetest.Dir(".")}
+func collidingNames(n int) fstest.Tree {
+	tree := fstest.Tree{fstest.Dir(".")}
 	for i := uint32(0); len(tree) <= n; i++ {
 		name := strings.Repeat("x", 240) + string([]byte{'a' + byte(i&15), 'a' + byte(i>>4&15), 'a' + byte(i>>8&15), 'a' + byte(i>>12&15), 'a' + byte(i>>16&15), 'a' + byte(i>>20&15)})
 		if dirHash(name)&0xFFF == 0 {
-			tree = append(tree, treetest.File(name, nil))
+			tree = append(tree, fstest.File(name, nil))
 		}
 	}
 	return tree
@@ -95,12 +95,12 @@ func TestNamesWithTheSameHashFillSeveralTables(t *testing.T) {
 
 func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 	t.Parallel()
-	with := func(e diskimage.Entry, change func(*diskimage.Entry)) treetest.Tree {
+	with := func(e diskimage.Entry, change func(*diskimage.Entry)) fstest.Tree {
 		change(&e)
-		return treetest.Tree{treetest.Dir("."), e}
+		return fstest.Tree{fstest.Dir("."), e}
 	}
-	xattr := func(name string, length int) treetest.Tree {
-		return with(treetest.File("a", nil), func(e *diskimage.Entry) {
+	xattr := func(name string, length int) fstest.Tree {
+		return with(fstest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: name, Value: make([]byte, length)}}
 		})
 	}
@@ -109,37 +109,37 @@ func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 		tree diskimage.Tree
 		want string
 	}{
-		{"no root", treetest.Tree{}, "it has no root"},
-		{"root is no directory", treetest.Tree{treetest.File(".", nil)}, "instead of the root"},
-		{"root is not first", treetest.Tree{treetest.Dir("a"), treetest.Dir(".")}, `"a" comes first`},
-		{"broken tree", brokenTree{treetest.Tree{treetest.Dir(".")}}, errTree.Error()},
-		{"twice", treetest.Tree{treetest.Dir("."), treetest.Dir("a"), treetest.Dir("a")}, `"a" is there twice`},
-		{"without its directory", treetest.Tree{treetest.Dir("."), treetest.Dir("a/b")}, `"a/b" comes before`},
-		{"below a file", treetest.Tree{treetest.Dir("."), treetest.File("a", nil), treetest.File("a/b", nil)}, `"a/b" comes before`},
-		{"parent as a name", treetest.Tree{treetest.Dir("."), treetest.Dir("..")}, `".." is not a name`},
-		{"empty name", treetest.Tree{treetest.Dir("."), treetest.Dir("")}, `"" is not a name`},
-		{"long name", treetest.Tree{treetest.Dir("."), treetest.Dir(strings.Repeat("x", 256))}, "256 bytes"},
-		{"NUL in a name", treetest.Tree{treetest.Dir("."), treetest.Dir("a\x00b")}, "is not a name"},
-		{"link to nothing", treetest.Tree{treetest.Dir("."), treetest.HardLink("b", treetest.File("a", nil))}, `no earlier file`},
-		{"link to a directory", treetest.Tree{treetest.Dir("."), treetest.Dir("a"), treetest.HardLink("b", treetest.Dir("a"))}, `no earlier file`},
-		{"empty symlink", treetest.Tree{treetest.Dir("."), treetest.Link("a", "")}, `"a": symbolic link`},
-		{"long symlink", treetest.Tree{treetest.Dir("."), treetest.Link("a", strings.Repeat("x", 4096))}, `4096 bytes`},
-		{"large device", treetest.Tree{treetest.Dir("."), treetest.Device("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
-		{"no type", treetest.Tree{treetest.Dir("."), treetest.Entry("a", 0o644)}, "file type"},
-		{"negative size", with(treetest.File("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
-		{"huge file", with(treetest.File("a", nil), func(e *diskimage.Entry) { e.Size = maxBlocks*disk.BlockSize + 1 }), "size of"},
-		{"no content", with(treetest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
-		{"data behind the end", with(treetest.File("a", []byte{1}), func(e *diskimage.Entry) {
+		{"no root", fstest.Tree{}, "it has no root"},
+		{"root is no directory", fstest.Tree{fstest.File(".", nil)}, "instead of the root"},
+		{"root is not first", fstest.Tree{fstest.Dir("a"), fstest.Dir(".")}, `"a" comes first`},
+		{"broken tree", brokenTree{fstest.Tree{fstest.Dir(".")}}, errTree.Error()},
+		{"twice", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.Dir("a")}, `"a" is there twice`},
+		{"without its directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a/b")}, `"a/b" comes before`},
+		{"below a file", fstest.Tree{fstest.Dir("."), fstest.File("a", nil), fstest.File("a/b", nil)}, `"a/b" comes before`},
+		{"parent as a name", fstest.Tree{fstest.Dir("."), fstest.Dir("..")}, `".." is not a name`},
+		{"empty name", fstest.Tree{fstest.Dir("."), fstest.Dir("")}, `"" is not a name`},
+		{"long name", fstest.Tree{fstest.Dir("."), fstest.Dir(strings.Repeat("x", 256))}, "256 bytes"},
+		{"NUL in a name", fstest.Tree{fstest.Dir("."), fstest.Dir("a\x00b")}, "is not a name"},
+		{"link to nothing", fstest.Tree{fstest.Dir("."), fstest.HardLink("b", fstest.File("a", nil))}, `no earlier file`},
+		{"link to a directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.HardLink("b", fstest.Dir("a"))}, `no earlier file`},
+		{"empty symlink", fstest.Tree{fstest.Dir("."), fstest.Link("a", "")}, `"a": symbolic link`},
+		{"long symlink", fstest.Tree{fstest.Dir("."), fstest.Link("a", strings.Repeat("x", 4096))}, `4096 bytes`},
+		{"large device", fstest.Tree{fstest.Dir("."), fstest.Device("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
+		{"no type", fstest.Tree{fstest.Dir("."), fstest.Entry("a", 0o644)}, "file type"},
+		{"negative size", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
+		{"huge file", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = maxBlocks*disk.BlockSize + 1 }), "size of"},
+		{"no content", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
+		{"data behind the end", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 0, Length: 2}}
 		}), "outside"},
-		{"data out of order", with(treetest.File("a", make([]byte, 9)), func(e *diskimage.Entry) {
+		{"data out of order", with(fstest.File("a", make([]byte, 9)), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 5, Length: 1}, {Offset: 0, Length: 1}}
 		}), "out of order"},
 		{"unknown attribute", xattr("btrfs.compression", 3), `"a": extended attribute "btrfs.compression"`},
 		{"attribute without a name", xattr("user.", 3), `"user."`},
 		{"large attribute", xattr("user.a", disk.XattrRoom), `"a": extended attributes need 36 bytes more than the 4244`},
 		{"broken ACL", xattr("system.posix_acl_access", 5), "not an access control list"},
-		{"attribute twice", with(treetest.File("a", nil), func(e *diskimage.Entry) {
+		{"attribute twice", with(fstest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: "user.a"}, {Name: "user.a"}}
 		}), "twice"},
 	}
@@ -174,3 +174,8 @@ func TestParametersAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// discard forgets what is written.
+type discard struct{}
+
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }

@@ -7,17 +7,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // FuzzTree makes trees of bytes, and wants fsck.f2fs to find nothing and the reader to read back what was written.
 func FuzzTree(f *testing.F) {
 	f.Add([]byte{})
 	for i := range byte(12) {
-		f.Add(treetest.Pattern(uint64(i), 200*int(i)))
+		f.Add(fstest.Pattern(uint64(i), 200*int(i)))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tree := treetest.Maker{Edges: edges, MaxSize: 1 << 34, TimeBits: 48}.Tree(data)
+		tree := fstest.Maker{Edges: edges, MaxSize: 1 << 34, TimeBits: 48}.Tree(data)
 		const size = 96 * diskimage.MiB
 		v, err := Formatter{}.Plan(size, filesystem(), tree)
 		var noSpace *diskimage.NoSpaceError
@@ -27,7 +27,7 @@ func FuzzTree(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		image := treetest.WriteVolume(t, size, v)
+		image := fstest.WriteVolume(t, size, v)
 		diskimagetest.Fsck(t, image)
 		readBack(t, image, tree)
 	})

@@ -9,7 +9,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // mkfs.f2fs of f2fs-tools 1.15 is meant; later versions reserve less.
@@ -31,7 +31,7 @@ func TestAreasAreThoseOfMkfs(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", size, err)
 		}
-		v, err := Formatter{}.Plan(size, filesystem(), treetest.Tree{treetest.Dir(".")})
+		v, err := Formatter{}.Plan(size, filesystem(), fstest.Tree{fstest.Dir(".")})
 		if err != nil {
 			t.Fatalf("%s: %v", size, err)
 		}

@@ -23,7 +23,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // kernelVariable names the environment variable with a Debian package of a kernel, linux-image-*.deb, to be used instead of
@@ -39,9 +39,9 @@ func TestMain(m *testing.M) {
 }
 
 // kernelTree has everything, and a directory of 10,000 files.
-func kernelTree() treetest.Tree {
+func kernelTree() fstest.Tree {
 	tree := append(adversarialTree(), smallTree()[1:]...)
-	return append(tree, treetest.ManyFiles("large", 10_000, 12)...)
+	return append(tree, fstest.ManyFiles("large", 10_000, 12)...)
 }
 
 // The kernel is the reader that counts. Few have a module for f2fs, so it is Debian's, in a virtual machine, with this
@@ -285,7 +285,7 @@ func kernelLog() (string, error) {
 func change(at string) error {
 	for i := range 3000 {
 		name := filepath.Join(at, "large", fmt.Sprintf("new %d", i))
-		if err := os.WriteFile(name, treetest.Pattern(uint64(i), i*7), 0o644); err != nil {
+		if err := os.WriteFile(name, fstest.Pattern(uint64(i), i*7), 0o644); err != nil {
 			return err
 		}
 		if err := os.Remove(filepath.Join(at, "large", fmt.Sprintf("%012d", 3*i))); err != nil {
@@ -297,7 +297,7 @@ func change(at string) error {
 		if err != nil {
 			return err
 		}
-		_, err = file.Write(treetest.Pattern(8, 10000))
+		_, err = file.Write(fstest.Pattern(8, 10000))
 		if err == nil {
 			err = file.Truncate(1 << 30)
 		}
@@ -313,7 +313,7 @@ func change(at string) error {
 	}
 	for _, name := range []string{"etc/hello2", "etc/ping", "xattr/0300", "xattr/xdir", "acl", "acl/file"} {
 		for _, x := range []string{"user.new", "user.a", "trusted.dir"} {
-			if err := unix.Setxattr(filepath.Join(at, name), x, treetest.Pattern(9, 100), 0); err != nil {
+			if err := unix.Setxattr(filepath.Join(at, name), x, fstest.Pattern(9, 100), 0); err != nil {
 				return fmt.Errorf("%s: %s: %w", name, x, err)
 			}
 		}
@@ -332,7 +332,7 @@ func change(at string) error {
 }
 
 // compareMounted compares a mounted file system with the tree that it was made of.
-func compareMounted(report func(string, ...any), at string, tree treetest.Tree) {
+func compareMounted(report func(string, ...any), at string, tree fstest.Tree) {
 	want, links := map[string]diskimage.Entry{}, map[string]uint64{}
 	for _, e := range tree {
 		if e.HardLink != "" {
@@ -407,7 +407,7 @@ func compareSystem(report func(string, ...any), name string, want diskimage.Entr
 	if want.HardLink == "" && uint64(st.Nlink) != links {
 		report("%q has %d links, want %d", name, st.Nlink, links)
 	}
-	if atime := newStamp(treetest.Time); st.Ctim.Sec != atime.seconds || st.Ctim.Nsec != int64(atime.nanoseconds) {
+	if atime := newStamp(fstest.Time); st.Ctim.Sec != atime.seconds || st.Ctim.Nsec != int64(atime.nanoseconds) {
 		report("%q has been changed at %d.%d", name, st.Ctim.Sec, st.Ctim.Nsec)
 	}
 	list := make([]byte, 1<<16)

@@ -17,11 +17,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/treetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // readBack compares a file system with the tree that it was made of.
-func readBack(t *testing.T, image string, tree treetest.Tree) {
+func readBack(t *testing.T, image string, tree fstest.Tree) {
 	t.Helper()
 	file, err := os.Open(image)
 	if err != nil {
@@ -185,7 +185,7 @@ func TestSmallTreeIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, size := range []diskimage.Size{64 * diskimage.MiB, 100*diskimage.MiB + 5000, 300 * diskimage.MiB, 5 * diskimage.GiB} {
 		tree := smallTree()
-		fixed := treetest.File("fixed", []byte("x"))
+		fixed := fstest.File("fixed", []byte("x"))
 		fixed.Immutable = true
 		tree = append(tree, fixed)
 		image := write(t, size, tree)
@@ -194,33 +194,19 @@ func TestSmallTreeIsReadBack(t *testing.T) {
 	}
 }
 
-// entryContent is the content that a tree gives to an entry.
-func entryContent(t *testing.T, e diskimage.Entry) []byte {
-	t.Helper()
-	want := make([]byte, e.Size)
-	c, err := e.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.ReadAt(want, 0); err != nil && !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	return want
-}
-
 func TestGRUBReadsWhatItBoots(t *testing.T) {
 	t.Parallel()
-	tree := append(treetest.Tree{treetest.Dir("."), treetest.Dir("boot")}, treetest.ManyFiles("boot/large", 1500, 30)...)
+	tree := append(fstest.Tree{fstest.Dir("."), fstest.Dir("boot")}, fstest.ManyFiles("boot/large", 1500, 30)...)
 	tree = append(tree,
-		treetest.File("boot/large/vmlinuz", treetest.Pattern(9, 9<<20+1)), treetest.File("boot/small", treetest.Pattern(8, 1000)),
-		treetest.File("boot/initrd", treetest.Pattern(7, 40<<20)), treetest.Link("boot/link", "large/vmlinuz"), treetest.Sparse("boot/holes", 5<<20, 5000, 0, 4<<20))
+		fstest.File("boot/large/vmlinuz", fstest.Pattern(9, 9<<20+1)), fstest.File("boot/small", fstest.Pattern(8, 1000)),
+		fstest.File("boot/initrd", fstest.Pattern(7, 40<<20)), fstest.Link("boot/link", "large/vmlinuz"), fstest.Sparse("boot/holes", 5<<20, 5000, 0, 4<<20))
 	image := write(t, 256*diskimage.MiB, tree)
 	for _, e := range tree {
 		if !e.IsRegular() || e.Size == 0 {
 			continue
 		}
 		source := filepath.Join(t.TempDir(), "source")
-		if err := os.WriteFile(source, entryContent(t, e), 0o600); err != nil {
+		if err := os.WriteFile(source, fstest.ReadContent(t, e), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		diskimagetest.Run(t, "grub-fstest", image, "cmp", "(loop0)/"+e.Name, source)

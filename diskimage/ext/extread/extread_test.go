@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,64 +19,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/extread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
-
-// flat is an entry in a form that can be compared, with the content instead of how to open it.
-type flat struct {
-	diskimage.Entry
-	Content string
-}
-
-func flatten(t *testing.T, tree diskimage.Tree) map[string]flat {
-	t.Helper()
-	all := map[string]flat{}
-	for e, err := range tree.Entries() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := flat{Entry: e}
-		if e.Open != nil {
-			c, err := e.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			data, err := io.ReadAll(io.NewSectionReader(c, 0, e.Size))
-			if err := errors.Join(err, c.Close()); err != nil {
-				t.Fatal(err)
-			}
-			f.Content = string(data)
-		}
-		f.Open, f.Data, f.Dense, f.ModTime = nil, nil, false, f.ModTime.UTC()
-		all[e.Name] = f
-	}
-	return all
-}
-
-func compare(t *testing.T, got, want map[string]flat) {
-	t.Helper()
-	for name, w := range want {
-		g, ok := got[name]
-		if !ok {
-			t.Errorf("%q is missing", name)
-			continue
-		}
-		if g.Content != w.Content {
-			t.Errorf("%q: content differs (%d bytes, want %d)", name, len(g.Content), len(w.Content))
-		}
-		g.Content, w.Content = "", ""
-		if len(g.Xattrs) == 0 && len(w.Xattrs) == 0 {
-			g.Xattrs, w.Xattrs = nil, nil
-		}
-		if !reflect.DeepEqual(g, w) {
-			t.Errorf("%q: got %+v, want %+v", name, g, w)
-		}
-	}
-	for name := range got {
-		if _, ok := want[name]; !ok && name != "lost+found" {
-			t.Errorf("%q is in nobody's tree", name)
-		}
-	}
-}
 
 // nastyTree has one of everything.
 func nastyTree(t *testing.T) diskimage.Tree {
@@ -119,35 +62,35 @@ func nastyTree(t *testing.T) diskimage.Tree {
 	return tree
 }
 
-func TestWhatWasWrittenIsReadAgain(t *testing.T) {
+func TestPromisesOfAReader(t *testing.T) {
 	t.Parallel()
-	tree := nastyTree(t)
-	want := flatten(t, tree)
-	for _, fstype := range []string{"ext2", "ext3", "ext4"} {
-		t.Run(fstype, func(t *testing.T) {
-			t.Parallel()
-			size := 128 * diskimage.MiB
-			volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: fstype, Features: "1.47", Label: "nasty", UUID: uuid.Max}, tree)
-			if err != nil {
-				t.Fatal(err)
-			}
-			image, err := os.Create(filepath.Join(t.TempDir(), "image"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer image.Close()
-			if err := errors.Join(image.Truncate(int64(size)), volume.Write(t.Context(), image)); err != nil {
-				t.Fatal(err)
-			}
-			fs, err := extread.New(image)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if fs.Label() != "nasty" {
-				t.Errorf("label %q", fs.Label())
-			}
-			compare(t, flatten(t, fs), want)
+	var readers []fstest.Reader
+	for _, kind := range []diskimage.Filesystem{{Type: "ext2"}, {Type: "ext3"}, {Type: "ext4"}, {Type: "ext4", Features: ext.E2fsprogs147}} {
+		kind.Label, kind.UUID = "nasty", uuid.Max
+		readers = append(readers, fstest.Reader{
+			Writer: fstest.Writer{
+				Name: kind.Type + kind.Features, Formatter: ext.Formatter{}, Filesystem: kind, Tree: nastyTree(t), Size: 128 * diskimage.MiB,
+			},
+			Open:    func(image io.ReaderAt) (diskimage.Tree, error) { return extread.New(image) },
+			ErrNone: extread.ErrNoExt, Known: func(*diskimage.Entry) {}, Made: []string{"lost+found"},
 		})
+	}
+	fstest.TestReader(t, readers...)
+}
+
+func TestLabelIsRead(t *testing.T) {
+	t.Parallel()
+	const size = 8 * diskimage.MiB
+	volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: "ext4", Label: "nasty"}, diskimage.EmptyTree(time.Unix(0, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := fstest.Memory(make([]byte, size))
+	if err := volume.Write(t.Context(), image); err != nil {
+		t.Fatal(err)
+	}
+	if fs, err := extread.New(bytes.NewReader(image)); err != nil || fs.Label() != "nasty" {
+		t.Errorf("label %q, %v", fs.Label(), err)
 	}
 }
 
@@ -174,7 +117,7 @@ func TestFileSystemsOfMke2fsAreRead(t *testing.T) {
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
-	want := flatten(t, diskimage.NewDirTree(dir))
+	want := fstest.Flatten(t, diskimage.NewDirTree(dir))
 	for _, args := range []string{
 		"-t ext4", "-t ext4 -b 1024", "-t ext2 -b 1024 -I 128", "-t ext3 -b 2048", "-t ext4 -O ^64bit,^extents", "-t ext4 -O meta_bg,^resize_inode",
 		"-t ext4 -O 64bit,metadata_csum_seed,mmp", "-t ext2 -r 0 -O none",
@@ -193,7 +136,7 @@ func TestFileSystemsOfMke2fsAreRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := flatten(t, fs)
+			got := fstest.Flatten(t, fs)
 			for name, g := range got {
 				w, ok := want[name]
 				if !ok || name == "lost+found" {
@@ -212,65 +155,3 @@ func TestFileSystemsOfMke2fsAreRead(t *testing.T) {
 		})
 	}
 }
-
-func TestDamageIsAnErrorAndNothingWorse(t *testing.T) {
-	t.Parallel()
-	tree, err := diskimage.Overlay(diskimage.EmptyTree(time.Unix(0, 0)),
-		diskimage.FileEntry("etc/passwd", 0o644, bytes.Repeat([]byte("root"), 5000), time.Unix(0, 0)),
-		diskimage.Entry{Name: "link", Mode: unix.S_IFLNK | 0o777, Linkname: strings.Repeat("x", 100)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := 8 * diskimage.MiB
-	for _, fstype := range []string{"ext2", "ext4"} {
-		volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: fstype}, tree)
-		if err != nil {
-			t.Fatal(err)
-		}
-		good := memory(make([]byte, size))
-		if err := volume.Write(t.Context(), good); err != nil {
-			t.Fatal(err)
-		}
-		var used []int
-		for i, b := range good {
-			if b != 0 {
-				used = append(used, i)
-			}
-		}
-		r := rand.New(rand.NewPCG(1, 2))
-		for range 500 {
-			bad := bytes.Clone(good)
-			for range 1 + r.IntN(4) {
-				bad[used[r.IntN(len(used))]] = byte(r.Uint32())
-			}
-			fs, err := extread.New(bytes.NewReader(bad))
-			if err != nil {
-				continue
-			}
-			n := 0
-			for e, err := range fs.Entries() {
-				if n++; err != nil || n > 1000 {
-					break
-				}
-				if e.Open != nil && e.Size < 1<<20 {
-					c, err := e.Open()
-					if err != nil {
-						t.Fatal(err)
-					}
-					_, _ = io.Copy(io.Discard, io.NewSectionReader(c, 0, e.Size))
-				}
-			}
-		}
-	}
-	if _, err := extread.New(bytes.NewReader(make([]byte, 4096))); !errors.Is(err, extread.ErrNoExt) {
-		t.Errorf("zeros: %v", err)
-	}
-	if _, err := extread.New(bytes.NewReader(nil)); !errors.Is(err, extread.ErrNoExt) {
-		t.Errorf("nothing: %v", err)
-	}
-}
-
-// memory is an image in memory.
-type memory []byte
-
-func (m memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }

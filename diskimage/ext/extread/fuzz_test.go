@@ -13,12 +13,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/extread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // FuzzDamage reads file systems in which some bytes are others: whatever they say, reading ends, with an error or without.
 func FuzzDamage(f *testing.F) {
 	kinds := []diskimage.Filesystem{{Type: "ext2"}, {Type: "ext4", Features: "1.42"}, {Type: "ext4", Features: "1.47"}}
-	var images []memory
+	var images []fstest.Memory
 	var used [][]int
 	for _, kind := range kinds {
 		image := damageable(f, kind)
@@ -66,7 +67,7 @@ func FuzzDamage(f *testing.F) {
 }
 
 // damageable is a small file system that has everything there is to misunderstand.
-func damageable(t testing.TB, kind diskimage.Filesystem) memory {
+func damageable(t testing.TB, kind diskimage.Filesystem) fstest.Memory {
 	t.Helper()
 	epoch := time.Unix(0, 0)
 	entries := []diskimage.Entry{
@@ -90,7 +91,7 @@ func damageable(t testing.TB, kind diskimage.Filesystem) memory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := memory(make([]byte, size))
+	image := fstest.Memory(make([]byte, size))
 	if err := volume.Write(t.Context(), image); err != nil {
 		t.Fatal(err)
 	}

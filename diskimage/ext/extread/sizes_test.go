@@ -85,3 +85,8 @@ func TestDirectoriesAreInOnePlace(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// memory is an image in memory.
+type memory []byte
+
+func (m memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }

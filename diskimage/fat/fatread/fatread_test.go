@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 var written = time.Date(2024, 2, 29, 12, 34, 56, 0, time.UTC)
@@ -72,41 +72,31 @@ func compare(t *testing.T, got, want map[string][]byte) {
 	}
 }
 
-func TestOurFATIsReadAgain(t *testing.T) {
+func TestPromisesOfAReader(t *testing.T) {
 	t.Parallel()
-	want := files()
 	var entries []diskimage.Entry
-	for name, data := range want {
+	for name, data := range files() {
 		entries = append(entries, diskimage.FileEntry(name, 0o644, data, written))
 	}
 	tree, err := diskimage.Overlay(diskimage.EmptyTree(written), entries...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var readers []fstest.Reader
 	for _, size := range []diskimage.Size{2 * diskimage.MiB, 32 * diskimage.MiB, 300 * diskimage.MiB} {
-		volume, err := (fat.Formatter{}).Plan(size, diskimage.Filesystem{Type: "vfat"}, tree)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Create(filepath.Join(t.TempDir(), "image"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := errors.Join(f.Truncate(int64(size)), volume.Write(t.Context(), f)); err != nil {
-			t.Fatal(err)
-		}
-		fs, err := fatread.New(f)
-		if err != nil {
-			t.Fatalf("%s: %v", size, err)
-		}
-		compare(t, read(t, fs), want)
-		for e := range fs.Entries() {
-			if e.Name == "empty" && !e.ModTime.Equal(written) {
-				t.Errorf("time %v, want %v", e.ModTime, written)
-			}
-		}
+		readers = append(readers, fstest.Reader{
+			Writer:  fstest.Writer{Name: size.String(), Formatter: fat.Formatter{}, Filesystem: diskimage.Filesystem{Type: "vfat"}, Tree: tree, Size: size},
+			Open:    func(image io.ReaderAt) (diskimage.Tree, error) { return fatread.New(image) },
+			ErrNone: fatread.ErrNoFAT,
+			// A FAT has no permissions, and its root has no time.
+			Known: func(e *diskimage.Entry) {
+				if e.Mode &= unix.S_IFMT; e.IsDir() {
+					e.ModTime = time.Time{}
+				}
+			},
+		})
 	}
+	fstest.TestReader(t, readers...)
 }
 
 func TestFATOfMtoolsIsRead(t *testing.T) {
@@ -140,48 +130,6 @@ func TestFATOfMtoolsIsRead(t *testing.T) {
 	}
 }
 
-func TestDamageIsAnErrorAndNothingWorse(t *testing.T) {
-	t.Parallel()
-	tree, err := diskimage.Overlay(diskimage.EmptyTree(written),
-		diskimage.FileEntry("a/b/c/long name.text", 0o644, bytes.Repeat([]byte("x"), 9000), written))
-	if err != nil {
-		t.Fatal(err)
-	}
-	volume, err := (fat.Formatter{}).Plan(2*diskimage.MiB, diskimage.Filesystem{Type: "vfat"}, tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	good := memory(make([]byte, 2*diskimage.MiB))
-	if err := volume.Write(t.Context(), good); err != nil {
-		t.Fatal(err)
-	}
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 1000 {
-		bad := bytes.Clone(good)
-		for range 1 + r.IntN(4) {
-			bad[r.IntN(20_000)] = byte(r.Uint32())
-		}
-		fs, err := fatread.New(bytes.NewReader(bad))
-		if err != nil {
-			continue
-		}
-		n := 0
-		for e, err := range fs.Entries() {
-			if n++; err != nil || n > 1000 {
-				break
-			}
-			if e.Open != nil {
-				c, _ := e.Open()
-				_, _ = io.Copy(io.Discard, io.NewSectionReader(c, 0, min(e.Size, 1<<20)))
-			}
-		}
-	}
-	if _, err := fatread.New(bytes.NewReader(make([]byte, 4096))); !errors.Is(err, fatread.ErrNoFAT) {
-		t.Errorf("zeros: %v", err)
-	}
-}
-
-// memory is an image in memory.
 // newImage makes a file system of 40 MiB, a FAT16.
 func newImage(t *testing.T, entries ...diskimage.Entry) memory {
 	t.Helper()
@@ -244,6 +192,7 @@ func TestDirectoriesAreInOnePlace(t *testing.T) {
 	}
 }
 
+// memory is an image in memory.
 type memory []byte
 
 func (m memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }

@@ -8,12 +8,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 // FuzzDamage reads file systems in which some bytes are others: whatever they say, reading ends, with an error or
 // without.
 func FuzzDamage(f *testing.F) {
-	var images []memory
+	var images []fstest.Memory
 	var used [][]int
 	for _, size := range []diskimage.Size{2 * diskimage.MiB, 17 * diskimage.MiB,
 		34 * diskimage.MiB} { // FAT12, FAT16, FAT32
@@ -29,7 +30,7 @@ func FuzzDamage(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		image := memory(make([]byte, size))
+		image := fstest.Memory(make([]byte, size))
 		if err := volume.Write(f.Context(), image); err != nil {
 			f.Fatal(err)
 		}

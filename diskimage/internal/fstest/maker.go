@@ -1,4 +1,4 @@
-package treetest
+package fstest
 
 import (
 	"bytes"

@@ -1,5 +1,6 @@
-// Package treetest makes trees for the tests of file system writers: everything that a Debian tree can hold, in memory.
-package treetest
+// Package fstest has what the tests of file system writers and readers share: trees with everything that a Debian tree can
+// hold, in memory, and what each writer (TestWriter) and each reader (TestReader) must do.
+package fstest
 
 import (
 	"bytes"

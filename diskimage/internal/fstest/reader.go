@@ -1,0 +1,165 @@
+package fstest
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// Reader is a reader of file systems that TestReader looks at, with a writer of the same.
+type Reader struct {
+	Writer
+	Open func(image io.ReaderAt) (diskimage.Tree, error)
+	// ErrNone is what Open says of what is no such file system.
+	ErrNone error
+	// Known leaves of an entry what the file system can record.
+	Known func(e *diskimage.Entry)
+	// Made are names that the writer adds.
+	Made []string
+}
+
+// TestReader looks at what every reader promises.
+func TestReader(t *testing.T, readers ...Reader) {
+	for _, r := range readers {
+		t.Run(r.Name, func(t *testing.T) {
+			t.Parallel()
+			t.Run("what was written is read", r.readsBack)
+			t.Run("damage is an error and nothing worse", r.damage)
+		})
+	}
+}
+
+// Flat is an entry in a form that can be compared, with the content instead of how to open it.
+type Flat struct {
+	diskimage.Entry
+	Content string
+}
+
+// Flatten returns the entries of a tree by their names.
+func Flatten(t *testing.T, tree diskimage.Tree) map[string]Flat {
+	t.Helper()
+	all := map[string]Flat{}
+	for e, err := range tree.Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := Flat{Entry: e}
+		if e.Open != nil {
+			f.Content = string(ReadContent(t, e))
+		}
+		f.Open, f.Data, f.Dense, f.ModTime = nil, nil, false, f.ModTime.UTC()
+		if len(f.Xattrs) == 0 {
+			f.Xattrs = nil
+		}
+		all[e.Name] = f
+	}
+	return all
+}
+
+func (r Reader) readsBack(t *testing.T) {
+	image, err := os.Open(WriteVolume(t, r.Size, r.plan(t, r.Tree)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer image.Close()
+	tree, err := r.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := Flatten(t, tree), Flatten(t, r.Tree)
+	for _, name := range r.Made {
+		delete(got, name)
+	}
+	for name, w := range want {
+		g, ok := got[name]
+		if !ok {
+			t.Errorf("%q is missing", name)
+			continue
+		}
+		if g.Content != w.Content {
+			t.Errorf("%q: content differs (%d bytes, want %d)", name, len(g.Content), len(w.Content))
+		}
+		r.Known(&g.Entry)
+		r.Known(&w.Entry)
+		if !reflect.DeepEqual(g.Entry, w.Entry) {
+			t.Errorf("%q: got %+v, want %+v", name, g.Entry, w.Entry)
+		}
+	}
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%q is in nobody's tree", name)
+		}
+	}
+}
+
+// Memory is an image in memory.
+type Memory []byte
+
+// WriteAt implements io.WriterAt.
+func (m Memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }
+
+// damage changes a few bytes of an image, many times, and reads all of it.
+func (r Reader) damage(t *testing.T) {
+	tree := Tree{Dir("."), Dir("etc"), Dir("etc/deep"), File("etc/deep/a rather long name.text", Pattern(1, 20_000)), File("passwd", Pattern(2, 9000))}
+	r.Size = min(r.Size, 32*diskimage.MiB) // it is in memory
+	good := Memory(make([]byte, r.Size))
+	if err := r.plan(t, tree).Write(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	var used []int
+	for i, b := range good {
+		if b != 0 {
+			used = append(used, i)
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		old := map[int]byte{}
+		for range 1 + random.IntN(4) {
+			at := used[random.IntN(len(used))]
+			if _, ok := old[at]; !ok {
+				old[at] = good[at]
+			}
+			good[at] = byte(random.Uint32())
+		}
+		if tree, err := r.Open(bytes.NewReader(good)); err == nil {
+			readSome(t, tree)
+		}
+		for at, b := range old {
+			good[at] = b
+		}
+	}
+	for _, none := range [][]byte{make([]byte, 4096), nil} {
+		if _, err := r.Open(bytes.NewReader(none)); !errors.Is(err, r.ErrNone) {
+			t.Errorf("%d zeros: got %v, want %v", len(none), err, r.ErrNone)
+		}
+	}
+}
+
+// readSome reads what a damaged tree holds, but not without end.
+func readSome(t *testing.T, tree diskimage.Tree) {
+	const mostEntries, mostBytes = 1000, 1 << 20
+	n := 0
+	for e, err := range tree.Entries() {
+		if n++; err != nil || n > mostEntries {
+			return
+		}
+		if e.Open == nil {
+			continue
+		}
+		c, err := e.Open()
+		if err != nil {
+			continue
+		}
+		_, _ = io.Copy(io.Discard, io.NewSectionReader(c, 0, min(e.Size, mostBytes)))
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
