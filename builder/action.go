@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
@@ -112,24 +113,8 @@ func (a Action) copied() (src, dst string, err error) {
 	return a.Text[:i], a.Text[i+1:], nil
 }
 
-// digest is that of the host files that the action names.
-func (a Action) digest() (string, error) {
-	switch a.Kind {
-	case ActionScript:
-		return fileDigest(a.Text)
-	case ActionCopy:
-		src, _, err := a.copied()
-		if err != nil {
-			return "", err
-		}
-		return treeDigest(src)
-	default:
-		return "", nil
-	}
-}
-
 // step is what the action does while the root file system is made. number is that among the commands.
-func (a Action) step(digest, image string, number int) Step {
+func (a Action) step(digest string, lock Lock, image string, number int) Step {
 	switch a.Kind {
 	case ActionCommand:
 		return commandStep{Command: a.Command, Number: number}
@@ -138,9 +123,11 @@ func (a Action) step(digest, image string, number int) Step {
 		if err != nil {
 			panic("BUG: not checked: " + err.Error())
 		}
-		return copyStep{Digest: digest, Source: src, Destination: dst}
+		return copyStep{Digest: digest, Name: filepath.Base(src), Destination: dst, Source: src, Copy: lock.Copy(src)}
 	default:
-		return hookStep{Digest: digest, Script: a.Text, Argument: image, Image: hashOf(image)}
+		return hookStep{
+			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image, Image: hashOf(image),
+		}
 	}
 }
 
@@ -150,6 +137,17 @@ func (s Spec) ImageHooks() []string {
 	for _, a := range s.o.Actions {
 		if a.Phase == hooks.PhaseImage {
 			scripts = append(scripts, a.Text)
+		}
+	}
+	return scripts
+}
+
+// hookScripts are the real names of all scripts.
+func (s Spec) hookScripts() map[string]bool {
+	scripts := map[string]bool{}
+	for _, a := range s.o.Actions {
+		if a.Kind == ActionScript {
+			scripts[realName(a.Text)] = true
 		}
 	}
 	return scripts

@@ -84,7 +84,7 @@ func TestCopyInMergesATreeAndKeepsModes(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFakeTarget(t, map[string]string{"/etc/old": "old"})
-	for _, s := range []copyStep{{Source: src, Destination: "/"}, {Source: src, Destination: "/opt/"}, {Source: filepath.Join(src, "program"), Destination: "/usr/bin/p"}} {
+	for _, s := range []copyStep{{Copy: src, Destination: "/"}, {Copy: src, Name: "tree", Destination: "/opt/"}, {Copy: filepath.Join(src, "program"), Destination: "/usr/bin/p"}} {
 		if err := runStep(t, f, s); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -75,12 +76,16 @@ func (a artefacts) make(ctx context.Context, s *site, title string, run func() e
 		return nil
 	}
 	a.explain("run: " + title + ": " + why)
-	use, unknown, err := observe([]string{s.target.Root()}, nil, s.tmp, run)
+	before, dirs, err := namesBelow(s.target.Root())
+	if err != nil {
+		return err
+	}
+	use, unknown, err := observe(dirs, s.tmp, run)
 	if err != nil {
 		return err
 	}
 	if unknown == nil {
-		name, unknown = a.keep(ctx, s.target, name, s.origins, use)
+		name, unknown = a.keep(ctx, s.target, name, s.origins, use, before)
 	}
 	switch {
 	case unknown == nil:
@@ -91,6 +96,21 @@ func (a artefacts) make(ctx context.Context, s *site, title string, run func() e
 		s.log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
 	}
 	return nil
+}
+
+// namesBelow gives all names in a directory of the host, and which of them are directories.
+func namesBelow(top string) (names map[string]bool, dirs []string, err error) {
+	names = map[string]bool{}
+	err = filepath.WalkDir(top, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreDenied(err)
+		}
+		if names[name] = true; d.IsDir() {
+			dirs = append(dirs, name)
+		}
+		return nil
+	})
+	return names, dirs, err
 }
 
 func (a artefacts) explain(text string) {
@@ -189,12 +209,12 @@ func someOf(names []string) string {
 
 // keep keeps what a run has made in a target of these origins, and gives the name of the snapshot. The error says what it did
 // that files alone cannot repeat, or what went wrong.
-func (a artefacts) keep(ctx context.Context, t Target, name string, o origins, use usage) (kept string, err error) {
+func (a artefacts) keep(ctx context.Context, t Target, name string, o origins, use usage, before map[string]bool) (kept string, err error) {
 	inside := func(hostName string) string { return path.Join("/", strings.TrimPrefix(hostName, t.Root())) }
 	made := artefact{}
 	contents := [][]byte{}
 	for _, hostName := range use.changed {
-		output, data, err := a.output(t, inside(hostName), use.before[hostName])
+		output, data, err := a.output(t, inside(hostName), before[hostName])
 		if err != nil {
 			return "", err
 		}

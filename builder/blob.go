@@ -16,6 +16,8 @@ type Blob struct {
 	File   string
 	Rootfs bool
 	Offset diskimage.Size
+	// copied is the copy of the host's file that Take has made.
+	copied string
 }
 
 // rootfsPrefix marks a file of the root file system.
@@ -65,11 +67,11 @@ func (b Blob) patch(data []byte) (diskimage.Patch, error) {
 func (a assembler) blobs(d Disk) ([]diskimage.Patch, error) {
 	var patches []diskimage.Patch
 	for _, b := range d.Blobs {
-		read := os.ReadFile
+		read, name := os.ReadFile, b.copied
 		if b.Rootfs {
-			read = a.files.ReadFile
+			read, name = a.files.ReadFile, b.File
 		}
-		data, err := read(b.File)
+		data, err := read(name)
 		if err != nil {
 			return nil, fmt.Errorf("--raw: %w", err)
 		}

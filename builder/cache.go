@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -32,9 +33,11 @@ type Cache struct {
 	Program string
 	// Rebuild runs each step again and replaces its snapshot.
 	Rebuild bool
-	// Ours are files that this program writes to while a build runs, its log, and directories with such files, that of
-	// its state.
+	// Ours are files that this program writes, its outputs and its log, and directories with such files, that of its
+	// state: a hook that sees them has none of them as inputs.
 	Ours []string
+	// Records is a directory for what Explain needs to know of earlier builds; empty for none.
+	Records string
 	// Explain is told of each dear step whether it comes from the cache, or why it runs; nil for nobody.
 	Explain func(text string)
 	// From and To are places at which snapshots are shared with other machines.
@@ -101,9 +104,13 @@ func (x *Executor) findStart(ctx context.Context, spec Spec, lock Lock) (start, 
 	}
 	var links []link
 	var labels map[string]string
-	before := firstDigest(x.Cache.Program)
+	before, shared := firstDigest(x.Cache.Program), looks{}
 	for _, step := range identity.Steps {
-		l, err := newLink(before, step)
+		v, unknown := x.look(step, shared)
+		if unknown != nil {
+			break
+		}
+		l, err := newLink(before, step, v)
 		if err != nil {
 			return start{}, err
 		}
@@ -115,7 +122,8 @@ func (x *Executor) findStart(ctx context.Context, spec Spec, lock Lock) (start, 
 			if found != nil {
 				labels = found.labels
 				s.links, s.snapshot, s.origins, s.shared = append(slices.Clone(links), l), found.name, found.origins, shared
-			} else if _, ok := step.(observable); ok {
+				x.recordView(v)
+			} else if l.View != nil && len(l.View.Lent) > 0 {
 				break // what comes after it depends on what it will be seen to use
 			}
 		}
@@ -151,7 +159,7 @@ func (x *Executor) findSnapshot(ctx context.Context, before []link, l *link, ste
 		if err != nil || len(chain) != len(before)+1 {
 			return nil, nil, fmt.Errorf("%s does not tell its chain of steps", s.name)
 		}
-		if good, err := l.adopt(chain[len(before)].Observed, x.dirsOf(step), x.Environ); err != nil || good {
+		if good, err := x.adopt(ctx, l, chain[len(before)].Observed, step); err != nil || good {
 			return &s, nil, err
 		}
 	}
@@ -161,11 +169,22 @@ func (x *Executor) findSnapshot(ctx context.Context, before []link, l *link, ste
 			x.refuse(found, errors.New("it is not what its name says"))
 			continue
 		}
-		if good, err := l.adopt(chain[len(before)].Observed, x.dirsOf(step), x.Environ); err != nil || good {
+		if good, err := x.adopt(ctx, l, chain[len(before)].Observed, step); err != nil || good {
 			return &localSnapshot{name: name, labels: found.image.Labels}, &found, err
 		}
 	}
 	return nil, nil, ctx.Err()
+}
+
+// adopt has a link take over what an earlier run of its step was seen to use, and reports whether all of it is still the
+// same.
+func (x *Executor) adopt(ctx context.Context, l *link, o *observation, step Step) (bool, error) {
+	if o != nil {
+		if changes, err := x.changes(ctx, o, x.dirsOf(step)); err != nil || len(changes) > 0 {
+			return false, err
+		}
+	}
+	return true, l.observe(o)
 }
 
 // continues reports whether a chain is the links before and one more, but for what its step was seen to use.
@@ -224,9 +243,16 @@ func readChain(labels map[string]string) ([]link, error) {
 	return links, err
 }
 
+// recordView writes down what a view consists of, for --explain-cache.
+func (x *Executor) recordView(v *view) {
+	if err := v.record(records(x.Cache.Records)); err != nil {
+		x.Log.Info("what a step can see is not recorded", slog.Any("because", err))
+	}
+}
+
 // explain tells of each dear step where its result comes from, and of the first that has to run what is different from
 // the last build that was like this one.
-func (x *Executor) explain(spec Spec, lock Lock, s start) error {
+func (x *Executor) explain(ctx context.Context, spec Spec, lock Lock, s start) error {
 	if x.Cache.Explain == nil {
 		return nil
 	}
@@ -247,7 +273,7 @@ func (x *Executor) explain(spec Spec, lock Lock, s start) error {
 	if !slices.ContainsFunc(steps, dear) {
 		return nil
 	}
-	reason, err := x.reason(s.links, steps)
+	reason, err := x.reason(ctx, s.links, steps)
 	if err != nil {
 		return err
 	}
@@ -261,7 +287,7 @@ func (x *Executor) explain(spec Spec, lock Lock, s start) error {
 }
 
 // reason says why steps run that follow the known ones: what is different from the last build that had those in common.
-func (x *Executor) reason(known []link, steps []Step) (string, error) {
+func (x *Executor) reason(ctx context.Context, known []link, steps []Step) (string, error) {
 	if x.Cache.Rebuild {
 		return "the cache is not to be used", nil
 	}
@@ -269,6 +295,7 @@ func (x *Executor) reason(known []link, steps []Step) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	shared := looks{}
 	for _, snapshot := range all { // the last used first
 		chain, err := readChain(snapshot.Labels)
 		if err != nil || len(chain) <= len(known) {
@@ -285,11 +312,21 @@ func (x *Executor) reason(known []link, steps []Step) (string, error) {
 			if i == len(steps) {
 				break
 			}
-			now, err := newLink(before, steps[i])
+			v, unknown := x.look(steps[i], shared)
+			if unknown != nil {
+				return fmt.Sprintf("%s: %v", steps[i].Title(), unknown), nil
+			}
+			now, err := newLink(before, steps[i], v)
 			if err != nil {
 				return "", err
 			}
-			if changes := difference(old, now, x.dirsOf(steps[i]), x.Environ); len(changes) > 0 {
+			changes := difference(old, now, records(x.Cache.Records))
+			if len(changes) == 0 && old.Observed != nil {
+				if changes, err = x.changes(ctx, old.Observed, x.dirsOf(steps[i])); err != nil {
+					return "", err
+				}
+			}
+			if len(changes) > 0 {
 				return fmt.Sprintf("%s: %s", now.Title, strings.Join(changes, ", ")), nil
 			}
 			if before = now.Own; old.Observed != nil {
@@ -301,7 +338,7 @@ func (x *Executor) reason(known []link, steps []Step) (string, error) {
 }
 
 // difference names the inputs of a step that are not what they were.
-func difference(old, now link, dirs hostDirs, environ []string) []string {
+func difference(old, now link, kept records) []string {
 	if old.Kind != now.Kind {
 		return []string{"this step was not there"}
 	}
@@ -324,13 +361,12 @@ func difference(old, now link, dirs hostDirs, environ []string) []string {
 	slices.Sort(changes)
 	switch {
 	case len(changes) > 0 || old.Own == now.Own:
+	case now.View != nil && old.View != nil && len(now.View.differences(old.View, kept)) > 0:
+		changes = now.View.differences(old.View, kept)
 	case old.Secrets != now.Secrets:
 		changes = append(changes, secretIsAnother(now.Kind))
 	default:
 		changes = append(changes, "another version of this program ran it")
-	}
-	if len(changes) == 0 && old.Observed != nil {
-		changes = old.Observed.changes(now, dirs, environ)
 	}
 	return changes
 }

@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -68,10 +67,11 @@ type cacheTest struct {
 	program string
 	rebuild bool
 	dir     string
+	records string
 }
 
 func (c cacheTest) executor(e *fakeEngine, explain func(string)) *Executor {
-	return &Executor{Engine: e, Environ: c.environ, Dir: c.dir, Cache: Cache{Program: c.program, Rebuild: c.rebuild, Explain: explain}, Log: slog.New(slog.DiscardHandler)}
+	return &Executor{Engine: e, Environ: c.environ, Dir: c.dir, Cache: Cache{Program: c.program, Rebuild: c.rebuild, Explain: explain, Records: c.records}, Log: slog.New(slog.DiscardHandler)}
 }
 
 func (c cacheTest) spec(t *testing.T) Spec {
@@ -96,12 +96,17 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 	var links []link
 	before := firstDigest(c.program)
 	for _, step := range identity.Steps {
-		l, err := newLink(before, step)
+		v, err := x.look(step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if o, ok := step.(observable); ok {
-			o, err := newObservation(used, l, o.hostDirs(x.Dir), c.environ)
+		l, err := newLink(before, step, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.recordView(v)
+		if v != nil {
+			o, err := x.newObservation(t.Context(), used, v, x.dirsOf(step))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +138,7 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 	}
 	same, other := dirWith("hello $GREETING"), dirWith("hello")
 	e := &fakeEngine{}
-	first := cacheTest{lock: testLock(), environ: []string{"GREETING=a", "OTHER=b"}, program: "v1", dir: dirWith("hello $GREETING")}
+	first := cacheTest{lock: testLock(), environ: []string{"GREETING=a", "OTHER=b"}, program: "v1", dir: dirWith("hello $GREETING"), records: t.TempDir()}
 	first.build(t, e, filepath.Join(first.dir, "motd"))
 
 	for _, tt := range []struct {
@@ -145,10 +150,12 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 	}{
 		{"nothing changed", func(*cacheTest) {}, "hook", 2, ""},
 		{"other random IDs", func(c *cacheTest) { c.lock.Seed[0] = 9 }, "hook", 2, ""},
-		{"a variable that nothing names", func(c *cacheTest) { c.environ = []string{"GREETING=a", "OTHER=c", "NEW=1"} }, "hook", 2, ""},
+		{"a variable that nothing names", func(c *cacheTest) { c.environ = []string{"GREETING=a", "OTHER=c", "NEW=1"} }, "apt.install", 0, "the environment: NEW, OTHER"},
+		{"a variable of the session", func(c *cacheTest) { c.environ = append(c.environ, "SHLVL=2", "CI_JOB_ID=7") }, "hook", 2, ""},
+		{"the way to the network", func(c *cacheTest) { c.environ = append(c.environ, "http_proxy=http://proxy.example") }, "hook", 2, ""},
 		{"the last hook", func(c *cacheTest) { c.lock.Actions = []string{"h1", "h3"} }, "hook", 1, "run: customize with /hooks/two: its content is another"},
 		{"the first hook", func(c *cacheTest) { c.lock.Actions = []string{"h3", "h2"} }, "apt.install", 0, "run: customize with /hooks/one: its content is another"},
-		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c"} }, "apt.install", 0, "the environment: one of GREETING"},
+		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c", "OTHER=b"} }, "apt.install", 0, "the environment: GREETING"},
 		{"the same files elsewhere", func(c *cacheTest) { c.dir = same }, "hook", 2, ""},
 		{"a file that hooks use", func(c *cacheTest) { c.dir = other }, "apt.install", 0, other + "/motd is not as it was"},
 		{"the password", func(c *cacheTest) { c.options = func(o *Options) { o.RootPassword = NewSecret("second") } }, "apt.install", 0, "a password is another"},
@@ -180,7 +187,7 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 			if (s.snapshot == "") != (tt.last == "") {
 				t.Errorf("snapshot %q", s.snapshot)
 			}
-			if err := x.explain(spec, second.lock, s); err != nil {
+			if err := x.explain(t.Context(), spec, second.lock, s); err != nil {
 				t.Fatal(err)
 			}
 			if text := strings.Join(said, "\n"); !strings.Contains(text, tt.why) || strings.Contains(text, "run:") != (tt.why != "") {
@@ -223,14 +230,14 @@ func TestBuildTakesOverTheIDsThatAHookHasSeen(t *testing.T) {
 
 func TestDigestsHideSecrets(t *testing.T) {
 	t.Parallel()
-	l, err := newLink("", userStep{User: ParseUser("alice/hunter2")})
+	l, err := newLink("", userStep{User: ParseUser("alice/hunter2")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text := fmt.Sprintf("%+v", l) + string(l.Inputs); strings.Contains(text, "hunter2") || l.Secrets == "" {
 		t.Errorf("got %s", text)
 	}
-	other, err := newLink("", userStep{User: ParseUser("alice/hunter3")})
+	other, err := newLink("", userStep{User: ParseUser("alice/hunter3")}, nil)
 	if err != nil || other.Own == l.Own {
 		t.Errorf("two passwords have one digest (%v)", err)
 	}
@@ -240,7 +247,7 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	name := func(s string) string { return filepath.Join(dir, s) }
-	for _, f := range []string{"sub/used", "sub/unused", "log", "ours/state", "our.log"} {
+	for _, f := range []string{"sub/used", "sub/unused", "log"} {
 		if err := os.MkdirAll(filepath.Dir(name(f)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +257,7 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 	}
 	watch := func(do func() error) (usage, error) {
 		t.Helper()
-		use, unknown, err := observe([]string{dir}, []string{name("ours"), name("our.log")}, t.TempDir(), do)
+		use, unknown, err := observe([]string{dir, name("sub")}, t.TempDir(), do)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,15 +273,6 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 	got, err = watch(func() error { _, err := os.ReadDir(name("sub")); return err })
 	if want := []string{name("sub")}; err != nil || !slices.Equal(got.opened, want) {
 		t.Errorf("listed a directory: got %q (%v), want %q", got.opened, err, want)
-	}
-	if !got.before[name("sub/unused")] || got.before[name("new")] {
-		t.Errorf("the names of before are %v", got.before)
-	}
-	got, err = watch(func() error {
-		return errors.Join(os.WriteFile(name("ours/state"), nil, 0o644), os.WriteFile(name("ours/new"), nil, 0o644), os.WriteFile(name("our.log"), nil, 0o644))
-	})
-	if err != nil || len(got.opened) > 0 || len(got.changed) > 0 {
-		t.Errorf("of our own files: got %q, changed %q (%v)", got.opened, got.changed, err)
 	}
 	for changed, do := range map[string]func() error{
 		"sub/used":   func() error { return os.WriteFile(name("sub/used"), []byte("more"), 0o644) },
@@ -366,7 +364,7 @@ func TestFilesOfTheHostHaveNamesThatMeanSomethingElsewhere(t *testing.T) {
 func TestContentsCountAndPlacesDoNot(t *testing.T) {
 	t.Parallel()
 	own := func(s Step) Digest {
-		l, err := newLink("before", s)
+		l, err := newLink("before", s, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -374,10 +372,13 @@ func TestContentsCountAndPlacesDoNot(t *testing.T) {
 	}
 	for _, steps := range [][3]Step{ // the last two are alike
 		{hookStep{Digest: "a", Script: "/x"}, hookStep{Digest: "b", Script: "/x"}, hookStep{Digest: "b", Script: "/y"}},
+		{hookStep{Name: "x", Script: "/x"}, hookStep{Name: "y", Script: "/y"}, hookStep{Name: "y", Script: "/z/y"}},
 		{copyStep{Digest: "a", Source: "/x", Destination: "/"}, copyStep{Digest: "b", Source: "/x", Destination: "/"},
 			copyStep{Digest: "b", Source: "/y", Destination: "/"}},
+		{copyStep{Name: "x", Destination: "/"}, copyStep{Name: "y", Destination: "/"}, copyStep{Name: "y", Copy: "/y", Destination: "/"}},
 		{customPackagesStep{Files: []string{"/x.deb"}, Digests: []string{"a"}}, customPackagesStep{Files: []string{"/x.deb"}, Digests: []string{"b"}},
 			customPackagesStep{Files: []string{"/y.deb"}, Digests: []string{"b"}}},
+		{customPackagesStep{Names: []string{"x.deb"}}, customPackagesStep{Names: []string{"y.deb"}}, customPackagesStep{Files: []string{"/y.deb"}, Names: []string{"y.deb"}}},
 		{debootstrapStep{InRelease: "a", Tools: "t"}, debootstrapStep{InRelease: "b", Tools: "t"}, debootstrapStep{InRelease: "b", Tools: "t"}},
 		{debootstrapStep{InRelease: "a", Tools: "t"}, debootstrapStep{InRelease: "a", Tools: "u"}, debootstrapStep{InRelease: "a", Tools: "u"}},
 	} {

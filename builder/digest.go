@@ -23,8 +23,8 @@ type link struct {
 	// Inputs is the step's data. Secrets in it are hidden; what is known of them is in Secrets.
 	Inputs  json.RawMessage `json:"inputs"`
 	Secrets string          `json:"secrets,omitempty"`
-	// reveal gives the texts of the secrets; nil of a link that was read. A function prints as nothing but its address.
-	reveal func() []string
+	// View is what the step could see of the host before it ran.
+	View *view `json:"view,omitempty"`
 	// Observed is what a hook used of the host, see observation. It is not known before the hook has run once.
 	Observed *observation `json:"observed,omitempty"`
 	// Own is the digest without Observed, Digest that of everything.
@@ -35,30 +35,36 @@ type link struct {
 // scryptCost makes a guess at a secret take some 16 MiB and tens of milliseconds (N of RFC 7914).
 const scryptCost = 1 << 14
 
+// chainFormat changes when a chain tells something else of its steps than before, or in another form: no snapshot with
+// another one is found.
+const chainFormat = "2"
+
 // firstDigest is that of an empty root file system. program identifies the program itself: another version of it may
 // do something else in the step of the same data.
 func firstDigest(program string) Digest {
-	return hashOf("vmdebootstrap " + program)
+	return hashOf("vmdebootstrap", chainFormat, program)
 }
 
-// newLink puts a step behind the digest of what came before it.
-func newLink(before Digest, step Step) (link, error) {
+// newLink puts a step behind the digest of what came before it. v is the step's view, nil for none.
+func newLink(before Digest, step Step, v *view) (link, error) {
 	inputs, err := json.Marshal(step)
 	if err != nil {
 		return link{}, fmt.Errorf("BUG: data of step %s: %w", step.Kind(), err)
 	}
-	l := link{Kind: step.Kind(), Title: step.Title(), Inputs: inputs}
+	l := link{Kind: step.Kind(), Title: step.Title(), Inputs: inputs, View: v}
 	// Another password is another image, but a digest must not help to guess it more than the hash in the image does.
-	secrets := secretsOf(reflect.ValueOf(step))
-	l.reveal = func() []string { return secrets }
-	for _, secret := range secrets {
+	for _, secret := range secretsOf(reflect.ValueOf(step)) {
 		hash, err := scrypt.Key([]byte(secret), []byte(before), scryptCost, 8, 1, sha256.Size)
 		if err != nil {
 			return link{}, fmt.Errorf("BUG: hash of a secret: %w", err)
 		}
 		l.Secrets += hex.EncodeToString(hash)
 	}
-	l.Own = hashOf(string(before), l.Kind, string(inputs), l.Secrets)
+	seen, err := json.Marshal(v)
+	if err != nil {
+		return link{}, fmt.Errorf("BUG: view of step %s: %w", step.Kind(), err)
+	}
+	l.Own = hashOf(string(before), l.Kind, string(inputs), l.Secrets, string(seen))
 	l.Digest = l.Own
 	return l, nil
 }
@@ -75,14 +81,6 @@ func (l *link) observe(o *observation) error {
 	l.Observed = o
 	l.Digest = hashOf(string(l.Own), string(data))
 	return nil
-}
-
-// adopt takes over what an earlier run of the step was seen to use, and reports whether all of it is still the same.
-func (l *link) adopt(o *observation, dirs hostDirs, environ []string) (bool, error) {
-	if o != nil && len(o.changes(*l, dirs, environ)) > 0 {
-		return false, nil
-	}
-	return true, l.observe(o)
 }
 
 // hashOf is a digest of some texts that no other texts have.

@@ -62,6 +62,9 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time,
 		Vendor: spec.Release().Vendor, SignedEFI: spec.signedEFI(), Grow: spec.grower(),
 	}
+	for i, b := range d.Blobs {
+		d.Blobs[i].copied = lock.Copy(b.File)
+	}
 	if o.SerialConsole {
 		d.Serial = spec.SerialDevice()
 	}

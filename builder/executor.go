@@ -41,6 +41,13 @@ type Executor struct {
 	refused map[Remote]bool
 	// told are texts of which there was word once.
 	told map[string]bool
+	// environs are hashes of environments that were made already.
+	environs map[string]string
+	contents contents
+	// toolboxName is the name of the toolbox's snapshot, which tells what is in it.
+	toolboxName string
+	// scripts are the real names of the build's hooks.
+	scripts map[string]bool
 }
 
 // Result is what a build has made. Close throws it away.
@@ -73,6 +80,11 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err != nil {
 		return nil, err
 	}
+	tools, err := spec.toolboxContent(src)
+	if err != nil {
+		return nil, fmt.Errorf("make the toolbox: %w", err)
+	}
+	x.toolboxName, x.scripts = tools.name, spec.hookScripts()
 	begin, rootfs, err := x.begin(ctx, spec, lock)
 	if err != nil {
 		return nil, err
@@ -101,7 +113,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return result, err
 	}
 	defer func() { err = errors.Join(err, archives.Close()) }()
-	keyring := spec.Trust().Keyring
+	keyring := lock.Copy(spec.Trust().Keyring)
 	if keyring == "" && !spec.Trust().NoCheck {
 		keyring = filepath.Join(x.TempDir, "keyring.gpg")
 		if err := writeKeyring(keyring, src.Release); err != nil {
@@ -120,7 +132,8 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	result.site = &site{
 		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: keyring,
-		proxy: proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
+		freshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, x.toolboxName) },
+		proxy:        proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
 		log: x.Log, out: newTail(x.Output, spec.o.Mirror, spec.o.AptMirror), epoch: lock.epoch(), seed: begin.seed, snapshots: countDear(plan.Steps[:len(begin.links)]),
 		artefacts: x.artefacts(plan, lock), origins: begin.origins,
 	}
@@ -175,7 +188,7 @@ func (x *Executor) begin(ctx context.Context, spec Spec, lock Lock) (start, Root
 		if err != nil {
 			return start{}, nil, err
 		}
-		if err := x.explain(spec, lock, s); err != nil {
+		if err := x.explain(ctx, spec, lock, s); err != nil {
 			return start{}, nil, errors.Join(err, rootfs.Close())
 		}
 		if s.snapshot != "" {
@@ -202,19 +215,20 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 	}
 	keep := true
 	for i, step := range steps {
-		l, err := newLink(before, identities[i])
+		if !keep { // nor is anything kept that comes after it
+			if err := x.runStep(ctx, step, s); err != nil {
+				return all, err
+			}
+			continue
+		}
+		l, unkept, err := x.runLink(ctx, step, identities[i], before, s)
 		if err != nil {
 			return all, err
 		}
-		seen, known, err := x.runObserved(ctx, step, l, s)
-		if err != nil {
-			return all, err
-		}
-		if keep = keep && known; !keep {
-			continue // nor is anything that comes after it
-		}
-		if err := l.observe(seen); err != nil {
-			return all, err
+		if unkept != nil {
+			x.notKept(step, unkept)
+			keep = false
+			continue
 		}
 		links, before = append(links, l), l.Digest
 		if !dear(step) {
@@ -227,6 +241,31 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 		s.snapshots++
 	}
 	return all, nil
+}
+
+// runLink runs a step and gives its link behind the digest of what came before it. identity is the step without random IDs.
+// unkept says why the result must not be kept.
+func (x *Executor) runLink(ctx context.Context, step, identity Step, before Digest, s *site) (l link, unkept, err error) {
+	v, unkept := x.look(step, nil)
+	if v == nil || unkept != nil {
+		if err := x.runStep(ctx, step, s); err != nil || unkept != nil {
+			return l, unkept, err
+		}
+		l, err = newLink(before, identity, nil)
+		return l, nil, err
+	}
+	if l, err = newLink(before, identity, v); err != nil {
+		return l, nil, err
+	}
+	x.recordView(v)
+	if len(v.Lent) == 0 {
+		return l, nil, x.runStep(ctx, step, s)
+	}
+	seen, unkept, err := x.runObserved(ctx, step, v, s)
+	if err != nil || unkept != nil {
+		return l, unkept, err
+	}
+	return l, nil, l.observe(seen)
 }
 
 // installs reports whether a step takes packages of the mirror.

@@ -124,7 +124,12 @@ func (f *fakeTarget) readable(name string) string {
 func runStep(t *testing.T, f *fakeTarget, s Step) error {
 	t.Helper()
 	return s.run(t.Context(), &site{
-		target: f, toolbox: newFakeTarget(t, nil), archives: t.TempDir(), tmp: t.TempDir(),
+		target: f, toolbox: newFakeTarget(t, nil), freshToolbox: always(newFakeTarget(t, nil)), archives: t.TempDir(), tmp: t.TempDir(),
 		resolver: []byte("nameserver 192.0.2.1\n"), dir: "/home/alice", log: slog.New(slog.DiscardHandler), out: newTail(nil),
 	})
+}
+
+// always gives the same toolbox for each program.
+func always(f *fakeTarget) func(context.Context) (Rootfs, error) {
+	return func(context.Context) (Rootfs, error) { return f, nil }
 }

@@ -25,24 +25,19 @@ type usage struct {
 	opened []string
 	// changed are names that were made, removed, or given other contents or attributes.
 	changed []string
-	// before are all names that were there when the watch began.
-	before map[string]bool
 }
 
-// observe runs something while directories and all below them are watched, but for files and directories that are this
-// program's own. unknown says why not all of the usage could be seen; err is that of run. tmp is a directory for files of
-// the watch itself.
-func observe(dirs, own []string, tmp string, run func() error) (use usage, unknown, err error) {
+// observe runs something while directories are watched, each without those in it. unknown says why not all of the usage
+// could be seen; err is that of run. tmp is a directory for files of the watch itself.
+func observe(dirs []string, tmp string, run func() error) (use usage, unknown, err error) {
 	marks, err := os.MkdirTemp(tmp, "observe-")
 	if err != nil {
 		return usage{}, nil, err
 	}
-	watch, unknown := watchDirs(dirs, own, marks)
+	watch, unknown := watchDirs(dirs, marks)
 	if err = run(); unknown == nil {
 		use, unknown = watch.finish()
 	}
-	ours := func(name string) bool { return slices.Contains(own, name) }
-	use.opened, use.changed = slices.DeleteFunc(use.opened, ours), slices.DeleteFunc(use.changed, ours)
 	return use, unknown, errors.Join(err, os.RemoveAll(marks))
 }
 
@@ -50,7 +45,6 @@ func observe(dirs, own []string, tmp string, run func() error) (use usage, unkno
 type observer struct {
 	events *os.File
 	marks  string
-	before map[string]bool
 	done   chan struct{}
 
 	// What the reader finds out, to be looked at when done is closed.
@@ -64,15 +58,17 @@ const (
 	useEvents    = unix.IN_OPEN | changeEvents
 )
 
-// watchDirs begins to watch directories and all below them, without those of own. marks is an empty directory that nobody
-// else uses.
-func watchDirs(dirs, own []string, marks string) (_ *observer, err error) {
+// watchDirs begins to watch directories. marks is an empty directory that nobody else uses.
+func watchDirs(dirs []string, marks string) (_ *observer, err error) {
+	if len(dirs) > mostWatched {
+		return nil, &tooMuchError{dirs[0], fmt.Sprintf("%d directories", mostWatched)}
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
 	o := &observer{
-		events: os.NewFile(uintptr(fd), "inotify"), marks: marks, before: map[string]bool{}, done: make(chan struct{}),
+		events: os.NewFile(uintptr(fd), "inotify"), marks: marks, done: make(chan struct{}),
 		opened: map[string]bool{}, changed: map[string]bool{},
 	}
 	defer func() {
@@ -92,30 +88,7 @@ func watchDirs(dirs, own []string, marks string) (_ *observer, err error) {
 	if err := add(marks, unix.IN_CREATE); err != nil {
 		return nil, err
 	}
-	// All are looked for before one is watched: looking opens them.
-	var found []string
-	for _, top := range dirs {
-		err := filepath.WalkDir(top, func(name string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return ignoreDenied(err)
-			}
-			o.before[name] = true
-			if !d.IsDir() {
-				return nil
-			}
-			if slices.Contains(own, name) {
-				return fs.SkipDir
-			}
-			if found = append(found, name); len(found) > mostWatched {
-				return fmt.Errorf("%s has more than %d directories", top, mostWatched)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	for _, dir := range found {
+	for _, dir := range dirs {
 		if err := ignoreDenied(add(dir, useEvents)); err != nil {
 			return nil, err
 		}
@@ -169,6 +142,6 @@ func (o *observer) finish() (usage, error) {
 		return usage{}, errors.Join(err, o.events.Close())
 	}
 	<-o.done
-	use := usage{slices.Sorted(maps.Keys(o.opened)), slices.Sorted(maps.Keys(o.changed)), o.before}
+	use := usage{slices.Sorted(maps.Keys(o.opened)), slices.Sorted(maps.Keys(o.changed))}
 	return use, errors.Join(o.trouble, o.events.Close())
 }

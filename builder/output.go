@@ -67,3 +67,14 @@ func (r *Result) WritePackageList(ctx context.Context) error {
 		return err
 	})
 }
+
+// Written are the files and directories of the host that a build writes, or may write, as the options name them.
+func (s Spec) Written() []string {
+	names := append(s.outputFiles(), packageList, debootstrapLog)
+	for _, e := range s.o.Exports {
+		if e.Transport != exportDocker && e.Transport != exportStorage {
+			names = append(names, e.Path)
+		}
+	}
+	return names
+}

@@ -26,6 +26,8 @@ type Lock struct {
 	Actions []string
 	// CustomPackages holds the SHA-256 digest of each --custom-package file.
 	CustomPackages []string
+	// Copies are where the copies are of files and directories of the host, by the names of these; see Take.
+	Copies map[string]string
 	// Seed is where the image's IDs come from.
 	Seed uuid.UUID
 	// SeedFixed says that the image must have these IDs, and not those of an earlier build that it goes on from.
@@ -68,7 +70,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 
 	options, _ := debootstrapOptions(o.Debootstrapopts)
 	p.add(debootstrapStep{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options,
-		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: spec.ownScripts(), ScriptsDigest: lock.Scripts})
+		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()), ScriptsDigest: lock.Scripts})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
 		p.add(aptInstallStep{Packages: packages, Recommends: o.Recommends, Debconf: grubAnswers(spec.loader()), HoldInitramfs: o.UpdateInitramfs})
@@ -80,7 +82,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	}
 	p.add(fstabStep{fstab})
 	if len(o.CustomPackages) > 0 {
-		p.add(customPackagesStep{Files: o.CustomPackages, Digests: lock.CustomPackages, Recommends: o.Recommends})
+		p.add(newCustomPackagesStep(o, lock))
 	}
 	p.add(rootPasswordStep{Password: o.RootPassword, Lock: o.LockRootPassword})
 	for _, u := range o.Users {
@@ -123,7 +125,7 @@ func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
 			digest = lock.Actions[i]
 		}
 		if action.Phase == phase {
-			p.add(action.step(digest, o.Image, commands))
+			p.add(action.step(digest, lock, o.Image, commands))
 		}
 	}
 }

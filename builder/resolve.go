@@ -2,17 +2,12 @@ package builder
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Sources are the package lists that a build chooses from.
@@ -27,31 +22,10 @@ type Sources struct {
 	Release *archive.Release
 }
 
-// Resolve asks the outside world what the build depends on, the mirror for its suite and the disk for the hooks, and
-// completes a Lock that holds the caller's own choices: seed and time. It is the only place, beside the downloads of the Executor, that uses the network.
+// Resolve asks the mirror what the build depends on, and completes a Lock that holds the caller's own choices, seed and
+// time, and what Take has taken. It is the only place, beside the downloads of the Executor, that uses the network.
 func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) (Lock, Sources, error) {
 	o := spec.Options()
-	for _, action := range o.Actions {
-		digest, err := action.digest()
-		if err != nil {
-			return Lock{}, Sources{}, fmt.Errorf("%s: %w", action.Flag(), err)
-		}
-		lock.Actions = append(lock.Actions, digest)
-	}
-	for _, file := range o.CustomPackages {
-		digest, err := fileDigest(file)
-		if err != nil {
-			return Lock{}, Sources{}, fmt.Errorf("--custom-package: %w", err)
-		}
-		lock.CustomPackages = append(lock.CustomPackages, digest)
-	}
-	if dir := spec.ownScripts(); dir != "" {
-		digest, err := treeDigest(dir)
-		if err != nil {
-			return Lock{}, Sources{}, fmt.Errorf("--debootstrap-scripts: %w", err)
-		}
-		lock.Scripts = digest
-	}
 	release, err := client.Release(ctx, o.Mirror.Reveal(), o.Distribution)
 	if err != nil {
 		return Lock{}, Sources{}, fmt.Errorf("look up suite %s: %w", o.Distribution, err)
@@ -144,41 +118,4 @@ func (s Spec) ownScripts() string {
 		return ""
 	}
 	return s.w.absolute(s.o.DebootstrapScripts)
-}
-
-// treeDigest is a SHA-256 digest of a file, or of the names, permissions and contents of all that is in a directory.
-func treeDigest(top string) (string, error) {
-	var parts []string
-	err := filepath.WalkDir(top, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(top, name)
-		if err != nil {
-			return err
-		}
-		text := ""
-		switch {
-		case d.Type() == fs.ModeSymlink:
-			text, err = os.Readlink(name)
-		case d.Type().IsRegular():
-			text, err = fileDigest(name)
-		}
-		parts = append(parts, rel, info.Mode().String(), text)
-		return err
-	})
-	return string(hashOf(parts...)), err
-}
-
-func fileDigest(name string) (string, error) {
-	data, err := diskimage.ReadRegular(name)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
 }

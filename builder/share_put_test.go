@@ -79,7 +79,7 @@ func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Resul
 	r := &Result{x: x, Plan: plan, spec: c.spec(t), lock: c.lock, site: &site{log: slog.New(slog.DiscardHandler)}}
 	before, all := firstDigest(c.program), []*fakeTarget{}
 	for _, step := range plan.Steps {
-		l, err := newLink(before, step)
+		l, err := newLink(before, step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

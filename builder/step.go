@@ -39,6 +39,9 @@ func (e *StepError) Unwrap() error { return e.Err }
 type site struct {
 	target  Rootfs
 	toolbox Target
+	// freshToolbox gives another one in which nothing has run, for one program of the user's own: what that leaves there
+	// is in no snapshot, and must not be seen by another one.
+	freshToolbox func(ctx context.Context) (Rootfs, error)
 	// archives is a directory of .deb files that is mounted over /var/cache/apt/archives while apt runs.
 	archives string
 	// proxy is the caller's http_proxy and the like, as NAME=VALUE.
@@ -87,6 +90,19 @@ var baseEnv = []string{
 // command is a program of the build with its arguments, in its root directory.
 func (s *site) command(args ...string) *specs.Process {
 	return &specs.Process{Args: args, Cwd: "/", Env: slices.Concat(baseEnv, s.proxy, s.epoch)}
+}
+
+// inFreshToolbox runs a program in a toolbox of its own, which prepare makes ready for it.
+func (s *site) inFreshToolbox(ctx context.Context, p *specs.Process, mounts []specs.Mount, prepare func(Target) error) (err error) {
+	toolbox, err := s.freshToolbox(ctx)
+	if err != nil {
+		return fmt.Errorf("make a toolbox: %w", err)
+	}
+	defer func() { err = errors.Join(err, toolbox.Close()) }()
+	if err := prepare(toolbox); err != nil {
+		return err
+	}
+	return toolbox.Run(ctx, p, mounts, strings.NewReader(""), s.out)
 }
 
 // inTarget runs a program of the target.

@@ -30,7 +30,7 @@ const commandScript = `eval "$(cat)" </dev/null`
 
 func (c commandStep) run(ctx context.Context, s *site) error {
 	p := s.command("sh", "-c", commandScript)
-	p.Env = hookEnviron(s.environ, p.Env)
+	p.Env = hookEnviron(s.environ, p.Env, []byte(c.Command.Reveal()))
 	blocked, err := blockDaemons(s.target)
 	if err != nil {
 		return err
@@ -45,12 +45,19 @@ func (c commandStep) run(ctx context.Context, s *site) error {
 // hostDirs implements observable: a command sees nothing of the host but the environment.
 func (commandStep) hostDirs(string) hostDirs { return nil }
 
+// text implements observable.
+func (c commandStep) text() ([]byte, error) { return []byte(c.Command.Reveal()), nil }
+
+// usesToolbox implements observable.
+func (commandStep) usesToolbox() bool { return false }
+
 // copyStep copies a file or a directory of the host into the target. What is copied belongs to root there: the owners
 // of the host mean nothing in the image.
 type copyStep struct {
-	// Digest is that of the source.
-	Digest string
-	Source string `json:"-"` // where it is does not matter
+	// Digest is that of the source, and Name the last part of its name.
+	Digest, Name string
+	// Source is what is copied, for messages; Copy is the copy that Take has made.
+	Source, Copy string `json:"-"`
 	// Destination is the name of the copy, or, with a slash at the end, of the directory to put it in. A directory is
 	// merged with one that is there, with the root directory as well.
 	Destination string
@@ -63,19 +70,19 @@ func (c copyStep) Title() string { return "copy " + c.Source + " to " + c.Destin
 func (c copyStep) run(ctx context.Context, s *site) error {
 	dst := path.Clean(c.Destination)
 	if dst != "/" && strings.HasSuffix(c.Destination, "/") {
-		dst = path.Join(dst, filepath.Base(c.Source))
+		dst = path.Join(dst, c.Name)
 	}
 	if err := s.target.MkdirAll(path.Dir(dst), 0o755); err != nil {
 		return err
 	}
-	return filepath.WalkDir(c.Source, func(name string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(c.Copy, func(name string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(c.Source, name)
+		rel, err := filepath.Rel(c.Copy, name)
 		if err != nil {
 			return err
 		}

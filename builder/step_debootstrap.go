@@ -19,7 +19,7 @@ type debootstrapStep struct {
 	Options []string
 	// InRelease and Tools are the digests of the InRelease files of the suite and of that which the tools come from.
 	InRelease, Tools string
-	// Scripts is a directory of the host that takes the place of debootstrap's own scripts, "" for none, and
+	// Scripts is a copy of a directory of the host that takes the place of debootstrap's own scripts, "" for none, and
 	// ScriptsDigest is that of its files.
 	Scripts       string `json:"-"`
 	ScriptsDigest string `json:",omitempty"`
@@ -53,7 +53,7 @@ func (d debootstrapStep) run(ctx context.Context, s *site) error {
 	// debootstrap tests with mknod whether devices can be made, which a user namespace forbids; with this it
 	// trusts the /dev that is mounted for it (debootstrap functions, check_sane_mount).
 	p.Env = append(p.Env, "container=lxc")
-	if err := s.toolbox.Run(ctx, p, mounts, strings.NewReader(""), s.out); err != nil {
+	if err := s.inFreshToolbox(ctx, p, mounts, func(Target) error { return nil }); err != nil {
 		return keepDebootstrapLog(ctx, s, err)
 	}
 	return s.target.RemoveAll("/debootstrap")

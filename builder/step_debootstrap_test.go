@@ -18,7 +18,7 @@ func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 		toolbox := newFakeTarget(t, nil)
 		toolbox.on = func([]string, io.Writer) error { return failure }
 		return debootstrapStep{Suite: "trixie", Arch: "amd64"}.run(t.Context(), &site{
-			target: newFakeTarget(t, files), toolbox: toolbox, archives: t.TempDir(), dir: dir,
+			target: newFakeTarget(t, files), freshToolbox: always(toolbox), archives: t.TempDir(), dir: dir,
 			log: slog.New(slog.DiscardHandler), out: newTail(nil),
 		})
 	}

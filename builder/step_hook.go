@@ -14,9 +14,10 @@ import (
 // hookStep runs a --customize script in the toolbox, with the target mounted. The script gets two arguments, the
 // target's root directory and the name of the image ("" if there is none), as since vmdebootstrap 0.1.
 type hookStep struct {
-	// Digest is the SHA-256 digest of the script.
-	Digest string
-	Script string `json:"-"` // where it is does not matter
+	// Digest is the SHA-256 digest of the script, and Name the last part of its name, which it can see.
+	Digest, Name string
+	// Script is where it is; Copy is the copy that Take has made, which takes its place.
+	Script, Copy string `json:"-"`
 	// Argument is the name of the image, and Image is its digest.
 	Argument string `json:"-"`
 	Image    Digest
@@ -29,26 +30,38 @@ func (h hookStep) Title() string { return "customize with " + h.Script }
 func (h hookStep) run(ctx context.Context, s *site) error {
 	mounts := append(s.target.MountAt(targetDir), h.mounts(s.dir)...)
 	mounts = append(mounts, bind(s.archives, targetDir+archivesDir))
+	script, err := h.text()
+	if err != nil {
+		return err
+	}
 	p := s.command(h.Script, targetDir, h.Argument)
 	if !hidesToolbox(s.dir) {
 		p.Cwd = s.dir
 	}
-	p.Env = hookEnviron(s.environ, p.Env)
-	if err := s.toolbox.MkdirAll(path.Dir(hooks.CustomiseLibPath), 0o755); err != nil {
-		return err
-	}
-	if err := s.toolbox.WriteFile(hooks.CustomiseLibPath, []byte(hooks.CustomiseLib), 0o644); err != nil {
-		return err
-	}
+	p.Env = hookEnviron(s.environ, p.Env, script)
 	blocked, err := blockDaemons(s.target)
 	if err != nil {
 		return err
 	}
-	if err := s.toolbox.Run(ctx, p, mounts, strings.NewReader(""), s.out); err != nil {
+	if err := s.inFreshToolbox(ctx, p, mounts, writeHookLibrary); err != nil {
 		return err
 	}
 	return unblockDaemons(s.target, blocked)
 }
+
+// writeHookLibrary puts the shell library for hooks where they look for it.
+func writeHookLibrary(toolbox Target) error {
+	if err := toolbox.MkdirAll(path.Dir(hooks.CustomiseLibPath), 0o755); err != nil {
+		return err
+	}
+	return toolbox.WriteFile(hooks.CustomiseLibPath, []byte(hooks.CustomiseLib), 0o644)
+}
+
+// text implements observable.
+func (h hookStep) text() ([]byte, error) { return scriptText(h.Copy) }
+
+// usesToolbox implements observable.
+func (hookStep) usesToolbox() bool { return true }
 
 // hostDirs implements observable.
 func (h hookStep) hostDirs(dir string) hostDirs {
@@ -61,41 +74,14 @@ func (h hookStep) hostDirs(dir string) hostDirs {
 	return dirs
 }
 
-// hookEnviron is the caller's environment, as it always was, without the places of the caller's session, and with the
-// build's own search path, home directory and language.
-func hookEnviron(caller, build []string) []string {
-	nameOf := func(kv string) string {
-		name, _, _ := strings.Cut(kv, "=")
-		return name
-	}
-	var env []string
-	for _, kv := range caller {
-		name := nameOf(kv)
-		session := strings.HasPrefix(name, "XDG_") || strings.HasPrefix(name, "DBUS_") || strings.HasPrefix(name, "LC_") ||
-			slices.Contains(sessionVariables, name)
-		if !session && !slices.ContainsFunc(build, func(b string) bool { return nameOf(b) == name }) {
-			env = append(env, kv)
-		}
-	}
-	return append(env, build...)
-}
-
-// sessionVariables name places and settings that a container does not have.
-var sessionVariables = []string{
-	"LANG", "LANGUAGE", "TMPDIR", "TEMP", "TMP", "MAIL", "OLDPWD", "PWD", "SSH_AUTH_SOCK", "USER", "LOGNAME", "SHELL",
-}
-
 // mounts makes the directory of a hook and the caller's working directory visible to it under their own names,
-// as far as that hides nothing of the toolbox.
+// as far as that hides nothing of the toolbox, and the copy of the script in its place.
 func (h hookStep) mounts(dir string) []specs.Mount {
 	mounts := []specs.Mount{}
 	for _, d := range h.hostDirs(dir).paths() {
 		mounts = append(mounts, bind(d, d))
 	}
-	if hidesToolbox(path.Dir(h.Script)) {
-		mounts = append(mounts, bind(h.Script, h.Script, "ro"))
-	}
-	return mounts
+	return append(mounts, bind(h.Copy, h.Script, "ro"))
 }
 
 // hidesToolbox reports whether a mount at dir would cover programs or files that the toolbox itself needs.

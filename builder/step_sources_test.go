@@ -86,7 +86,7 @@ func TestInittabGetsTheSerialConsole(t *testing.T) {
 func TestCustomPackagesAreFilesToApt(t *testing.T) {
 	t.Parallel()
 	f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
-	if err := runStep(t, f, customPackagesStep{Files: []string{"/home/a/x_1.deb", "/home/b/x_1.deb"}}); err != nil {
+	if err := runStep(t, f, customPackagesStep{Files: []string{"/inputs/0", "/inputs/1"}, Names: []string{"x_1.deb", "x_1.deb"}}); err != nil {
 		t.Fatal(err)
 	}
 	if len(f.transcript) != 1 || !strings.HasSuffix(f.transcript[0], " /run/custom-packages/0/x_1.deb /run/custom-packages/1/x_1.deb") {

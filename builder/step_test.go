@@ -263,7 +263,7 @@ func TestRecommendedPackagesAreInstalledOnRequest(t *testing.T) {
 	t.Parallel()
 	for _, step := range []Step{
 		aptInstallStep{Packages: []string{"wget"}}, aptInstallStep{Packages: []string{"wget"}, Recommends: true},
-		customPackagesStep{Files: []string{"/x.deb"}}, customPackagesStep{Files: []string{"/x.deb"}, Recommends: true},
+		customPackagesStep{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}}, customPackagesStep{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}, Recommends: true},
 	} {
 		f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
 		if err := runStep(t, f, step); err != nil {
@@ -363,12 +363,12 @@ func TestHookSeesItsDirectoryButKeepsTheToolbox(t *testing.T) {
 		script, dir string
 		want        []string
 	}{
-		{"/home/alice/img/hook.sh", "/home/alice", []string{"/home/alice", "/home/alice/img"}},
-		{"/home/alice/hook.sh", "/home/alice", []string{"/home/alice"}},
-		{"/usr/share/vmdebootstrap/examples/h.sh", "/", []string{"/usr/share/vmdebootstrap/examples"}},
+		{"/home/alice/img/hook.sh", "/home/alice", []string{"/home/alice", "/home/alice/img", "/home/alice/img/hook.sh"}},
+		{"/home/alice/hook.sh", "/home/alice", []string{"/home/alice", "/home/alice/hook.sh"}},
+		{"/usr/share/vmdebootstrap/examples/h.sh", "/", []string{"/usr/share/vmdebootstrap/examples", "/usr/share/vmdebootstrap/examples/h.sh"}},
 		{"/usr/bin/hook", "/etc", []string{"/usr/bin/hook"}},
 		{"/hook", "/usr", []string{"/hook"}},
-		{"/tmp/hook", "/var/tmp", []string{"/var/tmp", "/tmp"}},
+		{"/tmp/hook", "/var/tmp", []string{"/var/tmp", "/tmp", "/tmp/hook"}},
 	} {
 		var got []string
 		for _, m := range (hookStep{Script: tt.script}).mounts(tt.dir) {
@@ -382,8 +382,11 @@ func TestHookSeesItsDirectoryButKeepsTheToolbox(t *testing.T) {
 
 func TestHookEnvironmentIsTheCallersWithoutItsSession(t *testing.T) {
 	t.Parallel()
-	got := hookEnviron([]string{"SUITE=trixie", "PATH=/home/alice/bin", "XDG_RUNTIME_DIR=/run/user/1000", "LANG=de_DE.UTF-8"}, []string{"PATH=/usr/bin"})
-	want := []string{"SUITE=trixie", "PATH=/usr/bin"}
+	caller := []string{
+		"SUITE=trixie", "PATH=/home/alice/bin", "XDG_RUNTIME_DIR=/run/user/1000", "LANG=de_DE.UTF-8", "SHLVL=2", "CI_JOB_ID=1", "CI_COMMIT_SHA=2",
+	}
+	got := hookEnviron(caller, []string{"PATH=/usr/bin"}, []byte("echo ${CI_COMMIT_SHA}"))
+	want := []string{"SUITE=trixie", "CI_COMMIT_SHA=2", "PATH=/usr/bin"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -21,43 +21,60 @@ var pcToolboxPackages = []string{"extlinux", "syslinux-common"}
 // toolboxFormat changes when the same packages would give another toolbox. Those of format 2 may have come from elsewhere.
 const toolboxFormat = "3"
 
-// toolbox gives a container of the toolbox. The image is made of Debian packages, without running any program, and kept in the
-// store under the digest of the packages' digests. It never comes from another machine: the programs in it make all that
-// the digests of steps promise, and to make it takes seconds.
-func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs, error) {
+// toolboxContent is what a toolbox is made of.
+type toolboxContent struct {
+	packages []*archive.Package
+	emulator emulatorParts
+	// name is that of its snapshot, with the digest of the packages' digests.
+	name string
+}
+
+// toolboxContent chooses the packages of the toolbox.
+func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 	want := append([]string{}, toolboxPackages...)
 	for _, name := range pcToolboxPackages {
 		if src.Toolbox.Lookup(name) != nil {
 			want = append(want, name)
 		}
 	}
-	want = append(want, spec.mkfsPackages()...)
-	if spec.Options().Squash != "" {
+	want = append(want, s.mkfsPackages()...)
+	if s.Options().Squash != "" {
 		want = append(want, squashTools)
 	}
-	emulator := toolboxEmulator(spec, src.Toolbox)
-	want = append(want, emulator.packages...)
-	packages, err := src.Toolbox.Closure(want, archive.ClosureOptions{Essential: true})
-	if err != nil {
-		return nil, err
+	t.emulator = toolboxEmulator(s, src.Toolbox)
+	want = append(want, t.emulator.packages...)
+	if t.packages, err = src.Toolbox.Closure(want, archive.ClosureOptions{Essential: true}); err != nil {
+		return t, err
 	}
 	h := sha256.New()
 	fmt.Fprintln(h, toolboxFormat)
-	for _, p := range packages {
+	for _, p := range t.packages {
 		fmt.Fprintln(h, p.SHA256)
 	}
-	for _, p := range emulator.programs {
+	for _, p := range t.emulator.programs {
 		fmt.Fprintln(h, p)
 	}
-	name := fmt.Sprintf(namePrefix+"toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
+	t.name = fmt.Sprintf(namePrefix+"toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
+	return t, nil
+}
+
+// toolbox gives a container of the toolbox. The image is made of Debian packages, without running any program, and kept in the
+// store under the digest of the packages' digests. It never comes from another machine: the programs in it make all that
+// the digests of steps promise, and to make it takes seconds.
+func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs, error) {
+	t, err := spec.toolboxContent(src)
+	if err != nil {
+		return nil, err
+	}
+	name := t.name
 	if !x.Cache.Rebuild {
 		c, err := x.Engine.From(ctx, name)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return c, err
 		}
 	}
-	x.Say(fmt.Sprintf("make the toolbox of %d packages of %s", len(packages), src.ToolboxSuite))
-	if err := x.makeToolbox(ctx, name, packages, emulator); err != nil {
+	x.Say(fmt.Sprintf("make the toolbox of %d packages of %s", len(t.packages), src.ToolboxSuite))
+	if err := x.makeToolbox(ctx, name, t.packages, t.emulator); err != nil {
 		return nil, err
 	}
 	return x.Engine.From(ctx, name)

@@ -89,7 +89,7 @@ func (c *assembleCall) run(ctx context.Context) error {
 	}
 	if source.NeedsNamespace() || a.RunsPrograms() {
 		return c.env.withStore(ctx, c.settings.stateDir, j.damaged, func(ctx context.Context, store engine, packages *archive.Cache) error {
-			client, err := j.archiveClient(packages)
+			client, err := j.archiveClient(packages, builder.Lock{})
 			if err != nil {
 				return err
 			}
@@ -114,7 +114,7 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		if err != nil {
 			return nil, err
 		}
-		return j.archiveClient(packages)
+		return j.archiveClient(packages, builder.Lock{})
 	}
 	j.say("read " + c.from)
 	options := builder.SourceOptions{

@@ -142,11 +142,14 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	client, err := j.archiveClient(packages)
+	lock, err := j.lock()
 	if err != nil {
 		return err
 	}
-	lock, err := j.lock()
+	if err := lock.Take(ctx, j.spec, filepath.Join(store.TempDir(), "inputs")); err != nil {
+		return err
+	}
+	client, err := j.archiveClient(packages, lock)
 	if err != nil {
 		return err
 	}
@@ -157,7 +160,8 @@ func build(ctx context.Context, j *job) (err error) {
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
 		Cache: builder.Cache{
-			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir), From: j.settings.cacheFrom, To: j.settings.cacheTo,
+			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir), Records: filepath.Join(dir, "records"),
+			From: j.settings.cacheFrom, To: j.settings.cacheTo,
 			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.warn,
 		},
 	}
@@ -198,15 +202,17 @@ func (j *job) damaged(d oci.Damage) {
 	}
 }
 
-// ownFiles are the files that this program writes to while hooks run, and the key of the cache, which is no input of any step.
+// ownFiles are the files and directories that this program writes, its outputs and its messages, and the key of the cache,
+// which is no input of any step.
 func (j *job) ownFiles() []string {
-	var names []string
-	for _, name := range []string{j.settings.output, j.settings.log.destination, j.settings.cacheKey} {
+	names := append(j.spec.Written(), j.settings.output, j.settings.log.destination, j.settings.cacheKey)
+	var all []string
+	for _, name := range names {
 		if name != "" {
-			names = append(names, absolute(j.env.dir, name))
+			all = append(all, absolute(j.env.dir, name))
 		}
 	}
-	return names
+	return all
 }
 
 // absolute makes a name absolute that is relative to dir.
@@ -267,7 +273,7 @@ func printPlan(_ context.Context, j *job) error {
 }
 
 // archiveClient gets packages of the mirror, through a proxy if the environment names one.
-func (j *job) archiveClient(cache *archive.Cache) (*archive.Client, error) {
+func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.Client, error) {
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment), Cache: cache, Keyring: archive.DefaultKeyring(), Now: j.env.now(), Log: j.log,
 	}
@@ -275,7 +281,7 @@ func (j *job) archiveClient(cache *archive.Cache) (*archive.Client, error) {
 	client.NoCheck = trust.NoCheck
 	if trust.Keyring != "" {
 		client.UserKeyring = true
-		f, err := os.Open(trust.Keyring)
+		f, err := os.Open(lock.Copy(trust.Keyring))
 		if err != nil {
 			return nil, fmt.Errorf("--debootstrapopts keyring: %w", err)
 		}

@@ -79,11 +79,11 @@ func (s squashCall) spec(env environment, output string) (builder.Spec, error) {
 }
 
 func (s squashCall) run(ctx context.Context, j *job, store engine, packages *archive.Cache) error {
-	client, err := j.archiveClient(packages)
+	lock, err := j.lock()
 	if err != nil {
 		return err
 	}
-	lock, err := j.lock()
+	client, err := j.archiveClient(packages, lock)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,217 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
+)
+
+// The user's files are read once: they are copied to a directory of the build, and hashed while that happens. Steps read
+// the copies. So a file that somebody changes while packages are downloaded cannot end in a snapshot under the digest of
+// what it was before.
+
+// Take copies the files of the host that a build uses into dir, which must not exist, and notes their digests in the Lock.
+func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
+	o := spec.Options()
+	t := taker{dir: dir, lock: l, digests: map[string]string{}}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	l.Copies = map[string]string{}
+	for _, action := range o.Actions {
+		digest := ""
+		if name := action.source(); name != "" {
+			var err error
+			if digest, err = t.take(ctx, name, action.Kind == ActionScript); err != nil {
+				return fmt.Errorf("%s: %w", action.Flag(), err)
+			}
+		}
+		l.Actions = append(l.Actions, digest)
+	}
+	for _, name := range o.CustomPackages {
+		digest, err := t.take(ctx, name, true)
+		if err != nil {
+			return fmt.Errorf("--custom-package: %w", err)
+		}
+		l.CustomPackages = append(l.CustomPackages, digest)
+	}
+	var err error
+	if name := spec.ownScripts(); name != "" {
+		if l.Scripts, err = t.take(ctx, name, true); err != nil {
+			return fmt.Errorf("--debootstrap-scripts: %w", err)
+		}
+	}
+	if name := spec.Trust().Keyring; name != "" {
+		if _, err := t.take(ctx, name, true); err != nil {
+			return fmt.Errorf("--debootstrapopts keyring: %w", err)
+		}
+	}
+	for _, b := range o.Blobs {
+		if b.Rootfs {
+			continue
+		}
+		if _, err := t.take(ctx, b.File, true); err != nil {
+			return fmt.Errorf("--raw: %w", err)
+		}
+	}
+	return nil
+}
+
+// Copy is where the copy of a file is that Take has taken. What was not taken, because there is only a plan to print, is
+// where it is.
+func (l Lock) Copy(name string) string {
+	if copied, ok := l.Copies[name]; ok {
+		return copied
+	}
+	return name
+}
+
+// source is the file or directory of the host that an action of a build uses; "" if there is none. A script of the phase
+// image runs after the build, where the user has it.
+func (a Action) source() string {
+	switch {
+	case a.Kind == ActionScript && a.Phase != hooks.PhaseImage:
+		return a.Text
+	case a.Kind == ActionCopy:
+		src, _, err := a.copied()
+		if err != nil {
+			panic("BUG: not checked: " + err.Error())
+		}
+		return src
+	default:
+		return ""
+	}
+}
+
+// taker copies files into a directory, each once.
+type taker struct {
+	dir     string
+	lock    *Lock
+	digests map[string]string
+}
+
+// take copies a file or a directory. follow says whether a symbolic link stands for what it leads to.
+func (t taker) take(ctx context.Context, name string, follow bool) (digest string, err error) {
+	if digest, ok := t.digests[name]; ok {
+		return digest, nil
+	}
+	from := name
+	if follow {
+		if from, err = filepath.EvalSymlinks(name); err != nil {
+			return "", err
+		}
+	}
+	to := filepath.Join(t.dir, strconv.Itoa(len(t.digests)))
+	info, err := os.Lstat(from)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().IsRegular() {
+		digest, err = takeFile(ctx, from, to)
+	} else {
+		digest, err = takeTree(ctx, from, to)
+	}
+	if err != nil {
+		return "", fmt.Errorf("copy %s: %w", name, err)
+	}
+	t.digests[name], t.lock.Copies[name] = digest, to
+	return digest, nil
+}
+
+// takeTree copies a directory, or a symbolic link. The digest is one of the names, permissions and contents of all that is
+// in it.
+func takeTree(ctx context.Context, from, to string) (string, error) {
+	var parts []string
+	var dirs []func() error // gives directories their modes, when all is in them
+	err := filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, name)
+		if err != nil {
+			return err
+		}
+		dst, text := filepath.Join(to, rel), ""
+		switch {
+		case info.IsDir():
+			err = os.Mkdir(dst, 0o700)
+			dirs = append(dirs, func() error { return os.Chmod(dst, info.Mode()) })
+		case info.Mode()&fs.ModeSymlink != 0:
+			if text, err = os.Readlink(name); err == nil {
+				err = os.Symlink(text, dst)
+			}
+		case info.Mode().IsRegular():
+			text, err = takeFile(ctx, name, dst)
+		default:
+			err = fmt.Errorf("%s is neither a file nor a directory nor a symbolic link", name)
+		}
+		parts = append(parts, rel, info.Mode().String(), text)
+		return err
+	})
+	for i := len(dirs) - 1; i >= 0 && err == nil; i-- {
+		err = dirs[i]()
+	}
+	return string(hashOf(parts...)), err
+}
+
+// takeFile copies a regular file with its mode and time, sharing the data where the file system can do that. The digest is
+// the SHA-256 of the copy's content: nobody else writes to that.
+func takeFile(ctx context.Context, from, to string) (digest string, err error) {
+	// Somebody may have put a named pipe there meanwhile.
+	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is not a file", from)
+	}
+	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	h := sha256.New()
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
+		_, err = io.Copy(h, contextReader{ctx, out})
+	} else {
+		_, err = io.Copy(io.MultiWriter(out, h), contextReader{ctx, in})
+	}
+	if err != nil {
+		return "", err
+	}
+	err = errors.Join(out.Chmod(info.Mode()), os.Chtimes(to, info.ModTime(), info.ModTime()))
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// contextReader reads until its context is done.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}

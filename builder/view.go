@@ -1,0 +1,235 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A hook can read every file of its own directory and of the caller's working directory, and the caller's environment. All
+// that it could see of these without opening a file is in its view, and known before it runs. Which files it opens is
+// seen while it runs, see observation.
+
+// observable is a step that uses things of the host that are not in its data.
+type observable interface {
+	// hostDirs are the directories of the host that the step sees when the caller's working directory is dir.
+	hostDirs(dir string) hostDirs
+	// text is what the step runs.
+	text() ([]byte, error)
+	// usesToolbox reports whether it runs in the toolbox, and not in the target.
+	usesToolbox() bool
+}
+
+// hostDirs are directories of the host that a step sees. Where they are does not matter: a snapshot is as good on another
+// machine that has the same files elsewhere.
+type hostDirs []hostDir
+
+type hostDir struct{ name, path string }
+
+// portable gives the name of a file without the place of the directory that it is in: "working directory:sub/file".
+func (dirs hostDirs) portable(name string) string {
+	for _, d := range dirs {
+		if rel, err := filepath.Rel(d.path, name); err == nil && filepath.IsLocal(rel) {
+			return d.name + ":" + rel
+		}
+	}
+	return name
+}
+
+// local gives the file of a portable name; "" if there is no such directory here.
+func (dirs hostDirs) local(name string) string {
+	for _, d := range dirs {
+		// A snapshot of another machine may say anything.
+		if rel, ok := strings.CutPrefix(name, d.name+":"); ok && filepath.IsLocal(rel) {
+			return filepath.Join(d.path, rel)
+		}
+	}
+	return ""
+}
+
+func (dirs hostDirs) paths() []string {
+	var paths []string
+	for _, d := range dirs {
+		paths = append(paths, d.path)
+	}
+	return paths
+}
+
+// dirsOf are the directories of the host that a step sees, without symbolic links in their names.
+func (x *Executor) dirsOf(step Step) hostDirs {
+	o, ok := step.(observable)
+	if !ok {
+		return nil
+	}
+	dirs := o.hostDirs(x.Dir)
+	for i, d := range dirs {
+		if real, err := filepath.EvalSymlinks(d.path); err == nil {
+			dirs[i].path = real
+		}
+	}
+	return dirs
+}
+
+// view is what a step can see beside the target and its own data, without opening a file.
+type view struct {
+	// Lent has a digest of each directory that is lent to the step, by its name in hostDirs.
+	Lent map[string]Digest `json:"lent,omitempty"`
+	// Environ is a hash of the caller's variables.
+	Environ string `json:"environ"`
+	// Toolbox is the name of the toolbox.
+	Toolbox string `json:"toolbox,omitempty"`
+
+	dirs      []lentDir
+	variables []string
+}
+
+// looks are lent directories that have been looked at, by their paths: steps that are compared at one time share a look.
+type looks map[string][]lentDir
+
+// look gives the view of a step, nil for one that sees nothing of the host. The error says why not all of it is known.
+func (x *Executor) look(step Step, l looks) (*view, error) {
+	o, ok := step.(observable)
+	if !ok {
+		return nil, nil
+	}
+	dirs := x.dirsOf(step)
+	key := strings.Join(dirs.paths(), "\x00")
+	seen, ok := l[key]
+	if !ok {
+		var err error
+		if seen, err = dirs.lookAt(x.own(), x.scripts); err != nil {
+			return nil, err
+		}
+		if l != nil {
+			l[key] = seen
+		}
+	}
+	text, err := o.text()
+	if err != nil {
+		return nil, err
+	}
+	v := &view{Lent: map[string]Digest{}, dirs: seen, variables: inputVariables(x.Environ, text)}
+	for _, d := range seen {
+		v.Lent[d.name] = d.digest()
+	}
+	if v.Environ, err = x.environHash(v.variables); err != nil {
+		return nil, err
+	}
+	if o.usesToolbox() {
+		v.Toolbox = x.toolboxName
+	}
+	return v, nil
+}
+
+// own are the real names of files and directories that this program writes.
+func (x *Executor) own() map[string]bool {
+	names := slices.Clone(x.Cache.Ours)
+	for _, place := range slices.Concat(x.Cache.From, x.Cache.To) {
+		if place.Transport == exportOCI {
+			names = append(names, place.Path)
+		}
+	}
+	own := map[string]bool{}
+	for _, name := range names {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(x.Dir, name)
+		}
+		own[realName(name)] = true
+		if target, err := filepath.EvalSymlinks(name); err == nil {
+			own[target] = true // it is written through the link
+		}
+	}
+	return own
+}
+
+// entry finds a file of the lent directories by its name on the host. Files that are ignored are not found.
+func (v *view) entry(name string) (lentEntry, bool) {
+	for _, d := range v.dirs {
+		if rel, err := filepath.Rel(d.path, name); err == nil && filepath.IsLocal(rel) {
+			if e, found := d.find(rel); found {
+				return e, true
+			}
+		}
+	}
+	return lentEntry{}, false
+}
+
+// ignores reports whether a name is one of those that are no inputs, or in such a directory.
+func (v *view) ignores(name string, own map[string]bool) bool {
+	skip := skipper(v.dirs, own)
+	for _, d := range v.dirs {
+		rel, err := filepath.Rel(d.path, name)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		for at := name; at != d.path; at = filepath.Dir(at) {
+			info, err := os.Lstat(at)
+			if skip(at, err == nil && info.IsDir()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// directories are all lent directories with those in them.
+func (v *view) directories() []string {
+	var names []string
+	for _, d := range v.dirs {
+		for _, e := range d.entries {
+			if e.isDir() {
+				names = append(names, d.place(e))
+			}
+		}
+	}
+	return names
+}
+
+// changed names something in the lent directories that was changed since, "" if nothing was.
+func (v *view) changed(x *Executor, step Step) (string, error) {
+	now, err := x.dirsOf(step).lookAt(x.own(), x.scripts)
+	if err != nil {
+		return "", err
+	}
+	for i, d := range now {
+		if name := d.changedSince(v.dirs[i]); name != "" {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// scriptText reads a script; nil if there is none, as in a plan that is only printed.
+func scriptText(name string) ([]byte, error) {
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the script: %w", err)
+	}
+	return text, nil
+}
+
+// differences names what is another in a view than it was. kept tells what directories and the environment were.
+func (v *view) differences(was *view, kept records) []string {
+	var changes []string
+	for _, d := range v.dirs {
+		if was.Lent[d.name] != v.Lent[d.name] {
+			changes = append(changes, fmt.Sprintf("%s (%s can name what does not matter)",
+				kept.changed(was.Lent[d.name], d), filepath.Join(d.path, ignoreName)))
+		}
+	}
+	if was.Environ != v.Environ {
+		changes = append(changes, "the environment: "+kept.changedVariables(was.Environ, v.variables))
+	}
+	if was.Toolbox != v.Toolbox {
+		changes = append(changes, "the toolbox has other packages")
+	}
+	slices.Sort(changes)
+	return changes
+}
