@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -36,8 +37,10 @@ type Cache struct {
 	// Ours are files that this program writes, its outputs and its log, and directories with such files, that of its
 	// state: a hook that sees them has none of them as inputs.
 	Ours []string
-	// Records is a directory for what Explain needs to know of earlier builds; empty for none.
+	// Records is a directory for what Explain needs to know of earlier builds, and for digests of large files; empty for
+	// none. Now tells when such a digest may be noted.
 	Records string
+	Now     func() time.Time
 	// Explain is told of each dear step whether it comes from the cache, or why it runs; nil for nobody.
 	Explain func(text string)
 	// From and To are places at which snapshots are shared with other machines.

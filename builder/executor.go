@@ -43,7 +43,7 @@ type Executor struct {
 	told map[string]bool
 	// environs are hashes of environments that were made already.
 	environs map[string]string
-	contents contents
+	contents contents // of files that hooks have opened
 	// toolboxName is the name of the toolbox's snapshot, which tells what is in it.
 	toolboxName string
 	// scripts are the real names of the build's hooks.
@@ -85,6 +85,9 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return nil, fmt.Errorf("make the toolbox: %w", err)
 	}
 	x.toolboxName, x.scripts = tools.name, spec.hookScripts()
+	if x.Cache.Records != "" {
+		x.contents.index, x.contents.now = filepath.Join(x.Cache.Records, "contents.json"), x.Cache.Now
+	}
 	begin, rootfs, err := x.begin(ctx, spec, lock)
 	if err != nil {
 		return nil, err
@@ -143,6 +146,9 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	if result.kept, err = x.runSteps(ctx, remaining, identity.Steps[len(begin.links):], begin, result.site); err != nil {
 		return result, err
+	}
+	if err := x.contents.save(ctx); err != nil {
+		x.Log.Info("digests of files are not noted", slog.Any("because", err))
 	}
 	return result, archives.keepNew(ctx, x.Archive.Cache)
 }

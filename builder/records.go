@@ -79,6 +79,9 @@ func (r records) prune() error {
 	}
 	ages := map[string]int64{}
 	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".json" {
+			continue // that of contents
+		}
 		if info, err := e.Info(); err == nil {
 			ages[e.Name()] = info.ModTime().UnixNano()
 		}

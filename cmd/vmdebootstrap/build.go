@@ -160,7 +160,7 @@ func build(ctx context.Context, j *job) (err error) {
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
 		Cache: builder.Cache{
-			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir), Records: filepath.Join(dir, "records"),
+			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir), Records: filepath.Join(dir, "records"), Now: j.env.now,
 			From: j.settings.cacheFrom, To: j.settings.cacheTo,
 			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.warn,
 		},

@@ -1,0 +1,171 @@
+//go:build mirror
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// looks is a hook that sees something of each file of its directory in another way, and of its environment. One line each
+// is in the image.
+const looks = `#!/bin/sh
+set -e
+. /usr/share/vmdebootstrap/common/customise.lib
+touch /left
+{
+	cat current
+	[ ! -e enable-debug ] || echo debug
+	stat -c 'size %s' data
+	stat -c 'mode %a' sub
+	readlink sub/link
+	env | grep ^FLAVO || :
+	date -d @0 '+hour %H'
+	chroot "$1" sh /root/a.sh
+} >"$1/etc/seen"
+`
+
+// TestNothingStaleComesOutOfARealBuild is the table of issue 12, section C, in containers: build, change one thing, build
+// again. What it costs is a hook and a tarball each time.
+func TestNothingStaleComesOutOfARealBuild(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) {
+		t.Helper()
+		place := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(place, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(text, name string) {
+		t.Helper()
+		place := filepath.Join(dir, name)
+		_ = os.Remove(place)
+		if err := os.Symlink(text, place); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("hook", looks)
+	put("second", "#!/bin/sh\n[ ! -e /left ] || echo left >>\"$1/etc/seen\"\n")
+	put("v1", "version one\n")
+	put("v2", "version two\n")
+	put("data", "1")
+	put("sub/x", "x")
+	put("a.sh", "echo setup $VERSION\n")
+	put("b.sh", "echo setup $VERSION\n")
+	link("v1", "current")
+	link("aa", "sub/link")
+	copied, environ := "a.sh", os.Environ()
+	build := func() (seen, said string) {
+		t.Helper()
+		cmd := vmdebootstrap(t, "--tarball=root.tar.gz", "--no-kernel", "--debootstrapopts=variant=minbase", "--lock-root-password", "--explain-cache",
+			"--copy-in=a.sh:/root/", "--copy-in="+copied+":/opt/", "--customize=./hook", "--customize=./second")
+		cmd.Dir, cmd.Env = dir, environ
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		_, files := readTarball(t, filepath.Join(dir, "root.tar.gz"))
+		if _, found := files["opt/"+copied]; !found {
+			t.Errorf("/opt/%s is not in the image:\n%s", copied, out)
+		}
+		return files["etc/seen"], string(out)
+	}
+	want := []string{"version one", "size 1", "mode 755", "aa", "hour 00", "setup"}
+	if got, said := build(); got != strings.Join(want, "\n")+"\n" {
+		t.Fatalf("the first build has %q:\n%s", got, said)
+	}
+	if _, said := build(); strings.Contains(said, "run: customize") || strings.Contains(said, "not kept: ") {
+		t.Errorf("the same build runs hooks again:\n%s", said)
+	}
+	for _, tt := range []struct {
+		what   string
+		change func()
+		old    string // a line of what was seen before
+		now    string // what it is then
+		told   string
+	}{
+		{"another name of what is copied", func() { copied = "b.sh" }, "", "", `Name was "a.sh" and is "b.sh"`},
+		{"where a link leads", func() { link("v2", "current") }, "version one", "version two", dir + "/current is not as it was"},
+		{"a file that is looked for", func() { put("enable-debug", "") }, "size 1", "debug\nsize 1", dir + "/enable-debug is not as it was"},
+		{"a size", func() { put("data", "22") }, "size 1", "size 2", dir + "/data is not as it was"},
+		{"the mode of a directory", func() { must(t, os.Chmod(filepath.Join(dir, "sub"), 0o700)) }, "mode 755", "mode 700", dir + "/sub is not as it was"},
+		{"the text of a link", func() { link("bb", "sub/link") }, "aa", "bb", dir + "/sub/link is not as it was"},
+		{"a variable", func() { environ = append(environ, "FLAVOUR=sweet") }, "hour 00", "FLAVOUR=sweet\nhour 00", "the environment: FLAVOUR"},
+		{"the time zone", func() { environ = append(environ, "TZ=XYZ-5") }, "hour 00", "hour 05", "the environment: TZ"},
+		{"a variable of a script in the image", func() { environ = append(environ, "VERSION=7") }, "setup", "setup 7", "the environment: VERSION"},
+		{"the last hook", func() { put("second", "#!/bin/sh\n[ ! -e /left ] || echo left again >>\"$1/etc/seen\"\n") }, "", "", "cached: customize with " + dir + "/hook"},
+	} {
+		tt.change()
+		if i := slices.Index(want, tt.old); i >= 0 {
+			want = slices.Replace(want, i, i+1, strings.Split(tt.now, "\n")...)
+		}
+		got, said := build()
+		if got != strings.Join(want, "\n")+"\n" {
+			t.Errorf("%s: the image has %q, want %q", tt.what, got, want)
+		}
+		if !strings.Contains(said, tt.told) {
+			t.Errorf("%s: want %q in:\n%s", tt.what, tt.told, said)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAnotherCheckoutBeginsWithSharedResults clones the hook's directory twice, as two runners of a CI system do.
+func TestAnotherCheckoutBeginsWithSharedResults(t *testing.T) {
+	origin, work := t.TempDir(), t.TempDir()
+	hook := "#!/bin/sh\nset -e\ncp -r files \"$1/srv\"\nenv | sort >\"$1/srv/env\"\n"
+	must(t, os.Mkdir(filepath.Join(origin, "files"), 0o755))
+	must(t, os.WriteFile(filepath.Join(origin, "hook"), []byte(hook), 0o755))
+	must(t, os.WriteFile(filepath.Join(origin, "files/data"), []byte("data"), 0o644))
+	must(t, os.Symlink("data", filepath.Join(origin, "files/link")))
+	git := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-c", "user.name=test", "-c", "user.email=test@example.org"}, args...)...)
+		cmd.Dir = origin
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, out)
+		}
+	}
+	git("init", "--quiet")
+	git("add", ".")
+	git("commit", "--quiet", "--message=all")
+	build := func(n int, args ...string) string {
+		t.Helper()
+		clone := filepath.Join(work, fmt.Sprint(n))
+		git("clone", "--quiet", origin, clone)
+		cmd := vmdebootstrap(t, append([]string{"--tarball=root.tar.gz", "--no-kernel", "--debootstrapopts=variant=minbase", "--lock-root-password",
+			"--explain-cache", "--customize=./hook"}, args...)...)
+		cmd.Dir, cmd.Env = clone, append(os.Environ(), fmt.Sprintf("CI_JOB_ID=%d", n), fmt.Sprintf("SSH_CONNECTION=%d", n))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	must(t, os.Mkdir(filepath.Join(work, "share"), 0o755))
+	empty := t.TempDir()
+	t.Cleanup(func() {
+		if out, err := vmdebootstrap(t, "cache", "clear", "--state-dir", empty).CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	build(1, "--cache-to=oci:"+work+"/share/cache")
+	said := build(2, "--cache-from=oci:"+work+"/share/cache", "--state-dir="+empty)
+	if !strings.Contains(said, "cached: customize with ") || strings.Contains(said, "run: customize") {
+		t.Errorf("the second checkout runs the hook:\n%s", said)
+	}
+}
