@@ -50,7 +50,7 @@ func TestEachSecretInputCountsAndHides(t *testing.T) {
 		if one.Own == two.Own {
 			t.Errorf("%s: two secrets have one digest", name)
 		}
-		why := strings.Join(difference(one, two, nil, nil), ", ")
+		why := strings.Join(difference(one, two, ""), ", ")
 		if !strings.Contains(why, "other") || strings.Contains(why, "secret") {
 			t.Errorf("%s: explained by %q", name, why)
 		}
