@@ -14,7 +14,7 @@ func TestEachSecretInputCountsAndHides(t *testing.T) {
 	for name, step := range map[string]func(secret string) Step{
 		"command": func(s string) Step { return commandStep{Command: NewSecret("echo " + s), Number: 1} },
 		"hook": func(s string) Step {
-			return Script("/hooks/one").step("digest", s, 0)
+			return Script("/hooks/one").step("digest", Lock{}, s, 0)
 		},
 		"mirror": func(s string) Step {
 			return debootstrapStep{Mirror: NewURL("http://joe:" + s + "@mirror.example/debian")}
