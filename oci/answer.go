@@ -23,6 +23,10 @@ func (s *supervisor) answer(q *seccompNotification) (int64, error) {
 		return s.getdents(q)
 	case opLook:
 		return 0, s.look(q)
+	case opMount:
+		return 0, s.mount(q)
+	case opUmount:
+		return 0, s.umount(q, c)
 	case opChown:
 		return 0, s.chown(q, c)
 	case opStat, opStat386, opStatx:

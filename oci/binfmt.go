@@ -62,14 +62,9 @@ func (e *Engine) emulate(spec *specs.Spec) error {
 	if emulator == nil {
 		return nil
 	}
-	var err error
-	if spec.Linux.UIDMappings, err = sameIDs("/proc/self/uid_map"); err != nil {
+	if err := nest(spec); err != nil {
 		return err
 	}
-	if spec.Linux.GIDMappings, err = sameIDs("/proc/self/gid_map"); err != nil {
-		return err
-	}
-	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	spec.Annotations = map[string]string{
 		annotationFormat: binfmtFormat(emulator.header), annotationInterpreter: emulator.interpreter,
 	}
@@ -77,30 +72,6 @@ func (e *Engine) emulate(spec *specs.Spec) error {
 		spec.Annotations[annotationSmall] = "true"
 	}
 	return nil
-}
-
-// sameIDs maps the ids of a namespace to themselves, for a namespace inside: the kernel wants each range to lie in one
-// range of the map around it.
-func sameIDs(file string) ([]specs.LinuxIDMapping, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var ids []specs.LinuxIDMapping
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) != 3 {
-			return nil, fmt.Errorf("%s: %q is not a range of ids", file, line)
-		}
-		r, ok := parseRange(fields[0], fields[2])
-		if !ok {
-			return nil, fmt.Errorf("%s: %q is not a range of ids", file, line)
-		}
-		ids = append(ids, specs.LinuxIDMapping{
-			ContainerID: uint32(r.Start), HostID: uint32(r.Start), Size: uint32(r.Count),
-		})
-	}
-	return ids, nil
 }
 
 // Places in an ELF header, see elf(5), and its length as far as it is compared.

@@ -189,7 +189,7 @@ func TestHostWithoutEmulationIsNamed(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("for root the limit would be the whole machine's")
 	}
-	out, err := command(t, "limited", "emulate", stateDir(t), "limited").Output()
+	out, err := command(t, "emulate", stateDir(t), "limited").Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -206,7 +206,7 @@ func TestHostRunsNoForeignProgramWhileAContainerDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := registered(t)
-	cmd := command(t, t.Name(), "emulate", stateDir(t))
+	cmd := command(t, "emulate", stateDir(t))
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestHostRunsNoForeignProgramWhileAContainerDoes(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer waitForNone(t, t.Name())
+	defer waitForNone(t)
 	defer func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()

@@ -30,6 +30,8 @@ const (
 	opSetGroups
 	opPrctl
 	opLook // at something in /proc, see window.go
+	opMount
+	opUmount
 )
 
 // call says what a system call does and which of its arguments say to what; noArg where there is no such argument.

@@ -73,3 +73,10 @@ var compatCalls = []numbered{
 	{465, call{op: opMissing}},
 	{466, call{op: opMissing}},
 }
+
+// compatMounts are those of 32-bit PCs; umount is there without flags, too.
+var compatMounts = []numbered{
+	{21, byPath(opMount, 0)},
+	{22, byPath(opUmount, noArg)},
+	{52, byPath(opUmount, 1)},
+}

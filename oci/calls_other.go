@@ -1,4 +1,4 @@
-//go:build !amd64
+//go:build !amd64 && !arm64
 
 package oci
 
@@ -6,3 +6,5 @@ package oci
 const compatArch = 0
 
 var compatCalls []numbered
+
+var compatMounts []numbered

@@ -52,7 +52,7 @@ func TestHostContainersWorkWithoutLeftovers(t *testing.T) {
 			return false
 		})
 	}
-	cmd := command(t, "check", "leftovers", dir)
+	cmd := command(t, "leftovers", dir)
 	if out, err := cmd.Output(); err != nil || string(out) != "sessions 1\nlayers 1\n" {
 		t.Errorf("the next build finds %q (%v), want its own session and the snapshot", out, err)
 	}

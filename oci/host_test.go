@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,20 +21,28 @@ import (
 // The tests of this file run on the host, see TestMain, one at a time: they look for processes of this program.
 
 // command is a program of the tests, run as a program of its own: not a child that Reexec has made.
-func command(t *testing.T, marker string, args ...string) *exec.Cmd {
+func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
+	if _, err := oomScore(); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = append([]string{"program"}, args...)
-	cmd.Env = append(os.Environ(), "OCI_TEST="+marker)
+	cmd.Env = os.Environ()
 	cmd.Stderr = os.Stderr
 	return cmd
 }
 
-// processes lists those that run this test binary, but for the test itself, and those that have the marker in their
-// environment.
-func processes(t *testing.T, marker string) []string {
+// oomScore marks what this test starts: children and new programs keep it, and it can be read of processes that hide all else.
+var oomScore = sync.OnceValues(func() (string, error) {
+	score := strconv.Itoa(1 + os.Getpid()%998)
+	return score, os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0)
+})
+
+// processes lists those that this test has started, but for the test itself.
+func processes(t *testing.T) []string {
 	t.Helper()
-	self, err := os.Readlink("/proc/self/exe")
+	score, err := oomScore()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,11 +55,12 @@ func processes(t *testing.T, marker string) []string {
 		if filepath.Base(dir) == strconv.Itoa(os.Getpid()) {
 			continue
 		}
-		// Those of other users, and those that are gone by now, cannot be read.
-		exe, _ := os.Readlink(dir + "/exe")
-		env, _ := os.ReadFile(dir + "/environ")
-		if exe == self || bytes.Contains(env, []byte("OCI_TEST="+marker)) {
-			args, _ := os.ReadFile(dir + "/cmdline")
+		// Those that are gone by now cannot be read.
+		marked, _ := os.ReadFile(dir + "/oom_score_adj")
+		args, _ := os.ReadFile(dir + "/cmdline")
+		name, _, _ := bytes.Cut(args, []byte{0})
+		ours := filepath.Base(string(name)) == "program" || bytes.HasPrefix(name, []byte("vmdebootstrap-"))
+		if ours && strings.TrimSpace(string(marked)) == score {
 			found = append(found, filepath.Base(dir)+" "+string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
 		}
 	}
@@ -58,12 +68,12 @@ func processes(t *testing.T, marker string) []string {
 }
 
 // waitForNone waits until all processes are gone: a killed one needs its moment.
-func waitForNone(t *testing.T, marker string) {
+func waitForNone(t *testing.T) {
 	t.Helper()
 	const patience = 20 * time.Second
 	var left []string
 	for start := time.Now(); time.Since(start) < patience; time.Sleep(time.Millisecond) {
-		if left = processes(t, marker); len(left) == 0 {
+		if left = processes(t); len(left) == 0 {
 			return
 		}
 	}
@@ -88,7 +98,7 @@ func stateDir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd := command(t, "remove", "remove", dir)
+		cmd := command(t, "remove", dir)
 		if out, err := cmd.Output(); err != nil {
 			t.Errorf("remove %s: %v: %s", dir, err, out)
 		}
@@ -126,7 +136,7 @@ func TestHostIsCleanAfterKill(t *testing.T) {
 	if after := hostMounts(t); after != before {
 		t.Errorf("the mounts of the host have changed: %s", after)
 	}
-	cmd := command(t, "check", "leftovers", dir)
+	cmd := command(t, "leftovers", dir)
 	if out, err := cmd.Output(); err != nil || string(out) != "sessions 1\nlayers 1\n" {
 		t.Errorf("the next build finds %q (%v), want its own session and the snapshot", out, err)
 	}
@@ -135,7 +145,7 @@ func TestHostIsCleanAfterKill(t *testing.T) {
 // killAt starts a build, kills the process that was started when until says so, and sees to it that all others go, too.
 func killAt(t *testing.T, dir, moment string, until func(io.Reader) bool) {
 	t.Helper()
-	cmd := command(t, "kill-"+moment, "build", dir)
+	cmd := command(t, "build", dir)
 	lines, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -150,13 +160,13 @@ func killAt(t *testing.T, dir, moment string, until func(io.Reader) bool) {
 		t.Error(err)
 	}
 	_ = cmd.Wait() // it was killed
-	waitForNone(t, "kill-"+moment)
+	waitForNone(t)
 }
 
 func TestHostIsCleanAfterInterrupt(t *testing.T) {
 	dir := stateDir(t)
 	before := hostMounts(t)
-	cmd := command(t, "interrupt", "build", dir)
+	cmd := command(t, "build", dir)
 	lines, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -176,11 +186,11 @@ func TestHostIsCleanAfterInterrupt(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("the build succeeded")
 	}
-	waitForNone(t, "interrupt")
+	waitForNone(t)
 }
 
 func TestHostSignalsArePassedOnOnce(t *testing.T) {
-	cmd := command(t, "signals", "interrupted")
+	cmd := command(t, "interrupted")
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +224,7 @@ func TestHostSignalsArePassedOnOnce(t *testing.T) {
 }
 
 func TestHostSecondInterruptKills(t *testing.T) {
-	cmd := command(t, "second", "interrupted")
+	cmd := command(t, "interrupted")
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +241,7 @@ func TestHostSecondInterruptKills(t *testing.T) {
 	if err := cmd.Wait(); !errors.As(err, &exitErr) || exitErr.ExitCode() != 130 {
 		t.Errorf("got %v, want exit status 130", err)
 	}
-	waitForNone(t, "second")
+	waitForNone(t)
 }
 
 // What is made for the user inside follows the umask of the caller (issue 12, A6).
@@ -247,7 +257,7 @@ func TestHostUmaskIsKeptInside(t *testing.T) {
 
 // A program that a build has started, a hook for example, has the variables of the build.
 func TestHostDoesNotBelieveAnInheritedVariable(t *testing.T) {
-	cmd := command(t, "variable", "inside")
+	cmd := command(t, "inside")
 	cmd.Env = append(cmd.Env, envInside+"=mnt:[1]")
 	if out, err := cmd.Output(); err != nil || string(out) != "false\n" {
 		t.Errorf("got %q (%v), want false", out, err)
@@ -258,7 +268,7 @@ func TestHostWithoutNewuidmapGivesASingleID(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root needs no newuidmap")
 	}
-	cmd := command(t, "path", "why")
+	cmd := command(t, "why")
 	cmd.Env = append(cmd.Env, "PATH="+t.TempDir())
 	want := "single newuidmap and newgidmap are not installed "
 	if out, err := cmd.Output(); err != nil || !strings.HasPrefix(string(out), want) {
@@ -270,7 +280,7 @@ func TestHostWithoutCapabilitiesSaysSo(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs a root that may drop capabilities")
 	}
-	cmd := command(t, "caps", "weakhost")
+	cmd := command(t, "weakhost")
 	out, err := cmd.Output()
 	if err != nil || !strings.HasPrefix(string(out), "this root may not mount (CAP_SYS_ADMIN is missing") {
 		t.Errorf("got %q (%v)", out, err)

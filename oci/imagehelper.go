@@ -36,6 +36,9 @@ type imageOrder struct {
 	// File says that what is written is open as fdCopyFile.
 	File bool
 
+	// Env is the caller's environment, in which credentials may be.
+	Env []string
+
 	SkipTLSVerify bool
 	TempDir       string
 	AuthFile      string
@@ -65,8 +68,8 @@ const envRegistryAuthFile = "REGISTRY_AUTH_FILE"
 // imageHelper has the helper carry an order out, in the caller's environment, and gives its answer. The error wraps
 // fs.ErrNotExist if there is no such image.
 func (e *Engine) imageHelper(ctx context.Context, order imageOrder, environ []string, file *os.File) ([]byte, error) {
-	order.TempDir = e.TempDir()
-	env := append([]string{}, environ...)
+	order.TempDir, order.Env = e.TempDir(), environ
+	env := []string{}
 	for _, kv := range environ {
 		if name, value, _ := strings.Cut(kv, "="); name == envRegistryAuthFile {
 			order.AuthFile = value
@@ -115,10 +118,13 @@ func imageMain() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	logrus.SetLevel(logrus.WarnLevel)
+	hide()
+	keepFiles()
 	var order imageOrder
 	var answer any
 	err := json.NewDecoder(os.Stdin).Decode(&order) //nolint:forbidigo // the helper's order
 	if err == nil {
+		setEnvironment(append(os.Environ(), order.Env...)) //nolint:forbidigo // what the libraries are told, and the caller's
 		answer, err = order.run(ctx)
 	}
 	if err == nil && answer != nil {

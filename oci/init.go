@@ -1,9 +1,9 @@
 package oci
 
 import (
+	"fmt"
 	"io"
 	"os"
-	"strconv"
 
 	"github.com/containers/buildah"
 	"golang.org/x/sys/unix"
@@ -25,34 +25,25 @@ const (
 	fdLifeline = 3
 	// fdReport is a pipe to which a helper writes what went wrong.
 	fdReport = 4
+	// fdHandover is what the first run tells the second, see handover.go.
+	fdHandover = 5
 )
 
 // envInside holds the mount namespace that the program was started in by Reexec. A program which merely inherited the
 // variable, a hook for example, is in another one.
 const envInside = "_VMDEBOOTSTRAP_NAMESPACE"
 
-// envIsolation holds the Isolation that Reexec has found to work.
-const envIsolation = "_VMDEBOOTSTRAP_ISOLATION"
-
-// envTry holds the directory in which a helper of Reexec tries what it needs.
-const envTry = "_VMDEBOOTSTRAP_TRY"
-
-// envWhy says why the kinds of isolation before it do not work.
-const envWhy = "_VMDEBOOTSTRAP_WHY"
-
-// envCaller holds the user id of whoever called Reexec, outside.
-const envCaller = "_VMDEBOOTSTRAP_CALLER"
-
 // statusKilled is the exit status of a helper whose parent has died: what a shell says of a killed process.
 const statusKilled = 128 + int(unix.SIGKILL)
 
-// inside, isolation, why and caller are set once, by Init. caller is the user id outside of the user namespace, 0 where
-// there is none.
+// inside, isolation, why, caller and message are set once, by Init. caller is the user id outside of the user namespace, 0
+// where there is none.
 var (
 	inside    bool
 	isolation Isolation
 	why       string
 	caller    int
+	message   []byte
 )
 
 // Init must be the first call of main, and of TestMain where a test uses this package: helpers are this very program,
@@ -88,14 +79,15 @@ func Init() bool {
 	if here, err := mountNamespace(); err != nil || here != namespace {
 		return false
 	}
-	caller, _ = strconv.Atoi(os.Getenv(envCaller)) //nolint:forbidigo // as above
-	_ = os.Unsetenv(envCaller)
-	isolation = Isolation(os.Getenv(envIsolation)) //nolint:forbidigo // as above
-	_ = os.Unsetenv(envIsolation)
-	why = os.Getenv(envWhy) //nolint:forbidigo // as above
-	_ = os.Unsetenv(envWhy)
-	inside = true
-	unix.CloseOnExec(fdLifeline)
+	hide()
+	keepFiles()
+	h, err := readHandover()
+	if err != nil {
+		panic(fmt.Sprintf("BUG: %v", err)) // the helper has read it before
+	}
+	unix.Close(fdHandover)
+	setEnvironment(h.Env)
+	inside, isolation, why, caller, message = true, h.Isolation, h.Why, h.Caller, h.Message
 	go watchLifeline(os.NewFile(fdLifeline, "lifeline"))
 	return false
 }
@@ -108,6 +100,9 @@ func InsideBy() Isolation { return isolation }
 
 // Why tells what the kinds of isolation that come before InsideBy lack here; it is empty if they were not tried.
 func Why() string { return why }
+
+// Message is what the first run has handed over to this one, the second; nil in the first.
+func Message() []byte { return message }
 
 // mountNamespace names the mount namespace of this process.
 func mountNamespace() (string, error) { return os.Readlink("/proc/self/ns/mnt") }

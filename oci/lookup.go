@@ -86,7 +86,11 @@ func (s *supervisor) openDir(q *seccompNotification, c call) (int, error) {
 
 // openProc opens what a link in /proc/PID leads to.
 func (s *supervisor) openProc(pid uint32, name string) (int, error) {
-	return unix.Openat(s.proc, strconv.FormatUint(uint64(pid), 10)+"/"+name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	number, err := s.numberInProc(pid)
+	if err != nil {
+		return -1, err
+	}
+	return unix.Openat(s.proc, number+"/"+name, unix.O_PATH|unix.O_CLOEXEC, 0)
 }
 
 // find opens a name as the caller would. Links to open files in /proc are not followed: which ones they are depends on who

@@ -22,6 +22,11 @@ type mounter struct {
 	created []string
 	// single: there is but one id.
 	single bool
+	// hidden and readonly are files of /proc and /sys.
+	hidden, readonly []string
+	// kernel says where the first proc and the first copy of the host's /sys are, by those names. All others are copies of
+	// them, with what is mounted there.
+	kernel map[string]string
 }
 
 // enterRoot makes the root file system of a spec the root directory of this process, with all mounts of the spec.
@@ -33,12 +38,18 @@ func (m *mounter) enterRoot(spec *specs.Spec) error {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	trees, err := openTrees(spec.Mounts)
+	// A tree that stays open is a way to the host.
+	defer closeTrees(trees)
 	if err != nil {
 		return err
 	}
+	m.hidden, m.readonly, m.kernel = spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths, map[string]string{}
 	root := spec.Root.Path
 	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind the root file system %s: %w", root, err)
+	}
+	if err := setAttributes(root, unix.MOUNT_ATTR_NODEV, true); err != nil {
+		return fmt.Errorf("let no device be opened in %s: %w", root, err)
 	}
 	if err := unix.Chdir(root); err != nil {
 		return fmt.Errorf("change to the root file system: %w", err)
@@ -61,16 +72,6 @@ func (m *mounter) enterRoot(spec *specs.Spec) error {
 			return fmt.Errorf("mount %s on %s: %w", mnt.Source, mnt.Destination, err)
 		}
 	}
-	for _, name := range spec.Linux.MaskedPaths {
-		if err := mask(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("hide %s: %w", name, err)
-		}
-	}
-	for _, name := range spec.Linux.ReadonlyPaths {
-		if err := makeReadonly(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("make %s read-only: %w", name, err)
-		}
-	}
 	if err := unix.Fchdir(oldRoot); err != nil {
 		return fmt.Errorf("leave the host's root directory: %w", err)
 	}
@@ -87,8 +88,10 @@ const noTree = -1
 // allowed.
 func openTrees(mounts []specs.Mount) ([]int, error) {
 	trees := make([]int, len(mounts))
-	for i, mnt := range mounts {
+	for i := range trees {
 		trees[i] = noTree
+	}
+	for i, mnt := range mounts {
 		source, recursive := mnt.Source, has(mnt, "rbind")
 		switch mnt.Type {
 		case "bind":
@@ -99,10 +102,18 @@ func openTrees(mounts []specs.Mount) ([]int, error) {
 		}
 		var err error
 		if trees[i], err = openTree(source, recursive); err != nil {
-			return nil, fmt.Errorf("mount %s on %s: %w", source, mnt.Destination, err)
+			return trees, fmt.Errorf("mount %s on %s: %w", source, mnt.Destination, err)
 		}
 	}
 	return trees, nil
+}
+
+func closeTrees(trees []int) {
+	for _, tree := range trees {
+		if tree != noTree {
+			unix.Close(tree)
+		}
+	}
 }
 
 func openTree(source string, recursive bool) (int, error) {
@@ -115,6 +126,51 @@ func openTree(source string, recursive bool) (int, error) {
 
 // mount makes one mount below the new root.
 func (m *mounter) mount(mnt specs.Mount, tree int) error {
+	kernel := path.Join("/", mnt.Source)
+	if kernel != "/proc" && kernel != "/sys" {
+		return m.mountNew(mnt, tree)
+	}
+	first, ok := m.kernel[kernel]
+	if ok {
+		if err := m.ensureDir(mnt.Destination); err != nil {
+			return err
+		}
+		tree, err := openTree(first, true)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(tree)
+		return attach(tree, mnt.Destination)
+	}
+	m.kernel[kernel] = mnt.Destination
+	if err := m.mountNew(mnt, tree); err != nil {
+		return err
+	}
+	return m.protect(kernel, mnt.Destination)
+}
+
+// protect hides files of a proc or sysfs, told by where it usually is, and makes some read-only.
+func (m *mounter) protect(usual, dst string) error {
+	for _, kind := range []struct {
+		what  string
+		names []string
+		do    func(string) error
+	}{{"hide", m.hidden, mask}, {"make read-only", m.readonly, makeReadonly}} {
+		for _, name := range kind.names {
+			if !within(name, usual) {
+				continue
+			}
+			name = path.Join(dst, name[len(usual):])
+			if err := kind.do(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s %s: %w", kind.what, name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// mountNew makes one mount that is no copy of another.
+func (m *mounter) mountNew(mnt specs.Mount, tree int) error {
 	dst := mnt.Destination
 	options, err := parseOptions(mnt.Options)
 	if err != nil {
@@ -168,6 +224,11 @@ func (m *mounter) bind(tree int, dst string, options mountOptions) error {
 	}
 	if err := attach(tree, dst); err != nil {
 		return err
+	}
+	if !options.devices {
+		if err := setAttributes(dst, unix.MOUNT_ATTR_NODEV, true); err != nil {
+			return err
+		}
 	}
 	return setAttributes(dst, options.attributes, options.recursive)
 }
@@ -274,9 +335,12 @@ func (m *mounter) note(name string) error {
 }
 
 // mountID tells mounts of this namespace apart.
-func mountID(name string) (uint64, error) {
+func mountID(name string) (uint64, error) { return mountAt(unix.AT_FDCWD, name) }
+
+// mountAt is mountID of a name in a directory, or of an open file if the name is empty.
+func mountAt(dir int, name string) (uint64, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, &st); err != nil {
+	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
 		return 0, &fs.PathError{Op: "statx", Path: name, Err: err}
 	}
 	return st.Mnt_id, nil
@@ -289,6 +353,7 @@ type mountOptions struct {
 	recursive  bool    // the attributes hold for the mounts below, too
 	data       string  // for the file system
 	copyUp     bool
+	devices    bool // device nodes can be opened
 }
 
 // optionFlags are those options of mount(8) that are flags in the kernel.
@@ -316,6 +381,8 @@ func parseOptions(options []string) (mountOptions, error) {
 			parsed.recursive = true
 		case o == tmpCopyUp:
 			parsed.copyUp = true
+		case o == deviceOption:
+			parsed.devices = true
 		case slices.Contains([]string{"bind", "rbind", "rw"}, o):
 		case strings.Contains(o, ",") || o == "":
 			return parsed, fmt.Errorf("%q is not a mount option", o)

@@ -20,10 +20,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withheld are capabilities that no program of a container gets: in a user namespace they mean nothing, and where the
-// caller is root a maintainer script must not load modules into the host's kernel or set its clock.
-var withheld = []uintptr{unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_TIME}
-
 // defaultUmask of programs in a container, whatever the caller's is.
 const defaultUmask = 0o022
 
@@ -38,8 +34,9 @@ func containerInit() {
 	if err := json.NewDecoder(lifeline).Decode(&spec); err != nil {
 		exit(statusKilled) // the parent is gone
 	}
-	unix.CloseOnExec(fdLifeline)
-	unix.CloseOnExec(fdReport)
+	hide()
+	keepFiles()
+	unix.Umask(defaultUmask) // mount points are made with it
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	if isolated(&spec) {
@@ -91,14 +88,14 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 	} else {
 		root = spec.Root.Path
 	}
-	for _, c := range withheld {
-		// Fails for capabilities that are missing already.
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EPERM) {
-			return fmt.Errorf("withhold capability %d: %w", c, err)
-		}
+	if err := confine(spec); err != nil {
+		return err
 	}
 	supervisor, err := supervise(spec)
 	if err != nil {
+		return err
+	}
+	if err := deny(); err != nil {
 		return err
 	}
 	pid, err := startProcess(spec.Process, root, supervisor)

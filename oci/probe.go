@@ -85,8 +85,11 @@ func probe(ctx context.Context, isolation Isolation, stateDir string) (answer pr
 // probeMain is the process that probe starts.
 func probeMain() {
 	answer := probeAnswer{Driver: driverOverlay}
-	by := Isolation(os.Getenv(envIsolation)) //nolint:forbidigo // a message to this package from itself
-	if err := tryOverlay(by, existing(os.Args[1])); err != nil {
+	h, err := readHandover()
+	if err != nil {
+		exit(1)
+	}
+	if err := tryOverlay(h.Isolation, existing(os.Args[1])); err != nil {
 		answer = probeAnswer{driverVFS, err.Error()}
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil { //nolint:forbidigo // the answer of this process

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,8 +21,10 @@ import (
 type ReexecConfig struct {
 	// Args are its arguments, its name among them: os.Args.
 	Args []string
-	// Env is its environment: os.Environ().
+	// Env is its environment: os.Environ(). No other process can read it.
 	Env []string
+	// Message is what Message gives there. No other process can read it either.
+	Message []byte
 	// Stdin, Stdout and Stderr may be nil, for /dev/null.
 	Stdin, Stdout, Stderr *os.File
 	// Isolation is how containers are to be made; empty takes what works.
@@ -50,6 +51,7 @@ func Reexec(ctx context.Context, cfg ReexecConfig) (int, error) {
 	// Pdeathsig comes when the thread ends, not the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	hide()
 
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
@@ -193,10 +195,18 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 	}
 	defer report.Close()
 
+	handed, err := (&handover{
+		Env: cfg.Env, Message: cfg.Message, Isolation: isolation, Why: causes(refused), Caller: uid, Try: cfg.StateDir,
+	}).file()
+	if err != nil {
+		return nil, errors.Join(err, lifeline.Close(), childReport.Close())
+	}
+	defer handed.Close()
+
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: append([]string{nameEnter}, cfg.Args...),
-		Env:         append(append([]string{}, cfg.Env...), envCaller+"="+strconv.Itoa(uid), envIsolation+"="+string(isolation), envWhy+"="+causes(refused), envTry+"="+cfg.StateDir),
-		ExtraFiles:  []*os.File{childLifeline, childReport},
+		Env:         []string{},
+		ExtraFiles:  []*os.File{childLifeline, childReport, handed},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: isolation.namespaces(), Pdeathsig: unix.SIGKILL, Setpgid: true},
 	}
 	// An interface that holds a nil pointer is not nil.
@@ -285,9 +295,13 @@ func enter() {
 	if _, err := io.ReadFull(lifeline, make([]byte, 1)); err != nil {
 		exit(statusKilled) // the parent is gone, or has given up
 	}
-	isolation, dir := Isolation(os.Getenv(envIsolation)), os.Getenv(envTry) //nolint:forbidigo // messages to this package from itself
-	_ = os.Unsetenv(envTry)                                                 // fails for malformed names only
-	try, text, err := becomeProgram(isolation, dir)
+	hide() // only now: the maps of a hidden process are root's to write
+	try, text := tryStartSelf, "hand over the arguments"
+	h, err := readHandover()
+	if err == nil {
+		setEnvironment(h.Env)
+		try, text, err = becomeProgram(h.Isolation, h.Try)
+	}
 	failure := newEnterFailure(try, text, err)
 	// If this fails, too, the parent still sees the exit status.
 	_ = json.NewEncoder(os.NewFile(fdReport, "report")).Encode(failure)
@@ -332,9 +346,11 @@ func startAgain() (attempt, string, error) {
 	if err != nil {
 		return tryStartSelf, "name the mount namespace", err
 	}
+	if err := leaveKeyring(); err != nil {
+		return tryStartSelf, "start", err
+	}
 	unix.CloseOnExec(fdReport)
-	env := append(syscall.Environ(), envInside+"="+namespace)
-	return tryStartSelf, "start", unix.Exec("/proc/self/exe", os.Args[1:], env)
+	return tryStartSelf, "start", unix.Exec("/proc/self/exe", os.Args[1:], []string{envInside + "=" + namespace})
 }
 
 // dropAmbient clears the ambient and inheritable capabilities, which would come down to every program we start.

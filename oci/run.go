@@ -97,6 +97,11 @@ func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mo
 	if err := c.engine.emulate(spec); err != nil {
 		return err
 	}
+	if isolation == IsolationUserNS || isolation == IsolationSingle {
+		if err := nest(spec); err != nil {
+			return fmt.Errorf("run %s in the container: %w", p.Args[0], err)
+		}
+	}
 	switch isolation {
 	case IsolationChroot:
 		return c.runInPlace(ctx, spec, stdin, out)
@@ -163,9 +168,11 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	// A session of its own keeps a terminal's signals away.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: flags, Setsid: true,
-		UidMappings: sysProcIDs(spec.Linux.UIDMappings), GidMappings: sysProcIDs(spec.Linux.GIDMappings),
-		// Where there is a single id, the namespace around it has given that up.
-		GidMappingsEnableSetgroups: isolation != IsolationSingle,
+	}
+	pidfd := -1
+	if nested(spec) {
+		// The ids are mapped when it runs already, and exec would take its capabilities away. Ambient ones stay.
+		cmd.SysProcAttr.PidFD, cmd.SysProcAttr.AmbientCaps = &pidfd, allCapabilities()
 	}
 	if isolated(spec) { // else it has to end others first, when its lifeline does
 		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
@@ -173,7 +180,10 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	err = cmd.Start()
 	childLifeline.Close()
 	childReport.Close()
-	if err != nil && flags&unix.CLONE_NEWUSER != 0 {
+	if pidfd >= 0 {
+		defer unix.Close(pidfd)
+	}
+	if err != nil && nested(spec) {
 		return containerReport{}, diagnose(tryClone, err, gatherFacts(callerName(unix.Getuid())))
 	}
 	if err != nil {
@@ -187,7 +197,13 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 		}
 	})
 	defer stop()
-	sendErr := json.NewEncoder(lifeline).Encode(spec)
+	var sendErr error
+	if nested(spec) {
+		sendErr = mapIDs(ctx, spec, pidfd)
+	}
+	if sendErr == nil {
+		sendErr = json.NewEncoder(lifeline).Encode(spec)
+	}
 	if sendErr != nil {
 		_ = cmd.Process.Kill() // it may be dead, which is why it did not read
 	}
@@ -218,15 +234,6 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 		return report, fmt.Errorf("run %s: %w", program, waitErr) // out or stdin gave an error
 	}
 	return report, nil
-}
-
-// sysProcIDs are the mappings of a spec as Go wants them.
-func sysProcIDs(mappings []specs.LinuxIDMapping) []syscall.SysProcIDMap {
-	var ids []syscall.SysProcIDMap
-	for _, m := range mappings {
-		ids = append(ids, syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)})
-	}
-	return ids
 }
 
 // notFoundError says that a root file system lacks a program.

@@ -14,6 +14,9 @@ const hostname = "debian"
 // tmpCopyUp is a mount option known from runc: a tmpfs begins with a copy of what it covers.
 const tmpCopyUp = "tmpcopyup"
 
+// deviceOption lets device nodes of a bind be opened, as mount(8) knows it; without, they cannot.
+const deviceOption = "dev"
+
 // deviceNodes are the devices of a container; they are bound from the host, as a user namespace may not make any.
 var deviceNodes = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
@@ -34,20 +37,22 @@ func Spec(root string, p *specs.Process, mounts []specs.Mount) *specs.Spec {
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
 			},
-			// What belongs to the host's kernel even where the container's root is the host's. A new mount of proc
-			// inside, as debootstrap makes one, is not covered.
-			ReadonlyPaths: []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"},
+			// What belongs to the host's kernel even where the container's root is the host's.
+			ReadonlyPaths: []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"},
 			// Whether the build host has EFI firmware must not change a boot loader's mind.
-			MaskedPaths: []string{"/proc/kcore", "/sys/firmware"},
+			MaskedPaths: []string{
+				"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+				"/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
+			},
 		},
 	}
 }
 
 // devMounts make a /dev at a directory.
 func devMounts(dst string) []specs.Mount {
-	mounts := []specs.Mount{{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755"}}}
+	mounts := []specs.Mount{{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec", "mode=755"}}}
 	for _, name := range deviceNodes {
-		mounts = append(mounts, specs.Mount{Destination: path.Join(dst, name), Type: "bind", Source: "/dev/" + name, Options: []string{"bind", "nosuid", "noexec"}})
+		mounts = append(mounts, specs.Mount{Destination: path.Join(dst, name), Type: "bind", Source: "/dev/" + name, Options: []string{"bind", "nosuid", "noexec", deviceOption}})
 	}
 	return append(mounts,
 		specs.Mount{

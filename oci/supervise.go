@@ -15,12 +15,11 @@ import (
 )
 
 // Pid 1 of a container answers some system calls of its programs itself (seccomp_unotify(2)): where there is a single
-// id, those about owners, for 32-bit programs under an emulator getdents64(2), see getdents.go, and without mounts those
-// that look at /proc, see window.go. One filter in the
-// kernel picks the calls; supervisor.serve gets them one at a time, and answers or leaves them to the kernel.
+// id, those about owners, for 32-bit programs under an emulator getdents64(2), see getdents.go, those that mount, see
+// mountservice.go, and without mounts those that look at /proc, see window.go. One filter in the kernel picks the calls; supervisor.serve gets them one at a time, and answers or leaves them to the kernel.
 //
-// Whoever asks may change what its arguments point to meanwhile. That is no danger here: pid 1 has no rights that the
-// programs lack, and looks names up in their root directory.
+// Whoever asks may change what its arguments point to meanwhile. That is no danger here: pid 1 reads them once, looks names up
+// in their root directory, and what it leaves to the kernel is done with the rights of who asks.
 
 // annotationSingle is there if the container has a single id.
 const annotationSingle = "vmdebootstrap.single-id"
@@ -69,14 +68,18 @@ type supervisor struct {
 	people   people
 	calls    map[callKey]call
 	owners   bool            // calls has those about owners
+	foreign  bool            // the processes have other numbers in proc
+	nested   bool            // the container has a user namespace of its own
+	sys      int             // /sys of the container
+	mounts   []uint64        // those that programs have asked for
 	window   map[int32]shape // the calls that may look at /proc
 
 	mu   sync.Mutex
 	lost error // the first owner that could not be noted
 }
 
-// supervise begins to answer for what this thread starts from now on; the thread must be locked. It gives nil if the
-// container needs none. The filter cannot be taken off again.
+// supervise begins to answer for what this thread starts from now on; the thread must be locked. The filter cannot be taken
+// off again.
 func supervise(spec *specs.Spec) (*supervisor, error) {
 	native, ok := auditArches[runtime.GOARCH]
 	calls := map[callKey]call{}
@@ -103,17 +106,25 @@ func supervise(spec *specs.Spec) (*supervisor, error) {
 			return nil, fmt.Errorf("give up new privileges: %w", err)
 		}
 	}
-	if len(calls) == 0 {
-		return nil, nil
+	needsProc := len(calls) > 0
+	if isolated(spec) {
+		if !ok {
+			return nil, fmt.Errorf("mount for programs: not on %s", runtime.GOARCH)
+		}
+		addMounts(calls, native)
 	}
-	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	s := &supervisor{buf: make([]byte, math.MaxUint16), calls: calls, owners: owners, window: window, nested: nested(spec)}
+	var err error
+	if s.proc, err = openPath("/proc"); err != nil {
 		return nil, fmt.Errorf("answer for programs: open /proc: %w", err)
 	}
-	if self, err := os.Readlink("/proc/self"); err != nil || self != parent {
+	if s.sys, err = openPath("/sys"); err != nil {
+		return nil, fmt.Errorf("answer for programs: open /sys: %w", err)
+	}
+	self, err := os.Readlink("/proc/self")
+	if s.foreign = self != parent; err != nil || s.foreign && needsProc {
 		return nil, fmt.Errorf("answer for programs: /proc is not that of the container (%q, %w)", self, err)
 	}
-	s := &supervisor{proc: proc, buf: make([]byte, math.MaxUint16), calls: calls, owners: owners, window: window}
 	filter := compile(calls)
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	// A signal must not end a call that has been answered: a directory's entries would be lost.
@@ -129,6 +140,11 @@ func supervise(spec *specs.Spec) (*supervisor, error) {
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	go s.serve()
 	return s, nil
+}
+
+// openPath opens a directory that is only looked up from.
+func openPath(name string) (int, error) {
+	return unix.Open(name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
 // serve answers until this process ends.

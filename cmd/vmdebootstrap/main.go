@@ -15,8 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -42,13 +40,13 @@ func mainStatus(ctx context.Context) int {
 		return exitFailed
 	}
 	mirror, _ := archive.HostMirror(os.DirFS("/"))
-	args, environ, err := handedOver(os.Args[1:], os.Environ())
+	args, err := callArgs(os.Args[1:], oci.Message())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ERROR: arguments of the call: %v\n", err)
 		return exitFailed
 	}
 	env := environment{
-		environ:    environ,
+		environ:    os.Environ(),
 		stdin:      os.Stdin,
 		dir:        dir,
 		etc:        "/etc",
@@ -72,30 +70,22 @@ func mainStatus(ctx context.Context) int {
 			return 0, err
 		}
 		return oci.Reexec(ctx, oci.ReexecConfig{
-			Args: os.Args[:1], Env: append(slices.Clone(environ), argsVariable+"="+string(text)),
+			Args: os.Args[:1], Env: env.environ, Message: text,
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Isolation: p.isolation, StateDir: stateDir,
 		})
 	}
 	return run(ctx, args, os.Stdout, os.Stderr, env)
 }
 
-// argsVariable hands the arguments of a call to this program's second run. They can hold passwords: everybody may read
-// the arguments of a process, and only its user the environment.
-const argsVariable = "VMDEBOOTSTRAP_ARGUMENTS"
-
-// handedOver gives the arguments of a call and the environment without them.
-func handedOver(args, environ []string) (callArgs, callEnviron []string, err error) {
-	for _, kv := range environ {
-		text, ok := strings.CutPrefix(kv, argsVariable+"=")
-		if !ok {
-			callEnviron = append(callEnviron, kv)
-			continue
-		}
-		if err := json.Unmarshal([]byte(text), &args); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", argsVariable, err)
-		}
+// callArgs gives the arguments of a call. They can hold passwords, and everybody may read those of a process: the second run
+// of this program gets them from the first as a message.
+func callArgs(args []string, message []byte) ([]string, error) {
+	if message == nil {
+		return args, nil
 	}
-	return args, callEnviron, nil
+	var handed []string
+	err := json.Unmarshal(message, &handed)
+	return handed, err
 }
 
 // lookupUser finds an account by its name or number.

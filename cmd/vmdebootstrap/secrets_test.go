@@ -65,18 +65,17 @@ func TestSecretsComeFromFilesAndTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestArgumentsAreHandedOverInTheEnvironment(t *testing.T) {
+func TestArgumentsAreHandedOverAsAMessage(t *testing.T) {
 	t.Parallel()
 	want := []string{"--root-password", "geheim"}
 	text, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	args, environ, err := handedOver(nil, []string{"A=b", argsVariable + "=" + string(text)})
-	if err != nil || !slices.Equal(args, want) || !slices.Equal(environ, []string{"A=b"}) {
-		t.Errorf("got %q and %q (%v)", args, environ, err)
+	if args, err := callArgs(nil, text); err != nil || !slices.Equal(args, want) {
+		t.Errorf("got %q (%v)", args, err)
 	}
-	if args, _, _ := handedOver([]string{"x"}, nil); !slices.Equal(args, []string{"x"}) {
-		t.Errorf("nothing handed over: got %q", args)
+	if args, err := callArgs([]string{"x"}, nil); err != nil || !slices.Equal(args, []string{"x"}) {
+		t.Errorf("nothing handed over: got %q (%v)", args, err)
 	}
 }

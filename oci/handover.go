@@ -1,0 +1,68 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// handover is what the first run of this program tells the second. It travels in a file without a name: arguments are
+// everybody's to read, and an environment is in /proc for as long as its process lives.
+type handover struct {
+	// Env is the caller's environment.
+	Env []string
+	// Message is what the program says to itself.
+	Message []byte
+	// Isolation is the one that was found to work, and Why what those before it lack.
+	Isolation Isolation
+	Why       string
+	// Caller is the user id of whoever called Reexec, outside.
+	Caller int
+	// Try is the directory in which the helper tries what it needs.
+	Try string
+}
+
+// file gives what is handed over as an open file.
+func (h *handover) file() (_ *os.File, err error) {
+	fd, err := unix.MemfdCreate("vmdebootstrap", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("hand over the arguments: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "handover")
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("hand over the arguments: %w", err), f.Close())
+		}
+	}()
+	if err := json.NewEncoder(f).Encode(h); err != nil {
+		return nil, err
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return f, err
+}
+
+// readHandover reads what a helper of Reexec, or the program inside, was handed over. The file stays as it is for the next.
+func readHandover() (*handover, error) {
+	f := os.NewFile(fdHandover, "handover")
+	h := &handover{}
+	if err := json.NewDecoder(f).Decode(h); err != nil {
+		return nil, fmt.Errorf("read what was handed over: %w", err)
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return h, err
+}
+
+// setEnvironment makes env the environment of this process, in its memory alone.
+func setEnvironment(env []string) {
+	os.Clearenv()
+	for _, kv := range env {
+		if name, value, ok := strings.Cut(kv, "="); ok {
+			_ = os.Setenv(name, value) // fails for names that no variable can have
+		}
+	}
+}
