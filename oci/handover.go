@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,14 +47,16 @@ func (h *handover) file() (_ *os.File, err error) {
 	return f, err
 }
 
+// handedOver is the file for a helper of Reexec, and for the program that this becomes.
+var handedOver = sync.OnceValue(func() *os.File { return os.NewFile(fdHandover, "handover") })
+
 // readHandover reads what a helper of Reexec, or the program inside, was handed over. The file stays as it is for the next.
 func readHandover() (*handover, error) {
-	f := os.NewFile(fdHandover, "handover")
 	h := &handover{}
-	if err := json.NewDecoder(f).Decode(h); err != nil {
+	if err := json.NewDecoder(handedOver()).Decode(h); err != nil {
 		return nil, fmt.Errorf("read what was handed over: %w", err)
 	}
-	_, err := f.Seek(0, io.SeekStart)
+	_, err := handedOver().Seek(0, io.SeekStart)
 	return h, err
 }
 

@@ -85,7 +85,7 @@ func Init() bool {
 	if err != nil {
 		panic(fmt.Sprintf("BUG: %v", err)) // the helper has read it before
 	}
-	unix.Close(fdHandover)
+	_ = handedOver().Close() // it has been read
 	setEnvironment(h.Env)
 	inside, isolation, why, caller, message = true, h.Isolation, h.Why, h.Caller, h.Message
 	go watchLifeline(os.NewFile(fdLifeline, "lifeline"))
