@@ -131,6 +131,12 @@ var programs = map[string]func(args []string) error{
 		return filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error { return errors.Join(err, printOwner(name)) })
 	},
 	"emulate": emulate,
+	// walled is a build, and walls its program, see walls_test.go. undo is a part of it, in a user namespace of its own.
+	"walled": walled, "walls": walls,
+	"undo": func([]string) error {
+		fmt.Print(strings.Join(undo(), "\n"))
+		return nil
+	},
 	// places DIR prints a directory's entries as the kernel gives them: the name, and whether its place fits into 31 bits.
 	"places": places,
 	// exec FILE... is the program and its arguments.
