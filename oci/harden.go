@@ -61,6 +61,12 @@ func confine(spec *specs.Spec) error {
 	if err := leaveKeyring(); err != nil {
 		return err
 	}
+	if !isolated(spec) {
+		// For filters and Landlock a caller without CAP_SYS_ADMIN has to. Root's programs need no setuid bits.
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("give up new privileges: %w", err)
+		}
+	}
 	if err := scope(); err != nil {
 		return err
 	}

@@ -71,8 +71,11 @@ func (e *Engine) imageHelper(ctx context.Context, order imageOrder, environ []st
 	order.TempDir, order.Env = e.TempDir(), environ
 	env := []string{}
 	for _, kv := range environ {
-		if name, value, _ := strings.Cut(kv, "="); name == envRegistryAuthFile {
+		switch name, value, _ := strings.Cut(kv, "="); name {
+		case envRegistryAuthFile:
 			order.AuthFile = value
+		case "HOME":
+			env = append(env, kv) // the libraries look for it before they are told anything else
 		}
 	}
 	if caller != 0 {

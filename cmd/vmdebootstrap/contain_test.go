@@ -1,0 +1,49 @@
+//go:build mirror
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// lookOut is a program of a build that looks for the caller's file and words by all that pid 1 has open, and in what /proc
+// tells of every process. It has neither in its own text.
+const lookOut = `for fd in /proc/1/fd/*; do
+	for root in $fd $fd/1/root /proc/1/root; do cat "$root$LOOK_FOR"; done
+	cat $fd/[0-9]*/environ $fd/[0-9]*/cmdline
+done >/etc/seen 2>/dev/null
+cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline >>/etc/seen 2>/dev/null
+true`
+
+// Neither a file of the caller's nor a password is seen by a build's programs.
+func TestBuildShowsNothingOfTheCaller(t *testing.T) {
+	const inFile, password, token = "only for the caller", "klartext", "a-token-of-the-caller"
+	dir := t.TempDir()
+	private := filepath.Join(dir, "private")
+	if err := os.WriteFile(private, []byte(inFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := vmdebootstrap(t, "--tarball=root.tar.gz", "--distribution=trixie", "--debootstrapopts=variant=minbase", "--no-kernel",
+		"--root-password="+password, "--run="+strings.ReplaceAll(lookOut, "$LOOK_FOR", private))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CALLERS_TOKEN="+token)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_, files := readTarball(t, filepath.Join(dir, "root.tar.gz"))
+	seen, ok := files["etc/seen"]
+	if !ok {
+		t.Fatal("the program did not look")
+	}
+	for _, secret := range []string{inFile, password, token} {
+		if strings.Contains(seen, secret) {
+			t.Errorf("a program of the build saw %q", secret)
+		}
+	}
+	if !strings.Contains(seen, "/proc/1/fd/") {
+		t.Errorf("it did not even see itself: %q", seen)
+	}
+}
