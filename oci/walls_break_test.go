@@ -35,7 +35,7 @@ func breakOut() (found []string) {
 		{"setns to its own", func() error { return setns("/proc/self/ns/uts") }},
 		{"unshare mounts", func() error { return unix.Unshare(unix.CLONE_NEWNS) }},
 		{"open_by_handle_at", openByHandle},
-		{"ptrace pid 1", func() error { return unix.PtraceAttach(1) }},
+		{"ptrace pid 1", func() error { return rawCall(unix.SYS_PTRACE, unix.PTRACE_SEIZE, 1) }}, // which does not stop it
 		{"read the memory of pid 1", func() error { return readable("/proc/1/mem") }},
 		{"read the environment of pid 1", func() error { return readable("/proc/1/environ") }},
 		{"pidfd_getfd", stealFiles},
@@ -51,7 +51,7 @@ func breakOut() (found []string) {
 		{"init_module", func() error { return notFor(unix.ENOEXEC, rawCall(unix.SYS_INIT_MODULE, some, 128, some)) }},
 		{"finit_module", func() error { return rawCall(unix.SYS_FINIT_MODULE, 0, some, 0) }},
 		{"swapon", func() error { return notFor(unix.ENOENT, rawCall(unix.SYS_SWAPON, some)) }},
-		{"sethostname", func() error { return unix.Sethostname([]byte("other")) }},
+		{"sethostname", rewriteHostname},
 		{"clock_settime", func() error { return notFor(unix.EINVAL, rawCall(unix.SYS_CLOCK_SETTIME, 0, some)) }},
 		{"kcmp", func() error { return rawCall(unix.SYS_KCMP, 1, uintptr(os.Getpid())) }},
 		{"fsopen", func() error {
@@ -118,6 +118,15 @@ func rewrite(name string) error {
 		return err
 	}
 	return os.WriteFile(name, text, 0)
+}
+
+// rewriteHostname gives the host the name that it has.
+func rewriteHostname() error {
+	name, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	return unix.Sethostname([]byte(name))
 }
 
 func openByHandle() error {
