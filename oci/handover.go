@@ -60,6 +60,17 @@ func readHandover() (*handover, error) {
 	return h, err
 }
 
+// earlyVariables are those that libraries look at before main begins.
+func earlyVariables(env []string) []string {
+	var early []string
+	for _, kv := range env {
+		if strings.HasPrefix(kv, "HOME=") {
+			early = append(early, kv)
+		}
+	}
+	return early
+}
+
 // setEnvironment makes env the environment of this process, in its memory alone.
 func setEnvironment(env []string) {
 	os.Clearenv()

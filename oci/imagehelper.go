@@ -69,13 +69,10 @@ const envRegistryAuthFile = "REGISTRY_AUTH_FILE"
 // fs.ErrNotExist if there is no such image.
 func (e *Engine) imageHelper(ctx context.Context, order imageOrder, environ []string, file *os.File) ([]byte, error) {
 	order.TempDir, order.Env = e.TempDir(), environ
-	env := []string{}
+	env := append([]string{}, earlyVariables(environ)...)
 	for _, kv := range environ {
-		switch name, value, _ := strings.Cut(kv, "="); name {
-		case envRegistryAuthFile:
+		if name, value, _ := strings.Cut(kv, "="); name == envRegistryAuthFile {
 			order.AuthFile = value
-		case "HOME":
-			env = append(env, kv) // the libraries look for it before they are told anything else
 		}
 	}
 	if caller != 0 {

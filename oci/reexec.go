@@ -350,7 +350,8 @@ func startAgain() (attempt, string, error) {
 		return tryStartSelf, "start", err
 	}
 	unix.CloseOnExec(fdReport)
-	return tryStartSelf, "start", unix.Exec("/proc/self/exe", os.Args[1:], []string{envInside + "=" + namespace})
+	env := append(earlyVariables(os.Environ()), envInside+"="+namespace) //nolint:forbidigo // what was handed over
+	return tryStartSelf, "start", unix.Exec("/proc/self/exe", os.Args[1:], env)
 }
 
 // dropAmbient clears the ambient and inheritable capabilities, which would come down to every program we start.
