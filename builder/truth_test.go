@@ -156,7 +156,7 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	t := tr.t
 	t.Helper()
 	o := DefaultOptions()
-	o.Tarball, o.Mirror, o.Arch, o.NoKernel = "/out/root.tar", "http://build.example/debian", "amd64", true
+	o.Tarball, o.Mirror, o.Arch, o.NoKernel = "/out/root.tar", NewURL("http://build.example/debian"), "amd64", true
 	o.UpdateInitramfs, o.LockRootPassword = false, true
 	o.Actions = []Action{Script("./hook")}
 	tr.options(&o)
