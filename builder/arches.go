@@ -155,6 +155,18 @@ func LookupArch(name string) (Arch, bool) {
 	return arches[i], true
 }
 
+// archOf returns the first architecture whose programs have a header like h.
+func archOf(h elf.FileHeader) (Arch, bool) {
+	i := slices.IndexFunc(arches, func(a Arch) bool { return a.runs(h) })
+	if i < 0 {
+		return Arch{}, false
+	}
+	return arches[i], true
+}
+
+// runs reports whether programs of the architecture have a header like h, by its Class, Data and Machine.
+func (a Arch) runs(h elf.FileHeader) bool { return a.ELF == elfHeader(h.Class, h.Data, h.Machine) }
+
 // NativeOn reports whether a host of that Debian architecture runs its programs without an emulator.
 func (a Arch) NativeOn(host string) bool {
 	return a.Name == host || slices.Contains(a.RunsOn, host)

@@ -190,22 +190,12 @@ func codenameOf(text string) string {
 			values[key] = strings.Trim(value, `"'`)
 		}
 	}
-	if r, known := lookupRelease(values["VERSION_CODENAME"]); known && r.isOf(values["ID"]) {
-		return r.Codename
-	}
-	for _, r := range releases {
-		if r.isOf(values["ID"]) && r.Version != "" && r.Version == values["VERSION_ID"] {
-			return r.Codename
-		}
-	}
-	return ""
+	r, _ := releaseOf(values["ID"], values["VERSION_CODENAME"], values["VERSION_ID"])
+	return r.Codename
 }
 
-// isOf reports whether a release is of the vendor that os-release calls so.
-func (r Release) isOf(id string) bool { return strings.EqualFold(string(r.Vendor), id) }
-
 // elfArch tells the architecture by the first of some programs that is there. Of two with the same programs, which differ
-// in what they ask of the processor, it is the first of arches.
+// in what they ask of the processor, it is the first that archOf knows.
 func elfArch(f *treeFiles) string {
 	for _, name := range []string{"/bin/sh", "/sbin/init", "/usr/bin/env"} {
 		data, err := f.ReadFile(name)
@@ -216,9 +206,8 @@ func elfArch(f *treeFiles) string {
 		if err != nil {
 			continue
 		}
-		is := elfHeader(program.Class, program.Data, program.Machine)
-		if i := slices.IndexFunc(arches, func(a Arch) bool { return a.ELF == is }); i >= 0 {
-			return arches[i].Name
+		if arch, ok := archOf(program.FileHeader); ok {
+			return arch.Name
 		}
 	}
 	return ""

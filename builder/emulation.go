@@ -175,11 +175,10 @@ func foreignProgram(s Spec) []error {
 		return refuse("%q is not a program: %w", s.o.Foreign, err)
 	}
 	host, _ := LookupArch(s.w.HostArch)
-	is := elfHeader(program.Class, program.Data, program.Machine)
-	if is == s.arch.ELF {
+	if s.arch.runs(program.FileHeader) {
 		return refuse("%q is itself a program of %s: it must be one of %s that runs those", s.o.Foreign, s.arch.Name, s.w.HostArch)
 	}
-	if host.Name != "" && is != host.ELF {
+	if host.Name != "" && !host.runs(program.FileHeader) {
 		return refuse("%q is not a program of %s", s.o.Foreign, s.w.HostArch)
 	}
 	if slices.ContainsFunc(program.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {

@@ -93,7 +93,7 @@ func findArch(o Options, problems []error) (Arch, []error) {
 func findRelease(o Options, w World, problems []error) (Release, []error) {
 	release, ok := resolveSuite(o.Distribution, w.Today)
 	if !ok {
-		release = Release{Vendor: Debian, Codename: o.Distribution, Created: alwaysInMotion}
+		release = unknownRelease(o.Distribution)
 	}
 	if o.DebootstrapScripts != defaultScripts {
 		script := filepath.Join(o.DebootstrapScripts, o.Distribution)
