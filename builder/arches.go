@@ -155,6 +155,9 @@ func LookupArch(name string) (Arch, bool) {
 	return arches[i], true
 }
 
+// Arches returns all architectures that are known. Their slices belong to everyone: do not change them.
+func Arches() []Arch { return slices.Clone(arches) }
+
 // archOf returns the first architecture whose programs have a header like h.
 func archOf(h elf.FileHeader) (Arch, bool) {
 	i := slices.IndexFunc(arches, func(a Arch) bool { return a.runs(h) })

@@ -2,7 +2,6 @@ package builder
 
 import (
 	"bytes"
-	"debug/elf"
 	"errors"
 	"maps"
 	"os"
@@ -186,7 +185,7 @@ func TestAssemblyKnowsReleaseAndArchitecture(t *testing.T) {
 		{"wheezy", map[string]string{"etc/os-release": "ID=debian\nVERSION_ID=\"7\"\n"}, "wheezy", "amd64"},
 		{"jammy", map[string]string{"etc/os-release": "ID=ubuntu\nVERSION_ID=\"22.04\"\nVERSION_CODENAME=jammy\n"}, "jammy", "amd64"},
 		{"another distribution", map[string]string{"etc/os-release": "ID=fedora\nVERSION_ID=40\n", "var/lib/dpkg/status": ""}, "", ""},
-		{"a program", map[string]string{"var/lib/dpkg/status": "", "bin/sh": string(program(le64(elf.EM_AARCH64), false))}, "trixie", "arm64"},
+		{"a program", map[string]string{"var/lib/dpkg/status": "", "bin/sh": string(program(headerOf("arm64"), false))}, "trixie", "arm64"},
 	} {
 		files := bootable()
 		maps.Copy(files, tt.files)

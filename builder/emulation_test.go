@@ -59,15 +59,15 @@ func TestForeignMustBeAnEmulatorThatNeedsNoFile(t *testing.T) {
 	w.ReadFile = func(name string) ([]byte, error) {
 		switch name {
 		case "/usr/bin/qemu-arm-static":
-			return program(le64(elf.EM_X86_64), false), nil
+			return program(headerOf("amd64"), false), nil
 		case "/work/qemu-here":
-			return program(le64(elf.EM_X86_64), false), nil
+			return program(headerOf("amd64"), false), nil
 		case "/usr/bin/qemu-arm":
-			return program(le64(elf.EM_X86_64), true), nil
+			return program(headerOf("amd64"), true), nil
 		case "/target/bin/true":
-			return program(le32(elf.EM_ARM), false), nil
+			return program(headerOf("armhf"), false), nil
 		case "/s390x/qemu-arm":
-			return program(be64(elf.EM_S390), false), nil
+			return program(headerOf("s390x"), false), nil
 		case "/bin/script":
 			return []byte("#!/bin/sh\n"), nil
 		}
@@ -132,7 +132,7 @@ func TestEveryArchitectureHasItsOwnKindOfPrograms(t *testing.T) {
 		machine elf.Machine
 	}
 	seen := map[kind]string{}
-	for _, a := range arches {
+	for _, a := range Arches() {
 		k := kind{a.ELF.Class, a.ELF.Data, a.ELF.Machine}
 		if k.class == 0 || k.data == 0 || k.machine == 0 {
 			t.Errorf("%s: incomplete %v", a.Name, k)
@@ -282,4 +282,10 @@ func TestWithoutATestProgramTheHostIsTried(t *testing.T) {
 	if _, err := os.Stat(toolbox.path("/run")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("something is left in the toolbox")
 	}
+}
+
+// headerOf is what programs of an architecture begin with.
+func headerOf(arch string) elf.FileHeader {
+	a, _ := LookupArch(arch)
+	return a.ELF
 }
