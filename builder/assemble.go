@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -175,7 +176,7 @@ func identify(f *treeFiles) (system, error) {
 			s.arch = p.Get("Architecture")
 		}
 	}
-	if _, known := LookupArch(s.arch); !known {
+	if _, known := debian.LookupArch(s.arch); !known {
 		s.arch = elfArch(f)
 	}
 	return s, nil
@@ -190,7 +191,7 @@ func codenameOf(text string) string {
 			values[key] = strings.Trim(value, `"'`)
 		}
 	}
-	r, _ := releaseOf(values["ID"], values["VERSION_CODENAME"], values["VERSION_ID"])
+	r, _ := debian.ReleaseOf(values["ID"], values["VERSION_CODENAME"], values["VERSION_ID"])
 	return r.Codename
 }
 
@@ -206,7 +207,7 @@ func elfArch(f *treeFiles) string {
 		if err != nil {
 			continue
 		}
-		if arch, ok := archOf(program.FileHeader); ok {
+		if arch, ok := debian.ArchOf(program.FileHeader); ok {
 			return arch.Name
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
@@ -73,7 +74,7 @@ func (p *assemblyPrograms) ownSyslinux() (map[string][]byte, error) {
 func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]byte, error) {
 	o, suite := p.spec.Options(), p.spec.Codename()
 	components := p.spec.Release().Components()
-	if p.spec.Release().Vendor == Debian && !p.spec.toolsFromTarget() {
+	if p.spec.Release().Vendor == debian.Debian && !p.spec.toolsFromTarget() {
 		suite, components = p.spec.toolboxSuite(), []string{"main"}
 	}
 	p.say("get the files of extlinux from packages of " + suite)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
@@ -216,7 +217,7 @@ func TestAssemblyIsTheSameFromEverySource(t *testing.T) {
 		}
 		lower = upper
 	}
-	if _, err := layout.Finish(ociimage.Image{Created: treeTime, Platform: platform(Arch{Name: "amd64"})}); err != nil {
+	if _, err := layout.Finish(ociimage.Image{Created: treeTime, Platform: platform(debian.Arch{Name: "amd64"})}); err != nil {
 		t.Fatal(err)
 	}
 	create := func(name string, write func(*os.File) error) {

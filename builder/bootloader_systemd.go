@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/uki"
 )
@@ -17,7 +18,7 @@ const systemdLoaderConfig = "timeout 1\n"
 // systemdBoot puts systemd-boot on the ESP as bootctl install does, and each kernel of the root file system as
 // kernel-install does: as a unified kernel image, under the name that kernel-install looks for when the kernel goes.
 func (a assembler) systemdBoot(d *Disk) (bootParts, error) {
-	arch, _ := LookupArch(d.Arch)
+	arch, _ := debian.LookupArch(d.Arch)
 	program := d.systemdProgram("systemd-boot")
 	loader, err := a.files.ReadFile(program)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +50,7 @@ func (a assembler) systemdBoot(d *Disk) (bootParts, error) {
 
 // systemdProgram is where the package systemd-boot-efi has a program: "systemd-boot", or "linux", the stub of kernel images.
 func (d Disk) systemdProgram(name string) string {
-	arch, _ := LookupArch(d.Arch)
+	arch, _ := debian.LookupArch(d.Arch)
 	suffix := strings.TrimPrefix(arch.EFI, "boot")
 	if name == "linux" {
 		suffix += ".stub"

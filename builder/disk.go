@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
@@ -38,7 +39,7 @@ type Disk struct {
 	// MBR has boot code written to sector 0.
 	MBR    bool
 	Arch   string
-	Vendor Vendor
+	Vendor debian.Vendor
 	// SignedEFI says that shim and GRUB are signed for Secure Boot.
 	SignedEFI bool
 	// OnlyEFI64 leaves out the GRUB for 32-bit firmware of machines for amd64.

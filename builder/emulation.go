@@ -15,6 +15,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 // Programs of another architecture run under qemu-user, in the very places where they would run natively: so debootstrap
@@ -123,7 +124,7 @@ func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Tar
 
 // tryForeign runs a program of the architecture in a root file system that has no file. For architectures that have no
 // such program, it runs one of the toolbox: that shows at least whether the host refuses.
-func tryForeign(ctx context.Context, a Arch, empty, toolbox Target) error {
+func tryForeign(ctx context.Context, a debian.Arch, empty, toolbox Target) error {
 	program := path.Join(testPrograms, a.Name)
 	process := func(name string) *specs.Process { return &specs.Process{Args: []string{name}, Cwd: "/", Env: baseEnv} }
 	if there, err := exists(toolbox, program); err != nil {
@@ -174,11 +175,11 @@ func foreignProgram(s Spec) []error {
 	if err != nil {
 		return refuse("%q is not a program: %w", s.o.Foreign, err)
 	}
-	host, _ := LookupArch(s.w.HostArch)
-	if s.arch.runs(program.FileHeader) {
+	host, _ := debian.LookupArch(s.w.HostArch)
+	if s.arch.Runs(program.FileHeader) {
 		return refuse("%q is itself a program of %s: it must be one of %s that runs those", s.o.Foreign, s.arch.Name, s.w.HostArch)
 	}
-	if host.Name != "" && !host.runs(program.FileHeader) {
+	if host.Name != "" && !host.Runs(program.FileHeader) {
 		return refuse("%q is not a program of %s", s.o.Foreign, s.w.HostArch)
 	}
 	if slices.ContainsFunc(program.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 // program is an ELF file with that header; an interpreter makes it a dynamically linked one.
@@ -132,7 +133,7 @@ func TestEveryArchitectureHasItsOwnKindOfPrograms(t *testing.T) {
 		machine elf.Machine
 	}
 	seen := map[kind]string{}
-	for _, a := range Arches() {
+	for _, a := range debian.Arches() {
 		k := kind{a.ELF.Class, a.ELF.Data, a.ELF.Machine}
 		if k.class == 0 || k.data == 0 || k.machine == 0 {
 			t.Errorf("%s: incomplete %v", a.Name, k)
@@ -272,7 +273,7 @@ func TestWithoutATestProgramTheHostIsTried(t *testing.T) {
 	t.Parallel()
 	toolbox := newFakeTarget(t, map[string]string{"/usr/bin/": ""})
 	empty := newFakeTarget(t, nil)
-	loong64, _ := LookupArch("loong64")
+	loong64, _ := debian.LookupArch("loong64")
 	if err := tryForeign(t.Context(), loong64, empty, toolbox); err != nil {
 		t.Fatal(err)
 	}
@@ -286,6 +287,6 @@ func TestWithoutATestProgramTheHostIsTried(t *testing.T) {
 
 // headerOf is what programs of an architecture begin with.
 func headerOf(arch string) elf.FileHeader {
-	a, _ := LookupArch(arch)
+	a, _ := debian.LookupArch(arch)
 	return a.ELF
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -34,7 +35,7 @@ func TestProxyVariablesReachThePrograms(t *testing.T) {
 
 func TestComponentsFollowDebootstrapopts(t *testing.T) {
 	t.Parallel()
-	release, _ := lookupRelease("trixie")
+	release, _ := debian.LookupRelease("trixie")
 	for opts, want := range map[string]string{
 		"":                                  "main",
 		"components=main,contrib":           "main contrib",

@@ -11,6 +11,7 @@ import (
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -127,12 +128,12 @@ func TestPlatformIsWhatContainersCallIt(t *testing.T) {
 		"ppc64el": {OS: "linux", Architecture: "ppc64le"},
 		"riscv64": {OS: "linux", Architecture: "riscv64"},
 	} {
-		if got := platform(Arch{Name: name}); got.OS != want.OS || got.Architecture != want.Architecture || got.Variant != want.Variant {
+		if got := platform(debian.Arch{Name: name}); got.OS != want.OS || got.Architecture != want.Architecture || got.Variant != want.Variant {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
 	for name := range platforms {
-		if _, ok := LookupArch(name); !ok {
+		if _, ok := debian.LookupArch(name); !ok {
 			t.Errorf("%s is not an architecture of Debian", name)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -213,7 +214,7 @@ var platforms = map[string]imgspec.Platform{
 	"ppc64el":  {Architecture: "ppc64le"},
 }
 
-func platform(arch Arch) imgspec.Platform {
+func platform(arch debian.Arch) imgspec.Platform {
 	p, ok := platforms[arch.Name]
 	if !ok {
 		p.Architecture = arch.Name

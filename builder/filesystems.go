@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/formatters"
@@ -53,11 +54,11 @@ func own(fstype string) formatters.Formatter {
 // features of the one before (Debian bugs 1030939 and 1031622), as has noble. What is not known gets those as well:
 // everything since 2018 reads them.
 func e2fsprogs(codename string) string {
-	if r, ok := lookupRelease(codename); ok {
+	if r, ok := debian.LookupRelease(codename); ok {
 		switch {
-		case r.since("trixie", "plucky"):
+		case r.Since("trixie", "plucky"):
 			return ext.E2fsprogs147
-		case !r.since("buster", "bionic"):
+		case !r.Since("buster", "bionic"):
 			return ext.E2fsprogs142
 		}
 	}

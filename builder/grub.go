@@ -1,6 +1,9 @@
 package builder
 
-import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
+import (
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
 
 // grubPackages are the packages of the boot loader, and what checks the EFI system partition's file system.
 //
@@ -49,14 +52,14 @@ func grubAnswers(l loader) []string {
 // signedEFI reports whether the release has shim and GRUB signed for Secure Boot: Debian since buster, on i386 up to
 // bookworm. Ubuntu's, under other names, are not used.
 func (s Spec) signedEFI() bool {
-	if s.release.Vendor != Debian || !s.release.since("buster", "") {
+	if s.release.Vendor != debian.Debian || !s.release.Since("buster", "") {
 		return false
 	}
 	switch s.arch.Name {
 	case "amd64", "arm64":
 		return true
 	case "i386":
-		return !s.release.since("trixie", "")
+		return !s.release.Since("trixie", "")
 	}
 	return false
 }
@@ -90,7 +93,7 @@ func hybridHasPackages(s Spec) []error {
 	if s.loader() != loaderGrubHybrid || s.arch.Name == "" || !s.arch.PC {
 		return nil // loaderNeedsBIOS
 	}
-	if s.arch.Name != "amd64" || s.release.Vendor != Debian || !s.release.since("buster", "") {
+	if s.arch.Name != "amd64" || s.release.Vendor != debian.Debian || !s.release.Since("buster", "") {
 		return problem("--boot", "hybrid needs the package grub-cloud-amd64, which Debian has for amd64 since buster: choose "+
 			"another release or architecture, --grub, or --grub with --use-uefi")
 	}

@@ -1,6 +1,10 @@
 package builder
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+)
 
 // loader is how an image boots.
 type loader string
@@ -55,7 +59,7 @@ func loaderOf(o Options) loader {
 // mayBePC reports whether machines of an architecture can have a BIOS. Of an unknown one it says so: that has an error
 // of its own.
 func mayBePC(arch string) bool {
-	a, ok := LookupArch(arch)
+	a, ok := debian.LookupArch(arch)
 	return !ok || a.PC
 }
 

@@ -13,6 +13,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -82,12 +83,12 @@ var mkfsPrograms = map[string]mkfsProgram{
 // xfsKernel is the long-term kernel whose features mkfs.xfs used when the kernel of a release was new. GRUB of the release
 // reads them, too.
 func xfsKernel(codename string) string {
-	if r, ok := lookupRelease(codename); ok {
+	if r, ok := debian.LookupRelease(codename); ok {
 		switch {
-		case r.since("trixie", "plucky"):
-		case r.since("bookworm", "noble"):
+		case r.Since("trixie", "plucky"):
+		case r.Since("bookworm", "noble"):
 			return "6.1"
-		case r.since("bullseye", "jammy"):
+		case r.Since("bullseye", "jammy"):
 			return "5.10"
 		default:
 			return "4.19"

@@ -3,6 +3,8 @@ package builder
 import (
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 // Packages are all packages that the build asks for by name, sorted, without what they depend on: table A.5 of the
@@ -52,7 +54,7 @@ func (s Spec) KernelPackage() string {
 	case s.o.KernelPackage != "":
 		return s.o.KernelPackage
 	}
-	return s.arch.kernelPackage(s.release)
+	return s.arch.KernelPackage(s.release)
 }
 
 // usesNetworkd reports whether systemd-networkd sets the network up.
@@ -73,7 +75,7 @@ func (s Spec) bare() bool {
 }
 
 // initPackages make a bare system boot: something to be process 1, and something that loads drivers.
-func initPackages(r Release) []string {
+func initPackages(r debian.Release) []string {
 	if r.Sysvinit() {
 		return []string{"sysvinit", "udev"}
 	}

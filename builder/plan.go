@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -133,7 +134,7 @@ func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
 func (p *Plan) add(s Step) { p.Steps = append(p.Steps, s) }
 
 // newNetworkStep chooses by table B.8 of the specification.
-func newNetworkStep(o Options, r Release) networkStep {
+func newNetworkStep(o Options, r debian.Release) networkStep {
 	ifupdown := networkStep{Ifupdown: true, DHCP: o.EnableDHCP, Include: "source-directory /etc/network/interfaces.d"}
 	switch {
 	case !r.Systemd():

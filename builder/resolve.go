@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 // Sources are the package lists that a build chooses from.
@@ -61,19 +62,19 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 // programs make what it understands. Releases before bullseye are too old for that, and others than those of mkfs
 // programs that lose something.
 func (s Spec) toolsFromTarget() bool {
-	return s.release.Vendor == Debian && s.release.Codename != "experimental" && s.release.since("bullseye", "") &&
+	return s.release.Vendor == debian.Debian && s.release.Codename != "experimental" && s.release.Since("bullseye", "") &&
 		s.faithful(s.release)
 }
 
 // faithful reports whether a release of Debian has the mkfs programs that keep every attribute.
-func (s Spec) faithful(r Release) bool {
-	return !slices.ContainsFunc(s.mkfsPrograms(), func(p mkfsProgram) bool { return p.faithful != "" && !r.since(p.faithful, "") })
+func (s Spec) faithful(r debian.Release) bool {
+	return !slices.ContainsFunc(s.mkfsPrograms(), func(p mkfsProgram) bool { return p.faithful != "" && !r.Since(p.faithful, "") })
 }
 
 // toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day, or the first one with
 // faithful mkfs programs.
 func (s Spec) toolboxSuite() string {
-	stable, ok := resolveSuite("stable", s.w.Today)
+	stable, ok := debian.LookupSuite("stable", s.w.Today)
 	if !ok {
 		panic("BUG: no stable release on " + s.w.Today.String())
 	}
@@ -86,7 +87,7 @@ func (s Spec) toolboxSuite() string {
 }
 
 // components are those that debootstrap will use.
-func components(o Options, r Release) []string {
+func components(o Options, r debian.Release) []string {
 	options, _ := debootstrapOptions(o.Debootstrapopts)
 	if value, set := debootstrapOption(options, "components"); set {
 		return packageNames([]string{value})

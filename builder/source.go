@@ -10,6 +10,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -104,7 +105,7 @@ func (s Source) NeedsNamespace() bool { return s.Transport == exportDir }
 
 // Platform is what container images call an architecture of Debian, and its variant.
 func Platform(arch string) (name, variant string) {
-	p := platform(Arch{Name: arch})
+	p := platform(debian.Arch{Name: arch})
 	return p.Architecture, p.Variant
 }
 
@@ -145,7 +146,7 @@ func (s Source) Open(ctx context.Context, o SourceOptions) (*SourceTree, error) 
 }
 
 func (t *SourceTree) open(ctx context.Context, s Source, o SourceOptions) error {
-	choice := ociimage.Choice{Name: s.Name, Platform: platform(Arch{Name: o.Arch}), TempDir: o.TempDir}
+	choice := ociimage.Choice{Name: s.Name, Platform: platform(debian.Arch{Name: o.Arch}), TempDir: o.TempDir}
 	switch s.Transport {
 	case exportDir:
 		// The user's own files: no attribute of them says whose they are.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -51,8 +52,8 @@ const minSwap = 256 * diskimage.MiB
 // memory with the Options it comes from. The zero Spec is of no use; NewSpec makes one.
 type Spec struct {
 	o       Options
-	release Release
-	arch    Arch
+	release debian.Release
+	arch    debian.Arch
 	w       World
 }
 
@@ -96,11 +97,11 @@ func NewSpec(o Options, w World) (Spec, error) {
 }
 
 // defaultMirror is the mirror for a build that names none.
-func defaultMirror(r Release, a Arch, w World) URL {
+func defaultMirror(r debian.Release, a debian.Arch, w World) URL {
 	switch {
-	case r.Vendor == Ubuntu && a.PC:
+	case r.Vendor == debian.Ubuntu && a.PC:
 		return ubuntuMirror
-	case r.Vendor == Ubuntu:
+	case r.Vendor == debian.Ubuntu:
 		return ubuntuPortsMirror
 	case !w.HostMirror.IsZero():
 		return w.HostMirror
@@ -112,13 +113,13 @@ func defaultMirror(r Release, a Arch, w World) URL {
 func (s Spec) Options() Options { return s.o.clone() }
 
 // Release is the release that --distribution stands for.
-func (s Spec) Release() Release { return s.release }
+func (s Spec) Release() debian.Release { return s.release }
 
 // Codename is the release's codename: "trixie" for stable in 2026.
 func (s Spec) Codename() string { return s.release.Codename }
 
 // Arch is the architecture to build for. Its slices belong to everyone: do not change them.
-func (s Spec) Arch() Arch { return s.arch }
+func (s Spec) Arch() debian.Arch { return s.arch }
 
 // SerialDevice is the kernel's name of the console for --serial-console: "ttyS0".
 func (s Spec) SerialDevice() string { return s.arch.Serial }

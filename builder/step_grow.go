@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -24,7 +25,7 @@ func (s Spec) grower() grower {
 	switch {
 	case !s.o.Grow:
 		return growNothing
-	case s.o.PartType == string(diskimage.GPT) && s.release.Vendor == Debian && s.release.since("bookworm", ""):
+	case s.o.PartType == string(diskimage.GPT) && s.release.Vendor == debian.Debian && s.release.Since("bookworm", ""):
 		return growRepart
 	default:
 		return growSfdisk
@@ -36,7 +37,7 @@ func (s Spec) growPackages() []string {
 	switch {
 	case s.grower() == growSfdisk:
 		return []string{"fdisk"} // not in every system made with variant=minbase
-	case s.grower() == growRepart && s.release.since("trixie", ""):
+	case s.grower() == growRepart && s.release.Since("trixie", ""):
 		return []string{"systemd-repart"} // part of systemd before
 	default:
 		return nil
@@ -62,7 +63,7 @@ func growPossible(s Spec) []error {
 		return problem("--grow", "a root file system of type %s never changes: choose another --roottype", s.o.Roottype)
 	case s.o.Roottype == "f2fs":
 		return problem("--grow", "f2fs grows only while it is not mounted: choose another --roottype, or run resize.f2fs from another system")
-	case !s.release.since("bullseye", "focal"):
+	case !s.release.Since("bullseye", "focal"):
 		return problem("--grow", "%s is too old: it needs the systemd of Debian bullseye or Ubuntu focal", s.release.Codename)
 	}
 	return nil

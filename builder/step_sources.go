@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 // aptSourcesStep writes where apt of the finished image gets its packages. The archive is not asked whether it is there:
@@ -29,7 +31,7 @@ type aptSource struct {
 var debianSecurity = NewURL("http://security.debian.org/debian-security")
 
 // newAptSourcesStep follows --configure-apt and --apt-mirror. A released suite gets its updates as well.
-func newAptSourcesStep(o Options, r Release) aptSourcesStep {
+func newAptSourcesStep(o Options, r debian.Release) aptSourcesStep {
 	uri := o.AptMirror
 	if uri.IsZero() {
 		uri = o.Mirror
@@ -41,9 +43,9 @@ func newAptSourcesStep(o Options, r Release) aptSourcesStep {
 	add(uri, o.Distribution)
 	security := uri
 	switch r.Vendor {
-	case Ubuntu:
+	case debian.Ubuntu:
 		s.Keyring = "/usr/share/keyrings/ubuntu-archive-keyring.gpg"
-	case Debian:
+	case debian.Debian:
 		security = debianSecurity
 	}
 	if r.Released == "" || r.SecuritySuite() == "" {

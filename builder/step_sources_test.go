@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 func TestAptSourcesByRelease(t *testing.T) {
@@ -44,7 +46,7 @@ func TestAptSourcesByRelease(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			release, ok := lookupRelease(tt.codename)
+			release, ok := debian.LookupRelease(tt.codename)
 			if !ok {
 				t.Fatalf("no release %s", tt.codename)
 			}

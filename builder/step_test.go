@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 func TestHostnameJoinsTheLoopbackLineOnce(t *testing.T) {
@@ -92,7 +94,7 @@ func TestNetworkByRelease(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			release, ok := lookupRelease(tt.codename)
+			release, ok := debian.LookupRelease(tt.codename)
 			if !ok {
 				t.Fatalf("no release %s", tt.codename)
 			}

@@ -3,6 +3,7 @@ package builder
 import (
 	"slices"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -27,7 +28,7 @@ func systemdBootStarts(s Spec) []error {
 		return nil
 	}
 	var problems []error
-	if s.release.Vendor != Debian || !s.release.since("trixie", "") {
+	if s.release.Vendor != debian.Debian || !s.release.Since("trixie", "") {
 		problems = append(problems, problem("--boot", "%s has no systemd-ukify for the kernels of later upgrades: choose %s for "+
 			"Debian since trixie, or --boot=%s", s.release.Codename, bootSystemd, bootHybrid)...)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 // Trust says how the archive's signature is checked: --debootstrapopts rules it for debootstrap, and so for all of the
@@ -46,7 +47,7 @@ func (e *AliasError) Error() string {
 // checkAlias compares the release that a mirror has for an alias with the one that the day and the table of releases tell.
 // One that the table does not know is newer.
 func (s Spec) checkAlias(r *archive.Release) error {
-	answer, known := lookupRelease(r.Codename)
+	answer, known := debian.LookupRelease(r.Codename)
 	if s.o.Distribution == s.release.Codename || !known || answer.Vendor != s.release.Vendor || answer.Created >= s.release.Created {
 		return nil
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 // Problem is one mistake in the Options.
@@ -79,8 +81,8 @@ var rules = []func(Spec) []error{
 }
 
 // findArch looks the architecture up.
-func findArch(o Options, problems []error) (Arch, []error) {
-	arch, ok := LookupArch(o.Arch)
+func findArch(o Options, problems []error) (debian.Arch, []error) {
+	arch, ok := debian.LookupArch(o.Arch)
 	if !ok {
 		problems = append(problems, problem("--arch", "%q is not an architecture of Debian", o.Arch)...)
 	}
@@ -90,10 +92,10 @@ func findArch(o Options, problems []error) (Arch, []error) {
 // findRelease looks the suite up. With a directory of debootstrap scripts other than the usual one, every suite that
 // has a script there is good; it is then taken for a Debian release newer than all known ones, as is an unknown suite,
 // so that the rules after this one say nothing about it.
-func findRelease(o Options, w World, problems []error) (Release, []error) {
-	release, ok := resolveSuite(o.Distribution, w.Today)
+func findRelease(o Options, w World, problems []error) (debian.Release, []error) {
+	release, ok := debian.LookupSuite(o.Distribution, w.Today)
 	if !ok {
-		release = unknownRelease(o.Distribution)
+		release = debian.UnknownRelease(o.Distribution)
 	}
 	if o.DebootstrapScripts != defaultScripts {
 		script := filepath.Join(o.DebootstrapScripts, o.Distribution)

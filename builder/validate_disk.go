@@ -35,7 +35,7 @@ func filesystemTypes(s Spec) []error {
 // filesystemType: it can be made, and the kernel of the release reads it.
 func filesystemType(s Spec, flag, fstype string, choices []string) []error {
 	t := traitsOf(fstype)
-	if t.debian != "" && slices.Contains(choices, fstype) && s.o.Image != "" && !s.release.since(t.debian, t.ubuntu) {
+	if t.debian != "" && slices.Contains(choices, fstype) && s.o.Image != "" && !s.release.Since(t.debian, t.ubuntu) {
 		return problem(flag, "the kernel of %s does not read %s as it is made today: choose ext4", s.release.Codename, fstype)
 	}
 	return oneOf(flag, fstype, choices)

@@ -1,8 +1,10 @@
 package builder
 
-import "slices"
+import (
+	"slices"
 
-import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
 
 // The rules of table A.4, which vmdebootstrap 1.7 had too. Their wording holds the fragments that its tests look for.
 

@@ -1,4 +1,4 @@
-package builder
+package debian
 
 import (
 	"cmp"
@@ -74,16 +74,16 @@ func readReleases(vendor Vendor, table string) []Release {
 	return all
 }
 
-// unknownRelease is a suite of Debian that the table does not have: newer than all that it has.
-func unknownRelease(codename string) Release {
+// UnknownRelease is a suite of Debian that the table does not have: newer than all that it has.
+func UnknownRelease(codename string) Release {
 	return Release{Vendor: Debian, Codename: codename, Created: alwaysInMotion}
 }
 
-// releaseOf returns the release that an os-release(5) describes by its fields ID, VERSION_CODENAME and, before stretch,
+// ReleaseOf returns the release that an os-release(5) describes by its fields ID, VERSION_CODENAME and, before stretch,
 // VERSION_ID alone.
-func releaseOf(id, codename, version string) (Release, bool) {
+func ReleaseOf(id, codename, version string) (Release, bool) {
 	is := func(r Release) bool { return strings.EqualFold(string(r.Vendor), id) }
-	if r, known := lookupRelease(codename); known && is(r) {
+	if r, known := LookupRelease(codename); known && is(r) {
 		return r, true
 	}
 	i := slices.IndexFunc(releases, func(r Release) bool { return is(r) && r.Version != "" && r.Version == version })
@@ -93,8 +93,8 @@ func releaseOf(id, codename, version string) (Release, bool) {
 	return releases[i], true
 }
 
-// lookupRelease finds a release by its codename.
-func lookupRelease(codename string) (Release, bool) {
+// LookupRelease finds a release by its codename.
+func LookupRelease(codename string) (Release, bool) {
 	i := slices.IndexFunc(releases, func(r Release) bool { return r.Codename == codename })
 	if i < 0 {
 		return Release{}, false
@@ -102,9 +102,9 @@ func lookupRelease(codename string) (Release, bool) {
 	return releases[i], true
 }
 
-// resolveSuite finds the release that a suite name stands for on a day: a codename always for the same one, Debian's
+// LookupSuite finds the release that a suite name stands for on a day: a codename always for the same one, Debian's
 // stable, testing, unstable, oldstable and oldoldstable for whichever has that place then.
-func resolveSuite(name string, today time.Time) (Release, bool) {
+func LookupSuite(name string, today time.Time) (Release, bool) {
 	day := today.UTC().Format(time.DateOnly)
 	var out, coming []Release
 	for _, r := range releases {
@@ -130,18 +130,18 @@ func resolveSuite(name string, today time.Time) (Release, bool) {
 		}
 		return coming[0], true
 	case "unstable":
-		return lookupRelease("sid")
+		return LookupRelease("sid")
 	}
-	return lookupRelease(name)
+	return LookupRelease(name)
 }
 
-// since reports whether r is one of the two releases named, or newer than the one of its own vendor.
-func (r Release) since(debian, ubuntu string) bool {
+// Since reports whether r is one of the two releases named, or newer than the one of its own vendor.
+func (r Release) Since(debian, ubuntu string) bool {
 	first := debian
 	if r.Vendor == Ubuntu {
 		first = ubuntu
 	}
-	f, ok := lookupRelease(first)
+	f, ok := LookupRelease(first)
 	if !ok {
 		panic("BUG: no release " + first)
 	}
@@ -149,23 +149,23 @@ func (r Release) since(debian, ubuntu string) bool {
 }
 
 // Systemd reports whether systemd is init.
-func (r Release) Systemd() bool { return r.since("jessie", "vivid") }
+func (r Release) Systemd() bool { return r.Since("jessie", "vivid") }
 
 // Sysvinit reports whether /etc/inittab rules (wheezy and before; Ubuntu has never used it since 2006).
 func (r Release) Sysvinit() bool { return r.Vendor == Debian && !r.Systemd() }
 
 // Resolved reports whether systemd-networkd goes with systemd-resolved: everywhere but where resolved is
 // not there yet (wheezy) or not ready (jessie), table B.8 of the specification.
-func (r Release) Resolved() bool { return r.since("stretch", "xenial") }
+func (r Release) Resolved() bool { return r.Since("stretch", "xenial") }
 
 // ResolvedPackage reports whether systemd-resolved is a package of its own, which nothing else pulls in.
-func (r Release) ResolvedPackage() bool { return r.since("bookworm", "lunar") }
+func (r Release) ResolvedPackage() bool { return r.Since("bookworm", "lunar") }
 
 // Deb822Sources reports whether apt's own tools write deb822 .sources files instead of one-line .list files.
-func (r Release) Deb822Sources() bool { return r.since("trixie", "noble") }
+func (r Release) Deb822Sources() bool { return r.Since("trixie", "noble") }
 
 // MergedUsr reports whether /bin, /lib and /sbin are symbolic links into /usr on a fresh system.
-func (r Release) MergedUsr() bool { return r.since("buster", "disco") }
+func (r Release) MergedUsr() bool { return r.Since("buster", "disco") }
 
 // SecuritySuite is the name of the suite with security updates: "trixie-security", "buster/updates",
 // "noble-security"; empty for sid, experimental and unknown suites, which have none.
@@ -173,7 +173,7 @@ func (r Release) SecuritySuite() string {
 	switch {
 	case r.Created == alwaysInMotion:
 		return ""
-	case r.Vendor == Debian && !r.since("bullseye", ""):
+	case r.Vendor == Debian && !r.Since("bullseye", ""):
 		return r.Codename + "/updates"
 	}
 	return r.Codename + "-security"

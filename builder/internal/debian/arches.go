@@ -1,4 +1,4 @@
-package builder
+package debian
 
 import (
 	"debug/elf"
@@ -158,31 +158,31 @@ func LookupArch(name string) (Arch, bool) {
 // Arches returns all architectures that are known. Their slices belong to everyone: do not change them.
 func Arches() []Arch { return slices.Clone(arches) }
 
-// archOf returns the first architecture whose programs have a header like h.
-func archOf(h elf.FileHeader) (Arch, bool) {
-	i := slices.IndexFunc(arches, func(a Arch) bool { return a.runs(h) })
+// ArchOf returns the first architecture whose programs have a header like h.
+func ArchOf(h elf.FileHeader) (Arch, bool) {
+	i := slices.IndexFunc(arches, func(a Arch) bool { return a.Runs(h) })
 	if i < 0 {
 		return Arch{}, false
 	}
 	return arches[i], true
 }
 
-// runs reports whether programs of the architecture have a header like h, by its Class, Data and Machine.
-func (a Arch) runs(h elf.FileHeader) bool { return a.ELF == elfHeader(h.Class, h.Data, h.Machine) }
+// Runs reports whether programs of the architecture have a header like h, by its Class, Data and Machine.
+func (a Arch) Runs(h elf.FileHeader) bool { return a.ELF == elfHeader(h.Class, h.Data, h.Machine) }
 
 // NativeOn reports whether a host of that Debian architecture runs its programs without an emulator.
 func (a Arch) NativeOn(host string) bool {
 	return a.Name == host || slices.Contains(a.RunsOn, host)
 }
 
-// kernelPackage is the usual kernel package of the architecture in a release; empty if it has none.
-func (a Arch) kernelPackage(r Release) string {
+// KernelPackage is the usual kernel package of the architecture in a release; empty if it has none.
+func (a Arch) KernelPackage(r Release) string {
 	if r.Vendor == Ubuntu {
 		return "linux-image-generic"
 	}
 	flavour := ""
 	for _, k := range a.kernels {
-		if r.since(k.codename, "") {
+		if r.Since(k.codename, "") {
 			flavour = k.flavour
 		}
 	}

@@ -1,0 +1,88 @@
+package debian
+
+import (
+	"testing"
+)
+
+func TestKernelPackageFitsReleaseAndArchitecture(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ suite, arch, want string }{
+		{"trixie", "amd64", "linux-image-amd64"},
+		{"wheezy", "i386", "linux-image-486"},
+		{"jessie", "i386", "linux-image-586"},
+		{"stretch", "i386", "linux-image-686"},
+		{"bullseye", "i386", "linux-image-686"},
+		{"bookworm", "i386", "linux-image-686"},
+		{"trixie", "i386", ""},
+		{"sid", "i386", ""},
+		{"wheezy", "armhf", "linux-image-vexpress"},
+		{"jessie", "armhf", "linux-image-armmp"},
+		{"bookworm", "armhf", "linux-image-armmp"},
+		{"trixie", "armhf", "linux-image-armmp"},
+		{"sid", "armhf", "linux-image-armmp"},
+		{"jessie", "armel", "linux-image-versatile"},
+		{"bookworm", "armel", "linux-image-marvell"},
+		{"trixie", "armel", "linux-image-rpi"},
+		{"forky", "armel", ""},
+		{"jessie", "arm64", "linux-image-arm64"},
+		{"trixie", "arm64", "linux-image-arm64"},
+		{"sid", "arm64", "linux-image-arm64"},
+		{"jessie", "ppc64el", "linux-image-powerpc64le"},
+		{"trixie", "ppc64el", "linux-image-powerpc64le"},
+		{"forky", "ppc64el", "linux-image-powerpc64le"},
+		{"wheezy", "s390x", "linux-image-s390x"},
+		{"trixie", "s390x", "linux-image-s390x"},
+		{"forky", "s390x", "linux-image-s390x"},
+		{"trixie", "riscv64", "linux-image-riscv64"},
+		{"forky", "riscv64", "linux-image-riscv64"},
+		{"forky", "loong64", "linux-image-loong64"},
+		{"bookworm", "mipsel", "linux-image-4kc-malta"},
+		{"noble", "arm64", "linux-image-generic"},
+		{"jammy", "amd64", "linux-image-generic"},
+	} {
+		arch, ok := LookupArch(test.arch)
+		release, known := LookupRelease(test.suite)
+		if !ok || !known {
+			t.Fatalf("no %s or no %s", test.arch, test.suite)
+		}
+		if got := arch.KernelPackage(release); got != test.want {
+			t.Errorf("%s on %s: got %q, want %q", test.suite, test.arch, got, test.want)
+		}
+	}
+}
+
+func TestArchTableIsWhole(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, a := range arches {
+		if seen[a.Name] {
+			t.Errorf("%s is there twice", a.Name)
+		}
+		seen[a.Name] = true
+		if a.Triplet == "" || a.Serial == "" || len(a.kernels) == 0 {
+			t.Errorf("%s lacks something: %+v", a.Name, a)
+		}
+		if (a.EFI == "") != (len(a.EFIPackages) == 0) {
+			t.Errorf("%s: EFI name %q and packages %q do not go together", a.Name, a.EFI, a.EFIPackages)
+		}
+		for _, k := range a.kernels {
+			if r, ok := LookupRelease(k.codename); !ok || r.Vendor != Debian {
+				t.Errorf("%s: no Debian release %q", a.Name, k.codename)
+			}
+		}
+		for _, other := range a.RunsOn {
+			if _, ok := LookupArch(other); !ok {
+				t.Errorf("%s runs on unknown %q", a.Name, other)
+			}
+		}
+	}
+}
+
+func TestNativeOnKnowsTheSmallBrother(t *testing.T) {
+	t.Parallel()
+	i386, _ := LookupArch("i386")
+	amd64, _ := LookupArch("amd64")
+	if !i386.NativeOn("amd64") || !i386.NativeOn("i386") || amd64.NativeOn("i386") || amd64.NativeOn("arm64") {
+		t.Errorf("i386 must run on amd64 and i386, amd64 on neither i386 nor arm64")
+	}
+}

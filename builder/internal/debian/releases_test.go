@@ -1,0 +1,97 @@
+package debian
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSuitesMoveWithTime(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ day, suite, want string }{
+		{"2026-11-23", "stable", "trixie"},
+		{"2026-11-23", "testing", "forky"},
+		{"2026-11-23", "oldstable", "bookworm"},
+		{"2026-11-23", "oldoldstable", "bullseye"},
+		{"2026-11-23", "unstable", "sid"},
+		{"2026-11-23", "bookworm", "bookworm"},
+		{"2026-11-23", "noble", "noble"},
+		{"2015-04-25", "stable", "wheezy"},
+		{"2015-04-26", "stable", "jessie"},
+		{"2015-04-26", "oldstable", "wheezy"},
+		{"2015-04-26", "testing", "stretch"},
+		{"1995-01-01", "stable", ""},
+		{"2026-11-23", "devel", ""},
+		{"2026-11-23", "Sid", ""},
+		{"2026-11-23", "", ""},
+	} {
+		day, err := time.Parse(time.DateOnly, test.day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := LookupSuite(test.suite, day)
+		if got.Codename != test.want || ok != (test.want != "") {
+			t.Errorf("%s on %s: got %q, want %q", test.suite, test.day, got.Codename, test.want)
+		}
+	}
+}
+
+func TestReleaseTableIsInOrder(t *testing.T) {
+	t.Parallel()
+	for _, vendor := range []Vendor{Debian, Ubuntu} {
+		last := Release{}
+		for _, r := range releases {
+			if r.Vendor != vendor || r.Created == alwaysInMotion {
+				continue
+			}
+			if r.Created < last.Created || r.Released != "" && (r.Released < r.Created || r.EOL < r.Released) {
+				t.Errorf("%s: dates out of order: %+v", r.Codename, r)
+			}
+			last = r
+		}
+	}
+	if !slices.IsSortedFunc(releases, func(a, b Release) int { return strings.Compare(string(a.Vendor), string(b.Vendor)) }) {
+		t.Error("vendors are mixed")
+	}
+}
+
+func TestReleasesHaveWhatTheyHave(t *testing.T) {
+	t.Parallel()
+	type can struct{ systemd, sysvinit, resolved, resolvedPackage, deb822, mergedUsr bool }
+	for codename, want := range map[string]can{
+		"wheezy":   {sysvinit: true},
+		"jessie":   {systemd: true},
+		"stretch":  {systemd: true, resolved: true},
+		"buster":   {systemd: true, resolved: true, mergedUsr: true},
+		"bookworm": {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true},
+		"trixie":   {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true},
+		"sid":      {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true},
+		"trusty":   {},
+		"xenial":   {systemd: true, resolved: true},
+		"jammy":    {systemd: true, resolved: true, mergedUsr: true},
+		"noble":    {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true},
+	} {
+		r, ok := LookupRelease(codename)
+		if !ok {
+			t.Fatalf("no %s", codename)
+		}
+		got := can{r.Systemd(), r.Sysvinit(), r.Resolved(), r.ResolvedPackage(), r.Deb822Sources(), r.MergedUsr()}
+		if got != want {
+			t.Errorf("%s: got %+v, want %+v", codename, got, want)
+		}
+	}
+}
+
+func TestSecuritySuiteHasTheNameOfItsTime(t *testing.T) {
+	t.Parallel()
+	for codename, want := range map[string]string{
+		"buster": "buster/updates", "bullseye": "bullseye-security", "trixie": "trixie-security",
+		"noble": "noble-security", "sid": "",
+	} {
+		r, _ := LookupRelease(codename)
+		if got := r.SecuritySuite(); got != want {
+			t.Errorf("%s: got %q, want %q", codename, got, want)
+		}
+	}
+}
