@@ -66,7 +66,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	if err != nil {
 		return err
 	}
-	disk.SignedEFI = disk.hasSignedEFI(files)
+	disk.SignedEFI = hasSignedEFI(disk.bootDisk, files)
 	_, err = files.index.File(grubMonolith("i386-efi"))
 	disk.OnlyEFI64 = err != nil
 	if err := errors.Join(missing(spec, disk, files)...); err != nil {
@@ -88,7 +88,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 		defer func() { err = errors.Join(err, u.close()) }()
 	}
 	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, say: a.Say}
-	err = assembler{say: a.Say, tree: configured, files: files, programs: programs}.write(ctx, disk)
+	err = assembler{say: a.Say, tree: configured, Files: files, programs: programs}.write(ctx, disk)
 	var full *diskimage.NoSpaceError
 	if errors.As(err, &full) && !a.Options.SizeAuto {
 		return &Problem{Flag: "--size", Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}

@@ -110,21 +110,11 @@ func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]b
 	return found, nil
 }
 
-// grubMonolith is the GRUB of a platform of UEFI that has all modules built in and looks for grub.cfg beside itself, as the
-// signed one does.
-func grubMonolith(platform string) string {
-	suffix, _, _ := strings.Cut(platform, "-")
-	if short, ok := map[string]string{"x86_64": "x64", "i386": "ia32", "arm64": "aa64"}[suffix]; ok {
-		suffix = short
-	}
-	return grubModules(platform) + "/monolithic/grub" + suffix + ".efi"
-}
-
-func (p *assemblyPrograms) grubImage(_ context.Context, d *Disk, platform string) ([]byte, error) {
+func (p *assemblyPrograms) grubImage(_ context.Context, d bootDisk, platform string) ([]byte, error) {
 	if platform != grub.BIOSPlatform {
 		return p.files.ReadFile(grubMonolith(platform))
 	}
-	boot, place := d.boot(), d.grubPlace()
+	boot, place := d.boot(), grubPlace(d)
 	core := grub.Core{
 		File:    func(name string) ([]byte, error) { return p.files.ReadFile(grubModules(platform) + "/" + name) },
 		Modules: grub.CoreModules(platform, boot.Filesystem.Type),

@@ -69,7 +69,7 @@ func (a assembler) blobs(d Disk) ([]diskimage.Patch, error) {
 	for _, b := range d.Blobs {
 		read, name := os.ReadFile, b.copied
 		if b.Rootfs {
-			read, name = a.files.ReadFile, b.File
+			read, name = a.ReadFile, b.File
 		}
 		data, err := read(name)
 		if err != nil {
@@ -112,7 +112,7 @@ const maxBlobOffset = diskimage.Size(1) << 62
 // claims are the places outside of partitions that are known to be taken before the build: by boot code, and by the
 // host's blobs. A blob of the root file system, whose length nobody knows yet, takes its first byte.
 func (s Spec) claims(d Disk) []diskimage.Claim {
-	claims := d.bootClaims()
+	claims := d.Loader.claims(d.bootDisk)
 	for _, b := range d.Blobs {
 		length := int64(1)
 		if !b.Rootfs {
@@ -123,30 +123,6 @@ func (s Spec) claims(d Disk) []diskimage.Claim {
 		claims = append(claims, diskimage.Claim{Extent: diskimage.Extent{Offset: int64(b.Offset), Length: length}, What: "--raw " + b.name()})
 	}
 	return claims
-}
-
-const (
-	// bootCodeSize is the part of sector 0 that holds code.
-	bootCodeSize = 440
-	// leastCore is less than any core.img of GRUB that reads a file system: its exact length is known when it is made.
-	leastCore = 20 * diskimage.KiB
-)
-
-// bootClaims are the places of boot code outside of partitions.
-func (d Disk) bootClaims() []diskimage.Claim {
-	code := diskimage.Claim{Extent: diskimage.Extent{Length: bootCodeSize}, What: "boot code of " + string(d.Loader)}
-	_, embedded := d.Layout.Partition(diskimage.RoleBIOSBoot)
-	switch {
-	case d.Loader == loaderExtlinux && d.MBR:
-		return []diskimage.Claim{code}
-	case d.Loader.grubBIOS() && embedded:
-		return []diskimage.Claim{code}
-	case d.Loader.grubBIOS():
-		core := diskimage.Extent{Offset: int64(diskimage.SectorSize), Length: int64(leastCore)}
-		return []diskimage.Claim{code, {Extent: core, What: "core.img of " + string(d.Loader)}}
-	default:
-		return nil
-	}
 }
 
 // diskWorks finds what is wrong with the disk as a whole, which can be said only when each option is right by itself:

@@ -4,14 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
 // Disk is the plan of a disk image: where everything is and how it boots. What it holds is known only when the root
@@ -24,28 +20,16 @@ type Disk struct {
 	BlockMap string
 	// Request is what Layout was made from.
 	Request diskimage.Request
-	Layout  diskimage.Layout
 	// Auto says that the disk gets its size from its content, with Free beside it. Until then the sizes in Request
 	// and Layout stand for "enough"; roles, numbers and IDs are final.
 	Auto bool
 	Free Space
 	// Blobs are written outside of the partitions.
 	Blobs  []Blob
-	Loader loader
-	// Serial is the kernel's name of the serial console, if one is wanted: "ttyS0".
-	Serial string
+	Loader bootLoader
 	// Grow has the root partition and its file system grow when the disk is larger at a start.
 	Grow grower
-	// MBR has boot code written to sector 0.
-	MBR    bool
-	Arch   string
-	Vendor debian.Vendor
-	// SignedEFI says that shim and GRUB are signed for Secure Boot.
-	SignedEFI bool
-	// OnlyEFI64 leaves out the GRUB for 32-bit firmware of machines for amd64.
-	OnlyEFI64 bool
-	// Time is recorded in each file system.
-	Time time.Time
+	bootDisk
 }
 
 // rootNumber is the root partition's number on a GPT disk and 14 and 15 those of the BIOS boot partition and the ESP:
@@ -60,8 +44,10 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	o := spec.Options()
 	d := Disk{
 		Image: o.Image, Files: imageFiles(o), BlockMap: blockMapName(o), Auto: o.SizeAuto, Free: o.Free, Blobs: o.Blobs,
-		Loader: loaderOf(o), MBR: o.MBR, Arch: o.Arch, Time: lock.Time,
-		Vendor: spec.Release().Vendor, SignedEFI: spec.signedEFI(), Grow: spec.grower(),
+		Loader: spec.loader, Grow: spec.grower(),
+		bootDisk: bootDisk{
+			MBR: o.MBR, Arch: o.Arch, Time: lock.Time, Vendor: spec.Release().Vendor, SignedEFI: spec.bootRequest().signedEFI(),
+		},
 	}
 	for i, b := range d.Blobs {
 		d.Blobs[i].copied = lock.Copy(b.File)
@@ -84,8 +70,8 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	}
 	add := func(p diskimage.PartitionRequest) { request.Partitions = append(request.Partitions, p) }
 
-	if d.Loader.grubBIOS() && table == diskimage.GPT {
-		add(diskimage.PartitionRequest{Role: diskimage.RoleBIOSBoot, Size: diskimage.MiB, Number: gptBIOSBootNumber})
+	for _, p := range d.Loader.partitions(table) {
+		add(p)
 	}
 	if d.Loader.uefi() {
 		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: spec.espSize(), Filesystem: filesystem("vfat", "ESP")}
@@ -125,12 +111,12 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 
 // flagBootable marks the partition that boot code in sector 0 starts: the first one of an msdos table, as since 1.0,
 // and the one with syslinux in it on a GPT disk.
-func flagBootable(r *diskimage.Request, l loader) {
+func flagBootable(r *diskimage.Request, l bootLoader) {
 	if r.Table == diskimage.MSDOS {
 		r.Partitions[0].Flags = append(r.Partitions[0].Flags, "boot")
 		return
 	}
-	if l != loaderExtlinux {
+	if !l.legacyBoot() {
 		return
 	}
 	for i, p := range r.Partitions {
@@ -148,20 +134,6 @@ func diskID(seed uuid.UUID) uuid.UUID {
 		id[0] = 1
 	}
 	return id
-}
-
-// boot is the partition with the kernel on it.
-func (d Disk) boot() diskimage.Partition {
-	if p, ok := d.Layout.Partition(diskimage.RoleBoot); ok {
-		return p
-	}
-	return d.root()
-}
-
-// root is the root partition; each disk has one.
-func (d Disk) root() diskimage.Partition {
-	p, _ := d.Layout.Partition(diskimage.RoleRoot)
-	return p
 }
 
 func (d Disk) title() string {
@@ -203,7 +175,7 @@ func (d Disk) contents() []string {
 
 // steps are what the root file system needs for its boot loader, and to grow.
 func (d Disk) steps() []Step {
-	steps := d.loaderSteps()
+	steps := d.Loader.steps(d.bootDisk)
 	if d.Grow != growNothing {
 		steps = append(steps, d.growStep())
 	}
@@ -215,37 +187,6 @@ func (d Disk) growStep() growStep {
 		return growStep{Program: d.Grow, Type: d.root().Type.String()}
 	}
 	return growStep{Program: d.Grow}
-}
-
-func (d Disk) loaderSteps() []Step {
-	switch {
-	case d.Loader == loaderExtlinux:
-		return []Step{d.extlinuxStep()}
-	case d.Loader.grub():
-		return []Step{grubStep{
-			Platforms: d.grubPlatforms(), SerialDevice: d.Serial, Cloud: d.Loader == loaderGrubHybrid, Probe: d.probeAnswers(),
-		}}
-	case d.Loader == loaderSystemdBoot:
-		return []Step{systemdBootStep{EntryToken: d.entryToken(), Arguments: d.kernelArguments()}}
-	default:
-		return nil
-	}
-}
-
-// probeAnswers are what grub-probe would find out about the disk in the booted image.
-func (d Disk) probeAnswers() grub.ProbeAnswers {
-	root, boot := d.root(), d.boot()
-	filesystem := func(p diskimage.Partition) grub.ProbeFilesystem {
-		return grub.ProbeFilesystem{
-			UUID: fstabUUID(p.Filesystem), PartUUID: p.PartUUID, Type: p.Filesystem.Type, Partition: p.Number,
-		}
-	}
-	answers := grub.ProbeAnswers{Table: d.Layout.Table, Root: filesystem(root)}
-	if boot.Number != root.Number {
-		separate := filesystem(boot)
-		answers.Boot = &separate
-	}
-	return answers
 }
 
 // fstabProc is the first line of every fstab(5).
@@ -300,26 +241,6 @@ func (d *Disk) ids() []string {
 		names = append(names, fstabUUID(p.Filesystem), p.PartUUID)
 	}
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
-}
-
-// deviceName names a partition in fstab(5) and as the kernel's argument root=: by its file system, if that has an ID.
-func deviceName(p diskimage.Partition) string {
-	if id := fstabUUID(p.Filesystem); id != "" {
-		return "UUID=" + id
-	}
-	return "PARTUUID=" + p.PartUUID
-}
-
-// fstabUUID is the name that blkid(8) gives a file system: a FAT has a volume ID of four bytes instead of a UUID, and
-// some have none, which is "".
-func fstabUUID(f diskimage.Filesystem) string {
-	switch {
-	case f.Type == "vfat":
-		return fat.VolumeID(f.UUID)
-	case mkfsPrograms[f.Type].noUUID:
-		return ""
-	}
-	return f.UUID.String()
 }
 
 // readOnly reports whether the root file system never changes.

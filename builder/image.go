@@ -20,18 +20,17 @@ import (
 // assembler puts a finished root file system on a disk.
 type assembler struct {
 	say func(text string)
-	// tree is the root file system, and files are the same by name.
-	tree     diskimage.Tree
-	files    Files
-	programs programs
+	// tree is the root file system, and Files are the same by name.
+	tree diskimage.Tree
+	Files
+	programs
 }
 
 // programs is what an assembler cannot do by itself.
 type programs interface {
-	// syslinuxFile gives a file of the packages extlinux and syslinux-common: as since 1.0, the image need not have them.
+	// syslinuxFile and grubImage are those of bootSource.
 	syslinuxFile(ctx context.Context, name string) ([]byte, error)
-	// grubImage gives the part of GRUB that finds /boot/grub: core.img, or an EFI program.
-	grubImage(ctx context.Context, d *Disk, platform string) ([]byte, error)
+	grubImage(ctx context.Context, d bootDisk, platform string) ([]byte, error)
 	// programVolume is a partition that a program fills.
 	programVolume(d Disk, p diskimage.Partition, program mkfsProgram) *programVolume
 }
@@ -46,7 +45,7 @@ func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 // image results each time, whichever of its steps ran again.
 func (r *Result) assembler() assembler {
 	tree := diskimage.Clamp(dirTree(r.Rootfs, r.Rootfs.Root()), r.lock.Time)
-	return assembler{say: r.x.Say, tree: tree, files: r.Rootfs, programs: r}
+	return assembler{say: r.x.Say, tree: tree, Files: r.Rootfs, programs: r}
 }
 
 // write writes the disk image.
@@ -59,7 +58,7 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		defer func() { err = errors.Join(err, root.Close()) }()
 	}
 	a.say(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
-	boot, err := a.bootLoader(ctx, &d)
+	boot, err := d.Loader.prepare(ctx, d.bootDisk, a)
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", d.Loader, err)
 	}
@@ -96,6 +95,16 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		}
 	}
 	return d.write(ctx, image)
+}
+
+// syslinuxFile reads a file of the toolbox.
+func (r *Result) syslinuxFile(_ context.Context, name string) ([]byte, error) {
+	return r.Toolbox.ReadFile(name)
+}
+
+// grubImage has the target's own program make it.
+func (r *Result) grubImage(ctx context.Context, d bootDisk, platform string) ([]byte, error) {
+	return makeGrubImage(ctx, r.site, d, platform)
 }
 
 // programVolume is a partition that a program fills. The files of boot loaders are never on one: the rules see to that.
@@ -196,11 +205,14 @@ func (d *Disk) tree(p diskimage.Partition, root diskimage.Tree, added []diskimag
 			return nil, err
 		}
 	}
-	if d.Loader == loaderExtlinux && p.Number == d.boot().Number {
-		// syslinux cannot read holes, and reads only these (boot loaders' notes, Debian's syslinux bmap.c).
-		tree = diskimage.Dense(tree, func(name string) bool {
-			return p.Role == diskimage.RoleBoot || path.Dir(name) == "." || path.Dir(name) == "boot"
-		})
+	if p.Number == d.boot().Number {
+		dense := func(name string) bool {
+			if p.Role == diskimage.RoleBoot {
+				return d.Loader.dense(".") // all of it
+			}
+			return d.Loader.dense(path.Dir(name))
+		}
+		tree = diskimage.Dense(tree, dense)
 	}
 	return tree, nil
 }

@@ -23,13 +23,10 @@ func (s Spec) Packages() []string {
 	if s.o.Sudo {
 		packages = append(packages, "sudo")
 	}
-	packages = append(packages, s.grubPackages()...)
+	packages = append(packages, s.loader.packages(s.bootRequest())...)
 	packages = append(packages, s.filesystemPackages()...)
 	packages = append(packages, s.overlayPackages()...)
 	packages = append(packages, s.growPackages()...)
-	if s.loader() == loaderSystemdBoot {
-		packages = append(packages, systemdBootPackages...)
-	}
 	packages = append(packages, s.networkPackages()...)
 	return sortedSet(packages)
 }

@@ -74,7 +74,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()), ScriptsDigest: lock.Scripts})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
-		p.add(aptInstallStep{Packages: packages, Recommends: o.Recommends, Debconf: grubAnswers(spec.loader()), HoldInitramfs: o.UpdateInitramfs})
+		p.add(aptInstallStep{Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.answers(), HoldInitramfs: o.UpdateInitramfs})
 	}
 	p.add(hostnameStep{o.Hostname})
 	fstab := fstabWithoutDisk(o)
@@ -96,7 +96,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	}
 	p.addActions(o, lock, hooks.PhaseCustomize)
 	if p.Disk != nil && p.Disk.readOnly() {
-		p.add(overlayStep{Roottype: o.Roottype, Grub: p.Disk.Loader.grub()})
+		p.add(overlayStep{Roottype: o.Roottype, Grub: p.Disk.Loader.writesGrubenv()})
 	}
 	if o.UpdateInitramfs {
 		if p.Disk != nil && o.Roottype == "f2fs" {

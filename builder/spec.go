@@ -54,6 +54,7 @@ type Spec struct {
 	o       Options
 	release debian.Release
 	arch    debian.Arch
+	loader  bootLoader
 	w       World
 }
 
@@ -84,6 +85,7 @@ func NewSpec(o Options, w World) (Spec, error) {
 	if s.o.Mirror.IsZero() {
 		s.o.Mirror = defaultMirror(s.release, s.arch, w)
 	}
+	s.loader = loaderOf(s.o)
 	for _, rule := range rules {
 		problems = append(problems, rule(s)...)
 	}
@@ -148,7 +150,7 @@ func (s Spec) Warnings() []string {
 	case s.foreignEmulator() == "":
 		warnings = append(warnings, "--foreign: there is no "+s.o.Foreign+": the toolbox's own emulator runs programs of "+s.arch.Name)
 	}
-	if s.o.Squash != "" && s.o.UseUEFI && !s.signedEFI() {
+	if s.o.Squash != "" && s.o.UseUEFI && !s.bootRequest().signedEFI() {
 		warnings = append(warnings, "--squash: "+s.release.Codename+" has no GRUB for "+s.arch.Name+" that is complete without grub-install: there will be no efi directory")
 	}
 	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {

@@ -486,9 +486,9 @@ func TestParseUserSplitsAtTheFirstSlash(t *testing.T) {
 // TestExtlinuxIsForPCs: it is the default, and boot code for a PC must not get onto the disk of a board by itself.
 func TestExtlinuxIsForPCs(t *testing.T) {
 	t.Parallel()
-	for arch, want := range map[string]loader{"amd64": loaderExtlinux, "i386": loaderExtlinux, "armhf": loaderNone, "riscv64": loaderNone} {
+	for arch, want := range map[string]bootLoader{"amd64": extlinux{}, "i386": extlinux{}, "armhf": noLoader{}, "riscv64": noLoader{}} {
 		s := mustSpec(t, func(o *Options) { o.Arch, o.KernelPackage = arch, "linux-image-mine" })
-		if got := s.loader(); got != want {
+		if got := s.loader; got != want {
 			t.Errorf("%s: got %s, want %s", arch, got, want)
 		}
 	}

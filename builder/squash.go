@@ -49,7 +49,7 @@ func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err er
 	if err != nil {
 		return err
 	}
-	if spec.Options().UseUEFI && spec.signedEFI() {
+	if spec.Options().UseUEFI && spec.bootRequest().signedEFI() {
 		list, err := grub.EFISignedFiles(grub.EFIPlatform(spec.Options().Arch), strings.ToLower(string(spec.Release().Vendor)))
 		if err != nil {
 			return err

@@ -2,10 +2,8 @@ package builder
 
 import (
 	"context"
-	"fmt"
 	"path"
 
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
@@ -61,24 +59,3 @@ func (e extlinuxStep) write(f Files) error {
 
 // config is the name of extlinux.conf.
 func (e extlinuxStep) config() string { return path.Join(e.Directory, syslinux.ConfigName) }
-
-// extlinuxStep is what extlinux needs in the root file system.
-func (d Disk) extlinuxStep() extlinuxStep {
-	step := extlinuxStep{Directory: "/", Arguments: d.kernelArguments()}
-	if d.boot().Role == diskimage.RoleBoot {
-		step.Directory = "/boot"
-	}
-	if d.Serial != "" {
-		step.SerialBaud = serialBaud
-	}
-	return step
-}
-
-// kernelArguments are those that a kernel needs to find its root file system and its consoles.
-func (d Disk) kernelArguments() string {
-	arguments := "root=" + deviceName(d.root()) + " ro"
-	if d.Serial != "" {
-		arguments += fmt.Sprintf(" console=tty0 console=%s,%d", d.Serial, serialBaud)
-	}
-	return arguments
-}

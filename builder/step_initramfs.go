@@ -134,7 +134,9 @@ func initramfsReusable(t Target) (bool, error) {
 var modulesOfTheMachine = regexp.MustCompile(`(?m)^[^#\n]*\bMODULES=["']?(dep|\$)`)
 
 // bootFiles lists the names in /boot that begin with one of the prefixes, in byte order.
-func bootFiles(t Files, prefixes ...string) ([]string, error) {
+func bootFiles(t interface {
+	ReadDir(name string) ([]fs.DirEntry, error)
+}, prefixes ...string) ([]string, error) {
 	entries, err := t.ReadDir("/boot")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -50,19 +50,6 @@ func bootLargeEnough(s Spec) []error {
 	return problem("--bootsize", "%s is too small for %s: at least %s needed", s.o.Bootsize, s.o.Boottype, least)
 }
 
-// bootOutsideReadOnly: GRUB and extlinux change files in /boot, and not all versions of them read these file systems.
-func bootOutsideReadOnly(s Spec) []error {
-	l := s.loader()
-	if !mkfsPrograms[s.o.Roottype].readOnly || s.o.Image == "" || s.o.Bootsize > 0 || l != loaderExtlinux && !l.grub() {
-		return nil
-	}
-	if s.o.UseUEFI {
-		return problem("--roottype", "GRUB cannot boot from %s: use --boot=systemd-boot, or --boot=hybrid with --bootsize", s.o.Roottype)
-	}
-	return problem("--roottype", "%s cannot boot from %s: give /boot a partition of its own with --bootsize=256Mi, or use "+
-		"--boot=systemd-boot", l, s.o.Roottype)
-}
-
 // readOnlyNeedsInitramfs: it is the initramfs that makes such a system writable.
 func readOnlyNeedsInitramfs(s Spec) []error {
 	if mkfsPrograms[s.o.Roottype].readOnly && s.o.Image != "" && !s.o.UpdateInitramfs {
@@ -78,17 +65,6 @@ func bootType(o Options) string {
 		return "vfat"
 	}
 	return o.Boottype
-}
-
-// extlinuxReads holds the file systems of /boot that extlinux is installed on.
-func extlinuxReads(s Spec) []error {
-	if s.loader() != loaderExtlinux || s.o.Image == "" {
-		return nil
-	}
-	if fstype := bootType(s.o); s.o.Bootsize > 0 && slices.Contains(bootTypes, fstype) && !ownFilesystems[fstype].extlinux {
-		return problem("--boottype", "extlinux cannot be on %s: choose ext2, ext3, ext4 or vfat, or use --grub", fstype)
-	}
-	return nil
 }
 
 func partitionTable(s Spec) []error { return oneOf("--part-type", s.o.PartType, tableTypes) }
@@ -120,7 +96,7 @@ func partitionsFit(s Spec) []error {
 		}
 		left -= size
 	}
-	if s.loader().uefi() {
+	if s.loader.uefi() {
 		take("--esp-size", s.espSize())
 	}
 	take("--bootoffset", s.o.Bootoffset)
@@ -148,7 +124,7 @@ func sectorSizeBoots(s Spec) []error {
 	default:
 		return problem("--sector-size", "%d is not possible: choose 512 or 4096", uint64(s.o.SectorSize))
 	}
-	if l := s.loader(); s.o.Image != "" && l.bios() {
+	if l := s.loader; s.o.Image != "" && l.bios() {
 		return problem("--sector-size", "%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, or --boot=%s", l, bootNone)
 	}
 	return nil

@@ -1,10 +1,6 @@
 package builder
 
-import (
-	"slices"
-
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-)
+import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
 
 // The rules of table A.4, which vmdebootstrap 1.7 had too. Their wording holds the fragments that its tests look for.
 
@@ -77,17 +73,8 @@ func wheezyBootsNoExt4(s Spec) []error {
 	return nil
 }
 
-// extlinuxReadsRoot: not all types, and those that do not change are for bootOutsideReadOnly.
-func extlinuxReadsRoot(s Spec) []error {
-	unread := slices.Contains(rootTypes, s.o.Roottype) && !ownFilesystems[s.o.Roottype].extlinux && !mkfsPrograms[s.o.Roottype].readOnly
-	if unread && s.o.Image != "" && s.o.Bootsize == 0 && s.loader() == loaderExtlinux {
-		return problem("--roottype", "extlinux on %s is not yet supported: use --bootsize, --grub or --no-extlinux", s.o.Roottype)
-	}
-	return nil
-}
-
 func espNeedsUEFI(s Spec) []error {
-	if s.o.ESPSize != defaultESPSize && !s.loader().uefi() {
+	if s.o.ESPSize != defaultESPSize && !s.loader.uefi() {
 		return problem("--esp-size", "needs --use-uefi as well")
 	}
 	return nil
@@ -95,14 +82,14 @@ func espNeedsUEFI(s Spec) []error {
 
 func arm64NeedsUEFI(s Spec) []error {
 	boots := s.o.Image != "" || s.o.Tarball != "" // the tarball is one of a disk, as it always was
-	if boots && s.arch.Name == "arm64" && !s.loader().uefi() && s.o.Boot != bootNone {
+	if boots && s.arch.Name == "arm64" && !s.loader.uefi() && s.o.Boot != bootNone {
 		return problem("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s", bootNone)
 	}
 	return nil
 }
 
 func uefiArch(s Spec) []error {
-	if s.loader().uefi() && s.arch.Name != "" && s.arch.EFI == "" {
+	if s.loader.uefi() && s.arch.Name != "" && s.arch.EFI == "" {
 		return problem(s.loaderFlag(), "%s is not a supported UEFI architecture", s.arch.Name)
 	}
 	return nil

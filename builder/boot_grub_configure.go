@@ -9,14 +9,15 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// configureGrub writes what grubStep has the target's programs write: modules, environment and grub.cfg.
-func (d Disk) configureGrub(f *treeFiles) error {
-	step := grubStep{Platforms: d.grubPlatforms(), SerialDevice: d.Serial, Probe: d.probeAnswers()}
-	var err error
+// configure writes what grubStep has the target's programs write: modules, environment and grub.cfg.
+func (l grubLoader) configure(d bootDisk, f *treeFiles) (err error) {
+	if err := forgetRoot(f); err != nil {
+		return err
+	}
+	step := grubStep{Platforms: l.platforms(d), SerialDevice: d.Serial, Probe: probeAnswers(d)}
 	if step.Cloud, err = exists(f, "/var/lib/dpkg/info/grub-cloud-amd64.list"); err != nil {
 		return err
 	}
@@ -31,13 +32,13 @@ func (d Disk) configureGrub(f *treeFiles) error {
 			return err
 		}
 	}
-	if err := d.answerGrub(f); err != nil {
+	if err := answerDebconf(f, l.answers()); err != nil {
 		return err
 	}
 	if err := f.WriteFile("/boot/grub/grubenv", grub.Environment(), 0o644); err != nil {
 		return err
 	}
-	menu, err := d.grubMenu(f)
+	menu, err := l.menu(d, f)
 	if err != nil {
 		return err
 	}
@@ -82,28 +83,25 @@ func copyGrubModules(f *treeFiles, platform string) error {
 	return nil
 }
 
-// grubMenu is the menu that update-grub would make, as far as the settings that matter to an image go.
-func (d Disk) grubMenu(f *treeFiles) (grub.Menu, error) {
+// menu is the menu that update-grub would make, as far as the settings that matter to an image go.
+func (l grubLoader) menu(d bootDisk, f *treeFiles) (grub.Menu, error) {
 	settings, err := grubSettings(f)
 	if err != nil {
 		return grub.Menu{}, err
 	}
-	kernels, err := d.kernels(f)
+	kernels, err := bootKernels(l, f)
 	if err != nil {
 		return grub.Menu{}, err
 	}
 	root := "root=" + deviceName(d.root()) + " ro"
 	menu := grub.Menu{
-		Title: string(d.Vendor) + " GNU/Linux", Boot: d.grubPlace(), KernelDir: "/boot", Timeout: 5,
+		Title: string(d.Vendor) + " GNU/Linux", Boot: grubPlace(d), KernelDir: d.bootPrefix(), Timeout: 5,
 		Modules:        slices.DeleteFunc(grub.CoreModules("", d.boot().Filesystem.Type), func(name string) bool { return name == "search_fs_uuid" }),
 		Arguments:      strings.TrimSpace(root + " " + settings["GRUB_CMDLINE_LINUX"]),
 		QuietArguments: settings["GRUB_CMDLINE_LINUX_DEFAULT"],
 	}
 	if seconds, err := strconv.Atoi(settings["GRUB_TIMEOUT"]); err == nil {
 		menu.Timeout = seconds
-	}
-	if d.boot().Role == diskimage.RoleBoot {
-		menu.KernelDir = ""
 	}
 	if terminal := settings["GRUB_TERMINAL"]; strings.Contains(terminal, "serial") {
 		menu.Terminal = []string{settings["GRUB_SERIAL_COMMAND"], "terminal_input " + terminal, "terminal_output " + terminal}
@@ -180,7 +178,7 @@ func assignments(text string, settings map[string]string) error {
 	return nil
 }
 
-// neededSettings are those that grubMenu uses.
+// neededSettings are those that the menu uses.
 var neededSettings = []string{"GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_TIMEOUT", "GRUB_TERMINAL", "GRUB_SERIAL_COMMAND"}
 
 // substitute puts the values of variables in their place: $NAME and ${NAME}.

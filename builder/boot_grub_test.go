@@ -148,7 +148,7 @@ func TestESPHoldsWhatFirmwareStarts(t *testing.T) {
 	} {
 		d := grubDisk(t, tt.change)
 		r, f := grubResult(t, tt.files)
-		parts, err := r.assembler().bootLoader(t.Context(), d)
+		parts, err := d.Loader.prepare(t.Context(), d.bootDisk, r.assembler())
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
@@ -184,7 +184,8 @@ func TestMissingBootLoaderIsNamed(t *testing.T) {
 		{func(o *Options) { o.Grub, o.UseUEFI = true, true }, "shim-signed"},
 	} {
 		r, _ := grubResult(t, nil)
-		_, err := r.assembler().bootLoader(t.Context(), grubDisk(t, tt.change))
+		d := grubDisk(t, tt.change)
+		_, err := d.Loader.prepare(t.Context(), d.bootDisk, r.assembler())
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want the package %s", err, tt.want)
 		}

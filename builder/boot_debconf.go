@@ -13,9 +13,9 @@ const (
 	debconfAnswers   = "/var/cache/debconf/config.dat"
 )
 
-// answerGrub gives GRUB's packages the answers that a build gives them, so that their upgrades in the booted system neither
-// ask nor fail. Where the packages are not installed there is nothing to answer.
-func (d Disk) answerGrub(f *treeFiles) error {
+// answerDebconf gives packages the answers that a build gives them, so that their upgrades in the booted system neither ask
+// nor fail. Where the packages are not installed there is nothing to answer.
+func answerDebconf(f *treeFiles, answers []string) error {
 	templates, err := f.ReadFile(debconfTemplates)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -28,7 +28,7 @@ func (d Disk) answerGrub(f *treeFiles) error {
 		return err
 	}
 	text := string(config)
-	for _, answer := range grubAnswers(d.Loader) {
+	for _, answer := range answers {
 		// OWNER QUESTION TYPE VALUE, as debconf-set-selections(1) reads it.
 		words := strings.SplitN(answer, " ", 4)
 		if strings.Contains("\n"+string(templates), "\nName: "+words[1]+"\n") {

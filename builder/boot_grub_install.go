@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -16,18 +15,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// grub prepares GRUB for each firmware that the disk is for. One grub.cfg serves all of them.
-func (a assembler) grub(ctx context.Context, d *Disk) (bootParts, error) {
+// prepare installs GRUB for each firmware that the disk is for. One grub.cfg serves all of them.
+func (l grubLoader) prepare(ctx context.Context, d bootDisk, src bootSource) (bootParts, error) {
 	var parts bootParts
-	if d.Loader.grubBIOS() {
-		patches, err := a.grubBIOS(ctx, d)
+	if l.onBIOS {
+		patches, err := grubBIOS(ctx, d, src)
 		if err != nil {
 			return bootParts{}, err
 		}
 		parts.patches = func(map[int]diskimage.Volume) ([]diskimage.Patch, error) { return patches, nil }
 	}
-	if d.Loader.uefi() {
-		files, err := a.grubEFI(ctx, d)
+	if l.onUEFI {
+		files, err := l.efiFiles(ctx, d, src)
 		if err != nil {
 			return bootParts{}, err
 		}
@@ -38,15 +37,15 @@ func (a assembler) grub(ctx context.Context, d *Disk) (bootParts, error) {
 }
 
 // grubBIOS gives the boot code of GRUB for BIOS.
-func (a assembler) grubBIOS(ctx context.Context, d *Disk) ([]diskimage.Patch, error) {
-	bootImage, err := a.files.ReadFile(grubModules(grub.BIOSPlatform) + "/boot.img")
+func grubBIOS(ctx context.Context, d bootDisk, src bootSource) ([]diskimage.Patch, error) {
+	bootImage, err := src.ReadFile(grubModules(grub.BIOSPlatform) + "/boot.img")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the image has no GRUB for BIOS (package grub-pc-bin): %w", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	core, err := a.programs.grubImage(ctx, d, grub.BIOSPlatform)
+	core, err := src.grubImage(ctx, d, grub.BIOSPlatform)
 	if err != nil {
 		return nil, err
 	}
@@ -57,19 +56,19 @@ func (a assembler) grubBIOS(ctx context.Context, d *Disk) ([]diskimage.Patch, er
 	return grub.EmbedBIOS(bootImage, core, at)
 }
 
-// grubEFI gives the files of the EFI system partition: what Debian has signed, where it has, and for the other
+// efiFiles gives the files of the EFI system partition: what Debian has signed, where it has, and for the other
 // platforms a GRUB that the programs give. grub.cfg is for those that have no place of /boot/grub built in.
-func (a assembler) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, error) {
-	config := grub.EFIConfig(d.grubPlace())
+func (l grubLoader) efiFiles(ctx context.Context, d bootDisk, src bootSource) ([]diskimage.Entry, error) {
+	config := grub.EFIConfig(grubPlace(d))
 	files := []diskimage.Entry{
 		diskimage.FileEntry("EFI/BOOT/grub.cfg", 0o644, config, d.Time),
 		diskimage.FileEntry("EFI/"+d.vendorDir()+"/grub.cfg", 0o644, config, d.Time),
 	}
-	for _, platform := range d.grubPlatforms() {
+	for _, platform := range l.platforms(d) {
 		switch {
 		case platform == grub.BIOSPlatform:
 		case d.SignedEFI && platform == grub.EFIPlatform(d.Arch):
-			signed, err := a.grubSigned(d, platform)
+			signed, err := grubSigned(d, src, platform)
 			if err != nil {
 				return nil, err
 			}
@@ -79,7 +78,7 @@ func (a assembler) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, err
 			if err != nil {
 				return nil, err
 			}
-			program, err := a.programs.grubImage(ctx, d, platform)
+			program, err := src.grubImage(ctx, d, platform)
 			if err != nil {
 				return nil, err
 			}
@@ -92,14 +91,14 @@ func (a assembler) grubEFI(ctx context.Context, d *Disk) ([]diskimage.Entry, err
 }
 
 // grubSigned copies shim and the signed GRUB.
-func (a assembler) grubSigned(d *Disk, platform string) ([]diskimage.Entry, error) {
+func grubSigned(d bootDisk, src bootSource, platform string) ([]diskimage.Entry, error) {
 	list, err := grub.EFISignedFiles(platform, d.vendorDir())
 	if err != nil {
 		return nil, err
 	}
 	var files []diskimage.Entry
 	for _, f := range list {
-		data, err := a.files.ReadFile("/" + f.From)
+		data, err := src.ReadFile("/" + f.From)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("the image has no signed GRUB for UEFI (packages shim-signed and grub-efi-*-signed): %w", err)
 		}
@@ -111,16 +110,16 @@ func (a assembler) grubSigned(d *Disk, platform string) ([]diskimage.Entry, erro
 	return files, nil
 }
 
-// grubImage has the target's own grub-mkimage make the part of GRUB that finds /boot/grub: core.img, or an EFI program.
+// makeGrubImage has the target's own grub-mkimage make the part of GRUB that finds /boot/grub: core.img, or an EFI program.
 // It must be of the version that the modules there are.
-func (r *Result) grubImage(ctx context.Context, d *Disk, platform string) ([]byte, error) {
+func makeGrubImage(ctx context.Context, s *site, d bootDisk, platform string) ([]byte, error) {
 	// grub-mkimage seeks in its input and syncs its output, so pipes will not do.
-	dir, err := os.MkdirTemp(r.site.tmp, "grub-mkimage-")
+	dir, err := os.MkdirTemp(s.tmp, "grub-mkimage-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for grub-mkimage: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	boot, place := d.boot(), d.grubPlace()
+	boot, place := d.boot(), grubPlace(d)
 	if err := os.WriteFile(filepath.Join(dir, "load.cfg"), grub.LoadConfig(place), 0o644); err != nil {
 		return nil, err
 	}
@@ -130,7 +129,7 @@ func (r *Result) grubImage(ctx context.Context, d *Disk, platform string) ([]byt
 		"-p", grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
 	}
 	args = append(args, grub.CoreModules(platform, boot.Filesystem.Type)...)
-	if err := r.site.inTargetWith(ctx, []specs.Mount{bind(dir, inside)}, "", args...); err != nil {
+	if err := s.inTargetWith(ctx, []specs.Mount{bind(dir, inside)}, "", args...); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(filepath.Join(dir, "core.img"))
@@ -139,30 +138,23 @@ func (r *Result) grubImage(ctx context.Context, d *Disk, platform string) ([]byt
 // grubModules is where packages keep the modules of a platform.
 func grubModules(platform string) string { return "/usr/lib/grub/" + platform }
 
-// grubPlatforms are what GRUB is to run on, in GRUB's names.
-func (d Disk) grubPlatforms() []string {
+// platforms are what GRUB is to run on, in GRUB's names.
+func (l grubLoader) platforms(d bootDisk) []string {
 	var platforms []string
-	if d.Loader.grubBIOS() {
+	if l.onBIOS {
 		platforms = append(platforms, grub.BIOSPlatform)
 	}
-	if d.Loader.grub() && d.Loader.uefi() {
+	if l.onUEFI {
 		platforms = append(platforms, grub.EFIPlatform(d.Arch))
 	}
-	if d.Loader == loaderGrubEFI && d.Arch == "amd64" && !d.OnlyEFI64 {
-		platforms = append(platforms, grub.EFIPlatform("i386")) // some machines with 64-bit processors have 32-bit firmware
+	if l.onUEFI && !l.onBIOS && d.Arch == "amd64" && !d.OnlyEFI64 {
+		// Some machines with 64-bit processors have 32-bit firmware.
+		platforms = append(platforms, grub.EFIPlatform("i386"))
 	}
 	return platforms
 }
 
-// vendorDir is the directory of the EFI system partition where grub-install puts its programs: the first word of
-// GRUB_DISTRIBUTOR in small letters. The packages look after GRUB only if it is there.
-func (d Disk) vendorDir() string { return strings.ToLower(string(d.Vendor)) }
-
 // grubPlace is where GRUB finds its directory.
-func (d Disk) grubPlace() grub.Place {
-	boot := d.boot()
-	if boot.Role == diskimage.RoleBoot {
-		return grub.Place{UUID: fstabUUID(boot.Filesystem), Dir: "/grub"}
-	}
-	return grub.Place{UUID: fstabUUID(boot.Filesystem), Dir: "/boot/grub"}
+func grubPlace(d bootDisk) grub.Place {
+	return grub.Place{UUID: fstabUUID(d.boot().Filesystem), Dir: d.bootPrefix() + "/grub"}
 }

@@ -14,7 +14,7 @@ func TestUpgradesOfGrubNeedNoAnswers(t *testing.T) {
 	}
 	f := memoryFiles(t, files)
 	for range 2 { // a second time changes nothing
-		if err := (Disk{Loader: loaderGrubBIOS}).answerGrub(f); err != nil {
+		if err := answerDebconf(f, grubLoader{onBIOS: true}.answers()); err != nil {
 			t.Fatal(err)
 		}
 		text, err := f.ReadFile(debconfAnswers)
@@ -30,7 +30,7 @@ func TestUpgradesOfGrubNeedNoAnswers(t *testing.T) {
 	}
 	delete(files, "var/cache/debconf/templates.dat")
 	f = memoryFiles(t, files)
-	if err := (Disk{Loader: loaderGrubBIOS}).answerGrub(f); err != nil {
+	if err := answerDebconf(f, grubLoader{onBIOS: true}.answers()); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := f.ReadFile(debconfAnswers); err != nil || !strings.Contains(string(text), "/dev/sda") {

@@ -1,0 +1,163 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
+)
+
+// extlinux is syslinux on the file system with the kernels, for BIOS.
+type extlinux struct{ commonLoader }
+
+func (extlinux) String() string { return "extlinux" }
+
+func (extlinux) bios() bool { return true }
+
+func (extlinux) legacyBoot() bool { return true }
+
+func (extlinux) kernelNames() []string { return []string{"vmlinuz-"} }
+
+// dense: syslinux cannot read holes, and reads only the kernels' directory and its own, the top (boot loaders' notes,
+// Debian's syslinux bmap.c).
+func (extlinux) dense(dir string) bool { return dir == "." || dir == "boot" }
+
+// check holds the file systems that extlinux is installed on, of / or of a /boot that is a partition. Types that do not
+// change have a rule of their own.
+func (l extlinux) check(r bootRequest) []error {
+	if !r.Image {
+		return nil
+	}
+	var problems []error
+	unread := slices.Contains(rootTypes, r.Roottype) && !ownFilesystems[r.Roottype].extlinux && !mkfsPrograms[r.Roottype].readOnly
+	if unread && r.Bootsize == 0 {
+		problems = append(problems, problem("--roottype",
+			"extlinux on %s is not yet supported: use --bootsize, --grub or --no-extlinux", r.Roottype)...)
+	}
+	if r.Bootsize > 0 && slices.Contains(bootTypes, r.Boottype) && !ownFilesystems[r.Boottype].extlinux {
+		problems = append(problems, problem("--boottype",
+			"extlinux cannot be on %s: choose ext2, ext3, ext4 or vfat, or use --grub", r.Boottype)...)
+	}
+	return append(problems, bootOutsideReadOnly(l, r)...)
+}
+
+func (l extlinux) claims(d bootDisk) []diskimage.Claim {
+	if !d.MBR {
+		return nil
+	}
+	return []diskimage.Claim{bootCode(l)}
+}
+
+func (l extlinux) steps(d bootDisk) []Step { return []Step{l.step(d)} }
+
+// step is what extlinux needs in the root file system.
+func (extlinux) step(d bootDisk) extlinuxStep {
+	step := extlinuxStep{Directory: "/", Arguments: d.kernelArguments()}
+	if d.boot().Role == diskimage.RoleBoot {
+		step.Directory = "/boot"
+	}
+	if d.Serial != "" {
+		step.SerialBaud = serialBaud
+	}
+	return step
+}
+
+// configure writes extlinux.conf as the kernel hook will write it whenever a kernel comes.
+func (l extlinux) configure(d bootDisk, f *treeFiles) error {
+	if err := forgetRoot(f); err != nil {
+		return err
+	}
+	step := l.step(d)
+	// The hook takes the one in /boot if there are two.
+	for _, other := range []string{"/" + syslinux.ConfigName, "/boot/" + syslinux.ConfigName} {
+		if other != step.config() {
+			if err := f.Remove(other); err != nil {
+				return err
+			}
+		}
+	}
+	if err := step.write(f); err != nil {
+		return err
+	}
+	kernels, err := bootKernels(l, f)
+	if err != nil {
+		return err
+	}
+	arguments, err := f.ReadFile(kernelArgumentsFile)
+	if err != nil {
+		return err
+	}
+	config, err := f.ReadFile(step.config())
+	if err != nil {
+		return err
+	}
+	config, ok := syslinux.WithKernels(config, kernels, d.bootPrefix(), strings.Join(strings.Fields(string(arguments)), " "))
+	if !ok {
+		return &Problem{Flag: "--boot", Err: fmt.Errorf("%s of the root file system does not say where its kernels go, and may name another disk: "+
+			"remove it", step.config())}
+	}
+	return f.WriteFile(step.config(), config, 0o644)
+}
+
+// prepare installs syslinux. The configuration is in the root file system already, see extlinuxStep.
+func (extlinux) prepare(ctx context.Context, d bootDisk, src bootSource) (bootParts, error) {
+	program, err := src.syslinuxFile(ctx, "/usr/bin/extlinux")
+	if err != nil {
+		return bootParts{}, err
+	}
+	loader, err := syslinux.Extract(program)
+	if err != nil {
+		return bootParts{}, err
+	}
+	module, err := src.syslinuxFile(ctx, "/usr/lib/syslinux/modules/bios/ldlinux.c32")
+	if err != nil {
+		return bootParts{}, err
+	}
+	var mbr []byte
+	if d.MBR {
+		name := "mbr.bin"
+		if d.Layout.Table == diskimage.GPT {
+			name = "gptmbr.bin"
+		}
+		if mbr, err = src.syslinuxFile(ctx, "/usr/lib/syslinux/mbr/"+name); err != nil {
+			return bootParts{}, err
+		}
+	}
+	part := d.boot()
+	files := []diskimage.Entry{
+		diskimage.FileEntry("ldlinux.sys", 0o444, loader.File(), d.Time),
+		diskimage.FileEntry("ldlinux.c32", 0o444, module, d.Time),
+	}
+	for i := range files {
+		files[i].Immutable = true // as extlinux --install leaves them
+	}
+	patches := func(volumes map[int]diskimage.Volume) ([]diskimage.Patch, error) {
+		extents, err := volumes[part.Number].Extents("ldlinux.sys")
+		if err != nil {
+			return nil, err
+		}
+		place := syslinux.Placement{StartLBA: part.StartLBA(), Sectors: part.Sectors(), File: extents, Directory: "/"}
+		if part.Filesystem.Type == "vfat" {
+			place.FAT, place.Copy = true, fat.BootSectorCopy(part.Size, part.SectorSize)
+		}
+		patches, file, err := loader.Install(place)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range extents {
+			n := min(e.Length, int64(len(file)))
+			patches = append(patches, diskimage.Patch{Offset: int64(part.Start) + e.Offset, Data: file[:n], What: "ldlinux.sys"})
+			file = file[n:]
+		}
+		if mbr == nil {
+			return patches, nil
+		}
+		code, err := syslinux.MBRCode(mbr)
+		return append(patches, code), err
+	}
+	return bootParts{files: map[int][]diskimage.Entry{part.Number: files}, patches: patches}, nil
+}
