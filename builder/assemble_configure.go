@@ -30,7 +30,7 @@ func (d Disk) writeFstab(f *treeFiles) error {
 	if err := f.MkdirAll("/etc", 0o755); err != nil {
 		return err
 	}
-	if err := (fstabStep{entries}).write(f); err != nil {
+	if err := (fstabStep{Entries: entries}).write(f); err != nil {
 		return err
 	}
 	text, err := f.ReadFile("/etc/fstab")

@@ -53,20 +53,11 @@ type Cache struct {
 	Warn func(text string)
 }
 
-// dear reports whether a step ends in a snapshot: those that take long.
-func dear(step Step) bool {
-	switch step.(type) {
-	case debootstrapStep, aptInstallStep, customPackagesStep, hookStep, commandStep:
-		return true
-	}
-	return false
-}
-
-// countDear counts the dear ones among steps.
-func countDear(steps []Step) int {
+// countKept counts the steps whose results are kept.
+func countKept(steps []Step) int {
 	n := 0
 	for _, step := range steps {
-		if dear(step) {
+		if step.Kept() {
 			n++
 		}
 	}
@@ -117,7 +108,7 @@ func (x *Executor) findStart(ctx context.Context, spec Spec, lock Lock) (start, 
 		if err != nil {
 			return start{}, err
 		}
-		if dear(step) {
+		if step.Kept() {
 			found, shared, err := x.findSnapshot(ctx, links, &l, step)
 			if err != nil {
 				return start{}, err
@@ -268,12 +259,12 @@ func (x *Executor) explain(ctx context.Context, spec Spec, lock Lock, s start) e
 		place = ", in " + s.shared.from.String()
 	}
 	for i, l := range s.links {
-		if dear(identity.Steps[i]) {
+		if identity.Steps[i].Kept() {
 			x.Cache.Explain("cached: " + l.Title + place)
 		}
 	}
 	steps := identity.Steps[len(s.links):]
-	if !slices.ContainsFunc(steps, dear) {
+	if !slices.ContainsFunc(steps, Step.Kept) {
 		return nil
 	}
 	reason, err := x.reason(ctx, s.links, steps)
@@ -281,7 +272,7 @@ func (x *Executor) explain(ctx context.Context, spec Spec, lock Lock, s start) e
 		return err
 	}
 	for _, step := range steps {
-		if dear(step) {
+		if step.Kept() {
 			x.Cache.Explain(fmt.Sprintf("run: %s: %s", step.Title(), strings.TrimPrefix(reason, step.Title()+": ")))
 			reason = "a step before it runs"
 		}

@@ -115,7 +115,7 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 			}
 		}
 		links, before = append(links, l), l.Digest
-		if dear(step) {
+		if step.Kept() {
 			if err := x.keep(t.Context(), keeper{newFakeTarget(t, nil), e}, links, nil, c.lock.Seed, nil); err != nil {
 				t.Fatal(err)
 			}

@@ -124,7 +124,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		}
 	}
 	remaining := plan.Steps[len(begin.links):]
-	if slices.ContainsFunc(remaining, installs) {
+	if slices.ContainsFunc(remaining, Step.Installs) {
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
 			return result, err
 		}
@@ -137,7 +137,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: keyring,
 		freshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, x.toolboxName) },
 		proxy:        proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
-		log: x.Log, out: newTail(x.Output, spec.o.Mirror, spec.o.AptMirror), epoch: lock.epoch(), seed: begin.seed, snapshots: countDear(plan.Steps[:len(begin.links)]),
+		log: x.Log, out: newTail(x.Output, spec.o.Mirror, spec.o.AptMirror), epoch: lock.epoch(), seed: begin.seed, snapshots: countKept(plan.Steps[:len(begin.links)]),
 		artefacts: x.artefacts(plan, lock), origins: begin.origins,
 	}
 	identity, err := x.identityPlan(spec, lock)
@@ -237,7 +237,7 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 			continue
 		}
 		links, before = append(links, l), l.Digest
-		if !dear(step) {
+		if !step.Kept() {
 			continue
 		}
 		all.links, all.layers = links, append(all.layers, rand.Text())
@@ -272,15 +272,6 @@ func (x *Executor) runLink(ctx context.Context, step, identity Step, before Dige
 		return l, unkept, err
 	}
 	return l, nil, l.observe(seen)
-}
-
-// installs reports whether a step takes packages of the mirror.
-func installs(step Step) bool {
-	switch step.(type) {
-	case debootstrapStep, aptInstallStep:
-		return true
-	}
-	return false
 }
 
 // notInstalled leaves out what the root file system has already.

@@ -133,17 +133,14 @@ func (r *Result) bounds() []bound {
 	var all []bound
 	snapshot := 0
 	for _, step := range r.Plan.Steps {
-		if !dear(step) {
+		if !step.Kept() {
 			continue
 		}
 		if snapshot++; snapshot > r.site.snapshots {
 			break
 		}
-		switch step.(type) {
-		case debootstrapStep:
-			all = append(all, bound{snapshot, "vmdebootstrap: bootstrap of " + r.spec.Codename()})
-		case aptInstallStep:
-			all = append(all, bound{snapshot, "vmdebootstrap: packages"})
+		if title := step.LayerTitle(r.spec.Codename()); title != "" {
+			all = append(all, bound{snapshot, "vmdebootstrap: " + title})
 		}
 	}
 	return all

@@ -76,12 +76,12 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	if packages := spec.Packages(); len(packages) > 0 {
 		p.add(aptInstallStep{Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.answers(), HoldInitramfs: o.UpdateInitramfs})
 	}
-	p.add(hostnameStep{o.Hostname})
+	p.add(hostnameStep{Hostname: o.Hostname})
 	fstab := fstabWithoutDisk(o)
 	if p.Disk != nil {
 		fstab = fstabEntries(p.Disk)
 	}
-	p.add(fstabStep{fstab})
+	p.add(fstabStep{Entries: fstab})
 	if len(o.CustomPackages) > 0 {
 		p.add(newCustomPackagesStep(o, lock))
 	}
@@ -100,7 +100,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	}
 	if o.UpdateInitramfs {
 		if p.Disk != nil && o.Roottype == "f2fs" {
-			p.add(fsckStep{o.Roottype})
+			p.add(fsckStep{Type: o.Roottype})
 		}
 		p.add(initramfsStep{})
 	}
@@ -108,7 +108,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		p.Steps = append(p.Steps, p.Disk.steps()...)
 	}
 	if o.SerialConsole && release.Sysvinit() {
-		p.add(inittabStep{o.SerialConsoleCommand})
+		p.add(inittabStep{Command: o.SerialConsoleCommand})
 	}
 	p.add(cleanStep{})
 	return p, nil

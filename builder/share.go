@@ -88,7 +88,7 @@ func (x *Executor) getSteps(ctx context.Context, s start) (string, origins, erro
 	}
 	var wanted []RemoteSnapshot
 	for i, l := range s.links {
-		if !dear(s.plan.Steps[i]) {
+		if !s.plan.Steps[i].Kept() {
 			continue
 		}
 		n := len(wanted)

@@ -62,7 +62,7 @@ func (r *Result) shareSteps(ctx context.Context, to Remote) error {
 	var known []ociimage.Layer // of this very build, as far as the place has them
 	n := 0
 	for i, l := range r.kept.links {
-		if !dear(r.Plan.Steps[i]) {
+		if !r.Plan.Steps[i].Kept() {
 			continue
 		}
 		n++

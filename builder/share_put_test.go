@@ -84,7 +84,7 @@ func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Resul
 			t.Fatal(err)
 		}
 		r.kept.links, before = append(r.kept.links, l), l.Digest
-		if dear(step) {
+		if step.Kept() {
 			n := len(all)
 			r.kept.layers = append(r.kept.layers, fmt.Sprintf("%s-%d", l.Own.short(), n))
 			all = append(all, newFakeTarget(t, map[string]string{fmt.Sprintf("/file%d", n): string(l.Own)}))

@@ -22,8 +22,21 @@ type Step interface {
 	Kind() string
 	// Title is the line that a user reads while it runs.
 	Title() string
+	// Kept reports whether a snapshot is made of its result: that of a step that takes long is.
+	Kept() bool
+	// LayerTitle names the layer of a container image that ends with it, "" if it shares one with later steps.
+	LayerTitle(codename string) string
+	// Installs reports whether it takes packages of the mirror.
+	Installs() bool
 	run(ctx context.Context, s *site) error
 }
+
+// base is a step whose result is not kept; the others say so themselves.
+type base struct{}
+
+func (base) Kept() bool               { return false }
+func (base) LayerTitle(string) string { return "" }
+func (base) Installs() bool           { return false }
 
 // StepError says which step failed. Output holds the last lines that its programs printed.
 type StepError struct {

@@ -14,6 +14,7 @@ import (
 
 // rootPasswordStep applies the rules of the manual: a password, else a locked account, else an empty password.
 type rootPasswordStep struct {
+	base
 	Password Secret
 	Lock     bool
 }
@@ -44,6 +45,7 @@ func (r rootPasswordStep) run(ctx context.Context, s *site) error {
 
 // userStep creates an account.
 type userStep struct {
+	base
 	User User
 	Sudo bool
 }

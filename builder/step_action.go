@@ -15,11 +15,14 @@ import (
 
 // commandStep runs a shell command of the user inside the target.
 type commandStep struct {
+	base
 	Command Secret
 	Number  int `json:"-"` // of all that --run gives, for people
 }
 
 func (commandStep) Kind() string { return "command" }
+
+func (commandStep) Kept() bool { return true }
 
 // Title tells which command it is and nothing of its text: people write passwords and tokens into theirs.
 func (c commandStep) Title() string { return fmt.Sprintf("run command %d of --run", c.Number) }
@@ -54,6 +57,7 @@ func (commandStep) usesToolbox() bool { return false }
 // copyStep copies a file or a directory of the host into the target. What is copied belongs to root there: the owners
 // of the host mean nothing in the image.
 type copyStep struct {
+	base
 	// Digest is that of the source, and Name the last part of its name.
 	Digest, Name string
 	// Source is what is copied, for messages; Copy is the copy that Take has made.

@@ -10,6 +10,7 @@ import (
 
 // aptInstallStep installs packages of the mirror with the target's apt, which knows alternatives and provides.
 type aptInstallStep struct {
+	base
 	Packages []string
 	// Debconf answers questions before they are asked, in the form of debconf-set-selections(1).
 	Debconf []string
@@ -20,6 +21,12 @@ type aptInstallStep struct {
 }
 
 func (aptInstallStep) Kind() string { return "apt.install" }
+
+func (aptInstallStep) Kept() bool { return true }
+
+func (aptInstallStep) LayerTitle(string) string { return "packages" }
+
+func (aptInstallStep) Installs() bool { return true }
 
 func (a aptInstallStep) Title() string { return "install " + strings.Join(a.Packages, " ") }
 

@@ -12,7 +12,7 @@ import (
 
 // cleanStep removes what the build left in the target: downloaded packages and lists, logs of the build, the
 // machine's identity, the host's name servers, and whatever lies in directories that are mounted over at boot.
-type cleanStep struct{}
+type cleanStep struct{ base }
 
 func (cleanStep) Kind() string { return "clean" }
 

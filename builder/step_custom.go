@@ -11,6 +11,7 @@ import (
 
 // customPackagesStep installs .deb files of the user; what they depend on comes from the mirror.
 type customPackagesStep struct {
+	base
 	// Files are the copies that Take has made.
 	Files []string `json:"-"`
 	// Names are those of the files: apt notes them in the image's logs. Digests are the SHA-256 digests.
@@ -29,6 +30,8 @@ func newCustomPackagesStep(o Options, lock Lock) customPackagesStep {
 }
 
 func (customPackagesStep) Kind() string { return "custom.packages" }
+
+func (customPackagesStep) Kept() bool { return true }
 
 func (c customPackagesStep) Title() string {
 	return "install " + strings.Join(c.Names, " ")

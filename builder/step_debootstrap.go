@@ -12,6 +12,7 @@ import (
 
 // debootstrapStep makes the base system with the toolbox's debootstrap.
 type debootstrapStep struct {
+	base
 	Suite  string
 	Arch   string
 	Mirror URL
@@ -26,6 +27,12 @@ type debootstrapStep struct {
 }
 
 func (debootstrapStep) Kind() string { return "debootstrap" }
+
+func (debootstrapStep) Kept() bool { return true }
+
+func (debootstrapStep) LayerTitle(codename string) string { return "bootstrap of " + codename }
+
+func (debootstrapStep) Installs() bool { return true }
 
 func (d debootstrapStep) Title() string {
 	return fmt.Sprintf("bootstrap %s for %s from %s", d.Suite, d.Arch, d.Mirror)

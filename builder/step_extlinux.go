@@ -10,6 +10,7 @@ import (
 // extlinuxStep writes extlinux.conf, and puts a program into the target that keeps it in step with the kernels there,
 // now and when the booted system gets others. The boot code outside of file systems is the assembler's work.
 type extlinuxStep struct {
+	base
 	// Directory is where extlinux.conf goes, the top of a file system: "/", or "/boot" if that is a partition.
 	Directory string
 	// SerialBaud, if not 0, has extlinux use the first serial line as well.

@@ -8,7 +8,10 @@ import (
 // fsckStep has the initramfs check the root file system before it is mounted. initramfs-tools put in the fsck of the type
 // that they find on the device of /, which a container has not. Of other types systemd checks what is mounted read-only, but
 // fsck.f2fs cannot open that.
-type fsckStep struct{ Type string }
+type fsckStep struct {
+	base
+	Type string
+}
 
 func (fsckStep) Kind() string { return "fsck" }
 

@@ -72,6 +72,7 @@ func growPossible(s Spec) []error {
 // growStep has the root partition grow to the end of the disk at each start: usually the first one, and later ones if
 // the disk has become larger again.
 type growStep struct {
+	base
 	Program grower
 	// Type is the type of the root partition, for systemd-repart.
 	Type string

@@ -17,6 +17,7 @@ import (
 // grubStep writes what GRUB reads from /boot/grub: its modules, its environment block, and grub.cfg, made by the
 // target's own update-grub. The boot code outside of file systems and the EFI system partition are the assembler's work.
 type grubStep struct {
+	base
 	// Platforms are GRUB's names of what it is to run on: "i386-pc", "x86_64-efi".
 	Platforms []string
 	// SerialDevice, if set, has menu, kernel and login on the first serial line as well; it is that line's name in

@@ -14,6 +14,7 @@ import (
 // hookStep runs a --customize script in the toolbox, with the target mounted. The script gets two arguments, the
 // target's root directory and the name of the image ("" if there is none), as since vmdebootstrap 0.1.
 type hookStep struct {
+	base
 	// Digest is the SHA-256 digest of the script, and Name the last part of its name, which it can see.
 	Digest, Name string
 	// Script is where it is; Copy is the copy that Take has made, which takes its place.
@@ -24,6 +25,8 @@ type hookStep struct {
 }
 
 func (hookStep) Kind() string { return "hook" }
+
+func (hookStep) Kept() bool { return true }
 
 func (h hookStep) Title() string { return "customize with " + h.Script }
 

@@ -9,7 +9,10 @@ import (
 )
 
 // hostnameStep writes /etc/hostname and adds the name to the loopback line of /etc/hosts.
-type hostnameStep struct{ Hostname string }
+type hostnameStep struct {
+	base
+	Hostname string
+}
 
 func (hostnameStep) Kind() string { return "hostname" }
 
@@ -50,7 +53,10 @@ func hostsWith(hosts []byte, name string) []byte {
 }
 
 // fstabStep writes /etc/fstab.
-type fstabStep struct{ Entries []fstabEntry }
+type fstabStep struct {
+	base
+	Entries []fstabEntry
+}
 
 // fstabEntry is one line of fstab(5).
 type fstabEntry struct {
@@ -90,7 +96,7 @@ func mountOptions(fstype string) string {
 }
 
 // persistentRulesStep deletes udev rules that tie names to hardware of the machine that made them (wheezy).
-type persistentRulesStep struct{}
+type persistentRulesStep struct{ base }
 
 func (persistentRulesStep) Kind() string { return "udev.rules" }
 

@@ -33,7 +33,7 @@ func holdInitramfs(ctx context.Context, s *site) error {
 }
 
 // initramfsStep makes the initramfs of each kernel in the target, once.
-type initramfsStep struct{}
+type initramfsStep struct{ base }
 
 func (initramfsStep) Kind() string { return "initramfs" }
 

@@ -8,6 +8,7 @@ import (
 
 // networkStep sets the network up as table B.8 of the specification says for each release.
 type networkStep struct {
+	base
 	// Networkd: systemd-networkd asks for an address by DHCP on each Ethernet device.
 	Networkd bool
 	// Resolved: systemd-resolved answers names, and /etc/resolv.conf points to it.

@@ -8,6 +8,7 @@ import (
 // overlayStep lets a system on a file system that never changes write: the initramfs mounts an overlay whose upper
 // layer is in memory over it, so that the system is the same at each start.
 type overlayStep struct {
+	base
 	Roottype string
 	// Grub says that GRUB is in /boot, which is not changed either.
 	Grub bool

@@ -13,6 +13,7 @@ import (
 // aptSourcesStep writes where apt of the finished image gets its packages. The archive is not asked whether it is there:
 // it may be one that only the image will reach.
 type aptSourcesStep struct {
+	base
 	Entries []aptSource
 	// Deb822 writes a .sources file, as releases do that prefer them, instead of a .list file.
 	Deb822 bool
@@ -102,7 +103,10 @@ func (s aptSourcesStep) deb822() string {
 }
 
 // inittabStep adds the serial console of --serial-console on releases whose init reads /etc/inittab.
-type inittabStep struct{ Command string }
+type inittabStep struct {
+	base
+	Command string
+}
 
 func (inittabStep) Kind() string { return "inittab" }
 

@@ -76,7 +76,7 @@ func TestAptSourcesByRelease(t *testing.T) {
 func TestInittabGetsTheSerialConsole(t *testing.T) {
 	t.Parallel()
 	f := newFakeTarget(t, map[string]string{"/etc/inittab": "id:2:initdefault:\n"})
-	if err := runStep(t, f, inittabStep{"/sbin/getty -L ttyS0 115200 vt100"}); err != nil {
+	if err := runStep(t, f, inittabStep{Command: "/sbin/getty -L ttyS0 115200 vt100"}); err != nil {
 		t.Fatal(err)
 	}
 	want := "id:2:initdefault:\n\nS0:23:respawn:/sbin/getty -L ttyS0 115200 vt100\n"

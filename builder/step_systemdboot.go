@@ -5,6 +5,7 @@ import "context"
 // systemdBootStep has kernel-install(8) in the booted system make unified kernel images, as the assembler does for the
 // kernels that are there from the beginning.
 type systemdBootStep struct {
+	base
 	// EntryToken begins the names of the images.
 	EntryToken string
 	// Arguments are the kernel's.

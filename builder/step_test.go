@@ -32,7 +32,7 @@ func TestHostnameJoinsTheLoopbackLineOnce(t *testing.T) {
 func TestHostnameMakesHostsWhereNetbaseIsMissing(t *testing.T) {
 	t.Parallel()
 	f := newFakeTarget(t, map[string]string{"/etc/": ""})
-	if err := runStep(t, f, hostnameStep{"tux"}); err != nil {
+	if err := runStep(t, f, hostnameStep{Hostname: "tux"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.readable("/etc/hosts"); !strings.Contains(got, "127.0.0.1\tlocalhost tux\n") {
@@ -251,7 +251,7 @@ func TestFsckStepIsForInitramfsToolsAlone(t *testing.T) {
 	t.Parallel()
 	for files, want := range map[string]bool{"/etc/initramfs-tools/": true, "/etc/dracut.conf.d/": false} {
 		f := newFakeTarget(t, map[string]string{files: ""})
-		if err := runStep(t, f, fsckStep{"f2fs"}); err != nil {
+		if err := runStep(t, f, fsckStep{Type: "f2fs"}); err != nil {
 			t.Fatal(err)
 		}
 		text, err := f.ReadFile(fsckConfig)
