@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
@@ -18,7 +19,7 @@ func (l grubLoader) configure(d bootDisk, f *treeFiles) (err error) {
 		return err
 	}
 	step := grubStep{Platforms: l.platforms(d), SerialDevice: d.Serial, Probe: probeAnswers(d)}
-	if step.Cloud, err = exists(f, "/var/lib/dpkg/info/grub-cloud-amd64.list"); err != nil {
+	if step.Cloud, err = target.Exists(f, "/var/lib/dpkg/info/grub-cloud-amd64.list"); err != nil {
 		return err
 	}
 	if err := step.defaults(f); err != nil {
@@ -54,7 +55,7 @@ func (l grubLoader) configure(d bootDisk, f *treeFiles) (err error) {
 // copyGrubModules copies the modules of a platform to where GRUB looks for them. The signed GRUB has all that it may use
 // built in, and can be there without any.
 func copyGrubModules(f *treeFiles, platform string) error {
-	if there, err := exists(f, grubModules(platform)); err != nil || !there {
+	if there, err := target.Exists(f, grubModules(platform)); err != nil || !there {
 		return err
 	}
 	to := "/boot/grub/" + platform
@@ -108,7 +109,7 @@ func (l grubLoader) menu(d bootDisk, f *treeFiles) (grub.Menu, error) {
 	}
 	for _, k := range kernels {
 		entry := grub.MenuKernel{Version: k.Version, File: "vmlinuz-" + k.Version}
-		if there, err := exists(f, "/boot/"+entry.File); err != nil {
+		if there, err := target.Exists(f, "/boot/"+entry.File); err != nil {
 			return grub.Menu{}, err
 		} else if !there {
 			entry.File = "vmlinux-" + k.Version

@@ -11,6 +11,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
@@ -129,7 +130,7 @@ func makeGrubImage(ctx context.Context, s *site, d bootDisk, platform string) ([
 		"-p", grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
 	}
 	args = append(args, grub.CoreModules(platform, boot.Filesystem.Type)...)
-	if err := s.inTargetWith(ctx, []specs.Mount{bind(dir, inside)}, "", args...); err != nil {
+	if err := s.inTargetWith(ctx, []specs.Mount{target.Bind(dir, inside)}, "", args...); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(filepath.Join(dir, "core.img"))

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
@@ -61,7 +62,7 @@ func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
 	const theirs = "GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"
 	f := newFakeTarget(t, map[string]string{"/etc/default/grub": theirs, "/etc/grub.d/": "", "/boot/": ""})
 	f.on = func(args []string, _ io.Writer) error {
-		if there, err := exists(f, cloudSwitch); there || err != nil {
+		if there, err := target.Exists(f, cloudSwitch); there || err != nil {
 			return errors.New("the switch is on too early")
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
@@ -38,7 +39,7 @@ func bootKernels(l bootLoader, f Files) ([]syslinux.Kernel, error) {
 		if strings.Contains(version, ".dpkg-") {
 			continue // of an installation that did not end
 		}
-		initrd, err := exists(f, "/boot/initrd.img-"+version)
+		initrd, err := target.Exists(f, "/boot/initrd.img-"+version)
 		if err != nil {
 			return nil, err
 		}

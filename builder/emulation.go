@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // Programs of another architecture run under qemu-user, in the very places where they would run natively: so debootstrap
@@ -127,13 +128,13 @@ func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Tar
 func tryForeign(ctx context.Context, a debian.Arch, empty, toolbox Target) error {
 	program := path.Join(testPrograms, a.Name)
 	process := func(name string) *specs.Process { return &specs.Process{Args: []string{name}, Cwd: "/", Env: baseEnv} }
-	if there, err := exists(toolbox, program); err != nil {
+	if there, err := target.Exists(toolbox, program); err != nil {
 		return err
 	} else if !there {
 		return toolbox.Run(ctx, process("true"), nil, strings.NewReader(""), nil)
 	}
 	const inside = "/run/arch-test"
-	mounts := []specs.Mount{bind(filepath.Join(toolbox.Root(), program), inside, "ro")}
+	mounts := []specs.Mount{target.Bind(filepath.Join(toolbox.Root(), program), inside, "ro")}
 	return empty.Run(ctx, process(inside), mounts, strings.NewReader(""), nil)
 }
 

@@ -13,6 +13,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -185,7 +186,7 @@ func (r *Result) image() (ociimage.Image, error) {
 		labels[imgspec.AnnotationVersion] = release.Version
 	}
 	shell := "/bin/sh"
-	switch there, err := exists(r.Rootfs, "/bin/bash"); {
+	switch there, err := target.Exists(r.Rootfs, "/bin/bash"); {
 	case err != nil:
 		return ociimage.Image{}, err
 	case there:

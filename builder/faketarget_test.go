@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // fakeTarget is a Target over a directory of the test. It runs nothing: each command is a line of the transcript, and
@@ -64,7 +66,7 @@ func (f *fakeTarget) Run(_ context.Context, p *specs.Process, _ []specs.Mount, i
 }
 
 func (f *fakeTarget) MountAt(dst string) []specs.Mount {
-	return []specs.Mount{bind(f.root, dst)}
+	return []specs.Mount{target.Bind(f.root, dst)}
 }
 
 func (f *fakeTarget) ReadFile(name string) ([]byte, error) { return os.ReadFile(f.path(name)) }

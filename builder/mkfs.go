@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -173,13 +174,13 @@ func (v *programVolume) make(ctx context.Context) (made *os.File, err error) {
 	if err := v.create(image); err != nil {
 		return nil, err
 	}
-	mounts := []specs.Mount{bind(v.dir, mkfsRoot, "ro"), bind(work, mkfsWork)}
+	mounts := []specs.Mount{target.Bind(v.dir, mkfsRoot, "ro"), target.Bind(work, mkfsWork)}
 	for i, name := range v.covered {
 		empty := filepath.Join(work, fmt.Sprintf("empty-%d", i))
 		if there, err := emptyCopy(empty, filepath.Join(v.dir, name)); err != nil {
 			return nil, err
 		} else if there {
-			mounts = append(mounts, bind(empty, mkfsRoot+"/"+name, "ro"))
+			mounts = append(mounts, target.Bind(empty, mkfsRoot+"/"+name, "ro"))
 		}
 	}
 	if err := v.run(ctx, mounts, "", v.program.args(v.fs, mkfsWork+"/image", mkfsRoot)...); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 )
@@ -79,7 +80,7 @@ func xfsACLs(ctx context.Context, v *programVolume, work string, found []diskima
 			fmt.Fprintf(&set, "attr_set -r -V %s/%s %s\n", mkfsWork, file, name)
 		}
 	}
-	mounts := []specs.Mount{bind(work, mkfsWork)}
+	mounts := []specs.Mount{target.Bind(work, mkfsWork)}
 	program := []string{"xfs_db", "-x", mkfsWork + "/image"}
 	// It complains of what a later mkfs.xfs will not have made any more.
 	if err := v.run(ctx, mounts, remove.String(), program...); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
@@ -93,18 +94,18 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 	defer func() { err = errors.Join(err, toolbox.Close()) }()
 	s := &site{toolbox: toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output, spec.o.Mirror)}
 	if archive != nil {
-		target, err := x.Engine.Scratch(ctx)
+		unpacked, err := x.Engine.Scratch(ctx)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, target.Close()) }()
+		defer func() { err = errors.Join(err, unpacked.Close()) }()
 		x.Say("unpack the archive")
 		p := s.command("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*",
 			"--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*", "--directory="+squashRoot)
-		if err := toolbox.Run(ctx, p, []specs.Mount{bind(target.Root(), squashRoot)}, archive, s.out); err != nil {
+		if err := toolbox.Run(ctx, p, []specs.Mount{target.Bind(unpacked.Root(), squashRoot)}, archive, s.out); err != nil {
 			return fmt.Errorf("unpack the archive: %w: %s", err, strings.TrimSpace(s.out.String()))
 		}
-		directory = target.Root()
+		directory = unpacked.Root()
 	} else if toolbox.OwnerXattrs() {
 		// Programs here would take such attributes of the user's own files for the owners: a copy has none.
 		plain := withoutDevices(withoutContents(diskimage.NewDirTree(directory), mountPoints))
@@ -146,7 +147,7 @@ func (s *site) squash(ctx context.Context, root, work string, options ...string)
 	for _, dir := range mountPoints {
 		args = append(args, dir+"/*", dir+"/.*")
 	}
-	mounts := []specs.Mount{bind(root, squashRoot, "ro"), bind(work, squashWork)}
+	mounts := []specs.Mount{target.Bind(root, squashRoot, "ro"), target.Bind(work, squashWork)}
 	run := func(args []string, out io.Writer) error {
 		return s.toolbox.Run(ctx, s.command(args...), mounts, strings.NewReader(""), out)
 	}

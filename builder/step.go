@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -126,20 +125,6 @@ func (s *site) inTarget(ctx context.Context, args ...string) error {
 // inTargetWith runs a program of the target with more mounts and a text on its standard input.
 func (s *site) inTargetWith(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) error {
 	return s.target.Run(ctx, s.command(args...), mounts, strings.NewReader(stdin), s.out)
-}
-
-// bind mounts a file or directory of the host.
-func bind(src, dst string, options ...string) specs.Mount {
-	return specs.Mount{Type: "bind", Source: src, Destination: dst, Options: append([]string{"rbind"}, options...)}
-}
-
-// exists reports whether a name is there in the target, a dangling symbolic link included.
-func exists(t Files, name string) (bool, error) {
-	_, err := t.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // tail passes what programs print on to a writer, line by line, and remembers the last lines of it.

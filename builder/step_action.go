@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // commandStep runs a shell command of the user inside the target.
@@ -38,7 +40,7 @@ func (c commandStep) run(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	mounts := []specs.Mount{bind(s.archives, archivesDir)}
+	mounts := []specs.Mount{target.Bind(s.archives, archivesDir)}
 	if err := s.target.Run(ctx, p, mounts, strings.NewReader(c.Command.Reveal()), s.out); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // aptInstallStep installs packages of the mirror with the target's apt, which knows alternatives and provides.
@@ -63,7 +65,7 @@ func aptGet(ctx context.Context, s *site, mounts []specs.Mount, args ...string) 
 	}
 	args = append([]string{"apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
-	if err := s.target.Run(ctx, s.command(args...), append([]specs.Mount{bind(s.archives, archivesDir)}, mounts...), strings.NewReader(""), s.out); err != nil {
+	if err := s.target.Run(ctx, s.command(args...), append([]specs.Mount{target.Bind(s.archives, archivesDir)}, mounts...), strings.NewReader(""), s.out); err != nil {
 		return err
 	}
 	return unblockDaemons(s.target, blocked)
@@ -76,7 +78,7 @@ const policyScript = "#!/bin/sh\n# No daemon starts while the image is being bui
 
 // blockDaemons keeps packages from starting daemons, unless the target has a policy of its own.
 func blockDaemons(t Target) (blocked bool, err error) {
-	there, err := exists(t, policyFile)
+	there, err := target.Exists(t, policyFile)
 	if err != nil || there {
 		return false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -56,7 +57,7 @@ func (cleanStep) run(_ context.Context, s *site) error {
 		}
 	}
 	// An empty machine-id is filled in at the first boot (machine-id(5)); a copy would be the same in each clone.
-	if there, err := exists(s.target, "/etc/machine-id"); err != nil {
+	if there, err := target.Exists(s.target, "/etc/machine-id"); err != nil {
 		return err
 	} else if there {
 		if err := s.target.WriteFile("/etc/machine-id", nil, 0o444); err != nil {

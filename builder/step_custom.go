@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // customPackagesStep installs .deb files of the user; what they depend on comes from the mirror.
@@ -43,7 +45,7 @@ func (c customPackagesStep) run(ctx context.Context, s *site) error {
 	for i, file := range c.Files {
 		// Two files may have one name; apt takes a word with a slash for a file.
 		inside := fmt.Sprintf("/run/custom-packages/%d/%s", i, c.Names[i])
-		mounts = append(mounts, bind(file, inside, "ro"))
+		mounts = append(mounts, target.Bind(file, inside, "ro"))
 		args = append(args, inside)
 	}
 	return aptGet(ctx, s, mounts, args...)

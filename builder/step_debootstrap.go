@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -41,17 +42,17 @@ func (d debootstrapStep) Title() string {
 func (d debootstrapStep) run(ctx context.Context, s *site) error {
 	args := []string{"debootstrap", "--arch=" + d.Arch}
 	mounts := s.target.MountAt(targetDir)
-	mounts = append(mounts, bind(s.archives, targetDir+archivesDir))
+	mounts = append(mounts, target.Bind(s.archives, targetDir+archivesDir))
 	if err := s.target.MkdirAll(archivesDir, 0o755); err != nil {
 		return err
 	}
 	if s.keyring != "" {
 		const inside = "/run/keyring.gpg"
-		mounts = append(mounts, bind(s.keyring, inside, "ro"))
+		mounts = append(mounts, target.Bind(s.keyring, inside, "ro"))
 		args = append(args, "--keyring="+inside)
 	}
 	if d.Scripts != "" {
-		mounts = append(mounts, bind(d.Scripts, defaultScripts, "ro"))
+		mounts = append(mounts, target.Bind(d.Scripts, defaultScripts, "ro"))
 	}
 	args = append(args, d.Options...)
 	args = append(args, d.Suite, targetDir, d.Mirror.Reveal())

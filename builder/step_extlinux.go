@@ -4,6 +4,7 @@ import (
 	"context"
 	"path"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
@@ -51,7 +52,7 @@ func (e extlinuxStep) write(f Files) error {
 		return err
 	}
 	// What the user's own program wrote stays.
-	there, err := exists(f, e.config())
+	there, err := target.Exists(f, e.config())
 	if err != nil || there {
 		return err
 	}

@@ -3,6 +3,8 @@ package builder
 import (
 	"context"
 	"fmt"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // fsckStep has the initramfs check the root file system before it is mounted. initramfs-tools put in the fsck of the type
@@ -21,7 +23,7 @@ func (f fsckStep) Title() string { return "have the initramfs check the " + f.Ty
 const fsckConfig = "/etc/initramfs-tools/conf.d/vmdebootstrap-fsck"
 
 func (f fsckStep) run(_ context.Context, s *site) error {
-	if there, err := exists(s.target, "/etc/initramfs-tools"); err != nil || !there {
+	if there, err := target.Exists(s.target, "/etc/initramfs-tools"); err != nil || !there {
 		return err
 	}
 	return writeFileIn(s.target, fsckConfig, fmt.Sprintf("# Written by vmdebootstrap.\nFSTYPE=%s\n", f.Type), 0o644)

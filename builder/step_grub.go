@@ -11,6 +11,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
@@ -82,12 +83,12 @@ func (g grubStep) updateGrub(ctx context.Context, s *site) error {
 		return err
 	}
 	mounts := []specs.Mount{
-		bind(probe, "/usr/sbin/grub-probe", "ro"),
-		bind(relpath, "/usr/bin/grub-mkrelpath", "ro"),
-		bind(device, g.Probe.Root.Device(), "ro"),
+		target.Bind(probe, "/usr/sbin/grub-probe", "ro"),
+		target.Bind(relpath, "/usr/bin/grub-mkrelpath", "ro"),
+		target.Bind(device, g.Probe.Root.Device(), "ro"),
 	}
 	if g.Probe.Boot != nil {
-		mounts = append(mounts, bind(device, g.Probe.Boot.Device(), "ro"))
+		mounts = append(mounts, target.Bind(device, g.Probe.Boot.Device(), "ro"))
 	}
 	return s.inTargetWith(ctx, mounts, "", "update-grub")
 }

@@ -8,6 +8,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -32,7 +33,7 @@ func (h hookStep) Title() string { return "customize with " + h.Script }
 
 func (h hookStep) run(ctx context.Context, s *site) error {
 	mounts := append(s.target.MountAt(targetDir), h.mounts(s.dir)...)
-	mounts = append(mounts, bind(s.archives, targetDir+archivesDir))
+	mounts = append(mounts, target.Bind(s.archives, targetDir+archivesDir))
 	script, err := h.text()
 	if err != nil {
 		return err
@@ -82,9 +83,9 @@ func (h hookStep) hostDirs(dir string) hostDirs {
 func (h hookStep) mounts(dir string) []specs.Mount {
 	mounts := []specs.Mount{}
 	for _, d := range h.hostDirs(dir).paths() {
-		mounts = append(mounts, bind(d, d))
+		mounts = append(mounts, target.Bind(d, d))
 	}
-	return append(mounts, bind(h.Copy, h.Script, "ro"))
+	return append(mounts, target.Bind(h.Copy, h.Script, "ro"))
 }
 
 // hidesToolbox reports whether a mount at dir would cover programs or files that the toolbox itself needs.

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // Kernel packages make an initramfs when they are configured, initramfs-tools' trigger makes it again, and a hook
@@ -22,7 +24,7 @@ const (
 
 // holdInitramfs diverts update-initramfs, whether it is there already or will be installed.
 func holdInitramfs(ctx context.Context, s *site) error {
-	if held, err := exists(s.target, updateInitramfsDiverted); err != nil || held {
+	if held, err := target.Exists(s.target, updateInitramfsDiverted); err != nil || held {
 		return err
 	}
 	if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--divert", updateInitramfsDiverted,
@@ -48,7 +50,7 @@ func (i initramfsStep) run(ctx context.Context, s *site) error {
 			return err
 		}
 	}
-	if there, err := exists(s.target, updateInitramfs); err != nil || !there {
+	if there, err := target.Exists(s.target, updateInitramfs); err != nil || !there {
 		return err
 	}
 	kernels, err := bootFiles(s.target, "vmlinuz-", "vmlinux-")
@@ -58,7 +60,7 @@ func (i initramfsStep) run(ctx context.Context, s *site) error {
 	var versions, old []string
 	for _, kernel := range kernels {
 		_, version, _ := strings.Cut(kernel, "-")
-		there, err := exists(s.target, "/boot/initrd.img-"+version)
+		there, err := target.Exists(s.target, "/boot/initrd.img-"+version)
 		if err != nil {
 			return err
 		}
@@ -109,7 +111,7 @@ var initramfsPlaces = []string{"/boot", "/var/lib/initramfs-tools"}
 // initramfsReusable reports whether it is known what the initramfs is made of. It is so with initramfs-tools, unless these are
 // told to look at the machine that they run on, and at what is there: MODULES=dep of initramfs.conf(5).
 func initramfsReusable(t Target) (bool, error) {
-	if there, err := exists(t, "/usr/sbin/mkinitramfs"); err != nil || !there {
+	if there, err := target.Exists(t, "/usr/sbin/mkinitramfs"); err != nil || !there {
 		return false, err
 	}
 	names, err := filesBelow(t, []string{"/etc/initramfs-tools", "/usr/share/initramfs-tools/conf.d", "/usr/share/initramfs-tools/conf-hooks.d"})

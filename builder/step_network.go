@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // networkStep sets the network up as table B.8 of the specification says for each release.
@@ -100,7 +102,7 @@ func maskPredictableNames(t Target) error {
 // enableUnit enables a service of the target with its own systemctl, which needs no running systemd for that.
 func enableUnit(ctx context.Context, s *site, unit string) error {
 	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
-		there, err := exists(s.target, dir+unit+".service")
+		there, err := target.Exists(s.target, dir+unit+".service")
 		if err != nil {
 			return err
 		}
