@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -142,7 +143,7 @@ func (a *Assembly) spec(found system) (Spec, error) {
 
 // needsBuild finds what needs more of a root file system than one that is there already may have.
 func needsBuild(s Spec) []error {
-	if mkfsPrograms[s.o.Roottype].readOnly {
+	if filesystem.Lookup(s.o.Roottype).ReadOnly {
 		return problem("--roottype", "%s needs an initramfs of its own, which only a build makes", s.o.Roottype)
 	}
 	return nil

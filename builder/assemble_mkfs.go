@@ -18,7 +18,7 @@ import (
 // RunsPrograms reports whether one of the file systems is made by a program of Debian, which needs the Executor, and the
 // root file system as a directory.
 func (a *Assembly) RunsPrograms() bool {
-	return len(Spec{o: a.Options}.mkfsPrograms()) > 0
+	return len(Spec{o: a.Options}.mkfsTypes()) > 0
 }
 
 // unpacked is a root file system as a directory, and where programs can work on it.
@@ -47,7 +47,7 @@ func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (
 	return u, nil
 }
 
-// withoutDevices leaves out device nodes, which no container has, see mkfsProgram.
+// withoutDevices leaves out device nodes, which no container has, see filesystem.Program.
 func withoutDevices(tree diskimage.Tree) diskimage.Tree {
 	return diskimage.Filter(tree, func(e diskimage.Entry) bool {
 		kind := e.Mode & unix.S_IFMT

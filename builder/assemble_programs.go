@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
@@ -124,6 +125,6 @@ func (p *assemblyPrograms) grubImage(_ context.Context, d bootDisk, platform str
 	return core.Image()
 }
 
-func (p *assemblyPrograms) programVolume(d Disk, part diskimage.Partition, program mkfsProgram) *programVolume {
-	return d.programVolume(p.unpacked.site, p.unpacked.dir, part, program)
+func (p *assemblyPrograms) programVolume(d Disk, part diskimage.Partition) *filesystem.Volume {
+	return d.programVolume(p.unpacked.site, p.unpacked.dir, part)
 }

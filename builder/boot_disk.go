@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 )
@@ -81,7 +82,7 @@ func fstabUUID(f diskimage.Filesystem) string {
 	switch {
 	case f.Type == "vfat":
 		return fat.VolumeID(f.UUID)
-	case mkfsPrograms[f.Type].noUUID:
+	case filesystem.Lookup(f.Type).NoUUID:
 		return ""
 	}
 	return f.UUID.String()

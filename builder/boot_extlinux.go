@@ -3,9 +3,9 @@ package builder
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
@@ -33,12 +33,13 @@ func (l extlinux) check(r bootRequest) []error {
 		return nil
 	}
 	var problems []error
-	unread := slices.Contains(rootTypes, r.Roottype) && !ownFilesystems[r.Roottype].extlinux && !mkfsPrograms[r.Roottype].readOnly
+	root, boot := filesystem.Lookup(r.Roottype), filesystem.Lookup(r.Boottype)
+	unread := root.Root && !root.Extlinux && !root.ReadOnly
 	if unread && r.Bootsize == 0 {
 		problems = append(problems, problem("--roottype",
 			"extlinux on %s is not yet supported: use --bootsize, --grub or --no-extlinux", r.Roottype)...)
 	}
-	if r.Bootsize > 0 && slices.Contains(bootTypes, r.Boottype) && !ownFilesystems[r.Boottype].extlinux {
+	if r.Bootsize > 0 && boot.Boot && !boot.Extlinux {
 		problems = append(problems, problem("--boottype",
 			"extlinux cannot be on %s: choose ext2, ext3, ext4 or vfat, or use --grub", r.Boottype)...)
 	}

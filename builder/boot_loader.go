@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -201,7 +202,7 @@ func bootCode(l bootLoader) diskimage.Claim {
 // bootOutsideReadOnly: GRUB and extlinux change files in /boot, and not all versions of them read file systems that never
 // change.
 func bootOutsideReadOnly(l bootLoader, r bootRequest) []error {
-	if !mkfsPrograms[r.Roottype].readOnly || !r.Image || r.Bootsize > 0 {
+	if !filesystem.Lookup(r.Roottype).ReadOnly || !r.Image || r.Bootsize > 0 {
 		return nil
 	}
 	if r.UseUEFI {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -55,9 +56,9 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	if o.SerialConsole {
 		d.Serial = spec.SerialDevice()
 	}
-	filesystem := func(fstype, what string) diskimage.Filesystem {
+	described := func(fstype, what string) diskimage.Filesystem {
 		return diskimage.Filesystem{
-			Type: fstype, Features: featuresOf(fstype, spec.Codename()), Time: lock.Time,
+			Type: fstype, Features: filesystem.Features(fstype, spec.Codename()), Time: lock.Time,
 			UUID: diskimage.DeriveID(lock.Seed, what), Seed: diskimage.DeriveID(lock.Seed, what+" hash seed"),
 		}
 	}
@@ -74,7 +75,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		add(p)
 	}
 	if d.Loader.uefi() {
-		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: spec.espSize(), Filesystem: filesystem("vfat", "ESP")}
+		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: spec.espSize(), Filesystem: described("vfat", "ESP")}
 		if table == diskimage.GPT {
 			esp.Number = gptESPNumber
 		}
@@ -85,17 +86,17 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		number = 1
 	}
 	if o.Bootsize > 0 {
-		add(diskimage.PartitionRequest{Role: diskimage.RoleBoot, Size: o.Bootsize, Number: number, Filesystem: filesystem(bootType(o), "/boot")})
+		add(diskimage.PartitionRequest{Role: diskimage.RoleBoot, Size: o.Bootsize, Number: number, Filesystem: described(filesystem.Canonical(o.Boottype), "/boot")})
 		if number != 0 {
 			number++
 		}
 	}
-	add(diskimage.PartitionRequest{Role: diskimage.RoleRoot, Number: number, Filesystem: filesystem(o.Roottype, "/")})
+	add(diskimage.PartitionRequest{Role: diskimage.RoleRoot, Number: number, Filesystem: described(o.Roottype, "/")})
 	if number != 0 {
 		number++
 	}
 	if o.Swap > 0 {
-		add(diskimage.PartitionRequest{Role: diskimage.RoleSwap, Size: o.Swap, Number: number, Filesystem: filesystem("swap", "swap")})
+		add(diskimage.PartitionRequest{Role: diskimage.RoleSwap, Size: o.Swap, Number: number, Filesystem: described("swap", "swap")})
 	}
 	flagBootable(&request, d.Loader)
 	if o.Bootflag != "" {
@@ -198,7 +199,7 @@ func fstabWithoutDisk(o Options) []fstabEntry {
 	if o.Squash != "" {
 		return []fstabEntry{fstabProc}
 	}
-	return []fstabEntry{fstabProc, {"/dev/sda1", "/", o.Roottype, mountOptions(o.Roottype), 1}}
+	return []fstabEntry{fstabProc, {"/dev/sda1", "/", o.Roottype, filesystem.Lookup(o.Roottype).Mount(), 1}}
 }
 
 // fstabEntries lists what fstab(5) mounts of a disk.
@@ -206,7 +207,7 @@ func fstabEntries(d *Disk) []fstabEntry {
 	entries := []fstabEntry{fstabProc}
 	root := d.root()
 	if !d.readOnly() { // else the initramfs has put an overlay there, which nothing may mount anew
-		options := mountOptions(root.Filesystem.Type)
+		options := filesystem.Lookup(root.Filesystem.Type).Mount()
 		if d.Grow != growNothing {
 			options += ",x-systemd.growfs"
 		}
@@ -224,7 +225,7 @@ func fstabEntries(d *Disk) []fstabEntry {
 		}
 		switch role {
 		case diskimage.RoleBoot:
-			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, mountOptions(p.Filesystem.Type) + only, 2})
+			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, filesystem.Lookup(p.Filesystem.Type).Mount() + only, 2})
 		case diskimage.RoleESP:
 			entries = append(entries, fstabEntry{device, "/boot/efi", "vfat", "umask=0077" + only, 1})
 		case diskimage.RoleSwap:
@@ -244,4 +245,4 @@ func (d *Disk) ids() []string {
 }
 
 // readOnly reports whether the root file system never changes.
-func (d Disk) readOnly() bool { return mkfsPrograms[d.root().Filesystem.Type].readOnly }
+func (d Disk) readOnly() bool { return filesystem.Lookup(d.root().Filesystem.Type).ReadOnly }

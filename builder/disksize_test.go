@@ -1,13 +1,20 @@
 package builder
 
 import (
+	"context"
+	"io"
+	"log/slog"
+	"os/exec"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
@@ -68,7 +75,7 @@ func TestAutoSizeIsThatOfTheContentAndTheFreeSpace(t *testing.T) {
 			if d.Layout.Size%diskimage.MiB != 0 {
 				t.Errorf("%s, free %s: the disk has %d bytes, not a multiple of 1 MiB", table, free, d.Layout.Size)
 			}
-			if _, err := ownFilesystems["ext4"].Plan(d.root().Size, d.root().Filesystem, tree); err != nil {
+			if _, err := filesystem.Lookup("ext4").Formatter.Plan(d.root().Size, d.root().Filesystem, tree); err != nil {
 				t.Errorf("%s, free %s: the content does not fit: %v", table, free, err)
 			}
 			swap, _ := d.Layout.Partition(diskimage.RoleSwap)
@@ -91,6 +98,23 @@ func TestAutoSizeIsThatOfTheContentAndTheFreeSpace(t *testing.T) {
 	}
 }
 
+// hostToolbox runs the programs of this machine; what would be mounted is named by its own path instead.
+type hostToolbox struct{ *fakeTarget }
+
+func (h hostToolbox) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader, out io.Writer) error {
+	var places []string
+	for _, m := range mounts {
+		places = append(places, m.Destination, m.Source)
+	}
+	args := make([]string, len(p.Args))
+	for i, arg := range p.Args {
+		args[i] = strings.NewReplacer(places...).Replace(arg)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, out
+	return cmd.Run()
+}
+
 // madeBy has the programs of this machine make the file systems of a directory.
 type madeBy struct {
 	programs
@@ -98,16 +122,17 @@ type madeBy struct {
 	dir string
 }
 
-func (m madeBy) programVolume(_ Disk, p diskimage.Partition, _ mkfsProgram) *programVolume {
-	return testVolume(m.t, hostToolbox{newFakeTarget(m.t, nil)}, p.Filesystem.Type, m.dir, p.Size)
+func (m madeBy) programVolume(_ Disk, p diskimage.Partition) *filesystem.Volume {
+	s := &site{toolbox: hostToolbox{newFakeTarget(m.t, nil)}, tmp: m.t.TempDir(), log: slog.New(slog.DiscardHandler), out: newTail(nil)}
+	return &filesystem.Volume{Tools: s.tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: m.dir}
 }
 
 func TestAutoSizeOfACompressedRootIsWhatItBecomes(t *testing.T) {
 	t.Parallel()
-	for _, fstype := range []string{"erofs", "squashfs"} {
+	for fstype, program := range map[string]string{"erofs": "mkfs.erofs", "squashfs": "mksquashfs"} {
 		t.Run(fstype, func(t *testing.T) {
 			t.Parallel()
-			diskimagetest.Tool(t, mkfsPrograms[fstype].args(diskimage.Filesystem{}, "", "")[0])
+			diskimagetest.Tool(t, program)
 			plan := testPlan(t, func(o *Options) { o.SizeAuto, o.Roottype, o.Bootsize = true, fstype, 64*diskimage.MiB })
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, "zeros"), make([]byte, 64<<20), 0o644); err != nil {
@@ -150,7 +175,7 @@ func TestAutoSizeOfF2FSIsEnough(t *testing.T) {
 			t.Fatal(err)
 		}
 		root := d.root()
-		if _, err := ownFilesystems["f2fs"].Plan(root.Size, root.Filesystem, autoTree(t)); err != nil {
+		if _, err := filesystem.Lookup("f2fs").Formatter.Plan(root.Size, root.Filesystem, autoTree(t)); err != nil {
 			t.Errorf("%s: %v", root, err)
 		}
 		if most := 200 * diskimage.MiB; root.Size > most {
@@ -179,60 +204,5 @@ func TestPlanOfAnAutoDiskNamesNoSize(t *testing.T) {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("got\n%s\nwant %q in it", &text, want)
 		}
-	}
-}
-
-// TestEstimatesAreAtLeastWhatMkfsAsksFor has the programs themselves make the least file system of the estimates.
-func TestEstimatesAreAtLeastWhatMkfsAsksFor(t *testing.T) {
-	t.Parallel()
-	for fstype, program := range map[string][]string{
-		"btrfs": {"mkfs.btrfs", "--quiet"}, "xfs": {"mkfs.xfs", "-q"},
-	} {
-		t.Run(fstype, func(t *testing.T) {
-			t.Parallel()
-			size, err := minimumSize(diskimage.Filesystem{Type: fstype}, diskimage.EmptyTree(time.Unix(0, 0)), 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			diskimagetest.Run(t, program[0], append(program[1:], diskimagetest.SparseFile(t, int64(size)))...)
-		})
-	}
-}
-
-func TestEstimatesGrowWithContentAndFreeSpace(t *testing.T) {
-	t.Parallel()
-	for fstype := range estimates {
-		f := diskimage.Filesystem{Type: fstype}
-		empty, err := minimumSize(f, diskimage.EmptyTree(time.Unix(0, 0)), 300*diskimage.MiB)
-		if err != nil {
-			t.Fatal(err)
-		}
-		full, err := minimumSize(f, autoTree(t), 300*diskimage.MiB)
-		if err != nil || full < empty+40*diskimage.MiB || empty < 300*diskimage.MiB {
-			t.Errorf("%s: %s with 40 MiB, %s without (%v)", fstype, full, empty, err)
-		}
-	}
-	if _, err := minimumSize(diskimage.Filesystem{Type: "vfat"}, autoTree(t), 0); err == nil {
-		t.Error("vfat: got no error")
-	}
-}
-
-// mkfs.btrfs makes the file larger if it finds it too small for a directory, whatever it will use of it.
-func TestEstimateOfBtrfsIsEnoughForADirectory(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for i := range 8000 {
-		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), []byte("some text"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	size, err := minimumSize(diskimage.Filesystem{Type: "btrfs"}, diskimage.NewDirTree(dir), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image := diskimagetest.SparseFile(t, int64(size))
-	diskimagetest.Run(t, "mkfs.btrfs", "--quiet", "--rootdir", dir, image)
-	if info, err := os.Stat(image); err != nil || info.Size() != int64(size) {
-		t.Errorf("estimated %d bytes: got %v, %v", size, info.Size(), err)
 	}
 }

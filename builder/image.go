@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
@@ -32,7 +33,7 @@ type programs interface {
 	syslinuxFile(ctx context.Context, name string) ([]byte, error)
 	grubImage(ctx context.Context, d bootDisk, platform string) ([]byte, error)
 	// programVolume is a partition that a program fills.
-	programVolume(d Disk, p diskimage.Partition, program mkfsProgram) *programVolume
+	programVolume(d Disk, p diskimage.Partition) *filesystem.Volume
 }
 
 // WriteImage writes the finished root file system to the plan's disk image, in each of its formats. The files get their
@@ -67,23 +68,23 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		return err
 	}
 	for _, p := range d.Layout.Partitions {
-		if program, ok := mkfsPrograms[p.Filesystem.Type]; ok {
-			volume := a.programs.programVolume(d, p, program)
+		kind := filesystem.Lookup(p.Filesystem.Type)
+		if kind.Program != nil {
+			volume := a.programVolume(d, p)
 			if p.Role == diskimage.RoleRoot {
-				volume.made = root
+				volume.Made = root
 			}
 			image.Volumes[p.Number] = volume
 			continue
 		}
-		own, ok := ownFilesystems[p.Filesystem.Type]
-		if !ok {
+		if kind.Formatter == nil {
 			continue // the BIOS boot partition holds no file system
 		}
 		tree, err := d.tree(p, a.tree, boot.files[p.Number])
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
 		}
-		volume, err := own.Plan(p.Size, p.Filesystem, tree)
+		volume, err := kind.Formatter.Plan(p.Size, p.Filesystem, tree)
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
 		}
@@ -108,18 +109,18 @@ func (r *Result) grubImage(ctx context.Context, d bootDisk, platform string) ([]
 }
 
 // programVolume is a partition that a program fills. The files of boot loaders are never on one: the rules see to that.
-func (r *Result) programVolume(d Disk, p diskimage.Partition, program mkfsProgram) *programVolume {
-	return d.programVolume(r.site, r.Rootfs.Root(), p, program)
+func (r *Result) programVolume(d Disk, p diskimage.Partition) *filesystem.Volume {
+	return d.programVolume(r.site, r.Rootfs.Root(), p)
 }
 
 // programVolume is a partition that a program makes of the root file system in the directory root.
-func (d Disk) programVolume(s *site, root string, p diskimage.Partition, program mkfsProgram) *programVolume {
-	v := &programVolume{site: s, program: program, fs: p.Filesystem, size: p.Size, dir: root}
+func (d Disk) programVolume(s *site, root string, p diskimage.Partition) *filesystem.Volume {
+	v := &filesystem.Volume{Tools: s.tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: root}
 	if p.Role == diskimage.RoleBoot {
-		v.dir, v.covered = filepath.Join(v.dir, "boot"), []string{"efi"}
+		v.Dir, v.Covered = filepath.Join(v.Dir, "boot"), []string{"efi"}
 		return v
 	}
-	v.covered = d.elsewhere()
+	v.Covered = d.elsewhere()
 	return v
 }
 
@@ -146,7 +147,7 @@ func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File
 	p := d.root()
 	if d.readOnly() {
 		a.say("make the " + p.Filesystem.Type)
-		root, err := a.programs.programVolume(d, p, mkfsPrograms[p.Filesystem.Type]).make(ctx)
+		root, err := a.programVolume(d, p).Make(ctx)
 		if err != nil {
 			return Disk{}, nil, err
 		}
@@ -192,10 +193,10 @@ func (d *Disk) tree(p diskimage.Partition, root diskimage.Tree, added []diskimag
 	var tree diskimage.Tree
 	switch p.Role {
 	case diskimage.RoleRoot:
-		tree = withoutContents(root, d.elsewhere())
+		tree = diskimage.WithoutContents(root, d.elsewhere())
 		added = append(deviceEntries(d), added...)
 	case diskimage.RoleBoot:
-		tree = withoutContents(diskimage.Subtree(root, "boot"), []string{"efi"})
+		tree = diskimage.WithoutContents(diskimage.Subtree(root, "boot"), []string{"efi"})
 	default:
 		tree = diskimage.EmptyTree(d.Time)
 	}
@@ -219,18 +220,6 @@ func (d *Disk) tree(p diskimage.Partition, root diskimage.Tree, added []diskimag
 
 // mountPoints are the directories that a running system mounts something else over.
 var mountPoints = []string{"dev", "proc", "run", "sys"}
-
-// withoutContents leaves out what is in the directories, and keeps the directories themselves, as mount points.
-func withoutContents(tree diskimage.Tree, dirs []string) diskimage.Tree {
-	return diskimage.Filter(tree, func(e diskimage.Entry) bool {
-		for _, dir := range dirs {
-			if strings.HasPrefix(e.Name, dir+"/") {
-				return false
-			}
-		}
-		return true
-	})
-}
 
 // deviceEntries are the devices that a system without an initramfs needs before it mounts devtmpfs on /dev.
 func deviceEntries(d *Disk) []diskimage.Entry {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -21,7 +22,7 @@ func (s Spec) bootRequest() bootRequest {
 	r := bootRequest{
 		UseUEFI: s.o.UseUEFI, Arch: s.arch, Release: s.release,
 		Image: s.o.Image != "", Table: diskimage.TableKind(s.o.PartType), SectorSize: s.o.SectorSize,
-		Bootsize: s.o.Bootsize, Roottype: s.o.Roottype, Boottype: bootType(s.o),
+		Bootsize: s.o.Bootsize, Roottype: s.o.Roottype, Boottype: filesystem.Canonical(s.o.Boottype),
 	}
 	// The manual's default, 5 MiB, does not hold shim and GRUB; it stands for "large enough".
 	if s.o.ESPSize != defaultESPSize {

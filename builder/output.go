@@ -46,7 +46,7 @@ func dirTree(t Target, dir string) diskimage.Tree {
 // tree is what an archive or a layer records of a root file system of the build, the finished one or an earlier state.
 func (r *Result) tree(rootfs Rootfs) diskimage.Tree {
 	tree := cleaned(dirTree(rootfs, rootfs.Root()), r.site.resolver)
-	return diskimage.Clamp(withoutContents(tree, mountPoints), r.lock.Time)
+	return diskimage.Clamp(diskimage.WithoutContents(tree, mountPoints), r.lock.Time)
 }
 
 // packageList is the file that --pkglist makes, in the working directory.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -99,7 +100,7 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		p.add(overlayStep{Roottype: o.Roottype, Grub: p.Disk.Loader.writesGrubenv()})
 	}
 	if o.UpdateInitramfs {
-		if p.Disk != nil && o.Roottype == "f2fs" {
+		if p.Disk != nil && filesystem.Lookup(o.Roottype).FsckFirst {
 			p.add(fsckStep{Type: o.Roottype})
 		}
 		p.add(initramfsStep{})

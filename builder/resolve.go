@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 )
 
 // Sources are the package lists that a build chooses from.
@@ -63,24 +64,26 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 // programs that lose something.
 func (s Spec) toolsFromTarget() bool {
 	return s.release.Vendor == debian.Debian && s.release.Codename != "experimental" && s.release.Since("bullseye", "") &&
-		s.faithful(s.release)
+		s.completeMkfs(s.release)
 }
 
-// faithful reports whether a release of Debian has the mkfs programs that keep every attribute.
-func (s Spec) faithful(r debian.Release) bool {
-	return !slices.ContainsFunc(s.mkfsPrograms(), func(p mkfsProgram) bool { return p.faithful != "" && !r.Since(p.faithful, "") })
+// completeMkfs reports whether a release of Debian has the mkfs programs that keep every attribute.
+func (s Spec) completeMkfs(r debian.Release) bool {
+	return !slices.ContainsFunc(s.mkfsTypes(), func(t filesystem.Type) bool {
+		return t.Program.Complete != "" && !r.Since(t.Program.Complete, "")
+	})
 }
 
 // toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day, or the first one with
-// faithful mkfs programs.
+// mkfs programs that keep every attribute.
 func (s Spec) toolboxSuite() string {
 	stable, ok := debian.LookupSuite("stable", s.w.Today)
 	if !ok {
 		panic("BUG: no stable release on " + s.w.Today.String())
 	}
-	for _, p := range s.mkfsPrograms() {
-		if !s.faithful(stable) && p.faithful != "" {
-			return p.faithful
+	for _, t := range s.mkfsTypes() {
+		if !s.completeMkfs(stable) && t.Program.Complete != "" {
+			return t.Program.Complete
 		}
 	}
 	return stable.Codename

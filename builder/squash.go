@@ -24,7 +24,6 @@ const (
 	squashName = "filesystem.squashfs"
 	// leastSquash is less than any system: a smaller file system is a failure that mksquashfs did not notice.
 	leastSquash = 1 * diskimage.MB
-	squashTools = "squashfs-tools"
 )
 
 // Places in the toolbox while mksquashfs runs.
@@ -108,7 +107,7 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		directory = unpacked.Root()
 	} else if toolbox.OwnerXattrs() {
 		// Programs here would take such attributes of the user's own files for the owners: a copy has none.
-		plain := withoutDevices(withoutContents(diskimage.NewDirTree(directory), mountPoints))
+		plain := withoutDevices(diskimage.WithoutContents(diskimage.NewDirTree(directory), mountPoints))
 		directory = filepath.Join(x.TempDir, "squash-root")
 		if err := x.unpackTree(ctx, plain, directory); err != nil {
 			return fmt.Errorf("copy the directory: %w", err)

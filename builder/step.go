@@ -12,6 +12,9 @@ import (
 
 	"github.com/google/uuid"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Step is one action on the root file system. It is data: whatever can change its result is in its exported fields,
@@ -125,6 +128,23 @@ func (s *site) inTarget(ctx context.Context, args ...string) error {
 // inTargetWith runs a program of the target with more mounts and a text on its standard input.
 func (s *site) inTargetWith(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) error {
 	return s.target.Run(ctx, s.command(args...), mounts, strings.NewReader(stdin), s.out)
+}
+
+// tools run programs that make file systems.
+func (s *site) tools() filesystem.Tools {
+	run := func(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) (string, error) {
+		s.out.reset()
+		p := s.command(args...)
+		if len(s.epoch) > 0 {
+			p.Env = append(p.Env, "DETERMINISTIC_SEED=1") // libxfs: inodes get the same generation numbers each time
+		}
+		if err := s.toolbox.Run(ctx, p, mounts, strings.NewReader(stdin), s.out); err != nil {
+			return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(s.out.String()))
+		}
+		return s.out.String(), nil
+	}
+	tree := func(dir string) diskimage.Tree { return dirTree(s.toolbox, dir) }
+	return filesystem.Tools{Run: run, Tree: tree, TempDir: s.tmp}
 }
 
 // tail passes what programs print on to a writer, line by line, and remembers the last lines of it.

@@ -83,7 +83,7 @@ func (cleanStep) run(_ context.Context, s *site) error {
 
 // cleaned is what cleanStep would leave of a tree: the state of a build before its end, as an image records it.
 func cleaned(tree diskimage.Tree, resolver []byte) diskimage.Tree {
-	tree = withoutContents(tree, relative(cleanDirs))
+	tree = diskimage.WithoutContents(tree, relative(cleanDirs))
 	files := relative(cleanFiles)
 	machineIDs := []string{"etc/machine-id", "var/lib/dbus/machine-id"}
 	tree = diskimage.Filter(tree, func(e diskimage.Entry) bool {

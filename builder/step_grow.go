@@ -6,6 +6,7 @@ import (
 	"path"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -59,10 +60,10 @@ func growPossible(s Spec) []error {
 		return nil
 	case s.o.Image == "":
 		return problem("--grow", "needs --image as well")
-	case mkfsPrograms[s.o.Roottype].readOnly:
+	case filesystem.Lookup(s.o.Roottype).ReadOnly:
 		return problem("--grow", "a root file system of type %s never changes: choose another --roottype", s.o.Roottype)
-	case s.o.Roottype == "f2fs":
-		return problem("--grow", "f2fs grows only while it is not mounted: choose another --roottype, or run resize.f2fs from another system")
+	case filesystem.Lookup(s.o.Roottype).NoGrowth != "":
+		return problem("--grow", "%s", filesystem.Lookup(s.o.Roottype).NoGrowth)
 	case !s.release.Since("bullseye", "focal"):
 		return problem("--grow", "%s is too old: it needs the systemd of Debian bullseye or Ubuntu focal", s.release.Codename)
 	}

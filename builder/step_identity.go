@@ -85,16 +85,6 @@ func (f fstabStep) write(files Files) error {
 	return files.WriteFile("/etc/fstab", []byte(b.String()), 0o644)
 }
 
-// mountOptions are the options of a file system in fstab(5), by type: errors= is one of ext2, ext3 and ext4 alone.
-func mountOptions(fstype string) string {
-	switch fstype {
-	case "ext2", "ext3", "ext4":
-		return "errors=remount-ro"
-	default:
-		return "defaults"
-	}
-}
-
 // persistentRulesStep deletes udev rules that tie names to hardware of the machine that made them (wheezy).
 type persistentRulesStep struct{ base }
 

@@ -3,6 +3,8 @@ package builder
 import (
 	"context"
 	"fmt"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 )
 
 // overlayStep lets a system on a file system that never changes write: the initramfs mounts an overlay whose upper
@@ -20,7 +22,7 @@ func (o overlayStep) Title() string { return "keep changes to the " + o.Roottype
 
 // overlayPackages are the packages that the initramfs is made with: another program would not run what the step writes.
 func (s Spec) overlayPackages() []string {
-	if s.o.Image == "" || !mkfsPrograms[s.o.Roottype].readOnly {
+	if s.o.Image == "" || !filesystem.Lookup(s.o.Roottype).ReadOnly {
 		return nil
 	}
 	return []string{"initramfs-tools"}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 )
 
 // toolboxPackages are the programs and files that a build needs beside those of the target.
@@ -39,7 +40,7 @@ func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 	}
 	want = append(want, s.mkfsPackages()...)
 	if s.Options().Squash != "" {
-		want = append(want, squashTools)
+		want = append(want, filesystem.SquashTools)
 	}
 	t.emulator = toolboxEmulator(s, src.Toolbox)
 	want = append(want, t.emulator.packages...)

@@ -4,21 +4,18 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// What disks can be made of.
-var (
-	rootTypes  = []string{"btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "squashfs", "xfs"}
-	bootTypes  = []string{"btrfs", "ext2", "ext3", "ext4", "f2fs", "msdos", "vfat", "xfs"}
-	tableTypes = []string{"gpt", "msdos"}
-)
+// tableTypes are the values of --part-type.
+var tableTypes = []string{"gpt", "msdos"}
 
 // RootTypes lists the values of --roottype.
-func RootTypes() []string { return slices.Clone(rootTypes) }
+func RootTypes() []string { return filesystem.ForRoot() }
 
 // BootTypes lists the values of --boottype.
-func BootTypes() []string { return slices.Clone(bootTypes) }
+func BootTypes() []string { return filesystem.ForBoot() }
 
 // oneOf gives a problem unless value is one of choices.
 func oneOf(flag, value string, choices []string) []error {
@@ -29,13 +26,12 @@ func oneOf(flag, value string, choices []string) []error {
 }
 
 func filesystemTypes(s Spec) []error {
-	return append(filesystemType(s, "--roottype", s.o.Roottype, rootTypes), filesystemType(s, "--boottype", s.o.Boottype, bootTypes)...)
+	return append(filesystemType(s, "--roottype", s.o.Roottype, filesystem.ForRoot()), filesystemType(s, "--boottype", s.o.Boottype, filesystem.ForBoot())...)
 }
 
 // filesystemType: it can be made, and the kernel of the release reads it.
 func filesystemType(s Spec, flag, fstype string, choices []string) []error {
-	t := traitsOf(fstype)
-	if t.debian != "" && slices.Contains(choices, fstype) && s.o.Image != "" && !s.release.Since(t.debian, t.ubuntu) {
+	if slices.Contains(choices, fstype) && s.o.Image != "" && !filesystem.Lookup(fstype).ReadBy(s.release) {
 		return problem(flag, "the kernel of %s does not read %s as it is made today: choose ext4", s.release.Codename, fstype)
 	}
 	return oneOf(flag, fstype, choices)
@@ -43,7 +39,7 @@ func filesystemType(s Spec, flag, fstype string, choices []string) []error {
 
 // bootLargeEnough: no file system is smaller than it can be.
 func bootLargeEnough(s Spec) []error {
-	least := traitsOf(s.o.Boottype).least
+	least := filesystem.Lookup(s.o.Boottype).Least
 	if s.o.Image == "" || s.o.Bootsize == 0 || s.o.Bootsize >= least {
 		return nil
 	}
@@ -52,19 +48,10 @@ func bootLargeEnough(s Spec) []error {
 
 // readOnlyNeedsInitramfs: it is the initramfs that makes such a system writable.
 func readOnlyNeedsInitramfs(s Spec) []error {
-	if mkfsPrograms[s.o.Roottype].readOnly && s.o.Image != "" && !s.o.UpdateInitramfs {
+	if filesystem.Lookup(s.o.Roottype).ReadOnly && s.o.Image != "" && !s.o.UpdateInitramfs {
 		return problem("--roottype", "%s requires updating the initramfs: drop --no-update-initramfs", s.o.Roottype)
 	}
 	return nil
-}
-
-// bootType is the file system of /boot: mkfs.fat(8) calls FAT both ways, and with the mount(8) type msdos it would have
-// no room for a kernel's name.
-func bootType(o Options) string {
-	if o.Boottype == "msdos" {
-		return "vfat"
-	}
-	return o.Boottype
 }
 
 func partitionTable(s Spec) []error { return oneOf("--part-type", s.o.PartType, tableTypes) }
@@ -109,7 +96,7 @@ func freeNeedsAuto(s Spec) []error {
 	if s.o.Free != defaultFree && !s.o.SizeAuto {
 		return problem("--free", "is for --size=auto: a disk of a given size has the space that is left")
 	}
-	if s.o.Free != defaultFree && mkfsPrograms[s.o.Roottype].readOnly {
+	if s.o.Free != defaultFree && filesystem.Lookup(s.o.Roottype).ReadOnly {
 		return problem("--free", "is of no use with --roottype=%s: it is as large as its content", s.o.Roottype)
 	}
 	return nil

@@ -137,3 +137,15 @@ func (t mapped) Entries() iter.Seq2[Entry, error] {
 		}
 	}
 }
+
+// WithoutContents leaves out what is in the directories, and keeps the directories themselves, as mount points.
+func WithoutContents(tree Tree, dirs []string) Tree {
+	return Filter(tree, func(e Entry) bool {
+		for _, dir := range dirs {
+			if strings.HasPrefix(e.Name, dir+"/") {
+				return false
+			}
+		}
+		return true
+	})
+}

@@ -1,4 +1,4 @@
-package builder
+package filesystem
 
 import (
 	"context"
@@ -22,12 +22,12 @@ var xfsACLNames = map[string]string{
 }
 
 // amend sees to the access control lists, if the program leaves them out.
-func (v *programVolume) amend(ctx context.Context, work string) error {
-	if v.program.acls == nil {
+func (v *Volume) amend(ctx context.Context, work string) error {
+	if v.program().acls == nil {
 		return nil
 	}
 	var found []diskimage.Entry
-	for e, err := range withoutContents(dirTree(v.site.toolbox, v.dir), v.covered).Entries() {
+	for e, err := range diskimage.WithoutContents(v.Tools.Tree(v.Dir), v.Covered).Entries() {
 		if err != nil {
 			return err
 		}
@@ -38,14 +38,14 @@ func (v *programVolume) amend(ctx context.Context, work string) error {
 	if len(found) == 0 {
 		return nil
 	}
-	return v.program.acls(ctx, v, work, found)
+	return v.program().acls(ctx, v, work, found)
 }
 
 // journalDir has access control lists in every Debian. systemd-tmpfiles sets them at each boot.
 const journalDir = "var/log/journal"
 
 // squashfsACLs refuses them: the format has no room for any.
-func squashfsACLs(_ context.Context, _ *programVolume, _ string, found []diskimage.Entry) error {
+func squashfsACLs(_ context.Context, _ *Volume, _ string, found []diskimage.Entry) error {
 	for _, e := range found {
 		if e.Name != journalDir && !strings.HasPrefix(e.Name, journalDir+"/") {
 			return fmt.Errorf("squashfs cannot hold access control lists, and /%s has one: use --roottype=erofs, or remove it", e.Name)
@@ -55,7 +55,7 @@ func squashfsACLs(_ context.Context, _ *programVolume, _ string, found []diskima
 }
 
 // xfsACLs has xfs_db write them: mkfs.xfs makes user attributes of them that mean nothing (seen in 7.2).
-func xfsACLs(ctx context.Context, v *programVolume, work string, found []diskimage.Entry) error {
+func xfsACLs(ctx context.Context, v *Volume, work string, found []diskimage.Entry) error {
 	var remove, set strings.Builder
 	for i, e := range found {
 		if strings.ContainsAny(e.Name, " \t\n\"'#") {
@@ -77,20 +77,21 @@ func xfsACLs(ctx context.Context, v *programVolume, work string, found []diskima
 				return err
 			}
 			fmt.Fprintf(&remove, "attr_remove -u %s\n", x.Name)
-			fmt.Fprintf(&set, "attr_set -r -V %s/%s %s\n", mkfsWork, file, name)
+			fmt.Fprintf(&set, "attr_set -r -V %s/%s %s\n", insideWork, file, name)
 		}
 	}
-	mounts := []specs.Mount{target.Bind(work, mkfsWork)}
-	program := []string{"xfs_db", "-x", mkfsWork + "/image"}
+	mounts := []specs.Mount{target.Bind(work, insideWork)}
+	program := []string{"xfs_db", "-x", insideWork + "/image"}
 	// It complains of what a later mkfs.xfs will not have made any more.
-	if err := v.run(ctx, mounts, remove.String(), program...); err != nil {
+	if _, err := v.Tools.Run(ctx, mounts, remove.String(), program...); err != nil {
 		return err
 	}
-	if err := v.run(ctx, mounts, set.String(), program...); err != nil {
+	output, err := v.Tools.Run(ctx, mounts, set.String(), program...)
+	if err != nil {
 		return err
 	}
 	// Its exit status says nothing.
-	if said := strings.TrimSpace(strings.ReplaceAll(v.site.out.String(), "xfs_db>", "")); said != "" {
+	if said := strings.TrimSpace(strings.ReplaceAll(output, "xfs_db>", "")); said != "" {
 		return fmt.Errorf("xfs_db: %s", said)
 	}
 	return nil

@@ -1,0 +1,155 @@
+package filesystem
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+)
+
+// hostTools runs the programs of this machine; what would be mounted is named by its own path instead.
+func hostTools(t *testing.T) Tools {
+	run := func(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) (string, error) {
+		var places []string
+		for _, m := range mounts {
+			places = append(places, m.Destination, m.Source)
+		}
+		for i, arg := range args {
+			args[i] = strings.NewReplacer(places...).Replace(arg)
+		}
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Stdin = strings.NewReader(stdin)
+		output, err := cmd.CombinedOutput()
+		return string(output), err
+	}
+	tree := func(dir string) diskimage.Tree { return diskimage.NewDirTree(dir) }
+	return Tools{Run: run, Tree: tree, TempDir: t.TempDir()}
+}
+
+// testVolume is a volume of a directory.
+func testVolume(tools Tools, fstype, dir string, size diskimage.Size) *Volume {
+	return &Volume{
+		Tools: tools, Filesystem: diskimage.Filesystem{Type: fstype, UUID: uuid.Max, Features: Features(fstype, "trixie")}, Size: size, Dir: dir,
+	}
+}
+
+// oddTree makes a directory with what an ordinary user can make that is easily lost.
+func oddTree(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
+	must(os.MkdirAll(name("sub", "deeper"), 0o755))
+	must(os.WriteFile(name("plain"), []byte("hello"), 0o600))
+	must(os.WriteFile(name("large"), bytes.Repeat([]byte("0123456789abcdef"), 20_000), 0o644))
+	must(os.WriteFile(name("bad\xff name\n"), nil, 0o644))
+	must(os.WriteFile(name(":colon"), nil, 0o644))
+	must(os.Link(name("plain"), name("sub", "again")))
+	must(os.Symlink(strings.Repeat("x", 500), name("link")))
+	must(unix.Mkfifo(name("fifo"), 0o640))
+	must(os.Mkdir(name("tmp"), 0o755))
+	must(os.Chmod(name("tmp"), 0o777|os.ModeSticky))
+	must(os.Chtimes(name("plain"), time.Time{}, time.Unix(1_500_000_000, 0)))
+	must(os.Chtimes(name("sub"), time.Time{}, time.Unix(1_400_000_000, 0)))
+	return dir
+}
+
+// TestReadOnlyFilesystemsKeepEverything has the programs' own readers unpack what was made. (Their hard links are no test:
+// fsck.erofs 1.5 makes copies of them.)
+func TestReadOnlyFilesystemsKeepEverything(t *testing.T) {
+	t.Parallel()
+	for fstype, unpack := range map[string]func(image, dir string) []string{
+		"erofs": func(image, dir string) []string {
+			return []string{"fsck.erofs", "--extract=" + dir, "--preserve-perms", image}
+		},
+		"squashfs": func(image, dir string) []string { return []string{"unsquashfs", "-no-progress", "-d", dir, image} },
+	} {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			diskimagetest.Tool(t, Lookup(fstype).Program.args(diskimage.Filesystem{}, "", "")[0])
+			dir := oddTree(t)
+			image := filepath.Join(t.TempDir(), "image")
+			file, err := os.Create(image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			v := testVolume(hostTools(t), fstype, dir, 8*diskimage.MiB)
+			if err := v.Write(t.Context(), file); err != nil {
+				t.Fatal(err)
+			}
+			if err := file.Truncate(8 << 20); err != nil { // a partition is longer than what is in it
+				t.Fatal(err)
+			}
+			out := filepath.Join(t.TempDir(), "out")
+			args := unpack(image, out)
+			diskimagetest.Run(t, args[0], args[1:]...)
+			want, got := listing(t, dir), listing(t, out)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	}
+}
+
+// listing describes all that is in a directory. Times are to the second: squashfs has no others.
+func listing(t *testing.T, dir string) []string {
+	t.Helper()
+	var lines []string
+	for e, err := range diskimage.NewDirTree(dir).Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := ""
+		if e.Mode&unix.S_IFMT == unix.S_IFREG {
+			data, err := os.ReadFile(filepath.Join(dir, e.Name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			content = fmt.Sprintf("%x", sha256.Sum256(data))
+		}
+		when := e.ModTime.Unix()
+		if e.Mode&unix.S_IFMT == unix.S_IFLNK {
+			when = 0 // fsck.erofs 1.5 does not set them
+		}
+		lines = append(lines, fmt.Sprintf("%q %o %d:%d %d %q %s", e.Name, e.Mode, e.UID, e.GID, when, e.Linkname, content))
+	}
+	return lines
+}
+
+func TestReadOnlyFilesystemMustFit(t *testing.T) {
+	t.Parallel()
+	tools := Tools{TempDir: t.TempDir(), Tree: func(dir string) diskimage.Tree { return diskimage.NewDirTree(dir) }}
+	tools.Run = func(context.Context, []specs.Mount, string, ...string) (string, error) {
+		made, err := filepath.Glob(filepath.Join(tools.TempDir, "mkfs-*", "image"))
+		if err != nil || len(made) != 1 {
+			t.Fatalf("got %v, %v", made, err)
+		}
+		return "", os.Truncate(made[0], 2<<20)
+	}
+	v := testVolume(tools, "erofs", t.TempDir(), 1*diskimage.MiB)
+	var noSpace *diskimage.NoSpaceError
+	if err := v.Write(t.Context(), nil); !errors.As(err, &noSpace) || noSpace.Needed != 2<<20 || noSpace.Available != 1<<20 {
+		t.Errorf("got %v", err)
+	}
+}
