@@ -54,46 +54,52 @@ type artefacts struct {
 	places []string
 	// mentions reports whether an output of that name holds one of the ids.
 	mentions func(name string, data []byte, ids []string) bool
+	// made are the names of those that the target has, and origins are those of all that the target is made of.
+	made    []string
+	origins origins
 }
 
-// make has the outputs made in the target by run, or takes those of an earlier run.
-func (a artefacts) make(ctx context.Context, s *site, title string, run func() error) error {
-	name, err := a.name(s.target)
+// Make implements outputCache.
+func (all *artefacts) Make(ctx context.Context, t Target, out output, run func() error) error {
+	a := *all
+	a.program, a.whole, a.places, a.mentions = out.Program, out.Whole, out.Places, out.Mentions
+	title := out.Title
+	name, err := a.name(t)
 	if errors.Is(err, fs.ErrNotExist) {
 		return run() // nobody knows what is installed
 	}
 	if err != nil {
 		return err
 	}
-	o, why, err := a.reuse(ctx, s.target, name, title)
+	o, why, err := a.reuse(ctx, t, name, title)
 	if err != nil {
 		return fmt.Errorf("use the result of an earlier build: %w", err)
 	}
 	if why == "" {
 		a.explain("cached: " + title + ": all that it uses is the same")
 		used, _ := o.mark(name, map[string]string{})
-		s.made, s.origins = append(s.made, used), s.origins.with(o...)
+		all.made, all.origins = append(all.made, used), all.origins.with(o...)
 		return nil
 	}
 	a.explain("run: " + title + ": " + why)
-	before, dirs, err := namesBelow(s.target.Root())
+	before, dirs, err := namesBelow(t.Root())
 	if err != nil {
 		return err
 	}
-	use, unknown, err := observe(dirs, s.tmp, run)
+	use, unknown, err := observe(dirs, a.x.TempDir, run)
 	if err != nil {
 		return err
 	}
 	if unknown == nil {
-		name, unknown = a.keep(ctx, s.target, name, s.origins, use, before)
+		name, unknown = a.keep(ctx, t, name, all.origins, use, before)
 	}
 	switch {
 	case unknown == nil:
-		s.made = append(s.made, name)
+		all.made = append(all.made, name)
 	case ctx.Err() != nil:
 		return unknown
 	default:
-		s.log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
+		a.x.Log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
 	}
 	return nil
 }

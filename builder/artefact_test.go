@@ -108,7 +108,12 @@ func makeInitramfsOf(t *testing.T, f *fakeTarget, a artefacts, o origins) (ran b
 	t.Helper()
 	a.x.Cache.Explain = func(text string) { why = text }
 	f.transcript = nil
-	err := initramfsStep{}.run(t.Context(), &site{target: f, tmp: t.TempDir(), artefacts: &a, origins: o, log: slog.New(slog.DiscardHandler), out: newTail(nil)})
+	a.origins = o
+	if a.x.Log == nil {
+		a.x.Log = slog.New(slog.DiscardHandler)
+	}
+	a.x.TempDir = t.TempDir()
+	err := initramfsStep{}.run(t.Context(), &site{target: f, tmp: t.TempDir(), outputs: &a, log: slog.New(slog.DiscardHandler), out: newTail(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,6 +59,7 @@ type Result struct {
 	x       *Executor
 	site    *site
 	kept    kept
+	outputs *artefacts
 	spec    Spec
 	lock    Lock
 }
@@ -133,18 +134,19 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 	}
+	result.outputs = x.artefacts(plan, lock, begin.origins)
 	result.site = &site{
 		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: keyring,
 		freshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, x.toolboxName) },
 		proxy:        proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
-		log: x.Log, out: newTail(x.Output, spec.o.Mirror, spec.o.AptMirror), epoch: lock.epoch(), seed: begin.seed, snapshots: countKept(plan.Steps[:len(begin.links)]),
-		artefacts: x.artefacts(plan, lock), origins: begin.origins,
+		log: x.Log, out: newTail(x.Output, spec.o.Mirror, spec.o.AptMirror), epoch: lock.epoch(), seed: begin.seed,
+		outputs: result.outputs,
 	}
 	identity, err := x.identityPlan(spec, lock)
 	if err != nil {
 		return result, err
 	}
-	if result.kept, err = x.runSteps(ctx, remaining, identity.Steps[len(begin.links):], begin, result.site); err != nil {
+	if result.kept, err = x.runSteps(ctx, remaining, identity.Steps[len(begin.links):], begin, result.site, result.outputs); err != nil {
 		return result, err
 	}
 	if err := x.contents.save(ctx); err != nil {
@@ -154,8 +156,8 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 }
 
 // artefacts are those of builds like this one.
-func (x *Executor) artefacts(plan Plan, lock Lock) *artefacts {
-	a := artefacts{x: x}
+func (x *Executor) artefacts(plan Plan, lock Lock, o origins) *artefacts {
+	a := artefacts{x: x, origins: o}
 	if lock.SeedFixed {
 		a.epoch = lock.Time
 	}
@@ -213,7 +215,7 @@ type kept struct {
 
 // runSteps runs steps, and keeps the results of the dear ones under the digests of the identities, which are the same
 // steps without random IDs.
-func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin start, s *site) (kept, error) {
+func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin start, s *site, outputs *artefacts) (kept, error) {
 	all := kept{slices.Clone(begin.links), slices.Clone(begin.layers), begin.seed}
 	links, before := all.links, firstDigest(x.Cache.Program)
 	if len(links) > 0 {
@@ -241,10 +243,9 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 			continue
 		}
 		all.links, all.layers = links, append(all.layers, rand.Text())
-		if err := x.keep(ctx, s.target, all.links, all.layers, begin.seed, s.origins); err != nil {
+		if err := x.keep(ctx, s.target, all.links, all.layers, begin.seed, outputs.origins); err != nil {
 			return all, err
 		}
-		s.snapshots++
 	}
 	return all, nil
 }

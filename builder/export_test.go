@@ -145,7 +145,7 @@ func TestBoundsAreTheSnapshotsThatBuildsShare(t *testing.T) {
 		debootstrapStep{}, commandStep{}, aptInstallStep{}, hostnameStep{}, customPackagesStep{}, hookStep{}, cleanStep{},
 	}}
 	for snapshots, want := range map[int][]int{0: nil, 1: {1}, 2: {1}, 3: {1, 3}, 5: {1, 3}} {
-		r := &Result{Plan: plan, site: &site{snapshots: snapshots}}
+		r := &Result{Plan: plan, kept: kept{layers: make([]string, snapshots)}}
 		var got []int
 		for _, b := range r.bounds() {
 			got = append(got, b.snapshot)

@@ -137,7 +137,7 @@ func (r *Result) bounds() []bound {
 		if !step.Kept() {
 			continue
 		}
-		if snapshot++; snapshot > r.site.snapshots {
+		if snapshot++; snapshot > len(r.kept.layers) {
 			break
 		}
 		if title := step.LayerTitle(r.spec.Codename()); title != "" {

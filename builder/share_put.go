@@ -48,7 +48,7 @@ func (r *Result) shareTo(ctx context.Context, to Remote) error {
 	if err := r.shareSteps(ctx, to); err != nil {
 		return err
 	}
-	for _, name := range r.site.made {
+	for _, name := range r.outputs.made {
 		if err := r.shareOne(ctx, to, name); err != nil {
 			return err
 		}

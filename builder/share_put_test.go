@@ -76,7 +76,7 @@ func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Resul
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Result{x: x, Plan: plan, spec: c.spec(t), lock: c.lock, site: &site{log: slog.New(slog.DiscardHandler)}}
+	r := &Result{x: x, Plan: plan, spec: c.spec(t), lock: c.lock, site: &site{log: slog.New(slog.DiscardHandler)}, outputs: &artefacts{}}
 	before, all := firstDigest(c.program), []*fakeTarget{}
 	for _, step := range plan.Steps {
 		l, err := newLink(before, step, nil)

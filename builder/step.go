@@ -74,16 +74,30 @@ type site struct {
 	epoch []string
 	// seed is where salts of passwords come from.
 	seed uuid.UUID
-	// snapshots counts those that the target rests on.
-	snapshots int
-	// artefacts are what programs of earlier targets have made; nil if none are known.
-	artefacts *artefacts
-	// made are the names of those that the target has.
-	made []string
-	// origins are those of all that the target is made of.
-	origins origins
+	// outputs are what programs of earlier targets have made; nil if none are known.
+	outputs outputCache
 	log     *slog.Logger
 	out     *tail
+}
+
+// outputCache knows what programs of earlier targets have made.
+type outputCache interface {
+	// Make has the outputs made in the target by run, or takes those of an earlier run with the same inputs.
+	Make(ctx context.Context, t Target, o output, run func() error) error
+}
+
+// output describes what a program makes of files of the target.
+type output struct {
+	// Title is that of the step.
+	Title string
+	// Program tells programs and their arguments apart: outputs of one never take the place of another's.
+	Program string
+	// Whole are directories whose files are inputs, whether they are opened or not.
+	Whole []string
+	// Places are the directories that outputs may be in.
+	Places []string
+	// Mentions reports whether an output of that name holds one of the random ids of the image.
+	Mentions func(name string, data []byte, ids []string) bool
 }
 
 // targetDir is where the target is mounted inside the toolbox.

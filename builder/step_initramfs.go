@@ -85,19 +85,21 @@ func (i initramfsStep) run(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	if s.artefacts == nil || len(versions) == 0 || len(old) > 0 || !reusable {
+	if s.outputs == nil || len(versions) == 0 || len(old) > 0 || !reusable {
 		return update()
 	}
-	a := *s.artefacts
-	a.program = "initramfs of " + strings.Join(versions, " and ")
-	a.whole, a.places = initramfsWhole, initramfsPlaces
-	a.mentions = func(name string, data []byte, ids []string) bool {
-		if strings.HasPrefix(name, "/boot/initrd.img-") {
-			return initramfsMentions(data, ids)
-		}
-		return slices.ContainsFunc(ids, func(id string) bool { return bytes.Contains(data, []byte(id)) })
+	return s.outputs.Make(ctx, s.target, output{
+		Title: i.Title(), Program: "initramfs of " + strings.Join(versions, " and "),
+		Whole: initramfsWhole, Places: initramfsPlaces, Mentions: outputMentions,
+	}, update)
+}
+
+// outputMentions reports whether one of the ids is in an output of update-initramfs.
+func outputMentions(name string, data []byte, ids []string) bool {
+	if strings.HasPrefix(name, "/boot/initrd.img-") {
+		return initramfsMentions(data, ids)
 	}
-	return a.make(ctx, s, i.Title(), update)
+	return slices.ContainsFunc(ids, func(id string) bool { return bytes.Contains(data, []byte(id)) })
 }
 
 // initramfsWhole are directories that can change what is in an initramfs, whatever the programs open in them.

@@ -196,7 +196,7 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 		target: rootfs, archives: t.TempDir(), environ: tr.environ, dir: tr.dir, tmp: tmp, log: x.Log, out: newTail(nil),
 		freshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
 	}
-	if _, err = x.runSteps(t.Context(), begin.plan.Steps[n:], identity.Steps[n:], begin, s); err != nil {
+	if _, err = x.runSteps(t.Context(), begin.plan.Steps[n:], identity.Steps[n:], begin, s, &artefacts{x: x}); err != nil {
 		t.Fatalf("%v\n%s", err, s.out)
 	}
 	return treeOf(t, rootfs.Root()), strings.Join(lines, "\n")
