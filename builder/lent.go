@@ -113,7 +113,7 @@ func (e *tooMuchError) Error() string {
 
 // lookAt looks at the directories that a step sees, but for what is this program's own, and for the sizes of the build's
 // scripts: whoever works on the last hook need not wait for those before it, unless they open it. All are real names.
-func (dirs hostDirs) lookAt(own, scripts map[string]bool) ([]lentDir, error) {
+func lookAt(dirs hostDirs, own, scripts map[string]bool) ([]lentDir, error) {
 	all := make([]lentDir, len(dirs))
 	for i, d := range dirs {
 		list, err := readIgnoreList(d.path)

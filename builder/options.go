@@ -79,12 +79,8 @@ type Options struct {
 	DryRun bool // --dry-run: check and print
 }
 
-// The defaults that rules compare with.
-const (
-	defaultESPSize = 5 * diskimage.MiB
-	// defaultScripts is where debootstrap keeps what it knows of each suite.
-	defaultScripts = "/usr/share/debootstrap/scripts"
-)
+// defaultESPSize is a default that rules compare with.
+const defaultESPSize = 5 * diskimage.MiB
 
 // defaultFree is the free space of --size=auto.
 var defaultFree = Space{Percent: 25}

@@ -42,7 +42,7 @@ func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	if err := r.site.squash(ctx, r.Rootfs.Root(), work); err != nil {
+	if err := makeSquash(ctx, r.site, r.Rootfs.Root(), work); err != nil {
 		return err
 	}
 	sources, err := squashSources(r.Rootfs.Root(), work)
@@ -116,7 +116,7 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 	}
 	out := spec.Options().Squash
 	x.Say("write " + filepath.Join(out, squashName))
-	if err := s.squash(ctx, directory, x.TempDir, "-xattrs-exclude", "^"+regexp.QuoteMeta(ownerxattr.Prefix)); err != nil {
+	if err := makeSquash(ctx, s, directory, x.TempDir, "-xattrs-exclude", "^"+regexp.QuoteMeta(ownerxattr.Prefix)); err != nil {
 		return err
 	}
 	sources, err := squashSources(directory, x.TempDir)
@@ -134,9 +134,9 @@ func (r *Result) reader(name string) func() (io.ReadCloser, error) {
 	}
 }
 
-// squash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and checks it.
+// makeSquash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and checks it.
 // What is in directories that are mounted over at boot is left out. options are more of mksquashfs.
-func (s *site) squash(ctx context.Context, root, work string, options ...string) error {
+func makeSquash(ctx context.Context, s *site, root, work string, options ...string) error {
 	image := squashWork + "/" + squashName
 	args := []string{
 		"mksquashfs", squashRoot, image, "-comp", "xz", "-noappend", "-no-progress", "-quiet",

@@ -67,6 +67,9 @@ func (d debootstrapStep) run(ctx context.Context, s *site) error {
 	return s.target.RemoveAll("/debootstrap")
 }
 
+// defaultScripts is where debootstrap keeps what it knows of each suite.
+const defaultScripts = "/usr/share/debootstrap/scripts"
+
 // debootstrapLog is the name of debootstrap's log, in its directory in the target and in that of the caller.
 const debootstrapLog = "debootstrap.log"
 
@@ -78,7 +81,7 @@ func keepDebootstrapLog(ctx context.Context, s *site, failure error) error {
 		return failure
 	}
 	name := filepath.Join(s.dir, debootstrapLog)
-	err = diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) error {
+	err = diskimage.WriteFile(ctx, name, 0o666, func(f *os.File) error {
 		_, err := s.out.hide.WriteString(f, string(text))
 		return err
 	})

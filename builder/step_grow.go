@@ -4,10 +4,6 @@ import (
 	"context"
 	"io/fs"
 	"path"
-
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // grower is what makes the root partition larger. The file system follows by systemd-growfs(8), which fstab asks for.
@@ -21,53 +17,12 @@ const (
 	growSfdisk grower = "sfdisk"
 )
 
-// grower chooses for --grow.
-func (s Spec) grower() grower {
-	switch {
-	case !s.o.Grow:
-		return growNothing
-	case s.o.PartType == string(diskimage.GPT) && s.release.Vendor == debian.Debian && s.release.Since("bookworm", ""):
-		return growRepart
-	default:
-		return growSfdisk
-	}
-}
-
-// growPackages are the packages of the program.
-func (s Spec) growPackages() []string {
-	switch {
-	case s.grower() == growSfdisk:
-		return []string{"fdisk"} // not in every system made with variant=minbase
-	case s.grower() == growRepart && s.release.Since("trixie", ""):
-		return []string{"systemd-repart"} // part of systemd before
-	default:
-		return nil
-	}
-}
-
 // file is what has to be there for the program to run.
 func (g grower) file() string {
 	if g == growRepart {
 		return "/usr/bin/systemd-repart"
 	}
 	return "/usr/sbin/sfdisk"
-}
-
-// growPossible: the disk has a root partition that can become larger, and the system has systemd-growfs.
-func growPossible(s Spec) []error {
-	switch {
-	case !s.o.Grow:
-		return nil
-	case s.o.Image == "":
-		return problem("--grow", "needs --image as well")
-	case filesystem.Lookup(s.o.Roottype).ReadOnly:
-		return problem("--grow", "a root file system of type %s never changes: choose another --roottype", s.o.Roottype)
-	case filesystem.Lookup(s.o.Roottype).NoGrowth != "":
-		return problem("--grow", "%s", filesystem.Lookup(s.o.Roottype).NoGrowth)
-	case !s.release.Since("bullseye", "focal"):
-		return problem("--grow", "%s is too old: it needs the systemd of Debian bullseye or Ubuntu focal", s.release.Codename)
-	}
-	return nil
 }
 
 // growStep has the root partition grow to the end of the disk at each start: usually the first one, and later ones if

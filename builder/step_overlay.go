@@ -3,8 +3,6 @@ package builder
 import (
 	"context"
 	"fmt"
-
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 )
 
 // overlayStep lets a system on a file system that never changes write: the initramfs mounts an overlay whose upper
@@ -19,14 +17,6 @@ type overlayStep struct {
 func (overlayStep) Kind() string { return "overlay" }
 
 func (o overlayStep) Title() string { return "keep changes to the " + o.Roottype + " in memory" }
-
-// overlayPackages are the packages that the initramfs is made with: another program would not run what the step writes.
-func (s Spec) overlayPackages() []string {
-	if s.o.Image == "" || !filesystem.Lookup(s.o.Roottype).ReadOnly {
-		return nil
-	}
-	return []string{"initramfs-tools"}
-}
 
 // Programs of initramfs-tools(7), of its boot and of its making.
 const (

@@ -20,9 +20,6 @@ var (
 // maxHostname is HOST_NAME_MAX of Linux.
 const maxHostname = 64
 
-// hidden is what stands for a password in --dump-config and logs, and can therefore be none.
-var hidden = NewSecret("x").String()
-
 // unfitDebootstrapOptions are words of --debootstrapopts that a build cannot do with, and why.
 var unfitDebootstrapOptions = map[string]string{
 	"arch":           "use --arch",

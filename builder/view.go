@@ -101,7 +101,7 @@ func (x *Executor) look(step Step, l looks) (*view, error) {
 	seen, ok := l[key]
 	if !ok {
 		var err error
-		if seen, err = dirs.lookAt(x.own(), x.scripts); err != nil {
+		if seen, err = lookAt(dirs, x.own(), x.scripts); err != nil {
 			return nil, err
 		}
 		if l != nil {
@@ -191,7 +191,7 @@ func (v *view) directories() []string {
 
 // changed names something in the lent directories that was changed since, "" if nothing was.
 func (v *view) changed(x *Executor, step Step) (string, error) {
-	now, err := x.dirsOf(step).lookAt(x.own(), x.scripts)
+	now, err := lookAt(x.dirsOf(step), x.own(), x.scripts)
 	if err != nil {
 		return "", err
 	}
