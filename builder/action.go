@@ -126,7 +126,7 @@ func (a Action) step(digest string, lock Lock, image string, number int) Step {
 		return copyStep{Digest: digest, Name: filepath.Base(src), Destination: dst, Source: src, Copy: lock.Copy(src)}
 	default:
 		return hookStep{
-			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image, Image: hashOf(image),
+			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image, Image: string(hashOf(image)),
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // forgetRoot takes from the kernels' arguments those that name another disk.
-func forgetRoot(f Files) error {
+func forgetRoot(f target.Files) error {
 	text, err := f.ReadFile(kernelArgumentsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -28,7 +28,7 @@ func forgetRoot(f Files) error {
 }
 
 // bootKernels are those in /boot that a boot loader starts, the newest first.
-func bootKernels(l bootLoader, f Files) ([]syslinux.Kernel, error) {
+func bootKernels(l bootLoader, f target.Files) ([]syslinux.Kernel, error) {
 	names, err := bootFiles(f, l.kernelNames()...)
 	if err != nil {
 		return nil, fmt.Errorf("look for kernels: %w", err)

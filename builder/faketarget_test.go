@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,7 +103,7 @@ func (f *fakeTarget) ReadDir(name string) ([]fs.DirEntry, error)                
 func (f *fakeTarget) Readlink(name string) (string, error)                      { return os.Readlink(f.path(name)) }
 func (f *fakeTarget) Lstat(name string) (fs.FileInfo, error)                    { return os.Lstat(f.path(name)) }
 func (f *fakeTarget) Snapshot(context.Context, string, map[string]string) error { return nil }
-func (f *fakeTarget) Before(context.Context, int) (Rootfs, error)               { return f, nil }
+func (f *fakeTarget) Before(context.Context, int) (target.Rootfs, error)        { return f, nil }
 func (f *fakeTarget) Close() error                                              { return nil }
 
 // readable gives a file's text, a symbolic link as "-> TEXT", and "(absent)".
@@ -122,16 +121,7 @@ func (f *fakeTarget) readable(name string) string {
 	return string(text)
 }
 
-// runStep runs one step on a target and the toolbox of a test.
-func runStep(t *testing.T, f *fakeTarget, s Step) error {
-	t.Helper()
-	return s.run(t.Context(), &site{
-		target: f, toolbox: newFakeTarget(t, nil), freshToolbox: always(newFakeTarget(t, nil)), archives: t.TempDir(), tmp: t.TempDir(),
-		resolver: []byte("nameserver 192.0.2.1\n"), dir: "/home/alice", log: slog.New(slog.DiscardHandler), out: newTail(nil),
-	})
-}
-
 // always gives the same toolbox for each program.
-func always(f *fakeTarget) func(context.Context) (Rootfs, error) {
-	return func(context.Context) (Rootfs, error) { return f, nil }
+func always(f *fakeTarget) func(context.Context) (target.Rootfs, error) {
+	return func(context.Context) (target.Rootfs, error) { return f, nil }
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // inputs are what a program was seen to use of the target: a digest of each file that it opened, and one of the names in
@@ -146,7 +148,7 @@ func (r inputReader) time(info fs.FileInfo) string {
 }
 
 // filesBelow lists the files and directories of directories, as far as these are there.
-func filesBelow(t Target, dirs []string) ([]string, error) {
+func filesBelow(t target.Target, dirs []string) ([]string, error) {
 	var names []string
 	for _, dir := range dirs {
 		entries, err := t.ReadDir(dir)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -36,7 +37,7 @@ func (r *Result) WriteTarball(ctx context.Context, name string) error {
 }
 
 // dirTree reads a directory that was made by the engine of t, and by nobody else.
-func dirTree(t Target, dir string) diskimage.Tree {
+func dirTree(t target.Target, dir string) diskimage.Tree {
 	if t.OwnerXattrs() {
 		return diskimage.NewDirTree(dir, diskimage.WithOwnerXattrs())
 	}

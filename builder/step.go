@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -52,11 +53,11 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // site is where a step works: the target, the tools, and what the host lends for the time of the build.
 type site struct {
-	target  Rootfs
-	toolbox Target
+	target  target.Rootfs
+	toolbox target.Target
 	// freshToolbox gives another one in which nothing has run, for one program of the user's own: what that leaves there
 	// is in no snapshot, and must not be seen by another one.
-	freshToolbox func(ctx context.Context) (Rootfs, error)
+	freshToolbox func(ctx context.Context) (target.Rootfs, error)
 	// archives is a directory of .deb files that is mounted over /var/cache/apt/archives while apt runs.
 	archives string
 	// proxy is the caller's http_proxy and the like, as NAME=VALUE.
@@ -83,7 +84,7 @@ type site struct {
 // outputCache knows what programs of earlier targets have made.
 type outputCache interface {
 	// Make has the outputs made in the target by run, or takes those of an earlier run with the same inputs.
-	Make(ctx context.Context, t Target, o output, run func() error) error
+	Make(ctx context.Context, t target.Target, o output, run func() error) error
 }
 
 // output describes what a program makes of files of the target.
@@ -122,7 +123,7 @@ func (s *site) command(args ...string) *specs.Process {
 }
 
 // inFreshToolbox runs a program in a toolbox of its own, which prepare makes ready for it.
-func (s *site) inFreshToolbox(ctx context.Context, p *specs.Process, mounts []specs.Mount, prepare func(Target) error) (err error) {
+func (s *site) inFreshToolbox(ctx context.Context, p *specs.Process, mounts []specs.Mount, prepare func(target.Target) error) (err error) {
 	toolbox, err := s.freshToolbox(ctx)
 	if err != nil {
 		return fmt.Errorf("make a toolbox: %w", err)

@@ -97,7 +97,7 @@ func (c copyStep) run(ctx context.Context, s *site) error {
 }
 
 // copyEntry copies one file, symbolic link or directory without what is in it.
-func copyEntry(t Target, name string, d fs.DirEntry, dst string) error {
+func copyEntry(t target.Target, name string, d fs.DirEntry, dst string) error {
 	info, err := d.Info()
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ const policyFile = "/usr/sbin/policy-rc.d"
 const policyScript = "#!/bin/sh\n# No daemon starts while the image is being built.\nexit 101\n"
 
 // blockDaemons keeps packages from starting daemons, unless the target has a policy of its own.
-func blockDaemons(t Target) (blocked bool, err error) {
+func blockDaemons(t target.Target) (blocked bool, err error) {
 	there, err := target.Exists(t, policyFile)
 	if err != nil || there {
 		return false, err
@@ -89,7 +89,7 @@ func blockDaemons(t Target) (blocked bool, err error) {
 }
 
 // unblockDaemons undoes blockDaemons; a policy that somebody else wrote in the meantime stays.
-func unblockDaemons(t Target, blocked bool) error {
+func unblockDaemons(t target.Target, blocked bool) error {
 	if !blocked {
 		return nil
 	}

@@ -128,7 +128,7 @@ func holds(e diskimage.Entry, text []byte) bool {
 }
 
 // empty removes what is in a directory and keeps the directory.
-func empty(t Target, dir string) error {
+func empty(t target.Target, dir string) error {
 	info, err := t.Lstat(dir)
 	if err != nil || !info.IsDir() {
 		return nil

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // kernelArgumentsFile is where kernel-install(8) looks for the arguments of the kernels that it installs; our own
@@ -13,7 +15,7 @@ const kernelArgumentsFile = "/etc/kernel/cmdline"
 
 // writeKernelArguments writes the file. What the user's own program put there comes last, so that it has the last word;
 // if it names the root file system, it is complete.
-func writeKernelArguments(t Files, arguments string) error {
+func writeKernelArguments(t target.Files, arguments string) error {
 	text, err := t.ReadFile(kernelArgumentsFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

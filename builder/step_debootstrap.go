@@ -61,7 +61,7 @@ func (d debootstrapStep) run(ctx context.Context, s *site) error {
 	// debootstrap tests with mknod whether devices can be made, which a user namespace forbids; with this it
 	// trusts the /dev that is mounted for it (debootstrap functions, check_sane_mount).
 	p.Env = append(p.Env, "container=lxc")
-	if err := s.inFreshToolbox(ctx, p, mounts, func(Target) error { return nil }); err != nil {
+	if err := s.inFreshToolbox(ctx, p, mounts, func(target.Target) error { return nil }); err != nil {
 		return keepDebootstrapLog(ctx, s, err)
 	}
 	return s.target.RemoveAll("/debootstrap")

@@ -35,7 +35,7 @@ func (e extlinuxStep) run(ctx context.Context, s *site) error {
 }
 
 // write writes everything but the kernels.
-func (e extlinuxStep) write(f Files) error {
+func (e extlinuxStep) write(f target.Files) error {
 	const removal = "/etc/kernel/postrm.d/" + syslinux.KernelHookName
 	for _, name := range []string{extlinuxHook, removal} {
 		if err := f.MkdirAll(path.Dir(name), 0o755); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io/fs"
 	"path"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // grower is what makes the root partition larger. The file system follows by systemd-growfs(8), which fstab asks for.
@@ -92,7 +94,7 @@ const (
 
 func (g growStep) run(_ context.Context, s *site) error { return g.write(s.target) }
 
-func (g growStep) write(f Files) error {
+func (g growStep) write(f target.Files) error {
 	if g.Program == growRepart {
 		if err := writeFileIn(f, growUndiscardedName, growUndiscarded, 0o644); err != nil {
 			return err
@@ -112,7 +114,7 @@ func (g growStep) write(f Files) error {
 }
 
 // writeFileIn writes a file in a directory that may be missing.
-func writeFileIn(t Files, name, text string, mode fs.FileMode) error {
+func writeFileIn(t target.Files, name, text string, mode fs.FileMode) error {
 	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}

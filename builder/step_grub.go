@@ -121,7 +121,7 @@ const (
 )
 
 // defaults writes GRUB's settings, as far as the packages' own do not suit.
-func (g grubStep) defaults(t Files) error {
+func (g grubStep) defaults(t target.Files) error {
 	serial := ""
 	if g.SerialDevice != "" {
 		serial = fmt.Sprintf(serialDefaults, g.SerialDevice)

@@ -22,7 +22,7 @@ type hookStep struct {
 	Script, Copy string `json:"-"`
 	// Argument is the name of the image, and Image is its digest.
 	Argument string `json:"-"`
-	Image    Digest
+	Image    string
 }
 
 func (hookStep) Kind() string { return "hook" }
@@ -54,7 +54,7 @@ func (h hookStep) run(ctx context.Context, s *site) error {
 }
 
 // writeHookLibrary puts the shell library for hooks where they look for it.
-func writeHookLibrary(toolbox Target) error {
+func writeHookLibrary(toolbox target.Target) error {
 	if err := toolbox.MkdirAll(path.Dir(hooks.CustomiseLibPath), 0o755); err != nil {
 		return err
 	}

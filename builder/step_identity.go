@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // hostnameStep writes /etc/hostname and adds the name to the loopback line of /etc/hosts.
@@ -70,7 +72,7 @@ func (f fstabStep) Title() string { return "write /etc/fstab" }
 
 func (f fstabStep) run(_ context.Context, s *site) error { return f.write(s.target) }
 
-func (f fstabStep) write(files Files) error {
+func (f fstabStep) write(files target.Files) error {
 	var b strings.Builder
 	for _, e := range f.Entries {
 		fmt.Fprintf(&b, "%s %s %s %s 0 %d\n", e.Device, e.Dir, e.Type, e.Options, e.Pass)

@@ -112,7 +112,7 @@ var initramfsPlaces = []string{"/boot", "/var/lib/initramfs-tools"}
 
 // initramfsReusable reports whether it is known what the initramfs is made of. It is so with initramfs-tools, unless these are
 // told to look at the machine that they run on, and at what is there: MODULES=dep of initramfs.conf(5).
-func initramfsReusable(t Target) (bool, error) {
+func initramfsReusable(t target.Target) (bool, error) {
 	if there, err := target.Exists(t, "/usr/sbin/mkinitramfs"); err != nil || !there {
 		return false, err
 	}

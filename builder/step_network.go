@@ -84,7 +84,7 @@ func (n networkStep) run(ctx context.Context, s *site) error {
 
 // maskPredictableNames keeps the kernel's names of network devices: the udev rule that renamed them (to systemd 219)
 // and the link file that does so since (systemd.link(5)) are both covered by links to /dev/null.
-func maskPredictableNames(t Target) error {
+func maskPredictableNames(t target.Target) error {
 	for dir, name := range map[string]string{
 		"/etc/udev/rules.d":    "80-net-setup-link.rules",
 		"/etc/systemd/network": "99-default.link",
@@ -113,7 +113,7 @@ func enableUnit(ctx context.Context, s *site, unit string) error {
 	return fmt.Errorf("enable %s: the target has no such service", unit)
 }
 
-func writeWithDir(t Target, dir, name, text string) error {
+func writeWithDir(t target.Target, dir, name, text string) error {
 	if err := t.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}

@@ -1,6 +1,10 @@
 package builder
 
-import "context"
+import (
+	"context"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+)
 
 // systemdBootStep has kernel-install(8) in the booted system make unified kernel images, as the assembler does for the
 // kernels that are there from the beginning.
@@ -21,7 +25,7 @@ func (systemdBootStep) Title() string { return "configure systemd-boot" }
 
 func (b systemdBootStep) run(_ context.Context, s *site) error { return b.write(s.target) }
 
-func (b systemdBootStep) write(f Files) error {
+func (b systemdBootStep) write(f target.Files) error {
 	if err := f.MkdirAll("/etc/kernel", 0o755); err != nil {
 		return err
 	}

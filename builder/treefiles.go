@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -201,4 +202,4 @@ func (i treeInfo) Mode() fs.FileMode {
 	return mode
 }
 
-var _ Files = (*treeFiles)(nil)
+var _ target.Files = (*treeFiles)(nil)
