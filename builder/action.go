@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -18,7 +20,7 @@ type Action struct {
 	// Text is the name of a script, or SRC:DST.
 	Text string
 	// Command is the command of an ActionCommand. People write passwords and tokens into theirs.
-	Command Secret
+	Command secret.Text
 }
 
 // ActionKind is what an Action does.
@@ -43,7 +45,7 @@ func Script(name string) Action {
 func ParseAction(flag, text string) (Action, error) {
 	switch flag {
 	case "--run":
-		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCommand, Command: NewSecret(text)}, nil
+		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCommand, Command: secret.New(text)}, nil
 	case "--copy-in":
 		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCopy, Text: text}, nil
 	case "--hook":
@@ -114,18 +116,18 @@ func (a Action) copied() (src, dst string, err error) {
 }
 
 // step is what the action does while the root file system is made. number is that among the commands.
-func (a Action) step(digest string, lock Lock, image string, number int) Step {
+func (a Action) step(digest string, lock Lock, image string, number int) step.Step {
 	switch a.Kind {
 	case ActionCommand:
-		return commandStep{Command: a.Command, Number: number}
+		return step.Command{Command: a.Command, Number: number}
 	case ActionCopy:
 		src, dst, err := a.copied()
 		if err != nil {
 			panic("BUG: not checked: " + err.Error())
 		}
-		return copyStep{Digest: digest, Name: filepath.Base(src), Destination: dst, Source: src, Copy: lock.Copy(src)}
+		return step.Copy{Digest: digest, Name: filepath.Base(src), Destination: dst, Source: src, Copy: lock.Copy(src)}
 	default:
-		return hookStep{
+		return step.Hook{
 			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image, Image: string(hashOf(image)),
 		}
 	}

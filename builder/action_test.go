@@ -9,6 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -55,7 +59,7 @@ func TestMistakesInActionsAreFoundBeforeWorkStarts(t *testing.T) {
 		action, err := ParseAction(tt.flag, tt.text)
 		if err == nil {
 			_, err = NewSpec(options(func(o *Options) { o.Actions = []Action{action} }), testWorld())
-			var problem *Problem
+			var problem *problem.Problem
 			if errors.As(err, &problem) && problem.Flag != tt.flag {
 				t.Errorf("%s %q: blames %s", tt.flag, tt.text, problem.Flag)
 			}
@@ -83,8 +87,8 @@ func TestCopyInMergesATreeAndKeepsModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := newFakeTarget(t, map[string]string{"/etc/old": "old"})
-	for _, s := range []copyStep{{Copy: src, Destination: "/"}, {Copy: src, Name: "tree", Destination: "/opt/"}, {Copy: filepath.Join(src, "program"), Destination: "/usr/bin/p"}} {
+	f := targettest.New(t, map[string]string{"/etc/old": "old"})
+	for _, s := range []step.Copy{{Copy: src, Destination: "/"}, {Copy: src, Name: "tree", Destination: "/opt/"}, {Copy: filepath.Join(src, "program"), Destination: "/usr/bin/p"}} {
 		if err := runStep(t, f, s); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +96,7 @@ func TestCopyInMergesATreeAndKeepsModes(t *testing.T) {
 	for name, want := range map[string]string{
 		"/etc/old": "old", "/etc/new": "new", "/link": "-> program", "/opt/tree/etc/new": "new", "/usr/bin/p": "#!/bin/sh",
 	} {
-		if got := f.readable(name); got != want {
+		if got := f.Readable(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
@@ -105,21 +109,21 @@ func TestCopyInMergesATreeAndKeepsModes(t *testing.T) {
 
 func TestCommandRunsInTheTargetWithTheCallersVariables(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
-	f.on = func([]string, io.Writer) error {
-		if f.readable(policyFile) == "(absent)" {
+	f := targettest.New(t, map[string]string{"/usr/sbin/": ""})
+	f.On = func([]string, io.Writer) error {
+		if f.Readable(step.PolicyFile) == "(absent)" {
 			t.Error("daemons may start")
 		}
 		return nil
 	}
-	if err := runStep(t, f, commandStep{Command: NewSecret("echo $A")}); err != nil {
+	if err := runStep(t, f, step.Command{Command: secret.New("echo $A")}); err != nil {
 		t.Fatal(err)
 	}
 	// The text is on standard input: everybody on the host can read the arguments of a process.
-	if want := []string{"sh -c " + commandScript}; !slices.Equal(f.transcript, want) || !slices.Equal(f.stdin, []string{"echo $A"}) {
-		t.Errorf("ran %q with %q, want %q", f.transcript, f.stdin, want)
+	if want := []string{"sh -c " + step.CommandScript}; !slices.Equal(f.Transcript, want) || !slices.Equal(f.Stdin, []string{"echo $A"}) {
+		t.Errorf("ran %q with %q, want %q", f.Transcript, f.Stdin, want)
 	}
-	if got := f.readable(policyFile); got != "(absent)" {
+	if got := f.Readable(step.PolicyFile); got != "(absent)" {
 		t.Errorf("policy-rc.d is left behind: %q", got)
 	}
 }

@@ -14,6 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // An initramfs takes longer to make than all else that a build does behind its last hook, and seldom depends on what
@@ -60,7 +63,7 @@ type artefacts struct {
 }
 
 // Make implements outputCache.
-func (all *artefacts) Make(ctx context.Context, t Target, out output, run func() error) error {
+func (all *artefacts) Make(ctx context.Context, t Target, out step.Output, run func() error) error {
 	a := *all
 	a.program, a.whole, a.places, a.mentions = out.Program, out.Whole, out.Places, out.Mentions
 	title := out.Title
@@ -231,7 +234,7 @@ func (a artefacts) keep(ctx context.Context, t Target, name string, o origins, u
 		contents = append(contents, data)
 		made.HoldsIDs = made.HoldsIDs || a.mentions(output.Name, data, a.ids)
 	}
-	names, err := filesBelow(t, a.whole)
+	names, err := target.FilesBelow(t, a.whole)
 	if err != nil {
 		return "", err
 	}

@@ -12,22 +12,25 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
 // artefactEngine keeps what is snapshotted of the targets that it makes.
 type artefactEngine struct {
 	fakeEngine
 	t    *testing.T
-	kept map[string]*fakeTarget
+	kept map[string]*targettest.Target
 }
 
 type artefactTarget struct {
-	*fakeTarget
+	*targettest.Target
 	engine *artefactEngine
 }
 
 func (e *artefactEngine) Scratch(context.Context) (Rootfs, error) {
-	return artefactTarget{newFakeTarget(e.t, nil), e}, nil
+	return artefactTarget{targettest.New(e.t, nil), e}, nil
 }
 
 func (e *artefactEngine) From(_ context.Context, name string) (Rootfs, error) {
@@ -43,21 +46,21 @@ func (e *artefactEngine) InspectImage(context.Context, ImageSource) (RemoteImage
 }
 
 func (a artefactTarget) Snapshot(_ context.Context, name string, labels map[string]string) error {
-	a.engine.kept[name] = a.fakeTarget
+	a.engine.kept[name] = a.Target
 	a.engine.all = slices.DeleteFunc(a.engine.all, func(s Snapshot) bool { return s.Name == name })
 	a.engine.all = append(a.engine.all, Snapshot{Name: name, Labels: labels})
 	return nil
 }
 
 // initramfsTarget is a system whose update-initramfs reads some files and writes an initramfs of them.
-func initramfsTarget(t *testing.T) *fakeTarget {
+func initramfsTarget(t *testing.T) *targettest.Target {
 	t.Helper()
-	f := newFakeTarget(t, map[string]string{
+	f := targettest.New(t, map[string]string{
 		dpkgStatus: "Package: initramfs-tools\n", "/boot/vmlinuz-6.1": "", "/var/lib/initramfs-tools/": "", "/var/tmp/": "",
 		"/usr/sbin/mkinitramfs": "", "/usr/sbin/update-initramfs": "", "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n# MODULES=dep\n",
 		"/etc/initramfs-tools/scripts/": "", "/etc/fstab": "UUID=1111-2222 / ext4\n", "/etc/motd": "hello", "/lib/modules/a.ko": "a",
 	})
-	f.on = func(args []string, _ io.Writer) error {
+	f.On = func(args []string, _ io.Writer) error {
 		if args[0] != "update-initramfs" {
 			return nil
 		}
@@ -72,15 +75,15 @@ func initramfsTarget(t *testing.T) *fakeTarget {
 			}
 		}
 		for _, err := range []error{
-			os.WriteFile(f.path("/var/tmp/work"), nil, 0o600), os.Remove(f.path("/var/tmp/work")),
-			os.WriteFile(f.path("/boot/initrd.img-6.1.new"), []byte(text+cpioFile("TRAILER!!!")), 0o644),
-			os.Rename(f.path("/boot/initrd.img-6.1.new"), f.path("/boot/initrd.img-6.1")),
+			os.WriteFile(f.Path("/var/tmp/work"), nil, 0o600), os.Remove(f.Path("/var/tmp/work")),
+			os.WriteFile(f.Path("/boot/initrd.img-6.1.new"), []byte(text+cpioFile("TRAILER!!!")), 0o644),
+			os.Rename(f.Path("/boot/initrd.img-6.1.new"), f.Path("/boot/initrd.img-6.1")),
 		} {
 			if err != nil {
 				return err
 			}
 		}
-		return os.WriteFile(f.path("/var/lib/initramfs-tools/6.1"), []byte("sum"), 0o640)
+		return os.WriteFile(f.Path("/var/lib/initramfs-tools/6.1"), []byte("sum"), 0o640)
 	}
 	return f
 }
@@ -97,47 +100,47 @@ func cpioFile(text string) string {
 }
 
 // makeInitramfs runs the step as a build does, and reports whether the program ran and what was explained.
-func makeInitramfs(t *testing.T, f *fakeTarget, a artefacts) (ran bool, why string) {
+func makeInitramfs(t *testing.T, f *targettest.Target, a artefacts) (ran bool, why string) {
 	t.Helper()
 	return makeInitramfsOf(t, f, a, nil)
 }
 
 // makeInitramfsOf does it in a target of these origins.
-func makeInitramfsOf(t *testing.T, f *fakeTarget, a artefacts, o origins) (ran bool, why string) {
+func makeInitramfsOf(t *testing.T, f *targettest.Target, a artefacts, o origins) (ran bool, why string) {
 	t.Helper()
 	a.x.Cache.Explain = func(text string) { why = text }
-	f.transcript = nil
+	f.Transcript = nil
 	a.origins = o
 	if a.x.Log == nil {
 		a.x.Log = slog.New(slog.DiscardHandler)
 	}
 	a.x.TempDir = t.TempDir()
-	err := initramfsStep{}.run(t.Context(), &site{target: f, tmp: t.TempDir(), outputs: &a, log: slog.New(slog.DiscardHandler), out: newTail(nil)})
+	err := step.Initramfs{}.Run(t.Context(), &step.Context{Target: f, Tmp: t.TempDir(), Outputs: &a, Log: slog.New(slog.DiscardHandler), Out: step.NewTail(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := f.readable("/boot/initrd.img-6.1"); !strings.Contains(got, "MODULES") {
+	if got := f.Readable("/boot/initrd.img-6.1"); !strings.Contains(got, "MODULES") {
 		t.Errorf("the initramfs is %q", got)
 	}
-	return len(f.transcript) > 0, why
+	return len(f.Transcript) > 0, why
 }
 
 func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 	t.Parallel()
-	write := func(name, text string) func(*fakeTarget) error {
-		return func(f *fakeTarget) error { return os.WriteFile(f.path(name), []byte(text), 0o644) }
+	write := func(name, text string) func(*targettest.Target) error {
+		return func(f *targettest.Target) error { return os.WriteFile(f.Path(name), []byte(text), 0o644) }
 	}
 	for name, tt := range map[string]struct {
-		change func(*fakeTarget) error
+		change func(*targettest.Target) error
 		ids    []string
 		why    string // "" if it is not made again
 	}{
-		"nothing":                 {change: func(*fakeTarget) error { return nil }},
+		"nothing":                 {change: func(*targettest.Target) error { return nil }},
 		"a file that nobody read": {change: write("/etc/motd", "other")},
 		"a file that was read":    {change: write("/lib/modules/a.ko", "b"), why: "changed since: /lib/modules/a.ko"},
-		"its mode":                {change: func(f *fakeTarget) error { return os.Chmod(f.path("/lib/modules/a.ko"), 0o600) }, why: "changed since: /lib/modules, /lib/modules/a.ko"},
+		"its mode":                {change: func(f *targettest.Target) error { return os.Chmod(f.Path("/lib/modules/a.ko"), 0o600) }, why: "changed since: /lib/modules, /lib/modules/a.ko"},
 		"a new file beside it":    {change: write("/lib/modules/b.ko", "b"), why: "changed since: /lib/modules"},
-		"a removed file beside":   {change: func(f *fakeTarget) error { return os.Remove(f.path("/etc/motd")) }, why: "changed since: /etc"},
+		"a removed file beside":   {change: func(f *targettest.Target) error { return os.Remove(f.Path("/etc/motd")) }, why: "changed since: /etc"},
 		"a new script":            {change: write("/etc/initramfs-tools/scripts/x", ""), why: "changed since: /etc/initramfs-tools/scripts"},
 		"another package":         {change: write(dpkgStatus, "Package: other\n"), why: "it has not run yet with these packages"},
 		"other IDs":               {change: write("/etc/fstab", "UUID=3333-4444 / ext4\n"), ids: []string{"3333-4444"}},
@@ -145,7 +148,7 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
+			e := &artefactEngine{t: t, kept: map[string]*targettest.Target{}}
 			a := artefacts{x: &Executor{Engine: e}, ids: []string{"1111-2222"}}
 			if ran, _ := makeInitramfs(t, initramfsTarget(t), a); !ran || len(e.kept) != 1 {
 				t.Fatalf("the first time, it ran: %v, and %d were kept", ran, len(e.kept))
@@ -174,14 +177,14 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 
 func TestInitramfsThatCannotBeReadIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	for what, damage := range map[string]func(kept *fakeTarget) error{
-		"no content": func(kept *fakeTarget) error { return kept.Remove("/0") },
-		"no record":  func(kept *fakeTarget) error { return kept.WriteFile(artefactFile, []byte("{"), 0o644) },
-		"a name elsewhere": func(kept *fakeTarget) error {
+	for what, damage := range map[string]func(kept *targettest.Target) error{
+		"no content": func(kept *targettest.Target) error { return kept.Remove("/0") },
+		"no record":  func(kept *targettest.Target) error { return kept.WriteFile(artefactFile, []byte("{"), 0o644) },
+		"a name elsewhere": func(kept *targettest.Target) error {
 			return kept.WriteFile(artefactFile, []byte(`{"outputs": [{"name": "/etc/passwd", "mode": 420}]}`), 0o644)
 		},
 	} {
-		e := &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
+		e := &artefactEngine{t: t, kept: map[string]*targettest.Target{}}
 		a := artefacts{x: &Executor{Engine: e}}
 		makeInitramfs(t, initramfsTarget(t), a)
 		for _, kept := range e.kept {
@@ -197,7 +200,7 @@ func TestInitramfsThatCannotBeReadIsMadeAgain(t *testing.T) {
 
 func TestInitramfsThatHoldsIDsIsForThem(t *testing.T) {
 	t.Parallel()
-	a := artefacts{x: &Executor{Engine: &artefactEngine{t: t, kept: map[string]*fakeTarget{}}}, ids: []string{"1111-2222"}}
+	a := artefacts{x: &Executor{Engine: &artefactEngine{t: t, kept: map[string]*targettest.Target{}}}, ids: []string{"1111-2222"}}
 	for i, tt := range []struct {
 		id  string
 		ran bool
@@ -215,15 +218,15 @@ func TestInitramfsThatHoldsIDsIsForThem(t *testing.T) {
 
 func TestInitramfsIsNotKept(t *testing.T) {
 	t.Parallel()
-	for name, prepare := range map[string]func(f *fakeTarget) error{
-		"if it depends on the machine": func(f *fakeTarget) error {
+	for name, prepare := range map[string]func(f *targettest.Target) error{
+		"if it depends on the machine": func(f *targettest.Target) error {
 			return f.WriteFile("/etc/initramfs-tools/initramfs.conf", []byte("MODULES=dep\n"), 0o644)
 		},
-		"if nobody knows the packages": func(f *fakeTarget) error { return f.Remove(dpkgStatus) },
-		"if there was one":             func(f *fakeTarget) error { return f.WriteFile("/boot/initrd.img-6.1", []byte("MODULES"), 0o644) },
-		"if the program writes elsewhere": func(f *fakeTarget) error {
-			on := f.on
-			f.on = func(args []string, out io.Writer) error {
+		"if nobody knows the packages": func(f *targettest.Target) error { return f.Remove(dpkgStatus) },
+		"if there was one":             func(f *targettest.Target) error { return f.WriteFile("/boot/initrd.img-6.1", []byte("MODULES"), 0o644) },
+		"if the program writes elsewhere": func(f *targettest.Target) error {
+			on := f.On
+			f.On = func(args []string, out io.Writer) error {
 				if err := on(args, out); err != nil {
 					return err
 				}
@@ -231,18 +234,18 @@ func TestInitramfsIsNotKept(t *testing.T) {
 			}
 			return nil
 		},
-		"if the program changes a file": func(f *fakeTarget) error {
-			on := f.on
-			f.on = func(args []string, out io.Writer) error {
+		"if the program changes a file": func(f *targettest.Target) error {
+			on := f.On
+			f.On = func(args []string, out io.Writer) error {
 				if err := on(args, out); err != nil {
 					return err
 				}
-				return os.Chmod(f.path("/etc/motd"), 0o600)
+				return os.Chmod(f.Path("/etc/motd"), 0o600)
 			}
 			return nil
 		},
 	} {
-		f, e := initramfsTarget(t), &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
+		f, e := initramfsTarget(t), &artefactEngine{t: t, kept: map[string]*targettest.Target{}}
 		if err := prepare(f); err != nil {
 			t.Fatal(err)
 		}
@@ -255,10 +258,10 @@ func TestInitramfsIsNotKept(t *testing.T) {
 // With a fixed time, files that are older keep theirs in the initramfs.
 func TestInputsHaveTheirTimesIfTheseAreKept(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{"/a": "1"})
+	f := targettest.New(t, map[string]string{"/a": "1"})
 	at := func(seconds int64, epoch time.Time) Digest {
 		t.Helper()
-		if err := os.Chtimes(f.path("/a"), time.Unix(seconds, 0), time.Unix(seconds, 0)); err != nil {
+		if err := os.Chtimes(f.Path("/a"), time.Unix(seconds, 0), time.Unix(seconds, 0)); err != nil {
 			t.Fatal(err)
 		}
 		d, err := inputReader{target: f, epoch: epoch}.digest("/a")

@@ -11,8 +11,11 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -46,7 +49,7 @@ func (a *Assembly) Check() error {
 // Write writes the disk image. What the image needs and the root file system has not is one error, before the image is
 // begun.
 func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
-	files, err := newTreeFiles(tree, a.Lock.Time)
+	files, err := target.NewMemory(tree, a.Lock.Time)
 	if err != nil {
 		return err
 	}
@@ -67,8 +70,8 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	if err != nil {
 		return err
 	}
-	disk.SignedEFI = hasSignedEFI(disk.bootDisk, files)
-	_, err = files.index.File(grubMonolith("i386-efi"))
+	disk.SignedEFI = boot.HasSignedEFI(disk.Disk, files)
+	_, err = files.Index.File(boot.GRUBMonolith("i386-efi"))
 	disk.OnlyEFI64 = err != nil
 	if err := errors.Join(missing(spec, disk, files)...); err != nil {
 		return err
@@ -77,7 +80,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	if err := disk.configure(files); err != nil {
 		return fmt.Errorf("configure %s: %w", disk.Loader, err)
 	}
-	configured, err := files.tree()
+	configured, err := files.Tree()
 	if err != nil {
 		return err
 	}
@@ -92,7 +95,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	err = assembler{say: a.Say, tree: configured, Files: files, programs: programs}.write(ctx, disk)
 	var full *diskimage.NoSpaceError
 	if errors.As(err, &full) && !a.Options.SizeAuto {
-		return &Problem{Flag: "--size", Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}
+		return &problem.Problem{Flag: "--size", Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}
 	}
 	return err
 }
@@ -101,13 +104,13 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 var imageMarks = map[string]string{"oci-layout": exportOCI + ": or " + exportOCIArchive + ":", "manifest.json": exportDockerArchive + ":"}
 
 // noImage refuses a container image that was given as a tarball or directory of files.
-func noImage(f *treeFiles) error {
-	if _, there := f.index["etc"]; there {
+func noImage(f *target.Memory) error {
+	if _, there := f.Index["etc"]; there {
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(imageMarks)) {
-		if _, there := f.index[name]; there {
-			return &Problem{Flag: "--from", Err: fmt.Errorf("there is %q in it, so it is a container image: write %s before its name", name, imageMarks[name])}
+		if _, there := f.Index[name]; there {
+			return &problem.Problem{Flag: "--from", Err: fmt.Errorf("there is %q in it, so it is a container image: write %s before its name", name, imageMarks[name])}
 		}
 	}
 	return nil
@@ -120,7 +123,7 @@ func (a *Assembly) spec(found system) (Spec, error) {
 	o.NoKernel, o.Foreign = true, ""
 	var problems []error
 	if found.arch != "" && o.Arch != "" && o.Arch != found.arch {
-		problems = append(problems, problem("--arch", "the root file system is of %s, not of %s", found.arch, o.Arch)...)
+		problems = append(problems, problem.New("--arch", "the root file system is of %s, not of %s", found.arch, o.Arch)...)
 	}
 	for _, setting := range []struct {
 		value            *string
@@ -144,7 +147,7 @@ func (a *Assembly) spec(found system) (Spec, error) {
 // needsBuild finds what needs more of a root file system than one that is there already may have.
 func needsBuild(s Spec) []error {
 	if filesystem.Lookup(s.o.Roottype).ReadOnly {
-		return problem("--roottype", "%s needs an initramfs of its own, which only a build makes", s.o.Roottype)
+		return problem.New("--roottype", "%s needs an initramfs of its own, which only a build makes", s.o.Roottype)
 	}
 	return nil
 }
@@ -153,7 +156,7 @@ func needsBuild(s Spec) []error {
 type system struct{ codename, arch string }
 
 // identify looks for the release and the architecture.
-func identify(f *treeFiles) (system, error) {
+func identify(f *target.Memory) (system, error) {
 	var s system
 	for _, name := range []string{"/etc/os-release", "/usr/lib/os-release"} {
 		text, err := f.ReadFile(name)
@@ -198,7 +201,7 @@ func codenameOf(text string) string {
 
 // elfArch tells the architecture by the first of some programs that is there. Of two with the same programs, which differ
 // in what they ask of the processor, it is the first that archOf knows.
-func elfArch(f *treeFiles) string {
+func elfArch(f *target.Memory) string {
 	for _, name := range []string{"/bin/sh", "/sbin/init", "/usr/bin/env"} {
 		data, err := f.ReadFile(name)
 		if err != nil {

@@ -5,23 +5,26 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // configure writes what in the root file system depends on the disk.
-func (d Disk) configure(f *treeFiles) error {
+func (d Disk) configure(f *target.Memory) error {
 	if err := d.writeFstab(f); err != nil {
 		return err
 	}
-	if d.Grow != growNothing {
-		if err := d.growStep().write(f); err != nil {
+	if d.Grow != step.GrowNothing {
+		if err := d.growStep().Write(f); err != nil {
 			return err
 		}
 	}
-	return d.Loader.configure(d.bootDisk, f)
+	return d.Loader.Configure(d.Disk, f)
 }
 
 // writeFstab writes /etc/fstab, and keeps the lines of an older one that are about other places.
-func (d Disk) writeFstab(f *treeFiles) error {
+func (d Disk) writeFstab(f *target.Memory) error {
 	old, err := f.ReadFile("/etc/fstab")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -30,7 +33,7 @@ func (d Disk) writeFstab(f *treeFiles) error {
 	if err := f.MkdirAll("/etc", 0o755); err != nil {
 		return err
 	}
-	if err := (fstabStep{Entries: entries}).write(f); err != nil {
+	if err := (step.Fstab{Entries: entries}).Write(f); err != nil {
 		return err
 	}
 	text, err := f.ReadFile("/etc/fstab")

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -23,7 +24,7 @@ func (a *Assembly) RunsPrograms() bool {
 
 // unpacked is a root file system as a directory, and where programs can work on it.
 type unpacked struct {
-	site    *site
+	site    *step.Context
 	dir     string
 	toolbox Rootfs
 }
@@ -39,7 +40,7 @@ func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (
 	if u.toolbox, err = x.toolbox(ctx, spec, sources); err != nil {
 		return nil, fmt.Errorf("make the toolbox: %w", err)
 	}
-	u.site = &site{toolbox: u.toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output, spec.o.Mirror), epoch: a.Lock.epoch()}
+	u.site = &step.Context{Toolbox: u.toolbox, Tmp: x.TempDir, Proxy: proxyEnviron(x.Environ), Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror), Epoch: a.Lock.epoch()}
 	a.Say("unpack the root file system")
 	if err := x.unpackTree(ctx, withoutDevices(tree), u.dir); err != nil {
 		return nil, errors.Join(err, u.close())

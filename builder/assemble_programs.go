@@ -8,15 +8,17 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
 // assemblyPrograms gets what boot loaders need without running anything.
 type assemblyPrograms struct {
-	files   *treeFiles
+	files   *target.Memory
 	spec    Spec
 	archive func() (*archive.Client, error)
 	say     func(string)
@@ -38,9 +40,9 @@ var syslinuxFiles = map[string][]string{
 	syslinuxPackage: {"usr/lib/syslinux/modules/bios/ldlinux.c32", "usr/lib/syslinux/mbr/mbr.bin", "usr/lib/syslinux/mbr/gptmbr.bin"},
 }
 
-// syslinuxFile gives a file of the root file system if that has all of them, so that they fit together, or of Debian's
+// SyslinuxFile gives a file of the root file system if that has all of them, so that they fit together, or of Debian's
 // packages, which are read and not installed.
-func (p *assemblyPrograms) syslinuxFile(ctx context.Context, name string) ([]byte, error) {
+func (p *assemblyPrograms) SyslinuxFile(ctx context.Context, name string) ([]byte, error) {
 	if p.syslinux == nil {
 		found, err := p.ownSyslinux()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -111,16 +113,16 @@ func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]b
 	return found, nil
 }
 
-func (p *assemblyPrograms) grubImage(_ context.Context, d bootDisk, platform string) ([]byte, error) {
+func (p *assemblyPrograms) GRUBImage(_ context.Context, d boot.Disk, platform string) ([]byte, error) {
 	if platform != grub.BIOSPlatform {
-		return p.files.ReadFile(grubMonolith(platform))
+		return p.files.ReadFile(boot.GRUBMonolith(platform))
 	}
-	boot, place := d.boot(), grubPlace(d)
+	part, place := d.Boot(), boot.GRUBPlace(d)
 	core := grub.Core{
-		File:    func(name string) ([]byte, error) { return p.files.ReadFile(grubModules(platform) + "/" + name) },
-		Modules: grub.CoreModules(platform, boot.Filesystem.Type),
+		File:    func(name string) ([]byte, error) { return p.files.ReadFile(boot.GRUBModules(platform) + "/" + name) },
+		Modules: grub.CoreModules(platform, part.Filesystem.Type),
 		Config:  grub.LoadConfig(place),
-		Prefix:  grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
+		Prefix:  grub.Prefix(d.Layout.Table, part.Number, place.Dir),
 	}
 	return core.Image()
 }

@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
@@ -117,15 +119,15 @@ func TestAssemblyNamesAllThatIsMissingAtOnce(t *testing.T) {
 		{"a container", nil, []string{"boot/vmlinuz-6.1", "boot/initrd.img-6.1", "sbin/init"}, []string{
 			"--extlinux: the root file system has no kernel (/boot/vmlinuz-VERSION): add a package like linux-image-amd64", "has no /sbin/init", "--boot=none",
 		}},
-		{"no initramfs", func(o *Options) { o.Boot = bootExtlinux }, []string{"boot/initrd.img-6.1"}, []string{"--boot: kernel 6.1 has no initramfs (/boot/initrd.img-6.1)"}},
-		{"systemd-boot", func(o *Options) { o.Boot, o.PartType = bootSystemd, "gpt" }, nil, []string{
+		{"no initramfs", func(o *Options) { o.Boot = boot.WordExtlinux }, []string{"boot/initrd.img-6.1"}, []string{"--boot: kernel 6.1 has no initramfs (/boot/initrd.img-6.1)"}},
+		{"systemd-boot", func(o *Options) { o.Boot, o.PartType = boot.WordSystemdBoot, "gpt" }, nil, []string{
 			"--boot: the root file system has no /usr/lib/systemd/boot/efi/systemd-bootx64.efi: add the package systemd-boot-efi", "linuxx64.efi.stub",
 		}},
 		{"blobs", func(o *Options) {
-			o.Boot, o.Blobs = bootNone, []Blob{{File: "/usr/lib/u-boot.bin", Rootfs: true, Offset: diskimage.MiB}}
+			o.Boot, o.Blobs = boot.WordNone, []Blob{{File: "/usr/lib/u-boot.bin", Rootfs: true, Offset: diskimage.MiB}}
 			o.Bootoffset = 16 * diskimage.MiB
 		}, nil, []string{"--raw: the root file system has no file /usr/lib/u-boot.bin"}},
-		{"another architecture", func(o *Options) { o.Arch, o.Boot = "arm64", bootNone }, nil, []string{"--arch: the root file system is of amd64, not of arm64"}},
+		{"another architecture", func(o *Options) { o.Arch, o.Boot = "arm64", boot.WordNone }, nil, []string{"--arch: the root file system is of amd64, not of arm64"}},
 	} {
 		files := bootable()
 		for _, name := range tt.remove {
@@ -151,12 +153,12 @@ func TestAssemblyNamesAllThatIsMissingAtOnce(t *testing.T) {
 // What the machine is on which an image is assembled does not matter.
 func TestAssemblyForAPCWorksElsewhere(t *testing.T) {
 	t.Parallel()
-	a := newAssembly(t, func(o *Options) { o.Boot = bootNone })
+	a := newAssembly(t, func(o *Options) { o.Boot = boot.WordNone })
 	a.World.HostArch = "arm64"
 	if err := errors.Join(a.Check(), a.Write(t.Context(), memoryTree(t, bootable()))); err != nil {
 		t.Error(err)
 	}
-	a.Options.Boot = bootExtlinux
+	a.Options.Boot = boot.WordExtlinux
 	if err := a.Check(); err != nil {
 		t.Error(err)
 	}
@@ -166,9 +168,9 @@ func TestAssemblySaysWhichSizeIsTooSmall(t *testing.T) {
 	t.Parallel()
 	files := bootable()
 	files["big"] = strings.Repeat("x", 120<<20)
-	a := newAssembly(t, func(o *Options) { o.Boot, o.SizeAuto, o.Size = bootNone, false, 101*diskimage.MB })
+	a := newAssembly(t, func(o *Options) { o.Boot, o.SizeAuto, o.Size = boot.WordNone, false, 101*diskimage.MB })
 	err := a.Write(t.Context(), memoryTree(t, files))
-	var p *Problem
+	var p *problem.Problem
 	if !errors.As(err, &p) || p.Flag != "--size" {
 		t.Errorf("got %v", err)
 	}
@@ -232,7 +234,7 @@ func TestAssemblyIsTheSameFromEverySource(t *testing.T) {
 	create("root.tar", func(f *os.File) error { return tarfile.Write(t.Context(), f, lower) })
 	var first []byte
 	for _, text := range []string{"root.tar", "oci:image", "oci-archive:image.tar", "oci-archive:image.tar:tag"} {
-		a := newAssembly(t, func(o *Options) { o.Boot, o.Bootsize, o.Bmap = bootNone, 20*diskimage.MiB, true })
+		a := newAssembly(t, func(o *Options) { o.Boot, o.Bootsize, o.Bmap = boot.WordNone, 20*diskimage.MiB, true })
 		a.World.Dir = dir
 		s, err := ParseSource(text, a.World)
 		if err != nil {
@@ -288,7 +290,7 @@ func TestSourcesAreToldApart(t *testing.T) {
 
 func TestImagesAreNotTakenForTarballs(t *testing.T) {
 	t.Parallel()
-	a := newAssembly(t, func(o *Options) { o.Boot = bootNone })
+	a := newAssembly(t, func(o *Options) { o.Boot = boot.WordNone })
 	err := a.Write(t.Context(), memoryTree(t, map[string]string{"oci-layout": "", "blobs/sha256/00": ""}))
 	if err == nil || !strings.Contains(err.Error(), "--from: ") || !strings.Contains(err.Error(), "oci-archive:") {
 		t.Errorf("got %v", err)
@@ -314,7 +316,7 @@ func TestAssemblyConfiguresGrubWithoutRunningIt(t *testing.T) {
 	files["boot/grub/i386-pc/stale.mod"] = "of another version"
 	files["etc/default/grub"] = "GRUB_DEFAULT=0\nGRUB_TIMEOUT=3\nGRUB_DISTRIBUTOR=`( . /etc/os-release && echo ${NAME} )`\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n"
 	files["etc/default/grub.d/site.cfg"] = "GRUB_CMDLINE_LINUX=\"mitigations=auto\" # why\nexport GRUB_CMDLINE_LINUX=\"${GRUB_CMDLINE_LINUX} net.ifnames=0\"\n"
-	a := newAssembly(t, func(o *Options) { o.Boot, o.PartType, o.SerialConsole = bootGrub, "gpt", true })
+	a := newAssembly(t, func(o *Options) { o.Boot, o.PartType, o.SerialConsole = boot.WordGRUB, "gpt", true })
 	if err := a.Write(t.Context(), memoryTree(t, files)); err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +354,7 @@ func TestAssemblyRefusesSettingsThatAProgramComputes(t *testing.T) {
 	} {
 		files := withGrub(t, bootable())
 		files["etc/default/grub"] = text
-		a := newAssembly(t, func(o *Options) { o.Boot = bootGrub })
+		a := newAssembly(t, func(o *Options) { o.Boot = boot.WordGRUB })
 		if err := a.Write(t.Context(), memoryTree(t, files)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v", text, err)
 		}
@@ -367,7 +369,7 @@ func TestAssemblyCopiesGrubToTheESP(t *testing.T) {
 	}
 	monolith := map[string]string{"usr/lib/grub/x86_64-efi/monolithic/grubx64.efi": "unsigned"}
 	uefi := func(o *Options) { o.Grub, o.UseUEFI = true, true }
-	hybrid := func(o *Options) { o.Boot, o.PartType = bootHybrid, "gpt" }
+	hybrid := func(o *Options) { o.Boot, o.PartType = boot.WordHybrid, "gpt" }
 	for _, tt := range []struct {
 		name   string
 		change func(*Options)

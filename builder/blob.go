@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -89,18 +90,18 @@ func blobFiles(s Spec) []error {
 	var problems []error
 	for _, b := range s.o.Blobs {
 		if b.Offset > maxBlobOffset {
-			problems = append(problems, problem("--raw", "%s: the largest possible offset is %s", b, maxBlobOffset)...)
+			problems = append(problems, problem.New("--raw", "%s: the largest possible offset is %s", b, maxBlobOffset)...)
 		}
 		if b.Rootfs {
 			continue
 		}
 		switch info, err := s.w.Stat(b.File); {
 		case err != nil:
-			problems = append(problems, &Problem{Flag: "--raw", Err: err})
+			problems = append(problems, &problem.Problem{Flag: "--raw", Err: err})
 		case !info.Mode().IsRegular():
-			problems = append(problems, problem("--raw", "%q is not a file", b.File)...)
+			problems = append(problems, problem.New("--raw", "%q is not a file", b.File)...)
 		case info.Size() == 0:
-			problems = append(problems, problem("--raw", "%q is empty", b.File)...)
+			problems = append(problems, problem.New("--raw", "%q is empty", b.File)...)
 		}
 	}
 	return problems
@@ -112,7 +113,7 @@ const maxBlobOffset = diskimage.Size(1) << 62
 // claims are the places outside of partitions that are known to be taken before the build: by boot code, and by the
 // host's blobs. A blob of the root file system, whose length nobody knows yet, takes its first byte.
 func (s Spec) claims(d Disk) []diskimage.Claim {
-	claims := d.Loader.claims(d.bootDisk)
+	claims := d.Loader.Claims(d.Disk)
 	for _, b := range d.Blobs {
 		length := int64(1)
 		if !b.Rootfs {
@@ -133,14 +134,14 @@ func diskWorks(s Spec) []error {
 	}
 	d, err := newDisk(s, Lock{Codename: s.Codename()})
 	if err != nil {
-		return []error{&Problem{Flag: "--image", Err: err}}
+		return []error{&problem.Problem{Flag: "--image", Err: err}}
 	}
 	if len(d.Blobs) == 0 {
 		return nil
 	}
 	var problems []error
 	for _, err := range split(d.Layout.CheckFree(s.claims(d))) {
-		problems = append(problems, &Problem{Flag: "--raw", Err: err})
+		problems = append(problems, &problem.Problem{Flag: "--raw", Err: err})
 	}
 	return problems
 }

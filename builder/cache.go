@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // namePrefix begins the names of all snapshots that builds make.
@@ -54,7 +56,7 @@ type Cache struct {
 }
 
 // countKept counts the steps whose results are kept.
-func countKept(steps []Step) int {
+func countKept(steps []step.Step) int {
 	n := 0
 	for _, step := range steps {
 		if step.Kept() {
@@ -142,7 +144,7 @@ func (x *Executor) findStart(ctx context.Context, spec Spec, lock Lock) (start, 
 
 // findSnapshot looks for a snapshot of a step's result that is good here, nil if there is none. The link takes over what the
 // step was seen to use. shared is nil if the snapshot is in the store; else the snapshot has the name that it has at the place.
-func (x *Executor) findSnapshot(ctx context.Context, before []link, l *link, step Step) (s *localSnapshot, shared *sharedSnapshot, err error) {
+func (x *Executor) findSnapshot(ctx context.Context, before []link, l *link, step step.Step) (s *localSnapshot, shared *sharedSnapshot, err error) {
 	name := SnapshotPrefix + string(l.Own)
 	here, err := x.local(name, step.Title())
 	if err != nil {
@@ -172,7 +174,7 @@ func (x *Executor) findSnapshot(ctx context.Context, before []link, l *link, ste
 
 // adopt has a link take over what an earlier run of its step was seen to use, and reports whether all of it is still the
 // same.
-func (x *Executor) adopt(ctx context.Context, l *link, o *observation, step Step) (bool, error) {
+func (x *Executor) adopt(ctx context.Context, l *link, o *observation, step step.Step) (bool, error) {
 	if o != nil {
 		if changes, err := x.changes(ctx, o, x.dirsOf(step)); err != nil || len(changes) > 0 {
 			return false, err
@@ -196,7 +198,7 @@ func (x *Executor) identityPlan(spec Spec, lock Lock) (Plan, error) {
 }
 
 // samePrefix reports whether the data of the first n steps are the same.
-func samePrefix(a, b []Step, n int) (bool, error) {
+func samePrefix(a, b []step.Step, n int) (bool, error) {
 	for i := range n {
 		first, err := json.Marshal(a[i])
 		if err != nil {
@@ -264,7 +266,7 @@ func (x *Executor) explain(ctx context.Context, spec Spec, lock Lock, s start) e
 		}
 	}
 	steps := identity.Steps[len(s.links):]
-	if !slices.ContainsFunc(steps, Step.Kept) {
+	if !slices.ContainsFunc(steps, step.Step.Kept) {
 		return nil
 	}
 	reason, err := x.reason(ctx, s.links, steps)
@@ -281,7 +283,7 @@ func (x *Executor) explain(ctx context.Context, spec Spec, lock Lock, s start) e
 }
 
 // reason says why steps run that follow the known ones: what is different from the last build that had those in common.
-func (x *Executor) reason(ctx context.Context, known []link, steps []Step) (string, error) {
+func (x *Executor) reason(ctx context.Context, known []link, steps []step.Step) (string, error) {
 	if x.Cache.Rebuild {
 		return "the cache is not to be used", nil
 	}
@@ -346,7 +348,7 @@ func difference(old, now link, kept records) []string {
 		case string(was[name]) == string(is[name]):
 		case name == "Digest":
 			changes = append(changes, "its content is another")
-		case name == "Image" && now.Kind == hookStep{}.Kind():
+		case name == "Image" && now.Kind == step.Hook{}.Kind():
 			changes = append(changes, "its arguments are others")
 		default:
 			changes = append(changes, fmt.Sprintf("%s was %s and is %s", name, brief(was[name]), brief(is[name])))
@@ -368,9 +370,9 @@ func difference(old, now link, kept records) []string {
 // secretIsAnother says which of the secret inputs of a kind of step it is that has changed.
 func secretIsAnother(kind string) string {
 	switch kind {
-	case commandStep{}.Kind():
+	case step.Command{}.Kind():
 		return "its text is another"
-	case debootstrapStep{}.Kind(), aptSourcesStep{}.Kind():
+	case step.Debootstrap{}.Kind(), step.AptSources{}.Kind():
 		return "the credentials of the mirror are others"
 	}
 	return "a password is another"

@@ -17,6 +17,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -50,7 +53,7 @@ func (e *fakeEngine) Labels(name string) (map[string]string, error) {
 
 // keeper is a target whose snapshots are those of the engine, the newest first.
 type keeper struct {
-	*fakeTarget
+	*targettest.Target
 	engine *fakeEngine
 }
 
@@ -78,7 +81,7 @@ func (c cacheTest) spec(t *testing.T) Spec {
 	t.Helper()
 	return testSpec(t, func(o *Options) {
 		o.Actions = []Action{Script("/hooks/one"), Script("/hooks/two")}
-		o.RootPassword = NewSecret("first")
+		o.RootPassword = secret.New("first")
 		if c.options != nil {
 			c.options(o)
 		}
@@ -116,7 +119,7 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 		}
 		links, before = append(links, l), l.Digest
 		if step.Kept() {
-			if err := x.keep(t.Context(), keeper{newFakeTarget(t, nil), e}, links, nil, c.lock.Seed, nil); err != nil {
+			if err := x.keep(t.Context(), keeper{targettest.New(t, nil), e}, links, nil, c.lock.Seed, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -158,7 +161,7 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c", "OTHER=b"} }, "apt.install", 0, "the environment: GREETING"},
 		{"the same files elsewhere", func(c *cacheTest) { c.dir = same }, "hook", 2, ""},
 		{"a file that hooks use", func(c *cacheTest) { c.dir = other }, "apt.install", 0, other + "/motd is not as it was"},
-		{"the password", func(c *cacheTest) { c.options = func(o *Options) { o.RootPassword = NewSecret("second") } }, "apt.install", 0, "a password is another"},
+		{"the password", func(c *cacheTest) { c.options = func(o *Options) { o.RootPassword = secret.New("second") } }, "apt.install", 0, "a password is another"},
 		{"the host name", func(c *cacheTest) { c.options = func(o *Options) { o.Hostname = "other" } }, "apt.install", 0, `Hostname was "debian" and is "other"`},
 		{"another package", func(c *cacheTest) { c.options = func(o *Options) { o.Packages = []string{"less"} } }, "debootstrap", 0, "Packages was"},
 		{"a new archive", func(c *cacheTest) { c.lock.InRelease = "cc" }, "", 0, `InRelease was "aa" and is "cc"`},
@@ -230,14 +233,14 @@ func TestBuildTakesOverTheIDsThatAHookHasSeen(t *testing.T) {
 
 func TestDigestsHideSecrets(t *testing.T) {
 	t.Parallel()
-	l, err := newLink("", userStep{User: ParseUser("alice/hunter2")}, nil)
+	l, err := newLink("", step.AddUser{User: step.ParseUser("alice/hunter2")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text := fmt.Sprintf("%+v", l) + string(l.Inputs); strings.Contains(text, "hunter2") || l.Secrets == "" {
 		t.Errorf("got %s", text)
 	}
-	other, err := newLink("", userStep{User: ParseUser("alice/hunter3")}, nil)
+	other, err := newLink("", step.AddUser{User: step.ParseUser("alice/hunter3")}, nil)
 	if err != nil || other.Own == l.Own {
 		t.Errorf("two passwords have one digest (%v)", err)
 	}
@@ -344,43 +347,43 @@ func (e *vanishing) From(_ context.Context, name string) (Rootfs, error) {
 
 func TestFilesOfTheHostHaveNamesThatMeanSomethingElsewhere(t *testing.T) {
 	t.Parallel()
-	h := hookStep{Script: "/home/alice/hooks/x.sh"}
-	here, there := h.hostDirs("/home/alice/work"), hookStep{Script: "/srv/x.sh"}.hostDirs("/home/bob")
+	h := step.Hook{Script: "/home/alice/hooks/x.sh"}
+	here, there := h.HostDirs("/home/alice/work"), step.Hook{Script: "/srv/x.sh"}.HostDirs("/home/bob")
 	for name, want := range map[string]string{
 		"/home/alice/work/sub/a":  "/home/bob/sub/a",
 		"/home/alice/work":        "/home/bob",
 		"/home/alice/hooks/lib":   "/srv/lib",
 		"/home/alice/elsewhere/x": "",
 	} {
-		if got := there.local(here.portable(name)); got != want {
+		if got := there.Local(here.Portable(name)); got != want {
 			t.Errorf("%s is %q elsewhere, want %q", name, got, want)
 		}
 	}
-	if got := there.local("working directory:../../etc/shadow"); got != "" {
+	if got := there.Local("working directory:../../etc/shadow"); got != "" {
 		t.Errorf("a name leads to %s", got)
 	}
 }
 
 func TestContentsCountAndPlacesDoNot(t *testing.T) {
 	t.Parallel()
-	own := func(s Step) Digest {
+	own := func(s step.Step) Digest {
 		l, err := newLink("before", s, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l.Own
 	}
-	for _, steps := range [][3]Step{ // the last two are alike
-		{hookStep{Digest: "a", Script: "/x"}, hookStep{Digest: "b", Script: "/x"}, hookStep{Digest: "b", Script: "/y"}},
-		{hookStep{Name: "x", Script: "/x"}, hookStep{Name: "y", Script: "/y"}, hookStep{Name: "y", Script: "/z/y"}},
-		{copyStep{Digest: "a", Source: "/x", Destination: "/"}, copyStep{Digest: "b", Source: "/x", Destination: "/"},
-			copyStep{Digest: "b", Source: "/y", Destination: "/"}},
-		{copyStep{Name: "x", Destination: "/"}, copyStep{Name: "y", Destination: "/"}, copyStep{Name: "y", Copy: "/y", Destination: "/"}},
-		{customPackagesStep{Files: []string{"/x.deb"}, Digests: []string{"a"}}, customPackagesStep{Files: []string{"/x.deb"}, Digests: []string{"b"}},
-			customPackagesStep{Files: []string{"/y.deb"}, Digests: []string{"b"}}},
-		{customPackagesStep{Names: []string{"x.deb"}}, customPackagesStep{Names: []string{"y.deb"}}, customPackagesStep{Files: []string{"/y.deb"}, Names: []string{"y.deb"}}},
-		{debootstrapStep{InRelease: "a", Tools: "t"}, debootstrapStep{InRelease: "b", Tools: "t"}, debootstrapStep{InRelease: "b", Tools: "t"}},
-		{debootstrapStep{InRelease: "a", Tools: "t"}, debootstrapStep{InRelease: "a", Tools: "u"}, debootstrapStep{InRelease: "a", Tools: "u"}},
+	for _, steps := range [][3]step.Step{ // the last two are alike
+		{step.Hook{Digest: "a", Script: "/x"}, step.Hook{Digest: "b", Script: "/x"}, step.Hook{Digest: "b", Script: "/y"}},
+		{step.Hook{Name: "x", Script: "/x"}, step.Hook{Name: "y", Script: "/y"}, step.Hook{Name: "y", Script: "/z/y"}},
+		{step.Copy{Digest: "a", Source: "/x", Destination: "/"}, step.Copy{Digest: "b", Source: "/x", Destination: "/"},
+			step.Copy{Digest: "b", Source: "/y", Destination: "/"}},
+		{step.Copy{Name: "x", Destination: "/"}, step.Copy{Name: "y", Destination: "/"}, step.Copy{Name: "y", Copy: "/y", Destination: "/"}},
+		{step.CustomPackages{Files: []string{"/x.deb"}, Digests: []string{"a"}}, step.CustomPackages{Files: []string{"/x.deb"}, Digests: []string{"b"}},
+			step.CustomPackages{Files: []string{"/y.deb"}, Digests: []string{"b"}}},
+		{step.CustomPackages{Names: []string{"x.deb"}}, step.CustomPackages{Names: []string{"y.deb"}}, step.CustomPackages{Files: []string{"/y.deb"}, Names: []string{"y.deb"}}},
+		{step.Debootstrap{InRelease: "a", Tools: "t"}, step.Debootstrap{InRelease: "b", Tools: "t"}, step.Debootstrap{InRelease: "b", Tools: "t"}},
+		{step.Debootstrap{InRelease: "a", Tools: "t"}, step.Debootstrap{InRelease: "a", Tools: "u"}, step.Debootstrap{InRelease: "a", Tools: "u"}},
 	} {
 		if own(steps[0]) == own(steps[1]) {
 			t.Errorf("%+v and %+v are taken for the same", steps[0], steps[1])

@@ -10,6 +10,8 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 )
 
 // CacheKey signs snapshots that are put to a place of --cache-to, and checks those of --cache-from: an ed25519 key (RFC 8032).
@@ -78,7 +80,7 @@ func parseKey(data []byte) (any, error) {
 func (k *CacheKey) Signs() bool { return k.private != nil }
 
 // String keeps the key out of whatever is printed.
-func (k *CacheKey) String() string { return NewSecret("x").String() }
+func (k *CacheKey) String() string { return secret.New("x").String() }
 
 // GoString implements fmt.GoStringer.
 func (k *CacheKey) GoString() string { return k.String() }

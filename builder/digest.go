@@ -8,6 +8,8 @@ import (
 	"reflect"
 
 	"golang.org/x/crypto/scrypt"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // Digest names the result of a step and of all steps before it: a SHA-256 digest in hexadecimal.
@@ -46,7 +48,7 @@ func firstDigest(program string) Digest {
 }
 
 // newLink puts a step behind the digest of what came before it. v is the step's view, nil for none.
-func newLink(before Digest, step Step, v *view) (link, error) {
+func newLink(before Digest, step step.Step, v *view) (link, error) {
 	inputs, err := json.Marshal(step)
 	if err != nil {
 		return link{}, fmt.Errorf("BUG: data of step %s: %w", step.Kind(), err)
@@ -94,11 +96,11 @@ func hashOf(texts ...string) Digest {
 
 // secretsOf finds all secrets in a step's data that are set, URLs with credentials among them.
 func secretsOf(v reflect.Value) []string {
-	if hiding, ok := v.Interface().(interface{ secret() string }); ok {
-		if hiding.secret() == "" {
+	if hiding, ok := v.Interface().(interface{ DigestText() string }); ok {
+		if hiding.DigestText() == "" {
 			return nil
 		}
-		return []string{hiding.secret()}
+		return []string{hiding.DigestText()}
 	}
 	var found []string
 	switch v.Kind() {

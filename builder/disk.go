@@ -7,7 +7,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -27,18 +29,11 @@ type Disk struct {
 	Free Space
 	// Blobs are written outside of the partitions.
 	Blobs  []Blob
-	Loader bootLoader
+	Loader boot.Loader
 	// Grow has the root partition and its file system grow when the disk is larger at a start.
-	Grow grower
-	bootDisk
+	Grow step.Grower
+	boot.Disk
 }
-
-// rootNumber is the root partition's number on a GPT disk and 14 and 15 those of the BIOS boot partition and the ESP:
-// the convention of Debian's cloud images. On msdos the partitions count up from 1.
-const (
-	gptBIOSBootNumber = 14
-	gptESPNumber      = 15
-)
 
 // newDisk lays the disk out.
 func newDisk(spec Spec, lock Lock) (Disk, error) {
@@ -46,8 +41,8 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	d := Disk{
 		Image: o.Image, Files: imageFiles(o), BlockMap: blockMapName(o), Auto: o.SizeAuto, Free: o.Free, Blobs: o.Blobs,
 		Loader: spec.loader, Grow: spec.grower(),
-		bootDisk: bootDisk{
-			MBR: o.MBR, Arch: o.Arch, Time: lock.Time, Vendor: spec.Release().Vendor, SignedEFI: spec.bootRequest().signedEFI(),
+		Disk: boot.Disk{
+			MBR: o.MBR, Arch: o.Arch, Time: lock.Time, Vendor: spec.Release().Vendor, SignedEFI: spec.bootRequest().SignedEFI(),
 		},
 	}
 	for i, b := range d.Blobs {
@@ -71,13 +66,13 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	}
 	add := func(p diskimage.PartitionRequest) { request.Partitions = append(request.Partitions, p) }
 
-	for _, p := range d.Loader.partitions(table) {
+	for _, p := range d.Loader.Partitions(table) {
 		add(p)
 	}
-	if d.Loader.uefi() {
+	if d.Loader.UEFI() {
 		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: spec.espSize(), Filesystem: described("vfat", "ESP")}
 		if table == diskimage.GPT {
-			esp.Number = gptESPNumber
+			esp.Number = boot.GptESPNumber
 		}
 		add(esp)
 	}
@@ -112,12 +107,12 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 
 // flagBootable marks the partition that boot code in sector 0 starts: the first one of an msdos table, as since 1.0,
 // and the one with syslinux in it on a GPT disk.
-func flagBootable(r *diskimage.Request, l bootLoader) {
+func flagBootable(r *diskimage.Request, l boot.Loader) {
 	if r.Table == diskimage.MSDOS {
 		r.Partitions[0].Flags = append(r.Partitions[0].Flags, "boot")
 		return
 	}
-	if !l.legacyBoot() {
+	if !l.LegacyBoot() {
 		return
 	}
 	for i, p := range r.Partitions {
@@ -160,7 +155,7 @@ func (d Disk) contents() []string {
 	var lines []string
 	for _, p := range d.Layout.Partitions {
 		size, start := p.Size.String(), p.Start.String()
-		switch root := d.root(); {
+		switch root := d.Root(); {
 		case d.Auto && p.Number == root.Number:
 			size = autoText
 		case d.Auto && p.Start > root.Start:
@@ -175,43 +170,43 @@ func (d Disk) contents() []string {
 }
 
 // steps are what the root file system needs for its boot loader, and to grow.
-func (d Disk) steps() []Step {
-	steps := d.Loader.steps(d.bootDisk)
-	if d.Grow != growNothing {
+func (d Disk) steps() []step.Step {
+	steps := d.Loader.Steps(d.Disk)
+	if d.Grow != step.GrowNothing {
 		steps = append(steps, d.growStep())
 	}
 	return steps
 }
 
-func (d Disk) growStep() growStep {
-	if d.Grow == growRepart {
-		return growStep{Program: d.Grow, Type: d.root().Type.String()}
+func (d Disk) growStep() step.Grow {
+	if d.Grow == step.GrowRepart {
+		return step.Grow{Program: d.Grow, Type: d.Root().Type.String()}
 	}
-	return growStep{Program: d.Grow}
+	return step.Grow{Program: d.Grow}
 }
 
 // fstabProc is the first line of every fstab(5).
-var fstabProc = fstabEntry{"proc", "/proc", "proc", "defaults", 0}
+var fstabProc = step.FstabEntry{Device: "proc", Dir: "/proc", Type: "proc", Options: "defaults"}
 
 // fstabWithoutDisk is the fstab(5) of a root file system alone. The name of the root device is not known; it is the one
 // that vmdebootstrap has always named. A live system has a root of its own making, which a line for / would have remounted.
-func fstabWithoutDisk(o Options) []fstabEntry {
+func fstabWithoutDisk(o Options) []step.FstabEntry {
 	if o.Squash != "" {
-		return []fstabEntry{fstabProc}
+		return []step.FstabEntry{fstabProc}
 	}
-	return []fstabEntry{fstabProc, {"/dev/sda1", "/", o.Roottype, filesystem.Lookup(o.Roottype).Mount(), 1}}
+	return []step.FstabEntry{fstabProc, {Device: "/dev/sda1", Dir: "/", Type: o.Roottype, Options: filesystem.Lookup(o.Roottype).Mount(), Pass: 1}}
 }
 
 // fstabEntries lists what fstab(5) mounts of a disk.
-func fstabEntries(d *Disk) []fstabEntry {
-	entries := []fstabEntry{fstabProc}
-	root := d.root()
+func fstabEntries(d *Disk) []step.FstabEntry {
+	entries := []step.FstabEntry{fstabProc}
+	root := d.Root()
 	if !d.readOnly() { // else the initramfs has put an overlay there, which nothing may mount anew
 		options := filesystem.Lookup(root.Filesystem.Type).Mount()
-		if d.Grow != growNothing {
+		if d.Grow != step.GrowNothing {
 			options += ",x-systemd.growfs"
 		}
-		entries = append(entries, fstabEntry{deviceName(root), "/", root.Filesystem.Type, options, 1})
+		entries = append(entries, step.FstabEntry{Device: boot.DeviceName(root), Dir: "/", Type: root.Filesystem.Type, Options: options, Pass: 1})
 	}
 	// sysvinit mounts in the order of the lines: /boot comes before what is in it.
 	for _, role := range []diskimage.Role{diskimage.RoleBoot, diskimage.RoleESP, diskimage.RoleSwap} {
@@ -219,17 +214,17 @@ func fstabEntries(d *Disk) []fstabEntry {
 		if !ok {
 			continue
 		}
-		device, only := deviceName(p), ""
+		device, only := boot.DeviceName(p), ""
 		if d.readOnly() {
 			only = ",ro" // a kernel that is installed there would not find its modules at the next start
 		}
 		switch role {
 		case diskimage.RoleBoot:
-			entries = append(entries, fstabEntry{device, "/boot", p.Filesystem.Type, filesystem.Lookup(p.Filesystem.Type).Mount() + only, 2})
+			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot", Type: p.Filesystem.Type, Options: filesystem.Lookup(p.Filesystem.Type).Mount() + only, Pass: 2})
 		case diskimage.RoleESP:
-			entries = append(entries, fstabEntry{device, "/boot/efi", "vfat", "umask=0077" + only, 1})
+			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot/efi", Type: "vfat", Options: "umask=0077" + only, Pass: 1})
 		case diskimage.RoleSwap:
-			entries = append(entries, fstabEntry{device, "none", "swap", "sw", 0})
+			entries = append(entries, step.FstabEntry{Device: device, Dir: "none", Type: "swap", Options: "sw"})
 		}
 	}
 	return entries
@@ -239,10 +234,10 @@ func fstabEntries(d *Disk) []fstabEntry {
 func (d *Disk) ids() []string {
 	var names []string
 	for _, p := range d.Layout.Partitions {
-		names = append(names, fstabUUID(p.Filesystem), p.PartUUID)
+		names = append(names, boot.UUID(p.Filesystem), p.PartUUID)
 	}
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
 // readOnly reports whether the root file system never changes.
-func (d Disk) readOnly() bool { return filesystem.Lookup(d.root().Filesystem.Type).ReadOnly }
+func (d Disk) readOnly() bool { return filesystem.Lookup(d.Root().Filesystem.Type).ReadOnly }

@@ -62,7 +62,7 @@ func (d Disk) fit(tree diskimage.Tree) (Disk, error) {
 	if !d.Auto {
 		return d, nil
 	}
-	root := d.root()
+	root := d.Root()
 	least, err := filesystem.MinimumSize(root.Filesystem, tree, loaderRoom)
 	if err != nil {
 		return Disk{}, fmt.Errorf("measure %s: %w", root, err)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
@@ -75,11 +77,11 @@ func TestAutoSizeIsThatOfTheContentAndTheFreeSpace(t *testing.T) {
 			if d.Layout.Size%diskimage.MiB != 0 {
 				t.Errorf("%s, free %s: the disk has %d bytes, not a multiple of 1 MiB", table, free, d.Layout.Size)
 			}
-			if _, err := filesystem.Lookup("ext4").Formatter.Plan(d.root().Size, d.root().Filesystem, tree); err != nil {
+			if _, err := filesystem.Lookup("ext4").Formatter.Plan(d.Root().Size, d.Root().Filesystem, tree); err != nil {
 				t.Errorf("%s, free %s: the content does not fit: %v", table, free, err)
 			}
 			swap, _ := d.Layout.Partition(diskimage.RoleSwap)
-			if swap.Start != d.root().End() || swap.Size != 256*diskimage.MiB || d.Layout.Size-swap.End() > diskimage.MiB {
+			if swap.Start != d.Root().End() || swap.Size != 256*diskimage.MiB || d.Layout.Size-swap.End() > diskimage.MiB {
 				t.Errorf("%s, free %s: swap is at %s of %s", table, free, swap.Start, d.Layout.Size)
 			}
 			for i, p := range d.Layout.Partitions {
@@ -99,7 +101,7 @@ func TestAutoSizeIsThatOfTheContentAndTheFreeSpace(t *testing.T) {
 }
 
 // hostToolbox runs the programs of this machine; what would be mounted is named by its own path instead.
-type hostToolbox struct{ *fakeTarget }
+type hostToolbox struct{ *targettest.Target }
 
 func (h hostToolbox) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader, out io.Writer) error {
 	var places []string
@@ -123,8 +125,8 @@ type madeBy struct {
 }
 
 func (m madeBy) programVolume(_ Disk, p diskimage.Partition) *filesystem.Volume {
-	s := &site{toolbox: hostToolbox{newFakeTarget(m.t, nil)}, tmp: m.t.TempDir(), log: slog.New(slog.DiscardHandler), out: newTail(nil)}
-	return &filesystem.Volume{Tools: s.tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: m.dir}
+	s := &step.Context{Toolbox: hostToolbox{targettest.New(m.t, nil)}, Tmp: m.t.TempDir(), Log: slog.New(slog.DiscardHandler), Out: step.NewTail(nil)}
+	return &filesystem.Volume{Tools: s.Tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: m.dir}
 }
 
 func TestAutoSizeOfACompressedRootIsWhatItBecomes(t *testing.T) {
@@ -148,7 +150,7 @@ func TestAutoSizeOfACompressedRootIsWhatItBecomes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, least := d.root().Size, diskimage.Size(info.Size()); got < least || got > least+2*diskimage.MiB {
+			if got, least := d.Root().Size, diskimage.Size(info.Size()); got < least || got > least+2*diskimage.MiB {
 				t.Errorf("the root partition has %s for %s", got, least)
 			}
 			if d.Layout.Size > 80*diskimage.MiB {
@@ -174,7 +176,7 @@ func TestAutoSizeOfF2FSIsEnough(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		root := d.root()
+		root := d.Root()
 		if _, err := filesystem.Lookup("f2fs").Formatter.Plan(root.Size, root.Filesystem, autoTree(t)); err != nil {
 			t.Errorf("%s: %v", root, err)
 		}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
@@ -127,7 +129,9 @@ func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Tar
 // such program, it runs one of the toolbox: that shows at least whether the host refuses.
 func tryForeign(ctx context.Context, a debian.Arch, empty, toolbox Target) error {
 	program := path.Join(testPrograms, a.Name)
-	process := func(name string) *specs.Process { return &specs.Process{Args: []string{name}, Cwd: "/", Env: baseEnv} }
+	process := func(name string) *specs.Process {
+		return &specs.Process{Args: []string{name}, Cwd: "/", Env: step.BaseEnv}
+	}
 	if there, err := target.Exists(toolbox, program); err != nil {
 		return err
 	} else if !there {
@@ -143,7 +147,7 @@ func emulatorExists(s Spec) []error {
 	if s.arch.Name == "" || !s.NeedsEmulation() || s.arch.Qemu != "" || s.foreignEmulator() != "" {
 		return nil
 	}
-	return problem("--arch", "QEMU has no emulator for programs of %s: build on such a machine", s.arch.Name)
+	return problem.New("--arch", "QEMU has no emulator for programs of %s: build on such a machine", s.arch.Name)
 }
 
 // foreignEmulator is the program of --foreign; empty for that of the toolbox, which also stands in for one that is not
@@ -166,7 +170,7 @@ func foreignProgram(s Spec) []error {
 	}
 	refuse := func(format string, args ...any) []error {
 		const cure = "; without --foreign the right emulator is found"
-		return problem("--foreign", format+cure, args...)
+		return problem.New("--foreign", format+cure, args...)
 	}
 	data, err := s.w.ReadFile(s.o.Foreign)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
 // program is an ELF file with that header; an interpreter makes it a dynamically linked one.
@@ -186,7 +187,7 @@ func TestToolboxHasTheEmulatorOfItsRelease(t *testing.T) {
 
 func TestToolboxKeepsOneEmulator(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{
+	f := targettest.New(t, map[string]string{
 		"/usr/bin/qemu-aarch64": "x", "/usr/bin/qemu-aarch64_be": "x", "/usr/bin/qemu-arm": "x", "/usr/bin/true": "x",
 	})
 	if err := f.Symlink("qemu-aarch64", "/usr/bin/qemu-aarch64-static"); err != nil {
@@ -208,7 +209,7 @@ func TestToolboxKeepsOneEmulator(t *testing.T) {
 		t.Errorf("left: %s", got)
 	}
 	// The link's target is a name in the toolbox; the file itself is what the host can open.
-	if got, err := parts.emulator(f); err != nil || got != f.path("/usr/bin/qemu-aarch64") {
+	if got, err := parts.emulator(f); err != nil || got != f.Path("/usr/bin/qemu-aarch64") {
 		t.Errorf("got %s, %v", got, err)
 	}
 }
@@ -216,7 +217,7 @@ func TestToolboxKeepsOneEmulator(t *testing.T) {
 // emulatingEngine is a host that lets programs run by the emulators that are registered so.
 type emulatingEngine struct {
 	fakeEngine
-	empty *fakeTarget
+	empty *targettest.Target
 	used  []string
 	// own is what comes of a run with an emulator of our own, host of one without.
 	own, host error
@@ -227,7 +228,7 @@ func (e *emulatingEngine) Emulate(h elf.FileHeader, interpreter string) {
 }
 
 func (e *emulatingEngine) Scratch(context.Context) (Rootfs, error) {
-	e.empty.on = func(args []string, _ io.Writer) error {
+	e.empty.On = func(args []string, _ io.Writer) error {
 		if strings.HasSuffix(e.used[len(e.used)-1], ":.") { // no emulator
 			return e.host
 		}
@@ -252,9 +253,9 @@ func TestEmulationIsTriedBeforeTheWork(t *testing.T) {
 		{"an old kernel without", refused, broken, refused, []string{registered, ended}},
 		{"an emulator that does not run", broken, nil, broken, []string{registered}},
 	} {
-		e := &emulatingEngine{empty: newFakeTarget(t, nil), own: tt.own, host: tt.host}
+		e := &emulatingEngine{empty: targettest.New(t, nil), own: tt.own, host: tt.host}
 		x := &Executor{Engine: e, Say: func(string) {}, Log: slog.New(slog.DiscardHandler)}
-		toolbox := newFakeTarget(t, map[string]string{"/usr/bin/qemu-aarch64": "x", "/usr/lib/arch-test/arm64": "x"})
+		toolbox := targettest.New(t, map[string]string{"/usr/bin/qemu-aarch64": "x", "/usr/lib/arch-test/arm64": "x"})
 		s := mustSpec(t, func(o *Options) { o.Arch, o.UseUEFI, o.Grub = "arm64", true, true })
 		err := x.emulate(t.Context(), s, Sources{Toolbox: toolIndex(t, "qemu-user")}, toolbox)
 		if !errors.Is(err, tt.want) || tt.want == nil && err != nil {
@@ -263,7 +264,7 @@ func TestEmulationIsTriedBeforeTheWork(t *testing.T) {
 		if !slices.Equal(e.used, tt.used) {
 			t.Errorf("%s: emulators were %q, want %q", tt.name, e.used, tt.used)
 		}
-		if got := strings.Join(e.empty.transcript, "; "); !strings.HasPrefix(got, "/run/arch-test") {
+		if got := strings.Join(e.empty.Transcript, "; "); !strings.HasPrefix(got, "/run/arch-test") {
 			t.Errorf("%s: tried with %q", tt.name, got)
 		}
 	}
@@ -271,16 +272,16 @@ func TestEmulationIsTriedBeforeTheWork(t *testing.T) {
 
 func TestWithoutATestProgramTheHostIsTried(t *testing.T) {
 	t.Parallel()
-	toolbox := newFakeTarget(t, map[string]string{"/usr/bin/": ""})
-	empty := newFakeTarget(t, nil)
+	toolbox := targettest.New(t, map[string]string{"/usr/bin/": ""})
+	empty := targettest.New(t, nil)
 	loong64, _ := debian.LookupArch("loong64")
 	if err := tryForeign(t.Context(), loong64, empty, toolbox); err != nil {
 		t.Fatal(err)
 	}
-	if len(empty.transcript) > 0 || !slices.Equal(toolbox.transcript, []string{"true"}) {
-		t.Errorf("ran %q in the empty one, %q in the toolbox", empty.transcript, toolbox.transcript)
+	if len(empty.Transcript) > 0 || !slices.Equal(toolbox.Transcript, []string{"true"}) {
+		t.Errorf("ran %q in the empty one, %q in the toolbox", empty.Transcript, toolbox.Transcript)
 	}
-	if _, err := os.Stat(toolbox.path("/run")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(toolbox.Path("/run")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("something is left in the toolbox")
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/crypto/scrypt"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // uncounted are variables that hooks get and that are no inputs: the ways to the network, and credentials of one run.
@@ -17,9 +19,9 @@ var uncounted = []string{
 
 // inputVariables are the variables of the caller that are inputs of a hook with this text, sorted.
 func inputVariables(caller []string, text []byte) []string {
-	variables := slices.DeleteFunc(hookEnviron(caller, nil, text), func(kv string) bool {
-		name := variableName(kv)
-		return slices.Contains(uncounted, name) || slices.ContainsFunc(baseEnv, func(b string) bool { return variableName(b) == name })
+	variables := slices.DeleteFunc(step.HookEnviron(caller, nil, text), func(kv string) bool {
+		name := step.VariableName(kv)
+		return slices.Contains(uncounted, name) || slices.ContainsFunc(step.BaseEnv, func(b string) bool { return step.VariableName(b) == name })
 	})
 	slices.Sort(variables)
 	return variables

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -57,7 +58,7 @@ type Result struct {
 	Rootfs  Rootfs
 	Toolbox Rootfs
 	x       *Executor
-	site    *site
+	site    *step.Context
 	kept    kept
 	outputs *artefacts
 	spec    Spec
@@ -125,7 +126,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		}
 	}
 	remaining := plan.Steps[len(begin.links):]
-	if slices.ContainsFunc(remaining, Step.Installs) {
+	if slices.ContainsFunc(remaining, step.Step.Installs) {
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
 			return result, err
 		}
@@ -135,12 +136,12 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		}
 	}
 	result.outputs = x.artefacts(plan, lock, begin.origins)
-	result.site = &site{
-		target: result.Rootfs, toolbox: result.Toolbox, archives: archives.dir, keyring: keyring,
-		freshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, x.toolboxName) },
-		proxy:        proxyEnviron(x.Environ), environ: x.Environ, dir: x.Dir, tmp: x.TempDir, resolver: x.Resolver,
-		log: x.Log, out: newTail(x.Output, spec.o.Mirror, spec.o.AptMirror), epoch: lock.epoch(), seed: begin.seed,
-		outputs: result.outputs,
+	result.site = &step.Context{
+		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Keyring: keyring,
+		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, x.toolboxName) },
+		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
+		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: begin.seed,
+		Outputs: result.outputs,
 	}
 	identity, err := x.identityPlan(spec, lock)
 	if err != nil {
@@ -215,7 +216,7 @@ type kept struct {
 
 // runSteps runs steps, and keeps the results of the dear ones under the digests of the identities, which are the same
 // steps without random IDs.
-func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin start, s *site, outputs *artefacts) (kept, error) {
+func (x *Executor) runSteps(ctx context.Context, steps, identities []step.Step, begin start, s *step.Context, outputs *artefacts) (kept, error) {
 	all := kept{slices.Clone(begin.links), slices.Clone(begin.layers), begin.seed}
 	links, before := all.links, firstDigest(x.Cache.Program)
 	if len(links) > 0 {
@@ -243,7 +244,7 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 			continue
 		}
 		all.links, all.layers = links, append(all.layers, rand.Text())
-		if err := x.keep(ctx, s.target, all.links, all.layers, begin.seed, outputs.origins); err != nil {
+		if err := x.keep(ctx, s.Target, all.links, all.layers, begin.seed, outputs.origins); err != nil {
 			return all, err
 		}
 	}
@@ -252,7 +253,7 @@ func (x *Executor) runSteps(ctx context.Context, steps, identities []Step, begin
 
 // runLink runs a step and gives its link behind the digest of what came before it. identity is the step without random IDs.
 // unkept says why the result must not be kept.
-func (x *Executor) runLink(ctx context.Context, step, identity Step, before Digest, s *site) (l link, unkept, err error) {
+func (x *Executor) runLink(ctx context.Context, step, identity step.Step, before Digest, s *step.Context) (l link, unkept, err error) {
 	v, unkept := x.look(step, nil)
 	if v == nil || unkept != nil {
 		if err := x.runStep(ctx, step, s); err != nil || unkept != nil {
@@ -295,14 +296,14 @@ func notInstalled(target Target, packages []*archive.Package) ([]*archive.Packag
 	return slices.DeleteFunc(slices.Clone(packages), func(p *archive.Package) bool { return installed[p.Name] == p.Version }), nil
 }
 
-func (x *Executor) runStep(ctx context.Context, step Step, s *site) error {
+func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	x.Say(step.Title())
-	s.out.reset()
-	if err := step.run(ctx, s); err != nil {
-		return &StepError{Step: step, Output: s.out.String(), Err: err}
+	x.Say(setup.Title())
+	s.Out.Reset()
+	if err := setup.Run(ctx, s); err != nil {
+		return &step.Error{Step: setup, Output: s.Out.String(), Err: err}
 	}
 	return nil
 }
@@ -326,8 +327,8 @@ func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 	if spec.bare() {
 		priorities = priorities[:1]
 	}
-	options, _ := debootstrapOptions(spec.Options().Debootstrapopts)
-	include, _ := debootstrapOption(options, "include")
+	options, _ := step.DebootstrapOptions(spec.Options().Debootstrapopts)
+	include, _ := step.DebootstrapOption(options, "include")
 	want := append(index.Names(priorities...), "apt")
 	want = append(want, packageNames([]string{include})...)
 	packages := spec.Packages()
@@ -343,8 +344,8 @@ func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 // askedBy names the options that ask for what an archive has not, as the beginning of an error.
 func askedBy(spec Spec, unresolved *archive.UnresolvedError) string {
 	o := spec.Options()
-	options, _ := debootstrapOptions(o.Debootstrapopts)
-	include, _ := debootstrapOption(options, "include")
+	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
+	include, _ := step.DebootstrapOption(options, "include")
 	text := ""
 	for _, by := range []struct {
 		flag  string

@@ -11,6 +11,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -173,7 +174,7 @@ func exportCompression(text string) (ociimage.Compression, error) {
 // exportCompressionKnown is about --export-compression alone.
 func exportCompressionKnown(s Spec) []error {
 	if _, err := exportCompression(s.o.ExportCompression); err != nil {
-		return []error{&Problem{Flag: "--export-compression", Err: err}}
+		return []error{&problem.Problem{Flag: "--export-compression", Err: err}}
 	}
 	return nil
 }
@@ -192,12 +193,12 @@ func exportPlaces(s Spec) []error {
 			key = filepath.Clean(e.Path)
 		}
 		if used[key] {
-			problems = append(problems, problem(flag, "%q is written twice", e)...)
+			problems = append(problems, problem.New(flag, "%q is written twice", e)...)
 			continue
 		}
 		used[key] = true
 		if err := s.exportPlace(e); err != nil {
-			problems = append(problems, problem(flag, "%s: %w", e, err)...)
+			problems = append(problems, problem.New(flag, "%s: %w", e, err)...)
 		}
 	}
 	return problems

@@ -12,6 +12,8 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -141,8 +143,8 @@ func TestPlatformIsWhatContainersCallIt(t *testing.T) {
 
 func TestBoundsAreTheSnapshotsThatBuildsShare(t *testing.T) {
 	t.Parallel()
-	plan := Plan{Steps: []Step{
-		debootstrapStep{}, commandStep{}, aptInstallStep{}, hostnameStep{}, customPackagesStep{}, hookStep{}, cleanStep{},
+	plan := Plan{Steps: []step.Step{
+		step.Debootstrap{}, step.Command{}, step.AptInstall{}, step.Hostname{}, step.CustomPackages{}, step.Hook{}, step.Clean{},
 	}}
 	for snapshots, want := range map[int][]int{0: nil, 1: {1}, 2: {1}, 3: {1, 3}, 5: {1, 3}} {
 		r := &Result{Plan: plan, kept: kept{layers: make([]string, snapshots)}}
@@ -187,12 +189,12 @@ func TestCleanedIsWhatCleanStepLeaves(t *testing.T) {
 		}
 		return names
 	}
-	before, after := newFakeTarget(t, files), newFakeTarget(t, files)
-	if err := runStep(t, after, cleanStep{}); err != nil {
+	before, after := targettest.New(t, files), targettest.New(t, files)
+	if err := runStep(t, after, step.Clean{}); err != nil {
 		t.Fatal(err)
 	}
-	got := list(cleaned(diskimage.NewDirTree(before.root), []byte("nameserver 192.0.2.1\n")))
-	want := list(diskimage.NewDirTree(after.root))
+	got := list(step.Cleaned(diskimage.NewDirTree(before.Dir), []byte("nameserver 192.0.2.1\n")))
+	want := list(diskimage.NewDirTree(after.Dir))
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

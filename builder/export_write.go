@@ -13,6 +13,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -33,7 +34,7 @@ func (x *Executor) CheckExports(ctx context.Context, spec Spec) error {
 			continue
 		}
 		if err := x.Engine.CheckDestination(ctx, x.imageCopy(spec, "", e)); err != nil {
-			errs = append(errs, &Problem{Flag: "--export", Err: err})
+			errs = append(errs, &problem.Problem{Flag: "--export", Err: err})
 		}
 	}
 	return errors.Join(errs...)

@@ -12,7 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
@@ -29,9 +32,9 @@ type assembler struct {
 
 // programs is what an assembler cannot do by itself.
 type programs interface {
-	// syslinuxFile and grubImage are those of bootSource.
-	syslinuxFile(ctx context.Context, name string) ([]byte, error)
-	grubImage(ctx context.Context, d bootDisk, platform string) ([]byte, error)
+	// SyslinuxFile and grubImage are those of bootSource.
+	SyslinuxFile(ctx context.Context, name string) ([]byte, error)
+	GRUBImage(ctx context.Context, d boot.Disk, platform string) ([]byte, error)
 	// programVolume is a partition that a program fills.
 	programVolume(d Disk, p diskimage.Partition) *filesystem.Volume
 }
@@ -45,7 +48,7 @@ func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 // assembler writes the files of the build, none of them later than the build itself: with SOURCE_DATE_EPOCH the same
 // image results each time, whichever of its steps ran again.
 func (r *Result) assembler() assembler {
-	tree := diskimage.Clamp(dirTree(r.Rootfs, r.Rootfs.Root()), r.lock.Time)
+	tree := diskimage.Clamp(target.Tree(r.Rootfs, r.Rootfs.Root()), r.lock.Time)
 	return assembler{say: r.x.Say, tree: tree, Files: r.Rootfs, programs: r}
 }
 
@@ -59,7 +62,7 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		defer func() { err = errors.Join(err, root.Close()) }()
 	}
 	a.say(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
-	boot, err := d.Loader.prepare(ctx, d.bootDisk, a)
+	boot, err := d.Loader.Prepare(ctx, d.Disk, a)
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", d.Loader, err)
 	}
@@ -80,7 +83,7 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		if kind.Formatter == nil {
 			continue // the BIOS boot partition holds no file system
 		}
-		tree, err := d.tree(p, a.tree, boot.files[p.Number])
+		tree, err := d.tree(p, a.tree, boot.Files[p.Number])
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
 		}
@@ -90,22 +93,22 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		}
 		image.Volumes[p.Number] = volume
 	}
-	if boot.patches != nil {
-		if image.Patches, err = boot.patches(image.Volumes); err != nil {
+	if boot.Patches != nil {
+		if image.Patches, err = boot.Patches(image.Volumes); err != nil {
 			return fmt.Errorf("install %s: %w", d.Loader, err)
 		}
 	}
 	return d.write(ctx, image)
 }
 
-// syslinuxFile reads a file of the toolbox.
-func (r *Result) syslinuxFile(_ context.Context, name string) ([]byte, error) {
+// SyslinuxFile reads a file of the toolbox.
+func (r *Result) SyslinuxFile(_ context.Context, name string) ([]byte, error) {
 	return r.Toolbox.ReadFile(name)
 }
 
-// grubImage has the target's own program make it.
-func (r *Result) grubImage(ctx context.Context, d bootDisk, platform string) ([]byte, error) {
-	return makeGrubImage(ctx, r.site, d, platform)
+// GRUBImage has the target's own program make it.
+func (r *Result) GRUBImage(ctx context.Context, d boot.Disk, platform string) ([]byte, error) {
+	return boot.MakeGRUBImage(ctx, r.site, d, platform)
 }
 
 // programVolume is a partition that a program fills. The files of boot loaders are never on one: the rules see to that.
@@ -114,8 +117,8 @@ func (r *Result) programVolume(d Disk, p diskimage.Partition) *filesystem.Volume
 }
 
 // programVolume is a partition that a program makes of the root file system in the directory root.
-func (d Disk) programVolume(s *site, root string, p diskimage.Partition) *filesystem.Volume {
-	v := &filesystem.Volume{Tools: s.tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: root}
+func (d Disk) programVolume(s *step.Context, root string, p diskimage.Partition) *filesystem.Volume {
+	v := &filesystem.Volume{Tools: s.Tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: root}
 	if p.Role == diskimage.RoleBoot {
 		v.Dir, v.Covered = filepath.Join(v.Dir, "boot"), []string{"efi"}
 		return v
@@ -144,7 +147,7 @@ func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File
 	if !d.Auto {
 		return d, nil, nil
 	}
-	p := d.root()
+	p := d.Root()
 	if d.readOnly() {
 		a.say("make the " + p.Filesystem.Type)
 		root, err := a.programVolume(d, p).Make(ctx)
@@ -206,12 +209,12 @@ func (d *Disk) tree(p diskimage.Partition, root diskimage.Tree, added []diskimag
 			return nil, err
 		}
 	}
-	if p.Number == d.boot().Number {
+	if p.Number == d.Boot().Number {
 		dense := func(name string) bool {
 			if p.Role == diskimage.RoleBoot {
-				return d.Loader.dense(".") // all of it
+				return d.Loader.Dense(".") // all of it
 			}
-			return d.Loader.dense(path.Dir(name))
+			return d.Loader.Dense(path.Dir(name))
 		}
 		tree = diskimage.Dense(tree, dense)
 	}

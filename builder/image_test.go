@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 )
@@ -88,7 +89,7 @@ func plan(t *testing.T, f diskimage.Formatter, fstype, features string, size dis
 func TestImagesHoldNoTimeLaterThanTheBuild(t *testing.T) {
 	t.Parallel()
 	built := time.Unix(1_700_000_000, 0)
-	r := &Result{x: &Executor{}, Rootfs: newFakeTarget(t, map[string]string{"/etc/motd": "hello"}), lock: Lock{Time: built}}
+	r := &Result{x: &Executor{}, Rootfs: targettest.New(t, map[string]string{"/etc/motd": "hello"}), lock: Lock{Time: built}}
 	for e, err := range r.assembler().tree.Entries() {
 		if err != nil || e.ModTime.After(built) {
 			t.Errorf("%s is of %v (%v)", e.Name, e.ModTime, err)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
@@ -106,11 +107,11 @@ func formatsKnown(s Spec) []error {
 	byName := map[string]string{}
 	for _, f := range imageFiles(s.o) {
 		if err := format.Check(f.Format, ""); err != nil {
-			problems = append(problems, &Problem{Flag: "--format", Err: err})
+			problems = append(problems, &problem.Problem{Flag: "--format", Err: err})
 			continue
 		}
 		if other, taken := byName[f.Name]; taken {
-			problems = append(problems, problem("--format", "%s and %s would both be written to %q: build one of them alone",
+			problems = append(problems, problem.New("--format", "%s and %s would both be written to %q: build one of them alone",
 				other, f.Format, f.Name)...)
 		}
 		byName[f.Name] = f.Format
@@ -119,17 +120,17 @@ func formatsKnown(s Spec) []error {
 			compressError = err
 		}
 		if s.o.SectorSize == diskimage.SectorSize4K && f.Format != format.Raw && f.Format != format.Qcow2 {
-			problems = append(problems, problem("--sector-size", "a disk in a %s file has sectors of 512 bytes: choose --format raw or qcow2", f.Format)...)
+			problems = append(problems, problem.New("--sector-size", "a disk in a %s file has sectors of 512 bytes: choose --format raw or qcow2", f.Format)...)
 		}
 	}
 	if !compresses && compressError != nil {
-		problems = append(problems, &Problem{Flag: "--compress", Err: compressError})
+		problems = append(problems, &problem.Problem{Flag: "--compress", Err: compressError})
 	}
 	if s.o.ConvertQcow2 && len(s.o.Formats) > 0 && !slices.Contains(splitFormats(s.o.Formats), format.Qcow2) {
-		problems = append(problems, problem("--convert-qcow2", "--format asks for something else: drop one of them")...)
+		problems = append(problems, problem.New("--convert-qcow2", "--format asks for something else: drop one of them")...)
 	}
 	if s.o.Bmap && blockMapName(s.o) == "" && len(problems) == 0 {
-		problems = append(problems, problem("--bmap", "is for raw images: add raw to --format")...)
+		problems = append(problems, problem.New("--bmap", "is for raw images: add raw to --format")...)
 	}
 	return problems
 }
@@ -145,7 +146,7 @@ func formatsNeedImage(s Spec) []error {
 		{"--raw", len(s.o.Blobs) > 0}, {"--size", s.o.SizeAuto},
 	} {
 		if option.given {
-			problems = append(problems, problem(option.flag, "needs --image as well")...)
+			problems = append(problems, problem.New(option.flag, "needs --image as well")...)
 		}
 	}
 	return problems

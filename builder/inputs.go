@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // inputs are what a program was seen to use of the target: a digest of each file that it opened, and one of the names in
@@ -145,32 +143,4 @@ func (r inputReader) time(info fs.FileInfo) string {
 	default:
 		return info.ModTime().UTC().Format(time.RFC3339)
 	}
-}
-
-// filesBelow lists the files and directories of directories, as far as these are there.
-func filesBelow(t target.Target, dirs []string) ([]string, error) {
-	var names []string
-	for _, dir := range dirs {
-		entries, err := t.ReadDir(dir)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		names = append(names, dir)
-		for _, e := range entries {
-			name := path.Join(dir, e.Name())
-			if !e.IsDir() {
-				names = append(names, name)
-				continue
-			}
-			below, err := filesBelow(t, []string{name})
-			if err != nil {
-				return nil, err
-			}
-			names = append(names, below...)
-		}
-	}
-	return names, nil
 }

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // A hook can see, without opening anything, which files are in the directories that are lent to it, their types, modes,
@@ -22,7 +24,7 @@ import (
 
 // lentDir is a directory of the host that a step sees, with all that can be seen in it without opening a file.
 type lentDir struct {
-	hostDir
+	target.SharedDir
 	// entries are what is in the directory, and the directory itself as ".", sorted by name.
 	entries []lentEntry
 	ignored *ignoreList
@@ -79,7 +81,7 @@ func (d lentDir) find(name string) (lentEntry, bool) {
 }
 
 // path is the place of an entry on the host.
-func (d lentDir) place(e lentEntry) string { return filepath.Join(d.path, e.name) }
+func (d lentDir) place(e lentEntry) string { return filepath.Join(d.Path, e.name) }
 
 // isDir reports whether the entry is a directory.
 func (e lentEntry) isDir() bool { return e.mode&unix.S_IFMT == unix.S_IFDIR }
@@ -113,19 +115,19 @@ func (e *tooMuchError) Error() string {
 
 // lookAt looks at the directories that a step sees, but for what is this program's own, and for the sizes of the build's
 // scripts: whoever works on the last hook need not wait for those before it, unless they open it. All are real names.
-func lookAt(dirs hostDirs, own, scripts map[string]bool) ([]lentDir, error) {
+func lookAt(dirs target.SharedDirs, own, scripts map[string]bool) ([]lentDir, error) {
 	all := make([]lentDir, len(dirs))
 	for i, d := range dirs {
-		list, err := readIgnoreList(d.path)
+		list, err := readIgnoreList(d.Path)
 		if err != nil {
 			return nil, err
 		}
-		all[i] = lentDir{hostDir: d, ignored: list}
+		all[i] = lentDir{SharedDir: d, ignored: list}
 	}
 	skip := skipper(all, own)
 	for i, d := range dirs {
 		var err error
-		if all[i].entries, err = listAll(d.path, skip, scripts); err != nil {
+		if all[i].entries, err = listAll(d.Path, skip, scripts); err != nil {
 			return nil, err
 		}
 	}
@@ -139,7 +141,7 @@ func skipper(dirs []lentDir, own map[string]bool) func(name string, isDir bool) 
 			return true
 		}
 		return slices.ContainsFunc(dirs, func(d lentDir) bool {
-			rel, below := strings.CutPrefix(name, strings.TrimSuffix(d.path, "/")+"/")
+			rel, below := strings.CutPrefix(name, strings.TrimSuffix(d.Path, "/")+"/")
 			return below && d.ignored.matches(rel, isDir)
 		})
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 func TestIgnoreListsFollowGit(t *testing.T) {
@@ -50,7 +52,7 @@ func BenchmarkLookAtADirectoryOf100000Files(b *testing.B) {
 			}
 		}
 	}
-	dirs := hostDirs{{"working directory", top}}
+	dirs := target.SharedDirs{{Name: "working directory", Path: top}}
 	for b.Loop() {
 		seen, err := lookAt(dirs, nil, nil)
 		if err != nil || len(seen[0].entries) != 101011 {

@@ -10,6 +10,9 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // Which files a step opens is seen, not guessed: the kernel tells which are opened while it runs (inotify(7)). A snapshot
@@ -23,7 +26,7 @@ type observation struct {
 }
 
 // newObservation looks at the files that a step has opened, as far as they are in its view.
-func (x *Executor) newObservation(ctx context.Context, opened []string, v *view, dirs hostDirs) (*observation, error) {
+func (x *Executor) newObservation(ctx context.Context, opened []string, v *view, dirs target.SharedDirs) (*observation, error) {
 	o := &observation{Files: map[string]Digest{}}
 	for _, name := range opened {
 		e, found := v.entry(name)
@@ -37,16 +40,16 @@ func (x *Executor) newObservation(ctx context.Context, opened []string, v *view,
 		if err != nil {
 			return nil, err
 		}
-		o.Files[dirs.portable(name)] = digest
+		o.Files[dirs.Portable(name)] = digest
 	}
 	return o, nil
 }
 
 // changes names the files that are not any more as they were.
-func (x *Executor) changes(ctx context.Context, o *observation, dirs hostDirs) ([]string, error) {
+func (x *Executor) changes(ctx context.Context, o *observation, dirs target.SharedDirs) ([]string, error) {
 	var changes []string
 	for _, name := range slices.Sorted(maps.Keys(o.Files)) {
-		local := dirs.local(name)
+		local := dirs.Local(name)
 		if local == "" {
 			changes = append(changes, name+" is not there")
 			continue
@@ -63,8 +66,8 @@ func (x *Executor) changes(ctx context.Context, o *observation, dirs hostDirs) (
 }
 
 // runObserved runs a step that has a view, and gives what it was seen to use. unkept says why its result must not be kept.
-func (x *Executor) runObserved(ctx context.Context, step Step, v *view, s *site) (seen *observation, unkept, err error) {
-	use, unkept, err := observe(v.directories(), s.tmp, func() error { return x.runStep(ctx, step, s) })
+func (x *Executor) runObserved(ctx context.Context, step step.Step, v *view, s *step.Context) (seen *observation, unkept, err error) {
+	use, unkept, err := observe(v.directories(), s.Tmp, func() error { return x.runStep(ctx, step, s) })
 	if err != nil || unkept != nil {
 		return nil, unkept, err
 	}
@@ -85,7 +88,7 @@ func (x *Executor) runObserved(ctx context.Context, step Step, v *view, s *site)
 }
 
 // notKept tells why the result of a step is not kept.
-func (x *Executor) notKept(step Step, why error) {
+func (x *Executor) notKept(step step.Step, why error) {
 	x.Log.Info("the result is not kept in the cache", slog.String("step", step.Title()), slog.Any("because", why))
 	if x.Cache.Explain != nil {
 		x.Cache.Explain(fmt.Sprintf("not kept: %s: %v", step.Title(), why))

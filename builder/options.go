@@ -2,8 +2,9 @@ package builder
 
 import (
 	"slices"
-	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -30,33 +31,33 @@ type Options struct {
 	Owner             string // --owner USER
 
 	// Where the packages come from and which.
-	Mirror             URL      // --mirror URL; empty: HostMirror
-	AptMirror          URL      // --apt-mirror URL
-	ConfigureApt       bool     // --configure-apt
-	Arch               string   // --arch; Debian name
-	Distribution       string   // --distribution; suite or codename
-	Debootstrapopts    []string // --debootstrapopts, each value as given
-	DebootstrapScripts string   // --debootstrap-scripts DIR
-	Packages           []string // --package
-	CustomPackages     []string // --custom-package, paths of .deb files
-	Recommends         bool     // --recommends
-	NoKernel           bool     // --no-kernel
-	KernelPackage      string   // --kernel-package
-	NoAcpid            bool     // --no-acpid
-	Sudo               bool     // --sudo
-	Foreign            string   // --foreign PATH
+	Mirror             secret.URL // --mirror URL; empty: HostMirror
+	AptMirror          secret.URL // --apt-mirror URL
+	ConfigureApt       bool       // --configure-apt
+	Arch               string     // --arch; Debian name
+	Distribution       string     // --distribution; suite or codename
+	Debootstrapopts    []string   // --debootstrapopts, each value as given
+	DebootstrapScripts string     // --debootstrap-scripts DIR
+	Packages           []string   // --package
+	CustomPackages     []string   // --custom-package, paths of .deb files
+	Recommends         bool       // --recommends
+	NoKernel           bool       // --no-kernel
+	KernelPackage      string     // --kernel-package
+	NoAcpid            bool       // --no-acpid
+	Sudo               bool       // --sudo
+	Foreign            string     // --foreign PATH
 
 	// What is set up in the root file system.
-	Hostname             string   // --hostname
-	RootPassword         Secret   // --root-password
-	LockRootPassword     bool     // --lock-root-password
-	Users                []User   // --user NAME[/PASSWORD]
-	Actions              []Action // --customize, --run, --copy-in and --hook, in the order of the call
-	EnableDHCP           bool     // --enable-dhcp
-	SystemdNetworkd      bool     // --systemd-networkd
-	UpdateInitramfs      bool     // --update-initramfs
-	SerialConsole        bool     // --serial-console
-	SerialConsoleCommand string   // --serial-console-command
+	Hostname             string      // --hostname
+	RootPassword         secret.Text // --root-password
+	LockRootPassword     bool        // --lock-root-password
+	Users                []step.User // --user NAME[/PASSWORD]
+	Actions              []Action    // --customize, --run, --copy-in and --hook, in the order of the call
+	EnableDHCP           bool        // --enable-dhcp
+	SystemdNetworkd      bool        // --systemd-networkd
+	UpdateInitramfs      bool        // --update-initramfs
+	SerialConsole        bool        // --serial-console
+	SerialConsoleCommand string      // --serial-console-command
 
 	// Disk layout and boot loader.
 	Bootsize   diskimage.Size // --bootsize
@@ -91,7 +92,7 @@ func DefaultOptions() Options {
 	return Options{
 		Size:                 1 * diskimage.GB,
 		Distribution:         "stable",
-		DebootstrapScripts:   defaultScripts,
+		DebootstrapScripts:   step.DefaultScripts,
 		Hostname:             "debian",
 		SystemdNetworkd:      true,
 		UpdateInitramfs:      true,
@@ -119,26 +120,4 @@ func (o Options) clone() Options {
 	o.Formats = slices.Clone(o.Formats)
 	o.Blobs = slices.Clone(o.Blobs)
 	return o
-}
-
-// User is one account that --user asks for.
-type User struct {
-	Name string
-	// Password is the initial password; HasPassword tells an empty one (NAME/) from none at all (NAME).
-	Password    Secret
-	HasPassword bool
-}
-
-// ParseUser reads NAME or NAME/PASSWORD; the password begins after the first slash and may hold others.
-func ParseUser(text string) User {
-	name, password, has := strings.Cut(text, "/")
-	return User{Name: name, Password: NewSecret(password), HasPassword: has}
-}
-
-// String is what ParseUser reads, with the password hidden.
-func (u User) String() string {
-	if !u.HasPassword {
-		return u.Name
-	}
-	return u.Name + "/" + u.Password.String()
 }

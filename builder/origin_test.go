@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
 // originsOfPlaces are those of images of some places.
@@ -97,7 +99,7 @@ func TestListsSayWhereASnapshotComesFrom(t *testing.T) {
 // TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers: what programs of such a target write is no better than the target.
 func TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers(t *testing.T) {
 	t.Parallel()
-	e := &artefactEngine{t: t, kept: map[string]*fakeTarget{}}
+	e := &artefactEngine{t: t, kept: map[string]*targettest.Target{}}
 	from := Remote{"oci", "/one"}
 	trusts := artefacts{x: &Executor{Engine: e, Log: slog.New(slog.DiscardHandler), Cache: Cache{From: []Remote{from}}}}
 	others := artefacts{x: &Executor{Engine: e, Log: slog.New(slog.DiscardHandler)}}

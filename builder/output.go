@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -36,17 +37,9 @@ func (r *Result) WriteTarball(ctx context.Context, name string) error {
 	})
 }
 
-// dirTree reads a directory that was made by the engine of t, and by nobody else.
-func dirTree(t target.Target, dir string) diskimage.Tree {
-	if t.OwnerXattrs() {
-		return diskimage.NewDirTree(dir, diskimage.WithOwnerXattrs())
-	}
-	return diskimage.NewDirTree(dir)
-}
-
 // tree is what an archive or a layer records of a root file system of the build, the finished one or an earlier state.
 func (r *Result) tree(rootfs Rootfs) diskimage.Tree {
-	tree := cleaned(dirTree(rootfs, rootfs.Root()), r.site.resolver)
+	tree := step.Cleaned(target.Tree(rootfs, rootfs.Root()), r.site.Resolver)
 	return diskimage.Clamp(diskimage.WithoutContents(tree, mountPoints), r.lock.Time)
 }
 
@@ -56,7 +49,7 @@ const packageList = "dpkg.list"
 // WritePackageList writes the names of all packages of the image, sorted, a line each.
 func (r *Result) WritePackageList(ctx context.Context) error {
 	var out bytes.Buffer
-	p := r.site.command("dpkg-query", "--show", "--showformat", "${Package}\n")
+	p := r.site.Command("dpkg-query", "--show", "--showformat", "${Package}\n")
 	if err := r.Rootfs.Run(ctx, p, nil, strings.NewReader(""), &out); err != nil {
 		return fmt.Errorf("list packages: %w", err)
 	}
@@ -71,7 +64,7 @@ func (r *Result) WritePackageList(ctx context.Context) error {
 
 // Written are the files and directories of the host that a build writes, or may write, as the options name them.
 func (s Spec) Written() []string {
-	names := append(s.outputFiles(), packageList, debootstrapLog)
+	names := append(s.outputFiles(), packageList, step.DebootstrapLog)
 	for _, e := range s.o.Exports {
 		if e.Transport != exportDocker && e.Transport != exportStorage {
 			names = append(names, e.Path)

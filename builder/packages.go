@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // Packages are all packages that the build asks for by name, sorted, without what they depend on: table A.5 of the
@@ -15,7 +16,7 @@ func (s Spec) Packages() []string {
 		packages = append(packages, initPackages(s.release)...)
 	}
 	if s.bare() && len(s.o.Users) > 0 {
-		packages = append(packages, "adduser") // userStep runs it
+		packages = append(packages, "adduser") // step.AddUser runs it
 	}
 	if s.o.Foreign == "" && !s.o.NoAcpid {
 		packages = append(packages, "acpid")
@@ -23,7 +24,7 @@ func (s Spec) Packages() []string {
 	if s.o.Sudo {
 		packages = append(packages, "sudo")
 	}
-	packages = append(packages, s.loader.packages(s.bootRequest())...)
+	packages = append(packages, s.loader.Packages(s.bootRequest())...)
 	packages = append(packages, s.filesystemPackages()...)
 	packages = append(packages, s.overlayPackages()...)
 	packages = append(packages, s.growPackages()...)
@@ -62,7 +63,7 @@ func (s Spec) usesResolved() bool { return s.usesNetworkd() && s.release.Resolve
 
 // bare reports whether debootstrap is told to leave out the packages of priority important, init among them.
 func (s Spec) bare() bool {
-	for _, word := range debootstrapWords(s.o.Debootstrapopts) {
+	for _, word := range step.DebootstrapWords(s.o.Debootstrapopts) {
 		switch word {
 		case "variant=minbase", "variant=buildd", "variant=fakechroot":
 			return true
@@ -80,17 +81,6 @@ func initPackages(r debian.Release) []string {
 		return []string{"upstart", "udev"}
 	}
 	return []string{"systemd-sysv", "udev"}
-}
-
-// debootstrapWords splits the values of --debootstrapopts at spaces into options without their dashes.
-func debootstrapWords(values []string) []string {
-	var words []string
-	for _, value := range values {
-		for word := range strings.FieldsSeq(value) {
-			words = append(words, strings.TrimPrefix(word, "--"))
-		}
-	}
-	return words
 }
 
 // packageNames splits the values of --package at commas, which always worked because debootstrap joins names with them.

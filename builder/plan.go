@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -49,7 +50,7 @@ func (l Lock) epoch() []string {
 // Plan is what a build does: the steps on the root file system in their order, and the disk or the tar archive that it
 // ends in.
 type Plan struct {
-	Steps   []Step
+	Steps   []step.Step
 	Disk    *Disk
 	Tarball string
 	// Squash is the directory of a live file system.
@@ -70,48 +71,48 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		p.Disk = &disk
 	}
 
-	options, _ := debootstrapOptions(o.Debootstrapopts)
-	p.add(debootstrapStep{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options,
+	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
+	p.add(step.Debootstrap{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options,
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()), ScriptsDigest: lock.Scripts})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
-		p.add(aptInstallStep{Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.answers(), HoldInitramfs: o.UpdateInitramfs})
+		p.add(step.AptInstall{Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.Answers(), HoldInitramfs: o.UpdateInitramfs})
 	}
-	p.add(hostnameStep{Hostname: o.Hostname})
+	p.add(step.Hostname{Hostname: o.Hostname})
 	fstab := fstabWithoutDisk(o)
 	if p.Disk != nil {
 		fstab = fstabEntries(p.Disk)
 	}
-	p.add(fstabStep{Entries: fstab})
+	p.add(step.Fstab{Entries: fstab})
 	if len(o.CustomPackages) > 0 {
 		p.add(newCustomPackagesStep(o, lock))
 	}
-	p.add(rootPasswordStep{Password: o.RootPassword, Lock: o.LockRootPassword})
+	p.add(step.RootPassword{Password: o.RootPassword, Lock: o.LockRootPassword})
 	for _, u := range o.Users {
-		p.add(userStep{User: u, Sudo: o.Sudo})
+		p.add(step.AddUser{User: u, Sudo: o.Sudo})
 	}
-	p.add(persistentRulesStep{})
+	p.add(step.PersistentRules{})
 	p.add(newNetworkStep(o, release))
 	if o.ConfigureApt {
 		p.add(newAptSourcesStep(o, release))
 	}
 	p.addActions(o, lock, hooks.PhaseCustomize)
 	if p.Disk != nil && p.Disk.readOnly() {
-		p.add(overlayStep{Roottype: o.Roottype, Grub: p.Disk.Loader.writesGrubenv()})
+		p.add(step.Overlay{Roottype: o.Roottype, Grub: p.Disk.Loader.WritesGrubenv()})
 	}
 	if o.UpdateInitramfs {
 		if p.Disk != nil && filesystem.Lookup(o.Roottype).FsckFirst {
-			p.add(fsckStep{Type: o.Roottype})
+			p.add(step.Fsck{Type: o.Roottype})
 		}
-		p.add(initramfsStep{})
+		p.add(step.Initramfs{})
 	}
 	if p.Disk != nil {
 		p.Steps = append(p.Steps, p.Disk.steps()...)
 	}
 	if o.SerialConsole && release.Sysvinit() {
-		p.add(inittabStep{Command: o.SerialConsoleCommand})
+		p.add(step.Inittab{Command: o.SerialConsoleCommand})
 	}
-	p.add(cleanStep{})
+	p.add(step.Clean{})
 	return p, nil
 }
 
@@ -132,11 +133,11 @@ func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
 	}
 }
 
-func (p *Plan) add(s Step) { p.Steps = append(p.Steps, s) }
+func (p *Plan) add(s step.Step) { p.Steps = append(p.Steps, s) }
 
 // newNetworkStep chooses by table B.8 of the specification.
-func newNetworkStep(o Options, r debian.Release) networkStep {
-	ifupdown := networkStep{Ifupdown: true, DHCP: o.EnableDHCP, Include: "source-directory /etc/network/interfaces.d"}
+func newNetworkStep(o Options, r debian.Release) step.Network {
+	ifupdown := step.Network{Ifupdown: true, DHCP: o.EnableDHCP, Include: "source-directory /etc/network/interfaces.d"}
 	switch {
 	case !r.Systemd():
 		ifupdown.Include = "source /etc/network/interfaces.d/*"
@@ -148,7 +149,7 @@ func newNetworkStep(o Options, r debian.Release) networkStep {
 		ifupdown.Networkd = true
 		return ifupdown
 	default:
-		return networkStep{Networkd: true, Resolved: true}
+		return step.Network{Networkd: true, Resolved: true}
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -23,12 +25,12 @@ var planned = map[string]func(*Options){
 	"default": func(*Options) {},
 	"grub-bookworm": func(o *Options) {
 		o.Grub, o.Distribution, o.SerialConsole, o.Sudo = true, "bookworm", true, true
-		o.RootPassword = NewSecret("s3cret")
-		o.Users = []User{{Name: "alice", Password: NewSecret("s3cret"), HasPassword: true}}
+		o.RootPassword = secret.New("s3cret")
+		o.Users = []step.User{{Name: "alice", Password: secret.New("s3cret"), HasPassword: true}}
 	},
 	"ifupdown-bullseye": func(o *Options) {
 		o.Distribution, o.SystemdNetworkd, o.EnableDHCP, o.LockRootPassword = "bullseye", false, true, true
-		o.ConfigureApt, o.AptMirror = true, NewURL("http://mirror.example/debian")
+		o.ConfigureApt, o.AptMirror = true, secret.NewURL("http://mirror.example/debian")
 		o.Packages, o.Recommends = []string{"less", "vim-tiny"}, true
 		o.Debootstrapopts = []string{"variant=minbase components=main,contrib"}
 	},
@@ -72,7 +74,7 @@ var planned = map[string]func(*Options){
 func testSpec(t *testing.T, change func(*Options)) Spec {
 	t.Helper()
 	o := DefaultOptions()
-	o.Image, o.Size, o.Mirror, o.Arch = "/out/debian.img", 2*diskimage.GB, NewURL("http://build.example/debian"), "amd64"
+	o.Image, o.Size, o.Mirror, o.Arch = "/out/debian.img", 2*diskimage.GB, secret.NewURL("http://build.example/debian"), "amd64"
 	change(&o)
 	spec, err := NewSpec(o, World{
 		Stat: func(name string) (os.FileInfo, error) {
@@ -144,7 +146,7 @@ func TestStepsArePlainData(t *testing.T) {
 	var check func(where string, typ reflect.Type)
 	check = func(where string, typ reflect.Type) {
 		switch {
-		case typ == reflect.TypeFor[Secret](), typ == reflect.TypeFor[URL]():
+		case typ == reflect.TypeFor[secret.Text](), typ == reflect.TypeFor[secret.URL]():
 		case typ == reflect.TypeFor[time.Time]():
 			t.Errorf("%s is a time", where)
 		case typ.Kind() == reflect.Struct:
@@ -168,7 +170,7 @@ func TestStepsArePlainData(t *testing.T) {
 			check(s.Kind(), reflect.TypeOf(s))
 		}
 	}
-	for _, s := range []Step{customPackagesStep{}, inittabStep{}, hookStep{}} {
+	for _, s := range []step.Step{step.CustomPackages{}, step.Inittab{}, step.Hook{}} {
 		check(s.Kind(), reflect.TypeOf(s))
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // A digest says that something is another, but not what. So what it is made of is recorded in files beside the store, for
@@ -101,12 +103,12 @@ func (v *view) record(r records) error {
 	}
 	var errs []error
 	for _, d := range v.dirs {
-		errs = append(errs, r.write(string(v.Lent[d.name]), d.record))
+		errs = append(errs, r.write(string(v.Lent[d.Name]), d.record))
 	}
 	errs = append(errs, r.write(v.Environ, func() map[string]string {
 		hashes := map[string]string{}
 		for _, kv := range v.variables {
-			hashes[variableName(kv)] = valueHash(v.Environ, kv)
+			hashes[step.VariableName(kv)] = valueHash(v.Environ, kv)
 		}
 		return hashes
 	}))
@@ -128,21 +130,21 @@ func (d lentDir) record() map[string]string {
 func (r records) changed(was Digest, d lentDir) string {
 	before, now := r.read(string(was)), d.record()
 	if before == nil {
-		return "something in " + d.path + " is not as it was"
+		return "something in " + d.Path + " is not as it was"
 	}
 	var names []string
 	for name, seen := range now {
 		if before[name] != seen {
-			names = append(names, filepath.Join(d.path, name))
+			names = append(names, filepath.Join(d.Path, name))
 		}
 	}
 	for name := range before {
 		if _, there := now[name]; !there {
-			names = append(names, filepath.Join(d.path, name))
+			names = append(names, filepath.Join(d.Path, name))
 		}
 	}
 	if len(names) == 0 {
-		return filepath.Join(d.path, ignoreName) + " is not as it was"
+		return filepath.Join(d.Path, ignoreName) + " is not as it was"
 	}
 	slices.Sort(names)
 	verb := "is"
@@ -158,7 +160,7 @@ func (r records) changedVariables(was string, variables []string) string {
 	var names []string
 	now := map[string]bool{}
 	for _, kv := range variables {
-		name := variableName(kv)
+		name := step.VariableName(kv)
 		now[name] = true
 		if before[name] != valueHash(was, kv) {
 			names = append(names, name)

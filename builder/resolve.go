@@ -10,6 +10,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // Sources are the package lists that a build chooses from.
@@ -91,8 +92,8 @@ func (s Spec) toolboxSuite() string {
 
 // components are those that debootstrap will use.
 func components(o Options, r debian.Release) []string {
-	options, _ := debootstrapOptions(o.Debootstrapopts)
-	if value, set := debootstrapOption(options, "components"); set {
+	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
+	if value, set := step.DebootstrapOption(options, "components"); set {
 		return packageNames([]string{value})
 	}
 	return r.Components()
@@ -118,7 +119,7 @@ func readIndexes(ctx context.Context, client *archive.Client, r *archive.Release
 
 // ownScripts is the directory of debootstrap's scripts if it is not debootstrap's own.
 func (s Spec) ownScripts() string {
-	if s.o.DebootstrapScripts == defaultScripts {
+	if s.o.DebootstrapScripts == step.DefaultScripts {
 		return ""
 	}
 	return s.w.absolute(s.o.DebootstrapScripts)

@@ -6,24 +6,29 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // TestEachSecretInputCountsAndHides: what is kept of a step has no secret in it, and another secret is another digest.
 func TestEachSecretInputCountsAndHides(t *testing.T) {
 	t.Parallel()
-	for name, step := range map[string]func(secret string) Step{
-		"command": func(s string) Step { return commandStep{Command: NewSecret("echo " + s), Number: 1} },
-		"hook": func(s string) Step {
+	for name, step := range map[string]func(secret string) step.Step{
+		"command": func(s string) step.Step { return step.Command{Command: secret.New("echo " + s), Number: 1} },
+		"hook": func(s string) step.Step {
 			return Script("/hooks/one").step("digest", Lock{}, s, 0)
 		},
-		"mirror": func(s string) Step {
-			return debootstrapStep{Mirror: NewURL("http://joe:" + s + "@mirror.example/debian")}
+		"mirror": func(s string) step.Step {
+			return step.Debootstrap{Mirror: secret.NewURL("http://joe:" + s + "@mirror.example/debian")}
 		},
-		"token": func(s string) Step { return debootstrapStep{Mirror: NewURL("http://" + s + "@mirror.example/debian")} },
-		"apt mirror": func(s string) Step {
-			return aptSourcesStep{Entries: []aptSource{{URI: NewURL("http://joe:" + s + "@mirror.example/debian")}}}
+		"token": func(s string) step.Step {
+			return step.Debootstrap{Mirror: secret.NewURL("http://" + s + "@mirror.example/debian")}
 		},
-		"user": func(s string) Step { return userStep{User: ParseUser("joe/" + s)} },
+		"apt mirror": func(s string) step.Step {
+			return step.AptSources{Entries: []step.AptSource{{URI: secret.NewURL("http://joe:" + s + "@mirror.example/debian")}}}
+		},
+		"user": func(s string) step.Step { return step.AddUser{User: step.ParseUser("joe/" + s)} },
 	} {
 		one, err := newLink("before", step("first-secret"), nil)
 		if err != nil {
@@ -61,7 +66,7 @@ func TestVariablesOfACommandShowNowhere(t *testing.T) {
 	t.Parallel()
 	view := func(value string) *view {
 		x := &Executor{Environ: []string{"TOKEN=" + value, "OTHER=b"}}
-		v, err := x.look(commandStep{Command: NewSecret("echo $TOKEN")}, nil)
+		v, err := x.look(step.Command{Command: secret.New("echo $TOKEN")}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +76,7 @@ func TestVariablesOfACommandShowNowhere(t *testing.T) {
 	if one.Environ == two.Environ {
 		t.Error("another value of a variable is the same")
 	}
-	l, err := newLink("before", commandStep{}, one)
+	l, err := newLink("before", step.Command{}, one)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +108,7 @@ func TestMessagesHideWhatShouldNotBeInAPlace(t *testing.T) {
 func TestOutputOfProgramsHidesTheCredentialsOfURLs(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
-	out := newTail(&all, NewURL("http://joe:geheim@mirror.example/debian"), NewURL("http://mirror.example/"), NewURL("http://token@other.example"))
+	out := step.NewTail(&all, secret.NewURL("http://joe:geheim@mirror.example/debian"), secret.NewURL("http://mirror.example/"), secret.NewURL("http://token@other.example"))
 	for _, part := range []string{"I: get http://joe:geh", "eim@mirror.example/debian/x\nand http://token", "@other.example"} {
 		if _, err := out.Write([]byte(part)); err != nil {
 			t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -26,7 +28,7 @@ func (x *Executor) CheckShares(ctx context.Context) error {
 			err = x.Engine.CheckDestination(ctx, dst)
 		}
 		if err != nil {
-			errs = append(errs, &Problem{Flag: "--cache-to", Err: err})
+			errs = append(errs, &problem.Problem{Flag: "--cache-to", Err: err})
 		}
 	}
 	return errors.Join(errs...)
@@ -138,9 +140,9 @@ func (r *Result) packStep(ctx context.Context, layout *ociimage.Layout, n int) (
 			return layer, err
 		}
 		defer func() { err = errors.Join(err, lower.Close()) }()
-		below = dirTree(lower, lower.Root())
+		below = target.Tree(lower, lower.Root())
 	}
-	return layout.Pack(ctx, ociimage.Difference(below, dirTree(upper, upper.Root())), shareCompression)
+	return layout.Pack(ctx, ociimage.Difference(below, target.Tree(upper, upper.Root())), shareCompression)
 }
 
 // shareCompression is fast in both directions.
@@ -168,7 +170,7 @@ func (r *Result) shareOne(ctx context.Context, to Remote, name string) (err erro
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
 	return r.put(ctx, to, ownName(name), labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
-		layer, err := layout.Pack(ctx, dirTree(state, state.Root()), shareCompression)
+		layer, err := layout.Pack(ctx, target.Tree(state, state.Root()), shareCompression)
 		return []ociimage.Layer{layer}, err
 	})
 }

@@ -13,6 +13,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
 // registryEngine is a registry: what is copied to it can be inspected.
@@ -61,8 +64,8 @@ func (e *registryEngine) CopyImage(_ context.Context, c ImageCopy) error {
 
 // states is a root file system that was another at each snapshot.
 type states struct {
-	*fakeTarget
-	all []*fakeTarget
+	*targettest.Target
+	all []*targettest.Target
 }
 
 func (s states) Before(_ context.Context, n int) (Rootfs, error) { return s.all[n-1], nil }
@@ -76,8 +79,8 @@ func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Resul
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Result{x: x, Plan: plan, spec: c.spec(t), lock: c.lock, site: &site{log: slog.New(slog.DiscardHandler)}, outputs: &artefacts{}}
-	before, all := firstDigest(c.program), []*fakeTarget{}
+	r := &Result{x: x, Plan: plan, spec: c.spec(t), lock: c.lock, site: &step.Context{Log: slog.New(slog.DiscardHandler)}, outputs: &artefacts{}}
+	before, all := firstDigest(c.program), []*targettest.Target{}
 	for _, step := range plan.Steps {
 		l, err := newLink(before, step, nil)
 		if err != nil {
@@ -87,10 +90,10 @@ func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Resul
 		if step.Kept() {
 			n := len(all)
 			r.kept.layers = append(r.kept.layers, fmt.Sprintf("%s-%d", l.Own.short(), n))
-			all = append(all, newFakeTarget(t, map[string]string{fmt.Sprintf("/file%d", n): string(l.Own)}))
+			all = append(all, targettest.New(t, map[string]string{fmt.Sprintf("/file%d", n): string(l.Own)}))
 		}
 	}
-	r.Rootfs = states{newFakeTarget(t, nil), all}
+	r.Rootfs = states{targettest.New(t, nil), all}
 	return r
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
 // sharingEngine has images at a place of --cache-from, and notes what is asked of that.
@@ -63,10 +65,10 @@ func (e *sharingEngine) Import(_ context.Context, base string, snapshots []Remot
 	return nil
 }
 
-func (e *sharingEngine) Scratch(context.Context) (Rootfs, error) { return &fakeTarget{}, nil }
+func (e *sharingEngine) Scratch(context.Context) (Rootfs, error) { return &targettest.Target{}, nil }
 func (e *sharingEngine) From(_ context.Context, name string) (Rootfs, error) {
 	_, err := e.Labels(name)
-	return &fakeTarget{}, err
+	return &targettest.Target{}, err
 }
 
 // sharedBuild is a place that has all snapshots of a build: each with a layer for each dear step.

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -26,7 +28,7 @@ type World struct {
 	// HostArch is the Debian architecture of this machine.
 	HostArch string
 	// HostMirror is the Debian mirror that this machine itself uses; empty for none.
-	HostMirror URL
+	HostMirror secret.URL
 }
 
 // absolute gives a file's name from the root directory on.
@@ -39,10 +41,10 @@ func (w World) absolute(name string) string {
 
 // Mirrors for a machine that has none of its own.
 var (
-	debianMirror = NewURL("http://ftp.debian.org/debian")
-	ubuntuMirror = NewURL("http://archive.ubuntu.com/ubuntu")
+	debianMirror = secret.NewURL("http://ftp.debian.org/debian")
+	ubuntuMirror = secret.NewURL("http://archive.ubuntu.com/ubuntu")
 	// ubuntuPortsMirror has all architectures but those of PCs.
-	ubuntuPortsMirror = NewURL("http://ports.ubuntu.com/ubuntu-ports")
+	ubuntuPortsMirror = secret.NewURL("http://ports.ubuntu.com/ubuntu-ports")
 )
 
 // minSwap is the smallest swap partition: QEMU gives a machine 128 MiB of memory by default, and swap should be more.
@@ -54,7 +56,7 @@ type Spec struct {
 	o       Options
 	release debian.Release
 	arch    debian.Arch
-	loader  bootLoader
+	loader  boot.Loader
 	w       World
 }
 
@@ -99,7 +101,7 @@ func NewSpec(o Options, w World) (Spec, error) {
 }
 
 // defaultMirror is the mirror for a build that names none.
-func defaultMirror(r debian.Release, a debian.Arch, w World) URL {
+func defaultMirror(r debian.Release, a debian.Arch, w World) secret.URL {
 	switch {
 	case r.Vendor == debian.Ubuntu && a.PC:
 		return ubuntuMirror
@@ -150,7 +152,7 @@ func (s Spec) Warnings() []string {
 	case s.foreignEmulator() == "":
 		warnings = append(warnings, "--foreign: there is no "+s.o.Foreign+": the toolbox's own emulator runs programs of "+s.arch.Name)
 	}
-	if s.o.Squash != "" && s.o.UseUEFI && !s.bootRequest().signedEFI() {
+	if s.o.Squash != "" && s.o.UseUEFI && !s.bootRequest().SignedEFI() {
 		warnings = append(warnings, "--squash: "+s.release.Codename+" has no GRUB for "+s.arch.Name+" that is complete without grub-install: there will be no efi directory")
 	}
 	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {

@@ -13,6 +13,10 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -87,8 +91,8 @@ func TestNewSpecTakesWhatIsRight(t *testing.T) {
 		"Ubuntu":                 func(o *Options) { o.Distribution = "xenial" },
 		"oldoldstable":           func(o *Options) { o.Distribution = "oldoldstable" },
 		"100 MiB":                func(o *Options) { o.Size = 100 * diskimage.MiB },
-		"apt mirror":             func(o *Options) { o.ConfigureApt, o.AptMirror = true, NewURL("https://mirror.example/debian") },
-		"local mirror":           func(o *Options) { o.Mirror = NewURL("file:///srv/mirror") },
+		"apt mirror":             func(o *Options) { o.ConfigureApt, o.AptMirror = true, secret.NewURL("https://mirror.example/debian") },
+		"local mirror":           func(o *Options) { o.Mirror = secret.NewURL("file:///srv/mirror") },
 		"qcow2":                  func(o *Options) { o.ConvertQcow2 = true },
 		"btrfs with grub":        func(o *Options) { o.Roottype, o.Grub = "btrfs", true },
 		"btrfs beside /boot":     func(o *Options) { o.Roottype, o.Bootsize = "btrfs", 100*diskimage.MB },
@@ -119,13 +123,15 @@ func TestNewSpecTakesWhatIsRight(t *testing.T) {
 		"hook":                       func(o *Options) { o.Actions = []Action{Script("hook.sh")} },
 		"local package":              func(o *Options) { o.CustomPackages = []string{"local_1_all.deb"} },
 		"host name with domain":      func(o *Options) { o.Hostname = "a1.example.org" },
-		"users":                      func(o *Options) { o.Users = []User{ParseUser("joe"), ParseUser("ann/x/y"), ParseUser("bob/")} },
-		"owner":                      func(o *Options) { o.Owner = "joe" },
-		"boot flag":                  func(o *Options) { o.Bootflag = "lba" },
-		"names with a comma":         func(o *Options) { o.Packages = []string{"vim, less,"} },
-		"script of a suite":          func(o *Options) { o.DebootstrapScripts, o.Distribution = "scripts", "distant" },
-		"i386 with a named kernel":   func(o *Options) { o.Arch, o.KernelPackage = "i386", "linux-image-mine" },
-		"i386 without a kernel":      func(o *Options) { o.Arch, o.NoKernel = "i386", true },
+		"users": func(o *Options) {
+			o.Users = []step.User{step.ParseUser("joe"), step.ParseUser("ann/x/y"), step.ParseUser("bob/")}
+		},
+		"owner":                    func(o *Options) { o.Owner = "joe" },
+		"boot flag":                func(o *Options) { o.Bootflag = "lba" },
+		"names with a comma":       func(o *Options) { o.Packages = []string{"vim, less,"} },
+		"script of a suite":        func(o *Options) { o.DebootstrapScripts, o.Distribution = "scripts", "distant" },
+		"i386 with a named kernel": func(o *Options) { o.Arch, o.KernelPackage = "i386", "linux-image-mine" },
+		"i386 without a kernel":    func(o *Options) { o.Arch, o.NoKernel = "i386", true },
 	} {
 		if _, err := NewSpec(options(change), testWorld()); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -150,7 +156,7 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"small tarball", func(o *Options) { o.Image, o.Tarball, o.Size = "", "x.tar", 1 }, "--size", []string{"too small"}},
 		{"unknown suite", func(o *Options) { o.Distribution = "Trixie" }, "--distribution", []string{"valid Debian or Ubuntu"}},
 		{"suite of backports", func(o *Options) { o.Distribution = "bookworm-backports" }, "--distribution", []string{"not a valid"}},
-		{"apt mirror alone", func(o *Options) { o.AptMirror = NewURL("http://m.example/") }, "--apt-mirror", []string{"requires --configure-apt as well"}},
+		{"apt mirror alone", func(o *Options) { o.AptMirror = secret.NewURL("http://m.example/") }, "--apt-mirror", []string{"requires --configure-apt as well"}},
 		{"qcow2 tarball", func(o *Options) { o.Image, o.Tarball, o.ConvertQcow2 = "", "x.tar", true }, "--convert-qcow2", []string{"qcow2 can only", "with --image"}},
 		{"image and tarball", func(o *Options) { o.Tarball = "x.tar" }, "--tarball", []string{"--image", "not both"}},
 		{"squash and tarball", func(o *Options) { o.Image, o.Squash, o.Tarball = "", "FOO", "x.tar" }, "--tarball", []string{"--squash", "not both"}},
@@ -229,15 +235,15 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"host name with final hyphen", func(o *Options) { o.Hostname = "host-" }, "--hostname", []string{`"host-"`}},
 		{"no host name", func(o *Options) { o.Hostname = "" }, "--hostname", nil},
 		{"long host name", func(o *Options) { o.Hostname = strings.Repeat("a.", 32) + "a" }, "--hostname", []string{"64"}},
-		{"user name with capitals", func(o *Options) { o.Users = []User{ParseUser("Joe/x")} }, "--user", []string{`"J"`}},
-		{"user name root", func(o *Options) { o.Users = []User{ParseUser("root/x")} }, "--user", []string{"--root-password"}},
-		{"user twice", func(o *Options) { o.Users = []User{ParseUser("joe"), ParseUser("joe")} }, "--user", []string{"twice"}},
-		{"password of two lines", func(o *Options) { o.RootPassword = NewSecret("a\nb") }, "--root-password", []string{"line break"}},
-		{"hidden password", func(o *Options) { o.RootPassword = NewSecret("(secret)") }, "--root-password", []string{"--dump-config"}},
-		{"hidden password of a user", func(o *Options) { o.Users = []User{ParseUser("joe/(secret)")} }, "--user", []string{"--dump-config"}},
+		{"user name with capitals", func(o *Options) { o.Users = []step.User{step.ParseUser("Joe/x")} }, "--user", []string{`"J"`}},
+		{"user name root", func(o *Options) { o.Users = []step.User{step.ParseUser("root/x")} }, "--user", []string{"--root-password"}},
+		{"user twice", func(o *Options) { o.Users = []step.User{step.ParseUser("joe"), step.ParseUser("joe")} }, "--user", []string{"twice"}},
+		{"password of two lines", func(o *Options) { o.RootPassword = secret.New("a\nb") }, "--root-password", []string{"line break"}},
+		{"hidden password", func(o *Options) { o.RootPassword = secret.New("(secret)") }, "--root-password", []string{"--dump-config"}},
+		{"hidden password of a user", func(o *Options) { o.Users = []step.User{step.ParseUser("joe/(secret)")} }, "--user", []string{"--dump-config"}},
 		{"unknown owner", func(o *Options) { o.Owner = "nobodyhere" }, "--owner", []string{"nobodyhere"}},
-		{"mirror without scheme", func(o *Options) { o.Mirror = NewURL("mirror.example/debian") }, "--mirror", []string{"not a URL"}},
-		{"mirror with a blank", func(o *Options) { o.Mirror = NewURL("http://m.example/a b") }, "--mirror", []string{"blanks"}},
+		{"mirror without scheme", func(o *Options) { o.Mirror = secret.NewURL("mirror.example/debian") }, "--mirror", []string{"not a URL"}},
+		{"mirror with a blank", func(o *Options) { o.Mirror = secret.NewURL("http://m.example/a b") }, "--mirror", []string{"blanks"}},
 		{"only a list of packages", func(o *Options) { o.Debootstrapopts = []string{"no-check-gpg --print-debs"} }, "--debootstrapopts", []string{`"print-debs"`, "complete"}},
 		{"architecture of debootstrap", func(o *Options) { o.Debootstrapopts = []string{"arch=i386"} }, "--debootstrapopts", []string{"use --arch"}},
 		{"missing keyring", func(o *Options) { o.Debootstrapopts = []string{"keyring=gone.gpg"} }, "--debootstrapopts", []string{"keyring", "gone.gpg"}},
@@ -246,7 +252,7 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"directory for a script", func(o *Options) { o.DebootstrapScripts, o.Distribution = "scripts", "trixie" }, "--debootstrap-scripts", []string{"not a file"}},
 	} {
 		_, err := NewSpec(options(test.change), testWorld())
-		found := slices.ContainsFunc(problemsOf(err), func(p *Problem) bool {
+		found := slices.ContainsFunc(problemsOf(err), func(p *problem.Problem) bool {
 			return p.Flag == test.flag && !slices.ContainsFunc(test.want, func(want string) bool {
 				return !strings.Contains(p.Error(), want)
 			})
@@ -258,14 +264,14 @@ func TestNewSpecRefuses(t *testing.T) {
 }
 
 // problemsOf takes a joined error apart.
-func problemsOf(err error) []*Problem {
+func problemsOf(err error) []*problem.Problem {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return nil
 	}
-	var all []*Problem
+	var all []*problem.Problem
 	for _, e := range joined.Unwrap() {
-		var p *Problem
+		var p *problem.Problem
 		if errors.As(e, &p) {
 			all = append(all, p)
 		}
@@ -307,7 +313,7 @@ func TestUnknownNamesCauseNoOtherProblems(t *testing.T) {
 func TestSpecSharesNoMemoryWithItsOptions(t *testing.T) {
 	t.Parallel()
 	o := options(func(o *Options) {
-		o.Packages, o.Users = []string{"vim"}, []User{ParseUser("joe")}
+		o.Packages, o.Users = []string{"vim"}, []step.User{step.ParseUser("joe")}
 		o.Actions, o.Debootstrapopts = []Action{Script("hook.sh")}, []string{"variant=minbase"}
 		o.CustomPackages = []string{"local_1_all.deb"}
 	})
@@ -322,7 +328,7 @@ func TestSpecSharesNoMemoryWithItsOptions(t *testing.T) {
 		list[0] = "changed"
 	}
 	o.Actions[0], got.Actions[0] = Action{}, Action{}
-	o.Users[0], got.Users[0] = User{}, User{}
+	o.Users[0], got.Users[0] = step.User{}, step.User{}
 	if now := s.Options(); !reflect.DeepEqual(now, want) {
 		t.Errorf("got %+v, want %+v", now, want)
 	}
@@ -390,9 +396,9 @@ func TestDefaultMirrorFitsTheRelease(t *testing.T) {
 		{"noble", "riscv64", host, "", ubuntuPortsMirror.Reveal()},
 	} {
 		w := testWorld()
-		w.HostMirror = NewURL(test.host)
+		w.HostMirror = secret.NewURL(test.host)
 		s, err := NewSpec(options(func(o *Options) {
-			o.Distribution, o.Arch, o.Mirror = test.suite, test.arch, NewURL(test.given)
+			o.Distribution, o.Arch, o.Mirror = test.suite, test.arch, secret.NewURL(test.given)
 		}), w)
 		if err != nil {
 			t.Errorf("%s: %v", test.suite, err)
@@ -413,9 +419,9 @@ func TestWarningsNameOpenDoors(t *testing.T) {
 	}{
 		{"default", nil, []string{"--root-password"}},
 		{"locked", func(o *Options) { o.LockRootPassword = true }, nil},
-		{"password", func(o *Options) { o.RootPassword = NewSecret("x") }, nil},
-		{"both", func(o *Options) { o.RootPassword, o.LockRootPassword = NewSecret("x"), true }, []string{"no effect"}},
-		{"user", func(o *Options) { o.LockRootPassword, o.Users = true, []User{ParseUser("joe")} }, []string{"joe"}},
+		{"password", func(o *Options) { o.RootPassword = secret.New("x") }, nil},
+		{"both", func(o *Options) { o.RootPassword, o.LockRootPassword = secret.New("x"), true }, []string{"no effect"}},
+		{"user", func(o *Options) { o.LockRootPassword, o.Users = true, []step.User{step.ParseUser("joe")} }, []string{"joe"}},
 		{"live system without signed GRUB", func(o *Options) {
 			o.LockRootPassword, o.Image, o.Squash, o.Grub, o.UseUEFI, o.Arch = true, "", "FOO", true, true, "riscv64"
 		}, []string{"no efi directory"}},
@@ -437,7 +443,7 @@ func TestWarningsNameOpenDoors(t *testing.T) {
 func TestSecretsDoNotShow(t *testing.T) {
 	t.Parallel()
 	const password = "geheim"
-	o := Options{RootPassword: NewSecret(password), Users: []User{ParseUser("joe/" + password)}}
+	o := Options{RootPassword: secret.New(password), Users: []step.User{step.ParseUser("joe/" + password)}}
 	data, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
@@ -459,10 +465,10 @@ func TestMistakesDoNotShowPasswords(t *testing.T) {
 	t.Parallel()
 	const password = "geheim"
 	_, err := NewSpec(options(func(o *Options) {
-		o.Users = []User{ParseUser("joe:" + password), ParseUser("/" + password), ParseUser("root/" + password)}
-		o.RootPassword = NewSecret(password + "\n")
-		o.Mirror = NewURL("http://joe:" + password + "@[bad/")
-		o.AptMirror = NewURL("//joe:" + password + "@mirror.example")
+		o.Users = []step.User{step.ParseUser("joe:" + password), step.ParseUser("/" + password), step.ParseUser("root/" + password)}
+		o.RootPassword = secret.New(password + "\n")
+		o.Mirror = secret.NewURL("http://joe:" + password + "@[bad/")
+		o.AptMirror = secret.NewURL("//joe:" + password + "@mirror.example")
 	}), testWorld())
 	if err == nil || strings.Contains(err.Error(), password) {
 		t.Errorf("the password shows in %v", err)
@@ -471,13 +477,13 @@ func TestMistakesDoNotShowPasswords(t *testing.T) {
 
 func TestParseUserSplitsAtTheFirstSlash(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]User{
+	for text, want := range map[string]step.User{
 		"joe":      {Name: "joe"},
 		"joe/":     {Name: "joe", HasPassword: true},
-		"joe/pw":   {Name: "joe", HasPassword: true, Password: NewSecret("pw")},
-		"joe/p/w/": {Name: "joe", HasPassword: true, Password: NewSecret("p/w/")},
+		"joe/pw":   {Name: "joe", HasPassword: true, Password: secret.New("pw")},
+		"joe/p/w/": {Name: "joe", HasPassword: true, Password: secret.New("p/w/")},
 	} {
-		if got := ParseUser(text); got != want {
+		if got := step.ParseUser(text); got != want {
 			t.Errorf("ParseUser(%q): got %#v, want %#v", text, got, want)
 		}
 	}
@@ -486,7 +492,7 @@ func TestParseUserSplitsAtTheFirstSlash(t *testing.T) {
 // TestExtlinuxIsForPCs: it is the default, and boot code for a PC must not get onto the disk of a board by itself.
 func TestExtlinuxIsForPCs(t *testing.T) {
 	t.Parallel()
-	for arch, want := range map[string]bootLoader{"amd64": extlinux{}, "i386": extlinux{}, "armhf": noLoader{}, "riscv64": noLoader{}} {
+	for arch, want := range map[string]boot.Loader{"amd64": boot.Extlinux{}, "i386": boot.Extlinux{}, "armhf": boot.None{}, "riscv64": boot.None{}} {
 		s := mustSpec(t, func(o *Options) { o.Arch, o.KernelPackage = arch, "linux-image-mine" })
 		if got := s.loader; got != want {
 			t.Errorf("%s: got %s, want %s", arch, got, want)

@@ -14,6 +14,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
@@ -37,7 +38,7 @@ const (
 // complete; others in the directory stay.
 func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err error) {
 	r.x.Say("write " + filepath.Join(dir, squashName))
-	work, err := os.MkdirTemp(r.site.tmp, "squash-")
+	work, err := os.MkdirTemp(r.site.Tmp, "squash-")
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err er
 	if err != nil {
 		return err
 	}
-	if spec.Options().UseUEFI && spec.bootRequest().signedEFI() {
+	if spec.Options().UseUEFI && spec.bootRequest().SignedEFI() {
 		list, err := grub.EFISignedFiles(grub.EFIPlatform(spec.Options().Arch), strings.ToLower(string(spec.Release().Vendor)))
 		if err != nil {
 			return err
@@ -91,7 +92,7 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		return fmt.Errorf("make the toolbox: %w", err)
 	}
 	defer func() { err = errors.Join(err, toolbox.Close()) }()
-	s := &site{toolbox: toolbox, tmp: x.TempDir, proxy: proxyEnviron(x.Environ), log: x.Log, out: newTail(x.Output, spec.o.Mirror)}
+	s := &step.Context{Toolbox: toolbox, Tmp: x.TempDir, Proxy: proxyEnviron(x.Environ), Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror)}
 	if archive != nil {
 		unpacked, err := x.Engine.Scratch(ctx)
 		if err != nil {
@@ -99,10 +100,10 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		}
 		defer func() { err = errors.Join(err, unpacked.Close()) }()
 		x.Say("unpack the archive")
-		p := s.command("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*",
+		p := s.Command("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*",
 			"--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*", "--directory="+squashRoot)
-		if err := toolbox.Run(ctx, p, []specs.Mount{target.Bind(unpacked.Root(), squashRoot)}, archive, s.out); err != nil {
-			return fmt.Errorf("unpack the archive: %w: %s", err, strings.TrimSpace(s.out.String()))
+		if err := toolbox.Run(ctx, p, []specs.Mount{target.Bind(unpacked.Root(), squashRoot)}, archive, s.Out); err != nil {
+			return fmt.Errorf("unpack the archive: %w: %s", err, strings.TrimSpace(s.Out.String()))
 		}
 		directory = unpacked.Root()
 	} else if toolbox.OwnerXattrs() {
@@ -136,7 +137,7 @@ func (r *Result) reader(name string) func() (io.ReadCloser, error) {
 
 // makeSquash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and checks it.
 // What is in directories that are mounted over at boot is left out. options are more of mksquashfs.
-func makeSquash(ctx context.Context, s *site, root, work string, options ...string) error {
+func makeSquash(ctx context.Context, s *step.Context, root, work string, options ...string) error {
 	image := squashWork + "/" + squashName
 	args := []string{
 		"mksquashfs", squashRoot, image, "-comp", "xz", "-noappend", "-no-progress", "-quiet",
@@ -148,11 +149,11 @@ func makeSquash(ctx context.Context, s *site, root, work string, options ...stri
 	}
 	mounts := []specs.Mount{target.Bind(root, squashRoot, "ro"), target.Bind(work, squashWork)}
 	run := func(args []string, out io.Writer) error {
-		return s.toolbox.Run(ctx, s.command(args...), mounts, strings.NewReader(""), out)
+		return s.Toolbox.Run(ctx, s.Command(args...), mounts, strings.NewReader(""), out)
 	}
-	s.out.reset()
-	if err := run(args, s.out); err != nil {
-		return fmt.Errorf("%w: %s", err, strings.TrimSpace(s.out.String()))
+	s.Out.Reset()
+	if err := run(args, s.Out); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(s.Out.String()))
 	}
 	info, err := os.Stat(filepath.Join(work, squashName))
 	if err != nil {
@@ -161,7 +162,7 @@ func makeSquash(ctx context.Context, s *site, root, work string, options ...stri
 	if size := diskimage.Size(info.Size()); size < leastSquash {
 		return fmt.Errorf("%s has only %d bytes: something is missing in the root file system", squashName, size)
 	}
-	s.out.reset()
+	s.Out.Reset()
 	// Listing everything reads all that describes files.
 	if err := run([]string{"unsquashfs", "-lln", image}, io.Discard); err != nil {
 		return fmt.Errorf("verify %s: %w", squashName, err)

@@ -13,6 +13,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
 func TestHostnameJoinsTheLoopbackLineOnce(t *testing.T) {
@@ -23,7 +26,7 @@ func TestHostnameJoinsTheLoopbackLineOnce(t *testing.T) {
 		{"no newline", "127.0.0.1 localhost", "127.0.0.1 localhost tux"},
 		{"other address", "127.0.0.10 a\n", "127.0.0.10 a\n"},
 	} {
-		if got := string(hostsWith([]byte(tt.before), "tux")); got != tt.want {
+		if got := string(step.HostsWith([]byte(tt.before), "tux")); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -31,14 +34,14 @@ func TestHostnameJoinsTheLoopbackLineOnce(t *testing.T) {
 
 func TestHostnameMakesHostsWhereNetbaseIsMissing(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{"/etc/": ""})
-	if err := runStep(t, f, hostnameStep{Hostname: "tux"}); err != nil {
+	f := targettest.New(t, map[string]string{"/etc/": ""})
+	if err := runStep(t, f, step.Hostname{Hostname: "tux"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.readable("/etc/hosts"); !strings.Contains(got, "127.0.0.1\tlocalhost tux\n") {
+	if got := f.Readable("/etc/hosts"); !strings.Contains(got, "127.0.0.1\tlocalhost tux\n") {
 		t.Errorf("/etc/hosts: %q", got)
 	}
-	if got := f.readable("/etc/hostname"); got != "tux\n" {
+	if got := f.Readable("/etc/hostname"); got != "tux\n" {
 		t.Errorf("/etc/hostname: %q", got)
 	}
 }
@@ -65,7 +68,7 @@ func TestNetworkByRelease(t *testing.T) {
 	}{
 		{
 			"wheezy ignores networkd", "wheezy", nil,
-			map[string]string{network: absent, interfaces: "source /etc/network/interfaces.d/*\n", setup: loopbackInterface, resolv: absent, rules: absent},
+			map[string]string{network: absent, interfaces: "source /etc/network/interfaces.d/*\n", setup: step.LoopbackInterface, resolv: absent, rules: absent},
 			nil,
 		},
 		{
@@ -75,7 +78,7 @@ func TestNetworkByRelease(t *testing.T) {
 		},
 		{
 			"jessie has both", "jessie", nil,
-			map[string]string{network: dhcpNetwork, interfaces: sourceDir, setup: loopbackInterface, resolv: absent, rules: absent},
+			map[string]string{network: step.DhcpNetwork, interfaces: sourceDir, setup: step.LoopbackInterface, resolv: absent, rules: absent},
 			[]string{"systemctl --quiet enable systemd-networkd"},
 		},
 		{
@@ -86,7 +89,7 @@ func TestNetworkByRelease(t *testing.T) {
 		{
 			"without networkd", "trixie", func(o *Options) { o.SystemdNetworkd = false; o.EnableDHCP = true },
 			map[string]string{
-				network: absent, interfaces: sourceDir, setup: loopbackInterface + dhcpInterface, resolv: absent,
+				network: absent, interfaces: sourceDir, setup: step.LoopbackInterface + step.DhcpInterface, resolv: absent,
 				rules: "-> /dev/null", link: "-> /dev/null",
 			},
 			nil,
@@ -102,19 +105,19 @@ func TestNetworkByRelease(t *testing.T) {
 			if tt.options != nil {
 				tt.options(&o)
 			}
-			f := newFakeTarget(t, map[string]string{
+			f := targettest.New(t, map[string]string{
 				"/etc/": "", "/usr/lib/systemd/system/systemd-networkd.service": "", "/usr/lib/systemd/system/systemd-resolved.service": "",
 			})
 			if err := runStep(t, f, newNetworkStep(o, release)); err != nil {
 				t.Fatal(err)
 			}
 			for name, want := range tt.files {
-				if got := f.readable(name); got != want {
+				if got := f.Readable(name); got != want {
 					t.Errorf("%s: got %q, want %q", name, got, want)
 				}
 			}
-			if !slices.Equal(f.transcript, tt.commands) {
-				t.Errorf("ran %q, want %q", f.transcript, tt.commands)
+			if !slices.Equal(f.Transcript, tt.commands) {
+				t.Errorf("ran %q, want %q", f.Transcript, tt.commands)
 			}
 		})
 	}
@@ -122,7 +125,7 @@ func TestNetworkByRelease(t *testing.T) {
 
 func TestNetworkSaysWhichServiceIsMissing(t *testing.T) {
 	t.Parallel()
-	err := runStep(t, newFakeTarget(t, nil), networkStep{Networkd: true})
+	err := runStep(t, targettest.New(t, nil), step.Network{Networkd: true})
 	if err == nil || !strings.Contains(err.Error(), "systemd-networkd") {
 		t.Errorf("got %v, want an error that names systemd-networkd", err)
 	}
@@ -132,44 +135,44 @@ func TestAccountsFollowTheRulesOfTheManual(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
-		step  Step
+		step  step.Step
 		want  []string
 		stdin string
 	}{
-		{"empty by default", rootPasswordStep{}, []string{"passwd -q -d root"}, ""},
-		{"locked", rootPasswordStep{Lock: true}, []string{"passwd -q -l root"}, ""},
+		{"empty by default", step.RootPassword{}, []string{"passwd -q -d root"}, ""},
+		{"locked", step.RootPassword{Lock: true}, []string{"passwd -q -l root"}, ""},
 		{
-			"the password wins over the lock", rootPasswordStep{Password: NewSecret("s3cret"), Lock: true},
-			[]string{"perl -e " + hashProgram, "chpasswd --encrypted"}, "root:$y$j9T$" + salt(uuid.Nil, "root") + "$hash\n",
+			"the password wins over the lock", step.RootPassword{Password: secret.New("s3cret"), Lock: true},
+			[]string{"perl -e " + step.HashProgram, "chpasswd --encrypted"}, "root:$y$j9T$" + step.Salt(uuid.Nil, "root") + "$hash\n",
 		},
 		{
-			"user without a password", userStep{User: User{Name: "alice"}},
+			"user without a password", step.AddUser{User: step.User{Name: "alice"}},
 			[]string{"adduser --quiet --gecos alice --disabled-password alice", "passwd -q -d alice"}, "",
 		},
 		{
-			"user with sudo and password", userStep{User: User{Name: "alice", Password: NewSecret("s3cret"), HasPassword: true}, Sudo: true},
-			[]string{"adduser --quiet --gecos alice --disabled-password alice", "adduser --quiet alice sudo", "perl -e " + hashProgram, "chpasswd --encrypted"},
-			"alice:$y$j9T$" + salt(uuid.Nil, "alice") + "$hash\n",
+			"user with sudo and password", step.AddUser{User: step.User{Name: "alice", Password: secret.New("s3cret"), HasPassword: true}, Sudo: true},
+			[]string{"adduser --quiet --gecos alice --disabled-password alice", "adduser --quiet alice sudo", "perl -e " + step.HashProgram, "chpasswd --encrypted"},
+			"alice:$y$j9T$" + step.Salt(uuid.Nil, "alice") + "$hash\n",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := newFakeTarget(t, map[string]string{commonPassword: "password [success=1] pam_unix.so obscure yescrypt\n"})
-			f.on = crypt(f)
+			f := targettest.New(t, map[string]string{step.CommonPassword: "password [success=1] pam_unix.so obscure yescrypt\n"})
+			f.On = crypt(f)
 			if err := runStep(t, f, tt.step); err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(f.transcript, tt.want) {
-				t.Errorf("ran %q, want %q", f.transcript, tt.want)
+			if !slices.Equal(f.Transcript, tt.want) {
+				t.Errorf("ran %q, want %q", f.Transcript, tt.want)
 			}
-			if got := f.stdin[len(f.stdin)-1]; got != tt.stdin {
+			if got := f.Stdin[len(f.Stdin)-1]; got != tt.stdin {
 				t.Errorf("standard input %q, want %q", got, tt.stdin)
 			}
 			data, err := json.Marshal(tt.step)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if seen := string(data) + tt.step.Title() + strings.Join(f.transcript, " "); strings.Contains(seen, "s3cret") {
+			if seen := string(data) + tt.step.Title() + strings.Join(f.Transcript, " "); strings.Contains(seen, "s3cret") {
 				t.Errorf("the password is seen in %q", seen)
 			}
 		})
@@ -177,12 +180,12 @@ func TestAccountsFollowTheRulesOfTheManual(t *testing.T) {
 }
 
 // crypt answers for perl, with a hash that begins with the setting.
-func crypt(f *fakeTarget) func([]string, io.Writer) error {
+func crypt(f *targettest.Target) func([]string, io.Writer) error {
 	return func(args []string, out io.Writer) error {
 		if args[0] != "perl" {
 			return nil
 		}
-		_, setting, _ := strings.Cut(strings.TrimSpace(f.stdin[len(f.stdin)-1]), "\n")
+		_, setting, _ := strings.Cut(strings.TrimSpace(f.Stdin[len(f.Stdin)-1]), "\n")
 		_, err := io.WriteString(out, setting+"$hash")
 		return err
 	}
@@ -190,57 +193,57 @@ func crypt(f *fakeTarget) func([]string, io.Writer) error {
 
 func TestPasswordsAreHashedAsTheSuiteDoes(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{commonPassword: "password [success=1] pam_unix.so obscure sha512\n"})
-	f.on = crypt(f)
-	if err := runStep(t, f, rootPasswordStep{Password: NewSecret("s3cret")}); err != nil {
+	f := targettest.New(t, map[string]string{step.CommonPassword: "password [success=1] pam_unix.so obscure sha512\n"})
+	f.On = crypt(f)
+	if err := runStep(t, f, step.RootPassword{Password: secret.New("s3cret")}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.stdin[len(f.stdin)-1]; !strings.HasPrefix(got, "root:$6$") {
+	if got := f.Stdin[len(f.Stdin)-1]; !strings.HasPrefix(got, "root:$6$") {
 		t.Errorf("chpasswd got %q, want a hash of SHA-512", got)
 	}
-	f.on = func(_ []string, out io.Writer) error {
+	f.On = func(_ []string, out io.Writer) error {
 		_, err := io.WriteString(out, "*0") // what crypt(3) answers if it does not know the setting
 		return err
 	}
-	if err := runStep(t, f, rootPasswordStep{Password: NewSecret("s3cret")}); err == nil || !strings.Contains(err.Error(), "password of root") {
+	if err := runStep(t, f, step.RootPassword{Password: secret.New("s3cret")}); err == nil || !strings.Contains(err.Error(), "password of root") {
 		t.Errorf("got %v, want an error about the password of root", err)
 	}
-	if salt(uuid.Nil, "root") == salt(uuid.Nil, "alice") || salt(uuid.Nil, "root") == salt(uuid.Max, "root") {
+	if step.Salt(uuid.Nil, "root") == step.Salt(uuid.Nil, "alice") || step.Salt(uuid.Nil, "root") == step.Salt(uuid.Max, "root") {
 		t.Error("salts do not depend on account and seed")
 	}
 }
 
 func TestInitramfsIsMadeOnceForEachKernel(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{"/usr/sbin/": "", "/boot/": "", "/etc/": ""})
-	f.on = func(args []string, _ io.Writer) error {
+	f := targettest.New(t, map[string]string{"/usr/sbin/": "", "/boot/": "", "/etc/": ""})
+	f.On = func(args []string, _ io.Writer) error {
 		switch {
 		case args[0] == "apt-get": // installs initramfs-tools, which dpkg diverts, and two kernels
-			if err := os.WriteFile(f.path("/boot/vmlinuz-6.1.0-1-amd64"), nil, 0o644); err != nil {
+			if err := os.WriteFile(f.Path("/boot/vmlinuz-6.1.0-1-amd64"), nil, 0o644); err != nil {
 				return err
 			}
-			if err := os.WriteFile(f.path("/boot/vmlinuz-6.12.0-2-amd64"), nil, 0o644); err != nil {
+			if err := os.WriteFile(f.Path("/boot/vmlinuz-6.12.0-2-amd64"), nil, 0o644); err != nil {
 				return err
 			}
-			return os.WriteFile(f.path(updateInitramfsDiverted), []byte("real"), 0o755)
+			return os.WriteFile(f.Path(step.UpdateInitramfsDiverted), []byte("real"), 0o755)
 		case args[0] == "dpkg-divert" && slices.Contains(args, "--remove"):
-			return os.Rename(f.path(updateInitramfsDiverted), f.path(updateInitramfs))
+			return os.Rename(f.Path(step.UpdateInitramfsDiverted), f.Path(step.UpdateInitramfs))
 		}
 		return nil
 	}
-	if err := runStep(t, f, aptInstallStep{Packages: []string{"linux-image-amd64"}, HoldInitramfs: true}); err != nil {
+	if err := runStep(t, f, step.AptInstall{Packages: []string{"linux-image-amd64"}, HoldInitramfs: true}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.readable(updateInitramfs); got != updateInitramfsStandIn {
+	if got := f.Readable(step.UpdateInitramfs); got != step.UpdateInitramfsStandIn {
 		t.Errorf("while packages are installed, update-initramfs is %q", got)
 	}
-	if err := runStep(t, f, initramfsStep{}); err != nil {
+	if err := runStep(t, f, step.Initramfs{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.readable(updateInitramfs); got != "real" {
+	if got := f.Readable(step.UpdateInitramfs); got != "real" {
 		t.Errorf("afterwards, update-initramfs is %q", got)
 	}
-	made := slices.DeleteFunc(slices.Clone(f.transcript), func(s string) bool { return !strings.HasPrefix(s, "update-initramfs") })
+	made := slices.DeleteFunc(slices.Clone(f.Transcript), func(s string) bool { return !strings.HasPrefix(s, "update-initramfs") })
 	want := []string{"update-initramfs -c -k 6.1.0-1-amd64", "update-initramfs -c -k 6.12.0-2-amd64"}
 	if !slices.Equal(made, want) {
 		t.Errorf("ran %q, want %q", made, want)
@@ -250,69 +253,69 @@ func TestInitramfsIsMadeOnceForEachKernel(t *testing.T) {
 func TestFsckStepIsForInitramfsToolsAlone(t *testing.T) {
 	t.Parallel()
 	for files, want := range map[string]bool{"/etc/initramfs-tools/": true, "/etc/dracut.conf.d/": false} {
-		f := newFakeTarget(t, map[string]string{files: ""})
-		if err := runStep(t, f, fsckStep{Type: "f2fs"}); err != nil {
+		f := targettest.New(t, map[string]string{files: ""})
+		if err := runStep(t, f, step.Fsck{Type: "f2fs"}); err != nil {
 			t.Fatal(err)
 		}
-		text, err := f.ReadFile(fsckConfig)
+		text, err := f.ReadFile(step.FsckConfig)
 		if got := strings.Contains(string(text), "\nFSTYPE=f2fs\n"); got != want {
-			t.Errorf("with %s: %s is %q (%v), want it %t", files, fsckConfig, text, err, want)
+			t.Errorf("with %s: %s is %q (%v), want it %t", files, step.FsckConfig, text, err, want)
 		}
 	}
 }
 
 func TestRecommendedPackagesAreInstalledOnRequest(t *testing.T) {
 	t.Parallel()
-	for _, step := range []Step{
-		aptInstallStep{Packages: []string{"wget"}}, aptInstallStep{Packages: []string{"wget"}, Recommends: true},
-		customPackagesStep{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}}, customPackagesStep{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}, Recommends: true},
+	for _, step := range []step.Step{
+		step.AptInstall{Packages: []string{"wget"}}, step.AptInstall{Packages: []string{"wget"}, Recommends: true},
+		step.CustomPackages{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}}, step.CustomPackages{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}, Recommends: true},
 	} {
-		f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
+		f := targettest.New(t, map[string]string{"/usr/sbin/": ""})
 		if err := runStep(t, f, step); err != nil {
 			t.Fatal(err)
 		}
-		_, said, _ := strings.Cut(f.transcript[0], " install ")
+		_, said, _ := strings.Cut(f.Transcript[0], " install ")
 		want := "--no-install-recommends "
 		if strings.Contains(fmt.Sprintf("%+v", step), "Recommends:true") {
 			want = "--install-recommends "
 		}
 		if !strings.HasPrefix(said, want) {
-			t.Errorf("%+v: ran %q", step, f.transcript)
+			t.Errorf("%+v: ran %q", step, f.Transcript)
 		}
 	}
 }
 
 func TestDaemonsStayBlockedOnlyDuringTheStep(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{"/usr/sbin/": ""})
-	f.on = func([]string, io.Writer) error {
-		if got := f.readable(policyFile); got != policyScript {
-			t.Errorf("during the step %s is %q", policyFile, got)
+	f := targettest.New(t, map[string]string{"/usr/sbin/": ""})
+	f.On = func([]string, io.Writer) error {
+		if got := f.Readable(step.PolicyFile); got != step.PolicyScript {
+			t.Errorf("during the step %s is %q", step.PolicyFile, got)
 		}
 		return nil
 	}
-	if err := runStep(t, f, aptInstallStep{Packages: []string{"openssh-server"}}); err != nil {
+	if err := runStep(t, f, step.AptInstall{Packages: []string{"openssh-server"}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.readable(policyFile); got != "(absent)" {
-		t.Errorf("after the step %s is %q", policyFile, got)
+	if got := f.Readable(step.PolicyFile); got != "(absent)" {
+		t.Errorf("after the step %s is %q", step.PolicyFile, got)
 	}
 }
 
 func TestDaemonPolicyOfTheTargetStays(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{policyFile: "mine"})
-	if err := runStep(t, f, aptInstallStep{Packages: []string{"openssh-server"}}); err != nil {
+	f := targettest.New(t, map[string]string{step.PolicyFile: "mine"})
+	if err := runStep(t, f, step.AptInstall{Packages: []string{"openssh-server"}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.readable(policyFile); got != "mine" {
-		t.Errorf("%s is %q", policyFile, got)
+	if got := f.Readable(step.PolicyFile); got != "mine" {
+		t.Errorf("%s is %q", step.PolicyFile, got)
 	}
 }
 
 func TestCleanLeavesNothingOfTheBuild(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{
+	f := targettest.New(t, map[string]string{
 		"/etc/machine-id":                  "0123456789abcdef0123456789abcdef\n",
 		"/var/lib/dbus/machine-id":         "0123456789abcdef0123456789abcdef\n",
 		"/etc/resolv.conf":                 "nameserver 192.0.2.1\n",
@@ -326,13 +329,13 @@ func TestCleanLeavesNothingOfTheBuild(t *testing.T) {
 		"/var/lib/apt/extended_states":     "x",
 		"/usr/share/doc/apt/kept/as/it/is": "x",
 	})
-	if err := runStep(t, f, cleanStep{}); err != nil {
+	if err := runStep(t, f, step.Clean{}); err != nil {
 		t.Fatal(err)
 	}
 	var left []string
-	err := filepath.WalkDir(f.root, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(f.Dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
-			left = append(left, strings.TrimPrefix(path, f.root))
+			left = append(left, strings.TrimPrefix(path, f.Dir))
 		}
 		return err
 	})
@@ -343,18 +346,18 @@ func TestCleanLeavesNothingOfTheBuild(t *testing.T) {
 	if !slices.Equal(left, want) {
 		t.Errorf("left %q, want %q", left, want)
 	}
-	if got := f.readable("/etc/machine-id"); got != "" {
+	if got := f.Readable("/etc/machine-id"); got != "" {
 		t.Errorf("machine-id is %q, want it empty", got)
 	}
 }
 
 func TestCleanKeepsAResolverThatAHookWrote(t *testing.T) {
 	t.Parallel()
-	f := newFakeTarget(t, map[string]string{"/etc/resolv.conf": "nameserver 203.0.113.9\n"})
-	if err := runStep(t, f, cleanStep{}); err != nil {
+	f := targettest.New(t, map[string]string{"/etc/resolv.conf": "nameserver 203.0.113.9\n"})
+	if err := runStep(t, f, step.Clean{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.readable("/etc/resolv.conf"); got != "nameserver 203.0.113.9\n" {
+	if got := f.Readable("/etc/resolv.conf"); got != "nameserver 203.0.113.9\n" {
 		t.Errorf("/etc/resolv.conf is %q", got)
 	}
 }
@@ -373,7 +376,7 @@ func TestHookSeesItsDirectoryButKeepsTheToolbox(t *testing.T) {
 		{"/tmp/hook", "/var/tmp", []string{"/var/tmp", "/tmp", "/tmp/hook"}},
 	} {
 		var got []string
-		for _, m := range (hookStep{Script: tt.script}).mounts(tt.dir) {
+		for _, m := range (step.Hook{Script: tt.script}).Mounts(tt.dir) {
 			got = append(got, m.Destination)
 		}
 		if !slices.Equal(got, tt.want) {
@@ -387,7 +390,7 @@ func TestHookEnvironmentIsTheCallersWithoutItsSession(t *testing.T) {
 	caller := []string{
 		"SUITE=trixie", "PATH=/home/alice/bin", "XDG_RUNTIME_DIR=/run/user/1000", "LANG=de_DE.UTF-8", "SHLVL=2", "CI_JOB_ID=1", "CI_COMMIT_SHA=2",
 	}
-	got := hookEnviron(caller, []string{"PATH=/usr/bin"}, []byte("echo ${CI_COMMIT_SHA}"))
+	got := step.HookEnviron(caller, []string{"PATH=/usr/bin"}, []byte("echo ${CI_COMMIT_SHA}"))
 	want := []string{"SUITE=trixie", "CI_COMMIT_SHA=2", "PATH=/usr/bin"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
@@ -397,17 +400,17 @@ func TestHookEnvironmentIsTheCallersWithoutItsSession(t *testing.T) {
 func TestTailKeepsTheLastLines(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
-	tail := newTail(&all)
-	for range tailLines + 10 {
+	tail := step.NewTail(&all)
+	for range step.TailLines + 10 {
 		_, _ = io.WriteString(tail, "one\ntw")
 		_, _ = io.WriteString(tail, "o\n")
 	}
 	_, _ = io.WriteString(tail, "end")
 	lines := strings.Split(tail.String(), "\n")
-	if len(lines) != tailLines+1 || lines[tailLines] != "end" || lines[tailLines-1] != "two" {
+	if len(lines) != step.TailLines+1 || lines[step.TailLines] != "end" || lines[step.TailLines-1] != "two" {
 		t.Errorf("got %d lines, ending %q", len(lines), lines[len(lines)-2:])
 	}
-	if got := strings.Count(all.String(), "two\n"); got != tailLines+10 {
+	if got := strings.Count(all.String(), "two\n"); got != step.TailLines+10 {
 		t.Errorf("passed %d lines on, want all", got)
 	}
 }

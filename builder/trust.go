@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // Trust says how the archive's signature is checked: --debootstrapopts rules it for debootstrap, and so for all of the
@@ -22,7 +23,7 @@ type Trust struct {
 
 // Trust gives what the Spec says of the archive's signature.
 func (s Spec) Trust() Trust {
-	options, keyring := debootstrapOptions(s.o.Debootstrapopts)
+	options, keyring := step.DebootstrapOptions(s.o.Debootstrapopts)
 	noCheck := slices.ContainsFunc(options, func(o string) bool {
 		return strings.HasPrefix(o, "--no-check-gpg") || o == "--no-check-sig"
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 )
 
 // archiveClient makes a client of a test's archive, with an empty cache.
@@ -42,7 +43,7 @@ func TestAnAliasIsNotAnOlderRelease(t *testing.T) {
 	} {
 		repo := archivetest.NewRepository(t, tt.answer)
 		repo.Alias(tt.asked, tt.answer)
-		spec := testSpec(t, func(o *Options) { o.Distribution, o.Mirror = tt.asked, NewURL(repo.URL()) })
+		spec := testSpec(t, func(o *Options) { o.Distribution, o.Mirror = tt.asked, secret.NewURL(repo.URL()) })
 		client := archiveClient(t, repo)
 		release, err := client.Release(t.Context(), repo.URL(), tt.asked)
 		if err != nil {
@@ -68,7 +69,7 @@ func TestTheToolsSuiteAnswersWithItsOwnFiles(t *testing.T) {
 	repo := archivetest.NewRepository(t, "buster", "bookworm", "trixie")
 	file, _ := repo.Get("dists/bookworm/InRelease")
 	repo.Replace("dists/trixie/InRelease", file)
-	spec := testSpec(t, func(o *Options) { o.Distribution, o.Mirror = "buster", NewURL(repo.URL()) })
+	spec := testSpec(t, func(o *Options) { o.Distribution, o.Mirror = "buster", secret.NewURL(repo.URL()) })
 	_, _, err := Resolve(t.Context(), spec, archiveClient(t, repo), testLock())
 	if wrong, ok := errors.AsType[*archive.SuiteError](err); !ok || wrong.Asked != "trixie" || wrong.Codename != "bookworm" {
 		t.Errorf("got %v", err)

@@ -19,6 +19,10 @@ import (
 
 	"github.com/google/uuid"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
 // hostEngine has root file systems that are directories of the test, and runs hooks with the machine's own shell: what it
@@ -50,7 +54,7 @@ var skeleton = map[string]string{
 }
 
 func (e *hostEngine) Scratch(context.Context) (Rootfs, error) {
-	return &hostRootfs{newFakeTarget(e.t, skeleton), e}, nil
+	return &hostRootfs{targettest.New(e.t, skeleton), e}, nil
 }
 
 func (e *hostEngine) place(name string) string { return filepath.Join(e.store, filepath.Base(name)) }
@@ -59,13 +63,13 @@ func (e *hostEngine) From(_ context.Context, name string) (Rootfs, error) {
 	if _, err := os.Stat(e.place(name)); err != nil {
 		return nil, err
 	}
-	f := newFakeTarget(e.t, nil)
-	return &hostRootfs{f, e}, copyTree(e.place(name), f.root)
+	f := targettest.New(e.t, nil)
+	return &hostRootfs{f, e}, copyTree(e.place(name), f.Dir)
 }
 
 // hostRootfs is a root file system of a hostEngine.
 type hostRootfs struct {
-	*fakeTarget
+	*targettest.Target
 	engine *hostEngine
 }
 
@@ -73,7 +77,7 @@ func (r *hostRootfs) Snapshot(_ context.Context, name string, labels map[string]
 	r.engine.all = slices.DeleteFunc(r.engine.all, func(s Snapshot) bool { return s.Name == name })
 	r.engine.all = slices.Insert(r.engine.all, 0, Snapshot{Name: name, Labels: labels})
 	place := r.engine.place(name)
-	return errors.Join(os.RemoveAll(place), os.Mkdir(place, 0o755), copyTree(r.root, place))
+	return errors.Join(os.RemoveAll(place), os.Mkdir(place, 0o755), copyTree(r.Dir, place))
 }
 
 func (r *hostRootfs) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader, out io.Writer) error {
@@ -81,21 +85,21 @@ func (r *hostRootfs) Run(ctx context.Context, p *specs.Process, mounts []specs.M
 	for _, m := range mounts {
 		host[m.Destination] = m.Source
 	}
-	args, dir := p.Args, r.root
+	args, dir := p.Args, r.Dir
 	switch script, isHook := host[p.Args[0]]; {
 	case isHook: // a hook in the toolbox
 		if r.engine.onRun != nil {
 			r.engine.onRun()
 		}
-		args, dir = []string{script, host[targetDir]}, p.Cwd
-	case p.Args[0] == "debootstrap" && host[defaultScripts] != "":
-		return copyTree(host[defaultScripts], filepath.Join(host[targetDir], "root"))
+		args, dir = []string{script, host[step.TargetDir]}, p.Cwd
+	case p.Args[0] == "debootstrap" && host[step.DefaultScripts] != "":
+		return copyTree(host[step.DefaultScripts], filepath.Join(host[step.TargetDir], "root"))
 	case p.Args[0] != "sh": // a program of Debian
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, in, out, out
-	cmd.Env = append(slices.Clone(p.Env), "TOOLBOX="+r.root)
+	cmd.Env = append(slices.Clone(p.Env), "TOOLBOX="+r.Dir)
 	return cmd.Run()
 }
 
@@ -156,7 +160,7 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	t := tr.t
 	t.Helper()
 	o := DefaultOptions()
-	o.Tarball, o.Mirror, o.Arch, o.NoKernel = "/out/root.tar", NewURL("http://build.example/debian"), "amd64", true
+	o.Tarball, o.Mirror, o.Arch, o.NoKernel = "/out/root.tar", secret.NewURL("http://build.example/debian"), "amd64", true
 	o.UpdateInitramfs, o.LockRootPassword = false, true
 	o.Actions = []Action{Script("./hook")}
 	tr.options(&o)
@@ -192,12 +196,12 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 		t.Fatal(err)
 	}
 	n := len(begin.links)
-	s := &site{
-		target: rootfs, archives: t.TempDir(), environ: tr.environ, dir: tr.dir, tmp: tmp, log: x.Log, out: newTail(nil),
-		freshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
+	s := &step.Context{
+		Target: rootfs, Archives: t.TempDir(), Environ: tr.environ, Dir: tr.dir, Tmp: tmp, Log: x.Log, Out: step.NewTail(nil),
+		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
 	}
 	if _, err = x.runSteps(t.Context(), begin.plan.Steps[n:], identity.Steps[n:], begin, s, &artefacts{x: x}); err != nil {
-		t.Fatalf("%v\n%s", err, s.out)
+		t.Fatalf("%v\n%s", err, s.Out)
 	}
 	return treeOf(t, rootfs.Root()), strings.Join(lines, "\n")
 }

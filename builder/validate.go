@@ -2,27 +2,13 @@ package builder
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
-
-// Problem is one mistake in the Options.
-type Problem struct {
-	// Flag is the option that holds it, with its dashes.
-	Flag string
-	Err  error
-}
-
-func (p *Problem) Error() string { return p.Flag + ": " + p.Err.Error() }
-func (p *Problem) Unwrap() error { return p.Err }
-
-// problem makes the only element of a rule's result.
-func problem(flag, format string, args ...any) []error {
-	return []error{&Problem{Flag: flag, Err: fmt.Errorf(format, args...)}}
-}
 
 // rules are what a Spec must keep, in the order in which vmdebootstrap 1.7 looked (table A.4 of the specification),
 // then those it left to chance. Each gives the mistakes it found. A rule that compares two settings is silent when one
@@ -79,7 +65,7 @@ var rules = []func(Spec) []error{
 func findArch(o Options, problems []error) (debian.Arch, []error) {
 	arch, ok := debian.LookupArch(o.Arch)
 	if !ok {
-		problems = append(problems, problem("--arch", "%q is not an architecture of Debian", o.Arch)...)
+		problems = append(problems, problem.New("--arch", "%q is not an architecture of Debian", o.Arch)...)
 	}
 	return arch, problems
 }
@@ -92,18 +78,18 @@ func findRelease(o Options, w World, problems []error) (debian.Release, []error)
 	if !ok {
 		release = debian.UnknownRelease(o.Distribution)
 	}
-	if o.DebootstrapScripts != defaultScripts {
+	if o.DebootstrapScripts != step.DefaultScripts {
 		script := filepath.Join(o.DebootstrapScripts, o.Distribution)
 		info, err := w.Stat(script)
 		switch {
 		case err != nil:
-			problems = append(problems, problem("--debootstrap-scripts", "no script for --distribution=%s: %w",
+			problems = append(problems, problem.New("--debootstrap-scripts", "no script for --distribution=%s: %w",
 				o.Distribution, err)...)
 		case !info.Mode().IsRegular():
-			problems = append(problems, problem("--debootstrap-scripts", "%q is not a file", script)...)
+			problems = append(problems, problem.New("--debootstrap-scripts", "%q is not a file", script)...)
 		}
 	} else if !ok {
-		problems = append(problems, problem("--distribution",
+		problems = append(problems, problem.New("--distribution",
 			"%q is not a valid Debian or Ubuntu suite or codename", o.Distribution)...)
 	}
 	return release, problems
@@ -115,7 +101,7 @@ func resolveActions(o Options, w World, problems []error) ([]Action, []error) {
 	for _, action := range o.Actions {
 		action, err := action.resolve(w)
 		if err != nil {
-			problems = append(problems, &Problem{Flag: action.Flag(), Err: err})
+			problems = append(problems, &problem.Problem{Flag: action.Flag(), Err: err})
 			continue
 		}
 		found = append(found, action)
@@ -125,7 +111,7 @@ func resolveActions(o Options, w World, problems []error) ([]Action, []error) {
 
 func imageHooksNeedImage(s Spec) []error {
 	if s.o.Image == "" && len(s.ImageHooks()) > 0 {
-		return problem("--hook", "a script of the phase image needs --image")
+		return problem.New("--hook", "a script of the phase image needs --image")
 	}
 	return nil
 }
@@ -140,19 +126,19 @@ func outputPlace(s Spec) []error {
 		}
 		dir := filepath.Dir(filepath.Clean(name))
 		if info, err := s.w.Stat(dir); err != nil {
-			problems = append(problems, problem(flag, "directory of %q: %w", name, err)...)
+			problems = append(problems, problem.New(flag, "directory of %q: %w", name, err)...)
 			return
 		} else if !info.IsDir() {
-			problems = append(problems, problem(flag, "%q is not a directory", dir)...)
+			problems = append(problems, problem.New(flag, "%q is not a directory", dir)...)
 			return
 		}
 		info, err := s.w.Stat(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			problems = append(problems, &Problem{Flag: flag, Err: err})
+			problems = append(problems, &problem.Problem{Flag: flag, Err: err})
 		case !replaceable(info):
-			problems = append(problems, problem(flag, "%q is there already and is not a %s", name, kind)...)
+			problems = append(problems, problem.New(flag, "%q is there already and is not a %s", name, kind)...)
 		}
 	}
 	isFile := func(info fs.FileInfo) bool { return info.Mode().IsRegular() }

@@ -4,7 +4,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -17,14 +19,6 @@ func RootTypes() []string { return filesystem.ForRoot() }
 // BootTypes lists the values of --boottype.
 func BootTypes() []string { return filesystem.ForBoot() }
 
-// oneOf gives a problem unless value is one of choices.
-func oneOf(flag, value string, choices []string) []error {
-	if slices.Contains(choices, value) {
-		return nil
-	}
-	return problem(flag, "%q is not known: choose from %s", value, strings.Join(choices, ", "))
-}
-
 func filesystemTypes(s Spec) []error {
 	return append(filesystemType(s, "--roottype", s.o.Roottype, filesystem.ForRoot()), filesystemType(s, "--boottype", s.o.Boottype, filesystem.ForBoot())...)
 }
@@ -32,9 +26,9 @@ func filesystemTypes(s Spec) []error {
 // filesystemType: it can be made, and the kernel of the release reads it.
 func filesystemType(s Spec, flag, fstype string, choices []string) []error {
 	if slices.Contains(choices, fstype) && s.o.Image != "" && !filesystem.Lookup(fstype).ReadBy(s.release) {
-		return problem(flag, "the kernel of %s does not read %s as it is made today: choose ext4", s.release.Codename, fstype)
+		return problem.New(flag, "the kernel of %s does not read %s as it is made today: choose ext4", s.release.Codename, fstype)
 	}
-	return oneOf(flag, fstype, choices)
+	return problem.OneOf(flag, fstype, choices)
 }
 
 // bootLargeEnough: no file system is smaller than it can be.
@@ -43,18 +37,18 @@ func bootLargeEnough(s Spec) []error {
 	if s.o.Image == "" || s.o.Bootsize == 0 || s.o.Bootsize >= least {
 		return nil
 	}
-	return problem("--bootsize", "%s is too small for %s: at least %s needed", s.o.Bootsize, s.o.Boottype, least)
+	return problem.New("--bootsize", "%s is too small for %s: at least %s needed", s.o.Bootsize, s.o.Boottype, least)
 }
 
 // readOnlyNeedsInitramfs: it is the initramfs that makes such a system writable.
 func readOnlyNeedsInitramfs(s Spec) []error {
 	if filesystem.Lookup(s.o.Roottype).ReadOnly && s.o.Image != "" && !s.o.UpdateInitramfs {
-		return problem("--roottype", "%s requires updating the initramfs: drop --no-update-initramfs", s.o.Roottype)
+		return problem.New("--roottype", "%s requires updating the initramfs: drop --no-update-initramfs", s.o.Roottype)
 	}
 	return nil
 }
 
-func partitionTable(s Spec) []error { return oneOf("--part-type", s.o.PartType, tableTypes) }
+func partitionTable(s Spec) []error { return problem.OneOf("--part-type", s.o.PartType, tableTypes) }
 
 func bootFlagKnown(s Spec) []error {
 	if s.o.Bootflag == "" || len(partitionTable(s)) > 0 {
@@ -64,7 +58,7 @@ func bootFlagKnown(s Spec) []error {
 	if slices.Contains(flags, s.o.Bootflag) {
 		return nil
 	}
-	return problem("--bootflag", "%q is no flag of a partition in a table of --part-type=%s: choose from %s", s.o.Bootflag, s.o.PartType, strings.Join(flags, ", "))
+	return problem.New("--bootflag", "%q is no flag of a partition in a table of --part-type=%s: choose from %s", s.o.Bootflag, s.o.PartType, strings.Join(flags, ", "))
 }
 
 // partitionsFit: what is asked for beside the root partition leaves room for it. Whether the packages fit into the
@@ -77,13 +71,13 @@ func partitionsFit(s Spec) []error {
 	left := s.o.Size
 	take := func(flag string, size diskimage.Size) {
 		if size >= left {
-			problems = append(problems, problem(flag, "%s does not fit into an image of %s: make --size larger",
+			problems = append(problems, problem.New(flag, "%s does not fit into an image of %s: make --size larger",
 				size, s.o.Size)...)
 			return
 		}
 		left -= size
 	}
-	if s.loader.uefi() {
+	if s.loader.UEFI() {
 		take("--esp-size", s.espSize())
 	}
 	take("--bootoffset", s.o.Bootoffset)
@@ -94,10 +88,10 @@ func partitionsFit(s Spec) []error {
 
 func freeNeedsAuto(s Spec) []error {
 	if s.o.Free != defaultFree && !s.o.SizeAuto {
-		return problem("--free", "is for --size=auto: a disk of a given size has the space that is left")
+		return problem.New("--free", "is for --size=auto: a disk of a given size has the space that is left")
 	}
 	if s.o.Free != defaultFree && filesystem.Lookup(s.o.Roottype).ReadOnly {
-		return problem("--free", "is of no use with --roottype=%s: it is as large as its content", s.o.Roottype)
+		return problem.New("--free", "is of no use with --roottype=%s: it is as large as its content", s.o.Roottype)
 	}
 	return nil
 }
@@ -109,10 +103,10 @@ func sectorSizeBoots(s Spec) []error {
 		return nil
 	case diskimage.SectorSize4K:
 	default:
-		return problem("--sector-size", "%d is not possible: choose 512 or 4096", uint64(s.o.SectorSize))
+		return problem.New("--sector-size", "%d is not possible: choose 512 or 4096", uint64(s.o.SectorSize))
 	}
-	if l := s.loader; s.o.Image != "" && l.bios() {
-		return problem("--sector-size", "%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, or --boot=%s", l, bootNone)
+	if l := s.loader; s.o.Image != "" && l.BIOS() {
+		return problem.New("--sector-size", "%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, or --boot=%s", l, boot.WordNone)
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package builder
 
-import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
+import (
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
 
 // The rules of table A.4, which vmdebootstrap 1.7 had too. Their wording holds the fragments that its tests look for.
 
@@ -9,14 +13,14 @@ const minImage = 100 * diskimage.MB
 
 func squashExcludesImage(s Spec) []error {
 	if s.o.Squash != "" && s.o.Image != "" {
-		return problem("--squash", "cannot be combined with --image")
+		return problem.New("--squash", "cannot be combined with --image")
 	}
 	return nil
 }
 
 func someOutput(s Spec) []error {
 	if s.o.Image == "" && s.o.Tarball == "" && s.o.Squash == "" && len(s.o.Exports) == 0 {
-		return problem("--image", "needs a disk image filename, unless --tarball, --squash or --export says what to make")
+		return problem.New("--image", "needs a disk image filename, unless --tarball, --squash or --export says what to make")
 	}
 	return nil
 }
@@ -24,7 +28,7 @@ func someOutput(s Spec) []error {
 // sizeIsEnough holds in every mode, as it always has.
 func sizeIsEnough(s Spec) []error {
 	if s.o.Size <= minImage && !s.o.SizeAuto {
-		return problem("--size", "%s is too small to bootstrap into: a disk image must have more than %d bytes",
+		return problem.New("--size", "%s is too small to bootstrap into: a disk image must have more than %d bytes",
 			s.o.Size, uint64(minImage))
 	}
 	return nil
@@ -32,14 +36,14 @@ func sizeIsEnough(s Spec) []error {
 
 func aptMirrorNeedsConfigureApt(s Spec) []error {
 	if !s.o.AptMirror.IsZero() && !s.o.ConfigureApt {
-		return problem("--apt-mirror", "requires --configure-apt as well")
+		return problem.New("--apt-mirror", "requires --configure-apt as well")
 	}
 	return nil
 }
 
 func qcow2NeedsImage(s Spec) []error {
 	if s.o.ConvertQcow2 && s.o.Image == "" {
-		return problem("--convert-qcow2", "qcow2 can only be made with --image")
+		return problem.New("--convert-qcow2", "qcow2 can only be made with --image")
 	}
 	return nil
 }
@@ -47,10 +51,10 @@ func qcow2NeedsImage(s Spec) []error {
 func tarballExcludesOthers(s Spec) []error {
 	var problems []error
 	if s.o.Tarball != "" && s.o.Image != "" {
-		problems = append(problems, problem("--tarball", "use --image or --tarball, not both")...)
+		problems = append(problems, problem.New("--tarball", "use --image or --tarball, not both")...)
 	}
 	if s.o.Tarball != "" && s.o.Squash != "" {
-		problems = append(problems, problem("--tarball", "use --squash or --tarball, not both")...)
+		problems = append(problems, problem.New("--tarball", "use --squash or --tarball, not both")...)
 	}
 	return problems
 }
@@ -58,7 +62,7 @@ func tarballExcludesOthers(s Spec) []error {
 // oldNamesNeedInitramfs: without networkd, interfaces get their old names through a file in the initramfs.
 func oldNamesNeedInitramfs(s Spec) []error {
 	if !s.o.SystemdNetworkd && !s.o.UpdateInitramfs && s.release.Systemd() {
-		return problem("--no-systemd-networkd", "requires updating the initramfs: drop --no-update-initramfs")
+		return problem.New("--no-systemd-networkd", "requires updating the initramfs: drop --no-update-initramfs")
 	}
 	return nil
 }
@@ -68,29 +72,29 @@ func (s Spec) isWheezy() bool { return s.release.Codename == "wheezy" }
 
 func wheezyBootsNoExt4(s Spec) []error {
 	if s.isWheezy() && s.o.Roottype == "ext4" {
-		return problem("--roottype", "Wheezy images using ext4 will not be able to boot: use ext2 or ext3")
+		return problem.New("--roottype", "Wheezy images using ext4 will not be able to boot: use ext2 or ext3")
 	}
 	return nil
 }
 
 func espNeedsUEFI(s Spec) []error {
-	if s.o.ESPSize != defaultESPSize && !s.loader.uefi() {
-		return problem("--esp-size", "needs --use-uefi as well")
+	if s.o.ESPSize != defaultESPSize && !s.loader.UEFI() {
+		return problem.New("--esp-size", "needs --use-uefi as well")
 	}
 	return nil
 }
 
 func arm64NeedsUEFI(s Spec) []error {
 	boots := s.o.Image != "" || s.o.Tarball != "" // the tarball is one of a disk, as it always was
-	if boots && s.arch.Name == "arm64" && !s.loader.uefi() && s.o.Boot != bootNone {
-		return problem("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s", bootNone)
+	if boots && s.arch.Name == "arm64" && !s.loader.UEFI() && s.o.Boot != boot.WordNone {
+		return problem.New("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s", boot.WordNone)
 	}
 	return nil
 }
 
 func uefiArch(s Spec) []error {
-	if s.loader.uefi() && s.arch.Name != "" && s.arch.EFI == "" {
-		return problem(s.loaderFlag(), "%s is not a supported UEFI architecture", s.arch.Name)
+	if s.loader.UEFI() && s.arch.Name != "" && s.arch.EFI == "" {
+		return problem.New(s.loaderFlag(), "%s is not a supported UEFI architecture", s.arch.Name)
 	}
 	return nil
 }
@@ -101,10 +105,10 @@ func uefiExcludesBoot(s Spec) []error {
 	}
 	var problems []error
 	if s.o.Bootsize > 0 {
-		problems = append(problems, problem("--bootsize", "a separate boot partition is not supported with UEFI")...)
+		problems = append(problems, problem.New("--bootsize", "a separate boot partition is not supported with UEFI")...)
 	}
 	if s.o.Bootoffset > 0 {
-		problems = append(problems, problem("--bootoffset",
+		problems = append(problems, problem.New("--bootoffset",
 			"a separate boot partition or space before it is not supported with UEFI")...)
 	}
 	return problems
@@ -112,14 +116,14 @@ func uefiExcludesBoot(s Spec) []error {
 
 func uefiNeedsGrub(s Spec) []error {
 	if s.o.UseUEFI && !s.o.Grub && s.o.Boot == "" {
-		return problem("--use-uefi", "UEFI without Grub is not supported: add --grub")
+		return problem.New("--use-uefi", "UEFI without Grub is not supported: add --grub")
 	}
 	return nil
 }
 
 func wheezyUEFI(s Spec) []error {
 	if s.isWheezy() && s.o.UseUEFI && s.arch.Name != "amd64" {
-		return problem("--use-uefi", "Only amd64 supports UEFI in Wheezy")
+		return problem.New("--use-uefi", "Only amd64 supports UEFI in Wheezy")
 	}
 	return nil
 }

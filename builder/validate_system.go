@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 var (
@@ -42,15 +46,15 @@ var unfitDebootstrapOptions = map[string]string{
 // debootstrapMakesASystem: whatever debootstrap is told beyond that is its own business.
 func debootstrapMakesASystem(s Spec) []error {
 	var problems []error
-	for _, word := range debootstrapWords(s.o.Debootstrapopts) {
+	for _, word := range step.DebootstrapWords(s.o.Debootstrapopts) {
 		name, _, _ := strings.Cut(word, "=")
 		if why, ok := unfitDebootstrapOptions[name]; ok {
-			problems = append(problems, problem("--debootstrapopts", "%q cannot be used: %s", word, why)...)
+			problems = append(problems, problem.New("--debootstrapopts", "%q cannot be used: %s", word, why)...)
 		}
 	}
 	if keyring := s.Trust().Keyring; keyring != "" {
 		if _, err := s.w.Stat(keyring); err != nil {
-			problems = append(problems, problem("--debootstrapopts", "keyring: %w", err)...)
+			problems = append(problems, problem.New("--debootstrapopts", "keyring: %w", err)...)
 		}
 	}
 	return problems
@@ -58,13 +62,13 @@ func debootstrapMakesASystem(s Spec) []error {
 
 func mirrorURLs(s Spec) []error {
 	var problems []error
-	check := func(flag string, given URL) {
+	check := func(flag string, given secret.URL) {
 		text := given.Reveal()
 		if text == "" {
 			return
 		}
-		if given.redacted() {
-			problems = append(problems, problem(flag, "%q has in it what stands for credentials that --dump-config hid: write them in "+
+		if given.Redacted() {
+			problems = append(problems, problem.New(flag, "%q has in it what stands for credentials that --dump-config hid: write them in "+
 				"its place", text)...)
 			return
 		}
@@ -73,11 +77,11 @@ func mirrorURLs(s Spec) []error {
 		switch {
 		case errors.As(err, &syntax):
 			// The URL may hold a password, which its error would repeat.
-			problems = append(problems, problem(flag, "not a URL: %w", syntax.Err)...)
+			problems = append(problems, problem.New(flag, "not a URL: %w", syntax.Err)...)
 		case strings.ContainsAny(text, " \t\r\n"):
-			problems = append(problems, problem(flag, "a URL has no blanks")...)
+			problems = append(problems, problem.New(flag, "a URL has no blanks")...)
 		case u.Scheme != "file" && (u.Scheme == "" || u.Host == ""), u.Scheme == "file" && u.Path == "":
-			problems = append(problems, problem(flag, "%q is not a URL like http://HOST/debian", given.String())...)
+			problems = append(problems, problem.New(flag, "%q is not a URL like http://HOST/debian", given.String())...)
 		}
 	}
 	check("--mirror", s.o.Mirror)
@@ -89,11 +93,11 @@ func packageSyntax(s Spec) []error {
 	var problems []error
 	for _, name := range packageNames(s.o.Packages) {
 		if name != "" && !packageName.MatchString(name) {
-			problems = append(problems, problem("--package", "%q is not a package name", name)...)
+			problems = append(problems, problem.New("--package", "%q is not a package name", name)...)
 		}
 	}
 	if name := s.o.KernelPackage; name != "" && !packageName.MatchString(name) {
-		problems = append(problems, problem("--kernel-package", "%q is not a package name", name)...)
+		problems = append(problems, problem.New("--kernel-package", "%q is not a package name", name)...)
 	}
 	return problems
 }
@@ -103,7 +107,7 @@ func kernelExists(s Spec) []error {
 	if s.o.NoKernel || s.arch.Name == "" || s.KernelPackage() != "" {
 		return nil
 	}
-	return problem("--arch", "%s has no kernel for %s: use --kernel-package or --no-kernel", s.release.Codename, s.arch.Name)
+	return problem.New("--arch", "%s has no kernel for %s: use --kernel-package or --no-kernel", s.release.Codename, s.arch.Name)
 }
 
 func localPackages(s Spec) []error {
@@ -112,11 +116,11 @@ func localPackages(s Spec) []error {
 		info, err := s.w.Stat(file)
 		switch {
 		case err != nil:
-			problems = append(problems, &Problem{Flag: "--custom-package", Err: err})
+			problems = append(problems, &problem.Problem{Flag: "--custom-package", Err: err})
 		case !info.Mode().IsRegular():
-			problems = append(problems, problem("--custom-package", "%q is not a file", file)...)
+			problems = append(problems, problem.New("--custom-package", "%q is not a file", file)...)
 		case filepath.Ext(file) != ".deb":
-			problems = append(problems, problem("--custom-package", "%q is not a .deb file", file)...)
+			problems = append(problems, problem.New("--custom-package", "%q is not a .deb file", file)...)
 		}
 	}
 	return problems
@@ -124,11 +128,11 @@ func localPackages(s Spec) []error {
 
 func hostnameSyntax(s Spec) []error {
 	if len(s.o.Hostname) > maxHostname {
-		return problem("--hostname", "%q is longer than %d characters", s.o.Hostname, maxHostname)
+		return problem.New("--hostname", "%q is longer than %d characters", s.o.Hostname, maxHostname)
 	}
 	for label := range strings.SplitSeq(s.o.Hostname, ".") {
 		if !hostLabel.MatchString(label) {
-			return problem("--hostname", "%q is not a host name: letters, digits and inner hyphens, parts of at most 63 "+
+			return problem.New("--hostname", "%q is not a host name: letters, digits and inner hyphens, parts of at most 63 "+
 				"characters with dots between them", s.o.Hostname)
 		}
 	}
@@ -141,12 +145,12 @@ func userSyntax(s Spec) []error {
 	for _, u := range s.o.Users {
 		switch {
 		case !accountName.MatchString(u.Name):
-			problems = append(problems, problem("--user", "%q is not a user name: a small letter, then at most 31 small "+
+			problems = append(problems, problem.New("--user", "%q is not a user name: a small letter, then at most 31 small "+
 				"letters, digits, hyphens and underscores", goodPart(u.Name))...)
 		case u.Name == "root":
-			problems = append(problems, problem("--user", "root is there anyway: use --root-password")...)
+			problems = append(problems, problem.New("--user", "root is there anyway: use --root-password")...)
 		case seen[u.Name]:
-			problems = append(problems, problem("--user", "%q is given twice", u.Name)...)
+			problems = append(problems, problem.New("--user", "%q is given twice", u.Name)...)
 		}
 		seen[u.Name] = true
 	}
@@ -169,18 +173,18 @@ func goodPart(name string) string {
 func passwordsWritten(s Spec) []error {
 	var problems []error
 	for _, a := range s.o.Actions {
-		if a.Command.Reveal() == hidden {
-			problems = append(problems, problem(a.Flag(), "%q stands for a command that --dump-config hid: write the command in its "+
-				"place", hidden)...)
+		if a.Command.Reveal() == secret.Hidden {
+			problems = append(problems, problem.New(a.Flag(), "%q stands for a command that --dump-config hid: write the command in its "+
+				"place", secret.Hidden)...)
 		}
 	}
-	check := func(flag string, password Secret) {
+	check := func(flag string, password secret.Text) {
 		switch {
-		case password.Reveal() == hidden:
-			problems = append(problems, problem(flag, "%q stands for a password that --dump-config hid: write the "+
-				"password in its place", hidden)...)
+		case password.Reveal() == secret.Hidden:
+			problems = append(problems, problem.New(flag, "%q stands for a password that --dump-config hid: write the "+
+				"password in its place", secret.Hidden)...)
 		case strings.ContainsAny(password.Reveal(), "\x00\r\n"):
-			problems = append(problems, problem(flag, "a password has no line breaks")...)
+			problems = append(problems, problem.New(flag, "a password has no line breaks")...)
 		}
 	}
 	check("--root-password", s.o.RootPassword)
@@ -195,7 +199,7 @@ func ownerExists(s Spec) []error {
 		return nil
 	}
 	if _, err := s.w.LookupUser(s.o.Owner); err != nil {
-		return problem("--owner", "%w", err)
+		return problem.New("--owner", "%w", err)
 	}
 	return nil
 }

@@ -1,13 +1,14 @@
 package builder
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // A hook can read every file of its own directory and of the caller's working directory, and the caller's environment. All
@@ -16,59 +17,24 @@ import (
 
 // observable is a step that uses things of the host that are not in its data.
 type observable interface {
-	// hostDirs are the directories of the host that the step sees when the caller's working directory is dir.
-	hostDirs(dir string) hostDirs
-	// text is what the step runs.
-	text() ([]byte, error)
-	// usesToolbox reports whether it runs in the toolbox, and not in the target.
-	usesToolbox() bool
-}
-
-// hostDirs are directories of the host that a step sees. Where they are does not matter: a snapshot is as good on another
-// machine that has the same files elsewhere.
-type hostDirs []hostDir
-
-type hostDir struct{ name, path string }
-
-// portable gives the name of a file without the place of the directory that it is in: "working directory:sub/file".
-func (dirs hostDirs) portable(name string) string {
-	for _, d := range dirs {
-		if rel, err := filepath.Rel(d.path, name); err == nil && filepath.IsLocal(rel) {
-			return d.name + ":" + rel
-		}
-	}
-	return name
-}
-
-// local gives the file of a portable name; "" if there is no such directory here.
-func (dirs hostDirs) local(name string) string {
-	for _, d := range dirs {
-		// A snapshot of another machine may say anything.
-		if rel, ok := strings.CutPrefix(name, d.name+":"); ok && filepath.IsLocal(rel) {
-			return filepath.Join(d.path, rel)
-		}
-	}
-	return ""
-}
-
-func (dirs hostDirs) paths() []string {
-	var paths []string
-	for _, d := range dirs {
-		paths = append(paths, d.path)
-	}
-	return paths
+	// HostDirs are the directories of the host that the step sees when the caller's working directory is dir.
+	HostDirs(dir string) target.SharedDirs
+	// Text is what the step runs.
+	Text() ([]byte, error)
+	// UsesToolbox reports whether it runs in the toolbox, and not in the target.
+	UsesToolbox() bool
 }
 
 // dirsOf are the directories of the host that a step sees, without symbolic links in their names.
-func (x *Executor) dirsOf(step Step) hostDirs {
+func (x *Executor) dirsOf(step step.Step) target.SharedDirs {
 	o, ok := step.(observable)
 	if !ok {
 		return nil
 	}
-	dirs := o.hostDirs(x.Dir)
+	dirs := o.HostDirs(x.Dir)
 	for i, d := range dirs {
-		if real, err := filepath.EvalSymlinks(d.path); err == nil {
-			dirs[i].path = real
+		if real, err := filepath.EvalSymlinks(d.Path); err == nil {
+			dirs[i].Path = real
 		}
 	}
 	return dirs
@@ -91,13 +57,13 @@ type view struct {
 type looks map[string][]lentDir
 
 // look gives the view of a step, nil for one that sees nothing of the host. The error says why not all of it is known.
-func (x *Executor) look(step Step, l looks) (*view, error) {
+func (x *Executor) look(step step.Step, l looks) (*view, error) {
 	o, ok := step.(observable)
 	if !ok {
 		return nil, nil
 	}
 	dirs := x.dirsOf(step)
-	key := strings.Join(dirs.paths(), "\x00")
+	key := strings.Join(dirs.Paths(), "\x00")
 	seen, ok := l[key]
 	if !ok {
 		var err error
@@ -108,18 +74,18 @@ func (x *Executor) look(step Step, l looks) (*view, error) {
 			l[key] = seen
 		}
 	}
-	text, err := o.text()
+	text, err := o.Text()
 	if err != nil {
 		return nil, err
 	}
 	v := &view{Lent: map[string]Digest{}, dirs: seen, variables: inputVariables(x.Environ, text)}
 	for _, d := range seen {
-		v.Lent[d.name] = d.digest()
+		v.Lent[d.Name] = d.digest()
 	}
 	if v.Environ, err = x.environHash(v.variables); err != nil {
 		return nil, err
 	}
-	if o.usesToolbox() {
+	if o.UsesToolbox() {
 		v.Toolbox = x.toolboxName
 	}
 	return v, nil
@@ -149,7 +115,7 @@ func (x *Executor) own() map[string]bool {
 // entry finds a file of the lent directories by its name on the host. Files that are ignored are not found.
 func (v *view) entry(name string) (lentEntry, bool) {
 	for _, d := range v.dirs {
-		if rel, err := filepath.Rel(d.path, name); err == nil && filepath.IsLocal(rel) {
+		if rel, err := filepath.Rel(d.Path, name); err == nil && filepath.IsLocal(rel) {
 			if e, found := d.find(rel); found {
 				return e, true
 			}
@@ -162,11 +128,11 @@ func (v *view) entry(name string) (lentEntry, bool) {
 func (v *view) ignores(name string, own map[string]bool) bool {
 	skip := skipper(v.dirs, own)
 	for _, d := range v.dirs {
-		rel, err := filepath.Rel(d.path, name)
+		rel, err := filepath.Rel(d.Path, name)
 		if err != nil || !filepath.IsLocal(rel) {
 			continue
 		}
-		for at := name; at != d.path; at = filepath.Dir(at) {
+		for at := name; at != d.Path; at = filepath.Dir(at) {
 			info, err := os.Lstat(at)
 			if skip(at, err == nil && info.IsDir()) {
 				return true
@@ -190,7 +156,7 @@ func (v *view) directories() []string {
 }
 
 // changed names something in the lent directories that was changed since, "" if nothing was.
-func (v *view) changed(x *Executor, step Step) (string, error) {
+func (v *view) changed(x *Executor, step step.Step) (string, error) {
 	now, err := lookAt(x.dirsOf(step), x.own(), x.scripts)
 	if err != nil {
 		return "", err
@@ -203,25 +169,13 @@ func (v *view) changed(x *Executor, step Step) (string, error) {
 	return "", nil
 }
 
-// scriptText reads a script; nil if there is none, as in a plan that is only printed.
-func scriptText(name string) ([]byte, error) {
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the script: %w", err)
-	}
-	return text, nil
-}
-
 // differences names what is another in a view than it was. kept tells what directories and the environment were.
 func (v *view) differences(was *view, kept records) []string {
 	var changes []string
 	for _, d := range v.dirs {
-		if was.Lent[d.name] != v.Lent[d.name] {
+		if was.Lent[d.Name] != v.Lent[d.Name] {
 			changes = append(changes, fmt.Sprintf("%s (%s can name what does not matter)",
-				kept.changed(was.Lent[d.name], d), filepath.Join(d.path, ignoreName)))
+				kept.changed(was.Lent[d.Name], d), filepath.Join(d.Path, ignoreName)))
 		}
 	}
 	if was.Environ != v.Environ {

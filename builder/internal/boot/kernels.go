@@ -1,0 +1,59 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
+)
+
+// forgetRoot takes from the kernels' arguments those that name another disk.
+func forgetRoot(f target.Files) error {
+	text, err := f.ReadFile(step.KernelArgumentsFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	words := slices.DeleteFunc(strings.Fields(string(text)), func(word string) bool {
+		return strings.HasPrefix(word, "root=") || word == "ro"
+	})
+	return f.WriteFile(step.KernelArgumentsFile, []byte(strings.Join(words, " ")+"\n"), 0o644)
+}
+
+// Kernels are those in /boot that a boot loader starts, the newest first.
+func Kernels(l Loader, f target.Files) ([]syslinux.Kernel, error) {
+	names, err := target.BootFiles(f, l.kernelNames()...)
+	if err != nil {
+		return nil, fmt.Errorf("look for kernels: %w", err)
+	}
+	var kernels []syslinux.Kernel
+	for _, name := range names {
+		_, version, _ := strings.Cut(name, "-")
+		if strings.Contains(version, ".dpkg-") {
+			continue // of an installation that did not end
+		}
+		initrd, err := target.Exists(f, "/boot/initrd.img-"+version)
+		if err != nil {
+			return nil, err
+		}
+		kernels = append(kernels, syslinux.Kernel{Version: version, Initrd: initrd})
+	}
+	slices.SortFunc(kernels, func(a, b syslinux.Kernel) int { return archive.CompareVersions(sortable(b), sortable(a)) })
+	return kernels, nil
+}
+
+// sortable has a kernel's backup come behind the kernel.
+func sortable(k syslinux.Kernel) string {
+	if version, backup := strings.CutSuffix(k.Version, ".old"); backup {
+		return version + "~old"
+	}
+	return k.Version
+}

@@ -1,0 +1,168 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/uki"
+)
+
+// SystemdBoot is systemd-boot with unified kernel images on the EFI system partition.
+type SystemdBoot struct{ commonLoader }
+
+func (SystemdBoot) String() string { return "systemd-boot" }
+
+func (SystemdBoot) UEFI() bool { return true }
+
+func (SystemdBoot) espSize(Request) diskimage.Size { return systemdBootESP }
+
+// Packages bring systemd-boot and systemd-stub, what renews both on the EFI system partition, and kernel-install with
+// ukify, which make unified kernel images of the kernels that the booted system gets later.
+func (SystemdBoot) Packages(Request) []string {
+	return []string{"dosfstools", "systemd-boot", "systemd-boot-efi", "systemd-ukify"}
+}
+
+func (SystemdBoot) Files(d Disk) []loaderFile {
+	var all []loaderFile
+	for _, name := range []string{"systemd-boot", "linux"} {
+		all = append(all, loaderFile{strings.TrimPrefix(systemdProgram(d, name), "/"), "systemd-boot-efi"})
+	}
+	return all
+}
+
+func (SystemdBoot) step(d Disk) step.SystemdBoot {
+	return step.SystemdBoot{EntryToken: d.vendorDir(), Arguments: d.kernelArguments()}
+}
+
+func (l SystemdBoot) Steps(d Disk) []step.Step { return []step.Step{l.step(d)} }
+
+func (l SystemdBoot) Configure(d Disk, f *target.Memory) error {
+	if err := forgetRoot(f); err != nil {
+		return err
+	}
+	return l.step(d).Write(f)
+}
+
+// systemdBootArches are those whose systemd-stub is a 64-bit program.
+var systemdBootArches = []string{"amd64", "arm64", "riscv64"}
+
+const (
+	// systemdBootESP has room for some ten kernels with an initramfs of 40 MB (trixie's linux-image-amd64).
+	systemdBootESP = 512 * diskimage.MiB
+	// leastSystemdBootESP has room for one kernel and its successor.
+	leastSystemdBootESP = 128 * diskimage.MiB
+)
+
+// Check: bookworm has a systemd-boot, but nothing that makes unified
+// kernel images, so that its second kernel would not be one.
+func (l SystemdBoot) Check(r Request) []error {
+	var problems []error
+	if r.Release.Vendor != debian.Debian || !r.Release.Since("trixie", "") {
+		problems = append(problems, problem.New("--boot", "%s has no systemd-ukify for the kernels of later upgrades: choose %s for "+
+			"Debian since trixie, or --boot=%s", r.Release.Codename, WordSystemdBoot, WordHybrid)...)
+	}
+	if r.Arch.Name != "" && r.Arch.EFI != "" && !slices.Contains(systemdBootArches, r.Arch.Name) {
+		problems = append(problems, problem.New("--boot", "%s is not made for %s: use --grub with --use-uefi", WordSystemdBoot, r.Arch.Name)...)
+	}
+	if !r.Image {
+		return problems
+	}
+	if r.Table != diskimage.GPT {
+		problems = append(problems, problem.New("--part-type", "%s finds its partition on a GPT disk only: use --part-type=gpt", WordSystemdBoot)...)
+	}
+	if r.Bootsize > 0 {
+		problems = append(problems, problem.New("--bootsize", "%s starts kernels from the EFI system partition: use --esp-size", WordSystemdBoot)...)
+	}
+	if r.ESP(l) < leastSystemdBootESP {
+		problems = append(problems, problem.New("--esp-size", "%s is too small for two kernels: at least %s needed", r.ESP(l), leastSystemdBootESP)...)
+	}
+	return problems
+}
+
+// systemdLoaderConfig has systemd-boot start the newest kernel after a second (loader.conf(5)).
+const systemdLoaderConfig = "timeout 1\n"
+
+// Prepare puts systemd-boot on the ESP as bootctl install does, and each kernel of the root file system as
+// kernel-install does: as a unified kernel image, under the name that kernel-install looks for when the kernel goes.
+func (l SystemdBoot) Prepare(_ context.Context, d Disk, src Source) (Parts, error) {
+	arch, _ := debian.LookupArch(d.Arch)
+	program := systemdProgram(d, "systemd-boot")
+	loader, err := src.ReadFile(program)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Parts{}, fmt.Errorf("the image has no systemd-boot (package systemd-boot-efi): %w", err)
+	}
+	if err != nil {
+		return Parts{}, err
+	}
+	file := func(name string, data []byte) diskimage.Entry { return diskimage.FileEntry(name, 0o644, data, d.Time) }
+	files := []diskimage.Entry{
+		file("EFI/BOOT/"+strings.ToUpper(arch.EFI), loader),
+		file("EFI/systemd/"+path.Base(program), loader),
+		file("loader/loader.conf", []byte(systemdLoaderConfig)),
+	}
+	stub, err := src.ReadFile(systemdProgram(d, "linux"))
+	if err != nil {
+		return Parts{}, err
+	}
+	images, err := l.kernelImages(src, stub)
+	if err != nil {
+		return Parts{}, err
+	}
+	for version, image := range images {
+		files = append(files, file("EFI/Linux/"+d.vendorDir()+"-"+version+".efi", image))
+	}
+	esp, _ := d.Layout.Partition(diskimage.RoleESP)
+	return Parts{Files: map[int][]diskimage.Entry{esp.Number: files}}, nil
+}
+
+// systemdProgram is where the package systemd-boot-efi has a program: "systemd-boot", or "linux", the stub of kernel images.
+func systemdProgram(d Disk, name string) string {
+	arch, _ := debian.LookupArch(d.Arch)
+	suffix := strings.TrimPrefix(arch.EFI, "boot")
+	if name == "linux" {
+		suffix += ".stub"
+	}
+	return "/usr/lib/systemd/boot/efi/" + name + suffix
+}
+
+// kernelImages makes a unified kernel image of each kernel in /boot, by version.
+func (l SystemdBoot) kernelImages(src Source, stub []byte) (map[string][]byte, error) {
+	kernels, err := target.BootFiles(src, l.kernelNames()...)
+	if err != nil || len(kernels) == 0 {
+		return nil, err
+	}
+	parts := uki.Parts{Stub: stub}
+	arguments, err := src.ReadFile(step.KernelArgumentsFile)
+	if err != nil {
+		return nil, err
+	}
+	parts.CommandLine = strings.TrimSpace(string(arguments))
+	if parts.OSRelease, err = src.ReadFile("/usr/lib/os-release"); err != nil {
+		return nil, err
+	}
+	images := map[string][]byte{}
+	for _, kernel := range kernels {
+		_, parts.Version, _ = strings.Cut(kernel, "-")
+		if parts.Kernel, err = src.ReadFile("/boot/" + kernel); err != nil {
+			return nil, err
+		}
+		parts.Initrd, err = src.ReadFile("/boot/initrd.img-" + parts.Version)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if images[parts.Version], err = uki.Assemble(parts); err != nil {
+			return nil, fmt.Errorf("unified kernel image of %s: %w", kernel, err)
+		}
+	}
+	return images, nil
+}

@@ -1,0 +1,131 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+)
+
+// Command runs a shell command of the user inside the target.
+type Command struct {
+	base
+	Command secret.Text
+	Number  int `json:"-"` // of all that --run gives, for people
+}
+
+func (Command) Kind() string { return "command" }
+
+func (Command) Kept() bool { return true }
+
+// Title tells which command it is and nothing of its text: people write passwords and tokens into theirs.
+func (c Command) Title() string { return fmt.Sprintf("run command %d of --run", c.Number) }
+
+// CommandScript runs the shell text on its standard input, which the text itself does not see: arguments of programs are for
+// everybody on the host to read.
+const CommandScript = `eval "$(cat)" </dev/null`
+
+func (c Command) Run(ctx context.Context, s *Context) error {
+	p := s.Command("sh", "-c", CommandScript)
+	p.Env = HookEnviron(s.Environ, p.Env, []byte(c.Command.Reveal()))
+	blocked, err := blockDaemons(s.Target)
+	if err != nil {
+		return err
+	}
+	mounts := []specs.Mount{target.Bind(s.Archives, archivesDir)}
+	if err := s.Target.Run(ctx, p, mounts, strings.NewReader(c.Command.Reveal()), s.Out); err != nil {
+		return err
+	}
+	return unblockDaemons(s.Target, blocked)
+}
+
+// HostDirs implements observable: a command sees nothing of the host but the environment.
+func (Command) HostDirs(string) target.SharedDirs { return nil }
+
+// Text implements observable.
+func (c Command) Text() ([]byte, error) { return []byte(c.Command.Reveal()), nil }
+
+// UsesToolbox implements observable.
+func (Command) UsesToolbox() bool { return false }
+
+// Copy copies a file or a directory of the host into the target. What is copied belongs to root there: the owners
+// of the host mean nothing in the image.
+type Copy struct {
+	base
+	// Digest is that of the source, and Name the last part of its name.
+	Digest, Name string
+	// Source is what is copied, for messages; Copy is the copy that Take has made.
+	Source, Copy string `json:"-"`
+	// Destination is the name of the copy, or, with a slash at the end, of the directory to put it in. A directory is
+	// merged with one that is there, with the root directory as well.
+	Destination string
+}
+
+func (Copy) Kind() string { return "copy" }
+
+func (c Copy) Title() string { return "copy " + c.Source + " to " + c.Destination }
+
+func (c Copy) Run(ctx context.Context, s *Context) error {
+	dst := path.Clean(c.Destination)
+	if dst != "/" && strings.HasSuffix(c.Destination, "/") {
+		dst = path.Join(dst, c.Name)
+	}
+	if err := s.Target.MkdirAll(path.Dir(dst), 0o755); err != nil {
+		return err
+	}
+	return filepath.WalkDir(c.Copy, func(name string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(c.Copy, name)
+		if err != nil {
+			return err
+		}
+		return copyEntry(s.Target, name, d, path.Join(dst, filepath.ToSlash(rel)))
+	})
+}
+
+// copyEntry copies one file, symbolic link or directory without what is in it.
+func copyEntry(t target.Target, name string, d fs.DirEntry, dst string) error {
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	switch {
+	case info.IsDir():
+		there, err := t.Lstat(dst)
+		if err == nil && there.IsDir() {
+			return nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return t.MkdirAll(dst, info.Mode().Perm())
+	case info.Mode()&fs.ModeSymlink != 0:
+		text, err := os.Readlink(name)
+		if err != nil {
+			return err
+		}
+		return t.Symlink(text, dst)
+	case info.Mode().IsRegular():
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return t.WriteFile(dst, data, info.Mode().Perm())
+	default:
+		return fmt.Errorf("%s is neither a file nor a directory nor a symbolic link", name)
+	}
+}

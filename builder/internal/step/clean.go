@@ -1,0 +1,146 @@
+package step
+
+import (
+	"bytes"
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// Clean removes what the build left in the target: downloaded packages and lists, logs of the build, the
+// machine's identity, the host's name servers, and whatever lies in directories that are mounted over at boot.
+type Clean struct{ base }
+
+func (Clean) Kind() string { return "clean" }
+
+func (Clean) Title() string { return "clean up" }
+
+// cleanFiles are removed. The two -old copies are those that shadow makes.
+var cleanFiles = []string{
+	"/var/cache/apt/pkgcache.bin",
+	"/var/cache/apt/srcpkgcache.bin",
+	"/var/cache/ldconfig/aux-cache", // inode numbers of the build
+	"/var/log/alternatives.log",
+	"/var/log/apt/eipp.log.xz",
+	"/var/log/apt/history.log",
+	"/var/log/apt/term.log",
+	"/var/log/bootstrap.log",
+	"/var/log/dpkg.log",
+	"/var/lib/dpkg/available-old",
+	"/var/lib/dpkg/diversions-old",
+	"/var/lib/dpkg/statoverride-old",
+	"/var/lib/dpkg/status-old",
+	"/var/cache/debconf/config.dat-old",
+	"/var/cache/debconf/templates.dat-old",
+}
+
+// cleanDirs are emptied.
+var cleanDirs = []string{
+	"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp",
+	archivesDir,
+	"/var/lib/apt/lists",
+}
+
+func (Clean) Run(_ context.Context, s *Context) error {
+	for _, name := range cleanFiles {
+		if err := s.Target.Remove(name); err != nil {
+			return err
+		}
+	}
+	for _, dir := range cleanDirs {
+		if err := empty(s.Target, dir); err != nil {
+			return err
+		}
+	}
+	// An empty machine-id is filled in at the first boot (machine-id(5)); a copy would be the same in each clone.
+	if there, err := target.Exists(s.Target, "/etc/machine-id"); err != nil {
+		return err
+	} else if there {
+		if err := s.Target.WriteFile("/etc/machine-id", nil, 0o444); err != nil {
+			return err
+		}
+	}
+	// D-Bus has the same number; where it is a file and no link to the first, it is made anew as well.
+	if info, err := s.Target.Lstat("/var/lib/dbus/machine-id"); err == nil && info.Mode().IsRegular() {
+		if err := s.Target.Remove("/var/lib/dbus/machine-id"); err != nil {
+			return err
+		}
+	}
+	// debootstrap copies the host's name servers; what a hook wrote on purpose stays, and so does a link.
+	if info, err := s.Target.Lstat("/etc/resolv.conf"); err == nil && info.Mode().IsRegular() {
+		text, err := s.Target.ReadFile("/etc/resolv.conf")
+		if err != nil || !bytes.Equal(text, s.Resolver) {
+			return err
+		}
+		return s.Target.Remove("/etc/resolv.conf")
+	}
+	return nil
+}
+
+// Cleaned is what cleanStep would leave of a tree: the state of a build before its end, as an image records it.
+func Cleaned(tree diskimage.Tree, resolver []byte) diskimage.Tree {
+	tree = diskimage.WithoutContents(tree, relative(cleanDirs))
+	files := relative(cleanFiles)
+	machineIDs := []string{"etc/machine-id", "var/lib/dbus/machine-id"}
+	tree = diskimage.Filter(tree, func(e diskimage.Entry) bool {
+		switch {
+		case slices.Contains(files, e.Name), e.Name == machineIDs[1] && e.IsRegular():
+			return false
+		case e.Name == "etc/resolv.conf" && e.IsRegular():
+			return !holds(e, resolver)
+		}
+		return true
+	})
+	return diskimage.Map(tree, func(e diskimage.Entry) diskimage.Entry {
+		if e.Name == machineIDs[0] && e.IsRegular() {
+			e.Mode, e.Size, e.Data, e.Open = e.Mode&^0o7777|0o444, 0, nil, nil
+		}
+		return e
+	})
+}
+
+// relative makes names of a Target names of a Tree.
+func relative(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = strings.TrimPrefix(name, "/")
+	}
+	return out
+}
+
+// holds reports whether a file has that content. One that cannot be read fails when it is written.
+func holds(e diskimage.Entry, text []byte) bool {
+	if e.Size != int64(len(text)) || e.Open == nil {
+		return false
+	}
+	content, err := e.Open()
+	if err != nil {
+		return false
+	}
+	defer content.Close()
+	data := make([]byte, len(text))
+	n, _ := content.ReadAt(data, 0)
+	return bytes.Equal(data[:n], text)
+}
+
+// empty removes what is in a directory and keeps the directory.
+func empty(t target.Target, dir string) error {
+	info, err := t.Lstat(dir)
+	if err != nil || !info.IsDir() {
+		return nil
+	}
+	entries, err := t.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := t.RemoveAll(path.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package step
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+)
+
+// TestDebootstrapLogIsKeptOnError holds a sentence of the manual's notes.
+func TestDebootstrapLogIsKeptOnError(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("debootstrap: exit status 1")
+	run := func(files map[string]string, dir string) error {
+		toolbox := targettest.New(t, nil)
+		toolbox.On = func([]string, io.Writer) error { return failure }
+		return Debootstrap{Suite: "trixie", Arch: "amd64"}.Run(t.Context(), &Context{
+			Target: targettest.New(t, files), FreshToolbox: targettest.Always(toolbox), Archives: t.TempDir(), Dir: dir,
+			Log: slog.New(slog.DiscardHandler), Out: NewTail(nil),
+		})
+	}
+	dir := t.TempDir()
+	err := run(map[string]string{"/var/cache/apt/": "", "/debootstrap/debootstrap.log": "dpkg: told you so\n"}, dir)
+	text, readErr := os.ReadFile(filepath.Join(dir, "debootstrap.log"))
+	if !errors.Is(err, failure) || !strings.Contains(err.Error(), dir) || readErr != nil || string(text) != "dpkg: told you so\n" {
+		t.Errorf("got %v and a log of %q (%v)", err, text, readErr)
+	}
+	for name, err := range map[string]error{
+		"no log":             run(nil, dir),
+		"no place to put it": run(map[string]string{"/debootstrap/debootstrap.log": "x"}, filepath.Join(dir, "gone")),
+	} {
+		if !errors.Is(err, failure) {
+			t.Errorf("%s: got %v, want %v", name, err, failure)
+		}
+	}
+}

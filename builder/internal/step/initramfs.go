@@ -1,0 +1,136 @@
+package step
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+)
+
+// Kernel packages make an initramfs when they are configured, initramfs-tools' trigger makes it again, and a hook
+// that adds a module would a third time; under an emulated architecture each takes minutes. So the program is
+// diverted while packages are installed, and run once at the end.
+const (
+	UpdateInitramfs         = "/usr/sbin/update-initramfs"
+	UpdateInitramfsDiverted = UpdateInitramfs + ".diverted"
+	UpdateInitramfsStandIn  = "#!/bin/sh\n# The initramfs is made once, when the root file system is complete.\nexit 0\n"
+)
+
+// holdInitramfs diverts update-initramfs, whether it is there already or will be installed.
+func holdInitramfs(ctx context.Context, s *Context) error {
+	if held, err := target.Exists(s.Target, UpdateInitramfsDiverted); err != nil || held {
+		return err
+	}
+	if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--divert", UpdateInitramfsDiverted,
+		"--add", UpdateInitramfs); err != nil {
+		return err
+	}
+	return s.Target.WriteFile(UpdateInitramfs, []byte(UpdateInitramfsStandIn), 0o755)
+}
+
+// Initramfs makes the initramfs of each kernel in the target, once.
+type Initramfs struct{ base }
+
+func (Initramfs) Kind() string { return "initramfs" }
+
+func (Initramfs) Title() string { return "make the initramfs" }
+
+func (i Initramfs) Run(ctx context.Context, s *Context) error {
+	if text, err := s.Target.ReadFile(UpdateInitramfs); err == nil && string(text) == UpdateInitramfsStandIn {
+		if err := s.Target.Remove(UpdateInitramfs); err != nil {
+			return err
+		}
+		if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--remove", UpdateInitramfs); err != nil {
+			return err
+		}
+	}
+	if there, err := target.Exists(s.Target, UpdateInitramfs); err != nil || !there {
+		return err
+	}
+	kernels, err := target.BootFiles(s.Target, "vmlinuz-", "vmlinux-")
+	if err != nil {
+		return fmt.Errorf("look for kernels: %w", err)
+	}
+	var versions, old []string
+	for _, kernel := range kernels {
+		_, version, _ := strings.Cut(kernel, "-")
+		there, err := target.Exists(s.Target, "/boot/initrd.img-"+version)
+		if err != nil {
+			return err
+		}
+		versions = append(versions, version)
+		if there {
+			old = append(old, version)
+		}
+	}
+	update := func() error {
+		for _, version := range versions {
+			action := "-c"
+			if slices.Contains(old, version) {
+				action = "-u"
+			}
+			if err := s.inTarget(ctx, "update-initramfs", action, "-k", version); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	reusable, err := initramfsReusable(s.Target)
+	if err != nil {
+		return err
+	}
+	if s.Outputs == nil || len(versions) == 0 || len(old) > 0 || !reusable {
+		return update()
+	}
+	return s.Outputs.Make(ctx, s.Target, Output{
+		Title: i.Title(), Program: "initramfs of " + strings.Join(versions, " and "),
+		Whole: initramfsWhole, Places: initramfsPlaces, Mentions: outputMentions,
+	}, update)
+}
+
+// outputMentions reports whether one of the ids is in an output of update-initramfs.
+func outputMentions(name string, data []byte, ids []string) bool {
+	if strings.HasPrefix(name, "/boot/initrd.img-") {
+		return initramfsMentions(data, ids)
+	}
+	return slices.ContainsFunc(ids, func(id string) bool { return bytes.Contains(data, []byte(id)) })
+}
+
+// initramfsWhole are directories that can change what is in an initramfs, whatever the programs open in them.
+var initramfsWhole = []string{
+	"/etc/initramfs-tools", "/usr/share/initramfs-tools", "/etc/kernel", "/etc/modprobe.d", "/etc/modules-load.d",
+}
+
+// initramfsPlaces are the directories that update-initramfs writes to.
+var initramfsPlaces = []string{"/boot", "/var/lib/initramfs-tools"}
+
+// initramfsReusable reports whether it is known what the initramfs is made of. It is so with initramfs-tools, unless these are
+// told to look at the machine that they run on, and at what is there: MODULES=dep of initramfs.conf(5).
+func initramfsReusable(t target.Target) (bool, error) {
+	if there, err := target.Exists(t, "/usr/sbin/mkinitramfs"); err != nil || !there {
+		return false, err
+	}
+	names, err := target.FilesBelow(t, []string{"/etc/initramfs-tools", "/usr/share/initramfs-tools/conf.d", "/usr/share/initramfs-tools/conf-hooks.d"})
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		if info, err := t.Lstat(name); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		text, err := t.ReadFile(name)
+		if err != nil {
+			return false, err
+		}
+		if modulesOfTheMachine.Match(text) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+var modulesOfTheMachine = regexp.MustCompile(`(?m)^[^#\n]*\bMODULES=["']?(dep|\$)`)

@@ -1,0 +1,121 @@
+package step
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+)
+
+// Network sets the network up as table B.8 of the specification says for each release.
+type Network struct {
+	base
+	// Networkd: systemd-networkd asks for an address by DHCP on each Ethernet device.
+	Networkd bool
+	// Resolved: systemd-resolved answers names, and /etc/resolv.conf points to it.
+	Resolved bool
+	// Ifupdown: /etc/network/interfaces and interfaces.d/setup are written, Include being its one line.
+	Ifupdown bool
+	Include  string
+	// DHCP adds eth0 to interfaces.d/setup.
+	DHCP bool
+	// OldNames keeps eth0 and the like: udev's predictable names are masked.
+	OldNames bool
+}
+
+const DhcpNetwork = "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n"
+
+const (
+	LoopbackInterface = "auto lo\niface lo inet loopback\n"
+	DhcpInterface     = "\nauto eth0\niface eth0 inet dhcp\n"
+)
+
+func (Network) Kind() string { return "network" }
+
+func (n Network) Title() string {
+	var by []string
+	if n.Networkd {
+		by = append(by, "systemd-networkd")
+	}
+	if n.Resolved {
+		by = append(by, "systemd-resolved")
+	}
+	if n.Ifupdown {
+		by = append(by, "ifupdown")
+	}
+	return "set up the network with " + strings.Join(by, " and ")
+}
+
+func (n Network) Run(ctx context.Context, s *Context) error {
+	if n.Ifupdown {
+		setup := LoopbackInterface
+		if n.DHCP {
+			setup += DhcpInterface
+		}
+		if err := writeWithDir(s.Target, "/etc/network/interfaces.d", "setup", setup); err != nil {
+			return err
+		}
+		if err := writeWithDir(s.Target, "/etc/network", "interfaces", n.Include+"\n"); err != nil {
+			return err
+		}
+	}
+	if n.OldNames {
+		if err := maskPredictableNames(s.Target); err != nil {
+			return err
+		}
+	}
+	if n.Networkd {
+		if err := writeWithDir(s.Target, "/etc/systemd/network", "99-dhcp.network", DhcpNetwork); err != nil {
+			return err
+		}
+		if err := enableUnit(ctx, s, "systemd-networkd"); err != nil {
+			return err
+		}
+	}
+	if n.Resolved {
+		if err := enableUnit(ctx, s, "systemd-resolved"); err != nil {
+			return err
+		}
+		return s.Target.Symlink("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
+	}
+	return nil
+}
+
+// maskPredictableNames keeps the kernel's names of network devices: the udev rule that renamed them (to systemd 219)
+// and the link file that does so since (systemd.link(5)) are both covered by links to /dev/null.
+func maskPredictableNames(t target.Target) error {
+	for dir, name := range map[string]string{
+		"/etc/udev/rules.d":    "80-net-setup-link.rules",
+		"/etc/systemd/network": "99-default.link",
+	} {
+		if err := t.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := t.Symlink("/dev/null", dir+"/"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enableUnit enables a service of the target with its own systemctl, which needs no running systemd for that.
+func enableUnit(ctx context.Context, s *Context, unit string) error {
+	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
+		there, err := target.Exists(s.Target, dir+unit+".service")
+		if err != nil {
+			return err
+		}
+		if there {
+			return s.inTarget(ctx, "systemctl", "--quiet", "enable", unit)
+		}
+	}
+	return fmt.Errorf("enable %s: the target has no such service", unit)
+}
+
+func writeWithDir(t target.Target, dir, name, text string) error {
+	if err := t.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return t.WriteFile(dir+"/"+name, []byte(text), 0o644)
+}

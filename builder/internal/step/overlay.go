@@ -1,0 +1,74 @@
+package step
+
+import (
+	"context"
+	"fmt"
+)
+
+// Overlay lets a system on a file system that never changes write: the initramfs mounts an overlay whose upper
+// layer is in memory over it, so that the system is the same at each start.
+type Overlay struct {
+	base
+	Roottype string
+	// Grub says that GRUB is in /boot, which is not changed either.
+	Grub bool
+}
+
+func (Overlay) Kind() string { return "overlay" }
+
+func (o Overlay) Title() string { return "keep changes to the " + o.Roottype + " in memory" }
+
+// Programs of initramfs-tools(7), of its boot and of its making.
+const (
+	OverlayScript = "/etc/initramfs-tools/scripts/local-bottom/vmdebootstrap-overlay"
+	OverlayHook   = "/etc/initramfs-tools/hooks/vmdebootstrap-overlay"
+)
+
+// overlayHookText puts the kernel's modules into the initramfs.
+const overlayHookText = `#!/bin/sh
+# Written by vmdebootstrap, for a root file system that never changes.
+if [ "$1" = prereqs ]; then
+	exit 0
+fi
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules %s overlay
+`
+
+// overlayScriptText runs when the root file system is mounted, and before anything moves into it.
+const overlayScriptText = `#!/bin/sh
+# Written by vmdebootstrap: the root file system never changes, so what is written goes to memory.
+# Beneath, it is as it was, in /run/root/lower.
+if [ "$1" = prereqs ]; then
+	exit 0
+fi
+. /scripts/functions
+modprobe -q overlay
+mkdir -p /run/root/lower /run/root/changes
+if ! {
+	mount -n -o move "$rootmnt" /run/root/lower &&
+	mount -n -t tmpfs -o mode=0755 changes /run/root/changes &&
+	mkdir /run/root/changes/upper /run/root/changes/work &&
+	mount -n -t overlay -o lowerdir=/run/root/lower,upperdir=/run/root/changes/upper,workdir=/run/root/changes/work \
+		overlay "$rootmnt"
+}; then
+	panic "The overlay over the root file system could not be mounted."
+fi
+`
+
+// GrubService is Debian's; it writes to grubenv(5) that the system has started.
+const GrubService = "/etc/systemd/system/grub-common.service.d/read-only.conf"
+
+const grubServiceText = `# Written by vmdebootstrap: /boot never changes.
+[Unit]
+ConditionPathIsReadWrite=/boot/grub
+`
+
+func (o Overlay) Run(_ context.Context, s *Context) error {
+	if err := WriteFileIn(s.Target, OverlayHook, fmt.Sprintf(overlayHookText, o.Roottype), 0o755); err != nil {
+		return err
+	}
+	if err := WriteFileIn(s.Target, OverlayScript, overlayScriptText, 0o755); err != nil || !o.Grub {
+		return err
+	}
+	return WriteFileIn(s.Target, GrubService, grubServiceText, 0o644)
+}

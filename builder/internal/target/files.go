@@ -1,0 +1,59 @@
+package target
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"strings"
+	"syscall"
+)
+
+// FilesBelow lists the files and directories of directories, as far as these are there.
+func FilesBelow(t Target, dirs []string) ([]string, error) {
+	var names []string
+	for _, dir := range dirs {
+		entries, err := t.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, dir)
+		for _, e := range entries {
+			name := path.Join(dir, e.Name())
+			if !e.IsDir() {
+				names = append(names, name)
+				continue
+			}
+			below, err := FilesBelow(t, []string{name})
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, below...)
+		}
+	}
+	return names, nil
+}
+
+// BootFiles lists the names in /boot that begin with one of the prefixes, in byte order.
+func BootFiles(t interface {
+	ReadDir(name string) ([]fs.DirEntry, error)
+}, prefixes ...string) ([]string, error) {
+	entries, err := t.ReadDir("/boot")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		for _, prefix := range prefixes {
+			if strings.HasPrefix(e.Name(), prefix) && e.Type().IsRegular() {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	return names, nil
+}

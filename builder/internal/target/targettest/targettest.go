@@ -1,0 +1,128 @@
+// Package targettest has a root file system of tests: a directory, and a transcript of the programs that were to run in it.
+package targettest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+)
+
+// Target is a Target over a directory of the test. It runs nothing: each command is a line of the transcript, and
+// on gives what one of them does instead.
+type Target struct {
+	Dir        string
+	Transcript []string
+	Stdin      []string
+	On         func(args []string, out io.Writer) error
+}
+
+func New(t *testing.T, files map[string]string) *Target {
+	t.Helper()
+	f := &Target{Dir: t.TempDir()}
+	for name, text := range files {
+		path := f.Path(name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+func (f *Target) Path(name string) string { return filepath.Join(f.Dir, name) }
+func (f *Target) Root() string            { return f.Dir }
+func (f *Target) OwnerXattrs() bool       { return false }
+
+func (f *Target) Run(_ context.Context, p *specs.Process, _ []specs.Mount, in io.Reader, out io.Writer) error {
+	line := strings.Join(p.Args, " ")
+	f.Transcript = append(f.Transcript, line)
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return err
+	}
+	f.Stdin = append(f.Stdin, string(text))
+	if f.On != nil {
+		return f.On(p.Args, out)
+	}
+	return nil
+}
+
+func (f *Target) MountAt(dst string) []specs.Mount {
+	return []specs.Mount{target.Bind(f.Dir, dst)}
+}
+
+func (f *Target) ReadFile(name string) ([]byte, error) { return os.ReadFile(f.Path(name)) }
+
+func (f *Target) WriteFile(name string, data []byte, mode fs.FileMode) error {
+	if err := f.Remove(name); err != nil {
+		return err
+	}
+	if err := os.WriteFile(f.Path(name), data, mode); err != nil {
+		return err
+	}
+	return os.Chmod(f.Path(name), mode)
+}
+
+func (f *Target) MkdirAll(name string, mode fs.FileMode) error {
+	return os.MkdirAll(f.Path(name), mode)
+}
+
+func (f *Target) Symlink(text, name string) error {
+	if err := f.Remove(name); err != nil {
+		return err
+	}
+	return os.Symlink(text, f.Path(name))
+}
+
+func (f *Target) Remove(name string) error {
+	if err := os.Remove(f.Path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (f *Target) RemoveAll(name string) error                               { return os.RemoveAll(f.Path(name)) }
+func (f *Target) ReadDir(name string) ([]fs.DirEntry, error)                { return os.ReadDir(f.Path(name)) }
+func (f *Target) Readlink(name string) (string, error)                      { return os.Readlink(f.Path(name)) }
+func (f *Target) Lstat(name string) (fs.FileInfo, error)                    { return os.Lstat(f.Path(name)) }
+func (f *Target) Snapshot(context.Context, string, map[string]string) error { return nil }
+func (f *Target) Before(context.Context, int) (target.Rootfs, error)        { return f, nil }
+func (f *Target) Close() error                                              { return nil }
+
+// Readable gives a file's text, a symbolic link as "-> TEXT", and "(absent)".
+func (f *Target) Readable(name string) string {
+	if link, err := os.Readlink(f.Path(name)); err == nil {
+		return "-> " + link
+	}
+	text, err := os.ReadFile(f.Path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "(absent)"
+	}
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	return string(text)
+}
+
+// Always gives the same toolbox for each program.
+func Always(f *Target) func(context.Context) (target.Rootfs, error) {
+	return func(context.Context) (target.Rootfs, error) { return f, nil }
+}
