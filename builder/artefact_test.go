@@ -15,6 +15,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // artefactEngine keeps what is snapshotted of the targets that it makes.
@@ -41,14 +42,14 @@ func (e *artefactEngine) From(_ context.Context, name string) (Rootfs, error) {
 	return kept, nil
 }
 
-func (e *artefactEngine) InspectImage(context.Context, ImageSource) (RemoteImage, error) {
-	return RemoteImage{}, fs.ErrNotExist
+func (e *artefactEngine) InspectImage(context.Context, types.ImageSource) (types.RemoteImage, error) {
+	return types.RemoteImage{}, fs.ErrNotExist
 }
 
 func (a artefactTarget) Snapshot(_ context.Context, name string, labels map[string]string) error {
 	a.engine.kept[name] = a.Target
-	a.engine.all = slices.DeleteFunc(a.engine.all, func(s Snapshot) bool { return s.Name == name })
-	a.engine.all = append(a.engine.all, Snapshot{Name: name, Labels: labels})
+	a.engine.all = slices.DeleteFunc(a.engine.all, func(s types.Snapshot) bool { return s.Name == name })
+	a.engine.all = append(a.engine.all, types.Snapshot{Name: name, Labels: labels})
 	return nil
 }
 

@@ -21,26 +21,29 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // fakeEngine has labels for snapshots, and nothing in them.
-type fakeEngine struct{ all []Snapshot }
+type fakeEngine struct{ all []types.Snapshot }
 
 func (e *fakeEngine) Scratch(context.Context) (Rootfs, error)      { return nil, fs.ErrInvalid }
 func (e *fakeEngine) From(context.Context, string) (Rootfs, error) { return nil, fs.ErrInvalid }
-func (e *fakeEngine) Snapshots() ([]Snapshot, error)               { return e.all, nil }
+func (e *fakeEngine) Snapshots() ([]types.Snapshot, error)         { return e.all, nil }
 func (e *fakeEngine) Emulate(elf.FileHeader, string)               {}
 
-func (e *fakeEngine) CopyImage(context.Context, ImageCopy) error        { return fs.ErrInvalid }
-func (e *fakeEngine) CheckDestination(context.Context, ImageCopy) error { return fs.ErrInvalid }
-func (e *fakeEngine) InspectImage(context.Context, ImageSource) (RemoteImage, error) {
-	return RemoteImage{}, fs.ErrInvalid
+func (e *fakeEngine) CopyImage(context.Context, types.ImageCopy) error        { return fs.ErrInvalid }
+func (e *fakeEngine) CheckDestination(context.Context, types.ImageCopy) error { return fs.ErrInvalid }
+func (e *fakeEngine) InspectImage(context.Context, types.ImageSource) (types.RemoteImage, error) {
+	return types.RemoteImage{}, fs.ErrInvalid
 }
-func (e *fakeEngine) FetchLayers(context.Context, ImageSource, []RemoteLayer, string) error {
+func (e *fakeEngine) FetchLayers(context.Context, types.ImageSource, []types.RemoteLayer, string) error {
 	return fs.ErrInvalid
 }
-func (e *fakeEngine) Import(context.Context, string, []RemoteSnapshot) error { return fs.ErrInvalid }
-func (e *fakeEngine) Unpack(context.Context, io.Reader, string) error        { return fs.ErrInvalid }
+func (e *fakeEngine) Import(context.Context, string, []types.PackedSnapshot) error {
+	return fs.ErrInvalid
+}
+func (e *fakeEngine) Unpack(context.Context, io.Reader, string) error { return fs.ErrInvalid }
 
 func (e *fakeEngine) Labels(name string) (map[string]string, error) {
 	for _, s := range e.all {
@@ -58,7 +61,7 @@ type keeper struct {
 }
 
 func (k keeper) Snapshot(_ context.Context, name string, labels map[string]string) error {
-	k.engine.all = slices.Insert(k.engine.all, 0, Snapshot{Name: name, Labels: labels})
+	k.engine.all = slices.Insert(k.engine.all, 0, types.Snapshot{Name: name, Labels: labels})
 	return nil
 }
 
@@ -299,7 +302,7 @@ func TestLeastRecentlyUsedSnapshotsAreSuperfluous(t *testing.T) {
 		}
 		return map[string]string{labelChain: "[" + text[1:] + "]"}
 	}
-	all := []Snapshot{
+	all := []types.Snapshot{
 		{Name: SnapshotPrefix + "leaf", Labels: chain("base", "leaf"), Size: 10, Used: now},
 		{Name: SnapshotPrefix + "base", Labels: chain("base"), Size: 100, Used: now.Add(-9 * time.Hour)},
 		{Name: SnapshotPrefix + "old", Labels: chain("base", "old"), Size: 20, Used: now.Add(-2 * time.Hour)},

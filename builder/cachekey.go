@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // CacheKey signs snapshots that are put to a place of --cache-to, and checks those of --cache-from: an ed25519 key (RFC 8032).
@@ -93,7 +94,7 @@ const signedAs = "vmdebootstrap snapshot 1\n"
 
 // imageDigest is over all that makes a shared snapshot: its name, its configuration, whose labels name the chain of steps
 // below it, and its layers.
-func imageDigest(name string, image RemoteImage) Digest {
+func imageDigest(name string, image types.RemoteImage) Digest {
 	texts := []string{name, image.Config.String()}
 	for _, l := range image.Layers {
 		texts = append(texts, l.Digest.String(), l.DiffID.String())
@@ -102,7 +103,7 @@ func imageDigest(name string, image RemoteImage) Digest {
 }
 
 // signatureOf is the signature that an image says it has; nil if there is none.
-func signatureOf(image RemoteImage) []byte {
+func signatureOf(image types.RemoteImage) []byte {
 	signature, err := base64.StdEncoding.DecodeString(image.Annotations[annotationSignature])
 	if err != nil || len(signature) != ed25519.SignatureSize {
 		return nil // no signature is as good as none that can be right

@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // keyFiles are the forms of a key that --cache-key takes.
@@ -68,7 +70,7 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 		}
 		return key
 	}
-	image := RemoteImage{Config: digest.FromString("config"), Layers: []RemoteLayer{{Digest: digest.FromString("a"), DiffID: digest.FromString("b")}}}
+	image := types.RemoteImage{Config: digest.FromString("config"), Layers: []types.RemoteLayer{{Digest: digest.FromString("a"), DiffID: digest.FromString("b")}}}
 	sum := imageDigest("name", image)
 	for form, data := range signing {
 		signer := parse(data)
@@ -88,11 +90,11 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 			if why := key.check(sum, nil); !strings.Contains(why, "is not signed") {
 				t.Errorf("no signature: %q", why)
 			}
-			for what, change := range map[string]func(*RemoteImage) string{
-				"name":   func(*RemoteImage) string { return "other" },
-				"config": func(i *RemoteImage) string { i.Config = digest.FromString("x"); return "name" },
-				"layer":  func(i *RemoteImage) string { i.Layers[0].Digest = digest.FromString("x"); return "name" },
-				"order": func(i *RemoteImage) string {
+			for what, change := range map[string]func(*types.RemoteImage) string{
+				"name":   func(*types.RemoteImage) string { return "other" },
+				"config": func(i *types.RemoteImage) string { i.Config = digest.FromString("x"); return "name" },
+				"layer":  func(i *types.RemoteImage) string { i.Layers[0].Digest = digest.FromString("x"); return "name" },
+				"order": func(i *types.RemoteImage) string {
 					i.Layers = append(i.Layers, i.Layers[0])
 					return "name"
 				},
@@ -154,7 +156,7 @@ func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]RemoteImage{}}}
+	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]types.RemoteImage{}}}
 	c := cacheTest{lock: testLock(), program: "v1"}
 	share := func(key *CacheKey) {
 		t.Helper()

@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Title is what people read of a snapshot: what was done last in it.
-func (s Snapshot) Title() string {
+// SnapshotTitle returns what people read of a snapshot: what was done last in it.
+func SnapshotTitle(s types.Snapshot) string {
 	title := cmp.Or(s.Labels[labelTitle], strings.TrimPrefix(ownName(s.Name), namePrefix))
 	if chain, err := readChain(s.Labels); err == nil && len(chain) > 0 {
 		title = chain[len(chain)-1].Title
@@ -28,11 +29,11 @@ func (s Snapshot) Title() string {
 
 // Superfluous names the snapshots to remove so that the others take no more than limit: those that were not used for
 // longest. Who uses a snapshot uses those that it rests on.
-func Superfluous(all []Snapshot, limit diskimage.Size) []string {
+func Superfluous(all []types.Snapshot, limit diskimage.Size) []string {
 	used := map[string]time.Time{}
 	var total diskimage.Size
 	for _, s := range all {
-		total += s.Size
+		total += diskimage.Size(s.Size)
 		names := []string{ownName(s.Name)}
 		if chain, err := readChain(s.Labels); err == nil {
 			for _, l := range chain {
@@ -46,25 +47,25 @@ func Superfluous(all []Snapshot, limit diskimage.Size) []string {
 		}
 	}
 	order := slices.Clone(all)
-	slices.SortStableFunc(order, func(a, b Snapshot) int {
+	slices.SortStableFunc(order, func(a, b types.Snapshot) int {
 		if c := used[ownName(a.Name)].Compare(used[ownName(b.Name)]); c != 0 {
 			return c
 		}
-		return b.depth() - a.depth() // what rests on others goes first
+		return chainLength(b) - chainLength(a) // what rests on others goes first
 	})
 	var names []string
 	for _, s := range order {
 		if total <= limit {
 			break
 		}
-		total -= s.Size
+		total -= diskimage.Size(s.Size)
 		names = append(names, s.Name)
 	}
 	return names
 }
 
-// depth is the number of steps in the snapshot.
-func (s Snapshot) depth() int {
+// chainLength is the number of steps in the snapshot.
+func chainLength(s types.Snapshot) int {
 	chain, _ := readChain(s.Labels)
 	return len(chain)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // annotationSuite names the release by its codename, which no annotation of the image specification is for.
@@ -40,8 +41,8 @@ func (x *Executor) CheckExports(ctx context.Context, spec Spec) error {
 	return errors.Join(errs...)
 }
 
-func (x *Executor) imageCopy(spec Spec, layout string, e Export) ImageCopy {
-	return ImageCopy{Layout: layout, Destination: e.String(), Environ: x.Environ, SkipTLSVerify: !spec.o.TLSVerify}
+func (x *Executor) imageCopy(spec Spec, layout string, e Export) types.ImageCopy {
+	return types.ImageCopy{Layout: layout, Destination: e.String(), Environ: x.Environ, SkipTLSVerify: !spec.o.TLSVerify}
 }
 
 // WriteExports writes the finished root file system to each destination of --export. Layers are packed once.

@@ -10,6 +10,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // Who can write to a place of --cache-from decides what is in the snapshots that come from there. So each of them, and each
@@ -165,7 +167,7 @@ func (x *Executor) place(r Remote) string {
 }
 
 // origin is that of an image of a place.
-func (x *Executor) origin(from Remote, name string, image RemoteImage) origin {
+func (x *Executor) origin(from Remote, name string, image types.RemoteImage) origin {
 	return origin{
 		Place: x.place(from), NoTLS: x.Cache.SkipTLSVerify && from.Transport == exportDocker,
 		Image: imageDigest(name, image), Signature: signatureOf(image),

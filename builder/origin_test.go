@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // originsOfPlaces are those of images of some places.
@@ -31,7 +32,7 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 	e := &fakeEngine{}
 	add := func(o origins) {
 		name, labels := o.mark(own, map[string]string{labelLayers: strings.Join([]string{"L", string(hashOf(own))}, " ")})
-		e.all = append(e.all, Snapshot{Name: name, Labels: labels})
+		e.all = append(e.all, types.Snapshot{Name: name, Labels: labels})
 	}
 	one, both := originsOfPlaces("oci:/work/one"), originsOfPlaces("oci:/work/one", "docker://r.example/two")
 	add(both)
@@ -40,7 +41,7 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 	open[0].NoTLS = true
 	add(open)
 	add(nil)
-	e.all = append(e.all, Snapshot{Name: own + fromPlaces + "0123", Labels: map[string]string{labelOrigins: "[]"}}) // not what its name says
+	e.all = append(e.all, types.Snapshot{Name: own + fromPlaces + "0123", Labels: map[string]string{labelOrigins: "[]"}}) // not what its name says
 	for _, tt := range []struct {
 		from    []string
 		skipTLS bool
@@ -83,7 +84,7 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 func TestListsSayWhereASnapshotComesFrom(t *testing.T) {
 	t.Parallel()
 	name, labels := originsOfPlaces("oci:/one", "oci:/two").mark(namePrefix+"made:1", map[string]string{labelTitle: "make the initramfs"})
-	if got, want := (Snapshot{Name: name, Labels: labels}).Title(), "make the initramfs, from oci:/one and oci:/two"; got != want {
+	if got, want := SnapshotTitle(types.Snapshot{Name: name, Labels: labels}), "make the initramfs, from oci:/one and oci:/two"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if ownName(name) != namePrefix+"made:1" {

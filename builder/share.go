@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // Machines share snapshots as images of containers: each snapshot is an image with a layer for each snapshot that it rests
@@ -23,7 +25,7 @@ import (
 type sharedSnapshot struct {
 	from   Remote
 	name   string
-	image  RemoteImage
+	image  types.RemoteImage
 	origin origin
 }
 
@@ -60,14 +62,14 @@ func (x *Executor) shared(ctx context.Context, name, title string) iter.Seq[shar
 }
 
 // inspect asks a place for a snapshot.
-func (x *Executor) inspect(ctx context.Context, from Remote, name string) (RemoteImage, error) {
+func (x *Executor) inspect(ctx context.Context, from Remote, name string) (types.RemoteImage, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer in %s", patience))
 	defer cancel()
 	return x.Engine.InspectImage(ctx, x.imageSource(from, name))
 }
 
-func (x *Executor) imageSource(from Remote, name string) ImageSource {
-	return ImageSource{Name: from.image(name), Environ: x.Environ, SkipTLSVerify: x.Cache.SkipTLSVerify}
+func (x *Executor) imageSource(from Remote, name string) types.ImageSource {
+	return types.ImageSource{Name: from.image(name), Environ: x.Environ, SkipTLSVerify: x.Cache.SkipTLSVerify}
 }
 
 // refuse warns of a place, and leaves it alone from then on: a build goes on without it.
@@ -86,7 +88,7 @@ func (x *Executor) getSteps(ctx context.Context, s start) (string, origins, erro
 	if len(s.layers) != len(s.shared.image.Layers) {
 		return "", nil, fmt.Errorf("%s has %d layers and names %d", s.shared.from.image(s.snapshot), len(s.shared.image.Layers), len(s.layers))
 	}
-	var wanted []RemoteSnapshot
+	var wanted []types.PackedSnapshot
 	for i, l := range s.links {
 		if !s.plan.Steps[i].Kept() {
 			continue
@@ -96,7 +98,7 @@ func (x *Executor) getSteps(ctx context.Context, s start) (string, origins, erro
 		if err != nil {
 			return "", nil, err
 		}
-		wanted = append(wanted, RemoteSnapshot{Name: SnapshotPrefix + string(l.Own), Labels: labels})
+		wanted = append(wanted, types.PackedSnapshot{Name: SnapshotPrefix + string(l.Own), Labels: labels})
 	}
 	if len(wanted) != len(s.layers) {
 		return "", nil, fmt.Errorf("%s has %d layers for %d steps", s.shared.from.image(s.snapshot), len(s.layers), len(wanted))
@@ -149,7 +151,7 @@ func (x *Executor) getOne(ctx context.Context, name, title string) (string, orig
 		got, labels := o.mark(name, map[string]string{labelTitle: title, labelLayers: s.image.Labels[labelLayers]})
 		err := errors.New("it is not what its name says")
 		if len(s.image.Layers) == 1 {
-			err = x.get(ctx, s, "", 0, []RemoteSnapshot{{Name: got, Labels: labels}})
+			err = x.get(ctx, s, "", 0, []types.PackedSnapshot{{Name: got, Labels: labels}})
 		}
 		if ctx.Err() != nil {
 			return "", nil, err
@@ -166,7 +168,7 @@ func (x *Executor) getOne(ctx context.Context, name, title string) (string, orig
 }
 
 // get puts the layers from the one with the number first into the store, as snapshots above base.
-func (x *Executor) get(ctx context.Context, s sharedSnapshot, base string, first int, wanted []RemoteSnapshot) (err error) {
+func (x *Executor) get(ctx context.Context, s sharedSnapshot, base string, first int, wanted []types.PackedSnapshot) (err error) {
 	dir, err := os.MkdirTemp(x.TempDir, "layers-")
 	if err != nil {
 		return err

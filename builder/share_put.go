@@ -16,6 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // CheckShares finds out before the work begins whether snapshots can be put where --cache-to says.
@@ -24,7 +25,7 @@ func (x *Executor) CheckShares(ctx context.Context) error {
 	for _, to := range x.Cache.To {
 		err := to.checkTarget()
 		if err == nil && to.Transport == exportDocker {
-			dst := ImageCopy{Destination: to.image(namePrefix + "check"), Environ: x.Environ, SkipTLSVerify: x.Cache.SkipTLSVerify}
+			dst := types.ImageCopy{Destination: to.image(namePrefix + "check"), Environ: x.Environ, SkipTLSVerify: x.Cache.SkipTLSVerify}
 			err = x.Engine.CheckDestination(ctx, dst)
 		}
 		if err != nil {
@@ -102,22 +103,22 @@ func (r *Result) shareSteps(ctx context.Context, to Remote) error {
 
 // there looks for a snapshot at a place of --cache-to. One that the key of --cache-key has not signed is none: its layers would
 // otherwise become part of what this build signs.
-func (r *Result) there(ctx context.Context, to Remote, name string) (image RemoteImage, found bool, err error) {
+func (r *Result) there(ctx context.Context, to Remote, name string) (image types.RemoteImage, found bool, err error) {
 	if to.isEmpty() {
-		return RemoteImage{}, false, nil
+		return types.RemoteImage{}, false, nil
 	}
 	image, err = r.x.inspect(ctx, to, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return RemoteImage{}, false, nil
+		return types.RemoteImage{}, false, nil
 	}
 	if err != nil {
-		return RemoteImage{}, false, err
+		return types.RemoteImage{}, false, err
 	}
 	return image, r.x.Cache.Key.check(imageDigest(name, image), signatureOf(image)) == "", nil
 }
 
 // knownLayers are the layers of an image as another image can name them.
-func knownLayers(image RemoteImage) []ociimage.Layer {
+func knownLayers(image types.RemoteImage) []ociimage.Layer {
 	var layers []ociimage.Layer
 	for _, l := range image.Layers {
 		blob := imgspec.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}
@@ -195,9 +196,11 @@ func (r *Result) put(ctx context.Context, to Remote, name string, labels map[str
 	if err != nil {
 		return err
 	}
-	made := RemoteImage{Config: config.Digest}
+	made := types.RemoteImage{Config: config.Digest}
 	for _, l := range layers {
-		made.Layers = append(made.Layers, RemoteLayer{l.Blob.MediaType, l.Blob.Digest, l.Blob.Size, l.DiffID})
+		made.Layers = append(made.Layers, types.RemoteLayer{
+			MediaType: l.Blob.MediaType, Digest: l.Blob.Digest, Size: l.Blob.Size, DiffID: l.DiffID,
+		})
 	}
 	if image.Annotations, err = r.x.Cache.Key.sign(imageDigest(name, made)); err != nil {
 		return err
@@ -208,7 +211,7 @@ func (r *Result) put(ctx context.Context, to Remote, name string, labels map[str
 	if to.Transport == exportOCI {
 		return ociimage.Add(ctx, to.Path, dir, to.tag(name))
 	}
-	return r.x.Engine.CopyImage(ctx, ImageCopy{
+	return r.x.Engine.CopyImage(ctx, types.ImageCopy{
 		Layout: dir, Destination: to.image(name), Environ: r.x.Environ, SkipTLSVerify: r.x.Cache.SkipTLSVerify,
 	})
 }

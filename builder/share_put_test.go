@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // registryEngine is a registry: what is copied to it can be inspected.
@@ -25,7 +26,7 @@ type registryEngine struct {
 	fail error
 }
 
-func (e *registryEngine) CopyImage(_ context.Context, c ImageCopy) error {
+func (e *registryEngine) CopyImage(_ context.Context, c types.ImageCopy) error {
 	if e.fail != nil {
 		return e.fail
 	}
@@ -49,9 +50,11 @@ func (e *registryEngine) CopyImage(_ context.Context, c ImageCopy) error {
 	if err := read(blob(manifest.Config.Digest), &config); err != nil {
 		return err
 	}
-	image, sent := RemoteImage{Labels: config.Config.Labels, Config: manifest.Config.Digest, Annotations: manifest.Annotations}, 0
+	image, sent := types.RemoteImage{Labels: config.Config.Labels, Config: manifest.Config.Digest, Annotations: manifest.Annotations}, 0
 	for i, l := range manifest.Layers {
-		image.Layers = append(image.Layers, RemoteLayer{l.MediaType, l.Digest, l.Size, config.RootFS.DiffIDs[i]})
+		image.Layers = append(image.Layers, types.RemoteLayer{
+			MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, DiffID: config.RootFS.DiffIDs[i],
+		})
 		if _, err := os.Stat(filepath.Join(c.Layout, blob(l.Digest))); err == nil {
 			sent++
 		}
@@ -100,7 +103,7 @@ func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Resul
 func TestOnlyNewLayersAreSent(t *testing.T) {
 	t.Parallel()
 	place := Remote{"docker", "registry.example/cache"}
-	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]RemoteImage{}}}
+	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]types.RemoteImage{}}}
 	c := cacheTest{lock: testLock(), program: "v1"}
 	share := func(change func(*Result), want ...string) {
 		t.Helper()

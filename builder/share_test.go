@@ -15,12 +15,13 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // sharingEngine has images at a place of --cache-from, and notes what is asked of that.
 type sharingEngine struct {
 	fakeEngine
-	images    map[string]RemoteImage
+	images    map[string]types.RemoteImage
 	down      error
 	inspected int
 	base      string
@@ -28,7 +29,7 @@ type sharingEngine struct {
 	damaged   bool // no layer can be put on what is in the store
 }
 
-func (e *sharingEngine) InspectImage(_ context.Context, src ImageSource) (RemoteImage, error) {
+func (e *sharingEngine) InspectImage(_ context.Context, src types.ImageSource) (types.RemoteImage, error) {
 	e.inspected++
 	image, ok := e.images[src.Name]
 	if e.down != nil || ok {
@@ -37,7 +38,7 @@ func (e *sharingEngine) InspectImage(_ context.Context, src ImageSource) (Remote
 	return image, fs.ErrNotExist
 }
 
-func (e *sharingEngine) FetchLayers(_ context.Context, _ ImageSource, layers []RemoteLayer, dir string) error {
+func (e *sharingEngine) FetchLayers(_ context.Context, _ types.ImageSource, layers []types.RemoteLayer, dir string) error {
 	var errs []error
 	for _, l := range layers {
 		errs = append(errs, os.WriteFile(filepath.Join(dir, l.Digest.Encoded()), nil, 0o600))
@@ -45,9 +46,9 @@ func (e *sharingEngine) FetchLayers(_ context.Context, _ ImageSource, layers []R
 	return errors.Join(errs...)
 }
 
-func (e *sharingEngine) Import(_ context.Context, base string, snapshots []RemoteSnapshot) error {
+func (e *sharingEngine) Import(_ context.Context, base string, snapshots []types.PackedSnapshot) error {
 	if e.damaged && base != "" {
-		e.all = slices.DeleteFunc(e.all, func(s Snapshot) bool { return s.Name == base })
+		e.all = slices.DeleteFunc(e.all, func(s types.Snapshot) bool { return s.Name == base })
 		return fs.ErrNotExist
 	}
 	e.base = base
@@ -60,7 +61,7 @@ func (e *sharingEngine) Import(_ context.Context, base string, snapshots []Remot
 			return err
 		}
 		e.imported = append(e.imported, chain[len(chain)-1].Kind)
-		e.all = append(e.all, Snapshot{Name: s.Name, Labels: s.Labels})
+		e.all = append(e.all, types.Snapshot{Name: s.Name, Labels: s.Labels})
 	}
 	return nil
 }
@@ -72,15 +73,15 @@ func (e *sharingEngine) From(_ context.Context, name string) (Rootfs, error) {
 }
 
 // sharedBuild is a place that has all snapshots of a build: each with a layer for each dear step.
-func sharedBuild(t *testing.T, place Remote, c cacheTest, used ...string) map[string]RemoteImage {
+func sharedBuild(t *testing.T, place Remote, c cacheTest, used ...string) map[string]types.RemoteImage {
 	t.Helper()
 	e := &fakeEngine{}
 	c.build(t, e, used...)
-	images := map[string]RemoteImage{}
-	var image RemoteImage
+	images := map[string]types.RemoteImage{}
+	var image types.RemoteImage
 	for i, s := range slices.Backward(e.all) { // the newest was first
 		text := fmt.Sprintf("layer %d of %p", len(e.all)-i, e)
-		image.Layers = append(slices.Clone(image.Layers), RemoteLayer{Digest: digest.FromString(text), DiffID: digest.FromString(text)})
+		image.Layers = append(slices.Clone(image.Layers), types.RemoteLayer{Digest: digest.FromString(text), DiffID: digest.FromString(text)})
 		image.Labels = s.Labels
 		var names []string
 		for n := range image.Layers {
@@ -141,7 +142,7 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 		}, "", "", "not what its name says"},
 		"that lacks a layer": {func(_ *cacheTest, e *sharingEngine) {
 			for name, image := range e.images {
-				e.images[name] = RemoteImage{Labels: image.Labels, Layers: image.Layers[1:]}
+				e.images[name] = types.RemoteImage{Labels: image.Labels, Layers: image.Layers[1:]}
 			}
 		}, "", "", "has 3 layers and names 4"},
 	} {
@@ -231,8 +232,8 @@ func TestPlacesOfSharing(t *testing.T) {
 func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 	t.Parallel()
 	place, name := Remote{"oci", "/share"}, namePrefix+"made:1"
-	e := &singleEngine{sharingEngine{images: map[string]RemoteImage{place.image(name): {Layers: make([]RemoteLayer, 1)}}}}
-	e.images[place.image(name)].Layers[0] = RemoteLayer{Digest: digest.FromString("x"), DiffID: digest.FromString("x")}
+	e := &singleEngine{sharingEngine{images: map[string]types.RemoteImage{place.image(name): {Layers: make([]types.RemoteLayer, 1)}}}}
+	e.images[place.image(name)].Layers[0] = types.RemoteLayer{Digest: digest.FromString("x"), DiffID: digest.FromString("x")}
 	x := &Executor{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
 	x.Cache.From, x.Cache.Warn = []Remote{place}, func(text string) { t.Error(text) }
 	for range 2 {
@@ -251,7 +252,7 @@ func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 // singleEngine imports snapshots without chains.
 type singleEngine struct{ sharingEngine }
 
-func (e *singleEngine) Import(_ context.Context, _ string, snapshots []RemoteSnapshot) error {
-	e.all = append(e.all, Snapshot{Name: snapshots[0].Name, Labels: snapshots[0].Labels})
+func (e *singleEngine) Import(_ context.Context, _ string, snapshots []types.PackedSnapshot) error {
+	e.all = append(e.all, types.Snapshot{Name: snapshots[0].Name, Labels: snapshots[0].Labels})
 	return nil
 }

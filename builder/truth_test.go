@@ -23,6 +23,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // hostEngine has root file systems that are directories of the test, and runs hooks with the machine's own shell: what it
@@ -74,8 +75,8 @@ type hostRootfs struct {
 }
 
 func (r *hostRootfs) Snapshot(_ context.Context, name string, labels map[string]string) error {
-	r.engine.all = slices.DeleteFunc(r.engine.all, func(s Snapshot) bool { return s.Name == name })
-	r.engine.all = slices.Insert(r.engine.all, 0, Snapshot{Name: name, Labels: labels})
+	r.engine.all = slices.DeleteFunc(r.engine.all, func(s types.Snapshot) bool { return s.Name == name })
+	r.engine.all = slices.Insert(r.engine.all, 0, types.Snapshot{Name: name, Labels: labels})
 	place := r.engine.place(name)
 	return errors.Join(os.RemoveAll(place), os.Mkdir(place, 0o755), copyTree(r.Dir, place))
 }

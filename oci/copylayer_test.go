@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // Issue 13, 3: under the driver vfs a layer is a copy of the one below it. The store's own copy has no access control lists,
@@ -46,7 +47,7 @@ func TestImportKeepsAllOfTheLayerBelow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := e.Import(t.Context(), "localhost/test:below", []PackedSnapshot{packedTar(t, "localhost/test:above", newFileArchive(t))}); err != nil {
+			if err := e.Import(t.Context(), "localhost/test:below", []types.PackedSnapshot{packedTar(t, "localhost/test:above", newFileArchive(t))}); err != nil {
 				t.Fatal(err)
 			}
 			above, err := e.From(t.Context(), "localhost/test:above")

@@ -8,12 +8,14 @@ import (
 	"io/fs"
 
 	"go.podman.io/storage"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // Damage is what an Engine found damaged in its store and has removed.
 type Damage struct {
 	// Snapshot is which one it was; without a name it was the store as a whole, with all snapshots.
-	Snapshot SnapshotInfo
+	Snapshot types.Snapshot
 	// Err says what is wrong.
 	Err error
 }

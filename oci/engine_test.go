@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // drivers are those that a snapshot must work with.
@@ -366,7 +368,7 @@ func TestCloseLeavesNothingButSnapshots(t *testing.T) {
 }
 
 // snapshotNames gives the names of snapshots, sorted.
-func snapshotNames(all []SnapshotInfo) []string {
+func snapshotNames(all []types.Snapshot) []string {
 	var names []string
 	for _, s := range all {
 		names = append(names, s.Name)

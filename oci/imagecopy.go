@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -14,31 +13,18 @@ import (
 	"go.podman.io/image/v5/signature"
 	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/transports/alltransports"
-	"go.podman.io/image/v5/types"
+	imagetypes "go.podman.io/image/v5/types"
 	"go.podman.io/storage"
-)
 
-// ImageCopy says where an image goes.
-type ImageCopy struct {
-	// Layout is a directory, an OCI image layout with one image.
-	Layout string
-	// Destination is in the words of containers-transports(5): "docker://…" for a registry, "containers-storage:…" for the
-	// caller's own store, that of podman, "docker-archive:…" for a file.
-	Destination string
-	// File takes the place of the file that Destination names; nil if it names none. It must be empty.
-	File *os.File
-	// Environ is the caller's environment: it tells where credentials and the store are.
-	Environ []string
-	// SkipTLSVerify talks to registries without certificates, and without TLS.
-	SkipTLSVerify bool
-}
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
+)
 
 // CopyImage copies an image out of an OCI layout. Credentials are those of $REGISTRY_AUTH_FILE, podman's auth.json or
 // docker's config.json; what is in the store of the caller's podman is owned as podman itself would have it.
 //
 // The work is done by this program in another process, with the caller's environment: the libraries ask the environment
 // for many things, and an Engine needs it otherwise.
-func (e *Engine) CopyImage(ctx context.Context, c ImageCopy) error {
+func (e *Engine) CopyImage(ctx context.Context, c types.ImageCopy) error {
 	if err := e.copyImage(ctx, c, false); err != nil {
 		return fmt.Errorf("write %s: %w", c.Destination, err)
 	}
@@ -47,7 +33,7 @@ func (e *Engine) CopyImage(ctx context.Context, c ImageCopy) error {
 
 // CheckDestination finds out, without an image, whether a registry answers and takes the caller's credentials, and whether
 // the caller's store can be opened. Of a directory ("dir:…") it finds out whether Unpack can make one.
-func (e *Engine) CheckDestination(ctx context.Context, c ImageCopy) error {
+func (e *Engine) CheckDestination(ctx context.Context, c types.ImageCopy) error {
 	switch transport, _, _ := strings.Cut(c.Destination, ":"); transport {
 	case "dir":
 		return needUsers(c.Destination)
@@ -63,7 +49,7 @@ func (e *Engine) CheckDestination(ctx context.Context, c ImageCopy) error {
 }
 
 // copyImage has the helper do the work.
-func (e *Engine) copyImage(ctx context.Context, c ImageCopy, checkOnly bool) error {
+func (e *Engine) copyImage(ctx context.Context, c types.ImageCopy, checkOnly bool) error {
 	order := imageOrder{Do: doCopy, Layout: c.Layout, Image: c.Destination, SkipTLSVerify: c.SkipTLSVerify, File: c.File != nil}
 	if checkOnly {
 		order.Do = doCheck
@@ -124,6 +110,6 @@ func (o imageOrder) check(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	// Any digest will do: the question needs the right to push.
-	_, _, err = d.TryReusingBlob(ctx, types.BlobInfo{Digest: digest.FromString(nameImage), Size: -1}, none.NoCache, false)
+	_, _, err = d.TryReusingBlob(ctx, imagetypes.BlobInfo{Digest: digest.FromString(nameImage), Size: -1}, none.NoCache, false)
 	return err
 }

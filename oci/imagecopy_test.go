@@ -21,6 +21,8 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // capNetRaw is security.capability, version 2, with cap_net_raw=ep.
@@ -139,7 +141,7 @@ func TestCopyImageWritesADockerArchive(t *testing.T) {
 	defer f.Close()
 	_, environ := home(t)
 	// The file need not have the name that the destination gives.
-	c := ImageCopy{Layout: dir, Destination: "docker-archive:/nowhere.tar:localhost/debian:test", File: f, Environ: environ}
+	c := types.ImageCopy{Layout: dir, Destination: "docker-archive:/nowhere.tar:localhost/debian:test", File: f, Environ: environ}
 	if err := e.CopyImage(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +157,7 @@ func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
 	e := openEngine(t)
 	dir, manifest := testLayout(t)
 	place, environ := home(t)
-	c := ImageCopy{Layout: dir, Destination: "containers-storage:localhost/debian:test", Environ: environ}
+	c := types.ImageCopy{Layout: dir, Destination: "containers-storage:localhost/debian:test", Environ: environ}
 	if InsideBy() == IsolationSingle {
 		if err := e.CheckDestination(t.Context(), c); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("got %v with a single id", err)
@@ -220,7 +222,7 @@ func TestUnpackMakesADirectoryOrNothing(t *testing.T) {
 	e := openEngine(t)
 	data := testArchive(t)
 	dir := filepath.Join(t.TempDir(), "root")
-	if err := e.CheckDestination(t.Context(), ImageCopy{Destination: "dir:" + dir}); errors.Is(err, errors.ErrUnsupported) != (InsideBy() == IsolationSingle) {
+	if err := e.CheckDestination(t.Context(), types.ImageCopy{Destination: "dir:" + dir}); errors.Is(err, errors.ErrUnsupported) != (InsideBy() == IsolationSingle) {
 		t.Errorf("a directory of the caller's own, by %s: got %v", InsideBy(), err)
 	}
 	if err := e.Unpack(t.Context(), bytes.NewReader(data[:len(data)/2-300]), dir); err == nil {
@@ -325,7 +327,7 @@ func TestCopyImagePushesToARegistry(t *testing.T) {
 	dir, manifest := testLayout(t)
 	_, environ := home(t)
 	host := startRegistry(t, false)
-	c := ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ}
+	c := types.ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ}
 	if err := e.CheckDestination(t.Context(), c); err == nil || !strings.Contains(err.Error(), "HTTP") {
 		t.Errorf("a registry without TLS: got %v", err)
 	}
@@ -360,7 +362,7 @@ func TestCredentialsComeFromTheUsualFiles(t *testing.T) {
 		if file != "" {
 			writeTestFile(t, file, auth)
 		}
-		c := ImageCopy{Destination: "docker://" + host + "/debian:13", Environ: slices.Concat(environ, more), SkipTLSVerify: true}
+		c := types.ImageCopy{Destination: "docker://" + host + "/debian:13", Environ: slices.Concat(environ, more), SkipTLSVerify: true}
 		err := e.CheckDestination(t.Context(), c)
 		if file != "" && err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -387,7 +389,7 @@ func TestACancelledCopyEnds(t *testing.T) {
 		}
 		cancel()
 	}()
-	c := ImageCopy{Destination: "docker://" + l.Addr().String() + "/x:1", Environ: environ, SkipTLSVerify: true}
+	c := types.ImageCopy{Destination: "docker://" + l.Addr().String() + "/x:1", Environ: environ, SkipTLSVerify: true}
 	if err := e.CheckDestination(ctx, c); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

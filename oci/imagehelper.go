@@ -18,8 +18,10 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"go.podman.io/image/v5/types"
+	imagetypes "go.podman.io/image/v5/types"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // What is done with images of registries, layouts and other stores is done by this program in another process, the helper.
@@ -31,7 +33,7 @@ type imageOrder struct {
 	Image string
 	// Layout is the directory of an image that is copied, Layers are those that are fetched, to the directory Dir.
 	Layout string
-	Layers []RemoteLayer
+	Layers []types.RemoteLayer
 	Dir    string
 	// File says that what is written is open as fdCopyFile.
 	File bool
@@ -165,15 +167,15 @@ func (o imageOrder) run(ctx context.Context) (answer any, err error) {
 }
 
 // systemContext leaves certificates, credentials and what is said of registries to the files of go.podman.io/image.
-func (o imageOrder) systemContext() *types.SystemContext {
-	system := &types.SystemContext{
+func (o imageOrder) systemContext() *imagetypes.SystemContext {
+	system := &imagetypes.SystemContext{
 		AuthFilePath:            o.AuthFile,
 		BigFilesTemporaryDir:    o.TempDir,
 		BlobInfoCacheDir:        filepath.Join(o.TempDir, "blob-info"),
 		DockerRegistryUserAgent: "vmdebootstrap",
 	}
 	if o.SkipTLSVerify {
-		system.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+		system.DockerInsecureSkipTLSVerify = imagetypes.OptionalBoolTrue
 	}
 	return system
 }

@@ -10,7 +10,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
@@ -18,23 +17,14 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
-
-// PackedSnapshot is a snapshot as it comes from elsewhere: what it has beyond the one below it, as a layer of an image.
-type PackedSnapshot struct {
-	Name   string
-	Labels map[string]string
-	// File holds the layer: a tar archive, plain or compressed with gzip or zstd.
-	File string
-	// DiffID is the digest of the plain archive. Another one is refused.
-	DiffID digest.Digest
-}
 
 // Import makes snapshots of layers, the first of them above the snapshot base, or above nothing if that is empty, and
 // each other one above the one before it. It replaces older ones of the same names, as Container.Snapshot does. What is
 // not complete has no name and cannot be seen. The error wraps fs.ErrNotExist if base is gone, or has lost something and is
 // gone now.
-func (e *Engine) Import(ctx context.Context, base string, packed []PackedSnapshot) error {
+func (e *Engine) Import(ctx context.Context, base string, packed []types.PackedSnapshot) error {
 	c := &Container{engine: e}
 	parent := ""
 	if base != "" {
@@ -58,7 +48,7 @@ func (e *Engine) Import(ctx context.Context, base string, packed []PackedSnapsho
 }
 
 // unpackLayer makes a layer of an archive. Like the layer of a container it belongs to this session until it is named.
-func (e *Engine) unpackLayer(ctx context.Context, parent string, p PackedSnapshot) (id string, err error) {
+func (e *Engine) unpackLayer(ctx context.Context, parent string, p types.PackedSnapshot) (id string, err error) {
 	f, err := os.Open(p.File)
 	if err != nil {
 		return "", err

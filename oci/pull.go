@@ -12,7 +12,7 @@ import (
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports/alltransports"
-	"go.podman.io/image/v5/types"
+	imagetypes "go.podman.io/image/v5/types"
 )
 
 // ImagePull says which image of a registry to get.
@@ -66,7 +66,7 @@ func (p ImagePull) copyTo(ctx context.Context, dir string) (err error) {
 }
 
 // pullPolicy is the policy of this machine. One that says nothing takes every image, as docker does.
-func pullPolicy(system *types.SystemContext) (*signature.PolicyContext, error) {
+func pullPolicy(system *imagetypes.SystemContext) (*signature.PolicyContext, error) {
 	policy, err := signature.DefaultPolicy(system)
 	if errors.Is(err, fs.ErrNotExist) {
 		policy, err = &signature.Policy{Default: []signature.PolicyRequirement{signature.NewPRInsecureAcceptAnything()}}, nil

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
@@ -15,7 +17,7 @@ func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
 	dir, environ := home(t)
 	host := startRegistry(t, false)
 	name := "docker://" + host + "/os/debian:13"
-	if err := e.CopyImage(t.Context(), ImageCopy{Layout: layout, Destination: name, Environ: environ, SkipTLSVerify: true}); err != nil {
+	if err := e.CopyImage(t.Context(), types.ImageCopy{Layout: layout, Destination: name, Environ: environ, SkipTLSVerify: true}); err != nil {
 		t.Fatal(err)
 	}
 	p := ImagePull{Source: name, Dir: filepath.Join(dir, "images"), Architecture: "amd64", SkipTLSVerify: true}

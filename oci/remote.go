@@ -13,61 +13,32 @@ import (
 	"strings"
 
 	"github.com/docker/distribution/registry/api/errcode"
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/transports/alltransports"
-	"go.podman.io/image/v5/types"
+	imagetypes "go.podman.io/image/v5/types"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
-
-// ImageSource says where an image comes from.
-type ImageSource struct {
-	// Name is in the words of containers-transports(5): "docker://…" for a registry, "oci:DIR:TAG" for a layout.
-	Name string
-	// Environ is the caller's environment: it tells where credentials are.
-	Environ []string
-	// SkipTLSVerify talks to registries without certificates, and without TLS.
-	SkipTLSVerify bool
-}
-
-// RemoteImage is what an image says of itself.
-type RemoteImage struct {
-	Labels map[string]string
-	// Config is the digest of the configuration, which holds the labels; Annotations are those of the manifest, if it is of
-	// a form that has some.
-	Config      digest.Digest
-	Annotations map[string]string
-	// Layers begin with the lowest.
-	Layers []RemoteLayer
-}
-
-// RemoteLayer is one layer of an image.
-type RemoteLayer struct {
-	MediaType string
-	// Digest and Size are those of the layer in its packed form, DiffID is the digest of the tar archive in it.
-	Digest digest.Digest
-	Size   int64
-	DiffID digest.Digest
-}
 
 // InspectImage reads an image's configuration and manifest, and no layers. The error wraps fs.ErrNotExist if there is no
 // such image where others may be.
-func (e *Engine) InspectImage(ctx context.Context, src ImageSource) (RemoteImage, error) {
-	var found RemoteImage
+func (e *Engine) InspectImage(ctx context.Context, src types.ImageSource) (types.RemoteImage, error) {
+	var found types.RemoteImage
 	answer, err := e.imageHelper(ctx, imageOrder{Do: doInspect, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify}, src.Environ, nil)
 	if err == nil {
 		err = json.Unmarshal(answer, &found)
 	}
 	if err != nil {
-		return RemoteImage{}, fmt.Errorf("look at %s: %w", src.Name, err)
+		return types.RemoteImage{}, fmt.Errorf("look at %s: %w", src.Name, err)
 	}
 	return found, nil
 }
 
 // FetchLayers writes layers of an image to files of a directory, in their packed form, each called by the hexadecimal part
 // of its digest. What has another digest is refused.
-func (e *Engine) FetchLayers(ctx context.Context, src ImageSource, layers []RemoteLayer, dir string) error {
+func (e *Engine) FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer, dir string) error {
 	order := imageOrder{Do: doFetch, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify, Layers: layers, Dir: dir}
 	if _, err := e.imageHelper(ctx, order, src.Environ, nil); err != nil {
 		return fmt.Errorf("get layers of %s: %w", src.Name, err)
@@ -91,7 +62,7 @@ func isNoImage(err error) bool {
 }
 
 // open opens the image.
-func (o imageOrder) open(ctx context.Context) (types.ImageSource, error) {
+func (o imageOrder) open(ctx context.Context) (imagetypes.ImageSource, error) {
 	ref, err := alltransports.ParseImageName(o.Image)
 	if err != nil {
 		return nil, err
@@ -100,36 +71,36 @@ func (o imageOrder) open(ctx context.Context) (types.ImageSource, error) {
 }
 
 // inspect reads configuration and manifest. The library holds the configuration against its digest in the manifest.
-func (o imageOrder) inspect(ctx context.Context) (_ RemoteImage, err error) {
+func (o imageOrder) inspect(ctx context.Context) (_ types.RemoteImage, err error) {
 	src, err := o.open(ctx)
 	if err != nil {
-		return RemoteImage{}, err
+		return types.RemoteImage{}, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
 	img, err := image.FromUnparsedImage(ctx, o.systemContext(), image.UnparsedInstance(src, nil))
 	if err != nil {
-		return RemoteImage{}, err
+		return types.RemoteImage{}, err
 	}
 	config, err := img.OCIConfig(ctx)
 	if err != nil {
-		return RemoteImage{}, err
+		return types.RemoteImage{}, err
 	}
 	layers := img.LayerInfos()
 	if len(layers) != len(config.RootFS.DiffIDs) {
-		return RemoteImage{}, fmt.Errorf("the image has %d layers and names %d", len(layers), len(config.RootFS.DiffIDs))
+		return types.RemoteImage{}, fmt.Errorf("the image has %d layers and names %d", len(layers), len(config.RootFS.DiffIDs))
 	}
 	manifest, _, err := img.Manifest(ctx)
 	if err != nil {
-		return RemoteImage{}, err
+		return types.RemoteImage{}, err
 	}
-	found := RemoteImage{Labels: config.Config.Labels, Config: img.ConfigInfo().Digest}
+	found := types.RemoteImage{Labels: config.Config.Labels, Config: img.ConfigInfo().Digest}
 	var annotated struct{ Annotations map[string]string }
 	if err := json.Unmarshal(manifest, &annotated); err != nil {
-		return RemoteImage{}, fmt.Errorf("annotations of the manifest: %w", err)
+		return types.RemoteImage{}, fmt.Errorf("annotations of the manifest: %w", err)
 	}
 	found.Annotations = annotated.Annotations
 	for i, l := range layers {
-		found.Layers = append(found.Layers, RemoteLayer{
+		found.Layers = append(found.Layers, types.RemoteLayer{
 			MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, DiffID: config.RootFS.DiffIDs[i],
 		})
 	}
@@ -151,11 +122,11 @@ func (o imageOrder) fetch(ctx context.Context) (err error) {
 	return nil
 }
 
-func fetchLayer(ctx context.Context, src types.ImageSource, l RemoteLayer, dir string) (err error) {
+func fetchLayer(ctx context.Context, src imagetypes.ImageSource, l types.RemoteLayer, dir string) (err error) {
 	if err := l.Digest.Validate(); err != nil {
 		return err
 	}
-	blob, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType}, none.NoCache)
+	blob, _, err := src.GetBlob(ctx, imagetypes.BlobInfo{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType}, none.NoCache)
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,11 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // packedTar is a tar archive in a file, compressed, with the digest of the plain one.
-func packedTar(t *testing.T, name string, plain []byte) PackedSnapshot {
+func packedTar(t *testing.T, name string, plain []byte) types.PackedSnapshot {
 	t.Helper()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
@@ -33,7 +34,7 @@ func packedTar(t *testing.T, name string, plain []byte) PackedSnapshot {
 	}
 	file := filepath.Join(t.TempDir(), "layer")
 	writeTestFile(t, file, out.Bytes())
-	return PackedSnapshot{Name: name, Labels: map[string]string{"name": name}, File: file, DiffID: digest.FromBytes(plain)}
+	return types.PackedSnapshot{Name: name, Labels: map[string]string{"name": name}, File: file, DiffID: digest.FromBytes(plain)}
 }
 
 // secondArchive removes /pong of testArchive, and makes /new.
@@ -59,11 +60,11 @@ func TestImportMakesSnapshotsOfLayers(t *testing.T) {
 			t.Parallel()
 			e := openEngineAt(t, t.TempDir(), driver)
 			first, second := packedTar(t, "localhost/test:1", testArchive(t)), packedTar(t, "localhost/test:2", secondArchive(t))
-			if err := e.Import(t.Context(), "", []PackedSnapshot{first, second}); err != nil {
+			if err := e.Import(t.Context(), "", []types.PackedSnapshot{first, second}); err != nil {
 				t.Fatal(err)
 			}
 			third := packedTar(t, "localhost/test:3", secondArchive(t))
-			if err := e.Import(t.Context(), first.Name, []PackedSnapshot{third}); err != nil {
+			if err := e.Import(t.Context(), first.Name, []types.PackedSnapshot{third}); err != nil {
 				t.Fatal(err)
 			}
 			for name, want := range map[string][]string{
@@ -114,7 +115,7 @@ func TestImportRefusesOtherLayersThanPromised(t *testing.T) {
 	e := openEngine(t)
 	good, bad := packedTar(t, "localhost/test:1", testArchive(t)), packedTar(t, "localhost/test:2", secondArchive(t))
 	bad.DiffID = good.DiffID
-	if err := e.Import(t.Context(), "", []PackedSnapshot{good, bad}); err == nil || !strings.Contains(err.Error(), good.DiffID.String()) {
+	if err := e.Import(t.Context(), "", []types.PackedSnapshot{good, bad}); err == nil || !strings.Contains(err.Error(), good.DiffID.String()) {
 		t.Errorf("got %v", err)
 	}
 	if !e.Has(good.Name) || e.Has(bad.Name) {
@@ -134,7 +135,7 @@ func TestImagesAreInspectedAndTheirLayersFetched(t *testing.T) {
 	dir, _ := testLayout(t)
 	_, environ := home(t)
 	host := startRegistry(t, false)
-	copied := ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ, SkipTLSVerify: true}
+	copied := types.ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ, SkipTLSVerify: true}
 	if err := e.CopyImage(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestImagesAreInspectedAndTheirLayersFetched(t *testing.T) {
 		copied.Destination: {"docker://" + host + "/os/debian:12", "docker://" + host + "/os/none:13"},
 		"oci:" + dir:       {"oci:" + dir + ":12"},
 	} {
-		src := ImageSource{Name: name, Environ: environ, SkipTLSVerify: true}
+		src := types.ImageSource{Name: name, Environ: environ, SkipTLSVerify: true}
 		image, err := e.InspectImage(t.Context(), src)
 		if err != nil {
 			t.Fatal(err)
@@ -166,7 +167,7 @@ func TestImagesAreInspectedAndTheirLayersFetched(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{"oci:" + dir + "/none:12", "docker://127.0.0.1:1/x:1"} {
-		if _, err := e.InspectImage(t.Context(), ImageSource{Name: wrong, Environ: environ}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, err := e.InspectImage(t.Context(), types.ImageSource{Name: wrong, Environ: environ}); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: got %v", wrong, err)
 		}
 	}
@@ -176,7 +177,7 @@ func TestDamagedLayersAreRefused(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	dir, _ := testLayout(t)
-	src := ImageSource{Name: "oci:" + dir}
+	src := types.ImageSource{Name: "oci:" + dir}
 	image, err := e.InspectImage(t.Context(), src)
 	if err != nil {
 		t.Fatal(err)

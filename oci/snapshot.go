@@ -14,18 +14,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
-)
 
-// SnapshotInfo is what the store knows of a snapshot.
-type SnapshotInfo struct {
-	Name string
-	// Labels are whatever was given to Container.Snapshot.
-	Labels map[string]string
-	// Size is how many bytes it takes beyond the snapshot that it was made from.
-	Size int64
-	// Created is when it was made; Used is when a container was last made from it.
-	Created, Used time.Time
-}
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
+)
 
 // snapshotRecord is the metadata of a snapshot's image in the store.
 type snapshotRecord struct {
@@ -158,9 +149,9 @@ func recordOf(image *storage.Image) snapshotRecord {
 }
 
 // infoOf tells of a snapshot.
-func infoOf(name string, image *storage.Image) SnapshotInfo {
+func infoOf(name string, image *storage.Image) types.Snapshot {
 	record := recordOf(image)
-	return SnapshotInfo{Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created, Used: record.Used}
+	return types.Snapshot{Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created, Used: record.Used}
 }
 
 // touch notes that a snapshot is used.
@@ -175,18 +166,18 @@ func (e *Engine) touch(image *storage.Image) error {
 }
 
 // Snapshots lists all snapshots, those that were used last first.
-func (e *Engine) Snapshots() ([]SnapshotInfo, error) {
+func (e *Engine) Snapshots() ([]types.Snapshot, error) {
 	images, err := e.store.Images()
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
-	var all []SnapshotInfo
+	var all []types.Snapshot
 	for _, image := range images {
 		for _, name := range image.Names {
 			all = append(all, infoOf(name, &image))
 		}
 	}
-	slices.SortFunc(all, func(a, b SnapshotInfo) int {
+	slices.SortFunc(all, func(a, b types.Snapshot) int {
 		return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.Name, b.Name))
 	})
 	return all, nil

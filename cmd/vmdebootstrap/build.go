@@ -19,7 +19,6 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -40,50 +39,6 @@ func (e engine) From(ctx context.Context, snapshot string) (builder.Rootfs, erro
 		return nil, err
 	}
 	return container{c}, nil
-}
-
-func (e engine) Snapshots() ([]builder.Snapshot, error) {
-	all, err := e.Engine.Snapshots()
-	snapshots := make([]builder.Snapshot, len(all))
-	for i, s := range all {
-		snapshots[i] = builder.Snapshot{
-			Name: s.Name, Labels: s.Labels, Size: diskimage.Size(s.Size), Created: s.Created, Used: s.Used,
-		}
-	}
-	return snapshots, err
-}
-
-func (e engine) CopyImage(ctx context.Context, c builder.ImageCopy) error {
-	return e.Engine.CopyImage(ctx, oci.ImageCopy(c))
-}
-
-func (e engine) CheckDestination(ctx context.Context, c builder.ImageCopy) error {
-	return e.Engine.CheckDestination(ctx, oci.ImageCopy(c))
-}
-
-func (e engine) InspectImage(ctx context.Context, src builder.ImageSource) (builder.RemoteImage, error) {
-	image, err := e.Engine.InspectImage(ctx, oci.ImageSource(src))
-	found := builder.RemoteImage{Labels: image.Labels, Config: image.Config, Annotations: image.Annotations}
-	for _, l := range image.Layers {
-		found.Layers = append(found.Layers, builder.RemoteLayer(l))
-	}
-	return found, err
-}
-
-func (e engine) FetchLayers(ctx context.Context, src builder.ImageSource, layers []builder.RemoteLayer, dir string) error {
-	wanted := make([]oci.RemoteLayer, len(layers))
-	for i, l := range layers {
-		wanted[i] = oci.RemoteLayer(l)
-	}
-	return e.Engine.FetchLayers(ctx, oci.ImageSource(src), wanted, dir)
-}
-
-func (e engine) Import(ctx context.Context, base string, snapshots []builder.RemoteSnapshot) error {
-	packed := make([]oci.PackedSnapshot, len(snapshots))
-	for i, s := range snapshots {
-		packed[i] = oci.PackedSnapshot(s)
-	}
-	return e.Engine.Import(ctx, base, packed)
 }
 
 // container makes *oci.Container a builder.Rootfs, as engine does.

@@ -116,7 +116,7 @@ func damageText(d oci.Damage) string {
 
 // damagedTitle is what people read of a damaged snapshot.
 func damagedTitle(d oci.Damage) string {
-	return builder.Snapshot{Name: d.Snapshot.Name, Labels: d.Snapshot.Labels}.Title()
+	return builder.SnapshotTitle(d.Snapshot)
 }
 
 // verifyCache reads all that is kept, and prints a line for each snapshot that is damaged.
@@ -160,7 +160,7 @@ func listCache(out io.Writer, store engine, packages *archive.Cache, now time.Ti
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "USED\tMADE\tSIZE\tWHAT")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", age(now, s.Used), age(now, s.Created), megabytes(s.Size), s.Title())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", age(now, s.Used), age(now, s.Created), megabytes(diskimage.Size(s.Size)), builder.SnapshotTitle(s))
 	}
 	files, bytes, err := packages.Usage()
 	if err != nil {
