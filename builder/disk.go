@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -241,3 +242,43 @@ func (d *Disk) ids() []string {
 
 // readOnly reports whether the root file system never changes.
 func (d Disk) readOnly() bool { return filesystem.Lookup(d.Root().Filesystem.Type).ReadOnly }
+
+// loaderOf is how an image is to boot.
+func loaderOf(o Options) boot.Loader {
+	arch, known := debian.LookupArch(o.Arch)
+	return boot.Choose(boot.Choice{
+		Word: o.Boot, UseUEFI: o.UseUEFI, Grub: o.Grub, Extlinux: o.Extlinux,
+		PC: arch.PC || !known, // of an unknown one there is an error of its own
+	})
+}
+
+// bootRequest is what the boot loader has to know.
+func (s Spec) bootRequest() boot.Request {
+	r := boot.Request{
+		UseUEFI: s.o.UseUEFI, Arch: s.arch, Release: s.release,
+		Image: s.o.Image != "", Table: diskimage.TableKind(s.o.PartType), SectorSize: s.o.SectorSize,
+		Bootsize: s.o.Bootsize, Roottype: s.o.Roottype, Boottype: filesystem.Canonical(s.o.Boottype),
+	}
+	// The manual's default, 5 MiB, does not hold shim and GRUB; it stands for "large enough".
+	if s.o.ESPSize != defaultESPSize {
+		r.ESPSize = s.o.ESPSize
+	}
+	return r
+}
+
+// espSize is the length of the EFI system partition.
+func (s Spec) espSize() diskimage.Size { return s.bootRequest().ESP(s.loader) }
+
+// loaderFlag is the option that chose the loader, for messages.
+func (s Spec) loaderFlag() string {
+	switch {
+	case s.o.Boot != "":
+		return "--boot"
+	case s.o.UseUEFI:
+		return "--use-uefi"
+	case s.o.Grub:
+		return "--grub"
+	default:
+		return "--extlinux"
+	}
+}

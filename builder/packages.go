@@ -5,7 +5,9 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Packages are all packages that the build asks for by name, sorted, without what they depend on: table A.5 of the
@@ -99,4 +101,73 @@ func sortedSet(names []string) []string {
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// filesystemTypesOf are the types of the disk's file systems that hold files of the root file system.
+func (s Spec) filesystemTypesOf() []filesystem.Type {
+	if s.o.Image == "" {
+		return nil
+	}
+	types := []filesystem.Type{filesystem.Lookup(s.o.Roottype)}
+	if s.o.Bootsize > 0 {
+		types = append(types, filesystem.Lookup(s.o.Boottype))
+	}
+	return types
+}
+
+// filesystemPackages are the packages of the disk's file systems that the target needs.
+func (s Spec) filesystemPackages() []string {
+	var packages []string
+	for _, t := range s.filesystemTypesOf() {
+		if t.Package != "" {
+			packages = append(packages, t.Package)
+		}
+	}
+	return packages
+}
+
+// mkfsTypes are the types of the disk's file systems that programs make.
+func (s Spec) mkfsTypes() []filesystem.Type {
+	return slices.DeleteFunc(s.filesystemTypesOf(), func(t filesystem.Type) bool { return t.Program == nil })
+}
+
+// mkfsPackages are the packages of these programs.
+func (s Spec) mkfsPackages() []string {
+	var packages []string
+	for _, t := range s.mkfsTypes() {
+		packages = append(packages, t.Package)
+	}
+	return packages
+}
+
+// grower chooses for --grow.
+func (s Spec) grower() step.Grower {
+	switch {
+	case !s.o.Grow:
+		return step.GrowNothing
+	case s.o.PartType == string(diskimage.GPT) && s.release.Vendor == debian.Debian && s.release.Since("bookworm", ""):
+		return step.GrowRepart
+	default:
+		return step.GrowSfdisk
+	}
+}
+
+// growPackages are the packages of the program.
+func (s Spec) growPackages() []string {
+	switch {
+	case s.grower() == step.GrowSfdisk:
+		return []string{"fdisk"} // not in every system made with variant=minbase
+	case s.grower() == step.GrowRepart && s.release.Since("trixie", ""):
+		return []string{"systemd-repart"} // part of systemd before
+	default:
+		return nil
+	}
+}
+
+// overlayPackages are the packages that the initramfs is made with: another program would not run what the step writes.
+func (s Spec) overlayPackages() []string {
+	if s.o.Image == "" || !filesystem.Lookup(s.o.Roottype).ReadOnly {
+		return nil
+	}
+	return []string{"initramfs-tools"}
 }

@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -73,57 +72,6 @@ func (s Spec) isWheezy() bool { return s.release.Codename == "wheezy" }
 func wheezyBootsNoExt4(s Spec) []error {
 	if s.isWheezy() && s.o.Roottype == "ext4" {
 		return problem.New("--roottype", "Wheezy images using ext4 will not be able to boot: use ext2 or ext3")
-	}
-	return nil
-}
-
-func espNeedsUEFI(s Spec) []error {
-	if s.o.ESPSize != defaultESPSize && !s.loader.UEFI() {
-		return problem.New("--esp-size", "needs --use-uefi as well")
-	}
-	return nil
-}
-
-func arm64NeedsUEFI(s Spec) []error {
-	boots := s.o.Image != "" || s.o.Tarball != "" // the tarball is one of a disk, as it always was
-	if boots && s.arch.Name == "arm64" && !s.loader.UEFI() && s.o.Boot != boot.WordNone {
-		return problem.New("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s", boot.WordNone)
-	}
-	return nil
-}
-
-func uefiArch(s Spec) []error {
-	if s.loader.UEFI() && s.arch.Name != "" && s.arch.EFI == "" {
-		return problem.New(s.loaderFlag(), "%s is not a supported UEFI architecture", s.arch.Name)
-	}
-	return nil
-}
-
-func uefiExcludesBoot(s Spec) []error {
-	if !s.o.UseUEFI {
-		return nil
-	}
-	var problems []error
-	if s.o.Bootsize > 0 {
-		problems = append(problems, problem.New("--bootsize", "a separate boot partition is not supported with UEFI")...)
-	}
-	if s.o.Bootoffset > 0 {
-		problems = append(problems, problem.New("--bootoffset",
-			"a separate boot partition or space before it is not supported with UEFI")...)
-	}
-	return problems
-}
-
-func uefiNeedsGrub(s Spec) []error {
-	if s.o.UseUEFI && !s.o.Grub && s.o.Boot == "" {
-		return problem.New("--use-uefi", "UEFI without Grub is not supported: add --grub")
-	}
-	return nil
-}
-
-func wheezyUEFI(s Spec) []error {
-	if s.isWheezy() && s.o.UseUEFI && s.arch.Name != "amd64" {
-		return problem.New("--use-uefi", "Only amd64 supports UEFI in Wheezy")
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -96,17 +95,19 @@ func freeNeedsAuto(s Spec) []error {
 	return nil
 }
 
-// sectorSizeBoots: the code that a BIOS runs, and syslinux and GRUB after it, count in sectors of 512 bytes.
-func sectorSizeBoots(s Spec) []error {
-	switch s.o.SectorSize {
-	case diskimage.SectorSize:
+// growPossible: the disk has a root partition that can become larger, and the system has systemd-growfs.
+func growPossible(s Spec) []error {
+	switch {
+	case !s.o.Grow:
 		return nil
-	case diskimage.SectorSize4K:
-	default:
-		return problem.New("--sector-size", "%d is not possible: choose 512 or 4096", uint64(s.o.SectorSize))
-	}
-	if l := s.loader; s.o.Image != "" && l.BIOS() {
-		return problem.New("--sector-size", "%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, or --boot=%s", l, boot.WordNone)
+	case s.o.Image == "":
+		return problem.New("--grow", "needs --image as well")
+	case filesystem.Lookup(s.o.Roottype).ReadOnly:
+		return problem.New("--grow", "a root file system of type %s never changes: choose another --roottype", s.o.Roottype)
+	case filesystem.Lookup(s.o.Roottype).NoGrowth != "":
+		return problem.New("--grow", "%s", filesystem.Lookup(s.o.Roottype).NoGrowth)
+	case !s.release.Since("bullseye", "focal"):
+		return problem.New("--grow", "%s is too old: it needs the systemd of Debian bullseye or Ubuntu focal", s.release.Codename)
 	}
 	return nil
 }
