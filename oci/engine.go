@@ -62,6 +62,10 @@ const (
 // singleSuffix marks a store whose files all belong to one id: in another one they would have lost their owners.
 const singleSuffix = "-single"
 
+// userNSSuffix marks a store that root has in a user namespace: overlay keeps its notes in user.* attributes there, and in
+// trusted.* ones with the isolation root, so that each would miss what the other has removed.
+const userNSSuffix = "-userns"
+
 // hostConfigs are the variables that name the configuration of podman's store and containers, which are not ours.
 var hostConfigs = []string{"CONTAINERS_STORAGE_CONF", "CONTAINERS_CONF"}
 
@@ -119,8 +123,11 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		}
 	}
 	e.storeName = driver
-	if isolation == IsolationSingle {
+	switch {
+	case isolation == IsolationSingle:
 		e.storeName += singleSuffix
+	case isolation == IsolationUserNS && caller == 0:
+		e.storeName += userNSSuffix
 	}
 	if err := e.session.setStore(e.storeName); err != nil {
 		return nil, err

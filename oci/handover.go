@@ -24,6 +24,8 @@ type handover struct {
 	Why       string
 	// Caller is the user id of whoever called Reexec, outside.
 	Caller int
+	// Own: the caller is a root who has a range of ids of its own now, see ownids.go.
+	Own bool
 	// Try is the directory in which the helper tries what it needs.
 	Try string
 }

@@ -42,6 +42,7 @@ const (
 	tryBecome    attempt = "become"    // becoming uid 0 of the namespace
 	tryMount     attempt = "mount"     // making the mounts private
 	tryStartSelf attempt = "startself" // running this program again
+	tryMapMounts attempt = "mapmounts" // showing a root's files with other ids, see ownids.go
 	tryBinfmt    attempt = "binfmt"    // a table of emulators in a user namespace inside
 
 	// Of the isolation chroot, see tryChroot.
@@ -112,6 +113,11 @@ func diagnose(try attempt, err error, f facts) *HostError {
 		return &HostError{
 			"this kernel has no emulators for one user alone, as Linux has since 6.7, and none for the whole machine is installed",
 			"as root, run: apt install qemu-user-static; or use a newer kernel", err,
+		}
+	case try == tryMapMounts:
+		return &HostError{
+			"root's files cannot be shown with a range of ids of its own",
+			"use the isolation root or auto; or Linux 5.19, and ext4, xfs, btrfs or the like for /, the working and the state directory", err,
 		}
 	case f.root && denied:
 		return &HostError{"this root may not mount (CAP_SYS_ADMIN is missing, as in most containers)", cureContainer, err}

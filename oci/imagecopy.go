@@ -38,7 +38,7 @@ func (e *Engine) CheckDestination(ctx context.Context, c types.ImageCopy) error 
 	case "dir":
 		return needUsers(c.Destination)
 	case istorage.Transport.Name():
-		if err := needUsers("the store of podman"); err != nil {
+		if err := needStore(); err != nil {
 			return err
 		}
 	}

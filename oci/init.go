@@ -27,6 +27,8 @@ const (
 	fdReport = 4
 	// fdHandover is what the first run tells the second, see handover.go.
 	fdHandover = 5
+	// fdTree is the copy of the host's mounts for a root with ids of its own, see ownids.go.
+	fdTree = 6
 )
 
 // envInside holds the mount namespace that the program was started in by Reexec. A program which merely inherited the
@@ -37,12 +39,13 @@ const envInside = "_VMDEBOOTSTRAP_NAMESPACE"
 const statusKilled = 128 + int(unix.SIGKILL)
 
 // inside, isolation, why, caller and message are set once, by Init. caller is the user id outside of the user namespace, 0
-// where there is none.
+// where there is none. ownRoot: it was root, and has a range of ids of its own now.
 var (
 	inside    bool
 	isolation Isolation
 	why       string
 	caller    int
+	ownRoot   bool
 	message   []byte
 )
 
@@ -87,7 +90,7 @@ func Init() bool {
 	}
 	_ = handedOver().Close() // it has been read
 	setEnvironment(h.Env)
-	inside, isolation, why, caller, message = true, h.Isolation, h.Why, h.Caller, h.Message
+	inside, isolation, why, caller, ownRoot, message = true, h.Isolation, h.Why, h.Caller, h.Own, h.Message
 	go watchLifeline(os.NewFile(fdLifeline, "lifeline"))
 	return false
 }

@@ -16,8 +16,8 @@ type Isolation string
 const (
 	// IsolationAuto is whatever works, found out by trying.
 	IsolationAuto Isolation = "auto"
-	// IsolationUserNS is a user namespace with the subordinate ids of the caller, or with root's: the root of a container
-	// that may make such a namespace, but not mount without one.
+	// IsolationUserNS is a user namespace with the subordinate ids of the caller, or with a range that a real root takes. The
+	// root of a container that may make such a namespace, but not mount without one, has its own ids there.
 	IsolationUserNS Isolation = "userns"
 	// IsolationSingle is a user namespace without other users than the caller. Whose files should be is noted in extended
 	// attributes; programs in containers see that as if it were so, see supervise.go.
@@ -29,7 +29,7 @@ const (
 )
 
 // isolations are those that can be asked for.
-var isolations = []Isolation{IsolationAuto, IsolationRoot, IsolationUserNS, IsolationChroot, IsolationSingle}
+var isolations = []Isolation{IsolationAuto, IsolationUserNS, IsolationRoot, IsolationChroot, IsolationSingle}
 
 // Isolations lists what ParseIsolation reads.
 func Isolations() []string {
@@ -56,7 +56,7 @@ func candidates(want Isolation, uid int) []Isolation {
 	case want != IsolationAuto && want != "":
 		return []Isolation{want}
 	case uid == 0:
-		return []Isolation{IsolationRoot, IsolationUserNS, IsolationChroot, IsolationSingle}
+		return []Isolation{IsolationUserNS, IsolationRoot, IsolationChroot, IsolationSingle}
 	default:
 		return []Isolation{IsolationUserNS, IsolationSingle}
 	}

@@ -16,7 +16,7 @@ import (
 // namespace around it, whoever they are and whichever /proc they see. A root who is in none would need ids for it, and does
 // without.
 
-// nest gives a container a user namespace of its own, with the ids of this one.
+// nest gives a container a user namespace of its own, with the ids of this one; of a root's with a range, the range.
 func nest(spec *specs.Spec) (err error) {
 	if nested(spec) {
 		return nil
@@ -26,6 +26,9 @@ func nest(spec *specs.Spec) (err error) {
 	}
 	if spec.Linux.GIDMappings, err = sameIDs("/proc/self/gid_map"); err != nil {
 		return err
+	}
+	if ownRoot { // whose other ids are those of the host
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = spec.Linux.UIDMappings[:1], spec.Linux.GIDMappings[:1]
 	}
 	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	return nil

@@ -156,6 +156,18 @@ func needUsers(work string) error {
 	}
 }
 
+// needStore refuses work on the store of podman where that would be read and written otherwise than by podman: its overlays are
+// root's, with trusted.* attributes, which are neither seen nor written in a user namespace.
+func needStore() error {
+	if isolation == IsolationUserNS && caller == 0 {
+		return &HostError{
+			Cause: "the store of root's podman cannot be used from a user namespace",
+			Cure:  "use the isolation root, or write an OCI image and let podman pull that",
+		}
+	}
+	return needUsers("the store of podman")
+}
+
 // lostOwner says that nobody will know whose a file is.
 type lostOwner struct{ err error }
 

@@ -162,7 +162,12 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 	}
 	name := callerName(uid)
 	var maps idMaps
+	var tree *hostTree
 	switch {
+	case isolation == IsolationUserNS && uid == 0 && mayMount():
+		if maps, err = ownIDs(); err == nil {
+			tree, err = copyHost()
+		}
 	case isolation == IsolationUserNS && uid == 0:
 		if maps, err = rootIDs(); err == nil {
 			err = enoughIDs()
@@ -183,6 +188,10 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 		return nil, err
 	}
 
+	if tree != nil {
+		defer tree.file.Close()
+	}
+
 	childLifeline, lifeline, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -197,6 +206,7 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 
 	handed, err := (&handover{
 		Env: cfg.Env, Message: cfg.Message, Isolation: isolation, Why: causes(refused), Caller: uid, Try: cfg.StateDir,
+		Own: tree != nil,
 	}).file()
 	if err != nil {
 		return nil, errors.Join(err, lifeline.Close(), childReport.Close())
@@ -208,6 +218,9 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 		Env:         []string{},
 		ExtraFiles:  []*os.File{childLifeline, childReport, handed},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: isolation.namespaces(), Pdeathsig: unix.SIGKILL, Setpgid: true},
+	}
+	if tree != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, tree.file)
 	}
 	// An interface that holds a nil pointer is not nil.
 	if cfg.Stdin != nil {
@@ -244,6 +257,11 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 				return nil, context.Cause(ctx)
 			}
 			return nil, diagnose(tryIDMap, err, gatherFacts(name))
+		}
+	}
+	if tree != nil {
+		if err := tree.mapTo(cmd.Process.Pid, "/", ".", cfg.StateDir); err != nil {
+			return nil, diagnose(tryMapMounts, err, gatherFacts(name))
 		}
 	}
 	if _, err := lifeline.Write([]byte{0}); err != nil {
@@ -300,7 +318,7 @@ func enter() {
 	h, err := readHandover()
 	if err == nil {
 		setEnvironment(h.Env)
-		try, text, err = becomeProgram(h.Isolation, h.Try)
+		try, text, err = becomeProgram(h)
 	}
 	failure := newEnterFailure(try, text, err)
 	// If this fails, too, the parent still sees the exit status.
@@ -309,12 +327,19 @@ func enter() {
 }
 
 // becomeProgram returns only if it fails.
-func becomeProgram(isolation Isolation, dir string) (attempt, string, error) {
-	if isolation == IsolationChroot {
-		if try, text, err := tryChroot(dir); err != nil {
+func becomeProgram(h *handover) (attempt, string, error) {
+	program := "/proc/self/exe"
+	if h.Isolation == IsolationChroot {
+		if try, text, err := tryChroot(h.Try); err != nil {
 			return try, text, err
 		}
-		return startAgain()
+		return startAgain(program)
+	}
+	if h.Own {
+		// They are root's of the host.
+		if err := unix.Setgroups(nil); err != nil {
+			return tryBecome, "leave the groups", err
+		}
 	}
 	// Supplementary groups stay: the caller may need them to write its output.
 	if err := unix.Setresgid(0, 0, 0); err != nil {
@@ -333,15 +358,27 @@ func becomeProgram(isolation Isolation, dir string) (attempt, string, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return tryMount, "make the mounts private", err
 	}
+	if h.Own {
+		var err error
+		if program, err = enterTree(fdTree); err != nil {
+			return tryMapMounts, "enter the mapped mounts", err
+		}
+	}
 	// In a container whose /proc is partly hidden the kernel refuses; the host's /proc then does for us as well.
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil && !errors.Is(err, unix.EPERM) {
 		return tryMount, "mount /proc", err
 	}
-	return startAgain()
+	if h.Own && h.Try != "" {
+		// Where a mapped mount cannot be below one, each step would be a full copy.
+		if err := tryOverlay(h.Isolation, existing(h.Try)); err != nil {
+			return tryMapMounts, "mount an overlay on mapped mounts", err
+		}
+	}
+	return startAgain(program)
 }
 
-// startAgain makes this process the program; it returns only if it fails.
-func startAgain() (attempt, string, error) {
+// startAgain makes this process the program, given by its file; it returns only if it fails.
+func startAgain(program string) (attempt, string, error) {
 	namespace, err := mountNamespace()
 	if err != nil {
 		return tryStartSelf, "name the mount namespace", err
@@ -351,7 +388,7 @@ func startAgain() (attempt, string, error) {
 	}
 	unix.CloseOnExec(fdReport)
 	env := append(earlyVariables(os.Environ()), envInside+"="+namespace) //nolint:forbidigo // what was handed over
-	return tryStartSelf, "start", unix.Exec("/proc/self/exe", os.Args[1:], env)
+	return tryStartSelf, "start", unix.Exec(program, os.Args[1:], env)
 }
 
 // dropAmbient clears the ambient and inheritable capabilities, which would come down to every program we start.

@@ -1,0 +1,216 @@
+package oci
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	subid "github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+)
+
+// A real root, with the isolation userns, becomes somebody else: the ids 0 to 65535 of its namespace are those of a range of the
+// host that nobody has, so that programs which got out of everything else would own nothing. The range's own numbers stand for
+// the host's first 65536 ids in turn, and all others for themselves: the engine has all ids, and with them root's rights over
+// files. Containers get the range alone, see nest.go.
+//
+// Files keep their owners all the same. The engine sees the host's file systems through mounts that are mapped by its own
+// namespace (mount_setattr(2), MOUNT_ATTR_IDMAP): whose id on the disk is N is N there too, for reading, and for what is made.
+
+const (
+	// ownCount is how many ids a container of root's has, and ownLast those of a full map, which leaves out the very last.
+	ownCount = 1 << 16
+	ownLast  = 1<<32 - 1
+	// ownFirst is where ids are looked for if none were given to root: systemd's list of uses (UIDS-GIDS.md) has nothing for
+	// 0x70000000 to 0x7ffeffff.
+	ownFirst, ownEnd = 0x70000000, 0x7fff0000
+)
+
+// ownIDs maps a range of the host for root.
+func ownIDs() (idMaps, error) {
+	if err := allIDs(); err != nil {
+		return idMaps{}, err
+	}
+	maps := idMaps{own: true}
+	for _, m := range []struct {
+		file string
+		args *[]string
+	}{{"/etc/subuid", &maps.uid}, {"/etc/subgid", &maps.gid}} {
+		data, err := os.ReadFile(m.file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return maps, fmt.Errorf("look for subordinate ids: %w", err)
+		}
+		start, err := ownRange(data)
+		if err != nil {
+			return maps, fmt.Errorf("look for subordinate ids: read %s: %w", m.file, err)
+		}
+		*m.args = swapArgs(start)
+	}
+	return maps, nil
+}
+
+// ownRange gives the first id of a range for root, by the content of /etc/subuid or /etc/subgid: root's own if it has one that
+// is long enough, else one that is nobody's.
+func ownRange(file []byte) (uint64, error) {
+	roots, err := parseSubIDs(bytes.NewReader(file), "root", 0)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range roots {
+		if r.Start >= ownCount && r.Count >= ownCount && r.Start+ownCount <= ownLast {
+			return r.Start, nil
+		}
+	}
+	lent, err := subid.ParseSubID(bytes.NewReader(file))
+	if err != nil {
+		return 0, err
+	}
+	for start := int64(ownFirst); start < ownEnd; start += ownCount {
+		if !slices.ContainsFunc(lent, func(l subid.SubID) bool { return l.SubID < start+ownCount && start < l.SubID+l.Count }) {
+			return uint64(start), nil
+		}
+	}
+	return 0, errors.New("no range of 65536 ids is free")
+}
+
+// swapArgs maps the first ids of a namespace to a range of the host that begins at start, the numbers of that range to the
+// host's first ids, and all others to themselves.
+func swapArgs(start uint64) []string {
+	var args []string
+	for _, r := range [][3]uint64{
+		{0, start, ownCount},
+		{ownCount, ownCount, start - ownCount},
+		{start, 0, ownCount},
+		{start + ownCount, start + ownCount, ownLast - start - ownCount},
+	} {
+		if r[2] == 0 {
+			continue
+		}
+		for _, n := range r {
+			args = append(args, strconv.FormatUint(n, 10))
+		}
+	}
+	return args
+}
+
+// allIDs refuses a root who is one of a user namespace: it may not map the host's file systems.
+func allIDs() error {
+	if inUserNamespace() {
+		return &HostError{
+			Cause: "this root is one of a user namespace, which may not map file systems to other ids",
+			Cure:  "use the isolation root or auto, or run as an ordinary user",
+		}
+	}
+	return nil
+}
+
+// mayMount reports whether this process has CAP_SYS_ADMIN.
+func mayMount() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// hostTree is a copy of all mounts of this process that are nowhere yet.
+type hostTree struct {
+	file   *os.File
+	mounts []*mountinfo.Info
+}
+
+func copyHost() (*hostTree, error) {
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("list the mounts: %w", err)
+	}
+	fd, err := openTree("/", true)
+	if err != nil {
+		return nil, fmt.Errorf("copy the mounts: %w", err)
+	}
+	return &hostTree{os.NewFile(uintptr(fd), "mounts"), mounts}, nil
+}
+
+// mapTo maps the mounts by the user namespace of a process. What cannot be mapped, such as the kernel's own file systems, can be
+// read as the rights of all allow, and of root's rights what the ids of its owners give, but not written to: what was made
+// there would be nobody's. An error says that one of the directories in needed is such a place.
+func (t *hostTree) mapTo(pid int, needed ...string) error {
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", pid))
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	refused := map[int]error{}
+	for _, m := range t.mounts {
+		name := strings.TrimPrefix(m.Mountpoint, "/")
+		const flags = unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+		err := unix.MountSetattr(int(t.file.Fd()), name, flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(namespace.Fd())})
+		if err == nil {
+			continue
+		}
+		refused[m.ID] = fmt.Errorf("%s (%s): %w", m.Mountpoint, m.FSType, err)
+		err = unix.MountSetattr(int(t.file.Fd()), name, flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+		// Another mount is over it, or it was bound to its place, and is not in the copy.
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("make %s read-only: %w", m.Mountpoint, err)
+		}
+	}
+	for _, dir := range needed {
+		var st unix.Statx_t
+		if err := unix.Statx(unix.AT_FDCWD, existing(dir), 0, unix.STATX_MNT_ID, &st); err != nil {
+			return &os.PathError{Op: "stat", Path: dir, Err: err}
+		}
+		if err := refused[int(st.Mnt_id)]; err != nil {
+			return err
+		}
+	}
+	runtime.KeepAlive(namespace)
+	return nil
+}
+
+// enterTree makes the mounts of a hostTree those of this process, which has a mount namespace of its own, and gives a name of
+// this program there.
+func enterTree(tree int) (program string, err error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	before, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	if program, err = os.Readlink("/proc/self/exe"); err != nil {
+		return "", err
+	}
+	old, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(old)
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return "", fmt.Errorf("mount the host's files: %w", err)
+	}
+	if err := unix.Fchdir(tree); err != nil {
+		return "", err
+	}
+	// As in enterRoot.
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return "", fmt.Errorf("make them the root directory: %w", err)
+	}
+	if err := errors.Join(unix.Fchdir(old), unix.Unmount(".", unix.MNT_DETACH), unix.Close(tree)); err != nil {
+		return "", fmt.Errorf("leave the root directory: %w", err)
+	}
+	if err := unix.Chdir(dir); err != nil {
+		return "", fmt.Errorf("change to %s: %w", dir, err)
+	}
+	if after, err := os.Stat(program); err != nil || !os.SameFile(before, after) {
+		return "/proc/self/exe", nil // it was removed or replaced meanwhile
+	}
+	return filepath.Clean(program), nil
+}
