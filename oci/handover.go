@@ -24,11 +24,14 @@ type handover struct {
 	Why       string
 	// Caller is the user id of whoever called Reexec, outside.
 	Caller int
-	// Own: the caller is a root who has a range of ids of its own now, see ownids.go.
-	Own bool
+	// Mounts are where those are to be mounted that a root with a range of ids of its own brings along, see ownids.go.
+	Mounts []string `json:",omitempty"`
 	// Try is the directory in which the helper tries what it needs.
 	Try string
 }
+
+// ownIDs reports whether the caller is a root who has a range of ids of its own now.
+func (h *handover) ownIDs() bool { return len(h.Mounts) > 0 }
 
 // file gives what is handed over as an open file.
 func (h *handover) file() (_ *os.File, err error) {

@@ -27,8 +27,8 @@ const (
 	fdReport = 4
 	// fdHandover is what the first run tells the second, see handover.go.
 	fdHandover = 5
-	// fdTree is the copy of the host's mounts for a root with ids of its own, see ownids.go.
-	fdTree = 6
+	// fdMounts is the first of the copies of the host's mounts that a root with ids of its own has, see ownids.go.
+	fdMounts = 6
 )
 
 // envInside holds the mount namespace that the program was started in by Reexec. A program which merely inherited the
@@ -90,7 +90,7 @@ func Init() bool {
 	}
 	_ = handedOver().Close() // it has been read
 	setEnvironment(h.Env)
-	inside, isolation, why, caller, ownRoot, message = true, h.Isolation, h.Why, h.Caller, h.Own, h.Message
+	inside, isolation, why, caller, ownRoot, message = true, h.Isolation, h.Why, h.Caller, h.ownIDs(), h.Message
 	go watchLifeline(os.NewFile(fdLifeline, "lifeline"))
 	return false
 }

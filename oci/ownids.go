@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,64 +117,105 @@ func mayMount() bool {
 	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// hostTree is a copy of all mounts of this process that are nowhere yet.
-type hostTree struct {
-	file   *os.File
-	mounts []*mountinfo.Info
+// hostCopies are copies of all mounts that this process sees, not mounted yet; those below come after those above.
+type hostCopies []hostCopy
+
+type hostCopy struct {
+	file *os.File
+	id   uint64
+	at   string
 }
 
-func copyHost() (*hostTree, error) {
-	mounts, err := mountinfo.GetMounts(nil)
+// copyHost copies the mounts.
+func copyHost() (mounts hostCopies, err error) {
+	defer func() {
+		if err != nil {
+			mounts.close()
+		}
+	}()
+	list, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("list the mounts: %w", err)
 	}
-	fd, err := openTree("/", true)
-	if err != nil {
-		return nil, fmt.Errorf("copy the mounts: %w", err)
+	for _, m := range list {
+		// Others are below another mount, and not seen.
+		if id, err := mountAt(unix.AT_FDCWD, m.Mountpoint); err != nil || id != uint64(m.ID) {
+			continue
+		}
+		fd, err := openTree(m.Mountpoint, false)
+		if err != nil {
+			return mounts, fmt.Errorf("copy the mount %s: %w", m.Mountpoint, err)
+		}
+		mounts = append(mounts, hostCopy{os.NewFile(uintptr(fd), m.Mountpoint), uint64(m.ID), m.Mountpoint})
 	}
-	return &hostTree{os.NewFile(uintptr(fd), "mounts"), mounts}, nil
+	if len(mounts) == 0 || !slices.ContainsFunc(mounts, func(m hostCopy) bool { return m.at == "/" }) {
+		return mounts, &HostError{Cause: "the root directory is no mount", Cure: "use the isolation root or auto"}
+	}
+	slices.SortStableFunc(mounts, func(a, b hostCopy) int { return strings.Compare(a.at, b.at) })
+	return mounts, nil
 }
 
-// mapTo maps the mounts by the user namespace of a process. What cannot be mapped, such as the kernel's own file systems, can be
-// read as the rights of all allow, and of root's rights what the ids of its owners give, but not written to: what was made
-// there would be nobody's. An error says that one of the directories in needed is such a place.
-func (t *hostTree) mapTo(pid int, needed ...string) error {
+func (h hostCopies) close() {
+	for _, m := range h {
+		m.file.Close()
+	}
+}
+
+// files are the copies, for a child.
+func (h hostCopies) files() []*os.File {
+	files := make([]*os.File, len(h))
+	for i, m := range h {
+		files[i] = m.file
+	}
+	return files
+}
+
+// places are where the copies are to be mounted.
+func (h hostCopies) places() []string {
+	places := make([]string, len(h))
+	for i, m := range h {
+		places[i] = m.at
+	}
+	return places
+}
+
+// mapTo maps the copies by the user namespace of a process. What cannot be mapped, such as the kernel's own file systems, can be
+// read as the rights of all and of root allow, but not written to: what was made there would be nobody's. The error says that
+// one of the directories needed is such a place.
+func (h hostCopies) mapTo(pid int, needed ...string) error {
 	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", pid))
 	if err != nil {
 		return err
 	}
 	defer namespace.Close()
-	refused := map[int]error{}
-	for _, m := range t.mounts {
-		name := strings.TrimPrefix(m.Mountpoint, "/")
-		const flags = unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
-		err := unix.MountSetattr(int(t.file.Fd()), name, flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(namespace.Fd())})
+	refused := map[uint64]error{}
+	for _, m := range h {
+		fd := int(m.file.Fd())
+		attributes := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(namespace.Fd())}
+		err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, attributes)
 		if err == nil {
 			continue
 		}
-		refused[m.ID] = fmt.Errorf("%s (%s): %w", m.Mountpoint, m.FSType, err)
-		err = unix.MountSetattr(int(t.file.Fd()), name, flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-		// Another mount is over it, or it was bound to its place, and is not in the copy.
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("make %s read-only: %w", m.Mountpoint, err)
+		refused[m.id] = fmt.Errorf("map %s: %w", m.at, err)
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
+			return fmt.Errorf("make %s read-only: %w", m.at, err)
 		}
 	}
 	for _, dir := range needed {
-		var st unix.Statx_t
-		if err := unix.Statx(unix.AT_FDCWD, existing(dir), 0, unix.STATX_MNT_ID, &st); err != nil {
-			return &os.PathError{Op: "stat", Path: dir, Err: err}
+		id, err := mountAt(unix.AT_FDCWD, existing(dir))
+		if err != nil {
+			return err
 		}
-		if err := refused[int(st.Mnt_id)]; err != nil {
+		if err := refused[id]; err != nil {
 			return err
 		}
 	}
-	runtime.KeepAlive(namespace)
 	return nil
 }
 
-// enterTree makes the mounts of a hostTree those of this process, which has a mount namespace of its own, and gives a name of
-// this program there.
-func enterTree(tree int) (program string, err error) {
+// enterMounts mounts what hostCopies are open from a descriptor on, each at its place, and makes that the root directory of this
+// process, which has a mount namespace of its own. It gives a name of this program there.
+func enterMounts(first int, places []string) (program string, err error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -190,27 +229,31 @@ func enterTree(tree int) (program string, err error) {
 	}
 	old, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", err
+		return "", pathError("open", "/", err)
 	}
 	defer unix.Close(old)
-	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return "", fmt.Errorf("mount the host's files: %w", err)
+	for i, at := range places {
+		if err := attach(first+i, at); err != nil {
+			return "", pathError("mount", at, err)
+		}
+		if at == "/" {
+			// As in enterRoot: names begin at the new root directory then, and the old one is mounted over it.
+			if err := errors.Join(unix.Fchdir(first+i), unix.PivotRoot(".", ".")); err != nil {
+				return "", pathError("pivot_root", at, err)
+			}
+		}
+		if err := unix.Close(first + i); err != nil {
+			return "", err
+		}
 	}
-	if err := unix.Fchdir(tree); err != nil {
-		return "", err
-	}
-	// As in enterRoot.
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return "", fmt.Errorf("make them the root directory: %w", err)
-	}
-	if err := errors.Join(unix.Fchdir(old), unix.Unmount(".", unix.MNT_DETACH), unix.Close(tree)); err != nil {
+	if err := errors.Join(unix.Fchdir(old), unix.Unmount(".", unix.MNT_DETACH)); err != nil {
 		return "", fmt.Errorf("leave the root directory: %w", err)
 	}
-	if err := unix.Chdir(dir); err != nil {
-		return "", fmt.Errorf("change to %s: %w", dir, err)
+	if err := os.Chdir(dir); err != nil {
+		return "", err
 	}
 	if after, err := os.Stat(program); err != nil || !os.SameFile(before, after) {
 		return "/proc/self/exe", nil // it was removed or replaced meanwhile
 	}
-	return filepath.Clean(program), nil
+	return program, nil
 }

@@ -162,11 +162,11 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 	}
 	name := callerName(uid)
 	var maps idMaps
-	var tree *hostTree
+	var mounts hostCopies
 	switch {
 	case isolation == IsolationUserNS && uid == 0 && mayMount():
 		if maps, err = ownIDs(); err == nil {
-			tree, err = copyHost()
+			mounts, err = copyHost()
 		}
 	case isolation == IsolationUserNS && uid == 0:
 		if maps, err = rootIDs(); err == nil {
@@ -188,9 +188,7 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 		return nil, err
 	}
 
-	if tree != nil {
-		defer tree.file.Close()
-	}
+	defer mounts.close()
 
 	childLifeline, lifeline, err := os.Pipe()
 	if err != nil {
@@ -206,7 +204,7 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 
 	handed, err := (&handover{
 		Env: cfg.Env, Message: cfg.Message, Isolation: isolation, Why: causes(refused), Caller: uid, Try: cfg.StateDir,
-		Own: tree != nil,
+		Mounts: mounts.places(),
 	}).file()
 	if err != nil {
 		return nil, errors.Join(err, lifeline.Close(), childReport.Close())
@@ -219,9 +217,7 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 		ExtraFiles:  []*os.File{childLifeline, childReport, handed},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: isolation.namespaces(), Pdeathsig: unix.SIGKILL, Setpgid: true},
 	}
-	if tree != nil {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, tree.file)
-	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, mounts.files()...)
 	// An interface that holds a nil pointer is not nil.
 	if cfg.Stdin != nil {
 		cmd.Stdin = cfg.Stdin
@@ -236,6 +232,9 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 		// Until the ids are mapped the child has no uid that means anything, and exec would take its capabilities
 		// away. Ambient ones stay. The maps are not given to Go, which would write them itself and may not.
 		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SYS_ADMIN}
+		if len(mounts) > 0 { // it goes to directories of others, and tries an overlay
+			cmd.SysProcAttr.AmbientCaps = allCapabilities()
+		}
 	}
 	err = cmd.Start()
 	childReport.Close()
@@ -259,8 +258,8 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 			return nil, diagnose(tryIDMap, err, gatherFacts(name))
 		}
 	}
-	if tree != nil {
-		if err := tree.mapTo(cmd.Process.Pid, "/", ".", cfg.StateDir); err != nil {
+	if len(mounts) > 0 {
+		if err := mounts.mapTo(cmd.Process.Pid, "/", ".", cfg.StateDir); err != nil {
 			return nil, diagnose(tryMapMounts, err, gatherFacts(name))
 		}
 	}
@@ -335,7 +334,7 @@ func becomeProgram(h *handover) (attempt, string, error) {
 		}
 		return startAgain(program)
 	}
-	if h.Own {
+	if h.ownIDs() {
 		// They are root's of the host.
 		if err := unix.Setgroups(nil); err != nil {
 			return tryBecome, "leave the groups", err
@@ -358,9 +357,9 @@ func becomeProgram(h *handover) (attempt, string, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return tryMount, "make the mounts private", err
 	}
-	if h.Own {
+	if h.ownIDs() {
 		var err error
-		if program, err = enterTree(fdTree); err != nil {
+		if program, err = enterMounts(fdMounts, h.Mounts); err != nil {
 			return tryMapMounts, "enter the mapped mounts", err
 		}
 	}
@@ -368,7 +367,7 @@ func becomeProgram(h *handover) (attempt, string, error) {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil && !errors.Is(err, unix.EPERM) {
 		return tryMount, "mount /proc", err
 	}
-	if h.Own && h.Try != "" {
+	if h.ownIDs() && h.Try != "" {
 		// Where a mapped mount cannot be below one, each step would be a full copy.
 		if err := tryOverlay(h.Isolation, existing(h.Try)); err != nil {
 			return tryMapMounts, "mount an overlay on mapped mounts", err
