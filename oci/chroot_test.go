@@ -297,7 +297,7 @@ func TestCandidatesFollowTheLadder(t *testing.T) {
 		order []Isolation
 	}{
 		{IsolationAuto, 1000, []Isolation{IsolationUserNS, IsolationSingle}},
-		{"", 0, []Isolation{IsolationRoot, IsolationUserNS, IsolationChroot, IsolationSingle}},
+		{"", 0, []Isolation{IsolationUserNS, IsolationRoot, IsolationChroot, IsolationSingle}},
 		{IsolationChroot, 0, []Isolation{IsolationChroot}},
 	} {
 		if got := candidates(tt.want, tt.uid); !slices.Equal(got, tt.order) {

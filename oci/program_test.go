@@ -31,19 +31,6 @@ var programs = map[string]func(args []string) error{
 		_, err := io.Copy(os.Stdout, in)
 		return err
 	},
-	// chrooted PID says whether the root directory is another than that of a process.
-	"chrooted": func(args []string) error {
-		root, err := os.Stat("/")
-		if err != nil {
-			return err
-		}
-		outer, err := os.Stat("/proc/" + args[0] + "/root")
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Println(!os.SameFile(root, outer))
-		return err
-	},
 	// exit STATUS
 	"exit": func(args []string) error {
 		var status int
@@ -132,7 +119,7 @@ var programs = map[string]func(args []string) error{
 	},
 	"emulate": emulate,
 	// walled is a build, and walls its program, see walls_test.go. undo is a part of it, in a user namespace of its own.
-	"walled": walled, "walls": walls,
+	"walled": walled, "walls": walls, "lending": lending,
 	"undo": func([]string) error {
 		fmt.Print(strings.Join(undo(), "\n"))
 		return nil

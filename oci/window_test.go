@@ -177,10 +177,6 @@ func TestChrootProcessesOfTheHostAreOutOfReach(t *testing.T) {
 	if got := output(t, c, process("list", of+"/comm")); !strings.Contains(got, of+"/comm: ") {
 		t.Errorf("got %q", got)
 	}
-	// As ischroot(1) does with pid 1.
-	if got := output(t, c, process("chrooted", strconv.Itoa(os.Getpid()))); got != "true\n" {
-		t.Errorf("got %q", got)
-	}
 }
 
 func TestProcNamesAreCutBehindLinks(t *testing.T) {

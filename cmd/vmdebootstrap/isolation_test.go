@@ -42,6 +42,7 @@ const envAccount = "VMDEBOOTSTRAP_TEST_ACCOUNT"
 func rungs() []rung {
 	all := []rung{
 		{isolation: oci.IsolationRoot, command: exec.Command},
+		{isolation: oci.IsolationUserNS, command: exec.Command},
 		{isolation: oci.IsolationChroot, command: ocitest.Docker},
 	}
 	if account := os.Getenv(envAccount); account != "" {
@@ -122,10 +123,10 @@ func isolationDir(t *testing.T, p rung) string {
 			t.Fatal(err)
 		}
 	}
-	if p.account == "" {
-		return dir
+	uid, gid := 1, 1 // root builds in others' directories, too
+	if p.account != "" {
+		uid, gid = lookupIDs(t, p.account)
 	}
-	uid, gid := lookupIDs(t, p.account)
 	for _, name := range []string{".", "hook.sh", "words", "gone"} {
 		if err := os.Chown(filepath.Join(dir, name), uid, gid); err != nil {
 			t.Fatal(err)
@@ -177,12 +178,30 @@ func buildOn(t *testing.T, p rung, dir string) {
 		t.Errorf("%s: %v\n%s", p.isolation, err, out)
 		return
 	}
+	belongsTo(t, p, filepath.Join(dir, "root.tar"))
 	words, err := os.ReadFile(filepath.Join(dir, "words"))
 	if err != nil || string(words) != "changed\n" {
 		t.Errorf("%s: the hook's change of a file is lost: %q (%v)", p.isolation, words, err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "gone")); err == nil {
 		t.Errorf("%s: the hook's removal of a file is lost", p.isolation)
+	}
+}
+
+// belongsTo checks that an output is its builder's.
+func belongsTo(t *testing.T, p rung, name string) {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	uid, gid := 0, 0
+	if p.account != "" {
+		uid, gid = lookupIDs(t, p.account)
+	}
+	if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != uid || int(st.Gid) != gid {
+		t.Errorf("%s: %s belongs to %d:%d, want %d:%d", p.isolation, name, st.Uid, st.Gid, uid, gid)
 	}
 }
 
