@@ -141,13 +141,6 @@ func reap(pid int) unix.WaitStatus {
 	}
 }
 
-// A program that the engine has just written is busy while a process that it starts at that moment has not become another
-// program yet, and so still has all of the engine's files (https://go.dev/issue/22315).
-const (
-	busyTries = 200
-	busyWait  = 5 * time.Millisecond
-)
-
 // errNoProgram says that a program is nowhere in PATH.
 var errNoProgram = errors.New("no such program")
 
@@ -189,13 +182,7 @@ func startProcess(p *specs.Process, root string, s *supervisor) (pid int, err er
 	if root != "" {
 		sys.Chroot, sys.Pdeathsig = root, unix.SIGKILL // pid 1 would take it along
 	}
-	for range busyTries {
-		pid, err = syscall.ForkExec(program, p.Args, &syscall.ProcAttr{Env: p.Env, Dir: cwd, Files: []uintptr{0, 1, 2}, Sys: sys})
-		if !errors.Is(err, unix.ETXTBSY) {
-			break
-		}
-		time.Sleep(busyWait)
-	}
+	pid, err = syscall.ForkExec(program, p.Args, &syscall.ProcAttr{Env: p.Env, Dir: cwd, Files: []uintptr{0, 1, 2}, Sys: sys})
 	if errors.Is(err, unix.ENOENT) {
 		return 0, fmt.Errorf("the interpreter or dynamic linker of %s is missing", program)
 	}

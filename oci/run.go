@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -177,7 +178,9 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	if isolated(spec) { // else it has to end others first, when its lifeline does
 		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
 	}
+	starting.RLock()
 	err = cmd.Start()
+	starting.RUnlock()
 	childLifeline.Close()
 	childReport.Close()
 	if pidfd >= 0 {
@@ -202,6 +205,7 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 		sendErr = mapIDs(ctx, spec, pidfd)
 	}
 	if sendErr == nil {
+		letOthersStart()
 		sendErr = json.NewEncoder(lifeline).Encode(spec)
 	}
 	if sendErr != nil {
@@ -234,6 +238,19 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 		return report, fmt.Errorf("run %s: %w", program, waitErr) // out or stdin gave an error
 	}
 	return report, nil
+}
+
+// starting is held for reading while a process starts. It has all files of this one until it is another program, and a file
+// that is open for writing cannot be run (ETXTBSY, https://go.dev/issue/22315). In a user namespace of its own it starts beside
+// its parent, and package syscall does not wait for it with its ForkLock held.
+var starting sync.RWMutex
+
+// letOthersStart waits until none of the processes that start at this moment has files any more that this one has closed.
+func letOthersStart() {
+	starting.Lock()
+	starting.Unlock() //nolint:staticcheck // whoever came before is done
+	syscall.ForkLock.RLock()
+	syscall.ForkLock.RUnlock() //nolint:staticcheck // as above
 }
 
 // notFoundError says that a root file system lacks a program.
