@@ -104,8 +104,8 @@ func (put *placement) openParent(top *os.File, name string) error {
 		}
 		next, err := openDirBelow(dir, element)
 		if errors.Is(err, fs.ErrNotExist) {
-			if err := unix.Mkdirat(int(dir.Fd()), element, 0o755); err != nil {
-				return pathError("mkdir", element, err)
+			if err := makeMountPoint(int(dir.Fd()), element); err != nil {
+				return err
 			}
 			put.made = append(put.made, at{dir, element})
 			next, err = openDirBelow(dir, element)
@@ -196,7 +196,7 @@ func makeDirectory(put *placement, m specs.Mount, options mountOptions) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(put.host(), 0o755); err != nil {
+	if err := makeMountPoint(put.fd(), put.base); err != nil {
 		return err
 	}
 	if m.Type == "tmpfs" {
@@ -268,6 +268,14 @@ func (put *placement) undo() error {
 	return errors.Join(errs...)
 }
 
+// makeMountPoint makes a directory as it would be in another isolation, whatever the umask.
+func makeMountPoint(dir int, name string) error {
+	if err := unix.Mkdirat(dir, name, 0o755); err != nil {
+		return pathError("mkdir", name, err)
+	}
+	return pathError("chmod", name, unix.Fchmodat(dir, name, 0o755, 0))
+}
+
 // empty takes away what is at the place, and puts back what was there.
 func (put *placement) empty() error {
 	var errs []error
@@ -283,7 +291,7 @@ func (put *placement) empty() error {
 	case put.covered != "":
 		errs = append(errs, os.Rename(put.covered, put.host()))
 	case put.stays:
-		errs = append(errs, pathError("mkdir", put.base, unix.Mkdirat(put.fd(), put.base, 0o755)))
+		errs = append(errs, makeMountPoint(put.fd(), put.base))
 	}
 	return errors.Join(errs...)
 }

@@ -440,3 +440,18 @@ func TestRunWaitsForThoseThatStart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is made to mount on in a target stays there (issue 12, A6). Not parallel: the umask is the process's.
+func TestDirectoriesToMountOnAreNotAsTheUmaskSays(t *testing.T) {
+	e := openEngine(t)
+	tools, target := scratch(t, e), scratch(t, e)
+	old := unix.Umask(0o077)
+	defer unix.Umask(old)
+	if err := tools.Run(t.Context(), process("exit", "0"), target.MountAt("/target"), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	info, err := target.Lstat("/dev")
+	if err != nil || info.Mode() != fs.ModeDir|0o755 {
+		t.Errorf("/dev of the target is %v (%v), want 0755", info, err)
+	}
+}
