@@ -286,3 +286,16 @@ func TestHostWithoutCapabilitiesSaysSo(t *testing.T) {
 		t.Errorf("got %q (%v)", out, err)
 	}
 }
+
+// As in a container of LXD that intercepts system calls.
+func TestHostContainersWorkOnlyWithoutAnotherListener(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("whoever is not root gives up privileges for a filter, and with them newuidmap")
+	}
+	t.Setenv(envOnly, string(IsolationUserNS))
+	cmd := command(t, "listened", stateDir(t))
+	want := strings.Repeat("the outer container answers system calls of its programs, and there can be but one who does (seccomp)\n", 2)
+	if out, err := cmd.Output(); err != nil || string(out) != want {
+		t.Errorf("got %q (%v), want %q", out, err, want)
+	}
+}

@@ -43,6 +43,7 @@ const (
 	tryMount     attempt = "mount"     // making the mounts private
 	tryStartSelf attempt = "startself" // running this program again
 	tryMapMounts attempt = "mapmounts" // showing a root's files with other ids, see ownids.go
+	tryListener  attempt = "listener"  // answering system calls where nobody else does
 	tryBinfmt    attempt = "binfmt"    // a table of emulators in a user namespace inside
 
 	// Of the isolation chroot, see tryChroot.
@@ -113,6 +114,11 @@ func diagnose(try attempt, err error, f facts) *HostError {
 		return &HostError{
 			"this kernel has no emulators for one user alone, as Linux has since 6.7, and none for the whole machine is installed",
 			"as root, run: apt install qemu-user-static; or use a newer kernel", err,
+		}
+	case try == tryListener:
+		return &HostError{
+			"the outer container answers system calls of its programs, and there can be but one who does (seccomp)",
+			"switch that off for the outer container (LXD: the options security.syscalls.intercept.*), or run outside of it", err,
 		}
 	case try == tryMapMounts:
 		return &HostError{

@@ -37,6 +37,8 @@ type Rung struct {
 // probeAnswer is what a process tells that was started where containers can be made.
 type probeAnswer struct {
 	Driver, NoOverlay string
+	// Refused says what no container could do without.
+	Refused *enterFailure
 }
 
 // Probe tries every kind of isolation with a state directory, which need not exist. Nothing is left behind.
@@ -79,7 +81,10 @@ func probe(ctx context.Context, isolation Isolation, stateDir string) (answer pr
 	if err != nil {
 		return answer, fmt.Errorf("ask the isolation %s: %w", isolation, err)
 	}
-	return answer, json.NewDecoder(bytes.NewReader(text)).Decode(&answer)
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&answer); err != nil || answer.Refused == nil {
+		return answer, err
+	}
+	return answer, answer.Refused.diagnose(callerName(unix.Getuid()))
 }
 
 // probeMain is the process that probe starts.
@@ -90,7 +95,10 @@ func probeMain() {
 		exit(1)
 	}
 	if err := tryOverlay(h.Isolation, existing(os.Args[1])); err != nil {
-		answer = probeAnswer{driverVFS, err.Error()}
+		answer.Driver, answer.NoOverlay = driverVFS, err.Error()
+	}
+	if err := tryListen(); err != nil {
+		answer.Refused = newEnterFailure(tryListener, "answer for programs", err)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil { //nolint:forbidigo // the answer of this process
 		exit(1)

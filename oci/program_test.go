@@ -180,6 +180,37 @@ var programs = map[string]func(args []string) error{
 		}
 		return host([]string{string(IsolationRoot)})
 	},
+	// listened STATEDIR prints what the host lacks if somebody else answers system calls, to a probe and to a build.
+	"listened": func(args []string) error {
+		if !Inside() {
+			runtime.LockOSThread()
+			if err := tryListen(); err != nil {
+				return err
+			}
+			_, err := probe(context.Background(), IsolationUserNS, args[0])
+			var host *HostError
+			if !errors.As(err, &host) {
+				return fmt.Errorf("the probe finds %w", err)
+			}
+			fmt.Println(host.Cause)
+		}
+		goInside()
+		ctx := context.Background()
+		e, err := Open(ctx, EngineOptions{StateDir: args[0]})
+		if err != nil {
+			return err
+		}
+		c, err := newScratch(ctx, e)
+		if err != nil {
+			return err
+		}
+		var host *HostError
+		if err := c.Run(ctx, process("exit", "0"), nil, nil, nil); !errors.As(err, &host) {
+			return fmt.Errorf("the build finds %w", err)
+		}
+		fmt.Println(host.Cause)
+		return e.Close()
+	},
 	// interrupted runs itself inside and says there what signals come.
 	"interrupted": func([]string) error {
 		goInside()

@@ -130,6 +130,9 @@ func supervise(spec *specs.Spec) (*supervisor, error) {
 		// Before Linux 5.19. A call that mounts is seldom, and can be made again.
 		fd, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&program)))
 	}
+	if errno == unix.EBUSY {
+		return nil, &refusal{tryListener, "answer for programs", errno}
+	}
 	if errno != 0 {
 		return nil, fmt.Errorf("answer for programs: %w", errno)
 	}
@@ -140,6 +143,19 @@ func supervise(spec *specs.Spec) (*supervisor, error) {
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	go s.serve()
 	return s, nil
+}
+
+// tryListen finds out whether somebody else answers the system calls of this process, by what it cannot undo: it must have
+// nothing else to do.
+func tryListen() error {
+	runtime.LockOSThread()
+	filter := compile(nil)
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&program)))
+	if errno == unix.EBUSY {
+		return errno
+	}
+	return nil // all else is found out in other ways
 }
 
 // openPath opens a directory that is only looked up from.
