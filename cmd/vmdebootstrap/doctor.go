@@ -117,9 +117,9 @@ func examine(ctx context.Context, env environment, stateDir, program string) (di
 
 // isolationTexts say what a kind of isolation is.
 var isolationTexts = map[oci.Isolation]string{
-	oci.IsolationUserNS: "a user namespace with subordinate ids",
+	oci.IsolationUserNS: "a user namespace with a range of ids",
 	oci.IsolationSingle: "a user namespace with one id, and notes of whose files should be",
-	oci.IsolationRoot:   "namespaces of root",
+	oci.IsolationRoot:   "namespaces of root, whose ids are the host's",
 	oci.IsolationChroot: "chroot without namespaces and mounts",
 }
 

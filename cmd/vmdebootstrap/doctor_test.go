@@ -104,7 +104,7 @@ func TestDoctorPrintsALineForEachFinding(t *testing.T) {
 	}
 	const want = `NO  userns  no (operation not permitted)
             yes
--   root    namespaces of root: not for this user
+-   root    namespaces of root, whose ids are the host's: not for this user
 ok  mirror  http://mirror.example/debian, from this machine's apt sources
 builds cannot run here
 `

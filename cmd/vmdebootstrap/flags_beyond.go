@@ -31,8 +31,8 @@ func (s *settings) beyondManual() []*setting {
 			textValue{&s.rootPasswordFile}},
 		{"state-dir", groupProgram, "keep downloaded packages and the results of steps in `DIRECTORY` (default: " +
 			"~/.cache/vmdebootstrap)", textValue{&s.stateDir}},
-		{"isolation", groupProgram, "make containers by `KIND`: userns for users with subordinate ids, single for users " +
-			"without, root, chroot for root in a container that may not mount, or auto for the first that works; vmdebootstrap doctor " +
+		{"isolation", groupProgram, "make containers by `KIND`: userns for users with subordinate ids and for root, single for users " +
+			"without, root where that cannot be, chroot for root in a container that may not mount, or auto for the first that works; vmdebootstrap doctor " +
 			"tells (default auto)",
 			isolationValue{&s.isolation}},
 		{"cache", groupProgram, "begin with the results of an earlier build as far as they hold; --no-cache runs every step",
