@@ -144,12 +144,12 @@ func (s Spec) ImageHooks() []string {
 	return scripts
 }
 
-// hookScripts are the real names of all scripts.
-func (s Spec) hookScripts() map[string]bool {
-	scripts := map[string]bool{}
+// hookScripts are the names of all scripts.
+func (s Spec) hookScripts() []string {
+	var scripts []string
 	for _, a := range s.o.Actions {
 		if a.Kind == ActionScript {
-			scripts[realName(a.Text)] = true
+			scripts = append(scripts, a.Text)
 		}
 	}
 	return scripts

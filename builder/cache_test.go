@@ -76,8 +76,26 @@ type cacheTest struct {
 	records string
 }
 
-func (c cacheTest) executor(e *fakeEngine, explain func(string)) *Executor {
-	return &Executor{Engine: e, Environ: c.environ, Dir: c.dir, Cache: Cache{Program: c.program, Rebuild: c.rebuild, Explain: explain, Records: c.records}, Log: slog.New(slog.DiscardHandler)}
+func (c cacheTest) store(e snapshotEngine, explain func(string)) *snapshotStore {
+	return newSnapshotStore(snapshotConfig{
+		Engine: e, Environ: c.environ, Dir: c.dir, Log: slog.New(slog.DiscardHandler), Say: func(string) {},
+		Cache: Cache{Program: c.program, Rebuild: c.rebuild, Explain: explain, Records: c.records, Now: time.Now},
+	})
+}
+
+func (c cacheTest) plan(t *testing.T) Plan {
+	t.Helper()
+	plan, err := NewPlan(c.spec(t), c.lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// identities are the plan's steps as the cache sees them.
+func (c cacheTest) identities(t *testing.T) []snapshotStep {
+	t.Helper()
+	return snapshotSteps(c.plan(t).identities)
 }
 
 func (c cacheTest) spec(t *testing.T) Spec {
@@ -94,15 +112,11 @@ func (c cacheTest) spec(t *testing.T) Spec {
 // build pretends that all steps run: the snapshots that they would leave are in the engine.
 func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 	t.Helper()
-	x := c.executor(e, nil)
-	identity, err := x.identityPlan(c.spec(t), c.lock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var links []link
+	store := c.store(e, nil)
+	chain := store.resume(start{}, keeper{targettest.New(t, nil), e}, c.lock.Seed)
 	before := firstDigest(c.program)
-	for _, step := range identity.Steps {
-		v, err := x.look(step, nil)
+	for _, step := range c.identities(t) {
+		v, err := store.look(step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,9 +124,9 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x.recordView(v)
+		store.recordView(v)
 		if v != nil {
-			o, err := x.newObservation(t.Context(), used, v, x.dirsOf(step))
+			o, err := store.newObservation(t.Context(), used, v, store.dirsOf(step))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,9 +134,9 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 				t.Fatal(err)
 			}
 		}
-		links, before = append(links, l), l.Digest
+		chain.links, before = append(chain.links, l), l.Digest
 		if step.Kept() {
-			if err := x.keep(t.Context(), keeper{targettest.New(t, nil), e}, links, nil, c.lock.Seed, nil); err != nil {
+			if err := chain.keep(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -175,9 +189,9 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 			second := first
 			tt.change(&second)
 			var said []string
-			x := second.executor(e, func(text string) { said = append(said, text) })
-			spec := second.spec(t)
-			s, err := x.findStart(t.Context(), spec, second.lock)
+			store := second.store(e, func(text string) { said = append(said, text) })
+			steps := second.identities(t)
+			s, err := store.find(t.Context(), steps)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +207,7 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 			if (s.snapshot == "") != (tt.last == "") {
 				t.Errorf("snapshot %q", s.snapshot)
 			}
-			if err := x.explain(t.Context(), spec, second.lock, s); err != nil {
+			if err := store.explain(t.Context(), steps, s); err != nil {
 				t.Fatal(err)
 			}
 			if text := strings.Join(said, "\n"); !strings.Contains(text, tt.why) || strings.Contains(text, "run:") != (tt.why != "") {
@@ -214,23 +228,35 @@ func TestBuildTakesOverTheIDsThatAHookHasSeen(t *testing.T) {
 	other := uuid.MustParse("99999999-2222-3333-4444-555555555555")
 	second := first
 	second.lock.Seed = other
-	s, err := second.executor(e, nil).findStart(t.Context(), second.spec(t), second.lock)
-	if err != nil || s.seed != first.lock.Seed {
-		t.Errorf("got seed %s (%v), want that of the snapshot", s.seed, err)
+	resumed := func() (Plan, uuid.UUID, start) {
+		t.Helper()
+		s, err := second.store(e, nil).find(t.Context(), second.identities(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, seed, err := second.plan(t).resumed(second.spec(t), second.lock, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan, seed, s
 	}
-	if got, want := s.plan.Disk.Layout.ID, diskID(first.lock.Seed); got != want {
+	plan, seed, _ := resumed()
+	if seed != first.lock.Seed {
+		t.Errorf("got seed %s, want that of the snapshot", seed)
+	}
+	if got, want := plan.Disk.Layout.ID, diskID(first.lock.Seed); got != want {
 		t.Errorf("the disk has ID %s, want %s", got, want)
 	}
 	second.lock.SeedFixed = true
-	if s, err = second.executor(e, nil).findStart(t.Context(), second.spec(t), second.lock); err != nil || s.seed != other {
-		t.Errorf("got seed %s (%v), want the fixed one", s.seed, err)
+	if _, seed, _ = resumed(); seed != other {
+		t.Errorf("got seed %s, want the fixed one", seed)
 	}
 	// Without hooks no snapshot has IDs in it.
 	second.lock.SeedFixed = false
 	second.options = func(o *Options) { o.Actions = nil }
 	second.lock.Actions = nil
-	if s, err = second.executor(e, nil).findStart(t.Context(), second.spec(t), second.lock); err != nil || s.seed != other || s.snapshot == "" {
-		t.Errorf("got seed %s after %q (%v), want a new one", s.seed, s.snapshot, err)
+	if _, seed, s := resumed(); seed != other || s.snapshot == "" {
+		t.Errorf("got seed %s after %q, want a new one", seed, s.snapshot)
 	}
 }
 
@@ -327,9 +353,7 @@ func TestBuildBeginsEarlierIfASnapshotIsGone(t *testing.T) {
 	e := &vanishing{fakeEngine: &fakeEngine{}}
 	c := cacheTest{lock: testLock()}
 	c.build(t, e.fakeEngine)
-	x := c.executor(e.fakeEngine, nil)
-	x.Engine, x.Say = e, func(string) {}
-	s, rootfs, err := x.begin(t.Context(), c.spec(t), c.lock)
+	s, rootfs, err := c.store(e, nil).begin(t.Context(), c.identities(t))
 	if err != nil || rootfs == nil || len(s.links) == 0 || s.links[len(s.links)-1].Kind != "apt.install" {
 		t.Errorf("begins after %d steps (%v), want the packages", len(s.links), err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -162,8 +163,8 @@ func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
 		t.Helper()
 		e.sent = nil
 		r := finished(t, c, e, place)
-		r.x.Cache.Key = key
-		if err := r.Share(t.Context()); err != nil {
+		r.store.Cache.Key = key
+		if err := r.share(t.Context(), ociimage.Image{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"reflect"
 
 	"golang.org/x/crypto/scrypt"
-
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // Digest names the result of a step and of all steps before it: a SHA-256 digest in hexadecimal.
@@ -32,6 +30,8 @@ type link struct {
 	// Own is the digest without Observed, Digest that of everything.
 	Own    Digest `json:"own"`
 	Digest Digest `json:"digest"`
+
+	kept bool // see snapshotStep
 }
 
 // scryptCost makes a guess at a secret take some 16 MiB and tens of milliseconds (N of RFC 7914).
@@ -48,12 +48,12 @@ func firstDigest(program string) Digest {
 }
 
 // newLink puts a step behind the digest of what came before it. v is the step's view, nil for none.
-func newLink(before Digest, step step.Step, v *view) (link, error) {
+func newLink(before Digest, step snapshotStep, v *view) (link, error) {
 	inputs, err := json.Marshal(step)
 	if err != nil {
 		return link{}, fmt.Errorf("BUG: data of step %s: %w", step.Kind(), err)
 	}
-	l := link{Kind: step.Kind(), Title: step.Title(), Inputs: inputs, View: v}
+	l := link{Kind: step.Kind(), Title: step.Title(), Inputs: inputs, View: v, kept: step.Kept()}
 	// Another password is another image, but a digest must not help to guess it more than the hash in the image does.
 	for _, secret := range secretsOf(reflect.ValueOf(step)) {
 		hash, err := scrypt.Key([]byte(secret), []byte(before), scryptCost, 8, 1, sha256.Size)

@@ -3,7 +3,6 @@ package builder
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -13,10 +12,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -37,18 +35,6 @@ type Executor struct {
 	Output io.Writer
 	// Say tells a user what begins: "bootstrap trixie for amd64".
 	Say func(text string)
-
-	// refused are places of --cache-from of which there was a warning; they are left alone.
-	refused map[Remote]bool
-	// told are texts of which there was word once.
-	told map[string]bool
-	// environs are hashes of environments that were made already.
-	environs map[string]string
-	contents contents // of files that hooks have opened
-	// toolboxName is the name of the toolbox's snapshot, which tells what is in it.
-	toolboxName string
-	// scripts are the real names of the build's hooks.
-	scripts map[string]bool
 }
 
 // Result is what a build has made. Close throws it away.
@@ -59,8 +45,7 @@ type Result struct {
 	Toolbox Rootfs
 	x       *Executor
 	site    *step.Context
-	kept    kept
-	outputs *artefacts
+	chain   *snapshotChain
 	spec    Spec
 	lock    Lock
 }
@@ -86,15 +71,16 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err != nil {
 		return nil, fmt.Errorf("make the toolbox: %w", err)
 	}
-	x.toolboxName, x.scripts = tools.name, spec.hookScripts()
-	if x.Cache.Records != "" {
-		x.contents.index, x.contents.now = filepath.Join(x.Cache.Records, "contents.json"), x.Cache.Now
-	}
-	begin, rootfs, err := x.begin(ctx, spec, lock)
+	plan, err := NewPlan(spec, lock)
 	if err != nil {
 		return nil, err
 	}
-	plan := begin.plan
+	store := x.snapshots(tools.name, spec.hookScripts())
+	identities := snapshotSteps(plan.identities)
+	begin, rootfs, err := store.begin(ctx, identities)
+	if err != nil {
+		return nil, err
+	}
 	result = &Result{x: x, Plan: plan, Rootfs: rootfs, spec: spec, lock: lock}
 	defer func() {
 		if err != nil {
@@ -102,6 +88,17 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			result = nil
 		}
 	}()
+	plan, seed, err := plan.resumed(spec, lock, begin)
+	if err != nil {
+		return result, err
+	}
+	result.Plan, result.chain = plan, store.resume(begin, rootfs, seed)
+	if plan.Disk != nil {
+		result.chain.ids = plan.Disk.ids()
+	}
+	if lock.SeedFixed {
+		result.chain.epoch = lock.Time
+	}
 	if err := checkRoom(plan.Disk, packages); err != nil {
 		return result, err
 	}
@@ -135,145 +132,66 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 	}
-	result.outputs = x.artefacts(plan, lock, begin.origins)
 	result.site = &step.Context{
 		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Keyring: keyring,
-		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, x.toolboxName) },
+		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
-		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: begin.seed,
-		Outputs: result.outputs,
+		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: seed,
+		Outputs: outputs{result.chain},
 	}
-	identity, err := x.identityPlan(spec, lock)
-	if err != nil {
+	if err := x.runSteps(ctx, remaining, identities[len(begin.links):], result.chain, result.site); err != nil {
 		return result, err
 	}
-	if result.kept, err = x.runSteps(ctx, remaining, identity.Steps[len(begin.links):], begin, result.site, result.outputs); err != nil {
-		return result, err
-	}
-	if err := x.contents.save(ctx); err != nil {
-		x.Log.Info("digests of files are not noted", slog.Any("because", err))
-	}
+	store.Close(ctx)
 	return result, archives.keepNew(ctx, x.Archive.Cache)
 }
 
-// artefacts are those of builds like this one.
-func (x *Executor) artefacts(plan Plan, lock Lock, o origins) *artefacts {
-	a := artefacts{x: x, origins: o}
-	if lock.SeedFixed {
-		a.epoch = lock.Time
-	}
-	if plan.Disk != nil {
-		a.ids = plan.Disk.ids()
-	}
-	return &a
+// snapshots returns the store of snapshots for a build with this toolbox and these hooks.
+func (x *Executor) snapshots(toolbox string, scripts []string) *snapshotStore {
+	return newSnapshotStore(snapshotConfig{
+		Cache: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log, Say: x.Say,
+		Toolbox: toolbox, Scripts: scripts,
+	})
 }
 
-// begin finds where to begin, and gives the root file system that the first step to run works on.
-func (x *Executor) begin(ctx context.Context, spec Spec, lock Lock) (start, Rootfs, error) {
-	for {
-		s, err := x.findStart(ctx, spec, lock)
-		if err != nil {
-			return start{}, nil, fmt.Errorf("look for snapshots: %w", err)
-		}
-		if s.shared != nil {
-			var err error
-			s.snapshot, s.origins, err = x.getSteps(ctx, s)
-			switch {
-			case ctx.Err() != nil:
-				return start{}, nil, err
-			case errors.Is(err, errBaseGone):
-				continue
-			case err != nil:
-				x.refuse(*s.shared, err)
-				continue
-			}
-		}
-		var rootfs Rootfs
-		if s.snapshot == "" {
-			rootfs, err = x.Engine.Scratch(ctx)
-		} else if rootfs, err = x.Engine.From(ctx, s.snapshot); errors.Is(err, fs.ErrNotExist) {
-			continue // somebody has removed it, or it was found to be damaged, and is gone now
-		}
-		if err != nil {
-			return start{}, nil, err
-		}
-		if err := x.explain(ctx, spec, lock, s); err != nil {
-			return start{}, nil, errors.Join(err, rootfs.Close())
-		}
-		if s.snapshot != "" {
-			x.Say("go on after: " + s.links[len(s.links)-1].Title)
-		}
-		return s, rootfs, nil
+// snapshotSteps are steps as the cache sees them.
+func snapshotSteps(steps []step.Step) []snapshotStep {
+	all := make([]snapshotStep, len(steps))
+	for i, s := range steps {
+		all[i] = s
 	}
+	return all
 }
 
-// kept says what the snapshots of a build hold.
-type kept struct {
-	links  []link
-	layers []string
-	seed   uuid.UUID
+// runSteps runs steps, and keeps the results of those that are kept under the digests of the identities, which are the
+// same steps without random IDs.
+func (x *Executor) runSteps(
+	ctx context.Context, steps []step.Step, identities []snapshotStep, chain *snapshotChain, s *step.Context,
+) error {
+	for i, next := range steps {
+		if err := chain.run(ctx, identities[i], func() error { return x.runStep(ctx, next, s) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// runSteps runs steps, and keeps the results of the dear ones under the digests of the identities, which are the same
-// steps without random IDs.
-func (x *Executor) runSteps(ctx context.Context, steps, identities []step.Step, begin start, s *step.Context, outputs *artefacts) (kept, error) {
-	all := kept{slices.Clone(begin.links), slices.Clone(begin.layers), begin.seed}
-	links, before := all.links, firstDigest(x.Cache.Program)
-	if len(links) > 0 {
-		before = links[len(links)-1].Digest
-	}
-	keep := true
-	for i, step := range steps {
-		if !keep { // nor is anything kept that comes after it
-			if err := x.runStep(ctx, step, s); err != nil {
-				return all, err
-			}
-			continue
-		}
-		l, unkept, err := x.runLink(ctx, step, identities[i], before, s)
-		if err != nil {
-			return all, err
-		}
-		if unkept != nil {
-			x.notKept(step, unkept)
-			keep = false
-			continue
-		}
-		links, before = append(links, l), l.Digest
-		if !step.Kept() {
-			continue
-		}
-		all.links, all.layers = links, append(all.layers, rand.Text())
-		if err := x.keep(ctx, s.Target, all.links, all.layers, begin.seed, outputs.origins); err != nil {
-			return all, err
-		}
-	}
-	return all, nil
+// CheckShares finds out before the work begins whether snapshots can be put where --cache-to says.
+func (x *Executor) CheckShares(ctx context.Context) error {
+	return x.snapshots("", nil).checkTargets(ctx)
 }
 
-// runLink runs a step and gives its link behind the digest of what came before it. identity is the step without random IDs.
-// unkept says why the result must not be kept.
-func (x *Executor) runLink(ctx context.Context, step, identity step.Step, before Digest, s *step.Context) (l link, unkept, err error) {
-	v, unkept := x.look(step, nil)
-	if v == nil || unkept != nil {
-		if err := x.runStep(ctx, step, s); err != nil || unkept != nil {
-			return l, unkept, err
-		}
-		l, err = newLink(before, identity, nil)
-		return l, nil, err
-	}
-	if l, err = newLink(before, identity, v); err != nil {
-		return l, nil, err
-	}
-	x.recordView(v)
-	if len(v.Lent) == 0 {
-		return l, nil, x.runStep(ctx, step, s)
-	}
-	seen, unkept, err := x.runObserved(ctx, step, v, s)
-	if err != nil || unkept != nil {
-		return l, unkept, err
-	}
-	return l, nil, l.observe(seen)
+// Share puts the snapshots of a finished build where --cache-to says, as far as they are not there yet.
+func (r *Result) Share(ctx context.Context) error {
+	return r.chain.share(ctx, ociimage.Image{Created: r.lock.Time, Platform: platform(r.spec.Arch())})
+}
+
+// outputs is a chain as steps see it.
+type outputs struct{ chain *snapshotChain }
+
+// Make implements step.OutputCache. The target is that of the chain.
+func (o outputs) Make(ctx context.Context, _ Target, of step.Output, run func() error) error {
+	return o.chain.makeOutputs(ctx, cachedOutputs(of), run)
 }
 
 // notInstalled leaves out what the root file system has already.

@@ -147,7 +147,7 @@ func TestBoundsAreTheSnapshotsThatBuildsShare(t *testing.T) {
 		step.Debootstrap{}, step.Command{}, step.AptInstall{}, step.Hostname{}, step.CustomPackages{}, step.Hook{}, step.Clean{},
 	}}
 	for snapshots, want := range map[int][]int{0: nil, 1: {1}, 2: {1}, 3: {1, 3}, 5: {1, 3}} {
-		r := &Result{Plan: plan, kept: kept{layers: make([]string, snapshots)}}
+		r := &Result{Plan: plan, chain: &snapshotChain{layers: make([]string, snapshots)}}
 		var got []int
 		for _, b := range r.bounds() {
 			got = append(got, b.snapshot)

@@ -139,7 +139,7 @@ func (r *Result) bounds() []bound {
 		if !step.Kept() {
 			continue
 		}
-		if snapshot++; snapshot > len(r.kept.layers) {
+		if snapshot++; snapshot > len(r.chain.layers) {
 			break
 		}
 		if title := step.LayerTitle(r.spec.Codename()); title != "" {

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
@@ -26,7 +25,7 @@ type observation struct {
 }
 
 // newObservation looks at the files that a step has opened, as far as they are in its view.
-func (x *Executor) newObservation(ctx context.Context, opened []string, v *view, dirs target.SharedDirs) (*observation, error) {
+func (store *snapshotStore) newObservation(ctx context.Context, opened []string, v *view, dirs target.SharedDirs) (*observation, error) {
 	o := &observation{Files: map[string]Digest{}}
 	for _, name := range opened {
 		e, found := v.entry(name)
@@ -36,7 +35,7 @@ func (x *Executor) newObservation(ctx context.Context, opened []string, v *view,
 		if e.mode&unix.S_IFMT != unix.S_IFREG {
 			return nil, fmt.Errorf("it opened %s, which is not a file", name)
 		}
-		digest, err := x.contents.digest(ctx, name)
+		digest, err := store.contents.digest(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +45,7 @@ func (x *Executor) newObservation(ctx context.Context, opened []string, v *view,
 }
 
 // changes names the files that are not any more as they were.
-func (x *Executor) changes(ctx context.Context, o *observation, dirs target.SharedDirs) ([]string, error) {
+func (store *snapshotStore) changes(ctx context.Context, o *observation, dirs target.SharedDirs) ([]string, error) {
 	var changes []string
 	for _, name := range slices.Sorted(maps.Keys(o.Files)) {
 		local := dirs.Local(name)
@@ -54,7 +53,7 @@ func (x *Executor) changes(ctx context.Context, o *observation, dirs target.Shar
 			changes = append(changes, name+" is not there")
 			continue
 		}
-		digest, err := x.contents.digest(ctx, local)
+		digest, err := store.contents.digest(ctx, local)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoFile) {
 			return nil, err
 		}
@@ -66,31 +65,29 @@ func (x *Executor) changes(ctx context.Context, o *observation, dirs target.Shar
 }
 
 // runObserved runs a step that has a view, and gives what it was seen to use. unkept says why its result must not be kept.
-func (x *Executor) runObserved(ctx context.Context, step step.Step, v *view, s *step.Context) (seen *observation, unkept, err error) {
-	use, unkept, err := observe(v.directories(), s.Tmp, func() error { return x.runStep(ctx, step, s) })
+func (store *snapshotStore) runObserved(ctx context.Context, step snapshotStep, v *view, run func() error) (seen *observation, unkept, err error) {
+	use, unkept, err := observe(v.directories(), store.TempDir, run)
 	if err != nil || unkept != nil {
 		return nil, unkept, err
 	}
 	for _, name := range use.changed {
-		if !v.ignores(name, x.own()) {
+		if !v.ignores(name, store.own()) {
 			return nil, fmt.Errorf("%s was changed while it ran", name), nil
 		}
 	}
-	name, unkept := v.changed(x, step)
+	name, unkept := v.changed(store, step)
 	if name != "" {
 		unkept = fmt.Errorf("%s was changed while it ran", name)
 	}
 	if unkept != nil {
 		return nil, unkept, nil
 	}
-	seen, unkept = x.newObservation(ctx, use.opened, v, x.dirsOf(step))
+	seen, unkept = store.newObservation(ctx, use.opened, v, store.dirsOf(step))
 	return seen, unkept, ctx.Err()
 }
 
 // notKept tells why the result of a step is not kept.
-func (x *Executor) notKept(step step.Step, why error) {
-	x.Log.Info("the result is not kept in the cache", slog.String("step", step.Title()), slog.Any("because", why))
-	if x.Cache.Explain != nil {
-		x.Cache.Explain(fmt.Sprintf("not kept: %s: %v", step.Title(), why))
-	}
+func (store *snapshotStore) notKept(step snapshotStep, why error) {
+	store.Log.Info("the result is not kept in the cache", slog.String("step", step.Title()), slog.Any("because", why))
+	store.tell(fmt.Sprintf("not kept: %s: %v", step.Title(), why))
 }

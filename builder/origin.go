@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -97,9 +98,9 @@ type localSnapshot struct {
 
 // local gives the snapshots of the store that have that name but for their origins and that this build may use. What comes
 // from elsewhere is behind this machine's own. title is what people read of the snapshot.
-func (x *Executor) local(name, title string) ([]localSnapshot, error) {
+func (store *snapshotStore) local(name, title string) ([]localSnapshot, error) {
 	var found []localSnapshot
-	all, err := x.Engine.Snapshots()
+	all, err := store.Engine.Snapshots()
 	if err != nil {
 		return nil, err
 	}
@@ -109,11 +110,11 @@ func (x *Executor) local(name, title string) ([]localSnapshot, error) {
 		}
 		o, err := originsOf(s.Name, s.Labels)
 		if err != nil {
-			x.unused(title, err.Error())
+			store.unused(title, err.Error())
 			continue
 		}
-		if why := x.distrust(o); why != "" {
-			x.unused(title, why)
+		if why := store.distrust(o); why != "" {
+			store.unused(title, why)
 			continue
 		}
 		found = append(found, localSnapshot{s.Name, s.Labels, o})
@@ -123,19 +124,19 @@ func (x *Executor) local(name, title string) ([]localSnapshot, error) {
 }
 
 // distrust says why this build does not use what has these origins; "" if it may.
-func (x *Executor) distrust(o origins) string {
+func (store *snapshotStore) distrust(o origins) string {
 	places := map[string]bool{}
-	for _, from := range x.Cache.From {
-		places[x.place(from)] = true
+	for _, from := range store.Cache.From {
+		places[store.place(from)] = true
 	}
 	for _, from := range o {
 		switch {
 		case !places[from.Place]:
 			return fmt.Sprintf("it comes from %s, which this build's --cache-from does not name", from.Place)
-		case from.NoTLS && !x.Cache.SkipTLSVerify:
+		case from.NoTLS && !store.Cache.SkipTLSVerify:
 			return fmt.Sprintf("it comes from %s, which did not have to prove who it is (--no-tls-verify)", from.Place)
 		}
-		if why := x.Cache.Key.check(from.Image, from.Signature); why != "" {
+		if why := store.Cache.Key.check(from.Image, from.Signature); why != "" {
 			return fmt.Sprintf("it comes from %s and %s", from.Place, why)
 		}
 	}
@@ -143,33 +144,31 @@ func (x *Executor) distrust(o origins) string {
 }
 
 // unused tells, once, of a snapshot that would fit and is not used.
-func (x *Executor) unused(title, why string) {
+func (store *snapshotStore) unused(title, why string) {
 	text := fmt.Sprintf("not used: %s: %s", title, why)
-	if x.told[text] {
+	if store.told[text] {
 		return
 	}
-	if x.told == nil {
-		x.told = map[string]bool{}
+	if store.told == nil {
+		store.told = map[string]bool{}
 	}
-	x.told[text] = true
-	x.Log.Info("a snapshot is not used", slog.String("step", title), slog.String("because", why))
-	if x.Cache.Explain != nil {
-		x.Cache.Explain(text)
-	}
+	store.told[text] = true
+	store.Log.Info("a snapshot is not used", slog.String("step", title), slog.String("because", why))
+	store.tell(text)
 }
 
 // place is what a place of --cache-from is called in origins.
-func (x *Executor) place(r Remote) string {
-	if r.Transport == exportOCI {
-		r.Path = World{Dir: x.Dir}.absolute(r.Path)
+func (store *snapshotStore) place(r Remote) string {
+	if r.Transport == exportOCI && !filepath.IsAbs(r.Path) {
+		r.Path = filepath.Join(store.Dir, r.Path)
 	}
 	return r.String()
 }
 
 // origin is that of an image of a place.
-func (x *Executor) origin(from Remote, name string, image types.RemoteImage) origin {
+func (store *snapshotStore) origin(from Remote, name string, image types.RemoteImage) origin {
 	return origin{
-		Place: x.place(from), NoTLS: x.Cache.SkipTLSVerify && from.Transport == exportDocker,
+		Place: store.place(from), NoTLS: store.Cache.SkipTLSVerify && from.Transport == exportDocker,
 		Image: imageDigest(name, image), Signature: signatureOf(image),
 	}
 }

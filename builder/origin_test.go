@@ -54,15 +54,17 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 		{[]string{"docker://r.example/two"}, false, []int{0}},
 		{[]string{"docker://r.example/two", "oci:/work/one"}, false, []int{0, 1, 2}},
 	} {
-		x := &Executor{Engine: e, Dir: "/work", Log: slog.New(slog.DiscardHandler), Cache: Cache{SkipTLSVerify: tt.skipTLS}}
+		store := newSnapshotStore(snapshotConfig{
+			Engine: e, Dir: "/work", Log: slog.New(slog.DiscardHandler), Cache: Cache{SkipTLSVerify: tt.skipTLS},
+		})
 		for _, text := range tt.from {
-			x.Cache.From = append(x.Cache.From, place(text))
+			store.Cache.From = append(store.Cache.From, place(text))
 		}
 		var told []string
-		x.Cache.Explain = func(text string) { told = append(told, text) }
+		store.Cache.Explain = func(text string) { told = append(told, text) }
 		var got []int
 		for range 2 {
-			here, err := x.local(own, "the step")
+			here, err := store.local(own, "the step")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,10 +102,10 @@ func TestListsSayWhereASnapshotComesFrom(t *testing.T) {
 // TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers: what programs of such a target write is no better than the target.
 func TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers(t *testing.T) {
 	t.Parallel()
-	e := &artefactEngine{t: t, kept: map[string]*targettest.Target{}}
+	e := &outputEngine{t: t, kept: map[string]*targettest.Target{}}
 	from := Remote{"oci", "/one"}
-	trusts := artefacts{x: &Executor{Engine: e, Log: slog.New(slog.DiscardHandler), Cache: Cache{From: []Remote{from}}}}
-	others := artefacts{x: &Executor{Engine: e, Log: slog.New(slog.DiscardHandler)}}
+	trusts, others := initramfsChain(t, e), initramfsChain(t, e)
+	trusts.store.Cache.From = []Remote{from}
 	if ran, _ := makeInitramfsOf(t, initramfsTarget(t), trusts, originsOfPlaces("oci:/one")); !ran {
 		t.Fatal("it did not run the first time")
 	}

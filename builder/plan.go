@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -58,11 +59,64 @@ type Plan struct {
 	// Squash is the directory of a live file system.
 	Squash  string
 	Exports []Export
+
+	// identities are the steps without IDs that nobody asked for: digests are made of them.
+	identities []step.Step
 }
 
 // NewPlan decides everything that can be decided before the work begins. It is pure: the same Spec and Lock give the
 // same Plan.
 func NewPlan(spec Spec, lock Lock) (Plan, error) {
+	p, err := choose(spec, lock)
+	if err != nil {
+		return Plan{}, err
+	}
+	p.identities = p.Steps
+	if p.Disk != nil && !lock.SeedFixed {
+		lock.Seed = uuid.Max
+		hidden, err := choose(spec, lock)
+		if err != nil {
+			return Plan{}, err
+		}
+		p.identities = hidden.Steps
+	}
+	return p, nil
+}
+
+// resumed returns the plan of a build that begins with a snapshot, and the seed of its IDs. IDs of file systems are random
+// unless the Lock fixes them, and no reason to run a step again: those that are written in the snapshot are taken over.
+// spec and lock are those of p.
+func (p Plan) resumed(spec Spec, lock Lock, s start) (Plan, uuid.UUID, error) {
+	if s.snapshot == "" || lock.SeedFixed {
+		return p, lock.Seed, nil
+	}
+	same, err := samePrefix(p.Steps, p.identities, len(s.links))
+	if err != nil || same {
+		return p, lock.Seed, err
+	}
+	lock.Seed = s.seed
+	again, err := choose(spec, lock)
+	again.identities = p.identities
+	return again, lock.Seed, err
+}
+
+// samePrefix reports whether the data of the first n steps are the same.
+func samePrefix(a, b []step.Step, n int) (bool, error) {
+	for i := range n {
+		first, err := json.Marshal(a[i])
+		if err != nil {
+			return false, err
+		}
+		second, err := json.Marshal(b[i])
+		if err != nil || string(first) != string(second) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// choose chooses the disk and the steps.
+func choose(spec Spec, lock Lock) (Plan, error) {
 	o, release := spec.Options(), spec.Release()
 	p := Plan{Tarball: o.Tarball, Squash: o.Squash, Exports: o.Exports}
 	if o.Image != "" {

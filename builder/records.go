@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // A digest says that something is another, but not what. So what it is made of is recorded in files beside the store, for
@@ -108,7 +106,8 @@ func (v *view) record(r records) error {
 	errs = append(errs, r.write(v.Environ, func() map[string]string {
 		hashes := map[string]string{}
 		for _, kv := range v.variables {
-			hashes[step.VariableName(kv)] = valueHash(v.Environ, kv)
+			name, _, _ := strings.Cut(kv, "=")
+			hashes[name] = valueHash(v.Environ, kv)
 		}
 		return hashes
 	}))
@@ -160,7 +159,7 @@ func (r records) changedVariables(was string, variables []string) string {
 	var names []string
 	now := map[string]bool{}
 	for _, kv := range variables {
-		name := step.VariableName(kv)
+		name, _, _ := strings.Cut(kv, "=")
 		now[name] = true
 		if before[name] != valueHash(was, kv) {
 			names = append(names, name)

@@ -33,25 +33,25 @@ type sharedSnapshot struct {
 const patience = 30 * time.Second
 
 // shared looks for a snapshot at the places of --cache-from. title is what people read of it.
-func (x *Executor) shared(ctx context.Context, name, title string) iter.Seq[sharedSnapshot] {
+func (store *snapshotStore) shared(ctx context.Context, name, title string) iter.Seq[sharedSnapshot] {
 	return func(yield func(sharedSnapshot) bool) {
-		for _, from := range x.Cache.From {
-			if x.refused[from] || from.isEmpty() && slices.Contains(x.Cache.To, from) {
+		for _, from := range store.Cache.From {
+			if store.refused[from] || from.isEmpty() && slices.Contains(store.Cache.To, from) {
 				continue // the first build that shares there makes it
 			}
-			image, err := x.inspect(ctx, from, name)
-			found := sharedSnapshot{from, name, image, x.origin(from, name, image)}
+			image, err := store.inspect(ctx, from, name)
+			found := sharedSnapshot{from, name, image, store.origin(from, name, image)}
 			switch {
 			case ctx.Err() != nil:
 				return
 			case errors.Is(err, fs.ErrNotExist):
 				continue
 			case err != nil:
-				x.refuse(found, err)
+				store.refuse(found, err)
 				continue
 			}
-			if why := x.distrust(origins{found.origin}); why != "" {
-				x.unused(title, why)
+			if why := store.distrust(origins{found.origin}); why != "" {
+				store.unused(title, why)
 				continue
 			}
 			if !yield(found) {
@@ -62,35 +62,35 @@ func (x *Executor) shared(ctx context.Context, name, title string) iter.Seq[shar
 }
 
 // inspect asks a place for a snapshot.
-func (x *Executor) inspect(ctx context.Context, from Remote, name string) (types.RemoteImage, error) {
+func (store *snapshotStore) inspect(ctx context.Context, from Remote, name string) (types.RemoteImage, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer in %s", patience))
 	defer cancel()
-	return x.Engine.InspectImage(ctx, x.imageSource(from, name))
+	return store.Engine.InspectImage(ctx, store.imageSource(from, name))
 }
 
-func (x *Executor) imageSource(from Remote, name string) types.ImageSource {
-	return types.ImageSource{Name: from.image(name), Environ: x.Environ, SkipTLSVerify: x.Cache.SkipTLSVerify}
+func (store *snapshotStore) imageSource(from Remote, name string) types.ImageSource {
+	return types.ImageSource{Name: from.image(name), Environ: store.Environ, SkipTLSVerify: store.Cache.SkipTLSVerify}
 }
 
 // refuse warns of a place, and leaves it alone from then on: a build goes on without it.
-func (x *Executor) refuse(s sharedSnapshot, err error) {
-	if x.refused == nil {
-		x.refused = map[Remote]bool{}
+func (store *snapshotStore) refuse(s sharedSnapshot, err error) {
+	if store.refused == nil {
+		store.refused = map[Remote]bool{}
 	}
-	x.refused[s.from] = true
-	x.Log.Info("no use of a shared snapshot", slog.String("name", s.from.image(s.name)), slog.Any("because", err))
-	x.Cache.Warn(fmt.Sprintf("--cache-from %s is not used: %v", s.from, err))
+	store.refused[s.from] = true
+	store.Log.Info("no use of a shared snapshot", slog.String("name", s.from.image(s.name)), slog.Any("because", err))
+	store.Cache.Warn(fmt.Sprintf("--cache-from %s is not used: %v", s.from, err))
 }
 
 // getSteps gets the snapshot that a build begins with, and those that it rests on, as far as the store has not the very
 // same layers. It gives the name and the origins that the snapshot has in the store.
-func (x *Executor) getSteps(ctx context.Context, s start) (string, origins, error) {
+func (store *snapshotStore) getSteps(ctx context.Context, s start) (string, origins, error) {
 	if len(s.layers) != len(s.shared.image.Layers) {
 		return "", nil, fmt.Errorf("%s has %d layers and names %d", s.shared.from.image(s.snapshot), len(s.shared.image.Layers), len(s.layers))
 	}
 	var wanted []types.PackedSnapshot
 	for i, l := range s.links {
-		if !s.plan.Steps[i].Kept() {
+		if !l.kept {
 			continue
 		}
 		n := len(wanted)
@@ -105,7 +105,7 @@ func (x *Executor) getSteps(ctx context.Context, s start) (string, origins, erro
 	}
 	have, base := 0, localSnapshot{}
 	for i, w := range wanted[:len(wanted)-1] {
-		here, err := x.local(w.Name, s.links[0].Title)
+		here, err := store.local(w.Name, s.links[0].Title)
 		if err != nil {
 			return "", nil, err
 		}
@@ -118,40 +118,40 @@ func (x *Executor) getSteps(ctx context.Context, s start) (string, origins, erro
 	for i, w := range wanted {
 		wanted[i].Name, wanted[i].Labels = all.mark(w.Name, w.Labels)
 	}
-	x.Say(fmt.Sprintf("get the result of: %s, from %s", s.links[len(s.links)-1].Title, s.shared.from))
-	return wanted[len(wanted)-1].Name, all, x.get(ctx, *s.shared, base.name, have, wanted[have:])
+	store.Say(fmt.Sprintf("get the result of: %s, from %s", s.links[len(s.links)-1].Title, s.shared.from))
+	return wanted[len(wanted)-1].Name, all, store.get(ctx, *s.shared, base.name, have, wanted[have:])
 }
 
 // fromOne gives a root file system on top of a snapshot that rests on no other, with the snapshot's origins. If the store has
 // none, it gets the snapshot first. title is what people read of it.
-func (x *Executor) fromOne(ctx context.Context, name, title string) (Rootfs, origins, error) {
-	here, err := x.local(name, title)
+func (store *snapshotStore) fromOne(ctx context.Context, name, title string) (Rootfs, origins, error) {
+	here, err := store.local(name, title)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, s := range here {
-		c, err := x.Engine.From(ctx, s.name)
+		c, err := store.Engine.From(ctx, s.name)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return c, s.origins, err
 		}
 	}
-	got, o, err := x.getOne(ctx, name, title)
+	got, o, err := store.getOne(ctx, name, title)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := x.Engine.From(ctx, got)
+	c, err := store.Engine.From(ctx, got)
 	return c, o, err
 }
 
 // getOne gets a snapshot that rests on no other, and gives its name in the store and its origins. The error wraps
 // fs.ErrNotExist if no place has one.
-func (x *Executor) getOne(ctx context.Context, name, title string) (string, origins, error) {
-	for s := range x.shared(ctx, name, title) {
+func (store *snapshotStore) getOne(ctx context.Context, name, title string) (string, origins, error) {
+	for s := range store.shared(ctx, name, title) {
 		o := origins{s.origin}
 		got, labels := o.mark(name, map[string]string{labelTitle: title, labelLayers: s.image.Labels[labelLayers]})
 		err := errors.New("it is not what its name says")
 		if len(s.image.Layers) == 1 {
-			err = x.get(ctx, s, "", 0, []types.PackedSnapshot{{Name: got, Labels: labels}})
+			err = store.get(ctx, s, "", 0, []types.PackedSnapshot{{Name: got, Labels: labels}})
 		}
 		if ctx.Err() != nil {
 			return "", nil, err
@@ -159,7 +159,7 @@ func (x *Executor) getOne(ctx context.Context, name, title string) (string, orig
 		if err == nil {
 			return got, o, nil
 		}
-		x.refuse(s, err)
+		store.refuse(s, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return "", nil, err
@@ -168,20 +168,20 @@ func (x *Executor) getOne(ctx context.Context, name, title string) (string, orig
 }
 
 // get puts the layers from the one with the number first into the store, as snapshots above base.
-func (x *Executor) get(ctx context.Context, s sharedSnapshot, base string, first int, wanted []types.PackedSnapshot) (err error) {
-	dir, err := os.MkdirTemp(x.TempDir, "layers-")
+func (store *snapshotStore) get(ctx context.Context, s sharedSnapshot, base string, first int, wanted []types.PackedSnapshot) (err error) {
+	dir, err := os.MkdirTemp(store.TempDir, "layers-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	layers := s.image.Layers[first:]
-	if err := x.Engine.FetchLayers(ctx, x.imageSource(s.from, s.name), layers, dir); err != nil {
+	if err := store.Engine.FetchLayers(ctx, store.imageSource(s.from, s.name), layers, dir); err != nil {
 		return err
 	}
 	for i, l := range layers {
 		wanted[i].File, wanted[i].DiffID = filepath.Join(dir, l.Digest.Encoded()), l.DiffID
 	}
-	err = x.Engine.Import(ctx, base, wanted)
+	err = store.Engine.Import(ctx, base, wanted)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", errBaseGone, err)
 	}

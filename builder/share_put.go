@@ -19,14 +19,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// CheckShares finds out before the work begins whether snapshots can be put where --cache-to says.
-func (x *Executor) CheckShares(ctx context.Context) error {
+// checkTargets finds out before the work begins whether snapshots can be put where --cache-to says.
+func (store *snapshotStore) checkTargets(ctx context.Context) error {
 	var errs []error
-	for _, to := range x.Cache.To {
+	for _, to := range store.Cache.To {
 		err := to.checkTarget()
 		if err == nil && to.Transport == exportDocker {
-			dst := types.ImageCopy{Destination: to.image(namePrefix + "check"), Environ: x.Environ, SkipTLSVerify: x.Cache.SkipTLSVerify}
-			err = x.Engine.CheckDestination(ctx, dst)
+			dst := types.ImageCopy{Destination: to.image(namePrefix + "check"), Environ: store.Environ, SkipTLSVerify: store.Cache.SkipTLSVerify}
+			err = store.Engine.CheckDestination(ctx, dst)
 		}
 		if err != nil {
 			errs = append(errs, &problem.Problem{Flag: "--cache-to", Err: err})
@@ -35,58 +35,67 @@ func (x *Executor) CheckShares(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Share puts the snapshots of a finished build where --cache-to says, as far as they are not there yet.
-func (r *Result) Share(ctx context.Context) error {
+// push puts snapshots of a finished build to a place of --cache-to.
+type push struct {
+	*snapshotChain
+	to Remote
+	// image has what is said of each snapshot's image, but for its labels: the time and the platform.
+	image ociimage.Image
+}
+
+// share puts the snapshots of a finished build where --cache-to says, as far as they are not there yet. image has the time
+// and the platform that their images have.
+func (c *snapshotChain) share(ctx context.Context, image ociimage.Image) error {
 	var errs []error
-	for _, to := range r.x.Cache.To {
-		if err := r.shareTo(ctx, to); err != nil {
+	for _, to := range c.store.Cache.To {
+		if err := (push{c, to, image}).all(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("put snapshots to %s: %w", to, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Result) shareTo(ctx context.Context, to Remote) error {
-	r.x.Say("put snapshots to " + to.String())
-	if err := r.shareSteps(ctx, to); err != nil {
+func (p push) all(ctx context.Context) error {
+	p.store.Say("put snapshots to " + p.to.String())
+	if err := p.steps(ctx); err != nil {
 		return err
 	}
-	for _, name := range r.outputs.made {
-		if err := r.shareOne(ctx, to, name); err != nil {
+	for _, name := range p.made {
+		if err := p.one(ctx, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// shareSteps puts the snapshots that the root file system rests on to a place, the first one first, so that layers are
-// packed and sent once.
-func (r *Result) shareSteps(ctx context.Context, to Remote) error {
+// steps puts the snapshots that the root file system rests on, the first one first, so that layers are packed and sent
+// once.
+func (p push) steps(ctx context.Context) error {
 	var known []ociimage.Layer // of this very build, as far as the place has them
 	n := 0
-	for i, l := range r.kept.links {
-		if !r.Plan.Steps[i].Kept() {
+	for i, l := range p.links {
+		if !l.kept {
 			continue
 		}
 		n++
 		name := SnapshotPrefix + string(l.Own)
-		labels, err := stepLabels(r.kept.links[:i+1], r.kept.layers[:n], r.kept.seed)
+		labels, err := stepLabels(p.links[:i+1], p.layers[:n], p.seed)
 		if err != nil {
 			return err
 		}
-		there, found, err := r.there(ctx, to, name)
+		there, found, err := p.there(ctx, name)
 		switch {
 		case err != nil:
 			return err
 		case found && there.Labels[labelLayers] == labels[labelLayers] && len(there.Layers) == n:
 			known = knownLayers(there)
 			continue
-		case found && !r.x.Cache.Rebuild:
+		case found && !p.store.Cache.Rebuild:
 			continue // that of another build does as well
 		}
-		err = r.put(ctx, to, name, labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
+		err = p.put(ctx, name, labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
 			for len(known) < n {
-				layer, err := r.packStep(ctx, layout, len(known)+1)
+				layer, err := p.pack(ctx, layout, len(known)+1)
 				if err != nil {
 					return nil, err
 				}
@@ -101,20 +110,20 @@ func (r *Result) shareSteps(ctx context.Context, to Remote) error {
 	return nil
 }
 
-// there looks for a snapshot at a place of --cache-to. One that the key of --cache-key has not signed is none: its layers would
+// there looks for a snapshot at the place. One that the key of --cache-key has not signed is none: its layers would
 // otherwise become part of what this build signs.
-func (r *Result) there(ctx context.Context, to Remote, name string) (image types.RemoteImage, found bool, err error) {
-	if to.isEmpty() {
+func (p push) there(ctx context.Context, name string) (image types.RemoteImage, found bool, err error) {
+	if p.to.isEmpty() {
 		return types.RemoteImage{}, false, nil
 	}
-	image, err = r.x.inspect(ctx, to, name)
+	image, err = p.store.inspect(ctx, p.to, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return types.RemoteImage{}, false, nil
 	}
 	if err != nil {
 		return types.RemoteImage{}, false, err
 	}
-	return image, r.x.Cache.Key.check(imageDigest(name, image), signatureOf(image)) == "", nil
+	return image, p.store.Cache.Key.check(imageDigest(name, image), signatureOf(image)) == "", nil
 }
 
 // knownLayers are the layers of an image as another image can name them.
@@ -127,9 +136,9 @@ func knownLayers(image types.RemoteImage) []ociimage.Layer {
 	return layers
 }
 
-// packStep packs what the n-th snapshot has beyond the one below it.
-func (r *Result) packStep(ctx context.Context, layout *ociimage.Layout, n int) (layer ociimage.Layer, err error) {
-	upper, err := r.Rootfs.Before(ctx, n)
+// pack packs what the n-th snapshot has beyond the one below it.
+func (p push) pack(ctx context.Context, layout *ociimage.Layout, n int) (layer ociimage.Layer, err error) {
+	upper, err := p.target.Before(ctx, n)
 	if err != nil {
 		return layer, err
 	}
@@ -137,7 +146,7 @@ func (r *Result) packStep(ctx context.Context, layout *ociimage.Layout, n int) (
 	var lower Rootfs
 	var below diskimage.Tree
 	if n > 1 {
-		if lower, err = r.Rootfs.Before(ctx, n-1); err != nil {
+		if lower, err = p.target.Before(ctx, n-1); err != nil {
 			return layer, err
 		}
 		defer func() { err = errors.Join(err, lower.Close()) }()
@@ -149,36 +158,38 @@ func (r *Result) packStep(ctx context.Context, layout *ociimage.Layout, n int) (
 // shareCompression is fast in both directions.
 var shareCompression = ociimage.Compression{Method: tarfile.Zstd}
 
-// shareOne puts a snapshot that rests on no other to a place, in place of the one that is there: an artefact's name does not say
-// all of it.
-func (r *Result) shareOne(ctx context.Context, to Remote, name string) (err error) {
-	labels, err := r.x.Engine.Labels(name)
+// one puts a snapshot that rests on no other, in place of the one that is there: the name of a cached output does not
+// say all of it.
+func (p push) one(ctx context.Context, name string) (err error) {
+	labels, err := p.store.Engine.Labels(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // somebody has removed it
 	}
 	if err != nil {
 		return err
 	}
-	there, found, err := r.there(ctx, to, ownName(name))
+	there, found, err := p.there(ctx, ownName(name))
 	if err != nil || found && labels[labelLayers] == there.Labels[labelLayers] {
 		return err
 	}
 	labels = maps.Clone(labels)
 	delete(labels, labelOrigins) // who reads it there has it from there
-	state, err := r.x.Engine.From(ctx, name)
+	state, err := p.store.Engine.From(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
-	return r.put(ctx, to, ownName(name), labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
+	return p.put(ctx, ownName(name), labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
 		layer, err := layout.Pack(ctx, target.Tree(state, state.Root()), shareCompression)
 		return []ociimage.Layer{layer}, err
 	})
 }
 
-// put makes an image of layers and copies it to a place.
-func (r *Result) put(ctx context.Context, to Remote, name string, labels map[string]string, pack func(*ociimage.Layout) ([]ociimage.Layer, error)) (err error) {
-	dir := filepath.Join(r.x.TempDir, "share")
+// put makes an image of layers and copies it to the place.
+func (p push) put(
+	ctx context.Context, name string, labels map[string]string, pack func(*ociimage.Layout) ([]ociimage.Layer, error),
+) (err error) {
+	dir := filepath.Join(p.store.TempDir, "share")
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	layout, err := ociimage.Create(dir)
 	if err != nil {
@@ -191,7 +202,8 @@ func (r *Result) put(ctx context.Context, to Remote, name string, labels map[str
 	for _, layer := range layers {
 		layout.Append(layer, "")
 	}
-	image := ociimage.Image{Created: r.lock.Time, Platform: platform(r.spec.Arch()), Config: imgspec.ImageConfig{Labels: labels}}
+	image := p.image
+	image.Config.Labels = labels
 	config, err := layout.WriteConfig(image)
 	if err != nil {
 		return err
@@ -202,16 +214,16 @@ func (r *Result) put(ctx context.Context, to Remote, name string, labels map[str
 			MediaType: l.Blob.MediaType, Digest: l.Blob.Digest, Size: l.Blob.Size, DiffID: l.DiffID,
 		})
 	}
-	if image.Annotations, err = r.x.Cache.Key.sign(imageDigest(name, made)); err != nil {
+	if image.Annotations, err = p.store.Cache.Key.sign(imageDigest(name, made)); err != nil {
 		return err
 	}
 	if _, err := layout.Finish(image); err != nil {
 		return err
 	}
-	if to.Transport == exportOCI {
-		return ociimage.Add(ctx, to.Path, dir, to.tag(name))
+	if p.to.Transport == exportOCI {
+		return ociimage.Add(ctx, p.to.Path, dir, p.to.tag(name))
 	}
-	return r.x.Engine.CopyImage(ctx, types.ImageCopy{
-		Layout: dir, Destination: to.image(name), Environ: r.x.Environ, SkipTLSVerify: r.x.Cache.SkipTLSVerify,
+	return p.store.Engine.CopyImage(ctx, types.ImageCopy{
+		Layout: dir, Destination: p.to.image(name), Environ: p.store.Environ, SkipTLSVerify: p.store.Cache.SkipTLSVerify,
 	})
 }

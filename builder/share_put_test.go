@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,8 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -74,30 +73,26 @@ type states struct {
 func (s states) Before(_ context.Context, n int) (Rootfs, error) { return s.all[n-1], nil }
 
 // finished is a build whose snapshots can be shared.
-func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Result {
+func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *snapshotChain {
 	t.Helper()
-	x := c.executor(&e.fakeEngine, nil)
-	x.Engine, x.TempDir, x.Say, x.Cache.To = e, t.TempDir(), func(string) {}, []Remote{place}
-	plan, err := x.identityPlan(c.spec(t), c.lock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &Result{x: x, Plan: plan, spec: c.spec(t), lock: c.lock, site: &step.Context{Log: slog.New(slog.DiscardHandler)}, outputs: &artefacts{}}
+	store := c.store(e, nil)
+	store.TempDir, store.Cache.To = t.TempDir(), []Remote{place}
+	chain := store.resume(start{}, nil, c.lock.Seed)
 	before, all := firstDigest(c.program), []*targettest.Target{}
-	for _, step := range plan.Steps {
+	for _, step := range c.identities(t) {
 		l, err := newLink(before, step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.kept.links, before = append(r.kept.links, l), l.Digest
+		chain.links, before = append(chain.links, l), l.Digest
 		if step.Kept() {
 			n := len(all)
-			r.kept.layers = append(r.kept.layers, fmt.Sprintf("%s-%d", l.Own.short(), n))
+			chain.layers = append(chain.layers, fmt.Sprintf("%s-%d", l.Own.short(), n))
 			all = append(all, targettest.New(t, map[string]string{fmt.Sprintf("/file%d", n): string(l.Own)}))
 		}
 	}
-	r.Rootfs = states{targettest.New(t, nil), all}
-	return r
+	chain.target = states{targettest.New(t, nil), all}
+	return chain
 }
 
 func TestOnlyNewLayersAreSent(t *testing.T) {
@@ -105,34 +100,34 @@ func TestOnlyNewLayersAreSent(t *testing.T) {
 	place := Remote{"docker", "registry.example/cache"}
 	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]types.RemoteImage{}}}
 	c := cacheTest{lock: testLock(), program: "v1"}
-	share := func(change func(*Result), want ...string) {
+	share := func(change func(*snapshotChain), want ...string) {
 		t.Helper()
 		e.sent = nil
 		r := finished(t, c, e, place)
 		change(r)
-		if err := r.Share(t.Context()); err != nil {
+		if err := r.share(t.Context(), ociimage.Image{}); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(e.sent, want) {
 			t.Errorf("sent %q, want %q", e.sent, want)
 		}
 	}
-	as := func(*Result) {}
+	as := func(*snapshotChain) {}
 	share(as, "step-: 1 of 1", "step-: 1 of 2", "step-: 1 of 3", "step-: 1 of 4")
 	share(as)
 	c.lock.Actions = []string{"h1", "h3"}
 	share(as, "step-: 1 of 4")
 	// The same steps of another build have other layers. Its own go together, and what is there stays.
 	c.lock.Actions = []string{"h1", "h4"}
-	share(func(r *Result) {
-		for i := range r.kept.layers {
-			r.kept.layers[i] = "other"
+	share(func(c *snapshotChain) {
+		for i := range c.layers {
+			c.layers[i] = "other"
 		}
 	}, "step-: 4 of 4")
 	c.rebuild = true
-	share(func(r *Result) { r.kept.layers[3] = "new" }, "step-: 1 of 4")
+	share(func(c *snapshotChain) { c.layers[3] = "new" }, "step-: 1 of 4")
 	e.fail = os.ErrPermission
-	if err := finished(t, c, e, place).Share(t.Context()); err == nil || !strings.Contains(err.Error(), place.String()) {
+	if err := finished(t, c, e, place).share(t.Context(), ociimage.Image{}); err == nil || !strings.Contains(err.Error(), place.String()) {
 		t.Errorf("got %v", err)
 	}
 }

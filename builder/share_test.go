@@ -152,12 +152,11 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 			here.dir = dirWith("hello") // the same file elsewhere
 			here.lock.Actions = slices.Clone(here.lock.Actions)
 			tt.here(&here, e)
-			x := here.executor(&e.fakeEngine, nil)
-			x.Engine, x.TempDir, x.Say = e, t.TempDir(), func(string) {}
-			x.Cache.From = []Remote{place}
+			store := here.store(e, nil)
+			store.TempDir, store.Cache.From = t.TempDir(), []Remote{place}
 			var warned []string
-			x.Cache.Warn = func(text string) { warned = append(warned, text) }
-			s, _, err := x.begin(t.Context(), here.spec(t), here.lock)
+			store.Cache.Warn = func(text string) { warned = append(warned, text) }
+			s, _, err := store.begin(t.Context(), here.identities(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,8 +184,10 @@ func TestTheFirstBuildThatSharesIsNotWarned(t *testing.T) {
 	t.Parallel()
 	place := Remote{"oci", filepath.Join(t.TempDir(), "share")}
 	e := &sharingEngine{down: errors.New("no such file")}
-	x := &Executor{Engine: e, Log: slog.New(slog.DiscardHandler), Cache: Cache{From: []Remote{place}, To: []Remote{place}}}
-	for s := range x.shared(t.Context(), "name", "title") {
+	store := newSnapshotStore(snapshotConfig{
+		Engine: e, Log: slog.New(slog.DiscardHandler), Cache: Cache{From: []Remote{place}, To: []Remote{place}},
+	})
+	for s := range store.shared(t.Context(), "name", "title") {
 		t.Errorf("found %v", s)
 	}
 	if e.inspected > 0 {
@@ -234,17 +235,17 @@ func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 	place, name := Remote{"oci", "/share"}, namePrefix+"made:1"
 	e := &singleEngine{sharingEngine{images: map[string]types.RemoteImage{place.image(name): {Layers: make([]types.RemoteLayer, 1)}}}}
 	e.images[place.image(name)].Layers[0] = types.RemoteLayer{Digest: digest.FromString("x"), DiffID: digest.FromString("x")}
-	x := &Executor{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
-	x.Cache.From, x.Cache.Warn = []Remote{place}, func(text string) { t.Error(text) }
+	store := newSnapshotStore(snapshotConfig{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	store.Cache.From, store.Cache.Warn = []Remote{place}, func(text string) { t.Error(text) }
 	for range 2 {
-		if _, _, err := x.fromOne(t.Context(), name, "title"); err != nil {
+		if _, _, err := store.fromOne(t.Context(), name, "title"); err != nil {
 			t.Error(err)
 		}
 	}
 	if e.inspected != 1 {
 		t.Errorf("the place was asked %d times", e.inspected)
 	}
-	if _, _, err := x.fromOne(t.Context(), namePrefix+"made:other", "title"); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := store.fromOne(t.Context(), namePrefix+"made:other", "title"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

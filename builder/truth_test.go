@@ -184,15 +184,15 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	}
 	var lines []string
 	x := &Executor{
-		Engine: e, TempDir: tmp, Environ: tr.environ, Dir: tr.dir, Log: slog.New(slog.DiscardHandler), Say: func(string) {}, toolboxName: "toolbox",
-		Cache: Cache{Program: "v1", Ours: tr.ours, Records: tr.records, Explain: func(text string) { lines = append(lines, text) }},
+		Engine: e, TempDir: tmp, Environ: tr.environ, Dir: tr.dir, Log: slog.New(slog.DiscardHandler), Say: func(string) {},
+		Cache: Cache{Program: "v1", Ours: tr.ours, Records: tr.records, Now: time.Now, Explain: func(text string) { lines = append(lines, text) }},
 	}
-	x.scripts = spec.hookScripts()
-	begin, rootfs, err := x.begin(t.Context(), spec, lock)
+	plan, err := NewPlan(spec, lock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	identity, err := x.identityPlan(spec, lock)
+	store, steps := x.snapshots("toolbox", spec.hookScripts()), snapshotSteps(plan.identities)
+	begin, rootfs, err := store.begin(t.Context(), steps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 		Target: rootfs, Archives: t.TempDir(), Environ: tr.environ, Dir: tr.dir, Tmp: tmp, Log: x.Log, Out: step.NewTail(nil),
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
 	}
-	if _, err = x.runSteps(t.Context(), begin.plan.Steps[n:], identity.Steps[n:], begin, s, &artefacts{x: x}); err != nil {
+	if err = x.runSteps(t.Context(), plan.Steps[n:], steps[n:], store.resume(begin, rootfs, lock.Seed), s); err != nil {
 		t.Fatalf("%v\n%s", err, s.Out)
 	}
 	return treeOf(t, rootfs.Root()), strings.Join(lines, "\n")

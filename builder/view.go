@@ -1,13 +1,16 @@
 package builder
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"golang.org/x/crypto/scrypt"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
@@ -19,19 +22,19 @@ import (
 type observable interface {
 	// HostDirs are the directories of the host that the step sees when the caller's working directory is dir.
 	HostDirs(dir string) target.SharedDirs
-	// Text is what the step runs.
-	Text() ([]byte, error)
+	// Variables are those of the caller's environment that can change its result, sorted.
+	Variables(environ []string) ([]string, error)
 	// UsesToolbox reports whether it runs in the toolbox, and not in the target.
 	UsesToolbox() bool
 }
 
 // dirsOf are the directories of the host that a step sees, without symbolic links in their names.
-func (x *Executor) dirsOf(step step.Step) target.SharedDirs {
+func (store *snapshotStore) dirsOf(step snapshotStep) target.SharedDirs {
 	o, ok := step.(observable)
 	if !ok {
 		return nil
 	}
-	dirs := o.HostDirs(x.Dir)
+	dirs := o.HostDirs(store.Dir)
 	for i, d := range dirs {
 		if real, err := filepath.EvalSymlinks(d.Path); err == nil {
 			dirs[i].Path = real
@@ -57,44 +60,61 @@ type view struct {
 type looks map[string][]lentDir
 
 // look gives the view of a step, nil for one that sees nothing of the host. The error says why not all of it is known.
-func (x *Executor) look(step step.Step, l looks) (*view, error) {
+func (store *snapshotStore) look(step snapshotStep, l looks) (*view, error) {
 	o, ok := step.(observable)
 	if !ok {
 		return nil, nil
 	}
-	dirs := x.dirsOf(step)
+	dirs := store.dirsOf(step)
 	key := strings.Join(dirs.Paths(), "\x00")
 	seen, ok := l[key]
 	if !ok {
 		var err error
-		if seen, err = lookAt(dirs, x.own(), x.scripts); err != nil {
+		if seen, err = lookAt(dirs, store.own(), store.scripts); err != nil {
 			return nil, err
 		}
 		if l != nil {
 			l[key] = seen
 		}
 	}
-	text, err := o.Text()
-	if err != nil {
+	v := &view{Lent: map[string]Digest{}, dirs: seen}
+	var err error
+	if v.variables, err = o.Variables(store.Environ); err != nil {
 		return nil, err
 	}
-	v := &view{Lent: map[string]Digest{}, dirs: seen, variables: inputVariables(x.Environ, text)}
 	for _, d := range seen {
 		v.Lent[d.Name] = d.digest()
 	}
-	if v.Environ, err = x.environHash(v.variables); err != nil {
+	if v.Environ, err = store.environHash(v.variables); err != nil {
 		return nil, err
 	}
 	if o.UsesToolbox() {
-		v.Toolbox = x.toolboxName
+		v.Toolbox = store.Toolbox
 	}
 	return v, nil
 }
 
+// environHash is a hash of variables that is no help to guess their values, which can be secrets.
+func (store *snapshotStore) environHash(variables []string) (string, error) {
+	text := string(hashOf(variables...))
+	if hash, ok := store.environs[text]; ok {
+		return hash, nil
+	}
+	key, err := scrypt.Key([]byte(text), []byte(firstDigest(store.Cache.Program)), scryptCost, 8, 1, sha256.Size)
+	if err != nil {
+		return "", fmt.Errorf("BUG: hash of the environment: %w", err)
+	}
+	if store.environs == nil {
+		store.environs = map[string]string{}
+	}
+	store.environs[text] = hex.EncodeToString(key)
+	return store.environs[text], nil
+}
+
 // own are the real names of files and directories that this program writes.
-func (x *Executor) own() map[string]bool {
-	names := slices.Clone(x.Cache.Ours)
-	for _, place := range slices.Concat(x.Cache.From, x.Cache.To) {
+func (store *snapshotStore) own() map[string]bool {
+	names := slices.Clone(store.Cache.Ours)
+	for _, place := range slices.Concat(store.Cache.From, store.Cache.To) {
 		if place.Transport == exportOCI {
 			names = append(names, place.Path)
 		}
@@ -102,7 +122,7 @@ func (x *Executor) own() map[string]bool {
 	own := map[string]bool{}
 	for _, name := range names {
 		if !filepath.IsAbs(name) {
-			name = filepath.Join(x.Dir, name)
+			name = filepath.Join(store.Dir, name)
 		}
 		own[realName(name)] = true
 		if target, err := filepath.EvalSymlinks(name); err == nil {
@@ -156,8 +176,8 @@ func (v *view) directories() []string {
 }
 
 // changed names something in the lent directories that was changed since, "" if nothing was.
-func (v *view) changed(x *Executor, step step.Step) (string, error) {
-	now, err := lookAt(x.dirsOf(step), x.own(), x.scripts)
+func (v *view) changed(store *snapshotStore, step snapshotStep) (string, error) {
+	now, err := lookAt(store.dirsOf(step), store.own(), store.scripts)
 	if err != nil {
 		return "", err
 	}

@@ -27,6 +27,14 @@ func (Command) Kind() string { return "command" }
 
 func (Command) Kept() bool { return true }
 
+// Changed implements Step.
+func (Command) Changed(input string) string {
+	if input == "" {
+		return "its text is another"
+	}
+	return ""
+}
+
 // Title tells which command it is and nothing of its text: people write passwords and tokens into theirs.
 func (c Command) Title() string { return fmt.Sprintf("run command %d of --run", c.Number) }
 
@@ -48,13 +56,15 @@ func (c Command) Run(ctx context.Context, s *Context) error {
 	return unblockDaemons(s.Target, blocked)
 }
 
-// HostDirs implements observable: a command sees nothing of the host but the environment.
+// HostDirs are none: a command sees nothing of the host but the environment.
 func (Command) HostDirs(string) target.SharedDirs { return nil }
 
-// Text implements observable.
-func (c Command) Text() ([]byte, error) { return []byte(c.Command.Reveal()), nil }
+// Variables are the inputs among the caller's variables, sorted.
+func (c Command) Variables(environ []string) ([]string, error) {
+	return inputVariables(environ, []byte(c.Command.Reveal())), nil
+}
 
-// UsesToolbox implements observable.
+// UsesToolbox reports that it runs in the target.
 func (Command) UsesToolbox() bool { return false }
 
 // Copy copies a file or a directory of the host into the target. What is copied belongs to root there: the owners
@@ -71,6 +81,14 @@ type Copy struct {
 }
 
 func (Copy) Kind() string { return "copy" }
+
+// Changed implements Step.
+func (Copy) Changed(input string) string {
+	if input == "Digest" {
+		return "its content is another"
+	}
+	return ""
+}
 
 func (c Copy) Title() string { return "copy " + c.Source + " to " + c.Destination }
 

@@ -36,6 +36,17 @@ func (Debootstrap) LayerTitle(codename string) string { return "bootstrap of " +
 
 func (Debootstrap) Installs() bool { return true }
 
+// Changed implements Step.
+func (Debootstrap) Changed(input string) string { return changedMirror(input) }
+
+// changedMirror describes a change of the inputs of a step whose only secret is in the URL of a mirror.
+func changedMirror(input string) string {
+	if input == "" {
+		return "the credentials of the mirror are others"
+	}
+	return ""
+}
+
 func (d Debootstrap) Title() string {
 	return fmt.Sprintf("bootstrap %s for %s from %s", d.Suite, d.Arch, d.Mirror)
 }

@@ -17,11 +17,11 @@ func HookEnviron(caller, build []string, text []byte) []string {
 	}
 	var env []string
 	for _, kv := range caller {
-		name := VariableName(kv)
+		name := variableName(kv)
 		switch {
 		case slices.Contains(sessionVariables, name) || hasAnyPrefix(name, sessionPrefixes):
 		case hasAnyPrefix(name, runPrefixes) && !words[name]:
-		case slices.ContainsFunc(build, func(b string) bool { return VariableName(b) == name }):
+		case slices.ContainsFunc(build, func(b string) bool { return variableName(b) == name }):
 		default:
 			env = append(env, kv)
 		}
@@ -47,9 +47,26 @@ func hasAnyPrefix(text string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(text, prefix) })
 }
 
-func VariableName(kv string) string {
+func variableName(kv string) string {
 	name, _, _ := strings.Cut(kv, "=")
 	return name
 }
 
 func notInName(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+
+// uncounted are variables that hooks get and that are no inputs: the ways to the network, and credentials of one run.
+var uncounted = []string{
+	"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY",
+	"CI_JOB_TOKEN", "GITHUB_TOKEN",
+}
+
+// inputVariables are the variables of the caller that are inputs of a hook with this text, sorted.
+func inputVariables(caller []string, text []byte) []string {
+	variables := slices.DeleteFunc(HookEnviron(caller, nil, text), func(kv string) bool {
+		name := variableName(kv)
+		inBase := func(b string) bool { return variableName(b) == name }
+		return slices.Contains(uncounted, name) || slices.ContainsFunc(BaseEnv, inBase)
+	})
+	slices.Sort(variables)
+	return variables
+}

@@ -33,12 +33,23 @@ func (Hook) Kind() string { return "hook" }
 
 func (Hook) Kept() bool { return true }
 
+// Changed implements Step.
+func (Hook) Changed(input string) string {
+	switch input {
+	case "Digest":
+		return "its content is another"
+	case "Image":
+		return "its arguments are others"
+	}
+	return ""
+}
+
 func (h Hook) Title() string { return "customize with " + h.Script }
 
 func (h Hook) Run(ctx context.Context, s *Context) error {
 	mounts := append(s.Target.MountAt(TargetDir), h.Mounts(s.Dir)...)
 	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir))
-	script, err := h.Text()
+	script, err := h.text()
 	if err != nil {
 		return err
 	}
@@ -65,13 +76,19 @@ func writeHookLibrary(toolbox target.Target) error {
 	return toolbox.WriteFile(hooks.CustomiseLibPath, []byte(hooks.CustomiseLib), 0o644)
 }
 
-// Text implements observable.
-func (h Hook) Text() ([]byte, error) { return scriptText(h.Copy) }
+// Variables are the inputs among the caller's variables, sorted: a script can use any that it gets.
+func (h Hook) Variables(environ []string) ([]string, error) {
+	text, err := h.text()
+	if err != nil {
+		return nil, err
+	}
+	return inputVariables(environ, text), nil
+}
 
-// UsesToolbox implements observable.
+// UsesToolbox reports that the script runs in the toolbox.
 func (Hook) UsesToolbox() bool { return true }
 
-// HostDirs implements observable.
+// HostDirs are the caller's working directory and the directory of the hook, as far as they hide nothing of the toolbox.
 func (h Hook) HostDirs(dir string) target.SharedDirs {
 	var dirs target.SharedDirs
 	for _, d := range []target.SharedDir{
@@ -108,9 +125,9 @@ func hidesToolbox(dir string) bool {
 	}
 }
 
-// scriptText reads a script; nil if there is none, as in a plan that is only printed.
-func scriptText(name string) ([]byte, error) {
-	text, err := os.ReadFile(name)
+// text reads the script; nil if there is none, as in a plan that is only printed.
+func (h Hook) text() ([]byte, error) {
+	text, err := os.ReadFile(h.Copy)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -30,6 +30,9 @@ type AptSource struct {
 
 func (AptSources) Kind() string { return "apt.sources" }
 
+// Changed implements Step.
+func (AptSources) Changed(input string) string { return changedMirror(input) }
+
 func (s AptSources) Title() string { return "write apt's sources: " + s.Entries[0].URI.String() }
 
 func (s AptSources) Run(_ context.Context, at *Context) error {

@@ -32,6 +32,9 @@ type Step interface {
 	LayerTitle(codename string) string
 	// Installs reports whether it takes packages of the mirror.
 	Installs() bool
+	// Changed describes a change of one of its inputs, which is named as in its JSON, for people: "its text is another".
+	// The inputs that JSON hides are named "". It returns "" if there is nothing better to say than both values.
+	Changed(input string) string
 	Run(ctx context.Context, s *Context) error
 }
 
@@ -41,6 +44,7 @@ type base struct{}
 func (base) Kept() bool               { return false }
 func (base) LayerTitle(string) string { return "" }
 func (base) Installs() bool           { return false }
+func (base) Changed(string) string    { return "" }
 
 // Error says which step failed. Output holds the last lines that its programs printed.
 type Error struct {

@@ -18,23 +18,23 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// artefactEngine keeps what is snapshotted of the targets that it makes.
-type artefactEngine struct {
+// outputEngine keeps what is snapshotted of the targets that it makes.
+type outputEngine struct {
 	fakeEngine
 	t    *testing.T
 	kept map[string]*targettest.Target
 }
 
-type artefactTarget struct {
+type outputTarget struct {
 	*targettest.Target
-	engine *artefactEngine
+	engine *outputEngine
 }
 
-func (e *artefactEngine) Scratch(context.Context) (Rootfs, error) {
-	return artefactTarget{targettest.New(e.t, nil), e}, nil
+func (e *outputEngine) Scratch(context.Context) (Rootfs, error) {
+	return outputTarget{targettest.New(e.t, nil), e}, nil
 }
 
-func (e *artefactEngine) From(_ context.Context, name string) (Rootfs, error) {
+func (e *outputEngine) From(_ context.Context, name string) (Rootfs, error) {
 	kept, ok := e.kept[name]
 	if !ok {
 		return nil, fs.ErrNotExist
@@ -42,11 +42,11 @@ func (e *artefactEngine) From(_ context.Context, name string) (Rootfs, error) {
 	return kept, nil
 }
 
-func (e *artefactEngine) InspectImage(context.Context, types.ImageSource) (types.RemoteImage, error) {
+func (e *outputEngine) InspectImage(context.Context, types.ImageSource) (types.RemoteImage, error) {
 	return types.RemoteImage{}, fs.ErrNotExist
 }
 
-func (a artefactTarget) Snapshot(_ context.Context, name string, labels map[string]string) error {
+func (a outputTarget) Snapshot(_ context.Context, name string, labels map[string]string) error {
 	a.engine.kept[name] = a.Target
 	a.engine.all = slices.DeleteFunc(a.engine.all, func(s types.Snapshot) bool { return s.Name == name })
 	a.engine.all = append(a.engine.all, types.Snapshot{Name: name, Labels: labels})
@@ -100,24 +100,26 @@ func cpioFile(text string) string {
 	return file + strings.Repeat("\x00", -len(file)&3)
 }
 
-// makeInitramfs runs the step as a build does, and reports whether the program ran and what was explained.
-func makeInitramfs(t *testing.T, f *targettest.Target, a artefacts) (ran bool, why string) {
+// initramfsChain is the chain of a build of images with an ID.
+func initramfsChain(t *testing.T, e snapshotEngine) *snapshotChain {
 	t.Helper()
-	return makeInitramfsOf(t, f, a, nil)
+	store := newSnapshotStore(snapshotConfig{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	return &snapshotChain{store: store, ids: []string{"1111-2222"}}
+}
+
+// makeInitramfs runs the step as a build does, and reports whether the program ran and what was explained.
+func makeInitramfs(t *testing.T, f *targettest.Target, c *snapshotChain) (ran bool, why string) {
+	t.Helper()
+	return makeInitramfsOf(t, f, c, nil)
 }
 
 // makeInitramfsOf does it in a target of these origins.
-func makeInitramfsOf(t *testing.T, f *targettest.Target, a artefacts, o origins) (ran bool, why string) {
+func makeInitramfsOf(t *testing.T, f *targettest.Target, c *snapshotChain, o origins) (ran bool, why string) {
 	t.Helper()
-	a.x.Cache.Explain = func(text string) { why = text }
+	c.store.Cache.Explain = func(text string) { why = text }
+	c.target, c.origins = f, o
 	f.Transcript = nil
-	a.origins = o
-	if a.x.Log == nil {
-		a.x.Log = slog.New(slog.DiscardHandler)
-	}
-	a.x.TempDir = t.TempDir()
-	err := step.Initramfs{}.Run(t.Context(), &step.Context{Target: f, Tmp: t.TempDir(), Outputs: &a, Log: slog.New(slog.DiscardHandler), Out: step.NewTail(nil)})
-	if err != nil {
+	if err := (step.Initramfs{}).Run(t.Context(), &step.Context{Target: f, Outputs: outputs{c}, Out: step.NewTail(nil)}); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.Readable("/boot/initrd.img-6.1"); !strings.Contains(got, "MODULES") {
@@ -149,8 +151,8 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := &artefactEngine{t: t, kept: map[string]*targettest.Target{}}
-			a := artefacts{x: &Executor{Engine: e}, ids: []string{"1111-2222"}}
+			e := &outputEngine{t: t, kept: map[string]*targettest.Target{}}
+			a := initramfsChain(t, e)
 			if ran, _ := makeInitramfs(t, initramfsTarget(t), a); !ran || len(e.kept) != 1 {
 				t.Fatalf("the first time, it ran: %v, and %d were kept", ran, len(e.kept))
 			}
@@ -168,7 +170,7 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 			if info, err := f.Lstat("/var/lib/initramfs-tools/6.1"); err != nil || info.Mode() != 0o640 {
 				t.Errorf("the other output is %v (%v)", info, err)
 			}
-			a.x.Cache.Rebuild = true
+			a.store.Cache.Rebuild = true
 			if ran, _ := makeInitramfs(t, initramfsTarget(t), a); !ran {
 				t.Error("it was taken from the cache against the will of the user")
 			}
@@ -180,13 +182,13 @@ func TestInitramfsThatCannotBeReadIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	for what, damage := range map[string]func(kept *targettest.Target) error{
 		"no content": func(kept *targettest.Target) error { return kept.Remove("/0") },
-		"no record":  func(kept *targettest.Target) error { return kept.WriteFile(artefactFile, []byte("{"), 0o644) },
+		"no record":  func(kept *targettest.Target) error { return kept.WriteFile(cachedOutputFile, []byte("{"), 0o644) },
 		"a name elsewhere": func(kept *targettest.Target) error {
-			return kept.WriteFile(artefactFile, []byte(`{"outputs": [{"name": "/etc/passwd", "mode": 420}]}`), 0o644)
+			return kept.WriteFile(cachedOutputFile, []byte(`{"outputs": [{"name": "/etc/passwd", "mode": 420}]}`), 0o644)
 		},
 	} {
-		e := &artefactEngine{t: t, kept: map[string]*targettest.Target{}}
-		a := artefacts{x: &Executor{Engine: e}}
+		e := &outputEngine{t: t, kept: map[string]*targettest.Target{}}
+		a := initramfsChain(t, e)
 		makeInitramfs(t, initramfsTarget(t), a)
 		for _, kept := range e.kept {
 			if err := damage(kept); err != nil {
@@ -201,7 +203,7 @@ func TestInitramfsThatCannotBeReadIsMadeAgain(t *testing.T) {
 
 func TestInitramfsThatHoldsIDsIsForThem(t *testing.T) {
 	t.Parallel()
-	a := artefacts{x: &Executor{Engine: &artefactEngine{t: t, kept: map[string]*targettest.Target{}}}, ids: []string{"1111-2222"}}
+	a := initramfsChain(t, &outputEngine{t: t, kept: map[string]*targettest.Target{}})
 	for i, tt := range []struct {
 		id  string
 		ran bool
@@ -246,11 +248,11 @@ func TestInitramfsIsNotKept(t *testing.T) {
 			return nil
 		},
 	} {
-		f, e := initramfsTarget(t), &artefactEngine{t: t, kept: map[string]*targettest.Target{}}
+		f, e := initramfsTarget(t), &outputEngine{t: t, kept: map[string]*targettest.Target{}}
 		if err := prepare(f); err != nil {
 			t.Fatal(err)
 		}
-		if ran, _ := makeInitramfs(t, f, artefacts{x: &Executor{Engine: e}}); !ran || len(e.kept) > 0 {
+		if ran, _ := makeInitramfs(t, f, initramfsChain(t, e)); !ran || len(e.kept) > 0 {
 			t.Errorf("%s: it ran: %v, and %d were kept", name, ran, len(e.kept))
 		}
 	}

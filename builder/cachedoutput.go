@@ -13,9 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
@@ -26,83 +24,81 @@ import (
 // They are kept as snapshots of a small root file system of their own, so that everything which holds for those holds for
 // them: the limit of the cache, its verbs, two builds at once.
 
-// artefactFile describes an artefact; the contents of its outputs are beside it, called after their numbers.
-const artefactFile = "/artefact.json"
+// cachedOutputFile describes a run; the contents of its outputs are beside it, called after their numbers.
+const cachedOutputFile = "/artefact.json"
 
-// artefact is what one run of a program used and wrote.
-type artefact struct {
+// cachedRun is what one run of a program used and wrote.
+type cachedRun struct {
 	Inputs inputs `json:"inputs"`
 	// HoldsIDs says that the outputs, and so the inputs' digests, depend on the random IDs of the image.
-	HoldsIDs bool             `json:"holdsIDs"`
-	Outputs  []artefactOutput `json:"outputs"`
+	HoldsIDs bool           `json:"holdsIDs"`
+	Outputs  []cachedOutput `json:"outputs"`
 }
 
-type artefactOutput struct {
+type cachedOutput struct {
 	Name string      `json:"name"`
 	Mode fs.FileMode `json:"mode"`
 }
 
-// artefacts keeps and finds artefacts.
-type artefacts struct {
-	x *Executor
-	// ids are the image's, as texts of the target name them.
-	ids []string
-	// epoch is the time that the build records, if it is fixed.
-	epoch time.Time
-	// program tells programs and their arguments apart: artefacts of one never take the place of another's.
-	program string
-	// whole are directories whose files are inputs, whether they are opened or not.
-	whole []string
-	// places are the directories that outputs may be in.
-	places []string
-	// mentions reports whether an output of that name holds one of the ids.
-	mentions func(name string, data []byte, ids []string) bool
-	// made are the names of those that the target has, and origins are those of all that the target is made of.
-	made    []string
-	origins origins
+// cachedOutputs describes what a program makes of files of the target.
+type cachedOutputs struct {
+	// Title is what people read of it.
+	Title string
+	// Program tells programs and their arguments apart: outputs of one never take the place of another's.
+	Program string
+	// Whole are directories whose files are inputs, whether they are opened or not.
+	Whole []string
+	// Places are the directories that outputs may be in.
+	Places []string
+	// Mentions reports whether an output of that name holds one of the random ids of the image.
+	Mentions func(name string, data []byte, ids []string) bool
 }
 
-// Make implements outputCache.
-func (all *artefacts) Make(ctx context.Context, t Target, out step.Output, run func() error) error {
-	a := *all
-	a.program, a.whole, a.places, a.mentions = out.Program, out.Whole, out.Places, out.Mentions
-	title := out.Title
-	name, err := a.name(t)
+// outputCache keeps and finds the outputs of one program in the target of a chain.
+type outputCache struct {
+	*snapshotChain
+	of cachedOutputs
+}
+
+// makeOutputs has the outputs of a program made in the target by run, or takes those of an earlier run.
+func (c *snapshotChain) makeOutputs(ctx context.Context, of cachedOutputs, run func() error) error {
+	a, title := outputCache{c, of}, of.Title
+	name, err := a.name()
 	if errors.Is(err, fs.ErrNotExist) {
 		return run() // nobody knows what is installed
 	}
 	if err != nil {
 		return err
 	}
-	o, why, err := a.reuse(ctx, t, name, title)
+	o, why, err := a.reuse(ctx, name, title)
 	if err != nil {
 		return fmt.Errorf("use the result of an earlier build: %w", err)
 	}
 	if why == "" {
-		a.explain("cached: " + title + ": all that it uses is the same")
+		c.store.tell("cached: " + title + ": all that it uses is the same")
 		used, _ := o.mark(name, map[string]string{})
-		all.made, all.origins = append(all.made, used), all.origins.with(o...)
+		c.made, c.origins = append(c.made, used), c.origins.with(o...)
 		return nil
 	}
-	a.explain("run: " + title + ": " + why)
-	before, dirs, err := namesBelow(t.Root())
+	c.store.tell("run: " + title + ": " + why)
+	before, dirs, err := namesBelow(c.target.Root())
 	if err != nil {
 		return err
 	}
-	use, unknown, err := observe(dirs, a.x.TempDir, run)
+	use, unknown, err := observe(dirs, c.store.TempDir, run)
 	if err != nil {
 		return err
 	}
 	if unknown == nil {
-		name, unknown = a.keep(ctx, t, name, all.origins, use, before)
+		name, unknown = a.keepRun(ctx, name, use, before)
 	}
 	switch {
 	case unknown == nil:
-		all.made = append(all.made, name)
+		c.made = append(c.made, name)
 	case ctx.Err() != nil:
 		return unknown
 	default:
-		a.x.Log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
+		c.store.Log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
 	}
 	return nil
 }
@@ -122,26 +118,20 @@ func namesBelow(top string) (names map[string]bool, dirs []string, err error) {
 	return names, dirs, err
 }
 
-func (a artefacts) explain(text string) {
-	if a.x.Cache.Explain != nil {
-		a.x.Cache.Explain(text)
-	}
-}
-
 // dpkgStatus says which packages are installed: programs also look at files of them that they do not open.
 const dpkgStatus = "/var/lib/dpkg/status"
 
 // name is the same for targets with the same packages.
-func (a artefacts) name(t Target) (string, error) {
-	packages, err := t.ReadFile(dpkgStatus)
+func (a outputCache) name() (string, error) {
+	packages, err := a.target.ReadFile(dpkgStatus)
 	if err != nil {
 		return "", err
 	}
-	return namePrefix + "made:" + string(hashOf(a.x.Cache.Program, a.program, string(packages))), nil
+	return namePrefix + "made:" + string(hashOf(a.store.Cache.Program, a.of.Program, string(packages))), nil
 }
 
-func (a artefacts) reader(t Target, made artefact) inputReader {
-	r := inputReader{target: t, outputs: map[string]bool{}, epoch: a.epoch}
+func (a outputCache) reader(made cachedRun) inputReader {
+	r := inputReader{target: a.target, outputs: map[string]bool{}, epoch: a.epoch}
 	for _, o := range made.Outputs {
 		r.outputs[o.Name] = true
 	}
@@ -153,11 +143,11 @@ func (a artefacts) reader(t Target, made artefact) inputReader {
 
 // reuse puts the outputs of an earlier run into the target, and gives their origins. If there is none whose inputs are the same,
 // it says why not.
-func (a artefacts) reuse(ctx context.Context, t Target, name, title string) (o origins, why string, err error) {
-	if a.x.Cache.Rebuild {
+func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, why string, err error) {
+	if a.store.Cache.Rebuild {
 		return nil, "the cache is not to be used", nil
 	}
-	kept, o, err := a.x.fromOne(ctx, name, title)
+	kept, o, err := a.store.fromOne(ctx, name, title)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "it has not run yet with these packages, or its result is gone", nil
 	}
@@ -169,7 +159,7 @@ func (a artefacts) reuse(ctx context.Context, t Target, name, title string) (o o
 	if err != nil {
 		return nil, "its result cannot be read: " + err.Error(), nil
 	}
-	changed, err := a.reader(t, made).changes(made.Inputs)
+	changed, err := a.reader(made).changes(made.Inputs)
 	if err != nil {
 		return nil, "", err
 	}
@@ -177,24 +167,24 @@ func (a artefacts) reuse(ctx context.Context, t Target, name, title string) (o o
 		return nil, "changed since: " + someOf(changed), nil
 	}
 	for i, output := range made.Outputs {
-		if err := t.WriteFile(output.Name, contents[i], output.Mode); err != nil {
+		if err := a.target.WriteFile(output.Name, contents[i], output.Mode); err != nil {
 			return nil, "", err
 		}
 	}
 	return o, "", nil
 }
 
-// read reads an artefact with the contents of its outputs.
-func (a artefacts) read(kept Target) (made artefact, contents [][]byte, err error) {
-	text, err := kept.ReadFile(artefactFile)
+// read reads a run with the contents of its outputs.
+func (a outputCache) read(kept Target) (made cachedRun, contents [][]byte, err error) {
+	text, err := kept.ReadFile(cachedOutputFile)
 	if err != nil {
 		return made, nil, err
 	}
 	if err := json.Unmarshal(text, &made); err != nil {
-		return made, nil, fmt.Errorf("%s: %w", artefactFile, err)
+		return made, nil, fmt.Errorf("%s: %w", cachedOutputFile, err)
 	}
 	for i, o := range made.Outputs {
-		if !slices.Contains(a.places, path.Dir(o.Name)) {
+		if !slices.Contains(a.of.Places, path.Dir(o.Name)) {
 			return made, nil, fmt.Errorf("%s is no place for it", o.Name)
 		}
 		data, err := kept.ReadFile(fmt.Sprintf("/%d", i))
@@ -216,14 +206,15 @@ func someOf(names []string) string {
 	return text
 }
 
-// keep keeps what a run has made in a target of these origins, and gives the name of the snapshot. The error says what it did
-// that files alone cannot repeat, or what went wrong.
-func (a artefacts) keep(ctx context.Context, t Target, name string, o origins, use usage, before map[string]bool) (kept string, err error) {
+// keepRun keeps what a run has made in the target, and returns the name of the snapshot. The error says what it did that
+// files alone cannot repeat, or what went wrong.
+func (a outputCache) keepRun(ctx context.Context, name string, use usage, before map[string]bool) (kept string, err error) {
+	t := a.target
 	inside := func(hostName string) string { return path.Join("/", strings.TrimPrefix(hostName, t.Root())) }
-	made := artefact{}
+	made := cachedRun{}
 	contents := [][]byte{}
 	for _, hostName := range use.changed {
-		output, data, err := a.output(t, inside(hostName), before[hostName])
+		output, data, err := a.output(inside(hostName), before[hostName])
 		if err != nil {
 			return "", err
 		}
@@ -232,27 +223,27 @@ func (a artefacts) keep(ctx context.Context, t Target, name string, o origins, u
 		}
 		made.Outputs = append(made.Outputs, *output)
 		contents = append(contents, data)
-		made.HoldsIDs = made.HoldsIDs || a.mentions(output.Name, data, a.ids)
+		made.HoldsIDs = made.HoldsIDs || a.of.Mentions(output.Name, data, a.ids)
 	}
-	names, err := target.FilesBelow(t, a.whole)
+	names, err := target.FilesBelow(t, a.of.Whole)
 	if err != nil {
 		return "", err
 	}
 	for _, hostName := range use.opened {
 		names = append(names, inside(hostName))
 	}
-	reader := a.reader(t, made)
+	reader := a.reader(made)
 	names = slices.DeleteFunc(names, func(name string) bool { return reader.outputs[name] })
 	if made.Inputs, err = reader.read(names); err != nil {
 		return "", err
 	}
-	name, labels := o.mark(name, map[string]string{labelTitle: a.program, labelLayers: rand.Text()})
-	return name, a.store(ctx, name, labels, made, contents)
+	name, labels := a.origins.mark(name, map[string]string{labelTitle: a.of.Program, labelLayers: rand.Text()})
+	return name, a.write(ctx, name, labels, made, contents)
 }
 
 // output looks at a name that a run has changed: an output with its content, or nothing for a temporary file.
-func (a artefacts) output(t Target, name string, before bool) (*artefactOutput, []byte, error) {
-	info, err := t.Lstat(name)
+func (a outputCache) output(name string, before bool) (*cachedOutput, []byte, error) {
+	info, err := a.target.Lstat(name)
 	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 	switch {
 	case gone && !before:
@@ -266,30 +257,30 @@ func (a artefacts) output(t Target, name string, before bool) (*artefactOutput, 
 	case before:
 		return nil, nil, errors.New("it changes " + name)
 	}
-	root, err := t.Lstat("/")
+	root, err := a.target.Lstat("/")
 	if err != nil {
 		return nil, nil, err
 	}
 	st, whose := info.Sys().(*syscall.Stat_t), root.Sys().(*syscall.Stat_t)
-	if !info.Mode().IsRegular() || st.Nlink != 1 || st.Uid != whose.Uid || st.Gid != whose.Gid || !slices.Contains(a.places, path.Dir(name)) {
+	if !info.Mode().IsRegular() || st.Nlink != 1 || st.Uid != whose.Uid || st.Gid != whose.Gid || !slices.Contains(a.of.Places, path.Dir(name)) {
 		return nil, nil, errors.New("it makes " + name) // no plain file of root's at a known place
 	}
-	data, err := t.ReadFile(name)
-	return &artefactOutput{name, info.Mode()}, data, err
+	data, err := a.target.ReadFile(name)
+	return &cachedOutput{name, info.Mode()}, data, err
 }
 
-// store writes an artefact into a root file system of its own.
-func (a artefacts) store(ctx context.Context, name string, labels map[string]string, made artefact, contents [][]byte) (err error) {
+// write writes a run into a root file system of its own.
+func (a outputCache) write(ctx context.Context, name string, labels map[string]string, made cachedRun, contents [][]byte) (err error) {
 	text, err := json.Marshal(made)
 	if err != nil {
 		return err
 	}
-	kept, err := a.x.Engine.Scratch(ctx)
+	kept, err := a.store.Engine.Scratch(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, kept.Close()) }()
-	if err := kept.WriteFile(artefactFile, text, 0o644); err != nil {
+	if err := kept.WriteFile(cachedOutputFile, text, 0o644); err != nil {
 		return err
 	}
 	for i, data := range contents {

@@ -1,0 +1,161 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// start is where a build begins.
+type start struct {
+	// links are those of the steps that need not run.
+	links []link
+	// snapshot holds their result; "" if there are none.
+	snapshot string
+	// shared is where the snapshot comes from; nil if it is in the store. origins are those of one in the store.
+	shared  *sharedSnapshot
+	origins origins
+	// layers are the names of the snapshot's layers.
+	layers []string
+	// seed is where the IDs in the snapshot come from.
+	seed uuid.UUID
+}
+
+// begin finds where to begin with some steps, and returns the root file system that the first step to run works on.
+func (store *snapshotStore) begin(ctx context.Context, steps []snapshotStep) (start, Rootfs, error) {
+	for {
+		s, err := store.find(ctx, steps)
+		if err != nil {
+			return start{}, nil, fmt.Errorf("look for snapshots: %w", err)
+		}
+		if s.shared != nil {
+			var err error
+			s.snapshot, s.origins, err = store.getSteps(ctx, s)
+			switch {
+			case ctx.Err() != nil:
+				return start{}, nil, err
+			case errors.Is(err, errBaseGone):
+				continue
+			case err != nil:
+				store.refuse(*s.shared, err)
+				continue
+			}
+		}
+		var rootfs Rootfs
+		if s.snapshot == "" {
+			rootfs, err = store.Engine.Scratch(ctx)
+		} else if rootfs, err = store.Engine.From(ctx, s.snapshot); errors.Is(err, fs.ErrNotExist) {
+			continue // somebody has removed it, or it was found to be damaged, and is gone now
+		}
+		if err != nil {
+			return start{}, nil, err
+		}
+		if err := store.explain(ctx, steps, s); err != nil {
+			return start{}, nil, errors.Join(err, rootfs.Close())
+		}
+		if s.snapshot != "" {
+			store.Say("go on after: " + s.links[len(s.links)-1].Title)
+		}
+		return s, rootfs, nil
+	}
+}
+
+// find looks for the longest chain of a build's steps that a snapshot holds, here or at a place of --cache-from.
+func (store *snapshotStore) find(ctx context.Context, steps []snapshotStep) (start, error) {
+	s := start{}
+	if store.Cache.Rebuild {
+		return s, nil
+	}
+	var links []link
+	var labels map[string]string
+	before, shared := firstDigest(store.Cache.Program), looks{}
+	for _, step := range steps {
+		v, unknown := store.look(step, shared)
+		if unknown != nil {
+			break
+		}
+		l, err := newLink(before, step, v)
+		if err != nil {
+			return start{}, err
+		}
+		if step.Kept() {
+			found, shared, err := store.findSnapshot(ctx, links, &l, step)
+			if err != nil {
+				return start{}, err
+			}
+			if found != nil {
+				labels = found.labels
+				s.links, s.snapshot, s.origins, s.shared = append(slices.Clone(links), l), found.name, found.origins, shared
+				store.recordView(v)
+			} else if l.View != nil && len(l.View.Lent) > 0 {
+				break // what comes after it depends on what it will be seen to use
+			}
+		}
+		links = append(links, l)
+		before = l.Digest
+	}
+	if s.snapshot == "" {
+		return s, nil
+	}
+	s.layers = strings.Fields(labels[labelLayers])
+	var err error
+	if s.seed, err = uuid.Parse(labels[labelSeed]); err != nil {
+		return start{}, fmt.Errorf("snapshot %s: its seed: %w", s.snapshot, err)
+	}
+	return s, nil
+}
+
+// findSnapshot looks for a snapshot of a step's result that is good here, nil if there is none. The link takes over what
+// the step was seen to use. shared is nil if the snapshot is in the store; else the snapshot has the name that it has at
+// the place.
+func (store *snapshotStore) findSnapshot(ctx context.Context, before []link, l *link, step snapshotStep) (
+	s *localSnapshot, shared *sharedSnapshot, err error,
+) {
+	name := SnapshotPrefix + string(l.Own)
+	here, err := store.local(name, step.Title())
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range here {
+		chain, err := readChain(s.labels)
+		if err != nil || len(chain) != len(before)+1 {
+			return nil, nil, fmt.Errorf("%s does not tell its chain of steps", s.name)
+		}
+		if good, err := store.adopt(ctx, l, chain[len(before)].Observed, step); err != nil || good {
+			return &s, nil, err
+		}
+	}
+	for found := range store.shared(ctx, name, step.Title()) {
+		chain, err := readChain(found.image.Labels)
+		if err != nil || !continues(chain, before, *l) {
+			store.refuse(found, errors.New("it is not what its name says"))
+			continue
+		}
+		if good, err := store.adopt(ctx, l, chain[len(before)].Observed, step); err != nil || good {
+			return &localSnapshot{name: name, labels: found.image.Labels}, &found, err
+		}
+	}
+	return nil, nil, ctx.Err()
+}
+
+// adopt has a link take over what an earlier run of its step was seen to use, and reports whether all of it is still
+// the same.
+func (store *snapshotStore) adopt(ctx context.Context, l *link, o *observation, step snapshotStep) (bool, error) {
+	if o != nil {
+		if changes, err := store.changes(ctx, o, store.dirsOf(step)); err != nil || len(changes) > 0 {
+			return false, err
+		}
+	}
+	return true, l.observe(o)
+}
+
+// continues reports whether a chain is the links before and one more, but for what its step was seen to use.
+func continues(chain, before []link, l link) bool {
+	return len(chain) == len(before)+1 && chain[len(before)].Own == l.Own &&
+		slices.EqualFunc(chain[:len(before)], before, func(a, b link) bool { return a.Digest == b.Digest })
+}
