@@ -59,7 +59,7 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 		Short: "start an image in QEMU, to use or to test it",
 		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial this terminal (Ctrl-A X ends\n" +
 			"it), and what it writes stays in the image. With --test the image stays as it is, and the exit status says whether it\n" +
-			"showed a login prompt, or --expect, on its serial console (build with --serial-console), and whether --run was well.",
+			"showed a login prompt, or --expect, on its serial console (build with --serial-console), and whether --run succeeded.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageErrorf("IMAGE is missing")

@@ -85,7 +85,7 @@ func newDoctorVerb(env environment, out io.Writer) *cobra.Command {
 	}
 	flags := verb.Flags()
 	flags.SortFlags = false
-	flags.BoolVar(&asJSON, "json", false, "tell it as JSON")
+	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	flags.BoolVar(&profile, "apparmor-profile", false, "print the AppArmor profile that lets this program make user namespaces, and exit")
 	flags.StringVar(&stateDir, "state-dir", "", "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
 	return verb

@@ -82,9 +82,9 @@ func newSettings(arch string) *settings {
 	o.Arch = arch
 	s.all = []*setting{
 		{"output", groupProgram, "write messages to `FILE` instead of standard output", textValue{&s.output}},
-		{"log", groupLog, "write a log to `FILE`; syslog, stderr and none are no files but what they say",
+		{"log", groupLog, "write a log to `FILE`, or to one of syslog, stderr and none",
 			textValue{&s.log.destination}},
-		{"log-level", groupLog, "log what is at least as grave as `LEVEL`: debug, info, warning, error, critical or fatal",
+		{"log-level", groupLog, "lowest `LEVEL` to log: debug, info, warning, error, critical or fatal",
 			choiceValue{&s.log.level, logLevelNames}},
 		{"log-max", groupLog, "rotate the log file before it grows over `SIZE` bytes; 0 is never (default 0)",
 			sizeValue{&s.log.max}},

@@ -69,7 +69,7 @@ func (s *settings) beyondManual() []*setting {
 			"unshare shows; may be repeated", exportsValue{&o.Exports}},
 		{"export-compression", groupOutput, "compress the layers of container images with `METHOD`: gzip, zstd or none, or with " +
 			"a level as in zstd:9 (default gzip)", textValue{&o.ExportCompression}},
-		{"tls-verify", groupOutput, "have registries prove who they are; --no-tls-verify allows those without TLS, too",
+		{"tls-verify", groupOutput, "verify the registry's TLS certificate; --no-tls-verify also allows registries without TLS",
 			boolValue{&o.TLSVerify}},
 		{"raw", groupDisk, "write a file to a fixed place of the disk, outside of partitions, `FILE@OFFSET`; rootfs:FILE is a " +
 			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
