@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -404,54 +403,5 @@ func TestMountsStayInTheRoot(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
 		t.Errorf("the host's directory holds %v (%v)", entries, err)
-	}
-}
-
-// A process that starts has all files of the engine for a moment, and a program that is open for writing cannot be run. Not
-// parallel: others start processes, too.
-func TestRunWaitsForThoseThatStart(t *testing.T) {
-	c := scratch(t, openEngine(t))
-	if err := c.WriteFile("/bin/script", []byte("#!/bin/program cat\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(filepath.Join(c.Root(), "bin/script"), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := process("")
-	p.Args = []string{"/bin/script"}
-	starting.RLock() // as one that starts, and has the file
-	done := make(chan error, 1)
-	go func() { done <- c.Run(t.Context(), p, nil, nil, nil) }()
-	for starting.TryRLock() { // until Run waits
-		starting.RUnlock()
-		select {
-		case err := <-done:
-			t.Fatal(err)
-		default:
-			runtime.Gosched()
-		}
-	}
-	if err := f.Close(); err != nil {
-		t.Error(err)
-	}
-	starting.RUnlock()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-// What is made to mount on in a target stays there (issue 12, A6). Not parallel: the umask is the process's.
-func TestDirectoriesToMountOnAreNotAsTheUmaskSays(t *testing.T) {
-	e := openEngine(t)
-	tools, target := scratch(t, e), scratch(t, e)
-	old := unix.Umask(0o077)
-	defer unix.Umask(old)
-	if err := tools.Run(t.Context(), process("exit", "0"), target.MountAt("/target"), nil, nil); err != nil {
-		t.Fatal(err)
-	}
-	info, err := target.Lstat("/dev")
-	if err != nil || info.Mode() != fs.ModeDir|0o755 {
-		t.Errorf("/dev of the target is %v (%v), want 0755", info, err)
 	}
 }
