@@ -16,6 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -101,7 +102,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 }
 
 // imageMarks are files that are in container images beside their layers, by what has to stand before their name.
-var imageMarks = map[string]string{"oci-layout": exportOCI + ": or " + exportOCIArchive + ":", "manifest.json": exportDockerArchive + ":"}
+var imageMarks = map[string]string{"oci-layout": transport.OCI + ": or " + transport.OCIArchive + ":", "manifest.json": transport.DockerArchive + ":"}
 
 // noImage refuses a container image that was given as a tarball or directory of files.
 func noImage(f *target.Memory) error {

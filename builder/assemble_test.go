@@ -14,6 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
@@ -268,11 +269,11 @@ func TestSourcesAreToldApart(t *testing.T) {
 	}
 	w := World{Stat: os.Stat, Dir: dir}
 	for text, want := range map[string]Source{
-		"-": {exportTar, "-", ""}, "f": {exportTar, "f", ""}, "./f:1.tar": {exportTar, "./f:1.tar", ""}, "d": {exportDir, "d", ""},
-		"tar:f": {exportTar, "f", ""}, "oci:d:tag": {exportOCI, "d", "tag"}, "docker-archive:f:debian:13": {exportDockerArchive, "f", "debian:13"},
-		"docker://debian":                                        {exportDocker, "", "docker.io/library/debian:latest"},
-		"docker://localhost:5000/os/debian:13":                   {exportDocker, "", "localhost:5000/os/debian:13"},
-		"docker://r.example/x@sha256:" + strings.Repeat("0", 64): {exportDocker, "", "r.example/x@sha256:" + strings.Repeat("0", 64)},
+		"-": {transport.Tar, "-", ""}, "f": {transport.Tar, "f", ""}, "./f:1.tar": {transport.Tar, "./f:1.tar", ""}, "d": {transport.Dir, "d", ""},
+		"tar:f": {transport.Tar, "f", ""}, "oci:d:tag": {transport.OCI, "d", "tag"}, "docker-archive:f:debian:13": {transport.DockerArchive, "f", "debian:13"},
+		"docker://debian":                                        {transport.Docker, "", "docker.io/library/debian:latest"},
+		"docker://localhost:5000/os/debian:13":                   {transport.Docker, "", "localhost:5000/os/debian:13"},
+		"docker://r.example/x@sha256:" + strings.Repeat("0", 64): {transport.Docker, "", "r.example/x@sha256:" + strings.Repeat("0", 64)},
 	} {
 		if got, err := ParseSource(text, w); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", text, got, err)

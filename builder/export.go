@@ -6,26 +6,15 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
-)
-
-// Transports of --export: what stands before the first colon of a destination.
-const (
-	exportOCI           = "oci"
-	exportOCIArchive    = "oci-archive"
-	exportDockerArchive = "docker-archive"
-	exportDocker        = "docker"
-	exportStorage       = "containers-storage"
-	exportTar           = "tar"
-	exportDir           = "dir"
 )
 
 // exportForms are the destinations of --export, for its help and its errors.
@@ -52,50 +41,50 @@ var tagName = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@/+]+[A-Za-z0-9]+)*$`)
 
 // ParseExport reads a destination of --export. As in skopeo, a path ends at its first colon.
 func ParseExport(text string) (Export, error) {
-	transport, rest, ok := strings.Cut(text, ":")
+	kind, rest, ok := strings.Cut(text, ":")
 	if !ok {
-		return Export{}, fmt.Errorf("%q is none of %s", withoutCredentials(text), ExportForms())
+		return Export{}, fmt.Errorf("%q is none of %s", transport.Redact(text), ExportForms())
 	}
-	e := Export{Transport: transport}
+	e := Export{Transport: kind}
 	var err error
-	switch transport {
-	case exportOCI, exportOCIArchive:
+	switch kind {
+	case transport.OCI, transport.OCIArchive:
 		var named bool
 		e.Path, e.Name, named = strings.Cut(rest, ":")
 		if named && !tagName.MatchString(e.Name) {
 			err = fmt.Errorf("%q is no tag", e.Name)
 		}
-	case exportDockerArchive:
+	case transport.DockerArchive:
 		var named bool
 		if e.Path, e.Name, named = strings.Cut(rest, ":"); named {
 			e.Name, err = fullReference(e.Name)
 		}
-	case exportDocker:
+	case transport.Docker:
 		name, slashes := strings.CutPrefix(rest, "//")
 		if !slashes {
-			return Export{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", withoutCredentials(text))
+			return Export{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", transport.Redact(text))
 		}
-		if e.Name, err = fullReference(name); err == nil && !namesRegistry(name) {
-			err = fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", withoutCredentials(name), withoutCredentials(name))
+		if e.Name, err = fullReference(name); err == nil && !transport.NamesRegistry(name) {
+			err = fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", transport.Redact(name), transport.Redact(name))
 		}
-	case exportStorage:
+	case transport.Storage:
 		if strings.ContainsAny(rest, "[]") {
-			return Export{}, fmt.Errorf("%q: the place of the store is that of your podman, and cannot be given here", withoutCredentials(text))
+			return Export{}, fmt.Errorf("%q: the place of the store is that of your podman, and cannot be given here", transport.Redact(text))
 		}
-		if !namesRegistry(rest) {
+		if !transport.NamesRegistry(rest) {
 			rest = "localhost/" + rest // as podman and buildah call what was made here
 		}
 		e.Name, err = fullReference(rest)
-	case exportTar, exportDir:
+	case transport.Tar, transport.Dir:
 		e.Path = rest
 	default:
-		return Export{}, fmt.Errorf("%q is none of %s", withoutCredentials(text), ExportForms())
+		return Export{}, fmt.Errorf("%q is none of %s", transport.Redact(text), ExportForms())
 	}
 	if err != nil {
-		return Export{}, fmt.Errorf("%q: %w", withoutCredentials(text), err)
+		return Export{}, fmt.Errorf("%q: %w", transport.Redact(text), err)
 	}
-	if e.Path == "" && transport != exportDocker && transport != exportStorage {
-		return Export{}, fmt.Errorf("%q names no file or directory", withoutCredentials(text))
+	if e.Path == "" && kind != transport.Docker && kind != transport.Storage {
+		return Export{}, fmt.Errorf("%q names no file or directory", transport.Redact(text))
 	}
 	return e, nil
 }
@@ -104,26 +93,19 @@ func ParseExport(text string) (Export, error) {
 func fullReference(name string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return "", fmt.Errorf("%q is no name of an image: %w", withoutCredentials(name), err)
+		return "", fmt.Errorf("%q is no name of an image: %w", transport.Redact(name), err)
 	}
 	if _, ok := named.(reference.Digested); ok {
-		return "", fmt.Errorf("%q holds a digest, which is not known before the image is made: give a tag", withoutCredentials(name))
+		return "", fmt.Errorf("%q holds a digest, which is not known before the image is made: give a tag", transport.Redact(name))
 	}
 	return reference.TagNameOnly(named).String(), nil
-}
-
-// namesRegistry reports whether a name begins with a host, by the rule of docker: there is a dot or a colon in it, or it
-// is "localhost".
-func namesRegistry(name string) bool {
-	host, _, more := strings.Cut(name, "/")
-	return more && (host == "localhost" || strings.ContainsAny(host, ".:"))
 }
 
 // String is what ParseExport reads.
 func (e Export) String() string {
 	switch {
-	case e.Transport == exportDocker:
-		return exportDocker + "://" + e.Name
+	case e.Transport == transport.Docker:
+		return transport.Docker + "://" + e.Name
 	case e.Path == "":
 		return e.Transport + ":" + e.Name
 	case e.Name == "":
@@ -134,18 +116,18 @@ func (e Export) String() string {
 }
 
 // isImage reports whether the destination takes a container image, and not just the files.
-func (e Export) isImage() bool { return e.Transport != exportTar && e.Transport != exportDir }
+func (e Export) isImage() bool { return e.Transport != transport.Tar && e.Transport != transport.Dir }
 
 // compresses reports whether the destination keeps layers in compressed form.
 func (e Export) compresses() bool {
-	return e.Transport == exportOCI || e.Transport == exportOCIArchive || e.Transport == exportDocker
+	return e.Transport == transport.OCI || e.Transport == transport.OCIArchive || e.Transport == transport.Docker
 }
 
 // exportFiles are the files that --export writes; directories are not among them.
 func (s Spec) exportFiles() []string {
 	var names []string
 	for _, e := range s.o.Exports {
-		if e.Transport == exportTar || e.Transport == exportOCIArchive || e.Transport == exportDockerArchive {
+		if e.Transport == transport.Tar || e.Transport == transport.OCIArchive || e.Transport == transport.DockerArchive {
 			names = append(names, e.Path)
 		}
 	}
@@ -190,7 +172,7 @@ func exportPlaces(s Spec) []error {
 	}
 	for _, e := range s.o.Exports {
 		key := e.String()
-		if e.Path != "" && e.Transport != exportOCI {
+		if e.Path != "" && e.Transport != transport.OCI {
 			key = filepath.Clean(e.Path)
 		}
 		if used[key] {
@@ -216,7 +198,7 @@ func (s Spec) exportPlace(e Export) error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("%q is not a directory", parent)
 	}
-	if e.Transport == exportTar {
+	if e.Transport == transport.Tar {
 		if err := tarfile.CheckName(e.Path); err != nil {
 			return err
 		}
@@ -227,30 +209,12 @@ func (s Spec) exportPlace(e Export) error {
 		return nil
 	case err != nil:
 		return err
-	case e.Transport == exportDir:
+	case e.Transport == transport.Dir:
 		return fmt.Errorf("%q is there already; a directory is not replaced, because its files belong to many users", e.Path)
-	case e.Transport == exportOCI:
+	case e.Transport == transport.OCI:
 		return ociimage.CheckTarget(e.Path)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%q is there already and is not a regular file", e.Path)
 	}
 	return nil
 }
-
-// atPlace finds what stands before the last @ of a place in a registry, and the transport before it.
-var atPlace = regexp.MustCompile(`^([a-z-]+:(?://)?)?.*@`)
-
-// withoutCredentials is a place as somebody wrote it, for messages: credentials do not belong there, and are an easy mistake.
-func withoutCredentials(text string) string {
-	place, digest, found := strings.Cut(text, "@sha256:")
-	if transport, _, _ := strings.Cut(text, ":"); slices.Contains(fileTransports, transport) || strings.HasPrefix(text, "/") {
-		return text
-	}
-	if place = atPlace.ReplaceAllString(place, "${1}xxxxx@"); found {
-		place += "@sha256:" + digest
-	}
-	return place
-}
-
-// fileTransports are those of files and directories, whose names may hold an @.
-var fileTransports = []string{exportOCI, exportOCIArchive, exportDockerArchive, exportTar, exportDir}

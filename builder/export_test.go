@@ -14,6 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -106,7 +107,7 @@ func TestExportsAreCheckedBeforeWork(t *testing.T) {
 	world := testWorld()
 	world.Stat = os.Stat
 	o := options(nil)
-	o.Image, o.Exports = "", []Export{{Transport: exportOCI, Path: full}}
+	o.Image, o.Exports = "", []Export{{Transport: transport.OCI, Path: full}}
 	if _, err := NewSpec(o, world); err == nil || !strings.Contains(err.Error(), "not an OCI image layout") {
 		t.Errorf("got %v", err)
 	}
@@ -115,7 +116,7 @@ func TestExportsAreCheckedBeforeWork(t *testing.T) {
 func TestAnExportIsEnoughOfAnOutput(t *testing.T) {
 	t.Parallel()
 	spec := mustSpec(t, func(o *Options) {
-		o.Image, o.Exports = "", []Export{{Transport: exportOCIArchive, Path: "new.tar"}, {Transport: exportDir, Path: "new"}}
+		o.Image, o.Exports = "", []Export{{Transport: transport.OCIArchive, Path: "new.tar"}, {Transport: transport.Dir, Path: "new"}}
 	})
 	if got := spec.Outputs(); !slices.Equal(got, []string{"new.tar"}) {
 		t.Errorf("got %v", got)

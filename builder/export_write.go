@@ -15,6 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -31,7 +32,7 @@ const imagePath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 func (x *Executor) CheckExports(ctx context.Context, spec Spec) error {
 	var errs []error
 	for _, e := range spec.o.Exports {
-		if e.Transport != exportDocker && e.Transport != exportStorage && e.Transport != exportDir {
+		if e.Transport != transport.Docker && e.Transport != transport.Storage && e.Transport != transport.Dir {
 			continue
 		}
 		if err := x.Engine.CheckDestination(ctx, x.imageCopy(spec, "", e)); err != nil {
@@ -65,21 +66,21 @@ func (r *Result) WriteExports(ctx context.Context) (err error) {
 
 // writeExport writes one of them.
 func (r *Result) writeExport(ctx context.Context, layout string, e Export) error {
-	if e.Transport == exportTar {
+	if e.Transport == transport.Tar {
 		return r.WriteTarball(ctx, e.Path)
 	}
 	r.x.Say("write " + e.String())
 	dst := r.x.imageCopy(r.spec, layout, e)
 	switch e.Transport {
-	case exportDir:
+	case transport.Dir:
 		return r.x.unpackTree(ctx, r.tree(r.Rootfs), e.Path)
-	case exportOCI:
+	case transport.OCI:
 		return ociimage.Add(ctx, e.Path, layout, e.Name)
-	case exportOCIArchive:
+	case transport.OCIArchive:
 		return diskimage.WriteFile(ctx, e.Path, outputMode, func(f *os.File) error {
 			return ociimage.WriteArchive(ctx, f, layout, e.Name, r.lock.Time)
 		})
-	case exportDockerArchive:
+	case transport.DockerArchive:
 		return diskimage.WriteFile(ctx, e.Path, outputMode, func(f *os.File) error {
 			dst.File = f
 			return r.x.Engine.CopyImage(ctx, dst)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -159,7 +160,7 @@ func (store *snapshotStore) unused(title, why string) {
 
 // place is what a place of --cache-from is called in origins.
 func (store *snapshotStore) place(r Remote) string {
-	if r.Transport == exportOCI && !filepath.IsAbs(r.Path) {
+	if r.Transport == transport.OCI && !filepath.IsAbs(r.Path) {
 		r.Path = filepath.Join(store.Dir, r.Path)
 	}
 	return r.String()
@@ -168,7 +169,7 @@ func (store *snapshotStore) place(r Remote) string {
 // origin is that of an image of a place.
 func (store *snapshotStore) origin(from Remote, name string, image types.RemoteImage) origin {
 	return origin{
-		Place: store.place(from), NoTLS: store.Cache.SkipTLSVerify && from.Transport == exportDocker,
+		Place: store.place(from), NoTLS: store.Cache.SkipTLSVerify && from.Transport == transport.Docker,
 		Image: imageDigest(name, image), Signature: signatureOf(image),
 	}
 }

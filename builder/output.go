@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -66,7 +67,7 @@ func (r *Result) WritePackageList(ctx context.Context) error {
 func (s Spec) Written() []string {
 	names := append(s.outputFiles(), packageList, step.DebootstrapLog)
 	for _, e := range s.o.Exports {
-		if e.Transport != exportDocker && e.Transport != exportStorage {
+		if e.Transport != transport.Docker && e.Transport != transport.Storage {
 			names = append(names, e.Path)
 		}
 	}

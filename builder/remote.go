@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 )
 
@@ -32,40 +33,40 @@ type Remote struct {
 
 // ParseRemote reads a place of --cache-from and --cache-to.
 func ParseRemote(text string) (Remote, error) {
-	transport, path, _ := strings.Cut(text, ":")
-	switch transport {
-	case exportOCI:
+	kind, path, _ := strings.Cut(text, ":")
+	switch kind {
+	case transport.OCI:
 		switch {
 		case path == "":
-			return Remote{}, fmt.Errorf("%q names no directory", withoutCredentials(text))
+			return Remote{}, fmt.Errorf("%q names no directory", transport.Redact(text))
 		case strings.Contains(path, ":"):
-			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write %s:DIR", withoutCredentials(text), exportOCI)
+			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write %s:DIR", transport.Redact(text), transport.OCI)
 		}
-		return Remote{exportOCI, filepath.Clean(path)}, nil
-	case exportDocker:
+		return Remote{transport.OCI, filepath.Clean(path)}, nil
+	case transport.Docker:
 		name, slashes := strings.CutPrefix(path, "//")
 		if !slashes {
-			return Remote{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO", withoutCredentials(text))
+			return Remote{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO", transport.Redact(text))
 		}
 		named, err := reference.ParseNormalizedNamed(name)
 		switch {
 		case err != nil:
-			return Remote{}, fmt.Errorf("%q: %q is no name of a repository: %w", withoutCredentials(text), withoutCredentials(name), err)
+			return Remote{}, fmt.Errorf("%q: %q is no name of a repository: %w", transport.Redact(text), transport.Redact(name), err)
 		case !reference.IsNameOnly(named):
-			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", withoutCredentials(text), named.Name())
-		case !namesRegistry(name):
-			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", withoutCredentials(text), withoutCredentials(name))
+			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", transport.Redact(text), named.Name())
+		case !transport.NamesRegistry(name):
+			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", transport.Redact(text), transport.Redact(name))
 		}
-		return Remote{exportDocker, named.Name()}, nil
+		return Remote{transport.Docker, named.Name()}, nil
 	default:
-		return Remote{}, fmt.Errorf("%q is none of %s", withoutCredentials(text), remoteForms)
+		return Remote{}, fmt.Errorf("%q is none of %s", transport.Redact(text), remoteForms)
 	}
 }
 
 // String is what ParseRemote reads.
 func (r Remote) String() string {
-	if r.Transport == exportDocker {
-		return exportDocker + "://" + r.Path
+	if r.Transport == transport.Docker {
+		return transport.Docker + "://" + r.Path
 	}
 	return r.Transport + ":" + r.Path
 }
@@ -80,7 +81,7 @@ func (r Remote) image(snapshot string) string { return r.String() + ":" + r.tag(
 
 // isEmpty reports whether a place is a directory that is not there, or has nothing in it.
 func (r Remote) isEmpty() bool {
-	if r.Transport != exportOCI {
+	if r.Transport != transport.OCI {
 		return false
 	}
 	entries, err := os.ReadDir(r.Path)
@@ -90,7 +91,7 @@ func (r Remote) isEmpty() bool {
 // checkTarget reports why snapshots cannot be put at a place of this machine. It makes no directory: that comes with the first
 // snapshot.
 func (r Remote) checkTarget() error {
-	if r.Transport != exportOCI {
+	if r.Transport != transport.OCI {
 		return nil
 	}
 	if err := ociimage.CheckTarget(r.Path); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 )
 
 // TestEachSecretInputCountsAndHides: what is kept of a step has no secret in it, and another secret is another digest.
@@ -99,7 +100,7 @@ func TestMessagesHideWhatShouldNotBeInAPlace(t *testing.T) {
 		"oci:/srv/a@b:c@d":                           "oci:/srv/a@b:c@d",
 		"registry.example/cache":                     "registry.example/cache",
 	} {
-		if got := withoutCredentials(text); got != want {
+		if got := transport.Redact(text); got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)
 		}
 	}

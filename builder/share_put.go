@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -24,7 +25,7 @@ func (store *snapshotStore) checkTargets(ctx context.Context) error {
 	var errs []error
 	for _, to := range store.Cache.To {
 		err := to.checkTarget()
-		if err == nil && to.Transport == exportDocker {
+		if err == nil && to.Transport == transport.Docker {
 			dst := types.ImageCopy{Destination: to.image(namePrefix + "check"), Environ: store.Environ, SkipTLSVerify: store.Cache.SkipTLSVerify}
 			err = store.Engine.CheckDestination(ctx, dst)
 		}
@@ -220,7 +221,7 @@ func (p push) put(
 	if _, err := layout.Finish(image); err != nil {
 		return err
 	}
-	if p.to.Transport == exportOCI {
+	if p.to.Transport == transport.OCI {
 		return ociimage.Add(ctx, p.to.Path, dir, p.to.tag(name))
 	}
 	return p.store.Engine.CopyImage(ctx, types.ImageCopy{

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -40,30 +41,30 @@ func SourceForms() string { return strings.Join(sourceForms, ", ") }
 // ParseSource reads a source. A path without a transport is a directory if it is one, and a tarball else. Of a container
 // image the path ends at its first colon.
 func ParseSource(text string, w World) (Source, error) {
-	transport, rest, ok := strings.Cut(text, ":")
-	if text == "-" || !ok || strings.Contains(transport, "/") {
-		transport, rest = exportTar, text
+	kind, rest, ok := strings.Cut(text, ":")
+	if text == "-" || !ok || strings.Contains(kind, "/") {
+		kind, rest = transport.Tar, text
 		if info, err := w.Stat(w.absolute(text)); text != "-" && err == nil && info.IsDir() {
-			transport = exportDir
+			kind = transport.Dir
 		}
 	}
-	s := Source{Transport: transport, Path: rest}
-	switch transport {
-	case exportTar, exportDir:
-	case exportOCI, exportOCIArchive, exportDockerArchive:
+	s := Source{Transport: kind, Path: rest}
+	switch kind {
+	case transport.Tar, transport.Dir:
+	case transport.OCI, transport.OCIArchive, transport.DockerArchive:
 		s.Path, s.Name, _ = strings.Cut(rest, ":")
-	case exportDocker:
+	case transport.Docker:
 		return parseRegistry(text, rest)
 	default:
-		return Source{}, fmt.Errorf("%q is none of %s", withoutCredentials(text), SourceForms())
+		return Source{}, fmt.Errorf("%q is none of %s", transport.Redact(text), SourceForms())
 	}
 	if s.Path == "" {
-		return Source{}, fmt.Errorf("%q names no file or directory", withoutCredentials(text))
+		return Source{}, fmt.Errorf("%q names no file or directory", transport.Redact(text))
 	}
-	if s.Path == "-" && transport != exportDir && transport != exportOCI {
+	if s.Path == "-" && kind != transport.Dir && kind != transport.OCI {
 		return s, nil
 	}
-	isDir := transport == exportDir || transport == exportOCI
+	isDir := kind == transport.Dir || kind == transport.OCI
 	info, err := w.Stat(w.absolute(s.Path))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -71,9 +72,9 @@ func ParseSource(text string, w World) (Source, error) {
 	case err != nil:
 		return Source{}, err
 	case isDir && !info.IsDir():
-		return Source{}, fmt.Errorf("%q is not a directory, as %s asks for", s.Path, transport)
+		return Source{}, fmt.Errorf("%q is not a directory, as %s asks for", s.Path, kind)
 	case !isDir && info.IsDir():
-		return Source{}, fmt.Errorf("%q is a directory, and no file as %s asks for", s.Path, transport)
+		return Source{}, fmt.Errorf("%q is a directory, and no file as %s asks for", s.Path, kind)
 	}
 	return s, nil
 }
@@ -82,28 +83,28 @@ func ParseSource(text string, w World) (Source, error) {
 func parseRegistry(text, rest string) (Source, error) {
 	name, slashes := strings.CutPrefix(rest, "//")
 	if !slashes {
-		return Source{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", withoutCredentials(text))
+		return Source{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", transport.Redact(text))
 	}
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return Source{}, fmt.Errorf("%q is no name of an image: %w", withoutCredentials(name), err)
+		return Source{}, fmt.Errorf("%q is no name of an image: %w", transport.Redact(name), err)
 	}
-	return Source{Transport: exportDocker, Name: reference.TagNameOnly(named).String()}, nil
+	return Source{Transport: transport.Docker, Name: reference.TagNameOnly(named).String()}, nil
 }
 
 // Reference is the image in a registry in the words of containers-transports(5); empty if the source is on this machine.
 func (s Source) Reference() string {
-	if s.Transport != exportDocker {
+	if s.Transport != transport.Docker {
 		return ""
 	}
-	return exportDocker + "://" + s.Name
+	return transport.Docker + "://" + s.Name
 }
 
 // LayoutSource is the only image of an OCI image layout, which an image of a registry was copied to.
-func LayoutSource(dir string) Source { return Source{Transport: exportOCI, Path: dir} }
+func LayoutSource(dir string) Source { return Source{Transport: transport.OCI, Path: dir} }
 
 // NeedsNamespace reports whether the owners of the files are those that a user namespace shows.
-func (s Source) NeedsNamespace() bool { return s.Transport == exportDir }
+func (s Source) NeedsNamespace() bool { return s.Transport == transport.Dir }
 
 // Platform is what container images call an architecture of Debian, and its variant.
 func Platform(arch string) (name, variant string) {
@@ -150,11 +151,11 @@ func (s Source) Open(ctx context.Context, o SourceOptions) (*SourceTree, error) 
 func (t *SourceTree) open(ctx context.Context, s Source, o SourceOptions) error {
 	choice := ociimage.Choice{Name: s.Name, Platform: platform(debian.Arch{Name: o.Arch}), TempDir: o.TempDir}
 	switch s.Transport {
-	case exportDir:
+	case transport.Dir:
 		// The user's own files: no attribute of them says whose they are.
 		t.Tree = diskimage.NewDirTree(o.World.absolute(s.Path))
 		return nil
-	case exportOCI:
+	case transport.OCI:
 		image, err := ociimage.OpenLayout(ctx, o.World.absolute(s.Path), choice)
 		return t.layers(s, image, err)
 	}
@@ -163,10 +164,10 @@ func (t *SourceTree) open(ctx context.Context, s Source, o SourceOptions) error 
 		return err
 	}
 	switch s.Transport {
-	case exportOCIArchive:
+	case transport.OCIArchive:
 		image, err := ociimage.OpenArchive(ctx, f, size, choice)
 		return t.layers(s, image, err)
-	case exportDockerArchive:
+	case transport.DockerArchive:
 		image, err := ociimage.OpenDockerArchive(ctx, f, size, choice)
 		return t.layers(s, image, err)
 	}

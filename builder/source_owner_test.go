@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 )
 
 // Issue 12, A4: a user's own program of mode 4755 became root's by an attribute that anybody can set.
@@ -27,7 +29,7 @@ func TestOwnerXattrsOfADirectorySourceAreNotBelieved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree, err := Source{Transport: exportDir, Path: dir}.Open(t.Context(), SourceOptions{World: World{Dir: "/"}})
+	tree, err := Source{Transport: transport.Dir, Path: dir}.Open(t.Context(), SourceOptions{World: World{Dir: "/"}})
 	if err != nil {
 		t.Fatal(err)
 	}

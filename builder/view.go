@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/scrypt"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 )
 
 // A hook can read every file of its own directory and of the caller's working directory, and the caller's environment. All
@@ -115,7 +116,7 @@ func (store *snapshotStore) environHash(variables []string) (string, error) {
 func (store *snapshotStore) own() map[string]bool {
 	names := slices.Clone(store.Cache.Ours)
 	for _, place := range slices.Concat(store.Cache.From, store.Cache.To) {
-		if place.Transport == exportOCI {
+		if place.Transport == transport.OCI {
 			names = append(names, place.Path)
 		}
 	}

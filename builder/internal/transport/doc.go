@@ -1,0 +1,3 @@
+// Package transport holds the words for where images are, as containers-transports(5) has them: what stands before the
+// first colon, and how such a text is shown to people.
+package transport
