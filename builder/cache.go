@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -92,8 +93,8 @@ type snapshotStep interface {
 
 // snapshotEngine is what the cache needs of an Engine, which see.
 type snapshotEngine interface {
-	Scratch(ctx context.Context) (Rootfs, error)
-	From(ctx context.Context, snapshot string) (Rootfs, error)
+	Scratch(ctx context.Context) (target.Rootfs, error)
+	From(ctx context.Context, snapshot string) (target.Rootfs, error)
 	Labels(snapshot string) (map[string]string, error)
 	Snapshots() ([]types.Snapshot, error)
 	CopyImage(ctx context.Context, c types.ImageCopy) error

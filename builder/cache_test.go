@@ -2,9 +2,7 @@ package builder
 
 import (
 	"context"
-	"debug/elf"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -18,62 +16,42 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// fakeEngine has labels for snapshots, and nothing in them.
-type fakeEngine struct{ all []types.Snapshot }
-
-func (e *fakeEngine) Scratch(context.Context) (Rootfs, error)      { return nil, fs.ErrInvalid }
-func (e *fakeEngine) From(context.Context, string) (Rootfs, error) { return nil, fs.ErrInvalid }
-func (e *fakeEngine) Snapshots() ([]types.Snapshot, error)         { return e.all, nil }
-func (e *fakeEngine) Emulate(elf.FileHeader, string)               {}
-
-func (e *fakeEngine) CopyImage(context.Context, types.ImageCopy) error        { return fs.ErrInvalid }
-func (e *fakeEngine) CheckDestination(context.Context, types.ImageCopy) error { return fs.ErrInvalid }
-func (e *fakeEngine) InspectImage(context.Context, types.ImageSource) (types.RemoteImage, error) {
-	return types.RemoteImage{}, fs.ErrInvalid
-}
-func (e *fakeEngine) FetchLayers(context.Context, types.ImageSource, []types.RemoteLayer, string) error {
-	return fs.ErrInvalid
-}
-func (e *fakeEngine) Import(context.Context, string, []types.PackedSnapshot) error {
-	return fs.ErrInvalid
-}
-func (e *fakeEngine) Unpack(context.Context, io.Reader, string) error { return fs.ErrInvalid }
-
-func (e *fakeEngine) Labels(name string) (map[string]string, error) {
-	for _, s := range e.all {
-		if s.Name == name {
-			return s.Labels, nil
-		}
-	}
-	return nil, fs.ErrNotExist
-}
-
 // keeper is a target whose snapshots are those of the engine, the newest first.
 type keeper struct {
 	*targettest.Target
-	engine *fakeEngine
+	engine *snapshottest.Engine
 }
 
 func (k keeper) Snapshot(_ context.Context, name string, labels map[string]string) error {
-	k.engine.all = slices.Insert(k.engine.all, 0, types.Snapshot{Name: name, Labels: labels})
+	k.engine.All = slices.Insert(k.engine.All, 0, types.Snapshot{Name: name, Labels: labels})
 	return nil
 }
 
-// cacheTest is a plan with two hooks and what can change in it.
+// cacheTest is a build with two hooks and what can change in it.
 type cacheTest struct {
-	options func(*Options)
-	lock    Lock
-	environ []string
-	program string
-	rebuild bool
-	dir     string
-	records string
+	inRelease, hostname, password string
+	packages, hooks               []string
+	seed                          uuid.UUID
+	environ                       []string
+	program                       string
+	rebuild                       bool
+	dir                           string
+	records                       string
+}
+
+func newCacheTest() cacheTest {
+	return cacheTest{
+		inRelease: "aa", hostname: "debian", password: "first", packages: []string{"linux-image-amd64"}, hooks: []string{"h1", "h2"},
+		seed: uuid.MustParse("11111111-2222-3333-4444-555555555555"), program: "v1",
+	}
 }
 
 func (c cacheTest) store(e snapshotEngine, explain func(string)) *snapshotStore {
@@ -83,39 +61,26 @@ func (c cacheTest) store(e snapshotEngine, explain func(string)) *snapshotStore 
 	})
 }
 
-func (c cacheTest) plan(t *testing.T) Plan {
-	t.Helper()
-	plan, err := NewPlan(c.spec(t), c.lock)
-	if err != nil {
-		t.Fatal(err)
+func (c cacheTest) steps() []snapshotStep {
+	steps := []snapshotStep{
+		step.Debootstrap{Suite: "trixie", Arch: "amd64", InRelease: c.inRelease, Tools: "bb"},
+		step.AptInstall{Packages: c.packages}, step.Hostname{Hostname: c.hostname},
+		step.RootPassword{Password: secret.New(c.password)},
 	}
-	return plan
-}
-
-// identities are the plan's steps as the cache sees them.
-func (c cacheTest) identities(t *testing.T) []snapshotStep {
-	t.Helper()
-	return snapshotSteps(c.plan(t).identities)
-}
-
-func (c cacheTest) spec(t *testing.T) Spec {
-	t.Helper()
-	return testSpec(t, func(o *Options) {
-		o.Actions = []Action{Script("/hooks/one"), Script("/hooks/two")}
-		o.RootPassword = secret.New("first")
-		if c.options != nil {
-			c.options(o)
-		}
-	})
+	for i, digest := range c.hooks {
+		name := []string{"one", "two"}[i]
+		steps = append(steps, step.Hook{Digest: digest, Name: name, Script: "/hooks/" + name})
+	}
+	return append(steps, step.Clean{})
 }
 
 // build pretends that all steps run: the snapshots that they would leave are in the engine.
-func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
+func (c cacheTest) build(t *testing.T, e *snapshottest.Engine, used ...string) {
 	t.Helper()
 	store := c.store(e, nil)
-	chain := store.resume(start{}, keeper{targettest.New(t, nil), e}, c.lock.Seed)
+	chain := store.resume(start{}, keeper{targettest.New(t, nil), e}, c.seed)
 	before := firstDigest(c.program)
-	for _, step := range c.identities(t) {
+	for _, step := range c.steps() {
 		v, err := store.look(step, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -143,10 +108,6 @@ func (c cacheTest) build(t *testing.T, e *fakeEngine, used ...string) {
 	}
 }
 
-func testLock() Lock {
-	return Lock{Codename: "trixie", InRelease: "aa", Tools: "bb", Actions: []string{"h1", "h2"}, Seed: uuid.MustParse("11111111-2222-3333-4444-555555555555")}
-}
-
 func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 	t.Parallel()
 	dirWith := func(text string) string {
@@ -157,8 +118,9 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 		return dir
 	}
 	same, other := dirWith("hello $GREETING"), dirWith("hello")
-	e := &fakeEngine{}
-	first := cacheTest{lock: testLock(), environ: []string{"GREETING=a", "OTHER=b"}, program: "v1", dir: dirWith("hello $GREETING"), records: t.TempDir()}
+	e := &snapshottest.Engine{}
+	first := newCacheTest()
+	first.environ, first.dir, first.records = []string{"GREETING=a", "OTHER=b"}, dirWith("hello $GREETING"), t.TempDir()
 	first.build(t, e, filepath.Join(first.dir, "motd"))
 
 	for _, tt := range []struct {
@@ -169,19 +131,19 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 		why    string
 	}{
 		{"nothing changed", func(*cacheTest) {}, "hook", 2, ""},
-		{"other random IDs", func(c *cacheTest) { c.lock.Seed[0] = 9 }, "hook", 2, ""},
+		{"other random IDs", func(c *cacheTest) { c.seed[0] = 9 }, "hook", 2, ""},
 		{"a variable that nothing names", func(c *cacheTest) { c.environ = []string{"GREETING=a", "OTHER=c", "NEW=1"} }, "apt.install", 0, "the environment: NEW, OTHER"},
 		{"a variable of the session", func(c *cacheTest) { c.environ = append(c.environ, "SHLVL=2", "CI_JOB_ID=7") }, "hook", 2, ""},
 		{"the way to the network", func(c *cacheTest) { c.environ = append(c.environ, "http_proxy=http://proxy.example") }, "hook", 2, ""},
-		{"the last hook", func(c *cacheTest) { c.lock.Actions = []string{"h1", "h3"} }, "hook", 1, "run: customize with /hooks/two: its content is another"},
-		{"the first hook", func(c *cacheTest) { c.lock.Actions = []string{"h3", "h2"} }, "apt.install", 0, "run: customize with /hooks/one: its content is another"},
+		{"the last hook", func(c *cacheTest) { c.hooks = []string{"h1", "h3"} }, "hook", 1, "run: customize with /hooks/two: its content is another"},
+		{"the first hook", func(c *cacheTest) { c.hooks = []string{"h3", "h2"} }, "apt.install", 0, "run: customize with /hooks/one: its content is another"},
 		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c", "OTHER=b"} }, "apt.install", 0, "the environment: GREETING"},
 		{"the same files elsewhere", func(c *cacheTest) { c.dir = same }, "hook", 2, ""},
 		{"a file that hooks use", func(c *cacheTest) { c.dir = other }, "apt.install", 0, other + "/motd is not as it was"},
-		{"the password", func(c *cacheTest) { c.options = func(o *Options) { o.RootPassword = secret.New("second") } }, "apt.install", 0, "a password is another"},
-		{"the host name", func(c *cacheTest) { c.options = func(o *Options) { o.Hostname = "other" } }, "apt.install", 0, `Hostname was "debian" and is "other"`},
-		{"another package", func(c *cacheTest) { c.options = func(o *Options) { o.Packages = []string{"less"} } }, "debootstrap", 0, "Packages was"},
-		{"a new archive", func(c *cacheTest) { c.lock.InRelease = "cc" }, "", 0, `InRelease was "aa" and is "cc"`},
+		{"the password", func(c *cacheTest) { c.password = "second" }, "apt.install", 0, "a password is another"},
+		{"the host name", func(c *cacheTest) { c.hostname = "other" }, "apt.install", 0, `Hostname was "debian" and is "other"`},
+		{"another package", func(c *cacheTest) { c.packages = []string{"less"} }, "debootstrap", 0, "Packages was"},
+		{"a new archive", func(c *cacheTest) { c.inRelease = "cc" }, "", 0, `InRelease was "aa" and is "cc"`},
 		{"another program", func(c *cacheTest) { c.program = "v2" }, "", 0, "another version"},
 		{"not wanted", func(c *cacheTest) { c.rebuild = true }, "", 0, "the cache is not to be used"},
 	} {
@@ -190,7 +152,7 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 			tt.change(&second)
 			var said []string
 			store := second.store(e, func(text string) { said = append(said, text) })
-			steps := second.identities(t)
+			steps := second.steps()
 			s, err := store.find(t.Context(), steps)
 			if err != nil {
 				t.Fatal(err)
@@ -217,46 +179,6 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 				t.Error("the password is in the explanation")
 			}
 		})
-	}
-}
-
-func TestBuildTakesOverTheIDsThatAHookHasSeen(t *testing.T) {
-	t.Parallel()
-	e := &fakeEngine{}
-	first := cacheTest{lock: testLock()}
-	first.build(t, e)
-	other := uuid.MustParse("99999999-2222-3333-4444-555555555555")
-	second := first
-	second.lock.Seed = other
-	resumed := func() (Plan, uuid.UUID, start) {
-		t.Helper()
-		s, err := second.store(e, nil).find(t.Context(), second.identities(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		plan, seed, err := second.plan(t).resumed(second.spec(t), second.lock, s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return plan, seed, s
-	}
-	plan, seed, _ := resumed()
-	if seed != first.lock.Seed {
-		t.Errorf("got seed %s, want that of the snapshot", seed)
-	}
-	if got, want := plan.Disk.Layout.ID, diskID(first.lock.Seed); got != want {
-		t.Errorf("the disk has ID %s, want %s", got, want)
-	}
-	second.lock.SeedFixed = true
-	if _, seed, _ = resumed(); seed != other {
-		t.Errorf("got seed %s, want the fixed one", seed)
-	}
-	// Without hooks no snapshot has IDs in it.
-	second.lock.SeedFixed = false
-	second.options = func(o *Options) { o.Actions = nil }
-	second.lock.Actions = nil
-	if _, seed, s := resumed(); seed != other || s.snapshot == "" {
-		t.Errorf("got seed %s after %q, want a new one", seed, s.snapshot)
 	}
 }
 
@@ -350,22 +272,22 @@ func TestLeastRecentlyUsedSnapshotsAreSuperfluous(t *testing.T) {
 
 func TestBuildBeginsEarlierIfASnapshotIsGone(t *testing.T) {
 	t.Parallel()
-	e := &vanishing{fakeEngine: &fakeEngine{}}
-	c := cacheTest{lock: testLock()}
-	c.build(t, e.fakeEngine)
-	s, rootfs, err := c.store(e, nil).begin(t.Context(), c.identities(t))
+	e := &vanishing{Engine: &snapshottest.Engine{}}
+	c := newCacheTest()
+	c.build(t, e.Engine)
+	s, rootfs, err := c.store(e, nil).begin(t.Context(), c.steps())
 	if err != nil || rootfs == nil || len(s.links) == 0 || s.links[len(s.links)-1].Kind != "apt.install" {
 		t.Errorf("begins after %d steps (%v), want the packages", len(s.links), err)
 	}
 }
 
 // vanishing loses each snapshot that holds a hook when it is asked for.
-type vanishing struct{ *fakeEngine }
+type vanishing struct{ *snapshottest.Engine }
 
-func (e *vanishing) From(_ context.Context, name string) (Rootfs, error) {
-	for i, s := range e.all {
+func (e *vanishing) From(_ context.Context, name string) (target.Rootfs, error) {
+	for i, s := range e.All {
 		if s.Name == name && strings.Contains(s.Labels[labelChain], `"hook"`) {
-			e.all = slices.Delete(e.all, i, i+1)
+			e.All = slices.Delete(e.All, i, i+1)
 			return nil, fs.ErrNotExist
 		}
 	}

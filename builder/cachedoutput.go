@@ -175,7 +175,7 @@ func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, 
 }
 
 // read reads a run with the contents of its outputs.
-func (a outputCache) read(kept Target) (made cachedRun, contents [][]byte, err error) {
+func (a outputCache) read(kept target.Target) (made cachedRun, contents [][]byte, err error) {
 	text, err := kept.ReadFile(cachedOutputFile)
 	if err != nil {
 		return made, nil, err

@@ -13,14 +13,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // outputEngine keeps what is snapshotted of the targets that it makes.
 type outputEngine struct {
-	fakeEngine
+	snapshottest.Engine
 	t    *testing.T
 	kept map[string]*targettest.Target
 }
@@ -30,11 +32,11 @@ type outputTarget struct {
 	engine *outputEngine
 }
 
-func (e *outputEngine) Scratch(context.Context) (Rootfs, error) {
+func (e *outputEngine) Scratch(context.Context) (target.Rootfs, error) {
 	return outputTarget{targettest.New(e.t, nil), e}, nil
 }
 
-func (e *outputEngine) From(_ context.Context, name string) (Rootfs, error) {
+func (e *outputEngine) From(_ context.Context, name string) (target.Rootfs, error) {
 	kept, ok := e.kept[name]
 	if !ok {
 		return nil, fs.ErrNotExist
@@ -48,8 +50,8 @@ func (e *outputEngine) InspectImage(context.Context, types.ImageSource) (types.R
 
 func (a outputTarget) Snapshot(_ context.Context, name string, labels map[string]string) error {
 	a.engine.kept[name] = a.Target
-	a.engine.all = slices.DeleteFunc(a.engine.all, func(s types.Snapshot) bool { return s.Name == name })
-	a.engine.all = append(a.engine.all, types.Snapshot{Name: name, Labels: labels})
+	a.engine.All = slices.DeleteFunc(a.engine.All, func(s types.Snapshot) bool { return s.Name == name })
+	a.engine.All = append(a.engine.All, types.Snapshot{Name: name, Labels: labels})
 	return nil
 }
 
@@ -107,6 +109,13 @@ func initramfsChain(t *testing.T, e snapshotEngine) *snapshotChain {
 	return &snapshotChain{store: store, ids: []string{"1111-2222"}}
 }
 
+// stepOutputs is a chain as steps see it.
+type stepOutputs struct{ chain *snapshotChain }
+
+func (o stepOutputs) Make(ctx context.Context, _ target.Target, of step.Output, run func() error) error {
+	return o.chain.makeOutputs(ctx, cachedOutputs(of), run)
+}
+
 // makeInitramfs runs the step as a build does, and reports whether the program ran and what was explained.
 func makeInitramfs(t *testing.T, f *targettest.Target, c *snapshotChain) (ran bool, why string) {
 	t.Helper()
@@ -119,7 +128,7 @@ func makeInitramfsOf(t *testing.T, f *targettest.Target, c *snapshotChain, o ori
 	c.store.Cache.Explain = func(text string) { why = text }
 	c.target, c.origins = f, o
 	f.Transcript = nil
-	if err := (step.Initramfs{}).Run(t.Context(), &step.Context{Target: f, Outputs: outputs{c}, Out: step.NewTail(nil)}); err != nil {
+	if err := (step.Initramfs{}).Run(t.Context(), &step.Context{Target: f, Outputs: stepOutputs{c}, Out: step.NewTail(nil)}); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.Readable("/boot/initrd.img-6.1"); !strings.Contains(got, "MODULES") {

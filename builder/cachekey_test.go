@@ -158,7 +158,7 @@ func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]types.RemoteImage{}}}
-	c := cacheTest{lock: testLock(), program: "v1"}
+	c := newCacheTest()
 	share := func(key *CacheKey) {
 		t.Helper()
 		e.sent = nil

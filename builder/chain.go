@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // snapshotChain is the chain of steps that made a root file system, as far as it is known to the cache.
 type snapshotChain struct {
 	store  *snapshotStore
-	target Rootfs
+	target target.Rootfs
 	links  []link
 	// layers are the names of the layers of the snapshots that the target rests on.
 	layers []string
@@ -31,12 +33,15 @@ type snapshotChain struct {
 }
 
 // resume returns the chain of a root file system that begin has returned.
-func (store *snapshotStore) resume(s start, target Rootfs, seed uuid.UUID) *snapshotChain {
+func (store *snapshotStore) resume(s start, target target.Rootfs, seed uuid.UUID) *snapshotChain {
 	return &snapshotChain{
 		store: store, target: target, links: slices.Clone(s.links), layers: slices.Clone(s.layers), seed: seed,
 		origins: s.origins,
 	}
 }
+
+// Snapshots is the number of snapshots that the target rests on.
+func (c *snapshotChain) Snapshots() int { return len(c.layers) }
 
 // run runs the next step, and makes a snapshot of the target if the step's result is kept. The step is what digests are
 // made of: it has no random IDs in it.

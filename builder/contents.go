@@ -74,7 +74,7 @@ func (c *contents) digest(ctx context.Context, name string) (Digest, error) {
 		return digest, nil
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, contextReader{ctx, f}); err != nil {
+	if _, err := io.Copy(h, untilDone(ctx, f)); err != nil {
 		return "", fmt.Errorf("read %s: %w", name, err)
 	}
 	attributes, err := xattrTexts(int(f.Fd()))
@@ -174,4 +174,20 @@ func xattrTexts(fd int) ([]string, error) {
 		texts = append(texts, name, string(buf[:n]))
 	}
 	return texts, nil
+}
+
+// untilDone returns a reader that reads until the context is done.
+func untilDone(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
+
+// contextReader is what untilDone returns.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
@@ -216,7 +217,7 @@ func TestToolboxKeepsOneEmulator(t *testing.T) {
 
 // emulatingEngine is a host that lets programs run by the emulators that are registered so.
 type emulatingEngine struct {
-	fakeEngine
+	snapshottest.Engine
 	empty *targettest.Target
 	used  []string
 	// own is what comes of a run with an emulator of our own, host of one without.

@@ -144,13 +144,12 @@ func TestPlatformIsWhatContainersCallIt(t *testing.T) {
 
 func TestBoundsAreTheSnapshotsThatBuildsShare(t *testing.T) {
 	t.Parallel()
-	plan := Plan{Steps: []step.Step{
+	steps := []step.Step{
 		step.Debootstrap{}, step.Command{}, step.AptInstall{}, step.Hostname{}, step.CustomPackages{}, step.Hook{}, step.Clean{},
-	}}
+	}
 	for snapshots, want := range map[int][]int{0: nil, 1: {1}, 2: {1}, 3: {1, 3}, 5: {1, 3}} {
-		r := &Result{Plan: plan, chain: &snapshotChain{layers: make([]string, snapshots)}}
 		var got []int
-		for _, b := range r.bounds() {
+		for _, b := range bounds(steps, snapshots, "trixie") {
 			got = append(got, b.snapshot)
 		}
 		if !slices.Equal(got, want) {

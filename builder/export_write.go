@@ -14,6 +14,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
@@ -133,17 +134,17 @@ type bound struct {
 
 // bounds are the layers below the last: what builds of one release share comes first. A build whose steps could not be
 // kept has one layer for all of them.
-func (r *Result) bounds() []bound {
+func bounds(steps []step.Step, snapshots int, codename string) []bound {
 	var all []bound
 	snapshot := 0
-	for _, step := range r.Plan.Steps {
-		if !step.Kept() {
+	for _, s := range steps {
+		if !s.Kept() {
 			continue
 		}
-		if snapshot++; snapshot > len(r.chain.layers) {
+		if snapshot++; snapshot > snapshots {
 			break
 		}
-		if title := step.LayerTitle(r.spec.Codename()); title != "" {
+		if title := s.LayerTitle(codename); title != "" {
 			all = append(all, bound{snapshot, "vmdebootstrap: " + title})
 		}
 	}
@@ -159,7 +160,7 @@ func (r *Result) addLayers(ctx context.Context, layout *ociimage.Layout, c ociim
 		}
 	}()
 	var lower diskimage.Tree
-	for _, b := range r.bounds() {
+	for _, b := range bounds(r.Plan.Steps, r.chain.Snapshots(), r.spec.Codename()) {
 		state, err := r.Rootfs.Before(ctx, b.snapshot)
 		if err != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // start is where a build begins.
@@ -27,7 +29,7 @@ type start struct {
 }
 
 // begin finds where to begin with some steps, and returns the root file system that the first step to run works on.
-func (store *snapshotStore) begin(ctx context.Context, steps []snapshotStep) (start, Rootfs, error) {
+func (store *snapshotStore) begin(ctx context.Context, steps []snapshotStep) (start, target.Rootfs, error) {
 	for {
 		s, err := store.find(ctx, steps)
 		if err != nil {
@@ -46,7 +48,7 @@ func (store *snapshotStore) begin(ctx context.Context, steps []snapshotStep) (st
 				continue
 			}
 		}
-		var rootfs Rootfs
+		var rootfs target.Rootfs
 		if s.snapshot == "" {
 			rootfs, err = store.Engine.Scratch(ctx)
 		} else if rootfs, err = store.Engine.From(ctx, s.snapshot); errors.Is(err, fs.ErrNotExist) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // inputs are what a program was seen to use of the target: a digest of each file that it opened, and one of the names in
@@ -19,7 +21,7 @@ type inputs map[string]Digest
 
 // inputReader makes digests of a target's files.
 type inputReader struct {
-	target Target
+	target target.Target
 	// hidden are words to overlook in contents.
 	hidden []string
 	// outputs are names to overlook in directories.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
@@ -29,10 +30,10 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 		}
 		return r
 	}
-	e := &fakeEngine{}
+	e := &snapshottest.Engine{}
 	add := func(o origins) {
 		name, labels := o.mark(own, map[string]string{labelLayers: strings.Join([]string{"L", string(hashOf(own))}, " ")})
-		e.all = append(e.all, types.Snapshot{Name: name, Labels: labels})
+		e.All = append(e.All, types.Snapshot{Name: name, Labels: labels})
 	}
 	one, both := originsOfPlaces("oci:/work/one"), originsOfPlaces("oci:/work/one", "docker://r.example/two")
 	add(both)
@@ -41,7 +42,7 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 	open[0].NoTLS = true
 	add(open)
 	add(nil)
-	e.all = append(e.all, types.Snapshot{Name: own + fromPlaces + "0123", Labels: map[string]string{labelOrigins: "[]"}}) // not what its name says
+	e.All = append(e.All, types.Snapshot{Name: own + fromPlaces + "0123", Labels: map[string]string{labelOrigins: "[]"}}) // not what its name says
 	for _, tt := range []struct {
 		from    []string
 		skipTLS bool

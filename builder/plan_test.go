@@ -183,3 +183,69 @@ func TestSameSeedGivesTheSamePlan(t *testing.T) {
 		}
 	}
 }
+
+func TestBuildTakesOverTheIDsThatASnapshotHoldsOn(t *testing.T) {
+	t.Parallel()
+	spec := testSpec(t, func(*Options) {})
+	own, other := testLock(), uuid.MustParse("99999999-2222-3333-4444-555555555555")
+	for name, tt := range map[string]struct {
+		done  int // how many steps need not run
+		fixed bool
+		want  uuid.UUID
+	}{
+		"all of it":            {100, false, other},
+		"a fixed seed":         {100, true, own.Seed},
+		"no IDs in the prefix": {1, false, own.Seed},
+		"nothing":              {0, false, own.Seed},
+	} {
+		lock := own
+		lock.SeedFixed = tt.fixed
+		plan, err := NewPlan(spec, lock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := start{links: make([]link, min(tt.done, len(plan.Steps))), seed: other}
+		if tt.done > 0 {
+			begin.snapshot = "snapshot"
+		}
+		resumed, seed, err := plan.resumed(spec, lock, begin)
+		if err != nil || seed != tt.want {
+			t.Errorf("%s: got seed %s (%v), want %s", name, seed, err, tt.want)
+		}
+		if got, want := resumed.Disk.Layout.ID, diskID(tt.want); got != want {
+			t.Errorf("%s: the disk has ID %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestDigestsAreMadeOfStepsWithoutRandomIDs: with another seed the same snapshots are found, but if the seed is fixed.
+func TestDigestsAreMadeOfStepsWithoutRandomIDs(t *testing.T) {
+	t.Parallel()
+	spec := testSpec(t, func(*Options) {})
+	identities := func(seed byte, fixed bool) string {
+		lock := testLock()
+		lock.Seed[0], lock.SeedFixed = seed, fixed
+		plan, err := NewPlan(spec, lock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(plan.identities)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	if identities(1, false) != identities(2, false) {
+		t.Error("random IDs are inputs")
+	}
+	if identities(1, true) == identities(2, true) {
+		t.Error("fixed IDs are no inputs")
+	}
+}
+
+func testLock() Lock {
+	return Lock{
+		Codename: "trixie", InRelease: "aa", Tools: "bb", Actions: []string{"h1", "h2"},
+		Seed: uuid.MustParse("11111111-2222-3333-4444-555555555555"),
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -124,7 +125,7 @@ func (store *snapshotStore) getSteps(ctx context.Context, s start) (string, orig
 
 // fromOne gives a root file system on top of a snapshot that rests on no other, with the snapshot's origins. If the store has
 // none, it gets the snapshot first. title is what people read of it.
-func (store *snapshotStore) fromOne(ctx context.Context, name, title string) (Rootfs, origins, error) {
+func (store *snapshotStore) fromOne(ctx context.Context, name, title string) (target.Rootfs, origins, error) {
 	here, err := store.local(name, title)
 	if err != nil {
 		return nil, nil, err

@@ -144,7 +144,7 @@ func (p push) pack(ctx context.Context, layout *ociimage.Layout, n int) (layer o
 		return layer, err
 	}
 	defer func() { err = errors.Join(err, upper.Close()) }()
-	var lower Rootfs
+	var lower target.Rootfs
 	var below diskimage.Tree
 	if n > 1 {
 		if lower, err = p.target.Before(ctx, n-1); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
@@ -70,16 +71,16 @@ type states struct {
 	all []*targettest.Target
 }
 
-func (s states) Before(_ context.Context, n int) (Rootfs, error) { return s.all[n-1], nil }
+func (s states) Before(_ context.Context, n int) (target.Rootfs, error) { return s.all[n-1], nil }
 
 // finished is a build whose snapshots can be shared.
 func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *snapshotChain {
 	t.Helper()
 	store := c.store(e, nil)
 	store.TempDir, store.Cache.To = t.TempDir(), []Remote{place}
-	chain := store.resume(start{}, nil, c.lock.Seed)
+	chain := store.resume(start{}, nil, c.seed)
 	before, all := firstDigest(c.program), []*targettest.Target{}
-	for _, step := range c.identities(t) {
+	for _, step := range c.steps() {
 		l, err := newLink(before, step, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -99,7 +100,7 @@ func TestOnlyNewLayersAreSent(t *testing.T) {
 	t.Parallel()
 	place := Remote{"docker", "registry.example/cache"}
 	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]types.RemoteImage{}}}
-	c := cacheTest{lock: testLock(), program: "v1"}
+	c := newCacheTest()
 	share := func(change func(*snapshotChain), want ...string) {
 		t.Helper()
 		e.sent = nil
@@ -115,10 +116,10 @@ func TestOnlyNewLayersAreSent(t *testing.T) {
 	as := func(*snapshotChain) {}
 	share(as, "step-: 1 of 1", "step-: 1 of 2", "step-: 1 of 3", "step-: 1 of 4")
 	share(as)
-	c.lock.Actions = []string{"h1", "h3"}
+	c.hooks = []string{"h1", "h3"}
 	share(as, "step-: 1 of 4")
 	// The same steps of another build have other layers. Its own go together, and what is there stays.
-	c.lock.Actions = []string{"h1", "h4"}
+	c.hooks = []string{"h1", "h4"}
 	share(func(c *snapshotChain) {
 		for i := range c.layers {
 			c.layers[i] = "other"

@@ -14,13 +14,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // sharingEngine has images at a place of --cache-from, and notes what is asked of that.
 type sharingEngine struct {
-	fakeEngine
+	snapshottest.Engine
 	images    map[string]types.RemoteImage
 	down      error
 	inspected int
@@ -48,7 +50,7 @@ func (e *sharingEngine) FetchLayers(_ context.Context, _ types.ImageSource, laye
 
 func (e *sharingEngine) Import(_ context.Context, base string, snapshots []types.PackedSnapshot) error {
 	if e.damaged && base != "" {
-		e.all = slices.DeleteFunc(e.all, func(s types.Snapshot) bool { return s.Name == base })
+		e.All = slices.DeleteFunc(e.All, func(s types.Snapshot) bool { return s.Name == base })
 		return fs.ErrNotExist
 	}
 	e.base = base
@@ -61,13 +63,15 @@ func (e *sharingEngine) Import(_ context.Context, base string, snapshots []types
 			return err
 		}
 		e.imported = append(e.imported, chain[len(chain)-1].Kind)
-		e.all = append(e.all, types.Snapshot{Name: s.Name, Labels: s.Labels})
+		e.All = append(e.All, types.Snapshot{Name: s.Name, Labels: s.Labels})
 	}
 	return nil
 }
 
-func (e *sharingEngine) Scratch(context.Context) (Rootfs, error) { return &targettest.Target{}, nil }
-func (e *sharingEngine) From(_ context.Context, name string) (Rootfs, error) {
+func (e *sharingEngine) Scratch(context.Context) (target.Rootfs, error) {
+	return &targettest.Target{}, nil
+}
+func (e *sharingEngine) From(_ context.Context, name string) (target.Rootfs, error) {
 	_, err := e.Labels(name)
 	return &targettest.Target{}, err
 }
@@ -75,12 +79,12 @@ func (e *sharingEngine) From(_ context.Context, name string) (Rootfs, error) {
 // sharedBuild is a place that has all snapshots of a build: each with a layer for each dear step.
 func sharedBuild(t *testing.T, place Remote, c cacheTest, used ...string) map[string]types.RemoteImage {
 	t.Helper()
-	e := &fakeEngine{}
+	e := &snapshottest.Engine{}
 	c.build(t, e, used...)
 	images := map[string]types.RemoteImage{}
 	var image types.RemoteImage
-	for i, s := range slices.Backward(e.all) { // the newest was first
-		text := fmt.Sprintf("layer %d of %p", len(e.all)-i, e)
+	for i, s := range slices.Backward(e.All) { // the newest was first
+		text := fmt.Sprintf("layer %d of %p", len(e.All)-i, e)
 		image.Layers = append(slices.Clone(image.Layers), types.RemoteLayer{Digest: digest.FromString(text), DiffID: digest.FromString(text)})
 		image.Labels = s.Labels
 		var names []string
@@ -103,7 +107,8 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 		}
 		return dir
 	}
-	there := cacheTest{lock: testLock(), program: "v1", dir: dirWith("hello")}
+	there := newCacheTest()
+	there.dir = dirWith("hello")
 	for name, tt := range map[string]struct {
 		here   func(c *cacheTest, e *sharingEngine)
 		last   string // kind of the last step that need not run
@@ -111,21 +116,21 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 		warned string
 	}{
 		"all of it":     {func(*cacheTest, *sharingEngine) {}, "hook", "debootstrap apt.install hook hook", ""},
-		"another hook":  {func(c *cacheTest, _ *sharingEngine) { c.lock.Actions = []string{"h1", "h3"} }, "hook", "debootstrap apt.install hook", ""},
+		"another hook":  {func(c *cacheTest, _ *sharingEngine) { c.hooks = []string{"h1", "h3"} }, "hook", "debootstrap apt.install hook", ""},
 		"another file":  {func(c *cacheTest, _ *sharingEngine) { c.dir = dirWith("goodbye") }, "apt.install", "debootstrap apt.install", ""},
-		"another suite": {func(c *cacheTest, _ *sharingEngine) { c.lock.InRelease = "cc" }, "", "", ""},
-		"another seed":  {func(c *cacheTest, _ *sharingEngine) { c.lock.Seed[0] = 9 }, "hook", "debootstrap apt.install hook hook", ""},
+		"another suite": {func(c *cacheTest, _ *sharingEngine) { c.inRelease = "cc" }, "", "", ""},
+		"another seed":  {func(c *cacheTest, _ *sharingEngine) { c.seed[0] = 9 }, "hook", "debootstrap apt.install hook hook", ""},
 		"without cache": {func(c *cacheTest, _ *sharingEngine) { c.rebuild = true }, "", "", ""},
 		"not reachable": {func(_ *cacheTest, e *sharingEngine) { e.down = errors.New("no route") }, "", "", "no route"},
 		"with the base here": {func(c *cacheTest, e *sharingEngine) {
-			c.build(t, &e.fakeEngine, filepath.Join(c.dir, "motd"))
-			e.all = e.all[len(e.all)-2:]
-			e.all[1].Labels[labelLayers], e.all[0].Labels[labelLayers] = "L0", "L0 other"
+			c.build(t, &e.Engine, filepath.Join(c.dir, "motd"))
+			e.All = e.All[len(e.All)-2:]
+			e.All[1].Labels[labelLayers], e.All[0].Labels[labelLayers] = "L0", "L0 other"
 		}, "hook", "apt.install hook hook", ""},
 		"with a damaged base here": {func(c *cacheTest, e *sharingEngine) {
-			c.build(t, &e.fakeEngine, filepath.Join(c.dir, "motd"))
-			e.all = e.all[len(e.all)-1:]
-			e.all[0].Labels[labelLayers], e.damaged = "L0", true
+			c.build(t, &e.Engine, filepath.Join(c.dir, "motd"))
+			e.All = e.All[len(e.All)-1:]
+			e.All[0].Labels[labelLayers], e.damaged = "L0", true
 		}, "hook", "debootstrap apt.install hook hook", ""},
 		"that lies": {func(_ *cacheTest, e *sharingEngine) {
 			var first string
@@ -150,13 +155,13 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 			t.Parallel()
 			here, e := there, &sharingEngine{images: sharedBuild(t, place, there, filepath.Join(there.dir, "motd"))}
 			here.dir = dirWith("hello") // the same file elsewhere
-			here.lock.Actions = slices.Clone(here.lock.Actions)
+			here.hooks = slices.Clone(here.hooks)
 			tt.here(&here, e)
 			store := here.store(e, nil)
 			store.TempDir, store.Cache.From = t.TempDir(), []Remote{place}
 			var warned []string
 			store.Cache.Warn = func(text string) { warned = append(warned, text) }
-			s, _, err := store.begin(t.Context(), here.identities(t))
+			s, _, err := store.begin(t.Context(), here.steps())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -254,6 +259,6 @@ func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 type singleEngine struct{ sharingEngine }
 
 func (e *singleEngine) Import(_ context.Context, _ string, snapshots []types.PackedSnapshot) error {
-	e.all = append(e.all, types.Snapshot{Name: snapshots[0].Name, Labels: snapshots[0].Labels})
+	e.All = append(e.All, types.Snapshot{Name: snapshots[0].Name, Labels: snapshots[0].Labels})
 	return nil
 }

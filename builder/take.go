@@ -192,26 +192,13 @@ func takeFile(ctx context.Context, from, to string) (digest string, err error) {
 	defer func() { err = errors.Join(err, out.Close()) }()
 	h := sha256.New()
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
-		_, err = io.Copy(h, contextReader{ctx, out})
+		_, err = io.Copy(h, untilDone(ctx, out))
 	} else {
-		_, err = io.Copy(io.MultiWriter(out, h), contextReader{ctx, in})
+		_, err = io.Copy(io.MultiWriter(out, h), untilDone(ctx, in))
 	}
 	if err != nil {
 		return "", err
 	}
 	err = errors.Join(out.Chmod(info.Mode()), os.Chtimes(to, info.ModTime(), info.ModTime()))
 	return hex.EncodeToString(h.Sum(nil)), err
-}
-
-// contextReader reads until its context is done.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

@@ -21,6 +21,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
@@ -29,7 +30,7 @@ import (
 // hostEngine has root file systems that are directories of the test, and runs hooks with the machine's own shell: what it
 // is told of files is what inotify(7) tells.
 type hostEngine struct {
-	fakeEngine
+	snapshottest.Engine
 	t     *testing.T
 	store string
 	// onRun is called before a hook runs.
@@ -75,8 +76,8 @@ type hostRootfs struct {
 }
 
 func (r *hostRootfs) Snapshot(_ context.Context, name string, labels map[string]string) error {
-	r.engine.all = slices.DeleteFunc(r.engine.all, func(s types.Snapshot) bool { return s.Name == name })
-	r.engine.all = slices.Insert(r.engine.all, 0, types.Snapshot{Name: name, Labels: labels})
+	r.engine.All = slices.DeleteFunc(r.engine.All, func(s types.Snapshot) bool { return s.Name == name })
+	r.engine.All = slices.Insert(r.engine.All, 0, types.Snapshot{Name: name, Labels: labels})
 	place := r.engine.place(name)
 	return errors.Join(os.RemoveAll(place), os.Mkdir(place, 0o755), copyTree(r.Dir, place))
 }

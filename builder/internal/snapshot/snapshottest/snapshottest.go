@@ -1,0 +1,45 @@
+// Package snapshottest has a store of snapshots for tests, without anything in the snapshots.
+package snapshottest
+
+import (
+	"context"
+	"debug/elf"
+	"io"
+	"io/fs"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
+)
+
+// Engine has labels for snapshots, and nothing in them. What it cannot do returns fs.ErrInvalid.
+type Engine struct {
+	// All are its snapshots, the last used first.
+	All []types.Snapshot
+}
+
+func (e *Engine) Scratch(context.Context) (target.Rootfs, error)      { return nil, fs.ErrInvalid }
+func (e *Engine) From(context.Context, string) (target.Rootfs, error) { return nil, fs.ErrInvalid }
+func (e *Engine) Snapshots() ([]types.Snapshot, error)                { return e.All, nil }
+func (e *Engine) Emulate(elf.FileHeader, string)                      {}
+
+func (e *Engine) CopyImage(context.Context, types.ImageCopy) error        { return fs.ErrInvalid }
+func (e *Engine) CheckDestination(context.Context, types.ImageCopy) error { return fs.ErrInvalid }
+func (e *Engine) InspectImage(context.Context, types.ImageSource) (types.RemoteImage, error) {
+	return types.RemoteImage{}, fs.ErrInvalid
+}
+func (e *Engine) FetchLayers(context.Context, types.ImageSource, []types.RemoteLayer, string) error {
+	return fs.ErrInvalid
+}
+func (e *Engine) Import(context.Context, string, []types.PackedSnapshot) error {
+	return fs.ErrInvalid
+}
+func (e *Engine) Unpack(context.Context, io.Reader, string) error { return fs.ErrInvalid }
+
+func (e *Engine) Labels(name string) (map[string]string, error) {
+	for _, s := range e.All {
+		if s.Name == name {
+			return s.Labels, nil
+		}
+	}
+	return nil, fs.ErrNotExist
+}
