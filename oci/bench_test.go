@@ -19,7 +19,7 @@ func BenchmarkRun(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if err := c.Run(b.Context(), process("exit", "0"), nil, nil, nil); err != nil {
+		if err := c.Run(b.Context(), newProcess("exit", "0"), nil, nil, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

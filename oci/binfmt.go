@@ -9,6 +9,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
 // Programs of another processor run under an emulator that the kernel starts in their place: binfmt_misc, see
@@ -16,8 +18,12 @@ import (
 // with an emulator gets a user namespace of its own, with the same ids as the one around it, and pid 1 writes the
 // table there. Nothing else sees it, for root neither, and it is gone with the run.
 
-// Annotations of a Spec for its emulator, the only words of ours in it.
+// Annotations of a Spec, the only words of ours in it: for its emulator, and for what pid 1 answers for programs.
 const (
+	// annotationSingle is there if the container has a single id.
+	annotationSingle = "vmdebootstrap.single-id"
+	// annotationProcProxy is there if programs get to see /proc through pid 1.
+	annotationProcProxy = "vmdebootstrap.proc-proxy"
 	// annotationFormat is the part of a line for binfmt_misc's file register that comes before the interpreter.
 	annotationFormat = "vmdebootstrap.binfmt.format"
 	// annotationInterpreter is the emulator's file, by its name on the host.
@@ -160,7 +166,7 @@ func writeTable(table *os.File, format, interpreter string) (err error) {
 	}
 	register := os.NewFile(uintptr(fd), "register")
 	defer func() { err = errors.Join(err, register.Close()) }()
-	if _, err := register.WriteString(format + procFD(f) + ":" + binfmtFlags); err != nil {
+	if _, err := register.WriteString(format + dirfd.ProcPath(int(f.Fd())) + ":" + binfmtFlags); err != nil {
 		return fmt.Errorf("register the emulator %s: %w", interpreter, err)
 	}
 	return nil

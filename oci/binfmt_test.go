@@ -80,7 +80,7 @@ func TestForeignProgramsRunUnderTheirEmulator(t *testing.T) {
 		name   string
 	}{{alpha, "/bin/alpha"}, {alpha, "/bin/alpha-pie"}, {sparc, "/bin/sparc"}} {
 		e.Emulate(tt.header, testEmulator(t))
-		p := process()
+		p := newProcess()
 		p.Args = []string{tt.name, "a", "b c"}
 		want := "emulating " + tt.name + " a b c\n"
 		if got := output(t, c, p); got != want {
@@ -88,7 +88,7 @@ func TestForeignProgramsRunUnderTheirEmulator(t *testing.T) {
 		}
 		// As a program of a chroot, which a native program of another container starts.
 		tools := scratch(t, e)
-		if got := output(t, tools, process("exec", "/target"+tt.name), c.MountAt("/target")...); got != "emulating /target"+tt.name+"\n" {
+		if got := output(t, tools, newProcess("exec", "/target"+tt.name), c.MountAt("/target")...); got != "emulating /target"+tt.name+"\n" {
 			t.Errorf("the toolbox's %s printed %q", tt.name, got)
 		}
 	}
@@ -106,12 +106,12 @@ func TestEmulationChangesNothingElse(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	c := foreignContainer(t, e)
-	native := output(t, c, process("look"))
+	native := output(t, c, newProcess("look"))
 	e.Emulate(alpha, testEmulator(t))
-	if got := output(t, c, process("look")); got != native {
+	if got := output(t, c, newProcess("look")); got != native {
 		t.Errorf("with an emulator the world is\n%s, without\n%s", got, native)
 	}
-	if got := output(t, c, process("write", "/owned", "x")); got != "" {
+	if got := output(t, c, newProcess("write", "/owned", "x")); got != "" {
 		t.Error(got)
 	}
 	info, err := c.Lstat("/owned")
@@ -129,7 +129,7 @@ func TestEmulationIsForOneKindAndUntilItsEnd(t *testing.T) {
 	e := openEngine(t)
 	c := foreignContainer(t, e)
 	run := func(name string) error {
-		p := process()
+		p := newProcess()
 		p.Args = []string{name}
 		return c.Run(t.Context(), p, nil, nil, nil)
 	}
@@ -153,7 +153,7 @@ func TestEmulatorMustBeThere(t *testing.T) {
 	c := foreignContainer(t, e)
 	missing := filepath.Join(t.TempDir(), "qemu-none")
 	e.Emulate(alpha, missing)
-	err := c.Run(t.Context(), process("cat"), nil, nil, nil)
+	err := c.Run(t.Context(), newProcess("cat"), nil, nil, nil)
 	if err == nil || !strings.Contains(err.Error(), missing) || errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got %v, want an error that names %s and does not blame the host", err, missing)
 	}
@@ -267,7 +267,7 @@ func emulate(args []string) error {
 		return err
 	}
 	e.Emulate(alpha, self)
-	p := process()
+	p := newProcess()
 	p.Args = []string{"/bin/alpha", "wait"}
 	p.Env = append(p.Env, os.Environ()...)
 	err = c.Run(ctx, p, nil, nil, os.Stdout)

@@ -12,6 +12,10 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
 // The isolation chroot makes the same image where neither namespaces nor mounts can be had: as root of a container with
@@ -19,7 +23,7 @@ import (
 // system by chroot(2) alone. What would be mounted is put in its place for the time of the run, see place; the store
 // copies layers, which is its driver "vfs". What is different for the programs:
 //
-//   - /proc and /sys are empty directories, and so is /dev/pts; names in /proc work nevertheless, see window.go;
+//   - /proc and /sys are empty directories, and so is /dev/pts; names in /proc work nevertheless, see package supervise;
 //   - the host's name, processes and network are seen;
 //   - a directory that is lent to a hook is a copy, and what the hook changed there is brought back at its end, unless
 //     the copy itself is gone then.
@@ -42,10 +46,10 @@ func (c *Container) runInPlace(ctx context.Context, spec *specs.Spec, stdin io.R
 	in := *spec
 	in.Mounts, in.Hostname = nil, ""
 	in.Linux = &specs.Linux{}
-	in.Annotations = map[string]string{annotationWindow: "true"}
+	in.Annotations = map[string]string{annotationProcProxy: "true"}
 	_, err = runSpec(ctx, &in, stdin, out)
 	// The helper has killed what the program left. If it was itself killed, this finds what it can.
-	killRooted(c.root)
+	process.KillRooted(c.root)
 	return err
 }
 
@@ -55,16 +59,11 @@ func (e *Engine) movable(dir string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range e.containers {
-		if within(dir, c.root) {
+		if dirfd.Within(dir, c.root) {
 			return true
 		}
 	}
-	return within(dir, e.TempDir())
-}
-
-// within reports whether a clean absolute name is dir or below it.
-func within(name, dir string) bool {
-	return name == dir || len(name) > len(dir) && name[:len(dir)] == dir && name[len(dir)] == '/'
+	return dirfd.Within(dir, e.TempDir())
 }
 
 // tryChroot does in a directory below dir what the isolation chroot does with a root file system. It says what went wrong.
@@ -130,7 +129,7 @@ func canSupervise() error {
 		return errno
 	}
 	word := []byte{1}
-	return readMemory(uint32(os.Getpid()), uint64(uintptr(unsafe.Pointer(&word[0]))), make([]byte, 1))
+	return supervise.ReadMemory(uint32(os.Getpid()), uint64(uintptr(unsafe.Pointer(&word[0]))), make([]byte, 1))
 }
 
 // rootAndBack changes the root directory of this process, which has one thread that matters, for a moment.

@@ -15,6 +15,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/mounts"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
@@ -104,7 +106,7 @@ func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
 	}
 	before := treeOf(t, target.Root())
 	for name, got := range map[string]string{
-		"alone": output(t, target, process("look")), "in another": output(t, tools, process("chroot", "/target"), target.MountAt("/target")...),
+		"alone": output(t, target, newProcess("look")), "in another": output(t, tools, newProcess("chroot", "/target"), target.MountAt("/target")...),
 	} {
 		for _, want := range []string{
 			"cwd /\n", "ids 0:0", "umask 022\n", "/dev/null Dcrw-rw-rw-\n", "/dev/tty Dcrw-rw-rw-\n", "/dev/pts drwxr-xr-x\n", "/dev/shm dtrwxrwxrwx\n",
@@ -128,7 +130,7 @@ func TestChrootTellsThatItHasNoEmulator(t *testing.T) {
 	e := openEngine(t)
 	e.Emulate(alpha, "/bin/true")
 	var host *HostError
-	if err := scratch(t, e).Run(t.Context(), process("cat"), nil, nil, nil); !errors.As(err, &host) || !strings.Contains(host.Cure, "qemu-user-static") {
+	if err := scratch(t, e).Run(t.Context(), newProcess("cat"), nil, nil, nil); !errors.As(err, &host) || !strings.Contains(host.Cure, "qemu-user-static") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -183,7 +185,7 @@ func TestPlacedThingsLeaveNoTrace(t *testing.T) {
 	}
 	mounts := []specs.Mount{
 		bind("/file", "/etc/file", "ro"), bind("/file", "/home/alice/deep/file"), bind("/moved", "/var/cache/apt/archives"),
-		bind("/template", "/run", "ro"), {Type: "tmpfs", Destination: "/run", Options: []string{"mode=755", tmpCopyUp}},
+		bind("/template", "/run", "ro"), {Type: "tmpfs", Destination: "/run", Options: []string{"mode=755", mounts.CopyUpOption}},
 		procMount("/proc"), sysMount("/sys"),
 	}
 	placeAll(t, root, mounts, []string{host + "/moved"}, func() {
@@ -230,7 +232,7 @@ func TestLentDirectoryGetsTheChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	large := host + "/large.img"
-	if err := errors.Join(os.WriteFile(large, []byte("image"), 0o644), os.Truncate(large, linkFrom)); err != nil {
+	if err := errors.Join(os.WriteFile(large, []byte("image"), 0o644), os.Truncate(large, dirfd.LinkFrom)); err != nil {
 		t.Fatal(err)
 	}
 	sameBefore, err := os.Stat(host + "/same")

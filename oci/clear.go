@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
 // ErrInUse says that an Engine or a Pull of another process uses a directory.
@@ -73,7 +75,7 @@ func moveAllAside(dirs []string) (aside []string, err error) {
 	for _, dir := range dirs[1:] {
 		entries, _ := os.ReadDir(dir) // what cannot be read is no directory, and nobody uses it
 		for _, d := range entries {
-			if strings.HasPrefix(d.Name(), pullPrefix) && lockedDir(filepath.Join(dir, d.Name())) {
+			if strings.HasPrefix(d.Name(), pullPrefix) && dirfd.Locked(filepath.Join(dir, d.Name())) {
 				return nil, ErrInUse
 			}
 		}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 )
 
 // keptStore is a closed store with three snapshots, each above the one before it, and one of another tree.
@@ -170,11 +172,11 @@ func exchange(entries []map[string]any, by string, a, b any, field string) {
 }
 
 // give gives a file of a layer an owner.
-func give(name string, o owner) error {
+func give(name string, o owners.Owner) error {
 	if isolation != IsolationSingle {
-		return os.Lchown(name, int(o.uid), int(o.gid))
+		return os.Lchown(name, int(o.UID), int(o.GID))
 	}
-	attribute, value := o.note(unix.S_IFREG)
+	attribute, value := o.Xattr(unix.S_IFREG)
 	return unix.Setxattr(name, attribute, value, 0)
 }
 
@@ -213,7 +215,7 @@ var storeDamages = []struct {
 	}},
 	{name: "a mode", gone: chained, damage: func(s *keptStore) error { return os.Chmod(s.file("base", "/secret"), 0o644) }},
 	{name: "an owner", gone: chained, damage: func(s *keptStore) error {
-		return give(s.file("base", "/secret"), owner{1, 1})
+		return give(s.file("base", "/secret"), owners.Owner{UID: 1, GID: 1})
 	}},
 	{name: "a file cut short", gone: chained, damage: func(s *keptStore) error { return os.Truncate(s.file("base", "/usr/bin/tool"), 3) }},
 	{name: "a file grown", gone: chained, damage: func(s *keptStore) error { return os.Truncate(s.file("base", "/usr/bin/tool"), 4096) }},
@@ -235,7 +237,7 @@ var storeDamages = []struct {
 		if err != nil {
 			return err
 		}
-		return errors.Join(os.Remove(name), os.WriteFile(name, []byte("secret"), 0o600), give(name, owner{0, 7}),
+		return errors.Join(os.Remove(name), os.WriteFile(name, []byte("secret"), 0o600), give(name, owners.Owner{UID: 0, GID: 7}),
 			unix.Setxattr(name, "user.note", []byte("old"), 0), os.Chtimes(name, info.ModTime(), info.ModTime()))
 	}},
 	{name: "a layer gone", gone: chained[1:], damage: func(s *keptStore) error { return os.RemoveAll(s.layer("middle")) }},

@@ -37,7 +37,7 @@
 // Programs of another processor's architecture run under an emulator that Emulate names. Its entry in binfmt_misc is made
 // anew for each run, in a user namespace inside ours, so that nothing is registered on the host. That needs Linux 6.7.
 //
-// Pid 1 of a container can answer system calls of its programs (seccomp_unotify(2), supervise.go). Where there is one id,
+// Pid 1 of a container can answer system calls of its programs (seccomp_unotify(2), package supervise). Where there is one id,
 // which is the isolation single, those are the calls about owners: whose a file should be is noted in an extended
 // attribute, and programs see and change that as if it were so. contrib/design/owners.md tells how. For 32-bit programs
 // under an emulator pid 1 reads directories: ext4 tells an emulator what they cannot hold.

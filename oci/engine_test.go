@@ -333,7 +333,7 @@ func TestEnginesShareAStore(t *testing.T) {
 	if err := three.Close(); err != nil {
 		t.Fatal(err)
 	}
-	output(t, c, process("cat"))
+	output(t, c, newProcess("cat"))
 	if err := c.Snapshot(t.Context(), "shared", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestEnginesShareAStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	output(t, other, process("cat"))
+	output(t, other, newProcess("cat"))
 }
 
 func TestCloseLeavesNothingButSnapshots(t *testing.T) {

@@ -1,9 +1,7 @@
 package oci
 
 import (
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -13,6 +11,9 @@ import (
 
 	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 )
 
 // The names of all methods below mean files in the container: the root directory of a name, and that of every symbolic
@@ -22,50 +23,23 @@ import (
 func (c *Container) open(op, name string) (*os.File, error) {
 	f, err := pathrs.OpenInRoot(c.root, name)
 	if err != nil {
-		return nil, pathError(op, name, err)
+		return nil, dirfd.PathError(op, name, err)
 	}
 	return f, nil
 }
 
-// at is a directory of the container and a name in it.
-type at struct {
-	dir  *os.File
-	base string
-}
-
 // parent finds the directory that holds a name, following symbolic links to there but not at its end. The caller closes
 // the directory.
-func (c *Container) parent(op, name string) (at, error) {
+func (c *Container) parent(op, name string) (dirfd.Entry, error) {
 	clean := path.Join("/", name)
 	if clean == "/" {
-		return at{}, &fs.PathError{Op: op, Path: name, Err: unix.EINVAL}
+		return dirfd.Entry{}, &fs.PathError{Op: op, Path: name, Err: unix.EINVAL}
 	}
 	dir, err := pathrs.OpenInRoot(c.root, path.Dir(clean))
 	if err != nil {
-		return at{}, pathError(op, name, err)
+		return dirfd.Entry{}, dirfd.PathError(op, name, err)
 	}
-	return at{dir, path.Base(clean)}, nil
-}
-
-// fd is the directory's descriptor.
-func (a at) fd() int { return int(a.dir.Fd()) }
-
-// host is a path by which this process reaches the name. It is good as long as the directory is open, and for
-// calls that do not follow a link at its end.
-func (a at) host() string { return procFD(a.dir) + "/" + a.base }
-
-func procFD(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
-
-// pathError is an error about a name of the container, without those of descriptors that a cause may hold.
-func pathError(op, name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	var errno unix.Errno
-	if errors.As(err, &errno) {
-		err = errno
-	}
-	return &fs.PathError{Op: op, Path: name, Err: err}
+	return dirfd.Entry{Dir: dir, Base: path.Base(clean)}, nil
 }
 
 // ReadFile reads a regular file.
@@ -78,18 +52,18 @@ func (c *Container) ReadFile(name string) ([]byte, error) {
 	// Before it is opened: a named pipe would wait for a writer.
 	info, err := handle.Stat()
 	if err != nil {
-		return nil, pathError("stat", name, err)
+		return nil, dirfd.PathError("stat", name, err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
 	}
 	f, err := pathrs.Reopen(handle, unix.O_RDONLY)
 	if err != nil {
-		return nil, pathError("open", name, err)
+		return nil, dirfd.PathError("open", name, err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(f)
-	return data, pathError("read", name, err)
+	return data, dirfd.PathError("read", name, err)
 }
 
 // WriteFile makes name a regular file with that content and mode, whatever the umask. It replaces a file or symbolic
@@ -99,24 +73,24 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 	if err != nil {
 		return err
 	}
-	defer a.dir.Close()
-	o, err := a.fileOwner()
+	defer a.Dir.Close()
+	o, err := fileOwner(a)
 	if err != nil {
-		return pathError("write", name, err)
+		return dirfd.PathError("write", name, err)
 	}
-	temp := tempName(a.base)
+	temp := dirfd.TempName(a.Base)
 	// A process forked meanwhile would have the file open for writing until it calls exec, and a program that is open
 	// so cannot be run (ETXTBSY).
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	fd, err := unix.Openat(a.fd(), temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	fd, err := unix.Openat(a.FD(), temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return pathError("create", name, err)
+		return dirfd.PathError("create", name, err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer func() {
 		if err != nil {
-			err = errors.Join(pathError("write", name, err), unix.Unlinkat(a.fd(), temp, 0))
+			err = errors.Join(dirfd.PathError("write", name, err), unix.Unlinkat(a.FD(), temp, 0))
 		}
 	}()
 	_, err = f.Write(data)
@@ -125,16 +99,7 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 	if err != nil {
 		return err
 	}
-	return unix.Renameat(a.fd(), temp, a.fd(), a.base)
-}
-
-// tempName is a name beside another that is free.
-func tempName(base string) string {
-	const room = 255 - 1 - 1 - 26 // NAME_MAX, two dots, rand.Text
-	if len(base) > room {
-		base = base[:room]
-	}
-	return "." + base + "." + rand.Text()
+	return unix.Renameat(a.FD(), temp, a.FD(), a.Base)
 }
 
 // MkdirAll makes a directory and those above it that are missing, all with that mode, whatever the umask.
@@ -150,12 +115,12 @@ func (c *Container) MkdirAll(name string, mode fs.FileMode) error {
 				err = unix.ENOTDIR
 			}
 			if err != nil {
-				return pathError("mkdir", at, err)
+				return dirfd.PathError("mkdir", at, err)
 			}
 			continue
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return pathError("mkdir", at, err)
+			return dirfd.PathError("mkdir", at, err)
 		}
 		if err := c.mkdir(at, mode); err != nil {
 			return err
@@ -169,16 +134,16 @@ func (c *Container) mkdir(name string, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer a.dir.Close()
-	if err := unix.Mkdirat(a.fd(), a.base, 0o700); err != nil {
-		return pathError("mkdir", name, err)
+	defer a.Dir.Close()
+	if err := unix.Mkdirat(a.FD(), a.Base, 0o700); err != nil {
+		return dirfd.PathError("mkdir", name, err)
 	}
-	f, err := openBelow(a.dir, a.base, unix.O_PATH|unix.O_DIRECTORY)
+	f, err := dirfd.Open(a.Dir, a.Base, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return pathError("mkdir", name, err)
+		return dirfd.PathError("mkdir", name, err)
 	}
 	defer f.Close()
-	return pathError("chmod", name, os.Chmod(procFD(f), mode))
+	return dirfd.PathError("chmod", name, os.Chmod(dirfd.ProcPath(int(f.Fd())), mode))
 }
 
 // Symlink makes name a symbolic link to text, in place of a file or link of that name.
@@ -187,13 +152,13 @@ func (c *Container) Symlink(text, name string) error {
 	if err != nil {
 		return err
 	}
-	defer a.dir.Close()
-	temp := tempName(a.base)
-	if err := unix.Symlinkat(text, a.fd(), temp); err != nil {
-		return pathError("symlink", name, err)
+	defer a.Dir.Close()
+	temp := dirfd.TempName(a.Base)
+	if err := unix.Symlinkat(text, a.FD(), temp); err != nil {
+		return dirfd.PathError("symlink", name, err)
 	}
-	if err := unix.Renameat(a.fd(), temp, a.fd(), a.base); err != nil {
-		return errors.Join(pathError("symlink", name, err), unix.Unlinkat(a.fd(), temp, 0))
+	if err := unix.Renameat(a.FD(), temp, a.FD(), a.Base); err != nil {
+		return errors.Join(dirfd.PathError("symlink", name, err), unix.Unlinkat(a.FD(), temp, 0))
 	}
 	return nil
 }
@@ -204,8 +169,8 @@ func (c *Container) Remove(name string) error {
 	if err != nil {
 		return missingIsFine(err)
 	}
-	defer a.dir.Close()
-	return missingIsFine(pathError("remove", name, os.Remove(a.host())))
+	defer a.Dir.Close()
+	return missingIsFine(dirfd.PathError("remove", name, os.Remove(a.Path())))
 }
 
 // RemoveAll removes name and all that is in it. It is no error if there is none.
@@ -214,8 +179,8 @@ func (c *Container) RemoveAll(name string) error {
 	if err != nil {
 		return missingIsFine(err)
 	}
-	defer a.dir.Close()
-	return pathError("remove", name, os.RemoveAll(a.host()))
+	defer a.Dir.Close()
+	return dirfd.PathError("remove", name, os.RemoveAll(a.Path()))
 }
 
 func missingIsFine(err error) error {
@@ -232,14 +197,14 @@ func (c *Container) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	defer handle.Close()
-	entries, err := os.ReadDir(procFD(handle))
+	entries, err := os.ReadDir(dirfd.ProcPath(int(handle.Fd())))
 	if err != nil {
-		return nil, pathError("read", name, err)
+		return nil, dirfd.PathError("read", name, err)
 	}
 	for i, e := range entries {
-		info, err := lstat(procFD(handle) + "/" + e.Name())
+		info, err := lstat(dirfd.ProcPath(int(handle.Fd())) + "/" + e.Name())
 		if err != nil {
-			return nil, pathError("stat", path.Join(name, e.Name()), err)
+			return nil, dirfd.PathError("stat", path.Join(name, e.Name()), err)
 		}
 		entries[i] = fs.FileInfoToDirEntry(info)
 	}
@@ -250,15 +215,15 @@ func (c *Container) ReadDir(name string) ([]fs.DirEntry, error) {
 func (c *Container) Lstat(name string) (fs.FileInfo, error) {
 	if path.Join("/", name) == "/" {
 		info, err := lstat(c.root)
-		return info, pathError("lstat", name, err)
+		return info, dirfd.PathError("lstat", name, err)
 	}
 	a, err := c.parent("lstat", name)
 	if err != nil {
 		return nil, err
 	}
-	defer a.dir.Close()
-	info, err := lstat(a.host())
-	return info, pathError("lstat", name, err)
+	defer a.Dir.Close()
+	info, err := lstat(a.Path())
+	return info, dirfd.PathError("lstat", name, err)
 }
 
 // lstat is os.Lstat with the owner that is noted.
@@ -268,8 +233,8 @@ func lstat(name string) (fs.FileInfo, error) {
 		return info, err
 	}
 	st := info.Sys().(*syscall.Stat_t)
-	o, err := notedOwner(name, st.Mode)
-	st.Uid, st.Gid = o.uid, o.gid
+	o, err := owners.Read(name, st.Mode)
+	st.Uid, st.Gid = o.UID, o.GID
 	return info, err
 }
 
@@ -279,9 +244,9 @@ func (c *Container) Readlink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer a.dir.Close()
-	text, err := os.Readlink(a.host())
-	return text, pathError("readlink", name, err)
+	defer a.Dir.Close()
+	text, err := os.Readlink(a.Path())
+	return text, dirfd.PathError("readlink", name, err)
 }
 
 // Chmod sets the mode of a file or directory, following symbolic links.
@@ -291,7 +256,7 @@ func (c *Container) Chmod(name string, mode fs.FileMode) error {
 		return err
 	}
 	defer handle.Close()
-	return pathError("chmod", name, os.Chmod(procFD(handle), mode))
+	return dirfd.PathError("chmod", name, os.Chmod(dirfd.ProcPath(int(handle.Fd())), mode))
 }
 
 // Lchown sets the owner of a file, directory or symbolic link.
@@ -300,39 +265,39 @@ func (c *Container) Lchown(name string, uid, gid int) error {
 	if err != nil {
 		return err
 	}
-	defer a.dir.Close()
-	fd, err := unix.Openat(a.fd(), a.base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	defer a.Dir.Close()
+	fd, err := unix.Openat(a.FD(), a.Base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return pathError("lchown", name, err)
+		return dirfd.PathError("lchown", name, err)
 	}
 	defer unix.Close(fd)
-	return pathError("lchown", name, chownTo(fd, owner{uint32(uid), uint32(gid)}))
+	return dirfd.PathError("lchown", name, chownTo(fd, owners.Owner{UID: uint32(uid), GID: uint32(gid)}))
 }
 
 // chownTo gives an open file to an owner.
-func chownTo(fd int, o owner) error {
+func chownTo(fd int, o owners.Owner) error {
 	if isolation == IsolationSingle {
-		return chown(fd, o)
+		return owners.Chown(fd, o)
 	}
-	return unix.Fchownat(fd, "", int(int32(o.uid)), int(int32(o.gid)), unix.AT_EMPTY_PATH)
+	return unix.Fchownat(fd, "", int(int32(o.UID)), int(int32(o.GID)), unix.AT_EMPTY_PATH)
 }
 
 // fileOwner gives the owner of a regular file, 0:0 for anything else and for nothing.
-func (a at) fileOwner() (owner, error) {
-	fd, err := unix.Openat(a.fd(), a.base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func fileOwner(a dirfd.Entry) (owners.Owner, error) {
+	fd, err := unix.Openat(a.FD(), a.Base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
-		return owner{}, nil
+		return owners.Owner{}, nil
 	}
 	if err != nil {
-		return owner{}, err
+		return owners.Owner{}, err
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return owner{}, err
+		return owners.Owner{}, err
 	}
 	if isolation == IsolationSingle {
-		return openOwner(fd, st.Mode)
+		return owners.ReadFD(fd, st.Mode)
 	}
-	return owner{st.Uid, st.Gid}, nil
+	return owners.Owner{UID: st.Uid, GID: st.Gid}, nil
 }

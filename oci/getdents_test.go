@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
 // places reads a directory in small pieces.
@@ -27,9 +28,9 @@ func places(args []string) error {
 		if err != nil || n == 0 {
 			return err
 		}
-		for e := buf[:n]; len(e) > 0; e = e[binary.NativeEndian.Uint16(e[direntLength:]):] {
-			name := unix.ByteSliceToString(e[direntHeader+1:]) // behind d_type
-			fmt.Println(name, binary.NativeEndian.Uint64(e[direntOffset:]) <= math.MaxInt32)
+		for e := buf[:n]; len(e) > 0; e = e[binary.NativeEndian.Uint16(e[supervise.DirentLength:]):] {
+			name := unix.ByteSliceToString(e[supervise.DirentHeader+1:]) // behind d_type
+			fmt.Println(name, binary.NativeEndian.Uint64(e[supervise.DirentOffset:]) <= math.MaxInt32)
 		}
 	}
 }
@@ -53,7 +54,7 @@ func TestEmulated32BitProgramsCanHoldPlacesInDirectories(t *testing.T) {
 	slices.Sort(want)
 	read := func() (names []string, small bool) {
 		small = true
-		for line := range strings.Lines(output(t, c, process("places", "/many"))) {
+		for line := range strings.Lines(output(t, c, newProcess("places", "/many"))) {
 			name, fits, _ := strings.Cut(strings.TrimSpace(line), " ")
 			names, small = append(names, name), small && fits == "true"
 		}
@@ -71,24 +72,11 @@ func TestEmulated32BitProgramsCanHoldPlacesInDirectories(t *testing.T) {
 	if !small {
 		t.Error("places of more than 31 bits")
 	}
-	if got := output(t, c, process("places", "/bin")); strings.Count(got, "\n") != 6 {
+	if got := output(t, c, newProcess("places", "/bin")); strings.Count(got, "\n") != 6 {
 		t.Errorf("another directory: %q", got)
 	}
-	p := process("places", "/bin/program")
+	p := newProcess("places", "/bin/program")
 	if err := c.Run(t.Context(), p, nil, nil, nil); err == nil {
 		t.Error("a file is read as a directory")
-	}
-}
-
-func TestSeccompStructuresHaveTheSizesOfTheKernel(t *testing.T) {
-	t.Parallel()
-	for name, sizes := range map[string][2]uintptr{
-		"seccomp_data":       {unsafe.Sizeof(seccompData{}), 64},
-		"seccomp_notif":      {unsafe.Sizeof(seccompNotification{}), 80},
-		"seccomp_notif_resp": {unsafe.Sizeof(seccompAnswer{}), 24},
-	} {
-		if sizes[0] != sizes[1] {
-			t.Errorf("%s has %d bytes, want %d", name, sizes[0], sizes[1])
-		}
 	}
 }

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
 )
 
 // handover is what the first run of this program tells the second. It travels in a file without a name: arguments are
@@ -53,7 +54,7 @@ func (h *handover) file() (_ *os.File, err error) {
 }
 
 // handedOver is the file for a helper of Reexec, and for the program that this becomes.
-var handedOver = sync.OnceValue(func() *os.File { return os.NewFile(fdHandover, "handover") })
+var handedOver = sync.OnceValue(func() *os.File { return os.NewFile(process.FdHandover, "handover") })
 
 // readHandover reads what a helper of Reexec, or the program inside, was handed over. The file stays as it is for the next.
 func readHandover() (*handover, error) {
@@ -63,25 +64,4 @@ func readHandover() (*handover, error) {
 	}
 	_, err := handedOver().Seek(0, io.SeekStart)
 	return h, err
-}
-
-// earlyVariables are those that libraries look at before main begins.
-func earlyVariables(env []string) []string {
-	var early []string
-	for _, kv := range env {
-		if strings.HasPrefix(kv, "HOME=") {
-			early = append(early, kv)
-		}
-	}
-	return early
-}
-
-// setEnvironment makes env the environment of this process, in its memory alone.
-func setEnvironment(env []string) {
-	os.Clearenv()
-	for _, kv := range env {
-		if name, value, ok := strings.Cut(kv, "="); ok {
-			_ = os.Setenv(name, value) // fails for names that no variable can have
-		}
-	}
 }

@@ -3,13 +3,14 @@ package oci
 import (
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
 )
 
 // What holds the programs of a container, beside its namespaces: contrib/design/containment.md says against whom.
@@ -23,42 +24,16 @@ var keptCapabilities = []int{
 }
 
 // withheldCapabilities are those that programs do not get in a user namespace of their own either: with them they could take
-// over pid 1, which is in there, too, or undo its mounts. Mounts of their own they get by asking, see mountservice.go.
+// over pid 1, which is in there, too, or undo its mounts. Mounts of their own they get by asking, see package supervise.
 var withheldCapabilities = []int{
 	unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_CHECKPOINT_RESTORE, unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_BOOT,
 	unix.CAP_SYS_TIME, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYSLOG,
 }
 
-// hide keeps the memory, the files and the environment of this process from all others of its user: they are root's then.
-// A new program loses it, so that each helper of ours does it anew.
-func hide() {
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		panic(fmt.Sprintf("BUG: hide the process: %v", err)) // any process may
-	}
-}
-
-// keepFiles has no program that this process starts inherit a file that it is not given.
-func keepFiles() {
-	// Linux 5.11 is enough. A filter of an outer container that does not know the call says ENOSYS or EPERM; Go's own files are
-	// not inherited anyway.
-	_ = unix.CloseRange(fdLifeline, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-}
-
-// leaveKeyring gives this thread, and what it becomes or starts, an empty session keyring in the place of the caller's.
-func leaveKeyring() error {
-	// Without a name it is a new one.
-	switch _, _, errno := unix.Syscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0); errno {
-	case 0, unix.ENOSYS, unix.EPERM, unix.EACCES:
-		return nil // or the kernel has no keys, or the outer container's filter forbids all that is about them
-	default:
-		return fmt.Errorf("leave the session keyring: %w", errno)
-	}
-}
-
 // confine takes from this thread, and so from what it starts, what programs of a container must not have. The thread must be
 // locked.
 func confine(spec *specs.Spec) error {
-	if err := leaveKeyring(); err != nil {
+	if err := process.LeaveKeyring(); err != nil {
 		return err
 	}
 	if !isolated(spec) {
@@ -83,7 +58,7 @@ func confine(spec *specs.Spec) error {
 			return fmt.Errorf("withhold capability %d: %w", c, err)
 		}
 	}
-	if err := dropAmbient(); err != nil {
+	if err := process.DropAmbient(); err != nil {
 		return fmt.Errorf("drop ambient capabilities: %w", err)
 	}
 	return nil

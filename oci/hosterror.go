@@ -53,7 +53,7 @@ const (
 	tryDeviceUse attempt = "deviceuse" // opening what it made
 	tryMove      attempt = "move"      // renaming a directory
 	tryRoot      attempt = "root"      // chroot
-	trySupervise attempt = "supervise" // answering system calls, see window.go
+	trySupervise attempt = "supervise" // answering system calls, see package supervise
 )
 
 // facts are what helps to say why an attempt failed. They are looked up only after it did.

@@ -16,6 +16,7 @@ import (
 	imagetypes "go.podman.io/image/v5/types"
 	"go.podman.io/storage"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -110,6 +111,6 @@ func (o imageOrder) check(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	// Any digest will do: the question needs the right to push.
-	_, _, err = d.TryReusingBlob(ctx, imagetypes.BlobInfo{Digest: digest.FromString(nameImage), Size: -1}, none.NoCache, false)
+	_, _, err = d.TryReusingBlob(ctx, imagetypes.BlobInfo{Digest: digest.FromString(process.NameImage), Size: -1}, none.NoCache, false)
 	return err
 }

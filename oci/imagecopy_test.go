@@ -22,6 +22,7 @@ import (
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -199,11 +200,11 @@ func checkUnpacked(t *testing.T, root string) {
 		t.Fatal(err)
 	}
 	if InsideBy() == IsolationSingle {
-		o, err := notedOwner(root+"/etc/shadow", shadow.Mode)
+		o, err := owners.Read(root+"/etc/shadow", shadow.Mode)
 		if err != nil {
 			t.Error(err)
 		}
-		shadow.Gid = o.gid
+		shadow.Gid = o.GID
 	}
 	if shadow.Gid != 42 || shadow.Mode&0o777 != 0o640 || shadow.Mtim.Sec != 1700000000 {
 		t.Errorf("got %+v", shadow)

@@ -21,6 +21,7 @@ import (
 	imagetypes "go.podman.io/image/v5/types"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -71,7 +72,7 @@ const envRegistryAuthFile = "REGISTRY_AUTH_FILE"
 // fs.ErrNotExist if there is no such image.
 func (e *Engine) imageHelper(ctx context.Context, order imageOrder, environ []string, file *os.File) ([]byte, error) {
 	order.TempDir, order.Env = e.TempDir(), environ
-	env := append([]string{}, earlyVariables(environ)...)
+	env := append([]string{}, process.EarlyVariables(environ)...)
 	for _, kv := range environ {
 		if name, value, _ := strings.Cut(kv, "="); name == envRegistryAuthFile {
 			order.AuthFile = value
@@ -86,7 +87,7 @@ func (e *Engine) imageHelper(ctx context.Context, order imageOrder, environ []st
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Args, cmd.Env, cmd.Stdin = []string{nameImage}, env, bytes.NewReader(data)
+	cmd.Args, cmd.Env, cmd.Stdin = []string{process.NameImage}, env, bytes.NewReader(data)
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = copyGrace
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
@@ -120,13 +121,13 @@ func imageMain() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	logrus.SetLevel(logrus.WarnLevel)
-	hide()
-	keepFiles()
+	process.Hide()
+	process.KeepFiles()
 	var order imageOrder
 	var answer any
 	err := json.NewDecoder(os.Stdin).Decode(&order) //nolint:forbidigo // the helper's order
 	if err == nil {
-		setEnvironment(append(os.Environ(), order.Env...)) //nolint:forbidigo // what the libraries are told, and the caller's
+		process.SetEnvironment(append(os.Environ(), order.Env...)) //nolint:forbidigo // what the libraries are told, and the caller's
 		answer, err = order.run(ctx)
 	}
 	if err == nil && answer != nil {
@@ -137,9 +138,9 @@ func imageMain() {
 	}
 	fmt.Print(err)
 	if isNoImage(err) {
-		exit(statusNoImage)
+		process.Exit(statusNoImage)
 	}
-	exit(1)
+	process.Exit(1)
 }
 
 // run carries the order out.

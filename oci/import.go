@@ -17,6 +17,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -112,9 +113,9 @@ func noteOwners(r io.Reader, w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		o := owner{uint32(h.Uid), uint32(h.Gid)}
-		if path.Clean(h.Name) == "." && o != rootOwner {
-			return fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.uid, o.gid)
+		o := owners.Owner{UID: uint32(h.Uid), GID: uint32(h.Gid)}
+		if path.Clean(h.Name) == "." && o != owners.Root {
+			return fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.UID, o.GID)
 		}
 		if h.Typeflag != tar.TypeLink {
 			h.PAXRecords, h.Xattrs = notedRecords(h, o), nil //nolint:staticcheck // the reader fills both, the writer writes both
@@ -130,7 +131,7 @@ func noteOwners(r io.Reader, w io.Writer) error {
 }
 
 // notedRecords are the extended attributes of a member with notes in place of what they say of users and groups.
-func notedRecords(h *tar.Header, o owner) map[string]string {
+func notedRecords(h *tar.Header, o owners.Owner) map[string]string {
 	const xattr = "SCHILY.xattr."
 	mode := map[byte]uint32{tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR}[h.Typeflag]
 	records := map[string]string{}
@@ -146,8 +147,8 @@ func notedRecords(h *tar.Header, o owner) map[string]string {
 		}
 		records[key] = value
 	}
-	if o != rootOwner {
-		name, value := o.note(mode)
+	if o != owners.Root {
+		name, value := o.Xattr(mode)
 		records[xattr+name] = string(value)
 	}
 	return records

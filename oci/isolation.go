@@ -20,7 +20,7 @@ const (
 	// root of a container that may make such a namespace, but not mount without one, has its own ids there.
 	IsolationUserNS Isolation = "userns"
 	// IsolationSingle is a user namespace without other users than the caller. Whose files should be is noted in extended
-	// attributes; programs in containers see that as if it were so, see supervise.go.
+	// attributes; programs in containers see that as if it were so, see package supervise.
 	IsolationSingle Isolation = "single"
 	// IsolationRoot has mount and pid namespaces, made by a root that may mount.
 	IsolationRoot Isolation = "root"

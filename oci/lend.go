@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
 // loan is a copy of a directory of the host, for a run that may change it.
@@ -33,14 +35,14 @@ type lentFile struct {
 }
 
 // lend copies a directory, but for keep and what is in it, unless it is there itself.
-func lend(to at, source, keep string) (_ *loan, err error) {
+func lend(to dirfd.Entry, source, keep string) (_ *loan, err error) {
 	l := &loan{source: source}
 	defer func() {
 		if err != nil {
 			l.close()
 		}
 	}()
-	if l.host, err = openDir(source); err != nil {
+	if l.host, err = dirfd.OpenDir(source); err != nil {
 		return nil, err
 	}
 	var kept unix.Stat_t
@@ -51,10 +53,10 @@ func lend(to at, source, keep string) (_ *loan, err error) {
 	if err := unix.Fstat(int(l.host.Fd()), &st); err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: source, Err: err}
 	}
-	if _, err := copyEntry(to, at{}, &st); err != nil {
+	if _, err := dirfd.Copy(to, dirfd.Entry{}, &st); err != nil {
 		return nil, fmt.Errorf("copy %s: %w", source, err)
 	}
-	if l.copy, err = openDirBelow(to.dir, to.base); err != nil {
+	if l.copy, err = dirfd.OpenDirAt(to.Dir, to.Base); err != nil {
 		return nil, err
 	}
 	if l.before, err = copyDir(l.copy, l.host, &kept); err != nil {
@@ -71,7 +73,7 @@ func copyDir(to, from *os.File, keep *unix.Stat_t) (map[string]lentFile, error) 
 	}
 	copied := map[string]lentFile{}
 	for _, name := range names {
-		if err := copyInto(copied, at{to, name}, at{from, name}, keep); err != nil {
+		if err := copyInto(copied, dirfd.Entry{Dir: to, Base: name}, dirfd.Entry{Dir: from, Base: name}, keep); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -79,8 +81,8 @@ func copyDir(to, from *os.File, keep *unix.Stat_t) (map[string]lentFile, error) 
 }
 
 // copyInto copies a file, or a directory with what is in it, and notes it.
-func copyInto(copied map[string]lentFile, to, from at, keep *unix.Stat_t) error {
-	st, err := from.lstat()
+func copyInto(copied map[string]lentFile, to, from dirfd.Entry, keep *unix.Stat_t) error {
+	st, err := from.Lstat()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // somebody has removed it meanwhile
 	}
@@ -90,24 +92,24 @@ func copyInto(copied map[string]lentFile, to, from at, keep *unix.Stat_t) error 
 	if st.Dev == keep.Dev && st.Ino == keep.Ino {
 		return nil
 	}
-	made, err := copyEntry(to, from, &st)
+	made, err := dirfd.Copy(to, from, &st)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !made {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if st, err = to.lstat(); err != nil {
+	if st, err = to.Lstat(); err != nil {
 		return err
 	}
 	file := stateOf(&st)
 	if file.isDir() {
-		source, err := openDirBelow(from.dir, from.base)
+		source, err := dirfd.OpenDirAt(from.Dir, from.Base)
 		if err != nil {
 			return err
 		}
 		defer source.Close()
-		dir, err := openDirBelow(to.dir, to.base)
+		dir, err := dirfd.OpenDirAt(to.Dir, to.Base)
 		if err != nil {
 			return err
 		}
@@ -116,7 +118,7 @@ func copyInto(copied map[string]lentFile, to, from at, keep *unix.Stat_t) error 
 			return err
 		}
 	}
-	copied[to.base] = file
+	copied[to.Base] = file
 	return nil
 }
 
@@ -152,8 +154,8 @@ func (l *loan) close() {
 }
 
 // bringBack does to the lent directory what was done to its copy, which was made at a place. It must be there still.
-func (l *loan) bringBack(place at) error {
-	there, err := place.is(l.copy)
+func (l *loan) bringBack(place dirfd.Entry) error {
+	there, err := place.Is(l.copy)
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (l *loan) bringBack(place at) error {
 		return err
 	}
 	if st.Mode != host.Mode {
-		if err := giveMode(l.host, &st); err != nil {
+		if err := dirfd.SetMode(l.host, &st); err != nil {
 			return err
 		}
 	}
@@ -188,15 +190,15 @@ func (d *hostDir) open() (*os.File, error) {
 	}
 	parent, err := d.parent.open()
 	if err == nil {
-		d.file, err = openDirBelow(parent, d.name)
+		d.file, err = dirfd.OpenDirAt(parent, d.name)
 	}
 	return d.file, err
 }
 
 // at is a name in the directory.
-func (d *hostDir) at(name string) (at, error) {
+func (d *hostDir) at(name string) (dirfd.Entry, error) {
 	dir, err := d.open()
-	return at{dir, name}, err
+	return dirfd.Entry{Dir: dir, Base: name}, err
 }
 
 // bringBackDir does to a directory what was done to its copy.
@@ -209,7 +211,7 @@ func bringBackDir(to *hostDir, from *os.File, before map[string]lentFile) error 
 	for _, name := range names {
 		was, known := before[name]
 		delete(gone, name)
-		if err := bringBackEntry(to, at{from, name}, was, known); err != nil {
+		if err := bringBackEntry(to, dirfd.Entry{Dir: from, Base: name}, was, known); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -222,19 +224,19 @@ func bringBackDir(to *hostDir, from *os.File, before map[string]lentFile) error 
 }
 
 // bringBackEntry does so with one file, or a directory with what is in it.
-func bringBackEntry(to *hostDir, from at, was lentFile, known bool) error {
-	st, err := from.lstat()
+func bringBackEntry(to *hostDir, from dirfd.Entry, was lentFile, known bool) error {
+	st, err := from.Lstat()
 	if err != nil {
 		return err
 	}
 	now := stateOf(&st)
 	if !known || was.changed(now) {
 		if was.isDir() && !now.isDir() {
-			if err := removeKnown(to, from.base, was); err != nil {
+			if err := removeKnown(to, from.Base, was); err != nil {
 				return err
 			}
 		}
-		place, err := to.at(from.base)
+		place, err := to.at(from.Base)
 		if err != nil {
 			return err
 		}
@@ -245,12 +247,12 @@ func bringBackEntry(to *hostDir, from at, was lentFile, known bool) error {
 	if !now.isDir() {
 		return nil
 	}
-	dir, err := openDirBelow(from.dir, from.base)
+	dir, err := dirfd.OpenDirAt(from.Dir, from.Base)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	host := &hostDir{parent: to, name: from.base}
+	host := &hostDir{parent: to, name: from.Base}
 	defer func() { _ = host.file.Close() }() // it may not have been opened; and nothing was written by it
 	return bringBackDir(host, dir, was.files)
 }
@@ -263,7 +265,7 @@ func removeKnown(in *hostDir, name string, was lentFile) error {
 		return ignoreOthers(err)
 	}
 	if !was.isDir() {
-		return ignoreOthers(place.remove(0))
+		return ignoreOthers(place.Remove(0))
 	}
 	dir := &hostDir{parent: in, name: name}
 	defer func() { _ = dir.file.Close() }() // as above
@@ -272,7 +274,7 @@ func removeKnown(in *hostDir, name string, was lentFile) error {
 			return fmt.Errorf("%s: %w", below, err)
 		}
 	}
-	return ignoreOthers(place.remove(unix.AT_REMOVEDIR))
+	return ignoreOthers(place.Remove(unix.AT_REMOVEDIR))
 }
 
 // ignoreOthers drops the errors that say that a file is gone, or another one now.
@@ -286,8 +288,8 @@ func ignoreOthers(err error) error {
 }
 
 // replace makes to what from is, in one step where it is a file.
-func replace(to, from at, st *unix.Stat_t) error {
-	there, err := to.lstat()
+func replace(to, from dirfd.Entry, st *unix.Stat_t) error {
+	there, err := to.Lstat()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -298,23 +300,23 @@ func replace(to, from at, st *unix.Stat_t) error {
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		if !missing && !isDir {
-			if err := to.remove(0); err != nil {
+			if err := to.Remove(0); err != nil {
 				return err
 			}
 		}
-		_, err := copyEntry(to, from, st)
+		_, err := dirfd.Copy(to, from, st)
 		return err
 	}
-	temp := at{to.dir, tempName(to.base)}
-	made, err := copyEntry(temp, from, st)
+	temp := dirfd.Entry{Dir: to.Dir, Base: dirfd.TempName(to.Base)}
+	made, err := dirfd.Copy(temp, from, st)
 	if err == nil && made && !missing && isDir { // what was known of it has been removed
-		err = to.remove(unix.AT_REMOVEDIR)
+		err = to.Remove(unix.AT_REMOVEDIR)
 	}
 	if err == nil && made {
-		err = temp.rename(to)
+		err = temp.Rename(to)
 	}
 	if err != nil {
-		if removeErr := temp.remove(0); !errors.Is(removeErr, fs.ErrNotExist) {
+		if removeErr := temp.Remove(0); !errors.Is(removeErr, fs.ErrNotExist) {
 			err = errors.Join(err, removeErr)
 		}
 	}

@@ -12,6 +12,9 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/mounts"
 )
 
 // mounter makes the mounts of a container in its mount namespace.
@@ -48,7 +51,7 @@ func (m *mounter) enterRoot(spec *specs.Spec) error {
 	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind the root file system %s: %w", root, err)
 	}
-	if err := setAttributes(root, unix.MOUNT_ATTR_NODEV, true); err != nil {
+	if err := mounts.SetAttributes(root, unix.MOUNT_ATTR_NODEV, true); err != nil {
 		return fmt.Errorf("let no device be opened in %s: %w", root, err)
 	}
 	if err := unix.Chdir(root); err != nil {
@@ -63,7 +66,7 @@ func (m *mounter) enterRoot(spec *specs.Spec) error {
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return fmt.Errorf("make %s the root directory: %w", root, err)
 	}
-	if m.root, err = mountID("/"); err != nil {
+	if m.root, err = mounts.ID("/"); err != nil {
 		return err
 	}
 	// The old root stays until the mounts are made: the kernel allows a new proc only where one can be seen.
@@ -86,12 +89,12 @@ const noTree = -1
 
 // openTrees takes a copy of every mount tree that is to be bound. Proc gets the host's, in case that a new one is not
 // allowed.
-func openTrees(mounts []specs.Mount) ([]int, error) {
-	trees := make([]int, len(mounts))
+func openTrees(list []specs.Mount) ([]int, error) {
+	trees := make([]int, len(list))
 	for i := range trees {
 		trees[i] = noTree
 	}
-	for i, mnt := range mounts {
+	for i, mnt := range list {
 		source, recursive := mnt.Source, has(mnt, "rbind")
 		switch mnt.Type {
 		case "bind":
@@ -101,7 +104,7 @@ func openTrees(mounts []specs.Mount) ([]int, error) {
 			continue
 		}
 		var err error
-		if trees[i], err = openTree(source, recursive); err != nil {
+		if trees[i], err = mounts.OpenTree(source, recursive); err != nil {
 			return trees, fmt.Errorf("mount %s on %s: %w", source, mnt.Destination, err)
 		}
 	}
@@ -116,14 +119,6 @@ func closeTrees(trees []int) {
 	}
 }
 
-func openTree(source string, recursive bool) (int, error) {
-	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
-	if recursive {
-		flags |= unix.AT_RECURSIVE
-	}
-	return unix.OpenTree(unix.AT_FDCWD, source, flags)
-}
-
 // mount makes one mount below the new root.
 func (m *mounter) mount(mnt specs.Mount, tree int) error {
 	kernel := path.Join("/", mnt.Source)
@@ -135,12 +130,12 @@ func (m *mounter) mount(mnt specs.Mount, tree int) error {
 		if err := m.ensureDir(mnt.Destination); err != nil {
 			return err
 		}
-		tree, err := openTree(first, true)
+		tree, err := mounts.OpenTree(first, true)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(tree)
-		return attach(tree, mnt.Destination)
+		return mounts.Attach(tree, mnt.Destination)
 	}
 	m.kernel[kernel] = mnt.Destination
 	if err := m.mountNew(mnt, tree); err != nil {
@@ -157,7 +152,7 @@ func (m *mounter) protect(usual, dst string) error {
 		do    func(string) error
 	}{{"hide", m.hidden, mask}, {"make read-only", m.readonly, makeReadonly}} {
 		for _, name := range kind.names {
-			if !within(name, usual) {
+			if !dirfd.Within(name, usual) {
 				continue
 			}
 			name = path.Join(dst, name[len(usual):])
@@ -172,7 +167,7 @@ func (m *mounter) protect(usual, dst string) error {
 // mountNew makes one mount that is no copy of another.
 func (m *mounter) mountNew(mnt specs.Mount, tree int) error {
 	dst := mnt.Destination
-	options, err := parseOptions(mnt.Options)
+	options, err := mounts.ParseOptions(mnt.Options)
 	if err != nil {
 		return err
 	}
@@ -183,19 +178,19 @@ func (m *mounter) mountNew(mnt specs.Mount, tree int) error {
 		return err
 	}
 	var before []copiedFile
-	if options.copyUp {
+	if options.CopyUp {
 		if before, err = readTree(dst); err != nil {
 			return err
 		}
 	}
-	err = unix.Mount(mnt.Source, dst, mnt.Type, options.flags, options.data)
+	err = unix.Mount(mnt.Source, dst, mnt.Type, options.Flags, options.Data)
 	if mnt.Type == "devpts" && errors.Is(err, unix.EINVAL) && m.single {
 		// The group that terminals belong to is not there.
-		options.data = strings.Join(slices.DeleteFunc(strings.Split(options.data, ","), func(o string) bool { return strings.HasPrefix(o, "gid=") }), ",")
-		err = unix.Mount(mnt.Source, dst, mnt.Type, options.flags, options.data)
+		options.Data = strings.Join(slices.DeleteFunc(strings.Split(options.Data, ","), func(o string) bool { return strings.HasPrefix(o, "gid=") }), ",")
+		err = unix.Mount(mnt.Source, dst, mnt.Type, options.Flags, options.Data)
 	}
 	if mnt.Type == "proc" && errors.Is(err, unix.EPERM) {
-		return attach(tree, dst)
+		return mounts.Attach(tree, dst)
 	}
 	if err != nil {
 		return err
@@ -210,7 +205,7 @@ func (m *mounter) mountNew(mnt specs.Mount, tree int) error {
 }
 
 // bind mounts a tree on a file or directory.
-func (m *mounter) bind(tree int, dst string, options mountOptions) error {
+func (m *mounter) bind(tree int, dst string, options mounts.Options) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(tree, &st); err != nil {
 		return err
@@ -222,31 +217,15 @@ func (m *mounter) bind(tree int, dst string, options mountOptions) error {
 	if err := ensure(dst); err != nil {
 		return err
 	}
-	if err := attach(tree, dst); err != nil {
+	if err := mounts.Attach(tree, dst); err != nil {
 		return err
 	}
-	if !options.devices {
-		if err := setAttributes(dst, unix.MOUNT_ATTR_NODEV, true); err != nil {
+	if !options.Devices {
+		if err := mounts.SetAttributes(dst, unix.MOUNT_ATTR_NODEV, true); err != nil {
 			return err
 		}
 	}
-	return setAttributes(dst, options.attributes, options.recursive)
-}
-
-// attach puts a tree from openTree on dst.
-func attach(tree int, dst string) error {
-	return unix.MoveMount(tree, "", unix.AT_FDCWD, dst, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS)
-}
-
-func setAttributes(dst string, attributes uint64, recursive bool) error {
-	if attributes == 0 {
-		return nil
-	}
-	var flags uint
-	if recursive {
-		flags = unix.AT_RECURSIVE
-	}
-	return unix.MountSetattr(unix.AT_FDCWD, dst, flags, &unix.MountAttr{Attr_set: attributes})
+	return mounts.SetAttributes(dst, options.Attributes, options.Recursive)
 }
 
 // mask hides a file behind /dev/null, a directory behind an empty one.
@@ -258,24 +237,24 @@ func mask(name string) error {
 	if info.IsDir() {
 		return unix.Mount("tmpfs", name, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "size=0")
 	}
-	tree, err := openTree("/dev/null", false)
+	tree, err := mounts.OpenTree("/dev/null", false)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(tree)
-	return attach(tree, name)
+	return mounts.Attach(tree, name)
 }
 
 func makeReadonly(name string) error {
-	tree, err := openTree(name, true)
+	tree, err := mounts.OpenTree(name, true)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(tree)
-	if err := attach(tree, name); err != nil {
+	if err := mounts.Attach(tree, name); err != nil {
 		return err
 	}
-	return setAttributes(name, unix.MOUNT_ATTR_RDONLY, true)
+	return mounts.SetAttributes(name, unix.MOUNT_ATTR_RDONLY, true)
 }
 
 // linkDevices makes the links of /dev that the runtime specification asks for.
@@ -327,71 +306,11 @@ func (m *mounter) ensureFile(name string) error {
 
 // note remembers what was made in the root file system; on a mount it is gone with that.
 func (m *mounter) note(name string) error {
-	id, err := mountID(name)
+	id, err := mounts.ID(name)
 	if err == nil && id == m.root {
 		m.created = append(m.created, name)
 	}
 	return err
-}
-
-// mountID tells mounts of this namespace apart.
-func mountID(name string) (uint64, error) { return mountAt(unix.AT_FDCWD, name) }
-
-// mountAt is mountID of a name in a directory, or of an open file if the name is empty.
-func mountAt(dir int, name string) (uint64, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
-		return 0, &fs.PathError{Op: "statx", Path: name, Err: err}
-	}
-	return st.Mnt_id, nil
-}
-
-// mountOptions are the options of a specs.Mount, sorted by who wants to know them.
-type mountOptions struct {
-	flags      uintptr // of mount(2)
-	attributes uint64  // of mount_setattr(2), for binds
-	recursive  bool    // the attributes hold for the mounts below, too
-	data       string  // for the file system
-	copyUp     bool
-	devices    bool // device nodes can be opened
-}
-
-// optionFlags are those options of mount(8) that are flags in the kernel.
-var optionFlags = map[string]struct {
-	flag      uintptr
-	attribute uint64
-}{
-	"ro":     {unix.MS_RDONLY, unix.MOUNT_ATTR_RDONLY},
-	"nosuid": {unix.MS_NOSUID, unix.MOUNT_ATTR_NOSUID},
-	"nodev":  {unix.MS_NODEV, unix.MOUNT_ATTR_NODEV},
-	"noexec": {unix.MS_NOEXEC, unix.MOUNT_ATTR_NOEXEC},
-}
-
-func parseOptions(options []string) (mountOptions, error) {
-	var parsed mountOptions
-	var data []string
-	for _, o := range options {
-		f, isFlag := optionFlags[o]
-		switch {
-		case isFlag:
-			parsed.flags |= f.flag
-			parsed.attributes |= f.attribute
-		case o == "rro":
-			parsed.attributes |= unix.MOUNT_ATTR_RDONLY
-			parsed.recursive = true
-		case o == tmpCopyUp:
-			parsed.copyUp = true
-		case o == deviceOption:
-			parsed.devices = true
-		case slices.Contains([]string{"bind", "rbind", "rw"}, o):
-		case strings.Contains(o, ",") || o == "":
-			return parsed, fmt.Errorf("%q is not a mount option", o)
-		default:
-			data = append(data, o)
-		}
-	}
-	parsed.data = strings.Join(data, ",")
-	return parsed, nil
 }
 
 // copiedFile is a file or directory that a tmpfs begins with.

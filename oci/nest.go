@@ -10,6 +10,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
 )
 
 // A container has a user namespace of its own wherever the engine is in one: the kernel lets no process touch one of the
@@ -66,7 +68,7 @@ func sameIDs(file string) ([]specs.LinuxIDMapping, error) {
 // mapIDs writes the maps of a container's pid 1, given by a pidfd. The number that Go knows is not the process' in a /proc of
 // another container, which is seen where a new one cannot be mounted.
 func mapIDs(ctx context.Context, spec *specs.Spec, pidfd int) error {
-	pid, err := pidInProc(pidfd)
+	pid, err := process.PIDInProc(pidfd)
 	if err != nil {
 		return fmt.Errorf("find the process: %w", err)
 	}

@@ -10,6 +10,9 @@ import (
 	"slices"
 
 	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 )
 
 // openStore opens the store of a driver. One whose indexes cannot be read has lost all its snapshots; it makes room for
@@ -141,4 +144,28 @@ func (e *Engine) collect() error {
 		return nil // nothing was ever made, or another process was faster
 	}
 	return err
+}
+
+// tryNotes finds out whether the file system of a directory keeps notes.
+func tryNotes(dir string) (err error) {
+	name := filepath.Join(dir, "notes")
+	if err := errors.Join(os.Mkdir(name, 0o700), os.Symlink("nothing", filepath.Join(name, "link"))); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(name)) }()
+	for _, file := range []string{name, filepath.Join(name, "link")} {
+		fd, err := unix.Open(file, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		err = owners.Chown(fd, owners.Owner{UID: 1, GID: 1})
+		unix.Close(fd)
+		if err != nil {
+			return &HostError{
+				Cause: "the file system of " + dir + " keeps no notes of owners",
+				Cure:  "name a directory on another file system, ext4 for example, with --state-dir", Err: err,
+			}
+		}
+	}
+	return nil
 }

@@ -15,10 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
-// owners is a program that gives files away in many ways, and says whose they are then.
-func owners([]string) error {
+// giveAway is a program that gives files away in many ways, and says whose they are then.
+func giveAway([]string) error {
 	unix.Umask(0o022)
 	if err := errors.Join(os.MkdirAll("/work/sub", 0o755), os.Chdir("/work")); err != nil {
 		return err
@@ -72,7 +73,7 @@ func owners([]string) error {
 		return err
 	}
 	do("fchown", open.Chown(10, 12))
-	do("chown by /proc", os.Chown(procPath(int(open.Fd())), -1, 11))
+	do("chown by /proc", os.Chown(dirfd.ProcPath(int(open.Fd())), -1, 11))
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"program", "somebody"}
 	cmd.Stdout = os.Stdout
@@ -139,7 +140,7 @@ func unnamed(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(unix.Linkat(unix.AT_FDCWD, procPath(fd), unix.AT_FDCWD, dir+"/named", unix.AT_SYMLINK_FOLLOW), unix.Close(fd))
+	return errors.Join(unix.Linkat(unix.AT_FDCWD, dirfd.ProcPath(fd), unix.AT_FDCWD, dir+"/named", unix.AT_SYMLINK_FOLLOW), unix.Close(fd))
 }
 
 // printOwner asks in each way there is.
@@ -242,7 +243,7 @@ func TestOwnersAreThoseOfTheKernel(t *testing.T) {
 			t.Parallel()
 			e := openEngineAt(t, t.TempDir(), driver)
 			c := scratch(t, e)
-			if got := output(t, c, process("owners")); got != want {
+			if got := output(t, c, newProcess("owners")); got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 			// In another layer and by another process.
@@ -256,7 +257,7 @@ func TestOwnersAreThoseOfTheKernel(t *testing.T) {
 			if err := c.Remove("/work/new"); err != nil {
 				t.Fatal(err)
 			}
-			if got := output(t, c, process("show", "/work")); !strings.HasSuffix(got, after) {
+			if got := output(t, c, newProcess("show", "/work")); !strings.HasSuffix(got, after) {
 				t.Errorf("after a snapshot\n%s\nwant\n%s", got, after)
 			}
 			if uid, gid := ownerOf(t, c, "/work/file"); uid != 4 || gid != 3 {
@@ -289,7 +290,7 @@ func TestProgramsRunAsTheUserTheyShould(t *testing.T) {
 	if err := c.MkdirAll("/work/public", 0o777); err != nil {
 		t.Fatal(err)
 	}
-	p := process("somebody")
+	p := newProcess("somebody")
 	p.Cwd, p.User.UID, p.User.GID, p.User.AdditionalGids = "/work", 1000, 1001, []uint32{20}
 	want := "users 1000 1000 1000 effective 1000 group 1001 1001 groups [20] <nil>\n"
 	if got := output(t, c, p); !strings.HasPrefix(got, want) {
@@ -297,57 +298,5 @@ func TestProgramsRunAsTheUserTheyShould(t *testing.T) {
 	}
 	if uid, gid := ownerOf(t, c, "/work/public/mine"); uid != 1000 || gid != 20 {
 		t.Errorf("its file belongs to %d:%d", uid, gid)
-	}
-}
-
-func TestPeopleBecomeWhomTheyMay(t *testing.T) {
-	t.Parallel()
-	var root credentials
-	user := func(r, e, s uint32) credentials {
-		c := credentials{}
-		c.ids[realUser], c.ids[effectiveUser], c.ids[savedUser], c.ids[fileUser] = r, e, s, e
-		return c
-	}
-	for _, tt := range []struct {
-		from credentials
-		ids  []uint32 // of setuid, setreuid or setresuid
-		want credentials
-		err  error
-	}{
-		{root, []uint32{5}, user(5, 5, 5), nil},
-		{root, []uint32{noID, 5}, user(0, 5, 5), nil},
-		{root, []uint32{noID, 5, noID}, user(0, 5, 0), nil},
-		{user(0, 5, 0), []uint32{0}, user(0, 0, 0), nil},
-		{user(0, 5, 0), []uint32{6}, user(0, 5, 0), unix.EPERM},
-		{user(5, 6, 7), []uint32{7, 5, 6}, user(7, 5, 6), nil},
-		{user(5, 6, 7), []uint32{noID, 8, noID}, user(5, 6, 7), unix.EPERM},
-		{user(5, 6, 7), []uint32{6, 5}, user(6, 5, 5), nil},
-		{root, []uint32{noID}, root, unix.EINVAL},
-	} {
-		var got credentials
-		var err error
-		if len(tt.ids) == 1 {
-			got, err = tt.from.set(realUser, tt.ids[0])
-		} else {
-			got, err = tt.from.setAll(realUser, tt.ids)
-		}
-		if got != tt.want || !errors.Is(err, tt.err) {
-			t.Errorf("%v to %v: got %v, %v, want %v, %v", tt.from.ids, tt.ids, got.ids, err, tt.want.ids, tt.err)
-		}
-	}
-}
-
-// A filter of a single id asks about no call twice, and its jumps fit.
-func TestFilterIsOneThatTheKernelTakes(t *testing.T) {
-	t.Parallel()
-	filter := compile(ownerCalls(unix.AUDIT_ARCH_X86_64))
-	const most = 4096 // BPF_MAXINSNS
-	if len(filter) > most {
-		t.Errorf("%d instructions", len(filter))
-	}
-	for i, f := range filter {
-		if f.Code&0x07 == unix.BPF_JMP && (i+1+int(f.Jt) >= len(filter) || i+1+int(f.Jf) >= len(filter)) {
-			t.Errorf("instruction %d jumps out of %d", i, len(filter))
-		}
 	}
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/moby/sys/mountinfo"
 	subid "github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/mounts"
 )
 
 // A real root, with the isolation userns, becomes somebody else: the ids 0 to 65535 of its namespace are those of a range of the
@@ -127,10 +130,10 @@ type hostCopy struct {
 }
 
 // copyHost copies the mounts.
-func copyHost() (mounts hostCopies, err error) {
+func copyHost() (copies hostCopies, err error) {
 	defer func() {
 		if err != nil {
-			mounts.close()
+			copies.close()
 		}
 	}()
 	list, err := mountinfo.GetMounts(nil)
@@ -139,20 +142,20 @@ func copyHost() (mounts hostCopies, err error) {
 	}
 	for _, m := range list {
 		// Others are below another mount, and not seen.
-		if id, err := mountAt(unix.AT_FDCWD, m.Mountpoint); err != nil || id != uint64(m.ID) {
+		if id, err := mounts.IDAt(unix.AT_FDCWD, m.Mountpoint); err != nil || id != uint64(m.ID) {
 			continue
 		}
-		fd, err := openTree(m.Mountpoint, false)
+		fd, err := mounts.OpenTree(m.Mountpoint, false)
 		if err != nil {
-			return mounts, fmt.Errorf("copy the mount %s: %w", m.Mountpoint, err)
+			return copies, fmt.Errorf("copy the mount %s: %w", m.Mountpoint, err)
 		}
-		mounts = append(mounts, hostCopy{os.NewFile(uintptr(fd), m.Mountpoint), uint64(m.ID), m.Mountpoint})
+		copies = append(copies, hostCopy{os.NewFile(uintptr(fd), m.Mountpoint), uint64(m.ID), m.Mountpoint})
 	}
-	if len(mounts) == 0 || !slices.ContainsFunc(mounts, func(m hostCopy) bool { return m.at == "/" }) {
-		return mounts, &HostError{Cause: "the root directory is no mount", Cure: "use the isolation root or auto"}
+	if len(copies) == 0 || !slices.ContainsFunc(copies, func(m hostCopy) bool { return m.at == "/" }) {
+		return copies, &HostError{Cause: "the root directory is no mount", Cure: "use the isolation root or auto"}
 	}
-	slices.SortStableFunc(mounts, func(a, b hostCopy) int { return strings.Compare(a.at, b.at) })
-	return mounts, nil
+	slices.SortStableFunc(copies, func(a, b hostCopy) int { return strings.Compare(a.at, b.at) })
+	return copies, nil
 }
 
 func (h hostCopies) close() {
@@ -202,7 +205,7 @@ func (h hostCopies) mapTo(pid int, needed ...string) error {
 		}
 	}
 	for _, dir := range needed {
-		id, err := mountAt(unix.AT_FDCWD, existing(dir))
+		id, err := mounts.IDAt(unix.AT_FDCWD, existing(dir))
 		if err != nil {
 			return err
 		}
@@ -229,17 +232,17 @@ func enterMounts(first int, places []string) (program string, err error) {
 	}
 	old, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", pathError("open", "/", err)
+		return "", dirfd.PathError("open", "/", err)
 	}
 	defer unix.Close(old)
 	for i, at := range places {
-		if err := attach(first+i, at); err != nil {
-			return "", pathError("mount", at, err)
+		if err := mounts.Attach(first+i, at); err != nil {
+			return "", dirfd.PathError("mount", at, err)
 		}
 		if at == "/" {
 			// As in enterRoot: names begin at the new root directory then, and the old one is mounted over it.
 			if err := errors.Join(unix.Fchdir(first+i), unix.PivotRoot(".", ".")); err != nil {
-				return "", pathError("pivot_root", at, err)
+				return "", dirfd.PathError("pivot_root", at, err)
 			}
 		}
 		if err := unix.Close(first + i); err != nil {

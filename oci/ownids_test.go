@@ -113,7 +113,7 @@ func lending(args []string) error {
 	}
 	mounts := []specs.Mount{{Destination: "/lent", Type: "bind", Source: lent, Options: []string{"rbind"}}}
 	for _, p := range []*specs.Process{
-		process("write", "/lent/made", "x"), process("cat", "/lent/theirs"), process("list", "/proc/self/uid_map"),
+		newProcess("write", "/lent/made", "x"), newProcess("cat", "/lent/theirs"), newProcess("list", "/proc/self/uid_map"),
 	} {
 		var out bytes.Buffer
 		err := c.Run(ctx, p, mounts, nil, &out)

@@ -18,6 +18,11 @@ import (
 	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/seccomp"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
 // defaultUmask of programs in a container, whatever the caller's is.
@@ -29,26 +34,26 @@ const defaultUmask = 0o022
 func containerInit() {
 	// Capabilities are dropped by thread, and the program is to be started by this one.
 	runtime.LockOSThread()
-	lifeline := os.NewFile(fdLifeline, "lifeline")
+	lifeline := os.NewFile(process.FdLifeline, "lifeline")
 	var spec specs.Spec
 	if err := json.NewDecoder(lifeline).Decode(&spec); err != nil {
-		exit(statusKilled) // the parent is gone
+		process.Exit(process.StatusKilled) // the parent is gone
 	}
-	hide()
-	keepFiles()
+	process.Hide()
+	process.KeepFiles()
 	unix.Umask(defaultUmask) // mount points are made with it
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	if isolated(&spec) {
-		go watchLifeline(lifeline)
+		go process.WatchLifeline(lifeline)
 	} else {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			panic(fmt.Sprintf("BUG: become a subreaper: %v", err)) // any process may, since Linux 3.4
 		}
 		go func() {
 			_, _ = io.Copy(io.Discard, lifeline) // whatever ends it: the runner is gone
-			endChildren()
-			exit(statusKilled)
+			process.EndChildren()
+			process.Exit(process.StatusKilled)
 		}()
 	}
 
@@ -62,12 +67,12 @@ func containerInit() {
 		}
 	}
 	if !isolated(&spec) {
-		endChildren()
+		process.EndChildren()
 	}
 	report.Created = m.created
 	// The runner says so itself if it gets no report.
-	_ = json.NewEncoder(os.NewFile(fdReport, "report")).Encode(report)
-	exit(report.Status)
+	_ = json.NewEncoder(os.NewFile(process.FdReport, "report")).Encode(report)
+	process.Exit(report.Status)
 }
 
 func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report *containerReport) error {
@@ -91,11 +96,17 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 	if err := confine(spec); err != nil {
 		return err
 	}
-	supervisor, err := supervise(spec)
+	supervisor, err := supervise.Start(supervise.Options{
+		Owners: spec.Annotations[annotationSingle] != "", SmallOffsets: spec.Annotations[annotationSmall] != "",
+		Proc: spec.Annotations[annotationProcProxy] != "", Mounts: isolated(spec), Nested: nested(spec),
+	})
+	if errors.Is(err, unix.EBUSY) {
+		return &refusal{tryListener, "answer for programs", unix.EBUSY}
+	}
 	if err != nil {
 		return err
 	}
-	if err := deny(); err != nil {
+	if err := seccomp.Deny(); err != nil {
 		return err
 	}
 	pid, err := startProcess(spec.Process, root, supervisor)
@@ -113,7 +124,7 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 				_ = unix.Kill(-1, s.(syscall.Signal))
 				continue
 			}
-			for _, pid := range descendants(os.Getpid()) {
+			for _, pid := range process.Descendants(os.Getpid()) {
 				_ = unix.Kill(pid, s.(syscall.Signal)) // as above
 			}
 			time.AfterFunc(killGrace, func() { _ = unix.Kill(pid, unix.SIGKILL) })
@@ -124,7 +135,7 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 	if status.Signaled() {
 		report.Status, report.Signal = 0, status.Signal()
 	}
-	return supervisor.err()
+	return supervisor.Err()
 }
 
 // reap collects the processes that end until one of them is pid.
@@ -149,7 +160,7 @@ func isolated(spec *specs.Spec) bool { return len(spec.Linux.Namespaces) > 0 }
 
 // startProcess starts the program of a container. If root is not empty, it becomes the program's root directory. If there
 // is a supervisor that keeps owners, the program's user exists only for it.
-func startProcess(p *specs.Process, root string, s *supervisor) (pid int, err error) {
+func startProcess(p *specs.Process, root string, s *supervise.Supervisor) (pid int, err error) {
 	umask := uint32(defaultUmask)
 	if p.User.Umask != nil {
 		umask = *p.User.Umask
@@ -167,12 +178,12 @@ func startProcess(p *specs.Process, root string, s *supervisor) (pid int, err er
 		return 0, err
 	}
 	sys := &syscall.SysProcAttr{}
-	if s.keepsOwners() {
+	if s.KeepsOwners() {
 		// The supervisor answers execve(2) of the child while this thread waits for that, in vfork(2). A garbage collection
 		// would wait for this thread.
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 		runtime.GC() // one that had begun already would go on
-		err = s.be(&p.User)
+		err = s.SetUser(&p.User)
 	} else {
 		sys.Credential = &syscall.Credential{Uid: p.User.UID, Gid: p.User.GID, Groups: p.User.AdditionalGids}
 	}
@@ -223,7 +234,7 @@ func statInRoot(root, name string) (fs.FileInfo, error) {
 	}
 	f, err := pathrs.OpenInRoot(root, name)
 	if err != nil {
-		return nil, pathError("stat", name, err)
+		return nil, dirfd.PathError("stat", name, err)
 	}
 	defer f.Close()
 	return f.Stat()

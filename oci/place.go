@@ -15,6 +15,9 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/mounts"
 )
 
 // placer puts things where mounts would be, for the time of one run in which nothing can be mounted:
@@ -44,15 +47,15 @@ type placer struct {
 
 // placement is one thing in the place of a mount.
 type placement struct {
-	at
-	name    string     // where it was put, on the host
-	covered string     // where what was there waits; empty if there was nothing
-	made    []at       // the directories that were made to hold it, the topmost first, to be removed again
-	open    []*os.File // to be closed
-	stays   bool       // an empty directory remains
-	moved   *os.File   // the directory that was moved there; nil if it was made
-	source  at         // where from
-	lent    *loan      // where it has been copied from; nil if that does not matter
+	dirfd.Entry
+	name    string        // where it was put, on the host
+	covered string        // where what was there waits; empty if there was nothing
+	made    []dirfd.Entry // the directories that were made to hold it, the topmost first, to be removed again
+	open    []*os.File    // to be closed
+	stays   bool          // an empty directory remains
+	moved   *os.File      // the directory that was moved there; nil if it was made
+	source  dirfd.Entry   // where from
+	lent    *loan         // where it has been copied from; nil if that does not matter
 }
 
 // place puts one mount in its place.
@@ -62,7 +65,7 @@ func (p *placer) place(m specs.Mount) error {
 		return err
 	}
 	if p.top == nil {
-		if p.top, err = openDir(p.root); err != nil {
+		if p.top, err = dirfd.OpenDir(p.root); err != nil {
 			return err
 		}
 	}
@@ -72,19 +75,19 @@ func (p *placer) place(m specs.Mount) error {
 	if err := put.openParent(p.top, strings.Trim(name[len(p.root):], "/")); err != nil {
 		return err
 	}
-	if _, err := put.lstat(); err == nil {
+	if _, err := put.Lstat(); err == nil {
 		if err := os.MkdirAll(p.stash, 0o700); err != nil {
 			return err
 		}
 		covered := filepath.Join(p.stash, strconv.Itoa(len(p.placed)-1))
-		if err := os.Rename(put.host(), covered); err != nil {
+		if err := os.Rename(put.Path(), covered); err != nil {
 			return err
 		}
 		put.covered = covered
 	}
 	// What is made to mount on stays in another container's root file system, which is where it is found missing:
 	// debootstrap takes its /dev for granted.
-	if slices.ContainsFunc(p.placed, func(other placement) bool { return other.moved != nil && within(name, other.name) }) {
+	if slices.ContainsFunc(p.placed, func(other placement) bool { return other.moved != nil && dirfd.Within(name, other.name) }) {
 		put.stays, put.made = put.covered == "", nil
 	}
 	return p.fill(put, m)
@@ -92,7 +95,7 @@ func (p *placer) place(m specs.Mount) error {
 
 // openParent opens the directory of a place below another, and makes what is missing on the way there.
 func (put *placement) openParent(top *os.File, name string) error {
-	dir, err := openDirBelow(top, ".")
+	dir, err := dirfd.OpenDirAt(top, ".")
 	if err != nil {
 		return err
 	}
@@ -102,13 +105,13 @@ func (put *placement) openParent(top *os.File, name string) error {
 		if element == "" {
 			continue
 		}
-		next, err := openDirBelow(dir, element)
+		next, err := dirfd.OpenDirAt(dir, element)
 		if errors.Is(err, fs.ErrNotExist) {
 			if err := makeMountPoint(int(dir.Fd()), element); err != nil {
 				return err
 			}
-			put.made = append(put.made, at{dir, element})
-			next, err = openDirBelow(dir, element)
+			put.made = append(put.made, dirfd.Entry{Dir: dir, Base: element})
+			next, err = dirfd.OpenDirAt(dir, element)
 		}
 		if err != nil {
 			return err
@@ -116,17 +119,17 @@ func (put *placement) openParent(top *os.File, name string) error {
 		put.open = append(put.open, next)
 		dir = next
 	}
-	put.at = at{dir, base}
+	put.Entry = dirfd.Entry{Dir: dir, Base: base}
 	return nil
 }
 
 // fill makes what is at a placement.
 func (p *placer) fill(put *placement, m specs.Mount) error {
-	options, err := parseOptions(m.Options)
+	options, err := mounts.ParseOptions(m.Options)
 	if err != nil {
 		return err
 	}
-	kernels := within(m.Source, "/proc") || within(m.Source, "/sys")
+	kernels := dirfd.Within(m.Source, "/proc") || dirfd.Within(m.Source, "/sys")
 	if m.Type != "bind" || kernels {
 		return makeDirectory(put, m, options)
 	}
@@ -135,26 +138,26 @@ func (p *placer) fill(put *placement, m specs.Mount) error {
 	if err != nil {
 		return err
 	}
-	readonly := options.attributes&unix.MOUNT_ATTR_RDONLY != 0
+	readonly := options.Attributes&unix.MOUNT_ATTR_RDONLY != 0
 	switch st := info.Sys().(*syscall.Stat_t); {
 	case info.Mode()&fs.ModeCharDevice != 0:
-		if err := unix.Mknodat(put.fd(), put.base, st.Mode, int(st.Rdev)); err != nil {
-			return pathError("mknod", put.base, err)
+		if err := unix.Mknodat(put.FD(), put.Base, st.Mode, int(st.Rdev)); err != nil {
+			return dirfd.PathError("mknod", put.Base, err)
 		}
-		return os.Chmod(put.host(), info.Mode().Perm()) // whatever the umask
+		return os.Chmod(put.Path(), info.Mode().Perm()) // whatever the umask
 	case info.Mode().IsRegular():
 		in, err := os.Open(source)
 		if err != nil {
 			return err
 		}
 		defer in.Close()
-		return copyFile(put.at, in)
+		return dirfd.CopyFile(put.Entry, in)
 	case !info.IsDir():
 		return fmt.Errorf("%s is neither a file nor a directory nor a character device", source)
 	case p.movable(source):
 		return put.move(source)
 	default:
-		lent, err := lend(put.at, source, p.keep)
+		lent, err := lend(put.Entry, source, p.keep)
 		if err != nil {
 			return err
 		}
@@ -169,18 +172,18 @@ func (p *placer) fill(put *placement, m specs.Mount) error {
 
 // move moves a directory to its place.
 func (put *placement) move(source string) error {
-	parent, err := openDir(filepath.Dir(source))
+	parent, err := dirfd.OpenDir(filepath.Dir(source))
 	if err != nil {
 		return err
 	}
 	put.open = append(put.open, parent)
-	from := at{parent, filepath.Base(source)}
-	dir, err := openDirBelow(from.dir, from.base)
+	from := dirfd.Entry{Dir: parent, Base: filepath.Base(source)}
+	dir, err := dirfd.OpenDirAt(from.Dir, from.Base)
 	if err != nil {
 		return err
 	}
 	put.open = append(put.open, dir)
-	if err := from.rename(put.at); err != nil {
+	if err := from.Rename(put.Entry); err != nil {
 		return err
 	}
 	put.moved, put.source = dir, from
@@ -188,35 +191,35 @@ func (put *placement) move(source string) error {
 }
 
 // makeDirectory makes the directory that stands for a file system of the kernel.
-func makeDirectory(put *placement, m specs.Mount, options mountOptions) error {
+func makeDirectory(put *placement, m specs.Mount, options mounts.Options) error {
 	var before []copiedFile
-	if options.copyUp && put.covered != "" {
+	if options.CopyUp && put.covered != "" {
 		var err error
 		if before, err = readTree(put.covered); err != nil {
 			return err
 		}
 	}
-	if err := makeMountPoint(put.fd(), put.base); err != nil {
+	if err := makeMountPoint(put.FD(), put.Base); err != nil {
 		return err
 	}
 	if m.Type == "tmpfs" {
-		if err := os.Chmod(put.host(), tmpfsMode(options)); err != nil {
+		if err := os.Chmod(put.Path(), tmpfsMode(options)); err != nil {
 			return err
 		}
 	}
-	if err := writeTree(put.host(), before); err != nil {
+	if err := writeTree(put.Path(), before); err != nil {
 		return err
 	}
 	if m.Type == "tmpfs" && filepath.Base(m.Destination) == "dev" {
-		return linkDevices(put.host())
+		return linkDevices(put.Path())
 	}
 	return nil
 }
 
 // tmpfsMode is the mode that a tmpfs begins with.
-func tmpfsMode(o mountOptions) fs.FileMode {
+func tmpfsMode(o mounts.Options) fs.FileMode {
 	const usual = 0o777 | fs.ModeSticky
-	for option := range strings.SplitSeq(o.data, ",") {
+	for option := range strings.SplitSeq(o.Data, ",") {
 		if text, ok := strings.CutPrefix(option, "mode="); ok {
 			if mode, err := strconv.ParseUint(text, 8, 32); err == nil {
 				perm := fs.FileMode(mode) & fs.ModePerm
@@ -253,11 +256,11 @@ func (put *placement) undo() error {
 		}
 	}()
 	var errs []error
-	if put.dir != nil { // else it did not come as far as that
+	if put.Dir != nil { // else it did not come as far as that
 		errs = append(errs, put.empty())
 	}
 	for _, dir := range slices.Backward(put.made) {
-		err := dir.remove(unix.AT_REMOVEDIR)
+		err := dir.Remove(unix.AT_REMOVEDIR)
 		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOTDIR) {
 			break // there is something in it by now, or it is something else
 		}
@@ -271,49 +274,49 @@ func (put *placement) undo() error {
 // makeMountPoint makes a directory as it would be in another isolation, whatever the umask.
 func makeMountPoint(dir int, name string) error {
 	if err := unix.Mkdirat(dir, name, 0o755); err != nil {
-		return pathError("mkdir", name, err)
+		return dirfd.PathError("mkdir", name, err)
 	}
-	return pathError("chmod", name, unix.Fchmodat(dir, name, 0o755, 0))
+	return dirfd.PathError("chmod", name, unix.Fchmodat(dir, name, 0o755, 0))
 }
 
 // empty takes away what is at the place, and puts back what was there.
 func (put *placement) empty() error {
 	var errs []error
 	if put.lent != nil {
-		errs = append(errs, put.lent.bringBack(put.at))
+		errs = append(errs, put.lent.bringBack(put.Entry))
 		put.lent.close()
 	}
 	if put.moved != nil {
 		errs = append(errs, put.moveBack())
 	}
-	errs = append(errs, os.RemoveAll(put.host()))
+	errs = append(errs, os.RemoveAll(put.Path()))
 	switch {
 	case put.covered != "":
-		errs = append(errs, os.Rename(put.covered, put.host()))
+		errs = append(errs, os.Rename(put.covered, put.Path()))
 	case put.stays:
-		errs = append(errs, makeMountPoint(put.fd(), put.base))
+		errs = append(errs, makeMountPoint(put.FD(), put.Base))
 	}
 	return errors.Join(errs...)
 }
 
 // moveBack moves a directory back, or makes another one if the program has removed it with all that was in it.
 func (put *placement) moveBack() error {
-	there, err := put.is(put.moved)
+	there, err := put.Is(put.moved)
 	if err != nil {
 		return err
 	}
 	if there {
-		return put.rename(put.source)
+		return put.Rename(put.source)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(put.moved.Fd()), &st); err != nil {
-		return pathError("stat", put.base, err)
+		return dirfd.PathError("stat", put.Base, err)
 	}
-	if err := unix.Mkdirat(put.source.fd(), put.source.base, st.Mode&0o777); err != nil {
-		return pathError("mkdir", put.source.base, err)
+	if err := unix.Mkdirat(put.source.FD(), put.source.Base, st.Mode&0o777); err != nil {
+		return dirfd.PathError("mkdir", put.source.Base, err)
 	}
 	if st.Nlink > 0 {
-		return fmt.Errorf("the program has moved it away, and with it what was to be in %s", put.source.dir.Name())
+		return fmt.Errorf("the program has moved it away, and with it what was to be in %s", put.source.Dir.Name())
 	}
 	return nil
 }

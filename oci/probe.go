@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
 // Report says how containers can be made on this host, found out by trying.
@@ -71,7 +74,7 @@ func probe(ctx context.Context, isolation Isolation, stateDir string) (answer pr
 		return answer, err
 	}
 	defer pipe.Close()
-	child, err := enterBy(ctx, ReexecConfig{Args: []string{nameProbe, stateDir}, Stdout: out, StateDir: stateDir}, isolation, nil)
+	child, err := enterBy(ctx, ReexecConfig{Args: []string{process.NameProbe, stateDir}, Stdout: out, StateDir: stateDir}, isolation, nil)
 	err = errors.Join(err, out.Close())
 	if err != nil {
 		return answer, err
@@ -92,16 +95,16 @@ func probeMain() {
 	answer := probeAnswer{Driver: driverOverlay}
 	h, err := readHandover()
 	if err != nil {
-		exit(1)
+		process.Exit(1)
 	}
 	if err := tryOverlay(h.Isolation, existing(os.Args[1])); err != nil {
 		answer.Driver, answer.NoOverlay = driverVFS, err.Error()
 	}
-	if err := tryListen(); err != nil {
+	if err := supervise.TryListen(); err != nil {
 		answer.Refused = newEnterFailure(tryListener, "answer for programs", err)
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil { //nolint:forbidigo // the answer of this process
-		exit(1)
+		process.Exit(1)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
 // programs are what the test binary can be beside a test: "program NAME ARGUMENT...". Their status is 1 on an error.
@@ -110,7 +112,7 @@ var programs = map[string]func(args []string) error{
 	},
 	"build": build,
 	// owners and somebody give files away, groups makes one. show DIRECTORY says whose they are.
-	"owners": owners, "somebody": somebody, "groups": groups, "setpriv": setpriv,
+	"owners": giveAway, "somebody": somebody, "groups": groups, "setpriv": setpriv,
 	"show": func(args []string) error {
 		if err := os.Chdir(args[0]); err != nil {
 			return err
@@ -184,7 +186,7 @@ var programs = map[string]func(args []string) error{
 	"listened": func(args []string) error {
 		if !Inside() {
 			runtime.LockOSThread()
-			if err := tryListen(); err != nil {
+			if err := supervise.TryListen(); err != nil {
 				return err
 			}
 			_, err := probe(context.Background(), IsolationUserNS, args[0])
@@ -205,7 +207,7 @@ var programs = map[string]func(args []string) error{
 			return err
 		}
 		var host *HostError
-		if err := c.Run(ctx, process("exit", "0"), nil, nil, nil); !errors.As(err, &host) {
+		if err := c.Run(ctx, newProcess("exit", "0"), nil, nil, nil); !errors.As(err, &host) {
 			return fmt.Errorf("the build finds %w", err)
 		}
 		fmt.Println(host.Cause)
@@ -370,7 +372,7 @@ func build(args []string) error {
 		return err
 	}
 	say("snapshot")
-	p := process("wait")
+	p := newProcess("wait")
 	p.Env = append(p.Env, os.Environ()...)
 	return c.Run(ctx, p, nil, nil, os.Stdout)
 }

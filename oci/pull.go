@@ -13,6 +13,8 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports/alltransports"
 	imagetypes "go.podman.io/image/v5/types"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
 // ImagePull says which image of a registry to get.
@@ -90,13 +92,13 @@ func pullDir(parent string) (dir string, remove func() error, err error) {
 		return "", nil, err
 	}
 	for _, name := range old {
-		if err := removeUnlockedDir(name); err != nil {
+		if err := dirfd.RemoveUnlocked(name); err != nil {
 			return "", nil, err
 		}
 	}
-	dir, lock, err := makeLockedDir(func() (string, error) { return os.MkdirTemp(parent, pullPrefix) })
+	dir, lock, err := dirfd.MakeLocked(func() (string, error) { return os.MkdirTemp(parent, pullPrefix) })
 	if err != nil {
 		return "", nil, err
 	}
-	return dir, func() error { return errors.Join(os.RemoveAll(dir), unlockDir(lock)) }, nil
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), dirfd.Unlock(lock)) }, nil
 }

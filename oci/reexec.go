@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
 )
 
 // ReexecConfig is what the program sees when it runs again.
@@ -51,7 +53,7 @@ func Reexec(ctx context.Context, cfg ReexecConfig) (int, error) {
 	// Pdeathsig comes when the thread ends, not the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	hide()
+	process.Hide()
 
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
@@ -212,7 +214,7 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 	defer handed.Close()
 
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: append([]string{nameEnter}, cfg.Args...),
+		Path: "/proc/self/exe", Args: append([]string{process.NameEnter}, cfg.Args...),
 		Env:         []string{},
 		ExtraFiles:  []*os.File{childLifeline, childReport, handed},
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: isolation.namespaces(), Pdeathsig: unix.SIGKILL, Setpgid: true},
@@ -308,21 +310,21 @@ func enoughIDs() error {
 func enter() {
 	// What a thread gives up, another would keep; exec goes on with this one.
 	runtime.LockOSThread()
-	lifeline := os.NewFile(fdLifeline, "lifeline")
+	lifeline := os.NewFile(process.FdLifeline, "lifeline")
 	if _, err := io.ReadFull(lifeline, make([]byte, 1)); err != nil {
-		exit(statusKilled) // the parent is gone, or has given up
+		process.Exit(process.StatusKilled) // the parent is gone, or has given up
 	}
-	hide() // only now: the maps of a hidden process are root's to write
+	process.Hide() // only now: the maps of a hidden process are root's to write
 	try, text := tryStartSelf, "hand over the arguments"
 	h, err := readHandover()
 	if err == nil {
-		setEnvironment(h.Env)
+		process.SetEnvironment(h.Env)
 		try, text, err = becomeProgram(h)
 	}
 	failure := newEnterFailure(try, text, err)
 	// If this fails, too, the parent still sees the exit status.
-	_ = json.NewEncoder(os.NewFile(fdReport, "report")).Encode(failure)
-	exit(1)
+	_ = json.NewEncoder(os.NewFile(process.FdReport, "report")).Encode(failure)
+	process.Exit(1)
 }
 
 // becomeProgram returns only if it fails.
@@ -347,7 +349,7 @@ func becomeProgram(h *handover) (attempt, string, error) {
 	if err := unix.Setresuid(0, 0, 0); err != nil {
 		return tryBecome, "become uid 0", err
 	}
-	if err := dropAmbient(); err != nil {
+	if err := process.DropAmbient(); err != nil {
 		return tryBecome, "drop ambient capabilities", err
 	}
 	// The change of the credentials has cleared this.
@@ -359,7 +361,7 @@ func becomeProgram(h *handover) (attempt, string, error) {
 	}
 	if h.ownIDs() {
 		var err error
-		if program, err = enterMounts(fdMounts, h.Mounts); err != nil {
+		if program, err = enterMounts(process.FdMounts, h.Mounts); err != nil {
 			return tryMapMounts, "enter the mapped mounts", err
 		}
 	}
@@ -382,24 +384,10 @@ func startAgain(program string) (attempt, string, error) {
 	if err != nil {
 		return tryStartSelf, "name the mount namespace", err
 	}
-	if err := leaveKeyring(); err != nil {
+	if err := process.LeaveKeyring(); err != nil {
 		return tryStartSelf, "start", err
 	}
-	unix.CloseOnExec(fdReport)
-	env := append(earlyVariables(os.Environ()), envInside+"="+namespace) //nolint:forbidigo // what was handed over
+	unix.CloseOnExec(process.FdReport)
+	env := append(process.EarlyVariables(os.Environ()), envInside+"="+namespace) //nolint:forbidigo // what was handed over
 	return tryStartSelf, "start", unix.Exec(program, os.Args[1:], env)
-}
-
-// dropAmbient clears the ambient and inheritable capabilities, which would come down to every program we start.
-func dropAmbient() error {
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return err
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return err
-	}
-	data[0].Inheritable, data[1].Inheritable = 0, 0
-	return unix.Capset(&header, &data[0])
 }

@@ -17,6 +17,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
 )
 
 // ExitError says that a program in a container did not succeed.
@@ -162,7 +164,7 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 		flags |= cloneFlags[n.Type]
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{nameContainer}
+	cmd.Args = []string{process.NameContainer}
 	cmd.Env = []string{}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, out, out
 	cmd.ExtraFiles = []*os.File{childLifeline, childReport}

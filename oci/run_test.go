@@ -53,7 +53,7 @@ func needsNamespaces(t *testing.T) {
 }
 
 // process is one of the test's programs.
-func process(args ...string) *specs.Process {
+func newProcess(args ...string) *specs.Process {
 	return &specs.Process{Args: append([]string{"/bin/program"}, args...), Cwd: "/", Env: []string{"PATH=/bin"}}
 }
 
@@ -69,7 +69,7 @@ func output(t *testing.T, c *Container, p *specs.Process, mounts ...specs.Mount)
 
 func TestSpecIsTheGoldenOne(t *testing.T) {
 	t.Parallel()
-	got, err := json.MarshalIndent(Spec("/root", process("cat"), runMounts("/template", "/run")), "", "\t")
+	got, err := json.MarshalIndent(Spec("/root", newProcess("cat"), runMounts("/template", "/run")), "", "\t")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestRunPassesInputAndOutput(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
 	var out bytes.Buffer
-	if err := c.Run(t.Context(), process("cat"), nil, strings.NewReader("hello"), &out); err != nil {
+	if err := c.Run(t.Context(), newProcess("cat"), nil, strings.NewReader("hello"), &out); err != nil {
 		t.Fatal(err)
 	}
 	if out.String() != "hello" {
@@ -111,7 +111,7 @@ func TestRunTellsHowTheProgramEnded(t *testing.T) {
 		{[]string{"exit", "7"}, 7, "/bin/program: exit status 7"},
 		{[]string{"kill", "SIGKILL"}, 137, "/bin/program: ended by the signal SIGKILL"},
 	} {
-		err := c.Run(t.Context(), process(tt.args...), nil, nil, nil)
+		err := c.Run(t.Context(), newProcess(tt.args...), nil, nil, nil)
 		var exitErr *ExitError
 		if !errors.As(err, &exitErr) || exitErr.ExitStatus() != tt.status || exitErr.Error() != tt.text {
 			t.Errorf("%v: got %v, want status %d, %q", tt.args, err, tt.status, tt.text)
@@ -134,13 +134,13 @@ func TestRunRefusesWhatItCannotDo(t *testing.T) {
 		{"no such path", func(p *specs.Process) { p.Args = []string{"/usr/bin/apt"} }, `the container has no program "/usr/bin/apt"`},
 		{"no such directory", func(p *specs.Process) { p.Cwd = "/nowhere" }, `change to the working directory "/nowhere": no such file or directory`},
 	} {
-		p := process("cat")
+		p := newProcess("cat")
 		tt.change(p)
 		if err := c.Run(t.Context(), p, nil, nil, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 		}
 	}
-	p := process()
+	p := newProcess()
 	p.Args = []string{"apt-get"}
 	if err := c.Run(t.Context(), p, nil, nil, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing program is no fs.ErrNotExist: %v", err)
@@ -158,7 +158,7 @@ func TestRunGivesAWorldOfItsOwn(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()
 	c := scratch(t, openEngine(t))
-	p := process("look")
+	p := newProcess("look")
 	p.Env = []string{"A=1", "B=2"}
 	p.Cwd = "/bin"
 	p.User = specs.User{AdditionalGids: []uint32{4, 24}}
@@ -190,7 +190,7 @@ env A=1 B=2
 func TestRunTakesUserAndUmask(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
-	p := process("look")
+	p := newProcess("look")
 	umask := uint32(0o077)
 	p.User = specs.User{UID: 33, GID: 65534, Umask: &umask}
 	if got := output(t, c, p); !strings.Contains(got, "ids 33:65534 []\numask 077\n") {
@@ -202,7 +202,7 @@ func TestRunAllowsAProcOfOnesOwn(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()
 	c := scratch(t, openEngine(t))
-	output(t, c, process("mountproc"))
+	output(t, c, newProcess("mountproc"))
 }
 
 func TestRunLeavesNoTrace(t *testing.T) {
@@ -216,12 +216,12 @@ func TestRunLeavesNoTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	mount := specs.Mount{Type: "bind", Source: file, Destination: "/home/alice/file", Options: []string{"rbind", "ro"}}
-	got := output(t, c, process("list", "/home/alice/file", "/etc/resolv.conf", "/run/systemd/resolve/stub-resolv.conf"), mount)
+	got := output(t, c, newProcess("list", "/home/alice/file", "/etc/resolv.conf", "/run/systemd/resolve/stub-resolv.conf"), mount)
 	want := "/home/alice/file: of the host\n/etc/resolv.conf: " + resolver + "/run/systemd/resolve/stub-resolv.conf: " + resolver
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if err := c.Run(t.Context(), process("write", "/home/alice/file", "x"), []specs.Mount{mount}, nil, nil); err == nil && InsideBy() != IsolationChroot {
+	if err := c.Run(t.Context(), newProcess("write", "/home/alice/file", "x"), []specs.Mount{mount}, nil, nil); err == nil && InsideBy() != IsolationChroot {
 		t.Error("a read-only mount can be written")
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "of the host\n" {
@@ -241,7 +241,7 @@ func TestRunKeepsMountPointsThatWereUsed(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
 	mount := specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/srv/mnt"}
-	output(t, c, process("write", "/srv/file", "x"), mount)
+	output(t, c, newProcess("write", "/srv/file", "x"), mount)
 	if data, err := c.ReadFile("/srv/file"); err != nil || string(data) != "x" {
 		t.Errorf("got %q, %v", data, err)
 	}
@@ -283,7 +283,7 @@ func TestResolvConfIsThePackagesOwn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := output(t, c, process(tt.run...)); got != tt.output {
+			if got := output(t, c, newProcess(tt.run...)); got != tt.output {
 				t.Errorf("the program printed %q, want %q", got, tt.output)
 			}
 			if link, _ := c.Readlink("/etc/resolv.conf"); link != tt.linkAfter {
@@ -308,7 +308,7 @@ func TestMountAtMakesAChrootUsable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := output(t, tools, process("chroot", "/target"), target.MountAt("/target")...)
+	got := output(t, tools, newProcess("chroot", "/target"), target.MountAt("/target")...)
 	for _, want := range []string{"cwd /\n", "/dev/null Dcrw-rw-rw-\n", "/dev/fd dr-x------\n", "/dev/ptmx Dcrw-rw-rw-\n", "/run/lock dtrwxrwxrwx\n", "2 processes\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
@@ -336,7 +336,7 @@ func TestMountAtOfAnEmptyContainerLeavesProcAlone(t *testing.T) {
 func TestRunEndsWithTheProgramAndNotWithItsDaemons(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
-	output(t, c, process("daemon"))
+	output(t, c, newProcess("daemon"))
 	left, err := filepath.Glob("/proc/[0-9]*/root")
 	if err != nil {
 		t.Fatal(err)
@@ -372,7 +372,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		<-out.ready
 		cancel()
 	}()
-	if err := c.Run(ctx, process("wait"), nil, nil, out); !errors.Is(err, context.Canceled) {
+	if err := c.Run(ctx, newProcess("wait"), nil, nil, out); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if got := string(out.text); got != "ready\nterminated\n" {
@@ -383,7 +383,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 func TestRunDoesNotPutUpWithForeignMounts(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
-	err := c.Run(t.Context(), process("cat"), []specs.Mount{{Type: "bind", Source: "/nowhere", Destination: "/mnt", Options: []string{"rbind"}}}, nil, nil)
+	err := c.Run(t.Context(), newProcess("cat"), []specs.Mount{{Type: "bind", Source: "/nowhere", Destination: "/mnt", Options: []string{"rbind"}}}, nil, nil)
 	if err == nil || !strings.Contains(err.Error(), "mount /nowhere on /mnt: ") || !strings.Contains(err.Error(), "no such file or directory") {
 		t.Errorf("got %v", err)
 	}
@@ -397,7 +397,7 @@ func TestMountsStayInTheRoot(t *testing.T) {
 	if err := c.Symlink(outside, "/mnt"); err != nil {
 		t.Fatal(err)
 	}
-	err := c.Run(t.Context(), process("cat"), []specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/mnt/new"}}, nil, nil)
+	err := c.Run(t.Context(), newProcess("cat"), []specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/mnt/new"}}, nil, nil)
 	if err != nil && !errors.Is(err, unix.EEXIST) && !strings.Contains(err.Error(), "file exists") {
 		t.Error(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/filetree"
 )
 
 // A snapshot is used only if its layers still are what was written. When one is made, the digests of its tree are
@@ -76,15 +78,15 @@ func (e *Engine) treeDir(id string) string {
 
 // seal notes the digests of a finished layer, and gives what a snapshot notes of it, and its size.
 func (e *Engine) seal(ctx context.Context, layer string) (sealedLayer, int64, error) {
-	t, err := scanTree(ctx, e.treeDir(layer))
+	t, err := filetree.Scan(ctx, e.treeDir(layer))
 	if err != nil {
 		return sealedLayer{}, 0, err
 	}
-	s := seal{Looks: t.looks(), Read: e.options.Now(), Boot: e.boot}
-	if s.Contents, err = t.contents(ctx); err != nil {
+	s := seal{Looks: t.Looks(), Read: e.options.Now(), Boot: e.boot}
+	if s.Contents, err = t.Contents(ctx); err != nil {
 		return sealedLayer{}, 0, err
 	}
-	return sealedLayer{layer, s.Contents}, t.size(), e.noteSeal(layer, s)
+	return sealedLayer{layer, s.Contents}, t.Size(), e.noteSeal(layer, s)
 }
 
 func (e *Engine) noteSeal(layer string, s seal) error {
@@ -169,16 +171,16 @@ func (e *Engine) checkLayer(ctx context.Context, layer *storage.Layer, contents 
 	if err != nil || s.Contents != contents {
 		return damagef("what is noted of it is damaged")
 	}
-	t, err := scanTree(ctx, e.treeDir(layer.ID))
+	t, err := filetree.Scan(ctx, e.treeDir(layer.ID))
 	if err != nil {
 		return asDamage(err)
 	}
-	looks, now := t.looks(), e.options.Now()
+	looks, now := t.Looks(), e.options.Now()
 	unread := now.Sub(s.Read)
 	if looks == s.Looks && s.Boot == e.boot && unread >= 0 && unread <= maxUnread && !thorough {
 		return nil
 	}
-	got, err := t.contents(ctx)
+	got, err := t.Contents(ctx)
 	if err != nil {
 		return asDamage(err)
 	}
@@ -249,7 +251,7 @@ func (r snapshotRecord) sum(name string) digest.Digest {
 	if err != nil {
 		panic("BUG: " + err.Error()) // there is nothing in it that JSON has not
 	}
-	h := newFieldHash()
-	h.text(name, string(text))
-	return h.digest()
+	h := filetree.NewFieldHash()
+	h.Text(name, string(text))
+	return h.Digest()
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/filetree"
 )
 
 // sealed is an engine with a snapshot, and a file of its layer.
@@ -48,12 +50,12 @@ func loseBit(t *testing.T, e *Engine, file string) {
 		t.Fatal(err)
 	}
 	id := topLayer(t, e)
-	looks, err := scanTree(t.Context(), e.treeDir(id))
+	looks, err := filetree.Scan(t.Context(), e.treeDir(id))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := sealOf(t, e)
-	s.Looks = looks.looks()
+	s.Looks = looks.Looks()
 	if err := e.noteSeal(id, s); err != nil {
 		t.Fatal(err)
 	}

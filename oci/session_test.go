@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
 // Sessions begin and end while other programs list them (issue 12, A8).
@@ -46,26 +48,26 @@ func TestLockedDirectoriesAreMadeAgainIfTheyWereTakenForLeftovers(t *testing.T) 
 	t.Parallel()
 	parent := t.TempDir()
 	made := 0
-	name, lock, err := makeLockedDir(func() (string, error) {
+	name, lock, err := dirfd.MakeLocked(func() (string, error) {
 		name, err := os.MkdirTemp(parent, "dir-")
 		if made++; made == 1 && err == nil {
-			err = removeUnlockedDir(name)
+			err = dirfd.RemoveUnlocked(name)
 		}
 		return name, err
 	})
 	if err != nil || made != 2 {
 		t.Fatalf("made %d, %v", made, err)
 	}
-	if err := removeUnlockedDir(name); err != nil {
+	if err := dirfd.RemoveUnlocked(name); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Lstat(name); err != nil {
 		t.Errorf("it was removed while it was locked: %v", err)
 	}
-	if err := unlockDir(lock); err != nil {
+	if err := dirfd.Unlock(lock); err != nil {
 		t.Error(err)
 	}
-	if err := removeUnlockedDir(name); err != nil {
+	if err := dirfd.RemoveUnlocked(name); err != nil {
 		t.Error(err)
 	}
 	if err := unix.Access(name, unix.F_OK); !errors.Is(err, unix.ENOENT) {

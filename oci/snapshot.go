@@ -15,6 +15,7 @@ import (
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -57,8 +58,8 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 	layer := c.layer
 	if isolation == IsolationSingle {
 		// A new layer has a new root directory.
-		if o, err := notedOwner(c.root, unix.S_IFDIR); err != nil || o != rootOwner {
-			return errors.Join(err, fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.uid, o.gid))
+		if o, err := owners.Read(c.root, unix.S_IFDIR); err != nil || o != owners.Root {
+			return errors.Join(err, fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.UID, o.GID))
 		}
 	}
 	c.layer, c.root = "", ""

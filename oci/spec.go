@@ -5,17 +5,13 @@ import (
 	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/mounts"
 )
 
 // hostname is what every container is called. Maintainer scripts put it into what they generate, so that the name of
 // the build host must not be there.
 const hostname = "debian"
-
-// tmpCopyUp is a mount option known from runc: a tmpfs begins with a copy of what it covers.
-const tmpCopyUp = "tmpcopyup"
-
-// deviceOption lets device nodes of a bind be opened, as mount(8) knows it; without, they cannot.
-const deviceOption = "dev"
 
 // deviceNodes are the devices of a container; they are bound from the host, as a user namespace may not make any.
 var deviceNodes = []string{"null", "zero", "full", "random", "urandom", "tty"}
@@ -50,11 +46,11 @@ func Spec(root string, p *specs.Process, mounts []specs.Mount) *specs.Spec {
 
 // devMounts make a /dev at a directory.
 func devMounts(dst string) []specs.Mount {
-	mounts := []specs.Mount{{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec", "mode=755"}}}
+	list := []specs.Mount{{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec", "mode=755"}}}
 	for _, name := range deviceNodes {
-		mounts = append(mounts, specs.Mount{Destination: path.Join(dst, name), Type: "bind", Source: "/dev/" + name, Options: []string{"bind", "nosuid", "noexec", deviceOption}})
+		list = append(list, specs.Mount{Destination: path.Join(dst, name), Type: "bind", Source: "/dev/" + name, Options: []string{"bind", "nosuid", "noexec", mounts.DeviceOption}})
 	}
-	return append(mounts,
+	return append(list,
 		specs.Mount{
 			Destination: path.Join(dst, "pts"), Type: "devpts", Source: "devpts",
 			// 5 is the group tty of every Debian.
@@ -77,7 +73,7 @@ func sysMount(dst string) specs.Mount {
 func runMounts(template, dst string) []specs.Mount {
 	return []specs.Mount{
 		{Destination: dst, Type: "bind", Source: template, Options: []string{"bind", "ro"}},
-		{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", tmpCopyUp}},
+		{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", mounts.CopyUpOption}},
 	}
 }
 

@@ -21,7 +21,7 @@ func TestRunWaitsForThoseThatStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := process("")
+	p := newProcess("")
 	p.Args = []string{"/bin/script"}
 	starting.RLock() // as one that starts, and has the file
 	done := make(chan error, 1)
@@ -50,7 +50,7 @@ func TestDirectoriesToMountOnAreNotAsTheUmaskSays(t *testing.T) {
 	tools, target := scratch(t, e), scratch(t, e)
 	old := unix.Umask(0o077)
 	defer unix.Umask(old)
-	if err := tools.Run(t.Context(), process("exit", "0"), target.MountAt("/target"), nil, nil); err != nil {
+	if err := tools.Run(t.Context(), newProcess("exit", "0"), target.MountAt("/target"), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	info, err := target.Lstat("/dev")

@@ -13,6 +13,8 @@ import (
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
 // Unpack makes a directory of a tar archive, with the owners, modes, times and extended attributes that it records, as they
@@ -31,7 +33,7 @@ func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error
 		if err != nil {
 			err = fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.RemoveAll(partial)))
 		}
-		err = errors.Join(err, unlockDir(lock))
+		err = errors.Join(err, dirfd.Unlock(lock))
 	}()
 	untar := func(r io.Reader) error { return archive.Untar(contextReader{ctx, r}, partial, &archive.TarOptions{}) }
 	if isolation == IsolationSingle {
@@ -65,11 +67,11 @@ func makePartialDir(dir string) (name string, lock *os.File, err error) {
 		if !ok || !entry.IsDir() || len(rest) != random || strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
 			continue
 		}
-		if err := removeUnlockedDir(filepath.Join(parent, entry.Name())); err != nil {
+		if err := dirfd.RemoveUnlocked(filepath.Join(parent, entry.Name())); err != nil {
 			return "", nil, err
 		}
 	}
-	return makeLockedDir(func() (string, error) {
+	return dirfd.MakeLocked(func() (string, error) {
 		name := filepath.Join(parent, prefix+rand.Text())
 		return name, os.Mkdir(name, rootMode)
 	})

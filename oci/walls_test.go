@@ -75,7 +75,7 @@ func walled(args []string) error {
 	if err := c.MkdirAll("/tmp", 0o755); err != nil {
 		return err
 	}
-	p := process("walls", string(InsideBy()), os.Getenv(envSecretFile), os.Getenv(envSecretKey), os.Getenv(envSocket))
+	p := newProcess("walls", string(InsideBy()), os.Getenv(envSecretFile), os.Getenv(envSecretKey), os.Getenv(envSocket))
 	var out bytes.Buffer
 	err = c.Run(ctx, p, nil, nil, &out)
 	fmt.Print(out.String())

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
 // useProc is a program that does with /proc what Debian's programs do. It prints what is wrong.
@@ -45,7 +47,7 @@ func useProc() error {
 	if err != nil {
 		return err
 	}
-	name := procPath(fd)
+	name := dirfd.ProcPath(fd)
 	errs = append(errs, os.Chmod(name, 0o640), unix.Setxattr(name, "user.test", []byte("value"), 0))
 	value := make([]byte, 10)
 	n, err := unix.Getxattr(name, "user.test", value)
@@ -59,7 +61,7 @@ func useProc() error {
 	errs = append(errs, err)
 	unnamed, err := unix.Open("/", unix.O_TMPFILE|unix.O_RDWR, 0o600)
 	if err == nil {
-		err = unix.Linkat(unix.AT_FDCWD, procPath(unnamed), unix.AT_FDCWD, "/named", unix.AT_SYMLINK_FOLLOW)
+		err = unix.Linkat(unix.AT_FDCWD, dirfd.ProcPath(unnamed), unix.AT_FDCWD, "/named", unix.AT_SYMLINK_FOLLOW)
 	}
 	errs = append(errs, err)
 	_, err = os.Lstat("/named")
@@ -78,7 +80,7 @@ func useProc() error {
 func TestProcWorksInContainers(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
-	if got := output(t, c, process("useproc")); got != "" {
+	if got := output(t, c, newProcess("useproc")); got != "" {
 		t.Error(got)
 	}
 	if _, err := c.Lstat("/named"); err != nil {
@@ -94,7 +96,7 @@ func useBehind(names []string) error {
 	}
 	defer root.Close()
 	for _, name := range names {
-		for _, link := range []string{"/proc/self/root", "/proc/self/cwd", "/proc/thread-self/root", procPath(int(root.Fd())), "/dev/../proc/self/cwd/../."} {
+		for _, link := range []string{"/proc/self/root", "/proc/self/cwd", "/proc/thread-self/root", dirfd.ProcPath(int(root.Fd())), "/dev/../proc/self/cwd/../."} {
 			name := link + name
 			text, err := os.ReadFile(name)
 			info, statErr := os.Stat(name)
@@ -134,7 +136,7 @@ func TestChrootLinksBehindProcStayInTheRoot(t *testing.T) {
 	}
 	names := []string{"/file", "/dir/secret", "/deep/up"}
 	const links = 5
-	if got, want := output(t, c, process(append([]string{"behind"}, names...)...)), strings.Repeat("inner 5\n", links*len(names)); got != want {
+	if got, want := output(t, c, newProcess(append([]string{"behind"}, names...)...)), strings.Repeat("inner 5\n", links*len(names)); got != want {
 		t.Errorf("the program sees\n%s", got)
 	}
 	after, err := os.Stat(host + "/secret")
@@ -165,39 +167,16 @@ func TestChrootProcessesOfTheHostAreOutOfReach(t *testing.T) {
 	defer f.Close()
 	of := "/proc/" + strconv.Itoa(os.Getpid())
 	for _, name := range []string{
-		of + "/root" + host + "/secret", of + "/cwd/window.go", fmt.Sprintf("%s/fd/%d/secret", of, f.Fd()), fmt.Sprintf("%s/fd/%d", of, f.Fd()),
+		of + "/root" + host + "/secret", of + "/cwd/doc.go", fmt.Sprintf("%s/fd/%d/secret", of, f.Fd()), fmt.Sprintf("%s/fd/%d", of, f.Fd()),
 		of + "/exe", of + "/root", of + "/environ", of + "/mem",
 	} {
 		var out strings.Builder
-		err := c.Run(t.Context(), process("cat", name), nil, nil, &out)
+		err := c.Run(t.Context(), newProcess("cat", name), nil, nil, &out)
 		if err == nil || !strings.Contains(out.String(), unix.EACCES.Error()) {
 			t.Errorf("%s: the program got %.80q (%v)", name, out.String(), err)
 		}
 	}
-	if got := output(t, c, process("list", of+"/comm")); !strings.Contains(got, of+"/comm: ") {
+	if got := output(t, c, newProcess("list", of+"/comm")); !strings.Contains(got, of+"/comm: ") {
 		t.Errorf("got %q", got)
-	}
-}
-
-func TestProcNamesAreCutBehindLinks(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]procName{
-		"/proc": {file: "."}, "/proc/": {file: "."}, "/proc/self/exe": {file: "7/exe", link: true}, "/proc/thread-self/comm": {file: "7/task/7/comm"},
-		"/dev/fd/3": {file: "7/fd/3", link: true}, "/dev/stdin": {file: "7/fd/0", link: true}, "/dev/fd": {file: "7/fd"},
-		"/proc/selfish": {file: "selfish"}, "/proc/./self/../1/status": {file: "1/status"}, "/proc/self": {file: "7"}, "/proc/mounts": {file: "7/mounts"},
-		"/proc/../proc/uptime": {file: "uptime"}, "/dev/../proc/uptime": {file: "uptime"}, "/proc/self/root/": {file: "7/root", link: true, rest: "."},
-		"/proc/self/cwd/../a/": {file: "7/cwd", link: true, rest: "../a/"}, "/proc/1/task/2/root/proc/self": {file: "1/task/2/root", link: true, rest: "proc/self"},
-	} {
-		if got, inside := parseProcName(name, 7, false); got != want || !inside {
-			t.Errorf("%s: got %+v, %v, want %+v", name, got, inside, want)
-		}
-	}
-	for _, name := range []string{"//proc/1", "/dev/null", "/dev/", "/dev/..", "/process", "/proc/../etc/passwd", "/proc/..", "/proc/self/../../x", "proc/self"} {
-		if got, inside := parseProcName(name, 7, false); inside {
-			t.Errorf("%s: got %+v, want none", name, got)
-		}
-	}
-	if got, _ := parseProcName("/proc/self", 7, true); got.file != "self" {
-		t.Errorf("the link itself is %+v", got)
 	}
 }

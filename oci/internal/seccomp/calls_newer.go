@@ -1,0 +1,6 @@
+//go:build !amd64 && !ppc64le && !s390x
+
+package seccomp
+
+// olderCalls do not exist here.
+var olderCalls []Numbered

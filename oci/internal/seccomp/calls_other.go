@@ -1,0 +1,10 @@
+//go:build !amd64 && !arm64
+
+package seccomp
+
+// CompatArch and compatCalls are of the other kinds of programs that a machine runs: only PCs are known to.
+const CompatArch = 0
+
+var compatCalls []Numbered
+
+var CompatMounts []Numbered
