@@ -9,7 +9,7 @@ import (
 
 // BenchmarkRun is what one command of a build costs beside the command.
 func BenchmarkRun(b *testing.B) {
-	e, err := Open(b.Context(), EngineOptions{StateDir: b.TempDir()})
+	e, err := Open(b.Context(), EngineOptions{Place: here, StateDir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func BenchmarkRun(b *testing.B) {
 
 // BenchmarkFrom is what a build costs that begins with a snapshot.
 func BenchmarkFrom(b *testing.B) {
-	e, err := Open(b.Context(), EngineOptions{StateDir: b.TempDir()})
+	e, err := Open(b.Context(), EngineOptions{Place: here, StateDir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func BenchmarkFrom(b *testing.B) {
 // BenchmarkCheck is what comparing a snapshot costs on each use, and what reading its contents costs: one of 10,000 files
 // and 200 MB in 1,000 directories, as much as a minbase.
 func BenchmarkCheck(b *testing.B) {
-	e, err := Open(b.Context(), EngineOptions{StateDir: b.TempDir()})
+	e, err := Open(b.Context(), EngineOptions{Place: here, StateDir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -159,31 +159,6 @@ func TestEmulatorMustBeThere(t *testing.T) {
 	}
 }
 
-// TestBinfmtFormatIsQemus compares with scripts/qemu-binfmt-conf.sh of QEMU, but for the ABI's version, which that wants
-// to be 0.
-func TestBinfmtFormatIsQemus(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		header elf.FileHeader
-		want   string
-	}{
-		{
-			elf.FileHeader{Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_AARCH64},
-			`:foreign:M::\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00` +
-				`:\xff\xff\xff\xff\xff\xff\xff\x00\x00\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:`,
-		},
-		{
-			elf.FileHeader{Class: elf.ELFCLASS64, Data: elf.ELFDATA2MSB, Machine: elf.EM_S390},
-			`:foreign:M::\x7f\x45\x4c\x46\x02\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x16` +
-				`:\xff\xff\xff\xff\xff\xff\xff\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff:`,
-		},
-	} {
-		if got := binfmtFormat(tt.header); got != tt.want {
-			t.Errorf("%s: got %s, want %s", tt.header.Machine, got, tt.want)
-		}
-	}
-}
-
 // A kernel before 6.7 cannot be had in a test; a namespace that may have no other in it refuses as well.
 func TestHostWithoutEmulationIsNamed(t *testing.T) {
 	if os.Getuid() == 0 {
@@ -251,7 +226,7 @@ func emulate(args []string) error {
 		}
 	}
 	ctx := context.Background()
-	e, err := Open(ctx, EngineOptions{StateDir: args[0]})
+	e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/mounts"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
@@ -42,7 +44,7 @@ func TestHostContainersWorkWithoutLeftovers(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("the isolation chroot is root's")
 	}
-	t.Setenv(envOnly, string(IsolationChroot))
+	t.Setenv(envOnly, string(host.IsolationChroot))
 	dir := stateDir(t)
 	for _, moment := range buildMoments {
 		killAt(t, dir, moment, func(lines io.Reader) bool {
@@ -61,7 +63,7 @@ func TestHostContainersWorkWithoutLeftovers(t *testing.T) {
 }
 
 func TestInsideIsTold(t *testing.T) {
-	t.Logf("the isolation is %s", InsideBy())
+	t.Logf("the isolation is %s", here.Isolation)
 }
 
 // runContained runs tests in the place that a command of ocitest makes, by the isolation that is found to work, and
@@ -80,7 +82,7 @@ func runContained(t *testing.T, place func(string, ...string) *exec.Cmd, tests s
 		t.Fatal(err)
 	}
 	cmd := place(self, "-test.v", "-test.run="+tests)
-	cmd.Env, cmd.Dir = append(os.Environ(), envOnly+"="+string(IsolationAuto)), dir
+	cmd.Env, cmd.Dir = append(os.Environ(), envOnly+"="+string(host.IsolationAuto)), dir
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, unix.EPERM) {
 		t.Skip("this root cannot make the place, being in such a one")
@@ -93,7 +95,7 @@ func runContained(t *testing.T, place func(string, ...string) *exec.Cmd, tests s
 }
 
 func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
-	if InsideBy() != IsolationChroot {
+	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
 	}
 	t.Parallel()
@@ -123,13 +125,13 @@ func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
 }
 
 func TestChrootTellsThatItHasNoEmulator(t *testing.T) {
-	if InsideBy() != IsolationChroot {
+	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
 	}
 	t.Parallel()
 	e := openEngine(t)
 	e.Emulate(alpha, "/bin/true")
-	var host *HostError
+	var host *host.Error
 	if err := scratch(t, e).Run(t.Context(), newProcess("cat"), nil, nil, nil); !errors.As(err, &host) || !strings.Contains(host.Cure, "qemu-user-static") {
 		t.Errorf("got %v", err)
 	}
@@ -152,14 +154,14 @@ func treeOf(t *testing.T, dir string) []string {
 // placeAll puts mounts without devices into a directory, as any user can, lets change work in it, and undoes all.
 func placeAll(t *testing.T, root string, mounts []specs.Mount, movable []string, change func()) {
 	t.Helper()
-	p := &placer{root: root, stash: filepath.Join(t.TempDir(), "stash"), movable: func(dir string) bool { return slices.Contains(movable, dir) }, keep: filepath.Join(root, "nothing")}
+	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"), Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: filepath.Join(root, "nothing")}
 	for _, m := range mounts {
-		if err := p.place(m); err != nil {
+		if err := p.Add(m); err != nil {
 			t.Error(err)
 		}
 	}
 	change()
-	if err := p.undo(); err != nil {
+	if err := p.Undo(); err != nil {
 		t.Error(err)
 	}
 }
@@ -186,7 +188,7 @@ func TestPlacedThingsLeaveNoTrace(t *testing.T) {
 	mounts := []specs.Mount{
 		bind("/file", "/etc/file", "ro"), bind("/file", "/home/alice/deep/file"), bind("/moved", "/var/cache/apt/archives"),
 		bind("/template", "/run", "ro"), {Type: "tmpfs", Destination: "/run", Options: []string{"mode=755", mounts.CopyUpOption}},
-		procMount("/proc"), sysMount("/sys"),
+		run.ProcMount("/proc"), run.SysMount("/sys"),
 	}
 	placeAll(t, root, mounts, []string{host + "/moved"}, func() {
 		for name, want := range map[string]string{
@@ -288,40 +290,5 @@ func TestPlacesStayInTheRoot(t *testing.T) {
 	placeAll(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/mnt/new"}, {Type: "tmpfs", Destination: "/mnt"}}, nil, func() {})
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
 		t.Errorf("the host's directory holds %v (%v)", entries, err)
-	}
-}
-
-func TestCandidatesFollowTheLadder(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		want  Isolation
-		uid   int
-		order []Isolation
-	}{
-		{IsolationAuto, 1000, []Isolation{IsolationUserNS, IsolationSingle}},
-		{"", 0, []Isolation{IsolationUserNS, IsolationRoot, IsolationChroot, IsolationSingle}},
-		{IsolationChroot, 0, []Isolation{IsolationChroot}},
-	} {
-		if got := candidates(tt.want, tt.uid); !slices.Equal(got, tt.order) {
-			t.Errorf("%s of %d: got %v, want %v", tt.want, tt.uid, got, tt.order)
-		}
-	}
-	for _, isolation := range []Isolation{IsolationRoot, IsolationChroot} {
-		var host *HostError
-		if err := isolation.suits(1000); !errors.As(err, &host) || host.Cure == "" {
-			t.Errorf("%s of an ordinary user: got %v", isolation, err)
-		}
-	}
-}
-
-func TestRefusedRungsAreToldTogether(t *testing.T) {
-	t.Parallel()
-	got := noneWorks([]error{
-		diagnose(tryClone, unix.EPERM, facts{root: true}), diagnose(tryDevices, unix.EPERM, facts{root: true}),
-	})
-	var host *HostError
-	if !errors.As(got, &host) || !strings.Contains(host.Cause, "CAP_SYS_ADMIN is missing") || !strings.Contains(host.Cause, "CAP_MKNOD is missing") ||
-		!strings.Contains(host.Cure, "CAP_MKNOD") {
-		t.Errorf("got %v", got)
 	}
 }

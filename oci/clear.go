@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/registry"
 )
 
 // ErrInUse says that an Engine or a Pull of another process uses a directory.
@@ -75,7 +76,7 @@ func moveAllAside(dirs []string) (aside []string, err error) {
 	for _, dir := range dirs[1:] {
 		entries, _ := os.ReadDir(dir) // what cannot be read is no directory, and nobody uses it
 		for _, d := range entries {
-			if strings.HasPrefix(d.Name(), pullPrefix) && dirfd.Locked(filepath.Join(dir, d.Name())) {
+			if strings.HasPrefix(d.Name(), registry.PullPrefix) && dirfd.Locked(filepath.Join(dir, d.Name())) {
 				return nil, ErrInUse
 			}
 		}

@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/registry"
 )
 
 // nothingLeft checks that a directory of builds is empty.
@@ -26,7 +29,7 @@ func TestClearLeavesNothingOfDamagedStores(t *testing.T) {
 		for _, r := range ruins {
 			t.Run(kind+"/"+r.name, func(t *testing.T) {
 				t.Parallel()
-				s := newKeptStore(t, driverVFS)
+				s := newKeptStore(t, host.DriverVFS)
 				above := t.TempDir()
 				dir, packages := filepath.Join(above, "store"), filepath.Join(above, "packages")
 				err := errors.Join(os.Rename(s.dir, dir), os.Mkdir(packages, 0o700), os.WriteFile(packages+"/file", nil, 0o400), os.Chmod(packages, 0))
@@ -64,7 +67,7 @@ func TestClearRemovesWhatAKillLeft(t *testing.T) {
 func TestClearRefusesAStoreInUse(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
-	e, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +88,7 @@ func TestClearRefusesAPull(t *testing.T) {
 	t.Parallel()
 	above := t.TempDir()
 	dir, images := filepath.Join(above, "store"), filepath.Join(above, "images")
-	pulled, remove, err := pullDir(images)
+	pulled, remove, err := registry.PullDir(images)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +117,7 @@ func TestClearNeedsNoSpace(t *testing.T) {
 		}
 	}()
 	dir := filepath.Join(above, "store")
-	e, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driverVFS})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: host.DriverVFS})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +173,7 @@ func TestSessionsAreLockedWhereTheyAre(t *testing.T) {
 func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	e, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driverVFS})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: host.DriverVFS})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +182,7 @@ func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 	if err := os.WriteFile(index, []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if other, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driverVFS}); err == nil {
+	if other, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: host.DriverVFS}); err == nil {
 		t.Errorf("it was opened: %v", other.Close())
 	}
 	if _, err := c.ReadDir("/"); err != nil {
@@ -188,7 +191,7 @@ func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 	// The end of the build cannot read the index either.
 	_ = e.Close()
 	var told []Damage
-	e, err = Open(t.Context(), EngineOptions{StateDir: dir, Driver: driverVFS, Damaged: func(d Damage) { told = append(told, d) }})
+	e, err = Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: host.DriverVFS, Damaged: func(d Damage) { told = append(told, d) }})
 	if err != nil {
 		t.Fatal(err)
 	}

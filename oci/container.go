@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
 // Container is a root file system that is being written, and runs programs. Close it.
@@ -104,7 +108,7 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 // openWork gives the owner of the store access to the directories that the kernel makes for a mounted overlay, with mode 0:
 // "rm -rf" could not remove them otherwise. The kernel itself asks for no permission there.
 func (e *Engine) openWork(layer string) error {
-	if e.Driver() != driverOverlay {
+	if e.Driver() != host.DriverOverlay {
 		return nil
 	}
 	return filepath.WalkDir(filepath.Join(e.layerDir(layer), "work"), func(name string, d fs.DirEntry, err error) error {
@@ -120,7 +124,7 @@ func (e *Engine) openWork(layer string) error {
 func (c *Container) Root() string { return c.root }
 
 // OwnerXattrs reports whether the owners of files in Root are notes: see package ownerxattr.
-func (c *Container) OwnerXattrs() bool { return isolation == IsolationSingle }
+func (c *Container) OwnerXattrs() bool { return c.engine.options.Place.SingleID() }
 
 // MountAt gives the mounts that make this container usable with chroot(8) at dst inside another one's Run: its root
 // directory, and there /dev, /proc, /sys and /run. Those that the root file system has no directory for yet are left
@@ -128,20 +132,35 @@ func (c *Container) OwnerXattrs() bool { return isolation == IsolationSingle }
 // change while they are mounted.
 func (c *Container) MountAt(dst string) []specs.Mount {
 	mounts := []specs.Mount{{Destination: dst, Type: "bind", Source: c.root, Options: []string{"rbind"}}}
-	mounts = append(mounts, devMounts(dst+"/dev")...)
+	mounts = append(mounts, run.DevMounts(dst+"/dev")...)
 	for _, m := range []struct {
 		name   string
 		mounts []specs.Mount
 	}{
-		{"/proc", []specs.Mount{procMount(dst + "/proc")}},
-		{"/sys", []specs.Mount{sysMount(dst + "/sys")}},
-		{"/run", runMounts(c.engine.runTemplate(), dst+"/run")},
+		{"/proc", []specs.Mount{run.ProcMount(dst + "/proc")}},
+		{"/sys", []specs.Mount{run.SysMount(dst + "/sys")}},
+		{"/run", run.RunMounts(c.engine.runner.Template, dst+"/run")},
 	} {
 		if info, err := c.Lstat(m.name); err == nil && info.IsDir() {
 			mounts = append(mounts, m.mounts...)
 		}
 	}
 	return mounts
+}
+
+// Run runs a program with the container as its root directory; the mounts come after the usual ones of Spec. It
+// returns when the program and everything that it started are gone. Standard output and error go to out, which sees
+// one Write at a time; nil drops them. A nil stdin is an empty one.
+//
+// A stdin that is no *os.File must come to an end by itself.
+//
+// A name server is at hand: what /etc/resolv.conf points to below /run gets the host's content, and if there is no
+// such file, it is there for the time of the run. An ordinary file is left as it is.
+//
+// At the end of ctx all processes get SIGTERM, and SIGKILL two seconds later. The error is an *ExitError if the
+// program did not succeed; it wraps fs.ErrNotExist if there is no such program.
+func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, stdin io.Reader, out io.Writer) error {
+	return c.engine.runner.Run(ctx, c, p, mounts, stdin, out)
 }
 
 // Close removes the container with all that was written since the last snapshot. It may be called more than once.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 )
 
@@ -31,7 +32,7 @@ const apart = "apart"
 func newKeptStore(t *testing.T, driver string) *keptStore {
 	t.Helper()
 	s := &keptStore{dir: t.TempDir(), driver: driver, layers: map[string]string{}, trees: map[string]string{}}
-	e, err := Open(t.Context(), EngineOptions{StateDir: s.dir, Driver: driver})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: s.dir, Driver: driver})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,14 +127,14 @@ func listing(t *testing.T, root string) string {
 
 // layer is where the driver keeps the layer of a snapshot, and file a file in it.
 func (s *keptStore) layer(name string) string {
-	if s.driver == driverVFS {
+	if s.driver == host.DriverVFS {
 		return filepath.Join(s.graph, "vfs", "dir", s.layers[name])
 	}
 	return filepath.Join(s.graph, "overlay", s.layers[name])
 }
 
 func (s *keptStore) file(snapshot, name string) string {
-	if s.driver == driverVFS {
+	if s.driver == host.DriverVFS {
 		return s.layer(snapshot) + name
 	}
 	return s.layer(snapshot) + "/diff" + name
@@ -173,7 +174,7 @@ func exchange(entries []map[string]any, by string, a, b any, field string) {
 
 // give gives a file of a layer an owner.
 func give(name string, o owners.Owner) error {
-	if isolation != IsolationSingle {
+	if here.Isolation != host.IsolationSingle {
 		return os.Lchown(name, int(o.UID), int(o.GID))
 	}
 	attribute, value := o.Xattr(unix.S_IFREG)
@@ -245,13 +246,13 @@ var storeDamages = []struct {
 		return errors.Join(os.RemoveAll(s.layer("middle")), os.WriteFile(s.layer("middle"), nil, 0o600))
 	}},
 
-	{name: "no note of the layers below", gone: chained[2:], driver: driverOverlay, damage: func(s *keptStore) error {
+	{name: "no note of the layers below", gone: chained[2:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		return os.Remove(s.layer("top") + "/lower")
 	}},
-	{name: "an empty note of the layers below", gone: chained[2:], driver: driverOverlay, damage: func(s *keptStore) error {
+	{name: "an empty note of the layers below", gone: chained[2:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		return os.Truncate(s.layer("top")+"/lower", 0)
 	}},
-	{name: "a note of one layer too few", gone: chained[2:], driver: driverOverlay, damage: func(s *keptStore) error {
+	{name: "a note of one layer too few", gone: chained[2:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		text, err := os.ReadFile(s.layer("top") + "/lower")
 		if err != nil {
 			return err
@@ -259,19 +260,19 @@ var storeDamages = []struct {
 		lowest := string(text)[strings.LastIndex(string(text), ":")+1:]
 		return os.WriteFile(s.layer("top")+"/lower", []byte(lowest), 0o600)
 	}},
-	{name: "no short name", gone: chained[1:], driver: driverOverlay, damage: func(s *keptStore) error {
+	{name: "no short name", gone: chained[1:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		return os.Remove(s.layer("middle") + "/link")
 	}},
 	// The driver removes the link of that name together with the layer.
-	{name: "the short name of another", gone: []string{"top", "middle", apart}, driver: driverOverlay, damage: func(s *keptStore) error {
+	{name: "the short name of another", gone: []string{"top", "middle", apart}, driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		text, err := os.ReadFile(s.layer(apart) + "/link")
 		return errors.Join(err, os.WriteFile(s.layer("middle")+"/link", text, 0o600))
 	}},
-	{name: "no link to a layer", gone: chained[1:], driver: driverOverlay, damage: func(s *keptStore) error {
+	{name: "no link to a layer", gone: chained[1:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		text, err := os.ReadFile(s.layer("middle") + "/link")
 		return errors.Join(err, os.Remove(filepath.Join(s.graph, "overlay/l", string(text))))
 	}},
-	{name: "a link to another layer", gone: chained[1:], driver: driverOverlay, damage: func(s *keptStore) error {
+	{name: "a link to another layer", gone: chained[1:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		text, err := os.ReadFile(s.layer("middle") + "/link")
 		name := filepath.Join(s.graph, "overlay/l", string(text))
 		return errors.Join(err, os.Remove(name), os.Symlink("../"+s.layers[apart]+"/diff", name))
@@ -349,7 +350,7 @@ func TestDamagedSnapshotsAreNotUsed(t *testing.T) {
 				continue
 			}
 			t.Run(driver+"/"+d.name, func(t *testing.T) {
-				if driver == driverOverlay {
+				if driver == host.DriverOverlay {
 					needsNamespaces(t)
 				}
 				t.Parallel()
@@ -376,7 +377,7 @@ func TestRuinedFilesOfTheStoreAreNoDeadEnd(t *testing.T) {
 		for _, r := range ruins {
 			t.Run(what+"/"+r.name, func(t *testing.T) {
 				t.Parallel()
-				s := newKeptStore(t, driverVFS)
+				s := newKeptStore(t, host.DriverVFS)
 				if err := r.ruin(file(s)); err != nil {
 					t.Fatal(err)
 				}
@@ -424,7 +425,7 @@ func (s *keptStore) killed(t *testing.T, file string) string {
 // be made again, and nothing is left of any in the end.
 func (s *keptStore) use(t *testing.T) (there map[string]bool) {
 	t.Helper()
-	e, err := Open(t.Context(), EngineOptions{StateDir: s.dir, Driver: s.driver})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: s.dir, Driver: s.driver})
 	if err != nil {
 		t.Fatalf("open the store: %v", err)
 	}
@@ -463,7 +464,7 @@ func (s *keptStore) use(t *testing.T) (there map[string]bool) {
 	if err := errors.Join(c.Close(), e.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if e, err = Open(t.Context(), EngineOptions{StateDir: s.dir, Driver: s.driver}); err != nil {
+	if e, err = Open(t.Context(), EngineOptions{Place: here, StateDir: s.dir, Driver: s.driver}); err != nil {
 		t.Fatalf("open the store again: %v", err)
 	}
 	for _, name := range append([]string{apart}, chained...) {

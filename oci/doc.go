@@ -22,7 +22,7 @@
 //
 // What a host lacks is found out by trying, and told as a HostError with the cause and a cure. Where a root may make no
 // namespaces at all, in a container as Docker makes them by default, the isolation chroot does without: a Container works
-// there as anywhere, as far as chroot(2) and copies can do what namespaces and mounts do (chroot.go, place.go).
+// there as anywhere, as far as chroot(2) and copies can do what namespaces and mounts do (package internal/run).
 //
 // # Containers
 //

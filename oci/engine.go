@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,17 +11,26 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
+	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
-	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/registry"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // EngineOptions say where an Engine keeps its things.
 type EngineOptions struct {
+	// Place is what Init has returned.
+	Place host.Place
 	// StateDir holds the store, for all builds of a user. It belongs to this package and is made if missing.
 	StateDir string
 	// Driver is that of the store: "overlay" or "vfs"; empty takes overlay if the file system of StateDir and the kernel
@@ -39,6 +49,8 @@ type EngineOptions struct {
 // Engine makes containers and keeps snapshots of them. Several engines, in one or several processes, can share a
 // StateDir. It may be used by several goroutines.
 type Engine struct {
+	*registry.Registry
+	runner  *run.Runner
 	options EngineOptions
 	store   storage.Store
 	driver  graphdriver.Driver
@@ -50,14 +62,7 @@ type Engine struct {
 	mu         sync.Mutex
 	containers []*Container
 	damaged    map[string]error // layers in which damage was found
-	emulator   *emulator        // nil for none
 }
-
-// Names of storage drivers.
-const (
-	driverOverlay = "overlay"
-	driverVFS     = "vfs"
-)
 
 // singleSuffix marks a store whose files all belong to one id: in another one they would have lost their owners.
 const singleSuffix = "-single"
@@ -69,10 +74,10 @@ const userNSSuffix = "-userns"
 // hostConfigs are the variables that name the configuration of podman's store and containers, which are not ours.
 var hostConfigs = []string{"CONTAINERS_STORAGE_CONF", "CONTAINERS_CONF"}
 
-// Open opens the store, and makes it if there is none yet. What killed builds have left in it is removed. Inside must be
-// true.
+// Open opens the store, and makes it if there is none yet. What killed builds have left in it is removed. This process
+// must be inside, see Place.
 func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
-	if !Inside() {
+	if !options.Place.Inside() {
 		return nil, errors.New("open the container store: not in a namespace of our own")
 	}
 	if options.Log == nil {
@@ -109,24 +114,25 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 			err = errors.Join(fmt.Errorf("open the container store %s: %w", options.StateDir, err), e.session.end())
 		}
 	}()
-	if isolation == IsolationSingle {
+	place := options.Place
+	if place.SingleID() {
 		if err := tryNotes(e.session.dir); err != nil {
 			return nil, err
 		}
 	}
 	driver := options.Driver
 	if driver == "" {
-		driver = driverOverlay
-		if err := tryOverlay(isolation, e.session.dir); err != nil {
+		driver = host.DriverOverlay
+		if err := host.TryOverlay(place.Isolation, e.session.dir); err != nil {
 			options.Log.Info("overlay does not work here, layers are full copies", "error", err)
-			driver = driverVFS
+			driver = host.DriverVFS
 		}
 	}
 	e.storeName = driver
 	switch {
-	case isolation == IsolationSingle:
+	case place.SingleID():
 		e.storeName += singleSuffix
-	case isolation == IsolationUserNS && caller == 0:
+	case place.Isolation == host.IsolationUserNS && place.Caller == 0:
 		e.storeName += userNSSuffix
 	}
 	if err := e.session.setStore(e.storeName); err != nil {
@@ -135,7 +141,8 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	if err := e.openStore(driver, stale); err != nil {
 		return nil, err
 	}
-	if err := e.writeRunTemplate(); err != nil {
+	e.open()
+	if err := e.runner.WriteTemplate(); err != nil {
 		return nil, err
 	}
 	for _, s := range stale {
@@ -151,6 +158,55 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		options.Log.Info("what nobody needs is not removed", "error", err)
 	}
 	return e, nil
+}
+
+// open makes what works with the store: the runner of programs, and what copies images.
+func (e *Engine) open() {
+	place := e.options.Place
+	e.Registry = &registry.Registry{
+		TempDir: e.TempDir(), Caller: place.Caller, Mounts: place.Isolation != host.IsolationChroot, Log: &logWriter{e.options.Log},
+	}
+	e.runner = &run.Runner{
+		Place: place, Template: filepath.Join(e.session.dir, "etc", "run"), Resolver: e.options.Resolver,
+		Covered: filepath.Join(e.session.dir, "covered"), Keep: e.options.StateDir, Movable: e.movable,
+	}
+}
+
+// CheckDestination finds out, without an image, whether a registry answers and takes the caller's credentials, and whether
+// the caller's store can be opened. Of a directory ("dir:…") it finds out whether Unpack can make one.
+func (e *Engine) CheckDestination(ctx context.Context, c types.ImageCopy) error {
+	switch transport, _, _ := strings.Cut(c.Destination, ":"); transport {
+	case "dir":
+		return e.options.Place.NeedUsers(c.Destination)
+	case istorage.Transport.Name():
+		if err := e.options.Place.NeedStore(); err != nil {
+			return err
+		}
+	}
+	return e.Registry.CheckDestination(ctx, c)
+}
+
+// Emulate has all containers of the engine run foreign programs, told by Class, Data and Machine of their ELF header,
+// under interpreter, a program of this machine, from the next Run on. It is named by its path on the host and must be
+// statically linked. An empty name ends the emulation. Nothing is registered on the host. Where the host does not allow
+// this, Run gives a *HostError.
+//
+// Programs then run in a user namespace, root's too: nobody can make device nodes.
+func (e *Engine) Emulate(header elf.FileHeader, interpreter string) {
+	e.runner.Emulate(header, interpreter)
+}
+
+// movable reports whether a directory can be where a container wants it for a while: the root file system of another
+// container of this engine, and what this session has for itself.
+func (e *Engine) movable(dir string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range e.containers {
+		if dirfd.Within(dir, c.root) {
+			return true
+		}
+	}
+	return dirfd.Within(dir, e.TempDir())
 }
 
 // Driver is the storage driver in use, "overlay" or "vfs".
@@ -175,52 +231,6 @@ func (e *Engine) Close() error {
 	}
 	e.store.Free()
 	return errors.Join(append(errs, e.session.end())...)
-}
-
-// tryOverlay finds out whether overlay works in a directory, by mounting one and writing to it. Without a mount namespace it
-// is not tried: a root who may mount would leave mounts behind.
-func tryOverlay(by Isolation, dir string) (err error) {
-	if by == IsolationChroot {
-		return errors.New("the isolation chroot makes no mounts")
-	}
-	dir, err = os.MkdirTemp(dir, "overlay-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	at := func(name string) string { return filepath.Join(dir, name) }
-	for _, name := range []string{"lower", "upper", "work", "merged"} {
-		if err := os.Mkdir(at(name), 0o755); err != nil {
-			return err
-		}
-	}
-	if err := os.WriteFile(at("lower/file"), []byte("lower"), 0o644); err != nil {
-		return err
-	}
-	data := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work"))
-	if inUserNamespace() {
-		// trusted.* attributes, in which overlay keeps its notes otherwise, are for the host's root.
-		data += ",userxattr"
-	}
-	if err := unix.Mount("overlay", at("merged"), "overlay", 0, data); err != nil {
-		return fmt.Errorf("mount an overlay: %w", err)
-	}
-	defer func() { err = errors.Join(err, unix.Unmount(at("merged"), unix.MNT_DETACH)) }()
-	if err := os.Chmod(at("merged/file"), 0o600); err != nil {
-		return fmt.Errorf("copy a file up: %w", err)
-	}
-	return os.Remove(at("merged/file"))
-}
-
-// inUserNamespace reports whether not all ids of the host exist here.
-func inUserNamespace() bool {
-	var start, host, count uint64
-	data, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return false
-	}
-	_, err = fmt.Sscan(string(data), &start, &host, &count)
-	return err != nil || count != 1<<32-1
 }
 
 // logWriter hands on what the libraries print.

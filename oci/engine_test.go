@@ -13,11 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // drivers are those that a snapshot must work with.
-var drivers = []string{driverOverlay, driverVFS}
+var drivers = []string{host.DriverOverlay, host.DriverVFS}
 
 func TestSnapshotsAreLayers(t *testing.T) {
 	t.Parallel()
@@ -219,12 +220,12 @@ func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
-			if driver == driverOverlay {
+			if driver == host.DriverOverlay {
 				needsNamespaces(t)
 			}
 			t.Parallel()
 			dir := t.TempDir()
-			killed, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driver})
+			killed, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: driver})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -286,7 +287,7 @@ func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
 func TestOpenRemovesWhatNobodyNeeds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	e, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +327,7 @@ func TestEnginesShareAStore(t *testing.T) {
 	one, two := openEngineAt(t, dir, ""), openEngineAt(t, dir, "")
 	c := scratch(t, one)
 	// Neither a new engine nor the end of one may take what another one is writing.
-	three, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	three, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +348,7 @@ func TestEnginesShareAStore(t *testing.T) {
 func TestCloseLeavesNothingButSnapshots(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	e, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,7 +380,7 @@ func snapshotNames(all []types.Snapshot) []string {
 
 func TestNothingIsPutOnADamagedSnapshot(t *testing.T) {
 	dir := t.TempDir()
-	e, err := Open(t.Context(), EngineOptions{StateDir: dir})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

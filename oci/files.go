@@ -74,7 +74,7 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 		return err
 	}
 	defer a.Dir.Close()
-	o, err := fileOwner(a)
+	o, err := c.fileOwner(a)
 	if err != nil {
 		return dirfd.PathError("write", name, err)
 	}
@@ -95,7 +95,7 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 	}()
 	_, err = f.Write(data)
 	// In this order: a change of owner clears the setuid bit.
-	err = errors.Join(err, chownTo(fd, o), f.Chmod(mode), f.Close())
+	err = errors.Join(err, c.chownTo(fd, o), f.Chmod(mode), f.Close())
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (c *Container) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, dirfd.PathError("read", name, err)
 	}
 	for i, e := range entries {
-		info, err := lstat(dirfd.ProcPath(int(handle.Fd())) + "/" + e.Name())
+		info, err := c.lstat(dirfd.ProcPath(int(handle.Fd())) + "/" + e.Name())
 		if err != nil {
 			return nil, dirfd.PathError("stat", path.Join(name, e.Name()), err)
 		}
@@ -214,7 +214,7 @@ func (c *Container) ReadDir(name string) ([]fs.DirEntry, error) {
 // Lstat describes a file, not following a symbolic link at the end of its name.
 func (c *Container) Lstat(name string) (fs.FileInfo, error) {
 	if path.Join("/", name) == "/" {
-		info, err := lstat(c.root)
+		info, err := c.lstat(c.root)
 		return info, dirfd.PathError("lstat", name, err)
 	}
 	a, err := c.parent("lstat", name)
@@ -222,14 +222,14 @@ func (c *Container) Lstat(name string) (fs.FileInfo, error) {
 		return nil, err
 	}
 	defer a.Dir.Close()
-	info, err := lstat(a.Path())
+	info, err := c.lstat(a.Path())
 	return info, dirfd.PathError("lstat", name, err)
 }
 
 // lstat is os.Lstat with the owner that is noted.
-func lstat(name string) (fs.FileInfo, error) {
+func (c *Container) lstat(name string) (fs.FileInfo, error) {
 	info, err := os.Lstat(name)
-	if err != nil || isolation != IsolationSingle {
+	if err != nil || !c.OwnerXattrs() {
 		return info, err
 	}
 	st := info.Sys().(*syscall.Stat_t)
@@ -271,19 +271,19 @@ func (c *Container) Lchown(name string, uid, gid int) error {
 		return dirfd.PathError("lchown", name, err)
 	}
 	defer unix.Close(fd)
-	return dirfd.PathError("lchown", name, chownTo(fd, owners.Owner{UID: uint32(uid), GID: uint32(gid)}))
+	return dirfd.PathError("lchown", name, c.chownTo(fd, owners.Owner{UID: uint32(uid), GID: uint32(gid)}))
 }
 
 // chownTo gives an open file to an owner.
-func chownTo(fd int, o owners.Owner) error {
-	if isolation == IsolationSingle {
+func (c *Container) chownTo(fd int, o owners.Owner) error {
+	if c.OwnerXattrs() {
 		return owners.Chown(fd, o)
 	}
 	return unix.Fchownat(fd, "", int(int32(o.UID)), int(int32(o.GID)), unix.AT_EMPTY_PATH)
 }
 
 // fileOwner gives the owner of a regular file, 0:0 for anything else and for nothing.
-func fileOwner(a dirfd.Entry) (owners.Owner, error) {
+func (c *Container) fileOwner(a dirfd.Entry) (owners.Owner, error) {
 	fd, err := unix.Openat(a.FD(), a.Base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return owners.Owner{}, nil
@@ -296,7 +296,7 @@ func fileOwner(a dirfd.Entry) (owners.Owner, error) {
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return owners.Owner{}, err
 	}
-	if isolation == IsolationSingle {
+	if c.OwnerXattrs() {
 		return owners.ReadFD(fd, st.Mode)
 	}
 	return owners.Owner{UID: st.Uid, GID: st.Gid}, nil

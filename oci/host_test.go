@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
 // The tests of this file run on the host, see TestMain, one at a time: they look for processes of this program.
@@ -258,7 +260,7 @@ func TestHostUmaskIsKeptInside(t *testing.T) {
 // A program that a build has started, a hook for example, has the variables of the build.
 func TestHostDoesNotBelieveAnInheritedVariable(t *testing.T) {
 	cmd := command(t, "inside")
-	cmd.Env = append(cmd.Env, envInside+"=mnt:[1]")
+	cmd.Env = append(cmd.Env, host.EnvInside+"=mnt:[1]")
 	if out, err := cmd.Output(); err != nil || string(out) != "false\n" {
 		t.Errorf("got %q (%v), want false", out, err)
 	}

@@ -22,6 +22,7 @@ import (
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
@@ -159,7 +160,7 @@ func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
 	dir, manifest := testLayout(t)
 	place, environ := home(t)
 	c := types.ImageCopy{Layout: dir, Destination: "containers-storage:localhost/debian:test", Environ: environ}
-	if InsideBy() == IsolationSingle {
+	if here.Isolation == host.IsolationSingle {
 		if err := e.CheckDestination(t.Context(), c); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("got %v with a single id", err)
 		}
@@ -174,7 +175,7 @@ func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
 		}
 	})
 	store, err := storage.GetStore(storage.StoreOptions{
-		GraphRoot: filepath.Join(place, "data"), RunRoot: filepath.Join(place, "run"), GraphDriverName: driverOverlay,
+		GraphRoot: filepath.Join(place, "data"), RunRoot: filepath.Join(place, "run"), GraphDriverName: host.DriverOverlay,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +200,7 @@ func checkUnpacked(t *testing.T, root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if InsideBy() == IsolationSingle {
+	if here.Isolation == host.IsolationSingle {
 		o, err := owners.Read(root+"/etc/shadow", shadow.Mode)
 		if err != nil {
 			t.Error(err)
@@ -223,8 +224,8 @@ func TestUnpackMakesADirectoryOrNothing(t *testing.T) {
 	e := openEngine(t)
 	data := testArchive(t)
 	dir := filepath.Join(t.TempDir(), "root")
-	if err := e.CheckDestination(t.Context(), types.ImageCopy{Destination: "dir:" + dir}); errors.Is(err, errors.ErrUnsupported) != (InsideBy() == IsolationSingle) {
-		t.Errorf("a directory of the caller's own, by %s: got %v", InsideBy(), err)
+	if err := e.CheckDestination(t.Context(), types.ImageCopy{Destination: "dir:" + dir}); errors.Is(err, errors.ErrUnsupported) != (here.Isolation == host.IsolationSingle) {
+		t.Errorf("a directory of the caller's own, by %s: got %v", here.Isolation, err)
 	}
 	if err := e.Unpack(t.Context(), bytes.NewReader(data[:len(data)/2-300]), dir); err == nil {
 		t.Error("half an archive was unpacked")

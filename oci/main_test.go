@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
@@ -18,16 +19,20 @@ const onHost = "TestHost"
 // envOnly names an isolation for a run of the tests in another place.
 const envOnly = "OCI_TEST_ISOLATION"
 
+// here is where this process runs. It is set once, by TestMain.
+var here host.Place
+
 // TestMain runs the tests in both places, and inside once more with a single id. The test binary also is its own helper
 // and, by its argument 0, the program in the containers.
 func TestMain(m *testing.M) {
-	if Init() || ocitest.Init() || program() {
+	var helper bool
+	if here, helper = Init(); helper || ocitest.Init() || program() {
 		return
 	}
 	flag.Parse()
 	run := flag.Lookup("test.run").Value.String()
 	hostOnly := strings.HasPrefix(strings.TrimPrefix(run, "^"), onHost)
-	if Inside() {
+	if here.Inside() {
 		if err := flag.Set("test.skip", "^"+onHost); err != nil {
 			panic(err)
 		}
@@ -44,12 +49,12 @@ func TestMain(m *testing.M) {
 		}
 	}
 	// Where there is a single id all must go the same way.
-	ways := []Isolation{IsolationAuto, IsolationSingle}
+	ways := []host.Isolation{host.IsolationAuto, host.IsolationSingle}
 	if only, ok := os.LookupEnv(envOnly); ok {
-		ways = []Isolation{Isolation(only)}
+		ways = []host.Isolation{host.Isolation(only)}
 	}
 	for _, isolation := range ways {
-		status, err := Reexec(context.Background(), ReexecConfig{
+		status, err := host.Reexec(context.Background(), host.ReexecConfig{
 			Args: os.Args, Env: os.Environ(), Isolation: isolation, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		})
 		if err != nil {

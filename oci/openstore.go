@@ -12,6 +12,7 @@ import (
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 )
 
@@ -24,7 +25,7 @@ func (e *Engine) openStore(driver string, stale []*session) error {
 		// Of this process alone: its mounts are in its own namespace.
 		RunRoot: filepath.Join(e.session.dir, "run"),
 	}
-	if driver == driverOverlay {
+	if driver == host.DriverOverlay {
 		options.GraphDriverOptions = []string{"overlay.skip_mount_home=true"}
 	}
 	err := e.loadStore(options)
@@ -161,7 +162,7 @@ func tryNotes(dir string) (err error) {
 		err = owners.Chown(fd, owners.Owner{UID: 1, GID: 1})
 		unix.Close(fd)
 		if err != nil {
-			return &HostError{
+			return &host.Error{
 				Cause: "the file system of " + dir + " keeps no notes of owners",
 				Cure:  "name a directory on another file system, ext4 for example, with --state-dir", Err: err,
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
 // giveAway is a program that gives files away in many ways, and says whose they are then.
@@ -64,10 +65,10 @@ func giveAway([]string) error {
 		return err
 	}
 	do("copy", errors.Join(os.WriteFile("/bin/setgid", copied, 0o755), os.Chown("/bin/setgid", 0, 60), os.Chmod("/bin/setgid", 0o755|os.ModeSetgid)))
-	do("setgid", run("/bin/setgid", "groups", "by-group"))
+	do("setgid", runCopy("/bin/setgid", "groups", "by-group"))
 	do("copy", errors.Join(os.WriteFile("/bin/setuid", copied, 0o755), os.Chown("/bin/setuid", 61, 62), os.Chmod("/bin/setuid", 0o755|os.ModeSetuid)))
-	do("setuid", run("/bin/setuid", "groups", "public/by-user"))
-	do("neither", run("/bin/program", "groups", "by-root"))
+	do("setuid", runCopy("/bin/setuid", "groups", "public/by-user"))
+	do("neither", runCopy("/bin/program", "groups", "by-root"))
 	open, err := os.Open("back")
 	if err != nil {
 		return err
@@ -79,14 +80,14 @@ func giveAway([]string) error {
 	cmd.Stdout = os.Stdout
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1001, Groups: []uint32{1001, 20}}}
 	do("become somebody", cmd.Run())
-	do("as setpriv", run("/bin/program", "setpriv"))
+	do("as setpriv", runCopy("/bin/program", "setpriv"))
 	return filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error {
 		return errors.Join(err, printOwner(name))
 	})
 }
 
-// run runs a copy of this program.
-func run(program string, args ...string) error {
+// runCopy runs a copy of this program.
+func runCopy(program string, args ...string) error {
 	cmd := exec.Command(program)
 	cmd.Args, cmd.Stdout, cmd.Stderr = append([]string{"program"}, args...), os.Stdout, os.Stderr
 	return cmd.Run()
@@ -238,7 +239,7 @@ func TestOwnersAreThoseOfTheKernel(t *testing.T) {
 		want = strings.ReplaceAll(want, "70000:7", "0:0")
 		want = strings.Replace(want, "missing gives", "lchown link gives invalid argument\nmissing gives", 1)
 	}
-	for _, driver := range []string{driverOverlay, driverVFS} {
+	for _, driver := range []string{host.DriverOverlay, host.DriverVFS} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			e := openEngineAt(t, t.TempDir(), driver)
@@ -269,10 +270,10 @@ func TestOwnersAreThoseOfTheKernel(t *testing.T) {
 
 // enoughFor reports whether a user of that id can be there.
 func enoughFor(id int) bool {
-	if InsideBy() == IsolationSingle {
+	if here.Isolation == host.IsolationSingle {
 		return true
 	}
-	ids, err := sameIDs("/proc/self/uid_map")
+	ids, err := host.SameIDs("/proc/self/uid_map")
 	if err != nil {
 		return false
 	}

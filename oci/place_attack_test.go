@@ -10,6 +10,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
 // victim is a directory of the host that no container was lent.
@@ -45,14 +47,14 @@ func (v *victim) check(t *testing.T) {
 // attack places mounts in a root file system, lets do change that, and returns the error of taking them away.
 func attack(t *testing.T, root string, mounts []specs.Mount, movable []string, do func()) error {
 	t.Helper()
-	p := &placer{root: root, stash: filepath.Join(t.TempDir(), "stash"), movable: func(dir string) bool { return slices.Contains(movable, dir) }, keep: root + "/nothing"}
+	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"), Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: root + "/nothing"}
 	for _, m := range mounts {
-		if err := p.place(m); err != nil {
+		if err := p.Add(m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	do()
-	return p.undo()
+	return p.Undo()
 }
 
 func mustDo(t *testing.T, errs ...error) {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
@@ -133,7 +134,7 @@ var programs = map[string]func(args []string) error{
 	// leftovers STATEDIR counts what is in a store.
 	"leftovers": func(args []string) error {
 		goInside()
-		e, err := Open(context.Background(), EngineOptions{StateDir: args[0]})
+		e, err := Open(context.Background(), EngineOptions{Place: here, StateDir: args[0]})
 		if err != nil {
 			return err
 		}
@@ -154,7 +155,7 @@ var programs = map[string]func(args []string) error{
 		return os.RemoveAll(args[0])
 	},
 	"inside": func([]string) error {
-		_, err := fmt.Println(Inside())
+		_, err := fmt.Println(here.Inside())
 		return err
 	},
 	// umask prints that of a process inside.
@@ -167,11 +168,11 @@ var programs = map[string]func(args []string) error{
 	// why says how it is inside, and why no other way.
 	"why": func([]string) error {
 		goInside()
-		_, err := fmt.Println(InsideBy(), Why())
+		_, err := fmt.Println(here.Isolation, here.Why)
 		return err
 	},
 	// host [ISOLATION] prints what the host lacks.
-	"host": host,
+	"host": lacks,
 	// weakhost does so as a root without CAP_SYS_ADMIN.
 	"weakhost": func([]string) error {
 		runtime.LockOSThread()
@@ -180,25 +181,30 @@ var programs = map[string]func(args []string) error{
 		if err := unix.Capset(&header, &none[0]); err != nil {
 			return err
 		}
-		return host([]string{string(IsolationRoot)})
+		return lacks([]string{string(host.IsolationRoot)})
 	},
 	// listened STATEDIR prints what the host lacks if somebody else answers system calls, to a probe and to a build.
 	"listened": func(args []string) error {
-		if !Inside() {
+		if !here.Inside() {
 			runtime.LockOSThread()
 			if err := supervise.TryListen(); err != nil {
 				return err
 			}
-			_, err := probe(context.Background(), IsolationUserNS, args[0])
-			var host *HostError
-			if !errors.As(err, &host) {
-				return fmt.Errorf("the probe finds %w", err)
+			report, err := host.Probe(context.Background(), args[0])
+			if err != nil {
+				return err
 			}
-			fmt.Println(host.Cause)
+			var lack *host.Error
+			for _, rung := range report.Rungs {
+				if rung.Isolation == host.IsolationUserNS && !errors.As(rung.Err, &lack) {
+					return fmt.Errorf("the probe finds %w", rung.Err)
+				}
+			}
+			fmt.Println(lack.Cause)
 		}
 		goInside()
 		ctx := context.Background()
-		e, err := Open(ctx, EngineOptions{StateDir: args[0]})
+		e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
 		if err != nil {
 			return err
 		}
@@ -206,11 +212,11 @@ var programs = map[string]func(args []string) error{
 		if err != nil {
 			return err
 		}
-		var host *HostError
-		if err := c.Run(ctx, newProcess("exit", "0"), nil, nil, nil); !errors.As(err, &host) {
+		var lack *host.Error
+		if err := c.Run(ctx, newProcess("exit", "0"), nil, nil, nil); !errors.As(err, &lack) {
 			return fmt.Errorf("the build finds %w", err)
 		}
-		fmt.Println(host.Cause)
+		fmt.Println(lack.Cause)
 		return e.Close()
 	},
 	// interrupted runs itself inside and says there what signals come.
@@ -319,15 +325,15 @@ func look(w io.Writer) error {
 	return nil
 }
 
-func host(args []string) error {
-	cfg := ReexecConfig{Args: []string{"program", "cat"}}
+func lacks(args []string) error {
+	cfg := host.ReexecConfig{Args: []string{"program", "cat"}}
 	if len(args) > 0 {
-		cfg.Isolation = Isolation(args[0])
+		cfg.Isolation = host.Isolation(args[0])
 	}
-	_, err := Reexec(context.Background(), cfg)
-	var host *HostError
-	if errors.As(err, &host) {
-		fmt.Printf("%s\n%s\n", host.Cause, host.Cure)
+	_, err := host.Reexec(context.Background(), cfg)
+	var lack *host.Error
+	if errors.As(err, &lack) {
+		fmt.Printf("%s\n%s\n", lack.Cause, lack.Cure)
 		return nil
 	}
 	return err
@@ -335,11 +341,11 @@ func host(args []string) error {
 
 // goInside goes on inside: where it is called from the host it does not return.
 func goInside() {
-	if Inside() {
+	if here.Inside() {
 		return
 	}
-	status, err := Reexec(context.Background(), ReexecConfig{
-		Args: os.Args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Isolation: Isolation(os.Getenv(envOnly)),
+	status, err := host.Reexec(context.Background(), host.ReexecConfig{
+		Args: os.Args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Isolation: host.Isolation(os.Getenv(envOnly)),
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -353,12 +359,12 @@ func goInside() {
 func build(args []string) error {
 	ctx := context.Background()
 	say := func(text string) { fmt.Println(text) }
-	if !Inside() {
+	if !here.Inside() {
 		say("begin")
 	}
 	goInside()
 	say("inside")
-	e, err := Open(ctx, EngineOptions{StateDir: args[0]})
+	e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
 	if err != nil {
 		return err
 	}

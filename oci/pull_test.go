@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/registry"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -20,13 +21,13 @@ func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
 	if err := e.CopyImage(t.Context(), types.ImageCopy{Layout: layout, Destination: name, Environ: environ, SkipTLSVerify: true}); err != nil {
 		t.Fatal(err)
 	}
-	p := ImagePull{Source: name, Dir: filepath.Join(dir, "images"), Architecture: "amd64", SkipTLSVerify: true}
+	p := registry.ImagePull{Source: name, Dir: filepath.Join(dir, "images"), Architecture: "amd64", SkipTLSVerify: true}
 	// What a killed process has left goes; what belongs to a living one stays.
-	left := filepath.Join(p.Dir, pullPrefix+"left")
+	left := filepath.Join(p.Dir, registry.PullPrefix+"left")
 	if err := os.MkdirAll(left, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	pulled, remove, err := Pull(t.Context(), p)
+	pulled, remove, err := registry.Pull(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(pulled, "blobs", "sha256", manifest.Encoded())); err != nil {
 		t.Error(err)
 	}
-	_, removeOther, err := Pull(t.Context(), p)
+	_, removeOther, err := registry.Pull(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
 		t.Error(err)
 	}
 	p.SkipTLSVerify = false
-	if _, _, err := Pull(t.Context(), p); err == nil || !strings.Contains(err.Error(), "get "+name) {
+	if _, _, err := registry.Pull(t.Context(), p); err == nil || !strings.Contains(err.Error(), "get "+name) {
 		t.Errorf("without TLS: got %v", err)
 	}
 	if all, err := os.ReadDir(p.Dir); err != nil || len(all) > 0 {

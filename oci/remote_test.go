@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -92,13 +93,13 @@ func TestImportMakesSnapshotsOfLayers(t *testing.T) {
 					}
 				}
 				attribute, value := acl.Default, make([]byte, 64)
-				if InsideBy() == IsolationSingle {
+				if here.Isolation == host.IsolationSingle {
 					attribute, _ = ownerxattr.ForACL(acl.Default)
 				}
 				if n, err := unix.Lgetxattr(filepath.Join(c.Root(), "etc"), attribute, value); err != nil || string(value[:n]) != defaultACL {
 					t.Errorf("%s: the access control list of /etc is %q (%v)", name, value[:max(n, 0)], err)
 				}
-				if name == first.Name && InsideBy() != IsolationSingle {
+				if name == first.Name && here.Isolation != host.IsolationSingle {
 					checkUnpacked(t, c.Root())
 				}
 				labels, err := e.Labels(name)

@@ -15,6 +15,9 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -24,10 +27,10 @@ const resolver = "nameserver 192.0.2.1\n"
 
 func openEngineAt(t *testing.T, dir, driver string) *Engine {
 	t.Helper()
-	if driver == driverOverlay {
+	if driver == host.DriverOverlay {
 		needsNamespaces(t)
 	}
-	e, err := Open(t.Context(), EngineOptions{StateDir: dir, Driver: driver, Resolver: []byte(resolver)})
+	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: driver, Resolver: []byte(resolver)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +50,7 @@ func openEngine(t *testing.T) *Engine {
 // needsNamespaces skips a test of what only namespaces can do.
 func needsNamespaces(t *testing.T) {
 	t.Helper()
-	if InsideBy() == IsolationChroot {
+	if here.Isolation == host.IsolationChroot {
 		t.Skip("there are no namespaces here")
 	}
 }
@@ -69,7 +72,7 @@ func output(t *testing.T, c *Container, p *specs.Process, mounts ...specs.Mount)
 
 func TestSpecIsTheGoldenOne(t *testing.T) {
 	t.Parallel()
-	got, err := json.MarshalIndent(Spec("/root", newProcess("cat"), runMounts("/template", "/run")), "", "\t")
+	got, err := json.MarshalIndent(run.Spec("/root", newProcess("cat"), run.RunMounts("/template", "/run")), "", "\t")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +115,7 @@ func TestRunTellsHowTheProgramEnded(t *testing.T) {
 		{[]string{"kill", "SIGKILL"}, 137, "/bin/program: ended by the signal SIGKILL"},
 	} {
 		err := c.Run(t.Context(), newProcess(tt.args...), nil, nil, nil)
-		var exitErr *ExitError
+		var exitErr *run.ExitError
 		if !errors.As(err, &exitErr) || exitErr.ExitStatus() != tt.status || exitErr.Error() != tt.text {
 			t.Errorf("%v: got %v, want status %d, %q", tt.args, err, tt.status, tt.text)
 		}
@@ -221,7 +224,7 @@ func TestRunLeavesNoTrace(t *testing.T) {
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if err := c.Run(t.Context(), newProcess("write", "/home/alice/file", "x"), []specs.Mount{mount}, nil, nil); err == nil && InsideBy() != IsolationChroot {
+	if err := c.Run(t.Context(), newProcess("write", "/home/alice/file", "x"), []specs.Mount{mount}, nil, nil); err == nil && here.Isolation != host.IsolationChroot {
 		t.Error("a read-only mount can be written")
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "of the host\n" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/filetree"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
 // sealed is an engine with a snapshot, and a file of its layer.
@@ -159,7 +160,7 @@ func TestOtherCtimesCostNoSnapshot(t *testing.T) {
 func TestWorkDirectoriesOfOverlayAreTheOwners(t *testing.T) {
 	t.Parallel()
 	needsNamespaces(t)
-	e := openEngineAt(t, t.TempDir(), driverOverlay)
+	e := openEngineAt(t, t.TempDir(), host.DriverOverlay)
 	c := emptyRoot(t, e) // mounted
 	if err := c.Snapshot(t.Context(), "snapshot", nil); err != nil {
 		t.Fatal(err)

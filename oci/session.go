@@ -12,6 +12,8 @@ import (
 
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
 // A session is one opened Engine, as a directory below StateDir. Its lock is held as long as the process lives: a session
@@ -219,7 +221,7 @@ func (e *Engine) clean(s *session) error {
 }
 
 // storeNames are those that a session can work in.
-var storeNames = []string{driverOverlay, driverVFS, driverOverlay + singleSuffix, driverVFS + singleSuffix}
+var storeNames = []string{host.DriverOverlay, host.DriverVFS, host.DriverOverlay + singleSuffix, host.DriverVFS + singleSuffix}
 
 // end removes the session's directory and gives up its lock. It removes the lock last, while holding it.
 func (s *session) end() error {

@@ -56,7 +56,7 @@ func (c *Container) Snapshot(ctx context.Context, name string, labels map[string
 
 func (c *Container) snapshot(ctx context.Context, name string, labels map[string]string) error {
 	layer := c.layer
-	if isolation == IsolationSingle {
+	if c.OwnerXattrs() {
 		// A new layer has a new root directory.
 		if o, err := owners.Read(c.root, unix.S_IFDIR); err != nil || o != owners.Root {
 			return errors.Join(err, fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.UID, o.GID))

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
 // A process that starts has all files of the engine for a moment, and a program that is open for writing cannot be run. Not
@@ -23,11 +25,11 @@ func TestRunWaitsForThoseThatStart(t *testing.T) {
 	}
 	p := newProcess("")
 	p.Args = []string{"/bin/script"}
-	starting.RLock() // as one that starts, and has the file
+	run.Starting.RLock() // as one that starts, and has the file
 	done := make(chan error, 1)
 	go func() { done <- c.Run(t.Context(), p, nil, nil, nil) }()
-	for starting.TryRLock() { // until Run waits
-		starting.RUnlock()
+	for run.Starting.TryRLock() { // until Run waits
+		run.Starting.RUnlock()
 		select {
 		case err := <-done:
 			t.Fatal(err)
@@ -38,7 +40,7 @@ func TestRunWaitsForThoseThatStart(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
-	starting.RUnlock()
+	run.Starting.RUnlock()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

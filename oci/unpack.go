@@ -36,7 +36,7 @@ func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error
 		err = errors.Join(err, dirfd.Unlock(lock))
 	}()
 	untar := func(r io.Reader) error { return archive.Untar(contextReader{ctx, r}, partial, &archive.TarOptions{}) }
-	if isolation == IsolationSingle {
+	if e.options.Place.SingleID() {
 		err = withNotes(r, untar)
 	} else {
 		err = untar(r)

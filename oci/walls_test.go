@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
 // What the caller of a build has that no program of a container may get hold of. The variables are the caller's, too.
@@ -27,9 +29,9 @@ const (
 // A program in a container of each isolation looks for what is the caller's wherever the kernel shows something, and tries as
 // root what would lead it out. Without namespaces the host's processes are seen, so that less is promised.
 func TestHostContainersWorkAndHold(t *testing.T) {
-	isolations := []Isolation{IsolationUserNS, IsolationSingle}
+	isolations := []host.Isolation{host.IsolationUserNS, host.IsolationSingle}
 	if os.Getuid() == 0 {
-		isolations = []Isolation{IsolationRoot, IsolationUserNS, IsolationChroot}
+		isolations = []host.Isolation{host.IsolationRoot, host.IsolationUserNS, host.IsolationChroot}
 	}
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte(secretWords), 0o600); err != nil {
@@ -57,14 +59,14 @@ func TestHostContainersWorkAndHold(t *testing.T) {
 
 // walled STATEDIR is a build whose caller leaves a file open, and has a key. Its program is walls.
 func walled(args []string) error {
-	if !Inside() {
+	if !here.Inside() {
 		if err := leak(); err != nil {
 			return err
 		}
 	}
 	goInside()
 	ctx := context.Background()
-	e, err := Open(ctx, EngineOptions{StateDir: args[0]})
+	e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
 	if err != nil {
 		return err
 	}
@@ -75,7 +77,7 @@ func walled(args []string) error {
 	if err := c.MkdirAll("/tmp", 0o755); err != nil {
 		return err
 	}
-	p := newProcess("walls", string(InsideBy()), os.Getenv(envSecretFile), os.Getenv(envSecretKey), os.Getenv(envSocket))
+	p := newProcess("walls", string(here.Isolation), os.Getenv(envSecretFile), os.Getenv(envSecretKey), os.Getenv(envSocket))
 	var out bytes.Buffer
 	err = c.Run(ctx, p, nil, nil, &out)
 	fmt.Print(out.String())
@@ -103,13 +105,13 @@ func leak() error {
 
 // walls ISOLATION FILE KEY SOCKET looks for what is the caller's, and prints what it has found or could do.
 func walls(args []string) error {
-	isolation, file, socket := Isolation(args[0]), args[1], args[3]
+	isolation, file, socket := host.Isolation(args[0]), args[1], args[3]
 	key, err := strconv.Atoi(args[2])
 	if err != nil {
 		return err
 	}
 	var found []string
-	if isolation != IsolationChroot {
+	if isolation != host.IsolationChroot {
 		found = append(lookAround(file), undo()...)
 		found = append(found, useMounts()...)
 		// Without namespaces it is for the outer container to keep devices away.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
 // useProc is a program that does with /proc what Debian's programs do. It prints what is wrong.
@@ -116,7 +117,7 @@ func useBehind(names []string) error {
 // What is behind a link of a process is looked up in the container (issue 12, A3): to its parent an absolute link of the
 // root file system is a name of the host.
 func TestChrootLinksBehindProcStayInTheRoot(t *testing.T) {
-	if InsideBy() != IsolationChroot {
+	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
 	}
 	t.Parallel()
@@ -153,7 +154,7 @@ func TestChrootLinksBehindProcStayInTheRoot(t *testing.T) {
 
 // Of the processes around it a program sees what everybody may (issue 12, A3).
 func TestChrootProcessesOfTheHostAreOutOfReach(t *testing.T) {
-	if InsideBy() != IsolationChroot {
+	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
 	}
 	t.Parallel()

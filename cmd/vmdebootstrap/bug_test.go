@@ -45,7 +45,6 @@ func TestAPanicOfABuildIsInTheLog(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
 	env := environment{dir: dir, etc: dir, arch: "amd64", now: time.Now, stat: os.Stat, readFile: os.ReadFile}
-	env.inside = func() bool { return false }
 	env.reenter = func(context.Context, place) (int, error) { panic("BUG: the second run is not there") }
 	var stdout, stderr bytes.Buffer
 	status := run(t.Context(), []string{"--log", log, "--tarball", filepath.Join(dir, "o.tar"), "--no-kernel"}, &stdout,

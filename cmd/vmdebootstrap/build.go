@@ -57,7 +57,7 @@ func (c container) Before(ctx context.Context, n int) (builder.Rootfs, error) {
 func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger, damaged func(oci.Damage)) (engine, *archive.Cache, error) {
 	// First the store: who has it open is seen by who wants to remove both.
 	store, err := oci.Open(ctx, oci.EngineOptions{
-		StateDir: storeDir(dir), Resolver: e.resolver(), Now: e.now, Log: log, Damaged: damaged,
+		Place: e.host, StateDir: storeDir(dir), Resolver: e.resolver(), Now: e.now, Log: log, Damaged: damaged,
 	})
 	if err != nil {
 		return engine{}, nil, err
@@ -81,8 +81,8 @@ func (e environment) resolver() []byte {
 // build carries a job out, inside the namespaces that oci.Reexec has made.
 func build(ctx context.Context, j *job) (err error) {
 	began := j.env.now()
-	if why := oci.Why(); why != "" {
-		j.say(fmt.Sprintf("make containers by the isolation %s: %s", oci.InsideBy(), why))
+	if why := j.env.host.Why; why != "" {
+		j.say(fmt.Sprintf("make containers by the isolation %s: %s", j.env.host.Isolation, why))
 	}
 	dir, err := j.env.stateDir(j.settings.stateDir)
 	if err != nil {

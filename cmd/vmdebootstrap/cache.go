@@ -92,7 +92,7 @@ func (e environment) withStore(ctx context.Context, stateDir string, damaged fun
 
 // insideOf runs something inside the namespaces that the files of a state directory belong to.
 func (e environment) insideOf(ctx context.Context, stateDir string, run func(dir string) error) error {
-	if !e.inside() {
+	if !e.host.Inside() {
 		status, err := e.reenter(ctx, place{stateDir: stateDir})
 		if err == nil && status != exitOK {
 			err = childStatus(status)

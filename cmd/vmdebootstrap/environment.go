@@ -28,8 +28,8 @@ type environment struct {
 	lookupUser func(name string) (*user.User, error)
 	dialSyslog func() (io.WriteCloser, error)
 
-	// inside reports whether containers can be made here; if not, reenter runs the program again where they can.
-	inside  func() bool
+	// host is where this process runs; where no containers can be made, reenter runs the program again where they can.
+	host    oci.Place
 	reenter func(context.Context, place) (status int, err error)
 	uid     int // the user who runs the program
 

@@ -38,6 +38,14 @@ var rules = []rule{
 		"builder", []string{module + "oci", "github.com/containers", "go.podman.io", "github.com/spf13"}, nil,
 		[]string{module + "oci/types"},
 	},
+	// The rooms of oci know those below: run, host, supervise, and beside them registry.
+	{"oci/internal/host", []string{module + "oci/internal/run", module + "oci/internal/registry"}, nil, nil},
+	{"oci/internal/supervise", []string{module + "oci/internal/host", module + "oci/internal/run"}, nil, nil},
+	{
+		"oci/internal/registry", []string{
+			module + "oci/internal/host", module + "oci/internal/run", module + "oci/internal/supervise",
+		}, nil, nil,
+	},
 	// What builder may import of oci are words, and nothing that does anything.
 	{
 		"oci/types", []string{module, "github.com", "go.podman.io", "golang.org"}, nil,

@@ -23,24 +23,30 @@ import (
 )
 
 func main() {
-	if oci.Init() {
+	host, helper := oci.Init()
+	if helper {
 		return
 	}
+	begin(host)
+}
+
+// begin runs the program where Init has found itself.
+func begin(host oci.Place) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal cancels the work, which then cleans up; from then on a second one kills.
 	context.AfterFunc(ctx, stop)
-	os.Exit(mainStatus(ctx))
+	os.Exit(mainStatus(ctx, host))
 }
 
 // mainStatus gathers what the outside world says and runs the program.
-func mainStatus(ctx context.Context) int {
+func mainStatus(ctx context.Context, host oci.Place) int {
 	dir, err := os.Getwd()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ERROR: working directory: %v\n", err)
 		return exitFailed
 	}
 	mirror, _ := archive.HostMirror(os.DirFS("/"))
-	args, err := callArgs(os.Args[1:], oci.Message())
+	args, err := callArgs(os.Args[1:], host.Message)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ERROR: arguments of the call: %v\n", err)
 		return exitFailed
@@ -54,7 +60,7 @@ func mainStatus(ctx context.Context) int {
 		stat:       os.Stat,
 		readFile:   os.ReadFile,
 		lookupUser: lookupUser,
-		inside:     oci.Inside,
+		host:       host,
 		uid:        os.Getuid(),
 		arch:       hostArch(),
 		mirror:     mirror,

@@ -143,7 +143,7 @@ func (c *command) build(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, logCloser.Close()) }()
 	defer logBug(log)
 	// A build begins twice, the second time inside; one beginning in the log is enough.
-	outside := !c.settings.options.DryRun && !c.env.inside()
+	outside := !c.settings.options.DryRun && !c.env.host.Inside()
 	if !outside {
 		c.settings.logTo(log)
 	}

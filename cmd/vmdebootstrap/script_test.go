@@ -15,10 +15,11 @@ import (
 // TestMain lets the test binary be the program as well: under its name, and under those of the program's own helpers,
 // which are the same file started again and which testscript does not know.
 func TestMain(m *testing.M) {
-	if oci.Init() || ocitest.Init() {
+	host, helper := oci.Init()
+	if helper || ocitest.Init() {
 		return
 	}
-	testscript.Main(m, map[string]func(){programName: main})
+	testscript.Main(m, map[string]func(){programName: func() { begin(host) }})
 }
 
 // vmdebootstrap is a command that runs this program, which is the test binary under another name, as its user does.

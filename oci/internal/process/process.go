@@ -131,3 +131,12 @@ func DropAmbient() error {
 	data[0].Inheritable, data[1].Inheritable = 0, 0
 	return unix.Capset(&header, &data[0])
 }
+
+// AllCapabilities are those that the kernels know that this program runs on.
+func AllCapabilities() []uintptr {
+	all := make([]uintptr, unix.CAP_LAST_CAP+1)
+	for c := range all {
+		all[c] = uintptr(c)
+	}
+	return all
+}

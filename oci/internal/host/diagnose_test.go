@@ -1,0 +1,86 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestDiagnoseNamesCauseAndCure(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name        string
+		try         Attempt
+		err         error
+		facts       facts
+		cause, cure string // parts of them
+	}{
+		{"root of a container", TryClone, unix.EPERM, facts{root: true}, "CAP_SYS_ADMIN is missing", "--privileged"},
+		{"root of a container, later", tryMount, unix.EACCES, facts{root: true, appArmorRestricts: true}, "CAP_SYS_ADMIN is missing", "--privileged"},
+		{"switched off", TryClone, unix.ENOSPC, facts{noneAllowed: true}, "user.max_user_namespaces is 0", "sysctl -w user.max_user_namespaces="},
+		{"used up", TryClone, unix.ENOSPC, facts{}, "the limit of user namespaces is reached", "sysctl -w user.max_user_namespaces="},
+		{"old Debian", TryClone, unix.EPERM, facts{cloneForbidden: true}, "kernel.unprivileged_userns_clone is 0", "sysctl -w kernel.unprivileged_userns_clone=1"},
+		{"Ubuntu", tryMount, unix.EACCES, facts{appArmorRestricts: true, executable: "/opt/vmdebootstrap"}, "AppArmor", "/opt/vmdebootstrap doctor --apparmor-profile > /etc/apparmor.d/vmdebootstrap && apparmor_parser -r /etc/apparmor.d/vmdebootstrap"},
+		{"Ubuntu, a path with a space", tryMount, unix.EPERM, facts{appArmorRestricts: true, executable: "/opt/my tools/it's"}, "AppArmor", `'/opt/my tools/it'\''s' doctor`},
+		{"no mknod", tryDevices, unix.EPERM, facts{root: true}, "CAP_MKNOD is missing", "CAP_MKNOD"},
+		{"nodev", tryDeviceUse, unix.EACCES, facts{root: true}, "nodev", "--state-dir"},
+		{"no setcap", tryOwners, unix.EPERM, facts{root: true}, "capabilities", "default capabilities"},
+		{"no chroot", tryRoot, unix.EPERM, facts{root: true}, "CAP_SYS_CHROOT is missing", "CAP_SYS_CHROOT"},
+		{"an old kernel", trySupervise, unix.EINVAL, facts{root: true}, "Linux 5.19", "newer kernel"},
+		{"rename across", tryMove, unix.EXDEV, facts{root: true}, "renamed", "--state-dir"},
+		{"full", tryState, unix.ENOSPC, facts{root: true}, "state directory", "--state-dir"},
+		{"seccomp", TryClone, unix.EPERM, facts{}, "forbids user namespaces", "--privileged"},
+		{"kernel without", TryClone, unix.EINVAL, facts{}, "this kernel has no user namespaces", "CONFIG_USER_NS"},
+		{"no newuidmap", tryIDMap, fmt.Errorf("look: %w", exec.ErrNotFound), facts{}, "not installed", "apt install uidmap"},
+		{"no_new_privs", tryIDMap, errors.New("exit status 1"), facts{noNewPrivs: true}, "no_new_privs", "login session"},
+		{"newuidmap refuses", tryIDMap, errors.New("exit status 1"), facts{user: "alice"}, "of alice could not be mapped", "--reinstall uidmap"},
+		{"anything else", tryStartSelf, unix.ENOMEM, facts{}, "no container can be made here", "another machine"},
+	} {
+		got := Diagnose(tt.try, tt.err, tt.facts)
+		if !strings.Contains(got.Cause, tt.cause) || !strings.Contains(got.Cure, tt.cure) {
+			t.Errorf("%s: got %q, %q", tt.name, got.Cause, got.Cure)
+		}
+		if !errors.Is(got, tt.err) {
+			t.Errorf("%s: the error is lost", tt.name)
+		}
+	}
+}
+
+func TestFactsAreTheKernelsSettings(t *testing.T) {
+	t.Parallel()
+	setting := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text + "\n")} }
+	ubuntu := factsFrom(fstest.MapFS{
+		"kernel/apparmor_restrict_unprivileged_userns": setting("1"), "kernel/unprivileged_userns_clone": setting("1"),
+		"user/max_user_namespaces": setting("62000"),
+	}, "alice")
+	if !ubuntu.appArmorRestricts || ubuntu.cloneForbidden || ubuntu.noneAllowed || ubuntu.user != "alice" {
+		t.Errorf("Ubuntu: got %+v", ubuntu)
+	}
+	hardened := factsFrom(fstest.MapFS{
+		"kernel/apparmor_restrict_unprivileged_userns": setting("0"), "kernel/unprivileged_userns_clone": setting("0"),
+		"user/max_user_namespaces": setting("0"),
+	}, "alice")
+	if hardened.appArmorRestricts || !hardened.cloneForbidden || !hardened.noneAllowed {
+		t.Errorf("hardened: got %+v", hardened)
+	}
+}
+
+func TestNoRangeSaysHowMany(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		have uint64
+		want string
+	}{
+		{0, "the user alice has no subordinate ids in /etc/subgid"},
+		{1000, "the user alice has only 1000 subordinate ids in /etc/subgid, and Debian needs 65534"},
+	} {
+		if got := noRange("alice", "/etc/subgid", tt.have).Error(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}

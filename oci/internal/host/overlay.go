@@ -1,0 +1,62 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names of storage drivers.
+const (
+	DriverOverlay = "overlay"
+	DriverVFS     = "vfs"
+)
+
+// TryOverlay finds out whether overlay works in a directory, by mounting one and writing to it. Without a mount namespace it
+// is not tried: a root who may mount would leave mounts behind.
+func TryOverlay(by Isolation, dir string) (err error) {
+	if by == IsolationChroot {
+		return errors.New("the isolation chroot makes no mounts")
+	}
+	dir, err = os.MkdirTemp(dir, "overlay-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(at(name), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(at("lower/file"), []byte("lower"), 0o644); err != nil {
+		return err
+	}
+	data := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work"))
+	if inUserNamespace() {
+		// trusted.* attributes, in which overlay keeps its notes otherwise, are for the host's root.
+		data += ",userxattr"
+	}
+	if err := unix.Mount("overlay", at("merged"), "overlay", 0, data); err != nil {
+		return fmt.Errorf("mount an overlay: %w", err)
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(at("merged"), unix.MNT_DETACH)) }()
+	if err := os.Chmod(at("merged/file"), 0o600); err != nil {
+		return fmt.Errorf("copy a file up: %w", err)
+	}
+	return os.Remove(at("merged/file"))
+}
+
+// inUserNamespace reports whether not all ids of the host exist here.
+func inUserNamespace() bool {
+	var start, host, count uint64
+	data, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	_, err = fmt.Sscan(string(data), &start, &host, &count)
+	return err != nil || count != 1<<32-1
+}

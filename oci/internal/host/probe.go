@@ -1,0 +1,119 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
+)
+
+// Report says how containers can be made on this host, found out by trying.
+type Report struct {
+	// Rungs are the kinds of isolation, in the order in which they are tried.
+	Rungs []Rung
+	// Isolation is the one that a build takes; empty if none works.
+	Isolation Isolation
+	// Driver is that of the store under this isolation, and NoOverlay why it is not overlay.
+	Driver, NoOverlay string
+	// AppArmor reports whether AppArmor takes the rights from user namespaces of programs that it has no profile for.
+	AppArmor bool
+}
+
+// Rung is one kind of isolation.
+type Rung struct {
+	Isolation Isolation
+	// Err is nil if it works here; an error that is a *HostError says what is missing and how to get it.
+	Err error
+	// ForOthers: it is not meant for this user, so that its failure tells nothing.
+	ForOthers bool
+}
+
+// probeAnswer is what a process tells that was started where containers can be made.
+type probeAnswer struct {
+	Driver, NoOverlay string
+	// Refused says what no container could do without.
+	Refused *EnterFailure
+}
+
+// Probe tries every kind of isolation with a state directory, which need not exist. Nothing is left behind.
+func Probe(ctx context.Context, stateDir string) (Report, error) {
+	uid := unix.Getuid()
+	r := Report{AppArmor: GatherFacts("").appArmorRestricts}
+	for _, isolation := range isolations {
+		if isolation == IsolationAuto {
+			continue
+		}
+		rung := Rung{Isolation: isolation, Err: isolation.suits(uid)}
+		if rung.ForOthers = rung.Err != nil; !rung.ForOthers {
+			answer, err := probe(ctx, isolation, stateDir)
+			if ctx.Err() != nil {
+				return r, context.Cause(ctx)
+			}
+			if rung.Err = err; err == nil && r.Isolation == "" {
+				r.Isolation, r.Driver, r.NoOverlay = isolation, answer.Driver, answer.NoOverlay
+			}
+		}
+		r.Rungs = append(r.Rungs, rung)
+	}
+	return r, nil
+}
+
+// probe starts this program by an isolation and asks it how it looks there.
+func probe(ctx context.Context, isolation Isolation, stateDir string) (answer probeAnswer, err error) {
+	pipe, out, err := os.Pipe()
+	if err != nil {
+		return answer, err
+	}
+	defer pipe.Close()
+	child, err := enterBy(ctx, ReexecConfig{Args: []string{process.NameProbe, stateDir}, Stdout: out, StateDir: stateDir}, isolation, nil)
+	err = errors.Join(err, out.Close())
+	if err != nil {
+		return answer, err
+	}
+	text, err := io.ReadAll(pipe)
+	err = errors.Join(err, child.cmd.Wait(), child.lifeline.Close())
+	if err != nil {
+		return answer, fmt.Errorf("ask the isolation %s: %w", isolation, err)
+	}
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&answer); err != nil || answer.Refused == nil {
+		return answer, err
+	}
+	return answer, answer.Refused.Diagnose(CallerName(unix.Getuid()))
+}
+
+// ProbeMain is the process that probe starts.
+func ProbeMain() {
+	answer := probeAnswer{Driver: DriverOverlay}
+	h, err := readHandover()
+	if err != nil {
+		process.Exit(1)
+	}
+	if err := TryOverlay(h.Isolation, existing(os.Args[1])); err != nil {
+		answer.Driver, answer.NoOverlay = DriverVFS, err.Error()
+	}
+	if err := supervise.TryListen(); err != nil {
+		answer.Refused = NewEnterFailure(TryListener, "answer for programs", err)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil { //nolint:forbidigo // the answer of this process
+		process.Exit(1)
+	}
+}
+
+// existing gives a directory, or the nearest above it that is there.
+func existing(dir string) string {
+	for {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
