@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
@@ -128,7 +129,7 @@ func (a Action) step(digest string, lock Lock, image string, number int) step.St
 		return step.Copy{Digest: digest, Name: filepath.Base(src), Destination: dst, Source: src, Copy: lock.Copy(src)}
 	default:
 		return step.Hook{
-			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image, Image: string(hashOf(image)),
+			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image, Image: string(snapshot.HashOf(image)),
 		}
 	}
 }

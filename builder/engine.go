@@ -8,8 +8,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -22,29 +24,11 @@ type (
 
 // Engine makes root file systems and keeps snapshots of them.
 type Engine interface {
-	// Scratch gives an empty one.
-	Scratch(ctx context.Context) (Rootfs, error)
-	// From gives a new one on top of a snapshot; the error wraps fs.ErrNotExist if there is none of that name.
-	From(ctx context.Context, snapshot string) (Rootfs, error)
-	// Labels gives what a snapshot was labelled with; the error wraps fs.ErrNotExist if there is none of that name.
-	Labels(snapshot string) (map[string]string, error)
-	// Snapshots lists all of them, those that were used last first.
-	Snapshots() ([]types.Snapshot, error)
+	snapshot.Engine
 	// Emulate has every Run from now on start foreign programs, told by Class, Data and Machine of their ELF header, under
 	// interpreter: a static program of this machine, named by its path on the host. An empty name ends that. Where the
 	// host does not allow it, Run gives an error that wraps errors.ErrUnsupported.
 	Emulate(header elf.FileHeader, interpreter string)
-	// CopyImage copies the image of an OCI layout to where it says.
-	CopyImage(ctx context.Context, c types.ImageCopy) error
-	// CheckDestination finds out without an image whether that can work.
-	CheckDestination(ctx context.Context, c types.ImageCopy) error
-	// InspectImage reads what an image says of itself, and no layers; the error wraps fs.ErrNotExist if there is none of
-	// that name where others may be.
-	InspectImage(ctx context.Context, src types.ImageSource) (types.RemoteImage, error)
-	// FetchLayers writes layers of an image to files of a directory, called by the hexadecimal part of their digests.
-	FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer, dir string) error
-	// Import makes snapshots of layers, the first above the snapshot base, each other one above the one before it.
-	Import(ctx context.Context, base string, snapshots []types.PackedSnapshot) error
 	// Unpack makes a directory of a tar archive, with owners as in the root file systems of this engine; the directory must
 	// not exist, nor does it after an error.
 	Unpack(ctx context.Context, archive io.Reader, dir string) error
@@ -64,6 +48,12 @@ type (
 	Step = step.Step
 	// StepError says which step failed.
 	StepError = step.Error
+	// Cache says how a build uses snapshots of earlier ones.
+	Cache = snapshot.Settings
+	// CacheKey signs snapshots that are shared, and checks those of others.
+	CacheKey = snapshot.Key
+	// Remote is a place at which machines share snapshots.
+	Remote = snapshot.Remote
 )
 
 // NewSecret keeps a text that must not be seen.
@@ -77,3 +67,20 @@ func ParseUser(text string) User { return step.ParseUser(text) }
 
 // BootLoaders lists the values of --boot.
 func BootLoaders() []string { return boot.Words() }
+
+// ParseCacheKey reads an ed25519 key, private or public. Its errors show nothing of it.
+func ParseCacheKey(data []byte) (*CacheKey, error) { return snapshot.ParseKey(data) }
+
+// ParseRemote reads a place of --cache-from and --cache-to.
+func ParseRemote(text string) (Remote, error) { return snapshot.ParseRemote(text) }
+
+// RemoteForms lists what such a place looks like.
+func RemoteForms() string { return snapshot.RemoteForms() }
+
+// SnapshotTitle is what people read of a snapshot: what was done last in it.
+func SnapshotTitle(s types.Snapshot) string { return snapshot.Title(s) }
+
+// LeastRecentlyUsed names the snapshots to remove so that the others take no more than limit.
+func LeastRecentlyUsed(all []types.Snapshot, limit diskimage.Size) []string {
+	return snapshot.LeastRecentlyUsed(all, limit)
+}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -29,7 +30,7 @@ type Executor struct {
 	Dir     string
 	// Resolver is the content of the host's resolv.conf, which containers get and the image must not keep.
 	Resolver []byte
-	Cache    Cache
+	Cache    snapshot.Settings
 	Log      *slog.Logger
 	// Output receives what the programs of the build print; nil drops it.
 	Output io.Writer
@@ -45,7 +46,7 @@ type Result struct {
 	Toolbox Rootfs
 	x       *Executor
 	site    *step.Context
-	chain   *snapshotChain
+	chain   *snapshot.Chain
 	spec    Spec
 	lock    Lock
 }
@@ -77,7 +78,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	store := x.snapshots(tools.name, spec.hookScripts())
 	identities := snapshotSteps(plan.identities)
-	begin, rootfs, err := store.begin(ctx, identities)
+	begin, rootfs, err := store.Begin(ctx, identities)
 	if err != nil {
 		return nil, err
 	}
@@ -92,12 +93,12 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err != nil {
 		return result, err
 	}
-	result.Plan, result.chain = plan, store.resume(begin, rootfs, seed)
+	result.Plan, result.chain = plan, store.Resume(begin, rootfs, seed)
 	if plan.Disk != nil {
-		result.chain.ids = plan.Disk.ids()
+		result.chain.IDs = plan.Disk.ids()
 	}
 	if lock.SeedFixed {
-		result.chain.epoch = lock.Time
+		result.chain.Epoch = lock.Time
 	}
 	if err := checkRoom(plan.Disk, packages); err != nil {
 		return result, err
@@ -122,7 +123,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, fmt.Errorf("write the keyring for debootstrap: %w", err)
 		}
 	}
-	remaining := plan.Steps[len(begin.links):]
+	remaining := plan.Steps[len(begin.Entries):]
 	if slices.ContainsFunc(remaining, step.Step.Installs) {
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
 			return result, err
@@ -139,7 +140,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: seed,
 		Outputs: outputs{result.chain},
 	}
-	if err := x.runSteps(ctx, remaining, identities[len(begin.links):], result.chain, result.site); err != nil {
+	if err := x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site); err != nil {
 		return result, err
 	}
 	store.Close(ctx)
@@ -147,16 +148,16 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 }
 
 // snapshots returns the store of snapshots for a build with this toolbox and these hooks.
-func (x *Executor) snapshots(toolbox string, scripts []string) *snapshotStore {
-	return newSnapshotStore(snapshotConfig{
-		Cache: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log, Say: x.Say,
+func (x *Executor) snapshots(toolbox string, scripts []string) *snapshot.Store {
+	return snapshot.New(snapshot.Config{
+		Settings: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log, Say: x.Say,
 		Toolbox: toolbox, Scripts: scripts,
 	})
 }
 
 // snapshotSteps are steps as the cache sees them.
-func snapshotSteps(steps []step.Step) []snapshotStep {
-	all := make([]snapshotStep, len(steps))
+func snapshotSteps(steps []step.Step) []snapshot.Step {
+	all := make([]snapshot.Step, len(steps))
 	for i, s := range steps {
 		all[i] = s
 	}
@@ -166,10 +167,10 @@ func snapshotSteps(steps []step.Step) []snapshotStep {
 // runSteps runs steps, and keeps the results of those that are kept under the digests of the identities, which are the
 // same steps without random IDs.
 func (x *Executor) runSteps(
-	ctx context.Context, steps []step.Step, identities []snapshotStep, chain *snapshotChain, s *step.Context,
+	ctx context.Context, steps []step.Step, identities []snapshot.Step, chain *snapshot.Chain, s *step.Context,
 ) error {
 	for i, next := range steps {
-		if err := chain.run(ctx, identities[i], func() error { return x.runStep(ctx, next, s) }); err != nil {
+		if err := chain.Run(ctx, identities[i], func() error { return x.runStep(ctx, next, s) }); err != nil {
 			return err
 		}
 	}
@@ -178,20 +179,20 @@ func (x *Executor) runSteps(
 
 // CheckShares finds out before the work begins whether snapshots can be put where --cache-to says.
 func (x *Executor) CheckShares(ctx context.Context) error {
-	return x.snapshots("", nil).checkTargets(ctx)
+	return x.snapshots("", nil).CheckTargets(ctx)
 }
 
 // Share puts the snapshots of a finished build where --cache-to says, as far as they are not there yet.
 func (r *Result) Share(ctx context.Context) error {
-	return r.chain.share(ctx, ociimage.Image{Created: r.lock.Time, Platform: platform(r.spec.Arch())})
+	return r.chain.Push(ctx, ociimage.Image{Created: r.lock.Time, Platform: platform(r.spec.Arch())})
 }
 
 // outputs is a chain as steps see it.
-type outputs struct{ chain *snapshotChain }
+type outputs struct{ chain *snapshot.Chain }
 
 // Make implements step.OutputCache. The target is that of the chain.
 func (o outputs) Make(ctx context.Context, _ Target, of step.Output, run func() error) error {
-	return o.chain.makeOutputs(ctx, cachedOutputs(of), run)
+	return o.chain.MakeOutputs(ctx, snapshot.Outputs(of), run)
 }
 
 // notInstalled leaves out what the root file system has already.

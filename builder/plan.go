@@ -14,6 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
@@ -86,15 +87,15 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 // resumed returns the plan of a build that begins with a snapshot, and the seed of its IDs. IDs of file systems are random
 // unless the Lock fixes them, and no reason to run a step again: those that are written in the snapshot are taken over.
 // spec and lock are those of p.
-func (p Plan) resumed(spec Spec, lock Lock, s start) (Plan, uuid.UUID, error) {
-	if s.snapshot == "" || lock.SeedFixed {
+func (p Plan) resumed(spec Spec, lock Lock, s snapshot.Start) (Plan, uuid.UUID, error) {
+	if s.Snapshot == "" || lock.SeedFixed {
 		return p, lock.Seed, nil
 	}
-	same, err := samePrefix(p.Steps, p.identities, len(s.links))
+	same, err := samePrefix(p.Steps, p.identities, len(s.Entries))
 	if err != nil || same {
 		return p, lock.Seed, err
 	}
-	lock.Seed = s.seed
+	lock.Seed = s.Seed
 	again, err := choose(spec, lock)
 	again.identities = p.identities
 	return again, lock.Seed, err

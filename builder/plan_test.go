@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -204,9 +205,9 @@ func TestBuildTakesOverTheIDsThatASnapshotHoldsOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		begin := start{links: make([]link, min(tt.done, len(plan.Steps))), seed: other}
+		begin := snapshot.Start{Entries: make([]snapshot.Entry, min(tt.done, len(plan.Steps))), Seed: other}
 		if tt.done > 0 {
-			begin.snapshot = "snapshot"
+			begin.Snapshot = "snapshot"
 		}
 		resumed, seed, err := plan.resumed(spec, lock, begin)
 		if err != nil || seed != tt.want {

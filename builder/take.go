@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -166,7 +167,7 @@ func takeTree(ctx context.Context, from, to string) (string, error) {
 	for i := len(dirs) - 1; i >= 0 && err == nil; i-- {
 		err = dirs[i]()
 	}
-	return string(hashOf(parts...)), err
+	return string(snapshot.HashOf(parts...)), err
 }
 
 // takeFile copies a regular file with its mode and time, sharing the data where the file system can do that. The digest is
@@ -192,9 +193,9 @@ func takeFile(ctx context.Context, from, to string) (digest string, err error) {
 	defer func() { err = errors.Join(err, out.Close()) }()
 	h := sha256.New()
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
-		_, err = io.Copy(h, untilDone(ctx, out))
+		_, err = io.Copy(h, snapshot.UntilDone(ctx, out))
 	} else {
-		_, err = io.Copy(io.MultiWriter(out, h), untilDone(ctx, in))
+		_, err = io.Copy(io.MultiWriter(out, h), snapshot.UntilDone(ctx, in))
 	}
 	if err != nil {
 		return "", err

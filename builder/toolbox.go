@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 )
 
 // toolboxPackages are the programs and files that a build needs beside those of the target.
@@ -55,7 +56,7 @@ func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 	for _, p := range t.emulator.programs {
 		fmt.Fprintln(h, p)
 	}
-	t.name = fmt.Sprintf(namePrefix+"toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
+	t.name = fmt.Sprintf(snapshot.NamePrefix+"toolbox:%s-%x", src.ToolboxSuite, h.Sum(nil)[:12])
 	return t, nil
 }
 

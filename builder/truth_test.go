@@ -21,6 +21,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
@@ -186,23 +187,23 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	var lines []string
 	x := &Executor{
 		Engine: e, TempDir: tmp, Environ: tr.environ, Dir: tr.dir, Log: slog.New(slog.DiscardHandler), Say: func(string) {},
-		Cache: Cache{Program: "v1", Ours: tr.ours, Records: tr.records, Now: time.Now, Explain: func(text string) { lines = append(lines, text) }},
+		Cache: snapshot.Settings{Program: "v1", Ours: tr.ours, Records: tr.records, Now: time.Now, Explain: func(text string) { lines = append(lines, text) }},
 	}
 	plan, err := NewPlan(spec, lock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	store, steps := x.snapshots("toolbox", spec.hookScripts()), snapshotSteps(plan.identities)
-	begin, rootfs, err := store.begin(t.Context(), steps)
+	begin, rootfs, err := store.Begin(t.Context(), steps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := len(begin.links)
+	n := len(begin.Entries)
 	s := &step.Context{
 		Target: rootfs, Archives: t.TempDir(), Environ: tr.environ, Dir: tr.dir, Tmp: tmp, Log: x.Log, Out: step.NewTail(nil),
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
 	}
-	if err = x.runSteps(t.Context(), plan.Steps[n:], steps[n:], store.resume(begin, rootfs, lock.Seed), s); err != nil {
+	if err = x.runSteps(t.Context(), plan.Steps[n:], steps[n:], store.Resume(begin, rootfs, lock.Seed), s); err != nil {
 		t.Fatalf("%v\n%s", err, s.Out)
 	}
 	return treeOf(t, rootfs.Root()), strings.Join(lines, "\n")
@@ -327,8 +328,8 @@ func TestNothingStaleComesOutOfTheCache(t *testing.T) {
 			with(hook(`basename "$0" >"$1/etc/name"`), "other", "-> hook"), nil,
 			func(tr *truth) { tr.options = func(o *Options) { o.Actions = []Action{Script("./other")} } }, `Name was "hook" and is "other"`},
 		"a file that is not ignored any more": {
-			with(hook(`cat data >"$1/etc/data"`), "data", "1", ignoreName, "data\n"), nil,
-			func(tr *truth) { tr.write(ignoreName, "dada\n"); tr.write("data", "2") }, "/data is not as it was"},
+			with(hook(`cat data >"$1/etc/data"`), "data", "1", snapshot.IgnoreName, "data\n"), nil,
+			func(tr *truth) { tr.write(snapshot.IgnoreName, "dada\n"); tr.write("data", "2") }, "/data is not as it was"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -429,7 +430,7 @@ func TestFreshCheckoutsShareResults(t *testing.T) {
 func TestWhatIsNoInputDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
-		"hook": shell + `cp data "$1/etc/data"; date +%N >>cache/log`, "data": "data", "cache/log": "", ignoreName: "# a comment\ncache/\n*.img\n!small.img\n",
+		"hook": shell + `cp data "$1/etc/data"; date +%N >>cache/log`, "data": "data", "cache/log": "", snapshot.IgnoreName: "# a comment\ncache/\n*.img\n!small.img\n",
 		"small.img": "x",
 	}
 	tr, e := newTruth(t, files), newHostEngine(t)
@@ -447,7 +448,7 @@ func TestWhatIsNoInputDoesNotMatter(t *testing.T) {
 		t.Errorf("what is no input makes something run:\n%s", said)
 	}
 	tr.write("small.img", "xx")
-	if _, said := tr.build(e); !strings.Contains(said, tr.name("small.img")+" is not as it was ("+tr.name(ignoreName)+" can name what does not matter)") {
+	if _, said := tr.build(e); !strings.Contains(said, tr.name("small.img")+" is not as it was ("+tr.name(snapshot.IgnoreName)+" can name what does not matter)") {
 		t.Errorf("what counts again is not told:\n%s", said)
 	}
 }

@@ -196,7 +196,7 @@ func evict(store engine, limit diskimage.Size) error {
 	if err != nil {
 		return err
 	}
-	return removeSnapshots(store, builder.Superfluous(all, limit))
+	return removeSnapshots(store, builder.LeastRecentlyUsed(all, limit))
 }
 
 // removeSnapshots removes snapshots; those that another process has removed meanwhile are no mistake.

@@ -46,6 +46,10 @@ var rules = []rule{
 			module + "oci/internal/host", module + "oci/internal/run", module + "oci/internal/supervise",
 		}, nil, nil,
 	},
+	{
+		"builder/internal/snapshot",
+		[]string{module + "builder/internal/step", module + "builder/internal/boot", module + "builder/internal/secret"}, nil, nil,
+	},
 	// What builder may import of oci are words, and nothing that does anything.
 	{
 		"oci/types", []string{module, "github.com", "go.podman.io", "golang.org"}, nil,

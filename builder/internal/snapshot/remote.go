@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"errors"
@@ -44,18 +44,19 @@ func ParseRemote(text string) (Remote, error) {
 		}
 		return Remote{transport.OCI, filepath.Clean(path)}, nil
 	case transport.Docker:
+		shown := transport.Redact(text)
 		name, slashes := strings.CutPrefix(path, "//")
 		if !slashes {
-			return Remote{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO", transport.Redact(text))
+			return Remote{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO", shown)
 		}
 		named, err := reference.ParseNormalizedNamed(name)
 		switch {
 		case err != nil:
-			return Remote{}, fmt.Errorf("%q: %q is no name of a repository: %w", transport.Redact(text), transport.Redact(name), err)
+			return Remote{}, fmt.Errorf("%q: %q is no name of a repository: %w", shown, transport.Redact(name), err)
 		case !reference.IsNameOnly(named):
-			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", transport.Redact(text), named.Name())
+			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", shown, named.Name())
 		case !transport.NamesRegistry(name):
-			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", transport.Redact(text), transport.Redact(name))
+			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", shown, transport.Redact(name))
 		}
 		return Remote{transport.Docker, named.Name()}, nil
 	default:
@@ -73,7 +74,7 @@ func (r Remote) String() string {
 
 // tag is the name of a snapshot's image: "step-" and the digest.
 func (r Remote) tag(snapshot string) string {
-	return strings.ReplaceAll(strings.TrimPrefix(snapshot, namePrefix), ":", "-")
+	return strings.ReplaceAll(strings.TrimPrefix(snapshot, NamePrefix), ":", "-")
 }
 
 // image is a snapshot's image in the words of containers-transports(5).
@@ -88,8 +89,8 @@ func (r Remote) isEmpty() bool {
 	return errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0
 }
 
-// checkTarget reports why snapshots cannot be put at a place of this machine. It makes no directory: that comes with the first
-// snapshot.
+// checkTarget reports why snapshots cannot be put at a place of this machine. It makes no directory: that comes with
+// the first snapshot.
 func (r Remote) checkTarget() error {
 	if r.Transport != transport.OCI {
 		return nil

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mostWatched is how many directories are watched: more than a desktop has, and about 60 MB of the kernel's memory. What
-// sees more of them, because somebody builds in a home directory, is not worth the wait.
+// mostWatched is how many directories are watched: more than a desktop has, and about 60 MB of the kernel's memory.
+// What sees more of them, because somebody builds in a home directory, is not worth the wait.
 const mostWatched = 65536
 
 // usage is what was done with files of directories that were watched.

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"context"
@@ -14,22 +14,22 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// namePrefix begins the names of all snapshots that builds make.
-const namePrefix = "localhost/vmdebootstrap/"
+// NamePrefix begins the names of all snapshots that builds make.
+const NamePrefix = "localhost/vmdebootstrap/"
 
-// SnapshotPrefix begins the names of the snapshots that dear steps end in; the digest follows.
-const SnapshotPrefix = namePrefix + "step:"
+// StepPrefix begins the names of the snapshots of steps whose results are kept; the digest follows.
+const StepPrefix = NamePrefix + "step:"
 
 // Labels of a snapshot.
 const (
-	labelChain  = "chain"  // the links, as JSON
-	labelSeed   = "seed"   // Lock.Seed of the build that made it
+	labelChain  = "chain"  // the entries, as JSON
+	labelSeed   = "seed"   // where the IDs in it come from
 	labelLayers = "layers" // names of its layers, the lowest first, which no others have: each is of one build
 	labelTitle  = "title"  // what people read of it, if there is no chain
 )
 
-// Cache says how a build uses snapshots of earlier ones.
-type Cache struct {
+// Settings says how a build uses snapshots of earlier ones.
+type Settings struct {
 	// Program identifies this program and what all its steps depend on: a snapshot is of use only to the program that made
 	// it.
 	Program string
@@ -42,45 +42,22 @@ type Cache struct {
 	// none. Now tells when such a digest may be noted.
 	Records string
 	Now     func() time.Time
-	// Explain is told of each dear step whether it comes from the cache, or why it runs; nil for nobody.
+	// Explain is told of each step whose result is kept whether it comes from the cache, or why it runs; nil for nobody.
 	Explain func(text string)
 	// From and To are places at which snapshots are shared with other machines.
 	From, To []Remote
 	// SkipTLSVerify talks to registries without certificates, and without TLS.
 	SkipTLSVerify bool
 	// Key signs what is put to To, and checks what comes from From; nil takes everything.
-	Key *CacheKey
+	Key *Key
 	// Warn is told of what goes wrong and does not matter to the result.
 	Warn func(text string)
 }
 
-// stepLabels are the labels of the snapshot that the last of some steps ends in.
-func stepLabels(links []link, layers []string, seed uuid.UUID) (map[string]string, error) {
-	chain, err := json.Marshal(links)
-	if err != nil {
-		return nil, err
-	}
-	return map[string]string{
-		labelChain: string(chain), labelSeed: seed.String(), labelLayers: strings.Join(layers, " "),
-	}, nil
-}
-
-func readChain(labels map[string]string) ([]link, error) {
-	var links []link
-	err := json.Unmarshal([]byte(labels[labelChain]), &links)
-	return links, err
-}
-
-// recordView writes down what a view consists of, for --explain-cache.
-func (store *snapshotStore) recordView(v *view) {
-	if err := v.record(records(store.Cache.Records)); err != nil {
-		store.Log.Info("what a step can see is not recorded", slog.Any("because", err))
-	}
-}
-
-// snapshotStep is what the cache knows of a step. Its JSON is its data, by which results are told apart; see also
+// Step is what the cache knows of a step. Its JSON is its data, by which results are told apart; see also
 // observable.
-type snapshotStep interface {
+type Step interface {
+	// Kind names what it does, the same in all releases.
 	Kind() string
 	// Title is what people read of it.
 	Title() string
@@ -91,23 +68,33 @@ type snapshotStep interface {
 	Changed(input string) string
 }
 
-// snapshotEngine is what the cache needs of an Engine, which see.
-type snapshotEngine interface {
+// Engine makes root file systems and keeps snapshots of them.
+type Engine interface {
+	// Scratch gives an empty one.
 	Scratch(ctx context.Context) (target.Rootfs, error)
+	// From gives a new one on top of a snapshot; the error wraps fs.ErrNotExist if there is none of that name.
 	From(ctx context.Context, snapshot string) (target.Rootfs, error)
+	// Labels gives what a snapshot was labelled with; the error wraps fs.ErrNotExist if there is none of that name.
 	Labels(snapshot string) (map[string]string, error)
+	// Snapshots lists all of them, those that were used last first.
 	Snapshots() ([]types.Snapshot, error)
+	// CopyImage copies the image of an OCI layout to where it says.
 	CopyImage(ctx context.Context, c types.ImageCopy) error
+	// CheckDestination finds out without an image whether that can work.
 	CheckDestination(ctx context.Context, c types.ImageCopy) error
+	// InspectImage reads what an image says of itself, and no layers; the error wraps fs.ErrNotExist if there is none of
+	// that name where others may be.
 	InspectImage(ctx context.Context, src types.ImageSource) (types.RemoteImage, error)
+	// FetchLayers writes layers of an image to files of a directory, called by the hexadecimal part of their digests.
 	FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer, dir string) error
+	// Import makes snapshots of layers, the first above the snapshot base, each other one above the one before it.
 	Import(ctx context.Context, base string, snapshots []types.PackedSnapshot) error
 }
 
-// snapshotConfig is what a snapshotStore works with.
-type snapshotConfig struct {
-	Cache  Cache
-	Engine snapshotEngine
+// Config is what a Store works with.
+type Config struct {
+	Settings Settings
+	Engine   Engine
 	// TempDir is a directory for files of this build.
 	TempDir string
 	// Environ and Dir are the caller's environment and working directory.
@@ -122,9 +109,9 @@ type snapshotConfig struct {
 	Scripts []string
 }
 
-// snapshotStore finds, keeps and shares the snapshots of builds with the same settings.
-type snapshotStore struct {
-	snapshotConfig
+// Store finds, keeps and shares the snapshots of builds with the same settings.
+type Store struct {
+	Config
 	// scripts are the real names of the build's hooks.
 	scripts map[string]bool
 	// refused are places of --cache-from of which there was a warning; they are left alone.
@@ -136,20 +123,45 @@ type snapshotStore struct {
 	contents contents // of files that hooks have opened
 }
 
-func newSnapshotStore(c snapshotConfig) *snapshotStore {
-	store := &snapshotStore{snapshotConfig: c, scripts: map[string]bool{}}
+// New returns a Store.
+func New(c Config) *Store {
+	store := &Store{Config: c, scripts: map[string]bool{}}
 	for _, name := range c.Scripts {
 		store.scripts[realName(name)] = true
 	}
-	if c.Cache.Records != "" {
-		store.contents.index, store.contents.now = filepath.Join(c.Cache.Records, "contents.json"), c.Cache.Now
+	if c.Settings.Records != "" {
+		store.contents.index, store.contents.now = filepath.Join(c.Settings.Records, "contents.json"), c.Settings.Now
 	}
 	return store
 }
 
-// Close saves what is worth to be known by the next build. What is lost is found out again.
-func (store *snapshotStore) Close(ctx context.Context) {
+// Close saves what the next build need not find out again.
+func (store *Store) Close(ctx context.Context) {
 	if err := store.contents.save(ctx); err != nil {
 		store.Log.Info("digests of files are not noted", slog.Any("because", err))
+	}
+}
+
+// stepLabels are the labels of the snapshot that the last of some steps ends in.
+func stepLabels(entries []Entry, layers []string, seed uuid.UUID) (map[string]string, error) {
+	chain, err := json.Marshal(entries)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		labelChain: string(chain), labelSeed: seed.String(), labelLayers: strings.Join(layers, " "),
+	}, nil
+}
+
+func readChain(labels map[string]string) ([]Entry, error) {
+	var entries []Entry
+	err := json.Unmarshal([]byte(labels[labelChain]), &entries)
+	return entries, err
+}
+
+// recordView writes down what a view consists of, for --explain-cache.
+func (store *Store) recordView(v *view) {
+	if err := v.record(records(store.Settings.Records)); err != nil {
+		store.Log.Info("what a step can see is not recorded", slog.Any("because", err))
 	}
 }

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"cmp"
@@ -10,9 +10,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// SnapshotTitle returns what people read of a snapshot: what was done last in it.
-func SnapshotTitle(s types.Snapshot) string {
-	title := cmp.Or(s.Labels[labelTitle], strings.TrimPrefix(ownName(s.Name), namePrefix))
+// Title returns what people read of a snapshot: what was done last in it.
+func Title(s types.Snapshot) string {
+	title := cmp.Or(s.Labels[labelTitle], strings.TrimPrefix(ownName(s.Name), NamePrefix))
 	if chain, err := readChain(s.Labels); err == nil && len(chain) > 0 {
 		title = chain[len(chain)-1].Title
 	}
@@ -27,9 +27,9 @@ func SnapshotTitle(s types.Snapshot) string {
 	return title + ", from " + strings.Join(slices.Compact(places), " and ")
 }
 
-// Superfluous names the snapshots to remove so that the others take no more than limit: those that were not used for
-// longest. Who uses a snapshot uses those that it rests on.
-func Superfluous(all []types.Snapshot, limit diskimage.Size) []string {
+// LeastRecentlyUsed names the snapshots to remove so that the others take no more than limit: those that were not used
+// for longest. Who uses a snapshot uses those that it rests on.
+func LeastRecentlyUsed(all []types.Snapshot, limit diskimage.Size) []string {
 	used := map[string]time.Time{}
 	var total diskimage.Size
 	for _, s := range all {
@@ -37,7 +37,7 @@ func Superfluous(all []types.Snapshot, limit diskimage.Size) []string {
 		names := []string{ownName(s.Name)}
 		if chain, err := readChain(s.Labels); err == nil {
 			for _, l := range chain {
-				names = append(names, SnapshotPrefix+string(l.Own))
+				names = append(names, StepPrefix+string(l.Content))
 			}
 		}
 		for _, name := range names {

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"context"
@@ -76,7 +76,7 @@ func (e *sharingEngine) From(_ context.Context, name string) (target.Rootfs, err
 	return &targettest.Target{}, err
 }
 
-// sharedBuild is a place that has all snapshots of a build: each with a layer for each dear step.
+// sharedBuild is a place that has all snapshots of a build: each with a layer for each step whose result is kept.
 func sharedBuild(t *testing.T, place Remote, c cacheTest, used ...string) map[string]types.RemoteImage {
 	t.Helper()
 	e := &snapshottest.Engine{}
@@ -158,16 +158,16 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 			here.hooks = slices.Clone(here.hooks)
 			tt.here(&here, e)
 			store := here.store(e, nil)
-			store.TempDir, store.Cache.From = t.TempDir(), []Remote{place}
+			store.TempDir, store.Settings.From = t.TempDir(), []Remote{place}
 			var warned []string
-			store.Cache.Warn = func(text string) { warned = append(warned, text) }
-			s, _, err := store.begin(t.Context(), here.steps())
+			store.Settings.Warn = func(text string) { warned = append(warned, text) }
+			s, _, err := store.Begin(t.Context(), here.steps())
 			if err != nil {
 				t.Fatal(err)
 			}
 			last := ""
-			if len(s.links) > 0 {
-				last = s.links[len(s.links)-1].Kind
+			if len(s.Entries) > 0 {
+				last = s.Entries[len(s.Entries)-1].Kind
 			}
 			if got := strings.Join(e.imported, " "); last != tt.last || got != tt.got {
 				t.Errorf("goes on after %q and got %q, want %q and %q", last, got, tt.last, tt.got)
@@ -189,8 +189,8 @@ func TestTheFirstBuildThatSharesIsNotWarned(t *testing.T) {
 	t.Parallel()
 	place := Remote{"oci", filepath.Join(t.TempDir(), "share")}
 	e := &sharingEngine{down: errors.New("no such file")}
-	store := newSnapshotStore(snapshotConfig{
-		Engine: e, Log: slog.New(slog.DiscardHandler), Cache: Cache{From: []Remote{place}, To: []Remote{place}},
+	store := New(Config{
+		Engine: e, Log: slog.New(slog.DiscardHandler), Settings: Settings{From: []Remote{place}, To: []Remote{place}},
 	})
 	for s := range store.shared(t.Context(), "name", "title") {
 		t.Errorf("found %v", s)
@@ -230,18 +230,18 @@ func TestPlacesOfSharing(t *testing.T) {
 		}
 	}
 	r := Remote{"docker", "registry.example/cache"}
-	if got, want := r.image(SnapshotPrefix+"abc"), "docker://registry.example/cache:step-abc"; got != want {
+	if got, want := r.image(StepPrefix+"abc"), "docker://registry.example/cache:step-abc"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 	t.Parallel()
-	place, name := Remote{"oci", "/share"}, namePrefix+"made:1"
+	place, name := Remote{"oci", "/share"}, NamePrefix+"made:1"
 	e := &singleEngine{sharingEngine{images: map[string]types.RemoteImage{place.image(name): {Layers: make([]types.RemoteLayer, 1)}}}}
 	e.images[place.image(name)].Layers[0] = types.RemoteLayer{Digest: digest.FromString("x"), DiffID: digest.FromString("x")}
-	store := newSnapshotStore(snapshotConfig{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
-	store.Cache.From, store.Cache.Warn = []Remote{place}, func(text string) { t.Error(text) }
+	store := New(Config{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	store.Settings.From, store.Settings.Warn = []Remote{place}, func(text string) { t.Error(text) }
 	for range 2 {
 		if _, _, err := store.fromOne(t.Context(), name, "title"); err != nil {
 			t.Error(err)
@@ -250,7 +250,7 @@ func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 	if e.inspected != 1 {
 		t.Errorf("the place was asked %d times", e.inspected)
 	}
-	if _, _, err := store.fromOne(t.Context(), namePrefix+"made:other", "title"); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := store.fromOne(t.Context(), NamePrefix+"made:other", "title"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

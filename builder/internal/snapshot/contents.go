@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"context"
@@ -74,14 +74,14 @@ func (c *contents) digest(ctx context.Context, name string) (Digest, error) {
 		return digest, nil
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, untilDone(ctx, f)); err != nil {
+	if _, err := io.Copy(h, UntilDone(ctx, f)); err != nil {
 		return "", fmt.Errorf("read %s: %w", name, err)
 	}
 	attributes, err := xattrTexts(int(f.Fd()))
 	if err != nil {
 		return "", fmt.Errorf("read attributes of %s: %w", name, err)
 	}
-	digest := hashOf(append(attributes, hex.EncodeToString(h.Sum(nil)))...)
+	digest := HashOf(append(attributes, hex.EncodeToString(h.Sum(nil)))...)
 	c.note(name, &st, digest)
 	return digest, nil
 }
@@ -103,8 +103,8 @@ func (c *contents) noted(name string, st *unix.Stat_t) (Digest, bool) {
 	return note.Digest, found && note == newContentNote(st, note.Digest)
 }
 
-// note notes a digest of a file that was in a state before it was read. If it has changed meanwhile, its state is another
-// one by now; if it has changed just before, a second change might not show.
+// note notes a digest of a file that was in a state before it was read. If it has changed meanwhile, its state is
+// another one by now; if it has changed just before, a second change might not show.
 func (c *contents) note(name string, st *unix.Stat_t, digest Digest) {
 	note := newContentNote(st, digest)
 	if c.index == "" || st.Size < leastNoted || max(note.Mtime, note.Ctime) > c.now().Add(-racy).UnixNano() {
@@ -176,8 +176,8 @@ func xattrTexts(fd int) ([]string, error) {
 	return texts, nil
 }
 
-// untilDone returns a reader that reads until the context is done.
-func untilDone(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
+// UntilDone returns a reader that reads until the context is done.
+func UntilDone(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
 
 // contextReader is what untilDone returns.
 type contextReader struct {

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"cmp"
@@ -16,10 +16,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Who can write to a place of --cache-from decides what is in the snapshots that come from there. So each of them, and each
-// that was made above one, says in its labels where it comes from, and its name ends in a digest of that: a build that asks
-// for its own work never gets somebody else's by mistake, and others are found only by builds that name all places
-// themselves.
+// Who can write to a place of --cache-from decides what is in the snapshots that come from there. So each of them, and
+// each that was made above one, says in its labels where it comes from, and its name ends in a digest of that: a build
+// that asks for its own work never gets somebody else's by mistake, and others are found only by builds that name all
+// places themselves.
 
 // origin is an image of a place of --cache-from that something in the store rests on.
 type origin struct {
@@ -97,9 +97,9 @@ type localSnapshot struct {
 	origins origins
 }
 
-// local gives the snapshots of the store that have that name but for their origins and that this build may use. What comes
-// from elsewhere is behind this machine's own. title is what people read of the snapshot.
-func (store *snapshotStore) local(name, title string) ([]localSnapshot, error) {
+// local gives the snapshots of the store that have that name but for their origins and that this build may use. What
+// comes from elsewhere is behind this machine's own. title is what people read of the snapshot.
+func (store *Store) local(name, title string) ([]localSnapshot, error) {
 	var found []localSnapshot
 	all, err := store.Engine.Snapshots()
 	if err != nil {
@@ -125,19 +125,19 @@ func (store *snapshotStore) local(name, title string) ([]localSnapshot, error) {
 }
 
 // distrust says why this build does not use what has these origins; "" if it may.
-func (store *snapshotStore) distrust(o origins) string {
+func (store *Store) distrust(o origins) string {
 	places := map[string]bool{}
-	for _, from := range store.Cache.From {
+	for _, from := range store.Settings.From {
 		places[store.place(from)] = true
 	}
 	for _, from := range o {
 		switch {
 		case !places[from.Place]:
 			return fmt.Sprintf("it comes from %s, which this build's --cache-from does not name", from.Place)
-		case from.NoTLS && !store.Cache.SkipTLSVerify:
+		case from.NoTLS && !store.Settings.SkipTLSVerify:
 			return fmt.Sprintf("it comes from %s, which did not have to prove who it is (--no-tls-verify)", from.Place)
 		}
-		if why := store.Cache.Key.check(from.Image, from.Signature); why != "" {
+		if why := store.Settings.Key.check(from.Image, from.Signature); why != "" {
 			return fmt.Sprintf("it comes from %s and %s", from.Place, why)
 		}
 	}
@@ -145,7 +145,7 @@ func (store *snapshotStore) distrust(o origins) string {
 }
 
 // unused tells, once, of a snapshot that would fit and is not used.
-func (store *snapshotStore) unused(title, why string) {
+func (store *Store) unused(title, why string) {
 	text := fmt.Sprintf("not used: %s: %s", title, why)
 	if store.told[text] {
 		return
@@ -159,7 +159,7 @@ func (store *snapshotStore) unused(title, why string) {
 }
 
 // place is what a place of --cache-from is called in origins.
-func (store *snapshotStore) place(r Remote) string {
+func (store *Store) place(r Remote) string {
 	if r.Transport == transport.OCI && !filepath.IsAbs(r.Path) {
 		r.Path = filepath.Join(store.Dir, r.Path)
 	}
@@ -167,9 +167,9 @@ func (store *snapshotStore) place(r Remote) string {
 }
 
 // origin is that of an image of a place.
-func (store *snapshotStore) origin(from Remote, name string, image types.RemoteImage) origin {
+func (store *Store) origin(from Remote, name string, image types.RemoteImage) origin {
 	return origin{
-		Place: store.place(from), NoTLS: store.Cache.SkipTLSVerify && from.Transport == transport.Docker,
+		Place: store.place(from), NoTLS: store.Settings.SkipTLSVerify && from.Transport == transport.Docker,
 		Image: imageDigest(name, image), Signature: signatureOf(image),
 	}
 }

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// inputs are what a program was seen to use of the target: a digest of each file that it opened, and one of the names in
-// each directory on the way to these files. A program can also see that a file is there or is not, without opening it, and
-// nobody tells of that; but hardly ever outside of directories that it opens something in.
+// inputs are what a program was seen to use of the target: a digest of each file that it opened, and one of the names
+// in each directory on the way to these files. A program can also see that a file is there or is not, without opening
+// it, and nobody tells of that; but hardly ever outside of directories that it opens something in.
 type inputs map[string]Digest
 
 // inputReader makes digests of a target's files.
@@ -31,8 +31,8 @@ type inputReader struct {
 	epoch time.Time
 }
 
-// read gives the digests of names and of the directories on the way to them. Names that are not there are left out: they
-// were temporary files.
+// read gives the digests of names and of the directories on the way to them. Names that are not there are left out:
+// they were temporary files.
 func (r inputReader) read(names []string) (inputs, error) {
 	found := inputs{}
 	for _, name := range names {
@@ -79,9 +79,9 @@ func (r inputReader) digest(name string) (Digest, error) {
 		if err != nil {
 			return "", err
 		}
-		return hashOf(info.Mode().String(), r.owner(info), r.time(info), r.overlook(data)), nil
+		return HashOf(info.Mode().String(), r.owner(info), r.time(info), r.overlook(data)), nil
 	default:
-		return hashOf(info.Mode().String(), r.owner(info)), nil
+		return HashOf(info.Mode().String(), r.owner(info)), nil
 	}
 }
 
@@ -125,7 +125,7 @@ func (r inputReader) listing(dir string) (Digest, error) {
 		}
 		texts = append(texts, e.Name(), info.Mode().String(), text)
 	}
-	return hashOf(texts...), nil
+	return HashOf(texts...), nil
 }
 
 func (inputReader) owner(info fs.FileInfo) string {

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"bytes"
@@ -103,29 +103,29 @@ func cpioFile(text string) string {
 }
 
 // initramfsChain is the chain of a build of images with an ID.
-func initramfsChain(t *testing.T, e snapshotEngine) *snapshotChain {
+func initramfsChain(t *testing.T, e Engine) *Chain {
 	t.Helper()
-	store := newSnapshotStore(snapshotConfig{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
-	return &snapshotChain{store: store, ids: []string{"1111-2222"}}
+	store := New(Config{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	return &Chain{store: store, IDs: []string{"1111-2222"}}
 }
 
 // stepOutputs is a chain as steps see it.
-type stepOutputs struct{ chain *snapshotChain }
+type stepOutputs struct{ chain *Chain }
 
 func (o stepOutputs) Make(ctx context.Context, _ target.Target, of step.Output, run func() error) error {
-	return o.chain.makeOutputs(ctx, cachedOutputs(of), run)
+	return o.chain.MakeOutputs(ctx, Outputs(of), run)
 }
 
 // makeInitramfs runs the step as a build does, and reports whether the program ran and what was explained.
-func makeInitramfs(t *testing.T, f *targettest.Target, c *snapshotChain) (ran bool, why string) {
+func makeInitramfs(t *testing.T, f *targettest.Target, c *Chain) (ran bool, why string) {
 	t.Helper()
 	return makeInitramfsOf(t, f, c, nil)
 }
 
 // makeInitramfsOf does it in a target of these origins.
-func makeInitramfsOf(t *testing.T, f *targettest.Target, c *snapshotChain, o origins) (ran bool, why string) {
+func makeInitramfsOf(t *testing.T, f *targettest.Target, c *Chain, o origins) (ran bool, why string) {
 	t.Helper()
-	c.store.Cache.Explain = func(text string) { why = text }
+	c.store.Settings.Explain = func(text string) { why = text }
 	c.target, c.origins = f, o
 	f.Transcript = nil
 	if err := (step.Initramfs{}).Run(t.Context(), &step.Context{Target: f, Outputs: stepOutputs{c}, Out: step.NewTail(nil)}); err != nil {
@@ -170,7 +170,7 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tt.ids != nil {
-				a.ids = tt.ids
+				a.IDs = tt.ids
 			}
 			ran, why := makeInitramfs(t, f, a)
 			if ran != (tt.why != "") || !strings.Contains(why, tt.why) {
@@ -179,7 +179,7 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 			if info, err := f.Lstat("/var/lib/initramfs-tools/6.1"); err != nil || info.Mode() != 0o640 {
 				t.Errorf("the other output is %v (%v)", info, err)
 			}
-			a.store.Cache.Rebuild = true
+			a.store.Settings.Rebuild = true
 			if ran, _ := makeInitramfs(t, initramfsTarget(t), a); !ran {
 				t.Error("it was taken from the cache against the will of the user")
 			}
@@ -221,7 +221,7 @@ func TestInitramfsThatHoldsIDsIsForThem(t *testing.T) {
 		if err := f.WriteFile("/etc/fstab", []byte("UUID="+tt.id+" none swap"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		a.ids = []string{tt.id}
+		a.IDs = []string{tt.id}
 		if ran, why := makeInitramfs(t, f, a); ran != tt.ran {
 			t.Errorf("run %d: it ran: %v (%s)", i, ran, why)
 		}

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"crypto"
@@ -11,19 +11,19 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// CacheKey signs snapshots that are put to a place of --cache-to, and checks those of --cache-from: an ed25519 key (RFC 8032).
-type CacheKey struct {
+// Key signs snapshots that are put to a place of --cache-to, and checks those of --cache-from: an ed25519 key (RFC
+// 8032).
+type Key struct {
 	public  ed25519.PublicKey
 	private ed25519.PrivateKey // nil if the key only checks
 }
 
-// ParseCacheKey reads a key: a private one in the form of OpenSSH or PKCS#8, or a public one in that of OpenSSH ("ssh-ed25519
-// …") or PKIX. Its errors show nothing of it.
-func ParseCacheKey(data []byte) (*CacheKey, error) {
+// ParseKey reads a key: a private one in the form of OpenSSH or PKCS#8, or a public one in that of OpenSSH
+// ("ssh-ed25519 …") or PKIX. Its errors show nothing of it.
+func ParseKey(data []byte) (*Key, error) {
 	key, err := parseKey(data)
 	if err != nil {
 		return nil, err
@@ -34,15 +34,15 @@ func ParseCacheKey(data []byte) (*CacheKey, error) {
 	case ed25519.PrivateKey:
 		return newSigner(key), nil
 	case ed25519.PublicKey:
-		return &CacheKey{public: key}, nil
+		return &Key{public: key}, nil
 	default:
 		return nil, errors.New("it is not an ed25519 key: make one with ssh-keygen -t ed25519")
 	}
 }
 
-func newSigner(key ed25519.PrivateKey) *CacheKey {
+func newSigner(key ed25519.PrivateKey) *Key {
 	public, _ := key.Public().(ed25519.PublicKey)
-	return &CacheKey{public, key}
+	return &Key{public, key}
 }
 
 // parseKey reads a key of any kind.
@@ -78,13 +78,13 @@ func parseKey(data []byte) (any, error) {
 }
 
 // Signs reports whether the key can sign.
-func (k *CacheKey) Signs() bool { return k.private != nil }
+func (k *Key) Signs() bool { return k.private != nil }
 
 // String keeps the key out of whatever is printed.
-func (k *CacheKey) String() string { return secret.New("x").String() }
+func (k *Key) String() string { return "(secret)" }
 
 // GoString implements fmt.GoStringer.
-func (k *CacheKey) GoString() string { return k.String() }
+func (k *Key) GoString() string { return k.String() }
 
 // annotationSignature is the annotation of a manifest that holds the signature, in base64.
 const annotationSignature = "io.github.vmdebootstrap.snapshot.signature"
@@ -92,14 +92,14 @@ const annotationSignature = "io.github.vmdebootstrap.snapshot.signature"
 // signedAs begins what is signed, so that no signature of anything else can be taken for one.
 const signedAs = "vmdebootstrap snapshot 1\n"
 
-// imageDigest is over all that makes a shared snapshot: its name, its configuration, whose labels name the chain of steps
-// below it, and its layers.
+// imageDigest is over all that makes a shared snapshot: its name, its configuration, whose labels name the chain of
+// steps below it, and its layers.
 func imageDigest(name string, image types.RemoteImage) Digest {
 	texts := []string{name, image.Config.String()}
 	for _, l := range image.Layers {
 		texts = append(texts, l.Digest.String(), l.DiffID.String())
 	}
-	return hashOf(texts...)
+	return HashOf(texts...)
 }
 
 // signatureOf is the signature that an image says it has; nil if there is none.
@@ -112,7 +112,7 @@ func signatureOf(image types.RemoteImage) []byte {
 }
 
 // sign gives the annotations of an image's manifest; none without a key that signs.
-func (k *CacheKey) sign(image Digest) (map[string]string, error) {
+func (k *Key) sign(image Digest) (map[string]string, error) {
 	if k == nil || !k.Signs() {
 		return nil, nil
 	}
@@ -124,7 +124,7 @@ func (k *CacheKey) sign(image Digest) (map[string]string, error) {
 }
 
 // check says why a signature is not one of this key; "" if it is. Without a key all are good, and none as well.
-func (k *CacheKey) check(image Digest, signature []byte) string {
+func (k *Key) check(image Digest, signature []byte) string {
 	switch {
 	case k == nil:
 		return ""

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ func TestEachSecretInputCountsAndHides(t *testing.T) {
 	for name, step := range map[string]func(secret string) step.Step{
 		"command": func(s string) step.Step { return step.Command{Command: secret.New("echo " + s), Number: 1} },
 		"hook": func(s string) step.Step {
-			return step.Hook{Digest: "digest", Script: "/hooks/one", Argument: s, Image: string(hashOf(s))}
+			return step.Hook{Digest: "digest", Script: "/hooks/one", Argument: s, Image: string(HashOf(s))}
 		},
 		"mirror": func(s string) step.Step {
 			return step.Debootstrap{Mirror: secret.NewURL("http://joe:" + s + "@mirror.example/debian")}
@@ -32,15 +32,15 @@ func TestEachSecretInputCountsAndHides(t *testing.T) {
 		},
 		"user": func(s string) step.Step { return step.AddUser{User: step.ParseUser("joe/" + s)} },
 	} {
-		one, err := newLink("before", step("first-secret"), nil)
+		one, err := newEntry("before", step("first-secret"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		two, err := newLink("before", step("other-secret"), nil)
+		two, err := newEntry("before", step("other-secret"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		labels, err := stepLabels([]link{one}, nil, uuid.Max)
+		labels, err := stepLabels([]Entry{one}, nil, uuid.Max)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestEachSecretInputCountsAndHides(t *testing.T) {
 		if name != "hook" && (strings.Contains(log.String(), "first-secret") || strings.Contains(fmt.Sprintf("%+v %#v", step("first-secret"), step("first-secret")), "first-secret")) {
 			t.Errorf("%s: the step itself shows its secret: %+v", name, step("first-secret"))
 		}
-		if one.Own == two.Own {
+		if one.Content == two.Content {
 			t.Errorf("%s: two secrets have one digest", name)
 		}
 		why := strings.Join(difference(one, two, step("other-secret"), ""), ", ")
@@ -67,7 +67,7 @@ func TestEachSecretInputCountsAndHides(t *testing.T) {
 func TestVariablesOfACommandShowNowhere(t *testing.T) {
 	t.Parallel()
 	view := func(value string) *view {
-		store := newSnapshotStore(snapshotConfig{Environ: []string{"TOKEN=" + value, "OTHER=b"}})
+		store := New(Config{Environ: []string{"TOKEN=" + value, "OTHER=b"}})
 		v, err := store.look(step.Command{Command: secret.New("echo $TOKEN")}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -78,11 +78,11 @@ func TestVariablesOfACommandShowNowhere(t *testing.T) {
 	if one.Environ == two.Environ {
 		t.Error("another value of a variable is the same")
 	}
-	l, err := newLink("before", step.Command{}, one)
+	l, err := newEntry("before", step.Command{}, one)
 	if err != nil {
 		t.Fatal(err)
 	}
-	labels, err := stepLabels([]link{l}, nil, uuid.Max)
+	labels, err := stepLabels([]Entry{l}, nil, uuid.Max)
 	if err != nil || strings.Contains(fmt.Sprint(labels), "first-secret") {
 		t.Errorf("the labels are %v (%v)", labels, err)
 	}

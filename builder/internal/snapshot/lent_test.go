@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ func TestIgnoreListsFollowGit(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	list := "# comment\n\n*.img\n!keep.img\n/top\nbuild/\ndoc/*.txt\na/**/z\n\\#x\n"
-	if err := os.WriteFile(filepath.Join(dir, ignoreName), []byte(list), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, IgnoreName), []byte(list), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	l, err := readIgnoreList(dir)
@@ -23,14 +23,14 @@ func TestIgnoreListsFollowGit(t *testing.T) {
 	for name, want := range map[string]bool{
 		"x.img": true, "sub/x.img": true, "keep.img": false, "sub/keep.img": false, "top": true, "sub/top": false, "build/": true, "sub/build/": true,
 		"build": false, "doc/a.txt": true, "doc/sub/a.txt": false, "sub/doc/a.txt": false, "a/b/c/z": true, "a/z": true, "#x": true, "comment": false,
-		ignoreName: false,
+		IgnoreName: false,
 	} {
 		isDir := name[len(name)-1] == '/'
 		if got := l.matches(filepath.Clean(name), isDir); got != want {
 			t.Errorf("%s: ignored is %v, want %v", name, got, want)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, ignoreName), []byte("good\n[bad\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, IgnoreName), []byte("good\n[bad\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := readIgnoreList(dir); err == nil {

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"context"
@@ -74,22 +74,22 @@ type states struct {
 func (s states) Before(_ context.Context, n int) (target.Rootfs, error) { return s.all[n-1], nil }
 
 // finished is a build whose snapshots can be shared.
-func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *snapshotChain {
+func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Chain {
 	t.Helper()
 	store := c.store(e, nil)
-	store.TempDir, store.Cache.To = t.TempDir(), []Remote{place}
-	chain := store.resume(start{}, nil, c.seed)
+	store.TempDir, store.Settings.To = t.TempDir(), []Remote{place}
+	chain := store.Resume(Start{}, nil, c.seed)
 	before, all := firstDigest(c.program), []*targettest.Target{}
 	for _, step := range c.steps() {
-		l, err := newLink(before, step, nil)
+		l, err := newEntry(before, step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		chain.links, before = append(chain.links, l), l.Digest
+		chain.entries, before = append(chain.entries, l), l.Digest
 		if step.Kept() {
 			n := len(all)
-			chain.layers = append(chain.layers, fmt.Sprintf("%s-%d", l.Own.short(), n))
-			all = append(all, targettest.New(t, map[string]string{fmt.Sprintf("/file%d", n): string(l.Own)}))
+			chain.layers = append(chain.layers, fmt.Sprintf("%s-%d", l.Content.short(), n))
+			all = append(all, targettest.New(t, map[string]string{fmt.Sprintf("/file%d", n): string(l.Content)}))
 		}
 	}
 	chain.target = states{targettest.New(t, nil), all}
@@ -101,34 +101,34 @@ func TestOnlyNewLayersAreSent(t *testing.T) {
 	place := Remote{"docker", "registry.example/cache"}
 	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]types.RemoteImage{}}}
 	c := newCacheTest()
-	share := func(change func(*snapshotChain), want ...string) {
+	share := func(change func(*Chain), want ...string) {
 		t.Helper()
 		e.sent = nil
 		r := finished(t, c, e, place)
 		change(r)
-		if err := r.share(t.Context(), ociimage.Image{}); err != nil {
+		if err := r.Push(t.Context(), ociimage.Image{}); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(e.sent, want) {
 			t.Errorf("sent %q, want %q", e.sent, want)
 		}
 	}
-	as := func(*snapshotChain) {}
+	as := func(*Chain) {}
 	share(as, "step-: 1 of 1", "step-: 1 of 2", "step-: 1 of 3", "step-: 1 of 4")
 	share(as)
 	c.hooks = []string{"h1", "h3"}
 	share(as, "step-: 1 of 4")
 	// The same steps of another build have other layers. Its own go together, and what is there stays.
 	c.hooks = []string{"h1", "h4"}
-	share(func(c *snapshotChain) {
+	share(func(c *Chain) {
 		for i := range c.layers {
 			c.layers[i] = "other"
 		}
 	}, "step-: 4 of 4")
 	c.rebuild = true
-	share(func(c *snapshotChain) { c.layers[3] = "new" }, "step-: 1 of 4")
+	share(func(c *Chain) { c.layers[3] = "new" }, "step-: 1 of 4")
 	e.fail = os.ErrPermission
-	if err := finished(t, c, e, place).share(t.Context(), ociimage.Image{}); err == nil || !strings.Contains(err.Error(), place.String()) {
+	if err := finished(t, c, e, place).Push(t.Context(), ociimage.Image{}); err == nil || !strings.Contains(err.Error(), place.String()) {
 		t.Errorf("got %v", err)
 	}
 }

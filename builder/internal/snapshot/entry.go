@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"crypto/sha256"
@@ -16,8 +16,8 @@ type Digest string
 // short is enough of a digest for people.
 func (d Digest) short() string { return string(d[:min(12, len(d))]) }
 
-// link is one step in a chain of digests, with what it was made from.
-type link struct {
+// Entry is one step in a chain of digests, with what it was made from.
+type Entry struct {
 	Kind  string `json:"kind"`
 	Title string `json:"title"`
 	// Inputs is the step's data. Secrets in it are hidden; what is known of them is in Secrets.
@@ -27,11 +27,11 @@ type link struct {
 	View *view `json:"view,omitempty"`
 	// Observed is what a hook used of the host, see observation. It is not known before the hook has run once.
 	Observed *observation `json:"observed,omitempty"`
-	// Own is the digest without Observed, Digest that of everything.
-	Own    Digest `json:"own"`
-	Digest Digest `json:"digest"`
+	// Content is the digest without Observed, Digest that of everything.
+	Content Digest `json:"own"`
+	Digest  Digest `json:"digest"`
 
-	kept bool // see snapshotStep
+	kept bool // see Step.Kept
 }
 
 // scryptCost makes a guess at a secret take some 16 MiB and tens of milliseconds (N of RFC 7914).
@@ -44,35 +44,35 @@ const chainFormat = "2"
 // firstDigest is that of an empty root file system. program identifies the program itself: another version of it may
 // do something else in the step of the same data.
 func firstDigest(program string) Digest {
-	return hashOf("vmdebootstrap", chainFormat, program)
+	return HashOf("vmdebootstrap", chainFormat, program)
 }
 
-// newLink puts a step behind the digest of what came before it. v is the step's view, nil for none.
-func newLink(before Digest, step snapshotStep, v *view) (link, error) {
+// newEntry puts a step behind the digest of what came before it. v is the step's view, nil for none.
+func newEntry(before Digest, step Step, v *view) (Entry, error) {
 	inputs, err := json.Marshal(step)
 	if err != nil {
-		return link{}, fmt.Errorf("BUG: data of step %s: %w", step.Kind(), err)
+		return Entry{}, fmt.Errorf("BUG: data of step %s: %w", step.Kind(), err)
 	}
-	l := link{Kind: step.Kind(), Title: step.Title(), Inputs: inputs, View: v, kept: step.Kept()}
+	l := Entry{Kind: step.Kind(), Title: step.Title(), Inputs: inputs, View: v, kept: step.Kept()}
 	// Another password is another image, but a digest must not help to guess it more than the hash in the image does.
 	for _, secret := range secretsOf(reflect.ValueOf(step)) {
 		hash, err := scrypt.Key([]byte(secret), []byte(before), scryptCost, 8, 1, sha256.Size)
 		if err != nil {
-			return link{}, fmt.Errorf("BUG: hash of a secret: %w", err)
+			return Entry{}, fmt.Errorf("BUG: hash of a secret: %w", err)
 		}
 		l.Secrets += hex.EncodeToString(hash)
 	}
 	seen, err := json.Marshal(v)
 	if err != nil {
-		return link{}, fmt.Errorf("BUG: view of step %s: %w", step.Kind(), err)
+		return Entry{}, fmt.Errorf("BUG: view of step %s: %w", step.Kind(), err)
 	}
-	l.Own = hashOf(string(before), l.Kind, string(inputs), l.Secrets, string(seen))
-	l.Digest = l.Own
+	l.Content = HashOf(string(before), l.Kind, string(inputs), l.Secrets, string(seen))
+	l.Digest = l.Content
 	return l, nil
 }
 
 // observe adds what the step was seen to use.
-func (l *link) observe(o *observation) error {
+func (l *Entry) observe(o *observation) error {
 	if o == nil {
 		return nil
 	}
@@ -81,12 +81,12 @@ func (l *link) observe(o *observation) error {
 		return err
 	}
 	l.Observed = o
-	l.Digest = hashOf(string(l.Own), string(data))
+	l.Digest = HashOf(string(l.Content), string(data))
 	return nil
 }
 
-// hashOf is a digest of some texts that no other texts have.
-func hashOf(texts ...string) Digest {
+// HashOf is a digest of some texts that no other texts have.
+func HashOf(texts ...string) Digest {
 	h := sha256.New()
 	for _, text := range texts {
 		fmt.Fprintf(h, "%d:%s", len(text), text)

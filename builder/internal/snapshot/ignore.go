@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 	"github.com/moby/patternmatcher"
 )
 
-// ignoreName is a file in a directory that a hook sees. It names files of the directory that do not matter to the hook, in
-// the syntax of gitignore(5).
-const ignoreName = ".vmdebootstrapignore"
+// IgnoreName is a file in a directory that a hook sees. It names files of the directory that do not matter to the hook,
+// in the syntax of gitignore(5).
+const IgnoreName = ".vmdebootstrapignore"
 
 // ignoreList are the patterns of such a file; nil has none.
 type ignoreList struct {
@@ -35,7 +35,7 @@ type ignorePattern struct {
 
 // readIgnoreList reads the file of a directory, if there is one.
 func readIgnoreList(dir string) (*ignoreList, error) {
-	text, err := os.ReadFile(filepath.Join(dir, ignoreName))
+	text, err := os.ReadFile(filepath.Join(dir, IgnoreName))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil, nil
 	}
@@ -48,7 +48,7 @@ func readIgnoreList(dir string) (*ignoreList, error) {
 		n++
 		pattern, ok, err := newIgnorePattern(string(line))
 		if err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", filepath.Join(dir, ignoreName), n, err)
+			return nil, fmt.Errorf("%s, line %d: %w", filepath.Join(dir, IgnoreName), n, err)
 		}
 		if ok {
 			l.patterns = append(l.patterns, pattern)
@@ -58,8 +58,8 @@ func readIgnoreList(dir string) (*ignoreList, error) {
 }
 
 // newIgnorePattern reads a line; ok is false if there is no pattern on it. What the library has no notion of, because
-// .dockerignore has not, is translated: a pattern without a slash means files at any depth, and one with a slash at its end
-// means directories.
+// .dockerignore has not, is translated: a pattern without a slash means files at any depth, and one with a slash at its
+// end means directories.
 func newIgnorePattern(line string) (p ignorePattern, ok bool, err error) {
 	text := strings.TrimRight(line, " \t\r\n")
 	if text == "" || strings.HasPrefix(text, "#") {
@@ -76,8 +76,8 @@ func newIgnorePattern(line string) (p ignorePattern, ok bool, err error) {
 	return p, true, err
 }
 
-// matches reports whether the list names a file, by its name relative to the directory; the directories above it have been
-// asked for before. The last pattern that fits decides.
+// matches reports whether the list names a file, by its name relative to the directory; the directories above it have
+// been asked for before. The last pattern that fits decides.
 func (l *ignoreList) matches(name string, isDir bool) bool {
 	if l == nil {
 		return false

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"cmp"
@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// A digest says that something is another, but not what. So what it is made of is recorded in files beside the store, for
-// --explain-cache. No decision rests on them: whatever is lost, damaged or another machine's is only not explained.
+// A digest says that something is another, but not what. So what it is made of is recorded in files beside the store,
+// for --explain-cache. No decision rests on them: whatever is lost, damaged or another machine's is only not explained.
 
 // records is the directory with such files; "" for none.
 type records string
@@ -115,7 +115,7 @@ func (v *view) record(r records) error {
 }
 
 // valueHash tells values of a variable apart, and nothing more: two hexadecimal digits are no help to guess a secret.
-func valueHash(salt, kv string) string { return string(hashOf(salt, kv)[:2]) }
+func valueHash(salt, kv string) string { return string(HashOf(salt, kv)[:2]) }
 
 func (d lentDir) record() map[string]string {
 	record := make(map[string]string, len(d.entries))
@@ -143,7 +143,7 @@ func (r records) changed(was Digest, d lentDir) string {
 		}
 	}
 	if len(names) == 0 {
-		return filepath.Join(d.Path, ignoreName) + " is not as it was"
+		return filepath.Join(d.Path, IgnoreName) + " is not as it was"
 	}
 	slices.Sort(names)
 	verb := "is"

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"cmp"
@@ -10,38 +10,38 @@ import (
 )
 
 // tell tells what --explain-cache asks for.
-func (store *snapshotStore) tell(text string) {
-	if store.Cache.Explain != nil {
-		store.Cache.Explain(text)
+func (store *Store) tell(text string) {
+	if store.Settings.Explain != nil {
+		store.Settings.Explain(text)
 	}
 }
 
-// explain tells of each dear step where its result comes from, and of the first that has to run what is different from
-// the last build that was like this one.
-func (store *snapshotStore) explain(ctx context.Context, all []snapshotStep, s start) error {
-	if store.Cache.Explain == nil {
+// explain tells of each step whose result is kept where its result comes from, and of the first that has to run what is
+// different from the last build that was like this one.
+func (store *Store) explain(ctx context.Context, all []Step, s Start) error {
+	if store.Settings.Explain == nil {
 		return nil
 	}
 	place := ""
 	if s.shared != nil {
 		place = ", in " + s.shared.from.String()
 	}
-	for _, l := range s.links {
+	for _, l := range s.Entries {
 		if l.kept {
-			store.Cache.Explain("cached: " + l.Title + place)
+			store.Settings.Explain("cached: " + l.Title + place)
 		}
 	}
-	steps := all[len(s.links):]
-	if !slices.ContainsFunc(steps, snapshotStep.Kept) {
+	steps := all[len(s.Entries):]
+	if !slices.ContainsFunc(steps, Step.Kept) {
 		return nil
 	}
-	reason, err := store.reason(ctx, s.links, steps)
+	reason, err := store.reason(ctx, s.Entries, steps)
 	if err != nil {
 		return err
 	}
 	for _, step := range steps {
 		if step.Kept() {
-			store.Cache.Explain(fmt.Sprintf("run: %s: %s", step.Title(), strings.TrimPrefix(reason, step.Title()+": ")))
+			store.Settings.Explain(fmt.Sprintf("run: %s: %s", step.Title(), strings.TrimPrefix(reason, step.Title()+": ")))
 			reason = "a step before it runs"
 		}
 	}
@@ -49,8 +49,8 @@ func (store *snapshotStore) explain(ctx context.Context, all []snapshotStep, s s
 }
 
 // reason says why steps run that follow the known ones: what is different from the last build that had those in common.
-func (store *snapshotStore) reason(ctx context.Context, known []link, steps []snapshotStep) (string, error) {
-	if store.Cache.Rebuild {
+func (store *Store) reason(ctx context.Context, known []Entry, steps []Step) (string, error) {
+	if store.Settings.Rebuild {
 		return "the cache is not to be used", nil
 	}
 	all, err := store.Engine.Snapshots()
@@ -63,10 +63,10 @@ func (store *snapshotStore) reason(ctx context.Context, known []link, steps []sn
 		if err != nil || len(chain) <= len(known) {
 			continue
 		}
-		if !slices.EqualFunc(known, chain[:len(known)], func(a, b link) bool { return a.Digest == b.Digest }) {
+		if !slices.EqualFunc(known, chain[:len(known)], func(a, b Entry) bool { return a.Digest == b.Digest }) {
 			continue
 		}
-		before := firstDigest(store.Cache.Program)
+		before := firstDigest(store.Settings.Program)
 		if len(known) > 0 {
 			before = known[len(known)-1].Digest
 		}
@@ -78,11 +78,11 @@ func (store *snapshotStore) reason(ctx context.Context, known []link, steps []sn
 			if unknown != nil {
 				return fmt.Sprintf("%s: %v", steps[i].Title(), unknown), nil
 			}
-			now, err := newLink(before, steps[i], v)
+			now, err := newEntry(before, steps[i], v)
 			if err != nil {
 				return "", err
 			}
-			changes := difference(old, now, steps[i], records(store.Cache.Records))
+			changes := difference(old, now, steps[i], records(store.Settings.Records))
 			if len(changes) == 0 && old.Observed != nil {
 				if changes, err = store.changes(ctx, old.Observed, store.dirsOf(steps[i])); err != nil {
 					return "", err
@@ -91,7 +91,7 @@ func (store *snapshotStore) reason(ctx context.Context, known []link, steps []sn
 			if len(changes) > 0 {
 				return fmt.Sprintf("%s: %s", now.Title, strings.Join(changes, ", ")), nil
 			}
-			if before = now.Own; old.Observed != nil {
+			if before = now.Content; old.Observed != nil {
 				before = old.Digest
 			}
 		}
@@ -100,7 +100,7 @@ func (store *snapshotStore) reason(ctx context.Context, known []link, steps []sn
 }
 
 // difference names the inputs of a step that are not what they were.
-func difference(old, now link, step snapshotStep, kept records) []string {
+func difference(old, now Entry, step Step, kept records) []string {
 	if old.Kind != now.Kind {
 		return []string{"this step was not there"}
 	}
@@ -117,7 +117,7 @@ func difference(old, now link, step snapshotStep, kept records) []string {
 	}
 	slices.Sort(changes)
 	switch {
-	case len(changes) > 0 || old.Own == now.Own:
+	case len(changes) > 0 || old.Content == now.Content:
 	case now.View != nil && old.View != nil && len(now.View.differences(old.View, kept)) > 0:
 		changes = now.View.differences(old.View, kept)
 	case old.Secrets != now.Secrets:

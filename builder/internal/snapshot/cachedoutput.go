@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"context"
@@ -18,11 +18,11 @@ import (
 )
 
 // An initramfs takes longer to make than all else that a build does behind its last hook, and seldom depends on what
-// the hook does. So the files that its program writes are kept, with digests of all that the program was seen to use, and
-// another build whose target has the same of all of these gets the files without running it.
+// the hook does. So the files that its program writes are kept, with digests of all that the program was seen to use,
+// and another build whose target has the same of all of these gets the files without running it.
 //
-// They are kept as snapshots of a small root file system of their own, so that everything which holds for those holds for
-// them: the limit of the cache, its verbs, two builds at once.
+// They are kept as snapshots of a small root file system of their own, so that everything which holds for those holds
+// for them: the limit of the cache, its verbs, two builds at once.
 
 // cachedOutputFile describes a run; the contents of its outputs are beside it, called after their numbers.
 const cachedOutputFile = "/artefact.json"
@@ -40,8 +40,8 @@ type cachedOutput struct {
 	Mode fs.FileMode `json:"mode"`
 }
 
-// cachedOutputs describes what a program makes of files of the target.
-type cachedOutputs struct {
+// Outputs describes what a program makes of files of the target.
+type Outputs struct {
 	// Title is what people read of it.
 	Title string
 	// Program tells programs and their arguments apart: outputs of one never take the place of another's.
@@ -56,12 +56,12 @@ type cachedOutputs struct {
 
 // outputCache keeps and finds the outputs of one program in the target of a chain.
 type outputCache struct {
-	*snapshotChain
-	of cachedOutputs
+	*Chain
+	of Outputs
 }
 
-// makeOutputs has the outputs of a program made in the target by run, or takes those of an earlier run.
-func (c *snapshotChain) makeOutputs(ctx context.Context, of cachedOutputs, run func() error) error {
+// MakeOutputs has the outputs of a program made in the target by run, or takes those of an earlier run.
+func (c *Chain) MakeOutputs(ctx context.Context, of Outputs, run func() error) error {
 	a, title := outputCache{c, of}, of.Title
 	name, err := a.name()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,24 +127,24 @@ func (a outputCache) name() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return namePrefix + "made:" + string(hashOf(a.store.Cache.Program, a.of.Program, string(packages))), nil
+	return NamePrefix + "made:" + string(HashOf(a.store.Settings.Program, a.of.Program, string(packages))), nil
 }
 
 func (a outputCache) reader(made cachedRun) inputReader {
-	r := inputReader{target: a.target, outputs: map[string]bool{}, epoch: a.epoch}
+	r := inputReader{target: a.target, outputs: map[string]bool{}, epoch: a.Epoch}
 	for _, o := range made.Outputs {
 		r.outputs[o.Name] = true
 	}
 	if !made.HoldsIDs {
-		r.hidden = a.ids
+		r.hidden = a.IDs
 	}
 	return r
 }
 
-// reuse puts the outputs of an earlier run into the target, and gives their origins. If there is none whose inputs are the same,
-// it says why not.
+// reuse puts the outputs of an earlier run into the target, and gives their origins. If there is none whose inputs are
+// the same, it says why not.
 func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, why string, err error) {
-	if a.store.Cache.Rebuild {
+	if a.store.Settings.Rebuild {
 		return nil, "the cache is not to be used", nil
 	}
 	kept, o, err := a.store.fromOne(ctx, name, title)
@@ -206,9 +206,11 @@ func someOf(names []string) string {
 	return text
 }
 
-// keepRun keeps what a run has made in the target, and returns the name of the snapshot. The error says what it did that
-// files alone cannot repeat, or what went wrong.
-func (a outputCache) keepRun(ctx context.Context, name string, use usage, before map[string]bool) (kept string, err error) {
+// keepRun keeps what a run has made in the target, and returns the name of the snapshot. The error says what it did
+// that files alone cannot repeat, or what went wrong.
+func (a outputCache) keepRun(
+	ctx context.Context, name string, use usage, before map[string]bool,
+) (kept string, err error) {
 	t := a.target
 	inside := func(hostName string) string { return path.Join("/", strings.TrimPrefix(hostName, t.Root())) }
 	made := cachedRun{}
@@ -223,7 +225,7 @@ func (a outputCache) keepRun(ctx context.Context, name string, use usage, before
 		}
 		made.Outputs = append(made.Outputs, *output)
 		contents = append(contents, data)
-		made.HoldsIDs = made.HoldsIDs || a.of.Mentions(output.Name, data, a.ids)
+		made.HoldsIDs = made.HoldsIDs || a.of.Mentions(output.Name, data, a.IDs)
 	}
 	names, err := target.FilesBelow(t, a.of.Whole)
 	if err != nil {
@@ -262,7 +264,8 @@ func (a outputCache) output(name string, before bool) (*cachedOutput, []byte, er
 		return nil, nil, err
 	}
 	st, whose := info.Sys().(*syscall.Stat_t), root.Sys().(*syscall.Stat_t)
-	if !info.Mode().IsRegular() || st.Nlink != 1 || st.Uid != whose.Uid || st.Gid != whose.Gid || !slices.Contains(a.of.Places, path.Dir(name)) {
+	plain := info.Mode().IsRegular() && st.Nlink == 1 && st.Uid == whose.Uid && st.Gid == whose.Gid
+	if !plain || !slices.Contains(a.of.Places, path.Dir(name)) {
 		return nil, nil, errors.New("it makes " + name) // no plain file of root's at a known place
 	}
 	data, err := a.target.ReadFile(name)
@@ -270,7 +273,9 @@ func (a outputCache) output(name string, before bool) (*cachedOutput, []byte, er
 }
 
 // write writes a run into a root file system of its own.
-func (a outputCache) write(ctx context.Context, name string, labels map[string]string, made cachedRun, contents [][]byte) (err error) {
+func (a outputCache) write(
+	ctx context.Context, name string, labels map[string]string, made cachedRun, contents [][]byte,
+) (err error) {
 	text, err := json.Marshal(made)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"context"
@@ -54,15 +54,15 @@ func newCacheTest() cacheTest {
 	}
 }
 
-func (c cacheTest) store(e snapshotEngine, explain func(string)) *snapshotStore {
-	return newSnapshotStore(snapshotConfig{
+func (c cacheTest) store(e Engine, explain func(string)) *Store {
+	return New(Config{
 		Engine: e, Environ: c.environ, Dir: c.dir, Log: slog.New(slog.DiscardHandler), Say: func(string) {},
-		Cache: Cache{Program: c.program, Rebuild: c.rebuild, Explain: explain, Records: c.records, Now: time.Now},
+		Settings: Settings{Program: c.program, Rebuild: c.rebuild, Explain: explain, Records: c.records, Now: time.Now},
 	})
 }
 
-func (c cacheTest) steps() []snapshotStep {
-	steps := []snapshotStep{
+func (c cacheTest) steps() []Step {
+	steps := []Step{
 		step.Debootstrap{Suite: "trixie", Arch: "amd64", InRelease: c.inRelease, Tools: "bb"},
 		step.AptInstall{Packages: c.packages}, step.Hostname{Hostname: c.hostname},
 		step.RootPassword{Password: secret.New(c.password)},
@@ -78,14 +78,14 @@ func (c cacheTest) steps() []snapshotStep {
 func (c cacheTest) build(t *testing.T, e *snapshottest.Engine, used ...string) {
 	t.Helper()
 	store := c.store(e, nil)
-	chain := store.resume(start{}, keeper{targettest.New(t, nil), e}, c.seed)
+	chain := store.Resume(Start{}, keeper{targettest.New(t, nil), e}, c.seed)
 	before := firstDigest(c.program)
 	for _, step := range c.steps() {
 		v, err := store.look(step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := newLink(before, step, v)
+		l, err := newEntry(before, step, v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func (c cacheTest) build(t *testing.T, e *snapshottest.Engine, used ...string) {
 				t.Fatal(err)
 			}
 		}
-		chain.links, before = append(chain.links, l), l.Digest
+		chain.entries, before = append(chain.entries, l), l.Digest
 		if step.Kept() {
 			if err := chain.keep(t.Context()); err != nil {
 				t.Fatal(err)
@@ -158,7 +158,7 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 				t.Fatal(err)
 			}
 			last, hooks := "", 0
-			for _, l := range s.links {
+			for _, l := range s.Entries {
 				if last = l.Kind; last == "hook" {
 					hooks++
 				}
@@ -166,8 +166,8 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 			if last != tt.last || hooks != tt.hooks {
 				t.Errorf("goes on after %q and %d hooks, want %q and %d", last, hooks, tt.last, tt.hooks)
 			}
-			if (s.snapshot == "") != (tt.last == "") {
-				t.Errorf("snapshot %q", s.snapshot)
+			if (s.Snapshot == "") != (tt.last == "") {
+				t.Errorf("snapshot %q", s.Snapshot)
 			}
 			if err := store.explain(t.Context(), steps, s); err != nil {
 				t.Fatal(err)
@@ -184,15 +184,15 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 
 func TestDigestsHideSecrets(t *testing.T) {
 	t.Parallel()
-	l, err := newLink("", step.AddUser{User: step.ParseUser("alice/hunter2")}, nil)
+	l, err := newEntry("", step.AddUser{User: step.ParseUser("alice/hunter2")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text := fmt.Sprintf("%+v", l) + string(l.Inputs); strings.Contains(text, "hunter2") || l.Secrets == "" {
 		t.Errorf("got %s", text)
 	}
-	other, err := newLink("", step.AddUser{User: step.ParseUser("alice/hunter3")}, nil)
-	if err != nil || other.Own == l.Own {
+	other, err := newEntry("", step.AddUser{User: step.ParseUser("alice/hunter3")}, nil)
+	if err != nil || other.Content == l.Content {
 		t.Errorf("two passwords have one digest (%v)", err)
 	}
 }
@@ -240,7 +240,7 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestLeastRecentlyUsedSnapshotsAreSuperfluous(t *testing.T) {
+func TestLeastRecentlyUsedSnapshotsGoFirst(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_000_000, 0)
 	chain := func(owns ...string) map[string]string {
@@ -251,15 +251,15 @@ func TestLeastRecentlyUsedSnapshotsAreSuperfluous(t *testing.T) {
 		return map[string]string{labelChain: "[" + text[1:] + "]"}
 	}
 	all := []types.Snapshot{
-		{Name: SnapshotPrefix + "leaf", Labels: chain("base", "leaf"), Size: 10, Used: now},
-		{Name: SnapshotPrefix + "base", Labels: chain("base"), Size: 100, Used: now.Add(-9 * time.Hour)},
-		{Name: SnapshotPrefix + "old", Labels: chain("base", "old"), Size: 20, Used: now.Add(-2 * time.Hour)},
+		{Name: StepPrefix + "leaf", Labels: chain("base", "leaf"), Size: 10, Used: now},
+		{Name: StepPrefix + "base", Labels: chain("base"), Size: 100, Used: now.Add(-9 * time.Hour)},
+		{Name: StepPrefix + "old", Labels: chain("base", "old"), Size: 20, Used: now.Add(-2 * time.Hour)},
 		{Name: "toolbox", Size: 50, Used: now.Add(-1 * time.Hour)},
 	}
 	for limit, want := range map[diskimage.Size]string{180: "", 179: "old", 159: "old toolbox", 109: "old toolbox leaf"} {
 		var got []string
-		for _, name := range Superfluous(all, limit) {
-			got = append(got, strings.TrimPrefix(name, SnapshotPrefix))
+		for _, name := range LeastRecentlyUsed(all, limit) {
+			got = append(got, strings.TrimPrefix(name, StepPrefix))
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("limit %d: got %q, want %q", limit, got, want)
@@ -275,9 +275,9 @@ func TestBuildBeginsEarlierIfASnapshotIsGone(t *testing.T) {
 	e := &vanishing{Engine: &snapshottest.Engine{}}
 	c := newCacheTest()
 	c.build(t, e.Engine)
-	s, rootfs, err := c.store(e, nil).begin(t.Context(), c.steps())
-	if err != nil || rootfs == nil || len(s.links) == 0 || s.links[len(s.links)-1].Kind != "apt.install" {
-		t.Errorf("begins after %d steps (%v), want the packages", len(s.links), err)
+	s, rootfs, err := c.store(e, nil).Begin(t.Context(), c.steps())
+	if err != nil || rootfs == nil || len(s.Entries) == 0 || s.Entries[len(s.Entries)-1].Kind != "apt.install" {
+		t.Errorf("begins after %d steps (%v), want the packages", len(s.Entries), err)
 	}
 }
 
@@ -316,11 +316,11 @@ func TestFilesOfTheHostHaveNamesThatMeanSomethingElsewhere(t *testing.T) {
 func TestContentsCountAndPlacesDoNot(t *testing.T) {
 	t.Parallel()
 	own := func(s step.Step) Digest {
-		l, err := newLink("before", s, nil)
+		l, err := newEntry("before", s, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return l.Own
+		return l.Content
 	}
 	for _, steps := range [][3]step.Step{ // the last two are alike
 		{step.Hook{Digest: "a", Script: "/x"}, step.Hook{Digest: "b", Script: "/x"}, step.Hook{Digest: "b", Script: "/y"}},

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"errors"
@@ -19,8 +19,8 @@ import (
 )
 
 // A hook can see, without opening anything, which files are in the directories that are lent to it, their types, modes,
-// sizes and owners, and where links lead. Nobody tells of such a look, so all of that is an input of the hook. Times are
-// not: another checkout of the same files has others.
+// sizes and owners, and where links lead. Nobody tells of such a look, so all of that is an input of the hook. Times
+// are not: another checkout of the same files has others.
 
 // lentDir is a directory of the host that a step sees, with all that can be seen in it without opening a file.
 type lentDir struct {
@@ -68,12 +68,13 @@ func (d lentDir) digest() Digest {
 	for _, e := range d.entries {
 		texts = append(texts, e.name, e.seen)
 	}
-	return hashOf(texts...)
+	return HashOf(texts...)
 }
 
 // find gives an entry by its name.
 func (d lentDir) find(name string) (lentEntry, bool) {
-	i, found := slices.BinarySearchFunc(d.entries, name, func(e lentEntry, name string) int { return strings.Compare(e.name, name) })
+	byName := func(e lentEntry, name string) int { return strings.Compare(e.name, name) }
+	i, found := slices.BinarySearchFunc(d.entries, name, byName)
 	if !found {
 		return lentEntry{}, false
 	}
@@ -86,8 +87,9 @@ func (d lentDir) place(e lentEntry) string { return filepath.Join(d.Path, e.name
 // isDir reports whether the entry is a directory.
 func (e lentEntry) isDir() bool { return e.mode&unix.S_IFMT == unix.S_IFDIR }
 
-// changedSince names a file that is not in the state that it had before, "" if all are. A change that takes the old time of
-// modification back is an event of its own; the time of change is another one also if somebody makes a link to the file.
+// changedSince names a file that is not in the state that it had before, "" if all are. A change that takes the old
+// time of modification back is an event of its own; the time of change is another one also if somebody makes a link to
+// the file.
 func (d lentDir) changedSince(before lentDir) string {
 	for _, e := range d.entries {
 		was, found := before.find(e.name)
@@ -110,11 +112,13 @@ const mostLent = 1 << 20
 type tooMuchError struct{ dir, what string }
 
 func (e *tooMuchError) Error() string {
-	return fmt.Sprintf("%s has more than %s; %s can name what does not matter", e.dir, e.what, filepath.Join(e.dir, ignoreName))
+	list := filepath.Join(e.dir, IgnoreName)
+	return fmt.Sprintf("%s has more than %s; %s can name what does not matter", e.dir, e.what, list)
 }
 
-// lookAt looks at the directories that a step sees, but for what is this program's own, and for the sizes of the build's
-// scripts: whoever works on the last hook need not wait for those before it, unless they open it. All are real names.
+// lookAt looks at the directories that a step sees, but for what is this program's own, and for the sizes of the
+// build's scripts: whoever works on the last hook need not wait for those before it, unless they open it. All are real
+// names.
 func lookAt(dirs target.SharedDirs, own, scripts map[string]bool) ([]lentDir, error) {
 	all := make([]lentDir, len(dirs))
 	for i, d := range dirs {
@@ -158,8 +162,8 @@ type lister struct {
 	entries []lentEntry
 }
 
-// listAll lists a directory with all below it, but for what skip names and the sizes of scripts. Files that only others can
-// see are left out.
+// listAll lists a directory with all below it, but for what skip names and the sizes of scripts. Files that only others
+// can see are left out.
 func listAll(top string, skip func(name string, isDir bool) bool, scripts map[string]bool) ([]lentEntry, error) {
 	l := &lister{top: top, skip: skip, scripts: scripts}
 	l.group.SetLimit(16) // more than processors: a network file system answers late

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"log/slog"
@@ -15,14 +15,14 @@ import (
 func originsOfPlaces(places ...string) origins {
 	var o origins
 	for _, place := range places {
-		o = o.with(origin{Place: place, Image: hashOf(place)})
+		o = o.with(origin{Place: place, Image: HashOf(place)})
 	}
 	return o
 }
 
 func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 	t.Parallel()
-	const own = SnapshotPrefix + "abc"
+	const own = StepPrefix + "abc"
 	place := func(text string) Remote {
 		r, err := ParseRemote(text)
 		if err != nil {
@@ -32,7 +32,7 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 	}
 	e := &snapshottest.Engine{}
 	add := func(o origins) {
-		name, labels := o.mark(own, map[string]string{labelLayers: strings.Join([]string{"L", string(hashOf(own))}, " ")})
+		name, labels := o.mark(own, map[string]string{labelLayers: strings.Join([]string{"L", string(HashOf(own))}, " ")})
 		e.All = append(e.All, types.Snapshot{Name: name, Labels: labels})
 	}
 	one, both := originsOfPlaces("oci:/work/one"), originsOfPlaces("oci:/work/one", "docker://r.example/two")
@@ -55,14 +55,14 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 		{[]string{"docker://r.example/two"}, false, []int{0}},
 		{[]string{"docker://r.example/two", "oci:/work/one"}, false, []int{0, 1, 2}},
 	} {
-		store := newSnapshotStore(snapshotConfig{
-			Engine: e, Dir: "/work", Log: slog.New(slog.DiscardHandler), Cache: Cache{SkipTLSVerify: tt.skipTLS},
+		store := New(Config{
+			Engine: e, Dir: "/work", Log: slog.New(slog.DiscardHandler), Settings: Settings{SkipTLSVerify: tt.skipTLS},
 		})
 		for _, text := range tt.from {
-			store.Cache.From = append(store.Cache.From, place(text))
+			store.Settings.From = append(store.Settings.From, place(text))
 		}
 		var told []string
-		store.Cache.Explain = func(text string) { told = append(told, text) }
+		store.Settings.Explain = func(text string) { told = append(told, text) }
 		var got []int
 		for range 2 {
 			here, err := store.local(own, "the step")
@@ -86,11 +86,11 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 
 func TestListsSayWhereASnapshotComesFrom(t *testing.T) {
 	t.Parallel()
-	name, labels := originsOfPlaces("oci:/one", "oci:/two").mark(namePrefix+"made:1", map[string]string{labelTitle: "make the initramfs"})
-	if got, want := SnapshotTitle(types.Snapshot{Name: name, Labels: labels}), "make the initramfs, from oci:/one and oci:/two"; got != want {
+	name, labels := originsOfPlaces("oci:/one", "oci:/two").mark(NamePrefix+"made:1", map[string]string{labelTitle: "make the initramfs"})
+	if got, want := Title(types.Snapshot{Name: name, Labels: labels}), "make the initramfs, from oci:/one and oci:/two"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if ownName(name) != namePrefix+"made:1" {
+	if ownName(name) != NamePrefix+"made:1" {
 		t.Errorf("the own name of %s is %s", name, ownName(name))
 	}
 	// A name of another place's digest vouches for nothing.
@@ -106,7 +106,7 @@ func TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers(t *testing.T) {
 	e := &outputEngine{t: t, kept: map[string]*targettest.Target{}}
 	from := Remote{"oci", "/one"}
 	trusts, others := initramfsChain(t, e), initramfsChain(t, e)
-	trusts.store.Cache.From = []Remote{from}
+	trusts.store.Settings.From = []Remote{from}
 	if ran, _ := makeInitramfsOf(t, initramfsTarget(t), trusts, originsOfPlaces("oci:/one")); !ran {
 		t.Fatal("it did not run the first time")
 	}

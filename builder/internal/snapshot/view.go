@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"crypto/sha256"
@@ -15,9 +15,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 )
 
-// A hook can read every file of its own directory and of the caller's working directory, and the caller's environment. All
-// that it could see of these without opening a file is in its view, and known before it runs. Which files it opens is
-// seen while it runs, see observation.
+// A hook can read every file of its own directory and of the caller's working directory, and the caller's environment.
+// All that it could see of these without opening a file is in its view, and known before it runs. Which files it opens
+// is seen while it runs, see observation.
 
 // observable is a step that uses things of the host that are not in its data.
 type observable interface {
@@ -30,7 +30,7 @@ type observable interface {
 }
 
 // dirsOf are the directories of the host that a step sees, without symbolic links in their names.
-func (store *snapshotStore) dirsOf(step snapshotStep) target.SharedDirs {
+func (store *Store) dirsOf(step Step) target.SharedDirs {
 	o, ok := step.(observable)
 	if !ok {
 		return nil
@@ -57,11 +57,12 @@ type view struct {
 	variables []string
 }
 
-// looks are lent directories that have been looked at, by their paths: steps that are compared at one time share a look.
+// looks are lent directories that have been looked at, by their paths: steps that are compared at one time share a
+// look.
 type looks map[string][]lentDir
 
 // look gives the view of a step, nil for one that sees nothing of the host. The error says why not all of it is known.
-func (store *snapshotStore) look(step snapshotStep, l looks) (*view, error) {
+func (store *Store) look(step Step, l looks) (*view, error) {
 	o, ok := step.(observable)
 	if !ok {
 		return nil, nil
@@ -96,12 +97,12 @@ func (store *snapshotStore) look(step snapshotStep, l looks) (*view, error) {
 }
 
 // environHash is a hash of variables that is no help to guess their values, which can be secrets.
-func (store *snapshotStore) environHash(variables []string) (string, error) {
-	text := string(hashOf(variables...))
+func (store *Store) environHash(variables []string) (string, error) {
+	text := string(HashOf(variables...))
 	if hash, ok := store.environs[text]; ok {
 		return hash, nil
 	}
-	key, err := scrypt.Key([]byte(text), []byte(firstDigest(store.Cache.Program)), scryptCost, 8, 1, sha256.Size)
+	key, err := scrypt.Key([]byte(text), []byte(firstDigest(store.Settings.Program)), scryptCost, 8, 1, sha256.Size)
 	if err != nil {
 		return "", fmt.Errorf("BUG: hash of the environment: %w", err)
 	}
@@ -113,9 +114,9 @@ func (store *snapshotStore) environHash(variables []string) (string, error) {
 }
 
 // own are the real names of files and directories that this program writes.
-func (store *snapshotStore) own() map[string]bool {
-	names := slices.Clone(store.Cache.Ours)
-	for _, place := range slices.Concat(store.Cache.From, store.Cache.To) {
+func (store *Store) own() map[string]bool {
+	names := slices.Clone(store.Settings.Ours)
+	for _, place := range slices.Concat(store.Settings.From, store.Settings.To) {
 		if place.Transport == transport.OCI {
 			names = append(names, place.Path)
 		}
@@ -177,7 +178,7 @@ func (v *view) directories() []string {
 }
 
 // changed names something in the lent directories that was changed since, "" if nothing was.
-func (v *view) changed(store *snapshotStore, step snapshotStep) (string, error) {
+func (v *view) changed(store *Store, step Step) (string, error) {
 	now, err := lookAt(store.dirsOf(step), store.own(), store.scripts)
 	if err != nil {
 		return "", err
@@ -196,7 +197,7 @@ func (v *view) differences(was *view, kept records) []string {
 	for _, d := range v.dirs {
 		if was.Lent[d.Name] != v.Lent[d.Name] {
 			changes = append(changes, fmt.Sprintf("%s (%s can name what does not matter)",
-				kept.changed(was.Lent[d.Name], d), filepath.Join(d.Path, ignoreName)))
+				kept.changed(was.Lent[d.Name], d), filepath.Join(d.Path, IgnoreName)))
 		}
 	}
 	if was.Environ != v.Environ {

@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"crypto/ecdsa"
@@ -63,9 +63,9 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 	t.Parallel()
 	signing, checking := keyFiles(t, newKey(t))
 	others, _ := keyFiles(t, newKey(t))
-	parse := func(data []byte) *CacheKey {
+	parse := func(data []byte) *Key {
 		t.Helper()
-		key, err := ParseCacheKey(data)
+		key, err := ParseKey(data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +107,7 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 					t.Errorf("another %s has the same signature", what)
 				}
 			}
-			if text := fmt.Sprintf("%v %+v %#v", key, key, Cache{Key: key}.Key); strings.Contains(text, fmt.Sprint(key.public[0])+" "+fmt.Sprint(key.public[1])) {
+			if text := fmt.Sprintf("%v %+v %#v", key, key, Settings{Key: key}.Key); strings.Contains(text, fmt.Sprint(key.public[0])+" "+fmt.Sprint(key.public[1])) {
 				t.Errorf("the key shows in %s", text)
 			}
 		}
@@ -140,7 +140,7 @@ func TestKeysThatCannotBeUsedAreToldWithoutTheirBytes(t *testing.T) {
 		"holds no public key":       "-----BEGIN PUBLIC KEY-----\nZ2VoZWlt\n-----END PUBLIC KEY-----\n",
 		"holds no key":              "geheim",
 	} {
-		key, err := ParseCacheKey([]byte(data))
+		key, err := ParseKey([]byte(data))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "geheim") {
 			t.Errorf("got %v (%v), want %q", key, err, want)
 		}
@@ -153,25 +153,25 @@ func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
 	t.Parallel()
 	place := Remote{"docker", "registry.example/cache"}
 	signing, _ := keyFiles(t, newKey(t))
-	key, err := ParseCacheKey(signing["OpenSSH"])
+	key, err := ParseKey(signing["OpenSSH"])
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]types.RemoteImage{}}}
 	c := newCacheTest()
-	share := func(key *CacheKey) {
+	share := func(key *Key) {
 		t.Helper()
 		e.sent = nil
 		r := finished(t, c, e, place)
-		r.store.Cache.Key = key
-		if err := r.share(t.Context(), ociimage.Image{}); err != nil {
+		r.store.Settings.Key = key
+		if err := r.Push(t.Context(), ociimage.Image{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wrong := func() int {
 		n := 0
 		for name, image := range e.images {
-			own := SnapshotPrefix + name[len(place.image(SnapshotPrefix)):]
+			own := StepPrefix + name[len(place.image(StepPrefix)):]
 			if key.check(imageDigest(own, image), signatureOf(image)) != "" {
 				n++
 			}

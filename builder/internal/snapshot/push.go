@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"context"
@@ -20,13 +20,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// checkTargets finds out before the work begins whether snapshots can be put where --cache-to says.
-func (store *snapshotStore) checkTargets(ctx context.Context) error {
+// CheckTargets finds out before the work begins whether snapshots can be put where --cache-to says.
+func (store *Store) CheckTargets(ctx context.Context) error {
 	var errs []error
-	for _, to := range store.Cache.To {
+	for _, to := range store.Settings.To {
 		err := to.checkTarget()
 		if err == nil && to.Transport == transport.Docker {
-			dst := types.ImageCopy{Destination: to.image(namePrefix + "check"), Environ: store.Environ, SkipTLSVerify: store.Cache.SkipTLSVerify}
+			dst := types.ImageCopy{
+				Destination: to.image(NamePrefix + "check"), Environ: store.Environ, SkipTLSVerify: store.Settings.SkipTLSVerify,
+			}
 			err = store.Engine.CheckDestination(ctx, dst)
 		}
 		if err != nil {
@@ -38,17 +40,17 @@ func (store *snapshotStore) checkTargets(ctx context.Context) error {
 
 // push puts snapshots of a finished build to a place of --cache-to.
 type push struct {
-	*snapshotChain
+	*Chain
 	to Remote
 	// image has what is said of each snapshot's image, but for its labels: the time and the platform.
 	image ociimage.Image
 }
 
-// share puts the snapshots of a finished build where --cache-to says, as far as they are not there yet. image has the time
-// and the platform that their images have.
-func (c *snapshotChain) share(ctx context.Context, image ociimage.Image) error {
+// Push puts the snapshots of a finished build where --cache-to says, as far as they are not there yet. image has the
+// time and the platform that their images have.
+func (c *Chain) Push(ctx context.Context, image ociimage.Image) error {
 	var errs []error
-	for _, to := range c.store.Cache.To {
+	for _, to := range c.store.Settings.To {
 		if err := (push{c, to, image}).all(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("put snapshots to %s: %w", to, err))
 		}
@@ -74,13 +76,13 @@ func (p push) all(ctx context.Context) error {
 func (p push) steps(ctx context.Context) error {
 	var known []ociimage.Layer // of this very build, as far as the place has them
 	n := 0
-	for i, l := range p.links {
+	for i, l := range p.entries {
 		if !l.kept {
 			continue
 		}
 		n++
-		name := SnapshotPrefix + string(l.Own)
-		labels, err := stepLabels(p.links[:i+1], p.layers[:n], p.seed)
+		name := StepPrefix + string(l.Content)
+		labels, err := stepLabels(p.entries[:i+1], p.layers[:n], p.seed)
 		if err != nil {
 			return err
 		}
@@ -91,7 +93,7 @@ func (p push) steps(ctx context.Context) error {
 		case found && there.Labels[labelLayers] == labels[labelLayers] && len(there.Layers) == n:
 			known = knownLayers(there)
 			continue
-		case found && !p.store.Cache.Rebuild:
+		case found && !p.store.Settings.Rebuild:
 			continue // that of another build does as well
 		}
 		err = p.put(ctx, name, labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
@@ -124,7 +126,7 @@ func (p push) there(ctx context.Context, name string) (image types.RemoteImage, 
 	if err != nil {
 		return types.RemoteImage{}, false, err
 	}
-	return image, p.store.Cache.Key.check(imageDigest(name, image), signatureOf(image)) == "", nil
+	return image, p.store.Settings.Key.check(imageDigest(name, image), signatureOf(image)) == "", nil
 }
 
 // knownLayers are the layers of an image as another image can name them.
@@ -215,7 +217,7 @@ func (p push) put(
 			MediaType: l.Blob.MediaType, Digest: l.Blob.Digest, Size: l.Blob.Size, DiffID: l.DiffID,
 		})
 	}
-	if image.Annotations, err = p.store.Cache.Key.sign(imageDigest(name, made)); err != nil {
+	if image.Annotations, err = p.store.Settings.Key.sign(imageDigest(name, made)); err != nil {
 		return err
 	}
 	if _, err := layout.Finish(image); err != nil {
@@ -225,6 +227,6 @@ func (p push) put(
 		return ociimage.Add(ctx, p.to.Path, dir, p.to.tag(name))
 	}
 	return p.store.Engine.CopyImage(ctx, types.ImageCopy{
-		Layout: dir, Destination: p.to.image(name), Environ: p.store.Environ, SkipTLSVerify: p.store.Cache.SkipTLSVerify,
+		Layout: dir, Destination: p.to.image(name), Environ: p.store.Environ, SkipTLSVerify: p.store.Settings.SkipTLSVerify,
 	})
 }

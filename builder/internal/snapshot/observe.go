@@ -1,4 +1,4 @@
-package builder
+package snapshot
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Which files a step opens is seen, not guessed: the kernel tells which are opened while it runs (inotify(7)). A snapshot
-// of its result is good for as long as their contents are the same, and its view is. A hook that writes to one of the
-// directories does something that no snapshot can repeat: its result is not kept.
+// Which files a step opens is seen, not guessed: the kernel tells which are opened while it runs (inotify(7)). A
+// snapshot of its result is good for as long as their contents are the same, and its view is. A hook that writes to one
+// of the directories does something that no snapshot can repeat: its result is not kept.
 
 // observation is what a step was seen to use of the host.
 type observation struct {
@@ -25,7 +25,9 @@ type observation struct {
 }
 
 // newObservation looks at the files that a step has opened, as far as they are in its view.
-func (store *snapshotStore) newObservation(ctx context.Context, opened []string, v *view, dirs target.SharedDirs) (*observation, error) {
+func (store *Store) newObservation(
+	ctx context.Context, opened []string, v *view, dirs target.SharedDirs,
+) (*observation, error) {
 	o := &observation{Files: map[string]Digest{}}
 	for _, name := range opened {
 		e, found := v.entry(name)
@@ -45,7 +47,7 @@ func (store *snapshotStore) newObservation(ctx context.Context, opened []string,
 }
 
 // changes names the files that are not any more as they were.
-func (store *snapshotStore) changes(ctx context.Context, o *observation, dirs target.SharedDirs) ([]string, error) {
+func (store *Store) changes(ctx context.Context, o *observation, dirs target.SharedDirs) ([]string, error) {
 	var changes []string
 	for _, name := range slices.Sorted(maps.Keys(o.Files)) {
 		local := dirs.Local(name)
@@ -64,8 +66,11 @@ func (store *snapshotStore) changes(ctx context.Context, o *observation, dirs ta
 	return changes, nil
 }
 
-// runObserved runs a step that has a view, and gives what it was seen to use. unkept says why its result must not be kept.
-func (store *snapshotStore) runObserved(ctx context.Context, step snapshotStep, v *view, run func() error) (seen *observation, unkept, err error) {
+// runObserved runs a step that has a view, and gives what it was seen to use. unkept says why its result must not be
+// kept.
+func (store *Store) runObserved(
+	ctx context.Context, step Step, v *view, run func() error,
+) (seen *observation, unkept, err error) {
 	use, unkept, err := observe(v.directories(), store.TempDir, run)
 	if err != nil || unkept != nil {
 		return nil, unkept, err
@@ -87,7 +92,7 @@ func (store *snapshotStore) runObserved(ctx context.Context, step snapshotStep, 
 }
 
 // notKept tells why the result of a step is not kept.
-func (store *snapshotStore) notKept(step snapshotStep, why error) {
+func (store *Store) notKept(step Step, why error) {
 	store.Log.Info("the result is not kept in the cache", slog.String("step", step.Title()), slog.Any("because", why))
 	store.tell(fmt.Sprintf("not kept: %s: %v", step.Title(), why))
 }
