@@ -107,11 +107,11 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 
 // openWork gives the owner of the store access to the directories that the kernel makes for a mounted overlay, with mode 0:
 // "rm -rf" could not remove them otherwise. The kernel itself asks for no permission there.
-func (e *Engine) openWork(layer string) error {
-	if e.Driver() != host.DriverOverlay {
+func (s *Store) openWork(layer string) error {
+	if s.Driver() != host.DriverOverlay {
 		return nil
 	}
-	return filepath.WalkDir(filepath.Join(e.layerDir(layer), "work"), func(name string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(filepath.Join(s.layerDir(layer), "work"), func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}

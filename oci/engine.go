@@ -48,9 +48,19 @@ type EngineOptions struct {
 
 // Engine makes containers and keeps snapshots of them. Several engines, in one or several processes, can share a
 // StateDir. It may be used by several goroutines.
+//
+// It is made of three parts: the store, what copies images (Registry), and what runs programs.
 type Engine struct {
+	*Store
 	*registry.Registry
-	runner  *run.Runner
+	runner *run.Runner
+
+	mu         sync.Mutex
+	containers []*Container
+}
+
+// Store keeps snapshots, and the layers that they and containers are made of. It is a part of Engine.
+type Store struct {
 	options EngineOptions
 	store   storage.Store
 	driver  graphdriver.Driver
@@ -59,9 +69,8 @@ type Engine struct {
 	// storeName tells the stores of a StateDir apart, and graph is where this one is.
 	storeName, graph string
 
-	mu         sync.Mutex
-	containers []*Container
-	damaged    map[string]error // layers in which damage was found
+	mu      sync.Mutex
+	damaged map[string]error // layers in which damage was found
 }
 
 // singleSuffix marks a store whose files all belong to one id: in another one they would have lost their owners.
@@ -101,7 +110,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	if err := os.MkdirAll(options.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the container store: %w", err)
 	}
-	e := &Engine{options: options, boot: bootID()}
+	e := &Engine{Store: &Store{options: options, boot: bootID()}}
 	stale, err := e.begin()
 	if err != nil {
 		return nil, fmt.Errorf("open the container store %s: %w", options.StateDir, err)
@@ -164,7 +173,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 func (e *Engine) open() {
 	place := e.options.Place
 	e.Registry = &registry.Registry{
-		TempDir: e.TempDir(), Caller: place.Caller, Mounts: place.Isolation != host.IsolationChroot, Log: &logWriter{e.options.Log},
+		Temp: e.TempDir(), Caller: place.Caller, Mounts: place.Isolation != host.IsolationChroot, Log: &logWriter{e.options.Log},
 	}
 	e.runner = &run.Runner{
 		Place: place, Template: filepath.Join(e.session.dir, "etc", "run"), Resolver: e.options.Resolver,
@@ -210,10 +219,10 @@ func (e *Engine) movable(dir string) bool {
 }
 
 // Driver is the storage driver in use, "overlay" or "vfs".
-func (e *Engine) Driver() string { return e.store.GraphDriverName() }
+func (s *Store) Driver() string { return s.store.GraphDriverName() }
 
 // TempDir is an empty directory for the engine's caller, removed by Close; if the process is killed, by the next Open.
-func (e *Engine) TempDir() string { return filepath.Join(e.session.dir, "tmp") }
+func (s *Store) TempDir() string { return filepath.Join(s.session.dir, "tmp") }
 
 // Close removes all containers that are still open and lets go of the store. Snapshots stay.
 func (e *Engine) Close() error {
@@ -224,13 +233,18 @@ func (e *Engine) Close() error {
 	for _, c := range open {
 		errs = append(errs, c.Close())
 	}
+	return errors.Join(append(errs, e.Store.close())...)
+}
+
+// close lets go of the store, and removes what is left of this session.
+func (s *Store) close() error {
 	// A snapshot that went wrong leaves its layer behind.
-	errs = append(errs, e.removeLeftovers(e.session.name))
-	if _, err := e.store.Shutdown(false); err != nil {
+	errs := []error{s.removeLeftovers(s.session.name)}
+	if _, err := s.store.Shutdown(false); err != nil {
 		errs = append(errs, fmt.Errorf("close the container store: %w", err))
 	}
-	e.store.Free()
-	return errors.Join(append(errs, e.session.end())...)
+	s.store.Free()
+	return errors.Join(append(errs, s.session.end())...)
 }
 
 // logWriter hands on what the libraries print.

@@ -29,22 +29,22 @@ import (
 // each other one above the one before it. It replaces older ones of the same names, as Container.Snapshot does. What is
 // not complete has no name and cannot be seen. The error wraps fs.ErrNotExist if base is gone, or has lost something and is
 // gone now.
-func (e *Engine) Import(ctx context.Context, base string, packed []types.PackedSnapshot) error {
-	c := &Container{engine: e}
+func (s *Store) Import(ctx context.Context, base string, packed []types.PackedSnapshot) error {
+	var layers []sealedLayer
 	parent := ""
 	if base != "" {
-		image, record, err := e.sound(ctx, base)
+		image, record, err := s.sound(ctx, base)
 		if err != nil {
 			return err
 		}
-		parent, c.layers = image.TopLayer, record.Layers
+		parent, layers = image.TopLayer, record.Layers
 	}
 	for _, p := range packed {
-		layer, err := e.unpackLayer(ctx, parent, p)
+		layer, err := s.unpackLayer(ctx, parent, p)
 		if err != nil {
 			return fmt.Errorf("unpack snapshot %q: %w", p.Name, err)
 		}
-		if err := c.name(ctx, layer, p.Name, p.Labels); err != nil {
+		if layers, err = s.name(ctx, layer, p.Name, p.Labels, layers); err != nil {
 			return fmt.Errorf("snapshot %q: %w", p.Name, err)
 		}
 		parent = layer
@@ -53,7 +53,7 @@ func (e *Engine) Import(ctx context.Context, base string, packed []types.PackedS
 }
 
 // unpackLayer makes a layer of an archive. Like the layer of a container it belongs to this session until it is named.
-func (e *Engine) unpackLayer(ctx context.Context, parent string, p types.PackedSnapshot) (id string, err error) {
+func (s *Store) unpackLayer(ctx context.Context, parent string, p types.PackedSnapshot) (id string, err error) {
 	f, err := os.Open(p.File)
 	if err != nil {
 		return "", err
@@ -64,23 +64,23 @@ func (e *Engine) unpackLayer(ctx context.Context, parent string, p types.PackedS
 		return "", err
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
-	layer, err := e.store.CreateLayer("", parent, []string{e.session.workName()}, "", true, nil)
+	layer, err := s.store.CreateLayer("", parent, []string{s.session.workName()}, "", true, nil)
 	if err != nil {
 		return "", err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.store.DeleteLayer(layer.ID))
+			err = errors.Join(err, s.store.DeleteLayer(layer.ID))
 		}
 	}()
-	if err := e.completeCopy(layer); err != nil {
+	if err := s.completeCopy(layer); err != nil {
 		return "", err
 	}
 	verifier := p.DiffID.Verifier()
 	diff := io.TeeReader(plain, verifier)
-	apply := e.applyLayer
-	if e.options.Place.SingleID() {
-		apply = e.applyNoted
+	apply := s.applyLayer
+	if s.options.Place.SingleID() {
+		apply = s.applyNoted
 	}
 	if err := apply(layer, diff); err != nil {
 		return "", err
@@ -96,14 +96,14 @@ func (e *Engine) unpackLayer(ctx context.Context, parent string, p types.PackedS
 
 // applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would lock all other builds out for the time that
 // this takes.
-func (e *Engine) applyLayer(layer *storage.Layer, diff io.Reader) error {
-	_, err := e.driver.ApplyDiff(layer.ID, graphdriver.ApplyDiffOpts{Diff: diff})
+func (s *Store) applyLayer(layer *storage.Layer, diff io.Reader) error {
+	_, err := s.driver.ApplyDiff(layer.ID, graphdriver.ApplyDiffOpts{Diff: diff})
 	return err
 }
 
 // applyNoted is applyLayer where there is a single id.
-func (e *Engine) applyNoted(layer *storage.Layer, diff io.Reader) error {
-	return withNotes(diff, func(r io.Reader) error { return e.applyLayer(layer, r) })
+func (s *Store) applyNoted(layer *storage.Layer, diff io.Reader) error {
+	return withNotes(diff, func(r io.Reader) error { return s.applyLayer(layer, r) })
 }
 
 // noteOwners copies an archive, with notes of owners in place of owners.
@@ -161,8 +161,8 @@ func notedRecords(h *tar.Header, o owners.Owner) map[string]string {
 // completeCopy copies what the driver vfs leaves out when it makes a new layer as a copy of its parent, by way of a tar archive
 // (containers/storage, pkg/archive): extended attributes other than user.* and capabilities, access control lists among
 // them, and times before 1970. Other drivers do not copy.
-func (e *Engine) completeCopy(layer *storage.Layer) (err error) {
-	if layer.Parent == "" || e.Driver() != host.DriverVFS {
+func (s *Store) completeCopy(layer *storage.Layer) (err error) {
+	if layer.Parent == "" || s.Driver() != host.DriverVFS {
 		return nil
 	}
 	defer func() {
@@ -170,16 +170,16 @@ func (e *Engine) completeCopy(layer *storage.Layer) (err error) {
 			err = fmt.Errorf("copy layer %s: %w", layer.Parent, err)
 		}
 	}()
-	from, err := e.driver.Get(layer.Parent, graphdriver.MountOpts{})
+	from, err := s.driver.Get(layer.Parent, graphdriver.MountOpts{})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.driver.Put(layer.Parent)) }()
-	dir, err := e.driver.Get(layer.ID, graphdriver.MountOpts{})
+	defer func() { err = errors.Join(err, s.driver.Put(layer.Parent)) }()
+	dir, err := s.driver.Get(layer.ID, graphdriver.MountOpts{})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.driver.Put(layer.ID)) }()
+	defer func() { err = errors.Join(err, s.driver.Put(layer.ID)) }()
 	type timed struct {
 		name  string
 		times [2]unix.Timespec

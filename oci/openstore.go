@@ -18,30 +18,30 @@ import (
 
 // openStore opens the store of a driver. One whose indexes cannot be read has lost all its snapshots; it makes room for
 // a new one, unless another build uses it. Stale sessions are over.
-func (e *Engine) openStore(driver string, stale []*session) error {
-	e.graph = filepath.Join(e.options.StateDir, "store-"+e.storeName)
+func (s *Store) openStore(driver string, stale []*session) error {
+	s.graph = filepath.Join(s.options.StateDir, "store-"+s.storeName)
 	options := storage.StoreOptions{
-		GraphRoot: e.graph, GraphDriverName: driver,
+		GraphRoot: s.graph, GraphDriverName: driver,
 		// Of this process alone: its mounts are in its own namespace.
-		RunRoot: filepath.Join(e.session.dir, "run"),
+		RunRoot: filepath.Join(s.session.dir, "run"),
 	}
 	if driver == host.DriverOverlay {
 		options.GraphDriverOptions = []string{"overlay.skip_mount_home=true"}
 	}
-	err := e.loadStore(options)
+	err := s.loadStore(options)
 	if err != nil {
-		err = e.replaceStore(options, stale, err)
+		err = s.replaceStore(options, stale, err)
 	}
 	if err != nil {
 		return err
 	}
-	e.options.Log.Debug("container store", "dir", e.graph, "driver", driver)
+	s.options.Log.Debug("container store", "dir", s.graph, "driver", driver)
 	return nil
 }
 
 // loadStore opens the store and reads its indexes.
-func (e *Engine) loadStore(options storage.StoreOptions) (err error) {
-	if err := e.checkIndexes(); err != nil {
+func (s *Store) loadStore(options storage.StoreOptions) (err error) {
+	if err := s.checkIndexes(); err != nil {
 		return err
 	}
 	store, err := storage.GetStore(options)
@@ -63,14 +63,14 @@ func (e *Engine) loadStore(options storage.StoreOptions) (err error) {
 	if _, err := store.Images(); err != nil {
 		return err
 	}
-	e.store, e.driver = store, driver
+	s.store, s.driver = store, driver
 	return nil
 }
 
 // checkIndexes refuses what the library does not: something else in the place of its files, at which it panics, and
 // indexes without a byte, which a crash leaves and which it takes for empty lists.
-func (e *Engine) checkIndexes() error {
-	dir := os.DirFS(e.graph)
+func (s *Store) checkIndexes() error {
+	dir := os.DirFS(s.graph)
 	for _, pattern := range []string{"*.lock", "*/*.lock", "*/*.json"} {
 		names, err := fs.Glob(dir, pattern)
 		if err != nil {
@@ -85,10 +85,10 @@ func (e *Engine) checkIndexes() error {
 				return err
 			}
 			if !info.Mode().IsRegular() {
-				return fmt.Errorf("%s is no file", filepath.Join(e.graph, name))
+				return fmt.Errorf("%s is no file", filepath.Join(s.graph, name))
 			}
 			if info.Size() == 0 && path.Ext(name) == ".json" {
-				return fmt.Errorf("%s is empty", filepath.Join(e.graph, name))
+				return fmt.Errorf("%s is empty", filepath.Join(s.graph, name))
 			}
 		}
 	}
@@ -97,50 +97,50 @@ func (e *Engine) checkIndexes() error {
 
 // replaceStore makes a new store in place of one that cannot be opened because of an error. If that cannot be opened
 // either, it was not the fault of the old one, which comes back.
-func (e *Engine) replaceStore(options storage.StoreOptions, stale []*session, cause error) (err error) {
+func (s *Store) replaceStore(options storage.StoreOptions, stale []*session, cause error) (err error) {
 	// With this lock nobody begins to use it.
-	all, err := lockSessions(e.options.StateDir)
+	all, err := lockSessions(s.options.StateDir)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
 	defer func() { err = errors.Join(err, all.Close()) }()
-	used, err := e.usedByOthers(stale)
+	used, err := s.usedByOthers(stale)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
 	if used {
 		return fmt.Errorf("%w; it cannot be made anew before other builds have ended", cause)
 	}
-	aside, err := moveAside(e.graph)
+	aside, err := moveAside(s.graph)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	if again := e.loadStore(options); again != nil {
-		return errors.Join(cause, os.RemoveAll(e.graph), os.Rename(aside, e.graph))
+	if again := s.loadStore(options); again != nil {
+		return errors.Join(cause, os.RemoveAll(s.graph), os.Rename(aside, s.graph))
 	}
-	e.tell(Damage{Err: cause})
+	s.tell(Damage{Err: cause})
 	if err := os.RemoveAll(aside); err != nil {
-		e.options.Log.Info("the damaged store is not removed as a whole", "error", err)
+		s.options.Log.Info("the damaged store is not removed as a whole", "error", err)
 	}
 	return nil
 }
 
 // usedByOthers reports whether other sessions that live may work in this store. The caller has locked the sessions.
-func (e *Engine) usedByOthers(stale []*session) (bool, error) {
-	alive, err := liveSessions(e.options.StateDir)
+func (s *Store) usedByOthers(stale []*session) (bool, error) {
+	alive, err := liveSessions(s.options.StateDir)
 	return slices.ContainsFunc(alive, func(dir string) bool {
 		// The locks of stale ones are this engine's, too.
-		if dir == e.session.dir || slices.ContainsFunc(stale, func(s *session) bool { return s.dir == dir }) {
+		if dir == s.session.dir || slices.ContainsFunc(stale, func(old *session) bool { return old.dir == dir }) {
 			return false
 		}
 		store, err := os.ReadFile(filepath.Join(dir, "driver"))
-		return err != nil || string(store) == e.storeName
+		return err != nil || string(store) == s.storeName
 	}), err
 }
 
 // collect removes what the store's indexes do not know: of layers and images whose entry was lost.
-func (e *Engine) collect() error {
-	err := e.store.GarbageCollect()
+func (s *Store) collect() error {
+	err := s.store.GarbageCollect()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was ever made, or another process was faster
 	}

@@ -66,39 +66,39 @@ func asDamage(err error) error {
 }
 
 // layerDir is where the driver keeps a layer, and treeDir the layer's own files in it.
-func (e *Engine) layerDir(id string) string {
-	if e.Driver() == host.DriverVFS {
-		return filepath.Join(e.graph, host.DriverVFS, "dir", id)
+func (s *Store) layerDir(id string) string {
+	if s.Driver() == host.DriverVFS {
+		return filepath.Join(s.graph, host.DriverVFS, "dir", id)
 	}
-	return filepath.Join(e.graph, e.Driver(), id)
+	return filepath.Join(s.graph, s.Driver(), id)
 }
 
-func (e *Engine) treeDir(id string) string {
-	if e.Driver() == host.DriverVFS {
-		return e.layerDir(id)
+func (s *Store) treeDir(id string) string {
+	if s.Driver() == host.DriverVFS {
+		return s.layerDir(id)
 	}
-	return filepath.Join(e.layerDir(id), "diff")
+	return filepath.Join(s.layerDir(id), "diff")
 }
 
 // seal notes the digests of a finished layer, and gives what a snapshot notes of it, and its size.
-func (e *Engine) seal(ctx context.Context, layer string) (sealedLayer, int64, error) {
-	t, err := filetree.Scan(ctx, e.treeDir(layer))
+func (s *Store) seal(ctx context.Context, layer string) (sealedLayer, int64, error) {
+	t, err := filetree.Scan(ctx, s.treeDir(layer))
 	if err != nil {
 		return sealedLayer{}, 0, err
 	}
-	s := seal{Looks: t.Looks(), Read: e.options.Now(), Boot: e.boot}
-	if s.Contents, err = t.Contents(ctx); err != nil {
+	digests := seal{Looks: t.Looks(), Read: s.options.Now(), Boot: s.boot}
+	if digests.Contents, err = t.Contents(ctx); err != nil {
 		return sealedLayer{}, 0, err
 	}
-	return sealedLayer{layer, s.Contents}, t.Size(), e.noteSeal(layer, s)
+	return sealedLayer{layer, digests.Contents}, t.Size(), s.noteSeal(layer, digests)
 }
 
-func (e *Engine) noteSeal(layer string, s seal) error {
-	text, err := json.Marshal(s)
+func (s *Store) noteSeal(layer string, digests seal) error {
+	text, err := json.Marshal(digests)
 	if err != nil {
 		return err
 	}
-	return e.store.SetMetadata(layer, string(text))
+	return s.store.SetMetadata(layer, string(text))
 }
 
 func readSeal(layer *storage.Layer) (seal, error) {
@@ -109,7 +109,7 @@ func readSeal(layer *storage.Layer) (seal, error) {
 
 // check compares a snapshot with what is noted of it. The error is a *damage if it is not what it was. If read is not
 // nil, the contents are read in any case, but for those of layers in it; then they are in it.
-func (e *Engine) check(ctx context.Context, name string, image *storage.Image, read map[string]bool) (snapshotRecord, error) {
+func (s *Store) check(ctx context.Context, name string, image *storage.Image, read map[string]bool) (snapshotRecord, error) {
 	record := recordOf(image)
 	if record.Sum == "" {
 		return record, damagef("it is of an older version of this program, or its record is damaged")
@@ -117,17 +117,17 @@ func (e *Engine) check(ctx context.Context, name string, image *storage.Image, r
 	if record.Sum != record.sum(name) {
 		return record, damagef("its record is damaged")
 	}
-	layers, err := e.chain(image.TopLayer)
+	layers, err := s.chain(image.TopLayer)
 	if err != nil {
 		return record, err
 	}
-	if !slices.EqualFunc(layers, record.Layers, func(l *storage.Layer, s sealedLayer) bool { return l.ID == s.ID }) {
+	if !slices.EqualFunc(layers, record.Layers, func(l *storage.Layer, want sealedLayer) bool { return l.ID == want.ID }) {
 		return record, damagef("it rests on other layers than it was made of")
 	}
 	for i, l := range layers {
-		err := e.damagedBefore(l.ID)
+		err := s.damagedBefore(l.ID)
 		if err == nil {
-			err = e.checkLayer(ctx, l, record.Layers[i].Contents, read != nil && !read[l.ID])
+			err = s.checkLayer(ctx, l, record.Layers[i].Contents, read != nil && !read[l.ID])
 		}
 		if err != nil {
 			return record, fmt.Errorf("layer %d of %d: %w", i+1, len(layers), err)
@@ -140,10 +140,10 @@ func (e *Engine) check(ctx context.Context, name string, image *storage.Image, r
 }
 
 // chain gives a layer and those below it, the lowest first.
-func (e *Engine) chain(id string) ([]*storage.Layer, error) {
+func (s *Store) chain(id string) ([]*storage.Layer, error) {
 	var chain []*storage.Layer
 	for id != "" {
-		layer, err := e.store.Layer(id)
+		layer, err := s.store.Layer(id)
 		if errors.Is(err, storage.ErrLayerUnknown) {
 			return nil, damagef("layer %s is gone", id)
 		}
@@ -161,27 +161,27 @@ func (e *Engine) chain(id string) ([]*storage.Layer, error) {
 }
 
 // checkLayer compares a layer with its seal; thorough reads the contents in any case.
-func (e *Engine) checkLayer(ctx context.Context, layer *storage.Layer, contents digest.Digest, thorough bool) (err error) {
+func (s *Store) checkLayer(ctx context.Context, layer *storage.Layer, contents digest.Digest, thorough bool) (err error) {
 	defer func() {
 		var d *damage
 		if errors.As(err, &d) {
-			e.noteDamage(layer.ID, err)
+			s.noteDamage(layer.ID, err)
 		}
 	}()
-	if err := e.checkLinks(layer); err != nil {
+	if err := s.checkLinks(layer); err != nil {
 		return asDamage(err)
 	}
-	s, err := readSeal(layer)
-	if err != nil || s.Contents != contents {
+	digests, err := readSeal(layer)
+	if err != nil || digests.Contents != contents {
 		return damagef("what is noted of it is damaged")
 	}
-	t, err := filetree.Scan(ctx, e.treeDir(layer.ID))
+	t, err := filetree.Scan(ctx, s.treeDir(layer.ID))
 	if err != nil {
 		return asDamage(err)
 	}
-	looks, now := t.Looks(), e.options.Now()
-	unread := now.Sub(s.Read)
-	if looks == s.Looks && s.Boot == e.boot && unread >= 0 && unread <= maxUnread && !thorough {
+	looks, now := t.Looks(), s.options.Now()
+	unread := now.Sub(digests.Read)
+	if looks == digests.Looks && digests.Boot == s.boot && unread >= 0 && unread <= maxUnread && !thorough {
 		return nil
 	}
 	got, err := t.Contents(ctx)
@@ -189,13 +189,13 @@ func (e *Engine) checkLayer(ctx context.Context, layer *storage.Layer, contents 
 		return asDamage(err)
 	}
 	if got != contents {
-		if looks == s.Looks {
+		if looks == digests.Looks {
 			return damagef("the contents of its files have changed, and nothing else")
 		}
 		return damagef("its files have changed")
 	}
-	s.Looks, s.Read, s.Boot = looks, now, e.boot
-	if err := e.noteSeal(layer.ID, s); err != nil && !errors.Is(err, storage.ErrNotAnID) {
+	digests.Looks, digests.Read, digests.Boot = looks, now, s.boot
+	if err := s.noteSeal(layer.ID, digests); err != nil && !errors.Is(err, storage.ErrNotAnID) {
 		return fmt.Errorf("note that layer %s was read: %w", layer.ID, err)
 	}
 	return nil
@@ -203,15 +203,15 @@ func (e *Engine) checkLayer(ctx context.Context, layer *storage.Layer, contents 
 
 // checkLinks compares what the driver overlay notes of a layer's parents with the store: by that alone it knows what to
 // mount. Drivers/overlay/overlay.go of containers/storage tells of the files.
-func (e *Engine) checkLinks(layer *storage.Layer) error {
-	if e.Driver() != host.DriverOverlay {
+func (s *Store) checkLinks(layer *storage.Layer) error {
+	if s.Driver() != host.DriverOverlay {
 		return nil
 	}
-	own, lowers, err := e.overlayNotes(layer.ID)
+	own, lowers, err := s.overlayNotes(layer.ID)
 	if err != nil {
 		return err
 	}
-	target, err := os.Readlink(filepath.Join(e.graph, host.DriverOverlay, "l", own))
+	target, err := os.Readlink(filepath.Join(s.graph, host.DriverOverlay, "l", own))
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (e *Engine) checkLinks(layer *storage.Layer) error {
 	}
 	want := ""
 	if layer.Parent != "" {
-		parent, above, err := e.overlayNotes(layer.Parent)
+		parent, above, err := s.overlayNotes(layer.Parent)
 		if err != nil {
 			return err
 		}
@@ -236,12 +236,12 @@ func (e *Engine) checkLinks(layer *storage.Layer) error {
 }
 
 // overlayNotes reads a layer's short name, and those of the layers below it as they are mounted.
-func (e *Engine) overlayNotes(layer string) (own, lowers string, err error) {
-	text, err := os.ReadFile(filepath.Join(e.layerDir(layer), "link"))
+func (s *Store) overlayNotes(layer string) (own, lowers string, err error) {
+	text, err := os.ReadFile(filepath.Join(s.layerDir(layer), "link"))
 	if err != nil {
 		return "", "", err
 	}
-	below, err := os.ReadFile(filepath.Join(e.layerDir(layer), "lower"))
+	below, err := os.ReadFile(filepath.Join(s.layerDir(layer), "lower"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", "", err
 	}
@@ -270,69 +270,69 @@ type Damage struct {
 
 // sound gives the image of a snapshot that is what was written. One that is damaged is removed. The error wraps
 // fs.ErrNotExist if there is none of that name, or not any more.
-func (e *Engine) sound(ctx context.Context, name string) (*storage.Image, snapshotRecord, error) {
-	image, err := e.store.Image(name)
+func (s *Store) sound(ctx context.Context, name string) (*storage.Image, snapshotRecord, error) {
+	image, err := s.store.Image(name)
 	if err != nil {
 		return nil, snapshotRecord{}, notExist(name, err)
 	}
-	record, err := e.check(ctx, name, image, nil)
+	record, err := s.check(ctx, name, image, nil)
 	if err != nil {
-		return nil, record, e.discard(name, image, err)
+		return nil, record, s.discard(name, image, err)
 	}
 	return image, record, nil
 }
 
 // discard removes a snapshot in which check has found damage. The error wraps errDamaged then, and otherwise says what
 // else is wrong. Without its name a snapshot cannot be found again, whatever becomes of the rest.
-func (e *Engine) discard(name string, image *storage.Image, err error) error {
+func (s *Store) discard(name string, image *storage.Image, err error) error {
 	var d *damage
 	if !errors.As(err, &d) {
 		return fmt.Errorf("snapshot %q: %w", name, err)
 	}
-	if now, err := e.store.Image(name); err != nil || now.ID != image.ID {
+	if now, err := s.store.Image(name); err != nil || now.ID != image.ID {
 		// Somebody has removed or replaced it, and what was looked at is gone.
 		return notExist(name, cmp.Or(err, storage.ErrImageUnknown))
 	}
-	if err := e.store.SetNames(image.ID, nil); err != nil {
+	if err := s.store.SetNames(image.ID, nil); err != nil {
 		return fmt.Errorf("remove the damaged snapshot %q: %w", name, err)
 	}
-	if _, err := e.store.DeleteImage(image.ID, true); err != nil {
-		e.options.Log.Info("a damaged snapshot is not removed as a whole", "name", name, "error", err)
+	if _, err := s.store.DeleteImage(image.ID, true); err != nil {
+		s.options.Log.Info("a damaged snapshot is not removed as a whole", "name", name, "error", err)
 	}
-	e.tell(Damage{infoOf(name, image), err})
+	s.tell(Damage{infoOf(name, image), err})
 	return fmt.Errorf("snapshot %q: %w: %w", name, errDamaged, err)
 }
 
 // tell tells of damage.
-func (e *Engine) tell(d Damage) {
-	e.options.Log.Info("damage in the container store", "snapshot", d.Snapshot.Name, "error", d.Err)
-	if e.options.Damaged != nil {
-		e.options.Damaged(d)
+func (s *Store) tell(d Damage) {
+	s.options.Log.Info("damage in the container store", "snapshot", d.Snapshot.Name, "error", d.Err)
+	if s.options.Damaged != nil {
+		s.options.Damaged(d)
 	}
 }
 
 // noteDamage remembers that a layer is damaged: several snapshots can rest on it, and each is found with all of its
 // layers.
-func (e *Engine) noteDamage(layer string, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.damaged == nil {
-		e.damaged = map[string]error{}
+func (s *Store) noteDamage(layer string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.damaged == nil {
+		s.damaged = map[string]error{}
 	}
-	e.damaged[layer] = err
+	s.damaged[layer] = err
 }
 
 // damagedBefore gives what was found wrong with a layer.
-func (e *Engine) damagedBefore(layer string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.damaged[layer]
+func (s *Store) damagedBefore(layer string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.damaged[layer]
 }
 
 // Verify reads all that snapshots are made of, and removes those that are not what was written. EngineOptions.Damaged
 // is told of each. The numbers are those of the snapshots that were there, and of the damaged ones among them.
-func (e *Engine) Verify(ctx context.Context) (all, damaged int, err error) {
-	images, err := e.store.Images()
+func (s *Store) Verify(ctx context.Context) (all, damaged int, err error) {
+	images, err := s.store.Images()
 	if err != nil {
 		return 0, 0, fmt.Errorf("list snapshots: %w", err)
 	}
@@ -340,11 +340,11 @@ func (e *Engine) Verify(ctx context.Context) (all, damaged int, err error) {
 	for _, image := range images {
 		for _, name := range image.Names {
 			all++
-			_, err := e.check(ctx, name, &image, read)
+			_, err := s.check(ctx, name, &image, read)
 			if err == nil {
 				continue
 			}
-			switch err := e.discard(name, &image, err); {
+			switch err := s.discard(name, &image, err); {
 			case errors.Is(err, errDamaged):
 				damaged++
 			case errors.Is(err, fs.ErrNotExist): // it has just been removed

@@ -35,40 +35,40 @@ type session struct {
 const workPrefix = "vmdebootstrap-work/"
 
 // begin makes the session of this engine and gives those that are over, locked.
-func (e *Engine) begin() (stale []*session, err error) {
-	all, err := lockSessions(e.options.StateDir)
+func (s *Store) begin() (stale []*session, err error) {
+	all, err := lockSessions(s.options.StateDir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, all.Close()) }()
-	if err := e.removeMovedAside(); err != nil {
-		e.options.Log.Info("what a killed process has moved aside is not removed", "error", err)
+	if err := s.removeMovedAside(); err != nil {
+		s.options.Log.Info("what a killed process has moved aside is not removed", "error", err)
 	}
-	dir := sessionsDir(e.options.StateDir)
+	dir := sessionsDir(s.options.StateDir)
 	old, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range old {
-		s, err := takeSession(filepath.Join(dir, d.Name()))
+		taken, err := takeSession(filepath.Join(dir, d.Name()))
 		if err != nil {
 			return nil, err
 		}
-		if s != nil {
-			stale = append(stale, s)
+		if taken != nil {
+			stale = append(stale, taken)
 		}
 	}
-	s := &session{name: rand.Text()}
-	s.dir = filepath.Join(dir, s.name)
-	for _, d := range []string{s.dir, filepath.Join(s.dir, "tmp")} {
+	taken := &session{name: rand.Text()}
+	taken.dir = filepath.Join(dir, taken.name)
+	for _, d := range []string{taken.dir, filepath.Join(taken.dir, "tmp")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	if s.lock, err = lockFile(filepath.Join(s.dir, "lock"), unix.LOCK_EX); err != nil {
+	if taken.lock, err = lockFile(filepath.Join(taken.dir, "lock"), unix.LOCK_EX); err != nil {
 		return nil, err
 	}
-	e.session = s
+	s.session = taken
 	return stale, nil
 }
 
@@ -171,14 +171,14 @@ func liveSessions(stateDir string) (alive []string, err error) {
 }
 
 // removeMovedAside removes what an Open or a Clear that was killed has moved aside. The caller has locked the sessions.
-func (e *Engine) removeMovedAside() error {
-	names, err := movedAside(e.options.StateDir)
+func (s *Store) removeMovedAside() error {
+	names, err := movedAside(s.options.StateDir)
 	errs := []error{err}
-	entries, err := os.ReadDir(e.options.StateDir)
+	entries, err := os.ReadDir(s.options.StateDir)
 	errs = append(errs, err)
 	for _, d := range entries {
 		if strings.Contains(d.Name(), removedMark) {
-			names = append(names, filepath.Join(e.options.StateDir, d.Name()))
+			names = append(names, filepath.Join(s.options.StateDir, d.Name()))
 		}
 	}
 	for _, name := range names {
@@ -212,12 +212,12 @@ func (s *session) setStore(name string) error {
 
 // clean removes what a session that is over has left in the store, and the session. One of another store is left alone. A
 // session that does not tell its store did not come as far, or has lost that; then removeGarbage of the store does the rest.
-func (e *Engine) clean(s *session) error {
-	store, err := os.ReadFile(filepath.Join(s.dir, "driver"))
-	if err == nil && string(store) != e.storeName && slices.Contains(storeNames, string(store)) {
+func (s *Store) clean(old *session) error {
+	store, err := os.ReadFile(filepath.Join(old.dir, "driver"))
+	if err == nil && string(store) != s.storeName && slices.Contains(storeNames, string(store)) {
 		return nil
 	}
-	return errors.Join(e.removeLeftovers(s.name), s.end())
+	return errors.Join(s.removeLeftovers(old.name), old.end())
 }
 
 // storeNames are those that a session can work in.
@@ -270,24 +270,24 @@ func (s *session) unlock() error {
 func (s *session) workName() string { return workPrefix + s.name + "/" + rand.Text() }
 
 // removeLeftovers removes the layers that a session had been writing when it was killed.
-func (e *Engine) removeLeftovers(sessionName string) error {
+func (s *Store) removeLeftovers(sessionName string) error {
 	left := func(name string) bool { return strings.HasPrefix(name, workPrefix+sessionName+"/") }
 	var errs []error
-	layers, err := e.store.Layers()
+	layers, err := s.store.Layers()
 	if err != nil {
 		return err
 	}
 	for _, layer := range layers {
 		if slices.ContainsFunc(layer.Names, left) {
-			errs = append(errs, e.removeLeftover(layer.ID))
+			errs = append(errs, s.removeLeftover(layer.ID))
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // removeLeftover removes one layer, unless it had become a snapshot: an image with a name.
-func (e *Engine) removeLeftover(layer string) error {
-	images, err := e.store.ImagesByTopLayer(layer)
+func (s *Store) removeLeftover(layer string) error {
+	images, err := s.store.ImagesByTopLayer(layer)
 	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
 		return err
 	}
@@ -297,15 +297,15 @@ func (e *Engine) removeLeftover(layer string) error {
 			finished = true
 			continue
 		}
-		if _, err := e.store.DeleteImage(image.ID, true); err != nil {
+		if _, err := s.store.DeleteImage(image.ID, true); err != nil {
 			return err
 		}
 	}
 	if finished {
-		return e.store.SetNames(layer, nil)
+		return s.store.SetNames(layer, nil)
 	}
 	// It may have gone with its image.
-	if err := e.store.DeleteLayer(layer); err != nil && !errors.Is(err, storage.ErrNotALayer) {
+	if err := s.store.DeleteLayer(layer); err != nil && !errors.Is(err, storage.ErrNotALayer) {
 		return err
 	}
 	return nil
@@ -314,8 +314,8 @@ func (e *Engine) removeLeftover(layer string) error {
 // removeGarbage removes images without a name whose layer is not being written, which others have replaced, layers without a
 // name on which nothing rests, layers of sessions that are not there any more, and what the indexes of the store do not know.
 // Another process may do the same at this moment.
-func (e *Engine) removeGarbage() error {
-	images, err := e.store.Images()
+func (s *Store) removeGarbage() error {
+	images, err := s.store.Images()
 	if err != nil {
 		return err
 	}
@@ -323,20 +323,20 @@ func (e *Engine) removeGarbage() error {
 		if len(image.Names) > 0 {
 			continue
 		}
-		layer, err := e.store.Layer(image.TopLayer)
+		layer, err := s.store.Layer(image.TopLayer)
 		if err == nil && len(layer.Names) > 0 {
 			continue
 		}
-		if _, err := e.store.DeleteImage(image.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) &&
+		if _, err := s.store.DeleteImage(image.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) &&
 			!errors.Is(err, storage.ErrImageUsedByContainer) && !errors.Is(err, storage.ErrLayerUnknown) {
 			return err
 		}
 	}
-	if err := errors.Join(e.removeOrphans(), e.collect()); err != nil {
+	if err := errors.Join(s.removeOrphans(), s.collect()); err != nil {
 		return err
 	}
 	for {
-		removed, err := e.removeLooseLayers()
+		removed, err := s.removeLooseLayers()
 		if !removed || err != nil {
 			return err
 		}
@@ -344,8 +344,8 @@ func (e *Engine) removeGarbage() error {
 }
 
 // removeOrphans removes the layers of sessions whose directories are gone: a session's own is there before its layers.
-func (e *Engine) removeOrphans() error {
-	layers, err := e.store.Layers()
+func (s *Store) removeOrphans() error {
+	layers, err := s.store.Layers()
 	if err != nil {
 		return err
 	}
@@ -357,8 +357,8 @@ func (e *Engine) removeOrphans() error {
 			if !ok {
 				continue
 			}
-			if _, err := os.Lstat(filepath.Join(sessionsDir(e.options.StateDir), session)); errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, e.removeLeftover(layer.ID))
+			if _, err := os.Lstat(filepath.Join(sessionsDir(s.options.StateDir), session)); errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, s.removeLeftover(layer.ID))
 				break
 			}
 		}
@@ -367,12 +367,12 @@ func (e *Engine) removeOrphans() error {
 }
 
 // removeLooseLayers removes the topmost layers that nobody needs, and reports whether there were any.
-func (e *Engine) removeLooseLayers() (removed bool, err error) {
-	layers, err := e.store.Layers()
+func (s *Store) removeLooseLayers() (removed bool, err error) {
+	layers, err := s.store.Layers()
 	if err != nil {
 		return false, err
 	}
-	images, err := e.store.Images()
+	images, err := s.store.Images()
 	if err != nil {
 		return false, err
 	}
@@ -387,7 +387,7 @@ func (e *Engine) removeLooseLayers() (removed bool, err error) {
 		if needed[layer.ID] || len(layer.Names) > 0 {
 			continue
 		}
-		switch err := e.store.DeleteLayer(layer.ID); {
+		switch err := s.store.DeleteLayer(layer.ID); {
 		case err == nil:
 			removed = true
 		case errors.Is(err, storage.ErrNotALayer), errors.Is(err, storage.ErrLayerUsedByContainer),

@@ -21,7 +21,7 @@ func TestSessionsMayGoWhileTheyAreListed(t *testing.T) {
 	for range programs {
 		all.Go(func() {
 			for range rounds {
-				e := &Engine{options: EngineOptions{Place: here, StateDir: dir}}
+				e := &Engine{Store: &Store{options: EngineOptions{Place: here, StateDir: dir}}}
 				stale, err := e.begin()
 				if err != nil {
 					t.Errorf("begin: %v", err)

@@ -66,55 +66,59 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 	if err := c.engine.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
-	if err := c.name(ctx, layer, name, labels); err != nil {
+	layers, err := c.engine.name(ctx, layer, name, labels, c.layers)
+	if err != nil {
 		return err
 	}
+	c.layers = layers
 	return c.begin(ctx, layer)
 }
 
-// name makes a finished layer of this session a snapshot.
-func (c *Container) name(ctx context.Context, layer, name string, labels map[string]string) error {
-	store := c.engine.store
-	sealed, size, err := c.engine.seal(ctx, layer)
+// name makes a finished layer of this session a snapshot. The layers below are those of snapshots, the lowest first; it
+// returns them with the new one.
+func (s *Store) name(
+	ctx context.Context, layer, name string, labels map[string]string, below []sealedLayer,
+) (layers []sealedLayer, err error) {
+	sealed, size, err := s.seal(ctx, layer)
 	if err != nil {
-		return fmt.Errorf("take the digests of its files: %w", err)
+		return nil, fmt.Errorf("take the digests of its files: %w", err)
 	}
-	c.layers = append(slices.Clone(c.layers), sealed)
-	record := snapshotRecord{Labels: labels, Size: size, Used: c.engine.options.Now(), Layers: c.layers}
+	layers = append(slices.Clone(below), sealed)
+	record := snapshotRecord{Labels: labels, Size: size, Used: s.options.Now(), Layers: layers}
 	record.Sum = record.sum(name)
-	image, err := c.engine.createImage(layer, record)
+	image, err := s.createImage(layer, record)
 	if err != nil {
-		return errors.Join(err, store.DeleteLayer(layer))
+		return nil, errors.Join(err, s.store.DeleteLayer(layer))
 	}
-	older, err := store.Image(name)
+	older, err := s.store.Image(name)
 	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
-		return err
+		return nil, err
 	}
 	// First the image gets its name, then the layer loses that of the work. If the process is killed in between, the next
 	// one sees that the layer is in use, see removeLeftover.
-	if err := store.AddNames(image, []string{name}); err != nil {
-		return err
+	if err := s.store.AddNames(image, []string{name}); err != nil {
+		return nil, err
 	}
-	if err := store.SetNames(layer, nil); err != nil {
-		return err
+	if err := s.store.SetNames(layer, nil); err != nil {
+		return nil, err
 	}
 	if older == nil {
-		return nil
+		return layers, nil
 	}
-	if _, err := store.DeleteImage(older.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) {
-		return fmt.Errorf("remove the older one: %w", err)
+	if _, err := s.store.DeleteImage(older.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) {
+		return nil, fmt.Errorf("remove the older one: %w", err)
 	}
-	return nil
+	return layers, nil
 }
 
 // createImage makes an image without a name of a layer. It is a record of this store: a manifest and a configuration
 // would name digests of packed layers, and packing them is what a snapshot avoids. Export does it.
-func (e *Engine) createImage(layer string, record snapshotRecord) (id string, err error) {
+func (s *Store) createImage(layer string, record snapshotRecord) (id string, err error) {
 	metadata, err := json.Marshal(record)
 	if err != nil {
 		return "", err
 	}
-	image, err := e.store.CreateImage("", nil, layer, string(metadata), nil)
+	image, err := s.store.CreateImage("", nil, layer, string(metadata), nil)
 	if err != nil {
 		return "", fmt.Errorf("record the image: %w", err)
 	}
@@ -122,20 +126,20 @@ func (e *Engine) createImage(layer string, record snapshotRecord) (id string, er
 }
 
 // Has reports whether there is a snapshot of that name.
-func (e *Engine) Has(name string) bool {
-	_, err := e.store.Image(name)
+func (s *Store) Has(name string) bool {
+	_, err := s.store.Image(name)
 	return err == nil
 }
 
 // Labels gives what a snapshot was labelled with. The error wraps fs.ErrNotExist if there is none of that name.
-func (e *Engine) Labels(name string) (map[string]string, error) {
-	image, err := e.store.Image(name)
+func (s *Store) Labels(name string) (map[string]string, error) {
+	image, err := s.store.Image(name)
 	if err != nil {
 		return nil, notExist(name, err)
 	}
 	record := recordOf(image)
 	if record.Sum != record.sum(name) {
-		return nil, e.discard(name, image, damagef("its record is damaged, or of an older version of this program"))
+		return nil, s.discard(name, image, damagef("its record is damaged, or of an older version of this program"))
 	}
 	return record.Labels, nil
 }
@@ -156,19 +160,19 @@ func infoOf(name string, image *storage.Image) types.Snapshot {
 }
 
 // touch notes that a snapshot is used.
-func (e *Engine) touch(image *storage.Image) error {
+func (s *Store) touch(image *storage.Image) error {
 	record := recordOf(image)
-	record.Used = e.options.Now()
+	record.Used = s.options.Now()
 	metadata, err := json.Marshal(record)
 	if err != nil {
 		return err
 	}
-	return e.store.SetMetadata(image.ID, string(metadata))
+	return s.store.SetMetadata(image.ID, string(metadata))
 }
 
 // Snapshots lists all snapshots, those that were used last first.
-func (e *Engine) Snapshots() ([]types.Snapshot, error) {
-	images, err := e.store.Images()
+func (s *Store) Snapshots() ([]types.Snapshot, error) {
+	images, err := s.store.Images()
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
@@ -186,12 +190,12 @@ func (e *Engine) Snapshots() ([]types.Snapshot, error) {
 
 // Remove removes a snapshot, and its layers as far as no other snapshot or container needs them. The error wraps
 // fs.ErrNotExist if there is none of that name.
-func (e *Engine) Remove(name string) error {
-	image, err := e.store.Image(name)
+func (s *Store) Remove(name string) error {
+	image, err := s.store.Image(name)
 	if err != nil {
 		return notExist(name, err)
 	}
-	if _, err := e.store.DeleteImage(image.ID, true); err != nil {
+	if _, err := s.store.DeleteImage(image.ID, true); err != nil {
 		return notExist(name, err)
 	}
 	return nil

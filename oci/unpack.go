@@ -21,7 +21,7 @@ import (
 // look from here: the files of ids other than 0 belong to subordinate ids of the caller, and where there are none, they
 // are the caller's and have notes. dir must not exist. It gets its name when it is complete; until then it has a hidden
 // random one, and what a killed build leaves of it is removed by the next.
-func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error) {
+func (s *Store) Unpack(ctx context.Context, r io.Reader, dir string) (err error) {
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.ErrExist))
 	}
@@ -36,7 +36,7 @@ func (e *Engine) Unpack(ctx context.Context, r io.Reader, dir string) (err error
 		err = errors.Join(err, dirfd.Unlock(lock))
 	}()
 	untar := func(r io.Reader) error { return archive.Untar(contextReader{ctx, r}, partial, &archive.TarOptions{}) }
-	if e.options.Place.SingleID() {
+	if s.options.Place.SingleID() {
 		err = withNotes(r, untar)
 	} else {
 		err = untar(r)

@@ -77,8 +77,8 @@ const envRegistryAuthFile = "REGISTRY_AUTH_FILE"
 
 // Registry works on images of registries, layouts and other stores, by a helper process of its own each.
 type Registry struct {
-	// TempDir is a directory for large temporary files.
-	TempDir string
+	// Temp is a directory for large temporary files.
+	Temp string
 	// Caller is the user whose configuration and store are used, as seen from outside of the user namespace; 0 is root.
 	Caller int
 	// Mounts says that this process may make mount namespaces.
@@ -90,7 +90,7 @@ type Registry struct {
 // imageHelper has the helper carry an order out, in the caller's environment, and gives its answer. The error wraps
 // fs.ErrNotExist if there is no such image.
 func (r *Registry) imageHelper(ctx context.Context, order request, environ []string, file *os.File) ([]byte, error) {
-	order.TempDir, order.Env = r.TempDir, environ
+	order.TempDir, order.Env = r.Temp, environ
 	env := append([]string{}, process.EarlyVariables(environ)...)
 	for _, kv := range environ {
 		if name, value, _ := strings.Cut(kv, "="); name == envRegistryAuthFile {
