@@ -15,18 +15,6 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/seccomp"
 )
 
-// seccompAddFD is struct seccomp_notif_addfd of linux/seccomp.h.
-type seccompAddFD struct {
-	ID         uint64
-	Flags      uint32
-	Source     uint32
-	Target     uint32
-	TargetFlag uint32
-}
-
-// notifAddFD is SECCOMP_IOCTL_NOTIF_ADDFD.
-const notifAddFD = 0x40182103
-
 // create makes a file whose owner must be noted: in a directory that gives its group to what is in it, or by somebody who
 // has become a user. All others are made by the kernel.
 func (s *Supervisor) create(q *notification, c seccomp.Call) error {
@@ -184,8 +172,8 @@ func (s *Supervisor) handOver(q *notification, fd int, o owners.Owner, list acl.
 	if err := s.finish(fd, o, list, mode, false); err != nil {
 		return err
 	}
-	add := seccompAddFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), TargetFlag: uint32(flags & unix.O_CLOEXEC)}
-	if err := ioctl(s.listener, notifAddFD, unsafe.Pointer(&add)); err != nil && !errors.Is(err, unix.ENOENT) {
+	add := addFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), NewFlags: uint32(flags & unix.O_CLOEXEC)}
+	if err := ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&add)); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	return errAnswered

@@ -312,15 +312,6 @@ func (s *Supervisor) giveText(q *notification, call shape, text string) (int64, 
 	return int64(len(data)), nil
 }
 
-// addedFD is struct seccomp_notif_addfd of linux/seccomp.h.
-type addedFD struct {
-	ID       uint64
-	Flags    uint32
-	Source   uint32
-	New      uint32
-	NewFlags uint32
-}
-
 // opensForWriting reports whether a call opens a file to change it.
 func opensForWriting(q *notification, call shape) bool {
 	return q.Data.Args[call.path+1]&(unix.O_WRONLY|unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC) != 0
@@ -364,7 +355,7 @@ func (s *Supervisor) lookInto(q *notification, call shape, n procName) error {
 		return errnoOf(err)
 	}
 	defer unix.Close(fd)
-	added := addedFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), NewFlags: uint32(q.Data.Args[call.path+1] & unix.O_CLOEXEC)}
+	added := addFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), NewFlags: uint32(q.Data.Args[call.path+1] & unix.O_CLOEXEC)}
 	if err := ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&added)); err != nil && !errors.Is(err, unix.ENOENT) {
 		return errnoOf(err) // ENOENT: killed
 	}

@@ -52,11 +52,14 @@ type response struct {
 	Flags uint32
 }
 
-// Requests of linux/seccomp.h that package unix lacks.
-const (
-	notifIDValid  = 0x40082102 // SECCOMP_IOCTL_NOTIF_ID_VALID
-	notifSetFlags = 0x40082104 // SECCOMP_IOCTL_NOTIF_SET_FLAGS, Linux 6.6
-)
+// addFD is struct seccomp_notif_addfd of linux/seccomp.h.
+type addFD struct {
+	ID       uint64
+	Flags    uint32
+	Source   uint32
+	New      uint32
+	NewFlags uint32
+}
 
 // Supervisor answers for one container.
 type Supervisor struct {
@@ -147,7 +150,7 @@ func Start(o Options) (*Supervisor, error) {
 	}
 	s.listener = int(fd)
 	// The two take turns, so the other is best woken on this processor. Where the kernel cannot, it costs a little time.
-	_, _, _ = unix.Syscall(unix.SYS_IOCTL, fd, notifSetFlags, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 	// While this thread starts the program, by vfork(2), the Go runtime takes it for running.
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	go s.serve()
@@ -259,7 +262,7 @@ var (
 // valid reports whether the caller still waits. If so, what was opened of /proc/PID before is the caller's, and not of a
 // process that got its number since.
 func (s *Supervisor) valid(q *notification) bool {
-	return ioctl(s.listener, notifIDValid, unsafe.Pointer(&q.ID)) == nil
+	return ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&q.ID)) == nil
 }
 
 func ioctl(fd int, request uintptr, arg unsafe.Pointer) error {
