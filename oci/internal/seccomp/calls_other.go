@@ -7,4 +7,5 @@ const CompatArch = 0
 
 var compatCalls []Numbered
 
+// CompatMounts are none here.
 var CompatMounts []Numbered
