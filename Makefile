@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # vmdebootstrap: bootable Debian images without root. `make help` lists what can be made.
 
 # Go's own archives are unpacked to /usr/local/go; an older go command gets what go.mod asks for by itself.

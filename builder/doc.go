@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package builder decides what an image holds and has it made.
 //
 // Options are what the user asked for. NewSpec checks them, all mistakes at once, and fills the gaps. Resolve asks the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package diskimage writes disk images: a partition table, file systems filled from a tree of files, and boot code, into
 // an ordinary file. Nothing is mounted, no loop device is used, no program is run, and no privileges are needed.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package hooks is the contract between vmdebootstrap and the user programs that it runs while it builds an image.
 //
 // A hook is named with --customize; several run in the order in which they are named. It is started when the system is

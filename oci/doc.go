@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package oci makes and runs containers for a build, with or without root, and keeps their file systems as layers.
 //
 // # The place where containers can be made

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package archive is a client for Debian package archives, in Go alone: it needs no apt, dpkg, gpgv or xz on the host.
 //
 // A Client fetches and verifies a suite's Release file (Client.Release) against a keyring (DefaultKeyring has

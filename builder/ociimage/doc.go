@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ociimage writes and reads container images as OCI image layouts: directories that hold the layers, the configuration and
 // the manifest of an image as files which are called after their digests (OCI image specification 1.1, image-layout.md).
 //

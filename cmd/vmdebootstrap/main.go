@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command vmdebootstrap builds disk images, tarballs and live file systems of Debian and Ubuntu.
 //
 // Without a verb it takes the options of vmdebootstrap 1.7, with their names, defaults, abbreviations and exit

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command bench measures how fast diskimage writes disks, next to the programs that do the same and to a plain copy of
 // the same bytes, all in one run on one machine: "make bench-disk".
 //

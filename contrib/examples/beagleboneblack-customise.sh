@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Hook for the BeagleBone Black: makes the kernel start from U-Boot. Used by beagleboneblack.sh, which has
 # U-Boot itself written; or by hand:
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Hook for the Cubietruck: makes the kernel start from U-Boot, also from USB. Used by cubietruck.sh, which has
 # U-Boot itself written; or by hand:
 #

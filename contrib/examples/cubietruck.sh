@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Makes an SD card image for the Cubietruck (Allwinner A20):
 #
 #	contrib/examples/cubietruck.sh [VMDEBOOTSTRAP OPTIONS]

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Hook: installs a desktop, with all that its packages recommend (--package leaves recommendations out).
 #
 #	vmdebootstrap --image desktop.img --size 8G --grub --user user/live --sudo --customize contrib/examples/desktop.sh

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Hook for live systems: a desktop with what a live system offers beside it. Used by live-amd64.sh and live-arm64.sh.
 #
 # $DESKTOP chooses the desktop, see desktop.sh.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Hook: keeps the kernel from loading the driver of QEMU's standard graphics, with which some UEFI guests show a black
 # screen.
 #

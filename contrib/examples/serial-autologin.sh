@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Hook: logs a user in on each serial console without a password, for test machines that are driven from outside.
 #
 #	vmdebootstrap --image test.img --size 2G --serial-console --customize contrib/examples/serial-autologin.sh

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Makes a desktop image for UEFI machines and for QEMU with OVMF:
 #
 #	contrib/examples/uefi-desktop.sh [VMDEBOOTSTRAP OPTIONS]

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Hook: makes an account for the person who will use the machine, without a password known to anybody else.
 #
 #	NEW_USER=alice AUTHORIZED_KEYS=alice.pub vmdebootstrap --image server.img --size 2G --lock-root-password --sudo \

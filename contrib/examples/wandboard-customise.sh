@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Hook for the Wandboard: makes the kernel start from U-Boot, also from SATA. Used by wandboard.sh, which has
 # U-Boot itself written; or by hand:
 #

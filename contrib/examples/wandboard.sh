@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Makes an SD card image for the Wandboard (i.MX6 Solo, DualLite, Quad):
 #
 #	contrib/examples/wandboard.sh [VMDEBOOTSTRAP OPTIONS]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package acl reads and writes POSIX access control lists in the binary forms that Linux has for them.
 //
 // The form of the extended attributes system.posix_acl_access and system.posix_acl_default is what programs see

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package bmap writes block maps: they tell bmaptool(1) which blocks of a raw image it must write to a disk, and how to
 // check them, so that an image of 8 GB with 700 MB in it is flashed in the time of 700 MB.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package diskimagetest helps to test disk images: it finds the programs that judge them, runs file system checks, and
 // starts images in QEMU to see whether they boot. It is for tests only, in the manner of net/http/httptest.
 //

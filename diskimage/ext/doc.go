@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ext writes ext2, ext3 and ext4 file systems without mounting anything and without root.
 //
 // A Formatter plans the whole file system first: it reads names and metadata of a diskimage.Tree and decides the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package f2fs
 
 // dirHash is the hash of a name in a directory: TEA, 16 bytes of the name at a time, as in ext3 but with a fixed seed

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package f2fs writes f2fs file systems without mounting anything and without root.
 //
 // A Formatter plans the whole file system first: it reads names and metadata of a diskimage.Tree and decides the number

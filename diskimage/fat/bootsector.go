@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package fat
 
 import "github.com/vmdebootstrap/vmdebootstrap/diskimage"

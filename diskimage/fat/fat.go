@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fat writes FAT12, FAT16 and FAT32 file systems from a diskimage.Tree, without mounting anything and without
 // mkfs.fat or mtools.
 //

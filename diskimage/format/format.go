@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package format knows the formats of disk image files by name: which there are, which one a file name asks for, and
 // how a file is written in each.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package formatters maps the types of file systems, by the names that mkfs(8) and fstab(5) have for them, to what writes
 // them. It is for programs whose users choose; others import the one package that they need.
 package formatters

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package grub puts GRUB 2 on a disk image without running any of its installers: it makes core.img (Core), places the
 // boot code of GRUB for BIOS (EmbedBIOS), says what goes where on the EFI system partition (EFISignedFiles, EFIPaths),
 // and writes the little texts that GRUB reads on its way to grub.cfg, or that as well (Menu). One disk can have both

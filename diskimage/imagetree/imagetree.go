@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package imagetree reads the system on a disk image as one directory tree, without mounting anything.
 //
 //	tree, err := imagetree.Open(file, size)

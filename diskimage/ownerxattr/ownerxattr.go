@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ownerxattr encodes the owner of a file in an extended attribute of it, for where there is no user or group to give
 // the file to: in a user namespace with a single ID, every file belongs to that.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package qcow2 writes disk images in version 3 of the format of QEMU, also known as qcow2 with compat=1.1.
 //
 // There are two ways to one. Convert reads a raw image once, and can compress. A File takes the data itself, in any

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package swap writes Linux swap areas, as mkswap(8) does.
 //
 // A swap area is one page: its header with the length, a UUID and a label. What follows is not initialised. Pages of

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package syslinux installs extlinux and syslinux into file systems of a disk image, without mounting them and without
 // running syslinux's installers: Extract takes the boot loader out of Debian's extlinux program, where alone it is
 // kept, and Loader.Install patches it for the place that its file has on the disk.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tarfile writes a directory tree as a tar archive, compressed by the suffix of its name.
 //
 // The format is pax (POSIX.1-2001): names and links of any length, files beyond 8 GiB, owners beyond 2097151, times to

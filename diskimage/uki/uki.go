@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package uki assembles unified kernel images: one EFI program that holds a Linux kernel, its initramfs and its command
 // line, as the UAPI Group's specification "Unified Kernel Image (UKI)" has it. systemd-boot lists those in the
 // directory EFI/Linux of the EFI system partition, and firmware can start one by itself.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package vdi writes disk images for VirtualBox, in the dynamically allocated variant. The disk is divided into blocks
 // of 1 MiB; one that is all zeros takes no room:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package vhd writes disk images for Virtual PC, Hyper-V (generation 1) and Azure. There are two variants:
 //
 //	Fixed:    the disk as it is | footer

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package vhdx writes disk images for Hyper-V (both generations) and Windows, in the dynamic variant. The disk is
 // divided into blocks of 1 MiB, which is what Microsoft recommends for Linux guests; one that is all zeros takes no
 // room:

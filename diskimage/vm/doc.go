@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package vm starts a disk image in QEMU and talks with it over its serial console: for boot tests, and for whoever
 // wants to see an image run.
 //

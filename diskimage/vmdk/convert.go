@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package vmdk writes disk images for VMware, in the variant streamOptimized that OVF and OVA packages hold and that
 // ovftool, ESXi, VirtualBox and QEMU import. The disk is divided into grains of 64 KiB, each compressed on its own;
 // what is all zeros is left out:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ocitest makes the places in which builds run elsewhere, for tests: that of a root in a container with the rights
 // that Docker gives by default, and with those of Kubernetes.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package types holds the values that package oci exchanges with its callers: snapshots of root file systems, and images
 // in registries, in OCI image layouts and in other container stores. It is all that a caller needs to declare interfaces
 // that *oci.Engine satisfies. It imports nothing that runs or stores anything, so that a package which only describes

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package archivetest makes small Debian archives for tests: signed Release files, indexes and .deb files, all built in
 // Go and served on the loopback interface, in the manner of net/http/httptest.
 //

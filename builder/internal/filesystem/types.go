@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package filesystem knows the file systems that an image can hold: who writes each, how small it can be, which package
 // checks it, how it is mounted, since which release it is read. All of that is one table, types; a new file system is a
 // row in it, and a diskimage.Formatter or a program of the toolbox that writes it.

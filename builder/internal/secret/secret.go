@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package secret has types for texts that must not be seen, and for URLs that may hold credentials. They print, log and
 // marshal without what is secret, so that neither logs nor plans nor labels can tell it by accident.
 package secret

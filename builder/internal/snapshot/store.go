@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package snapshot keeps what the steps of a build have made, and finds it again.
 //
 // A build is a chain of steps. Each has an Entry with a digest of all that its result depends on: the digest of the

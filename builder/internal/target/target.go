@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package target is a root file system under construction as steps and boot loaders see it: the interfaces that containers
 // of package oci satisfy, and small helpers on them. Tests have a target of their own that writes a transcript.
 package target

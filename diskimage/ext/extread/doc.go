@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package extread reads ext2, ext3 and ext4 file systems out of an image file, without mounting anything.
 //
 //	fs, err := extread.New(section) // an io.ReaderAt of the partition

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package fatread reads FAT12, FAT16 and FAT32 file systems out of an image file, without mounting anything.
 //
 //	fs, err := fatread.New(section) // an io.ReaderAt of the partition

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package inode has what the writers of file systems share about inodes: what Linux allows in one, whatever the format, and
 // the types of files that directories name.
 package inode

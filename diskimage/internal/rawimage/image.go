@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rawimage reads raw disk images for the packages that write other formats: it finds what is not zero, has it
 // encoded by several goroutines, hands it over in the order of the disk, and copies it without copying where the file
 // system can share blocks.

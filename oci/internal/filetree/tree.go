@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package filetree looks at all files below a directory, to find out whether they are what they were: by what lstat(2)
 // tells of them, which is cheap, and by their contents. Both are digests; neither depends on the order in which a file system
 // lists its files.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package host finds out how containers can be made on this host, and starts this program again where they can: in a user
 // namespace with subordinate ids, with a range of root's, or with a single id; as root, with namespaces or, where a
 // container around it allows none, by chroot(2) alone. Isolation names these ways, Reexec takes the first that works.

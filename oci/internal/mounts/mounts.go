@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mounts holds the few operations on mounts that pid 1 of a container and the helper that enters namespaces need:
 // copies of mount trees (open_tree(2), move_mount(2)), their attributes (mount_setattr(2)), and the options of a
 // specs.Mount.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package owners reads and writes the owners of files where a user namespace has a single id: every file then really belongs
 // to that one, and the owner that it should have is kept in an extended attribute, the format of which is package
 // diskimage/ownerxattr. Read and ReadFD return an owner, Write and Chown set one.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package process holds what the helpers of package oci have in common: processes of this very program, started again
 // under another name, which Init tells by argument 0. It has their names, the numbers of the files that they inherit, how
 // they hide from other processes of their user, how they end when their parent is gone, and how all that they have

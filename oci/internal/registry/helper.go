@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package registry copies, inspects and fetches images of registries, OCI image layouts and the caller's container store
 // (go.podman.io/image). Registry has a helper process do each of these, this very program under another name (Main): the
 // libraries look at the environment for credentials and configuration, and the caller's must not become that of the program.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package run runs one program in a root file system, as a specs.Spec says, and ends with it: pid 1 of a container is this
 // very program (PID1), which makes the mounts, drops the rights that programs must not have, has package supervise
 // answer their system calls, starts the program and collects what it leaves behind.

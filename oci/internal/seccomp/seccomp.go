@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package seccomp makes the filters that the kernel runs for each system call of a container's programs (seccomp(2)).
 //
 // OwnerCalls and the tables beside it say, for each machine, which calls are about owners, mounts or names in /proc, and which

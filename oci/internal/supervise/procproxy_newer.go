@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build !amd64 && !ppc64le && !s390x
 
 package supervise

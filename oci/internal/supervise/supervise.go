@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package supervise answers system calls of a container's programs in the place of the kernel (seccomp_unotify(2)): pid 1 of
 // the container installs a filter and is notified of each call that it picks. Start says which those are, by Options:
 //

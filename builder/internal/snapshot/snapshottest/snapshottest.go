@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package snapshottest has a store of snapshots for tests, without anything in the snapshots.
 package snapshottest
 

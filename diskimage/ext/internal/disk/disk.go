@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package disk holds the structures of ext2, ext3 and ext4 as they lie on the disk, field by field in disk order.
 //
 // The offset of each field is in the comment beside it. Everything is little-endian except the journal, which is

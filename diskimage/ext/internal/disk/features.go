@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package disk
 
 // Compat are features that a driver need not know to read and write the file system (s_feature_compat). e2fsck

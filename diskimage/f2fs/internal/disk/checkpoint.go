@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package disk
 
 // Places in a checkpoint pack, and flags of the checkpoint.

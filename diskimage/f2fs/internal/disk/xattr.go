@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package disk
 
 // Extended attributes: XattrHeader, then entries with names and values, padded to four bytes, then four zeros. All is in

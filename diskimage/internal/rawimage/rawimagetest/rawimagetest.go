@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rawimagetest tests writers of disk image formats: it makes raw images that are hard to get right, and has
 // qemu-img judge what was made of them.
 package rawimagetest
