@@ -44,7 +44,7 @@ func TestBuildShowsNothingOfTheCaller(t *testing.T) {
 			t.Errorf("a program of the build saw %q", secret)
 		}
 	}
-	if !strings.Contains(seen, "/proc/1/fd/") {
+	if !strings.Contains(seen, "PATH=/usr/local/sbin") { // of its own environment
 		t.Errorf("it did not even see itself: %q", seen)
 	}
 }

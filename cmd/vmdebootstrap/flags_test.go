@@ -177,7 +177,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 		case autoSizeValue:
 			*v.p++
 			*v.auto = true
-		case textValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue, exportsValue:
+		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue, exportsValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
