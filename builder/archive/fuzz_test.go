@@ -113,7 +113,7 @@ func FuzzPackages(f *testing.F) {
 
 func FuzzHostMirror(f *testing.F) {
 	const os = "ID=debian\nVERSION_CODENAME=trixie\n"
-	f.Add([]byte(os), []byte("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n"), []byte(""), []byte(""))
+	f.Add([]byte(os), []byte("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.example/debian trixie main\n"), []byte(""), []byte(""))
 	f.Add([]byte(os), []byte(""), []byte("Types: deb\nURIs: mirror+file:/etc/apt/mirrors\nSuites: trixie\nComponents: main\n"), []byte("http://ftp.debian.org/debian\tpriority:1\n"))
 	f.Add([]byte("ID=\"debian\""), []byte("deb [ http://x/debian trixie main\ndeb [] / \n"), []byte("Types: deb\nURIs: http://%zz ://\n"), []byte("\x00"))
 	f.Fuzz(func(t *testing.T, release, list, sources, mirrors []byte) {
