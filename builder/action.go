@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
-// Action is something of the user's own that is done to the root file system, or with the finished image. Actions of one
-// phase happen in the order in which they were given.
+// Action is something of the user's own that is done to the root file system, or with the finished image.
+// Actions of one phase happen in the order in which they were given.
 type Action struct {
 	Phase hooks.Phase
 	Kind  ActionKind
@@ -131,7 +131,8 @@ func (a Action) step(digest string, lock Lock, image string, number int) step.St
 		return step.Copy{Digest: digest, Name: filepath.Base(src), Destination: dst, Source: src, Copy: lock.Copy(src)}
 	default:
 		return step.Hook{
-			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image, Image: string(snapshot.HashOf(image)),
+			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image,
+			Image: string(snapshot.HashOf(image)),
 		}
 	}
 }

@@ -85,18 +85,21 @@ func TestCopyInMergesATreeAndKeepsModes(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := errors.Join(os.WriteFile(filepath.Join(src, "etc/new"), []byte("new"), 0o600),
-		os.WriteFile(filepath.Join(src, "program"), []byte("#!/bin/sh"), 0o755), os.Symlink("program", filepath.Join(src, "link")))
+		os.WriteFile(filepath.Join(src, "program"), []byte("#!/bin/sh"), 0o755),
+		os.Symlink("program", filepath.Join(src, "link")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := targettest.New(t, map[string]string{"/etc/old": "old"})
-	for _, s := range []step.Copy{{Copy: src, Destination: "/"}, {Copy: src, Name: "tree", Destination: "/opt/"}, {Copy: filepath.Join(src, "program"), Destination: "/usr/bin/p"}} {
+	for _, s := range []step.Copy{{Copy: src, Destination: "/"}, {Copy: src, Name: "tree", Destination: "/opt/"},
+		{Copy: filepath.Join(src, "program"), Destination: "/usr/bin/p"}} {
 		if err := runStep(t, f, s); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, want := range map[string]string{
-		"/etc/old": "old", "/etc/new": "new", "/link": "-> program", "/opt/tree/etc/new": "new", "/usr/bin/p": "#!/bin/sh",
+		"/etc/old": "old", "/etc/new": "new", "/link": "-> program", "/opt/tree/etc/new": "new",
+		"/usr/bin/p": "#!/bin/sh",
 	} {
 		if got := f.Readable(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
@@ -122,7 +125,8 @@ func TestCommandRunsInTheTargetWithTheCallersVariables(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The text is on standard input: everybody on the host can read the arguments of a process.
-	if want := []string{"sh -c " + step.CommandScript}; !slices.Equal(f.Transcript, want) || !slices.Equal(f.Stdin, []string{"echo $A"}) {
+	if want := []string{"sh -c " + step.CommandScript}; !slices.Equal(f.Transcript, want) ||
+		!slices.Equal(f.Stdin, []string{"echo $A"}) {
 		t.Errorf("ran %q with %q, want %q", f.Transcript, f.Stdin, want)
 	}
 	if got := f.Readable(step.PolicyFile); got != "(absent)" {

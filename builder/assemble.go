@@ -22,11 +22,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Assembly makes a disk image of a root file system that is there already. It does what the end of a build does, with the
-// same code; nothing of the root file system is run.
+// Assembly makes a disk image of a root file system that is there already. It does what the end of a build
+// does, with the same code; nothing of the root file system is run.
 type Assembly struct {
-	// Options are those of a build as far as they are about the disk and its boot loader. An empty Distribution and Arch are
-	// what the root file system says of itself.
+	// Options are those of a build as far as they are about the disk and its boot loader. An empty
+	// Distribution and Arch are what the root file system says of itself.
 	Options Options
 	World   World
 	Lock    Lock
@@ -98,13 +98,15 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	err = assembler{say: a.Say, tree: configured, Files: files, programs: programs}.write(ctx, disk)
 	var full *diskimage.NoSpaceError
 	if errors.As(err, &full) && !a.Options.SizeAuto {
-		return &problem.Problem{Flag: "--size", Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}
+		return &problem.Problem{Flag: "--size",
+			Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}
 	}
 	return err
 }
 
 // imageMarks are files that are in container images beside their layers, by what has to stand before their name.
-var imageMarks = map[string]string{"oci-layout": transport.OCI + ": or " + transport.OCIArchive + ":", "manifest.json": transport.DockerArchive + ":"}
+var imageMarks = map[string]string{"oci-layout": transport.OCI + ": or " + transport.OCIArchive + ":",
+	"manifest.json": transport.DockerArchive + ":"}
 
 // noImage refuses a container image that was given as a tarball or directory of files.
 func noImage(f *target.Memory) error {
@@ -113,7 +115,9 @@ func noImage(f *target.Memory) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(imageMarks)) {
 		if _, there := f.Index[name]; there {
-			return &problem.Problem{Flag: "--from", Err: fmt.Errorf("there is %q in it, so it is a container image: write %s before its name", name, imageMarks[name])}
+			return &problem.Problem{Flag: "--from",
+				Err: fmt.Errorf("there is %q in it, so it is a container image: write %s before its name", name,
+					imageMarks[name])}
 		}
 	}
 	return nil
@@ -126,7 +130,8 @@ func (a *Assembly) spec(found system) (Spec, error) {
 	o.NoKernel, o.Foreign = true, ""
 	var problems []error
 	if found.arch != "" && o.Arch != "" && o.Arch != found.arch {
-		problems = append(problems, problem.New("--arch", "the root file system is of %s, not of %s", found.arch, o.Arch)...)
+		problems = append(problems, problem.New("--arch", "the root file system is of %s, not of %s", found.arch,
+			o.Arch)...)
 	}
 	for _, setting := range []struct {
 		value            *string
@@ -202,8 +207,8 @@ func codenameOf(text string) string {
 	return r.Codename
 }
 
-// elfArch tells the architecture by the first of some programs that is there. Of two with the same programs, which differ
-// in what they ask of the processor, it is the first that archOf knows.
+// elfArch tells the architecture by the first of some programs that is there. Of two with the same programs,
+// which differ in what they ask of the processor, it is the first that archOf knows.
 func elfArch(f *target.Memory) string {
 	for _, name := range []string{"/bin/sh", "/sbin/init", "/usr/bin/env"} {
 		data, err := f.ReadFile(name)

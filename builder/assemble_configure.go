@@ -80,7 +80,8 @@ func missing(s Spec, d Disk, f *target.Memory) []error {
 	}
 	// Before trixie /usr need not be merged.
 	if d.Grow != step.GrowNothing && !there(d.Grow.File()) && !there(strings.TrimPrefix(d.Grow.File(), "/usr")) {
-		lacks("--grow", "the root file system has no %s: add the package %s to it", d.Grow.File(), strings.Join(s.growPackages(), " "))
+		lacks("--grow", "the root file system has no %s: add the package %s to it", d.Grow.File(),
+			strings.Join(s.growPackages(), " "))
 	}
 	if d.Loader == (boot.None{}) {
 		return problems
@@ -104,7 +105,8 @@ func missing(s Spec, d Disk, f *target.Memory) []error {
 	}
 	for _, part := range d.Loader.Files(d.Disk) {
 		if !there(part.File) {
-			lacks(flag, "the root file system has no /%s: add the package %s to it, or choose another --boot", part.File, part.Pkg)
+			lacks(flag, "the root file system has no /%s: add the package %s to it, or choose another --boot",
+				part.File, part.Pkg)
 		}
 	}
 	return problems

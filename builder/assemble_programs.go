@@ -47,7 +47,8 @@ const (
 // syslinuxFiles are what an image can need of each package.
 var syslinuxFiles = map[string][]string{
 	extlinuxPackage: {"usr/bin/extlinux"},
-	syslinuxPackage: {"usr/lib/syslinux/modules/bios/ldlinux.c32", "usr/lib/syslinux/mbr/mbr.bin", "usr/lib/syslinux/mbr/gptmbr.bin"},
+	syslinuxPackage: {"usr/lib/syslinux/modules/bios/ldlinux.c32", "usr/lib/syslinux/mbr/mbr.bin",
+		"usr/lib/syslinux/mbr/gptmbr.bin"},
 }
 
 // SyslinuxFile gives a file of the root file system if that has all of them, so that they fit together, or of Debian's
@@ -141,8 +142,8 @@ func (p *assemblyPrograms) programVolume(d Disk, part diskimage.Partition) *file
 	return d.programVolume(p.unpacked.site, p.unpacked.dir, part)
 }
 
-// RunsPrograms reports whether one of the file systems is made by a program of Debian, which needs the Executor, and the
-// root file system as a directory.
+// RunsPrograms reports whether one of the file systems is made by a program of Debian, which needs the
+// Executor, and the root file system as a directory.
 func (a *Assembly) RunsPrograms() bool {
 	return len(Spec{o: a.Options}.mkfsTypes()) > 0
 }
@@ -165,7 +166,8 @@ func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (
 	if u.toolbox, err = x.toolbox(ctx, spec, sources); err != nil {
 		return nil, fmt.Errorf("make the toolbox: %w", err)
 	}
-	u.site = &step.Context{Toolbox: u.toolbox, Tmp: x.TempDir, Proxy: proxyEnviron(x.Environ), Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror), Epoch: a.Lock.epoch()}
+	u.site = &step.Context{Toolbox: u.toolbox, Tmp: x.TempDir, Proxy: proxyEnviron(x.Environ), Log: x.Log,
+		Out: step.NewTail(x.Output, spec.o.Mirror), Epoch: a.Lock.epoch()}
 	a.Say("unpack the root file system")
 	if err := x.unpackTree(ctx, withoutDevices(tree), u.dir); err != nil {
 		return nil, errors.Join(err, u.close())

@@ -27,7 +27,8 @@ import (
 // bootable is the least that a root file system needs to boot.
 func bootable() map[string]string {
 	return map[string]string{
-		"boot/vmlinuz-6.1": "kernel", "boot/initrd.img-6.1": "initrd", "usr/lib/systemd/systemd": "init", "sbin/init": "-> /usr/lib/systemd/systemd",
+		"boot/vmlinuz-6.1": "kernel", "boot/initrd.img-6.1": "initrd", "usr/lib/systemd/systemd": "init",
+		"sbin/init":      "-> /usr/lib/systemd/systemd",
 		"etc/os-release": "-> ../usr/lib/os-release", "usr/lib/os-release": "ID=debian\nVERSION_CODENAME=trixie\n",
 		"var/lib/dpkg/status": "Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n",
 	}
@@ -96,12 +97,15 @@ func TestAssemblyWritesWhatDependsOnTheDisk(t *testing.T) {
 	if err := a.Write(t.Context(), memoryTree(t, files)); err != nil {
 		t.Fatal(err)
 	}
-	texts := written(t, a, "etc/fstab", "etc/kernel/cmdline", "boot/extlinux.conf", "etc/kernel/postinst.d/zz-update-extlinux", "boot/ldlinux.sys")
+	texts := written(t, a, "etc/fstab", "etc/kernel/cmdline", "boot/extlinux.conf",
+		"etc/kernel/postinst.d/zz-update-extlinux", "boot/ldlinux.sys")
 	root := diskimage.DeriveID(uuid.Max, "/").String()
 	for name, wants := range map[string][]string{
-		"etc/fstab":          {"UUID=" + root + " / ext4 ", " /boot ext2 ", "\ntmpfs /tmp tmpfs size=1G 0 0\n", "server:/x /home"},
+		"etc/fstab": {"UUID=" + root + " / ext4 ", " /boot ext2 ", "\ntmpfs /tmp tmpfs size=1G 0 0\n",
+			"server:/x /home"},
 		"etc/kernel/cmdline": {"root=UUID=" + root + " ro quiet\n"},
-		"boot/extlinux.conf": {"\tkernel /vmlinuz-6.1\n\tappend initrd=/initrd.img-6.1 root=UUID=" + root + " ro quiet\n"},
+		"boot/extlinux.conf": {"\tkernel /vmlinuz-6.1\n\tappend initrd=/initrd.img-6.1 root=UUID=" + root +
+			" ro quiet\n"},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(texts[name], want) || strings.Contains(texts[name], "old") {
@@ -122,7 +126,8 @@ func TestAssemblyNamesAllThatIsMissingAtOnce(t *testing.T) {
 		{"a container", nil, []string{"boot/vmlinuz-6.1", "boot/initrd.img-6.1", "sbin/init"}, []string{
 			"--extlinux: the root file system has no kernel (/boot/vmlinuz-VERSION): add a package like linux-image-amd64", "has no /sbin/init", "--boot=none",
 		}},
-		{"no initramfs", func(o *Options) { o.Boot = boot.WordExtlinux }, []string{"boot/initrd.img-6.1"}, []string{"--boot: kernel 6.1 has no initramfs (/boot/initrd.img-6.1)"}},
+		{"no initramfs", func(o *Options) { o.Boot = boot.WordExtlinux }, []string{"boot/initrd.img-6.1"},
+			[]string{"--boot: kernel 6.1 has no initramfs (/boot/initrd.img-6.1)"}},
 		{"systemd-boot", func(o *Options) { o.Boot, o.PartType = boot.WordSystemdBoot, "gpt" }, nil, []string{
 			"--boot: the root file system has no /usr/lib/systemd/boot/efi/systemd-bootx64.efi: add the package systemd-boot-efi", "linuxx64.efi.stub",
 		}},
@@ -130,7 +135,8 @@ func TestAssemblyNamesAllThatIsMissingAtOnce(t *testing.T) {
 			o.Boot, o.Blobs = boot.WordNone, []Blob{{File: "/usr/lib/u-boot.bin", Rootfs: true, Offset: diskimage.MiB}}
 			o.Bootoffset = 16 * diskimage.MiB
 		}, nil, []string{"--raw: the root file system has no file /usr/lib/u-boot.bin"}},
-		{"another architecture", func(o *Options) { o.Arch, o.Boot = "arm64", boot.WordNone }, nil, []string{"--arch: the root file system is of amd64, not of arm64"}},
+		{"another architecture", func(o *Options) { o.Arch, o.Boot = "arm64", boot.WordNone }, nil,
+			[]string{"--arch: the root file system is of amd64, not of arm64"}},
 	} {
 		files := bootable()
 		for _, name := range tt.remove {
@@ -189,9 +195,12 @@ func TestAssemblyKnowsReleaseAndArchitecture(t *testing.T) {
 	}{
 		{"usual", nil, "trixie", "amd64"},
 		{"wheezy", map[string]string{"etc/os-release": "ID=debian\nVERSION_ID=\"7\"\n"}, "wheezy", "amd64"},
-		{"jammy", map[string]string{"etc/os-release": "ID=ubuntu\nVERSION_ID=\"22.04\"\nVERSION_CODENAME=jammy\n"}, "jammy", "amd64"},
-		{"another distribution", map[string]string{"etc/os-release": "ID=fedora\nVERSION_ID=40\n", "var/lib/dpkg/status": ""}, "", ""},
-		{"a program", map[string]string{"var/lib/dpkg/status": "", "bin/sh": string(program(headerOf("arm64"), false))}, "trixie", "arm64"},
+		{"jammy", map[string]string{"etc/os-release": "ID=ubuntu\nVERSION_ID=\"22.04\"\nVERSION_CODENAME=jammy\n"},
+			"jammy", "amd64"},
+		{"another distribution", map[string]string{"etc/os-release": "ID=fedora\nVERSION_ID=40\n",
+			"var/lib/dpkg/status": ""}, "", ""},
+		{"a program", map[string]string{"var/lib/dpkg/status": "", "bin/sh": string(program(headerOf("arm64"), false))},
+			"trixie", "arm64"},
 	} {
 		files := bootable()
 		maps.Copy(files, tt.files)
@@ -217,7 +226,8 @@ func TestAssemblyIsTheSameFromEverySource(t *testing.T) {
 	var lower diskimage.Tree
 	for _, files := range states {
 		upper := memoryTree(t, files)
-		if err := layout.AddLayer(t.Context(), ociimage.Difference(lower, upper), "", ociimage.Compression{Method: tarfile.Gzip}); err != nil {
+		if err := layout.AddLayer(t.Context(), ociimage.Difference(lower, upper), "",
+			ociimage.Compression{Method: tarfile.Gzip}); err != nil {
 			t.Fatal(err)
 		}
 		lower = upper
@@ -266,23 +276,29 @@ func TestAssemblyIsTheSameFromEverySource(t *testing.T) {
 func TestSourcesAreToldApart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := errors.Join(os.Mkdir(filepath.Join(dir, "d"), 0o755), os.WriteFile(filepath.Join(dir, "f:1.tar"), nil, 0o644), os.WriteFile(filepath.Join(dir, "f"), nil, 0o644)); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "d"), 0o755), os.WriteFile(filepath.Join(dir, "f:1.tar"), nil,
+		0o644), os.WriteFile(filepath.Join(dir, "f"), nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	w := World{Stat: os.Stat, Dir: dir}
 	for text, want := range map[string]Source{
-		"-": {transport.Tar, "-", ""}, "f": {transport.Tar, "f", ""}, "./f:1.tar": {transport.Tar, "./f:1.tar", ""}, "d": {transport.Dir, "d", ""},
-		"tar:f": {transport.Tar, "f", ""}, "oci:d:tag": {transport.OCI, "d", "tag"}, "docker-archive:f:debian:13": {transport.DockerArchive, "f", "debian:13"},
-		"docker://debian":                                        {transport.Docker, "", "docker.io/library/debian:latest"},
-		"docker://localhost:5000/os/debian:13":                   {transport.Docker, "", "localhost:5000/os/debian:13"},
-		"docker://r.example/x@sha256:" + strings.Repeat("0", 64): {transport.Docker, "", "r.example/x@sha256:" + strings.Repeat("0", 64)},
+		"-": {transport.Tar, "-", ""}, "f": {transport.Tar, "f", ""}, "./f:1.tar": {transport.Tar, "./f:1.tar", ""},
+		"d":     {transport.Dir, "d", ""},
+		"tar:f": {transport.Tar, "f", ""}, "oci:d:tag": {transport.OCI, "d", "tag"},
+		"docker-archive:f:debian:13": {transport.DockerArchive, "f", "debian:13"},
+		"docker://debian": {transport.Docker, "",
+			"docker.io/library/debian:latest"},
+		"docker://localhost:5000/os/debian:13": {transport.Docker, "", "localhost:5000/os/debian:13"},
+		"docker://r.example/x@sha256:" + strings.Repeat("0", 64): {transport.Docker, "",
+			"r.example/x@sha256:" + strings.Repeat("0", 64)},
 	} {
 		if got, err := ParseSource(text, w); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", text, got, err)
 		}
 	}
 	for text, want := range map[string]string{
-		"none": `there is no "none": choose from FILE`, "tar:d": "is a directory", "oci:f": "is not a directory", "oci-archive:": "names no file", "docker:debian": "docker://REGISTRY",
+		"none": `there is no "none": choose from FILE`, "tar:d": "is a directory", "oci:f": "is not a directory",
+		"oci-archive:": "names no file", "docker:debian": "docker://REGISTRY",
 		"docker://Not A Name": "is no name of an image", "ext4:x": "is none of FILE, -,",
 	} {
 		if _, err := ParseSource(text, w); err == nil || !strings.Contains(err.Error(), want) {
@@ -323,19 +339,24 @@ func TestAssemblyConfiguresGrubWithoutRunningIt(t *testing.T) {
 	if err := a.Write(t.Context(), memoryTree(t, files)); err != nil {
 		t.Fatal(err)
 	}
-	texts := written(t, a, "boot/grub/grub.cfg", "boot/grub/grubenv", "boot/grub/i386-pc/normal.mod", "etc/default/grub")
+	texts := written(t, a, "boot/grub/grub.cfg", "boot/grub/grubenv", "boot/grub/i386-pc/normal.mod",
+		"etc/default/grub")
 	root := diskimage.DeriveID(uuid.Max, "/").String()
 	for _, want := range []string{
-		"set timeout=3\n", "serial --unit=0 --speed=115200", "terminal_input console serial\n", "insmod part_gpt\n\tinsmod ext2\n",
+		"set timeout=3\n", "serial --unit=0 --speed=115200", "terminal_input console serial\n",
+		"insmod part_gpt\n\tinsmod ext2\n",
 		"menuentry 'Debian GNU/Linux' --class", "search --no-floppy --fs-uuid --set=root " + root,
-		"linux /boot/vmlinuz-6.10 root=UUID=" + root + " ro mitigations=auto net.ifnames=0 console=tty0 console=ttyS0,115200n8\n\tinitrd /boot/initrd.img-6.10\n",
-		"with Linux 6.1 (recovery mode)'", "\t\tlinux /boot/vmlinuz-6.1 root=UUID=" + root + " ro mitigations=auto net.ifnames=0 single\n",
+		"linux /boot/vmlinuz-6.10 root=UUID=" + root +
+			" ro mitigations=auto net.ifnames=0 console=tty0 console=ttyS0,115200n8\n\tinitrd /boot/initrd.img-6.10\n",
+		"with Linux 6.1 (recovery mode)'", "\t\tlinux /boot/vmlinuz-6.1 root=UUID=" + root +
+			" ro mitigations=auto net.ifnames=0 single\n",
 	} {
 		if !strings.Contains(texts["boot/grub/grub.cfg"], want) {
 			t.Errorf("grub.cfg has no %q:\n%s", want, texts["boot/grub/grub.cfg"])
 		}
 	}
-	diskimagetest.Run(t, "sh", "-c", `printf %s "$1" > "$2/grub.cfg" && grub-script-check "$2/grub.cfg"`, "sh", texts["boot/grub/grub.cfg"], t.TempDir())
+	diskimagetest.Run(t, "sh", "-c", `printf %s "$1" > "$2/grub.cfg" && grub-script-check "$2/grub.cfg"`, "sh",
+		texts["boot/grub/grub.cfg"], t.TempDir())
 	if !strings.Contains(texts["etc/default/grub"], "console=ttyS0") {
 		t.Errorf("/etc/default/grub, for later kernels: %s", texts["etc/default/grub"])
 	}
@@ -367,7 +388,8 @@ func TestAssemblyRefusesSettingsThatAProgramComputes(t *testing.T) {
 func TestAssemblyCopiesGrubToTheESP(t *testing.T) {
 	t.Parallel()
 	signed := map[string]string{
-		"usr/lib/shim/shimx64.efi.signed": "shim", "usr/lib/shim/mmx64.efi.signed": "mm", "usr/lib/shim/fbx64.efi.signed": "fb", "usr/lib/shim/BOOTX64.CSV": "csv",
+		"usr/lib/shim/shimx64.efi.signed": "shim", "usr/lib/shim/mmx64.efi.signed": "mm",
+		"usr/lib/shim/fbx64.efi.signed": "fb", "usr/lib/shim/BOOTX64.CSV": "csv",
 		"usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed": "grub",
 	}
 	monolith := map[string]string{"usr/lib/grub/x86_64-efi/monolithic/grubx64.efi": "unsigned"}
@@ -383,8 +405,10 @@ func TestAssemblyCopiesGrubToTheESP(t *testing.T) {
 		{"signed", uefi, signed, "shim", ""},
 		{"unsigned", uefi, monolith, "unsigned", ""},
 		{"hybrid", hybrid, withGrub(t, maps.Clone(signed)), "shim", ""},
-		{"hybrid without BIOS", hybrid, signed, "", "--boot: the root file system has no /usr/lib/grub/i386-pc/kernel.img: add the package grub-pc-bin"},
-		{"none", uefi, nil, "", "--use-uefi: the root file system has no /usr/lib/grub/x86_64-efi/monolithic/grubx64.efi: add the package grub-efi-amd64-bin"},
+		{"hybrid without BIOS", hybrid, signed, "",
+			"--boot: the root file system has no /usr/lib/grub/i386-pc/kernel.img: add the package grub-pc-bin"},
+		{"none", uefi, nil, "",
+			"--use-uefi: the root file system has no /usr/lib/grub/x86_64-efi/monolithic/grubx64.efi: add the package grub-efi-amd64-bin"},
 	} {
 		files := bootable()
 		maps.Copy(files, tt.more)
@@ -402,7 +426,8 @@ func TestAssemblyCopiesGrubToTheESP(t *testing.T) {
 		}
 		texts := written(t, a, "boot/efi/EFI/BOOT/BOOTX64.EFI", "boot/efi/EFI/debian/grub.cfg", "boot/grub/grub.cfg")
 		root := diskimage.DeriveID(uuid.Max, "/").String()
-		if texts["boot/efi/EFI/BOOT/BOOTX64.EFI"] != tt.first || !strings.Contains(texts["boot/efi/EFI/debian/grub.cfg"], root) {
+		if texts["boot/efi/EFI/BOOT/BOOTX64.EFI"] != tt.first ||
+			!strings.Contains(texts["boot/efi/EFI/debian/grub.cfg"], root) {
 			t.Errorf("%s: got %q", tt.name, texts)
 		}
 	}

@@ -92,7 +92,8 @@ func blobFiles(s Spec) []error {
 	var problems []error
 	for _, b := range s.o.Blobs {
 		if b.Offset > maxBlobOffset {
-			problems = append(problems, problem.New("--raw", "%s: the largest possible offset is %s", b, maxBlobOffset)...)
+			problems = append(problems, problem.New("--raw", "%s: the largest possible offset is %s", b,
+				maxBlobOffset)...)
 		}
 		if b.Rootfs {
 			continue
@@ -123,7 +124,8 @@ func (s Spec) claims(d Disk) []diskimage.Claim {
 				length = info.Size()
 			}
 		}
-		claims = append(claims, diskimage.Claim{Extent: diskimage.Extent{Offset: int64(b.Offset), Length: length}, What: "--raw " + b.name()})
+		claims = append(claims, diskimage.Claim{Extent: diskimage.Extent{Offset: int64(b.Offset), Length: length},
+			What: "--raw " + b.name()})
 	}
 	return claims
 }

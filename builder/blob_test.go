@@ -27,7 +27,8 @@ func TestBlobIsReadBackAsItIsPrinted(t *testing.T) {
 			t.Errorf("%q: printed as %q, which is %+v (%v)", text, got, again, err)
 		}
 	}
-	for _, text := range []string{"u-boot.bin", "@8KiB", "rootfs:@8KiB", "u-boot.bin@", "u-boot.bin@here", "u-boot.bin@-1"} {
+	for _, text := range []string{"u-boot.bin", "@8KiB", "rootfs:@8KiB", "u-boot.bin@", "u-boot.bin@here",
+		"u-boot.bin@-1"} {
 		if got, err := ParseBlob(text); err == nil {
 			t.Errorf("%q: got %+v, want an error", text, got)
 		}
@@ -38,7 +39,8 @@ func TestBlobIsReadBackAsItIsPrinted(t *testing.T) {
 func blobWorld() World {
 	w := testWorld()
 	files := fstest.MapFS{
-		"work/spl": {Data: make([]byte, 32<<10)}, "work/u-boot": {Data: make([]byte, 700<<10)}, "work/code": {Data: make([]byte, 440)},
+		"work/spl": {Data: make([]byte, 32<<10)}, "work/u-boot": {Data: make([]byte, 700<<10)},
+		"work/code":    {Data: make([]byte, 440)},
 		"work/nothing": {}, "work/dir": {Mode: fs.ModeDir | 0o755}, "work/big": {Data: make([]byte, 2<<20)},
 	}
 	stat := w.Stat
@@ -69,13 +71,15 @@ func TestBlobsAreComparedWithTheDiskBeforeTheBuild(t *testing.T) {
 		{"gap of extlinux", func(*Options) {}, "spl@512", ""},
 		{"auto size", func(o *Options) { o.SizeAuto, o.Extlinux = true, false }, "spl@8KiB", ""},
 
-		{"over each other", bare, "spl@8KiB u-boot@39KiB", "--raw /work/spl (bytes 8192 to 40959) and --raw /work/u-boot (bytes 39936 to 756735) overlap"},
+		{"over each other", bare, "spl@8KiB u-boot@39KiB",
+			"--raw /work/spl (bytes 8192 to 40959) and --raw /work/u-boot (bytes 39936 to 756735) overlap"},
 		{"over the table", bare, "spl@0", "would overwrite the partition table (bytes 440 to 511)"},
 		{"over the GPT", gpt, "spl@8KiB", "would overwrite the partition table (bytes 512 to 17407)"},
 		{"over the backup GPT", gpt, "code@999999000", "would overwrite the partition table"},
 		{"over a partition", bare, "big@8KiB", "partition 1 (root)"},
 		{"rootfs over a partition", bare, "rootfs:/u-boot@1MiB", "partition 1 (root)"},
-		{"over a partition of unknown size", func(o *Options) { o.SizeAuto, o.Extlinux = true, false }, "code@9GB", "partition 1 (root)"},
+		{"over a partition of unknown size", func(o *Options) { o.SizeAuto, o.Extlinux = true, false }, "code@9GB",
+			"partition 1 (root)"},
 		{"beyond the disk", bare, "code@2GB", "does not fit on a disk of"},
 		{"over extlinux", func(*Options) {}, "code@0", "boot code of extlinux"},
 		{"over GRUB", func(o *Options) { o.Grub = true }, "spl@8KiB", "core.img of GRUB for BIOS (bytes 512 to 20991)"},
@@ -96,14 +100,16 @@ func TestBlobsAreComparedWithTheDiskBeforeTheBuild(t *testing.T) {
 		switch {
 		case test.want == "" && err != nil:
 			t.Errorf("%s: %v", test.name, err)
-		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "--raw: ")):
+		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want) ||
+			!strings.HasPrefix(err.Error(), "--raw: ")):
 			t.Errorf("%s: got %v, want --raw and %q in it", test.name, err, test.want)
 		}
 	}
 }
 
 func FuzzParseBlob(f *testing.F) {
-	for _, text := range []string{"u-boot.bin@8KiB", "rootfs:../x@0", "@", "a@b@1.5Mi", "rootfs:@1", "rootfs:rootfs:x@2"} {
+	for _, text := range []string{"u-boot.bin@8KiB", "rootfs:../x@0", "@", "a@b@1.5Mi", "rootfs:@1",
+		"rootfs:rootfs:x@2"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

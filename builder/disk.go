@@ -45,7 +45,8 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		Image: o.Image, Files: imageFiles(o), BlockMap: blockMapName(o), Auto: o.SizeAuto, Free: o.Free, Blobs: o.Blobs,
 		Loader: spec.loader, Grow: spec.grower(),
 		Disk: boot.Disk{
-			MBR: o.MBR, Arch: o.Arch, Time: lock.Time, Vendor: spec.Release().Vendor, SignedEFI: spec.bootRequest().SignedEFI(),
+			MBR: o.MBR, Arch: o.Arch, Time: lock.Time, Vendor: spec.Release().Vendor,
+			SignedEFI: spec.bootRequest().SignedEFI(),
 		},
 	}
 	for i, b := range d.Blobs {
@@ -62,7 +63,8 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	}
 	table := diskimage.TableKind(o.PartType)
 	request := diskimage.Request{
-		Size: o.Size, Table: table, SectorSize: o.SectorSize, Offset: o.Bootoffset, Arch: o.Arch, ID: diskID(lock.Seed), RestLast: o.Grow,
+		Size: o.Size, Table: table, SectorSize: o.SectorSize, Offset: o.Bootoffset, Arch: o.Arch, ID: diskID(lock.Seed),
+		RestLast: o.Grow,
 	}
 	if d.Auto {
 		request.Size = autoSize
@@ -73,7 +75,8 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		add(p)
 	}
 	if d.Loader.UEFI() {
-		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: spec.espSize(), Filesystem: described("vfat", "ESP")}
+		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: spec.espSize(),
+			Filesystem: described("vfat", "ESP")}
 		if table == diskimage.GPT {
 			esp.Number = boot.GptESPNumber
 		}
@@ -84,7 +87,8 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		number = 1
 	}
 	if o.Bootsize > 0 {
-		add(diskimage.PartitionRequest{Role: diskimage.RoleBoot, Size: o.Bootsize, Number: number, Filesystem: described(filesystem.Canonical(o.Boottype), "/boot")})
+		add(diskimage.PartitionRequest{Role: diskimage.RoleBoot, Size: o.Bootsize, Number: number,
+			Filesystem: described(filesystem.Canonical(o.Boottype), "/boot")})
 		if number != 0 {
 			number++
 		}
@@ -94,7 +98,8 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		number++
 	}
 	if o.Swap > 0 {
-		add(diskimage.PartitionRequest{Role: diskimage.RoleSwap, Size: o.Swap, Number: number, Filesystem: described("swap", "swap")})
+		add(diskimage.PartitionRequest{Role: diskimage.RoleSwap, Size: o.Swap, Number: number,
+			Filesystem: described("swap", "swap")})
 	}
 	flagBootable(&request, d.Loader)
 	if o.Bootflag != "" {
@@ -191,13 +196,15 @@ func (d Disk) growStep() step.Grow {
 // fstabProc is the first line of every fstab(5).
 var fstabProc = step.FstabEntry{Device: "proc", Dir: "/proc", Type: "proc", Options: "defaults"}
 
-// fstabWithoutDisk is the fstab(5) of a root file system alone. The name of the root device is not known; it is the one
-// that vmdebootstrap has always named. A live system has a root of its own making, which a line for / would have remounted.
+// fstabWithoutDisk is the fstab(5) of a root file system alone. The name of the root device is not known; it
+// is the one that vmdebootstrap has always named. A live system has a root of its own making, which a line
+// for / would have remounted.
 func fstabWithoutDisk(o Options) []step.FstabEntry {
 	if o.Squash != "" {
 		return []step.FstabEntry{fstabProc}
 	}
-	return []step.FstabEntry{fstabProc, {Device: "/dev/sda1", Dir: "/", Type: o.Roottype, Options: filesystem.Lookup(o.Roottype).Mount(), Pass: 1}}
+	return []step.FstabEntry{fstabProc, {Device: "/dev/sda1", Dir: "/", Type: o.Roottype,
+		Options: filesystem.Lookup(o.Roottype).Mount(), Pass: 1}}
 }
 
 // fstabEntries lists what fstab(5) mounts of a disk.
@@ -209,7 +216,8 @@ func fstabEntries(d *Disk) []step.FstabEntry {
 		if d.Grow != step.GrowNothing {
 			options += ",x-systemd.growfs"
 		}
-		entries = append(entries, step.FstabEntry{Device: boot.DeviceName(root), Dir: "/", Type: root.Filesystem.Type, Options: options, Pass: 1})
+		entries = append(entries, step.FstabEntry{Device: boot.DeviceName(root), Dir: "/", Type: root.Filesystem.Type,
+			Options: options, Pass: 1})
 	}
 	// sysvinit mounts in the order of the lines: /boot comes before what is in it.
 	for _, role := range []diskimage.Role{diskimage.RoleBoot, diskimage.RoleESP, diskimage.RoleSwap} {
@@ -223,9 +231,11 @@ func fstabEntries(d *Disk) []step.FstabEntry {
 		}
 		switch role {
 		case diskimage.RoleBoot:
-			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot", Type: p.Filesystem.Type, Options: filesystem.Lookup(p.Filesystem.Type).Mount() + only, Pass: 2})
+			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot", Type: p.Filesystem.Type,
+				Options: filesystem.Lookup(p.Filesystem.Type).Mount() + only, Pass: 2})
 		case diskimage.RoleESP:
-			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot/efi", Type: "vfat", Options: "umask=0077" + only, Pass: 1})
+			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot/efi", Type: "vfat",
+				Options: "umask=0077" + only, Pass: 1})
 		case diskimage.RoleSwap:
 			entries = append(entries, step.FstabEntry{Device: device, Dir: "none", Type: "swap", Options: "sw"})
 		}

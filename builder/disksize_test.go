@@ -26,7 +26,8 @@ import (
 func TestSpaceIsReadBackAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Space{
-		"25%": {Percent: 25}, "0%": {}, "0": {}, " 100% ": {Percent: 100}, "1.5Gi": {Bytes: 3 * diskimage.GiB / 2}, "200M": {Bytes: 200 * diskimage.MB},
+		"25%": {Percent: 25}, "0%": {}, "0": {}, " 100% ": {Percent: 100}, "1.5Gi": {Bytes: 3 * diskimage.GiB / 2},
+		"200M": {Bytes: 200 * diskimage.MB},
 	} {
 		got, err := ParseSpace(text)
 		if err != nil || got != want {
@@ -83,11 +84,13 @@ func TestAutoSizeIsThatOfTheContentAndTheFreeSpace(t *testing.T) {
 				t.Errorf("%s, free %s: the content does not fit: %v", table, free, err)
 			}
 			swap, _ := d.Layout.Partition(diskimage.RoleSwap)
-			if swap.Start != d.Root().End() || swap.Size != 256*diskimage.MiB || d.Layout.Size-swap.End() > diskimage.MiB {
+			if swap.Start != d.Root().End() || swap.Size != 256*diskimage.MiB ||
+				d.Layout.Size-swap.End() > diskimage.MiB {
 				t.Errorf("%s, free %s: swap is at %s of %s", table, free, swap.Start, d.Layout.Size)
 			}
 			for i, p := range d.Layout.Partitions {
-				if q := planned.Layout.Partitions[i]; p.PartUUID != q.PartUUID || p.Filesystem.UUID != q.Filesystem.UUID || p.Number != q.Number {
+				if q := planned.Layout.Partitions[i]; p.PartUUID != q.PartUUID ||
+					p.Filesystem.UUID != q.Filesystem.UUID || p.Number != q.Number {
 					t.Errorf("%s is not what the plan said: %+v, %+v", p, p, q)
 				}
 			}
@@ -105,7 +108,8 @@ func TestAutoSizeIsThatOfTheContentAndTheFreeSpace(t *testing.T) {
 // hostToolbox runs the programs of this machine; what would be mounted is named by its own path instead.
 type hostToolbox struct{ *targettest.Target }
 
-func (h hostToolbox) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader, out io.Writer) error {
+func (h hostToolbox) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader,
+	out io.Writer) error {
 	var places []string
 	for _, m := range mounts {
 		places = append(places, m.Destination, m.Source)
@@ -127,7 +131,8 @@ type madeBy struct {
 }
 
 func (m madeBy) programVolume(_ Disk, p diskimage.Partition) *filesystem.Volume {
-	s := &step.Context{Toolbox: hostToolbox{targettest.New(m.t, nil)}, Tmp: m.t.TempDir(), Log: slog.New(slog.DiscardHandler), Out: step.NewTail(nil)}
+	s := &step.Context{Toolbox: hostToolbox{targettest.New(m.t, nil)}, Tmp: m.t.TempDir(),
+		Log: slog.New(slog.DiscardHandler), Out: step.NewTail(nil)}
 	return &filesystem.Volume{Tools: s.Tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: m.dir}
 }
 
@@ -137,7 +142,10 @@ func TestAutoSizeOfACompressedRootIsWhatItBecomes(t *testing.T) {
 		t.Run(fstype, func(t *testing.T) {
 			t.Parallel()
 			diskimagetest.Tool(t, program)
-			plan := testPlan(t, func(o *Options) { o.SizeAuto, o.Roottype, o.Bootsize = true, fstype, 64*diskimage.MiB })
+			plan := testPlan(t, func(
+				o *Options) {
+				o.SizeAuto, o.Roottype, o.Bootsize = true, fstype, 64*diskimage.MiB
+			})
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, "zeros"), make([]byte, 64<<20), 0o644); err != nil {
 				t.Fatal(err)

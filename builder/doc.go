@@ -12,17 +12,17 @@
 //	                               ▼
 //	                     Plan ──Executor.Build──▶ Result ──▶ image, tarball, squashfs
 //
-// An Assembly is the lower half of that: it makes a disk image of a root file system that is there already, a Source, and
-// needs no Executor unless a program makes one of the file systems.
+// An Assembly is the lower half of that: it makes a disk image of a root file system that is there already, a
+// Source, and needs no Executor unless a program makes one of the file systems.
 //
-// NewSpec and NewPlan are pure. Programs run only through the interface Target, so that the steps can be tested without
-// containers; package oci has the real ones. Two containers take part: the toolbox, which holds debootstrap and the boot
-// loader's files and is thrown away, and the target, which becomes the image. Both come from Debian packages alone, so
-// that the host's own release and programs never change the result.
+// NewSpec and NewPlan are pure. Programs run only through the interface Target, so that the steps can be
+// tested without containers; package oci has the real ones. Two containers take part: the toolbox, which
+// holds debootstrap and the boot loader's files and is thrown away, and the target, which becomes the image.
+// Both come from Debian packages alone, so that the host's own release and programs never change the result.
 //
-// File systems are ours (ext2, ext3, ext4, f2fs, FAT, swap) or of the toolbox's mkfs programs (btrfs, erofs, squashfs, xfs), as
-// far as those keep every attribute; btrfs and squashfs keep times to the second. A root that never changes gets an
-// overlay in memory from its initramfs.
+// File systems are ours (ext2, ext3, ext4, f2fs, FAT, swap) or of the toolbox's mkfs programs (btrfs, erofs,
+// squashfs, xfs), as far as those keep every attribute; btrfs and squashfs keep times to the second. A root
+// that never changes gets an overlay in memory from its initramfs.
 //
 // Not supported: jfs, which no program fills without mounting it.
 package builder

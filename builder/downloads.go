@@ -16,9 +16,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 )
 
-// downloads is the directory of .deb files that a build lends to debootstrap, to apt and to hooks as apt's own. All of
-// them may write to it, so it has copies of the cache's files, and what is read of it afterwards is read as what anybody
-// may have put there.
+// downloads is the directory of .deb files that a build lends to debootstrap, to apt and to hooks as apt's
+// own. All of them may write to it, so it has copies of the cache's files, and what is read of it afterwards
+// is read as what anybody may have put there.
 type downloads struct {
 	dir  string
 	root *os.Root
@@ -49,9 +49,9 @@ func newDownloads(dir string) (*downloads, error) {
 // Close ends the use of the directory, which stays.
 func (d *downloads) Close() error { return d.root.Close() }
 
-// fill downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it where they look
-// before they download. They compare each file with the mirror's own checksum, and whatever the estimate misses they get
-// by themselves.
+// fill downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it
+// where they look before they download. They compare each file with the mirror's own checksum, and whatever
+// the estimate misses they get by themselves.
 func (d *downloads) fill(ctx context.Context, client *archive.Client, packages []*archive.Package) error {
 	if err := client.Fetch(ctx, packages, nil); err != nil {
 		return err

@@ -126,7 +126,8 @@ func TestOnlyNewPackagesOfTheDirectoryAreKept(t *testing.T) {
 	if after, _, err := client.Cache.Usage(); err != nil || after != before+1 {
 		t.Errorf("%d files came into the cache, want the new package alone (%v)", after-before, err)
 	}
-	if ok, err := client.Cache.Verify(context.Background(), fmt.Sprintf("%x", sha256.Sum256([]byte("new")))); !ok || err != nil {
+	if ok, err := client.Cache.Verify(context.Background(), fmt.Sprintf("%x", sha256.Sum256([]byte("new")))); !ok ||
+		err != nil {
 		t.Errorf("the new package was not kept: %v", err)
 	}
 	// Whatever is in an index, nothing is written outside of the directory.

@@ -23,9 +23,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Programs of another architecture run under qemu-user, in the very places where they would run natively: so debootstrap
-// needs no second stage, and hooks can use chroot as ever. The emulator comes with the toolbox, is of this machine's
-// architecture and never in the image.
+// Programs of another architecture run under qemu-user, in the very places where they would run natively: so
+// debootstrap needs no second stage, and hooks can use chroot as ever. The emulator comes with the toolbox,
+// is of this machine's architecture and never in the image.
 
 // emulatorParts are what the toolbox has for one foreign architecture; none where there is no need.
 type emulatorParts struct {
@@ -93,7 +93,8 @@ func (p emulatorParts) emulator(t Target) (string, error) {
 	return "", fmt.Errorf("the toolbox has no %s", strings.Join(p.programs, " or "))
 }
 
-// emulate makes the image's programs run, and tries one of them in an empty root file system before the long work begins. Where the kernel has no table of emulators for a user, one that the host has for all does.
+// emulate makes the image's programs run, and tries one of them in an empty root file system before the long
+// work begins. Where the kernel has no table of emulators for a user, one that the host has for all does.
 func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Target) (err error) {
 	interpreter := s.foreignEmulator()
 	if interpreter == "" {
@@ -114,7 +115,8 @@ func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Tar
 		if tryForeign(ctx, s.arch, empty, toolbox) != nil {
 			return err
 		}
-		x.Log.Info("programs are run by the emulator that is registered on the host", "arch", s.arch.Name, "reason", err)
+		x.Log.Info("programs are run by the emulator that is registered on the host", "arch", s.arch.Name,
+			"reason", err)
 		return nil
 	}
 	if err != nil {
@@ -164,8 +166,8 @@ func (s Spec) foreignEmulator() string {
 	return s.o.Foreign
 }
 
-// foreignProgram: --foreign names an emulator that works without any file of the image. In a dry run it is not looked at:
-// that tells what another machine would do.
+// foreignProgram: --foreign names an emulator that works without any file of the image. In a dry run it is
+// not looked at: that tells what another machine would do.
 func foreignProgram(s Spec) []error {
 	if s.foreignEmulator() == "" || s.o.DryRun || s.arch.Name == "" || !s.NeedsEmulation() {
 		return nil
@@ -184,7 +186,8 @@ func foreignProgram(s Spec) []error {
 	}
 	host, _ := debian.LookupArch(s.w.HostArch)
 	if s.arch.Runs(program.FileHeader) {
-		return refuse("%q is itself a program of %s: it must be one of %s that runs those", s.o.Foreign, s.arch.Name, s.w.HostArch)
+		return refuse("%q is itself a program of %s: it must be one of %s that runs those", s.o.Foreign, s.arch.Name,
+			s.w.HostArch)
 	}
 	if host.Name != "" && !host.Runs(program.FileHeader) {
 		return refuse("%q is not a program of %s", s.o.Foreign, s.w.HostArch)

@@ -42,10 +42,12 @@ func program(h elf.FileHeader, interpreter bool) []byte {
 		}
 	}
 	if h.Class == elf.ELFCLASS64 {
-		write(elf.Header64{Ident: ident, Type: uint16(elf.ET_EXEC), Machine: uint16(h.Machine), Version: 1, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1})
+		write(elf.Header64{Ident: ident, Type: uint16(elf.ET_EXEC), Machine: uint16(h.Machine), Version: 1, Phoff: 64,
+			Ehsize: 64, Phentsize: 56, Phnum: 1})
 		write(elf.Prog64{Type: uint32(segment)})
 	} else {
-		write(elf.Header32{Ident: ident, Type: uint16(elf.ET_EXEC), Machine: uint16(h.Machine), Version: 1, Phoff: 52, Ehsize: 52, Phentsize: 32, Phnum: 1})
+		write(elf.Header32{Ident: ident, Type: uint16(elf.ET_EXEC), Machine: uint16(h.Machine), Version: 1, Phoff: 52,
+			Ehsize: 52, Phentsize: 32, Phnum: 1})
 		write(elf.Prog32{Type: uint32(segment)})
 	}
 	return file.Bytes()
@@ -94,7 +96,8 @@ func TestForeignMustBeAnEmulatorThatNeedsNoFile(t *testing.T) {
 		case tt.want == "" && err != nil:
 			t.Errorf("%s: %v", tt.foreign, err)
 		case tt.want == "":
-			warned := slices.ContainsFunc(s.Warnings(), func(text string) bool { return strings.Contains(text, "--foreign: there is no /missing") })
+			warned := slices.ContainsFunc(s.Warnings(),
+				func(text string) bool { return strings.Contains(text, "--foreign: there is no /missing") })
 			if warned != (tt.foreign == "/missing") {
 				t.Errorf("%s: warned of %q", tt.foreign, s.Warnings())
 			}
@@ -113,7 +116,8 @@ func TestForeignIsNotLookedAtWhereItIsNotNeeded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(s.Warnings(), func(text string) bool { return strings.Contains(text, "--foreign has no effect") }) {
+	if !slices.ContainsFunc(s.Warnings(),
+		func(text string) bool { return strings.Contains(text, "--foreign has no effect") }) {
 		t.Errorf("nobody is warned: %q", s.Warnings())
 	}
 	if parts := toolboxEmulator(s, nil); len(parts.packages) > 0 || s.NeedsEmulation() {

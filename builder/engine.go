@@ -27,12 +27,12 @@ type (
 // Engine makes root file systems and keeps snapshots of them.
 type Engine interface {
 	snapshot.Engine
-	// Emulate has every Run from now on start foreign programs, told by Class, Data and Machine of their ELF header, under
-	// interpreter: a static program of this machine, named by its path on the host. An empty name ends that. Where the
-	// host does not allow it, Run gives an error that wraps errors.ErrUnsupported.
+	// Emulate has every Run from now on start foreign programs, told by Class, Data and Machine of their ELF
+	// header, under interpreter: a static program of this machine, named by its path on the host. An empty
+	// name ends that. Where the host does not allow it, Run gives an error that wraps errors.ErrUnsupported.
 	Emulate(header elf.FileHeader, interpreter string)
-	// Unpack makes a directory of a tar archive, with owners as in the root file systems of this engine; the directory must
-	// not exist, nor does it after an error.
+	// Unpack makes a directory of a tar archive, with owners as in the root file systems of this engine; the
+	// directory must not exist, nor does it after an error.
 	Unpack(ctx context.Context, archive io.Reader, dir string) error
 }
 

@@ -214,7 +214,8 @@ func notInstalled(target Target, packages []*archive.Package) ([]*archive.Packag
 	for _, p := range stanzas {
 		installed[p.Get("Package")] = p.Get("Version")
 	}
-	return slices.DeleteFunc(slices.Clone(packages), func(p *archive.Package) bool { return installed[p.Name] == p.Version }), nil
+	return slices.DeleteFunc(slices.Clone(packages),
+		func(p *archive.Package) bool { return installed[p.Name] == p.Version }), nil
 }
 
 func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context) error {
@@ -254,10 +255,12 @@ func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 	want = append(want, packageNames([]string{include})...)
 	packages := spec.Packages()
 	// debootstrap leaves recommended packages out, so that those of the base system are too many here.
-	all, err := index.Closure(sortedSet(append(want, packages...)), archive.ClosureOptions{Essential: true, Recommends: spec.Options().Recommends})
+	all, err := index.Closure(sortedSet(append(want, packages...)),
+		archive.ClosureOptions{Essential: true, Recommends: spec.Options().Recommends})
 	var unresolved *archive.UnresolvedError
 	if errors.As(err, &unresolved) {
-		return nil, fmt.Errorf("%schoose packages of %s for %s: %w", askedBy(spec, unresolved), spec.Codename(), spec.Options().Arch, err)
+		return nil, fmt.Errorf("%schoose packages of %s for %s: %w", askedBy(spec, unresolved), spec.Codename(),
+			spec.Options().Arch, err)
 	}
 	return all, err
 }
@@ -272,18 +275,20 @@ func askedBy(spec Spec, unresolved *archive.UnresolvedError) string {
 		flag  string
 		names []string
 	}{
-		{"--package", packageNames(o.Packages)}, {"--kernel-package", []string{o.KernelPackage}}, {"--debootstrapopts", packageNames([]string{include})},
+		{"--package", packageNames(o.Packages)}, {"--kernel-package", []string{o.KernelPackage}},
+		{"--debootstrapopts", packageNames([]string{include})},
 	} {
-		if slices.ContainsFunc(unresolved.Missing, func(m archive.Missing) bool { return slices.Contains(by.names, m.Relation) }) {
+		if slices.ContainsFunc(unresolved.Missing,
+			func(m archive.Missing) bool { return slices.Contains(by.names, m.Relation) }) {
 			text += by.flag + ": "
 		}
 	}
 	return text
 }
 
-// checkRoom refuses a disk that cannot hold the packages, before they are downloaded. What a package says of its own size
-// is measured where it was built and can be too much, so a fifth of it is given the benefit of the doubt; the file
-// system's own check is exact.
+// checkRoom refuses a disk that cannot hold the packages, before they are downloaded. What a package says of
+// its own size is measured where it was built and can be too much, so a fifth of it is given the benefit of
+// the doubt; the file system's own check is exact.
 func checkRoom(d *Disk, packages []*archive.Package) error {
 	if d == nil || d.Auto {
 		return nil

@@ -14,7 +14,8 @@ import (
 func TestDiskTooSmallForThePackagesIsRefusedBeforeTheDownload(t *testing.T) {
 	t.Parallel()
 	disk := testPlan(t, func(o *Options) { o.Size = 500 * diskimage.MB }).Disk
-	packages := []*archive.Package{{Name: "linux-image", InstalledSize: 400_000}, {Name: "libc6", InstalledSize: 300_000}}
+	packages := []*archive.Package{{Name: "linux-image", InstalledSize: 400_000},
+		{Name: "libc6", InstalledSize: 300_000}}
 	err := checkRoom(disk, packages)
 	if err == nil || !strings.Contains(err.Error(), "--size: ") || !strings.Contains(err.Error(), "716 MB") {
 		t.Errorf("got %v, want an error that names --size and what is needed", err)
@@ -29,7 +30,8 @@ func TestDiskTooSmallForThePackagesIsRefusedBeforeTheDownload(t *testing.T) {
 
 func TestProxyVariablesReachThePrograms(t *testing.T) {
 	t.Parallel()
-	got := proxyEnviron([]string{"HOME=/root", "http_proxy=http://p:1", "HTTPS_PROXY=http://p:2", "no_proxy=localhost", "PROXY=x"})
+	got := proxyEnviron([]string{"HOME=/root", "http_proxy=http://p:1", "HTTPS_PROXY=http://p:2", "no_proxy=localhost",
+		"PROXY=x"})
 	if strings.Join(got, " ") != "http_proxy=http://p:1 HTTPS_PROXY=http://p:2 no_proxy=localhost" {
 		t.Errorf("got %q", got)
 	}

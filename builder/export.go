@@ -67,11 +67,13 @@ func ParseExport(text string) (Export, error) {
 			return Export{}, fmt.Errorf("%q: a registry is written docker://REGISTRY/REPO:TAG", transport.Redact(text))
 		}
 		if e.Name, err = fullReference(name); err == nil && !transport.NamesRegistry(name) {
-			err = fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", transport.Redact(name), transport.Redact(name))
+			err = fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", transport.Redact(name),
+				transport.Redact(name))
 		}
 	case transport.Storage:
 		if strings.ContainsAny(rest, "[]") {
-			return Export{}, fmt.Errorf("%q: the place of the store is that of your podman, and cannot be given here", transport.Redact(text))
+			return Export{}, fmt.Errorf("%q: the place of the store is that of your podman, and cannot be given here",
+				transport.Redact(text))
 		}
 		if !transport.NamesRegistry(rest) {
 			rest = "localhost/" + rest // as podman and buildah call what was made here
@@ -98,7 +100,8 @@ func fullReference(name string) (string, error) {
 		return "", fmt.Errorf("%q is no name of an image: %w", transport.Redact(name), err)
 	}
 	if _, ok := named.(reference.Digested); ok {
-		return "", fmt.Errorf("%q holds a digest, which is not known before the image is made: give a tag", transport.Redact(name))
+		return "", fmt.Errorf("%q holds a digest, which is not known before the image is made: give a tag",
+			transport.Redact(name))
 	}
 	return reference.TagNameOnly(named).String(), nil
 }
@@ -129,7 +132,8 @@ func (e Export) compresses() bool {
 func (s Spec) exportFiles() []string {
 	var names []string
 	for _, e := range s.o.Exports {
-		if e.Transport == transport.Tar || e.Transport == transport.OCIArchive || e.Transport == transport.DockerArchive {
+		if e.Transport == transport.Tar || e.Transport == transport.OCIArchive ||
+			e.Transport == transport.DockerArchive {
 			names = append(names, e.Path)
 		}
 	}

@@ -79,7 +79,8 @@ func TestExportsAreCheckedBeforeWork(t *testing.T) {
 		exports           []string
 		compression, want string
 	}{
-		{[]string{"oci:new", "oci:new:x", "docker://r.example/x", "docker://r.example/x:2", "tar:new.tar.xz"}, "zstd:19", ""},
+		{[]string{"oci:new", "oci:new:x", "docker://r.example/x", "docker://r.example/x:2", "tar:new.tar.xz"},
+			"zstd:19", ""},
 		{nil, "xz", `--export-compression: "xz" is not known`},
 		{nil, "gzip:10", "--export-compression: level 10"},
 		{nil, "none:1", "has no levels"},
@@ -118,7 +119,8 @@ func TestExportsAreCheckedBeforeWork(t *testing.T) {
 func TestAnExportIsEnoughOfAnOutput(t *testing.T) {
 	t.Parallel()
 	spec := mustSpec(t, func(o *Options) {
-		o.Image, o.Exports = "", []Export{{Transport: transport.OCIArchive, Path: "new.tar"}, {Transport: transport.Dir, Path: "new"}}
+		o.Image, o.Exports = "", []Export{{Transport: transport.OCIArchive, Path: "new.tar"},
+			{Transport: transport.Dir, Path: "new"}}
 	})
 	if got := spec.Outputs(); !slices.Equal(got, []string{"new.tar"}) {
 		t.Errorf("got %v", got)
@@ -133,7 +135,8 @@ func TestPlatformIsWhatContainersCallIt(t *testing.T) {
 		"ppc64el": {OS: "linux", Architecture: "ppc64le"},
 		"riscv64": {OS: "linux", Architecture: "riscv64"},
 	} {
-		if got := platform(debian.Arch{Name: name}); got.OS != want.OS || got.Architecture != want.Architecture || got.Variant != want.Variant {
+		if got := platform(debian.Arch{Name: name}); got.OS != want.OS || got.Architecture != want.Architecture ||
+			got.Variant != want.Variant {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
@@ -147,7 +150,8 @@ func TestPlatformIsWhatContainersCallIt(t *testing.T) {
 func TestBoundsAreTheSnapshotsThatBuildsShare(t *testing.T) {
 	t.Parallel()
 	steps := []step.Step{
-		step.Debootstrap{}, step.Command{}, step.AptInstall{}, step.Hostname{}, step.CustomPackages{}, step.Hook{}, step.Clean{},
+		step.Debootstrap{}, step.Command{}, step.AptInstall{}, step.Hostname{}, step.CustomPackages{}, step.Hook{},
+		step.Clean{},
 	}
 	for snapshots, want := range map[int][]int{0: nil, 1: {1}, 2: {1}, 3: {1, 3}, 5: {1, 3}} {
 		var got []int
@@ -164,8 +168,9 @@ func TestBoundsAreTheSnapshotsThatBuildsShare(t *testing.T) {
 func TestCleanedIsWhatCleanStepLeaves(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
-		"/dev/x": "", "/proc/": "", "/run/lock/": "", "/tmp/x": "1", "/var/log/dpkg.log": "today", "/var/log/apt/term.log": "today",
-		"/var/log/other.log": "kept", "/var/lib/apt/lists/x": "1", "/var/cache/apt/archives/partial/": "",
+		"/dev/x": "", "/proc/": "", "/run/lock/": "", "/tmp/x": "1", "/var/log/dpkg.log": "today",
+		"/var/log/apt/term.log": "today",
+		"/var/log/other.log":    "kept", "/var/lib/apt/lists/x": "1", "/var/cache/apt/archives/partial/": "",
 		"/etc/machine-id": "0123", "/var/lib/dbus/machine-id": "0123", "/etc/resolv.conf": "nameserver 192.0.2.1\n",
 		"/var/cache/ldconfig/aux-cache": "inodes", "/etc/passwd": "root",
 	}

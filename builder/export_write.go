@@ -46,7 +46,8 @@ func (x *Executor) CheckExports(ctx context.Context, spec Spec) error {
 }
 
 func (x *Executor) imageCopy(spec Spec, layout string, e Export) types.ImageCopy {
-	return types.ImageCopy{Layout: layout, Destination: e.String(), Environ: x.Environ, SkipTLSVerify: !spec.o.TLSVerify}
+	return types.ImageCopy{Layout: layout, Destination: e.String(), Environ: x.Environ,
+		SkipTLSVerify: !spec.o.TLSVerify}
 }
 
 // WriteExports writes the finished root file system to each destination of --export. Layers are packed once.
@@ -174,7 +175,8 @@ func (r *Result) addLayers(ctx context.Context, layout *ociimage.Layout, c ociim
 		}
 		lower = upper
 	}
-	return layout.AddLayer(ctx, ociimage.Difference(lower, r.tree(r.Rootfs)), "vmdebootstrap: configuration and hooks", c)
+	return layout.AddLayer(ctx, ociimage.Difference(lower, r.tree(r.Rootfs)),
+		"vmdebootstrap: configuration and hooks", c)
 }
 
 // image is what is said of the image beside its layers.
@@ -182,11 +184,12 @@ func (r *Result) image() (ociimage.Image, error) {
 	release, o := r.spec.Release(), r.spec.o
 	name := strings.TrimSpace(string(release.Vendor) + " " + release.Version)
 	labels := map[string]string{
-		imgspec.AnnotationTitle:       fmt.Sprintf("%s (%s)", name, release.Codename),
-		imgspec.AnnotationDescription: fmt.Sprintf("%s (%s) for %s, built by vmdebootstrap", name, release.Codename, o.Arch),
-		imgspec.AnnotationVendor:      string(release.Vendor),
-		imgspec.AnnotationCreated:     r.lock.Time.UTC().Format(time.RFC3339),
-		annotationSuite:               release.Codename,
+		imgspec.AnnotationTitle: fmt.Sprintf("%s (%s)", name, release.Codename),
+		imgspec.AnnotationDescription: fmt.Sprintf("%s (%s) for %s, built by vmdebootstrap", name, release.Codename,
+			o.Arch),
+		imgspec.AnnotationVendor:  string(release.Vendor),
+		imgspec.AnnotationCreated: r.lock.Time.UTC().Format(time.RFC3339),
+		annotationSuite:           release.Codename,
 	}
 	if release.Version != "" {
 		labels[imgspec.AnnotationVersion] = release.Version

@@ -19,11 +19,13 @@ func TestGrowStepTellsSystemdRepart(t *testing.T) {
 	if err := runStep(t, f, step.Grow{Program: step.GrowRepart, Type: "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.Readable(step.GrowDefinitionName); !strings.HasSuffix(got, "[Partition]\nType=4f68bce3-e8cd-4db1-96e7-fbcaf984b709\n") {
+	if got := f.Readable(step.GrowDefinitionName); !strings.HasSuffix(got,
+		"[Partition]\nType=4f68bce3-e8cd-4db1-96e7-fbcaf984b709\n") {
 		t.Errorf("got %q", got)
 	}
 	// A U-Boot in front of the first partition must survive.
-	if got := f.Readable(step.GrowUndiscardedName); !strings.Contains(got, "ExecStart=\nExecStart=systemd-repart --dry-run=no --discard=no\n") {
+	if got := f.Readable(step.GrowUndiscardedName); !strings.Contains(got,
+		"ExecStart=\nExecStart=systemd-repart --dry-run=no --discard=no\n") {
 		t.Errorf("%s: %q", step.GrowUndiscardedName, got)
 	}
 }
@@ -103,7 +105,8 @@ func TestGrowerByReleaseAndTable(t *testing.T) {
 	} {
 		s := testSpec(t, func(o *Options) { o.Grow, o.Distribution, o.PartType = true, tt.suite, tt.table })
 		if got, packages := s.grower(), strings.Join(s.growPackages(), " "); got != tt.want || packages != tt.packages {
-			t.Errorf("%s on %s: got %s with %q, want %s with %q", tt.suite, tt.table, got, packages, tt.want, tt.packages)
+			t.Errorf("%s on %s: got %s with %q, want %s with %q", tt.suite, tt.table, got, packages, tt.want,
+				tt.packages)
 		}
 	}
 	if got := testSpec(t, func(*Options) {}).grower(); got != step.GrowNothing {

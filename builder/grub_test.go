@@ -23,7 +23,8 @@ import (
 func TestGrubStepSetsUpEachPlatformOnce(t *testing.T) {
 	t.Parallel()
 	f := targettest.New(t, map[string]string{"/etc/default/grub": "GRUB_TIMEOUT=5\n", "/boot/": ""})
-	setup := step.GRUB{Platforms: []string{"x86_64-efi", "i386-efi"}, SerialDevice: "ttyS0", Probe: grub.ProbeAnswers{Table: diskimage.GPT}}
+	setup := step.GRUB{Platforms: []string{"x86_64-efi", "i386-efi"}, SerialDevice: "ttyS0",
+		Probe: grub.ProbeAnswers{Table: diskimage.GPT}}
 	if err := runStep(t, f, setup); err != nil {
 		t.Fatal(err)
 	}
@@ -71,14 +72,16 @@ func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
 		}
 		return nil
 	}
-	setup := step.GRUB{Platforms: []string{"i386-pc", "x86_64-efi"}, Cloud: true, Probe: grub.ProbeAnswers{Table: diskimage.GPT}}
+	setup := step.GRUB{Platforms: []string{"i386-pc", "x86_64-efi"}, Cloud: true,
+		Probe: grub.ProbeAnswers{Table: diskimage.GPT}}
 	if err := runStep(t, f, setup); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.Readable("/etc/default/grub"); got != theirs {
 		t.Errorf("/etc/default/grub: %q", got)
 	}
-	if got := f.Readable("/etc/default/grub.d/vmdebootstrap.cfg"); !strings.Contains(got, "GRUB_CMDLINE_LINUX=\"\"\n") || strings.Contains(got, "ttyS0") {
+	if got := f.Readable("/etc/default/grub.d/vmdebootstrap.cfg"); !strings.Contains(got,
+		"GRUB_CMDLINE_LINUX=\"\"\n") || strings.Contains(got, "ttyS0") {
 		t.Errorf("our settings: %q", got)
 	}
 	if got := f.Readable(step.CloudSwitch); got != "" {
@@ -89,7 +92,8 @@ func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
 	if err := runStep(t, f, setup); err != nil {
 		t.Error(err)
 	}
-	if got := f.Readable("/etc/default/grub.d/vmdebootstrap.cfg"); !strings.HasPrefix(got, step.CloudDefaults) || !strings.Contains(got, "console=ttyS0,115200n8") {
+	if got := f.Readable("/etc/default/grub.d/vmdebootstrap.cfg"); !strings.HasPrefix(got, step.CloudDefaults) ||
+		!strings.Contains(got, "console=ttyS0,115200n8") {
 		t.Errorf("our settings with a serial console: %q", got)
 	}
 }
@@ -116,7 +120,8 @@ func grubResult(t *testing.T, files map[string]string) (*Result, *targettest.Tar
 		}
 		return os.WriteFile(filepath.Join(dirs[0], "core.img"), []byte(strings.Join(args, " ")), 0o644)
 	}
-	return &Result{x: &Executor{}, Rootfs: f, site: &step.Context{Target: f, Tmp: tmp, Log: slog.New(slog.DiscardHandler), Out: step.NewTail(nil)}}, f
+	return &Result{x: &Executor{}, Rootfs: f,
+		site: &step.Context{Target: f, Tmp: tmp, Log: slog.New(slog.DiscardHandler), Out: step.NewTail(nil)}}, f
 }
 
 // TestESPHoldsWhatFirmwareStarts holds the files of the EFI system partition for each architecture that has UEFI.
@@ -138,14 +143,18 @@ func TestESPHoldsWhatFirmwareStarts(t *testing.T) {
 		{"amd64", func(o *Options) { o.Grub, o.UseUEFI = true, true }, signed("x86_64-efi", "x64", "BOOTX64.CSV"),
 			"EFI/BOOT/BOOTIA32.EFI EFI/BOOT/BOOTX64.EFI EFI/BOOT/grub.cfg EFI/BOOT/grubx64.efi EFI/BOOT/mmx64.efi EFI/debian/BOOTX64.CSV " +
 				"EFI/debian/fbx64.efi EFI/debian/grub.cfg EFI/debian/grubia32.efi EFI/debian/grubx64.efi EFI/debian/mmx64.efi EFI/debian/shimx64.efi"},
-		{"i386", func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "i386", "bookworm" }, signed("i386-efi", "ia32", "BOOTIA32.CSV"),
+		{"i386", func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "i386", "bookworm" },
+			signed("i386-efi", "ia32", "BOOTIA32.CSV"),
 			"EFI/BOOT/BOOTIA32.EFI EFI/BOOT/grub.cfg EFI/BOOT/grubia32.efi EFI/BOOT/mmia32.efi EFI/debian/BOOTIA32.CSV " +
 				"EFI/debian/fbia32.efi EFI/debian/grub.cfg EFI/debian/grubia32.efi EFI/debian/mmia32.efi EFI/debian/shimia32.efi"},
-		{"arm64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "arm64" }, signed("arm64-efi", "aa64", "BOOTAA64.CSV"),
+		{"arm64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "arm64" },
+			signed("arm64-efi", "aa64", "BOOTAA64.CSV"),
 			"EFI/BOOT/BOOTAA64.EFI EFI/BOOT/grub.cfg EFI/BOOT/grubaa64.efi EFI/BOOT/mmaa64.efi EFI/debian/BOOTAA64.CSV " +
 				"EFI/debian/fbaa64.efi EFI/debian/grub.cfg EFI/debian/grubaa64.efi EFI/debian/mmaa64.efi EFI/debian/shimaa64.efi"},
-		{"armhf", func(o *Options) { o.Boot, o.UseUEFI, o.Arch = "grub", true, "armhf" }, nil, "EFI/BOOT/BOOTARM.EFI EFI/BOOT/grub.cfg EFI/debian/grub.cfg EFI/debian/grubarm.efi"},
-		{"riscv64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "riscv64" }, nil, "EFI/BOOT/BOOTRISCV64.EFI EFI/BOOT/grub.cfg EFI/debian/grub.cfg EFI/debian/grubriscv64.efi"},
+		{"armhf", func(o *Options) { o.Boot, o.UseUEFI, o.Arch = "grub", true, "armhf" }, nil,
+			"EFI/BOOT/BOOTARM.EFI EFI/BOOT/grub.cfg EFI/debian/grub.cfg EFI/debian/grubarm.efi"},
+		{"riscv64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "riscv64" }, nil,
+			"EFI/BOOT/BOOTRISCV64.EFI EFI/BOOT/grub.cfg EFI/debian/grub.cfg EFI/debian/grubriscv64.efi"},
 		{"stretch", func(o *Options) { o.Grub, o.UseUEFI, o.Distribution = true, true, "stretch" }, nil,
 			"EFI/BOOT/BOOTIA32.EFI EFI/BOOT/BOOTX64.EFI EFI/BOOT/grub.cfg EFI/debian/grub.cfg EFI/debian/grubia32.efi EFI/debian/grubx64.efi"},
 		{"Ubuntu", func(o *Options) { o.Grub, o.UseUEFI, o.Distribution = true, true, "noble" }, nil,

@@ -143,8 +143,8 @@ func (d Disk) elsewhere() []string {
 	return dirs
 }
 
-// sized gives a disk of --size=auto its size. A root file system that is compressed has to be made for that; it is given
-// back, for the caller to close.
+// sized gives a disk of --size=auto its size. A root file system that is compressed has to be made for that;
+// it is given back, for the caller to close.
 func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File, err error) {
 	if !d.Auto {
 		return d, nil, nil
@@ -233,7 +233,8 @@ func deviceEntries(d *Disk) []diskimage.Entry {
 		if name == "console" || name == "tty" {
 			major = 5 // alternate TTY devices
 		}
-		return diskimage.Entry{Name: "dev/" + name, Mode: unix.S_IFCHR | mode, ModTime: d.Time, Major: major, Minor: minor}
+		return diskimage.Entry{Name: "dev/" + name, Mode: unix.S_IFCHR | mode, ModTime: d.Time, Major: major,
+			Minor: minor}
 	}
 	return []diskimage.Entry{
 		device("console", 0o600, 1), device("full", 0o666, 7), device("null", 0o666, 3), device("random", 0o666, 8),

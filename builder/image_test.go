@@ -48,7 +48,8 @@ func TestVolumesWriteOnlyWhereTheySay(t *testing.T) {
 			continue
 		}
 		for _, features := range []string{"", ext.E2fsprogs144, ext.E2fsprogs147} {
-			for _, size := range []diskimage.Size{45 * diskimage.MiB, 100*diskimage.MiB - 4096, 600 * diskimage.MiB, 3 * diskimage.GiB} {
+			for _, size := range []diskimage.Size{45 * diskimage.MiB, 100*diskimage.MiB - 4096, 600 * diskimage.MiB,
+				3 * diskimage.GiB} {
 				if fstype == "f2fs" {
 					size = max(size, 120*diskimage.MiB) // of which a third is reserved
 				}
@@ -81,7 +82,8 @@ func TestVolumesWriteOnlyWhereTheySay(t *testing.T) {
 
 func plan(t *testing.T, f diskimage.Formatter, fstype, features string, size diskimage.Size) diskimage.Volume {
 	t.Helper()
-	v, err := f.Plan(size, diskimage.Filesystem{Type: fstype, Features: features, UUID: uuid.Max, Seed: uuid.Max, Time: time.Unix(1_700_000_000, 0)}, autoTree(t))
+	v, err := f.Plan(size, diskimage.Filesystem{Type: fstype, Features: features, UUID: uuid.Max, Seed: uuid.Max,
+		Time: time.Unix(1_700_000_000, 0)}, autoTree(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +93,8 @@ func plan(t *testing.T, f diskimage.Formatter, fstype, features string, size dis
 func TestImagesHoldNoTimeLaterThanTheBuild(t *testing.T) {
 	t.Parallel()
 	built := time.Unix(1_700_000_000, 0)
-	r := &Result{x: &Executor{}, Rootfs: targettest.New(t, map[string]string{"/etc/motd": "hello"}), lock: Lock{Time: built}}
+	r := &Result{x: &Executor{}, Rootfs: targettest.New(t, map[string]string{"/etc/motd": "hello"}),
+		lock: Lock{Time: built}}
 	for e, err := range r.assembler().tree.Entries() {
 		if err != nil || e.ModTime.After(built) {
 			t.Errorf("%s is of %v (%v)", e.Name, e.ModTime, err)

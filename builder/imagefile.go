@@ -23,9 +23,9 @@ type ImageFile struct {
 	Format, Compress string
 }
 
-// imageFiles chooses names and formats. One format goes to the file that --image names; without --format it is qcow2
-// for --convert-qcow2, else what the suffix of the name says, else raw as it was in 1.7. With several, each file has the
-// suffix of its format.
+// imageFiles chooses names and formats. One format goes to the file that --image names; without --format it
+// is qcow2 for --convert-qcow2, else what the suffix of the name says, else raw as it was in 1.7. With
+// several, each file has the suffix of its format.
 func imageFiles(o Options) []ImageFile {
 	if o.Image == "" {
 		return nil
@@ -57,7 +57,8 @@ func imageFiles(o Options) []ImageFile {
 // splitFormats gives the formats that --format names, each once.
 func splitFormats(texts []string) []string {
 	var formats []string
-	for _, name := range strings.FieldsFunc(strings.Join(texts, ","), func(r rune) bool { return r == ',' || r == ' ' }) {
+	for _, name := range strings.FieldsFunc(strings.Join(texts, ","),
+		func(r rune) bool { return r == ',' || r == ' ' }) {
 		if !slices.Contains(formats, name) {
 			formats = append(formats, name)
 		}
@@ -116,8 +117,9 @@ func formatsKnown(s Spec) []error {
 			continue
 		}
 		if other, taken := byName[f.Name]; taken {
-			problems = append(problems, problem.New("--format", "%s and %s would both be written to %q: build one of them alone",
-				other, f.Format, f.Name)...)
+			problems = append(problems,
+				problem.New("--format", "%s and %s would both be written to %q: build one of them alone",
+					other, f.Format, f.Name)...)
 		}
 		byName[f.Name] = f.Format
 		err := format.Check(f.Format, s.o.Compress)
@@ -125,14 +127,16 @@ func formatsKnown(s Spec) []error {
 			compressError = err
 		}
 		if s.o.SectorSize == diskimage.SectorSize4K && f.Format != format.Raw && f.Format != format.Qcow2 {
-			problems = append(problems, problem.New("--sector-size", "a disk in a %s file has sectors of 512 bytes: choose --format raw or qcow2", f.Format)...)
+			problems = append(problems, problem.New("--sector-size",
+				"a disk in a %s file has sectors of 512 bytes: choose --format raw or qcow2", f.Format)...)
 		}
 	}
 	if !compresses && compressError != nil {
 		problems = append(problems, &problem.Problem{Flag: "--compress", Err: compressError})
 	}
 	if s.o.ConvertQcow2 && len(s.o.Formats) > 0 && !slices.Contains(splitFormats(s.o.Formats), format.Qcow2) {
-		problems = append(problems, problem.New("--convert-qcow2", "--format asks for something else: drop one of them")...)
+		problems = append(problems,
+			problem.New("--convert-qcow2", "--format asks for something else: drop one of them")...)
 	}
 	if s.o.Bmap && blockMapName(s.o) == "" && len(problems) == 0 {
 		problems = append(problems, problem.New("--bmap", "is for raw images: add raw to --format")...)

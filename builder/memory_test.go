@@ -68,7 +68,8 @@ func treeNames(t *testing.T, tree diskimage.Tree) []string {
 func TestTreeFilesStayInsideOfTheTree(t *testing.T) {
 	t.Parallel()
 	f := memoryFiles(t, map[string]string{
-		"usr/lib/x": "old", "lib": "-> usr/lib", "etc": "-> /real/etc", "real/etc/": "", "out": "-> ../../../../etc/passwd",
+		"usr/lib/x": "old", "lib": "-> usr/lib", "etc": "-> /real/etc", "real/etc/": "",
+		"out":  "-> ../../../../etc/passwd",
 		"var/": "", "boot/vmlinuz-1": "k", "boot/vmlinuz": "-> vmlinuz-1",
 	})
 	for name, text := range map[string]string{"/lib/x": "new", "/etc/fstab": "f", "/out": "mine"} {
@@ -91,7 +92,8 @@ func TestTreeFilesStayInsideOfTheTree(t *testing.T) {
 	if err := f.Remove("/nowhere/at/all"); err != nil {
 		t.Error(err)
 	}
-	for name, want := range map[string]error{"/boot": unix.EISDIR, "/nowhere/x": fs.ErrNotExist, "/usr/lib/x/y": unix.ENOTDIR} {
+	for name, want := range map[string]error{"/boot": unix.EISDIR, "/nowhere/x": fs.ErrNotExist,
+		"/usr/lib/x/y": unix.ENOTDIR} {
 		if err := f.WriteFile(name, nil, 0o600); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", name, err, want)
 		}
@@ -111,7 +113,8 @@ func TestTreeFilesStayInsideOfTheTree(t *testing.T) {
 
 func TestTreeFilesKeepTheOtherNamesOfAFile(t *testing.T) {
 	t.Parallel()
-	tree, err := diskimage.Overlay(memoryTree(t, map[string]string{"a": "text"}), diskimage.Entry{Name: "b", Mode: unix.S_IFREG | 0o640, HardLink: "a", Size: 4})
+	tree, err := diskimage.Overlay(memoryTree(t, map[string]string{"a": "text"}),
+		diskimage.Entry{Name: "b", Mode: unix.S_IFREG | 0o640, HardLink: "a", Size: 4})
 	if err != nil {
 		t.Fatal(err)
 	}

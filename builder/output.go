@@ -26,7 +26,8 @@ const (
 )
 
 // WriteTarball writes the finished root file system to a tar archive, compressed as its name says. What is in
-// directories that are mounted over at boot is left out, the directories are not. No time is later than that of the build.
+// directories that are mounted over at boot is left out, the directories are not. No time is later than that
+// of the build.
 func (r *Result) WriteTarball(ctx context.Context, name string) error {
 	r.x.Say("write " + name)
 	tree := r.tree(r.Rootfs)

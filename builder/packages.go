@@ -36,8 +36,8 @@ func (s Spec) Packages() []string {
 	return sortedSet(packages)
 }
 
-// networkPackages bring systemd-networkd and systemd-resolved. The latter, a package of its own since bookworm, pulls in
-// the former; before, both are in systemd, which only a bare system lacks.
+// networkPackages bring systemd-networkd and systemd-resolved. The latter, a package of its own since
+// bookworm, pulls in the former; before, both are in systemd, which only a bare system lacks.
 func (s Spec) networkPackages() []string {
 	switch {
 	case s.usesResolved() && s.release.ResolvedPackage():

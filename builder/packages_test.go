@@ -26,16 +26,19 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 		{"grub", func(o *Options) { o.Grub = true }, "acpid grub-pc linux-image-amd64 systemd-resolved"},
 		{"grub on i386", func(o *Options) { o.Grub, o.Arch, o.Distribution = true, "i386", "bookworm" },
 			"acpid grub-pc linux-image-686 systemd-resolved"},
-		{"grub on armhf", func(o *Options) { o.Image, o.Tarball, o.Grub, o.Arch = "", "x.tar", true, "armhf" }, "acpid linux-image-armmp systemd-resolved"},
+		{"grub on armhf", func(o *Options) { o.Image, o.Tarball, o.Grub, o.Arch = "", "x.tar", true, "armhf" },
+			"acpid linux-image-armmp systemd-resolved"},
 		{"UEFI", func(o *Options) { o.Grub, o.UseUEFI = true, true },
 			"acpid dosfstools grub-efi-amd64 grub-efi-amd64-signed grub-efi-ia32-bin linux-image-amd64 shim-signed systemd-resolved"},
 		{"UEFI on i386", func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "i386", "jessie" },
 			"acpid dosfstools grub-efi-ia32 linux-image-586"},
 		{"UEFI on arm64", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "arm64" },
 			"acpid dosfstools grub-efi-arm64 grub-efi-arm64-signed linux-image-arm64 shim-signed systemd-resolved"},
-		{"UEFI on bookworm's i386", func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "i386", "bookworm" },
+		{"UEFI on bookworm's i386",
+			func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "i386", "bookworm" },
 			"acpid dosfstools grub-efi-ia32 grub-efi-ia32-signed linux-image-686 shim-signed systemd-resolved"},
-		{"UEFI on riscv64, where nothing is signed", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "riscv64" },
+		{"UEFI on riscv64, where nothing is signed",
+			func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "riscv64" },
 			"acpid dosfstools grub-efi-riscv64 linux-image-riscv64 systemd-resolved"},
 		{"UEFI on armhf", func(o *Options) { o.Boot, o.UseUEFI, o.Arch = "grub", true, "armhf" },
 			"acpid dosfstools grub-efi-arm linux-image-armmp systemd-resolved"},
@@ -47,18 +50,21 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 			"acpid less linux-image-amd64 systemd-resolved vim"},
 		{"minbase", func(o *Options) { o.Debootstrapopts = []string{"no-check-gpg  variant=minbase"} },
 			"acpid linux-image-amd64 systemd-resolved systemd-sysv udev"},
-		{"minbase without kernel", func(o *Options) { o.NoKernel, o.Debootstrapopts = true, []string{"--variant=minbase"} },
+		{"minbase without kernel",
+			func(o *Options) { o.NoKernel, o.Debootstrapopts = true, []string{"--variant=minbase"} },
 			"acpid systemd-resolved"},
 		{"minbase of bullseye without kernel", func(o *Options) {
 			o.Distribution, o.NoKernel, o.Debootstrapopts = "bullseye", true, []string{"variant=minbase"}
 		}, "acpid systemd"},
 		{"minbase of bullseye without networkd", func(o *Options) {
-			o.Distribution, o.NoKernel, o.SystemdNetworkd, o.Debootstrapopts = "bullseye", true, false, []string{"variant=minbase"}
+			o.Distribution, o.NoKernel, o.SystemdNetworkd, o.Debootstrapopts = "bullseye", true, false,
+				[]string{"variant=minbase"}
 		}, "acpid"},
 		{"minbase of wheezy", func(o *Options) {
 			o.Distribution, o.Roottype, o.Debootstrapopts = "wheezy", "ext3", []string{"variant=minbase"}
 		}, "acpid linux-image-amd64 sysvinit udev"},
-		{"minbase of trusty", func(o *Options) { o.Distribution, o.Debootstrapopts = "trusty", []string{"variant=minbase"} },
+		{"minbase of trusty",
+			func(o *Options) { o.Distribution, o.Debootstrapopts = "trusty", []string{"variant=minbase"} },
 			"acpid linux-image-generic udev upstart"},
 		{"Ubuntu", func(o *Options) { o.Distribution = "noble" }, "acpid linux-image-generic systemd-resolved"},
 	} {

@@ -86,9 +86,9 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 	return p, nil
 }
 
-// resumed returns the plan of a build that begins with a snapshot, and the seed of its IDs. IDs of file systems are random
-// unless the Lock fixes them, and no reason to run a step again: those that are written in the snapshot are taken over.
-// spec and lock are those of p.
+// resumed returns the plan of a build that begins with a snapshot, and the seed of its IDs. IDs of file
+// systems are random unless the Lock fixes them, and no reason to run a step again: those that are written in
+// the snapshot are taken over. spec and lock are those of p.
 func (p Plan) resumed(spec Spec, lock Lock, s snapshot.Start) (Plan, uuid.UUID, error) {
 	if s.Snapshot == "" || lock.SeedFixed {
 		return p, lock.Seed, nil
@@ -132,10 +132,12 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 
 	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
 	p.add(step.Debootstrap{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options,
-		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()), ScriptsDigest: lock.Scripts})
+		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
+		ScriptsDigest: lock.Scripts})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
-		p.add(step.AptInstall{Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.Answers(), HoldInitramfs: o.UpdateInitramfs})
+		p.add(step.AptInstall{Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.Answers(),
+			HoldInitramfs: o.UpdateInitramfs})
 	}
 	p.add(step.Hostname{Hostname: o.Hostname})
 	fstab := fstabWithoutDisk(o)
@@ -261,7 +263,8 @@ func newAptSourcesStep(o Options, r debian.Release) step.AptSources {
 	}
 	s := step.AptSources{Deb822: r.Deb822Sources(), Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg"}
 	add := func(uri secret.URL, suite string) {
-		s.Entries = append(s.Entries, step.AptSource{URI: secret.NewURL(strings.TrimRight(uri.Reveal(), "/")), Suite: suite, Components: components(o, r)})
+		s.Entries = append(s.Entries, step.AptSource{URI: secret.NewURL(strings.TrimRight(uri.Reveal(), "/")),
+			Suite: suite, Components: components(o, r)})
 	}
 	add(uri, o.Distribution)
 	security := uri

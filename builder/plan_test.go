@@ -23,7 +23,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata/plans")
 
-// planned are the configurations whose plans are kept in testdata/plans, so that a change shows which images it changes.
+// planned are the configurations whose plans are kept in testdata/plans, so that a change shows which images
+// it changes.
 var planned = map[string]func(*Options){
 	"default": func(*Options) {},
 	"grub-bookworm": func(o *Options) {
@@ -47,7 +48,8 @@ var planned = map[string]func(*Options){
 	},
 	"live": func(o *Options) { o.Image, o.Squash, o.LockRootPassword = "", "/out/live", true },
 	"auto-formats": func(o *Options) {
-		o.SizeAuto, o.Free, o.Formats, o.Compress, o.Bmap = true, Space{Bytes: diskimage.GB}, []string{"raw,qcow2"}, "zstd", true
+		o.SizeAuto, o.Free, o.Formats, o.Compress, o.Bmap = true, Space{Bytes: diskimage.GB}, []string{"raw,qcow2"},
+			"zstd", true
 		o.PartType, o.Grub, o.Swap, o.Bootoffset = "gpt", true, diskimage.GiB, 8*diskimage.MiB
 		o.Blobs = []Blob{{File: "/usr/lib/u-boot/spl.bin", Rootfs: true, Offset: diskimage.MiB}}
 	},
@@ -77,7 +79,8 @@ var planned = map[string]func(*Options){
 func testSpec(t *testing.T, change func(*Options)) Spec {
 	t.Helper()
 	o := DefaultOptions()
-	o.Image, o.Size, o.Mirror, o.Arch = "/out/debian.img", 2*diskimage.GB, secret.NewURL("http://build.example/debian"), "amd64"
+	o.Image, o.Size, o.Mirror, o.Arch = "/out/debian.img", 2*diskimage.GB,
+		secret.NewURL("http://build.example/debian"), "amd64"
 	change(&o)
 	spec, err := NewSpec(o, World{
 		Stat: func(name string) (os.FileInfo, error) {
@@ -101,7 +104,8 @@ func testSpec(t *testing.T, change func(*Options)) Spec {
 func testPlan(t *testing.T, change func(*Options)) Plan {
 	t.Helper()
 	spec := testSpec(t, change)
-	plan, err := NewPlan(spec, Lock{Codename: spec.Codename(), Seed: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11"), Time: time.Unix(1_700_000_000, 0)})
+	plan, err := NewPlan(spec, Lock{Codename: spec.Codename(),
+		Seed: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11"), Time: time.Unix(1_700_000_000, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}

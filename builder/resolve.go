@@ -68,7 +68,8 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 // programs make what it understands. Releases before bullseye are too old for that, and others than those of mkfs
 // programs that lose something.
 func (s Spec) toolsFromTarget() bool {
-	return s.release.Vendor == debian.Debian && s.release.Codename != "experimental" && s.release.Since("bullseye", "") &&
+	return s.release.Vendor == debian.Debian && s.release.Codename != "experimental" &&
+		s.release.Since("bullseye", "") &&
 		s.completeMkfs(s.release)
 }
 
@@ -79,8 +80,8 @@ func (s Spec) completeMkfs(r debian.Release) bool {
 	})
 }
 
-// toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day, or the first one with
-// mkfs programs that keep every attribute.
+// toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day, or the
+// first one with mkfs programs that keep every attribute.
 func (s Spec) toolboxSuite() string {
 	stable, ok := debian.LookupSuite("stable", s.w.Today)
 	if !ok {
@@ -103,7 +104,8 @@ func components(o Options, r debian.Release) []string {
 	return r.Components()
 }
 
-func readIndexes(ctx context.Context, client *archive.Client, r *archive.Release, components []string, arch string) (*archive.Index, error) {
+func readIndexes(ctx context.Context, client *archive.Client, r *archive.Release, components []string,
+	arch string) (*archive.Index, error) {
 	var indexes []*archive.Index
 	for _, component := range components {
 		index, err := client.Packages(ctx, r, component, arch)
@@ -159,14 +161,16 @@ type AliasError struct {
 }
 
 func (e *AliasError) Error() string {
-	return fmt.Sprintf("--distribution %s: it is %s by now, and %s answers with %s, which is older", e.Alias, e.Want, e.Mirror, e.Codename)
+	return fmt.Sprintf("--distribution %s: it is %s by now, and %s answers with %s, which is older", e.Alias, e.Want,
+		e.Mirror, e.Codename)
 }
 
-// checkAlias compares the release that a mirror has for an alias with the one that the day and the table of releases tell.
-// One that the table does not know is newer.
+// checkAlias compares the release that a mirror has for an alias with the one that the day and the table of
+// releases tell. One that the table does not know is newer.
 func (s Spec) checkAlias(r *archive.Release) error {
 	answer, known := debian.LookupRelease(r.Codename)
-	if s.o.Distribution == s.release.Codename || !known || answer.Vendor != s.release.Vendor || answer.Created >= s.release.Created {
+	if s.o.Distribution == s.release.Codename || !known || answer.Vendor != s.release.Vendor ||
+		answer.Created >= s.release.Created {
 		return nil
 	}
 	return &AliasError{s.o.Distribution, s.o.Mirror.String(), answer.Codename, s.release.Codename}

@@ -73,7 +73,8 @@ func TestTheToolsSuiteAnswersWithItsOwnFiles(t *testing.T) {
 	repo.Replace("dists/trixie/InRelease", file)
 	spec := testSpec(t, func(o *Options) { o.Distribution, o.Mirror = "buster", secret.NewURL(repo.URL()) })
 	_, _, err := Resolve(t.Context(), spec, archiveClient(t, repo), testLock())
-	if wrong, ok := errors.AsType[*archive.SuiteError](err); !ok || wrong.Asked != "trixie" || wrong.Codename != "bookworm" {
+	if wrong, ok := errors.AsType[*archive.SuiteError](err); !ok || wrong.Asked != "trixie" ||
+		wrong.Codename != "bookworm" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -104,7 +105,8 @@ func TestDebootstrapGetsTheKeysOfTheSuite(t *testing.T) {
 	for _, key := range keys {
 		ids = append(ids, key.PrimaryKey.KeyIdString())
 	}
-	want := []string{"B7C5D7D6350947F8", "225629DF75B188BD", "762F67A0B2C39DE4", repo.Keyring()[0].PrimaryKey.KeyIdString()}
+	want := []string{"B7C5D7D6350947F8", "225629DF75B188BD", "762F67A0B2C39DE4",
+		repo.Keyring()[0].PrimaryKey.KeyIdString()}
 	slices.Sort(ids)
 	slices.Sort(want)
 	if !slices.Equal(ids, want) {

@@ -28,7 +28,8 @@ func bootAgrees(s Spec) []error {
 		problems = append(problems, problem.New("--boot", "%s and --grub exclude each other", s.o.Boot)...)
 	}
 	if s.o.UseUEFI && !s.loader.UEFI() {
-		problems = append(problems, problem.New("--boot", "UEFI does not start %s: drop --use-uefi, or choose %s or %s", s.o.Boot,
+		problems = append(problems, problem.New("--boot", "UEFI does not start %s: drop --use-uefi, or choose %s or %s",
+			s.o.Boot,
 			boot.WordGRUB, boot.WordHybrid)...)
 	}
 	return problems
@@ -41,7 +42,8 @@ func loaderNeedsBIOS(s Spec) []error {
 	if s.o.Image == "" || !s.loader.BIOS() || s.arch.Name == "" || s.arch.PC || plainARM64 {
 		return nil
 	}
-	return problem.New(s.loaderFlag(), "%s has no BIOS: use --grub with --use-uefi, or --boot=%s", s.arch.Name, boot.WordNone)
+	return problem.New(s.loaderFlag(), "%s has no BIOS: use --grub with --use-uefi, or --boot=%s", s.arch.Name,
+		boot.WordNone)
 }
 
 // loaderFits: what the boot loader itself asks for.
@@ -57,7 +59,9 @@ func sectorSizeBoots(s Spec) []error {
 		return problem.New("--sector-size", "%d is not possible: choose 512 or 4096", uint64(s.o.SectorSize))
 	}
 	if l := s.loader; s.o.Image != "" && l.BIOS() {
-		return problem.New("--sector-size", "%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, or --boot=%s", l, boot.WordNone)
+		return problem.New("--sector-size",
+			"%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, or --boot=%s", l,
+			boot.WordNone)
 	}
 	return nil
 }
@@ -72,7 +76,8 @@ func espNeedsUEFI(s Spec) []error {
 func arm64NeedsUEFI(s Spec) []error {
 	boots := s.o.Image != "" || s.o.Tarball != "" // the tarball is one of a disk, as it always was
 	if boots && s.arch.Name == "arm64" && !s.loader.UEFI() && s.o.Boot != boot.WordNone {
-		return problem.New("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s", boot.WordNone)
+		return problem.New("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s",
+			boot.WordNone)
 	}
 	return nil
 }
@@ -90,7 +95,8 @@ func uefiExcludesBoot(s Spec) []error {
 	}
 	var problems []error
 	if s.o.Bootsize > 0 {
-		problems = append(problems, problem.New("--bootsize", "a separate boot partition is not supported with UEFI")...)
+		problems = append(problems,
+			problem.New("--bootsize", "a separate boot partition is not supported with UEFI")...)
 	}
 	if s.o.Bootoffset > 0 {
 		problems = append(problems, problem.New("--bootoffset",

@@ -21,13 +21,15 @@ func RootTypes() []string { return filesystem.ForRoot() }
 func BootTypes() []string { return filesystem.ForBoot() }
 
 func filesystemTypes(s Spec) []error {
-	return append(filesystemType(s, "--roottype", s.o.Roottype, filesystem.ForRoot()), filesystemType(s, "--boottype", s.o.Boottype, filesystem.ForBoot())...)
+	return append(filesystemType(s, "--roottype", s.o.Roottype, filesystem.ForRoot()),
+		filesystemType(s, "--boottype", s.o.Boottype, filesystem.ForBoot())...)
 }
 
 // filesystemType: it can be made, and the kernel of the release reads it.
 func filesystemType(s Spec, flag, fstype string, choices []string) []error {
 	if slices.Contains(choices, fstype) && s.o.Image != "" && !filesystem.Lookup(fstype).ReadBy(s.release) {
-		return problem.New(flag, "the kernel of %s does not read %s as it is made today: choose ext4", s.release.Codename, fstype)
+		return problem.New(flag, "the kernel of %s does not read %s as it is made today: choose ext4",
+			s.release.Codename, fstype)
 	}
 	return problem.OneOf(flag, fstype, choices)
 }
@@ -59,7 +61,8 @@ func bootFlagKnown(s Spec) []error {
 	if slices.Contains(flags, s.o.Bootflag) {
 		return nil
 	}
-	return problem.New("--bootflag", "%q is no flag of a partition in a table of --part-type=%s: choose from %s", s.o.Bootflag, s.o.PartType, strings.Join(flags, ", "))
+	return problem.New("--bootflag", "%q is no flag of a partition in a table of --part-type=%s: choose from %s",
+		s.o.Bootflag, s.o.PartType, strings.Join(flags, ", "))
 }
 
 // partitionsFit: what is asked for beside the root partition leaves room for it. Whether the packages fit into the
@@ -105,11 +108,13 @@ func growPossible(s Spec) []error {
 	case s.o.Image == "":
 		return problem.New("--grow", "needs --image as well")
 	case filesystem.Lookup(s.o.Roottype).ReadOnly:
-		return problem.New("--grow", "a root file system of type %s never changes: choose another --roottype", s.o.Roottype)
+		return problem.New("--grow", "a root file system of type %s never changes: choose another --roottype",
+			s.o.Roottype)
 	case filesystem.Lookup(s.o.Roottype).NoGrowth != "":
 		return problem.New("--grow", "%s", filesystem.Lookup(s.o.Roottype).NoGrowth)
 	case !s.release.Since("bullseye", "focal"):
-		return problem.New("--grow", "%s is too old: it needs the systemd of Debian bullseye or Ubuntu focal", s.release.Codename)
+		return problem.New("--grow", "%s is too old: it needs the systemd of Debian bullseye or Ubuntu focal",
+			s.release.Codename)
 	}
 	return nil
 }

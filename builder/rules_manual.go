@@ -21,7 +21,8 @@ func squashExcludesImage(s Spec) []error {
 
 func someOutput(s Spec) []error {
 	if s.o.Image == "" && s.o.Tarball == "" && s.o.Squash == "" && len(s.o.Exports) == 0 {
-		return problem.New("--image", "needs a disk image filename, unless --tarball, --squash or --export says what to make")
+		return problem.New("--image",
+			"needs a disk image filename, unless --tarball, --squash or --export says what to make")
 	}
 	return nil
 }

@@ -70,8 +70,9 @@ func mirrorURLs(s Spec) []error {
 			return
 		}
 		if given.Redacted() {
-			problems = append(problems, problem.New(flag, "%q has in it what stands for credentials that --dump-config hid: write them in "+
-				"its place", text)...)
+			problems = append(problems,
+				problem.New(flag, "%q has in it what stands for credentials that --dump-config hid: write them in "+
+					"its place", text)...)
 			return
 		}
 		u, err := url.Parse(text)
@@ -109,7 +110,8 @@ func kernelExists(s Spec) []error {
 	if s.o.NoKernel || s.arch.Name == "" || s.KernelPackage() != "" {
 		return nil
 	}
-	return problem.New("--arch", "%s has no kernel for %s: use --kernel-package or --no-kernel", s.release.Codename, s.arch.Name)
+	return problem.New("--arch", "%s has no kernel for %s: use --kernel-package or --no-kernel", s.release.Codename,
+		s.arch.Name)
 }
 
 func localPackages(s Spec) []error {
@@ -134,8 +136,9 @@ func hostnameSyntax(s Spec) []error {
 	}
 	for label := range strings.SplitSeq(s.o.Hostname, ".") {
 		if !hostLabel.MatchString(label) {
-			return problem.New("--hostname", "%q is not a host name: letters, digits and inner hyphens, parts of at most 63 "+
-				"characters with dots between them", s.o.Hostname)
+			return problem.New("--hostname",
+				"%q is not a host name: letters, digits and inner hyphens, parts of at most 63 "+
+					"characters with dots between them", s.o.Hostname)
 		}
 	}
 	return nil
@@ -147,8 +150,9 @@ func userSyntax(s Spec) []error {
 	for _, u := range s.o.Users {
 		switch {
 		case !accountName.MatchString(u.Name):
-			problems = append(problems, problem.New("--user", "%q is not a user name: a small letter, then at most 31 small "+
-				"letters, digits, hyphens and underscores", goodPart(u.Name))...)
+			problems = append(problems,
+				problem.New("--user", "%q is not a user name: a small letter, then at most 31 small "+
+					"letters, digits, hyphens and underscores", goodPart(u.Name))...)
 		case u.Name == "root":
 			problems = append(problems, problem.New("--user", "root is there anyway: use --root-password")...)
 		case seen[u.Name]:
@@ -176,8 +180,9 @@ func passwordsWritten(s Spec) []error {
 	var problems []error
 	for _, a := range s.o.Actions {
 		if a.Command.Reveal() == secret.Hidden {
-			problems = append(problems, problem.New(a.Flag(), "%q stands for a command that --dump-config hid: write the command in its "+
-				"place", secret.Hidden)...)
+			problems = append(problems,
+				problem.New(a.Flag(), "%q stands for a command that --dump-config hid: write the command in its "+
+					"place", secret.Hidden)...)
 		}
 	}
 	check := func(flag string, password secret.Text) {

@@ -33,15 +33,16 @@ type Source struct {
 
 // sourceForms are the sources of --from, for its help and its errors.
 var sourceForms = []string{
-	"FILE", "-", "DIRECTORY", "tar:FILE", "dir:DIRECTORY", "oci:DIRECTORY[:TAG]", "oci-archive:FILE[:TAG]", "docker-archive:FILE[:REF]",
+	"FILE", "-", "DIRECTORY", "tar:FILE", "dir:DIRECTORY", "oci:DIRECTORY[:TAG]", "oci-archive:FILE[:TAG]",
+	"docker-archive:FILE[:REF]",
 	"docker://REGISTRY/REPO[:TAG]",
 }
 
 // SourceForms lists what a source looks like.
 func SourceForms() string { return strings.Join(sourceForms, ", ") }
 
-// ParseSource reads a source. A path without a transport is a directory if it is one, and a tarball else. Of a container
-// image the path ends at its first colon.
+// ParseSource reads a source. A path without a transport is a directory if it is one, and a tarball else. Of
+// a container image the path ends at its first colon.
 func ParseSource(text string, w World) (Source, error) {
 	kind, rest, ok := strings.Cut(text, ":")
 	if text == "-" || !ok || strings.Contains(kind, "/") {
@@ -94,7 +95,8 @@ func parseRegistry(text, rest string) (Source, error) {
 	return Source{Transport: transport.Docker, Name: reference.TagNameOnly(named).String()}, nil
 }
 
-// Reference is the image in a registry in the words of containers-transports(5); empty if the source is on this machine.
+// Reference is the image in a registry in the words of containers-transports(5); empty if the source is on
+// this machine.
 func (s Source) Reference() string {
 	if s.Transport != transport.Docker {
 		return ""
@@ -194,7 +196,8 @@ func (t *SourceTree) layers(s Source, image *ociimage.Reading, err error) error 
 	return nil
 }
 
-// archive opens an archive in its plain form. If a compressed one ends too early, the error names the member where it does.
+// archive opens an archive in its plain form. If a compressed one ends too early, the error names the member
+// where it does.
 func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) (io.ReaderAt, int64, error) {
 	var in io.ReadCloser
 	if name == "-" {
@@ -255,7 +258,8 @@ func OpenArchive(ctx context.Context, name string) (file *os.File, in io.ReadClo
 	return nil, nil, errors.Join(err, f.Close())
 }
 
-// writtenPipe is a named pipe that was opened without waiting for its writer. Until there is one it would be at its end.
+// writtenPipe is a named pipe that was opened without waiting for its writer. Until there is one it would be
+// at its end.
 type writtenPipe struct{ file *os.File }
 
 func (p writtenPipe) Read(b []byte) (int, error) {
@@ -271,8 +275,8 @@ func (p writtenPipe) Read(b []byte) (int, error) {
 	}
 }
 
-// cancellable is a reader that does not wait any longer when a context ends; done is called at the end of in. The wait itself goes on in the background
-// then, for as long as the program lives.
+// cancellable is a reader that does not wait any longer when a context ends; done is called at the end of in.
+// The wait itself goes on in the background then, for as long as the program lives.
 func cancellable(ctx context.Context, in io.Reader, done func() error) io.ReadCloser {
 	out, writer := io.Pipe()
 	go func() {

@@ -21,12 +21,14 @@ func TestSourcesHoldFilesOnly(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(layout, "index.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]string{"oci:" + layout: "index.json: it is a named pipe", "/dev/null": "neither a regular file nor a pipe"} {
+	for text, want := range map[string]string{"oci:" + layout: "index.json: it is a named pipe",
+		"/dev/null": "neither a regular file nor a pipe"} {
 		s, err := ParseSource(text, World{Stat: os.Stat})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Open(t.Context(), SourceOptions{TempDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := s.Open(t.Context(), SourceOptions{TempDir: t.TempDir()}); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
 	}

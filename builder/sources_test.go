@@ -56,8 +56,10 @@ func TestAptSourcesByRelease(t *testing.T) {
 				t.Fatalf("no release %s", tt.codename)
 			}
 			o := DefaultOptions()
-			o.Mirror, o.AptMirror, o.Distribution = secret.NewURL("http://build.example/debian"), secret.NewURL(tt.aptMirror), tt.suite
-			f := targettest.New(t, map[string]string{"/etc/apt/sources.list": "deb http://build.example/debian x main\n"})
+			o.Mirror, o.AptMirror, o.Distribution = secret.NewURL("http://build.example/debian"),
+				secret.NewURL(tt.aptMirror), tt.suite
+			f := targettest.New(t,
+				map[string]string{"/etc/apt/sources.list": "deb http://build.example/debian x main\n"})
 			if err := runStep(t, f, newAptSourcesStep(o, release)); err != nil {
 				t.Fatal(err)
 			}
@@ -93,10 +95,12 @@ func TestInittabGetsTheSerialConsole(t *testing.T) {
 func TestCustomPackagesAreFilesToApt(t *testing.T) {
 	t.Parallel()
 	f := targettest.New(t, map[string]string{"/usr/sbin/": ""})
-	if err := runStep(t, f, step.CustomPackages{Files: []string{"/inputs/0", "/inputs/1"}, Names: []string{"x_1.deb", "x_1.deb"}}); err != nil {
+	if err := runStep(t, f, step.CustomPackages{Files: []string{"/inputs/0", "/inputs/1"},
+		Names: []string{"x_1.deb", "x_1.deb"}}); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Transcript) != 1 || !strings.HasSuffix(f.Transcript[0], " /run/custom-packages/0/x_1.deb /run/custom-packages/1/x_1.deb") {
+	if len(f.Transcript) != 1 ||
+		!strings.HasSuffix(f.Transcript[0], " /run/custom-packages/0/x_1.deb /run/custom-packages/1/x_1.deb") {
 		t.Errorf("ran %q", f.Transcript)
 	}
 }

@@ -141,7 +141,8 @@ func (s Spec) Warnings() []string {
 	}
 	for _, u := range s.o.Users {
 		if u.Password.IsZero() {
-			warnings = append(warnings, "user "+u.Name+" can log in without a password: give --user="+u.Name+"/PASSWORD")
+			warnings = append(warnings, "user "+u.Name+" can log in without a password: give --user="+u.Name+
+				"/PASSWORD")
 		}
 	}
 	if !s.o.RootPassword.IsZero() && s.o.LockRootPassword {
@@ -152,10 +153,12 @@ func (s Spec) Warnings() []string {
 	case !s.NeedsEmulation():
 		warnings = append(warnings, "--foreign has no effect: this machine runs programs of "+s.arch.Name+" itself")
 	case s.foreignEmulator() == "":
-		warnings = append(warnings, "--foreign: there is no "+s.o.Foreign+": the toolbox's own emulator runs programs of "+s.arch.Name)
+		warnings = append(warnings,
+			"--foreign: there is no "+s.o.Foreign+": the toolbox's own emulator runs programs of "+s.arch.Name)
 	}
 	if s.o.Squash != "" && s.o.UseUEFI && !s.bootRequest().SignedEFI() {
-		warnings = append(warnings, "--squash: "+s.release.Codename+" has no GRUB for "+s.arch.Name+" that is complete without grub-install: there will be no efi directory")
+		warnings = append(warnings, "--squash: "+s.release.Codename+" has no GRUB for "+s.arch.Name+
+			" that is complete without grub-install: there will be no efi directory")
 	}
 	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {
 		warnings = append(warnings, s.release.Codename+" has had no security updates since "+s.release.EOL)

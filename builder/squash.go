@@ -35,9 +35,9 @@ const (
 	squashWork = "/run/squash/work"
 )
 
-// WriteSquash writes the finished root file system to a directory for live media: filesystem.squashfs, the files of /boot
-// beside it, and with UEFI the programs of the EFI system partition below efi. None of them gets its name before all are
-// complete; others in the directory stay.
+// WriteSquash writes the finished root file system to a directory for live media: filesystem.squashfs, the
+// files of /boot beside it, and with UEFI the programs of the EFI system partition below efi. None of them
+// gets its name before all are complete; others in the directory stay.
 func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err error) {
 	r.x.Say("write " + filepath.Join(dir, squashName))
 	work, err := os.MkdirTemp(r.site.Tmp, "squash-")
@@ -53,7 +53,8 @@ func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err er
 		return err
 	}
 	if spec.Options().UseUEFI && spec.bootRequest().SignedEFI() {
-		list, err := grub.EFISignedFiles(grub.EFIPlatform(spec.Options().Arch), strings.ToLower(string(spec.Release().Vendor)))
+		list, err := grub.EFISignedFiles(grub.EFIPlatform(spec.Options().Arch),
+			strings.ToLower(string(spec.Release().Vendor)))
 		if err != nil {
 			return err
 		}
@@ -86,15 +87,18 @@ func squashSources(root, work string) (map[string]func() (io.ReadCloser, error),
 	return sources, nil
 }
 
-// Squash makes the output of WriteSquash of a root file system that is there already: a directory, or an uncompressed tar
-// archive, which is unpacked into a container first. Device nodes, which no container can make, are left out.
-func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory string, archive io.Reader) (err error) {
+// Squash makes the output of WriteSquash of a root file system that is there already: a directory, or an
+// uncompressed tar archive, which is unpacked into a container first. Device nodes, which no container can
+// make, are left out.
+func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory string,
+	archive io.Reader) (err error) {
 	toolbox, err := x.toolbox(ctx, spec, src)
 	if err != nil {
 		return fmt.Errorf("make the toolbox: %w", err)
 	}
 	defer func() { err = errors.Join(err, toolbox.Close()) }()
-	s := &step.Context{Toolbox: toolbox, Tmp: x.TempDir, Proxy: proxyEnviron(x.Environ), Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror)}
+	s := &step.Context{Toolbox: toolbox, Tmp: x.TempDir, Proxy: proxyEnviron(x.Environ), Log: x.Log,
+		Out: step.NewTail(x.Output, spec.o.Mirror)}
 	if archive != nil {
 		unpacked, err := x.Engine.Scratch(ctx)
 		if err != nil {
@@ -103,7 +107,8 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		defer func() { err = errors.Join(err, unpacked.Close()) }()
 		x.Say("unpack the archive")
 		p := s.Command("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*",
-			"--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*", "--directory="+squashRoot)
+			"--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*",
+			"--directory="+squashRoot)
 		if err := toolbox.Run(ctx, p, []specs.Mount{target.Bind(unpacked.Root(), squashRoot)}, archive, s.Out); err != nil {
 			return fmt.Errorf("unpack the archive: %w: %s", err, strings.TrimSpace(s.Out.String()))
 		}
@@ -137,8 +142,9 @@ func (r *Result) reader(name string) func() (io.ReadCloser, error) {
 	}
 }
 
-// makeSquash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and checks it.
-// What is in directories that are mounted over at boot is left out. options are more of mksquashfs.
+// makeSquash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and
+// checks it. What is in directories that are mounted over at boot is left out. options are more of
+// mksquashfs.
 func makeSquash(ctx context.Context, s *step.Context, root, work string, options ...string) error {
 	image := squashWork + "/" + squashName
 	args := []string{

@@ -70,7 +70,8 @@ func TestNetworkByRelease(t *testing.T) {
 	}{
 		{
 			"wheezy ignores networkd", "wheezy", nil,
-			map[string]string{network: absent, interfaces: "source /etc/network/interfaces.d/*\n", setup: step.LoopbackInterface, resolv: absent, rules: absent},
+			map[string]string{network: absent, interfaces: "source /etc/network/interfaces.d/*\n",
+				setup: step.LoopbackInterface, resolv: absent, rules: absent},
 			nil,
 		},
 		{
@@ -80,19 +81,22 @@ func TestNetworkByRelease(t *testing.T) {
 		},
 		{
 			"jessie has both", "jessie", nil,
-			map[string]string{network: step.DhcpNetwork, interfaces: sourceDir, setup: step.LoopbackInterface, resolv: absent, rules: absent},
+			map[string]string{network: step.DhcpNetwork, interfaces: sourceDir, setup: step.LoopbackInterface,
+				resolv: absent, rules: absent},
 			[]string{"systemctl --quiet enable systemd-networkd"},
 		},
 		{
 			"stretch and later", "stretch", nil,
-			map[string]string{network: "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n", interfaces: absent, resolv: "-> /run/systemd/resolve/resolv.conf", rules: absent},
+			map[string]string{network: "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n", interfaces: absent,
+				resolv: "-> /run/systemd/resolve/resolv.conf", rules: absent},
 			[]string{"systemctl --quiet enable systemd-networkd", "systemctl --quiet enable systemd-resolved"},
 		},
 		{
 			"without networkd", "trixie", func(o *Options) { o.SystemdNetworkd = false; o.EnableDHCP = true },
 			map[string]string{
-				network: absent, interfaces: sourceDir, setup: step.LoopbackInterface + step.DhcpInterface, resolv: absent,
-				rules: "-> /dev/null", link: "-> /dev/null",
+				network: absent, interfaces: sourceDir, setup: step.LoopbackInterface + step.DhcpInterface,
+				resolv: absent,
+				rules:  "-> /dev/null", link: "-> /dev/null",
 			},
 			nil,
 		},
@@ -108,7 +112,8 @@ func TestNetworkByRelease(t *testing.T) {
 				tt.options(&o)
 			}
 			f := targettest.New(t, map[string]string{
-				"/etc/": "", "/usr/lib/systemd/system/systemd-networkd.service": "", "/usr/lib/systemd/system/systemd-resolved.service": "",
+				"/etc/": "", "/usr/lib/systemd/system/systemd-networkd.service": "",
+				"/usr/lib/systemd/system/systemd-resolved.service": "",
 			})
 			if err := runStep(t, f, newNetworkStep(o, release)); err != nil {
 				t.Fatal(err)
@@ -145,21 +150,25 @@ func TestAccountsFollowTheRulesOfTheManual(t *testing.T) {
 		{"locked", step.RootPassword{Lock: true}, []string{"passwd -q -l root"}, ""},
 		{
 			"the password wins over the lock", step.RootPassword{Password: secret.New("s3cret"), Lock: true},
-			[]string{"perl -e " + step.HashProgram, "chpasswd --encrypted"}, "root:$y$j9T$" + step.Salt(uuid.Nil, "root") + "$hash\n",
+			[]string{"perl -e " + step.HashProgram, "chpasswd --encrypted"},
+			"root:$y$j9T$" + step.Salt(uuid.Nil, "root") + "$hash\n",
 		},
 		{
 			"user without a password", step.AddUser{User: step.User{Name: "alice"}},
 			[]string{"adduser --quiet --gecos alice --disabled-password alice", "passwd -q -d alice"}, "",
 		},
 		{
-			"user with sudo and password", step.AddUser{User: step.User{Name: "alice", Password: secret.New("s3cret"), HasPassword: true}, Sudo: true},
-			[]string{"adduser --quiet --gecos alice --disabled-password alice", "adduser --quiet alice sudo", "perl -e " + step.HashProgram, "chpasswd --encrypted"},
+			"user with sudo and password", step.AddUser{User: step.User{Name: "alice", Password: secret.New("s3cret"),
+				HasPassword: true}, Sudo: true},
+			[]string{"adduser --quiet --gecos alice --disabled-password alice", "adduser --quiet alice sudo",
+				"perl -e " + step.HashProgram, "chpasswd --encrypted"},
 			"alice:$y$j9T$" + step.Salt(uuid.Nil, "alice") + "$hash\n",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := targettest.New(t, map[string]string{step.CommonPassword: "password [success=1] pam_unix.so obscure yescrypt\n"})
+			f := targettest.New(t,
+				map[string]string{step.CommonPassword: "password [success=1] pam_unix.so obscure yescrypt\n"})
 			f.On = crypt(f)
 			if err := runStep(t, f, tt.step); err != nil {
 				t.Fatal(err)
@@ -174,7 +183,8 @@ func TestAccountsFollowTheRulesOfTheManual(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if seen := string(data) + tt.step.Title() + strings.Join(f.Transcript, " "); strings.Contains(seen, "s3cret") {
+			if seen := string(data) + tt.step.Title() + strings.Join(f.Transcript, " "); strings.Contains(seen,
+				"s3cret") {
 				t.Errorf("the password is seen in %q", seen)
 			}
 		})
@@ -207,10 +217,12 @@ func TestPasswordsAreHashedAsTheSuiteDoes(t *testing.T) {
 		_, err := io.WriteString(out, "*0") // what crypt(3) answers if it does not know the setting
 		return err
 	}
-	if err := runStep(t, f, step.RootPassword{Password: secret.New("s3cret")}); err == nil || !strings.Contains(err.Error(), "password of root") {
+	if err := runStep(t, f, step.RootPassword{Password: secret.New("s3cret")}); err == nil ||
+		!strings.Contains(err.Error(), "password of root") {
 		t.Errorf("got %v, want an error about the password of root", err)
 	}
-	if step.Salt(uuid.Nil, "root") == step.Salt(uuid.Nil, "alice") || step.Salt(uuid.Nil, "root") == step.Salt(uuid.Max, "root") {
+	if step.Salt(uuid.Nil, "root") == step.Salt(uuid.Nil, "alice") || step.Salt(uuid.Nil, "root") == step.Salt(uuid.Max,
+		"root") {
 		t.Error("salts do not depend on account and seed")
 	}
 }
@@ -245,7 +257,8 @@ func TestInitramfsIsMadeOnceForEachKernel(t *testing.T) {
 	if got := f.Readable(step.UpdateInitramfs); got != "real" {
 		t.Errorf("afterwards, update-initramfs is %q", got)
 	}
-	made := slices.DeleteFunc(slices.Clone(f.Transcript), func(s string) bool { return !strings.HasPrefix(s, "update-initramfs") })
+	made := slices.DeleteFunc(slices.Clone(f.Transcript),
+		func(s string) bool { return !strings.HasPrefix(s, "update-initramfs") })
 	want := []string{"update-initramfs -c -k 6.1.0-1-amd64", "update-initramfs -c -k 6.12.0-2-amd64"}
 	if !slices.Equal(made, want) {
 		t.Errorf("ran %q, want %q", made, want)
@@ -270,7 +283,8 @@ func TestRecommendedPackagesAreInstalledOnRequest(t *testing.T) {
 	t.Parallel()
 	for _, step := range []step.Step{
 		step.AptInstall{Packages: []string{"wget"}}, step.AptInstall{Packages: []string{"wget"}, Recommends: true},
-		step.CustomPackages{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}}, step.CustomPackages{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}, Recommends: true},
+		step.CustomPackages{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}},
+		step.CustomPackages{Files: []string{"/inputs/0"}, Names: []string{"x.deb"}, Recommends: true},
 	} {
 		f := targettest.New(t, map[string]string{"/usr/sbin/": ""})
 		if err := runStep(t, f, step); err != nil {
@@ -344,7 +358,8 @@ func TestCleanLeavesNothingOfTheBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/etc/machine-id", "/home/alice/kept", "/usr/share/doc/apt/kept/as/it/is", "/var/lib/apt/extended_states"}
+	want := []string{"/etc/machine-id", "/home/alice/kept", "/usr/share/doc/apt/kept/as/it/is",
+		"/var/lib/apt/extended_states"}
 	if !slices.Equal(left, want) {
 		t.Errorf("left %q, want %q", left, want)
 	}
@@ -370,9 +385,11 @@ func TestHookSeesItsDirectoryButKeepsTheToolbox(t *testing.T) {
 		script, dir string
 		want        []string
 	}{
-		{"/home/alice/img/hook.sh", "/home/alice", []string{"/home/alice", "/home/alice/img", "/home/alice/img/hook.sh"}},
+		{"/home/alice/img/hook.sh", "/home/alice",
+			[]string{"/home/alice", "/home/alice/img", "/home/alice/img/hook.sh"}},
 		{"/home/alice/hook.sh", "/home/alice", []string{"/home/alice", "/home/alice/hook.sh"}},
-		{"/usr/share/vmdebootstrap/examples/h.sh", "/", []string{"/usr/share/vmdebootstrap/examples", "/usr/share/vmdebootstrap/examples/h.sh"}},
+		{"/usr/share/vmdebootstrap/examples/h.sh", "/",
+			[]string{"/usr/share/vmdebootstrap/examples", "/usr/share/vmdebootstrap/examples/h.sh"}},
 		{"/usr/bin/hook", "/etc", []string{"/usr/bin/hook"}},
 		{"/hook", "/usr", []string{"/hook"}},
 		{"/tmp/hook", "/var/tmp", []string{"/var/tmp", "/tmp", "/tmp/hook"}},
@@ -390,7 +407,8 @@ func TestHookSeesItsDirectoryButKeepsTheToolbox(t *testing.T) {
 func TestHookEnvironmentIsTheCallersWithoutItsSession(t *testing.T) {
 	t.Parallel()
 	caller := []string{
-		"SUITE=trixie", "PATH=/home/alice/bin", "XDG_RUNTIME_DIR=/run/user/1000", "LANG=de_DE.UTF-8", "SHLVL=2", "CI_JOB_ID=1", "CI_COMMIT_SHA=2",
+		"SUITE=trixie", "PATH=/home/alice/bin", "XDG_RUNTIME_DIR=/run/user/1000", "LANG=de_DE.UTF-8", "SHLVL=2",
+		"CI_JOB_ID=1", "CI_COMMIT_SHA=2",
 	}
 	got := step.HookEnviron(caller, []string{"PATH=/usr/bin"}, []byte("echo ${CI_COMMIT_SHA}"))
 	want := []string{"SUITE=trixie", "CI_COMMIT_SHA=2", "PATH=/usr/bin"}

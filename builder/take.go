@@ -20,11 +20,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
-// The user's files are read once: they are copied to a directory of the build, and hashed while that happens. Steps read
-// the copies. So a file that somebody changes while packages are downloaded cannot end in a snapshot under the digest of
-// what it was before.
+// The user's files are read once: they are copied to a directory of the build, and hashed while that happens.
+// Steps read the copies. So a file that somebody changes while packages are downloaded cannot end in a
+// snapshot under the digest of what it was before.
 
-// Take copies the files of the host that a build uses into dir, which must not exist, and notes their digests in the Lock.
+// Take copies the files of the host that a build uses into dir, which must not exist, and notes their digests
+// in the Lock.
 func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 	o := spec.Options()
 	t := taker{dir: dir, lock: l, digests: map[string]string{}}
@@ -71,8 +72,8 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 	return nil
 }
 
-// Copy is where the copy of a file is that Take has taken. What was not taken, because there is only a plan to print, is
-// where it is.
+// Copy is where the copy of a file is that Take has taken. What was not taken, because there is only a plan
+// to print, is where it is.
 func (l Lock) Copy(name string) string {
 	if copied, ok := l.Copies[name]; ok {
 		return copied
@@ -80,8 +81,8 @@ func (l Lock) Copy(name string) string {
 	return name
 }
 
-// source is the file or directory of the host that an action of a build uses; "" if there is none. A script of the phase
-// image runs after the build, where the user has it.
+// source is the file or directory of the host that an action of a build uses; "" if there is none. A script
+// of the phase image runs after the build, where the user has it.
 func (a Action) source() string {
 	switch {
 	case a.Kind == ActionScript && a.Phase != hooks.PhaseImage:
@@ -132,8 +133,8 @@ func (t taker) take(ctx context.Context, name string, follow bool) (digest strin
 	return digest, nil
 }
 
-// takeTree copies a directory, or a symbolic link. The digest is one of the names, permissions and contents of all that is
-// in it.
+// takeTree copies a directory, or a symbolic link. The digest is one of the names, permissions and contents
+// of all that is in it.
 func takeTree(ctx context.Context, from, to string) (string, error) {
 	var parts []string
 	var dirs []func() error // gives directories their modes, when all is in them
@@ -172,8 +173,8 @@ func takeTree(ctx context.Context, from, to string) (string, error) {
 	return string(snapshot.HashOf(parts...)), err
 }
 
-// takeFile copies a regular file with its mode and time, sharing the data where the file system can do that. The digest is
-// the SHA-256 of the copy's content: nobody else writes to that.
+// takeFile copies a regular file with its mode and time, sharing the data where the file system can do that.
+// The digest is the SHA-256 of the copy's content: nobody else writes to that.
 func takeFile(ctx context.Context, from, to string) (digest string, err error) {
 	// Somebody may have put a named pipe there meanwhile.
 	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NONBLOCK, 0)

@@ -22,7 +22,8 @@ var toolboxPackages = []string{
 // pcToolboxPackages are there only for PCs.
 var pcToolboxPackages = []string{"extlinux", "syslinux-common"}
 
-// toolboxFormat changes when the same packages would give another toolbox. Those of format 2 may have come from elsewhere.
+// toolboxFormat changes when the same packages would give another toolbox. Those of format 2 may have come
+// from elsewhere.
 const toolboxFormat = "3"
 
 // toolboxContent is what a toolbox is made of.
@@ -62,9 +63,9 @@ func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 	return t, nil
 }
 
-// toolbox gives a container of the toolbox. The image is made of Debian packages, without running any program, and kept in the
-// store under the digest of the packages' digests. It never comes from another machine: the programs in it make all that
-// the digests of steps promise, and to make it takes seconds.
+// toolbox gives a container of the toolbox. The image is made of Debian packages, without running any
+// program, and kept in the store under the digest of the packages' digests. It never comes from another
+// machine: the programs in it make all that the digests of steps promise, and to make it takes seconds.
 func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs, error) {
 	t, err := spec.toolboxContent(src)
 	if err != nil {
@@ -85,7 +86,8 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs,
 }
 
 // makeToolbox unpacks the packages into a new container and keeps that under the name.
-func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*archive.Package, emulator emulatorParts) (err error) {
+func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*archive.Package,
+	emulator emulatorParts) (err error) {
 	if err := x.Archive.Fetch(ctx, packages, nil); err != nil {
 		return err
 	}
@@ -98,8 +100,8 @@ func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*arc
 	for i, p := range packages {
 		debs[i] = x.Archive.Cache.Path(p.SHA256)
 	}
-	// Every toolbox has a merged /usr, older releases' too: their packages' programs do not care. Nor does anybody ask whose
-	// they are, and there may be one user only.
+	// Every toolbox has a merged /usr, older releases' too: their packages' programs do not care. Nor does
+	// anybody ask whose they are, and there may be one user only.
 	options := archive.UnpackOptions{Exclude: archive.Documentation(), MergedUsr: true, SkipOwners: true}
 	if err := archive.UnpackAll(ctx, debs, c.Root(), options, nil); err != nil {
 		return err

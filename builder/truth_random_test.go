@@ -18,12 +18,15 @@ import (
 // randomNames are few, so that hooks and changes meet.
 var randomNames = []string{"a", "b", "d/a", "d/b", "d/e/a", "d/e", "d", "e"}
 
-// randomLooks are what a hook does with a name: each way to see something of a file, but for its times. What it prints is in
-// the image.
+// randomLooks are what a hook does with a name: each way to see something of a file, but for its times. What
+// it prints is in the image.
 var randomLooks = []string{
-	"cat %s", "cp -a %s $1/srv/copy", "ls -AR %s", "stat -c '%%a %%F' %s", "[ -f %s ] && stat -c %%s %s", "readlink %s", "[ -e %s ] && echo there",
-	"[ ! -x %s ] || echo executable", "cat < %s", "grep -r x %s", "find %s -type l -size +1c", ". ./%s", "wc -c %s", "cd %s && ls -A", "tar -c --mtime=@0 --sort=name %s | cksum",
-	"test %s -ef a && echo same", "for f in %s/*; do echo $f; done", "env | grep -c ^V", "echo $V1 %s", "cp -r %s $TOOLBOX/left; cd $TOOLBOX; ls left",
+	"cat %s", "cp -a %s $1/srv/copy", "ls -AR %s", "stat -c '%%a %%F' %s", "[ -f %s ] && stat -c %%s %s", "readlink %s",
+	"[ -e %s ] && echo there",
+	"[ ! -x %s ] || echo executable", "cat < %s", "grep -r x %s", "find %s -type l -size +1c", ". ./%s", "wc -c %s",
+	"cd %s && ls -A", "tar -c --mtime=@0 --sort=name %s | cksum",
+	"test %s -ef a && echo same", "for f in %s/*; do echo $f; done", "env | grep -c ^V", "echo $V1 %s",
+	"cp -r %s $TOOLBOX/left; cd $TOOLBOX; ls left",
 	"ls $TOOLBOX; touch $TOOLBOX/$(basename %s)",
 }
 
@@ -48,7 +51,8 @@ func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 // link on the way, all stays as it is.
 func (tr *truth) put(r *rand.Rand, name string) {
 	place, then := tr.name(name), time.Unix(1_700_000_000, 0)
-	link, dirMode, fileMode := pick(r, randomNames), pick(r, []fs.FileMode{0o755, 0o700}), pick(r, []fs.FileMode{0o644, 0o755, 0o600})
+	link, dirMode, fileMode := pick(r, randomNames), pick(r, []fs.FileMode{0o755, 0o700}),
+		pick(r, []fs.FileMode{0o644, 0o755, 0o600})
 	text, kind := pick(r, []string{"V1=x\n", "V1=y\n", "V1=\n", "x", "y", ""}), r.IntN(5)
 	if os.RemoveAll(place) != nil || os.MkdirAll(filepath.Dir(place), 0o755) != nil {
 		return

@@ -30,8 +30,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// hostEngine has root file systems that are directories of the test, and runs hooks with the machine's own shell: what it
-// is told of files is what inotify(7) tells.
+// hostEngine has root file systems that are directories of the test, and runs hooks with the machine's own
+// shell: what it is told of files is what inotify(7) tells.
 type hostEngine struct {
 	snapshottest.Engine
 	t     *testing.T
@@ -54,7 +54,8 @@ func newHostEngine(t *testing.T) *hostEngine {
 
 // skeleton is what debootstrap makes here.
 var skeleton = map[string]string{
-	"/etc/apt/": "", "/usr/sbin/": "", "/root/": "", "/run/": "", "/usr/lib/systemd/system/systemd-networkd.service": "",
+	"/etc/apt/": "", "/usr/sbin/": "", "/root/": "", "/run/": "",
+	"/usr/lib/systemd/system/systemd-networkd.service": "",
 	"/usr/lib/systemd/system/systemd-resolved.service": "",
 }
 
@@ -85,7 +86,8 @@ func (r *hostRootfs) Snapshot(_ context.Context, name string, labels map[string]
 	return errors.Join(os.RemoveAll(place), os.Mkdir(place, 0o755), copyTree(r.Dir, place))
 }
 
-func (r *hostRootfs) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader, out io.Writer) error {
+func (r *hostRootfs) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader,
+	out io.Writer) error {
 	host := map[string]string{}
 	for _, m := range mounts {
 		host[m.Destination] = m.Source
@@ -130,7 +132,8 @@ type truth struct {
 
 func newTruth(t *testing.T, files map[string]string) *truth {
 	t.Helper()
-	tr := &truth{t: t, dir: t.TempDir(), environ: []string{"GREETING=hello"}, options: func(*Options) {}, records: t.TempDir()}
+	tr := &truth{t: t, dir: t.TempDir(), environ: []string{"GREETING=hello"}, options: func(*Options) {},
+		records: t.TempDir()}
 	for name, text := range files {
 		tr.write(name, text)
 	}
@@ -139,8 +142,8 @@ func newTruth(t *testing.T, files map[string]string) *truth {
 
 func (tr *truth) name(name string) string { return filepath.Join(tr.dir, name) }
 
-// write makes a file of the working directory; "-> TEXT" is a symbolic link. It keeps the time of a file that was there:
-// times are no inputs.
+// write makes a file of the working directory; "-> TEXT" is a symbolic link. It keeps the time of a file that
+// was there: times are no inputs.
 func (tr *truth) write(name, text string) {
 	tr.t.Helper()
 	name = tr.name(name)
@@ -153,7 +156,8 @@ func (tr *truth) write(name, text string) {
 		if strings.HasPrefix(text, "#!") {
 			mode = 0o755
 		}
-		err = errors.Join(err, os.WriteFile(name, []byte(text), mode), os.Chmod(name, mode), os.Chtimes(name, then, then))
+		err = errors.Join(err, os.WriteFile(name, []byte(text), mode), os.Chmod(name, mode),
+			os.Chtimes(name, then, then))
 	}
 	if err != nil {
 		tr.t.Fatal(err)
@@ -165,7 +169,8 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	t := tr.t
 	t.Helper()
 	o := DefaultOptions()
-	o.Tarball, o.Mirror, o.Arch, o.NoKernel = "/out/root.tar", secret.NewURL("http://build.example/debian"), "amd64", true
+	o.Tarball, o.Mirror, o.Arch, o.NoKernel = "/out/root.tar", secret.NewURL("http://build.example/debian"),
+		"amd64", true
 	o.UpdateInitramfs, o.LockRootPassword = false, true
 	o.Actions = []Action{Script("./hook")}
 	tr.options(&o)
@@ -188,8 +193,10 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	}
 	var lines []string
 	x := &Executor{
-		Engine: e, TempDir: tmp, Environ: tr.environ, Dir: tr.dir, Log: slog.New(slog.DiscardHandler), Say: func(string) {},
-		Cache: snapshot.Settings{Program: "v1", Ours: tr.ours, Records: tr.records, Now: time.Now, Explain: func(text string) { lines = append(lines, text) }},
+		Engine: e, TempDir: tmp, Environ: tr.environ, Dir: tr.dir, Log: slog.New(slog.DiscardHandler),
+		Say: func(string) {},
+		Cache: snapshot.Settings{Program: "v1", Ours: tr.ours, Records: tr.records, Now: time.Now,
+			Explain: func(text string) { lines = append(lines, text) }},
 	}
 	plan, err := NewPlan(spec, lock)
 	if err != nil {
@@ -202,7 +209,8 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	}
 	n := len(begin.Entries)
 	s := &step.Context{
-		Target: rootfs, Archives: t.TempDir(), Environ: tr.environ, Dir: tr.dir, Tmp: tmp, Log: x.Log, Out: step.NewTail(nil),
+		Target: rootfs, Archives: t.TempDir(), Environ: tr.environ, Dir: tr.dir, Tmp: tmp, Log: x.Log,
+		Out:          step.NewTail(nil),
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
 	}
 	if err = x.runSteps(t.Context(), plan.Steps[n:], steps[n:], store.Resume(begin, rootfs, lock.Seed), s); err != nil {
@@ -249,7 +257,8 @@ func (tr *truth) check(e *hostEngine) (files map[string]string, said string) {
 	if !maps.Equal(cached, want) {
 		for name := range maps.Keys(merged(cached, want)) {
 			if cached[name] != want[name] {
-				tr.t.Errorf("%s is %s with the cache and %s without it; the cache says:\n%s", name, cached[name], want[name], said)
+				tr.t.Errorf("%s is %s with the cache and %s without it; the cache says:\n%s", name, cached[name],
+					want[name], said)
 			}
 		}
 	}
@@ -292,25 +301,32 @@ func TestNothingStaleComesOutOfTheCache(t *testing.T) {
 		why    string // in what is said
 	}{
 		"a copied file under another name": {
-			with(hook(":"), "a.conf", "text", "b.conf", "text"), copyIn("a.conf:/etc/"), copyIn("b.conf:/etc/"), `Name was "a.conf" and is "b.conf"`},
+			with(hook(":"), "a.conf", "text", "b.conf", "text"), copyIn("a.conf:/etc/"), copyIn("b.conf:/etc/"),
+			`Name was "a.conf" and is "b.conf"`},
 		"the text of a link": {
-			with(hook(`cp -a sub "$1/srv"`), "sub/link", "-> aa"), nil, func(tr *truth) { tr.write("sub/link", "-> bb") }, "sub/link is not as it was"},
+			with(hook(`cp -a sub "$1/srv"`), "sub/link", "-> aa"), nil,
+			func(tr *truth) { tr.write("sub/link", "-> bb") }, "sub/link is not as it was"},
 		"the mode of a directory": {
-			with(hook(`cp -a sub "$1/srv"`), "sub/x", "x"), nil, func(tr *truth) { tr.chmod("sub", 0o700) }, "sub is not as it was"},
+			with(hook(`cp -a sub "$1/srv"`), "sub/x", "x"), nil, func(tr *truth) { tr.chmod("sub", 0o700) },
+			"sub is not as it was"},
 		"the mode of a file that is not opened": {
-			with(hook(`[ ! -x data ] || touch "$1/executable"`), "data", "x"), nil, func(tr *truth) { tr.chmod("data", 0o755) }, "data is not as it was"},
+			with(hook(`[ ! -x data ] || touch "$1/executable"`), "data", "x"), nil,
+			func(tr *truth) { tr.chmod("data", 0o755) }, "data is not as it was"},
 		"a link that leads elsewhere": {
 			with(hook(`cat current >"$1/etc/version"`), "v1", "one", "v2", "two", "current", "-> v1"), nil,
 			func(tr *truth) { tr.write("current", "-> v2") }, "current is not as it was"},
 		"a file that is looked for": {
-			hook(`[ ! -e enable-debug ] || touch "$1/debug"`), nil, func(tr *truth) { tr.write("enable-debug", "") }, "enable-debug is not as it was"},
+			hook(`[ ! -e enable-debug ] || touch "$1/debug"`), nil, func(tr *truth) { tr.write("enable-debug", "") },
+			"enable-debug is not as it was"},
 		"a file that is read if it is there": {
 			hook(`A=1; [ ! -f local.conf ] || . ./local.conf; echo $A >"$1/etc/a"`), nil,
 			func(tr *truth) { tr.write("local.conf", "A=2\n") }, "local.conf is not as it was"},
 		"a size": {
-			with(hook(`stat -c %s data >"$1/etc/size"`), "data", "1"), nil, func(tr *truth) { tr.write("data", "22") }, "data is not as it was"},
+			with(hook(`stat -c %s data >"$1/etc/size"`), "data", "1"), nil, func(tr *truth) { tr.write("data", "22") },
+			"data is not as it was"},
 		"a content of the same size and time": {
-			with(hook(`cp data "$1/etc/data"`), "data", "1"), nil, func(tr *truth) { tr.write("data", "2") }, "data is not as it was"},
+			with(hook(`cp data "$1/etc/data"`), "data", "1"), nil, func(tr *truth) { tr.write("data", "2") },
+			"data is not as it was"},
 		"a variable of the environment as a whole": {
 			hook(`env | grep ^FLAVO >"$1/etc/env" || :`), nil, variable("FLAVOUR=sweet"), "the environment: FLAVOUR"},
 		"the time zone": {hook(`date -d @0 +%H >"$1/etc/hour"`), nil, variable("TZ=XYZ-5"), "the environment: TZ"},
@@ -318,20 +334,27 @@ func TestNothingStaleComesOutOfTheCache(t *testing.T) {
 			with(hook(`sh "$1/root/setup.sh" >"$1/etc/setup"`), "setup.sh", "echo $VERSION"), copyIn("setup.sh:/root/"),
 			func(tr *truth) { copyIn("setup.sh:/root/")(tr); variable("VERSION=2")(tr) }, "the environment: VERSION"},
 		"a variable that a command's script uses": {
-			with(hook(":"), "setup.sh", "echo $VERSION >etc/version"), runSetup, func(tr *truth) { variable("VERSION=2")(tr) }, "the environment: VERSION"},
+			with(hook(":"), "setup.sh", "echo $VERSION >etc/version"), runSetup,
+			func(tr *truth) { variable("VERSION=2")(tr) }, "the environment: VERSION"},
 		"a script of debootstrap below a link": {
-			with(hook(":"), "real/stable", "one", "scripts", "-> real"), scripts, func(tr *truth) { tr.write("real/stable", "two") }, "ScriptsDigest was"},
+			with(hook(":"), "real/stable", "one", "scripts", "-> real"), scripts,
+			func(tr *truth) { tr.write("real/stable", "two") }, "ScriptsDigest was"},
 		"what another hook left in the toolbox": {
-			with(hook(`echo left >"$TOOLBOX/left"`), "second", shell+`cat "$TOOLBOX/left" >"$1/etc/left" || :`), twoHooks,
-			func(tr *truth) { tr.write("second", shell+`cp "$TOOLBOX/left" "$1/etc/left2" || :`) }, "its content is another"},
+			with(hook(`echo left >"$TOOLBOX/left"`), "second", shell+`cat "$TOOLBOX/left" >"$1/etc/left" || :`),
+			twoHooks,
+			func(tr *truth) { tr.write("second", shell+`cp "$TOOLBOX/left" "$1/etc/left2" || :`) },
+			"its content is another"},
 		"a file below a link to the working directory": {
-			with(hook(`cp data "$1/etc/data"`), "data", "1"), throughLink, func(tr *truth) { tr.write("data", "2") }, "data is not as it was"},
+			with(hook(`cp data "$1/etc/data"`), "data", "1"), throughLink, func(tr *truth) { tr.write("data", "2") },
+			"data is not as it was"},
 		"the name of the hook": {
 			with(hook(`basename "$0" >"$1/etc/name"`), "other", "-> hook"), nil,
-			func(tr *truth) { tr.options = func(o *Options) { o.Actions = []Action{Script("./other")} } }, `Name was "hook" and is "other"`},
+			func(tr *truth) { tr.options = func(o *Options) { o.Actions = []Action{Script("./other")} } },
+			`Name was "hook" and is "other"`},
 		"a file that is not ignored any more": {
 			with(hook(`cat data >"$1/etc/data"`), "data", "1", snapshot.IgnoreName, "data\n"), nil,
-			func(tr *truth) { tr.write(snapshot.IgnoreName, "dada\n"); tr.write("data", "2") }, "/data is not as it was"},
+			func(tr *truth) { tr.write(snapshot.IgnoreName, "dada\n"); tr.write("data", "2") },
+			"/data is not as it was"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -386,7 +409,8 @@ func throughLink(tr *truth) {
 // TestInputsAreTakenOnce changes files when their digests are known, and puts them back afterwards.
 func TestInputsAreTakenOnce(t *testing.T) {
 	t.Parallel()
-	files := map[string]string{"hook": shell + `echo one >"$1/etc/hook"`, "data": "one", "tree/data": "one", "x.deb": "one"}
+	files := map[string]string{"hook": shell + `echo one >"$1/etc/hook"`, "data": "one", "tree/data": "one",
+		"x.deb": "one"}
 	tr, e := newTruth(t, files), newHostEngine(t)
 	tr.options = func(o *Options) {
 		for _, text := range []string{"data:/etc/", "tree:/srv/"} {
@@ -432,8 +456,9 @@ func TestFreshCheckoutsShareResults(t *testing.T) {
 func TestWhatIsNoInputDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
-		"hook": shell + `cp data "$1/etc/data"; date +%N >>cache/log`, "data": "data", "cache/log": "", snapshot.IgnoreName: "# a comment\ncache/\n*.img\n!small.img\n",
-		"small.img": "x",
+		"hook": shell + `cp data "$1/etc/data"; date +%N >>cache/log`, "data": "data", "cache/log": "",
+		snapshot.IgnoreName: "# a comment\ncache/\n*.img\n!small.img\n",
+		"small.img":         "x",
 	}
 	tr, e := newTruth(t, files), newHostEngine(t)
 	tr.ours = []string{tr.name("root.tar"), tr.name("state"), tr.name("our.log")}
@@ -450,7 +475,8 @@ func TestWhatIsNoInputDoesNotMatter(t *testing.T) {
 		t.Errorf("what is no input makes something run:\n%s", said)
 	}
 	tr.write("small.img", "xx")
-	if _, said := tr.build(e); !strings.Contains(said, tr.name("small.img")+" is not as it was ("+tr.name(snapshot.IgnoreName)+" can name what does not matter)") {
+	if _, said := tr.build(e); !strings.Contains(said,
+		tr.name("small.img")+" is not as it was ("+tr.name(snapshot.IgnoreName)+" can name what does not matter)") {
 		t.Errorf("what counts again is not told:\n%s", said)
 	}
 }
@@ -470,7 +496,8 @@ func TestHooksThatCannotBeRepeatedAreNotKept(t *testing.T) {
 					t.Fatalf("%v: %s", err, out)
 				}
 			}
-			if _, said := tr.build(e); !strings.Contains(said, "not kept: customize with "+tr.name("hook")) || !strings.Contains(said, want) {
+			if _, said := tr.build(e); !strings.Contains(said, "not kept: customize with "+tr.name("hook")) ||
+				!strings.Contains(said, want) {
 				t.Errorf("said %q, want %q", said, want)
 			}
 			if _, said := tr.build(e); !strings.Contains(said, "run: customize") {

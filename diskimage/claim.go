@@ -58,7 +58,8 @@ func (l Layout) checkPatch(c Claim) error {
 // checkInside compares a claim with the ends of the disk.
 func (l Layout) checkInside(c Claim) error {
 	if size := int64(l.Size); c.Offset < 0 || c.Offset > size || c.Length > size-c.Offset {
-		return fmt.Errorf("%s (%d bytes at offset %d) does not fit on a disk of %d bytes", c.What, c.Length, c.Offset, size)
+		return fmt.Errorf("%s (%d bytes at offset %d) does not fit on a disk of %d bytes", c.What, c.Length,
+			c.Offset, size)
 	}
 	return nil
 }

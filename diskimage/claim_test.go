@@ -24,20 +24,24 @@ func TestBlobsKeepOffEverythingElse(t *testing.T) {
 	}{
 		{"the gap", msdos, []Claim{{Extent{512, int64(MiB) - 512}, "blob"}}, ""},
 		{"boot code", msdos, []Claim{{Extent{0, 440}, "blob"}}, ""},
-		{"next to each other", msdos, []Claim{{Extent{512, 512}, "a"}, {Extent{1024, 512}, "b"}, {Extent{0, 440}, "c"}}, ""},
+		{"next to each other", msdos, []Claim{{Extent{512, 512}, "a"}, {Extent{1024, 512}, "b"},
+			{Extent{0, 440}, "c"}}, ""},
 		{"behind the partitions", layout(t, Request{Size: 10*MiB + 512, Table: MSDOS,
 			Partitions: []PartitionRequest{{Role: RoleRoot}}}),
 			[]Claim{{Extent{int64(10 * MiB), 512}, "blob"}}, ""},
 		{"behind a GPT", gpt, []Claim{{Extent{34 * 512, 100}, "blob"}}, ""},
-		{"behind a GPT of large sectors", gpt4k, []Claim{{Extent{24 << 10, 100}, "blob"}, {Extent{512, 3584}, "also"}}, ""},
+		{"behind a GPT of large sectors", gpt4k,
+			[]Claim{{Extent{24 << 10, 100}, "blob"}, {Extent{512, 3584}, "also"}}, ""},
 
 		{"disk signature", msdos, []Claim{{Extent{0, 441}, "blob"}},
 			"blob (bytes 0 to 440) would overwrite the partition table (bytes 440 to 511)"},
 		{"entries", msdos, []Claim{{Extent{500, 1}, "blob"}}, "would overwrite the partition table (bytes 440 to 511)"},
-		{"GPT", gpt, []Claim{{Extent{34*512 - 1, 100}, "blob"}}, "would overwrite the partition table (bytes 512 to 17407)"},
+		{"GPT", gpt, []Claim{{Extent{34*512 - 1, 100}, "blob"}},
+			"would overwrite the partition table (bytes 512 to 17407)"},
 		{"GPT of large sectors", gpt4k, []Claim{{Extent{24<<10 - 1, 1}, "blob"}},
 			"would overwrite the partition table (bytes 4096 to 24575)"},
-		{"backup GPT", gpt, []Claim{{Extent{int64(10*MiB) - 33*512, 1}, "blob"}}, "would overwrite the partition table"},
+		{"backup GPT", gpt, []Claim{{Extent{int64(10*MiB) - 33*512, 1}, "blob"}},
+			"would overwrite the partition table"},
 		{"partition", msdos, []Claim{{Extent{512, int64(MiB)}, "blob"}},
 			"partition 1 (esp) (bytes 1048576 to 3145727) and blob (bytes 512 to 1049087) overlap"},
 		{"both partitions", msdos, []Claim{{Extent{512, int64(4 * MiB)}, "blob"}}, "partition 2 (root)"},
@@ -48,7 +52,8 @@ func TestBlobsKeepOffEverythingElse(t *testing.T) {
 		{"end of numbers", msdos, []Claim{{Extent{math.MaxInt64, math.MaxInt64}, "blob"}}, "does not fit"},
 	} {
 		err := test.layout.CheckFree(test.claims)
-		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+		if test.want == "" && err != nil ||
+			test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
 		}
 		image := Image{Layout: test.layout}

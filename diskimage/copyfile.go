@@ -13,9 +13,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// CopyFile copies what a file holds to dst, whose bytes must all be zero, as Volume.Write does: for a file system that a
-// program has made. Holes are not read. If dst is a part of an open file (FileOf) on a file system that can share blocks
-// between files, data is shared instead of copied. The offset of src is moved around.
+// CopyFile copies what a file holds to dst, whose bytes must all be zero, as Volume.Write does: for a file
+// system that a program has made. Holes are not read. If dst is a part of an open file (FileOf) on a file
+// system that can share blocks between files, data is shared instead of copied. The offset of src is moved
+// around.
 func CopyFile(ctx context.Context, dst io.WriterAt, src *os.File) error {
 	image, err := rawimage.Open(src)
 	if err != nil {
@@ -32,7 +33,8 @@ func CopyFile(ctx context.Context, dst io.WriterAt, src *os.File) error {
 		next = end
 		if shared {
 			clone := unix.FileCloneRange{
-				Src_fd: int64(src.Fd()), Src_offset: uint64(start), Src_length: uint64(end - start), Dest_offset: uint64(base + start),
+				Src_fd: int64(src.Fd()), Src_offset: uint64(start), Src_length: uint64(end - start),
+				Dest_offset: uint64(base + start),
 			}
 			if shared = unix.IoctlFileCloneRange(to, &clone) == nil; shared {
 				continue

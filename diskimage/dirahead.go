@@ -63,8 +63,8 @@ func (a *readAhead) take(l *listing) ([]child, error) {
 	return children, l.err
 }
 
-// help reads other directories until whoever reads l is done with it. What the walk needs next is what the workers begin
-// with, so that it would wait for them all the time.
+// help reads other directories until whoever reads l is done with it. What the walk needs next is what the
+// workers begin with, so that it would wait for them all the time.
 func (a *readAhead) help(l *listing) {
 	for !l.complete() {
 		other := a.tryPop()

@@ -23,9 +23,12 @@ func TestDirTreeBelievesOwnerXattrsWhenAsked(t *testing.T) {
 	noted := "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
 		"\x08\x00\x05\x00\x04\x00\x00\x00" + "\x10\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
 	err := errors.Join(
-		os.Mkdir(at("dir"), 0o755), os.WriteFile(at("file"), nil, 0o640), os.Chmod(at("file"), 0o640), os.Symlink("x", at("link")),
-		unix.Setxattr(at("dir"), ownerxattr.Name, []byte("0:50"), 0), unix.Setxattr(at("file"), ownerxattr.Name, []byte("4294967294:42"), 0),
-		unix.Setxattr(at("file"), "user.vmdebootstrap.posix_acl_access", []byte(noted), 0), unix.Setxattr(at("file"), "user.mine", []byte("x"), 0),
+		os.Mkdir(at("dir"), 0o755), os.WriteFile(at("file"), nil, 0o640), os.Chmod(at("file"), 0o640),
+		os.Symlink("x", at("link")),
+		unix.Setxattr(at("dir"), ownerxattr.Name, []byte("0:50"), 0),
+		unix.Setxattr(at("file"), ownerxattr.Name, []byte("4294967294:42"), 0),
+		unix.Setxattr(at("file"), "user.vmdebootstrap.posix_acl_access", []byte(noted), 0),
+		unix.Setxattr(at("file"), "user.mine", []byte("x"), 0),
 	)
 	if errors.Is(err, unix.ENOTSUP) {
 		t.Skip("this file system has no attributes of users")
@@ -33,7 +36,8 @@ func TestDirTreeBelievesOwnerXattrsWhenAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"dir 0:50 []", "file 4294967294:42 [system.posix_acl_access user.mine]", fmt.Sprintf("link %d:%d []", os.Getuid(), os.Getgid())}
+	want := []string{"dir 0:50 []", "file 4294967294:42 [system.posix_acl_access user.mine]",
+		fmt.Sprintf("link %d:%d []", os.Getuid(), os.Getgid())}
 	note := "\x00\x00\x00\x02" + "\x06\x00\x00\x00" + "\x0c\x00\x01\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 	if err := unix.Lsetxattr(at("link"), capabilityXattr, []byte(note), 0); err == nil {
 		want[2] = "link 6:65548 []"
@@ -46,7 +50,8 @@ func TestDirTreeBelievesOwnerXattrsWhenAsked(t *testing.T) {
 			names = append(names, x.Name)
 			if x.Name == acl.Access {
 				// Owner, mask and others are those of the mode.
-				if got, want := string(x.Value[6:8])+string(x.Value[30:32])+string(x.Value[38:40]), "\x06\x00\x04\x00\x00\x00"; got != want {
+				if got, want := string(x.Value[6:8])+string(x.Value[30:32])+string(x.Value[38:40]),
+					"\x06\x00\x04\x00\x00\x00"; got != want {
 					t.Errorf("%s: the list says %q", e.Name, got)
 				}
 			}
@@ -74,9 +79,11 @@ func TestDirTreeLeavesOwnerXattrsOut(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	names := []string{filepath.Join(root, "dir"), filepath.Join(root, "file")}
-	err := errors.Join(os.Mkdir(names[0], 0o755), os.WriteFile(names[1], nil, 0o755), os.Chmod(names[1], 0o755|os.ModeSetuid))
+	err := errors.Join(os.Mkdir(names[0], 0o755), os.WriteFile(names[1], nil, 0o755),
+		os.Chmod(names[1], 0o755|os.ModeSetuid))
 	for _, name := range append(names, root) {
-		for _, attribute := range []string{ownerxattr.Name, "user.vmdebootstrap.posix_acl_access", "user.vmdebootstrap.x", "user.mine"} {
+		for _, attribute := range []string{ownerxattr.Name, "user.vmdebootstrap.posix_acl_access",
+			"user.vmdebootstrap.x", "user.mine"} {
 			err = errors.Join(err, unix.Setxattr(name, attribute, []byte("77:88"), 0))
 		}
 	}
@@ -87,8 +94,10 @@ func TestDirTreeLeavesOwnerXattrsOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range list(t, NewDirTree(root)) {
-		if int(e.UID) != os.Getuid() || int(e.GID) != os.Getgid() || len(e.Xattrs) != 1 || e.Xattrs[0].Name != "user.mine" {
-			t.Errorf("%s: %d:%d with %v, want %d:%d with user.mine", e.Name, e.UID, e.GID, e.Xattrs, os.Getuid(), os.Getgid())
+		if int(e.UID) != os.Getuid() || int(e.GID) != os.Getgid() || len(e.Xattrs) != 1 ||
+			e.Xattrs[0].Name != "user.mine" {
+			t.Errorf("%s: %d:%d with %v, want %d:%d with user.mine", e.Name, e.UID, e.GID, e.Xattrs, os.Getuid(),
+				os.Getgid())
 		}
 	}
 }

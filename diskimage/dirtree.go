@@ -30,9 +30,10 @@ func NewDirTree(root string, options ...DirOption) Tree {
 // DirOption changes how a directory is read as a Tree.
 type DirOption func(*dirTree)
 
-// WithOwnerXattrs believes the extended attributes of package ownerxattr, which say whose a file should be where every file
-// belongs to the same user. It is for trees that a program of ours has made, and nobody else has written to: whoever may
-// write to a file may set them. Without this option they are left out of the Tree, as they mean nothing.
+// WithOwnerXattrs believes the extended attributes of package ownerxattr, which say whose a file should be
+// where every file belongs to the same user. It is for trees that a program of ours has made, and nobody else
+// has written to: whoever may write to a file may set them. Without this option they are left out of the
+// Tree, as they mean nothing.
 func WithOwnerXattrs() DirOption { return func(t *dirTree) { t.owners = true } }
 
 type dirTree struct {

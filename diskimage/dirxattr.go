@@ -71,7 +71,8 @@ func listxattrat(dir int, base string, b []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dir), uintptr(unsafe.Pointer(name)), unix.AT_SYMLINK_NOFOLLOW,
+	n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(dir), uintptr(unsafe.Pointer(name)),
+		unix.AT_SYMLINK_NOFOLLOW,
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0)
 	if errno != 0 {
 		return 0, errno

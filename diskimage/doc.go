@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package diskimage writes disk images: a partition table, file systems filled from a tree of files, and boot code, into
-// an ordinary file. Nothing is mounted, no loop device is used, no program is run, and no privileges are needed.
+// Package diskimage writes disk images: a partition table, file systems filled from a tree of files, and boot
+// code, into an ordinary file. Nothing is mounted, no loop device is used, no program is run, and no
+// privileges are needed.
 //
 // It is used in three steps, and only the last one writes:
 //
@@ -146,16 +147,17 @@
 //		}
 //	}
 //
-// The examples have more: a FAT and a swap area from memory (Image.Write), a disk that is as large as its content needs
-// (TarToQcow2), room for a board's firmware (Layout.CheckFree). Boot loaders are in diskimage/grub and diskimage/syslinux.
+// The examples have more: a FAT and a swap area from memory (Image.Write), a disk that is as large as its
+// content needs (TarToQcow2), room for a board's firmware (Layout.CheckFree). Boot loaders are in
+// diskimage/grub and diskimage/syslinux.
 //
 // The packages do not need the rest of vmdebootstrap, nor build tags or cgo. Patches, blobs and boot code are
 // bytes that the caller brings.
 //
-// A Tree is where files come from. NewDirTree reads a directory, NewTarTree an archive and NewLayerTree the layers of a
-// container image without unpacking them, and EmptyTree, FileEntry and the like make one in memory. Overlay, Filter, Subtree, Clamp and Dense derive one tree from
-// another while it is read. Owners, modes, times to the nanosecond, extended attributes, hard links, devices and holes
-// are kept.
+// A Tree is where files come from. NewDirTree reads a directory, NewTarTree an archive and NewLayerTree the
+// layers of a container image without unpacking them, and EmptyTree, FileEntry and the like make one in
+// memory. Overlay, Filter, Subtree, Clamp and Dense derive one tree from another while it is read. Owners,
+// modes, times to the nanosecond, extended attributes, hard links, devices and holes are kept.
 //
 // The same input gives the same bytes: trees are sorted, every ID and time is an argument (see DeriveID), and nothing
 // asks for the clock, the environment or random numbers.
@@ -163,6 +165,7 @@
 // Trees may be hostile. No symbolic link in one is ever followed on the machine that reads it, and no name leads out of
 // it.
 //
-// Not supported: logical partitions, LVM, RAID and encryption; sectors other than of 512 or 4096 bytes; changing an image
-// that exists. The msdos and gpt tables are encoded by go-diskfs; its file system writers are not used.
+// Not supported: logical partitions, LVM, RAID and encryption; sectors other than of 512 or 4096 bytes;
+// changing an image that exists. The msdos and gpt tables are encoded by go-diskfs; its file system writers
+// are not used.
 package diskimage

@@ -23,7 +23,8 @@ func programs(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, block := range regexp.MustCompile(`(?m)^\tpackage main\n(?:(?:\t.*)?\n)+`).FindAllString(file.Doc.Text(), -1) {
+	for _, block := range regexp.MustCompile(`(?m)^\tpackage main\n(?:(?:\t.*)?\n)+`).FindAllString(
+		file.Doc.Text(), -1) {
 		name := filepath.Join(t.TempDir(), fmt.Sprintf("program%d", len(names)+1))
 		source := strings.ReplaceAll(block, "\n\t", "\n")
 		if err := os.WriteFile(name+".go", []byte(strings.TrimPrefix(source, "\t")), 0o600); err != nil {

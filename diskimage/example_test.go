@@ -83,8 +83,10 @@ func makeImage(id uuid.UUID, epoch time.Time) (diskimage.Image, error) {
 	layout, err := diskimage.NewLayout(diskimage.Request{
 		Size: 100 * diskimage.MiB, Table: diskimage.MSDOS, ID: id,
 		Partitions: []diskimage.PartitionRequest{
-			{Role: diskimage.RoleESP, Filesystem: diskimage.Filesystem{Type: "vfat", Label: "ESP", UUID: id, Time: epoch}},
-			{Role: diskimage.RoleSwap, Size: 10 * diskimage.MiB, Filesystem: diskimage.Filesystem{Type: "swap", UUID: id}},
+			{Role: diskimage.RoleESP, Filesystem: diskimage.Filesystem{Type: "vfat", Label: "ESP", UUID: id,
+				Time: epoch}},
+			{Role: diskimage.RoleSwap, Size: 10 * diskimage.MiB,
+				Filesystem: diskimage.Filesystem{Type: "swap", UUID: id}},
 		},
 	})
 	if err != nil {
@@ -118,5 +120,6 @@ func ExampleNoSpaceError() {
 	if space := new(diskimage.NoSpaceError); errors.As(err, &space) {
 		fmt.Println(space)
 	}
-	// Output: not enough clusters of 2048 bytes: 20482 needed, 16343 available: the file system must grow by at least 9 MiB
+	// Output: not enough clusters of 2048 bytes: 20482 needed, 16343 available: the file system must grow by
+	// at least 9 MiB
 }

@@ -17,9 +17,9 @@ type Filesystem struct {
 	Label string
 	// UUID names the file system; FAT uses its first four bytes as the volume ID.
 	UUID uuid.UUID
-	// Features names a set of file system features, in the words of the Formatter, because the fsck and the boot loader that
-	// will meet the file system must understand it: a generation of e2fsprogs for ext4 (ext.E2fsprogs147). Empty is the
-	// oldest set, which everything reads.
+	// Features names a set of file system features, in the words of the Formatter, because the fsck and the
+	// boot loader that will meet the file system must understand it: a generation of e2fsprogs for ext4
+	// (ext.E2fsprogs147). Empty is the oldest set, which everything reads.
 	Features string
 	// Time is written wherever the file system records when it was made or last changed.
 	Time time.Time
@@ -50,8 +50,9 @@ type Volume interface {
 	Extents(name string) ([]Extent, error)
 }
 
-// UsedSpace is implemented by volumes that know which of their bytes matter, zeros among them; all others are free space,
-// of which nothing will be read before it is written. Of a volume that does not know, every byte matters.
+// UsedSpace is implemented by volumes that know which of their bytes matter, zeros among them; all others are
+// free space, of which nothing will be read before it is written. Of a volume that does not know, every byte
+// matters.
 type UsedSpace interface {
 	// Used lists the parts from the start of the partition on, in ascending order and apart.
 	Used() []Extent

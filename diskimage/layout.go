@@ -158,7 +158,8 @@ func NewLayout(r Request) (Layout, error) {
 	}
 	sector := r.sectorSize()
 	size, _ := r.Size.roundUp(sector)
-	l := Layout{Size: size, Table: r.Table, SectorSize: sector, ID: r.ID, Partitions: make([]Partition, len(r.Partitions))}
+	l := Layout{Size: size, Table: r.Table, SectorSize: sector, ID: r.ID,
+		Partitions: make([]Partition, len(r.Partitions))}
 	rest, err := share(r, usable(l))
 	if err != nil {
 		return Layout{}, err

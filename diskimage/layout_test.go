@@ -30,7 +30,8 @@ func layout(t *testing.T, r Request) Layout {
 func TestLayoutKeepsRoomForBackupGPT(t *testing.T) {
 	t.Parallel()
 	for size, end := range map[Size]Size{
-		10 * MiB: 9 * MiB, 10*MiB + 33*512: 10 * MiB, 10*MiB + 32*512: 9 * MiB, 10*MiB + 32*512 + 1: 10 * MiB, GB: 953 * MiB,
+		10 * MiB: 9 * MiB, 10*MiB + 33*512: 10 * MiB, 10*MiB + 32*512: 9 * MiB, 10*MiB + 32*512 + 1: 10 * MiB,
+		GB: 953 * MiB,
 	} {
 		l := layout(t, Request{Size: size, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot}}})
 		if got := l.Partitions[0].End(); got != end {
@@ -90,11 +91,13 @@ func TestLayoutTypesFollowRoleAndFlags(t *testing.T) {
 		"gpt boot":       {GPT, PartitionRequest{Role: RoleBoot}, 0, false, guidXBOOTLDR, 0},
 		"gpt boot flagged": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"boot"}}, 0, false, guidXBOOTLDR,
 			attrLegacyBoot},
-		"gpt legacy_boot": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"legacy_boot"}}, 0, false, guidXBOOTLDR,
+		"gpt legacy_boot": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"legacy_boot"}}, 0, false,
+			guidXBOOTLDR,
 			attrLegacyBoot},
 		"gpt bios-boot": {GPT, PartitionRequest{Role: RoleBIOSBoot}, 0, false, guidBIOSBoot, 0},
-		"gpt bios_grub": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"bios_grub"}}, 0, false, guidBIOSBoot, 0},
-		"gpt swap":      {GPT, PartitionRequest{Role: RoleSwap, Flags: []string{"swap"}}, 0, false, guidSwap, 0},
+		"gpt bios_grub": {GPT, PartitionRequest{Role: RoleBoot, Flags: []string{"bios_grub"}}, 0, false,
+			guidBIOSBoot, 0},
+		"gpt swap": {GPT, PartitionRequest{Role: RoleSwap, Flags: []string{"swap"}}, 0, false, guidSwap, 0},
 	} {
 		c.wish.Size = 2 * MiB
 		p := layout(t, Request{Size: 100 * MiB, Table: c.table, Partitions: with(c.wish)}).Partitions[0]
@@ -110,7 +113,8 @@ func TestRootTypesAreThoseOfUtilLinux(t *testing.T) {
 	for arch, name := range map[string]string{
 		"amd64": "x86-64", "i386": "x86", "arm64": "ARM-64", "armhf": "ARM", "armel": "ARM", "riscv64": "RISC-V-64",
 		"ppc64el": "PPC64LE",
-		"s390x":   "S390X", "loong64": "LoongArch-64", "mips64el": "MIPS-64 LE", "mipsel": "MIPS-32 LE", "ia64": "IA-64",
+		"s390x":   "S390X", "loong64": "LoongArch-64", "mips64el": "MIPS-64 LE", "mipsel": "MIPS-32 LE",
+		"ia64":  "IA-64",
 		"ppc64": "PPC64", "powerpc": "PPC", "alpha": "Alpha", "x32": "x86-64",
 	} {
 		line := strings.ToUpper(rootGUIDs[arch].String()) + "  Linux root (" + name + ")\n"
@@ -144,11 +148,13 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 			[]string{"partition 1 (root)", "0 MiB available"},
 		},
 		"fixed one": {
-			Request{Size: 100 * MiB, Table: MSDOS, Partitions: []PartitionRequest{root, {Role: RoleSwap, Size: 256 * MiB}}},
+			Request{Size: 100 * MiB, Table: MSDOS,
+				Partitions: []PartitionRequest{root, {Role: RoleSwap, Size: 256 * MiB}}},
 			[]string{"partition 2 (swap)", "256 MiB needed, 99 MiB available"},
 		},
 		"rest": {
-			Request{Size: 100 * MiB, Table: MSDOS, Partitions: []PartitionRequest{root, {Role: RoleSwap, Size: 99 * MiB}}},
+			Request{Size: 100 * MiB, Table: MSDOS,
+				Partitions: []PartitionRequest{root, {Role: RoleSwap, Size: 99 * MiB}}},
 			[]string{"partition 1 (root)", "99 MiB in the other partitions"},
 		},
 		"offset beyond": {
@@ -185,7 +191,8 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 			Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"bot"}}}},
 			[]string{"partition 1 (root)", `unknown flag "bot"`, "legacy_boot"}},
 		"gpt flag": {Request{Size: GiB, Table: MSDOS,
-			Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"bios_grub"}}}}, []string{"needs a gpt table"}},
+			Partitions: []PartitionRequest{{Role: RoleRoot, Flags: []string{"bios_grub"}}}},
+			[]string{"needs a gpt table"}},
 		"bios-boot": {Request{Size: GiB, Table: MSDOS,
 			Partitions: []PartitionRequest{root, {Role: RoleBIOSBoot, Size: MiB}}},
 			[]string{"partition 2 (bios-boot)", "needs a gpt table"}},
@@ -198,12 +205,15 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 		"number 129": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Number: 129}}},
 			[]string{"from 1 to 128"}},
 		"long label": {Request{Size: GiB, Table: GPT,
-			Partitions: []PartitionRequest{{Role: RoleRoot, Label: strings.Repeat("x", 37)}}}, []string{"37 UTF-16 units"}},
+			Partitions: []PartitionRequest{{Role: RoleRoot, Label: strings.Repeat("x", 37)}}},
+			[]string{"37 UTF-16 units"}},
 		"emoji label": {Request{Size: GiB, Table: GPT,
-			Partitions: []PartitionRequest{{Role: RoleRoot, Label: strings.Repeat("😀", 19)}}}, []string{"38 UTF-16 units"}},
+			Partitions: []PartitionRequest{{Role: RoleRoot, Label: strings.Repeat("😀", 19)}}},
+			[]string{"38 UTF-16 units"}},
 		"bad label": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: RoleRoot, Label: "\xff"}}},
 			[]string{"not UTF-8"}},
-		"all mistakes": {Request{Size: GiB, Table: "sun", Partitions: []PartitionRequest{{Role: "home", Label: "\xff"}}},
+		"all mistakes": {Request{Size: GiB, Table: "sun",
+			Partitions: []PartitionRequest{{Role: "home", Label: "\xff"}}},
 			[]string{`"sun"`, "not UTF-8", `"home"`}},
 	} {
 		if c.request.ID == uuid.Nil {
@@ -254,7 +264,8 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 	ids := make(map[string]bool)
 	for i, p := range l.Partitions {
 		wish := r.Partitions[i]
-		if p.Role != wish.Role || p.Label != wish.Label || wish.Size != 0 && (p.Size < wish.Size || p.Size-wish.Size >= MiB) {
+		if p.Role != wish.Role || p.Label != wish.Label ||
+			wish.Size != 0 && (p.Size < wish.Size || p.Size-wish.Size >= MiB) {
 			t.Errorf("%s of %d bytes, want one of %d", p, p.Size, wish.Size)
 		}
 		if ids[p.PartUUID] || p.PartUUID == "" {

@@ -19,15 +19,18 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	fifo, file := filepath.Join(dir, "fifo"), filepath.Join(dir, "file")
-	err := errors.Join(unix.Mkfifo(fifo, 0o600), os.WriteFile(file, []byte("text"), 0o600), os.Symlink("file", dir+"/link"), os.Symlink("fifo", dir+"/tofifo"))
+	err := errors.Join(unix.Mkfifo(fifo, 0o600), os.WriteFile(file, []byte("text"), 0o600),
+		os.Symlink("file", dir+"/link"), os.Symlink("fifo", dir+"/tofifo"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		fifo: "a named pipe", dir + "/tofifo": "a named pipe", dir: "a directory", "/dev/null": "a device", dir + "/nothing": "no such file",
+		fifo: "a named pipe", dir + "/tofifo": "a named pipe", dir: "a directory", "/dev/null": "a device",
+		dir + "/nothing": "no such file",
 	} {
 		for _, open := range []func(string) (*os.File, error){OpenRegular, OpenImage} {
-			if f, err := open(name); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {
+			if f, err := open(name); err == nil || !strings.Contains(err.Error(), want) ||
+				!strings.Contains(err.Error(), name) {
 				t.Errorf("%s: got %v (%v), want %q", name, f, err, want)
 			}
 		}

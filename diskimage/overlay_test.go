@@ -124,7 +124,8 @@ func TestOverlayRefusesWhatCannotBe(t *testing.T) {
 func TestFilterLeavesOutSubtrees(t *testing.T) {
 	t.Parallel()
 	base := baseTree("a", "b=a", "proc/", "proc/1/", "proc/1/x", "proc-x", "run/", "run/y=a")
-	got := names(list(t, Filter(base, func(e Entry) bool { return e.Name != "a" && !strings.HasPrefix(e.Name, "proc/") })))
+	got := names(list(t,
+		Filter(base, func(e Entry) bool { return e.Name != "a" && !strings.HasPrefix(e.Name, "proc/") })))
 	if want := ". b proc proc-x run run/y=b"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An unfinished file that needs a name is called .NAME.vmdebootstrap-RANDOM: hidden, and never the name of a file that is
-// somebody's own. Whoever writes it holds a lock on it (flock(2)), so that what a killed build has left can be told.
+// An unfinished file that needs a name is called .NAME.vmdebootstrap-RANDOM: hidden, and never the name of a
+// file that is somebody's own. Whoever writes it holds a lock on it (flock(2)), so that what a killed build
+// has left can be told.
 const (
 	partialMark   = ".vmdebootstrap-"
 	partialRandom = 26 // characters of rand.Text, which are those of base32

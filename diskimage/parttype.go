@@ -181,7 +181,8 @@ func typeOf(r Request, size Size, p PartitionRequest) (partitionType, error) {
 		t = partitionType{guid: guidSwap, code: typeSwap}
 	case RoleBIOSBoot:
 		if r.Table != GPT {
-			return t, fmt.Errorf("a BIOS boot partition needs a gpt table; on msdos GRUB uses the gap before the first partition")
+			return t, fmt.Errorf(
+				"a BIOS boot partition needs a gpt table; on msdos GRUB uses the gap before the first partition")
 		}
 		t = partitionType{guid: guidBIOSBoot}
 	default:

@@ -37,7 +37,8 @@ func TestFlagsAreThoseOfParted(t *testing.T) {
 			t.Run(string(kind)+" "+flag, func(t *testing.T) {
 				t.Parallel()
 				theirs := diskimagetest.SparseFile(t, int64(20*MiB))
-				diskimagetest.Run(t, "parted", "--script", theirs, "mklabel", string(kind), "mkpart", root, "ext4", "1MiB", "19MiB")
+				diskimagetest.Run(t, "parted", "--script", theirs, "mklabel", string(kind), "mkpart", root, "ext4",
+					"1MiB", "19MiB")
 				out, partedErr := exec.CommandContext(t.Context(), parted, "--script", theirs, "set", "1", flag,
 					"on").CombinedOutput()
 				r := Request{Size: 20 * MiB, Table: kind, ID: testDiskID, Partitions: []PartitionRequest{

@@ -47,7 +47,8 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 				continue
 			}
 			found = append(found, FoundPartition{
-				Number: p.Index, Start: Size(p.Start) * SectorSize, Size: Size(p.End-p.Start+1) * SectorSize, Type: kind,
+				Number: p.Index, Start: Size(p.Start) * SectorSize, Size: Size(p.End-p.Start+1) * SectorSize,
+				Type:  kind,
 				Label: p.Name,
 			})
 		}
@@ -59,7 +60,8 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 		for i, p := range table.Partitions {
 			if p.Type != mbr.Empty && p.Size > 0 {
 				found = append(found, FoundPartition{
-					Number: i + 1, Start: Size(p.Start) * SectorSize, Size: Size(p.Size) * SectorSize, Code: byte(p.Type),
+					Number: i + 1, Start: Size(p.Start) * SectorSize, Size: Size(p.Size) * SectorSize,
+					Code: byte(p.Type),
 				})
 			}
 		}

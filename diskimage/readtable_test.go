@@ -35,7 +35,8 @@ func TestTablesAreReadAgain(t *testing.T) {
 		}
 		for i, p := range layout.Partitions {
 			got := found[i]
-			if got.Number != p.Number || got.Start != p.Start || got.Size != p.Size || table == GPT && got.Type != p.Type ||
+			if got.Number != p.Number || got.Start != p.Start || got.Size != p.Size ||
+				table == GPT && got.Type != p.Type ||
 				table == MSDOS && got.Code != p.Code {
 				t.Errorf("%s: found %+v, want %+v", table, got, p)
 			}

@@ -12,9 +12,11 @@ func TestParseSizeReadsDecimalAndBinaryUnits(t *testing.T) {
 	for text, want := range map[string]Size{
 		"0": 0, "512": 512, "512b": 512, "512B": 512,
 		"1k": KB, "1kb": KB, "1K": KB, "1KB": KB, "1ki": KiB, "1KiB": KiB, "1kib": KiB,
-		"1m": MB, "100MiB": 100 * MiB, "100mib": 100 * MiB, "1G": GB, "1gb": GB, "1GiB": GiB, "2T": 2 * TB, "2Ti": 2 * TiB,
+		"1m": MB, "100MiB": 100 * MiB, "100mib": 100 * MiB, "1G": GB, "1gb": GB, "1GiB": GiB, "2T": 2 * TB,
+		"2Ti":  2 * TiB,
 		"1.5G": 1500 * MB, "0.5KiB": 512, "1.0001k": 1000, "0.0005k": 0, ".5k": 500, "1.9": 1,
-		" 20 MiB ": 20 * MiB, "0.1G": 100 * MB, "18446744073709551615": 1<<64 - 1, "16777215.9TiB": 18446743963758388838,
+		" 20 MiB ": 20 * MiB, "0.1G": 100 * MB, "18446744073709551615": 1<<64 - 1,
+		"16777215.9TiB": 18446743963758388838,
 	} {
 		got, err := ParseSize(text)
 		if err != nil || got != want {
@@ -28,8 +30,10 @@ func TestParseSizeRefusesWhatIsNotASize(t *testing.T) {
 	for text, part := range map[string]string{
 		"": "no number", "  ": "no number", "junk": "not a number", "-1": "negative", "-1G": "negative",
 		"G": "not a number", "b": "not a number", ".": "not a number", "1.2.3": "not a number", "1e3": "not a number",
-		"+1": "not a number", "1_000": "not a number", "0x10": "not a number", "1/2": "not a number", "1 000": "not a number",
-		"1P": "not a number", "1kk": "not a number", "1bb": "not a number", "inf": "not a number", "١": "not a number",
+		"+1": "not a number", "1_000": "not a number", "0x10": "not a number", "1/2": "not a number",
+		"1 000": "not a number",
+		"1P":    "not a number", "1kk": "not a number", "1bb": "not a number", "inf": "not a number",
+		"١":                    "not a number",
 		"18446744073709551616": "larger than", "16777216TiB": "larger than", "99999999999T": "larger than",
 		strings.Repeat("9", 65): "longer than",
 	} {

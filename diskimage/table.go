@@ -17,8 +17,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// mbrSignatureAt is the place of the disk signature in the master boot record, 4 bytes; 2 reserved bytes follow, then the
-// entries (UEFI specification 2.10, 5.2.1 to 5.2.3).
+// mbrSignatureAt is the place of the disk signature in the master boot record, 4 bytes; 2 reserved bytes
+// follow, then the entries (UEFI specification 2.10, 5.2.1 to 5.2.3).
 const mbrSignatureAt = 440
 
 // Addresses in the old form. They are only looked at by systems that do not know LBA; beyond 8 GB there is nothing
@@ -62,7 +62,8 @@ func writeMSDOS(file *tableFile, l Layout) error {
 	for _, p := range l.Partitions {
 		first, last := chs(p.StartLBA()), chs(p.StartLBA()+p.Sectors()-1)
 		entries[p.Number-1] = &mbr.Partition{
-			Index: p.Number, Bootable: p.Active, Type: mbr.Type(p.Code), Start: uint32(p.StartLBA()), Size: uint32(p.Sectors()),
+			Index: p.Number, Bootable: p.Active, Type: mbr.Type(p.Code), Start: uint32(p.StartLBA()),
+			Size:      uint32(p.Sectors()),
 			StartHead: first[0], StartSector: first[1], StartCylinder: first[2],
 			EndHead: last[0], EndSector: last[1], EndCylinder: last[2],
 		}
@@ -78,7 +79,8 @@ func writeMSDOS(file *tableFile, l Layout) error {
 // writeGPT writes the protective MBR and both copies of the GPT.
 func writeGPT(file *tableFile, l Layout) error {
 	table := gpt.Table{
-		LogicalSectorSize: int(l.SectorSize), PhysicalSectorSize: int(l.SectorSize), GUID: upper(l.ID), ProtectiveMBR: true,
+		LogicalSectorSize: int(l.SectorSize), PhysicalSectorSize: int(l.SectorSize), GUID: upper(l.ID),
+		ProtectiveMBR: true,
 	}
 	for _, p := range l.Partitions {
 		table.Partitions = append(table.Partitions, &gpt.Partition{
@@ -165,7 +167,8 @@ func compareGPT(file *tableFile, l Layout) error {
 		if !ok {
 			return fmt.Errorf("read back: %s is missing", p)
 		}
-		same := got.Start == p.StartLBA() && got.End == p.StartLBA()+p.Sectors()-1 && got.Type == gpt.Type(upper(p.Type)) &&
+		same := got.Start == p.StartLBA() && got.End == p.StartLBA()+p.Sectors()-1 &&
+			got.Type == gpt.Type(upper(p.Type)) &&
 			got.GUID == upper(p.ID) && got.Attributes == p.Attributes && got.Name == p.Label
 		if !same {
 			return fmt.Errorf("read back: %s is not as written: %+v", p, *got)

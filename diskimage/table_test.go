@@ -199,7 +199,8 @@ func TestTableOfLargeSectorsIsFaultlessForFdisk(t *testing.T) {
 			image, _ := writeTestTable(t, r)
 			out := diskimagetest.Run(t, "sh", "-c", `printf 'v\nq\n' | "$1" --sector-size 4096 "$2" 2>&1`, "sh",
 				diskimagetest.Tool(t, "fdisk"), image)
-			for _, bad := range []string{"corrupt", "mismatch", "does not contain", "inconsistent", "overlap", "error:"} {
+			for _, bad := range []string{"corrupt", "mismatch", "does not contain", "inconsistent", "overlap",
+				"error:"} {
 				if strings.Contains(strings.ToLower(out), bad) {
 					t.Errorf("fdisk: %q in\n%s", bad, out)
 				}
@@ -249,7 +250,8 @@ func TestProtectiveMBRCoversTheDisk(t *testing.T) {
 func TestOldAddressesAreThoseOfFdisk(t *testing.T) {
 	t.Parallel()
 	for lba, want := range map[uint64][3]byte{
-		0: {0, 1, 0}, 62: {0, 63, 0}, 63: {1, 1, 0}, 2048: {32, 33, 0}, 206847: {223, 19, 12}, 5_000_000: {60, 1<<6 | 6, 55},
+		0: {0, 1, 0}, 62: {0, 63, 0}, 63: {1, 1, 0}, 2048: {32, 33, 0}, 206847: {223, 19, 12},
+		5_000_000:  {60, 1<<6 | 6, 55},
 		chsMax - 1: {254, 0xff, 0xff}, chsMax: {254, 0xff, 0xff}, 1 << 32: {254, 0xff, 0xff},
 	} {
 		if got := chs(lba); got != want {
@@ -302,10 +304,12 @@ func TestTableIsWhatSfdiskWrites(t *testing.T) {
 			if err := os.WriteFile(script, []byte(dump), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			diskimagetest.Run(t, "sh", "-c", diskimagetest.Tool(t, "sfdisk")+` --no-reread --no-tell-kernel "$1" <"$2"`, "sh",
+			diskimagetest.Run(t, "sh", "-c",
+				diskimagetest.Tool(t, "sfdisk")+` --no-reread --no-tell-kernel "$1" <"$2"`, "sh",
 				theirs, script)
 			for offset, length := range map[Size]Size{0: 34 * SectorSize, l.Size - 33*SectorSize: 33 * SectorSize} {
-				if got, want := readRange(t, ours, offset, length), readRange(t, theirs, offset, length); !bytes.Equal(got, want) {
+				if got, want := readRange(t, ours, offset, length),
+					readRange(t, theirs, offset, length); !bytes.Equal(got, want) {
 					t.Errorf("the %s at %d differ:\n%s", length, offset, firstDifference(got, want))
 				}
 			}

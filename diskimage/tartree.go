@@ -152,7 +152,8 @@ func (m *tarMember) entry(archive io.ReaderAt) (Entry, error) {
 		return Entry{}, fmt.Errorf("owner %d:%d is out of range", m.uid, m.gid)
 	}
 	e := Entry{
-		Mode: kind | uint32(m.mode)&0o7777, UID: uint32(m.uid), GID: uint32(m.gid), ModTime: m.modTime, Xattrs: m.xattrs,
+		Mode: kind | uint32(m.mode)&0o7777, UID: uint32(m.uid), GID: uint32(m.gid), ModTime: m.modTime,
+		Xattrs: m.xattrs,
 	}
 	switch kind {
 	case unix.S_IFREG:

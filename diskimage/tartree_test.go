@@ -159,7 +159,8 @@ func TestTarTreeUndoesEscapesInNamesOfXattrs(t *testing.T) {
 			"SCHILY.xattr.trusted.x": "left out"},
 		"bsdtar": {"LIBARCHIVE.xattr.user.a%3Db%25c": "MQAy", "LIBARCHIVE.xattr.user.uml%C3%A4ut": "Mw"},
 		"both": {
-			"LIBARCHIVE.xattr.user.a%3Db%25c": "MQAy", "SCHILY.xattr.user.a%3Db%25c": "1\x002", "SCHILY.xattr.user.umläut": "3",
+			"LIBARCHIVE.xattr.user.a%3Db%25c": "MQAy", "SCHILY.xattr.user.a%3Db%25c": "1\x002",
+			"SCHILY.xattr.user.umläut": "3",
 		},
 	} {
 		tree, err := treeOf(packRaw(t, rawMember{name: "f", records: records}))
@@ -362,7 +363,8 @@ func FuzzTarTree(f *testing.F) {
 		w := tar.NewWriter(&b)
 		for _, h := range []tar.Header{
 			{Name: "./", Typeflag: tar.TypeDir}, {Name: "./f", Typeflag: tar.TypeReg, Size: 3},
-			{Name: "./l", Typeflag: tar.TypeLink, Linkname: "./f"}, {Name: "./s", Typeflag: tar.TypeSymlink, Linkname: "f"},
+			{Name: "./l", Typeflag: tar.TypeLink, Linkname: "./f"},
+			{Name: "./s", Typeflag: tar.TypeSymlink, Linkname: "f"},
 		} {
 			h.Format = format
 			if err := w.WriteHeader(&h); err != nil {

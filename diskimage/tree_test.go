@@ -264,8 +264,9 @@ func TestTreeReadingMayStopEarly(t *testing.T) {
 	}
 	all := func(Entry) bool { return true }
 	for name, tree := range map[string]Tree{
-		"dir": base, "tar": tarTestDir(t, root), "overlay": over, "filter": Filter(base, all), "subtree": Subtree(base, "a"),
-		"clamp": Clamp(base, testTime),
+		"dir": base, "tar": tarTestDir(t, root), "overlay": over, "filter": Filter(base, all),
+		"subtree": Subtree(base, "a"),
+		"clamp":   Clamp(base, testTime),
 	} {
 		for stop := range 4 {
 			n := 0

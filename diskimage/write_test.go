@@ -75,7 +75,8 @@ func TestImageRefusesWritesOutsideOfThePartition(t *testing.T) {
 	l := twoPartitions(t, GPT)
 	for _, offset := range []int64{-1, int64(2*MiB) - 1, int64(2 * MiB), 1 << 62} {
 		w := make(memoryFile, l.Size)
-		err := Image{Layout: l, Volumes: map[int]Volume{1: fakeVolume{text: "xx", offset: offset}}}.Write(t.Context(), w)
+		err := Image{Layout: l, Volumes: map[int]Volume{1: fakeVolume{text: "xx", offset: offset}}}.Write(
+			t.Context(), w)
 		if err == nil || !strings.Contains(err.Error(), "partition 1 (esp)") {
 			t.Errorf("offset %d: got %v, want an error that names the partition", offset, err)
 		}
@@ -95,7 +96,8 @@ func TestImageRefusesPatchesThatDamage(t *testing.T) {
 	}{
 		"table": {MSDOS, []Patch{{444, three, "MBR code"}},
 			"MBR code (bytes 444 to 446) would overwrite the partition table"},
-		"whole sector":  {MSDOS, []Patch{{0, make([]byte, 512), "boot.img"}}, "boot.img (bytes 0 to 511) would overwrite"},
+		"whole sector": {MSDOS, []Patch{{0, make([]byte, 512), "boot.img"}},
+			"boot.img (bytes 0 to 511) would overwrite"},
 		"last of table": {MSDOS, []Patch{{509, three, "x"}}, "would overwrite"},
 		"GPT header":    {GPT, []Patch{{510, three, "x"}}, "(bytes 512 to 17407)"},
 		"GPT entries":   {GPT, []Patch{{8192, three, "u-boot"}}, "u-boot (bytes 8192 to 8194) would overwrite"},
@@ -117,7 +119,8 @@ func TestImageRefusesPatchesThatDamage(t *testing.T) {
 		}
 	}
 	l := twoPartitions(t, MSDOS)
-	fine := []Patch{{0, make([]byte, 446), "code"}, {446, nil, "nothing"}, {510, three, "behind"}, {8192, three, "u-boot"},
+	fine := []Patch{{0, make([]byte, 446), "code"}, {446, nil, "nothing"}, {510, three, "behind"},
+		{8192, three, "u-boot"},
 		{513, three, "x"}}
 	if err := (Image{Layout: l, Patches: fine}).Write(t.Context(), make(memoryFile, l.Size)); err != nil {
 		t.Errorf("patches that touch nothing: %v", err)

@@ -16,11 +16,11 @@ import (
 // maxLinks is how many symbolic links WriteFile follows; the kernel's own limit.
 const maxLinks = 40
 
-// WriteFile makes the file name with the given permissions, less those that the umask takes, and the content that write
-// puts into it. The file gets its name only when it is complete and on disk (fsync of this one file); until then an older
-// file of that name stays as it is. After an error or a cancelled ctx nothing is left behind, and where the file system
-// has O_TMPFILE not even a kill leaves anything. Elsewhere the unfinished file has a hidden random name; one left over
-// from a killed build is removed by the next.
+// WriteFile makes the file name with the given permissions, less those that the umask takes, and the content
+// that write puts into it. The file gets its name only when it is complete and on disk (fsync of this one
+// file); until then an older file of that name stays as it is. After an error or a cancelled ctx nothing is
+// left behind, and where the file system has O_TMPFILE not even a kill leaves anything. Elsewhere the
+// unfinished file has a hidden random name; one left over from a killed build is removed by the next.
 //
 // A symbolic link is followed: the file it points to is replaced. Anything else that is not a regular file, such as a
 // directory or a device, is refused.
@@ -28,8 +28,8 @@ func WriteFile(ctx context.Context, name string, mode fs.FileMode, write func(*o
 	return writeFiles(ctx, []string{name}, mode, func(files []*os.File) error { return write(files[0]) }, createUnnamed)
 }
 
-// WriteFiles is WriteFile for files that belong together: none of them gets its name before all are complete. write gets
-// them in the order of the names.
+// WriteFiles is WriteFile for files that belong together: none of them gets its name before all are complete.
+// write gets them in the order of the names.
 func WriteFiles(ctx context.Context, names []string, mode fs.FileMode, write func([]*os.File) error) error {
 	return writeFiles(ctx, names, mode, write, createUnnamed)
 }
@@ -83,7 +83,8 @@ type output struct {
 }
 
 // newOutput makes an empty file where the one of that name will be.
-func newOutput(name string, mode fs.FileMode, create func(dir string, mode fs.FileMode) (*os.File, error)) (*output, error) {
+func newOutput(name string, mode fs.FileMode, create func(dir string, mode fs.FileMode) (*os.File, error)) (*output,
+	error) {
 	target, err := resolveTarget(name)
 	if err != nil {
 		return nil, err
@@ -191,8 +192,8 @@ func createUnnamed(dir string, mode fs.FileMode) (*os.File, error) {
 // procPath is a name under which the kernel shows an open file.
 func procPath(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }
 
-// linkUnnamed gives the file its name. A link cannot replace a file, so if there is one, it goes over a name as unfinished
-// files have it elsewhere.
+// linkUnnamed gives the file its name. A link cannot replace a file, so if there is one, it goes over a name
+// as unfinished files have it elsewhere.
 func linkUnnamed(file *os.File, target string) error {
 	link := func(name string) error {
 		return unix.Linkat(unix.AT_FDCWD, procPath(file), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)

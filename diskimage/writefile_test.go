@@ -115,7 +115,8 @@ func TestWriteFileRemovesWhatAKilledBuildLeft(t *testing.T) {
 	for how, create := range creators {
 		dir := t.TempDir()
 		name := filepath.Join(dir, "disk.img")
-		for file, content := range map[string]string{name: "old", partialName(name): "left over, and longer", partialName(dir + "/other.img"): "another's"} {
+		for file, content := range map[string]string{name: "old", partialName(name): "left over, and longer",
+			partialName(dir + "/other.img"): "another's"} {
 			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +124,8 @@ func TestWriteFileRemovesWhatAKilledBuildLeft(t *testing.T) {
 		if err := writeFile(t.Context(), name, 0o644, text("new"), create); err != nil {
 			t.Errorf("%s: %v", how, err)
 		}
-		if got := listDir(t, dir); !strings.HasPrefix(got, ".other.img.vmdebootstrap-") || !strings.HasSuffix(got, "=another's disk.img=new") {
+		if got := listDir(t, dir); !strings.HasPrefix(got, ".other.img.vmdebootstrap-") ||
+			!strings.HasSuffix(got, "=another's disk.img=new") {
 			t.Errorf("%s: %q", how, got)
 		}
 	}
@@ -136,7 +138,8 @@ func TestWriteFileLeavesTheUsersFilesAlone(t *testing.T) {
 	for how, create := range creators {
 		dir := t.TempDir()
 		name := filepath.Join(dir, "disk.img")
-		own := []string{name + ".partial", filepath.Join(dir, ".disk.img"), filepath.Join(dir, ".disk.img.vmdebootstrap-"+random)}
+		own := []string{name + ".partial", filepath.Join(dir, ".disk.img"),
+			filepath.Join(dir, ".disk.img.vmdebootstrap-"+random)}
 		for _, file := range append(own, name) {
 			if err := os.WriteFile(file, []byte("own"), 0o644); err != nil {
 				t.Fatal(err)
@@ -218,7 +221,8 @@ func TestWriteFileFollowsLinksToFilesOnly(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	for link, target := range map[string]string{"link": "sub/link2", "sub/link2": "file", "todir": "sub", "loop": "loop", "todev": "/dev/null"} {
+	for link, target := range map[string]string{"link": "sub/link2", "sub/link2": "file", "todir": "sub",
+		"loop": "loop", "todev": "/dev/null"} {
 		if err := os.MkdirAll(filepath.Dir(at(link)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +238,8 @@ func TestWriteFileFollowsLinksToFilesOnly(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	}
-	for name, want := range map[string]string{"sub": "a directory", "todir": "a directory", "todev": "a device", "loop": "symbolic links"} {
+	for name, want := range map[string]string{"sub": "a directory", "todir": "a directory", "todev": "a device",
+		"loop": "symbolic links"} {
 		err := WriteFile(t.Context(), at(name), 0o644, text("x"))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v, want %q in it", name, err, want)

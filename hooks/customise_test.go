@@ -143,7 +143,8 @@ func inShells(t *testing.T, test func(t *testing.T, w *world, shell string)) {
 
 func TestSourcingExportsAnEnvironmentWithoutQuestions(t *testing.T) {
 	inShells(t, func(t *testing.T, w *world, shell string) {
-		out, log := w.mustRun(shell, `sh -c 'echo $DEBIAN_FRONTEND $LC_ALL $LANG $LANGUAGE'; LANG=de; export_env; sh -c 'echo $LANG'`)
+		out, log := w.mustRun(shell,
+			`sh -c 'echo $DEBIAN_FRONTEND $LC_ALL $LANG $LANGUAGE'; LANG=de; export_env; sh -c 'echo $LANG'`)
 		if out != "noninteractive C C C\nC\n" || log != "" {
 			t.Errorf("got %q and the commands %q", out, log)
 		}
@@ -203,7 +204,8 @@ func TestMountFallsBackToTheSysThatIsThere(t *testing.T) {
 		w.stand("mount", `[ "$2" != sysfs ]`)
 		w.stand("umount", `[ "$1" = -l ]`)
 		_, log := w.mustRun(shell, "mount_proc\ncleanup")
-		if !strings.Contains(log, "mount --rbind --make-rslave /sys $rootdir/sys\numount $rootdir/sys\numount -l $rootdir/sys\n") {
+		if !strings.Contains(log,
+			"mount --rbind --make-rslave /sys $rootdir/sys\numount $rootdir/sys\numount -l $rootdir/sys\n") {
 			t.Errorf("got\n%s", log)
 		}
 	})
@@ -263,7 +265,8 @@ func TestAptSourcesAreReplacedAndRestored(t *testing.T) {
 		"base.list": {"etc/apt/sources.list.d/base.list": "deb http://old bookworm main\n"},
 		"deb822":    {"etc/apt/sources.list.d/debian.sources": "Types: deb\n"},
 		"all": {
-			"etc/apt/sources.list": "# see sources.list.d\n", "etc/apt/sources.list.d/base.list": "deb http://old sid main\n",
+			"etc/apt/sources.list":                   "# see sources.list.d\n",
+			"etc/apt/sources.list.d/base.list":       "deb http://old sid main\n",
 			"etc/apt/sources.list.d/debian.sources":  "Types: deb\n",
 			"etc/apt/sources.list.d/with space.list": "deb http://x y z\n",
 		},
@@ -276,7 +279,8 @@ func TestAptSourcesAreReplacedAndRestored(t *testing.T) {
 				for file, text := range sources {
 					w.write(filepath.Join(w.root, file), text)
 				}
-				_, log := w.mustRun(shell, "prepare_apt_source http://older trixie\nprepare_apt_source http://near trixie")
+				_, log := w.mustRun(shell,
+					"prepare_apt_source http://older trixie\nprepare_apt_source http://near trixie")
 				if want := strings.Repeat("chroot $rootdir apt-get -q update\n", 2); log != want {
 					t.Errorf("got the commands %q", log)
 				}

@@ -79,7 +79,8 @@ func TestShellcheckFindsNothingInTheExamples(t *testing.T) {
 	for i := range examples {
 		examples[i] = strings.TrimPrefix(examples[i], "../")
 	}
-	cmd := exec.CommandContext(t.Context(), tool(t, "shellcheck"), append([]string{"--external-sources"}, examples...)...)
+	cmd := exec.CommandContext(t.Context(), tool(t, "shellcheck"),
+		append([]string{"--external-sources"}, examples...)...)
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -124,7 +125,8 @@ func TestBoardHooksMakeTheKernelStart(t *testing.T) {
 		}
 		files := w.tree(".")
 		config := "U_BOOT_PARAMETERS=\"ro console=" + want.console + "\"\nU_BOOT_TIMEOUT=\"20\"\n"
-		if files["etc/u-boot-menu/conf.d/board.conf"] != config || files["etc/initramfs-tools/modules"] != want.modules {
+		if files["etc/u-boot-menu/conf.d/board.conf"] != config ||
+			files["etc/initramfs-tools/modules"] != want.modules {
 			t.Errorf("%s: got %q", board, files)
 		}
 		const after = "etc/initramfs/post-update.d/zz-u-boot-menu"
@@ -178,7 +180,8 @@ func TestUserSetupGivesKeysOrAPasswordToChoose(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, c := range []struct{ env, want string }{
-		{"AUTHORIZED_KEYS=", "useradd --create-home --shell /bin/bash alice;passwd --delete alice;chage --lastday 0 alice;"},
+		{"AUTHORIZED_KEYS=",
+			"useradd --create-home --shell /bin/bash alice;passwd --delete alice;chage --lastday 0 alice;"},
 		{"AUTHORIZED_KEYS=alice.pub", "useradd --create-home --shell /bin/bash alice;sh -c umask 077 "},
 	} {
 		w.write(filepath.Join(w.dir, "alice.pub"), "ssh-ed25519 AAAA alice\n")

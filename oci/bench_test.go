@@ -52,8 +52,8 @@ func BenchmarkFrom(b *testing.B) {
 	}
 }
 
-// BenchmarkCheck is what comparing a snapshot costs on each use, and what reading its contents costs: one of 10,000 files
-// and 200 MB in 1,000 directories, as much as a minbase.
+// BenchmarkCheck is what comparing a snapshot costs on each use, and what reading its contents costs: one of
+// 10,000 files and 200 MB in 1,000 directories, as much as a minbase.
 func BenchmarkCheck(b *testing.B) {
 	e, err := Open(b.Context(), EngineOptions{Place: here, StateDir: b.TempDir()})
 	if err != nil {
@@ -66,7 +66,8 @@ func BenchmarkCheck(b *testing.B) {
 	}
 	for i := range 10_000 {
 		dir := fmt.Sprintf("%s/%d/%d", c.Root(), i%1000/40, i%1000)
-		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(fmt.Sprintf("%s/%d", dir, i), make([]byte, 20_000), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(fmt.Sprintf("%s/%d", dir, i), make([]byte, 20_000),
+			0o644)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -171,7 +171,8 @@ func TestHostWithoutEmulationIsNamed(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	// The limit is that of the namespace around, or 0.
-	if text := string(out); !strings.HasPrefix(text, "unsupported: ") || !strings.Contains(text, "user.max_user_namespaces") {
+	if text := string(out); !strings.HasPrefix(text, "unsupported: ") ||
+		!strings.Contains(text, "user.max_user_namespaces") {
 		t.Errorf("got %q, want the limit named", out)
 	}
 }
@@ -218,8 +219,8 @@ func registered(t *testing.T) string {
 	return strings.Join(names, " ") + "\n" + hostMounts(t)
 }
 
-// emulate STATEDIR [limited] runs a foreign program in a container, which waits. With "limited" no user namespace can be
-// made for that.
+// emulate STATEDIR [limited] runs a foreign program in a container, which waits. With "limited" no user
+// namespace can be made for that.
 func emulate(args []string) error {
 	goInside()
 	if len(args) > 1 {

@@ -32,10 +32,11 @@ func TestHostContainersWorkInDocker(t *testing.T) {
 	}
 }
 
-// A root who may not mount can in a user namespace, where such may be made. As much of /proc is hidden there, containers
-// see the /proc around them; tests that want another one are left out.
+// A root who may not mount can in a user namespace, where such may be made. As much of /proc is hidden there,
+// containers see the /proc around them; tests that want another one are left out.
 func TestHostContainersWorkInKubernetes(t *testing.T) {
-	out := runContained(t, ocitest.Unconfined, "^Test(RunPasses|RunTells|RunTakes|RunLeaves|RunKeeps|RunEnds|Snapshots|InsideIsTold)")
+	out := runContained(t, ocitest.Unconfined,
+		"^Test(RunPasses|RunTells|RunTakes|RunLeaves|RunKeeps|RunEnds|Snapshots|InsideIsTold)")
 	if !strings.Contains(out, "the isolation is userns") {
 		t.Error("it was not the isolation userns")
 	}
@@ -110,11 +111,14 @@ func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
 	}
 	before := treeOf(t, target.Root())
 	for name, got := range map[string]string{
-		"alone": output(t, target, newProcess("look")), "in another": output(t, tools, newProcess("chroot", "/target"), target.MountAt("/target")...),
+		"alone": output(t, target, newProcess("look")), "in another": output(t, tools, newProcess("chroot", "/target"),
+			target.MountAt("/target")...),
 	} {
 		for _, want := range []string{
-			"cwd /\n", "ids 0:0", "umask 022\n", "/dev/null Dcrw-rw-rw-\n", "/dev/tty Dcrw-rw-rw-\n", "/dev/pts drwxr-xr-x\n", "/dev/shm dtrwxrwxrwx\n",
-			"/dev/mem is missing\n", "/dev/fd dr-x------\n", "/proc/self dr-xr-xr-x\n", "/sys/kernel is missing\n", "/run/lock dtrwxrwxrwx\n",
+			"cwd /\n", "ids 0:0", "umask 022\n", "/dev/null Dcrw-rw-rw-\n", "/dev/tty Dcrw-rw-rw-\n",
+			"/dev/pts drwxr-xr-x\n", "/dev/shm dtrwxrwxrwx\n",
+			"/dev/mem is missing\n", "/dev/fd dr-x------\n", "/proc/self dr-xr-xr-x\n", "/sys/kernel is missing\n",
+			"/run/lock dtrwxrwxrwx\n",
 		} {
 			if !strings.Contains(got, want) {
 				t.Errorf("%s: no %q in %s", name, want, got)
@@ -134,7 +138,8 @@ func TestChrootTellsThatItHasNoEmulator(t *testing.T) {
 	e := openEngine(t)
 	e.Emulate(alpha, "/bin/true")
 	var host *host.Error
-	if err := scratch(t, e).Run(t.Context(), newProcess("cat"), nil, nil, nil); !errors.As(err, &host) || !strings.Contains(host.Cure, "qemu-user-static") {
+	if err := scratch(t, e).Run(t.Context(), newProcess("cat"), nil, nil, nil); !errors.As(err, &host) ||
+		!strings.Contains(host.Cure, "qemu-user-static") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -156,7 +161,8 @@ func treeOf(t *testing.T, dir string) []string {
 // placeAll puts mounts without devices into a directory, as any user can, lets change work in it, and undoes all.
 func placeAll(t *testing.T, root string, mounts []specs.Mount, movable []string, change func()) {
 	t.Helper()
-	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"), Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: filepath.Join(root, "nothing")}
+	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"),
+		Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: filepath.Join(root, "nothing")}
 	for _, m := range mounts {
 		if err := p.Add(m); err != nil {
 			t.Error(err)
@@ -185,16 +191,20 @@ func TestPlacedThingsLeaveNoTrace(t *testing.T) {
 	write(t, host+"/template/lock/x", "template")
 	before, hostBefore := treeOf(t, root), treeOf(t, host)
 	bind := func(src, dst string, options ...string) specs.Mount {
-		return specs.Mount{Type: "bind", Source: host + src, Destination: dst, Options: append([]string{"rbind"}, options...)}
+		return specs.Mount{Type: "bind", Source: host + src, Destination: dst,
+			Options: append([]string{"rbind"}, options...)}
 	}
 	mounts := []specs.Mount{
-		bind("/file", "/etc/file", "ro"), bind("/file", "/home/alice/deep/file"), bind("/moved", "/var/cache/apt/archives"),
-		bind("/template", "/run", "ro"), {Type: "tmpfs", Destination: "/run", Options: []string{"mode=755", mounts.CopyUpOption}},
+		bind("/file", "/etc/file", "ro"), bind("/file", "/home/alice/deep/file"),
+		bind("/moved", "/var/cache/apt/archives"),
+		bind("/template", "/run", "ro"),
+		{Type: "tmpfs", Destination: "/run", Options: []string{"mode=755", mounts.CopyUpOption}},
 		run.ProcMount("/proc"), run.SysMount("/sys"),
 	}
 	placeAll(t, root, mounts, []string{host + "/moved"}, func() {
 		for name, want := range map[string]string{
-			"/etc/file": "the host's", "/home/alice/deep/file": "the host's", "/var/cache/apt/archives/deb": "the host's", "/run/lock/x": "template",
+			"/etc/file": "the host's", "/home/alice/deep/file": "the host's",
+			"/var/cache/apt/archives/deb": "the host's", "/run/lock/x": "template",
 		} {
 			if got, err := os.ReadFile(root + name); err != nil || string(got) != want {
 				t.Errorf("%s holds %q (%v), want %q", name, got, err, want)
@@ -229,7 +239,8 @@ func TestPlacedThingsLeaveNoTrace(t *testing.T) {
 func TestLentDirectoryGetsTheChanges(t *testing.T) {
 	t.Parallel()
 	root, host := t.TempDir(), t.TempDir()
-	for _, name := range []string{"same", "changed", "removed", "dir/removed", "gone/a/b", "becomes-dir", "becomes-file/x"} {
+	for _, name := range []string{"same", "changed", "removed", "dir/removed", "gone/a/b", "becomes-dir",
+		"becomes-file/x"} {
 		write(t, filepath.Join(host, name), name)
 	}
 	if err := os.Symlink("same", host+"/link"); err != nil {
@@ -250,7 +261,8 @@ func TestLentDirectoryGetsTheChanges(t *testing.T) {
 		write(t, at("new/file"), "new")
 		write(t, at("large.img"), "rewritten")
 		err := errors.Join(
-			os.Remove(at("removed")), os.Remove(at("dir/removed")), os.RemoveAll(at("gone")), os.Remove(at("link")), os.Symlink("changed", at("link")),
+			os.Remove(at("removed")), os.Remove(at("dir/removed")), os.RemoveAll(at("gone")), os.Remove(at("link")),
+			os.Symlink("changed", at("link")),
 			os.Remove(at("becomes-dir")), os.RemoveAll(at("becomes-file")), os.Chmod(at("dir"), 0o700),
 		)
 		if err != nil {
@@ -260,7 +272,8 @@ func TestLentDirectoryGetsTheChanges(t *testing.T) {
 		write(t, at("becomes-file"), "x")
 	})
 	want := []string{
-		"", "/becomes-dir", "/becomes-dir/x", "/becomes-file", "/changed", "/dir", "/large.img", "/link", "/new", "/new/file", "/same",
+		"", "/becomes-dir", "/becomes-dir/x", "/becomes-file", "/changed", "/dir", "/large.img", "/link", "/new",
+		"/new/file", "/same",
 	}
 	var got []string
 	for _, line := range treeOf(t, host) {
@@ -269,7 +282,8 @@ func TestLentDirectoryGetsTheChanges(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the directory holds %q, want %q", got, want)
 	}
-	for name, want := range map[string]string{"changed": "something else", "new/file": "new", "large.img": "rewritten", "link": "something else", "same": "same"} {
+	for name, want := range map[string]string{"changed": "something else", "new/file": "new", "large.img": "rewritten",
+		"link": "something else", "same": "same"} {
 		if text, err := os.ReadFile(filepath.Join(host, name)); err != nil || string(text) != want {
 			t.Errorf("%s holds %.20q (%v), want %q", name, text, err, want)
 		}
@@ -289,7 +303,8 @@ func TestPlacesStayInTheRoot(t *testing.T) {
 	if err := os.Symlink(outside, root+"/mnt"); err != nil {
 		t.Fatal(err)
 	}
-	placeAll(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/mnt/new"}, {Type: "tmpfs", Destination: "/mnt"}}, nil, func() {})
+	placeAll(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/mnt/new"}, {Type: "tmpfs", Destination: "/mnt"}},
+		nil, func() {})
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
 		t.Errorf("the host's directory holds %v (%v)", entries, err)
 	}

@@ -34,7 +34,8 @@ func TestClearLeavesNothingOfDamagedStores(t *testing.T) {
 				s := newKeptStore(t, host.DriverVFS)
 				above := t.TempDir()
 				dir, packages := filepath.Join(above, "store"), filepath.Join(above, "packages")
-				err := errors.Join(os.Rename(s.dir, dir), os.Mkdir(packages, 0o700), os.WriteFile(packages+"/file", nil, 0o400), os.Chmod(packages, 0))
+				err := errors.Join(os.Rename(s.dir, dir), os.Mkdir(packages, 0o700),
+					os.WriteFile(packages+"/file", nil, 0o400), os.Chmod(packages, 0))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -127,7 +128,8 @@ func TestClearNeedsNoSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := 0; ; i++ {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), make([]byte, 4096), 0o600); errors.Is(err, unix.ENOSPC) {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), make([]byte, 4096), 0o600); errors.Is(err,
+			unix.ENOSPC) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
@@ -193,7 +195,8 @@ func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 	// The end of the build cannot read the index either.
 	_ = e.Close()
 	var told []Damage
-	e, err = Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: host.DriverVFS, Damaged: func(d Damage) { told = append(told, d) }})
+	e, err = Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: host.DriverVFS,
+		Damaged: func(d Damage) { told = append(told, d) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,8 +44,8 @@ func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 	return c, nil
 }
 
-// From gives a container on top of a snapshot, and compares that with what was written. The error wraps fs.ErrNotExist if
-// there is none of that name, or not any more because it was damaged.
+// From gives a container on top of a snapshot, and compares that with what was written. The error wraps
+// fs.ErrNotExist if there is none of that name, or not any more because it was damaged.
 func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	image, record, err := e.sound(ctx, name)
 	if err != nil {
@@ -56,7 +56,8 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 		return nil, notExist(name, err)
 	}
 	// Somebody may remove the snapshot at this moment; the container holds its layers.
-	if err := e.touch(image); err != nil && !errors.Is(err, storage.ErrImageUnknown) && !errors.Is(err, storage.ErrNotAnID) {
+	if err := e.touch(image); err != nil && !errors.Is(err, storage.ErrImageUnknown) &&
+		!errors.Is(err, storage.ErrNotAnID) {
 		return nil, errors.Join(fmt.Errorf("note the use of snapshot %q: %w", name, err), c.Close())
 	}
 	e.mu.Lock()
@@ -107,18 +108,20 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 	return os.Chmod(root, rootMode)
 }
 
-// openWork gives the owner of the store access to the directories that the kernel makes for a mounted overlay, with mode 0:
-// "rm -rf" could not remove them otherwise. The kernel itself asks for no permission there.
+// openWork gives the owner of the store access to the directories that the kernel makes for a mounted
+// overlay, with mode 0: "rm -rf" could not remove them otherwise. The kernel itself asks for no permission
+// there.
 func (s *Store) openWork(layer string) error {
 	if s.Driver() != host.DriverOverlay {
 		return nil
 	}
-	return filepath.WalkDir(filepath.Join(s.layerDir(layer), "work"), func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		return os.Chmod(name, 0o700)
-	})
+	return filepath.WalkDir(filepath.Join(s.layerDir(layer), "work"),
+		func(name string, d fs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return err
+			}
+			return os.Chmod(name, 0o700)
+		})
 }
 
 // Root is the directory where the container's root file system is mounted, for this process and its children. Snapshot
@@ -161,7 +164,8 @@ func (c *Container) MountAt(dst string) []specs.Mount {
 //
 // At the end of ctx all processes get SIGTERM, and SIGKILL two seconds later. The error is an *ExitError if the
 // program did not succeed; it wraps fs.ErrNotExist if there is no such program.
-func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, stdin io.Reader, out io.Writer) error {
+func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, stdin io.Reader,
+	out io.Writer) error {
 	return c.engine.runner.Run(ctx, c, p, mounts, stdin, out)
 }
 

@@ -17,11 +17,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Issue 13, 3: under the driver vfs a layer is a copy of the one below it. The store's own copy has no access control lists,
-// no attributes of trusted.*, and no times before 1970.
+// Issue 13, 3: under the driver vfs a layer is a copy of the one below it. The store's own copy has no access
+// control lists, no attributes of trusted.*, and no times before 1970.
 func TestImportKeepsAllOfTheLayerBelow(t *testing.T) {
 	t.Parallel()
-	list := acl.List{{Tag: acl.UserObj, Perm: 7, ID: acl.NoID}, {Tag: acl.GroupObj, Perm: 5, ID: acl.NoID}, {Tag: acl.Group, Perm: 5, ID: 0},
+	list := acl.List{{Tag: acl.UserObj, Perm: 7, ID: acl.NoID}, {Tag: acl.GroupObj, Perm: 5, ID: acl.NoID},
+		{Tag: acl.Group, Perm: 5, ID: 0},
 		{Tag: acl.Mask, Perm: 5, ID: acl.NoID}, {Tag: acl.Other, Perm: 5, ID: acl.NoID}}.Xattr()
 	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
@@ -34,22 +35,27 @@ func TestImportKeepsAllOfTheLayerBelow(t *testing.T) {
 			then := time.Date(1960, 1, 2, 3, 4, 5, 123_456_789, time.UTC)
 			names := []string{"dir", "dir/file", "file"}
 			err = errors.Join(
-				c.MkdirAll("/dir", 0o755), c.WriteFile("/dir/file", []byte("x"), 0o640), c.WriteFile("/file", nil, 0o644), c.Symlink("x", "/link"),
+				c.MkdirAll("/dir", 0o755), c.WriteFile("/dir/file", []byte("x"), 0o640),
+				c.WriteFile("/file", nil, 0o644), c.Symlink("x", "/link"),
 				unix.Setxattr(c.Root()+"/dir", acl.Default, list, 0),
 			)
 			for _, name := range names {
 				path := filepath.Join(c.Root(), name)
 				err = errors.Join(err, unix.Setxattr(path, "user.mine", []byte("of "+name), 0))
 			}
-			trusted := unix.Setxattr(filepath.Join(c.Root(), "file"), "trusted.mine", []byte("x"), 0) == nil // by the host's root only
+			// by the host's root only
+			trusted := unix.Setxattr(filepath.Join(c.Root(), "file"), "trusted.mine", []byte("x"),
+				0) == nil
 			for _, name := range []string{"link", "file", "dir/file", "dir"} {
-				err = errors.Join(err, setTimes(filepath.Join(c.Root(), name), [2]unix.Timespec{{}, unix.NsecToTimespec(then.UnixNano())}))
+				err = errors.Join(err,
+					setTimes(filepath.Join(c.Root(), name), [2]unix.Timespec{{}, unix.NsecToTimespec(then.UnixNano())}))
 			}
 			err = errors.Join(err, c.Snapshot(t.Context(), "localhost/test:below", nil), c.Close())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := e.Import(t.Context(), "localhost/test:below", []types.PackedSnapshot{packedTar(t, "localhost/test:above", newFileArchive(t))}); err != nil {
+			if err := e.Import(t.Context(), "localhost/test:below",
+				[]types.PackedSnapshot{packedTar(t, "localhost/test:above", newFileArchive(t))}); err != nil {
 				t.Fatal(err)
 			}
 			above, err := e.From(t.Context(), "localhost/test:above")
@@ -64,7 +70,8 @@ func TestImportKeepsAllOfTheLayerBelow(t *testing.T) {
 					t.Errorf("%s: user.mine is %q (%v)", name, got, err)
 				}
 			}
-			if n, err := unix.Getxattr(above.Root()+"/dir", acl.Default, value); err != nil || !bytes.Equal(value[:n], list) {
+			if n, err := unix.Getxattr(above.Root()+"/dir", acl.Default, value); err != nil ||
+				!bytes.Equal(value[:n], list) {
 				t.Errorf("the list is % x (%v), want % x", value[:max(n, 0)], err, list)
 			}
 			for _, name := range append(names, "link") {

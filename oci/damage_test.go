@@ -52,8 +52,10 @@ func newKeptStore(t *testing.T, driver string) *keptStore {
 	}
 	c := emptyRoot(t, e)
 	err = errors.Join(
-		c.MkdirAll("/usr/bin", 0o755), c.WriteFile("/usr/bin/tool", []byte("program"), 0o755), c.Symlink("usr/bin", "/bin"),
-		c.WriteFile("/secret", []byte("secret"), 0o600), c.Lchown("/secret", 0, 7), os.Link(c.Root()+"/secret", c.Root()+"/same"),
+		c.MkdirAll("/usr/bin", 0o755), c.WriteFile("/usr/bin/tool", []byte("program"), 0o755),
+		c.Symlink("usr/bin", "/bin"),
+		c.WriteFile("/secret", []byte("secret"), 0o600), c.Lchown("/secret", 0, 7),
+		os.Link(c.Root()+"/secret", c.Root()+"/same"),
 		unix.Setxattr(c.Root()+"/secret", "user.note", []byte("old"), 0),
 	)
 	if err != nil {
@@ -206,8 +208,10 @@ var storeDamages = []struct {
 	driver string // only for this one
 }{
 	{name: "none", damage: func(*keptStore) error { return nil }},
-	{name: "a bit of the lowest layer", gone: chained, damage: func(s *keptStore) error { return flip(s.file("base", "/usr/bin/tool")) }},
-	{name: "a bit of the topmost layer", gone: chained[2:], damage: func(s *keptStore) error { return flip(s.file("top", "/top")) }},
+	{name: "a bit of the lowest layer", gone: chained,
+		damage: func(s *keptStore) error { return flip(s.file("base", "/usr/bin/tool")) }},
+	{name: "a bit of the topmost layer", gone: chained[2:],
+		damage: func(s *keptStore) error { return flip(s.file("top", "/top")) }},
 	{name: "a bit but not the mtime", gone: chained, damage: func(s *keptStore) error {
 		name := s.file("base", "/usr/bin/tool")
 		info, err := os.Stat(name)
@@ -216,14 +220,19 @@ var storeDamages = []struct {
 		}
 		return errors.Join(flip(name), os.Chtimes(name, info.ModTime(), info.ModTime()))
 	}},
-	{name: "a mode", gone: chained, damage: func(s *keptStore) error { return os.Chmod(s.file("base", "/secret"), 0o644) }},
+	{name: "a mode", gone: chained,
+		damage: func(s *keptStore) error { return os.Chmod(s.file("base", "/secret"), 0o644) }},
 	{name: "an owner", gone: chained, damage: func(s *keptStore) error {
 		return give(s.file("base", "/secret"), owners.Owner{UID: 1, GID: 1})
 	}},
-	{name: "a file cut short", gone: chained, damage: func(s *keptStore) error { return os.Truncate(s.file("base", "/usr/bin/tool"), 3) }},
-	{name: "a file grown", gone: chained, damage: func(s *keptStore) error { return os.Truncate(s.file("base", "/usr/bin/tool"), 4096) }},
-	{name: "a file gone", gone: chained, damage: func(s *keptStore) error { return os.Remove(s.file("base", "/usr/bin/tool")) }},
-	{name: "a file too many", gone: chained, damage: func(s *keptStore) error { return os.WriteFile(s.file("base", "/usr/bin/more"), nil, 0o755) }},
+	{name: "a file cut short", gone: chained,
+		damage: func(s *keptStore) error { return os.Truncate(s.file("base", "/usr/bin/tool"), 3) }},
+	{name: "a file grown", gone: chained,
+		damage: func(s *keptStore) error { return os.Truncate(s.file("base", "/usr/bin/tool"), 4096) }},
+	{name: "a file gone", gone: chained,
+		damage: func(s *keptStore) error { return os.Remove(s.file("base", "/usr/bin/tool")) }},
+	{name: "a file too many", gone: chained,
+		damage: func(s *keptStore) error { return os.WriteFile(s.file("base", "/usr/bin/more"), nil, 0o755) }},
 	{name: "the text of a link", gone: chained, damage: func(s *keptStore) error {
 		name := s.file("base", "/bin")
 		return errors.Join(os.Remove(name), os.Symlink("usr/lib", name))
@@ -240,36 +249,42 @@ var storeDamages = []struct {
 		if err != nil {
 			return err
 		}
-		return errors.Join(os.Remove(name), os.WriteFile(name, []byte("secret"), 0o600), give(name, owners.Owner{UID: 0, GID: 7}),
+		return errors.Join(os.Remove(name), os.WriteFile(name, []byte("secret"), 0o600),
+			give(name, owners.Owner{UID: 0, GID: 7}),
 			unix.Setxattr(name, "user.note", []byte("old"), 0), os.Chtimes(name, info.ModTime(), info.ModTime()))
 	}},
-	{name: "a layer gone", gone: chained[1:], damage: func(s *keptStore) error { return os.RemoveAll(s.layer("middle")) }},
+	{name: "a layer gone", gone: chained[1:],
+		damage: func(s *keptStore) error { return os.RemoveAll(s.layer("middle")) }},
 	{name: "a file in place of a layer", gone: chained[1:], damage: func(s *keptStore) error {
 		return errors.Join(os.RemoveAll(s.layer("middle")), os.WriteFile(s.layer("middle"), nil, 0o600))
 	}},
 
-	{name: "no note of the layers below", gone: chained[2:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
-		return os.Remove(s.layer("top") + "/lower")
-	}},
-	{name: "an empty note of the layers below", gone: chained[2:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
-		return os.Truncate(s.layer("top")+"/lower", 0)
-	}},
-	{name: "a note of one layer too few", gone: chained[2:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
-		text, err := os.ReadFile(s.layer("top") + "/lower")
-		if err != nil {
-			return err
-		}
-		lowest := string(text)[strings.LastIndex(string(text), ":")+1:]
-		return os.WriteFile(s.layer("top")+"/lower", []byte(lowest), 0o600)
-	}},
+	{name: "no note of the layers below", gone: chained[2:], driver: host.DriverOverlay,
+		damage: func(s *keptStore) error {
+			return os.Remove(s.layer("top") + "/lower")
+		}},
+	{name: "an empty note of the layers below", gone: chained[2:], driver: host.DriverOverlay,
+		damage: func(s *keptStore) error {
+			return os.Truncate(s.layer("top")+"/lower", 0)
+		}},
+	{name: "a note of one layer too few", gone: chained[2:], driver: host.DriverOverlay,
+		damage: func(s *keptStore) error {
+			text, err := os.ReadFile(s.layer("top") + "/lower")
+			if err != nil {
+				return err
+			}
+			lowest := string(text)[strings.LastIndex(string(text), ":")+1:]
+			return os.WriteFile(s.layer("top")+"/lower", []byte(lowest), 0o600)
+		}},
 	{name: "no short name", gone: chained[1:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		return os.Remove(s.layer("middle") + "/link")
 	}},
 	// The driver removes the link of that name together with the layer.
-	{name: "the short name of another", gone: []string{"top", "middle", apart}, driver: host.DriverOverlay, damage: func(s *keptStore) error {
-		text, err := os.ReadFile(s.layer(apart) + "/link")
-		return errors.Join(err, os.WriteFile(s.layer("middle")+"/link", text, 0o600))
-	}},
+	{name: "the short name of another", gone: []string{"top", "middle", apart}, driver: host.DriverOverlay,
+		damage: func(s *keptStore) error {
+			text, err := os.ReadFile(s.layer(apart) + "/link")
+			return errors.Join(err, os.WriteFile(s.layer("middle")+"/link", text, 0o600))
+		}},
 	{name: "no link to a layer", gone: chained[1:], driver: host.DriverOverlay, damage: func(s *keptStore) error {
 		text, err := os.ReadFile(s.layer("middle") + "/link")
 		return errors.Join(err, os.Remove(filepath.Join(s.graph, "overlay/l", string(text))))
@@ -281,13 +296,16 @@ var storeDamages = []struct {
 	}},
 
 	{name: "layers of two images exchanged", gone: []string{"top", apart}, damage: func(s *keptStore) error {
-		return s.edit("images", func(all []map[string]any) { exchange(all, "layer", s.layers["top"], s.layers[apart], "layer") })
+		return s.edit("images",
+			func(all []map[string]any) { exchange(all, "layer", s.layers["top"], s.layers[apart], "layer") })
 	}},
 	{name: "names of two images exchanged", gone: []string{"top", apart}, damage: func(s *keptStore) error {
-		return s.edit("images", func(all []map[string]any) { exchange(all, "layer", s.layers["top"], s.layers[apart], "names") })
+		return s.edit("images",
+			func(all []map[string]any) { exchange(all, "layer", s.layers["top"], s.layers[apart], "names") })
 	}},
 	{name: "records of two images exchanged", gone: []string{"top", apart}, damage: func(s *keptStore) error {
-		return s.edit("images", func(all []map[string]any) { exchange(all, "layer", s.layers["top"], s.layers[apart], "metadata") })
+		return s.edit("images",
+			func(all []map[string]any) { exchange(all, "layer", s.layers["top"], s.layers[apart], "metadata") })
 	}},
 	{name: "a label", gone: []string{"top"}, damage: func(s *keptStore) error {
 		text, err := os.ReadFile(s.index("images"))
@@ -318,9 +336,11 @@ var storeDamages = []struct {
 			}
 		})
 	}},
-	{name: "digests of two layers exchanged", gone: append([]string{apart}, chained...), damage: func(s *keptStore) error {
-		return s.edit("layers", func(all []map[string]any) { exchange(all, "id", s.layers["base"], s.layers[apart], "metadata") })
-	}},
+	{name: "digests of two layers exchanged", gone: append([]string{apart}, chained...),
+		damage: func(s *keptStore) error {
+			return s.edit("layers",
+				func(all []map[string]any) { exchange(all, "id", s.layers["base"], s.layers[apart], "metadata") })
+		}},
 }
 
 // ruins are what can be in the place of a file.
@@ -362,7 +382,8 @@ func TestDamagedSnapshotsAreNotUsed(t *testing.T) {
 				}
 				there := s.use(t)
 				for name := range s.layers {
-					// vfs copies: a layer has all that is below it, so that one may even be good though it rests on damage.
+					// vfs copies: a layer has all that is below it, so that one may even be good though it
+					// rests on damage.
 					if want := !slices.Contains(d.gone, name); there[name] != want {
 						t.Errorf("%s is there: %v, want %v", name, there[name], want)
 					}

@@ -22,9 +22,10 @@
 //		...
 //	}
 //
-// What a host lacks is found out by trying, and told as a HostError with the cause and a cure. Where a root may make no
-// namespaces at all, in a container as Docker makes them by default, the isolation chroot does without: a Container works
-// there as anywhere, as far as chroot(2) and copies can do what namespaces and mounts do (package internal/run).
+// What a host lacks is found out by trying, and told as a HostError with the cause and a cure. Where a root
+// may make no namespaces at all, in a container as Docker makes them by default, the isolation chroot does
+// without: a Container works there as anywhere, as far as chroot(2) and copies can do what namespaces and
+// mounts do (package internal/run).
 //
 // # Containers
 //
@@ -36,13 +37,15 @@
 // namespaces. The words are those of the OCI runtime specification, but the runner is our own: pid 1 is this program
 // again, and no runc or crun is needed. A command costs some 15 ms instead of 150.
 //
-// Programs of another processor's architecture run under an emulator that Emulate names. Its entry in binfmt_misc is made
-// anew for each run, in a user namespace inside ours, so that nothing is registered on the host. That needs Linux 6.7.
+// Programs of another processor's architecture run under an emulator that Emulate names. Its entry in
+// binfmt_misc is made anew for each run, in a user namespace inside ours, so that nothing is registered on
+// the host. That needs Linux 6.7.
 //
-// Pid 1 of a container can answer system calls of its programs (seccomp_unotify(2), package supervise). Where there is one id,
-// which is the isolation single, those are the calls about owners: whose a file should be is noted in an extended
-// attribute, and programs see and change that as if it were so. contrib/design/owners.md tells how. For 32-bit programs
-// under an emulator pid 1 reads directories: ext4 tells an emulator what they cannot hold.
+// Pid 1 of a container can answer system calls of its programs (seccomp_unotify(2), package supervise). Where
+// there is one id, which is the isolation single, those are the calls about owners: whose a file should be is
+// noted in an extended attribute, and programs see and change that as if it were so. contrib/design/owners.md
+// tells how. For 32-bit programs under an emulator pid 1 reads directories: ext4 tells an emulator what they
+// cannot hold.
 //
 // # What is not supported
 //

@@ -35,8 +35,8 @@ type EngineOptions struct {
 	Place host.Place
 	// StateDir holds the store, for all builds of a user. It belongs to this package and is made if missing.
 	StateDir string
-	// Driver is that of the store: "overlay" or "vfs"; empty takes overlay if the file system of StateDir and the kernel
-	// allow it. Each has its own snapshots.
+	// Driver is that of the store: "overlay" or "vfs"; empty takes overlay if the file system of StateDir and
+	// the kernel allow it. Each has its own snapshots.
 	Driver string
 	// Resolver is the content of the host's resolv.conf, which programs in containers see; empty for none.
 	Resolver []byte
@@ -78,8 +78,8 @@ type Store struct {
 // singleSuffix marks a store whose files all belong to one id: in another one they would have lost their owners.
 const singleSuffix = "-single"
 
-// userNSSuffix marks a store that root has in a user namespace: overlay keeps its notes in user.* attributes there, and in
-// trusted.* ones with the isolation root, so that each would miss what the other has removed.
+// userNSSuffix marks a store that root has in a user namespace: overlay keeps its notes in user.* attributes
+// there, and in trusted.* ones with the isolation root, so that each would miss what the other has removed.
 const userNSSuffix = "-userns"
 
 // hostConfigs are the variables that name the configuration of podman's store and containers, which are not ours.
@@ -175,7 +175,8 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 func (e *Engine) open() {
 	place := e.options.Place
 	e.Registry = &registry.Registry{
-		Temp: e.TempDir(), Caller: place.Caller, Mounts: place.Isolation != host.IsolationChroot, Log: &logWriter{e.options.Log},
+		Temp: e.TempDir(), Caller: place.Caller, Mounts: place.Isolation != host.IsolationChroot,
+		Log: &logWriter{e.options.Log},
 	}
 	e.runner = &run.Runner{
 		Place: place, Template: filepath.Join(e.session.dir, "etc", "run"), Resolver: e.options.Resolver,
@@ -183,8 +184,9 @@ func (e *Engine) open() {
 	}
 }
 
-// CheckDestination finds out, without an image, whether a registry answers and takes the caller's credentials, and whether
-// the caller's store can be opened. Of a directory ("dir:…") it finds out whether Unpack can make one.
+// CheckDestination finds out, without an image, whether a registry answers and takes the caller's
+// credentials, and whether the caller's store can be opened. Of a directory ("dir:…") it finds out whether
+// Unpack can make one.
 func (e *Engine) CheckDestination(ctx context.Context, c types.ImageCopy) error {
 	switch transport, _, _ := strings.Cut(c.Destination, ":"); transport {
 	case "dir":

@@ -68,7 +68,8 @@ func TestSnapshotsAreLayers(t *testing.T) {
 			}
 
 			all, err := e.Snapshots()
-			if want := []string{"localhost/test:1", "localhost/test:2"}; err != nil || !slices.Equal(snapshotNames(all), want) {
+			if want := []string{"localhost/test:1", "localhost/test:2"}; err != nil ||
+				!slices.Equal(snapshotNames(all), want) {
 				t.Errorf("got %v (%v), want %v", all, err, want)
 			}
 			if labels, err := e.Labels("localhost/test:2"); err != nil || labels["step"] != "two" {
@@ -102,8 +103,8 @@ func TestSnapshotsAreLayers(t *testing.T) {
 // systemd's journal has such a list: systemd-tmpfiles makes it.
 func TestSnapshotsKeepAccessControlListsAndTimes(t *testing.T) {
 	t.Parallel()
-	// struct posix_acl_xattr_header and entries of linux/posix_acl_xattr.h: the owner, group 0 by name, the owning group,
-	// a mask, others.
+	// struct posix_acl_xattr_header and entries of linux/posix_acl_xattr.h: the owner, group 0 by name, the
+	// owning group, a mask, others.
 	acl := []byte("\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x04\x00\x05\x00\xff\xff\xff\xff" +
 		"\x08\x00\x05\x00\x00\x00\x00\x00\x10\x00\x05\x00\xff\xff\xff\xff\x20\x00\x05\x00\xff\xff\xff\xff")
 	for _, driver := range drivers {
@@ -115,8 +116,10 @@ func TestSnapshotsKeepAccessControlListsAndTimes(t *testing.T) {
 			}
 			then := time.Unix(1_500_000_000, 123_456_789)
 			err = errors.Join(
-				c.MkdirAll("/journal", 0o755), c.WriteFile("/file", nil, 0o644), unix.Setxattr(c.Root()+"/journal", "system.posix_acl_default", acl, 0),
-				os.Chtimes(c.Root()+"/file", then, then), os.Chtimes(c.Root()+"/journal", then, then), c.Snapshot(t.Context(), "localhost/test:acl", nil),
+				c.MkdirAll("/journal", 0o755), c.WriteFile("/file", nil, 0o644),
+				unix.Setxattr(c.Root()+"/journal", "system.posix_acl_default", acl, 0),
+				os.Chtimes(c.Root()+"/file", then, then), os.Chtimes(c.Root()+"/journal", then, then),
+				c.Snapshot(t.Context(), "localhost/test:acl", nil),
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -139,7 +142,8 @@ func TestMissingSnapshotDoesNotExist(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	_, err := e.From(t.Context(), "localhost/none:1")
-	if want := `snapshot "localhost/none:1": file does not exist`; !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
+	if want := `snapshot "localhost/none:1": file does not exist`; !errors.Is(err, fs.ErrNotExist) ||
+		err.Error() != want {
 		t.Errorf("got %v, want %q", err, want)
 	}
 	if err := e.Remove("localhost/none:1"); !errors.Is(err, fs.ErrNotExist) {
@@ -158,7 +162,8 @@ func TestSnapshotReplacesTheOlder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(c.WriteFile("/file", []byte(text), 0o644), c.Snapshot(t.Context(), "name", nil), c.Close()); err != nil {
+		if err := errors.Join(c.WriteFile("/file", []byte(text), 0o644), c.Snapshot(t.Context(), "name", nil),
+			c.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -302,7 +307,8 @@ func TestOpenRemovesWhatNobodyNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(replaced.Snapshot(t.Context(), "replaced", nil), c.Snapshot(t.Context(), "one", nil), c.Snapshot(t.Context(), "two", nil))
+	err = errors.Join(replaced.Snapshot(t.Context(), "replaced", nil), c.Snapshot(t.Context(), "one", nil),
+		c.Snapshot(t.Context(), "two", nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,8 @@ func TestFilesNeverReachTheHost(t *testing.T) {
 	// MkdirAll may follow the links, into the root.
 	_ = c.MkdirAll("/relative/new", 0o755)
 	// Where the link leads in the container the same names work.
-	if err := errors.Join(c.MkdirAll(outside, 0o755), c.WriteFile("/absolute/secret", []byte("of the container"), 0o644)); err != nil {
+	if err := errors.Join(c.MkdirAll(outside, 0o755), c.WriteFile("/absolute/secret", []byte("of the container"),
+		0o644)); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := c.ReadFile("/file"); err != nil || string(data) != "of the container" {
@@ -78,7 +79,8 @@ func TestFilesNeverReachTheHost(t *testing.T) {
 		t.Errorf("the host's directory holds %v (%v)", entries, err)
 	}
 	info, err := os.Stat(secret)
-	if data, readErr := os.ReadFile(secret); err != nil || readErr != nil || string(data) != "of the host" || info.Mode() != 0o600 {
+	if data, readErr := os.ReadFile(secret); err != nil || readErr != nil || string(data) != "of the host" ||
+		info.Mode() != 0o600 {
 		t.Errorf("the host's file is %q with mode %v (%v, %v)", data, info.Mode(), err, readErr)
 	}
 }
@@ -86,7 +88,8 @@ func TestFilesNeverReachTheHost(t *testing.T) {
 func TestRemoveOfALinkKeepsWhatItPointsTo(t *testing.T) {
 	t.Parallel()
 	c := emptyContainer(t)
-	err := errors.Join(c.MkdirAll("/dir/sub", 0o755), c.Symlink("/dir", "/a"), c.Symlink("dir", "/b"), c.RemoveAll("/a"), c.Remove("/b"))
+	err := errors.Join(c.MkdirAll("/dir/sub", 0o755), c.Symlink("/dir", "/a"), c.Symlink("dir", "/b"),
+		c.RemoveAll("/a"), c.Remove("/b"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +107,8 @@ func TestModesAreThoseAskedForWhateverTheUmask(t *testing.T) {
 	old := unix.Umask(0o077)
 	defer unix.Umask(old)
 	c := emptyContainer(t)
-	if err := errors.Join(c.MkdirAll("/var/spool", 0o755), c.MkdirAll("/tmp", 0o777|fs.ModeSticky), c.WriteFile("/var/file", nil, 0o755|fs.ModeSetuid)); err != nil {
+	if err := errors.Join(c.MkdirAll("/var/spool", 0o755), c.MkdirAll("/tmp", 0o777|fs.ModeSticky),
+		c.WriteFile("/var/file", nil, 0o755|fs.ModeSetuid)); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]fs.FileMode{
@@ -123,7 +127,8 @@ func TestModesAreThoseAskedForWhateverTheUmask(t *testing.T) {
 func TestWriteFileReplacesAtOnceAndKeepsTheOwner(t *testing.T) {
 	t.Parallel()
 	c := emptyContainer(t)
-	if err := errors.Join(c.WriteFile("/shadow", []byte("old"), 0o640), c.Lchown("/shadow", 0, 42), c.Symlink("/shadow", "/link")); err != nil {
+	if err := errors.Join(c.WriteFile("/shadow", []byte("old"), 0o640), c.Lchown("/shadow", 0, 42),
+		c.Symlink("/shadow", "/link")); err != nil {
 		t.Fatal(err)
 	}
 	handle, err := os.Open(filepath.Join(c.Root(), "shadow"))
@@ -131,7 +136,8 @@ func TestWriteFileReplacesAtOnceAndKeepsTheOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer handle.Close()
-	if err := errors.Join(c.WriteFile("/shadow", []byte("new"), 0o600), c.WriteFile("/link", []byte("a file now"), 0o644)); err != nil {
+	if err := errors.Join(c.WriteFile("/shadow", []byte("new"), 0o600),
+		c.WriteFile("/link", []byte("a file now"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	text := make([]byte, 8)

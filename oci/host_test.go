@@ -37,7 +37,8 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// oomScore marks what this test starts: children and new programs keep it, and it can be read of processes that hide all else.
+// oomScore marks what this test starts: children and new programs keep it, and it can be read of processes
+// that hide all else.
 var oomScore = sync.OnceValues(func() (string, error) {
 	score := strconv.Itoa(1 + os.Getpid()%998)
 	return score, os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0)
@@ -298,7 +299,8 @@ func TestHostContainersWorkOnlyWithoutAnotherListener(t *testing.T) {
 	}
 	t.Setenv(envOnly, string(IsolationUserNS))
 	cmd := command(t, "listened", stateDir(t))
-	want := strings.Repeat("the outer container answers system calls of its programs, and there can be but one who does (seccomp)\n", 2)
+	want := strings.Repeat(
+		"the outer container answers system calls of its programs, and there can be but one who does (seccomp)\n", 2)
 	if out, err := cmd.Output(); err != nil || string(out) != want {
 		t.Errorf("got %q (%v), want %q", out, err, want)
 	}

@@ -43,10 +43,12 @@ func testArchive(t *testing.T) []byte {
 	w := tar.NewWriter(&out)
 	for _, h := range []tar.Header{
 		{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755},
-		{Typeflag: tar.TypeDir, Name: "./etc/", Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.system.posix_acl_default": defaultACL}},
+		{Typeflag: tar.TypeDir, Name: "./etc/", Mode: 0o755,
+			PAXRecords: map[string]string{"SCHILY.xattr.system.posix_acl_default": defaultACL}},
 		{Typeflag: tar.TypeReg, Name: "./etc/shadow", Mode: 0o640, Gid: 42, Size: 1, ModTime: time.Unix(1700000000, 0)},
 		{Typeflag: tar.TypeSymlink, Name: "./etc/link", Linkname: "shadow", Mode: 0o777, Gid: 42},
-		{Typeflag: tar.TypeReg, Name: "./ping", Mode: 0o755, Size: 1, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": capNetRaw}},
+		{Typeflag: tar.TypeReg, Name: "./ping", Mode: 0o755, Size: 1,
+			PAXRecords: map[string]string{"SCHILY.xattr.security.capability": capNetRaw}},
 		{Typeflag: tar.TypeLink, Name: "./pong", Linkname: "./ping"},
 	} {
 		err := w.WriteHeader(&h)
@@ -85,13 +87,15 @@ func testLayout(t *testing.T) (dir string, manifest digest.Digest) {
 		RootFS:   imgspec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
 	}))
 	m := blob(imgspec.MediaTypeImageManifest, encode(imgspec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest, Config: config, Layers: []imgspec.Descriptor{layer},
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest, Config: config,
+		Layers:      []imgspec.Descriptor{layer},
 		Annotations: map[string]string{"suite": "trixie"},
 	}))
 	writeTestFile(t, filepath.Join(dir, imgspec.ImageIndexFile), encode(imgspec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []imgspec.Descriptor{m},
 	}))
-	writeTestFile(t, filepath.Join(dir, imgspec.ImageLayoutFile), encode(imgspec.ImageLayout{Version: imgspec.ImageLayoutVersion}))
+	writeTestFile(t, filepath.Join(dir, imgspec.ImageLayoutFile),
+		encode(imgspec.ImageLayout{Version: imgspec.ImageLayoutVersion}))
 	return dir, m.Digest
 }
 
@@ -130,8 +134,10 @@ func home(t *testing.T) (dir string, environ []string) {
 		}
 	}
 	conf := filepath.Join(dir, "storage.conf")
-	writeTestFile(t, conf, fmt.Appendf(nil, "[storage]\ndriver = \"overlay\"\ngraphroot = \"%[1]s/data\"\nrunroot = \"%[1]s/run\"\nrootless_storage_path = \"%[1]s/data\"\n", dir))
-	return dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir + "/run", "CONTAINERS_STORAGE_CONF=" + conf}
+	writeTestFile(t, conf,
+		fmt.Appendf(nil, "[storage]\ndriver = \"overlay\"\ngraphroot = \"%[1]s/data\"\nrunroot = \"%[1]s/run\"\nrootless_storage_path = \"%[1]s/data\"\n", dir))
+	return dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "XDG_RUNTIME_DIR=" + dir + "/run",
+		"CONTAINERS_STORAGE_CONF=" + conf}
 }
 
 func TestCopyImageWritesADockerArchive(t *testing.T) {
@@ -145,11 +151,13 @@ func TestCopyImageWritesADockerArchive(t *testing.T) {
 	defer f.Close()
 	_, environ := home(t)
 	// The file need not have the name that the destination gives.
-	c := types.ImageCopy{Layout: dir, Destination: "docker-archive:/nowhere.tar:localhost/debian:test", File: f, Environ: environ}
+	c := types.ImageCopy{Layout: dir, Destination: "docker-archive:/nowhere.tar:localhost/debian:test", File: f,
+		Environ: environ}
 	if err := e.CopyImage(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(needTool(t, "skopeo"), "inspect", "docker-archive:"+f.Name()+":localhost/debian:test").CombinedOutput()
+	out, err := exec.Command(needTool(t, "skopeo"), "inspect",
+		"docker-archive:"+f.Name()+":localhost/debian:test").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), `"amd64"`) {
 		t.Errorf("got %s (%v)", out, err)
 	}
@@ -177,7 +185,8 @@ func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
 		}
 	})
 	store, err := storage.GetStore(storage.StoreOptions{
-		GraphRoot: filepath.Join(place, "data"), RunRoot: filepath.Join(place, "run"), GraphDriverName: host.DriverOverlay,
+		GraphRoot: filepath.Join(place, "data"), RunRoot: filepath.Join(place, "run"),
+		GraphDriverName: host.DriverOverlay,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +207,8 @@ func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
 func checkUnpacked(t *testing.T, root string) {
 	t.Helper()
 	var shadow, ping, pong unix.Stat_t
-	err := errors.Join(unix.Lstat(root+"/etc/shadow", &shadow), unix.Lstat(root+"/ping", &ping), unix.Lstat(root+"/pong", &pong))
+	err := errors.Join(unix.Lstat(root+"/etc/shadow", &shadow), unix.Lstat(root+"/ping", &ping),
+		unix.Lstat(root+"/pong", &pong))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +226,8 @@ func checkUnpacked(t *testing.T, root string) {
 		t.Error("a hard link has become a file")
 	}
 	value := make([]byte, 64)
-	if n, err := unix.Lgetxattr(root+"/ping", "security.capability", value); err != nil || string(value[:n]) != capNetRaw {
+	if n, err := unix.Lgetxattr(root+"/ping", "security.capability", value); err != nil ||
+		string(value[:n]) != capNetRaw {
 		t.Errorf("got %q (%v)", value[:max(n, 0)], err)
 	}
 }
@@ -226,7 +237,8 @@ func TestUnpackMakesADirectoryOrNothing(t *testing.T) {
 	e := openEngine(t)
 	data := testArchive(t)
 	dir := filepath.Join(t.TempDir(), "root")
-	if err := e.CheckDestination(t.Context(), types.ImageCopy{Destination: "dir:" + dir}); errors.Is(err, errors.ErrUnsupported) != (here.Isolation == host.IsolationSingle) {
+	if err := e.CheckDestination(t.Context(), types.ImageCopy{Destination: "dir:" + dir}); errors.Is(err,
+		errors.ErrUnsupported) != (here.Isolation == host.IsolationSingle) {
 		t.Errorf("a directory of the caller's own, by %s: got %v", here.Isolation, err)
 	}
 	if err := e.Unpack(t.Context(), bytes.NewReader(data[:len(data)/2-300]), dir); err == nil {
@@ -263,7 +275,8 @@ func TestUnpackTouchesItsOwnLeftoversAlone(t *testing.T) {
 	if err := ended.Close(); err != nil {
 		t.Fatal(err)
 	}
-	own := []string{dir + ".partial", filepath.Join(parent, ".root.vmdebootstrap-mine"), filepath.Join(parent, ".other"+partialMark+strings.Repeat("A", 26))}
+	own := []string{dir + ".partial", filepath.Join(parent, ".root.vmdebootstrap-mine"),
+		filepath.Join(parent, ".other"+partialMark+strings.Repeat("A", 26))}
 	for _, name := range own {
 		write(t, name+"/file", "the user's")
 	}
@@ -366,7 +379,8 @@ func TestCredentialsComeFromTheUsualFiles(t *testing.T) {
 		if file != "" {
 			writeTestFile(t, file, auth)
 		}
-		c := types.ImageCopy{Destination: "docker://" + host + "/debian:13", Environ: slices.Concat(environ, more), SkipTLSVerify: true}
+		c := types.ImageCopy{Destination: "docker://" + host + "/debian:13", Environ: slices.Concat(environ, more),
+			SkipTLSVerify: true}
 		err := e.CheckDestination(t.Context(), c)
 		if file != "" && err != nil {
 			t.Errorf("%s: %v", name, err)

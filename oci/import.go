@@ -27,10 +27,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Import makes snapshots of layers, the first of them above the snapshot base, or above nothing if that is empty, and
-// each other one above the one before it. It replaces older ones of the same names, as Container.Snapshot does. What is
-// not complete has no name and cannot be seen. The error wraps fs.ErrNotExist if base is gone, or has lost something and is
-// gone now.
+// Import makes snapshots of layers, the first of them above the snapshot base, or above nothing if that is
+// empty, and each other one above the one before it. It replaces older ones of the same names, as
+// Container.Snapshot does. What is not complete has no name and cannot be seen. The error wraps
+// fs.ErrNotExist if base is gone, or has lost something and is gone now.
 func (s *Store) Import(ctx context.Context, base string, packed []types.PackedSnapshot) error {
 	var layers []sealedLayer
 	parent := ""
@@ -96,8 +96,8 @@ func (s *Store) unpackLayer(ctx context.Context, parent string, p types.PackedSn
 	return layer.ID, nil
 }
 
-// applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would lock all other builds out for the time that
-// this takes.
+// applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would lock all other builds out for
+// the time that this takes.
 func (s *Store) applyLayer(layer *storage.Layer, diff io.Reader) error {
 	_, err := s.driver.ApplyDiff(layer.ID, graphdriver.ApplyDiffOpts{Diff: diff})
 	return err
@@ -160,9 +160,9 @@ func notedRecords(h *tar.Header, o owners.Owner) map[string]string {
 	return records
 }
 
-// completeCopy copies what the driver vfs leaves out when it makes a new layer as a copy of its parent, by way of a tar archive
-// (containers/storage, pkg/archive): extended attributes other than user.* and capabilities, access control lists among
-// them, and times before 1970. Other drivers do not copy.
+// completeCopy copies what the driver vfs leaves out when it makes a new layer as a copy of its parent, by
+// way of a tar archive (containers/storage, pkg/archive): extended attributes other than user.* and
+// capabilities, access control lists among them, and times before 1970. Other drivers do not copy.
 func (s *Store) completeCopy(layer *storage.Layer) (err error) {
 	if layer.Parent == "" || s.Driver() != host.DriverVFS {
 		return nil

@@ -15,8 +15,10 @@ import (
 func TestOwnerXattrsOfAnArchiveAreNotBelieved(t *testing.T) {
 	t.Parallel()
 	const xattr = "SCHILY.xattr."
-	forged := map[string]string{xattr + "user.vmdebootstrap.owner": "0:0", xattr + "user.vmdebootstrap.posix_acl_access": "x", xattr + "user.mine": "y"}
-	capability := map[string]string{xattr + "security.capability": string(append([]byte{0, 0, 0, 2, 1, 0, 0, 0, 1}, make([]byte, 11)...))}
+	forged := map[string]string{xattr + "user.vmdebootstrap.owner": "0:0",
+		xattr + "user.vmdebootstrap.posix_acl_access": "x", xattr + "user.mine": "y"}
+	capability := map[string]string{xattr + "security.capability": string(append([]byte{0, 0, 0, 2, 1, 0, 0, 0, 1},
+		make([]byte, 11)...))}
 	var in, out bytes.Buffer
 	w := tar.NewWriter(&in)
 	for _, h := range []tar.Header{

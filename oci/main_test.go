@@ -57,7 +57,8 @@ func TestMain(m *testing.M) {
 	}
 	for _, isolation := range ways {
 		status, err := host.Reexec(context.Background(), host.ReexecConfig{
-			Args: os.Args, Env: os.Environ(), Isolation: isolation, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+			Args: os.Args, Env: os.Environ(), Isolation: isolation, Stdin: os.Stdin, Stdout: os.Stdout,
+			Stderr: os.Stderr,
 		})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

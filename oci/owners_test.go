@@ -52,23 +52,29 @@ func giveAway([]string) error {
 	do("there and back", errors.Join(os.Chown("back", 9, 9), os.Chown("back", 0, 0)))
 	do("missing", os.Chown("missing", 1, 1))
 	do("dir", errors.Join(os.Mkdir("staff", 0o755), os.Chown("staff", 0, 50), os.Chmod("staff", 0o775|os.ModeSetgid)))
-	do("in it", errors.Join(os.Mkdir("staff/dir", 0o700), os.Symlink("x", "staff/link"), unix.Mkfifo("staff/fifo", 0o600)))
+	do("in it", errors.Join(os.Mkdir("staff/dir", 0o700), os.Symlink("x", "staff/link"),
+		unix.Mkfifo("staff/fifo", 0o600)))
 	make("staff/dir/file", 0o600)
 	do("unnamed", unnamed("staff"))
 	journal := []byte("\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
 		"\x08\x00\x05\x00\x04\x00\x00\x00" + "\x10\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff")
-	do("list", errors.Join(os.Mkdir("journal", 0o755), unix.Setxattr("journal", acl.Access, journal, 0), unix.Setxattr("journal", acl.Default, journal, 0)))
-	do("below it", errors.Join(os.Mkdir("journal/dir", 0o777), os.WriteFile("journal/file", nil, 0o640), os.Symlink("x", "journal/link")))
+	do("list", errors.Join(os.Mkdir("journal", 0o755), unix.Setxattr("journal", acl.Access, journal, 0),
+		unix.Setxattr("journal", acl.Default, journal, 0)))
+	do("below it", errors.Join(os.Mkdir("journal/dir", 0o777), os.WriteFile("journal/file", nil, 0o640),
+		os.Symlink("x", "journal/link")))
 	do("chmod", errors.Join(os.Mkdir("journal/closed", 0o777), os.Chmod("journal/closed", 0o701)))
-	do("no list", errors.Join(os.Mkdir("journal/none", 0o777), unix.Removexattr("journal/none", acl.Access), unix.Removexattr("journal/none", acl.Default)))
+	do("no list", errors.Join(os.Mkdir("journal/none", 0o777), unix.Removexattr("journal/none", acl.Access),
+		unix.Removexattr("journal/none", acl.Default)))
 	do("public", errors.Join(os.Mkdir("public", 0o777), os.Chmod("public", 0o777|os.ModeSticky)))
 	copied, err := os.ReadFile("/bin/program")
 	if err != nil {
 		return err
 	}
-	do("copy", errors.Join(os.WriteFile("/bin/setgid", copied, 0o755), os.Chown("/bin/setgid", 0, 60), os.Chmod("/bin/setgid", 0o755|os.ModeSetgid)))
+	do("copy", errors.Join(os.WriteFile("/bin/setgid", copied, 0o755), os.Chown("/bin/setgid", 0, 60),
+		os.Chmod("/bin/setgid", 0o755|os.ModeSetgid)))
 	do("setgid", runCopy("/bin/setgid", "groups", "by-group"))
-	do("copy", errors.Join(os.WriteFile("/bin/setuid", copied, 0o755), os.Chown("/bin/setuid", 61, 62), os.Chmod("/bin/setuid", 0o755|os.ModeSetuid)))
+	do("copy", errors.Join(os.WriteFile("/bin/setuid", copied, 0o755), os.Chown("/bin/setuid", 61, 62),
+		os.Chmod("/bin/setuid", 0o755|os.ModeSetuid)))
 	do("setuid", runCopy("/bin/setuid", "groups", "public/by-user"))
 	do("neither", runCopy("/bin/program", "groups", "by-root"))
 	open, err := os.Open("back")
@@ -80,7 +86,8 @@ func giveAway([]string) error {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"program", "somebody"}
 	cmd.Stdout = os.Stdout
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1001, Groups: []uint32{1001, 20}}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1001,
+		Groups: []uint32{1001, 20}}}
 	do("become somebody", cmd.Run())
 	do("as setpriv", runCopy("/bin/program", "setpriv"))
 	return filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error {
@@ -114,7 +121,8 @@ func setpriv([]string) error {
 		}
 		return nil
 	}
-	err := errors.Join(unix.Capget(&header, &data[0]), unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0), set(unix.SYS_SETRESUID, 71), unix.Prctl(unix.PR_SET_TIMERSLACK, 12345, 0, 0, 0),
+	err := errors.Join(unix.Capget(&header, &data[0]), unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0),
+		set(unix.SYS_SETRESUID, 71), unix.Prctl(unix.PR_SET_TIMERSLACK, 12345, 0, 0, 0),
 		unix.Capset(&header, &data[0]), set(unix.SYS_SETRESGID, 72), unix.Prctl(unix.PR_SET_KEEPCAPS, 0, 0, 0, 0))
 	r, e, s := unix.Getresuid()
 	_, g, _ := unix.Getresgid()
@@ -129,7 +137,8 @@ func somebody([]string) error {
 	fmt.Println("users", r, e, s, "effective", os.Geteuid(), "group", os.Getgid(), os.Getegid(), "groups", groups, err)
 	fmt.Println("become root:", unix.Setresuid(0, 0, 0))
 	fmt.Println("give away:", os.Chown("public/mine", 0, 0))
-	err = errors.Join(os.WriteFile("public/mine", nil, 0o666), os.Mkdir("public/dir", 0o777), os.Symlink("x", "public/link"))
+	err = errors.Join(os.WriteFile("public/mine", nil, 0o666), os.Mkdir("public/dir", 0o777),
+		os.Symlink("x", "public/link"))
 	fmt.Println("make:", err)
 	fmt.Println("give away:", os.Chown("public/mine", 0, -1))
 	fmt.Println("to a group:", os.Chown("public/mine", -1, 20))
@@ -143,14 +152,16 @@ func unnamed(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(unix.Linkat(unix.AT_FDCWD, dirfd.ProcPath(fd), unix.AT_FDCWD, dir+"/named", unix.AT_SYMLINK_FOLLOW), unix.Close(fd))
+	return errors.Join(unix.Linkat(unix.AT_FDCWD, dirfd.ProcPath(fd), unix.AT_FDCWD, dir+"/named",
+		unix.AT_SYMLINK_FOLLOW), unix.Close(fd))
 }
 
 // printOwner asks in each way there is.
 func printOwner(name string) error {
 	var st unix.Stat_t
 	var stx unix.Statx_t
-	if err := errors.Join(unix.Lstat(name, &st), unix.Statx(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &stx)); err != nil {
+	if err := errors.Join(unix.Lstat(name, &st), unix.Statx(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW,
+		unix.STATX_BASIC_STATS, &stx)); err != nil {
 		return err
 	}
 	fmt.Printf("%s %o %d:%d\n", name, st.Mode, st.Uid, st.Gid)

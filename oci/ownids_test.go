@@ -19,8 +19,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// A root's container has ids that are nobody's outside, uses what is lent to it as root does, and what it makes there is root's
-// (issue 12, A2).
+// A root's container has ids that are nobody's outside, uses what is lent to it as root does, and what it
+// makes there is root's (issue 12, A2).
 func TestHostContainersWorkWithARangeOfRoots(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("a real root has no ids above it")
@@ -80,7 +80,8 @@ func lending(args []string) error {
 	}
 	mounts := []specs.Mount{{Destination: "/lent", Type: "bind", Source: lent, Options: []string{"rbind"}}}
 	for _, p := range []*specs.Process{
-		newProcess("write", "/lent/made", "x"), newProcess("cat", "/lent/theirs"), newProcess("list", "/proc/self/uid_map"),
+		newProcess("write", "/lent/made", "x"), newProcess("cat", "/lent/theirs"),
+		newProcess("list", "/proc/self/uid_map"),
 	} {
 		var out bytes.Buffer
 		err := c.Run(ctx, p, mounts, nil, &out)

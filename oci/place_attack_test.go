@@ -49,7 +49,8 @@ func (v *victim) check(t *testing.T) {
 // attack places mounts in a root file system, lets do change that, and returns the error of taking them away.
 func attack(t *testing.T, root string, mounts []specs.Mount, movable []string, do func()) error {
 	t.Helper()
-	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"), Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: root + "/nothing"}
+	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"),
+		Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: root + "/nothing"}
 	for _, m := range mounts {
 		if err := p.Add(m); err != nil {
 			t.Fatal(err)
@@ -75,10 +76,19 @@ func lentAt(source, at string) []specs.Mount {
 func TestPlacesLentDirectoryThatBecameALinkIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for what, replaceIt := range map[string]func(at, with string) error{
-		"a link":             func(at, with string) error { return errors.Join(os.RemoveAll(at), os.Symlink(with, at)) },
-		"an empty directory": func(at, _ string) error { return errors.Join(os.Rename(at, at+"-away"), os.Mkdir(at, 0o755)) },
-		"nothing":            func(at, _ string) error { return os.RemoveAll(at) },
-		"a file":             func(at, _ string) error { return errors.Join(os.RemoveAll(at), os.WriteFile(at, nil, 0o644)) },
+		"a link": func(at,
+			with string) error {
+			return errors.Join(os.RemoveAll(at), os.Symlink(with, at))
+		},
+		"an empty directory": func(at,
+			_ string) error {
+			return errors.Join(os.Rename(at, at+"-away"), os.Mkdir(at, 0o755))
+		},
+		"nothing": func(at, _ string) error { return os.RemoveAll(at) },
+		"a file": func(at,
+			_ string) error {
+			return errors.Join(os.RemoveAll(at), os.WriteFile(at, nil, 0o644))
+		},
 		"its parent's a link": func(at, with string) error {
 			return errors.Join(os.RemoveAll(filepath.Dir(at)), os.Symlink(filepath.Dir(with), filepath.Dir(at)))
 		},
@@ -145,9 +155,10 @@ func TestPlacesWhatWasCopiedFromIsAllThatIsRemoved(t *testing.T) {
 func TestPlacesMadeDirectoryThatBecameALinkIsNotEmptied(t *testing.T) {
 	t.Parallel()
 	root, other := t.TempDir(), newVictim(t, "b/c/file")
-	mustDo(t, os.MkdirAll(root+"/a", 0o755), attack(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/a/b/c"}}, nil, func() {
-		mustDo(t, os.RemoveAll(root+"/a"), os.Symlink(other.dir, root+"/a"))
-	}))
+	mustDo(t, os.MkdirAll(root+"/a", 0o755), attack(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/a/b/c"}}, nil,
+		func() {
+			mustDo(t, os.RemoveAll(root+"/a"), os.Symlink(other.dir, root+"/a"))
+		}))
 	other.check(t)
 }
 
@@ -156,9 +167,10 @@ func TestPlacesMovedDirectoryIsNoLinkAfterwards(t *testing.T) {
 	root, container, other := t.TempDir(), t.TempDir(), newVictim(t, "etc/passwd", "dev/null")
 	tree := container + "/root"
 	write(t, tree+"/etc/passwd", "the container's")
-	err := attack(t, root, append(lentAt(tree, "/target"), specs.Mount{Type: "tmpfs", Destination: "/target/dev"}), []string{tree}, func() {
-		mustDo(t, os.Rename(root+"/target", root+"/away"), os.Symlink(other.dir, root+"/target"))
-	})
+	err := attack(t, root, append(lentAt(tree, "/target"), specs.Mount{Type: "tmpfs", Destination: "/target/dev"}),
+		[]string{tree}, func() {
+			mustDo(t, os.Rename(root+"/target", root+"/away"), os.Symlink(other.dir, root+"/target"))
+		})
 	if err == nil || !strings.Contains(err.Error(), "moved it away") {
 		t.Errorf("got %v", err)
 	}
@@ -183,7 +195,8 @@ func TestPlacesStayWhereTheyWereWhileLinksCome(t *testing.T) {
 		_ = attack(t, root, lentAt(lent, "/lent"), nil, func() {
 			copied := root + "/lent/"
 			write(t, copied+"dir/a", "by the program")
-			mustDo(t, os.Remove(copied+"dir/b"), os.Symlink(other.dir, copied+"link"), os.Symlink(other.dir, lent+"/link"))
+			mustDo(t, os.Remove(copied+"dir/b"), os.Symlink(other.dir, copied+"link"),
+				os.Symlink(other.dir, lent+"/link"))
 			begun := make(chan struct{})
 			go func() {
 				swap := func(in string) error {

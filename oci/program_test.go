@@ -120,16 +120,19 @@ var programs = map[string]func(args []string) error{
 		if err := os.Chdir(args[0]); err != nil {
 			return err
 		}
-		return filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error { return errors.Join(err, printOwner(name)) })
+		return filepath.WalkDir(".",
+			func(name string, _ os.DirEntry, err error) error { return errors.Join(err, printOwner(name)) })
 	},
 	"emulate": emulate,
-	// walled is a build, and walls its program, see walls_test.go. undo is a part of it, in a user namespace of its own.
+	// walled is a build, and walls its program, see walls_test.go. undo is a part of it, in a user namespace
+	// of its own.
 	"walled": walled, "walls": walls, "lending": lending,
 	"undo": func([]string) error {
 		fmt.Print(strings.Join(undo(), "\n"))
 		return nil
 	},
-	// places DIR prints a directory's entries as the kernel gives them: the name, and whether its place fits into 31 bits.
+	// places DIR prints a directory's entries as the kernel gives them: the name, and whether its place fits
+	// into 31 bits.
 	"places": places,
 	// exec FILE... is the program and its arguments.
 	"exec": func(args []string) error { return unix.Exec(args[0], args, os.Environ()) },
@@ -292,9 +295,11 @@ func look(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "hostname %s\ncwd %s\nids %d:%d %v\numask %03o\nparent %d\n", hostname, cwd, os.Getuid(), os.Getgid(), groups, umask, os.Getppid())
+	fmt.Fprintf(w, "hostname %s\ncwd %s\nids %d:%d %v\numask %03o\nparent %d\n", hostname, cwd, os.Getuid(),
+		os.Getgid(), groups, umask, os.Getppid())
 	fmt.Fprintf(w, "session of pid 1 %v\nenv %s\n", sid == 1, strings.Join(os.Environ(), " "))
-	for _, name := range []string{"/dev/null", "/dev/tty", "/dev/ptmx", "/dev/fd", "/dev/pts", "/dev/shm", "/dev/mem", "/dev/kmsg", "/proc/self", "/sys/kernel", "/run/lock"} {
+	for _, name := range []string{"/dev/null", "/dev/tty", "/dev/ptmx", "/dev/fd", "/dev/pts", "/dev/shm", "/dev/mem",
+		"/dev/kmsg", "/proc/self", "/sys/kernel", "/run/lock"} {
 		info, err := os.Stat(name)
 		if err != nil {
 			fmt.Fprintln(w, name, "is missing")
@@ -347,7 +352,8 @@ func goInside() {
 		return
 	}
 	status, err := host.Reexec(context.Background(), host.ReexecConfig{
-		Args: os.Args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Isolation: host.Isolation(os.Getenv(envOnly)),
+		Args: os.Args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
+		Isolation: host.Isolation(os.Getenv(envOnly)),
 	})
 	if err != nil {
 		fmt.Println(err)

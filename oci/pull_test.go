@@ -20,7 +20,8 @@ func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
 	dir, environ := home(t)
 	host := startRegistry(t, false)
 	name := "docker://" + host + "/os/debian:13"
-	if err := e.CopyImage(t.Context(), types.ImageCopy{Layout: layout, Destination: name, Environ: environ, SkipTLSVerify: true}); err != nil {
+	if err := e.CopyImage(t.Context(), types.ImageCopy{Layout: layout, Destination: name, Environ: environ,
+		SkipTLSVerify: true}); err != nil {
 		t.Fatal(err)
 	}
 	p := registry.ImagePull{Source: name, Dir: filepath.Join(dir, "images"), Architecture: "amd64", SkipTLSVerify: true}

@@ -37,7 +37,8 @@ func packedTar(t *testing.T, name string, plain []byte) types.PackedSnapshot {
 	}
 	file := filepath.Join(t.TempDir(), "layer")
 	writeTestFile(t, file, out.Bytes())
-	return types.PackedSnapshot{Name: name, Labels: map[string]string{"name": name}, File: file, DiffID: digest.FromBytes(plain)}
+	return types.PackedSnapshot{Name: name, Labels: map[string]string{"name": name}, File: file,
+		DiffID: digest.FromBytes(plain)}
 }
 
 // secondArchive removes /pong of testArchive, and makes /new.
@@ -62,7 +63,8 @@ func TestImportMakesSnapshotsOfLayers(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			e := openEngineAt(t, t.TempDir(), driver)
-			first, second := packedTar(t, "localhost/test:1", testArchive(t)), packedTar(t, "localhost/test:2", secondArchive(t))
+			first, second := packedTar(t, "localhost/test:1", testArchive(t)),
+				packedTar(t, "localhost/test:2", secondArchive(t))
 			if err := e.Import(t.Context(), "", []types.PackedSnapshot{first, second}); err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +73,8 @@ func TestImportMakesSnapshotsOfLayers(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, want := range map[string][]string{
-				first.Name: {"etc", "ping", "pong"}, second.Name: {"etc", "new", "ping"}, third.Name: {"etc", "new", "ping"},
+				first.Name: {"etc", "ping", "pong"}, second.Name: {"etc", "new", "ping"},
+				third.Name: {"etc", "new", "ping"},
 			} {
 				c, err := e.From(t.Context(), name)
 				if err != nil {
@@ -98,7 +101,8 @@ func TestImportMakesSnapshotsOfLayers(t *testing.T) {
 				if here.Isolation == host.IsolationSingle {
 					attribute, _ = ownerxattr.ForACL(acl.Default)
 				}
-				if n, err := unix.Lgetxattr(filepath.Join(c.Root(), "etc"), attribute, value); err != nil || string(value[:n]) != defaultACL {
+				if n, err := unix.Lgetxattr(filepath.Join(c.Root(), "etc"), attribute, value); err != nil ||
+					string(value[:n]) != defaultACL {
 					t.Errorf("%s: the access control list of /etc is %q (%v)", name, value[:max(n, 0)], err)
 				}
 				if name == first.Name && here.Isolation != host.IsolationSingle {
@@ -118,7 +122,8 @@ func TestImportRefusesOtherLayersThanPromised(t *testing.T) {
 	e := openEngine(t)
 	good, bad := packedTar(t, "localhost/test:1", testArchive(t)), packedTar(t, "localhost/test:2", secondArchive(t))
 	bad.DiffID = good.DiffID
-	if err := e.Import(t.Context(), "", []types.PackedSnapshot{good, bad}); err == nil || !strings.Contains(err.Error(), good.DiffID.String()) {
+	if err := e.Import(t.Context(), "", []types.PackedSnapshot{good, bad}); err == nil ||
+		!strings.Contains(err.Error(), good.DiffID.String()) {
 		t.Errorf("got %v", err)
 	}
 	if !e.Has(good.Name) || e.Has(bad.Name) {
@@ -138,7 +143,8 @@ func TestImagesAreInspectedAndTheirLayersFetched(t *testing.T) {
 	dir, _ := testLayout(t)
 	_, environ := home(t)
 	host := startRegistry(t, false)
-	copied := types.ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ, SkipTLSVerify: true}
+	copied := types.ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ,
+		SkipTLSVerify: true}
 	if err := e.CopyImage(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +176,8 @@ func TestImagesAreInspectedAndTheirLayersFetched(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{"oci:" + dir + "/none:12", "docker://127.0.0.1:1/x:1"} {
-		if _, err := e.InspectImage(t.Context(), types.ImageSource{Name: wrong, Environ: environ}); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, err := e.InspectImage(t.Context(), types.ImageSource{Name: wrong, Environ: environ}); err == nil ||
+			errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: got %v", wrong, err)
 		}
 	}
@@ -191,9 +198,11 @@ func TestDamagedLayersAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	data[len(data)/2] ^= 1
-	for what, damaged := range map[string][]byte{"changed": data, "short": data[:100], "long": append(slices.Clone(data), 0)} {
+	for what, damaged := range map[string][]byte{"changed": data, "short": data[:100],
+		"long": append(slices.Clone(data), 0)} {
 		writeTestFile(t, blob, damaged)
-		if err := e.FetchLayers(t.Context(), src, image.Layers, t.TempDir()); err == nil || !strings.Contains(err.Error(), "digest") {
+		if err := e.FetchLayers(t.Context(), src, image.Layers, t.TempDir()); err == nil ||
+			!strings.Contains(err.Error(), "digest") {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}

@@ -134,10 +134,14 @@ func TestRunRefusesWhatItCannotDo(t *testing.T) {
 	}{
 		{"no arguments", func(p *specs.Process) { p.Args = nil }, "no program given"},
 		{"terminal", func(p *specs.Process) { p.Terminal = true }, "Terminal of the process is not supported"},
-		{"capabilities", func(p *specs.Process) { p.Capabilities = &specs.LinuxCapabilities{} }, "Capabilities of the process is not supported"},
-		{"no such program", func(p *specs.Process) { p.Args = []string{"apt-get", "update"} }, `the container has no program "apt-get"`},
-		{"no such path", func(p *specs.Process) { p.Args = []string{"/usr/bin/apt"} }, `the container has no program "/usr/bin/apt"`},
-		{"no such directory", func(p *specs.Process) { p.Cwd = "/nowhere" }, `change to the working directory "/nowhere": no such file or directory`},
+		{"capabilities", func(p *specs.Process) { p.Capabilities = &specs.LinuxCapabilities{} },
+			"Capabilities of the process is not supported"},
+		{"no such program", func(p *specs.Process) { p.Args = []string{"apt-get", "update"} },
+			`the container has no program "apt-get"`},
+		{"no such path", func(p *specs.Process) { p.Args = []string{"/usr/bin/apt"} },
+			`the container has no program "/usr/bin/apt"`},
+		{"no such directory", func(p *specs.Process) { p.Cwd = "/nowhere" },
+			`change to the working directory "/nowhere": no such file or directory`},
 	} {
 		p := newProcess("cat")
 		tt.change(p)
@@ -154,7 +158,8 @@ func TestRunRefusesWhatItCannotDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Args = []string{"script"}
-	if err := c.Run(t.Context(), p, nil, nil, nil); err == nil || !strings.Contains(err.Error(), "the interpreter or dynamic linker of /bin/script is missing") {
+	if err := c.Run(t.Context(), p, nil, nil, nil); err == nil ||
+		!strings.Contains(err.Error(), "the interpreter or dynamic linker of /bin/script is missing") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -221,8 +226,10 @@ func TestRunLeavesNoTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	mount := specs.Mount{Type: "bind", Source: file, Destination: "/home/alice/file", Options: []string{"rbind", "ro"}}
-	got := output(t, c, newProcess("list", "/home/alice/file", "/etc/resolv.conf", "/run/systemd/resolve/stub-resolv.conf"), mount)
-	want := "/home/alice/file: of the host\n/etc/resolv.conf: " + resolver + "/run/systemd/resolve/stub-resolv.conf: " + resolver
+	got := output(t, c, newProcess("list", "/home/alice/file", "/etc/resolv.conf",
+		"/run/systemd/resolve/stub-resolv.conf"), mount)
+	want := "/home/alice/file: of the host\n/etc/resolv.conf: " + resolver + "/run/systemd/resolve/stub-resolv.conf: " +
+		resolver
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -265,16 +272,20 @@ func TestResolvConfIsThePackagesOwn(t *testing.T) {
 		linkAfter        string
 		fileAfter        string
 	}{
-		{name: "link to systemd-resolved", link: "../run/systemd/resolve/stub-resolv.conf", run: []string{"list", "/etc/resolv.conf"},
+		{name: "link to systemd-resolved", link: "../run/systemd/resolve/stub-resolv.conf",
+			run:    []string{"list", "/etc/resolv.conf"},
 			output: "/etc/resolv.conf: " + resolver, linkAfter: "../run/systemd/resolve/stub-resolv.conf"},
-		{name: "link to another daemon", link: "/run/NetworkManager/resolv.conf", run: []string{"list", "/etc/resolv.conf"},
+		{name: "link to another daemon", link: "/run/NetworkManager/resolv.conf",
+			run:    []string{"list", "/etc/resolv.conf"},
 			output: "/etc/resolv.conf: " + resolver, linkAfter: "/run/NetworkManager/resolv.conf"},
 		{name: "dangling link", link: "/nowhere", run: []string{"list", "/etc/resolv.conf"},
 			output: "/etc/resolv.conf is missing\n", linkAfter: "/nowhere"},
 		{name: "file of the user", file: "nameserver 203.0.113.9\n", run: []string{"list", "/etc/resolv.conf"},
 			output: "/etc/resolv.conf: nameserver 203.0.113.9\n", fileAfter: "nameserver 203.0.113.9\n"},
-		{name: "replaced by a link during the run", run: []string{"link", "/run/x", "/etc/resolv.conf"}, linkAfter: "/run/x"},
-		{name: "changed during the run", run: []string{"write", "/etc/resolv.conf", "nameserver 203.0.113.9\n"}, fileAfter: "nameserver 203.0.113.9\n"},
+		{name: "replaced by a link during the run", run: []string{"link", "/run/x", "/etc/resolv.conf"},
+			linkAfter: "/run/x"},
+		{name: "changed during the run", run: []string{"write", "/etc/resolv.conf", "nameserver 203.0.113.9\n"},
+			fileAfter: "nameserver 203.0.113.9\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := scratch(t, e)
@@ -314,7 +325,8 @@ func TestMountAtMakesAChrootUsable(t *testing.T) {
 		}
 	}
 	got := output(t, tools, newProcess("chroot", "/target"), target.MountAt("/target")...)
-	for _, want := range []string{"cwd /\n", "/dev/null Dcrw-rw-rw-\n", "/dev/fd dr-x------\n", "/dev/ptmx Dcrw-rw-rw-\n", "/run/lock dtrwxrwxrwx\n", "2 processes\n"} {
+	for _, want := range []string{"cwd /\n", "/dev/null Dcrw-rw-rw-\n", "/dev/fd dr-x------\n",
+		"/dev/ptmx Dcrw-rw-rw-\n", "/run/lock dtrwxrwxrwx\n", "2 processes\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
 		}
@@ -388,8 +400,10 @@ func TestRunEndsWithItsContext(t *testing.T) {
 func TestRunDoesNotPutUpWithForeignMounts(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
-	err := c.Run(t.Context(), newProcess("cat"), []specs.Mount{{Type: "bind", Source: "/nowhere", Destination: "/mnt", Options: []string{"rbind"}}}, nil, nil)
-	if err == nil || !strings.Contains(err.Error(), "mount /nowhere on /mnt: ") || !strings.Contains(err.Error(), "no such file or directory") {
+	err := c.Run(t.Context(), newProcess("cat"),
+		[]specs.Mount{{Type: "bind", Source: "/nowhere", Destination: "/mnt", Options: []string{"rbind"}}}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "mount /nowhere on /mnt: ") ||
+		!strings.Contains(err.Error(), "no such file or directory") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -402,7 +416,8 @@ func TestMountsStayInTheRoot(t *testing.T) {
 	if err := c.Symlink(outside, "/mnt"); err != nil {
 		t.Fatal(err)
 	}
-	err := c.Run(t.Context(), newProcess("cat"), []specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/mnt/new"}}, nil, nil)
+	err := c.Run(t.Context(), newProcess("cat"),
+		[]specs.Mount{{Type: "tmpfs", Source: "tmpfs", Destination: "/mnt/new"}}, nil, nil)
 	if err != nil && !errors.Is(err, unix.EEXIST) && !strings.Contains(err.Error(), "file exists") {
 		t.Error(err)
 	}

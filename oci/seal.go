@@ -111,7 +111,8 @@ func readSeal(layer *storage.Layer) (seal, error) {
 
 // check compares a snapshot with what is noted of it. The error is a *damage if it is not what it was. If read is not
 // nil, the contents are read in any case, but for those of layers in it; then they are in it.
-func (s *Store) check(ctx context.Context, name string, image *storage.Image, read map[string]bool) (snapshotRecord, error) {
+func (s *Store) check(ctx context.Context, name string, image *storage.Image, read map[string]bool) (snapshotRecord,
+	error) {
 	record := recordOf(image)
 	if record.Sum == "" {
 		return record, damagef("it is of an older version of this program, or its record is damaged")
@@ -123,7 +124,8 @@ func (s *Store) check(ctx context.Context, name string, image *storage.Image, re
 	if err != nil {
 		return record, err
 	}
-	if !slices.EqualFunc(layers, record.Layers, func(l *storage.Layer, want sealedLayer) bool { return l.ID == want.ID }) {
+	if !slices.EqualFunc(layers, record.Layers,
+		func(l *storage.Layer, want sealedLayer) bool { return l.ID == want.ID }) {
 		return record, damagef("it rests on other layers than it was made of")
 	}
 	for i, l := range layers {
@@ -163,7 +165,8 @@ func (s *Store) chain(id string) ([]*storage.Layer, error) {
 }
 
 // checkLayer compares a layer with its seal; thorough reads the contents in any case.
-func (s *Store) checkLayer(ctx context.Context, layer *storage.Layer, contents digest.Digest, thorough bool) (err error) {
+func (s *Store) checkLayer(ctx context.Context, layer *storage.Layer, contents digest.Digest,
+	thorough bool) (err error) {
 	defer func() {
 		var d *damage
 		if errors.As(err, &d) {

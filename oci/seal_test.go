@@ -19,7 +19,8 @@ func sealed(t *testing.T) (e *Engine, file string) {
 	t.Helper()
 	e = openEngineAt(t, t.TempDir(), "")
 	c := emptyRoot(t, e)
-	err := errors.Join(c.WriteFile("/file", []byte("what was written"), 0o644), c.Snapshot(t.Context(), "snapshot", nil), c.Close())
+	err := errors.Join(c.WriteFile("/file", []byte("what was written"), 0o644),
+		c.Snapshot(t.Context(), "snapshot", nil), c.Close())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,8 @@ func TestOtherCtimesCostNoSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A backup restores the time of the directory as well.
-	err = errors.Join(os.Link(file, file+"-"), os.Remove(file+"-"), os.Chtimes(filepath.Dir(file), dir.ModTime(), dir.ModTime()))
+	err = errors.Join(os.Link(file, file+"-"), os.Remove(file+"-"),
+		os.Chtimes(filepath.Dir(file), dir.ModTime(), dir.ModTime()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// A session is one opened Engine, as a directory below StateDir. Its lock is held as long as the process lives: a session
-// that somebody else can lock is over, and what it has left may be removed.
+// A session is one opened Engine, as a directory below StateDir. Its lock is held as long as the process
+// lives: a session that somebody else can lock is over, and what it has left may be removed.
 //
 //	sessions/NAME/lock   locked by flock(2)
 //	sessions/NAME/driver the store that it works in: its driver, and "-single" if it is one for a single id
@@ -76,8 +76,9 @@ func (s *Store) begin() (stale []*session, err error) {
 
 func sessionsDir(stateDir string) string { return filepath.Join(stateDir, "sessions") }
 
-// lockSessions keeps others from beginning sessions and from looking for them, until the file is closed. Something else in the
-// place of the directory or of the lock holds no session, and makes room. While this waits, Clear may move all of it away.
+// lockSessions keeps others from beginning sessions and from looking for them, until the file is closed.
+// Something else in the place of the directory or of the lock holds no session, and makes room. While this
+// waits, Clear may move all of it away.
 func lockSessions(stateDir string) (*os.File, error) {
 	const tries = 100 // each is a Clear at just this moment
 	dir := sessionsDir(stateDir)
@@ -104,7 +105,8 @@ func lockSessions(stateDir string) (*os.File, error) {
 	}
 }
 
-// stillNamed finds out whether an open file still is what its name leads to. The error wraps fs.ErrNotExist if it is not.
+// stillNamed finds out whether an open file still is what its name leads to. The error wraps fs.ErrNotExist
+// if it is not.
 func stillNamed(f *os.File) error {
 	now, err := os.Stat(f.Name())
 	if err != nil {
@@ -212,8 +214,9 @@ func (s *session) setStore(name string) error {
 	return os.WriteFile(filepath.Join(s.dir, "driver"), []byte(name), 0o600)
 }
 
-// clean removes what a session that is over has left in the store, and the session. One of another store is left alone. A
-// session that does not tell its store did not come as far, or has lost that; then removeGarbage of the store does the rest.
+// clean removes what a session that is over has left in the store, and the session. One of another store is
+// left alone. A session that does not tell its store did not come as far, or has lost that; then
+// removeGarbage of the store does the rest.
 func (s *Store) clean(old *session) error {
 	store, err := os.ReadFile(filepath.Join(old.dir, "driver"))
 	if err == nil && string(store) != s.storeName && slices.Contains(storeNames, string(store)) {
@@ -223,7 +226,8 @@ func (s *Store) clean(old *session) error {
 }
 
 // storeNames are those that a session can work in.
-var storeNames = []string{host.DriverOverlay, host.DriverVFS, host.DriverOverlay + singleSuffix, host.DriverVFS + singleSuffix}
+var storeNames = []string{host.DriverOverlay, host.DriverVFS, host.DriverOverlay + singleSuffix,
+	host.DriverVFS + singleSuffix}
 
 // end removes the session's directory and gives up its lock. It removes the lock last, while holding it.
 func (s *session) end() error {
@@ -243,8 +247,8 @@ func (s *session) end() error {
 	return errors.Join(append(errs, s.unlock())...)
 }
 
-// remove removes the session's directory, which holds nothing but the lock any more. Not while others look for sessions:
-// they would make another lock in there.
+// remove removes the session's directory, which holds nothing but the lock any more. Not while others look
+// for sessions: they would make another lock in there.
 func (s *session) remove() (err error) {
 	all, err := lockFile(filepath.Dir(s.dir)+".lock", unix.LOCK_EX)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -257,8 +261,8 @@ func (s *session) remove() (err error) {
 	return os.RemoveAll(s.dir)
 }
 
-// unlock gives up the lock; it may be called more than once. To close the file is not enough: a process that is just being
-// started has a copy of the descriptor until it runs its program.
+// unlock gives up the lock; it may be called more than once. To close the file is not enough: a process that
+// is just being started has a copy of the descriptor until it runs its program.
 func (s *session) unlock() error {
 	unlocked := unix.Flock(int(s.lock.Fd()), unix.LOCK_UN)
 	err := s.lock.Close()
@@ -313,9 +317,9 @@ func (s *Store) removeLeftover(layer string) error {
 	return nil
 }
 
-// removeGarbage removes images without a name whose layer is not being written, which others have replaced, layers without a
-// name on which nothing rests, layers of sessions that are not there any more, and what the indexes of the store do not know.
-// Another process may do the same at this moment.
+// removeGarbage removes images without a name whose layer is not being written, which others have replaced,
+// layers without a name on which nothing rests, layers of sessions that are not there any more, and what the
+// indexes of the store do not know. Another process may do the same at this moment.
 func (s *Store) removeGarbage() error {
 	images, err := s.store.Images()
 	if err != nil {
@@ -359,7 +363,8 @@ func (s *Store) removeOrphans() error {
 			if !ok {
 				continue
 			}
-			if _, err := os.Lstat(filepath.Join(sessionsDir(s.options.StateDir), session)); errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Lstat(filepath.Join(sessionsDir(s.options.StateDir), session)); errors.Is(err,
+				fs.ErrNotExist) {
 				errs = append(errs, s.removeLeftover(layer.ID))
 				break
 			}

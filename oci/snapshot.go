@@ -41,9 +41,9 @@ func bootID() string {
 	return strings.TrimSpace(string(text))
 }
 
-// Snapshot keeps the present state of the container, with labels, as an image of that name, and goes on above it at
-// another Root. An older image of the name is replaced. Nothing is copied if the driver is overlay; vfs copies everything.
-// A snapshot that is not finished has no name yet and cannot be seen.
+// Snapshot keeps the present state of the container, with labels, as an image of that name, and goes on above
+// it at another Root. An older image of the name is replaced. Nothing is copied if the driver is overlay; vfs
+// copies everything. A snapshot that is not finished has no name yet and cannot be seen.
 //
 // After an error the container may only be closed.
 func (c *Container) Snapshot(ctx context.Context, name string, labels map[string]string) error {
@@ -61,7 +61,8 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 	if c.OwnerXattrs() {
 		// A new layer has a new root directory.
 		if o, err := owners.Read(c.root, unix.S_IFDIR); err != nil || o != owners.Root {
-			return errors.Join(err, fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.UID, o.GID))
+			return errors.Join(err,
+				fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.UID, o.GID))
 		}
 	}
 	c.layer, c.root = "", ""
@@ -96,8 +97,8 @@ func (s *Store) name(
 	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
 		return nil, err
 	}
-	// First the image gets its name, then the layer loses that of the work. If the process is killed in between, the next
-	// one sees that the layer is in use, see removeLeftover.
+	// First the image gets its name, then the layer loses that of the work. If the process is killed in
+	// between, the next one sees that the layer is in use, see removeLeftover.
 	if err := s.store.AddNames(image, []string{name}); err != nil {
 		return nil, err
 	}
@@ -158,7 +159,8 @@ func recordOf(image *storage.Image) snapshotRecord {
 // infoOf tells of a snapshot.
 func infoOf(name string, image *storage.Image) types.Snapshot {
 	record := recordOf(image)
-	return types.Snapshot{Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created, Used: record.Used}
+	return types.Snapshot{Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created,
+		Used: record.Used}
 }
 
 // touch notes that a snapshot is used.

@@ -14,8 +14,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
-// A process that starts has all files of the engine for a moment, and a program that is open for writing cannot be run. Not
-// parallel: others start processes, too.
+// A process that starts has all files of the engine for a moment, and a program that is open for writing
+// cannot be run. Not parallel: others start processes, too.
 func TestRunWaitsForThoseThatStart(t *testing.T) {
 	c := scratch(t, openEngine(t))
 	if err := c.WriteFile("/bin/script", []byte("#!/bin/program cat\n"), 0o755); err != nil {

@@ -19,10 +19,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
-// Unpack makes a directory of a tar archive, with the owners, modes, times and extended attributes that it records, as they
-// look from here: the files of ids other than 0 belong to subordinate ids of the caller, and where there are none, they
-// are the caller's and have notes. dir must not exist. It gets its name when it is complete; until then it has a hidden
-// random one, and what a killed build leaves of it is removed by the next.
+// Unpack makes a directory of a tar archive, with the owners, modes, times and extended attributes that it
+// records, as they look from here: the files of ids other than 0 belong to subordinate ids of the caller, and
+// where there are none, they are the caller's and have notes. dir must not exist. It gets its name when it is
+// complete; until then it has a hidden random one, and what a killed build leaves of it is removed by the
+// next.
 func (s *Store) Unpack(ctx context.Context, r io.Reader, dir string) (err error) {
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.ErrExist))
@@ -53,8 +54,8 @@ func (s *Store) Unpack(ctx context.Context, r io.Reader, dir string) (err error)
 // diskimage.WriteFile.
 const partialMark = ".vmdebootstrap-"
 
-// makePartialDir makes a directory that is to get the name dir, locked by flock(2) while somebody works on it, and removes
-// those that nobody works on any more.
+// makePartialDir makes a directory that is to get the name dir, locked by flock(2) while somebody works on
+// it, and removes those that nobody works on any more.
 func makePartialDir(dir string) (name string, lock *os.File, err error) {
 	const random = 26 // characters of rand.Text, which are those of base32
 	base := filepath.Base(dir)
@@ -66,7 +67,8 @@ func makePartialDir(dir string) (name string, lock *os.File, err error) {
 	}
 	for _, entry := range entries {
 		rest, ok := strings.CutPrefix(entry.Name(), prefix)
-		if !ok || !entry.IsDir() || len(rest) != random || strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
+		if !ok || !entry.IsDir() || len(rest) != random ||
+			strings.Trim(rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
 			continue
 		}
 		if err := dirfd.RemoveUnlocked(filepath.Join(parent, entry.Name())); err != nil {

@@ -39,14 +39,21 @@ func breakOut() (found []string) {
 		{"setns to its own", func() error { return setns("/proc/self/ns/uts") }},
 		{"unshare mounts", func() error { return unix.Unshare(unix.CLONE_NEWNS) }},
 		{"open_by_handle_at", openByHandle},
-		{"ptrace pid 1", func() error { return rawCall(unix.SYS_PTRACE, unix.PTRACE_SEIZE, 1) }}, // which does not stop it
+		// which does not stop it
+		{"ptrace pid 1", func() error {
+			return rawCall(unix.SYS_PTRACE,
+				unix.PTRACE_SEIZE, 1)
+		}},
 		{"read the memory of pid 1", func() error { return readable("/proc/1/mem") }},
 		{"read the environment of pid 1", func() error { return readable("/proc/1/environ") }},
 		{"pidfd_getfd", stealFiles},
 		{"bpf", func() error { return rawCall(unix.SYS_BPF, 5, some, 128) }},
 		{"io_uring_setup", func() error { return rawCall(unix.SYS_IO_URING_SETUP, 1, some) }},
 		{"userfaultfd", func() error { return rawCall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC|1) }},
-		{"perf_event_open", func() error { return rawCall(unix.SYS_PERF_EVENT_OPEN, some, 0, ^uintptr(0), ^uintptr(0)) }},
+		{"perf_event_open", func() error {
+			return rawCall(unix.SYS_PERF_EVENT_OPEN, some, 0, ^uintptr(0),
+				^uintptr(0))
+		}},
 		{"add_key", func() error {
 			_, err := unix.AddKey("user", "x", []byte("x"), unix.KEY_SPEC_PROCESS_KEYRING)
 			return err
@@ -185,7 +192,8 @@ func capabilities() (found []string) {
 	if err := unix.Capget(&header, &data[0]); err != nil {
 		return []string{err.Error()}
 	}
-	for _, c := range []int{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_TIME, unix.CAP_BPF, unix.CAP_DAC_READ_SEARCH} {
+	for _, c := range []int{unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO,
+		unix.CAP_SYS_TIME, unix.CAP_BPF, unix.CAP_DAC_READ_SEARCH} {
 		if data[c/32].Permitted>>(c%32)&1 == 1 {
 			found = append(found, fmt.Sprintf("has capability %d", c))
 		}
@@ -195,7 +203,8 @@ func capabilities() (found []string) {
 
 // undo tries to get at what is hidden or read-only by mounts, as it is and once more in a user namespace of its own.
 func undo() (found []string) {
-	for _, name := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/kcore", "/proc", "/dev", "/sys", "/run", "/"} {
+	for _, name := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/kcore", "/proc", "/dev", "/sys",
+		"/run", "/"} {
 		for _, flags := range []int{0, unix.MNT_DETACH} {
 			if err := unix.Unmount(name, flags); err == nil {
 				found = append(found, "could: umount "+name)
@@ -218,7 +227,8 @@ func undo() (found []string) {
 			continue
 		}
 		for _, name := range []string{"/sys/kernel/core_pattern", "/kernel/core_pattern", "/sysrq-trigger"} {
-			if err := unix.Unmount(at+filepath.Dir(filepath.Dir(name)), unix.MNT_DETACH); err == nil && strings.Count(name, "/") > 2 {
+			if err := unix.Unmount(at+filepath.Dir(filepath.Dir(name)), unix.MNT_DETACH); err == nil &&
+				strings.Count(name, "/") > 2 {
 				_ = unix.Unmount(at+"/sys", 0) // it goes with its tree, or not at all
 			}
 			if err := writable(at + name); err == nil {
@@ -233,7 +243,8 @@ func undo() (found []string) {
 	cmd := exec.Command("/bin/program", "undo", "again")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
-		UidMappings: []syscall.SysProcIDMap{{HostID: 0, ContainerID: 0, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: 0, ContainerID: 0, Size: 1}},
+		UidMappings: []syscall.SysProcIDMap{{HostID: 0, ContainerID: 0, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: 0, ContainerID: 0, Size: 1}},
 	}
 	if out, err := cmd.CombinedOutput(); err == nil && len(out) > 0 {
 		found = append(found, "in a user namespace of its own: "+string(out))
@@ -248,7 +259,8 @@ func useMounts() (found []string) {
 			found = append(found, what+": "+err.Error())
 		}
 	}
-	check("make directories", errors.Join(os.MkdirAll("/tmp/root/proc", 0o755), os.MkdirAll("/tmp/root/mnt", 0o755), os.WriteFile("/tmp/file", []byte("x"), 0o644)))
+	check("make directories", errors.Join(os.MkdirAll("/tmp/root/proc", 0o755), os.MkdirAll("/tmp/root/mnt", 0o755),
+		os.WriteFile("/tmp/file", []byte("x"), 0o644)))
 	check("mount proc", unix.Mount("proc", "/tmp/root/proc", "proc", 0, ""))
 	check("the new proc", readable("/tmp/root/proc/self/status"))
 	check("bind a directory", unix.Mount("/tmp", "/tmp/root/mnt", "", unix.MS_BIND, ""))

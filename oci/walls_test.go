@@ -28,8 +28,9 @@ const (
 	secretWords   = "the caller's own words"
 )
 
-// A program in a container of each isolation looks for what is the caller's wherever the kernel shows something, and tries as
-// root what would lead it out. Without namespaces the host's processes are seen, so that less is promised.
+// A program in a container of each isolation looks for what is the caller's wherever the kernel shows
+// something, and tries as root what would lead it out. Without namespaces the host's processes are seen, so
+// that less is promised.
 func TestHostContainersWorkAndHold(t *testing.T) {
 	isolations := []host.Isolation{host.IsolationUserNS, host.IsolationSingle}
 	if os.Getuid() == 0 {
@@ -79,7 +80,8 @@ func walled(args []string) error {
 	if err := c.MkdirAll("/tmp", 0o755); err != nil {
 		return err
 	}
-	p := newProcess("walls", string(here.Isolation), os.Getenv(envSecretFile), os.Getenv(envSecretKey), os.Getenv(envSocket))
+	p := newProcess("walls", string(here.Isolation), os.Getenv(envSecretFile), os.Getenv(envSecretKey),
+		os.Getenv(envSocket))
 	var out bytes.Buffer
 	err = c.Run(ctx, p, nil, nil, &out)
 	fmt.Print(out.String())

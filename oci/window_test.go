@@ -70,7 +70,8 @@ func useProc() error {
 	_, err = os.Lstat("/named")
 	errs = append(errs, err)
 
-	if err := os.WriteFile("/proc/sys/kernel/hostname", []byte("x"), 0); !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.EACCES) {
+	if err := os.WriteFile("/proc/sys/kernel/hostname", []byte("x"), 0); !errors.Is(err, unix.EROFS) &&
+		!errors.Is(err, unix.EACCES) {
 		errs = append(errs, fmt.Errorf("the host's name can be written: %w", err))
 	}
 	if _, err := os.Stat("/proc/nothing"); !errors.Is(err, os.ErrNotExist) {
@@ -99,14 +100,16 @@ func useBehind(names []string) error {
 	}
 	defer root.Close()
 	for _, name := range names {
-		for _, link := range []string{"/proc/self/root", "/proc/self/cwd", "/proc/thread-self/root", dirfd.ProcPath(int(root.Fd())), "/dev/../proc/self/cwd/../."} {
+		for _, link := range []string{"/proc/self/root", "/proc/self/cwd", "/proc/thread-self/root",
+			dirfd.ProcPath(int(root.Fd())), "/dev/../proc/self/cwd/../."} {
 			name := link + name
 			text, err := os.ReadFile(name)
 			info, statErr := os.Stat(name)
 			if errs := errors.Join(err, statErr); errs != nil {
 				return fmt.Errorf("%s: %w", name, errs)
 			}
-			err = errors.Join(os.WriteFile(name, text, 0), os.Chmod(name, 0o604), os.Chown(name, 1, 1), unix.Setxattr(name, "user.test", nil, 0))
+			err = errors.Join(os.WriteFile(name, text, 0), os.Chmod(name, 0o604), os.Chown(name, 1, 1),
+				unix.Setxattr(name, "user.test", nil, 0))
 			if err != nil {
 				return fmt.Errorf("change %s: %w", name, err)
 			}
@@ -116,8 +119,8 @@ func useBehind(names []string) error {
 	return nil
 }
 
-// What is behind a link of a process is looked up in the container (issue 12, A3): to its parent an absolute link of the
-// root file system is a name of the host.
+// What is behind a link of a process is looked up in the container (issue 12, A3): to its parent an absolute
+// link of the root file system is a name of the host.
 func TestChrootLinksBehindProcStayInTheRoot(t *testing.T) {
 	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
@@ -132,24 +135,28 @@ func TestChrootLinksBehindProcStayInTheRoot(t *testing.T) {
 	}
 	err = errors.Join(
 		c.MkdirAll(host, 0o755), c.WriteFile(host+"/secret", []byte("inner"), 0o600), c.MkdirAll("/deep", 0o755),
-		c.Symlink(host+"/secret", "/file"), c.Symlink(host, "/dir"), c.Symlink(strings.Repeat("../", 20)+host+"/secret", "/deep/up"),
+		c.Symlink(host+"/secret", "/file"), c.Symlink(host, "/dir"), c.Symlink(strings.Repeat("../", 20)+host+"/secret",
+			"/deep/up"),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	names := []string{"/file", "/dir/secret", "/deep/up"}
 	const links = 5
-	if got, want := output(t, c, newProcess(append([]string{"behind"}, names...)...)), strings.Repeat("inner 5\n", links*len(names)); got != want {
+	if got, want := output(t, c, newProcess(append([]string{"behind"}, names...)...)),
+		strings.Repeat("inner 5\n", links*len(names)); got != want {
 		t.Errorf("the program sees\n%s", got)
 	}
 	after, err := os.Stat(host + "/secret")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(host + "/secret"); err != nil || string(text) != "the host's secret" || after.Mode() != secret.Mode() {
+	if text, err := os.ReadFile(host + "/secret"); err != nil || string(text) != "the host's secret" ||
+		after.Mode() != secret.Mode() {
 		t.Errorf("the host's file has mode %v and holds %q (%v)", after.Mode(), text, err)
 	}
-	if st, was := after.Sys().(*syscall.Stat_t), secret.Sys().(*syscall.Stat_t); st.Uid != was.Uid || st.Ctim != was.Ctim {
+	if st, was := after.Sys().(*syscall.Stat_t), secret.Sys().(*syscall.Stat_t); st.Uid != was.Uid ||
+		st.Ctim != was.Ctim {
 		t.Error("the host's file was changed")
 	}
 }
@@ -170,7 +177,8 @@ func TestChrootProcessesOfTheHostAreOutOfReach(t *testing.T) {
 	defer f.Close()
 	of := "/proc/" + strconv.Itoa(os.Getpid())
 	for _, name := range []string{
-		of + "/root" + host + "/secret", of + "/cwd/doc.go", fmt.Sprintf("%s/fd/%d/secret", of, f.Fd()), fmt.Sprintf("%s/fd/%d", of, f.Fd()),
+		of + "/root" + host + "/secret", of + "/cwd/doc.go", fmt.Sprintf("%s/fd/%d/secret", of, f.Fd()),
+		fmt.Sprintf("%s/fd/%d", of, f.Fd()),
 		of + "/exe", of + "/root", of + "/environ", of + "/mem",
 	} {
 		var out strings.Builder

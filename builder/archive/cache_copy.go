@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Copy makes a file of its own below dir of a cached file: a program that writes to it does not change the cache, as it
-// would through a hard link. On a file system that can share blocks (btrfs, xfs) no data is copied. The copy itself is held
-// against the digest; if it has another one, or the cache lacks the file, the error is an fs.ErrNotExist, name is not
-// made, and a damaged file is gone from the cache. name must not exist.
+// Copy makes a file of its own below dir of a cached file: a program that writes to it does not change the
+// cache, as it would through a hard link. On a file system that can share blocks (btrfs, xfs) no data is
+// copied. The copy itself is held against the digest; if it has another one, or the cache lacks the file, the
+// error is an fs.ErrNotExist, name is not made, and a damaged file is gone from the cache. name must not
+// exist.
 func (c *Cache) Copy(ctx context.Context, digest string, dir *os.Root, name string) (err error) {
 	if !validDigest(digest) {
 		return fmt.Errorf("cache: %q is no SHA256 digest", digest)

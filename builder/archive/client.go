@@ -13,8 +13,9 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 )
 
-// Client gets files from Debian archives: those of a mirror at an http, https or file URL. Cache and Keyring are
-// needed, unless NoCheck is set; the other fields may be left at zero. A Client may be used by several goroutines at once.
+// Client gets files from Debian archives: those of a mirror at an http, https or file URL. Cache and Keyring
+// are needed, unless NoCheck is set; the other fields may be left at zero. A Client may be used by several
+// goroutines at once.
 type Client struct {
 	// HTTP makes the requests; NewHTTPClient has one that fits. nil stands for http.DefaultClient.
 	HTTP *http.Client
@@ -22,13 +23,13 @@ type Client struct {
 	Cache *Cache
 	// Keyring has the keys of which one must have signed a Release file.
 	Keyring openpgp.EntityList
-	// UserKeyring says that a user chose the Keyring: each key in it may sign every suite. Otherwise Debian's keys sign the
-	// suites of their own releases only.
+	// UserKeyring says that a user chose the Keyring: each key in it may sign every suite. Otherwise Debian's
+	// keys sign the suites of their own releases only.
 	UserKeyring bool
 	// NoCheck takes any Release file, signed or not. Checksums are compared all the same.
 	NoCheck bool
-	// Now is the time that Valid-Until of a Release file and its signatures are compared with; the zero time accepts old and
-	// future ones.
+	// Now is the time that Valid-Until of a Release file and its signatures are compared with; the zero time
+	// accepts old and future ones.
 	Now time.Time
 	// Log receives what a developer may want to know; nil drops it.
 	Log *slog.Logger

@@ -54,7 +54,8 @@ func TestReleaseTellsWhatTheFileSays(t *testing.T) {
 	repo.Alias("stable", "trixie")
 	c := newClient(t, repo)
 	r := getRelease(t, c, repo, "stable")
-	if r.Mirror != repo.URL() || r.Name != "stable" || r.Suite != "stable" || r.Codename != "trixie" || r.Origin != "Debian" {
+	if r.Mirror != repo.URL() || r.Name != "stable" || r.Suite != "stable" || r.Codename != "trixie" ||
+		r.Origin != "Debian" {
 		t.Errorf("got %+v", r)
 	}
 	if want := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC); !r.Date.Equal(want) || !r.ValidUntil.IsZero() {
@@ -132,7 +133,8 @@ func TestVerifyTakesOnlyTheSignedPart(t *testing.T) {
 			t.Error("text outside of the signature counts")
 		}
 	}
-	if _, _, err := verifyInline("u", bytes.Replace(good, []byte("Origin: Debian"), []byte("Origin: debian"), 1), repo.Keyring(), true); err == nil {
+	if _, _, err := verifyInline("u", bytes.Replace(good, []byte("Origin: Debian"), []byte("Origin: debian"), 1),
+		repo.Keyring(), true); err == nil {
 		t.Error("a changed letter passes")
 	}
 	release, _, _ := bytes.Cut(good, []byte("-----BEGIN PGP SIGNATURE"))
@@ -152,7 +154,8 @@ func TestReleaseExpires(t *testing.T) {
 	getRelease(t, c, repo, "trixie")
 	c.Now = end.Add(time.Second)
 	_, err := c.Release(t.Context(), repo.URL(), "trixie")
-	if expired, ok := errors.AsType[*ExpiredError](err); !ok || !expired.ValidUntil.Equal(end) || !strings.Contains(err.Error(), "01 Feb 2025") {
+	if expired, ok := errors.AsType[*ExpiredError](err); !ok || !expired.ValidUntil.Equal(end) ||
+		!strings.Contains(err.Error(), "01 Feb 2025") {
 		t.Errorf("got %v", err)
 	}
 	c.NoCheck = true
@@ -181,14 +184,16 @@ func TestUnknownNamesAreErrNotExist(t *testing.T) {
 func TestPackagesComeInAnyForm(t *testing.T) {
 	t.Parallel()
 	for _, options := range []archivetest.Options{
-		{}, {NoByHash: true}, {Compressions: []string{".xz"}}, {Compressions: []string{""}}, {Compressions: []string{".xz", ".gz"}},
+		{}, {NoByHash: true}, {Compressions: []string{".xz"}}, {Compressions: []string{""}},
+		{Compressions: []string{".xz", ".gz"}},
 		{SeparateAll: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", options), func(t *testing.T) {
 			t.Parallel()
 			repo := archivetest.NewRepository(t)
 			repo.Configure(options)
-			repo.Add(archivetest.Deb{Name: "hello", Depends: "libc6"}, archivetest.Deb{Name: "doc", Architecture: "all"},
+			repo.Add(archivetest.Deb{Name: "hello", Depends: "libc6"},
+				archivetest.Deb{Name: "doc", Architecture: "all"},
 				archivetest.Deb{Name: "foreign", Architecture: "arm64"})
 			c := newClient(t, repo)
 			x := getPackages(t, c, getRelease(t, c, repo, "trixie"))
@@ -236,7 +241,8 @@ func TestFetchMendsWhatMayPass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			repo := archivetest.NewRepository(t)
-			repo.Add(archivetest.Deb{Name: "hello", Compression: ".none", Files: []archivetest.File{{Name: "a", Content: content}}})
+			repo.Add(archivetest.Deb{Name: "hello", Compression: ".none",
+				Files: []archivetest.File{{Name: "a", Content: content}}})
 			c := newClient(t, repo)
 			x := getPackages(t, c, getRelease(t, c, repo, "trixie"))
 			repo.Inject("pool/", fault, fault)
@@ -279,7 +285,8 @@ func TestFetchGivesUpWithUrlAndCause(t *testing.T) {
 			repo.Inject("pool/", tt.fault)
 		}
 		err := c.Fetch(t.Context(), []*Package{p}, nil)
-		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), repo.URL()+"/"+p.Filename) {
+		if err == nil || !strings.Contains(err.Error(), tt.want) ||
+			!strings.Contains(err.Error(), repo.URL()+"/"+p.Filename) {
 			t.Errorf("%+v: got %v, want %q", tt.fault, err, tt.want)
 		}
 		if n := repo.Count("pool/") - before; n != tt.requests {
@@ -334,7 +341,8 @@ func TestFetchStopsWithItsContext(t *testing.T) {
 		cancel()
 		return nil, &net5xx{}
 	})}
-	if err := c.Fetch(ctx, []*Package{p}, nil); !errors.Is(err, context.Canceled) && !strings.Contains(fmt.Sprint(err), "down") {
+	if err := c.Fetch(ctx, []*Package{p}, nil); !errors.Is(err, context.Canceled) &&
+		!strings.Contains(fmt.Sprint(err), "down") {
 		t.Errorf("while it waits: got %v", err)
 	}
 }
@@ -385,7 +393,8 @@ func TestMirrorMayBeADirectory(t *testing.T) {
 	if _, err := c.Release(t.Context(), mirror, "none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing suite: got %v", err)
 	}
-	if _, err := c.Release(t.Context(), "ftp://mirror.example.org/debian", "trixie"); err == nil || !strings.Contains(err.Error(), `"ftp"`) {
+	if _, err := c.Release(t.Context(), "ftp://mirror.example.org/debian", "trixie"); err == nil ||
+		!strings.Contains(err.Error(), `"ftp"`) {
 		t.Errorf("other scheme: got %v", err)
 	}
 }
@@ -409,7 +418,8 @@ func TestHTTPClientAsksTheProxy(t *testing.T) {
 func TestResumeTakesUpWhereItWas(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
-	repo.Add(archivetest.Deb{Name: "hello", Compression: ".none", Files: []archivetest.File{{Name: "a", Content: strings.Repeat("x", 1<<18)}}})
+	repo.Add(archivetest.Deb{Name: "hello", Compression: ".none",
+		Files: []archivetest.File{{Name: "a", Content: strings.Repeat("x", 1<<18)}}})
 	c := newClient(t, repo)
 	p := getPackages(t, c, getRelease(t, c, repo, "trixie")).Lookup("hello")
 	repo.Inject("pool/", archivetest.Fault{Truncate: true})

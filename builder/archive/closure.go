@@ -60,7 +60,8 @@ func (e *UnresolvedError) Error() string {
 // If something cannot be had, the error is an *UnresolvedError that names all of it. The choice is by what the
 // archive has, not by whether all further dependencies can be met.
 func (x *Index) Closure(want []string, opts ClosureOptions) ([]*Package, error) {
-	c := closure{index: x, opts: opts, chosen: map[string]*Package{}, provided: map[string][]provider{}, missing: map[string]*Missing{}}
+	c := closure{index: x, opts: opts, chosen: map[string]*Package{}, provided: map[string][]provider{},
+		missing: map[string]*Missing{}}
 	if opts.Essential {
 		for _, name := range x.Names() {
 			c.choose(x.Lookup(name))

@@ -110,7 +110,8 @@ func makeDirectories(r *os.Root) error {
 			return err
 		}
 	}
-	for _, dir := range []string{"dev", "proc", "sys", "run", "root", "etc", "var/lib/dpkg/info", "var/lib/dpkg/updates"} {
+	for _, dir := range []string{"dev", "proc", "sys", "run", "root", "etc", "var/lib/dpkg/info",
+		"var/lib/dpkg/updates"} {
 		if err := r.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

@@ -30,7 +30,8 @@ func TestConfigureMakesWhatScriptsWouldHave(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]string{
-			"etc/passwd": "root::0:0:root:/root:/bin/bash\n", "etc/group": "root::0:\n", "bin/awk": "mawk", "bin/which": "which",
+			"etc/passwd": "root::0:0:root:/root:/bin/bash\n", "etc/group": "root::0:\n", "bin/awk": "mawk",
+			"bin/which":                         "which",
 			"etc/ssl/certs/ca-certificates.crt": "cert A\ncert B\n", "var/lib/dpkg/status": "",
 		} {
 			if data, err := os.ReadFile(filepath.Join(root, name)); string(data) != want || err != nil {
@@ -39,7 +40,8 @@ func TestConfigureMakesWhatScriptsWouldHave(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]os.FileMode{
-		"tmp": os.ModeDir | os.ModeSticky | 0o777, "var/tmp": os.ModeDir | os.ModeSticky | 0o777, "etc/passwd": 0o644, "proc": os.ModeDir | 0o755,
+		"tmp": os.ModeDir | os.ModeSticky | 0o777, "var/tmp": os.ModeDir | os.ModeSticky | 0o777, "etc/passwd": 0o644,
+		"proc": os.ModeDir | 0o755,
 	} {
 		if info, err := os.Stat(filepath.Join(root, name)); err != nil || info.Mode() != want {
 			t.Errorf("%s: got %v, %v, want %v", name, info.Mode(), err, want)

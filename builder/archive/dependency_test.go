@@ -33,7 +33,8 @@ func TestParseDependenciesReadsEachForm(t *testing.T) {
 func TestParseDependenciesRefusesNonsense(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{
-		"a | ", "a (1)", "a (>= )", "a (>= 1", "a (== 1)", "a (>= 1) (<< 2)", "a b", "-a", "a [amd64", "a <x", "ä", "a;b", "a (>= 1 2)",
+		"a | ", "a (1)", "a (>= )", "a (>= 1", "a (== 1)", "a (>= 1) (<< 2)", "a b", "-a", "a [amd64", "a <x", "ä",
+		"a;b", "a (>= 1 2)",
 	} {
 		if got, err := ParseDependencies(field); err == nil {
 			t.Errorf("%q: read as %v", field, got)
@@ -47,8 +48,10 @@ func TestParseDependenciesRefusesNonsense(t *testing.T) {
 func TestRelationAppliesByArchitectureAndProfile(t *testing.T) {
 	t.Parallel()
 	for field, want := range map[string]bool{
-		"a": true, "a [amd64]": true, "a [arm64]": false, "a [!arm64]": true, "a [!amd64 !i386]": false, "a [linux-any]": true,
-		"a [any]": true, "a <!nocheck>": true, "a <cross>": false, "a <cross> <!stage1>": true, "a <!nocheck cross>": false,
+		"a": true, "a [amd64]": true, "a [arm64]": false, "a [!arm64]": true, "a [!amd64 !i386]": false,
+		"a [linux-any]": true,
+		"a [any]":       true, "a <!nocheck>": true, "a <cross>": false, "a <cross> <!stage1>": true,
+		"a <!nocheck cross>": false,
 	} {
 		d, err := ParseDependencies(field)
 		if err != nil {

@@ -66,7 +66,8 @@ const maxRelease = 64 << 20
 // get returns the content of a small file that has no checksum yet.
 func (c *Client) get(ctx context.Context, rawURL string) ([]byte, error) {
 	var buf bytes.Buffer
-	t := &transfer{client: c, url: rawURL, fresh: true, limit: maxRelease, dst: &buf, restart: func() error { buf.Reset(); return nil }}
+	t := &transfer{client: c, url: rawURL, fresh: true, limit: maxRelease, dst: &buf,
+		restart: func() error { buf.Reset(); return nil }}
 	if err := t.run(ctx); err != nil {
 		return nil, err
 	}

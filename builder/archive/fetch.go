@@ -161,7 +161,8 @@ func (c *Client) packages(ctx context.Context, r *Release, component, arch strin
 		}
 		return packages, nil
 	}
-	return nil, fmt.Errorf("suite %q at %s has no component %q for %s (components: %s; architectures: %s): %w", r.Name, Redact(r.Mirror),
+	return nil, fmt.Errorf("suite %q at %s has no component %q for %s (components: %s; architectures: %s): %w", r.Name,
+		Redact(r.Mirror),
 		component, arch, strings.Join(r.Components, " "), strings.Join(r.Architectures, " "), fs.ErrNotExist)
 }
 

@@ -14,15 +14,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-// Each target reads what may come from anybody. It must not panic, nor take longer than the input is worth; what it
-// accepts has to keep the promises of its documentation. `make fuzz` runs all of them, and their seeds are normal tests.
+// Each target reads what may come from anybody. It must not panic, nor take longer than the input is worth;
+// what it accepts has to keep the promises of its documentation. `make fuzz` runs all of them, and their
+// seeds are normal tests.
 
 const seedRelease = "Origin: Debian\nSuite: stable\nCodename: trixie\nDate: Sat, 06 Sep 2025 09:49:36 UTC\n" +
 	"Valid-Until: Sat, 13 Sep 2025 09:49:36 UTC\nAcquire-By-Hash: yes\nArchitectures: all amd64\nComponents: main\nSHA256:\n" +
 	" e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855        0 main/binary-amd64/Packages\n"
 
 func FuzzRelease(f *testing.F) {
-	for _, seed := range []string{seedRelease, "", "SHA256:\n a b c\n", "Date: \n", strings.ReplaceAll(seedRelease, "trixie", "../x")} {
+	for _, seed := range []string{seedRelease, "", "SHA256:\n a b c\n", "Date: \n",
+		strings.ReplaceAll(seedRelease, "trixie", "../x")} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -45,7 +47,8 @@ func FuzzInRelease(f *testing.F) {
 	repo := archivetest.NewRepository(f)
 	good, _ := repo.Get("dists/trixie/InRelease")
 	keys := repo.Keyring()
-	for _, seed := range [][]byte{good, []byte(clearsignPanic), nil, append([]byte("- x\n"), good...), bytes.Replace(good, []byte("\n\n"), []byte("\n"), 1)} {
+	for _, seed := range [][]byte{good, []byte(clearsignPanic), nil, append([]byte("- x\n"), good...),
+		bytes.Replace(good, []byte("\n\n"), []byte("\n"), 1)} {
 		f.Add(seed)
 	}
 	begin := []byte("Origin: Debian")
@@ -63,7 +66,8 @@ func FuzzDetachedSignature(f *testing.F) {
 	good, _ := repo.Get("dists/trixie/Release.gpg")
 	text, _ := repo.Get("dists/trixie/Release")
 	keys := repo.Keyring()
-	for _, seed := range [][]byte{good, nil, []byte("-----BEGIN PGP SIGNATURE-----"), {0x88, 0x75, 0x04}, {0xc2, 0xff, 0xff, 0xff, 0xff, 0xff}} {
+	for _, seed := range [][]byte{good, nil, []byte("-----BEGIN PGP SIGNATURE-----"), {0x88, 0x75, 0x04},
+		{0xc2, 0xff, 0xff, 0xff, 0xff, 0xff}} {
 		f.Add(text, seed)
 	}
 	f.Fuzz(func(t *testing.T, data, signature []byte) {
@@ -78,7 +82,8 @@ func FuzzKeyring(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range [][]byte{data[:4096], nil, []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ==\n"), {0x99, 0xff, 0xff}} {
+	for _, seed := range [][]byte{data[:4096], nil, []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ==\n"),
+		{0x99, 0xff, 0xff}} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -90,7 +95,8 @@ func FuzzKeyring(f *testing.F) {
 }
 
 func FuzzPackages(f *testing.F) {
-	for _, seed := range []string{smallIndex, "Package: a\nVersion: ../../x\n\n", "Package: a\nVersion: 1\nFilename: /etc/passwd\n", "Package: a\nVersion: 1\nSize: -1\n"} {
+	for _, seed := range []string{smallIndex, "Package: a\nVersion: ../../x\n\n",
+		"Package: a\nVersion: 1\nFilename: /etc/passwd\n", "Package: a\nVersion: 1\nSize: -1\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -113,9 +119,14 @@ func FuzzPackages(f *testing.F) {
 
 func FuzzHostMirror(f *testing.F) {
 	const os = "ID=debian\nVERSION_CODENAME=trixie\n"
-	f.Add([]byte(os), []byte("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.example/debian trixie main\n"), []byte(""), []byte(""))
-	f.Add([]byte(os), []byte(""), []byte("Types: deb\nURIs: mirror+file:/etc/apt/mirrors\nSuites: trixie\nComponents: main\n"), []byte("http://ftp.debian.org/debian\tpriority:1\n"))
-	f.Add([]byte("ID=\"debian\""), []byte("deb [ http://x/debian trixie main\ndeb [] / \n"), []byte("Types: deb\nURIs: http://%zz ://\n"), []byte("\x00"))
+	f.Add([]byte(os), []byte(
+		"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.example/debian trixie main\n"),
+		[]byte(""), []byte(""))
+	f.Add([]byte(os), []byte(""),
+		[]byte("Types: deb\nURIs: mirror+file:/etc/apt/mirrors\nSuites: trixie\nComponents: main\n"),
+		[]byte("http://ftp.debian.org/debian\tpriority:1\n"))
+	f.Add([]byte("ID=\"debian\""), []byte("deb [ http://x/debian trixie main\ndeb [] / \n"),
+		[]byte("Types: deb\nURIs: http://%zz ://\n"), []byte("\x00"))
 	f.Fuzz(func(t *testing.T, release, list, sources, mirrors []byte) {
 		files := fstest.MapFS{
 			"etc/os-release": {Data: release}, "etc/apt/sources.list": {Data: list},
@@ -126,7 +137,8 @@ func FuzzHostMirror(f *testing.F) {
 			return
 		}
 		u, err := url.Parse(mirror)
-		if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) || u.Scheme != "file" && u.Host == "" {
+		if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) ||
+			u.Scheme != "file" && u.Host == "" {
 			t.Errorf("chose %q (%v)", mirror, err)
 		}
 	})
@@ -134,7 +146,8 @@ func FuzzHostMirror(f *testing.F) {
 
 func FuzzDeb(f *testing.F) {
 	for _, d := range []archivetest.Deb{
-		{Name: "hello", Depends: "libc6", Compression: ".none", Files: []archivetest.File{{Name: "usr/bin/hello", Content: "x"}, {Name: "link", Linkname: "../../etc"}}},
+		{Name: "hello", Depends: "libc6", Compression: ".none",
+			Files: []archivetest.File{{Name: "usr/bin/hello", Content: "x"}, {Name: "link", Linkname: "../../etc"}}},
 		{Name: "gz", Compression: ".gz"}, {Name: "xz", Compression: ".xz"}, {Name: "zst", Compression: ".zst"},
 	} {
 		data, err := d.Bytes()

@@ -105,7 +105,8 @@ func (x *Index) All() iter.Seq[*Package] { return slices.Values(x.packages) }
 
 // Lookup returns the highest version of the package called name, or nil. Virtual names are not looked up.
 func (x *Index) Lookup(name string) *Package {
-	i, ok := slices.BinarySearchFunc(x.packages, name, func(p *Package, name string) int { return strings.Compare(p.Name, name) })
+	i, ok := slices.BinarySearchFunc(x.packages, name,
+		func(p *Package, name string) int { return strings.Compare(p.Name, name) })
 	if !ok {
 		return nil
 	}

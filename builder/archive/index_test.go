@@ -91,9 +91,11 @@ func TestClosure(t *testing.T) {
 		{name: "virtual package by priority", want: []string{"base"}, got: "base libc mawk"},
 		{name: "a chosen provider is enough", want: []string{"base", "gawk"}, got: "base gawk libc"},
 		{name: "its order does not matter", want: []string{"gawk", "base"}, got: "base gawk libc"},
-		{name: "essential", want: []string{"cdebconf"}, opts: ClosureOptions{Essential: true}, got: "base cdebconf libc mawk"},
+		{name: "essential", want: []string{"cdebconf"}, opts: ClosureOptions{Essential: true},
+			got: "base cdebconf libc mawk"},
 		{name: "first alternative", want: []string{"login-tool"}, got: "debconf libc login-tool"},
-		{name: "another alternative is there", want: []string{"login-tool", "cdebconf"}, got: "cdebconf libc login-tool"},
+		{name: "another alternative is there", want: []string{"login-tool", "cdebconf"},
+			got: "cdebconf libc login-tool"},
 		{name: "recommends that can be had", want: []string{"login-tool"}, opts: ClosureOptions{Recommends: true},
 			got: "debconf editor-x libc login-tool mawk"},
 		{name: "a wish with a version", want: []string{"debconf-2.0 (>= 2)"}, got: "cdebconf"},
@@ -137,7 +139,8 @@ Depends: libc (>= 3)
 	if !reflect.DeepEqual(unresolved.Missing, want) {
 		t.Errorf("got  %+v\nwant %+v", unresolved.Missing, want)
 	}
-	for _, part := range []string{`no package "debcon"; similar: debconf, cdebconf`, `"libc (>= 3)" (the archive has version 2.5-1), which is wanted by broken, broken-too`} {
+	for _, part := range []string{`no package "debcon"; similar: debconf, cdebconf`,
+		`"libc (>= 3)" (the archive has version 2.5-1), which is wanted by broken, broken-too`} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error lacks %q:\n%v", part, err)
 		}
@@ -208,10 +211,12 @@ Size: 12345
 SHA256: 0123456789ABCDEF
 `)
 	want := Package{
-		Name: "foo", Version: "1:2.0-3", Architecture: "amd64", Priority: "optional", Section: "libs", MultiArch: "same",
+		Name: "foo", Version: "1:2.0-3", Architecture: "amd64", Priority: "optional", Section: "libs",
+		MultiArch:  "same",
 		PreDepends: "a", Depends: "b, c", Recommends: "d", Provides: "foo-api\n(= 1)",
-		Filename: "pool/main/f/foo/foo_2.0-3_amd64.deb", SHA256: "0123456789abcdef", Mirror: "http://mirror.example.org/debian",
-		Size: 12345, InstalledSize: 4711,
+		Filename: "pool/main/f/foo/foo_2.0-3_amd64.deb", SHA256: "0123456789abcdef",
+		Mirror: "http://mirror.example.org/debian",
+		Size:   12345, InstalledSize: 4711,
 	}
 	got := x.Lookup("foo")
 	if *got != want {
@@ -224,7 +229,8 @@ SHA256: 0123456789ABCDEF
 
 func TestReadIndexRefusesNonsense(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"Package: a\n", "Version: 1\n", "Package: a\nVersion: 1\nSize: x\n", "Package: a\nVersion: 1\nProvides: (\n", "<html>\n"} {
+	for _, text := range []string{"Package: a\n", "Version: 1\n", "Package: a\nVersion: 1\nSize: x\n",
+		"Package: a\nVersion: 1\nProvides: (\n", "<html>\n"} {
 		if _, err := ReadIndex(strings.NewReader(text), ""); err == nil {
 			t.Errorf("%q passes", text)
 		}

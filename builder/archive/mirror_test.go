@@ -34,7 +34,8 @@ func TestMirrorsReleasesAreTrusted(t *testing.T) {
 	t.Parallel()
 	c := mirrorClient(t, t.TempDir())
 	for _, suite := range []string{
-		"bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable", "experimental", "trixie-updates",
+		"bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable", "experimental",
+		"trixie-updates",
 	} {
 		r, err := c.Release(t.Context(), hostMirror(t), suite)
 		if err != nil {
@@ -60,7 +61,8 @@ func TestMirrorsPackagesMakeAWorkingToolbox(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Fields("debootstrap gpgv wget debian-archive-keyring ca-certificates xz-utils zstd extlinux syslinux-common mbr")
+	want := strings.Fields(
+		"debootstrap gpgv wget debian-archive-keyring ca-certificates xz-utils zstd extlinux syslinux-common mbr")
 	packages, err := index.Closure(want, ClosureOptions{Essential: true})
 	if err != nil {
 		t.Fatal(err)
@@ -84,9 +86,11 @@ func TestMirrorsPackagesMakeAWorkingToolbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, command := range []string{
-		"debootstrap --version", "wget --version", "gpgv --version", "perl -e 1", "awk 1", "which sh", "zstd --version", "xz --version", "extlinux --version",
+		"debootstrap --version", "wget --version", "gpgv --version", "perl -e 1", "awk 1", "which sh", "zstd --version",
+		"xz --version", "extlinux --version",
 	} {
-		cmd := exec.Command("/usr/bin/env", append([]string{"-i", "PATH=/usr/sbin:/usr/bin", "unshare", "--user", "--map-root-user", "chroot", root}, strings.Fields(command)...)...)
+		cmd := exec.Command("/usr/bin/env", append([]string{"-i", "PATH=/usr/sbin:/usr/bin", "unshare", "--user",
+			"--map-root-user", "chroot", root}, strings.Fields(command)...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", command, err, out)
 		}

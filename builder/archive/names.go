@@ -61,7 +61,8 @@ func validArchitecture(name string) bool {
 
 // validPath reports whether a path leads to a file below the directory that it is relative to.
 func validPath(path string) bool {
-	return fs.ValidPath(path) && path != "." && !strings.ContainsFunc(path, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' })
+	return fs.ValidPath(path) && path != "." && !strings.ContainsFunc(path,
+		func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' })
 }
 
 // validSuite reports whether a name can be a suite's or a codename: "trixie", "buster/updates", "rc-buggy".

@@ -17,11 +17,13 @@ func TestAnIndexHasOnlyNamesOfDebiansGrammar(t *testing.T) {
 	t.Parallel()
 	const good = "Package: hello\nVersion: 1:2.0~rc1+b-1\nArchitecture: amd64\nFilename: pool/main/h/hello/hello_2.0.deb\nSize: 1\n"
 	for field, values := range map[string][]string{
-		"Package":      {"../x", "a/b", ".hidden", "-option", "a b", "a\tb", "ä", "a\\b", "a:amd64"},
-		"Version":      {"../../../tmp/x", "1/2", "1:../x", "x:1", ":1", "1:", "1-", "-1", "1-2_3", "1 2", "..", "1\x00", "$(id)", "1-/"},
+		"Package": {"../x", "a/b", ".hidden", "-option", "a b", "a\tb", "ä", "a\\b", "a:amd64"},
+		"Version": {"../../../tmp/x", "1/2", "1:../x", "x:1", ":1", "1:", "1-", "-1", "1-2_3", "1 2", "..",
+			"1\x00", "$(id)", "1-/"},
 		"Architecture": {"../x", "amd64/..", "a b", "-x", "amd64_x"},
-		"Filename":     {"/etc/passwd", "../x", "pool/../../x", "pool//x", "pool/./x", ".", "pool/x/", "a\x01b", "a\\..\\b"},
-		"Size":         {"-1"},
+		"Filename": {"/etc/passwd", "../x", "pool/../../x", "pool//x", "pool/./x", ".", "pool/x/", "a\x01b",
+			"a\\..\\b"},
+		"Size": {"-1"},
 	} {
 		for _, value := range values {
 			var lines []string
@@ -67,7 +69,8 @@ func TestAReleaseHasOnlyNamesOfSuites(t *testing.T) {
 	t.Parallel()
 	const digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	read := func(suite, codename, path string, size int) error {
-		_, err := parseRelease(fmt.Appendf(nil, "Suite: %s\nCodename: %s\nSHA256:\n %s %d %s\n", suite, codename, digest, size, path))
+		_, err := parseRelease(fmt.Appendf(nil, "Suite: %s\nCodename: %s\nSHA256:\n %s %d %s\n", suite, codename,
+			digest, size, path))
 		return err
 	}
 	for _, tt := range []struct {

@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// ReadFiles reads regular files of a .deb into memory, by names like "usr/bin/extlinux". Nothing is unpacked. Those that it
-// does not have are left out.
+// ReadFiles reads regular files of a .deb into memory, by names like "usr/bin/extlinux". Nothing is unpacked.
+// Those that it does not have are left out.
 func ReadFiles(ctx context.Context, deb string, names ...string) (files map[string][]byte, err error) {
 	f, err := diskimage.OpenRegular(deb)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 func TestFilesOfAPackageAreReadWithoutUnpackingIt(t *testing.T) {
 	t.Parallel()
 	deb, err := archivetest.Deb{Name: "tool", Files: []archivetest.File{
-		{Name: "usr/bin/tool", Content: "program"}, {Name: "usr/bin/link", Linkname: "tool"}, {Name: "usr/share/other", Content: "x"},
+		{Name: "usr/bin/tool", Content: "program"}, {Name: "usr/bin/link", Linkname: "tool"},
+		{Name: "usr/share/other", Content: "x"},
 	}}.Bytes()
 	if err != nil {
 		t.Fatal(err)

@@ -125,7 +125,8 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 		if err := c.checkSigners(url, r, signers); err != nil {
 			return nil, err
 		}
-		r.signers = slices.DeleteFunc(slices.Clone(c.Keyring), func(key *openpgp.Entity) bool { return c.mayKeySign(key, r) != nil })
+		r.signers = slices.DeleteFunc(slices.Clone(c.Keyring),
+			func(key *openpgp.Entity) bool { return c.mayKeySign(key, r) != nil })
 	}
 	if !c.NoCheck && !c.Now.IsZero() && !r.ValidUntil.IsZero() && c.Now.After(r.ValidUntil) {
 		return nil, &ExpiredError{url, r.ValidUntil}
@@ -155,7 +156,8 @@ func parseRelease(text []byte) (*Release, error) {
 	}
 	s := stanzas[0]
 	r := &Release{
-		Origin: s.Get("Origin"), Label: s.Get("Label"), Suite: s.Get("Suite"), Codename: s.Get("Codename"), Version: s.Get("Version"),
+		Origin: s.Get("Origin"), Label: s.Get("Label"), Suite: s.Get("Suite"), Codename: s.Get("Codename"),
+		Version:       s.Get("Version"),
 		Architectures: strings.Fields(s.Get("Architectures")),
 		Components:    strings.Fields(s.Get("Components")),
 		Files:         map[string]File{},

@@ -6,7 +6,8 @@ import "slices"
 
 // debianReleases are Debian's releases in their order, as far as there are keys of them and two beyond.
 var debianReleases = []string{
-	"sarge", "etch", "lenny", "squeeze", "wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "trixie", "forky", "duke",
+	"sarge", "etch", "lenny", "squeeze", "wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "trixie",
+	"forky", "duke",
 }
 
 // role is what a key of Debian's is used for.
@@ -78,11 +79,11 @@ func newestRelease(table []signer) int {
 
 // maySign reports whether a key may sign a suite, given the newest release that there are keys for.
 //
-// An automatic key is made shortly before its release comes out, and signs what is in the archive until a key two releases
-// later takes over: trixie is signed by bookworm's and its own, and what is behind trixie (forky, sid, experimental, names
-// that are not in the table) by bookworm's and trixie's. Whatever the archive changes or moves to archive.debian.org later
-// is signed by keys that are newer still. So no key signs a suite from two releases after its own on, but for those that
-// have no key yet.
+// An automatic key is made shortly before its release comes out, and signs what is in the archive until a key
+// two releases later takes over: trixie is signed by bookworm's and its own, and what is behind trixie
+// (forky, sid, experimental, names that are not in the table) by bookworm's and trixie's. Whatever the
+// archive changes or moves to archive.debian.org later is signed by keys that are newer still. So no key
+// signs a suite from two releases after its own on, but for those that have no key yet.
 func (s signer) maySign(suite string, newest int) bool {
 	own := slices.Index(debianReleases, s.release)
 	release, rest := splitSuite(suite)

@@ -80,7 +80,8 @@ type source struct {
 // isDebian tells whether nothing speaks against the source being Debian's archive.
 func (s source) isDebian() bool {
 	u, err := url.Parse(s.uri)
-	if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) || u.Host == "" && u.Scheme != "file" {
+	if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) ||
+		u.Host == "" && u.Scheme != "file" {
 		return false
 	}
 	return slices.Contains(s.components, "main") && !strings.HasPrefix(path.Base(u.Path), "debian-security") &&
@@ -104,7 +105,8 @@ func (s source) proofs(suite string, sources []source) int {
 		n++
 	}
 	release, _, _ := strings.Cut(suite, "-")
-	if slices.ContainsFunc(sources, func(o source) bool { return o.uri == s.uri && slices.Contains(o.suites, release+"-updates") }) {
+	if slices.ContainsFunc(sources,
+		func(o source) bool { return o.uri == s.uri && slices.Contains(o.suites, release+"-updates") }) {
 		n++
 	}
 	return n
@@ -121,7 +123,8 @@ func plainPlace(uri string) bool {
 	if err != nil {
 		return false
 	}
-	plain := []string{"archive", "archives", "distributions", "distros", "ftp", "linux", "mirror", "mirrors", "os", "pub", "srv"}
+	plain := []string{"archive", "archives", "distributions", "distros", "ftp", "linux", "mirror", "mirrors", "os",
+		"pub", "srv"}
 	parts := strings.Split(strings.Trim(u.Path, "/"), "/")
 	last := len(parts) - 1
 	return parts[last] == "debian" && !slices.ContainsFunc(parts[:last], func(part string) bool {

@@ -54,9 +54,11 @@ func (c *Client) checkTime(r *Release, made time.Time) error {
 	case r.Date.IsZero():
 		return fmt.Errorf("the file has no date to compare that of the signature with")
 	case made.Before(r.Date.Add(-signedBefore)) || made.After(r.Date.Add(signedAfter)):
-		return fmt.Errorf("it was made %s, which is too far from the file's date, %s", made.UTC().Format(layout), r.Date.Format(layout))
+		return fmt.Errorf("it was made %s, which is too far from the file's date, %s", made.UTC().Format(layout),
+			r.Date.Format(layout))
 	case !c.Now.IsZero() && made.After(c.Now.Add(signedAhead)):
-		return fmt.Errorf("it was made %s, and the clock of this machine says %s", made.UTC().Format(layout), c.Now.UTC().Format(layout))
+		return fmt.Errorf("it was made %s, and the clock of this machine says %s", made.UTC().Format(layout),
+			c.Now.UTC().Format(layout))
 	}
 	return nil
 }
@@ -70,7 +72,8 @@ func (c *Client) mayKeySign(key *openpgp.Entity, r *Release) error {
 	if table == nil {
 		table = debianSigners
 	}
-	i := slices.IndexFunc(table, func(s signer) bool { return s.fingerprint == fmt.Sprintf("%X", key.PrimaryKey.Fingerprint) })
+	i := slices.IndexFunc(table,
+		func(s signer) bool { return s.fingerprint == fmt.Sprintf("%X", key.PrimaryKey.Fingerprint) })
 	if i < 0 {
 		return nil // none of Debian's
 	}
@@ -121,7 +124,8 @@ type SuiteError struct {
 }
 
 func (e *SuiteError) Error() string {
-	return fmt.Sprintf("%s is not that of %q: it says that its suite is %q and its codename %q", Redact(e.URL), e.Asked, e.Suite, e.Codename)
+	return fmt.Sprintf("%s is not that of %q: it says that its suite is %q and its codename %q", Redact(e.URL), e.Asked,
+		e.Suite, e.Codename)
 }
 
 // checkSuite compares what a Release file says that it is with what was asked for, as debootstrap and apt do. An alias

@@ -31,7 +31,8 @@ func day(text string) time.Time {
 func signedBy(t *testing.T, repo *archivetest.Repository, r role, release string) *Client {
 	t.Helper()
 	c := newClient(t, repo)
-	c.signers = append(slices.Clone(debianSigners), signer{fmt.Sprintf("%X", repo.Keyring()[0].PrimaryKey.Fingerprint), r, release})
+	c.signers = append(slices.Clone(debianSigners), signer{fmt.Sprintf("%X", repo.Keyring()[0].PrimaryKey.Fingerprint),
+		r, release})
 	return c
 }
 
@@ -79,7 +80,8 @@ func TestAKeySignsTheSuitesOfItsRelease(t *testing.T) {
 		c := signedBy(t, repo, tt.role, tt.release)
 		r, err := c.Release(t.Context(), repo.URL(), tt.suite)
 		untrusted, ok := errors.AsType[*UntrustedError](err)
-		if tt.good && err != nil || !tt.good && (!ok || untrusted.Bad == nil || !strings.Contains(err.Error(), tt.release)) {
+		if tt.good && err != nil ||
+			!tt.good && (!ok || untrusted.Bad == nil || !strings.Contains(err.Error(), tt.release)) {
 			t.Errorf("%+v: got %v", tt, err)
 		}
 		if tt.good {
@@ -172,20 +174,24 @@ func TestASignatureIsNotOfTheFuture(t *testing.T) {
 func TestASuiteAnswersWithItsOwnFiles(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t, "bookworm", "trixie", "sid", "trixie-updates", "buster/updates")
-	for alias, codename := range map[string]string{"oldstable": "bookworm", "stable": "trixie", "unstable": "sid", "stable-updates": "trixie-updates"} {
+	for alias, codename := range map[string]string{"oldstable": "bookworm", "stable": "trixie", "unstable": "sid",
+		"stable-updates": "trixie-updates"} {
 		repo.Alias(alias, codename)
 	}
 	c := newClient(t, repo)
-	for _, name := range []string{"bookworm", "oldstable", "trixie", "stable", "sid", "unstable", "trixie-updates", "stable-updates", "buster/updates"} {
+	for _, name := range []string{"bookworm", "oldstable", "trixie", "stable", "sid", "unstable", "trixie-updates",
+		"stable-updates", "buster/updates"} {
 		getRelease(t, c, repo, name)
 	}
-	for asked, answer := range map[string]string{"trixie": "bookworm", "stable": "oldstable", "trixie-updates": "trixie", "new": "trixie"} {
+	for asked, answer := range map[string]string{"trixie": "bookworm", "stable": "oldstable",
+		"trixie-updates": "trixie", "new": "trixie"} {
 		file, _ := repo.Get("dists/" + answer + "/InRelease")
 		repo.Replace("dists/"+asked+"/InRelease", file)
 		for _, c.NoCheck = range []bool{false, true} {
 			_, err := c.Release(t.Context(), repo.URL(), asked)
 			wrong, ok := errors.AsType[*SuiteError](err)
-			if !ok || wrong.Asked != asked || !strings.Contains(err.Error(), wrong.Codename) || !strings.Contains(err.Error(), repo.URL()) {
+			if !ok || wrong.Asked != asked || !strings.Contains(err.Error(), wrong.Codename) ||
+				!strings.Contains(err.Error(), repo.URL()) {
 				t.Errorf("%s is %s, unchecked %v: got %v", asked, answer, c.NoCheck, err)
 			}
 		}

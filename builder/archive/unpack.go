@@ -266,7 +266,9 @@ func (u *unpacker) finish(ctx context.Context) error {
 			dirs = append(dirs, e)
 		}
 	}
-	slices.SortFunc(dirs, func(a, b entry) int { return strings.Compare(b.name, a.name) }) // what is in a directory before it
+	// what is in a directory before it
+	slices.SortFunc(dirs,
+		func(a, b entry) int { return strings.Compare(b.name, a.name) })
 	for _, e := range dirs {
 		dir, err := pathrs.MkdirAllHandle(u.root, e.name, 0o755)
 		if err != nil {

@@ -59,7 +59,8 @@ func listTree(t *testing.T, root string) []string {
 			return err
 		}
 		st := info.Sys().(*syscall.Stat_t)
-		line := fmt.Sprintf("%s %v %d:%d %s", rel, info.Mode(), st.Uid, st.Gid, info.ModTime().UTC().Format(time.DateOnly))
+		line := fmt.Sprintf("%s %v %d:%d %s", rel, info.Mode(), st.Uid, st.Gid,
+			info.ModTime().UTC().Format(time.DateOnly))
 		if info.Mode().IsRegular() {
 			data, err := os.ReadFile(path)
 			if err != nil {
@@ -117,7 +118,8 @@ func TestUnpackKeepsWhatTarHolds(t *testing.T) {
 			if err := UnpackAll(t.Context(), []string{buildDeb(t, deb)}, root, UnpackOptions{}, nil); err != nil {
 				t.Fatal(err)
 			}
-			got := slices.DeleteFunc(listTree(t, root), func(line string) bool { return strings.HasPrefix(line, "usr/share") })
+			got := slices.DeleteFunc(listTree(t, root),
+				func(line string) bool { return strings.HasPrefix(line, "usr/share") })
 			want := []string{
 				`etc drwxr-xr-x 0:0 2025-01-01`,
 				`etc/shadow -rw-r----- 0:42 2025-01-01 "" 1`,
@@ -154,12 +156,14 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 		"relative in the root": {{Name: "dotlink/victim", Content: "evil"}},
 		"link to a file":       {{Name: "victim", Linkname: "OUTSIDE/victim"}, {Name: "victim", Content: "evil"}},
 		"file over a link":     {{Name: "filelink", Mode: 0o777, Content: "evil"}},
-		"hard link":            {{Name: "h", Typeflag: tar.TypeLink, Linkname: "OUTSIDE/victim"}, {Name: "h", Content: "evil"}},
-		"hard link by dots":    {{Name: "h", Typeflag: tar.TypeLink, Linkname: "../outside/victim"}},
-		"hard link by a link":  {{Name: "h", Typeflag: tar.TypeLink, Linkname: "rootlink/victim", Mode: 0o777}},
-		"directory mode":       {{Name: "rootlink", Typeflag: tar.TypeDir, Mode: 0o700}, {Name: "rootlink/victim", Content: "evil"}},
-		"link over the root":   {{Name: ".", Linkname: "OUTSIDE"}, {Name: "victim", Content: "evil"}},
-		"merged dir":           {{Name: "lib", Linkname: "OUTSIDE"}, {Name: "lib/victim", Content: "evil"}},
+		"hard link": {{Name: "h", Typeflag: tar.TypeLink, Linkname: "OUTSIDE/victim"},
+			{Name: "h", Content: "evil"}},
+		"hard link by dots":   {{Name: "h", Typeflag: tar.TypeLink, Linkname: "../outside/victim"}},
+		"hard link by a link": {{Name: "h", Typeflag: tar.TypeLink, Linkname: "rootlink/victim", Mode: 0o777}},
+		"directory mode": {{Name: "rootlink", Typeflag: tar.TypeDir, Mode: 0o700},
+			{Name: "rootlink/victim", Content: "evil"}},
+		"link over the root": {{Name: ".", Linkname: "OUTSIDE"}, {Name: "victim", Content: "evil"}},
+		"merged dir":         {{Name: "lib", Linkname: "OUTSIDE"}, {Name: "lib/victim", Content: "evil"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,7 +178,8 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 			if err := os.WriteFile(victim, []byte("innocent"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			for link, target := range map[string]string{"rootlink": outside, "dotlink": "../outside", "filelink": victim} {
+			for link, target := range map[string]string{"rootlink": outside, "dotlink": "../outside",
+				"filelink": victim} {
 				if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
 					t.Fatal(err)
 				}
@@ -200,14 +205,18 @@ func TestUnpackMergesUsr(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	old := archivetest.Deb{Name: "old", Files: []archivetest.File{
-		{Name: "bin/sh", Mode: 0o755, Content: "dash"}, {Name: "lib/x/y.so", Content: "so"}, {Name: "lib64/ld.so", Content: "ld"},
+		{Name: "bin/sh", Mode: 0o755, Content: "dash"}, {Name: "lib/x/y.so", Content: "so"},
+		{Name: "lib64/ld.so", Content: "ld"},
 		{Name: "bin/hard", Typeflag: tar.TypeLink, Linkname: "./bin/sh"},
 	}}
-	base := archivetest.Deb{Name: "base-files", Files: []archivetest.File{{Name: "bin", Linkname: "usr/bin"}, {Name: "usr/bin/b", Content: "b"}}}
-	if err := UnpackAll(t.Context(), []string{buildDeb(t, old), buildDeb(t, base)}, root, owners(UnpackOptions{MergedUsr: true}), nil); err != nil {
+	base := archivetest.Deb{Name: "base-files", Files: []archivetest.File{{Name: "bin", Linkname: "usr/bin"},
+		{Name: "usr/bin/b", Content: "b"}}}
+	if err := UnpackAll(t.Context(), []string{buildDeb(t, old), buildDeb(t, base)}, root,
+		owners(UnpackOptions{MergedUsr: true}), nil); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{"usr/bin/sh": "dash", "usr/bin/hard": "dash", "bin/b": "b", "usr/lib/x/y.so": "so", "usr/lib64/ld.so": "ld"} {
+	for name, content := range map[string]string{"usr/bin/sh": "dash", "usr/bin/hard": "dash", "bin/b": "b",
+		"usr/lib/x/y.so": "so", "usr/lib64/ld.so": "ld"} {
 		if data, err := os.ReadFile(filepath.Join(root, name)); string(data) != content || err != nil {
 			t.Errorf("%s: got %q, %v", name, data, err)
 		}
@@ -223,9 +232,11 @@ func TestUnpackLeavesDocumentationOut(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	deb := archivetest.Deb{Name: "a", Files: []archivetest.File{
-		{Name: "usr/share/doc/a/copyright"}, {Name: "usr/share/man/man1/a.1"}, {Name: "usr/share/locale/de/a.mo"}, {Name: "usr/share/docs/kept"},
+		{Name: "usr/share/doc/a/copyright"}, {Name: "usr/share/man/man1/a.1"}, {Name: "usr/share/locale/de/a.mo"},
+		{Name: "usr/share/docs/kept"},
 	}}
-	if err := UnpackAll(t.Context(), []string{buildDeb(t, deb)}, root, owners(UnpackOptions{Exclude: Documentation()}), nil); err != nil {
+	if err := UnpackAll(t.Context(), []string{buildDeb(t, deb)}, root, owners(UnpackOptions{Exclude: Documentation()}),
+		nil); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -253,7 +264,8 @@ func TestUnpackGivesTheSameTreeWithAnyNumberOfWorkers(t *testing.T) {
 		}}
 		if i%3 == 0 {
 			deb.Files = append(deb.Files, archivetest.File{Name: "usr/share/x", Linkname: "y"})
-			deb.Files = slices.DeleteFunc(deb.Files, func(f archivetest.File) bool { return f.Name == "usr/share/x/file" })
+			deb.Files = slices.DeleteFunc(deb.Files,
+				func(f archivetest.File) bool { return f.Name == "usr/share/x/file" })
 		}
 		debs = append(debs, buildDeb(t, deb))
 	}
@@ -270,7 +282,8 @@ func TestUnpackGivesTheSameTreeWithAnyNumberOfWorkers(t *testing.T) {
 		tree := listTree(t, root)
 		if first == nil {
 			first = tree
-			for _, want := range []string{`usr/lib/shared `, ` "11" 1`, `usr/lib/link `, ` -> target11`, `usr/lib/dir drwxr-xr-x`, `usr/share/x/file `} {
+			for _, want := range []string{`usr/lib/shared `, ` "11" 1`, `usr/lib/link `, ` -> target11`,
+				`usr/lib/dir drwxr-xr-x`, `usr/share/x/file `} {
 				if !strings.Contains(strings.Join(tree, "\n"), want) {
 					t.Errorf("the tree lacks %q:\n%s", want, strings.Join(tree, "\n"))
 				}
@@ -284,7 +297,8 @@ func TestUnpackGivesTheSameTreeWithAnyNumberOfWorkers(t *testing.T) {
 
 func TestUnpackReportsDamage(t *testing.T) {
 	t.Parallel()
-	good, err := archivetest.Deb{Name: "a", Compression: ".xz", Files: []archivetest.File{{Name: "f", Content: strings.Repeat("content", 1000)}}}.Bytes()
+	good, err := archivetest.Deb{Name: "a", Compression: ".xz",
+		Files: []archivetest.File{{Name: "f", Content: strings.Repeat("content", 1000)}}}.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,8 +309,9 @@ func TestUnpackReportsDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{
-		"empty": nil, "no ar": []byte(strings.Repeat("x", 100)), "only the magic": good[:8], "cut in a header": good[:30],
-		"cut in control": good[:200], "cut in data": good[:len(good)-100], "a bit": flipped, "device": device,
+		"empty": nil, "no ar": []byte(strings.Repeat("x", 100)), "only the magic": good[:8],
+		"cut in a header": good[:30],
+		"cut in control":  good[:200], "cut in data": good[:len(good)-100], "a bit": flipped, "device": device,
 	} {
 		file := filepath.Join(t.TempDir(), "a.deb")
 		if err := os.WriteFile(file, data, 0o644); err != nil {
@@ -314,7 +329,8 @@ func TestUnpackStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	deb := buildDeb(t, archivetest.Deb{Name: "a", Files: []archivetest.File{{Name: "f"}}})
-	if err := UnpackAll(ctx, []string{deb}, t.TempDir(), owners(UnpackOptions{}), nil); !errors.Is(err, context.Canceled) {
+	if err := UnpackAll(ctx, []string{deb}, t.TempDir(), owners(UnpackOptions{}), nil); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -323,7 +339,8 @@ func TestUnpackWithTheProgramXZ(t *testing.T) {
 	t.Parallel()
 	xz := tool(t, "xz")
 	content := strings.Repeat("content", 100000)
-	deb := buildDeb(t, archivetest.Deb{Name: "a", Compression: ".xz", Files: []archivetest.File{{Name: "f", Content: content}}})
+	deb := buildDeb(t, archivetest.Deb{Name: "a", Compression: ".xz",
+		Files: []archivetest.File{{Name: "f", Content: content}}})
 	root := t.TempDir()
 	if err := UnpackAll(t.Context(), []string{deb}, root, owners(UnpackOptions{XZ: xz}), nil); err != nil {
 		t.Fatal(err)
@@ -339,7 +356,8 @@ func TestUnpackWithTheProgramXZ(t *testing.T) {
 	if err := os.WriteFile(deb, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := UnpackAll(t.Context(), []string{deb}, t.TempDir(), owners(UnpackOptions{XZ: xz}), nil); err == nil || !strings.Contains(err.Error(), "xz") {
+	if err := UnpackAll(t.Context(), []string{deb}, t.TempDir(), owners(UnpackOptions{XZ: xz}), nil); err == nil ||
+		!strings.Contains(err.Error(), "xz") {
 		t.Errorf("a damaged file: got %v", err)
 	}
 }
@@ -353,7 +371,8 @@ func TestUnpackAgreesWithDpkgDeb(t *testing.T) {
 		t.Fatal(err)
 	}
 	control := "Package: judged\nVersion: 1:2-3\nArchitecture: all\nMaintainer: x <x@example.org>\nDepends: a, b (>= 1)\nDescription: x\n"
-	for name, content := range map[string]string{"DEBIAN/control": control, "usr/bin/x": "program", "etc/conf": "setting"} {
+	for name, content := range map[string]string{"DEBIAN/control": control, "usr/bin/x": "program",
+		"etc/conf": "setting"} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(source, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -388,7 +407,8 @@ func TestUnpackAgreesWithDpkgDeb(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	good, err := archivetest.Deb{Name: "a", Compression: ".none", Files: []archivetest.File{{Name: "f", Content: "x"}}}.Bytes()
+	good, err := archivetest.Deb{Name: "a", Compression: ".none",
+		Files: []archivetest.File{{Name: "f", Content: "x"}}}.Bytes()
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -35,7 +35,8 @@ func (e *UntrustedError) Error() string {
 	case len(e.KeyIDs) == 0:
 		return fmt.Sprintf("verify %s: it has no signature", Redact(e.URL))
 	}
-	return fmt.Sprintf("verify %s: signed by %s, and the keyring has none of these keys", Redact(e.URL), strings.Join(e.KeyIDs, ", "))
+	return fmt.Sprintf("verify %s: signed by %s, and the keyring has none of these keys", Redact(e.URL),
+		strings.Join(e.KeyIDs, ", "))
 }
 
 func (e *UntrustedError) Unwrap() error { return e.Bad }
@@ -50,7 +51,8 @@ func (e *UntrustedError) Hint() string {
 
 // verifyInline checks an InRelease file and returns the text that was signed, and nothing of what is around it, and who
 // signed it. With check false, it only takes the signature off.
-func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) (text []byte, signers []voucher, err error) {
+func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) (text []byte, signers []voucher,
+	err error) {
 	var block *clearsign.Block
 	err = guard.Parse(func() error {
 		block, _ = clearsign.Decode(data)
@@ -88,9 +90,10 @@ func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) ([
 	return verify(url, data, body, keys)
 }
 
-// verify returns the good signatures by keys of the keyring, and an error if there is none; Debian signs each file with
-// several keys, old and new. A key need only have been valid when it signed: that is how releases outlive their keys (gpgv,
-// which debootstrap asks, is as lenient). When that was, and for which suite, is for checkSigners to judge.
+// verify returns the good signatures by keys of the keyring, and an error if there is none; Debian signs each
+// file with several keys, old and new. A key need only have been valid when it signed: that is how releases
+// outlive their keys (gpgv, which debootstrap asks, is as lenient). When that was, and for which suite, is
+// for checkSigners to judge.
 func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRing) (good []voucher, err error) {
 	failure := &UntrustedError{URL: url}
 	packets := packet.NewReader(signatures)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guard keeps a panic of a parser from ending the program. What comes from a mirror, a registry or a user is read
-// by many parsers, ours and libraries'; an input that one of them was not made for is an error of that input.
+// Package guard keeps a panic of a parser from ending the program. What comes from a mirror, a registry or a
+// user is read by many parsers, ours and libraries'; an input that one of them was not made for is an error
+// of that input.
 package guard
 
 import (

@@ -22,7 +22,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// CheckTarget reports why a directory cannot take an image of Add: it is there and is neither an image layout nor empty.
+// CheckTarget reports why a directory cannot take an image of Add: it is there and is neither an image layout
+// nor empty.
 func CheckTarget(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -38,10 +39,10 @@ func CheckTarget(dir string) error {
 	return nil
 }
 
-// Add puts the image of the layout src under a name into the layout dst, which is made if it is missing. An image of that
-// name is replaced in the index, as is the one without a name if the name is empty; its blobs stay, since others may
-// use them. Blobs that are there already are not written again. The image can be seen when all of it is there.
-// After an error a layout that was new is gone.
+// Add puts the image of the layout src under a name into the layout dst, which is made if it is missing. An
+// image of that name is replaced in the index, as is the one without a name if the name is empty; its blobs
+// stay, since others may use them. Blobs that are there already are not written again. The image can be seen
+// when all of it is there. After an error a layout that was new is gone.
 func Add(ctx context.Context, dst, src, name string) (err error) {
 	if err := CheckTarget(dst); err != nil {
 		return err
@@ -167,7 +168,8 @@ func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time
 		if c != '/' {
 			continue
 		}
-		if err := a.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: blobsDir[:i] + "/", Mode: 0o755, ModTime: a.mtime}); err != nil {
+		if err := a.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: blobsDir[:i] + "/", Mode: 0o755,
+			ModTime: a.mtime}); err != nil {
 			return fmt.Errorf("member %q: %w", blobsDir[:i], err)
 		}
 	}

@@ -84,7 +84,8 @@ func FuzzLayout(f *testing.F) {
 	f.Add(index, manifest, config, layer, "x")
 	f.Add(nested, nested, config, layer, "")
 	f.Add(`{}`, `[]`, `null`, []byte{}, "")
-	f.Add(`{"manifests":[null,{"digest":"sha256:../../x"},{"digest":"MANIFEST","platform":null}]}`, manifest, `{"rootfs":{"diff_ids":[":"]}}`, []byte("\x1f\x8b"), "y")
+	f.Add(`{"manifests":[null,{"digest":"sha256:../../x"},{"digest":"MANIFEST","platform":null}]}`, manifest,
+		`{"rootfs":{"diff_ids":[":"]}}`, []byte("\x1f\x8b"), "y")
 	f.Fuzz(func(t *testing.T, index, manifest, config string, layer []byte, name string) {
 		s := files{}
 		d := s.addBlob(layer)
@@ -118,7 +119,8 @@ func FuzzDockerArchive(f *testing.F) {
 			{"config.json", []byte(strings.ReplaceAll(config, "LAYER", digest.FromBytes(layer).String()))},
 			{"layer.tar", layer},
 		} {
-			err := w.WriteHeader(&tar.Header{Name: file.name, Mode: 0o644, Size: int64(len(file.data)), Typeflag: tar.TypeReg})
+			err := w.WriteHeader(&tar.Header{Name: file.name, Mode: 0o644, Size: int64(len(file.data)),
+				Typeflag: tar.TypeReg})
 			_, writeErr := w.Write(file.data)
 			if err := errors.Join(err, writeErr); err != nil {
 				t.Fatal(err)
@@ -128,7 +130,8 @@ func FuzzDockerArchive(f *testing.F) {
 			t.Fatal(err)
 		}
 		data := archive.Bytes()
-		r, err := OpenDockerArchive(t.Context(), bytes.NewReader(data), int64(len(data)), Choice{Name: name, TempDir: t.TempDir()})
+		r, err := OpenDockerArchive(t.Context(), bytes.NewReader(data), int64(len(data)),
+			Choice{Name: name, TempDir: t.TempDir()})
 		use(t, r, err)
 	})
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// whiteout begins the name of a file in a layer that removes the one of the layers below it whose name follows (OCI image
-// specification, layer.md, "Whiteouts").
+// whiteout begins the name of a file in a layer that removes the one of the layers below it whose name
+// follows (OCI image specification, layer.md, "Whiteouts").
 const whiteout = ".wh."
 
 // Difference is what has to be put on top of lower to get upper: the entries of upper that lower does not have in the
@@ -50,7 +50,8 @@ func readNames(tree diskimage.Tree) (names, error) {
 			return names{}, err
 		}
 		if strings.HasPrefix(path.Base(e.Name), whiteout) {
-			return names{}, fmt.Errorf("%q: in a layer of a container image the name would mean that another file is removed", e.Name)
+			return names{}, fmt.Errorf(
+				"%q: in a layer of a container image the name would mean that another file is removed", e.Name)
 		}
 		n.order = append(n.order, e)
 		if e.HardLink != "" {
@@ -148,8 +149,8 @@ func changed(lower, upper names) (map[string]bool, error) {
 	return wanted, nil
 }
 
-// removed gives, by directory of upper, the names of lower that upper does not have. What was in a directory that is gone
-// or something else by now needs no word.
+// removed gives, by directory of upper, the names of lower that upper does not have. What was in a directory
+// that is gone or something else by now needs no word.
 func removed(lower, upper names) map[string][]string {
 	gone := map[string][]string{}
 	for _, old := range lower.order {
@@ -194,8 +195,8 @@ func sameContent(a, b diskimage.Entry) (same bool, err error) {
 	return equalBytes(io.NewSectionReader(x, 0, a.Size), io.NewSectionReader(y, 0, b.Size))
 }
 
-// untouched reports whether two contents are one file on disk. A file that an overlay has copied up keeps its inode number
-// there, but not the time of its last change, which no program can set.
+// untouched reports whether two contents are one file on disk. A file that an overlay has copied up keeps its
+// inode number there, but not the time of its last change, which no program can set.
 func untouched(x, y diskimage.Content) bool {
 	a, ok1 := x.(diskimage.InFile)
 	b, ok2 := y.(diskimage.InFile)

@@ -65,9 +65,11 @@ func entryNames(t *testing.T, tree diskimage.Tree) []string {
 func TestDifferenceHoldsWhatChangedAndTheWayToIt(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ lower, upper, want []string }{
-		"nothing":        {[]string{"a 1", "d/", "d/b 2"}, []string{"a 1", "d/", "d/b 2"}, []string{}},
-		"a new file":     {[]string{"a 1"}, []string{"a 1", "d/", "d/e/", "d/e/f x"}, []string{".", "d", "d/e", "d/e/f"}},
-		"other bytes":    {[]string{"d/", "d/a 1", "d/b 1"}, []string{"d/", "d/a 2", "d/b 1"}, []string{".", "d", "d/a"}},
+		"nothing": {[]string{"a 1", "d/", "d/b 2"}, []string{"a 1", "d/", "d/b 2"}, []string{}},
+		"a new file": {[]string{"a 1"}, []string{"a 1", "d/", "d/e/", "d/e/f x"},
+			[]string{".", "d", "d/e", "d/e/f"}},
+		"other bytes": {[]string{"d/", "d/a 1", "d/b 1"}, []string{"d/", "d/a 2", "d/b 1"},
+			[]string{".", "d", "d/a"}},
 		"a removed file": {[]string{"d/", "d/a 1", "d/b 1"}, []string{"d/", "d/b 1"}, []string{".", "d", "d/.wh.a"}},
 		"a removed tree": {[]string{"d/", "d/e/", "d/e/f 1"}, []string{"d/"}, []string{".", "d", "d/.wh.e"}},
 		"a file becomes a directory": {

@@ -78,11 +78,12 @@ func prepare(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, blobsDir), dirMode); err != nil {
 		return err
 	}
-	return writeJSON(filepath.Join(dir, imgspec.ImageLayoutFile), imgspec.ImageLayout{Version: imgspec.ImageLayoutVersion})
+	return writeJSON(filepath.Join(dir, imgspec.ImageLayoutFile),
+		imgspec.ImageLayout{Version: imgspec.ImageLayoutVersion})
 }
 
-// AddLayer packs a tree as the next layer. comment is what the image's history says of it. A tree that has no more than its
-// root is no layer, if there is one already.
+// AddLayer packs a tree as the next layer. comment is what the image's history says of it. A tree that has no
+// more than its root is no layer, if there is one already.
 func (l *Layout) AddLayer(ctx context.Context, tree diskimage.Tree, comment string, c Compression) error {
 	if len(l.layers) > 0 {
 		something, err := hasContent(tree)

@@ -65,7 +65,8 @@ func readBlob(t *testing.T, dir string, d digest.Digest) []byte {
 
 func readManifest(t *testing.T, dir string, d digest.Digest) (m imgspec.Manifest, config imgspec.Image) {
 	t.Helper()
-	if err := errors.Join(json.Unmarshal(readBlob(t, dir, d), &m), json.Unmarshal(readBlob(t, dir, m.Config.Digest), &config)); err != nil {
+	if err := errors.Join(json.Unmarshal(readBlob(t, dir, d), &m), json.Unmarshal(readBlob(t, dir, m.Config.Digest),
+		&config)); err != nil {
 		t.Fatal(err)
 	}
 	return m, config
@@ -80,11 +81,13 @@ func TestLayoutHoldsAnImageOfLayers(t *testing.T) {
 			t.Fatalf("%s: got %d layers, %d ids, %d lines of history; want 2, the empty one left out", method,
 				len(manifest.Layers), len(config.RootFS.DiffIDs), len(config.History))
 		}
-		if config.Architecture != "arm" || config.Variant != "v7" || !config.Created.Equal(then) || manifest.Annotations["suite"] != "trixie" {
+		if config.Architecture != "arm" || config.Variant != "v7" || !config.Created.Equal(then) ||
+			manifest.Annotations["suite"] != "trixie" {
 			t.Errorf("%s: got %+v, %v", method, config, manifest.Annotations)
 		}
 		for i, layer := range manifest.Layers {
-			if packed := readBlob(t, dir, layer.Digest); layer.MediaType != mediaType || layer.Size != int64(len(packed)) {
+			if packed := readBlob(t, dir, layer.Digest); layer.MediaType != mediaType ||
+				layer.Size != int64(len(packed)) {
 				t.Errorf("%s: got %+v of %d bytes", method, layer, len(packed))
 			} else if got := digest.FromBytes(unpack(t, method, packed)); got != config.RootFS.DiffIDs[i] {
 				t.Errorf("%s: layer %d unpacked has digest %s, not %s", method, i, got, config.RootFS.DiffIDs[i])
@@ -209,12 +212,14 @@ func TestArchiveIsTheLayoutUnderAName(t *testing.T) {
 		}
 		if h.Name == imgspec.ImageIndexFile {
 			data, err := io.ReadAll(archive)
-			if err != nil || !strings.Contains(string(data), `"debian:13"`) || !strings.Contains(string(data), manifest.String()) {
+			if err != nil || !strings.Contains(string(data), `"debian:13"`) ||
+				!strings.Contains(string(data), manifest.String()) {
 				t.Errorf("got index %s (%v)", data, err)
 			}
 		}
 	}
-	if len(names) != 8 || names[0] != "oci-layout" || names[1] != "index.json" || names[3] != "blobs/sha256/" || !slices.IsSorted(names[2:]) {
+	if len(names) != 8 || names[0] != "oci-layout" || names[1] != "index.json" || names[3] != "blobs/sha256/" ||
+		!slices.IsSorted(names[2:]) {
 		t.Errorf("got %q", names)
 	}
 }

@@ -34,8 +34,8 @@ type Choice struct {
 
 // Reading is an image that is being read.
 type Reading struct {
-	// Layers are the layers, the lowest first, for diskimage.NewLayerTree. Their content is that which the configuration of
-	// the image has the digests of.
+	// Layers are the layers, the lowest first, for diskimage.NewLayerTree. Their content is that which the
+	// configuration of the image has the digests of.
 	Layers []diskimage.Layer
 	files  []io.Closer
 }
@@ -177,7 +177,8 @@ func readLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if manifest.SchemaVersion != 2 {
-		return nil, fmt.Errorf("manifest %s is of version %d, and only 2 is supported", d.Digest, manifest.SchemaVersion)
+		return nil, fmt.Errorf("manifest %s is of version %d, and only 2 is supported", d.Digest,
+			manifest.SchemaVersion)
 	}
 	var config imgspec.Image
 	if err := readDescriptor(s, manifest.Config, &config); err != nil {
@@ -196,7 +197,8 @@ func readLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
 }
 
 // readLayers opens the layers in files, whose plain contents have the digests.
-func readLayers(ctx context.Context, s store, names []string, digests []digest.Digest, tmp string) (_ *Reading, err error) {
+func readLayers(ctx context.Context, s store, names []string, digests []digest.Digest, tmp string) (_ *Reading,
+	err error) {
 	if len(names) == 0 {
 		return nil, errors.New("the image has no layers")
 	}
@@ -272,7 +274,8 @@ func readLayer(ctx context.Context, s store, name string, want digest.Digest, tm
 		return nil, err
 	}
 	if !h.Verified() {
-		return nil, fmt.Errorf("its content has not the digest %s that the image's configuration says: the image is damaged", want)
+		return nil, fmt.Errorf(
+			"its content has not the digest %s that the image's configuration says: the image is damaged", want)
 	}
 	return layer, ctx.Err()
 }
@@ -328,11 +331,14 @@ func (c Choice) one(found, all []imgspec.Descriptor) (imgspec.Descriptor, error)
 	case len(fitting) == 1:
 		return fitting[0], nil
 	case len(found) == 0:
-		return imgspec.Descriptor{}, fmt.Errorf("no image is called %q; there are: %s", c.Name, strings.Join(refNames(all), ", "))
+		return imgspec.Descriptor{}, fmt.Errorf("no image is called %q; there are: %s", c.Name,
+			strings.Join(refNames(all), ", "))
 	case len(fitting) == 0 && len(platforms) > 0:
-		return imgspec.Descriptor{}, fmt.Errorf("no image for %s/%s; there are: %s", c.Platform.OS, c.Platform.Architecture, strings.Join(platforms, ", "))
+		return imgspec.Descriptor{}, fmt.Errorf("no image for %s/%s; there are: %s", c.Platform.OS,
+			c.Platform.Architecture, strings.Join(platforms, ", "))
 	default:
-		return imgspec.Descriptor{}, fmt.Errorf("there are several images: name one of %s", strings.Join(refNames(all), ", "))
+		return imgspec.Descriptor{}, fmt.Errorf("there are several images: name one of %s",
+			strings.Join(refNames(all), ", "))
 	}
 }
 

@@ -75,18 +75,22 @@ func TestImagesAreChosenByNameAndPlatform(t *testing.T) {
 	}
 	manifest := index.Manifests[0]
 	other := manifest
-	other.Platform, other.Digest, other.Size = &imgspec.Platform{OS: "linux", Architecture: "amd64"}, digest.FromString("other"), 5
+	other.Platform, other.Digest, other.Size = &imgspec.Platform{OS: "linux", Architecture: "amd64"},
+		digest.FromString("other"), 5
 	attestation := other
 	attestation.Platform = &imgspec.Platform{OS: "unknown", Architecture: "unknown"}
-	data, err := json.Marshal(imgspec.Index{MediaType: imgspec.MediaTypeImageIndex, Manifests: []imgspec.Descriptor{attestation, other, manifest}})
+	data, err := json.Marshal(imgspec.Index{MediaType: imgspec.MediaTypeImageIndex,
+		Manifests: []imgspec.Descriptor{attestation, other, manifest}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	inner := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	inner := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageIndex, Digest: digest.FromBytes(data),
+		Size: int64(len(data))}
 	if err := os.WriteFile(blobFile(dir, inner.Digest), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeIndex(dir, append(named([]imgspec.Descriptor{inner}, "all"), named([]imgspec.Descriptor{manifest}, "arm")...)); err != nil {
+	if err := writeIndex(dir, append(named([]imgspec.Descriptor{inner}, "all"),
+		named([]imgspec.Descriptor{manifest}, "arm")...)); err != nil {
 		t.Fatal(err)
 	}
 	arm := imgspec.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}
@@ -97,8 +101,9 @@ func TestImagesAreChosenByNameAndPlatform(t *testing.T) {
 		}
 	}
 	for want, c := range map[string]Choice{
-		`no image is called "none"; there are: all, arm`:                               {Name: "none"},
-		"no image for linux/s390x; there are: unknown/unknown, linux/amd64, linux/arm": {Name: "all", Platform: imgspec.Platform{OS: "linux", Architecture: "s390x"}},
+		`no image is called "none"; there are: all, arm`: {Name: "none"},
+		"no image for linux/s390x; there are: unknown/unknown, linux/amd64, linux/arm": {Name: "all",
+			Platform: imgspec.Platform{OS: "linux", Architecture: "s390x"}},
 		"there are: linux/arm": {Platform: imgspec.Platform{OS: "linux", Architecture: "s390x"}},
 	} {
 		if _, err := OpenLayout(t.Context(), dir, c); err == nil || !strings.Contains(err.Error(), want) {
@@ -112,7 +117,8 @@ func TestDamagedImagesAreRefused(t *testing.T) {
 	for _, method := range []tarfile.Method{tarfile.None, tarfile.Gzip} {
 		dir, d := newLayout(t, Compression{Method: method}, "x")
 		manifest, _ := readManifest(t, dir, d)
-		for what, name := range map[string]digest.Digest{"layer 2": manifest.Layers[1].Digest, "configuration": manifest.Config.Digest, "manifest": d} {
+		for what, name := range map[string]digest.Digest{"layer 2": manifest.Layers[1].Digest,
+			"configuration": manifest.Config.Digest, "manifest": d} {
 			file := blobFile(dir, name)
 			whole, err := os.ReadFile(file)
 			if err != nil {
@@ -124,14 +130,16 @@ func TestDamagedImagesAreRefused(t *testing.T) {
 				if err := os.WriteFile(file, data, 0o644); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := OpenLayout(t.Context(), dir, Choice{TempDir: t.TempDir()}); err == nil || !strings.HasPrefix(err.Error(), what) {
+				if _, err := OpenLayout(t.Context(), dir, Choice{TempDir: t.TempDir()}); err == nil ||
+					!strings.HasPrefix(err.Error(), what) {
 					t.Errorf("%s, %s with %d bytes: got %v", method, what, len(data), err)
 				}
 			}
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := OpenLayout(t.Context(), dir, Choice{TempDir: t.TempDir()}); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), what) {
+			if _, err := OpenLayout(t.Context(), dir, Choice{TempDir: t.TempDir()}); !errors.Is(err, fs.ErrNotExist) ||
+				!strings.HasPrefix(err.Error(), what) {
 				t.Errorf("%s, no %s: got %v", method, what, err)
 			}
 			if err := os.WriteFile(file, whole, 0o644); err != nil {
@@ -139,7 +147,8 @@ func TestDamagedImagesAreRefused(t *testing.T) {
 			}
 		}
 	}
-	if _, err := OpenLayout(t.Context(), t.TempDir(), Choice{}); err == nil || !strings.HasPrefix(err.Error(), "no OCI image layout") {
+	if _, err := OpenLayout(t.Context(), t.TempDir(), Choice{}); err == nil ||
+		!strings.HasPrefix(err.Error(), "no OCI image layout") {
 		t.Errorf("an empty directory: got %v", err)
 	}
 }
@@ -154,8 +163,10 @@ func TestDigestsLeadNowhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	if err := errors.Join(os.WriteFile(blobFile(dir, bad.Digest), data, 0o644), writeIndex(dir, []imgspec.Descriptor{bad})); err != nil {
+	bad := imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: digest.FromBytes(data),
+		Size: int64(len(data))}
+	if err := errors.Join(os.WriteFile(blobFile(dir, bad.Digest), data, 0o644),
+		writeIndex(dir, []imgspec.Descriptor{bad})); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := OpenLayout(t.Context(), dir, Choice{}); !errors.Is(err, digest.ErrDigestInvalidLength) {
@@ -169,7 +180,8 @@ func dockerSave(t *testing.T, tags ...string) []byte {
 	layers := [][]byte{}
 	for _, tree := range []diskimage.Tree{
 		dirTree(t, "etc/", "etc/passwd root", "old 1"),
-		Difference(dirTree(t, "etc/", "etc/passwd root", "old 1"), dirTree(t, "etc/", "etc/passwd root", "etc/issue x")),
+		Difference(dirTree(t, "etc/", "etc/passwd root", "old 1"),
+			dirTree(t, "etc/", "etc/passwd root", "etc/issue x")),
 	} {
 		var b bytes.Buffer
 		if err := tarfile.Write(t.Context(), &b, tree); err != nil {
@@ -198,7 +210,8 @@ func dockerSave(t *testing.T, tags ...string) []byte {
 	add(tar.Header{Name: "one/layer.tar"}, string(layers[0]))
 	add(tar.Header{Name: "two/layer.tar"}, string(layers[1]))
 	add(tar.Header{Name: "three/layer.tar", Typeflag: tar.TypeSymlink, Linkname: "../two/layer.tar"}, "")
-	add(tar.Header{Name: "manifest.json"}, fmt.Sprintf(`[{"Config":"config.json","RepoTags":%s,"Layers":["one/layer.tar","two/layer.tar","three/layer.tar"]}]`, repoTags))
+	add(tar.Header{Name: "manifest.json"},
+		fmt.Sprintf(`[{"Config":"config.json","RepoTags":%s,"Layers":["one/layer.tar","two/layer.tar","three/layer.tar"]}]`, repoTags))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +222,8 @@ func TestArchivesOfDockerAreRead(t *testing.T) {
 	t.Parallel()
 	archive := dockerSave(t, "debian:13", "registry.example/debian:13")
 	open := func(data []byte, name string) (*Reading, error) {
-		return OpenDockerArchive(t.Context(), bytes.NewReader(data), int64(len(data)), Choice{Name: name, TempDir: t.TempDir()})
+		return OpenDockerArchive(t.Context(), bytes.NewReader(data), int64(len(data)),
+			Choice{Name: name, TempDir: t.TempDir()})
 	}
 	for _, name := range []string{"", "debian:13", "docker.io/library/debian:13", "registry.example/debian:13"} {
 		r, err := open(archive, name)
@@ -217,7 +231,8 @@ func TestArchivesOfDockerAreRead(t *testing.T) {
 			t.Errorf("%q: got %q", name, got)
 		}
 	}
-	if _, err := open(archive, "debian:12"); err == nil || !strings.Contains(err.Error(), "there are: debian:13, registry.example/debian:13") {
+	if _, err := open(archive, "debian:12"); err == nil ||
+		!strings.Contains(err.Error(), "there are: debian:13, registry.example/debian:13") {
 		t.Errorf("another name: got %v", err)
 	}
 	damaged := bytes.Replace(archive, []byte("root\x00"), []byte("toor\x00"), 1)

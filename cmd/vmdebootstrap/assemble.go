@@ -23,7 +23,8 @@ import (
 // assembleSettings are the settings of a build that are about the disk and its boot loader, in the order of the help.
 var assembleSettings = []string{
 	"image", "size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
-	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize", "boottype",
+	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize",
+	"boottype",
 	"bootoffset", "bootflag", "esp-size", "sector-size", "raw",
 	"arch", "distribution", "mirror", "tls-verify", "state-dir", "verbose",
 }
@@ -78,7 +79,8 @@ func (c *assembleCall) run(ctx context.Context) error {
 	if c.from == "" || c.settings.options.Image == "" {
 		return usageErrorf("give --from and --image")
 	}
-	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose, log: slog.New(slog.DiscardHandler)}
+	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose,
+		log: slog.New(slog.DiscardHandler)}
 	a := &builder.Assembly{Options: c.settings.options, World: c.env.world(), Say: j.say}
 	source, err := builder.ParseSource(c.from, a.World)
 	if err != nil {
@@ -90,16 +92,18 @@ func (c *assembleCall) run(ctx context.Context) error {
 		return err
 	}
 	if source.NeedsNamespace() || a.RunsPrograms() {
-		return c.env.withStore(ctx, c.settings.stateDir, j.damaged, func(ctx context.Context, store engine, packages *archive.Cache) error {
-			client, err := j.archiveClient(packages, builder.Lock{})
-			if err != nil {
-				return err
-			}
-			a.Executor = &builder.Executor{
-				Engine: store, Archive: client, TempDir: store.TempDir(), Environ: c.env.environ, Dir: c.env.dir, Log: j.log, Say: j.say,
-			}
-			return c.assemble(ctx, j, a, source)
-		})
+		return c.env.withStore(ctx, c.settings.stateDir, j.damaged,
+			func(ctx context.Context, store engine, packages *archive.Cache) error {
+				client, err := j.archiveClient(packages, builder.Lock{})
+				if err != nil {
+					return err
+				}
+				a.Executor = &builder.Executor{
+					Engine: store, Archive: client, TempDir: store.TempDir(), Environ: c.env.environ, Dir: c.env.dir,
+					Log: j.log, Say: j.say,
+				}
+				return c.assemble(ctx, j, a, source)
+			})
 	}
 	return c.assemble(ctx, j, a, source)
 }
@@ -144,7 +148,8 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 }
 
 // pull gets an image of a registry.
-func (c *assembleCall) pull(ctx context.Context, reference, arch string) (layout string, remove func() error, err error) {
+func (c *assembleCall) pull(ctx context.Context, reference, arch string) (layout string, remove func() error,
+	err error) {
 	dir, err := c.env.stateDir(c.settings.stateDir)
 	if err != nil {
 		return "", nil, err

@@ -76,17 +76,20 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	flags := verb.Flags()
 	flags.SortFlags = false
 	var serial bool
-	flags.StringVar(&b.firmware, "firmware", "", "`FIRMWARE` of the machine: bios, uefi or secureboot (default bios, for arm64 uefi)")
+	flags.StringVar(&b.firmware, "firmware", "",
+		"`FIRMWARE` of the machine: bios, uefi or secureboot (default bios, for arm64 uefi)")
 	flags.StringVar(&b.machine.Arch, "arch", env.arch, "`ARCHITECTURE` of the image")
 	flags.Var(flagSize{&b.memory}, "memory", "give the machine `SIZE` bytes of memory")
 	flags.StringVar(&b.machine.Format, "format", "", "`FORMAT` of the image as QEMU calls it (default: by its content)")
-	flags.StringVar(&b.accel, "accel", "", "`WAY` in which QEMU runs it: kvm, tcg (default: kvm if it works; with --test tcg, too, if no kernel starts under kvm)")
+	flags.StringVar(&b.accel, "accel", "",
+		"`WAY` in which QEMU runs it: kvm, tcg (default: kvm if it works; with --test tcg, too, if no kernel starts under kvm)")
 	flags.BoolVar(&serial, "serial", false, "use the serial console in this terminal instead of a window")
 	flags.BoolVar(&b.machine.Snapshot, "snapshot", false, "throw away what the machine writes")
 	flags.BoolVar(&b.network, "network", true, "let the machine reach the network, through QEMU")
 	flags.BoolVar(&b.test, "test", false, "see whether the image boots, and stop it")
 	flags.StringVar(&b.expect, "expect", "login: ", "with --test: `REGEX` that the serial console has to show")
-	flags.StringVar(&b.login, "login", "", "with --test: log in as `USER[:PASSWORD]`; PASSWORD can be file:NAME or env:NAME")
+	flags.StringVar(&b.login, "login", "",
+		"with --test: log in as `USER[:PASSWORD]`; PASSWORD can be file:NAME or env:NAME")
 	flags.StringVar(&b.run, "run", "", "with --login: run the shell `COMMAND`; its exit status counts")
 	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test: give up after this `TIME`")
 	flags.BoolVar(&b.json, "json", false, "with --test: print the result as JSON")
@@ -150,7 +153,8 @@ func (b *bootCall) boot(ctx context.Context) error {
 	}
 	var missing *vm.MissingError
 	if errors.As(err, &missing) {
-		return &oci.HostError{Cause: fmt.Sprintf("start the machine: %s is not there", missing.What), Cure: "apt install " + missing.Package}
+		return &oci.HostError{Cause: fmt.Sprintf("start the machine: %s is not there", missing.What),
+			Cure: "apt install " + missing.Package}
 	}
 	return err
 }
@@ -267,7 +271,8 @@ func imageFormat(name string) (string, error) {
 		format, magic string
 		at            int
 	}{
-		{"qcow2", "QFI\xfb", 0}, {"vmdk", "KDMV", 0}, {"vhdx", "vhdxfile", 0}, {"vpc", "conectix", 0}, {"vdi", "\x7f\x10\xda\xbe", 64},
+		{"qcow2", "QFI\xfb", 0}, {"vmdk", "KDMV", 0}, {"vhdx", "vhdxfile", 0}, {"vpc", "conectix", 0},
+		{"vdi", "\x7f\x10\xda\xbe", 64},
 	} {
 		if strings.HasPrefix(string(head[kind.at:]), kind.magic) {
 			return kind.format, nil

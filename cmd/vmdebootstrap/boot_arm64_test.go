@@ -52,7 +52,8 @@ func TestForeignImageBoots(t *testing.T) {
 	before := emulators(t)
 	cmd := vmdebootstrap(t, "--image", image, "--size", "1500MB", "--arch", "arm64", "--grub", "--use-uefi",
 		"--serial-console",
-		"--kernel-package", "linux-image-cloud-arm64", "--debootstrapopts", "variant=minbase", "--no-acpid", "--customize",
+		"--kernel-package", "linux-image-cloud-arm64", "--debootstrapopts", "variant=minbase", "--no-acpid",
+		"--customize",
 		hook,
 		"--pkglist", "--verbose")
 	cmd.Dir = dir

@@ -20,7 +20,8 @@ func TestHybridImageBoots(t *testing.T) {
 	nonce := fmt.Sprintf("hybrid-%d", os.Getpid())
 	image := buildImage(t, strings.ReplaceAll(witness, "NONCE", nonce), "--boot", "hybrid", "--part-type", "gpt")
 	checkPartitions(t, image)
-	for _, firmware := range []diskimagetest.Firmware{diskimagetest.BIOS, diskimagetest.UEFI, diskimagetest.SecureBoot} {
+	for _, firmware := range []diskimagetest.Firmware{diskimagetest.BIOS, diskimagetest.UEFI,
+		diskimagetest.SecureBoot} {
 		console := bootGrub(t, image, nonce, diskimagetest.BootOptions{Firmware: firmware})
 		if firmware == diskimagetest.SecureBoot {
 			wantOnConsole(t, console, "[Ss]ecure boot enabled")

@@ -36,8 +36,9 @@ chroot "$1" sh -eu -c '
 var upgrade = []diskimagetest.Exchange{
 	{Want: "login: ", Send: "root\n"},
 	{Want: "Password: ", Send: "geheim\n"},
-	{Want: "root@debian:~# ", Send: "DEBIAN_FRONTEND=noninteractive dpkg --install again/*.deb > log 2>&1; s=$?; tail -n 40 log; " +
-		"find /boot -newer again -type f; echo installed $s; poweroff\n"},
+	{Want: "root@debian:~# ",
+		Send: "DEBIAN_FRONTEND=noninteractive dpkg --install again/*.deb > log 2>&1; s=$?; tail -n 40 log; " +
+			"find /boot -newer again -type f; echo installed $s; poweroff\n"},
 }
 
 // TestImageSurvivesUpgrades installs packages of the boot loader and a kernel in a booted image, and starts the result
@@ -52,7 +53,8 @@ func TestImageSurvivesUpgrades(t *testing.T) {
 		then    []diskimagetest.Firmware
 	}{
 		{"bios", []string{"--distribution", "bookworm", "--grub"}, "GRUB", bios, []diskimagetest.Firmware{bios}},
-		{"hybrid", []string{"--boot", "hybrid", "--part-type", "gpt"}, "GRUB", uefi, []diskimagetest.Firmware{bios, secure}},
+		{"hybrid", []string{"--boot", "hybrid", "--part-type", "gpt"}, "GRUB", uefi,
+			[]diskimagetest.Firmware{bios, secure}},
 		{"extlinux", []string{"--distribution", "bookworm", "--bootsize", "256Mi"}, "SYSLINUX", bios,
 			[]diskimagetest.Firmware{bios}},
 		{"systemd-boot", []string{"--boot", "systemd-boot", "--part-type", "gpt"}, "BdsDxe: starting", uefi,
@@ -64,7 +66,8 @@ func TestImageSurvivesUpgrades(t *testing.T) {
 			image := buildImage(t, hook, append(tt.options, "--root-password", "geheim")...)
 			checkPartitions(t, image)
 			console := bootWitness(t, image, tt.loader, nonce, diskimagetest.BootOptions{
-				Firmware: tt.upgrade, Session: upgrade, Want: "Power down|System halted", Keep: true, Timeout: 40 * time.Minute,
+				Firmware: tt.upgrade, Session: upgrade, Want: "Power down|System halted", Keep: true,
+				Timeout: 40 * time.Minute,
 			})
 			wantOnConsole(t, console, "installed 0")
 			for _, firmware := range tt.then {

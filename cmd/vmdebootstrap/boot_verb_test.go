@@ -37,7 +37,8 @@ func TestBootTestsAnImage(t *testing.T) {
 		result.Firmware != "bios" {
 		t.Errorf("status %d, %q, %q (%v)", status, stdout, stderr, err)
 	}
-	status, stdout, stderr = bootVerb(t, image, "--test", "--expect", "never printed", "--accel", "tcg", "--timeout", "3s")
+	status, stdout, stderr = bootVerb(t, image, "--test", "--expect", "never printed", "--accel", "tcg",
+		"--timeout", "3s")
 	if status != exitFailed || !strings.Contains(stderr, `"never printed" was not seen: time is over`) ||
 		!strings.Contains(stderr, diskimagetest.Marker) {
 		t.Errorf("status %d, %q, %q: want the end of the console and why", status, stdout, stderr)

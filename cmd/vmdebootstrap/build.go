@@ -54,9 +54,10 @@ func (c container) Before(ctx context.Context, n int) (builder.Rootfs, error) {
 	return container{before}, nil
 }
 
-// openStore opens what is kept in a state directory: the container store and the cache of packages. The function damaged is
-// told of what was damaged in the store.
-func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger, damaged func(oci.Damage)) (engine, *archive.Cache, error) {
+// openStore opens what is kept in a state directory: the container store and the cache of packages. The
+// function damaged is told of what was damaged in the store.
+func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger, damaged func(oci.Damage)) (engine,
+	*archive.Cache, error) {
 	// First the store: who has it open is seen by who wants to remove both.
 	store, err := oci.Open(ctx, oci.EngineOptions{
 		Place: e.host, StateDir: storeDir(dir), Resolver: e.resolver(), Now: e.now, Log: log, Damaged: damaged,
@@ -117,7 +118,8 @@ func build(ctx context.Context, j *job) (err error) {
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
 		Cache: builder.Cache{
-			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir), Records: filepath.Join(dir, "records"), Now: j.env.now,
+			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
+			Records: filepath.Join(dir, "records"), Now: j.env.now,
 			From: j.settings.cacheFrom, To: j.settings.cacheTo,
 			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.warn,
 		},
@@ -159,8 +161,8 @@ func (j *job) damaged(d oci.Damage) {
 	}
 }
 
-// ownFiles are the files and directories that this program writes, its outputs and its messages, and the key of the cache,
-// which is no input of any step.
+// ownFiles are the files and directories that this program writes, its outputs and its messages, and the key
+// of the cache, which is no input of any step.
 func (j *job) ownFiles() []string {
 	names := append(j.spec.Written(), j.settings.output, j.settings.log.destination, j.settings.cacheKey)
 	var all []string
@@ -232,7 +234,8 @@ func printPlan(_ context.Context, j *job) error {
 // archiveClient gets packages of the mirror, through a proxy if the environment names one.
 func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.Client, error) {
 	client := &archive.Client{
-		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment), Cache: cache, Keyring: archive.DefaultKeyring(), Now: j.env.now(), Log: j.log,
+		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment), Cache: cache, Keyring: archive.DefaultKeyring(),
+		Now: j.env.now(), Log: j.log,
 	}
 	trust := j.spec.Trust()
 	client.NoCheck = trust.NoCheck
@@ -250,7 +253,8 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 	return client, nil
 }
 
-// sourceDateEpoch is a convention of reproducible-builds.org: the time, in seconds since 1970, to record in what is built.
+// sourceDateEpoch is a convention of reproducible-builds.org: the time, in seconds since 1970, to record in
+// what is built.
 const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 
 // lock holds where the image's IDs come from and the time it records: random and now, unless SOURCE_DATE_EPOCH asks for

@@ -38,11 +38,13 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cache.PersistentFlags().StringVar(&dir, "state-dir", "", "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
+	cache.PersistentFlags().StringVar(&dir, "state-dir", "",
+		"the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
 	add := func(use, short string, run func(ctx context.Context) error) *cobra.Command {
-		verb := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context())
-		}}
+		verb := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return run(cmd.Context())
+			}}
 		cache.AddCommand(verb)
 		return verb
 	}
@@ -52,9 +54,10 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 			return listCache(out, store, packages, env.now())
 		})
 	})
-	add("verify", "read all toolboxes and results of steps and remove damaged ones; status 1 if there were any", func(ctx context.Context) error {
-		return env.verifyCache(ctx, dir, out)
-	})
+	add("verify", "read all toolboxes and results of steps and remove damaged ones; status 1 if there were any",
+		func(ctx context.Context) error {
+			return env.verifyCache(ctx, dir, out)
+		})
 	prune := add("prune", "remove what was not used for longest", func(ctx context.Context) error {
 		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
 			return errors.Join(evict(store, limit), evictPackages(packages, env.now(), maxPackageAge))
@@ -81,7 +84,8 @@ func (f flagSize) Set(text string) error { return sizeValue{f.size}.Set(text) }
 
 // withStore runs something with the store of a state directory, inside the namespaces that its files belong to. The
 // function damaged is told of what was damaged there.
-func (e environment) withStore(ctx context.Context, stateDir string, damaged func(oci.Damage), run func(context.Context, engine, *archive.Cache) error) error {
+func (e environment) withStore(ctx context.Context, stateDir string, damaged func(oci.Damage),
+	run func(context.Context, engine, *archive.Cache) error) error {
 	return e.insideOf(ctx, stateDir, func(dir string) (err error) {
 		store, packages, err := e.openStore(ctx, dir, slog.New(slog.DiscardHandler), damaged)
 		if err != nil {
@@ -162,7 +166,8 @@ func listCache(out io.Writer, store engine, packages *archive.Cache, now time.Ti
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "USED\tMADE\tSIZE\tWHAT")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", age(now, s.Used), age(now, s.Created), megabytes(diskimage.Size(s.Size)), builder.SnapshotTitle(s))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", age(now, s.Used), age(now, s.Created), megabytes(diskimage.Size(s.Size)),
+			builder.SnapshotTitle(s))
 	}
 	files, bytes, err := packages.Usage()
 	if err != nil {

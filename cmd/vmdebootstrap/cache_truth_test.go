@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// looks is a hook that sees something of each file of its directory in another way, and of its environment. One line each
-// is in the image.
+// looks is a hook that sees something of each file of its directory in another way, and of its environment.
+// One line each is in the image.
 const looks = `#!/bin/sh
 set -e
 echo left >/left
@@ -29,8 +29,8 @@ echo left >/left
 } >"$1/etc/seen"
 `
 
-// TestNothingStaleComesOutOfARealBuild is the table of issue 12, section C, in containers: build, change one thing, build
-// again.
+// TestNothingStaleComesOutOfARealBuild is the table of issue 12, section C, in containers: build, change one
+// thing, build again.
 func TestNothingStaleComesOutOfARealBuild(t *testing.T) {
 	o := newOffline(t)
 	state, dir := o.machine(), o.dir
@@ -65,7 +65,8 @@ func TestNothingStaleComesOutOfARealBuild(t *testing.T) {
 	copied, environ := "a.sh", []string{"TZ=UTC"}
 	build := func() (seen, said string) {
 		t.Helper()
-		cmd := o.command(state, "--mirror="+o.repo.URL(), "--lock-root-password", "--copy-in=a.sh:/root/", "--copy-in="+copied+":/opt/",
+		cmd := o.command(state, "--mirror="+o.repo.URL(), "--lock-root-password", "--copy-in=a.sh:/root/",
+			"--copy-in="+copied+":/opt/",
 			"--customize=./hook", "--customize=./second")
 		cmd.Env = append(cmd.Env, environ...)
 		out, err := cmd.CombinedOutput()
@@ -92,15 +93,22 @@ func TestNothingStaleComesOutOfARealBuild(t *testing.T) {
 		told   string
 	}{
 		{"another name of what is copied", func() { copied = "b.sh" }, "", "", `Name was "a.sh" and is "b.sh"`},
-		{"where a link leads", func() { link("v2", "current") }, "version one", "version two", dir + "/current is not as it was"},
-		{"a file that is looked for", func() { put("enable-debug", "") }, "size 1", "debug\nsize 1", dir + "/enable-debug is not as it was"},
+		{"where a link leads", func() { link("v2", "current") }, "version one", "version two",
+			dir + "/current is not as it was"},
+		{"a file that is looked for", func() { put("enable-debug", "") }, "size 1", "debug\nsize 1",
+			dir + "/enable-debug is not as it was"},
 		{"a size", func() { put("data", "22") }, "size 1", "size 2", dir + "/data is not as it was"},
-		{"the mode of a directory", func() { must(t, os.Chmod(filepath.Join(dir, "sub"), 0o700)) }, "mode 755", "mode 700", dir + "/sub is not as it was"},
+		{"the mode of a directory", func() { must(t, os.Chmod(filepath.Join(dir, "sub"), 0o700)) }, "mode 755",
+			"mode 700", dir + "/sub is not as it was"},
 		{"the text of a link", func() { link("bb", "sub/link") }, "aa", "bb", dir + "/sub/link is not as it was"},
-		{"a variable", func() { environ = append(environ, "FLAVOUR=sweet") }, "hour 00", "FLAVOUR=sweet\nhour 00", "the environment: FLAVOUR"},
-		{"the time zone", func() { environ = append(environ, "TZ=XYZ-5") }, "hour 00", "hour 05", "the environment: TZ"},
-		{"a variable of a script in the image", func() { environ = append(environ, "VERSION=7") }, "setup", "setup 7", "the environment: VERSION"},
-		{"the last hook", func() { put("second", "#!/bin/sh\n[ ! -e /left ] || echo left again >>\"$1/etc/seen\"\n") }, "", "", "cached: customize with " + dir + "/hook"},
+		{"a variable", func() { environ = append(environ, "FLAVOUR=sweet") }, "hour 00", "FLAVOUR=sweet\nhour 00",
+			"the environment: FLAVOUR"},
+		{"the time zone", func() { environ = append(environ, "TZ=XYZ-5") }, "hour 00", "hour 05",
+			"the environment: TZ"},
+		{"a variable of a script in the image", func() { environ = append(environ, "VERSION=7") }, "setup", "setup 7",
+			"the environment: VERSION"},
+		{"the last hook", func() { put("second", "#!/bin/sh\n[ ! -e /left ] || echo left again >>\"$1/etc/seen\"\n") },
+			"", "", "cached: customize with " + dir + "/hook"},
 	} {
 		tt.change()
 		if i := slices.Index(want, tt.old); i >= 0 {
@@ -133,7 +141,8 @@ func TestAnotherCheckoutBeginsWithSharedResults(t *testing.T) {
 	must(t, os.Symlink("data", filepath.Join(origin, "files/link")))
 	git := func(args ...string) {
 		t.Helper()
-		cmd := exec.Command("git", append([]string{"-c", "user.name=test", "-c", "user.email=test@example.org"}, args...)...)
+		cmd := exec.Command("git", append([]string{"-c", "user.name=test", "-c", "user.email=test@example.org"},
+			args...)...)
 		cmd.Dir = origin
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("git %q: %v\n%s", args, err, out)
@@ -147,7 +156,8 @@ func TestAnotherCheckoutBeginsWithSharedResults(t *testing.T) {
 		t.Helper()
 		o.dir = filepath.Join(work, fmt.Sprint(n))
 		git("clone", "--quiet", origin, o.dir)
-		cmd := o.command(state, append([]string{"--mirror=" + o.repo.URL(), "--lock-root-password", "--customize=./hook"}, args...)...)
+		cmd := o.command(state,
+			append([]string{"--mirror=" + o.repo.URL(), "--lock-root-password", "--customize=./hook"}, args...)...)
 		cmd.Env = append(cmd.Env, fmt.Sprintf("CI_JOB_ID=%d", n), fmt.Sprintf("SSH_CONNECTION=%d", n))
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -162,7 +172,8 @@ func TestAnotherCheckoutBeginsWithSharedResults(t *testing.T) {
 	if !strings.Contains(said, "cached: customize with ") || strings.Contains(said, "run: ") {
 		t.Errorf("the second checkout runs something:\n%s", said)
 	}
-	if second := o.files(); second["srv/env"] != first["srv/env"] || second["srv/files/data"] != "data" || strings.Contains(first["srv/env"], "CI_JOB_ID") {
+	if second := o.files(); second["srv/env"] != first["srv/env"] || second["srv/files/data"] != "data" ||
+		strings.Contains(first["srv/env"], "CI_JOB_ID") {
 		t.Errorf("the images have %q and %q", first["srv/env"], second["srv/env"])
 	}
 }

@@ -74,7 +74,8 @@ func dumpOf(name string, data []byte) (string, error) {
 // file cannot hold is refused by the dump.
 func FuzzConfigFile(f *testing.F) {
 	for _, seed := range []string{
-		"", "[config]\n", "[config]\nimage = x\n", "[config]\npackage = a, \"b,c\"\n  d\n", "[config]\nuser: joe/pw, ann/\n",
+		"", "[config]\n", "[config]\nimage = x\n", "[config]\npackage = a, \"b,c\"\n  d\n",
+		"[config]\nuser: joe/pw, ann/\n",
 		"[config]\nserial-console-command = \" `x` '''\n", "[config]\nmirror = \"\"\"a\nb\"\"\"\n",
 		"[config]\nhostname = ` x `\n",
 		"config:\n  image: x\n", "config: {package: [a, \"b,c\", \" d \"]}\n", "config:\n  hostname: |\n    a\n    b\n",

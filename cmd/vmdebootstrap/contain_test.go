@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// lookOut is a program of a build that looks for the caller's file and words by all that pid 1 has open, and in what /proc
-// tells of every process. It has neither in its own text.
+// lookOut is a program of a build that looks for the caller's file and words by all that pid 1 has open, and
+// in what /proc tells of every process. It has neither in its own text.
 const lookOut = `for fd in /proc/1/fd/*; do
 	for root in $fd $fd/1/root /proc/1/root; do cat "$root$LOOK_FOR"; done
 	cat $fd/[0-9]*/environ $fd/[0-9]*/cmdline
@@ -28,7 +28,8 @@ func TestBuildShowsNothingOfTheCaller(t *testing.T) {
 	if err := os.WriteFile(private, []byte(inFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := vmdebootstrap(t, "--tarball=root.tar.gz", "--distribution=trixie", "--debootstrapopts=variant=minbase", "--no-kernel",
+	cmd := vmdebootstrap(t, "--tarball=root.tar.gz", "--distribution=trixie", "--debootstrapopts=variant=minbase",
+		"--no-kernel",
 		"--root-password="+password, "--run="+strings.ReplaceAll(lookOut, "$LOOK_FOR", private))
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {

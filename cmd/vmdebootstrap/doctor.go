@@ -88,7 +88,8 @@ func newDoctorVerb(env environment, out io.Writer) *cobra.Command {
 	flags := verb.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
-	flags.BoolVar(&profile, "apparmor-profile", false, "print the AppArmor profile that lets this program make user namespaces, and exit")
+	flags.BoolVar(&profile, "apparmor-profile", false,
+		"print the AppArmor profile that lets this program make user namespaces, and exit")
 	flags.StringVar(&stateDir, "state-dir", "", "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
 	return verb
 }
@@ -177,28 +178,33 @@ func checkSpace(dir string) finding {
 		err = unix.Statfs(at, &st)
 	}
 	if err != nil {
-		f.State, f.Text, f.Cure = stateMissing, fmt.Sprintf("look at %s: %v", at, err), "name another directory with --state-dir"
+		f.State, f.Text, f.Cure = stateMissing, fmt.Sprintf("look at %s: %v", at, err),
+			"name another directory with --state-dir"
 		return f
 	}
 	free := diskimage.Size(st.Bavail) * diskimage.Size(st.Bsize)
 	f.Text = fmt.Sprintf("%.1f GB free for %s", float64(free)/float64(diskimage.GB), dir)
 	if free < leastSpace {
-		f.State, f.Cure = stateMissing, "make room: a build needs some GB; or name a directory elsewhere with --state-dir"
+		f.State, f.Cure = stateMissing,
+			"make room: a build needs some GB; or name a directory elsewhere with --state-dir"
 	}
 	return f
 }
 
 func checkMirror(env environment) finding {
 	if env.mirror != "" {
-		return finding{Name: "mirror", State: stateOK, Text: builder.NewURL(env.mirror).String() + ", from this machine's apt sources"}
+		return finding{Name: "mirror", State: stateOK,
+			Text: builder.NewURL(env.mirror).String() + ", from this machine's apt sources"}
 	}
-	return finding{Name: "mirror", State: stateOK, Text: "Debian's own, as this machine has no apt sources; --mirror names another"}
+	return finding{Name: "mirror", State: stateOK,
+		Text: "Debian's own, as this machine has no apt sources; --mirror names another"}
 }
 
 // checkQEMU looks for what "vmdebootstrap boot" needs.
 func checkQEMU(arch string) finding {
 	programs := map[string][2]string{
-		"amd64": {"qemu-system-x86_64", "qemu-system-x86"}, "i386": {"qemu-system-x86_64", "qemu-system-x86"}, "arm64": {"qemu-system-aarch64", "qemu-system-arm"},
+		"amd64": {"qemu-system-x86_64", "qemu-system-x86"}, "i386": {"qemu-system-x86_64", "qemu-system-x86"},
+		"arm64": {"qemu-system-aarch64", "qemu-system-arm"},
 	}
 	f := finding{Name: "boot", State: stateOther}
 	qemu, ok := programs[arch]

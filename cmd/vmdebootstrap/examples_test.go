@@ -45,7 +45,8 @@ func TestExamplesAreAccepted(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), script, "--dry-run")
 			isHook := !strings.Contains(string(text), "${VMDEBOOTSTRAP:-vmdebootstrap}")
 			if isHook {
-				cmd = exec.CommandContext(t.Context(), program, "--image=x.img", "--size=2G", "--customize", script, "--dry-run")
+				cmd = exec.CommandContext(t.Context(), program, "--image=x.img", "--size=2G", "--customize", script,
+					"--dry-run")
 			}
 			cmd.Dir = t.TempDir()
 			cmd.Env = append(os.Environ(), "VMDEBOOTSTRAP="+program)
@@ -83,7 +84,8 @@ func TestLAVAJobIsYAMLWithItsParts(t *testing.T) {
 	if err := yaml.Unmarshal(text, &job); err != nil {
 		t.Fatal(err)
 	}
-	if job.DeviceType != "qemu" || job.Timeouts["job"] == nil || len(job.Actions) != 3 || job.Actions[1]["boot"] == nil {
+	if job.DeviceType != "qemu" || job.Timeouts["job"] == nil || len(job.Actions) != 3 ||
+		job.Actions[1]["boot"] == nil {
 		t.Errorf("got %+v", job)
 	}
 }

@@ -24,8 +24,10 @@ func TestPodmanRunsWhatIsExported(t *testing.T) {
 	dir := t.TempDir()
 	cmd := vmdebootstrap(t, "--distribution=trixie", "--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid",
 		"--lock-root-password",
-		"--package=libcap2-bin", "--run=cp /bin/true /usr/local/bin/capable && setcap cap_net_raw+ep /usr/local/bin/capable",
-		"--tarball=root.tar.gz", "--export=docker-archive:docker.tar:localhost/exported:1", "--export=oci-archive:oci.tar:t",
+		"--package=libcap2-bin",
+		"--run=cp /bin/true /usr/local/bin/capable && setcap cap_net_raw+ep /usr/local/bin/capable",
+		"--tarball=root.tar.gz", "--export=docker-archive:docker.tar:localhost/exported:1",
+		"--export=oci-archive:oci.tar:t",
 		"--export-compression=zstd")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -117,7 +119,8 @@ func (p podman) run(t *testing.T, args ...string) string {
 func (p podman) readBack(t *testing.T, id string) map[string]*tar.Header {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "back.tar.gz")
-	script := fmt.Sprintf(`root=$(%[1]s image mount %[2]s) && tar --xattrs --xattrs-include='*' -czf %[3]s -C "$root" . && %[1]s image unmount %[2]s`,
+	script := fmt.Sprintf(
+		`root=$(%[1]s image mount %[2]s) && tar --xattrs --xattrs-include='*' -czf %[3]s -C "$root" . && %[1]s image unmount %[2]s`,
 		strings.Join(p.command, " "), id, name)
 	if out, err := exec.Command("podman", "unshare", "sh", "-c", script).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

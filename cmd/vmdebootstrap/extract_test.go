@@ -28,14 +28,17 @@ func testImage(t *testing.T, dir string) string {
 	id := func(n byte) uuid.UUID { return uuid.UUID{n, 1, 2, 3} }
 	layout, err := diskimage.NewLayout(diskimage.Request{Size: 96 * diskimage.MiB, Table: diskimage.GPT, ID: id(9),
 		Arch: "amd64", Partitions: []diskimage.PartitionRequest{
-			{Role: diskimage.RoleESP, Size: 8 * diskimage.MiB, Filesystem: diskimage.Filesystem{Type: "vfat", UUID: id(1)}},
-			{Role: diskimage.RoleBoot, Size: 16 * diskimage.MiB, Filesystem: diskimage.Filesystem{Type: "ext2", UUID: id(2)}},
+			{Role: diskimage.RoleESP, Size: 8 * diskimage.MiB,
+				Filesystem: diskimage.Filesystem{Type: "vfat", UUID: id(1)}},
+			{Role: diskimage.RoleBoot, Size: 16 * diskimage.MiB,
+				Filesystem: diskimage.Filesystem{Type: "ext2", UUID: id(2)}},
 			{Role: diskimage.RoleRoot, Filesystem: diskimage.Filesystem{Type: "ext4", UUID: id(3)}},
 		}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	fstab := fmt.Sprintf("# <file system>\nUUID=%s / ext4 errors=remount-ro 0 1\nUUID=%s /boot ext2 defaults 0 2\nUUID=%s /boot/efi vfat umask=0077 0 1\nproc /proc proc defaults 0 0\n",
+	fstab := fmt.Sprintf(
+		"# <file system>\nUUID=%s / ext4 errors=remount-ro 0 1\nUUID=%s /boot ext2 defaults 0 2\nUUID=%s /boot/efi vfat umask=0077 0 1\nproc /proc proc defaults 0 0\n",
 		id(3), id(2), fat.VolumeID(id(1)))
 	trees := [][]diskimage.Entry{
 		{diskimage.FileEntry("EFI/BOOT/BOOTX64.EFI", 0o644, []byte("efi program"), then)},
@@ -85,7 +88,8 @@ func TestExtractTakesFilesOutOfAnImage(t *testing.T) {
 		"--path=/boot/efi/EFI/BOOT/BOOTX64.EFI"); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"vmlinuz": "kernel", "hostname": "debian\n", "BOOTX64.EFI": "efi program"} {
+	for name, want := range map[string]string{"vmlinuz": "kernel", "hostname": "debian\n",
+		"BOOTX64.EFI": "efi program"} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
 			t.Errorf("%s: got %q (%v), want %q", name, got, err, want)
 		}
@@ -138,8 +142,9 @@ func TestExtractRefusesWhatItCannotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]string{"disk.qcow2": "qemu-img convert", "zeros.img": "no ext2, ext3, ext4 or FAT",
-		"none.img": "no such file"} {
+	for name, want := range map[string]string{"disk.qcow2": "qemu-img convert",
+		"zeros.img": "no ext2, ext3, ext4 or FAT",
+		"none.img":  "no such file"} {
 		root, _ := newRoot(environment{dir: dir}, io.Discard, io.Discard)
 		root.SetArgs([]string{"extract", name, "--boot"})
 		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {

@@ -33,7 +33,8 @@ var (
 	laterBools  = []string{"recommends", "cache", "grow", "explain-cache", "bmap", "tls-verify"}
 	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot", "free",
 		"format",
-		"compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation"}
+		"compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to", "cache-key",
+		"isolation"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -94,9 +95,10 @@ func TestLaterOptionsLeaveAbbreviationsAlone(t *testing.T) {
 	}
 	for _, name := range slices.Concat(boolSettings, valueSettings) {
 		for end := range len(name) {
-			old := slices.DeleteFunc(slices.Concat(boolSettings, valueSettings, actions, oppositeNames()), func(o string) bool {
-				return !strings.HasPrefix(o, name[:end+1])
-			})
+			old := slices.DeleteFunc(slices.Concat(boolSettings, valueSettings, actions, oppositeNames()),
+				func(o string) bool {
+					return !strings.HasPrefix(o, name[:end+1])
+				})
 			if len(old) != 1 {
 				continue
 			}
@@ -119,8 +121,9 @@ func oppositeNames() []string {
 // settingTexts are values of settings that do not take just any text.
 var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
-	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed", "cache-from": "oci:changed",
-	"cache-to": "oci:changed", "isolation": "chroot",
+	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
+	"cache-from": "oci:changed",
+	"cache-to":   "oci:changed", "isolation": "chroot",
 }
 
 // TestEverySettingHasAPlaceOfItsOwn changes each setting and looks whether that changes the dump, and only there.
@@ -177,7 +180,8 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 		case autoSizeValue:
 			*v.p++
 			*v.auto = true
-		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue, exportsValue:
+		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue,
+			exportsValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -12,9 +12,11 @@ import (
 // The words of a command line, with line feeds between them: the grammar of vmdebootstrap 1.7, and each option's own.
 func FuzzArguments(f *testing.F) {
 	for _, seed := range []string{
-		"--image\nx.img\n--size\n2G", "--im=x\n--grub\n--pack=a,b\nignored\n--\n--nothing", "-h", "-x", "--", "--=", "--size=\n--no-kernel=1",
+		"--image\nx.img\n--size\n2G", "--im=x\n--grub\n--pack=a,b\nignored\n--\n--nothing", "-h", "-x", "--", "--=",
+		"--size=\n--no-kernel=1",
 		"--user\nalice/pw\n--root-password\n--lock", "--copy-in\na:/b\n--run\ntrue\n--raw\na@8KiB\n--hook\nimage:x",
-		"--export\noci-archive:x:y\n--format\nraw,vmdk\n--cache-from\ndocker://r/x\n--cache-to=oci:d", "--roottype\next4\n--bootsize=-1\n--swap\n1e9",
+		"--export\noci-archive:x:y\n--format\nraw,vmdk\n--cache-from\ndocker://r/x\n--cache-to=oci:d",
+		"--roottype\next4\n--bootsize=-1\n--swap\n1e9",
 		"--config\nx\n--no-default-configs\n--log-mode=0999\n--isolation\nnone",
 	} {
 		f.Add(seed)
@@ -26,7 +28,8 @@ func FuzzArguments(f *testing.F) {
 			return
 		}
 		for _, word := range words {
-			if name, _, _ := strings.Cut(strings.TrimPrefix(word, "--"), "="); !strings.HasPrefix(word, "--") || flags.Lookup(name) == nil {
+			if name, _, _ := strings.Cut(strings.TrimPrefix(word, "--"), "="); !strings.HasPrefix(word, "--") ||
+				flags.Lookup(name) == nil {
 				t.Errorf("%q has become %q, which is no option", text, word)
 			}
 		}

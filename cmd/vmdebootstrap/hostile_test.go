@@ -35,7 +35,8 @@ func TestAHostileHookDoesNotReachTheCache(t *testing.T) {
 				t.Fatal(err)
 			}
 			state := filepath.Join(dir, "state")
-			cmd := vmdebootstrap(t, "--debootstrapopts", "variant=minbase", "--no-kernel", "--distribution", "trixie", "--lock-root-password",
+			cmd := vmdebootstrap(t, "--debootstrapopts", "variant=minbase", "--no-kernel", "--distribution", "trixie",
+				"--lock-root-password",
 				"--tarball", "o.tar", "--isolation", isolation, "--state-dir", state, "--customize", hook, "--no-cache")
 			cmd.Dir = dir
 			if out, err := cmd.CombinedOutput(); err != nil {
@@ -46,17 +47,18 @@ func TestAHostileHookDoesNotReachTheCache(t *testing.T) {
 				t.Fatalf("the hook wrote to %q packages", count)
 			}
 			files := 0
-			err := filepath.WalkDir(filepath.Join(state, "packages", "sha256"), func(name string, d fs.DirEntry, err error) error {
-				if err != nil || !d.Type().IsRegular() {
+			err := filepath.WalkDir(filepath.Join(state, "packages", "sha256"),
+				func(name string, d fs.DirEntry, err error) error {
+					if err != nil || !d.Type().IsRegular() {
+						return err
+					}
+					files++
+					data, err := os.ReadFile(name)
+					if got := fmt.Sprintf("%x", sha256.Sum256(data)); got != d.Name() {
+						t.Errorf("%s is not what it is called", name)
+					}
 					return err
-				}
-				files++
-				data, err := os.ReadFile(name)
-				if got := fmt.Sprintf("%x", sha256.Sum256(data)); got != d.Name() {
-					t.Errorf("%s is not what it is called", name)
-				}
-				return err
-			})
+				})
 			if err != nil || files == 0 {
 				t.Errorf("%d cached files, %v", files, err)
 			}

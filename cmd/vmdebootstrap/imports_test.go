@@ -24,13 +24,16 @@ type rule struct {
 
 var rules = []rule{
 	{"diskimage", []string{
-		module + "builder", module + "oci", module + "hooks", "github.com/spf13", "github.com/containers", "go.podman.io",
+		module + "builder", module + "oci", module + "hooks", "github.com/spf13", "github.com/containers",
+		"go.podman.io",
 	}, nil, nil},
 	{"hooks", []string{
-		module + "builder", module + "oci", module + "diskimage", "github.com", "gopkg.in", "golang.org", "go.podman.io", "go.yaml.in",
+		module + "builder", module + "oci", module + "diskimage", "github.com", "gopkg.in", "golang.org",
+		"go.podman.io", "go.yaml.in",
 	}, nil, nil},
 	{
-		"oci", []string{module + "builder", module + "diskimage", module + "hooks"}, []string{"github.com/spf13", "github.com/diskfs"},
+		"oci", []string{module + "builder", module + "diskimage", module + "hooks"},
+		[]string{"github.com/spf13", "github.com/diskfs"},
 		[]string{module + "diskimage/acl", module + "diskimage/ownerxattr"},
 	},
 	// What oci may import of diskimage imports nothing of it.
@@ -50,7 +53,8 @@ var rules = []rule{
 	},
 	{
 		"builder/internal/snapshot",
-		[]string{module + "builder/internal/step", module + "builder/internal/boot", module + "builder/internal/secret"}, nil, nil,
+		[]string{module + "builder/internal/step", module + "builder/internal/boot",
+			module + "builder/internal/secret"}, nil, nil,
 	},
 	// What builder may import of oci are words, and nothing that does anything.
 	{
@@ -67,8 +71,8 @@ func TestPackagesImportOnlyWhatTheArchitectureAllows(t *testing.T) {
 	}
 }
 
-// diskimage writes images by itself: no program is run, no C is linked. Its packages that start machines and test images
-// are for after that.
+// diskimage writes images by itself: no program is run, no C is linked. Its packages that start machines and
+// test images are for after that.
 func TestDiskimageRunsNoPrograms(t *testing.T) {
 	t.Parallel()
 	for _, line := range listPackages(t, "diskimage", "-f", `{{.ImportPath}} {{join .Imports " "}}`) {
@@ -88,7 +92,8 @@ func check(t *testing.T, tree string, denied, allowed []string, args ...string) 
 	for _, dep := range strings.Fields(strings.Join(listPackages(t, tree, args...), "\n")) {
 		own := dep == module+tree || strings.HasPrefix(dep, module+tree+"/")
 		for _, d := range denied {
-			if !own && !slices.Contains(allowed, dep) && (dep == d || strings.HasPrefix(dep, strings.TrimSuffix(d, "/")+"/")) {
+			if !own && !slices.Contains(allowed, dep) && (dep == d ||
+				strings.HasPrefix(dep, strings.TrimSuffix(d, "/")+"/")) {
 				t.Errorf("%s imports %s, which the architecture forbids", tree, dep)
 			}
 		}

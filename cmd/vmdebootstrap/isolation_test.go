@@ -48,7 +48,8 @@ func rungs() []rung {
 		{isolation: oci.IsolationChroot, command: ocitest.Docker},
 	}
 	if account := os.Getenv(envAccount); account != "" {
-		all = append(all, rung{oci.IsolationUserNS, account, exec.Command}, rung{oci.IsolationSingle, account, exec.Command})
+		all = append(all, rung{oci.IsolationUserNS, account, exec.Command},
+			rung{oci.IsolationSingle, account, exec.Command})
 	}
 	return all
 }
@@ -232,7 +233,8 @@ func tarEntries(t *testing.T, name string) map[string]string {
 		for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
 			fmt.Fprintf(&pax, " %s=%q", key, h.PAXRecords[key])
 		}
-		entries[h.Name] = fmt.Sprintf("%c %o %d:%d %d bytes, %s, link %q, device %d:%d,%s %x", h.Typeflag, h.Mode, h.Uid,
+		entries[h.Name] = fmt.Sprintf("%c %o %d:%d %d bytes, %s, link %q, device %d:%d,%s %x", h.Typeflag,
+			h.Mode, h.Uid,
 			h.Gid, h.Size,
 			h.ModTime.UTC().Format("2006-01-02 15:04:05.000000000"), h.Linkname, h.Devmajor, h.Devminor,
 			strings.TrimSpace(pax.String()), digest.Sum(nil)[:8])

@@ -24,7 +24,8 @@ func TestFilesNameTheirLicense(t *testing.T) {
 			return err
 		case d.IsDir() && (d.Name() == "testdata" || d.Name() == ".git"):
 			return fs.SkipDir
-		case !d.Type().IsRegular() || !slices.Contains(extensions, filepath.Ext(path)) && !slices.Contains(names, d.Name()):
+		case !d.Type().IsRegular() || !slices.Contains(extensions, filepath.Ext(path)) && !slices.Contains(names,
+			d.Name()):
 			return nil
 		}
 		text, err := os.ReadFile(path)
@@ -32,7 +33,8 @@ func TestFilesNameTheirLicense(t *testing.T) {
 			return err
 		}
 		found++
-		if first := strings.SplitN(string(text), "\n", 6); !strings.Contains(strings.Join(first[:min(5, len(first))], "\n"), line) {
+		if first := strings.SplitN(string(text), "\n", 6); !strings.Contains(strings.Join(first[:min(5, len(first))],
+			"\n"), line) {
 			t.Errorf("%s does not say %q in its first lines", path, line)
 		}
 		return nil

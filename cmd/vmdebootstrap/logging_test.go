@@ -68,7 +68,8 @@ func TestEachLevelKeepsOutWhatIsLessGrave(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError, levelCritical} {
+		for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError,
+			levelCritical} {
 			log.Log(t.Context(), l, "x")
 		}
 		var got []string

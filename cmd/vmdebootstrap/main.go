@@ -85,8 +85,8 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 	return run(ctx, args, os.Stdout, os.Stderr, env)
 }
 
-// callArgs gives the arguments of a call. They can hold passwords, and everybody may read those of a process: the second run
-// of this program gets them from the first as a message.
+// callArgs gives the arguments of a call. They can hold passwords, and everybody may read those of a process:
+// the second run of this program gets them from the first as a message.
 func callArgs(args []string, message []byte) ([]string, error) {
 	if message == nil {
 		return args, nil

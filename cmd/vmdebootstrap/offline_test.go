@@ -71,14 +71,17 @@ func newOffline(t *testing.T) *offline {
 	}
 	repo := archivetest.NewRepository(t, "trixie")
 	repo.Add(archivetest.Deb{Name: "busybox", Essential: true, Priority: "required", Files: files})
-	repo.Add(archivetest.Deb{Name: "debootstrap", Files: []archivetest.File{{Name: "usr/sbin/debootstrap", Mode: 0o755, Content: fakeDebootstrap}}})
-	for _, name := range []string{"gpgv", "wget", "ca-certificates", "debian-archive-keyring", "xz-utils", "zstd", "mount", "apt", "adduser", "less", "systemd", "systemd-resolved"} {
+	repo.Add(archivetest.Deb{Name: "debootstrap",
+		Files: []archivetest.File{{Name: "usr/sbin/debootstrap", Mode: 0o755, Content: fakeDebootstrap}}})
+	for _, name := range []string{"gpgv", "wget", "ca-certificates", "debian-archive-keyring", "xz-utils", "zstd",
+		"mount", "apt", "adduser", "less", "systemd", "systemd-resolved"} {
 		repo.Add(archivetest.Deb{Name: name})
 	}
 	return &offline{t: t, repo: repo, dir: t.TempDir(), keys: repo.KeyringFile()}
 }
 
-// machine is a state directory of its own, which is emptied when the test ends: what is in it belongs to subordinate IDs.
+// machine is a state directory of its own, which is emptied when the test ends: what is in it belongs to
+// subordinate IDs.
 func (o *offline) machine() string {
 	o.t.Helper()
 	state := filepath.Join(o.t.TempDir(), "state")
@@ -106,7 +109,8 @@ func (o *offline) command(state string, args ...string) *exec.Cmd {
 // try builds, and gives what it prints.
 func (o *offline) try(state string, args ...string) (string, error) {
 	o.t.Helper()
-	out, err := o.command(state, append([]string{"--mirror=" + o.repo.URL(), "--lock-root-password"}, args...)...).CombinedOutput()
+	out, err := o.command(state, append([]string{"--mirror=" + o.repo.URL(), "--lock-root-password"},
+		args...)...).CombinedOutput()
 	return string(out), err
 }
 
@@ -171,7 +175,8 @@ func grepTree(t *testing.T, dir string, secrets []string) {
 			return nil // below a root file system
 		case err != nil:
 			return err
-		case d.IsDir() && d.Name() == "diff" && strings.Contains(name, "/overlay/"), d.IsDir() && filepath.Base(filepath.Dir(name)) == "dir":
+		case d.IsDir() && d.Name() == "diff" && strings.Contains(name, "/overlay/"), d.IsDir() &&
+			filepath.Base(filepath.Dir(name)) == "dir":
 			return fs.SkipDir // a layer of the driver overlay or vfs
 		case !d.Type().IsRegular():
 			return nil
@@ -207,5 +212,6 @@ func exists(t *testing.T, name string) bool {
 
 // deb is a package with one program.
 func deb(name, version, file, text string) archivetest.Deb {
-	return archivetest.Deb{Name: name, Version: version, Files: []archivetest.File{{Name: file, Mode: 0o755, Content: text}}}
+	return archivetest.Deb{Name: name, Version: version,
+		Files: []archivetest.File{{Name: file, Mode: 0o755, Content: text}}}
 }

@@ -66,7 +66,8 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	}{
 		{
 			"wheezy",
-			[]string{"--debootstrap-scripts", scripts, "--roottype=ext3", "--package=sysvinit,ifupdown", "--serial-console",
+			[]string{"--debootstrap-scripts", scripts, "--roottype=ext3", "--package=sysvinit,ifupdown",
+				"--serial-console",
 				"--serial-console-command=/sbin/getty -L ttyS0 9600 vt100", "--enable-dhcp"},
 			map[string]string{
 				"etc/inittab":                              "id:2:initdefault:\n\nS0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n",
@@ -113,8 +114,10 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 		t.Run(tt.suite+" "+strings.Join(tt.options, " "), func(t *testing.T) {
 			dir := t.TempDir()
 			args := append([]string{
-				"--distribution", tt.suite, "--mirror", repo.URL(), "--debootstrapopts", "variant=minbase keyring=" + keyring,
-				"--no-kernel", "--tarball", "root.tar", "--configure-apt", "--apt-mirror", "http://mirror.example/debian/",
+				"--distribution", tt.suite, "--mirror", repo.URL(), "--debootstrapopts",
+				"variant=minbase keyring=" + keyring,
+				"--no-kernel", "--tarball", "root.tar", "--configure-apt", "--apt-mirror",
+				"http://mirror.example/debian/",
 				"--user", "alice/geheim", "--hostname", "old",
 			}, tt.options...)
 			cmd := vmdebootstrap(t, args...)

@@ -116,7 +116,8 @@ func TestOptionsReachTheDisk(t *testing.T) {
 	if headers["./ca-certificates.conf"] == nil {
 		t.Error("ca-certificates, which wget recommends, is not installed")
 	}
-	for _, name := range []string{"./apt/sources.list", "./systemd/network/99-dhcp.network", "./acpi", "./resolv.conf"} {
+	for _, name := range []string{"./apt/sources.list", "./systemd/network/99-dhcp.network", "./acpi",
+		"./resolv.conf"} {
 		if headers[name] != nil {
 			t.Errorf("/etc has %s", name)
 		}

@@ -75,7 +75,8 @@ func TestOptionsReachTheTarball(t *testing.T) {
 	}
 	write("site-config.deb", 0o644, deb)
 	write("password", 0o600, []byte("geheim\n"))
-	write("early.sh", 0o755, []byte("#!/bin/sh\nset -e\ntest ! -e \"$1/usr/sbin/logrotate\"\necho early > \"$1/etc/order\"\n"))
+	write("early.sh", 0o755,
+		[]byte("#!/bin/sh\nset -e\ntest ! -e \"$1/usr/sbin/logrotate\"\necho early > \"$1/etc/order\"\n"))
 	write("hook.sh", 0o755, []byte(strings.ReplaceAll(tarballHook, "EXAMPLES", examplePackages)))
 	write("motd", 0o640, []byte("welcome\n"))
 	mirror, ok := archive.HostMirror(os.DirFS("/"))
@@ -156,8 +157,9 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		switch {
 		case h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock:
 			t.Errorf("%s is a device", name)
-		case strings.HasPrefix(name, "./proc/") && name != "./proc/", strings.HasPrefix(name, "./var/cache/apt/archives/") &&
-			strings.HasSuffix(name, ".deb"):
+		case strings.HasPrefix(name, "./proc/") && name != "./proc/",
+			strings.HasPrefix(name, "./var/cache/apt/archives/") &&
+				strings.HasSuffix(name, ".deb"):
 			t.Errorf("%s was left behind", name)
 		}
 	}
@@ -187,7 +189,8 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		t.Errorf("standard output has %q", stdout.String())
 	}
 	log := readFile(t, filepath.Join(dir, "build.log"))
-	for what, text := range map[string]string{"the log": log, "the messages": readFile(t, filepath.Join(dir, "messages")),
+	for what, text := range map[string]string{"the log": log,
+		"the messages":   readFile(t, filepath.Join(dir, "messages")),
 		"standard error": stderr.String()} {
 		for _, secret := range []string{"geheim", "gehe/im"} {
 			if strings.Contains(text, secret) {

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// room is a line of the table "Rooms" of contrib/design/architecture.md: a package of builder or oci, and what it imports of
-// ours.
+// room is a line of the table "Rooms" of contrib/design/architecture.md: a package of builder or oci, and
+// what it imports of ours.
 var room = regexp.MustCompile("(?m)^\\| `((?:builder|oci)[a-z/]*)` \\| [^|]+ \\| ([^|]*) \\|$")
 
-// TestRoomsAreThoseOfTheArchitecture holds the table against the tree, both ways: a room that nobody has written down is an
-// error, as is one that knows more, or less, than its line says.
+// TestRoomsAreThoseOfTheArchitecture holds the table against the tree, both ways: a room that nobody has
+// written down is an error, as is one that knows more, or less, than its line says.
 func TestRoomsAreThoseOfTheArchitecture(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../contrib/design/architecture.md")

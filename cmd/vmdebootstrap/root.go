@@ -77,7 +77,8 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout), newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr))
+	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
+		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr))
 	c.flags = root.Flags()
 	c.flags.SortFlags = false
 	c.settings.addFlags(c.flags)
@@ -99,10 +100,12 @@ func (c *command) addActions(flags *pflag.FlagSet) {
 	flags.BoolP("help", "h", false, "show this help and exit")
 	flags.BoolVar(&c.helpAll, "help-all", false, "show every option and exit")
 	flags.BoolVar(&c.version, "version", false, "show the version, and in further lines the commit and Go, and exit")
-	flags.Var(configFlag{c.configs}, "config", "read settings from `FILE` as well; INI, or YAML if its name ends in .yaml")
+	flags.Var(configFlag{c.configs}, "config",
+		"read settings from `FILE` as well; INI, or YAML if its name ends in .yaml")
 	none := flags.VarPF(noConfigFlag{c.configs}, "no-default-configs", "", "forget all config files named so far")
 	none.NoOptDefVal = "true"
-	flags.BoolVar(&c.dumpConfig, "dump-config", false, "show all settings as a config file and exit; passwords are hidden")
+	flags.BoolVar(&c.dumpConfig, "dump-config", false,
+		"show all settings as a config file and exit; passwords are hidden")
 	flags.BoolVar(&c.dumpNames, "dump-setting-names", false, "show the names of all settings and exit")
 	flags.BoolVar(&c.listConfigs, "list-config-files", false, "show the names of the config files and exit")
 	flags.StringVar(&c.manpageTemplate, "generate-manpage", "", "fill in the manual page `TEMPLATE`, show it and exit")
@@ -177,7 +180,8 @@ func (c *command) build(ctx context.Context) (err error) {
 // newJob checks the settings.
 func (c *command) newJob(log *slog.Logger) (*job, error) {
 	spec, err := builder.NewSpec(c.settings.options, c.env.world())
-	return &job{spec: spec, env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose, log: log}, err
+	return &job{spec: spec, env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose,
+		log: log}, err
 }
 
 // logged puts what ends the program in the log, and gives it back.

@@ -47,7 +47,8 @@ func TestExitStatusTellsTheKindOfError(t *testing.T) {
 		var stderr bytes.Buffer
 		status := report(test.ctx, &stderr, new(cobra.Command), test.err)
 		if status != test.status || stderr.String() != test.stderr {
-			t.Errorf("%s: got status %d and %q, want %d and %q", test.name, status, stderr.String(), test.status, test.stderr)
+			t.Errorf("%s: got status %d and %q, want %d and %q", test.name, status, stderr.String(), test.status,
+				test.stderr)
 		}
 	}
 }

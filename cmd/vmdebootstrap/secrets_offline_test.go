@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// TestSecretsTravelAsDigests puts another secret into each option that can hold one, and looks for all of them in whatever a
-// build leaves, shares, prints and logs, but for the root file system itself (issue 12, B11).
+// TestSecretsTravelAsDigests puts another secret into each option that can hold one, and looks for all of
+// them in whatever a build leaves, shares, prints and logs, but for the root file system itself (issue 12,
+// B11).
 func TestSecretsTravelAsDigests(t *testing.T) {
 	o := newOffline(t)
 	state := o.machine()
@@ -19,14 +20,16 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := []string{
-		"root-secret", "user-secret", "mirror-secret", "mirror-token", "other-mirror", "apt-secret", "run-secret", "other-run", "failed-run", "env-secret",
+		"root-secret", "user-secret", "mirror-secret", "mirror-token", "other-mirror", "apt-secret", "run-secret",
+		"other-run", "failed-run", "env-secret",
 		"proxy-secret", "place-secret", "wget-secret",
 	}
 	withUser := func(userinfo string) string { return strings.Replace(o.repo.URL(), "://", "://"+userinfo+"@", 1) }
 	call := func(works bool, args ...string) string {
 		t.Helper()
 		cmd := o.command(state, append([]string{"--log=build.log", "--log-level=debug"}, args...)...)
-		cmd.Env = append(cmd.Env, "TOKEN=env-secret", "ROOT_PASSWORD=root-secret", "https_proxy=http://joe:proxy-secret@127.0.0.1:1")
+		cmd.Env = append(cmd.Env, "TOKEN=env-secret", "ROOT_PASSWORD=root-secret",
+			"https_proxy=http://joe:proxy-secret@127.0.0.1:1")
 		out, err := cmd.CombinedOutput()
 		if (err == nil) != works {
 			t.Errorf("%q: %v\n%s", args, err, out)
@@ -41,7 +44,8 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 	system := func(mirror, command string) []string {
 		return []string{
 			"--root-password=root-secret", "--user=joe/user-secret", "--mirror=" + withUser(mirror), "--configure-apt",
-			"--apt-mirror=http://joe:apt-secret@mirror.example/debian", "--run=" + command, "--customize=./hook.sh", "--cache-to=oci:share",
+			"--apt-mirror=http://joe:apt-secret@mirror.example/debian", "--run=" + command, "--customize=./hook.sh",
+			"--cache-to=oci:share",
 		}
 	}
 	call(true, system("joe:mirror-secret", "echo run-secret >/etc/run")...)
@@ -54,7 +58,8 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 	}
 
 	// All of them count: another secret is another result, and what is said of it shows none.
-	if text := call(true, system("joe:mirror-secret", "echo run-secret >/etc/run")...); strings.Contains(text, "run: ") {
+	if text := call(true, system("joe:mirror-secret", "echo run-secret >/etc/run")...); strings.Contains(text,
+		"run: ") {
 		t.Errorf("the same once more:\n%s", text)
 	}
 	text := call(true, system("joe:mirror-secret", "echo other-run >/etc/run")...)
@@ -71,7 +76,8 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 	for _, args := range [][]string{{"--dry-run"}, {"--dump-config"}} {
 		call(true, append(system("joe:mirror-secret", "echo run-secret >/etc/run"), args...)...)
 	}
-	if out, err := vmdebootstrap(t, "cache", "list", "--state-dir", state).CombinedOutput(); err != nil || !strings.Contains(string(out), "bootstrap trixie") {
+	if out, err := vmdebootstrap(t, "cache", "list", "--state-dir", state).CombinedOutput(); err != nil ||
+		!strings.Contains(string(out), "bootstrap trixie") {
 		t.Errorf("%v\n%s", err, out)
 	} else {
 		for _, secret := range secrets {
@@ -87,9 +93,11 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 	call(false, "--mirror="+withUser("joe:mirror-secret")+"/nothing")
 	call(false, "--mirror=http://joe:mirror-secret@127.0.0.1:1/debian")
 	call(false, "--mirror=joe:mirror-secret@mirror.example/debian", "--apt-mirror=//joe:apt-secret@[bad")
-	call(false, "--cache-from=docker://joe:place-secret@registry.example/cache", "--cache-to=docker:joe:place-secret@registry.example/cache")
+	call(false, "--cache-from=docker://joe:place-secret@registry.example/cache",
+		"--cache-to=docker:joe:place-secret@registry.example/cache")
 	call(false, "--export=docker://joe:place-secret@registry.example/image", "--export=joe:place-secret@x")
-	for _, from := range []string{"docker://joe:place-secret@registry.example/image", "http://joe:place-secret@registry.example/image"} {
+	for _, from := range []string{"docker://joe:place-secret@registry.example/image",
+		"http://joe:place-secret@registry.example/image"} {
 		call2 := vmdebootstrap(t, "assemble", "--from="+from, "--image=x.img")
 		call2.Dir = o.dir
 		if out, err := call2.CombinedOutput(); err == nil || strings.Contains(string(out), "place-secret") {
@@ -110,7 +118,8 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 // TestHiddenTextsAreNotTakenForSettings: what --dump-config puts in the place of a secret builds nothing.
 func TestHiddenTextsAreNotTakenForSettings(t *testing.T) {
 	dir := t.TempDir()
-	dump := vmdebootstrap(t, "--no-default-configs", "--tarball=x.tar", "--mirror=http://joe:geheim@mirror.example/debian", "--run=echo geheim", "--dump-config")
+	dump := vmdebootstrap(t, "--no-default-configs", "--tarball=x.tar",
+		"--mirror=http://joe:geheim@mirror.example/debian", "--run=echo geheim", "--dump-config")
 	text, err := dump.Output()
 	if err != nil || strings.Contains(string(text), "geheim") {
 		t.Fatalf("%v\n%s", err, text)

@@ -235,7 +235,8 @@ func TestCacheKeySignsAndChecks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for suffix, data := range map[string][]byte{"": pem.EncodeToMemory(block), ".pub": ssh.MarshalAuthorizedKey(line)} {
+		for suffix, data := range map[string][]byte{"": pem.EncodeToMemory(block),
+			".pub": ssh.MarshalAuthorizedKey(line)} {
 			if err := os.WriteFile(filepath.Join(o.dir, name+suffix), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -249,7 +250,8 @@ func TestCacheKeySignsAndChecks(t *testing.T) {
 	o.build(here, "--cache-to=oci:plain")
 	all := func(text string) bool { return strings.Contains(text, "cached: ") && !strings.Contains(text, "run: ") }
 	none := func(text, why string) bool {
-		return !strings.Contains(text, "cached: ") && strings.Contains(text, "not used: ") && strings.Contains(text, why)
+		return !strings.Contains(text, "cached: ") && strings.Contains(text, "not used: ") &&
+			strings.Contains(text, why)
 	}
 	if text := o.build(o.machine(), "--cache-from=oci:signed", "--cache-key="+public); !all(text) {
 		t.Errorf("what the key has signed is not used:\n%s", text)

@@ -60,7 +60,8 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 	if strings.Contains(text, "run: ") || strings.Count(text, ", in "+place) != 3 {
 		t.Errorf("the other machine did not begin with all of it:\n%s", text)
 	}
-	here, there := records(t, filepath.Join(dir, "here/root.tar.gz")), records(t, filepath.Join(dir, "there/root.tar.gz"))
+	here, there := records(t, filepath.Join(dir, "here/root.tar.gz")),
+		records(t, filepath.Join(dir, "there/root.tar.gz"))
 	if !maps.Equal(here, there) {
 		for name, want := range here {
 			if got := there[name]; got != want {
@@ -98,7 +99,8 @@ func records(t *testing.T, name string) map[string]string {
 	headers, files := readTarball(t, name)
 	all := map[string]string{}
 	for name, h := range headers {
-		all[name] = fmt.Sprintf("%c %o %d:%d %d %q %v %q", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Size, h.Linkname, xattrs(h),
+		all[name] = fmt.Sprintf("%c %o %d:%d %d %q %v %q", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Size, h.Linkname,
+			xattrs(h),
 			files[strings.TrimPrefix(name, "./")])
 	}
 	return all
@@ -127,7 +129,8 @@ func startRegistry(t *testing.T) (host string) {
 		t.Fatal(err)
 	}
 	config := filepath.Join(t.TempDir(), "config.yml")
-	text := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", t.TempDir(), host)
+	text := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n",
+		t.TempDir(), host)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -41,10 +41,12 @@ func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 			}
 			settings := newSettings(env.arch)
 			settings.stateDir = s.stateDir
-			j := &job{spec: spec, env: env, settings: settings, out: stdout, err: stderr, verbose: s.verbose, log: slog.New(slog.DiscardHandler)}
-			return env.withStore(cmd.Context(), s.stateDir, j.damaged, func(ctx context.Context, store engine, packages *archive.Cache) error {
-				return s.run(ctx, j, store, packages)
-			})
+			j := &job{spec: spec, env: env, settings: settings, out: stdout, err: stderr, verbose: s.verbose,
+				log: slog.New(slog.DiscardHandler)}
+			return env.withStore(cmd.Context(), s.stateDir, j.damaged,
+				func(ctx context.Context, store engine, packages *archive.Cache) error {
+					return s.run(ctx, j, store, packages)
+				})
 		},
 	}
 	flags := verb.Flags()
@@ -94,7 +96,8 @@ func (s squashCall) run(ctx context.Context, j *job, store engine, packages *arc
 		return err
 	}
 	x := &builder.Executor{
-		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir, Log: j.log, Say: j.say,
+		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir, Log: j.log,
+		Say: j.say,
 	}
 	if s.directory != "" {
 		return x.Squash(ctx, j.spec, sources, absolute(j.env.dir, s.directory), nil)

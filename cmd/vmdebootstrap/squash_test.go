@@ -19,7 +19,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
-// TestSquashMakesALiveFileSystem builds one with --squash, and another with the verb from the tarball of the same system.
+// TestSquashMakesALiveFileSystem builds one with --squash, and another with the verb from the tarball of the
+// same system.
 func TestSquashMakesALiveFileSystem(t *testing.T) {
 	dir := t.TempDir()
 	call := func(args ...string) {
@@ -39,7 +40,8 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	for _, want := range []string{`^filesystem\.squashfs$`, `^vmlinuz-\S+-amd64$`, `^initrd\.img-\S+-amd64$`, `^config-\S+-amd64$`, `^System\.map-\S+-amd64$`} {
+	for _, want := range []string{`^filesystem\.squashfs$`, `^vmlinuz-\S+-amd64$`, `^initrd\.img-\S+-amd64$`,
+		`^config-\S+-amd64$`, `^System\.map-\S+-amd64$`} {
 		if !regexp.MustCompile("(?m)" + want).MatchString(strings.Join(names, "\n")) {
 			t.Errorf("nothing like %s in %q", want, names)
 		}
@@ -66,7 +68,8 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	call("--tarball=root.tar.zst", "--no-kernel", "--debootstrapopts=variant=minbase")
 	call("squash", "--tarball=root.tar.zst", "again")
 	again := diskimagetest.Run(t, "unsquashfs", "-lln", filepath.Join(dir, "again", "filesystem.squashfs"))
-	if !strings.Contains(again, "squashfs-root/etc/debian_version") || !regexp.MustCompile(`(?m)^-rwsr-xr-x 0/0 .*/usr/bin/passwd$`).MatchString(again) {
+	if !strings.Contains(again, "squashfs-root/etc/debian_version") ||
+		!regexp.MustCompile(`(?m)^-rwsr-xr-x 0/0 .*/usr/bin/passwd$`).MatchString(again) {
 		t.Errorf("made of a tarball:\n%.2000s", again)
 	}
 
@@ -74,7 +77,8 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	tool := filepath.Join(dir, "own", "tool")
 	data := make([]byte, 3<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
-	err = errors.Join(os.Mkdir(filepath.Dir(tool), 0o755), os.WriteFile(tool, data, 0o755), os.Chmod(tool, 0o755|os.ModeSetuid),
+	err = errors.Join(os.Mkdir(filepath.Dir(tool), 0o755), os.WriteFile(tool, data, 0o755),
+		os.Chmod(tool, 0o755|os.ModeSetuid),
 		unix.Setxattr(tool, ownerxattr.Name, []byte("77:88"), 0), unix.Setxattr(tool, "user.mine", []byte("x"), 0))
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +98,8 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 		to := filepath.Join(dir, out+"-again")
 		diskimagetest.Run(t, "unsquashfs", "-q", "-n", "-user-xattrs", "-d", to, squashfs)
 		list := make([]byte, 1000)
-		if n, err := unix.Listxattr(filepath.Join(to, "tool"), list); err != nil || string(list[:n]) != "user.mine\x00" {
+		if n, err := unix.Listxattr(filepath.Join(to, "tool"), list); err != nil ||
+			string(list[:n]) != "user.mine\x00" {
 			t.Errorf("%s: attributes %q (%v)", isolation, list[:max(n, 0)], err)
 		}
 	}
@@ -104,7 +109,8 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	}
 	cmd := vmdebootstrap(t, "squash", "--directory=empty", "none")
 	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "something is missing in the root file system") {
+	if out, err := cmd.CombinedOutput(); err == nil ||
+		!strings.Contains(string(out), "something is missing in the root file system") {
 		t.Errorf("a file system of less than 1 MB: %v\n%s", err, out)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "none")); err == nil {

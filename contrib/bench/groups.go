@@ -18,14 +18,17 @@ func groups(self string, o options) []group {
 	ext4 := group{title: "ext4", outputs: []string{image}, contenders: []contender{
 		{name: "dd", steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=1M"}}},
 		{name: "dd, fsync", steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=1M", "conv=fsync"}}},
-		{name: "dd, past the cache, fsync", steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=4M", "oflag=direct",
-			"conv=fsync"}}},
+		{name: "dd, past the cache, fsync",
+			steps: [][]string{{"dd", "if=" + o.tar, "of=" + image, "bs=4M", "oflag=direct",
+				"conv=fsync"}}},
 		{name: "ours, directory", steps: [][]string{write("-dir", o.dir, "-size", size, image)}, check: fsck},
-		{name: "ours, directory, fsync", steps: [][]string{write("-sync", "-dir", o.dir, "-size", size, image)}, check: fsck},
+		{name: "ours, directory, fsync", steps: [][]string{write("-sync", "-dir", o.dir, "-size", size, image)},
+			check: fsck},
 		{name: "ours, tar", steps: [][]string{write("-tar", o.tar, "-size", size, image)}, check: fsck},
 		{name: "ours, tar, fsync", steps: [][]string{write("-sync", "-tar", o.tar, "-size", size, image)}, check: fsck},
-		{name: "mke2fs -d directory", steps: [][]string{{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-d", o.dir, image,
-			mebibytes(o.size) + "M"}}},
+		{name: "mke2fs -d directory",
+			steps: [][]string{{"mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-d", o.dir, image,
+				mebibytes(o.size) + "M"}}},
 	}, ratios: []ratio{
 		{"ours, directory", "dd", "at most 2"},
 		{"ours, tar", "dd", "at most 2"},
@@ -42,8 +45,10 @@ func groups(self string, o options) []group {
 		convert := []string{"qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image}
 		check := []string{"qemu-img", "check", "-f", "qcow2", image}
 		all = append(all, group{title: "qcow2 of ext4", outputs: []string{image, raw}, contenders: []contender{
-			{name: "ours", steps: [][]string{write("-dir", o.dir, "-size", size, "-format", "qcow2", image)}, check: check},
-			{name: "ours, fsync", steps: [][]string{write("-sync", "-dir", o.dir, "-size", size, "-format", "qcow2", image)}},
+			{name: "ours", steps: [][]string{write("-dir", o.dir, "-size", size, "-format", "qcow2", image)},
+				check: check},
+			{name: "ours, fsync",
+				steps: [][]string{write("-sync", "-dir", o.dir, "-size", size, "-format", "qcow2", image)}},
 			{name: "ours, raw; qemu-img convert", steps: [][]string{write("-dir", o.dir, "-size", size, raw), convert}},
 			{name: "ours, raw; qemu-img convert, fsync", steps: [][]string{
 				write("-dir", o.dir, "-size", size, raw), convert, {"sync", image},

@@ -86,7 +86,9 @@ func (w writer) write(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	output := format.Output{File: file, Format: w.format, Again: !w.sync} // who does not wait for the disk is not made to
+	// who does not wait for the disk is not made to
+	output := format.Output{File: file, Format: w.format,
+		Again: !w.sync}
 	err = format.Write(ctx, []format.Output{output}, filepath.Dir(name), disk{volume, w.size})
 	if err == nil && w.sync {
 		err = file.Sync()

@@ -2,12 +2,13 @@
 
 // Package acl reads and writes POSIX access control lists in the binary forms that Linux has for them.
 //
-// The form of the extended attributes system.posix_acl_access and system.posix_acl_default is what programs see
-// (include/uapi/linux/posix_acl_xattr.h), and what pax archives hold as SCHILY.xattr records. ext4 and f2fs leave out the
-// IDs of entries that have none (fs/ext4/acl.h, fs/f2fs/acl.h); XFS has a form of its own (fs/xfs/libxfs/xfs_format.h).
+// The form of the extended attributes system.posix_acl_access and system.posix_acl_default is what programs
+// see (include/uapi/linux/posix_acl_xattr.h), and what pax archives hold as SCHILY.xattr records. ext4 and
+// f2fs leave out the IDs of entries that have none (fs/ext4/acl.h, fs/f2fs/acl.h); XFS has a form of its own
+// (fs/xfs/libxfs/xfs_format.h).
 //
-// The text form, which pax archives hold as SCHILY.acl records (star(4); tar --acls), is not supported: it names users and
-// groups by names that mean nothing without the archive's own passwd and group files.
+// The text form, which pax archives hold as SCHILY.acl records (star(4); tar --acls), is not supported: it
+// names users and groups by names that mean nothing without the archive's own passwd and group files.
 package acl
 
 import (
@@ -148,8 +149,9 @@ func (l List) NamesOthers() bool {
 // classBits is the number of permission bits of one class in a mode.
 const classBits = 3
 
-// classes returns the places of the entries that say the same as the mode, by class: others, group, owner. A mask stands for
-// the group (acl(5), "Correspondence between ACL entries and file permission bits"). -1 is none.
+// classes returns the places of the entries that say the same as the mode, by class: others, group, owner. A
+// mask stands for the group (acl(5), "Correspondence between ACL entries and file permission bits"). -1 is
+// none.
 func (l List) classes() [3]int {
 	first := func(tag Tag) int { return slices.IndexFunc(l, func(e Entry) bool { return e.Tag == tag }) }
 	group := first(Mask)

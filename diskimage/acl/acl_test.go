@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// example is what "setfacl -m u:1000:r,g:5:rx" makes of a file of mode 0750, with the permissions of its mode in between.
+// example is what "setfacl -m u:1000:r,g:5:rx" makes of a file of mode 0750, with the permissions of its mode
+// in between.
 var example = List{
 	{UserObj, 7, NoID}, {User, 4, 1000}, {GroupObj, 5, NoID}, {Group, 5, 5}, {Mask, 5, NoID}, {Other, 0, NoID},
 }
@@ -47,7 +48,8 @@ var (
 func TestFormsHoldTheExample(t *testing.T) {
 	t.Parallel()
 	for form, encoded := range map[string]struct{ got, want []byte }{
-		"xattr": {example.Xattr(), exampleXattr}, "disk": {example.Disk(), exampleDisk}, "XFS": {example.XFS(), exampleXFS},
+		"xattr": {example.Xattr(), exampleXattr}, "disk": {example.Disk(), exampleDisk},
+		"XFS": {example.XFS(), exampleXFS},
 	} {
 		if !bytes.Equal(encoded.got, encoded.want) {
 			t.Errorf("%s: got % x, want % x", form, encoded.got, encoded.want)
@@ -68,7 +70,8 @@ func TestWhatIsNoListIsRefused(t *testing.T) {
 			t.Errorf("Parse(% x): no error", bad)
 		}
 	}
-	for _, bad := range [][]byte{nil, {2, 0, 0, 0}, {1, 0, 0, 0, 1, 0}, {1, 0, 0, 0, 2, 0, 7, 0}, {1, 0, 0, 0, 8, 0, 7, 0, 1, 2}} {
+	for _, bad := range [][]byte{nil, {2, 0, 0, 0}, {1, 0, 0, 0, 1, 0}, {1, 0, 0, 0, 2, 0, 7, 0},
+		{1, 0, 0, 0, 8, 0, 7, 0, 1, 2}} {
 		if _, err := ParseDisk(bad); err == nil {
 			t.Errorf("ParseDisk(% x): no error", bad)
 		}

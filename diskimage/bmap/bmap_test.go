@@ -95,7 +95,8 @@ func TestFlashedImageIsFaultlessOnAUsedDisk(t *testing.T) {
 		}
 		for _, e := range extents {
 			at := int64(p.Start) + e.Offset
-			if got, want := readRange(t, used, at, e.Length), readRange(t, file.Name(), at, e.Length); !bytes.Equal(got, want) {
+			if got, want := readRange(t, used, at, e.Length),
+				readRange(t, file.Name(), at, e.Length); !bytes.Equal(got, want) {
 				t.Errorf("%s: the content of a file at offset %d is not what was written", p, at)
 			}
 		}
@@ -136,7 +137,8 @@ func TestWriteEndsWhenTheContextDoes(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := bmap.Write(ctx, new(bytes.Buffer), rawimagetest.Random(1).Make(t), nil); !errors.Is(err, context.Canceled) {
+	if err := bmap.Write(ctx, new(bytes.Buffer), rawimagetest.Random(1).Make(t), nil); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 }

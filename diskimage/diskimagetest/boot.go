@@ -57,7 +57,8 @@ const accelVariable = "VMDEBOOTSTRAP_ACCEL"
 func Boot(t testing.TB, image string, o BootOptions) string {
 	t.Helper()
 	machine := Start(t, vm.Machine{
-		Image: image, Arch: o.Arch, Firmware: o.Firmware, Memory: cmp.Or(o.Memory, 768), Snapshot: !o.Keep, Args: o.Args,
+		Image: image, Arch: o.Arch, Firmware: o.Firmware, Memory: cmp.Or(o.Memory, 768), Snapshot: !o.Keep,
+		Args: o.Args,
 	})
 	defer machine.Stop()
 	timeout := cmp.Or(o.Timeout, 5*time.Minute)

@@ -33,11 +33,13 @@ func adversarialTree() fstest.Tree {
 
 	acls := fstest.Dir("acl")
 	acls.Xattrs = []diskimage.Xattr{{Name: "system.posix_acl_default", Value: aclOf(
-		[3]uint32{1, 7, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 5, none}, [3]uint32{16, 7, none}, [3]uint32{32, 5, none})}}
+		[3]uint32{1, 7, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 5, none}, [3]uint32{16, 7, none},
+		[3]uint32{32, 5, none})}}
 	limited := fstest.File("acl/file", []byte("x"))
 	limited.Xattrs = []diskimage.Xattr{
 		{Name: "security.capability", Value: fstest.Capability},
-		{Name: "system.posix_acl_access", Value: aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 4, none},
+		{Name: "system.posix_acl_access", Value: aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000},
+			[3]uint32{4, 4, none},
 			[3]uint32{8, 4, 70000}, [3]uint32{16, 6, none}, [3]uint32{32, 4, none})},
 		{Name: "user.empty", Value: nil},
 	}
@@ -86,7 +88,8 @@ func adversarialTree() fstest.Tree {
 	}
 	several := fstest.Entry("xattr/several", unix.S_IFCHR|0o600)
 	for i := range 60 {
-		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i), Value: fstest.Pattern(5, i)})
+		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i),
+			Value: fstest.Pattern(5, i)})
 	}
 	link := fstest.Link("xattr/symlink", strings.Repeat("t", 70))
 	link.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: fstest.Pattern(6, 500)}}
@@ -108,8 +111,8 @@ func TestAdversarialTreeIsReadBack(t *testing.T) {
 	}
 }
 
-// e2fsck compares each name's hash with the place that the index gives it. (Whether the kernel finds the names is looked at
-// by TestKernelReadsWhatWasWritten.)
+// e2fsck compares each name's hash with the place that the index gives it. (Whether the kernel finds the
+// names is looked at by TestKernelReadsWhatWasWritten.)
 func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

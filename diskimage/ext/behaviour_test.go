@@ -25,10 +25,12 @@ func TestPromisesOfAFormatter(t *testing.T) {
 	var writers []fstest.Writer
 	for _, k := range kinds {
 		fs := filesystem(k.fsType, k.release)
-		writers = append(writers, fstest.Writer{Name: k.String(), Formatter: Formatter{}, Filesystem: fs, Tree: smallTree(), Size: 16 * diskimage.MiB})
+		writers = append(writers, fstest.Writer{Name: k.String(), Formatter: Formatter{}, Filesystem: fs,
+			Tree: smallTree(), Size: 16 * diskimage.MiB})
 	}
 	fs := filesystem("ext4", E2fsprogs147)
-	fstest.TestWriter(t, append(writers, fstest.Writer{Name: "large", Formatter: Formatter{}, Filesystem: fs, Tree: adversarialTree(), Size: 64 * diskimage.MiB})...)
+	fstest.TestWriter(t, append(writers, fstest.Writer{Name: "large", Formatter: Formatter{}, Filesystem: fs,
+		Tree: adversarialTree(), Size: 64 * diskimage.MiB})...)
 }
 
 func TestFileSystemCanGrowAndShrink(t *testing.T) {
@@ -70,7 +72,8 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 		},
 		{ // 8 inode table blocks, 2 bitmaps, superblock and descriptors are fixed
 			"no room for data", 2 * diskimage.MiB, filesystem("ext2", ""),
-			fstest.Tree{fstest.Dir("."), fstest.File("a", fstest.Pattern(1, 12*disk.BlockSize)), fstest.File("b", fstest.Pattern(2, 2e6))},
+			fstest.Tree{fstest.Dir("."), fstest.File("a", fstest.Pattern(1, 12*disk.BlockSize)),
+				fstest.File("b", fstest.Pattern(2, 2e6))},
 			diskimage.NoSpaceError{
 				What: "blocks", Needed: 1 + 1 + 4 + 12 + 489 + 1, Available: 512 - 12, BlockSize: disk.BlockSize,
 			},
@@ -80,10 +83,12 @@ func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 			fstest.Tree{fstest.Dir("."), fstest.Sparse("a", 1<<43, 1<<20, 0), diskimage.Entry{
 				Name: "b", Mode: unix.S_IFREG, Size: 1 << 43, Open: fstest.Content(bytes.NewReader(nil)),
 			}},
-			diskimage.NoSpaceError{What: "blocks", Needed: 1 + 1 + 4 + 256 + 1<<31, Available: 500, BlockSize: disk.BlockSize},
+			diskimage.NoSpaceError{What: "blocks", Needed: 1 + 1 + 4 + 256 + 1<<31, Available: 500,
+				BlockSize: disk.BlockSize},
 		},
 		{
-			"no inodes", 2 * diskimage.MiB, filesystem("ext2", ""), append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 200, 3)...),
+			"no inodes", 2 * diskimage.MiB, filesystem("ext2", ""),
+			append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 200, 3)...),
 			diskimage.NoSpaceError{What: "inodes", Needed: 11 + 1 + 200, Available: 128},
 		},
 	}
@@ -106,7 +111,8 @@ func TestFileSystemCanBeFilledToTheLastBlock(t *testing.T) {
 	t.Parallel()
 	const size = 2 * diskimage.MiB
 	tree := fstest.Tree{
-		fstest.Dir("."), fstest.File("a", fstest.Pattern(1, 12*disk.BlockSize)), fstest.File("b", fstest.Pattern(2, (500-1-1-4-12-1)*disk.BlockSize)),
+		fstest.Dir("."), fstest.File("a", fstest.Pattern(1, 12*disk.BlockSize)),
+		fstest.File("b", fstest.Pattern(2, (500-1-1-4-12-1)*disk.BlockSize)),
 	}
 	v, err := Formatter{}.Plan(size, filesystem("ext2", ""), tree)
 	if err != nil {
@@ -126,7 +132,8 @@ func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 		"empty":       {fstest.Dir(".")},
 		"adversarial": adversarialTree(),
 		"many inodes": append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 5000, 10)...),
-		"600 MB":      {fstest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: fstest.Content(bytes.NewReader(nil))}},
+		"600 MB": {fstest.Dir("."),
+			{Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: fstest.Content(bytes.NewReader(nil))}},
 	}
 	for name, tree := range trees {
 		for _, k := range kinds {
@@ -247,7 +254,8 @@ func TestImmutableFileHasItsFlag(t *testing.T) {
 	fixed := fstest.File("ldlinux.sys", fstest.Pattern(3, 60_000))
 	fixed.Immutable = true
 	for _, k := range kinds {
-		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), fstest.Tree{fstest.Dir("."), fixed, fstest.File("plain", nil)})
+		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release),
+			fstest.Tree{fstest.Dir("."), fixed, fstest.File("plain", nil)})
 		if err != nil {
 			t.Fatal(err)
 		}

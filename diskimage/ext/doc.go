@@ -2,11 +2,12 @@
 
 // Package ext writes ext2, ext3 and ext4 file systems without mounting anything and without root.
 //
-// A Formatter plans the whole file system first: it reads names and metadata of a diskimage.Tree and decides the
-// number of each inode and the place of each block. The plan, a diskimage.Volume, is then written: data of files, read
-// by a few workers at once and written in the order of the disk, metadata from memory, the superblocks last. Blocks of
-// zeros are never written, so that an image file stays sparse. Blocks of large files are shared with the tree instead of
-// copied, where both are on one file system that can do so (btrfs, xfs).
+// A Formatter plans the whole file system first: it reads names and metadata of a diskimage.Tree and decides
+// the number of each inode and the place of each block. The plan, a diskimage.Volume, is then written: data
+// of files, read by a few workers at once and written in the order of the disk, metadata from memory, the
+// superblocks last. Blocks of zeros are never written, so that an image file stays sparse. Blocks of large
+// files are shared with the tree instead of copied, where both are on one file system that can do so (btrfs,
+// xfs).
 //
 // What is written is what mke2fs(8) would make of the same parameters: 4 KiB blocks, 256-byte inodes, an inode for
 // each 16 KiB, 5 % of the blocks reserved for root, the same journal, the same room to grow with resize2fs(8), the same

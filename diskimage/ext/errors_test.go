@@ -127,13 +127,16 @@ func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 		{"broken tree", brokenTree{fstest.Tree{fstest.Dir(".")}}, errTree.Error()},
 		{"twice", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.Dir("a")}, `"a" is there twice`},
 		{"without its directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a/b")}, `"a/b" comes before`},
-		{"below a file", fstest.Tree{fstest.Dir("."), fstest.File("a", nil), fstest.File("a/b", nil)}, `"a/b" comes before`},
+		{"below a file", fstest.Tree{fstest.Dir("."), fstest.File("a", nil), fstest.File("a/b", nil)},
+			`"a/b" comes before`},
 		{"parent as a name", fstest.Tree{fstest.Dir("."), fstest.Dir("..")}, `".." is not a name`},
 		{"empty name", fstest.Tree{fstest.Dir("."), fstest.Dir("")}, `"" is not a name`},
 		{"long name", fstest.Tree{fstest.Dir("."), fstest.Dir(strings.Repeat("x", 256))}, "256 bytes"},
 		{"NUL in a name", fstest.Tree{fstest.Dir("."), fstest.Dir("a\x00b")}, "is not a name"},
-		{"link to nothing", fstest.Tree{fstest.Dir("."), fstest.HardLink("b", fstest.File("a", nil))}, `no earlier file`},
-		{"link to a directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.HardLink("b", fstest.Dir("a"))}, `no earlier file`},
+		{"link to nothing", fstest.Tree{fstest.Dir("."), fstest.HardLink("b", fstest.File("a", nil))},
+			`no earlier file`},
+		{"link to a directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.HardLink("b", fstest.Dir("a"))},
+			`no earlier file`},
 		{"too many links", manyLinks, "65001 links"},
 		{"lost+found is a file", fstest.Tree{fstest.Dir("."), fstest.File("lost+found", nil)}, "not a directory"},
 		{"lost+found twice", fstest.Tree{fstest.Dir("."), fstest.Dir("lost+found"), fstest.Dir("lost+found")}, "twice"},
@@ -143,7 +146,8 @@ func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 		{"no type", fstest.Tree{fstest.Dir("."), fstest.Entry("a", 0o644)}, "file type"},
 		{"negative size", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
 		{"huge file", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = 1 << 45 }), "size of"},
-		{"no content", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
+		{"no content", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }),
+			"without a content"},
 		{"data behind the end", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 0, Length: 2}}
 		}), "outside"},
@@ -184,7 +188,8 @@ func TestParametersAreChecked(t *testing.T) {
 	for _, tt := range tests {
 		fs := filesystem("ext4", "")
 		tt.change(&fs)
-		if _, err := (Formatter{}).Plan(tt.size, fs, smallTree()); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := (Formatter{}).Plan(tt.size, fs, smallTree()); err == nil ||
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
 		}
 	}

@@ -35,11 +35,12 @@ func (f features) withoutJournal() features {
 	return f
 }
 
-// The feature sets. A file system has to be understood by the e2fsck of its own system, which refuses what it does not
-// know and then stops the boot, and by the boot loader that reads the kernel from it. So the set is chosen by the
-// generation of e2fsprogs, as its mke2fs chose it (misc/mke2fs.conf.in of e2fsprogs at the tags v1.42.5, v1.42.12, v1.43.4,
-// v1.44.5, v1.46.2, debian/1.47.0-2 and debian/1.47.2-3, where not said otherwise). The columns are ext2 and ext3, and for
-// ext4 the generations 1.42 (o, ext4Oldest), 1.44 (c, ext4Checksums) and 1.47 (n, ext4Newest):
+// The feature sets. A file system has to be understood by the e2fsck of its own system, which refuses what it
+// does not know and then stops the boot, and by the boot loader that reads the kernel from it. So the set is
+// chosen by the generation of e2fsprogs, as its mke2fs chose it (misc/mke2fs.conf.in of e2fsprogs at the tags
+// v1.42.5, v1.42.12, v1.43.4, v1.44.5, v1.46.2, debian/1.47.0-2 and debian/1.47.2-3, where not said
+// otherwise). The columns are ext2 and ext3, and for ext4 the generations 1.42 (o, ext4Oldest), 1.44 (c,
+// ext4Checksums) and 1.47 (n, ext4Newest):
 //
 //	feature             2 3 o c n  why, and where from
 //	sparse_super        x x x x x  copies of the superblock in few groups; base_features of every mke2fs.conf
@@ -69,9 +70,11 @@ func (f features) withoutJournal() features {
 //	orphan_file         - - - - x  a file instead of a list of inodes that are being deleted; as metadata_csum_seed.
 //	                               e2fsck 1.46 refuses it though it is only "compat"; loaders ignore it
 //
-// Never set, because one loader or the other refuses it or misreads it without a word: meta_bg, inline_data, bigalloc,
-// ea_inode, casefold, encrypt. All that is set is read by the loaders of bookworm and trixie: GRUB 2.06 and 2.12 (grub-core/fs/ext2.c, EXT2_DRIVER_SUPPORTED_INCOMPAT and EXT2_DRIVER_IGNORED_INCOMPAT), syslinux
-// 6.04 (core/fs/ext2, which looks at no feature but the size of descriptors), U-Boot 2025.01 (fs/ext4/ext4_common.c).
+// Never set, because one loader or the other refuses it or misreads it without a word: meta_bg, inline_data,
+// bigalloc, ea_inode, casefold, encrypt. All that is set is read by the loaders of bookworm and trixie: GRUB
+// 2.06 and 2.12 (grub-core/fs/ext2.c, EXT2_DRIVER_SUPPORTED_INCOMPAT and EXT2_DRIVER_IGNORED_INCOMPAT),
+// syslinux 6.04 (core/fs/ext2, which looks at no feature but the size of descriptors), U-Boot 2025.01
+// (fs/ext4/ext4_common.c).
 var (
 	baseFeatures = features{
 		compat:   disk.CompatExtAttr | disk.CompatResizeInode | disk.CompatDirIndex,
@@ -113,7 +116,8 @@ func featuresOf(fsType, generation string) (features, error) {
 	case "ext4":
 		f, ok := ext4Generations[generation]
 		if !ok {
-			return features{}, fmt.Errorf("unknown features %q of ext4; want one of %s, %s, %s", generation, E2fsprogs142, E2fsprogs144, E2fsprogs147)
+			return features{}, fmt.Errorf("unknown features %q of ext4; want one of %s, %s, %s", generation,
+				E2fsprogs142, E2fsprogs144, E2fsprogs147)
 		}
 		return f, nil
 	}

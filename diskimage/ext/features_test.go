@@ -13,7 +13,8 @@ import (
 
 func TestFeaturesFollowTheGeneration(t *testing.T) {
 	t.Parallel()
-	tests := map[string]features{"": ext4Oldest, E2fsprogs142: ext4Oldest, E2fsprogs144: ext4Checksums, E2fsprogs147: ext4Newest}
+	tests := map[string]features{"": ext4Oldest, E2fsprogs142: ext4Oldest, E2fsprogs144: ext4Checksums,
+		E2fsprogs147: ext4Newest}
 	for generation, want := range tests {
 		if got, err := featuresOf("ext4", generation); err != nil || got != want {
 			t.Errorf("ext4 of %q: got %#x, %v, want %#x", generation, got, err, want)
@@ -22,7 +23,8 @@ func TestFeaturesFollowTheGeneration(t *testing.T) {
 			t.Errorf("ext2 of %q: got %#x, %v", generation, got, err)
 		}
 	}
-	if _, err := featuresOf("ext4", "trixie"); err == nil || !strings.Contains(err.Error(), `"trixie" of ext4; want one of 1.42, 1.44, 1.47`) {
+	if _, err := featuresOf("ext4", "trixie"); err == nil ||
+		!strings.Contains(err.Error(), `"trixie" of ext4; want one of 1.42, 1.44, 1.47`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -47,7 +49,8 @@ func TestFeaturesAreThoseOfTheTable(t *testing.T) {
 	}
 	want := []features{baseFeatures, ext3Features, ext4Oldest, ext4Checksums, ext4Newest}
 	got := make([]features, len(want))
-	lines := regexp.MustCompile(`(?m)^//\t(\w+) +([x-]) ([x-]) ([x-]) ([x-]) ([x-])  `).FindAllStringSubmatch(string(source), -1)
+	lines := regexp.MustCompile(`(?m)^//\t(\w+) +([x-]) ([x-]) ([x-]) ([x-]) ([x-])  `).FindAllStringSubmatch(
+		string(source), -1)
 	if len(lines) != len(bits) {
 		t.Errorf("%d features in the table, want %d", len(lines), len(bits))
 	}

@@ -47,7 +47,8 @@ func newGeometry(f features, size diskimage.Size) (geometry, error) {
 		return geometry{}, noBlocks(1, 0)
 	}
 	if blocks > mostBlocks {
-		return geometry{}, fmt.Errorf("more than %d blocks of %d bytes are not supported", uint64(mostBlocks), disk.BlockSize)
+		return geometry{}, fmt.Errorf("more than %d blocks of %d bytes are not supported", uint64(mostBlocks),
+			disk.BlockSize)
 	}
 	g := geometry{
 		blocks:         blocks,

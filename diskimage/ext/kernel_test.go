@@ -221,7 +221,8 @@ func TestFullDiskLeavesNothing(t *testing.T) {
 	}
 	runAgain(t, t.TempDir(), attr)
 	for limit := int64(0); limit < 7<<20; limit += 300_000 {
-		failToWrite(t, tree, filepath.Join(t.TempDir(), "disk.img"), func(f *os.File) io.WriterAt { return limited{f, limit} })
+		failToWrite(t, tree, filepath.Join(t.TempDir(), "disk.img"),
+			func(f *os.File) io.WriterAt { return limited{f, limit} })
 	}
 }
 
@@ -248,8 +249,10 @@ func failToWrite(t *testing.T, tree fstest.Tree, name string, dst func(*os.File)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = diskimage.WriteFile(context.WithoutCancel(t.Context()), name, 0o644, func(f *os.File) error { return v.Write(t.Context(), dst(f)) })
-	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "is full") || !strings.Contains(err.Error(), filepath.Dir(name)) {
+	err = diskimage.WriteFile(context.WithoutCancel(t.Context()), name, 0o644,
+		func(f *os.File) error { return v.Write(t.Context(), dst(f)) })
+	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "is full") ||
+		!strings.Contains(err.Error(), filepath.Dir(name)) {
 		t.Errorf("got %v, want that the file system of %s is full", err, name)
 	}
 	left, err := os.ReadDir(filepath.Dir(name))

@@ -32,7 +32,8 @@ func mke2fsConfig(t *testing.T, release string) string {
 	name := filepath.Join(t.TempDir(), "mke2fs.conf")
 	text := "[defaults]\nbase_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr\n" +
 		"default_mntopts = acl,user_xattr\nenable_periodic_fsck = 0\nblocksize = 4096\ninode_size = 256\ninode_ratio = 16384\n" +
-		"[fs_types]\next3 = {\nfeatures = has_journal\n}\next4 = {\nfeatures = " + cmp.Or(mke2fsConfigs[release], "has_journal") + "\n}\n"
+		"[fs_types]\next3 = {\nfeatures = has_journal\n}\next4 = {\nfeatures = " + cmp.Or(mke2fsConfigs[release],
+		"has_journal") + "\n}\n"
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,8 @@ func TestSuperblockIsThatOfMke2fs(t *testing.T) {
 				if err := os.Truncate(theirs, int64(size)); err != nil {
 					t.Fatal(err)
 				}
-				diskimagetest.Run(t, "env", "MKE2FS_CONFIG="+mke2fsConfig(t, k.release), diskimagetest.Tool(t, "mke2fs"),
+				diskimagetest.Run(t, "env", "MKE2FS_CONFIG="+mke2fsConfig(t, k.release),
+					diskimagetest.Tool(t, "mke2fs"),
 					"-q", "-F", "-t", k.fsType, "-T", "default", "-L", "rootfs", "-U", testUUID.String(),
 					"-E", fmt.Sprintf("hash_seed=%s", testSeed), theirs)
 				want := superblock(t, theirs)

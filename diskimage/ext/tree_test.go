@@ -74,7 +74,8 @@ func smallTree() fstest.Tree {
 	return fstest.Tree{
 		fstest.Dir("."), fstest.Dir("dev"),
 		fstest.Device("dev/null", unix.S_IFCHR, 1, 3), fstest.Device("dev/large", unix.S_IFBLK, 300, 70000),
-		fstest.Dir("etc"), fifo, fstest.HardLink("etc/fifo2", fifo), hello, fstest.HardLink("etc/hello2", hello), late, link,
+		fstest.Dir("etc"), fifo, fstest.HardLink("etc/fifo2", fifo), hello, fstest.HardLink("etc/hello2", hello),
+		late, link,
 		fstest.HardLink("etc/link2", link), fstest.Link("etc/long", strings.Repeat("x/", 2047)+"y"),
 		odd, ping, fstest.Entry("etc/socket", unix.S_IFSOCK|0o755),
 		fstest.Link("etc/t59", strings.Repeat("a", 59)), fstest.Link("etc/t60", strings.Repeat("b", 60)),

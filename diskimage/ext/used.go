@@ -18,7 +18,8 @@ func (v *volume) Used() []diskimage.Extent {
 	for group := range v.groups {
 		start := v.start(group)
 		if end := v.usedEnd(group); end > start {
-			used = append(used, diskimage.Extent{Offset: int64(start) * disk.BlockSize, Length: int64(end-start) * disk.BlockSize})
+			used = append(used, diskimage.Extent{Offset: int64(start) * disk.BlockSize,
+				Length: int64(end-start) * disk.BlockSize})
 		}
 	}
 	return used
@@ -29,7 +30,8 @@ func (v *volume) Zeros() []diskimage.Extent {
 	var zeros []diskimage.Extent
 	add := func(start, end uint64) {
 		if end > start {
-			zeros = append(zeros, diskimage.Extent{Offset: int64(start) * disk.BlockSize, Length: int64(end-start) * disk.BlockSize})
+			zeros = append(zeros, diskimage.Extent{Offset: int64(start) * disk.BlockSize,
+				Length: int64(end-start) * disk.BlockSize})
 		}
 	}
 	for group := range v.groups {

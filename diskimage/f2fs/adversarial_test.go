@@ -27,8 +27,8 @@ func aclOf(entries ...[3]uint32) []byte {
 	return list.Xattr()
 }
 
-// Blocks of a file where the nodes that point to them change: the inode's own, those of direct nodes, of the two indirect
-// nodes, and of the double indirect one.
+// Blocks of a file where the nodes that point to them change: the inode's own, those of direct nodes, of the
+// two indirect nodes, and of the double indirect one.
 const (
 	firstDirect   = disk.UsedInodeAddrs
 	firstIndirect = firstDirect + slotIndirect*disk.NodeAddrs
@@ -42,12 +42,14 @@ func adversarialTree() fstest.Tree {
 
 	acls := fstest.Dir("acl")
 	acls.Xattrs = []diskimage.Xattr{{Name: "system.posix_acl_default", Value: aclOf(
-		[3]uint32{1, 7, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 5, none}, [3]uint32{16, 7, none}, [3]uint32{32, 5, none})}}
+		[3]uint32{1, 7, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 5, none}, [3]uint32{16, 7, none},
+		[3]uint32{32, 5, none})}}
 	limited := fstest.File("acl/file", []byte("x"))
 	limited.Mode = unix.S_IFREG | 0o664 // as the list has it
 	limited.Xattrs = []diskimage.Xattr{
 		{Name: "security.capability", Value: fstest.Capability},
-		{Name: "system.posix_acl_access", Value: aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000}, [3]uint32{4, 4, none},
+		{Name: "system.posix_acl_access", Value: aclOf([3]uint32{1, 6, none}, [3]uint32{2, 7, 1000},
+			[3]uint32{4, 4, none},
 			[3]uint32{8, 4, 70000}, [3]uint32{16, 6, none}, [3]uint32{32, 4, none})},
 		{Name: "user.empty", Value: []byte{}},
 	}
@@ -109,7 +111,8 @@ func adversarialTree() fstest.Tree {
 	}
 	several := fstest.Entry("xattr/several", unix.S_IFCHR|0o600)
 	for i := range 60 {
-		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i), Value: fstest.Pattern(5, i)})
+		several.Xattrs = append(several.Xattrs, diskimage.Xattr{Name: fmt.Sprintf("trusted.%02d", i),
+			Value: fstest.Pattern(5, i)})
 	}
 	link := fstest.Link("xattr/symlink", strings.Repeat("t", 70))
 	link.Xattrs = []diskimage.Xattr{{Name: "trusted.link", Value: fstest.Pattern(6, 500)}}

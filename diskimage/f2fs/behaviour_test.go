@@ -21,14 +21,17 @@ import (
 // TestPromisesOfAFormatter is not parallel, see fstest.TestWriter.
 func TestPromisesOfAFormatter(t *testing.T) {
 	fstest.TestWriter(t,
-		fstest.Writer{Name: "f2fs", Formatter: Formatter{}, Filesystem: filesystem(), Tree: adversarialTree(), Size: 128 * diskimage.MiB},
-		fstest.Writer{Name: "small", Formatter: Formatter{}, Filesystem: filesystem(), Tree: smallTree(), Size: 64 * diskimage.MiB},
+		fstest.Writer{Name: "f2fs", Formatter: Formatter{}, Filesystem: filesystem(), Tree: adversarialTree(),
+			Size: 128 * diskimage.MiB},
+		fstest.Writer{Name: "small", Formatter: Formatter{}, Filesystem: filesystem(), Tree: smallTree(),
+			Size: 64 * diskimage.MiB},
 	)
 }
 
 func TestTooLittleSpaceIsKnownBeforeWriting(t *testing.T) {
 	t.Parallel()
-	solid := fstest.Tree{fstest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 100e6, Open: fstest.Content(bytes.NewReader(nil))}}
+	solid := fstest.Tree{fstest.Dir("."),
+		{Name: "a", Mode: unix.S_IFREG, Size: 100e6, Open: fstest.Content(bytes.NewReader(nil))}}
 	tests := []struct {
 		name string
 		size diskimage.Size
@@ -59,7 +62,8 @@ func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 		"empty":       {fstest.Dir(".")},
 		"adversarial": adversarialTree(),
 		"many inodes": append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 5000, 10)...),
-		"600 MB":      {fstest.Dir("."), {Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: fstest.Content(bytes.NewReader(nil))}},
+		"600 MB": {fstest.Dir("."),
+			{Name: "a", Mode: unix.S_IFREG, Size: 600e6, Open: fstest.Content(bytes.NewReader(nil))}},
 	}
 	for name, tree := range trees {
 		for _, free := range []diskimage.Size{0, 50 * diskimage.MiB, diskimage.GiB} {
@@ -189,7 +193,8 @@ func TestSegmentsAreAlignedOnTheDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := v.(*volume).segment0; got != tt.want {
-			t.Errorf("from sector %d of %d bytes on: the first segment is at %d, want %d", tt.start, tt.sector, got, tt.want)
+			t.Errorf("from sector %d of %d bytes on: the first segment is at %d, want %d", tt.start, tt.sector, got,
+				tt.want)
 		}
 		if tt.sector == 512 {
 			diskimagetest.Fsck(t, fstest.WriteVolume(t, 100*diskimage.MiB, v))

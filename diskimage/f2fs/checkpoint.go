@@ -31,8 +31,8 @@ func (v *volume) writeCheckpoints(w *blocks.Writer, summaries [disk.Logs][]byte)
 	v.putCheckpoint(w.Block(uint64(v.checkpointAddr+v.pack()-1)), v.version)
 }
 
-// putCheckpoint encodes the first or last block of a checkpoint. The bitmaps stay zero: the first copy is valid of all of
-// the SIT and the NAT.
+// putCheckpoint encodes the first or last block of a checkpoint. The bitmaps stay zero: the first copy is
+// valid of all of the SIT and the NAT.
 func (v *volume) putCheckpoint(dst []byte, version uint64) {
 	const none = 1<<32 - 1
 	cp := disk.Checkpoint{

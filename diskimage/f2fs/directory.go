@@ -11,10 +11,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// directory is the content of a directory. A small one is in its inode, unless it is the root, which the kernel takes to be
-// damaged if it has no blocks (f2fs_fill_super in fs/f2fs/super.c). A larger one is a file that is a row of hash
-// tables, each with twice as many buckets as the one before: a name is in the first one whose bucket has had room
-// (f2fs_add_regular_entry in fs/f2fs/dir.c). Blocks without names are holes.
+// directory is the content of a directory. A small one is in its inode, unless it is the root, which the
+// kernel takes to be damaged if it has no blocks (f2fs_fill_super in fs/f2fs/super.c). A larger one is a file
+// that is a row of hash tables, each with twice as many buckets as the one before: a name is in the first one
+// whose bucket has had room (f2fs_add_regular_entry in fs/f2fs/dir.c). Blocks without names are holes.
 type directory struct {
 	self, parent *node
 	entries      []dirEntry
@@ -125,5 +125,6 @@ func (d *directory) putDots(e *disk.Entries) {
 }
 
 func put(e *disk.Entries, name string, hash uint32, n *node) {
-	e.Add(disk.DirEntry{Hash: hash, Inode: n.number, NameLength: uint16(len(name)), Type: disk.FileType(inode.FileType(n.mode))}, name)
+	e.Add(disk.DirEntry{Hash: hash, Inode: n.number, NameLength: uint16(len(name)),
+		Type: disk.FileType(inode.FileType(n.mode))}, name)
 }

@@ -79,7 +79,8 @@ func (b brokenTree) Entries() iter.Seq2[diskimage.Entry, error] {
 func collidingNames(n int) fstest.Tree {
 	tree := fstest.Tree{fstest.Dir(".")}
 	for i := uint32(0); len(tree) <= n; i++ {
-		name := strings.Repeat("x", 240) + string([]byte{'a' + byte(i&15), 'a' + byte(i>>4&15), 'a' + byte(i>>8&15), 'a' + byte(i>>12&15), 'a' + byte(i>>16&15), 'a' + byte(i>>20&15)})
+		name := strings.Repeat("x", 240) + string([]byte{'a' + byte(i&15), 'a' + byte(i>>4&15), 'a' + byte(i>>8&15),
+			'a' + byte(i>>12&15), 'a' + byte(i>>16&15), 'a' + byte(i>>20&15)})
 		if dirHash(name)&0xFFF == 0 {
 			tree = append(tree, fstest.File(name, nil))
 		}
@@ -117,20 +118,25 @@ func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 		{"broken tree", brokenTree{fstest.Tree{fstest.Dir(".")}}, errTree.Error()},
 		{"twice", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.Dir("a")}, `"a" is there twice`},
 		{"without its directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a/b")}, `"a/b" comes before`},
-		{"below a file", fstest.Tree{fstest.Dir("."), fstest.File("a", nil), fstest.File("a/b", nil)}, `"a/b" comes before`},
+		{"below a file", fstest.Tree{fstest.Dir("."), fstest.File("a", nil), fstest.File("a/b", nil)},
+			`"a/b" comes before`},
 		{"parent as a name", fstest.Tree{fstest.Dir("."), fstest.Dir("..")}, `".." is not a name`},
 		{"empty name", fstest.Tree{fstest.Dir("."), fstest.Dir("")}, `"" is not a name`},
 		{"long name", fstest.Tree{fstest.Dir("."), fstest.Dir(strings.Repeat("x", 256))}, "256 bytes"},
 		{"NUL in a name", fstest.Tree{fstest.Dir("."), fstest.Dir("a\x00b")}, "is not a name"},
-		{"link to nothing", fstest.Tree{fstest.Dir("."), fstest.HardLink("b", fstest.File("a", nil))}, `no earlier file`},
-		{"link to a directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.HardLink("b", fstest.Dir("a"))}, `no earlier file`},
+		{"link to nothing", fstest.Tree{fstest.Dir("."), fstest.HardLink("b", fstest.File("a", nil))},
+			`no earlier file`},
+		{"link to a directory", fstest.Tree{fstest.Dir("."), fstest.Dir("a"), fstest.HardLink("b", fstest.Dir("a"))},
+			`no earlier file`},
 		{"empty symlink", fstest.Tree{fstest.Dir("."), fstest.Link("a", "")}, `"a": symbolic link`},
 		{"long symlink", fstest.Tree{fstest.Dir("."), fstest.Link("a", strings.Repeat("x", 4096))}, `4096 bytes`},
 		{"large device", fstest.Tree{fstest.Dir("."), fstest.Device("a", unix.S_IFCHR, 4096, 0)}, `device 4096:0`},
 		{"no type", fstest.Tree{fstest.Dir("."), fstest.Entry("a", 0o644)}, "file type"},
 		{"negative size", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = -1 }), "size of -1"},
-		{"huge file", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = maxBlocks*disk.BlockSize + 1 }), "size of"},
-		{"no content", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }), "without a content"},
+		{"huge file", with(fstest.File("a", nil), func(e *diskimage.Entry) { e.Size = maxBlocks*disk.BlockSize + 1 }),
+			"size of"},
+		{"no content", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) { e.Open = nil }),
+			"without a content"},
 		{"data behind the end", with(fstest.File("a", []byte{1}), func(e *diskimage.Entry) {
 			e.Data = []diskimage.Extent{{Offset: 0, Length: 2}}
 		}), "outside"},
@@ -139,7 +145,8 @@ func TestWhatTheFormatCannotHoldIsAnError(t *testing.T) {
 		}), "out of order"},
 		{"unknown attribute", xattr("btrfs.compression", 3), `"a": extended attribute "btrfs.compression"`},
 		{"attribute without a name", xattr("user.", 3), `"user."`},
-		{"large attribute", xattr("user.a", disk.XattrRoom), `"a": extended attributes need 36 bytes more than the 4244`},
+		{"large attribute", xattr("user.a", disk.XattrRoom),
+			`"a": extended attributes need 36 bytes more than the 4244`},
 		{"broken ACL", xattr("system.posix_acl_access", 5), "not an access control list"},
 		{"attribute twice", with(fstest.File("a", nil), func(e *diskimage.Entry) {
 			e.Xattrs = []diskimage.Xattr{{Name: "user.a"}, {Name: "user.a"}}
@@ -171,7 +178,8 @@ func TestParametersAreChecked(t *testing.T) {
 	for _, tt := range tests {
 		fs := filesystem()
 		tt.change(&fs)
-		if _, err := (Formatter{}).Plan(tt.size, fs, smallTree()); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := (Formatter{}).Plan(tt.size, fs, smallTree()); err == nil ||
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want %s", err, tt.want)
 		}
 	}

@@ -34,7 +34,8 @@ const (
 	slotDouble   = 4
 )
 
-// Limits of a file (get_node_path in fs/f2fs/node.c; max_file_blocks in fs/f2fs/super.c leaves out the inode's own addresses).
+// Limits of a file (get_node_path in fs/f2fs/node.c; max_file_blocks in fs/f2fs/super.c leaves out the
+// inode's own addresses).
 const (
 	perIndirect = disk.NodeAddrs // direct nodes
 	perDouble   = disk.NodeAddrs * disk.NodeAddrs
@@ -74,7 +75,8 @@ type nodeMaker struct {
 func (m *nodeMaker) direct(number uint64) {
 	first := disk.UsedInodeAddrs + number*disk.NodeAddrs
 	add := func(kind nodeKind, offset uint64, parent int32, slot uint64) int32 {
-		m.extras = append(m.extras, extra{kind: kind, offset: uint32(offset), parent: parent, slot: uint32(slot), first: first})
+		m.extras = append(m.extras, extra{kind: kind, offset: uint32(offset), parent: parent, slot: uint32(slot),
+			first: first})
 		return int32(len(m.extras) - 1)
 	}
 	const inode = 1

@@ -37,7 +37,9 @@ func FuzzTree(f *testing.F) {
 
 // edges are the lengths where something changes.
 var edges = []int{
-	0, 1, 4, 100, 171, 172, 1000, disk.InlineDataSize - 1, disk.InlineDataSize, disk.InlineDataSize + 1, disk.BlockSize - 1,
+	0, 1, 4, 100, 171, 172, 1000, disk.InlineDataSize - 1, disk.InlineDataSize, disk.InlineDataSize + 1,
+	disk.BlockSize - 1,
 	disk.BlockSize, disk.BlockSize + 1, firstDirect * disk.BlockSize, firstDirect*disk.BlockSize + 1,
-	firstIndirect * disk.BlockSize, firstIndirect*disk.BlockSize + 1, firstDouble * disk.BlockSize, firstDouble*disk.BlockSize + 1,
+	firstIndirect * disk.BlockSize, firstIndirect*disk.BlockSize + 1, firstDouble * disk.BlockSize,
+	firstDouble*disk.BlockSize + 1,
 }

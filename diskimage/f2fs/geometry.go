@@ -9,8 +9,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 )
 
-// geometry is where the areas of the file system are: superblocks, checkpoints, SIT (which blocks are in use), NAT (where
-// nodes are), SSA (what points to blocks), and the main area with nodes and data. Each is a number of segments.
+// geometry is where the areas of the file system are: superblocks, checkpoints, SIT (which blocks are in
+// use), NAT (where nodes are), SSA (what points to blocks), and the main area with nodes and data. Each is a
+// number of segments.
 type geometry struct {
 	blocks   uint64
 	segment0 uint32 // address of the first segment
@@ -82,11 +83,12 @@ func newGeometry(p parameters, size diskimage.Size) (geometry, error) {
 	return g, nil
 }
 
-// reserve decides how much of the main area files cannot have. f2fs never writes in place, and moves what is still needed
-// of old segments to free ones. mkfs.f2fs tries ratios and takes the one that leaves the most (get_best_overprovision in
-// include/f2fs_fs.h). It is false if nothing would be left.
+// reserve decides how much of the main area files cannot have. f2fs never writes in place, and moves what is
+// still needed of old segments to free ones. mkfs.f2fs tries ratios and takes the one that leaves the most
+// (get_best_overprovision in include/f2fs_fs.h). It is false if nothing would be left.
 //
-// The conversions keep the compiler from joining a multiplication and an addition, which some processors round otherwise.
+// The conversions keep the compiler from joining a multiplication and an addition, which some processors
+// round otherwise.
 func (g *geometry) reserve() bool {
 	ratio, end, step := 0.01, 10.0, 0.01
 	if g.mainSegments < 256 {

@@ -39,7 +39,8 @@ func TestAreasAreThoseOfMkfs(t *testing.T) {
 		}
 		got := v.(*volume).superBlock()
 		got.UUID, got.VolumeName, got.MinorVersion = want.sb.UUID, want.sb.VolumeName, want.sb.MinorVersion
-		got.ExtensionCount, got.ExtensionList, got.HotExtensionCount = want.sb.ExtensionCount, want.sb.ExtensionList, want.sb.HotExtensionCount
+		got.ExtensionCount, got.ExtensionList, got.HotExtensionCount = want.sb.ExtensionCount, want.sb.ExtensionList,
+			want.sb.HotExtensionCount
 		got.Version, got.InitVersion = want.sb.Version, want.sb.InitVersion
 		if got != want.sb {
 			t.Errorf("%s: superblock\n%+v, want\n%+v", size, got, want.sb)

@@ -130,7 +130,8 @@ func (v *volume) putExtra(dst []byte, n *node, index int) {
 
 // putAddrs writes the addresses of count blocks of a file, from first on.
 func (n *node) putAddrs(dst []byte, first, count uint64) {
-	i, _ := slices.BinarySearchFunc(n.spans, first, func(s span, first uint64) int { return cmp.Compare(s.end, first+1) })
+	i, _ := slices.BinarySearchFunc(n.spans, first,
+		func(s span, first uint64) int { return cmp.Compare(s.end, first+1) })
 	for ; i < len(n.spans) && n.spans[i].start < first+count; i++ {
 		s := n.spans[i]
 		for at := max(s.start, first); at < min(s.end, first+count); at++ {
@@ -143,8 +144,8 @@ func putAddr(dst []byte, slot uint64, addr uint32) {
 	binary.LittleEndian.PutUint32(dst[slot*disk.AddrSize:], addr)
 }
 
-// putFooter ends a node. It was written before the checkpoint; what is written later has the checkpoint's version, by which
-// the kernel finds it after a crash.
+// putFooter ends a node. It was written before the checkpoint; what is written later has the checkpoint's
+// version, by which the kernel finds it after a crash.
 func (v *volume) putFooter(dst []byte, n *node, number, offset, addr uint32) {
 	flag := offset << disk.FooterOffsetShift
 	if n.dir == nil {

@@ -59,7 +59,8 @@ func (inv *inventory) complete(n *node) error {
 	return nil
 }
 
-// nodeLog is the log of the inode, of direct nodes and of extended attributes (__get_segment_type_6 in fs/f2fs/segment.c).
+// nodeLog is the log of the inode, of direct nodes and of extended attributes (__get_segment_type_6 in
+// fs/f2fs/segment.c).
 func (n *node) nodeLog() disk.Log {
 	if n.dir != nil {
 		return disk.HotNode

@@ -28,8 +28,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// kernelVariable names the environment variable with a Debian package of a kernel, linux-image-*.deb, to be used instead of
-// that of the machine's own release. The modules are in it up to trixie.
+// kernelVariable names the environment variable with a Debian package of a kernel, linux-image-*.deb, to be
+// used instead of that of the machine's own release. The modules are in it up to trixie.
 const kernelVariable = "VMDEBOOTSTRAP_TEST_KERNEL"
 
 // TestMain makes this program the first process of a virtual machine when it is one.
@@ -63,7 +63,8 @@ func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 	text := diskimagetest.Boot(t, image, diskimagetest.BootOptions{
 		Keep: true, Memory: 1024, Want: guestEnd, Timeout: 10 * time.Minute,
 		Args: []string{
-			"-kernel", vmlinuz[0], "-initrd", initramfs(t, kernel), "-append", "console=ttyS0 quiet panic=-1 " + guestVariable + "=1",
+			"-kernel", vmlinuz[0], "-initrd", initramfs(t, kernel), "-append",
+			"console=ttyS0 quiet panic=-1 " + guestVariable + "=1",
 		},
 	})
 	_, said, _ := strings.Cut(text, guestBegin)
@@ -166,7 +167,8 @@ func initramfs(t *testing.T, kernel string) string {
 		t.Fatal(err)
 	}
 	archive := filepath.Join(t.TempDir(), "initramfs")
-	cmd := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "cpio"), "--quiet", "-o", "-H", "newc", "-R", "0:0", "-F", archive)
+	cmd := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "cpio"), "--quiet", "-o", "-H", "newc", "-R", "0:0",
+		"-F", archive)
 	cmd.Dir, cmd.Stdin = root, strings.NewReader("init\nmodules\n"+strings.Join(order, "\n")+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cpio: %v\n%s", err, out)
@@ -294,7 +296,8 @@ func change(at string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"etc/hello", "etc/3488", "etc/ping", "etc/zeros", "sparse/many", "sparse/edges", "hole", "small hole"} {
+	for _, name := range []string{"etc/hello", "etc/3488", "etc/ping", "etc/zeros", "sparse/many", "sparse/edges",
+		"hole", "small hole"} {
 		file, err := os.OpenFile(filepath.Join(at, name), os.O_RDWR, 0)
 		if err != nil {
 			return err
@@ -320,7 +323,8 @@ func change(at string) error {
 			}
 		}
 	}
-	for _, name := range []string{"deep", "long", "many", "sparse/solid", "sparse/largest", "links", "slots 182", "xattr/several"} {
+	for _, name := range []string{"deep", "long", "many", "sparse/solid", "sparse/largest", "links", "slots 182",
+		"xattr/several"} {
 		if err := os.RemoveAll(filepath.Join(at, name)); err != nil {
 			return err
 		}

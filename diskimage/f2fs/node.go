@@ -58,8 +58,8 @@ func (n *node) length() uint64 {
 	return 0
 }
 
-// inlineFlags says what the inode is to hold of its own content. As in the kernel, empty files begin that way. A file that is one
-// hole does not, and none that a boot loader must find as blocks.
+// inlineFlags says what the inode is to hold of its own content. As in the kernel, empty files begin that
+// way. A file that is one hole does not, and none that a boot loader must find as blocks.
 func (n *node) inlineFlags() disk.InlineFlags {
 	switch n.fileType() {
 	case unix.S_IFDIR:

@@ -21,8 +21,9 @@ type parameters struct {
 	label [disk.LabelUnits]uint16
 	uuid  uuid.UUID
 	time  stamp
-	// version is that of the checkpoint, odd because the checkpoint is in the first pack. mkfs.f2fs takes any number: what
-	// an older file system has left in the same place should not be taken for a part of this one.
+	// version is that of the checkpoint, odd because the checkpoint is in the first pack. mkfs.f2fs takes any
+	// number: what an older file system has left in the same place should not be taken for a part of this
+	// one.
 	version uint64
 	// start is the place of the partition on the disk in bytes: segments begin at multiples of their size there.
 	start      diskimage.Size

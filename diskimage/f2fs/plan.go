@@ -53,7 +53,8 @@ type volume struct {
 
 // placement is the order of the logs in the main area: what is read at boot or by every search first, the data of files
 // before free space. The kernel sets out the logs elsewhere when they need their next segments.
-var placement = [disk.Logs]disk.Log{disk.HotNode, disk.WarmNode, disk.ColdNode, disk.HotData, disk.ColdData, disk.WarmData}
+var placement = [disk.Logs]disk.Log{disk.HotNode, disk.WarmNode, disk.ColdNode, disk.HotData, disk.ColdData,
+	disk.WarmData}
 
 // newVolume gives everything its block.
 func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
@@ -67,7 +68,8 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 		return nil, noBlocks(needed*disk.BlocksPerSegment, available*disk.BlocksPerSegment)
 	}
 	if inv.last >= g.maxNodes() {
-		return nil, &diskimage.NoSpaceError{What: "nodes", Needed: uint64(inv.last) + 1, Available: uint64(g.maxNodes())}
+		return nil, &diskimage.NoSpaceError{What: "nodes", Needed: uint64(inv.last) + 1,
+			Available: uint64(g.maxNodes())}
 	}
 	v.used = uint32(needed)
 	var next [disk.Logs]uint32

@@ -89,7 +89,8 @@ func readBack(t *testing.T, image string, tree fstest.Tree) {
 // describe says of an entry what describeInode says of an inode.
 func describe(e diskimage.Entry, links uint32) string {
 	mtime := newStamp(e.ModTime)
-	text := fmt.Sprintf("mode %o owner %d:%d mtime %d.%09d links %d ", e.Mode, e.UID, e.GID, mtime.seconds, mtime.nanoseconds, links)
+	text := fmt.Sprintf("mode %o owner %d:%d mtime %d.%09d links %d ", e.Mode, e.UID, e.GID, mtime.seconds,
+		mtime.nanoseconds, links)
 	switch e.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		text += fmt.Sprintf("size %d immutable %t", e.Size, e.Immutable)
@@ -102,7 +103,8 @@ func describe(e diskimage.Entry, links uint32) string {
 }
 
 func describeInode(n *readInode) string {
-	text := fmt.Sprintf("mode %o owner %d:%d mtime %d.%09d links %d ", n.Mode, n.UID, n.GID, int64(n.ModifyTime), n.ModifyNsec, n.Links)
+	text := fmt.Sprintf("mode %o owner %d:%d mtime %d.%09d links %d ", n.Mode, n.UID, n.GID, int64(n.ModifyTime),
+		n.ModifyNsec, n.Links)
 	switch uint32(n.Mode) & unix.S_IFMT {
 	case unix.S_IFREG:
 		text += fmt.Sprintf("size %d immutable %t", n.Size, n.Flags&0x10 != 0)
@@ -169,7 +171,8 @@ func compareContent(n *readInode, e diskimage.Entry) error {
 		if !bytes.Equal(got, want) {
 			return fmt.Errorf("the %d bytes at %d differ", part.Length, part.Offset)
 		}
-		for at := max(last+1, part.Offset/disk.BlockSize); at <= (part.Offset+part.Length-1)/disk.BlockSize && !inNode; at++ {
+		for at := max(last+1, part.Offset/disk.BlockSize); at <= (part.Offset+part.Length-1)/disk.BlockSize &&
+			!inNode; at++ {
 			if addr, err := n.addr(uint64(at)); err != nil || addr == 0 {
 				return fmt.Errorf("block %d is a hole, %w", at, err)
 			}
@@ -185,7 +188,8 @@ func compareContent(n *readInode, e diskimage.Entry) error {
 
 func TestSmallTreeIsReadBack(t *testing.T) {
 	t.Parallel()
-	for _, size := range []diskimage.Size{64 * diskimage.MiB, 100*diskimage.MiB + 5000, 300 * diskimage.MiB, 5 * diskimage.GiB} {
+	for _, size := range []diskimage.Size{64 * diskimage.MiB, 100*diskimage.MiB + 5000, 300 * diskimage.MiB,
+		5 * diskimage.GiB} {
 		tree := smallTree()
 		fixed := fstest.File("fixed", []byte("x"))
 		fixed.Immutable = true
@@ -200,8 +204,10 @@ func TestGRUBReadsWhatItBoots(t *testing.T) {
 	t.Parallel()
 	tree := append(fstest.Tree{fstest.Dir("."), fstest.Dir("boot")}, fstest.ManyFiles("boot/large", 1500, 30)...)
 	tree = append(tree,
-		fstest.File("boot/large/vmlinuz", fstest.Pattern(9, 9<<20+1)), fstest.File("boot/small", fstest.Pattern(8, 1000)),
-		fstest.File("boot/initrd", fstest.Pattern(7, 40<<20)), fstest.Link("boot/link", "large/vmlinuz"), fstest.Sparse("boot/holes", 5<<20, 5000, 0, 4<<20))
+		fstest.File("boot/large/vmlinuz", fstest.Pattern(9, 9<<20+1)),
+		fstest.File("boot/small", fstest.Pattern(8, 1000)),
+		fstest.File("boot/initrd", fstest.Pattern(7, 40<<20)), fstest.Link("boot/link", "large/vmlinuz"),
+		fstest.Sparse("boot/holes", 5<<20, 5000, 0, 4<<20))
 	image := write(t, 256*diskimage.MiB, tree)
 	for _, e := range tree {
 		if !e.IsRegular() || e.Size == 0 {

@@ -44,7 +44,8 @@ func newReader(file *os.File) (*reader, error) {
 		if !slices.Equal(first, last) {
 			return nil, fmt.Errorf("checkpoint %d ends with another", i)
 		}
-		if got, want := binary.LittleEndian.Uint32(first[cp.ChecksumOffset:]), crc(first[:cp.ChecksumOffset]); got != want {
+		if got, want := binary.LittleEndian.Uint32(first[cp.ChecksumOffset:]),
+			crc(first[:cp.ChecksumOffset]); got != want {
 			return nil, fmt.Errorf("checkpoint %d has checksum %x, want %x", i, got, want)
 		}
 		if cp.Version > best {
@@ -92,7 +93,8 @@ func (r *reader) node(number uint32) ([]byte, disk.Footer, error) {
 	var footer disk.Footer
 	disk.Get(node[4072:], &footer)
 	if footer.Node != number || footer.Inode != entry.Inode {
-		return nil, disk.Footer{}, fmt.Errorf("node %d of inode %d calls itself %d of %d", number, entry.Inode, footer.Node, footer.Inode)
+		return nil, disk.Footer{}, fmt.Errorf("node %d of inode %d calls itself %d of %d", number, entry.Inode,
+			footer.Node, footer.Inode)
 	}
 	return node, footer, nil
 }
@@ -277,7 +279,8 @@ func (n *readInode) xattrs() (map[string]string, error) {
 	if binary.LittleEndian.Uint32(row) == 0 {
 		return all, nil
 	}
-	prefixes := []string{1: "user.", 2: "system.posix_acl_access", 3: "system.posix_acl_default", 4: "trusted.", 6: "security."}
+	prefixes := []string{1: "user.", 2: "system.posix_acl_access", 3: "system.posix_acl_default", 4: "trusted.",
+		6: "security."}
 	for row = row[24:]; binary.LittleEndian.Uint32(row) != 0; {
 		length, size := int(row[1]), int(binary.LittleEndian.Uint16(row[2:]))
 		all[prefixes[row[0]]+string(row[4:4+length])] = string(row[4+length:][:size])

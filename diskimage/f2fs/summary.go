@@ -10,8 +10,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
-// writeSummaries writes the SSA, which tells of each block what points to it: a block for each segment that is in use. It
-// returns those of the last segments of the logs, which belong into the checkpoint as well.
+// writeSummaries writes the SSA, which tells of each block what points to it: a block for each segment that
+// is in use. It returns those of the last segments of the logs, which belong into the checkpoint as well.
 func (v *volume) writeSummaries(w *blocks.Writer) (last [disk.Logs][]byte) {
 	for _, log := range placement {
 		var block []byte

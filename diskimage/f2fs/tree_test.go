@@ -47,12 +47,15 @@ func smallTree() fstest.Tree {
 	return fstest.Tree{
 		fstest.Dir("."), fstest.Dir("dev"),
 		fstest.Device("dev/null", unix.S_IFCHR, 1, 3), fstest.Device("dev/large", unix.S_IFBLK, 300, 70000),
-		fstest.Dir("etc"), fifo, fstest.HardLink("etc/fifo2", fifo), hello, fstest.HardLink("etc/hello2", hello), late, link,
+		fstest.Dir("etc"), fifo, fstest.HardLink("etc/fifo2", fifo), hello, fstest.HardLink("etc/hello2", hello),
+		late, link,
 		fstest.HardLink("etc/link2", link), fstest.Link("etc/long", strings.Repeat("x/", 2047)+"y"),
 		odd, ping, fstest.Entry("etc/socket", unix.S_IFSOCK|0o755),
-		fstest.Link("etc/t3488", strings.Repeat("a", disk.InlineDataSize)), fstest.Link("etc/t3489", strings.Repeat("b", disk.InlineDataSize+1)),
+		fstest.Link("etc/t3488", strings.Repeat("a", disk.InlineDataSize)),
+		fstest.Link("etc/t3489", strings.Repeat("b", disk.InlineDataSize+1)),
 		fstest.File("etc/zeros", make([]byte, 3*disk.BlockSize)), fstest.File("etc/\xff\xfe not UTF-8\n", []byte("x")),
-		fstest.File("etc/3488", fstest.Pattern(2, disk.InlineDataSize)), fstest.File("etc/3489", fstest.Pattern(3, disk.InlineDataSize+1)),
+		fstest.File("etc/3488", fstest.Pattern(2, disk.InlineDataSize)),
+		fstest.File("etc/3489", fstest.Pattern(3, disk.InlineDataSize+1)),
 		fstest.Sparse("hole", 300000, 5000, 8192, 100001), fstest.Sparse("small hole", 3000, 0),
 	}
 }

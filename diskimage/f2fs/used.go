@@ -22,9 +22,9 @@ func (e *extents) add(start, end uint32) {
 	}
 }
 
-// Used implements diskimage.UsedSpace: superblocks and checkpoints, the first copies of SIT and NAT, and what is in use of
-// the SSA and the main area. Where the log of warm nodes goes on, the kernel looks for what was written after the
-// checkpoint; there must be nothing.
+// Used implements diskimage.UsedSpace: superblocks and checkpoints, the first copies of SIT and NAT, and what
+// is in use of the SSA and the main area. Where the log of warm nodes goes on, the kernel looks for what was
+// written after the checkpoint; there must be nothing.
 func (v *volume) Used() []diskimage.Extent {
 	var used extents
 	used.add(0, disk.SuperBlocks)

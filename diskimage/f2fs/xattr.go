@@ -88,7 +88,8 @@ func encodeXattrs(list []diskimage.Xattr) ([]byte, error) {
 		if i > 0 && a.index == attrs[i-1].index && a.name == attrs[i-1].name {
 			return nil, fmt.Errorf("extended attribute %q is there twice", a.name)
 		}
-		disk.Put(row[at:], disk.XattrEntry{NameIndex: a.index, NameLength: uint8(len(a.name)), ValueSize: uint16(len(a.value))})
+		disk.Put(row[at:], disk.XattrEntry{NameIndex: a.index, NameLength: uint8(len(a.name)),
+			ValueSize: uint16(len(a.value))})
 		copy(row[at+disk.XattrEntrySize:], a.name)
 		copy(row[at+disk.XattrEntrySize+len(a.name):], a.value)
 		at += a.size()

@@ -86,7 +86,8 @@ func (v *volume) bootSector() []byte {
 	s := bootSector{
 		// The name that fatgen recommends, because some software looks for it.
 		OEM:            [8]byte([]byte("MSWIN4.1")),
-		BytesPerSector: uint16(v.sectorSize), PerCluster: uint8(v.perCluster), Reserved: uint16(v.reserved), FATs: fatCopies,
+		BytesPerSector: uint16(v.sectorSize), PerCluster: uint8(v.perCluster), Reserved: uint16(v.reserved),
+		FATs:        fatCopies,
 		RootEntries: uint16(v.rootEntries), Media: mediaDisk, SectorsPerTrack: sectorsPerTrack, Heads: heads,
 		HiddenSectors: v.hidden,
 	}

@@ -60,7 +60,8 @@ func (n *node) nameChildren() (entries int, err error) {
 	for _, child := range n.children {
 		key := foldCase(child.base())
 		if other, ok := folded[key]; ok {
-			return 0, fmt.Errorf("%q cannot be on a FAT file system: %q is the same but for the case of letters", child.name,
+			return 0, fmt.Errorf("%q cannot be on a FAT file system: %q is the same but for the case of letters",
+				child.name,
 				other)
 		}
 		folded[key] = child.name
@@ -125,8 +126,9 @@ func appendEntry(b []byte, entry any) []byte {
 func newDirEntry(name shortName, attributes uint8, mtime time.Time, cluster, size uint32) dirEntry {
 	date, clock, tenth := dosTime(mtime)
 	return dirEntry{
-		Name: name, Attributes: attributes, CreatedTenth: tenth, CreatedTime: clock, CreatedDate: date, AccessedDate: date,
-		ClusterHigh: uint16(cluster >> 16), WrittenTime: clock, WrittenDate: date, ClusterLow: uint16(cluster),
+		Name: name, Attributes: attributes, CreatedTenth: tenth, CreatedTime: clock, CreatedDate: date,
+		AccessedDate: date,
+		ClusterHigh:  uint16(cluster >> 16), WrittenTime: clock, WrittenDate: date, ClusterLow: uint16(cluster),
 		FileSize: size,
 	}
 }

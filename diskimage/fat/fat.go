@@ -59,7 +59,8 @@ func (Formatter) Plan(size diskimage.Size, f diskimage.Filesystem, tree diskimag
 		f.SectorSize = diskimage.SectorSize
 	}
 	if f.SectorSize != diskimage.SectorSize && f.SectorSize != diskimage.SectorSize4K {
-		return nil, fmt.Errorf("fat: sectors of %d bytes: only %d and %d are supported", f.SectorSize, diskimage.SectorSize,
+		return nil, fmt.Errorf("fat: sectors of %d bytes: only %d and %d are supported", f.SectorSize,
+			diskimage.SectorSize,
 			diskimage.SectorSize4K)
 	}
 	g, err := newGeometry(size, f.SectorSize)

@@ -106,7 +106,8 @@ func unpack(t *testing.T, image string) map[string]string {
 // espFiles is a tree like that of an EFI system partition, with all the kinds of names there are.
 func espFiles() map[string]string {
 	files := map[string]string{
-		"EFI/": "", "EFI/BOOT/": "", "EFI/debian/": "", "UPPER.TXT": "u", "empty": "", "empty dir/": "", ".dotfile": "d",
+		"EFI/": "", "EFI/BOOT/": "", "EFI/debian/": "", "UPPER.TXT": "u", "empty": "", "empty dir/": "",
+		".dotfile":             "d",
 		"EFI/BOOT/BOOTX64.EFI": strings.Repeat("efi", 300_000), "EFI/debian/grub.cfg": "search\n",
 		"grub.cfg": "lower", "Mixed.Case": "m", "a.b.c": "dots", "with blank.txt": "b", "plus+comma,.x": "p",
 		"exactly13char": "13", strings.Repeat("l", 255): "longest", "ünïcödé-日本語.txt": "unicode",
@@ -126,7 +127,8 @@ func TestFATIsFaultlessAndComplete(t *testing.T) {
 	files := espFiles()
 	for _, size := range []diskimage.Size{
 		5 * diskimage.MiB, 7*diskimage.MiB + 512*3, 16*diskimage.MiB - 512, 16 * diskimage.MiB, 33 * diskimage.MiB,
-		64*diskimage.MiB - 512, 64 * diskimage.MiB, 100*diskimage.MB - 256, 260 * diskimage.MiB, 260*diskimage.MiB + 512,
+		64*diskimage.MiB - 512, 64 * diskimage.MiB, 100*diskimage.MB - 256, 260 * diskimage.MiB,
+		260*diskimage.MiB + 512,
 		diskimage.GiB,
 	} {
 		t.Run(size.String(), func(t *testing.T) {
@@ -140,7 +142,8 @@ func TestFATIsFaultlessAndComplete(t *testing.T) {
 				if !ok {
 					t.Errorf("%q is missing", name)
 				} else if got != want {
-					t.Errorf("%q: got %d bytes %x, want %d bytes", name, len(got), sha256.Sum256([]byte(got)), len(want))
+					t.Errorf("%q: got %d bytes %x, want %d bytes", name, len(got), sha256.Sum256([]byte(got)),
+						len(want))
 				}
 			}
 			if len(found) != len(files) {
@@ -162,14 +165,16 @@ func TestFATOfLargeSectorsIsFaultlessAndComplete(t *testing.T) {
 	} {
 		t.Run(size.String(), func(t *testing.T) {
 			t.Parallel()
-			spec := diskimage.Filesystem{UUID: id, Label: "esp", StartLBA: 256, SectorSize: diskimage.SectorSize4K, Time: mtime}
+			spec := diskimage.Filesystem{UUID: id, Label: "esp", StartLBA: 256, SectorSize: diskimage.SectorSize4K,
+				Time: mtime}
 			image, _ := format(t, size, spec, tree(t, files))
 			diskimagetest.Fsck(t, image)
 			if out := diskimagetest.Run(t, "fsck.fat", "-n", "-v", image); !strings.Contains(out,
 				"4096 bytes per logical sector") {
 				t.Errorf("fsck.fat -v:\n%s", out)
 			}
-			if out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image); !strings.Contains(out, "VERSION="+kind+"\n") {
+			if out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image); !strings.Contains(out,
+				"VERSION="+kind+"\n") {
 				t.Errorf("blkid: got\n%s\nwant %s", out, kind)
 			}
 			found := unpack(t, image)
@@ -189,7 +194,8 @@ func TestFATOfLargeSectorsIsFaultlessAndComplete(t *testing.T) {
 func TestEmptyFATIsFaultless(t *testing.T) {
 	t.Parallel()
 	for _, size := range []diskimage.Size{
-		64 * diskimage.KiB, diskimage.MiB, 2 * diskimage.MiB, 4*diskimage.MiB + 512, 12 * diskimage.MiB, 63 * diskimage.MiB,
+		64 * diskimage.KiB, diskimage.MiB, 2 * diskimage.MiB, 4*diskimage.MiB + 512, 12 * diskimage.MiB,
+		63 * diskimage.MiB,
 		65 * diskimage.MiB, 129 * diskimage.MiB,
 		505 * diskimage.MiB, 506 * diskimage.MiB, 507 * diskimage.MiB, 4 * diskimage.GiB, 8*diskimage.GiB + 512,
 		20 * diskimage.GiB,
@@ -222,7 +228,8 @@ func TestFATKindFollowsTheSize(t *testing.T) {
 	} {
 		image, _ := format(t, size, diskimage.Filesystem{UUID: id, Label: "Boot $1"}, diskimage.EmptyTree(mtime))
 		out := diskimagetest.Run(t, "blkid", "-p", "-o", "export", image)
-		for _, line := range []string{"TYPE=vfat", "VERSION=" + want, "UUID=" + fat.VolumeID(id), `LABEL_FATBOOT=BOOT\ \$1`,
+		for _, line := range []string{"TYPE=vfat", "VERSION=" + want, "UUID=" + fat.VolumeID(id),
+			`LABEL_FATBOOT=BOOT\ \$1`,
 			`LABEL=BOOT\ \$1`} {
 			if !strings.Contains(out, line+"\n") {
 				t.Errorf("%s: blkid: got\n%s\nwant %s", size, out, line)
@@ -285,9 +292,10 @@ func TestFATNamesWhatItCannotHold(t *testing.T) {
 	file := func(name string) diskimage.Entry { return diskimage.FileEntry(name, 0o644, nil, mtime) }
 	huge := diskimage.Entry{Name: "d/huge", Mode: file("").Mode, Size: 1 << 32}
 	for part, add := range map[string][]diskimage.Entry{
-		`"d/link" cannot be on a FAT file system: it is a symbolic link`: {diskimage.SymlinkEntry("d/link", "x", mtime)},
-		`"d/huge" cannot be on a FAT file system: its 4294967296 bytes`:  {huge},
-		`"a:b" cannot be on a FAT file system: the name holds ':'`:       {file("a:b")},
+		`"d/link" cannot be on a FAT file system: it is a symbolic link`: {diskimage.SymlinkEntry("d/link", "x",
+			mtime)},
+		`"d/huge" cannot be on a FAT file system: its 4294967296 bytes`: {huge},
+		`"a:b" cannot be on a FAT file system: the name holds ':'`:      {file("a:b")},
 		`"new\nline"`:              {file("new\nline")},
 		`"dot." cannot`:            {file("dot.")},
 		`"\xff" cannot`:            {file("\xff")},

@@ -55,7 +55,8 @@ func encodeLabel(text string) (label, error) {
 	}
 	for _, c := range []byte(upper) {
 		if !isShort(c) && c != ' ' {
-			return label{}, fmt.Errorf("FAT label %q: only letters, digits, blanks and %s are allowed", text, legalShort)
+			return label{}, fmt.Errorf("FAT label %q: only letters, digits, blanks and %s are allowed", text,
+				legalShort)
 		}
 	}
 	if upper[0] == ' ' {

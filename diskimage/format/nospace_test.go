@@ -44,16 +44,19 @@ func TestFullDiskLeavesNothing(t *testing.T) {
 		}
 		return
 	}
-	raw := rawimagetest.Case{Size: 8 << 20, Pieces: []rawimagetest.Piece{{Length: 8 << 20, Content: rawimagetest.Noise}}}
+	raw := rawimagetest.Case{Size: 8 << 20,
+		Pieces: []rawimagetest.Piece{{Length: 8 << 20, Content: rawimagetest.Noise}}}
 	for _, size := range []int{4 << 10, 64 << 10, 1<<20 + 4096, 7 << 20} {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
 			t.Fatal(err)
 		}
 		for _, f := range format.Formats() {
 			for _, compression := range f.Compressions {
-				// With the raw image on the full file system as well or with none, and with only the converted one there.
+				// With the raw image on the full file system as well or with none, and with only the
+				// converted one there.
 				for _, scratch := range []string{dir, t.TempDir()} {
-					name := fmt.Sprintf("%s %s after %d bytes, raw image in %s", f.Name, compression, size, filepath.Base(scratch))
+					name := fmt.Sprintf("%s %s after %d bytes, raw image in %s", f.Name, compression, size,
+						filepath.Base(scratch))
 					checkFullDisk(t, name, dir, scratch, raw,
 						format.Output{Format: f.Name, Options: format.Options{Compress: compression}})
 				}
@@ -71,7 +74,8 @@ func checkFullDisk(t *testing.T, name, dir, scratch string, raw rawimagetest.Cas
 		output.File = file
 		return format.Write(t.Context(), []format.Output{output}, scratch, caseDisk{Case: raw, data: scratch == dir})
 	})
-	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "is full") {
+	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) ||
+		!strings.Contains(err.Error(), "is full") {
 		t.Errorf("%s: got %v, want %v and where", name, err, unix.ENOSPC)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {

@@ -27,8 +27,9 @@ import (
 // repeatVariable tells a test that it runs again, in another environment: on which directory, and where to write.
 const repeatVariable = "FORMAT_TEST_REPEAT"
 
-// A whole disk, with each kind of file system and in each format, depends on nothing around the program: time zone, umask,
-// number of processors, the order in which a directory lists its files, what else is written, the day.
+// A whole disk, with each kind of file system and in each format, depends on nothing around the program: time
+// zone, umask, number of processors, the order in which a directory lists its files, what else is written,
+// the day.
 func TestSameDiskSameBytesEverywhere(t *testing.T) {
 	if value := os.Getenv(repeatVariable); value != "" {
 		root, out, _ := strings.Cut(value, ":")
@@ -37,10 +38,12 @@ func TestSameDiskSameBytesEverywhere(t *testing.T) {
 	}
 	t.Parallel()
 	sums := map[string]map[[sha256.Size]byte][]string{}
-	for _, environment := range []string{"umask 022; export TZ=UTC GOMAXPROCS=1", "umask 077; export TZ=Asia/Tokyo GOMAXPROCS=4"} {
+	for _, environment := range []string{"umask 022; export TZ=UTC GOMAXPROCS=1",
+		"umask 077; export TZ=Asia/Tokyo GOMAXPROCS=4"} {
 		out, root := t.TempDir(), filepath.Join(t.TempDir(), "root")
 		makeTree(t, root, len(sums) > 0)
-		script := fmt.Sprintf("%s %s=%s:%s; exec %s -test.run='^%s$'", environment, repeatVariable, root, out, os.Args[0], t.Name())
+		script := fmt.Sprintf("%s %s=%s:%s; exec %s -test.run='^%s$'", environment, repeatVariable, root, out,
+			os.Args[0], t.Name())
 		if text, err := exec.CommandContext(t.Context(), "sh", "-c", script).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
@@ -114,7 +117,8 @@ func everyVolume(t *testing.T, root string) diskimage.Image {
 	t.Helper()
 	id, then := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001"), time.Unix(1_700_000_000, 0)
 	filesystem := func(fsType string) diskimage.Filesystem {
-		return diskimage.Filesystem{Type: fsType, Features: "1.47", UUID: diskimage.DeriveID(id, fsType), Seed: id, Time: then}
+		return diskimage.Filesystem{Type: fsType, Features: "1.47", UUID: diskimage.DeriveID(id, fsType), Seed: id,
+			Time: then}
 	}
 	layout, err := diskimage.NewLayout(diskimage.Request{
 		Size: 96 * diskimage.MiB, Table: diskimage.GPT, Arch: "amd64", ID: id,
@@ -128,9 +132,11 @@ func everyVolume(t *testing.T, root string) diskimage.Image {
 		t.Fatal(err)
 	}
 	image := diskimage.Image{Layout: layout, Volumes: map[int]diskimage.Volume{}}
-	formatters := map[string]diskimage.Formatter{"vfat": fat.Formatter{}, "ext4": ext.Formatter{}, "swap": swap.Formatter{}}
+	formatters := map[string]diskimage.Formatter{"vfat": fat.Formatter{}, "ext4": ext.Formatter{},
+		"swap": swap.Formatter{}}
 	for _, p := range layout.Partitions {
-		image.Volumes[p.Number], err = formatters[p.Filesystem.Type].Plan(p.Size, p.Filesystem, diskimage.NewDirTree(root))
+		image.Volumes[p.Number], err = formatters[p.Filesystem.Type].Plan(p.Size, p.Filesystem,
+			diskimage.NewDirTree(root))
 		if err != nil {
 			t.Fatal(err)
 		}

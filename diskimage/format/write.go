@@ -21,8 +21,8 @@ import (
 type Output struct {
 	File   *os.File // empty
 	Format string
-	// Again says that the file will be read as soon as it is written, so that it is worth its place in memory. It is also
-	// right for who does not sync the file, and would rather not wait for the disk.
+	// Again says that the file will be read as soon as it is written, so that it is worth its place in
+	// memory. It is also right for who does not sync the file, and would rather not wait for the disk.
 	Again bool
 	Options
 }
@@ -38,15 +38,16 @@ type Disk interface {
 	Data() (parts []diskimage.Extent, known bool)
 }
 
-// Write has the disk written once, as a raw image, and writes it to all outputs. The raw image is the first output that
-// is raw. If there is none, it is a file without a name in the directory dir, which must not be on tmpfs for large disks
-// and is best that of the outputs.
+// Write has the disk written once, as a raw image, and writes it to all outputs. The raw image is the first
+// output that is raw. If there is none, it is a file without a name in the directory dir, which must not be
+// on tmpfs for large disks and is best that of the outputs.
 //
-// A single output of qcow2 without compression is written directly, if the disk knows where its data is: a Debian system
-// of 655 MiB takes 0.58 s with fsync, a raw image 0.63 s, a raw image and qemu-img convert 1.03 s. Such an output, and a raw
-// one that is the only one, does not stay in the page cache, where that makes writing faster (ext4, xfs), unless it is to be
-// read again (Output.Again). The other formats cost the detour: time to copy from the page cache, and room for the data of the disk while they are converted, or neither if
-// the file system of both files shares blocks.
+// A single output of qcow2 without compression is written directly, if the disk knows where its data is: a
+// Debian system of 655 MiB takes 0.58 s with fsync, a raw image 0.63 s, a raw image and qemu-img convert 1.03
+// s. Such an output, and a raw one that is the only one, does not stay in the page cache, where that makes
+// writing faster (ext4, xfs), unless it is to be read again (Output.Again). The other formats cost the
+// detour: time to copy from the page cache, and room for the data of the disk while they are converted, or
+// neither if the file system of both files shares blocks.
 func Write(ctx context.Context, outputs []Output, dir string, disk Disk) (err error) {
 	for _, o := range outputs {
 		if err := Check(o.Format, o.Compress); err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package formatters maps the types of file systems, by the names that mkfs(8) and fstab(5) have for them, to what writes
-// them. It is for programs whose users choose; others import the one package that they need.
+// Package formatters maps the types of file systems, by the names that mkfs(8) and fstab(5) have for them, to
+// what writes them. It is for programs whose users choose; others import the one package that they need.
 package formatters
 
 import (
@@ -20,8 +20,8 @@ import (
 // Formatter writes one type of file system.
 type Formatter struct {
 	diskimage.Formatter
-	// MinimumSize returns the size that holds a tree and leaves an ordinary user free bytes; nil for vfat and swap, which
-	// hold no root file system.
+	// MinimumSize returns the size that holds a tree and leaves an ordinary user free bytes; nil for vfat and
+	// swap, which hold no root file system.
 	MinimumSize func(fs diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error)
 }
 
@@ -41,7 +41,8 @@ func Types() []string { return slices.Sorted(maps.Keys(byType)) }
 func ByType(fsType string) (Formatter, error) {
 	f, ok := byType[fsType]
 	if !ok {
-		return Formatter{}, fmt.Errorf("unknown file system type %q; want one of %s", fsType, strings.Join(Types(), ", "))
+		return Formatter{}, fmt.Errorf("unknown file system type %q; want one of %s", fsType,
+			strings.Join(Types(), ", "))
 	}
 	return f, nil
 }

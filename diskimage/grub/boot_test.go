@@ -58,13 +58,16 @@ func makeDisk(t *testing.T, k kind, install bool) disk {
 	filesystem := func(fstype, id string) diskimage.Filesystem {
 		return diskimage.Filesystem{Type: fstype, Features: "1.44", Time: now, UUID: uuid.MustParse(id)}
 	}
-	request := diskimage.Request{Size: 128 * diskimage.MiB, Table: k.table, ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11")}
+	request := diskimage.Request{Size: 128 * diskimage.MiB, Table: k.table,
+		ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11")}
 	if k.has(pc) && k.table == diskimage.GPT {
-		request.Partitions = append(request.Partitions, diskimage.PartitionRequest{Role: diskimage.RoleBIOSBoot, Size: diskimage.MiB})
+		request.Partitions = append(request.Partitions, diskimage.PartitionRequest{Role: diskimage.RoleBIOSBoot,
+			Size: diskimage.MiB})
 	}
 	if k.signed || k.has(efi) || k.has(efi32) {
 		request.Partitions = append(request.Partitions, diskimage.PartitionRequest{
-			Role: diskimage.RoleESP, Size: 32 * diskimage.MiB, Filesystem: filesystem("vfat", "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c14"),
+			Role: diskimage.RoleESP, Size: 32 * diskimage.MiB,
+			Filesystem: filesystem("vfat", "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c14"),
 		})
 	}
 	place := grub.Place{UUID: "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12", Dir: "/boot/grub"}
@@ -200,7 +203,8 @@ func bootEntries(t *testing.T, k kind, dir string, now time.Time) []diskimage.En
 			t.Fatalf("no modules in %s: %v", modules(platform), err)
 		}
 		for _, name := range names {
-			entries = append(entries, diskimage.FileEntry(dir+"/"+platform+"/"+filepath.Base(name), 0o644, read(t, name), now))
+			entries = append(entries, diskimage.FileEntry(dir+"/"+platform+"/"+filepath.Base(name), 0o644,
+				read(t, name), now))
 		}
 	}
 	return entries
@@ -217,16 +221,21 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 		boots []diskimagetest.Firmware
 	}{
 		{"msdos", kind{table: diskimage.MSDOS, platforms: []string{pc}}, []diskimagetest.Firmware{bios}},
-		{"msdos, boot apart", kind{table: diskimage.MSDOS, platforms: []string{pc}, separateBoot: true}, []diskimagetest.Firmware{bios}},
+		{"msdos, boot apart", kind{table: diskimage.MSDOS, platforms: []string{pc}, separateBoot: true},
+			[]diskimagetest.Firmware{bios}},
 		{"gpt", kind{table: diskimage.GPT, platforms: []string{pc}}, []diskimagetest.Firmware{bios}},
-		{"gpt, boot apart", kind{table: diskimage.GPT, platforms: []string{pc}, separateBoot: true}, []diskimagetest.Firmware{bios}},
+		{"gpt, boot apart", kind{table: diskimage.GPT, platforms: []string{pc}, separateBoot: true},
+			[]diskimagetest.Firmware{bios}},
 		{"EFI, msdos", kind{table: diskimage.MSDOS, platforms: []string{efi}}, []diskimagetest.Firmware{uefi}},
 		{"EFI, gpt", kind{table: diskimage.GPT, platforms: []string{efi}}, []diskimagetest.Firmware{uefi}},
 		{"signed, msdos", kind{table: diskimage.MSDOS, signed: true}, []diskimagetest.Firmware{uefi, secure}},
 		{"signed, gpt", kind{table: diskimage.GPT, signed: true}, []diskimagetest.Firmware{uefi, secure}},
-		{"signed, with 32 bits", kind{table: diskimage.GPT, signed: true, platforms: []string{efi32}}, []diskimagetest.Firmware{uefi32}},
-		{"hybrid, msdos, boot apart", kind{table: diskimage.MSDOS, platforms: []string{pc}, signed: true, separateBoot: true}, []diskimagetest.Firmware{bios, uefi, secure}},
-		{"hybrid, gpt", kind{table: diskimage.GPT, platforms: []string{pc}, signed: true}, []diskimagetest.Firmware{bios, uefi, secure}},
+		{"signed, with 32 bits", kind{table: diskimage.GPT, signed: true, platforms: []string{efi32}},
+			[]diskimagetest.Firmware{uefi32}},
+		{"hybrid, msdos, boot apart", kind{table: diskimage.MSDOS, platforms: []string{pc}, signed: true,
+			separateBoot: true}, []diskimagetest.Firmware{bios, uefi, secure}},
+		{"hybrid, gpt", kind{table: diskimage.GPT, platforms: []string{pc}, signed: true},
+			[]diskimagetest.Firmware{bios, uefi, secure}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := makeDisk(t, tt.kind, true)
@@ -274,7 +283,8 @@ func TestEmbeddingEqualsGrubBIOSSetup(t *testing.T) {
 				}
 			}
 			script := `mount --bind "$1/mountinfo" "/proc/$$/mountinfo" && exec "$2" --no-rs-codes --skip-fs-probe --directory="$1" "$3"`
-			cmd := exec.Command(unshare, "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", dir, setup, theirs.name)
+			cmd := exec.Command(unshare, "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", dir, setup,
+				theirs.name)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("grub-bios-setup: %v\n%s", err, out)
 			}

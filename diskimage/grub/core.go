@@ -129,7 +129,8 @@ func (c Core) kernel() ([]byte, error) {
 		return nil, fmt.Errorf("kernel.img: %w", err)
 	}
 	if file.Machine != elf.EM_386 || file.Type != elf.ET_EXEC || file.Entry != kernelStart {
-		return nil, fmt.Errorf("kernel.img is a program for %s that starts at %#x: not GRUB's for i386-pc", file.Machine,
+		return nil, fmt.Errorf("kernel.img is a program for %s that starts at %#x: not GRUB's for i386-pc",
+			file.Machine,
 			file.Entry)
 	}
 	var memory []byte

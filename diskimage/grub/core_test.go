@@ -47,8 +47,12 @@ func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
 	place := Place{UUID: "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12", Dir: "/boot/grub"}
 	for _, filesystem := range []string{"ext4", "btrfs", "xfs", "vfat"} {
 		c := Core{
-			File:    func(name string) ([]byte, error) { return os.ReadFile(diskimagetest.File(t, filepath.Join(dir, name))) },
-			Modules: CoreModules(BIOSPlatform, filesystem), Config: LoadConfig(place), Prefix: Prefix("gpt", 1, place.Dir),
+			File: func(name string) ([]byte,
+				error) {
+				return os.ReadFile(diskimagetest.File(t, filepath.Join(dir, name)))
+			},
+			Modules: CoreModules(BIOSPlatform, filesystem), Config: LoadConfig(place),
+			Prefix: Prefix("gpt", 1, place.Dir),
 		}
 		ours, err := c.Image()
 		if err != nil {
@@ -59,8 +63,9 @@ func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
 		if err := os.WriteFile(config, c.Config, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		diskimagetest.Run(t, "grub-mkimage", append([]string{"-O", BIOSPlatform, "-d", dir, "-c", config, "-o", output, "-p",
-			c.Prefix}, c.Modules...)...)
+		diskimagetest.Run(t, "grub-mkimage",
+			append([]string{"-O", BIOSPlatform, "-d", dir, "-c", config, "-o", output, "-p",
+				c.Prefix}, c.Modules...)...)
 		theirs, err := os.ReadFile(output)
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +77,8 @@ func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
 		start, code, plain := coreParts(t, ours, len(decompressor))
 		theirStart, theirCode, theirPlain := coreParts(t, theirs, len(decompressor))
 		if !bytes.Equal(plain, theirPlain) {
-			t.Errorf("%s: %d bytes to decompress are other than the %d of grub-mkimage", filesystem, len(plain), len(theirPlain))
+			t.Errorf("%s: %d bytes to decompress are other than the %d of grub-mkimage", filesystem, len(plain),
+				len(theirPlain))
 		}
 		if !bytes.Equal(code, theirCode) || !bytes.Equal(start[:blockList], theirStart[:blockList]) ||
 			!bytes.Equal(start[blockList+10:], theirStart[blockList+10:]) {

@@ -13,7 +13,8 @@ import (
 type Menu struct {
 	// Title is the name of the system: "Debian GNU/Linux".
 	Title string
-	// Boot is the file system that has the kernels, KernelDir their directory there: "/boot", or "" if it is that of /boot.
+	// Boot is the file system that has the kernels, KernelDir their directory there: "/boot", or "" if it is
+	// that of /boot.
 	Boot      Place
 	KernelDir string
 	// Modules have to be loaded to read it.

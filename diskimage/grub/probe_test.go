@@ -16,7 +16,8 @@ import (
 )
 
 var (
-	probeRoot = grub.ProbeFilesystem{UUID: "11111111-2222-3333-4444-555555555555", PartUUID: "aabbccdd-02", Type: "ext4",
+	probeRoot = grub.ProbeFilesystem{UUID: "11111111-2222-3333-4444-555555555555", PartUUID: "aabbccdd-02",
+		Type:      "ext4",
 		Partition: 2}
 	probeBoot = grub.ProbeFilesystem{UUID: "1234-ABCD", PartUUID: "aabbccdd-01", Type: "vfat", Partition: 1}
 )

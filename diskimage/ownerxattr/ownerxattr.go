@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ownerxattr encodes the owner of a file in an extended attribute of it, for where there is no user or group to give
-// the file to: in a user namespace with a single ID, every file belongs to that.
+// Package ownerxattr encodes the owner of a file in an extended attribute of it, for where there is no user
+// or group to give the file to: in a user namespace with a single ID, every file belongs to that.
 //
-// A file or directory has its owner in Name, as text. Nothing else may have attributes of users (xattr(7)), but anything may
-// have capabilities, which mean nothing but on a program; the owner of a link, pipe or socket is in the bits of
-// security.capability. Access control lists that name IDs which are not there have an attribute of users, too.
+// A file or directory has its owner in Name, as text. Nothing else may have attributes of users (xattr(7)),
+// but anything may have capabilities, which mean nothing but on a program; the owner of a link, pipe or
+// socket is in the bits of security.capability. Access control lists that name IDs which are not there have
+// an attribute of users, too.
 //
 // Anybody can set such attributes on files of their own. They are to be believed only where nobody but this program has
 // written.
@@ -26,9 +27,9 @@ const Prefix = "user.vmdebootstrap."
 // Name is the attribute of files and directories. Its value is "UID:GID".
 const Name = Prefix + "owner"
 
-// capability is the attribute of everything else, in linux/capability.h's struct vfs_cap_data of version 2: the magic, then
-// permitted and inheritable capabilities of 32 bits each, twice. The user is what is permitted, the group what is
-// inheritable.
+// capability is the attribute of everything else, in linux/capability.h's struct vfs_cap_data of version 2:
+// the magic, then permitted and inheritable capabilities of 32 bits each, twice. The user is what is
+// permitted, the group what is inheritable.
 const (
 	capability         = "security.capability"
 	capabilityRevision = 0x02000000 // VFS_CAP_REVISION_2
@@ -90,8 +91,8 @@ func Parse(mode uint32, value []byte) (Owner, error) {
 	return Owner{uint32(uid), uint32(gid)}, nil
 }
 
-// ForACL returns the attribute that takes the place of system.posix_acl_access or system.posix_acl_default; false for any
-// other name.
+// ForACL returns the attribute that takes the place of system.posix_acl_access or system.posix_acl_default;
+// false for any other name.
 func ForACL(system string) (name string, ok bool) {
 	kind, ok := strings.CutPrefix(system, aclSystem)
 	return aclPrefix + kind, ok && isACLKind(kind)

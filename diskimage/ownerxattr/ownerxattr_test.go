@@ -47,7 +47,8 @@ func TestWhatIsNoOwnerIsRefused(t *testing.T) {
 			t.Errorf("%q: got %v, %v, want an error that names the attribute", value, o, err)
 		}
 	}
-	for _, value := range [][]byte{nil, make([]byte, capabilitySize), append([]byte{0, 0, 0, 3}, make([]byte, 20)...), []byte("0:0")} {
+	for _, value := range [][]byte{nil, make([]byte, capabilitySize), append([]byte{0, 0, 0, 3}, make([]byte, 20)...),
+		[]byte("0:0")} {
 		if o, err := Parse(unix.S_IFLNK, value); err == nil {
 			t.Errorf("%x: got %v, want an error", value, o)
 		}
@@ -62,7 +63,8 @@ func TestAccessControlListsHaveTheirStandIns(t *testing.T) {
 			t.Errorf("%s: %s, %t, and back %s, %t", system, name, ok, back, known)
 		}
 	}
-	for _, name := range []string{"system.posix_acl_other", "system.nfs4_acl", Name, "user.vmdebootstrap.posix_acl_x", ""} {
+	for _, name := range []string{"system.posix_acl_other", "system.nfs4_acl", Name,
+		"user.vmdebootstrap.posix_acl_x", ""} {
 		if _, ok := ForACL(name); ok {
 			t.Errorf("ForACL(%q) is one", name)
 		}

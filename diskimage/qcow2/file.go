@@ -41,7 +41,8 @@ func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, er
 		return nil, err
 	}
 	if opts.Compression != None {
-		return nil, fmt.Errorf("BUG: a qcow2 file that is written in any order cannot be compressed (%s)", opts.Compression)
+		return nil, fmt.Errorf("BUG: a qcow2 file that is written in any order cannot be compressed (%s)",
+			opts.Compression)
 	}
 	if size < 0 || size%rawimage.SectorSize != 0 {
 		return nil, fmt.Errorf("a disk of %d bytes does not consist of sectors of %d", size, rawimage.SectorSize)
@@ -56,7 +57,8 @@ func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, er
 	next := int64(0) // the first cluster that has no place yet
 	for _, r := range data {
 		if r.Offset < 0 || r.Length < 0 || r.Length > size-r.Offset {
-			return nil, fmt.Errorf("BUG: %d bytes at offset %d are outside of a disk of %d bytes", r.Length, r.Offset, size)
+			return nil, fmt.Errorf("BUG: %d bytes at offset %d are outside of a disk of %d bytes", r.Length,
+				r.Offset, size)
 		}
 		first, end := max(next, r.Offset/w.clusterSize), rawimage.Blocks(r.Offset+r.Length, w.clusterSize)
 		if r.Length == 0 || first >= end {
@@ -111,7 +113,8 @@ func (f *File) WriteAt(b []byte, offset int64) (done int, err error) {
 	for done < len(b) {
 		position, length := f.place(offset+int64(done), int64(len(b)-done))
 		if position == 0 {
-			return done, fmt.Errorf("BUG: %d bytes at offset %d of the disk were not planned", length, offset+int64(done))
+			return done, fmt.Errorf("BUG: %d bytes at offset %d of the disk were not planned", length,
+				offset+int64(done))
 		}
 		n, err := f.w.dst.WriteAt(b[done:done+int(length)], position)
 		if n > 0 {

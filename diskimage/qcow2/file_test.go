@@ -84,7 +84,8 @@ func TestFileIsTheSameWhateverTheOrderOfWrites(t *testing.T) {
 				writes = append(writes, qcow2.Range{Offset: at, Length: min(unit, r.Offset+r.Length-at)})
 			}
 		}
-		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(writes), func(i, j int) { writes[i], writes[j] = writes[j], writes[i] })
+		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(writes),
+			func(i, j int) { writes[i], writes[j] = writes[j], writes[i] })
 		var group errgroup.Group
 		group.SetLimit(4)
 		for _, w := range writes {

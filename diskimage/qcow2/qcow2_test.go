@@ -91,7 +91,8 @@ func TestImageCanBeWrittenTo(t *testing.T) {
 	raw := rawimagetest.Random(3).Make(t)
 	for _, compression := range []qcow2.Compression{qcow2.None, qcow2.Zlib, qcow2.Zstd} {
 		image := rawimagetest.Output(t, raw, with(qcow2.Options{Compression: compression}))
-		diskimagetest.Run(t, "qemu-io", "-f", "qcow2", "-c", "write -P 7 0 300k", "-c", "discard 512k 128k", image.Name())
+		diskimagetest.Run(t, "qemu-io", "-f", "qcow2", "-c", "write -P 7 0 300k", "-c", "discard 512k 128k",
+			image.Name())
 		diskimagetest.Run(t, "qemu-img", "resize", "-f", "qcow2", image.Name(), "1G")
 		diskimagetest.Run(t, "qemu-img", "check", "-f", "qcow2", image.Name())
 	}

@@ -51,7 +51,8 @@ func (Formatter) Plan(size diskimage.Size, f diskimage.Filesystem, _ diskimage.T
 		return nil, &diskimage.NoSpaceError{What: "pages", Needed: minPages, Available: pages, BlockSize: pageSize}
 	}
 	if len(f.Label) >= labelLength {
-		return nil, fmt.Errorf("swap label %q is %d bytes long; a swap area holds %d", f.Label, len(f.Label), labelLength-1)
+		return nil, fmt.Errorf("swap label %q is %d bytes long; a swap area holds %d", f.Label, len(f.Label),
+			labelLength-1)
 	}
 	return volume{lastPage: uint32(min(pages-1, math.MaxUint32)), id: f.UUID, label: f.Label}, nil
 }

@@ -25,8 +25,10 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 	diskimagetest.File(t, "/usr/bin/extlinux")
 	const small, tiny = 24 * diskimage.MiB, 8 * diskimage.MiB
 	fat32 := 2 * diskimage.FAT32From(diskimage.SectorSize)
-	ext2, ext3 := diskimage.Filesystem{Type: "ext2", Features: "1.44"}, diskimage.Filesystem{Type: "ext3", Features: "1.44"}
-	bookworm, trixie := diskimage.Filesystem{Type: "ext4", Features: "1.44"}, diskimage.Filesystem{Type: "ext4", Features: "1.47"}
+	ext2, ext3 := diskimage.Filesystem{Type: "ext2", Features: "1.44"},
+		diskimage.Filesystem{Type: "ext3", Features: "1.44"}
+	bookworm, trixie := diskimage.Filesystem{Type: "ext4", Features: "1.44"},
+		diskimage.Filesystem{Type: "ext4", Features: "1.47"}
 	vfat := diskimage.Filesystem{Type: "vfat"}
 	for _, tt := range []struct {
 		name     string
@@ -50,11 +52,13 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 			t.Run(fmt.Sprintf("%s on %s", tt.name, table), func(t *testing.T) {
 				fs := tt.fs
 				fs.Time, fs.UUID = time.Unix(1_700_000_000, 0), uuid.MustParse("0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12")
-				start := diskimage.PartitionRequest{Role: diskimage.RoleRoot, Size: 0, Flags: []string{"boot"}, Filesystem: fs}
+				start := diskimage.PartitionRequest{Role: diskimage.RoleRoot, Size: 0, Flags: []string{"boot"},
+					Filesystem: fs}
 				if table == diskimage.GPT {
 					start.Flags = []string{"legacy_boot"}
 				}
-				request := diskimage.Request{Size: tt.size + 4*diskimage.MiB, Table: table, ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11")}
+				request := diskimage.Request{Size: tt.size + 4*diskimage.MiB, Table: table,
+					ID: uuid.MustParse("6a1e5b0c-7a70-4c53-9d0a-5d1b8e0f3c11")}
 				if tt.separate {
 					start.Role, start.Size = diskimage.RoleBoot, tt.size
 					request.Partitions = []diskimage.PartitionRequest{start, {Role: diskimage.RoleRoot}}
@@ -99,7 +103,8 @@ func writeSyslinux(t *testing.T, layout diskimage.Layout) string {
 		diskimage.FileEntry("ldlinux.sys", 0o444, loader.File(), now),
 		diskimage.FileEntry("ldlinux.c32", 0o444, read("/usr/lib/syslinux/modules/bios/ldlinux.c32"), now),
 		// A kernel that is not there keeps the machine at the prompt, after the line was printed.
-		diskimage.FileEntry(syslinux.ConfigName, 0o644, []byte("include /boot/included-with-a-long-name.conf\ndefault none\nlabel none\n\tkernel /none\n"), now),
+		diskimage.FileEntry(syslinux.ConfigName, 0o644,
+			[]byte("include /boot/included-with-a-long-name.conf\ndefault none\nlabel none\n\tkernel /none\n"), now),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -130,16 +135,19 @@ func writeSyslinux(t *testing.T, layout diskimage.Layout) string {
 	}
 	for _, e := range extents {
 		n := min(e.Length, int64(len(file)))
-		patches = append(patches, diskimage.Patch{Offset: int64(part.Start) + e.Offset, Data: file[:n], What: "ldlinux.sys"})
+		patches = append(patches, diskimage.Patch{Offset: int64(part.Start) + e.Offset, Data: file[:n],
+			What: "ldlinux.sys"})
 		file = file[n:]
 	}
 	code, err := syslinux.MBRCode(read("/usr/lib/syslinux/mbr/" + mbr))
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := diskimage.Image{Layout: layout, Volumes: map[int]diskimage.Volume{part.Number: volume}, Patches: append(patches, code)}
+	image := diskimage.Image{Layout: layout, Volumes: map[int]diskimage.Volume{part.Number: volume},
+		Patches: append(patches, code)}
 	name := filepath.Join(t.TempDir(), "disk.img")
-	if err := diskimage.WriteFile(t.Context(), name, 0o644, func(f *os.File) error { return image.Write(t.Context(), f) }); err != nil {
+	if err := diskimage.WriteFile(t.Context(), name, 0o644,
+		func(f *os.File) error { return image.Write(t.Context(), f) }); err != nil {
 		t.Fatal(err)
 	}
 	return name

@@ -80,7 +80,8 @@ func WithKernels(config []byte, kernels []Kernel, prefix, arguments string) (_ [
 		if k.Initrd {
 			initrd = "initrd=" + prefix + "/initrd.img-" + k.Version + " "
 		}
-		fmt.Fprintf(&b, "label %s\n\tkernel %s/vmlinuz-%s\n\tappend %s%s\n\n", label, prefix, k.Version, initrd, arguments)
+		fmt.Fprintf(&b, "label %s\n\tkernel %s/vmlinuz-%s\n\tappend %s%s\n\n", label, prefix, k.Version, initrd,
+			arguments)
 	}
 	b.WriteString(kernelsEnd + after)
 	return []byte(b.String()), true

@@ -78,8 +78,10 @@ func (m machine) mustHook() {
 
 func TestKernelHookListsKernelsNewestFirst(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t, "root=UUID=x  ro\nquiet\n", "boot/vmlinuz-6.9.7+deb13-amd64", "boot/initrd.img-6.9.7+deb13-amd64",
-		"boot/vmlinuz-6.12.57+deb13-amd64", "boot/initrd.img-6.12.57+deb13-amd64", "boot/vmlinuz-6.12.57+deb13-amd64.old",
+	m := newMachine(t, "root=UUID=x  ro\nquiet\n", "boot/vmlinuz-6.9.7+deb13-amd64",
+		"boot/initrd.img-6.9.7+deb13-amd64",
+		"boot/vmlinuz-6.12.57+deb13-amd64", "boot/initrd.img-6.12.57+deb13-amd64",
+		"boot/vmlinuz-6.12.57+deb13-amd64.old",
 		"boot/vmlinuz-6.12~rc1-amd64", "boot/vmlinuz-6.99.dpkg-new", "boot/config-6.99", "boot/initrd.img-7.0")
 	m.write("extlinux.conf", string(Config{SerialBaud: 9600}.Bytes()))
 	m.mustHook()

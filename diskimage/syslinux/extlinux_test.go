@@ -21,8 +21,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 )
 
-// TestInstallOnExtEqualsExtlinux has extlinux install itself in a mounted file system of ours. What it has left there is,
-// byte for byte, what we would have written to the same places.
+// TestInstallOnExtEqualsExtlinux has extlinux install itself in a mounted file system of ours. What it has
+// left there is, byte for byte, what we would have written to the same places.
 func TestInstallOnExtEqualsExtlinux(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -30,18 +30,21 @@ func TestInstallOnExtEqualsExtlinux(t *testing.T) {
 	}
 	const size, blockSize = 24 << 20, 4096
 	for _, tt := range []struct{ fsType, release, dir string }{
-		{"ext2", "", "/"}, {"ext3", "", "/"}, {"ext4", "", "/boot"}, {"ext4", "1.44", "/"}, {"ext4", "1.47", "/boot/extlinux"},
+		{"ext2", "", "/"}, {"ext3", "", "/"}, {"ext4", "", "/boot"}, {"ext4", "1.44", "/"},
+		{"ext4", "1.47", "/boot/extlinux"},
 	} {
 		t.Run(tt.fsType+tt.release, func(t *testing.T) {
 			image := filepath.Join(t.TempDir(), "image")
-			writeExt(t, image, size, diskimage.Filesystem{Type: tt.fsType, Features: tt.release, UUID: uuid.New(), Time: time.Now()}, tt.dir)
+			writeExt(t, image, size, diskimage.Filesystem{Type: tt.fsType, Features: tt.release, UUID: uuid.New(),
+				Time: time.Now()}, tt.dir)
 			mountAndInstall(t, image, tt.dir)
 			name := strings.TrimSuffix(tt.dir, "/") + "/ldlinux.sys"
 			file := filepath.Join(t.TempDir(), "ldlinux.sys")
 			diskimagetest.Run(t, "debugfs", "-R", fmt.Sprintf("dump %s %s", name, file), image)
 			want, disk := read(t, file), read(t, image)
 			extents := blocksOf(t, image, name, (len(want)+blockSize-1)/blockSize, blockSize)
-			patches, got, err := loader(t).Install(Placement{Sectors: size / sectorSize, File: extents, Directory: tt.dir})
+			patches, got, err := loader(t).Install(Placement{Sectors: size / sectorSize, File: extents,
+				Directory: tt.dir})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,8 +23,9 @@ type Placement struct {
 	Directory string
 	// FAT keeps the parameters that a FAT has in its boot sector.
 	FAT bool
-	// Copy is the sector of the partition with a FAT32's copy of the boot sector; 0 if there is none. syslinux leaves the
-	// copy alone, but fsck.fat, which runs whenever the machine starts, complains of two that differ.
+	// Copy is the sector of the partition with a FAT32's copy of the boot sector; 0 if there is none.
+	// syslinux leaves the copy alone, but fsck.fat, which runs whenever the machine starts, complains of two
+	// that differ.
 	Copy uint64
 }
 

@@ -118,7 +118,8 @@ func clustersOf(t *testing.T, image string, disk []byte, cluster int) []diskimag
 	reserved, tables, rootEntries, tableSectors := u16(0x0e), int(disk[0x10]), u16(0x11), u16(0x16)
 	data := (reserved+tables*tableSectors)*sectorSize + rootEntries*32
 	var extents []diskimage.Extent
-	for _, m := range clusterRange.FindAllStringSubmatch(diskimagetest.Run(t, "mshowfat", "-i", image, "::/ldlinux.sys"),
+	for _, m := range clusterRange.FindAllStringSubmatch(diskimagetest.Run(t, "mshowfat", "-i", image,
+		"::/ldlinux.sys"),
 		-1) {
 		first, err := strconv.Atoi(m[1])
 		last := first
@@ -211,7 +212,8 @@ func TestInstallRefusesWrongPlaces(t *testing.T) {
 		{"each sector apart", at(pieces...), ""},
 		{"hole", at(diskimage.Extent{Offset: 4096, Length: 4096}), "holes"},
 		{"inside a sector", at(diskimage.Extent{Offset: 100, Length: size}), "whole sectors"},
-		{"part of a sector", at(diskimage.Extent{Offset: 4096, Length: 100}, diskimage.Extent{Offset: 8192, Length: size}),
+		{"part of a sector",
+			at(diskimage.Extent{Offset: 4096, Length: 100}, diskimage.Extent{Offset: 8192, Length: size}),
 			"whole sectors"},
 		{"behind the partition", at(diskimage.Extent{Offset: 4096*512 - size + 512, Length: size}), "not inside"},
 		{"before the partition", at(diskimage.Extent{Offset: -512, Length: size}), "not inside"},

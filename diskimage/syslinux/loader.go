@@ -76,7 +76,8 @@ func (l *Loader) findBootSector(data []byte) error {
 			continue
 		}
 		s := data[start : start+sectorSize]
-		if s[0] == 0xeb && s[2] == 0x90 && binary.LittleEndian.Uint32(s[magicInBootSector:]) == magic && s[510] == 0x55 &&
+		if s[0] == 0xeb && s[2] == 0x90 && binary.LittleEndian.Uint32(s[magicInBootSector:]) == magic &&
+			s[510] == 0x55 &&
 			s[511] == 0xaa {
 			copy(l.bootSector[:], s)
 			return nil

@@ -82,7 +82,8 @@ func methodOf(filename string) (method, error) {
 
 // hasAnySuffix reports whether a name ends with one of the suffixes and is longer than that.
 func hasAnySuffix(name string, suffixes []string) bool {
-	return slices.ContainsFunc(suffixes, func(s string) bool { return len(name) > len(s) && strings.HasSuffix(name, s) })
+	return slices.ContainsFunc(suffixes,
+		func(s string) bool { return len(name) > len(s) && strings.HasSuffix(name, s) })
 }
 
 // Compress gives a writer whose compressed form goes to w, by the suffix of filename: gzip for .gz and .tgz, xz for .xz

@@ -74,6 +74,7 @@ func IsPlain(r io.ReaderAt) (bool, error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		return false, err
 	}
-	return !slices.ContainsFunc(signatures, func(s signature) bool { return bytes.HasPrefix(head[:n], []byte(s.magic)) }),
+	return !slices.ContainsFunc(signatures,
+			func(s signature) bool { return bytes.HasPrefix(head[:n], []byte(s.magic)) }),
 		nil
 }

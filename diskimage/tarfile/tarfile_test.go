@@ -151,7 +151,8 @@ func describe(t *testing.T, tree diskimage.Tree) []string {
 		}
 		lines = append(lines, fmt.Sprintf(
 			"%q -> %q %q mode %o owner %d:%d device %d,%d time %s xattrs %q content %.20q of %d",
-			e.Name, e.Linkname, e.HardLink, e.Mode, e.UID, e.GID, e.Major, e.Minor, e.ModTime.UTC(), e.Xattrs, data, len(data)))
+			e.Name, e.Linkname, e.HardLink, e.Mode, e.UID, e.GID, e.Major, e.Minor, e.ModTime.UTC(), e.Xattrs, data,
+			len(data)))
 	}
 	return lines
 }
@@ -298,7 +299,8 @@ func (f failing) Close() error { *f.closed = true; return nil }
 // withContent is a tree with one large file.
 func withContent(size int64, c diskimage.Content) entries {
 	return entries{diskimage.DirEntry(".", 0o755, testTime), {
-		Name: "var/big", Mode: unix.S_IFREG | 0o644, Size: size, Open: func() (diskimage.Content, error) { return c, nil },
+		Name: "var/big", Mode: unix.S_IFREG | 0o644, Size: size,
+		Open: func() (diskimage.Content, error) { return c, nil },
 	}}
 }
 

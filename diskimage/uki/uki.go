@@ -137,7 +137,8 @@ func parse(program []byte) (headers, error) {
 		return h, errors.New("not an EFI program: it does not begin with MZ")
 	}
 	at := int64(binary.LittleEndian.Uint32(program[signaturePlace:]))
-	if at+int64(len(peSignature)) > int64(len(program)) || string(program[at:at+int64(len(peSignature))]) != peSignature {
+	if at+int64(len(peSignature)) > int64(len(program)) ||
+		string(program[at:at+int64(len(peSignature))]) != peSignature {
 		return h, errors.New("not an EFI program: no PE signature")
 	}
 	h.at = int(at) + len(peSignature)
@@ -214,7 +215,8 @@ func (h headers) checkRoom() error {
 		}
 	}
 	if need := h.sectionTable() + binary.Size(h.sections); need > int(room) {
-		return fmt.Errorf("headers of %d sections take %d bytes, and systemd-stub has room for %d", len(h.sections), need,
+		return fmt.Errorf("headers of %d sections take %d bytes, and systemd-stub has room for %d",
+			len(h.sections), need,
 			room)
 	}
 	return nil

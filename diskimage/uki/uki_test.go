@@ -155,7 +155,8 @@ func TestKernelWithoutNXTakesItFromTheImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		h, err := parse(image)
-		if got := h.optional.DllCharacteristics&pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT != 0; err != nil || got != kernel {
+		if got := h.optional.DllCharacteristics&pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT != 0; err != nil ||
+			got != kernel {
 			t.Errorf("kernel with NX %v: image with NX %v, %v", kernel, got, err)
 		}
 	}

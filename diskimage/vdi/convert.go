@@ -93,7 +93,8 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	}
 	count := rawimage.Blocks(image.Size(), blockSize)
 	if count > maxBlocks {
-		return fmt.Errorf("a disk of %d bytes is too large for vdi: at most %d", image.Size(), int64(maxBlocks)*blockSize)
+		return fmt.Errorf("a disk of %d bytes is too large for vdi: at most %d", image.Size(),
+			int64(maxBlocks)*blockSize)
 	}
 	h := newHeader(image.Size(), count, opts.ID)
 	blocks := bytes.Repeat([]byte{0xff}, int(count*entrySize)) // all unallocated

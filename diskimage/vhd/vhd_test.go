@@ -114,9 +114,11 @@ func TestFooterHasGeometryAndTime(t *testing.T) {
 		if got := binary.BigEndian.Uint32(footer[24:]); got != 65 {
 			t.Errorf("time: got %d s, want 65", got)
 		}
-		if c, h, s := binary.BigEndian.Uint16(footer[56:]), footer[58], footer[59]; c != test.cylinders || h != test.heads ||
+		if c, h, s := binary.BigEndian.Uint16(footer[56:]), footer[58], footer[59]; c != test.cylinders ||
+			h != test.heads ||
 			s != test.sectors {
-			t.Errorf("geometry of %d bytes: got %d/%d/%d, want %d/%d/%d", test.size, c, h, s, test.cylinders, test.heads,
+			t.Errorf("geometry of %d bytes: got %d/%d/%d, want %d/%d/%d", test.size, c, h, s, test.cylinders,
+				test.heads,
 				test.sectors)
 		}
 	}

@@ -162,7 +162,8 @@ func newMetadataTable() metadataTable {
 		{logicalSectorSize, 4, flagRequired | flagVirtualDisk},
 		{physicalSectorSize, 4, flagRequired | flagVirtualDisk},
 	} {
-		t.Entries[i] = metadataRecord{ID: rawimage.GUID(item.id), Offset: offset, Length: item.length, Flags: item.flags}
+		t.Entries[i] = metadataRecord{ID: rawimage.GUID(item.id), Offset: offset, Length: item.length,
+			Flags: item.flags}
 		offset += item.length
 	}
 	return t

@@ -38,7 +38,8 @@ type Machine struct {
 	Memory, CPUs int
 	// Snapshot throws away at the end what the machine has written.
 	Snapshot bool
-	// Graphics gives the machine a screen, in a window of QEMU. Without one SeaBIOS and boot sectors use the serial line.
+	// Graphics gives the machine a screen, in a window of QEMU. Without one SeaBIOS and boot sectors use the
+	// serial line.
 	Graphics bool
 	// Network lets the machine reach out, through QEMU's own NAT.
 	Network bool
@@ -72,21 +73,25 @@ type platform struct {
 
 // platforms has all that are known.
 var platforms = []platform{
-	{"amd64", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem}, ",graphics=off",
+	{"amd64", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem},
+		",graphics=off",
 		"", "", ""},
 	{
-		"amd64", UEFI, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "q35", "-cpu", nehalem}, ",graphics=off",
+		"amd64", UEFI, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "q35", "-cpu", nehalem},
+		",graphics=off",
 		"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf",
 	},
 	{
 		// The variables with Microsoft's keys are protected by system management mode (OVMF README, SMM_REQUIRE).
 		"amd64", SecureBoot, "qemu-system-x86_64", "qemu-system-x86", []string{
-			"-machine", "q35,smm=on", "-cpu", nehalem, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global",
+			"-machine", "q35,smm=on", "-cpu", nehalem, "-global", "driver=cfi.pflash01,property=secure,value=on",
+			"-global",
 			"ICH9-LPC.disable_s3=1",
 		}, ",graphics=off",
 		"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "ovmf",
 	},
-	{"i386", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem}, ",graphics=off",
+	{"i386", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem},
+		",graphics=off",
 		"", "", ""},
 	{
 		"i386", UEFI, "qemu-system-i386", "qemu-system-x86", []string{"-machine", "q35"}, ",graphics=off",
@@ -133,8 +138,9 @@ func (m Machine) withDefaults() Machine {
 		m.Memory = 1024
 	}
 	if m.CPUs == 0 && m.inSoftware() {
-		// With two, one may run code that the other is patching: Linux died of that (int3 in sched_clock_cpu and elsewhere)
-		// in three of some seventy boots, with QEMU 7.2. On two busy processors one is hardly slower.
+		// With two, one may run code that the other is patching: Linux died of that (int3 in sched_clock_cpu
+		// and elsewhere) in three of some seventy boots, with QEMU 7.2. On two busy processors one is hardly
+		// slower.
 		m.CPUs = 1
 	}
 	if m.CPUs == 0 {

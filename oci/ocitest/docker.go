@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ocitest makes the places in which builds run elsewhere, for tests: that of a root in a container with the rights
-// that Docker gives by default, and with those of Kubernetes.
+// Package ocitest makes the places in which builds run elsewhere, for tests: that of a root in a container
+// with the rights that Docker gives by default, and with those of Kubernetes.
 //
 // It reproduces what a process may do there, not how the place looks: files are the host's. A test binary that uses
 // it calls Init first in its TestMain, as it is started again to become such a process.
@@ -52,10 +52,13 @@ func contained(how, path string, args []string) *exec.Cmd {
 	}
 }
 
-// dockerCapabilities are those of a container, as moby's profiles/seccomp and daemon/pkg/oci/caps/defaults.go have them.
+// dockerCapabilities are those of a container, as moby's profiles/seccomp and daemon/pkg/oci/caps/defaults.go
+// have them.
 var dockerCapabilities = []int{
-	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FSETID, unix.CAP_FOWNER, unix.CAP_MKNOD, unix.CAP_NET_RAW, unix.CAP_SETGID,
-	unix.CAP_SETUID, unix.CAP_SETFCAP, unix.CAP_SETPCAP, unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_CHROOT, unix.CAP_KILL, unix.CAP_AUDIT_WRITE,
+	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FSETID, unix.CAP_FOWNER, unix.CAP_MKNOD, unix.CAP_NET_RAW,
+	unix.CAP_SETGID,
+	unix.CAP_SETUID, unix.CAP_SETFCAP, unix.CAP_SETPCAP, unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_CHROOT, unix.CAP_KILL,
+	unix.CAP_AUDIT_WRITE,
 }
 
 // becomeDocker returns only if it fails.
@@ -72,7 +75,8 @@ func becomeDocker(args []string, filter bool) error {
 		if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return fmt.Errorf("bind %s: %w", dir, err)
 		}
-		if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		if err := unix.Mount("", dir, "",
+			unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 			return fmt.Errorf("make %s read-only: %w", dir, err)
 		}
 	}
@@ -112,12 +116,18 @@ func dropCapabilities() error {
 // dockerRefused are the system calls that Docker's default filter refuses to a container without CAP_SYS_ADMIN and its
 // like; the list is that of its documentation, "Seccomp security profiles for Docker", with the newer calls for mounts.
 var dockerRefused = []uint32{
-	unix.SYS_ACCT, unix.SYS_ADD_KEY, unix.SYS_BPF, unix.SYS_CLOCK_ADJTIME, unix.SYS_CLOCK_SETTIME, unix.SYS_DELETE_MODULE, unix.SYS_FANOTIFY_INIT,
-	unix.SYS_FINIT_MODULE, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSOPEN, unix.SYS_FSPICK, unix.SYS_GET_MEMPOLICY, unix.SYS_INIT_MODULE,
-	unix.SYS_KCMP, unix.SYS_KEXEC_LOAD, unix.SYS_KEYCTL, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_MBIND, unix.SYS_MOUNT, unix.SYS_MOUNT_SETATTR,
-	unix.SYS_MOVE_MOUNT, unix.SYS_MOVE_PAGES, unix.SYS_NFSSERVCTL, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_OPEN_TREE, unix.SYS_PERF_EVENT_OPEN,
-	unix.SYS_PIVOT_ROOT, unix.SYS_QUOTACTL, unix.SYS_REBOOT, unix.SYS_REQUEST_KEY, unix.SYS_SETDOMAINNAME, unix.SYS_SETHOSTNAME, unix.SYS_SETNS,
-	unix.SYS_SETTIMEOFDAY, unix.SYS_SET_MEMPOLICY, unix.SYS_SWAPOFF, unix.SYS_SWAPON, unix.SYS_SYSLOG, unix.SYS_UMOUNT2, unix.SYS_UNSHARE,
+	unix.SYS_ACCT, unix.SYS_ADD_KEY, unix.SYS_BPF, unix.SYS_CLOCK_ADJTIME, unix.SYS_CLOCK_SETTIME,
+	unix.SYS_DELETE_MODULE, unix.SYS_FANOTIFY_INIT,
+	unix.SYS_FINIT_MODULE, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSOPEN, unix.SYS_FSPICK,
+	unix.SYS_GET_MEMPOLICY, unix.SYS_INIT_MODULE,
+	unix.SYS_KCMP, unix.SYS_KEXEC_LOAD, unix.SYS_KEYCTL, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_MBIND, unix.SYS_MOUNT,
+	unix.SYS_MOUNT_SETATTR,
+	unix.SYS_MOVE_MOUNT, unix.SYS_MOVE_PAGES, unix.SYS_NFSSERVCTL, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_OPEN_TREE,
+	unix.SYS_PERF_EVENT_OPEN,
+	unix.SYS_PIVOT_ROOT, unix.SYS_QUOTACTL, unix.SYS_REBOOT, unix.SYS_REQUEST_KEY, unix.SYS_SETDOMAINNAME,
+	unix.SYS_SETHOSTNAME, unix.SYS_SETNS,
+	unix.SYS_SETTIMEOFDAY, unix.SYS_SET_MEMPOLICY, unix.SYS_SWAPOFF, unix.SYS_SWAPON, unix.SYS_SYSLOG, unix.SYS_UMOUNT2,
+	unix.SYS_UNSHARE,
 	unix.SYS_USERFAULTFD, unix.SYS_VHANGUP,
 }
 
@@ -150,12 +160,14 @@ func installFilter() error {
 	filter = append(filter,
 		// Programs then try clone, whose flags a filter can see.
 		unless(unix.BPF_JEQ, unix.SYS_CLONE3, 1), refuse(unix.ENOSYS),
-		unless(unix.BPF_JEQ, unix.SYS_CLONE, 3), load(dataFlags), unless(unix.BPF_JSET, newNamespaces, 1), refuse(unix.EPERM),
+		unless(unix.BPF_JEQ, unix.SYS_CLONE, 3), load(dataFlags), unless(unix.BPF_JSET, newNamespaces, 1),
+		refuse(unix.EPERM),
 		answer(unix.SECCOMP_RET_ALLOW),
 	)
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	// Go has threads; all get the filter.
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
+		uintptr(unsafe.Pointer(&program)))
 	if errno != 0 {
 		return errno
 	}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package types holds the values that package oci exchanges with its callers: snapshots of root file systems, and images
-// in registries, in OCI image layouts and in other container stores. It is all that a caller needs to declare interfaces
-// that *oci.Engine satisfies. It imports nothing that runs or stores anything, so that a package which only describes
-// what it wants from an engine depends on neither go.podman.io nor build tags.
+// Package types holds the values that package oci exchanges with its callers: snapshots of root file systems,
+// and images in registries, in OCI image layouts and in other container stores. It is all that a caller needs
+// to declare interfaces that *oci.Engine satisfies. It imports nothing that runs or stores anything, so that
+// a package which only describes what it wants from an engine depends on neither go.podman.io nor build tags.
 package types
 
 import (
@@ -38,8 +38,8 @@ type PackedSnapshot struct {
 type ImageCopy struct {
 	// Layout is a directory, an OCI image layout with one image.
 	Layout string
-	// Destination is in the words of containers-transports(5): "docker://…" for a registry, "containers-storage:…" for the
-	// caller's own store, that of podman, "docker-archive:…" for a file.
+	// Destination is in the words of containers-transports(5): "docker://…" for a registry,
+	// "containers-storage:…" for the caller's own store, that of podman, "docker-archive:…" for a file.
 	Destination string
 	// File takes the place of the file that Destination names; nil if it names none. It must be empty.
 	File *os.File
@@ -62,8 +62,8 @@ type ImageSource struct {
 // RemoteImage is what an image says of itself.
 type RemoteImage struct {
 	Labels map[string]string
-	// Config is the digest of the configuration, which holds the labels; Annotations are those of the manifest, if it is of
-	// a form that has some.
+	// Config is the digest of the configuration, which holds the labels; Annotations are those of the
+	// manifest, if it is of a form that has some.
 	Config      digest.Digest
 	Annotations map[string]string
 	// Layers begin with the lowest.

@@ -8,7 +8,8 @@
 //	client := archive.Client{Keyring: repo.Keyring(), …}
 //	release, err := client.Release(ctx, repo.URL(), "wheezy")
 //
-// With Forward it stands before another mirror and has suites of its own with that one's packages. A Repository counts the requests for its files and can answer them with faults. It has one component, main.
+// With Forward it stands before another mirror and has suites of its own with that one's packages. A
+// Repository counts the requests for its files and can answer them with faults. It has one component, main.
 package archivetest
 
 import (
@@ -117,12 +118,13 @@ func (o onlyHost) RoundTrip(req *http.Request) (*http.Response, error) {
 // Keyring holds the key that signs the Release files.
 func (r *Repository) Keyring() openpgp.EntityList { return openpgp.EntityList{r.key} }
 
-// NewKey makes the key that signs from now on, as if it had been made at the given time. It expires after its life, never
-// if that is 0.
+// NewKey makes the key that signs from now on, as if it had been made at the given time. It expires after its
+// life, never if that is 0.
 func (r *Repository) NewKey(made time.Time, life time.Duration) {
 	r.t.Helper()
 	key, err := openpgp.NewEntity("archivetest", "", "archivetest@example.org", &packet.Config{
-		Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: uint32(life / time.Second), Time: func() time.Time { return made },
+		Algorithm: packet.PubKeyAlgoEdDSA, KeyLifetimeSecs: uint32(life / time.Second),
+		Time: func() time.Time { return made },
 	})
 	if err != nil {
 		r.t.Fatalf("archivetest: make key: %v", err)
@@ -197,8 +199,8 @@ func (r *Repository) add(codename string, debs []Deb) {
 	}
 }
 
-// Import lists packages of another mirror in a suite, by their stanzas of its Packages file: text for each, with an empty
-// line behind it. Forward has to name that mirror.
+// Import lists packages of another mirror in a suite, by their stanzas of its Packages file: text for each,
+// with an empty line behind it. Forward has to name that mirror.
 func (r *Repository) Import(codename, stanzas string) {
 	r.t.Helper()
 	r.mu.Lock()
@@ -262,7 +264,8 @@ func (r *Repository) Count(part string) int {
 	return n
 }
 
-// Get returns a file of the archive by its path below URL, as it is served without faults; ok is false if there is none.
+// Get returns a file of the archive by its path below URL, as it is served without faults; ok is false if
+// there is none.
 func (r *Repository) Get(path string) (data []byte, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -65,7 +65,8 @@ func TestDpkgDebReadsThePackages(t *testing.T) {
 		r := NewRepository(t)
 		r.Add(Deb{
 			Name: "hello", Version: "1:2-3", Depends: "a, b", Compression: compression,
-			Files:   []File{{Name: "usr/bin/hello", Mode: 0o755, Content: "#!/bin/sh\n"}, {Name: "usr/bin/hi", Linkname: "hello"}},
+			Files: []File{{Name: "usr/bin/hello", Mode: 0o755, Content: "#!/bin/sh\n"},
+				{Name: "usr/bin/hi", Linkname: "hello"}},
 			Scripts: map[string]string{"postinst": "#!/bin/sh\n"},
 		})
 		deb := save(t, r, "pool/main/h/hello/hello_2-3_amd64.deb")
@@ -108,7 +109,8 @@ APT::Architecture "amd64"; APT::Sandbox::User "root"; Acquire::Languages "none";
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"update", "-o", "APT::Update::Error-Mode=any"}, {"install", "--download-only", "-y", "hello"}} {
+	for _, args := range [][]string{{"update", "-o", "APT::Update::Error-Mode=any"},
+		{"install", "--download-only", "-y", "hello"}} {
 		cmd := exec.Command(apt, args...)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "APT_CONFIG=" + filepath.Join(dir, "apt.conf")}
 		if out, err := cmd.CombinedOutput(); err != nil {

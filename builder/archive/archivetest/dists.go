@@ -157,7 +157,8 @@ func (r *Repository) release(s *suite, name string, arches []string, indexes map
 	if !r.options.SeparateAll {
 		b.WriteString("No-Support-for-Architecture-all: Packages\n")
 	}
-	fmt.Fprintf(&b, "Architectures: all %s\nComponents: main\nDescription: made for a test\nSHA256:\n", strings.Join(arches, " "))
+	fmt.Fprintf(&b, "Architectures: all %s\nComponents: main\nDescription: made for a test\nSHA256:\n",
+		strings.Join(arches, " "))
 	for _, path := range slices.Sorted(maps.Keys(indexes)) {
 		fmt.Fprintf(&b, " %x %8d %s\n", sha256.Sum256(indexes[path]), len(indexes[path]), path)
 	}

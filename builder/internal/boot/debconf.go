@@ -17,8 +17,8 @@ const (
 	DebconfAnswers   = "/var/cache/debconf/config.dat"
 )
 
-// AnswerDebconf gives packages the answers that a build gives them, so that their upgrades in the booted system neither ask
-// nor fail. Where the packages are not installed there is nothing to answer.
+// AnswerDebconf gives packages the answers that a build gives them, so that their upgrades in the booted
+// system neither ask nor fail. Where the packages are not installed there is nothing to answer.
 func AnswerDebconf(f *target.Memory, answers []string) error {
 	templates, err := f.ReadFile(debconfTemplates)
 	if errors.Is(err, fs.ErrNotExist) {

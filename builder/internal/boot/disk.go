@@ -64,10 +64,10 @@ func (d Disk) kernelArguments() string {
 	return arguments
 }
 
-// vendorDir is the name of the vendor in small letters. It names the directory of the EFI system partition where
-// grub-install puts its programs, the first word of GRUB_DISTRIBUTOR (the packages look after GRUB only if it is there),
-// and it begins the names of unified kernel images, where kernel-install would take the machine ID, which an image does
-// not have.
+// vendorDir is the name of the vendor in small letters. It names the directory of the EFI system partition
+// where grub-install puts its programs, the first word of GRUB_DISTRIBUTOR (the packages look after GRUB only
+// if it is there), and it begins the names of unified kernel images, where kernel-install would take the
+// machine ID, which an image does not have.
 func (d Disk) vendorDir() string { return strings.ToLower(string(d.Vendor)) }
 
 // DeviceName names a partition in fstab(5) and as the kernel's argument root=: by its file system, if that has an ID.

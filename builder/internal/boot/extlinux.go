@@ -101,10 +101,12 @@ func (l Extlinux) Configure(d Disk, f *target.Memory) error {
 	if err != nil {
 		return err
 	}
-	config, ok := syslinux.WithKernels(config, kernels, d.bootPrefix(), strings.Join(strings.Fields(string(arguments)), " "))
+	config, ok := syslinux.WithKernels(config, kernels, d.bootPrefix(),
+		strings.Join(strings.Fields(string(arguments)), " "))
 	if !ok {
-		return &problem.Problem{Flag: "--boot", Err: fmt.Errorf("%s of the root file system does not say where its kernels go, and may name another disk: "+
-			"remove it", setup.Config())}
+		return &problem.Problem{Flag: "--boot",
+			Err: fmt.Errorf("%s of the root file system does not say where its kernels go, and may name another disk: "+
+				"remove it", setup.Config())}
 	}
 	return f.WriteFile(setup.Config(), config, 0o644)
 }
@@ -156,7 +158,8 @@ func (Extlinux) Prepare(ctx context.Context, d Disk, src Source) (Parts, error) 
 		}
 		for _, e := range extents {
 			n := min(e.Length, int64(len(file)))
-			patches = append(patches, diskimage.Patch{Offset: int64(part.Start) + e.Offset, Data: file[:n], What: "ldlinux.sys"})
+			patches = append(patches, diskimage.Patch{Offset: int64(part.Start) + e.Offset, Data: file[:n],
+				What: "ldlinux.sys"})
 			file = file[n:]
 		}
 		if mbr == nil {

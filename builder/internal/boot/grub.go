@@ -59,9 +59,10 @@ func (l GRUB) Packages(r Request) []string {
 	return nil
 }
 
-// Answers: grub-pc asks for the disks to install itself to, and an upgrade of it fails for ever if that answer is empty and not
-// meant to be (the end of its postinst). Naming a disk would tie the image to one hypervisor. So upgrades leave boot
-// code and modules as they are, a pair that fits, and renew grub.cfg; grub-install(8) renews the rest by hand.
+// Answers: grub-pc asks for the disks to install itself to, and an upgrade of it fails for ever if that
+// answer is empty and not meant to be (the end of its postinst). Naming a disk would tie the image to one
+// hypervisor. So upgrades leave boot code and modules as they are, a pair that fits, and renew grub.cfg;
+// grub-install(8) renews the rest by hand.
 //
 // Under UEFI the copy in EFI/BOOT is renewed as well, and no entries are stored in firmware, which an image that moves
 // to another machine could not rely on.
@@ -84,8 +85,9 @@ func (l GRUB) Check(r Request) []error {
 	problems := bootOutsideReadOnly(l, r)
 	if l.OnBIOS && l.onUEFI && r.Arch.PC && // else it has no BIOS, which loaderNeedsBIOS says
 		(r.Arch.Name != "amd64" || r.Release.Vendor != debian.Debian || !r.Release.Since("buster", "")) {
-		problems = append(problems, problem.New("--boot", "hybrid needs the package grub-cloud-amd64, which Debian has for amd64 "+
-			"since buster: choose another release or architecture, --grub, or --grub with --use-uefi")...)
+		problems = append(problems,
+			problem.New("--boot", "hybrid needs the package grub-cloud-amd64, which Debian has for amd64 "+
+				"since buster: choose another release or architecture, --grub, or --grub with --use-uefi")...)
 	}
 	if l.onUEFI && r.Arch.Name != "" && r.SignedEFI() && r.ESP(l) < leastSignedESP {
 		problems = append(problems, problem.New("--esp-size", "%s is too small for shim and GRUB: at least %s needed",
@@ -166,8 +168,8 @@ func grubPackage(platform string) string {
 	return fmt.Sprintf("grub-efi-%s-bin", cpu)
 }
 
-// GRUBMonolith is the GRUB of a platform of UEFI that has all modules built in and looks for grub.cfg beside itself, as the
-// signed one does.
+// GRUBMonolith is the GRUB of a platform of UEFI that has all modules built in and looks for grub.cfg beside
+// itself, as the signed one does.
 func GRUBMonolith(platform string) string {
 	suffix, _, _ := strings.Cut(platform, "-")
 	if short, ok := map[string]string{"x86_64": "x64", "i386": "ia32", "arm64": "aa64"}[suffix]; ok {

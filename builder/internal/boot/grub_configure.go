@@ -56,8 +56,8 @@ func (l GRUB) Configure(d Disk, f *target.Memory) (err error) {
 	return step.WriteFileIn(f, step.CloudSwitch, "", 0o644)
 }
 
-// copyGrubModules copies the modules of a platform to where GRUB looks for them. The signed GRUB has all that it may use
-// built in, and can be there without any.
+// copyGrubModules copies the modules of a platform to where GRUB looks for them. The signed GRUB has all that
+// it may use built in, and can be there without any.
 func copyGrubModules(f *target.Memory, platform string) error {
 	if there, err := target.Exists(f, GRUBModules(platform)); err != nil || !there {
 		return err
@@ -101,7 +101,8 @@ func (l GRUB) menu(d Disk, f *target.Memory) (grub.Menu, error) {
 	root := "root=" + DeviceName(d.Root()) + " ro"
 	menu := grub.Menu{
 		Title: string(d.Vendor) + " GNU/Linux", Boot: GRUBPlace(d), KernelDir: d.bootPrefix(), Timeout: 5,
-		Modules:        slices.DeleteFunc(grub.CoreModules("", d.Boot().Filesystem.Type), func(name string) bool { return name == "search_fs_uuid" }),
+		Modules: slices.DeleteFunc(grub.CoreModules("", d.Boot().Filesystem.Type),
+			func(name string) bool { return name == "search_fs_uuid" }),
 		Arguments:      strings.TrimSpace(root + " " + settings["GRUB_CMDLINE_LINUX"]),
 		QuietArguments: settings["GRUB_CMDLINE_LINUX_DEFAULT"],
 	}
@@ -109,7 +110,8 @@ func (l GRUB) menu(d Disk, f *target.Memory) (grub.Menu, error) {
 		menu.Timeout = seconds
 	}
 	if terminal := settings["GRUB_TERMINAL"]; strings.Contains(terminal, "serial") {
-		menu.Terminal = []string{settings["GRUB_SERIAL_COMMAND"], "terminal_input " + terminal, "terminal_output " + terminal}
+		menu.Terminal = []string{settings["GRUB_SERIAL_COMMAND"], "terminal_input " + terminal,
+			"terminal_output " + terminal}
 	}
 	for _, k := range kernels {
 		entry := grub.MenuKernel{Version: k.Version, File: "vmlinuz-" + k.Version}
@@ -154,8 +156,8 @@ func grubSettings(f *target.Memory) (map[string]string, error) {
 	return settings, nil
 }
 
-// assignments reads lines NAME=VALUE of a shell script into settings. Values may name others; those that a program computes
-// are an error if we need them.
+// assignments reads lines NAME=VALUE of a shell script into settings. Values may name others; those that a
+// program computes are an error if we need them.
 func assignments(text string, settings map[string]string) error {
 	for line := range strings.Lines(text) {
 		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
@@ -184,7 +186,8 @@ func assignments(text string, settings map[string]string) error {
 }
 
 // neededSettings are those that the menu uses.
-var neededSettings = []string{"GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_TIMEOUT", "GRUB_TERMINAL", "GRUB_SERIAL_COMMAND"}
+var neededSettings = []string{"GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_TIMEOUT", "GRUB_TERMINAL",
+	"GRUB_SERIAL_COMMAND"}
 
 // substitute puts the values of variables in their place: $NAME and ${NAME}.
 func substitute(value string, settings map[string]string) (string, error) {

@@ -104,7 +104,8 @@ func grubSigned(d Disk, src Source, platform string) ([]diskimage.Entry, error) 
 	for _, f := range list {
 		data, err := src.ReadFile("/" + f.From)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("the image has no signed GRUB for UEFI (packages shim-signed and grub-efi-*-signed): %w", err)
+			return nil, fmt.Errorf(
+				"the image has no signed GRUB for UEFI (packages shim-signed and grub-efi-*-signed): %w", err)
 		}
 		if err != nil {
 			return nil, err
@@ -114,8 +115,8 @@ func grubSigned(d Disk, src Source, platform string) ([]diskimage.Entry, error) 
 	return files, nil
 }
 
-// MakeGRUBImage has the target's own grub-mkimage make the part of GRUB that finds /boot/grub: core.img, or an EFI program.
-// It must be of the version that the modules there are.
+// MakeGRUBImage has the target's own grub-mkimage make the part of GRUB that finds /boot/grub: core.img, or
+// an EFI program. It must be of the version that the modules there are.
 func MakeGRUBImage(ctx context.Context, s *step.Context, d Disk, platform string) ([]byte, error) {
 	// grub-mkimage seeks in its input and syncs its output, so pipes will not do.
 	dir, err := os.MkdirTemp(s.Tmp, "grub-mkimage-")
@@ -129,7 +130,8 @@ func MakeGRUBImage(ctx context.Context, s *step.Context, d Disk, platform string
 	}
 	const inside = "/run/grub-mkimage"
 	args := []string{
-		"grub-mkimage", "-O", platform, "-d", GRUBModules(platform), "-c", inside + "/load.cfg", "-o", inside + "/core.img",
+		"grub-mkimage", "-O", platform, "-d", GRUBModules(platform), "-c", inside + "/load.cfg", "-o",
+		inside + "/core.img",
 		"-p", grub.Prefix(d.Layout.Table, boot.Number, place.Dir),
 	}
 	args = append(args, grub.CoreModules(platform, boot.Filesystem.Type)...)

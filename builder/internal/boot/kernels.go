@@ -48,7 +48,8 @@ func Kernels(l Loader, f target.Files) ([]syslinux.Kernel, error) {
 		}
 		kernels = append(kernels, syslinux.Kernel{Version: version, Initrd: initrd})
 	}
-	slices.SortFunc(kernels, func(a, b syslinux.Kernel) int { return archive.CompareVersions(sortable(b), sortable(a)) })
+	slices.SortFunc(kernels,
+		func(a, b syslinux.Kernel) int { return archive.CompareVersions(sortable(b), sortable(a)) })
 	return kernels, nil
 }
 

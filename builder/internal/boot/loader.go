@@ -97,7 +97,8 @@ type Source interface {
 	// ReadFile reads a file of the root file system.
 	ReadFile(name string) ([]byte, error)
 	ReadDir(name string) ([]fs.DirEntry, error)
-	// SyslinuxFile gives a file of the packages extlinux and syslinux-common: as since 1.0, the image need not have them.
+	// SyslinuxFile gives a file of the packages extlinux and syslinux-common: as since 1.0, the image need
+	// not have them.
 	SyslinuxFile(ctx context.Context, name string) ([]byte, error)
 	// GRUBImage gives the part of GRUB that finds /boot/grub: core.img, or an EFI program.
 	GRUBImage(ctx context.Context, d Disk, platform string) ([]byte, error)
@@ -155,9 +156,9 @@ type Choice struct {
 	PC bool
 }
 
-// Choose applies the rules: --boot names the loader, and --use-uefi says which GRUB; without --boot UEFI needs
-// GRUB, and GRUB replaces extlinux. extlinux, which is on by default, is for PCs: on other machines it is nothing unless
-// --boot names it, which loaderNeedsBIOS refuses.
+// Choose applies the rules: --boot names the loader, and --use-uefi says which GRUB; without --boot UEFI
+// needs GRUB, and GRUB replaces extlinux. extlinux, which is on by default, is for PCs: on other machines it
+// is nothing unless --boot names it, which loaderNeedsBIOS refuses.
 func Choose(c Choice) Loader {
 	i := slices.IndexFunc(bootLoaders, func(l struct {
 		word   string
@@ -182,19 +183,25 @@ func Choose(c Choice) Loader {
 // commonLoader is what most boot loaders have in common.
 type commonLoader struct{}
 
-func (commonLoader) BIOS() bool                                                  { return false }
-func (commonLoader) UEFI() bool                                                  { return false }
-func (commonLoader) Check(Request) []error                                       { return nil }
-func (commonLoader) Packages(Request) []string                                   { return nil }
-func (commonLoader) Answers() []string                                           { return nil }
-func (commonLoader) espSize(r Request) diskimage.Size                            { return diskimage.FAT32From(r.SectorSize) }
+func (commonLoader) BIOS() bool                { return false }
+func (commonLoader) UEFI() bool                { return false }
+func (commonLoader) Check(Request) []error     { return nil }
+func (commonLoader) Packages(Request) []string { return nil }
+func (commonLoader) Answers() []string         { return nil }
+func (commonLoader) espSize(
+	r Request) diskimage.Size {
+	return diskimage.FAT32From(r.SectorSize)
+}
 func (commonLoader) Partitions(diskimage.TableKind) []diskimage.PartitionRequest { return nil }
 func (commonLoader) LegacyBoot() bool                                            { return false }
 func (commonLoader) Claims(Disk) []diskimage.Claim                               { return nil }
 func (commonLoader) Files(Disk) []loaderFile                                     { return nil }
-func (commonLoader) kernelNames() []string                                       { return []string{"vmlinuz-", "vmlinux-"} }
-func (commonLoader) WritesGrubenv() bool                                         { return false }
-func (commonLoader) Dense(string) bool                                           { return false }
+func (commonLoader) kernelNames() []string {
+	return []string{"vmlinuz-",
+		"vmlinux-"}
+}
+func (commonLoader) WritesGrubenv() bool { return false }
+func (commonLoader) Dense(string) bool   { return false }
 
 // bootCodeSize is the part of sector 0 that holds code.
 const bootCodeSize = 440
@@ -204,15 +211,17 @@ func bootCode(l Loader) diskimage.Claim {
 	return diskimage.Claim{Extent: diskimage.Extent{Length: bootCodeSize}, What: "boot code of " + l.String()}
 }
 
-// bootOutsideReadOnly: GRUB and extlinux change files in /boot, and not all versions of them read file systems that never
-// change.
+// bootOutsideReadOnly: GRUB and extlinux change files in /boot, and not all versions of them read file
+// systems that never change.
 func bootOutsideReadOnly(l Loader, r Request) []error {
 	if !filesystem.Lookup(r.Roottype).ReadOnly || !r.Image || r.Bootsize > 0 {
 		return nil
 	}
 	if r.UseUEFI {
-		return problem.New("--roottype", "GRUB cannot boot from %s: use --boot=systemd-boot, or --boot=hybrid with --bootsize", r.Roottype)
+		return problem.New("--roottype",
+			"GRUB cannot boot from %s: use --boot=systemd-boot, or --boot=hybrid with --bootsize", r.Roottype)
 	}
-	return problem.New("--roottype", "%s cannot boot from %s: give /boot a partition of its own with --bootsize=256Mi, or use "+
-		"--boot=systemd-boot", l, r.Roottype)
+	return problem.New("--roottype",
+		"%s cannot boot from %s: give /boot a partition of its own with --bootsize=256Mi, or use "+
+			"--boot=systemd-boot", l, r.Roottype)
 }

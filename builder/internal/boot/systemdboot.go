@@ -70,23 +70,28 @@ const (
 func (l SystemdBoot) Check(r Request) []error {
 	var problems []error
 	if r.Release.Vendor != debian.Debian || !r.Release.Since("trixie", "") {
-		problems = append(problems, problem.New("--boot", "%s has no systemd-ukify for the kernels of later upgrades: choose %s for "+
-			"Debian since trixie, or --boot=%s", r.Release.Codename, WordSystemdBoot, WordHybrid)...)
+		problems = append(problems,
+			problem.New("--boot", "%s has no systemd-ukify for the kernels of later upgrades: choose %s for "+
+				"Debian since trixie, or --boot=%s", r.Release.Codename, WordSystemdBoot, WordHybrid)...)
 	}
 	if r.Arch.Name != "" && r.Arch.EFI != "" && !slices.Contains(systemdBootArches, r.Arch.Name) {
-		problems = append(problems, problem.New("--boot", "%s is not made for %s: use --grub with --use-uefi", WordSystemdBoot, r.Arch.Name)...)
+		problems = append(problems, problem.New("--boot", "%s is not made for %s: use --grub with --use-uefi",
+			WordSystemdBoot, r.Arch.Name)...)
 	}
 	if !r.Image {
 		return problems
 	}
 	if r.Table != diskimage.GPT {
-		problems = append(problems, problem.New("--part-type", "%s finds its partition on a GPT disk only: use --part-type=gpt", WordSystemdBoot)...)
+		problems = append(problems, problem.New("--part-type",
+			"%s finds its partition on a GPT disk only: use --part-type=gpt", WordSystemdBoot)...)
 	}
 	if r.Bootsize > 0 {
-		problems = append(problems, problem.New("--bootsize", "%s starts kernels from the EFI system partition: use --esp-size", WordSystemdBoot)...)
+		problems = append(problems, problem.New("--bootsize",
+			"%s starts kernels from the EFI system partition: use --esp-size", WordSystemdBoot)...)
 	}
 	if r.ESP(l) < leastSystemdBootESP {
-		problems = append(problems, problem.New("--esp-size", "%s is too small for two kernels: at least %s needed", r.ESP(l), leastSystemdBootESP)...)
+		problems = append(problems, problem.New("--esp-size", "%s is too small for two kernels: at least %s needed",
+			r.ESP(l), leastSystemdBootESP)...)
 	}
 	return problems
 }
@@ -127,7 +132,8 @@ func (l SystemdBoot) Prepare(_ context.Context, d Disk, src Source) (Parts, erro
 	return Parts{Files: map[int][]diskimage.Entry{esp.Number: files}}, nil
 }
 
-// systemdProgram is where the package systemd-boot-efi has a program: "systemd-boot", or "linux", the stub of kernel images.
+// systemdProgram is where the package systemd-boot-efi has a program: "systemd-boot", or "linux", the stub of
+// kernel images.
 func systemdProgram(d Disk, name string) string {
 	arch, _ := debian.LookupArch(d.Arch)
 	suffix := strings.TrimPrefix(arch.EFI, "boot")

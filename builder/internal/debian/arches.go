@@ -18,7 +18,8 @@ type Arch struct {
 	ELF elf.FileHeader
 	// Serial is the kernel's name of the first serial port on the machines (or the QEMU board) of this architecture.
 	Serial string
-	// EFI is the name that firmware looks for on a removable disk, "bootx64.efi"; empty where --use-uefi is not supported.
+	// EFI is the name that firmware looks for on a removable disk, "bootx64.efi"; empty where --use-uefi is
+	// not supported.
 	EFI string
 	// EFIPackages are the boot loader packages for --use-uefi; with "-signed" behind the first one, it is what Secure
 	// Boot needs.
@@ -42,19 +43,22 @@ const first = "buzz"
 // read from the archive's Packages files in November 2026, older ones are those of the release's linux source package.
 var arches = []Arch{
 	{
-		Name: "amd64", Triplet: "x86_64-linux-gnu", Qemu: "x86_64", ELF: le64(elf.EM_X86_64), Serial: "ttyS0", EFI: "bootx64.efi", PC: true,
+		Name: "amd64", Triplet: "x86_64-linux-gnu", Qemu: "x86_64", ELF: le64(elf.EM_X86_64), Serial: "ttyS0",
+		EFI: "bootx64.efi", PC: true,
 		// The second package starts 32-bit firmware, which small machines with 64-bit processors had.
 		EFIPackages: []string{"grub-efi-amd64", "grub-efi-ia32-bin"},
 		kernels:     []kernelSince{{first, "amd64"}},
 	},
 	{
-		Name: "i386", Triplet: "i386-linux-gnu", Qemu: "i386", ELF: le32(elf.EM_386), Serial: "ttyS0", EFI: "bootia32.efi", PC: true,
+		Name: "i386", Triplet: "i386-linux-gnu", Qemu: "i386", ELF: le32(elf.EM_386), Serial: "ttyS0",
+		EFI: "bootia32.efi", PC: true,
 		EFIPackages: []string{"grub-efi-ia32"},
 		RunsOn:      []string{"amd64"},
 		kernels:     []kernelSince{{first, "486"}, {"jessie", "586"}, {"stretch", "686"}, {"trixie", ""}},
 	},
 	{
-		Name: "arm64", Triplet: "aarch64-linux-gnu", Qemu: "aarch64", ELF: le64(elf.EM_AARCH64), Serial: "ttyAMA0", EFI: "bootaa64.efi",
+		Name: "arm64", Triplet: "aarch64-linux-gnu", Qemu: "aarch64", ELF: le64(elf.EM_AARCH64), Serial: "ttyAMA0",
+		EFI:         "bootaa64.efi",
 		EFIPackages: []string{"grub-efi-arm64"},
 		kernels:     []kernelSince{{first, "arm64"}},
 	},
@@ -63,7 +67,8 @@ var arches = []Arch{
 		kernels: []kernelSince{{first, "versatile"}, {"stretch", "marvell"}, {"trixie", "rpi"}, {"forky", ""}},
 	},
 	{
-		Name: "armhf", Triplet: "arm-linux-gnueabihf", Qemu: "arm", ELF: le32(elf.EM_ARM), Serial: "ttyAMA0", EFI: "bootarm.efi",
+		Name: "armhf", Triplet: "arm-linux-gnueabihf", Qemu: "arm", ELF: le32(elf.EM_ARM), Serial: "ttyAMA0",
+		EFI:         "bootarm.efi",
 		EFIPackages: []string{"grub-efi-arm"},
 		kernels:     []kernelSince{{first, "vexpress"}, {"jessie", "armmp"}},
 	},
@@ -76,12 +81,14 @@ var arches = []Arch{
 		kernels: []kernelSince{{first, "s390x"}},
 	},
 	{
-		Name: "riscv64", Triplet: "riscv64-linux-gnu", Qemu: "riscv64", ELF: le64(elf.EM_RISCV), Serial: "ttyS0", EFI: "bootriscv64.efi",
+		Name: "riscv64", Triplet: "riscv64-linux-gnu", Qemu: "riscv64", ELF: le64(elf.EM_RISCV), Serial: "ttyS0",
+		EFI:         "bootriscv64.efi",
 		EFIPackages: []string{"grub-efi-riscv64"},
 		kernels:     []kernelSince{{first, "riscv64"}},
 	},
 	{
-		Name: "loong64", Triplet: "loongarch64-linux-gnu", Qemu: "loongarch64", ELF: le64(elf.EM_LOONGARCH), Serial: "ttyS0",
+		Name: "loong64", Triplet: "loongarch64-linux-gnu", Qemu: "loongarch64", ELF: le64(elf.EM_LOONGARCH),
+		Serial:  "ttyS0",
 		kernels: []kernelSince{{first, "loong64"}},
 	},
 	{
@@ -133,7 +140,8 @@ var arches = []Arch{
 		kernels: []kernelSince{{first, "sparc64"}},
 	},
 	{
-		Name: "x32", Triplet: "x86_64-linux-gnux32", Qemu: "", ELF: le32(elf.EM_X86_64), Serial: "ttyS0", PC: true, RunsOn: []string{"amd64"},
+		Name: "x32", Triplet: "x86_64-linux-gnux32", Qemu: "", ELF: le32(elf.EM_X86_64), Serial: "ttyS0", PC: true,
+		RunsOn:  []string{"amd64"},
 		kernels: []kernelSince{{first, "amd64"}},
 	},
 }

@@ -45,8 +45,9 @@ var (
 	ubuntuCSV string
 )
 
-// readReleases reads one table. Its first line names the columns; a line ends with the last date that is known. The last
-// free support is that of Debian's LTS team (eol-lts) and, in Ubuntu before 2013, that of servers (eol-server).
+// readReleases reads one table. Its first line names the columns; a line ends with the last date that is
+// known. The last free support is that of Debian's LTS team (eol-lts) and, in Ubuntu before 2013, that of
+// servers (eol-server).
 func readReleases(vendor Vendor, table string) []Release {
 	reader := csv.NewReader(strings.NewReader(table))
 	reader.FieldsPerRecord = -1
@@ -66,7 +67,8 @@ func readReleases(vendor Vendor, table string) []Release {
 		version, _, _ := strings.Cut(field("version"), " ") // "24.04 LTS"
 		r := Release{
 			Vendor: vendor, Codename: field("series"), Version: version,
-			Created: field("created"), Released: field("release"), EOL: cmp.Or(field("eol-lts"), field("eol-server"), field("eol")),
+			Created: field("created"), Released: field("release"), EOL: cmp.Or(field("eol-lts"), field("eol-server"),
+				field("eol")),
 		}
 		if r.Version == "" {
 			r.Created = alwaysInMotion

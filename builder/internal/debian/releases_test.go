@@ -53,7 +53,8 @@ func TestReleaseTableIsInOrder(t *testing.T) {
 			last = r
 		}
 	}
-	if !slices.IsSortedFunc(releases, func(a, b Release) int { return strings.Compare(string(a.Vendor), string(b.Vendor)) }) {
+	if !slices.IsSortedFunc(releases,
+		func(a, b Release) int { return strings.Compare(string(a.Vendor), string(b.Vendor)) }) {
 		t.Error("vendors are mixed")
 	}
 }

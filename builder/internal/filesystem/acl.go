@@ -33,7 +33,8 @@ func (v *Volume) amend(ctx context.Context, work string) error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(e.Xattrs, func(x diskimage.Xattr) bool { return xfsACLNames[x.Name] != "" }) && e.HardLink == "" {
+		if slices.ContainsFunc(e.Xattrs, func(x diskimage.Xattr) bool { return xfsACLNames[x.Name] != "" }) &&
+			e.HardLink == "" {
 			found = append(found, e)
 		}
 	}

@@ -17,7 +17,8 @@ import (
 )
 
 // aclOf is user::rwx, user:1234:r-x, group::r-x, mask::r-x, other::---, as getxattr(2) gives it.
-const aclOf = "02000000" + "01000700ffffffff" + "02000500d2040000" + "04000500ffffffff" + "10000500ffffffff" + "20000000ffffffff"
+const aclOf = "02000000" + "01000700ffffffff" + "02000500d2040000" + "04000500ffffffff" + "10000500ffffffff" +
+	"20000000ffffffff"
 
 func aclEntry(t *testing.T, name string) diskimage.Entry {
 	t.Helper()
@@ -25,7 +26,8 @@ func aclEntry(t *testing.T, name string) diskimage.Entry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return diskimage.Entry{Name: name, Xattrs: []diskimage.Xattr{{Name: "system.posix_acl_access", Value: value}, {Name: "user.x"}}}
+	return diskimage.Entry{Name: name, Xattrs: []diskimage.Xattr{{Name: "system.posix_acl_access", Value: value},
+		{Name: "user.x"}}}
 }
 
 func TestXFSGetsAccessControlLists(t *testing.T) {
@@ -57,10 +59,12 @@ func TestXFSGetsAccessControlLists(t *testing.T) {
 	}
 
 	says = "xfs_db> could not set attribute\n"
-	if err := xfsACLs(t.Context(), v, work, []diskimage.Entry{aclEntry(t, "a")}); err == nil || !strings.Contains(err.Error(), "could not set") {
+	if err := xfsACLs(t.Context(), v, work, []diskimage.Entry{aclEntry(t, "a")}); err == nil ||
+		!strings.Contains(err.Error(), "could not set") {
 		t.Errorf("a complaint of xfs_db gave %v", err)
 	}
-	if err := xfsACLs(t.Context(), v, work, []diskimage.Entry{aclEntry(t, "a b")}); err == nil || !strings.Contains(err.Error(), `"a b"`) {
+	if err := xfsACLs(t.Context(), v, work, []diskimage.Entry{aclEntry(t, "a b")}); err == nil ||
+		!strings.Contains(err.Error(), `"a b"`) {
 		t.Errorf("a name with a blank gave %v", err)
 	}
 }
@@ -70,7 +74,8 @@ func TestSquashfsLosesNoAccessControlListSilently(t *testing.T) {
 	if err := squashfsACLs(t.Context(), nil, "", []diskimage.Entry{aclEntry(t, "var/log/journal")}); err != nil {
 		t.Errorf("the journal's, which each start sets, gave %v", err)
 	}
-	err := squashfsACLs(t.Context(), nil, "", []diskimage.Entry{aclEntry(t, "var/log/journal"), aclEntry(t, "srv/share")})
+	err := squashfsACLs(t.Context(), nil, "", []diskimage.Entry{aclEntry(t, "var/log/journal"),
+		aclEntry(t, "srv/share")})
 	if err == nil || !strings.Contains(err.Error(), "/srv/share has one: use --roottype=erofs") {
 		t.Errorf("got %v", err)
 	}

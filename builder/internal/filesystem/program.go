@@ -39,8 +39,8 @@ func mkfsErofs(f diskimage.Filesystem, image, root string) []string {
 	return []string{"mkfs.erofs", "--quiet", "-zlz4hc", "-U", f.UUID.String(), image, root}
 }
 
-// mksquashfs compresses by zstd at level 9: of trixie's /usr/bin, 30 MB, it makes 12.3 MB in 0.8 s of processor time; 15,
-// the default, 11.5 MB in 5.7 s, and 3 makes 13.2 MB in 0.2 s.
+// mksquashfs compresses by zstd at level 9: of trixie's /usr/bin, 30 MB, it makes 12.3 MB in 0.8 s of
+// processor time; 15, the default, 11.5 MB in 5.7 s, and 3 makes 13.2 MB in 0.2 s.
 func mksquashfs(_ diskimage.Filesystem, image, root string) []string {
 	return []string{
 		"mksquashfs", root, image, "-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "9",
@@ -48,16 +48,18 @@ func mksquashfs(_ diskimage.Filesystem, image, root string) []string {
 	}
 }
 
-// mkfsXFS needs xfsprogs 6.17: before, mkfs.xfs could only follow a list of files that has no times, links and sticky bits.
+// mkfsXFS needs xfsprogs 6.17: before, mkfs.xfs could only follow a list of files that has no times, links
+// and sticky bits.
 func mkfsXFS(f diskimage.Filesystem, image, root string) []string {
 	return []string{
-		"mkfs.xfs", "-q", "-f", "-c", "options=/usr/share/xfsprogs/mkfs/lts_" + f.Features + ".conf", "-m", "uuid=" + f.UUID.String(),
+		"mkfs.xfs", "-q", "-f", "-c", "options=/usr/share/xfsprogs/mkfs/lts_" + f.Features + ".conf", "-m",
+		"uuid=" + f.UUID.String(),
 		"-s", fmt.Sprintf("size=%d", max(f.SectorSize, diskimage.SectorSize)), "-p", root, image,
 	}
 }
 
-// xfsKernel is the long-term kernel whose features mkfs.xfs used when the kernel of a release was new. GRUB of the release
-// reads them, too.
+// xfsKernel is the long-term kernel whose features mkfs.xfs used when the kernel of a release was new. GRUB
+// of the release reads them, too.
 func xfsKernel(codename string) string {
 	if r, ok := debian.LookupRelease(codename); ok {
 		switch {

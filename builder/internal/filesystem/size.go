@@ -17,8 +17,8 @@ func MinimumSize(f diskimage.Filesystem, tree diskimage.Tree, free diskimage.Siz
 	return minimum(f, tree, free)
 }
 
-// sizeEstimate says what a file system takes beside the data of its files. The figures are generous: what is too much is
-// free space, what is too little fails the build at its end.
+// sizeEstimate says what a file system takes beside the data of its files. The figures are generous: what is
+// too much is free space, what is too little fails the build at its end.
 type sizeEstimate struct {
 	entry   diskimage.Size // for each file or directory: inode, names, index
 	percent diskimage.Size // of everything, for what grows with the file system
@@ -37,9 +37,10 @@ type sizeAsked struct {
 // estimateBlock is the unit that files take, in all of these file systems.
 const estimateBlock = 4 * diskimage.KiB
 
-// Metadata of btrfs is there twice, in leaves of 16 KiB that are two thirds full; data is allocated in chunks of a tenth
-// of the disk. mkfs.btrfs asks for 109 to 126 MiB, and for a directory (mkfs/rootdir.c, btrfs_mkfs_size_dir) for three
-// names of the longest kind and a sector for each file, and an eighth of the data, all that twice, in chunks.
+// Metadata of btrfs is there twice, in leaves of 16 KiB that are two thirds full; data is allocated in chunks
+// of a tenth of the disk. mkfs.btrfs asks for 109 to 126 MiB, and for a directory (mkfs/rootdir.c,
+// btrfs_mkfs_size_dir) for three names of the longest kind and a sector for each file, and an eighth of the
+// data, all that twice, in chunks.
 var btrfsEstimate = sizeEstimate{
 	entry: 3 * diskimage.KiB, percent: 12, fixed: 160 * diskimage.MiB, least: 256 * diskimage.MiB,
 	asks: sizeAsked{entry: 32 * diskimage.KiB, percent: 125, fixed: 256 * diskimage.MiB},

@@ -81,7 +81,8 @@ var types = map[string]Type{
 		Package: SquashTools, Debian: "buster", Ubuntu: "bionic",
 	},
 	"xfs": {
-		Root: true, Boot: true, Program: &Program{args: mkfsXFS, acls: xfsACLs, Complete: "forky"}, minimum: xfsEstimate.size, features: xfsKernel,
+		Root: true, Boot: true, Program: &Program{args: mkfsXFS, acls: xfsACLs, Complete: "forky"},
+		minimum: xfsEstimate.size, features: xfsKernel,
 		Package: "xfsprogs", Debian: "buster", Ubuntu: "bionic", Least: 300 * diskimage.MiB,
 	},
 }
@@ -105,8 +106,8 @@ const msdos = "msdos"
 // Lookup returns a type by its name; msdos is vfat. An unknown one is the zero Type.
 func Lookup(name string) Type { return types[Canonical(name)] }
 
-// Canonical returns the name that the kernel has to be told. With the mount(8) type msdos a FAT would have no room for a
-// kernel's name.
+// Canonical returns the name that the kernel has to be told. With the mount(8) type msdos a FAT would have no
+// room for a kernel's name.
 func Canonical(name string) string {
 	if name == msdos {
 		return "vfat"

@@ -9,7 +9,8 @@ import (
 func TestXFSHasFeaturesOfTheRelease(t *testing.T) {
 	t.Parallel()
 	for codename, want := range map[string]string{
-		"buster": "4.19", "bullseye": "5.10", "jammy": "5.10", "bookworm": "6.1", "noble": "6.1", "trixie": "6.12", "sid": "6.12", "unknown": "6.12",
+		"buster": "4.19", "bullseye": "5.10", "jammy": "5.10", "bookworm": "6.1", "noble": "6.1", "trixie": "6.12",
+		"sid": "6.12", "unknown": "6.12",
 	} {
 		if got := Features("xfs", codename); got != want {
 			t.Errorf("%s: got those of Linux %s, want %s", codename, got, want)
@@ -20,9 +21,12 @@ func TestXFSHasFeaturesOfTheRelease(t *testing.T) {
 func TestExt4HasTheFeaturesOfItsRelease(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"lenny": "1.42", "wheezy": "1.42", "jessie": "1.42", "stretch": "1.42", "buster": "1.44", "bullseye": "1.44", "bookworm": "1.44",
-		"trixie": "1.47", "forky": "1.47", "duke": "1.47", "sid": "1.47", "kali-rolling": "1.44", "lucid": "1.42", "trusty": "1.42",
-		"xenial": "1.42", "artful": "1.42", "bionic": "1.44", "jammy": "1.44", "noble": "1.44", "oracular": "1.44", "plucky": "1.47", "resolute": "1.47",
+		"lenny": "1.42", "wheezy": "1.42", "jessie": "1.42", "stretch": "1.42", "buster": "1.44", "bullseye": "1.44",
+		"bookworm": "1.44",
+		"trixie":   "1.47", "forky": "1.47", "duke": "1.47", "sid": "1.47", "kali-rolling": "1.44", "lucid": "1.42",
+		"trusty": "1.42",
+		"xenial": "1.42", "artful": "1.42", "bionic": "1.44", "jammy": "1.44", "noble": "1.44", "oracular": "1.44",
+		"plucky": "1.47", "resolute": "1.47",
 	}
 	for codename, want := range tests {
 		if got := Features("ext4", codename); got != want {

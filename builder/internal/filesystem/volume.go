@@ -38,7 +38,8 @@ type Volume struct {
 	Tools      Tools
 	Filesystem diskimage.Filesystem
 	Size       diskimage.Size
-	// Dir is the directory that becomes the file system; directories below it are taken for empty if they are in Covered.
+	// Dir is the directory that becomes the file system; directories below it are taken for empty if they are
+	// in Covered.
 	Dir     string
 	Covered []string
 	// Made is the finished file system, if the size of the disk had to wait for it.
@@ -65,7 +66,8 @@ func (v *Volume) Write(ctx context.Context, dst io.WriterAt) (err error) {
 		return err
 	}
 	if info.Size() > int64(v.Size) {
-		return &diskimage.NoSpaceError{What: "bytes", Needed: uint64(info.Size()), Available: uint64(v.Size), BlockSize: 1}
+		return &diskimage.NoSpaceError{What: "bytes", Needed: uint64(info.Size()), Available: uint64(v.Size),
+			BlockSize: 1}
 	}
 	return diskimage.CopyFile(ctx, dst, made)
 }

@@ -46,7 +46,8 @@ func hostTools(t *testing.T) Tools {
 // testVolume is a volume of a directory.
 func testVolume(tools Tools, fstype, dir string, size diskimage.Size) *Volume {
 	return &Volume{
-		Tools: tools, Filesystem: diskimage.Filesystem{Type: fstype, UUID: uuid.Max, Features: Features(fstype, "trixie")}, Size: size, Dir: dir,
+		Tools: tools, Filesystem: diskimage.Filesystem{Type: fstype, UUID: uuid.Max,
+			Features: Features(fstype, "trixie")}, Size: size, Dir: dir,
 	}
 }
 
@@ -76,15 +77,18 @@ func oddTree(t *testing.T) string {
 	return dir
 }
 
-// TestReadOnlyFilesystemsKeepEverything has the programs' own readers unpack what was made. (Their hard links are no test:
-// fsck.erofs 1.5 makes copies of them.)
+// TestReadOnlyFilesystemsKeepEverything has the programs' own readers unpack what was made. (Their hard links
+// are no test: fsck.erofs 1.5 makes copies of them.)
 func TestReadOnlyFilesystemsKeepEverything(t *testing.T) {
 	t.Parallel()
 	for fstype, unpack := range map[string]func(image, dir string) []string{
 		"erofs": func(image, dir string) []string {
 			return []string{"fsck.erofs", "--extract=" + dir, "--preserve-perms", image}
 		},
-		"squashfs": func(image, dir string) []string { return []string{"unsquashfs", "-no-progress", "-d", dir, image} },
+		"squashfs": func(image,
+			dir string) []string {
+			return []string{"unsquashfs", "-no-progress", "-d", dir, image}
+		},
 	} {
 		t.Run(fstype, func(t *testing.T) {
 			t.Parallel()
@@ -134,7 +138,8 @@ func listing(t *testing.T, dir string) []string {
 		if e.Mode&unix.S_IFMT == unix.S_IFLNK {
 			when = 0 // fsck.erofs 1.5 does not set them
 		}
-		lines = append(lines, fmt.Sprintf("%q %o %d:%d %d %q %s", e.Name, e.Mode, e.UID, e.GID, when, e.Linkname, content))
+		lines = append(lines, fmt.Sprintf("%q %o %d:%d %d %q %s", e.Name, e.Mode, e.UID, e.GID, when, e.Linkname,
+			content))
 	}
 	return lines
 }
@@ -151,7 +156,8 @@ func TestReadOnlyFilesystemMustFit(t *testing.T) {
 	}
 	v := testVolume(tools, "erofs", t.TempDir(), 1*diskimage.MiB)
 	var noSpace *diskimage.NoSpaceError
-	if err := v.Write(t.Context(), nil); !errors.As(err, &noSpace) || noSpace.Needed != 2<<20 || noSpace.Available != 1<<20 {
+	if err := v.Write(t.Context(), nil); !errors.As(err, &noSpace) || noSpace.Needed != 2<<20 ||
+		noSpace.Available != 1<<20 {
 		t.Errorf("got %v", err)
 	}
 }

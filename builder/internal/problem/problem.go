@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package problem is for mistakes in the options of a call: each names the option that holds it, so that all can be shown
-// at once.
+// Package problem is for mistakes in the options of a call: each names the option that holds it, so that all
+// can be shown at once.
 package problem
 
 import (

@@ -46,8 +46,8 @@ func (s Text) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // DigestText is what a digest must cover beyond what is seen.
 func (s Text) DigestText() string { return s.text }
 
-// URL is a URL that may hold credentials: it prints, logs and marshals without them. Reveal gives it to the one place that
-// needs it.
+// URL is a URL that may hold credentials: it prints, logs and marshals without them. Reveal gives it to the
+// one place that needs it.
 type URL struct{ text string }
 
 // NewURL keeps text, which need not be a URL.

@@ -100,7 +100,8 @@ func (c *Chain) MakeOutputs(ctx context.Context, of Outputs, run func() error) e
 	case ctx.Err() != nil:
 		return unknown
 	default:
-		c.store.Log.Info("the result is not kept in the cache", slog.String("step", title), slog.Any("because", unknown))
+		c.store.Log.Info("the result is not kept in the cache", slog.String("step", title),
+			slog.Any("because", unknown))
 	}
 	return nil
 }

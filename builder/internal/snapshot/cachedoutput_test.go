@@ -61,9 +61,12 @@ func (a outputTarget) Snapshot(_ context.Context, name string, labels map[string
 func initramfsTarget(t *testing.T) *targettest.Target {
 	t.Helper()
 	f := targettest.New(t, map[string]string{
-		dpkgStatus: "Package: initramfs-tools\n", "/boot/vmlinuz-6.1": "", "/var/lib/initramfs-tools/": "", "/var/tmp/": "",
-		"/usr/sbin/mkinitramfs": "", "/usr/sbin/update-initramfs": "", "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n# MODULES=dep\n",
-		"/etc/initramfs-tools/scripts/": "", "/etc/fstab": "UUID=1111-2222 / ext4\n", "/etc/motd": "hello", "/lib/modules/a.ko": "a",
+		dpkgStatus: "Package: initramfs-tools\n", "/boot/vmlinuz-6.1": "", "/var/lib/initramfs-tools/": "",
+		"/var/tmp/":             "",
+		"/usr/sbin/mkinitramfs": "", "/usr/sbin/update-initramfs": "",
+		"/etc/initramfs-tools/initramfs.conf": "MODULES=most\n# MODULES=dep\n",
+		"/etc/initramfs-tools/scripts/":       "", "/etc/fstab": "UUID=1111-2222 / ext4\n", "/etc/motd": "hello",
+		"/lib/modules/a.ko": "a",
 	})
 	f.On = func(args []string, _ io.Writer) error {
 		if args[0] != "update-initramfs" {
@@ -130,7 +133,8 @@ func makeInitramfsOf(t *testing.T, f *targettest.Target, c *Chain, o origins) (r
 	c.store.Settings.Explain = func(text string) { why = text }
 	c.target, c.origins = f, o
 	f.Transcript = nil
-	if err := (step.Initramfs{}).Run(t.Context(), &step.Context{Target: f, Outputs: stepOutputs{c}, Out: step.NewTail(nil)}); err != nil {
+	if err := (step.Initramfs{}).Run(t.Context(), &step.Context{Target: f, Outputs: stepOutputs{c},
+		Out: step.NewTail(nil)}); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.Readable("/boot/initrd.img-6.1"); !strings.Contains(got, "MODULES") {
@@ -152,13 +156,21 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 		"nothing":                 {change: func(*targettest.Target) error { return nil }},
 		"a file that nobody read": {change: write("/etc/motd", "other")},
 		"a file that was read":    {change: write("/lib/modules/a.ko", "b"), why: "changed since: /lib/modules/a.ko"},
-		"its mode":                {change: func(f *targettest.Target) error { return os.Chmod(f.Path("/lib/modules/a.ko"), 0o600) }, why: "changed since: /lib/modules, /lib/modules/a.ko"},
-		"a new file beside it":    {change: write("/lib/modules/b.ko", "b"), why: "changed since: /lib/modules"},
-		"a removed file beside":   {change: func(f *targettest.Target) error { return os.Remove(f.Path("/etc/motd")) }, why: "changed since: /etc"},
-		"a new script":            {change: write("/etc/initramfs-tools/scripts/x", ""), why: "changed since: /etc/initramfs-tools/scripts"},
-		"another package":         {change: write(dpkgStatus, "Package: other\n"), why: "it has not run yet with these packages"},
-		"other IDs":               {change: write("/etc/fstab", "UUID=3333-4444 / ext4\n"), ids: []string{"3333-4444"}},
-		"other IDs and a word":    {change: write("/etc/fstab", "UUID=3333-4444 / ext3\n"), ids: []string{"3333-4444"}, why: "changed since: /etc/fstab"},
+		"its mode": {change: func(
+			f *targettest.Target) error {
+			return os.Chmod(f.Path("/lib/modules/a.ko"), 0o600)
+		},
+			why: "changed since: /lib/modules, /lib/modules/a.ko"},
+		"a new file beside it": {change: write("/lib/modules/b.ko", "b"), why: "changed since: /lib/modules"},
+		"a removed file beside": {change: func(f *targettest.Target) error { return os.Remove(f.Path("/etc/motd")) },
+			why: "changed since: /etc"},
+		"a new script": {change: write("/etc/initramfs-tools/scripts/x", ""),
+			why: "changed since: /etc/initramfs-tools/scripts"},
+		"another package": {change: write(dpkgStatus, "Package: other\n"),
+			why: "it has not run yet with these packages"},
+		"other IDs": {change: write("/etc/fstab", "UUID=3333-4444 / ext4\n"), ids: []string{"3333-4444"}},
+		"other IDs and a word": {change: write("/etc/fstab", "UUID=3333-4444 / ext3\n"), ids: []string{"3333-4444"},
+			why: "changed since: /etc/fstab"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -193,9 +205,13 @@ func TestInitramfsThatCannotBeReadIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	for what, damage := range map[string]func(kept *targettest.Target) error{
 		"no content": func(kept *targettest.Target) error { return kept.Remove("/0") },
-		"no record":  func(kept *targettest.Target) error { return kept.WriteFile(cachedOutputFile, []byte("{"), 0o644) },
+		"no record": func(kept *targettest.Target) error {
+			return kept.WriteFile(cachedOutputFile, []byte("{"),
+				0o644)
+		},
 		"a name elsewhere": func(kept *targettest.Target) error {
-			return kept.WriteFile(cachedOutputFile, []byte(`{"outputs": [{"name": "/etc/passwd", "mode": 420}]}`), 0o644)
+			return kept.WriteFile(cachedOutputFile,
+				[]byte(`{"outputs": [{"name": "/etc/passwd", "mode": 420}]}`), 0o644)
 		},
 	} {
 		e := &outputEngine{t: t, kept: map[string]*targettest.Target{}}
@@ -237,7 +253,10 @@ func TestInitramfsIsNotKept(t *testing.T) {
 			return f.WriteFile("/etc/initramfs-tools/initramfs.conf", []byte("MODULES=dep\n"), 0o644)
 		},
 		"if nobody knows the packages": func(f *targettest.Target) error { return f.Remove(dpkgStatus) },
-		"if there was one":             func(f *targettest.Target) error { return f.WriteFile("/boot/initrd.img-6.1", []byte("MODULES"), 0o644) },
+		"if there was one": func(
+			f *targettest.Target) error {
+			return f.WriteFile("/boot/initrd.img-6.1", []byte("MODULES"), 0o644)
+		},
 		"if the program writes elsewhere": func(f *targettest.Target) error {
 			on := f.On
 			f.On = func(args []string, out io.Writer) error {

@@ -47,8 +47,8 @@ const (
 	leastNoted = 256 << 10
 	// mostNoted is how many files are noted, some 30 MB of them at least.
 	mostNoted = 10_000
-	// racy is how old a state must be to be noted: a file that is changed twice within the resolution of its time has the
-	// same state both times. FAT has the coarsest, two seconds.
+	// racy is how old a state must be to be noted: a file that is changed twice within the resolution of its
+	// time has the same state both times. FAT has the coarsest, two seconds.
 	racy = 2 * time.Second
 )
 

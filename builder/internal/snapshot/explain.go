@@ -43,7 +43,8 @@ func (store *Store) explain(ctx context.Context, all []Step, s Start) error {
 	}
 	for _, step := range steps {
 		if step.Kept() {
-			store.Settings.Explain(fmt.Sprintf("run: %s: %s", step.Title(), strings.TrimPrefix(reason, step.Title()+": ")))
+			store.Settings.Explain(fmt.Sprintf("run: %s: %s", step.Title(),
+				strings.TrimPrefix(reason, step.Title()+": ")))
 			reason = "a step before it runs"
 		}
 	}

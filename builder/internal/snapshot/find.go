@@ -94,7 +94,8 @@ func (store *Store) find(ctx context.Context, steps []Step) (Start, error) {
 			}
 			if found != nil {
 				labels = found.labels
-				s.Entries, s.Snapshot, s.origins, s.shared = append(slices.Clone(entries), l), found.name, found.origins, shared
+				s.Entries, s.Snapshot, s.origins, s.shared = append(slices.Clone(entries), l), found.name,
+					found.origins, shared
 				store.recordView(v)
 			} else if l.View != nil && len(l.View.Lent) > 0 {
 				break // what comes after it depends on what it will be seen to use

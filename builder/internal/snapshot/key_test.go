@@ -73,7 +73,8 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 		}
 		return key
 	}
-	image := types.RemoteImage{Config: digest.FromString("config"), Layers: []types.RemoteLayer{{Digest: digest.FromString("a"), DiffID: digest.FromString("b")}}}
+	image := types.RemoteImage{Config: digest.FromString("config"),
+		Layers: []types.RemoteLayer{{Digest: digest.FromString("a"), DiffID: digest.FromString("b")}}}
 	sum := imageDigest("name", image)
 	for form, data := range signing {
 		signer := parse(data)
@@ -82,10 +83,12 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 			t.Fatalf("%s: %v", form, err)
 		}
 		image.Annotations = annotations
-		if why := parse(others["OpenSSH"]).check(sum, signatureOf(image)); !strings.Contains(why, "not signed by the key") {
+		if why := parse(others["OpenSSH"]).check(sum, signatureOf(image)); !strings.Contains(why,
+			"not signed by the key") {
 			t.Errorf("another key: %q", why)
 		}
-		for _, data := range slices.Concat(slices.Collect(maps.Values(signing)), slices.Collect(maps.Values(checking))) {
+		for _, data := range slices.Concat(slices.Collect(maps.Values(signing)),
+			slices.Collect(maps.Values(checking))) {
 			key := parse(data)
 			if why := key.check(sum, signatureOf(image)); why != "" {
 				t.Errorf("%s: %s", form, why)
@@ -96,7 +99,11 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 			for what, change := range map[string]func(*types.RemoteImage) string{
 				"name":   func(*types.RemoteImage) string { return "other" },
 				"config": func(i *types.RemoteImage) string { i.Config = digest.FromString("x"); return "name" },
-				"layer":  func(i *types.RemoteImage) string { i.Layers[0].Digest = digest.FromString("x"); return "name" },
+				"layer": func(i *types.RemoteImage) string {
+					i.Layers[0].Digest = digest.FromString(
+						"x")
+					return "name"
+				},
 				"order": func(i *types.RemoteImage) string {
 					i.Layers = append(i.Layers, i.Layers[0])
 					return "name"
@@ -109,7 +116,8 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 					t.Errorf("another %s has the same signature", what)
 				}
 			}
-			if text := fmt.Sprintf("%v %+v %#v", key, key, Settings{Key: key}.Key); strings.Contains(text, fmt.Sprint(key.public[0])+" "+fmt.Sprint(key.public[1])) {
+			if text := fmt.Sprintf("%v %+v %#v", key, key, Settings{Key: key}.Key); strings.Contains(text,
+				fmt.Sprint(key.public[0])+" "+fmt.Sprint(key.public[1])) {
 				t.Errorf("the key shows in %s", text)
 			}
 		}
@@ -149,8 +157,8 @@ func TestKeysThatCannotBeUsedAreToldWithoutTheirBytes(t *testing.T) {
 	}
 }
 
-// TestNothingUnsignedBecomesPartOfWhatIsSigned: somebody who can write to a place of --cache-to takes the names of this build's
-// layers for layers of their own; a signature over these would make them good.
+// TestNothingUnsignedBecomesPartOfWhatIsSigned: somebody who can write to a place of --cache-to takes the
+// names of this build's layers for layers of their own; a signature over these would make them good.
 func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
 	t.Parallel()
 	place := Remote{"docker", "registry.example/cache"}

@@ -23,8 +23,10 @@ func TestIgnoreListsFollowGit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]bool{
-		"x.img": true, "sub/x.img": true, "keep.img": false, "sub/keep.img": false, "top": true, "sub/top": false, "build/": true, "sub/build/": true,
-		"build": false, "doc/a.txt": true, "doc/sub/a.txt": false, "sub/doc/a.txt": false, "a/b/c/z": true, "a/z": true, "#x": true, "comment": false,
+		"x.img": true, "sub/x.img": true, "keep.img": false, "sub/keep.img": false, "top": true, "sub/top": false,
+		"build/": true, "sub/build/": true,
+		"build": false, "doc/a.txt": true, "doc/sub/a.txt": false, "sub/doc/a.txt": false, "a/b/c/z": true, "a/z": true,
+		"#x": true, "comment": false,
 		IgnoreName: false,
 	} {
 		isDir := name[len(name)-1] == '/'

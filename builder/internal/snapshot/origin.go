@@ -47,7 +47,8 @@ const fromPlaces = "-from-"
 func (o origins) with(more ...origin) origins {
 	all := append(slices.Clone(o), more...)
 	order := func(a, b origin) int {
-		return cmp.Or(cmp.Compare(a.Place, b.Place), cmp.Compare(a.Image, b.Image), slices.Compare(a.Signature, b.Signature))
+		return cmp.Or(cmp.Compare(a.Place, b.Place), cmp.Compare(a.Image, b.Image),
+			slices.Compare(a.Signature, b.Signature))
 	}
 	slices.SortFunc(all, order)
 	return slices.CompactFunc(all, func(a, b origin) bool { return order(a, b) == 0 && a.NoTLS == b.NoTLS })

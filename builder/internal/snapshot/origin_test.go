@@ -34,7 +34,8 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 	}
 	e := &snapshottest.Engine{}
 	add := func(o origins) {
-		name, labels := o.mark(own, map[string]string{labelLayers: strings.Join([]string{"L", string(HashOf(own))}, " ")})
+		name, labels := o.mark(own,
+			map[string]string{labelLayers: strings.Join([]string{"L", string(HashOf(own))}, " ")})
 		e.All = append(e.All, types.Snapshot{Name: name, Labels: labels})
 	}
 	one, both := originsOfPlaces("oci:/work/one"), originsOfPlaces("oci:/work/one", "docker://r.example/two")
@@ -44,7 +45,9 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 	open[0].NoTLS = true
 	add(open)
 	add(nil)
-	e.All = append(e.All, types.Snapshot{Name: own + fromPlaces + "0123", Labels: map[string]string{labelOrigins: "[]"}}) // not what its name says
+	// not what its name says
+	e.All = append(e.All,
+		types.Snapshot{Name: own + fromPlaces + "0123", Labels: map[string]string{labelOrigins: "[]"}})
 	for _, tt := range []struct {
 		from    []string
 		skipTLS bool
@@ -80,7 +83,8 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 			t.Errorf("%q: got %v, want %v", tt.from, got, tt.want)
 		}
 		slices.Sort(told)
-		if len(told) == 0 || !strings.HasPrefix(told[0], "not used: the step: ") || len(slices.Compact(slices.Clone(told))) != len(told) {
+		if len(told) == 0 || !strings.HasPrefix(told[0], "not used: the step: ") ||
+			len(slices.Compact(slices.Clone(told))) != len(told) {
 			t.Errorf("%q: told of what is not used: %q", tt.from, told)
 		}
 	}
@@ -88,7 +92,8 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 
 func TestListsSayWhereASnapshotComesFrom(t *testing.T) {
 	t.Parallel()
-	name, labels := originsOfPlaces("oci:/one", "oci:/two").mark(NamePrefix+"made:1", map[string]string{labelTitle: "make the initramfs"})
+	name, labels := originsOfPlaces("oci:/one", "oci:/two").mark(NamePrefix+"made:1",
+		map[string]string{labelTitle: "make the initramfs"})
 	if got, want := Title(types.Snapshot{Name: name, Labels: labels}), "make the initramfs, from oci:/one and oci:/two"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -102,7 +107,8 @@ func TestListsSayWhereASnapshotComesFrom(t *testing.T) {
 	}
 }
 
-// TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers: what programs of such a target write is no better than the target.
+// TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers: what programs of such a target write is no better
+// than the target.
 func TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers(t *testing.T) {
 	t.Parallel()
 	e := &outputEngine{t: t, kept: map[string]*targettest.Target{}}

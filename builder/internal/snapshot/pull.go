@@ -74,7 +74,8 @@ func (store *Store) inspect(ctx context.Context, from Remote, name string) (type
 }
 
 func (store *Store) imageSource(from Remote, name string) types.ImageSource {
-	return types.ImageSource{Name: from.image(name), Environ: store.Environ, SkipTLSVerify: store.Settings.SkipTLSVerify}
+	return types.ImageSource{Name: from.image(name), Environ: store.Environ,
+		SkipTLSVerify: store.Settings.SkipTLSVerify}
 }
 
 // refuse warns of a place, and leaves it alone from then on: a build goes on without it.

@@ -42,7 +42,8 @@ func (e *sharingEngine) InspectImage(_ context.Context, src types.ImageSource) (
 	return image, fs.ErrNotExist
 }
 
-func (e *sharingEngine) FetchLayers(_ context.Context, _ types.ImageSource, layers []types.RemoteLayer, dir string) error {
+func (e *sharingEngine) FetchLayers(_ context.Context, _ types.ImageSource, layers []types.RemoteLayer,
+	dir string) error {
 	var errs []error
 	for _, l := range layers {
 		errs = append(errs, os.WriteFile(filepath.Join(dir, l.Digest.Encoded()), nil, 0o600))
@@ -87,7 +88,8 @@ func sharedBuild(t *testing.T, place Remote, c cacheTest, used ...string) map[st
 	var image types.RemoteImage
 	for i, s := range slices.Backward(e.All) { // the newest was first
 		text := fmt.Sprintf("layer %d of %p", len(e.All)-i, e)
-		image.Layers = append(slices.Clone(image.Layers), types.RemoteLayer{Digest: digest.FromString(text), DiffID: digest.FromString(text)})
+		image.Layers = append(slices.Clone(image.Layers), types.RemoteLayer{Digest: digest.FromString(text),
+			DiffID: digest.FromString(text)})
 		image.Labels = s.Labels
 		var names []string
 		for n := range image.Layers {
@@ -117,11 +119,14 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 		got    string // kinds of the snapshots that were got
 		warned string
 	}{
-		"all of it":     {func(*cacheTest, *sharingEngine) {}, "hook", "debootstrap apt.install hook hook", ""},
-		"another hook":  {func(c *cacheTest, _ *sharingEngine) { c.hooks = []string{"h1", "h3"} }, "hook", "debootstrap apt.install hook", ""},
-		"another file":  {func(c *cacheTest, _ *sharingEngine) { c.dir = dirWith("goodbye") }, "apt.install", "debootstrap apt.install", ""},
+		"all of it": {func(*cacheTest, *sharingEngine) {}, "hook", "debootstrap apt.install hook hook", ""},
+		"another hook": {func(c *cacheTest, _ *sharingEngine) { c.hooks = []string{"h1", "h3"} }, "hook",
+			"debootstrap apt.install hook", ""},
+		"another file": {func(c *cacheTest, _ *sharingEngine) { c.dir = dirWith("goodbye") }, "apt.install",
+			"debootstrap apt.install", ""},
 		"another suite": {func(c *cacheTest, _ *sharingEngine) { c.inRelease = "cc" }, "", "", ""},
-		"another seed":  {func(c *cacheTest, _ *sharingEngine) { c.seed[0] = 9 }, "hook", "debootstrap apt.install hook hook", ""},
+		"another seed": {func(c *cacheTest, _ *sharingEngine) { c.seed[0] = 9 }, "hook",
+			"debootstrap apt.install hook hook", ""},
 		"without cache": {func(c *cacheTest, _ *sharingEngine) { c.rebuild = true }, "", "", ""},
 		"not reachable": {func(_ *cacheTest, e *sharingEngine) { e.down = errors.New("no route") }, "", "", "no route"},
 		"with the base here": {func(c *cacheTest, e *sharingEngine) {
@@ -177,7 +182,8 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 			if wantBase := name == "with the base here"; (e.base != "") != wantBase {
 				t.Errorf("got above %q", e.base)
 			}
-			if text := strings.Join(warned, "\n"); len(warned) > 1 || (text == "") != (tt.warned == "") || !strings.Contains(text, tt.warned) {
+			if text := strings.Join(warned, "\n"); len(warned) > 1 || (text == "") != (tt.warned == "") ||
+				!strings.Contains(text, tt.warned) {
 				t.Errorf("warned with %q, want %q", text, tt.warned)
 			}
 			if here.rebuild && e.inspected > 0 {
@@ -240,8 +246,10 @@ func TestPlacesOfSharing(t *testing.T) {
 func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
 	t.Parallel()
 	place, name := Remote{"oci", "/share"}, NamePrefix+"made:1"
-	e := &singleEngine{sharingEngine{images: map[string]types.RemoteImage{place.image(name): {Layers: make([]types.RemoteLayer, 1)}}}}
-	e.images[place.image(name)].Layers[0] = types.RemoteLayer{Digest: digest.FromString("x"), DiffID: digest.FromString("x")}
+	e := &singleEngine{sharingEngine{images: map[string]types.RemoteImage{place.image(
+		name): {Layers: make([]types.RemoteLayer, 1)}}}}
+	e.images[place.image(name)].Layers[0] = types.RemoteLayer{Digest: digest.FromString("x"),
+		DiffID: digest.FromString("x")}
 	store := New(Config{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	store.Settings.From, store.Settings.Warn = []Remote{place}, func(text string) { t.Error(text) }
 	for range 2 {

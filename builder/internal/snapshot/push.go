@@ -29,7 +29,8 @@ func (store *Store) CheckTargets(ctx context.Context) error {
 		err := to.checkTarget()
 		if err == nil && to.Transport == transport.Docker {
 			dst := types.ImageCopy{
-				Destination: to.image(NamePrefix + "check"), Environ: store.Environ, SkipTLSVerify: store.Settings.SkipTLSVerify,
+				Destination: to.image(NamePrefix + "check"), Environ: store.Environ,
+				SkipTLSVerify: store.Settings.SkipTLSVerify,
 			}
 			err = store.Engine.CheckDestination(ctx, dst)
 		}
@@ -229,6 +230,7 @@ func (p push) put(
 		return ociimage.Add(ctx, p.to.Path, dir, p.to.tag(name))
 	}
 	return p.store.Engine.CopyImage(ctx, types.ImageCopy{
-		Layout: dir, Destination: p.to.image(name), Environ: p.store.Environ, SkipTLSVerify: p.store.Settings.SkipTLSVerify,
+		Layout: dir, Destination: p.to.image(name), Environ: p.store.Environ,
+		SkipTLSVerify: p.store.Settings.SkipTLSVerify,
 	})
 }

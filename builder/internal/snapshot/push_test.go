@@ -52,7 +52,8 @@ func (e *registryEngine) CopyImage(_ context.Context, c types.ImageCopy) error {
 	if err := read(blob(manifest.Config.Digest), &config); err != nil {
 		return err
 	}
-	image, sent := types.RemoteImage{Labels: config.Config.Labels, Config: manifest.Config.Digest, Annotations: manifest.Annotations}, 0
+	image, sent := types.RemoteImage{Labels: config.Config.Labels, Config: manifest.Config.Digest,
+		Annotations: manifest.Annotations}, 0
 	for i, l := range manifest.Layers {
 		image.Layers = append(image.Layers, types.RemoteLayer{
 			MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, DiffID: config.RootFS.DiffIDs[i],
@@ -130,7 +131,8 @@ func TestOnlyNewLayersAreSent(t *testing.T) {
 	c.rebuild = true
 	share(func(c *Chain) { c.layers[3] = "new" }, "step-: 1 of 4")
 	e.fail = os.ErrPermission
-	if err := finished(t, c, e, place).Push(t.Context(), ociimage.Image{}); err == nil || !strings.Contains(err.Error(), place.String()) {
+	if err := finished(t, c, e, place).Push(t.Context(), ociimage.Image{}); err == nil ||
+		!strings.Contains(err.Error(), place.String()) {
 		t.Errorf("got %v", err)
 	}
 }

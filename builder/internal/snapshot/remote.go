@@ -42,7 +42,8 @@ func ParseRemote(text string) (Remote, error) {
 		case path == "":
 			return Remote{}, fmt.Errorf("%q names no directory", transport.Redact(text))
 		case strings.Contains(path, ":"):
-			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write %s:DIR", transport.Redact(text), transport.OCI)
+			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write %s:DIR", transport.Redact(text),
+				transport.OCI)
 		}
 		return Remote{transport.OCI, filepath.Clean(path)}, nil
 	case transport.Docker:
@@ -58,7 +59,8 @@ func ParseRemote(text string) (Remote, error) {
 		case !reference.IsNameOnly(named):
 			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", shown, named.Name())
 		case !transport.NamesRegistry(name):
-			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", shown, transport.Redact(name))
+			return Remote{}, fmt.Errorf("%q names no registry: write docker://REGISTRY/%s", shown,
+				transport.Redact(name))
 		}
 		return Remote{transport.Docker, named.Name()}, nil
 	default:

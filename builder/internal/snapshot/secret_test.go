@@ -30,7 +30,8 @@ func TestEachSecretInputCountsAndHides(t *testing.T) {
 			return step.Debootstrap{Mirror: secret.NewURL("http://" + s + "@mirror.example/debian")}
 		},
 		"apt mirror": func(s string) step.Step {
-			return step.AptSources{Entries: []step.AptSource{{URI: secret.NewURL("http://joe:" + s + "@mirror.example/debian")}}}
+			return step.AptSources{Entries: []step.AptSource{{URI: secret.NewURL("http://joe:" + s +
+				"@mirror.example/debian")}}}
 		},
 		"user": func(s string) step.Step { return step.AddUser{User: step.ParseUser("joe/" + s)} },
 	} {
@@ -53,7 +54,8 @@ func TestEachSecretInputCountsAndHides(t *testing.T) {
 				t.Errorf("%s: the secret shows in %s", name, text)
 			}
 		}
-		if name != "hook" && (strings.Contains(log.String(), "first-secret") || strings.Contains(fmt.Sprintf("%+v %#v", step("first-secret"), step("first-secret")), "first-secret")) {
+		if name != "hook" && (strings.Contains(log.String(), "first-secret") ||
+			strings.Contains(fmt.Sprintf("%+v %#v", step("first-secret"), step("first-secret")), "first-secret")) {
 			t.Errorf("%s: the step itself shows its secret: %+v", name, step("first-secret"))
 		}
 		if one.Content == two.Content {

@@ -47,19 +47,20 @@ const (
 
 // Settings says how a build uses snapshots of earlier ones.
 type Settings struct {
-	// Program identifies this program and what all its steps depend on: a snapshot is of use only to the program that made
-	// it.
+	// Program identifies this program and what all its steps depend on: a snapshot is of use only to the
+	// program that made it.
 	Program string
 	// Rebuild runs each step again and replaces its snapshot.
 	Rebuild bool
 	// Ours are files that this program writes, its outputs and its log, and directories with such files, that of its
 	// state: a hook that sees them has none of them as inputs.
 	Ours []string
-	// Records is a directory for what Explain needs to know of earlier builds, and for digests of large files; empty for
-	// none. Now tells when such a digest may be noted.
+	// Records is a directory for what Explain needs to know of earlier builds, and for digests of large
+	// files; empty for none. Now tells when such a digest may be noted.
 	Records string
 	Now     func() time.Time
-	// Explain is told of each step whose result is kept whether it comes from the cache, or why it runs; nil for nobody.
+	// Explain is told of each step whose result is kept whether it comes from the cache, or why it runs; nil
+	// for nobody.
 	Explain func(text string)
 	// From and To are places at which snapshots are shared with other machines.
 	From, To []Remote
@@ -99,8 +100,8 @@ type Engine interface {
 	CopyImage(ctx context.Context, c types.ImageCopy) error
 	// CheckDestination finds out without an image whether that can work.
 	CheckDestination(ctx context.Context, c types.ImageCopy) error
-	// InspectImage reads what an image says of itself, and no layers; the error wraps fs.ErrNotExist if there is none of
-	// that name where others may be.
+	// InspectImage reads what an image says of itself, and no layers; the error wraps fs.ErrNotExist if there
+	// is none of that name where others may be.
 	InspectImage(ctx context.Context, src types.ImageSource) (types.RemoteImage, error)
 	// FetchLayers writes layers of an image to files of a directory, called by the hexadecimal part of their digests.
 	FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer, dir string) error

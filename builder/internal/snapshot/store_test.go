@@ -51,8 +51,9 @@ type cacheTest struct {
 
 func newCacheTest() cacheTest {
 	return cacheTest{
-		inRelease: "aa", hostname: "debian", password: "first", packages: []string{"linux-image-amd64"}, hooks: []string{"h1", "h2"},
-		seed: uuid.MustParse("11111111-2222-3333-4444-555555555555"), program: "v1",
+		inRelease: "aa", hostname: "debian", password: "first", packages: []string{"linux-image-amd64"},
+		hooks: []string{"h1", "h2"},
+		seed:  uuid.MustParse("11111111-2222-3333-4444-555555555555"), program: "v1",
 	}
 }
 
@@ -134,16 +135,24 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 	}{
 		{"nothing changed", func(*cacheTest) {}, "hook", 2, ""},
 		{"other random IDs", func(c *cacheTest) { c.seed[0] = 9 }, "hook", 2, ""},
-		{"a variable that nothing names", func(c *cacheTest) { c.environ = []string{"GREETING=a", "OTHER=c", "NEW=1"} }, "apt.install", 0, "the environment: NEW, OTHER"},
-		{"a variable of the session", func(c *cacheTest) { c.environ = append(c.environ, "SHLVL=2", "CI_JOB_ID=7") }, "hook", 2, ""},
-		{"the way to the network", func(c *cacheTest) { c.environ = append(c.environ, "http_proxy=http://proxy.example") }, "hook", 2, ""},
-		{"the last hook", func(c *cacheTest) { c.hooks = []string{"h1", "h3"} }, "hook", 1, "run: customize with /hooks/two: its content is another"},
-		{"the first hook", func(c *cacheTest) { c.hooks = []string{"h3", "h2"} }, "apt.install", 0, "run: customize with /hooks/one: its content is another"},
-		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c", "OTHER=b"} }, "apt.install", 0, "the environment: GREETING"},
+		{"a variable that nothing names", func(c *cacheTest) { c.environ = []string{"GREETING=a", "OTHER=c", "NEW=1"} },
+			"apt.install", 0, "the environment: NEW, OTHER"},
+		{"a variable of the session", func(c *cacheTest) { c.environ = append(c.environ, "SHLVL=2", "CI_JOB_ID=7") },
+			"hook", 2, ""},
+		{"the way to the network",
+			func(c *cacheTest) { c.environ = append(c.environ, "http_proxy=http://proxy.example") }, "hook", 2, ""},
+		{"the last hook", func(c *cacheTest) { c.hooks = []string{"h1", "h3"} }, "hook", 1,
+			"run: customize with /hooks/two: its content is another"},
+		{"the first hook", func(c *cacheTest) { c.hooks = []string{"h3", "h2"} }, "apt.install", 0,
+			"run: customize with /hooks/one: its content is another"},
+		{"a variable that a file names", func(c *cacheTest) { c.environ = []string{"GREETING=c", "OTHER=b"} },
+			"apt.install", 0, "the environment: GREETING"},
 		{"the same files elsewhere", func(c *cacheTest) { c.dir = same }, "hook", 2, ""},
-		{"a file that hooks use", func(c *cacheTest) { c.dir = other }, "apt.install", 0, other + "/motd is not as it was"},
+		{"a file that hooks use", func(c *cacheTest) { c.dir = other }, "apt.install", 0,
+			other + "/motd is not as it was"},
 		{"the password", func(c *cacheTest) { c.password = "second" }, "apt.install", 0, "a password is another"},
-		{"the host name", func(c *cacheTest) { c.hostname = "other" }, "apt.install", 0, `Hostname was "debian" and is "other"`},
+		{"the host name", func(c *cacheTest) { c.hostname = "other" }, "apt.install", 0,
+			`Hostname was "debian" and is "other"`},
 		{"another package", func(c *cacheTest) { c.packages = []string{"less"} }, "debootstrap", 0, "Packages was"},
 		{"a new archive", func(c *cacheTest) { c.inRelease = "cc" }, "", 0, `InRelease was "aa" and is "cc"`},
 		{"another program", func(c *cacheTest) { c.program = "v2" }, "", 0, "another version"},
@@ -174,7 +183,8 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 			if err := store.explain(t.Context(), steps, s); err != nil {
 				t.Fatal(err)
 			}
-			if text := strings.Join(said, "\n"); !strings.Contains(text, tt.why) || strings.Contains(text, "run:") != (tt.why != "") {
+			if text := strings.Join(said, "\n"); !strings.Contains(text, tt.why) ||
+				strings.Contains(text, "run:") != (tt.why != "") {
 				t.Errorf("explained with %q, want %q in it", text, tt.why)
 			}
 			if strings.Contains(strings.Join(said, "\n"), "second") {
@@ -258,7 +268,8 @@ func TestLeastRecentlyUsedSnapshotsGoFirst(t *testing.T) {
 		{Name: StepPrefix + "old", Labels: chain("base", "old"), Size: 20, Used: now.Add(-2 * time.Hour)},
 		{Name: "toolbox", Size: 50, Used: now.Add(-1 * time.Hour)},
 	}
-	for limit, want := range map[diskimage.Size]string{180: "", 179: "old", 159: "old toolbox", 109: "old toolbox leaf"} {
+	for limit, want := range map[diskimage.Size]string{180: "", 179: "old", 159: "old toolbox",
+		109: "old toolbox leaf"} {
 		var got []string
 		for _, name := range LeastRecentlyUsed(all, limit) {
 			got = append(got, strings.TrimPrefix(name, StepPrefix))
@@ -325,16 +336,22 @@ func TestContentsCountAndPlacesDoNot(t *testing.T) {
 		return l.Content
 	}
 	for _, steps := range [][3]step.Step{ // the last two are alike
-		{step.Hook{Digest: "a", Script: "/x"}, step.Hook{Digest: "b", Script: "/x"}, step.Hook{Digest: "b", Script: "/y"}},
+		{step.Hook{Digest: "a", Script: "/x"}, step.Hook{Digest: "b", Script: "/x"},
+			step.Hook{Digest: "b", Script: "/y"}},
 		{step.Hook{Name: "x", Script: "/x"}, step.Hook{Name: "y", Script: "/y"}, step.Hook{Name: "y", Script: "/z/y"}},
 		{step.Copy{Digest: "a", Source: "/x", Destination: "/"}, step.Copy{Digest: "b", Source: "/x", Destination: "/"},
 			step.Copy{Digest: "b", Source: "/y", Destination: "/"}},
-		{step.Copy{Name: "x", Destination: "/"}, step.Copy{Name: "y", Destination: "/"}, step.Copy{Name: "y", Copy: "/y", Destination: "/"}},
-		{step.CustomPackages{Files: []string{"/x.deb"}, Digests: []string{"a"}}, step.CustomPackages{Files: []string{"/x.deb"}, Digests: []string{"b"}},
+		{step.Copy{Name: "x", Destination: "/"}, step.Copy{Name: "y", Destination: "/"},
+			step.Copy{Name: "y", Copy: "/y", Destination: "/"}},
+		{step.CustomPackages{Files: []string{"/x.deb"}, Digests: []string{"a"}},
+			step.CustomPackages{Files: []string{"/x.deb"}, Digests: []string{"b"}},
 			step.CustomPackages{Files: []string{"/y.deb"}, Digests: []string{"b"}}},
-		{step.CustomPackages{Names: []string{"x.deb"}}, step.CustomPackages{Names: []string{"y.deb"}}, step.CustomPackages{Files: []string{"/y.deb"}, Names: []string{"y.deb"}}},
-		{step.Debootstrap{InRelease: "a", Tools: "t"}, step.Debootstrap{InRelease: "b", Tools: "t"}, step.Debootstrap{InRelease: "b", Tools: "t"}},
-		{step.Debootstrap{InRelease: "a", Tools: "t"}, step.Debootstrap{InRelease: "a", Tools: "u"}, step.Debootstrap{InRelease: "a", Tools: "u"}},
+		{step.CustomPackages{Names: []string{"x.deb"}}, step.CustomPackages{Names: []string{"y.deb"}},
+			step.CustomPackages{Files: []string{"/y.deb"}, Names: []string{"y.deb"}}},
+		{step.Debootstrap{InRelease: "a", Tools: "t"}, step.Debootstrap{InRelease: "b", Tools: "t"},
+			step.Debootstrap{InRelease: "b", Tools: "t"}},
+		{step.Debootstrap{InRelease: "a", Tools: "t"}, step.Debootstrap{InRelease: "a", Tools: "u"},
+			step.Debootstrap{InRelease: "a", Tools: "u"}},
 	} {
 		if own(steps[0]) == own(steps[1]) {
 			t.Errorf("%+v and %+v are taken for the same", steps[0], steps[1])

@@ -97,12 +97,13 @@ const (
 // CommonPassword says in each Debian how passwd(1) hashes: "pam_unix.so obscure yescrypt".
 const CommonPassword = "/etc/pam.d/common-password"
 
-// HashProgram reads a password and a setting, a line each, and prints the hash. perl-base is essential in Debian, and its
-// crypt is that of the suite's own libcrypt; chpasswd(8) would take salts and dates from nowhere but chance and today.
+// HashProgram reads a password and a setting, a line each, and prints the hash. perl-base is essential in
+// Debian, and its crypt is that of the suite's own libcrypt; chpasswd(8) would take salts and dates from
+// nowhere but chance and today.
 const HashProgram = `chomp(my ($password, $setting) = <STDIN>); print crypt($password, $setting)`
 
-// hashPassword gives the hash that the suite itself would make, with a salt that comes from the seed: random, unless the
-// same image is wanted each time.
+// hashPassword gives the hash that the suite itself would make, with a salt that comes from the seed: random,
+// unless the same image is wanted each time.
 func hashPassword(ctx context.Context, s *Context, name string, password secret.Text) (string, error) {
 	pam, err := s.Target.ReadFile(CommonPassword)
 	if err != nil {
@@ -124,8 +125,8 @@ func hashPassword(ctx context.Context, s *Context, name string, password secret.
 	return hash.String(), nil
 }
 
-// Salt is 12 bytes in 16 characters, the most that SHA-512 takes, in the alphabet of crypt(5). It is another one for each
-// account, so that equal passwords do not show.
+// Salt is 12 bytes in 16 characters, the most that SHA-512 takes, in the alphabet of crypt(5). It is another
+// one for each account, so that equal passwords do not show.
 func Salt(seed uuid.UUID, name string) string {
 	const alphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	sum := sha256.Sum256(slices.Concat(seed[:], []byte("salt of "+name)))

@@ -40,8 +40,8 @@ func (Command) Changed(input string) string {
 // Title tells which command it is and nothing of its text: people write passwords and tokens into theirs.
 func (c Command) Title() string { return fmt.Sprintf("run command %d of --run", c.Number) }
 
-// CommandScript runs the shell text on its standard input, which the text itself does not see: arguments of programs are for
-// everybody on the host to read.
+// CommandScript runs the shell text on its standard input, which the text itself does not see: arguments of
+// programs are for everybody on the host to read.
 const CommandScript = `eval "$(cat)" </dev/null`
 
 func (c Command) Run(ctx context.Context, s *Context) error {

@@ -67,7 +67,8 @@ func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...strin
 	}
 	args = append([]string{"apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
-	if err := s.Target.Run(ctx, s.Command(args...), append([]specs.Mount{target.Bind(s.Archives, archivesDir)}, mounts...), strings.NewReader(""), s.Out); err != nil {
+	if err := s.Target.Run(ctx, s.Command(args...), append([]specs.Mount{target.Bind(s.Archives, archivesDir)},
+		mounts...), strings.NewReader(""), s.Out); err != nil {
 		return err
 	}
 	return unblockDaemons(s.Target, blocked)

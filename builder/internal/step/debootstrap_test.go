@@ -29,7 +29,8 @@ func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 	dir := t.TempDir()
 	err := run(map[string]string{"/var/cache/apt/": "", "/debootstrap/debootstrap.log": "dpkg: told you so\n"}, dir)
 	text, readErr := os.ReadFile(filepath.Join(dir, "debootstrap.log"))
-	if !errors.Is(err, failure) || !strings.Contains(err.Error(), dir) || readErr != nil || string(text) != "dpkg: told you so\n" {
+	if !errors.Is(err, failure) || !strings.Contains(err.Error(), dir) || readErr != nil ||
+		string(text) != "dpkg: told you so\n" {
 		t.Errorf("got %v and a log of %q (%v)", err, text, readErr)
 	}
 	for name, err := range map[string]error{

@@ -9,9 +9,9 @@ import (
 	"unicode"
 )
 
-// HookEnviron is what a hook gets: the caller's environment, as it always was, without what is only about the caller's
-// session, and with the build's own search path, home directory and language. text is that of the hook: variables of a CI
-// system's run, which are others each time, reach only a hook that names them.
+// HookEnviron is what a hook gets: the caller's environment, as it always was, without what is only about the
+// caller's session, and with the build's own search path, home directory and language. text is that of the
+// hook: variables of a CI system's run, which are others each time, reach only a hook that names them.
 func HookEnviron(caller, build []string, text []byte) []string {
 	words := map[string]bool{}
 	for _, word := range bytes.FieldsFunc(text, notInName) {
@@ -35,8 +35,10 @@ func HookEnviron(caller, build []string, text []byte) []string {
 // variables that begin with one of sessionPrefixes.
 var (
 	sessionVariables = []string{
-		"LANG", "LANGUAGE", "TMPDIR", "TEMP", "TMP", "MAIL", "OLDPWD", "PWD", "SSH_AUTH_SOCK", "USER", "LOGNAME", "SHELL",
-		"_", "SHLVL", "COLUMNS", "LINES", "COLORTERM", "LS_COLORS", "WINDOWID", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY",
+		"LANG", "LANGUAGE", "TMPDIR", "TEMP", "TMP", "MAIL", "OLDPWD", "PWD", "SSH_AUTH_SOCK", "USER", "LOGNAME",
+		"SHELL",
+		"_", "SHLVL", "COLUMNS", "LINES", "COLORTERM", "LS_COLORS", "WINDOWID", "DISPLAY", "WAYLAND_DISPLAY",
+		"XAUTHORITY",
 		"HOSTNAME", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID",
 	}
 	sessionPrefixes = []string{"XDG_", "DBUS_", "LC_", "SSH_", "SUDO_"}

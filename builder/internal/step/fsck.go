@@ -9,9 +9,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Fsck has the initramfs check the root file system before it is mounted. initramfs-tools put in the fsck of the type
-// that they find on the device of /, which a container has not. Of other types systemd checks what is mounted read-only, but
-// fsck.f2fs cannot open that.
+// Fsck has the initramfs check the root file system before it is mounted. initramfs-tools put in the fsck of
+// the type that they find on the device of /, which a container has not. Of other types systemd checks what
+// is mounted read-only, but fsck.f2fs cannot open that.
 type Fsck struct {
 	base
 	Type string

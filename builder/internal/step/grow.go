@@ -47,15 +47,16 @@ const growDefinition = `# Written by vmdebootstrap --grow.
 [Partition]
 Type=`
 
-// growUndiscarded keeps systemd-repart from discarding what is between the partitions: the boot code of boards is there.
+// growUndiscarded keeps systemd-repart from discarding what is between the partitions: the boot code of
+// boards is there.
 const growUndiscarded = `# Written by vmdebootstrap --grow: there may be boot code between the partitions.
 [Service]
 ExecStart=
 ExecStart=systemd-repart --dry-run=no --discard=no
 `
 
-// growProgram does what systemd-repart does on GPT disks. Partitions are left alone that cannot become a MiB larger: a GPT
-// has its copy in the last sectors.
+// growProgram does what systemd-repart does on GPT disks. Partitions are left alone that cannot become a MiB
+// larger: a GPT has its copy in the last sectors.
 const growProgram = `#!/bin/sh
 # Written by vmdebootstrap --grow: makes the partition of / as large as the disk allows.
 set -eu

@@ -18,7 +18,8 @@ import (
 )
 
 // GRUB writes what GRUB reads from /boot/grub: its modules, its environment block, and grub.cfg, made by the
-// target's own update-grub. The boot code outside of file systems and the EFI system partition are the assembler's work.
+// target's own update-grub. The boot code outside of file systems and the EFI system partition are the
+// assembler's work.
 type GRUB struct {
 	base
 	// Platforms are GRUB's names of what it is to run on: "i386-pc", "x86_64-efi".
@@ -44,7 +45,8 @@ func (g GRUB) Run(ctx context.Context, s *Context) error {
 			return err
 		}
 		// The modules must be those that the core image was made from, so they are copied from one place.
-		copyModules := "cp /usr/lib/grub/" + platform + "/*.mod /usr/lib/grub/" + platform + "/*.lst /boot/grub/" + platform + "/"
+		copyModules := "cp /usr/lib/grub/" + platform + "/*.mod /usr/lib/grub/" + platform + "/*.lst /boot/grub/" +
+			platform + "/"
 		if err := s.inTarget(ctx, "sh", "-c", copyModules); err != nil {
 			return err
 		}
@@ -74,7 +76,8 @@ func (g GRUB) updateGrub(ctx context.Context, s *Context) error {
 		return fmt.Errorf("make a directory for the answers to update-grub: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	probe, relpath, device := filepath.Join(dir, "grub-probe"), filepath.Join(dir, "grub-mkrelpath"), filepath.Join(dir, "device")
+	probe, relpath, device := filepath.Join(dir, "grub-probe"), filepath.Join(dir, "grub-mkrelpath"),
+		filepath.Join(dir, "device")
 	if err := os.WriteFile(probe, grub.ProbeScript(g.Probe), 0o755); err != nil {
 		return err
 	}
@@ -102,14 +105,15 @@ const serialDefaults = `
 GRUB_CMDLINE_LINUX_DEFAULT="console=tty0 console=%s,115200n8"
 `
 
-// serialTerminal has GRUB use the first serial port, which it knows only of the kind that PCs have. On other machines the
-// firmware's console, which GRUB uses, is the serial line.
+// serialTerminal has GRUB use the first serial port, which it knows only of the kind that PCs have. On other
+// machines the firmware's console, which GRUB uses, is the serial line.
 const serialTerminal = `GRUB_TERMINAL="console serial"
 GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1"
 `
 
-// CloudDefaults undoes what grub-cloud-amd64 sets in /etc/default/grub, a serial console among it. The file is a
-// configuration file of the package: changed, it would stop each of its upgrades with a question, so this is another one.
+// CloudDefaults undoes what grub-cloud-amd64 sets in /etc/default/grub, a serial console among it. The file
+// is a configuration file of the package: changed, it would stop each of its upgrades with a question, so
+// this is another one.
 const CloudDefaults = `# Set by vmdebootstrap, over what grub-cloud-amd64 has in /etc/default/grub.
 GRUB_CMDLINE_LINUX_DEFAULT="quiet"
 GRUB_CMDLINE_LINUX=""

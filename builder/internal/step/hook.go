@@ -90,7 +90,8 @@ func (h Hook) Variables(environ []string) ([]string, error) {
 // UsesToolbox reports that the script runs in the toolbox.
 func (Hook) UsesToolbox() bool { return true }
 
-// HostDirs are the caller's working directory and the directory of the hook, as far as they hide nothing of the toolbox.
+// HostDirs are the caller's working directory and the directory of the hook, as far as they hide nothing of
+// the toolbox.
 func (h Hook) HostDirs(dir string) target.SharedDirs {
 	var dirs target.SharedDirs
 	for _, d := range []target.SharedDir{
@@ -121,7 +122,8 @@ func hidesToolbox(dir string) bool {
 	case "var":
 		return !deeper || rest == "lib"
 	case "usr":
-		return !strings.HasPrefix(rest, "local/") && !strings.HasPrefix(rest, "share/") && !strings.HasPrefix(rest, "src/")
+		return !strings.HasPrefix(rest, "local/") && !strings.HasPrefix(rest, "share/") &&
+			!strings.HasPrefix(rest, "src/")
 	default:
 		return false
 	}

@@ -110,13 +110,15 @@ var initramfsWhole = []string{
 // initramfsPlaces are the directories that update-initramfs writes to.
 var initramfsPlaces = []string{"/boot", "/var/lib/initramfs-tools"}
 
-// initramfsReusable reports whether it is known what the initramfs is made of. It is so with initramfs-tools, unless these are
-// told to look at the machine that they run on, and at what is there: MODULES=dep of initramfs.conf(5).
+// initramfsReusable reports whether it is known what the initramfs is made of. It is so with initramfs-tools,
+// unless these are told to look at the machine that they run on, and at what is there: MODULES=dep of
+// initramfs.conf(5).
 func initramfsReusable(t target.Target) (bool, error) {
 	if there, err := target.Exists(t, "/usr/sbin/mkinitramfs"); err != nil || !there {
 		return false, err
 	}
-	names, err := target.FilesBelow(t, []string{"/etc/initramfs-tools", "/usr/share/initramfs-tools/conf.d", "/usr/share/initramfs-tools/conf-hooks.d"})
+	names, err := target.FilesBelow(t, []string{"/etc/initramfs-tools", "/usr/share/initramfs-tools/conf.d",
+		"/usr/share/initramfs-tools/conf-hooks.d"})
 	if err != nil {
 		return false, err
 	}

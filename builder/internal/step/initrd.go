@@ -53,7 +53,8 @@ func initramfsMentions(data []byte, words []string) bool {
 func cpioLength(data []byte) (int, error) {
 	at := 0
 	for at+cpioHeader <= len(data) {
-		// Eight hexadecimal digits each: c_filesize is the seventh field behind the magic number, c_namesize the twelfth.
+		// Eight hexadecimal digits each: c_filesize is the seventh field behind the magic number, c_namesize
+		// the twelfth.
 		size, err := strconv.ParseUint(string(data[at+54:at+62]), 16, 32)
 		if err != nil {
 			return 0, err

@@ -34,8 +34,9 @@ type Step interface {
 	LayerTitle(codename string) string
 	// Installs reports whether it takes packages of the mirror.
 	Installs() bool
-	// Changed describes a change of one of its inputs, which is named as in its JSON, for people: "its text is another".
-	// The inputs that JSON hides are named "". It returns "" if there is nothing better to say than both values.
+	// Changed describes a change of one of its inputs, which is named as in its JSON, for people: "its text
+	// is another". The inputs that JSON hides are named "". It returns "" if there is nothing better to say
+	// than both values.
 	Changed(input string) string
 	Run(ctx context.Context, s *Context) error
 }
@@ -62,8 +63,8 @@ func (e *Error) Unwrap() error { return e.Err }
 type Context struct {
 	Target  target.Rootfs
 	Toolbox target.Target
-	// FreshToolbox gives another one in which nothing has run, for one program of the user's own: what that leaves there
-	// is in no snapshot, and must not be seen by another one.
+	// FreshToolbox gives another one in which nothing has run, for one program of the user's own: what that
+	// leaves there is in no snapshot, and must not be seen by another one.
 	FreshToolbox func(ctx context.Context) (target.Rootfs, error)
 	// Archives is a directory of .deb files that is mounted over /var/cache/apt/archives while apt runs.
 	Archives string
@@ -130,7 +131,8 @@ func (s *Context) Command(args ...string) *specs.Process {
 }
 
 // inFreshToolbox runs a program in a toolbox of its own, which prepare makes ready for it.
-func (s *Context) inFreshToolbox(ctx context.Context, p *specs.Process, mounts []specs.Mount, prepare func(target.Target) error) (err error) {
+func (s *Context) inFreshToolbox(ctx context.Context, p *specs.Process, mounts []specs.Mount,
+	prepare func(target.Target) error) (err error) {
 	toolbox, err := s.FreshToolbox(ctx)
 	if err != nil {
 		return fmt.Errorf("make a toolbox: %w", err)

@@ -36,7 +36,8 @@ func NewMemory(base diskimage.Tree, now time.Time) (*Memory, error) {
 			index[name] = first
 		}
 	}
-	return &Memory{base: base, Index: index, added: map[string]diskimage.Entry{}, removed: map[string]bool{}, time: now}, nil
+	return &Memory{base: base, Index: index, added: map[string]diskimage.Entry{}, removed: map[string]bool{},
+		time: now}, nil
 }
 
 // Tree is base with what was written.

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// SharedDirs are directories of the host that a step sees. Where they are does not matter: a snapshot is as good on another
-// machine that has the same files elsewhere.
+// SharedDirs are directories of the host that a step sees. Where they are does not matter: a snapshot is as
+// good on another machine that has the same files elsewhere.
 type SharedDirs []SharedDir
 
 type SharedDir struct{ Name, Path string }

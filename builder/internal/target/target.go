@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package target is a root file system under construction as steps and boot loaders see it: the interfaces that containers
-// of package oci satisfy, and small helpers on them. Tests have a target of their own that writes a transcript.
+// Package target is a root file system under construction as steps and boot loaders see it: the interfaces
+// that containers of package oci satisfy, and small helpers on them. Tests have a target of their own that
+// writes a transcript.
 package target
 
 import (
@@ -19,8 +20,8 @@ type Target interface {
 	Files
 	// Root is the directory that holds the root file system.
 	Root() string
-	// OwnerXattrs reports whether the owners of files in Root are extended attributes (diskimage/ownerxattr), because all of
-	// them belong to the same user. It is the same for all targets of an engine.
+	// OwnerXattrs reports whether the owners of files in Root are extended attributes (diskimage/ownerxattr),
+	// because all of them belong to the same user. It is the same for all targets of an engine.
 	OwnerXattrs() bool
 	// Run runs a program with the target as its root directory and the mounts added to the usual ones. It
 	// returns when the program and everything that it started are gone. An exit status other than 0 is an error

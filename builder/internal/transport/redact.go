@@ -14,7 +14,8 @@ var atPlace = regexp.MustCompile(`^([a-z-]+:(?://)?)?.*@`)
 // Redact is a place as somebody wrote it, for messages: credentials do not belong there, and are an easy mistake.
 func Redact(text string) string {
 	place, digest, found := strings.Cut(text, "@sha256:")
-	if transport, _, _ := strings.Cut(text, ":"); slices.Contains(fileTransports, transport) || strings.HasPrefix(text, "/") {
+	if transport, _, _ := strings.Cut(text, ":"); slices.Contains(fileTransports, transport) ||
+		strings.HasPrefix(text, "/") {
 		return text
 	}
 	if place = atPlace.ReplaceAllString(place, "${1}xxxxx@"); found {

@@ -17,8 +17,8 @@ const (
 	Dir           = "dir"
 )
 
-// NamesRegistry reports whether a name begins with a host, by the rule of docker: there is a dot or a colon in it, or it
-// is "localhost".
+// NamesRegistry reports whether a name begins with a host, by the rule of docker: there is a dot or a colon
+// in it, or it is "localhost".
 func NamesRegistry(name string) bool {
 	host, _, more := strings.Cut(name, "/")
 	return more && (host == "localhost" || strings.ContainsAny(host, ".:"))

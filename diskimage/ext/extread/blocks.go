@@ -24,7 +24,8 @@ type run struct {
 
 // runs lists the blocks of a file in its order. Holes, and blocks that were reserved but never written, are not in it.
 func (fs *FileSystem) runs(n *inode) ([]run, error) {
-	c := collector{fs: fs, nodes: map[uint64]bool{}, limit: (uint64(n.size()) + uint64(fs.blockSize) - 1) / uint64(fs.blockSize)}
+	c := collector{fs: fs, nodes: map[uint64]bool{},
+		limit: (uint64(n.size()) + uint64(fs.blockSize) - 1) / uint64(fs.blockSize)}
 	var err error
 	if n.Flags&disk.InodeExtents != 0 {
 		err = c.extents(n.Block[:], maxDepth)
@@ -56,7 +57,8 @@ func (c *collector) add(file, at, blocks uint64) error {
 		return nil // reserved behind the end
 	}
 	blocks = min(blocks, c.limit-file)
-	if last := len(c.runs) - 1; last >= 0 && c.runs[last].file+c.runs[last].blocks == file && c.runs[last].disk+c.runs[last].blocks == at {
+	if last := len(c.runs) - 1; last >= 0 && c.runs[last].file+c.runs[last].blocks == file &&
+		c.runs[last].disk+c.runs[last].blocks == at {
 		c.runs[last].blocks += blocks
 		return nil
 	}
@@ -191,7 +193,8 @@ func (c *content) data() []diskimage.Extent {
 	extents := []diskimage.Extent{}
 	for _, r := range c.runs {
 		start := int64(r.file) * c.fs.blockSize
-		extents = append(extents, diskimage.Extent{Offset: start, Length: min(int64(r.blocks)*c.fs.blockSize, c.size-start)})
+		extents = append(extents,
+			diskimage.Extent{Offset: start, Length: min(int64(r.blocks)*c.fs.blockSize, c.size-start)})
 	}
 	return extents
 }

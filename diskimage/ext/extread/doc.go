@@ -9,9 +9,9 @@
 // extended attributes, hard links and holes. Names come parents first and in byte order. Every number on the disk is
 // taken for hostile: what points outside of the file system, or in a circle, is an error that names the inode.
 //
-// All block and inode sizes are read, and what mke2fs makes for Linux since 2.4. Not supported, and refused: file systems
-// whose journal has to be replayed (a machine that was not shut down), inline data, encryption, attribute values in
-// inodes of their own, compression, external journals.
+// All block and inode sizes are read, and what mke2fs makes for Linux since 2.4. Not supported, and refused:
+// file systems whose journal has to be replayed (a machine that was not shut down), inline data, encryption,
+// attribute values in inodes of their own, compression, external journals.
 //
 // Sources: Documentation/filesystems/ext4 and fs/ext4 of Linux 6.12.
 package extread

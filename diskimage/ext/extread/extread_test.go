@@ -35,7 +35,8 @@ func nastyTree(t *testing.T) diskimage.Tree {
 		return data
 	}
 	file := func(name string, data []byte) diskimage.Entry { return diskimage.FileEntry(name, 0o644, data, late) }
-	acl := []byte{2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255}
+	acl := []byte{2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255,
+		16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 4, 0, 255, 255, 255, 255}
 	capability := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	one := file("one", []byte("1"))
 	owned := file("owned", pattern(5000))
@@ -47,8 +48,10 @@ func nastyTree(t *testing.T) diskimage.Tree {
 	hard := one
 	hard.Name, hard.HardLink, hard.Open = "two", "one", nil
 	entries := []diskimage.Entry{
-		one, owned, hard, file("empty", nil), file("large", pattern(20<<20)), file("latin\xe9", []byte("x")), file(strings.Repeat("n", 255), nil),
-		{Name: "fifo", Mode: unix.S_IFIFO | 0o600, ModTime: late}, {Name: "null", Mode: unix.S_IFCHR | 0o666, ModTime: late, Major: 1, Minor: 3},
+		one, owned, hard, file("empty", nil), file("large", pattern(20<<20)), file("latin\xe9", []byte("x")),
+		file(strings.Repeat("n", 255), nil),
+		{Name: "fifo", Mode: unix.S_IFIFO | 0o600, ModTime: late},
+		{Name: "null", Mode: unix.S_IFCHR | 0o666, ModTime: late, Major: 1, Minor: 3},
 		{Name: "big", Mode: unix.S_IFBLK | 0o600, ModTime: late, Major: 259, Minor: 70_000},
 		{Name: "short", Mode: unix.S_IFLNK | 0o777, ModTime: late, Linkname: "one"},
 		{Name: "long", Mode: unix.S_IFLNK | 0o777, ModTime: late, Linkname: strings.Repeat("l/", 300)},
@@ -67,11 +70,13 @@ func nastyTree(t *testing.T) diskimage.Tree {
 func TestPromisesOfAReader(t *testing.T) {
 	t.Parallel()
 	var readers []fstest.Reader
-	for _, kind := range []diskimage.Filesystem{{Type: "ext2"}, {Type: "ext3"}, {Type: "ext4"}, {Type: "ext4", Features: ext.E2fsprogs147}} {
+	for _, kind := range []diskimage.Filesystem{{Type: "ext2"}, {Type: "ext3"}, {Type: "ext4"},
+		{Type: "ext4", Features: ext.E2fsprogs147}} {
 		kind.Label, kind.UUID = "nasty", uuid.Max
 		readers = append(readers, fstest.Reader{
 			Writer: fstest.Writer{
-				Name: kind.Type + kind.Features, Formatter: ext.Formatter{}, Filesystem: kind, Tree: nastyTree(t), Size: 128 * diskimage.MiB,
+				Name: kind.Type + kind.Features, Formatter: ext.Formatter{}, Filesystem: kind, Tree: nastyTree(t),
+				Size: 128 * diskimage.MiB,
 			},
 			Open:    func(image io.ReaderAt) (diskimage.Tree, error) { return extread.New(image) },
 			ErrNone: extread.ErrNoExt, Known: func(*diskimage.Entry) {}, Made: []string{"lost+found"},
@@ -83,7 +88,8 @@ func TestPromisesOfAReader(t *testing.T) {
 func TestLabelIsRead(t *testing.T) {
 	t.Parallel()
 	const size = 8 * diskimage.MiB
-	volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: "ext4", Label: "nasty"}, diskimage.EmptyTree(time.Unix(0, 0)))
+	volume, err := (ext.Formatter{}).Plan(size, diskimage.Filesystem{Type: "ext4", Label: "nasty"},
+		diskimage.EmptyTree(time.Unix(0, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +118,8 @@ func TestFileSystemsOfMke2fsAreRead(t *testing.T) {
 	write("a/small", 5, "small")
 	write("a/hole", 3<<20, "end")
 	write("a/indirect", 300<<10, strings.Repeat("0123456789", 30<<10))
-	errs = append(errs, os.Symlink("small", filepath.Join(dir, "a/link")), os.Link(filepath.Join(dir, "a/small"), filepath.Join(dir, "hard")))
+	errs = append(errs, os.Symlink("small", filepath.Join(dir, "a/link")),
+		os.Link(filepath.Join(dir, "a/small"), filepath.Join(dir, "hard")))
 	for i := range 500 {
 		write(fmt.Sprintf("many/name-of-some-length-%d", i), 1, "x")
 	}
@@ -121,7 +128,8 @@ func TestFileSystemsOfMke2fsAreRead(t *testing.T) {
 	}
 	want := fstest.Flatten(t, diskimage.NewDirTree(dir))
 	for _, args := range []string{
-		"-t ext4", "-t ext4 -b 1024", "-t ext2 -b 1024 -I 128", "-t ext3 -b 2048", "-t ext4 -O ^64bit,^extents", "-t ext4 -O meta_bg,^resize_inode",
+		"-t ext4", "-t ext4 -b 1024", "-t ext2 -b 1024 -I 128", "-t ext3 -b 2048", "-t ext4 -O ^64bit,^extents",
+		"-t ext4 -O meta_bg,^resize_inode",
 		"-t ext4 -O 64bit,metadata_csum_seed,mmp", "-t ext2 -r 0 -O none",
 	} {
 		t.Run(args, func(t *testing.T) {
@@ -145,7 +153,8 @@ func TestFileSystemsOfMke2fsAreRead(t *testing.T) {
 					continue
 				}
 				// Times are not looked at: mke2fs makes directories anew.
-				if g.Content != w.Content || g.Mode != w.Mode || g.Linkname != w.Linkname || g.Size != w.Size || (g.HardLink == "") != (w.HardLink == "") {
+				if g.Content != w.Content || g.Mode != w.Mode || g.Linkname != w.Linkname || g.Size != w.Size ||
+					(g.HardLink == "") != (w.HardLink == "") {
 					t.Errorf("%q: got %+v, want %+v", name, g.Entry, w.Entry)
 				}
 			}

@@ -69,11 +69,13 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 	}
 	switch unknown := sb.FeatureIncompat &^ readableIncompat; {
 	case unknown&incompatRecover != 0:
-		return nil, errors.New("the file system was not shut down properly: boot the image and shut it down, then read it again")
+		return nil, errors.New(
+			"the file system was not shut down properly: boot the image and shut it down, then read it again")
 	case unknown != 0:
 		return nil, fmt.Errorf("the file system has features that are not supported (0x%x)", uint32(unknown))
 	}
-	if sb.LogBlockSize > maxLogBlockSize || sb.InodeSize < minInodeSize || sb.BlocksPerGroup == 0 || sb.InodesPerGroup == 0 {
+	if sb.LogBlockSize > maxLogBlockSize || sb.InodeSize < minInodeSize || sb.BlocksPerGroup == 0 ||
+		sb.InodesPerGroup == 0 {
 		return nil, errors.New("the superblock is damaged")
 	}
 	fs.blockSize = 1024 << sb.LogBlockSize

@@ -18,7 +18,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// FuzzDamage reads file systems in which some bytes are others: whatever they say, reading ends, with an error or without.
+// FuzzDamage reads file systems in which some bytes are others: whatever they say, reading ends, with an
+// error or without.
 func FuzzDamage(f *testing.F) {
 	kinds := []diskimage.Filesystem{{Type: "ext2"}, {Type: "ext4", Features: "1.42"}, {Type: "ext4", Features: "1.47"}}
 	var images []fstest.Memory

@@ -71,7 +71,8 @@ func TestSizesThatNoFileHasAreErrors(t *testing.T) {
 	}
 }
 
-// A directory in two places, of which each holds another such, makes a tree that is never read to its end (issue 12, A7).
+// A directory in two places, of which each holds another such, makes a tree that is never read to its end
+// (issue 12, A7).
 func TestDirectoriesAreInOnePlace(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "image")

@@ -172,8 +172,8 @@ type dirEntry struct {
 	inode uint32
 }
 
-// directory lists a directory in byte order, without "." and "..". An index is no hindrance: its blocks look like blocks of
-// one unused entry.
+// directory lists a directory in byte order, without "." and "..". An index is no hindrance: its blocks look
+// like blocks of one unused entry.
 func (fs *FileSystem) directory(n *inode) ([]dirEntry, error) {
 	if n.size() > maxDirectory {
 		return nil, fmt.Errorf("inode %d: a directory of %d bytes", n.number, n.size())

@@ -5,9 +5,9 @@
 //	fs, err := fatread.New(section) // an io.ReaderAt of the partition
 //	for e, err := range fs.Entries() { … }
 //
-// A FileSystem is a diskimage.Tree, with long names, parents first and in byte order. FAT knows no owners: everything is
-// root's, directories have mode 0755 and files 0644, or 0444 if they are read-only. Times are taken for UTC. What points
-// outside of the file system, or in a circle, is an error that names the file.
+// A FileSystem is a diskimage.Tree, with long names, parents first and in byte order. FAT knows no owners:
+// everything is root's, directories have mode 0755 and files 0644, or 0444 if they are read-only. Times are
+// taken for UTC. What points outside of the file system, or in a circle, is an error that names the file.
 //
 // Not supported: exFAT, names in other code pages than ASCII without a long name.
 //
@@ -83,7 +83,8 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 	sector, perCluster := int64(le.Uint16(b[0x0b:])), int64(b[0x0d])
 	reserved, fats, rootEntries := int64(le.Uint16(b[0x0e:])), int64(b[0x10]), int64(le.Uint16(b[0x11:]))
 	powerOfTwo := func(n int64) bool { return n > 0 && n&(n-1) == 0 }
-	if le.Uint16(b[510:]) != 0xaa55 || !powerOfTwo(sector) || sector < 512 || sector > 4096 || !powerOfTwo(perCluster) ||
+	if le.Uint16(b[510:]) != 0xaa55 || !powerOfTwo(sector) || sector < 512 || sector > 4096 ||
+		!powerOfTwo(perCluster) ||
 		reserved == 0 || fats == 0 || fats > 4 {
 		return nil, ErrNoFAT
 	}
@@ -262,9 +263,10 @@ func (fs *FileSystem) directory(cluster uint32) ([]byte, error) {
 	return data, nil
 }
 
-// walk yields what is in a directory. dirs are the clusters of the directories that were listed: each is in one place, else
-// a few of them make a tree without end.
-func (fs *FileSystem) walk(dir string, data []byte, dirs map[uint32]bool, yield func(diskimage.Entry, error) bool) error {
+// walk yields what is in a directory. dirs are the clusters of the directories that were listed: each is in
+// one place, else a few of them make a tree without end.
+func (fs *FileSystem) walk(dir string, data []byte, dirs map[uint32]bool,
+	yield func(diskimage.Entry, error) bool) error {
 	items := list(data)
 	for _, item := range items {
 		name := path.Join(dir, item.name)
@@ -395,5 +397,6 @@ func shortName(e []byte) string {
 
 // fatTime reads a date and a time of day, which is in steps of two seconds.
 func fatTime(date, clock uint16) time.Time {
-	return time.Date(1980+int(date>>9), time.Month(date>>5&15), int(date&31), int(clock>>11), int(clock>>5&63), int(clock&31)*2, 0, time.UTC)
+	return time.Date(1980+int(date>>9), time.Month(date>>5&15), int(date&31), int(clock>>11), int(clock>>5&63),
+		int(clock&31)*2, 0, time.UTC)
 }

@@ -28,8 +28,10 @@ var written = time.Date(2024, 2, 29, 12, 34, 56, 0, time.UTC)
 // files are what is written, by name.
 func files() map[string][]byte {
 	all := map[string][]byte{
-		"EFI/BOOT/BOOTX64.EFI": bytes.Repeat([]byte("efi"), 70_000), "EFI/BOOT/grub.cfg": []byte("search"), "empty": nil,
-		"vmlinuz-6.12.0-amd64 with a rather long name": bytes.Repeat([]byte("k"), 4096), "grüße 🐧.txt": []byte("utf-16"),
+		"EFI/BOOT/BOOTX64.EFI": bytes.Repeat([]byte("efi"), 70_000), "EFI/BOOT/grub.cfg": []byte("search"),
+		"empty": nil,
+		"vmlinuz-6.12.0-amd64 with a rather long name": bytes.Repeat([]byte("k"), 4096),
+		"grüße 🐧.txt": []byte("utf-16"),
 	}
 	for i := range 200 {
 		all[fmt.Sprintf("many/file-%d.module", i)] = []byte{byte(i)}
@@ -87,7 +89,8 @@ func TestPromisesOfAReader(t *testing.T) {
 	var readers []fstest.Reader
 	for _, size := range []diskimage.Size{2 * diskimage.MiB, 32 * diskimage.MiB, 300 * diskimage.MiB} {
 		readers = append(readers, fstest.Reader{
-			Writer:  fstest.Writer{Name: size.String(), Formatter: fat.Formatter{}, Filesystem: diskimage.Filesystem{Type: "vfat"}, Tree: tree, Size: size},
+			Writer: fstest.Writer{Name: size.String(), Formatter: fat.Formatter{},
+				Filesystem: diskimage.Filesystem{Type: "vfat"}, Tree: tree, Size: size},
 			Open:    func(image io.ReaderAt) (diskimage.Tree, error) { return fatread.New(image) },
 			ErrNone: fatread.ErrNoFAT,
 			// A FAT has no permissions, and its root has no time.

@@ -16,10 +16,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/direct"
 )
 
-// chunkBlocks is the largest number of blocks that one write holds. Chunks end at multiples of it, so that the page
-// cache of the image gets large folios. The kernel divides a write past the page cache into several that are under way at
-// once. Measured on a Debian tree of 655 MiB with fsync, medians on two busy processors: 1 MiB 1.26 s, 2 MiB 1.01 s, 4 MiB
-// 0.97 s; through the page cache 1 MiB 1.93 s, 4 MiB 1.75 s.
+// chunkBlocks is the largest number of blocks that one write holds. Chunks end at multiples of it, so that
+// the page cache of the image gets large folios. The kernel divides a write past the page cache into several
+// that are under way at once. Measured on a Debian tree of 655 MiB with fsync, medians on two busy
+// processors: 1 MiB 1.26 s, 2 MiB 1.01 s, 4 MiB 0.97 s; through the page cache 1 MiB 1.93 s, 4 MiB 1.75 s.
 const chunkBlocks = 4 << 20 / Size
 
 // mostWorkers bounds the memory for chunks. One writes at a time, and few are needed to read as fast as that.
@@ -56,11 +56,12 @@ type piece struct {
 	count   uint32
 }
 
-// Copy copies the contents of files to their places, which are in ascending order on the disk; the last block of a file is
-// filled with zeros. The runs are gone through twice. Each worker fills a buffer from many files (in a Debian tree half of
-// them are smaller than two blocks) and writes it at once when it is its turn: file systems let one writer at a time
-// into a file anyway, and dst sees all writes in the order of the disk, whatever the number of workers. One worker more
-// than there are processors fills the time that a write waits for memory.
+// Copy copies the contents of files to their places, which are in ascending order on the disk; the last block
+// of a file is filled with zeros. The runs are gone through twice. Each worker fills a buffer from many files
+// (in a Debian tree half of them are smaller than two blocks) and writes it at once when it is its turn: file
+// systems let one writer at a time into a file anyway, and dst sees all writes in the order of the disk,
+// whatever the number of workers. One worker more than there are processors fills the time that a write waits
+// for memory.
 //
 // Large files are not copied at all where the file system under both can share blocks.
 func Copy(ctx context.Context, dst io.WriterAt, runs iter.Seq[Run]) error {
@@ -185,7 +186,8 @@ func (w *dataWriter) read(p piece, dst []byte) error {
 	case int64(n) == length:
 		return nil
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", p.file.Name, offset+int64(n), p.file.Size)
+		return fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", p.file.Name, offset+int64(n),
+			p.file.Size)
 	}
 	return fmt.Errorf("read %q at byte %d: %w", p.file.Name, offset, err)
 }

@@ -22,9 +22,9 @@ const shareBlocks = 64 << 10 / Size
 // errNotShared says that a file system cannot share blocks, so that there is no use in trying again.
 var errNotShared = errors.New("blocks cannot be shared")
 
-// Share lets the image share the blocks of large files with the tree, where both are on the same file system and it
-// can do so (btrfs, xfs), or has a server copy them. It returns the runs that it has done, by their first blocks. Whatever
-// goes wrong, what is not shared is copied later, and then gives its error.
+// Share lets the image share the blocks of large files with the tree, where both are on the same file system
+// and it can do so (btrfs, xfs), or has a server copy them. It returns the runs that it has done, by their
+// first blocks. Whatever goes wrong, what is not shared is copied later, and then gives its error.
 func Share(ctx context.Context, dst io.WriterAt, runs iter.Seq[Run]) map[uint32]uint32 {
 	fd, offset, ok := diskimage.FileOf(dst)
 	if !ok || offset%Size != 0 {
@@ -78,7 +78,8 @@ func share(r Run, fd int, offset int64, do func(fileRange) error) error {
 		length: int64(r.Count) * Size,
 	})
 	switch {
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM),
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EXDEV),
+		errors.Is(err, unix.EPERM),
 		errors.Is(err, unix.ENOSYS):
 		return errNotShared
 	}
@@ -107,9 +108,9 @@ func copyRange(r fileRange) error {
 	return nil
 }
 
-// serverCopies reports whether the file system of a file is on a server that can copy, so that the data does not cross the
-// network twice. Elsewhere copy_file_range(2) is an ordinary copy through the page cache: on ext4 it took 0.34 s of the
-// processor for 655 MiB, with a buffer and past the page cache 0.14 s.
+// serverCopies reports whether the file system of a file is on a server that can copy, so that the data does
+// not cross the network twice. Elsewhere copy_file_range(2) is an ordinary copy through the page cache: on
+// ext4 it took 0.34 s of the processor for 655 MiB, with a buffer and past the page cache 0.14 s.
 func serverCopies(fd int) bool {
 	var st unix.Statfs_t
 	if unix.Fstatfs(fd, &st) != nil {

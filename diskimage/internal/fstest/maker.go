@@ -82,7 +82,8 @@ func (m *Maker) name() string {
 // entry takes what has the name.
 func (m *Maker) entry(name string) diskimage.Entry {
 	kinds := []uint32{
-		unix.S_IFREG, unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFCHR, unix.S_IFBLK, unix.S_IFIFO, unix.S_IFSOCK, 0,
+		unix.S_IFREG, unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFCHR, unix.S_IFBLK, unix.S_IFIFO,
+		unix.S_IFSOCK, 0,
 	}
 	kind := kinds[m.next()%len(kinds)]
 	if kind == 0 {
@@ -106,7 +107,8 @@ func (m *Maker) entry(name string) diskimage.Entry {
 	}
 	for i := range m.next() % 4 {
 		e.Xattrs = append(e.Xattrs, diskimage.Xattr{
-			Name: fmt.Sprintf("user.%d%s", i, strings.Repeat("n", m.next()%100)), Value: Pattern(uint64(i), m.edge(1100)),
+			Name:  fmt.Sprintf("user.%d%s", i, strings.Repeat("n", m.next()%100)),
+			Value: Pattern(uint64(i), m.edge(1100)),
 		})
 	}
 	if kind != unix.S_IFDIR {

@@ -108,7 +108,8 @@ func (m Memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[off
 
 // damage changes a few bytes of an image, many times, and reads all of it.
 func (r Reader) damage(t *testing.T) {
-	tree := Tree{Dir("."), Dir("etc"), Dir("etc/deep"), File("etc/deep/a rather long name.text", Pattern(1, 20_000)), File("passwd", Pattern(2, 9000))}
+	tree := Tree{Dir("."), Dir("etc"), Dir("etc/deep"), File("etc/deep/a rather long name.text", Pattern(1, 20_000)),
+		File("passwd", Pattern(2, 9000))}
 	r.Size = min(r.Size, 32*diskimage.MiB) // it is in memory
 	good := Memory(make([]byte, r.Size))
 	if err := r.plan(t, tree).Write(t.Context(), good); err != nil {

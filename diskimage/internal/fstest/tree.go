@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fstest has what the tests of file system writers and readers share: trees with everything that a Debian tree can
-// hold, in memory, and what each writer (TestWriter) and each reader (TestReader) must do.
+// Package fstest has what the tests of file system writers and readers share: trees with everything that a
+// Debian tree can hold, in memory, and what each writer (TestWriter) and each reader (TestReader) must do.
 package fstest
 
 import (

@@ -78,12 +78,14 @@ func (w Writer) sameBytes(t *testing.T) {
 // extents reads files where the plan says that they are.
 func (w Writer) extents(t *testing.T) {
 	const block = 4 << 10
-	tree := Tree{Dir("."), Dir("boot"), File("boot/vmlinuz", Pattern(7, 1<<20+17)), File("empty", nil), File("small", Pattern(1, 100))}
+	tree := Tree{Dir("."), Dir("boot"), File("boot/vmlinuz", Pattern(7, 1<<20+17)), File("empty", nil),
+		File("small", Pattern(1, 100))}
 	lengths := map[string]int64{"boot/vmlinuz": 1<<20 + 17, "empty": 0, "small": 100}
 	if !w.Plain {
 		dense := Sparse("dense", 20*block+1, block, 4*block)
 		dense.Dense = true
-		tree = append(tree, Sparse("sparse", 20*block, block, 0, 4*block), Sparse("hole", 1e6, 0), dense, HardLink("zweite", dense))
+		tree = append(tree, Sparse("sparse", 20*block, block, 0, 4*block), Sparse("hole", 1e6, 0), dense,
+			HardLink("zweite", dense))
 		lengths["sparse"], lengths["hole"], lengths["dense"], lengths["zweite"] = 2*block, 0, dense.Size, dense.Size
 	}
 	v := w.plan(t, tree)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inode has what the writers of file systems share about inodes: what Linux allows in one, whatever the format, and
-// the types of files that directories name.
+// Package inode has what the writers of file systems share about inodes: what Linux allows in one, whatever
+// the format, and the types of files that directories name.
 package inode
 
 import (
@@ -20,16 +20,17 @@ const (
 	maxMinor        = 1<<20 - 1
 )
 
-// Check finds what Linux does not allow: symbolic links without a text or with one that is too long, numbers of devices that
-// are too large, unknown types, and files whose parts and content do not fit to their size. How large a file may be is the
-// format's affair.
+// Check finds what Linux does not allow: symbolic links without a text or with one that is too long, numbers
+// of devices that are too large, unknown types, and files whose parts and content do not fit to their size.
+// How large a file may be is the format's affair.
 func Check(e *diskimage.Entry) error {
 	switch e.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return checkContent(e)
 	case unix.S_IFLNK:
 		if n := len(e.Linkname); n == 0 || n > maxTargetLength || strings.ContainsRune(e.Linkname, 0) {
-			return fmt.Errorf("symbolic link with a text of %d bytes: 1 to %d other than NUL are possible", n, maxTargetLength)
+			return fmt.Errorf("symbolic link with a text of %d bytes: 1 to %d other than NUL are possible", n,
+				maxTargetLength)
 		}
 	case unix.S_IFCHR, unix.S_IFBLK:
 		if e.Major > maxMajor || e.Minor > maxMinor {
@@ -47,7 +48,8 @@ func checkContent(e *diskimage.Entry) error {
 	var end int64
 	for _, part := range e.Data {
 		if part.Offset < end || part.Length < 0 || part.Length > e.Size-part.Offset {
-			return fmt.Errorf("data at %d of length %d: out of order, or outside of the %d bytes", part.Offset, part.Length, e.Size)
+			return fmt.Errorf("data at %d of length %d: out of order, or outside of the %d bytes", part.Offset,
+				part.Length, e.Size)
 		}
 		end = part.Offset + part.Length
 	}

@@ -27,8 +27,8 @@ type Writer[N Node] interface {
 	New(e *diskimage.Entry, dir N, base string) (N, error)
 	// Link gives an inode another name.
 	Link(n, dir N, base string)
-	// Again takes an entry whose name is there already, which may be something that Root has made. The error names it: see
-	// Twice.
+	// Again takes an entry whose name is there already, which may be something that Root has made. The error
+	// names it: see Twice.
 	Again(e *diskimage.Entry, n N) error
 }
 
@@ -46,8 +46,8 @@ func about(e *diskimage.Entry, err error) error {
 // rootName is the name of the root in a Tree.
 const rootName = "."
 
-// Read has a writer take in a tree, and returns its inodes by all of their names. It finds what no file system can hold:
-// entries before their directories, names that are none, and hard links to nothing.
+// Read has a writer take in a tree, and returns its inodes by all of their names. It finds what no file
+// system can hold: entries before their directories, names that are none, and hard links to nothing.
 func Read[N Node](tree diskimage.Tree, maxName int, w Writer[N]) (map[string]N, error) {
 	names := map[string]N{}
 	var e diskimage.Entry // one for all: the writer gets its address

@@ -41,7 +41,8 @@ func TestScanGivesAllDataInOrder(t *testing.T) {
 				next := int64(0)
 				opts := rawimage.ScanOptions{ClusterSize: clusterSize, Workers: workers}
 				err := open(t, raw).Scan(t.Context(), opts, func(run rawimage.Run) error {
-					if run.Offset < next || run.Offset%int64(clusterSize) != 0 || len(run.Data)%clusterSize != 0 || len(run.Encoded) != 0 {
+					if run.Offset < next || run.Offset%int64(clusterSize) != 0 || len(run.Data)%clusterSize != 0 ||
+						len(run.Encoded) != 0 {
 						t.Errorf("run of %d bytes at %d after %d", len(run.Data), run.Offset, next)
 					}
 					next = run.Offset + int64(copy(got[run.Offset:], run.Data))
@@ -101,7 +102,8 @@ func TestScanEndsWithTheFirstError(t *testing.T) {
 		{"encoder", func() (rawimage.Encoder, error) { return broken, nil }, succeed},
 		{"new encoder", func() (rawimage.Encoder, error) { return nil, want }, succeed},
 	} {
-		raw := rawimagetest.Case{Size: 30 << 20, Pieces: []rawimagetest.Piece{{Length: 30 << 20, Content: rawimagetest.Text}}}.Make(t)
+		raw := rawimagetest.Case{Size: 30 << 20,
+			Pieces: []rawimagetest.Piece{{Length: 30 << 20, Content: rawimagetest.Text}}}.Make(t)
 		opts := rawimage.ScanOptions{ClusterSize: 64 << 10, Workers: 3, NewEncoder: test.newEncoder}
 		if err := open(t, raw).Scan(t.Context(), opts, test.emit); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", test.name, err, want)
@@ -125,7 +127,8 @@ func TestScanReportsThatTheFileCannotBeRead(t *testing.T) {
 func TestScanEndsWhenTheContextDoes(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	raw := rawimagetest.Case{Size: 200 << 20, Pieces: []rawimagetest.Piece{{Length: 200 << 20, Content: rawimagetest.Repeat}}}.Make(t)
+	raw := rawimagetest.Case{Size: 200 << 20,
+		Pieces: []rawimagetest.Piece{{Length: 200 << 20, Content: rawimagetest.Repeat}}}.Make(t)
 	err := open(t, raw).Scan(ctx, rawimage.ScanOptions{ClusterSize: 64 << 10}, func(rawimage.Run) error {
 		cancel()
 		return nil

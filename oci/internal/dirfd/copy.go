@@ -18,7 +18,8 @@ func Open(dir *os.File, name string, flags int) (*os.File, error) {
 		flags |= unix.O_NONBLOCK
 	}
 	fd, err := Openat2(int(dir.Fd()), name, &unix.OpenHow{
-		Flags: uint64(flags | unix.O_NOFOLLOW | unix.O_CLOEXEC), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+		Flags:   uint64(flags | unix.O_NOFOLLOW | unix.O_CLOEXEC),
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 	if err != nil {
 		return nil, PathError("open", name, err)
@@ -117,12 +118,13 @@ func SetMode(f *os.File, st *unix.Stat_t) error {
 	}
 	// In this order: a change of owner clears the setuid bit.
 	return PathError("chmod", f.Name(), errors.Join(
-		unix.Fchownat(int(f.Fd()), "", int(st.Uid), int(st.Gid), unix.AT_EMPTY_PATH), unix.Chmod(ProcPath(int(f.Fd())), st.Mode&0o7777),
+		unix.Fchownat(int(f.Fd()), "", int(st.Uid), int(st.Gid), unix.AT_EMPTY_PATH),
+		unix.Chmod(ProcPath(int(f.Fd())), st.Mode&0o7777),
 	))
 }
 
-// LinkFrom is the size from which a file is linked and not copied, if it is on the same file system: an image, say. What
-// is written to it is in the host's file at once, as with a mount.
+// LinkFrom is the size from which a file is linked and not copied, if it is on the same file system: an
+// image, say. What is written to it is in the host's file at once, as with a mount.
 const LinkFrom = 16 << 20
 
 // copyOrLink makes a copy of an open file, or another link to it if it is large.
@@ -131,7 +133,8 @@ func copyOrLink(to Entry, in *os.File) error {
 	if err := unix.Fstat(int(in.Fd()), &st); err != nil {
 		return PathError("stat", in.Name(), err)
 	}
-	if st.Size >= LinkFrom && unix.Linkat(unix.AT_FDCWD, ProcPath(int(in.Fd())), to.FD(), to.Base, unix.AT_SYMLINK_FOLLOW) == nil {
+	if st.Size >= LinkFrom && unix.Linkat(unix.AT_FDCWD, ProcPath(int(in.Fd())), to.FD(), to.Base,
+		unix.AT_SYMLINK_FOLLOW) == nil {
 		return nil
 	}
 	return CopyFile(to, in)
@@ -146,7 +149,8 @@ func CopyFile(to Entry, in *os.File) (err error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fmt.Errorf("%s has been replaced meanwhile", in.Name())
 	}
-	fd, err := unix.Openat(to.FD(), to.Base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	fd, err := unix.Openat(to.FD(), to.Base,
+		unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return PathError("create", to.Base, err)
 	}
@@ -158,5 +162,6 @@ func CopyFile(to Entry, in *os.File) (err error) {
 		}
 	}
 	times := []unix.Timespec{st.Mtim, st.Mtim}
-	return errors.Join(SetMode(out, &st), PathError("utimensat", to.Base, unix.UtimesNanoAt(fd, "", times, unix.AT_EMPTY_PATH)))
+	return errors.Join(SetMode(out, &st),
+		PathError("utimensat", to.Base, unix.UtimesNanoAt(fd, "", times, unix.AT_EMPTY_PATH)))
 }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Directories for the time of one call are locked by flock(2) as long as somebody works on them: what a killed process has
-// left can be told by that, and is removed by the next.
+// Directories for the time of one call are locked by flock(2) as long as somebody works on them: what a
+// killed process has left can be told by that, and is removed by the next.
 
 // MakeLocked makes a directory by a function that finds it a new name, and locks it.
 func MakeLocked(make func() (string, error)) (name string, lock *os.File, err error) {

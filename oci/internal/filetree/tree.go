@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package filetree looks at all files below a directory, to find out whether they are what they were: by what lstat(2)
-// tells of them, which is cheap, and by their contents. Both are digests; neither depends on the order in which a file system
-// lists its files.
+// Package filetree looks at all files below a directory, to find out whether they are what they were: by what
+// lstat(2) tells of them, which is cheap, and by their contents. Both are digests; neither depends on the
+// order in which a file system lists its files.
 package filetree
 
 import (
@@ -195,7 +195,8 @@ func (t *tree) Looks() digest.Digest {
 // describe adds to a digest what a copy of the file has as well.
 func (f treeFile) describe(h *fieldHash) {
 	h.Text(f.name, f.link, f.attrs)
-	h.number(uint64(f.stat.Mode), uint64(f.stat.Uid), uint64(f.stat.Gid), uint64(f.stat.Mtim.Sec), uint64(f.stat.Mtim.Nsec))
+	h.number(uint64(f.stat.Mode), uint64(f.stat.Uid), uint64(f.stat.Gid), uint64(f.stat.Mtim.Sec),
+		uint64(f.stat.Mtim.Nsec))
 	switch f.stat.Mode & unix.S_IFMT {
 	case unix.S_IFDIR: // its size is the file system's affair
 	case unix.S_IFCHR, unix.S_IFBLK:

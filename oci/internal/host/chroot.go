@@ -13,7 +13,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
-// tryChroot does in a directory below dir what the isolation chroot does with a root file system. It says what went wrong.
+// tryChroot does in a directory below dir what the isolation chroot does with a root file system. It says
+// what went wrong.
 func tryChroot(dir string) (try Attempt, text string, err error) {
 	if dir != "" {
 		dir = existing(dir) // the state directory is made when it is needed
@@ -33,10 +34,13 @@ func tryChroot(dir string) (try Attempt, text string, err error) {
 	}{
 		{tryOwners, "give a file to somebody else", func() error { return os.Chown(file, 1, 1) }},
 		{tryOwners, "make somebody else's program setuid and setgid", func() error { return setuidFile(file) }},
-		{tryOwners, "give a program capabilities", func() error { return unix.Setxattr(file, "security.capability", noCapability(), 0) }},
-		{tryDevices, "make a device node", func() error { return unix.Mknod(null, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))) }},
+		{tryOwners, "give a program capabilities",
+			func() error { return unix.Setxattr(file, "security.capability", noCapability(), 0) }},
+		{tryDevices, "make a device node",
+			func() error { return unix.Mknod(null, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))) }},
 		{tryDeviceUse, "open a device node", func() error { return os.WriteFile(null, []byte{0}, 0) }},
-		{tryMove, "rename a directory", func() error { return errors.Join(os.Mkdir(moved, 0o755), os.Rename(moved, moved+"-again")) }},
+		{tryMove, "rename a directory",
+			func() error { return errors.Join(os.Mkdir(moved, 0o755), os.Rename(moved, moved+"-again")) }},
 		{tryRoot, "change the root directory", func() error { return rootAndBack(dir) }},
 		{trySupervise, "answer for programs", supervise.Supported},
 	} {
@@ -59,7 +63,8 @@ func setuidFile(name string) error {
 	return err
 }
 
-// noCapability is the extended attribute of a program without any: struct vfs_cap_data of linux/capability.h, revision 2.
+// noCapability is the extended attribute of a program without any: struct vfs_cap_data of linux/capability.h,
+// revision 2.
 func noCapability() []byte {
 	const revision2, size = 0x02000000, 20
 	attribute := make([]byte, size)

@@ -38,14 +38,15 @@ func SameIDs(file string) ([]specs.LinuxIDMapping, error) {
 	return ids, nil
 }
 
-// MapIDs writes the maps of a container's pid 1, given by a pidfd. The number that Go knows is not the process' in a /proc of
-// another container, which is seen where a new one cannot be mounted.
+// MapIDs writes the maps of a container's pid 1, given by a pidfd. The number that Go knows is not the
+// process' in a /proc of another container, which is seen where a new one cannot be mounted.
 func MapIDs(ctx context.Context, spec *specs.Spec, pidfd int) error {
 	pid, err := process.PIDInProc(pidfd)
 	if err != nil {
 		return fmt.Errorf("find the process: %w", err)
 	}
-	return idMaps{Uid: mapLines(spec.Linux.UIDMappings), gid: mapLines(spec.Linux.GIDMappings), own: true}.write(ctx, pid)
+	return idMaps{Uid: mapLines(spec.Linux.UIDMappings), gid: mapLines(spec.Linux.GIDMappings),
+		own: true}.write(ctx, pid)
 }
 
 // mapLines are the arguments of idMaps for the mappings of a spec.

@@ -111,7 +111,8 @@ func Diagnose(try Attempt, err error, f facts) *Error {
 	}
 	switch {
 	case try == TryBinfmt && errors.Is(err, unix.ENODEV):
-		return &Error{"this kernel runs no programs of other processors (binfmt_misc is missing)", "as root, run: modprobe binfmt_misc", err}
+		return &Error{"this kernel runs no programs of other processors (binfmt_misc is missing)",
+			"as root, run: modprobe binfmt_misc", err}
 	case try == TryBinfmt:
 		return &Error{
 			"this kernel has no emulators for one user alone, as Linux has since 6.7, and none for the whole machine is installed",
@@ -183,7 +184,8 @@ func diagnoseInPlace(try Attempt, err error) *Error {
 			"let the outer container have CAP_MKNOD; one of rootless podman or docker must allow user namespaces and mounts instead (--security-opt seccomp=unconfined)", err,
 		}
 	case tryDeviceUse:
-		return &Error{"device nodes in the state directory do not work (its file system is mounted with nodev)", otherState, err}
+		return &Error{"device nodes in the state directory do not work (its file system is mounted with nodev)",
+			otherState, err}
 	case tryMove:
 		return &Error{"directories in the state directory cannot be renamed", otherState, err}
 	case trySupervise:
@@ -192,7 +194,8 @@ func diagnoseInPlace(try Attempt, err error) *Error {
 			"use a newer kernel, or let the outer container mount: start it with --privileged", err,
 		}
 	case tryRoot:
-		return &Error{"chroot is not allowed (CAP_SYS_CHROOT is missing)", "let the outer container have CAP_SYS_CHROOT, as it has by default", err}
+		return &Error{"chroot is not allowed (CAP_SYS_CHROOT is missing)",
+			"let the outer container have CAP_SYS_CHROOT, as it has by default", err}
 	default:
 		return nil
 	}
@@ -202,7 +205,8 @@ func diagnoseInPlace(try Attempt, err error) *Error {
 func noRange(user, file string, have uint64) *Error {
 	cause := fmt.Sprintf("the user %s has no subordinate ids in %s", user, file)
 	if have > 0 {
-		cause = fmt.Sprintf("the user %s has only %d subordinate ids in %s, and Debian needs %d", user, have, file, minSubIDs)
+		cause = fmt.Sprintf("the user %s has only %d subordinate ids in %s, and Debian needs %d", user, have, file,
+			minSubIDs)
 	}
 	return &Error{
 		Cause: cause,

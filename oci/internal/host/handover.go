@@ -58,7 +58,8 @@ func (h *handover) file() (_ *os.File, err error) {
 // handedOver is the file for a helper of Reexec, and for the program that this becomes.
 var handedOver = sync.OnceValue(func() *os.File { return os.NewFile(process.FdHandover, "handover") })
 
-// readHandover reads what a helper of Reexec, or the program inside, was handed over. The file stays as it is for the next.
+// readHandover reads what a helper of Reexec, or the program inside, was handed over. The file stays as it is
+// for the next.
 func readHandover() (*handover, error) {
 	h := &handover{}
 	if err := json.NewDecoder(handedOver()).Decode(h); err != nil {

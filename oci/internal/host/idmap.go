@@ -29,8 +29,8 @@ type idRange struct {
 	Start, Count uint64
 }
 
-// parseSubIDs returns the ranges of a user in a file of the format of subuid(5). A line may name the user or its number;
-// all its lines count.
+// parseSubIDs returns the ranges of a user in a file of the format of subuid(5). A line may name the user or
+// its number; all its lines count.
 func parseSubIDs(r io.Reader, name string, id int) ([]idRange, error) {
 	number := strconv.Itoa(id)
 	lines, err := subid.ParseSubIDFilter(r, func(line subid.SubID) bool {
@@ -100,7 +100,8 @@ func mapArgs(self int, ranges []idRange) []string {
 	args := []string{"0", strconv.Itoa(self), "1"}
 	inside := uint64(1)
 	for _, r := range ranges {
-		args = append(args, strconv.FormatUint(inside, 10), strconv.FormatUint(r.Start, 10), strconv.FormatUint(r.Count, 10))
+		args = append(args, strconv.FormatUint(inside, 10), strconv.FormatUint(r.Start, 10),
+			strconv.FormatUint(r.Count, 10))
 		inside += r.Count
 	}
 	return args
@@ -170,8 +171,8 @@ func findIDMaps(ctx context.Context, name string, uid, gid int) (idMaps, error) 
 	return idMaps{Uid: mapArgs(uid, uids), gid: mapArgs(gid, gids)}, nil
 }
 
-// subIDs gives the ranges of a user from a file; where that has none, ids may be served by a directory such as LDAP, which
-// getsubids asks.
+// subIDs gives the ranges of a user from a file; where that has none, ids may be served by a directory such
+// as LDAP, which getsubids asks.
 func subIDs(ctx context.Context, file, name string, uid int, getsubidsOptions ...string) ([]idRange, error) {
 	data, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -212,7 +213,8 @@ func (m idMaps) write(ctx context.Context, pid int) error {
 		program string
 		args    []string
 	}{{"newuidmap", m.Uid}, {"newgidmap", m.gid}} {
-		out, err := exec.CommandContext(ctx, m.program, append([]string{strconv.Itoa(pid)}, m.args...)...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, m.program,
+			append([]string{strconv.Itoa(pid)}, m.args...)...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s: %w: %s", m.program, err, bytes.TrimSpace(out))
 		}

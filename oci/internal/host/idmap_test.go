@@ -16,7 +16,8 @@ func TestParseSubIDsSumsAllLinesOfAUser(t *testing.T) {
 	}{
 		{"by name", "bob:100000:65536\nalice:165536:65536\n", []idRange{{165536, 65536}}},
 		{"by number", "1000:100000:65536\n", []idRange{{100000, 65536}}},
-		{"both, unsorted", "alice:300000:10\n1000:100000:20\nalice:200000:30", []idRange{{100000, 20}, {200000, 30}, {300000, 10}}},
+		{"both, unsorted", "alice:300000:10\n1000:100000:20\nalice:200000:30",
+			[]idRange{{100000, 20}, {200000, 30}, {300000, 10}}},
 		{"the same twice", "alice:100000:65536\n1000:100000:65536\n", []idRange{{100000, 65536}}},
 		{"overlapping", "alice:100000:10\nalice:100005:10\nalice:100002:3\n", []idRange{{100000, 10}, {100010, 5}}},
 		{"an empty name is nobody's", ":100000:65536\n", nil},

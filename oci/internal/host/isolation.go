@@ -18,11 +18,12 @@ type Isolation string
 const (
 	// IsolationAuto is whatever works, found out by trying.
 	IsolationAuto Isolation = "auto"
-	// IsolationUserNS is a user namespace with the subordinate ids of the caller, or with a range that a real root takes. The
-	// root of a container that may make such a namespace, but not mount without one, has its own ids there.
+	// IsolationUserNS is a user namespace with the subordinate ids of the caller, or with a range that a real
+	// root takes. The root of a container that may make such a namespace, but not mount without one, has its
+	// own ids there.
 	IsolationUserNS Isolation = "userns"
-	// IsolationSingle is a user namespace without other users than the caller. Whose files should be is noted in extended
-	// attributes; programs in containers see that as if it were so, see package supervise.
+	// IsolationSingle is a user namespace without other users than the caller. Whose files should be is noted
+	// in extended attributes; programs in containers see that as if it were so, see package supervise.
 	IsolationSingle Isolation = "single"
 	// IsolationRoot has mount and pid namespaces, made by a root that may mount.
 	IsolationRoot Isolation = "root"
@@ -79,7 +80,8 @@ func (i Isolation) namespaces() uintptr {
 // suits tells a caller for whom an isolation is not meant.
 func (i Isolation) suits(uid int) error {
 	if (i == IsolationRoot || i == IsolationChroot) && uid != 0 {
-		return &Error{Cause: fmt.Sprintf("the isolation %s is for root", i), Cure: "use the isolation userns or auto, or run as root"}
+		return &Error{Cause: fmt.Sprintf("the isolation %s is for root", i),
+			Cure: "use the isolation userns or auto, or run as root"}
 	}
 	return nil
 }

@@ -40,7 +40,8 @@ func TestRefusedRungsAreToldTogether(t *testing.T) {
 		Diagnose(TryClone, unix.EPERM, facts{root: true}), Diagnose(tryDevices, unix.EPERM, facts{root: true}),
 	})
 	var host *Error
-	if !errors.As(got, &host) || !strings.Contains(host.Cause, "CAP_SYS_ADMIN is missing") || !strings.Contains(host.Cause, "CAP_MKNOD is missing") ||
+	if !errors.As(got, &host) || !strings.Contains(host.Cause, "CAP_SYS_ADMIN is missing") ||
+		!strings.Contains(host.Cause, "CAP_MKNOD is missing") ||
 		!strings.Contains(host.Cure, "CAP_MKNOD") {
 		t.Errorf("got %v", got)
 	}

@@ -17,8 +17,8 @@ const (
 	DriverVFS     = "vfs"
 )
 
-// TryOverlay finds out whether overlay works in a directory, by mounting one and writing to it. Without a mount namespace it
-// is not tried: a root who may mount would leave mounts behind.
+// TryOverlay finds out whether overlay works in a directory, by mounting one and writing to it. Without a
+// mount namespace it is not tried: a root who may mount would leave mounts behind.
 func TryOverlay(by Isolation, dir string) (err error) {
 	if by == IsolationChroot {
 		return errors.New("the isolation chroot makes no mounts")

@@ -20,20 +20,23 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/mounts"
 )
 
-// A real root, with the isolation userns, becomes somebody else: the ids 0 to 65535 of its namespace are those of a range of the
-// host that nobody has, so that programs which got out of everything else would own nothing. The range's own numbers stand for
-// the host's first 65536 ids in turn, and all others for themselves: the engine has all ids, and with them root's rights over
-// files. Containers get the range alone, see package run.
+// A real root, with the isolation userns, becomes somebody else: the ids 0 to 65535 of its namespace are
+// those of a range of the host that nobody has, so that programs which got out of everything else would own
+// nothing. The range's own numbers stand for the host's first 65536 ids in turn, and all others for
+// themselves: the engine has all ids, and with them root's rights over files. Containers get the range alone,
+// see package run.
 //
-// Files keep their owners all the same. The engine sees the host's file systems through mounts that are mapped by its own
-// namespace (mount_setattr(2), MOUNT_ATTR_IDMAP): whose id on the disk is N is N there too, for reading, and for what is made.
+// Files keep their owners all the same. The engine sees the host's file systems through mounts that are
+// mapped by its own namespace (mount_setattr(2), MOUNT_ATTR_IDMAP): whose id on the disk is N is N there too,
+// for reading, and for what is made.
 
 const (
-	// ownCount is how many ids a container of root's has, and ownLast those of a full map, which leaves out the very last.
+	// ownCount is how many ids a container of root's has, and ownLast those of a full map, which leaves out
+	// the very last.
 	ownCount = 1 << 16
 	ownLast  = 1<<32 - 1
-	// ownFirst is where ids are looked for if none were given to root: systemd's list of uses (UIDS-GIDS.md) has nothing for
-	// 0x70000000 to 0x7ffeffff.
+	// ownFirst is where ids are looked for if none were given to root: systemd's list of uses (UIDS-GIDS.md)
+	// has nothing for 0x70000000 to 0x7ffeffff.
 	ownFirst, ownEnd = 0x70000000, 0x7fff0000
 )
 
@@ -60,8 +63,8 @@ func OwnIDs() (idMaps, error) {
 	return maps, nil
 }
 
-// ownRange gives the first id of a range for root, by the content of /etc/subuid or /etc/subgid: root's own if it has one that
-// is long enough, else one that is nobody's.
+// ownRange gives the first id of a range for root, by the content of /etc/subuid or /etc/subgid: root's own
+// if it has one that is long enough, else one that is nobody's.
 func ownRange(file []byte) (uint64, error) {
 	roots, err := parseSubIDs(bytes.NewReader(file), "root", 0)
 	if err != nil {
@@ -77,15 +80,16 @@ func ownRange(file []byte) (uint64, error) {
 		return 0, err
 	}
 	for start := int64(ownFirst); start < ownEnd; start += ownCount {
-		if !slices.ContainsFunc(lent, func(l subid.SubID) bool { return l.SubID < start+ownCount && start < l.SubID+l.Count }) {
+		if !slices.ContainsFunc(lent,
+			func(l subid.SubID) bool { return l.SubID < start+ownCount && start < l.SubID+l.Count }) {
 			return uint64(start), nil
 		}
 	}
 	return 0, errors.New("no range of 65536 ids is free")
 }
 
-// swapArgs maps the first ids of a namespace to a range of the host that begins at start, the numbers of that range to the
-// host's first ids, and all others to themselves.
+// swapArgs maps the first ids of a namespace to a range of the host that begins at start, the numbers of that
+// range to the host's first ids, and all others to themselves.
 func swapArgs(start uint64) []string {
 	var args []string
 	for _, r := range [][3]uint64{
@@ -184,9 +188,9 @@ func (h hostCopies) places() []string {
 	return places
 }
 
-// mapTo maps the copies by the user namespace of a process. What cannot be mapped, such as the kernel's own file systems, can be
-// read as the rights of all and of root allow, but not written to: what was made there would be nobody's. The error says that
-// one of the directories needed is such a place.
+// mapTo maps the copies by the user namespace of a process. What cannot be mapped, such as the kernel's own
+// file systems, can be read as the rights of all and of root allow, but not written to: what was made there
+// would be nobody's. The error says that one of the directories needed is such a place.
 func (h hostCopies) mapTo(pid int, needed ...string) error {
 	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", pid))
 	if err != nil {
@@ -218,8 +222,9 @@ func (h hostCopies) mapTo(pid int, needed ...string) error {
 	return nil
 }
 
-// enterMounts mounts what hostCopies are open from a descriptor on, each at its place, and makes that the root directory of this
-// process, which has a mount namespace of its own. It gives a name of this program there.
+// enterMounts mounts what hostCopies are open from a descriptor on, each at its place, and makes that the
+// root directory of this process, which has a mount namespace of its own. It gives a name of this program
+// there.
 func enterMounts(first int, places []string) (program string, err error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -20,7 +20,8 @@ func TestRootTakesARangeThatIsNobodys(t *testing.T) {
 		{"root's, too short", "root:200000:65535\n", ownFirst},
 		{"root's, of real users", "root:1000:100000\n", ownFirst},
 		{"the default is another's", fmt.Sprintf("alice:%d:65536\n", ownFirst), ownFirst + ownCount},
-		{"the default's end is another's", fmt.Sprintf("alice:%d:1\nbob:%d:1\n", ownFirst+ownCount-1, ownFirst+ownCount), ownFirst + 2*ownCount},
+		{"the default's end is another's", fmt.Sprintf("alice:%d:1\nbob:%d:1\n", ownFirst+ownCount-1,
+			ownFirst+ownCount), ownFirst + 2*ownCount},
 	} {
 		if got, err := ownRange([]byte(tt.file)); err != nil || got != tt.want {
 			t.Errorf("%s: got %d (%v), want %d", tt.name, got, err, tt.want)

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package host finds out how containers can be made on this host, and starts this program again where they can: in a user
-// namespace with subordinate ids, with a range of root's, or with a single id; as root, with namespaces or, where a
-// container around it allows none, by chroot(2) alone. Isolation names these ways, Reexec takes the first that works.
+// Package host finds out how containers can be made on this host, and starts this program again where they
+// can: in a user namespace with subordinate ids, with a range of root's, or with a single id; as root, with
+// namespaces or, where a container around it allows none, by chroot(2) alone. Isolation names these ways,
+// Reexec takes the first that works.
 //
 // What comes of it is a value, Place, which Detect returns in the program that Reexec has started; who makes containers
 // carries it along. Nothing is remembered in package variables.
 //
-// An error that the host is to blame for is an *Error: it has the cause in words, and what to do about it. Probe tries all
-// ways for a report. How the programs of a container are run is package run's.
+// An error that the host is to blame for is an *Error: it has the cause in words, and what to do about it.
+// Probe tries all ways for a report. How the programs of a container are run is package run's.
 package host
 
 import (
@@ -22,8 +23,8 @@ import (
 // variable, a hook for example, is in another one.
 const EnvInside = "_VMDEBOOTSTRAP_NAMESPACE"
 
-// Place is where a process runs: by which isolation containers can be made there. The zero value is that of a process that
-// Reexec has not started, where none can.
+// Place is where a process runs: by which isolation containers can be made there. The zero value is that of a
+// process that Reexec has not started, where none can.
 type Place struct {
 	// Isolation is the one by which Reexec started this process.
 	Isolation Isolation
@@ -54,8 +55,9 @@ func (p Place) NeedUsers(work string) error {
 	}
 }
 
-// NeedStore refuses work on the store of podman where that would be read and written otherwise than by podman: its overlays are
-// root's, with trusted.* attributes, which are neither seen nor written in a user namespace.
+// NeedStore refuses work on the store of podman where that would be read and written otherwise than by
+// podman: its overlays are root's, with trusted.* attributes, which are neither seen nor written in a user
+// namespace.
 func (p Place) NeedStore() error {
 	if p.Isolation == IsolationUserNS && p.Caller == 0 {
 		return &Error{

@@ -76,7 +76,8 @@ func probe(ctx context.Context, isolation Isolation, stateDir string) (answer pr
 		return answer, err
 	}
 	defer pipe.Close()
-	child, err := enterBy(ctx, ReexecConfig{Args: []string{process.NameProbe, stateDir}, Stdout: out, StateDir: stateDir}, isolation, nil)
+	child, err := enterBy(ctx, ReexecConfig{Args: []string{process.NameProbe, stateDir}, Stdout: out,
+		StateDir: stateDir}, isolation, nil)
 	err = errors.Join(err, out.Close())
 	if err != nil {
 		return answer, err

@@ -157,8 +157,8 @@ func enterNamespaces(ctx context.Context, cfg ReexecConfig) (*entered, error) {
 	return nil, noneWorks(refused)
 }
 
-// enterBy starts the helper, maps its ids and waits until it is this program again; refused are the errors of other kinds
-// of isolation.
+// enterBy starts the helper, maps its ids and waits until it is this program again; refused are the errors of
+// other kinds of isolation.
 func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused []error) (_ *entered, err error) {
 	uid, gid := unix.Getuid(), unix.Getgid()
 	if err := isolation.suits(uid); err != nil {
@@ -368,7 +368,8 @@ func becomeProgram(h *handover) (Attempt, string, error) {
 		}
 	}
 	// In a container whose /proc is partly hidden the kernel refuses; the host's /proc then does for us as well.
-	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil && !errors.Is(err, unix.EPERM) {
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil &&
+		!errors.Is(err, unix.EPERM) {
 		return tryMount, "mount /proc", err
 	}
 	if h.ownIDs() && h.Try != "" {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mounts holds the few operations on mounts that pid 1 of a container and the helper that enters namespaces need:
-// copies of mount trees (open_tree(2), move_mount(2)), their attributes (mount_setattr(2)), and the options of a
-// specs.Mount.
+// Package mounts holds the few operations on mounts that pid 1 of a container and the helper that enters
+// namespaces need: copies of mount trees (open_tree(2), move_mount(2)), their attributes (mount_setattr(2)),
+// and the options of a specs.Mount.
 package mounts
 
 import (
@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenTree returns a copy of the mount at a name, with those below it if recursive. The caller closes it or attaches it.
+// OpenTree returns a copy of the mount at a name, with those below it if recursive. The caller closes it or
+// attaches it.
 func OpenTree(source string, recursive bool) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if recursive {

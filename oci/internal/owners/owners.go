@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package owners reads and writes the owners of files where a user namespace has a single id: every file then really belongs
-// to that one, and the owner that it should have is kept in an extended attribute, the format of which is package
-// diskimage/ownerxattr. Read and ReadFD return an owner, Write and Chown set one.
+// Package owners reads and writes the owners of files where a user namespace has a single id: every file then
+// really belongs to that one, and the owner that it should have is kept in an extended attribute, the format
+// of which is package diskimage/ownerxattr. Read and ReadFD return an owner, Write and Chown set one.
 //
 // Package supervise shows these owners to programs in containers; package oci to its callers.
 package owners
@@ -17,12 +17,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
-// Where a user namespace has a single id, every file really belongs to that, and whose it should be is a note in an
-// extended attribute. Programs in containers see it and write it as if it were so, see package supervise. What is not noted
-// belongs to 0:0.
+// Where a user namespace has a single id, every file really belongs to that, and whose it should be is a note
+// in an extended attribute. Programs in containers see it and write it as if it were so, see package
+// supervise. What is not noted belongs to 0:0.
 //
-// Package ownerxattr has the form of the notes. The kernel carries them along when a file is moved, gets another name, or is
-// copied from a lower layer of an overlay.
+// Package ownerxattr has the form of the notes. The kernel carries them along when a file is moved, gets
+// another name, or is copied from a lower layer of an overlay.
 
 // Owner is whose a file is.
 type Owner struct{ UID, GID uint32 }
@@ -51,7 +51,8 @@ func Read(path string, mode uint32) (Owner, error) {
 
 // ReadFD reads the note of an open file; O_PATH suffices.
 func ReadFD(fd int, mode uint32) (Owner, error) {
-	return readOwner(mode, func(name string, value []byte) (int, error) { return unix.Getxattr(dirfd.ProcPath(fd), name, value) })
+	return readOwner(mode,
+		func(name string, value []byte) (int, error) { return unix.Getxattr(dirfd.ProcPath(fd), name, value) })
 }
 
 func readOwner(mode uint32, get func(string, []byte) (int, error)) (Owner, error) {
@@ -93,8 +94,9 @@ func Write(fd int, mode uint32, o Owner) error {
 	return nil
 }
 
-// Chown gives an open file (O_PATH suffices) to an owner where there is a single id. The kernel does what else comes with
-// that: it looks whether it is allowed, takes away what must not survive, such as the setuid bit, and sets the time.
+// Chown gives an open file (O_PATH suffices) to an owner where there is a single id. The kernel does what
+// else comes with that: it looks whether it is allowed, takes away what must not survive, such as the setuid
+// bit, and sets the time.
 func Chown(fd int, to Owner) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {

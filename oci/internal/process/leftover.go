@@ -18,8 +18,9 @@ import (
 // killPause is the time between two looks at processes that have been killed.
 const killPause = time.Millisecond
 
-// EndChildren ends all that this process has started and that is left of it, where no pid namespace does it: the process
-// must be a subreaper, see prctl(2), so that whatever loses its parent becomes its child. It collects their status.
+// EndChildren ends all that this process has started and that is left of it, where no pid namespace does it:
+// the process must be a subreaper, see prctl(2), so that whatever loses its parent becomes its child. It
+// collects their status.
 func EndChildren() {
 	for {
 		for _, pid := range Descendants(os.Getpid()) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package process holds what the helpers of package oci have in common: processes of this very program, started again
-// under another name, which Init tells by argument 0. It has their names, the numbers of the files that they inherit, how
-// they hide from other processes of their user, how they end when their parent is gone, and how all that they have
-// started is ended where no pid namespace does it.
+// Package process holds what the helpers of package oci have in common: processes of this very program,
+// started again under another name, which Init tells by argument 0. It has their names, the numbers of the
+// files that they inherit, how they hide from other processes of their user, how they end when their parent
+// is gone, and how all that they have started is ended where no pid namespace does it.
 //
 // Nothing in it knows what a helper is for.
 package process
@@ -40,8 +40,8 @@ func SetEnvironment(env []string) {
 	}
 }
 
-// Hide keeps the memory, the files and the environment of this process from all others of its user: they are root's then.
-// A new program loses it, so that each helper of ours does it anew.
+// Hide keeps the memory, the files and the environment of this process from all others of its user: they are
+// root's then. A new program loses it, so that each helper of ours does it anew.
 func Hide() {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		panic(fmt.Sprintf("BUG: hide the process: %v", err)) // any process may
@@ -50,8 +50,8 @@ func Hide() {
 
 // KeepFiles has no program that this process starts inherit a file that it is not given.
 func KeepFiles() {
-	// Linux 5.11 is enough. A filter of an outer container that does not know the call says ENOSYS or EPERM; Go's own files are
-	// not inherited anyway.
+	// Linux 5.11 is enough. A filter of an outer container that does not know the call says ENOSYS or EPERM;
+	// Go's own files are not inherited anyway.
 	_ = unix.CloseRange(FdLifeline, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 }
 
@@ -76,9 +76,9 @@ const (
 
 // Files that a helper inherits.
 const (
-	// FdLifeline is a pipe that nobody writes to any more after the start: its end means that the parent is dead. That holds
-	// where the death signal of prctl(2) does not: it is lost when a process changes its credentials, and between fork
-	// and the call that sets it.
+	// FdLifeline is a pipe that nobody writes to any more after the start: its end means that the parent is
+	// dead. That holds where the death signal of prctl(2) does not: it is lost when a process changes its
+	// credentials, and between fork and the call that sets it.
 	FdLifeline = 3
 	// FdReport is a pipe to which a helper writes what went wrong.
 	FdReport = 4

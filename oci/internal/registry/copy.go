@@ -33,8 +33,8 @@ func (r *Registry) CopyImage(ctx context.Context, c types.ImageCopy) error {
 	return nil
 }
 
-// CheckDestination finds out, without an image, whether a registry answers and takes the caller's credentials, and whether
-// the caller's store can be opened.
+// CheckDestination finds out, without an image, whether a registry answers and takes the caller's
+// credentials, and whether the caller's store can be opened.
 func (r *Registry) CheckDestination(ctx context.Context, c types.ImageCopy) error {
 	if err := r.copyImage(ctx, c, true); err != nil {
 		return fmt.Errorf("reach %s: %w", c.Destination, err)
@@ -44,7 +44,8 @@ func (r *Registry) CheckDestination(ctx context.Context, c types.ImageCopy) erro
 
 // copyImage has the helper do the work.
 func (r *Registry) copyImage(ctx context.Context, c types.ImageCopy, checkOnly bool) error {
-	order := request{Do: doCopy, Layout: c.Layout, Image: c.Destination, SkipTLSVerify: c.SkipTLSVerify, File: c.File != nil}
+	order := request{Do: doCopy, Layout: c.Layout, Image: c.Destination, SkipTLSVerify: c.SkipTLSVerify,
+		File: c.File != nil}
 	if checkOnly {
 		order.Do = doCheck
 	}
@@ -104,6 +105,7 @@ func (o request) check(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	// Any digest will do: the question needs the right to push.
-	_, _, err = d.TryReusingBlob(ctx, imagetypes.BlobInfo{Digest: digest.FromString(process.NameImage), Size: -1}, none.NoCache, false)
+	_, _, err = d.TryReusingBlob(ctx, imagetypes.BlobInfo{Digest: digest.FromString(process.NameImage), Size: -1},
+		none.NoCache, false)
 	return err
 }

@@ -24,11 +24,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// InspectImage reads an image's configuration and manifest, and no layers. The error wraps fs.ErrNotExist if there is no
-// such image where others may be.
+// InspectImage reads an image's configuration and manifest, and no layers. The error wraps fs.ErrNotExist if
+// there is no such image where others may be.
 func (r *Registry) InspectImage(ctx context.Context, src types.ImageSource) (types.RemoteImage, error) {
 	var found types.RemoteImage
-	answer, err := r.imageHelper(ctx, request{Do: doInspect, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify}, src.Environ, nil)
+	answer, err := r.imageHelper(ctx, request{Do: doInspect, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify},
+		src.Environ, nil)
 	if err == nil {
 		err = json.Unmarshal(answer, &found)
 	}
@@ -38,9 +39,10 @@ func (r *Registry) InspectImage(ctx context.Context, src types.ImageSource) (typ
 	return found, nil
 }
 
-// FetchLayers writes layers of an image to files of a directory, in their packed form, each called by the hexadecimal part
-// of its digest. What has another digest is refused.
-func (r *Registry) FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer, dir string) error {
+// FetchLayers writes layers of an image to files of a directory, in their packed form, each called by the
+// hexadecimal part of its digest. What has another digest is refused.
+func (r *Registry) FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer,
+	dir string) error {
 	order := request{Do: doFetch, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify, Layers: layers, Dir: dir}
 	if _, err := r.imageHelper(ctx, order, src.Environ, nil); err != nil {
 		return fmt.Errorf("get layers of %s: %w", src.Name, err)
@@ -89,7 +91,8 @@ func (o request) inspect(ctx context.Context) (_ types.RemoteImage, err error) {
 	}
 	layers := img.LayerInfos()
 	if len(layers) != len(config.RootFS.DiffIDs) {
-		return types.RemoteImage{}, fmt.Errorf("the image has %d layers and names %d", len(layers), len(config.RootFS.DiffIDs))
+		return types.RemoteImage{}, fmt.Errorf("the image has %d layers and names %d", len(layers),
+			len(config.RootFS.DiffIDs))
 	}
 	manifest, _, err := img.Manifest(ctx)
 	if err != nil {
@@ -128,7 +131,8 @@ func fetchLayer(ctx context.Context, src imagetypes.ImageSource, l types.RemoteL
 	if err := l.Digest.Validate(); err != nil {
 		return err
 	}
-	blob, _, err := src.GetBlob(ctx, imagetypes.BlobInfo{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType}, none.NoCache)
+	blob, _, err := src.GetBlob(ctx, imagetypes.BlobInfo{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType},
+		none.NoCache)
 	if err != nil {
 		return err
 	}

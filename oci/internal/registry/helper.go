@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package registry copies, inspects and fetches images of registries, OCI image layouts and the caller's container store
-// (go.podman.io/image). Registry has a helper process do each of these, this very program under another name (Main): the
-// libraries look at the environment for credentials and configuration, and the caller's must not become that of the program.
-// The helper gets its request on its standard input, so that no argument and no environment of a process shows a secret.
+// Package registry copies, inspects and fetches images of registries, OCI image layouts and the caller's
+// container store (go.podman.io/image). Registry has a helper process do each of these, this very program
+// under another name (Main): the libraries look at the environment for credentials and configuration, and the
+// caller's must not become that of the program. The helper gets its request on its standard input, so that no
+// argument and no environment of a process shows a secret.
 //
 // Pull is the one function that works where the caller is, without a helper.
 package registry
@@ -34,7 +35,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// What is done with images of registries, layouts and other stores is done by this program in another process, the helper.
+// What is done with images of registries, layouts and other stores is done by this program in another
+// process, the helper.
 
 // request is what the helper reads on its standard input.
 type request struct {
@@ -73,8 +75,8 @@ const statusNoImage = 2
 // copyGrace is how long a helper that was told to end may clean up.
 const copyGrace = 10 * time.Second
 
-// envRegistryAuthFile names a file of credentials (containers-auth.json(5)). podman and skopeo read it, the library that
-// they use does not.
+// envRegistryAuthFile names a file of credentials (containers-auth.json(5)). podman and skopeo read it, the
+// library that they use does not.
 const envRegistryAuthFile = "REGISTRY_AUTH_FILE"
 
 // Registry works on images of registries, layouts and other stores, by a helper process of its own each.

@@ -33,9 +33,10 @@ type ImagePull struct {
 	SkipTLSVerify bool
 }
 
-// Pull gets an image of a registry as an OCI image layout in a directory of its own below Dir. The caller calls remove when
-// the image is not needed any more; what a killed process has left there is removed by the next call. No user namespace
-// and no Engine are needed. Signatures are checked as containers-policy.json(5) says, if that file is there.
+// Pull gets an image of a registry as an OCI image layout in a directory of its own below Dir. The caller
+// calls remove when the image is not needed any more; what a killed process has left there is removed by the
+// next call. No user namespace and no Engine are needed. Signatures are checked as containers-policy.json(5)
+// says, if that file is there.
 func Pull(ctx context.Context, p ImagePull) (dir string, remove func() error, err error) {
 	dir, remove, err = PullDir(p.Dir)
 	if err != nil {
@@ -65,7 +66,8 @@ func (p ImagePull) copyTo(ctx context.Context, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, policy.Destroy()) }()
 	// A layout has no place for signatures; the policy looks at them all the same.
-	_, err = copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: system, DestinationCtx: system, RemoveSignatures: true})
+	_, err = copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: system, DestinationCtx: system,
+		RemoveSignatures: true})
 	return err
 }
 

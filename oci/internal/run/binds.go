@@ -31,9 +31,9 @@ import (
 //	tmpfs                                                      is a directory, with a copy of what it covers if asked for
 //	proc, sys, devpts                                          is an empty directory
 //
-// What a mount would cover waits in another directory. Before the run nothing runs in the root file system, so names that
-// were found in it are true. After it they need not be: the program may have put links there. So each place is a
-// directory that is open since before the run, and a name in it.
+// What a mount would cover waits in another directory. Before the run nothing runs in the root file system,
+// so names that were found in it are true. After it they need not be: the program may have put links there.
+// So each place is a directory that is open since before the run, and a name in it.
 type Binds struct {
 	Root string // of the container
 	// Covered is a directory of the same file system for what is covered. It is made when it is needed.
@@ -89,7 +89,8 @@ func (p *Binds) Add(m specs.Mount) error {
 	}
 	// What is made to mount on stays in another container's root file system, which is where it is found missing:
 	// debootstrap takes its /dev for granted.
-	if slices.ContainsFunc(p.placed, func(other placement) bool { return other.moved != nil && dirfd.Within(name, other.name) }) {
+	if slices.ContainsFunc(p.placed,
+		func(other placement) bool { return other.moved != nil && dirfd.Within(name, other.name) }) {
 		put.stays, put.made = put.covered == "", nil
 	}
 	return p.fill(put, m)

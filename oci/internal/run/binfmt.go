@@ -88,8 +88,8 @@ const (
 	elfCompared   = 20
 )
 
-// binfmtFormat describes executable files and shared objects, which position-independent programs are, with that header.
-// Their ABI is left open: Debian's tools write various ones.
+// binfmtFormat describes executable files and shared objects, which position-independent programs are, with
+// that header. Their ABI is left open: Debian's tools write various ones.
 func binfmtFormat(h elf.FileHeader) string {
 	magic, mask := make([]byte, elfCompared), make([]byte, elfCompared)
 	for i := range mask {
@@ -144,7 +144,8 @@ func newBinfmtTable() (*os.File, error) {
 	if err := unix.FsconfigCreate(context); err != nil {
 		return nil, err
 	}
-	mount, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	mount, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC,
+		unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestBinfmtFormatIsQemus compares with scripts/qemu-binfmt-conf.sh of QEMU, but for the ABI's version, which that wants
-// to be 0.
+// TestBinfmtFormatIsQemus compares with scripts/qemu-binfmt-conf.sh of QEMU, but for the ABI's version, which
+// that wants to be 0.
 func TestBinfmtFormatIsQemus(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

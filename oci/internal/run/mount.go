@@ -29,8 +29,8 @@ type mounter struct {
 	single bool
 	// hidden and readonly are files of /proc and /sys.
 	hidden, readonly []string
-	// kernel says where the first proc and the first copy of the host's /sys are, by those names. All others are copies of
-	// them, with what is mounted there.
+	// kernel says where the first proc and the first copy of the host's /sys are, by those names. All others
+	// are copies of them, with what is mounted there.
 	kernel map[string]string
 }
 
@@ -188,7 +188,8 @@ func (m *mounter) mountNew(mnt specs.Mount, tree int) error {
 	err = unix.Mount(mnt.Source, dst, mnt.Type, options.Flags, options.Data)
 	if mnt.Type == "devpts" && errors.Is(err, unix.EINVAL) && m.single {
 		// The group that terminals belong to is not there.
-		options.Data = strings.Join(slices.DeleteFunc(strings.Split(options.Data, ","), func(o string) bool { return strings.HasPrefix(o, "gid=") }), ",")
+		options.Data = strings.Join(slices.DeleteFunc(strings.Split(options.Data, ","),
+			func(o string) bool { return strings.HasPrefix(o, "gid=") }), ",")
 		err = unix.Mount(mnt.Source, dst, mnt.Type, options.Flags, options.Data)
 	}
 	if mnt.Type == "proc" && errors.Is(err, unix.EPERM) {
@@ -262,7 +263,8 @@ func makeReadonly(name string) error {
 // linkDevices makes the links of /dev that the runtime specification asks for.
 func linkDevices(dev string) error {
 	for _, link := range [][2]string{
-		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
+		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
+		{"/proc/self/fd/2", "stderr"},
 		{"pts/ptmx", "ptmx"},
 	} {
 		if err := os.Symlink(link[0], path.Join(dev, link[1])); err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// A container has a user namespace of its own wherever the engine is in one: the kernel lets no process touch one of the
-// namespace around it, whoever they are and whichever /proc they see. A root who is in none would need ids for it, and does
-// without.
+// A container has a user namespace of its own wherever the engine is in one: the kernel lets no process touch
+// one of the namespace around it, whoever they are and whichever /proc they see. A root who is in none would
+// need ids for it, and does without.
 
 // nest gives a container a user namespace of its own, with the ids of this one; of a root's with a range, the range.
 func nest(spec *specs.Spec, ownRange bool) (err error) {
@@ -34,5 +34,6 @@ func nest(spec *specs.Spec, ownRange bool) (err error) {
 
 // nested reports whether a container has a user namespace of its own.
 func nested(spec *specs.Spec) bool {
-	return slices.ContainsFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
+	return slices.ContainsFunc(spec.Linux.Namespaces,
+		func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
 }

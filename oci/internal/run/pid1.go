@@ -161,8 +161,8 @@ var errNoProgram = errors.New("no such program")
 // isolated reports whether a container has namespaces of its own.
 func isolated(spec *specs.Spec) bool { return len(spec.Linux.Namespaces) > 0 }
 
-// startProcess starts the program of a container. If root is not empty, it becomes the program's root directory. If there
-// is a supervisor that keeps owners, the program's user exists only for it.
+// startProcess starts the program of a container. If root is not empty, it becomes the program's root
+// directory. If there is a supervisor that keeps owners, the program's user exists only for it.
 func startProcess(p *specs.Process, root string, s *supervise.Supervisor) (pid int, err error) {
 	umask := uint32(defaultUmask)
 	if p.User.Umask != nil {
@@ -182,8 +182,8 @@ func startProcess(p *specs.Process, root string, s *supervise.Supervisor) (pid i
 	}
 	sys := &syscall.SysProcAttr{}
 	if s.KeepsOwners() {
-		// The supervisor answers execve(2) of the child while this thread waits for that, in vfork(2). A garbage collection
-		// would wait for this thread.
+		// The supervisor answers execve(2) of the child while this thread waits for that, in vfork(2). A
+		// garbage collection would wait for this thread.
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 		runtime.GC() // one that had begun already would go on
 		err = s.SetUser(&p.User)
@@ -196,7 +196,8 @@ func startProcess(p *specs.Process, root string, s *supervise.Supervisor) (pid i
 	if root != "" {
 		sys.Chroot, sys.Pdeathsig = root, unix.SIGKILL // pid 1 would take it along
 	}
-	pid, err = syscall.ForkExec(program, p.Args, &syscall.ProcAttr{Env: p.Env, Dir: cwd, Files: []uintptr{0, 1, 2}, Sys: sys})
+	pid, err = syscall.ForkExec(program, p.Args, &syscall.ProcAttr{Env: p.Env, Dir: cwd, Files: []uintptr{0, 1, 2},
+		Sys: sys})
 	if errors.Is(err, unix.ENOENT) {
 		return 0, fmt.Errorf("the interpreter or dynamic linker of %s is missing", program)
 	}

@@ -17,8 +17,9 @@ const resolvConf = "/etc/resolv.conf"
 // systemdResolve is where systemd-resolved keeps the files that /etc/resolv.conf points to where it is in use.
 const systemdResolve = "systemd/resolve"
 
-// WriteTemplate fills the directory with which /run begins in containers: with /run/lock, which packages expect, and with the
-// host's name servers. A host that asks a server on its loopback can be copied, too: containers share its network.
+// WriteTemplate fills the directory with which /run begins in containers: with /run/lock, which packages
+// expect, and with the host's name servers. A host that asks a server on its loopback can be copied, too:
+// containers share its network.
 func (r *Runner) WriteTemplate() error {
 	lock := filepath.Join(r.Template, "lock")
 	if err := os.MkdirAll(lock, 0o755); err != nil {
@@ -47,8 +48,9 @@ func (r *Runner) writeRunFile(name string, data []byte) error {
 	return os.WriteFile(file, data, 0o644)
 }
 
-// resolve makes /etc/resolv.conf work for a run without mounting on it: packages such as systemd-resolved replace that
-// file, and a mount point cannot be replaced. The function it gives removes what it has written, if it is still the same.
+// resolve makes /etc/resolv.conf work for a run without mounting on it: packages such as systemd-resolved
+// replace that file, and a mount point cannot be replaced. The function it gives removes what it has written,
+// if it is still the same.
 func (r *Runner) resolve(c Root) (undo func() error, err error) {
 	nothing := func() error { return nil }
 	resolver := r.Resolver

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package run runs one program in a root file system, as a specs.Spec says, and ends with it: pid 1 of a container is this
-// very program (PID1), which makes the mounts, drops the rights that programs must not have, has package supervise
-// answer their system calls, starts the program and collects what it leaves behind.
+// Package run runs one program in a root file system, as a specs.Spec says, and ends with it: pid 1 of a
+// container is this very program (PID1), which makes the mounts, drops the rights that programs must not
+// have, has package supervise answer their system calls, starts the program and collects what it leaves
+// behind.
 //
-// Runner is what a caller holds. Where nothing can be mounted, Binds puts copies in the place of mounts, and brings back
-// what has changed in shared directories. An emulator for programs of other processors is registered for one run alone.
+// Runner is what a caller holds. Where nothing can be mounted, Binds puts copies in the place of mounts, and
+// brings back what has changed in shared directories. An emulator for programs of other processors is
+// registered for one run alone.
 //
 // It knows nothing of a store, layers or snapshots: a root file system is the interface Root.
 package run
@@ -58,8 +60,8 @@ func (e *ExitError) ExitStatus() int {
 	return e.Status
 }
 
-// killGrace is the time between SIGTERM to all processes of a container and SIGKILL. What they leave half done is thrown
-// away; this is for programs that want to say so.
+// killGrace is the time between SIGTERM to all processes of a container and SIGKILL. What they leave half
+// done is thrown away; this is for programs that want to say so.
 const killGrace = 2 * time.Second
 
 // cloneFlags are those of clone(2) for the namespaces that a Spec may name.
@@ -94,8 +96,9 @@ type Runner struct {
 	// the resolv.conf that programs see; empty for none.
 	Template string
 	Resolver []byte
-	// Covered, Keep and Movable are for runs without mounts: a directory for what a mount would cover, on the file system of
-	// the root file systems; one that is never copied; and whether a directory may be moved for the time of a run.
+	// Covered, Keep and Movable are for runs without mounts: a directory for what a mount would cover, on the
+	// file system of the root file systems; one that is never copied; and whether a directory may be moved
+	// for the time of a run.
 	Covered, Keep string
 	Movable       func(dir string) bool
 
@@ -125,7 +128,8 @@ type Root interface {
 //
 // At the end of ctx all processes get SIGTERM, and SIGKILL two seconds later. The error is an *ExitError if the
 // program did not succeed; it wraps fs.ErrNotExist if there is no such program.
-func (r *Runner) Run(ctx context.Context, c Root, p *specs.Process, mounts []specs.Mount, stdin io.Reader, out io.Writer) (err error) {
+func (r *Runner) Run(ctx context.Context, c Root, p *specs.Process, mounts []specs.Mount, stdin io.Reader,
+	out io.Writer) (err error) {
 	if len(p.Args) == 0 {
 		return errors.New("run a program in the container: no program given")
 	}
@@ -265,7 +269,8 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	var report containerReport
 	if err := json.Unmarshal(text, &report); err != nil {
 		// pid 1 was killed, or has a bug.
-		return containerReport{}, fmt.Errorf("run %s: the container ended without a report: %w", program, errors.Join(waitErr, err))
+		return containerReport{}, fmt.Errorf("run %s: the container ended without a report: %w", program,
+			errors.Join(waitErr, err))
 	}
 	var exitErr *exec.ExitError
 	switch {
@@ -283,12 +288,14 @@ func runSpec(ctx context.Context, spec *specs.Spec, stdin io.Reader, out io.Writ
 	return report, nil
 }
 
-// Starting is held for reading while a process starts. It has all files of this one until it is another program, and a file
-// that is open for writing cannot be run (ETXTBSY, https://go.dev/issue/22315). In a user namespace of its own it starts beside
-// its parent, and package syscall does not wait for it with its ForkLock held.
+// Starting is held for reading while a process starts. It has all files of this one until it is another
+// program, and a file that is open for writing cannot be run (ETXTBSY, https://go.dev/issue/22315). In a user
+// namespace of its own it starts beside its parent, and package syscall does not wait for it with its
+// ForkLock held.
 var Starting sync.RWMutex
 
-// letOthersStart waits until none of the processes that start at this moment has files any more that this one has closed.
+// letOthersStart waits until none of the processes that start at this moment has files any more that this one
+// has closed.
 func letOthersStart() {
 	Starting.Lock()
 	Starting.Unlock() //nolint:staticcheck // whoever came before is done

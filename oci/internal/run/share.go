@@ -131,8 +131,8 @@ func list(dir *os.File) ([]string, error) {
 	return names, err
 }
 
-// stateOf is the state of a file. That of a directory does not tell of its content. A link cannot be changed, but another
-// one may get its inode.
+// stateOf is the state of a file. That of a directory does not tell of its content. A link cannot be changed,
+// but another one may get its inode.
 func stateOf(st *unix.Stat_t) sharedFile {
 	state := sharedFile{mode: st.Mode}
 	if !state.isDir() {
@@ -162,7 +162,8 @@ func (l *sharedDir) copyOut(place dirfd.Entry) error {
 		return err
 	}
 	if !there {
-		return fmt.Errorf("the program has removed or replaced its copy of %s: nothing is brought back from there", l.source)
+		return fmt.Errorf("the program has removed or replaced its copy of %s: nothing is brought back from there",
+			l.source)
 	}
 	var st, host unix.Stat_t
 	if err := errors.Join(unix.Fstat(int(l.copy.Fd()), &st), unix.Fstat(int(l.host.Fd()), &host)); err != nil {

@@ -33,13 +33,15 @@ func Spec(root string, p *specs.Process, mounts []specs.Mount) *specs.Spec {
 		Mounts:   append(all, mounts...),
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
+				{Type: specs.UTSNamespace},
 			},
 			// What belongs to the host's kernel even where the container's root is the host's.
 			ReadonlyPaths: []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"},
 			// Whether the build host has EFI firmware must not change a boot loader's mind.
 			MaskedPaths: []string{
-				"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+				"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/latency_stats",
+				"/proc/sched_debug", "/proc/scsi",
 				"/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
 			},
 		},
@@ -48,9 +50,11 @@ func Spec(root string, p *specs.Process, mounts []specs.Mount) *specs.Spec {
 
 // DevMounts make a /dev at a directory.
 func DevMounts(dst string) []specs.Mount {
-	list := []specs.Mount{{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "noexec", "mode=755"}}}
+	list := []specs.Mount{{Destination: dst, Type: "tmpfs", Source: "tmpfs",
+		Options: []string{"nosuid", "nodev", "noexec", "mode=755"}}}
 	for _, name := range deviceNodes {
-		list = append(list, specs.Mount{Destination: path.Join(dst, name), Type: "bind", Source: "/dev/" + name, Options: []string{"bind", "nosuid", "noexec", mounts.DeviceOption}})
+		list = append(list, specs.Mount{Destination: path.Join(dst, name), Type: "bind", Source: "/dev/" + name,
+			Options: []string{"bind", "nosuid", "noexec", mounts.DeviceOption}})
 	}
 	return append(list,
 		specs.Mount{
@@ -58,7 +62,8 @@ func DevMounts(dst string) []specs.Mount {
 			// 5 is the group tty of every Debian.
 			Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"},
 		},
-		specs.Mount{Destination: path.Join(dst, "shm"), Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "nodev", "noexec", "mode=1777"}},
+		specs.Mount{Destination: path.Join(dst, "shm"), Type: "tmpfs", Source: "shm",
+			Options: []string{"nosuid", "nodev", "noexec", "mode=1777"}},
 	)
 }
 
@@ -68,14 +73,16 @@ func ProcMount(dst string) specs.Mount {
 
 // SysMount binds the host's: a new sysfs needs a network namespace of one's own.
 func SysMount(dst string) specs.Mount {
-	return specs.Mount{Destination: dst, Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "rro"}}
+	return specs.Mount{Destination: dst, Type: "bind", Source: "/sys",
+		Options: []string{"rbind", "nosuid", "noexec", "nodev", "rro"}}
 }
 
 // RunMounts make a /run at a directory that begins with a copy of template and is gone after the run.
 func RunMounts(template, dst string) []specs.Mount {
 	return []specs.Mount{
 		{Destination: dst, Type: "bind", Source: template, Options: []string{"bind", "ro"}},
-		{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", mounts.CopyUpOption}},
+		{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755",
+			mounts.CopyUpOption}},
 	}
 }
 
@@ -86,9 +93,12 @@ func unsupported(p *specs.Process) string {
 		set  bool
 	}{
 		{"Terminal", p.Terminal}, {"ConsoleSize", p.ConsoleSize != nil}, {"CommandLine", p.CommandLine != ""},
-		{"Capabilities", p.Capabilities != nil}, {"Rlimits", len(p.Rlimits) > 0}, {"NoNewPrivileges", p.NoNewPrivileges},
-		{"ApparmorProfile", p.ApparmorProfile != ""}, {"OOMScoreAdj", p.OOMScoreAdj != nil}, {"Scheduler", p.Scheduler != nil},
-		{"SelinuxLabel", p.SelinuxLabel != ""}, {"IOPriority", p.IOPriority != nil}, {"ExecCPUAffinity", p.ExecCPUAffinity != nil},
+		{"Capabilities", p.Capabilities != nil}, {"Rlimits", len(p.Rlimits) > 0},
+		{"NoNewPrivileges", p.NoNewPrivileges},
+		{"ApparmorProfile", p.ApparmorProfile != ""}, {"OOMScoreAdj", p.OOMScoreAdj != nil},
+		{"Scheduler", p.Scheduler != nil},
+		{"SelinuxLabel", p.SelinuxLabel != ""}, {"IOPriority", p.IOPriority != nil},
+		{"ExecCPUAffinity", p.ExecCPUAffinity != nil},
 		{"User.Username", p.User.Username != ""},
 	} {
 		if f.set {

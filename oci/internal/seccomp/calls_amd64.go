@@ -13,8 +13,9 @@ func shortened(c Call) Call {
 	return c
 }
 
-// compatCalls are those of 32-bit PCs: arch/x86/entry/syscalls/syscall_32.tbl of Linux. Those of before Linux 2.4, whose
-// ids have 16 bits, are used by no C library of today but for a few; reading ids with them is left to the kernel.
+// compatCalls are those of 32-bit PCs: arch/x86/entry/syscalls/syscall_32.tbl of Linux. Those of before Linux
+// 2.4, whose ids have 16 bits, are used by no C library of today but for a few; reading ids with them is left
+// to the kernel.
 var compatCalls = []Numbered{
 	{182, shortened(ByPath(OpChown, 1))},
 	{16, shortened(byLink(OpChown, 1))},

@@ -6,6 +6,7 @@ import "golang.org/x/sys/unix"
 
 // olderDenied are refused calls that not all machines have.
 var olderDenied = []uint32{
-	unix.SYS_BDFLUSH, unix.SYS_CREATE_MODULE, unix.SYS_GET_KERNEL_SYMS, unix.SYS_NICE, unix.SYS_QUERY_MODULE, unix.SYS_SYSFS, unix.SYS__SYSCTL,
+	unix.SYS_BDFLUSH, unix.SYS_CREATE_MODULE, unix.SYS_GET_KERNEL_SYMS, unix.SYS_NICE, unix.SYS_QUERY_MODULE,
+	unix.SYS_SYSFS, unix.SYS__SYSCTL,
 	unix.SYS_USELIB, unix.SYS_USTAT,
 }

@@ -37,8 +37,8 @@ func offsetLow(arg int) uint32 {
 	return at
 }
 
-// Compile makes the filter that asks about calls and lets all others pass. Of a kind of programs none of whose calls are
-// known, each is let pass too.
+// Compile makes the filter that asks about calls and lets all others pass. Of a kind of programs none of
+// whose calls are known, each is let pass too.
 func Compile(calls map[Key]Call) []unix.SockFilter {
 	raw, err := bpf.Assemble(instructions(calls))
 	if err != nil {
@@ -101,7 +101,8 @@ func judge(c Call) []bpf.Instruction {
 		}
 	case c.Op == OpLook && c.Flags != NoArg: // not about a descriptor
 		return []bpf.Instruction{
-			load(offsetLow(c.Flags)), bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: unix.AT_EMPTY_PATH, SkipTrue: 1}, ask, allow,
+			load(offsetLow(c.Flags)), bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: unix.AT_EMPTY_PATH, SkipTrue: 1},
+			ask, allow,
 		}
 	default:
 		return []bpf.Instruction{ask}

@@ -2,12 +2,13 @@
 
 // Package seccomp makes the filters that the kernel runs for each system call of a container's programs (seccomp(2)).
 //
-// OwnerCalls and the tables beside it say, for each machine, which calls are about owners, mounts or names in /proc, and which
-// arguments name the file. Compile makes a filter of such a table that asks the supervisor (seccomp_unotify(2)) about
-// these calls and allows all others. Deny installs a filter that refuses the calls which no program of a container needs.
+// OwnerCalls and the tables beside it say, for each machine, which calls are about owners, mounts or names in
+// /proc, and which arguments name the file. Compile makes a filter of such a table that asks the supervisor
+// (seccomp_unotify(2)) about these calls and allows all others. Deny installs a filter that refuses the calls
+// which no program of a container needs.
 //
-// Package supervise answers what the filter asks. Numbers of calls that the machine's other programs use, 32-bit ones on
-// amd64 and arm64, are in tables of their own. What a name means is not decided here.
+// Package supervise answers what the filter asks. Numbers of calls that the machine's other programs use,
+// 32-bit ones on amd64 and arm64, are in tables of their own. What a name means is not decided here.
 package seccomp
 
 import (

@@ -14,8 +14,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/seccomp"
 )
 
-// An access control list names users and groups, too, and the kernel refuses one with ids that are not there. It is then
-// kept in an attribute of users instead, as it was given, while the mode of the file says what it would say with it.
+// An access control list names users and groups, too, and the kernel refuses one with ids that are not there.
+// It is then kept in an attribute of users instead, as it was given, while the mode of the file says what it
+// would say with it.
 
 // notedACL reads the note that stands for an attribute of an open file; nil if there is none.
 func notedACL(fd int, name string) (acl.List, error) {

@@ -153,8 +153,10 @@ func stat386(st *unix.Stat_t) []byte {
 			_ = binary.Write(&b, binary.LittleEndian, v) // a buffer takes all
 		}
 	}
-	put(st.Dev, uint32(0), uint32(st.Ino), st.Mode, uint32(st.Nlink), st.Uid, st.Gid, st.Rdev, uint32(0), st.Size, uint32(st.Blksize), uint64(st.Blocks))
-	put(uint32(st.Atim.Sec), uint32(st.Atim.Nsec), uint32(st.Mtim.Sec), uint32(st.Mtim.Nsec), uint32(st.Ctim.Sec), uint32(st.Ctim.Nsec), st.Ino)
+	put(st.Dev, uint32(0), uint32(st.Ino), st.Mode, uint32(st.Nlink), st.Uid, st.Gid, st.Rdev, uint32(0), st.Size,
+		uint32(st.Blksize), uint64(st.Blocks))
+	put(uint32(st.Atim.Sec), uint32(st.Atim.Nsec), uint32(st.Mtim.Sec), uint32(st.Mtim.Nsec), uint32(st.Ctim.Sec),
+		uint32(st.Ctim.Nsec), st.Ino)
 	return b.Bytes()
 }
 
@@ -264,7 +266,8 @@ func (s *Supervisor) credentials(q *notification, c seccomp.Call) (int64, error)
 		return int64(who.ids[c.ID]), nil
 	case seccomp.OpGetIDs:
 		for i := range 3 {
-			if err := writeMemory(q.PID, args[i], binary.NativeEndian.AppendUint32(nil, who.ids[c.ID+seccomp.IDKind(i)])); err != nil {
+			if err := writeMemory(q.PID, args[i],
+				binary.NativeEndian.AppendUint32(nil, who.ids[c.ID+seccomp.IDKind(i)])); err != nil {
 				return 0, err
 			}
 		}

@@ -17,8 +17,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/seccomp"
 )
 
-// create makes a file whose owner must be noted: in a directory that gives its group to what is in it, or by somebody who
-// has become a user. All others are made by the kernel.
+// create makes a file whose owner must be noted: in a directory that gives its group to what is in it, or by
+// somebody who has become a user. All others are made by the kernel.
 func (s *Supervisor) create(q *notification, c seccomp.Call) error {
 	who, err := s.table.of(s.proc, q.PID)
 	if err != nil {
@@ -30,7 +30,8 @@ func (s *Supervisor) create(q *notification, c seccomp.Call) error {
 	}
 	dir, base, err := s.openParent(q, c)
 	if errors.Is(err, unix.ELOOP) && o != owners.Root {
-		return &owners.LostError{Err: fmt.Errorf("make a file behind a link of /proc: it cannot be given to %d:%d", o.UID, o.GID)}
+		return &owners.LostError{Err: fmt.Errorf("make a file behind a link of /proc: it cannot be given to %d:%d",
+			o.UID, o.GID)}
 	}
 	if err != nil {
 		return errLeave
@@ -49,7 +50,8 @@ func (s *Supervisor) create(q *notification, c seccomp.Call) error {
 		if _, err := s.open(q, seccomp.Call{Dir: c.Dir, Path: c.Path, Flags: seccomp.NoArg}); err == nil {
 			return errLeave
 		}
-		return &owners.LostError{Err: fmt.Errorf("make %s/%s: a file behind a link to nowhere cannot be given to %d:%d", s.describe(dir), base, o.UID, o.GID)}
+		return &owners.LostError{Err: fmt.Errorf("make %s/%s: a file behind a link to nowhere cannot be given to %d:%d",
+			s.describe(dir), base, o.UID, o.GID)}
 	case err == nil:
 		return errLeave // it is there
 	case !errors.Is(err, unix.ENOENT):
@@ -174,8 +176,10 @@ func (s *Supervisor) handOver(q *notification, fd int, o owners.Owner, list acl.
 	if err := s.finish(fd, o, list, mode, false); err != nil {
 		return err
 	}
-	add := addFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), NewFlags: uint32(flags & unix.O_CLOEXEC)}
-	if err := ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&add)); err != nil && !errors.Is(err, unix.ENOENT) {
+	add := addFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd),
+		NewFlags: uint32(flags & unix.O_CLOEXEC)}
+	if err := ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&add)); err != nil &&
+		!errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	return errAnswered

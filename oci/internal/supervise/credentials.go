@@ -64,7 +64,8 @@ func (c credentials) inGroup(gid uint32) bool {
 
 // mayBecome reports whether a process may take an id: the privileged any, others one that they have.
 func (c credentials) mayBecome(kind seccomp.IDKind, id uint32) bool {
-	return id == owners.NoID || c.privileged() || id == c.ids[kind] || id == c.ids[kind+effective] || id == c.ids[kind+saved]
+	return id == owners.NoID || c.privileged() || id == c.ids[kind] || id == c.ids[kind+effective] ||
+		id == c.ids[kind+saved]
 }
 
 // set is setuid(2) or setgid(2).
@@ -117,10 +118,10 @@ func (c credentials) started(mode uint32, o owners.Owner) credentials {
 	return c
 }
 
-// credentialTable remembers who the processes of a container have become. A child is who its parent was, and so remains when it
-// starts a program, and nobody tells us of children. So the kernel keeps it: a process gets a timer slack (prctl(2)) of some nanoseconds
-// more than usual, which is inherited in just this way and otherwise means nothing. How many more is the place of its
-// credentials in known.
+// credentialTable remembers who the processes of a container have become. A child is who its parent was, and
+// so remains when it starts a program, and nobody tells us of children. So the kernel keeps it: a process
+// gets a timer slack (prctl(2)) of some nanoseconds more than usual, which is inherited in just this way and
+// otherwise means nothing. How many more is the place of its credentials in known.
 //
 // The zero value knows root alone.
 type credentialTable struct {

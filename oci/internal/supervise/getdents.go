@@ -10,14 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A directory's entries carry its place in the directory, which ext4 makes a hash of 63 bits for 64-bit programs. An
-// emulator is one, and hands them on to a program that keeps 32 bits. The C library of such a program then ends the
-// directory with EOVERFLOW, or just ends it: an initramfs was made so with hardly a driver in it, and no word (glibc bug
-// 23960; Debian's dracut-install on armhf, by fts(3)).
+// A directory's entries carry its place in the directory, which ext4 makes a hash of 63 bits for 64-bit
+// programs. An emulator is one, and hands them on to a program that keeps 32 bits. The C library of such a
+// program then ends the directory with EOVERFLOW, or just ends it: an initramfs was made so with hardly a
+// driver in it, and no word (glibc bug 23960; Debian's dracut-install on armhf, by fts(3)).
 //
-// So while a 32-bit kind of programs is emulated, pid 1 reads directories for the container: it makes the call on a copy
-// of the descriptor, which shares the position, and hands on the entries with places of 31 bits. Only seekdir(3) would go
-// wrong with these, for a program that can hold the long ones. What cannot be done so is left to the kernel.
+// So while a 32-bit kind of programs is emulated, pid 1 reads directories for the container: it makes the
+// call on a copy of the descriptor, which shares the position, and hands on the entries with places of 31
+// bits. Only seekdir(3) would go wrong with these, for a program that can hold the long ones. What cannot be
+// done so is left to the kernel.
 
 // Where things are in a struct linux_dirent64, see getdents(2).
 const (

@@ -98,8 +98,8 @@ func (s *Supervisor) openProc(pid uint32, name string) (int, error) {
 	return unix.Openat(s.proc, number+"/"+name, unix.O_PATH|unix.O_CLOEXEC, 0)
 }
 
-// find opens a name as the caller would. Links to open files in /proc are not followed: which ones they are depends on who
-// asks.
+// find opens a name as the caller would. Links to open files in /proc are not followed: which ones they are
+// depends on who asks.
 func (s *Supervisor) find(q *notification, c seccomp.Call, name string, nofollow bool) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
 	if nofollow {
@@ -127,8 +127,8 @@ func (s *Supervisor) findInRoot(q *notification, name string, how unix.OpenHow) 
 	return dirfd.Openat2(root, name, &how)
 }
 
-// findFrom opens a name that begins in an open directory. If it leads out of that, it is looked up from the caller's root
-// directory on; the error is unix.EXDEV if the directory is not in there.
+// findFrom opens a name that begins in an open directory. If it leads out of that, it is looked up from the
+// caller's root directory on; the error is unix.EXDEV if the directory is not in there.
 func (s *Supervisor) findFrom(q *notification, dir int, name string, how unix.OpenHow) (int, error) {
 	beneath := how
 	beneath.Resolve |= unix.RESOLVE_BENEATH
@@ -164,7 +164,8 @@ func readString(pid uint32, address uint64) (string, error) {
 	first := min(len(buf), int(unix.PathMax-address%unix.PathMax))
 	local := []unix.Iovec{{Base: &buf[0]}}
 	local[0].SetLen(len(buf))
-	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: first}, {Base: uintptr(address) + uintptr(first), Len: len(buf) - first}}
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: first},
+		{Base: uintptr(address) + uintptr(first), Len: len(buf) - first}}
 	n, err := unix.ProcessVMReadv(int(pid), local, remote, 0)
 	if err != nil {
 		return "", err

@@ -18,11 +18,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/seccomp"
 )
 
-// Programs of a container may not mount (CAP_SYS_ADMIN): who may could undo what pid 1 has hidden or made read-only. But
-// debootstrap mounts /proc in the target, and hooks bind directories. So pid 1 mounts for them, see supervise.go, what takes
-// nothing away: a proc or sysfs is a copy of the container's own, with all that is mounted on it, and only what a
-// program has asked for can be unmounted. A program in a mount namespace of its own, which then is in a user namespace of its own as
-// well, is left to the kernel.
+// Programs of a container may not mount (CAP_SYS_ADMIN): who may could undo what pid 1 has hidden or made
+// read-only. But debootstrap mounts /proc in the target, and hooks bind directories. So pid 1 mounts for
+// them, see supervise.go, what takes nothing away: a proc or sysfs is a copy of the container's own, with all
+// that is mounted on it, and only what a program has asked for can be unmounted. A program in a mount
+// namespace of its own, which then is in a user namespace of its own as well, is left to the kernel.
 
 // mountCalls are the calls that pid 1 makes for programs.
 var mountCalls = []seccomp.Numbered{
@@ -40,7 +40,8 @@ func addMounts(calls map[seccomp.Key]seccomp.Call, native uint32) {
 	}
 }
 
-// Flags of mount(2) that say what it does, and those that say how what is mounted propagates: everything here is private.
+// Flags of mount(2) that say what it does, and those that say how what is mounted propagates: everything here
+// is private.
 const (
 	propagation = unix.MS_SHARED | unix.MS_PRIVATE | unix.MS_SLAVE | unix.MS_UNBINDABLE
 	ignored     = unix.MS_SILENT | unix.MS_REC | unix.MS_MGC_MSK
@@ -69,7 +70,8 @@ func (s *Supervisor) mayMount(q *notification) error {
 		if !ok {
 			continue
 		}
-		if set, err := strconv.ParseUint(strings.TrimSpace(text), 16, 64); err == nil && set&(1<<unix.CAP_SYS_CHROOT) != 0 {
+		if set, err := strconv.ParseUint(strings.TrimSpace(text), 16, 64); err == nil &&
+			set&(1<<unix.CAP_SYS_CHROOT) != 0 {
 			return nil
 		}
 	}
@@ -157,7 +159,8 @@ func (s *Supervisor) ownRoot(q *notification) bool {
 	defer unix.Close(root)
 	var theirs, ours unix.Statx_t
 	const mask = unix.STATX_INO | unix.STATX_MNT_ID
-	err = errors.Join(unix.Statx(root, "", unix.AT_EMPTY_PATH, mask, &theirs), unix.Statx(unix.AT_FDCWD, "/", 0, mask, &ours))
+	err = errors.Join(unix.Statx(root, "", unix.AT_EMPTY_PATH, mask, &theirs),
+		unix.Statx(unix.AT_FDCWD, "/", 0, mask, &ours))
 	return err == nil && theirs.Ino == ours.Ino && theirs.Mnt_id == ours.Mnt_id
 }
 
@@ -176,7 +179,8 @@ func (s *Supervisor) mountCopy(q *notification, target int) error {
 
 // attach mounts a copy of what is at source, with all mounts below, at target. Nothing of it can be unmounted alone.
 func (s *Supervisor) attach(source, target int) error {
-	tree, err := unix.OpenTree(source, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	tree, err := unix.OpenTree(source, "",
+		unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return errnoOf(err)
 	}
@@ -271,8 +275,8 @@ func (s *Supervisor) umountPart(id uint64) error {
 	return unix.EPERM
 }
 
-// numberInProc is the number of a process in the /proc that pid 1 sees, which is another container's where a new one cannot
-// be mounted.
+// numberInProc is the number of a process in the /proc that pid 1 sees, which is another container's where a
+// new one cannot be mounted.
 func (s *Supervisor) numberInProc(pid uint32) (string, error) {
 	if !s.foreign {
 		return strconv.FormatUint(uint64(pid), 10), nil

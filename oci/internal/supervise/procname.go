@@ -15,9 +15,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/seccomp"
 )
 
-// procName is a name in /proc, cut behind the first link of a process that leads to one of its files, such as root, cwd
-// or fd/3. What is behind the cut is looked up in the caller's root directory: to the parent an absolute link there would
-// mean a file of the host.
+// procName is a name in /proc, cut behind the first link of a process that leads to one of its files, such as
+// root, cwd or fd/3. What is behind the cut is looked up in the caller's root directory: to the parent an
+// absolute link there would mean a file of the host.
 type procName struct {
 	// file is relative to /proc; "." is that directory itself.
 	file string
@@ -133,7 +133,8 @@ func (n procName) process() int {
 
 // inProc is how names in /proc are looked up: without the links of processes, which are opened one at a time.
 func inProc(flags int) *unix.OpenHow {
-	return &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
+	return &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC),
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
 }
 
 // openProcName opens what the caller names (O_PATH), and returns a name by which this process reaches it. With nofollow

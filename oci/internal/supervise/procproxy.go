@@ -17,12 +17,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/seccomp"
 )
 
-// A container of the isolation chroot has no /proc, and programs need one: systemd-tmpfiles changes modes and access
-// control lists by /proc/self/fd/N, and what it fails to make is missing in the image without a word. So the parent of the
-// container's processes lends them its own. A seccomp filter has the kernel ask it for each call that takes a name; it
-// makes those calls itself that name something in /proc, or in the links to there that are in /dev, and leaves all
-// others to the kernel. Relative names that begin at a directory in /proc need no help, and programs cannot be started by
-// a name in there.
+// A container of the isolation chroot has no /proc, and programs need one: systemd-tmpfiles changes modes and
+// access control lists by /proc/self/fd/N, and what it fails to make is missing in the image without a word.
+// So the parent of the container's processes lends them its own. A seccomp filter has the kernel ask it for
+// each call that takes a name; it makes those calls itself that name something in /proc, or in the links to
+// there that are in /dev, and leaves all others to the kernel. Relative names that begin at a directory in
+// /proc need no help, and programs cannot be started by a name in there.
 //
 // Only what belongs to a process of the container can be written to: the rest is the host's. What is behind a link of a
 // process, such as /proc/self/root, is looked up in the root directory of the caller, see procname.go.
@@ -38,7 +38,8 @@ type shape struct {
 	opens bool
 	// links: it gives the text of a symbolic link.
 	links bool
-	// flags are those of the call that say whether it follows a link at the end of the name, or noArg; never: it does not.
+	// flags are those of the call that say whether it follows a link at the end of the name, or noArg; never:
+	// it does not.
 	flags int
 	never bool
 }
@@ -63,7 +64,8 @@ func (c shape) nofollow(q *notification) bool {
 
 // named is a call with nothing but a name that matters, and numbers.
 func named(path int) shape {
-	return shape{path: path, text: seccomp.NoArg, in: seccomp.NoArg, inSize: seccomp.NoArg, out: seccomp.NoArg, outSize: seccomp.NoArg, flags: seccomp.NoArg}
+	return shape{path: path, text: seccomp.NoArg, in: seccomp.NoArg, inSize: seccomp.NoArg, out: seccomp.NoArg,
+		outSize: seccomp.NoArg, flags: seccomp.NoArg}
 }
 
 // flagged is a call with an argument that says whether it follows links.
@@ -153,8 +155,8 @@ func shapes() map[int32]shape {
 	return all
 }
 
-// addProcCalls adds the calls to those that are asked about. Most calls for the state of a file are about a descriptor, which
-// a filter can see.
+// addProcCalls adds the calls to those that are asked about. Most calls for the state of a file are about a
+// descriptor, which a filter can see.
 func addProcCalls(calls map[seccomp.Key]seccomp.Call, native uint32, window map[int32]shape) {
 	flags := map[int32]int{unix.SYS_NEWFSTATAT: 3, unix.SYS_STATX: 2}
 	for nr, s := range window {
@@ -166,8 +168,8 @@ func addProcCalls(calls map[seccomp.Key]seccomp.Call, native uint32, window map[
 	}
 }
 
-// look makes a call that names something in /proc. It may take as long as the opening of a pipe, and is given an answer by
-// another thread.
+// look makes a call that names something in /proc. It may take as long as the opening of a pipe, and is given
+// an answer by another thread.
 func (s *Supervisor) look(q *notification) error {
 	call := s.procCalls[q.Data.Nr]
 	name, err := readString(q.PID, q.Data.Args[call.path])
@@ -239,7 +241,8 @@ func (s *Supervisor) lookAt(q *notification, call shape, n procName) (int64, err
 		out = make([]byte, call.size(call.outSize, q))
 		lend(call.out, out)
 	}
-	value, _, errno := unix.Syscall6(uintptr(q.Data.Nr), uintptr(args[0]), uintptr(args[1]), uintptr(args[2]), uintptr(args[3]), uintptr(args[4]), uintptr(args[5]))
+	value, _, errno := unix.Syscall6(uintptr(q.Data.Nr), uintptr(args[0]), uintptr(args[1]), uintptr(args[2]),
+		uintptr(args[3]), uintptr(args[4]), uintptr(args[5]))
 	runtime.KeepAlive(buffers)
 	if errno != 0 {
 		return 0, errno
@@ -357,8 +360,10 @@ func (s *Supervisor) lookInto(q *notification, call shape, n procName) error {
 		return errnoOf(err)
 	}
 	defer unix.Close(fd)
-	added := addFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd), NewFlags: uint32(q.Data.Args[call.path+1] & unix.O_CLOEXEC)}
-	if err := ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&added)); err != nil && !errors.Is(err, unix.ENOENT) {
+	added := addFD{ID: q.ID, Flags: unix.SECCOMP_ADDFD_FLAG_SEND, Source: uint32(fd),
+		NewFlags: uint32(q.Data.Args[call.path+1] & unix.O_CLOEXEC)}
+	if err := ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&added)); err != nil &&
+		!errors.Is(err, unix.ENOENT) {
 		return errnoOf(err) // ENOENT: killed
 	}
 	return errAnswered

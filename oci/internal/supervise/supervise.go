@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package supervise answers system calls of a container's programs in the place of the kernel (seccomp_unotify(2)): pid 1 of
-// the container installs a filter and is notified of each call that it picks. Start says which those are, by Options:
+// Package supervise answers system calls of a container's programs in the place of the kernel
+// (seccomp_unotify(2)): pid 1 of the container installs a filter and is notified of each call that it picks.
+// Start says which those are, by Options:
 //
 //   - Owners, where a user namespace has a single id: chown(2), stat(2), setuid(2) and their like work as if all ids were
 //     there; owners are kept in extended attributes (package owners), access control lists as well, and the
@@ -35,8 +36,9 @@ import (
 // mount.go, and without mounts those that look at /proc, see procproxy.go. One filter in the kernel picks the calls;
 // Supervisor.serve gets them one at a time, and answers or leaves them to the kernel.
 //
-// Whoever asks may change what its arguments point to meanwhile. That is no danger here: pid 1 reads them once, looks names up
-// in their root directory, and what it leaves to the kernel is done with the rights of who asks.
+// Whoever asks may change what its arguments point to meanwhile. That is no danger here: pid 1 reads them
+// once, looks names up in their root directory, and what it leaves to the kernel is done with the rights of
+// who asks.
 
 // notification is struct seccomp_notif of linux/seccomp.h: a question of the kernel. PID is that of a thread.
 type notification struct {
@@ -126,7 +128,8 @@ func Start(o Options) (*Supervisor, error) {
 		}
 		addMounts(calls, native)
 	}
-	s := &Supervisor{buf: make([]byte, math.MaxUint16), calls: calls, owners: owners, procCalls: window, nested: o.Nested}
+	s := &Supervisor{buf: make([]byte, math.MaxUint16), calls: calls, owners: owners, procCalls: window,
+		nested: o.Nested}
 	var err error
 	if s.proc, err = openPath("/proc"); err != nil {
 		return nil, fmt.Errorf("answer for programs: open /proc: %w", err)
@@ -142,30 +145,35 @@ func Start(o Options) (*Supervisor, error) {
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	// A signal must not end a call that has been answered: a directory's entries would be lost.
 	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&program)))
+	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags,
+		uintptr(unsafe.Pointer(&program)))
 	if errno == unix.EINVAL && !needsProc {
 		// Before Linux 5.19. A call that mounts is seldom, and can be made again.
-		fd, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&program)))
+		fd, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+			unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&program)))
 	}
 	if errno != 0 {
 		return nil, fmt.Errorf("answer for programs: %w", errno)
 	}
 	s.listener = int(fd)
-	// The two take turns, so the other is best woken on this processor. Where the kernel cannot, it costs a little time.
-	_, _, _ = unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
+	// The two take turns, so the other is best woken on this processor. Where the kernel cannot, it costs a
+	// little time.
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, fd, unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS,
+		unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 	// While this thread starts the program, by vfork(2), the Go runtime takes it for running.
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	go s.serve()
 	return s, nil
 }
 
-// TryListen finds out whether somebody else answers the system calls of this process, by what it cannot undo: it must have
-// nothing else to do.
+// TryListen finds out whether somebody else answers the system calls of this process, by what it cannot undo:
+// it must have nothing else to do.
 func TryListen() error {
 	runtime.LockOSThread()
 	filter := seccomp.Compile(nil)
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&program)))
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER,
+		uintptr(unsafe.Pointer(&program)))
 	if errno == unix.EBUSY {
 		return errno
 	}
@@ -261,8 +269,8 @@ var (
 	errAnswered = errors.New("answered")
 )
 
-// valid reports whether the caller still waits. If so, what was opened of /proc/PID before is the caller's, and not of a
-// process that got its number since.
+// valid reports whether the caller still waits. If so, what was opened of /proc/PID before is the caller's,
+// and not of a process that got its number since.
 func (s *Supervisor) valid(q *notification) bool {
 	return ioctl(s.listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&q.ID)) == nil
 }

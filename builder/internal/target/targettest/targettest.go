@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package targettest has a root file system of tests: a directory, and a transcript of the programs that were to run in it.
+// Package targettest has a root file system of tests: a directory, and a transcript of the programs that were
+// to run in it.
 package targettest
 
 import (

@@ -19,7 +19,8 @@ const (
 // Log is one of the six logs that blocks are written to.
 type Log int
 
-// The logs: directories are hot, other files are warm; cold are blocks that point to nodes, and files that a name marks.
+// The logs: directories are hot, other files are warm; cold are blocks that point to nodes, and files that a
+// name marks.
 const (
 	HotData Log = iota
 	WarmData

@@ -26,8 +26,8 @@ type DirEntry struct {
 // Slots is the number of slots that a name of so many bytes takes.
 func Slots(nameLength int) int { return (nameLength + SlotSize - 1) / SlotSize }
 
-// Entries is a block of a directory, or what an inode has instead: a bitmap of the slots, the lowest bit first, some bytes
-// of padding, entries, and names.
+// Entries is a block of a directory, or what an inode has instead: a bitmap of the slots, the lowest bit
+// first, some bytes of padding, entries, and names.
 type Entries struct {
 	area   []byte
 	slots  int

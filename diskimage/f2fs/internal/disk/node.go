@@ -81,7 +81,8 @@ func (i *Inode) Put(dst []byte) {
 		b = le.AppendUint64(b, v)
 	}
 	for _, v := range []uint32{
-		i.AccessNsec, i.ChangeNsec, i.ModifyNsec, i.Generation, i.Depth, i.XattrNode, i.Flags, i.ParentInode, i.NameLength,
+		i.AccessNsec, i.ChangeNsec, i.ModifyNsec, i.Generation, i.Depth, i.XattrNode, i.Flags, i.ParentInode,
+		i.NameLength,
 	} {
 		b = le.AppendUint32(b, v)
 	}

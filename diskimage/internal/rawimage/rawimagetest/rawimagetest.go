@@ -63,7 +63,8 @@ func Cases() []Case {
 	}
 	for _, unit := range []int64{64 * kib, mib, 2 * mib} {
 		for _, size := range []int64{unit - 512, unit, unit + 512, 3*unit + 512} {
-			cases = append(cases, Case{fmt.Sprintf("%d bytes", size), size, []Piece{{0, size, Text}, {size - 512, 512, Noise}}})
+			cases = append(cases,
+				Case{fmt.Sprintf("%d bytes", size), size, []Piece{{0, size, Text}, {size - 512, 512, Noise}}})
 		}
 	}
 	mixed := Case{Name: "alternating", Size: 40 * mib}
@@ -155,7 +156,8 @@ func (p Piece) bytes(seed uint64) []byte {
 			b[i] = byte(r.Uint32() | 1) // never a sector of zeros by chance
 		}
 	case Text:
-		words := []string{"root:x:0:0:root:/root:/bin/bash\n", "/usr/lib/x86_64-linux-gnu/", "Depends: libc6 (>= 2.36)\n"}
+		words := []string{"root:x:0:0:root:/root:/bin/bash\n", "/usr/lib/x86_64-linux-gnu/",
+			"Depends: libc6 (>= 2.36)\n"}
 		for i := 0; i < len(b); {
 			i += copy(b[i:], words[r.IntN(len(words))])
 		}
