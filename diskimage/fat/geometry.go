@@ -100,7 +100,8 @@ func (g *geometry) divide() bool {
 			return false
 		}
 		g.clusters = min((g.sectors-g.overhead())/g.perCluster, maxClusters32)
-		needed := (uint64(g.clusters+firstCluster)*uint64(g.bits) + 8*uint64(g.sectorSize) - 1) / (8 * uint64(g.sectorSize))
+		needed := (uint64(g.clusters+firstCluster)*uint64(g.bits) + 8*uint64(g.sectorSize) - 1) /
+			(8 * uint64(g.sectorSize))
 		if needed <= uint64(g.fat) {
 			return true
 		}

@@ -48,7 +48,8 @@ func Unconfined(path string, args ...string) *exec.Cmd { return contained(nameUn
 func contained(how, path string, args []string) *exec.Cmd {
 	return &exec.Cmd{
 		Path: "/proc/self/exe", Args: append([]string{how, path}, args...),
-		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC, Pdeathsig: unix.SIGKILL},
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS |
+			unix.CLONE_NEWIPC, Pdeathsig: unix.SIGKILL},
 	}
 }
 
@@ -132,7 +133,8 @@ var dockerRefused = []uint32{
 }
 
 // newNamespaces are the flags that clone may not have.
-const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
+const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
+	unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
 
 // Where things are in a struct seccomp_data.
 const (

@@ -23,7 +23,8 @@ const (
 	incompatEAInode  disk.Incompat = 0x0400 // large attribute values have inodes
 	incompatLargeDir disk.Incompat = 0x4000 // three index levels
 	incompatCaseFold disk.Incompat = 0x20000
-	readableIncompat               = disk.IncompatFiletype | disk.IncompatExtents | disk.Incompat64Bit | disk.IncompatFlexBG |
+	readableIncompat               = disk.IncompatFiletype | disk.IncompatExtents | disk.Incompat64Bit |
+		disk.IncompatFlexBG |
 		disk.IncompatCsumSeed | incompatMetaBG | incompatMMP | incompatEAInode | incompatLargeDir | incompatCaseFold
 )
 

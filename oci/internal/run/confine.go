@@ -74,7 +74,8 @@ func confine(spec *specs.Spec) error {
 // namespace is the host's, and abstract sockets are a part of that. Landlock, see landlock(7), can since
 // Linux 6.12; on an older kernel this is left out.
 func scope() error {
-	attributes := unix.LandlockRulesetAttr{Scoped: unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL}
+	attributes := unix.LandlockRulesetAttr{Scoped: unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET |
+		unix.LANDLOCK_SCOPE_SIGNAL}
 	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attributes)),
 		unsafe.Sizeof(attributes), 0)
 	switch errno {

@@ -323,7 +323,8 @@ func opensForWriting(q *notification, call shape) bool {
 }
 
 // openFlags are those of open(2). openat2(2) refuses what that ignores.
-const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_TRUNC | unix.O_APPEND | unix.O_NONBLOCK | unix.O_SYNC | unix.O_DIRECT |
+const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_EXCL | unix.O_TRUNC | unix.O_APPEND | unix.O_NONBLOCK |
+	unix.O_SYNC | unix.O_DIRECT |
 	unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_TMPFILE
 
 // howToOpen is what a process asks for.
