@@ -30,6 +30,9 @@ type Executor struct {
 	// Environ and Dir are the caller's environment and working directory, which hooks see.
 	Environ []string
 	Dir     string
+	// Program is the file of this program. It takes the name pkgdetails.Name in the toolbox, and must do then what
+	// pkgdetails.Run does.
+	Program string
 	// Resolver is the content of the host's resolv.conf, which containers get and the image must not keep.
 	Resolver []byte
 	Cache    snapshot.Settings
@@ -136,7 +139,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		}
 	}
 	result.site = &step.Context{
-		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Keyring: keyring,
+		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Keyring: keyring, Program: x.Program,
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: seed,

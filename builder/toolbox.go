@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
@@ -24,7 +25,7 @@ var pcToolboxPackages = []string{"extlinux", "syslinux-common"}
 
 // toolboxFormat changes when the same packages would give another toolbox. Those of format 2 may have come
 // from elsewhere.
-const toolboxFormat = "3"
+const toolboxFormat = "4"
 
 // toolboxContent is what a toolbox is made of.
 type toolboxContent struct {
@@ -51,6 +52,8 @@ func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 	if t.packages, err = src.Toolbox.Closure(want, archive.ClosureOptions{Essential: true}); err != nil {
 		return t, err
 	}
+	// Debootstrap prefers perl to the pkgdetails that the step binds there. Nothing else in the toolbox asks for it.
+	t.packages = slices.DeleteFunc(t.packages, func(p *archive.Package) bool { return p.Name == "perl-base" })
 	h := sha256.New()
 	fmt.Fprintln(h, toolboxFormat)
 	for _, p := range t.packages {

@@ -114,8 +114,12 @@ func build(ctx context.Context, j *job) (err error) {
 	if lock.SeedFixed {
 		program += fmt.Sprintf(" for %d", lock.Time.Unix()) // the programs of the steps see it
 	}
+	file, err := programFile(store.TempDir())
+	if err != nil {
+		return err
+	}
 	x := &builder.Executor{
-		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
+		Program: file, Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
@@ -194,6 +198,37 @@ func programDigest() (string, error) {
 		return "", fmt.Errorf("read this program: %w", err)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// programFile returns the name of this program's file, or of a copy in dir if it was removed or replaced meanwhile.
+func programFile(dir string) (string, error) {
+	const self = "/proc/self/exe"
+	name, err := os.Readlink(self)
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	want, err := os.Stat(self)
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	if got, err := os.Stat(name); err == nil && os.SameFile(got, want) {
+		return name, nil
+	}
+	in, err := os.Open(self)
+	if err != nil {
+		return "", fmt.Errorf("read this program: %w", err)
+	}
+	defer in.Close()
+	name = filepath.Join(dir, programName)
+	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return "", fmt.Errorf("copy this program: %w", err)
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return "", fmt.Errorf("copy this program: %w", err)
+	}
+	return name, nil
 }
 
 // write makes the outputs of a finished root file system.

@@ -17,19 +17,33 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == pkgdetails.Name {
+		pkgDetails()
+		return
+	}
 	host, helper := oci.Init()
 	if helper {
 		return
 	}
 	begin(host)
+}
+
+// pkgDetails is the program of that name in the toolbox, see builder.Executor.
+func pkgDetails() {
+	if err := pkgdetails.Run(os.Args[1:], os.Getenv("DEBOOTSTRAP_CHECKSUM_FIELD"), os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", pkgdetails.Name, err)
+		os.Exit(exitFailed)
+	}
 }
 
 // begin runs the program where Init has found itself.

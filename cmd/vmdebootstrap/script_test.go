@@ -10,6 +10,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 	if helper || ocitest.Init() {
 		return
 	}
-	testscript.Main(m, map[string]func(){programName: func() { begin(host) }})
+	testscript.Main(m, map[string]func(){programName: func() { begin(host) }, pkgdetails.Name: pkgDetails})
 }
 
 // vmdebootstrap is a command that runs this program, which is the test binary under another name, as its user does.

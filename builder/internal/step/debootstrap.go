@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -56,7 +57,7 @@ func (d Debootstrap) Title() string {
 func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	args := []string{"debootstrap", "--arch=" + d.Arch}
 	mounts := s.Target.MountAt(TargetDir)
-	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir))
+	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir), target.Bind(s.Program, pkgdetails.Path, "ro"))
 	if err := s.Target.MkdirAll(archivesDir, 0o755); err != nil {
 		return err
 	}

@@ -68,6 +68,8 @@ type Context struct {
 	FreshToolbox func(ctx context.Context) (target.Rootfs, error)
 	// Archives is a directory of .deb files that is mounted over /var/cache/apt/archives while apt runs.
 	Archives string
+	// Program is the file of this very program, which does the work of others in the toolbox under their names.
+	Program string
 	// Proxy is the caller's http_proxy and the like, as NAME=VALUE.
 	Proxy []string
 	// Environ and dir are the caller's environment and working directory, which hooks see.
