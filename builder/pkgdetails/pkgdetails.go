@@ -37,7 +37,7 @@ const Path = "/usr/lib/debootstrap/" + Name
 //
 //	GETDEPS FILE PACKAGE...             names of what the packages depend on, sorted
 //	PKGS MIRROR FILE PACKAGE...         "PACKAGE VERSION ARCHITECTURE MIRROR FILENAME DIGEST SIZE", or "PACKAGE -"
-//	FIELD FIELD MIRROR FILE VALUE...    the same line for packages whose field has one of the values; only the name is set
+//	FIELD FIELD MIRROR FILE VALUE...    the same line, with the name alone, for packages whose field has such a value
 //	STANZAS FILE PACKAGE...             the packages' stanzas
 //
 // checksum is the name of the field that holds the digest, of DEBOOTSTRAP_CHECKSUM_FIELD.
@@ -205,7 +205,7 @@ func byField(text []byte, field, mirror string, values []string, w *bufio.Writer
 	var before, line string
 	each(text, func(name, stanza []byte) {
 		if string(name) != before {
-			w.WriteString(line)
+			fmt.Fprint(w, line)
 			before = string(name)
 		}
 		line = ""
@@ -213,14 +213,14 @@ func byField(text []byte, field, mirror string, values []string, w *bufio.Writer
 			line = before + "   " + mirror + "   \n"
 		}
 	})
-	w.WriteString(line)
+	fmt.Fprint(w, line)
 }
 
 func stanzas(text []byte, names []string, w *bufio.Writer) {
 	wanted := set(names)
 	each(text, func(name, stanza []byte) {
 		if wanted[string(name)] {
-			w.Write(stanza)
+			fmt.Fprintf(w, "%s", stanza)
 		}
 	})
 }
