@@ -27,13 +27,13 @@ FUZZTIME ?= 10s
 # Shows what failed and what was skipped, and counts: "DONE 1234 tests, 2 skipped in 5m". go.mod names its version.
 GOTEST := $(GO) tool gotestsum --format standard-quiet --raw-command -- $(GO) test -json
 
-# For bench-disk, see contrib/bench/main.go: -work DIRECTORY, -rounds 5, ...
+# For bench-disk, see contrib/bench/main.go: -work DIRECTORY, -rounds 5, ...; for bench-build, contrib/bench/build: -r 5
 BENCH_ARGS ?=
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build image test isolation-tests check vet lint fuzz bench bench-disk bench-cache install clean
+.PHONY: help build image test isolation-tests check vet lint fuzz bench bench-disk bench-build bench-cache install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: ## run the Go benchmarks
 bench-disk: build ## compare our disk writers with mke2fs, qemu-img and dd, on a Debian made for it
 	$(GO) build -tags "$(TAGS)" -o bench-disk ./contrib/bench
 	./bench-disk $(BENCH_ARGS)
+
+bench-build: build ## compare cold builds with mmdebstrap
+	contrib/bench/build $(BENCH_ARGS) -p ./$(BIN)
 
 bench-cache: build ## time builds: cold, nothing changed, another last hook, with --cache-from
 	contrib/bench/cache ./$(BIN)
