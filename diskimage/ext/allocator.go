@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // run is a number of blocks of a file that are in order on the disk.
@@ -63,13 +64,13 @@ type mapping struct {
 }
 
 // place gives blocks to the spans of a file, and then to what maps them.
-func (a *allocator) place(spans []span, extents bool) mapping {
+func (a *allocator) place(spans []inode.Span, extents bool) mapping {
 	var m mapping
 	for _, s := range spans {
-		for s.start < s.end {
-			block, count := a.take(s.end - s.start)
-			m.add(run{uint32(s.start), block, count})
-			s.start += uint64(count)
+		for s.Start < s.End {
+			block, count := a.take(s.End - s.Start)
+			m.add(run{uint32(s.Start), block, count})
+			s.Start += uint64(count)
 		}
 	}
 	treeBlocks := extentTreeBlocks(len(m.runs))

@@ -30,7 +30,7 @@ func TestPromisesOfAFormatter(t *testing.T) {
 	}
 	fs := filesystem("ext4", E2fsprogs147)
 	fstest.TestWriter(t, append(writers, fstest.Writer{Name: "large", Formatter: Formatter{}, Filesystem: fs,
-		Tree: adversarialTree(), Size: 64 * diskimage.MiB})...)
+		Tree: adversarialTree(), Size: 64 * diskimage.MiB, Invalid: invalidTrees()})...)
 }
 
 func TestFileSystemCanGrowAndShrink(t *testing.T) {

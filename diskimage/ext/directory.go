@@ -203,7 +203,7 @@ func putDirEntry(dst []byte, name string, n *node, length int) {
 		Inode:      n.number,
 		RecLen:     uint16(length),
 		NameLength: uint8(len(name)),
-		Type:       disk.FileType(inode.FileType(n.mode)),
+		Type:       disk.FileType(inode.FileType(n.Mode)),
 	}.Put(dst)
 	copy(dst[disk.DirHeaderSize:], name)
 }

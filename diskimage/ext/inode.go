@@ -14,11 +14,11 @@ func (v *volume) putInode(dst []byte, n *node, emit func(block uint64) []byte) {
 	access, accessExtra := v.time.encode()
 	modify, modifyExtra := n.mtime.encode()
 	inode := disk.Inode{
-		Mode:        uint16(n.mode),
-		UIDLo:       uint16(n.uid),
-		UIDHi:       uint16(n.uid >> 16),
-		GIDLo:       uint16(n.gid),
-		GIDHi:       uint16(n.gid >> 16),
+		Mode:        uint16(n.Mode),
+		UIDLo:       uint16(n.UID),
+		UIDHi:       uint16(n.UID >> 16),
+		GIDLo:       uint16(n.GID),
+		GIDHi:       uint16(n.GID >> 16),
 		SizeLo:      uint32(size),
 		SizeHi:      uint32(size >> 32),
 		AccessTime:  access,
@@ -70,7 +70,7 @@ func (v *volume) blocksOf(n *node) uint64 {
 
 // isMapped reports whether i_block of a node maps blocks.
 func (n *node) isMapped() bool {
-	switch n.fileType() {
+	switch n.Type() {
 	case unix.S_IFREG, unix.S_IFDIR:
 		return true
 	case unix.S_IFLNK:
@@ -87,7 +87,7 @@ func (v *volume) inodeFlags(n *node) disk.InodeFlags {
 	if n.dir != nil && n.dir.hashed() {
 		flags |= disk.InodeIndex
 	}
-	if n.fixed {
+	if n.Immutable {
 		flags |= disk.InodeImmutable
 	}
 	return flags
@@ -103,14 +103,11 @@ func (v *volume) blockField(n *node, emit func(block uint64) []byte) (field [dis
 	case n.isMapped():
 		return pointers(n.mapping, emit)
 	case n.isFast():
-		copy(field[:], n.target)
-	case n.fileType() == unix.S_IFCHR, n.fileType() == unix.S_IFBLK:
-		const oldLimit = 256
-		if n.major < oldLimit && n.minor < oldLimit {
-			putUint32(field[:], n.major<<8|n.minor) // old_encode_dev of include/linux/kdev_t.h
-		} else {
-			putUint32(field[4:], n.minor&0xFF|n.major<<8|n.minor&^0xFF<<12) // new_encode_dev
-		}
+		copy(field[:], n.Target)
+	case n.Type() == unix.S_IFCHR, n.Type() == unix.S_IFBLK:
+		short, long := n.EncodeDevice()
+		putUint32(field[:], short)
+		putUint32(field[4:], long)
 	}
 	return field
 }

@@ -52,7 +52,7 @@ func newInventory(p parameters, tree diskimage.Tree) (*inventory, error) {
 	}
 	for _, dir := range inv.dirs {
 		if err := dir.dir.pack(p); err != nil {
-			return nil, fmt.Errorf("directory %q: %w", dir.name, err)
+			return nil, fmt.Errorf("directory %q: %w", dir.Name, err)
 		}
 	}
 	return inv, inv.checkLinks(p)
@@ -94,7 +94,9 @@ func (inv *inventory) Root(e *diskimage.Entry, names map[string]*node) (*node, e
 	inv.dirs = append(inv.dirs, root)
 
 	const ownerOnly = 0o700
-	lost := &node{name: lostAndFound, mode: unix.S_IFDIR | ownerOnly, mtime: inv.p.time, links: 2}
+	lost := &node{
+		Inode: inode.Inode{Name: lostAndFound, Mode: unix.S_IFDIR | ownerOnly}, mtime: inv.p.time, links: 2,
+	}
 	lost.dir = &directory{self: lost, minBlocks: lostAndFoundBlocks}
 	inv.enter(lost, root, lostAndFound)
 	names[lostAndFound] = lost
@@ -113,7 +115,7 @@ func (inv *inventory) Again(e *diskimage.Entry, n *node) error {
 		return fmt.Errorf("%q is not a directory, as e2fsck needs it", e.Name)
 	}
 	n.dir.inTree = true
-	n.mode, n.uid, n.gid, n.mtime = e.Mode, e.UID, e.GID, newStamp(e.ModTime)
+	n.Mode, n.UID, n.GID, n.mtime = e.Mode, e.UID, e.GID, newStamp(e.ModTime)
 	if err := inv.setXattrs(n, e.Xattrs); err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
 	}
@@ -169,7 +171,7 @@ func (inv *inventory) checkLinks(p parameters) error {
 		if n == nil || n.links <= limit || n.dir != nil && p.dirNlink() {
 			return nil
 		}
-		return fmt.Errorf("%q: %d links, %s can have %d", n.name, n.links, p.fsType, limit)
+		return fmt.Errorf("%q: %d links, %s can have %d", n.Name, n.links, p.fsType, limit)
 	}
 	for _, n := range inv.nodes {
 		if err := check(n); err != nil {
@@ -179,34 +181,17 @@ func (inv *inventory) checkLinks(p parameters) error {
 	return check(inv.root)
 }
 
-// newNode checks what the tree says of one file.
+// newNode makes a node without extended attributes from an entry.
 func newNode(p parameters, e *diskimage.Entry) (*node, error) {
-	n := &node{name: e.Name, mode: e.Mode, uid: e.UID, gid: e.GID, mtime: newStamp(e.ModTime), links: 1}
-	switch n.fileType() {
-	case unix.S_IFREG:
-		n.size, n.data, n.dense, n.fixed, n.open = e.Size, e.Data, e.Dense, e.Immutable, e.Open
-		if err := checkSize(p, e); err != nil {
-			return nil, err
-		}
-	case unix.S_IFDIR:
-		n.links = 2
-		n.dir = &directory{self: n}
-	case unix.S_IFLNK:
-		n.target = e.Linkname
-	case unix.S_IFCHR, unix.S_IFBLK:
-		n.major, n.minor = e.Major, e.Minor
-	}
-	return n, inode.Check(e)
-}
-
-// checkSize checks the size of a regular file.
-func checkSize(p parameters, e *diskimage.Entry) error {
 	limit := uint64(maxFileBlocks)
 	if !p.extents() {
 		limit = maxFileBlocksOld
 	}
-	if e.Size < 0 || blocksFor(uint64(e.Size)) > limit {
-		return fmt.Errorf("size of %d bytes: %s can have %d", e.Size, p.fsType, limit*disk.BlockSize)
+	i, err := inode.New(e, p.fsType, limit)
+	n := &node{Inode: i, mtime: newStamp(e.ModTime), links: 1}
+	if n.Type() == unix.S_IFDIR {
+		n.links = 2
+		n.dir = &directory{self: n}
 	}
-	return nil
+	return n, err
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // mountVariable tells a test that it runs again, in a mount namespace of its own, and on which directory.
@@ -137,7 +138,7 @@ func compareMounted(t *testing.T, k kind, at string, tree fstest.Tree) {
 func describeMounted(t *testing.T, e diskimage.Entry) string {
 	t.Helper()
 	mtime := newStamp(e.ModTime)
-	n := node{mode: e.Mode, size: e.Size, data: e.Data, dense: e.Dense}
+	n := inode.Inode{Size: e.Size, Data: e.Data, Dense: e.Dense}
 	text := fmt.Sprintf("mode %o owner %d:%d time %d.%09d size %d device %d:%d link %.80q data ", e.Mode, e.UID, e.GID,
 		mtime.seconds, mtime.nanoseconds, e.Size, e.Major, e.Minor, e.Linkname)
 	if !e.IsRegular() || e.Size == 0 {
@@ -149,8 +150,8 @@ func describeMounted(t *testing.T, e diskimage.Entry) string {
 	}
 	defer content.Close()
 	sum := sha256.New()
-	for _, s := range n.spans() {
-		start, end := int64(s.start)*disk.BlockSize, min(int64(s.end)*disk.BlockSize, e.Size)
+	for _, s := range n.Spans() {
+		start, end := int64(s.Start)*disk.BlockSize, min(int64(s.End)*disk.BlockSize, e.Size)
 		text += fmt.Sprintf("%d-%d ", start, end)
 		if _, err := io.Copy(sum, io.NewSectionReader(content, start, end-start)); err != nil {
 			t.Fatal(err)

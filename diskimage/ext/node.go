@@ -7,26 +7,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // node is one inode to be: what the tree says of it, then what the planner decides.
 type node struct {
-	name   string // the first of its names in the tree, for messages and Extents
-	mode   uint32 // st_mode
-	uid    uint32
-	gid    uint32
-	mtime  stamp
-	size   int64 // of a regular file
-	major  uint32
-	minor  uint32
-	target string // of a symbolic link
-	data   []diskimage.Extent
-	dense  bool
-	fixed  bool // immutable
-	open   func() (diskimage.Content, error)
-	links  int
+	inode.Inode
+	mtime stamp
+	links int
 
 	number uint32
 	dir    *directory // of a directory
@@ -39,53 +28,34 @@ type node struct {
 // IsDir implements inode.Node.
 func (n *node) IsDir() bool { return n.dir != nil }
 
-func (n *node) fileType() uint32 { return n.mode & unix.S_IFMT }
-
 // isFast reports whether a symbolic link is kept in its inode.
 func (n *node) isFast() bool {
-	return n.fileType() == unix.S_IFLNK && len(n.target) < disk.BlockField
+	return n.Type() == unix.S_IFLNK && len(n.Target) < disk.BlockField
 }
 
 // length is i_size.
 func (n *node) length() uint64 {
-	switch n.fileType() {
+	switch n.Type() {
 	case unix.S_IFREG:
-		return uint64(n.size)
+		return uint64(n.Size)
 	case unix.S_IFDIR:
 		return uint64(n.dir.blocks()) * disk.BlockSize
 	case unix.S_IFLNK:
-		return uint64(len(n.target))
+		return uint64(len(n.Target))
 	}
 	return 0
 }
 
-// spans gives the blocks of a node that hold something, in units of blocks from the start of the file: ascending and
-// apart from each other.
-func (n *node) spans() []span {
-	blocks := blocksFor(n.length())
+// spans returns the blocks of a node that are not holes.
+func (n *node) spans() []inode.Span {
 	switch {
-	case blocks == 0 || n.isFast():
+	case n.isFast():
 		return nil
-	case n.fileType() != unix.S_IFREG || n.data == nil || n.dense:
-		return []span{{0, blocks}}
+	case n.Type() == unix.S_IFREG:
+		return n.Spans()
 	}
-	var spans []span
-	for _, part := range n.data {
-		if part.Length == 0 {
-			continue
-		}
-		s := span{uint64(part.Offset) / disk.BlockSize, blocksFor(uint64(part.Offset + part.Length))}
-		if last := len(spans) - 1; last >= 0 && s.start <= spans[last].end {
-			spans[last].end = s.end
-		} else {
-			spans = append(spans, s)
-		}
-	}
-	return spans
+	return inode.AddSpan(nil, 0, inode.Blocks(n.length()))
 }
-
-// blocksFor is the number of blocks that hold so many bytes.
-func blocksFor(bytes uint64) uint64 { return (bytes + disk.BlockSize - 1) / disk.BlockSize }
 
 // stamp is a time as an inode keeps it: 34 bits of seconds and 30 of nanoseconds.
 type stamp struct {

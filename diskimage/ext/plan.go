@@ -73,7 +73,7 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 		block.block = a.single()
 	}
 	for _, n := range inv.nodes {
-		if n != nil && n.fileType() == unix.S_IFLNK {
+		if n != nil && n.Type() == unix.S_IFLNK {
 			n.mapping = a.place(n.spans(), p.extents())
 		}
 	}
@@ -86,7 +86,7 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 		v.orphans.mapping = a.place(v.orphans.spans(), p.extents())
 	}
 	for _, n := range inv.nodes {
-		if n != nil && n.fileType() == unix.S_IFREG {
+		if n != nil && n.Type() == unix.S_IFREG {
 			n.mapping = a.place(n.spans(), p.extents())
 		}
 	}
@@ -108,10 +108,9 @@ const orphanInode = disk.FirstInode + 1
 func (p parameters) hiddenFile(number uint32, blocks uint64) *node {
 	const ownerOnly = 0o600
 	return &node{
+		Inode:  inode.Inode{Mode: unix.S_IFREG | ownerOnly, Size: int64(blocks * disk.BlockSize)},
 		number: number,
-		mode:   unix.S_IFREG | ownerOnly,
 		mtime:  p.time,
-		size:   int64(blocks * disk.BlockSize),
 		links:  1,
 	}
 }
@@ -136,14 +135,14 @@ func (v *volume) inode(number uint32) *node {
 // Extents gives the places of a file's data.
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n := v.byName[name]
-	if n == nil || n.fileType() != unix.S_IFREG {
+	if n == nil || n.Type() != unix.S_IFREG {
 		return nil, inode.NotFound(name)
 	}
 	var extents []diskimage.Extent
 	for _, r := range n.mapping.runs {
 		e := diskimage.Extent{
 			Offset: int64(r.block) * disk.BlockSize,
-			Length: min(int64(r.count)*disk.BlockSize, n.size-int64(r.logical)*disk.BlockSize),
+			Length: min(int64(r.count)*disk.BlockSize, n.Size-int64(r.logical)*disk.BlockSize),
 		}
 		if last := len(extents) - 1; last >= 0 && extents[last].Offset+extents[last].Length == e.Offset {
 			extents[last].Length += e.Length

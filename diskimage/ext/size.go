@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // MinimumSize gives a size, in whole MiB, for which Plan finds room for the tree and which leaves an ordinary user at
@@ -43,9 +44,7 @@ func (inv *inventory) dataSize() diskimage.Size {
 		if n == nil {
 			continue
 		}
-		for _, s := range n.spans() {
-			blocks += s.end - s.start
-		}
+		blocks += inode.CountBlocks(n.spans())
 	}
 	return diskimage.Size(blocks) * disk.BlockSize
 }
@@ -56,7 +55,7 @@ func missingBytes(p parameters, inv *inventory, size, free diskimage.Size) (disk
 	if err == nil {
 		var v *volume
 		if v, err = newVolume(p, g, inv); err == nil {
-			wanted := v.reservedBlocks + blocksFor(uint64(free))
+			wanted := v.reservedBlocks + inode.Blocks(uint64(free))
 			return diskimage.Size(wanted-min(wanted, v.freeBlocks)) * disk.BlockSize, nil
 		}
 	}

@@ -43,10 +43,10 @@ func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 func (v *volume) runs() iter.Seq[blocks.Run] {
 	return func(yield func(blocks.Run) bool) {
 		for _, n := range v.nodes {
-			if n == nil || n.fileType() != unix.S_IFREG {
+			if n == nil || n.Type() != unix.S_IFREG {
 				continue
 			}
-			file := &blocks.File{Name: n.name, Size: n.size, Open: n.open}
+			file := &blocks.File{Name: n.Name, Size: n.Size, Open: n.Open}
 			for _, r := range n.mapping.runs {
 				if !yield(blocks.Run{File: file, Logical: r.logical, Block: r.block, Count: r.count}) {
 					return
@@ -79,8 +79,8 @@ func (v *volume) writeXattrBlocks(w *blocks.Writer) {
 
 func (v *volume) writeSymlinks(w *blocks.Writer) {
 	for _, n := range v.nodes {
-		if n != nil && n.fileType() == unix.S_IFLNK && !n.isFast() {
-			copy(w.Block(n.mapping.at(0)), n.target)
+		if n != nil && n.Type() == unix.S_IFLNK && !n.isFast() {
+			copy(w.Block(n.mapping.at(0)), n.Target)
 		}
 	}
 }

@@ -8,73 +8,32 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
-	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
 )
 
 // inodeXattrRoom is the room for attributes behind an inode.
 const inodeXattrRoom = disk.InodeSize - disk.InodeUsed
 
-// xattr is one extended attribute as ext4 stores it: prefix as a number, access control lists in ext4's form.
-type xattr struct {
-	index disk.XattrIndex
-	name  string
-	value []byte
-}
-
-// xattrPrefixes are the names that ext4 can store (fs/ext4/xattr.c, ext4_xattr_handler_map). Whole names come first.
-var xattrPrefixes = []struct {
-	prefix string
-	index  disk.XattrIndex
-	whole  bool
-}{
-	{acl.Access, disk.XattrACLAccess, true},
-	{acl.Default, disk.XattrACLDefault, true},
-	{"user.", disk.XattrUser, false},
-	{"trusted.", disk.XattrTrusted, false},
-	{"security.", disk.XattrSecurity, false},
-}
-
-// newXattr converts one attribute.
-func newXattr(a diskimage.Xattr) (xattr, error) {
-	for _, p := range xattrPrefixes {
-		rest, ok := strings.CutPrefix(a.Name, p.prefix)
-		if !ok || (rest == "") != p.whole {
-			continue
-		}
-		if len(rest) > disk.MaxNameLength || strings.ContainsRune(rest, 0) {
-			return xattr{}, fmt.Errorf("extended attribute %q: bad name", a.Name)
-		}
-		value := a.Value
-		if p.whole {
-			list, err := acl.Parse(value)
-			if err != nil {
-				return xattr{}, fmt.Errorf("extended attribute %q: %w", a.Name, err)
-			}
-			value = list.Disk()
-		}
-		return xattr{p.index, rest, value}, nil
-	}
-	return xattr{}, fmt.Errorf("extended attribute %q: ext4 cannot store names of this kind", a.Name)
-}
+// attribute is one extended attribute as ext4 stores it.
+type attribute struct{ xattr.Attr }
 
 // size is the room that the attribute needs.
-func (a xattr) size() int { return a.entrySize() + align4(len(a.value)) }
+func (a attribute) size() int { return a.entrySize() + align4(len(a.Value)) }
 
-func (a xattr) entrySize() int { return disk.XattrEntrySize + align4(len(a.name)) }
+func (a attribute) entrySize() int { return disk.XattrEntrySize + align4(len(a.Name)) }
 
 // hash is the hash of name and value that attribute blocks hold (ext4_xattr_hash_entry).
-func (a xattr) hash() uint32 {
+func (a attribute) hash() uint32 {
 	const nameShift, valueShift = 5, 16
 	var hash uint32
-	for i := range len(a.name) {
-		hash = bits.RotateLeft32(hash, nameShift) ^ uint32(a.name[i])
+	for i := range len(a.Name) {
+		hash = bits.RotateLeft32(hash, nameShift) ^ uint32(a.Name[i])
 	}
-	padded := make([]byte, align4(len(a.value)))
-	copy(padded, a.value)
+	padded := make([]byte, align4(len(a.Value)))
+	copy(padded, a.Value)
 	for word := range slices.Chunk(padded, 4) {
 		hash = bits.RotateLeft32(hash, valueShift) ^ binary.LittleEndian.Uint32(word)
 	}
@@ -93,56 +52,53 @@ type xattrBlock struct {
 // encodeXattrs distributes the attributes of one inode: what fits goes behind the inode, the rest into a block.
 // Either result is nil if it holds nothing.
 func encodeXattrs(list []diskimage.Xattr) (inline, block []byte, err error) {
-	attrs := make([]xattr, 0, len(list))
-	for _, a := range list {
-		attr, err := newXattr(a)
-		if err != nil {
-			return nil, nil, err
-		}
-		attrs = append(attrs, attr)
+	encoded, err := xattr.Encode(list)
+	if err != nil {
+		return nil, nil, err
+	}
+	attrs := make([]attribute, 0, len(encoded))
+	for _, a := range encoded {
+		attrs = append(attrs, attribute{a})
 	}
 	// The kernel searches a block for (index, length of the name, name) in this order (xattr_find_entry).
-	slices.SortFunc(attrs, func(a, b xattr) int {
-		return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(len(a.name), len(b.name)), cmp.Compare(a.name, b.name))
+	slices.SortFunc(attrs, func(a, b attribute) int {
+		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
 	})
-	var near, far []xattr
-	nearRoom := inodeXattrRoom - disk.XattrMagicSize - disk.XattrEnd
-	farRoom := disk.BlockSize - disk.XattrHeaderSize - disk.XattrEnd
-	for i, a := range attrs {
-		if i > 0 && a.index == attrs[i-1].index && a.name == attrs[i-1].name {
-			return nil, nil, fmt.Errorf("extended attribute %q is there twice", a.name)
-		}
-		if a.size() <= nearRoom {
-			near, nearRoom = append(near, a), nearRoom-a.size()
+	var inInode, inBlock []attribute
+	inodeRoom := inodeXattrRoom - disk.XattrMagicSize - disk.XattrEnd
+	blockRoom := disk.BlockSize - disk.XattrHeaderSize - disk.XattrEnd
+	for _, a := range attrs {
+		if a.size() <= inodeRoom {
+			inInode, inodeRoom = append(inInode, a), inodeRoom-a.size()
 		} else {
-			far, farRoom = append(far, a), farRoom-a.size()
+			inBlock, blockRoom = append(inBlock, a), blockRoom-a.size()
 		}
 	}
-	if farRoom < 0 {
-		return nil, nil, fmt.Errorf("extended attributes need %d bytes more than the one block they may have", -farRoom)
+	if blockRoom < 0 {
+		return nil, nil, fmt.Errorf("extended attributes need %d bytes more than the one block they may have", -blockRoom)
 	}
-	return encodeInodeXattrs(near), encodeXattrBlock(far), nil
+	return encodeInodeXattrs(inInode), encodeXattrBlock(inBlock), nil
 }
 
 // encodeInodeXattrs makes what is behind an inode. Entry hashes are 0 there (ext4_xattr_set_entry, in_inode).
-func encodeInodeXattrs(attrs []xattr) []byte {
+func encodeInodeXattrs(attrs []attribute) []byte {
 	if len(attrs) == 0 {
 		return nil
 	}
 	area := make([]byte, inodeXattrRoom)
 	binary.LittleEndian.PutUint32(area, disk.XattrMagic)
-	putXattrs(area[disk.XattrMagicSize:], 0, attrs, func(xattr) uint32 { return 0 })
+	putXattrs(area[disk.XattrMagicSize:], 0, attrs, func(attribute) uint32 { return 0 })
 	return area
 }
 
 // encodeXattrBlock makes an attribute block without its reference count and checksum.
-func encodeXattrBlock(attrs []xattr) []byte {
+func encodeXattrBlock(attrs []attribute) []byte {
 	if len(attrs) == 0 {
 		return nil
 	}
 	var blockHash uint32 // ext4_xattr_rehash
 	block := make([]byte, disk.BlockSize)
-	putXattrs(block, disk.XattrHeaderSize, attrs, func(a xattr) uint32 {
+	putXattrs(block, disk.XattrHeaderSize, attrs, func(a attribute) uint32 {
 		const blockShift = 16
 		hash := a.hash()
 		blockHash = bits.RotateLeft32(blockHash, blockShift) ^ hash
@@ -153,22 +109,22 @@ func encodeXattrBlock(attrs []xattr) []byte {
 }
 
 // putXattrs writes entries from offset on upwards and values from the end of area downwards.
-func putXattrs(area []byte, offset int, attrs []xattr, hash func(xattr) uint32) {
+func putXattrs(area []byte, offset int, attrs []attribute, hash func(attribute) uint32) {
 	end := len(area)
 	for _, a := range attrs {
 		entry := disk.XattrEntry{
-			NameLength: uint8(len(a.name)),
-			NameIndex:  a.index,
-			ValueSize:  uint32(len(a.value)),
+			NameLength: uint8(len(a.Name)),
+			NameIndex:  a.Index,
+			ValueSize:  uint32(len(a.Value)),
 			Hash:       hash(a),
 		}
-		if len(a.value) > 0 {
-			end -= align4(len(a.value))
-			copy(area[end:], a.value)
+		if len(a.Value) > 0 {
+			end -= align4(len(a.Value))
+			copy(area[end:], a.Value)
 			entry.ValueOffset = uint16(end)
 		}
 		disk.Put(area[offset:], entry)
-		copy(area[offset+disk.XattrEntrySize:], a.name)
+		copy(area[offset+disk.XattrEntrySize:], a.Name)
 		offset += a.entrySize()
 	}
 }

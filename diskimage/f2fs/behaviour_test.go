@@ -22,7 +22,7 @@ import (
 func TestPromisesOfAFormatter(t *testing.T) {
 	fstest.TestWriter(t,
 		fstest.Writer{Name: "f2fs", Formatter: Formatter{}, Filesystem: filesystem(), Tree: adversarialTree(),
-			Size: 128 * diskimage.MiB},
+			Size: 128 * diskimage.MiB, Invalid: invalidTrees()},
 		fstest.Writer{Name: "small", Formatter: Formatter{}, Filesystem: filesystem(), Tree: smallTree(),
 			Size: 64 * diskimage.MiB},
 	)

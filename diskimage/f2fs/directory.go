@@ -91,10 +91,10 @@ func (d *directory) room(name string) (*dirBlock, error) {
 }
 
 // spans gives the blocks of the directory, ascending.
-func (d *directory) spans() []span {
-	var spans []span
+func (d *directory) spans() []inode.Span {
+	var spans []inode.Span
 	for _, at := range slices.Sorted(maps.Keys(d.blocks)) {
-		spans = addSpan(spans, uint64(at), uint64(at)+1)
+		spans = inode.AddSpan(spans, uint64(at), uint64(at)+1)
 	}
 	return spans
 }
@@ -126,5 +126,5 @@ func (d *directory) putDots(e *disk.Entries) {
 
 func put(e *disk.Entries, name string, hash uint32, n *node) {
 	e.Add(disk.DirEntry{Hash: hash, Inode: n.number, NameLength: uint16(len(name)),
-		Type: disk.FileType(inode.FileType(n.mode))}, name)
+		Type: disk.FileType(inode.FileType(n.Mode))}, name)
 }

@@ -4,6 +4,7 @@ package f2fs
 
 import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // extra is a node of a file beside its inode. The NAT gives each node a number, by which others point to it.
@@ -44,14 +45,14 @@ const (
 )
 
 // extraNodes gives the nodes that a file with these spans needs: pointers come before what they point to.
-func extraNodes(spans []span) []extra {
+func extraNodes(spans []inode.Span) []extra {
 	m := nodeMaker{last: -1, indirect: [3]int32{-1, -1, -1}, inDouble: -1}
 	for _, s := range spans {
-		if s.end <= disk.UsedInodeAddrs {
+		if s.End <= disk.UsedInodeAddrs {
 			continue
 		}
-		from := max(s.start, disk.UsedInodeAddrs) - disk.UsedInodeAddrs
-		to := s.end - disk.UsedInodeAddrs
+		from := max(s.Start, disk.UsedInodeAddrs) - disk.UsedInodeAddrs
+		to := s.End - disk.UsedInodeAddrs
 		for direct := from / disk.NodeAddrs; direct*disk.NodeAddrs < to; direct++ {
 			if int64(direct) > m.last {
 				m.direct(direct)

@@ -18,15 +18,15 @@ import (
 
 // putInode encodes an inode into dst, which is zero, with what it holds inline.
 func (v *volume) putInode(dst []byte, n *node) error {
-	_, base := inode.Split(n.name)
+	_, base := inode.Split(n.Name)
 	inode := disk.Inode{
-		Mode:       uint16(n.mode),
+		Mode:       uint16(n.Mode),
 		Inline:     disk.InlineXattrs | n.inline,
-		UID:        n.uid,
-		GID:        n.gid,
+		UID:        n.UID,
+		GID:        n.GID,
 		Links:      n.links,
 		Size:       n.length(),
-		Blocks:     1 + uint64(len(n.extras)) + countBlocks(n.spans),
+		Blocks:     1 + uint64(len(n.extras)) + inode.CountBlocks(n.spans),
 		AccessTime: uint64(v.time.seconds),
 		ChangeTime: uint64(v.time.seconds),
 		ModifyTime: uint64(n.mtime.seconds),
@@ -43,7 +43,7 @@ func (v *volume) putInode(dst []byte, n *node) error {
 	} else if n.links > 1 {
 		inode.Advice |= disk.AdviceLostParent
 	}
-	if n.fixed {
+	if n.Immutable {
 		inode.Flags |= disk.FlagImmutable
 	}
 	if last := len(n.extras) - 1; last >= 0 && n.extras[last].kind == xattrNode {
@@ -66,14 +66,11 @@ func (v *volume) putInode(dst []byte, n *node) error {
 // putContent fills the part of an inode that is for addresses.
 func (v *volume) putContent(dst []byte, n *node) error {
 	addrs, inline := dst[disk.InodeSize:], dst[disk.InlineOffset:][:disk.InlineDataSize]
-	switch n.fileType() {
+	switch n.Type() {
 	case unix.S_IFCHR, unix.S_IFBLK:
-		const oldLimit = 256
-		if n.major < oldLimit && n.minor < oldLimit {
-			putAddr(addrs, 0, n.major<<8|n.minor) // old_encode_dev of include/linux/kdev_t.h
-		} else {
-			putAddr(addrs, 1, n.minor&0xFF|n.major<<8|n.minor&^0xFF<<12) // new_encode_dev
-		}
+		short, long := n.EncodeDevice()
+		putAddr(addrs, 0, short)
+		putAddr(addrs, 1, long)
 		return nil
 	}
 	switch {
@@ -81,31 +78,31 @@ func (v *volume) putContent(dst []byte, n *node) error {
 		n.putAddrs(addrs, 0, disk.UsedInodeAddrs)
 	case n.inline&disk.InlineEntries != 0:
 		n.dir.putInline(inline)
-	case n.fileType() == unix.S_IFLNK:
-		copy(inline, n.target)
-	case n.size > 0:
-		return n.read(inline[:n.size])
+	case n.Type() == unix.S_IFLNK:
+		copy(inline, n.Target)
+	case n.Size > 0:
+		return n.read(inline[:n.Size])
 	}
 	return nil
 }
 
 // read reads the content of a file that is inline.
 func (n *node) read(dst []byte) (err error) {
-	content, err := n.open()
+	content, err := n.Open()
 	if err != nil {
-		return fmt.Errorf("open %q: %w", n.name, err)
+		return fmt.Errorf("open %q: %w", n.Name, err)
 	}
 	got, err := content.ReadAt(dst, 0)
 	switch {
 	case got == len(dst):
 		err = nil
 	case errors.Is(err, io.EOF):
-		err = fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", n.name, got, n.size)
+		err = fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", n.Name, got, n.Size)
 	default:
-		err = fmt.Errorf("read %q at byte 0: %w", n.name, err)
+		err = fmt.Errorf("read %q at byte 0: %w", n.Name, err)
 	}
 	if closing := content.Close(); closing != nil {
-		err = errors.Join(err, fmt.Errorf("close %q: %w", n.name, closing))
+		err = errors.Join(err, fmt.Errorf("close %q: %w", n.Name, closing))
 	}
 	return err
 }
@@ -131,11 +128,11 @@ func (v *volume) putExtra(dst []byte, n *node, index int) {
 // putAddrs writes the addresses of count blocks of a file, from first on.
 func (n *node) putAddrs(dst []byte, first, count uint64) {
 	i, _ := slices.BinarySearchFunc(n.spans, first,
-		func(s span, first uint64) int { return cmp.Compare(s.end, first+1) })
-	for ; i < len(n.spans) && n.spans[i].start < first+count; i++ {
+		func(s inode.Span, first uint64) int { return cmp.Compare(s.End, first+1) })
+	for ; i < len(n.spans) && n.spans[i].Start < first+count; i++ {
 		s := n.spans[i]
-		for at := max(s.start, first); at < min(s.end, first+count); at++ {
-			putAddr(dst, at-first, n.first+uint32(s.before+at-s.start))
+		for at := max(s.Start, first); at < min(s.End, first+count); at++ {
+			putAddr(dst, at-first, n.first+uint32(s.Before+at-s.Start))
 		}
 	}
 }

@@ -30,7 +30,7 @@ func newInventory(tree diskimage.Tree) (*inventory, error) {
 	inv.last = disk.InodeRoot - 1 + uint32(len(inv.nodes))
 	for _, n := range inv.nodes {
 		if err := inv.complete(n); err != nil {
-			return nil, fmt.Errorf("%q: %w", n.name, err)
+			return nil, fmt.Errorf("%q: %w", n.Name, err)
 		}
 	}
 	return inv, nil
@@ -50,7 +50,7 @@ func (inv *inventory) complete(n *node) error {
 		n.extras = append(n.extras, extra{kind: xattrNode, offset: disk.XattrNodeOffset, parent: parentInode})
 	}
 	inv.counts[n.nodeLog()]++
-	inv.counts[n.dataLog()] += countBlocks(n.spans)
+	inv.counts[n.dataLog()] += inode.CountBlocks(n.spans)
 	for i := range n.extras {
 		inv.last++
 		n.extras[i].number = inv.last
@@ -125,34 +125,19 @@ func (inv *inventory) enter(n, parent *node) {
 	}
 }
 
-// newNode checks what the tree says of one file.
+// newNode makes a node from an entry.
 func newNode(e *diskimage.Entry) (*node, error) {
-	n := &node{name: e.Name, mode: e.Mode, uid: e.UID, gid: e.GID, mtime: newStamp(e.ModTime), links: 1}
-	var err error
+	i, err := inode.New(e, Type, maxBlocks)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{Inode: i, mtime: newStamp(e.ModTime), links: 1}
 	if n.xattrs, err = encodeXattrs(e.Xattrs); err != nil {
 		return nil, err
 	}
-	switch n.fileType() {
-	case unix.S_IFREG:
-		n.size, n.data, n.dense, n.fixed, n.open = e.Size, e.Data, e.Dense, e.Immutable, e.Open
-		if err := checkSize(e); err != nil {
-			return nil, err
-		}
-	case unix.S_IFDIR:
+	if n.Type() == unix.S_IFDIR {
 		n.links = 2
 		n.dir = &directory{self: n}
-	case unix.S_IFLNK:
-		n.target = e.Linkname
-	case unix.S_IFCHR, unix.S_IFBLK:
-		n.major, n.minor = e.Major, e.Minor
 	}
-	return n, inode.Check(e)
-}
-
-// checkSize checks the size of a regular file.
-func checkSize(e *diskimage.Entry) error {
-	if e.Size < 0 || blocksFor(uint64(e.Size)) > maxBlocks {
-		return fmt.Errorf("size of %d bytes: %s can have %d", e.Size, Type, uint64(maxBlocks)*disk.BlockSize)
-	}
-	return nil
+	return n, nil
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // kernelVariable names the environment variable with a Debian package of a kernel, linux-image-*.deb, to be
@@ -393,9 +394,9 @@ func describeMounted(e diskimage.Entry) string {
 	}
 	defer content.Close()
 	sum := sha256.New()
-	n := node{size: e.Size, data: e.Data, dense: e.Dense}
-	for _, s := range n.fileSpans() {
-		start, end := int64(s.start)*disk.BlockSize, min(int64(s.end)*disk.BlockSize, e.Size)
+	n := inode.Inode{Size: e.Size, Data: e.Data, Dense: e.Dense}
+	for _, s := range n.Spans() {
+		start, end := int64(s.Start)*disk.BlockSize, min(int64(s.End)*disk.BlockSize, e.Size)
 		text += fmt.Sprintf("%d-%d ", start, end)
 		if _, err := io.Copy(sum, io.NewSectionReader(content, start, end-start)); err != nil {
 			return text + err.Error()

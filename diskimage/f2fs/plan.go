@@ -86,7 +86,7 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 		for i := range n.extras {
 			n.extras[i].addr = take(n.extraLog(n.extras[i]), 1)
 		}
-		n.first = take(n.dataLog(), countBlocks(n.spans))
+		n.first = take(n.dataLog(), inode.CountBlocks(n.spans))
 	}
 	return v, nil
 }
@@ -113,18 +113,18 @@ func (inv *inventory) blockCount() uint64 {
 // Extents gives the places of a file's data.
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n := v.byName[name]
-	if n == nil || n.fileType() != unix.S_IFREG {
+	if n == nil || n.Type() != unix.S_IFREG {
 		return nil, inode.NotFound(name)
 	}
 	if n.inline&disk.DataExist != 0 {
-		return []diskimage.Extent{{Offset: int64(n.addr)*disk.BlockSize + disk.InlineOffset, Length: n.size}}, nil
+		return []diskimage.Extent{{Offset: int64(n.addr)*disk.BlockSize + disk.InlineOffset, Length: n.Size}}, nil
 	}
 	spans := n.spans
 	if len(spans) == 0 {
 		return nil, nil
 	}
 	// All blocks are in a row, and only the last one of the file may be less than full.
-	length := int64(countBlocks(spans)) * disk.BlockSize
-	length -= max(0, int64(spans[len(spans)-1].end)*disk.BlockSize-n.size)
+	length := int64(inode.CountBlocks(spans)) * disk.BlockSize
+	length -= max(0, int64(spans[len(spans)-1].End)*disk.BlockSize-n.Size)
 	return []diskimage.Extent{{Offset: int64(n.first) * disk.BlockSize, Length: length}}, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
 // MinimumSize gives a size, in whole MiB, for which Plan finds room for the tree and which leaves at least
@@ -39,7 +40,7 @@ func missingBytes(p parameters, inv *inventory, size, free diskimage.Size) (disk
 		_, err = newVolume(p, g, inv)
 	}
 	if err == nil {
-		wanted := blocksFor(uint64(free))
+		wanted := inode.Blocks(uint64(free))
 		if wanted > 0 {
 			wanted += 2 + wanted/disk.NodeAddrs // nodes of the file
 		}

@@ -68,7 +68,7 @@ func (n *node) summaries(log disk.Log) iter.Seq[disk.Summary] {
 		number, first, end := n.number, uint64(0), uint64(disk.UsedInodeAddrs)
 		extras := n.extras
 		for _, s := range n.spans {
-			for at := s.start; at < s.end; at++ {
+			for at := s.Start; at < s.End; at++ {
 				for at >= end { // look for the direct node with the pointer
 					if e := extras[0]; e.kind == directNode {
 						number, first, end = e.number, e.first, e.first+disk.NodeAddrs

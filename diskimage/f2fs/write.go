@@ -41,14 +41,14 @@ func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 func (v *volume) runs() iter.Seq[blocks.Run] {
 	return func(yield func(blocks.Run) bool) {
 		for _, n := range v.nodes {
-			if n.fileType() != unix.S_IFREG {
+			if n.Type() != unix.S_IFREG {
 				continue
 			}
-			file := &blocks.File{Name: n.name, Size: n.size, Open: n.open}
+			file := &blocks.File{Name: n.Name, Size: n.Size, Open: n.Open}
 			addr := n.first
 			for _, s := range n.spans {
-				count := uint32(s.end - s.start)
-				if !yield(blocks.Run{File: file, Logical: uint32(s.start), Block: addr, Count: count}) {
+				count := uint32(s.End - s.Start)
+				if !yield(blocks.Run{File: file, Logical: uint32(s.Start), Block: addr, Count: count}) {
 					return
 				}
 				addr += count
@@ -60,18 +60,18 @@ func (v *volume) runs() iter.Seq[blocks.Run] {
 // writeData writes the blocks of directories and of long symbolic links.
 func (v *volume) writeData(w *blocks.Writer) {
 	for _, n := range v.nodes {
-		switch n.fileType() {
+		switch n.Type() {
 		case unix.S_IFDIR:
 			addr := n.first
 			for _, s := range n.spans {
-				for at := s.start; at < s.end; at++ {
+				for at := s.Start; at < s.End; at++ {
 					n.dir.putBlock(uint32(at), w.Block(uint64(addr)))
 					addr++
 				}
 			}
 		case unix.S_IFLNK:
 			if n.inline == 0 {
-				copy(w.Block(uint64(n.first)), n.target)
+				copy(w.Block(uint64(n.first)), n.Target)
 			}
 		}
 	}

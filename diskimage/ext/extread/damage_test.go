@@ -9,14 +9,15 @@ import (
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
 )
 
 // An empty value may have any place, and nothing is read there (issue 12, A7).
 func TestAttributesAreNotReadBehindTheirBlock(t *testing.T) {
 	t.Parallel()
 	area := make([]byte, 64)
-	area[0], area[1], area[16] = 1, byte(disk.XattrUser), 'a' // lengths and kinds of name, then the name
-	binary.LittleEndian.PutUint16(area[2:], 0xffff)           // the place of a value of no bytes
+	area[0], area[1], area[16] = 1, byte(xattr.User), 'a' // lengths and kinds of name, then the name
+	binary.LittleEndian.PutUint16(area[2:], 0xffff)       // the place of a value of no bytes
 	if got, err := appendXattrs(nil, area, area); err == nil {
 		t.Errorf("got %v, want an error", got)
 	}

@@ -10,15 +10,9 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
 )
-
-// prefixes are what the numbers in an entry stand for (fs/ext4/xattr.c, ext4_xattr_handler_map).
-var prefixes = map[disk.XattrIndex]string{
-	disk.XattrUser: "user.", disk.XattrACLAccess: acl.Access, disk.XattrACLDefault: acl.Default,
-	disk.XattrTrusted: "trusted.", disk.XattrSecurity: "security.",
-}
 
 // xattrs reads the attributes of an inode, in the order of their names.
 func (fs *FileSystem) xattrs(n *inode) ([]diskimage.Xattr, error) {
@@ -54,27 +48,24 @@ func appendXattrs(all []diskimage.Xattr, entries, area []byte) ([]diskimage.Xatt
 		if len(entries) < disk.XattrEntrySize {
 			return nil, damaged
 		}
-		nameLength, index := int(entries[0]), disk.XattrIndex(entries[1])
+		nameLength := int(entries[0])
 		offset, valueInode, size := int(le.Uint16(entries[2:])), le.Uint32(entries[4:]), int(le.Uint32(entries[8:]))
 		length := disk.XattrEntrySize + (nameLength+3)&^3
 		if length > len(entries) || size < 0 || size > len(area) || offset+size > len(area) {
 			return nil, damaged
 		}
-		prefix, known := prefixes[index]
-		name := prefix + string(entries[disk.XattrEntrySize:disk.XattrEntrySize+nameLength])
+		a := xattr.Attr{Index: xattr.Index(entries[1]), Name: string(entries[disk.XattrEntrySize:][:nameLength])}
+		name, known := a.FullName()
 		switch {
 		case valueInode != 0:
 			return nil, fmt.Errorf("extended attribute %q has an inode of its own, which is not supported", name)
 		case known:
-			value := slices.Clone(area[offset : offset+size])
-			if index == disk.XattrACLAccess || index == disk.XattrACLDefault {
-				list, err := acl.ParseDisk(value)
-				if err != nil {
-					return nil, fmt.Errorf("extended attribute %q: %w", name, err)
-				}
-				value = list.Xattr()
+			a.Value = slices.Clone(area[offset : offset+size])
+			x, err := a.Decode()
+			if err != nil {
+				return nil, err
 			}
-			all = append(all, diskimage.Xattr{Name: name, Value: value})
+			all = append(all, x)
 		}
 		entries = entries[length:]
 	}

@@ -26,8 +26,10 @@ type Writer struct {
 	// Tree has everything that the file system can hold, and Size is room for it.
 	Tree diskimage.Tree
 	Size diskimage.Size
-	// Plain says that there are neither holes nor other names of files.
-	Plain bool
+	// NoInodes is set if the format has neither holes, hard links nor the attributes of inodes.
+	NoInodes bool
+	// Invalid are trees that this format cannot hold, beside those that no Unix file system can.
+	Invalid []Invalid
 }
 
 func (w Writer) plan(t *testing.T, tree diskimage.Tree) diskimage.Volume {
@@ -46,6 +48,8 @@ func TestWriter(t *testing.T, writers ...Writer) {
 			t.Run("same input, same bytes", w.sameBytes)
 			t.Run("extents are places of the content", w.extents)
 			t.Run("write errors are reported", w.writeErrors)
+			t.Run("errors in content name the file", w.contentErrors)
+			t.Run("trees that the format cannot hold are errors", w.invalidTrees)
 		})
 	}
 }
@@ -81,7 +85,7 @@ func (w Writer) extents(t *testing.T) {
 	tree := Tree{Dir("."), Dir("boot"), File("boot/vmlinuz", Pattern(7, 1<<20+17)), File("empty", nil),
 		File("small", Pattern(1, 100))}
 	lengths := map[string]int64{"boot/vmlinuz": 1<<20 + 17, "empty": 0, "small": 100}
-	if !w.Plain {
+	if !w.NoInodes {
 		dense := Sparse("dense", 20*block+1, block, 4*block)
 		dense.Dense = true
 		tree = append(tree, Sparse("sparse", 20*block, block, 0, 4*block), Sparse("hole", 1e6, 0), dense,
@@ -145,8 +149,10 @@ func (w Writer) writeErrors(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := v.Write(ctx, &fullDisk{limit: int64(w.Size)}); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want context.Canceled", err)
+	for _, tree := range []diskimage.Tree{w.Tree, Tree{Dir(".")}} {
+		if err := w.plan(t, tree).Write(ctx, discard{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want context.Canceled", err)
+		}
 	}
 }
 

@@ -2,6 +2,8 @@
 
 package disk
 
+import "github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
+
 // XattrMagic begins an attribute block and the attributes in an inode.
 const XattrMagic = 0xEA020000
 
@@ -17,18 +19,6 @@ const (
 	XattrChecksumOffset = 0x10
 )
 
-// XattrIndex stands for the beginning of an attribute's name.
-type XattrIndex uint8
-
-// Indexes of names.
-const (
-	XattrUser       XattrIndex = 1
-	XattrACLAccess  XattrIndex = 2
-	XattrACLDefault XattrIndex = 3
-	XattrTrusted    XattrIndex = 4
-	XattrSecurity   XattrIndex = 6
-)
-
 // XattrHeader begins an attribute block.
 type XattrHeader struct {
 	Magic    uint32    // 0x00
@@ -41,10 +31,10 @@ type XattrHeader struct {
 
 // XattrEntry is followed by the name without its prefix, padded to four bytes.
 type XattrEntry struct {
-	NameLength  uint8      // 0x0
-	NameIndex   XattrIndex // 0x1
-	ValueOffset uint16     // 0x2 from the start of the block, or in an inode from the first entry
-	ValueInode  uint32     // 0x4
-	ValueSize   uint32     // 0x8
-	Hash        uint32     // 0xC 0 in an inode
+	NameLength  uint8       // 0x0
+	NameIndex   xattr.Index // 0x1
+	ValueOffset uint16      // 0x2 from the start of the block, or in an inode from the first entry
+	ValueInode  uint32      // 0x4
+	ValueSize   uint32      // 0x8
+	Hash        uint32      // 0xC 0 in an inode
 }

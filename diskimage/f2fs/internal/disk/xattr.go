@@ -2,6 +2,8 @@
 
 package disk
 
+import "github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
+
 // Extended attributes: XattrHeader, then entries with names and values, padded to four bytes, then four
 // zeros. All is in one row, of which the inode has the first InlineXattrSize bytes and a node the rest.
 const (
@@ -10,18 +12,6 @@ const (
 	XattrEntrySize  = 4
 	XattrEnd        = 4
 	XattrRoom       = InlineXattrSize + XattrNodeSize
-)
-
-// XattrIndex stands for the beginning of an attribute's name.
-type XattrIndex uint8
-
-// Indexes of names.
-const (
-	XattrUser       XattrIndex = 1
-	XattrACLAccess  XattrIndex = 2
-	XattrACLDefault XattrIndex = 3
-	XattrTrusted    XattrIndex = 4
-	XattrSecurity   XattrIndex = 6
 )
 
 // XattrHeader begins the attributes of an inode.
@@ -33,7 +23,7 @@ type XattrHeader struct {
 
 // XattrEntry is followed by the name without its prefix, and by the value.
 type XattrEntry struct {
-	NameIndex  XattrIndex // 0x0
-	NameLength uint8      // 0x1
-	ValueSize  uint16     // 0x2
+	NameIndex  xattr.Index // 0x0
+	NameLength uint8       // 0x1
+	ValueSize  uint16      // 0x2
 }
