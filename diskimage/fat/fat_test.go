@@ -3,7 +3,6 @@
 package fat_test
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 var (
@@ -256,46 +256,29 @@ func TestBootSectorKnowsWhereItsPartitionIs(t *testing.T) {
 	}
 }
 
-func TestExtentsAreWhereTheContentIs(t *testing.T) {
-	t.Parallel()
-	files := map[string]string{"a": "first", "EFI/x/LDLINUX.SYS": strings.Repeat("ldlinux", 9999), "empty": "",
-		"z": "last"}
+// TestPromisesOfAFormatter is not parallel, see fstest.TestWriter.
+func TestPromisesOfAFormatter(t *testing.T) {
+	var writers []fstest.Writer
 	for _, size := range []diskimage.Size{5 * diskimage.MiB, 20 * diskimage.MiB, 70 * diskimage.MiB} {
-		image, v := format(t, size, diskimage.Filesystem{UUID: id}, tree(t, files))
-		disk, err := os.ReadFile(image)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, want := range files {
-			extents, err := v.Extents(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []byte
-			for _, x := range extents {
-				got = append(got, disk[x.Offset:x.Offset+x.Length]...)
-			}
-			if string(got) != want {
-				t.Errorf("%s: %s: %v hold %d bytes that differ", size, name, extents, len(got))
-			}
-		}
-		for _, name := range []string{"missing", "EFI", "."} {
-			if _, err := v.Extents(name); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s: got %v, want fs.ErrNotExist", name, err)
-			}
-		}
+		writers = append(writers, fstest.Writer{
+			Name: size.String(), Formatter: fat.Formatter{}, Filesystem: diskimage.Filesystem{UUID: id, Time: mtime},
+			Tree: tree(t, espFiles()), Size: size, NoInodes: true, Invalid: invalidTrees(t),
+		})
 	}
+	fstest.TestWriter(t, writers...)
 }
 
-func TestFATNamesWhatItCannotHold(t *testing.T) {
-	t.Parallel()
+// invalidTrees returns what a FAT cannot hold.
+func invalidTrees(t *testing.T) []fstest.Invalid {
+	t.Helper()
 	file := func(name string) diskimage.Entry { return diskimage.FileEntry(name, 0o644, nil, mtime) }
 	huge := diskimage.Entry{Name: "d/huge", Mode: file("").Mode, Size: 1 << 32}
+	var invalid []fstest.Invalid
 	for part, add := range map[string][]diskimage.Entry{
-		`"d/link" cannot be on a FAT file system: it is a symbolic link`: {diskimage.SymlinkEntry("d/link", "x",
-			mtime)},
+		`"d/link" cannot be on a FAT file system: it is a symbolic link`: {
+			diskimage.SymlinkEntry("d/link", "x", mtime)},
 		`"d/huge" cannot be on a FAT file system: its 4294967296 bytes`: {huge},
-		`"a:b" cannot be on a FAT file system: the name holds ':'`:      {file("a:b")},
+		`"a:b" cannot be on a FAT file system: the name contains ':'`:   {file("a:b")},
 		`"new\nline"`:              {file("new\nline")},
 		`"dot." cannot`:            {file("dot.")},
 		`"\xff" cannot`:            {file("\xff")},
@@ -306,11 +289,9 @@ func TestFATNamesWhatItCannotHold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = fat.Formatter{}.Plan(5*diskimage.MiB, diskimage.Filesystem{}, all)
-		if err == nil || !strings.Contains(err.Error(), part) {
-			t.Errorf("got %v, want %q in it", err, part)
-		}
+		invalid = append(invalid, fstest.Invalid{Name: part, Tree: all, Want: part})
 	}
+	return invalid
 }
 
 func TestFATLabelIsChecked(t *testing.T) {
@@ -364,22 +345,6 @@ func TestFATHoldsExactlyWhatItSays(t *testing.T) {
 	image, _ := format(t, 2*diskimage.MiB, diskimage.Filesystem{},
 		tree(t, map[string]string{"f": strings.Repeat("x", full)}))
 	diskimagetest.Fsck(t, image)
-}
-
-func TestFATIsReproducible(t *testing.T) {
-	t.Parallel()
-	var first []byte
-	for range 2 {
-		image, _ := format(t, 20*diskimage.MiB, diskimage.Filesystem{UUID: id, Time: mtime}, tree(t, espFiles()))
-		data, err := os.ReadFile(image)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first != nil && !bytes.Equal(first, data) {
-			t.Error("the same tree gave other bytes")
-		}
-		first = data
-	}
 }
 
 func TestFATStaysSparse(t *testing.T) {

@@ -77,7 +77,7 @@ func checkName(name string) error {
 	}
 	for _, c := range name {
 		if c < ' ' || c == 0x7f || strings.ContainsRune(illegalLong, c) {
-			return fmt.Errorf("the name holds %q", c)
+			return fmt.Errorf("the name contains %q", c)
 		}
 	}
 	if strings.HasSuffix(name, ".") || strings.HasSuffix(name, " ") {

@@ -14,6 +14,9 @@ import (
 
 // Write implements diskimage.Volume.
 func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	w := &runWriter{dst: dst}
 	if err := v.writeMetadata(w); err != nil {
 		return fmt.Errorf("write FAT: %w", err)
