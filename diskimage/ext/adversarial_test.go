@@ -37,15 +37,15 @@ func TestAdversarialTreeIsReadBack(t *testing.T) {
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
 			tree := adversarialTree()
-			image := write(t, 300*diskimage.MiB, filesystem(k.fsType, k.release), tree)
+			image := write(t, 300*diskimage.MiB, filesystem(k.fsType, k.generation), tree)
 			fsckClean(t, image)
 			readBack(t, image, tree)
 		})
 	}
 }
 
-// e2fsck compares each name's hash with the place that the index gives it. (Whether the kernel finds the
-// names is looked at by TestKernelReadsWhatWasWritten.)
+// e2fsck compares the hash of each name with its place in the index. (TestKernelReadsWhatWasWritten
+// checks that the kernel finds the names.)
 func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -54,10 +54,10 @@ func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 	}{{3_000, 250, false}, {8_000, 250, true}, {50_000, 12, false}} {
 		tree := append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", tt.files, tt.length)...)
 		for _, k := range []kind{{"ext2", ""}, {"ext4", "1.44"}} {
-			t.Run(fmt.Sprintf("%d names of %d bytes on %s", tt.files, tt.length, k), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d names of %d bytes in %s", tt.files, tt.length, k), func(t *testing.T) {
 				t.Parallel()
 				const size = 2 * diskimage.GiB
-				v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), tree)
+				v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.generation), tree)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -77,7 +77,7 @@ func TestLargeDirectoriesHaveAnIndex(t *testing.T) {
 
 func TestNamesWithTheSameHashMayFillSeveralBlocks(t *testing.T) {
 	t.Parallel()
-	// No seed gives thousands of collisions by itself: pack a directory that says so.
+	// No seed produces thousands of collisions: pack a directory with hashes made up for it.
 	p, err := newParameters(filesystem("ext4", "1.44"))
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestNamesWithTheSameHashMayFillSeveralBlocks(t *testing.T) {
 	}
 	for i := 1; i < len(d.leaves); i++ {
 		if d.leafHash(i) != 5 {
-			t.Errorf("block %d: hash %d, want 5: the lowest bit says that it continues", i, d.leafHash(i))
+			t.Errorf("block %d: hash %d, want 5: the lowest bit marks a continuation", i, d.leafHash(i))
 		}
 	}
 }

@@ -9,18 +9,19 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// run is a number of blocks of a file that are in order on the disk.
+// run is a sequence of blocks of a file that are contiguous on the disk.
 type run struct {
 	logical uint32 // first block in the file
 	block   uint32 // first block on the disk
 	count   uint32 // at most disk.MaxExtentLength
 }
 
-// allocator gives out blocks in ascending order, around the fixed metadata. A block is therefore in use exactly if
-// it is below next or fixed. It goes on counting when the file system is full.
+// allocator allocates blocks in ascending order, around the fixed metadata. So a block is in use if
+// and only if it is below next or part of the fixed metadata. It keeps counting when the file
+// system is full.
 type allocator struct {
 	geometry
-	group uint32 // where to look next
+	group uint32 // where to continue
 	next  uint64
 	taken uint64
 }
@@ -29,13 +30,14 @@ func newAllocator(g geometry) *allocator {
 	return &allocator{geometry: g, next: g.fixed(0).end}
 }
 
-// full reports whether more was taken than there is; the blocks given out are then of no use.
+// full reports whether more blocks were taken than exist, in which case the allocations are
+// invalid.
 func (a *allocator) full() bool { return a.taken > a.available() }
 
-// available is the number of blocks for everything but the fixed metadata.
+// available returns the number of blocks for everything but the fixed metadata.
 func (a *allocator) available() uint64 { return a.blocks - a.overhead() }
 
-// take gives the next blocks in order, at most n.
+// take allocates up to n contiguous blocks.
 func (a *allocator) take(n uint64) (block, count uint32) {
 	for a.group < a.groups && a.next >= a.end(a.group) {
 		if a.group++; a.group < a.groups {
@@ -51,7 +53,7 @@ func (a *allocator) take(n uint64) (block, count uint32) {
 	return block, uint32(n)
 }
 
-// single gives one block.
+// single allocates one block.
 func (a *allocator) single() uint32 {
 	block, _ := a.take(1)
 	return block
@@ -63,7 +65,7 @@ type mapping struct {
 	tree []uint32 // blocks that hold the mapping itself: nodes of the extent tree, or indirect blocks
 }
 
-// place gives blocks to the spans of a file, and then to what maps them.
+// place allocates blocks for the spans of a file, and then for the mapping itself.
 func (a *allocator) place(spans []inode.Span, extents bool) mapping {
 	var m mapping
 	for _, s := range spans {
@@ -83,7 +85,7 @@ func (a *allocator) place(spans []inode.Span, extents bool) mapping {
 	return m
 }
 
-// add appends a run, or lengthens the last one where group follows group.
+// add appends a run, or extends the last one across the border of two groups.
 func (m *mapping) add(r run) {
 	if last := len(m.runs) - 1; last >= 0 {
 		l := &m.runs[last]
@@ -95,7 +97,7 @@ func (m *mapping) add(r run) {
 	m.runs = append(m.runs, r)
 }
 
-// dataBlocks is the number of blocks that hold data.
+// dataBlocks returns the number of blocks that hold data.
 func (m *mapping) dataBlocks() uint64 {
 	var sum uint64
 	for _, r := range m.runs {
@@ -104,7 +106,7 @@ func (m *mapping) dataBlocks() uint64 {
 	return sum
 }
 
-// at gives the place of one block of a file without holes.
+// at returns the location of one block of a file without holes.
 func (m *mapping) at(logical uint32) uint64 {
 	i, found := slices.BinarySearchFunc(m.runs, logical, func(r run, logical uint32) int {
 		return int(int64(r.logical) - int64(logical))

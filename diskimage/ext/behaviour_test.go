@@ -24,7 +24,7 @@ import (
 func TestPromisesOfAFormatter(t *testing.T) {
 	var writers []fstest.Writer
 	for _, k := range kinds {
-		fs := filesystem(k.fsType, k.release)
+		fs := filesystem(k.fsType, k.generation)
 		writers = append(writers, fstest.Writer{Name: k.String(), Formatter: Formatter{}, Filesystem: fs,
 			Tree: smallTree(), Size: 16 * diskimage.MiB})
 	}
@@ -39,7 +39,7 @@ func TestFileSystemCanGrowAndShrink(t *testing.T) {
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
 			tree := smallTree()
-			image := write(t, 200*diskimage.MiB, filesystem(k.fsType, k.release), tree)
+			image := write(t, 200*diskimage.MiB, filesystem(k.fsType, k.generation), tree)
 			for _, size := range []string{"3G", "150M"} {
 				diskimagetest.Run(t, "resize2fs", "-f", image, size)
 				fsckClean(t, image)
@@ -138,7 +138,7 @@ func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 	for name, tree := range trees {
 		for _, k := range kinds {
 			for _, free := range []diskimage.Size{0, 50 * diskimage.MiB} {
-				fs := filesystem(k.fsType, k.release)
+				fs := filesystem(k.fsType, k.generation)
 				size, err := MinimumSize(fs, tree, free)
 				if err != nil {
 					t.Errorf("%s, %s: %v", name, k, err)
@@ -157,7 +157,7 @@ func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 				v, err = Formatter{}.Plan(smaller, fs, tree)
 				if err == nil && smaller >= 8*diskimage.MiB && v.(*volume).freeBlocks*disk.BlockSize >=
 					v.(*volume).reservedBlocks*disk.BlockSize+uint64(free) {
-					t.Errorf("%s, %s: %s, but %s is enough, too", name, k, size, smaller)
+					t.Errorf("%s, %s: %s, but %s is enough", name, k, size, smaller)
 				}
 			}
 		}
@@ -187,7 +187,7 @@ func TestNothingIsNeededOfTheFilesystemButItsType(t *testing.T) {
 	}
 }
 
-// adversarialDirectories is a tree with an index.
+// adversarialDirectories returns a tree with an indexed directory.
 func adversarialDirectories() fstest.Tree {
 	return append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 500, 20)...)
 }
@@ -214,7 +214,8 @@ func (zeroReader) ReadAt(p []byte, _ int64) (int, error) {
 	return len(p), nil
 }
 
-// The order of writes is part of the contract: a format that gives out its clusters as they come depends on it.
+// The order of writes is part of the contract: image formats that allocate clusters on the first
+// write depend on it.
 func TestWritesComeInTheOrderOfTheDisk(t *testing.T) {
 	t.Parallel()
 	tree := append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 3000, 12)...)
@@ -235,12 +236,13 @@ func TestWritesComeInTheOrderOfTheDisk(t *testing.T) {
 			first = r.offsets
 		}
 		if !slices.Equal(r.offsets, first) {
-			t.Error("a second run writes in another order")
+			t.Error("a second run writes in a different order")
 		}
 	}
 }
 
-// recorder notes where something was written. It is not for several goroutines, which the race detector notices.
+// recorder records the offsets of writes. It has no lock, so that the race detector notices
+// concurrent writes.
 type recorder struct{ offsets []int64 }
 
 func (r *recorder) WriteAt(p []byte, offset int64) (int, error) {
@@ -254,7 +256,7 @@ func TestImmutableFileHasItsFlag(t *testing.T) {
 	fixed := fstest.File("ldlinux.sys", fstest.Pattern(3, 60_000))
 	fixed.Immutable = true
 	for _, k := range kinds {
-		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release),
+		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.generation),
 			fstest.Tree{fstest.Dir("."), fixed, fstest.File("plain", nil)})
 		if err != nil {
 			t.Fatal(err)

@@ -13,8 +13,8 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// crc32c continues a CRC-32C as the kernel computes it: without the inversion before and after that package
-// hash/crc32 makes.
+// crc32c continues a CRC-32C as the kernel computes it: unlike hash/crc32, it inverts neither its
+// input nor its result.
 func crc32c(crc uint32, data []byte) uint32 { return ^crc32.Update(^crc, castagnoli, data) }
 
 // crc32cUint32 continues a CRC-32C with a little-endian number.
@@ -54,12 +54,12 @@ func newChecksums(f features, id uuid.UUID) checksums {
 	return checksums{features: f, uuid: id, seed: crc32c(^uint32(0), id[:])}
 }
 
-// superBlock gives the checksum of an encoded superblock.
+// superBlock returns the checksum of an encoded superblock.
 func (c checksums) superBlock(block []byte) uint32 {
 	return crc32c(^uint32(0), block[:disk.SuperBlockChecksummed])
 }
 
-// groupDesc gives the checksum of an encoded descriptor, whose checksum field must be zero.
+// groupDesc returns the checksum of an encoded descriptor, whose checksum field must be zero.
 func (c checksums) groupDesc(group uint32, desc []byte) uint16 {
 	switch {
 	case c.metaCsum():
@@ -73,7 +73,7 @@ func (c checksums) groupDesc(group uint32, desc []byte) uint16 {
 	return 0
 }
 
-// bitmap gives the checksum of a bitmap without its padding; 0 without metadata_csum.
+// bitmap returns the checksum of a bitmap without its padding; 0 without metadata_csum.
 func (c checksums) bitmap(bits []byte) uint32 {
 	if !c.metaCsum() {
 		return 0
@@ -81,18 +81,19 @@ func (c checksums) bitmap(bits []byte) uint32 {
 	return crc32c(c.seed, bits)
 }
 
-// ofInode gives what every checksum of an inode and of its blocks starts from. The generation is always 0 here.
+// ofInode returns the initial value of each checksum of an inode and of its blocks. The generation
+// is always 0 here.
 func (c checksums) ofInode(number uint32) uint32 {
 	const generation = 0
 	return crc32cUint32(crc32cUint32(c.seed, number), generation)
 }
 
-// xattrBlock gives the checksum of an attribute block, whose checksum field must be zero.
+// xattrBlock returns the checksum of an attribute block, whose checksum field must be zero.
 func (c checksums) xattrBlock(number uint64, block []byte) uint32 {
 	return crc32c(crc32cUint64(c.seed, number), block)
 }
 
-// orphanBlock gives the checksum of an empty block of the orphan file.
+// orphanBlock returns the checksum of an empty block of the orphan file.
 func (c checksums) orphanBlock(inode uint32, number uint64, block []byte) uint32 {
 	return crc32c(crc32cUint64(c.ofInode(inode), number), block[:disk.OrphanTailOffset])
 }

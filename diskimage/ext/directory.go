@@ -16,9 +16,10 @@ type directory struct {
 	self, parent *node
 	entries      []dirEntry
 	minBlocks    int
-	inTree       bool // only of lost+found: the tree has it, too
+	inTree       bool // only for lost+found: it is in the tree as well
 
-	// leaves are the ends, in entries, of the blocks that hold entries. A single one means no index.
+	// leaves are the ends, in entries, of the blocks that hold entries. A directory with a single
+	// leaf has no index.
 	leaves []int
 	// nodes is the number of index blocks between the root of the index and the leaves.
 	nodes int
@@ -38,7 +39,8 @@ func (d *directory) add(name string, n *node) {
 // hashed reports whether the directory has an index (InodeIndex).
 func (d *directory) hashed() bool { return len(d.leaves) > 1 }
 
-// blocks is the number of blocks: root of the index, its nodes, leaves; or just the one.
+// blocks returns the number of blocks: the root of the index, its nodes and the leaves, or the only
+// block.
 func (d *directory) blocks() int {
 	if !d.hashed() {
 		return max(1, d.minBlocks)
@@ -46,10 +48,10 @@ func (d *directory) blocks() int {
 	return 1 + d.nodes + len(d.leaves)
 }
 
-// dirEntrySize is the room that a name needs.
+// dirEntrySize returns the room that a name needs.
 func dirEntrySize(name string) int { return disk.DirHeaderSize + align4(len(name)) }
 
-// dirRoom is what entries can use of a block.
+// dirRoom returns the number of bytes of a block that entries can use.
 func (p parameters) dirRoom() int {
 	if p.metaCsum() {
 		return disk.BlockSize - disk.DirTailSize
@@ -57,7 +59,7 @@ func (p parameters) dirRoom() int {
 	return disk.BlockSize
 }
 
-// indexLimit is the number of index entries in a block that has them from offset on.
+// indexLimit returns the number of index entries that fit into a block after offset.
 func (p parameters) indexLimit(offset int) int {
 	room := disk.BlockSize - offset
 	if p.metaCsum() {
@@ -66,7 +68,7 @@ func (p parameters) indexLimit(offset int) int {
 	return room / disk.DxEntrySize
 }
 
-// dotsSize is the room of the entries "." and "..".
+// dotsSize is the size of the entries "." and "..".
 const dotsSize = 2 * (disk.DirHeaderSize + 4)
 
 // pack distributes the entries over blocks.
@@ -87,8 +89,8 @@ func (d *directory) pack(p parameters) error {
 	})
 	d.packLeaves(p.dirRoom())
 	if len(d.leaves) == 1 {
-		// It fits without the dots, which are with the index: the index then has one leaf. Split it, because
-		// a single leaf stands for "no index" here.
+		// The entries fit into one leaf, because "." and ".." are in the root of the index. Split
+		// it, because a single leaf means "no index" here.
 		d.leaves = []int{len(d.entries) / 2, len(d.entries)}
 	}
 	rootLimit, nodeLimit := p.indexLimit(disk.DxRootEntries), p.indexLimit(disk.DxNodeEntries)
@@ -101,8 +103,8 @@ func (d *directory) pack(p parameters) error {
 	return nil
 }
 
-// packLeaves fills leaves to 85 %, so that the first new name in the running system does not split one. Names with
-// the same hash stay together as long as the block has room at all.
+// packLeaves fills leaves to 85 %, so that the first new name in the running system does not split
+// one. Names with the same hash stay together while they fit into the block.
 func (d *directory) packLeaves(room int) {
 	const fill = 85
 	used := 0
@@ -121,7 +123,7 @@ func (d *directory) packLeaves(room int) {
 	d.leaves = append(d.leaves, len(d.entries))
 }
 
-// leaf gives the entries of a leaf.
+// leaf returns the entries of a leaf.
 func (d *directory) leaf(i int) []dirEntry {
 	start := 0
 	if i > 0 {
@@ -130,8 +132,8 @@ func (d *directory) leaf(i int) []dirEntry {
 	return d.entries[start:d.leaves[i]]
 }
 
-// leafHash is the hash from which on names are in a leaf. The lowest bit says that the leaf goes on with the hash
-// that the leaf before ends with.
+// leafHash returns the lowest hash in a leaf. The lowest bit means that the last hash of the
+// previous leaf continues in this one.
 func (d *directory) leafHash(i int) uint32 {
 	first := d.leaf(i)[0].hash
 	if i > 0 && d.entries[d.leaves[i-1]-1].hash == first {
@@ -162,7 +164,7 @@ func (w dirWriter) block(index int, dst []byte) {
 	}
 }
 
-// putLeaf writes entries; the last one reaches to the end of the block.
+// putLeaf writes entries; the last one extends to the end of the block.
 func (w dirWriter) putLeaf(dst []byte, entries []dirEntry, dots bool) {
 	room := w.dirRoom()
 	offset := 0
@@ -190,7 +192,8 @@ func (w dirWriter) putLeaf(dst []byte, entries []dirEntry, dots bool) {
 	}
 }
 
-// putDots writes the entries "." and "..", the second with the length given, and returns where they end.
+// putDots writes the entries "." and "..", the second one with the given length, and returns the
+// offset of their end.
 func (w dirWriter) putDots(dst []byte, secondLength int) int {
 	putDirEntry(dst, ".", w.self, dotsSize/2)
 	putDirEntry(dst[dotsSize/2:], "..", w.parent, secondLength)
@@ -208,7 +211,8 @@ func putDirEntry(dst []byte, name string, n *node, length int) {
 	copy(dst[disk.DirHeaderSize:], name)
 }
 
-// putRoot writes block 0 of an indexed directory: to a driver without dir_index it looks like a block with two entries.
+// putRoot writes block 0 of an indexed directory: a driver without dir_index sees a block with two
+// entries.
 func (w dirWriter) putRoot(dst []byte) {
 	w.putDots(dst, disk.BlockSize-dotsSize/2)
 	info := disk.DxRootInfo{HashVersion: disk.HashHalfMD4, InfoLength: disk.DxRootInfoSize}
@@ -226,18 +230,19 @@ func (w dirWriter) putRoot(dst []byte) {
 	w.putIndex(dst, disk.DxRootEntries, index)
 }
 
-// putNode writes an index block below the root: to a driver without dir_index it looks empty.
+// putNode writes an index block below the root: a driver without dir_index sees an empty block.
 func (w dirWriter) putNode(dst []byte, i int) {
 	disk.DirHeader{RecLen: disk.BlockSize}.Put(dst)
 	w.putIndex(dst, disk.DxNodeEntries, w.indexLeaves(w.nodeLeaves(i)))
 }
 
-// nodeLeaves gives the first leaf of an index block and the one after its last. All have nearly the same number.
+// nodeLeaves returns the range of the leaves of an index block. All blocks have nearly the same
+// number of leaves.
 func (w dirWriter) nodeLeaves(i int) (first, end int) {
 	return i * len(w.leaves) / w.nodes, (i + 1) * len(w.leaves) / w.nodes
 }
 
-// indexLeaves makes the index entries of leaves.
+// indexLeaves returns the index entries of leaves.
 func (w dirWriter) indexLeaves(first, end int) []disk.DxEntry {
 	var index []disk.DxEntry
 	for i := first; i < end; i++ {
@@ -246,7 +251,7 @@ func (w dirWriter) indexLeaves(first, end int) []disk.DxEntry {
 	return index
 }
 
-// putIndex writes index entries and their checksum, which covers the entries in use, not all that fit.
+// putIndex writes index entries and their checksum, which covers only the entries in use.
 func (w dirWriter) putIndex(dst []byte, offset int, index []disk.DxEntry) {
 	limit := w.indexLimit(offset)
 	end := offset

@@ -24,8 +24,9 @@ func newHashSeed(id uuid.UUID) hashSeed {
 	return seed
 }
 
-// dirHash is the hash of a name in a directory index: half of MD4 over the name, its bytes taken as signed
-// (EXT4_HASH_HALF_MD4 with EXT2_FLAGS_SIGNED_HASH). The lowest bit is always clear; an index uses it for itself.
+// dirHash returns the hash of a name in a directory index: half of MD4 over the name, its bytes
+// taken as signed (EXT4_HASH_HALF_MD4 with EXT2_FLAGS_SIGNED_HASH). The lowest bit is always clear,
+// because an index uses it as a flag.
 func (seed hashSeed) dirHash(name string) uint32 {
 	const chunk = 32
 	state := seed
@@ -41,8 +42,8 @@ func (seed hashSeed) dirHash(name string) uint32 {
 	return hash
 }
 
-// hashWords makes the eight words that one round hashes of the next 32 bytes of a name. What is missing is filled
-// with the length of the rest of the name (str2hashbuf_signed).
+// hashWords converts the next 32 bytes of a name to the eight words of one round, padded with the
+// length of the rest of the name (str2hashbuf_signed).
 func hashWords(name string) [8]uint32 {
 	pad := uint32(len(name)) | uint32(len(name))<<8
 	pad |= pad << 16
@@ -56,7 +57,7 @@ func hashWords(name string) [8]uint32 {
 	return words
 }
 
-// halfMD4 is the kernel's half_md4_transform: MD4 with 24 of its 48 steps.
+// halfMD4 computes the kernel's half_md4_transform: MD4 with 24 of its 48 steps.
 func halfMD4(state hashSeed, in [8]uint32) hashSeed {
 	f := func(x, y, z uint32) uint32 { return z ^ (x & (y ^ z)) }
 	g := func(x, y, z uint32) uint32 { return (x & y) + ((x ^ y) & z) }
@@ -74,7 +75,8 @@ func halfMD4(state hashSeed, in [8]uint32) hashSeed {
 	a, b, c, d := state[0], state[1], state[2], state[3]
 	for _, r := range rounds {
 		for i, word := range r.order {
-			// One step changes a; then the names move on, so that the next changes what is now d.
+			// A step changes a; then the variables rotate, so that the next step changes the
+			// current d.
 			a = bits.RotateLeft32(a+r.mix(b, c, d)+in[word]+r.add, r.rotate[i%4])
 			a, b, c, d = d, a, b, c
 		}

@@ -16,12 +16,12 @@ func TestE2fsckFindsNothing(t *testing.T) {
 	}
 	for _, k := range kinds {
 		for _, size := range sizes {
-			if k.unfit(size) {
+			if k.skips(size) {
 				continue
 			}
 			t.Run(k.String()+"/"+size.String(), func(t *testing.T) {
 				t.Parallel()
-				fsckClean(t, write(t, size, filesystem(k.fsType, k.release), smallTree()))
+				fsckClean(t, write(t, size, filesystem(k.fsType, k.generation), smallTree()))
 			})
 		}
 	}

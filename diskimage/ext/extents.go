@@ -8,7 +8,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// extentTreeBlocks is the number of blocks, beside the root in the inode, of the tree of so many extents.
+// extentTreeBlocks returns the number of blocks in a tree of so many extents, without the root in
+// the inode.
 func extentTreeBlocks(extents int) int {
 	sum := 0
 	for n := extents; n > disk.ExtentsInInode; {
@@ -18,8 +19,8 @@ func extentTreeBlocks(extents int) int {
 	return sum
 }
 
-// extentTree encodes the extent tree of a file, from the leaves up. It returns i_block and hands each other node to
-// emit. Nodes are full, but for the last of each level.
+// extentTree encodes the extent tree of a file, from the leaves up. It returns i_block and passes
+// each other node to emit. Nodes are full, except the last of each level.
 func (c checksums) extentTree(inode uint32, m mapping, emit func(block uint64) []byte) (root [disk.BlockField]byte) {
 	if len(m.runs) <= disk.ExtentsInInode { // nearly all files
 		putExtents(root[disk.ExtentEntrySize:], m.runs)
@@ -69,7 +70,7 @@ func putExtentNode(dst, entries []byte, limit int, depth uint16) {
 	copy(dst[disk.ExtentEntrySize:], entries)
 }
 
-// putExtentHeader writes what comes before the entries of a node.
+// putExtentHeader writes the header of a node.
 func putExtentHeader(dst []byte, entries, limit int, depth uint16) {
 	disk.ExtentHeader{Magic: disk.ExtentMagic, Entries: uint16(entries), Max: uint16(limit), Depth: depth}.Put(dst)
 }

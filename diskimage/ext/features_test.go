@@ -29,7 +29,7 @@ func TestFeaturesFollowTheGeneration(t *testing.T) {
 	}
 }
 
-// The table in features.go is what people read; the sets are what is written.
+// The table in features.go documents the sets, which are what is written.
 func TestFeaturesAreThoseOfTheTable(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("features.go")

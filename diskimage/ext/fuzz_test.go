@@ -11,7 +11,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// FuzzTree makes trees of bytes, and wants e2fsck to find nothing and debugfs to read back what was written.
+// FuzzTree builds trees from random bytes. e2fsck must find no error, and debugfs must read back
+// what was written.
 func FuzzTree(f *testing.F) {
 	f.Add(byte(0), []byte{})
 	for i := range byte(12) {
@@ -21,7 +22,7 @@ func FuzzTree(f *testing.F) {
 		k := kinds[int(which)%len(kinds)]
 		tree := fstest.Maker{Edges: edges, MaxSize: 1 << 30, TimeBits: 27}.Tree(data)
 		const size = 24 * diskimage.MiB
-		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.release), tree)
+		v, err := Formatter{}.Plan(size, filesystem(k.fsType, k.generation), tree)
 		var noSpace *diskimage.NoSpaceError
 		if errors.As(err, &noSpace) {
 			t.Skip(err)
@@ -35,7 +36,7 @@ func FuzzTree(f *testing.F) {
 	})
 }
 
-// edges are the lengths where something changes.
+// edges are the lengths at which the format on disk changes.
 var edges = []int{
 	0, 1, 4, 58, 59, 60, 61, 100, 255, 1000, disk.BlockSize - 1, disk.BlockSize, disk.BlockSize + 1,
 	12 * disk.BlockSize, 12*disk.BlockSize + 1, 1036 * disk.BlockSize, 1036*disk.BlockSize + 1,

@@ -10,20 +10,21 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// Proportions, all of them those of mke2fs(8).
+// Proportions of mke2fs(8).
 const (
 	inodeRatio      = 16384 // bytes of the file system for each inode
-	reservedPercent = 5     // of the blocks only for root
+	reservedPercent = 5     // of the blocks, for root only
 	growthFactor    = 1024  // how much the file system can later grow online
-	// minSpareGroup is how many blocks the last group must have for data: else it is left out.
+	// minSpareGroup is the minimum number of data blocks in the last group; a smaller group is left
+	// out.
 	minSpareGroup = 50
 	// minJournaledBlocks is the size below which a file system gets no journal.
 	minJournaledBlocks = 2048
 )
 
-// geometry says where the fixed metadata is: superblocks, descriptors, bitmaps, inode tables.
+// geometry is the layout of the fixed metadata: superblocks, descriptors, bitmaps, inode tables.
 type geometry struct {
-	blocks         uint64 // a last group that would be too small is cut off
+	blocks         uint64 // without a last group that would be too small
 	reservedBlocks uint64 // for root
 	groups         uint32
 	inodesPerGroup uint32
@@ -39,9 +40,9 @@ type geometry struct {
 // span is a range of blocks, without its end.
 type span struct{ start, end uint64 }
 
-// newGeometry divides a partition, in the way of ext2fs_initialize (lib/ext2fs/initialize.c).
+// newGeometry divides a partition as ext2fs_initialize does (lib/ext2fs/initialize.c).
 func newGeometry(f features, size diskimage.Size) (geometry, error) {
-	const mostBlocks = math.MaxUint32 // beyond, resize_inode does not work and meta_bg is needed
+	const mostBlocks = math.MaxUint32 // larger file systems need meta_bg instead of resize_inode
 	blocks := uint64(size) / disk.BlockSize
 	if blocks == 0 {
 		return geometry{}, noBlocks(1, 0)
@@ -86,7 +87,7 @@ func newGeometry(f features, size diskimage.Size) (geometry, error) {
 	return g, nil
 }
 
-// divide sets what follows from the number of blocks.
+// divide computes the fields that depend on the number of blocks.
 func (g *geometry) divide(inodes uint64) {
 	g.groups = uint32(ceilDiv(g.blocks, disk.BlocksPerGroup))
 	perGroup := ceilDiv(max(inodes, disk.FirstInode+1), uint64(g.groups))
@@ -100,7 +101,7 @@ func (g *geometry) divide(inodes uint64) {
 	g.spareDesc = uint32(min(spare, disk.PointersPerBlock))
 }
 
-// journalBlocks is the size of the journal (ext2fs_default_journal_size).
+// journalBlocks returns the size of the journal (ext2fs_default_journal_size).
 func journalBlocks(blocks uint64) uint32 {
 	sizes := []struct {
 		below   uint64 // blocks of the file system
@@ -123,7 +124,7 @@ func journalBlocks(blocks uint64) uint32 {
 	return 256 << 10
 }
 
-// orphanBlocks is the size of the orphan file (ext2fs_default_orphan_file_blocks).
+// orphanBlocks returns the size of the orphan file (ext2fs_default_orphan_file_blocks).
 func orphanBlocks(blocks uint64) uint32 {
 	switch {
 	case blocks < 128<<10:
@@ -136,7 +137,7 @@ func orphanBlocks(blocks uint64) uint32 {
 
 func ceilDiv(a, b uint64) uint64 { return (a + b - 1) / b }
 
-// noBlocks is the error for a file system that has too few blocks.
+// noBlocks returns the error for a file system that has too few blocks.
 func noBlocks(needed, available uint64) error {
 	return &diskimage.NoSpaceError{What: "blocks", Needed: needed, Available: available, BlockSize: disk.BlockSize}
 }
@@ -158,7 +159,8 @@ func hasSuper(group uint32) bool {
 	return false
 }
 
-// superBlocks is the number of blocks at the start of a group for superblock, descriptors and their reserve.
+// superBlocks returns the number of blocks at the start of a group for the superblock, the
+// descriptors and their reserve.
 func (g geometry) superBlocks(group uint32) uint64 {
 	if !hasSuper(group) {
 		return 0
@@ -166,19 +168,20 @@ func (g geometry) superBlocks(group uint32) uint64 {
 	return 1 + uint64(g.descBlocks) + uint64(g.spareDesc)
 }
 
-// start is the first block of a group.
+// start returns the first block of a group.
 func (g geometry) start(group uint32) uint64 { return uint64(group) * disk.BlocksPerGroup }
 
-// end is the block behind a group.
+// end returns the first block after a group.
 func (g geometry) end(group uint32) uint64 { return min(g.start(group+1), g.blocks) }
 
-// flex gives the first of the groups that keep their metadata together, and how many they are.
+// flex returns the first group of a flex group and the number of its groups.
 func (g geometry) flex(group uint32) (first, n uint32) {
 	first = group - group%g.flexSize
 	return first, min(g.flexSize, g.groups-first)
 }
 
-// metadata is where the block bitmaps of a flex group begin. The inode bitmaps follow, then the inode tables.
+// metadata returns the start of the block bitmaps of a flex group. The inode bitmaps follow, then
+// the inode tables.
 func (g geometry) metadata(first uint32) uint64 { return g.start(first) + g.superBlocks(first) }
 
 func (g geometry) blockBitmap(group uint32) uint64 {
@@ -196,7 +199,7 @@ func (g geometry) inodeTable(group uint32) uint64 {
 	return g.metadata(first) + 2*uint64(n) + uint64(group-first)*uint64(g.tableBlocks)
 }
 
-// fixed is what the fixed metadata takes at the start of a group; the rest of the group is for files.
+// fixed returns the fixed metadata at the start of a group; the rest of the group is for files.
 func (g geometry) fixed(group uint32) span {
 	s := span{g.start(group), g.start(group) + g.superBlocks(group)}
 	if first, n := g.flex(group); first == group {
@@ -205,7 +208,7 @@ func (g geometry) fixed(group uint32) span {
 	return s
 }
 
-// overhead is the number of blocks of all the fixed metadata.
+// overhead returns the number of blocks of fixed metadata.
 func (g geometry) overhead() uint64 {
 	var sum uint64
 	for group := range g.groups {
@@ -215,5 +218,5 @@ func (g geometry) overhead() uint64 {
 	return sum
 }
 
-// inodes is the number of inodes.
+// inodes returns the number of inodes.
 func (g geometry) inodes() uint64 { return uint64(g.groups) * uint64(g.inodesPerGroup) }

@@ -30,8 +30,8 @@ func (v *volume) writeBitmaps(w *blocks.Writer) []disk.GroupDesc {
 	return descs
 }
 
-// writeBlockBitmap marks the blocks of a group that are in use. A group where nothing is in use has no bitmap, except
-// for the last one, whose bitmap may need padding.
+// writeBlockBitmap marks the blocks of a group that are in use. An unused group has no bitmap,
+// except the last one, whose bitmap may need padding.
 func (v *volume) writeBlockBitmap(group uint32, d *disk.GroupDesc, w *blocks.Writer) {
 	start, end := v.start(group), v.end(group)
 	used := v.usedEnd(group)
@@ -66,7 +66,7 @@ func (v *volume) writeInodeBitmap(group uint32, d *disk.GroupDesc, w *blocks.Wri
 	d.InodeBitmapCsumLo, d.InodeBitmapCsumHi = uint16(crc), uint16(crc>>16)
 }
 
-// usedInodes is the number of inodes in use in a group; inodes are used from the first on, without gaps.
+// usedInodes returns the number of inodes in use in a group; inodes are used from the first on, without gaps.
 func (v *volume) usedInodes(group uint32) uint32 {
 	before := uint64(group) * uint64(v.inodesPerGroup)
 	if last := uint64(v.lastInode()); last > before {
@@ -103,7 +103,7 @@ func (v *volume) encodeDescs(descs []disk.GroupDesc) []byte {
 	return table
 }
 
-// superBlock makes the superblock as it is in group 0.
+// superBlock returns the superblock of group 0.
 func (v *volume) superBlock() disk.SuperBlock {
 	seconds := uint64(max(0, v.time.seconds))
 	low, high := uint32(seconds), uint8(seconds>>32)
@@ -168,7 +168,8 @@ func (v *volume) superBlock() disk.SuperBlock {
 	return sb
 }
 
-// journalBackup is the copy of the journal's inode in the superblock, for e2fsck to find a journal whose inode is lost.
+// journalBackup returns the copy of the journal's inode in the superblock, with which e2fsck finds
+// a journal whose inode is lost.
 func (v *volume) journalBackup() (backup [17]uint32) {
 	scratch := make([]byte, disk.BlockSize)
 	field := v.blockField(v.journal, func(uint64) []byte { return scratch })

@@ -8,7 +8,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// putInode encodes an inode into dst, which is zero, and hands the blocks that map its file to emit.
+// putInode encodes an inode into dst, which is zero, and passes the blocks that map its file to
+// emit.
 func (v *volume) putInode(dst []byte, n *node, emit func(block uint64) []byte) {
 	size := n.length()
 	access, accessExtra := v.time.encode()
@@ -48,7 +49,8 @@ func (v *volume) putInode(dst []byte, n *node, emit func(block uint64) []byte) {
 	}
 }
 
-// linkCount is i_links_count; directories with more links than it can count have 1 (dir_nlink).
+// linkCount returns i_links_count, which is 1 for directories with more links than it can count
+// (dir_nlink).
 func linkCount(n *node) uint16 {
 	if n.links > maxLinks {
 		return 1
@@ -56,7 +58,7 @@ func linkCount(n *node) uint16 {
 	return uint16(n.links)
 }
 
-// blocksOf is the number of blocks that are charged to an inode.
+// blocksOf returns the number of blocks that are charged to an inode.
 func (v *volume) blocksOf(n *node) uint64 {
 	if n == v.resize {
 		return v.resizeBlocks()

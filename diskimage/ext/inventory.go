@@ -18,32 +18,34 @@ const (
 	maxNameLength = disk.MaxNameLength
 	// maxLinks is EXT4_LINK_MAX. Directories may have more with dir_nlink.
 	maxLinks = 65000
-	// maxLinksOld is EXT2_LINK_MAX, what the kernel's own ext2 allows. It holds for what ext2 and ext3 may contain.
+	// maxLinksOld is EXT2_LINK_MAX, the limit of the kernel's own ext2 driver. It applies to ext2
+	// and ext3.
 	maxLinksOld = 32000
 	// maxFileBlocks is the largest number of blocks in a file mapped by extents.
 	maxFileBlocks = math.MaxUint32
-	// maxFileBlocksOld is where i_blocks of a file without huge_file is full: 2^32 sectors, indirect blocks included.
+	// maxFileBlocksOld is the limit of i_blocks without huge_file: 2^32 sectors, indirect blocks
+	// included.
 	maxFileBlocksOld = math.MaxUint32/disk.SectorsPerBlock - 1<<20
 )
 
 const lostAndFound = "lost+found"
 
-// lostAndFoundBlocks is the size that mke2fs gives to lost+found, so that e2fsck need not look for blocks when it
-// finds files without a name.
+// lostAndFoundBlocks is the size of lost+found made by mke2fs, so that e2fsck does not have to
+// allocate blocks when it finds files without a name.
 const lostAndFoundBlocks = 4
 
-// inventory is what will be in the file system, as far as it does not depend on the size.
+// inventory is the part of the plan that does not depend on the size of the file system.
 type inventory struct {
 	p           parameters
 	root        *node
-	nodes       []*node                // by inode number, from disk.FirstInode on; nil where an orphan file will be
+	nodes       []*node                // by inode number, from disk.FirstInode on; nil for the orphan file
 	dirs        []*node                // in the order of the tree, the root first
 	byName      map[string]*node       // each name of the tree
 	xattrBlocks []*xattrBlock          // in the order of their first use
-	shareable   map[string]*xattrBlock // by content, those that can take one more inode
+	shareable   map[string]*xattrBlock // by content, those with room for one more inode
 }
 
-// newInventory reads a tree and decides inode numbers and the content of directories.
+// newInventory reads a tree and assigns inode numbers and the content of directories.
 func newInventory(p parameters, tree diskimage.Tree) (*inventory, error) {
 	inv := &inventory{p: p, shareable: map[string]*xattrBlock{}}
 	var err error
@@ -73,7 +75,7 @@ func (inv *inventory) Link(n, dir *node, base string) {
 	dir.dir.add(base, n)
 }
 
-// node makes a node of an entry.
+// node makes a node from an entry.
 func (inv *inventory) node(e *diskimage.Entry) (*node, error) {
 	n, err := newNode(inv.p, e)
 	if err == nil {
@@ -82,7 +84,7 @@ func (inv *inventory) node(e *diskimage.Entry) (*node, error) {
 	return n, err
 }
 
-// Root implements inode.Writer. It makes what has to have a fixed place, too.
+// Root implements inode.Writer. It also creates lost+found, which has a fixed inode.
 func (inv *inventory) Root(e *diskimage.Entry, names map[string]*node) (*node, error) {
 	root, err := inv.node(e)
 	if err != nil {
@@ -101,18 +103,18 @@ func (inv *inventory) Root(e *diskimage.Entry, names map[string]*node) (*node, e
 	inv.enter(lost, root, lostAndFound)
 	names[lostAndFound] = lost
 	if inv.p.orphanFile() {
-		inv.nodes = append(inv.nodes, nil) // its inode is the one that mke2fs would take
+		inv.nodes = append(inv.nodes, nil) // for the orphan file: mke2fs uses the same inode
 	}
 	return root, nil
 }
 
-// Again implements inode.Writer: it takes what the tree says of the directory that each file system has anyway.
+// Again implements inode.Writer: it copies the metadata of lost+found from the tree.
 func (inv *inventory) Again(e *diskimage.Entry, n *node) error {
 	switch {
 	case e.Name != lostAndFound || n.dir == nil || n.dir.inTree:
 		return inode.Twice(e)
 	case e.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return fmt.Errorf("%q is not a directory, as e2fsck needs it", e.Name)
+		return fmt.Errorf("%q is not a directory, which e2fsck needs", e.Name)
 	}
 	n.dir.inTree = true
 	n.Mode, n.UID, n.GID, n.mtime = e.Mode, e.UID, e.GID, newStamp(e.ModTime)
@@ -122,7 +124,7 @@ func (inv *inventory) Again(e *diskimage.Entry, n *node) error {
 	return nil
 }
 
-// enter gives a node its number and its place in a directory.
+// enter assigns a node its number and adds it to a directory.
 func (inv *inventory) enter(n, parent *node, base string) {
 	n.number = disk.FirstInode + uint32(len(inv.nodes))
 	inv.nodes = append(inv.nodes, n)
@@ -134,7 +136,7 @@ func (inv *inventory) enter(n, parent *node, base string) {
 	}
 }
 
-// setXattrs gives a node its extended attributes. Inodes with the same ones share a block.
+// setXattrs sets the extended attributes of a node. Inodes with equal attributes share a block.
 func (inv *inventory) setXattrs(n *node, list []diskimage.Xattr) error {
 	if len(list) == 0 {
 		return nil
@@ -158,10 +160,10 @@ func (inv *inventory) setXattrs(n *node, list []diskimage.Xattr) error {
 	return nil
 }
 
-// lastInode is the highest inode number in use.
+// lastInode returns the highest inode number in use.
 func (inv *inventory) lastInode() uint32 { return disk.FirstInode - 1 + uint32(len(inv.nodes)) }
 
-// checkLinks looks for more links than the format can count.
+// checkLinks rejects nodes with more links than the format can count.
 func (inv *inventory) checkLinks(p parameters) error {
 	limit := maxLinks
 	if !p.dirNlink() {
@@ -171,7 +173,7 @@ func (inv *inventory) checkLinks(p parameters) error {
 		if n == nil || n.links <= limit || n.dir != nil && p.dirNlink() {
 			return nil
 		}
-		return fmt.Errorf("%q: %d links, %s can have %d", n.Name, n.links, p.fsType, limit)
+		return fmt.Errorf("%q: %d links: the maximum on %s is %d", n.Name, n.links, p.fsType, limit)
 	}
 	for _, n := range inv.nodes {
 		if err := check(n); err != nil {

@@ -26,11 +26,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// mountVariable tells a test that it runs again, in a mount namespace of its own, and on which directory.
+// mountVariable is set when a test runs again in its own mount namespace, to the directory that it
+// uses.
 const mountVariable = "EXT_TEST_MOUNT"
 
-// runAgain runs the calling test in another process, whose mounts are gone when it ends. What that process cannot do
-// here is skipped here, too.
+// runAgain runs the calling test in another process, whose mounts end with it. If that process
+// skips the test, so does the caller.
 func runAgain(t *testing.T, dir string, attr *syscall.SysProcAttr) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=300s")
@@ -47,7 +48,7 @@ func runAgain(t *testing.T, dir string, attr *syscall.SysProcAttr) {
 	}
 }
 
-// mountLoop mounts an image in a namespace of our own. The loop device is gone with the mount.
+// mountLoop mounts an image in its own namespace. The loop device is removed with the mount.
 func mountLoop(t *testing.T, image, at, options string) {
 	t.Helper()
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -58,7 +59,7 @@ func mountLoop(t *testing.T, image, at, options string) {
 	}
 }
 
-// kernelTree has everything, and for ext4 a directory of 50,000 files as well.
+// kernelTree returns all entries, and for ext4 also a directory of 50,000 files.
 func kernelTree(k kind) fstest.Tree {
 	tree := append(adversarialTree(), smallTree()[1:]...)
 	if k.fsType == "ext4" {
@@ -67,7 +68,8 @@ func kernelTree(k kind) fstest.Tree {
 	return tree
 }
 
-// The kernel is the reader that counts, and the only one that searches directories by their index.
+// The kernel is the most important reader, and the only one that searches directories by their
+// index.
 func TestKernelReadsWhatWasWritten(t *testing.T) {
 	if dir := os.Getenv(mountVariable); dir != "" {
 		for _, k := range kinds {
@@ -89,7 +91,7 @@ func TestKernelReadsWhatWasWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, k := range kinds {
-		image := write(t, 2*diskimage.GiB, filesystem(k.fsType, k.release), kernelTree(k))
+		image := write(t, 2*diskimage.GiB, filesystem(k.fsType, k.generation), kernelTree(k))
 		if err := os.Rename(image, filepath.Join(dir, k.String())); err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +99,7 @@ func TestKernelReadsWhatWasWritten(t *testing.T) {
 	runAgain(t, dir, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS})
 }
 
-// compareMounted compares a mounted file system with the tree that it was made of.
+// compareMounted compares a mounted file system with its source tree.
 func compareMounted(t *testing.T, k kind, at string, tree fstest.Tree) {
 	t.Helper()
 	want, links := map[string]diskimage.Entry{}, map[string]uint64{}
@@ -119,7 +121,7 @@ func compareMounted(t *testing.T, k kind, at string, tree fstest.Tree) {
 		w, ok := want[got.Name]
 		if !ok {
 			if got.Name != lostAndFound {
-				t.Errorf("%s: %q is not from the tree", k, got.Name)
+				t.Errorf("%s: %q is not in the tree", k, got.Name)
 			}
 			continue
 		}
@@ -134,7 +136,8 @@ func compareMounted(t *testing.T, k kind, at string, tree fstest.Tree) {
 	}
 }
 
-// describeMounted says all that two entries must agree about but for links and extended attributes.
+// describeMounted formats all properties of an entry that must be equal, except links and extended
+// attributes.
 func describeMounted(t *testing.T, e diskimage.Entry) string {
 	t.Helper()
 	mtime := newStamp(e.ModTime)
@@ -160,7 +163,8 @@ func describeMounted(t *testing.T, e diskimage.Entry) string {
 	return fmt.Sprintf("%s sum %x", text, sum.Sum(nil)[:8])
 }
 
-// compareSystem compares what only system calls tell: the number of links, and all extended attributes.
+// compareSystem compares the properties that need system calls: the number of links and all
+// extended attributes.
 func compareSystem(t *testing.T, k kind, name string, want diskimage.Entry, links uint64) {
 	t.Helper()
 	var st unix.Stat_t
@@ -183,7 +187,7 @@ func compareSystem(t *testing.T, k kind, name string, want diskimage.Entry, link
 	}
 }
 
-// withoutIDs clears the IDs of an access control list that mean nothing, where tools differ.
+// withoutIDs clears the meaningless IDs of an access control list, in which tools differ.
 func withoutIDs(name string, value []byte) []byte {
 	if !strings.HasPrefix(name, "system.posix_acl") || len(value) < 4 {
 		return value
@@ -197,7 +201,7 @@ func withoutIDs(name string, value []byte) []byte {
 	return acl
 }
 
-// A full disk is found out while data is written, or while metadata is: at every size, nothing is left.
+// A disk may become full while data or metadata is written. In either case nothing may be left.
 func TestFullDiskLeavesNothing(t *testing.T) {
 	tree := append(fstest.Tree{fstest.Dir(".")}, fstest.ManyFiles("d", 1000, 100)...)
 	tree = append(tree, fstest.File("large", fstest.Pattern(1, 6<<20)))
@@ -233,7 +237,7 @@ type limited struct {
 	end  int64
 }
 
-// WriteAt implements io.WriterAt. It writes what fits, as pwrite(2) does.
+// WriteAt implements io.WriterAt. It writes as much as fits, as pwrite(2) does.
 func (l limited) WriteAt(b []byte, offset int64) (int, error) {
 	fits := min(int64(len(b)), max(0, l.end-offset))
 	n, err := l.file.WriteAt(b[:fits], offset)
@@ -243,7 +247,8 @@ func (l limited) WriteAt(b []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// failToWrite wants the disk to be full, the error to say so, and nothing to be left.
+// failToWrite checks that writing fails because the disk is full, that the error says so, and that
+// nothing is left.
 func failToWrite(t *testing.T, tree fstest.Tree, name string, dst func(*os.File) io.WriterAt) {
 	t.Helper()
 	v, err := Formatter{}.Plan(24*diskimage.MiB, filesystem("ext4", "1.44"), tree)
@@ -254,7 +259,7 @@ func failToWrite(t *testing.T, tree fstest.Tree, name string, dst func(*os.File)
 		func(f *os.File) error { return v.Write(t.Context(), dst(f)) })
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "is full") ||
 		!strings.Contains(err.Error(), filepath.Dir(name)) {
-		t.Errorf("got %v, want that the file system of %s is full", err, name)
+		t.Errorf("got %v, want an error that the file system of %s is full", err, name)
 	}
 	left, err := os.ReadDir(filepath.Dir(name))
 	if err != nil || len(left) > 0 {

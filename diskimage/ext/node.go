@@ -11,7 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// node is one inode to be: what the tree says of it, then what the planner decides.
+// node is a planned inode: first the fields from the tree, then those set by the planner.
 type node struct {
 	inode.Inode
 	mtime stamp
@@ -57,7 +57,7 @@ func (n *node) spans() []inode.Span {
 	return inode.AddSpan(nil, 0, inode.Blocks(n.length()))
 }
 
-// stamp is a time as an inode keeps it: 34 bits of seconds and 30 of nanoseconds.
+// stamp is a time in the form of an inode: 34 bits of seconds and 30 bits of nanoseconds.
 type stamp struct {
 	seconds     int64
 	nanoseconds uint32
@@ -69,8 +69,8 @@ const (
 	maxSeconds = 1<<34 - 1<<31 - 1
 )
 
-// newStamp converts a time; one that an inode cannot hold becomes the nearest that it can, as in the kernel.
-// The zero time.Time, which means "not known", becomes 1970.
+// newStamp converts a time, clamped to the range of an inode as in the kernel. The zero time.Time,
+// which means "unknown", becomes 1970.
 func newStamp(t time.Time) stamp {
 	if t.IsZero() {
 		return stamp{}
@@ -84,8 +84,9 @@ func newStamp(t time.Time) stamp {
 	return stamp{t.Unix(), uint32(t.Nanosecond())}
 }
 
-// encode gives the two fields of an inode: the low 32 bits of the seconds, and nanoseconds with the epoch. Seconds of
-// the old field are signed, and so the epoch counts from the difference (ext4_encode_extra_time).
+// encode returns the two fields of an inode: the low 32 bits of the seconds, and the nanoseconds
+// with the epoch. The low field is signed, so the epoch is that of the difference
+// (ext4_encode_extra_time).
 func (s stamp) encode() (low, extra uint32) {
 	epoch := uint32((s.seconds-int64(int32(s.seconds)))>>32) & 3
 	return uint32(s.seconds), epoch | s.nanoseconds<<2

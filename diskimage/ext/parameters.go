@@ -12,7 +12,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// parameters is what is asked for, beside size and tree.
+// parameters are the requested properties, except size and tree.
 type parameters struct {
 	checksums // with the features and the UUID
 	fsType    string
@@ -28,7 +28,7 @@ func newParameters(fs diskimage.Filesystem) (parameters, error) {
 		return parameters{}, err
 	}
 	if len(fs.Label) > disk.LabelSize || strings.ContainsRune(fs.Label, 0) {
-		return parameters{}, fmt.Errorf("label %q of %s: at most %d bytes other than NUL are possible",
+		return parameters{}, fmt.Errorf("label %q of %s: want at most %d bytes other than NUL",
 			fs.Label, fs.Type, disk.LabelSize)
 	}
 	return parameters{

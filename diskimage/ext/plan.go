@@ -17,8 +17,8 @@ type Formatter struct{}
 
 var _ diskimage.Formatter = Formatter{}
 
-// Plan lays out the file system. Beside a *diskimage.NoSpaceError it returns an error for whatever the format cannot
-// hold, naming the entry of the tree.
+// Plan lays out the file system. Its errors are *diskimage.NoSpaceError, and those that name an
+// entry of the tree that the format cannot hold.
 func (Formatter) Plan(size diskimage.Size, fs diskimage.Filesystem, tree diskimage.Tree) (diskimage.Volume, error) {
 	p, err := newParameters(fs)
 	if err != nil {
@@ -29,7 +29,7 @@ func (Formatter) Plan(size diskimage.Size, fs diskimage.Filesystem, tree diskima
 		return nil, fmt.Errorf("%s in %s: %w", fs.Type, size, err)
 	}
 	if p.journal() && g.journalBlocks == 0 {
-		if fs.Type == "ext3" { // which without a journal would be ext2, and no kernel mounts it as ext3
+		if fs.Type == "ext3" { // without a journal it would be ext2, which no kernel mounts as ext3
 			return nil, fmt.Errorf("ext3 in %s: journal: %w", size, noBlocks(minJournaledBlocks, g.blocks))
 		}
 		p.features = p.withoutJournal()
@@ -45,22 +45,22 @@ func (Formatter) Plan(size diskimage.Size, fs diskimage.Filesystem, tree diskima
 	return v, nil
 }
 
-// volume is a file system that is laid out.
+// volume is a planned file system.
 type volume struct {
 	parameters
 	geometry
 	*inventory
-	resize  *node // resize_inode; its mapping is special
+	resize  *node // resize_inode, whose mapping is special
 	journal *node // nil without a journal
 	orphans *node // nil without an orphan file
 
 	doubleBlock uint32 // the double indirect block of the resize inode
-	next        uint64 // first block that is free, but for fixed metadata
+	next        uint64 // first free block, except fixed metadata
 	freeBlocks  uint64
 }
 
-// newVolume gives everything its blocks: first what is read at boot or by every search, directories, then the journal
-// while there is much room in order, then files as they come.
+// newVolume allocates all blocks: first directories, which are read at boot and by every search,
+// then the journal while large contiguous ranges are free, then files in the order of the tree.
 func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 	v := &volume{parameters: p, geometry: g, inventory: inv}
 	a := newAllocator(g)
@@ -101,10 +101,10 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 	return v, nil
 }
 
-// orphanInode is the inode of the orphan file: the first free one, as in a file system that mke2fs makes.
+// orphanInode is the inode of the orphan file: the first free one, as in mke2fs.
 const orphanInode = disk.FirstInode + 1
 
-// hiddenFile makes a file that is in no directory.
+// hiddenFile returns a file that is in no directory.
 func (p parameters) hiddenFile(number uint32, blocks uint64) *node {
 	const ownerOnly = 0o600
 	return &node{
@@ -115,7 +115,7 @@ func (p parameters) hiddenFile(number uint32, blocks uint64) *node {
 	}
 }
 
-// inode gives what is in an inode, nil if nothing.
+// inode returns the node with a number, or nil if the inode is unused.
 func (v *volume) inode(number uint32) *node {
 	switch {
 	case number == disk.InodeRoot:
@@ -132,7 +132,7 @@ func (v *volume) inode(number uint32) *node {
 	return v.nodes[number-disk.FirstInode]
 }
 
-// Extents gives the places of a file's data.
+// Extents implements diskimage.Volume.
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n := v.byName[name]
 	if n == nil || n.Type() != unix.S_IFREG {

@@ -8,9 +8,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// Without extents a file is mapped by twelve block numbers in the inode, and then by trees of indirect blocks of one,
-// two and three levels. The lowest indirect blocks are called leaves here and are numbered through: leaf 0 is all of
-// the single indirect tree, leaves 1 to 1024 are those of the double one, and the others those of the triple one.
+// Without extents, twelve block numbers in the inode map a file, and then trees of indirect blocks
+// of one, two and three levels. The lowest indirect blocks are called leaves here and are numbered:
+// leaf 0 is the whole single indirect tree, leaves 1 to 1024 belong to the double indirect tree,
+// and the others to the triple one.
 
 // leavesPerNode is the number of leaves below a block that points to leaves.
 const leavesPerNode = disk.PointersPerBlock
@@ -21,7 +22,7 @@ const firstTripleLeaf = 1 + leavesPerNode
 // pointerNode is an indirect block.
 type pointerNode struct {
 	kind  pointerKind
-	index uint32 // of leaves; of middle blocks, which the triple indirect tree alone has
+	index uint32 // of leaves, or of the middle blocks that only the triple indirect tree has
 }
 
 type pointerKind uint8
@@ -33,7 +34,7 @@ const (
 	pointerTriple // root of the triple indirect tree
 )
 
-// pointerLeaves finds the leaves that a file needs, ascending.
+// pointerLeaves returns the leaves that a file needs, in ascending order.
 func pointerLeaves(runs []run) []uint32 {
 	var leaves []uint32
 	for _, r := range runs {
@@ -53,7 +54,8 @@ func pointerLeaves(runs []run) []uint32 {
 	return leaves
 }
 
-// pointerNodes lists the indirect blocks of a file in the order of their places: leaves first, roots last.
+// pointerNodes returns the indirect blocks of a file in their order on the disk: leaves first,
+// roots last.
 func pointerNodes(runs []run) []pointerNode {
 	var nodes, middle, roots []pointerNode
 	for _, index := range pointerLeaves(runs) {
@@ -71,7 +73,8 @@ func pointerNodes(runs []run) []pointerNode {
 	return slices.Concat(nodes, middle, roots)
 }
 
-// pointers encodes the block map of a file. It returns i_block and hands each indirect block to emit.
+// pointers encodes the block map of a file. It returns i_block and passes each indirect block to
+// emit.
 func pointers(m mapping, emit func(block uint64) []byte) (root [disk.BlockField]byte) {
 	nodes := pointerNodes(m.runs)
 	runs := m.runs
@@ -107,7 +110,7 @@ func pointers(m mapping, emit func(block uint64) []byte) (root [disk.BlockField]
 	return root
 }
 
-// putPointers fills a leaf from runs and returns those that reach beyond it.
+// putPointers fills a leaf from runs and returns the runs that extend beyond it.
 func putPointers(block []byte, leaf pointerNode, runs []run) []run {
 	start := disk.DirectBlocks + uint64(leaf.index)*disk.PointersPerBlock
 	end := start + disk.PointersPerBlock
@@ -125,7 +128,7 @@ func putPointers(block []byte, leaf pointerNode, runs []run) []run {
 	return runs
 }
 
-// parent gives the indirect block that points to n; false if the inode does.
+// parent returns the indirect block that points to n, or false if the inode does.
 func (n pointerNode) parent() (pointerNode, bool) {
 	switch {
 	case n.kind == pointerLeaf && n.index >= firstTripleLeaf:
@@ -138,7 +141,7 @@ func (n pointerNode) parent() (pointerNode, bool) {
 	return pointerNode{}, false
 }
 
-// slot is the place of n in what points to it: another indirect block, or i_block.
+// slot returns the position of n in its parent, which is another indirect block or i_block.
 func (n pointerNode) slot() uint32 {
 	switch n.kind {
 	case pointerMiddle:

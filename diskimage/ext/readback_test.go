@@ -24,7 +24,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// debugfs runs commands of debugfs(8) and gives what each prints.
+// debugfs runs commands of debugfs(8) and returns the output of each.
 func debugfs(t *testing.T, image string, commands []string) []string {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "commands")
@@ -37,12 +37,12 @@ func debugfs(t *testing.T, image string, commands []string) []string {
 		echo := "debugfs: " + command + "\n"
 		rest, ok := strings.CutPrefix(out, echo)
 		if !ok {
-			t.Fatalf("debugfs did not come to %q: %.200q", command, out)
+			t.Fatalf("debugfs did not run %q: %.200q", command, out)
 		}
 		end := len(rest)
 		if i+1 < len(commands) {
 			if end = strings.Index(rest, "debugfs: "+commands[i+1]+"\n"); end < 0 {
-				t.Fatalf("debugfs did not come to %q", commands[i+1])
+				t.Fatalf("debugfs did not run %q", commands[i+1])
 			}
 		}
 		answers, out = append(answers, rest[:end]), rest[end:]
@@ -53,7 +53,7 @@ func debugfs(t *testing.T, image string, commands []string) []string {
 // listing is one name as "ls -p" of debugfs prints it. Names may hold newlines.
 var listing = regexp.MustCompile(`(?s)/(\d+)/(\d{6})/-?\d+/-?\d+/(.*?)/\d*/\n`)
 
-// names lists all names of a file system with their inodes.
+// names returns all names of a file system with their inodes.
 func names(t *testing.T, image string) map[string]int {
 	t.Helper()
 	const root = disk.InodeRoot
@@ -83,7 +83,7 @@ func names(t *testing.T, image string) map[string]int {
 // patterns are the compiled arguments of field.
 var patterns sync.Map
 
-// field finds what "stat" of debugfs prints.
+// field returns the first match of a pattern in the output of "stat" of debugfs.
 func field(t *testing.T, stat, pattern string) string {
 	t.Helper()
 	compiled, ok := patterns.Load(pattern)
@@ -102,7 +102,7 @@ var debugfsTypes = map[uint32]string{
 	unix.S_IFBLK: "block special", unix.S_IFIFO: "FIFO", unix.S_IFSOCK: "socket",
 }
 
-// describe says of an entry what readBack can compare, and so does what describeStat makes of a stat.
+// describe formats the properties of an entry that readBack compares, in the form of describeStat.
 func describe(e diskimage.Entry, links int) string {
 	mtime := newStamp(e.ModTime)
 	text := fmt.Sprintf("%s %o %d:%d mtime %d.%09d",
@@ -141,7 +141,7 @@ func describeStat(t *testing.T, stat string) string {
 	return text
 }
 
-// readBack compares a file system with the tree that it was made of, as debugfs sees it.
+// readBack compares a file system, as debugfs reads it, with its source tree.
 func readBack(t *testing.T, image string, tree fstest.Tree) {
 	t.Helper()
 	inodes := names(t, image)
@@ -149,7 +149,7 @@ func readBack(t *testing.T, image string, tree fstest.Tree) {
 	for _, inode := range inodes {
 		links[inode]++
 	}
-	if got, want := len(inodes), len(tree)+1; got != want { // and lost+found
+	if got, want := len(inodes), len(tree)+1; got != want { // lost+found is the other one
 		t.Errorf("%d names, want %d: %q", got, want, slices.Sorted(maps.Keys(inodes)))
 	}
 	dir := t.TempDir()
@@ -177,7 +177,7 @@ func readBack(t *testing.T, image string, tree fstest.Tree) {
 			t.Errorf("%q: got  %s\nwant %s", e.Name, got, want)
 		}
 		if e.Dense && strings.Contains(stat, "Uninit") {
-			t.Errorf("%q has blocks that are not initialised:\n%s", e.Name, stat)
+			t.Errorf("%q has uninitialised blocks:\n%s", e.Name, stat)
 		}
 		if strings.HasPrefix(commands[0], "stat") {
 			commands = commands[1:]
@@ -195,7 +195,7 @@ func readBack(t *testing.T, image string, tree fstest.Tree) {
 	}
 }
 
-// compareContent compares a file that debugfs has dumped.
+// compareContent compares the content of a file dumped by debugfs.
 func compareContent(t *testing.T, e diskimage.Entry, stat, dumped string) {
 	t.Helper()
 	got, err := os.ReadFile(dumped)
@@ -219,7 +219,7 @@ func TestDebugfsReadsBackTheSmallTree(t *testing.T) {
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
 			tree := smallTree()
-			readBack(t, write(t, 16*diskimage.MiB, filesystem(k.fsType, k.release), tree), tree)
+			readBack(t, write(t, 16*diskimage.MiB, filesystem(k.fsType, k.generation), tree), tree)
 		})
 	}
 }
@@ -227,13 +227,13 @@ func TestDebugfsReadsBackTheSmallTree(t *testing.T) {
 func TestGRUBReadsWhatItBoots(t *testing.T) {
 	t.Parallel()
 	tree := append(fstest.Tree{fstest.Dir("."), fstest.Dir("boot")}, fstest.ManyFiles("boot/indexed", 500, 30)...)
-	// A hole at the start of a file is what GRUB 2.06 cannot read: "something wrong with extent".
+	// GRUB 2.06 cannot read a file that begins with a hole: "something wrong with extent".
 	zeros := fstest.File("boot/zeros", make([]byte, 30*disk.BlockSize+7))
 	zeros.Dense, zeros.Data = true, []diskimage.Extent{}
 	kernel := fstest.File("boot/indexed/vmlinuz", fstest.Pattern(9, 9<<20+1))
 	tree = append(tree, kernel, zeros, fstest.Sparse("boot/holes", 60<<20, 5000, 0, 55<<20))
 	for _, k := range kinds {
-		image := write(t, 128*diskimage.MiB, filesystem(k.fsType, k.release), tree)
+		image := write(t, 128*diskimage.MiB, filesystem(k.fsType, k.generation), tree)
 		for _, e := range tree {
 			if e.Size == 0 {
 				continue

@@ -18,11 +18,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// repeatVariable tells a test that it runs again, in another environment, and on which directory.
+// repeatVariable is set when a test runs again in another environment, to the directory that it
+// uses.
 const repeatVariable = "EXT_TEST_REPEAT"
 
-// What is around the program must not get into the image: time zone, umask, number of processors, and the order in
-// which a directory happens to list its files.
+// The environment must not influence the image: time zone, umask, number of processors, and the
+// order in which a directory lists its files.
 func TestSameFilesSameBytesEverywhere(t *testing.T) {
 	if root := os.Getenv(repeatVariable); root != "" {
 		image := write(t, 32*diskimage.MiB, filesystem("ext4", "1.47"), diskimage.NewDirTree(root))
@@ -55,7 +56,7 @@ func TestSameFilesSameBytesEverywhere(t *testing.T) {
 	}
 }
 
-// repeatTree makes the same files each time, in one order or the other.
+// repeatTree creates the same files each time, in one of two orders.
 func repeatTree(t *testing.T, backwards bool) string {
 	t.Helper()
 	root := t.TempDir()

@@ -18,7 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// sharedFiles are sizes around all that decides whether a file is shared.
+// sharedFiles are sizes around the limits that decide whether a file is shared.
 var sharedFiles = []int{100, 64<<10 - 1, 64 << 10, 64<<10 + 1, 3 << 20, 5<<20 + 4095}
 
 func TestLargeFilesShareTheirBlocks(t *testing.T) {
@@ -47,7 +47,7 @@ func TestLargeFilesShareTheirBlocks(t *testing.T) {
 	runAgain(t, dir, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS})
 }
 
-// writeShared writes one file system twice, once to a file that can share blocks and once to one that cannot.
+// writeShared writes a file system twice: to a file that can share blocks and to one that cannot.
 func writeShared(t *testing.T, dir string) {
 	t.Helper()
 	root := filepath.Join(dir, "root")
@@ -88,11 +88,11 @@ func writeShared(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	if sha256.Sum256(got) != sha256.Sum256(want) {
-		t.Error("sharing gives other bytes than copying")
+		t.Error("shared and copied images differ")
 	}
 }
 
-// partition is a part of a disk image, as a volume sees it.
+// partition is the part of a disk image that a volume is written to.
 type partition struct {
 	file  *os.File
 	start int64

@@ -10,9 +10,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// MinimumSize gives a size, in whole MiB, for which Plan finds room for the tree and which leaves an ordinary user at
-// least free bytes to write; what is reserved for root comes on top. It is at most about 1 MiB more than the smallest
-// such size. File systems of a type that has a journal get no smaller than one can be, which is 8 MiB.
+// MinimumSize returns a size, in whole MiB, for which Plan finds room for the tree and which leaves
+// an ordinary user at least free bytes to write, in addition to the blocks reserved for root. It is
+// at most about 1 MiB more than the smallest such size, and at least 8 MiB for types with a
+// journal.
 func MinimumSize(fs diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error) {
 	p, err := newParameters(fs)
 	if err != nil {
@@ -32,12 +33,13 @@ func MinimumSize(fs diskimage.Filesystem, tree diskimage.Tree, free diskimage.Si
 		if err != nil || missing == 0 {
 			return size, err
 		}
-		// Metadata grows with the size, by less than a tenth; so each round misses less than a tenth of the last.
+		// Metadata grows by less than a tenth of the size, so each round misses less than a tenth
+		// of the previous one.
 		size += missing
 	}
 }
 
-// dataSize is the room for the data of all files.
+// dataSize returns the size of the blocks of all files and directories.
 func (inv *inventory) dataSize() diskimage.Size {
 	var blocks uint64
 	for _, n := range inv.nodes {
@@ -49,7 +51,7 @@ func (inv *inventory) dataSize() diskimage.Size {
 	return diskimage.Size(blocks) * disk.BlockSize
 }
 
-// missingBytes says by how much a size is too small, at least; 0 if it is enough.
+// missingBytes returns a lower bound of the number of missing bytes, 0 if the size is sufficient.
 func missingBytes(p parameters, inv *inventory, size, free diskimage.Size) (diskimage.Size, error) {
 	g, err := newGeometry(p.features, size)
 	if err == nil {

@@ -7,10 +7,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
-// resizeFileBlocks is the length of the resize inode: all that a double indirect block could map.
+// resizeFileBlocks is the length of the resize inode: all that a double indirect block can map.
 const resizeFileBlocks = disk.DirectBlocks + disk.PointersPerBlock + disk.PointersPerBlock*disk.PointersPerBlock
 
-// backupGroups lists the groups with copies of the superblock.
+// backupGroups returns the groups with copies of the superblock.
 func (g geometry) backupGroups() []uint32 {
 	var groups []uint32
 	for group := uint32(1); group < g.groups; group++ {
@@ -21,15 +21,15 @@ func (g geometry) backupGroups() []uint32 {
 	return groups
 }
 
-// resizeBlocks is the number of blocks of the resize inode: the double indirect block, and in each group with a
-// superblock those reserved for descriptors.
+// resizeBlocks returns the number of blocks of the resize inode: the double indirect block, and the
+// blocks reserved for descriptors in each group with a superblock.
 func (v *volume) resizeBlocks() uint64 {
 	return 1 + uint64(v.spareDesc)*uint64(1+len(v.backupGroups()))
 }
 
-// writeResize writes the double indirect block of the resize inode and the indirect blocks below it. These are the
-// reserved blocks of the first group themselves; each points to its copies in the other groups
-// (ext2fs_create_resize_inode, lib/ext2fs/res_gdt.c).
+// writeResize writes the double indirect block of the resize inode and the indirect blocks below
+// it. These are the reserved blocks of the first group; each points to its copies in the other
+// groups (ext2fs_create_resize_inode, lib/ext2fs/res_gdt.c).
 func (v *volume) writeResize(w *blocks.Writer) {
 	double := w.Block(uint64(v.doubleBlock))
 	first := 1 + v.descBlocks
@@ -62,7 +62,7 @@ func (v *volume) writeJournal(w *blocks.Writer) {
 	})
 }
 
-// writeOrphans writes the orphan file without orphans.
+// writeOrphans writes an empty orphan file.
 func (v *volume) writeOrphans(w *blocks.Writer) {
 	for i := range v.orphanBlocks {
 		number := v.orphans.mapping.at(i)

@@ -12,7 +12,7 @@ import (
 
 var _ diskimage.UsedSpace = (*volume)(nil)
 
-// Used implements diskimage.UsedSpace: the blocks that the bitmaps say are in use.
+// Used implements diskimage.UsedSpace: the blocks that are set in the bitmaps.
 func (v *volume) Used() []diskimage.Extent {
 	var used []diskimage.Extent
 	for group := range v.groups {
@@ -25,7 +25,8 @@ func (v *volume) Used() []diskimage.Extent {
 	return used
 }
 
-// Zeros implements diskimage.UsedSpace: the inodes behind the last one in use, and the empty journal.
+// Zeros implements diskimage.UsedSpace: the inodes after the last one in use, and the empty
+// journal.
 func (v *volume) Zeros() []diskimage.Extent {
 	var zeros []diskimage.Extent
 	add := func(start, end uint64) {
@@ -52,7 +53,7 @@ func (v *volume) Zeros() []diskimage.Extent {
 	return zeros
 }
 
-// usedEnd is the first free block of a group: blocks are used from its start on, without gaps.
+// usedEnd returns the first free block of a group, whose used blocks are contiguous from its start.
 func (v *volume) usedEnd(group uint32) uint64 {
 	return max(v.fixed(group).end, min(v.next, v.end(group)))
 }

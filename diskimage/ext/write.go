@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
-// Write writes the file system: the data of files first, then metadata, superblocks last, so that what was broken off
-// is not taken for a file system.
+// Write writes the file system: the data of files first, then metadata, superblocks last, so that
+// an incomplete image is not mistaken for a file system.
 func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 	if err := blocks.Copy(ctx, dst, v.runs()); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 	return nil
 }
 
-// runs gives the places of the data of all files.
+// runs returns the locations of the data of all files.
 func (v *volume) runs() iter.Seq[blocks.Run] {
 	return func(yield func(blocks.Run) bool) {
 		for _, n := range v.nodes {
@@ -85,8 +85,8 @@ func (v *volume) writeSymlinks(w *blocks.Writer) {
 	}
 }
 
-// writeInodes writes the inode tables as far as they are used. The blocks that map files go through maps, because
-// they are elsewhere.
+// writeInodes writes the used parts of the inode tables. The blocks that map files have a writer of
+// their own, maps, because they are in a different area.
 func (v *volume) writeInodes(w, maps *blocks.Writer) {
 	for group := range v.groups {
 		used := v.usedInodes(group)

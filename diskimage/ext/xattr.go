@@ -14,18 +14,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
 )
 
-// inodeXattrRoom is the room for attributes behind an inode.
+// inodeXattrRoom is the room for attributes after an inode.
 const inodeXattrRoom = disk.InodeSize - disk.InodeUsed
 
 // attribute is one extended attribute as ext4 stores it.
 type attribute struct{ xattr.Attr }
 
-// size is the room that the attribute needs.
+// size returns the number of bytes that the attribute needs.
 func (a attribute) size() int { return a.entrySize() + align4(len(a.Value)) }
 
 func (a attribute) entrySize() int { return disk.XattrEntrySize + align4(len(a.Name)) }
 
-// hash is the hash of name and value that attribute blocks hold (ext4_xattr_hash_entry).
+// hash returns the hash of name and value in attribute blocks (ext4_xattr_hash_entry).
 func (a attribute) hash() uint32 {
 	const nameShift, valueShift = 5, 16
 	var hash uint32
@@ -42,15 +42,15 @@ func (a attribute) hash() uint32 {
 
 func align4(n int) int { return (n + 3) &^ 3 }
 
-// xattrBlock is an attribute block, shared by inodes with the same attributes.
+// xattrBlock is an attribute block, shared by inodes with equal attributes.
 type xattrBlock struct {
 	content  []byte // whole block; reference count and checksum still zero
 	refcount uint32
-	block    uint32 // place on the disk
+	block    uint32 // location on the disk
 }
 
-// encodeXattrs distributes the attributes of one inode: what fits goes behind the inode, the rest into a block.
-// Either result is nil if it holds nothing.
+// encodeXattrs encodes the attributes of one inode: those that fit follow the inode, the others are
+// in a block. Either result is nil if it is empty.
 func encodeXattrs(list []diskimage.Xattr) (inline, block []byte, err error) {
 	encoded, err := xattr.Encode(list)
 	if err != nil {
@@ -60,7 +60,7 @@ func encodeXattrs(list []diskimage.Xattr) (inline, block []byte, err error) {
 	for _, a := range encoded {
 		attrs = append(attrs, attribute{a})
 	}
-	// The kernel searches a block for (index, length of the name, name) in this order (xattr_find_entry).
+	// The kernel expects entries sorted by index, length of the name, and name (xattr_find_entry).
 	slices.SortFunc(attrs, func(a, b attribute) int {
 		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
 	})
@@ -80,7 +80,8 @@ func encodeXattrs(list []diskimage.Xattr) (inline, block []byte, err error) {
 	return encodeInodeXattrs(inInode), encodeXattrBlock(inBlock), nil
 }
 
-// encodeInodeXattrs makes what is behind an inode. Entry hashes are 0 there (ext4_xattr_set_entry, in_inode).
+// encodeInodeXattrs encodes the attributes after an inode, whose hashes are 0
+// (ext4_xattr_set_entry, in_inode).
 func encodeInodeXattrs(attrs []attribute) []byte {
 	if len(attrs) == 0 {
 		return nil
@@ -91,7 +92,7 @@ func encodeInodeXattrs(attrs []attribute) []byte {
 	return area
 }
 
-// encodeXattrBlock makes an attribute block without its reference count and checksum.
+// encodeXattrBlock encodes an attribute block without its reference count and checksum.
 func encodeXattrBlock(attrs []attribute) []byte {
 	if len(attrs) == 0 {
 		return nil
@@ -108,7 +109,7 @@ func encodeXattrBlock(attrs []attribute) []byte {
 	return block
 }
 
-// putXattrs writes entries from offset on upwards and values from the end of area downwards.
+// putXattrs writes entries upwards from offset and values downwards from the end of area.
 func putXattrs(area []byte, offset int, attrs []attribute, hash func(attribute) uint32) {
 	end := len(area)
 	for _, a := range attrs {

@@ -18,7 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// TestPromisesOfAFormatter is not parallel, see fstest.TestWriter.
+// TestPromisesOfAFormatter returns not parallel, see fstest.TestWriter.
 func TestPromisesOfAFormatter(t *testing.T) {
 	fstest.TestWriter(t,
 		fstest.Writer{Name: "f2fs", Formatter: Formatter{}, Filesystem: filesystem(), Tree: adversarialTree(),

@@ -14,7 +14,7 @@ import (
 // checkpoint again.
 const packBlocks = 1 + uint32(disk.Logs) + 1
 
-// pack is the number of blocks in a checkpoint pack.
+// pack returns the number of blocks in a checkpoint pack.
 func (v *volume) pack() uint32 { return packBlocks + v.payload }
 
 // writeCheckpoints writes a checkpoint, with the summaries of the last segments, to the first pack. The second one has
@@ -63,12 +63,12 @@ func (v *volume) putCheckpoint(dst []byte, version uint64) {
 	binary.LittleEndian.PutUint32(dst[disk.CheckpointChecksum:], checksum(dst[:disk.CheckpointChecksum]))
 }
 
-// current is the segment that a log goes on in, and how many of its blocks are in use.
+// current returns the segment that a log goes on in, and how many of its blocks are in use.
 func (v *volume) current(log disk.Log) (segment uint32, offset uint16) {
 	return v.starts[log] + uint32(v.counts[log]/disk.BlocksPerSegment), uint16(v.counts[log] % disk.BlocksPerSegment)
 }
 
-// checksum is the CRC-32 of f2fs: the usual polynomial, the magic number to begin with, nothing inverted.
+// checksum returns the CRC-32 of f2fs: the usual polynomial, the magic number to begin with, nothing inverted.
 func checksum(data []byte) uint32 {
 	magic := uint32(disk.Magic)
 	return ^crc32.Update(^magic, crc32.IEEETable, data)

@@ -45,7 +45,7 @@ const (
 	mostTables = 26
 )
 
-// pack gives the entries their places.
+// pack returns the entries their places.
 func (d *directory) pack() error {
 	slots := dotSlots
 	for _, e := range d.entries {
@@ -90,7 +90,7 @@ func (d *directory) room(name string) (*dirBlock, error) {
 	return nil, fmt.Errorf("%q: too many names have hashes that end with the same bits", name)
 }
 
-// spans gives the blocks of the directory, ascending.
+// spans returns the blocks of the directory, ascending.
 func (d *directory) spans() []inode.Span {
 	var spans []inode.Span
 	for _, at := range slices.Sorted(maps.Keys(d.blocks)) {

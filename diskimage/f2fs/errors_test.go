@@ -23,7 +23,7 @@ func invalidTrees() []fstest.Invalid {
 	}
 }
 
-// collidingNames are names whose hashes end with so many zero bits.
+// collidingNames returns names whose hashes end with so many zero bits.
 func collidingNames(n int) fstest.Tree {
 	tree := fstest.Tree{fstest.Dir(".")}
 	for i := uint32(0); len(tree) <= n; i++ {

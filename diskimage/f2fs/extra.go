@@ -44,7 +44,7 @@ const (
 	maxBlocks   = maxDirect * disk.NodeAddrs
 )
 
-// extraNodes gives the nodes that a file with these spans needs: pointers come before what they point to.
+// extraNodes returns the nodes that a file with these spans needs: pointers come before what they point to.
 func extraNodes(spans []inode.Span) []extra {
 	m := nodeMaker{last: -1, indirect: [3]int32{-1, -1, -1}, inDouble: -1}
 	for _, s := range spans {

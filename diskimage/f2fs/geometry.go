@@ -116,35 +116,35 @@ func (g *geometry) reserve() bool {
 	return g.overprov < g.mainSegments
 }
 
-// userBlocks is the number of blocks for nodes and data.
+// userBlocks returns the number of blocks for nodes and data.
 func (g geometry) userBlocks() uint64 {
 	return uint64(g.mainSegments-g.overprov) * disk.BlocksPerSegment
 }
 
-// maxNodes is the number of nodes that the NAT has room for; some of the first are not in use.
+// maxNodes returns the number of nodes that the NAT has room for; some of the first are not in use.
 func (g geometry) maxNodes() uint32 {
 	return g.natSegments / 2 * disk.BlocksPerSegment * disk.NATEntriesPerBlock
 }
 
-// natBlock gives the address of a block of the NAT's first copy: its segments and those of the second take turns.
+// natBlock returns the address of a block of the NAT's first copy: its segments and those of the second take turns.
 func (g geometry) natBlock(i uint32) uint32 {
 	return g.natAddr + i/disk.BlocksPerSegment*2*disk.BlocksPerSegment + i%disk.BlocksPerSegment
 }
 
-// blocksOf is the size of a file system with so many segments.
+// blocksOf returns the size of a file system with so many segments.
 func (g geometry) blocksOf(segments uint32) uint64 {
 	return uint64(g.segment0) + uint64(segments)*disk.BlocksPerSegment
 }
 
-// bitmapSize is the length of the bitmap of an area of so many segments.
+// bitmapSize returns the length of the bitmap of an area of so many segments.
 func bitmapSize(segments uint32) uint32 { return segments * disk.BlocksPerSegment / 8 }
 
-// segmentsFor is the number of segments with so many blocks.
+// segmentsFor returns the number of segments with so many blocks.
 func segmentsFor(blocks uint32) uint32 { return ceilDiv(blocks, disk.BlocksPerSegment) }
 
 func ceilDiv[T uint32 | uint64](a, b T) T { return (a + b - 1) / b }
 
-// noBlocks is the error for a file system that has too few blocks.
+// noBlocks returns the error for a file system that has too few blocks.
 func noBlocks(needed, available uint64) error {
 	return &diskimage.NoSpaceError{What: "blocks", Needed: needed, Available: available, BlockSize: disk.BlockSize}
 }

@@ -59,7 +59,7 @@ func (inv *inventory) complete(n *node) error {
 	return nil
 }
 
-// nodeLog is the log of the inode, of direct nodes and of extended attributes (__get_segment_type_6 in
+// nodeLog returns the log of the inode, of direct nodes and of extended attributes (__get_segment_type_6 in
 // fs/f2fs/segment.c).
 func (n *node) nodeLog() disk.Log {
 	if n.dir != nil {
@@ -75,7 +75,7 @@ func (n *node) extraLog(e extra) disk.Log {
 	return n.nodeLog()
 }
 
-// dataLog is the log of data. Files that a name marks as cold, such as films, are not told apart.
+// dataLog returns the log of data. Files that a name marks as cold, such as films, are not told apart.
 func (n *node) dataLog() disk.Log {
 	if n.dir != nil {
 		return disk.HotData
@@ -114,7 +114,7 @@ func (inv *inventory) Link(n, dir *node, base string) {
 // Again implements inode.Writer.
 func (inv *inventory) Again(e *diskimage.Entry, _ *node) error { return inode.Twice(e) }
 
-// enter gives a node its number and its directory.
+// enter returns a node its number and its directory.
 func (inv *inventory) enter(n, parent *node) {
 	n.number = disk.InodeRoot + uint32(len(inv.nodes))
 	n.parent = parent

@@ -81,7 +81,7 @@ func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 	diskimagetest.Fsck(t, image)
 }
 
-// unpackKernel gives a directory with the files of Debian's kernel.
+// unpackKernel returns a directory with the files of Debian's kernel.
 func unpackKernel(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -177,7 +177,7 @@ func initramfs(t *testing.T, kernel string) string {
 	return archive
 }
 
-// dependencies are the modules that a module says it needs.
+// dependencies returns the modules that a module says it needs.
 func dependencies(t *testing.T, module []byte) []string {
 	t.Helper()
 	file, err := elf.NewFile(bytes.NewReader(module))
@@ -204,7 +204,7 @@ const (
 	guestEnd      = "comparison ends"
 )
 
-// guest is the first process of the virtual machine. It reports differences on the console and powers the machine off.
+// guest returns the first process of the virtual machine. It reports differences on the console and powers the machine off.
 func guest() {
 	say := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	for _, m := range []struct{ source, dir, kind string }{{"dev", "/dev", "devtmpfs"}, {"proc", "/proc", "proc"}} {
@@ -278,7 +278,7 @@ func unmount(at string) (err error) {
 	return err
 }
 
-// kernelLog is what dmesg(1) prints.
+// kernelLog returns what dmesg(1) prints.
 func kernelLog() (string, error) {
 	const readAll = 3 // SYSLOG_ACTION_READ_ALL
 	log := make([]byte, 1<<20)

@@ -68,7 +68,7 @@ func (n *node) inlineFlags() disk.InlineFlags {
 	return 0
 }
 
-// allSpans gives the blocks of a node in the main area, beside nodes.
+// allSpans returns the blocks of a node in the main area, beside nodes.
 func (n *node) allSpans() []inode.Span {
 	switch {
 	case n.inline != 0:

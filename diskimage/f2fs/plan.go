@@ -56,7 +56,7 @@ type volume struct {
 var placement = [disk.Logs]disk.Log{disk.HotNode, disk.WarmNode, disk.ColdNode, disk.HotData, disk.ColdData,
 	disk.WarmData}
 
-// newVolume gives everything its block.
+// newVolume returns everything its block.
 func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 	v := &volume{parameters: p, geometry: g, inventory: inv}
 	var needed uint64
@@ -91,12 +91,12 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 	return v, nil
 }
 
-// logSegments is the number of segments of a log: one more than are full, where it goes on.
+// logSegments returns the number of segments of a log: one more than are full, where it goes on.
 func (inv *inventory) logSegments(log disk.Log) uint64 {
 	return inv.counts[log]/disk.BlocksPerSegment + 1
 }
 
-// logAddr is the address of the first block of a log.
+// logAddr returns the address of the first block of a log.
 func (v *volume) logAddr(log disk.Log) uint32 {
 	return v.mainAddr + v.starts[log]*disk.BlocksPerSegment
 }
@@ -110,7 +110,7 @@ func (inv *inventory) blockCount() uint64 {
 	return inv.nodeCount() + inv.counts[disk.HotData] + inv.counts[disk.WarmData]
 }
 
-// Extents gives the places of a file's data.
+// Extents returns the places of a file's data.
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n := v.byName[name]
 	if n == nil || n.Type() != unix.S_IFREG {

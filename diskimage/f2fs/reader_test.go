@@ -58,7 +58,7 @@ func newReader(file *os.File) (*reader, error) {
 	return r, nil
 }
 
-// crc is the CRC-32 of f2fs, bit by bit.
+// crc returns the CRC-32 of f2fs, bit by bit.
 func crc(data []byte) uint32 {
 	sum := uint32(0xF2F52010)
 	for _, b := range data {
@@ -130,7 +130,7 @@ func (r *reader) inode(number uint32) (*readInode, error) {
 	return n, nil
 }
 
-// addr gives the address of a block of the file, 0 for a hole.
+// addr returns the address of a block of the file, 0 for a hole.
 func (n *readInode) addr(block uint64) (uint32, error) {
 	const inInode, perNode = 873, 1018
 	get := func(node []byte, i uint64) uint32 { return binary.LittleEndian.Uint32(node[4*i:]) }
@@ -246,7 +246,7 @@ func (n *readInode) lookup(name string) (found disk.DirEntry, err error) {
 	return found, nil
 }
 
-// list gives all names of a directory.
+// list returns all names of a directory.
 func (n *readInode) list() (all []string, err error) {
 	add := func(name string, _ disk.DirEntry) { all = append(all, name) }
 	if n.Inline&0x04 != 0 {
@@ -265,7 +265,7 @@ func (n *readInode) list() (all []string, err error) {
 	return all, nil
 }
 
-// xattrs gives the extended attributes, access control lists in the form of the disk.
+// xattrs returns the extended attributes, access control lists in the form of the disk.
 func (n *readInode) xattrs() (map[string]string, error) {
 	row := slices.Clone(n.raw[4052-200 : 4052])
 	if n.XattrNode != 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// MinimumSize gives a size, in whole MiB, for which Plan finds room for the tree and which leaves at least
+// MinimumSize returns a size, in whole MiB, for which Plan finds room for the tree and which leaves at least
 // free bytes for a file to be written. It is at most 4 MiB more than the smallest such size.
 func MinimumSize(fs diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error) {
 	p, err := newParameters(fs)

@@ -37,7 +37,7 @@ func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 	return nil
 }
 
-// runs gives the places of the data of all files.
+// runs returns the places of the data of all files.
 func (v *volume) runs() iter.Seq[blocks.Run] {
 	return func(yield func(blocks.Run) bool) {
 		for _, n := range v.nodes {

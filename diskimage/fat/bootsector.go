@@ -69,7 +69,7 @@ const (
 	trailSign     = 0xaa550000
 )
 
-// BootSectorCopy is the sector of a partition of this size that holds a copy of the boot sector. Whoever changes one
+// BootSectorCopy returns the sector of a partition of this size that holds a copy of the boot sector. Whoever changes one
 // changes the other, or fsck.fat complains. It is 0 for a FAT12 or FAT16, which have none.
 func BootSectorCopy(size, sectorSize diskimage.Size) uint64 {
 	if size < diskimage.FAT32From(sectorSize) {
@@ -81,7 +81,7 @@ func BootSectorCopy(size, sectorSize diskimage.Size) uint64 {
 // noBoot is what a BIOS that starts this partition runs: int 0x18 (try the next disk), then hlt for ever.
 var noBoot = []byte{0xcd, 0x18, 0xf4, 0xeb, 0xfd}
 
-// bootSector gives the first sector.
+// bootSector returns the first sector.
 func (v *volume) bootSector() []byte {
 	s := bootSector{
 		// The name that fatgen recommends, because some software looks for it.
@@ -118,7 +118,7 @@ func (v *volume) bootSector() []byte {
 	return b
 }
 
-// fsInfo gives the FSInfo sector of a FAT32.
+// fsInfo returns the FSInfo sector of a FAT32.
 func (v *volume) fsInfo() []byte {
 	return appendEntry(nil, fsInfo{
 		LeadSignature: leadSignature, StructSignature: structSign, TrailSignature: trailSign,
@@ -126,7 +126,7 @@ func (v *volume) fsInfo() []byte {
 	})
 }
 
-// encodeFAT gives the used part of the FAT, in whole sectors: each cluster's entry is the number of the next one.
+// encodeFAT returns the used part of the FAT, in whole sectors: each cluster's entry is the number of the next one.
 func (v *volume) encodeFAT() []byte {
 	end := uint32(1)<<v.bits - 1
 	if v.bits == 32 {

@@ -53,7 +53,7 @@ type longEntry struct {
 	Name3      [2]uint16 // 0x1c
 }
 
-// nameChildren gives each child of a directory its short and long name and returns the number of entries they take.
+// nameChildren returns each child of a directory its short and long name and returns the number of entries they take.
 func (n *node) nameChildren() (entries int, err error) {
 	names := shortNames{taken: make(map[shortName]bool), tails: make(map[string]int)}
 	folded := make(map[string]string)
@@ -84,7 +84,7 @@ func (n *node) nameChildren() (entries int, err error) {
 	return entries, nil
 }
 
-// encodeDirectory gives the content of a directory.
+// encodeDirectory returns the content of a directory.
 func (v *volume) encodeDirectory(n *node) []byte {
 	var b []byte
 	switch {
@@ -163,7 +163,7 @@ var (
 	latest   = time.Date(2107, 12, 31, 23, 59, 59, 0, time.UTC)
 )
 
-// dosTime is a time as FAT has it (fatgen, "Date and Time Formats"), in UTC and moved into the range of FAT: date and
+// dosTime returns a time as FAT has it (fatgen, "Date and Time Formats"), in UTC and moved into the range of FAT: date and
 // time in steps of two seconds, and what is missing in hundredths.
 func dosTime(t time.Time) (date, clock uint16, tenth uint8) {
 	t = t.UTC()

@@ -38,11 +38,11 @@ var (
 	_ diskimage.UsedSpace = (*volume)(nil)
 )
 
-// VolumeID is the number that a FAT made with a UUID has, in the form of blkid(8) and of UUID= in fstab(5):
+// VolumeID returns the number that a FAT made with a UUID has, in the form of blkid(8) and of UUID= in fstab(5):
 // "DEB1-A400" for a UUID that begins with deb1a400.
 func VolumeID(id uuid.UUID) string { return fmt.Sprintf("%X-%X", id[:2], id[2:4]) }
 
-// volumeSerial is the volume ID as the boot sector stores it.
+// volumeSerial returns the volume ID as the boot sector stores it.
 func volumeSerial(id uuid.UUID) uint32 { return binary.BigEndian.Uint32(id[:4]) }
 
 // Plan implements diskimage.Formatter. The errors of a tree that FAT cannot hold name the file; they come from the
@@ -96,7 +96,7 @@ type chain struct {
 	count uint32
 }
 
-// allocate gives each directory and file its clusters: depth first, a directory before what is in it.
+// allocate returns each directory and file its clusters: depth first, a directory before what is in it.
 func (v *volume) allocate() error {
 	if err := v.layOut(v.root); err != nil {
 		return err
@@ -167,7 +167,7 @@ func (v *volume) addChain(n *node) {
 	}
 }
 
-// used is the number of clusters in use.
+// used returns the number of clusters in use.
 func (v *volume) used() uint32 {
 	if len(v.chains) == 0 {
 		return 0

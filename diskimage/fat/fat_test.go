@@ -103,7 +103,7 @@ func unpack(t *testing.T, image string) map[string]string {
 	return found
 }
 
-// espFiles is a tree like that of an EFI system partition, with all the kinds of names there are.
+// espFiles returns a tree like that of an EFI system partition, with all the kinds of names there are.
 func espFiles() map[string]string {
 	files := map[string]string{
 		"EFI/": "", "EFI/BOOT/": "", "EFI/debian/": "", "UPPER.TXT": "u", "empty": "", "empty dir/": "",
@@ -256,7 +256,7 @@ func TestBootSectorKnowsWhereItsPartitionIs(t *testing.T) {
 	}
 }
 
-// TestPromisesOfAFormatter is not parallel, see fstest.TestWriter.
+// TestPromisesOfAFormatter returns not parallel, see fstest.TestWriter.
 func TestPromisesOfAFormatter(t *testing.T) {
 	var writers []fstest.Writer
 	for _, size := range []diskimage.Size{5 * diskimage.MiB, 20 * diskimage.MiB, 70 * diskimage.MiB} {

@@ -78,7 +78,7 @@ func newGeometry(size, sectorSize diskimage.Size) (geometry, error) {
 	return g, nil
 }
 
-// sectorsOf is the length of a cluster in sectors, of which it has at least one.
+// sectorsOf returns the length of a cluster in sectors, of which it has at least one.
 func (g *geometry) sectorsOf(cluster diskimage.Size) uint32 {
 	return max(uint32(cluster)/g.sectorSize, 1)
 }
@@ -108,24 +108,24 @@ func (g *geometry) divide() bool {
 	}
 }
 
-// rootSectors is the length of the fixed root directory.
+// rootSectors returns the length of the fixed root directory.
 func (g *geometry) rootSectors() uint32 { return uint32(g.rootEntries) * dirEntrySize / g.sectorSize }
 
-// overhead is what comes before the first cluster.
+// overhead returns what comes before the first cluster.
 func (g *geometry) overhead() uint32 { return g.reserved + fatCopies*g.fat + g.rootSectors() }
 
-// clusterSize is in bytes.
+// clusterSize returns in bytes.
 func (g *geometry) clusterSize() uint32 { return g.perCluster * g.sectorSize }
 
-// clusterOffset is the place of a cluster in bytes.
+// clusterOffset returns the place of a cluster in bytes.
 func (g *geometry) clusterOffset(cluster uint32) int64 {
 	return int64(g.overhead())*int64(g.sectorSize) + int64(cluster-firstCluster)*int64(g.clusterSize())
 }
 
-// fatOffset is the place of a copy of the FAT in bytes.
+// fatOffset returns the place of a copy of the FAT in bytes.
 func (g *geometry) fatOffset(copyNumber int) int64 {
 	return (int64(g.reserved) + int64(copyNumber)*int64(g.fat)) * int64(g.sectorSize)
 }
 
-// rootOffset is the place of the fixed root directory in bytes.
+// rootOffset returns the place of the fixed root directory in bytes.
 func (g *geometry) rootOffset() int64 { return g.fatOffset(fatCopies) }

@@ -92,7 +92,7 @@ func checkName(name string) error {
 // foldCase makes names equal that FAT does not tell apart.
 func foldCase(name string) string { return strings.Map(unicode.ToUpper, name) }
 
-// exactShort gives the short name that says the same as the name: upper-case 8.3. The others need a long name too.
+// exactShort returns the short name that says the same as the name: upper-case 8.3. The others need a long name too.
 func exactShort(name string) (shortName, bool) {
 	base, ext, dot := strings.Cut(name, ".")
 	if base == "" || len(base) > shortBase || len(ext) > shortExt || dot && ext == "" {

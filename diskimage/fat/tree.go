@@ -29,7 +29,7 @@ type node struct {
 	cluster uint32   // the first one; 0 if there is none
 }
 
-// base is the last part of the name.
+// base returns the last part of the name.
 func (n *node) base() string { return path.Base(n.name) }
 
 // readTree reads names and sizes and finds what FAT cannot hold. Of hundreds of such files the first few are named.

@@ -107,7 +107,7 @@ type runWriter struct {
 	start int64 // of buf on the disk
 }
 
-// room gives up to length bytes of the buffer for what belongs at an offset, at least one.
+// room returns up to length bytes of the buffer for what belongs at an offset, at least one.
 func (w *runWriter) room(at, length int64) ([]byte, error) {
 	gap := at - w.start - int64(len(w.buf))
 	if gap < 0 {
@@ -162,7 +162,7 @@ func (w *runWriter) flush() error {
 	return nil
 }
 
-// zeroRun is the length of the blocks of zeros that b begins with.
+// zeroRun returns the length of the blocks of zeros that b begins with.
 func zeroRun(b []byte) (n int) {
 	for n < len(b) && isZero(b[n:min(n+zeroBlock, len(b))]) {
 		n = min(n+zeroBlock, len(b))
@@ -170,7 +170,7 @@ func zeroRun(b []byte) (n int) {
 	return n
 }
 
-// dataRun is the length of the blocks with something in them that b begins with.
+// dataRun returns the length of the blocks with something in them that b begins with.
 func dataRun(b []byte) (n int) {
 	for n < len(b) && !isZero(b[n:min(n+zeroBlock, len(b))]) {
 		n = min(n+zeroBlock, len(b))

@@ -12,17 +12,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// maxDepth is the deepest extent tree that the kernel makes (EXT4_MAX_EXTENT_DEPTH).
+// maxDepth is the depth of the deepest extent tree of the kernel (EXT4_MAX_EXTENT_DEPTH).
 const maxDepth = 5
 
-// run is a number of blocks in one piece.
+// run is a sequence of blocks that are contiguous in the file and on the disk.
 type run struct {
 	file   uint64 // first block in the file
 	disk   uint64 // first block on the disk
 	blocks uint64
 }
 
-// runs lists the blocks of a file in its order. Holes, and blocks that were reserved but never written, are not in it.
+// runs returns the blocks of a file in the order of the file, without holes and blocks that were
+// reserved but never written.
 func (fs *FileSystem) runs(n *inode) ([]run, error) {
 	c := collector{fs: fs, nodes: map[uint64]bool{},
 		limit: (uint64(n.size()) + uint64(fs.blockSize) - 1) / uint64(fs.blockSize)}
@@ -42,19 +43,19 @@ func (fs *FileSystem) runs(n *inode) ([]run, error) {
 type collector struct {
 	fs    *FileSystem
 	limit uint64 // number of blocks in the file
-	next  uint64 // block of the file that is expected, because maps go upwards
+	next  uint64 // lowest block of the file that may follow, because maps ascend
 	runs  []run
-	nodes map[uint64]bool // blocks of the map that were read: none is there twice
+	nodes map[uint64]bool // blocks of the map that were read, none of which may be there twice
 }
 
 // add appends blocks to the list.
 func (c *collector) add(file, at, blocks uint64) error {
 	if file < c.next || at >= c.fs.blocks || blocks > c.fs.blocks-at {
-		return fmt.Errorf("its map is damaged at block %d", file)
+		return fmt.Errorf("its block map is damaged at block %d", file)
 	}
 	c.next = file + blocks
 	if file >= c.limit {
-		return nil // reserved behind the end
+		return nil // reserved after the end
 	}
 	blocks = min(blocks, c.limit-file)
 	if last := len(c.runs) - 1; last >= 0 && c.runs[last].file+c.runs[last].blocks == file &&
@@ -69,7 +70,7 @@ func (c *collector) add(file, at, blocks uint64) error {
 // node reads a block of the map.
 func (c *collector) node(number uint64) ([]byte, error) {
 	if c.nodes[number] {
-		return nil, fmt.Errorf("its map has block %d twice", number)
+		return nil, fmt.Errorf("its block map contains block %d twice", number)
 	}
 	c.nodes[number] = true
 	return c.fs.block(number)
@@ -109,7 +110,7 @@ func (c *collector) extents(node []byte, depth int) error {
 	return nil
 }
 
-// pointers walks the map of ext2 and ext3.
+// pointers walks a block map of ext2 and ext3.
 func (c *collector) pointers(field []byte) error {
 	per := uint64(c.fs.blockSize / 4)
 	spans := [disk.BlockRefs]uint64{}
@@ -188,7 +189,7 @@ func (c *content) ReadAt(p []byte, offset int64) (int, error) {
 // Close implements io.Closer.
 func (c *content) Close() error { return nil }
 
-// data lists the parts of the file that are not holes.
+// data returns the parts of the file that are not holes.
 func (c *content) data() []diskimage.Extent {
 	extents := []diskimage.Extent{}
 	for _, r := range c.runs {

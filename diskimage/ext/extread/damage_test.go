@@ -12,19 +12,19 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
 )
 
-// An empty value may have any place, and nothing is read there (issue 12, A7).
-func TestAttributesAreNotReadBehindTheirBlock(t *testing.T) {
+// An empty value may have any offset, at which nothing may be read (issue 12, A7).
+func TestAttributesAreNotReadBeyondTheirBlock(t *testing.T) {
 	t.Parallel()
 	area := make([]byte, 64)
-	area[0], area[1], area[16] = 1, byte(xattr.User), 'a' // lengths and kinds of name, then the name
-	binary.LittleEndian.PutUint16(area[2:], 0xffff)       // the place of a value of no bytes
+	area[0], area[1], area[16] = 1, byte(xattr.User), 'a' // length and index of the name, then the name
+	binary.LittleEndian.PutUint16(area[2:], 0xffff)       // the offset of an empty value
 	if got, err := appendXattrs(nil, area, area); err == nil {
 		t.Errorf("got %v, want an error", got)
 	}
 }
 
-// A map that leads to one block again and again would be read for days (issue 12, A7).
-func TestMapsLeadToEachBlockOnce(t *testing.T) {
+// A map that points to one block many times would take days to read (issue 12, A7).
+func TestMapsPointToEachBlockOnce(t *testing.T) {
 	t.Parallel()
 	const blockSize = 1024
 	leaf := make([]byte, 16*blockSize)

@@ -24,7 +24,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// nastyTree has one of everything.
+// nastyTree returns a tree with one of everything.
 func nastyTree(t *testing.T) diskimage.Tree {
 	t.Helper()
 	late := time.Unix(5_000_000_000, 123456789) // after 2038
@@ -152,7 +152,7 @@ func TestFileSystemsOfMke2fsAreRead(t *testing.T) {
 				if !ok || name == "lost+found" {
 					continue
 				}
-				// Times are not looked at: mke2fs makes directories anew.
+				// Times are not compared: mke2fs creates directories anew.
 				if g.Content != w.Content || g.Mode != w.Mode || g.Linkname != w.Linkname || g.Size != w.Size ||
 					(g.HardLink == "") != (w.HardLink == "") {
 					t.Errorf("%q: got %+v, want %+v", name, g.Entry, w.Entry)

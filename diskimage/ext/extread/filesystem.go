@@ -15,12 +15,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// Features that only a reader has to know of (fs/ext4/ext4.h, EXT4_FEATURE_INCOMPAT_*).
+// Features that only a reader needs (fs/ext4/ext4.h, EXT4_FEATURE_INCOMPAT_*).
 const (
-	incompatRecover  disk.Incompat = 0x0004 // the journal has to be replayed
+	incompatRecover  disk.Incompat = 0x0004 // the journal must be replayed
 	incompatMetaBG   disk.Incompat = 0x0010 // group descriptors are spread over the groups
-	incompatMMP      disk.Incompat = 0x0100 // a block protects from being mounted twice
-	incompatEAInode  disk.Incompat = 0x0400 // large attribute values have inodes
+	incompatMMP      disk.Incompat = 0x0100 // a block protects against being mounted twice
+	incompatEAInode  disk.Incompat = 0x0400 // large attribute values have separate inodes
 	incompatLargeDir disk.Incompat = 0x4000 // three index levels
 	incompatCaseFold disk.Incompat = 0x20000
 	readableIncompat               = disk.IncompatFiletype | disk.IncompatExtents | disk.Incompat64Bit |
@@ -28,18 +28,19 @@ const (
 		disk.IncompatCsumSeed | incompatMetaBG | incompatMMP | incompatEAInode | incompatLargeDir | incompatCaseFold
 )
 
-// Limits of what is believed.
+// Limits of plausible values.
 const (
 	maxLogBlockSize = 6       // 64 KiB
-	maxBlocks       = 1 << 47 // of 64 KiB are 2⁶³ bytes
+	maxBlocks       = 1 << 47 // blocks of 64 KiB are 2⁶³ bytes
 	maxFileBlocks   = 1<<32 - 1
 	minInodeSize    = 128
 )
 
-// ErrNoExt says that there is no ext2, ext3 or ext4 file system.
+// ErrNoExt is returned for an image without an ext2, ext3 or ext4 file system.
 var ErrNoExt = errors.New("no ext2, ext3 or ext4 file system")
 
-// FileSystem is one that can be read. It may be used by several goroutines if its io.ReaderAt may.
+// FileSystem is an open file system. Several goroutines may use it at once if they may use its
+// io.ReaderAt.
 type FileSystem struct {
 	r         io.ReaderAt
 	sb        disk.SuperBlock
@@ -48,7 +49,7 @@ type FileSystem struct {
 	descSize  int64
 }
 
-// New looks at the superblock. r begins with the partition. The error wraps ErrNoExt if there is something else in it.
+// New opens the file system at the start of r. The error wraps ErrNoExt if r holds something else.
 func New(r io.ReaderAt) (*FileSystem, error) {
 	raw := make([]byte, disk.SuperBlockSize)
 	if _, err := r.ReadAt(raw, disk.SuperBlockOffset); err != nil {
@@ -95,15 +96,15 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 	return fs, nil
 }
 
-// Label is the volume's name, "" for none.
+// Label returns the volume's name, which may be empty.
 func (fs *FileSystem) Label() string {
 	return strings.TrimRight(string(fs.sb.VolumeName[:]), "\x00")
 }
 
-// UUID identifies the volume.
+// UUID returns the volume's UUID.
 func (fs *FileSystem) UUID() uuid.UUID { return fs.sb.UUID }
 
-// read fills p from a place of the file system, inside of which it has to be.
+// read fills p from an offset. The whole range must be inside of the file system.
 func (fs *FileSystem) read(p []byte, offset int64) error {
 	if offset < 0 || uint64(offset)+uint64(len(p)) > fs.blocks*uint64(fs.blockSize) {
 		return fmt.Errorf("%d bytes at %d are outside of the file system", len(p), offset)
@@ -124,7 +125,7 @@ func (fs *FileSystem) block(number uint64) ([]byte, error) {
 	return p, fs.read(p, int64(number)*fs.blockSize)
 }
 
-// descriptorAt is the place of a group's descriptor (ext4_group_desc, descriptor_loc).
+// descriptorAt returns the offset of a group's descriptor (ext4_group_desc, descriptor_loc).
 func (fs *FileSystem) descriptorAt(group uint32) int64 {
 	perBlock := uint32(fs.blockSize / fs.descSize)
 	metaGroup := group / perBlock
@@ -157,17 +158,17 @@ func hasSuper(group uint32, features disk.ROCompat) bool {
 	return false
 }
 
-// inode is one inode with its number and the attributes behind it.
+// inode is an inode with its number and the attributes after it.
 type inode struct {
 	disk.Inode
 	number uint32
-	tail   []byte // behind the fixed part
+	tail   []byte // after the fixed part
 }
 
 // inode reads an inode.
 func (fs *FileSystem) inode(number uint32) (*inode, error) {
 	if number == 0 || number > fs.sb.InodesCount {
-		return nil, fmt.Errorf("there is no inode %d", number)
+		return nil, fmt.Errorf("inode %d does not exist", number)
 	}
 	group, index := (number-1)/fs.sb.InodesPerGroup, (number-1)%fs.sb.InodesPerGroup
 	raw := make([]byte, disk.DescSize64Bit)
@@ -194,7 +195,7 @@ func (fs *FileSystem) inode(number uint32) (*inode, error) {
 		return nil, err
 	}
 	if n.size() < 0 || n.size()/fs.blockSize > maxFileBlocks {
-		return nil, fmt.Errorf("inode %d: %d bytes are no size of a file", number, n.size())
+		return nil, fmt.Errorf("inode %d: invalid file size %d", number, n.size())
 	}
 	if fs.sb.InodeSize == minInodeSize {
 		n.ExtraSize, n.ModifyExtra = 0, 0
@@ -206,5 +207,5 @@ func (fs *FileSystem) inode(number uint32) (*inode, error) {
 	return n, nil
 }
 
-// size is the length of the file in bytes.
+// size returns the length of the file in bytes.
 func (n *inode) size() int64 { return int64(n.SizeHi)<<32 | int64(n.SizeLo) }

@@ -18,8 +18,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// FuzzDamage reads file systems in which some bytes are others: whatever they say, reading ends, with an
-// error or without.
+// FuzzDamage reads file systems in which some bytes were changed. Reading must end, with or without
+// an error.
 func FuzzDamage(f *testing.F) {
 	kinds := []diskimage.Filesystem{{Type: "ext2"}, {Type: "ext4", Features: "1.42"}, {Type: "ext4", Features: "1.47"}}
 	var images []fstest.Memory
@@ -40,7 +40,7 @@ func FuzzDamage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which byte, data []byte) {
 		n := int(which) % len(images)
 		bad := bytes.Clone(images[n])
-		for ; len(data) >= 4 && len(data) <= 4*64; data = data[4:] { // place and value
+		for ; len(data) >= 4 && len(data) <= 4*64; data = data[4:] { // offset and value
 			place := int(data[0])<<16 | int(data[1])<<8 | int(data[2])
 			if data[0] < 0x80 {
 				place = used[n][place%len(used[n])]
@@ -69,7 +69,7 @@ func FuzzDamage(f *testing.F) {
 	})
 }
 
-// damageable is a small file system that has everything there is to misunderstand.
+// damageable returns a small file system with all structures that a reader may misunderstand.
 func damageable(t testing.TB, kind diskimage.Filesystem) fstest.Memory {
 	t.Helper()
 	epoch := time.Unix(0, 0)

@@ -19,7 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/extread"
 )
 
-// newImage makes a small file system.
+// newImage returns a small file system.
 func newImage(t *testing.T, entries ...diskimage.Entry) memory {
 	t.Helper()
 	tree, err := diskimage.Overlay(diskimage.EmptyTree(time.Unix(0, 0)), entries...)
@@ -38,7 +38,7 @@ func newImage(t *testing.T, entries ...diskimage.Entry) memory {
 	return image
 }
 
-// readError is the error of reading a file system.
+// readError returns the first error of reading a whole file system.
 func readError(image memory) error {
 	fs, err := extread.New(bytes.NewReader(image))
 	if err != nil {
@@ -52,28 +52,28 @@ func readError(image memory) error {
 	return nil
 }
 
-// A size that no file can have was believed: a symbolic link of a negative one was a panic (issue 12, A7).
-func TestSizesThatNoFileHasAreErrors(t *testing.T) {
+// A symbolic link with a negative size caused a panic (issue 12, A7).
+func TestInvalidSizesAreErrors(t *testing.T) {
 	t.Parallel()
 	const text = "the text of a link in its inode"
 	image := newImage(t, diskimage.Entry{Name: "link", Mode: unix.S_IFLNK | 0o777, Linkname: text})
 	if err := readError(image); err != nil {
 		t.Fatal(err)
 	}
-	const blocks, sizeLow, sizeHigh = 0x28, 0x04, 0x6c // places in an inode
+	const blocks, sizeLow, sizeHigh = 0x28, 0x04, 0x6c // offsets in an inode
 	inode := bytes.Index(image, []byte(text)) - blocks
 	for _, size := range []int64{-1, -1 << 63, 1<<63 - 1, 1 << 52} {
 		binary.LittleEndian.PutUint32(image[inode+sizeLow:], uint32(size))
 		binary.LittleEndian.PutUint32(image[inode+sizeHigh:], uint32(uint64(size)>>32))
-		if err := readError(image); err == nil || !strings.Contains(err.Error(), "no size of a file") {
+		if err := readError(image); err == nil || !strings.Contains(err.Error(), "invalid file size") {
 			t.Errorf("%d: got %v", size, err)
 		}
 	}
 }
 
-// A directory in two places, of which each holds another such, makes a tree that is never read to its end
+// A few directories that are linked twice, each inside of another, make a tree of endless length
 // (issue 12, A7).
-func TestDirectoriesAreInOnePlace(t *testing.T) {
+func TestDirectoriesAreLinkedOnce(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "image")
 	if err := os.WriteFile(name, newImage(t, diskimage.DirEntry("one", 0o755, time.Unix(0, 0))), 0o600); err != nil {
@@ -84,7 +84,7 @@ func TestDirectoriesAreInOnePlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := readError(image); err == nil || !strings.Contains(err.Error(), "in two places") {
+	if err := readError(image); err == nil || !strings.Contains(err.Error(), "linked twice") {
 		t.Errorf("got %v", err)
 	}
 }

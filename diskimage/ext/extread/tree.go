@@ -20,9 +20,10 @@ import (
 )
 
 const (
-	// maxDirectory is the longest directory that is read: more than 10 million names.
+	// maxDirectory is the length of the longest directory that is read, with more than 10 million
+	// names.
 	maxDirectory = 1 << 31
-	// maxLink is the longest text of a symbolic link (PATH_MAX).
+	// maxLink is the length of the longest target of a symbolic link (PATH_MAX).
 	maxLink = 4096
 	// inlineData is the flag of files whose content is in the inode (EXT4_INLINE_DATA_FL).
 	inlineData disk.InodeFlags = 0x10000000
@@ -46,8 +47,8 @@ var errStopped = errors.New("stopped")
 type walker struct {
 	fs    *FileSystem
 	yield func(diskimage.Entry, error) bool
-	first map[uint32]diskimage.Entry // files with several names, by inode
-	dirs  map[uint32]bool            // directories that were listed: each is in one place
+	first map[uint32]diskimage.Entry // first names of files with several names, by inode
+	dirs  map[uint32]bool            // directories that were listed, each of which may have one name
 }
 
 func (w *walker) walk(name string, number uint32) error {
@@ -61,8 +62,8 @@ func (w *walker) walk(name string, number uint32) error {
 	if e.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
-	if w.dirs[number] { // a few such make a tree without end
-		return fmt.Errorf("%s: the directory is in two places", name)
+	if w.dirs[number] { // a few of these make an endless tree
+		return fmt.Errorf("%s: the directory is linked twice", name)
 	}
 	w.dirs[number] = true
 	names, err := w.fs.directory(n)
@@ -77,7 +78,7 @@ func (w *walker) walk(name string, number uint32) error {
 	return nil
 }
 
-// entry describes one name.
+// entry returns the entry of one name.
 func (w *walker) entry(name string, number uint32) (diskimage.Entry, *inode, error) {
 	if e, ok := w.first[number]; ok {
 		e.HardLink, e.Name, e.Open = e.Name, name, nil
@@ -117,7 +118,7 @@ func (w *walker) entry(name string, number uint32) (diskimage.Entry, *inode, err
 		e.Major, e.Minor = deviceNumber(n)
 	case unix.S_IFDIR, unix.S_IFIFO, unix.S_IFSOCK:
 	default:
-		return e, n, fmt.Errorf("inode %d has the unknown type 0%o", number, e.Mode&unix.S_IFMT)
+		return e, n, fmt.Errorf("inode %d has unknown type 0%o", number, e.Mode&unix.S_IFMT)
 	}
 	if n.Links > 1 && e.Mode&unix.S_IFMT != unix.S_IFDIR {
 		w.first[number] = e
@@ -130,7 +131,7 @@ func modTime(n *inode) time.Time {
 	const epochBits = 2
 	seconds := int64(int32(n.ModifyTime))
 	nanoseconds := int64(0)
-	if n.ExtraSize >= 12 { // up to and with ModifyExtra
+	if n.ExtraSize >= 12 { // up to ModifyExtra
 		seconds += int64(n.ModifyExtra&(1<<epochBits-1)) << 32
 		nanoseconds = int64(n.ModifyExtra >> epochBits)
 	}
@@ -146,14 +147,14 @@ func deviceNumber(n *inode) (major, minor uint32) {
 	return dev >> 8 & 0xfff, dev&0xff | dev>>12&0xfff00
 }
 
-// linkText is the text of a symbolic link: in the inode if it is short.
+// linkText returns the target of a symbolic link, which is in the inode if it is short.
 func (fs *FileSystem) linkText(n *inode) (string, error) {
 	size := n.size()
 	if size < disk.BlockField && n.Flags&disk.InodeExtents == 0 {
 		return string(n.Block[:size]), nil
 	}
 	if size > maxLink {
-		return "", fmt.Errorf("inode %d: a symbolic link of %d bytes", n.number, size)
+		return "", fmt.Errorf("inode %d: invalid symbolic link of %d bytes", n.number, size)
 	}
 	runs, err := fs.runs(n)
 	if err != nil {
@@ -172,11 +173,11 @@ type dirEntry struct {
 	inode uint32
 }
 
-// directory lists a directory in byte order, without "." and "..". An index is no hindrance: its blocks look
-// like blocks of one unused entry.
+// directory returns the names of a directory in byte order, without "." and "..". The blocks of an
+// index are read like blocks with one unused entry.
 func (fs *FileSystem) directory(n *inode) ([]dirEntry, error) {
 	if n.size() > maxDirectory {
-		return nil, fmt.Errorf("inode %d: a directory of %d bytes", n.number, n.size())
+		return nil, fmt.Errorf("inode %d: invalid directory of %d bytes", n.number, n.size())
 	}
 	runs, err := fs.runs(n)
 	if err != nil {
@@ -217,7 +218,7 @@ func appendNames(names []dirEntry, block []byte) ([]dirEntry, error) {
 			continue
 		}
 		if name == "" || strings.ContainsAny(name, "/\x00") {
-			return nil, fmt.Errorf("the directory has the impossible name %q", name)
+			return nil, fmt.Errorf("the directory contains the invalid name %q", name)
 		}
 		names = append(names, dirEntry{name, number})
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
 )
 
-// xattrs reads the attributes of an inode, in the order of their names.
+// xattrs returns the attributes of an inode, sorted by name.
 func (fs *FileSystem) xattrs(n *inode) ([]diskimage.Xattr, error) {
 	var all []diskimage.Xattr
 	var err error
@@ -40,7 +40,7 @@ func (fs *FileSystem) xattrs(n *inode) ([]diskimage.Xattr, error) {
 	return all, nil
 }
 
-// appendXattrs reads a list of entries; their values are in area.
+// appendXattrs decodes a list of entries, whose values are in area.
 func appendXattrs(all []diskimage.Xattr, entries, area []byte) ([]diskimage.Xattr, error) {
 	le := binary.LittleEndian
 	damaged := errors.New("its extended attributes are damaged")
@@ -58,7 +58,7 @@ func appendXattrs(all []diskimage.Xattr, entries, area []byte) ([]diskimage.Xatt
 		name, known := a.FullName()
 		switch {
 		case valueInode != 0:
-			return nil, fmt.Errorf("extended attribute %q has an inode of its own, which is not supported", name)
+			return nil, fmt.Errorf("extended attribute %q has a separate inode, which is not supported", name)
 		case known:
 			a.Value = slices.Clone(area[offset : offset+size])
 			x, err := a.Decode()

@@ -140,7 +140,7 @@ func (fs *FileSystem) VolumeID() string {
 	return fmt.Sprintf("%04X-%04X", fs.volumeID>>16, fs.volumeID&0xffff)
 }
 
-// next gives the cluster behind another one; ok is false at the end of a file.
+// next returns the cluster behind another one; ok is false at the end of a file.
 func (fs *FileSystem) next(cluster uint32) (next uint32, ok bool) {
 	le := binary.LittleEndian
 	var end uint32
@@ -356,7 +356,7 @@ func list(data []byte) []item {
 	return items
 }
 
-// longPart gives the 13 UTF-16 units of a part of a long name.
+// longPart returns the 13 UTF-16 units of a part of a long name.
 func longPart(e []byte) []uint16 {
 	var units []uint16
 	for _, part := range [][]byte{e[0x01:0x0b], e[0x0e:0x1a], e[0x1c:0x20]} {
@@ -367,7 +367,7 @@ func longPart(e []byte) []uint16 {
 	return units
 }
 
-// shortSum is the checksum that ties a long name to its entry (fatgen, ChkSum).
+// shortSum returns the checksum that ties a long name to its entry (fatgen, ChkSum).
 func shortSum(e []byte) byte {
 	var sum byte
 	for _, c := range e[:11] {

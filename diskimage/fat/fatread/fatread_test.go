@@ -25,7 +25,7 @@ import (
 
 var written = time.Date(2024, 2, 29, 12, 34, 56, 0, time.UTC)
 
-// files are what is written, by name.
+// files returns what is written, by name.
 func files() map[string][]byte {
 	all := map[string][]byte{
 		"EFI/BOOT/BOOTX64.EFI": bytes.Repeat([]byte("efi"), 70_000), "EFI/BOOT/grub.cfg": []byte("search"),

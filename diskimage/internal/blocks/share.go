@@ -123,7 +123,7 @@ func serverCopies(fd int) bool {
 	return false
 }
 
-// withoutShared gives what is left of a run.
+// withoutShared returns what is left of a run.
 func withoutShared(r Run, shared map[uint32]uint32) Run { return r.from(shared[r.Block]) }
 
 // reserver asks the file system under the image for room before much is written there: all the work is then cheaper by

@@ -25,7 +25,7 @@ func NewWriter(ctx context.Context, dst io.WriterAt) *Writer {
 	return &Writer{ctx: ctx, dst: dst, buf: make([]byte, 0, metadataBuffer)}
 }
 
-// Block gives room, all zero, for the content of a block. It is to be filled before the next call of a method.
+// Block returns room, all zero, for the content of a block. It is to be filled before the next call of a method.
 func (w *Writer) Block(number uint64) []byte {
 	used := len(w.buf)
 	if used > 0 && (used == cap(w.buf) || number != w.start+uint64(used)/Size) {

@@ -11,7 +11,7 @@ import (
 // hugePage is the size of a huge page where pages have 4 KiB.
 const hugePage = 2 << 20
 
-// Buffer gives n bytes of memory for direct writes, in huge pages if the kernel has any to give: the disk
+// Buffer returns n bytes of memory for direct writes, in huge pages if the kernel has any to give: the disk
 // then gets a few long pieces instead of a thousand pages. A Debian system of 655 MiB took 0.59 instead of
 // 0.87 s on ext4, and 0.33 instead of 0.36 s of the processor. free gives the memory back.
 func Buffer(n int) (b []byte, free func() error) {

@@ -117,7 +117,7 @@ func (m *Maker) entry(name string) diskimage.Entry {
 	return e
 }
 
-// fill gives a file a content, perhaps with holes.
+// fill returns a file a content, perhaps with holes.
 func (m *Maker) fill(e *diskimage.Entry) {
 	size := m.edge(m.MaxSize)
 	if m.next()%2 == 0 && size < maxFull {

@@ -40,7 +40,7 @@ type content struct{ io.ReaderAt }
 
 func (content) Close() error { return nil }
 
-// Content gives the Open of a file.
+// Content returns the Open of a file.
 func Content(r io.ReaderAt) func() (diskimage.Content, error) {
 	return func() (diskimage.Content, error) { return content{r}, nil }
 }
@@ -53,10 +53,10 @@ func Entry(name string, mode uint32) diskimage.Entry {
 	return diskimage.Entry{Name: name, Mode: mode, ModTime: Time}
 }
 
-// Dir is a directory.
+// Dir returns a directory.
 func Dir(name string) diskimage.Entry { return Entry(name, unix.S_IFDIR|0o755) }
 
-// File is a regular file.
+// File returns a regular file.
 func File(name string, data []byte) diskimage.Entry {
 	e := Entry(name, unix.S_IFREG|0o644)
 	e.Size = int64(len(data))
@@ -64,28 +64,28 @@ func File(name string, data []byte) diskimage.Entry {
 	return e
 }
 
-// Link is a symbolic link.
+// Link returns a symbolic link.
 func Link(name, target string) diskimage.Entry {
 	e := Entry(name, unix.S_IFLNK|0o777)
 	e.Linkname = target
 	return e
 }
 
-// Device is a character or block device, as kind says.
+// Device returns a character or block device, as kind says.
 func Device(name string, kind, major, minor uint32) diskimage.Entry {
 	e := Entry(name, kind|0o660)
 	e.Major, e.Minor = major, minor
 	return e
 }
 
-// HardLink is another name of an entry.
+// HardLink returns another name of an entry.
 func HardLink(name string, to diskimage.Entry) diskimage.Entry {
 	e := to
 	e.Name, e.HardLink, e.Open = name, to.Name, nil
 	return e
 }
 
-// Pattern is n bytes without a zero block.
+// Pattern returns n bytes without a zero block.
 func Pattern(seed uint64, n int) []byte {
 	data := make([]byte, n+8)
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -95,7 +95,7 @@ func Pattern(seed uint64, n int) []byte {
 	return data[:n]
 }
 
-// Sparse is a file with data of the given length at the given places.
+// Sparse returns a file with data of the given length at the given places.
 func Sparse(name string, size int64, length int, places ...int64) diskimage.Entry {
 	e := Entry(name, unix.S_IFREG|0o600)
 	e.Size = size

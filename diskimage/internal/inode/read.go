@@ -32,7 +32,7 @@ type Writer[N Node] interface {
 	Again(e *diskimage.Entry, n N) error
 }
 
-// Twice is the error of Again for an entry that is not expected.
+// Twice returns the error of Again for an entry that is not expected.
 func Twice(e *diskimage.Entry) error { return fmt.Errorf("%q is there twice", e.Name) }
 
 // about says which entry an error is about.
@@ -114,7 +114,7 @@ func Split(name string) (dir, base string) {
 	return rootName, name
 }
 
-// NotFound is the error of Volume.Extents for a name that is not a regular file.
+// NotFound returns the error of Volume.Extents for a name that is not a regular file.
 func NotFound(name string) error {
 	return &fs.PathError{Op: "extents of", Path: name, Err: fs.ErrNotExist}
 }

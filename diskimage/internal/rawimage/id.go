@@ -22,7 +22,7 @@ func (m *Image) ID() (uuid.UUID, error) {
 	return uuid.NewSHA1(uuid.NameSpaceOID, strconv.AppendInt(head, m.Size(), 10)), nil
 }
 
-// GUID gives a UUID in the byte order of Microsoft: its first three parts are little-endian numbers.
+// GUID returns a UUID in the byte order of Microsoft: its first three parts are little-endian numbers.
 func GUID(id uuid.UUID) [16]byte {
 	return [16]byte{
 		id[3], id[2], id[1], id[0], id[5], id[4], id[7], id[6],

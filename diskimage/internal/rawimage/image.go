@@ -37,7 +37,7 @@ func Open(file *os.File) (*Image, error) {
 	return &Image{file: file, length: length}, nil
 }
 
-// Size is the size of the disk in bytes: the length of the file, rounded up to a whole number of sectors as QEMU does
+// Size returns the size of the disk in bytes: the length of the file, rounded up to a whole number of sectors as QEMU does
 // it. The rest of the last sector is zeros.
 func (m *Image) Size() int64 { return RoundUp(m.length, SectorSize) }
 
@@ -76,8 +76,8 @@ func (m *Image) NextData(offset int64) (start, end int64, ok bool, err error) {
 	return start, min(end, m.length), start < m.length, nil
 }
 
-// RoundUp gives the next multiple of unit, which is a power of two.
+// RoundUp returns the next multiple of unit, which is a power of two.
 func RoundUp(n, unit int64) int64 { return (n + unit - 1) &^ (unit - 1) }
 
-// Blocks is the number of blocks of unit bytes (a power of two) that n bytes need.
+// Blocks returns the number of blocks of unit bytes (a power of two) that n bytes need.
 func Blocks(n, unit int64) int64 { return RoundUp(n, unit) / unit }

@@ -5,19 +5,20 @@ package disk
 // FileType is the type in a directory entry.
 type FileType uint8
 
-// TypeChecksum marks the checksum at the end of a block, which looks like an unused entry.
+// TypeChecksum marks the checksum at the end of a block, in the form of an unused entry.
 const TypeChecksum FileType = 0xDE
 
-// Sizes in directories.
+// Sizes and offsets in directories.
 const (
 	MaxNameLength  = 255
 	DirHeaderSize  = 8
 	DirTailSize    = 12 // an unused entry with the checksum as its name
-	DxRootOffset   = 24 // DxRootInfo comes behind the entries "." and ".."
+	DxRootOffset   = 24 // DxRootInfo follows the entries "." and ".."
 	DxRootInfoSize = 8
 	DxEntrySize    = 8
 	DxTailSize     = 8 // reserved uint32, checksum
-	// DxRootEntries and DxNodeEntries are the places of the first DxEntry in block 0 and in other index blocks.
+	// DxRootEntries and DxNodeEntries are the offsets of the first DxEntry in block 0 and in other
+	// index blocks.
 	DxRootEntries = DxRootOffset + DxRootInfoSize
 	DxNodeEntries = DirHeaderSize
 )
@@ -39,14 +40,14 @@ type DxRootInfo struct {
 	UnusedFlags  uint8  // 0x7
 }
 
-// DxCount overlays the hash of the first DxEntry of an index block, which is always 0.
+// DxCount replaces the hash of the first DxEntry of an index block, which is always 0.
 type DxCount struct {
 	Limit uint16 // 0x0 entries that fit
 	Count uint16 // 0x2 entries that are used
 }
 
-// DxEntry says which block of the directory holds the names from a hash on. The lowest bit of the hash says that
-// names with this hash are in the block before as well.
+// DxEntry points to the block of the directory with the names from a hash on. The lowest bit of the
+// hash means that the previous block has names with this hash, too.
 type DxEntry struct {
 	Hash  uint32 // 0x0
 	Block uint32 // 0x4

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package disk holds the structures of ext2, ext3 and ext4 as they lie on the disk, field by field in disk order.
+// Package disk defines the structures of ext2, ext3 and ext4 on disk, field by field in disk order.
 //
-// The offset of each field is in the comment beside it. Everything is little-endian except the journal, which is
-// big-endian. Sources: Documentation/filesystems/ext4 and fs/ext4/ext4.h, ext4_extents.h, xattr.h and
-// include/linux/jbd2.h of the Linux kernel; lib/ext2fs/ext2_fs.h of e2fsprogs.
+// The offset of each field is in the comment beside it. Everything is little-endian except the
+// journal, which is big-endian. Sources: Documentation/filesystems/ext4 and fs/ext4/ext4.h,
+// ext4_extents.h, xattr.h and include/linux/jbd2.h of the Linux kernel; lib/ext2fs/ext2_fs.h of
+// e2fsprogs.
 package disk
 
 import (
@@ -28,8 +29,8 @@ const (
 
 var le = binary.LittleEndian
 
-// Put writes a structure of this package to the start of dst, little-endian. dst must be long enough. Structures that
-// there are many of have a method Put, which does the same faster.
+// Put writes a structure of this package to the start of dst, little-endian. dst must be long
+// enough. Frequent structures have a method Put, which does the same faster.
 func Put(dst []byte, structure any) { put(dst, binary.LittleEndian, structure) }
 
 // PutJournal writes a structure of the journal to the start of dst, big-endian. dst must be long enough.

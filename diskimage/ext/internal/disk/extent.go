@@ -9,9 +9,10 @@ const (
 	// ExtentsInInode and ExtentsInBlock are the number of entries beside the header.
 	ExtentsInInode = BlockField/ExtentEntrySize - 1
 	ExtentsInBlock = BlockSize/ExtentEntrySize - 1
-	// ExtentTail is the place of the checksum in a block, behind the last entry.
+	// ExtentTail is the offset of the checksum in a block, after the last entry.
 	ExtentTail = (ExtentsInBlock + 1) * ExtentEntrySize
-	// MaxExtentLength is the number of blocks in one initialised extent; larger lengths mean "not initialised".
+	// MaxExtentLength is the number of blocks in one initialised extent; larger lengths mean
+	// "uninitialised".
 	MaxExtentLength = 1 << 15
 )
 
@@ -34,8 +35,8 @@ type Extent struct {
 
 // ExtentIndex is an entry above the leaves.
 type ExtentIndex struct {
-	Block  uint32 // 0x0 first block in the file that the node below covers
-	LeafLo uint32 // 0x4 the node below
+	Block  uint32 // 0x0 first block in the file that the child covers
+	LeafLo uint32 // 0x4 the child
 	LeafHi uint16 // 0x8
 	Unused uint16 // 0xA
 }

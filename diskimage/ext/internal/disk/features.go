@@ -2,8 +2,8 @@
 
 package disk
 
-// Compat are features that a driver need not know to read and write the file system (s_feature_compat). e2fsck
-// refuses what it does not know even so.
+// Compat are features that a driver may ignore for reading and writing (s_feature_compat). e2fsck
+// rejects unknown ones nevertheless.
 type Compat uint32
 
 // Features a driver may ignore.
@@ -23,7 +23,7 @@ const (
 	IncompatFiletype Incompat = 0x0002 // directory entries hold the file type
 	IncompatExtents  Incompat = 0x0040 // files are mapped by extents
 	Incompat64Bit    Incompat = 0x0080 // 64-byte group descriptors
-	IncompatFlexBG   Incompat = 0x0200 // bitmaps and inode tables may lie outside of their group
+	IncompatFlexBG   Incompat = 0x0200 // bitmaps and inode tables may be outside of their group
 	IncompatCsumSeed Incompat = 0x2000 // checksums start from s_checksum_seed, so that the UUID may change
 )
 
@@ -38,5 +38,5 @@ const (
 	ROCompatGDTCsum      ROCompat = 0x0010 // group descriptors have a CRC-16, groups may be uninitialised (uninit_bg)
 	ROCompatDirNlink     ROCompat = 0x0020 // more than 65,000 subdirectories: the link count is then 1
 	ROCompatExtraIsize   ROCompat = 0x0040 // inodes have the fields beyond byte 128
-	ROCompatMetadataCsum ROCompat = 0x0400 // everything but data has a CRC-32C; replaces ROCompatGDTCsum
+	ROCompatMetadataCsum ROCompat = 0x0400 // everything except data has a CRC-32C; replaces ROCompatGDTCsum
 )

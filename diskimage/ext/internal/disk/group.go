@@ -2,17 +2,17 @@
 
 package disk
 
-// GroupFlags say what of a group was never written.
+// GroupFlags mark the parts of a group that were never written.
 type GroupFlags uint16
 
 // Group flags.
 const (
 	GroupInodeUninit GroupFlags = 1 // the inode bitmap was not written: all inodes are free
 	GroupBlockUninit GroupFlags = 2 // the block bitmap was not written: all blocks are free
-	GroupInodeZeroed GroupFlags = 4 // the inode table is zero where it is unused: no need for the kernel to zero it
+	GroupInodeZeroed GroupFlags = 4 // the unused part of the inode table is zero, so that the kernel need not clear it
 )
 
-// GroupDescChecksumOffset is the place of GroupDesc.Checksum.
+// GroupDescChecksumOffset is the offset of GroupDesc.Checksum.
 const GroupDescChecksumOffset = 0x1E
 
 // GroupDesc describes one block group. Without Incompat64Bit only the first 32 bytes are on the disk.

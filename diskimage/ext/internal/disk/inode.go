@@ -7,16 +7,16 @@ const (
 	InodeRoot    = 2
 	InodeResize  = 7
 	InodeJournal = 8
-	// FirstInode is the first inode that is not reserved; by custom it is lost+found.
+	// FirstInode is the first inode that is not reserved, by convention lost+found.
 	FirstInode = 11
 )
 
 // Parts of a 256-byte inode.
 const (
-	InodeOldSize = 128 // what ext2 began with
+	InodeOldSize = 128 // of the first version of ext2
 	InodeUsed    = 160 // length of Inode; extended attributes follow
-	// InodeChecksumLoOffset and InodeChecksumHiOffset are the places of the checksum, which covers the whole inode
-	// with zeros there.
+	// InodeChecksumLoOffset and InodeChecksumHiOffset are the offsets of the checksum, which covers
+	// the whole inode with zeros in these fields.
 	InodeChecksumLoOffset = 0x7C
 	InodeChecksumHiOffset = 0x82
 )
@@ -26,12 +26,12 @@ type InodeFlags uint32
 
 // Inode flags.
 const (
-	InodeImmutable InodeFlags = 0x00000010 // nobody changes or removes it
+	InodeImmutable InodeFlags = 0x00000010 // cannot be changed or removed
 	InodeIndex     InodeFlags = 0x00001000 // a hashed directory
 	InodeExtents   InodeFlags = 0x00080000 // i_block is the root of an extent tree
 )
 
-// Places in i_block of a file that is mapped without extents.
+// Indexes in i_block of a file that is mapped without extents.
 const (
 	DirectBlocks = 12
 	Indirect     = 12
@@ -40,11 +40,12 @@ const (
 	BlockRefs    = 15
 )
 
-// BlockField is the size of i_block, and so the first length of a symbolic link that needs a block of its own.
+// BlockField is the size of i_block, and the length of the shortest symbolic link that needs a
+// block.
 const BlockField = 4 * BlockRefs
 
-// Inode is what is known of a file beside its name. The time fields with the suffix Extra hold two more bits of the
-// seconds and the nanoseconds.
+// Inode holds the metadata of a file except its name. The time fields with the suffix Extra hold
+// two more bits of the seconds, and the nanoseconds.
 type Inode struct {
 	Mode        uint16           // 0x00
 	UIDLo       uint16           // 0x02
@@ -80,8 +81,8 @@ type Inode struct {
 	ProjectID   uint32           // 0x9C
 }
 
-// Put writes the inode to the start of dst, which must be long enough. There is one for each file, too many for the
-// general Put.
+// Put writes the inode to the start of dst, which must be long enough. There is one for each file,
+// too many for the general function Put.
 func (i *Inode) Put(dst []byte) {
 	b := dst[:0:InodeUsed]
 	b = le.AppendUint16(b, i.Mode)

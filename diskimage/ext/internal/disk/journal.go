@@ -8,7 +8,8 @@ const (
 	JournalSuperBlockV2 = 4
 )
 
-// JournalSuperBlock is the first block of the journal, big-endian, as far as an empty journal uses it.
+// JournalSuperBlock is the first block of the journal, big-endian, up to the last field that an
+// empty journal uses.
 type JournalSuperBlock struct {
 	Magic           uint32   // 0x00
 	BlockType       uint32   // 0x04
@@ -29,10 +30,10 @@ type JournalSuperBlock struct {
 // OrphanMagic marks each block of the orphan file.
 const OrphanMagic = 0x0B10CA04
 
-// OrphanTailOffset is the place of OrphanTail: at the end of each block of the orphan file.
+// OrphanTailOffset is the offset of OrphanTail, at the end of each block of the orphan file.
 const OrphanTailOffset = BlockSize - 8
 
-// OrphanTail ends each block of the orphan file (little-endian, as everything but the journal).
+// OrphanTail ends each block of the orphan file (little-endian, as everything except the journal).
 type OrphanTail struct {
 	Magic    uint32 // 0x0
 	Checksum uint32 // 0x4

@@ -2,7 +2,7 @@
 
 package disk
 
-// Place and size of the superblock.
+// Offset and size of the superblock.
 const (
 	SuperBlockOffset = 1024 // from the start of the file system; copies are at the start of their group
 	SuperBlockSize   = 1024
@@ -18,7 +18,7 @@ const (
 	RevisionDynamic    = 1
 	MaxMountsNever     = 0xFFFF // never check because of the number of mounts
 	HashHalfMD4        = 1      // s_def_hash_version, and hash_version of DxRootInfo
-	FlagSignedHash     = 1      // s_flags: bytes of names are signed when they are hashed
+	FlagSignedHash     = 1      // s_flags: hashing treats the bytes of names as signed
 	JournalBackup      = 1      // s_jnl_backup_type: s_jnl_blocks holds i_block and i_size
 	ChecksumCRC32C     = 1      // s_checksum_type
 	MountUserXattr     = 0x0004 // s_default_mount_opts
@@ -30,7 +30,7 @@ const (
 	WantExtraInodeSize = InodeUsed - InodeOldSize
 )
 
-// SuperBlock describes the whole file system. Fields of features that this program never uses are called Unused.
+// SuperBlock describes the whole file system. Fields of unused features are called Unused.
 type SuperBlock struct {
 	InodesCount       uint32     // 0x000
 	BlocksCountLo     uint32     // 0x004

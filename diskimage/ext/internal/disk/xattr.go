@@ -9,12 +9,12 @@ const XattrMagic = 0xEA020000
 
 // Sizes of extended attributes.
 const (
-	XattrMagicSize   = 4 // all of the header that an inode has
+	XattrMagicSize   = 4 // the whole header in an inode
 	XattrHeaderSize  = 32
 	XattrEntrySize   = 16
-	XattrEnd         = 4 // zeros behind the last entry
+	XattrEnd         = 4 // zeros after the last entry
 	XattrMaxRefcount = 1024
-	// XattrRefcountOffset and XattrChecksumOffset are places of fields of XattrHeader.
+	// XattrRefcountOffset and XattrChecksumOffset are offsets of fields of XattrHeader.
 	XattrRefcountOffset = 0x04
 	XattrChecksumOffset = 0x10
 )

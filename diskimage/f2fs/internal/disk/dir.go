@@ -23,7 +23,7 @@ type DirEntry struct {
 	Type       FileType // 0xA
 }
 
-// Slots is the number of slots that a name of so many bytes takes.
+// Slots returns the number of slots that a name of so many bytes takes.
 func Slots(nameLength int) int { return (nameLength + SlotSize - 1) / SlotSize }
 
 // Entries is a block of a directory, or what an inode has instead: a bitmap of the slots, the lowest bit

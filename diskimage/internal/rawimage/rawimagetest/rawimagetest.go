@@ -48,7 +48,7 @@ const (
 	mib = 1 << 20
 )
 
-// Cases are small images around the edges of clusters of 64 KiB, 1 MiB and 2 MiB, and some of other difficulty.
+// Cases returns small images around the edges of clusters of 64 KiB, 1 MiB and 2 MiB, and some of other difficulty.
 func Cases() []Case {
 	cases := []Case{
 		{"empty", 0, nil},
@@ -74,7 +74,7 @@ func Cases() []Case {
 	return append(cases, mixed)
 }
 
-// Large is a disk of a size with little data: at its beginning, in its middle, and in its last byte.
+// Large returns a disk of a size with little data: at its beginning, in its middle, and in its last byte.
 func Large(size int64) Case {
 	return Case{"large", size, []Piece{{0, 512, Text}, {size / 2, 4 * kib, Noise}, {size - 1, 1, Noise}}}
 }
@@ -193,7 +193,7 @@ func Output(t testing.TB, src *os.File, convert Convert) *os.File {
 	return dst
 }
 
-// Hash is of everything that is in a file.
+// Hash returns of everything that is in a file.
 func Hash(t testing.TB, file *os.File) string {
 	t.Helper()
 	h := sha256.New()
@@ -216,7 +216,7 @@ func Judge(t testing.TB, format string, image, raw *os.File) {
 	diskimagetest.Run(t, "qemu-img", "compare", "-f", "raw", "-F", format, raw.Name(), image.Name())
 }
 
-// JudgeLarge is Judge for a disk of Large: it compares the data only, because with some formats qemu-img compare takes
+// JudgeLarge returns Judge for a disk of Large: it compares the data only, because with some formats qemu-img compare takes
 // minutes for the holes between.
 func JudgeLarge(t testing.TB, format string, image, raw *os.File) {
 	t.Helper()
