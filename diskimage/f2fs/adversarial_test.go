@@ -13,8 +13,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// Blocks of a file where the nodes that point to them change: the inode's own, those of direct nodes, of the
-// two indirect nodes, and of the double indirect one.
+// The first blocks of a file that direct nodes of the inode, of its two indirect nodes, and of its
+// double indirect node point to.
 const (
 	firstDirect   = disk.UsedInodeAddrs
 	firstIndirect = firstDirect + slotIndirect*disk.NodeAddrs

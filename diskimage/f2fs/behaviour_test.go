@@ -18,7 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// TestPromisesOfAFormatter returns not parallel, see fstest.TestWriter.
+// TestPromisesOfAFormatter is not parallel, see fstest.TestWriter.
 func TestPromisesOfAFormatter(t *testing.T) {
 	fstest.TestWriter(t,
 		fstest.Writer{Name: "f2fs", Formatter: Formatter{}, Filesystem: filesystem(), Tree: adversarialTree(),
@@ -83,7 +83,7 @@ func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 				t.Errorf("%s: %s leaves %d bytes, want %s", name, size, got, free)
 			}
 			if smaller := size - 5*diskimage.MiB; left(smaller) >= int64(free+free/500) {
-				t.Errorf("%s: %s for %s, but %s is enough, too", name, size, free, smaller)
+				t.Errorf("%s: %s for %s, but %s is enough", name, size, free, smaller)
 			}
 		}
 	}
@@ -94,7 +94,8 @@ func TestMinimumSizeIsEnoughAndNotMuchMore(t *testing.T) {
 
 func TestFullFileSystemIsClean(t *testing.T) {
 	t.Parallel()
-	// The data fills its last segment, so that the log goes on in an empty one; then one block less, and one more.
+	// The data fills its last segment, so that the log continues in an empty one; then one block
+	// less, and one more.
 	for _, blocks := range []int{5 * 512, 5*512 - 1, 5*512 + 1} {
 		tree := fstest.Tree{fstest.Dir("."), fstest.File("a", fstest.Pattern(1, blocks*disk.BlockSize))}
 		size, err := MinimumSize(filesystem(), tree, 0)
@@ -107,7 +108,7 @@ func TestFullFileSystemIsClean(t *testing.T) {
 	}
 }
 
-// recorder notes where something is written.
+// recorder records the ranges of writes.
 type recorder struct {
 	*os.File
 	written []diskimage.Extent
@@ -118,7 +119,7 @@ func (r *recorder) WriteAt(b []byte, offset int64) (int, error) {
 	return r.File.WriteAt(b, offset)
 }
 
-// What is not used may be anything, and what is said to be zero is not written.
+// Unused blocks may have any content, and those in Zeros are not written.
 func TestOnlyUsedSpaceMatters(t *testing.T) {
 	t.Parallel()
 	for _, tree := range []fstest.Tree{{fstest.Dir(".")}, append(adversarialTree(), smallTree()[1:]...)} {
@@ -142,7 +143,7 @@ func TestOnlyUsedSpaceMatters(t *testing.T) {
 				if !slices.ContainsFunc(data, func(e diskimage.Extent) bool {
 					return e.Offset <= w.Offset && w.Offset+w.Length <= e.Offset+e.Length
 				}) {
-					t.Errorf("written outside of what is used: %+v", w)
+					t.Errorf("written outside of Used: %+v", w)
 				}
 			}
 			var end int64
@@ -172,7 +173,7 @@ func TestFileSystemCanGrow(t *testing.T) {
 	}
 	diskimagetest.Run(t, "resize.f2fs", image)
 	for _, complaint := range diskimagetest.FsckF2FS(t, image) {
-		// resize.f2fs leaves no second checkpoint, in file systems of mkfs.f2fs as well.
+		// resize.f2fs leaves no second checkpoint, even in file systems of mkfs.f2fs.
 		if !strings.Contains(complaint, "Invalid CP CRC offset: 0") {
 			t.Error(complaint)
 		}

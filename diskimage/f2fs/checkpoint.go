@@ -10,15 +10,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
-// Blocks of a checkpoint pack beside the payload: the checkpoint, a summary of the last segment of each log, the
-// checkpoint again.
+// packBlocks is the number of blocks of a checkpoint pack without the payload: the checkpoint, a
+// summary of the last segment of each log, and the checkpoint again.
 const packBlocks = 1 + uint32(disk.Logs) + 1
 
 // pack returns the number of blocks in a checkpoint pack.
 func (v *volume) pack() uint32 { return packBlocks + v.payload }
 
-// writeCheckpoints writes a checkpoint, with the summaries of the last segments, to the first pack. The second one has
-// version 0, which is older.
+// writeCheckpoints writes a checkpoint, with the summaries of the last segments, to the first pack.
+// The second pack has version 0, which is older.
 func (v *volume) writeCheckpoints(w *blocks.Writer, summaries [disk.Logs][]byte) {
 	second := v.checkpointAddr + disk.BlocksPerSegment
 	for _, addr := range []uint32{second, second + v.pack() - 1} {
@@ -31,8 +31,8 @@ func (v *volume) writeCheckpoints(w *blocks.Writer, summaries [disk.Logs][]byte)
 	v.putCheckpoint(w.Block(uint64(v.checkpointAddr+v.pack()-1)), v.version)
 }
 
-// putCheckpoint encodes the first or last block of a checkpoint. The bitmaps stay zero: the first copy is
-// valid of all of the SIT and the NAT.
+// putCheckpoint encodes the first or last block of a checkpoint. The bitmaps stay zero: the first
+// copy of every block of the SIT and the NAT is valid.
 func (v *volume) putCheckpoint(dst []byte, version uint64) {
 	const none = 1<<32 - 1
 	cp := disk.Checkpoint{
@@ -63,12 +63,13 @@ func (v *volume) putCheckpoint(dst []byte, version uint64) {
 	binary.LittleEndian.PutUint32(dst[disk.CheckpointChecksum:], checksum(dst[:disk.CheckpointChecksum]))
 }
 
-// current returns the segment that a log goes on in, and how many of its blocks are in use.
+// current returns the segment in which a log continues, and the number of its used blocks.
 func (v *volume) current(log disk.Log) (segment uint32, offset uint16) {
 	return v.starts[log] + uint32(v.counts[log]/disk.BlocksPerSegment), uint16(v.counts[log] % disk.BlocksPerSegment)
 }
 
-// checksum returns the CRC-32 of f2fs: the usual polynomial, the magic number to begin with, nothing inverted.
+// checksum returns the CRC-32 of f2fs: the usual polynomial, the magic number as initial value,
+// nothing inverted.
 func checksum(data []byte) uint32 {
 	magic := uint32(disk.Magic)
 	return ^crc32.Update(^magic, crc32.IEEETable, data)
@@ -77,7 +78,7 @@ func checksum(data []byte) uint32 {
 // writeNAT writes the blocks of the NAT that are in use.
 func (v *volume) writeNAT(w *blocks.Writer) {
 	table := make([]disk.NATEntry, v.last+1)
-	// Their addresses mean nothing, but are not 0.
+	// Their addresses have no meaning, but must not be 0.
 	table[disk.InodeNode] = disk.NATEntry{Inode: disk.InodeNode, BlockAddr: 1}
 	table[disk.InodeMeta] = disk.NATEntry{Inode: disk.InodeMeta, BlockAddr: 1}
 	for _, n := range v.nodes {

@@ -11,16 +11,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// directory is the content of a directory. A small one is in its inode, unless it is the root, which the
-// kernel takes to be damaged if it has no blocks (f2fs_fill_super in fs/f2fs/super.c). A larger one is a file
-// that is a row of hash tables, each with twice as many buckets as the one before: a name is in the first one
-// whose bucket has had room (f2fs_add_regular_entry in fs/f2fs/dir.c). Blocks without names are holes.
+// directory is the content of a directory. A small one is in its inode, except the root, which the
+// kernel treats as damaged if it has no blocks (f2fs_fill_super in fs/f2fs/super.c). A larger one
+// is a file with a sequence of hash tables, each with twice as many buckets as the previous one: a
+// name is in the first table whose bucket had room (f2fs_add_regular_entry in fs/f2fs/dir.c).
+// Blocks without names are holes.
 type directory struct {
 	self, parent *node
 	entries      []dirEntry
 
 	inline bool
-	blocks map[uint32]*dirBlock // by place in the file, if not inline
+	blocks map[uint32]*dirBlock // by block of the file, if not inline
 	depth  uint32               // number of hash tables
 }
 
@@ -32,20 +33,21 @@ type dirEntry struct {
 
 // dirBlock is a block of a directory.
 type dirBlock struct {
-	entries []int32 // places in directory.entries, but for the names "." and ".." that the first block begins with
+	entries []int32 // indexes in directory.entries; the first block begins with "." and ".."
 	slots   int
 }
 
 const (
-	// dotSlots are those of "." and "..".
+	// dotSlots is the number of slots of "." and "..".
 	dotSlots = 2
-	// bucketBlocks is the number of blocks in a bucket of all tables that are used here.
+	// bucketBlocks is the number of blocks in a bucket of the tables that are used here.
 	bucketBlocks = 2
-	// mostTables is far more than any directory needs unless its names were made to have the same hashes.
+	// mostTables is far more than any directory needs unless its names were chosen to have the same
+	// hashes.
 	mostTables = 26
 )
 
-// pack returns the entries their places.
+// pack distributes the entries over blocks.
 func (d *directory) pack() error {
 	slots := dotSlots
 	for _, e := range d.entries {
@@ -67,7 +69,7 @@ func (d *directory) pack() error {
 	return nil
 }
 
-// room finds the block for a name.
+// room returns the block for a name.
 func (d *directory) room(name string) (*dirBlock, error) {
 	hash, slots := dirHash(name), disk.Slots(len(name))
 	var table uint32 // first block of the table
@@ -90,7 +92,7 @@ func (d *directory) room(name string) (*dirBlock, error) {
 	return nil, fmt.Errorf("%q: too many names have hashes that end with the same bits", name)
 }
 
-// spans returns the blocks of the directory, ascending.
+// spans returns the blocks of the directory in ascending order.
 func (d *directory) spans() []inode.Span {
 	var spans []inode.Span
 	for _, at := range slices.Sorted(maps.Keys(d.blocks)) {
@@ -99,7 +101,7 @@ func (d *directory) spans() []inode.Span {
 	return spans
 }
 
-// putInline writes a small directory into its inode, of which area is a part.
+// putInline writes a small directory into area, a part of its inode.
 func (d *directory) putInline(area []byte) {
 	e := disk.NewEntries(area)
 	d.putDots(e)

@@ -16,8 +16,8 @@ func dirHash(name string) uint32 {
 	}
 }
 
-// hashWords makes four words of the first 16 bytes of a name, at most. What is missing is filled up with the
-// length of all that is left of the name.
+// hashWords converts the first 16 bytes of a name to four words, padded with the length of the rest
+// of the name.
 func hashWords(name string) (words [4]uint32) {
 	const wordSize = 4
 	pad := uint32(len(name)) * 0x01010101

@@ -19,11 +19,11 @@ func invalidTrees() []fstest.Invalid {
 			e.Size = maxBlocks*disk.BlockSize + 1
 		}), Want: "size of"},
 		{Name: "large attribute", Tree: fstest.WithXattr("user.a", disk.XattrRoom),
-			Want: `"a": extended attributes need 36 bytes more than the 4244`},
+			Want: `"a": extended attributes need 36 bytes more than the maximum of 4244`},
 	}
 }
 
-// collidingNames returns names whose hashes end with so many zero bits.
+// collidingNames returns n files whose hashes end with twelve zero bits.
 func collidingNames(n int) fstest.Tree {
 	tree := fstest.Tree{fstest.Dir(".")}
 	for i := uint32(0); len(tree) <= n; i++ {

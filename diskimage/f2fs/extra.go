@@ -7,13 +7,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// extra is a node of a file beside its inode. The NAT gives each node a number, by which others point to it.
+// extra is a node of a file other than its inode. Other nodes point to it by its number in the NAT.
 type extra struct {
 	kind   nodeKind
-	offset uint32 // of the node in the file's tree of nodes, for the footer
-	parent int32  // in node.extras, or the inode
+	offset uint32 // of the node in the file's node tree, for the footer
+	parent int32  // index in node.extras, or parentInode
 	slot   uint32 // of the pointer in the parent
-	first  uint64 // of a direct node: the block of the file that its first address is for
+	first  uint64 // of a direct node: the block of the file at its first address
 	number uint32
 	addr   uint32
 }
@@ -26,7 +26,7 @@ const (
 	xattrNode                    // has extended attributes
 )
 
-// parentInode stands for the inode as a parent; the slot is then one of the five for nodes.
+// parentInode means that the parent is the inode; the slot is then one of its five node slots.
 const parentInode = -1
 
 // Slots of an inode: two direct nodes, two indirect ones, and one that points to indirect ones.
@@ -35,8 +35,8 @@ const (
 	slotDouble   = 4
 )
 
-// Limits of a file (get_node_path in fs/f2fs/node.c; max_file_blocks in fs/f2fs/super.c leaves out the
-// inode's own addresses).
+// Limits of a file (get_node_path in fs/f2fs/node.c; max_file_blocks in fs/f2fs/super.c does not
+// count the inode's own addresses).
 const (
 	perIndirect = disk.NodeAddrs // direct nodes
 	perDouble   = disk.NodeAddrs * disk.NodeAddrs
@@ -44,7 +44,8 @@ const (
 	maxBlocks   = maxDirect * disk.NodeAddrs
 )
 
-// extraNodes returns the nodes that a file with these spans needs: pointers come before what they point to.
+// extraNodes returns the nodes that a file with these spans needs. Nodes come before those that
+// they point to.
 func extraNodes(spans []inode.Span) []extra {
 	m := nodeMaker{last: -1, indirect: [3]int32{-1, -1, -1}, inDouble: -1}
 	for _, s := range spans {
@@ -63,16 +64,17 @@ func extraNodes(spans []inode.Span) []extra {
 	return m.extras
 }
 
-// nodeMaker makes direct nodes in the order of the file, and those that point to them.
+// nodeMaker creates direct nodes in the order of the file, and the nodes that point to them.
 type nodeMaker struct {
 	extras   []extra
-	last     int64    // direct node that was made
-	indirect [3]int32 // the two indirect nodes, and the double indirect one; -1: not there yet
-	inDouble int32    // indirect node below the double indirect one that was made last
-	slot     uint64   // of that
+	last     int64    // latest direct node
+	indirect [3]int32 // the two indirect nodes and the double indirect one; -1: not created yet
+	inDouble int32    // latest indirect node below the double indirect one
+	slot     uint64   // of inDouble
 }
 
-// direct makes a direct node. Offsets count all nodes that a file could have, each before those that it points to.
+// direct creates a direct node. Offsets count all possible nodes of a file, each before those that
+// it points to.
 func (m *nodeMaker) direct(number uint64) {
 	first := disk.UsedInodeAddrs + number*disk.NodeAddrs
 	add := func(kind nodeKind, offset uint64, parent int32, slot uint64) int32 {

@@ -12,7 +12,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// FuzzTree makes trees of bytes, and wants fsck.f2fs to find nothing and the reader to read back what was written.
+// FuzzTree builds trees from random bytes. fsck.f2fs must find no error, and the reader must read
+// back what was written.
 func FuzzTree(f *testing.F) {
 	f.Add([]byte{})
 	for i := range byte(12) {
@@ -35,7 +36,7 @@ func FuzzTree(f *testing.F) {
 	})
 }
 
-// edges are the lengths where something changes.
+// edges are the lengths at which the format on disk changes.
 var edges = []int{
 	0, 1, 4, 100, 171, 172, 1000, disk.InlineDataSize - 1, disk.InlineDataSize, disk.InlineDataSize + 1,
 	disk.BlockSize - 1,

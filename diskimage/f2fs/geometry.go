@@ -9,29 +9,30 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 )
 
-// geometry is where the areas of the file system are: superblocks, checkpoints, SIT (which blocks are in
-// use), NAT (where nodes are), SSA (what points to blocks), and the main area with nodes and data. Each is a
-// number of segments.
+// geometry is the layout of the areas: superblocks, checkpoints, SIT (which blocks are in use), NAT
+// (where nodes are), SSA (what points to blocks), and the main area with nodes and data. Each area
+// has a number of segments.
 type geometry struct {
 	blocks   uint64
 	segment0 uint32 // address of the first segment
 
 	segments                                  uint32
-	sitSegments, natSegments, ssaSegments     uint32 // SIT and NAT have two copies, which are counted
+	sitSegments, natSegments, ssaSegments     uint32 // including both copies of SIT and NAT
 	mainSegments                              uint32
 	checkpointAddr, sitAddr, natAddr, ssaAddr uint32
 	mainAddr                                  uint32
 
 	payload  uint32 // blocks that the bitmap of a large SIT needs in each checkpoint
 	reserved uint32 // segments for cleaning
-	overprov uint32 // segments that files cannot have, reserved included
+	overprov uint32 // segments that files cannot use, including the reserved ones
 }
 
-// Bounds of mkfs.f2fs: F2FS_MIN_SEGMENTS of include/f2fs_fs.h, and more main segments than there are logs.
+// minSegments is F2FS_MIN_SEGMENTS of include/f2fs_fs.h. There must also be more main segments than
+// logs.
 const minSegments = 9
 
-// newGeometry divides a partition as mkfs.f2fs does (f2fs_prepare_super_block in mkfs/f2fs_format.c of f2fs-tools 1.15,
-// the one of Debian bookworm; 1.16 reserves fewer segments for cleaning).
+// newGeometry divides a partition as mkfs.f2fs does (f2fs_prepare_super_block in mkfs/f2fs_format.c
+// of f2fs-tools 1.15, the version of Debian bookworm; 1.16 reserves fewer segments for cleaning).
 func newGeometry(p parameters, size diskimage.Size) (geometry, error) {
 	g := geometry{blocks: uint64(size) / disk.BlockSize}
 	// Both superblocks come before the first segment.
@@ -44,7 +45,7 @@ func newGeometry(p parameters, size diskimage.Size) (geometry, error) {
 	}
 	segments := (g.blocks - uint64(g.segment0)) / disk.BlocksPerSegment
 	if segments > disk.MostSegments {
-		return geometry{}, fmt.Errorf("%s are not supported: f2fs has at most 16 TiB", size)
+		return geometry{}, fmt.Errorf("%s are not supported: the maximum on f2fs is 16 TiB", size)
 	}
 	g.segments = uint32(segments)
 	g.checkpointAddr = g.segment0
@@ -56,7 +57,8 @@ func newGeometry(p parameters, size diskimage.Size) (geometry, error) {
 
 	left := g.segments - disk.CheckpointPacks - g.sitSegments
 	nat := segmentsFor(uint32(ceilDiv(uint64(left)*disk.BlocksPerSegment, disk.NATEntriesPerBlock)))
-	// The bitmaps that tell which copy is valid are in the first block of the checkpoint. Each has a bit for a block.
+	// The bitmaps of valid copies are in the first block of the checkpoint, with one bit for each
+	// block.
 	room := uint32(disk.BitmapRoom)
 	if bitmap := bitmapSize(sit); bitmap > disk.BitmapRoom-disk.LeastNATBitmap {
 		g.payload = ceilDiv(bitmap, disk.BlockSize)
@@ -83,12 +85,13 @@ func newGeometry(p parameters, size diskimage.Size) (geometry, error) {
 	return g, nil
 }
 
-// reserve decides how much of the main area files cannot have. f2fs never writes in place, and moves what is
-// still needed of old segments to free ones. mkfs.f2fs tries ratios and takes the one that leaves the most
-// (get_best_overprovision in include/f2fs_fs.h). It is false if nothing would be left.
+// reserve computes the part of the main area that files cannot use. f2fs never writes in place; it
+// moves the used blocks of old segments to free ones. mkfs.f2fs tries ratios and takes the one that
+// leaves the most space (get_best_overprovision in include/f2fs_fs.h). reserve returns false if
+// nothing would be left.
 //
-// The conversions keep the compiler from joining a multiplication and an addition, which some processors
-// round otherwise.
+// The conversions prevent fused multiplication and addition, which some processors round
+// differently.
 func (g *geometry) reserve() bool {
 	ratio, end, step := 0.01, 10.0, 0.01
 	if g.mainSegments < 256 {
@@ -121,12 +124,13 @@ func (g geometry) userBlocks() uint64 {
 	return uint64(g.mainSegments-g.overprov) * disk.BlocksPerSegment
 }
 
-// maxNodes returns the number of nodes that the NAT has room for; some of the first are not in use.
+// maxNodes returns the number of nodes in the NAT, including unused ones at its start.
 func (g geometry) maxNodes() uint32 {
 	return g.natSegments / 2 * disk.BlocksPerSegment * disk.NATEntriesPerBlock
 }
 
-// natBlock returns the address of a block of the NAT's first copy: its segments and those of the second take turns.
+// natBlock returns the address of a block of the NAT's first copy: the segments of both copies
+// alternate.
 func (g geometry) natBlock(i uint32) uint32 {
 	return g.natAddr + i/disk.BlocksPerSegment*2*disk.BlocksPerSegment + i%disk.BlocksPerSegment
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// mkfs.f2fs of f2fs-tools 1.15 is meant; later versions reserve less.
+// This needs mkfs.f2fs of f2fs-tools 1.15; later versions reserve less.
 func TestAreasAreThoseOfMkfs(t *testing.T) {
 	t.Parallel()
 	for _, size := range []diskimage.Size{

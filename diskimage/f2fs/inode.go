@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// putInode encodes an inode into dst, which is zero, with what it holds inline.
+// putInode encodes an inode into dst, which is zero, with its inline content.
 func (v *volume) putInode(dst []byte, n *node) error {
 	_, base := inode.Split(n.Name)
 	inode := disk.Inode{
@@ -63,7 +63,7 @@ func (v *volume) putInode(dst []byte, n *node) error {
 	return nil
 }
 
-// putContent fills the part of an inode that is for addresses.
+// putContent encodes the addresses of an inode, or the content in their place.
 func (v *volume) putContent(dst []byte, n *node) error {
 	addrs, inline := dst[disk.InodeSize:], dst[disk.InlineOffset:][:disk.InlineDataSize]
 	switch n.Type() {
@@ -86,7 +86,7 @@ func (v *volume) putContent(dst []byte, n *node) error {
 	return nil
 }
 
-// read reads the content of a file that is inline.
+// read reads the content of an inline file.
 func (n *node) read(dst []byte) (err error) {
 	content, err := n.Open()
 	if err != nil {
@@ -97,7 +97,7 @@ func (n *node) read(dst []byte) (err error) {
 	case got == len(dst):
 		err = nil
 	case errors.Is(err, io.EOF):
-		err = fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", n.Name, got, n.Size)
+		err = fmt.Errorf("read %q: it ends at byte %d of %d; was it changed?", n.Name, got, n.Size)
 	default:
 		err = fmt.Errorf("read %q at byte 0: %w", n.Name, err)
 	}
@@ -107,7 +107,7 @@ func (n *node) read(dst []byte) (err error) {
 	return err
 }
 
-// putExtra encodes a node beside the inode into dst, which is zero.
+// putExtra encodes a node other than the inode into dst, which is zero.
 func (v *volume) putExtra(dst []byte, n *node, index int) {
 	e := n.extras[index]
 	switch e.kind {
@@ -125,7 +125,7 @@ func (v *volume) putExtra(dst []byte, n *node, index int) {
 	v.putFooter(dst, n, e.number, e.offset, e.addr)
 }
 
-// putAddrs writes the addresses of count blocks of a file, from first on.
+// putAddrs writes the addresses of count blocks of a file, beginning at first.
 func (n *node) putAddrs(dst []byte, first, count uint64) {
 	i, _ := slices.BinarySearchFunc(n.spans, first,
 		func(s inode.Span, first uint64) int { return cmp.Compare(s.End, first+1) })
@@ -141,8 +141,8 @@ func putAddr(dst []byte, slot uint64, addr uint32) {
 	binary.LittleEndian.PutUint32(dst[slot*disk.AddrSize:], addr)
 }
 
-// putFooter ends a node. It was written before the checkpoint; what is written later has the checkpoint's
-// version, by which the kernel finds it after a crash.
+// putFooter writes the footer of a node, without a checkpoint version. Nodes written after the
+// checkpoint have its version, by which the kernel finds them after a crash.
 func (v *volume) putFooter(dst []byte, n *node, number, offset, addr uint32) {
 	flag := offset << disk.FooterOffsetShift
 	if n.dir == nil {

@@ -12,15 +12,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// inventory is what will be in the file system, as far as it does not depend on the size.
+// inventory is the part of the plan that does not depend on the size of the file system.
 type inventory struct {
 	nodes  []*node          // by inode number, from disk.InodeRoot on
 	byName map[string]*node // each name of the tree
-	last   uint32           // number of a node that is in use
+	last   uint32           // highest node number in use
 	counts [disk.Logs]uint64
 }
 
-// newInventory reads a tree and decides numbers of nodes and the content of directories.
+// newInventory reads a tree and assigns node numbers and the content of directories.
 func newInventory(tree diskimage.Tree) (*inventory, error) {
 	inv := &inventory{}
 	var err error
@@ -36,7 +36,8 @@ func newInventory(tree diskimage.Tree) (*inventory, error) {
 	return inv, nil
 }
 
-// complete decides what depends on the whole content of a directory: which blocks and nodes there are.
+// complete assigns the blocks and nodes of a node, which depend on the whole content of a
+// directory.
 func (inv *inventory) complete(n *node) error {
 	if n.dir != nil {
 		if err := n.dir.pack(); err != nil {
@@ -75,7 +76,8 @@ func (n *node) extraLog(e extra) disk.Log {
 	return n.nodeLog()
 }
 
-// dataLog returns the log of data. Files that a name marks as cold, such as films, are not told apart.
+// dataLog returns the log of data. Names that mark files as cold, such as those of films, are
+// ignored.
 func (n *node) dataLog() disk.Log {
 	if n.dir != nil {
 		return disk.HotData
@@ -114,7 +116,7 @@ func (inv *inventory) Link(n, dir *node, base string) {
 // Again implements inode.Writer.
 func (inv *inventory) Again(e *diskimage.Entry, _ *node) error { return inode.Twice(e) }
 
-// enter returns a node its number and its directory.
+// enter assigns a node its number and its directory.
 func (inv *inventory) enter(n, parent *node) {
 	n.number = disk.InodeRoot + uint32(len(inv.nodes))
 	n.parent = parent

@@ -29,11 +29,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// kernelVariable names the environment variable with a Debian package of a kernel, linux-image-*.deb, to be
-// used instead of that of the machine's own release. The modules are in it up to trixie.
+// kernelVariable is the environment variable with the path of a Debian package of a kernel,
+// linux-image-*.deb, to use instead of that of the machine's own release. Up to trixie it contains
+// the modules.
 const kernelVariable = "VMDEBOOTSTRAP_TEST_KERNEL"
 
-// TestMain makes this program the first process of a virtual machine when it is one.
+// TestMain runs guest if this program is the first process of a virtual machine.
 func TestMain(m *testing.M) {
 	if os.Getpid() == 1 && os.Getenv(guestVariable) != "" {
 		guest()
@@ -41,14 +42,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// kernelTree has everything, and a directory of 10,000 files.
+// kernelTree returns all entries, and a directory of 10,000 files.
 func kernelTree() fstest.Tree {
 	tree := append(adversarialTree(), smallTree()[1:]...)
 	return append(tree, fstest.ManyFiles("large", 10_000, 12)...)
 }
 
-// The kernel is the reader that counts. Few have a module for f2fs, so it is Debian's, in a virtual machine, with this
-// program as /init.
+// The kernel is the most important reader. Few hosts have a module for f2fs, so the test boots
+// Debian's kernel in a virtual machine, with this program as /init.
 func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 	t.Parallel()
 	kernel := unpackKernel(t)
@@ -69,7 +70,7 @@ func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 		},
 	})
 	_, said, _ := strings.Cut(text, guestBegin)
-	said, _, ended := strings.Cut(said, guestEnd) // behind it the kernel may speak of switching off
+	said, _, ended := strings.Cut(said, guestEnd) // after it the kernel may print messages about powering off
 	for line := range strings.Lines(said) {
 		if line = strings.TrimSpace(line); line != "" {
 			t.Error(line)
@@ -81,7 +82,7 @@ func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 	diskimagetest.Fsck(t, image)
 }
 
-// unpackKernel returns a directory with the files of Debian's kernel.
+// unpackKernel returns a directory with the files of Debian's kernel package.
 func unpackKernel(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -110,7 +111,8 @@ func unpackKernel(t *testing.T) string {
 	return root
 }
 
-// initramfs makes an archive of this program and the modules that it needs, in the order of loading.
+// initramfs creates an archive of this program and the modules that it needs, in the order of
+// loading.
 func initramfs(t *testing.T, kernel string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -157,7 +159,7 @@ func initramfs(t *testing.T, kernel string) string {
 		}
 		order = append(order, name)
 	}
-	// What f2fs asks for by an alias is not among its dependencies.
+	// The dependencies of f2fs do not include modules that it requests by alias.
 	for _, name := range []string{"virtio_pci", "virtio_blk", "crc32_generic", "f2fs"} {
 		add(name)
 	}
@@ -177,7 +179,7 @@ func initramfs(t *testing.T, kernel string) string {
 	return archive
 }
 
-// dependencies returns the modules that a module says it needs.
+// dependencies returns the modules that a module depends on.
 func dependencies(t *testing.T, module []byte) []string {
 	t.Helper()
 	file, err := elf.NewFile(bytes.NewReader(module))
@@ -197,14 +199,15 @@ func dependencies(t *testing.T, module []byte) []string {
 	return names
 }
 
-// What the guest is told, and what it says first and last.
+// The variable of the guest, and its first and last messages.
 const (
 	guestVariable = "F2FS_TEST_GUEST"
 	guestBegin    = "comparison begins"
 	guestEnd      = "comparison ends"
 )
 
-// guest returns the first process of the virtual machine. It reports differences on the console and powers the machine off.
+// guest is the first process of the virtual machine. It reports differences on the console and
+// powers the machine off.
 func guest() {
 	say := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	for _, m := range []struct{ source, dir, kind string }{{"dev", "/dev", "devtmpfs"}, {"proc", "/proc", "proc"}} {
@@ -266,7 +269,7 @@ func guest() {
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
 
-// unmount waits for the garbage collector, which closes the root of a tree.
+// unmount unmounts a directory, after the garbage collector has closed the root of the tree.
 func unmount(at string) (err error) {
 	for range 100 {
 		runtime.GC()
@@ -278,7 +281,7 @@ func unmount(at string) (err error) {
 	return err
 }
 
-// kernelLog returns what dmesg(1) prints.
+// kernelLog returns the log that dmesg(1) prints.
 func kernelLog() (string, error) {
 	const readAll = 3 // SYSLOG_ACTION_READ_ALL
 	log := make([]byte, 1<<20)
@@ -286,7 +289,7 @@ func kernelLog() (string, error) {
 	return string(log[:max(n, 0)]), err
 }
 
-// change does what a running system does, to files of all kinds.
+// change modifies files of all kinds as a running system does.
 func change(at string) error {
 	for i := range 3000 {
 		name := filepath.Join(at, "large", fmt.Sprintf("new %d", i))
@@ -338,7 +341,7 @@ func change(at string) error {
 	return os.Rename(filepath.Join(at, "etc"), filepath.Join(at, "dev/etc"))
 }
 
-// compareMounted compares a mounted file system with the tree that it was made of.
+// compareMounted compares a mounted file system with its source tree.
 func compareMounted(report func(string, ...any), at string, tree fstest.Tree) {
 	want, links := map[string]diskimage.Entry{}, map[string]uint64{}
 	for _, e := range tree {
@@ -362,7 +365,7 @@ func compareMounted(report func(string, ...any), at string, tree fstest.Tree) {
 		}
 		w, ok := want[got.Name]
 		if !ok {
-			report("%q is not from the tree", got.Name)
+			report("%q is not in the tree", got.Name)
 			continue
 		}
 		seen++
@@ -380,7 +383,8 @@ func compareMounted(report func(string, ...any), at string, tree fstest.Tree) {
 	}
 }
 
-// describeMounted says all that two entries must agree about but for links and extended attributes.
+// describeMounted formats all properties of an entry that must be equal, except links and extended
+// attributes.
 func describeMounted(e diskimage.Entry) string {
 	mtime := newStamp(e.ModTime)
 	text := fmt.Sprintf("mode %o owner %d:%d time %d.%09d size %d device %d:%d link %.80q data ", e.Mode, e.UID, e.GID,
@@ -405,7 +409,8 @@ func describeMounted(e diskimage.Entry) string {
 	return fmt.Sprintf("%s sum %x", text, sum.Sum(nil)[:8])
 }
 
-// compareSystem compares what only system calls tell: the number of links, blocks, and all extended attributes.
+// compareSystem compares the properties that need system calls: the number of links and blocks, and
+// all extended attributes.
 func compareSystem(report func(string, ...any), name string, want diskimage.Entry, links uint64) {
 	var st unix.Stat_t
 	if err := unix.Lstat(name, &st); err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// node is one inode to be: what the tree says of it, then what the planner decides.
+// node is a planned inode: first the fields from the tree, then those set by the planner.
 type node struct {
 	inode.Inode
 	mtime  stamp
@@ -19,10 +19,10 @@ type node struct {
 	dir    *directory // of a directory
 
 	number uint32
-	inline disk.InlineFlags // what the inode holds of its own content
-	spans  []inode.Span     // blocks in the main area, beside nodes
+	inline disk.InlineFlags // the content in the inode
+	spans  []inode.Span     // blocks in the main area, except nodes
 	addr   uint32           // of the inode
-	first  uint32           // address of the first block of data; the others follow
+	first  uint32           // address of the first data block; the others follow
 	extras []extra
 }
 
@@ -45,8 +45,8 @@ func (n *node) length() uint64 {
 	return 0
 }
 
-// inlineFlags says what the inode is to hold of its own content. As in the kernel, empty files begin that
-// way. A file that is one hole does not, and none that a boot loader must find as blocks.
+// inlineFlags returns what the inode contains of its own content. Empty files are inline, as in the
+// kernel. Files that consist of a hole, or that a boot loader must find in blocks, are not.
 func (n *node) inlineFlags() disk.InlineFlags {
 	switch n.Type() {
 	case unix.S_IFDIR:
@@ -68,7 +68,7 @@ func (n *node) inlineFlags() disk.InlineFlags {
 	return 0
 }
 
-// allSpans returns the blocks of a node in the main area, beside nodes.
+// allSpans returns the blocks of a node in the main area, except nodes.
 func (n *node) allSpans() []inode.Span {
 	switch {
 	case n.inline != 0:

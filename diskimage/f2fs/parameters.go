@@ -16,16 +16,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 )
 
-// parameters is what is asked for, beside size and tree.
+// parameters are the requested properties, except size and tree.
 type parameters struct {
 	label [disk.LabelUnits]uint16
 	uuid  uuid.UUID
 	time  stamp
-	// version is that of the checkpoint, odd because the checkpoint is in the first pack. mkfs.f2fs takes any
-	// number: what an older file system has left in the same place should not be taken for a part of this
-	// one.
+	// version is the version of the checkpoint, odd because the checkpoint is in the first pack.
+	// mkfs.f2fs chooses a random number, so that the remains of an older file system are not
+	// mistaken for a part of this one.
 	version uint64
-	// start is the place of the partition on the disk in bytes: segments begin at multiples of their size there.
+	// start is the offset of the partition on the disk in bytes. Segments are aligned to their size
+	// on the disk.
 	start      diskimage.Size
 	sectorSize diskimage.Size
 }
@@ -42,24 +43,25 @@ func newParameters(fs diskimage.Filesystem) (parameters, error) {
 	}
 	p.start = diskimage.Size(fs.StartLBA) * p.sectorSize
 	if p.start%disk.BlockSize != 0 {
-		p.start = 0 // nothing can be at multiples of anything then
+		p.start = 0 // no alignment is possible then
 	}
 	units := utf16.Encode([]rune(fs.Label))
 	if len(units) > disk.LabelUnits || !utf8.ValidString(fs.Label) || strings.ContainsRune(fs.Label, 0) {
-		return parameters{}, fmt.Errorf("label %q of %s: at most %d units of UTF-16 other than NUL are possible",
+		return parameters{}, fmt.Errorf("label %q of %s: want at most %d units of UTF-16 other than NUL",
 			fs.Label, Type, disk.LabelUnits)
 	}
 	copy(p.label[:], units)
 	return p, nil
 }
 
-// stamp is a time as an inode keeps it.
+// stamp is a time in the form of an inode.
 type stamp struct {
 	seconds     int64
 	nanoseconds uint32
 }
 
-// newStamp converts a time, of which an inode can hold any. The zero time.Time, which means "not known", becomes 1970.
+// newStamp converts a time; an inode can hold every time. The zero time.Time, which means
+// "unknown", becomes 1970.
 func newStamp(t time.Time) stamp {
 	if t.IsZero() {
 		return stamp{}

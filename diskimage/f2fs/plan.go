@@ -20,8 +20,8 @@ type Formatter struct{}
 
 var _ diskimage.Formatter = Formatter{}
 
-// Plan lays out the file system. Beside a *diskimage.NoSpaceError it returns an error for whatever the format cannot
-// hold, naming the entry of the tree.
+// Plan lays out the file system. Its errors are *diskimage.NoSpaceError, and those that name an
+// entry of the tree that the format cannot hold.
 func (Formatter) Plan(size diskimage.Size, fs diskimage.Filesystem, tree diskimage.Tree) (diskimage.Volume, error) {
 	p, err := newParameters(fs)
 	if err != nil {
@@ -42,7 +42,7 @@ func (Formatter) Plan(size diskimage.Size, fs diskimage.Filesystem, tree diskima
 	return v, nil
 }
 
-// volume is a file system that is laid out.
+// volume is a planned file system.
 type volume struct {
 	parameters
 	geometry
@@ -51,12 +51,13 @@ type volume struct {
 	used   uint32            // segments of the main area that belong to logs
 }
 
-// placement is the order of the logs in the main area: what is read at boot or by every search first, the data of files
-// before free space. The kernel sets out the logs elsewhere when they need their next segments.
+// placement is the order of the logs in the main area: first what is read at boot and by every
+// search, and the data of files before free space. The kernel continues the logs in other free
+// segments.
 var placement = [disk.Logs]disk.Log{disk.HotNode, disk.WarmNode, disk.ColdNode, disk.HotData, disk.ColdData,
 	disk.WarmData}
 
-// newVolume returns everything its block.
+// newVolume allocates all blocks.
 func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 	v := &volume{parameters: p, geometry: g, inventory: inv}
 	var needed uint64
@@ -91,7 +92,8 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 	return v, nil
 }
 
-// logSegments returns the number of segments of a log: one more than are full, where it goes on.
+// logSegments returns the number of segments of a log: the full ones, and one in which it
+// continues.
 func (inv *inventory) logSegments(log disk.Log) uint64 {
 	return inv.counts[log]/disk.BlocksPerSegment + 1
 }
@@ -101,7 +103,7 @@ func (v *volume) logAddr(log disk.Log) uint32 {
 	return v.mainAddr + v.starts[log]*disk.BlocksPerSegment
 }
 
-// nodeCount and blockCount are what is in use.
+// nodeCount and blockCount return the number of nodes and blocks in use.
 func (inv *inventory) nodeCount() uint64 {
 	return inv.counts[disk.HotNode] + inv.counts[disk.WarmNode] + inv.counts[disk.ColdNode]
 }
@@ -110,7 +112,7 @@ func (inv *inventory) blockCount() uint64 {
 	return inv.nodeCount() + inv.counts[disk.HotData] + inv.counts[disk.WarmData]
 }
 
-// Extents returns the places of a file's data.
+// Extents implements diskimage.Volume.
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n := v.byName[name]
 	if n == nil || n.Type() != unix.S_IFREG {
@@ -123,7 +125,7 @@ func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	if len(spans) == 0 {
 		return nil, nil
 	}
-	// All blocks are in a row, and only the last one of the file may be less than full.
+	// All blocks are contiguous, and only the last one of the file may be partly used.
 	length := int64(inode.CountBlocks(spans)) * disk.BlockSize
 	length -= max(0, int64(spans[len(spans)-1].End)*disk.BlockSize-n.Size)
 	return []diskimage.Extent{{Offset: int64(n.first) * disk.BlockSize, Length: length}}, nil

@@ -22,7 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// readBack compares a file system with the tree that it was made of.
+// readBack compares a file system with its source tree.
 func readBack(t *testing.T, image string, tree fstest.Tree) {
 	t.Helper()
 	file, err := os.Open(image)
@@ -86,7 +86,7 @@ func readBack(t *testing.T, image string, tree fstest.Tree) {
 	}
 }
 
-// describe says of an entry what describeInode says of an inode.
+// describe formats an entry in the form of describeInode.
 func describe(e diskimage.Entry, links uint32) string {
 	mtime := newStamp(e.ModTime)
 	text := fmt.Sprintf("mode %o owner %d:%d mtime %d.%09d links %d ", e.Mode, e.UID, e.GID, mtime.seconds,
@@ -141,11 +141,11 @@ func compareXattrs(n *readInode, e diskimage.Entry) error {
 	return nil
 }
 
-// compareContent compares what is data, and looks for the holes.
+// compareContent compares the data and the holes of a file.
 func compareContent(n *readInode, e diskimage.Entry) error {
 	inNode := n.Inline&0x02 != 0
 	if inNode && (e.Dense || e.Size > disk.InlineDataSize) {
-		return errors.New("it is in its inode")
+		return errors.New("the content is in the inode")
 	}
 	parts := e.Data
 	if parts == nil || e.Dense {

@@ -15,12 +15,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/internal/disk"
 )
 
-// reader reads a file system as fs/f2fs of Linux does, and shares nothing with the writer but the structures.
+// reader reads a file system as fs/f2fs of Linux does. It shares only the structures with the
+// writer.
 type reader struct {
 	file *os.File
 	sb   disk.SuperBlock
 	cp   disk.Checkpoint
-	dirs map[uint32]*readInode // those that were read
+	dirs map[uint32]*readInode // already read
 }
 
 func newReader(file *os.File) (*reader, error) {
@@ -38,11 +39,11 @@ func newReader(file *os.File) (*reader, error) {
 		var cp disk.Checkpoint
 		disk.Get(first, &cp)
 		if cp.ChecksumOffset == 0 {
-			continue // resize.f2fs leaves none there
+			continue // resize.f2fs writes no second one
 		}
 		last := r.block(r.sb.CPAddr + i*512 + cp.PackBlocks - 1)
 		if !slices.Equal(first, last) {
-			return nil, fmt.Errorf("checkpoint %d ends with another", i)
+			return nil, fmt.Errorf("checkpoint %d ends with a different one", i)
 		}
 		if got, want := binary.LittleEndian.Uint32(first[cp.ChecksumOffset:]),
 			crc(first[:cp.ChecksumOffset]); got != want {
@@ -70,7 +71,7 @@ func crc(data []byte) uint32 {
 	return sum
 }
 
-// block reads a block; behind the end there are zeros.
+// block reads a block, padded with zeros after the end of the file.
 func (r *reader) block(addr uint32) []byte {
 	b := make([]byte, 4096)
 	if _, err := r.file.ReadAt(b, int64(addr)*4096); err != nil && !errors.Is(err, io.EOF) {
@@ -93,7 +94,7 @@ func (r *reader) node(number uint32) ([]byte, disk.Footer, error) {
 	var footer disk.Footer
 	disk.Get(node[4072:], &footer)
 	if footer.Node != number || footer.Inode != entry.Inode {
-		return nil, disk.Footer{}, fmt.Errorf("node %d of inode %d calls itself %d of %d", number, entry.Inode,
+		return nil, disk.Footer{}, fmt.Errorf("node %d of inode %d has number %d of inode %d", number, entry.Inode,
 			footer.Node, footer.Inode)
 	}
 	return node, footer, nil
@@ -139,7 +140,7 @@ func (n *readInode) addr(block uint64) (uint32, error) {
 	}
 	block -= inInode
 	nids := n.raw[360+923*4:]
-	// The numbers of the nodes on the way, as slots, and the offset of the last in the tree of nodes.
+	// The slots of the nodes on the path, and the offset of the last one in the node tree.
 	var path []uint64
 	var offset uint64
 	switch direct := block / perNode; {
@@ -195,7 +196,7 @@ func (n *readInode) ReadAt(p []byte, offset int64) (int, error) {
 	return len(p), nil
 }
 
-// names lists a block of entries of a directory.
+// names yields the names in a block of directory entries.
 func names(area []byte, slots int, yield func(name string, e disk.DirEntry)) {
 	filenames := len(area) - 8*slots
 	entries := filenames - 11*slots
@@ -214,7 +215,7 @@ func names(area []byte, slots int, yield func(name string, e disk.DirEntry)) {
 	}
 }
 
-// lookup finds a name as the kernel does, in the buckets where it can be.
+// lookup finds a name as the kernel does, in the possible buckets.
 func (n *readInode) lookup(name string) (found disk.DirEntry, err error) {
 	look := func(area []byte, slots int) {
 		names(area, slots, func(other string, e disk.DirEntry) {
@@ -265,7 +266,7 @@ func (n *readInode) list() (all []string, err error) {
 	return all, nil
 }
 
-// xattrs returns the extended attributes, access control lists in the form of the disk.
+// xattrs returns the extended attributes, access control lists in their form on disk.
 func (n *readInode) xattrs() (map[string]string, error) {
 	row := slices.Clone(n.raw[4052-200 : 4052])
 	if n.XattrNode != 0 {

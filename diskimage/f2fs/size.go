@@ -10,8 +10,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/inode"
 )
 
-// MinimumSize returns a size, in whole MiB, for which Plan finds room for the tree and which leaves at least
-// free bytes for a file to be written. It is at most 4 MiB more than the smallest such size.
+// MinimumSize returns a size, in whole MiB, for which Plan finds room for the tree and which leaves
+// room for another file of free bytes. It is at most 4 MiB more than the smallest such size.
 func MinimumSize(fs diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error) {
 	p, err := newParameters(fs)
 	if err != nil {
@@ -28,12 +28,12 @@ func MinimumSize(fs diskimage.Filesystem, tree diskimage.Tree, free diskimage.Si
 		if err != nil || missing == 0 {
 			return size, err
 		}
-		// A larger file system has more room by less than that, because a part is reserved.
+		// The usable part grows by less than that, because some of it is reserved.
 		size += missing
 	}
 }
 
-// missingBytes says by how much a size is too small, at least; 0 if it is enough.
+// missingBytes returns a lower bound of the number of missing bytes, 0 if the size is sufficient.
 func missingBytes(p parameters, inv *inventory, size, free diskimage.Size) (diskimage.Size, error) {
 	g, err := newGeometry(p, size)
 	if err == nil {
@@ -48,7 +48,7 @@ func missingBytes(p parameters, inv *inventory, size, free diskimage.Size) (disk
 		return diskimage.Size(wanted-min(wanted, left)) * disk.BlockSize, nil
 	}
 	var noSpace *diskimage.NoSpaceError
-	// The NAT has room for as many nodes as there are blocks, until it has its largest size.
+	// The NAT has room for one node per block, up to its maximum size.
 	if !errors.As(err, &noSpace) || noSpace.BlockSize == 0 {
 		return 0, err
 	}

@@ -10,8 +10,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
-// writeSummaries writes the SSA, which tells of each block what points to it: a block for each segment that
-// is in use. It returns those of the last segments of the logs, which belong into the checkpoint as well.
+// writeSummaries writes the SSA, which records what points to each block: one block for each
+// segment in use. It returns the summaries of the last segment of each log, which are also part of
+// the checkpoint.
 func (v *volume) writeSummaries(w *blocks.Writer) (last [disk.Logs][]byte) {
 	for _, log := range placement {
 		var block []byte
@@ -38,7 +39,7 @@ func (v *volume) writeSummaries(w *blocks.Writer) (last [disk.Logs][]byte) {
 	return last
 }
 
-// summaries goes through the blocks of a log.
+// summaries yields the summaries of the blocks of a log.
 func (v *volume) summaries(log disk.Log) iter.Seq[disk.Summary] {
 	return func(yield func(disk.Summary) bool) {
 		for _, n := range v.nodes {
@@ -51,7 +52,7 @@ func (v *volume) summaries(log disk.Log) iter.Seq[disk.Summary] {
 	}
 }
 
-// summaries goes through those blocks of a node that are in a log.
+// summaries yields the summaries of the blocks of a node that are in a log.
 func (n *node) summaries(log disk.Log) iter.Seq[disk.Summary] {
 	return func(yield func(disk.Summary) bool) {
 		if n.nodeLog() == log && !yield(disk.Summary{Node: n.number}) {
@@ -69,7 +70,7 @@ func (n *node) summaries(log disk.Log) iter.Seq[disk.Summary] {
 		extras := n.extras
 		for _, s := range n.spans {
 			for at := s.Start; at < s.End; at++ {
-				for at >= end { // look for the direct node with the pointer
+				for at >= end { // find the direct node with the pointer
 					if e := extras[0]; e.kind == directNode {
 						number, first, end = e.number, e.first, e.first+disk.NodeAddrs
 					}

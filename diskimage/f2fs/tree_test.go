@@ -30,7 +30,7 @@ func write(t testing.TB, size diskimage.Size, tree diskimage.Tree) string {
 	return fstest.WriteVolume(t, size, v)
 }
 
-// smallTree has one of everything.
+// smallTree returns a tree with one of everything.
 func smallTree() fstest.Tree {
 	return fstest.Small(2600,
 		fstest.Link("etc/t3488", strings.Repeat("a", disk.InlineDataSize)),

@@ -9,10 +9,10 @@ import (
 
 var _ diskimage.UsedSpace = (*volume)(nil)
 
-// extents collects parts of the file system.
+// extents is a list of parts of the file system.
 type extents []diskimage.Extent
 
-// add appends blocks behind those that are there already.
+// add appends blocks that follow those in the list.
 func (e *extents) add(start, end uint32) {
 	part := diskimage.Extent{Offset: int64(start) * disk.BlockSize, Length: int64(end-start) * disk.BlockSize}
 	if last := len(*e) - 1; last >= 0 && (*e)[last].Offset+(*e)[last].Length == part.Offset {
@@ -22,9 +22,10 @@ func (e *extents) add(start, end uint32) {
 	}
 }
 
-// Used implements diskimage.UsedSpace: superblocks and checkpoints, the first copies of SIT and NAT, and what
-// is in use of the SSA and the main area. Where the log of warm nodes goes on, the kernel looks for what was
-// written after the checkpoint; there must be nothing.
+// Used implements diskimage.UsedSpace: superblocks and checkpoints, the first copies of SIT and
+// NAT, and the used parts of the SSA and the main area. The end of the log of warm nodes is
+// included, because the kernel looks there for nodes written after the checkpoint and must find
+// none.
 func (v *volume) Used() []diskimage.Extent {
 	var used extents
 	used.add(0, disk.SuperBlocks)
@@ -47,7 +48,8 @@ func (v *volume) Used() []diskimage.Extent {
 	return used
 }
 
-// Zeros implements diskimage.UsedSpace: what is free of SIT and NAT, and the end of the warm nodes.
+// Zeros implements diskimage.UsedSpace: the free parts of SIT and NAT, and the end of the warm
+// nodes.
 func (v *volume) Zeros() []diskimage.Extent {
 	var zeros extents
 	zeros.add(v.sitAddr+ceilDiv(v.used, disk.SITEntriesPerBlock), v.sitAddr+v.sitBlocks())
@@ -61,6 +63,6 @@ func (v *volume) Zeros() []diskimage.Extent {
 	return zeros
 }
 
-// sitBlocks and natBlocks are the numbers of blocks that the kernel reads when it mounts the file system.
+// sitBlocks and natBlocks return the numbers of blocks that the kernel reads at mount time.
 func (v *volume) sitBlocks() uint32 { return ceilDiv(v.mainSegments, disk.SITEntriesPerBlock) }
 func (v *volume) natBlocks() uint32 { return v.natSegments / 2 * disk.BlocksPerSegment }

@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/blocks"
 )
 
-// Write writes the file system: the data of files first, then metadata, superblocks last, so that what was broken off
-// is not taken for a file system.
+// Write writes the file system: the data of files first, then metadata, superblocks last, so that
+// an incomplete image is not mistaken for a file system.
 func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 	if err := blocks.Copy(ctx, dst, v.runs()); err != nil {
 		return err
@@ -37,7 +37,7 @@ func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 	return nil
 }
 
-// runs returns the places of the data of all files.
+// runs returns the locations of the data of all files.
 func (v *volume) runs() iter.Seq[blocks.Run] {
 	return func(yield func(blocks.Run) bool) {
 		for _, n := range v.nodes {
@@ -113,7 +113,7 @@ func (v *volume) writeSuperBlocks(w *blocks.Writer) {
 	}
 }
 
-// superBlock has the features of every f2fs and no others, see the package's comment.
+// superBlock returns the superblock, with the features listed in the package comment.
 func (v *volume) superBlock() disk.SuperBlock {
 	logSector := uint32(disk.LogBlockSize)
 	for size := v.sectorSize; size < disk.BlockSize; size *= 2 {

@@ -15,7 +15,8 @@ import (
 // xattrSize returns the room that an attribute needs.
 func xattrSize(a xattr.Attr) int { return (disk.XattrEntrySize + len(a.Name) + len(a.Value) + 3) &^ 3 }
 
-// encodeXattrs makes the row of attributes of one inode without the zeros at its end; nil if there are none.
+// encodeXattrs encodes the attributes of one inode without the zeros at their end; nil if there are
+// none.
 func encodeXattrs(list []diskimage.Xattr) ([]byte, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -29,7 +30,7 @@ func encodeXattrs(list []diskimage.Xattr) ([]byte, error) {
 		size += xattrSize(a)
 	}
 	if missing := size + disk.XattrEnd - disk.XattrRoom; missing > 0 {
-		return nil, fmt.Errorf("extended attributes need %d bytes more than the %d that %s has for them",
+		return nil, fmt.Errorf("extended attributes need %d bytes more than the maximum of %d on %s",
 			missing, disk.XattrRoom-disk.XattrHeaderSize-disk.XattrEnd, Type)
 	}
 	slices.SortFunc(attrs, func(a, b xattr.Attr) int {

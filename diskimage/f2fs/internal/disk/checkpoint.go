@@ -2,25 +2,25 @@
 
 package disk
 
-// Places in a checkpoint pack, and flags of the checkpoint.
+// Offsets in a checkpoint pack, and flags of the checkpoint.
 const (
 	CheckpointPacks = 2
-	// CheckpointSize is that of Checkpoint; the bitmaps of SIT and NAT follow.
+	// CheckpointSize is the size of Checkpoint; the bitmaps of SIT and NAT follow.
 	CheckpointSize     = 192
 	CheckpointChecksum = BlockSize - 4
-	// BitmapRoom is what the bitmaps have in the first block of the checkpoint, and LeastNATBitmap what the one of the
-	// NAT needs of it.
+	// BitmapRoom is the size of the bitmaps in the first block of the checkpoint, and
+	// LeastNATBitmap the part of it that the bitmap of the NAT needs.
 	BitmapRoom     = CheckpointChecksum - CheckpointSize
 	LeastNATBitmap = 64
 
 	CheckpointUnmounted = 0x01 // CP_UMOUNT_FLAG: nothing to recover, and the summaries of nodes are in the pack
 )
 
-// Log is one of the six logs that blocks are written to.
+// Log is one of the six logs to which blocks are written.
 type Log int
 
-// The logs: directories are hot, other files are warm; cold are blocks that point to nodes, and files that a
-// name marks.
+// The logs. Directories are hot, other files are warm. Blocks that point to nodes, and files with
+// certain names, are cold.
 const (
 	HotData Log = iota
 	WarmData
@@ -34,13 +34,13 @@ const (
 // IsNode reports whether the log holds nodes.
 func (l Log) IsNode() bool { return l >= HotNode }
 
-// Checkpoint is what changes of the superblock.
+// Checkpoint is the state that changes during use.
 type Checkpoint struct {
 	Version            uint64    // 0x00 odd in the first pack
 	UserBlockCount     uint64    // 0x08
 	ValidBlockCount    uint64    // 0x10
 	ReservedSegments   uint32    // 0x18 for cleaning
-	OverprovSegments   uint32    // 0x1C reserved ones included
+	OverprovSegments   uint32    // 0x1C including reserved ones
 	FreeSegments       uint32    // 0x20
 	CurNodeSegment     [8]uint32 // 0x24
 	CurNodeBlockOffset [8]uint16 // 0x44

@@ -2,17 +2,17 @@
 
 package disk
 
-// Directories.
+// Sizes in directories.
 const (
 	MaxNameLength = 255
-	SlotSize      = 8 // of a name; each slot has a DirEntry, of which that of the first slot counts
+	SlotSize      = 8 // of a name; each slot has a DirEntry, of which only the first one of a name is used
 	DirEntrySize  = 11
 	// BlockSlots and InlineSlots are the numbers of slots in a block and in an inode.
 	BlockSlots  = 214
 	InlineSlots = 182
 )
 
-// FileType is the type of a file as a directory gives it.
+// FileType is the type of a file in a directory entry.
 type FileType uint8
 
 // DirEntry is one name.
@@ -26,15 +26,15 @@ type DirEntry struct {
 // Slots returns the number of slots that a name of so many bytes takes.
 func Slots(nameLength int) int { return (nameLength + SlotSize - 1) / SlotSize }
 
-// Entries is a block of a directory, or what an inode has instead: a bitmap of the slots, the lowest bit
-// first, some bytes of padding, entries, and names.
+// Entries is a block of a directory, or the inline form in an inode: a bitmap of the slots, lowest
+// bit first, padding, entries, and names.
 type Entries struct {
 	area   []byte
 	slots  int
 	filled int
 }
 
-// NewEntries takes an area of zeros: a block, or the inline data of an inode.
+// NewEntries returns empty Entries in an area of zeros: a block, or the inline data of an inode.
 func NewEntries(area []byte) *Entries {
 	if len(area) == BlockSize {
 		return &Entries{area: area, slots: BlockSlots}
@@ -42,7 +42,7 @@ func NewEntries(area []byte) *Entries {
 	return &Entries{area: area[:InlineDataSize], slots: InlineSlots}
 }
 
-// Add puts a name into the next slots. It panics if there are not enough.
+// Add appends a name in the next slots. It panics if there are too few.
 func (e *Entries) Add(entry DirEntry, name string) {
 	n := Slots(len(name))
 	if e.filled+n > e.slots {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package disk holds the structures of f2fs as they lie on the disk, field by field in disk order.
+// Package disk defines the structures of f2fs on disk, field by field in disk order.
 //
 // The offset of each field is in the comment beside it. Everything is little-endian. Sources:
-// Documentation/filesystems/f2fs.rst, include/linux/f2fs_fs.h, fs/f2fs/xattr.h and fs/f2fs/acl.h of the Linux kernel.
+// Documentation/filesystems/f2fs.rst, include/linux/f2fs_fs.h, fs/f2fs/xattr.h and fs/f2fs/acl.h of
+// the Linux kernel.
 package disk
 
 import (
@@ -11,7 +12,7 @@ import (
 	"fmt"
 )
 
-// The only geometry that this package describes: what mkfs.f2fs makes without options.
+// The only geometry that this package describes: the default of mkfs.f2fs.
 const (
 	BlockSize        = 4096
 	LogBlockSize     = 12
@@ -24,8 +25,8 @@ const (
 
 var le = binary.LittleEndian
 
-// Put writes a structure of this package to the start of dst, which must be long enough. Structures that there are many
-// of have a method Put, which does the same faster.
+// Put writes a structure of this package to the start of dst, which must be long enough. Frequent
+// structures have a method Put, which does the same faster.
 func Put(dst []byte, structure any) {
 	if _, err := binary.Encode(dst, le, structure); err != nil {
 		panic(fmt.Sprintf("BUG: encode %T: %v", structure, err))

@@ -102,7 +102,7 @@ func TestPutMethodsWriteWhatTheGeneralPutWrites(t *testing.T) {
 	}
 }
 
-// The places are those of struct f2fs_dentry_block, and of inline_dentry.
+// The offsets are those of struct f2fs_dentry_block, and of inline_dentry.
 func TestEntriesOfDirectories(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ size, entries, names int }{

@@ -2,31 +2,32 @@
 
 package disk
 
-// Sizes and places in nodes.
+// Sizes and offsets in nodes.
 const (
 	InodeSize = 0x168 // up to the addresses
-	// InodeAddrs is the number of addresses in an inode, without those that InlineXattrs takes.
+	// InodeAddrs is the number of addresses in an inode without InlineXattrs.
 	InodeAddrs = 923
 	// InlineXattrSize is the room for extended attributes at the end of the addresses.
 	InlineXattrSize   = 200
 	InlineXattrOffset = InodeNodesOffset - InlineXattrSize
-	// UsedInodeAddrs is the number of addresses beside InlineXattrs.
+	// UsedInodeAddrs is the number of addresses in an inode with InlineXattrs.
 	UsedInodeAddrs = InodeAddrs - InlineXattrSize/AddrSize
 	AddrSize       = 4
-	// InodeNodesOffset is the place of the numbers of nodes: two direct, two indirect and a double indirect one.
+	// InodeNodesOffset is the offset of the node numbers: two direct, two indirect and a double
+	// indirect one.
 	InodeNodesOffset = InodeSize + InodeAddrs*AddrSize
-	// InlineOffset is the place of what is inline: the first address stays 0.
+	// InlineOffset is the offset of inline content: the first address stays 0.
 	InlineOffset   = InodeSize + AddrSize
 	InlineDataSize = (UsedInodeAddrs - 1) * AddrSize
 	// NodeAddrs is the number of addresses in a direct node, and of nodes in an indirect one.
 	NodeAddrs    = 1018
 	FooterOffset = BlockSize - FooterSize
 	FooterSize   = 24
-	// XattrNodeSize is what a node with extended attributes holds of them.
+	// XattrNodeSize is the number of bytes of extended attributes in their node.
 	XattrNodeSize = FooterOffset
 )
 
-// InlineFlags say what is in the place of addresses of an inode.
+// InlineFlags say what an inode contains in place of addresses.
 type InlineFlags uint8
 
 // Inline flags.
@@ -39,11 +40,11 @@ const (
 
 // Advice and flags of inodes.
 const (
-	AdviceLostParent = 0x02 // ParentInode is one of several
+	AdviceLostParent = 0x02 // ParentInode is one of several parents
 	FlagImmutable    = 0x10
 )
 
-// Inode is the beginning of an inode.
+// Inode is the fixed part of an inode.
 type Inode struct {
 	Mode        uint16      // 0x000
 	Advice      uint8       // 0x002
@@ -52,7 +53,7 @@ type Inode struct {
 	GID         uint32      // 0x008
 	Links       uint32      // 0x00C
 	Size        uint64      // 0x010
-	Blocks      uint64      // 0x018 with all nodes and this one
+	Blocks      uint64      // 0x018 including all nodes and this one
 	AccessTime  uint64      // 0x020 signed
 	ChangeTime  uint64      // 0x028
 	ModifyTime  uint64      // 0x030
@@ -94,7 +95,8 @@ func (i *Inode) Put(dst []byte) {
 	_ = b
 }
 
-// Footer flags: FooterCold marks nodes of what is no directory; the offset of the node in its file follows.
+// Flags of the footer: FooterCold marks nodes of files other than directories; the offset of the
+// node in its file follows.
 const (
 	FooterCold        = 1
 	FooterOffsetShift = 3

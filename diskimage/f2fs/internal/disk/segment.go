@@ -8,17 +8,17 @@ const (
 	NATEntriesPerBlock = BlockSize / NATEntrySize
 	SITEntrySize       = 74
 	SITEntriesPerBlock = BlockSize / SITEntrySize
-	// SITTypeShift is where the number of blocks ends and the log begins.
+	// SITTypeShift is the position of the log in SITEntry.Blocks.
 	SITTypeShift = 10
 
 	SummarySize = 7
-	// SummaryFooter is the place of SummaryType in a summary block.
+	// SummaryFooter is the offset of SummaryType in a summary block.
 	SummaryFooter   = BlockSize - 5
 	SummaryTypeData = 0
 	SummaryTypeNode = 1
 )
 
-// NATEntry is the place of a node.
+// NATEntry is the location of a node.
 type NATEntry struct {
 	Version   uint8  // 0x0
 	Inode     uint32 // 0x1 that the node belongs to
@@ -32,16 +32,16 @@ func (e NATEntry) Put(dst []byte) {
 	_ = le.AppendUint32(b, e.BlockAddr)
 }
 
-// SITEntry tells which blocks of a segment are in use.
+// SITEntry records which blocks of a segment are in use.
 type SITEntry struct {
 	Blocks   uint16   // 0x00 number of blocks, and the log
 	ValidMap [64]byte // 0x02 the highest bit of a byte is the first block
 	Time     uint64   // 0x42
 }
 
-// Summary tells what points to a block.
+// Summary records what points to a block.
 type Summary struct {
-	Node    uint32 // 0x0 of a data block the node that points to it; of a node itself
+	Node    uint32 // 0x0 for data the node that points to it; for a node itself
 	Version uint8  // 0x4
 	Offset  uint16 // 0x5 of the pointer in the node
 }

@@ -2,25 +2,25 @@
 
 package disk
 
-// Place and size of the superblocks, and numbers in them.
+// Offset and size of the superblocks, and numbers in them.
 const (
 	SuperBlockOffset = 1024 // in the first and in the second block
 	SuperBlocks      = 2
 	SuperBlockSize   = 3072
 	Magic            = 0xF2F52010
-	// MajorVersion and MinorVersion are those of the format.
+	// MajorVersion and MinorVersion are the version of the format.
 	MajorVersion = 1
 	MinorVersion = 15
-	// LabelUnits is the room for the label in UTF-16 units.
+	// LabelUnits is the maximum length of the label in UTF-16 units.
 	LabelUnits = 512
 )
 
-// Numbers of inodes that every f2fs has.
+// Numbers of fixed inodes.
 const (
 	InodeNode  = 1 // stands for the node area
 	InodeMeta  = 2 // stands for the meta area
 	InodeRoot  = 3
-	FirstInode = 4 // that is free
+	FirstInode = 4 // first free one
 )
 
 // SuperBlock describes the whole file system. Addresses are in blocks from its start.
@@ -56,7 +56,7 @@ type SuperBlock struct {
 	VolumeName         [LabelUnits]uint16 // 0x07C UTF-16
 	ExtensionCount     uint32             // 0x47C
 	ExtensionList      [64][8]byte        // 0x480
-	CPPayload          uint32             // 0x680 blocks that the checkpoint has beside its first one
+	CPPayload          uint32             // 0x680 blocks of the checkpoint after its first one
 	Version            [256]byte          // 0x684 kernel that fsck.f2fs last ran on
 	InitVersion        [256]byte          // 0x784 kernel that mkfs.f2fs ran on
 	Feature            uint32             // 0x884

@@ -4,8 +4,8 @@ package disk
 
 import "github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/xattr"
 
-// Extended attributes: XattrHeader, then entries with names and values, padded to four bytes, then four
-// zeros. All is in one row, of which the inode has the first InlineXattrSize bytes and a node the rest.
+// Sizes of extended attributes: XattrHeader, then entries with names and values, padded to four
+// bytes, then four zeros. The inode holds the first InlineXattrSize bytes and a node the rest.
 const (
 	XattrMagic      = 0xF2F52011
 	XattrHeaderSize = 24
