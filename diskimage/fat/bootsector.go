@@ -4,16 +4,17 @@ package fat
 
 import "github.com/vmdebootstrap/vmdebootstrap/diskimage"
 
-// bootSector is the first sector up to where FAT32 and the others part (fatgen, "Boot Sector and BPB Structure").
+// bootSector is the part of the first sector that all FATs share (fatgen, "Boot Sector and BPB
+// Structure").
 type bootSector struct {
-	Jump            [3]byte // 0x00 over the parameters, to the code
+	Jump            [3]byte // 0x00 to the code after the parameters
 	OEM             [8]byte // 0x03
 	BytesPerSector  uint16  // 0x0b
 	PerCluster      uint8   // 0x0d sectors
 	Reserved        uint16  // 0x0e sectors before the first FAT
 	FATs            uint8   // 0x10
 	RootEntries     uint16  // 0x11 0 for FAT32
-	Sectors16       uint16  // 0x13 0 if Sectors32 counts
+	Sectors16       uint16  // 0x13 0 if Sectors32 is used
 	Media           uint8   // 0x15
 	FATSectors16    uint16  // 0x16 0 for FAT32
 	SectorsPerTrack uint16  // 0x18
@@ -22,10 +23,10 @@ type bootSector struct {
 	Sectors32       uint32  // 0x20
 }
 
-// extension32 follows in a FAT32.
+// extension32 follows bootSector in a FAT32.
 type extension32 struct {
 	FATSectors  uint32   // 0x24
-	Flags       uint16   // 0x28 0: all FATs are kept alike
+	Flags       uint16   // 0x28 0: all FATs are mirrored
 	Version     uint16   // 0x2a
 	RootCluster uint32   // 0x2c
 	FSInfo      uint16   // 0x30 sector
@@ -33,14 +34,14 @@ type extension32 struct {
 	_           [12]byte // 0x34
 }
 
-// extension follows in all of them: at 0x24 in a FAT12 or FAT16, at 0x40 in a FAT32.
+// extension follows in every FAT: at 0x24 in a FAT12 or FAT16, at 0x40 in a FAT32.
 type extension struct {
 	Drive     uint8 // BIOS number
 	_         uint8
-	Signature uint8 // the next three fields are there
+	Signature uint8 // the next three fields are present
 	Serial    uint32
 	Label     shortName
-	Type      [8]byte // for people only
+	Type      [8]byte // informative only
 }
 
 // fsInfo is a sector of a FAT32 that saves counting free clusters (fatgen, "FAT32 FSInfo Sector Structure").
@@ -49,16 +50,16 @@ type fsInfo struct {
 	_               [480]byte // 0x004
 	StructSignature uint32    // 0x1e4
 	Free            uint32    // 0x1e8 number of free clusters
-	Last            uint32    // 0x1ec where to begin to look for one
+	Last            uint32    // 0x1ec where to start looking for one
 	_               [12]byte  // 0x1f0
 	TrailSignature  uint32    // 0x1fc
 }
 
 const (
-	bootSectorSize   = 512  // however large sectors are, 55 AA is here; the rest of the sector is zeros
-	mediaDisk        = 0xf8 // a disk that is not removable; also the low byte of entry 0 of the FAT
+	bootSectorSize   = 512  // 55 AA is here for every sector size; the rest of the sector is zeros
+	mediaDisk        = 0xf8 // a fixed disk; also the low byte of entry 0 of the FAT
 	driveHardDisk    = 0x80
-	sectorsPerTrack  = 63 // the geometry that BIOSes assume for disks beyond 504 MiB
+	sectorsPerTrack  = 63 // the geometry that BIOSes assume for disks of more than 504 MiB
 	heads            = 255
 	extensionPresent = 0x29
 
@@ -69,8 +70,8 @@ const (
 	trailSign     = 0xaa550000
 )
 
-// BootSectorCopy returns the sector of a partition of this size that holds a copy of the boot sector. Whoever changes one
-// changes the other, or fsck.fat complains. It is 0 for a FAT12 or FAT16, which have none.
+// BootSectorCopy returns the sector with the copy of the boot sector in a partition of this size,
+// or 0 for a FAT12 or FAT16, which have no copy. fsck.fat complains if the two differ.
 func BootSectorCopy(size, sectorSize diskimage.Size) uint64 {
 	if size < diskimage.FAT32From(sectorSize) {
 		return 0
@@ -78,13 +79,14 @@ func BootSectorCopy(size, sectorSize diskimage.Size) uint64 {
 	return backupSector
 }
 
-// noBoot is what a BIOS that starts this partition runs: int 0x18 (try the next disk), then hlt for ever.
+// noBoot is the code for a BIOS that boots this partition: int 0x18 (try the next disk), then hlt
+// in a loop.
 var noBoot = []byte{0xcd, 0x18, 0xf4, 0xeb, 0xfd}
 
 // bootSector returns the first sector.
 func (v *volume) bootSector() []byte {
 	s := bootSector{
-		// The name that fatgen recommends, because some software looks for it.
+		// The name that fatgen recommends, because some software checks it.
 		OEM:            [8]byte([]byte("MSWIN4.1")),
 		BytesPerSector: uint16(v.sectorSize), PerCluster: uint8(v.perCluster), Reserved: uint16(v.reserved),
 		FATs:        fatCopies,
@@ -126,7 +128,8 @@ func (v *volume) fsInfo() []byte {
 	})
 }
 
-// encodeFAT returns the used part of the FAT, in whole sectors: each cluster's entry is the number of the next one.
+// encodeFAT returns the used part of the FAT, in whole sectors. The entry of each cluster is the
+// number of the next one.
 func (v *volume) encodeFAT() []byte {
 	end := uint32(1)<<v.bits - 1
 	if v.bits == 32 {
@@ -134,7 +137,7 @@ func (v *volume) encodeFAT() []byte {
 	}
 	entries := make([]uint32, firstCluster, firstCluster+v.used())
 	entries[0] = end&^0xff | mediaDisk
-	entries[1] = end // shut down cleanly, no errors met
+	entries[1] = end // clean shutdown, no errors
 	for _, c := range v.chains {
 		for i := range c.count - 1 {
 			entries = append(entries, c.first+i+1)
@@ -148,7 +151,8 @@ func (v *volume) encodeFAT() []byte {
 	return b
 }
 
-// packEntries writes numbers of 12, 16 or 32 bits, the lowest byte first. Two of 12 bits share three bytes.
+// packEntries encodes numbers of 12, 16 or 32 bits in little-endian order. Two numbers of 12 bits
+// share three bytes.
 func packEntries(entries []uint32, bits int) []byte {
 	b := make([]byte, (len(entries)*bits+7)/8)
 	for i, entry := range entries {

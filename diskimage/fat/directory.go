@@ -21,7 +21,7 @@ const (
 	attrArchive   = 0x20 // "not backed up yet", which is what new files have
 	attrLongName  = 0x0f
 
-	lastLong = 0x40 // marks the entry that holds the end of a long name, which comes first
+	lastLong = 0x40 // marks the entry with the end of a long name, which comes first
 )
 
 // dirEntry is a file, a directory or the volume label in a directory (fatgen, "FAT Directory Structure").
@@ -40,8 +40,8 @@ type dirEntry struct {
 	FileSize     uint32    // 0x1c 0 for directories
 }
 
-// longEntry is a part of a long name; the parts stand in reverse order before the dirEntry (fatgen, "FAT Long
-// Directory Entries").
+// longEntry is a part of a long name; the parts precede the dirEntry in reverse order (fatgen, "FAT
+// Long Directory Entries").
 type longEntry struct {
 	Order      uint8     // 0x00 from 1, with lastLong
 	Name1      [5]uint16 // 0x01
@@ -53,14 +53,15 @@ type longEntry struct {
 	Name3      [2]uint16 // 0x1c
 }
 
-// nameChildren returns each child of a directory its short and long name and returns the number of entries they take.
+// nameChildren assigns short and long names to the children of a directory and returns the number
+// of entries that they need.
 func (n *node) nameChildren() (entries int, err error) {
 	names := shortNames{taken: make(map[shortName]bool), tails: make(map[string]int)}
 	folded := make(map[string]string)
 	for _, child := range n.children {
 		key := foldCase(child.base())
 		if other, ok := folded[key]; ok {
-			return 0, fmt.Errorf("%q cannot be on a FAT file system: %q is the same but for the case of letters",
+			return 0, fmt.Errorf("%q cannot be on a FAT file system: it differs from %q only in case",
 				child.name,
 				other)
 		}
@@ -92,7 +93,7 @@ func (v *volume) encodeDirectory(n *node) []byte {
 		b = appendEntry(b, newDirEntry(dotName, attrDirectory, n.mtime, n.cluster, 0))
 		up := n.parent.cluster
 		if n.parent.parent == nil {
-			up = 0 // the root goes by this number even on FAT32, where it has a cluster
+			up = 0 // the root has this number even on FAT32, where it has a cluster
 		}
 		b = appendEntry(b, newDirEntry(dotDotName, attrDirectory, n.parent.mtime, up, 0))
 	case !v.label.isEmpty():
@@ -113,7 +114,7 @@ func (v *volume) encodeDirectory(n *node) []byte {
 	return b
 }
 
-// appendEntry appends an on-disk structure.
+// appendEntry appends a structure in its form on disk.
 func appendEntry(b []byte, entry any) []byte {
 	b, err := binary.Append(b, binary.LittleEndian, entry)
 	if err != nil {
@@ -122,7 +123,7 @@ func appendEntry(b []byte, entry any) []byte {
 	return b
 }
 
-// newDirEntry fills an entry.
+// newDirEntry returns a directory entry.
 func newDirEntry(name shortName, attributes uint8, mtime time.Time, cluster, size uint32) dirEntry {
 	date, clock, tenth := dosTime(mtime)
 	return dirEntry{
@@ -139,7 +140,7 @@ func appendLong(b []byte, n *node) []byte {
 	for part := parts; part > 0; part-- {
 		var units [longPerSlot]uint16
 		for i := range units {
-			units[i] = 0xffff // behind the end, after one zero
+			units[i] = 0xffff // after the end and one zero
 		}
 		rest := n.long[(part-1)*longPerSlot:]
 		if copied := copy(units[:], rest); copied < longPerSlot {
@@ -157,14 +158,14 @@ func appendLong(b []byte, n *node) []byte {
 	return b
 }
 
-// The range of times that FAT can hold.
+// The range of times on FAT.
 var (
 	earliest = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 	latest   = time.Date(2107, 12, 31, 23, 59, 59, 0, time.UTC)
 )
 
-// dosTime returns a time as FAT has it (fatgen, "Date and Time Formats"), in UTC and moved into the range of FAT: date and
-// time in steps of two seconds, and what is missing in hundredths.
+// dosTime converts a time to the form on FAT (fatgen, "Date and Time Formats"), in UTC and clamped
+// to the range of FAT: date, time in steps of two seconds, and the rest in hundredths of a second.
 func dosTime(t time.Time) (date, clock uint16, tenth uint8) {
 	t = t.UTC()
 	if t.Before(earliest) {

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fat writes FAT12, FAT16 and FAT32 file systems from a diskimage.Tree, without mounting anything and without
-// mkfs.fat or mtools.
+// Package fat writes FAT12, FAT16 and FAT32 file systems from a diskimage.Tree, without mounting
+// anything and without mkfs.fat or mtools.
 //
-// The whole file system is planned first: every file gets one contiguous run of clusters, in the order of the tree, so
-// the same tree gives the same bytes and a boot loader can be told where its files are. Long names are VFAT's, the
-// short ones beside them are made as Windows makes them. Times are in UTC, as mount(8) reads them with tz=UTC; Linux
-// assumes the time zone of the machine otherwise. A partition of diskimage.FAT32From or more holds a FAT32, one below
-// 16 MiB a FAT12, and one between a FAT16.
+// The whole file system is planned first. Every file gets one contiguous run of clusters, in the
+// order of the tree, so the same tree produces the same bytes, and boot loaders can be given the
+// locations of files. Long names are those of VFAT, and short names are derived from them as
+// Windows does it. Times are in UTC, as mount(8) reads them with tz=UTC; by default Linux assumes
+// the time zone of the machine. A partition of diskimage.FAT32From or more becomes a FAT32, one
+// below 16 MiB a FAT12, and one between a FAT16.
 //
-// The format is that of Microsoft's "FAT32 File System Specification" 1.03 (fatgen103), called fatgen here, with the
-// judgement of fsck.fat.
+// The format is that of Microsoft's "FAT32 File System Specification" 1.03 (fatgen103), called
+// fatgen here, as fsck.fat interprets it.
 //
-// Not supported, because FAT cannot hold it: symbolic links, devices, sockets and pipes, files of 4 GiB and more, names
-// that differ only in case, names with control characters or any of "*/:<>?\| or a dot or blank at the end. Such a tree
-// is an error that names the file. Owners, permissions, extended attributes and holes are dropped; a hard link becomes
-// a copy. The boot sector holds no boot loader.
+// Not supported by the format: symbolic links, devices, sockets and pipes, files of 4 GiB and more,
+// names that differ only in case, names with control characters or any of "*/:<>?\| or a dot or
+// blank at the end. A tree with these is an error that names the file. Owners, permissions,
+// extended attributes and holes are dropped; a hard link becomes a copy. The boot sector holds no
+// boot loader.
 package fat
 
 import (
@@ -38,22 +40,22 @@ var (
 	_ diskimage.UsedSpace = (*volume)(nil)
 )
 
-// VolumeID returns the number that a FAT made with a UUID has, in the form of blkid(8) and of UUID= in fstab(5):
-// "DEB1-A400" for a UUID that begins with deb1a400.
+// VolumeID returns the volume ID of a FAT made with a UUID, in the form of blkid(8) and of UUID= in
+// fstab(5): "DEB1-A400" for a UUID that begins with deb1a400.
 func VolumeID(id uuid.UUID) string { return fmt.Sprintf("%X-%X", id[:2], id[2:4]) }
 
 // volumeSerial returns the volume ID as the boot sector stores it.
 func volumeSerial(id uuid.UUID) uint32 { return binary.BigEndian.Uint32(id[:4]) }
 
-// Plan implements diskimage.Formatter. The errors of a tree that FAT cannot hold name the file; they come from the
-// names and sizes alone, as no content is read. Features and Seed do not matter.
+// Plan implements diskimage.Formatter. Errors about a tree that FAT cannot hold name the file; they
+// depend only on names and sizes, because no content is read. Features and Seed are ignored.
 func (Formatter) Plan(size diskimage.Size, f diskimage.Filesystem, tree diskimage.Tree) (diskimage.Volume, error) {
 	label, err := encodeLabel(f.Label)
 	if err != nil {
 		return nil, err
 	}
 	if f.StartLBA > math.MaxUint32 {
-		return nil, fmt.Errorf("fat: a partition at sector %d is out of reach; hidden sectors have 32 bits", f.StartLBA)
+		return nil, fmt.Errorf("fat: the partition at sector %d is out of range: hidden sectors have 32 bits", f.StartLBA)
 	}
 	if f.SectorSize == 0 {
 		f.SectorSize = diskimage.SectorSize
@@ -96,7 +98,8 @@ type chain struct {
 	count uint32
 }
 
-// allocate returns each directory and file its clusters: depth first, a directory before what is in it.
+// allocate assigns clusters to each directory and file: depth first, a directory before its
+// content.
 func (v *volume) allocate() error {
 	if err := v.layOut(v.root); err != nil {
 		return err
@@ -119,7 +122,7 @@ func (v *volume) allocate() error {
 	return nil
 }
 
-// layOut fixes the length of a directory and lists it and what is in it for allocation.
+// layOut computes the length of a directory, and adds chains for it and its content.
 func (v *volume) layOut(n *node) error {
 	if !n.isDir {
 		v.files[n.name] = n
@@ -159,11 +162,11 @@ func (v *volume) layOut(n *node) error {
 	return nil
 }
 
-// addChain asks for the clusters of a node. An empty file has none.
+// addChain adds a chain for the clusters of a node. An empty file has none.
 func (v *volume) addChain(n *node) {
 	size := int64(v.clusterSize())
 	if count := (n.size + size - 1) / size; count > 0 {
-		v.chains = append(v.chains, chain{node: n, count: uint32(count)}) // a file is below 4 GiB
+		v.chains = append(v.chains, chain{node: n, count: uint32(count)}) // a file has less than 4 GiB
 	}
 }
 
@@ -176,15 +179,16 @@ func (v *volume) used() uint32 {
 	return last.first + last.count - firstCluster
 }
 
-// Used implements diskimage.UsedSpace: the FATs as a whole, since zeros there are free clusters, and the used clusters.
+// Used implements diskimage.UsedSpace: the whole FATs, in which zeros are free clusters, and the
+// used clusters.
 func (v *volume) Used() []diskimage.Extent {
 	return []diskimage.Extent{{Length: v.clusterOffset(firstCluster + v.used())}}
 }
 
-// Zeros implements diskimage.UsedSpace: nothing is long enough to be worth it.
+// Zeros implements diskimage.UsedSpace: no range is long enough to be reported.
 func (v *volume) Zeros() []diskimage.Extent { return nil }
 
-// Extents implements diskimage.Volume. A file is always in one piece.
+// Extents implements diskimage.Volume. A file is always contiguous.
 func (v *volume) Extents(name string) ([]diskimage.Extent, error) {
 	n, ok := v.files[path.Clean(name)]
 	if !ok {

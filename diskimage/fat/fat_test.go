@@ -26,7 +26,7 @@ var (
 	mtime = time.Date(2024, 2, 29, 23, 59, 59, 990_000_000, time.UTC)
 )
 
-// tree makes a tree of files, by name; a name with a final slash is a directory.
+// tree returns a tree of files by name; a name with a trailing slash is a directory.
 func tree(t *testing.T, files map[string]string) diskimage.Tree {
 	t.Helper()
 	var entries []diskimage.Entry
@@ -67,7 +67,8 @@ func format(t *testing.T, size diskimage.Size, spec diskimage.Filesystem, tree d
 	return image, v
 }
 
-// unpack reads everything with mtools and gives name → content, directories with a final slash.
+// unpack reads all files with mtools and returns their contents by name. Names of directories have
+// a trailing slash.
 func unpack(t *testing.T, image string) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -91,7 +92,7 @@ func unpack(t *testing.T, image string) map[string]string {
 			return err
 		}
 		if got := info.ModTime().UTC(); !got.Equal(mtime.Truncate(2 * time.Second)) {
-			t.Errorf("%s: time is %v, want %v in steps of two seconds", short, got, mtime)
+			t.Errorf("%s: got time %v, want %v in steps of two seconds", short, got, mtime)
 		}
 		data, err := os.ReadFile(name)
 		found[short] = string(data)
@@ -103,7 +104,7 @@ func unpack(t *testing.T, image string) map[string]string {
 	return found
 }
 
-// espFiles returns a tree like that of an EFI system partition, with all the kinds of names there are.
+// espFiles returns files like those of an EFI system partition, with all kinds of names.
 func espFiles() map[string]string {
 	files := map[string]string{
 		"EFI/": "", "EFI/BOOT/": "", "EFI/debian/": "", "UPPER.TXT": "u", "empty": "", "empty dir/": "",
@@ -122,7 +123,7 @@ func espFiles() map[string]string {
 	return files
 }
 
-func TestFATIsFaultlessAndComplete(t *testing.T) {
+func TestFATIsValidAndComplete(t *testing.T) {
 	t.Parallel()
 	files := espFiles()
 	for _, size := range []diskimage.Size{
@@ -153,7 +154,7 @@ func TestFATIsFaultlessAndComplete(t *testing.T) {
 	}
 }
 
-func TestFATOfLargeSectorsIsFaultlessAndComplete(t *testing.T) {
+func TestFATOfLargeSectorsIsValidAndComplete(t *testing.T) {
 	t.Parallel()
 	files := espFiles()
 	for size, kind := range map[diskimage.Size]string{
@@ -191,7 +192,7 @@ func TestFATOfLargeSectorsIsFaultlessAndComplete(t *testing.T) {
 	}
 }
 
-func TestEmptyFATIsFaultless(t *testing.T) {
+func TestEmptyFATIsValid(t *testing.T) {
 	t.Parallel()
 	for _, size := range []diskimage.Size{
 		64 * diskimage.KiB, diskimage.MiB, 2 * diskimage.MiB, 4*diskimage.MiB + 512, 12 * diskimage.MiB,
@@ -238,7 +239,7 @@ func TestFATKindFollowsTheSize(t *testing.T) {
 	}
 }
 
-func TestVolumeIDIsTheFrontOfTheUUID(t *testing.T) {
+func TestVolumeIDIsTheStartOfTheUUID(t *testing.T) {
 	t.Parallel()
 	if got, want := fat.VolumeID(id), "DEB1-A400"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -256,7 +257,7 @@ func TestBootSectorKnowsWhereItsPartitionIs(t *testing.T) {
 	}
 }
 
-// TestPromisesOfAFormatter returns not parallel, see fstest.TestWriter.
+// TestPromisesOfAFormatter is not parallel, see fstest.TestWriter.
 func TestPromisesOfAFormatter(t *testing.T) {
 	var writers []fstest.Writer
 	for _, size := range []diskimage.Size{5 * diskimage.MiB, 20 * diskimage.MiB, 70 * diskimage.MiB} {
@@ -304,7 +305,7 @@ func TestFATLabelIsChecked(t *testing.T) {
 	}
 }
 
-func TestFATThatIsTooSmallSaysBy(t *testing.T) {
+func TestFATThatIsTooSmallSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	many := make(map[string]string)
 	for i := range 600 {
@@ -326,7 +327,7 @@ func TestFATThatIsTooSmallSaysBy(t *testing.T) {
 	}
 }
 
-// TestFATHoldsExactlyWhatItSays fills a file system to the last cluster, and asks for one more.
+// TestFATHoldsExactlyWhatItSays fills a file system to the last cluster, then plans one more.
 func TestFATHoldsExactlyWhatItSays(t *testing.T) {
 	t.Parallel()
 	plan := func(length int) (diskimage.Volume, error) {

@@ -13,8 +13,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 )
 
-// The EFI shell in the firmware runs startup.nsh from the EFI system partition, whose default size is so small that
-// it is a FAT12.
+// The EFI shell in the firmware runs startup.nsh from the EFI system partition, which is a FAT12 at
+// its default size.
 func TestFirmwareReadsFAT(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

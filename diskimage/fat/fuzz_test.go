@@ -18,7 +18,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
 )
 
-// FuzzFAT makes trees of bytes, and wants fsck.fat to find nothing and everything to be read back.
+// FuzzFAT builds trees from random bytes. fsck.fat must find no error, and everything must be read
+// back.
 func FuzzFAT(f *testing.F) {
 	f.Add(byte(0), []byte{})
 	for i := range byte(16) {
@@ -56,7 +57,7 @@ func FuzzFAT(f *testing.F) {
 	})
 }
 
-// fuzzFiles makes files and directories, as tree takes them, of any bytes.
+// fuzzFiles makes files and directories, in the form that tree takes, from any bytes.
 func fuzzFiles(data []byte) map[string]string {
 	next := func() int {
 		if len(data) == 0 {
@@ -92,8 +93,8 @@ func fuzzFiles(data []byte) map[string]string {
 	return files
 }
 
-// readBack reads everything with our own reader, because mtools does not know names beyond the basic plane. Directories
-// get a final slash.
+// readBack reads everything with our own reader, because mtools does not support names beyond the
+// basic plane. Names of directories have a trailing slash.
 func readBack(t *testing.T, image string) map[string]string {
 	t.Helper()
 	f, err := os.Open(image)

@@ -9,33 +9,34 @@ import (
 )
 
 const (
-	firstCluster = 2 // clusters 0 and 1 do not exist; their entries in the FAT have other uses
+	firstCluster = 2 // clusters 0 and 1 do not exist; their entries in the FAT have other meanings
 	fatCopies    = 2
 
-	// fat16From is the length from which a file system is FAT16 rather than FAT12.
+	// fat16From is the minimum length of a FAT16; shorter file systems are FAT12.
 	fat16From = 16 * diskimage.MiB
-	// fat16Cluster is the least cluster of a FAT16: with 2 KiB, 16 MiB to 64 MiB are 8192 to 32768 clusters.
+	// fat16Cluster is the minimum cluster size of a FAT16: with 2 KiB, 16 MiB to 64 MiB are 8192 to
+	// 32768 clusters.
 	fat16Cluster = 2 * diskimage.KiB
 
-	// The number of clusters, and nothing else, says which FAT it is (fatgen, "FAT Type Determination").
+	// The number of clusters alone determines the type of FAT (fatgen, "FAT Type Determination").
 	maxClusters12 = 4084
 	maxClusters16 = 65524
 	maxClusters32 = 0x0ffffff5 - firstCluster
 
 	rootEntries16 = 512 // of FAT12 and FAT16; every implementation expects this number on a hard disk
-	reserved16    = 1   // sectors before the first FAT at least: the boot sector
+	reserved16    = 1   // minimum of sectors before the first FAT: the boot sector
 	reserved32    = 32  // the boot sector, FSInfo, the copies of both, and room
 )
 
-// clusters32 says how large the clusters of a FAT32 are, by the length of the file system: the table of fatgen, "FAT
-// Volume Initialization". A cluster has at least one sector.
+// clusters32 lists the cluster sizes of a FAT32 by the length of the file system, from the table in
+// fatgen, "FAT Volume Initialization". A cluster has at least one sector.
 var clusters32 = []struct{ upTo, cluster diskimage.Size }{
 	{260 * diskimage.MiB, 512}, {8 * diskimage.GiB, 4 * diskimage.KiB}, {16 * diskimage.GiB, 8 * diskimage.KiB},
 	{32 * diskimage.GiB, 16 * diskimage.KiB}, {math.MaxUint64, 32 * diskimage.KiB},
 }
 
-// geometry says where the parts of the file system are: reserved sectors, FATs, root directory (FAT12 and FAT16),
-// clusters. All numbers are in sectors unless they say otherwise.
+// geometry is the layout of the file system: reserved sectors, FATs, root directory (FAT12 and
+// FAT16), clusters. Numbers are in sectors unless noted otherwise.
 type geometry struct {
 	sectorSize  uint32 // in bytes
 	bits        int    // 12, 16 or 32
@@ -44,12 +45,13 @@ type geometry struct {
 	reserved    uint32
 	fat         uint32 // length of one FAT
 	rootEntries int    // 0 for FAT32, whose root directory is like any other
-	clusters    uint32 // number of them
+	clusters    uint32 // number of clusters
 }
 
-// newGeometry chooses for a file system of size bytes on a disk with sectors of sectorSize bytes.
+// newGeometry returns the layout of a file system of size bytes on a disk with sectors of
+// sectorSize bytes.
 func newGeometry(size, sectorSize diskimage.Size) (geometry, error) {
-	// 32-bit sector numbers reach 2 TiB with sectors of 512 bytes; what is beyond stays unused.
+	// 32-bit sector numbers reach 2 TiB with sectors of 512 bytes; the rest stays unused.
 	g := geometry{sectorSize: uint32(sectorSize), sectors: uint32(min(size/sectorSize, math.MaxUint32)), perCluster: 1}
 	limit := uint32(maxClusters12)
 	switch {
@@ -78,13 +80,14 @@ func newGeometry(size, sectorSize diskimage.Size) (geometry, error) {
 	return g, nil
 }
 
-// sectorsOf returns the length of a cluster in sectors, of which it has at least one.
+// sectorsOf returns the length of a cluster in sectors, at least one.
 func (g *geometry) sectorsOf(cluster diskimage.Size) uint32 {
 	return max(uint32(cluster)/g.sectorSize, 1)
 }
 
-// divide divides the sectors between FATs and clusters. The FAT must have an entry for each cluster, and each entry
-// takes room from the clusters, so the FAT grows until that is so. It is false if nothing is left for clusters.
+// divide divides the sectors between FATs and clusters. The FAT must have an entry for each
+// cluster, and each entry takes room from the clusters, so the FAT grows until all entries fit.
+// divide returns false if nothing is left for clusters.
 func (g *geometry) divide() bool {
 	base := uint32(reserved16)
 	if g.bits == 32 {
@@ -92,7 +95,8 @@ func (g *geometry) divide() bool {
 	}
 	for g.fat = 1; ; g.fat++ {
 		g.reserved = base
-		// Whole clusters before the first one: they are then aligned like the partition.
+		// A multiple of the cluster size before the first cluster aligns the clusters like the
+		// partition.
 		if rest := g.overhead() % g.perCluster; rest != 0 {
 			g.reserved += g.perCluster - rest
 		}
@@ -111,21 +115,21 @@ func (g *geometry) divide() bool {
 // rootSectors returns the length of the fixed root directory.
 func (g *geometry) rootSectors() uint32 { return uint32(g.rootEntries) * dirEntrySize / g.sectorSize }
 
-// overhead returns what comes before the first cluster.
+// overhead returns the number of sectors before the first cluster.
 func (g *geometry) overhead() uint32 { return g.reserved + fatCopies*g.fat + g.rootSectors() }
 
-// clusterSize returns in bytes.
+// clusterSize returns the size of a cluster in bytes.
 func (g *geometry) clusterSize() uint32 { return g.perCluster * g.sectorSize }
 
-// clusterOffset returns the place of a cluster in bytes.
+// clusterOffset returns the offset of a cluster in bytes.
 func (g *geometry) clusterOffset(cluster uint32) int64 {
 	return int64(g.overhead())*int64(g.sectorSize) + int64(cluster-firstCluster)*int64(g.clusterSize())
 }
 
-// fatOffset returns the place of a copy of the FAT in bytes.
+// fatOffset returns the offset of a copy of the FAT in bytes.
 func (g *geometry) fatOffset(copyNumber int) int64 {
 	return (int64(g.reserved) + int64(copyNumber)*int64(g.fat)) * int64(g.sectorSize)
 }
 
-// rootOffset returns the place of the fixed root directory in bytes.
+// rootOffset returns the offset of the fixed root directory in bytes.
 func (g *geometry) rootOffset() int64 { return g.fatOffset(fatCopies) }

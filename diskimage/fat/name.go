@@ -12,18 +12,19 @@ import (
 
 const (
 	shortBase   = 8   // characters before the dot of a short name
-	shortExt    = 3   // and behind it
+	shortExt    = 3   // characters after it
 	longUnits   = 255 // UTF-16 units of a long name
-	longPerSlot = 13  // of them in one directory entry
+	longPerSlot = 13  // UTF-16 units in one directory entry
 	maxTail     = 999_999
 
-	// legalShort are the characters beside letters and digits that a short name may hold (fatgen, "FAT Directory
-	// Structure"), illegalLong those that a long name may not.
+	// legalShort are the characters that a short name may contain besides letters and digits
+	// (fatgen, "FAT Directory Structure"), illegalLong those that a long name must not contain.
 	legalShort  = "$%'-_@~`!(){}^#&"
 	illegalLong = `"*/:<>?\|`
 )
 
-// shortName is a name as every FAT has it: 8 characters and 3 more behind a dot that is not stored, padded with blanks.
+// shortName is a name of 8 characters, and 3 more after a dot that is not stored, padded with
+// blanks.
 type shortName [shortBase + shortExt]byte
 
 // label is the name of a file system, in the form of a short name.
@@ -36,15 +37,16 @@ var (
 	dotDotName = makeShort("..", "")
 )
 
-// isEmpty reports whether the file system has no name.
+// isEmpty reports whether the label is that of a file system without a name.
 func (n shortName) isEmpty() bool { return n == noLabel }
 
-// makeShort pads the two parts of a name, which must fit.
+// makeShort returns a short name of two parts, which must fit.
 func makeShort(base, ext string) shortName {
 	return shortName([]byte(fmt.Sprintf("%-8s%-3s", base, ext)))
 }
 
-// encodeLabel checks the name of a file system. Lower case becomes upper case, as mkfs.fat does it for the sake of DOS.
+// encodeLabel converts the name of a file system. Lower case becomes upper case, as in mkfs.fat,
+// for DOS.
 func encodeLabel(text string) (label, error) {
 	if text == "" {
 		return noLabel, nil
@@ -65,12 +67,12 @@ func encodeLabel(text string) (label, error) {
 	return label([]byte(fmt.Sprintf("%-11s", upper))), nil
 }
 
-// isShort reports whether a short name may hold a character.
+// isShort reports whether a short name may contain a character.
 func isShort(c byte) bool {
 	return c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c < utf8.RuneSelf && strings.IndexByte(legalShort, c) >= 0
 }
 
-// checkName says what a FAT cannot hold about the last part of a path.
+// checkName rejects the last part of a path if FAT cannot hold it.
 func checkName(name string) error {
 	if !utf8.ValidString(name) {
 		return fmt.Errorf("the name is not UTF-8")
@@ -84,15 +86,16 @@ func checkName(name string) error {
 		return fmt.Errorf("the name ends in %q", name[len(name)-1:])
 	}
 	if n := len(utf16.Encode([]rune(name))); n > longUnits {
-		return fmt.Errorf("the name is %d UTF-16 units long; FAT holds %d", n, longUnits)
+		return fmt.Errorf("the name is %d UTF-16 units long: the maximum on FAT is %d", n, longUnits)
 	}
 	return nil
 }
 
-// foldCase makes names equal that FAT does not tell apart.
+// foldCase returns a key that is equal for names that FAT does not distinguish.
 func foldCase(name string) string { return strings.Map(unicode.ToUpper, name) }
 
-// exactShort returns the short name that says the same as the name: upper-case 8.3. The others need a long name too.
+// exactShort returns the short name that is equal to a name in upper-case 8.3 form. Other names
+// need a long name as well.
 func exactShort(name string) (shortName, bool) {
 	base, ext, dot := strings.Cut(name, ".")
 	if base == "" || len(base) > shortBase || len(ext) > shortExt || dot && ext == "" {
@@ -106,14 +109,14 @@ func exactShort(name string) (shortName, bool) {
 	return makeShort(base, ext), true
 }
 
-// shortNames gives out short names in one directory.
+// shortNames allocates short names in one directory.
 type shortNames struct {
 	taken map[shortName]bool
-	tails map[string]int // by what stands before the tail: the last number
+	tails map[string]int // last number, by the name before the tail
 }
 
-// forLong makes a short name for a long one by the rules of fatgen, "The Basis-Name Generation Algorithm" and "The
-// Numeric-Tail Generation Algorithm". It keeps what it can and is made unique by a tail such as ~1.
+// forLong returns a short name for a long one by the rules of fatgen, "The Basis-Name Generation
+// Algorithm" and "The Numeric-Tail Generation Algorithm". A tail such as ~1 makes it unique.
 func (s *shortNames) forLong(name string) (shortName, error) {
 	base, ext, same := basis(name)
 	if short := makeShort(base, ext); same && !s.taken[short] {
@@ -128,7 +131,7 @@ func (s *shortNames) forLong(name string) (shortName, error) {
 		}
 		s.tails[key]++
 		if s.tails[key] > maxTail {
-			return blankName, fmt.Errorf("more than %d names in the directory begin like it", maxTail)
+			return blankName, fmt.Errorf("more than %d names in the directory have the same beginning", maxTail)
 		}
 		short := makeShort(base[:min(len(base), shortBase-len(tail))]+tail, ext)
 		if !s.taken[short] {
@@ -138,21 +141,23 @@ func (s *shortNames) forLong(name string) (shortName, error) {
 	}
 }
 
-// basis reduces a name to what may be in a short one. same says that nothing but the case of letters was lost.
+// basis reduces a name to the characters of a short one. same reports whether only the case of
+// letters was lost.
 func basis(name string) (base, ext string, same bool) {
 	trimmed := strings.TrimLeft(name, ".")
-	bare := strings.ReplaceAll(trimmed, " ", "")
-	same = bare == name
-	long := bare
-	if i := strings.LastIndexByte(bare, '.'); i >= 0 {
-		long, ext = bare[:i], bare[i+1:]
+	unspaced := strings.ReplaceAll(trimmed, " ", "")
+	same = unspaced == name
+	long := unspaced
+	if i := strings.LastIndexByte(unspaced, '.'); i >= 0 {
+		long, ext = unspaced[:i], unspaced[i+1:]
 	}
 	base, baseSame := reduce(strings.ReplaceAll(long, ".", ""), shortBase)
 	ext, extSame := reduce(ext, shortExt)
 	return base, ext, same && baseSame && extSame && !strings.Contains(long, ".") && base != ""
 }
 
-// reduce turns letters into upper case, what is not allowed into underscores, and cuts to a length.
+// reduce converts letters to upper case and invalid characters to underscores, and truncates to a
+// length.
 func reduce(text string, length int) (reduced string, same bool) {
 	same = true
 	var b strings.Builder
@@ -172,7 +177,8 @@ func reduce(text string, length int) (reduced string, same bool) {
 	return b.String(), same
 }
 
-// checksum ties the entries of a long name to the short one behind them (fatgen, "Checksum").
+// checksum returns the checksum that links the entries of a long name to the short name after them
+// (fatgen, "Checksum").
 func (n shortName) checksum() byte {
 	sum := byte(0)
 	for _, c := range n {

@@ -48,7 +48,7 @@ func TestShortNamesAreThoseOfWindows(t *testing.T) {
 	}
 }
 
-func TestOnlyUpperCaseNamesNeedNoLongOne(t *testing.T) {
+func TestOnlyUpperCaseNamesNeedNoLongName(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{
 		"BOOTX64.EFI": true, "A": true, "LONGNA~1.CON": true, "12345678.123": true, "bootx64.efi": false,
@@ -61,7 +61,8 @@ func TestOnlyUpperCaseNamesNeedNoLongOne(t *testing.T) {
 	}
 }
 
-// mtools and go-diskfs do not read names beyond the basic plane, so this one is taken apart by hand.
+// mtools and go-diskfs do not read names beyond the basic plane, so the test decodes this one
+// itself.
 func TestLongNamesAreUTF16(t *testing.T) {
 	t.Parallel()
 	const name = "fifteen chars 😀"
@@ -84,12 +85,12 @@ func TestLongNamesAreUTF16(t *testing.T) {
 	}
 	for i, want := range []uint16{0, 0xffff, 0xffff} {
 		if units[16+i] != want {
-			t.Errorf("unit %d behind the name is %#x, want %#x", i, units[16+i], want)
+			t.Errorf("unit %d after the name is %#x, want %#x", i, units[16+i], want)
 		}
 	}
 }
 
-func TestTimesAreMovedIntoTheRangeOfFAT(t *testing.T) {
+func TestTimesAreClampedToTheRangeOfFAT(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		time        time.Time
@@ -108,7 +109,7 @@ func TestTimesAreMovedIntoTheRangeOfFAT(t *testing.T) {
 	}
 }
 
-func TestTwelveBitEntriesSharePlace(t *testing.T) {
+func TestTwelveBitEntriesShareBytes(t *testing.T) {
 	t.Parallel()
 	got := packEntries([]uint32{0xff8, 0xfff, 0x123}, 12)
 	if want := "\xf8\xff\xff\x23\x01"; string(got) != want {

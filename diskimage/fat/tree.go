@@ -20,19 +20,20 @@ type node struct {
 	parent   *node
 	children []*node
 	mtime    time.Time
-	size     int64 // of a directory: of all its entries
+	size     int64 // of a directory: the size of all its entries
 	fixed    bool  // immutable
 	open     func() (diskimage.Content, error)
 
 	short   shortName
-	long    []uint16 // nil if the short name says it all
-	cluster uint32   // the first one; 0 if there is none
+	long    []uint16 // nil if the short name is sufficient
+	cluster uint32   // the first one, 0 if there is none
 }
 
 // base returns the last part of the name.
 func (n *node) base() string { return path.Base(n.name) }
 
-// readTree reads names and sizes and finds what FAT cannot hold. Of hundreds of such files the first few are named.
+// readTree reads names and sizes and rejects what FAT cannot hold. The error names only the first
+// few files.
 func readTree(tree diskimage.Tree) (*node, error) {
 	const tellAtMost = 10
 	nodes := make(map[string]*node)
@@ -64,7 +65,7 @@ func readTree(tree diskimage.Tree) (*node, error) {
 	return root, errors.Join(errs...)
 }
 
-// newNode turns an entry into a node.
+// newNode makes a node from an entry.
 func newNode(e diskimage.Entry, nodes map[string]*node) (*node, error) {
 	n := &node{name: e.Name, isDir: e.IsDir(), mtime: e.ModTime, size: e.Size, fixed: e.Immutable, open: e.Open}
 	if kind := kindOf(e.Mode); kind != "" {
@@ -76,7 +77,7 @@ func newNode(e diskimage.Entry, nodes map[string]*node) (*node, error) {
 	if e.HardLink != "" {
 		first := nodes[e.HardLink]
 		if first == nil {
-			return nil, fmt.Errorf("it is a hard link to %q, which is not there", e.HardLink)
+			return nil, fmt.Errorf("it is a hard link to %q, which does not exist", e.HardLink)
 		}
 		n.open = first.open
 	}
@@ -86,7 +87,7 @@ func newNode(e diskimage.Entry, nodes map[string]*node) (*node, error) {
 	return n, checkName(n.base())
 }
 
-// kindOf names what is neither a directory nor a regular file.
+// kindOf names a type that is neither directory nor regular file.
 func kindOf(mode uint32) string {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFDIR, unix.S_IFREG:

@@ -39,7 +39,7 @@ func (v *volume) Write(ctx context.Context, dst io.WriterAt) error {
 	return w.flush()
 }
 
-// writeMetadata writes all that comes before the first cluster, in the order of the disk.
+// writeMetadata writes everything before the first cluster, in the order of the disk.
 func (v *volume) writeMetadata(w *runWriter) error {
 	boot := v.bootSector()
 	reserved := []struct {
@@ -70,7 +70,7 @@ func (v *volume) writeMetadata(w *runWriter) error {
 	return w.write(v.encodeDirectory(v.root), v.rootOffset())
 }
 
-// copyFile copies the content of a file to its place.
+// copyFile copies the content of a file to its clusters.
 func copyFile(w *runWriter, n *node, at int64) (err error) {
 	content, err := n.open()
 	if err != nil {
@@ -94,30 +94,33 @@ func copyFile(w *runWriter, n *node, at int64) (err error) {
 	return nil
 }
 
-// runLength is how much is written at once: with a median of 7 KiB, one write for each file costs twice the time.
+// runLength is the number of bytes written at once: with a median of 7 KiB, one write for each file
+// takes twice the time.
 const runLength = 1 << 20
 
-// zeroBlock is the unit in which zeros are left out, that of most file systems.
+// zeroBlock is the unit in which zeros are left out, the block size of most file systems.
 const zeroBlock = 4096
 
-// runWriter gathers writes to growing offsets into few large ones and leaves out blocks of zeros.
+// runWriter merges writes at ascending offsets into a few large ones and leaves out blocks of
+// zeros.
 type runWriter struct {
 	dst   io.WriterAt
 	buf   []byte
 	start int64 // of buf on the disk
 }
 
-// room returns up to length bytes of the buffer for what belongs at an offset, at least one.
+// room returns between 1 and length bytes of the buffer, to be filled with the content at an
+// offset.
 func (w *runWriter) room(at, length int64) ([]byte, error) {
 	gap := at - w.start - int64(len(w.buf))
 	if gap < 0 {
-		return nil, fmt.Errorf("BUG: offset %d is before what has been written", at)
+		return nil, fmt.Errorf("BUG: offset %d has been written already", at)
 	}
 	if gap >= int64(runLength-len(w.buf)) {
 		if err := w.flush(); err != nil {
 			return nil, err
 		}
-		// Begin on a block, so that blocks of zeros are seen as such.
+		// Start at a multiple of a block, so that blocks of zeros are recognised.
 		w.start = at / zeroBlock * zeroBlock
 		gap = at - w.start
 	}
@@ -131,7 +134,7 @@ func (w *runWriter) room(at, length int64) ([]byte, error) {
 	return w.buf[old:], nil
 }
 
-// write puts bytes at an offset.
+// write writes bytes at an offset.
 func (w *runWriter) write(b []byte, at int64) error {
 	for len(b) > 0 {
 		room, err := w.room(at, int64(len(b)))
@@ -144,7 +147,7 @@ func (w *runWriter) write(b []byte, at int64) error {
 	return nil
 }
 
-// flush writes out what has gathered.
+// flush writes the buffer.
 func (w *runWriter) flush() error {
 	b, at := w.buf, w.start
 	w.buf = w.buf[:0]
@@ -162,7 +165,7 @@ func (w *runWriter) flush() error {
 	return nil
 }
 
-// zeroRun returns the length of the blocks of zeros that b begins with.
+// zeroRun returns the length of the blocks of zeros at the start of b.
 func zeroRun(b []byte) (n int) {
 	for n < len(b) && isZero(b[n:min(n+zeroBlock, len(b))]) {
 		n = min(n+zeroBlock, len(b))
@@ -170,7 +173,7 @@ func zeroRun(b []byte) (n int) {
 	return n
 }
 
-// dataRun returns the length of the blocks with something in them that b begins with.
+// dataRun returns the length of the blocks at the start of b that are not zero.
 func dataRun(b []byte) (n int) {
 	for n < len(b) && !isZero(b[n:min(n+zeroBlock, len(b))]) {
 		n = min(n+zeroBlock, len(b))

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fatread reads FAT12, FAT16 and FAT32 file systems out of an image file, without mounting anything.
+// Package fatread reads FAT12, FAT16 and FAT32 file systems from an image file, without mounting
+// anything.
 //
 //	fs, err := fatread.New(section) // an io.ReaderAt of the partition
 //	for e, err := range fs.Entries() { … }
 //
-// A FileSystem is a diskimage.Tree, with long names, parents first and in byte order. FAT knows no owners:
-// everything is root's, directories have mode 0755 and files 0644, or 0444 if they are read-only. Times are
-// taken for UTC. What points outside of the file system, or in a circle, is an error that names the file.
+// A FileSystem is a diskimage.Tree, with long names, parents first and in byte order. FAT has no
+// owners: root owns everything, directories have mode 0755 and files 0644, or 0444 if they are
+// read-only. Times are read as UTC. References outside of the file system, or in a circle, are
+// errors that name the file.
 //
-// Not supported: exFAT, names in other code pages than ASCII without a long name.
+// Not supported: exFAT, and short names in code pages other than ASCII.
 //
 // Source: Microsoft's "FAT: General Overview of On-Disk Format", 1.03 (fatgen).
 package fatread
@@ -31,17 +33,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// ErrNoFAT says that there is no FAT file system.
+// ErrNoFAT is returned for an image without a FAT file system.
 var ErrNoFAT = errors.New("no FAT file system")
 
 const (
 	bootSectorSize = 512
-	// Numbers of clusters from which on a FAT is a FAT16, or a FAT32 (fatgen, "FAT Type Determination").
+	// Minimum numbers of clusters of a FAT16 and a FAT32 (fatgen, "FAT Type Determination").
 	minFAT16 = 4085
 	minFAT32 = 65525
 	// firstCluster is the number of the first cluster of the data.
 	firstCluster = 2
-	// maxClusters is the most that 28 bits can number, less the reserved numbers.
+	// maxClusters is the maximum for numbers of 28 bits, without the reserved numbers.
 	maxClusters = 0x0ffffff5
 
 	entrySize     = 32
@@ -52,11 +54,12 @@ const (
 	attrLongName  = 0x0f
 	lastLong      = 0x40
 	deleted       = 0xe5
-	// Bits of the reserved byte in which Windows keeps that a short name is in lower case.
+	// Bits of the reserved byte with which Windows marks a short name as lower case.
 	lowerBase, lowerExt = 0x08, 0x10
 )
 
-// FileSystem is one that can be read. It may be used by several goroutines if its io.ReaderAt may.
+// FileSystem is an open file system. Several goroutines may use it at once if they may use its
+// io.ReaderAt.
 type FileSystem struct {
 	r           io.ReaderAt
 	bits        int
@@ -70,7 +73,8 @@ type FileSystem struct {
 	fat         []byte
 }
 
-// New looks at the boot sector and reads the first FAT. The error wraps ErrNoFAT if there is something else.
+// New opens the file system at the start of r and reads its first FAT. The error wraps ErrNoFAT if
+// r holds something else.
 func New(r io.ReaderAt) (*FileSystem, error) {
 	b := make([]byte, bootSectorSize)
 	if _, err := r.ReadAt(b, 0); err != nil {
@@ -116,13 +120,13 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 		fs.bits, fs.rootCluster, fs.volumeID = 32, le.Uint32(b[0x2c:]), le.Uint32(b[0x43:])
 	}
 	if dataSectors/perCluster > maxClusters {
-		return nil, errors.New("the boot sector says more clusters than a FAT can have")
+		return nil, errors.New("the boot sector declares more clusters than a FAT can have")
 	}
 	need := (int64(fs.clusters)+firstCluster)*int64(fs.bits)/8 + 1
 	if need > fatSectors*sector+1 {
 		return nil, errors.New("the FAT is shorter than the file system")
 	}
-	// As it comes: a short image may say that it is long.
+	// The FAT is read in pieces, because a short image may declare a long one.
 	length := min(need+1, fatSectors*sector)
 	fat, err := io.ReadAll(io.NewSectionReader(r, reserved*sector, length))
 	if err != nil {
@@ -135,12 +139,12 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 	return fs, nil
 }
 
-// VolumeID identifies the file system in the form that blkid(8) and fstab(5) use: "1234-ABCD".
+// VolumeID returns the volume ID in the form of blkid(8) and fstab(5): "1234-ABCD".
 func (fs *FileSystem) VolumeID() string {
 	return fmt.Sprintf("%04X-%04X", fs.volumeID>>16, fs.volumeID&0xffff)
 }
 
-// next returns the cluster behind another one; ok is false at the end of a file.
+// next returns the cluster that follows another one; ok is false at the end of a file.
 func (fs *FileSystem) next(cluster uint32) (next uint32, ok bool) {
 	le := binary.LittleEndian
 	var end uint32
@@ -159,7 +163,7 @@ func (fs *FileSystem) next(cluster uint32) (next uint32, ok bool) {
 	return next, next < end
 }
 
-// chain lists the places of a file, most clusters of them.
+// chain returns the extents of the first size bytes of a file.
 func (fs *FileSystem) chain(cluster uint32, size int64) ([]diskimage.Extent, error) {
 	var extents []diskimage.Extent
 	for n, left := uint32(0), size; left > 0; n++ {
@@ -246,7 +250,7 @@ func (fs *FileSystem) rootDirectory() ([]byte, error) {
 	return data, err
 }
 
-// directory reads a directory, whose length nothing says.
+// directory reads a directory, whose length is not recorded.
 func (fs *FileSystem) directory(cluster uint32) ([]byte, error) {
 	extents, err := fs.chain(cluster, maxDirectory)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -263,8 +267,8 @@ func (fs *FileSystem) directory(cluster uint32) ([]byte, error) {
 	return data, nil
 }
 
-// walk yields what is in a directory. dirs are the clusters of the directories that were listed: each is in
-// one place, else a few of them make a tree without end.
+// walk yields the content of a directory. dirs are the first clusters of the directories that were
+// listed. Each may have one name, because a few with several names could make an endless tree.
 func (fs *FileSystem) walk(dir string, data []byte, dirs map[uint32]bool,
 	yield func(diskimage.Entry, error) bool) error {
 	items := list(data)
@@ -277,7 +281,7 @@ func (fs *FileSystem) walk(dir string, data []byte, dirs map[uint32]bool,
 		if item.attributes&attrDirectory != 0 {
 			e.Mode = unix.S_IFDIR | 0o755
 			if dirs[item.cluster] {
-				return fmt.Errorf("%s: the directory is in two places", name)
+				return fmt.Errorf("%s: the directory is linked twice", name)
 			}
 			dirs[item.cluster] = true
 			inner, err := fs.directory(item.cluster)
@@ -316,7 +320,8 @@ type item struct {
 	modTime    time.Time
 }
 
-// list reads a directory in byte order. Long names stand in parts before their entry, the last part first.
+// list returns the items of a directory in byte order. The parts of a long name precede its entry,
+// the last part first.
 func list(data []byte) []item {
 	le := binary.LittleEndian
 	var items []item
@@ -377,10 +382,10 @@ func shortSum(e []byte) byte {
 	return sum
 }
 
-// shortName puts the dot back.
+// shortName returns a short name with its dot.
 func shortName(e []byte) string {
 	base, ext := strings.TrimRight(string(e[:8]), " "), strings.TrimRight(string(e[8:11]), " ")
-	if e[0] == 0x05 { // stands for 0xe5, which would mean "deleted"
+	if e[0] == 0x05 { // for 0xe5, which means "deleted"
 		base = "\xe5" + base[1:]
 	}
 	if e[0x0c]&lowerBase != 0 {
@@ -395,7 +400,7 @@ func shortName(e []byte) string {
 	return base + "." + ext
 }
 
-// fatTime reads a date and a time of day, which is in steps of two seconds.
+// fatTime converts a date and a time of day, in steps of two seconds.
 func fatTime(date, clock uint16) time.Time {
 	return time.Date(1980+int(date>>9), time.Month(date>>5&15), int(date&31), int(clock>>11), int(clock>>5&63),
 		int(clock&31)*2, 0, time.UTC)

@@ -25,7 +25,7 @@ import (
 
 var written = time.Date(2024, 2, 29, 12, 34, 56, 0, time.UTC)
 
-// files returns what is written, by name.
+// files returns the contents that are written, by name.
 func files() map[string][]byte {
 	all := map[string][]byte{
 		"EFI/BOOT/BOOTX64.EFI": bytes.Repeat([]byte("efi"), 70_000), "EFI/BOOT/grub.cfg": []byte("search"),
@@ -68,7 +68,7 @@ func compare(t *testing.T, got, want map[string][]byte) {
 	t.Helper()
 	for name, data := range want {
 		if other, ok := got[name]; !ok || !bytes.Equal(other, data) {
-			t.Errorf("%q: there is %t, %d bytes, want %d", name, ok, len(other), len(data))
+			t.Errorf("%q: exists: %t, %d bytes, want %d", name, ok, len(other), len(data))
 		}
 	}
 	if len(got) != len(want) {
@@ -93,7 +93,7 @@ func TestPromisesOfAReader(t *testing.T) {
 				Filesystem: diskimage.Filesystem{Type: "vfat"}, Tree: tree, Size: size},
 			Open:    func(image io.ReaderAt) (diskimage.Tree, error) { return fatread.New(image) },
 			ErrNone: fatread.ErrNoFAT,
-			// A FAT has no permissions, and its root has no time.
+			// A FAT has no permissions, and its root no time.
 			Known: func(e *diskimage.Entry) {
 				if e.Mode &= unix.S_IFMT; e.IsDir() {
 					e.ModTime = time.Time{}
@@ -108,7 +108,7 @@ func TestFATOfMtoolsIsRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	want := files()
-	delete(want, "grüße 🐧.txt") // mtools knows no surrogates
+	delete(want, "grüße 🐧.txt") // mtools does not support surrogates
 	for name, data := range want {
 		name = filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, data, 0o644)); err != nil {
@@ -135,7 +135,7 @@ func TestFATOfMtoolsIsRead(t *testing.T) {
 	}
 }
 
-// newImage makes a file system of 40 MiB, a FAT16.
+// newImage returns a FAT16 of 40 MiB.
 func newImage(t *testing.T, entries ...diskimage.Entry) memory {
 	t.Helper()
 	tree, err := diskimage.Overlay(diskimage.EmptyTree(written), entries...)
@@ -154,7 +154,8 @@ func newImage(t *testing.T, entries ...diskimage.Entry) memory {
 	return image
 }
 
-// A boot sector may say anything of the length of its FAT: 16 GiB of memory were taken for this one (issue 12, A7).
+// A boot sector may declare any length of the FAT. For these, 16 GiB of memory were allocated
+// (issue 12, A7).
 func TestFATIsNoLongerThanItsImage(t *testing.T) {
 	t.Parallel()
 	for clusters, want := range map[uint32]string{1<<32 - 1: "more clusters", 1 << 27: "ends in the FAT"} {
@@ -174,8 +175,8 @@ func TestFATIsNoLongerThanItsImage(t *testing.T) {
 	}
 }
 
-// As in ext: directories that are in two places make a tree that is never read to its end (issue 12, A7).
-func TestDirectoriesAreInOnePlace(t *testing.T) {
+// As in extread: directories that are linked twice can make an endless tree (issue 12, A7).
+func TestDirectoriesAreLinkedOnce(t *testing.T) {
 	t.Parallel()
 	image := newImage(t, diskimage.DirEntry("ONE", 0o755, written), diskimage.DirEntry("TWO", 0o755, written))
 	const directory, cluster = "\x10", 0x1a
@@ -192,7 +193,7 @@ func TestDirectoriesAreInOnePlace(t *testing.T) {
 	for _, err := range fs.Entries() {
 		got = errors.Join(got, err)
 	}
-	if got == nil || !strings.Contains(got.Error(), "in two places") {
+	if got == nil || !strings.Contains(got.Error(), "linked twice") {
 		t.Errorf("got %v", got)
 	}
 }

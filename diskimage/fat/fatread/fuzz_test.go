@@ -13,8 +13,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// FuzzDamage reads file systems in which some bytes are others: whatever they say, reading ends, with an error or
-// without.
+// FuzzDamage reads file systems in which some bytes were changed. Reading must end, with or without
+// an error.
 func FuzzDamage(f *testing.F) {
 	var images []fstest.Memory
 	var used [][]int
@@ -50,7 +50,7 @@ func FuzzDamage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which byte, data []byte) {
 		n := int(which) % len(images)
 		bad := bytes.Clone(images[n])
-		for ; len(data) >= 4 && len(data) <= 4*64; data = data[4:] { // place and value
+		for ; len(data) >= 4 && len(data) <= 4*64; data = data[4:] { // offset and value
 			place := int(data[0])<<16 | int(data[1])<<8 | int(data[2])
 			if data[0] < 0x80 {
 				place = used[n][place%len(used[n])]
