@@ -79,7 +79,7 @@ func TestPromisesOfAReader(t *testing.T) {
 				Size: 128 * diskimage.MiB,
 			},
 			Open:    func(image io.ReaderAt) (diskimage.Tree, error) { return extread.New(image) },
-			ErrNone: extread.ErrNoExt, Known: func(*diskimage.Entry) {}, Made: []string{"lost+found"},
+			ErrNone: extread.ErrNoExt, Known: func(*diskimage.Entry) {}, Added: []string{"lost+found"},
 		})
 	}
 	fstest.TestReader(t, readers...)

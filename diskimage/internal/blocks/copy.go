@@ -16,22 +16,24 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/direct"
 )
 
-// chunkBlocks is the largest number of blocks that one write holds. Chunks end at multiples of it, so that
-// the page cache of the image gets large folios. The kernel divides a write past the page cache into several
-// that are under way at once. Measured on a Debian tree of 655 MiB with fsync, medians on two busy
-// processors: 1 MiB 1.26 s, 2 MiB 1.01 s, 4 MiB 0.97 s; through the page cache 1 MiB 1.93 s, 4 MiB 1.75 s.
+// chunkBlocks is the maximum number of blocks in one write. Chunks end at multiples of it, so that
+// the page cache of the image gets large folios. The kernel splits a write past the page cache into
+// several concurrent ones. Measured on a Debian tree of 655 MiB with fsync, medians on two busy
+// processors: 1 MiB 1.26 s, 2 MiB 1.01 s, 4 MiB 0.97 s; through the page cache 1 MiB 1.93 s, 4 MiB
+// 1.75 s.
 const chunkBlocks = 4 << 20 / Size
 
-// mostWorkers bounds the memory for chunks. One writes at a time, and few are needed to read as fast as that.
+// mostWorkers limits the memory for chunks. One worker writes at a time, and few are needed to read
+// at that speed.
 const mostWorkers = 8
 
-// chunk is a number of blocks in order on the disk, with the parts of files that they hold.
+// chunk is a sequence of contiguous blocks on the disk, with the parts of files in them.
 type chunk struct {
 	start  uint64
 	blocks uint64
 	pieces []piece
-	turn   <-chan struct{} // closed when what is before it on the disk has been written
-	done   chan<- struct{} // closed when it has been written itself
+	turn   <-chan struct{} // closed when the previous chunk has been written
+	done   chan<- struct{} // closed when this chunk has been written
 }
 
 // File is a regular file of a tree.
@@ -41,7 +43,7 @@ type File struct {
 	Open func() (diskimage.Content, error)
 }
 
-// Run is a number of blocks of a file that are in order on the disk.
+// Run is a sequence of blocks of a file that are contiguous on the disk.
 type Run struct {
 	File    *File
 	Logical uint32 // first block in the file
@@ -56,14 +58,14 @@ type piece struct {
 	count   uint32
 }
 
-// Copy copies the contents of files to their places, which are in ascending order on the disk; the last block
-// of a file is filled with zeros. The runs are gone through twice. Each worker fills a buffer from many files
-// (in a Debian tree half of them are smaller than two blocks) and writes it at once when it is its turn: file
-// systems let one writer at a time into a file anyway, and dst sees all writes in the order of the disk,
-// whatever the number of workers. One worker more than there are processors fills the time that a write waits
-// for memory.
+// Copy copies the contents of files to runs, which ascend on the disk, and pads the last block of a
+// file with zeros. It iterates over runs twice. Each worker fills a buffer from many files (in a
+// Debian tree half of them are smaller than two blocks) and writes it at once when it is its turn:
+// file systems allow only one writer at a time in a file anyway, and dst receives all writes in the
+// order of the disk, for any number of workers. One worker more than there are processors uses the
+// time in which a write waits for memory.
 //
-// Large files are not copied at all where the file system under both can share blocks.
+// Large files are not copied if the file system of both can share blocks.
 func Copy(ctx context.Context, dst io.WriterAt, runs iter.Seq[Run]) error {
 	shared := Share(ctx, dst, runs)
 	group, ctx := errgroup.WithContext(ctx)
@@ -99,7 +101,7 @@ func Copy(ctx context.Context, dst io.WriterAt, runs iter.Seq[Run]) error {
 	return group.Wait()
 }
 
-// cut makes chunks of the data of all files but for what is shared. They are in ascending order on the disk.
+// cut divides the data of all files, except shared blocks, into chunks in the order of the disk.
 func cut(runs iter.Seq[Run], shared map[uint32]uint32) iter.Seq[chunk] {
 	return func(yield func(chunk) bool) {
 		var c chunk
@@ -128,7 +130,7 @@ func cut(runs iter.Seq[Run], shared map[uint32]uint32) iter.Seq[chunk] {
 	}
 }
 
-// from leaves out the first blocks of a run.
+// from returns a run without its first n blocks.
 func (r Run) from(n uint32) Run {
 	return Run{r.File, r.Logical + n, r.Block + n, r.Count - n}
 }
@@ -166,7 +168,7 @@ func (w *dataWriter) copy(ctx context.Context, c chunk) error {
 	return nil
 }
 
-// read fills dst from a part of a file, and with zeros behind its end.
+// read fills dst from a part of a file, with zeros after its end.
 func (w *dataWriter) read(p piece, dst []byte) error {
 	if p.file != w.file {
 		if err := w.close(); err != nil {
@@ -186,7 +188,7 @@ func (w *dataWriter) read(p piece, dst []byte) error {
 	case int64(n) == length:
 		return nil
 	case errors.Is(err, io.EOF):
-		return fmt.Errorf("read %q: it ends at byte %d of %d: did it change?", p.file.Name, offset+int64(n),
+		return fmt.Errorf("read %q: it ends at byte %d of %d; was it changed?", p.file.Name, offset+int64(n),
 			p.file.Size)
 	}
 	return fmt.Errorf("read %q at byte %d: %w", p.file.Name, offset, err)

@@ -15,16 +15,19 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// shareBlocks is how many blocks of a file must be in order for them to be shared: below, the system call costs more
-// than the copy (measured on xfs: thresholds of 64 KiB, 16 KiB, 4 KiB took 0.26, 0.37, 0.53 s for a Debian system).
+// shareBlocks is the minimum number of contiguous blocks that are shared: for fewer blocks, the
+// system call takes longer than the copy (measured on xfs: thresholds of 64 KiB, 16 KiB, 4 KiB took
+// 0.26, 0.37, 0.53 s for a Debian system).
 const shareBlocks = 64 << 10 / Size
 
-// errNotShared says that a file system cannot share blocks, so that there is no use in trying again.
+// errNotShared means that a file system cannot share blocks, so that further attempts would fail,
+// too.
 var errNotShared = errors.New("blocks cannot be shared")
 
-// Share lets the image share the blocks of large files with the tree, where both are on the same file system
-// and it can do so (btrfs, xfs), or has a server copy them. It returns the runs that it has done, by their
-// first blocks. Whatever goes wrong, what is not shared is copied later, and then gives its error.
+// Share shares the blocks of large files between the tree and the image if both are on the same
+// file system and it supports that (btrfs, xfs), or lets a server copy them. It returns the number
+// of shared blocks of each run, by the first block of the run. It returns no error: blocks that
+// cannot be shared are copied later, which reports errors.
 func Share(ctx context.Context, dst io.WriterAt, runs iter.Seq[Run]) map[uint32]uint32 {
 	fd, offset, ok := diskimage.FileOf(dst)
 	if !ok || offset%Size != 0 {
@@ -54,14 +57,14 @@ func Share(ctx context.Context, dst io.WriterAt, runs iter.Seq[Run]) map[uint32]
 	return shared
 }
 
-// fileRange is a part of one file and a place of the same length in another.
+// fileRange is a range of one file and a range of the same length in another.
 type fileRange struct {
 	src, dst int // descriptors
 	from, to int64
 	length   int64
 }
 
-// share lets a run of the image have the content of those blocks of the tree.
+// share shares the blocks of one run.
 func share(r Run, fd int, offset int64, do func(fileRange) error) error {
 	content, err := r.File.Open()
 	if err != nil {
@@ -86,14 +89,14 @@ func share(r Run, fd int, offset int64, do func(fileRange) error) error {
 	return err
 }
 
-// cloneRange makes the blocks of both files the same ones (FICLONERANGE of ioctl_ficlonerange(2)).
+// cloneRange shares the blocks of both ranges (FICLONERANGE of ioctl_ficlonerange(2)).
 func cloneRange(r fileRange) error {
 	return unix.IoctlFileCloneRange(r.dst, &unix.FileCloneRange{
 		Src_fd: int64(r.src), Src_offset: uint64(r.from), Src_length: uint64(r.length), Dest_offset: uint64(r.to),
 	})
 }
 
-// copyRange has the file system copy (copy_file_range(2)).
+// copyRange lets the file system copy the range (copy_file_range(2)).
 func copyRange(r fileRange) error {
 	for r.length > 0 {
 		n, err := unix.CopyFileRange(r.src, &r.from, r.dst, &r.to, int(min(r.length, 1<<30)), 0)
@@ -108,33 +111,34 @@ func copyRange(r fileRange) error {
 	return nil
 }
 
-// serverCopies reports whether the file system of a file is on a server that can copy, so that the data does
-// not cross the network twice. Elsewhere copy_file_range(2) is an ordinary copy through the page cache: on
-// ext4 it took 0.34 s of the processor for 655 MiB, with a buffer and past the page cache 0.14 s.
+// serverCopies reports whether the file system of a file is on a server that can copy, so that the
+// data does not cross the network twice. On local file systems copy_file_range(2) is an ordinary
+// copy through the page cache: on ext4 it took 0.34 s of the processor for 655 MiB, with a buffer
+// and past the page cache 0.14 s.
 func serverCopies(fd int) bool {
 	var st unix.Statfs_t
 	if unix.Fstatfs(fd, &st) != nil {
 		return false
 	}
-	switch int64(st.Type) & math.MaxUint32 { // some numbers are negative on machines of 32 bits
+	switch int64(st.Type) & math.MaxUint32 { // some numbers are negative on 32-bit machines
 	case unix.NFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC:
 		return true
 	}
 	return false
 }
 
-// withoutShared returns what is left of a run.
+// withoutShared returns the part of a run that was not shared.
 func withoutShared(r Run, shared map[uint32]uint32) Run { return r.from(shared[r.Block]) }
 
-// reserver asks the file system under the image for room before much is written there: all the work is then cheaper by
-// 15 % on ext4 and by 25 % on btrfs. Where that is not possible nothing is lost.
+// reserver allocates space in the file system of the image before large writes, which reduces the
+// total time by 15 % on ext4 and by 25 % on btrfs. Where that is not possible it only writes.
 type reserver struct {
 	io.WriterAt
-	fd     int // negative: not possible
+	fd     int // negative if not possible
 	offset int64
 }
 
-// newReserver makes a reserver in front of dst, for one goroutine.
+// newReserver returns a reserver for dst, for use by one goroutine.
 func newReserver(dst io.WriterAt) *reserver {
 	fd, offset, ok := diskimage.FileOf(dst)
 	if !ok {
@@ -147,7 +151,7 @@ func newReserver(dst io.WriterAt) *reserver {
 func (r *reserver) WriteAt(b []byte, offset int64) (int, error) {
 	if r.fd >= 0 && len(b) >= shareBlocks*Size {
 		if unix.Fallocate(r.fd, unix.FALLOC_FL_KEEP_SIZE, r.offset+offset, int64(len(b))) != nil {
-			r.fd = -1 // if the reason is one for writing as well, writing will tell
+			r.fd = -1 // writing reports the error if it applies to writes as well
 		}
 	}
 	return r.WriterAt.WriteAt(b, offset)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// No server is at hand, but any file system copies when it is asked to.
+// The test has no server, but every file system supports the system call.
 func TestRangesAreCopiedByTheFileSystem(t *testing.T) {
 	t.Parallel()
 	files := [2]*os.File{}
@@ -37,6 +37,6 @@ func TestRangesAreCopiedByTheFileSystem(t *testing.T) {
 		t.Errorf("the copy has %d bytes, want %d: %v", len(got), len(want), err)
 	}
 	if r.length = 3 << 20; copyRange(r) == nil {
-		t.Error("more than there is was copied")
+		t.Error("a range beyond the end was copied")
 	}
 }

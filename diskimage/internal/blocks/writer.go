@@ -8,11 +8,11 @@ import (
 	"io"
 )
 
-// Writer collects blocks and writes those in order on the disk at once.
+// Writer collects blocks and writes contiguous ones at once.
 type Writer struct {
 	ctx   context.Context
 	dst   io.WriterAt
-	start uint64 // place of the first block in buf
+	start uint64 // number of the first block in buf
 	buf   []byte
 	err   error // the first error; nothing is written after it
 }
@@ -20,12 +20,13 @@ type Writer struct {
 // metadataBuffer is the length of one write of metadata.
 const metadataBuffer = 1 << 20
 
-// NewWriter makes a Writer to a disk that is zero.
+// NewWriter returns a Writer to a disk that is zero.
 func NewWriter(ctx context.Context, dst io.WriterAt) *Writer {
 	return &Writer{ctx: ctx, dst: dst, buf: make([]byte, 0, metadataBuffer)}
 }
 
-// Block returns room, all zero, for the content of a block. It is to be filled before the next call of a method.
+// Block returns a buffer of zeros for the content of a block, which must be filled before the next
+// method call.
 func (w *Writer) Block(number uint64) []byte {
 	used := len(w.buf)
 	if used > 0 && (used == cap(w.buf) || number != w.start+uint64(used)/Size) {
@@ -41,7 +42,7 @@ func (w *Writer) Block(number uint64) []byte {
 	return block
 }
 
-// Flush writes what is collected and returns the first error of all writes.
+// Flush writes the collected blocks and returns the first error of all writes.
 func (w *Writer) Flush() error {
 	if w.err == nil {
 		w.err = w.ctx.Err()
@@ -53,7 +54,7 @@ func (w *Writer) Flush() error {
 	return w.err
 }
 
-// Fail makes an error that of the Writer, unless it is nil or there is one already.
+// Fail records an error, unless it is nil or not the first one.
 func (w *Writer) Fail(err error) {
 	if w.err == nil {
 		w.err = err
@@ -62,7 +63,8 @@ func (w *Writer) Fail(err error) {
 
 var zeroBlock [Size]byte
 
-// WriteNonZero writes whole blocks to a disk that is zero: runs of blocks that are not zero, each at once.
+// WriteNonZero writes whole blocks to a disk that is zero: each sequence of blocks that are not
+// zero at once.
 func WriteNonZero(dst io.WriterAt, data []byte, offset int64) error {
 	start := 0
 	for i := 0; i <= len(data); i += Size {

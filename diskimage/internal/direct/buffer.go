@@ -8,12 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hugePage is the size of a huge page where pages have 4 KiB.
+// hugePage is the size of a huge page on machines with pages of 4 KiB.
 const hugePage = 2 << 20
 
-// Buffer returns n bytes of memory for direct writes, in huge pages if the kernel has any to give: the disk
-// then gets a few long pieces instead of a thousand pages. A Debian system of 655 MiB took 0.59 instead of
-// 0.87 s on ext4, and 0.33 instead of 0.36 s of the processor. free gives the memory back.
+// Buffer returns n bytes of memory for direct writes, in huge pages if the kernel has any, so that
+// the disk receives a few long segments instead of a thousand pages. A Debian system of 655 MiB
+// took 0.59 instead of 0.87 s on ext4, and 0.33 instead of 0.36 s of processor time. free releases
+// the memory.
 func Buffer(n int) (b []byte, free func() error) {
 	memory, err := unix.Mmap(-1, 0, n+hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -21,6 +22,6 @@ func Buffer(n int) (b []byte, free func() error) {
 	}
 	start := int(-uintptr(unsafe.Pointer(unsafe.SliceData(memory))) % hugePage)
 	b = memory[start : start+n : start+n]
-	_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // without it the pages are small ones
+	_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // on failure the pages are small
 	return b, func() error { return unix.Munmap(memory) }
 }

@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// alignment of memory, offset and length suits all disks: none has larger sectors.
+	// alignment of memory, offset and length is sufficient for all disks: none has larger sectors.
 	alignment = 4 << 10
-	// shortest is the length from which on a write goes to the disk at once. Shorter ones, mostly of
-	// metadata, would each wait for the disk; they get there with the next fsync.
+	// shortest is the minimum length of a direct write. Shorter writes, mostly of metadata, would
+	// each wait for the disk; they reach it with the next fsync.
 	shortest = 64 << 10
 )
 
-// File is an open file whose large, aligned writes go straight to the disk (O_DIRECT): no memory has to be found for
-// them, nothing is copied, and the fsync at the end has little left to do. What is read again soon is better written to
-// the file itself, because the data is not in the page cache afterwards.
+// File is an open file whose large, aligned writes go directly to the disk (O_DIRECT): they need no
+// memory and no copy, and the final fsync has little left to do. Data that is read again soon is
+// better written to the os.File, because direct writes leave nothing in the page cache.
 //
-// All writes are as good as those to the file: whoever reads it sees them at once. Like an os.File, one may be used by
-// several goroutines.
+// Readers of the file see all writes at once. Like an os.File, a File may be used by several
+// goroutines.
 type File struct {
 	*os.File
-	fd      int         // the same file, open for direct writes; negative if it is not
-	refused atomic.Bool // the file system takes no direct writes after all
+	fd      int         // the same file, open for direct writes; negative if not possible
+	refused atomic.Bool // the file system rejected a direct write
 }
 
-// Open opens a file, which is open for writing and stays the caller's, for direct writes. Where these are not
-// possible, or not known to be faster, writes go to the file as usual.
+// Open returns a File for direct writes to a file that is open for writing and stays the caller's.
+// If direct writes are not possible, or not known to be faster, writes go to the file as usual.
 func Open(file *os.File) *File {
 	var st unix.Statfs_t
 	if unix.Fstatfs(int(file.Fd()), &st) != nil || !profits(int64(st.Type)) {
@@ -44,8 +44,8 @@ func Open(file *os.File) *File {
 	return &File{File: file, fd: openDirect(file)}
 }
 
-// openDirect opens a file once more, for direct writes; -1 if that is not possible. The file's own descriptor
-// is left alone, because it may have other users.
+// openDirect opens a file again for direct writes and returns the descriptor, -1 if that is not
+// possible. The file's own descriptor is not changed, because it may have other users.
 func openDirect(file *os.File) int {
 	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", file.Fd()), unix.O_WRONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -54,11 +54,11 @@ func openDirect(file *os.File) int {
 	return fd
 }
 
-// profits reports whether direct writes are faster on a type of file system. Measured with fsync on a Debian
-// system of 655 MiB in an ext4, from small pages, two busy processors: on ext4 1.2 instead of 1.8 s and 0.36
-// instead of 0.54 s of the processor; on xfs 2.2 instead of 3.4 s and 0.41 instead of 0.62 s, and where xfs
-// shares blocks 0.9 instead of 1.7 s. On btrfs, which has to compute checksums of what it writes, there was
-// no difference.
+// profits reports whether direct writes are faster on a type of file system. Measured with fsync on
+// a Debian system of 655 MiB in an ext4, from small pages, two busy processors: on ext4 1.2 instead
+// of 1.8 s and 0.36 instead of 0.54 s of processor time; on xfs 2.2 instead of 3.4 s and 0.41
+// instead of 0.62 s, and where xfs shares blocks 0.9 instead of 1.7 s. On btrfs, which computes
+// checksums of the data, there was no difference.
 func profits(magic int64) bool {
 	return magic == unix.EXT4_SUPER_MAGIC || magic == unix.XFS_SUPER_MAGIC
 }
@@ -73,7 +73,7 @@ func (f *File) Close() error {
 	return os.NewSyscallError("close", unix.Close(fd))
 }
 
-// InFile tells diskimage.FileOf which file this is.
+// InFile returns the file for diskimage.FileOf.
 func (f *File) InFile() (fd int, offset int64) { return int(f.Fd()), 0 }
 
 // WriteAt implements io.WriterAt.
@@ -98,7 +98,8 @@ func (f *File) WriteAt(b []byte, offset int64) (int, error) {
 	return done + n, err
 }
 
-// suits reports whether bytes can be written directly: those of a Buffer, and mostly those of a large slice.
+// suits reports whether bytes can be written directly, which is true for a Buffer and for most
+// large slices.
 func (f *File) suits(b []byte, offset int64) bool {
 	if f.fd < 0 || f.refused.Load() || len(b) < shortest {
 		return false

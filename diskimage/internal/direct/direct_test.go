@@ -17,7 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// create makes a file that is written directly wherever the file system lets us, and says whether it does.
+// create returns a file for direct writes, and logs whether the file system supports them.
 func create(t *testing.T) *File {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
@@ -34,7 +34,8 @@ func create(t *testing.T) *File {
 	return f
 }
 
-// Writes of all lengths at all places, long and aligned ones among them, are read back, by whomever.
+// Writes of many lengths and offsets, including long and aligned ones, are read back through the
+// File and another one.
 func TestFileHoldsWhatIsWritten(t *testing.T) {
 	t.Parallel()
 	f := create(t)
@@ -59,11 +60,11 @@ func TestFileHoldsWhatIsWritten(t *testing.T) {
 		}
 	}
 	if got, err := os.ReadFile(f.Name()); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the file holds something else: %v", err)
+		t.Errorf("the file has different content: %v", err)
 	}
 }
 
-func TestSeveralMayWriteAtOnce(t *testing.T) {
+func TestConcurrentWrites(t *testing.T) {
 	t.Parallel()
 	f := create(t)
 	var workers sync.WaitGroup
@@ -86,14 +87,14 @@ func TestSeveralMayWriteAtOnce(t *testing.T) {
 	}
 }
 
-// A file system that takes no direct writes after all gets ordinary ones.
-func TestRefusedWritesGoThroughThePageCache(t *testing.T) {
+// If the file system rejects direct writes, ordinary ones follow.
+func TestRejectedWritesGoThroughThePageCache(t *testing.T) {
 	t.Parallel()
 	f := create(t)
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// Stands for such a file system: what is not a number gives EINVAL.
+	// This file stands for such a file system: it returns EINVAL for data that is not a number.
 	file, err := os.OpenFile("/proc/self/oom_score_adj", os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -126,11 +127,11 @@ func TestErrorsNameTheFile(t *testing.T) {
 	n, err := f.WriteAt(bytes.Repeat([]byte("x"), 4*shortest), 0)
 	var pathError *os.PathError
 	if n != 0 || !errors.Is(err, unix.ENOSPC) || !errors.As(err, &pathError) || pathError.Path != f.Name() {
-		t.Errorf("got %d, %v, want that there is no space for %s", n, err, f.Name())
+		t.Errorf("got %d, %v, want ENOSPC with the name %s", n, err, f.Name())
 	}
 }
 
-func TestFileIsWhatItIsOpenedOn(t *testing.T) {
+func TestFileIsTheFileThatItWasOpenedOn(t *testing.T) {
 	t.Parallel()
 	f := create(t)
 	if fd, offset, ok := diskimage.FileOf(f); fd != int(f.Fd()) || offset != 0 || !ok {

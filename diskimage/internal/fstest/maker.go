@@ -15,13 +15,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Maker makes a valid tree of any bytes, for fuzz tests.
+// Maker builds a valid tree from random bytes, for fuzz tests.
 type Maker struct {
-	// Edges are the lengths where something changes in the file system: of files, symbolic links and attributes.
+	// Edges are the lengths of files, symbolic links and attributes at which the format on disk
+	// changes.
 	Edges []int
-	// MaxSize is that of a file.
+	// MaxSize is the maximum size of a file.
 	MaxSize int
-	// TimeBits is how far from 1970 times may be: about 2 to the power of so many seconds and seven bits more.
+	// TimeBits is the range of times around 1970: about 2 to the power of TimeBits+7 seconds.
 	TimeBits int
 
 	data  []byte
@@ -32,7 +33,7 @@ type Maker struct {
 const (
 	// maxEntries keeps a test short.
 	maxEntries = 500
-	// maxFull is the length of files that are kept in memory whole, or on the disk.
+	// maxFull is the maximum length of files without holes, which are kept in memory.
 	maxFull = 10 << 20
 	// maxName is NAME_MAX of Linux.
 	maxName = 255
@@ -40,7 +41,7 @@ const (
 	maxTarget = 4095
 )
 
-// Tree makes a tree of data. It uses up the Maker.
+// Tree builds a tree from data. The Maker must not be used again.
 func (m Maker) Tree(data []byte) Tree {
 	m.data = data
 	tree := Tree{Dir(".")}
@@ -57,7 +58,7 @@ func (m Maker) Tree(data []byte) Tree {
 	return tree
 }
 
-// next takes one byte; 0 at the end.
+// next consumes one byte and returns it, or 0 at the end.
 func (m *Maker) next() int {
 	if len(m.data) == 0 {
 		return 0
@@ -67,10 +68,10 @@ func (m *Maker) next() int {
 	return int(b)
 }
 
-// edge takes a length.
+// edge returns one of Edges, but no more than most.
 func (m *Maker) edge(most int) int { return min(m.Edges[m.next()%len(m.Edges)], most) }
 
-// name takes a name in one of the directories.
+// name returns a name in one of the directories.
 func (m *Maker) name() string {
 	dir := m.dirs[m.next()%len(m.dirs)]
 	length := min(1+m.next()%maxName, len(m.data))
@@ -79,7 +80,7 @@ func (m *Maker) name() string {
 	return path.Join(dir, name+"_")
 }
 
-// entry takes what has the name.
+// entry returns an entry with a name.
 func (m *Maker) entry(name string) diskimage.Entry {
 	kinds := []uint32{
 		unix.S_IFREG, unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFCHR, unix.S_IFBLK, unix.S_IFIFO,
@@ -117,7 +118,7 @@ func (m *Maker) entry(name string) diskimage.Entry {
 	return e
 }
 
-// fill returns a file a content, perhaps with holes.
+// fill sets the content of a file, which may have holes.
 func (m *Maker) fill(e *diskimage.Entry) {
 	size := m.edge(m.MaxSize)
 	if m.next()%2 == 0 && size < maxFull {

@@ -14,19 +14,19 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Reader is a reader of file systems that TestReader looks at, with a writer of the same.
+// Reader is a file system reader for TestReader, with a writer of the same format.
 type Reader struct {
 	Writer
 	Open func(image io.ReaderAt) (diskimage.Tree, error)
-	// ErrNone is what Open says of what is no such file system.
+	// ErrNone is the error of Open for an image without such a file system.
 	ErrNone error
-	// Known leaves of an entry what the file system can record.
+	// Known clears the fields of an entry that the file system cannot record.
 	Known func(e *diskimage.Entry)
-	// Made are names that the writer adds.
-	Made []string
+	// Added are names that the writer adds to the tree.
+	Added []string
 }
 
-// TestReader looks at what every reader promises.
+// TestReader checks the promises of every reader.
 func TestReader(t *testing.T, readers ...Reader) {
 	for _, r := range readers {
 		t.Run(r.Name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestReader(t *testing.T, readers ...Reader) {
 	}
 }
 
-// Flat is an entry in a form that can be compared, with the content instead of how to open it.
+// Flat is an entry in a form that can be compared, with its content instead of Open.
 type Flat struct {
 	diskimage.Entry
 	Content string
@@ -75,7 +75,7 @@ func (r Reader) readsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, want := Flatten(t, tree), Flatten(t, r.Tree)
-	for _, name := range r.Made {
+	for _, name := range r.Added {
 		delete(got, name)
 	}
 	for name, w := range want {
@@ -95,7 +95,7 @@ func (r Reader) readsBack(t *testing.T) {
 	}
 	for name := range got {
 		if _, ok := want[name]; !ok {
-			t.Errorf("%q is in nobody's tree", name)
+			t.Errorf("%q is not in the tree", name)
 		}
 	}
 }
@@ -106,7 +106,7 @@ type Memory []byte
 // WriteAt implements io.WriterAt.
 func (m Memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }
 
-// damage changes a few bytes of an image, many times, and reads all of it.
+// damage changes a few bytes of an image, many times, and reads the whole file system.
 func (r Reader) damage(t *testing.T) {
 	tree := Tree{Dir("."), Dir("etc"), Dir("etc/deep"), File("etc/deep/a rather long name.text", Pattern(1, 20_000)),
 		File("passwd", Pattern(2, 9000))}
@@ -145,7 +145,7 @@ func (r Reader) damage(t *testing.T) {
 	}
 }
 
-// readSome reads what a damaged tree holds, but not without end.
+// readSome reads a damaged tree, up to a limit.
 func readSome(t *testing.T, tree diskimage.Tree) {
 	const mostEntries, mostBytes = 1000, 1 << 20
 	n := 0

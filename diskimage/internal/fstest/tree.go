@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fstest has what the tests of file system writers and readers share: trees with everything that a
-// Debian tree can hold, in memory, and what each writer (TestWriter) and each reader (TestReader) must do.
+// Package fstest is shared by the tests of file system writers and readers: trees in memory with
+// everything that a Debian tree may contain, and one behaviour suite each for writers (TestWriter)
+// and readers (TestReader).
 package fstest
 
 import (
@@ -35,20 +36,20 @@ func (t Tree) Entries() iter.Seq2[diskimage.Entry, error] {
 	}
 }
 
-// content is a file that needs no end.
+// content is a file that needs no Close.
 type content struct{ io.ReaderAt }
 
 func (content) Close() error { return nil }
 
-// Content returns the Open of a file.
+// Content returns a function for diskimage.Entry.Open.
 func Content(r io.ReaderAt) func() (diskimage.Content, error) {
 	return func() (diskimage.Content, error) { return content{r}, nil }
 }
 
-// Time is when everything was changed that has no time of its own.
+// Time is the default modification time.
 var Time = time.Date(2024, 2, 29, 12, 34, 56, 789012345, time.UTC)
 
-// Entry is anything, with type and permissions in mode.
+// Entry returns an entry with type and permissions in mode.
 func Entry(name string, mode uint32) diskimage.Entry {
 	return diskimage.Entry{Name: name, Mode: mode, ModTime: Time}
 }
@@ -71,7 +72,7 @@ func Link(name, target string) diskimage.Entry {
 	return e
 }
 
-// Device returns a character or block device, as kind says.
+// Device returns a character or block device; kind is S_IFCHR or S_IFBLK.
 func Device(name string, kind, major, minor uint32) diskimage.Entry {
 	e := Entry(name, kind|0o660)
 	e.Major, e.Minor = major, minor
@@ -95,7 +96,7 @@ func Pattern(seed uint64, n int) []byte {
 	return data[:n]
 }
 
-// Sparse returns a file with data of the given length at the given places.
+// Sparse returns a file with data of the given length at the given offsets.
 func Sparse(name string, size int64, length int, places ...int64) diskimage.Entry {
 	e := Entry(name, unix.S_IFREG|0o600)
 	e.Size = size
@@ -137,7 +138,7 @@ func (s *sparseContent) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// WriteVolume writes a file system into a new file of the given size, and gives its name.
+// WriteVolume writes a file system into a new file of the given size and returns its name.
 func WriteVolume(t testing.TB, size diskimage.Size, v diskimage.Volume) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
@@ -154,10 +155,10 @@ func WriteVolume(t testing.TB, size diskimage.Size, v diskimage.Volume) string {
 	return f.Name()
 }
 
-// Capability is cap_net_raw+ep as getxattr(2) gives it: version 2, effective.
+// Capability is cap_net_raw+ep as returned by getxattr(2): version 2, effective.
 var Capability = []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
-// ManyFiles adds a directory with empty files whose names are as long as asked for.
+// ManyFiles returns a directory with n empty files whose names have nameLength bytes.
 func ManyFiles(dir string, n, nameLength int) Tree {
 	t := Tree{Dir(dir)}
 	for i := range n {

@@ -18,12 +18,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Writer is a file system that TestWriter looks at.
+// Writer is a file system for TestWriter.
 type Writer struct {
 	Name       string
 	Formatter  diskimage.Formatter
 	Filesystem diskimage.Filesystem
-	// Tree has everything that the file system can hold, and Size is room for it.
+	// Tree has everything that the file system can hold, and Size is sufficient for it.
 	Tree diskimage.Tree
 	Size diskimage.Size
 	// NoInodes is set if the format has neither holes, hard links nor the attributes of inodes.
@@ -41,12 +41,13 @@ func (w Writer) plan(t *testing.T, tree diskimage.Tree) diskimage.Volume {
 	return v
 }
 
-// TestWriter looks at what every Formatter promises. It must not run in parallel: it changes GOMAXPROCS.
+// TestWriter checks the promises of every Formatter. It must not run in parallel because it changes
+// GOMAXPROCS.
 func TestWriter(t *testing.T, writers ...Writer) {
 	for _, w := range writers {
 		t.Run(w.Name, func(t *testing.T) {
 			t.Run("same input, same bytes", w.sameBytes)
-			t.Run("extents are places of the content", w.extents)
+			t.Run("extents locate the content", w.extents)
 			t.Run("write errors are reported", w.writeErrors)
 			t.Run("errors in content name the file", w.contentErrors)
 			t.Run("trees that the format cannot hold are errors", w.invalidTrees)
@@ -54,7 +55,7 @@ func TestWriter(t *testing.T, writers ...Writer) {
 	}
 }
 
-// sameBytes writes a plan twice, and plans anew with more goroutines.
+// sameBytes writes a plan twice, and new plans with more goroutines.
 func (w Writer) sameBytes(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	sums := map[[sha256.Size]byte]bool{}
@@ -79,7 +80,7 @@ func (w Writer) sameBytes(t *testing.T) {
 	}
 }
 
-// extents reads files where the plan says that they are.
+// extents reads files at the extents of the plan.
 func (w Writer) extents(t *testing.T) {
 	const block = 4 << 10
 	tree := Tree{Dir("."), Dir("boot"), File("boot/vmlinuz", Pattern(7, 1<<20+17)), File("empty", nil),
@@ -89,8 +90,8 @@ func (w Writer) extents(t *testing.T) {
 		dense := Sparse("dense", 20*block+1, block, 4*block)
 		dense.Dense = true
 		tree = append(tree, Sparse("sparse", 20*block, block, 0, 4*block), Sparse("hole", 1e6, 0), dense,
-			HardLink("zweite", dense))
-		lengths["sparse"], lengths["hole"], lengths["dense"], lengths["zweite"] = 2*block, 0, dense.Size, dense.Size
+			HardLink("second", dense))
+		lengths["sparse"], lengths["hole"], lengths["dense"], lengths["second"] = 2*block, 0, dense.Size, dense.Size
 	}
 	v := w.plan(t, tree)
 	image, err := os.ReadFile(WriteVolume(t, w.Size, v))
@@ -117,7 +118,7 @@ func (w Writer) extents(t *testing.T) {
 			t.Errorf("Extents(%q): %d bytes, want %d", e.Name, len(got), want)
 		}
 		if e.Data == nil && e.Size > 0 && e.Open != nil && !bytes.Equal(got, ReadContent(t, e)) {
-			t.Errorf("Extents(%q): not the content", e.Name)
+			t.Errorf("Extents(%q): content differs", e.Name)
 		}
 	}
 	if _, err := v.Extents("no such file"); !errors.Is(err, fs.ErrNotExist) {
@@ -125,7 +126,7 @@ func (w Writer) extents(t *testing.T) {
 	}
 }
 
-// fullDisk fails from an offset on, and knows how far writes went.
+// fullDisk fails beyond an offset and records the end of the last write.
 type fullDisk struct{ limit, end int64 }
 
 func (f *fullDisk) WriteAt(p []byte, offset int64) (int, error) {
@@ -156,7 +157,7 @@ func (w Writer) writeErrors(t *testing.T) {
 	}
 }
 
-// ReadContent returns the content that a tree gives to an entry.
+// ReadContent returns the content of an entry.
 func ReadContent(t *testing.T, e diskimage.Entry) []byte {
 	t.Helper()
 	want := make([]byte, e.Size)

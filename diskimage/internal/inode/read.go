@@ -13,29 +13,30 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Node is an inode to be, as a writer of a file system describes it.
+// Node is an inode as planned by a file system writer.
 type Node interface {
 	comparable
 	IsDir() bool
 }
 
-// Writer is what a file system makes of the entries of a tree.
+// Writer builds the nodes of a file system from the entries of a tree.
 type Writer[N Node] interface {
-	// Root makes the root directory. What a file system has beside the tree goes into names.
+	// Root makes the root directory. It adds what the file system contains besides the tree to
+	// names.
 	Root(e *diskimage.Entry, names map[string]N) (N, error)
-	// New makes an inode and gives it its name, base, in a directory.
+	// New makes an inode and adds it to a directory under the name base.
 	New(e *diskimage.Entry, dir N, base string) (N, error)
-	// Link gives an inode another name.
+	// Link adds an inode to a directory under another name.
 	Link(n, dir N, base string)
-	// Again takes an entry whose name is there already, which may be something that Root has made. The error
-	// names it: see Twice.
+	// Again handles an entry whose name exists, which may be one that Root has added. Its error
+	// names the entry, as Twice does.
 	Again(e *diskimage.Entry, n N) error
 }
 
-// Twice returns the error of Again for an entry that is not expected.
+// Twice returns the error of Again for a duplicate entry.
 func Twice(e *diskimage.Entry) error { return fmt.Errorf("%q is there twice", e.Name) }
 
-// about says which entry an error is about.
+// about adds the name of an entry to an error.
 func about(e *diskimage.Entry, err error) error {
 	if err != nil {
 		return fmt.Errorf("%q: %w", e.Name, err)
@@ -46,8 +47,9 @@ func about(e *diskimage.Entry, err error) error {
 // rootName is the name of the root in a Tree.
 const rootName = "."
 
-// Read has a writer take in a tree, and returns its inodes by all of their names. It finds what no file
-// system can hold: entries before their directories, names that are none, and hard links to nothing.
+// Read passes a tree to a writer and returns the nodes by all of their names. It rejects what no
+// file system can hold: entries before their directories, invalid names, and hard links to missing
+// files.
 func Read[N Node](tree diskimage.Tree, maxName int, w Writer[N]) (map[string]N, error) {
 	names := map[string]N{}
 	var e diskimage.Entry // one for all: the writer gets its address
@@ -68,14 +70,14 @@ func Read[N Node](tree diskimage.Tree, maxName int, w Writer[N]) (map[string]N, 
 		names[e.Name] = n
 	}
 	if len(names) == 0 {
-		return nil, errors.New("it has no root")
+		return nil, errors.New("it has no root directory")
 	}
 	return names, nil
 }
 
 func readRoot[N Node](e *diskimage.Entry, names map[string]N, w Writer[N]) (n N, err error) {
 	if e.Name != rootName || e.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return n, fmt.Errorf("%q comes first instead of the root directory", e.Name)
+		return n, fmt.Errorf("%q comes first, want the root directory", e.Name)
 	}
 	n, err = w.Root(e, names)
 	return n, about(e, err)
@@ -91,16 +93,16 @@ func readEntry[N Node](e *diskimage.Entry, names map[string]N, maxName int, w Wr
 	case !ok || !dir.IsDir():
 		return n, fmt.Errorf("%q comes before its directory", e.Name)
 	case base == "" || base == "." || base == ".." || strings.ContainsRune(base, 0):
-		return n, fmt.Errorf("%q is not a name", e.Name)
+		return n, fmt.Errorf("%q is not a valid name", e.Name)
 	case len(base) > maxName:
-		return n, fmt.Errorf("%q: the last element has %d bytes, at most %d are possible", e.Name, len(base), maxName)
+		return n, fmt.Errorf("%q: the last element has %d bytes: the maximum is %d", e.Name, len(base), maxName)
 	case e.HardLink == "":
 		n, err = w.New(e, dir, base)
 		return n, about(e, err)
 	}
 	n, ok = names[e.HardLink]
 	if !ok || n.IsDir() {
-		return n, fmt.Errorf("%q is a hard link to %q, which is no earlier file", e.Name, e.HardLink)
+		return n, fmt.Errorf("%q is a hard link to %q, which is not an earlier file", e.Name, e.HardLink)
 	}
 	w.Link(n, dir, base)
 	return n, nil

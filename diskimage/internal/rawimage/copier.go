@@ -12,24 +12,28 @@ import (
 )
 
 const (
-	// cloneAlignment suits all file systems that share blocks: theirs are not larger.
+	// cloneAlignment is sufficient for all file systems that share blocks, whose blocks are not
+	// larger.
 	cloneAlignment = 4 << 10
-	// cloneSize is how long a range must be to be shared: below, the system call costs more than the copy
-	// (measured on xfs: thresholds of 64 KiB, 16 KiB, 4 KiB took 0.26, 0.37, 0.53 s for a Debian system).
+	// cloneSize is the minimum length of a shared range: below it, the system call takes longer
+	// than the copy (measured on xfs: thresholds of 64 KiB, 16 KiB, 4 KiB took 0.26, 0.37, 0.53 s
+	// for a Debian system).
 	cloneSize = 64 << 10
-	// holeSize is the shortest row of zeros that is left out of the output.
+	// holeSize is the minimum length of a sequence of zeros that is left out of the output.
 	holeSize = 64 << 10
 )
 
-// Copier copies parts of an image to other places in another file. On file systems that can share blocks (btrfs, xfs)
-// it does, where both places are aligned to blocks; data is then neither copied nor stored twice.
+// Copier copies ranges of an image to other offsets in another file. On file systems that can share
+// blocks (btrfs, xfs) it shares ranges that are aligned in both files, so that data is neither
+// copied nor stored twice.
 type Copier struct {
 	image   *Image
 	dst     *os.File
 	noClone bool
 }
 
-// NewCopier makes a copier to dst, which must be empty: what is left out is zeros only there.
+// NewCopier returns a copier to dst, which must be empty, so that ranges that are left out are
+// zeros.
 func NewCopier(m *Image, dst *os.File) (*Copier, error) {
 	if err := CheckEmpty(dst); err != nil {
 		return nil, err
@@ -37,11 +41,12 @@ func NewCopier(m *Image, dst *os.File) (*Copier, error) {
 	return &Copier{image: m, dst: dst}, nil
 }
 
-// CheckEmpty reports an output that holds something: what is not written would then not be zeros.
+// CheckEmpty returns an error if the output is not empty, because ranges that are not written must
+// be zeros.
 func CheckEmpty(dst interface{ Stat() (fs.FileInfo, error) }) error {
 	info, err := dst.Stat()
 	if err != nil {
-		return fmt.Errorf("look at output file: %w", err)
+		return fmt.Errorf("examine output file: %w", err)
 	}
 	if info.Size() != 0 {
 		return fmt.Errorf("the output file is not empty: it has %d bytes", info.Size())
@@ -49,8 +54,8 @@ func CheckEmpty(dst interface{ Stat() (fs.FileInfo, error) }) error {
 	return nil
 }
 
-// Copy copies data, which has been read from the image at offset from, to offset to of the output, leaving long zeros
-// out: what is at the end of the output and zero remains to be added with Truncate.
+// Copy copies data, which has been read from the image at offset from, to offset to of the output,
+// without long sequences of zeros. The caller adds zeros at the end of the output with Truncate.
 func (c *Copier) Copy(data []byte, from, to int64) error {
 	for first := 0; first < len(data); {
 		end := min(first+holeSize, len(data))
@@ -84,8 +89,8 @@ func (c *Copier) copyRange(data []byte, from, to int64) error {
 	return nil
 }
 
-// clone shares a range, and reports whether it did. The first refusal is the last attempt: what the reason was, if it
-// is one for copying as well, copying will tell.
+// clone shares a range and reports whether that succeeded. After the first failure there are no
+// more attempts; copying reports the error if it applies there as well.
 func (c *Copier) clone(length, from, to int64) bool {
 	if c.noClone || length < cloneSize || (length|from|to)&(cloneAlignment-1) != 0 || from+length > c.image.length {
 		return false

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rawimage reads raw disk images for the packages that write other formats: it finds what is not zero, has it
-// encoded by several goroutines, hands it over in the order of the disk, and copies it without copying where the file
-// system can share blocks.
+// Package rawimage reads raw disk images for the packages that write other formats. It finds data
+// that is not zero, lets several goroutines encode it, passes it on in the order of the disk, and
+// copies it by sharing blocks where the file system supports that.
 //
-// A raw image is what a disk holds, byte by byte. Holes of a sparse file are skipped without being read; zeros that are
-// stored are found by reading. Both give the same runs, so that what is written depends on the content of the disk
-// only, not on how the raw image came about.
+// A raw image is the content of a disk, byte by byte. Holes of a sparse file are skipped; stored
+// zeros are detected by reading. Both lead to the same runs, so that the output depends only on the
+// content of the disk, not on how the raw image is stored.
 package rawimage
 
 import (
@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SectorSize is the unit of the sizes of disks, in bytes.
+// SectorSize is the unit of disk sizes, in bytes.
 const SectorSize = 512
 
 // Image is a raw disk image: a regular file or a block device.
@@ -27,8 +27,8 @@ type Image struct {
 	length int64 // of the file
 }
 
-// Open takes the image that an open file holds. The image moves the file's offset around; nothing may write to the file
-// meanwhile. The file stays the caller's to close.
+// Open returns the image in an open file. The image changes the file's offset, and nothing may
+// write to the file meanwhile. The caller closes the file.
 func Open(file *os.File) (*Image, error) {
 	length, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -37,16 +37,16 @@ func Open(file *os.File) (*Image, error) {
 	return &Image{file: file, length: length}, nil
 }
 
-// Size returns the size of the disk in bytes: the length of the file, rounded up to a whole number of sectors as QEMU does
-// it. The rest of the last sector is zeros.
+// Size returns the size of the disk in bytes: the length of the file, rounded up to whole sectors
+// as in QEMU. The rest of the last sector is zeros.
 func (m *Image) Size() int64 { return RoundUp(m.length, SectorSize) }
 
-// read fills b from the image. Behind the end of the file there are zeros.
+// read fills b from the image, with zeros after the end of the file.
 func (m *Image) read(b []byte, offset int64) error {
 	n := int(max(0, min(int64(len(b)), m.length-offset)))
 	if done, err := m.file.ReadAt(b[:n], offset); done < n {
 		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF // it was longer when it was opened
+			err = io.ErrUnexpectedEOF // the file was longer when it was opened
 		}
 		return fmt.Errorf("read raw image at offset %d: %w", offset, err)
 	}
@@ -54,8 +54,8 @@ func (m *Image) read(b []byte, offset int64) error {
 	return nil
 }
 
-// NextData finds the first data at or behind offset: start and end of a range that is not a hole. At the end of the
-// image ok is false.
+// NextData returns the first range at or after offset that is not a hole. ok is false if there is
+// none.
 func (m *Image) NextData(offset int64) (start, end int64, ok bool, err error) {
 	if offset >= m.length {
 		return 0, 0, false, nil
@@ -65,13 +65,13 @@ func (m *Image) NextData(offset int64) (start, end int64, ok bool, err error) {
 	case errors.Is(err, unix.ENXIO):
 		return 0, 0, false, nil
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
-		return offset, m.length, true, nil // no knowledge of holes: block devices, some network file systems
+		return offset, m.length, true, nil // holes are unknown: block devices, some network file systems
 	case err != nil:
-		return 0, 0, false, fmt.Errorf("look for data in raw image at offset %d: %w", offset, err)
+		return 0, 0, false, fmt.Errorf("find data in raw image at offset %d: %w", offset, err)
 	}
 	end, err = m.file.Seek(start, unix.SEEK_HOLE)
 	if err != nil {
-		return 0, 0, false, fmt.Errorf("look for hole in raw image at offset %d: %w", start, err)
+		return 0, 0, false, fmt.Errorf("find hole in raw image at offset %d: %w", start, err)
 	}
 	return start, min(end, m.length), start < m.length, nil
 }

@@ -9,42 +9,43 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// chunkSize is what a worker reads at once, unless a cluster is larger: fits into the second-level cache and makes the
-// system calls cheap.
+// chunkSize is the number of bytes that a worker reads at once, unless a cluster is larger. It fits
+// into the second-level cache and makes the cost of system calls small.
 const chunkSize = 1 << 20
 
 // Encoder appends the encoded form of a cluster to dst. It is used by one goroutine.
 type Encoder func(dst, cluster []byte) ([]byte, error)
 
-// ScanOptions say in what units an image is read, and what is made of them.
+// ScanOptions specify the units in which an image is read, and how they are encoded.
 type ScanOptions struct {
 	// ClusterSize is the unit in bytes, a power of two.
 	ClusterSize int
 	// Workers is the number of goroutines that read and encode; 0 is one for each processor. The order and content
 	// of the runs do not depend on it.
 	Workers int
-	// NewEncoder makes the encoder of one worker; nil leaves Run.Encoded empty.
+	// NewEncoder returns the encoder of one worker; nil leaves Run.Encoded empty.
 	NewEncoder func() (Encoder, error)
 }
 
-// Run is a part of the disk without a cluster that is all zeros.
+// Run is a range of the disk without clusters of zeros.
 type Run struct {
 	Offset int64 // on the disk; a multiple of the cluster size
-	// Data is one or more whole clusters. Behind the end of the disk it is zeros.
+	// Data is one or more whole clusters, with zeros after the end of the disk.
 	Data []byte
-	// Encoded has what the encoder made of each cluster.
+	// Encoded is the encoded form of each cluster.
 	Encoded [][]byte
 }
 
-// Scan calls emit for all runs of the image, ordered by offset, never concurrently. Where a run is cut is not defined:
-// what emit does may depend on its clusters only. The memory of a run is used again when emit returns. Scan ends with
-// the first error, which may be emit's.
+// Scan calls emit for all runs of the image, ordered by offset, never concurrently. The boundaries
+// between runs are undefined, so emit must depend only on their clusters. The memory of a run is
+// reused when emit returns. Scan stops at the first error, which may be emit's.
 func (m *Image) Scan(ctx context.Context, opts ScanOptions, emit func(Run) error) error {
 	workers := opts.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	// One chunk being written, one being read by each worker, and as many waiting, so that nobody idles.
+	// One chunk being written, one being read by each worker, and as many waiting, so that no
+	// worker is idle.
 	chunks := 2*workers + 1
 	free := make(chan *chunk, chunks)
 	for range chunks {
@@ -91,7 +92,7 @@ func (m *Image) Scan(ctx context.Context, opts ScanOptions, emit func(Run) error
 	return group.Wait()
 }
 
-// divide cuts the data of the image into ranges of whole clusters, none longer than a chunk.
+// divide yields the data of the image in ranges of whole clusters, none longer than a chunk.
 func (m *Image) divide(clusterSize int, yield func(start, end int64) error) error {
 	unit := int64(clusterSize)
 	longest := max(unit, chunkSize)
@@ -100,7 +101,7 @@ func (m *Image) divide(clusterSize int, yield func(start, end int64) error) erro
 		if err != nil || !ok {
 			return err
 		}
-		// The cluster in which the last range ended may have more data, and has been read.
+		// The cluster at the end of the previous range has been read, and may contain more data.
 		start, end = max(next, start&^(unit-1)), RoundUp(end, unit)
 		for ; start < end; start = next {
 			next = min(end, start+longest)
@@ -111,7 +112,7 @@ func (m *Image) divide(clusterSize int, yield func(start, end int64) error) erro
 	}
 }
 
-// work reads and encodes chunks until there are no more.
+// work reads and encodes chunks until the channel is closed.
 func (m *Image) work(ctx context.Context, opts ScanOptions, jobs <-chan *chunk) error {
 	var encode Encoder
 	if opts.NewEncoder != nil {
@@ -132,7 +133,7 @@ func (m *Image) work(ctx context.Context, opts ScanOptions, jobs <-chan *chunk) 
 	return nil
 }
 
-// chunk is a piece of work: a range of the disk, and what has been found in it.
+// chunk is a range of the disk and the runs found in it.
 type chunk struct {
 	start, end int64
 	ready      chan struct{} // receives when runs is complete
@@ -141,7 +142,7 @@ type chunk struct {
 	encoded    []byte
 }
 
-// fill reads the range, finds the runs in it and encodes them.
+// fill reads the range, and finds and encodes the runs in it.
 func (c *chunk) fill(m *Image, clusterSize int, encode Encoder) error {
 	length := int(c.end - c.start)
 	if cap(c.data) < length {

@@ -25,8 +25,8 @@ func open(t *testing.T, file *os.File) *rawimage.Image {
 	return image
 }
 
-// Each cluster that is not zero comes once, in order, as it is in the file.
-func TestScanGivesAllDataInOrder(t *testing.T) {
+// Each cluster that is not zero is emitted once, in order, as it is in the file.
+func TestScanEmitsAllDataInOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(6) {
 		raw := rawimagetest.Random(seed).Make(t)
@@ -57,7 +57,7 @@ func TestScanGivesAllDataInOrder(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !bytes.Equal(got, padded) {
-					t.Errorf("seed %d, clusters of %d, %d workers: other data", seed, clusterSize, workers)
+					t.Errorf("seed %d, clusters of %d, %d workers: data differs", seed, clusterSize, workers)
 				}
 			}
 		}
@@ -87,7 +87,7 @@ func TestScanEncodesEachCluster(t *testing.T) {
 	}
 }
 
-func TestScanEndsWithTheFirstError(t *testing.T) {
+func TestScanReturnsTheFirstError(t *testing.T) {
 	t.Parallel()
 	want := errors.New("full")
 	fail := func(rawimage.Run) error { return want }
@@ -124,7 +124,7 @@ func TestScanReportsThatTheFileCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestScanEndsWhenTheContextDoes(t *testing.T) {
+func TestScanStopsWhenTheContextIsCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	raw := rawimagetest.Case{Size: 200 << 20,
@@ -138,7 +138,7 @@ func TestScanEndsWhenTheContextDoes(t *testing.T) {
 	}
 }
 
-func TestIDTellsDisksApart(t *testing.T) {
+func TestIDDistinguishesDisks(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	cases := []rawimagetest.Case{
@@ -182,7 +182,7 @@ func TestIsZeroSeesEveryByte(t *testing.T) {
 	}
 }
 
-// Blocks are shared where source and place are aligned, and copied elsewhere. Either way the bytes are the same.
+// Blocks are shared where both offsets are aligned, else copied. Either way the bytes are the same.
 func TestCopierCopiesAndLeavesHoles(t *testing.T) {
 	t.Parallel()
 	c := rawimagetest.Case{Size: 6 << 20, Pieces: []rawimagetest.Piece{
@@ -205,10 +205,10 @@ func TestCopierCopiesAndLeavesHoles(t *testing.T) {
 		}
 		got := make([]byte, c.Size)
 		if n, err := dst.ReadAt(got, to); err != io.EOF {
-			t.Errorf("%d bytes are there (%v), want the zeros at the end left out", n, err)
+			t.Errorf("%d bytes were written (%v), want no zeros at the end", n, err)
 		}
 		if !bytes.Equal(got, data) {
-			t.Errorf("at %d: other data", to)
+			t.Errorf("at %d: data differs", to)
 		}
 		if hole, err := dst.Seek(to, unix.SEEK_HOLE); err != nil || hole < 1<<20 || hole > 2<<20 {
 			t.Errorf("at %d: first hole at %d, %v", to, hole, err)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rawimagetest tests writers of disk image formats: it makes raw images that are hard to get right, and has
-// qemu-img judge what was made of them.
+// Package rawimagetest tests writers of disk image formats: it creates raw images with many edge
+// cases, and lets qemu-img check the results.
 package rawimagetest
 
 import (
@@ -24,10 +24,10 @@ type Content int
 
 // Kinds of data.
 const (
-	Noise  Content = iota // cannot be compressed
-	Text                  // can
+	Noise  Content = iota // not compressible
+	Text                  // compressible
 	Zeros                 // stored zeros, not a hole
-	Repeat                // one byte again and again: as small as it gets
+	Repeat                // one repeated byte, the most compressible
 )
 
 // Piece is data in an image.
@@ -36,7 +36,7 @@ type Piece struct {
 	Content        Content
 }
 
-// Case is an image: pieces in a hole.
+// Case is a sparse image with pieces of data.
 type Case struct {
 	Name   string
 	Size   int64
@@ -48,7 +48,8 @@ const (
 	mib = 1 << 20
 )
 
-// Cases returns small images around the edges of clusters of 64 KiB, 1 MiB and 2 MiB, and some of other difficulty.
+// Cases returns small images with sizes around the edges of clusters of 64 KiB, 1 MiB and 2 MiB,
+// and other edge cases.
 func Cases() []Case {
 	cases := []Case{
 		{"empty", 0, nil},
@@ -74,12 +75,13 @@ func Cases() []Case {
 	return append(cases, mixed)
 }
 
-// Large returns a disk of a size with little data: at its beginning, in its middle, and in its last byte.
+// Large returns a disk of a size with little data: at its start, in its middle, and in its last
+// byte.
 func Large(size int64) Case {
 	return Case{"large", size, []Piece{{0, 512, Text}, {size / 2, 4 * kib, Noise}, {size - 1, 1, Noise}}}
 }
 
-// Random makes a case from a seed.
+// Random returns a case made from a seed.
 func Random(seed uint64) Case {
 	r := rand.New(rand.NewPCG(seed, 1))
 	c := Case{Name: fmt.Sprintf("seed %d", seed), Size: r.Int64N(24*mib) + 1}
@@ -107,13 +109,13 @@ func (c Case) Make(t testing.TB) *os.File {
 	return file
 }
 
-// RawFile is what an image can be written to.
+// RawFile is a file to which an image can be written.
 type RawFile interface {
 	io.WriterAt
 	Truncate(size int64) error
 }
 
-// WriteInto writes the image to a file, with its holes if that is empty.
+// WriteInto writes the image to a file, with holes if the file is empty.
 func (c Case) WriteInto(file RawFile) error {
 	if err := file.Truncate(c.Size); err != nil {
 		return err
@@ -146,7 +148,7 @@ func (zeroReader) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// bytes makes the data of a piece.
+// bytes returns the data of a piece.
 func (p Piece) bytes(seed uint64) []byte {
 	b := make([]byte, p.Length)
 	r := rand.New(rand.NewPCG(seed, 2))
@@ -169,7 +171,7 @@ func (p Piece) bytes(seed uint64) []byte {
 	return b
 }
 
-// Create makes an empty file that is closed and removed with the test.
+// Create creates an empty file that is closed and removed at the end of the test.
 func Create(t testing.TB) *os.File {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
@@ -180,10 +182,10 @@ func Create(t testing.TB) *os.File {
 	return file
 }
 
-// Convert makes a file of some format from a raw image.
+// Convert writes a raw image to a file in another format.
 type Convert func(ctx context.Context, dst, src *os.File) error
 
-// Output converts an image, and fails the test if that gives an error.
+// Output converts an image, and fails the test on an error.
 func Output(t testing.TB, src *os.File, convert Convert) *os.File {
 	t.Helper()
 	dst := Create(t)
@@ -193,7 +195,7 @@ func Output(t testing.TB, src *os.File, convert Convert) *os.File {
 	return dst
 }
 
-// Hash returns of everything that is in a file.
+// Hash returns the hash of a file.
 func Hash(t testing.TB, file *os.File) string {
 	t.Helper()
 	h := sha256.New()
@@ -203,21 +205,21 @@ func Hash(t testing.TB, file *os.File) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// Info is what qemu-img says about an image.
+// Info is the output of qemu-img info.
 type Info struct {
 	VirtualSize int64 `json:"virtual-size"`
 }
 
-// Judge fails the test unless qemu-img finds no fault in the image, the same size, and the same content as in the raw
-// image. format is QEMU's name.
+// Judge fails the test unless qemu-img finds no error in the image, and the size and content of the
+// raw image. format is the name in QEMU.
 func Judge(t testing.TB, format string, image, raw *os.File) {
 	t.Helper()
 	inspect(t, format, image, raw)
 	diskimagetest.Run(t, "qemu-img", "compare", "-f", "raw", "-F", format, raw.Name(), image.Name())
 }
 
-// JudgeLarge returns Judge for a disk of Large: it compares the data only, because with some formats qemu-img compare takes
-// minutes for the holes between.
+// JudgeLarge does the same as Judge for a disk of Large. It compares only the data, because with
+// some formats qemu-img compare takes minutes for the holes.
 func JudgeLarge(t testing.TB, format string, image, raw *os.File) {
 	t.Helper()
 	const sector = 512
@@ -240,7 +242,7 @@ func JudgeLarge(t testing.TB, format string, image, raw *os.File) {
 	}
 }
 
-// inspect has qemu-img check the structure of an image, and gives the size of the disk.
+// inspect lets qemu-img check the structure of an image, and returns the size of the disk.
 func inspect(t testing.TB, format string, image, raw *os.File) int64 {
 	t.Helper()
 	var info Info
@@ -261,10 +263,10 @@ func inspect(t testing.TB, format string, image, raw *os.File) int64 {
 	return info.VirtualSize
 }
 
-// checked are the formats that qemu-img check knows.
+// checked are the formats that qemu-img check supports.
 var checked = map[string]bool{"qcow2": true, "vdi": true, "vhdx": true, "vmdk": true}
 
-// All runs a subtest for each of Cases of at least minSize bytes: Judge must be content.
+// All runs Judge in a subtest for each of Cases of at least minSize bytes.
 func All(t *testing.T, format string, minSize int64, convert Convert) {
 	t.Helper()
 	for _, c := range Cases() {
@@ -279,7 +281,8 @@ func All(t *testing.T, format string, minSize int64, convert Convert) {
 	}
 }
 
-// Same fails the test unless all converters make the same file of an image, with its holes or without.
+// Same fails the test unless all converters create the same file from an image, with or without
+// holes.
 func Same(t *testing.T, converters ...Convert) {
 	t.Helper()
 	for seed := range uint64(4) {
@@ -289,14 +292,14 @@ func Same(t *testing.T, converters ...Convert) {
 		for i, convert := range converters {
 			for _, raw := range []*os.File{sparse, stored} {
 				if got := Hash(t, Output(t, raw, convert)); got != want {
-					t.Errorf("%s: converter %d makes another file (sparse: %v)", c.Name, i, raw == sparse)
+					t.Errorf("%s: converter %d creates a different file (sparse: %v)", c.Name, i, raw == sparse)
 				}
 			}
 		}
 	}
 }
 
-// Fuzz converts images made from seeds and has them judged.
+// Fuzz converts images made from seeds and runs Judge for them.
 func Fuzz(f *testing.F, format string, convert Convert) {
 	for seed := range uint64(8) {
 		f.Add(seed)
