@@ -65,8 +65,8 @@ type mapping struct {
 	tree []uint32 // blocks that hold the mapping itself: nodes of the extent tree, or indirect blocks
 }
 
-// place allocates blocks for the spans of a file, and then for the mapping itself.
-func (a *allocator) place(spans []inode.Span, extents bool) mapping {
+// allocate allocates blocks for the spans of a file, and then for the mapping itself.
+func (a *allocator) allocate(spans []inode.Span, extents bool) mapping {
 	var m mapping
 	for _, s := range spans {
 		for s.Start < s.End {

@@ -263,10 +263,10 @@ func TestImmutableFileHasItsFlag(t *testing.T) {
 		}
 		image := fstest.WriteVolume(t, size, v)
 		fsckClean(t, image)
-		for i, answer := range debugfs(t, image, []string{"stat /ldlinux.sys", "stat /plain"}) {
-			m := regexp.MustCompile(`Flags: (0x[0-9a-f]+)`).FindStringSubmatch(answer)
+		for i, output := range debugfs(t, image, []string{"stat /ldlinux.sys", "stat /plain"}) {
+			m := regexp.MustCompile(`Flags: (0x[0-9a-f]+)`).FindStringSubmatch(output)
 			if m == nil {
-				t.Fatalf("%s: debugfs says %q", k, answer)
+				t.Fatalf("%s: debugfs printed %q", k, output)
 			}
 			flags, err := strconv.ParseUint(m[1], 0, 32)
 			if got := flags&0x10 != 0; err != nil || got != (i == 0) {

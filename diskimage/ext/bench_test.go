@@ -22,11 +22,11 @@ func BenchmarkWriteTree(b *testing.B) {
 	for i := range 1000 {
 		mixed = append(mixed, fstest.File(fmt.Sprintf("f%d", i), fstest.Pattern(uint64(i), 100<<10)))
 	}
-	var places []int64
+	var offsets []int64
 	for i := range int64(5000) {
-		places = append(places, i*16*disk.BlockSize)
+		offsets = append(offsets, i*16*disk.BlockSize)
 	}
-	holes := fstest.Tree{fstest.Dir("."), fstest.Sparse("holes", 5000*16*disk.BlockSize, disk.BlockSize, places...)}
+	holes := fstest.Tree{fstest.Dir("."), fstest.Sparse("holes", 5000*16*disk.BlockSize, disk.BlockSize, offsets...)}
 	benchmarks := []struct {
 		name string
 		tree fstest.Tree

@@ -26,8 +26,8 @@ func TestHashIsThatOfDebugfs(t *testing.T) {
 		for _, name := range files {
 			commands = append(commands, fmt.Sprintf("dx_hash -h half_md4 -s %s %s", seed, name))
 		}
-		for i, answer := range debugfs(t, image, commands) {
-			want := field(t, answer, `is 0x([0-9a-f]+) `)
+		for i, output := range debugfs(t, image, commands) {
+			want := field(t, output, `is 0x([0-9a-f]+) `)
 			if got := fmt.Sprintf("%x", newHashSeed(seed).dirHash(files[i])); got != want {
 				t.Errorf("hash of %q with seed %s: got %s, want %s", files[i], seed, got, want)
 			}

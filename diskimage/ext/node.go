@@ -19,7 +19,7 @@ type node struct {
 
 	number uint32
 	dir    *directory // of a directory
-	inline []byte     // extended attributes behind the inode
+	inline []byte     // extended attributes after the inode
 	shared *xattrBlock
 
 	mapping mapping

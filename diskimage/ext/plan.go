@@ -67,27 +67,27 @@ func newVolume(p parameters, g geometry, inv *inventory) (*volume, error) {
 	v.resize = p.hiddenFile(disk.InodeResize, resizeFileBlocks)
 	v.doubleBlock = a.single()
 	for _, dir := range inv.dirs {
-		dir.mapping = a.place(dir.spans(), p.extents())
+		dir.mapping = a.allocate(dir.spans(), p.extents())
 	}
 	for _, block := range inv.xattrBlocks {
 		block.block = a.single()
 	}
 	for _, n := range inv.nodes {
 		if n != nil && n.Type() == unix.S_IFLNK {
-			n.mapping = a.place(n.spans(), p.extents())
+			n.mapping = a.allocate(n.spans(), p.extents())
 		}
 	}
 	if g.journalBlocks > 0 {
 		v.journal = p.hiddenFile(disk.InodeJournal, uint64(g.journalBlocks))
-		v.journal.mapping = a.place(v.journal.spans(), p.extents())
+		v.journal.mapping = a.allocate(v.journal.spans(), p.extents())
 	}
 	if g.orphanBlocks > 0 {
 		v.orphans = p.hiddenFile(orphanInode, uint64(g.orphanBlocks))
-		v.orphans.mapping = a.place(v.orphans.spans(), p.extents())
+		v.orphans.mapping = a.allocate(v.orphans.spans(), p.extents())
 	}
 	for _, n := range inv.nodes {
 		if n != nil && n.Type() == unix.S_IFREG {
-			n.mapping = a.place(n.spans(), p.extents())
+			n.mapping = a.allocate(n.spans(), p.extents())
 		}
 	}
 	if a.full() {

@@ -89,9 +89,9 @@ func pointers(m mapping, emit func(block uint64) []byte) (root [disk.BlockField]
 		runs = runs[1:]
 	}
 	children := map[pointerNode][]pointerNode{}
-	place := map[pointerNode]uint32{}
+	numbers := map[pointerNode]uint32{}
 	for i, n := range nodes {
-		place[n] = m.tree[i]
+		numbers[n] = m.tree[i]
 		if parent, ok := n.parent(); ok {
 			children[parent] = append(children[parent], n)
 		} else {
@@ -99,12 +99,12 @@ func pointers(m mapping, emit func(block uint64) []byte) (root [disk.BlockField]
 		}
 	}
 	for _, n := range nodes {
-		block := emit(uint64(place[n]))
+		block := emit(uint64(numbers[n]))
 		if n.kind == pointerLeaf {
 			runs = putPointers(block, n, runs)
 		}
 		for _, child := range children[n] {
-			putUint32(block[4*child.slot():], place[child])
+			putUint32(block[4*child.slot():], numbers[child])
 		}
 	}
 	return root

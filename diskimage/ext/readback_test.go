@@ -32,7 +32,7 @@ func debugfs(t *testing.T, image string, commands []string) []string {
 		t.Fatal(err)
 	}
 	out := diskimagetest.Run(t, "debugfs", "-f", script, image)
-	var answers []string
+	var outputs []string
 	for i, command := range commands {
 		echo := "debugfs: " + command + "\n"
 		rest, ok := strings.CutPrefix(out, echo)
@@ -45,9 +45,9 @@ func debugfs(t *testing.T, image string, commands []string) []string {
 				t.Fatalf("debugfs did not run %q", commands[i+1])
 			}
 		}
-		answers, out = append(answers, rest[:end]), rest[end:]
+		outputs, out = append(outputs, rest[:end]), rest[end:]
 	}
-	return answers
+	return outputs
 }
 
 // listing is one name as "ls -p" of debugfs prints it. Names may hold newlines.
@@ -63,8 +63,8 @@ func names(t *testing.T, image string) map[string]int {
 		for _, dir := range level {
 			commands = append(commands, fmt.Sprintf("ls -p <%d>", inodes[dir]))
 		}
-		for i, answer := range debugfs(t, image, commands) {
-			for _, m := range listing.FindAllStringSubmatch(answer, -1) {
+		for i, output := range debugfs(t, image, commands) {
+			for _, m := range listing.FindAllStringSubmatch(output, -1) {
 				if m[3] == "." || m[3] == ".." {
 					continue
 				}
@@ -166,13 +166,13 @@ func readBack(t *testing.T, image string, tree fstest.Tree) {
 			commands = append(commands, fmt.Sprintf("ea_get -f %s/%d.%d <%d> %s", dir, i, j, inode, x.Name))
 		}
 	}
-	answers := debugfs(t, image, commands)
+	outputs := debugfs(t, image, commands)
 	for i, e := range tree {
 		if e.HardLink != "" {
 			e.Open = opens[e.HardLink]
 		}
-		stat := answers[0]
-		answers = answers[1:]
+		stat := outputs[0]
+		outputs = outputs[1:]
 		if got, want := describeStat(t, stat), describe(e, links[inodes[e.Name]]); got != want {
 			t.Errorf("%q: got  %s\nwant %s", e.Name, got, want)
 		}
@@ -184,13 +184,13 @@ func readBack(t *testing.T, image string, tree fstest.Tree) {
 		}
 		if len(commands) > 0 && strings.HasPrefix(commands[0], "dump") {
 			compareContent(t, e, stat, fmt.Sprintf("%s/%d", dir, i))
-			commands, answers = commands[1:], answers[1:]
+			commands, outputs = commands[1:], outputs[1:]
 		}
 		for j, x := range e.Xattrs {
 			if got, err := os.ReadFile(fmt.Sprintf("%s/%d.%d", dir, i, j)); err != nil || !bytes.Equal(got, x.Value) {
 				t.Errorf("%q: %s: got %x, %v, want %x", e.Name, x.Name, got, err, x.Value)
 			}
-			commands, answers = commands[1:], answers[1:]
+			commands, outputs = commands[1:], outputs[1:]
 		}
 	}
 }

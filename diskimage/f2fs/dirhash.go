@@ -2,8 +2,8 @@
 
 package f2fs
 
-// dirHash returns the hash of a name in a directory: TEA, 16 bytes of the name at a time, as in ext3 but with a fixed seed
-// (fs/f2fs/hash.c of Linux). The names "." and ".." have the hash 0.
+// dirHash returns the hash of a name in a directory: TEA, 16 bytes of the name at a time, as in ext3 but with
+// a fixed seed (fs/f2fs/hash.c of Linux). The names "." and ".." have the hash 0.
 func dirHash(name string) uint32 {
 	state := [2]uint32{0x67452301, 0xEFCDAB89}
 	const chunk = 16

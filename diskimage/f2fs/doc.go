@@ -18,7 +18,7 @@
 //
 //	extra_attr            GRUB (grub-core/fs/f2fs.c) does not know that it moves the addresses in inodes
 //	flexible_inline_xattr needs extra_attr, as do inode_checksum, inode_crtime, project_quota, compression and casefold
-//	sb_checksum           no reader asks for it
+//	sb_checksum           no reader needs it
 //	encrypt, verity, quota, lost_found, ro
 //	                      nothing here uses them
 //

@@ -69,9 +69,9 @@ func TestKernelReadsAndChangesWhatWasWritten(t *testing.T) {
 			"console=ttyS0 quiet panic=-1 " + guestVariable + "=1",
 		},
 	})
-	_, said, _ := strings.Cut(text, guestBegin)
-	said, _, ended := strings.Cut(said, guestEnd) // after it the kernel may print messages about powering off
-	for line := range strings.Lines(said) {
+	_, output, _ := strings.Cut(text, guestBegin)
+	output, _, ended := strings.Cut(output, guestEnd) // after it the kernel may print messages about powering off
+	for line := range strings.Lines(output) {
 		if line = strings.TrimSpace(line); line != "" {
 			t.Error(line)
 		}
@@ -209,11 +209,11 @@ const (
 // guest is the first process of the virtual machine. It reports differences on the console and
 // powers the machine off.
 func guest() {
-	say := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	report := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	for _, m := range []struct{ source, dir, kind string }{{"dev", "/dev", "devtmpfs"}, {"proc", "/proc", "proc"}} {
 		_ = os.Mkdir(m.dir, 0o755)
 		if err := unix.Mount(m.source, m.dir, m.kind, 0, ""); err != nil {
-			say("mount %s: %v", m.dir, err)
+			report("mount %s: %v", m.dir, err)
 		}
 	}
 	if console, err := os.OpenFile("/dev/console", os.O_RDWR, 0); err == nil {
@@ -226,7 +226,7 @@ func guest() {
 			err = unix.InitModule(data, "")
 		}
 		if err != nil {
-			say("load %s: %v", name, err)
+			report("load %s: %v", name, err)
 		}
 	}
 	const device, at = "/dev/vda", "/mnt"
@@ -234,38 +234,38 @@ func guest() {
 		if _, err := os.Stat(device); err == nil {
 			break
 		}
-		time.Sleep(100 * time.Millisecond) // a poll: nothing tells of it
+		time.Sleep(100 * time.Millisecond) // a poll: there is no notification
 	}
 	_ = os.Mkdir(at, 0o755)
-	say(guestBegin)
+	report(guestBegin)
 	if err := unix.Mount(device, at, Type, unix.MS_RDONLY, ""); err != nil {
-		say("mount read-only: %v", err)
+		report("mount read-only: %v", err)
 	}
-	compareMounted(say, at, kernelTree())
+	compareMounted(report, at, kernelTree())
 	if err := unmount(at); err != nil {
-		say("unmount: %v", err)
+		report("unmount: %v", err)
 	}
 	if err := unix.Mount(device, at, Type, 0, ""); err != nil {
-		say("mount: %v", err)
+		report("mount: %v", err)
 	}
 	if err := change(at); err != nil {
-		say("change: %v", err)
+		report("change: %v", err)
 	}
 	if err := unmount(at); err != nil {
-		say("unmount: %v", err)
+		report("unmount: %v", err)
 	}
 	log, err := kernelLog()
 	if err != nil {
-		say("kernel log: %v", err)
+		report("kernel log: %v", err)
 	}
 	for line := range strings.Lines(log) {
 		const warning = "<4>"
 		if strings.Contains(line, "F2FS-fs") && line[:len(warning)] <= warning {
-			say("kernel: %s", strings.TrimSpace(line))
+			report("kernel: %s", strings.TrimSpace(line))
 		}
 	}
 	unix.Sync()
-	say(guestEnd)
+	report(guestEnd)
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
 
@@ -276,7 +276,7 @@ func unmount(at string) (err error) {
 		if err = unix.Unmount(at, 0); err == nil {
 			return nil
 		}
-		time.Sleep(100 * time.Millisecond) // a poll: nothing tells of it
+		time.Sleep(100 * time.Millisecond) // a poll: there is no notification
 	}
 	return err
 }

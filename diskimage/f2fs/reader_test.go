@@ -304,7 +304,8 @@ func (r *reader) open(name string) (*readInode, error) {
 		if n, err = r.inode(e.Inode); err != nil {
 			return nil, err
 		}
-		if want := map[disk.FileType]uint16{1: 0o10, 2: 0o4, 3: 0o2, 4: 0o6, 5: 0o1, 6: 0o14, 7: 0o12}[e.Type]; n.Mode>>12 != want {
+		types := map[disk.FileType]uint16{1: 0o10, 2: 0o4, 3: 0o2, 4: 0o6, 5: 0o1, 6: 0o14, 7: 0o12}
+		if n.Mode>>12 != types[e.Type] {
 			return nil, fmt.Errorf("%q has type %d and mode %o", element, e.Type, n.Mode)
 		}
 	}

@@ -106,7 +106,7 @@ func (v *volume) encodeDirectory(n *node) []byte {
 			continue
 		}
 		attributes := uint8(attrArchive)
-		if child.fixed {
+		if child.immutable {
 			attributes |= attrReadOnly | attrHidden | attrSystem
 		}
 		b = appendEntry(b, newDirEntry(child.short, attributes, child.mtime, child.cluster, uint32(child.size)))

@@ -7,21 +7,16 @@ import (
 	"testing"
 	"time"
 	"unicode/utf16"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 func TestOnDiskStructuresHaveTheirSize(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		structure any
-		want      int
-	}{
-		"dirEntry": {dirEntry{}, 32}, "longEntry": {longEntry{}, 32}, "bootSector": {bootSector{}, 0x24},
-		"extension32": {extension32{}, 0x40 - 0x24}, "extension": {extension{}, 0x3e - 0x24}, "fsInfo": {fsInfo{}, 512},
-	} {
-		if got := binary.Size(c.structure); got != c.want {
-			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
-		}
-	}
+	fstest.TestStructSizes(t, fstest.StructSizes{
+		{dirEntry{}, 32}, {longEntry{}, 32}, {bootSector{}, 0x24}, {extension32{}, 0x40 - 0x24},
+		{extension{}, 0x3e - 0x24}, {fsInfo{}, 512},
+	})
 }
 
 func TestShortNamesAreThoseOfWindows(t *testing.T) {

@@ -15,14 +15,14 @@ import (
 
 // node is a directory or a file.
 type node struct {
-	name     string // in the tree
-	isDir    bool
-	parent   *node
-	children []*node
-	mtime    time.Time
-	size     int64 // of a directory: the size of all its entries
-	fixed    bool  // immutable
-	open     func() (diskimage.Content, error)
+	name      string // in the tree
+	isDir     bool
+	parent    *node
+	children  []*node
+	mtime     time.Time
+	size      int64 // of a directory: the size of all its entries
+	immutable bool
+	open      func() (diskimage.Content, error)
 
 	short   shortName
 	long    []uint16 // nil if the short name is sufficient
@@ -67,7 +67,7 @@ func readTree(tree diskimage.Tree) (*node, error) {
 
 // newNode makes a node from an entry.
 func newNode(e diskimage.Entry, nodes map[string]*node) (*node, error) {
-	n := &node{name: e.Name, isDir: e.IsDir(), mtime: e.ModTime, size: e.Size, fixed: e.Immutable, open: e.Open}
+	n := &node{name: e.Name, isDir: e.IsDir(), mtime: e.ModTime, size: e.Size, immutable: e.Immutable, open: e.Open}
 	if kind := kindOf(e.Mode); kind != "" {
 		return nil, fmt.Errorf("it is %s", kind)
 	}

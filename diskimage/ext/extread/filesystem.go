@@ -201,8 +201,8 @@ func (fs *FileSystem) inode(number uint32) (*inode, error) {
 		n.ExtraSize, n.ModifyExtra = 0, 0
 		return n, nil
 	}
-	if behind := disk.InodeOldSize + int(n.ExtraSize); behind <= int(fs.sb.InodeSize) {
-		n.tail = data[behind:fs.sb.InodeSize]
+	if tail := disk.InodeOldSize + int(n.ExtraSize); tail <= int(fs.sb.InodeSize) {
+		n.tail = data[tail:fs.sb.InodeSize]
 	}
 	return n, nil
 }

@@ -26,13 +26,13 @@ func FuzzDamage(f *testing.F) {
 	var used [][]int
 	for _, kind := range kinds {
 		image := damageable(f, kind)
-		var places []int
+		var offsets []int
 		for i, b := range image {
 			if b != 0 {
-				places = append(places, i)
+				offsets = append(offsets, i)
 			}
 		}
-		images, used = append(images, image), append(used, places)
+		images, used = append(images, image), append(used, offsets)
 	}
 	for i := range byte(6) {
 		f.Add(i, []byte{0, i, 1, 0xFF, 0x80, 0xFE, 0xFF, i * 40, 0x80, 0xFF, 0xFF, 0xFF})
@@ -41,13 +41,13 @@ func FuzzDamage(f *testing.F) {
 		n := int(which) % len(images)
 		bad := bytes.Clone(images[n])
 		for ; len(data) >= 4 && len(data) <= 4*64; data = data[4:] { // offset and value
-			place := int(data[0])<<16 | int(data[1])<<8 | int(data[2])
+			offset := int(data[0])<<16 | int(data[1])<<8 | int(data[2])
 			if data[0] < 0x80 {
-				place = used[n][place%len(used[n])]
+				offset = used[n][offset%len(used[n])]
 			} else {
-				place = 1024 + place%1024 // in the superblock
+				offset = 1024 + offset%1024 // in the superblock
 			}
-			bad[place] = data[3]
+			bad[offset] = data[3]
 		}
 		fs, err := extread.New(bytes.NewReader(bad))
 		if err != nil {

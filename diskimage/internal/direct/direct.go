@@ -30,8 +30,8 @@ const (
 // goroutines.
 type File struct {
 	*os.File
-	fd      int         // the same file, open for direct writes; negative if not possible
-	refused atomic.Bool // the file system rejected a direct write
+	fd       int         // the same file, open for direct writes; negative if not possible
+	rejected atomic.Bool // the file system rejected a direct write
 }
 
 // Open returns a File for direct writes to a file that is open for writing and stays the caller's.
@@ -84,7 +84,7 @@ func (f *File) WriteAt(b []byte, offset int64) (int, error) {
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
-			f.refused.Store(true)
+			f.rejected.Store(true)
 		case err != nil:
 			return done, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
 		default:
@@ -101,7 +101,7 @@ func (f *File) WriteAt(b []byte, offset int64) (int, error) {
 // suits reports whether bytes can be written directly, which is true for a Buffer and for most
 // large slices.
 func (f *File) suits(b []byte, offset int64) bool {
-	if f.fd < 0 || f.refused.Load() || len(b) < shortest {
+	if f.fd < 0 || f.rejected.Load() || len(b) < shortest {
 		return false
 	}
 	return (uintptr(unsafe.Pointer(unsafe.SliceData(b)))|uintptr(offset)|uintptr(len(b)))%alignment == 0

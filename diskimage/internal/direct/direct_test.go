@@ -104,7 +104,7 @@ func TestRejectedWritesGoThroughThePageCache(t *testing.T) {
 	defer func() { f.fd = -1 }()
 	data := bytes.Repeat([]byte("x"), shortest)
 	for range 2 {
-		if n, err := f.WriteAt(data, 0); n != len(data) || err != nil || !f.refused.Load() {
+		if n, err := f.WriteAt(data, 0); n != len(data) || err != nil || !f.rejected.Load() {
 			t.Fatalf("got %d, %v", n, err)
 		}
 	}

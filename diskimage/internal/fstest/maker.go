@@ -125,11 +125,11 @@ func (m *Maker) fill(e *diskimage.Entry) {
 		e.Size, e.Open = int64(size), Content(bytes.NewReader(Pattern(uint64(m.next()), size)))
 		return
 	}
-	var places []int64
+	var offsets []int64
 	for range m.next() % 8 {
-		places = append(places, int64(m.edge(size)))
+		offsets = append(offsets, int64(m.edge(size)))
 	}
-	slices.Sort(places)
-	sparse := Sparse(e.Name, int64(size)+1, 1, slices.Compact(places)...)
+	slices.Sort(offsets)
+	sparse := Sparse(e.Name, int64(size)+1, 1, slices.Compact(offsets)...)
 	e.Size, e.Data, e.Open, e.Dense = sparse.Size, sparse.Data, sparse.Open, m.next()%2 == 0 && size < maxFull
 }

@@ -97,12 +97,12 @@ func Pattern(seed uint64, n int) []byte {
 }
 
 // Sparse returns a file with data of the given length at the given offsets.
-func Sparse(name string, size int64, length int, places ...int64) diskimage.Entry {
+func Sparse(name string, size int64, length int, offsets ...int64) diskimage.Entry {
 	e := Entry(name, unix.S_IFREG|0o600)
 	e.Size = size
 	e.Data = []diskimage.Extent{}
 	parts := &sparseContent{size: size}
-	for i, at := range places {
+	for i, at := range offsets {
 		e.Data = append(e.Data, diskimage.Extent{Offset: at, Length: int64(length)})
 		parts.parts = append(parts.parts, part{at, Pattern(uint64(i), length)})
 	}

@@ -3,18 +3,14 @@
 package disk
 
 import (
-	"bytes"
-	"encoding/binary"
-	"reflect"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 func TestStructuresHaveTheirSizeOnDisk(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		structure any
-		want      int
-	}{
+	fstest.TestStructSizes(t, fstest.StructSizes{
 		{SuperBlock{}, SuperBlockSize},
 		{GroupDesc{}, DescSize64Bit},
 		{Inode{}, InodeUsed},
@@ -29,21 +25,12 @@ func TestStructuresHaveTheirSizeOnDisk(t *testing.T) {
 		{XattrEntry{}, XattrEntrySize},
 		{JournalSuperBlock{}, 0x44},
 		{OrphanTail{}, 8},
-	}
-	for _, tt := range tests {
-		if got := binary.Size(tt.structure); got != tt.want {
-			t.Errorf("%T: %d bytes, want %d", tt.structure, got, tt.want)
-		}
-	}
+	})
 }
 
 func TestFieldsAreWhereTheKernelLooks(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		structure any
-		field     string
-		want      int
-	}{
+	fstest.TestFieldOffsets(t, fstest.FieldOffsets{
 		{SuperBlock{}, "Magic", 0x38},
 		{SuperBlock{}, "FeatureCompat", 0x5C},
 		{SuperBlock{}, "ReservedGDTBlocks", 0xCE},
@@ -64,40 +51,10 @@ func TestFieldsAreWhereTheKernelLooks(t *testing.T) {
 		{Inode{}, "ExtraSize", InodeOldSize},
 		{Inode{}, "CreateTime", 0x90},
 		{XattrHeader{}, "Checksum", XattrChecksumOffset},
-	}
-	for _, tt := range tests {
-		typ := reflect.TypeOf(tt.structure)
-		offset := 0
-		found := false
-		for field := range typ.Fields() {
-			if found = field.Name == tt.field; found {
-				break
-			}
-			offset += binary.Size(reflect.Zero(field.Type).Interface())
-		}
-		if !found || offset != tt.want {
-			t.Errorf("%T.%s is at %#x, want %#x", tt.structure, tt.field, offset, tt.want)
-		}
-	}
+	})
 }
 
 func TestPutMethodsWriteWhatTheGeneralPutWrites(t *testing.T) {
 	t.Parallel()
-	for _, structure := range []interface{ Put([]byte) }{&Inode{}, &ExtentHeader{}, &Extent{}, &DirHeader{}} {
-		value := reflect.ValueOf(structure).Elem()
-		size := binary.Size(value.Interface())
-		numbers := make([]byte, size) // no two bytes are equal, so that no two fields can be mistaken
-		for i := range numbers {
-			numbers[i] = byte(i + 1)
-		}
-		if _, err := binary.Decode(numbers, binary.LittleEndian, structure); err != nil {
-			t.Fatal(err)
-		}
-		got, want := make([]byte, size), make([]byte, size)
-		structure.Put(got)
-		Put(want, value.Interface())
-		if !bytes.Equal(got, want) {
-			t.Errorf("%T: got\n% x, want\n% x", structure, got, want)
-		}
-	}
+	fstest.TestPutMethods(t, &Inode{}, &ExtentHeader{}, &Extent{}, &DirHeader{})
 }

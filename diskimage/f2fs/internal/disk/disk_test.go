@@ -4,17 +4,14 @@ package disk
 
 import (
 	"bytes"
-	"encoding/binary"
-	"reflect"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
 func TestStructuresHaveTheirSizeOnDisk(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		structure any
-		want      int
-	}{
+	fstest.TestStructSizes(t, fstest.StructSizes{
 		{SuperBlock{}, SuperBlockSize},
 		{Checkpoint{}, CheckpointSize},
 		{NATEntry{}, NATEntrySize},
@@ -25,12 +22,7 @@ func TestStructuresHaveTheirSizeOnDisk(t *testing.T) {
 		{DirEntry{}, DirEntrySize},
 		{XattrHeader{}, XattrHeaderSize},
 		{XattrEntry{}, XattrEntrySize},
-	}
-	for _, tt := range tests {
-		if got := binary.Size(tt.structure); got != tt.want {
-			t.Errorf("%T: %d bytes, want %d", tt.structure, got, tt.want)
-		}
-	}
+	})
 	if got, want := InodeNodesOffset+5*AddrSize, FooterOffset; got != want {
 		t.Errorf("an inode ends at %d, want %d", got, want)
 	}
@@ -41,11 +33,7 @@ func TestStructuresHaveTheirSizeOnDisk(t *testing.T) {
 
 func TestFieldsAreWhereTheKernelLooks(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		structure any
-		field     string
-		want      int
-	}{
+	fstest.TestFieldOffsets(t, fstest.FieldOffsets{
 		{SuperBlock{}, "BlockCount", 0x24},
 		{SuperBlock{}, "MainAddr", 0x5C},
 		{SuperBlock{}, "UUID", 0x6C},
@@ -62,37 +50,12 @@ func TestFieldsAreWhereTheKernelLooks(t *testing.T) {
 		{Inode{}, "XattrNode", 0x4C},
 		{Inode{}, "DirLevel", 0x15B},
 		{Footer{}, "CheckpointVersion", 0xC},
-	}
-	for _, tt := range tests {
-		offset, found := 0, false
-		for field := range reflect.TypeOf(tt.structure).Fields() {
-			if found = field.Name == tt.field; found {
-				break
-			}
-			offset += binary.Size(reflect.Zero(field.Type).Interface())
-		}
-		if !found || offset != tt.want {
-			t.Errorf("%T.%s is at %#x, want %#x", tt.structure, tt.field, offset, tt.want)
-		}
-	}
+	})
 }
 
 func TestPutMethodsWriteWhatTheGeneralPutWrites(t *testing.T) {
 	t.Parallel()
-	for _, structure := range []interface{ Put([]byte) }{&Inode{}, &NATEntry{}, &Summary{}} {
-		value := reflect.ValueOf(structure).Elem()
-		numbers := make([]byte, binary.Size(value.Interface())) // no two neighbours are equal
-		for i := range numbers {
-			numbers[i] = byte(i + 1)
-		}
-		Get(numbers, structure)
-		got, want := make([]byte, len(numbers)), make([]byte, len(numbers))
-		structure.Put(got)
-		Put(want, value.Interface())
-		if !bytes.Equal(got, want) {
-			t.Errorf("%T: got\n% x, want\n% x", structure, got, want)
-		}
-	}
+	fstest.TestPutMethods(t, &Inode{}, &NATEntry{}, &Summary{})
 	footer := Footer{1, 2, 3, 4, 5}
 	got, want := make([]byte, BlockSize), make([]byte, BlockSize)
 	footer.Put(got)
