@@ -12,7 +12,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// adversarialTree has much of what is rare in a Debian tree.
+// adversarialTree returns much of what is rare in a Debian tree.
 func adversarialTree() fstest.Tree {
 	tree := fstest.Rare(0)
 	var beyond []int64

@@ -33,7 +33,7 @@ func (n *node) isFast() bool {
 	return n.Type() == unix.S_IFLNK && len(n.Target) < disk.BlockField
 }
 
-// length is i_size.
+// length returns i_size.
 func (n *node) length() uint64 {
 	switch n.Type() {
 	case unix.S_IFREG:

@@ -21,7 +21,7 @@ const (
 	firstDouble   = firstIndirect + 2*perIndirect*disk.NodeAddrs
 )
 
-// adversarialTree has much of what is rare in a Debian tree.
+// adversarialTree returns much of what is rare in a Debian tree.
 func adversarialTree() fstest.Tree {
 	tree := fstest.Rare(1<<32 - 1)
 	// The largest directory that is inline, and the smallest that is not.

@@ -29,7 +29,7 @@ type node struct {
 // IsDir implements inode.Node.
 func (n *node) IsDir() bool { return n.dir != nil }
 
-// length is i_size.
+// length returns i_size.
 func (n *node) length() uint64 {
 	switch n.Type() {
 	case unix.S_IFREG:

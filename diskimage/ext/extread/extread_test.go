@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -78,7 +77,7 @@ func TestPromisesOfAReader(t *testing.T) {
 				Name: kind.Type + kind.Features, Formatter: ext.Formatter{}, Filesystem: kind, Tree: nastyTree(t),
 				Size: 128 * diskimage.MiB,
 			},
-			Open:    func(image io.ReaderAt) (diskimage.Tree, error) { return extread.New(image) },
+			Open:    open,
 			ErrNone: extread.ErrNoExt, Known: func(*diskimage.Entry) {}, Added: []string{"lost+found"},
 		})
 	}

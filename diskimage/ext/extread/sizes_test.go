@@ -5,11 +5,11 @@ package extread_test
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,39 +17,16 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/extread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// newImage returns a small file system.
-func newImage(t *testing.T, entries ...diskimage.Entry) memory {
-	t.Helper()
-	tree, err := diskimage.Overlay(diskimage.EmptyTree(time.Unix(0, 0)), entries...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const size = 9 * diskimage.MiB
-	volume, err := ext.Formatter{}.Plan(size, diskimage.Filesystem{Type: "ext2"}, tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image := memory(make([]byte, size))
-	if err := volume.Write(t.Context(), image); err != nil {
-		t.Fatal(err)
-	}
-	return image
-}
+// open opens a file system.
+var open fstest.Open = func(image io.ReaderAt) (diskimage.Tree, error) { return extread.New(image) }
 
-// readError returns the first error of reading a whole file system.
-func readError(image memory) error {
-	fs, err := extread.New(bytes.NewReader(image))
-	if err != nil {
-		return err
-	}
-	for _, err := range fs.Entries() {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// newImage returns a small ext2.
+func newImage(t *testing.T, entries ...diskimage.Entry) fstest.Memory {
+	t.Helper()
+	return fstest.NewImage(t, ext.Formatter{}, diskimage.Filesystem{Type: "ext2"}, 9*diskimage.MiB, entries...)
 }
 
 // A symbolic link with a negative size caused a panic (issue 12, A7).
@@ -57,7 +34,7 @@ func TestInvalidSizesAreErrors(t *testing.T) {
 	t.Parallel()
 	const text = "the text of a link in its inode"
 	image := newImage(t, diskimage.Entry{Name: "link", Mode: unix.S_IFLNK | 0o777, Linkname: text})
-	if err := readError(image); err != nil {
+	if err := open.ReadError(image); err != nil {
 		t.Fatal(err)
 	}
 	const blocks, sizeLow, sizeHigh = 0x28, 0x04, 0x6c // offsets in an inode
@@ -65,7 +42,7 @@ func TestInvalidSizesAreErrors(t *testing.T) {
 	for _, size := range []int64{-1, -1 << 63, 1<<63 - 1, 1 << 52} {
 		binary.LittleEndian.PutUint32(image[inode+sizeLow:], uint32(size))
 		binary.LittleEndian.PutUint32(image[inode+sizeHigh:], uint32(uint64(size)>>32))
-		if err := readError(image); err == nil || !strings.Contains(err.Error(), "invalid file size") {
+		if err := open.ReadError(image); err == nil || !strings.Contains(err.Error(), "invalid file size") {
 			t.Errorf("%d: got %v", size, err)
 		}
 	}
@@ -76,7 +53,7 @@ func TestInvalidSizesAreErrors(t *testing.T) {
 func TestDirectoriesAreLinkedOnce(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "image")
-	if err := os.WriteFile(name, newImage(t, diskimage.DirEntry("one", 0o755, time.Unix(0, 0))), 0o600); err != nil {
+	if err := os.WriteFile(name, newImage(t, diskimage.DirEntry("one", 0o755, fstest.Epoch)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	diskimagetest.Run(t, "debugfs", "-w", "-R", "link one two", name)
@@ -84,12 +61,7 @@ func TestDirectoriesAreLinkedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := readError(image); err == nil || !strings.Contains(err.Error(), "linked twice") {
+	if err := open.ReadError(image); err == nil || !strings.Contains(err.Error(), "linked twice") {
 		t.Errorf("got %v", err)
 	}
 }
-
-// memory is an image in memory.
-type memory []byte
-
-func (m memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }

@@ -91,7 +91,7 @@ func TestPromisesOfAReader(t *testing.T) {
 		readers = append(readers, fstest.Reader{
 			Writer: fstest.Writer{Name: size.String(), Formatter: fat.Formatter{},
 				Filesystem: diskimage.Filesystem{Type: "vfat"}, Tree: tree, Size: size},
-			Open:    func(image io.ReaderAt) (diskimage.Tree, error) { return fatread.New(image) },
+			Open:    open,
 			ErrNone: fatread.ErrNoFAT,
 			// A FAT has no permissions, and its root no time.
 			Known: func(e *diskimage.Entry) {
@@ -135,23 +135,13 @@ func TestFATOfMtoolsIsRead(t *testing.T) {
 	}
 }
 
+// open opens a file system.
+var open fstest.Open = func(image io.ReaderAt) (diskimage.Tree, error) { return fatread.New(image) }
+
 // newImage returns a FAT16 of 40 MiB.
-func newImage(t *testing.T, entries ...diskimage.Entry) memory {
+func newImage(t *testing.T, entries ...diskimage.Entry) fstest.Memory {
 	t.Helper()
-	tree, err := diskimage.Overlay(diskimage.EmptyTree(written), entries...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const size = 40 * diskimage.MiB
-	volume, err := (fat.Formatter{}).Plan(size, diskimage.Filesystem{Type: "vfat"}, tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	image := memory(make([]byte, size))
-	if err := volume.Write(t.Context(), image); err != nil {
-		t.Fatal(err)
-	}
-	return image
+	return fstest.NewImage(t, fat.Formatter{}, diskimage.Filesystem{Type: "vfat"}, 40*diskimage.MiB, entries...)
 }
 
 // A boot sector may declare any length of the FAT. For these, 16 GiB of memory were allocated
@@ -185,20 +175,7 @@ func TestDirectoriesAreLinkedOnce(t *testing.T) {
 		t.Fatal("the entries were not found")
 	}
 	copy(image[two+cluster:two+cluster+2], image[one+cluster:])
-	fs, err := fatread.New(bytes.NewReader(image))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got error
-	for _, err := range fs.Entries() {
-		got = errors.Join(got, err)
-	}
-	if got == nil || !strings.Contains(got.Error(), "linked twice") {
-		t.Errorf("got %v", got)
+	if err := open.ReadError(image); err == nil || !strings.Contains(err.Error(), "linked twice") {
+		t.Errorf("got %v", err)
 	}
 }
-
-// memory is an image in memory.
-type memory []byte
-
-func (m memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[offset:], p), nil }

@@ -5,7 +5,6 @@ package fstest
 import (
 	"bytes"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"os"
 	"reflect"
@@ -17,7 +16,7 @@ import (
 // Reader is a file system reader for TestReader, with a writer of the same format.
 type Reader struct {
 	Writer
-	Open func(image io.ReaderAt) (diskimage.Tree, error)
+	Open Open
 	// ErrNone is the error of Open for an image without such a file system.
 	ErrNone error
 	// Known clears the fields of an entry that the file system cannot record.
@@ -115,12 +114,7 @@ func (r Reader) damage(t *testing.T) {
 	if err := r.plan(t, tree).Write(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	var used []int
-	for i, b := range good {
-		if b != 0 {
-			used = append(used, i)
-		}
-	}
+	used := good.used()
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
 		old := map[int]byte{}
@@ -141,28 +135,6 @@ func (r Reader) damage(t *testing.T) {
 	for _, none := range [][]byte{make([]byte, 4096), nil} {
 		if _, err := r.Open(bytes.NewReader(none)); !errors.Is(err, r.ErrNone) {
 			t.Errorf("%d zeros: got %v, want %v", len(none), err, r.ErrNone)
-		}
-	}
-}
-
-// readSome reads a damaged tree, up to a limit.
-func readSome(t *testing.T, tree diskimage.Tree) {
-	const mostEntries, mostBytes = 1000, 1 << 20
-	n := 0
-	for e, err := range tree.Entries() {
-		if n++; err != nil || n > mostEntries {
-			return
-		}
-		if e.Open == nil {
-			continue
-		}
-		c, err := e.Open()
-		if err != nil {
-			continue
-		}
-		_, _ = io.Copy(io.Discard, io.NewSectionReader(c, 0, min(e.Size, mostBytes)))
-		if err := c.Close(); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

@@ -49,6 +49,9 @@ func Content(r io.ReaderAt) func() (diskimage.Content, error) {
 // Time is the default modification time.
 var Time = time.Date(2024, 2, 29, 12, 34, 56, 789012345, time.UTC)
 
+// Epoch is the start of 1970.
+var Epoch = time.Unix(0, 0)
+
 // Entry returns an entry with type and permissions in mode.
 func Entry(name string, mode uint32) diskimage.Entry {
 	return diskimage.Entry{Name: name, Mode: mode, ModTime: Time}
