@@ -11,7 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// invalidTrees returns what ext4 cannot hold, beside what no file system can.
+// invalidTrees returns what ext4 cannot hold, besides what no file system can.
 func invalidTrees() []fstest.Invalid {
 	manyLinks := fstest.Tree{fstest.Dir("."), fstest.File("a", nil)}
 	for i := range maxLinks {

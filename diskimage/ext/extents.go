@@ -8,7 +8,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
 )
 
-// extentTreeBlocks returns the number of blocks in a tree of so many extents, without the root in
+// extentTreeBlocks returns the number of blocks in a tree with this number of extents, without the root in
 // the inode.
 func extentTreeBlocks(extents int) int {
 	sum := 0

@@ -12,7 +12,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fstest"
 )
 
-// invalidTrees returns what f2fs cannot hold, beside what no file system can.
+// invalidTrees returns what f2fs cannot hold, besides what no file system can.
 func invalidTrees() []fstest.Invalid {
 	return []fstest.Invalid{
 		{Name: "huge file", Tree: fstest.With(fstest.File("a", nil), func(e *diskimage.Entry) {

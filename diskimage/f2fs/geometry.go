@@ -135,15 +135,15 @@ func (g geometry) natBlock(i uint32) uint32 {
 	return g.natAddr + i/disk.BlocksPerSegment*2*disk.BlocksPerSegment + i%disk.BlocksPerSegment
 }
 
-// blocksOf returns the size of a file system with so many segments.
+// blocksOf returns the number of blocks of a file system with this number of segments.
 func (g geometry) blocksOf(segments uint32) uint64 {
 	return uint64(g.segment0) + uint64(segments)*disk.BlocksPerSegment
 }
 
-// bitmapSize returns the length of the bitmap of an area of so many segments.
+// bitmapSize returns the length of the bitmap of an area.
 func bitmapSize(segments uint32) uint32 { return segments * disk.BlocksPerSegment / 8 }
 
-// segmentsFor returns the number of segments with so many blocks.
+// segmentsFor returns the number of segments that hold this number of blocks.
 func segmentsFor(blocks uint32) uint32 { return ceilDiv(blocks, disk.BlocksPerSegment) }
 
 func ceilDiv[T uint32 | uint64](a, b T) T { return (a + b - 1) / b }

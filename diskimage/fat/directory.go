@@ -28,7 +28,7 @@ const (
 type dirEntry struct {
 	Name         shortName // 0x00
 	Attributes   uint8     // 0x0b
-	_            uint8     // 0x0c Windows NT: lower-case flags, not used beside a long name
+	_            uint8     // 0x0c Windows NT: lower-case flags, not used with a long name
 	CreatedTenth uint8     // 0x0d hundredths of a second on top of CreatedTime, 0 to 199
 	CreatedTime  uint16    // 0x0e
 	CreatedDate  uint16    // 0x10

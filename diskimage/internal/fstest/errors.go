@@ -29,7 +29,7 @@ func With(e diskimage.Entry, change func(*diskimage.Entry)) Tree {
 	return Tree{Dir("."), e}
 }
 
-// WithXattr returns a tree of the root and a file, "a", with one extended attribute of so many bytes.
+// WithXattr returns a tree of the root and a file, "a", with one extended attribute of length bytes.
 func WithXattr(name string, length int) Tree {
 	return With(File("a", nil), func(e *diskimage.Entry) {
 		e.Xattrs = []diskimage.Xattr{{Name: name, Value: make([]byte, length)}}
@@ -61,7 +61,7 @@ func invalid() []Invalid {
 		{"root is no directory", Tree{File(".", nil)}, "want the root"},
 		{"root is not first", Tree{Dir("a"), Dir(".")}, `"a" comes first`},
 		{"broken tree", brokenTree{Tree{Dir(".")}}, errTree.Error()},
-		{"twice", Tree{Dir("."), Dir("a"), Dir("a")}, `"a" is there twice`},
+		{"twice", Tree{Dir("."), Dir("a"), Dir("a")}, `"a" appears twice`},
 		{"without its directory", Tree{Dir("."), Dir("a/b")}, `"a/b" comes before`},
 		{"below a file", Tree{Dir("."), File("a", nil), File("a/b", nil)}, `"a/b" comes before`},
 		{"parent as a name", Tree{Dir("."), Dir("..")}, `".." is not a valid name`},

@@ -28,7 +28,7 @@ type Writer struct {
 	Size diskimage.Size
 	// NoInodes is set if the format has neither holes, hard links nor the attributes of inodes.
 	NoInodes bool
-	// Invalid are trees that this format cannot hold, beside those that no Unix file system can.
+	// Invalid are trees that this format cannot hold, besides those that no Unix file system can.
 	Invalid []Invalid
 }
 

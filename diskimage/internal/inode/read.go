@@ -34,7 +34,7 @@ type Writer[N Node] interface {
 }
 
 // Twice returns the error of Again for a duplicate entry.
-func Twice(e *diskimage.Entry) error { return fmt.Errorf("%q is there twice", e.Name) }
+func Twice(e *diskimage.Entry) error { return fmt.Errorf("%q appears twice", e.Name) }
 
 // about adds the name of an entry to an error.
 func about(e *diskimage.Entry, err error) error {

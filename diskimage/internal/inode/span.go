@@ -32,7 +32,7 @@ func CountBlocks(spans []Span) uint64 {
 	return last.Before + last.End - last.Start
 }
 
-// Blocks returns the number of blocks that hold so many bytes.
+// Blocks returns the number of blocks that hold this number of bytes.
 func Blocks(bytes uint64) uint64 { return (bytes + blocks.Size - 1) / blocks.Size }
 
 // Spans returns the blocks of a regular file that are not holes.

@@ -52,7 +52,7 @@ func Encode(list []diskimage.Xattr) ([]Attr, error) {
 	seen := make(map[string]bool, len(list))
 	for _, x := range list {
 		if seen[x.Name] {
-			return nil, fmt.Errorf("extended attribute %q is there twice", x.Name)
+			return nil, fmt.Errorf("extended attribute %q appears twice", x.Name)
 		}
 		seen[x.Name] = true
 		a, err := encode(x)
@@ -72,7 +72,7 @@ func encode(x diskimage.Xattr) (Attr, error) {
 			continue
 		}
 		if len(name) > maxName || strings.ContainsRune(name, 0) {
-			return Attr{}, errors.New("bad name")
+			return Attr{}, errors.New("invalid name")
 		}
 		if !p.index.isACL() {
 			return Attr{p.index, name, x.Value}, nil
@@ -83,7 +83,7 @@ func encode(x diskimage.Xattr) (Attr, error) {
 		}
 		return Attr{p.index, name, list.Disk()}, nil
 	}
-	return Attr{}, errors.New("the file system cannot store names of this kind")
+	return Attr{}, errors.New("the file system cannot store names with this prefix")
 }
 
 // FullName returns the name with its prefix, and false for an unknown index.

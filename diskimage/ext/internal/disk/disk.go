@@ -2,7 +2,7 @@
 
 // Package disk defines the structures of ext2, ext3 and ext4 on disk, field by field in disk order.
 //
-// The offset of each field is in the comment beside it. Everything is little-endian except the
+// The offset of each field is in its comment. Everything is little-endian except the
 // journal, which is big-endian. Sources: Documentation/filesystems/ext4 and fs/ext4/ext4.h,
 // ext4_extents.h, xattr.h and include/linux/jbd2.h of the Linux kernel; lib/ext2fs/ext2_fs.h of
 // e2fsprogs.

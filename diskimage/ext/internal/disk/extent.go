@@ -6,7 +6,7 @@ package disk
 const (
 	ExtentMagic     = 0xF30A
 	ExtentEntrySize = 12 // ExtentHeader, Extent and ExtentIndex all have it
-	// ExtentsInInode and ExtentsInBlock are the number of entries beside the header.
+	// ExtentsInInode and ExtentsInBlock are the number of entries after the header.
 	ExtentsInInode = BlockField/ExtentEntrySize - 1
 	ExtentsInBlock = BlockSize/ExtentEntrySize - 1
 	// ExtentTail is the offset of the checksum in a block, after the last entry.

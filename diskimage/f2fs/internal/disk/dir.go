@@ -23,7 +23,7 @@ type DirEntry struct {
 	Type       FileType // 0xA
 }
 
-// Slots returns the number of slots that a name of so many bytes takes.
+// Slots returns the number of slots that a name of nameLength bytes takes.
 func Slots(nameLength int) int { return (nameLength + SlotSize - 1) / SlotSize }
 
 // Entries is a block of a directory, or the inline form in an inode: a bitmap of the slots, lowest
@@ -46,7 +46,7 @@ func NewEntries(area []byte) *Entries {
 func (e *Entries) Add(entry DirEntry, name string) {
 	n := Slots(len(name))
 	if e.filled+n > e.slots {
-		panic("BUG: a directory's block is too full")
+		panic("BUG: a directory block is full")
 	}
 	for i := e.filled; i < e.filled+n; i++ {
 		e.area[i/8] |= 1 << (i % 8)

@@ -2,7 +2,7 @@
 
 // Package disk defines the structures of f2fs on disk, field by field in disk order.
 //
-// The offset of each field is in the comment beside it. Everything is little-endian. Sources:
+// The offset of each field is in its comment. Everything is little-endian. Sources:
 // Documentation/filesystems/f2fs.rst, include/linux/f2fs_fs.h, fs/f2fs/xattr.h and fs/f2fs/acl.h of
 // the Linux kernel.
 package disk
