@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
@@ -113,7 +114,7 @@ func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]b
 		if err := client.Fetch(ctx, []*archive.Package{pkg}, nil); err != nil {
 			return nil, err
 		}
-		files, err := archive.ReadFiles(ctx, client.Cache.Path(pkg.SHA256), syslinuxFiles[name]...)
+		files, err := debfile.ReadFiles(ctx, client.Cache.Path(pkg.SHA256), syslinuxFiles[name]...)
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 )
@@ -105,11 +106,11 @@ func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*arc
 	}
 	// Every toolbox has a merged /usr, older releases' too: their packages' programs do not care. Nor does
 	// anybody ask whose they are, and there may be one user only.
-	options := archive.UnpackOptions{Exclude: archive.Documentation(), MergedUsr: true, SkipOwners: true}
-	if err := archive.UnpackAll(ctx, debs, c.Root(), options, nil); err != nil {
+	options := debfile.Options{Exclude: debfile.Documentation(), MergedUsr: true, SkipOwners: true}
+	if err := debfile.Unpack(ctx, debs, c.Root(), options); err != nil {
 		return err
 	}
-	if err := archive.Configure(c.Root()); err != nil {
+	if err := debfile.Configure(c.Root()); err != nil {
 		return err
 	}
 	if err := emulator.removeOthers(c); err != nil {

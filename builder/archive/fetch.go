@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
@@ -179,7 +180,7 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, 
 	if err != nil {
 		return nil, err
 	}
-	plain, err := decompress(bytes.NewReader(data), path)
+	plain, err := debfile.Decompress(bytes.NewReader(data), path)
 	if err != nil {
 		return nil, err
 	}

@@ -143,25 +143,3 @@ func FuzzHostMirror(f *testing.F) {
 		}
 	})
 }
-
-func FuzzDeb(f *testing.F) {
-	for _, d := range []archivetest.Deb{
-		{Name: "hello", Depends: "libc6", Compression: ".none",
-			Files: []archivetest.File{{Name: "usr/bin/hello", Content: "x"}, {Name: "link", Linkname: "../../etc"}}},
-		{Name: "gz", Compression: ".gz"}, {Name: "xz", Compression: ".xz"}, {Name: "zst", Compression: ".zst"},
-	} {
-		data, err := d.Bytes()
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Add([]byte(arMagic))
-	f.Add([]byte(arMagic + "debian-binary   0           0     0     100644  99999999999999`\n2.0\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if p, err := readControl(bytes.NewReader(data)); err == nil && strings.Contains(p.File(), "/") {
-			t.Errorf("accepted a package whose file is %q", p.File())
-		}
-		_, _ = readFiles(t.Context(), bytes.NewReader(data), []string{"usr/bin/hello"})
-	})
-}

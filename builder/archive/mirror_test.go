@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/debfile"
 )
 
 // hostMirror finds the mirror to test with, which is that of this machine.
@@ -78,11 +80,11 @@ func TestMirrorsPackagesMakeAWorkingToolbox(t *testing.T) {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	options := UnpackOptions{Exclude: Documentation(), MergedUsr: true, SkipOwners: os.Geteuid() != 0}
-	if err := UnpackAll(t.Context(), debs, root, options, nil); err != nil {
+	options := debfile.Options{Exclude: debfile.Documentation(), MergedUsr: true, SkipOwners: os.Geteuid() != 0}
+	if err := debfile.Unpack(t.Context(), debs, root, options); err != nil {
 		t.Fatal(err)
 	}
-	if err := Configure(root); err != nil {
+	if err := debfile.Configure(root); err != nil {
 		t.Fatal(err)
 	}
 	for _, command := range []string{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package archive
+package debfile
 
 import (
 	"bufio"
@@ -15,8 +15,8 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// decompress returns a reader of the plain form of a file, by the suffix of its name. Closing it does not close r.
-func decompress(r io.Reader, name string) (io.ReadCloser, error) {
+// Decompress returns a reader of the plain form of a file, by the suffix of its name. Closing it does not close r.
+func Decompress(r io.Reader, name string) (io.ReadCloser, error) {
 	plain, err := decompressor(r, path.Ext(name))
 	if err != nil {
 		return nil, fmt.Errorf("decompress %s: %w", name, err)

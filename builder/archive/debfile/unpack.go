@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package archive
+package debfile
 
 import (
 	"archive/tar"
@@ -23,8 +23,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// UnpackOptions say how the files of packages are written. The zero value writes all of them, as they are.
-type UnpackOptions struct {
+// Options say how the files of packages are written. The zero value writes all of them, as they are.
+type Options struct {
 	// Exclude names directories whose content is left out, such as "usr/share/doc". Documentation has a list.
 	Exclude []string
 	// MergedUsr makes /bin, /sbin and /lib* links to the directories of these names in /usr first, as in every Debian
@@ -32,14 +32,12 @@ type UnpackOptions struct {
 	MergedUsr bool
 	// SkipOwners leaves all files to the user that writes them, for a user namespace that knows only one.
 	SkipOwners bool
-	// XZ is the path of the program xz, which is twice as fast as the decoder in Go; "" uses the latter.
-	XZ string
 	// Workers is the number of packages that are unpacked at the same time; 0 stands for 2. More than there are
 	// processors is of no use.
 	Workers int
 }
 
-// Documentation is a list for UnpackOptions.Exclude: what a container of tools has no need of, more than half of
+// Documentation is a list for Options.Exclude: what a container of tools has no need of, more than half of
 // the files.
 func Documentation() []string {
 	return []string{
@@ -51,15 +49,15 @@ func Documentation() []string {
 // mergedDirs are the directories that a merged /usr replaces by links.
 var mergedDirs = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
 
-// UnpackAll writes the files of .deb files below the directory root, without running anything of them. Owners, modes
+// Unpack writes the files of .deb files below the directory root, without running anything of them. Owners, modes
 // with their setuid bits, times, hard and symbolic links are kept; device nodes, which no package of Debian has, are
 // refused.
 //
 // Nothing is written outside of root, whatever names and links the packages and root hold. The result does not
 // depend on which package is faster: of two with the same file, the one later in debs counts, and a directory
 // counts more than a link of the same name, which is made last. A directory that two packages have is as the
-// earlier one says. done, if not nil, is called after each package, by one goroutine at a time.
-func UnpackAll(ctx context.Context, debs []string, root string, opts UnpackOptions, done func(deb string)) (err error) {
+// earlier one says.
+func Unpack(ctx context.Context, debs []string, root string, opts Options) (err error) {
 	u := &unpacker{opts: opts, names: map[string]entry{}}
 	if u.root, err = os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("unpack: %w", err)
@@ -76,17 +74,11 @@ func UnpackAll(ctx context.Context, debs []string, root string, opts UnpackOptio
 	if opts.Workers > 0 {
 		g.SetLimit(opts.Workers)
 	}
-	var mu sync.Mutex
 	for _, rank := range largestFirst(debs) {
 		deb := debs[rank]
 		g.Go(func() error {
 			if err := guard.Parse(func() error { return u.unpack(groupCtx, deb, rank) }); err != nil {
 				return fmt.Errorf("unpack %s: %w", deb, err)
-			}
-			if done != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				done(deb)
 			}
 			return nil
 		})
@@ -140,10 +132,10 @@ func mergeUsr(root *os.File) error {
 	return nil
 }
 
-// unpacker is the state that the workers of one UnpackAll share.
+// unpacker is the state that the workers of one Unpack share.
 type unpacker struct {
 	root *os.File // O_PATH
-	opts UnpackOptions
+	opts Options
 
 	// naming is held from an entry's claim of its name until it has the name in the tree: else a package that lost
 	// the name in between would put its file over that of the winner.
@@ -194,7 +186,7 @@ func (u *unpacker) unpack(ctx context.Context, deb string, rank int) (err error)
 		return err
 	}
 	defer f.Close()
-	plain, err := openData(ctx, f, u.opts.XZ)
+	plain, err := openData(f)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package archive
+package debfile
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 )
 
 // Configure does what the maintainer scripts would have done of the things that programs rely on, in a tree that
-// UnpackAll has written: the user database, awk and which, certificate authorities in one file, /tmp, and a
+// Unpack has written: the user database, awk and which, certificate authorities in one file, /tmp, and a
 // database for dpkg in which no package is installed. What a package did not bring is left out.
 func Configure(root string) (err error) {
 	r, err := os.OpenRoot(root)

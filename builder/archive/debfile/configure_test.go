@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package archive
+package debfile
 
 import (
 	"os"
@@ -22,7 +22,7 @@ func TestConfigureMakesWhatScriptsWouldHave(t *testing.T) {
 		{Name: "usr/bin/mawk", Mode: 0o755, Content: "mawk"},
 		{Name: "usr/bin/which.debianutils", Mode: 0o755, Content: "which"},
 	}}
-	if err := UnpackAll(t.Context(), []string{buildDeb(t, deb)}, root, owners(UnpackOptions{MergedUsr: true}), nil); err != nil {
+	if err := Unpack(t.Context(), []string{buildDeb(t, deb)}, root, owners(Options{MergedUsr: true})); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time changes nothing

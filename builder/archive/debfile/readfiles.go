@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package archive
+package debfile
 
 import (
 	"archive/tar"
@@ -36,7 +36,7 @@ func ReadFiles(ctx context.Context, deb string, names ...string) (files map[stri
 }
 
 func readFiles(ctx context.Context, deb io.Reader, names []string) (map[string][]byte, error) {
-	plain, err := openData(ctx, deb, "")
+	plain, err := openData(deb)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package debfile
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// tool finds a program that judges our work; a test without it is skipped, or fails where REQUIRE_TOOLS is set.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("REQUIRE_TOOLS") != "" {
+		t.Fatalf("the tool %s is missing", name)
+	}
+	t.Skipf("the tool %s is missing", name)
+	return ""
+}
