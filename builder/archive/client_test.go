@@ -103,8 +103,8 @@ func TestReleaseRefusesWhatNoKnownKeySigned(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	key := fmt.Sprintf("%016X", repo.Keyring()[0].PrimaryKey.KeyId)
-	if !strings.Contains(err.Error(), key) || !strings.Contains(untrusted.Hint(), "keyring=") {
-		t.Errorf("the error is %q with hint %q", err, untrusted.Hint())
+	if !strings.Contains(err.Error(), key) {
+		t.Errorf("got %q, want the key %s in it", err, key)
 	}
 	c.NoCheck = true
 	getRelease(t, c, repo, "trixie")

@@ -41,14 +41,6 @@ func (e *UntrustedError) Error() string {
 
 func (e *UntrustedError) Unwrap() error { return e.Bad }
 
-// Hint is advice for a person: what would cure it.
-func (e *UntrustedError) Hint() string {
-	if e.Bad != nil {
-		return "the file was changed after it was signed, or is not what it is served as: try again later, or another mirror"
-	}
-	return "if the archive is the right one, name the keyring that holds its key: keyring=FILE"
-}
-
 // verifyInline checks an InRelease file and returns the text that was signed, and nothing of what is around it, and who
 // signed it. With check false, it only takes the signature off.
 func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) (text []byte, signers []voucher,

@@ -161,6 +161,9 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 	for _, e := range flatten(err) {
 		fmt.Fprintf(stderr, "ERROR: %v\n", e)
 	}
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintf(stderr, "HINT: %s\n", hint)
+	}
 	if failedStep {
 		return exitStep
 	}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+)
+
+// Issue 13, 6: advice on an archive that is not trusted existed, and was never printed.
+func TestHintFollowsErrorOfUntrustedArchive(t *testing.T) {
+	t.Parallel()
+	const url = "http://archive.example.org/debian/dists/trixie/InRelease"
+	for _, tt := range []struct {
+		err  error
+		hint string // begins like this; "" for none
+	}{
+		{&archive.UntrustedError{URL: url, KeyIDs: []string{"0123456789ABCDEF"}}, "if this is the right archive, "},
+		{&archive.UntrustedError{URL: url}, "if this is the right archive, "},
+		{&archive.UntrustedError{URL: url, Bad: errors.New("hash tag doesn't match")}, "the mirror may be damaged, "},
+		{errors.New("disk full"), ""},
+	} {
+		err := errors.Join(errors.New("the first of two"), fmt.Errorf("resolve: %w", tt.err))
+		var stderr bytes.Buffer
+		if status := report(t.Context(), &stderr, &cobra.Command{}, err); status != exitFailed {
+			t.Errorf("%v: got status %d, want %d", tt.err, status, exitFailed)
+		}
+		want := fmt.Sprintf("ERROR: the first of two\nERROR: resolve: %v\n", tt.err)
+		hint, found := strings.CutPrefix(stderr.String(), want)
+		if tt.hint != "" {
+			tt.hint = "HINT: " + tt.hint
+		}
+		if !found || !strings.HasPrefix(hint, tt.hint) || strings.Count(hint, "\n") != min(len(tt.hint), 1) {
+			t.Errorf("%v: got %q, want %q and a hint like %q", tt.err, stderr.String(), want, tt.hint)
+		}
+	}
+}
+
+func TestHintIsPrintedForArchiveWithUnknownKey(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	cmd := o.command(o.machine(), "--mirror="+o.repo.URL(), "--lock-root-password")
+	cmd.Args = slices.DeleteFunc(cmd.Args, func(arg string) bool { return strings.HasPrefix(arg, "--debootstrapopts=") })
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	if err == nil || !strings.Contains(text, "the keyring has none of these keys\nHINT: ") ||
+		!strings.Contains(text, "--debootstrapopts keyring=FILE") {
+		t.Errorf("got %v and\n%s", err, text)
+	}
+}
