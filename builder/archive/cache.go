@@ -21,18 +21,18 @@ import (
 )
 
 // Cache is a directory of files that are named by their SHA256: sha256/ab/abcd…. A file appears in it complete or
-// not at all, so several processes may use one Cache at the same time. The time of a file is that of its last use.
+// not at all, so several processes may use one Cache at once. The time of a file is that of its last use.
 type Cache struct {
 	dir string
 }
 
-// Modes of what is in a cache; the umask takes from them.
+// Modes of files in a cache, before the umask.
 const (
 	dirMode  = 0o777
 	fileMode = 0o666
 )
 
-// NewCache makes the directory, if it is not there, and returns it as a Cache.
+// NewCache returns the Cache in a directory, which it makes if needed.
 func NewCache(dir string) (*Cache, error) {
 	c := &Cache{dir: dir}
 	for _, d := range []string{c.files(), c.temp()} {
@@ -46,15 +46,16 @@ func NewCache(dir string) (*Cache, error) {
 func (c *Cache) files() string { return filepath.Join(c.dir, "sha256") }
 func (c *Cache) temp() string  { return filepath.Join(c.dir, "tmp") }
 
-// Path is where the file with the given digest is, or would be. The digest is in lower-case hexadecimal.
+// Path returns the path of the file with the given digest, in the cache or not. The digest is in lower-case
+// hexadecimal.
 func (c *Cache) Path(digest string) string {
 	return filepath.Join(c.files(), digest[:min(len(digest), 2)], digest)
 }
 
-// Verify tells whether the cache has the file, and reads it to make sure. One that is damaged is removed.
+// Verify reports whether the cache has the file, whose content it checks. It removes a damaged file.
 func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
 	if !validDigest(digest) {
-		return false, fmt.Errorf("cache: %q is no SHA256 digest", digest)
+		return false, fmt.Errorf("cache: %q is not a SHA256 digest", digest)
 	}
 	f, err := os.Open(c.Path(digest))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,7 +75,7 @@ func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
 		}
 		return false, nil
 	}
-	// Both times become those of now, by the clock of the kernel.
+	// By the kernel's clock.
 	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, c.Path(digest), now, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return false, fmt.Errorf("cache: mark %s as used: %w", digest, err)
@@ -82,7 +83,7 @@ func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
 	return true, nil
 }
 
-// Add takes a copy of a file, for example a .deb that apt has downloaded, and returns its digest.
+// Add copies a file into the cache, for example a .deb that apt has downloaded, and returns its digest.
 func (c *Cache) Add(ctx context.Context, src *os.File) (digest string, err error) {
 	if digest, err = sum(ctx, src, io.Discard); err != nil {
 		return "", fmt.Errorf("cache: %w", err)
@@ -104,14 +105,13 @@ func (c *Cache) Add(ctx context.Context, src *os.File) (digest string, err error
 	return digest, tmp.keep(digest)
 }
 
-// Copy makes a file of its own below dir of a cached file: a program that writes to it does not change the
-// cache, as it would through a hard link. On a file system that can share blocks (btrfs, xfs) no data is
-// copied. The copy itself is held against the digest; if it has another one, or the cache lacks the file, the
-// error is an fs.ErrNotExist, name is not made, and a damaged file is gone from the cache. name must not
-// exist.
+// Copy copies a cached file to name below dir, which must not exist. Unlike with a hard link, a program that writes to
+// the copy does not change the cache. On a file system that can share blocks (btrfs, xfs) no data is copied. Copy
+// checks the digest of the copy. If it differs, or the cache lacks the file, the error wraps fs.ErrNotExist and name
+// does not exist; a damaged file is removed from the cache.
 func (c *Cache) Copy(ctx context.Context, digest string, dir *os.Root, name string) (err error) {
 	if !validDigest(digest) {
-		return fmt.Errorf("cache: %q is no SHA256 digest", digest)
+		return fmt.Errorf("cache: %q is not a SHA256 digest", digest)
 	}
 	src, err := os.Open(c.Path(digest))
 	if err != nil {
@@ -137,12 +137,12 @@ func (c *Cache) Copy(ctx context.Context, digest string, dir *os.Root, name stri
 		return err
 	}
 	if got != digest {
-		return errors.Join(fmt.Errorf("its digest is %s: %w", got, fs.ErrNotExist), c.remove(digest))
+		return errors.Join(fmt.Errorf("digest mismatch: got %s: %w", got, fs.ErrNotExist), c.remove(digest))
 	}
 	return nil
 }
 
-// remove takes a damaged file out of the cache.
+// remove removes a damaged file from the cache.
 func (c *Cache) remove(digest string) error {
 	if err := os.Remove(c.Path(digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove damaged file: %w", err)
@@ -150,9 +150,9 @@ func (c *Cache) remove(digest string) error {
 	return nil
 }
 
-// Evict removes files that were not used for longer than maxAge, and then, while there are more than maxBytes in
-// all, those that were not used for longest. It also removes what processes that were killed have left. It returns
-// the number of cached files that are gone and the bytes they had.
+// Evict removes files that were not used for longer than maxAge and then, while the cache has more than maxBytes, the
+// least recently used ones. It also removes temporary files of killed processes. It returns the number of cached files
+// that it has removed, and their bytes.
 func (c *Cache) Evict(now time.Time, maxAge time.Duration, maxBytes int64) (files int, bytes int64, err error) {
 	var all []cached
 	if all, err = c.list(); err != nil {
@@ -177,7 +177,7 @@ func (c *Cache) Evict(now time.Time, maxAge time.Duration, maxBytes int64) (file
 	return files, bytes, c.removeLeftovers(now)
 }
 
-// Usage is the number of files in the cache and of their bytes.
+// Usage returns the number of files in the cache and their bytes.
 func (c *Cache) Usage() (files int, bytes int64, err error) {
 	all, err := c.list()
 	for _, f := range all {
@@ -186,24 +186,26 @@ func (c *Cache) Usage() (files int, bytes int64, err error) {
 	return len(all), bytes, err
 }
 
+// cached is a file in the cache.
 type cached struct {
 	path string
 	size int64
 	used time.Time
 }
 
+// list returns the files in the cache.
 func (c *Cache) list() ([]cached, error) {
 	var all []cached
 	err := filepath.WalkDir(c.files(), func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // as below
+			return nil // see below
 		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		info, err := d.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // another process was faster
+			return nil // another process has removed it
 		}
 		if err == nil {
 			all = append(all, cached{path, info.Size(), info.ModTime()})
@@ -216,7 +218,7 @@ func (c *Cache) list() ([]cached, error) {
 	return all, nil
 }
 
-// removeLeftovers removes temporary files that no living process can still be writing to.
+// removeLeftovers removes temporary files that are too old for a running process to be writing to.
 func (c *Cache) removeLeftovers(now time.Time) error {
 	const longest = 24 * time.Hour
 	entries, err := os.ReadDir(c.temp())
@@ -235,7 +237,7 @@ func (c *Cache) removeLeftovers(now time.Time) error {
 	return nil
 }
 
-// newFile is a file on its way into the cache.
+// newFile is a temporary file that may become part of the cache.
 type newFile struct {
 	*os.File
 	cache *Cache
@@ -257,8 +259,8 @@ func (f *newFile) truncate() error {
 	return f.Truncate(0)
 }
 
-// keep closes the file and makes it part of the cache. Its bytes are not forced to the disk, which would take
-// seconds for a hundred files: what a crash has damaged is found by Verify.
+// keep closes the file and makes it part of the cache. It does not sync, which would take seconds for a hundred files:
+// Verify finds what a crash has damaged.
 func (f *newFile) keep(digest string) error {
 	err := f.Close()
 	if err == nil {
@@ -275,12 +277,12 @@ func (f *newFile) keep(digest string) error {
 
 // discard removes the file unless it was kept.
 func (f *newFile) discard() {
-	// Both fail after keep, and what else may fail leaves a temporary file that Evict finds.
+	// Both fail after keep; otherwise a failure leaves a temporary file that Evict removes.
 	_ = f.Close()
 	_ = os.Remove(f.Name())
 }
 
-// sum copies a file and returns the digest of what it has read.
+// sum copies src to dst and returns the digest of what it has read.
 func sum(ctx context.Context, src io.Reader, dst io.Writer) (string, error) {
 	h := sha256.New()
 	buf := make([]byte, 256<<10)

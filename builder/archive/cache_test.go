@@ -24,7 +24,7 @@ func newCache(t *testing.T) *Cache {
 	return c
 }
 
-// addText adds a file of the given text and returns its digest.
+// addText adds a file with the given text and returns its digest.
 func addText(t *testing.T, c *Cache, text string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "file")
@@ -74,7 +74,7 @@ func TestCacheNamesFilesByTheirDigest(t *testing.T) {
 	}
 }
 
-func TestCacheCopyIsAFileOfItsOwn(t *testing.T) {
+func TestCacheCopyIsIndependentOfCache(t *testing.T) {
 	t.Parallel()
 	// On /dev/shm the copy is on another file system than the cache.
 	for _, dir := range []string{t.TempDir(), otherFileSystem(t)} {
@@ -108,13 +108,13 @@ func TestCacheCopyIsAFileOfItsOwn(t *testing.T) {
 		}
 		for _, name := range []string{c.Path(digest), filepath.Join(dir, "copy2")} {
 			if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s stays: %v", name, err)
+				t.Errorf("%s remains: %v", name, err)
 			}
 		}
 	}
 }
 
-// otherFileSystem makes a directory on the file system of /dev/shm.
+// otherFileSystem returns a new directory on the file system of /dev/shm.
 func otherFileSystem(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "archive-test-")
@@ -125,7 +125,7 @@ func otherFileSystem(t *testing.T) string {
 	return dir
 }
 
-func TestCacheIsSafeForSeveralUsers(t *testing.T) {
+func TestCacheIsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	c := newCache(t)
 	name := filepath.Join(t.TempDir(), "file")
@@ -197,19 +197,19 @@ func TestEvictRemovesTheOldestFirst(t *testing.T) {
 				}
 			}
 			if got := strings.Join(left, " "); got != tt.left {
-				t.Errorf("left are %q, want %q", got, tt.left)
+				t.Errorf("remaining files: got %q, want %q", got, tt.left)
 			}
 			if files != 4-len(left) || bytes != int64(100*files) {
-				t.Errorf("it counts %d files and %d bytes", files, bytes)
+				t.Errorf("Evict returned %d files and %d bytes", files, bytes)
 			}
 			if _, err := os.Stat(stale); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("a temporary file of a dead process stays: %v", err)
+				t.Errorf("a temporary file of a dead process remains: %v", err)
 			}
 		})
 	}
 }
 
-func TestUseMakesAFileYoung(t *testing.T) {
+func TestVerifyUpdatesTimeOfUse(t *testing.T) {
 	t.Parallel()
 	c := newCache(t)
 	digest := addText(t, c, "x")

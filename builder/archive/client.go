@@ -13,46 +13,46 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 )
 
-// Client gets files from Debian archives: those of a mirror at an http, https or file URL. Cache and Keyring
-// are needed, unless NoCheck is set; the other fields may be left at zero. A Client may be used by several
+// Client downloads files from Debian archives: from mirrors at http, https or file URLs. Cache is required, and so is
+// Keyring unless NoCheck is set; the other fields may be zero. A Client may be used by several
 // goroutines at once.
 type Client struct {
-	// HTTP makes the requests; NewHTTPClient has one that fits. nil stands for http.DefaultClient.
+	// HTTP makes the requests; NewHTTPClient returns a suitable one. nil stands for http.DefaultClient.
 	HTTP *http.Client
 	// Cache keeps packages and indexes from one run to the next.
 	Cache *Cache
-	// Keyring has the keys of which one must have signed a Release file.
+	// Keyring has the trusted keys, one of which must have signed a Release file.
 	Keyring openpgp.EntityList
 	// UserKeyring says that a user chose the Keyring: each key in it may sign every suite. Otherwise Debian's
 	// keys sign the suites of their own releases only.
 	UserKeyring bool
-	// NoCheck takes any Release file, signed or not. Checksums are compared all the same.
+	// NoCheck accepts any Release file, signed or not. Checksums are still compared.
 	NoCheck bool
 	// Now is the time that Valid-Until of a Release file and its signatures are compared with; the zero time
 	// accepts old and future ones.
 	Now time.Time
-	// Log receives what a developer may want to know; nil drops it.
+	// Log receives messages for developers; nil discards them.
 	Log *slog.Logger
 	// Parallel is the number of files downloaded at the same time; 0 stands for 8.
 	Parallel int
-	// Backoff is the pause before the second attempt at a download that failed for a reason that may pass; it is
-	// twice as long before each further one. 0 stands for half a second.
+	// Backoff is the pause before the second attempt at a download that failed for a transient reason. It doubles
+	// before each further attempt. 0 stands for half a second.
 	Backoff time.Duration
 
-	signers []signer // nil for debianSigners; tests have keys of their own
+	signers []signer // nil for debianSigners; tests use their own keys
 }
 
 const (
 	defaultParallel = 8
 	defaultBackoff  = 500 * time.Millisecond
-	// attempts at one download. With the default pauses that gives a mirror 3.5 seconds to come back.
+	// attempts is the number of attempts at one download. The default pauses give a mirror 3.5 seconds to recover.
 	attempts = 4
-	// stallTimeout is how long a download may stand still before it counts as failed.
+	// stallTimeout is how long a download may receive nothing before it counts as failed.
 	stallTimeout = time.Minute
 )
 
-// NewHTTPClient returns a client that suits downloads of many files from one mirror, with time limits on everything
-// but the length of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means none.
+// NewHTTPClient returns a client for downloads of many files from one mirror, with timeouts on everything but the
+// duration of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means none.
 func NewHTTPClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
 	dialer := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Client{Transport: &http.Transport{
@@ -60,10 +60,10 @@ func NewHTTPClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
 		DialContext:           dialer.DialContext,
 		TLSHandshakeTimeout:   20 * time.Second,
 		ResponseHeaderTimeout: time.Minute,
-		MaxIdleConnsPerHost:   2 * defaultParallel, // the default of 2 would drop most connections after each file
+		MaxIdleConnsPerHost:   2 * defaultParallel, // the default of 2 would close most connections after each file
 		IdleConnTimeout:       90 * time.Second,
 		ForceAttemptHTTP2:     true,
-		DisableCompression:    true, // what is worth it is compressed already, and checksums are of what is sent
+		DisableCompression:    true, // large files are compressed already, and checksums are of the bytes sent
 	}}
 }
 

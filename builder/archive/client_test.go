@@ -48,7 +48,7 @@ func getPackages(t *testing.T, c *Client, r *Release) *Index {
 	return x
 }
 
-func TestReleaseTellsWhatTheFileSays(t *testing.T) {
+func TestReleaseHasFieldsOfFile(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t, "jessie", "trixie")
 	repo.Alias("stable", "trixie")
@@ -73,7 +73,7 @@ func TestReleaseTellsWhatTheFileSays(t *testing.T) {
 	}
 }
 
-func TestReleaseReadsADetachedSignature(t *testing.T) {
+func TestReleaseReadsDetachedSignature(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	repo.Configure(archivetest.Options{Detached: true})
@@ -92,7 +92,7 @@ func TestReleaseReadsADetachedSignature(t *testing.T) {
 	}
 }
 
-func TestReleaseRefusesWhatNoKnownKeySigned(t *testing.T) {
+func TestReleaseRejectsUnknownKey(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	c := newClient(t, repo)
@@ -110,17 +110,17 @@ func TestReleaseRefusesWhatNoKnownKeySigned(t *testing.T) {
 	getRelease(t, c, repo, "trixie")
 }
 
-func TestReleaseRefusesAChangedFile(t *testing.T) {
+func TestReleaseRejectsChangedFile(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	c := newClient(t, repo)
 	repo.Inject("InRelease", archivetest.Fault{Corrupt: true})
 	if r, err := c.Release(t.Context(), repo.URL(), "trixie"); err == nil {
-		t.Errorf("a changed file passes as %+v", r)
+		t.Errorf("a changed file was accepted as %+v", r)
 	}
 }
 
-func TestVerifyTakesOnlyTheSignedPart(t *testing.T) {
+func TestVerifyReturnsOnlySignedText(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	good, _ := repo.Get("dists/trixie/InRelease")
@@ -171,7 +171,7 @@ func TestUnknownNamesAreErrNotExist(t *testing.T) {
 		t.Errorf("suite: got %v", err)
 	}
 	if n := len(repo.Requests()); n != 2 { // InRelease and Release
-		t.Errorf("a missing suite took %d requests", n)
+		t.Errorf("a missing suite took %d requests, want 2", n)
 	}
 	r := getRelease(t, c, repo, "trixie")
 	for _, ask := range [][2]string{{"contrib", "amd64"}, {"main", "vax"}} {
@@ -181,7 +181,7 @@ func TestUnknownNamesAreErrNotExist(t *testing.T) {
 	}
 }
 
-func TestPackagesComeInAnyForm(t *testing.T) {
+func TestPackagesReadsEachCompression(t *testing.T) {
 	t.Parallel()
 	for _, options := range []archivetest.Options{
 		{}, {NoByHash: true}, {Compressions: []string{".xz"}}, {Compressions: []string{""}},
@@ -201,13 +201,13 @@ func TestPackagesComeInAnyForm(t *testing.T) {
 				t.Errorf("got %d packages", x.Len())
 			}
 			if byHash := repo.Count("by-hash") > 0; byHash == options.NoByHash {
-				t.Errorf("asked by digest: %v", byHash)
+				t.Errorf("requested by digest: %v", byHash)
 			}
 		})
 	}
 }
 
-func TestSecondRunAsksForInReleaseOnly(t *testing.T) {
+func TestSecondRunRequestsOnlyInRelease(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	repo.Add(archivetest.Deb{Name: "hello"})
@@ -226,11 +226,11 @@ func TestSecondRunAsksForInReleaseOnly(t *testing.T) {
 	before := len(repo.Requests())
 	run()
 	if more := repo.Requests()[before:]; len(more) != 1 || !strings.HasSuffix(more[0], "InRelease") {
-		t.Errorf("the second run asked for %q", more)
+		t.Errorf("the second run requested %q", more)
 	}
 }
 
-func TestFetchMendsWhatMayPass(t *testing.T) {
+func TestFetchRetriesTransientErrors(t *testing.T) {
 	t.Parallel()
 	content := strings.Repeat("0123456789abcdef", 1<<14)
 	for name, fault := range map[string]archivetest.Fault{
@@ -251,7 +251,7 @@ func TestFetchMendsWhatMayPass(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n := repo.Count("pool/"); n != 3 {
-				t.Errorf("it took %d requests, want 3", n)
+				t.Errorf("got %d requests, want 3", n)
 			}
 			size := x.Lookup("hello").Size
 			if last != (Event{Package: "hello", Bytes: size, TotalBytes: size, Files: 1, TotalFiles: 1}) {
@@ -264,7 +264,7 @@ func TestFetchMendsWhatMayPass(t *testing.T) {
 	}
 }
 
-func TestFetchGivesUpWithUrlAndCause(t *testing.T) {
+func TestFetchErrorHasURLAndCause(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	repo.Add(archivetest.Deb{Name: "hello"})
@@ -277,7 +277,7 @@ func TestFetchGivesUpWithUrlAndCause(t *testing.T) {
 	}{
 		{archivetest.Fault{Status: http.StatusForbidden}, 1, "403 Forbidden"},
 		{archivetest.Fault{Status: http.StatusBadGateway}, attempts, "502 Bad Gateway"},
-		{archivetest.Fault{Corrupt: true}, attempts, "instead of " + p.SHA256},
+		{archivetest.Fault{Corrupt: true}, attempts, "SHA256 mismatch: want " + p.SHA256},
 		{archivetest.Fault{Truncate: true}, attempts, "unexpected EOF"},
 	} {
 		before := repo.Count("pool/")
@@ -298,11 +298,11 @@ func TestFetchGivesUpWithUrlAndCause(t *testing.T) {
 	}
 	left, err := os.ReadDir(c.Cache.temp())
 	if err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("temporary files remain: %v, %v", left, err)
 	}
 }
 
-func TestFetchMendsADamagedCache(t *testing.T) {
+func TestFetchReplacesDamagedFile(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	repo.Add(archivetest.Deb{Name: "hello"}, archivetest.Deb{Name: "world"})
@@ -324,7 +324,7 @@ func TestFetchMendsADamagedCache(t *testing.T) {
 	}
 }
 
-func TestFetchStopsWithItsContext(t *testing.T) {
+func TestFetchStopsWithContext(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	repo.Add(archivetest.Deb{Name: "hello"})
@@ -343,7 +343,7 @@ func TestFetchStopsWithItsContext(t *testing.T) {
 	})}
 	if err := c.Fetch(ctx, []*Package{p}, nil); !errors.Is(err, context.Canceled) &&
 		!strings.Contains(fmt.Sprint(err), "down") {
-		t.Errorf("while it waits: got %v", err)
+		t.Errorf("during a pause: got %v", err)
 	}
 }
 
@@ -399,14 +399,14 @@ func TestMirrorMayBeADirectory(t *testing.T) {
 	}
 }
 
-func TestHTTPClientAsksTheProxy(t *testing.T) {
+func TestHTTPClientUsesProxy(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	served, err := url.Parse(repo.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The archive stands in for a proxy: it is sent the whole URL, of which it uses the path.
+	// The archive plays the proxy: it receives the whole URL and uses its path.
 	c := newClient(t, repo)
 	c.HTTP = NewHTTPClient(http.ProxyURL(&url.URL{Scheme: "http", Host: served.Host}))
 	defer c.HTTP.CloseIdleConnections()
@@ -415,7 +415,7 @@ func TestHTTPClientAsksTheProxy(t *testing.T) {
 	}
 }
 
-func TestResumeTakesUpWhereItWas(t *testing.T) {
+func TestDownloadResumesWhereItStopped(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	repo.Add(archivetest.Deb{Name: "hello", Compression: ".none",
@@ -433,6 +433,6 @@ func TestResumeTakesUpWhereItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := fmt.Sprintf("bytes=%d-", p.Size/2); len(ranges) != 2 || ranges[0] != "" || ranges[1] != want {
-		t.Errorf("asked for the ranges %q, want the second to be %q", ranges, want)
+		t.Errorf("requested the ranges %q, want the second to be %q", ranges, want)
 	}
 }

@@ -9,29 +9,29 @@ import (
 	"strings"
 )
 
-// ClosureOptions say what belongs to a closure besides what was wanted and its Pre-Depends and Depends.
+// ClosureOptions says what a closure includes besides the wanted packages and their Pre-Depends and Depends.
 type ClosureOptions struct {
-	// Essential adds all Essential packages, on which the others may rely without saying so.
+	// Essential adds all Essential packages, on which others may rely without declaring it.
 	Essential bool
-	// Recommends follows that field too, as apt does by default. One that cannot be had is left out.
+	// Recommends follows that field too, as apt does by default. Recommended packages that are missing are left out.
 	Recommends bool
 }
 
-// UnresolvedError tells which packages an archive cannot give.
+// UnresolvedError lists the packages that an archive lacks.
 type UnresolvedError struct {
 	Missing []Missing // in the order of Relation
 }
 
 // Missing is one dependency for which an archive has no package.
 type Missing struct {
-	// Relation is what was asked for: "foo" or "foo (>= 2) | bar".
+	// Relation is the dependency: "foo" or "foo (>= 2) | bar".
 	Relation string
-	// WantedBy names the packages that depend on it, in order; empty if it was asked for by the caller.
+	// WantedBy names the packages that depend on it, sorted; empty if the caller asked for it.
 	WantedBy []string
-	// Present is the version that the archive has, if it is just not one that will do.
+	// Present is the version in the archive if the package exists but its version does not satisfy Relation.
 	Present string
-	// Near are names in the archive that look alike, the most alike first.
-	Near []string
+	// Similar are names in the archive that look alike, the most alike first.
+	Similar []string
 }
 
 func (e *UnresolvedError) Error() string {
@@ -42,23 +42,23 @@ func (e *UnresolvedError) Error() string {
 			s += fmt.Sprintf(" (the archive has version %s)", m.Present)
 		}
 		if len(m.WantedBy) > 0 {
-			s += ", which is wanted by " + strings.Join(m.WantedBy, ", ")
+			s += ", wanted by " + strings.Join(m.WantedBy, ", ")
 		}
-		if len(m.Near) > 0 {
-			s += "; similar: " + strings.Join(m.Near, ", ")
+		if len(m.Similar) > 0 {
+			s += "; similar: " + strings.Join(m.Similar, ", ")
 		}
 		lines[i] = s
 	}
 	return strings.Join(lines, "\n")
 }
 
-// Closure lists, by name, the packages that have to be there for the wanted ones to work. want holds names or whole
-// dependencies ("linux-image-amd64", "exim4 | postfix (>= 3)").
+// Closure returns the packages that the wanted ones need, themselves included, sorted by name. want holds
+// names or whole dependencies ("linux-image-amd64", "exim4 | postfix (>= 3)").
 //
-// Of several alternatives, one that is in the closure anyhow is enough; else the first one that the archive has is
-// taken. A virtual package is provided by the package with the most important Priority, then the first by name.
-// If something cannot be had, the error is an *UnresolvedError that names all of it. The choice is by what the
-// archive has, not by whether all further dependencies can be met.
+// Of several alternatives, one that is in the closure already is enough; otherwise the first one in the archive is
+// chosen. A virtual package is provided by the package with the most important Priority, then the first by name.
+// If something is missing, the error is an *UnresolvedError that names all of it. Closure does not backtrack: it may
+// choose an alternative whose own dependencies are missing.
 func (x *Index) Closure(want []string, opts ClosureOptions) ([]*Package, error) {
 	c := closure{index: x, opts: opts, chosen: map[string]*Package{}, provided: map[string][]provider{},
 		missing: map[string]*Missing{}}
@@ -95,14 +95,14 @@ type closure struct {
 	index    *Index
 	opts     ClosureOptions
 	chosen   map[string]*Package
-	provided map[string][]provider // by the chosen ones
-	queue    []*Package            // chosen, with dependencies yet to be looked at
-	choices  []Dependency          // those that leave a choice, put off until nothing else is left to do
+	provided map[string][]provider // by the chosen packages
+	queue    []*Package            // chosen, dependencies not yet followed
+	choices  []Dependency          // dependencies with several candidates, decided when the queue is empty
 	missing  map[string]*Missing
 }
 
-// run works the queue off. Dependencies without a choice go first, as they may settle what others leave open:
-// that makes the result smaller, and independent of the order in which packages come up.
+// run processes the queue. Dependencies with one candidate go first, as they may satisfy others that have several:
+// that makes the result smaller, and independent of the order in which packages are found.
 func (c *closure) run() error {
 	for len(c.queue) > 0 || len(c.choices) > 0 {
 		if len(c.queue) == 0 {
@@ -134,7 +134,7 @@ func (c *closure) run() error {
 	return nil
 }
 
-// need takes up one dependency of by, which is nil for the caller's wishes.
+// need processes one dependency of the package by, which is nil for what the caller wants.
 func (c *closure) need(by *Package, d Dependency, optional bool) {
 	if by != nil {
 		d = slices.DeleteFunc(slices.Clone(d), func(r Relation) bool { return !r.Applies(by.Architecture) })
@@ -142,7 +142,7 @@ func (c *closure) need(by *Package, d Dependency, optional bool) {
 			return
 		}
 	}
-	// Who asks for a package by its name gets it, and not another that provides the name.
+	// A caller that names a package gets that one, and not another that provides the name.
 	byName := by == nil && c.index.Lookup(d[0].Name) != nil
 	if !byName && c.satisfied(d) {
 		return
@@ -157,6 +157,7 @@ func (c *closure) need(by *Package, d Dependency, optional bool) {
 	}
 }
 
+// choose adds a package to the closure.
 func (c *closure) choose(p *Package) {
 	if c.chosen[p.Name] != nil {
 		return
@@ -164,11 +165,11 @@ func (c *closure) choose(p *Package) {
 	c.chosen[p.Name] = p
 	c.queue = append(c.queue, p)
 	if err := p.addProvides(c.provided); err != nil {
-		panic("BUG: " + err.Error()) // NewIndex has read it
+		panic("BUG: " + err.Error()) // NewIndex has parsed it
 	}
 }
 
-// satisfied tells whether what has been chosen is enough.
+// satisfied reports whether a chosen package satisfies the dependency.
 func (c *closure) satisfied(d Dependency) bool {
 	return slices.ContainsFunc(d, func(r Relation) bool {
 		if p := c.chosen[r.Name]; p != nil && r.Allows(p.Version) {
@@ -178,8 +179,9 @@ func (c *closure) satisfied(d Dependency) bool {
 	})
 }
 
-// candidates lists the packages that satisfy the dependency, the best first: by alternatives, and for each of
-// these a real package before those that provide it. Only the highest version of a package counts.
+// candidates returns the packages that satisfy the dependency, the best first: in the order of its
+// alternatives, and for each of these a real package before those that provide it. Only the highest version
+// of a package counts.
 func (c *closure) candidates(d Dependency) []*Package {
 	var all []*Package
 	for _, r := range d {
@@ -201,12 +203,13 @@ func (c *closure) candidates(d Dependency) []*Package {
 	return all
 }
 
-// allowsProvider tells whether a Provides entry satisfies the relation: one without a version satisfies only a
+// allowsProvider reports whether a Provides entry satisfies the relation: one without a version satisfies only a
 // relation without one (Debian policy 7.5).
 func (r Relation) allowsProvider(v provider) bool {
 	return r.Operator == "" || v.version != "" && r.Allows(v.version)
 }
 
+// priorityRank returns the place of a priority in the order of importance, 0 being the most important.
 func priorityRank(priority string) int {
 	ranks := []string{"required", "important", "standard", "optional", "extra"}
 	if i := slices.Index(ranks, priority); i >= 0 {
@@ -215,6 +218,7 @@ func priorityRank(priority string) int {
 	return len(ranks)
 }
 
+// miss records a dependency of by that no package satisfies.
 func (c *closure) miss(by *Package, d Dependency) {
 	key := d.String()
 	m := c.missing[key]
@@ -227,7 +231,7 @@ func (c *closure) miss(by *Package, d Dependency) {
 		}
 		c.missing[key] = m
 		if m.Present == "" {
-			m.Near = c.index.near(d[0].Name)
+			m.Similar = c.index.similar(d[0].Name)
 		}
 	}
 	if by != nil && !slices.Contains(m.WantedBy, by.Name) {
@@ -235,6 +239,7 @@ func (c *closure) miss(by *Package, d Dependency) {
 	}
 }
 
+// unresolved returns the missing dependencies as an error.
 func (c *closure) unresolved() error {
 	e := &UnresolvedError{}
 	for _, m := range c.missing {

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// Stanza is one paragraph of a control file in the format of deb822(5). The keys are field names as in the file,
-// except that letters are in lower case, since names compare so. A value of several lines has them joined by "\n",
-// each without its leading blank; a line of "." stays.
+// Stanza is one paragraph of a control file in the format of deb822(5). The keys are field names in lower case, since
+// case does not matter in them. The lines of a value are joined by "\n", each without its leading blank; a line of
+// "." stays.
 type Stanza map[string]string
 
 // Get returns the value of a field, whatever the case of its name; "" if it is absent.
@@ -23,8 +23,8 @@ func (s Stanza) Get(name string) string { return s[strings.ToLower(name)] }
 // some hundred kilobytes.
 const maxField = 64 << 20
 
-// ReadStanzas reads a whole control file. Comment lines (with # in the first column) are left out, inside a stanza
-// too. An error names the line.
+// ReadStanzas reads a whole control file. It skips comment lines (with # in the first column), inside a stanza too. Its
+// errors name the line.
 func ReadStanzas(r io.Reader) ([]Stanza, error) {
 	d := newStanzaReader(r)
 	var all []Stanza
@@ -33,7 +33,7 @@ func ReadStanzas(r io.Reader) ([]Stanza, error) {
 		err := d.next(func(name, value []byte) error {
 			key := strings.ToLower(string(name))
 			if _, twice := s[key]; twice {
-				return fmt.Errorf("field %q is there twice", name)
+				return fmt.Errorf("duplicate field %q", name)
 			}
 			s[key] = string(value)
 			return nil
@@ -48,11 +48,11 @@ func ReadStanzas(r io.Reader) ([]Stanza, error) {
 	}
 }
 
-// stanzaReader is the one parser for control files, large and small: it hands out each field of a stanza in
-// buffers that it uses again, so that reading an index allocates only what its user keeps.
+// stanzaReader is the parser for all control files. It returns each field of a stanza in buffers that it
+// reuses, so that reading an index allocates only what the caller keeps.
 type stanzaReader struct {
 	r     *bufio.Reader
-	line  int    // of the line read last, from 1
+	line  int    // number of the last line read, from 1
 	long  []byte // a line longer than r's buffer
 	name  []byte
 	value []byte
@@ -63,7 +63,7 @@ func newStanzaReader(r io.Reader) *stanzaReader {
 }
 
 // next calls field for each field of the next stanza, in the order of the file. name and value are only valid
-// during the call. The error is io.EOF if there is no further stanza.
+// during the call. The error is io.EOF after the last stanza.
 func (d *stanzaReader) next(field func(name, value []byte) error) error {
 	started, open := false, false
 	finish := func() error {
@@ -109,7 +109,7 @@ func (d *stanzaReader) next(field func(name, value []byte) error) error {
 			}
 			colon := bytes.IndexByte(line, ':')
 			if colon <= 0 || bytes.IndexByte(line[:colon], ' ') >= 0 {
-				return fmt.Errorf("line %d: %q is no field of the form \"Name: value\"", d.line, clip(line))
+				return fmt.Errorf("line %d: %q is not a field of the form \"Name: value\"", d.line, clip(line))
 			}
 			open = true
 			d.name = append(d.name[:0], line[:colon]...)
@@ -140,7 +140,7 @@ func (d *stanzaReader) readLine() ([]byte, error) {
 	return bytes.TrimSuffix(line, []byte("\r")), nil
 }
 
-// trimBegin cuts blanks. Sets of letters as for bytes.TrimLeft would take a tenth of the time for an index.
+// trimBegin cuts leading blanks. The character sets of bytes.TrimLeft would add a tenth to the time for an index.
 func trimBegin(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
 		b = b[1:]
@@ -148,7 +148,7 @@ func trimBegin(b []byte) []byte {
 	return b
 }
 
-// trimEnd cuts blanks and line ends.
+// trimEnd cuts trailing blanks and line ends.
 func trimEnd(b []byte) []byte {
 	for n := len(b); n > 0 && (b[n-1] == ' ' || b[n-1] == '\t' || b[n-1] == '\n'); n-- {
 		b = b[:n-1]
@@ -156,7 +156,7 @@ func trimEnd(b []byte) []byte {
 	return b
 }
 
-// clip shortens what is quoted in an error.
+// clip shortens text for an error.
 func clip(b []byte) []byte {
 	const most = 60
 	if len(b) > most {

@@ -27,7 +27,7 @@ func TestReadStanzas(t *testing.T) {
 		{name: "long line", text: "A: " + long + "\n b" + long + "\n", want: []Stanza{{"a": long + "\nb" + long}}},
 		{name: "no field", text: "A: 1\nnonsense\n", err: "line 2"},
 		{name: "continuation first", text: "\n a\n", err: "line 2"},
-		{name: "field twice", text: "A: 1\na: 2\n", err: "twice"},
+		{name: "field twice", text: "A: 1\na: 2\n", err: "duplicate"},
 		{name: "name with a blank", text: "A b: 1\n", err: "line 1"},
 		{name: "no name", text: ": 1\n", err: "line 1"},
 	}
@@ -48,7 +48,7 @@ func TestReadStanzas(t *testing.T) {
 	}
 }
 
-func TestStanzaFieldsHaveNoCase(t *testing.T) {
+func TestGetIgnoresCaseOfFieldName(t *testing.T) {
 	t.Parallel()
 	if got := (Stanza{"valid-until": "x"}).Get("Valid-Until"); got != "x" {
 		t.Errorf("got %q", got)
@@ -62,7 +62,7 @@ func FuzzReadStanzas(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// Written again, it reads the same, but for lines that are blank or comments once they begin a line.
+		// What was read can be written and read again, except lines that become blank or comments.
 		var b strings.Builder
 		for _, s := range stanzas {
 			for name, value := range s {
@@ -72,7 +72,7 @@ func FuzzReadStanzas(f *testing.F) {
 		}
 		again, err := ReadStanzas(strings.NewReader(b.String()))
 		if err != nil || len(again) < len(stanzas) {
-			t.Errorf("%q: %d stanzas, written again %d, %v", text, len(stanzas), len(again), err)
+			t.Errorf("%q: read %d stanzas, after writing them %d, %v", text, len(stanzas), len(again), err)
 		}
 	})
 }

@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// Relation is one alternative of a dependency: a package name and what is asked of it.
+// Relation is one alternative of a dependency: a package name and its restrictions.
 type Relation struct {
 	Name string
 	// Qualifier is what follows the name after a colon: "any", "native" or an architecture.
 	Qualifier string
 	// Operator is one of <<, <=, =, >=, >> and "", which stands for any version; Version is its right side.
 	Operator, Version string
-	// Architectures is the list in square brackets, "!" included; nil if there is none.
+	// Architectures is the list in square brackets, with any "!"; nil if there is none.
 	Architectures []string
-	// Profiles are the lists in angle brackets: one of the lists must hold, each term in it ("!nocheck").
+	// Profiles are the lists in angle brackets: all terms ("!nocheck") of one list must hold.
 	Profiles [][]string
 }
 
-// String writes the relation as in a control file.
+// String returns the relation as in a control file.
 func (r Relation) String() string {
 	var b strings.Builder
 	b.WriteString(r.Name)
@@ -40,7 +40,7 @@ func (r Relation) String() string {
 	return b.String()
 }
 
-// Allows tells whether a version satisfies the relation. It does not look at the name.
+// Allows reports whether a version satisfies the relation, whatever the name.
 func (r Relation) Allows(version string) bool {
 	if r.Operator == "" {
 		return true
@@ -61,8 +61,8 @@ func (r Relation) Allows(version string) bool {
 	return false
 }
 
-// Applies tells whether the relation counts on an architecture, with no build profile active. Architecture
-// wildcards are understood as far as binary packages have them: "any", "linux-any" and "any-ARCH".
+// Applies reports whether the relation applies on an architecture, with no build profile active. It knows the
+// architecture wildcards of binary packages: "any", "linux-any" and "any-ARCH".
 func (r Relation) Applies(arch string) bool {
 	if len(r.Architectures) > 0 {
 		negated := strings.HasPrefix(r.Architectures[0], "!")
@@ -85,7 +85,7 @@ func (r Relation) Applies(arch string) bool {
 // Dependency is a list of alternatives, of which one is enough.
 type Dependency []Relation
 
-// String writes the alternatives as in a control file.
+// String returns the alternatives as in a control file.
 func (d Dependency) String() string {
 	parts := make([]string, len(d))
 	for i, r := range d {
@@ -94,8 +94,8 @@ func (d Dependency) String() string {
 	return strings.Join(parts, " | ")
 }
 
-// ParseDependencies reads the value of a field such as Depends: dependencies separated by commas. Empty ones, which
-// a trailing comma makes, are left out, as by dpkg.
+// ParseDependencies parses the value of a field such as Depends: dependencies separated by commas. Empty ones, as after
+// a trailing comma, are left out, as by dpkg.
 func ParseDependencies(field string) ([]Dependency, error) {
 	var all []Dependency
 	for group := range strings.SplitSeq(field, ",") {
@@ -115,6 +115,7 @@ func ParseDependencies(field string) ([]Dependency, error) {
 	return all, nil
 }
 
+// parseRelation parses one alternative.
 func parseRelation(text string) (Relation, error) {
 	var r Relation
 	end := strings.IndexAny(text, " \t\n([<")
@@ -124,7 +125,7 @@ func parseRelation(text string) (Relation, error) {
 	name, rest := text[:end], strings.TrimSpace(text[end:])
 	r.Name, r.Qualifier, _ = strings.Cut(name, ":")
 	if !validName(r.Name) {
-		return Relation{}, fmt.Errorf("%q is no package name", r.Name)
+		return Relation{}, fmt.Errorf("%q is not a package name", r.Name)
 	}
 	for rest != "" {
 		var body string
@@ -157,7 +158,7 @@ func parseRelation(text string) (Relation, error) {
 	return r, nil
 }
 
-// cutBracket splits "(body) rest" behind the closing bracket.
+// cutBracket splits "(body) rest" after the closing bracket.
 func cutBracket(text, closing string) (body, rest string, err error) {
 	body, rest, ok := strings.Cut(text[1:], closing)
 	if !ok {
@@ -166,7 +167,7 @@ func cutBracket(text, closing string) (body, rest string, err error) {
 	return strings.TrimSpace(body), strings.TrimSpace(rest), nil
 }
 
-// parseConstraint reads what is in parentheses. The old operators < and > mean <= and >=, as for dpkg.
+// parseConstraint parses the text in parentheses. The old operators < and > mean <= and >=, as for dpkg.
 func parseConstraint(body string) (operator, version string, err error) {
 	n := 0
 	for n < len(body) && strings.IndexByte("<>=", body[n]) >= 0 {
@@ -180,10 +181,10 @@ func parseConstraint(body string) (operator, version string, err error) {
 	case ">":
 		operator = ">="
 	default:
-		return "", "", fmt.Errorf("%q is no version constraint", body)
+		return "", "", fmt.Errorf("%q is not a version constraint", body)
 	}
 	if version == "" || strings.ContainsAny(version, " \t\n") {
-		return "", "", fmt.Errorf("%q is no version constraint", body)
+		return "", "", fmt.Errorf("%q is not a version constraint", body)
 	}
 	return operator, version, nil
 }

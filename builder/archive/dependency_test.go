@@ -30,7 +30,7 @@ func TestParseDependenciesReadsEachForm(t *testing.T) {
 	}
 }
 
-func TestParseDependenciesRefusesNonsense(t *testing.T) {
+func TestParseDependenciesRejectsInvalidFields(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{
 		"a | ", "a (1)", "a (>= )", "a (>= 1", "a (== 1)", "a (>= 1) (<< 2)", "a b", "-a", "a [amd64", "a <x", "ä",

@@ -22,14 +22,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// DownloadError says which URL could not be had, and why.
+// DownloadError says which URL could not be downloaded, and why.
 type DownloadError struct {
 	URL string
 	// Status is that of the last response ("404 Not Found"); "" if there was none.
 	Status string
-	// Code is its number; 0 if there was none.
+	// Code is its status code; 0 if there was none.
 	Code int
-	// Err is the cause; nil if Status is all there is to say.
+	// Err is the cause; nil if that is the Status.
 	Err error
 }
 
@@ -42,12 +42,12 @@ func (e *DownloadError) Error() string {
 
 func (e *DownloadError) Unwrap() error { return e.Err }
 
-// Is makes a missing file an fs.ErrNotExist, whatever the scheme of the URL.
+// Is reports a missing file as fs.ErrNotExist, whatever the scheme of the URL.
 func (e *DownloadError) Is(target error) bool {
 	return target == fs.ErrNotExist && (e.Code == http.StatusNotFound || e.Code == http.StatusGone)
 }
 
-// ChecksumError says that a file is not the one that the archive's signed files speak of.
+// ChecksumError says that a file differs from the one in the archive's signed files.
 type ChecksumError struct {
 	Want, Got         string // SHA256, in hexadecimal; "" if the sizes differ already
 	WantSize, GotSize int64  // in bytes
@@ -55,15 +55,15 @@ type ChecksumError struct {
 
 func (e *ChecksumError) Error() string {
 	if e.WantSize != e.GotSize {
-		return fmt.Sprintf("it has %d bytes instead of %d", e.GotSize, e.WantSize)
+		return fmt.Sprintf("size mismatch: want %d bytes, got %d", e.WantSize, e.GotSize)
 	}
-	return fmt.Sprintf("its SHA256 is %s instead of %s", e.Got, e.Want)
+	return fmt.Sprintf("SHA256 mismatch: want %s, got %s", e.Want, e.Got)
 }
 
-// maxRelease limits what is read without knowing its size. Debian's largest InRelease has 200 kB.
+// maxRelease limits files of unknown size. Debian's largest InRelease has 200 kB.
 const maxRelease = 64 << 20
 
-// get returns the content of a small file that has no checksum yet.
+// get downloads a small file whose checksum is not known.
 func (c *Client) get(ctx context.Context, rawURL string) ([]byte, error) {
 	var buf bytes.Buffer
 	t := &transfer{client: c, url: rawURL, fresh: true, limit: maxRelease, dst: &buf,
@@ -74,28 +74,28 @@ func (c *Client) get(ctx context.Context, rawURL string) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// transfer is the download of one file. It tries again after errors that may pass, from where it was if the server
-// can do that and a checksum will tell whether the parts belong together.
+// transfer is the download of one file. It retries after transient errors. It resumes where it was if the server
+// supports that and a checksum can prove that the parts belong together.
 type transfer struct {
 	client  *Client
 	url     string
-	fresh   bool  // ask caches on the way for the current file
-	limit   int64 // most bytes that are taken
+	fresh   bool  // request the current file from caches on the way
+	limit   int64 // of bytes accepted
 	dst     io.Writer
 	restart func() error // empties dst
-	sum     hash.Hash    // of what is in dst; nil if it is of no interest
+	sum     hash.Hash    // of what is in dst; nil if not needed
 	want    string       // the digest; "" if there is none
-	onBytes func(n int)  // told of progress, and with a negative number of a restart; nil if nobody wants to know
+	onBytes func(n int)  // called with the bytes received, and with a negative number at a restart; may be nil
 
 	done   int64  // bytes in dst
 	status string // of the last response
 	code   int
 }
 
-// errStatus says that the status of the response is the reason.
-var errStatus = errors.New("the server refused")
+// errStatus says that the status of the response is the cause.
+var errStatus = errors.New("unexpected status")
 
-// run does it. dst holds the file when the error is nil; its content is undefined otherwise.
+// run downloads the file to dst, whose content is undefined after an error.
 func (t *transfer) run(ctx context.Context) error {
 	u, err := url.Parse(t.url)
 	if err != nil {
@@ -123,7 +123,7 @@ func (t *transfer) run(ctx context.Context) error {
 	}
 }
 
-// attempt makes one request, and takes up where the last attempt ended.
+// attempt makes one request, which resumes the last one if possible.
 func (t *transfer) attempt(ctx context.Context, u *url.URL) error {
 	var err error
 	switch u.Scheme {
@@ -132,7 +132,7 @@ func (t *transfer) attempt(ctx context.Context, u *url.URL) error {
 	case "file":
 		err = t.fromFile(ctx, u.Path)
 	default:
-		err = fmt.Errorf("the scheme %q is not supported (http, https and file are)", u.Scheme)
+		err = fmt.Errorf("unsupported scheme %q; want one of http, https, file", u.Scheme)
 	}
 	if err == nil && t.want != "" {
 		checksum := &ChecksumError{Want: t.want, WantSize: t.limit, GotSize: t.done}
@@ -150,6 +150,7 @@ func (t *transfer) attempt(ctx context.Context, u *url.URL) error {
 	return err
 }
 
+// fromFile copies a file of this machine.
 func (t *transfer) fromFile(ctx context.Context, name string) error {
 	if err := t.reset(); err != nil {
 		return err
@@ -162,6 +163,7 @@ func (t *transfer) fromFile(ctx context.Context, name string) error {
 	return t.copy(ctx, f, func() {})
 }
 
+// fromServer makes one HTTP request.
 func (t *transfer) fromServer(ctx context.Context) error {
 	t.status, t.code = "", 0
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -197,7 +199,7 @@ func (t *transfer) fromServer(ctx context.Context) error {
 			return errStatus
 		}
 	}
-	watchdog := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("nothing came for %v", stallTimeout)) })
+	watchdog := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("no data for %v", stallTimeout)) })
 	defer watchdog.Stop()
 	err = t.copy(ctx, resp.Body, func() { watchdog.Reset(stallTimeout) })
 	if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -206,7 +208,7 @@ func (t *transfer) fromServer(ctx context.Context) error {
 	return err
 }
 
-// copy takes the rest of the file; alive is called whenever something has come.
+// copy reads the rest of the file; alive is called whenever data arrives.
 func (t *transfer) copy(ctx context.Context, src io.Reader, alive func()) error {
 	buf := make([]byte, 64<<10)
 	for {
@@ -239,7 +241,7 @@ func (t *transfer) copy(ctx context.Context, src io.Reader, alive func()) error 
 	}
 }
 
-// reset makes the next attempt start from the beginning.
+// reset makes the next attempt start over.
 func (t *transfer) reset() error {
 	if t.done == 0 {
 		return nil
@@ -257,13 +259,13 @@ func (t *transfer) reset() error {
 	return nil
 }
 
-// localError is a problem of this machine, a full disk for one, which no further attempt cures.
+// localError is a problem of this machine, such as a full disk, which no further attempt fixes.
 type localError struct{ err error }
 
 func (e *localError) Error() string { return e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
-// transient tells whether the same download may succeed a little later, after the given error.
+// transient reports whether the download may succeed a little later, after the given error.
 func (t *transfer) transient(err error) bool {
 	if _, ok := errors.AsType[*localError](err); ok {
 		return false
@@ -276,7 +278,7 @@ func (t *transfer) transient(err error) bool {
 		}
 		return t.code >= http.StatusInternalServerError && t.code != http.StatusNotImplemented
 	}
-	// No response. A host that does not exist, a bad certificate and a bad URL will not mend themselves.
+	// No response. An unknown host, a bad certificate and a bad URL are permanent.
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return !dns.IsNotFound
 	}

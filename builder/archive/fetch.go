@@ -21,24 +21,24 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
-// Event tells how far a Fetch has come.
+// Event reports the progress of a Fetch.
 type Event struct {
-	// Package is the name of the package of which something came; Cached says that it was there already.
+	// Package is the package that made progress. Cached reports whether it was in the cache already.
 	Package string
 	Cached  bool
-	// Bytes and Files are here now; TotalBytes and TotalFiles will be at the end.
+	// Bytes and Files have arrived; TotalBytes and TotalFiles are expected in all.
 	Bytes, TotalBytes int64
 	Files, TotalFiles int
 }
 
-// Fetch gets into the cache what it lacks of the packages, several at a time, from the mirrors of their indexes. It
-// verifies those that are there already. progress may be nil; it is called by one goroutine at a time, for each
-// package at its end and now and then before it. After an error, what has come is kept.
+// Fetch downloads the packages that the cache lacks, several at a time, from the mirrors of their indexes. It
+// verifies those in the cache. progress may be nil; it is called by one goroutine at a time, at the end of
+// each package and every 256 KiB. After an error, complete downloads are kept.
 func (c *Client) Fetch(ctx context.Context, packages []*Package, progress func(Event)) error {
 	m := &meter{report: progress, event: Event{TotalFiles: len(packages)}}
 	for _, p := range packages {
 		if p.Mirror == "" || !validDigest(p.SHA256) {
-			return fmt.Errorf("download package %s %s: its index has no URL and SHA256 for it", p.Name, p.Version)
+			return fmt.Errorf("download package %s %s: its index has no URL or no SHA256 for it", p.Name, p.Version)
 		}
 		m.event.TotalBytes += p.Size
 	}
@@ -55,6 +55,7 @@ func (c *Client) Fetch(ctx context.Context, packages []*Package, progress func(E
 	return g.Wait()
 }
 
+// fetchPackage downloads one package unless the cache has it.
 func (c *Client) fetchPackage(ctx context.Context, p *Package, m *meter) error {
 	ok, err := c.Cache.Verify(ctx, p.SHA256)
 	if err != nil {
@@ -65,7 +66,7 @@ func (c *Client) fetchPackage(ctx context.Context, p *Package, m *meter) error {
 		m.finish(p.Name, true)
 		return nil
 	}
-	// Escaped, as apt does: a mirror has files with a percent sign in their names.
+	// Escaped, as by apt: names of a mirror's files may contain a percent sign.
 	path := (&url.URL{Path: "/" + p.Filename}).EscapedPath()
 	err = c.fetchFile(ctx, p.Mirror+path, File{p.Size, p.SHA256}, func(n int) { m.add(p.Name, n) })
 	if err != nil {
@@ -75,7 +76,7 @@ func (c *Client) fetchPackage(ctx context.Context, p *Package, m *meter) error {
 	return nil
 }
 
-// fetchFile gets one file with a known checksum into the cache.
+// fetchFile downloads one file with a known checksum into the cache.
 func (c *Client) fetchFile(ctx context.Context, url string, file File, onBytes func(int)) error {
 	tmp, err := c.Cache.create()
 	if err != nil {
@@ -100,6 +101,7 @@ type meter struct {
 	reported int64 // bytes
 }
 
+// add counts n more bytes of the package name.
 func (m *meter) add(name string, n int) {
 	const step = 256 << 10 // bytes between reports: enough for a smooth display
 	m.mu.Lock()
@@ -110,6 +112,7 @@ func (m *meter) add(name string, n int) {
 	}
 }
 
+// finish counts the package name as complete.
 func (m *meter) finish(name string, cached bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -117,6 +120,7 @@ func (m *meter) finish(name string, cached bool) {
 	m.send(name, cached)
 }
 
+// send reports the progress; m.mu is held.
 func (m *meter) send(name string, cached bool) {
 	m.reported = m.event.Bytes
 	if m.report == nil {
@@ -127,8 +131,8 @@ func (m *meter) send(name string, cached bool) {
 	m.report(e)
 }
 
-// Packages reads the index of one component ("main") for one architecture of a suite, from the cache if that has
-// it. If the suite has no such component or architecture, the error is an fs.ErrNotExist.
+// Packages reads the index of one component ("main") for one architecture of a suite, from the cache if possible. The
+// error wraps fs.ErrNotExist if the suite does not have the component or the architecture.
 func (c *Client) Packages(ctx context.Context, r *Release, component, arch string) (*Index, error) {
 	packages, err := c.packages(ctx, r, component, arch)
 	if err != nil {
@@ -144,10 +148,11 @@ func (c *Client) Packages(ctx context.Context, r *Release, component, arch strin
 	return NewIndex(packages...)
 }
 
+// packages reads the packages of one index file.
 func (c *Client) packages(ctx context.Context, r *Release, component, arch string) ([]*Package, error) {
 	base := component + "/binary-" + arch + "/Packages"
-	// gzip first: it is the fastest to decompress by far (xz takes 3.5 s for the 57 MB of main, gzip 0.3), and
-	// the larger download is nothing beside that.
+	// gzip first: it is by far the fastest to decompress (xz takes 3.5 s for the 57 MB of main, gzip 0.3), which
+	// outweighs the larger download.
 	for _, suffix := range []string{".gz", ".xz", ""} {
 		file, ok := r.Files[base+suffix]
 		if !ok {
@@ -155,7 +160,7 @@ func (c *Client) packages(ctx context.Context, r *Release, component, arch strin
 		}
 		packages, err := c.readPackagesFile(ctx, r, base+suffix, file)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // a Release file may list forms that the mirror does not carry
+			continue // a Release file may list compressions that the mirror does not carry
 		}
 		if err != nil {
 			return nil, fmt.Errorf("index %s of suite %q: %w", base, r.Name, err)
@@ -167,6 +172,7 @@ func (c *Client) packages(ctx context.Context, r *Release, component, arch strin
 		component, arch, strings.Join(r.Components, " "), strings.Join(r.Architectures, " "), fs.ErrNotExist)
 }
 
+// readPackagesFile reads one index file, which it downloads unless the cache has it.
 func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, file File) ([]*Package, error) {
 	ok, err := c.Cache.Verify(ctx, file.SHA256)
 	if err == nil && !ok {
@@ -175,7 +181,7 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, 
 	if err != nil {
 		return nil, err
 	}
-	// In memory, the decoder of gzip is half as fast again as from a file.
+	// From memory, the gzip decoder is 1.5 times as fast as from a file.
 	data, err := os.ReadFile(c.Cache.Path(file.SHA256))
 	if err != nil {
 		return nil, err
@@ -184,7 +190,7 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, 
 	if err != nil {
 		return nil, err
 	}
-	// The decoder runs beside the parser: a pipe holds what one of the parser's reads takes.
+	// The decoder runs concurrently with the parser; the pipe has no buffer of its own.
 	plainReader, plainWriter := io.Pipe()
 	decoded := make(chan struct{})
 	go func() {
@@ -208,8 +214,8 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, 
 	return packages, nil
 }
 
-// fetchIndex downloads a file of the suite, by its digest if the archive can do that: the file of that name may
-// just be replaced by that of the next Release file.
+// fetchIndex downloads a file of the suite, by its digest if the archive supports that: the mirror may be replacing the
+// file of that name with that of the next Release file.
 func (c *Client) fetchIndex(ctx context.Context, r *Release, path string, file File) error {
 	dist := r.Mirror + "/dists/" + r.Name + "/"
 	if r.byHash {

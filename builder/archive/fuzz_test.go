@@ -14,9 +14,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-// Each target reads what may come from anybody. It must not panic, nor take longer than the input is worth;
-// what it accepts has to keep the promises of its documentation. `make fuzz` runs all of them, and their
-// seeds are normal tests.
+// Each target reads untrusted input. It must not panic or take too long, and what it accepts must keep the promises of
+// its documentation. `make fuzz` runs all targets; their seeds are normal tests.
 
 const seedRelease = "Origin: Debian\nSuite: stable\nCodename: trixie\nDate: Sat, 06 Sep 2025 09:49:36 UTC\n" +
 	"Valid-Until: Sat, 13 Sep 2025 09:49:36 UTC\nAcquire-By-Hash: yes\nArchitectures: all amd64\nComponents: main\nSHA256:\n" +
@@ -109,10 +108,10 @@ func FuzzPackages(f *testing.F) {
 				t.Errorf("accepted a package whose file is %q", name)
 			}
 			if p.Filename != "" && !fs.ValidPath(p.Filename) {
-				t.Errorf("accepted a package that is at %q", p.Filename)
+				t.Errorf("accepted a package with the path %q", p.Filename)
 			}
 		}
-		// Whatever is in an index, the search for what belongs together ends.
+		// Closure ends whatever is in an index.
 		_, _ = x.Closure(x.Names("required"), ClosureOptions{Essential: true, Recommends: true})
 	})
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Package is one binary package as an index or a .deb describes it. Dependency fields are kept as text, since most
-// packages of an index are never asked for theirs; ParseDependencies reads them.
+// packages of an index never need them parsed; ParseDependencies does that.
 type Package struct {
 	Name         string
 	Version      string
@@ -31,31 +31,31 @@ type Package struct {
 	SHA256 string
 	// Mirror is the URL that the index came from; "" for a package read from a file.
 	Mirror string
-	// Size is that of the .deb, in bytes; InstalledSize what its files take up, as its builder reckoned, in KiB.
+	// Size is the size of the .deb, in bytes; InstalledSize that of its files in KiB, as its builder estimated.
 	Size          int64
 	InstalledSize int64
 	Essential     bool
 }
 
-// File is the name under which apt keeps the package's .deb: NAME_VERSION_ARCH.deb with the colon of an epoch as %3a.
+// File returns the name under which apt keeps the .deb: NAME_VERSION_ARCH.deb with the colon of an epoch as %3a.
 func (p *Package) File() string {
 	return p.Name + "_" + strings.ReplaceAll(p.Version, ":", "%3a") + "_" + p.Architecture + ".deb"
 }
 
-// Index is a set of packages that can be searched by name. It does not change; Merge makes a new one of several.
-// All of its methods may be used by several goroutines at once.
+// Index is an immutable set of packages that can be searched by name. Its methods may be used by several goroutines at
+// once.
 type Index struct {
 	packages  []*Package            // by name, then from the highest version to the lowest
-	providers map[string][]provider // by what they provide; only the highest version of each package
+	providers map[string][]provider // by the names they provide; only the highest version of each package
 }
 
 // provider is one entry of a Provides field.
 type provider struct {
 	pkg     *Package
-	version string // "" if the field gives none
+	version string // "" if the field has none
 }
 
-// NewIndex makes an index of packages. The same name and version twice counts once, the first time.
+// NewIndex returns an index of packages. Of several with the same name, version and architecture, the first counts.
 func NewIndex(packages ...*Package) (*Index, error) {
 	sorted := slices.Clone(packages)
 	slices.SortStableFunc(sorted, func(a, b *Package) int {
@@ -75,8 +75,8 @@ func NewIndex(packages ...*Package) (*Index, error) {
 	return x, nil
 }
 
-// Merge makes one index of several, in which Lookup and Closure see the highest version of each package. Of the
-// same version in two indexes, the earlier index's counts.
+// Merge returns one index of several, in which Lookup and Closure see the highest version of each package. Of the
+// same version in two indexes, that of the earlier index counts.
 func Merge(indexes ...*Index) (*Index, error) {
 	if len(indexes) == 1 {
 		return indexes[0], nil
@@ -88,7 +88,7 @@ func Merge(indexes ...*Index) (*Index, error) {
 	return NewIndex(all...)
 }
 
-// ReadIndex reads a Packages file. mirror is noted in each package, for Fetch.
+// ReadIndex reads a Packages file. mirror becomes the Mirror of each package, for Fetch.
 func ReadIndex(r io.Reader, mirror string) (*Index, error) {
 	packages, err := readPackages(r, mirror)
 	if err != nil {
@@ -97,7 +97,7 @@ func ReadIndex(r io.Reader, mirror string) (*Index, error) {
 	return NewIndex(packages...)
 }
 
-// Len is the number of packages, each version counted.
+// Len returns the number of packages, each version counted.
 func (x *Index) Len() int { return len(x.packages) }
 
 // All yields the packages by name, the highest version of each first.
@@ -124,7 +124,7 @@ func (x *Index) newest() iter.Seq[*Package] {
 	}
 }
 
-// addProvides enters what the package provides.
+// addProvides adds what the package provides.
 func (p *Package) addProvides(providers map[string][]provider) error {
 	if p.Provides == "" {
 		return nil
@@ -141,9 +141,9 @@ func (p *Package) addProvides(providers map[string][]provider) error {
 	return nil
 }
 
-// Names lists the packages, in order, that are Essential or have one of the priorities: with "required", those that
-// debootstrap's variant minbase asks for, and with "required" and "important" those of its default. Either needs
-// its Closure too.
+// Names returns the sorted names of the packages that are Essential or have one of the priorities: with "required",
+// those that debootstrap's variant minbase installs, and with "required" and "important" those of its default. Either
+// needs its Closure too.
 func (x *Index) Names(priorities ...string) []string {
 	var names []string
 	for p := range x.newest() {
@@ -154,7 +154,7 @@ func (x *Index) Names(priorities ...string) []string {
 	return names
 }
 
-// readPackages reads stanzas of packages. Strings of one package share one allocation, and those that repeat from
+// readPackages reads stanzas of packages. The strings of one package share one allocation, and strings that repeat from
 // package to package are shared by all: 69000 packages take 30 MB instead of the 57 MB of the text.
 func readPackages(r io.Reader, mirror string) ([]*Package, error) {
 	d := newStanzaReader(r)
@@ -225,7 +225,7 @@ func readPackages(r io.Reader, mirror string) ([]*Package, error) {
 				p.InstalledSize, err = strconv.ParseInt(string(value), 10, 64)
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %q is no number", name, clip(value))
+				return fmt.Errorf("%s: %q is not a number", name, clip(value))
 			}
 			return nil
 		})

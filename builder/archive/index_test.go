@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// testIndex makes an index of the text of a Packages file in which "Package: a" may be followed by less than usual.
+// testIndex returns an index of the text of a Packages file whose stanzas need no field but "Package: a".
 func testIndex(t *testing.T, text string) *Index {
 	t.Helper()
 	x, err := ReadIndex(strings.NewReader(text), "http://mirror.example.org/debian")
@@ -114,7 +114,7 @@ func TestClosure(t *testing.T) {
 	}
 }
 
-func TestClosureNamesAllThatIsMissing(t *testing.T) {
+func TestClosureNamesEverythingMissing(t *testing.T) {
 	t.Parallel()
 	x := testIndex(t, smallIndex+`
 Package: broken
@@ -131,16 +131,16 @@ Depends: libc (>= 3)
 		t.Fatalf("got %v", err)
 	}
 	want := []Missing{
-		{Relation: "debcon", Near: []string{"debconf", "cdebconf"}},
+		{Relation: "debcon", Similar: []string{"debconf", "cdebconf"}},
 		{Relation: "gone | gone-too", WantedBy: []string{"broken"}},
 		{Relation: "libc (>= 3)", WantedBy: []string{"broken", "broken-too"}, Present: "2.5-1"},
-		{Relation: "login", Near: []string{"login-tool"}},
+		{Relation: "login", Similar: []string{"login-tool"}},
 	}
 	if !reflect.DeepEqual(unresolved.Missing, want) {
 		t.Errorf("got  %+v\nwant %+v", unresolved.Missing, want)
 	}
 	for _, part := range []string{`no package "debcon"; similar: debconf, cdebconf`,
-		`"libc (>= 3)" (the archive has version 2.5-1), which is wanted by broken, broken-too`} {
+		`"libc (>= 3)" (the archive has version 2.5-1), wanted by broken, broken-too`} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error lacks %q:\n%v", part, err)
 		}
@@ -188,7 +188,7 @@ func TestNamesByPriority(t *testing.T) {
 	}
 }
 
-func TestReadIndexKeepsWhatItReads(t *testing.T) {
+func TestReadIndexReadsEachField(t *testing.T) {
 	t.Parallel()
 	x := testIndex(t, `Package: foo
 Source: foo-src
@@ -227,12 +227,12 @@ SHA256: 0123456789ABCDEF
 	}
 }
 
-func TestReadIndexRefusesNonsense(t *testing.T) {
+func TestReadIndexRejectsInvalidStanzas(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"Package: a\n", "Version: 1\n", "Package: a\nVersion: 1\nSize: x\n",
 		"Package: a\nVersion: 1\nProvides: (\n", "<html>\n"} {
 		if _, err := ReadIndex(strings.NewReader(text), ""); err == nil {
-			t.Errorf("%q passes", text)
+			t.Errorf("%q was accepted", text)
 		}
 	}
 }

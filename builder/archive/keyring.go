@@ -17,7 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
-// keyrings are the files of that name from Debian's package debian-archive-keyring 2025.1: the keys for bullseye to
+// keyrings holds two files of Debian's package debian-archive-keyring 2025.1: the keys for bullseye to
 // trixie, testing and sid, and those of releases that the archive no longer carries. The keys are in the public domain.
 //
 //go:embed keyrings/debian-archive-keyring.pgp keyrings/debian-archive-removed-keys.pgp
@@ -39,12 +39,12 @@ var defaultKeyring = sync.OnceValue(func() openpgp.EntityList {
 	return keys
 })
 
-// DefaultKeyring returns the keys of Debian's archive, from wheezy (2013) to those for the release after trixie, that
-// are built into the program.
+// DefaultKeyring returns the keys of Debian's archive that are built into the program, from those of wheezy (2013) to
+// those for the release after trixie.
 func DefaultKeyring() openpgp.EntityList { return slices.Clone(defaultKeyring()) }
 
 // ReadKeyring reads public keys in the binary or the armoured form, as in /usr/share/keyrings and /etc/apt/keyrings.
-// Keys of kinds that have become too weak to prove anything (DSA, RSA of less than 2048 bits) are left out.
+// It leaves out keys of kinds that are too weak today (DSA, RSA of less than 2048 bits).
 // GnuPG's keybox format is not supported: "gpg --export" writes the form that is.
 func ReadKeyring(r io.Reader) (openpgp.EntityList, error) {
 	const armour = "-----BEGIN PGP"
@@ -67,11 +67,12 @@ func ReadKeyring(r io.Reader) (openpgp.EntityList, error) {
 	}
 	keys = slices.DeleteFunc(keys, weak)
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("read keyring: it holds no key that is strong enough")
+		return nil, fmt.Errorf("read keyring: it has no key that is strong enough")
 	}
 	return keys, nil
 }
 
+// weak reports whether a key is of a kind that no longer proves anything.
 func weak(e *openpgp.Entity) bool {
 	const leastRSA = 2048
 	switch e.PrimaryKey.PubKeyAlgo {

@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-func TestDefaultKeyringHasTheKeysOfEachRelease(t *testing.T) {
+func TestDefaultKeyringHasKeysOfEachRelease(t *testing.T) {
 	t.Parallel()
 	have := map[string]string{}
 	for _, e := range DefaultKeyring() {
@@ -71,7 +71,7 @@ func TestReadKeyringReadsBothForms(t *testing.T) {
 	}
 }
 
-func TestReadKeyringRefusesWhatProvesNothing(t *testing.T) {
+func TestReadKeyringRejectsWeakKeys(t *testing.T) {
 	t.Parallel()
 	short, err := openpgp.NewEntity("short", "", "", &packet.Config{RSABits: 1024})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/debfile"
 )
 
-// hostMirror finds the mirror to test with, which is that of this machine.
+// hostMirror returns the mirror to test with: that of this machine.
 func hostMirror(t testing.TB) string {
 	mirror, ok := HostMirror(os.DirFS("/"))
 	if !ok {
@@ -50,8 +50,8 @@ func TestMirrorsReleasesAreTrusted(t *testing.T) {
 	}
 }
 
-// The tools of a container made from packages alone have to work there.
-func TestMirrorsPackagesMakeAWorkingToolbox(t *testing.T) {
+// The programs of a container must work that was made from packages without running their scripts.
+func TestToolboxOfMirrorsPackagesWorks(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	c := mirrorClient(t, filepath.Join(dir, "cache"))
@@ -99,7 +99,7 @@ func TestMirrorsPackagesMakeAWorkingToolbox(t *testing.T) {
 	}
 }
 
-// The index of main is the largest: reading it from the cache is part of each build.
+// The index of main is the largest. Each build reads it from the cache.
 func BenchmarkMirrorPackages(b *testing.B) {
 	c := mirrorClient(b, b.TempDir())
 	release, err := c.Release(b.Context(), hostMirror(b), "trixie")

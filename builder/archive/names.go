@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Names and versions of an index or of a .deb become names of files and parts of labels and messages, so they are held
-// against the grammar of Debian policy when they are read, whoever signed them. Where dpkg is more lenient than policy,
-// so is this, since archives of others use that: capitals and underscores in names of packages.
+// Names and versions of an index become file names and parts of labels and messages, so they are checked against the
+// grammar of Debian policy when they are read, whoever signed them. Where dpkg is more lenient than policy, so is this,
+// since third-party archives rely on it: capitals and underscores in package names.
 
-// checkNames refuses a package whose fields do not follow the grammar. Fields that are absent pass.
+// checkNames returns an error if a field of the package does not follow the grammar. Absent fields pass.
 func (p *Package) checkNames() error {
 	for _, field := range []struct {
 		name, value, is string
@@ -24,24 +24,24 @@ func (p *Package) checkNames() error {
 		{"Filename", p.Filename, "path below the archive", validPath},
 	} {
 		if field.value != "" && !field.valid(field.value) {
-			return fmt.Errorf("%s: %q is no %s", field.name, clip([]byte(field.value)), field.is)
+			return fmt.Errorf("%s: %q is not a valid %s", field.name, clip([]byte(field.value)), field.is)
 		}
 	}
 	if p.Size < 0 || p.InstalledSize < 0 {
-		return fmt.Errorf("package %s: its size is less than nothing", p.Name)
+		return fmt.Errorf("package %s: negative size", p.Name)
 	}
 	return nil
 }
 
-// validName reports whether a name can be that of a package: as policy 5.6.1 says, but shorter than two characters
-// and with capitals and underscores too, since some archives have those.
+// validName reports whether a package may have the name: the rule of policy 5.6.1, but single characters, capitals and
+// underscores are valid too, since some archives have them.
 func validName(name string) bool {
 	return name != "" && isAlphanumeric(name[0]) && only(name[1:], "+-._")
 }
 
 // validVersion reports whether text is a version (policy 5.6.12): an epoch in digits and a colon, an upstream version
-// and, behind the last hyphen, a revision. Each begins with a letter or a digit where policy says that it should with
-// a digit; colons in an upstream version need an epoch, hyphens a revision.
+// and, after the last hyphen, a revision. The upstream version begins with a letter or a digit, where policy says that
+// it should be a digit; colons in it need an epoch, hyphens a revision.
 func validVersion(text string) bool {
 	epoch, rest := cutEpoch(text)
 	if digits(epoch) != len(epoch) || epoch == "" && strings.HasPrefix(text, ":") {
@@ -54,23 +54,23 @@ func validVersion(text string) bool {
 	return upstream == rest || revision != "" && only(revision, "+.~")
 }
 
-// validArchitecture reports whether a name can be that of an architecture (policy 5.6.8): "amd64", "kfreebsd-amd64".
+// validArchitecture reports whether an architecture may have the name (policy 5.6.8): "amd64", "kfreebsd-amd64".
 func validArchitecture(name string) bool {
 	return name != "" && isAlphanumeric(name[0]) && only(name[1:], "-")
 }
 
-// validPath reports whether a path leads to a file below the directory that it is relative to.
+// validPath reports whether a path names a file below the directory that it is relative to.
 func validPath(path string) bool {
 	return fs.ValidPath(path) && path != "." && !strings.ContainsFunc(path,
 		func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' })
 }
 
-// validSuite reports whether a name can be a suite's or a codename: "trixie", "buster/updates", "rc-buggy".
+// validSuite reports whether a name may be a suite or a codename: "trixie", "buster/updates", "rc-buggy".
 func validSuite(name string) bool {
 	return fs.ValidPath(name) && isAlphanumeric(name[0]) && only(name, "+-._~/") && !strings.Contains(name, "..")
 }
 
-// only reports whether text has letters, digits and the characters of more, and nothing else.
+// only reports whether text consists of letters, digits and the characters of more.
 func only(text, more string) bool {
 	for i := range len(text) {
 		if !isAlphanumeric(text[i]) && strings.IndexByte(more, text[i]) < 0 {

@@ -11,7 +11,7 @@ import (
 )
 
 // Issue 12, A5: a Version with ../ in it wrote outside of the directory of downloads.
-func TestAnIndexHasOnlyNamesOfDebiansGrammar(t *testing.T) {
+func TestReadIndexRejectsInvalidNames(t *testing.T) {
 	t.Parallel()
 	const good = "Package: hello\nVersion: 1:2.0~rc1+b-1\nArchitecture: amd64\nFilename: pool/main/h/hello/hello_2.0.deb\nSize: 1\n"
 	for field, values := range map[string][]string{
@@ -43,12 +43,12 @@ func TestAnIndexHasOnlyNamesOfDebiansGrammar(t *testing.T) {
 	}
 	for _, version := range []string{"1", "0", "2.0-1", "1:1:2-3", "20240101.git~x+dfsg-1~bpo12+1", "r5-1", "1-2-3"} {
 		if !validVersion(version) {
-			t.Errorf("the version %q is refused", version)
+			t.Errorf("the version %q is rejected", version)
 		}
 	}
 }
 
-func TestAReleaseHasOnlyNamesOfSuites(t *testing.T) {
+func TestReleaseRejectsInvalidNames(t *testing.T) {
 	t.Parallel()
 	const digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	read := func(suite, codename, path string, size int) error {
@@ -79,8 +79,8 @@ func TestAReleaseHasOnlyNamesOfSuites(t *testing.T) {
 	}
 }
 
-// A name with a percent sign is the mirror's file of that name, not an escape of another one.
-func TestFetchEscapesTheNameOfAFile(t *testing.T) {
+// A percent sign in a file name is not an escape.
+func TestFetchEscapesFileNames(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	repo.Add(archivetest.Deb{Name: "hello"})

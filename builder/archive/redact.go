@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// hiddenUser stands for credentials, as it does in net/url's Redacted.
+// hiddenUser replaces credentials, as in net/url's Redacted.
 const hiddenUser = "xxxxx"
 
-// Redact gives a URL without what may be a secret in it, for messages and logs: the password, or else the name of the
-// user, which can be a token. A text that is not a URL and may hold one is hidden as a whole.
+// Redact returns a URL for messages and logs, without the password or, if it has none, without the user name, which can
+// be a token. A text that is not a URL but may contain one is hidden as a whole.
 func Redact(text string) string {
 	if !strings.Contains(text, "@") {
 		return text

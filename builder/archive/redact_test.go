@@ -4,7 +4,7 @@ package archive
 
 import "testing"
 
-func TestRedactHidesCredentialsAndNothingElse(t *testing.T) {
+func TestRedactHidesOnlyCredentials(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"":                                      "",

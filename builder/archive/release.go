@@ -21,9 +21,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
-// Release is what a suite's Release file says.
+// Release is the content of a suite's Release file.
 type Release struct {
-	// Mirror and Name are what it was asked for by: the mirror's URL without a slash at its end, and the suite's name.
+	// Mirror and Name are what the caller asked for: the mirror's URL without a trailing slash, and the suite's name.
 	Mirror, Name string
 	Origin       string // "Debian"
 	Label        string
@@ -34,14 +34,14 @@ type Release struct {
 	ValidUntil   time.Time // zero if it does not expire
 	// Architectures may have "all" among them; Components are like "main".
 	Architectures, Components []string
-	// Files are the files below dists/SUITE, by their path there.
+	// Files are the files below dists/SUITE, by their paths there.
 	Files map[string]File
-	// Digest is the SHA256 of the InRelease file (or of Release, if there is no other), in hexadecimal: it changes
+	// Digest is the SHA256 of the InRelease file (of Release where there is no InRelease), in hexadecimal. It changes
 	// whenever anything in the suite does.
 	Digest string
 
-	signers     openpgp.EntityList // the keys that may sign the suite; empty if no signature was asked for
-	byHash      bool               // files can be had by their digest too
+	signers     openpgp.EntityList // the keys that may sign the suite; empty with Client.NoCheck
+	byHash      bool               // files are also served under their digests
 	separateAll bool               // packages of architecture "all" have an index of their own
 }
 
@@ -51,19 +51,18 @@ type File struct {
 	SHA256 string // in hexadecimal
 }
 
-// ExpiredError says that a Release file is older than its archive promises, as those of a mirror are that is no
-// longer updated.
+// ExpiredError says that a Release file is past its Valid-Until, for example because the mirror is no longer updated.
 type ExpiredError struct {
 	URL        string
 	ValidUntil time.Time
 }
 
 func (e *ExpiredError) Error() string {
-	return fmt.Sprintf("verify %s: it was valid until %s", Redact(e.URL), e.ValidUntil.Format(time.RFC1123))
+	return fmt.Sprintf("verify %s: it expired on %s", Redact(e.URL), e.ValidUntil.Format(time.RFC1123))
 }
 
-// Release fetches and verifies the Release file of a suite, by its codename or any other name that the mirror has for
-// it. If the archive does not have the suite, the error is an fs.ErrNotExist.
+// Release fetches and verifies the Release file of a suite, named by its codename or an alias of the mirror.
+// The error wraps fs.ErrNotExist if the archive does not have the suite.
 func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, error) {
 	mirror = strings.TrimRight(mirror, "/")
 	dist := mirror + "/dists/" + suite
@@ -82,14 +81,14 @@ func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, e
 	return c.newRelease(mirror, suite, url, data, text, signers)
 }
 
-// detachedRelease does it for an archive whose signature is in a file of its own.
+// detachedRelease is Release for an archive that signs in a separate file, Release.gpg.
 func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Release, error) {
 	url := mirror + "/dists/" + suite + "/Release"
 	data, err := c.get(ctx, url)
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
-	var signers []voucher
+	var signers []goodSignature
 	if !c.NoCheck {
 		signature, err := c.get(ctx, url+".gpg")
 		if errors.Is(err, fs.ErrNotExist) {
@@ -105,8 +104,8 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Re
 	return c.newRelease(mirror, suite, url, data, data, signers)
 }
 
-// newRelease reads the text of a Release file, and decides by what it says whether its signers are those of the suite.
-func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signers []voucher) (*Release, error) {
+// newRelease parses the text of a Release file and checks that its signers may sign the suite it names.
+func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signers []goodSignature) (*Release, error) {
 	var r *Release
 	err := guard.Parse(func() (err error) {
 		r, err = parseRelease(text)
@@ -134,8 +133,8 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 	return r, nil
 }
 
-// WriteKeyring writes the keys that may sign the suite, in the binary form that gpgv reads. Without a check of the
-// signature there are none.
+// WriteKeyring writes the keys that may sign the suite, in the binary form that gpgv reads. It writes nothing if the
+// signature was not checked.
 func (r *Release) WriteKeyring(w io.Writer) error {
 	for _, key := range r.signers {
 		if err := key.Serialize(w); err != nil {
@@ -163,12 +162,12 @@ func parseRelease(text []byte) (*Release, error) {
 		Files:         map[string]File{},
 		byHash:        s.Get("Acquire-By-Hash") == "yes",
 	}
-	// Debian's own indexes hold the packages for all architectures, and say so in this field.
 	for _, name := range []string{r.Suite, r.Codename} {
 		if name != "" && !validSuite(name) {
-			return nil, fmt.Errorf("%q is no name of a suite", clip([]byte(name)))
+			return nil, fmt.Errorf("%q is not a suite name", clip([]byte(name)))
 		}
 	}
+	// Debian's indexes for an architecture include the packages of architecture "all", which this field announces.
 	r.separateAll = s.Get("No-Support-for-Architecture-all") == ""
 	if r.Date, err = releaseTime(s.Get("Date")); err != nil {
 		return nil, fmt.Errorf("date: %w", err)
@@ -183,11 +182,11 @@ func parseRelease(text []byte) (*Release, error) {
 		}
 		const columns = 3 // digest, size, path
 		if len(fields) != columns {
-			return nil, fmt.Errorf("sha256: %q is no entry", line)
+			return nil, fmt.Errorf("sha256: invalid entry %q", line)
 		}
 		size, err := strconv.ParseInt(fields[1], 10, 64)
 		if err != nil || size < 0 || !validDigest(fields[0]) || !validPath(strings.TrimPrefix(fields[2], "./")) {
-			return nil, fmt.Errorf("sha256: %q is no entry", line)
+			return nil, fmt.Errorf("sha256: invalid entry %q", line)
 		}
 		r.Files[fields[2]] = File{Size: size, SHA256: fields[0]}
 	}
@@ -197,7 +196,7 @@ func parseRelease(text []byte) (*Release, error) {
 	return r, nil
 }
 
-// releaseTime reads a time of a Release file, which is in UTC: "Sat, 06 Sep 2025 09:49:36 UTC". "" is the zero time.
+// releaseTime parses a time of a Release file, which is in UTC: "Sat, 06 Sep 2025 09:49:36 UTC". "" is the zero time.
 func releaseTime(value string) (time.Time, error) {
 	if value == "" {
 		return time.Time{}, nil
@@ -209,7 +208,7 @@ func releaseTime(value string) (time.Time, error) {
 	return t.UTC(), err
 }
 
-// validDigest tells whether s is a SHA256 digest as the names of cached files have it.
+// validDigest reports whether s is a SHA256 digest in lower-case hexadecimal, the form in names of cached files.
 func validDigest(s string) bool {
 	if len(s) != sha256.Size*2 {
 		return false

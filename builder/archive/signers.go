@@ -4,7 +4,7 @@ package archive
 
 import "slices"
 
-// debianReleases are Debian's releases in their order, as far as there are keys of them and two beyond.
+// debianReleases are Debian's releases in order: those with keys and two more.
 var debianReleases = []string{
 	"sarge", "etch", "lenny", "squeeze", "wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "trixie",
 	"forky", "duke",
@@ -16,23 +16,23 @@ type role int
 const (
 	// automatic keys sign everything in the main archive whenever it changes.
 	automatic role = iota
-	// security keys sign the security archive; before jessie, automatic ones did.
+	// security keys sign the security archive; before jessie, automatic keys did.
 	security
 	// stable keys sign one release, by hand.
 	stable
-	// retired keys are of archives that no longer are.
+	// retired keys are those of archives that no longer exist.
 	retired
 )
 
-// signer is a key of Debian's.
+// signer describes one of Debian's keys.
 type signer struct {
 	fingerprint string // of the primary key, in capitals
 	role        role
 	release     string
 }
 
-// debianSigners are all keys of the package debian-archive-keyring 2025.1, those of its removed keys included: their
-// releases are in their user IDs ("Debian Archive Automatic Signing Key (12/bookworm)").
+// debianSigners are all keys of the package debian-archive-keyring 2025.1, removed ones included. The releases are from
+// their user IDs ("Debian Archive Automatic Signing Key (12/bookworm)").
 var debianSigners = []signer{
 	{"D051FE3A848DCABD4625787A6FFA8EF91DB114E0", automatic, "sarge"},
 	{"4C7A8E5E9454FE3FAE1E78ADF1D53D8C4F368D5D", automatic, "sarge"},
@@ -68,7 +68,7 @@ var debianSigners = []signer{
 	{"41587F7DB8C774BCCF131416762F67A0B2C39DE4", stable, "trixie"},
 }
 
-// newestRelease is the last release that the keys know.
+// newestRelease returns the index in debianReleases of the last release with keys.
 func newestRelease(table []signer) int {
 	newest := 0
 	for _, s := range table {
@@ -77,13 +77,13 @@ func newestRelease(table []signer) int {
 	return newest
 }
 
-// maySign reports whether a key may sign a suite, given the newest release that there are keys for.
+// maySign reports whether a key may sign a suite, given the newest release with keys.
 //
-// An automatic key is made shortly before its release comes out, and signs what is in the archive until a key
-// two releases later takes over: trixie is signed by bookworm's and its own, and what is behind trixie
-// (forky, sid, experimental, names that are not in the table) by bookworm's and trixie's. Whatever the
-// archive changes or moves to archive.debian.org later is signed by keys that are newer still. So no key
-// signs a suite from two releases after its own on, but for those that have no key yet.
+// An automatic key is made shortly before its release and signs everything in the archive until a key two releases
+// later replaces it: trixie is signed by bookworm's key and its own, and suites after trixie (forky, sid, experimental,
+// names that are not in the table) by bookworm's and trixie's. What the archive changes or moves to archive.debian.org
+// later is signed by newer keys. So a key signs no suite from two releases after its own on, except those of releases
+// that have no key yet.
 func (s signer) maySign(suite string, newest int) bool {
 	own := slices.Index(debianReleases, s.release)
 	release, rest := splitSuite(suite)

@@ -14,14 +14,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
-// HostMirror finds the mirror of Debian's archive that a Debian host takes its packages from, in the apt sources of
-// the host whose root directory files is. A host of another distribution has none, whatever its sources say.
+// HostMirror returns the mirror of Debian's archive that a Debian host uses, from the apt sources below its root
+// directory files. ok is false on a host of another distribution, whatever its sources are.
 //
-// Only what is Debian's own archive counts: a release of Debian with the component main. What others sign, or keep in
-// a place that belongs to a product, is passed over, and so are the security archive, which lacks most packages, and
-// media. Sources that cannot be read are passed over too.
+// Only Debian's own archive counts: a release of Debian with the component main. Sources that others sign or that are
+// below the directory of a product are skipped, and so are the security archive, which lacks most packages, and media.
+// Sources that cannot be read are skipped too.
 func HostMirror(files fs.FS) (mirror string, ok bool) {
-	// A program that looks for help with a build's defaults must not fail at what the host's administrator wrote.
+	// The mirror is only a default: a file that the host's administrator wrote must not make a build fail.
 	err := guard.Parse(func() error {
 		mirror, ok = chooseMirror(files)
 		return nil
@@ -29,7 +29,7 @@ func HostMirror(files fs.FS) (mirror string, ok bool) {
 	return mirror, ok && err == nil
 }
 
-// chooseMirror takes the best of the sources of a Debian host.
+// chooseMirror returns the mirror of the best source of a Debian host.
 func chooseMirror(files fs.FS) (mirror string, ok bool) {
 	host, ok := readOSRelease(files)
 	if !ok || host["ID"] != "debian" {
@@ -47,7 +47,7 @@ func chooseMirror(files fs.FS) (mirror string, ok bool) {
 				continue
 			}
 			c := candidate{uri: s.uri, order: order, suite: rank}
-			if c.proofs = s.proofs(suite, sources); c.proofs > 0 || plainPlace(s.uri) {
+			if c.proofs = s.proofs(suite, sources); c.proofs > 0 || plainPath(s.uri) {
 				found = append(found, c)
 			}
 		}
@@ -64,20 +64,20 @@ func chooseMirror(files fs.FS) (mirror string, ok bool) {
 // candidate is a source that may be Debian's archive.
 type candidate struct {
 	uri    string
-	proofs int // that it is
+	proofs int // see source.proofs
 	suite  int // by suiteRank
-	order  int // in which apt reads its sources
+	order  int // of apt's reading
 }
 
-// source is one apt source of one URI.
+// source is an apt source with one URI.
 type source struct {
-	uri        string // without a slash at its end
+	uri        string // without a trailing slash
 	suites     []string
 	components []string
 	signedBy   []string // names of files or fingerprints
 }
 
-// isDebian tells whether nothing speaks against the source being Debian's archive.
+// isDebian reports whether the source may be Debian's archive.
 func (s source) isDebian() bool {
 	u, err := url.Parse(s.uri)
 	if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) ||
@@ -88,14 +88,14 @@ func (s source) isDebian() bool {
 		(len(s.signedBy) == 0 || s.signedByDebian())
 }
 
-// signedByDebian tells whether each keyring is one of those in the package debian-archive-keyring.
+// signedByDebian reports whether each keyring is one of the package debian-archive-keyring.
 func (s source) signedByDebian() bool {
 	return len(s.signedBy) > 0 && !slices.ContainsFunc(s.signedBy, func(keyring string) bool {
 		return !strings.HasPrefix(path.Base(keyring), "debian-archive-")
 	})
 }
 
-// proofs counts what only Debian's archive has.
+// proofs counts the signs that the source is Debian's archive: its keyring, its host and a suite -updates.
 func (s source) proofs(suite string, sources []source) int {
 	n := 0
 	if s.signedByDebian() {
@@ -116,9 +116,9 @@ func isDebianHost(host string) bool {
 	return host == "debian.org" || strings.HasSuffix(host, ".debian.org")
 }
 
-// plainPlace tells whether the path is one that mirrors of Debian have: /debian, or that below directories of names
-// that say nothing, or below the name of the host that a proxy asks. Products have theirs at /PRODUCT/debian.
-func plainPlace(uri string) bool {
+// plainPath reports whether the path is a usual one of Debian's mirrors: /debian, alone or below directories with
+// generic names or with the name of the host behind a proxy. Repositories of products are at /PRODUCT/debian.
+func plainPath(uri string) bool {
 	u, err := url.Parse(uri)
 	if err != nil {
 		return false
@@ -132,7 +132,7 @@ func plainPlace(uri string) bool {
 	})
 }
 
-// suiteRank says how well a suite fits: 3 for a release of Debian, 2 and 1 for additions to one, 0 for none.
+// suiteRank returns how well a suite fits: 3 for a release of Debian, 2 and 1 for additions to one, 0 for others.
 func suiteRank(suite, hostCodename string) int {
 	release, addition, _ := strings.Cut(suite, "-")
 	names := []string{
@@ -150,10 +150,10 @@ func suiteRank(suite, hostCodename string) int {
 	case "backports", "backports-sloppy", "proposed-updates":
 		return 1
 	}
-	return 0 // "-security", and whatever others have made of the name ("bookworm-pgdg")
+	return 0 // "-security", and suites of others ("bookworm-pgdg")
 }
 
-// readSources reads all sources of packages in the order in which apt does.
+// readSources returns all sources of packages in the order in which apt reads them.
 func readSources(files fs.FS) []source {
 	names := []string{"etc/apt/sources.list"}
 	for _, pattern := range []string{"etc/apt/sources.list.d/*.list", "etc/apt/sources.list.d/*.sources"} {
@@ -181,7 +181,7 @@ func readSources(files fs.FS) []source {
 	return all
 }
 
-// parseSourceLine reads a line of the form "deb [option=value …] URI SUITE COMPONENT…" (sources.list(5)).
+// parseSourceLine parses a line of the form "deb [option=value …] URI SUITE COMPONENT…" (sources.list(5)).
 func parseSourceLine(files fs.FS, line string) []source {
 	line, _, _ = strings.Cut(line, "#")
 	kind, rest, _ := strings.Cut(strings.TrimSpace(strings.ReplaceAll(line, "\t", " ")), " ")
@@ -203,7 +203,7 @@ func parseSourceLine(files fs.FS, line string) []source {
 		rest = after
 	}
 	fields := strings.Fields(rest)
-	const least = 2 // URI and suite; the components of a flat repository are missing
+	const least = 2 // URI and suite; a flat repository has no components
 	if len(fields) < least {
 		return nil
 	}
@@ -211,7 +211,7 @@ func parseSourceLine(files fs.FS, line string) []source {
 	return s.at(files, fields[:1])
 }
 
-// parseSourceStanzas reads a file of the deb822 form.
+// parseSourceStanzas parses a file in the format deb822.
 func parseSourceStanzas(files fs.FS, data []byte) []source {
 	stanzas, err := ReadStanzas(bytes.NewReader(data))
 	if err != nil {
@@ -227,7 +227,7 @@ func parseSourceStanzas(files fs.FS, data []byte) []source {
 		s := source{
 			suites:     strings.Fields(stanza.Get("Suites")),
 			components: strings.Fields(stanza.Get("Components")),
-			// A key that is written out has words that are no names of Debian's keyrings.
+			// The words of an inline key are not names of Debian's keyrings.
 			signedBy: strings.Fields(strings.ReplaceAll(stanza.Get("Signed-By"), ",", " ")),
 		}
 		all = append(all, s.at(files, strings.Fields(stanza.Get("URIs")))...)
@@ -235,8 +235,8 @@ func parseSourceStanzas(files fs.FS, data []byte) []source {
 	return all
 }
 
-// at gives the source each of the URIs. A list of mirrors in a file, which cloud images use, counts as the first one
-// in it.
+// at returns a copy of the source for each of the URIs. For a list of mirrors in a file, which cloud images use, it is
+// the first mirror.
 func (s source) at(files fs.FS, uris []string) []source {
 	var all []source
 	for _, uri := range uris {
@@ -249,7 +249,8 @@ func (s source) at(files fs.FS, uris []string) []source {
 	return all
 }
 
-// firstMirror reads a list of mirrors (apt-transport-mirror(1)): a URI a line, with options behind a tab.
+// firstMirror returns the first of a list of mirrors (apt-transport-mirror(1)): a URI per line, with options after a
+// tab.
 func firstMirror(files fs.FS, name string) string {
 	data, err := fs.ReadFile(files, name)
 	if err != nil {
@@ -264,7 +265,7 @@ func firstMirror(files fs.FS, name string) string {
 	return ""
 }
 
-// readOSRelease reads os-release(5), from the first of its two places.
+// readOSRelease reads os-release(5) from the first of its two paths.
 func readOSRelease(files fs.FS) (map[string]string, bool) {
 	data, err := fs.ReadFile(files, "etc/os-release")
 	if err != nil {

@@ -14,7 +14,7 @@ VERSION_CODENAME=bookworm
 ID=debian
 `
 
-func TestHostMirrorFindsDebiansArchiveOnly(t *testing.T) {
+func TestHostMirrorFindsOnlyDebiansArchive(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name      string
@@ -135,7 +135,7 @@ deb http://mirror.example.net/pub/debian bookworm main contrib
 	}
 }
 
-func TestHostMirrorReadsTheSecondPlaceOfOSRelease(t *testing.T) {
+func TestHostMirrorReadsUsrLibOSRelease(t *testing.T) {
 	t.Parallel()
 	files := fstest.MapFS{
 		"usr/lib/os-release":   {Data: []byte("ID='debian'\n")},
@@ -146,6 +146,6 @@ func TestHostMirrorReadsTheSecondPlaceOfOSRelease(t *testing.T) {
 	}
 	delete(files, "usr/lib/os-release")
 	if got, ok := HostMirror(files); ok {
-		t.Errorf("a host without os-release gives %q", got)
+		t.Errorf("a host without os-release: got %q", got)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// near lists names of the index that someone who wrote name may have meant: a few letters apart, or with name as
-// one of their words.
-func (x *Index) near(name string) []string {
+// similar returns names of the index that may have been meant by name: a few letters apart, or with name as one of
+// their words.
+func (x *Index) similar(name string) []string {
 	const most = 3
 	limit := 1 + len(name)/5 // letters apart
 	type match struct {
@@ -40,7 +40,7 @@ func (x *Index) near(name string) []string {
 	return names
 }
 
-// editDistance is the number of bytes to insert, delete or replace to make b of a (Levenshtein).
+// editDistance returns the number of bytes to insert, delete or replace to turn a into b (Levenshtein).
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -11,26 +11,26 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 )
 
-// The time of a signature is what its maker says, so it proves something only beside other times. Archives sign within
-// minutes of the Date in the file (Debian's in 2026: 3 seconds to 4 minutes after it). A clock may be wrong by
-// hours, and a release manager may have to fetch a key.
+// The signer states the time of a signature, so it proves something only together with other times. Archives
+// sign within minutes of the Date in the file (Debian's in 2026: 3 seconds to 4 minutes after it). A clock
+// may be wrong by hours, and a release manager may need to fetch a key first.
 const (
-	// signedBefore and signedAfter are how long before and after the Date of a Release file it may be signed.
+	// signedBefore and signedAfter limit how long before and after its Date a Release file may be signed.
 	signedBefore = 24 * time.Hour
 	signedAfter  = 7 * 24 * time.Hour
-	// signedAhead is how far ahead of this machine's clock a signature may be.
+	// signedAhead limits how far a signature may be ahead of this machine's clock.
 	signedAhead = 24 * time.Hour
 )
 
-// voucher is a good signature of a Release file: one by a key of the keyring that was valid at the time that the
-// signature claims.
-type voucher struct {
+// goodSignature is a signature of a Release file by a key of the keyring that was valid at the time that the signature
+// states.
+type goodSignature struct {
 	key  *openpgp.Entity
 	made time.Time
 }
 
-// checkSigners asks for one good signature whose time is near the file's and whose key may sign the suite.
-func (c *Client) checkSigners(url string, r *Release, signers []voucher) error {
+// checkSigners requires one good signature whose time fits the file's and whose key may sign the suite.
+func (c *Client) checkSigners(url string, r *Release, signers []goodSignature) error {
 	failure := &UntrustedError{URL: url}
 	for _, v := range signers {
 		id := fmt.Sprintf("%016X", v.key.PrimaryKey.KeyId)
@@ -47,23 +47,24 @@ func (c *Client) checkSigners(url string, r *Release, signers []voucher) error {
 	return failure
 }
 
-// checkTime compares the time of a signature with that of the file and that of the day.
+// checkTime compares the time of a signature with the file's Date and with the clock.
 func (c *Client) checkTime(r *Release, made time.Time) error {
 	const layout = time.DateOnly + " 15:04"
 	switch {
 	case r.Date.IsZero():
-		return fmt.Errorf("the file has no date to compare that of the signature with")
+		return fmt.Errorf("the file has no date to compare the signature's with")
 	case made.Before(r.Date.Add(-signedBefore)) || made.After(r.Date.Add(signedAfter)):
-		return fmt.Errorf("it was made %s, which is too far from the file's date, %s", made.UTC().Format(layout),
+		return fmt.Errorf("it was made %s, too far from the file's date, %s", made.UTC().Format(layout),
 			r.Date.Format(layout))
 	case !c.Now.IsZero() && made.After(c.Now.Add(signedAhead)):
-		return fmt.Errorf("it was made %s, and the clock of this machine says %s", made.UTC().Format(layout),
+		return fmt.Errorf("it was made %s, but this machine's clock says %s", made.UTC().Format(layout),
 			c.Now.UTC().Format(layout))
 	}
 	return nil
 }
 
-// mayKeySign refuses a key of Debian's for the suites of other releases, unless a user has chosen the keyring.
+// mayKeySign returns an error if one of Debian's keys signs a suite of another release. A keyring that the user has
+// chosen may sign every suite.
 func (c *Client) mayKeySign(key *openpgp.Entity, r *Release) error {
 	if c.UserKeyring {
 		return nil
@@ -75,9 +76,9 @@ func (c *Client) mayKeySign(key *openpgp.Entity, r *Release) error {
 	i := slices.IndexFunc(table,
 		func(s signer) bool { return s.fingerprint == fmt.Sprintf("%X", key.PrimaryKey.Fingerprint) })
 	if i < 0 {
-		return nil // none of Debian's
+		return nil // not one of Debian's
 	}
-	// Both what was asked for and what the file says it is count: either may be an alias.
+	// Both the requested name and the file's own count: either may be an alias.
 	suites := []string{r.Name, r.Codename}
 	suites = slices.DeleteFunc(suites, func(suite string) bool { return !isRelease(suite) })
 	if len(suites) == 0 {
@@ -85,12 +86,12 @@ func (c *Client) mayKeySign(key *openpgp.Entity, r *Release) error {
 	}
 	for _, suite := range suites {
 		if !table[i].maySign(suite, newestRelease(table)) {
-			return fmt.Errorf("it is a key for %s, and not for %s", table[i].release, suite)
+			return fmt.Errorf("it is a key for %s, not for %s", table[i].release, suite)
 		}
 	}
-	// Nothing but the answer says which release an alias stands for, so its key has to be one of today.
+	// Only the mirror's response says which release an alias stands for, so the key must not have expired.
 	if !isRelease(r.Name) && expired(key, c.Now) {
-		return fmt.Errorf("the key has expired, and %s is a suite of today", r.Name)
+		return fmt.Errorf("the key has expired, and %s is a current suite", r.Name)
 	}
 	return nil
 }
@@ -101,13 +102,13 @@ func isRelease(suite string) bool {
 	return slices.Contains(debianReleases, release)
 }
 
-// expired reports whether a key is past its life; the zero time is never.
+// expired reports whether a key has expired; the zero time disables the check.
 func expired(key *openpgp.Entity, now time.Time) bool {
 	signature, _ := key.PrimarySelfSignature()
 	return !now.IsZero() && signature != nil && key.PrimaryKey.KeyExpired(signature, now)
 }
 
-// splitSuite takes a suite's name apart: the release and what follows it ("-updates", "/updates"), if anything.
+// splitSuite splits a suite's name into the release and what follows it: "-updates", "/updates" or nothing.
 func splitSuite(name string) (release, rest string) {
 	if i := strings.IndexAny(name, "-/"); i >= 0 {
 		return name[:i], name[i:]
@@ -115,23 +116,23 @@ func splitSuite(name string) (release, rest string) {
 	return name, ""
 }
 
-// SuiteError says that a mirror answers with the files of another suite than the one that was asked for, be it by
-// mistake or to pass old packages off as new ones.
+// SuiteError says that a mirror responds with the files of another suite than the requested one, by mistake or to pass
+// old packages off as new ones.
 type SuiteError struct {
 	URL string
-	// Asked is the name that was asked for, Suite and Codename are those in the file.
+	// Asked is the requested name, Suite and Codename are those in the file.
 	Asked, Suite, Codename string
 }
 
 func (e *SuiteError) Error() string {
-	return fmt.Sprintf("%s is not that of %q: it says that its suite is %q and its codename %q", Redact(e.URL), e.Asked,
+	return fmt.Sprintf("%s is not for suite %q: it has suite %q and codename %q", Redact(e.URL), e.Asked,
 		e.Suite, e.Codename)
 }
 
-// checkSuite compares what a Release file says that it is with what was asked for, as debootstrap and apt do. An alias
-// is the file's Suite: asked for "stable", it says "Suite: stable", "Codename: trixie".
+// checkSuite compares the suite that a Release file names with the requested one, as debootstrap and apt do.
+// An alias is the file's Suite: for "stable", the file says "Suite: stable", "Codename: trixie".
 func (r *Release) checkSuite(url string) error {
-	// Security archives of releases before bullseye are at buster/updates, and say that they are buster.
+	// Security suites of releases before bullseye are called buster/updates, but their codename is buster.
 	asked := strings.TrimSuffix(r.Name, "/updates")
 	for _, name := range []string{r.Suite, r.Codename} {
 		if name == r.Name || strings.TrimSuffix(name, "/updates") == asked {

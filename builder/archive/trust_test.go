@@ -27,7 +27,7 @@ func day(text string) time.Time {
 	return t
 }
 
-// signedBy makes a client that takes the archive's key for Debian's key of a role and a release.
+// signedBy returns a client that treats the archive's key as Debian's key of a role and a release.
 func signedBy(t *testing.T, repo *archivetest.Repository, r role, release string) *Client {
 	t.Helper()
 	c := newClient(t, repo)
@@ -37,7 +37,7 @@ func signedBy(t *testing.T, repo *archivetest.Repository, r role, release string
 }
 
 // Issue 12, B10: 15 of Debian's 24 removed keys were trusted for every suite.
-func TestAKeySignsTheSuitesOfItsRelease(t *testing.T) {
+func TestKeySignsOnlySuitesOfItsRelease(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		role           role
@@ -45,7 +45,7 @@ func TestAKeySignsTheSuitesOfItsRelease(t *testing.T) {
 		good           bool
 	}{
 		{automatic, "trixie", "trixie", true},
-		{automatic, "trixie", "bookworm", true}, // the archive signs what is old with new keys as well
+		{automatic, "trixie", "bookworm", true}, // the archive signs old suites with new keys, too
 		{automatic, "trixie", "wheezy", true},
 		{automatic, "bookworm", "trixie", true},
 		{automatic, "bookworm", "sid", true},
@@ -100,8 +100,8 @@ func TestAKeySignsTheSuitesOfItsRelease(t *testing.T) {
 	}
 }
 
-// An old key may neither sign a new release's name beside an old codename, nor what an alias stands for.
-func TestAnOldKeySignsNoAlias(t *testing.T) {
+// An old key may sign neither a new release's name with an old codename, nor the suite of an alias.
+func TestOldKeySignsNoAlias(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t, "lenny")
 	repo.Alias("stable", "lenny")
@@ -121,7 +121,7 @@ func TestAnOldKeySignsNoAlias(t *testing.T) {
 }
 
 // Issue 12, B10: a key that expired in 2012 signed a Release of 2026, "dated 2011".
-func TestASignatureIsNearTheDateOfItsFile(t *testing.T) {
+func TestSignatureTimeFitsDateOfFile(t *testing.T) {
 	t.Parallel()
 	made, life := day("2009-01-27"), day("2012-12-31").Sub(day("2009-01-27"))
 	now := day("2026-01-01")
@@ -143,7 +143,7 @@ func TestASignatureIsNearTheDateOfItsFile(t *testing.T) {
 			repo.NewKey(made, life)
 			repo.Configure(archivetest.Options{Date: tt.date, SignedAt: tt.signed, Detached: detached})
 			c := newClient(t, repo)
-			c.Now, c.UserKeyring = now, true // a user's keyring is no excuse
+			c.Now, c.UserKeyring = now, true // a user's keyring does not disable the check
 			_, err := c.Release(t.Context(), repo.URL(), "trixie")
 			_, untrusted := errors.AsType[*UntrustedError](err)
 			if tt.good && err != nil || !tt.good && !untrusted {
@@ -153,13 +153,13 @@ func TestASignatureIsNearTheDateOfItsFile(t *testing.T) {
 	}
 }
 
-func TestASignatureIsNotOfTheFuture(t *testing.T) {
+func TestSignatureFromFutureIsRejected(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	repo.Configure(archivetest.Options{Date: day("2025-06-01")})
 	c := newClient(t, repo)
 	c.Now = day("2025-05-31")
-	getRelease(t, c, repo, "trixie") // a clock may be a day late
+	getRelease(t, c, repo, "trixie") // a clock may be a day slow
 	c.Now = day("2025-05-30")
 	if _, err := c.Release(t.Context(), repo.URL(), "trixie"); err == nil || !strings.Contains(err.Error(), "clock") {
 		t.Errorf("got %v", err)
@@ -170,8 +170,8 @@ func TestASignatureIsNotOfTheFuture(t *testing.T) {
 	getRelease(t, c, repo, "trixie")
 }
 
-// Issue 12, B10: a suite that answers with another's signed files was a line in the log.
-func TestASuiteAnswersWithItsOwnFiles(t *testing.T) {
+// Issue 12, B10: a mirror that served another suite's signed files caused only a line in the log.
+func TestReleaseOfAnotherSuiteIsRejected(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t, "bookworm", "trixie", "sid", "trixie-updates", "buster/updates")
 	for alias, codename := range map[string]string{"oldstable": "bookworm", "stable": "trixie", "unstable": "sid",
@@ -198,7 +198,7 @@ func TestASuiteAnswersWithItsOwnFiles(t *testing.T) {
 	}
 }
 
-func TestEachKeyOfTheKeyringHasARelease(t *testing.T) {
+func TestEachDefaultKeyHasRelease(t *testing.T) {
 	t.Parallel()
 	for _, key := range DefaultKeyring() {
 		fingerprint := fmt.Sprintf("%X", key.PrimaryKey.Fingerprint)
@@ -209,20 +209,20 @@ func TestEachKeyOfTheKeyringHasARelease(t *testing.T) {
 		}
 		s := debianSigners[i]
 		if !slices.Contains(debianReleases, s.release) {
-			t.Errorf("%s: there is no release %s", fingerprint, s.release)
+			t.Errorf("%s: unknown release %s", fingerprint, s.release)
 		}
 		for name := range key.Identities {
 			isSecurity, isStable := strings.Contains(name, "Security"), strings.Contains(name, "Stable")
 			if isSecurity != (s.role == security) || isStable != (s.role == stable) ||
 				s.role != retired && !strings.Contains(strings.ToLower(name), s.release) {
-				t.Errorf("%s is %q and counts as %+v", fingerprint, name, s)
+				t.Errorf("%s is %q, but the table says %+v", fingerprint, name, s)
 			}
 		}
 	}
 }
 
-// debootstrap asks gpgv, so that has to read the keyring that it gets.
-func TestGpgvReadsTheKeyringOfARelease(t *testing.T) {
+// debootstrap runs gpgv, which must be able to read the keyring of WriteKeyring.
+func TestGpgvReadsKeyringOfRelease(t *testing.T) {
 	t.Parallel()
 	gpgv := tool(t, "gpgv")
 	repo := archivetest.NewRepository(t)
@@ -240,7 +240,8 @@ func TestGpgvReadsTheKeyringOfARelease(t *testing.T) {
 	dir := t.TempDir()
 	inRelease, _ := repo.Get("dists/trixie/InRelease")
 	names := []string{filepath.Join(dir, "keyring.gpg"), filepath.Join(dir, "InRelease")}
-	if err := errors.Join(os.WriteFile(names[0], keyring.Bytes(), 0o644), os.WriteFile(names[1], inRelease, 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(names[0], keyring.Bytes(), 0o644),
+		os.WriteFile(names[1], inRelease, 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(gpgv, "--homedir", dir, "--keyring", names[0], names[1]).CombinedOutput(); err != nil {

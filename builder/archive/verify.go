@@ -19,12 +19,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
-// UntrustedError says that no key of the keyring vouches for a Release file.
+// UntrustedError says that no key of the keyring has signed a Release file in a way that can be trusted.
 type UntrustedError struct {
 	URL string
-	// KeyIDs are those of the keys that signed it, as 16 hexadecimal digits.
+	// KeyIDs are the IDs of the keys that signed it, as 16 hexadecimal digits.
 	KeyIDs []string
-	// Bad is why the signature of a known key was refused; nil if there was none by a known key.
+	// Bad is why the signature of a known key was rejected; nil if no known key has signed it.
 	Bad error
 }
 
@@ -35,15 +35,15 @@ func (e *UntrustedError) Error() string {
 	case len(e.KeyIDs) == 0:
 		return fmt.Sprintf("verify %s: it has no signature", Redact(e.URL))
 	}
-	return fmt.Sprintf("verify %s: signed by %s, and the keyring has none of these keys", Redact(e.URL),
+	return fmt.Sprintf("verify %s: signed by %s, none of which is in the keyring", Redact(e.URL),
 		strings.Join(e.KeyIDs, ", "))
 }
 
 func (e *UntrustedError) Unwrap() error { return e.Bad }
 
-// verifyInline checks an InRelease file and returns the text that was signed, and nothing of what is around it, and who
-// signed it. With check false, it only takes the signature off.
-func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) (text []byte, signers []voucher,
+// verifyInline checks an InRelease file and returns the signed text, without anything around it, and its good
+// signatures. With check false, it only strips the signature.
+func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) (text []byte, signers []goodSignature,
 	err error) {
 	var block *clearsign.Block
 	err = guard.Parse(func() error {
@@ -67,8 +67,8 @@ func verifyInline(url string, data []byte, keys openpgp.KeyRing, check bool) (te
 	return block.Plaintext, signers, nil
 }
 
-// verifyDetached checks a Release file against its Release.gpg and returns who signed it.
-func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) ([]voucher, error) {
+// verifyDetached checks a Release file against its Release.gpg and returns the good signatures.
+func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) ([]goodSignature, error) {
 	var body io.Reader = bytes.NewReader(signature)
 	err := guard.Parse(func() error {
 		if block, err := armor.Decode(bytes.NewReader(signature)); err == nil {
@@ -82,11 +82,10 @@ func verifyDetached(url string, data, signature []byte, keys openpgp.KeyRing) ([
 	return verify(url, data, body, keys)
 }
 
-// verify returns the good signatures by keys of the keyring, and an error if there is none; Debian signs each
-// file with several keys, old and new. A key need only have been valid when it signed: that is how releases
-// outlive their keys (gpgv, which debootstrap asks, is as lenient). When that was, and for which suite, is
-// for checkSigners to judge.
-func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRing) (good []voucher, err error) {
+// verify returns the good signatures by keys of the keyring, and an error if there are none. Debian signs each
+// file with several keys, old and new. A key must only have been valid when it signed: that is how releases
+// outlive their keys (gpgv, which debootstrap runs, is as lenient). checkSigners judges the time and the suite.
+func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRing) (good []goodSignature, err error) {
 	failure := &UntrustedError{URL: url}
 	packets := packet.NewReader(signatures)
 	for {
@@ -123,7 +122,7 @@ func verify(url string, signed []byte, signatures io.Reader, keys openpgp.KeyRin
 			failure.Bad = fmt.Errorf("signature by key %016X: %w", id, err)
 			continue
 		}
-		good = append(good, voucher{key, signature.CreationTime})
+		good = append(good, goodSignature{key, signature.CreationTime})
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-// Issue 12, B12: these 65 bytes were a panic in go-crypto 1.1.6, before any signature was looked at.
+// Issue 12, B12: these 65 bytes were a panic in go-crypto 1.1.6, before any signature was checked.
 const clearsignPanic = "-----BEGIN PGP SIGNED MESSAGE-----\n\n-----BEGIN PGP SIGNATURE-----"
 
-func TestBytesThatEndedTheProgramAreAnError(t *testing.T) {
+func TestMalformedSignatureIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string]string{
 		"issue 12":     clearsignPanic,

@@ -6,7 +6,7 @@ import "strings"
 
 // CompareVersions compares two package versions by the rules of deb-version(7): epoch first, then upstream version,
 // then Debian revision. The result is negative if a is older than b, positive if it is newer, and 0 if they are
-// equal, which need not mean that the strings are ("1.0" and "1.00", "1" and "0:1-0").
+// equal, even if the strings differ ("1.0" and "1.00", "1" and "0:1-0").
 func CompareVersions(a, b string) int {
 	epochA, restA := cutEpoch(a)
 	epochB, restB := cutEpoch(b)
@@ -35,15 +35,15 @@ func cutRevision(version string) (upstream, revision string) {
 	return version, ""
 }
 
-// compareParts compares upstream versions or revisions: by turns a run without digits, in the order of weight, and
-// a run of digits, as a number. A missing run counts as empty, or 0.
+// compareParts compares upstream versions or revisions: alternately a run of non-digits, in the order of weight, and
+// a run of digits, as a number. A missing run counts as empty or 0.
 func compareParts(a, b string) int {
 	for a != "" || b != "" {
 		for (a != "" && !isDigit(a[0])) || (b != "" && !isDigit(b[0])) {
 			if c := weight(a) - weight(b); c != 0 {
 				return c
 			}
-			a, b = a[1:], b[1:] // both have a character: the weights of an end or digit and of another differ
+			a, b = a[1:], b[1:] // both are non-empty: no non-digit has the weight of an end or a digit
 		}
 		endA, endB := digits(a), digits(b)
 		if c := compareDigits(a[:endA], b[:endB]); c != 0 {
@@ -54,8 +54,8 @@ func compareParts(a, b string) int {
 	return 0
 }
 
-// weight orders the first character of s: tilde before the end of the run, that before letters, those before
-// everything else.
+// weight returns the place of the first character of s in the order: tilde, the end of the run, letters, everything
+// else.
 func weight(s string) int {
 	const others = 256
 	switch {
@@ -72,7 +72,7 @@ func weight(s string) int {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// digits is the length of the run of digits that s begins with.
+// digits returns the length of the run of digits that s begins with.
 func digits(s string) int {
 	n := 0
 	for n < len(s) && isDigit(s[n]) {

@@ -34,7 +34,7 @@ var versionPairs = [][2]string{
 	{"6.12.48-1", "6.12.57-1"},
 }
 
-func TestCompareVersionsOrdersAsTheManualSays(t *testing.T) {
+func TestCompareVersionsFollowsManual(t *testing.T) {
 	t.Parallel()
 	for _, pair := range versionPairs {
 		if c := CompareVersions(pair[0], pair[1]); c >= 0 {
@@ -51,7 +51,7 @@ func TestCompareVersionsOrdersAsTheManualSays(t *testing.T) {
 	}
 }
 
-func TestDpkgOrdersVersionsTheSame(t *testing.T) {
+func TestCompareVersionsAgreesWithDpkg(t *testing.T) {
 	t.Parallel()
 	dpkg := tool(t, "dpkg")
 	for _, pair := range versionPairs {

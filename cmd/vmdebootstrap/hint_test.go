@@ -51,7 +51,7 @@ func TestHintIsPrintedForArchiveWithUnknownKey(t *testing.T) {
 	cmd.Args = slices.DeleteFunc(cmd.Args, func(arg string) bool { return strings.HasPrefix(arg, "--debootstrapopts=") })
 	out, err := cmd.CombinedOutput()
 	text := string(out)
-	if err == nil || !strings.Contains(text, "the keyring has none of these keys\nHINT: ") ||
+	if err == nil || !strings.Contains(text, "none of which is in the keyring\nHINT: ") ||
 		!strings.Contains(text, "--debootstrapopts keyring=FILE") {
 		t.Errorf("got %v and\n%s", err, text)
 	}

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package archivetest makes small Debian archives for tests: signed Release files, indexes and .deb files, all built in
-// Go and served on the loopback interface, in the manner of net/http/httptest.
+// Go and served on the loopback interface, like net/http/httptest.
 //
 //	repo := archivetest.NewRepository(t, "wheezy", "trixie")
-//	repo.Add(archivetest.Deb{Name: "hello", Depends: "libc6", Files: []archivetest.File{{Name: "usr/bin/hello", Mode: 0o755, Content: "…"}}})
+//	repo.Add(archivetest.Deb{Name: "hello", Depends: "libc6", Files: []archivetest.File{
+//		{Name: "usr/bin/hello", Mode: 0o755, Content: "…"},
+//	}})
 //	client := archive.Client{Keyring: repo.Keyring(), …}
 //	release, err := client.Release(ctx, repo.URL(), "wheezy")
 //
-// With Forward it stands before another mirror and has suites of its own with that one's packages. A
-// Repository counts the requests for its files and can answer them with faults. It has one component, main.
+// With Forward it is a proxy for another mirror, with suites of its own that have packages of that mirror. A Repository
+// records the requests for its files and can inject faults. It has one component, main.
 package archivetest
 
 import (
@@ -42,11 +44,11 @@ type Repository struct {
 	suites   []*suite
 	aliases  map[string]string // name → codename
 	pool     map[string][]byte // path → .deb
-	dists    map[string][]byte // path → file; nil when it has to be made anew
+	dists    map[string][]byte // path → file; nil if out of date
 	forward  *httputil.ReverseProxy
 	requests []string
-	faults   map[string][]Fault // part of a path → what its next requests get
-	replaced map[string][]byte  // path → what is served in the place of the archive's own file
+	faults   map[string][]Fault // part of a path → faults of its next requests
+	replaced map[string][]byte  // path → content that replaces the archive's own
 }
 
 type suite struct {
@@ -60,16 +62,15 @@ type Options struct {
 	// Date and ValidUntil are in each Release file; the zero ValidUntil leaves that field out. The zero Date is
 	// 2025-01-01.
 	Date, ValidUntil time.Time
-	// SignedAt is the time that the signatures say they were made at; the zero time is that of Date.
+	// SignedAt is the time of the signatures; the zero time stands for Date.
 	SignedAt time.Time
-	// Detached signs Release by a file Release.gpg, and has no InRelease.
+	// Detached signs Release in a file Release.gpg and leaves out InRelease.
 	Detached bool
 	// NoByHash leaves out the copies of the indexes that are named by their digest.
 	NoByHash bool
 	// SeparateAll puts packages of the architecture "all" into an index of their own, and only there.
 	SeparateAll bool
-	// Compressions are the suffixes of the forms in which there is a Packages file; nil is ".gz" alone.
-	// ".gz", ".xz" and "" are possible.
+	// Compressions are the suffixes of the Packages files: ".gz", ".xz" and ""; nil stands for ".gz" alone.
 	Compressions []string
 }
 
@@ -93,16 +94,17 @@ func NewRepository(t testing.TB, suites ...string) *Repository {
 	return r
 }
 
-// URL is that of the mirror, without a slash at its end.
+// URL returns the mirror's URL without a trailing slash.
 func (r *Repository) URL() string { return r.server.URL + "/debian" }
 
-// Client is an HTTP client that talks to nothing but this archive: any other address is refused.
+// Client returns an HTTP client for this archive; requests to any other address are errors.
 func (r *Repository) Client() *http.Client {
 	transport := &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 16}
 	r.t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: onlyHost{transport, r.server.Listener.Addr().String()}}
 }
 
+// onlyHost rejects requests to other hosts.
 type onlyHost struct {
 	http.RoundTripper
 	host string
@@ -110,16 +112,16 @@ type onlyHost struct {
 
 func (o onlyHost) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Host != o.host {
-		return nil, fmt.Errorf("archivetest: a test asks for %s", req.URL)
+		return nil, fmt.Errorf("archivetest: request for another host: %s", req.URL)
 	}
 	return o.RoundTripper.RoundTrip(req)
 }
 
-// Keyring holds the key that signs the Release files.
+// Keyring returns the key that signs the Release files.
 func (r *Repository) Keyring() openpgp.EntityList { return openpgp.EntityList{r.key} }
 
-// NewKey makes the key that signs from now on, as if it had been made at the given time. It expires after its
-// life, never if that is 0.
+// NewKey makes the key that signs from now on, with the given time of creation. It expires after life, or never if that
+// is 0.
 func (r *Repository) NewKey(made time.Time, life time.Duration) {
 	r.t.Helper()
 	key, err := openpgp.NewEntity("archivetest", "", "archivetest@example.org", &packet.Config{
@@ -155,7 +157,7 @@ func (r *Repository) Configure(options Options) {
 	r.options, r.dists = options, nil
 }
 
-// Alias gives a suite a second name, which its Release file has as Suite: r.Alias("stable", "trixie").
+// Alias adds a second name of a suite, the Suite of its Release file: r.Alias("stable", "trixie").
 func (r *Repository) Alias(name, codename string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,8 +201,8 @@ func (r *Repository) add(codename string, debs []Deb) {
 	}
 }
 
-// Import lists packages of another mirror in a suite, by their stanzas of its Packages file: text for each,
-// with an empty line behind it. Forward has to name that mirror.
+// Import adds packages of the mirror of Forward to a suite, as stanzas of its Packages file, each followed by an empty
+// line.
 func (r *Repository) Import(codename, stanzas string) {
 	r.t.Helper()
 	r.mu.Lock()
@@ -214,7 +216,7 @@ func (r *Repository) Import(codename, stanzas string) {
 	r.t.Fatalf("archivetest: no suite %q", codename)
 }
 
-// Forward asks another mirror for whatever this archive does not have: suites of other names, imported packages.
+// Forward forwards requests for files that this archive lacks to another mirror: other suites, imported packages.
 func (r *Repository) Forward(mirror string) {
 	r.t.Helper()
 	u, err := url.Parse(mirror)
@@ -229,9 +231,9 @@ func (r *Repository) Forward(mirror string) {
 	}}
 }
 
-// Fault makes a server's answer a bad one.
+// Fault makes a response of the server fail.
 type Fault struct {
-	// Status, if not 0, is the answer instead of the file.
+	// Status, if not 0, is the status of a response without the file.
 	Status int
 	// Truncate breaks the connection after half of the file.
 	Truncate bool
@@ -239,21 +241,21 @@ type Fault struct {
 	Corrupt bool
 }
 
-// Inject gives the next requests for files whose path contains part one fault each, in order.
+// Inject makes the next requests for files whose path contains part fail, with one fault each, in order.
 func (r *Repository) Inject(part string, faults ...Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults[part] = append(r.faults[part], faults...)
 }
 
-// Requests lists the paths that were asked for, below URL and in order, each time.
+// Requests returns the requested paths below URL in order, with repetitions.
 func (r *Repository) Requests() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.requests)
 }
 
-// Count is the number of requests for paths that contain part.
+// Count returns the number of requests for paths that contain part.
 func (r *Repository) Count(part string) int {
 	n := 0
 	for _, path := range r.Requests() {
@@ -264,15 +266,14 @@ func (r *Repository) Count(part string) int {
 	return n
 }
 
-// Get returns a file of the archive by its path below URL, as it is served without faults; ok is false if
-// there is none.
+// Get returns a file of the archive by its path below URL, as served without faults; ok is false if there is none.
 func (r *Repository) Get(path string) (data []byte, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.file(path)
 }
 
-// Replace serves data as the file with the given path below URL, whatever the archive itself has there.
+// Replace serves data as the file with the given path below URL, in place of any file of the archive.
 func (r *Repository) Replace(path string, data []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -325,7 +326,7 @@ func (r *Repository) serve(w http.ResponseWriter, req *http.Request) {
 		data[len(data)/2] ^= 0xff
 	case fault.Truncate:
 		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-		// The client may have gone. Without a flush it would see no answer at all, and net/http ask again by itself.
+		// The client may have gone. Without a flush it would receive no response, and net/http would retry by itself.
 		_, _ = w.Write(data[:len(data)/2])
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)

@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// tool finds a program that judges our work; a test without it is skipped, or fails where REQUIRE_TOOLS is set.
+// tool returns the path of a program that checks our results. Without it the test is skipped, or fails if REQUIRE_TOOLS
+// is set.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -45,7 +46,8 @@ func TestGpgvTrustsTheSignatures(t *testing.T) {
 	gpgv := tool(t, "gpgv")
 	r := NewRepository(t, "wheezy")
 	keyring := r.KeyringFile()
-	if out, err := exec.Command(gpgv, "--keyring", keyring, save(t, r, "dists/wheezy/InRelease")).CombinedOutput(); err != nil {
+	inRelease := save(t, r, "dists/wheezy/InRelease")
+	if out, err := exec.Command(gpgv, "--keyring", keyring, inRelease).CombinedOutput(); err != nil {
 		t.Errorf("inline: %v: %s", err, out)
 	}
 	r.Configure(Options{Detached: true})
@@ -87,7 +89,7 @@ func TestDpkgDebReadsThePackages(t *testing.T) {
 	}
 }
 
-func TestAptUsesTheRepository(t *testing.T) {
+func TestAptInstallsFromRepository(t *testing.T) {
 	t.Parallel()
 	apt := tool(t, "apt-get")
 	r := NewRepository(t, "stretch")
@@ -101,7 +103,8 @@ func TestAptUsesTheRepository(t *testing.T) {
 	source := "deb [arch=amd64 signed-by=" + r.KeyringFile() + "] " + r.URL() + " stretch main\n"
 	config := `#clear Acquire::http::Proxy;
 Dir "` + dir + `/"; Dir::State "state"; Dir::State::status "` + dir + `/status"; Dir::Cache "cache";
-Dir::Etc::sourcelist "` + dir + `/sources.list"; Dir::Etc::sourceparts "-"; Dir::Etc::parts "-"; Dir::Etc::main "/dev/null";
+Dir::Etc::sourcelist "` + dir + `/sources.list"; Dir::Etc::sourceparts "-";
+Dir::Etc::parts "-"; Dir::Etc::main "/dev/null";
 APT::Architecture "amd64"; APT::Sandbox::User "root"; Acquire::Languages "none"; Acquire::http::Proxy "DIRECT";
 `
 	for name, text := range map[string]string{"sources.list": source, "apt.conf": config, "status": ""} {

@@ -16,8 +16,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Deb is a package to be built. Only Name is needed: the version is 1.0, the architecture amd64 and the priority
-// optional, unless they are set.
+// Deb is a package to be built. Only Name is required; the defaults are version 1.0, architecture amd64 and priority
+// optional.
 type Deb struct {
 	Name, Version, Architecture string
 	Priority, Section           string
@@ -25,9 +25,9 @@ type Deb struct {
 	PreDepends, Depends         string
 	Recommends, Provides        string
 	Conflicts, Replaces         string
-	// Fields are further lines of the control file, by name.
+	// Fields are additional fields of the control file, by name.
 	Fields map[string]string
-	// Files are written in this order. Directories that they lack are added, with mode 0755.
+	// Files are written in this order. Missing parent directories are added with mode 0755.
 	Files []File
 	// Scripts are the maintainer scripts and other files of control.tar, by name ("postinst").
 	Scripts map[string]string
@@ -55,7 +55,7 @@ func (d Deb) withDefaults() Deb {
 	return d
 }
 
-// filename is the path of the .deb below the mirror.
+// filename returns the path of the .deb below the mirror.
 func (d Deb) filename() string {
 	_, version, ok := strings.Cut(d.Version, ":")
 	if !ok {
@@ -64,7 +64,7 @@ func (d Deb) filename() string {
 	return fmt.Sprintf("pool/main/%s/%s/%s_%s_%s.deb", d.Name[:1], d.Name, d.Name, version, d.Architecture)
 }
 
-// control is the text of the control file.
+// control returns the text of the control file.
 func (d Deb) control() string {
 	var b strings.Builder
 	field := func(name, value string) {
@@ -95,11 +95,11 @@ func (d Deb) control() string {
 	for _, name := range slices.Sorted(maps.Keys(d.Fields)) {
 		field(name, d.Fields[name])
 	}
-	field("Description", "made for a test\n Nothing more is to be said of it.")
+	field("Description", "made for a test\n It has no other purpose.")
 	return b.String()
 }
 
-// Bytes is the .deb file. The same Deb always gives the same bytes.
+// Bytes returns the .deb file. The same Deb always has the same bytes.
 func (d Deb) Bytes() ([]byte, error) {
 	d = d.withDefaults()
 	control := []File{{Name: "control", Content: d.control()}}
@@ -129,6 +129,7 @@ func (d Deb) Bytes() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// compressMember compresses a member by its suffix.
 func compressMember(plain []byte, suffix string) ([]byte, error) {
 	if suffix != ".zst" {
 		return compress(plain, suffix)
@@ -141,7 +142,7 @@ func compressMember(plain []byte, suffix string) ([]byte, error) {
 	return data, w.Close()
 }
 
-// addMember writes a member of an ar archive: a header of blanks and ASCII digits, then the data, to an even length.
+// addMember writes a member of an ar archive: an ASCII header padded with blanks, then the data, padded to even length.
 func addMember(b *bytes.Buffer, name string, data []byte) {
 	fmt.Fprintf(b, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", name, date.Unix(), 0, 0, "100644", len(data))
 	b.Write(data)
@@ -150,9 +151,10 @@ func addMember(b *bytes.Buffer, name string, data []byte) {
 	}
 }
 
-// date is the time of all files that have none.
+// date is the default time of files.
 var date = time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC)
 
+// makeTar returns a tar archive of files and their parent directories.
 func makeTar(files []File) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -188,8 +190,8 @@ func makeTar(files []File) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// withParents adds the directories that files are in, as in each real package. Names that leave the root, with which
-// tests attack, are left as they are.
+// withParents adds the parent directories of files, as in real packages. Names that leave the root, which tests use for
+// attacks, are unchanged.
 func withParents(files []File) []File {
 	var all []File
 	seen := map[string]bool{}

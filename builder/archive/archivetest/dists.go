@@ -27,7 +27,7 @@ func (o Options) date() time.Time {
 	return o.Date
 }
 
-// signing says when signatures are made.
+// signing returns the configuration of signatures, which has their time.
 func (o Options) signing() *packet.Config {
 	at := o.SignedAt
 	if at.IsZero() {
@@ -36,7 +36,7 @@ func (o Options) signing() *packet.Config {
 	return &packet.Config{Time: func() time.Time { return at }}
 }
 
-// makeDists makes all files below dists/.
+// makeDists returns all files below dists/.
 func (r *Repository) makeDists() (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, s := range r.suites {
@@ -61,7 +61,7 @@ func (r *Repository) makeDists() (map[string][]byte, error) {
 	return files, nil
 }
 
-// makeDist makes the files of one suite.
+// makeDist returns the files of one suite.
 func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) {
 	indexes := map[string][]byte{} // with a checksum in Release
 	arches := s.architectures()
@@ -78,7 +78,7 @@ func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) 
 			return nil, err
 		}
 		base := "main/binary-" + arch + "/Packages"
-		indexes[base] = plain // listed even if it is not there, as in Debian
+		indexes[base] = plain // listed even if it does not exist, as in Debian
 		for _, suffix := range compressions {
 			if indexes[base+suffix], err = compress(plain, suffix); err != nil {
 				return nil, err
@@ -119,7 +119,7 @@ func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) 
 	return files, nil
 }
 
-// detachedSignature signs a file, whether the key may or not: ArmoredDetachSign refuses a key that has expired.
+// detachedSignature signs a file with a key that may have expired, which ArmoredDetachSign rejects.
 func detachedSignature(key *openpgp.Entity, data []byte, config *packet.Config) ([]byte, error) {
 	public := key.PrimaryKey
 	s := &packet.Signature{
@@ -143,7 +143,7 @@ func detachedSignature(key *openpgp.Entity, data []byte, config *packet.Config) 
 	return signature.Bytes(), err
 }
 
-// release is the text of a Release file.
+// release returns the text of a Release file.
 func (r *Repository) release(s *suite, name string, arches []string, indexes map[string][]byte) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Origin: Debian\nLabel: Debian\nSuite: %s\nCodename: %s\n", name, s.codename)
@@ -165,7 +165,7 @@ func (r *Repository) release(s *suite, name string, arches []string, indexes map
 	return b.Bytes()
 }
 
-// architectures are those of the suite's packages, and always amd64.
+// architectures returns the architectures of the suite's packages and amd64.
 func (s *suite) architectures() []string {
 	arches := []string{"amd64"}
 	for _, d := range s.debs {
@@ -177,7 +177,7 @@ func (s *suite) architectures() []string {
 	return slices.Compact(arches)
 }
 
-// packages is the text of a Packages file. With withAll, the packages of the architecture "all" are in it too.
+// packages returns the text of a Packages file. withAll includes the packages of architecture "all".
 func (s *suite) packages(pool map[string][]byte, arch string, withAll bool) ([]byte, error) {
 	var b bytes.Buffer
 	for _, d := range s.debs {
@@ -222,7 +222,7 @@ func compress(plain []byte, suffix string) ([]byte, error) {
 			return nil, err
 		}
 	default:
-		return nil, fmt.Errorf("no compression %q", suffix)
+		return nil, fmt.Errorf("unsupported compression %q", suffix)
 	}
 	return b.Bytes(), nil
 }

@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// Configure does what the maintainer scripts would have done of the things that programs rely on, in a tree that
-// Unpack has written: the user database, awk and which, certificate authorities in one file, /tmp, and a
-// database for dpkg in which no package is installed. What a package did not bring is left out.
+// Configure adds what programs need and maintainer scripts would have made, in a tree that Unpack has written: the user
+// database, awk and which, certificate authorities in one file, /tmp, and a dpkg database without packages. It leaves
+// out what no package has files for.
 func Configure(root string) (err error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
@@ -29,7 +29,7 @@ func Configure(root string) (err error) {
 	return nil
 }
 
-// copyMasters copies files that a package carries under another name, for its postinst to put in place.
+// copyMasters copies files that packages have under another name and whose postinst would copy them.
 func copyMasters(r *os.Root) error {
 	for _, f := range []struct{ from, to string }{
 		{"usr/share/base-passwd/passwd.master", "etc/passwd"},
@@ -50,11 +50,11 @@ func copyMasters(r *os.Root) error {
 	return nil
 }
 
-// makeAlternatives makes the links of update-alternatives that scripts cannot do without, straight to the program.
+// makeAlternatives makes the links of update-alternatives that scripts depend on, directly to the program.
 func makeAlternatives(r *os.Root) error {
 	for _, a := range []struct {
 		name     string
-		programs []string // the first one that is there
+		programs []string // the first one present
 	}{
 		{"usr/bin/awk", []string{"mawk", "gawk", "original-awk"}},
 		{"usr/bin/which", []string{"which.debianutils", "which.gnu"}},
@@ -101,6 +101,7 @@ func bundleCertificates(r *os.Root) error {
 	return writeFile(r, to, bundle.Bytes())
 }
 
+// makeDirectories makes directories of every system, and an empty dpkg database.
 func makeDirectories(r *os.Root) error {
 	for _, dir := range []string{"tmp", "var/tmp"} {
 		if err := r.MkdirAll(dir, 0o755); err != nil {
@@ -127,7 +128,7 @@ func makeDirectories(r *os.Root) error {
 	return nil
 }
 
-// writeFile writes a file whose mode does not depend on the umask.
+// writeFile writes a file with a mode that does not depend on the umask.
 func writeFile(r *os.Root, name string, data []byte) error {
 	const mode = 0o644
 	if err := r.WriteFile(name, data, mode); err != nil {

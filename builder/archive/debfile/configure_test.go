@@ -10,7 +10,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-func TestConfigureMakesWhatScriptsWouldHave(t *testing.T) {
+func TestConfigureReplacesMaintainerScripts(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	deb := archivetest.Deb{Name: "a", Files: []archivetest.File{

@@ -15,7 +15,8 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// Decompress returns a reader of the plain form of a file, by the suffix of its name. Closing it does not close r.
+// Decompress returns a reader of the decompressed file; the suffix of its name tells the compression. Closing
+// it does not close r.
 func Decompress(r io.Reader, name string) (io.ReadCloser, error) {
 	plain, err := decompressor(r, path.Ext(name))
 	if err != nil {
@@ -24,6 +25,7 @@ func Decompress(r io.Reader, name string) (io.ReadCloser, error) {
 	return plain, nil
 }
 
+// decompressor returns a decoder for a suffix.
 func decompressor(r io.Reader, suffix string) (io.ReadCloser, error) {
 	switch suffix {
 	case ".gz":
@@ -45,12 +47,12 @@ func decompressor(r io.Reader, suffix string) (io.ReadCloser, error) {
 	case ".tar", "":
 		return io.NopCloser(r), nil
 	}
-	return nil, fmt.Errorf("the compression %q is not supported", suffix)
+	return nil, fmt.Errorf("unsupported compression %q", suffix)
 }
 
 const (
 	readAhead = 64 << 10
-	// maxDictionary limits the memory that a file can ask for, where the decoder has such a limit. The most that
-	// dpkg-deb uses is 64 MiB.
+	// maxDictionary limits the memory that a file can make a decoder use, if the decoder has such a limit. dpkg-deb
+	// uses at most 64 MiB.
 	maxDictionary = 128 << 20
 )

@@ -10,27 +10,27 @@ import (
 	"strings"
 )
 
-// The header of a member of an ar archive: ASCII, filled up with blanks (ar(5), deb(5)).
+// The header of a member of an ar archive: ASCII, padded with blanks (ar(5), deb(5)).
 const (
 	arMagic      = "!<arch>\n"
-	arNameEnd    = 16 // the name comes first, in GNU's variant with a slash at its end
+	arNameEnd    = 16 // the name comes first, with a trailing slash in GNU's variant
 	arSizeStart  = 48 // the member's length in decimal digits
 	arSizeEnd    = 58
 	arHeaderSize = 60
 	arHeaderMark = "`\n" // the last two bytes of the header
 )
 
-// openMember finds the member of a .deb whose name is stem alone or with a suffix that tells its compression. The
-// reader ends where the member does; that a .deb ends too early is an error of the reader.
+// openMember returns the member of a .deb whose name is stem, alone or with the suffix of a compression. The reader
+// ends with the member, and returns an error if the .deb ends before.
 func openMember(deb io.Reader, stem string) (name string, member io.Reader, err error) {
 	magic := make([]byte, len(arMagic))
 	if _, err := io.ReadFull(deb, magic); err != nil || string(magic) != arMagic {
-		return "", nil, errors.New("it is no .deb: it does not begin like an ar archive")
+		return "", nil, errors.New("not a .deb: it does not begin like an ar archive")
 	}
 	for {
 		name, size, err := readArHeader(deb)
 		if errors.Is(err, io.EOF) {
-			return "", nil, fmt.Errorf("it has no member %s", stem)
+			return "", nil, fmt.Errorf("no member %s", stem)
 		}
 		if err != nil {
 			return "", nil, err
@@ -45,6 +45,7 @@ func openMember(deb io.Reader, stem string) (name string, member io.Reader, err 
 	}
 }
 
+// readArHeader reads the header of a member; the error is io.EOF after the last one.
 func readArHeader(r io.Reader) (name string, size int64, err error) {
 	header := make([]byte, arHeaderSize)
 	if _, err := io.ReadFull(r, header); err != nil {
@@ -53,12 +54,12 @@ func readArHeader(r io.Reader) (name string, size int64, err error) {
 	name = strings.TrimSuffix(strings.TrimRight(string(header[:arNameEnd]), " "), "/")
 	size, err = strconv.ParseInt(strings.TrimRight(string(header[arSizeStart:arSizeEnd]), " "), 10, 64)
 	if err != nil || size < 0 || string(header[arHeaderSize-len(arHeaderMark):]) != arHeaderMark {
-		return "", 0, errors.New("the header of a member is damaged")
+		return "", 0, errors.New("damaged member header")
 	}
 	return name, size, nil
 }
 
-// wholeReader reads the next left bytes of r, all of which have to be there.
+// wholeReader reads the next left bytes of r; fewer are an error.
 type wholeReader struct {
 	r    io.Reader
 	left int64
@@ -77,7 +78,7 @@ func (w *wholeReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// noEOF is for the end of a file where more was promised.
+// noEOF turns io.EOF into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

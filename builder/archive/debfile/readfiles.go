@@ -15,8 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// ReadFiles reads regular files of a .deb into memory, by names like "usr/bin/extlinux". Nothing is unpacked.
-// Those that it does not have are left out.
+// ReadFiles reads regular files of a .deb into memory, by names like "usr/bin/extlinux". Missing files are left out.
 func ReadFiles(ctx context.Context, deb string, names ...string) (files map[string][]byte, err error) {
 	f, err := diskimage.OpenRegular(deb)
 	if err != nil {
@@ -35,6 +34,7 @@ func ReadFiles(ctx context.Context, deb string, names ...string) (files map[stri
 	return files, err
 }
 
+// readFiles is ReadFiles for an open .deb.
 func readFiles(ctx context.Context, deb io.Reader, names []string) (map[string][]byte, error) {
 	plain, err := openData(deb)
 	if err != nil {

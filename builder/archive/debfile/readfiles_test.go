@@ -11,7 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-func TestFilesOfAPackageAreReadWithoutUnpackingIt(t *testing.T) {
+func TestReadFilesReturnsRegularFiles(t *testing.T) {
 	t.Parallel()
 	deb, err := archivetest.Deb{Name: "tool", Files: []archivetest.File{
 		{Name: "usr/bin/tool", Content: "program"}, {Name: "usr/bin/link", Linkname: "tool"},
@@ -32,6 +32,6 @@ func TestFilesOfAPackageAreReadWithoutUnpackingIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := ReadFiles(t.Context(), name, "usr/bin/none"); err == nil || !strings.Contains(err.Error(), name) {
-		t.Errorf("cut off: got %v", err)
+		t.Errorf("truncated: got %v", err)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// tool finds a program that judges our work; a test without it is skipped, or fails where REQUIRE_TOOLS is set.
+// tool returns the path of a program that checks our results. Without it the test is skipped, or fails if REQUIRE_TOOLS
+// is set.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)

@@ -23,22 +23,22 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Options say how the files of packages are written. The zero value writes all of them, as they are.
+// Options says how Unpack writes the files of packages. The zero value writes all of them unchanged.
 type Options struct {
-	// Exclude names directories whose content is left out, such as "usr/share/doc". Documentation has a list.
+	// Exclude names directories whose content is left out, such as "usr/share/doc"; see Documentation.
 	Exclude []string
-	// MergedUsr makes /bin, /sbin and /lib* links to the directories of these names in /usr first, as in every Debian
-	// since bookworm, and writes what packages have in them there.
+	// MergedUsr makes /bin, /sbin and /lib* links to the directories of the same names in /usr, as in every Debian
+	// since bookworm, and writes the packages' files for them there.
 	MergedUsr bool
-	// SkipOwners leaves all files to the user that writes them, for a user namespace that knows only one.
+	// SkipOwners leaves all files to the user that writes them, for a user namespace with a single ID.
 	SkipOwners bool
-	// Workers is the number of packages that are unpacked at the same time; 0 stands for 2. More than there are
-	// processors is of no use.
+	// Workers is the number of packages unpacked at the same time; 0 stands for 2. More than the number of processors
+	// is of no use.
 	Workers int
 }
 
-// Documentation is a list for Options.Exclude: what a container of tools has no need of, more than half of
-// the files.
+// Documentation returns a list for Options.Exclude: directories that programs do not need, with more than half of the
+// files.
 func Documentation() []string {
 	return []string{
 		"usr/share/bug", "usr/share/doc", "usr/share/doc-base", "usr/share/info", "usr/share/lintian",
@@ -49,14 +49,13 @@ func Documentation() []string {
 // mergedDirs are the directories that a merged /usr replaces by links.
 var mergedDirs = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
 
-// Unpack writes the files of .deb files below the directory root, without running anything of them. Owners, modes
-// with their setuid bits, times, hard and symbolic links are kept; device nodes, which no package of Debian has, are
-// refused.
+// Unpack writes the files of packages below the directory root, without running any of them. It keeps owners, modes
+// with setuid bits, times, hard and symbolic links. Device nodes, which no package of Debian has, are an error.
 //
-// Nothing is written outside of root, whatever names and links the packages and root hold. The result does not
-// depend on which package is faster: of two with the same file, the one later in debs counts, and a directory
-// counts more than a link of the same name, which is made last. A directory that two packages have is as the
-// earlier one says.
+// Nothing is written outside of root, whatever names and links the packages and root contain. The result does
+// not depend on the order in which the workers finish: of two packages with the same file, the one later in
+// debs wins, and a directory wins over a symbolic link of the same name, as links are made last. The
+// attributes of a directory are from the first package that has it.
 func Unpack(ctx context.Context, debs []string, root string, opts Options) (err error) {
 	u := &unpacker{opts: opts, names: map[string]entry{}}
 	if u.root, err = os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
@@ -92,14 +91,14 @@ func Unpack(ctx context.Context, debs []string, root string, opts Options) (err 
 	return nil
 }
 
-// largestFirst lists the indices of the files by their size, so that no worker is left alone with a large one at the
-// end.
+// largestFirst returns the indices of the files by size, the largest first, so that the workers finish at
+// about the same time.
 func largestFirst(debs []string) []int {
 	sizes := make([]int64, len(debs))
 	order := make([]int, len(debs))
 	for i, deb := range debs {
 		order[i] = i
-		if info, err := os.Stat(deb); err == nil { // if not, opening it will say why
+		if info, err := os.Stat(deb); err == nil { // otherwise opening it reports the error
 			sizes[i] = info.Size()
 		}
 	}
@@ -107,7 +106,7 @@ func largestFirst(debs []string) []int {
 	return order
 }
 
-// mergeUsr makes the links of a merged /usr, unless they are there.
+// mergeUsr makes the links of a merged /usr that are missing.
 func mergeUsr(root *os.File) error {
 	for _, name := range mergedDirs {
 		dir, err := pathrs.MkdirAllHandle(root, "usr/"+name, 0o755)
@@ -118,7 +117,7 @@ func mergeUsr(root *os.File) error {
 			return err
 		}
 	}
-	// Reopened, since only that handle is known to be a directory that can be written to.
+	// Reopened: root is only a path (O_PATH).
 	dir, err := pathrs.Reopen(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
 		return err
@@ -132,31 +131,31 @@ func mergeUsr(root *os.File) error {
 	return nil
 }
 
-// unpacker is the state that the workers of one Unpack share.
+// unpacker is the state shared by the workers of one Unpack.
 type unpacker struct {
 	root *os.File // O_PATH
 	opts Options
 
-	// naming is held from an entry's claim of its name until it has the name in the tree: else a package that lost
-	// the name in between would put its file over that of the winner.
+	// naming is held from an entry's claim of a name until the entry has that name in the tree. Otherwise a
+	// package that lost the name in between would overwrite the winner's file.
 	naming sync.Mutex
 
 	mu    sync.Mutex
-	names map[string]entry // by name, the entry that counts
-	links []entry          // symbolic links, to be made last
+	names map[string]entry // by name, the winning entry
+	links []entry          // symbolic links, made last
 }
 
 // entry is one member of a data.tar.
 type entry struct {
 	name   string // relative to the root, clean, and below /usr if that is merged
-	rank   int    // of its package among those unpacked
+	rank   int    // index of its package in debs
 	header *tar.Header
 }
 
 func (e entry) isDir() bool  { return e.header.Typeflag == tar.TypeDir }
 func (e entry) isLink() bool { return e.header.Typeflag == tar.TypeSymlink }
 
-// claim tells whether an entry is to be written, and if so notes it as the one of its name that counts.
+// claim reports whether an entry wins its name, and records it if so.
 func (u *unpacker) claim(e entry) (bool, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -170,7 +169,7 @@ func (u *unpacker) claim(e entry) (bool, error) {
 		case e.isLink() && old.isDir():
 			return false, nil
 		case e.isDir() || old.isDir():
-			return false, errors.New("it is a directory in one package and a file in another")
+			return false, errors.New("a directory in one package and a file in another")
 		case e.rank < old.rank:
 			return false, nil
 		}
@@ -179,7 +178,7 @@ func (u *unpacker) claim(e entry) (bool, error) {
 	return true, nil
 }
 
-// unpack writes one package, but for its symbolic links.
+// unpack writes one package, except its symbolic links.
 func (u *unpacker) unpack(ctx context.Context, deb string, rank int) (err error) {
 	f, err := diskimage.OpenRegular(deb)
 	if err != nil {
@@ -209,34 +208,34 @@ func (u *unpacker) unpack(ctx context.Context, deb string, rank int) (err error)
 			return fmt.Errorf("%q: %w", header.Name, err)
 		}
 	}
-	// To the end of the compressed data, where its checksum is.
+	// Read to the end of the compressed data, where its checksum is.
 	if _, err := io.Copy(io.Discard, plain); err != nil {
 		return fmt.Errorf("data.tar: %w", err)
 	}
 	return nil
 }
 
-// place turns the name of a member into that of a file below the root; "" stands for the root itself.
-func (u *unpacker) place(name string) (place string, wanted bool) {
-	place = strings.TrimPrefix(path.Clean("/"+name), "/") // ".." ends at the root
+// targetName returns the name below the root that a member is written to; "" is the root itself.
+func (u *unpacker) targetName(name string) (target string, wanted bool) {
+	target = strings.TrimPrefix(path.Clean("/"+name), "/") // ".." ends at the root
 	if u.opts.MergedUsr {
-		top, _, deeper := strings.Cut(place, "/")
+		top, _, deeper := strings.Cut(target, "/")
 		if slices.Contains(mergedDirs, top) {
 			if !deeper {
 				return "", false // the directory itself, or the link in newer packages
 			}
-			place = "usr/" + place
+			target = "usr/" + target
 		}
 	}
 	for _, dir := range u.opts.Exclude {
-		if strings.HasPrefix(place, dir+"/") {
+		if strings.HasPrefix(target, dir+"/") {
 			return "", false
 		}
 	}
-	return place, true
+	return target, true
 }
 
-// finish makes the symbolic links and then gives the directories what only stays if nothing is written into them.
+// finish makes the symbolic links and then sets the attributes of directories, which writing into them would change.
 func (u *unpacker) finish(ctx context.Context) error {
 	w := &worker{unpacker: u}
 	defer w.close()
@@ -258,9 +257,8 @@ func (u *unpacker) finish(ctx context.Context) error {
 			dirs = append(dirs, e)
 		}
 	}
-	// what is in a directory before it
-	slices.SortFunc(dirs,
-		func(a, b entry) int { return strings.Compare(b.name, a.name) })
+	// Descending, so that a directory comes after those below it.
+	slices.SortFunc(dirs, func(a, b entry) int { return strings.Compare(b.name, a.name) })
 	for _, e := range dirs {
 		dir, err := pathrs.MkdirAllHandle(u.root, e.name, 0o755)
 		if err != nil {
@@ -273,7 +271,7 @@ func (u *unpacker) finish(ctx context.Context) error {
 	return nil
 }
 
-// setAttributes sets owner, mode and time of a file or directory, in an order in which none undoes another.
+// setAttributes sets owner, mode and time of a file or directory, in the order in which none changes another.
 func (u *unpacker) setAttributes(f *os.File, h *tar.Header) error {
 	fd := int(f.Fd())
 	if !u.opts.SkipOwners {
@@ -285,7 +283,7 @@ func (u *unpacker) setAttributes(f *os.File, h *tar.Header) error {
 	if err := unix.Fchmod(fd, uint32(h.Mode)&permissions); err != nil {
 		return fmt.Errorf("set mode %o: %w", h.Mode, err)
 	}
-	// By the open file: another worker may have put another file in its place. Tar in .debs has whole seconds.
+	// Through the open file: another worker may have replaced its name. Times in .debs are whole seconds.
 	at := unix.NsecToTimeval(h.ModTime.UnixNano())
 	if err := unix.Futimes(fd, []unix.Timeval{at, at}); err != nil {
 		return fmt.Errorf("set time: %w", err)

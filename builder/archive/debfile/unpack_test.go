@@ -36,7 +36,7 @@ func buildDeb(t *testing.T, d archivetest.Deb) string {
 	return name
 }
 
-// owners skips those where the test may not set them.
+// owners sets SkipOwners where the test may not set owners.
 func owners(opts Options) Options {
 	opts.SkipOwners = os.Geteuid() != 0
 	return opts
@@ -86,7 +86,7 @@ func listTree(t *testing.T, root string) []string {
 	return list
 }
 
-func TestUnpackKeepsWhatTarHolds(t *testing.T) {
+func TestUnpackKeepsAttributes(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		// Only root can set owners: run this test again as root of a user namespace with subordinate IDs.
@@ -189,12 +189,12 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 				files[i].Linkname = strings.Replace(files[i].Linkname, "OUTSIDE", outside, 1)
 			}
 			for _, merged := range []bool{false, true} {
-				// An error is as good as a file that stays inside.
+				// Either an error or a file inside of root is fine.
 				err := Unpack(t.Context(), []string{buildDeb(t, archivetest.Deb{Name: "evil", Files: files})}, root,
 					owners(Options{MergedUsr: merged}))
 				t.Logf("merged %v: %v", merged, err)
 				if after := listTree(t, outside); !reflect.DeepEqual(after, before) {
-					t.Fatalf("outside of the root is now %q", after)
+					t.Fatalf("the directory outside of root has changed: %q", after)
 				}
 			}
 		})
@@ -228,14 +228,15 @@ func TestUnpackMergesUsr(t *testing.T) {
 	}
 }
 
-func TestUnpackLeavesDocumentationOut(t *testing.T) {
+func TestUnpackExcludesDocumentation(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	deb := archivetest.Deb{Name: "a", Files: []archivetest.File{
 		{Name: "usr/share/doc/a/copyright"}, {Name: "usr/share/man/man1/a.1"}, {Name: "usr/share/locale/de/a.mo"},
 		{Name: "usr/share/docs/kept"},
 	}}
-	if err := Unpack(t.Context(), []string{buildDeb(t, deb)}, root, owners(Options{Exclude: Documentation()})); err != nil {
+	opts := owners(Options{Exclude: Documentation()})
+	if err := Unpack(t.Context(), []string{buildDeb(t, deb)}, root, opts); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -249,8 +250,7 @@ func TestUnpackLeavesDocumentationOut(t *testing.T) {
 	}
 }
 
-// The order in which workers come to things must not show.
-func TestUnpackGivesTheSameTreeWithAnyNumberOfWorkers(t *testing.T) {
+func TestUnpackResultIsIndependentOfWorkers(t *testing.T) {
 	t.Parallel()
 	var debs []string
 	for i := range 12 {
@@ -319,7 +319,7 @@ func TestUnpackReportsDamage(t *testing.T) {
 	}
 }
 
-func TestUnpackStopsWithItsContext(t *testing.T) {
+func TestUnpackStopsWithContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -330,7 +330,6 @@ func TestUnpackStopsWithItsContext(t *testing.T) {
 	}
 }
 
-// dpkg-deb is the judge of what is in a package.
 func TestUnpackAgreesWithDpkgDeb(t *testing.T) {
 	t.Parallel()
 	dpkg := tool(t, "dpkg-deb")
@@ -400,7 +399,7 @@ func FuzzUnpack(f *testing.F) {
 		}
 		_ = Unpack(t.Context(), []string{file}, root, Options{SkipOwners: true})
 		if entries, err := os.ReadDir(base); err != nil || len(entries) != 1 {
-			t.Errorf("beside the root: %v, %v", entries, err)
+			t.Errorf("next to root: %v, %v", entries, err)
 		}
 	})
 }

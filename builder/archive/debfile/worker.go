@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// worker writes the entries of one package. It keeps the directory that it has written to last open, since
-// resolving each path anew in the root would take longer than to write most files.
+// worker writes the entries of one package. It keeps the directory of the last entry open, since resolving each path in
+// the root takes longer than writing most files.
 type worker struct {
 	*unpacker
 	buf     []byte
@@ -23,6 +23,7 @@ type worker struct {
 	dirName string
 }
 
+// close closes the directory that is kept open.
 func (w *worker) close() {
 	if w.dir != nil {
 		_ = w.dir.Close() // a directory that was only read
@@ -30,7 +31,7 @@ func (w *worker) close() {
 	w.dir = nil
 }
 
-// parent opens the directory that name is in, and makes it if need be.
+// parent opens the directory of name, and makes it if needed.
 func (w *worker) parent(name string) (fd int, base string, err error) {
 	dir, base := path.Split(name)
 	if w.dir == nil || w.dirName != dir {
@@ -44,9 +45,9 @@ func (w *worker) parent(name string) (fd int, base string, err error) {
 	return int(w.dir.Fd()), base, nil
 }
 
-// write carries out one member of a data.tar.
+// write writes one member of a data.tar.
 func (w *worker) write(content io.Reader, h *tar.Header, rank int) error {
-	name, wanted := w.place(h.Name)
+	name, wanted := w.targetName(h.Name)
 	if !wanted {
 		return nil
 	}
@@ -57,7 +58,7 @@ func (w *worker) write(content io.Reader, h *tar.Header, rank int) error {
 	}
 	e := entry{name, rank, h}
 	if name == "" && !e.isDir() {
-		return errors.New("the root can only be a directory")
+		return errors.New("the root must be a directory")
 	}
 	f, err := w.makeName(e)
 	if f == nil || err != nil {
@@ -66,8 +67,8 @@ func (w *worker) write(content io.Reader, h *tar.Header, rank int) error {
 	return w.fill(f, content, e)
 }
 
-// makeName gives an entry its place in the tree, unless one of another package has it. It returns a regular file that
-// is to be filled, and nil for everything else.
+// makeName creates the name of an entry in the tree, unless another package wins it. It returns a regular file for the
+// caller to fill, and nil for everything else.
 func (w *worker) makeName(e entry) (*os.File, error) {
 	w.naming.Lock()
 	defer w.naming.Unlock()
@@ -87,12 +88,14 @@ func (w *worker) makeName(e entry) (*os.File, error) {
 	}
 }
 
+// addLink records a symbolic link for finish.
 func (w *worker) addLink(e entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.links = append(w.links, e)
 }
 
+// makeDir makes a directory; finish sets its attributes.
 func (w *worker) makeDir(e entry) error {
 	dir, err := pathrs.MkdirAllHandle(w.root, "/"+e.name, 0o755)
 	if err != nil {
@@ -101,6 +104,7 @@ func (w *worker) makeDir(e entry) error {
 	return dir.Close()
 }
 
+// createFile creates an empty regular file.
 func (w *worker) createFile(e entry) (*os.File, error) {
 	dir, base, err := w.parent(e.name)
 	if err != nil {
@@ -115,7 +119,7 @@ func (w *worker) createFile(e entry) (*os.File, error) {
 	return os.NewFile(uintptr(fd), e.name), nil
 }
 
-// fill writes a file. It may have lost its name to another package's by now; then nobody will see it.
+// fill writes the content of a file. If another package has won its name meanwhile, the file has none and vanishes.
 func (w *worker) fill(f *os.File, content io.Reader, e entry) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if err := copyAll(f, content, w.buf); err != nil {
@@ -124,7 +128,7 @@ func (w *worker) fill(f *os.File, content io.Reader, e entry) (err error) {
 	return w.setAttributes(f, e.header)
 }
 
-// copyAll is io.CopyBuffer without the ReadFrom of os.File, which would take a buffer of its own for each file.
+// copyAll is io.CopyBuffer without the ReadFrom of os.File, which would allocate a buffer for each file.
 func copyAll(dst io.Writer, src io.Reader, buf []byte) error {
 	for {
 		n, err := src.Read(buf)
@@ -140,12 +144,12 @@ func copyAll(dst io.Writer, src io.Reader, buf []byte) error {
 	}
 }
 
-// hardLink makes another name for an earlier file of the same package. If that was a symbolic link, which is not
-// made yet, there will be a second one like it.
+// hardLink makes another name for an earlier file of the same package. For a symbolic link, which does not
+// exist yet, it records a copy of the link.
 func (w *worker) hardLink(e entry) error {
-	target, wanted := w.place(e.header.Linkname)
+	target, wanted := w.targetName(e.header.Linkname)
 	if !wanted {
-		return fmt.Errorf("it is a link to %q, which is left out", e.header.Linkname)
+		return fmt.Errorf("link to the excluded file %q", e.header.Linkname)
 	}
 	if l, ok := w.pendingLink(target, e.rank); ok {
 		e.header = l.header
@@ -171,7 +175,7 @@ func (w *worker) hardLink(e entry) error {
 	return err
 }
 
-// pendingLink finds a symbolic link of the same package that is not made yet.
+// pendingLink returns a recorded symbolic link of the same package.
 func (w *worker) pendingLink(name string, rank int) (entry, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -187,7 +191,7 @@ func (w *worker) link(e entry) error {
 	}
 	_, err = create(dir, base, func() (int, error) { return 0, unix.Symlinkat(e.header.Linkname, dir, base) })
 	if errors.Is(err, unix.EISDIR) {
-		return nil // a directory of the root that no package has named: it stays, as dpkg would have it
+		return nil // a directory of root that is in no package stays, as with dpkg
 	}
 	if err != nil {
 		return err
@@ -201,7 +205,7 @@ func (w *worker) link(e entry) error {
 	return unix.UtimesNanoAt(dir, base, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// create makes a new name with the given function, and removes what has the name first if need be.
+// create calls do to make a name, after removing what has the name if needed.
 func create(dir int, base string, do func() (int, error)) (int, error) {
 	fd, err := do()
 	if errors.Is(err, unix.EEXIST) {
