@@ -22,8 +22,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// CheckTarget reports why a directory cannot take an image of Add: it is there and is neither an image layout
-// nor empty.
+// CheckTarget returns an error if Add cannot add an image to a directory: it exists, is not an image layout and is not
+// empty.
 func CheckTarget(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,15 +34,15 @@ func CheckTarget(dir string) error {
 	}
 	isLayout := func(e fs.DirEntry) bool { return e.Name() == imgspec.ImageLayoutFile }
 	if len(entries) > 0 && !slices.ContainsFunc(entries, isLayout) {
-		return fmt.Errorf("%q is there already and is not an OCI image layout", dir)
+		return fmt.Errorf("%q exists and is not an OCI image layout", dir)
 	}
 	return nil
 }
 
-// Add puts the image of the layout src under a name into the layout dst, which is made if it is missing. An
-// image of that name is replaced in the index, as is the one without a name if the name is empty; its blobs
-// stay, since others may use them. Blobs that are there already are not written again. The image can be seen
-// when all of it is there. After an error a layout that was new is gone.
+// Add copies the image of the layout src under a name into the layout dst, which it makes if needed. The image replaces
+// one of the same name in the index, or the one without a name if name is empty; the old blobs stay, since other images
+// may use them. Blobs in dst are not written again. The index changes when all blobs are complete. After an error, Add
+// removes a layout that it has made.
 func Add(ctx context.Context, dst, src, name string) (err error) {
 	if err := CheckTarget(dst); err != nil {
 		return err
@@ -95,6 +95,7 @@ func copyImage(ctx context.Context, dst, src string, d imgspec.Descriptor) error
 	return nil
 }
 
+// copyFile copies a file, which gets its name when it is complete.
 func copyFile(ctx context.Context, dst, src string) error {
 	in, err := diskimage.OpenRegular(src)
 	if err != nil {
@@ -107,7 +108,7 @@ func copyFile(ctx context.Context, dst, src string) error {
 	})
 }
 
-// addToIndex names manifests in the index of a layout. Only one process does that at a time.
+// addToIndex adds manifests under a name to the index of a layout. A lock keeps other processes out.
 func addToIndex(dir string, manifests []imgspec.Descriptor, name string) (err error) {
 	lock, err := os.Open(dir)
 	if err != nil {
@@ -127,7 +128,7 @@ func addToIndex(dir string, manifests []imgspec.Descriptor, name string) (err er
 	return writeIndex(dir, append(all, named(manifests, name)...))
 }
 
-// named gives the same manifests under a name, or without one.
+// named returns the manifests under a name, or without one.
 func named(manifests []imgspec.Descriptor, name string) []imgspec.Descriptor {
 	all := slices.Clone(manifests)
 	for i := range all {
@@ -139,7 +140,7 @@ func named(manifests []imgspec.Descriptor, name string) []imgspec.Descriptor {
 	return all
 }
 
-// WriteArchive packs the image of a layout, under a name unless that is empty, into a tar archive of a layout. mtime is
+// WriteArchive writes the image of a layout, under a name unless that is empty, as a tar archive of a layout. mtime is
 // the time of all members.
 func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time.Time) error {
 	index, err := readIndex(dir)
@@ -163,7 +164,7 @@ func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time
 	if err != nil {
 		return err
 	}
-	// Readers of today (skopeo 1.9) give directories that they have to make up to root, which only root can.
+	// Readers such as skopeo 1.9 chown directories that are not in the archive to root, which only root can do.
 	for i, c := range blobsDir + "/" {
 		if c != '/' {
 			continue
@@ -184,16 +185,18 @@ func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time
 	return a.Close()
 }
 
-// archive is a tar archive all of whose members are of one time.
+// archive is a tar archive whose members have the same time.
 type archive struct {
 	*tar.Writer
 	mtime time.Time
 }
 
+// add writes a member with data.
 func (a archive) add(name string, data []byte) error {
 	return a.addFrom(name, int64(len(data)), bytes.NewReader(data))
 }
 
+// addFile writes a member with the content of a file.
 func (a archive) addFile(name, file string) error {
 	f, err := diskimage.OpenRegular(file)
 	if err != nil {
@@ -207,6 +210,7 @@ func (a archive) addFile(name, file string) error {
 	return a.addFrom(name, info.Size(), f)
 }
 
+// addFrom writes a member.
 func (a archive) addFrom(name string, size int64, content io.Reader) error {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: a.mtime}
 	if err := a.WriteHeader(h); err != nil {

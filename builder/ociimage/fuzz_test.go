@@ -30,7 +30,7 @@ type nopCloser struct{ *bytes.Reader }
 
 func (nopCloser) Close() error { return nil }
 
-// addBlob puts data where the layout has the blob of its digest, and returns that.
+// addBlob adds a blob to the layout and returns its digest.
 func (f files) addBlob(data []byte) string {
 	d := digest.FromBytes(data)
 	f["blobs/sha256/"+d.Encoded()] = data
@@ -58,7 +58,7 @@ func use(t *testing.T, r *Reading, err error) {
 	}
 }
 
-// smallLayer is a tar archive of one file.
+// smallLayer returns a tar archive of one file.
 func smallLayer(f *testing.F) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -70,13 +70,17 @@ func smallLayer(f *testing.F) []byte {
 	return b.Bytes()
 }
 
-// The parts of a layout refer to each other by digests, which no chance would hit: MANIFEST, CONFIG and LAYER in the
-// texts stand for those of the other parts.
+// The parts of a layout refer to each other by digests, which the fuzzer could not guess: MANIFEST, CONFIG and LAYER in
+// the texts stand for the digests of the other parts.
 func FuzzLayout(f *testing.F) {
 	const (
-		index    = `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"MANIFEST","size":1,"platform":{"os":"linux","architecture":"amd64"},"annotations":{"org.opencontainers.image.ref.name":"x"}}]}`
-		nested   = `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"MANIFEST"}]}`
-		manifest = `{"schemaVersion":2,"config":{"digest":"CONFIG","size":1},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"LAYER","size":1}]}`
+		index    = `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",
+			"digest":"MANIFEST","size":1,"platform":{"os":"linux","architecture":"amd64"},
+			"annotations":{"org.opencontainers.image.ref.name":"x"}}]}`
+		nested   = `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json",
+			"digest":"MANIFEST"}]}`
+		manifest = `{"schemaVersion":2,"config":{"digest":"CONFIG","size":1},
+			"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"LAYER","size":1}]}`
 		config   = `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["LAYER"]}}`
 	)
 	layer := smallLayer(f)

@@ -19,27 +19,28 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// whiteout begins the name of a file in a layer that removes the one of the layers below it whose name
-// follows (OCI image specification, layer.md, "Whiteouts").
+// whiteout is the name prefix of a file that removes the file with the rest of the name from the layers below
+// (OCI image specification, layer.md, "Whiteouts").
 const whiteout = ".wh."
 
-// Difference is what has to be put on top of lower to get upper: the entries of upper that lower does not have in the
-// same form, the directories on the way to them, and a whiteout for each name that is gone. All names of a file with
-// hard links come together, because a link does not reach into another layer. A nil lower is nothing, so that the
-// difference is all of upper.
+// Difference returns the layer that turns lower into upper: the entries of upper that are new or changed, their parent
+// directories, and a whiteout for each removed name. It has all names of a file with hard links or none, because a link
+// cannot refer to another layer. If lower is nil, the difference is all of upper.
 //
-// Contents are compared byte by byte, unless both trees show that they are one file that nobody has touched.
+// Contents are compared byte by byte, unless both trees have the same unchanged file on disk.
 func Difference(lower, upper diskimage.Tree) diskimage.Tree { return difference{lower, upper} }
 
+// difference implements Difference.
 type difference struct{ lower, upper diskimage.Tree }
 
-// names are the entries of a tree in its order, by name as well.
+// names holds the entries of a tree in its order, and by name.
 type names struct {
 	order  []diskimage.Entry
 	byName map[string]*diskimage.Entry
 	links  map[string][]string // the first name of a file → all of them
 }
 
+// readNames reads the entries of a tree; nil is an empty one.
 func readNames(tree diskimage.Tree) (names, error) {
 	n := names{byName: map[string]*diskimage.Entry{}, links: map[string][]string{}}
 	if tree == nil {
@@ -51,7 +52,7 @@ func readNames(tree diskimage.Tree) (names, error) {
 		}
 		if strings.HasPrefix(path.Base(e.Name), whiteout) {
 			return names{}, fmt.Errorf(
-				"%q: in a layer of a container image the name would mean that another file is removed", e.Name)
+				"%q: in a layer of a container image, this name would remove another file", e.Name)
 		}
 		n.order = append(n.order, e)
 		if e.HardLink != "" {
@@ -67,7 +68,7 @@ func readNames(tree diskimage.Tree) (names, error) {
 	return n, nil
 }
 
-// first is the name under which the file of an entry came first.
+// first returns the first name of an entry's file.
 func first(e diskimage.Entry) string { return cmp.Or(e.HardLink, e.Name) }
 
 // sameLinks reports whether an entry has the same other names in both trees.
@@ -113,7 +114,7 @@ func (d difference) Entries() iter.Seq2[diskimage.Entry, error] {
 	}
 }
 
-// want marks a name and the directories on the way to it.
+// want marks a name and its parent directories.
 func want(wanted map[string]bool, name string) {
 	for !wanted[name] {
 		wanted[name] = true
@@ -121,12 +122,12 @@ func want(wanted map[string]bool, name string) {
 	}
 }
 
-// changed finds the names of upper that lower does not have in the same form.
+// changed returns the names of upper that are new or differ from lower, and their parent directories.
 func changed(lower, upper names) (map[string]bool, error) {
 	wanted := map[string]bool{}
 	for _, now := range upper.order {
 		if wanted[now.Name] && !now.IsDir() {
-			continue // as another name of a file that was
+			continue // marked as another name of a changed file
 		}
 		old := lower.byName[now.Name]
 		if old != nil {
@@ -149,8 +150,8 @@ func changed(lower, upper names) (map[string]bool, error) {
 	return wanted, nil
 }
 
-// removed gives, by directory of upper, the names of lower that upper does not have. What was in a directory
-// that is gone or something else by now needs no word.
+// removed returns the names of lower that upper lacks, by directory of upper. Names below a directory that upper has
+// removed or replaced need no whiteout.
 func removed(lower, upper names) map[string][]string {
 	gone := map[string][]string{}
 	for _, old := range lower.order {
@@ -165,7 +166,7 @@ func removed(lower, upper names) map[string][]string {
 	return gone
 }
 
-// sameRecord compares everything but contents.
+// sameRecord reports whether two entries are equal except for their contents.
 func sameRecord(a, b diskimage.Entry) bool {
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.ModTime.Equal(b.ModTime) && a.Size == b.Size &&
 		a.Major == b.Major && a.Minor == b.Minor && a.Linkname == b.Linkname &&
@@ -174,7 +175,7 @@ func sameRecord(a, b diskimage.Entry) bool {
 		})
 }
 
-// sameContent compares the contents of two regular files of one size.
+// sameContent reports whether two regular files of the same size have the same content.
 func sameContent(a, b diskimage.Entry) (same bool, err error) {
 	if a.Size == 0 {
 		return true, nil
@@ -195,8 +196,8 @@ func sameContent(a, b diskimage.Entry) (same bool, err error) {
 	return equalBytes(io.NewSectionReader(x, 0, a.Size), io.NewSectionReader(y, 0, b.Size))
 }
 
-// untouched reports whether two contents are one file on disk. A file that an overlay has copied up keeps its
-// inode number there, but not the time of its last change, which no program can set.
+// untouched reports whether two contents are the same unchanged file on disk. A file that an overlay has
+// copied up keeps its inode number, but not its ctime, which no program can set.
 func untouched(x, y diskimage.Content) bool {
 	a, ok1 := x.(diskimage.InFile)
 	b, ok2 := y.(diskimage.InFile)
@@ -212,9 +213,10 @@ func untouched(x, y diskimage.Content) bool {
 	return offsetA == offsetB && s.Ino == t.Ino && s.Ctim == t.Ctim && s.Size == t.Size
 }
 
-// compareSize is how many bytes of two files are compared at a time.
+// compareSize is the number of bytes compared at a time.
 const compareSize = 256 << 10
 
+// equalBytes reports whether two readers have the same content.
 func equalBytes(a, b io.Reader) (bool, error) {
 	x, y := make([]byte, compareSize), make([]byte, compareSize)
 	for {

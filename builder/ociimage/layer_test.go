@@ -18,8 +18,8 @@ import (
 
 var then = time.Unix(1700000000, 0).UTC()
 
-// dirTree makes a directory by some lines of "NAME TEXT"; a name ends in a slash for a directory, and "NAME = OTHER" is
-// a hard link. All times are the same.
+// dirTree returns the tree of a new directory, described by lines of "NAME TEXT"; a name ends in a slash for
+// a directory, and "NAME = OTHER" is a hard link. All times are the same.
 func dirTree(t *testing.T, lines ...string) diskimage.Tree {
 	t.Helper()
 	root := t.TempDir()
@@ -45,7 +45,7 @@ func dirTree(t *testing.T, lines ...string) diskimage.Tree {
 	})
 }
 
-// entryNames gives the names of a tree in its order; " = " shows a hard link.
+// entryNames returns the names of a tree in its order; " = " shows a hard link.
 func entryNames(t *testing.T, tree diskimage.Tree) []string {
 	t.Helper()
 	all := []string{}
@@ -62,7 +62,7 @@ func entryNames(t *testing.T, tree diskimage.Tree) []string {
 	return all
 }
 
-func TestDifferenceHoldsWhatChangedAndTheWayToIt(t *testing.T) {
+func TestDifferenceHasChangesAndTheirParents(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ lower, upper, want []string }{
 		"nothing": {[]string{"a 1", "d/", "d/b 2"}, []string{"a 1", "d/", "d/b 2"}, []string{}},
@@ -98,7 +98,7 @@ func TestDifferenceHoldsWhatChangedAndTheWayToIt(t *testing.T) {
 	}
 }
 
-func TestDifferenceToNothingIsTheWholeTree(t *testing.T) {
+func TestDifferenceToNilIsWholeTree(t *testing.T) {
 	t.Parallel()
 	tree := dirTree(t, "a 1", "d/", "d/b = a")
 	if got, want := entryNames(t, Difference(nil, tree)), entryNames(t, tree); !slices.Equal(got, want) {
@@ -106,7 +106,7 @@ func TestDifferenceToNothingIsTheWholeTree(t *testing.T) {
 	}
 }
 
-func TestDifferenceSeesEveryRecord(t *testing.T) {
+func TestDifferenceSeesEachAttribute(t *testing.T) {
 	t.Parallel()
 	base := diskimage.FileEntry("f", 0o644, []byte("same"), then)
 	tree := func(e diskimage.Entry) diskimage.Tree {
@@ -134,8 +134,8 @@ func TestDifferenceSeesEveryRecord(t *testing.T) {
 	}
 }
 
-// A program can put other bytes into a file and its old times back; only the time of the last change gives it away.
-func TestDifferenceDoesNotTrustTimesOfFiles(t *testing.T) {
+// A program can change a file and restore its mtime, but not its ctime.
+func TestDifferenceDoesNotTrustModificationTimes(t *testing.T) {
 	t.Parallel()
 	lower, upper := t.TempDir(), t.TempDir()
 	for dir, text := range map[string]string{lower: "one", upper: "two"} {
@@ -155,7 +155,7 @@ func TestDifferenceDoesNotTrustTimesOfFiles(t *testing.T) {
 	}
 }
 
-func TestDifferenceRefusesNamesThatWouldRemoveOthers(t *testing.T) {
+func TestDifferenceRejectsWhiteoutNames(t *testing.T) {
 	t.Parallel()
 	for _, err := range Difference(nil, dirTree(t, "d/", "d/.wh.x 1")).Entries() {
 		if err == nil || !strings.Contains(err.Error(), `"d/.wh.x"`) {
@@ -164,7 +164,7 @@ func TestDifferenceRefusesNamesThatWouldRemoveOthers(t *testing.T) {
 	}
 }
 
-// apply puts a layer on a tree, as the image specification says.
+// apply applies a layer to a tree as the image specification says.
 func apply(t *testing.T, below map[string]diskimage.Entry, layer diskimage.Tree) map[string]diskimage.Entry {
 	t.Helper()
 	result := maps.Clone(below)

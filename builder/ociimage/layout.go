@@ -23,29 +23,29 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// Modes of what is written; the umask takes from them.
+// Modes of new files, before the umask.
 const (
 	dirMode  = 0o777
 	fileMode = 0o666
 )
 
-// blobsDir is where a layout has its blobs, which are called after their SHA-256 digests.
+// blobsDir is the directory of blobs in a layout, which are named by their SHA-256 digests.
 const blobsDir = imgspec.ImageBlobsDir + "/" + string(digest.SHA256)
 
-// mediaTypes of layers, by the method of compression.
+// mediaTypes holds the media types of layers by method of compression.
 var mediaTypes = map[tarfile.Method]string{
 	tarfile.None: imgspec.MediaTypeImageLayer,
 	tarfile.Gzip: imgspec.MediaTypeImageLayerGzip,
 	tarfile.Zstd: imgspec.MediaTypeImageLayerZstd,
 }
 
-// Compression is how layers are packed: none, gzip or zstd. Level 0 is the usual one of the method.
+// Compression is the compression of layers: none, gzip or zstd. Level 0 is the default of the method.
 type Compression struct {
 	Method tarfile.Method
 	Level  int
 }
 
-// Layout is an image layout that is being made.
+// Layout is an image layout under construction.
 type Layout struct {
 	dir     string
 	layers  []imgspec.Descriptor
@@ -53,16 +53,16 @@ type Layout struct {
 	history []string
 }
 
-// Image is what is said of an image beside its layers.
+// Image describes an image apart from its layers.
 type Image struct {
 	Created  time.Time
 	Platform imgspec.Platform
 	Config   imgspec.ImageConfig
-	// Annotations are those of the manifest.
+	// Annotations are the annotations of the manifest.
 	Annotations map[string]string
 }
 
-// Create begins a layout in a directory, which is made and must not exist.
+// Create begins a layout in a new directory, which must not exist.
 func Create(dir string) (*Layout, error) {
 	if err := os.Mkdir(dir, dirMode); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func Create(dir string) (*Layout, error) {
 	return &Layout{dir: dir}, nil
 }
 
-// prepare puts into a directory what every layout has.
+// prepare makes the blobs directory and the version file of a layout.
 func prepare(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, blobsDir), dirMode); err != nil {
 		return err
@@ -82,8 +82,8 @@ func prepare(dir string) error {
 		imgspec.ImageLayout{Version: imgspec.ImageLayoutVersion})
 }
 
-// AddLayer packs a tree as the next layer. comment is what the image's history says of it. A tree that has no
-// more than its root is no layer, if there is one already.
+// AddLayer packs a tree as the next layer; comment is its entry in the image's history. A tree with nothing
+// but its root is left out unless it is the first layer.
 func (l *Layout) AddLayer(ctx context.Context, tree diskimage.Tree, comment string, c Compression) error {
 	if len(l.layers) > 0 {
 		something, err := hasContent(tree)
@@ -102,7 +102,7 @@ func (l *Layout) AddLayer(ctx context.Context, tree diskimage.Tree, comment stri
 // Layer is a packed layer of an image.
 type Layer struct {
 	Blob imgspec.Descriptor
-	// DiffID is the digest of the tar archive in it.
+	// DiffID is the digest of the uncompressed tar archive.
 	DiffID digest.Digest
 }
 
@@ -124,15 +124,15 @@ func (l *Layout) Pack(ctx context.Context, tree diskimage.Tree, c Compression) (
 	return Layer{blob, digestOf(unpacked)}, err
 }
 
-// Append makes a layer the next one of the image. The blob of one that was not packed here must be in the place that
-// the layout is copied to.
+// Append adds a packed layer to the image. If Pack of this layout has not written its blob, the destination
+// to which the layout is copied must have it.
 func (l *Layout) Append(layer Layer, comment string) {
 	l.layers = append(l.layers, layer.Blob)
 	l.diffIDs = append(l.diffIDs, layer.DiffID)
 	l.history = append(l.history, comment)
 }
 
-// hasContent reports whether there is more in a tree than its root.
+// hasContent reports whether a tree has more than its root.
 func hasContent(tree diskimage.Tree) (bool, error) {
 	n := 0
 	for _, err := range tree.Entries() {
@@ -146,7 +146,7 @@ func hasContent(tree diskimage.Tree) (bool, error) {
 	return false, nil
 }
 
-// WriteConfig writes the configuration of an image with the layers that there are so far, as Finish does.
+// WriteConfig writes the configuration of an image with the present layers, as Finish does.
 func (l *Layout) WriteConfig(image Image) (imgspec.Descriptor, error) {
 	created := image.Created.UTC()
 	config := imgspec.Image{
@@ -159,7 +159,7 @@ func (l *Layout) WriteConfig(image Image) (imgspec.Descriptor, error) {
 	return l.writeJSONBlob(imgspec.MediaTypeImageConfig, config)
 }
 
-// Finish writes the configuration, the manifest and the index, and gives the digest of the manifest.
+// Finish writes the configuration, the manifest and the index, and returns the digest of the manifest.
 func (l *Layout) Finish(image Image) (digest.Digest, error) {
 	configBlob, err := l.WriteConfig(image)
 	if err != nil {
@@ -176,6 +176,7 @@ func (l *Layout) Finish(image Image) (digest.Digest, error) {
 	return manifest.Digest, writeIndex(l.dir, []imgspec.Descriptor{manifest})
 }
 
+// writeJSONBlob writes v as a blob.
 func (l *Layout) writeJSONBlob(mediaType string, v any) (imgspec.Descriptor, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -187,7 +188,7 @@ func (l *Layout) writeJSONBlob(mediaType string, v any) (imgspec.Descriptor, err
 	})
 }
 
-// writeBlob puts what write writes into a file that is called after its digest.
+// writeBlob writes a blob, a file that is named by its digest.
 func (l *Layout) writeBlob(mediaType string, write func(io.Writer) error) (_ imgspec.Descriptor, err error) {
 	name := filepath.Join(l.dir, blobsDir, ".vmdebootstrap-"+rand.Text())
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
@@ -211,7 +212,7 @@ func (l *Layout) writeBlob(mediaType string, write func(io.Writer) error) (_ img
 	return blob, os.Rename(name, blobFile(l.dir, blob.Digest))
 }
 
-// counter counts what is written.
+// counter counts the bytes written.
 type counter struct {
 	w io.Writer
 	n int64
@@ -227,13 +228,14 @@ func digestOf(h hash.Hash) digest.Digest { return digest.NewDigest(digest.SHA256
 
 func blobFile(dir string, d digest.Digest) string { return filepath.Join(dir, blobsDir, d.Encoded()) }
 
+// writeIndex replaces the index of a layout.
 func writeIndex(dir string, manifests []imgspec.Descriptor) error {
 	return writeJSON(filepath.Join(dir, imgspec.ImageIndexFile), imgspec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageIndex, Manifests: manifests,
 	})
 }
 
-// readIndex reads the index of a layout; one that has none yet is empty.
+// readIndex reads the index of a layout; a missing index is empty.
 func readIndex(dir string) (imgspec.Index, error) {
 	var index imgspec.Index
 	data, err := diskimage.ReadRegular(filepath.Join(dir, imgspec.ImageIndexFile))
@@ -246,7 +248,7 @@ func readIndex(dir string) (imgspec.Index, error) {
 	return index, json.Unmarshal(data, &index)
 }
 
-// writeJSON replaces a file at once.
+// writeJSON replaces a file atomically.
 func writeJSON(name string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -258,7 +260,7 @@ func writeJSON(name string, v any) error {
 	})
 }
 
-// replace writes a file that gets its name when it is complete.
+// replace writes a file, which gets its name when it is complete.
 func replace(name string, write func(*os.File) error) error {
 	return diskimage.WriteFile(context.Background(), name, fileMode, write)
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// newLayout makes an image of two layers.
+// newLayout writes an image of two layers.
 func newLayout(t *testing.T, c Compression, text string) (dir string, manifest digest.Digest) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "image")
@@ -50,7 +50,7 @@ func newLayout(t *testing.T, c Compression, text string) (dir string, manifest d
 	return dir, manifest
 }
 
-// readBlob reads a blob and makes sure of its digest.
+// readBlob reads a blob and verifies its digest.
 func readBlob(t *testing.T, dir string, d digest.Digest) []byte {
 	t.Helper()
 	data, err := os.ReadFile(blobFile(dir, d))
@@ -72,7 +72,7 @@ func readManifest(t *testing.T, dir string, d digest.Digest) (m imgspec.Manifest
 	return m, config
 }
 
-func TestLayoutHoldsAnImageOfLayers(t *testing.T) {
+func TestLayoutHasLayersAndConfig(t *testing.T) {
 	t.Parallel()
 	for method, mediaType := range mediaTypes {
 		dir, d := newLayout(t, Compression{Method: method}, "x")
@@ -96,7 +96,7 @@ func TestLayoutHoldsAnImageOfLayers(t *testing.T) {
 	}
 }
 
-// unpack uses the programs that everybody has.
+// unpack decompresses data with the usual programs.
 func unpack(t *testing.T, method tarfile.Method, data []byte) []byte {
 	t.Helper()
 	if method == tarfile.None {
@@ -109,7 +109,7 @@ func unpack(t *testing.T, method tarfile.Method, data []byte) []byte {
 	return []byte(diskimagetest.Run(t, string(method), "-dc", file))
 }
 
-func TestSameImageHasTheSameDigest(t *testing.T) {
+func TestDigestIsReproducible(t *testing.T) {
 	t.Parallel()
 	zstd := Compression{Method: tarfile.Zstd, Level: 9}
 	_, a := newLayout(t, zstd, "x")
@@ -120,7 +120,7 @@ func TestSameImageHasTheSameDigest(t *testing.T) {
 	}
 }
 
-func TestAddNamesImagesAndSharesTheirBlobs(t *testing.T) {
+func TestAddNamesImagesAndSharesBlobs(t *testing.T) {
 	t.Parallel()
 	gzip := Compression{Method: tarfile.Gzip}
 	one, first := newLayout(t, gzip, "x")
@@ -164,7 +164,7 @@ func TestAddNamesImagesAndSharesTheirBlobs(t *testing.T) {
 	}
 }
 
-func TestAddLeavesOtherDirectoriesAlone(t *testing.T) {
+func TestAddRejectsOtherDirectories(t *testing.T) {
 	t.Parallel()
 	src, _ := newLayout(t, Compression{Method: tarfile.None}, "x")
 	dst := t.TempDir()
@@ -177,7 +177,7 @@ func TestAddLeavesOtherDirectoriesAlone(t *testing.T) {
 	if entries, err := os.ReadDir(dst); err != nil || len(entries) != 1 {
 		t.Errorf("got %v (%v)", entries, err)
 	}
-	// A new directory goes when not all can be copied.
+	// A new directory is removed if a blob cannot be copied.
 	if err := os.RemoveAll(filepath.Join(src, blobsDir)); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestAddLeavesOtherDirectoriesAlone(t *testing.T) {
 	}
 }
 
-func TestArchiveIsTheLayoutUnderAName(t *testing.T) {
+func TestWriteArchivePacksNamedLayout(t *testing.T) {
 	t.Parallel()
 	dir, manifest := newLayout(t, Compression{Method: tarfile.Zstd}, "x")
 	var out bytes.Buffer

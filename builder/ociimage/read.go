@@ -22,25 +22,25 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// Choice says which image of several to read, and how.
+// Choice selects the image to read.
 type Choice struct {
-	// Name is the name in the index, or the reference in an archive of docker; empty if there is one image.
+	// Name is the name in the index, or the reference in an archive of docker; it may be empty if there is one image.
 	Name string
-	// Platform decides between images for several platforms under one name.
+	// Platform selects one of several images with the same name.
 	Platform imgspec.Platform
-	// TempDir is for files without names, which hold the layers that are compressed.
+	// TempDir is the directory for unnamed files with the decompressed layers.
 	TempDir string
 }
 
 // Reading is an image that is being read.
 type Reading struct {
-	// Layers are the layers, the lowest first, for diskimage.NewLayerTree. Their content is that which the
-	// configuration of the image has the digests of.
+	// Layers are the layers, the lowest first, for diskimage.NewLayerTree. Their content has the digests in the
+	// configuration of the image.
 	Layers []diskimage.Layer
 	files  []io.Closer
 }
 
-// Close ends the use of the layers.
+// Close closes the layers.
 func (r *Reading) Close() error {
 	var errs []error
 	for _, f := range r.files {
@@ -54,7 +54,7 @@ func OpenLayout(ctx context.Context, dir string, c Choice) (*Reading, error) {
 	return openLayout(ctx, directory(dir), c)
 }
 
-// OpenArchive opens an image of an OCI image layout in a tar archive without compression.
+// OpenArchive opens an image of an OCI image layout in an uncompressed tar archive.
 func OpenArchive(ctx context.Context, archive io.ReaderAt, size int64, c Choice) (*Reading, error) {
 	members, err := openMembers(archive, size)
 	if err != nil {
@@ -63,9 +63,9 @@ func OpenArchive(ctx context.Context, archive io.ReaderAt, size int64, c Choice)
 	return openLayout(ctx, members, c)
 }
 
-// store is where the files of an image are.
+// store holds the files of an image.
 type store interface {
-	// open gives a file, whose content the caller closes.
+	// open returns a file, whose content the caller closes, and its size.
 	open(name string) (diskimage.Content, int64, error)
 }
 
@@ -84,9 +84,10 @@ func (d directory) open(name string) (diskimage.Content, int64, error) {
 	return f, info.Size(), nil
 }
 
-// members are a store in a tar archive.
+// members is a store in a tar archive.
 type members struct{ diskimage.Index }
 
+// openMembers indexes a tar archive.
 func openMembers(archive io.ReaderAt, size int64) (members, error) {
 	var m members
 	err := guard.Parse(func() error {
@@ -112,10 +113,10 @@ func (m members) open(name string) (diskimage.Content, int64, error) {
 	return content, e.Size, err
 }
 
-// maxJSON is more than any index, manifest or configuration has; registries refuse manifests of 4 MiB.
+// maxJSON limits the size of indexes, manifests and configurations; registries reject manifests above 4 MiB.
 const maxJSON = 16 << 20
 
-// readJSON reads a file, and compares it with its digest if there is one.
+// readJSON reads a file into v, and verifies its digest unless that is "".
 func readJSON(s store, name string, want digest.Digest, v any) (err error) {
 	content, size, err := s.open(name)
 	if err != nil {
@@ -123,14 +124,14 @@ func readJSON(s store, name string, want digest.Digest, v any) (err error) {
 	}
 	defer func() { err = errors.Join(err, content.Close()) }()
 	if size > maxJSON {
-		return fmt.Errorf("%s: %d bytes are too many", name, size)
+		return fmt.Errorf("%s: too large: %d bytes", name, size)
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(io.NewSectionReader(content, 0, size), data); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if want != "" && want.Algorithm().FromBytes(data) != want {
-		return fmt.Errorf("%s: the content is not that of the digest: the image is damaged", name)
+		return fmt.Errorf("%s: digest mismatch: the image is damaged", name)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -138,7 +139,7 @@ func readJSON(s store, name string, want digest.Digest, v any) (err error) {
 	return nil
 }
 
-// blobName is the place of a blob in a layout. A digest may come from anybody.
+// blobName returns the path of a blob in a layout. It validates the digest, which is untrusted.
 func blobName(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil {
 		return "", fmt.Errorf("digest %q: %w", d, err)
@@ -146,6 +147,7 @@ func blobName(d digest.Digest) (string, error) {
 	return imgspec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded(), nil
 }
 
+// readDescriptor reads the blob of a descriptor into v.
 func readDescriptor(s store, d imgspec.Descriptor, v any) error {
 	name, err := blobName(d.Digest)
 	if err != nil {
@@ -154,7 +156,7 @@ func readDescriptor(s store, d imgspec.Descriptor, v any) error {
 	return readJSON(s, name, d.Digest, v)
 }
 
-// openLayout reads the files of a layout, which may come from anybody.
+// openLayout opens an image of a layout, which is untrusted.
 func openLayout(ctx context.Context, s store, c Choice) (r *Reading, err error) {
 	err = guard.Parse(func() (err error) {
 		r, err = readLayout(ctx, s, c)
@@ -163,10 +165,11 @@ func openLayout(ctx context.Context, s store, c Choice) (r *Reading, err error) 
 	return r, err
 }
 
+// readLayout is openLayout without its guard against panics.
 func readLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
 	var index imgspec.Index
 	if err := readJSON(s, imgspec.ImageIndexFile, "", &index); err != nil {
-		return nil, fmt.Errorf("no OCI image layout: %w", err)
+		return nil, fmt.Errorf("not an OCI image layout: %w", err)
 	}
 	d, err := c.choose(s, index)
 	if err != nil {
@@ -177,7 +180,7 @@ func readLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if manifest.SchemaVersion != 2 {
-		return nil, fmt.Errorf("manifest %s is of version %d, and only 2 is supported", d.Digest,
+		return nil, fmt.Errorf("manifest %s: unsupported schema version %d; want 2", d.Digest,
 			manifest.SchemaVersion)
 	}
 	var config imgspec.Image
@@ -196,14 +199,14 @@ func readLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
 	return readLayers(ctx, s, names, config.RootFS.DiffIDs, c.TempDir)
 }
 
-// readLayers opens the layers in files, whose plain contents have the digests.
+// readLayers opens the layers with the given names, and verifies the digests of their uncompressed contents.
 func readLayers(ctx context.Context, s store, names []string, digests []digest.Digest, tmp string) (_ *Reading,
 	err error) {
 	if len(names) == 0 {
 		return nil, errors.New("the image has no layers")
 	}
 	if len(names) != len(digests) {
-		return nil, fmt.Errorf("the image has %d layers, and its configuration says %d", len(names), len(digests))
+		return nil, fmt.Errorf("the image has %d layers, but its configuration says %d", len(names), len(digests))
 	}
 	all := make([]*plainLayer, len(names))
 	r := &Reading{}
@@ -234,13 +237,13 @@ func readLayers(ctx context.Context, s store, names []string, digests []digest.D
 	return r, nil
 }
 
-// plainLayer is a layer without compression.
+// plainLayer is an uncompressed layer.
 type plainLayer struct {
 	diskimage.Layer
 	io.Closer
 }
 
-// readLayer opens a layer where it is or, if it is compressed, puts its plain form into a file without a name.
+// readLayer opens a layer in place or, if it is compressed, decompresses it to an unnamed file.
 func readLayer(ctx context.Context, s store, name string, want digest.Digest, tmp string) (_ *plainLayer, err error) {
 	if err := want.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", want, err)
@@ -274,13 +277,12 @@ func readLayer(ctx context.Context, s store, name string, want digest.Digest, tm
 		return nil, err
 	}
 	if !h.Verified() {
-		return nil, fmt.Errorf(
-			"its content has not the digest %s that the image's configuration says: the image is damaged", want)
+		return nil, fmt.Errorf("digest mismatch: want %s: the image is damaged", want)
 	}
 	return layer, ctx.Err()
 }
 
-// choose finds the manifest of the image. An index may name other indexes, one for each platform.
+// choose returns the manifest of the image. An index may contain other indexes, with a manifest for each platform.
 func (c Choice) choose(s store, index imgspec.Index) (imgspec.Descriptor, error) {
 	found := index.Manifests
 	if c.Name != "" {
@@ -288,7 +290,7 @@ func (c Choice) choose(s store, index imgspec.Index) (imgspec.Descriptor, error)
 			return d.Annotations[imgspec.AnnotationRefName] != c.Name
 		})
 	}
-	// An index in an index has the platforms of one name.
+	// A nested index has the platforms of one name.
 	const depth = 4
 	for range depth {
 		d, err := c.one(found, index.Manifests)
@@ -304,13 +306,13 @@ func (c Choice) choose(s store, index imgspec.Index) (imgspec.Descriptor, error)
 		}
 		found = inner.Manifests
 	}
-	return imgspec.Descriptor{}, errors.New("too many indexes in indexes")
+	return imgspec.Descriptor{}, errors.New("the indexes are nested too deeply")
 }
 
-// dockerList is docker's type of an index.
+// dockerList is docker's media type of an index.
 const dockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
 
-// one chooses one of the manifests that were found.
+// one returns the only manifest found, or the one for the platform.
 func (c Choice) one(found, all []imgspec.Descriptor) (imgspec.Descriptor, error) {
 	if len(found) == 1 {
 		return found[0], nil
@@ -331,18 +333,18 @@ func (c Choice) one(found, all []imgspec.Descriptor) (imgspec.Descriptor, error)
 	case len(fitting) == 1:
 		return fitting[0], nil
 	case len(found) == 0:
-		return imgspec.Descriptor{}, fmt.Errorf("no image is called %q; there are: %s", c.Name,
+		return imgspec.Descriptor{}, fmt.Errorf("no image %q; the index has: %s", c.Name,
 			strings.Join(refNames(all), ", "))
 	case len(fitting) == 0 && len(platforms) > 0:
-		return imgspec.Descriptor{}, fmt.Errorf("no image for %s/%s; there are: %s", c.Platform.OS,
+		return imgspec.Descriptor{}, fmt.Errorf("no image for %s/%s; the index has: %s", c.Platform.OS,
 			c.Platform.Architecture, strings.Join(platforms, ", "))
 	default:
-		return imgspec.Descriptor{}, fmt.Errorf("there are several images: name one of %s",
+		return imgspec.Descriptor{}, fmt.Errorf("several images: name one of %s",
 			strings.Join(refNames(all), ", "))
 	}
 }
 
-// refNames lists the names of images.
+// refNames returns the names of images, for messages.
 func refNames(all []imgspec.Descriptor) []string {
 	var names []string
 	for _, d := range all {
@@ -351,7 +353,7 @@ func refNames(all []imgspec.Descriptor) []string {
 		}
 	}
 	if len(names) == 0 {
-		return []string{"none with a name"}
+		return []string{"only images without a name"}
 	}
 	return names
 }

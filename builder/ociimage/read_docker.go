@@ -12,14 +12,14 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// dockerManifest is manifest.json of an archive that "docker save" writes: an image each.
+// dockerManifest describes an image in manifest.json of an archive that "docker save" writes.
 type dockerManifest struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
 }
 
-// OpenDockerArchive opens an image of an archive of "docker save" without compression.
+// OpenDockerArchive opens an image of an uncompressed archive of "docker save".
 func OpenDockerArchive(ctx context.Context, archive io.ReaderAt, size int64, c Choice) (*Reading, error) {
 	members, err := openMembers(archive, size)
 	if err != nil {
@@ -27,7 +27,7 @@ func OpenDockerArchive(ctx context.Context, archive io.ReaderAt, size int64, c C
 	}
 	var images []dockerManifest
 	if err := readJSON(members, "manifest.json", "", &images); err != nil {
-		return nil, fmt.Errorf("no archive of docker: %w", err)
+		return nil, fmt.Errorf("not an archive of docker save: %w", err)
 	}
 	var names []string
 	for _, image := range images {
@@ -38,9 +38,9 @@ func OpenDockerArchive(ctx context.Context, archive io.ReaderAt, size int64, c C
 	}
 	switch {
 	case len(images) == 0:
-		return nil, fmt.Errorf("no image is called %q; there are: %s", c.Name, strings.Join(names, ", "))
+		return nil, fmt.Errorf("no image %q; the archive has: %s", c.Name, strings.Join(names, ", "))
 	case len(images) > 1:
-		return nil, fmt.Errorf("there are several images: name one of %s", strings.Join(names, ", "))
+		return nil, fmt.Errorf("several images: name one of %s", strings.Join(names, ", "))
 	}
 	var config imgspec.Image
 	if err := readJSON(members, images[0].Config, "", &config); err != nil {
@@ -49,7 +49,7 @@ func OpenDockerArchive(ctx context.Context, archive io.ReaderAt, size int64, c C
 	return readLayers(ctx, members, images[0].Layers, config.RootFS.DiffIDs, c.TempDir)
 }
 
-// isCalled reports whether an image has a name. Docker leaves out what every name begins with.
+// isCalled reports whether an image has a name. Docker leaves out the default prefix of names.
 func (m dockerManifest) isCalled(name string) bool {
 	short := func(s string) string { return strings.TrimPrefix(strings.TrimPrefix(s, "docker.io/"), "library/") }
 	return slices.ContainsFunc(m.RepoTags, func(tag string) bool { return short(tag) == short(name) })

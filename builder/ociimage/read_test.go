@@ -21,7 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// readNamesOf opens an image and lists what its layers add up to.
+// readNamesOf returns the names of the tree that an image's layers make.
 func readNamesOf(t *testing.T, r *Reading, err error) []string {
 	t.Helper()
 	if err != nil {
@@ -38,10 +38,10 @@ func readNamesOf(t *testing.T, r *Reading, err error) []string {
 	return names
 }
 
-// wholeImage is what newLayout's image has in it.
+// wholeImage is the content of newLayout's image.
 var wholeImage = []string{".", "etc", "etc/issue", "etc/passwd"}
 
-func TestImagesAreReadAsTheyWereWritten(t *testing.T) {
+func TestOpenReadsWrittenImages(t *testing.T) {
 	t.Parallel()
 	for method := range mediaTypes {
 		dir, _ := newLayout(t, Compression{Method: method}, "x")
@@ -61,12 +61,12 @@ func TestImagesAreReadAsTheyWereWritten(t *testing.T) {
 			}
 		}
 		if left, err := os.ReadDir(c.TempDir); err != nil || len(left) > 0 {
-			t.Errorf("%s: left behind: %v, %v", method, left, err)
+			t.Errorf("%s: temporary files remain: %v, %v", method, left, err)
 		}
 	}
 }
 
-func TestImagesAreChosenByNameAndPlatform(t *testing.T) {
+func TestOpenChoosesByNameAndPlatform(t *testing.T) {
 	t.Parallel()
 	dir, _ := newLayout(t, Compression{Method: tarfile.None}, "x")
 	index, err := readIndex(dir)
@@ -101,10 +101,10 @@ func TestImagesAreChosenByNameAndPlatform(t *testing.T) {
 		}
 	}
 	for want, c := range map[string]Choice{
-		`no image is called "none"; there are: all, arm`: {Name: "none"},
-		"no image for linux/s390x; there are: unknown/unknown, linux/amd64, linux/arm": {Name: "all",
+		`no image "none"; the index has: all, arm`: {Name: "none"},
+		"no image for linux/s390x; the index has: unknown/unknown, linux/amd64, linux/arm": {Name: "all",
 			Platform: imgspec.Platform{OS: "linux", Architecture: "s390x"}},
-		"there are: linux/arm": {Platform: imgspec.Platform{OS: "linux", Architecture: "s390x"}},
+		"the index has: linux/arm": {Platform: imgspec.Platform{OS: "linux", Architecture: "s390x"}},
 	} {
 		if _, err := OpenLayout(t.Context(), dir, c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
@@ -112,7 +112,7 @@ func TestImagesAreChosenByNameAndPlatform(t *testing.T) {
 	}
 }
 
-func TestDamagedImagesAreRefused(t *testing.T) {
+func TestOpenRejectsDamagedImages(t *testing.T) {
 	t.Parallel()
 	for _, method := range []tarfile.Method{tarfile.None, tarfile.Gzip} {
 		dir, d := newLayout(t, Compression{Method: method}, "x")
@@ -148,13 +148,13 @@ func TestDamagedImagesAreRefused(t *testing.T) {
 		}
 	}
 	if _, err := OpenLayout(t.Context(), t.TempDir(), Choice{}); err == nil ||
-		!strings.HasPrefix(err.Error(), "no OCI image layout") {
+		!strings.HasPrefix(err.Error(), "not an OCI image layout") {
 		t.Errorf("an empty directory: got %v", err)
 	}
 }
 
-// A digest is a part of a file's name, and comes from a stranger.
-func TestDigestsLeadNowhere(t *testing.T) {
+// A digest is part of a file name, and is untrusted.
+func TestDigestsCannotLeaveLayout(t *testing.T) {
 	t.Parallel()
 	dir, d := newLayout(t, Compression{Method: tarfile.None}, "x")
 	manifest, _ := readManifest(t, dir, d)
@@ -174,7 +174,7 @@ func TestDigestsLeadNowhere(t *testing.T) {
 	}
 }
 
-// dockerSave is an archive of "docker save" before version 25, where a layer that comes twice is a link.
+// dockerSave returns an archive of "docker save" before version 25, where a repeated layer is a link.
 func dockerSave(t *testing.T, tags ...string) []byte {
 	t.Helper()
 	layers := [][]byte{}
@@ -211,14 +211,15 @@ func dockerSave(t *testing.T, tags ...string) []byte {
 	add(tar.Header{Name: "two/layer.tar"}, string(layers[1]))
 	add(tar.Header{Name: "three/layer.tar", Typeflag: tar.TypeSymlink, Linkname: "../two/layer.tar"}, "")
 	add(tar.Header{Name: "manifest.json"},
-		fmt.Sprintf(`[{"Config":"config.json","RepoTags":%s,"Layers":["one/layer.tar","two/layer.tar","three/layer.tar"]}]`, repoTags))
+		fmt.Sprintf(`[{"Config":"config.json","RepoTags":%s,
+			"Layers":["one/layer.tar","two/layer.tar","three/layer.tar"]}]`, repoTags))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
 }
 
-func TestArchivesOfDockerAreRead(t *testing.T) {
+func TestOpenDockerArchiveReadsImages(t *testing.T) {
 	t.Parallel()
 	archive := dockerSave(t, "debian:13", "registry.example/debian:13")
 	open := func(data []byte, name string) (*Reading, error) {
@@ -232,7 +233,7 @@ func TestArchivesOfDockerAreRead(t *testing.T) {
 		}
 	}
 	if _, err := open(archive, "debian:12"); err == nil ||
-		!strings.Contains(err.Error(), "there are: debian:13, registry.example/debian:13") {
+		!strings.Contains(err.Error(), "the archive has: debian:13, registry.example/debian:13") {
 		t.Errorf("another name: got %v", err)
 	}
 	damaged := bytes.Replace(archive, []byte("root\x00"), []byte("toor\x00"), 1)
@@ -244,7 +245,8 @@ func TestArchivesOfDockerAreRead(t *testing.T) {
 	if err := WriteArchive(t.Context(), &layout, dir, "", then); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open(layout.Bytes(), ""); err == nil || !strings.HasPrefix(err.Error(), "no archive of docker") {
+	if _, err := open(layout.Bytes(), ""); err == nil ||
+		!strings.HasPrefix(err.Error(), "not an archive of docker save") {
 		t.Errorf("another kind of archive: got %v", err)
 	}
 }
