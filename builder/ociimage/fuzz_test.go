@@ -74,14 +74,14 @@ func smallLayer(f *testing.F) []byte {
 // the texts stand for the digests of the other parts.
 func FuzzLayout(f *testing.F) {
 	const (
-		index    = `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",
+		index = `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",
 			"digest":"MANIFEST","size":1,"platform":{"os":"linux","architecture":"amd64"},
 			"annotations":{"org.opencontainers.image.ref.name":"x"}}]}`
-		nested   = `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json",
+		nested = `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json",
 			"digest":"MANIFEST"}]}`
 		manifest = `{"schemaVersion":2,"config":{"digest":"CONFIG","size":1},
 			"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"LAYER","size":1}]}`
-		config   = `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["LAYER"]}}`
+		config = `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["LAYER"]}}`
 	)
 	layer := smallLayer(f)
 	f.Add(index, manifest, config, layer, "")
