@@ -155,7 +155,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 // snapshots returns the store of snapshots for a build with this toolbox and these hooks.
 func (x *Executor) snapshots(toolbox string, scripts []string) *snapshot.Store {
 	return snapshot.New(snapshot.Config{
-		Settings: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log, Say: x.Say,
+		Settings: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log, Progress: x.Say,
 		Toolbox: toolbox, Scripts: scripts,
 	})
 }

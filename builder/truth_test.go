@@ -305,28 +305,28 @@ func TestNothingStaleComesOutOfTheCache(t *testing.T) {
 			`Name was "a.conf" and is "b.conf"`},
 		"the text of a link": {
 			with(hook(`cp -a sub "$1/srv"`), "sub/link", "-> aa"), nil,
-			func(tr *truth) { tr.write("sub/link", "-> bb") }, "sub/link is not as it was"},
+			func(tr *truth) { tr.write("sub/link", "-> bb") }, "sub/link has changed"},
 		"the mode of a directory": {
 			with(hook(`cp -a sub "$1/srv"`), "sub/x", "x"), nil, func(tr *truth) { tr.chmod("sub", 0o700) },
-			"sub is not as it was"},
+			"sub has changed"},
 		"the mode of a file that is not opened": {
 			with(hook(`[ ! -x data ] || touch "$1/executable"`), "data", "x"), nil,
-			func(tr *truth) { tr.chmod("data", 0o755) }, "data is not as it was"},
+			func(tr *truth) { tr.chmod("data", 0o755) }, "data has changed"},
 		"a link that leads elsewhere": {
 			with(hook(`cat current >"$1/etc/version"`), "v1", "one", "v2", "two", "current", "-> v1"), nil,
-			func(tr *truth) { tr.write("current", "-> v2") }, "current is not as it was"},
+			func(tr *truth) { tr.write("current", "-> v2") }, "current has changed"},
 		"a file that is looked for": {
 			hook(`[ ! -e enable-debug ] || touch "$1/debug"`), nil, func(tr *truth) { tr.write("enable-debug", "") },
-			"enable-debug is not as it was"},
+			"enable-debug has changed"},
 		"a file that is read if it is there": {
 			hook(`A=1; [ ! -f local.conf ] || . ./local.conf; echo $A >"$1/etc/a"`), nil,
-			func(tr *truth) { tr.write("local.conf", "A=2\n") }, "local.conf is not as it was"},
+			func(tr *truth) { tr.write("local.conf", "A=2\n") }, "local.conf has changed"},
 		"a size": {
 			with(hook(`stat -c %s data >"$1/etc/size"`), "data", "1"), nil, func(tr *truth) { tr.write("data", "22") },
-			"data is not as it was"},
+			"data has changed"},
 		"a content of the same size and time": {
 			with(hook(`cp data "$1/etc/data"`), "data", "1"), nil, func(tr *truth) { tr.write("data", "2") },
-			"data is not as it was"},
+			"data has changed"},
 		"a variable of the environment as a whole": {
 			hook(`env | grep ^FLAVO >"$1/etc/env" || :`), nil, variable("FLAVOUR=sweet"), "the environment: FLAVOUR"},
 		"the time zone": {hook(`date -d @0 +%H >"$1/etc/hour"`), nil, variable("TZ=XYZ-5"), "the environment: TZ"},
@@ -346,7 +346,7 @@ func TestNothingStaleComesOutOfTheCache(t *testing.T) {
 			"its content is another"},
 		"a file below a link to the working directory": {
 			with(hook(`cp data "$1/etc/data"`), "data", "1"), throughLink, func(tr *truth) { tr.write("data", "2") },
-			"data is not as it was"},
+			"data has changed"},
 		"the name of the hook": {
 			with(hook(`basename "$0" >"$1/etc/name"`), "other", "-> hook"), nil,
 			func(tr *truth) { tr.options = func(o *Options) { o.Actions = []Action{Script("./other")} } },
@@ -354,7 +354,7 @@ func TestNothingStaleComesOutOfTheCache(t *testing.T) {
 		"a file that is not ignored any more": {
 			with(hook(`cat data >"$1/etc/data"`), "data", "1", snapshot.IgnoreName, "data\n"), nil,
 			func(tr *truth) { tr.write(snapshot.IgnoreName, "dada\n"); tr.write("data", "2") },
-			"/data is not as it was"},
+			"/data has changed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -476,7 +476,7 @@ func TestWhatIsNoInputDoesNotMatter(t *testing.T) {
 	}
 	tr.write("small.img", "xx")
 	if _, said := tr.build(e); !strings.Contains(said,
-		tr.name("small.img")+" is not as it was ("+tr.name(snapshot.IgnoreName)+" can name what does not matter)") {
+		tr.name("small.img")+" has changed (list files that are not inputs in "+tr.name(snapshot.IgnoreName)+")") {
 		t.Errorf("what counts again is not told:\n%s", said)
 	}
 }

@@ -79,7 +79,7 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	text = build("there", "--cache-from="+place, "--state-dir="+empty, "--cache-to="+place)
-	if !strings.Contains(text, "there/data is not as it was") {
+	if !strings.Contains(text, "there/data has changed") {
 		t.Errorf("the hook did not run again because of its file:\n%s", text)
 	}
 	text = build("there", "--state-dir="+empty, "--cache-from=docker://127.0.0.1:1/cache")

@@ -19,55 +19,58 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// An initramfs takes longer to make than all else that a build does behind its last hook, and seldom depends on what
-// the hook does. So the files that its program writes are kept, with digests of all that the program was seen to use,
-// and another build whose target has the same of all of these gets the files without running it.
+// Making an initramfs takes longer than everything else that a build does after its last hook, and the result
+// seldom depends on the hook. So the cache keeps the files that its program writes, with digests of
+// everything that the program was seen to use. A build whose target has the same inputs takes the files from
+// the cache.
 //
-// They are kept as snapshots of a small root file system of their own, so that everything which holds for those holds
-// for them: the limit of the cache, its verbs, two builds at once.
+// They are kept as snapshots of a small root file system of their own, so that everything about snapshots applies to
+// them: the size limit of the cache, its commands, concurrent builds.
 
-// cachedOutputFile describes a run; the contents of its outputs are beside it, called after their numbers.
+// cachedOutputFile describes a run. The contents of its outputs are in the same directory, in files with their numbers
+// as names. The name is older than the term; caches have it.
 const cachedOutputFile = "/artefact.json"
 
 // cachedRun is what one run of a program used and wrote.
 type cachedRun struct {
 	Inputs inputs `json:"inputs"`
-	// HoldsIDs says that the outputs, and so the inputs' digests, depend on the random IDs of the image.
+	// HoldsIDs reports whether the outputs, and so the inputs' digests, depend on the random IDs of the image.
 	HoldsIDs bool           `json:"holdsIDs"`
 	Outputs  []cachedOutput `json:"outputs"`
 }
 
+// cachedOutput is a file that a program has written.
 type cachedOutput struct {
 	Name string      `json:"name"`
 	Mode fs.FileMode `json:"mode"`
 }
 
-// Outputs describes what a program makes of files of the target.
+// Outputs describes what a program makes from files of the target.
 type Outputs struct {
-	// Title is what people read of it.
+	// Title describes it to users.
 	Title string
-	// Program tells programs and their arguments apart: outputs of one never take the place of another's.
+	// Program identifies the program and its arguments: outputs of one never replace another's.
 	Program string
-	// Whole are directories whose files are inputs, whether they are opened or not.
+	// Whole are directories whose files are inputs, opened or not.
 	Whole []string
 	// Places are the directories that outputs may be in.
 	Places []string
-	// Mentions reports whether an output of that name holds one of the random ids of the image.
+	// Mentions reports whether an output of that name contains one of the random IDs of the image.
 	Mentions func(name string, data []byte, ids []string) bool
 }
 
-// outputCache keeps and finds the outputs of one program in the target of a chain.
+// outputCache stores and finds the outputs of one program in the target of a chain.
 type outputCache struct {
 	*Chain
 	of Outputs
 }
 
-// MakeOutputs has the outputs of a program made in the target by run, or takes those of an earlier run.
+// MakeOutputs calls run to make the outputs of a program in the target, or takes those of an earlier run.
 func (c *Chain) MakeOutputs(ctx context.Context, of Outputs, run func() error) error {
 	a, title := outputCache{c, of}, of.Title
 	name, err := a.name()
 	if errors.Is(err, fs.ErrNotExist) {
-		return run() // nobody knows what is installed
+		return run() // without dpkg's status, the installed packages are unknown
 	}
 	if err != nil {
 		return err
@@ -77,12 +80,12 @@ func (c *Chain) MakeOutputs(ctx context.Context, of Outputs, run func() error) e
 		return fmt.Errorf("use the result of an earlier build: %w", err)
 	}
 	if why == "" {
-		c.store.tell("cached: " + title + ": all that it uses is the same")
+		c.store.report("cached: " + title + ": its inputs have not changed")
 		used, _ := o.mark(name, map[string]string{})
 		c.made, c.origins = append(c.made, used), c.origins.with(o...)
 		return nil
 	}
-	c.store.tell("run: " + title + ": " + why)
+	c.store.report("run: " + title + ": " + why)
 	before, dirs, err := namesBelow(c.target.Root())
 	if err != nil {
 		return err
@@ -106,7 +109,7 @@ func (c *Chain) MakeOutputs(ctx context.Context, of Outputs, run func() error) e
 	return nil
 }
 
-// namesBelow gives all names in a directory of the host, and which of them are directories.
+// namesBelow returns all names below a directory of the host, and the directories among them.
 func namesBelow(top string) (names map[string]bool, dirs []string, err error) {
 	names = map[string]bool{}
 	err = filepath.WalkDir(top, func(name string, d fs.DirEntry, err error) error {
@@ -121,10 +124,10 @@ func namesBelow(top string) (names map[string]bool, dirs []string, err error) {
 	return names, dirs, err
 }
 
-// dpkgStatus says which packages are installed: programs also look at files of them that they do not open.
+// dpkgStatus lists the installed packages: programs also depend on files of packages that they do not open.
 const dpkgStatus = "/var/lib/dpkg/status"
 
-// name is the same for targets with the same packages.
+// name returns the name of the snapshot, which is the same for targets with the same packages.
 func (a outputCache) name() (string, error) {
 	packages, err := a.target.ReadFile(dpkgStatus)
 	if err != nil {
@@ -133,6 +136,7 @@ func (a outputCache) name() (string, error) {
 	return NamePrefix + "made:" + string(HashOf(a.store.Settings.Program, a.of.Program, string(packages))), nil
 }
 
+// reader returns a reader of the inputs of a run.
 func (a outputCache) reader(made cachedRun) inputReader {
 	r := inputReader{target: a.target, outputs: map[string]bool{}, epoch: a.Epoch}
 	for _, o := range made.Outputs {
@@ -144,11 +148,11 @@ func (a outputCache) reader(made cachedRun) inputReader {
 	return r
 }
 
-// reuse puts the outputs of an earlier run into the target, and gives their origins. If there is none whose inputs are
-// the same, it says why not.
+// reuse writes the outputs of an earlier run to the target, and returns their origins. If there is no run with the same
+// inputs, why says so.
 func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, why string, err error) {
 	if a.store.Settings.Rebuild {
-		return nil, "the cache is not to be used", nil
+		return nil, "cached results are not used", nil
 	}
 	kept, o, err := a.store.fromOne(ctx, name, title)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -167,7 +171,7 @@ func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, 
 		return nil, "", err
 	}
 	if len(changed) > 0 {
-		return nil, "changed since: " + someOf(changed), nil
+		return nil, "changed since: " + firstNames(changed), nil
 	}
 	for i, output := range made.Outputs {
 		if err := a.target.WriteFile(output.Name, contents[i], output.Mode); err != nil {
@@ -188,7 +192,7 @@ func (a outputCache) read(kept target.Target) (made cachedRun, contents [][]byte
 	}
 	for i, o := range made.Outputs {
 		if !slices.Contains(a.of.Places, path.Dir(o.Name)) {
-			return made, nil, fmt.Errorf("%s is no place for it", o.Name)
+			return made, nil, fmt.Errorf("%s is not in a directory for outputs", o.Name)
 		}
 		data, err := kept.ReadFile(fmt.Sprintf("/%d", i))
 		if err != nil {
@@ -199,8 +203,8 @@ func (a outputCache) read(kept target.Target) (made cachedRun, contents [][]byte
 	return made, contents, nil
 }
 
-// someOf names the first few.
-func someOf(names []string) string {
+// firstNames lists the first few names.
+func firstNames(names []string) string {
 	const most = 3
 	text := strings.Join(names[:min(most, len(names))], ", ")
 	if more := len(names) - most; more > 0 {
@@ -209,8 +213,8 @@ func someOf(names []string) string {
 	return text
 }
 
-// keepRun keeps what a run has made in the target, and returns the name of the snapshot. The error says what it did
-// that files alone cannot repeat, or what went wrong.
+// keepRun saves the outputs of a run in the target, and returns the name of the snapshot. The error says what
+// the run did that files cannot repeat, or what failed.
 func (a outputCache) keepRun(
 	ctx context.Context, name string, use usage, before map[string]bool,
 ) (kept string, err error) {
@@ -246,7 +250,7 @@ func (a outputCache) keepRun(
 	return name, a.write(ctx, name, labels, made, contents)
 }
 
-// output looks at a name that a run has changed: an output with its content, or nothing for a temporary file.
+// output returns the output with the given name, which a run has changed, and its content; nil for a temporary file.
 func (a outputCache) output(name string, before bool) (*cachedOutput, []byte, error) {
 	info, err := a.target.Lstat(name)
 	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
@@ -258,7 +262,7 @@ func (a outputCache) output(name string, before bool) (*cachedOutput, []byte, er
 	case err != nil:
 		return nil, nil, err
 	case before && info.IsDir():
-		return nil, nil, nil // its attributes or times: the names in it have events of their own
+		return nil, nil, nil // only its attributes or times: names in it have their own events
 	case before:
 		return nil, nil, errors.New("it changes " + name)
 	}
@@ -269,13 +273,13 @@ func (a outputCache) output(name string, before bool) (*cachedOutput, []byte, er
 	st, whose := info.Sys().(*syscall.Stat_t), root.Sys().(*syscall.Stat_t)
 	plain := info.Mode().IsRegular() && st.Nlink == 1 && st.Uid == whose.Uid && st.Gid == whose.Gid
 	if !plain || !slices.Contains(a.of.Places, path.Dir(name)) {
-		return nil, nil, errors.New("it makes " + name) // no plain file of root's at a known place
+		return nil, nil, errors.New("it makes " + name) // not a plain file of root's in a directory for outputs
 	}
 	data, err := a.target.ReadFile(name)
 	return &cachedOutput{name, info.Mode()}, data, err
 }
 
-// write writes a run into a root file system of its own.
+// write writes a run to a root file system of its own, and makes a snapshot of that.
 func (a outputCache) write(
 	ctx context.Context, name string, labels map[string]string, made cachedRun, contents [][]byte,
 ) (err error) {

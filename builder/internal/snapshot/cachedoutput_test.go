@@ -22,7 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// outputEngine keeps what is snapshotted of the targets that it makes.
+// outputEngine keeps the snapshots of the targets that it makes.
 type outputEngine struct {
 	snapshottest.Engine
 	t    *testing.T
@@ -57,7 +57,7 @@ func (a outputTarget) Snapshot(_ context.Context, name string, labels map[string
 	return nil
 }
 
-// initramfsTarget is a system whose update-initramfs reads some files and writes an initramfs of them.
+// initramfsTarget returns a system whose update-initramfs reads some files and writes an initramfs of them.
 func initramfsTarget(t *testing.T) *targettest.Target {
 	t.Helper()
 	f := targettest.New(t, map[string]string{
@@ -96,7 +96,7 @@ func initramfsTarget(t *testing.T) *targettest.Target {
 	return f
 }
 
-// cpioFile is a file of an archive, with its name as its content.
+// cpioFile returns a file of an archive, with its name as its content.
 func cpioFile(text string) string {
 	fields := make([]string, 13)
 	for i := range fields {
@@ -107,14 +107,14 @@ func cpioFile(text string) string {
 	return file + strings.Repeat("\x00", -len(file)&3)
 }
 
-// initramfsChain is the chain of a build of images with an ID.
+// initramfsChain returns the chain of a build of an image with an ID.
 func initramfsChain(t *testing.T, e Engine) *Chain {
 	t.Helper()
 	store := New(Config{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	return &Chain{store: store, IDs: []string{"1111-2222"}}
 }
 
-// stepOutputs is a chain as steps see it.
+// stepOutputs is a chain in the form that steps use.
 type stepOutputs struct{ chain *Chain }
 
 func (o stepOutputs) Make(ctx context.Context, _ target.Target, of step.Output, run func() error) error {
@@ -127,7 +127,7 @@ func makeInitramfs(t *testing.T, f *targettest.Target, c *Chain) (ran bool, why 
 	return makeInitramfsOf(t, f, c, nil)
 }
 
-// makeInitramfsOf does it in a target of these origins.
+// makeInitramfsOf is makeInitramfs for a target with these origins.
 func makeInitramfsOf(t *testing.T, f *targettest.Target, c *Chain, o origins) (ran bool, why string) {
 	t.Helper()
 	c.store.Settings.Explain = func(text string) { why = text }
@@ -143,7 +143,7 @@ func makeInitramfsOf(t *testing.T, f *targettest.Target, c *Chain, o origins) (r
 	return len(f.Transcript) > 0, why
 }
 
-func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
+func TestInitramfsIsRemadeOnlyIfInputsChanged(t *testing.T) {
 	t.Parallel()
 	write := func(name, text string) func(*targettest.Target) error {
 		return func(f *targettest.Target) error { return os.WriteFile(f.Path(name), []byte(text), 0o644) }
@@ -201,7 +201,7 @@ func TestInitramfsIsMadeAgainOnlyIfItsInputsChanged(t *testing.T) {
 	}
 }
 
-func TestInitramfsThatCannotBeReadIsMadeAgain(t *testing.T) {
+func TestUnreadableInitramfsIsRemade(t *testing.T) {
 	t.Parallel()
 	for what, damage := range map[string]func(kept *targettest.Target) error{
 		"no content": func(kept *targettest.Target) error { return kept.Remove("/0") },
@@ -228,7 +228,7 @@ func TestInitramfsThatCannotBeReadIsMadeAgain(t *testing.T) {
 	}
 }
 
-func TestInitramfsThatHoldsIDsIsForThem(t *testing.T) {
+func TestInitramfsWithIDsDependsOnThem(t *testing.T) {
 	t.Parallel()
 	a := initramfsChain(t, &outputEngine{t: t, kept: map[string]*targettest.Target{}})
 	for i, tt := range []struct {
@@ -288,8 +288,8 @@ func TestInitramfsIsNotKept(t *testing.T) {
 	}
 }
 
-// With a fixed time, files that are older keep theirs in the initramfs.
-func TestInputsHaveTheirTimesIfTheseAreKept(t *testing.T) {
+// With a fixed time, older files keep their times in the initramfs.
+func TestTimesAreInputsIfOutputRecordsThem(t *testing.T) {
 	t.Parallel()
 	f := targettest.New(t, map[string]string{"/a": "1"})
 	at := func(seconds int64, epoch time.Time) Digest {

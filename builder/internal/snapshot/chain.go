@@ -13,28 +13,28 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Chain is the chain of steps that made a root file system, as far as it is known to the cache.
+// Chain is the chain of steps that made a root file system, as far as the cache knows it.
 type Chain struct {
 	store   *Store
 	target  target.Rootfs
 	entries []Entry
-	// layers are the names of the layers of the snapshots that the target rests on.
+	// layers are the names of the layers of the snapshots below the target.
 	layers []string
-	// seed is where the IDs in the target come from.
+	// seed is the seed of the IDs in the target.
 	seed uuid.UUID
-	// ended: nothing is kept that comes after a result that is not.
+	// ended is set after a result that is not kept: no later one is kept either.
 	ended bool
-	// origins are those of all that the target is made of.
+	// origins are the origins of everything in the target.
 	origins origins
 	// made are the names of the cached outputs in the target.
 	made []string
-	// IDs are the IDs of the image, as texts of the target name them.
+	// IDs are the IDs of the image as they appear in texts of the target.
 	IDs []string
-	// Epoch is the time that the build records, if it is fixed.
+	// Epoch is the fixed time of the build; zero if there is none.
 	Epoch time.Time
 }
 
-// Resume returns the chain of a root file system that begin has returned.
+// Resume returns the chain of a root file system that Begin has returned.
 func (store *Store) Resume(s Start, target target.Rootfs, seed uuid.UUID) *Chain {
 	return &Chain{
 		store: store, target: target, entries: slices.Clone(s.Entries), layers: slices.Clone(s.layers), seed: seed,
@@ -42,11 +42,11 @@ func (store *Store) Resume(s Start, target target.Rootfs, seed uuid.UUID) *Chain
 	}
 }
 
-// Snapshots is the number of snapshots that the target rests on.
+// Snapshots returns the number of snapshots below the target.
 func (c *Chain) Snapshots() int { return len(c.layers) }
 
-// Run runs the next step, and makes a snapshot of the target if the step's result is kept. The step is what digests are
-// made of: it has no random IDs in it.
+// Run calls run for the next step, and makes a snapshot of the target if the step's result is kept. The digest depends
+// on step, which must not contain random IDs.
 func (c *Chain) Run(ctx context.Context, step Step, run func() error) error {
 	if c.ended {
 		return run()
@@ -68,13 +68,13 @@ func (c *Chain) Run(ctx context.Context, step Step, run func() error) error {
 	return c.keep(ctx)
 }
 
-// runEntry runs a step and returns its entry. unkept says why the result must not be kept.
+// runEntry runs a step and returns its entry. unkept is the reason not to keep the result.
 func (c *Chain) runEntry(ctx context.Context, step Step, run func() error) (l Entry, unkept, err error) {
 	before := firstDigest(c.store.Settings.Program)
 	if len(c.entries) > 0 {
 		before = c.entries[len(c.entries)-1].Digest
 	}
-	v, unkept := c.store.look(step, nil)
+	v, unkept := c.store.viewOf(step, nil)
 	if v == nil || unkept != nil {
 		if err := run(); err != nil || unkept != nil {
 			return l, unkept, err
@@ -86,7 +86,7 @@ func (c *Chain) runEntry(ctx context.Context, step Step, run func() error) (l En
 		return l, nil, err
 	}
 	c.store.recordView(v)
-	if len(v.Lent) == 0 {
+	if len(v.Shared) == 0 {
 		return l, nil, run()
 	}
 	seen, unkept, err := c.store.runObserved(ctx, step, v, run)
@@ -96,7 +96,7 @@ func (c *Chain) runEntry(ctx context.Context, step Step, run func() error) (l En
 	return l, nil, l.observe(seen)
 }
 
-// keep makes a snapshot of the target, with the origins of what it rests on.
+// keep makes a snapshot of the target, with its origins.
 func (c *Chain) keep(ctx context.Context) error {
 	labels, err := stepLabels(c.entries, c.layers, c.seed)
 	if err != nil {

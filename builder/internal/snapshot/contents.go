@@ -22,20 +22,20 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// contents gives digests of files that hooks have opened. It notes those of large files in a file beside the store, as
-// git's index does, and reads them again only if their state is another. Times decide nothing else.
+// contents computes digests of files that hooks have opened. It saves those of large files in an index beside
+// the store, like git, and reads such a file again only if its state has changed. Times decide nothing else.
 type contents struct {
-	// index is the file of notes; empty for none. now is a clock.
+	// index is the index file; empty for none. now is the clock.
 	index string
 	now   func() time.Time
 
-	mu    sync.Mutex
-	notes map[string]contentNote
-	dirty bool
+	mu      sync.Mutex
+	entries map[string]indexEntry
+	dirty   bool
 }
 
-// contentNote is the digest of a file in a state.
-type contentNote struct {
+// indexEntry is the digest of a file in a certain state.
+type indexEntry struct {
 	Dev, Ino     uint64
 	Size         int64
 	Mtime, Ctime int64 // nanoseconds
@@ -43,23 +43,23 @@ type contentNote struct {
 }
 
 const (
-	// leastNoted is the size from which a file is noted: to read a smaller one costs less than to look it up.
-	leastNoted = 256 << 10
-	// mostNoted is how many files are noted, some 30 MB of them at least.
-	mostNoted = 10_000
-	// racy is how old a state must be to be noted: a file that is changed twice within the resolution of its
-	// time has the same state both times. FAT has the coarsest, two seconds.
+	// minIndexed is the size from which files are indexed: reading a smaller one costs less than looking it up.
+	minIndexed = 256 << 10
+	// maxIndexed limits the number of indexed files.
+	maxIndexed = 10_000
+	// racy is the minimum age of an indexed state: a file that changes twice within the resolution of its times has the
+	// same state both times. FAT has the coarsest resolution, two seconds.
 	racy = 2 * time.Second
 )
 
-// errNoFile says that a name is not that of a regular file.
-var errNoFile = errors.New("not a file")
+// errNotRegular says that a name is not that of a regular file.
+var errNotRegular = errors.New("not a regular file")
 
-// digest is that of a file's content and extended attributes, which cp -a copies.
+// digest returns the digest of a file's content and extended attributes, which cp -a copies.
 func (c *contents) digest(ctx context.Context, name string) (Digest, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOTDIR) {
-		return "", fmt.Errorf("%s: %w", name, errNoFile)
+		return "", fmt.Errorf("%s: %w", name, errNotRegular)
 	}
 	if err != nil {
 		return "", err
@@ -67,12 +67,12 @@ func (c *contents) digest(ctx context.Context, name string) (Digest, error) {
 	defer f.Close()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return "", fmt.Errorf("look at %s: %w", name, err)
+		return "", fmt.Errorf("stat %s: %w", name, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return "", fmt.Errorf("%s: %w", name, errNoFile)
+		return "", fmt.Errorf("%s: %w", name, errNotRegular)
 	}
-	if digest, noted := c.noted(name, &st); noted {
+	if digest, found := c.lookup(name, &st); found {
 		return digest, nil
 	}
 	h := sha256.New()
@@ -84,56 +84,56 @@ func (c *contents) digest(ctx context.Context, name string) (Digest, error) {
 		return "", fmt.Errorf("read attributes of %s: %w", name, err)
 	}
 	digest := HashOf(append(attributes, hex.EncodeToString(h.Sum(nil)))...)
-	c.note(name, &st, digest)
+	c.add(name, &st, digest)
 	return digest, nil
 }
 
-// noted looks a digest up that is known for a file in this state.
-func (c *contents) noted(name string, st *unix.Stat_t) (Digest, bool) {
-	if c.index == "" || st.Size < leastNoted {
+// lookup returns the indexed digest of a file in this state.
+func (c *contents) lookup(name string, st *unix.Stat_t) (Digest, bool) {
+	if c.index == "" || st.Size < minIndexed {
 		return "", false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.notes == nil {
-		c.notes = map[string]contentNote{}
-		if text, err := os.ReadFile(c.index); err != nil || json.Unmarshal(text, &c.notes) != nil {
-			c.notes = map[string]contentNote{} // the first build, or a damaged file: all is read again
+	if c.entries == nil {
+		c.entries = map[string]indexEntry{}
+		if text, err := os.ReadFile(c.index); err != nil || json.Unmarshal(text, &c.entries) != nil {
+			c.entries = map[string]indexEntry{} // the first build, or a damaged index: all files are read again
 		}
 	}
-	note, found := c.notes[name]
-	return note.Digest, found && note == newContentNote(st, note.Digest)
+	e, found := c.entries[name]
+	return e.Digest, found && e == newIndexEntry(st, e.Digest)
 }
 
-// note notes a digest of a file that was in a state before it was read. If it has changed meanwhile, its state is
-// another one by now; if it has changed just before, a second change might not show.
-func (c *contents) note(name string, st *unix.Stat_t, digest Digest) {
-	note := newContentNote(st, digest)
-	if c.index == "" || st.Size < leastNoted || max(note.Mtime, note.Ctime) > c.now().Add(-racy).UnixNano() {
+// add indexes the digest of a file with its state before it was read. If it changed meanwhile, its state
+// differs now; if it changed just before, another change may have left the state the same.
+func (c *contents) add(name string, st *unix.Stat_t, digest Digest) {
+	e := newIndexEntry(st, digest)
+	if c.index == "" || st.Size < minIndexed || max(e.Mtime, e.Ctime) > c.now().Add(-racy).UnixNano() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.notes[name], c.dirty = note, true
+	c.entries[name], c.dirty = e, true
 }
 
-func newContentNote(st *unix.Stat_t, digest Digest) contentNote {
-	return contentNote{uint64(st.Dev), st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano(), digest}
+func newIndexEntry(st *unix.Stat_t, digest Digest) indexEntry {
+	return indexEntry{uint64(st.Dev), st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano(), digest}
 }
 
-// save writes the notes down. What is lost, because two builds save at once, is read again.
+// save writes the index. Of two builds that save at once, one loses entries, and those files are read again.
 func (c *contents) save(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.dirty {
 		return nil
 	}
-	for name := range c.notes {
-		if _, err := os.Lstat(name); err != nil || len(c.notes) > mostNoted {
-			delete(c.notes, name)
+	for name := range c.entries {
+		if _, err := os.Lstat(name); err != nil || len(c.entries) > maxIndexed {
+			delete(c.entries, name)
 		}
 	}
-	text, err := json.Marshal(c.notes)
+	text, err := json.Marshal(c.entries)
 	if err != nil {
 		return err
 	}
@@ -147,11 +147,11 @@ func (c *contents) save(ctx context.Context) error {
 	})
 }
 
-// hostXattrs are those that are a machine's own.
+// hostXattrs are attributes that are specific to a machine.
 var hostXattrs = []string{"security.selinux", "security.ima", "security.evm", "security.apparmor"}
 
-// xattrTexts are names and values of an open file's extended attributes, sorted by name; none where there are no such
-// things.
+// xattrTexts returns the names and values of an open file's extended attributes, sorted by name; nil if the file system
+// does not support them.
 func xattrTexts(fd int) ([]string, error) {
 	buf := make([]byte, 64<<10) // XATTR_LIST_MAX, XATTR_SIZE_MAX
 	n, err := unix.Flistxattr(fd, buf)
@@ -178,10 +178,10 @@ func xattrTexts(fd int) ([]string, error) {
 	return texts, nil
 }
 
-// UntilDone returns a reader that reads until the context is done.
+// UntilDone returns a reader of r that fails when the context is done.
 func UntilDone(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
 
-// contextReader is what untilDone returns.
+// contextReader implements UntilDone.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLargeFilesAreReadAgainOnlyIfTheirStateIsAnother forges notes, to see which of them are believed.
-func TestLargeFilesAreReadAgainOnlyIfTheirStateIsAnother(t *testing.T) {
+// TestLargeFilesAreReadAgainOnlyIfStateChanged forges index entries, to see which are used.
+func TestLargeFilesAreReadAgainOnlyIfStateChanged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	name, index := filepath.Join(dir, "large"), filepath.Join(dir, "records/contents.json")
 	write := func(content byte) {
 		t.Helper()
-		if err := os.WriteFile(name, bytes.Repeat([]byte{content}, leastNoted), 0o644); err != nil {
+		if err := os.WriteFile(name, bytes.Repeat([]byte{content}, minIndexed), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,32 +54,32 @@ func TestLargeFilesAreReadAgainOnlyIfTheirStateIsAnother(t *testing.T) {
 	if err := unix.Stat(name, &st); err != nil {
 		t.Fatal(err)
 	}
-	if _, noted := later.noted(name, &st); !noted {
+	if _, noted := later.lookup(name, &st); !noted {
 		t.Error("an old file is not noted")
 	}
-	// What is noted is believed, without a look at the content.
-	later.notes[name] = newContentNote(&st, "forged")
+	// An index entry is used without reading the file.
+	later.entries[name] = newIndexEntry(&st, "forged")
 	if digest(later) != "forged" {
 		t.Error("the file is read again")
 	}
-	// Another content of the same size, with the old time put back: the time of change tells.
+	// Other content of the same size with the old mtime: the ctime differs.
 	time0 := time.Unix(st.Mtim.Unix())
 	write('b')
 	if err := os.Chtimes(name, time0, time0); err != nil {
 		t.Fatal(err)
 	}
 	if got := digest(later); got == "forged" || got == first {
-		t.Errorf("another content has the digest %s", got)
+		t.Errorf("other content has the digest %s", got)
 	}
 	if err := os.WriteFile(index, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := digest(at(time.Hour)); got == first {
-		t.Error("a damaged file of notes is believed")
+		t.Error("a damaged index is used")
 	}
 }
 
-func TestExtendedAttributesAreContent(t *testing.T) {
+func TestDigestIncludesExtendedAttributes(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(name, []byte("x"), 0o644); err != nil {

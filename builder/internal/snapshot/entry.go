@@ -12,24 +12,24 @@ import (
 	"golang.org/x/crypto/scrypt"
 )
 
-// Digest names the result of a step and of all steps before it: a SHA-256 digest in hexadecimal.
+// Digest identifies the result of a step and of all steps before it: a SHA-256 digest in hexadecimal.
 type Digest string
 
-// short is enough of a digest for people.
+// short returns the beginning of a digest, for messages.
 func (d Digest) short() string { return string(d[:min(12, len(d))]) }
 
-// Entry is one step in a chain of digests, with what it was made from.
+// Entry is one step in a chain of digests, with its inputs.
 type Entry struct {
 	Kind  string `json:"kind"`
 	Title string `json:"title"`
-	// Inputs is the step's data. Secrets in it are hidden; what is known of them is in Secrets.
+	// Inputs is the step's data, with secrets hidden. Secrets has a hash of these.
 	Inputs  json.RawMessage `json:"inputs"`
 	Secrets string          `json:"secrets,omitempty"`
 	// View is what the step could see of the host before it ran.
 	View *view `json:"view,omitempty"`
-	// Observed is what a hook used of the host, see observation. It is not known before the hook has run once.
+	// Observed is what a hook used of the host; see observation. It is unknown before the hook has run once.
 	Observed *observation `json:"observed,omitempty"`
-	// Content is the digest without Observed, Digest that of everything.
+	// Content is the digest without Observed, Digest the digest of everything.
 	Content Digest `json:"own"`
 	Digest  Digest `json:"digest"`
 
@@ -39,24 +39,23 @@ type Entry struct {
 // scryptCost makes a guess at a secret take some 16 MiB and tens of milliseconds (N of RFC 7914).
 const scryptCost = 1 << 14
 
-// chainFormat changes when a chain tells something else of its steps than before, or in another form: no snapshot with
-// another one is found.
+// chainFormat changes with the content or the format of chains: snapshots with another one are not found.
 const chainFormat = "2"
 
-// firstDigest is that of an empty root file system. program identifies the program itself: another version of it may
-// do something else in the step of the same data.
+// firstDigest returns the digest of an empty root file system. program identifies the program itself: another
+// version may have another result for the same step.
 func firstDigest(program string) Digest {
 	return HashOf("vmdebootstrap", chainFormat, program)
 }
 
-// newEntry puts a step behind the digest of what came before it. v is the step's view, nil for none.
+// newEntry returns the entry of a step after the given digest. v is the step's view; nil for none.
 func newEntry(before Digest, step Step, v *view) (Entry, error) {
 	inputs, err := json.Marshal(step)
 	if err != nil {
 		return Entry{}, fmt.Errorf("BUG: data of step %s: %w", step.Kind(), err)
 	}
 	l := Entry{Kind: step.Kind(), Title: step.Title(), Inputs: inputs, View: v, kept: step.Kept()}
-	// Another password is another image, but a digest must not help to guess it more than the hash in the image does.
+	// Another password means another image, but a digest must not make guessing it easier than the hash in the image.
 	for _, secret := range secretsOf(reflect.ValueOf(step)) {
 		hash, err := scrypt.Key([]byte(secret), []byte(before), scryptCost, 8, 1, sha256.Size)
 		if err != nil {
@@ -73,7 +72,7 @@ func newEntry(before Digest, step Step, v *view) (Entry, error) {
 	return l, nil
 }
 
-// observe adds what the step was seen to use.
+// observe sets what the step was seen to use.
 func (l *Entry) observe(o *observation) error {
 	if o == nil {
 		return nil
@@ -87,7 +86,8 @@ func (l *Entry) observe(o *observation) error {
 	return nil
 }
 
-// HashOf is a digest of some texts that no other texts have.
+// HashOf returns a digest of a list of texts. Each length is part of it, so that different lists never collide by
+// concatenation.
 func HashOf(texts ...string) Digest {
 	h := sha256.New()
 	for _, text := range texts {
@@ -96,7 +96,7 @@ func HashOf(texts ...string) Digest {
 	return Digest(hex.EncodeToString(h.Sum(nil)))
 }
 
-// secretsOf finds all secrets in a step's data that are set, URLs with credentials among them.
+// secretsOf returns all non-empty secrets in a step's data, including URLs with credentials.
 func secretsOf(v reflect.Value) []string {
 	if hiding, ok := v.Interface().(interface{ DigestText() string }); ok {
 		if hiding.DigestText() == "" {

@@ -12,9 +12,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Title returns what people read of a snapshot: what was done last in it.
+// Title describes a snapshot to users: its last step, and its origins.
 func Title(s types.Snapshot) string {
-	title := cmp.Or(s.Labels[labelTitle], strings.TrimPrefix(ownName(s.Name), NamePrefix))
+	title := cmp.Or(s.Labels[labelTitle], strings.TrimPrefix(localName(s.Name), NamePrefix))
 	if chain, err := readChain(s.Labels); err == nil && len(chain) > 0 {
 		title = chain[len(chain)-1].Title
 	}
@@ -22,21 +22,21 @@ func Title(s types.Snapshot) string {
 	if err != nil || len(o) == 0 {
 		return title
 	}
-	var places []string
+	var remotes []string
 	for _, from := range o {
-		places = append(places, from.Place)
+		remotes = append(remotes, from.Remote)
 	}
-	return title + ", from " + strings.Join(slices.Compact(places), " and ")
+	return title + ", from " + strings.Join(slices.Compact(remotes), " and ")
 }
 
-// LeastRecentlyUsed names the snapshots to remove so that the others take no more than limit: those that were not used
-// for longest. Who uses a snapshot uses those that it rests on.
+// LeastRecentlyUsed returns the names of the snapshots to remove so that the others take no more than limit. Using a
+// snapshot counts as using the snapshots below it.
 func LeastRecentlyUsed(all []types.Snapshot, limit diskimage.Size) []string {
 	used := map[string]time.Time{}
 	var total diskimage.Size
 	for _, s := range all {
 		total += diskimage.Size(s.Size)
-		names := []string{ownName(s.Name)}
+		names := []string{localName(s.Name)}
 		if chain, err := readChain(s.Labels); err == nil {
 			for _, l := range chain {
 				names = append(names, StepPrefix+string(l.Content))
@@ -50,10 +50,10 @@ func LeastRecentlyUsed(all []types.Snapshot, limit diskimage.Size) []string {
 	}
 	order := slices.Clone(all)
 	slices.SortStableFunc(order, func(a, b types.Snapshot) int {
-		if c := used[ownName(a.Name)].Compare(used[ownName(b.Name)]); c != 0 {
+		if c := used[localName(a.Name)].Compare(used[localName(b.Name)]); c != 0 {
 			return c
 		}
-		return chainLength(b) - chainLength(a) // what rests on others goes first
+		return chainLength(b) - chainLength(a) // longer chains first
 	})
 	var names []string
 	for _, s := range order {
@@ -66,7 +66,7 @@ func LeastRecentlyUsed(all []types.Snapshot, limit diskimage.Size) []string {
 	return names
 }
 
-// chainLength is the number of steps in the snapshot.
+// chainLength returns the number of steps in a snapshot.
 func chainLength(s types.Snapshot) int {
 	chain, _ := readChain(s.Labels)
 	return len(chain)

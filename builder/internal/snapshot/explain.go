@@ -11,26 +11,26 @@ import (
 	"strings"
 )
 
-// tell tells what --explain-cache asks for.
-func (store *Store) tell(text string) {
+// report prints a text for --explain-cache.
+func (store *Store) report(text string) {
 	if store.Settings.Explain != nil {
 		store.Settings.Explain(text)
 	}
 }
 
-// explain tells of each step whose result is kept where its result comes from, and of the first that has to run what is
-// different from the last build that was like this one.
+// explain reports for each step whose result is kept where that comes from, and for the first step to run what differs
+// from the last similar build.
 func (store *Store) explain(ctx context.Context, all []Step, s Start) error {
 	if store.Settings.Explain == nil {
 		return nil
 	}
-	place := ""
+	suffix := ""
 	if s.shared != nil {
-		place = ", in " + s.shared.from.String()
+		suffix = ", in " + s.shared.from.String()
 	}
 	for _, l := range s.Entries {
 		if l.kept {
-			store.Settings.Explain("cached: " + l.Title + place)
+			store.Settings.Explain("cached: " + l.Title + suffix)
 		}
 	}
 	steps := all[len(s.Entries):]
@@ -51,17 +51,18 @@ func (store *Store) explain(ctx context.Context, all []Step, s Start) error {
 	return nil
 }
 
-// reason says why steps run that follow the known ones: what is different from the last build that had those in common.
+// reason returns why the steps after the known ones run: what differs from the last build that begins with the known
+// ones.
 func (store *Store) reason(ctx context.Context, known []Entry, steps []Step) (string, error) {
 	if store.Settings.Rebuild {
-		return "the cache is not to be used", nil
+		return "cached results are not used", nil
 	}
 	all, err := store.Engine.Snapshots()
 	if err != nil {
 		return "", err
 	}
-	shared := looks{}
-	for _, snapshot := range all { // the last used first
+	shared := listings{}
+	for _, snapshot := range all { // the most recently used first
 		chain, err := readChain(snapshot.Labels)
 		if err != nil || len(chain) <= len(known) {
 			continue
@@ -77,7 +78,7 @@ func (store *Store) reason(ctx context.Context, known []Entry, steps []Step) (st
 			if i == len(steps) {
 				break
 			}
-			v, unknown := store.look(steps[i], shared)
+			v, unknown := store.viewOf(steps[i], shared)
 			if unknown != nil {
 				return fmt.Sprintf("%s: %v", steps[i].Title(), unknown), nil
 			}
@@ -102,14 +103,14 @@ func (store *Store) reason(ctx context.Context, known []Entry, steps []Step) (st
 	return "it has not run yet after the same steps, or its result is gone", nil
 }
 
-// difference names the inputs of a step that are not what they were.
+// difference describes the inputs of a step that have changed.
 func difference(old, now Entry, step Step, kept records) []string {
 	if old.Kind != now.Kind {
-		return []string{"this step was not there"}
+		return []string{"this step is new"}
 	}
 	var was, is map[string]json.RawMessage
 	if json.Unmarshal(old.Inputs, &was) != nil || json.Unmarshal(now.Inputs, &is) != nil {
-		return []string{"its data have another form"}
+		return []string{"the format of its data has changed"}
 	}
 	var changes []string
 	for name := range is {
@@ -124,14 +125,14 @@ func difference(old, now Entry, step Step, kept records) []string {
 	case now.View != nil && old.View != nil && len(now.View.differences(old.View, kept)) > 0:
 		changes = now.View.differences(old.View, kept)
 	case old.Secrets != now.Secrets:
-		changes = append(changes, cmp.Or(step.Changed(""), "a password is another"))
+		changes = append(changes, cmp.Or(step.Changed(""), "a password has changed"))
 	default:
 		changes = append(changes, "another version of this program ran it")
 	}
 	return changes
 }
 
-// brief is enough of a value to recognise it.
+// brief shortens a value for a message.
 func brief(value json.RawMessage) string {
 	const most = 60
 	text := []rune(string(value))

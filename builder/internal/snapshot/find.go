@@ -15,22 +15,22 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Start is where a build begins.
+// Start is the point from which a build continues.
 type Start struct {
-	// Entries are those of the steps that need not run.
+	// Entries describe the steps that need not run.
 	Entries []Entry
 	// Snapshot holds their result; "" if there are none.
 	Snapshot string
-	// shared is where the snapshot comes from; nil if it is in the store. origins are those of one in the store.
+	// shared is the snapshot at a remote; nil if it is in the store. origins are the origins of one in the store.
 	shared  *sharedSnapshot
 	origins origins
 	// layers are the names of the snapshot's layers.
 	layers []string
-	// Seed is where the IDs in the snapshot come from.
+	// Seed is the seed of the IDs in the snapshot.
 	Seed uuid.UUID
 }
 
-// Begin finds where to begin with some steps, and returns the root file system that the first step to run works on.
+// Begin finds the longest chain of the steps that a snapshot holds, and returns the root file system for the next step.
 func (store *Store) Begin(ctx context.Context, steps []Step) (Start, target.Rootfs, error) {
 	for {
 		s, err := store.find(ctx, steps)
@@ -39,14 +39,14 @@ func (store *Store) Begin(ctx context.Context, steps []Step) (Start, target.Root
 		}
 		if s.shared != nil {
 			var err error
-			s.Snapshot, s.origins, err = store.getSteps(ctx, s)
+			s.Snapshot, s.origins, err = store.pullSteps(ctx, s)
 			switch {
 			case ctx.Err() != nil:
 				return Start{}, nil, err
 			case errors.Is(err, errBaseGone):
 				continue
 			case err != nil:
-				store.refuse(*s.shared, err)
+				store.skipRemote(*s.shared, err)
 				continue
 			}
 		}
@@ -54,7 +54,7 @@ func (store *Store) Begin(ctx context.Context, steps []Step) (Start, target.Root
 		if s.Snapshot == "" {
 			rootfs, err = store.Engine.Scratch(ctx)
 		} else if rootfs, err = store.Engine.From(ctx, s.Snapshot); errors.Is(err, fs.ErrNotExist) {
-			continue // somebody has removed it, or it was found to be damaged, and is gone now
+			continue // removed by another process, or because it was damaged
 		}
 		if err != nil {
 			return Start{}, nil, err
@@ -63,13 +63,13 @@ func (store *Store) Begin(ctx context.Context, steps []Step) (Start, target.Root
 			return Start{}, nil, errors.Join(err, rootfs.Close())
 		}
 		if s.Snapshot != "" {
-			store.Say("go on after: " + s.Entries[len(s.Entries)-1].Title)
+			store.Progress("continue after: " + s.Entries[len(s.Entries)-1].Title)
 		}
 		return s, rootfs, nil
 	}
 }
 
-// find looks for the longest chain of a build's steps that a snapshot holds, here or at a place of --cache-from.
+// find returns the longest chain of a build's steps that a snapshot holds, in the store or at a --cache-from remote.
 func (store *Store) find(ctx context.Context, steps []Step) (Start, error) {
 	s := Start{}
 	if store.Settings.Rebuild {
@@ -77,9 +77,9 @@ func (store *Store) find(ctx context.Context, steps []Step) (Start, error) {
 	}
 	var entries []Entry
 	var labels map[string]string
-	before, shared := firstDigest(store.Settings.Program), looks{}
+	before, shared := firstDigest(store.Settings.Program), listings{}
 	for _, step := range steps {
-		v, unknown := store.look(step, shared)
+		v, unknown := store.viewOf(step, shared)
 		if unknown != nil {
 			break
 		}
@@ -97,8 +97,8 @@ func (store *Store) find(ctx context.Context, steps []Step) (Start, error) {
 				s.Entries, s.Snapshot, s.origins, s.shared = append(slices.Clone(entries), l), found.name,
 					found.origins, shared
 				store.recordView(v)
-			} else if l.View != nil && len(l.View.Lent) > 0 {
-				break // what comes after it depends on what it will be seen to use
+			} else if l.View != nil && len(l.View.Shared) > 0 {
+				break // later digests depend on what it will be seen to use
 			}
 		}
 		entries = append(entries, l)
@@ -110,14 +110,14 @@ func (store *Store) find(ctx context.Context, steps []Step) (Start, error) {
 	s.layers = strings.Fields(labels[labelLayers])
 	var err error
 	if s.Seed, err = uuid.Parse(labels[labelSeed]); err != nil {
-		return Start{}, fmt.Errorf("snapshot %s: its seed: %w", s.Snapshot, err)
+		return Start{}, fmt.Errorf("snapshot %s: seed: %w", s.Snapshot, err)
 	}
 	return s, nil
 }
 
-// findSnapshot looks for a snapshot of a step's result that is good here, nil if there is none. The entry takes over
-// what the step was seen to use. shared is nil if the snapshot is in the store; else the snapshot has the name that it
-// has at the place.
+// findSnapshot returns a usable snapshot of a step's result, nil if there is none. It sets what the step was
+// seen to use in the entry. shared is nil if the snapshot is in the store; otherwise the snapshot has the
+// name that it has at the remote.
 func (store *Store) findSnapshot(ctx context.Context, before []Entry, l *Entry, step Step) (
 	s *localSnapshot, shared *sharedSnapshot, err error,
 ) {
@@ -129,7 +129,7 @@ func (store *Store) findSnapshot(ctx context.Context, before []Entry, l *Entry, 
 	for _, s := range here {
 		chain, err := readChain(s.labels)
 		if err != nil || len(chain) != len(before)+1 {
-			return nil, nil, fmt.Errorf("%s does not tell its chain of steps", s.name)
+			return nil, nil, fmt.Errorf("%s has no valid chain of steps", s.name)
 		}
 		if good, err := store.takeOver(ctx, l, chain[len(before)].Observed, step); err != nil || good {
 			return &s, nil, err
@@ -138,7 +138,7 @@ func (store *Store) findSnapshot(ctx context.Context, before []Entry, l *Entry, 
 	for found := range store.shared(ctx, name, step.Title()) {
 		chain, err := readChain(found.image.Labels)
 		if err != nil || !continues(chain, before, *l) {
-			store.refuse(found, errors.New("it is not what its name says"))
+			store.skipRemote(found, errors.New("its content does not match its name"))
 			continue
 		}
 		if good, err := store.takeOver(ctx, l, chain[len(before)].Observed, step); err != nil || good {
@@ -148,8 +148,7 @@ func (store *Store) findSnapshot(ctx context.Context, before []Entry, l *Entry, 
 	return nil, nil, ctx.Err()
 }
 
-// takeOver has an entry take over what an earlier run of its step was seen to use, and reports whether all of it is
-// still the same.
+// takeOver sets in an entry what an earlier run of its step was seen to use, and reports whether that is unchanged.
 func (store *Store) takeOver(ctx context.Context, l *Entry, o *observation, step Step) (bool, error) {
 	if o != nil {
 		if changes, err := store.changes(ctx, o, store.dirsOf(step)); err != nil || len(changes) > 0 {
@@ -159,7 +158,7 @@ func (store *Store) takeOver(ctx context.Context, l *Entry, o *observation, step
 	return true, l.observe(o)
 }
 
-// continues reports whether a chain is the entries before and one more, but for what its step was seen to use.
+// continues reports whether a chain is the entries before and l, except for what the step of l was seen to use.
 func continues(chain, before []Entry, l Entry) bool {
 	return len(chain) == len(before)+1 && chain[len(before)].Content == l.Content &&
 		slices.EqualFunc(chain[:len(before)], before, func(a, b Entry) bool { return a.Digest == b.Digest })

@@ -16,26 +16,27 @@ import (
 	"github.com/moby/patternmatcher"
 )
 
-// IgnoreName is a file in a directory that a hook sees. It names files of the directory that do not matter to the hook,
-// in the syntax of gitignore(5).
+// IgnoreName is the name of a file in a directory that a hook sees. It lists files of the directory that are not inputs
+// of the hook, in the syntax of gitignore(5).
 const IgnoreName = ".vmdebootstrapignore"
 
-// ignoreList are the patterns of such a file; nil has none.
+// ignoreList holds the patterns of such a file; nil has none.
 type ignoreList struct {
 	dir      string
 	text     []byte
 	patterns []ignorePattern
-	// mu: a pattern compiles itself when it is first used.
+	// mu guards patterns, which compile when they are first used.
 	mu sync.Mutex
 }
 
+// ignorePattern is a line of such a file.
 type ignorePattern struct {
 	matcher *patternmatcher.PatternMatcher
 	negated bool
 	dirOnly bool
 }
 
-// readIgnoreList reads the file of a directory, if there is one.
+// readIgnoreList reads the file of a directory; it returns nil if there is none.
 func readIgnoreList(dir string) (*ignoreList, error) {
 	text, err := os.ReadFile(filepath.Join(dir, IgnoreName))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -59,9 +60,9 @@ func readIgnoreList(dir string) (*ignoreList, error) {
 	return l, nil
 }
 
-// newIgnorePattern reads a line; ok is false if there is no pattern on it. What the library has no notion of, because
-// .dockerignore has not, is translated: a pattern without a slash means files at any depth, and one with a slash at its
-// end means directories.
+// newIgnorePattern parses a line; ok is false if it has no pattern. It translates what the library, made for
+// .dockerignore, does not support: a pattern without a slash matches at any depth, and one with a trailing
+// slash matches directories only.
 func newIgnorePattern(line string) (p ignorePattern, ok bool, err error) {
 	text := strings.TrimRight(line, " \t\r\n")
 	if text == "" || strings.HasPrefix(text, "#") {
@@ -78,8 +79,8 @@ func newIgnorePattern(line string) (p ignorePattern, ok bool, err error) {
 	return p, true, err
 }
 
-// matches reports whether the list names a file, by its name relative to the directory; the directories above it have
-// been asked for before. The last pattern that fits decides.
+// matches reports whether the list matches a file, by its name relative to the directory. The caller has checked the
+// directories above it. The last matching pattern decides.
 func (l *ignoreList) matches(name string, isDir bool) bool {
 	if l == nil {
 		return false

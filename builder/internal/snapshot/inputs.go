@@ -16,25 +16,24 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// inputs are what a program was seen to use of the target: a digest of each file that it opened, and one of the names
-// in each directory on the way to these files. A program can also see that a file is there or is not, without opening
-// it, and nobody tells of that; but hardly ever outside of directories that it opens something in.
+// inputs is what a program was seen to use of the target: a digest of each file that it opened, and one of the names
+// in each parent directory of these files. A program can also see without opening a file whether it exists, which
+// inotify does not report; but it hardly ever does so outside of directories in which it opens something.
 type inputs map[string]Digest
 
-// inputReader makes digests of a target's files.
+// inputReader computes digests of a target's files.
 type inputReader struct {
 	target target.Target
-	// hidden are words to overlook in contents.
+	// hidden are words to ignore in contents.
 	hidden []string
-	// outputs are names to overlook in directories.
+	// outputs are names to ignore in directories.
 	outputs map[string]bool
-	// epoch is the latest time that a file can have in what is made of it, if that records times; zero if that does not
-	// matter.
+	// epoch is the latest time of files in the output, if that records times; zero otherwise.
 	epoch time.Time
 }
 
-// read gives the digests of names and of the directories on the way to them. Names that are not there are left out:
-// they were temporary files.
+// read returns the digests of names and of their parent directories. It leaves out missing names, which were temporary
+// files.
 func (r inputReader) read(names []string) (inputs, error) {
 	found := inputs{}
 	for _, name := range names {
@@ -52,7 +51,7 @@ func (r inputReader) read(names []string) (inputs, error) {
 	return found, nil
 }
 
-// changes names the inputs that are not as they were, in their order.
+// changes returns the names of inputs that have changed, sorted.
 func (r inputReader) changes(was inputs) ([]string, error) {
 	is, err := r.read(slices.Sorted(maps.Keys(was)))
 	if err != nil {
@@ -67,7 +66,7 @@ func (r inputReader) changes(was inputs) ([]string, error) {
 	return changed, nil
 }
 
-// digest is that of one file or directory.
+// digest returns the digest of one file or directory.
 func (r inputReader) digest(name string) (Digest, error) {
 	info, err := r.target.Lstat(name)
 	if err != nil {
@@ -81,14 +80,14 @@ func (r inputReader) digest(name string) (Digest, error) {
 		if err != nil {
 			return "", err
 		}
-		return HashOf(info.Mode().String(), r.owner(info), r.time(info), r.overlook(data)), nil
+		return HashOf(info.Mode().String(), r.owner(info), r.time(info), r.mask(data)), nil
 	default:
 		return HashOf(info.Mode().String(), r.owner(info)), nil
 	}
 }
 
-// overlook replaces hidden words of a text. Larger files are no texts about a system's IDs.
-func (r inputReader) overlook(data []byte) string {
+// mask replaces hidden words of a text. Files above 64 KiB are not texts with a system's IDs.
+func (r inputReader) mask(data []byte) string {
 	text := string(data)
 	if len(text) > 64<<10 {
 		return text
@@ -99,8 +98,8 @@ func (r inputReader) overlook(data []byte) string {
 	return text
 }
 
-// listing is a digest of what can be seen of a directory's files without opening them, but for their times and their
-// exact sizes.
+// listing returns a digest of what a program can see of a directory's files without opening them, except their times
+// and exact sizes.
 func (r inputReader) listing(dir string) (Digest, error) {
 	entries, err := r.target.ReadDir(dir)
 	if err != nil {
@@ -130,6 +129,7 @@ func (r inputReader) listing(dir string) (Digest, error) {
 	return HashOf(texts...), nil
 }
 
+// owner returns the owner and group of a file.
 func (inputReader) owner(info fs.FileInfo) string {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -138,6 +138,7 @@ func (inputReader) owner(info fs.FileInfo) string {
 	return fmt.Sprintf("%d:%d", st.Uid, st.Gid)
 }
 
+// time returns the time of a file as far as the output depends on it.
 func (r inputReader) time(info fs.FileInfo) string {
 	switch {
 	case r.epoch.IsZero():

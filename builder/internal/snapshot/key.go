@@ -16,15 +16,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Key signs snapshots that are put to a place of --cache-to, and checks those of --cache-from: an ed25519 key (RFC
-// 8032).
+// Key signs snapshots for --cache-to and verifies those of --cache-from: an ed25519 key (RFC 8032).
 type Key struct {
 	public  ed25519.PublicKey
-	private ed25519.PrivateKey // nil if the key only checks
+	private ed25519.PrivateKey // nil for a public key
 }
 
-// ParseKey reads a key: a private one in the form of OpenSSH or PKCS#8, or a public one in that of OpenSSH
-// ("ssh-ed25519 …") or PKIX. Its errors show nothing of it.
+// ParseKey parses a key: a private one in the format of OpenSSH or PKCS#8, or a public one in that of OpenSSH
+// ("ssh-ed25519 …") or PKIX. Its errors reveal nothing of the key.
 func ParseKey(data []byte) (*Key, error) {
 	key, err := parseKey(data)
 	if err != nil {
@@ -38,16 +37,17 @@ func ParseKey(data []byte) (*Key, error) {
 	case ed25519.PublicKey:
 		return &Key{public: key}, nil
 	default:
-		return nil, errors.New("it is not an ed25519 key: make one with ssh-keygen -t ed25519")
+		return nil, errors.New("not an ed25519 key: make one with ssh-keygen -t ed25519")
 	}
 }
 
+// newSigner returns a key that signs and verifies.
 func newSigner(key ed25519.PrivateKey) *Key {
 	public, _ := key.Public().(ed25519.PublicKey)
 	return &Key{public, key}
 }
 
-// parseKey reads a key of any kind.
+// parseKey parses a key of any algorithm.
 func parseKey(data []byte) (any, error) {
 	block, _ := pem.Decode(data)
 	switch {
@@ -82,7 +82,7 @@ func parseKey(data []byte) (any, error) {
 // Signs reports whether the key can sign.
 func (k *Key) Signs() bool { return k.private != nil }
 
-// String keeps the key out of whatever is printed.
+// String hides the key when it is printed.
 func (k *Key) String() string { return "(secret)" }
 
 // GoString implements fmt.GoStringer.
@@ -91,11 +91,11 @@ func (k *Key) GoString() string { return k.String() }
 // annotationSignature is the annotation of a manifest that holds the signature, in base64.
 const annotationSignature = "io.github.vmdebootstrap.snapshot.signature"
 
-// signedAs begins what is signed, so that no signature of anything else can be taken for one.
+// signedAs is the prefix of the signed text, so that a signature of anything else does not pass for one.
 const signedAs = "vmdebootstrap snapshot 1\n"
 
-// imageDigest is over all that makes a shared snapshot: its name, its configuration, whose labels name the chain of
-// steps below it, and its layers.
+// imageDigest returns a digest of everything in a shared snapshot: its name, its configuration, whose labels have the
+// chain of steps, and its layers.
 func imageDigest(name string, image types.RemoteImage) Digest {
 	texts := []string{name, image.Config.String()}
 	for _, l := range image.Layers {
@@ -104,16 +104,16 @@ func imageDigest(name string, image types.RemoteImage) Digest {
 	return HashOf(texts...)
 }
 
-// signatureOf is the signature that an image says it has; nil if there is none.
+// signatureOf returns the unverified signature in an image's annotations; nil if there is none.
 func signatureOf(image types.RemoteImage) []byte {
 	signature, err := base64.StdEncoding.DecodeString(image.Annotations[annotationSignature])
 	if err != nil || len(signature) != ed25519.SignatureSize {
-		return nil // no signature is as good as none that can be right
+		return nil // like a missing signature
 	}
 	return signature
 }
 
-// sign gives the annotations of an image's manifest; none without a key that signs.
+// sign returns the annotations of an image's manifest; nil without a private key.
 func (k *Key) sign(image Digest) (map[string]string, error) {
 	if k == nil || !k.Signs() {
 		return nil, nil
@@ -125,7 +125,7 @@ func (k *Key) sign(image Digest) (map[string]string, error) {
 	return map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(signature)}, nil
 }
 
-// check says why a signature is not one of this key; "" if it is. Without a key all are good, and none as well.
+// check returns why a signature is not one of this key; "" if it is. Without a key, everything passes.
 func (k *Key) check(image Digest, signature []byte) string {
 	switch {
 	case k == nil:

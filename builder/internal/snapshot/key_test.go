@@ -22,7 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// keyFiles are the forms of a key that --cache-key takes.
+// keyFiles returns the formats of a key that --cache-key supports.
 func keyFiles(t *testing.T, private ed25519.PrivateKey) (signing, checking map[string][]byte) {
 	t.Helper()
 	must := func(data []byte, err error) []byte {
@@ -61,7 +61,7 @@ func newKey(t *testing.T) ed25519.PrivateKey {
 	return private
 }
 
-func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
+func TestKeyFormatsAreInterchangeable(t *testing.T) {
 	t.Parallel()
 	signing, checking := keyFiles(t, newKey(t))
 	others, _ := keyFiles(t, newKey(t))
@@ -113,12 +113,12 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 				changed.Layers = slices.Clone(image.Layers)
 				name := change(&changed)
 				if key.check(imageDigest(name, changed), signatureOf(changed)) == "" {
-					t.Errorf("another %s has the same signature", what)
+					t.Errorf("another %s passes with the same signature", what)
 				}
 			}
 			if text := fmt.Sprintf("%v %+v %#v", key, key, Settings{Key: key}.Key); strings.Contains(text,
 				fmt.Sprint(key.public[0])+" "+fmt.Sprint(key.public[1])) {
-				t.Errorf("the key shows in %s", text)
+				t.Errorf("the key is in %s", text)
 			}
 		}
 	}
@@ -129,7 +129,7 @@ func TestEachFormOfAKeyChecksWhatTheOthersSign(t *testing.T) {
 	}
 }
 
-func TestKeysThatCannotBeUsedAreToldWithoutTheirBytes(t *testing.T) {
+func TestErrorsOfParseKeyRevealNoBytes(t *testing.T) {
 	t.Parallel()
 	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -157,11 +157,11 @@ func TestKeysThatCannotBeUsedAreToldWithoutTheirBytes(t *testing.T) {
 	}
 }
 
-// TestNothingUnsignedBecomesPartOfWhatIsSigned: somebody who can write to a place of --cache-to takes the
-// names of this build's layers for layers of their own; a signature over these would make them good.
-func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
+// An attacker who can write to a --cache-to remote may give other layers the names of this build's layers. A signature
+// must not cover these.
+func TestUnsignedLayersAreNotSigned(t *testing.T) {
 	t.Parallel()
-	place := Remote{"docker", "registry.example/cache"}
+	remote := Remote{"docker", "registry.example/cache"}
 	signing, _ := keyFiles(t, newKey(t))
 	key, err := ParseKey(signing["OpenSSH"])
 	if err != nil {
@@ -172,7 +172,7 @@ func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
 	share := func(key *Key) {
 		t.Helper()
 		e.sent = nil
-		r := finished(t, c, e, place)
+		r := finished(t, c, e, remote)
 		r.store.Settings.Key = key
 		if err := r.Push(t.Context(), ociimage.Image{}); err != nil {
 			t.Fatal(err)
@@ -181,7 +181,7 @@ func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
 	wrong := func() int {
 		n := 0
 		for name, image := range e.images {
-			own := StepPrefix + name[len(place.image(StepPrefix)):]
+			own := StepPrefix + name[len(remote.image(StepPrefix)):]
 			if key.check(imageDigest(own, image), signatureOf(image)) != "" {
 				n++
 			}
@@ -204,7 +204,7 @@ func TestNothingUnsignedBecomesPartOfWhatIsSigned(t *testing.T) {
 	}
 	share(key)
 	if got := wrong(); got != 0 || len(e.sent) != 4 {
-		t.Errorf("%d are wrong after %q were sent", got, e.sent)
+		t.Errorf("%d are wrong after sending %q", got, e.sent)
 	}
 	share(key)
 	if len(e.sent) != 0 {

@@ -16,9 +16,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Which files a step opens is seen, not guessed: the kernel tells which are opened while it runs (inotify(7)). A
-// snapshot of its result is good for as long as their contents are the same, and its view is. A hook that writes to one
-// of the directories does something that no snapshot can repeat: its result is not kept.
+// The kernel reports which files are opened while a step runs (inotify(7)). A snapshot of its result is valid while
+// their contents and the step's view are unchanged. A snapshot cannot repeat a hook's writes to one of the directories,
+// so the result of such a hook is not kept.
 
 // observation is what a step was seen to use of the host.
 type observation struct {
@@ -26,7 +26,7 @@ type observation struct {
 	Files map[string]Digest `json:"files"`
 }
 
-// newObservation looks at the files that a step has opened, as far as they are in its view.
+// newObservation returns the digests of the files in its view that a step has opened.
 func (store *Store) newObservation(
 	ctx context.Context, opened []string, v *view, dirs target.SharedDirs,
 ) (*observation, error) {
@@ -37,7 +37,7 @@ func (store *Store) newObservation(
 			continue
 		}
 		if e.mode&unix.S_IFMT != unix.S_IFREG {
-			return nil, fmt.Errorf("it opened %s, which is not a file", name)
+			return nil, fmt.Errorf("it opened %s, which is not a regular file", name)
 		}
 		digest, err := store.contents.digest(ctx, name)
 		if err != nil {
@@ -48,28 +48,28 @@ func (store *Store) newObservation(
 	return o, nil
 }
 
-// changes names the files that are not any more as they were.
+// changes describes the files that have changed.
 func (store *Store) changes(ctx context.Context, o *observation, dirs target.SharedDirs) ([]string, error) {
 	var changes []string
 	for _, name := range slices.Sorted(maps.Keys(o.Files)) {
 		local := dirs.Local(name)
 		if local == "" {
-			changes = append(changes, name+" is not there")
+			changes = append(changes, name+" is missing")
 			continue
 		}
 		digest, err := store.contents.digest(ctx, local)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoFile) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNotRegular) {
 			return nil, err
 		}
 		if err != nil || digest != o.Files[name] {
-			changes = append(changes, local+" is not as it was")
+			changes = append(changes, local+" has changed")
 		}
 	}
 	return changes, nil
 }
 
-// runObserved runs a step that has a view, and gives what it was seen to use. unkept says why its result must not be
-// kept.
+// runObserved runs a step that has a view, and returns what it was seen to use. unkept is the reason not to keep the
+// result.
 func (store *Store) runObserved(
 	ctx context.Context, step Step, v *view, run func() error,
 ) (seen *observation, unkept, err error) {
@@ -93,8 +93,8 @@ func (store *Store) runObserved(
 	return seen, unkept, ctx.Err()
 }
 
-// notKept tells why the result of a step is not kept.
+// notKept reports why the result of a step is not kept.
 func (store *Store) notKept(step Step, why error) {
 	store.Log.Info("the result is not kept in the cache", slog.String("step", step.Title()), slog.Any("because", why))
-	store.tell(fmt.Sprintf("not kept: %s: %v", step.Title(), why))
+	store.report(fmt.Sprintf("not kept: %s: %v", step.Title(), why))
 }

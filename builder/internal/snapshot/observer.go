@@ -17,20 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mostWatched is how many directories are watched: more than a desktop has, and about 60 MB of the kernel's memory.
-// What sees more of them, because somebody builds in a home directory, is not worth the wait.
-const mostWatched = 65536
+// maxWatched limits the number of watched directories: more than a desktop has, and about 60 MB of kernel memory.
+const maxWatched = 65536
 
-// usage is what was done with files of directories that were watched.
+// usage is what happened to files of watched directories.
 type usage struct {
-	// opened are files that were opened, or executed, and directories that were listed.
+	// opened are files that were opened or executed, and directories that were listed.
 	opened []string
-	// changed are names that were made, removed, or given other contents or attributes.
+	// changed are names that were created, removed, or whose contents or attributes changed.
 	changed []string
 }
 
-// observe runs something while directories are watched, each without those in it. unknown says why not all of the usage
-// could be seen; err is that of run. tmp is a directory for files of the watch itself.
+// observe calls run while it watches directories, not recursively. unknown is the reason why the usage is
+// incomplete; err is the error of run. tmp is a directory for files of the watch itself.
 func observe(dirs []string, tmp string, run func() error) (use usage, unknown, err error) {
 	marks, err := os.MkdirTemp(tmp, "observe-")
 	if err != nil {
@@ -49,21 +48,21 @@ type observer struct {
 	marks  string
 	done   chan struct{}
 
-	// What the reader finds out, to be looked at when done is closed.
+	// The results of read, valid when done is closed.
 	opened, changed map[string]bool
-	trouble         error // why not everything was seen
+	err             error // why the results are incomplete
 }
 
-// Events of a watched directory that are use of a file, and change.
+// The events that mean use and change of a file.
 const (
 	changeEvents = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MODIFY | unix.IN_MOVE | unix.IN_ATTRIB
 	useEvents    = unix.IN_OPEN | changeEvents
 )
 
-// watchDirs begins to watch directories. marks is an empty directory that nobody else uses.
+// watchDirs starts watching directories. marks is an empty directory that nothing else uses.
 func watchDirs(dirs []string, marks string) (_ *observer, err error) {
-	if len(dirs) > mostWatched {
-		return nil, &tooMuchError{dirs[0], fmt.Sprintf("%d directories", mostWatched)}
+	if len(dirs) > maxWatched {
+		return nil, &tooLargeError{dirs[0], fmt.Sprintf("%d directories", maxWatched)}
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -99,7 +98,7 @@ func watchDirs(dirs []string, marks string) (_ *observer, err error) {
 	return o, nil
 }
 
-// ignoreDenied drops the error of what a hook, with the caller's permissions, cannot see either.
+// ignoreDenied drops errors for files that a hook, with the caller's permissions, cannot see either.
 func ignoreDenied(err error) error {
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -107,14 +106,14 @@ func ignoreDenied(err error) error {
 	return err
 }
 
-// read gathers events until there is one in the directory of marks.
+// read collects events until there is one in the directory of marks.
 func (o *observer) read(watched map[int32]string) {
 	defer close(o.done)
 	buf := make([]byte, 1<<16)
 	for {
 		n, err := o.events.Read(buf)
 		if err != nil {
-			o.trouble = fmt.Errorf("watch files: %w", err)
+			o.err = fmt.Errorf("watch files: %w", err)
 			return
 		}
 		for rest := buf[:n]; len(rest) >= unix.SizeofInotifyEvent; {
@@ -128,7 +127,7 @@ func (o *observer) read(watched map[int32]string) {
 			case dir == o.marks && mask&unix.IN_CREATE != 0:
 				return
 			case mask&unix.IN_Q_OVERFLOW != 0:
-				o.trouble = errors.New("more files were opened than the kernel could tell")
+				o.err = errors.New("the kernel's queue of file events has overflowed")
 			case mask&changeEvents != 0:
 				o.changed[filepath.Join(dir, string(base))] = true
 			case mask&unix.IN_OPEN != 0:
@@ -138,12 +137,12 @@ func (o *observer) read(watched map[int32]string) {
 	}
 }
 
-// finish ends the watch. The error says why not everything was seen.
+// finish ends the watch. The error says why the usage is incomplete.
 func (o *observer) finish() (usage, error) {
 	if err := os.WriteFile(filepath.Join(o.marks, rand.Text()), nil, 0o600); err != nil {
 		return usage{}, errors.Join(err, o.events.Close())
 	}
 	<-o.done
 	use := usage{slices.Sorted(maps.Keys(o.opened)), slices.Sorted(maps.Keys(o.changed))}
-	return use, errors.Join(o.trouble, o.events.Close())
+	return use, errors.Join(o.err, o.events.Close())
 }

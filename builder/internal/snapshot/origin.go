@@ -18,43 +18,43 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Who can write to a place of --cache-from decides what is in the snapshots that come from there. So each of them, and
-// each that was made above one, says in its labels where it comes from, and its name ends in a digest of that: a build
-// that asks for its own work never gets somebody else's by mistake, and others are found only by builds that name all
-// places themselves.
+// Whoever can write to a --cache-from remote decides what is in the snapshots from there. So each of them,
+// and each that was made above one, records its origins in its labels, and its name ends in a digest of
+// these. A build that looks for its own results never gets others' by mistake, and only builds that name all
+// the remotes find others'.
 
-// origin is an image of a place of --cache-from that something in the store rests on.
+// origin is an image of a --cache-from remote that is part of a snapshot in the store.
 type origin struct {
-	// Place is that of --cache-from, with an absolute path if it is a directory.
-	Place string `json:"place"`
-	// NoTLS says that the registry did not have to prove who it is.
+	// Remote is the --cache-from remote, with an absolute path if it is a directory.
+	Remote string `json:"place"`
+	// NoTLS reports whether the registry's TLS certificate was not verified.
 	NoTLS bool `json:"noTLS,omitempty"`
-	// Image identifies the image; Signature, if it has one, is over that.
+	// Image identifies the image; Signature is the signature of that, if there is one.
 	Image     Digest `json:"image"`
 	Signature []byte `json:"signature,omitempty"`
 }
 
-// origins are sorted, and each is there once.
+// origins is a sorted list without duplicates.
 type origins []origin
 
-// labelOrigins holds the origins of a snapshot, as JSON. One that this machine has made all of has none.
+// labelOrigins holds the origins of a snapshot, as JSON. A snapshot that this machine alone has made lacks it.
 const labelOrigins = "origins"
 
-// fromPlaces stands in the name of a snapshot before the digest of its origins.
-const fromPlaces = "-from-"
+// originsSeparator precedes the digest of the origins in the name of a snapshot.
+const originsSeparator = "-from-"
 
-// with adds origins.
+// with returns the origins and more.
 func (o origins) with(more ...origin) origins {
 	all := append(slices.Clone(o), more...)
 	order := func(a, b origin) int {
-		return cmp.Or(cmp.Compare(a.Place, b.Place), cmp.Compare(a.Image, b.Image),
+		return cmp.Or(cmp.Compare(a.Remote, b.Remote), cmp.Compare(a.Image, b.Image),
 			slices.Compare(a.Signature, b.Signature))
 	}
 	slices.SortFunc(all, order)
 	return slices.CompactFunc(all, func(a, b origin) bool { return order(a, b) == 0 && a.NoTLS == b.NoTLS })
 }
 
-// mark gives the name and the labels of a snapshot with these origins.
+// mark returns the name and the labels of a snapshot with these origins.
 func (o origins) mark(own string, labels map[string]string) (name string, marked map[string]string) {
 	if len(o) == 0 {
 		return own, labels
@@ -68,27 +68,27 @@ func (o origins) mark(own string, labels map[string]string) (name string, marked
 	return own + originsSuffix(string(text)), marked
 }
 
-// originsSuffix is the end of a name. 128 bits: the places choose what is hashed.
+// originsSuffix returns the end of a name, with 128 bits of a hash: the remotes choose what is hashed.
 func originsSuffix(label string) string {
 	sum := sha256.Sum256([]byte(label))
-	return fromPlaces + hex.EncodeToString(sum[:sha256.Size/2])
+	return originsSeparator + hex.EncodeToString(sum[:sha256.Size/2])
 }
 
-// ownName is the name that a snapshot has if nothing of it comes from elsewhere.
-func ownName(name string) string {
-	own, _, _ := strings.Cut(name, fromPlaces)
+// localName returns the name of the same snapshot without origins.
+func localName(name string) string {
+	own, _, _ := strings.Cut(name, originsSeparator)
 	return own
 }
 
-// originsOf reads the origins of a snapshot of the store, which its name vouches for.
+// originsOf returns the origins of a snapshot of the store, which it verifies against the snapshot's name.
 func originsOf(name string, labels map[string]string) (origins, error) {
-	own, text := ownName(name), labels[labelOrigins]
+	own, text := localName(name), labels[labelOrigins]
 	if own == name {
 		return nil, nil
 	}
 	var o origins
 	if err := json.Unmarshal([]byte(text), &o); err != nil || own+originsSuffix(text) != name {
-		return nil, fmt.Errorf("%s does not tell where it comes from", name)
+		return nil, fmt.Errorf("%s has no valid origins", name)
 	}
 	return o, nil
 }
@@ -100,16 +100,16 @@ type localSnapshot struct {
 	origins origins
 }
 
-// local gives the snapshots of the store that have that name but for their origins and that this build may use. What
-// comes from elsewhere is behind this machine's own. title is what people read of the snapshot.
+// local returns the snapshots of the store with that name, apart from origins, that this build may use. This machine's
+// own come first. title describes the step to users.
 func (store *Store) local(name, title string) ([]localSnapshot, error) {
 	var found []localSnapshot
 	all, err := store.Engine.Snapshots()
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range all { // the last used first
-		if ownName(s.Name) != name {
+	for _, s := range all { // the most recently used first
+		if localName(s.Name) != name {
 			continue
 		}
 		o, err := originsOf(s.Name, s.Labels)
@@ -127,21 +127,22 @@ func (store *Store) local(name, title string) ([]localSnapshot, error) {
 	return found, nil
 }
 
-// distrust says why this build does not use what has these origins; "" if it may.
+// distrust returns why this build must not use something with these origins; "" if it may.
 func (store *Store) distrust(o origins) string {
-	places := map[string]bool{}
+	remotes := map[string]bool{}
 	for _, from := range store.Settings.From {
-		places[store.place(from)] = true
+		remotes[store.remoteName(from)] = true
 	}
 	for _, from := range o {
 		switch {
-		case !places[from.Place]:
-			return fmt.Sprintf("it comes from %s, which this build's --cache-from does not name", from.Place)
+		case !remotes[from.Remote]:
+			return fmt.Sprintf("it comes from %s, which this build's --cache-from does not name", from.Remote)
 		case from.NoTLS && !store.Settings.SkipTLSVerify:
-			return fmt.Sprintf("it comes from %s, which did not have to prove who it is (--no-tls-verify)", from.Place)
+			return fmt.Sprintf("it comes from %s, whose TLS certificate was not verified (--no-tls-verify)",
+				from.Remote)
 		}
 		if why := store.Settings.Key.check(from.Image, from.Signature); why != "" {
-			return fmt.Sprintf("it comes from %s and %s", from.Place, why)
+			return fmt.Sprintf("it comes from %s and %s", from.Remote, why)
 		}
 	}
 	return ""
@@ -150,29 +151,29 @@ func (store *Store) distrust(o origins) string {
 // unused tells, once, of a snapshot that would fit and is not used.
 func (store *Store) unused(title, why string) {
 	text := fmt.Sprintf("not used: %s: %s", title, why)
-	if store.told[text] {
+	if store.reported[text] {
 		return
 	}
-	if store.told == nil {
-		store.told = map[string]bool{}
+	if store.reported == nil {
+		store.reported = map[string]bool{}
 	}
-	store.told[text] = true
+	store.reported[text] = true
 	store.Log.Info("a snapshot is not used", slog.String("step", title), slog.String("because", why))
-	store.tell(text)
+	store.report(text)
 }
 
-// place is what a place of --cache-from is called in origins.
-func (store *Store) place(r Remote) string {
+// remoteName returns the name of a remote in origins.
+func (store *Store) remoteName(r Remote) string {
 	if r.Transport == transport.OCI && !filepath.IsAbs(r.Path) {
 		r.Path = filepath.Join(store.Dir, r.Path)
 	}
 	return r.String()
 }
 
-// origin is that of an image of a place.
+// origin returns the origin for an image of a remote.
 func (store *Store) origin(from Remote, name string, image types.RemoteImage) origin {
 	return origin{
-		Place: store.place(from), NoTLS: store.Settings.SkipTLSVerify && from.Transport == transport.Docker,
+		Remote: store.remoteName(from), NoTLS: store.Settings.SkipTLSVerify && from.Transport == transport.Docker,
 		Image: imageDigest(name, image), Signature: signatureOf(image),
 	}
 }

@@ -13,19 +13,19 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// originsOfPlaces are those of images of some places.
-func originsOfPlaces(places ...string) origins {
+// originsOfPlaces are those of images of some remotes.
+func originsOfPlaces(remotes ...string) origins {
 	var o origins
-	for _, place := range places {
-		o = o.with(origin{Place: place, Image: HashOf(place)})
+	for _, remote := range remotes {
+		o = o.with(origin{Remote: remote, Image: HashOf(remote)})
 	}
 	return o
 }
 
-func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
+func TestOriginsDecideWhoUsesSnapshot(t *testing.T) {
 	t.Parallel()
 	const own = StepPrefix + "abc"
-	place := func(text string) Remote {
+	remote := func(text string) Remote {
 		r, err := ParseRemote(text)
 		if err != nil {
 			t.Fatal(err)
@@ -45,9 +45,9 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 	open[0].NoTLS = true
 	add(open)
 	add(nil)
-	// not what its name says
+	// content that does not match the name
 	e.All = append(e.All,
-		types.Snapshot{Name: own + fromPlaces + "0123", Labels: map[string]string{labelOrigins: "[]"}})
+		types.Snapshot{Name: own + originsSeparator + "0123", Labels: map[string]string{labelOrigins: "[]"}})
 	for _, tt := range []struct {
 		from    []string
 		skipTLS bool
@@ -64,7 +64,7 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 			Engine: e, Dir: "/work", Log: slog.New(slog.DiscardHandler), Settings: Settings{SkipTLSVerify: tt.skipTLS},
 		})
 		for _, text := range tt.from {
-			store.Settings.From = append(store.Settings.From, place(text))
+			store.Settings.From = append(store.Settings.From, remote(text))
 		}
 		var told []string
 		store.Settings.Explain = func(text string) { told = append(told, text) }
@@ -85,31 +85,31 @@ func TestOriginsDecideWhoUsesASnapshot(t *testing.T) {
 		slices.Sort(told)
 		if len(told) == 0 || !strings.HasPrefix(told[0], "not used: the step: ") ||
 			len(slices.Compact(slices.Clone(told))) != len(told) {
-			t.Errorf("%q: told of what is not used: %q", tt.from, told)
+			t.Errorf("%q: reported as not used: %q", tt.from, told)
 		}
 	}
 }
 
-func TestListsSayWhereASnapshotComesFrom(t *testing.T) {
+func TestTitleNamesOrigins(t *testing.T) {
 	t.Parallel()
 	name, labels := originsOfPlaces("oci:/one", "oci:/two").mark(NamePrefix+"made:1",
 		map[string]string{labelTitle: "make the initramfs"})
-	if got, want := Title(types.Snapshot{Name: name, Labels: labels}), "make the initramfs, from oci:/one and oci:/two"; got != want {
+	const want = "make the initramfs, from oci:/one and oci:/two"
+	if got := Title(types.Snapshot{Name: name, Labels: labels}); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if ownName(name) != NamePrefix+"made:1" {
-		t.Errorf("the own name of %s is %s", name, ownName(name))
+	if localName(name) != NamePrefix+"made:1" {
+		t.Errorf("the local name of %s is %s", name, localName(name))
 	}
-	// A name of another place's digest vouches for nothing.
+	// A name with the digest of another remote is invalid.
 	labels[labelOrigins] = "[]"
 	if o, err := originsOf(name, labels); err == nil {
 		t.Errorf("other origins than the name's: %v", o)
 	}
 }
 
-// TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers: what programs of such a target write is no better
-// than the target.
-func TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers(t *testing.T) {
+// What programs of a target from a remote write is not more trustworthy than the target.
+func TestInitramfsHasOriginsOfTarget(t *testing.T) {
 	t.Parallel()
 	e := &outputEngine{t: t, kept: map[string]*targettest.Target{}}
 	from := Remote{"oci", "/one"}
@@ -119,9 +119,9 @@ func TestAnInitramfsMadeInATargetFromElsewhereIsNotForOthers(t *testing.T) {
 		t.Fatal("it did not run the first time")
 	}
 	if ran, why := makeInitramfsOf(t, initramfsTarget(t), trusts, nil); ran {
-		t.Errorf("a build that trusts the place makes it again: %s", why)
+		t.Errorf("a build that trusts the remote makes it again: %s", why)
 	}
 	if ran, _ := makeInitramfsOf(t, initramfsTarget(t), others, nil); !ran {
-		t.Error("a build that does not trust the place takes it")
+		t.Error("a build that does not trust the remote takes it")
 	}
 }

@@ -18,15 +18,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Machines share snapshots as images of containers: each snapshot is an image with a layer for each snapshot that it
-// rests on and one for itself, tagged with its digest and labelled with what the store labels it. So images share their
-// layers as snapshots do, a place needs no index of its own, and one question for a tag tells whether there is a
-// snapshot.
+// Machines share snapshots as container images. The image of a snapshot has one layer for each snapshot below
+// and one for itself, is tagged with its digest, and has its labels. So images share layers as snapshots do,
+// a remote needs no index of its own, and one request for a tag shows whether a snapshot exists.
 //
-// Who can write to such a place decides what is in the images that are built from it; see origin.go for who else gets
+// Whoever can write to a remote decides what is in the images that are built from it; origin.go limits who else uses
 // them.
 
-// sharedSnapshot is a snapshot at a place of --cache-from.
+// sharedSnapshot is a snapshot at a --cache-from remote.
 type sharedSnapshot struct {
 	from   Remote
 	name   string
@@ -34,15 +33,15 @@ type sharedSnapshot struct {
 	origin origin
 }
 
-// patience is how long a place may take to answer a question. Layers may take longer.
-const patience = 30 * time.Second
+// inspectTimeout limits the time of a request. Layers may take longer.
+const inspectTimeout = 30 * time.Second
 
-// shared looks for a snapshot at the places of --cache-from. title is what people read of it.
+// shared yields the usable snapshots with a name at the --cache-from remotes. title describes the step to users.
 func (store *Store) shared(ctx context.Context, name, title string) iter.Seq[sharedSnapshot] {
 	return func(yield func(sharedSnapshot) bool) {
 		for _, from := range store.Settings.From {
-			if store.refused[from] || from.isEmpty() && slices.Contains(store.Settings.To, from) {
-				continue // the first build that shares there makes it
+			if store.skipped[from] || from.isEmpty() && slices.Contains(store.Settings.To, from) {
+				continue // --cache-to of this build makes it
 			}
 			image, err := store.inspect(ctx, from, name)
 			found := sharedSnapshot{from, name, image, store.origin(from, name, image)}
@@ -52,7 +51,7 @@ func (store *Store) shared(ctx context.Context, name, title string) iter.Seq[sha
 			case errors.Is(err, fs.ErrNotExist):
 				continue
 			case err != nil:
-				store.refuse(found, err)
+				store.skipRemote(found, err)
 				continue
 			}
 			if why := store.distrust(origins{found.origin}); why != "" {
@@ -66,34 +65,36 @@ func (store *Store) shared(ctx context.Context, name, title string) iter.Seq[sha
 	}
 }
 
-// inspect asks a place for a snapshot.
+// inspect requests a snapshot's image from a remote.
 func (store *Store) inspect(ctx context.Context, from Remote, name string) (types.RemoteImage, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer in %s", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, inspectTimeout, fmt.Errorf("no response within %s", inspectTimeout))
 	defer cancel()
 	return store.Engine.InspectImage(ctx, store.imageSource(from, name))
 }
 
+// imageSource returns the image of a snapshot at a remote.
 func (store *Store) imageSource(from Remote, name string) types.ImageSource {
 	return types.ImageSource{Name: from.image(name), Environ: store.Environ,
 		SkipTLSVerify: store.Settings.SkipTLSVerify}
 }
 
-// refuse warns of a place, and leaves it alone from then on: a build goes on without it.
-func (store *Store) refuse(s sharedSnapshot, err error) {
-	if store.refused == nil {
-		store.refused = map[Remote]bool{}
+// skipRemote warns about a remote and skips it for the rest of the build, which continues without it.
+func (store *Store) skipRemote(s sharedSnapshot, err error) {
+	if store.skipped == nil {
+		store.skipped = map[Remote]bool{}
 	}
-	store.refused[s.from] = true
-	store.Log.Info("no use of a shared snapshot", slog.String("name", s.from.image(s.name)), slog.Any("because", err))
+	store.skipped[s.from] = true
+	store.Log.Info("not using the shared snapshot", slog.String("name", s.from.image(s.name)), slog.Any("because", err))
 	store.Settings.Warn(fmt.Sprintf("--cache-from %s is not used: %v", s.from, err))
 }
 
-// getSteps gets the snapshot that a build begins with, and those that it rests on, as far as the store has not the very
-// same layers. It gives the name and the origins that the snapshot has in the store.
-func (store *Store) getSteps(ctx context.Context, s Start) (string, origins, error) {
+// pullSteps pulls the snapshot from which a build continues, and those below it unless the store has the same
+// layers. It returns the name and the origins of the snapshot in the store.
+func (store *Store) pullSteps(ctx context.Context, s Start) (string, origins, error) {
 	if len(s.layers) != len(s.shared.image.Layers) {
 		image := s.shared.from.image(s.Snapshot)
-		return "", nil, fmt.Errorf("%s has %d layers and names %d", image, len(s.shared.image.Layers), len(s.layers))
+		return "", nil, fmt.Errorf("%s has %d layers, but its labels name %d", image, len(s.shared.image.Layers),
+			len(s.layers))
 	}
 	var wanted []types.PackedSnapshot
 	for i, l := range s.Entries {
@@ -126,12 +127,12 @@ func (store *Store) getSteps(ctx context.Context, s Start) (string, origins, err
 	for i, w := range wanted {
 		wanted[i].Name, wanted[i].Labels = all.mark(w.Name, w.Labels)
 	}
-	store.Say(fmt.Sprintf("get the result of: %s, from %s", s.Entries[len(s.Entries)-1].Title, s.shared.from))
-	return wanted[len(wanted)-1].Name, all, store.get(ctx, *s.shared, base.name, have, wanted[have:])
+	store.Progress(fmt.Sprintf("pull the result of: %s, from %s", s.Entries[len(s.Entries)-1].Title, s.shared.from))
+	return wanted[len(wanted)-1].Name, all, store.pull(ctx, *s.shared, base.name, have, wanted[have:])
 }
 
-// fromOne gives a root file system on top of a snapshot that rests on no other, with the snapshot's origins. If the
-// store has none, it gets the snapshot first. title is what people read of it.
+// fromOne returns a root file system on top of a snapshot that has none below, and the snapshot's origins. If the store
+// lacks the snapshot, fromOne pulls it first. title describes it to users.
 func (store *Store) fromOne(ctx context.Context, name, title string) (target.Rootfs, origins, error) {
 	here, err := store.local(name, title)
 	if err != nil {
@@ -143,7 +144,7 @@ func (store *Store) fromOne(ctx context.Context, name, title string) (target.Roo
 			return c, s.origins, err
 		}
 	}
-	got, o, err := store.getOne(ctx, name, title)
+	got, o, err := store.pullOne(ctx, name, title)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -151,15 +152,15 @@ func (store *Store) fromOne(ctx context.Context, name, title string) (target.Roo
 	return c, o, err
 }
 
-// getOne gets a snapshot that rests on no other, and gives its name in the store and its origins. The error wraps
-// fs.ErrNotExist if no place has one.
-func (store *Store) getOne(ctx context.Context, name, title string) (string, origins, error) {
+// pullOne pulls a snapshot that has none below, and returns its name in the store and its origins. The error wraps
+// fs.ErrNotExist if no remote has one.
+func (store *Store) pullOne(ctx context.Context, name, title string) (string, origins, error) {
 	for s := range store.shared(ctx, name, title) {
 		o := origins{s.origin}
 		got, labels := o.mark(name, map[string]string{labelTitle: title, labelLayers: s.image.Labels[labelLayers]})
-		err := errors.New("it is not what its name says")
+		err := errors.New("its content does not match its name")
 		if len(s.image.Layers) == 1 {
-			err = store.get(ctx, s, "", 0, []types.PackedSnapshot{{Name: got, Labels: labels}})
+			err = store.pull(ctx, s, "", 0, []types.PackedSnapshot{{Name: got, Labels: labels}})
 		}
 		if ctx.Err() != nil {
 			return "", nil, err
@@ -167,7 +168,7 @@ func (store *Store) getOne(ctx context.Context, name, title string) (string, ori
 		if err == nil {
 			return got, o, nil
 		}
-		store.refuse(s, err)
+		store.skipRemote(s, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return "", nil, err
@@ -175,8 +176,8 @@ func (store *Store) getOne(ctx context.Context, name, title string) (string, ori
 	return "", nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 }
 
-// get puts the layers from the one with the number first into the store, as snapshots above base.
-func (store *Store) get(
+// pull imports the layers from number first on into the store, as snapshots above base.
+func (store *Store) pull(
 	ctx context.Context, s sharedSnapshot, base string, first int, wanted []types.PackedSnapshot,
 ) (err error) {
 	dir, err := os.MkdirTemp(store.TempDir, "layers-")
@@ -198,5 +199,5 @@ func (store *Store) get(
 	return err
 }
 
-// errBaseGone says that what a layer was to be put on has been removed meanwhile, or was found to be damaged.
+// errBaseGone says that the snapshot below a layer has been removed meanwhile, or because it was damaged.
 var errBaseGone = errors.New("the snapshot below is gone")

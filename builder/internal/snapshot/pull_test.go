@@ -22,7 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// sharingEngine has images at a place of --cache-from, and notes what is asked of that.
+// sharingEngine has images at a --cache-from remote, and records the requests.
 type sharingEngine struct {
 	snapshottest.Engine
 	images    map[string]types.RemoteImage
@@ -79,8 +79,8 @@ func (e *sharingEngine) From(_ context.Context, name string) (target.Rootfs, err
 	return &targettest.Target{}, err
 }
 
-// sharedBuild is a place that has all snapshots of a build: each with a layer for each step whose result is kept.
-func sharedBuild(t *testing.T, place Remote, c cacheTest, used ...string) map[string]types.RemoteImage {
+// sharedBuild returns the images of all snapshots of a build, with a layer for each step whose result is kept.
+func sharedBuild(t *testing.T, remote Remote, c cacheTest, used ...string) map[string]types.RemoteImage {
 	t.Helper()
 	e := &snapshottest.Engine{}
 	c.build(t, e, used...)
@@ -96,14 +96,14 @@ func sharedBuild(t *testing.T, place Remote, c cacheTest, used ...string) map[st
 			names = append(names, fmt.Sprintf("L%d", n))
 		}
 		image.Labels[labelLayers] = strings.Join(names, " ")
-		images[place.image(s.Name)] = image
+		images[remote.image(s.Name)] = image
 	}
 	return images
 }
 
-func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
+func TestBeginUsesLongestSharedChain(t *testing.T) {
 	t.Parallel()
-	place := Remote{"oci", "/share"}
+	remote := Remote{"oci", "/share"}
 	dirWith := func(text string) string {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "motd"), []byte(text), 0o644); err != nil {
@@ -151,21 +151,21 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 					e.images[first] = image
 				}
 			}
-		}, "", "", "not what its name says"},
+		}, "", "", "does not match its name"},
 		"that lacks a layer": {func(_ *cacheTest, e *sharingEngine) {
 			for name, image := range e.images {
 				e.images[name] = types.RemoteImage{Labels: image.Labels, Layers: image.Layers[1:]}
 			}
-		}, "", "", "has 3 layers and names 4"},
+		}, "", "", "has 3 layers, but its labels name 4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			here, e := there, &sharingEngine{images: sharedBuild(t, place, there, filepath.Join(there.dir, "motd"))}
+			here, e := there, &sharingEngine{images: sharedBuild(t, remote, there, filepath.Join(there.dir, "motd"))}
 			here.dir = dirWith("hello") // the same file elsewhere
 			here.hooks = slices.Clone(here.hooks)
 			tt.here(&here, e)
 			store := here.store(e, nil)
-			store.TempDir, store.Settings.From = t.TempDir(), []Remote{place}
+			store.TempDir, store.Settings.From = t.TempDir(), []Remote{remote}
 			var warned []string
 			store.Settings.Warn = func(text string) { warned = append(warned, text) }
 			s, _, err := store.Begin(t.Context(), here.steps())
@@ -177,28 +177,28 @@ func TestBuildBeginsWithTheLongestSharedChain(t *testing.T) {
 				last = s.Entries[len(s.Entries)-1].Kind
 			}
 			if got := strings.Join(e.imported, " "); last != tt.last || got != tt.got {
-				t.Errorf("goes on after %q and got %q, want %q and %q", last, got, tt.last, tt.got)
+				t.Errorf("continues after %q and pulled %q, want %q and %q", last, got, tt.last, tt.got)
 			}
 			if wantBase := name == "with the base here"; (e.base != "") != wantBase {
-				t.Errorf("got above %q", e.base)
+				t.Errorf("pulled above %q", e.base)
 			}
 			if text := strings.Join(warned, "\n"); len(warned) > 1 || (text == "") != (tt.warned == "") ||
 				!strings.Contains(text, tt.warned) {
 				t.Errorf("warned with %q, want %q", text, tt.warned)
 			}
 			if here.rebuild && e.inspected > 0 {
-				t.Error("the place was asked against the will of the user")
+				t.Error("the remote was used although the user has forbidden it")
 			}
 		})
 	}
 }
 
-func TestTheFirstBuildThatSharesIsNotWarned(t *testing.T) {
+func TestFirstSharingBuildHasNoWarning(t *testing.T) {
 	t.Parallel()
-	place := Remote{"oci", filepath.Join(t.TempDir(), "share")}
+	remote := Remote{"oci", filepath.Join(t.TempDir(), "share")}
 	e := &sharingEngine{down: errors.New("no such file")}
 	store := New(Config{
-		Engine: e, Log: slog.New(slog.DiscardHandler), Settings: Settings{From: []Remote{place}, To: []Remote{place}},
+		Engine: e, Log: slog.New(slog.DiscardHandler), Settings: Settings{From: []Remote{remote}, To: []Remote{remote}},
 	})
 	for s := range store.shared(t.Context(), "name", "title") {
 		t.Errorf("found %v", s)
@@ -208,7 +208,7 @@ func TestTheFirstBuildThatSharesIsNotWarned(t *testing.T) {
 	}
 }
 
-func TestPlacesOfSharing(t *testing.T) {
+func TestParseRemote(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"oci:/srv/share": "",
@@ -220,9 +220,9 @@ func TestPlacesOfSharing(t *testing.T) {
 		"docker://registry.example/cache:tag":     "tags are chosen by the cache",
 		"docker://cache":                          "names no registry",
 		"docker:registry.example/cache":           "docker://REGISTRY/REPO",
-		"docker://registry.example/Cache":         "is no name of a repository",
-		"registry.example/cache":                  "is none of",
-		"dir:share":                               "is none of",
+		"docker://registry.example/Cache":         "invalid repository name",
+		"registry.example/cache":                  "unknown location",
+		"dir:share":                               "unknown location",
 	} {
 		r, err := ParseRemote(text)
 		switch {
@@ -243,22 +243,22 @@ func TestPlacesOfSharing(t *testing.T) {
 	}
 }
 
-func TestSnapshotsThatRestOnNoOtherAreGotOnce(t *testing.T) {
+func TestSingleSnapshotsArePulledOnce(t *testing.T) {
 	t.Parallel()
-	place, name := Remote{"oci", "/share"}, NamePrefix+"made:1"
-	e := &singleEngine{sharingEngine{images: map[string]types.RemoteImage{place.image(
+	remote, name := Remote{"oci", "/share"}, NamePrefix+"made:1"
+	e := &singleEngine{sharingEngine{images: map[string]types.RemoteImage{remote.image(
 		name): {Layers: make([]types.RemoteLayer, 1)}}}}
-	e.images[place.image(name)].Layers[0] = types.RemoteLayer{Digest: digest.FromString("x"),
+	e.images[remote.image(name)].Layers[0] = types.RemoteLayer{Digest: digest.FromString("x"),
 		DiffID: digest.FromString("x")}
 	store := New(Config{Engine: e, TempDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
-	store.Settings.From, store.Settings.Warn = []Remote{place}, func(text string) { t.Error(text) }
+	store.Settings.From, store.Settings.Warn = []Remote{remote}, func(text string) { t.Error(text) }
 	for range 2 {
 		if _, _, err := store.fromOne(t.Context(), name, "title"); err != nil {
 			t.Error(err)
 		}
 	}
 	if e.inspected != 1 {
-		t.Errorf("the place was asked %d times", e.inspected)
+		t.Errorf("the remote got %d requests", e.inspected)
 	}
 	if _, _, err := store.fromOne(t.Context(), NamePrefix+"made:other", "title"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)

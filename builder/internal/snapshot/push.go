@@ -22,7 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// CheckTargets finds out before the work begins whether snapshots can be put where --cache-to says.
+// CheckTargets checks before a build whether snapshots can be pushed to the --cache-to remotes.
 func (store *Store) CheckTargets(ctx context.Context) error {
 	var errs []error
 	for _, to := range store.Settings.To {
@@ -41,43 +41,43 @@ func (store *Store) CheckTargets(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// push puts snapshots of a finished build to a place of --cache-to.
+// push pushes the snapshots of a finished build to a --cache-to remote.
 type push struct {
 	*Chain
 	to Remote
-	// image has what is said of each snapshot's image, but for its labels: the time and the platform.
+	// image has the time and the platform of each snapshot's image.
 	image ociimage.Image
 }
 
-// Push puts the snapshots of a finished build where --cache-to says, as far as they are not there yet. image has the
-// time and the platform that their images have.
+// Push pushes the snapshots of a finished build to the --cache-to remotes that lack them. image has the time and the
+// platform of their images.
 func (c *Chain) Push(ctx context.Context, image ociimage.Image) error {
 	var errs []error
 	for _, to := range c.store.Settings.To {
-		if err := (push{c, to, image}).all(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("put snapshots to %s: %w", to, err))
+		if err := (push{c, to, image}).pushAll(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("push snapshots to %s: %w", to, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (p push) all(ctx context.Context) error {
-	p.store.Say("put snapshots to " + p.to.String())
-	if err := p.steps(ctx); err != nil {
+// pushAll pushes all snapshots of the build.
+func (p push) pushAll(ctx context.Context) error {
+	p.store.Progress("push snapshots to " + p.to.String())
+	if err := p.pushSteps(ctx); err != nil {
 		return err
 	}
 	for _, name := range p.made {
-		if err := p.one(ctx, name); err != nil {
+		if err := p.pushOne(ctx, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// steps puts the snapshots that the root file system rests on, the first one first, so that layers are packed and sent
-// once.
-func (p push) steps(ctx context.Context) error {
-	var known []ociimage.Layer // of this very build, as far as the place has them
+// pushSteps pushes the snapshots of the chain of steps in order, so that each layer is packed and sent once.
+func (p push) pushSteps(ctx context.Context) error {
+	var known []ociimage.Layer // of this build, at the remote
 	n := 0
 	for i, l := range p.entries {
 		if !l.kept {
@@ -89,7 +89,7 @@ func (p push) steps(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		there, found, err := p.there(ctx, name)
+		there, found, err := p.lookup(ctx, name)
 		switch {
 		case err != nil:
 			return err
@@ -97,9 +97,9 @@ func (p push) steps(ctx context.Context) error {
 			known = knownLayers(there)
 			continue
 		case found && !p.store.Settings.Rebuild:
-			continue // that of another build does as well
+			continue // another build's will do
 		}
-		err = p.put(ctx, name, labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
+		err = p.pushImage(ctx, name, labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
 			for len(known) < n {
 				layer, err := p.pack(ctx, layout, len(known)+1)
 				if err != nil {
@@ -116,9 +116,9 @@ func (p push) steps(ctx context.Context) error {
 	return nil
 }
 
-// there looks for a snapshot at the place. One that the key of --cache-key has not signed is none: its layers would
-// otherwise become part of what this build signs.
-func (p push) there(ctx context.Context, name string) (image types.RemoteImage, found bool, err error) {
+// lookup looks for a snapshot at the remote. One that the key of --cache-key has not signed does not count: its layers
+// would become part of what this build signs.
+func (p push) lookup(ctx context.Context, name string) (image types.RemoteImage, found bool, err error) {
 	if p.to.isEmpty() {
 		return types.RemoteImage{}, false, nil
 	}
@@ -132,7 +132,7 @@ func (p push) there(ctx context.Context, name string) (image types.RemoteImage, 
 	return image, p.store.Settings.Key.check(imageDigest(name, image), signatureOf(image)) == "", nil
 }
 
-// knownLayers are the layers of an image as another image can name them.
+// knownLayers returns the layers of an image for use in another image.
 func knownLayers(image types.RemoteImage) []ociimage.Layer {
 	var layers []ociimage.Layer
 	for _, l := range image.Layers {
@@ -142,7 +142,7 @@ func knownLayers(image types.RemoteImage) []ociimage.Layer {
 	return layers
 }
 
-// pack packs what the n-th snapshot has beyond the one below it.
+// pack packs the difference of the n-th snapshot from the one below.
 func (p push) pack(ctx context.Context, layout *ociimage.Layout, n int) (layer ociimage.Layer, err error) {
 	upper, err := p.target.Before(ctx, n)
 	if err != nil {
@@ -161,38 +161,38 @@ func (p push) pack(ctx context.Context, layout *ociimage.Layout, n int) (layer o
 	return layout.Pack(ctx, ociimage.Difference(below, target.Tree(upper, upper.Root())), shareCompression)
 }
 
-// shareCompression is fast in both directions.
+// shareCompression compresses and decompresses quickly.
 var shareCompression = ociimage.Compression{Method: tarfile.Zstd}
 
-// one puts a snapshot that rests on no other, in place of the one that is there: the name of a cached output does not
-// say all of it.
-func (p push) one(ctx context.Context, name string) (err error) {
+// pushOne pushes a snapshot that has none below. It replaces one at the remote, as the name of a cached output does not
+// cover all its inputs.
+func (p push) pushOne(ctx context.Context, name string) (err error) {
 	labels, err := p.store.Engine.Labels(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // somebody has removed it
+		return nil // another process has removed it
 	}
 	if err != nil {
 		return err
 	}
-	there, found, err := p.there(ctx, ownName(name))
+	there, found, err := p.lookup(ctx, localName(name))
 	if err != nil || found && labels[labelLayers] == there.Labels[labelLayers] {
 		return err
 	}
 	labels = maps.Clone(labels)
-	delete(labels, labelOrigins) // who reads it there has it from there
+	delete(labels, labelOrigins) // for others, the remote is the origin
 	state, err := p.store.Engine.From(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
-	return p.put(ctx, ownName(name), labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
+	return p.pushImage(ctx, localName(name), labels, func(layout *ociimage.Layout) ([]ociimage.Layer, error) {
 		layer, err := layout.Pack(ctx, target.Tree(state, state.Root()), shareCompression)
 		return []ociimage.Layer{layer}, err
 	})
 }
 
-// put makes an image of layers and copies it to the place.
-func (p push) put(
+// pushImage makes an image of layers and copies it to the remote.
+func (p push) pushImage(
 	ctx context.Context, name string, labels map[string]string, pack func(*ociimage.Layout) ([]ociimage.Layer, error),
 ) (err error) {
 	dir := filepath.Join(p.store.TempDir, "share")

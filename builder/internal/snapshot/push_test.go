@@ -21,7 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// registryEngine is a registry: what is copied to it can be inspected.
+// registryEngine is a registry: images that are copied to it can be inspected.
 type registryEngine struct {
 	sharingEngine
 	sent []string // tag and number of layers that were sent
@@ -68,7 +68,7 @@ func (e *registryEngine) CopyImage(_ context.Context, c types.ImageCopy) error {
 	return nil
 }
 
-// states is a root file system that was another at each snapshot.
+// states is a root file system with a different state at each snapshot.
 type states struct {
 	*targettest.Target
 	all []*targettest.Target
@@ -76,11 +76,11 @@ type states struct {
 
 func (s states) Before(_ context.Context, n int) (target.Rootfs, error) { return s.all[n-1], nil }
 
-// finished is a build whose snapshots can be shared.
-func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Chain {
+// finished returns the chain of a finished build.
+func finished(t *testing.T, c cacheTest, e *registryEngine, remote Remote) *Chain {
 	t.Helper()
 	store := c.store(e, nil)
-	store.TempDir, store.Settings.To = t.TempDir(), []Remote{place}
+	store.TempDir, store.Settings.To = t.TempDir(), []Remote{remote}
 	chain := store.Resume(Start{}, nil, c.seed)
 	before, all := firstDigest(c.program), []*targettest.Target{}
 	for _, step := range c.steps() {
@@ -99,15 +99,15 @@ func finished(t *testing.T, c cacheTest, e *registryEngine, place Remote) *Chain
 	return chain
 }
 
-func TestOnlyNewLayersAreSent(t *testing.T) {
+func TestPushSendsOnlyNewLayers(t *testing.T) {
 	t.Parallel()
-	place := Remote{"docker", "registry.example/cache"}
+	remote := Remote{"docker", "registry.example/cache"}
 	e := &registryEngine{sharingEngine: sharingEngine{images: map[string]types.RemoteImage{}}}
 	c := newCacheTest()
 	share := func(change func(*Chain), want ...string) {
 		t.Helper()
 		e.sent = nil
-		r := finished(t, c, e, place)
+		r := finished(t, c, e, remote)
 		change(r)
 		if err := r.Push(t.Context(), ociimage.Image{}); err != nil {
 			t.Fatal(err)
@@ -121,7 +121,7 @@ func TestOnlyNewLayersAreSent(t *testing.T) {
 	share(as)
 	c.hooks = []string{"h1", "h3"}
 	share(as, "step-: 1 of 4")
-	// The same steps of another build have other layers. Its own go together, and what is there stays.
+	// The same steps of another build have other layers. These are pushed together; existing images stay.
 	c.hooks = []string{"h1", "h4"}
 	share(func(c *Chain) {
 		for i := range c.layers {
@@ -131,8 +131,8 @@ func TestOnlyNewLayersAreSent(t *testing.T) {
 	c.rebuild = true
 	share(func(c *Chain) { c.layers[3] = "new" }, "step-: 1 of 4")
 	e.fail = os.ErrPermission
-	if err := finished(t, c, e, place).Push(t.Context(), ociimage.Image{}); err == nil ||
-		!strings.Contains(err.Error(), place.String()) {
+	if err := finished(t, c, e, remote).Push(t.Context(), ociimage.Image{}); err == nil ||
+		!strings.Contains(err.Error(), remote.String()) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -15,21 +15,22 @@ import (
 	"strings"
 )
 
-// A digest says that something is another, but not what. So what it is made of is recorded in files beside the store,
-// for --explain-cache. No decision rests on them: whatever is lost, damaged or another machine's is only not explained.
+// A digest shows that something has changed, but not what. So records of its inputs are saved in files beside
+// the store, for --explain-cache. No decision depends on them: a record that is missing, damaged or on
+// another machine only makes an explanation less precise.
 
-// records is the directory with such files; "" for none.
+// records is the directory of these files; "" for none.
 type records string
 
-// mostRecords is how many are kept. Each takes up to a few megabytes, for a home directory.
-const mostRecords = 64
+// maxRecords limits the number of records. Each takes up to a few megabytes, for a home directory.
+const maxRecords = 64
 
-// path is the file of a record. A digest may be another machine's.
+// path returns the file of a record. The digest may come from another machine, so it is untrusted.
 func (r records) path(digest string) string {
 	return filepath.Join(string(r), filepath.Base(digest)+".json.gz")
 }
 
-// read gives a record; nil if there is none.
+// read returns a record; nil if there is none.
 func (r records) read(digest string) map[string]string {
 	if r == "" || digest == "" {
 		return nil
@@ -50,7 +51,7 @@ func (r records) read(digest string) map[string]string {
 	return text
 }
 
-// write keeps a record, unless there is one, and removes the oldest of too many.
+// write saves a record unless it exists, and prunes old ones.
 func (r records) write(digest string, record func() map[string]string) (err error) {
 	if _, err := os.Lstat(r.path(digest)); err == nil {
 		return nil
@@ -73,16 +74,16 @@ func (r records) write(digest string, record func() map[string]string) (err erro
 	return r.prune()
 }
 
-// prune removes the oldest records of too many, and what interrupted builds have left.
+// prune removes the oldest records above the limit, and temporary files of interrupted builds.
 func (r records) prune() error {
 	entries, err := os.ReadDir(string(r))
-	if err != nil || len(entries) <= mostRecords {
+	if err != nil || len(entries) <= maxRecords {
 		return err
 	}
 	ages := map[string]int64{}
 	for _, e := range entries {
 		if filepath.Ext(e.Name()) == ".json" {
-			continue // that of contents
+			continue // the index of contents
 		}
 		if info, err := e.Info(); err == nil {
 			ages[e.Name()] = info.ModTime().UnixNano()
@@ -90,20 +91,20 @@ func (r records) prune() error {
 	}
 	names := slices.SortedFunc(maps.Keys(ages), func(a, b string) int { return cmp.Compare(ages[a], ages[b]) })
 	var errs []error
-	for _, name := range names[:max(0, len(names)-mostRecords)] {
+	for _, name := range names[:max(0, len(names)-maxRecords)] {
 		errs = append(errs, os.RemoveAll(filepath.Join(string(r), name)))
 	}
 	return errors.Join(errs...)
 }
 
-// record writes down what a view consists of.
+// record saves what a view consists of.
 func (v *view) record(r records) error {
 	if v == nil || r == "" {
 		return nil
 	}
 	var errs []error
 	for _, d := range v.dirs {
-		errs = append(errs, r.write(string(v.Lent[d.Name]), d.record))
+		errs = append(errs, r.write(string(v.Shared[d.Name]), d.record))
 	}
 	errs = append(errs, r.write(v.Environ, func() map[string]string {
 		hashes := map[string]string{}
@@ -116,10 +117,11 @@ func (v *view) record(r records) error {
 	return errors.Join(errs...)
 }
 
-// valueHash tells values of a variable apart, and nothing more: two hexadecimal digits are no help to guess a secret.
+// valueHash returns two hexadecimal digits that distinguish values of a variable but do not help to guess a secret.
 func valueHash(salt, kv string) string { return string(HashOf(salt, kv)[:2]) }
 
-func (d lentDir) record() map[string]string {
+// record returns what can be seen of each file.
+func (d listedDir) record() map[string]string {
 	record := make(map[string]string, len(d.entries))
 	for _, e := range d.entries {
 		record[e.name] = e.seen
@@ -127,11 +129,11 @@ func (d lentDir) record() map[string]string {
 	return record
 }
 
-// changed says what is not as it was in a lent directory whose digest was another.
-func (r records) changed(was Digest, d lentDir) string {
+// changed describes what has changed in a shared directory since it had the digest was.
+func (r records) changed(was Digest, d listedDir) string {
 	before, now := r.read(string(was)), d.record()
 	if before == nil {
-		return "something in " + d.Path + " is not as it was"
+		return "something in " + d.Path + " has changed"
 	}
 	var names []string
 	for name, seen := range now {
@@ -145,17 +147,17 @@ func (r records) changed(was Digest, d lentDir) string {
 		}
 	}
 	if len(names) == 0 {
-		return filepath.Join(d.Path, IgnoreName) + " is not as it was"
+		return filepath.Join(d.Path, IgnoreName) + " has changed"
 	}
 	slices.Sort(names)
-	verb := "is"
+	verb := "has"
 	if len(names) > 1 {
-		verb = "are"
+		verb = "have"
 	}
-	return fmt.Sprintf("%s %s not as it was", someOf(names), verb)
+	return fmt.Sprintf("%s %s changed", firstNames(names), verb)
 }
 
-// changedVariables names the variables that are not as they were when their hash was another.
+// changedVariables lists the variables that have changed since their hash was another.
 func (r records) changedVariables(was string, variables []string) string {
 	before := r.read(was)
 	var names []string
@@ -173,8 +175,8 @@ func (r records) changedVariables(was string, variables []string) string {
 		}
 	}
 	if before == nil || len(names) == 0 {
-		return "a variable is not as it was"
+		return "a variable has changed"
 	}
 	slices.Sort(names)
-	return strings.ReplaceAll(someOf(names), "\n", " ")
+	return strings.ReplaceAll(firstNames(names), "\n", " ")
 }

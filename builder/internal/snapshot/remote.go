@@ -18,22 +18,22 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 )
 
-// remoteForms are the places of --cache-from and --cache-to, for their help and their errors.
+// remoteForms lists the forms of --cache-from and --cache-to, for their help and errors.
 const remoteForms = "docker://REGISTRY/REPO, oci:DIR"
 
-// RemoteForms lists what a place of --cache-from and --cache-to looks like.
+// RemoteForms returns the forms of --cache-from and --cache-to.
 func RemoteForms() string { return remoteForms }
 
-// Remote is a place at which machines share snapshots, each as an image with a tag: a repository of a registry, or a
-// directory that is an OCI image layout.
+// Remote is a location at which machines share snapshots, each as a tagged image: a repository of a registry, or a
+// directory with an OCI image layout.
 type Remote struct {
 	// Transport is "docker" or "oci".
 	Transport string
-	// Path is that of the directory, or of the repository with its registry.
+	// Path is the path of the directory, or the repository with its registry.
 	Path string
 }
 
-// ParseRemote reads a place of --cache-from and --cache-to.
+// ParseRemote parses a value of --cache-from or --cache-to.
 func ParseRemote(text string) (Remote, error) {
 	kind, path, _ := strings.Cut(text, ":")
 	switch kind {
@@ -55,7 +55,7 @@ func ParseRemote(text string) (Remote, error) {
 		named, err := reference.ParseNormalizedNamed(name)
 		switch {
 		case err != nil:
-			return Remote{}, fmt.Errorf("%q: %q is no name of a repository: %w", shown, transport.Redact(name), err)
+			return Remote{}, fmt.Errorf("%q: invalid repository name %q: %w", shown, transport.Redact(name), err)
 		case !reference.IsNameOnly(named):
 			return Remote{}, fmt.Errorf("%q: tags are chosen by the cache: write docker://%s", shown, named.Name())
 		case !transport.NamesRegistry(name):
@@ -64,11 +64,11 @@ func ParseRemote(text string) (Remote, error) {
 		}
 		return Remote{transport.Docker, named.Name()}, nil
 	default:
-		return Remote{}, fmt.Errorf("%q is none of %s", transport.Redact(text), remoteForms)
+		return Remote{}, fmt.Errorf("unknown location %q; want one of %s", transport.Redact(text), remoteForms)
 	}
 }
 
-// String is what ParseRemote reads.
+// String returns the form that ParseRemote parses.
 func (r Remote) String() string {
 	if r.Transport == transport.Docker {
 		return transport.Docker + "://" + r.Path
@@ -76,15 +76,15 @@ func (r Remote) String() string {
 	return r.Transport + ":" + r.Path
 }
 
-// tag is the name of a snapshot's image: "step-" and the digest.
+// tag returns the tag of a snapshot's image: "step-" and the digest.
 func (r Remote) tag(snapshot string) string {
 	return strings.ReplaceAll(strings.TrimPrefix(snapshot, NamePrefix), ":", "-")
 }
 
-// image is a snapshot's image in the words of containers-transports(5).
+// image returns the name of a snapshot's image in the syntax of containers-transports(5).
 func (r Remote) image(snapshot string) string { return r.String() + ":" + r.tag(snapshot) }
 
-// isEmpty reports whether a place is a directory that is not there, or has nothing in it.
+// isEmpty reports whether a remote is a missing or empty directory.
 func (r Remote) isEmpty() bool {
 	if r.Transport != transport.OCI {
 		return false
@@ -93,8 +93,8 @@ func (r Remote) isEmpty() bool {
 	return errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0
 }
 
-// checkTarget reports why snapshots cannot be put at a place of this machine. It makes no directory: that comes with
-// the first snapshot.
+// checkTarget returns an error if snapshots cannot be pushed to a local directory. It does not make the directory: the
+// first snapshot does.
 func (r Remote) checkTarget() error {
 	if r.Transport != transport.OCI {
 		return nil
@@ -102,7 +102,7 @@ func (r Remote) checkTarget() error {
 	if err := ociimage.CheckTarget(r.Path); err != nil {
 		return err
 	}
-	// Modes and capabilities do not tell all: file systems can be full, or read-only, or another machine's.
+	// Modes and capabilities are not enough: file systems can be full, read-only or remote.
 	written := []string{r.Path, filepath.Join(r.Path, imgspec.ImageBlobsDir, string(digest.SHA256))}
 	if _, err := os.Stat(r.Path); errors.Is(err, fs.ErrNotExist) {
 		written = []string{filepath.Dir(r.Path)}
@@ -110,7 +110,7 @@ func (r Remote) checkTarget() error {
 	for _, dir := range written {
 		f, err := os.CreateTemp(dir, ".vmdebootstrap-")
 		if errors.Is(err, fs.ErrNotExist) && dir != written[0] {
-			continue // it comes with the first blob
+			continue // the first blob makes it
 		}
 		if err == nil {
 			err = errors.Join(f.Close(), os.Remove(f.Name()))

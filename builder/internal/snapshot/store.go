@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package snapshot keeps what the steps of a build have made, and finds it again.
+// Package snapshot saves the results of a build's steps, and finds them for later builds.
 //
-// A build is a chain of steps. Each has an Entry with a digest of all that its result depends on: the digest of the
-// entry before it, the data of the step, a hash of its secrets, and, for a hook or a command of the user's, what it can
-// see of the host (its view) and what it was seen to open there (its observation). Snapshots of a root file system are
-// named after the digest of their last entry and labelled with the whole chain.
+// A build is a chain of steps. Each has an Entry with a digest of all that its result depends on: the digest
+// of the entry before it, the data of the step, a hash of its secrets and, for a user's hook or command, what
+// it can see of the host (its view) and what it was seen to open there (its observation). Snapshots of a root
+// file system are named by the digest of their last entry and labelled with the whole chain.
 //
-// Store.Begin finds the longest chain of a build's steps that a snapshot holds, in the local store or at a place of
-// --cache-from. Store.Resume makes a Chain of it: Chain.Run runs the steps that remain and keeps their results,
-// Chain.MakeOutputs does the same for files that a program makes of others, and Chain.Push puts the snapshots to the
-// places of --cache-to. Whatever comes from such a place says so in its name and its labels (origins): only builds that
-// name the place themselves use it.
+// Store.Begin finds the longest chain of a build's steps that a snapshot holds, in the local store or at a --cache-from
+// remote. Store.Resume returns its Chain: Chain.Run runs the remaining steps and keeps their results, Chain.MakeOutputs
+// does the same for files that a program makes from others, and Chain.Push pushes the snapshots to the --cache-to
+// remotes. The name and the labels of a snapshot record the remotes that it comes from (origins): only builds that name
+// these remotes use it.
 //
-// Of a step this package knows what Step and observable ask for, and of a plan nothing. LeastRecentlyUsed says which
-// snapshots to remove first. contrib/design/cache.md tells what can be an input, and who would notice.
+// This package knows of a step what Step and observable declare, and nothing of plans. LeastRecentlyUsed chooses the
+// snapshots to remove. contrib/design/cache.md lists the possible inputs and how each is detected.
 package snapshot
 
 import (
@@ -31,85 +31,82 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// NamePrefix begins the names of all snapshots that builds make.
+// NamePrefix is the prefix of the names of all snapshots.
 const NamePrefix = "localhost/vmdebootstrap/"
 
-// StepPrefix begins the names of the snapshots of steps whose results are kept; the digest follows.
+// StepPrefix is the prefix of the names of steps' snapshots; the digest follows.
 const StepPrefix = NamePrefix + "step:"
 
 // Labels of a snapshot.
 const (
 	labelChain  = "chain"  // the entries, as JSON
-	labelSeed   = "seed"   // where the IDs in it come from
-	labelLayers = "layers" // names of its layers, the lowest first, which no others have: each is of one build
-	labelTitle  = "title"  // what people read of it, if there is no chain
+	labelSeed   = "seed"   // seed of the IDs in it
+	labelLayers = "layers" // unique names of its layers, the lowest first: each is of one build
+	labelTitle  = "title"  // description for users, if there is no chain
 )
 
-// Settings says how a build uses snapshots of earlier ones.
+// Settings says how a build uses snapshots of earlier builds.
 type Settings struct {
-	// Program identifies this program and what all its steps depend on: a snapshot is of use only to the
-	// program that made it.
+	// Program identifies this program and what all its steps depend on: only the program that made a snapshot uses it.
 	Program string
 	// Rebuild runs each step again and replaces its snapshot.
 	Rebuild bool
-	// Ours are files that this program writes, its outputs and its log, and directories with such files, that of its
-	// state: a hook that sees them has none of them as inputs.
+	// Ours are files that this program writes (outputs, log) and directories with such files (state). They are not
+	// inputs of hooks that see them.
 	Ours []string
-	// Records is a directory for what Explain needs to know of earlier builds, and for digests of large
-	// files; empty for none. Now tells when such a digest may be noted.
+	// Records is a directory for what Explain needs to know of earlier builds, and for the index of digests of large
+	// files; empty for none. Now is the clock for that index.
 	Records string
 	Now     func() time.Time
-	// Explain is told of each step whose result is kept whether it comes from the cache, or why it runs; nil
-	// for nobody.
+	// Explain is called for each step whose result is kept, with the reason why it is cached or runs; it may be nil.
 	Explain func(text string)
-	// From and To are places at which snapshots are shared with other machines.
+	// From and To are the remotes at which machines share snapshots.
 	From, To []Remote
-	// SkipTLSVerify talks to registries without certificates, and without TLS.
+	// SkipTLSVerify does not verify the TLS certificates of registries, and allows registries without TLS.
 	SkipTLSVerify bool
-	// Key signs what is put to To, and checks what comes from From; nil takes everything.
+	// Key signs snapshots for To and verifies snapshots from From; nil accepts everything.
 	Key *Key
-	// Warn is told of what goes wrong and does not matter to the result.
+	// Warn is called for failures that do not affect the result.
 	Warn func(text string)
 }
 
-// Step is what the cache knows of a step. Its JSON is its data, by which results are told apart; see also
-// observable.
+// Step is what the cache knows of a step. Its JSON is its data, which distinguishes results; see also observable.
 type Step interface {
-	// Kind names what it does, the same in all releases.
+	// Kind returns the name of what it does, the same in all releases.
 	Kind() string
-	// Title is what people read of it.
+	// Title describes it to users.
 	Title() string
-	// Kept reports whether a snapshot is made of its result.
+	// Kept reports whether its result becomes a snapshot.
 	Kept() bool
-	// Changed describes a change of an input that is named so in its JSON, or of those that JSON hides, which are named
-	// "". It returns "" if there is nothing better to say than both values.
+	// Changed describes a change of an input, by its name in the JSON; "" names the inputs that the JSON hides. It
+	// returns "" if both values are the best description.
 	Changed(input string) string
 }
 
 // Engine makes root file systems and keeps snapshots of them.
 type Engine interface {
-	// Scratch gives an empty one.
+	// Scratch returns an empty root file system.
 	Scratch(ctx context.Context) (target.Rootfs, error)
-	// From gives a new one on top of a snapshot; the error wraps fs.ErrNotExist if there is none of that name.
+	// From returns a new root file system on top of a snapshot; the error wraps fs.ErrNotExist if that does not exist.
 	From(ctx context.Context, snapshot string) (target.Rootfs, error)
-	// Labels gives what a snapshot was labelled with; the error wraps fs.ErrNotExist if there is none of that name.
+	// Labels returns the labels of a snapshot; the error wraps fs.ErrNotExist if that does not exist.
 	Labels(snapshot string) (map[string]string, error)
-	// Snapshots lists all of them, those that were used last first.
+	// Snapshots returns all snapshots, the most recently used first.
 	Snapshots() ([]types.Snapshot, error)
-	// CopyImage copies the image of an OCI layout to where it says.
+	// CopyImage copies the image of an OCI layout to its destination.
 	CopyImage(ctx context.Context, c types.ImageCopy) error
-	// CheckDestination finds out without an image whether that can work.
+	// CheckDestination checks without an image whether CopyImage can work.
 	CheckDestination(ctx context.Context, c types.ImageCopy) error
-	// InspectImage reads what an image says of itself, and no layers; the error wraps fs.ErrNotExist if there
-	// is none of that name where others may be.
+	// InspectImage reads the manifest and the configuration of an image; the error wraps fs.ErrNotExist if a working
+	// remote does not have it.
 	InspectImage(ctx context.Context, src types.ImageSource) (types.RemoteImage, error)
-	// FetchLayers writes layers of an image to files of a directory, called by the hexadecimal part of their digests.
+	// FetchLayers writes layers of an image to files of a directory, named by the hexadecimal part of their digests.
 	FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer, dir string) error
-	// Import makes snapshots of layers, the first above the snapshot base, each other one above the one before it.
+	// Import makes snapshots of layers, the first above the snapshot base, each other one above its predecessor.
 	Import(ctx context.Context, base string, snapshots []types.PackedSnapshot) error
 }
 
-// Config is what a Store works with.
+// Config configures a Store.
 type Config struct {
 	Settings Settings
 	Engine   Engine
@@ -119,9 +116,9 @@ type Config struct {
 	Environ []string
 	Dir     string
 	Log     *slog.Logger
-	// Say tells a user what begins.
-	Say func(text string)
-	// Toolbox is the name of the toolbox's snapshot, which tells what is in it.
+	// Progress tells a user what begins.
+	Progress func(text string)
+	// Toolbox is the name of the toolbox's snapshot, which identifies its content.
 	Toolbox string
 	// Scripts are the names of the build's hooks.
 	Scripts []string
@@ -132,11 +129,11 @@ type Store struct {
 	Config
 	// scripts are the real names of the build's hooks.
 	scripts map[string]bool
-	// refused are places of --cache-from of which there was a warning; they are left alone.
-	refused map[Remote]bool
-	// told are texts of which there was word once.
-	told map[string]bool
-	// environs are hashes of environments that were made already.
+	// skipped are --cache-from remotes that failed, with a warning, and are not used again.
+	skipped map[Remote]bool
+	// reported are texts that were reported once.
+	reported map[string]bool
+	// environs caches hashes of environments.
 	environs map[string]string
 	contents contents // of files that hooks have opened
 }
@@ -153,14 +150,14 @@ func New(c Config) *Store {
 	return store
 }
 
-// Close saves what the next build need not find out again.
+// Close saves the index of digests for the next build.
 func (store *Store) Close(ctx context.Context) {
 	if err := store.contents.save(ctx); err != nil {
-		store.Log.Info("digests of files are not noted", slog.Any("because", err))
+		store.Log.Info("digests of files are not saved", slog.Any("because", err))
 	}
 }
 
-// stepLabels are the labels of the snapshot that the last of some steps ends in.
+// stepLabels returns the labels of the snapshot of the last of some steps.
 func stepLabels(entries []Entry, layers []string, seed uuid.UUID) (map[string]string, error) {
 	chain, err := json.Marshal(entries)
 	if err != nil {
@@ -171,13 +168,14 @@ func stepLabels(entries []Entry, layers []string, seed uuid.UUID) (map[string]st
 	}, nil
 }
 
+// readChain returns the chain of steps in a snapshot's labels.
 func readChain(labels map[string]string) ([]Entry, error) {
 	var entries []Entry
 	err := json.Unmarshal([]byte(labels[labelChain]), &entries)
 	return entries, err
 }
 
-// recordView writes down what a view consists of, for --explain-cache.
+// recordView saves what a view consists of, for --explain-cache.
 func (store *Store) recordView(v *view) {
 	if err := v.record(records(store.Settings.Records)); err != nil {
 		store.Log.Info("what a step can see is not recorded", slog.Any("because", err))

@@ -26,7 +26,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// keeper is a target whose snapshots are those of the engine, the newest first.
+// keeper is a target whose snapshots go to the engine, the newest first.
 type keeper struct {
 	*targettest.Target
 	engine *snapshottest.Engine
@@ -37,7 +37,7 @@ func (k keeper) Snapshot(_ context.Context, name string, labels map[string]strin
 	return nil
 }
 
-// cacheTest is a build with two hooks and what can change in it.
+// cacheTest is a build with two hooks and the inputs that can change.
 type cacheTest struct {
 	inRelease, hostname, password string
 	packages, hooks               []string
@@ -59,7 +59,7 @@ func newCacheTest() cacheTest {
 
 func (c cacheTest) store(e Engine, explain func(string)) *Store {
 	return New(Config{
-		Engine: e, Environ: c.environ, Dir: c.dir, Log: slog.New(slog.DiscardHandler), Say: func(string) {},
+		Engine: e, Environ: c.environ, Dir: c.dir, Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
 		Settings: Settings{Program: c.program, Rebuild: c.rebuild, Explain: explain, Records: c.records, Now: time.Now},
 	})
 }
@@ -77,14 +77,14 @@ func (c cacheTest) steps() []Step {
 	return append(steps, step.Clean{})
 }
 
-// build pretends that all steps run: the snapshots that they would leave are in the engine.
+// build adds the snapshots to the engine that a run of all steps would make.
 func (c cacheTest) build(t *testing.T, e *snapshottest.Engine, used ...string) {
 	t.Helper()
 	store := c.store(e, nil)
 	chain := store.Resume(Start{}, keeper{targettest.New(t, nil), e}, c.seed)
 	before := firstDigest(c.program)
 	for _, step := range c.steps() {
-		v, err := store.look(step, nil)
+		v, err := store.viewOf(step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +111,7 @@ func (c cacheTest) build(t *testing.T, e *snapshottest.Engine, used ...string) {
 	}
 }
 
-func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
+func TestBeginUsesLongestUnchangedChain(t *testing.T) {
 	t.Parallel()
 	dirWith := func(text string) string {
 		dir := t.TempDir()
@@ -149,14 +149,14 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 			"apt.install", 0, "the environment: GREETING"},
 		{"the same files elsewhere", func(c *cacheTest) { c.dir = same }, "hook", 2, ""},
 		{"a file that hooks use", func(c *cacheTest) { c.dir = other }, "apt.install", 0,
-			other + "/motd is not as it was"},
-		{"the password", func(c *cacheTest) { c.password = "second" }, "apt.install", 0, "a password is another"},
+			other + "/motd has changed"},
+		{"the password", func(c *cacheTest) { c.password = "second" }, "apt.install", 0, "a password has changed"},
 		{"the host name", func(c *cacheTest) { c.hostname = "other" }, "apt.install", 0,
 			`Hostname was "debian" and is "other"`},
 		{"another package", func(c *cacheTest) { c.packages = []string{"less"} }, "debootstrap", 0, "Packages was"},
 		{"a new archive", func(c *cacheTest) { c.inRelease = "cc" }, "", 0, `InRelease was "aa" and is "cc"`},
 		{"another program", func(c *cacheTest) { c.program = "v2" }, "", 0, "another version"},
-		{"not wanted", func(c *cacheTest) { c.rebuild = true }, "", 0, "the cache is not to be used"},
+		{"not wanted", func(c *cacheTest) { c.rebuild = true }, "", 0, "cached results are not used"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			second := first
@@ -175,7 +175,7 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 				}
 			}
 			if last != tt.last || hooks != tt.hooks {
-				t.Errorf("goes on after %q and %d hooks, want %q and %d", last, hooks, tt.last, tt.hooks)
+				t.Errorf("continues after %q and %d hooks, want %q and %d", last, hooks, tt.last, tt.hooks)
 			}
 			if (s.Snapshot == "") != (tt.last == "") {
 				t.Errorf("snapshot %q", s.Snapshot)
@@ -185,7 +185,7 @@ func TestBuildGoesOnFromTheLongestChainThatHolds(t *testing.T) {
 			}
 			if text := strings.Join(said, "\n"); !strings.Contains(text, tt.why) ||
 				strings.Contains(text, "run:") != (tt.why != "") {
-				t.Errorf("explained with %q, want %q in it", text, tt.why)
+				t.Errorf("explained by %q, want %q in it", text, tt.why)
 			}
 			if strings.Contains(strings.Join(said, "\n"), "second") {
 				t.Error("the password is in the explanation")
@@ -209,7 +209,7 @@ func TestDigestsHideSecrets(t *testing.T) {
 	}
 }
 
-func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
+func TestObserverSeesOpenedAndChangedFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	name := func(s string) string { return filepath.Join(dir, s) }
@@ -252,7 +252,7 @@ func TestObserverSeesWhatIsOpenedAndWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestLeastRecentlyUsedSnapshotsGoFirst(t *testing.T) {
+func TestLeastRecentlyUsedComesFirst(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_000_000, 0)
 	chain := func(owns ...string) map[string]string {
@@ -283,7 +283,7 @@ func TestLeastRecentlyUsedSnapshotsGoFirst(t *testing.T) {
 	}
 }
 
-func TestBuildBeginsEarlierIfASnapshotIsGone(t *testing.T) {
+func TestBeginContinuesWithoutVanishedSnapshot(t *testing.T) {
 	t.Parallel()
 	e := &vanishing{Engine: &snapshottest.Engine{}}
 	c := newCacheTest()
@@ -294,7 +294,7 @@ func TestBuildBeginsEarlierIfASnapshotIsGone(t *testing.T) {
 	}
 }
 
-// vanishing loses each snapshot that holds a hook when it is asked for.
+// vanishing loses each snapshot with a hook when it is requested.
 type vanishing struct{ *snapshottest.Engine }
 
 func (e *vanishing) From(_ context.Context, name string) (target.Rootfs, error) {
@@ -307,7 +307,7 @@ func (e *vanishing) From(_ context.Context, name string) (target.Rootfs, error) 
 	return &keeper{}, nil
 }
 
-func TestFilesOfTheHostHaveNamesThatMeanSomethingElsewhere(t *testing.T) {
+func TestPortableNamesOfHostFiles(t *testing.T) {
 	t.Parallel()
 	h := step.Hook{Script: "/home/alice/hooks/x.sh"}
 	here, there := h.HostDirs("/home/alice/work"), step.Hook{Script: "/srv/x.sh"}.HostDirs("/home/bob")
@@ -318,15 +318,15 @@ func TestFilesOfTheHostHaveNamesThatMeanSomethingElsewhere(t *testing.T) {
 		"/home/alice/elsewhere/x": "",
 	} {
 		if got := there.Local(here.Portable(name)); got != want {
-			t.Errorf("%s is %q elsewhere, want %q", name, got, want)
+			t.Errorf("the portable name of %s is %q, want %q", name, got, want)
 		}
 	}
 	if got := there.Local("working directory:../../etc/shadow"); got != "" {
-		t.Errorf("a name leads to %s", got)
+		t.Errorf("an unknown name leads to %s", got)
 	}
 }
 
-func TestContentsCountAndPlacesDoNot(t *testing.T) {
+func TestDigestHasContentsNotLocations(t *testing.T) {
 	t.Parallel()
 	own := func(s step.Step) Digest {
 		l, err := newEntry("before", s, nil)
@@ -354,10 +354,10 @@ func TestContentsCountAndPlacesDoNot(t *testing.T) {
 			step.Debootstrap{InRelease: "a", Tools: "u"}},
 	} {
 		if own(steps[0]) == own(steps[1]) {
-			t.Errorf("%+v and %+v are taken for the same", steps[0], steps[1])
+			t.Errorf("%+v and %+v have one digest", steps[0], steps[1])
 		}
 		if own(steps[1]) != own(steps[2]) {
-			t.Errorf("%+v and %+v are not taken for the same", steps[1], steps[2])
+			t.Errorf("%+v and %+v have two digests", steps[1], steps[2])
 		}
 	}
 }

@@ -17,21 +17,21 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 )
 
-// A hook can read every file of its own directory and of the caller's working directory, and the caller's environment.
-// All that it could see of these without opening a file is in its view, and known before it runs. Which files it opens
-// is seen while it runs, see observation.
+// A hook can read every file of its own directory and of the caller's working directory, and the caller's
+// environment. Its view holds everything that it can see of these without opening a file, and is known before
+// it runs. Which files it opens is observed while it runs; see observation.
 
-// observable is a step that uses things of the host that are not in its data.
+// observable is a step that uses parts of the host that are not in its data.
 type observable interface {
-	// HostDirs are the directories of the host that the step sees when the caller's working directory is dir.
+	// HostDirs returns the directories of the host that the step sees if the caller's working directory is dir.
 	HostDirs(dir string) target.SharedDirs
-	// Variables are those of the caller's environment that can change its result, sorted.
+	// Variables returns the variables of the caller's environment that can change its result, sorted.
 	Variables(environ []string) ([]string, error)
-	// UsesToolbox reports whether it runs in the toolbox, and not in the target.
+	// UsesToolbox reports whether it runs in the toolbox instead of the target.
 	UsesToolbox() bool
 }
 
-// dirsOf are the directories of the host that a step sees, without symbolic links in their names.
+// dirsOf returns the directories of the host that a step sees, without symbolic links in their names.
 func (store *Store) dirsOf(step Step) target.SharedDirs {
 	o, ok := step.(observable)
 	if !ok {
@@ -46,25 +46,24 @@ func (store *Store) dirsOf(step Step) target.SharedDirs {
 	return dirs
 }
 
-// view is what a step can see beside the target and its own data, without opening a file.
+// view is what a step can see besides the target and its own data, without opening a file.
 type view struct {
-	// Lent has a digest of each directory that is lent to the step, by its name in hostDirs.
-	Lent map[string]Digest `json:"lent,omitempty"`
+	// Shared has a digest of each directory that is shared with the step, by its name in HostDirs.
+	Shared map[string]Digest `json:"lent,omitempty"`
 	// Environ is a hash of the caller's variables.
 	Environ string `json:"environ"`
-	// Toolbox is the name of the toolbox.
+	// Toolbox is the name of the toolbox's snapshot.
 	Toolbox string `json:"toolbox,omitempty"`
 
-	dirs      []lentDir
+	dirs      []listedDir
 	variables []string
 }
 
-// looks are lent directories that have been looked at, by their paths: steps that are compared at one time share a
-// look.
-type looks map[string][]lentDir
+// listings holds listed directories by their paths, so that steps that are compared at the same time share them.
+type listings map[string][]listedDir
 
-// look gives the view of a step, nil for one that sees nothing of the host. The error says why not all of it is known.
-func (store *Store) look(step Step, l looks) (*view, error) {
+// viewOf returns the view of a step, nil for one that sees nothing of the host. The error says why it is incomplete.
+func (store *Store) viewOf(step Step, l listings) (*view, error) {
 	o, ok := step.(observable)
 	if !ok {
 		return nil, nil
@@ -74,20 +73,20 @@ func (store *Store) look(step Step, l looks) (*view, error) {
 	seen, ok := l[key]
 	if !ok {
 		var err error
-		if seen, err = lookAt(dirs, store.own(), store.scripts); err != nil {
+		if seen, err = listDirs(dirs, store.own(), store.scripts); err != nil {
 			return nil, err
 		}
 		if l != nil {
 			l[key] = seen
 		}
 	}
-	v := &view{Lent: map[string]Digest{}, dirs: seen}
+	v := &view{Shared: map[string]Digest{}, dirs: seen}
 	var err error
 	if v.variables, err = o.Variables(store.Environ); err != nil {
 		return nil, err
 	}
 	for _, d := range seen {
-		v.Lent[d.Name] = d.digest()
+		v.Shared[d.Name] = d.digest()
 	}
 	if v.Environ, err = store.environHash(v.variables); err != nil {
 		return nil, err
@@ -98,7 +97,7 @@ func (store *Store) look(step Step, l looks) (*view, error) {
 	return v, nil
 }
 
-// environHash is a hash of variables that is no help to guess their values, which can be secrets.
+// environHash returns a hash of variables that does not help to guess their values, which can be secrets.
 func (store *Store) environHash(variables []string) (string, error) {
 	text := string(HashOf(variables...))
 	if hash, ok := store.environs[text]; ok {
@@ -115,12 +114,12 @@ func (store *Store) environHash(variables []string) (string, error) {
 	return store.environs[text], nil
 }
 
-// own are the real names of files and directories that this program writes.
+// own returns the real names of files and directories that this program writes.
 func (store *Store) own() map[string]bool {
 	names := slices.Clone(store.Settings.Ours)
-	for _, place := range slices.Concat(store.Settings.From, store.Settings.To) {
-		if place.Transport == transport.OCI {
-			names = append(names, place.Path)
+	for _, remote := range slices.Concat(store.Settings.From, store.Settings.To) {
+		if remote.Transport == transport.OCI {
+			names = append(names, remote.Path)
 		}
 	}
 	own := map[string]bool{}
@@ -130,14 +129,14 @@ func (store *Store) own() map[string]bool {
 		}
 		own[realName(name)] = true
 		if target, err := filepath.EvalSymlinks(name); err == nil {
-			own[target] = true // it is written through the link
+			own[target] = true // the link's target is written
 		}
 	}
 	return own
 }
 
-// entry finds a file of the lent directories by its name on the host. Files that are ignored are not found.
-func (v *view) entry(name string) (lentEntry, bool) {
+// entry returns a file of the shared directories by its name on the host; found is false for ignored files.
+func (v *view) entry(name string) (e listedFile, found bool) {
 	for _, d := range v.dirs {
 		if rel, err := filepath.Rel(d.Path, name); err == nil && filepath.IsLocal(rel) {
 			if e, found := d.find(rel); found {
@@ -145,10 +144,10 @@ func (v *view) entry(name string) (lentEntry, bool) {
 			}
 		}
 	}
-	return lentEntry{}, false
+	return listedFile{}, false
 }
 
-// ignores reports whether a name is one of those that are no inputs, or in such a directory.
+// ignores reports whether a name, or a directory above it, is not an input.
 func (v *view) ignores(name string, own map[string]bool) bool {
 	skip := skipper(v.dirs, own)
 	for _, d := range v.dirs {
@@ -166,22 +165,22 @@ func (v *view) ignores(name string, own map[string]bool) bool {
 	return false
 }
 
-// directories are all lent directories with those in them.
+// directories returns the shared directories and all directories below them.
 func (v *view) directories() []string {
 	var names []string
 	for _, d := range v.dirs {
 		for _, e := range d.entries {
 			if e.isDir() {
-				names = append(names, d.place(e))
+				names = append(names, d.fileName(e))
 			}
 		}
 	}
 	return names
 }
 
-// changed names something in the lent directories that was changed since, "" if nothing was.
+// changed returns a name in the shared directories that has changed since, "" if there is none.
 func (v *view) changed(store *Store, step Step) (string, error) {
-	now, err := lookAt(store.dirsOf(step), store.own(), store.scripts)
+	now, err := listDirs(store.dirsOf(step), store.own(), store.scripts)
 	if err != nil {
 		return "", err
 	}
@@ -193,13 +192,13 @@ func (v *view) changed(store *Store, step Step) (string, error) {
 	return "", nil
 }
 
-// differences names what is another in a view than it was. kept tells what directories and the environment were.
+// differences returns what differs between two views. kept has the contents of directories and environments by digest.
 func (v *view) differences(was *view, kept records) []string {
 	var changes []string
 	for _, d := range v.dirs {
-		if was.Lent[d.Name] != v.Lent[d.Name] {
-			changes = append(changes, fmt.Sprintf("%s (%s can name what does not matter)",
-				kept.changed(was.Lent[d.Name], d), filepath.Join(d.Path, IgnoreName)))
+		if was.Shared[d.Name] != v.Shared[d.Name] {
+			changes = append(changes, fmt.Sprintf("%s (list files that are not inputs in %s)",
+				kept.changed(was.Shared[d.Name], d), filepath.Join(d.Path, IgnoreName)))
 		}
 	}
 	if was.Environ != v.Environ {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package snapshottest has a store of snapshots for tests, without anything in the snapshots.
+// Package snapshottest provides a fake engine whose snapshots have no content.
 package snapshottest
 
 import (
@@ -13,9 +13,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Engine has labels for snapshots, and nothing in them. What it cannot do returns fs.ErrInvalid.
+// Engine has snapshots with labels and without content. Methods that need content return fs.ErrInvalid.
 type Engine struct {
-	// All are its snapshots, the last used first.
+	// All are its snapshots, the most recently used first.
 	All []types.Snapshot
 }
 
