@@ -486,7 +486,7 @@ func TestHooksThatCannotBeRepeatedAreNotKept(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		`echo x >new`: "/new was changed while it ran", `echo x >>data`: "/data was changed while it ran",
-		`exec 3<>pipe`: "/pipe, which is not a file",
+		`exec 3<>pipe`: "/pipe, which is not a regular file",
 	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()
