@@ -125,8 +125,8 @@ func (l GRUB) Steps(d Disk) []step.Step {
 }
 
 // Files are the programs or modules of each platform, but for those that are signed.
-func (l GRUB) Files(d Disk) []loaderFile {
-	var all []loaderFile
+func (l GRUB) Files(d Disk) []LoaderFile {
+	var all []LoaderFile
 	for _, platform := range l.platforms(d) {
 		file := GRUBMonolith(platform)
 		switch {
@@ -135,7 +135,7 @@ func (l GRUB) Files(d Disk) []loaderFile {
 		case d.SignedEFI && platform == grub.EFIPlatform(d.Arch):
 			continue
 		}
-		all = append(all, loaderFile{strings.TrimPrefix(file, "/"), grubPackage(platform)})
+		all = append(all, LoaderFile{strings.TrimPrefix(file, "/"), grubPackage(platform)})
 	}
 	return all
 }

@@ -53,7 +53,7 @@ func (l GRUB) Configure(d Disk, f *target.Memory) (err error) {
 	if !setup.Cloud {
 		return nil
 	}
-	return step.WriteFileIn(f, step.CloudSwitch, "", 0o644)
+	return target.WriteFileIn(f, step.CloudSwitch, "", 0o644)
 }
 
 // copyGrubModules copies the modules of a platform to where GRUB looks for them. The signed GRUB has all that

@@ -42,7 +42,7 @@ type Loader interface {
 	// Configure does the same to a root file system that is there already, without its programs.
 	Configure(d Disk, f *target.Memory) error
 	// Files are those that it takes from the root file system and that cannot be got elsewhere.
-	Files(d Disk) []loaderFile
+	Files(d Disk) []LoaderFile
 	// kernelNames are what names of kernels in /boot begin with.
 	kernelNames() []string
 	// WritesGrubenv reports whether the booted system writes to /boot/grub at each start.
@@ -112,8 +112,8 @@ type Parts struct {
 	Patches func(volumes map[int]diskimage.Volume) ([]diskimage.Patch, error)
 }
 
-// loaderFile is a file that the boot loader takes from the root file system, and Debian's package with it.
-type loaderFile struct{ File, Pkg string }
+// LoaderFile is a file that the boot loader takes from the root file system, and Debian's package with it.
+type LoaderFile struct{ File, Pkg string }
 
 // The values of --boot. Without it --extlinux, --grub and --use-uefi choose, as they always have.
 const (
@@ -144,9 +144,6 @@ func Words() []string {
 	}
 	return words
 }
-
-// BootLoaders lists the values of --boot.
-func BootLoaders() []string { return Words() }
 
 // Choice are the options that choose a boot loader.
 type Choice struct {
@@ -195,7 +192,7 @@ func (commonLoader) espSize(
 func (commonLoader) Partitions(diskimage.TableKind) []diskimage.PartitionRequest { return nil }
 func (commonLoader) LegacyBoot() bool                                            { return false }
 func (commonLoader) Claims(Disk) []diskimage.Claim                               { return nil }
-func (commonLoader) Files(Disk) []loaderFile                                     { return nil }
+func (commonLoader) Files(Disk) []LoaderFile                                     { return nil }
 func (commonLoader) kernelNames() []string {
 	return []string{"vmlinuz-",
 		"vmlinux-"}

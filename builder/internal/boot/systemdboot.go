@@ -34,10 +34,10 @@ func (SystemdBoot) Packages(Request) []string {
 	return []string{"dosfstools", "systemd-boot", "systemd-boot-efi", "systemd-ukify"}
 }
 
-func (SystemdBoot) Files(d Disk) []loaderFile {
-	var all []loaderFile
+func (SystemdBoot) Files(d Disk) []LoaderFile {
+	var all []LoaderFile
 	for _, name := range []string{"systemd-boot", "linux"} {
-		all = append(all, loaderFile{strings.TrimPrefix(systemdProgram(d, name), "/"), "systemd-boot-efi"})
+		all = append(all, LoaderFile{strings.TrimPrefix(systemdProgram(d, name), "/"), "systemd-boot-efi"})
 	}
 	return all
 }

@@ -17,7 +17,6 @@ import (
 
 // Debootstrap makes the base system with the toolbox's debootstrap.
 type Debootstrap struct {
-	base
 	Suite  string
 	Arch   string
 	Mirror secret.URL

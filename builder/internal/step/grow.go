@@ -4,7 +4,6 @@ package step
 
 import (
 	"context"
-	"io/fs"
 	"path"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
@@ -99,27 +98,19 @@ func (g Grow) Run(_ context.Context, s *Context) error { return g.Write(s.Target
 
 func (g Grow) Write(f target.Files) error {
 	if g.Program == GrowRepart {
-		if err := WriteFileIn(f, GrowUndiscardedName, growUndiscarded, 0o644); err != nil {
+		if err := target.WriteFileIn(f, GrowUndiscardedName, growUndiscarded, 0o644); err != nil {
 			return err
 		}
-		return WriteFileIn(f, GrowDefinitionName, growDefinition+g.Type+"\n", 0o644)
+		return target.WriteFileIn(f, GrowDefinitionName, growDefinition+g.Type+"\n", 0o644)
 	}
-	if err := WriteFileIn(f, GrowProgramName, growProgram, 0o755); err != nil {
+	if err := target.WriteFileIn(f, GrowProgramName, growProgram, 0o755); err != nil {
 		return err
 	}
-	if err := WriteFileIn(f, GrowUnitName, growUnit, 0o644); err != nil {
+	if err := target.WriteFileIn(f, GrowUnitName, growUnit, 0o644); err != nil {
 		return err
 	}
 	if err := f.MkdirAll(path.Dir(GrowUnitWanted), 0o755); err != nil {
 		return err
 	}
 	return f.Symlink("../grow-root-partition.service", GrowUnitWanted)
-}
-
-// WriteFileIn writes a file in a directory that may be missing.
-func WriteFileIn(t target.Files, name, text string, mode fs.FileMode) error {
-	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return err
-	}
-	return t.WriteFile(name, []byte(text), mode)
 }

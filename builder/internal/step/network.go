@@ -55,10 +55,10 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 		if n.DHCP {
 			setup += DhcpInterface
 		}
-		if err := writeWithDir(s.Target, "/etc/network/interfaces.d", "setup", setup); err != nil {
+		if err := target.WriteFileIn(s.Target, "/etc/network/interfaces.d/setup", setup, 0o644); err != nil {
 			return err
 		}
-		if err := writeWithDir(s.Target, "/etc/network", "interfaces", n.Include+"\n"); err != nil {
+		if err := target.WriteFileIn(s.Target, "/etc/network/interfaces", n.Include+"\n", 0o644); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 		}
 	}
 	if n.Networkd {
-		if err := writeWithDir(s.Target, "/etc/systemd/network", "99-dhcp.network", DhcpNetwork); err != nil {
+		if err := target.WriteFileIn(s.Target, "/etc/systemd/network/99-dhcp.network", DhcpNetwork, 0o644); err != nil {
 			return err
 		}
 		if err := enableUnit(ctx, s, "systemd-networkd"); err != nil {
@@ -113,11 +113,4 @@ func enableUnit(ctx context.Context, s *Context, unit string) error {
 		}
 	}
 	return fmt.Errorf("enable %s: the target has no such service", unit)
-}
-
-func writeWithDir(t target.Target, dir, name, text string) error {
-	if err := t.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return t.WriteFile(dir+"/"+name, []byte(text), 0o644)
 }

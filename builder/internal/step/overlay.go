@@ -5,6 +5,8 @@ package step
 import (
 	"context"
 	"fmt"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // Overlay lets a system on a file system that never changes write: the initramfs mounts an overlay whose upper
@@ -66,11 +68,11 @@ ConditionPathIsReadWrite=/boot/grub
 `
 
 func (o Overlay) Run(_ context.Context, s *Context) error {
-	if err := WriteFileIn(s.Target, OverlayHook, fmt.Sprintf(overlayHookText, o.Roottype), 0o755); err != nil {
+	if err := target.WriteFileIn(s.Target, OverlayHook, fmt.Sprintf(overlayHookText, o.Roottype), 0o755); err != nil {
 		return err
 	}
-	if err := WriteFileIn(s.Target, OverlayScript, overlayScriptText, 0o755); err != nil || !o.Grub {
+	if err := target.WriteFileIn(s.Target, OverlayScript, overlayScriptText, 0o755); err != nil || !o.Grub {
 		return err
 	}
-	return WriteFileIn(s.Target, GrubService, grubServiceText, 0o644)
+	return target.WriteFileIn(s.Target, GrubService, grubServiceText, 0o644)
 }

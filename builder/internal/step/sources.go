@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
 // AptSources writes where apt of the finished image gets its packages. The archive is not asked whether it is there:
@@ -45,7 +46,7 @@ func (s AptSources) Run(_ context.Context, at *Context) error {
 	if s.Deb822 {
 		name, text = "base.sources", s.deb822()
 	}
-	return writeWithDir(at.Target, "/etc/apt/sources.list.d", name, text)
+	return target.WriteFileIn(at.Target, "/etc/apt/sources.list.d/"+name, text, 0o644)
 }
 
 // list is the one-line form. Sources of programs are there to be switched on, as they always were.

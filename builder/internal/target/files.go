@@ -59,3 +59,11 @@ func BootFiles(t interface {
 	}
 	return names, nil
 }
+
+// WriteFileIn writes a file and makes its directory if that is missing.
+func WriteFileIn(t Files, name, text string, mode fs.FileMode) error {
+	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	return t.WriteFile(name, []byte(text), mode)
+}
