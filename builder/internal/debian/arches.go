@@ -7,45 +7,46 @@ import (
 	"slices"
 )
 
-// Arch is one architecture of Debian, with what a build must know of it.
+// Arch is an architecture of Debian with the properties that a build needs.
 type Arch struct {
-	Name string // as dpkg says it
-	// Triplet names its libraries' directory: "x86_64-linux-gnu".
+	Name string // the name that dpkg uses
+	// Triplet names the directory of its libraries: "x86_64-linux-gnu".
 	Triplet string
-	// Qemu is the emulator's suffix, as in qemu-user's qemu-aarch64; empty if there is none.
+	// Qemu is the suffix of the qemu-user emulator, as in qemu-aarch64; empty if there is none.
 	Qemu string
-	// ELF tells its programs from others, by Class, Data and Machine.
+	// ELF identifies its programs by Class, Data and Machine.
 	ELF elf.FileHeader
-	// Serial is the kernel's name of the first serial port on the machines (or the QEMU board) of this architecture.
+	// Serial is the kernel's name for the first serial port on machines (or the QEMU board) of this architecture.
 	Serial string
 	// EFI is the name that firmware looks for on a removable disk, "bootx64.efi"; empty where --use-uefi is
 	// not supported.
 	EFI string
-	// EFIPackages are the boot loader packages for --use-uefi; with "-signed" behind the first one, it is what Secure
-	// Boot needs.
+	// EFIPackages are the boot loader packages for --use-uefi. The first one with "-signed" appended is the package
+	// for Secure Boot.
 	EFIPackages []string
-	// PC: it has a BIOS, so that grub-pc and extlinux can boot it.
+	// PC reports whether machines have a BIOS, so that grub-pc and extlinux can boot them.
 	PC bool
-	// RunsOn are other architectures whose processors run its programs.
+	// RunsOn lists other architectures whose processors run its programs.
 	RunsOn []string
-	// kernels are the default kernel packages of Debian, oldest first; the last one holds for what is newer.
+	// kernels lists the default kernel packages of Debian, oldest first; the last entry applies to all later releases.
 	kernels []kernelSince
 }
 
-// kernelSince says that from a Debian release on the kernel package is linux-image-FLAVOUR; an empty flavour means
-// that there is none.
+// kernelSince says that the kernel package is linux-image-FLAVOUR since a Debian release. If flavour is empty, there is
+// no kernel package any more.
 type kernelSince struct{ codename, flavour string }
 
-// first is Debian's first release, for kernel packages that have always had their name.
+// first is Debian's first release. It marks kernel packages that never changed their name.
 const first = "buzz"
 
-// arches are the Linux architectures of Debian and Debian Ports. Kernel flavours of bookworm, trixie and forky were
-// read from the archive's Packages files in November 2026, older ones are those of the release's linux source package.
+// arches lists the Linux architectures of Debian and Debian Ports. The kernel flavours of bookworm, trixie
+// and forky come from the archive's Packages files of November 2026, older ones from the linux source package
+// of each release.
 var arches = []Arch{
 	{
 		Name: "amd64", Triplet: "x86_64-linux-gnu", Qemu: "x86_64", ELF: le64(elf.EM_X86_64), Serial: "ttyS0",
 		EFI: "bootx64.efi", PC: true,
-		// The second package starts 32-bit firmware, which small machines with 64-bit processors had.
+		// The second package is for the 32-bit firmware of some small machines with 64-bit processors.
 		EFIPackages: []string{"grub-efi-amd64", "grub-efi-ia32-bin"},
 		kernels:     []kernelSince{{first, "amd64"}},
 	},
@@ -146,7 +147,7 @@ var arches = []Arch{
 	},
 }
 
-// ELF headers by byte order and word size.
+// These functions return ELF headers by byte order and word size.
 func le32(m elf.Machine) elf.FileHeader { return elfHeader(elf.ELFCLASS32, elf.ELFDATA2LSB, m) }
 func be32(m elf.Machine) elf.FileHeader { return elfHeader(elf.ELFCLASS32, elf.ELFDATA2MSB, m) }
 func le64(m elf.Machine) elf.FileHeader { return elfHeader(elf.ELFCLASS64, elf.ELFDATA2LSB, m) }
@@ -156,7 +157,7 @@ func elfHeader(class elf.Class, data elf.Data, m elf.Machine) elf.FileHeader {
 	return elf.FileHeader{Class: class, Data: data, Machine: m}
 }
 
-// LookupArch finds an architecture by its Debian name.
+// LookupArch returns the architecture with the given Debian name.
 func LookupArch(name string) (Arch, bool) {
 	i := slices.IndexFunc(arches, func(a Arch) bool { return a.Name == name })
 	if i < 0 {
@@ -165,10 +166,10 @@ func LookupArch(name string) (Arch, bool) {
 	return arches[i], true
 }
 
-// Arches returns all architectures that are known. Their slices belong to everyone: do not change them.
+// Arches returns all known architectures. They share their slices with the table: do not modify them.
 func Arches() []Arch { return slices.Clone(arches) }
 
-// ArchOf returns the first architecture whose programs have a header like h.
+// ArchOf returns the first architecture whose programs have the Class, Data and Machine of h.
 func ArchOf(h elf.FileHeader) (Arch, bool) {
 	i := slices.IndexFunc(arches, func(a Arch) bool { return a.Runs(h) })
 	if i < 0 {
@@ -177,15 +178,15 @@ func ArchOf(h elf.FileHeader) (Arch, bool) {
 	return arches[i], true
 }
 
-// Runs reports whether programs of the architecture have a header like h, by its Class, Data and Machine.
+// Runs reports whether programs of the architecture have the Class, Data and Machine of h.
 func (a Arch) Runs(h elf.FileHeader) bool { return a.ELF == elfHeader(h.Class, h.Data, h.Machine) }
 
-// NativeOn reports whether a host of that Debian architecture runs its programs without an emulator.
+// NativeOn reports whether a host of the given Debian architecture runs its programs without an emulator.
 func (a Arch) NativeOn(host string) bool {
 	return a.Name == host || slices.Contains(a.RunsOn, host)
 }
 
-// KernelPackage is the usual kernel package of the architecture in a release; empty if it has none.
+// KernelPackage returns the default kernel package of the architecture in a release, or "" if there is none.
 func (a Arch) KernelPackage(r Release) string {
 	if r.Vendor == Ubuntu {
 		return "linux-image-generic"

@@ -45,7 +45,7 @@ func TestKernelPackageFitsReleaseAndArchitecture(t *testing.T) {
 		arch, ok := LookupArch(test.arch)
 		release, known := LookupRelease(test.suite)
 		if !ok || !known {
-			t.Fatalf("no %s or no %s", test.arch, test.suite)
+			t.Fatalf("unknown architecture %s or suite %s", test.arch, test.suite)
 		}
 		if got := arch.KernelPackage(release); got != test.want {
 			t.Errorf("%s on %s: got %q, want %q", test.suite, test.arch, got, test.want)
@@ -53,38 +53,39 @@ func TestKernelPackageFitsReleaseAndArchitecture(t *testing.T) {
 	}
 }
 
-func TestArchTableIsWhole(t *testing.T) {
+func TestArchTableIsComplete(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, a := range arches {
 		if seen[a.Name] {
-			t.Errorf("%s is there twice", a.Name)
+			t.Errorf("%s is listed twice", a.Name)
 		}
 		seen[a.Name] = true
 		if a.Triplet == "" || a.Serial == "" || len(a.kernels) == 0 {
-			t.Errorf("%s lacks something: %+v", a.Name, a)
+			t.Errorf("%s lacks a triplet, a serial port or kernels: %+v", a.Name, a)
 		}
 		if (a.EFI == "") != (len(a.EFIPackages) == 0) {
-			t.Errorf("%s: EFI name %q and packages %q do not go together", a.Name, a.EFI, a.EFIPackages)
+			t.Errorf("%s: got EFI name %q and packages %q, want both or neither", a.Name, a.EFI, a.EFIPackages)
 		}
 		for _, k := range a.kernels {
 			if r, ok := LookupRelease(k.codename); !ok || r.Vendor != Debian {
-				t.Errorf("%s: no Debian release %q", a.Name, k.codename)
+				t.Errorf("%s: unknown Debian release %q", a.Name, k.codename)
 			}
 		}
 		for _, other := range a.RunsOn {
 			if _, ok := LookupArch(other); !ok {
-				t.Errorf("%s runs on unknown %q", a.Name, other)
+				t.Errorf("%s: RunsOn lists unknown architecture %q", a.Name, other)
 			}
 		}
 	}
 }
 
-func TestNativeOnKnowsTheSmallBrother(t *testing.T) {
+func TestI386IsNativeOnAmd64(t *testing.T) {
 	t.Parallel()
 	i386, _ := LookupArch("i386")
 	amd64, _ := LookupArch("amd64")
 	if !i386.NativeOn("amd64") || !i386.NativeOn("i386") || amd64.NativeOn("i386") || amd64.NativeOn("arm64") {
-		t.Errorf("i386 must run on amd64 and i386, amd64 on neither i386 nor arm64")
+		t.Errorf("got i386 on amd64 %v, on i386 %v, amd64 on i386 %v, on arm64 %v; want true, true, false, false",
+			i386.NativeOn("amd64"), i386.NativeOn("i386"), amd64.NativeOn("i386"), amd64.NativeOn("arm64"))
 	}
 }

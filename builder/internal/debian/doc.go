@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package debian holds what is known of Debian and Ubuntu without asking an archive: their releases and
-// suites, from the tables of Debian's package distro-info-data, and their architectures, with kernels, boot
-// loader packages and the header of their programs. It is data and lookups; nothing in it depends on a build.
+// Package debian describes Debian and Ubuntu without access to an archive: their releases and suites, from the
+// tables of Debian's package distro-info-data, and their architectures, with kernel packages, boot loader packages
+// and ELF headers. It holds data and lookups only; nothing in it depends on a build.
 package debian

@@ -4,23 +4,23 @@ package debian
 
 import (
 	"cmp"
-	_ "embed" // the tables
+	_ "embed" // for the tables of distro-info
 	"encoding/csv"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Vendor is who makes a release.
+// Vendor is the distribution that publishes a release.
 type Vendor string
 
-// The vendors whose releases are known.
+// Known vendors.
 const (
 	Debian Vendor = "Debian"
 	Ubuntu Vendor = "Ubuntu"
 )
 
-// Release is one release of Debian or Ubuntu. Dates are ISO 8601 (2006-01-02), so they compare as text; an empty one
+// Release is one release of Debian or Ubuntu. Dates are ISO 8601 (2006-01-02), so they compare as text; an empty date
 // is not known yet.
 type Release struct {
 	Vendor   Vendor
@@ -28,13 +28,14 @@ type Release struct {
 	Version  string // "13", "24.04"; empty for sid and experimental
 	Created  string // when work on it began
 	Released string
-	EOL      string // when the last free support ends (for Debian that of the LTS team)
+	EOL      string // end of the last free support (in Debian, that of the LTS team)
 }
 
-// alwaysInMotion is the creation date that puts sid, experimental and suites unknown to the table after every release.
-const alwaysInMotion = "9999-12-31"
+// neverReleased is the creation date of sid, experimental and suites that are not in the table. It sorts after every
+// release.
+const neverReleased = "9999-12-31"
 
-// releases are all that distro-info-data knows, in the order in which each vendor made them: Debian's, then Ubuntu's.
+// releases lists the releases of distro-info-data in chronological order: Debian's, then Ubuntu's.
 var releases = append(readReleases(Debian, debianCSV), readReleases(Ubuntu, ubuntuCSV)...)
 
 // The tables of Debian's package distro-info-data 0.58+deb12u6 (2026), unchanged; see distro-info/COPYING.
@@ -45,15 +46,15 @@ var (
 	ubuntuCSV string
 )
 
-// readReleases reads one table. Its first line names the columns; a line ends with the last date that is
-// known. The last free support is that of Debian's LTS team (eol-lts) and, in Ubuntu before 2013, that of
-// servers (eol-server).
+// readReleases parses one table. Its first line names the columns; the other lines end at the last date that is
+// known. The end of the last free support is that of Debian's LTS team (eol-lts) and, for Ubuntu before 2013, that of
+// the server edition (eol-server).
 func readReleases(vendor Vendor, table string) []Release {
 	reader := csv.NewReader(strings.NewReader(table))
 	reader.FieldsPerRecord = -1
 	rows, err := reader.ReadAll()
 	if err != nil {
-		panic("BUG: distro-info of " + string(vendor) + ": " + err.Error())
+		panic("BUG: parse distro-info of " + string(vendor) + ": " + err.Error())
 	}
 	columns := rows[0]
 	var all []Release
@@ -71,20 +72,20 @@ func readReleases(vendor Vendor, table string) []Release {
 				field("eol")),
 		}
 		if r.Version == "" {
-			r.Created = alwaysInMotion
+			r.Created = neverReleased
 		}
 		all = append(all, r)
 	}
 	return all
 }
 
-// UnknownRelease is a suite of Debian that the table does not have: newer than all that it has.
+// UnknownRelease returns a Release for a Debian suite that is not in the table. It is newer than all releases there.
 func UnknownRelease(codename string) Release {
-	return Release{Vendor: Debian, Codename: codename, Created: alwaysInMotion}
+	return Release{Vendor: Debian, Codename: codename, Created: neverReleased}
 }
 
-// ReleaseOf returns the release that an os-release(5) describes by its fields ID, VERSION_CODENAME and, before stretch,
-// VERSION_ID alone.
+// ReleaseOf returns the release with the given fields of os-release(5): ID, VERSION_CODENAME and VERSION_ID. Releases
+// before stretch have no VERSION_CODENAME.
 func ReleaseOf(id, codename, version string) (Release, bool) {
 	is := func(r Release) bool { return strings.EqualFold(string(r.Vendor), id) }
 	if r, known := LookupRelease(codename); known && is(r) {
@@ -97,7 +98,7 @@ func ReleaseOf(id, codename, version string) (Release, bool) {
 	return releases[i], true
 }
 
-// LookupRelease finds a release by its codename.
+// LookupRelease returns the release with the given codename.
 func LookupRelease(codename string) (Release, bool) {
 	i := slices.IndexFunc(releases, func(r Release) bool { return r.Codename == codename })
 	if i < 0 {
@@ -106,8 +107,8 @@ func LookupRelease(codename string) (Release, bool) {
 	return releases[i], true
 }
 
-// LookupSuite finds the release that a suite name stands for on a day: a codename always for the same one, Debian's
-// stable, testing, unstable, oldstable and oldoldstable for whichever has that place then.
+// LookupSuite returns the release that a suite name stands for on the given day. A codename always means the same
+// release; Debian's stable, testing, unstable, oldstable and oldoldstable depend on the day.
 func LookupSuite(name string, today time.Time) (Release, bool) {
 	day := today.UTC().Format(time.DateOnly)
 	var out, coming []Release
@@ -139,7 +140,7 @@ func LookupSuite(name string, today time.Time) (Release, bool) {
 	return LookupRelease(name)
 }
 
-// Since reports whether r is one of the two releases named, or newer than the one of its own vendor.
+// Since reports whether r is the named release of its own vendor, or a newer one.
 func (r Release) Since(debian, ubuntu string) bool {
 	first := debian
 	if r.Vendor == Ubuntu {
@@ -147,22 +148,22 @@ func (r Release) Since(debian, ubuntu string) bool {
 	}
 	f, ok := LookupRelease(first)
 	if !ok {
-		panic("BUG: no release " + first)
+		panic("BUG: unknown release " + first)
 	}
 	return r.Created >= f.Created
 }
 
-// Systemd reports whether systemd is init.
+// Systemd reports whether init is systemd.
 func (r Release) Systemd() bool { return r.Since("jessie", "vivid") }
 
-// Sysvinit reports whether /etc/inittab rules (wheezy and before; Ubuntu has never used it since 2006).
+// Sysvinit reports whether init reads /etc/inittab (Debian up to wheezy; Ubuntu has not used it since 2006).
 func (r Release) Sysvinit() bool { return r.Vendor == Debian && !r.Systemd() }
 
-// Resolved reports whether systemd-networkd goes with systemd-resolved: everywhere but where resolved is
-// not there yet (wheezy) or not ready (jessie), table B.8 of the specification.
+// Resolved reports whether systemd-resolved is used together with systemd-networkd (table B.8 of the specification).
+// Wheezy has no systemd-resolved, and jessie's is not ready for use.
 func (r Release) Resolved() bool { return r.Since("stretch", "xenial") }
 
-// ResolvedPackage reports whether systemd-resolved is a package of its own, which nothing else pulls in.
+// ResolvedPackage reports whether systemd-resolved is a separate package, on which no other depends.
 func (r Release) ResolvedPackage() bool { return r.Since("bookworm", "lunar") }
 
 // Deb822Sources reports whether apt's own tools write deb822 .sources files instead of one-line .list files.
@@ -171,11 +172,11 @@ func (r Release) Deb822Sources() bool { return r.Since("trixie", "noble") }
 // MergedUsr reports whether /bin, /lib and /sbin are symbolic links into /usr on a fresh system.
 func (r Release) MergedUsr() bool { return r.Since("buster", "disco") }
 
-// SecuritySuite is the name of the suite with security updates: "trixie-security", "buster/updates",
-// "noble-security"; empty for sid, experimental and unknown suites, which have none.
+// SecuritySuite returns the name of the suite with security updates: "trixie-security", "buster/updates",
+// "noble-security". It returns "" for sid, experimental and unknown suites, which have none.
 func (r Release) SecuritySuite() string {
 	switch {
-	case r.Created == alwaysInMotion:
+	case r.Created == neverReleased:
 		return ""
 	case r.Vendor == Debian && !r.Since("bullseye", ""):
 		return r.Codename + "/updates"
@@ -183,7 +184,7 @@ func (r Release) SecuritySuite() string {
 	return r.Codename + "-security"
 }
 
-// Components are the archive's components that a working system needs.
+// Components returns the components of the archive that a working system needs.
 func (r Release) Components() []string {
 	if r.Vendor == Ubuntu {
 		return []string{"main", "universe"}

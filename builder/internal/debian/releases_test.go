@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestSuitesMoveWithTime(t *testing.T) {
+func TestLookupSuiteDependsOnTheDay(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ day, suite, want string }{
 		{"2026-11-23", "stable", "trixie"},
@@ -44,25 +44,25 @@ func TestReleaseTableIsInOrder(t *testing.T) {
 	for _, vendor := range []Vendor{Debian, Ubuntu} {
 		last := Release{}
 		for _, r := range releases {
-			if r.Vendor != vendor || r.Created == alwaysInMotion {
+			if r.Vendor != vendor || r.Created == neverReleased {
 				continue
 			}
 			if r.Created < last.Created || r.Released != "" && (r.Released < r.Created || r.EOL < r.Released) {
-				t.Errorf("%s: dates out of order: %+v", r.Codename, r)
+				t.Errorf("%s: the dates are out of order: %+v", r.Codename, r)
 			}
 			last = r
 		}
 	}
 	if !slices.IsSortedFunc(releases,
 		func(a, b Release) int { return strings.Compare(string(a.Vendor), string(b.Vendor)) }) {
-		t.Error("vendors are mixed")
+		t.Error("the releases are not grouped by vendor")
 	}
 }
 
-func TestReleasesHaveWhatTheyHave(t *testing.T) {
+func TestReleaseFeatures(t *testing.T) {
 	t.Parallel()
-	type can struct{ systemd, sysvinit, resolved, resolvedPackage, deb822, mergedUsr bool }
-	for codename, want := range map[string]can{
+	type features struct{ systemd, sysvinit, resolved, resolvedPackage, deb822, mergedUsr bool }
+	for codename, want := range map[string]features{
 		"wheezy":   {sysvinit: true},
 		"jessie":   {systemd: true},
 		"stretch":  {systemd: true, resolved: true},
@@ -77,16 +77,16 @@ func TestReleasesHaveWhatTheyHave(t *testing.T) {
 	} {
 		r, ok := LookupRelease(codename)
 		if !ok {
-			t.Fatalf("no %s", codename)
+			t.Fatalf("unknown release %s", codename)
 		}
-		got := can{r.Systemd(), r.Sysvinit(), r.Resolved(), r.ResolvedPackage(), r.Deb822Sources(), r.MergedUsr()}
+		got := features{r.Systemd(), r.Sysvinit(), r.Resolved(), r.ResolvedPackage(), r.Deb822Sources(), r.MergedUsr()}
 		if got != want {
 			t.Errorf("%s: got %+v, want %+v", codename, got, want)
 		}
 	}
 }
 
-func TestSecuritySuiteHasTheNameOfItsTime(t *testing.T) {
+func TestSecuritySuite(t *testing.T) {
 	t.Parallel()
 	for codename, want := range map[string]string{
 		"buster": "buster/updates", "bullseye": "bullseye-security", "trixie": "trixie-security",

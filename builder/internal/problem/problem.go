@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package problem is for mistakes in the options of a call: each names the option that holds it, so that all
-// can be shown at once.
+// Package problem describes mistakes in the options of a call. Each problem names its option, so that all of them can
+// be shown at once.
 package problem
 
 import (
@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Problem is one mistake in the Options.
+// Problem is one mistake in the options.
 type Problem struct {
-	// Flag is the option that holds it, with its dashes.
+	// Flag is the option with the mistake, including its dashes.
 	Flag string
 	Err  error
 }
@@ -21,15 +21,15 @@ func (p *Problem) Error() string { return p.Flag + ": " + p.Err.Error() }
 
 func (p *Problem) Unwrap() error { return p.Err }
 
-// New makes the only element of a rule's result.
+// New returns a slice with one Problem, as the result of a rule.
 func New(flag, format string, args ...any) []error {
 	return []error{&Problem{Flag: flag, Err: fmt.Errorf(format, args...)}}
 }
 
-// OneOf gives a problem unless value is one of choices.
+// OneOf returns a problem unless value is one of choices.
 func OneOf(flag, value string, choices []string) []error {
 	if slices.Contains(choices, value) {
 		return nil
 	}
-	return New(flag, "%q is not known: choose from %s", value, strings.Join(choices, ", "))
+	return New(flag, "unknown value %q; want one of %s", value, strings.Join(choices, ", "))
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package secret has types for texts that must not be seen, and for URLs that may hold credentials. They print, log and
-// marshal without what is secret, so that neither logs nor plans nor labels can tell it by accident.
+// Package secret has a type for secret texts and one for URLs that may hold credentials. Both print, log and marshal
+// without the secret, so that logs, plans and labels cannot reveal it by accident.
 package secret
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 )
 
-// Text is a text that must not be seen: it prints, logs and marshals as "(secret)". Reveal gives it to the one
-// place that needs it.
+// Text is a secret text: it prints, logs and marshals as "(secret)". Reveal returns the text itself, for the code that
+// needs it.
 type Text struct{ text string }
 
-// New keeps text.
+// New returns text as a secret.
 func New(text string) Text { return Text{text} }
 
-// Reveal gives the text itself.
+// Reveal returns the text itself.
 func (s Text) Reveal() string { return s.text }
 
 // IsZero reports whether the text is empty.
@@ -34,7 +34,7 @@ func (s Text) String() string {
 	return "(secret)"
 }
 
-// GoString implements fmt.GoStringer, so that %#v tells nothing either.
+// GoString implements fmt.GoStringer, so that %#v does not reveal the text either.
 func (s Text) GoString() string { return s.String() }
 
 // MarshalText implements encoding.TextMarshaler, and with it JSON and YAML.
@@ -43,17 +43,17 @@ func (s Text) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // LogValue implements slog.LogValuer.
 func (s Text) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// DigestText is what a digest must cover beyond what is seen.
+// DigestText returns the hidden text, which a digest must include.
 func (s Text) DigestText() string { return s.text }
 
-// URL is a URL that may hold credentials: it prints, logs and marshals without them. Reveal gives it to the
-// one place that needs it.
+// URL is a URL that may hold credentials: it prints, logs and marshals without them. Reveal returns the whole text, for
+// the code that needs it.
 type URL struct{ text string }
 
-// NewURL keeps text, which need not be a URL.
+// NewURL returns text, which need not be a valid URL, as a URL.
 func NewURL(text string) URL { return URL{text} }
 
-// Reveal gives the text itself.
+// Reveal returns the text itself.
 func (u URL) Reveal() string { return u.text }
 
 // IsZero reports whether the text is empty.
@@ -62,7 +62,7 @@ func (u URL) IsZero() bool { return u.text == "" }
 // String implements fmt.Stringer.
 func (u URL) String() string { return archive.Redact(u.text) }
 
-// GoString implements fmt.GoStringer, so that %#v tells no more.
+// GoString implements fmt.GoStringer, so that %#v does not reveal the credentials either.
 func (u URL) GoString() string { return u.String() }
 
 // MarshalText implements encoding.TextMarshaler, and with it JSON and YAML.
@@ -71,7 +71,7 @@ func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 // LogValue implements slog.LogValuer.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
-// DigestText is the text if something of it is hidden.
+// DigestText returns the text, which a digest must include, or "" if no part of it is hidden.
 func (u URL) DigestText() string {
 	if u.String() == u.text {
 		return ""
@@ -79,16 +79,16 @@ func (u URL) DigestText() string {
 	return u.text
 }
 
-// Redacted reports whether the URL has been printed before: its credentials are what stands for some.
+// Redacted reports whether the text comes from printing a URL: it has a placeholder instead of credentials.
 func (u URL) Redacted() bool {
 	parsed, err := url.Parse(u.text)
 	return u.text == Hidden || err == nil && parsed.User != nil && u.DigestText() == ""
 }
 
-// userinfo finds what stands before the host of a URL, with the @.
+// userinfo matches the part of a URL before its host, including the @.
 var userinfo = regexp.MustCompile(`[^/@\s]+@`)
 
-// Hider hides the credentials of URLs in what programs print that were given these.
+// Hider returns a Replacer that hides the credentials of the URLs in the output of programs.
 func Hider(urls ...URL) *strings.Replacer {
 	var pairs []string
 	for _, u := range urls {
@@ -99,5 +99,5 @@ func Hider(urls ...URL) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-// Hidden is what stands for a password in --dump-config and logs, and can therefore be none.
+// Hidden is the placeholder for a password in --dump-config and logs. It cannot be a password itself.
 var Hidden = New("x").String()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package transport holds the words for where images are, as containers-transports(5) has them: what stands before the
-// first colon, and how such a text is shown to people.
+// Package transport has the names of the transports of containers-transports(5), which are the part of an image name
+// before the first colon, and redacts image names for messages.
 package transport

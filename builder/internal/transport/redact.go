@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-// atPlace finds what stands before the last @ of a place in a registry, and the transport before it.
-var atPlace = regexp.MustCompile(`^([a-z-]+:(?://)?)?.*@`)
+// userinfo matches the part of an image name before the last @, and the transport in front of it.
+var userinfo = regexp.MustCompile(`^([a-z-]+:(?://)?)?.*@`)
 
-// Redact is a place as somebody wrote it, for messages: credentials do not belong there, and are an easy mistake.
+// Redact returns an image name without credentials, for messages. They do not belong there, but users may write them.
 func Redact(text string) string {
-	place, digest, found := strings.Cut(text, "@sha256:")
+	name, digest, found := strings.Cut(text, "@sha256:")
 	if transport, _, _ := strings.Cut(text, ":"); slices.Contains(fileTransports, transport) ||
 		strings.HasPrefix(text, "/") {
 		return text
 	}
-	if place = atPlace.ReplaceAllString(place, "${1}xxxxx@"); found {
-		place += "@sha256:" + digest
+	if name = userinfo.ReplaceAllString(name, "${1}xxxxx@"); found {
+		name += "@sha256:" + digest
 	}
-	return place
+	return name
 }
 
-// fileTransports are those of files and directories, whose names may hold an @.
+// fileTransports are the transports of files and directories, whose names may contain an @.
 var fileTransports = []string{OCI, OCIArchive, DockerArchive, Tar, Dir}

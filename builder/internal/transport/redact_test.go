@@ -4,7 +4,7 @@ package transport
 
 import "testing"
 
-func TestMessagesHideWhatShouldNotBeInAPlace(t *testing.T) {
+func TestRedactHidesCredentials(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"docker://joe:geheim@registry.example/cache": "docker://xxxxx@registry.example/cache",

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Transports of --export: what stands before the first colon of a destination.
+// Transports of --export: the part of a destination before the first colon.
 const (
 	OCI           = "oci"
 	OCIArchive    = "oci-archive"
@@ -17,8 +17,8 @@ const (
 	Dir           = "dir"
 )
 
-// NamesRegistry reports whether a name begins with a host, by the rule of docker: there is a dot or a colon
-// in it, or it is "localhost".
+// NamesRegistry reports whether a name begins with a registry's host. By Docker's rule that is a first element that
+// contains a dot or a colon, or is "localhost".
 func NamesRegistry(name string) bool {
 	host, _, more := strings.Cut(name, "/")
 	return more && (host == "localhost" || strings.ContainsAny(host, ".:"))
