@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// FilesBelow lists the files and directories of directories, as far as these are there.
+// FilesBelow lists dirs and everything below them. It ignores those of dirs that do not exist or are no directories.
 func FilesBelow(t Target, dirs []string) ([]string, error) {
 	var names []string
 	for _, dir := range dirs {
@@ -38,7 +38,7 @@ func FilesBelow(t Target, dirs []string) ([]string, error) {
 	return names, nil
 }
 
-// BootFiles lists the names in /boot that begin with one of the prefixes, in byte order.
+// BootFiles lists the regular files in /boot whose names begin with one of the prefixes, in byte order.
 func BootFiles(t interface {
 	ReadDir(name string) ([]fs.DirEntry, error)
 }, prefixes ...string) ([]string, error) {
@@ -60,7 +60,7 @@ func BootFiles(t interface {
 	return names, nil
 }
 
-// WriteFileIn writes a file and makes its directory if that is missing.
+// WriteFileIn writes a file after making its directory if that does not exist.
 func WriteFileIn(t Files, name, text string, mode fs.FileMode) error {
 	if err := t.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err

@@ -15,22 +15,23 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Memory are the files of a Tree by name. What is written to them stays in memory; tree gives the Tree with it.
+// Memory provides the files of a Tree by name. Changes stay in memory; the method Tree returns the changed Tree.
 type Memory struct {
 	base    diskimage.Tree
-	Index   diskimage.Index // as it is now
+	Index   diskimage.Index // the current entries
 	added   map[string]diskimage.Entry
-	removed map[string]bool // of base
-	time    time.Time       // of what is written
+	removed map[string]bool // names removed from base
+	time    time.Time       // modification time of new entries
 }
 
+// NewMemory returns the files of base. now is the modification time of everything that is written.
 func NewMemory(base diskimage.Tree, now time.Time) (*Memory, error) {
 	index, err := diskimage.NewIndex(base)
 	if err != nil {
 		return nil, err
 	}
 	for name, e := range index {
-		if e.HardLink != "" { // so that the first name of a file may go
+		if e.HardLink != "" { // the first name of the file may be removed later
 			first := index[e.HardLink]
 			first.Name = name
 			index[name] = first
@@ -40,14 +41,14 @@ func NewMemory(base diskimage.Tree, now time.Time) (*Memory, error) {
 		time: now}, nil
 }
 
-// Tree is base with what was written.
+// Tree returns base with the changes.
 func (t *Memory) Tree() (diskimage.Tree, error) {
 	kept := diskimage.Filter(t.base, func(e diskimage.Entry) bool { return !t.removed[e.Name] })
 	return diskimage.Overlay(kept, slices.Collect(maps.Values(t.added))...)
 }
 
-// place finds the directory that a name is in, through links, and gives the name that it has in the tree.
-func (t *Memory) place(op, name string) (string, error) {
+// resolve follows symbolic links in the directory of name and returns the resulting name in the tree.
+func (t *Memory) resolve(op, name string) (string, error) {
 	clean := path.Clean("/" + name)
 	dir, err := t.Index.Follow(path.Dir(clean))
 	switch {
@@ -61,40 +62,44 @@ func (t *Memory) place(op, name string) (string, error) {
 
 func (t *Memory) add(e diskimage.Entry) { t.added[e.Name], t.Index[e.Name] = e, e }
 
+// ReadFile implements Files.
 func (t *Memory) ReadFile(name string) ([]byte, error) { return t.Index.ReadFile(name) }
 
+// WriteFile implements Files.
 func (t *Memory) WriteFile(name string, data []byte, mode fs.FileMode) error {
-	place, err := t.place("write", name)
+	resolved, err := t.resolve("write", name)
 	if err != nil {
 		return err
 	}
-	if e, there := t.Index[place]; there && e.IsDir() {
+	if e, exists := t.Index[resolved]; exists && e.IsDir() {
 		return &fs.PathError{Op: "write", Path: name, Err: unix.EISDIR}
 	}
-	if err := t.RemoveAll(place); err != nil {
+	if err := t.RemoveAll(resolved); err != nil {
 		return err
 	}
-	t.add(diskimage.FileEntry(place, uint32(mode.Perm()), data, t.time))
+	t.add(diskimage.FileEntry(resolved, uint32(mode.Perm()), data, t.time))
 	return nil
 }
 
+// Symlink implements Files.
 func (t *Memory) Symlink(text, name string) error {
-	place, err := t.place("link", name)
+	resolved, err := t.resolve("link", name)
 	if err != nil {
 		return err
 	}
-	if err := t.RemoveAll(place); err != nil {
+	if err := t.RemoveAll(resolved); err != nil {
 		return err
 	}
-	t.add(diskimage.SymlinkEntry(place, text, t.time))
+	t.add(diskimage.SymlinkEntry(resolved, text, t.time))
 	return nil
 }
 
+// MkdirAll implements Files.
 func (t *Memory) MkdirAll(name string, mode fs.FileMode) error {
 	at := "."
 	for part := range strings.SplitSeq(strings.Trim(path.Clean("/"+name), "/"), "/") {
 		at = path.Join(at, part)
-		if _, there := t.Index[at]; !there {
+		if _, exists := t.Index[at]; !exists {
 			t.add(diskimage.DirEntry(at, uint32(mode.Perm()), t.time))
 			continue
 		}
@@ -110,27 +115,30 @@ func (t *Memory) MkdirAll(name string, mode fs.FileMode) error {
 	return nil
 }
 
+// Remove implements Files.
 func (t *Memory) Remove(name string) error { return t.RemoveAll(name) }
 
+// RemoveAll implements Files.
 func (t *Memory) RemoveAll(name string) error {
-	place, err := t.place("remove", name)
+	resolved, err := t.resolve("remove", name)
 	if err != nil {
-		return nil //what is not there need not go
+		return nil // without its directory the name does not exist
 	}
-	if e, there := t.Index[place]; there && e.IsDir() {
+	if e, exists := t.Index[resolved]; exists && e.IsDir() {
 		for other := range t.Index {
-			if strings.HasPrefix(other, place+"/") {
+			if strings.HasPrefix(other, resolved+"/") {
 				delete(t.Index, other)
 				delete(t.added, other)
 			}
 		}
 	}
-	delete(t.Index, place)
-	delete(t.added, place)
-	t.removed[place] = true
+	delete(t.Index, resolved)
+	delete(t.added, resolved)
+	t.removed[resolved] = true
 	return nil
 }
 
+// ReadDir implements Files.
 func (t *Memory) ReadDir(name string) ([]fs.DirEntry, error) {
 	dir, err := t.Index.Follow(name)
 	if err != nil {
@@ -146,28 +154,30 @@ func (t *Memory) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
+// Lstat implements Files.
 func (t *Memory) Lstat(name string) (fs.FileInfo, error) {
 	if path.Clean("/"+name) == "/" {
 		return treeInfo{t.Index["."]}, nil
 	}
-	place, err := t.place("lstat", name)
+	resolved, err := t.resolve("lstat", name)
 	if err != nil {
 		return nil, err
 	}
-	e, there := t.Index[place]
-	if !there {
+	e, exists := t.Index[resolved]
+	if !exists {
 		return nil, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrNotExist}
 	}
 	return treeInfo{e}, nil
 }
 
+// Readlink implements Files.
 func (t *Memory) Readlink(name string) (string, error) {
-	place, err := t.place("readlink", name)
+	resolved, err := t.resolve("readlink", name)
 	if err != nil {
 		return "", err
 	}
-	switch e, there := t.Index[place]; {
-	case !there:
+	switch e, exists := t.Index[resolved]; {
+	case !exists:
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrNotExist}
 	case e.Mode&unix.S_IFMT != unix.S_IFLNK:
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: unix.EINVAL}
@@ -176,7 +186,7 @@ func (t *Memory) Readlink(name string) (string, error) {
 	}
 }
 
-// treeInfo is an Entry as a fs.FileInfo.
+// treeInfo implements fs.FileInfo for an Entry.
 type treeInfo struct{ e diskimage.Entry }
 
 func (i treeInfo) Name() string       { return path.Base(i.e.Name) }

@@ -7,13 +7,15 @@ import (
 	"strings"
 )
 
-// SharedDirs are directories of the host that a step sees. Where they are does not matter: a snapshot is as
-// good on another machine that has the same files elsewhere.
+// SharedDirs are directories of the host that a step sees. Their paths are not part of its inputs: a snapshot is also
+// valid on a machine that has the same files in other directories.
 type SharedDirs []SharedDir
 
+// SharedDir is a directory of the host. Name describes it independently of its path: "working directory".
 type SharedDir struct{ Name, Path string }
 
-// Portable gives the name of a file without the place of the directory that it is in: "working directory:sub/file".
+// Portable returns the path of a file with the name of its shared directory instead of that directory's path:
+// "working directory:sub/file". It returns the path unchanged if the file is in none of them.
 func (dirs SharedDirs) Portable(name string) string {
 	for _, d := range dirs {
 		if rel, err := filepath.Rel(d.Path, name); err == nil && filepath.IsLocal(rel) {
@@ -23,10 +25,10 @@ func (dirs SharedDirs) Portable(name string) string {
 	return name
 }
 
-// Local gives the file of a portable name; "" if there is no such directory here.
+// Local returns the path of a file by its portable name, or "" if there is no such shared directory.
 func (dirs SharedDirs) Local(name string) string {
 	for _, d := range dirs {
-		// A snapshot of another machine may say anything.
+		// The name may come from a snapshot of another machine and is not trusted.
 		if rel, ok := strings.CutPrefix(name, d.Name+":"); ok && filepath.IsLocal(rel) {
 			return filepath.Join(d.Path, rel)
 		}
@@ -34,6 +36,7 @@ func (dirs SharedDirs) Local(name string) string {
 	return ""
 }
 
+// Paths returns the paths of the directories.
 func (dirs SharedDirs) Paths() []string {
 	var paths []string
 	for _, d := range dirs {

@@ -6,7 +6,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Tree reads a directory that was made by the engine of t, and by nobody else.
+// Tree returns a Tree of a directory that only the engine of t has written to.
 func Tree(t Target, dir string) diskimage.Tree {
 	if t.OwnerXattrs() {
 		return diskimage.NewDirTree(dir, diskimage.WithOwnerXattrs())

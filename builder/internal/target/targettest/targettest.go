@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package targettest has a root file system of tests: a directory, and a transcript of the programs that were
-// to run in it.
+// Package targettest has a root file system for tests: a directory, and a transcript of the programs that would have
+// run in it.
 package targettest
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Target is a Target over a directory of the test. It runs nothing: each command is a line of the transcript, and
-// on gives what one of them does instead.
+// Target implements target.Rootfs on a temporary directory of a test. It runs no programs: Run appends the command line
+// to Transcript and its standard input to Stdin, and then calls On, if set, in place of the program.
 type Target struct {
 	Dir        string
 	Transcript []string
@@ -29,6 +29,7 @@ type Target struct {
 	On         func(args []string, out io.Writer) error
 }
 
+// New returns a Target with the files, by their names. A name that ends in a slash is a directory.
 func New(t *testing.T, files map[string]string) *Target {
 	t.Helper()
 	f := &Target{Dir: t.TempDir()}
@@ -50,10 +51,16 @@ func New(t *testing.T, files map[string]string) *Target {
 	return f
 }
 
+// Path returns the path of a file on the host.
 func (f *Target) Path(name string) string { return filepath.Join(f.Dir, name) }
-func (f *Target) Root() string            { return f.Dir }
-func (f *Target) OwnerXattrs() bool       { return false }
 
+// Root implements target.Target.
+func (f *Target) Root() string { return f.Dir }
+
+// OwnerXattrs implements target.Target.
+func (f *Target) OwnerXattrs() bool { return false }
+
+// Run implements target.Target.
 func (f *Target) Run(_ context.Context, p *specs.Process, _ []specs.Mount, in io.Reader, out io.Writer) error {
 	line := strings.Join(p.Args, " ")
 	f.Transcript = append(f.Transcript, line)
@@ -110,7 +117,7 @@ func (f *Target) Snapshot(context.Context, string, map[string]string) error { re
 func (f *Target) Before(context.Context, int) (target.Rootfs, error)        { return f, nil }
 func (f *Target) Close() error                                              { return nil }
 
-// Readable gives a file's text, a symbolic link as "-> TEXT", and "(absent)".
+// Readable returns the text of a file, "-> TEXT" for a symbolic link, or "(absent)".
 func (f *Target) Readable(name string) string {
 	if link, err := os.Readlink(f.Path(name)); err == nil {
 		return "-> " + link
@@ -125,7 +132,7 @@ func (f *Target) Readable(name string) string {
 	return string(text)
 }
 
-// Always gives the same toolbox for each program.
+// Always returns a function for step.Context.FreshToolbox that returns f each time.
 func Always(f *Target) func(context.Context) (target.Rootfs, error) {
 	return func(context.Context) (target.Rootfs, error) { return f, nil }
 }
