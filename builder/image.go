@@ -122,10 +122,10 @@ func (r *Result) programVolume(d Disk, p diskimage.Partition) *filesystem.Volume
 func (d Disk) programVolume(s *step.Context, root string, p diskimage.Partition) *filesystem.Volume {
 	v := &filesystem.Volume{Tools: s.Tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: root}
 	if p.Role == diskimage.RoleBoot {
-		v.Dir, v.Covered = filepath.Join(v.Dir, "boot"), []string{"efi"}
+		v.Dir, v.EmptyDirs = filepath.Join(v.Dir, "boot"), []string{"efi"}
 		return v
 	}
-	v.Covered = d.elsewhere()
+	v.EmptyDirs = d.elsewhere()
 	return v
 }
 

@@ -17,19 +17,19 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
 )
 
-// POSIX access control lists by their names in Linux, and those that XFS keeps them under (fs/xfs/libxfs/xfs_format.h).
+// xfsACLNames maps the names of POSIX access control lists in Linux to those on XFS (fs/xfs/libxfs/xfs_format.h).
 var xfsACLNames = map[string]string{
 	acl.Access:  "SGI_ACL_FILE",
 	acl.Default: "SGI_ACL_DEFAULT",
 }
 
-// amend sees to the access control lists, if the program leaves them out.
-func (v *Volume) amend(ctx context.Context, work string) error {
+// addACLs handles the access control lists if the program leaves them out.
+func (v *Volume) addACLs(ctx context.Context, work string) error {
 	if v.program().acls == nil {
 		return nil
 	}
 	var found []diskimage.Entry
-	for e, err := range diskimage.WithoutContents(v.Tools.Tree(v.Dir), v.Covered).Entries() {
+	for e, err := range diskimage.WithoutContents(v.Tools.Tree(v.Dir), v.EmptyDirs).Entries() {
 		if err != nil {
 			return err
 		}
@@ -44,10 +44,10 @@ func (v *Volume) amend(ctx context.Context, work string) error {
 	return v.program().acls(ctx, v, work, found)
 }
 
-// journalDir has access control lists in every Debian. systemd-tmpfiles sets them at each boot.
+// journalDir has access control lists in every Debian. They may be lost: systemd-tmpfiles sets them at each boot.
 const journalDir = "var/log/journal"
 
-// squashfsACLs refuses them: the format has no room for any.
+// squashfsACLs returns an error if there are access control lists: the format cannot store any.
 func squashfsACLs(_ context.Context, _ *Volume, _ string, found []diskimage.Entry) error {
 	for _, e := range found {
 		if e.Name != journalDir && !strings.HasPrefix(e.Name, journalDir+"/") {
@@ -57,12 +57,13 @@ func squashfsACLs(_ context.Context, _ *Volume, _ string, found []diskimage.Entr
 	return nil
 }
 
-// xfsACLs has xfs_db write them: mkfs.xfs makes user attributes of them that mean nothing (seen in 7.2).
+// xfsACLs writes access control lists with xfs_db: mkfs.xfs turns them into user attributes without effect
+// (seen in 7.2).
 func xfsACLs(ctx context.Context, v *Volume, work string, found []diskimage.Entry) error {
 	var remove, set strings.Builder
 	for i, e := range found {
 		if strings.ContainsAny(e.Name, " \t\n\"'#") {
-			return fmt.Errorf("xfs_db, which has to write the access control list of %q, does not understand the name", e.Name)
+			return fmt.Errorf("xfs_db cannot write the access control list of %q: it does not support such names", e.Name)
 		}
 		fmt.Fprintf(&remove, "path /%s\n", e.Name)
 		fmt.Fprintf(&set, "path /%s\n", e.Name)
@@ -85,7 +86,7 @@ func xfsACLs(ctx context.Context, v *Volume, work string, found []diskimage.Entr
 	}
 	mounts := []specs.Mount{target.Bind(work, insideWork)}
 	program := []string{"xfs_db", "-x", insideWork + "/image"}
-	// It complains of what a later mkfs.xfs will not have made any more.
+	// xfs_db complains if there is nothing to remove, as after a mkfs.xfs that no longer makes such attributes.
 	if _, err := v.Tools.Run(ctx, mounts, remove.String(), program...); err != nil {
 		return err
 	}
@@ -93,9 +94,9 @@ func xfsACLs(ctx context.Context, v *Volume, work string, found []diskimage.Entr
 	if err != nil {
 		return err
 	}
-	// Its exit status says nothing.
-	if said := strings.TrimSpace(strings.ReplaceAll(output, "xfs_db>", "")); said != "" {
-		return fmt.Errorf("xfs_db: %s", said)
+	// xfs_db exits with 0 after errors, too.
+	if message := strings.TrimSpace(strings.ReplaceAll(output, "xfs_db>", "")); message != "" {
+		return fmt.Errorf("xfs_db: %s", message)
 	}
 	return nil
 }

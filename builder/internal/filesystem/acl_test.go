@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// aclOf is user::rwx, user:1234:r-x, group::r-x, mask::r-x, other::---, as getxattr(2) gives it.
+// aclOf is user::rwx, user:1234:r-x, group::r-x, mask::r-x, other::---, as getxattr(2) returns it.
 const aclOf = "02000000" + "01000700ffffffff" + "02000500d2040000" + "04000500ffffffff" + "10000500ffffffff" +
 	"20000000ffffffff"
 
@@ -32,11 +32,11 @@ func aclEntry(t *testing.T, name string) diskimage.Entry {
 
 func TestXFSGetsAccessControlLists(t *testing.T) {
 	t.Parallel()
-	var told []string
-	says := ""
+	var scripts []string
+	output := ""
 	tools := Tools{Run: func(_ context.Context, _ []specs.Mount, stdin string, _ ...string) (string, error) {
-		told = append(told, stdin)
-		return says, nil
+		scripts = append(scripts, stdin)
+		return output, nil
 	}}
 	v := testVolume(tools, "xfs", t.TempDir(), diskimage.GiB)
 	work := t.TempDir()
@@ -47,32 +47,32 @@ func TestXFSGetsAccessControlLists(t *testing.T) {
 		"path /var/log/journal\nattr_remove -u system.posix_acl_access\n",
 		"path /var/log/journal\nattr_set -r -V /run/mkfs/work/acl-0-SGI_ACL_FILE SGI_ACL_FILE\n",
 	}
-	if !reflect.DeepEqual(told, want) {
-		t.Errorf("xfs_db was told %q, want %q", told, want)
+	if !reflect.DeepEqual(scripts, want) {
+		t.Errorf("got commands %q for xfs_db, want %q", scripts, want)
 	}
 	value, err := os.ReadFile(filepath.Join(work, "acl-0-SGI_ACL_FILE"))
-	// As the kernel writes the same list on a mounted XFS.
+	// The same list as the kernel writes it to a mounted XFS.
 	const onDisk = "00000005" + "00000001ffffffff00070000" + "00000002000004d200050000" + "00000004ffffffff00050000" +
 		"00000010ffffffff00050000" + "00000020ffffffff00000000"
 	if err != nil || hex.EncodeToString(value) != onDisk {
 		t.Errorf("got %x (%v), want %s", value, err, onDisk)
 	}
 
-	says = "xfs_db> could not set attribute\n"
+	output = "xfs_db> could not set attribute\n"
 	if err := xfsACLs(t.Context(), v, work, []diskimage.Entry{aclEntry(t, "a")}); err == nil ||
 		!strings.Contains(err.Error(), "could not set") {
-		t.Errorf("a complaint of xfs_db gave %v", err)
+		t.Errorf("error message of xfs_db: got %v", err)
 	}
 	if err := xfsACLs(t.Context(), v, work, []diskimage.Entry{aclEntry(t, "a b")}); err == nil ||
 		!strings.Contains(err.Error(), `"a b"`) {
-		t.Errorf("a name with a blank gave %v", err)
+		t.Errorf("name with a space: got %v", err)
 	}
 }
 
-func TestSquashfsLosesNoAccessControlListSilently(t *testing.T) {
+func TestSquashfsReportsAccessControlLists(t *testing.T) {
 	t.Parallel()
 	if err := squashfsACLs(t.Context(), nil, "", []diskimage.Entry{aclEntry(t, "var/log/journal")}); err != nil {
-		t.Errorf("the journal's, which each start sets, gave %v", err)
+		t.Errorf("/var/log/journal, whose list is set at each boot: got %v", err)
 	}
 	err := squashfsACLs(t.Context(), nil, "", []diskimage.Entry{aclEntry(t, "var/log/journal"),
 		aclEntry(t, "srv/share")})

@@ -11,21 +11,23 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Program makes a file system of a directory. It runs in the toolbox, so that it is of the release that is built and
-// makes what its kernel and its fsck understand.
+// Program makes a file system from a directory. It runs in the toolbox, which is of the release that is built, so that
+// the kernel and the fsck of that release understand the result.
 //
-// Device nodes are not in these file systems: a container has none, and Debian's kernels load the drivers from an
+// These file systems contain no device nodes: a container has none, and Debian's kernels load the drivers from an
 // initramfs, which mounts a devtmpfs.
 type Program struct {
-	// args is the command line that writes to the file image, which has its length, what is in the directory root.
+	// args returns the command line that writes the content of the directory root to the file image, which already
+	// has its final length.
 	args func(f diskimage.Filesystem, image, root string) []string
-	// Complete, if set, is the first release of Debian whose program keeps every attribute. The toolbox of an older one
-	// is made of this one.
+	// Complete, if set, is the first release of Debian whose program keeps every attribute. Builds of older releases
+	// use a toolbox of this release.
 	Complete string
-	// acls, if set, deals with access control lists, which the program leaves out.
+	// acls, if set, handles access control lists, which the program leaves out.
 	acls func(ctx context.Context, v *Volume, work string, found []diskimage.Entry) error
 }
 
+// mkfsBtrfs returns the command line for btrfs.
 func mkfsBtrfs(f diskimage.Filesystem, image, root string) []string {
 	args := []string{"mkfs.btrfs", "--quiet", "--force", "--uuid", f.UUID.String(), "--rootdir", root}
 	if f.Label != "" {
@@ -34,13 +36,13 @@ func mkfsBtrfs(f diskimage.Filesystem, image, root string) []string {
 	return append(args, image)
 }
 
-// mkfsErofs compresses with what each kernel that reads it has.
+// mkfsErofs returns the command line for erofs. Each kernel that reads erofs supports LZ4.
 func mkfsErofs(f diskimage.Filesystem, image, root string) []string {
 	return []string{"mkfs.erofs", "--quiet", "-zlz4hc", "-U", f.UUID.String(), image, root}
 }
 
-// mksquashfs compresses by zstd at level 9: of trixie's /usr/bin, 30 MB, it makes 12.3 MB in 0.8 s of
-// processor time; 15, the default, 11.5 MB in 5.7 s, and 3 makes 13.2 MB in 0.2 s.
+// mksquashfs returns the command line for squashfs, with zstd at level 9. It compresses trixie's /usr/bin, 30 MB, to
+// 12.3 MB in 0.8 s of CPU time; the default, 15, to 11.5 MB in 5.7 s, and 3 to 13.2 MB in 0.2 s.
 func mksquashfs(_ diskimage.Filesystem, image, root string) []string {
 	return []string{
 		"mksquashfs", root, image, "-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "9",
@@ -48,8 +50,8 @@ func mksquashfs(_ diskimage.Filesystem, image, root string) []string {
 	}
 }
 
-// mkfsXFS needs xfsprogs 6.17: before, mkfs.xfs could only follow a list of files that has no times, links
-// and sticky bits.
+// mkfsXFS returns the command line for XFS. It needs xfsprogs 6.17: earlier versions read a list of files that has no
+// times, hard links and sticky bits.
 func mkfsXFS(f diskimage.Filesystem, image, root string) []string {
 	return []string{
 		"mkfs.xfs", "-q", "-f", "-c", "options=/usr/share/xfsprogs/mkfs/lts_" + f.Features + ".conf", "-m",
@@ -58,8 +60,8 @@ func mkfsXFS(f diskimage.Filesystem, image, root string) []string {
 	}
 }
 
-// xfsKernel is the long-term kernel whose features mkfs.xfs used when the kernel of a release was new. GRUB
-// of the release reads them, too.
+// xfsKernel returns the long-term kernel whose XFS features fit a release: those that mkfs.xfs used when the kernel of
+// the release was new. GRUB of the release reads them, too.
 func xfsKernel(codename string) string {
 	if r, ok := debian.LookupRelease(codename); ok {
 		switch {

@@ -8,7 +8,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// MinimumSize is the size of a file system that holds the tree and lets an ordinary user write free bytes.
+// MinimumSize returns the size of a file system that holds the tree and lets an ordinary user write free bytes.
 func MinimumSize(f diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error) {
 	minimum := Lookup(f.Type).minimum
 	if minimum == nil {
@@ -17,42 +17,42 @@ func MinimumSize(f diskimage.Filesystem, tree diskimage.Tree, free diskimage.Siz
 	return minimum(f, tree, free)
 }
 
-// sizeEstimate says what a file system takes beside the data of its files. The figures are generous: what is
-// too much is free space, what is too little fails the build at its end.
+// sizeEstimate describes the space that a file system needs in addition to the data of its files. The figures are
+// generous: too much is free space, but too little fails the build at its end.
 type sizeEstimate struct {
 	entry   diskimage.Size // for each file or directory: inode, names, index
-	percent diskimage.Size // of everything, for what grows with the file system
+	percent diskimage.Size // of everything, for structures that grow with the file system
 	fixed   diskimage.Size // log, reserved segments, first chunks
-	least   diskimage.Size // what the file system's own mkfs asks for
-	asks    sizeAsked      // what it asks for by what there is to copy, however little it will use
+	least   diskimage.Size // what mkfs requires at least
+	mkfs    mkfsEstimate   // what mkfs requires for a directory, even if it will use less
 }
 
-// sizeAsked is how a mkfs program reckons before it copies a directory.
-type sizeAsked struct {
+// mkfsEstimate describes how a mkfs program estimates the size before it copies a directory.
+type mkfsEstimate struct {
 	entry   diskimage.Size // for each file or directory
 	percent diskimage.Size // of the data
 	fixed   diskimage.Size
 }
 
-// estimateBlock is the unit that files take, in all of these file systems.
+// estimateBlock is the block size of all these file systems.
 const estimateBlock = 4 * diskimage.KiB
 
-// Metadata of btrfs is there twice, in leaves of 16 KiB that are two thirds full; data is allocated in chunks
-// of a tenth of the disk. mkfs.btrfs asks for 109 to 126 MiB, and for a directory (mkfs/rootdir.c,
-// btrfs_mkfs_size_dir) for three names of the longest kind and a sector for each file, and an eighth of the
-// data, all that twice, in chunks.
+// btrfsEstimate: metadata is stored twice, in leaves of 16 KiB that are two thirds full; data is allocated in chunks of
+// a tenth of the disk. mkfs.btrfs requires 109 to 126 MiB. For a directory (mkfs/rootdir.c, btrfs_mkfs_size_dir) it
+// requires, for each file, three names of maximum length and a sector, and an eighth of the data, all that twice, in
+// chunks.
 var btrfsEstimate = sizeEstimate{
 	entry: 3 * diskimage.KiB, percent: 12, fixed: 160 * diskimage.MiB, least: 256 * diskimage.MiB,
-	asks: sizeAsked{entry: 32 * diskimage.KiB, percent: 125, fixed: 256 * diskimage.MiB},
+	mkfs: mkfsEstimate{entry: 32 * diskimage.KiB, percent: 125, fixed: 256 * diskimage.MiB},
 }
 
-// xfsEstimate: an inode of 512 bytes and its names; free space and reverse maps; a log of 64 MiB. mkfs.xfs asks for
+// xfsEstimate: an inode of 512 bytes and its names; free space and reverse maps; a log of 64 MiB. mkfs.xfs requires
 // 300 MiB.
 var xfsEstimate = sizeEstimate{
 	entry: 1 * diskimage.KiB, percent: 6, fixed: 80 * diskimage.MiB, least: 300 * diskimage.MiB,
 }
 
-// size adds up what the tree and the free space need.
+// size returns the space for the tree and the free bytes.
 func (e sizeEstimate) size(_ diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error) {
 	var entries, data diskimage.Size
 	for entry, err := range tree.Entries() {
@@ -73,6 +73,6 @@ func (e sizeEstimate) size(_ diskimage.Filesystem, tree diskimage.Tree, free dis
 		}
 	}
 	needed := free + entries*e.entry + data
-	asked := entries*e.asks.entry + data/100*e.asks.percent + e.asks.fixed
-	return max(needed+needed/100*e.percent+e.fixed, asked, e.least), nil
+	required := entries*e.mkfs.entry + data/100*e.mkfs.percent + e.mkfs.fixed
+	return max(needed+needed/100*e.percent+e.fixed, required, e.least), nil
 }

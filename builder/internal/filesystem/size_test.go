@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// largeTree holds files of together 40 MiB.
+// largeTree returns a tree with 40 MiB of files.
 func largeTree(t *testing.T) diskimage.Tree {
 	t.Helper()
 	var entries []diskimage.Entry
@@ -29,8 +29,8 @@ func largeTree(t *testing.T) diskimage.Tree {
 	return tree
 }
 
-// TestEstimatesAreAtLeastWhatMkfsAsksFor has the programs themselves make the least file system of the estimates.
-func TestEstimatesAreAtLeastWhatMkfsAsksFor(t *testing.T) {
+// TestEstimateIsEnoughForMkfs runs the programs with the smallest estimate.
+func TestEstimateIsEnoughForMkfs(t *testing.T) {
 	t.Parallel()
 	for fstype, program := range map[string][]string{
 		"btrfs": {"mkfs.btrfs", "--quiet"}, "xfs": {"mkfs.xfs", "-q"},
@@ -46,7 +46,7 @@ func TestEstimatesAreAtLeastWhatMkfsAsksFor(t *testing.T) {
 	}
 }
 
-func TestEstimatesGrowWithContentAndFreeSpace(t *testing.T) {
+func TestEstimateGrowsWithContentAndFreeSpace(t *testing.T) {
 	t.Parallel()
 	for _, fstype := range []string{"btrfs", "xfs"} {
 		f := diskimage.Filesystem{Type: fstype}
@@ -56,7 +56,7 @@ func TestEstimatesGrowWithContentAndFreeSpace(t *testing.T) {
 		}
 		full, err := MinimumSize(f, largeTree(t), 300*diskimage.MiB)
 		if err != nil || full < empty+40*diskimage.MiB || empty < 300*diskimage.MiB {
-			t.Errorf("%s: %s with 40 MiB, %s without (%v)", fstype, full, empty, err)
+			t.Errorf("%s: got %s with 40 MiB of files, %s without (%v)", fstype, full, empty, err)
 		}
 	}
 	if _, err := MinimumSize(diskimage.Filesystem{Type: "vfat"}, largeTree(t), 0); err == nil {
@@ -64,7 +64,8 @@ func TestEstimatesGrowWithContentAndFreeSpace(t *testing.T) {
 	}
 }
 
-// mkfs.btrfs makes the file larger if it finds it too small for a directory, whatever it will use of it.
+// TestEstimateOfBtrfsIsEnoughForADirectory: mkfs.btrfs enlarges the file if it thinks that it is too small for the
+// directory, even if it uses less.
 func TestEstimateOfBtrfsIsEnoughForADirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -80,6 +81,6 @@ func TestEstimateOfBtrfsIsEnoughForADirectory(t *testing.T) {
 	image := diskimagetest.SparseFile(t, int64(size))
 	diskimagetest.Run(t, "mkfs.btrfs", "--quiet", "--rootdir", dir, image)
 	if info, err := os.Stat(image); err != nil || info.Size() != int64(size) {
-		t.Errorf("estimated %d bytes: got %v, %v", size, info.Size(), err)
+		t.Errorf("got a file of %v bytes (%v), want the estimated %d", info.Size(), err, size)
 	}
 }

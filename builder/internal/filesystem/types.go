@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package filesystem knows the file systems that an image can hold: who writes each, how small it can be, which package
-// checks it, how it is mounted, since which release it is read. All of that is one table, types; a new file system is a
-// row in it, and a diskimage.Formatter or a program of the toolbox that writes it.
+// Package filesystem describes the file systems that an image can have: what writes each, its minimum size, the package
+// with its fsck, its mount options, and the first release that reads it. All of that is one table, types. A new file
+// system needs a row there, and a diskimage.Formatter or a program of the toolbox that writes it.
 //
-// ext2, ext3, ext4, f2fs, FAT and swap are written by package diskimage. btrfs, erofs, squashfs and xfs are made by the
-// toolbox's programs, as far as these keep every attribute; btrfs and squashfs keep times to the second. jfs is not
-// supported: no program fills it without mounting it.
+// Package diskimage writes ext2, ext3, ext4, f2fs, FAT and swap. Programs of the toolbox make btrfs, erofs,
+// squashfs and xfs, since the releases whose programs keep every attribute; btrfs and squashfs keep times to
+// the second. jfs is not supported: no program can fill it without mounting it.
 package filesystem
 
 import (
@@ -19,47 +19,47 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/formatters"
 )
 
-// Type is one type of file system. The zero Type is that of what is unknown: it has no writer and no package.
+// Type is a type of file system. The zero Type stands for an unknown one: it has no writer and no package.
 type Type struct {
-	// Root and Boot say that it can be the type of / and of a separate /boot.
+	// Root and Boot report whether it can be the type of / and of a separate /boot.
 	Root, Boot bool
 	// Formatter writes it; nil if Program makes it.
 	Formatter diskimage.Formatter
 	Program   *Program
-	// Package is Debian's package with its fsck, which the target gets for itself and its initramfs, and with its
-	// program; empty if each Debian has one.
+	// Package is the Debian package with its fsck and its mkfs program. It is installed in the target, for the
+	// initramfs as well. Empty if every Debian system has them.
 	Package string
-	// Debian and Ubuntu are the first releases whose kernels and GRUB read it as it is made here; empty for all.
+	// Debian and Ubuntu are the first releases whose kernel and GRUB read it in the form made here; empty for all.
 	Debian, Ubuntu string
-	// Least is the smallest that there is, if a /boot could be smaller.
+	// Least is its minimum size, if a /boot could be smaller.
 	Least diskimage.Size
-	// Extlinux says that extlinux can be installed on it.
+	// Extlinux reports whether extlinux can be installed on it.
 	Extlinux bool
-	// MountOptions are those of fstab(5); empty for "defaults".
+	// MountOptions are its options in fstab(5); empty for "defaults".
 	MountOptions string
-	// ReadOnly says that it never changes, and is as large as its content.
+	// ReadOnly reports whether it cannot be changed. Such a file system is as large as its content.
 	ReadOnly bool
-	// NoUUID says that it has no ID of its own.
+	// NoUUID reports whether it has no UUID.
 	NoUUID bool
-	// FsckFirst says that the initramfs has to check it before it is mounted: systemd could not afterwards.
+	// FsckFirst reports whether the initramfs must check it before mounting it, because systemd cannot afterwards.
 	FsckFirst bool
-	// NoGrowth says why it cannot become larger with its partition, and what to do; empty if it can.
+	// NoGrowth says why it cannot grow with its partition and what to do instead; empty if it can.
 	NoGrowth string
-	// features names the features that a release gets, as diskimage.Filesystem.Features; nil if there is no choice.
+	// features returns the features for a release, for diskimage.Filesystem.Features; nil if there is no choice.
 	features func(codename string) string
-	// minimum is the size that holds a tree and lets an ordinary user write free bytes; nil if it is never of the root.
+	// minimum returns the size that holds a tree and lets an ordinary user write free bytes; nil if it cannot be /.
 	minimum func(f diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error)
 }
 
-// extOptions are the mount options of ext2, ext3 and ext4: what they do about damage.
+// extOptions are the mount options of ext2, ext3 and ext4: how they react to errors.
 const extOptions = "errors=remount-ro"
 
-// types are all file systems, by the names of mount(8).
+// types maps the names that mount(8) uses to the types.
 var types = map[string]Type{
 	"ext2": native("ext2", Type{Root: true, Boot: true, Extlinux: true, MountOptions: extOptions}),
 	"ext3": native("ext3", Type{Root: true, Boot: true, Extlinux: true, MountOptions: extOptions}),
 	"ext4": native("ext4", Type{Root: true, Boot: true, Extlinux: true, MountOptions: extOptions, features: e2fsprogs}),
-	// GRUB reads it since 2.04. An empty one has 60 MiB. fsck.f2fs cannot open what is mounted.
+	// GRUB reads it since 2.04. An empty one needs 60 MiB. fsck.f2fs cannot check a mounted file system.
 	"f2fs": native("f2fs", Type{
 		Root: true, Boot: true, FsckFirst: true,
 		Package: "f2fs-tools", Debian: "buster", Ubuntu: "focal", Least: 64 * diskimage.MiB,
@@ -87,7 +87,7 @@ var types = map[string]Type{
 	},
 }
 
-// native is a type that package diskimage writes.
+// native returns t with the Formatter and the minimum size from package diskimage.
 func native(name string, t Type) Type {
 	f, err := formatters.ByType(name)
 	if err != nil {
@@ -97,17 +97,17 @@ func native(name string, t Type) Type {
 	return t
 }
 
-// SquashTools is the package with mksquashfs.
+// SquashTools is the Debian package with mksquashfs.
 const SquashTools = "squashfs-tools"
 
-// msdos is another name of FAT: mkfs.fat(8) calls it both ways.
+// msdos is another name for FAT, as with mkfs.fat(8).
 const msdos = "msdos"
 
-// Lookup returns a type by its name; msdos is vfat. An unknown one is the zero Type.
+// Lookup returns a type by its name, or the zero Type if it is unknown. msdos is vfat.
 func Lookup(name string) Type { return types[Canonical(name)] }
 
-// Canonical returns the name that the kernel has to be told. With the mount(8) type msdos a FAT would have no
-// room for a kernel's name.
+// Canonical returns the name for mount(8). It turns msdos into vfat, since names of kernels are too long for the mount
+// type msdos.
 func Canonical(name string) string {
 	if name == msdos {
 		return "vfat"
@@ -115,10 +115,10 @@ func Canonical(name string) string {
 	return name
 }
 
-// ForRoot lists the types that / can be of, sorted.
+// ForRoot returns the types for /, sorted.
 func ForRoot() []string { return names(func(t Type) bool { return t.Root }) }
 
-// ForBoot lists the types that a separate /boot can be of, sorted.
+// ForBoot returns the types for a separate /boot, sorted.
 func ForBoot() []string {
 	all := append(names(func(t Type) bool { return t.Boot }), msdos)
 	slices.Sort(all)
@@ -135,7 +135,7 @@ func names(wanted func(Type) bool) []string {
 	return all
 }
 
-// Mount returns the options of fstab(5).
+// Mount returns the options for fstab(5).
 func (t Type) Mount() string {
 	if t.MountOptions == "" {
 		return "defaults"
@@ -143,7 +143,7 @@ func (t Type) Mount() string {
 	return t.MountOptions
 }
 
-// Features names the features that a file system of a type has for a release, in the words of what makes it.
+// Features returns the features of a file system type for a release, in the notation of what makes it.
 func Features(name, codename string) string {
 	if features := Lookup(name).features; features != nil {
 		return features(codename)
@@ -151,9 +151,9 @@ func Features(name, codename string) string {
 	return ""
 }
 
-// e2fsprogs is the generation of a release's e2fsprogs, by what its mke2fs chooses for ext4. Bookworm has 1.47 and the
-// features of the one before (Debian bugs 1030939 and 1031622), as has noble. What is not known gets those as well:
-// everything since 2018 reads them.
+// e2fsprogs returns the version of e2fsprogs whose features for ext4 a release uses. Bookworm and noble have
+// 1.47 with the features of the version before (Debian bugs 1030939 and 1031622). Unknown releases get these
+// as well: every kernel since 2018 reads them.
 func e2fsprogs(codename string) string {
 	if r, ok := debian.LookupRelease(codename); ok {
 		switch {
@@ -166,5 +166,5 @@ func e2fsprogs(codename string) string {
 	return ext.E2fsprogs144
 }
 
-// ReadBy reports whether the kernel and GRUB of a release read it as it is made here.
+// ReadBy reports whether the kernel and GRUB of a release read it in the form made here.
 func (t Type) ReadBy(r debian.Release) bool { return t.Debian == "" || r.Since(t.Debian, t.Ubuntu) }

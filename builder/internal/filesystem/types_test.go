@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-func TestXFSHasFeaturesOfTheRelease(t *testing.T) {
+func TestXFSHasTheFeaturesOfItsRelease(t *testing.T) {
 	t.Parallel()
 	for codename, want := range map[string]string{
 		"buster": "4.19", "bullseye": "5.10", "jammy": "5.10", "bookworm": "6.1", "noble": "6.1", "trixie": "6.12",
 		"sid": "6.12", "unknown": "6.12",
 	} {
 		if got := Features("xfs", codename); got != want {
-			t.Errorf("%s: got those of Linux %s, want %s", codename, got, want)
+			t.Errorf("%s: got the features of Linux %s, want %s", codename, got, want)
 		}
 	}
 }
@@ -30,28 +30,28 @@ func TestExt4HasTheFeaturesOfItsRelease(t *testing.T) {
 	}
 	for codename, want := range tests {
 		if got := Features("ext4", codename); got != want {
-			t.Errorf("%s has those of e2fsprogs %q, want %q", codename, got, want)
+			t.Errorf("%s: got the features of e2fsprogs %q, want %q", codename, got, want)
 		}
 	}
 	for _, fstype := range []string{"ext2", "f2fs", "vfat", "btrfs"} {
 		if got := Features(fstype, "trixie"); got != "" {
-			t.Errorf("%s has features %q", fstype, got)
+			t.Errorf("%s: got features %q, want none", fstype, got)
 		}
 	}
 }
 
-// TestEachTypeHasOneWriter: whatever / or /boot can be of is written by us or made by a program, and has a size.
+// TestEachTypeHasOneWriter checks that each type has a Formatter or a Program, and a size if it can be /.
 func TestEachTypeHasOneWriter(t *testing.T) {
 	t.Parallel()
 	for name, kind := range types {
 		if (kind.Formatter == nil) == (kind.Program == nil) {
-			t.Errorf("%s has a formatter %v and a program %v", name, kind.Formatter, kind.Program)
+			t.Errorf("%s: got formatter %v and program %v, want one of them", name, kind.Formatter, kind.Program)
 		}
 		if kind.Program != nil && kind.Package == "" {
-			t.Errorf("%s: no package has its program", name)
+			t.Errorf("%s: no package for its program", name)
 		}
 		if kind.Root && !kind.ReadOnly && kind.minimum == nil {
-			t.Errorf("%s can be of /, and has no size of its own for --size=auto", name)
+			t.Errorf("%s can be / but has no minimum size for --size=auto", name)
 		}
 	}
 }

@@ -17,42 +17,41 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Places in the toolbox while mkfs runs.
+// Mount points in the toolbox while mkfs runs.
 const (
 	insideRoot = "/run/mkfs/root"
 	insideWork = "/run/mkfs/work"
 )
 
-// Tools run the programs.
+// Tools runs programs that make file systems.
 type Tools struct {
-	// Run runs a program of the toolbox with mounts, a text on its standard input, and returns what it printed.
+	// Run runs a program of the toolbox with mounts and a text on its standard input, and returns its output.
 	Run func(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) (output string, err error)
-	// Tree reads a directory that becomes a file system.
+	// Tree returns a Tree of a directory that becomes a file system.
 	Tree func(dir string) diskimage.Tree
-	// TempDir is a directory of the host for the file system that is made.
+	// TempDir is a directory of the host for the unfinished file system.
 	TempDir string
 }
 
-// Volume is a file system that a program makes. Where its files will be is not known.
+// Volume is a file system that a program makes. The positions of its files are not known.
 type Volume struct {
 	Tools      Tools
 	Filesystem diskimage.Filesystem
 	Size       diskimage.Size
-	// Dir is the directory that becomes the file system; directories below it are taken for empty if they are
-	// in Covered.
-	Dir     string
-	Covered []string
-	// Made is the finished file system, if the size of the disk had to wait for it.
+	// Dir is the directory that becomes the file system. The directories in EmptyDirs, relative to it, become empty.
+	Dir       string
+	EmptyDirs []string
+	// Made is the finished file system, if it was needed earlier to know the size of the disk.
 	Made *os.File
 }
 
 // Extents implements diskimage.Volume.
 func (v *Volume) Extents(name string) ([]diskimage.Extent, error) {
-	return nil, fmt.Errorf("place of %s on %s: %w", name, v.Filesystem.Type, fs.ErrNotExist)
+	return nil, fmt.Errorf("position of %s on %s: %w", name, v.Filesystem.Type, fs.ErrNotExist)
 }
 
-// Write implements diskimage.Volume: the data of the file that the program writes are shared with dst where the file
-// systems below can do that, and copied where they cannot.
+// Write implements diskimage.Volume. It shares the data of the program's file with dst if the file system of the host
+// supports that, and copies them otherwise.
 func (v *Volume) Write(ctx context.Context, dst io.WriterAt) (err error) {
 	made := v.Made
 	if made == nil {
@@ -72,7 +71,7 @@ func (v *Volume) Write(ctx context.Context, dst io.WriterAt) (err error) {
 	return diskimage.CopyFile(ctx, dst, made)
 }
 
-// Make has the program write to a sparse file, which goes when the caller closes it: it has no name any more.
+// Make runs the program on a sparse file and returns that. The file has no name any more: closing it frees its space.
 func (v *Volume) Make(ctx context.Context) (made *os.File, err error) {
 	work, err := os.MkdirTemp(v.Tools.TempDir, "mkfs-")
 	if err != nil {
@@ -84,25 +83,26 @@ func (v *Volume) Make(ctx context.Context) (made *os.File, err error) {
 		return nil, err
 	}
 	mounts := []specs.Mount{target.Bind(v.Dir, insideRoot, "ro"), target.Bind(work, insideWork)}
-	for i, name := range v.Covered {
+	for i, name := range v.EmptyDirs {
 		empty := filepath.Join(work, fmt.Sprintf("empty-%d", i))
-		if there, err := emptyCopy(empty, filepath.Join(v.Dir, name)); err != nil {
+		if exists, err := emptyCopy(empty, filepath.Join(v.Dir, name)); err != nil {
 			return nil, err
-		} else if there {
+		} else if exists {
 			mounts = append(mounts, target.Bind(empty, insideRoot+"/"+name, "ro"))
 		}
 	}
-	if _, err := v.Tools.Run(ctx, mounts, "", v.program().args(v.Filesystem, insideWork+"/image", insideRoot)...); err != nil {
+	args := v.program().args(v.Filesystem, insideWork+"/image", insideRoot)
+	if _, err := v.Tools.Run(ctx, mounts, "", args...); err != nil {
 		return nil, err
 	}
-	if err := v.amend(ctx, work); err != nil {
+	if err := v.addACLs(ctx, work); err != nil {
 		return nil, err
 	}
-	// The program may have made a new file in place of the one that it was given.
+	// The program may have replaced the file.
 	return os.Open(image)
 }
 
-// create makes the file for a file system, as long as that will be.
+// create makes the file for a file system, with its final length unless that depends on the content.
 func (v *Volume) create(name string) error {
 	file, err := os.Create(name)
 	if err != nil {
@@ -114,10 +114,10 @@ func (v *Volume) create(name string) error {
 	return errors.Join(err, file.Close())
 }
 
-// program is the one that makes the file system.
+// program returns the program that makes the file system.
 func (v *Volume) program() *Program { return Lookup(v.Filesystem.Type).Program }
 
-// emptyCopy makes a directory with the permissions and times of another, if that is there.
+// emptyCopy makes a directory with the permissions and times of original. It reports whether original is a directory.
 func emptyCopy(name, original string) (bool, error) {
 	info, err := os.Lstat(original)
 	if err != nil || !info.IsDir() {

@@ -24,15 +24,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// hostTools runs the programs of this machine; what would be mounted is named by its own path instead.
+// hostTools runs the programs of this machine, with the sources of mounts in place of the mount points.
 func hostTools(t *testing.T) Tools {
 	run := func(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) (string, error) {
-		var places []string
+		var replacements []string
 		for _, m := range mounts {
-			places = append(places, m.Destination, m.Source)
+			replacements = append(replacements, m.Destination, m.Source)
 		}
 		for i, arg := range args {
-			args[i] = strings.NewReplacer(places...).Replace(arg)
+			args[i] = strings.NewReplacer(replacements...).Replace(arg)
 		}
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Stdin = strings.NewReader(stdin)
@@ -43,7 +43,7 @@ func hostTools(t *testing.T) Tools {
 	return Tools{Run: run, Tree: tree, TempDir: t.TempDir()}
 }
 
-// testVolume is a volume of a directory.
+// testVolume returns a volume with the content of a directory.
 func testVolume(tools Tools, fstype, dir string, size diskimage.Size) *Volume {
 	return &Volume{
 		Tools: tools, Filesystem: diskimage.Filesystem{Type: fstype, UUID: uuid.Max,
@@ -51,7 +51,7 @@ func testVolume(tools Tools, fstype, dir string, size diskimage.Size) *Volume {
 	}
 }
 
-// oddTree makes a directory with what an ordinary user can make that is easily lost.
+// oddTree makes a directory with everything that an ordinary user can create and that is easily lost.
 func oddTree(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -77,16 +77,15 @@ func oddTree(t *testing.T) string {
 	return dir
 }
 
-// TestReadOnlyFilesystemsKeepEverything has the programs' own readers unpack what was made. (Their hard links
-// are no test: fsck.erofs 1.5 makes copies of them.)
+// TestReadOnlyFilesystemsKeepEverything unpacks the file systems with their own tools. It does not check hard links:
+// fsck.erofs 1.5 makes copies of them.
 func TestReadOnlyFilesystemsKeepEverything(t *testing.T) {
 	t.Parallel()
 	for fstype, unpack := range map[string]func(image, dir string) []string{
 		"erofs": func(image, dir string) []string {
 			return []string{"fsck.erofs", "--extract=" + dir, "--preserve-perms", image}
 		},
-		"squashfs": func(image,
-			dir string) []string {
+		"squashfs": func(image, dir string) []string {
 			return []string{"unsquashfs", "-no-progress", "-d", dir, image}
 		},
 	} {
@@ -104,7 +103,7 @@ func TestReadOnlyFilesystemsKeepEverything(t *testing.T) {
 			if err := v.Write(t.Context(), file); err != nil {
 				t.Fatal(err)
 			}
-			if err := file.Truncate(8 << 20); err != nil { // a partition is longer than what is in it
+			if err := file.Truncate(8 << 20); err != nil { // a partition is longer than its content
 				t.Fatal(err)
 			}
 			out := filepath.Join(t.TempDir(), "out")
@@ -118,7 +117,7 @@ func TestReadOnlyFilesystemsKeepEverything(t *testing.T) {
 	}
 }
 
-// listing describes all that is in a directory. Times are to the second: squashfs has no others.
+// listing describes everything in a directory. Times are in seconds, as in squashfs.
 func listing(t *testing.T, dir string) []string {
 	t.Helper()
 	var lines []string
