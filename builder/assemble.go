@@ -74,7 +74,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 		return err
 	}
 	disk.SignedEFI = boot.HasSignedEFI(disk.Disk, files)
-	_, err = files.Index.File(boot.GRUBMonolith("i386-efi"))
+	_, err = files.Index.File(boot.MonolithicGRUB("i386-efi"))
 	disk.OnlyEFI64 = err != nil
 	if err := errors.Join(missing(spec, disk, files)...); err != nil {
 		return err

@@ -127,7 +127,7 @@ func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]b
 
 func (p *assemblyPrograms) GRUBImage(_ context.Context, d boot.Disk, platform string) ([]byte, error) {
 	if platform != grub.BIOSPlatform {
-		return p.files.ReadFile(boot.GRUBMonolith(platform))
+		return p.files.ReadFile(boot.MonolithicGRUB(platform))
 	}
 	part, place := d.Boot(), boot.GRUBPlace(d)
 	core := grub.Core{

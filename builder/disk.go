@@ -78,7 +78,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		esp := diskimage.PartitionRequest{Role: diskimage.RoleESP, Size: spec.espSize(),
 			Filesystem: described("vfat", "ESP")}
 		if table == diskimage.GPT {
-			esp.Number = boot.GptESPNumber
+			esp.Number = boot.GPTESPNumber
 		}
 		add(esp)
 	}

@@ -11,14 +11,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Files of debconf (debconf-devel(7)): the questions that packages ask, and the answers.
+// Databases of debconf (debconf-devel(7)): the questions that packages ask, and the answers.
 const (
 	debconfTemplates = "/var/cache/debconf/templates.dat"
 	DebconfAnswers   = "/var/cache/debconf/config.dat"
 )
 
-// AnswerDebconf gives packages the answers that a build gives them, so that their upgrades in the booted
-// system neither ask nor fail. Where the packages are not installed there is nothing to answer.
+// AnswerDebconf stores the same answers for packages as a build does, so that upgrades in the booted system neither ask
+// nor fail. It ignores answers to questions of packages that are not installed.
 func AnswerDebconf(f *target.Memory, answers []string) error {
 	templates, err := f.ReadFile(debconfTemplates)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -45,18 +45,18 @@ func AnswerDebconf(f *target.Memory, answers []string) error {
 	return f.WriteFile(DebconfAnswers, []byte(text), 0o644)
 }
 
-// withAnswer puts an answer into the text of config.dat, whose parts are apart by empty lines.
+// withAnswer returns the text of config.dat with an answer. Empty lines separate the entries of that file.
 func withAnswer(config, owner, question, value string) string {
 	answered := "Value: " + value + "\nFlags: seen\n"
-	part := "Name: " + question + "\nTemplate: " + question + "\n" + answered + "Owners: " + owner + "\n"
-	parts := strings.Split(strings.Trim(config, "\n"), "\n\n")
-	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
-	i := slices.IndexFunc(parts, func(p string) bool { return strings.HasPrefix(p, "Name: "+question+"\n") })
+	entry := "Name: " + question + "\nTemplate: " + question + "\n" + answered + "Owners: " + owner + "\n"
+	entries := strings.Split(strings.Trim(config, "\n"), "\n\n")
+	entries = slices.DeleteFunc(entries, func(e string) bool { return e == "" })
+	i := slices.IndexFunc(entries, func(e string) bool { return strings.HasPrefix(e, "Name: "+question+"\n") })
 	if i < 0 {
-		return strings.Join(append(parts, part), "\n\n")
+		return strings.Join(append(entries, entry), "\n\n")
 	}
 	var lines strings.Builder
-	for line := range strings.SplitSeq(parts[i], "\n") {
+	for line := range strings.SplitSeq(entries[i], "\n") {
 		if strings.HasPrefix(line, "Value:") || strings.HasPrefix(line, "Flags:") {
 			continue
 		}
@@ -65,6 +65,6 @@ func withAnswer(config, owner, question, value string) string {
 			lines.WriteString(answered)
 		}
 	}
-	parts[i] = strings.TrimSuffix(lines.String(), "\n")
-	return strings.Join(parts, "\n\n") + "\n"
+	entries[i] = strings.TrimSuffix(lines.String(), "\n")
+	return strings.Join(entries, "\n\n") + "\n"
 }

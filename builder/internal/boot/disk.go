@@ -13,24 +13,24 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 )
 
-// Disk is what a boot loader has to know of a planned disk.
+// Disk describes a planned disk for a boot loader.
 type Disk struct {
 	Layout diskimage.Layout
-	// MBR has boot code written to sector 0.
+	// MBR reports whether boot code is written to sector 0.
 	MBR bool
-	// Serial is the kernel's name of the serial console, if one is wanted: "ttyS0".
+	// Serial is the kernel's name for the serial console ("ttyS0"), or empty for none.
 	Serial string
 	Arch   string
 	Vendor debian.Vendor
-	// SignedEFI says that shim and GRUB are signed for Secure Boot.
+	// SignedEFI reports whether shim and GRUB are signed for Secure Boot.
 	SignedEFI bool
-	// OnlyEFI64 leaves out the GRUB for 32-bit firmware of machines for amd64.
+	// OnlyEFI64 omits the GRUB for amd64 machines with 32-bit firmware.
 	OnlyEFI64 bool
 	// Time is recorded in each file system.
 	Time time.Time
 }
 
-// Boot is the partition with the kernel on it.
+// Boot returns the partition with the kernels.
 func (d Disk) Boot() diskimage.Partition {
 	if p, ok := d.Layout.Partition(diskimage.RoleBoot); ok {
 		return p
@@ -38,13 +38,13 @@ func (d Disk) Boot() diskimage.Partition {
 	return d.Root()
 }
 
-// Root is the root partition; each disk has one.
+// Root returns the root partition. Each disk has one.
 func (d Disk) Root() diskimage.Partition {
 	p, _ := d.Layout.Partition(diskimage.RoleRoot)
 	return p
 }
 
-// bootPrefix is the directory of kernels on the partition that has them.
+// bootPrefix returns the directory of the kernels on the partition that has them.
 func (d Disk) bootPrefix() string {
 	if d.Boot().Role == diskimage.RoleBoot {
 		return ""
@@ -52,10 +52,10 @@ func (d Disk) bootPrefix() string {
 	return "/boot"
 }
 
-// serialBaud is the speed of --serial-console, that of the kernel's argument and of the getty.
+// serialBaud is the speed of --serial-console, for the kernel's argument and the getty.
 const serialBaud = 115200
 
-// kernelArguments are those that a kernel needs to find its root file system and its consoles.
+// kernelArguments returns the arguments by which a kernel finds its root file system and its consoles.
 func (d Disk) kernelArguments() string {
 	arguments := "root=" + DeviceName(d.Root()) + " ro"
 	if d.Serial != "" {
@@ -64,13 +64,14 @@ func (d Disk) kernelArguments() string {
 	return arguments
 }
 
-// vendorDir is the name of the vendor in small letters. It names the directory of the EFI system partition
-// where grub-install puts its programs, the first word of GRUB_DISTRIBUTOR (the packages look after GRUB only
-// if it is there), and it begins the names of unified kernel images, where kernel-install would take the
-// machine ID, which an image does not have.
+// vendorDir returns the name of the vendor in lower case. It is the directory on the EFI system partition where
+// grub-install puts its programs, named after the first word of GRUB_DISTRIBUTOR (the packages update GRUB only if it
+// exists). It is also the prefix of unified kernel images, in place of kernel-install's machine ID, which an image does
+// not have.
 func (d Disk) vendorDir() string { return strings.ToLower(string(d.Vendor)) }
 
-// DeviceName names a partition in fstab(5) and as the kernel's argument root=: by its file system, if that has an ID.
+// DeviceName returns the name of a partition for fstab(5) and the kernel's argument root=: the UUID of its file system,
+// or its PARTUUID if the file system has no ID.
 func DeviceName(p diskimage.Partition) string {
 	if id := UUID(p.Filesystem); id != "" {
 		return "UUID=" + id
@@ -78,8 +79,8 @@ func DeviceName(p diskimage.Partition) string {
 	return "PARTUUID=" + p.PartUUID
 }
 
-// UUID is the name that blkid(8) gives a file system: a FAT has a volume ID of four bytes instead of a UUID, and
-// some have none, which is "".
+// UUID returns the UUID that blkid(8) prints for a file system: for FAT its volume ID of four bytes, and "" for types
+// without an ID.
 func UUID(f diskimage.Filesystem) string {
 	switch {
 	case f.Type == "vfat":
@@ -90,9 +91,9 @@ func UUID(f diskimage.Filesystem) string {
 	return f.UUID.String()
 }
 
-// rootNumber is the root partition's number on a GPT disk and 14 and 15 those of the BIOS boot partition and the ESP:
-// the convention of Debian's cloud images. On msdos the partitions count up from 1.
+// Numbers of the BIOS boot partition and the ESP on a GPT disk, as in Debian's cloud images. On msdos the
+// partitions are numbered from 1.
 const (
 	gptBIOSBootNumber = 14
-	GptESPNumber      = 15
+	GPTESPNumber      = 15
 )

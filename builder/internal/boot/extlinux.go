@@ -16,31 +16,34 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
-// Extlinux is syslinux on the file system with the kernels, for BIOS.
+// Extlinux installs syslinux on the file system with the kernels, for BIOS.
 type Extlinux struct{ commonLoader }
 
+// String implements Loader.
 func (Extlinux) String() string { return "extlinux" }
 
+// BIOS implements Loader.
 func (Extlinux) BIOS() bool { return true }
 
+// LegacyBoot implements Loader.
 func (Extlinux) LegacyBoot() bool { return true }
 
 func (Extlinux) kernelNames() []string { return []string{"vmlinuz-"} }
 
-// Dense: syslinux cannot read holes, and reads only the kernels' directory and its own, the top (boot loaders' notes,
-// Debian's syslinux bmap.c).
+// Dense implements Loader. syslinux cannot read holes. It reads only the directory of the kernels and its own, the
+// top-level directory (Debian's syslinux, bmap.c).
 func (Extlinux) Dense(dir string) bool { return dir == "." || dir == "boot" }
 
-// Check holds the file systems that extlinux is installed on, of / or of a /boot that is a partition. Types that do not
-// change have a rule of their own.
+// Check implements Loader. It checks whether extlinux supports the file system of /, or of a separate /boot. There is a
+// separate check for read-only types.
 func (l Extlinux) Check(r Request) []error {
 	if !r.Image {
 		return nil
 	}
 	var problems []error
 	root, boot := filesystem.Lookup(r.Roottype), filesystem.Lookup(r.Boottype)
-	unread := root.Root && !root.Extlinux && !root.ReadOnly
-	if unread && r.Bootsize == 0 {
+	unsupported := root.Root && !root.Extlinux && !root.ReadOnly
+	if unsupported && r.Bootsize == 0 {
 		problems = append(problems, problem.New("--roottype",
 			"extlinux on %s is not yet supported: use --bootsize, --grub or --no-extlinux", r.Roottype)...)
 	}
@@ -51,6 +54,7 @@ func (l Extlinux) Check(r Request) []error {
 	return append(problems, bootOutsideReadOnly(l, r)...)
 }
 
+// Claims implements Loader.
 func (l Extlinux) Claims(d Disk) []diskimage.Claim {
 	if !d.MBR {
 		return nil
@@ -58,9 +62,10 @@ func (l Extlinux) Claims(d Disk) []diskimage.Claim {
 	return []diskimage.Claim{bootCode(l)}
 }
 
+// Steps implements Loader.
 func (l Extlinux) Steps(d Disk) []step.Step { return []step.Step{l.step(d)} }
 
-// step is what extlinux needs in the root file system.
+// step returns the step that configures extlinux in the root file system.
 func (Extlinux) step(d Disk) step.Extlinux {
 	step := step.Extlinux{Directory: "/", Arguments: d.kernelArguments()}
 	if d.Boot().Role == diskimage.RoleBoot {
@@ -72,13 +77,13 @@ func (Extlinux) step(d Disk) step.Extlinux {
 	return step
 }
 
-// Configure writes extlinux.conf as the kernel hook will write it whenever a kernel comes.
+// Configure implements Loader. It writes extlinux.conf in the form in which the kernel hook updates it later.
 func (l Extlinux) Configure(d Disk, f *target.Memory) error {
-	if err := forgetRoot(f); err != nil {
+	if err := removeRootArguments(f); err != nil {
 		return err
 	}
 	setup := l.step(d)
-	// The hook takes the one in /boot if there are two.
+	// The hook prefers the file in /boot if there are two.
 	for _, other := range []string{"/" + syslinux.ConfigName, "/boot/" + syslinux.ConfigName} {
 		if other != setup.Config() {
 			if err := f.Remove(other); err != nil {
@@ -105,13 +110,13 @@ func (l Extlinux) Configure(d Disk, f *target.Memory) error {
 		strings.Join(strings.Fields(string(arguments)), " "))
 	if !ok {
 		return &problem.Problem{Flag: "--boot",
-			Err: fmt.Errorf("%s of the root file system does not say where its kernels go, and may name another disk: "+
+			Err: fmt.Errorf("%s of the root file system does not mark where its kernels go and may name another disk: "+
 				"remove it", setup.Config())}
 	}
 	return f.WriteFile(setup.Config(), config, 0o644)
 }
 
-// Prepare installs syslinux. The configuration is in the root file system already, see step.Extlinux.
+// Prepare implements Loader. It installs syslinux; step.Extlinux has written the configuration to the root file system.
 func (Extlinux) Prepare(ctx context.Context, d Disk, src Source) (Parts, error) {
 	program, err := src.SyslinuxFile(ctx, "/usr/bin/extlinux")
 	if err != nil {
@@ -148,11 +153,12 @@ func (Extlinux) Prepare(ctx context.Context, d Disk, src Source) (Parts, error) 
 		if err != nil {
 			return nil, err
 		}
-		place := syslinux.Placement{StartLBA: part.StartLBA(), Sectors: part.Sectors(), File: extents, Directory: "/"}
+		placement := syslinux.Placement{StartLBA: part.StartLBA(), Sectors: part.Sectors(), File: extents,
+			Directory: "/"}
 		if part.Filesystem.Type == "vfat" {
-			place.FAT, place.Copy = true, fat.BootSectorCopy(part.Size, part.SectorSize)
+			placement.FAT, placement.Copy = true, fat.BootSectorCopy(part.Size, part.SectorSize)
 		}
-		patches, file, err := loader.Install(place)
+		patches, file, err := loader.Install(placement)
 		if err != nil {
 			return nil, err
 		}

@@ -15,12 +15,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// GRUB is GRUB, for the firmware that it says.
+// GRUB installs GRUB for BIOS, UEFI or both.
 type GRUB struct {
 	commonLoader
 	OnBIOS, onUEFI bool
 }
 
+// String implements Loader.
 func (l GRUB) String() string {
 	switch {
 	case l.OnBIOS && l.onUEFI:
@@ -32,17 +33,20 @@ func (l GRUB) String() string {
 	}
 }
 
+// BIOS implements Loader.
 func (l GRUB) BIOS() bool { return l.OnBIOS }
 
+// UEFI implements Loader.
 func (l GRUB) UEFI() bool { return l.onUEFI }
 
+// WritesGrubenv implements Loader.
 func (l GRUB) WritesGrubenv() bool { return true }
 
-// Packages are the packages of the boot loader, and what checks the EFI system partition's file system.
+// Packages implements Loader. It returns the packages of GRUB, and of the fsck for the EFI system partition.
 //
-// hybrid: grub-pc and grub-efi-amd64 exclude each other, as each of them wants to be the one that installs GRUB.
-// grub-cloud-amd64, which Debian's cloud images have, brings the files of both and looks after both: whenever one of
-// them is upgraded it finds the disk of /boot and installs GRUB anew for BIOS, UEFI and Secure Boot.
+// hybrid: grub-pc and grub-efi-amd64 conflict, since each of them installs GRUB. grub-cloud-amd64, which Debian's cloud
+// images use, depends on the files of both and maintains both: after an upgrade it finds the disk of /boot and installs
+// GRUB again for BIOS, UEFI and Secure Boot.
 func (l GRUB) Packages(r Request) []string {
 	switch {
 	case l.OnBIOS && l.onUEFI:
@@ -59,13 +63,13 @@ func (l GRUB) Packages(r Request) []string {
 	return nil
 }
 
-// Answers: grub-pc asks for the disks to install itself to, and an upgrade of it fails for ever if that
-// answer is empty and not meant to be (the end of its postinst). Naming a disk would tie the image to one
-// hypervisor. So upgrades leave boot code and modules as they are, a pair that fits, and renew grub.cfg;
-// grub-install(8) renews the rest by hand.
+// Answers implements Loader. grub-pc asks for the disks to install itself to, and its upgrades fail if the answer is
+// empty unless it is declared to be (end of its postinst). Naming a disk would tie the image to one hypervisor. So
+// upgrades update grub.cfg, and leave boot code and modules as they are: they match each other. Users update them with
+// grub-install(8).
 //
-// Under UEFI the copy in EFI/BOOT is renewed as well, and no entries are stored in firmware, which an image that moves
-// to another machine could not rely on.
+// Under UEFI, upgrades update the copy in EFI/BOOT as well. They store no entries in the firmware, since those would be
+// missing on other machines.
 func (l GRUB) Answers() []string {
 	if !l.onUEFI {
 		return []string{
@@ -76,26 +80,28 @@ func (l GRUB) Answers() []string {
 	return []string{"grub2 grub2/force_efi_extra_removable boolean true", "grub2 grub2/update_nvram boolean false"}
 }
 
-// leastSignedESP holds shim and GRUB, 12 MB in bookworm, a second time while grub-install replaces them.
-const leastSignedESP = 32 * diskimage.MiB
+// minSignedESP has room for shim and GRUB, 12 MB in bookworm, twice: grub-install writes new files before it
+// removes the old ones.
+const minSignedESP = 32 * diskimage.MiB
 
-// Check: the EFI system partition is large enough for what is signed (what it needs to the byte is known when the
-// packages are there), and there is a package that looks after both firmwares if it is for both.
+// Check implements Loader. It checks that the EFI system partition is large enough for signed programs, whose
+// exact size is known only when the packages are installed, and that the package for hybrid exists.
 func (l GRUB) Check(r Request) []error {
 	problems := bootOutsideReadOnly(l, r)
-	if l.OnBIOS && l.onUEFI && r.Arch.PC && // else it has no BIOS, which loaderNeedsBIOS says
+	if l.OnBIOS && l.onUEFI && r.Arch.PC && // else there is no BIOS, which loaderNeedsBIOS reports
 		(r.Arch.Name != "amd64" || r.Release.Vendor != debian.Debian || !r.Release.Since("buster", "")) {
 		problems = append(problems,
 			problem.New("--boot", "hybrid needs the package grub-cloud-amd64, which Debian has for amd64 "+
 				"since buster: choose another release or architecture, --grub, or --grub with --use-uefi")...)
 	}
-	if l.onUEFI && r.Arch.Name != "" && r.SignedEFI() && r.ESP(l) < leastSignedESP {
+	if l.onUEFI && r.Arch.Name != "" && r.SignedEFI() && r.ESP(l) < minSignedESP {
 		problems = append(problems, problem.New("--esp-size", "%s is too small for shim and GRUB: at least %s needed",
-			r.ESP(l), leastSignedESP)...)
+			r.ESP(l), minSignedESP)...)
 	}
 	return problems
 }
 
+// Partitions implements Loader.
 func (l GRUB) Partitions(table diskimage.TableKind) []diskimage.PartitionRequest {
 	if !l.OnBIOS || table != diskimage.GPT {
 		return nil
@@ -103,9 +109,10 @@ func (l GRUB) Partitions(table diskimage.TableKind) []diskimage.PartitionRequest
 	return []diskimage.PartitionRequest{{Role: diskimage.RoleBIOSBoot, Size: diskimage.MiB, Number: gptBIOSBootNumber}}
 }
 
-// leastCore is less than any core.img of GRUB that reads a file system: its exact length is known when it is made.
-const leastCore = 20 * diskimage.KiB
+// minCoreSize is smaller than every core.img that reads a file system. Its exact size is known when it is made.
+const minCoreSize = 20 * diskimage.KiB
 
+// Claims implements Loader.
 func (l GRUB) Claims(d Disk) []diskimage.Claim {
 	_, embedded := d.Layout.Partition(diskimage.RoleBIOSBoot)
 	switch {
@@ -114,21 +121,22 @@ func (l GRUB) Claims(d Disk) []diskimage.Claim {
 	case embedded:
 		return []diskimage.Claim{bootCode(l)}
 	}
-	core := diskimage.Extent{Offset: int64(diskimage.SectorSize), Length: int64(leastCore)}
+	core := diskimage.Extent{Offset: int64(diskimage.SectorSize), Length: int64(minCoreSize)}
 	return []diskimage.Claim{bootCode(l), {Extent: core, What: "core.img of " + l.String()}}
 }
 
+// Steps implements Loader.
 func (l GRUB) Steps(d Disk) []step.Step {
 	return []step.Step{step.GRUB{
 		Platforms: l.platforms(d), SerialDevice: d.Serial, Cloud: l.OnBIOS && l.onUEFI, Probe: probeAnswers(d),
 	}}
 }
 
-// Files are the programs or modules of each platform, but for those that are signed.
+// Files implements Loader. It returns a program or module of each platform, except the signed ones.
 func (l GRUB) Files(d Disk) []LoaderFile {
 	var all []LoaderFile
 	for _, platform := range l.platforms(d) {
-		file := GRUBMonolith(platform)
+		file := MonolithicGRUB(platform)
 		switch {
 		case platform == grub.BIOSPlatform:
 			file = GRUBModules(platform) + "/kernel.img"
@@ -140,7 +148,7 @@ func (l GRUB) Files(d Disk) []LoaderFile {
 	return all
 }
 
-// probeAnswers are what grub-probe would find out about the disk in the booted image.
+// probeAnswers returns the results of grub-probe on the disk in the booted image.
 func probeAnswers(d Disk) grub.ProbeAnswers {
 	root, boot := d.Root(), d.Boot()
 	filesystem := func(p diskimage.Partition) grub.ProbeFilesystem {
@@ -156,7 +164,7 @@ func probeAnswers(d Disk) grub.ProbeAnswers {
 	return answers
 }
 
-// grubPackage is Debian's package of GRUB for a platform.
+// grubPackage returns the Debian package with GRUB for a platform.
 func grubPackage(platform string) string {
 	if platform == grub.BIOSPlatform {
 		return "grub-pc-bin"
@@ -168,9 +176,9 @@ func grubPackage(platform string) string {
 	return fmt.Sprintf("grub-efi-%s-bin", cpu)
 }
 
-// GRUBMonolith is the GRUB of a platform of UEFI that has all modules built in and looks for grub.cfg beside
-// itself, as the signed one does.
-func GRUBMonolith(platform string) string {
+// MonolithicGRUB returns the name of the EFI program of GRUB that has all modules built in. Like the signed
+// one, it looks for grub.cfg in its own directory.
+func MonolithicGRUB(platform string) string {
 	suffix, _, _ := strings.Cut(platform, "-")
 	if short, ok := map[string]string{"x86_64": "x64", "i386": "ia32", "arm64": "aa64"}[suffix]; ok {
 		suffix = short
@@ -178,7 +186,7 @@ func GRUBMonolith(platform string) string {
 	return GRUBModules(platform) + "/monolithic/grub" + suffix + ".efi"
 }
 
-// HasSignedEFI reports whether shim and a signed GRUB are there.
+// HasSignedEFI reports whether the files contain shim and a signed GRUB.
 func HasSignedEFI(d Disk, f *target.Memory) bool {
 	list, err := grub.EFISignedFiles(grub.EFIPlatform(d.Arch), d.vendorDir())
 	return err == nil && !slices.ContainsFunc(list, func(e grub.EFIFile) bool {

@@ -17,9 +17,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// Configure writes what step.GRUB has the target's programs write: modules, environment and grub.cfg.
+// Configure implements Loader. It writes the files that step.GRUB makes with the target's programs: modules,
+// environment and grub.cfg.
 func (l GRUB) Configure(d Disk, f *target.Memory) (err error) {
-	if err := forgetRoot(f); err != nil {
+	if err := removeRootArguments(f); err != nil {
 		return err
 	}
 	setup := step.GRUB{Platforms: l.platforms(d), SerialDevice: d.Serial, Probe: probeAnswers(d)}
@@ -56,10 +57,10 @@ func (l GRUB) Configure(d Disk, f *target.Memory) (err error) {
 	return target.WriteFileIn(f, step.CloudSwitch, "", 0o644)
 }
 
-// copyGrubModules copies the modules of a platform to where GRUB looks for them. The signed GRUB has all that
-// it may use built in, and can be there without any.
+// copyGrubModules copies the modules of a platform to where GRUB looks for them, if they are installed. The signed GRUB
+// has all permitted modules built in.
 func copyGrubModules(f *target.Memory, platform string) error {
-	if there, err := target.Exists(f, GRUBModules(platform)); err != nil || !there {
+	if exists, err := target.Exists(f, GRUBModules(platform)); err != nil || !exists {
 		return err
 	}
 	to := "/boot/grub/" + platform
@@ -88,7 +89,7 @@ func copyGrubModules(f *target.Memory, platform string) error {
 	return nil
 }
 
-// menu is the menu that update-grub would make, as far as the settings that matter to an image go.
+// menu returns the menu that update-grub would make, with the settings that matter for an image.
 func (l GRUB) menu(d Disk, f *target.Memory) (grub.Menu, error) {
 	settings, err := grubSettings(f)
 	if err != nil {
@@ -115,9 +116,9 @@ func (l GRUB) menu(d Disk, f *target.Memory) (grub.Menu, error) {
 	}
 	for _, k := range kernels {
 		entry := grub.MenuKernel{Version: k.Version, File: "vmlinuz-" + k.Version}
-		if there, err := target.Exists(f, "/boot/"+entry.File); err != nil {
+		if exists, err := target.Exists(f, "/boot/"+entry.File); err != nil {
 			return grub.Menu{}, err
-		} else if !there {
+		} else if !exists {
 			entry.File = "vmlinux-" + k.Version
 		}
 		if k.Initrd {
@@ -128,7 +129,7 @@ func (l GRUB) menu(d Disk, f *target.Memory) (grub.Menu, error) {
 	return menu, nil
 }
 
-// grubSettings reads the settings of update-grub, which are shell scripts of assignments.
+// grubSettings reads the settings of update-grub from shell scripts with assignments.
 func grubSettings(f *target.Memory) (map[string]string, error) {
 	names := []string{step.GRUBDefaults}
 	entries, err := f.ReadDir(step.GRUBDefaultsDir)
@@ -156,8 +157,8 @@ func grubSettings(f *target.Memory) (map[string]string, error) {
 	return settings, nil
 }
 
-// assignments reads lines NAME=VALUE of a shell script into settings. Values may name others; those that a
-// program computes are an error if we need them.
+// assignments reads lines NAME=VALUE of a shell script into settings. Values may contain variables. A value that a
+// program computes is an error if the menu needs it.
 func assignments(text string, settings map[string]string) error {
 	for line := range strings.Lines(text) {
 		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
@@ -185,14 +186,14 @@ func assignments(text string, settings map[string]string) error {
 	return nil
 }
 
-// neededSettings are those that the menu uses.
+// neededSettings are the settings that the menu uses.
 var neededSettings = []string{"GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_TIMEOUT", "GRUB_TERMINAL",
 	"GRUB_SERIAL_COMMAND"}
 
-// substitute puts the values of variables in their place: $NAME and ${NAME}.
+// substitute replaces the variables $NAME and ${NAME} with their values.
 func substitute(value string, settings map[string]string) (string, error) {
 	if strings.ContainsAny(value, "`\\") || strings.Contains(value, "$(") {
-		return "", fmt.Errorf("%q is computed by a program, and none is run: write the value itself", value)
+		return "", fmt.Errorf("%q is computed by a program, which is not run: write the value itself", value)
 	}
 	var b strings.Builder
 	for {
@@ -204,7 +205,7 @@ func substitute(value string, settings map[string]string) (string, error) {
 		name, after := "", ""
 		if braced, ok := strings.CutPrefix(rest, "{"); ok {
 			if name, after, ok = strings.Cut(braced, "}"); !ok || strings.Trim(name, letters) != "" {
-				return "", fmt.Errorf("%q is more than a variable: write the value itself", value)
+				return "", fmt.Errorf("%q is a shell expansion, which is not supported: write the value itself", value)
 			}
 		} else {
 			after = strings.TrimLeft(rest, letters)
@@ -215,5 +216,5 @@ func substitute(value string, settings map[string]string) (string, error) {
 	}
 }
 
-// letters are what names of variables are made of.
+// letters are the characters in names of variables.
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"

@@ -19,7 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// Prepare installs GRUB for each firmware that the disk is for. One grub.cfg serves all of them.
+// Prepare implements Loader. It installs GRUB for each firmware of the disk; all use the same grub.cfg.
 func (l GRUB) Prepare(ctx context.Context, d Disk, src Source) (Parts, error) {
 	var parts Parts
 	if l.OnBIOS {
@@ -40,7 +40,7 @@ func (l GRUB) Prepare(ctx context.Context, d Disk, src Source) (Parts, error) {
 	return parts, nil
 }
 
-// grubBIOS gives the boot code of GRUB for BIOS.
+// grubBIOS returns the boot code of GRUB for BIOS.
 func grubBIOS(ctx context.Context, d Disk, src Source) ([]diskimage.Patch, error) {
 	bootImage, err := src.ReadFile(GRUBModules(grub.BIOSPlatform) + "/boot.img")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -53,15 +53,16 @@ func grubBIOS(ctx context.Context, d Disk, src Source) ([]diskimage.Patch, error
 	if err != nil {
 		return nil, err
 	}
-	at := grub.Embedding{CoreLBA: 1, Sectors: uint64(d.Layout.FirstStart()/diskimage.SectorSize) - 1}
+	embedding := grub.Embedding{CoreLBA: 1, Sectors: uint64(d.Layout.FirstStart()/diskimage.SectorSize) - 1}
 	if p, ok := d.Layout.Partition(diskimage.RoleBIOSBoot); ok {
-		at = grub.Embedding{CoreLBA: p.StartLBA(), Sectors: p.Sectors()}
+		embedding = grub.Embedding{CoreLBA: p.StartLBA(), Sectors: p.Sectors()}
 	}
-	return grub.EmbedBIOS(bootImage, core, at)
+	return grub.EmbedBIOS(bootImage, core, embedding)
 }
 
-// efiFiles gives the files of the EFI system partition: what Debian has signed, where it has, and for the other
-// platforms a GRUB that the programs give. grub.cfg is for those that have no place of /boot/grub built in.
+// efiFiles returns the files for the EFI system partition: the signed programs of Debian for the platform
+// that has them, and a GRUB from src for the others. grub.cfg is for programs without the location of
+// /boot/grub built in.
 func (l GRUB) efiFiles(ctx context.Context, d Disk, src Source) ([]diskimage.Entry, error) {
 	config := grub.EFIConfig(GRUBPlace(d))
 	files := []diskimage.Entry{
@@ -94,7 +95,7 @@ func (l GRUB) efiFiles(ctx context.Context, d Disk, src Source) ([]diskimage.Ent
 	return files, nil
 }
 
-// grubSigned copies shim and the signed GRUB.
+// grubSigned returns the files of shim and the signed GRUB.
 func grubSigned(d Disk, src Source, platform string) ([]diskimage.Entry, error) {
 	list, err := grub.EFISignedFiles(platform, d.vendorDir())
 	if err != nil {
@@ -115,10 +116,10 @@ func grubSigned(d Disk, src Source, platform string) ([]diskimage.Entry, error) 
 	return files, nil
 }
 
-// MakeGRUBImage has the target's own grub-mkimage make the part of GRUB that finds /boot/grub: core.img, or
-// an EFI program. It must be of the version that the modules there are.
+// MakeGRUBImage runs the target's own grub-mkimage to make the part of GRUB that finds /boot/grub: core.img, or an EFI
+// program. Its version must be that of the modules there.
 func MakeGRUBImage(ctx context.Context, s *step.Context, d Disk, platform string) ([]byte, error) {
-	// grub-mkimage seeks in its input and syncs its output, so pipes will not do.
+	// grub-mkimage seeks in its input and syncs its output, so pipes do not work.
 	dir, err := os.MkdirTemp(s.Tmp, "grub-mkimage-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for grub-mkimage: %w", err)
@@ -141,10 +142,10 @@ func MakeGRUBImage(ctx context.Context, s *step.Context, d Disk, platform string
 	return os.ReadFile(filepath.Join(dir, "core.img"))
 }
 
-// GRUBModules is where packages keep the modules of a platform.
+// GRUBModules returns the directory in which packages install the modules of a platform.
 func GRUBModules(platform string) string { return "/usr/lib/grub/" + platform }
 
-// platforms are what GRUB is to run on, in GRUB's names.
+// platforms returns GRUB's names of the platforms to boot on.
 func (l GRUB) platforms(d Disk) []string {
 	var platforms []string
 	if l.OnBIOS {
@@ -160,7 +161,7 @@ func (l GRUB) platforms(d Disk) []string {
 	return platforms
 }
 
-// GRUBPlace is where GRUB finds its directory.
+// GRUBPlace returns the location of GRUB's directory.
 func GRUBPlace(d Disk) grub.Place {
 	return grub.Place{UUID: UUID(d.Boot().Filesystem), Dir: d.bootPrefix() + "/grub"}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
-// forgetRoot takes from the kernels' arguments those that name another disk.
-func forgetRoot(f target.Files) error {
+// removeRootArguments removes the arguments of the kernels that name the root file system of another disk.
+func removeRootArguments(f target.Files) error {
 	text, err := f.ReadFile(step.KernelArgumentsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -30,7 +30,7 @@ func forgetRoot(f target.Files) error {
 	return f.WriteFile(step.KernelArgumentsFile, []byte(strings.Join(words, " ")+"\n"), 0o644)
 }
 
-// Kernels are those in /boot that a boot loader starts, the newest first.
+// Kernels returns the kernels in /boot that a boot loader starts, the newest first.
 func Kernels(l Loader, f target.Files) ([]syslinux.Kernel, error) {
 	names, err := target.BootFiles(f, l.kernelNames()...)
 	if err != nil {
@@ -40,7 +40,7 @@ func Kernels(l Loader, f target.Files) ([]syslinux.Kernel, error) {
 	for _, name := range names {
 		_, version, _ := strings.Cut(name, "-")
 		if strings.Contains(version, ".dpkg-") {
-			continue // of an installation that did not end
+			continue // of an unfinished installation
 		}
 		initrd, err := target.Exists(f, "/boot/initrd.img-"+version)
 		if err != nil {
@@ -49,12 +49,12 @@ func Kernels(l Loader, f target.Files) ([]syslinux.Kernel, error) {
 		kernels = append(kernels, syslinux.Kernel{Version: version, Initrd: initrd})
 	}
 	slices.SortFunc(kernels,
-		func(a, b syslinux.Kernel) int { return archive.CompareVersions(sortable(b), sortable(a)) })
+		func(a, b syslinux.Kernel) int { return archive.CompareVersions(sortKey(b), sortKey(a)) })
 	return kernels, nil
 }
 
-// sortable has a kernel's backup come behind the kernel.
-func sortable(k syslinux.Kernel) string {
+// sortKey returns the version for sorting, such that the backup of a kernel follows the kernel.
+func sortKey(k syslinux.Kernel) string {
 	if version, backup := strings.CutSuffix(k.Version, ".old"); backup {
 		return version + "~old"
 	}

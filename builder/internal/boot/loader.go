@@ -15,61 +15,61 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Loader is how an image starts. There is one value for each way, and a file for each boot loader.
+// Loader is a boot loader of an image. The table bootLoaders has one value for each --boot option.
 type Loader interface {
-	// String is what people read: "GRUB for BIOS and UEFI".
+	// String returns the name for messages: "GRUB for BIOS and UEFI".
 	String() string
-	// BIOS reports whether code in sector 0, which a BIOS runs, starts it.
+	// BIOS reports whether a BIOS starts it, with boot code in sector 0.
 	BIOS() bool
 	// UEFI reports whether UEFI firmware starts it, from an EFI system partition.
 	UEFI() bool
-	// Check finds what in a request does not go with it; nothing that has a rule of its own.
+	// Check returns the problems of a request with this loader, except those with a rule of their own.
 	Check(r Request) []error
-	// Packages are the packages that the root file system needs.
+	// Packages returns the packages to install in the root file system.
 	Packages(r Request) []string
-	// Answers are given to debconf before packages are installed.
+	// Answers returns answers for debconf-set-selections(1), to be set before packages are installed.
 	Answers() []string
-	// espSize is the length of the EFI system partition if the user gives none.
+	// espSize returns the default size of the EFI system partition.
 	espSize(r Request) diskimage.Size
-	// Partitions come before the others, beside the EFI system partition.
+	// Partitions returns partitions to place before the others, in addition to the EFI system partition.
 	Partitions(table diskimage.TableKind) []diskimage.PartitionRequest
-	// LegacyBoot reports whether the boot code of a GPT disk looks for a partition with that flag.
+	// LegacyBoot reports whether the boot code of a GPT disk looks for a partition with the legacy boot flag.
 	LegacyBoot() bool
-	// Claims are the places of boot code outside of partitions, as far as they are known before the build.
+	// Claims returns the areas of boot code outside of partitions, as far as they are known before the build.
 	Claims(d Disk) []diskimage.Claim
-	// Steps are what the root file system needs in a build, where its programs run.
+	// Steps returns the steps that configure the loader in a build, in which the target's programs run.
 	Steps(d Disk) []step.Step
-	// Configure does the same to a root file system that is there already, without its programs.
+	// Configure does the same in an existing root file system, without running its programs.
 	Configure(d Disk, f *target.Memory) error
-	// Files are those that it takes from the root file system and that cannot be got elsewhere.
+	// Files returns the files that the loader needs from the root file system, as there is no other source.
 	Files(d Disk) []LoaderFile
-	// kernelNames are what names of kernels in /boot begin with.
+	// kernelNames returns the prefixes of the names of kernels in /boot.
 	kernelNames() []string
-	// WritesGrubenv reports whether the booted system writes to /boot/grub at each start.
+	// WritesGrubenv reports whether the booted system writes to /boot/grub at each boot.
 	WritesGrubenv() bool
-	// Dense reports whether a file in a directory of the partition with the kernels must not have holes.
+	// Dense reports whether the loader cannot read files with holes in dir, on the partition with the kernels.
 	Dense(dir string) bool
-	// Prepare makes what goes on the disk.
+	// Prepare returns the files and the boot code for the disk.
 	Prepare(ctx context.Context, d Disk, src Source) (Parts, error)
 }
 
-// Request is what decides, before a build, whether and how an image can start.
+// Request holds the options that decide, before a build, whether and how an image can boot.
 type Request struct {
 	UseUEFI bool
 	Arch    debian.Arch
 	Release debian.Release
-	// Image says that a disk is written.
+	// Image reports whether a disk image is written.
 	Image      bool
 	Table      diskimage.TableKind
 	SectorSize diskimage.Size
-	// ESPSize is 0 if the loader is to choose.
+	// ESPSize is the size of the EFI system partition, or 0 for the loader's default.
 	ESPSize  diskimage.Size
 	Bootsize diskimage.Size
-	// Roottype and Boottype are types of file systems.
+	// Roottype and Boottype are the file system types of / and /boot.
 	Roottype, Boottype string
 }
 
-// ESP is the length of the EFI system partition.
+// ESP returns the size of the EFI system partition.
 func (r Request) ESP(l Loader) diskimage.Size {
 	if r.ESPSize != 0 {
 		return r.ESPSize
@@ -78,7 +78,7 @@ func (r Request) ESP(l Loader) diskimage.Size {
 }
 
 // SignedEFI reports whether the release has shim and GRUB signed for Secure Boot: Debian since buster, on i386 up to
-// bookworm. Ubuntu's, under other names, are not used.
+// bookworm. Ubuntu's packages have other names and are not used.
 func (r Request) SignedEFI() bool {
 	if r.Release.Vendor != debian.Debian || !r.Release.Since("buster", "") {
 		return false
@@ -92,30 +92,31 @@ func (r Request) SignedEFI() bool {
 	return false
 }
 
-// Source is where a boot loader's files come from.
+// Source provides the files of a boot loader.
 type Source interface {
 	// ReadFile reads a file of the root file system.
 	ReadFile(name string) ([]byte, error)
+	// ReadDir reads a directory of the root file system.
 	ReadDir(name string) ([]fs.DirEntry, error)
-	// SyslinuxFile gives a file of the packages extlinux and syslinux-common: as since 1.0, the image need
-	// not have them.
+	// SyslinuxFile returns a file of the packages extlinux and syslinux-common, which the image does not need to
+	// contain (since 1.0).
 	SyslinuxFile(ctx context.Context, name string) ([]byte, error)
-	// GRUBImage gives the part of GRUB that finds /boot/grub: core.img, or an EFI program.
+	// GRUBImage returns the part of GRUB that finds /boot/grub: core.img, or an EFI program.
 	GRUBImage(ctx context.Context, d Disk, platform string) ([]byte, error)
 }
 
-// Parts is what a boot loader adds to an image.
+// Parts are the files and the boot code that a boot loader adds to an image.
 type Parts struct {
-	// Files are added to the partitions, by their number.
+	// Files are the files to add, by partition number.
 	Files map[int][]diskimage.Entry
-	// Patches gives what is written outside of files, or over them, when the places of all files are known.
+	// Patches returns the data to write outside of files, or over them. The positions of all files are known then.
 	Patches func(volumes map[int]diskimage.Volume) ([]diskimage.Patch, error)
 }
 
-// LoaderFile is a file that the boot loader takes from the root file system, and Debian's package with it.
+// LoaderFile is a file that a boot loader needs from the root file system, and the Debian package with it.
 type LoaderFile struct{ File, Pkg string }
 
-// The values of --boot. Without it --extlinux, --grub and --use-uefi choose, as they always have.
+// The values of --boot. Without it --extlinux, --grub and --use-uefi choose the loader.
 const (
 	WordNone        = "none"
 	WordExtlinux    = "extlinux"
@@ -124,7 +125,7 @@ const (
 	WordSystemdBoot = "systemd-boot"
 )
 
-// bootLoaders are the boot loaders by the values of --boot, in the order of its help.
+// bootLoaders maps the values of --boot to boot loaders, in the order of the help text.
 var bootLoaders = []struct {
 	word   string
 	loader Loader
@@ -136,7 +137,7 @@ var bootLoaders = []struct {
 	{WordSystemdBoot, SystemdBoot{}},
 }
 
-// Words are the values of --boot, in the order of its help.
+// Words returns the values of --boot, in the order of the help text.
 func Words() []string {
 	var words []string
 	for _, l := range bootLoaders {
@@ -149,13 +150,13 @@ func Words() []string {
 type Choice struct {
 	Word                    string // --boot
 	UseUEFI, Grub, Extlinux bool
-	// PC: machines of the architecture can have a BIOS.
+	// PC reports whether machines of the architecture can have a BIOS.
 	PC bool
 }
 
-// Choose applies the rules: --boot names the loader, and --use-uefi says which GRUB; without --boot UEFI
-// needs GRUB, and GRUB replaces extlinux. extlinux, which is on by default, is for PCs: on other machines it
-// is nothing unless --boot names it, which loaderNeedsBIOS refuses.
+// Choose returns the boot loader. --boot names it, and --use-uefi selects the kind of GRUB. Without --boot, UEFI needs
+// GRUB, and GRUB replaces extlinux. extlinux is the default on PCs. On other machines the default is none;
+// loaderNeedsBIOS rejects --boot=extlinux there.
 func Choose(c Choice) Loader {
 	i := slices.IndexFunc(bootLoaders, func(l struct {
 		word   string
@@ -177,39 +178,34 @@ func Choose(c Choice) Loader {
 	}
 }
 
-// commonLoader is what most boot loaders have in common.
+// commonLoader has the methods that most boot loaders share.
 type commonLoader struct{}
 
-func (commonLoader) BIOS() bool                { return false }
-func (commonLoader) UEFI() bool                { return false }
-func (commonLoader) Check(Request) []error     { return nil }
-func (commonLoader) Packages(Request) []string { return nil }
-func (commonLoader) Answers() []string         { return nil }
-func (commonLoader) espSize(
-	r Request) diskimage.Size {
-	return diskimage.FAT32From(r.SectorSize)
-}
+func (commonLoader) BIOS() bool                       { return false }
+func (commonLoader) UEFI() bool                       { return false }
+func (commonLoader) Check(Request) []error            { return nil }
+func (commonLoader) Packages(Request) []string        { return nil }
+func (commonLoader) Answers() []string                { return nil }
+func (commonLoader) espSize(r Request) diskimage.Size { return diskimage.FAT32From(r.SectorSize) }
+func (commonLoader) LegacyBoot() bool                 { return false }
+func (commonLoader) Claims(Disk) []diskimage.Claim    { return nil }
+func (commonLoader) Files(Disk) []LoaderFile          { return nil }
+func (commonLoader) kernelNames() []string            { return []string{"vmlinuz-", "vmlinux-"} }
+func (commonLoader) WritesGrubenv() bool              { return false }
+func (commonLoader) Dense(string) bool                { return false }
+
 func (commonLoader) Partitions(diskimage.TableKind) []diskimage.PartitionRequest { return nil }
-func (commonLoader) LegacyBoot() bool                                            { return false }
-func (commonLoader) Claims(Disk) []diskimage.Claim                               { return nil }
-func (commonLoader) Files(Disk) []LoaderFile                                     { return nil }
-func (commonLoader) kernelNames() []string {
-	return []string{"vmlinuz-",
-		"vmlinux-"}
-}
-func (commonLoader) WritesGrubenv() bool { return false }
-func (commonLoader) Dense(string) bool   { return false }
 
 // bootCodeSize is the part of sector 0 that holds code.
 const bootCodeSize = 440
 
-// bootCode is the claim of code in sector 0.
+// bootCode returns the claim of the boot code in sector 0.
 func bootCode(l Loader) diskimage.Claim {
 	return diskimage.Claim{Extent: diskimage.Extent{Length: bootCodeSize}, What: "boot code of " + l.String()}
 }
 
-// bootOutsideReadOnly: GRUB and extlinux change files in /boot, and not all versions of them read file
-// systems that never change.
+// bootOutsideReadOnly returns a problem if /boot is on a read-only root file system: GRUB and extlinux change files
+// there, and not all of their versions read such file systems.
 func bootOutsideReadOnly(l Loader, r Request) []error {
 	if !filesystem.Lookup(r.Roottype).ReadOnly || !r.Image || r.Bootsize > 0 {
 		return nil

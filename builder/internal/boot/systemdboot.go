@@ -19,21 +19,24 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/uki"
 )
 
-// SystemdBoot is systemd-boot with unified kernel images on the EFI system partition.
+// SystemdBoot installs systemd-boot and unified kernel images on the EFI system partition.
 type SystemdBoot struct{ commonLoader }
 
+// String implements Loader.
 func (SystemdBoot) String() string { return "systemd-boot" }
 
+// UEFI implements Loader.
 func (SystemdBoot) UEFI() bool { return true }
 
 func (SystemdBoot) espSize(Request) diskimage.Size { return systemdBootESP }
 
-// Packages bring systemd-boot and systemd-stub, what renews both on the EFI system partition, and kernel-install with
-// ukify, which make unified kernel images of the kernels that the booted system gets later.
+// Packages implements Loader. The packages contain systemd-boot and systemd-stub, the programs that update both on the
+// EFI system partition, and kernel-install with ukify, which make unified kernel images of kernels installed later.
 func (SystemdBoot) Packages(Request) []string {
 	return []string{"dosfstools", "systemd-boot", "systemd-boot-efi", "systemd-ukify"}
 }
 
+// Files implements Loader.
 func (SystemdBoot) Files(d Disk) []LoaderFile {
 	var all []LoaderFile
 	for _, name := range []string{"systemd-boot", "linux"} {
@@ -46,27 +49,29 @@ func (SystemdBoot) step(d Disk) step.SystemdBoot {
 	return step.SystemdBoot{EntryToken: d.vendorDir(), Arguments: d.kernelArguments()}
 }
 
+// Steps implements Loader.
 func (l SystemdBoot) Steps(d Disk) []step.Step { return []step.Step{l.step(d)} }
 
+// Configure implements Loader.
 func (l SystemdBoot) Configure(d Disk, f *target.Memory) error {
-	if err := forgetRoot(f); err != nil {
+	if err := removeRootArguments(f); err != nil {
 		return err
 	}
 	return l.step(d).Write(f)
 }
 
-// systemdBootArches are those whose systemd-stub is a 64-bit program.
+// systemdBootArches are the architectures whose systemd-stub is a 64-bit program.
 var systemdBootArches = []string{"amd64", "arm64", "riscv64"}
 
 const (
 	// systemdBootESP has room for some ten kernels with an initramfs of 40 MB (trixie's linux-image-amd64).
 	systemdBootESP = 512 * diskimage.MiB
-	// leastSystemdBootESP has room for one kernel and its successor.
-	leastSystemdBootESP = 128 * diskimage.MiB
+	// minSystemdBootESP has room for one kernel and its successor.
+	minSystemdBootESP = 128 * diskimage.MiB
 )
 
-// Check: bookworm has a systemd-boot, but nothing that makes unified
-// kernel images, so that its second kernel would not be one.
+// Check implements Loader. Bookworm has systemd-boot, but no program that makes unified kernel images, so the image's
+// second kernel would not be one.
 func (l SystemdBoot) Check(r Request) []error {
 	var problems []error
 	if r.Release.Vendor != debian.Debian || !r.Release.Since("trixie", "") {
@@ -75,7 +80,7 @@ func (l SystemdBoot) Check(r Request) []error {
 				"Debian since trixie, or --boot=%s", r.Release.Codename, WordSystemdBoot, WordHybrid)...)
 	}
 	if r.Arch.Name != "" && r.Arch.EFI != "" && !slices.Contains(systemdBootArches, r.Arch.Name) {
-		problems = append(problems, problem.New("--boot", "%s is not made for %s: use --grub with --use-uefi",
+		problems = append(problems, problem.New("--boot", "%s is not available for %s: use --grub with --use-uefi",
 			WordSystemdBoot, r.Arch.Name)...)
 	}
 	if !r.Image {
@@ -83,24 +88,25 @@ func (l SystemdBoot) Check(r Request) []error {
 	}
 	if r.Table != diskimage.GPT {
 		problems = append(problems, problem.New("--part-type",
-			"%s finds its partition on a GPT disk only: use --part-type=gpt", WordSystemdBoot)...)
+			"%s finds its partition only on a GPT disk: use --part-type=gpt", WordSystemdBoot)...)
 	}
 	if r.Bootsize > 0 {
 		problems = append(problems, problem.New("--bootsize",
 			"%s starts kernels from the EFI system partition: use --esp-size", WordSystemdBoot)...)
 	}
-	if r.ESP(l) < leastSystemdBootESP {
+	if r.ESP(l) < minSystemdBootESP {
 		problems = append(problems, problem.New("--esp-size", "%s is too small for two kernels: at least %s needed",
-			r.ESP(l), leastSystemdBootESP)...)
+			r.ESP(l), minSystemdBootESP)...)
 	}
 	return problems
 }
 
-// systemdLoaderConfig has systemd-boot start the newest kernel after a second (loader.conf(5)).
+// systemdLoaderConfig makes systemd-boot start the newest kernel after a second (loader.conf(5)).
 const systemdLoaderConfig = "timeout 1\n"
 
-// Prepare puts systemd-boot on the ESP as bootctl install does, and each kernel of the root file system as
-// kernel-install does: as a unified kernel image, under the name that kernel-install looks for when the kernel goes.
+// Prepare implements Loader. It puts systemd-boot on the ESP as "bootctl install" does, and the kernels of
+// the root file system as kernel-install does: as unified kernel images, under the names that kernel-install
+// looks for when it removes a kernel.
 func (l SystemdBoot) Prepare(_ context.Context, d Disk, src Source) (Parts, error) {
 	arch, _ := debian.LookupArch(d.Arch)
 	program := systemdProgram(d, "systemd-boot")
@@ -132,7 +138,7 @@ func (l SystemdBoot) Prepare(_ context.Context, d Disk, src Source) (Parts, erro
 	return Parts{Files: map[int][]diskimage.Entry{esp.Number: files}}, nil
 }
 
-// systemdProgram is where the package systemd-boot-efi has a program: "systemd-boot", or "linux", the stub of
+// systemdProgram returns the path of a program in the package systemd-boot-efi: "systemd-boot", or "linux", the stub of
 // kernel images.
 func systemdProgram(d Disk, name string) string {
 	arch, _ := debian.LookupArch(d.Arch)
@@ -143,7 +149,7 @@ func systemdProgram(d Disk, name string) string {
 	return "/usr/lib/systemd/boot/efi/" + name + suffix
 }
 
-// kernelImages makes a unified kernel image of each kernel in /boot, by version.
+// kernelImages returns a unified kernel image of each kernel in /boot, by version.
 func (l SystemdBoot) kernelImages(src Source, stub []byte) (map[string][]byte, error) {
 	kernels, err := target.BootFiles(src, l.kernelNames()...)
 	if err != nil || len(kernels) == 0 {
@@ -169,7 +175,7 @@ func (l SystemdBoot) kernelImages(src Source, stub []byte) (map[string][]byte, e
 			return nil, err
 		}
 		if images[parts.Version], err = uki.Assemble(parts); err != nil {
-			return nil, fmt.Errorf("unified kernel image of %s: %w", kernel, err)
+			return nil, fmt.Errorf("make a unified kernel image of %s: %w", kernel, err)
 		}
 	}
 	return images, nil
