@@ -24,9 +24,9 @@ func TestGrowStepTellsSystemdRepart(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	// A U-Boot in front of the first partition must survive.
-	if got := f.Readable(step.GrowUndiscardedName); !strings.Contains(got,
+	if got := f.Readable(step.GrowNoDiscardName); !strings.Contains(got,
 		"ExecStart=\nExecStart=systemd-repart --dry-run=no --discard=no\n") {
-		t.Errorf("%s: %q", step.GrowUndiscardedName, got)
+		t.Errorf("%s: %q", step.GrowNoDiscardName, got)
 	}
 }
 

@@ -81,7 +81,7 @@ func TestNetworkByRelease(t *testing.T) {
 		},
 		{
 			"jessie has both", "jessie", nil,
-			map[string]string{network: step.DhcpNetwork, interfaces: sourceDir, setup: step.LoopbackInterface,
+			map[string]string{network: step.DHCPNetwork, interfaces: sourceDir, setup: step.LoopbackInterface,
 				resolv: absent, rules: absent},
 			[]string{"systemctl --quiet enable systemd-networkd"},
 		},
@@ -94,7 +94,7 @@ func TestNetworkByRelease(t *testing.T) {
 		{
 			"without networkd", "trixie", func(o *Options) { o.SystemdNetworkd = false; o.EnableDHCP = true },
 			map[string]string{
-				network: absent, interfaces: sourceDir, setup: step.LoopbackInterface + step.DhcpInterface,
+				network: absent, interfaces: sourceDir, setup: step.LoopbackInterface + step.DHCPInterface,
 				resolv: absent,
 				rules:  "-> /dev/null", link: "-> /dev/null",
 			},

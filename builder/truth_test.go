@@ -343,7 +343,7 @@ func TestNothingStaleComesOutOfTheCache(t *testing.T) {
 			with(hook(`echo left >"$TOOLBOX/left"`), "second", shell+`cat "$TOOLBOX/left" >"$1/etc/left" || :`),
 			twoHooks,
 			func(tr *truth) { tr.write("second", shell+`cp "$TOOLBOX/left" "$1/etc/left2" || :`) },
-			"its content is another"},
+			"its content changed"},
 		"a file below a link to the working directory": {
 			with(hook(`cp data "$1/etc/data"`), "data", "1"), throughLink, func(tr *truth) { tr.write("data", "2") },
 			"data has changed"},

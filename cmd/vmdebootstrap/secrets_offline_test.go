@@ -63,7 +63,7 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 		t.Errorf("the same once more:\n%s", text)
 	}
 	text := call(true, system("joe:mirror-secret", "echo other-run >/etc/run")...)
-	if !strings.Contains(text, "its text is another") || o.files()["etc/run"] != "other-run\n" {
+	if !strings.Contains(text, "its text changed") || o.files()["etc/run"] != "other-run\n" {
 		t.Errorf("another command:\n%s", text)
 	}
 	for _, mirror := range []string{"joe:other-mirror", "mirror-token"} {

@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 )
 
-// RootPassword applies the rules of the manual: a password, else a locked account, else an empty password.
+// RootPassword sets a password for root, else locks the account, else sets an empty password, as the manual says.
 type RootPassword struct {
 	base
 	Password secret.Text
@@ -74,8 +74,8 @@ func (u AddUser) Run(ctx context.Context, s *Context) error {
 	return s.inTarget(ctx, "passwd", "-q", "-d", name)
 }
 
-// setPassword hashes a password in the target and stores the hash. Both programs get what they need on their standard
-// input, so that it is in no argument list.
+// setPassword hashes a password in the target and stores the hash. Both programs read their input from standard input,
+// so that it is in no argument list.
 func setPassword(ctx context.Context, s *Context, name string, password secret.Text) error {
 	hash, err := hashPassword(ctx, s, name, password)
 	if err == nil {
@@ -87,23 +87,23 @@ func setPassword(ctx context.Context, s *Context, name string, password secret.T
 	return nil
 }
 
-// Settings of crypt(5) that hashes begin with; a salt follows. The first is Debian's default since bullseye, with the
-// cost that pam_unix(8) uses.
+// Prefixes of hashes in crypt(5); a salt follows. yescrypt is Debian's default since bullseye, here with the cost that
+// pam_unix(8) uses.
 const (
 	settingYescrypt = "$y$j9T$"
 	settingSHA512   = "$6$"
 )
 
-// CommonPassword says in each Debian how passwd(1) hashes: "pam_unix.so obscure yescrypt".
+// CommonPassword is the file that sets the hash method of passwd(1) in Debian: "pam_unix.so obscure yescrypt".
 const CommonPassword = "/etc/pam.d/common-password"
 
 // HashProgram reads a password and a setting, a line each, and prints the hash. perl-base is essential in
-// Debian, and its crypt is that of the suite's own libcrypt; chpasswd(8) would take salts and dates from
-// nowhere but chance and today.
+// Debian, and its crypt uses the suite's own libcrypt. chpasswd(8) itself would use a random salt and the
+// current date.
 const HashProgram = `chomp(my ($password, $setting) = <STDIN>); print crypt($password, $setting)`
 
-// hashPassword gives the hash that the suite itself would make, with a salt that comes from the seed: random,
-// unless the same image is wanted each time.
+// hashPassword returns the hash that the suite itself would make. The salt comes from the seed, which is random unless
+// the build is reproducible.
 func hashPassword(ctx context.Context, s *Context, name string, password secret.Text) (string, error) {
 	pam, err := s.Target.ReadFile(CommonPassword)
 	if err != nil {
@@ -117,37 +117,37 @@ func hashPassword(ctx context.Context, s *Context, name string, password secret.
 	var hash bytes.Buffer
 	stdin := strings.NewReader(password.Reveal() + "\n" + setting + "\n")
 	if err := s.Target.Run(ctx, s.Command("perl", "-e", HashProgram), nil, stdin, &hash); err != nil {
-		return "", fmt.Errorf("hash it: %w", err)
+		return "", fmt.Errorf("hash the password: %w", err)
 	}
 	if !strings.HasPrefix(hash.String(), setting) {
-		return "", fmt.Errorf("hash it: crypt(3) of the image does not know %q", setting)
+		return "", fmt.Errorf("hash the password: crypt(3) of the image does not support %q", setting)
 	}
 	return hash.String(), nil
 }
 
-// Salt is 12 bytes in 16 characters, the most that SHA-512 takes, in the alphabet of crypt(5). It is another
-// one for each account, so that equal passwords do not show.
+// Salt returns 12 bytes as 16 characters, the maximum for SHA-512, in the alphabet of crypt(5). Each account
+// has another salt, so that equal passwords do not have equal hashes.
 func Salt(seed uuid.UUID, name string) string {
 	const alphabet = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	sum := sha256.Sum256(slices.Concat(seed[:], []byte("salt of "+name)))
 	return base64.NewEncoding(alphabet).EncodeToString(sum[:12])
 }
 
-// User is one account that --user asks for.
+// User is an account of --user.
 type User struct {
 	Name string
-	// Password is the initial password; HasPassword tells an empty one (NAME/) from none at all (NAME).
+	// Password is the initial password. HasPassword distinguishes an empty one (NAME/) from none (NAME).
 	Password    secret.Text
 	HasPassword bool
 }
 
-// ParseUser reads NAME or NAME/PASSWORD; the password begins after the first slash and may hold others.
+// ParseUser parses NAME or NAME/PASSWORD. The password begins after the first slash and may contain others.
 func ParseUser(text string) User {
 	name, password, has := strings.Cut(text, "/")
 	return User{Name: name, Password: secret.New(password), HasPassword: has}
 }
 
-// String is what ParseUser reads, with the password hidden.
+// String returns the text that ParseUser parses, with the password hidden.
 func (u User) String() string {
 	if !u.HasPassword {
 		return u.Name

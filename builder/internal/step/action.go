@@ -22,7 +22,7 @@ import (
 type Command struct {
 	base
 	Command secret.Text
-	Number  int `json:"-"` // of all that --run gives, for people
+	Number  int `json:"-"` // position among the values of --run, for messages
 }
 
 func (Command) Kind() string { return "command" }
@@ -32,16 +32,16 @@ func (Command) Kept() bool { return true }
 // Changed implements Step.
 func (Command) Changed(input string) string {
 	if input == "" {
-		return "its text is another"
+		return "its text changed"
 	}
 	return ""
 }
 
-// Title tells which command it is and nothing of its text: people write passwords and tokens into theirs.
+// Title returns the number of the command without its text, which may contain passwords and tokens.
 func (c Command) Title() string { return fmt.Sprintf("run command %d of --run", c.Number) }
 
-// CommandScript runs the shell text on its standard input, which the text itself does not see: arguments of
-// programs are for everybody on the host to read.
+// CommandScript runs the shell text from its standard input, because every user of the host can read the arguments of
+// programs. The text itself has an empty standard input.
 const CommandScript = `eval "$(cat)" </dev/null`
 
 func (c Command) Run(ctx context.Context, s *Context) error {
@@ -58,27 +58,27 @@ func (c Command) Run(ctx context.Context, s *Context) error {
 	return unblockDaemons(s.Target, blocked)
 }
 
-// HostDirs are none: a command sees nothing of the host but the environment.
+// HostDirs returns nil: a command sees only the environment of the host.
 func (Command) HostDirs(string) target.SharedDirs { return nil }
 
-// Variables are the inputs among the caller's variables, sorted.
+// Variables returns the variables of the caller that are inputs, sorted.
 func (c Command) Variables(environ []string) ([]string, error) {
 	return inputVariables(environ, []byte(c.Command.Reveal())), nil
 }
 
-// UsesToolbox reports that it runs in the target.
+// UsesToolbox returns false: the command runs in the target.
 func (Command) UsesToolbox() bool { return false }
 
-// Copy copies a file or a directory of the host into the target. What is copied belongs to root there: the owners
-// of the host mean nothing in the image.
+// Copy copies a file or a directory of the host into the target. The copies belong to root, since the owners
+// on the host have no meaning in the image.
 type Copy struct {
 	base
-	// Digest is that of the source, and Name the last part of its name.
+	// Digest is the digest of the source, and Name the last element of its path.
 	Digest, Name string
-	// Source is what is copied, for messages; Copy is the copy that Take has made.
+	// Source is the path of the source, for messages. Copy is the copy that Take has made.
 	Source, Copy string `json:"-"`
-	// Destination is the name of the copy, or, with a slash at the end, of the directory to put it in. A directory is
-	// merged with one that is there, with the root directory as well.
+	// Destination is the path of the copy or, if it ends in a slash, of its directory. A directory is merged into an
+	// existing one, including the root directory.
 	Destination string
 }
 
@@ -87,7 +87,7 @@ func (Copy) Kind() string { return "copy" }
 // Changed implements Step.
 func (Copy) Changed(input string) string {
 	if input == "Digest" {
-		return "its content is another"
+		return "its content changed"
 	}
 	return ""
 }
@@ -117,7 +117,7 @@ func (c Copy) Run(ctx context.Context, s *Context) error {
 	})
 }
 
-// copyEntry copies one file, symbolic link or directory without what is in it.
+// copyEntry copies one file, symbolic link or directory, without the content of a directory.
 func copyEntry(t target.Target, name string, d fs.DirEntry, dst string) error {
 	info, err := d.Info()
 	if err != nil {
@@ -125,8 +125,8 @@ func copyEntry(t target.Target, name string, d fs.DirEntry, dst string) error {
 	}
 	switch {
 	case info.IsDir():
-		there, err := t.Lstat(dst)
-		if err == nil && there.IsDir() {
+		existing, err := t.Lstat(dst)
+		if err == nil && existing.IsDir() {
 			return nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -146,6 +146,6 @@ func copyEntry(t target.Target, name string, d fs.DirEntry, dst string) error {
 		}
 		return t.WriteFile(dst, data, info.Mode().Perm())
 	default:
-		return fmt.Errorf("%s is neither a file nor a directory nor a symbolic link", name)
+		return fmt.Errorf("%s is not a file, directory or symbolic link", name)
 	}
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// AptInstall installs packages of the mirror with the target's apt, which knows alternatives and provides.
+// AptInstall installs packages of the mirror with the target's apt, which resolves alternatives and virtual packages.
 type AptInstall struct {
 	base
 	Packages []string
-	// Debconf answers questions before they are asked, in the form of debconf-set-selections(1).
+	// Debconf has answers to the questions of packages, in the format of debconf-set-selections(1).
 	Debconf []string
-	// Recommends installs what the packages recommend as well.
+	// Recommends installs recommended packages as well.
 	Recommends bool `json:",omitempty"`
-	// HoldInitramfs puts the initramfs off: it is made once, at the end, and not by each package (Initramfs).
+	// HoldInitramfs keeps packages from making the initramfs; Initramfs makes it once at the end.
 	HoldInitramfs bool
 }
 
@@ -49,14 +49,14 @@ func (a AptInstall) Run(ctx context.Context, s *Context) error {
 	return aptGet(ctx, s, nil, append([]string{"install", recommendsOption(a.Recommends)}, a.Packages...)...)
 }
 
-// CustomPackages installs .deb files of the user; what they depend on comes from the mirror.
+// CustomPackages installs .deb files of the user. Their dependencies come from the mirror.
 type CustomPackages struct {
 	base
-	// Files are the copies that Take has made.
+	// Files are the paths of the copies that Take has made.
 	Files []string `json:"-"`
-	// Names are those of the files: apt notes them in the image's logs. Digests are the SHA-256 digests.
+	// Names are the names of the files, which apt writes to logs in the image. Digests are their SHA-256 digests.
 	Names, Digests []string
-	// Recommends installs what they recommend as well.
+	// Recommends installs recommended packages as well.
 	Recommends bool `json:",omitempty"`
 }
 
@@ -72,7 +72,7 @@ func (c CustomPackages) Run(ctx context.Context, s *Context) error {
 	var mounts []specs.Mount
 	args := []string{"install", recommendsOption(c.Recommends)}
 	for i, file := range c.Files {
-		// Two files may have one name; apt takes a word with a slash for a file.
+		// Two files may have the same name. apt treats an argument with a slash as a file.
 		inside := fmt.Sprintf("/run/custom-packages/%d/%s", i, c.Names[i])
 		mounts = append(mounts, target.Bind(file, inside, "ro"))
 		args = append(args, inside)
@@ -80,17 +80,17 @@ func (c CustomPackages) Run(ctx context.Context, s *Context) error {
 	return aptGet(ctx, s, mounts, args...)
 }
 
-// recommendsOption tells apt-get whether to install what packages recommend. It does so by itself, if its configuration
-// in the target does not say otherwise.
-func recommendsOption(yes bool) string {
-	if yes {
+// recommendsOption returns the option of apt-get that decides about recommended packages. It is always set because the
+// default depends on the configuration in the target.
+func recommendsOption(install bool) string {
+	if install {
 		return "--install-recommends"
 	}
 	return "--no-install-recommends"
 }
 
-// aptGet runs apt-get in the target without questions, with the shared directory of packages and more mounts, and with
-// daemons kept from starting.
+// aptGet runs apt-get non-interactively in the target, with the shared directory of packages and additional mounts. No
+// daemons are started.
 func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...string) error {
 	blocked, err := blockDaemons(s.Target)
 	if err != nil {
@@ -105,15 +105,16 @@ func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...strin
 	return unblockDaemons(s.Target, blocked)
 }
 
-// PolicyFile tells invoke-rc.d(8) whether a package's daemon may be started; 101 means "forbidden".
+// PolicyFile is the program by which invoke-rc.d(8) decides whether to start a daemon. Exit status 101 means no.
 const PolicyFile = "/usr/sbin/policy-rc.d"
 
+// PolicyScript is the PolicyFile during the build.
 const PolicyScript = "#!/bin/sh\n# No daemon starts while the image is being built.\nexit 101\n"
 
-// blockDaemons keeps packages from starting daemons, unless the target has a policy of its own.
+// blockDaemons keeps packages from starting daemons, unless the target has its own policy.
 func blockDaemons(t target.Target) (blocked bool, err error) {
-	there, err := target.Exists(t, PolicyFile)
-	if err != nil || there {
+	exists, err := target.Exists(t, PolicyFile)
+	if err != nil || exists {
 		return false, err
 	}
 	if err := t.WriteFile(PolicyFile, []byte(PolicyScript), 0o755); err != nil {
@@ -122,7 +123,7 @@ func blockDaemons(t target.Target) (blocked bool, err error) {
 	return true, nil
 }
 
-// unblockDaemons undoes blockDaemons; a policy that somebody else wrote in the meantime stays.
+// unblockDaemons undoes blockDaemons. It keeps a policy that a package or the user wrote in the meantime.
 func unblockDaemons(t target.Target, blocked bool) error {
 	if !blocked {
 		return nil

@@ -13,15 +13,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Clean removes what the build left in the target: downloaded packages and lists, logs of the build, the
-// machine's identity, the host's name servers, and whatever lies in directories that are mounted over at boot.
+// Clean removes files that the build left in the target: downloaded packages and lists, logs, the machine ID,
+// the host's name servers, and everything in directories that are mount points at boot.
 type Clean struct{ base }
 
 func (Clean) Kind() string { return "clean" }
 
 func (Clean) Title() string { return "clean up" }
 
-// cleanFiles are removed. The two -old copies are those that shadow makes.
+// cleanFiles are the files to remove.
 var cleanFiles = []string{
 	"/var/cache/apt/pkgcache.bin",
 	"/var/cache/apt/srcpkgcache.bin",
@@ -40,7 +40,7 @@ var cleanFiles = []string{
 	"/var/cache/debconf/templates.dat-old",
 }
 
-// cleanDirs are emptied.
+// cleanDirs are the directories to empty.
 var cleanDirs = []string{
 	"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp",
 	archivesDir,
@@ -58,21 +58,21 @@ func (Clean) Run(_ context.Context, s *Context) error {
 			return err
 		}
 	}
-	// An empty machine-id is filled in at the first boot (machine-id(5)); a copy would be the same in each clone.
-	if there, err := target.Exists(s.Target, "/etc/machine-id"); err != nil {
+	// The first boot fills in an empty machine-id (machine-id(5)); otherwise all clones would have the same.
+	if exists, err := target.Exists(s.Target, "/etc/machine-id"); err != nil {
 		return err
-	} else if there {
+	} else if exists {
 		if err := s.Target.WriteFile("/etc/machine-id", nil, 0o444); err != nil {
 			return err
 		}
 	}
-	// D-Bus has the same number; where it is a file and no link to the first, it is made anew as well.
+	// D-Bus uses the same ID. If its file is not a link to machine-id, it is made again at boot.
 	if info, err := s.Target.Lstat("/var/lib/dbus/machine-id"); err == nil && info.Mode().IsRegular() {
 		if err := s.Target.Remove("/var/lib/dbus/machine-id"); err != nil {
 			return err
 		}
 	}
-	// debootstrap copies the host's name servers; what a hook wrote on purpose stays, and so does a link.
+	// debootstrap copies the host's resolv.conf. A file that a hook wrote stays, and so does a link.
 	if info, err := s.Target.Lstat("/etc/resolv.conf"); err == nil && info.Mode().IsRegular() {
 		text, err := s.Target.ReadFile("/etc/resolv.conf")
 		if err != nil || !bytes.Equal(text, s.Resolver) {
@@ -83,7 +83,7 @@ func (Clean) Run(_ context.Context, s *Context) error {
 	return nil
 }
 
-// Cleaned is what cleanStep would leave of a tree: the state of a build before its end, as an image records it.
+// Cleaned returns the tree as Clean would leave it, for an image of a build that has not reached Clean.
 func Cleaned(tree diskimage.Tree, resolver []byte) diskimage.Tree {
 	tree = diskimage.WithoutContents(tree, relative(cleanDirs))
 	files := relative(cleanFiles)
@@ -105,7 +105,7 @@ func Cleaned(tree diskimage.Tree, resolver []byte) diskimage.Tree {
 	})
 }
 
-// relative makes names of a Target names of a Tree.
+// relative turns names of a Target into names of a Tree.
 func relative(names []string) []string {
 	out := make([]string, len(names))
 	for i, name := range names {
@@ -114,7 +114,7 @@ func relative(names []string) []string {
 	return out
 }
 
-// holds reports whether a file has that content. One that cannot be read fails when it is written.
+// holds reports whether a file has the content text. Read errors are reported when the file is written.
 func holds(e diskimage.Entry, text []byte) bool {
 	if e.Size != int64(len(text)) || e.Open == nil {
 		return false
@@ -129,7 +129,7 @@ func holds(e diskimage.Entry, text []byte) bool {
 	return bytes.Equal(data[:n], text)
 }
 
-// empty removes what is in a directory and keeps the directory.
+// empty removes the content of a directory, but not the directory.
 func empty(t target.Target, dir string) error {
 	info, err := t.Lstat(dir)
 	if err != nil || !info.IsDir() {

@@ -11,12 +11,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// KernelArgumentsFile is where kernel-install(8) looks for the arguments of the kernels that it installs; our own
-// program for extlinux does so too.
+// KernelArgumentsFile is the file from which kernel-install(8) reads the arguments for kernels; so does our kernel hook
+// for extlinux.
 const KernelArgumentsFile = "/etc/kernel/cmdline"
 
-// WriteKernelArguments writes the file. What the user's own program put there comes last, so that it has the last word;
-// if it names the root file system, it is complete.
+// WriteKernelArguments writes the file. Arguments that the user's hooks have put there come last, so that they take
+// precedence. If they contain root=, the file stays as it is.
 func WriteKernelArguments(t target.Files, arguments string) error {
 	text, err := t.ReadFile(KernelArgumentsFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -22,10 +22,10 @@ type Debootstrap struct {
 	Mirror secret.URL
 	// Options are debootstrap's own, with the dashes: "--variant=minbase".
 	Options []string
-	// InRelease and Tools are the digests of the InRelease files of the suite and of that which the tools come from.
+	// InRelease and Tools are the digests of the InRelease files of the suite and of the toolbox's suite.
 	InRelease, Tools string
-	// Scripts is a copy of a directory of the host that takes the place of debootstrap's own scripts, "" for none, and
-	// ScriptsDigest is that of its files.
+	// Scripts is a copy of a directory of the host that replaces debootstrap's own scripts, or "". ScriptsDigest is the
+	// digest of its files.
 	Scripts       string `json:"-"`
 	ScriptsDigest string `json:",omitempty"`
 }
@@ -41,10 +41,10 @@ func (Debootstrap) Installs() bool { return true }
 // Changed implements Step.
 func (Debootstrap) Changed(input string) string { return changedMirror(input) }
 
-// changedMirror describes a change of the inputs of a step whose only secret is in the URL of a mirror.
+// changedMirror implements Step.Changed for a step whose only secret is in the URL of a mirror.
 func changedMirror(input string) string {
 	if input == "" {
-		return "the credentials of the mirror are others"
+		return "the credentials of the mirror changed"
 	}
 	return ""
 }
@@ -56,7 +56,8 @@ func (d Debootstrap) Title() string {
 func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	args := []string{"debootstrap", "--arch=" + d.Arch}
 	mounts := s.Target.MountAt(TargetDir)
-	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir), target.Bind(s.Program, pkgdetails.Path, "ro"))
+	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir),
+		target.Bind(s.Program, pkgdetails.Path, "ro"))
 	if err := s.Target.MkdirAll(archivesDir, 0o755); err != nil {
 		return err
 	}
@@ -72,8 +73,8 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	args = append(args, d.Suite, TargetDir, d.Mirror.Reveal())
 
 	p := s.Command(args...)
-	// debootstrap tests with mknod whether devices can be made, which a user namespace forbids; with this it
-	// trusts the /dev that is mounted for it (debootstrap functions, check_sane_mount).
+	// debootstrap tests with mknod whether it can make devices, which is impossible in a user namespace. With this
+	// variable it uses the /dev that is mounted for it (debootstrap functions, check_sane_mount).
 	p.Env = append(p.Env, "container=lxc")
 	if err := s.inFreshToolbox(ctx, p, mounts, func(target.Target) error { return nil }); err != nil {
 		return keepDebootstrapLog(ctx, s, err)
@@ -81,14 +82,14 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	return s.Target.RemoveAll("/debootstrap")
 }
 
-// DefaultScripts is where debootstrap keeps what it knows of each suite.
+// DefaultScripts is the directory of debootstrap's scripts for each suite.
 const DefaultScripts = "/usr/share/debootstrap/scripts"
 
-// DebootstrapLog is the name of debootstrap's log, in its directory in the target and in that of the caller.
+// DebootstrapLog is the name of debootstrap's log, both in the target and in the caller's working directory.
 const DebootstrapLog = "debootstrap.log"
 
-// keepDebootstrapLog puts debootstrap's log, if there is one, into the caller's working directory when debootstrap has
-// failed: the manual promises that. It gives the error that says so.
+// keepDebootstrapLog copies debootstrap's log, if there is one, to the caller's working directory after a
+// failure, as the manual promises. It returns the failure, with the path of the copy.
 func keepDebootstrapLog(ctx context.Context, s *Context, failure error) error {
 	text, err := s.Target.ReadFile("/debootstrap/" + DebootstrapLog)
 	if err != nil || len(text) == 0 || ctx.Err() != nil {
@@ -100,14 +101,14 @@ func keepDebootstrapLog(ctx context.Context, s *Context, failure error) error {
 		return err
 	})
 	if err != nil {
-		s.Log.Warn("debootstrap's log was not kept", "error", err)
+		s.Log.Warn("keep debootstrap's log", "error", err)
 		return failure
 	}
 	return fmt.Errorf("%w; its log is %s", failure, name)
 }
 
-// DebootstrapOptions turns the words of --debootstrapopts into options. keyring= is taken out, the last one winning:
-// the file is mounted under another name.
+// DebootstrapOptions converts the words of --debootstrapopts to options. It returns the last keyring=
+// separately, as that file is mounted under another name.
 func DebootstrapOptions(values []string) (options []string, keyring string) {
 	for _, word := range DebootstrapWords(values) {
 		if file, ok := strings.CutPrefix(word, "keyring="); ok {
@@ -119,7 +120,7 @@ func DebootstrapOptions(values []string) (options []string, keyring string) {
 	return options, keyring
 }
 
-// DebootstrapOption gives the value of one option ("variant"); the last one wins, as in debootstrap.
+// DebootstrapOption returns the value of an option ("variant"); the last one wins, as in debootstrap.
 func DebootstrapOption(options []string, name string) (value string, set bool) {
 	for _, o := range options {
 		if v, ok := strings.CutPrefix(o, "--"+name+"="); ok {

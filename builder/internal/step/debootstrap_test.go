@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
-// TestDebootstrapLogIsKeptOnError holds a sentence of the manual's notes.
+// TestDebootstrapLogIsKeptOnError checks a promise of the manual.
 func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 	t.Parallel()
 	failure := errors.New("debootstrap: exit status 1")
@@ -27,15 +27,15 @@ func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 		})
 	}
 	dir := t.TempDir()
-	err := run(map[string]string{"/var/cache/apt/": "", "/debootstrap/debootstrap.log": "dpkg: told you so\n"}, dir)
+	err := run(map[string]string{"/var/cache/apt/": "", "/debootstrap/debootstrap.log": "dpkg: unknown option\n"}, dir)
 	text, readErr := os.ReadFile(filepath.Join(dir, "debootstrap.log"))
 	if !errors.Is(err, failure) || !strings.Contains(err.Error(), dir) || readErr != nil ||
-		string(text) != "dpkg: told you so\n" {
-		t.Errorf("got %v and a log of %q (%v)", err, text, readErr)
+		string(text) != "dpkg: unknown option\n" {
+		t.Errorf("got error %v and log %q (%v)", err, text, readErr)
 	}
 	for name, err := range map[string]error{
-		"no log":             run(nil, dir),
-		"no place to put it": run(map[string]string{"/debootstrap/debootstrap.log": "x"}, filepath.Join(dir, "gone")),
+		"no log":            run(nil, dir),
+		"missing directory": run(map[string]string{"/debootstrap/debootstrap.log": "x"}, filepath.Join(dir, "gone")),
 	} {
 		if !errors.Is(err, failure) {
 			t.Errorf("%s: got %v, want %v", name, err, failure)

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package step holds what a build does to the root file system, a file for each concern: debootstrap,
-// packages, accounts, network, boot loaders' files, hooks. A Step is data, so that a plan can be printed,
-// compared and hashed; it runs in a Context, which holds the target, the toolbox and what the host lends for
-// the time of the build.
+// Package step has the steps by which a build changes the root file system, a file for each concern: debootstrap,
+// packages, accounts, network, boot loaders' files, hooks. A Step is data, so that a plan can be printed, compared and
+// hashed. It runs in a Context, which has the target, the toolbox and the directories and settings of the host.
 //
-// A step knows neither the options that it comes from nor the cache that its result may go to.
+// A step depends neither on the options that it was made from nor on the cache of its result.
 package step

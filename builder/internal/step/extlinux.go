@@ -10,15 +10,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
-// Extlinux writes extlinux.conf, and puts a program into the target that keeps it in step with the kernels there,
-// now and when the booted system gets others. The boot code outside of file systems is the assembler's work.
+// Extlinux writes extlinux.conf and installs a kernel hook that updates it, now and whenever the booted system installs
+// or removes a kernel. The assembler writes the boot code outside of file systems.
 type Extlinux struct {
 	base
-	// Directory is where extlinux.conf goes, the top of a file system: "/", or "/boot" if that is a partition.
+	// Directory is the directory of extlinux.conf, the top of a file system: "/", or "/boot" if that is a partition.
 	Directory string
-	// SerialBaud, if not 0, has extlinux use the first serial line as well.
+	// SerialBaud, if not 0, is the speed at which extlinux uses the first serial port as well.
 	SerialBaud int
-	// Arguments are the kernel's.
+	// Arguments are the kernel arguments.
 	Arguments string
 }
 
@@ -26,7 +26,7 @@ func (Extlinux) Kind() string { return "extlinux" }
 
 func (Extlinux) Title() string { return "configure extlinux" }
 
-// extlinuxHook is the program that writes the kernels into extlinux.conf.
+// extlinuxHook is the kernel hook that writes the kernels to extlinux.conf.
 const extlinuxHook = "/etc/kernel/postinst.d/" + syslinux.KernelHookName
 
 func (e Extlinux) Run(ctx context.Context, s *Context) error {
@@ -36,7 +36,7 @@ func (e Extlinux) Run(ctx context.Context, s *Context) error {
 	return s.inTarget(ctx, extlinuxHook)
 }
 
-// Write writes everything but the kernels.
+// Write writes everything except the kernels in extlinux.conf.
 func (e Extlinux) Write(f target.Files) error {
 	const removal = "/etc/kernel/postrm.d/" + syslinux.KernelHookName
 	for _, name := range []string{extlinuxHook, removal} {
@@ -53,13 +53,13 @@ func (e Extlinux) Write(f target.Files) error {
 	if err := WriteKernelArguments(f, e.Arguments); err != nil {
 		return err
 	}
-	// What the user's own program wrote stays.
-	there, err := target.Exists(f, e.Config())
-	if err != nil || there {
+	// A file that the user's hook wrote stays.
+	exists, err := target.Exists(f, e.Config())
+	if err != nil || exists {
 		return err
 	}
 	return f.WriteFile(e.Config(), syslinux.Config{SerialBaud: e.SerialBaud}.Bytes(), 0o644)
 }
 
-// Config is the name of extlinux.conf.
+// Config returns the path of extlinux.conf.
 func (e Extlinux) Config() string { return path.Join(e.Directory, syslinux.ConfigName) }

@@ -9,18 +9,20 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Grower is what makes the root partition larger. The file system follows by systemd-growfs(8), which fstab asks for.
+// Grower is the program that enlarges the root partition. systemd-growfs(8), by an option in fstab, then enlarges the
+// file system.
 type Grower string
 
+// The growers.
 const (
 	GrowNothing Grower = ""
-	// GrowRepart is systemd-repart, for GPT alone.
+	// GrowRepart is systemd-repart, for GPT only.
 	GrowRepart Grower = "systemd-repart"
-	// GrowSfdisk is a program of ours, which runs sfdisk.
+	// GrowSfdisk is a script of our own that runs sfdisk.
 	GrowSfdisk Grower = "sfdisk"
 )
 
-// File is what has to be there for the program to run.
+// File returns the program that the target must contain.
 func (g Grower) File() string {
 	if g == GrowRepart {
 		return "/usr/bin/systemd-repart"
@@ -28,12 +30,12 @@ func (g Grower) File() string {
 	return "/usr/sbin/sfdisk"
 }
 
-// Grow has the root partition grow to the end of the disk at each start: usually the first one, and later ones if
-// the disk has become larger again.
+// Grow enlarges the root partition to the end of the disk at each boot: usually the first one, and later ones if the
+// disk has grown.
 type Grow struct {
 	base
 	Program Grower
-	// Type is the type of the root partition, for systemd-repart.
+	// Type is the partition type of the root partition, for systemd-repart.
 	Type string
 }
 
@@ -41,21 +43,21 @@ func (Grow) Kind() string { return "grow" }
 
 func (Grow) Title() string { return "let the root file system grow to the disk" }
 
-// growDefinition is repart.d(5): the partition of this type is to be as large as it can be.
+// growDefinition is a file of repart.d(5). It makes the partition of this type as large as possible.
 const growDefinition = `# Written by vmdebootstrap --grow.
 [Partition]
 Type=`
 
-// growUndiscarded keeps systemd-repart from discarding what is between the partitions: the boot code of
-// boards is there.
-const growUndiscarded = `# Written by vmdebootstrap --grow: there may be boot code between the partitions.
+// growNoDiscard keeps systemd-repart from discarding the space between the partitions, where boards have their boot
+// code.
+const growNoDiscard = `# Written by vmdebootstrap --grow: there may be boot code between the partitions.
 [Service]
 ExecStart=
 ExecStart=systemd-repart --dry-run=no --discard=no
 `
 
-// growProgram does what systemd-repart does on GPT disks. Partitions are left alone that cannot become a MiB
-// larger: a GPT has its copy in the last sectors.
+// growProgram does what systemd-repart does on GPT disks. It ignores partitions that cannot grow by 2 MiB, as
+// the backup GPT needs the last sectors.
 const growProgram = `#!/bin/sh
 # Written by vmdebootstrap --grow: makes the partition of / as large as the disk allows.
 set -eu
@@ -86,19 +88,21 @@ RemainAfterExit=yes
 ExecStart=` + GrowProgramName + `
 `
 
+// Files that Grow writes.
 const (
-	GrowDefinitionName  = "/etc/repart.d/50-root.conf"
-	GrowUndiscardedName = "/etc/systemd/system/systemd-repart.service.d/no-discard.conf"
-	GrowProgramName     = "/usr/local/sbin/grow-root-partition"
-	GrowUnitName        = "/etc/systemd/system/grow-root-partition.service"
-	GrowUnitWanted      = "/etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
+	GrowDefinitionName = "/etc/repart.d/50-root.conf"
+	GrowNoDiscardName  = "/etc/systemd/system/systemd-repart.service.d/no-discard.conf"
+	GrowProgramName    = "/usr/local/sbin/grow-root-partition"
+	GrowUnitName       = "/etc/systemd/system/grow-root-partition.service"
+	GrowUnitWanted     = "/etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
 )
 
 func (g Grow) Run(_ context.Context, s *Context) error { return g.Write(s.Target) }
 
+// Write writes the files to f.
 func (g Grow) Write(f target.Files) error {
 	if g.Program == GrowRepart {
-		if err := target.WriteFileIn(f, GrowUndiscardedName, growUndiscarded, 0o644); err != nil {
+		if err := target.WriteFileIn(f, GrowNoDiscardName, growNoDiscard, 0o644); err != nil {
 			return err
 		}
 		return target.WriteFileIn(f, GrowDefinitionName, growDefinition+g.Type+"\n", 0o644)

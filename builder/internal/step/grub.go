@@ -17,18 +17,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// GRUB writes what GRUB reads from /boot/grub: its modules, its environment block, and grub.cfg, made by the
-// target's own update-grub. The boot code outside of file systems and the EFI system partition are the
-// assembler's work.
+// GRUB writes the files that GRUB reads from /boot/grub: its modules, its environment block, and grub.cfg, made by the
+// target's own update-grub. The assembler writes the boot code outside of file systems and the EFI system partition.
 type GRUB struct {
 	base
-	// Platforms are GRUB's names of what it is to run on: "i386-pc", "x86_64-efi".
+	// Platforms are GRUB's names of the platforms to boot on: "i386-pc", "x86_64-efi".
 	Platforms []string
-	// SerialDevice, if set, has menu, kernel and login on the first serial line as well; it is that line's name in
-	// Linux: "ttyS0", "ttyAMA0".
+	// SerialDevice is Linux's name of the first serial port ("ttyS0", "ttyAMA0"), if menu, kernel and login use that
+	// as well.
 	SerialDevice string
-	// Cloud says that the package grub-cloud-amd64 looks after GRUB.
+	// Cloud reports whether the package grub-cloud-amd64 maintains GRUB.
 	Cloud bool
+	// Probe has the results of grub-probe on the disk in the booted image.
 	Probe grub.ProbeAnswers
 }
 
@@ -44,7 +44,7 @@ func (g GRUB) Run(ctx context.Context, s *Context) error {
 		if err := s.Target.MkdirAll("/boot/grub/"+platform, 0o755); err != nil {
 			return err
 		}
-		// The modules must be those that the core image was made from, so they are copied from one place.
+		// The modules must be those that the core image is made from, so both come from the same directory.
 		copyModules := "cp /usr/lib/grub/" + platform + "/*.mod /usr/lib/grub/" + platform + "/*.lst /boot/grub/" +
 			platform + "/"
 		if err := s.inTarget(ctx, "sh", "-c", copyModules); err != nil {
@@ -60,20 +60,19 @@ func (g GRUB) Run(ctx context.Context, s *Context) error {
 	if !g.Cloud {
 		return nil
 	}
-	// Only now: with this file there, the package would have run grub-install, which has no disk to find yet.
+	// This comes last: with this file the package would have run grub-install, which finds no disk yet.
 	return s.Target.WriteFile(CloudSwitch, nil, 0o644)
 }
 
-// CloudSwitch has grub-cloud-amd64 install GRUB anew whenever one of its packages is upgraded.
+// CloudSwitch makes grub-cloud-amd64 install GRUB again whenever one of its packages is upgraded.
 const CloudSwitch = "/etc/grub.d/enable_cloud"
 
-// updateGrub runs the target's update-grub. grub-probe and grub-mkrelpath would look for the devices under / and /boot,
-// and there are none yet: for this one run they are replaced by scripts that know the answers, and the file systems'
-// names in /dev exist.
+// updateGrub runs the target's update-grub. grub-probe and grub-mkrelpath look for the devices of / and /boot, which do
+// not exist yet. For this run, scripts that print the results replace them, and files stand in for the devices.
 func (g GRUB) updateGrub(ctx context.Context, s *Context) error {
 	dir, err := os.MkdirTemp(s.Tmp, "grub-probe-")
 	if err != nil {
-		return fmt.Errorf("make a directory for the answers to update-grub: %w", err)
+		return fmt.Errorf("make a directory for the replacements of grub-probe and grub-mkrelpath: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	probe, relpath, device := filepath.Join(dir, "grub-probe"), filepath.Join(dir, "grub-mkrelpath"),
@@ -98,35 +97,35 @@ func (g GRUB) updateGrub(ctx context.Context, s *Context) error {
 	return s.InTargetWith(ctx, mounts, "", "update-grub")
 }
 
-// serialDefaults is what --serial-console adds to GRUB's settings. 115200 baud is what the getty and the kernel's own
-// default for QEMU use.
+// serialDefaults are the settings that --serial-console adds. The getty and the kernel's default for QEMU use
+// 115200 baud as well.
 const serialDefaults = `
 # Set by vmdebootstrap --serial-console.
 GRUB_CMDLINE_LINUX_DEFAULT="console=tty0 console=%s,115200n8"
 `
 
-// serialTerminal has GRUB use the first serial port, which it knows only of the kind that PCs have. On other
-// machines the firmware's console, which GRUB uses, is the serial line.
+// serialTerminal makes GRUB use the first serial port. GRUB supports only serial ports of PCs. On other
+// machines it uses the firmware's console, which is the serial line.
 const serialTerminal = `GRUB_TERMINAL="console serial"
 GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1"
 `
 
-// CloudDefaults undoes what grub-cloud-amd64 sets in /etc/default/grub, a serial console among it. The file
-// is a configuration file of the package: changed, it would stop each of its upgrades with a question, so
-// this is another one.
+// CloudDefaults overrides settings of grub-cloud-amd64 in /etc/default/grub, such as a serial console. That is a
+// configuration file of the package, whose upgrades would ask about any change; so these settings are in another file.
 const CloudDefaults = `# Set by vmdebootstrap, over what grub-cloud-amd64 has in /etc/default/grub.
 GRUB_CMDLINE_LINUX_DEFAULT="quiet"
 GRUB_CMDLINE_LINUX=""
 GRUB_TERMINAL="console"
 `
 
+// Settings of update-grub.
 const (
 	GRUBDefaults = "/etc/default/grub"
-	// GRUBDefaultsDir is read after it, since jessie.
+	// GRUBDefaultsDir has files that are read after it, since jessie.
 	GRUBDefaultsDir = "/etc/default/grub.d"
 )
 
-// Defaults writes GRUB's settings, as far as the packages' own do not suit.
+// Defaults writes the settings that differ from those of the packages.
 func (g GRUB) Defaults(t target.Files) error {
 	serial := ""
 	if g.SerialDevice != "" {
@@ -145,7 +144,7 @@ func (g GRUB) Defaults(t target.Files) error {
 		return nil
 	}
 	text, err := t.ReadFile(GRUBDefaults)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the packages that only have the files of GRUB do not bring it
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // packages with only the files of GRUB do not contain it
 		return err
 	}
 	return t.WriteFile(GRUBDefaults, append(text, serial...), 0o644)

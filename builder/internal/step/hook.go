@@ -22,11 +22,11 @@ import (
 // target's root directory and the name of the image ("" if there is none), as since vmdebootstrap 0.1.
 type Hook struct {
 	base
-	// Digest is the SHA-256 digest of the script, and Name the last part of its name, which it can see.
+	// Digest is the SHA-256 digest of the script, and Name the last element of its path, which it can see.
 	Digest, Name string
-	// Script is where it is; Copy is the copy that Take has made, which takes its place.
+	// Script is the path of the script. Copy is the copy that Take has made, which is mounted over it.
 	Script, Copy string `json:"-"`
-	// Argument is the name of the image, and Image is its digest.
+	// Argument is the name of the image, and Image the digest of that name.
 	Argument string `json:"-"`
 	Image    string
 }
@@ -39,9 +39,9 @@ func (Hook) Kept() bool { return true }
 func (Hook) Changed(input string) string {
 	switch input {
 	case "Digest":
-		return "its content is another"
+		return "its content changed"
 	case "Image":
-		return "its arguments are others"
+		return "its arguments changed"
 	}
 	return ""
 }
@@ -70,7 +70,7 @@ func (h Hook) Run(ctx context.Context, s *Context) error {
 	return unblockDaemons(s.Target, blocked)
 }
 
-// writeHookLibrary puts the shell library for hooks where they look for it.
+// writeHookLibrary writes the shell library for hooks.
 func writeHookLibrary(toolbox target.Target) error {
 	if err := toolbox.MkdirAll(path.Dir(hooks.CustomiseLibPath), 0o755); err != nil {
 		return err
@@ -78,7 +78,7 @@ func writeHookLibrary(toolbox target.Target) error {
 	return toolbox.WriteFile(hooks.CustomiseLibPath, []byte(hooks.CustomiseLib), 0o644)
 }
 
-// Variables are the inputs among the caller's variables, sorted: a script can use any that it gets.
+// Variables returns the variables of the caller that are inputs, sorted: all that the script gets.
 func (h Hook) Variables(environ []string) ([]string, error) {
 	text, err := h.text()
 	if err != nil {
@@ -87,11 +87,11 @@ func (h Hook) Variables(environ []string) ([]string, error) {
 	return inputVariables(environ, text), nil
 }
 
-// UsesToolbox reports that the script runs in the toolbox.
+// UsesToolbox returns true: the script runs in the toolbox.
 func (Hook) UsesToolbox() bool { return true }
 
-// HostDirs are the caller's working directory and the directory of the hook, as far as they hide nothing of
-// the toolbox.
+// HostDirs returns the caller's working directory and the directory of the hook, unless mounting them would
+// hide files of the toolbox.
 func (h Hook) HostDirs(dir string) target.SharedDirs {
 	var dirs target.SharedDirs
 	for _, d := range []target.SharedDir{
@@ -104,8 +104,8 @@ func (h Hook) HostDirs(dir string) target.SharedDirs {
 	return dirs
 }
 
-// Mounts makes the directory of a hook and the caller's working directory visible to it under their own names,
-// as far as that hides nothing of the toolbox, and the copy of the script in its place.
+// Mounts returns mounts of HostDirs at the same paths as on the host, and of the copy of the script at the
+// script's path.
 func (h Hook) Mounts(dir string) []specs.Mount {
 	mounts := []specs.Mount{}
 	for _, d := range h.HostDirs(dir).Paths() {
@@ -114,7 +114,7 @@ func (h Hook) Mounts(dir string) []specs.Mount {
 	return append(mounts, target.Bind(h.Copy, h.Script, "ro"))
 }
 
-// hidesToolbox reports whether a mount at dir would cover programs or files that the toolbox itself needs.
+// hidesToolbox reports whether a mount at dir would hide files that the toolbox needs.
 func hidesToolbox(dir string) bool {
 	switch first, rest, deeper := strings.Cut(strings.TrimPrefix(dir, "/"), "/"); first {
 	case "", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys", "run", strings.TrimPrefix(TargetDir, "/"):
@@ -129,7 +129,7 @@ func hidesToolbox(dir string) bool {
 	}
 }
 
-// text reads the script; nil if there is none, as in a plan that is only printed.
+// text returns the script, or nil if there is no copy, as in a plan that is only printed.
 func (h Hook) text() ([]byte, error) {
 	text, err := os.ReadFile(h.Copy)
 	if errors.Is(err, fs.ErrNotExist) {

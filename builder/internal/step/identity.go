@@ -28,7 +28,7 @@ func (h Hostname) Run(_ context.Context, s *Context) error {
 	}
 	hosts, err := s.Target.ReadFile("/etc/hosts")
 	if errors.Is(err, fs.ErrNotExist) {
-		// netbase makes the file; without it the name would not resolve, and sudo waits for that.
+		// netbase makes the file. Without it the name does not resolve, and sudo waits for that.
 		hosts = []byte("127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\n")
 	} else if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (h Hostname) Run(_ context.Context, s *Context) error {
 	return s.Target.WriteFile("/etc/hosts", HostsWith(hosts, h.Hostname), 0o644)
 }
 
-// HostsWith appends the name to each line that starts with 127.0.0.1 and does not hold it yet.
+// HostsWith appends the name to each line for 127.0.0.1 that does not contain it yet.
 func HostsWith(hosts []byte, name string) []byte {
 	lines := strings.SplitAfter(string(hosts), "\n")
 	for i, line := range lines {
@@ -45,11 +45,11 @@ func HostsWith(hosts []byte, name string) []byte {
 		if len(words) == 0 || words[0] != "127.0.0.1" {
 			continue
 		}
-		known := false
+		found := false
 		for _, w := range words[1:] {
-			known = known || w == name
+			found = found || w == name
 		}
-		if !known {
+		if !found {
 			lines[i] = text + " " + name + line[len(text):]
 		}
 	}
@@ -74,6 +74,7 @@ func (f Fstab) Title() string { return "write /etc/fstab" }
 
 func (f Fstab) Run(_ context.Context, s *Context) error { return f.Write(s.Target) }
 
+// Write writes /etc/fstab and makes its mount points.
 func (f Fstab) Write(files target.Files) error {
 	var b strings.Builder
 	for _, e := range f.Entries {
@@ -89,7 +90,7 @@ func (f Fstab) Write(files target.Files) error {
 	return files.WriteFile("/etc/fstab", []byte(b.String()), 0o644)
 }
 
-// PersistentRules deletes udev rules that tie names to hardware of the machine that made them (wheezy).
+// PersistentRules removes udev rules that bind device names to the hardware of the build machine (wheezy).
 type PersistentRules struct{ base }
 
 func (PersistentRules) Kind() string { return "udev.rules" }

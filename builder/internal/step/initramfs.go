@@ -13,8 +13,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Kernel packages make an initramfs when they are configured, initramfs-tools' trigger makes it again, and a hook
-// that adds a module would a third time; under an emulated architecture each takes minutes. So the program is
+// Kernel packages make an initramfs when they are configured, initramfs-tools' trigger makes it again, and a hook that
+// adds a module would make it a third time. On an emulated architecture each run takes minutes. So the program is
 // diverted while packages are installed, and run once at the end.
 const (
 	UpdateInitramfs         = "/usr/sbin/update-initramfs"
@@ -22,7 +22,7 @@ const (
 	UpdateInitramfsStandIn  = "#!/bin/sh\n# The initramfs is made once, when the root file system is complete.\nexit 0\n"
 )
 
-// holdInitramfs diverts update-initramfs, whether it is there already or will be installed.
+// holdInitramfs diverts update-initramfs, whether it is already installed or not.
 func holdInitramfs(ctx context.Context, s *Context) error {
 	if held, err := target.Exists(s.Target, UpdateInitramfsDiverted); err != nil || held {
 		return err
@@ -50,7 +50,7 @@ func (i Initramfs) Run(ctx context.Context, s *Context) error {
 			return err
 		}
 	}
-	if there, err := target.Exists(s.Target, UpdateInitramfs); err != nil || !there {
+	if exists, err := target.Exists(s.Target, UpdateInitramfs); err != nil || !exists {
 		return err
 	}
 	kernels, err := target.BootFiles(s.Target, "vmlinuz-", "vmlinux-")
@@ -60,12 +60,12 @@ func (i Initramfs) Run(ctx context.Context, s *Context) error {
 	var versions, old []string
 	for _, kernel := range kernels {
 		_, version, _ := strings.Cut(kernel, "-")
-		there, err := target.Exists(s.Target, "/boot/initrd.img-"+version)
+		exists, err := target.Exists(s.Target, "/boot/initrd.img-"+version)
 		if err != nil {
 			return err
 		}
 		versions = append(versions, version)
-		if there {
+		if exists {
 			old = append(old, version)
 		}
 	}
@@ -90,11 +90,11 @@ func (i Initramfs) Run(ctx context.Context, s *Context) error {
 	}
 	return s.Outputs.Make(ctx, s.Target, Output{
 		Title: i.Title(), Program: "initramfs of " + strings.Join(versions, " and "),
-		Whole: initramfsWhole, Places: initramfsPlaces, Mentions: outputMentions,
+		Whole: initramfsInputDirs, Places: initramfsOutputDirs, Mentions: outputMentions,
 	}, update)
 }
 
-// outputMentions reports whether one of the ids is in an output of update-initramfs.
+// outputMentions reports whether an output of update-initramfs contains one of the IDs.
 func outputMentions(name string, data []byte, ids []string) bool {
 	if strings.HasPrefix(name, "/boot/initrd.img-") {
 		return initramfsMentions(data, ids)
@@ -102,19 +102,18 @@ func outputMentions(name string, data []byte, ids []string) bool {
 	return slices.ContainsFunc(ids, func(id string) bool { return bytes.Contains(data, []byte(id)) })
 }
 
-// initramfsWhole are directories that can change what is in an initramfs, whatever the programs open in them.
-var initramfsWhole = []string{
+// initramfsInputDirs are directories whose files are inputs of an initramfs even if no program opens them.
+var initramfsInputDirs = []string{
 	"/etc/initramfs-tools", "/usr/share/initramfs-tools", "/etc/kernel", "/etc/modprobe.d", "/etc/modules-load.d",
 }
 
-// initramfsPlaces are the directories that update-initramfs writes to.
-var initramfsPlaces = []string{"/boot", "/var/lib/initramfs-tools"}
+// initramfsOutputDirs are the directories that update-initramfs writes to.
+var initramfsOutputDirs = []string{"/boot", "/var/lib/initramfs-tools"}
 
-// initramfsReusable reports whether it is known what the initramfs is made of. It is so with initramfs-tools,
-// unless these are told to look at the machine that they run on, and at what is there: MODULES=dep of
-// initramfs.conf(5).
+// initramfsReusable reports whether all inputs of the initramfs are known. They are with initramfs-tools, unless
+// MODULES=dep of initramfs.conf(5) makes them look at the hardware of the machine.
 func initramfsReusable(t target.Target) (bool, error) {
-	if there, err := target.Exists(t, "/usr/sbin/mkinitramfs"); err != nil || !there {
+	if exists, err := target.Exists(t, "/usr/sbin/mkinitramfs"); err != nil || !exists {
 		return false, err
 	}
 	names, err := target.FilesBelow(t, []string{"/etc/initramfs-tools", "/usr/share/initramfs-tools/conf.d",
@@ -130,18 +129,19 @@ func initramfsReusable(t target.Target) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if modulesOfTheMachine.Match(text) {
+		if modulesFromHardware.Match(text) {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-var modulesOfTheMachine = regexp.MustCompile(`(?m)^[^#\n]*\bMODULES=["']?(dep|\$)`)
+// modulesFromHardware matches MODULES=dep, and values that only the shell can compute.
+var modulesFromHardware = regexp.MustCompile(`(?m)^[^#\n]*\bMODULES=["']?(dep|\$)`)
 
-// Fsck has the initramfs check the root file system before it is mounted. initramfs-tools put in the fsck of
-// the type that they find on the device of /, which a container has not. Of other types systemd checks what
-// is mounted read-only, but fsck.f2fs cannot open that.
+// Fsck makes the initramfs check the root file system before mounting it. initramfs-tools include the fsck for the type
+// of the device of /, but a container has no such device. systemd checks other types while they are mounted read-only,
+// which fsck.f2fs cannot do.
 type Fsck struct {
 	base
 	Type string
@@ -151,12 +151,13 @@ func (Fsck) Kind() string { return "fsck" }
 
 func (f Fsck) Title() string { return "have the initramfs check the " + f.Type }
 
-// FsckConfig is a part of initramfs.conf(5).
+// FsckConfig is a configuration file of initramfs-tools, see initramfs.conf(5).
 const FsckConfig = "/etc/initramfs-tools/conf.d/vmdebootstrap-fsck"
 
 func (f Fsck) Run(_ context.Context, s *Context) error {
-	if there, err := target.Exists(s.Target, "/etc/initramfs-tools"); err != nil || !there {
+	if exists, err := target.Exists(s.Target, "/etc/initramfs-tools"); err != nil || !exists {
 		return err
 	}
-	return target.WriteFileIn(s.Target, FsckConfig, fmt.Sprintf("# Written by vmdebootstrap.\nFSTYPE=%s\n", f.Type), 0o644)
+	return target.WriteFileIn(s.Target, FsckConfig, fmt.Sprintf("# Written by vmdebootstrap.\nFSTYPE=%s\n",
+		f.Type), 0o644)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// An initramfs is a number of cpio archives, the last of them compressed
+// An initramfs is a sequence of cpio archives. Only the last one may be compressed
 // (Documentation/driver-api/early-userspace/buffer-format.rst of Linux).
 const (
 	cpioMagic  = "07070" // 1 with, 2 without checksums
@@ -22,8 +22,8 @@ const (
 	cpioAlign  = 4
 )
 
-// initramfsMentions reports whether one of some words is in the files of an initramfs. What cannot be read may hold
-// anything.
+// initramfsMentions reports whether the files of an initramfs contain one of the words. It returns true for
+// data that it cannot read.
 func initramfsMentions(data []byte, words []string) bool {
 	if len(words) == 0 {
 		return false
@@ -49,11 +49,11 @@ func initramfsMentions(data []byte, words []string) bool {
 	return false
 }
 
-// cpioLength finds the end of an archive.
+// cpioLength returns the length of the archive at the start of data.
 func cpioLength(data []byte) (int, error) {
 	at := 0
 	for at+cpioHeader <= len(data) {
-		// Eight hexadecimal digits each: c_filesize is the seventh field behind the magic number, c_namesize
+		// Fields have eight hexadecimal digits. c_filesize is the seventh field after the magic number, c_namesize
 		// the twelfth.
 		size, err := strconv.ParseUint(string(data[at+54:at+62]), 16, 32)
 		if err != nil {
@@ -73,17 +73,17 @@ func cpioLength(data []byte) (int, error) {
 		}
 		at = align(content+int(size), cpioAlign)
 	}
-	return 0, errors.New("an archive of cpio has no end")
+	return 0, errors.New("cpio archive without a trailer")
 }
 
 func align(n, to int) int { return (n + to - 1) / to * to }
 
-// cpioMentions looks for words in a stream that begins as an archive.
+// cpioMentions reports whether a stream that begins with a cpio archive contains one of the words.
 func cpioMentions(r io.Reader, words []string) (bool, error) {
 	in := bufio.NewReader(r)
 	head, err := in.Peek(len(cpioMagic))
 	if err != nil || string(head) != cpioMagic {
-		return false, fmt.Errorf("no archive of cpio: %w", errors.Join(err, errors.ErrUnsupported))
+		return false, fmt.Errorf("not a cpio archive: %w", errors.Join(err, errors.ErrUnsupported))
 	}
 	longest := 0
 	for _, word := range words {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// cpioEntry is a file of an archive, with its name as its content.
+// cpioEntry returns an archive member named text, without content.
 func cpioEntry(text string) string {
 	fields := make([]string, 13)
 	for i := range fields {

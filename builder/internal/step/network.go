@@ -10,27 +10,29 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Network sets the network up as table B.8 of the specification says for each release.
+// Network sets up the network as table B.8 of the specification says for each release.
 type Network struct {
 	base
-	// Networkd: systemd-networkd asks for an address by DHCP on each Ethernet device.
+	// Networkd makes systemd-networkd use DHCP on each Ethernet device.
 	Networkd bool
-	// Resolved: systemd-resolved answers names, and /etc/resolv.conf points to it.
+	// Resolved makes systemd-resolved resolve names, with a link from /etc/resolv.conf.
 	Resolved bool
-	// Ifupdown: /etc/network/interfaces and interfaces.d/setup are written, Include being its one line.
+	// Ifupdown writes /etc/network/interfaces, with Include as its only line, and interfaces.d/setup.
 	Ifupdown bool
 	Include  string
 	// DHCP adds eth0 to interfaces.d/setup.
 	DHCP bool
-	// OldNames keeps eth0 and the like: udev's predictable names are masked.
+	// OldNames keeps names like eth0 by masking udev's predictable names.
 	OldNames bool
 }
 
-const DhcpNetwork = "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n"
+// DHCPNetwork is the configuration of systemd-networkd.
+const DHCPNetwork = "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n"
 
+// Parts of interfaces.d/setup for ifupdown.
 const (
 	LoopbackInterface = "auto lo\niface lo inet loopback\n"
-	DhcpInterface     = "\nauto eth0\niface eth0 inet dhcp\n"
+	DHCPInterface     = "\nauto eth0\niface eth0 inet dhcp\n"
 )
 
 func (Network) Kind() string { return "network" }
@@ -53,7 +55,7 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 	if n.Ifupdown {
 		setup := LoopbackInterface
 		if n.DHCP {
-			setup += DhcpInterface
+			setup += DHCPInterface
 		}
 		if err := target.WriteFileIn(s.Target, "/etc/network/interfaces.d/setup", setup, 0o644); err != nil {
 			return err
@@ -68,7 +70,7 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 		}
 	}
 	if n.Networkd {
-		if err := target.WriteFileIn(s.Target, "/etc/systemd/network/99-dhcp.network", DhcpNetwork, 0o644); err != nil {
+		if err := target.WriteFileIn(s.Target, "/etc/systemd/network/99-dhcp.network", DHCPNetwork, 0o644); err != nil {
 			return err
 		}
 		if err := enableUnit(ctx, s, "systemd-networkd"); err != nil {
@@ -84,8 +86,8 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 	return nil
 }
 
-// maskPredictableNames keeps the kernel's names of network devices: the udev rule that renamed them (to systemd 219)
-// and the link file that does so since (systemd.link(5)) are both covered by links to /dev/null.
+// maskPredictableNames keeps the kernel's names of network devices. Links to /dev/null mask both the udev rule that
+// renames them (up to systemd 219) and the link file that does so since (systemd.link(5)).
 func maskPredictableNames(t target.Target) error {
 	for dir, name := range map[string]string{
 		"/etc/udev/rules.d":    "80-net-setup-link.rules",
@@ -101,16 +103,16 @@ func maskPredictableNames(t target.Target) error {
 	return nil
 }
 
-// enableUnit enables a service of the target with its own systemctl, which needs no running systemd for that.
+// enableUnit enables a service of the target with its own systemctl, which works without a running systemd.
 func enableUnit(ctx context.Context, s *Context, unit string) error {
 	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
-		there, err := target.Exists(s.Target, dir+unit+".service")
+		exists, err := target.Exists(s.Target, dir+unit+".service")
 		if err != nil {
 			return err
 		}
-		if there {
+		if exists {
 			return s.inTarget(ctx, "systemctl", "--quiet", "enable", unit)
 		}
 	}
-	return fmt.Errorf("enable %s: the target has no such service", unit)
+	return fmt.Errorf("enable %s: no such service in the target", unit)
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// Overlay lets a system on a file system that never changes write: the initramfs mounts an overlay whose upper
-// layer is in memory over it, so that the system is the same at each start.
+// Overlay makes a system on a read-only file system writable: the initramfs mounts an overlay with its upper layer in
+// memory. The system is the same at each boot.
 type Overlay struct {
 	base
 	Roottype string
-	// Grub says that GRUB is in /boot, which is not changed either.
+	// Grub reports whether GRUB is in a /boot that is read-only as well.
 	Grub bool
 }
 
@@ -22,13 +22,13 @@ func (Overlay) Kind() string { return "overlay" }
 
 func (o Overlay) Title() string { return "keep changes to the " + o.Roottype + " in memory" }
 
-// Programs of initramfs-tools(7), of its boot and of its making.
+// Scripts of initramfs-tools(7): one runs at boot, the other one while the initramfs is made.
 const (
 	OverlayScript = "/etc/initramfs-tools/scripts/local-bottom/vmdebootstrap-overlay"
 	OverlayHook   = "/etc/initramfs-tools/hooks/vmdebootstrap-overlay"
 )
 
-// overlayHookText puts the kernel's modules into the initramfs.
+// overlayHookText adds the kernel modules to the initramfs.
 const overlayHookText = `#!/bin/sh
 # Written by vmdebootstrap, for a root file system that never changes.
 if [ "$1" = prereqs ]; then
@@ -38,7 +38,7 @@ fi
 manual_add_modules %s overlay
 `
 
-// overlayScriptText runs when the root file system is mounted, and before anything moves into it.
+// overlayScriptText runs after the root file system is mounted and before other mounts are moved into it.
 const overlayScriptText = `#!/bin/sh
 # Written by vmdebootstrap: the root file system never changes, so what is written goes to memory.
 # Beneath, it is as it was, in /run/root/lower.
@@ -59,7 +59,7 @@ if ! {
 fi
 `
 
-// GrubService is Debian's; it writes to grubenv(5) that the system has started.
+// GrubService configures the Debian service that records successful boots in grubenv.
 const GrubService = "/etc/systemd/system/grub-common.service.d/read-only.conf"
 
 const grubServiceText = `# Written by vmdebootstrap: /boot never changes.

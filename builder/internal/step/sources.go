@@ -13,18 +13,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// AptSources writes where apt of the finished image gets its packages. The archive is not asked whether it is there:
-// it may be one that only the image will reach.
+// AptSources writes the sources of apt in the finished image. It does not access the archive, which may be
+// reachable only from the image.
 type AptSources struct {
 	base
 	Entries []AptSource
-	// Deb822 writes a .sources file, as releases do that prefer them, instead of a .list file.
+	// Deb822 writes a .sources file instead of a .list file, for releases that prefer them.
 	Deb822 bool
 	// Keyring is the file that a .sources file names for the archive's keys.
 	Keyring string
 }
 
-// AptSource is one archive: what stands behind "deb" in sources.list(5).
+// AptSource is one archive: the fields after "deb" in sources.list(5).
 type AptSource struct {
 	URI        secret.URL
 	Suite      string
@@ -49,7 +49,7 @@ func (s AptSources) Run(_ context.Context, at *Context) error {
 	return target.WriteFileIn(at.Target, "/etc/apt/sources.list.d/"+name, text, 0o644)
 }
 
-// list is the one-line form. Sources of programs are there to be switched on, as they always were.
+// list returns the one-line format. Source packages are listed as comments that users can enable.
 func (s AptSources) list() string {
 	var b strings.Builder
 	for _, e := range s.Entries {
@@ -59,7 +59,7 @@ func (s AptSources) list() string {
 	return b.String()
 }
 
-// deb822 is the form of stanzas; suites of one archive share one.
+// deb822 returns the deb822 format. Suites of the same archive share a stanza.
 func (s AptSources) deb822() string {
 	var b strings.Builder
 	for i := 0; i < len(s.Entries); {

@@ -21,27 +21,28 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Step is one action on the root file system. It is data: whatever can change its result is in its exported fields,
-// so its JSON is its identity.
+// Step is one action on the root file system. It is data: its exported fields hold everything that can change
+// its result, so its JSON is its identity.
 type Step interface {
 	// Kind names the action: "debootstrap", "apt.install", "network". It never changes between releases.
 	Kind() string
-	// Title is the line that a user reads while it runs.
+	// Title returns the line that is shown while it runs.
 	Title() string
-	// Kept reports whether a snapshot is made of its result: that of a step that takes long is.
+	// Kept reports whether a snapshot of its result is made, as for steps that take long.
 	Kept() bool
-	// LayerTitle names the layer of a container image that ends with it, "" if it shares one with later steps.
+	// LayerTitle returns the title of the container image layer that ends with it, or "" if it shares a layer with
+	// later steps.
 	LayerTitle(codename string) string
-	// Installs reports whether it takes packages of the mirror.
+	// Installs reports whether it installs packages of the mirror.
 	Installs() bool
-	// Changed describes a change of one of its inputs, which is named as in its JSON, for people: "its text
-	// is another". The inputs that JSON hides are named "". It returns "" if there is nothing better to say
-	// than both values.
+	// Changed describes a change of an input, by its name in JSON, for messages: "its text changed". The name of
+	// inputs that JSON hides is "". It returns "" if the old and the new value say enough.
 	Changed(input string) string
+	// Run carries out the action.
 	Run(ctx context.Context, s *Context) error
 }
 
-// base is a step whose result is not kept; the others say so themselves.
+// base has the methods of a step whose result is not kept.
 type base struct{}
 
 func (base) Kept() bool               { return false }
@@ -49,7 +50,7 @@ func (base) LayerTitle(string) string { return "" }
 func (base) Installs() bool           { return false }
 func (base) Changed(string) string    { return "" }
 
-// Error says which step failed. Output holds the last lines that its programs printed.
+// Error is the failure of a step. Output has the last lines that its programs printed.
 type Error struct {
 	Step   Step
 	Output string
@@ -59,12 +60,12 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Step.Title(), e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Context is where a step works: the target, the tools, and what the host lends for the time of the build.
+// Context is the environment of a step: the target, the toolbox, and directories and settings of the host.
 type Context struct {
 	Target  target.Rootfs
 	Toolbox target.Target
-	// FreshToolbox gives another one in which nothing has run, for one program of the user's own: what that
-	// leaves there is in no snapshot, and must not be seen by another one.
+	// FreshToolbox returns a toolbox in which nothing has run yet, for a single program. The files that the program
+	// leaves there are in no snapshot, so other programs must not see them.
 	FreshToolbox func(ctx context.Context) (target.Rootfs, error)
 	// Archives is a directory of .deb files that is mounted over /var/cache/apt/archives while apt runs.
 	Archives string
@@ -72,52 +73,52 @@ type Context struct {
 	Program string
 	// Proxy is the caller's http_proxy and the like, as NAME=VALUE.
 	Proxy []string
-	// Environ and dir are the caller's environment and working directory, which hooks see.
+	// Environ and Dir are the environment and the working directory of the caller, which hooks see.
 	Environ []string
 	Dir     string
-	// Keyring, if set, is a host file that takes the place of the toolbox's Debian archive keyring.
+	// Keyring, if set, is a file of the host to use instead of the toolbox's Debian archive keyring.
 	Keyring string
-	// Tmp is a directory of the host for files that are mounted for one run.
+	// Tmp is a directory of the host for files that are mounted while one program runs.
 	Tmp string
 	// Resolver is the host's resolv.conf, which the target must not keep.
 	Resolver []byte
-	// Epoch is SOURCE_DATE_EPOCH=SECONDS for the programs of the build, empty if the time does not matter.
+	// Epoch is SOURCE_DATE_EPOCH=SECONDS for the programs of the build, empty if the build is not reproducible.
 	Epoch []string
-	// Seed is where salts of passwords come from.
+	// Seed is the source of the salts of passwords.
 	Seed uuid.UUID
-	// Outputs are what programs of earlier targets have made; nil if none are known.
+	// Outputs caches the outputs of programs; nil for no cache.
 	Outputs OutputCache
 	Log     *slog.Logger
 	Out     *Tail
 }
 
-// OutputCache knows what programs of earlier targets have made.
+// OutputCache keeps the outputs of programs for later builds.
 type OutputCache interface {
-	// Make has the outputs made in the target by run, or takes those of an earlier run with the same inputs.
+	// Make calls run to make the outputs in the target, or uses those of an earlier run with the same inputs.
 	Make(ctx context.Context, t target.Target, o Output, run func() error) error
 }
 
-// Output describes what a program makes of files of the target.
+// Output describes the files that a program makes from files of the target.
 type Output struct {
-	// Title is that of the step.
+	// Title is the title of the step.
 	Title string
-	// Program tells programs and their arguments apart: outputs of one never take the place of another's.
+	// Program identifies the program and its arguments. Outputs are reused only for the same Program.
 	Program string
-	// Whole are directories whose files are inputs, whether they are opened or not.
+	// Whole lists directories whose files are inputs even if no program opens them.
 	Whole []string
-	// Places are the directories that outputs may be in.
+	// Places lists the directories that may contain outputs.
 	Places []string
-	// Mentions reports whether an output of that name holds one of the random ids of the image.
+	// Mentions reports whether the output with that name contains one of the random IDs of the image.
 	Mentions func(name string, data []byte, ids []string) bool
 }
 
-// TargetDir is where the target is mounted inside the toolbox.
+// TargetDir is the mount point of the target inside the toolbox.
 const TargetDir = "/target"
 
 // archivesDir is apt's directory of downloaded packages.
 const archivesDir = "/var/cache/apt/archives"
 
-// BaseEnv is what every program of a build sees; nothing of the caller's session comes in.
+// BaseEnv is the environment of every program of a build, without variables of the caller.
 var BaseEnv = []string{
 	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	"HOME=/root",
@@ -127,12 +128,12 @@ var BaseEnv = []string{
 	"DEBCONF_NONINTERACTIVE_SEEN=true",
 }
 
-// Command is a program of the build with its arguments, in its root directory.
+// Command returns a process for a program with its arguments, to run in the root directory.
 func (s *Context) Command(args ...string) *specs.Process {
 	return &specs.Process{Args: args, Cwd: "/", Env: slices.Concat(BaseEnv, s.Proxy, s.Epoch)}
 }
 
-// inFreshToolbox runs a program in a toolbox of its own, which prepare makes ready for it.
+// inFreshToolbox runs a program in a toolbox of its own after calling prepare.
 func (s *Context) inFreshToolbox(ctx context.Context, p *specs.Process, mounts []specs.Mount,
 	prepare func(target.Target) error) (err error) {
 	toolbox, err := s.FreshToolbox(ctx)
@@ -151,18 +152,20 @@ func (s *Context) inTarget(ctx context.Context, args ...string) error {
 	return s.InTargetWith(ctx, nil, "", args...)
 }
 
-// InTargetWith runs a program of the target with more mounts and a text on its standard input.
+// InTargetWith runs a program of the target with additional mounts and a text on its standard input.
 func (s *Context) InTargetWith(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) error {
 	return s.Target.Run(ctx, s.Command(args...), mounts, strings.NewReader(stdin), s.Out)
 }
 
-// Tools run programs that make file systems.
+// Tools returns the means to run programs that make file systems.
 func (s *Context) Tools() filesystem.Tools {
 	run := func(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) (string, error) {
 		s.Out.Reset()
 		p := s.Command(args...)
 		if len(s.Epoch) > 0 {
-			p.Env = append(p.Env, "DETERMINISTIC_SEED=1") // libxfs: inodes get the same generation numbers each time
+			// makes libxfs use the same generation numbers of inodes each time
+			p.Env = append(p.Env,
+				"DETERMINISTIC_SEED=1")
 		}
 		if err := s.Toolbox.Run(ctx, p, mounts, strings.NewReader(stdin), s.Out); err != nil {
 			return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(s.Out.String()))
@@ -173,7 +176,7 @@ func (s *Context) Tools() filesystem.Tools {
 	return filesystem.Tools{Run: run, Tree: tree, TempDir: s.Tmp}
 }
 
-// Tail passes what programs print on to a writer, line by line, and remembers the last lines of it.
+// Tail writes the output of programs to another writer, line by line, and keeps the last lines.
 type Tail struct {
 	w     io.Writer
 	hide  *strings.Replacer
@@ -181,17 +184,18 @@ type Tail struct {
 	part  []byte
 }
 
-// TailLines is how much of a program's output is shown when it fails: enough for dpkg's summary and the cause above it.
+// TailLines is the number of output lines shown when a program fails: enough for dpkg's summary and the cause above it.
 const TailLines = 25
 
-// NewTail hides the credentials of URLs that the programs know.
+// NewTail returns a Tail that writes to w, if not nil, and hides the credentials of the URLs.
 func NewTail(w io.Writer, urls ...secret.URL) *Tail { return &Tail{w: w, hide: secret.Hider(urls...)} }
 
+// Write implements io.Writer.
 func (t *Tail) Write(p []byte) (int, error) {
 	for rest := p; ; {
-		line, after, whole := bytes.Cut(rest, []byte("\n"))
+		line, after, complete := bytes.Cut(rest, []byte("\n"))
 		t.part = append(t.part, line...)
-		if !whole {
+		if !complete {
 			return len(p), nil
 		}
 		if err := t.end(); err != nil {
@@ -201,7 +205,7 @@ func (t *Tail) Write(p []byte) (int, error) {
 	}
 }
 
-// end ends a line.
+// end completes a line.
 func (t *Tail) end() error {
 	line := t.hide.Replace(string(t.part))
 	t.part = t.part[:0]
@@ -215,9 +219,10 @@ func (t *Tail) end() error {
 	return err
 }
 
-// Reset forgets the lines.
+// Reset discards the lines.
 func (t *Tail) Reset() { t.lines, t.part = nil, t.part[:0] }
 
+// String returns the last lines.
 func (t *Tail) String() string {
 	lines := t.lines
 	if len(t.part) > 0 {

@@ -8,17 +8,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// SystemdBoot has kernel-install(8) in the booted system make unified kernel images, as the assembler does for the
-// kernels that are there from the beginning.
+// SystemdBoot configures kernel-install(8) in the booted system to make unified kernel images, as the
+// assembler does for the kernels of the build.
 type SystemdBoot struct {
 	base
-	// EntryToken begins the names of the images.
+	// EntryToken is the prefix of the names of the images.
 	EntryToken string
-	// Arguments are the kernel's.
+	// Arguments are the kernel arguments.
 	Arguments string
 }
 
-// kernelInstallConfig names what is there in all images, so that what is installed later does not change the kind.
+// kernelInstallConfig selects the layout and its generator explicitly, so that packages installed later do not change
+// them.
 const kernelInstallConfig = "layout=uki\nuki_generator=ukify\n"
 
 func (SystemdBoot) Kind() string { return "systemd-boot" }
@@ -27,6 +28,7 @@ func (SystemdBoot) Title() string { return "configure systemd-boot" }
 
 func (b SystemdBoot) Run(_ context.Context, s *Context) error { return b.Write(s.Target) }
 
+// Write writes the configuration to f.
 func (b SystemdBoot) Write(f target.Files) error {
 	if err := f.MkdirAll("/etc/kernel", 0o755); err != nil {
 		return err
