@@ -101,7 +101,7 @@ func keepDebootstrapLog(ctx context.Context, s *Context, failure error) error {
 		return err
 	})
 	if err != nil {
-		s.Log.Warn("keep debootstrap's log", "error", err)
+		s.Log.Warn("could not keep debootstrap's log", "error", err)
 		return failure
 	}
 	return fmt.Errorf("%w; its log is %s", failure, name)
