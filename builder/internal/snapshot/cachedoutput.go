@@ -51,10 +51,10 @@ type Outputs struct {
 	Title string
 	// Program identifies the program and its arguments: outputs of one never replace another's.
 	Program string
-	// Whole are directories whose files are inputs, opened or not.
-	Whole []string
-	// Places are the directories that outputs may be in.
-	Places []string
+	// InputDirs are directories whose files are inputs, opened or not.
+	InputDirs []string
+	// OutputDirs are the directories that outputs may be in.
+	OutputDirs []string
 	// Mentions reports whether an output of that name contains one of the random IDs of the image.
 	Mentions func(name string, data []byte, ids []string) bool
 }
@@ -191,7 +191,7 @@ func (a outputCache) read(kept target.Target) (made cachedRun, contents [][]byte
 		return made, nil, fmt.Errorf("%s: %w", cachedOutputFile, err)
 	}
 	for i, o := range made.Outputs {
-		if !slices.Contains(a.of.Places, path.Dir(o.Name)) {
+		if !slices.Contains(a.of.OutputDirs, path.Dir(o.Name)) {
 			return made, nil, fmt.Errorf("%s is not in a directory for outputs", o.Name)
 		}
 		data, err := kept.ReadFile(fmt.Sprintf("/%d", i))
@@ -234,7 +234,7 @@ func (a outputCache) keepRun(
 		contents = append(contents, data)
 		made.HoldsIDs = made.HoldsIDs || a.of.Mentions(output.Name, data, a.IDs)
 	}
-	names, err := target.FilesBelow(t, a.of.Whole)
+	names, err := target.FilesBelow(t, a.of.InputDirs)
 	if err != nil {
 		return "", err
 	}
@@ -272,7 +272,7 @@ func (a outputCache) output(name string, before bool) (*cachedOutput, []byte, er
 	}
 	st, whose := info.Sys().(*syscall.Stat_t), root.Sys().(*syscall.Stat_t)
 	plain := info.Mode().IsRegular() && st.Nlink == 1 && st.Uid == whose.Uid && st.Gid == whose.Gid
-	if !plain || !slices.Contains(a.of.Places, path.Dir(name)) {
+	if !plain || !slices.Contains(a.of.OutputDirs, path.Dir(name)) {
 		return nil, nil, errors.New("it makes " + name) // not a plain file of root's in a directory for outputs
 	}
 	data, err := a.target.ReadFile(name)

@@ -90,7 +90,7 @@ func (i Initramfs) Run(ctx context.Context, s *Context) error {
 	}
 	return s.Outputs.Make(ctx, s.Target, Output{
 		Title: i.Title(), Program: "initramfs of " + strings.Join(versions, " and "),
-		Whole: initramfsInputDirs, Places: initramfsOutputDirs, Mentions: outputMentions,
+		InputDirs: initramfsInputDirs, OutputDirs: initramfsOutputDirs, Mentions: outputMentions,
 	}, update)
 }
 

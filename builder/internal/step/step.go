@@ -104,10 +104,10 @@ type Output struct {
 	Title string
 	// Program identifies the program and its arguments. Outputs are reused only for the same Program.
 	Program string
-	// Whole lists directories whose files are inputs even if no program opens them.
-	Whole []string
-	// Places lists the directories that may contain outputs.
-	Places []string
+	// InputDirs lists directories whose files are inputs even if no program opens them.
+	InputDirs []string
+	// OutputDirs lists the directories that may contain outputs.
+	OutputDirs []string
 	// Mentions reports whether the output with that name contains one of the random IDs of the image.
 	Mentions func(name string, data []byte, ids []string) bool
 }
