@@ -374,7 +374,7 @@ func TestAssemblyRefusesSettingsThatAProgramComputes(t *testing.T) {
 	for text, want := range map[string]string{
 		"GRUB_CMDLINE_LINUX=\"$(cat /etc/args)\"\n": "--boot: /etc/default/grub of the root file system: GRUB_CMDLINE_LINUX: ",
 		"GRUB_TIMEOUT=`echo 5`\n":                   "GRUB_TIMEOUT: ",
-		"GRUB_CMDLINE_LINUX=\"${A:-b}\"\n":          "more than a variable",
+		"GRUB_CMDLINE_LINUX=\"${A:-b}\"\n":          "is a shell expansion",
 	} {
 		files := withGrub(t, bootable())
 		files["etc/default/grub"] = text

@@ -271,7 +271,7 @@ func TestNewSpecRefuses(t *testing.T) {
 			func(o *Options) { o.Boot, o.PartType, o.Distribution = "systemd-boot", "gpt", "bookworm" }, "--boot",
 			[]string{"bookworm has no systemd-ukify"}},
 		{"systemd-boot on i386", func(o *Options) { o.Boot, o.PartType, o.Arch = "systemd-boot", "gpt", "i386" },
-			"--boot", []string{"not made for i386"}},
+			"--boot", []string{"not available for i386"}},
 		{"systemd-boot with /boot",
 			func(o *Options) { o.Boot, o.PartType, o.Bootsize = "systemd-boot", "gpt", diskimage.MB }, "--bootsize",
 			[]string{"--esp-size"}},
