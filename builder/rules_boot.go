@@ -42,8 +42,16 @@ func loaderNeedsBIOS(s Spec) []error {
 	if s.o.Image == "" || !s.loader.BIOS() || s.arch.Name == "" || s.arch.PC || plainARM64 {
 		return nil
 	}
-	return problem.New(s.loaderFlag(), "%s has no BIOS: use --grub with --use-uefi, or --boot=%s", s.arch.Name,
-		boot.WordNone)
+	return problem.New(s.loaderFlag(), "%s has no BIOS: use %s--boot=%s", s.arch.Name, s.uefiLoaders(), boot.WordNone)
+}
+
+// uefiLoaders names what boots an image of the architecture by UEFI, as the beginning of a list of alternatives: "" if
+// nothing does.
+func (s Spec) uefiLoaders() string {
+	if s.arch.EFI == "" {
+		return ""
+	}
+	return "--grub with --use-uefi, or "
 }
 
 // loaderFits: what the boot loader itself asks for.
@@ -60,8 +68,8 @@ func sectorSizeBoots(s Spec) []error {
 	}
 	if l := s.loader; s.o.Image != "" && l.BIOS() {
 		return problem.New("--sector-size",
-			"%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, or --boot=%s", l,
-			boot.WordNone)
+			"%s cannot be booted from sectors of 4096 bytes: use --grub with --use-uefi, --boot=%s with "+
+				"--part-type=gpt, or --boot=%s", l, boot.WordSystemdBoot, boot.WordNone)
 	}
 	return nil
 }
@@ -74,7 +82,8 @@ func espNeedsUEFI(s Spec) []error {
 }
 
 func arm64NeedsUEFI(s Spec) []error {
-	boots := s.o.Image != "" || s.o.Tarball != "" // the tarball is one of a disk, as it always was
+	// With a kernel, the tarball is that of a disk, as it always was.
+	boots := s.o.Image != "" || s.o.Tarball != "" && !s.o.NoKernel
 	if boots && s.arch.Name == "arm64" && !s.loader.UEFI() && s.o.Boot != boot.WordNone {
 		return problem.New("--arch", "only UEFI is supported on arm64: add --use-uefi and --grub, or --boot=%s",
 			boot.WordNone)

@@ -4,6 +4,7 @@ package builder
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os/user"
 	"path/filepath"
@@ -159,6 +160,23 @@ func (s Spec) Warnings() []string {
 	if s.o.Squash != "" && s.o.UseUEFI && !s.bootRequest().SignedEFI() {
 		warnings = append(warnings, "--squash: "+s.release.Codename+" has no GRUB for "+s.arch.Name+
 			" that is complete without grub-install: there will be no efi directory")
+	}
+	if _, none := s.loader.(boot.None); none && s.o.Image != "" && s.o.Boot == "" && s.o.Extlinux {
+		warnings = append(warnings, fmt.Sprintf("--image: nothing in it starts the kernel, because %s has no extlinux: "+
+			"use %s--raw for a boot loader of your own, or --no-extlinux if that is meant", s.arch.Name, s.uefiLoaders()))
+	}
+	if s.o.Image == "" {
+		for _, unused := range []struct {
+			flag string
+			set  bool
+		}{
+			{"--swap", s.o.Swap > 0}, {"--bootsize", s.o.Bootsize > 0}, {"--bootoffset", s.o.Bootoffset > 0},
+			{"--grow", s.o.Grow}, {"--raw", len(s.o.Blobs) > 0},
+		} {
+			if unused.set {
+				warnings = append(warnings, unused.flag+" has no effect without --image")
+			}
+		}
 	}
 	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {
 		warnings = append(warnings, s.release.Codename+" has had no security updates since "+s.release.EOL)

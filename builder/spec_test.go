@@ -79,9 +79,12 @@ func mustSpec(t *testing.T, change func(*Options)) Spec {
 func TestNewSpecTakesWhatIsRight(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Options){
-		"defaults":             nil,
-		"image that is there":  func(o *Options) { o.Image = "old.img" },
-		"tarball":              func(o *Options) { o.Image, o.Tarball = "", "new.tar" },
+		"defaults":            nil,
+		"image that is there": func(o *Options) { o.Image = "old.img" },
+		"tarball":             func(o *Options) { o.Image, o.Tarball = "", "new.tar" },
+		"arm64 tarball without a kernel": func(o *Options) {
+			o.Image, o.Tarball, o.Arch, o.NoKernel = "", "new.tar", "arm64", true
+		},
 		"new squash directory": func(o *Options) { o.Image, o.Squash = "", "FOO" },
 		"old squash directory": func(o *Options) { o.Image, o.Squash = "", "live" },
 		"arm64 container image": func(
@@ -207,6 +210,7 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"ESP without UEFI", func(o *Options) { o.ESPSize = 5 * diskimage.MB }, "--esp-size", []string{"--use-uefi"}},
 		{"arm64 without UEFI", func(o *Options) { o.Arch, o.Foreign = "arm64", "PATH" }, "--arch",
 			[]string{"UEFI", "arm64"}},
+		{"GRUB for s390x", func(o *Options) { o.Arch, o.Boot = "s390x", "grub" }, "--boot", []string{"use --boot=none"}},
 		{"arm64 tarball", func(o *Options) { o.Image, o.Tarball, o.Arch = "", "x.tar", "arm64" }, "--arch",
 			[]string{"UEFI", "arm64"}},
 		{"UEFI on armel", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "armel" }, "--use-uefi",
@@ -542,6 +546,15 @@ func TestWarningsNameOpenDoors(t *testing.T) {
 		}, []string{"no efi directory"}},
 		{"old release", func(o *Options) { o.LockRootPassword, o.Distribution = true, "buster" },
 			[]string{"2024-06-30"}},
+		{"no boot loader", func(o *Options) { o.LockRootPassword, o.Arch = true, "armhf" },
+			[]string{"armhf has no extlinux: use --grub with --use-uefi, or --raw"}},
+		{"no boot loader at all", func(o *Options) { o.LockRootPassword, o.Arch = true, "s390x" },
+			[]string{"s390x has no extlinux: use --raw"}},
+		{"none is meant", func(o *Options) { o.LockRootPassword, o.Arch, o.Extlinux = true, "armhf", false }, nil},
+		{"options of a disk with a tarball", func(o *Options) {
+			o.LockRootPassword, o.Image, o.Tarball = true, "", "x.tar"
+			o.Swap, o.Bootsize = 300*diskimage.MB, 200*diskimage.MB
+		}, []string{"--swap has no effect", "--bootsize has no effect"}},
 	} {
 		got := mustSpec(t, test.change).Warnings()
 		if len(got) != len(test.want) {

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -182,6 +183,10 @@ func (s *settings) parseINI(data []byte) ([]configEntry, error) {
 	}
 	section, err := file.GetSection(configSection)
 	if err != nil {
+		keys := file.Section(ini.DefaultSection).Keys()
+		if len(keys) > 0 && s.lookup(keys[0].Name()) != nil {
+			return nil, fmt.Errorf("%s is in no section: add a line [%s] before it", keys[0].Name(), configSection)
+		}
 		return nil, nil
 	}
 	var entries []configEntry
@@ -233,6 +238,12 @@ func (s *settings) parseYAML(data []byte) ([]configEntry, error) {
 	}
 	node, ok := file[configSection]
 	if !ok {
+		for _, key := range slices.Sorted(maps.Keys(file)) {
+			if s.lookup(key) != nil {
+				return nil, fmt.Errorf("%s is in no mapping: put it below a line \"%s:\", with more spaces before it", key,
+					configSection)
+			}
+		}
 		return nil, nil
 	}
 	var config map[string]yaml.Node
