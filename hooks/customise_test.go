@@ -14,22 +14,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
-
-// tool gives the path of a program. If there is none the test is skipped, or fails with REQUIRE_TOOLS=1.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("REQUIRE_TOOLS") == "1" {
-		t.Fatalf("%s is not installed, and REQUIRE_TOOLS=1", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
 
 // shells are those that hooks are likely to be written for.
 var shells = []string{"dash", "bash"}
@@ -90,7 +77,7 @@ func (w *world) run(shell, script string) (output, log string, err error) {
 	if err := os.WriteFile(w.transcript, nil, 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(w.t.Context(), tool(w.t, shell), "-c", "set -eu\nrootdir=$1\n. \"$2\"\n"+script, shell,
+	cmd := exec.CommandContext(w.t.Context(), diskimagetest.Tool(w.t, shell), "-c", "set -eu\nrootdir=$1\n. \"$2\"\n"+script, shell,
 		w.root, w.lib)
 	cmd.Env = []string{"PATH=" + w.bin + ":" + os.Getenv("PATH")}
 	out, err := cmd.CombinedOutput()
@@ -214,7 +201,7 @@ func TestMountFallsBackToTheSysThatIsThere(t *testing.T) {
 // TestMountsAreRealInAUserNamespace does it without stand-ins, as an ordinary user.
 func TestMountsAreRealInAUserNamespace(t *testing.T) {
 	t.Parallel()
-	unshare := []string{tool(t, "unshare"), "--map-root-user", "--mount", "--pid", "--fork"}
+	unshare := []string{diskimagetest.Tool(t, "unshare"), "--map-root-user", "--mount", "--pid", "--fork"}
 	if out, err := exec.CommandContext(t.Context(), unshare[0],
 		append(unshare[1:], "true")...).CombinedOutput(); err != nil {
 		t.Skipf("no user namespaces here: %v: %s", err, out)
@@ -340,7 +327,7 @@ func TestBochsIsBlacklistedUnderBothNames(t *testing.T) {
 
 func TestShellcheckFindsNothingInTheLibrary(t *testing.T) {
 	t.Parallel()
-	if out, err := exec.CommandContext(t.Context(), tool(t, "shellcheck"), newWorld(t).lib).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "shellcheck"), newWorld(t).lib).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 // contrib is the directory of the examples and of the scripts for continuous integration.
@@ -55,7 +57,7 @@ func TestScriptsAreExecutableAndSayWhatTheyDo(t *testing.T) {
 		if _, rest, _ := strings.Cut(string(text), "\n"); !strings.HasPrefix(rest, "# ") {
 			t.Errorf("%s does not begin with a comment", name)
 		}
-		if out, err := exec.CommandContext(t.Context(), tool(t, "dash"), "-n", name).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "dash"), "-n", name).CombinedOutput(); err != nil {
 			t.Errorf("dash -n: %v\n%s", err, out)
 		}
 	}
@@ -79,7 +81,7 @@ func TestShellcheckFindsNothingInTheExamples(t *testing.T) {
 	for i := range examples {
 		examples[i] = strings.TrimPrefix(examples[i], "../")
 	}
-	cmd := exec.CommandContext(t.Context(), tool(t, "shellcheck"),
+	cmd := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "shellcheck"),
 		append([]string{"--external-sources"}, examples...)...)
 	cmd.Dir = ".."
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -26,20 +26,14 @@ import (
 
 // The tests of this package run again in a place where neither namespaces nor mounts can be had.
 func TestHostContainersWorkInDocker(t *testing.T) {
-	out := runContained(t, ocitest.Docker, "^(Test[^H]|TestH[^o])")
-	if !strings.Contains(out, "--- PASS: TestChrootGivesAWorldOfItsOwn") {
-		t.Error("it was not the isolation chroot")
-	}
+	runContained(t, ocitest.Docker, host.IsolationChroot, "^(Test[^H]|TestH[^o])")
 }
 
 // A root who may not mount can in a user namespace, where such may be made. As much of /proc is hidden there,
 // containers see the /proc around them; tests that want another one are left out.
 func TestHostContainersWorkInKubernetes(t *testing.T) {
-	out := runContained(t, ocitest.Unconfined,
-		"^Test(RunPasses|RunTells|RunTakes|RunLeaves|RunKeeps|RunEnds|Snapshots|InsideIsTold)")
-	if !strings.Contains(out, "the isolation is userns") {
-		t.Error("it was not the isolation userns")
-	}
+	runContained(t, ocitest.Unconfined, host.IsolationUserNS,
+		"^Test(RunPasses|RunTells|RunTakes|RunLeaves|RunKeeps|RunEnds|Snapshots|IsolationIsTheOneWanted)")
 }
 
 // Without a pid namespace nothing dies by itself.
@@ -65,13 +59,17 @@ func TestHostContainersWorkWithoutLeftovers(t *testing.T) {
 	}
 }
 
-func TestInsideIsTold(t *testing.T) {
-	t.Logf("the isolation is %s", here.Isolation)
+// TestIsolationIsTheOneWanted checks what runContained expects. In a run without it any isolation is fine, if it is one.
+func TestIsolationIsTheOneWanted(t *testing.T) {
+	want, ok := os.LookupEnv(envWanted)
+	if got := here.Isolation; ok && string(got) != want || got == "" || got == host.IsolationAuto {
+		t.Errorf("the isolation is %q, want %q", got, want)
+	}
 }
 
-// runContained runs tests in the place that a command of ocitest makes, by the isolation that is found to work, and
-// gives what they print.
-func runContained(t *testing.T, place func(string, ...string) *exec.Cmd, tests string) string {
+// runContained runs tests in the container that a command of ocitest makes. The isolation is probed there, and must turn
+// out to be the one wanted.
+func runContained(t *testing.T, container func(string, ...string) *exec.Cmd, want host.Isolation, tests string) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("a root who is to lose capabilities must have them")
@@ -84,17 +82,16 @@ func runContained(t *testing.T, place func(string, ...string) *exec.Cmd, tests s
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := place(self, "-test.v", "-test.run="+tests)
-	cmd.Env, cmd.Dir = append(os.Environ(), envOnly+"="+string(host.IsolationAuto)), dir
+	cmd := container(self, "-test.v", "-test.run="+tests)
+	cmd.Env, cmd.Dir = append(os.Environ(), envOnly+"="+string(host.IsolationAuto), envWanted+"="+string(want)), dir
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, unix.EPERM) {
 		t.Skip("this root cannot make the place, being in such a one")
 	}
 	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestIsolationIsTheOneWanted") {
+		t.Fatalf("the tests in the container: %v", err)
 	}
-	return string(out)
 }
 
 func TestChrootGivesAWorldOfItsOwn(t *testing.T) {

@@ -24,8 +24,10 @@ import (
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -110,20 +112,6 @@ func writeTestFile(t *testing.T, name string, data []byte) {
 	}
 }
 
-// needTool gives the path of a program of somebody else; without it the test is skipped, where that is allowed.
-func needTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-	case os.Getenv("REQUIRE_TOOLS") == "1":
-		t.Fatalf("%s is not installed", name)
-	default:
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 // home is an environment whose store and credentials are those of the test.
 func home(t *testing.T) (dir string, environ []string) {
 	t.Helper()
@@ -156,7 +144,7 @@ func TestCopyImageWritesADockerArchive(t *testing.T) {
 	if err := e.CopyImage(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(needTool(t, "skopeo"), "inspect",
+	out, err := exec.Command(diskimagetest.Tool(t, "skopeo"), "inspect",
 		"docker-archive:"+f.Name()+":localhost/debian:test").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), `"amd64"`) {
 		t.Errorf("got %s (%v)", out, err)
@@ -297,53 +285,12 @@ func TestUnpackTouchesItsOwnLeftoversAlone(t *testing.T) {
 	}
 }
 
-// startRegistry starts Debian's registry on loopback, with one account, alice, whose password is "secret" if guarded.
-func startRegistry(t *testing.T, guarded bool) (host string) {
-	t.Helper()
-	program := needTool(t, "docker-registry")
-	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	config := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)
-	if guarded {
-		const secret = "$2b$04$O4frEZCzKTtWeLstFGYMueh7K1RchApOY1ptmbcYjnr4W3mlj8cgq"
-		writeTestFile(t, filepath.Join(dir, "htpasswd"), []byte("alice:"+secret+"\n"))
-		config += fmt.Sprintf("auth: {htpasswd: {realm: test, path: %s/htpasswd}}\n", dir)
-	}
-	writeTestFile(t, filepath.Join(dir, "config.yml"), []byte(config))
-	cmd := exec.Command(program, "serve", filepath.Join(dir, "config.yml"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for ctx := t.Context(); ; {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", host)
-		if err == nil {
-			c.Close()
-			return host
-		}
-		if ctx.Err() != nil || cmd.ProcessState != nil {
-			t.Fatalf("the registry does not answer: %v", err)
-		}
-		time.Sleep(10 * time.Millisecond) // a poll, not a guess
-	}
-}
-
 func TestCopyImagePushesToARegistry(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	dir, manifest := testLayout(t)
 	_, environ := home(t)
-	host := startRegistry(t, false)
+	host := ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), false)
 	c := types.ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ}
 	if err := e.CheckDestination(t.Context(), c); err == nil || !strings.Contains(err.Error(), "HTTP") {
 		t.Errorf("a registry without TLS: got %v", err)
@@ -352,7 +299,7 @@ func TestCopyImagePushesToARegistry(t *testing.T) {
 	if err := errors.Join(e.CheckDestination(t.Context(), c), e.CopyImage(t.Context(), c)); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(needTool(t, "skopeo"), "inspect", "--tls-verify=false", c.Destination).CombinedOutput()
+	out, err := exec.Command(diskimagetest.Tool(t, "skopeo"), "inspect", "--tls-verify=false", c.Destination).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), manifest.String()) {
 		t.Errorf("got %s (%v), want digest %s", out, err, manifest)
 	}
@@ -361,7 +308,7 @@ func TestCopyImagePushesToARegistry(t *testing.T) {
 func TestCredentialsComeFromTheUsualFiles(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
-	host := startRegistry(t, true)
+	host := ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), true)
 	auth := fmt.Appendf(nil, `{"auths": {%q: {"auth": "YWxpY2U6c2VjcmV0"}}}`, host) // alice:secret
 	for name, place := range map[string]func(dir string) (file string, environ []string){
 		"none": func(string) (string, []string) { return "", nil },

@@ -21,6 +21,9 @@ const onHost = "TestHost"
 // envOnly names an isolation for a run of the tests in another place.
 const envOnly = "OCI_TEST_ISOLATION"
 
+// envWanted names the isolation that a run of the tests in another place must find.
+const envWanted = "OCI_TEST_WANTED"
+
 // here is where this process runs. It is set once, by TestMain.
 var here host.Place
 

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/registry"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -18,7 +20,7 @@ func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
 	e := openEngine(t)
 	layout, manifest := testLayout(t)
 	dir, environ := home(t)
-	host := startRegistry(t, false)
+	host := ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), false)
 	name := "docker://" + host + "/os/debian:13"
 	if err := e.CopyImage(t.Context(), types.ImageCopy{Layout: layout, Destination: name, Environ: environ,
 		SkipTLSVerify: true}); err != nil {

@@ -19,8 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -142,7 +144,7 @@ func TestImagesAreInspectedAndTheirLayersFetched(t *testing.T) {
 	e := openEngine(t)
 	dir, _ := testLayout(t)
 	_, environ := home(t)
-	host := startRegistry(t, false)
+	host := ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), false)
 	copied := types.ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ,
 		SkipTLSVerify: true}
 	if err := e.CopyImage(t.Context(), copied); err != nil {

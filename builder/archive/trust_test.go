@@ -17,6 +17,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 func day(text string) time.Time {
@@ -224,7 +225,7 @@ func TestEachDefaultKeyHasRelease(t *testing.T) {
 // debootstrap runs gpgv, which must be able to read the keyring of WriteKeyring.
 func TestGpgvReadsKeyringOfRelease(t *testing.T) {
 	t.Parallel()
-	gpgv := tool(t, "gpgv")
+	gpgv := diskimagetest.Tool(t, "gpgv")
 	repo := archivetest.NewRepository(t)
 	c := newClient(t, repo)
 	c.Keyring = append(DefaultKeyring(), repo.Keyring()...)

@@ -5,6 +5,8 @@ package archive
 import (
 	"os/exec"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 // versionPairs are pairs of versions, the older first.
@@ -53,7 +55,7 @@ func TestCompareVersionsFollowsManual(t *testing.T) {
 
 func TestCompareVersionsAgreesWithDpkg(t *testing.T) {
 	t.Parallel()
-	dpkg := tool(t, "dpkg")
+	dpkg := diskimagetest.Tool(t, "dpkg")
 	for _, pair := range versionPairs {
 		if err := exec.Command(dpkg, "--compare-versions", pair[0], "lt", pair[1]).Run(); err != nil {
 			t.Errorf("dpkg says that %q is not older than %q: %v", pair[0], pair[1], err)

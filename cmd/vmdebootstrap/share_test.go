@@ -8,21 +8,19 @@ import (
 	"archive/tar"
 	"fmt"
 	"maps"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
 // TestCacheIsSharedThroughARegistry has one machine put its snapshots to a registry, and another one, with an empty
 // store, begin with them. It costs about 30 seconds where another test has bootstrapped the same release before.
 func TestCacheIsSharedThroughARegistry(t *testing.T) {
-	place := "docker://" + startRegistry(t) + "/cache"
+	place := "docker://" + ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), false) + "/cache"
 	dir, empty := t.TempDir(), t.TempDir()
 	t.Cleanup(func() { // what is in it belongs to subordinate IDs
 		cmd := vmdebootstrap(t, "cache", "clear", "--state-dir", empty)
@@ -114,43 +112,4 @@ func xattrs(h *tar.Header) map[string]string {
 		}
 	}
 	return found
-}
-
-// startRegistry starts Debian's registry on loopback.
-func startRegistry(t *testing.T) (host string) {
-	t.Helper()
-	program := diskimagetest.Tool(t, "docker-registry")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	config := filepath.Join(t.TempDir(), "config.yml")
-	text := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n",
-		t.TempDir(), host)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "serve", config)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for {
-		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", host)
-		if err == nil {
-			c.Close()
-			return host
-		}
-		if t.Context().Err() != nil {
-			t.Fatalf("the registry does not answer: %v", err)
-		}
-		time.Sleep(10 * time.Millisecond) // a poll, not a guess
-	}
 }

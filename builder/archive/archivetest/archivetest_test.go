@@ -10,22 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// tool returns the path of a program that checks our results. Without it the test is skipped, or fails if REQUIRE_TOOLS
-// is set.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("REQUIRE_TOOLS") != "" {
-		t.Fatalf("the tool %s is missing", name)
-	}
-	t.Skipf("the tool %s is missing", name)
-	return ""
-}
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+)
 
 // save writes a file of the repository into a temporary directory.
 func save(t *testing.T, r *Repository, path string) string {
@@ -43,7 +30,7 @@ func save(t *testing.T, r *Repository, path string) string {
 
 func TestGpgvTrustsTheSignatures(t *testing.T) {
 	t.Parallel()
-	gpgv := tool(t, "gpgv")
+	gpgv := diskimagetest.Tool(t, "gpgv")
 	r := NewRepository(t, "wheezy")
 	keyring := r.KeyringFile()
 	inRelease := save(t, r, "dists/wheezy/InRelease")
@@ -62,7 +49,7 @@ func TestGpgvTrustsTheSignatures(t *testing.T) {
 
 func TestDpkgDebReadsThePackages(t *testing.T) {
 	t.Parallel()
-	dpkg := tool(t, "dpkg-deb")
+	dpkg := diskimagetest.Tool(t, "dpkg-deb")
 	for _, compression := range []string{".gz", ".xz", ".zst", ".none"} {
 		r := NewRepository(t)
 		r.Add(Deb{
@@ -91,7 +78,7 @@ func TestDpkgDebReadsThePackages(t *testing.T) {
 
 func TestAptInstallsFromRepository(t *testing.T) {
 	t.Parallel()
-	apt := tool(t, "apt-get")
+	apt := diskimagetest.Tool(t, "apt-get")
 	r := NewRepository(t, "stretch")
 	r.Add(Deb{Name: "hello", Depends: "world (>= 1)"}, Deb{Name: "world", Architecture: "all", Version: "1:2.0-1"})
 	dir := t.TempDir()

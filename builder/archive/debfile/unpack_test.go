@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 // buildDeb writes a .deb and returns its path.
@@ -91,7 +92,7 @@ func TestUnpackKeepsAttributes(t *testing.T) {
 	if os.Geteuid() != 0 {
 		// Only root can set owners: run this test again as root of a user namespace with subordinate IDs.
 		args := []string{"--user", "--map-root-user", "--map-auto", os.Args[0], "-test.run=^" + t.Name() + "$"}
-		if out, err := exec.CommandContext(t.Context(), tool(t, "unshare"), args...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "unshare"), args...).CombinedOutput(); err != nil {
 			t.Fatalf("as root of a user namespace: %v\n%s", err, out)
 		}
 		return
@@ -332,7 +333,7 @@ func TestUnpackStopsWithContext(t *testing.T) {
 
 func TestUnpackAgreesWithDpkgDeb(t *testing.T) {
 	t.Parallel()
-	dpkg := tool(t, "dpkg-deb")
+	dpkg := diskimagetest.Tool(t, "dpkg-deb")
 	source := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(source, "DEBIAN"), 0o755); err != nil {
 		t.Fatal(err)
