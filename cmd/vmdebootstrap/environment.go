@@ -46,14 +46,19 @@ type place struct {
 	isolation oci.Isolation
 }
 
-// getenv is os.Getenv; the last of several settings counts.
-func (e environment) getenv(name string) string {
-	value := ""
+// lookupEnv is os.LookupEnv. Of two variables with one name the first counts, as for getenv(3) and os.Getenv.
+func (e environment) lookupEnv(name string) (value string, found bool) {
 	for _, kv := range e.environ {
 		if n, v, _ := strings.Cut(kv, "="); n == name {
-			value = v
+			return v, true
 		}
 	}
+	return "", false
+}
+
+// getenv is os.Getenv.
+func (e environment) getenv(name string) string {
+	value, _ := e.lookupEnv(name)
 	return value
 }
 

@@ -63,13 +63,19 @@ func TestEveryJoinedMistakeGetsALine(t *testing.T) {
 	}
 }
 
-func TestLastOfSeveralVariablesCounts(t *testing.T) {
+// Issue 13: getenv took the last of two variables with one name, and secrets came from the first.
+func TestFirstOfTwoVariablesCounts(t *testing.T) {
 	t.Parallel()
-	env := environment{environ: []string{"HOME=/a", "HOMES=/b", "HOME=/c=d"}}
+	env := environment{environ: []string{"HOMES=/b", "HOME=/c=d", "HOME=/a", "EMPTY="}}
 	if got := env.getenv("HOME"); got != "/c=d" {
-		t.Errorf("got %q, want /c=d", got)
+		t.Errorf("getenv: got %q, want /c=d", got)
 	}
-	if got := env.getenv("NONE"); got != "" {
-		t.Errorf("got %q of a variable that is not there", got)
+	if got, err := env.secretSource().read("env:HOME"); err != nil || got != "/c=d" {
+		t.Errorf("env:HOME: got %q (%v), want /c=d", got, err)
+	}
+	for name, want := range map[string]bool{"EMPTY": true, "NONE": false} {
+		if value, found := env.lookupEnv(name); value != "" || found != want {
+			t.Errorf("%s: got %q, found is %t, want %t", name, value, found, want)
+		}
 	}
 }

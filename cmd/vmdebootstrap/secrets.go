@@ -17,16 +17,9 @@ type secretSource struct {
 	lookup func(name string) (value string, found bool)
 }
 
-// source gives the place to look for secrets in.
+// secretSource returns the source of secrets in this environment.
 func (e environment) secretSource() secretSource {
-	return secretSource{dir: e.dir, lookup: func(name string) (string, bool) {
-		for _, kv := range e.environ {
-			if n, value, _ := strings.Cut(kv, "="); n == name {
-				return value, true
-			}
-		}
-		return "", false
-	}}
+	return secretSource{dir: e.dir, lookup: e.lookupEnv}
 }
 
 // read follows what a config file says instead of a password: file:NAME is the first line of a file, env:NAME a
