@@ -313,7 +313,7 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"boot and swap beyond the image", func(o *Options) { o.Bootsize, o.Swap = 800*diskimage.MB, 300*diskimage.MB },
 			"--swap", []string{"does not fit"}},
 		{"missing hook", func(o *Options) { o.Actions = []Action{Script("none.sh")} }, "--customize",
-			[]string{`"none.sh"`, "neither there nor in"}},
+			[]string{`"none.sh"`, "does not exist, nor is it in"}},
 		{"hook that cannot run", func(o *Options) { o.Actions = []Action{Script("plain.sh")} }, "--customize",
 			[]string{"not executable"}},
 		{"missing output directory", func(o *Options) { o.Image = "gone/x.img" }, "--image", []string{"gone/x.img"}},

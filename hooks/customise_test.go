@@ -18,11 +18,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
-// shells are those that hooks are likely to be written for.
+// shells lists the shells that hooks are likely to be written for.
 var shells = []string{"dash", "bash"}
 
-// world is a root directory, the library, and stand-ins for the programs that need privileges. Each stand-in writes its
-// name and arguments to a log, with $rootdir for the root directory, and then does as told.
+// world is a root directory, the library, and fakes of the programs that need privileges. Each fake writes its name and
+// arguments to a log, with $rootdir for the root directory, and then runs the commands that it was made with.
 type world struct {
 	t               *testing.T
 	dir, root, lib  string
@@ -49,12 +49,12 @@ func newWorld(t *testing.T) *world {
 		"umount":     `rm "$1/mounted"`,
 		"chroot":     ``,
 	} {
-		w.stand(name, does)
+		w.fake(name, does)
 	}
 	return w
 }
 
-// write makes a file and its directory.
+// write writes a file and makes its directory.
 func (w *world) write(name, text string) {
 	w.t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -65,13 +65,13 @@ func (w *world) write(name, text string) {
 	}
 }
 
-// stand makes a stand-in.
-func (w *world) stand(name, does string) {
+// fake makes a fake program that runs the shell commands does.
+func (w *world) fake(name, does string) {
 	w.t.Helper()
 	w.write(filepath.Join(w.bin, name), fmt.Sprintf("#!/bin/sh\necho %s \"$@\" >>'%s'\n%s\n", name, w.transcript, does))
 }
 
-// run sources the library and runs a script with "set -eu"; it gives the script's output and the log since the start.
+// run sources the library, runs a script with "set -eu", and returns the output and log of this run.
 func (w *world) run(shell, script string) (output, log string, err error) {
 	w.t.Helper()
 	if err := os.WriteFile(w.transcript, nil, 0o600); err != nil {
@@ -88,7 +88,7 @@ func (w *world) run(shell, script string) (output, log string, err error) {
 	return string(out), strings.ReplaceAll(string(text), w.root, "$rootdir"), err
 }
 
-// mustRun is run for a script that has to succeed.
+// mustRun is run for a script that must succeed.
 func (w *world) mustRun(shell, script string) (output, log string) {
 	w.t.Helper()
 	out, log, err := w.run(shell, script)
@@ -98,7 +98,7 @@ func (w *world) mustRun(shell, script string) (output, log string) {
 	return out, log
 }
 
-// tree gives the files below a directory of the root directory, with their content.
+// tree returns the files below a directory of the root directory, with their contents.
 func (w *world) tree(dir string) map[string]string {
 	w.t.Helper()
 	found := map[string]string{}
@@ -188,8 +188,8 @@ func TestCleanupRunsWhenTheHookFails(t *testing.T) {
 
 func TestMountFallsBackToTheSysThatIsThere(t *testing.T) {
 	inShells(t, func(t *testing.T, w *world, shell string) {
-		w.stand("mount", `[ "$2" != sysfs ]`)
-		w.stand("umount", `[ "$1" = -l ]`)
+		w.fake("mount", `[ "$2" != sysfs ]`)
+		w.fake("umount", `[ "$1" = -l ]`)
 		_, log := w.mustRun(shell, "mount_proc\ncleanup")
 		if !strings.Contains(log,
 			"mount --rbind --make-rslave /sys $rootdir/sys\numount $rootdir/sys\numount -l $rootdir/sys\n") {
@@ -198,7 +198,7 @@ func TestMountFallsBackToTheSysThatIsThere(t *testing.T) {
 	})
 }
 
-// TestMountsAreRealInAUserNamespace does it without stand-ins, as an ordinary user.
+// TestMountsAreRealInAUserNamespace mounts without fakes, as an ordinary user.
 func TestMountsAreRealInAUserNamespace(t *testing.T) {
 	t.Parallel()
 	unshare := []string{diskimagetest.Tool(t, "unshare"), "--map-root-user", "--mount", "--pid", "--fork"}
@@ -327,7 +327,5 @@ func TestBochsIsBlacklistedUnderBothNames(t *testing.T) {
 
 func TestShellcheckFindsNothingInTheLibrary(t *testing.T) {
 	t.Parallel()
-	if out, err := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "shellcheck"), newWorld(t).lib).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
+	diskimagetest.Run(t, "shellcheck", newWorld(t).lib)
 }

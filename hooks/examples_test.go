@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// contrib is the directory of the examples and of the scripts for continuous integration.
+// contrib is the directory of examples and of scripts for continuous integration.
 const contrib = "../contrib"
 
 // scripts lists the shell scripts of contrib, by their first line.
@@ -57,9 +57,7 @@ func TestScriptsAreExecutableAndSayWhatTheyDo(t *testing.T) {
 		if _, rest, _ := strings.Cut(string(text), "\n"); !strings.HasPrefix(rest, "# ") {
 			t.Errorf("%s does not begin with a comment", name)
 		}
-		if out, err := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "dash"), "-n", name).CombinedOutput(); err != nil {
-			t.Errorf("dash -n: %v\n%s", err, out)
-		}
+		diskimagetest.Run(t, "dash", "-n", name)
 	}
 	examples, err := filepath.Glob(filepath.Join(contrib, "examples/*.sh"))
 	if err != nil {
@@ -89,7 +87,7 @@ func TestShellcheckFindsNothingInTheExamples(t *testing.T) {
 	}
 }
 
-// hook runs an example hook on the root directory of a world, whose chroot is a stand-in. The library is the real one.
+// hook runs an example hook on the root directory of a world, whose chroot is a fake. The library is the real one.
 func (w *world) hook(name string, env ...string) (output string, err error) {
 	w.t.Helper()
 	text, err := os.ReadFile(filepath.Join(contrib, "examples", name))
@@ -110,7 +108,7 @@ func (w *world) hook(name string, env ...string) (output string, err error) {
 	return string(out), err
 }
 
-// customiseLine is how hooks find the library, where it is only while they run.
+// customiseLine is the line by which hooks source the library. The file exists only while they run in a build.
 const customiseLine = ". /usr/share/vmdebootstrap/common/customise.lib"
 
 func TestBoardHooksMakeTheKernelStart(t *testing.T) {
@@ -134,7 +132,7 @@ func TestBoardHooksMakeTheKernelStart(t *testing.T) {
 		const after = "etc/initramfs/post-update.d/zz-u-boot-menu"
 		if info, err := os.Stat(filepath.Join(w.root, after)); err != nil || info.Mode()&0o111 != 0o111 ||
 			!strings.HasPrefix(files[after], "#!/bin/sh\n") {
-			t.Errorf("%s: %s is no program: %v", board, after, err)
+			t.Errorf("%s: %s is not a program: %v", board, after, err)
 		}
 	}
 }
@@ -162,7 +160,7 @@ func TestAutologinIsForAUserOfTheImage(t *testing.T) {
 func TestDesktopIsInstalledWithoutDaemons(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.stand("chroot", `[ "$2" != apt-get ] || [ "$4" != -y ] || [ -x "$1/usr/sbin/policy-rc.d" ]`)
+	w.fake("chroot", `[ "$2" != apt-get ] || [ "$4" != -y ] || [ -x "$1/usr/sbin/policy-rc.d" ]`)
 	if out, err := w.hook("desktop.sh", "DESKTOP=mate"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -208,7 +206,7 @@ func TestUserSetupGivesKeysOrAPasswordToChoose(t *testing.T) {
 	}
 }
 
-// TestBoardWrappersPutUBootWhereTheROMLooks looks at the options that the wrappers call the program with.
+// TestBoardWrappersPutUBootWhereTheROMLooks checks the options that the wrappers pass to the program.
 func TestBoardWrappersPutUBootWhereTheROMLooks(t *testing.T) {
 	t.Parallel()
 	wrappers, err := filepath.Abs(filepath.Join(contrib, "examples"))

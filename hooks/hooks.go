@@ -2,22 +2,21 @@
 
 // Package hooks is the contract between vmdebootstrap and the user programs that it runs while it builds an image.
 //
-// A hook is named with --customize; several run in the order in which they are named. It is started when the system is
-// installed and configured, before the package archives are cleaned away and before the initramfs and the boot loader
-// are made. It gets two arguments: the directory that holds the root file system, and the name of the image as given
-// with
-// --image, or an empty text if the build makes no image. It has to end with exit status 0; any other ends the build.
+// A hook is named with --customize; several run in the order in which they are named. It runs after the system is
+// installed and configured, before the package archives are removed and before the initramfs and the boot loader are
+// made. It gets two arguments: the directory that holds the root file system, and the name of the image as given with
+// --image, or an empty text if the build makes no image. Any exit status other than 0 ends the build.
 //
-// A hook of the phase essential gets the same, but runs when the base system is there and before any other package is
-// installed. One of the phase image runs when the image is written, as the caller's own program outside of all
-// containers, and gets the name of the image alone.
+// A hook of the phase essential gets the same arguments, but runs after the base system is installed and before any
+// other package. A hook of the phase image runs when the image is written, as the caller's own program outside of all
+// containers, and gets only the name of the image.
 //
-// It runs in a container of tools, as root of a user namespace: its own directory and the directory that vmdebootstrap
-// was called in are there under their own names, /proc, /sys and /dev are mounted below the root directory, names
-// resolve, daemons of packages are kept from starting, and whatever it leaves mounted or running ends with it. The
-// shell library CustomiseLib is at CustomiseLibPath.
+// Other hooks run in a container of tools, as root of a user namespace: a hook's own directory and the directory that
+// vmdebootstrap was called in have the same names there, /proc, /sys and /dev are mounted below the root directory,
+// names resolve, packages cannot start daemons, and whatever a hook leaves mounted or running ends with it. The shell
+// library CustomiseLib is at CustomiseLibPath.
 //
-// Find says which file a name stands for. The package runs nothing: package builder does.
+// Find returns the file that a name stands for. Package builder runs it.
 package hooks
 
 import (
@@ -27,7 +26,7 @@ import (
 	"path/filepath"
 )
 
-// ExamplesDir is where a hook is looked for that is not in the place its name says.
+// ExamplesDir is searched for hooks that do not exist under the name given.
 const ExamplesDir = "/usr/share/vmdebootstrap/examples"
 
 // Phase is a moment of the build at which hooks run.
@@ -35,21 +34,20 @@ type Phase string
 
 // The phases.
 const (
-	// PhaseEssential is when the base system is there, and before any other package is installed.
+	// PhaseEssential is after the base system is installed, before any other package.
 	PhaseEssential Phase = "essential"
-	// PhaseCustomize is when the system is installed and configured: that of --customize.
+	// PhaseCustomize is after the system is installed and configured. It is the phase of --customize.
 	PhaseCustomize Phase = "customize"
-	// PhaseImage is when the image has its name.
+	// PhaseImage is after the image is complete.
 	PhaseImage Phase = "image"
 )
 
-// executable are the permission bits of which a hook needs one.
+// executable holds the permission bits of which a hook needs at least one.
 const executable fs.FileMode = 0o111
 
-// Find gives the absolute path of a hook: the file called name, relative to dir if it is not absolute, else the one in
-// ExamplesDir. stat is os.Stat or takes its place in tests. The error wraps fs.ErrNotExist if there is neither; a
-// directory or a file that is not executable is an error as well and hides the one in ExamplesDir, because whoever
-// made it meant it.
+// Find returns the absolute path of a hook: the file called name, relative to dir if it is not absolute, else the one in
+// ExamplesDir. stat is os.Stat, except in tests. The error wraps fs.ErrNotExist if neither exists; a directory or a file
+// that is not executable is an error, even if there is one in ExamplesDir, because it was probably meant.
 func Find(name, dir string, stat func(string) (fs.FileInfo, error)) (string, error) {
 	if name == "" {
 		return "", errors.New("a hook without a name")
@@ -72,5 +70,5 @@ func Find(name, dir string, stat func(string) (fs.FileInfo, error)) (string, err
 		}
 		return file, nil
 	}
-	return "", fmt.Errorf("hook %q is neither there nor in %s: %w", name, ExamplesDir, fs.ErrNotExist)
+	return "", fmt.Errorf("hook %q does not exist, nor is it in %s: %w", name, ExamplesDir, fs.ErrNotExist)
 }

@@ -44,12 +44,12 @@ func TestFindLooksHereAndThenAmongTheExamples(t *testing.T) {
 	}
 }
 
-func TestFindRefusesWhatCannotRun(t *testing.T) {
+func TestFindRejectsWhatCannotRun(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"plain.txt": "not executable",
 		"dir":       "not a regular file",
-		"none.sh":   "neither there nor in",
+		"none.sh":   "does not exist, nor is it in",
 		"":          "without a name",
 	} {
 		_, err := hooks.Find(name, "/home/joe", statIn(files))

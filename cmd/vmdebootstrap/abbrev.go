@@ -9,13 +9,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// expand turns a command line in the grammar of vmdebootstrap 1.7 into one that cobra reads the same way. It writes
-// out abbreviated options, joins each value to its option, and drops the words that are neither.
+// expand translates a command line in the grammar of vmdebootstrap 1.7 into one that cobra parses to the same result. It
+// writes out abbreviated options, joins each value to its option, and drops the words that are neither.
 //
-// That grammar is Python's optparse: an option that takes a value takes the next word even if that begins with a
-// dash; any beginning of an option that no other option shares will do; words that are not options are ignored.
+// The grammar is that of Python's optparse: an option with a value takes the next word even if that begins with a dash;
+// an unambiguous prefix of an option is enough; words that are not options are ignored.
 func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
-	words := []string{} // not nil, which cobra takes for os.Args
+	words := []string{} // not nil, for which cobra substitutes os.Args
 	for i := 0; i < len(args); i++ {
 		word := args[i]
 		switch {
@@ -52,8 +52,8 @@ func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
 	return words, nil
 }
 
-// findFlag finds the option of that name, or else the only one whose name begins so. An option of the manual goes
-// before those that came later, which must not make the abbreviation of an old script ambiguous.
+// findFlag returns the option of that name, or else the only one whose name begins with it. Options of the manual take
+// precedence over extensions, which must not make an old script's abbreviation ambiguous.
 func findFlag(flags *pflag.FlagSet, name string) (*pflag.Flag, error) {
 	if flag := flags.Lookup(name); flag != nil {
 		return flag, nil
@@ -64,8 +64,8 @@ func findFlag(flags *pflag.FlagSet, name string) (*pflag.Flag, error) {
 			found = append(found, f)
 		}
 	})
-	later := func(f *pflag.Flag) bool { _, ok := f.Annotations[beyondManual]; return ok }
-	if old := slices.DeleteFunc(slices.Clone(found), later); len(old) > 0 {
+	isExtension := func(f *pflag.Flag) bool { _, ok := f.Annotations[extension]; return ok }
+	if old := slices.DeleteFunc(slices.Clone(found), isExtension); len(old) > 0 {
 		found = old
 	}
 	switch len(found) {

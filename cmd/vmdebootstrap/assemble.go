@@ -20,12 +20,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// assembleSettings are the settings of a build that are about the disk and its boot loader, in the order of the help.
+// assembleSettings names the settings of a build that concern the disk and its boot loader, in the order of the help.
 var assembleSettings = []string{
 	"image", "size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
 	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize",
-	"boottype",
-	"bootoffset", "bootflag", "esp-size", "sector-size", "raw",
+	"boottype", "bootoffset", "bootflag", "esp-size", "sector-size", "raw",
 	"arch", "distribution", "mirror", "tls-verify", "state-dir", "verbose",
 }
 
@@ -37,24 +36,26 @@ type assembleCall struct {
 	from           string
 }
 
-// newAssembleVerb makes "vmdebootstrap assemble": it makes a disk image of a root file system that is there already.
+// newAssembleVerb returns the command "vmdebootstrap assemble", which makes a disk image from an existing root file
+// system.
 func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	c := assembleCall{env: env, stdout: stdout, stderr: stderr, settings: newSettings("")}
 	c.settings.only(assembleSettings)
 	o := &c.settings.options
 	o.Distribution, o.SizeAuto = "", true
-	c.settings.lookup("distribution").usage = "take the root file system for release `NAME` of Debian or Ubuntu (default: what it says itself)"
-	c.settings.lookup("arch").usage = "expect `ARCHITECTURE`, as Debian calls it (default: what the root file system is for)"
+	c.settings.lookup("distribution").usage = "treat the root file system as release `NAME` of Debian or Ubuntu (default: read from it)"
+	c.settings.lookup("arch").usage = "expect `ARCHITECTURE`, as Debian calls it (default: read from the root file system)"
 	verb := &cobra.Command{
 		Use:   "assemble --from SOURCE --image FILE [options]",
-		Short: "make a disk image of a tarball, a container image or a directory",
-		Long: "Make a disk image of a root file system that is there already, as a build does: the same partitions, file systems and\n" +
-			"boot code. /etc/fstab and the boot loader's configuration are written to match. Nothing of the root file system is run.\n\n" +
-			"SOURCE is a tarball (plain or compressed with gzip, xz, zstd or bzip2; - is standard input), a container image in an OCI layout,\n" +
-			"an archive or a registry, or a directory. Container images have seldom a kernel; missing pieces are named before the work begins.\n\n" +
-			"Tarballs and container images need no user namespace and no subordinate IDs, unless a program of Debian makes one of the file\n" +
-			"systems, as it does btrfs and xfs. A directory needs them, unless root calls: the owners of its files are those that podman\n" +
-			"unshare shows.",
+		Short: "make a disk image from a tarball, a container image or a directory",
+		Long: "Make a disk image from an existing root file system, with the same partitions, file systems and boot code as a build.\n" +
+			"/etc/fstab and the boot loader's configuration are written to match. No program of the root file system is run.\n\n" +
+			"SOURCE is a tarball (plain or compressed with gzip, xz, zstd or bzip2; - is standard input), a container image in an OCI\n" +
+			"layout, an archive or a registry, or a directory. Few container images contain a kernel; missing parts are reported before\n" +
+			"the work begins.\n\n" +
+			"Tarballs and container images need no user namespace and no subordinate IDs, unless one of the file systems is made by a\n" +
+			"Debian program, as btrfs and xfs are. A directory needs both, unless root runs the command: its files have the owners that\n" +
+			"podman unshare shows.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
@@ -65,7 +66,7 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	return verb
 }
 
-// only leaves the settings with these names, in their order.
+// only keeps the settings with these names, in their order.
 func (s *settings) only(names []string) {
 	var kept []*setting
 	for _, name := range names {
@@ -74,14 +75,14 @@ func (s *settings) only(names []string) {
 	s.all, s.manual = kept, len(kept)
 }
 
-// run finds all mistakes of the call before it begins.
+// run reports all mistakes in the call before it begins to write.
 func (c *assembleCall) run(ctx context.Context) error {
 	if c.from == "" || c.settings.options.Image == "" {
 		return usageErrorf("give --from and --image")
 	}
 	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose,
 		log: slog.New(slog.DiscardHandler)}
-	a := &builder.Assembly{Options: c.settings.options, World: c.env.world(), Say: j.say}
+	a := &builder.Assembly{Options: c.settings.options, World: c.env.world(), Say: j.progress}
 	source, err := builder.ParseSource(c.from, a.World)
 	if err != nil {
 		err = &builder.Problem{Flag: "--from", Err: err}
@@ -100,7 +101,7 @@ func (c *assembleCall) run(ctx context.Context) error {
 				}
 				a.Executor = &builder.Executor{
 					Engine: store, Archive: client, TempDir: store.TempDir(), Environ: c.env.environ, Dir: c.env.dir,
-					Log: j.log, Say: j.say,
+					Log: j.log, Say: j.progress,
 				}
 				return c.assemble(ctx, j, a, source)
 			})
@@ -110,7 +111,7 @@ func (c *assembleCall) run(ctx context.Context) error {
 
 func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly, source builder.Source) (err error) {
 	began := c.env.now()
-	// What keeps nothing needs no place for it.
+	// Only a call that downloads packages needs the state directory.
 	a.Archive = func() (*archive.Client, error) {
 		dir, err := c.env.stateDir(c.settings.stateDir)
 		if err != nil {
@@ -122,7 +123,7 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		}
 		return j.archiveClient(packages, builder.Lock{})
 	}
-	j.say("read " + c.from)
+	j.progress("read " + c.from)
 	options := builder.SourceOptions{
 		World: a.World, Stdin: c.env.stdin, TempDir: filepath.Dir(absolute(c.env.dir, a.Options.Image)),
 		Arch: cmp.Or(a.Options.Arch, c.env.arch),
@@ -143,11 +144,11 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 	if err := a.Write(ctx, tree); err != nil {
 		return err
 	}
-	j.say(fmt.Sprintf("done in %s", c.env.now().Sub(began).Round(time.Second)))
+	j.progress(fmt.Sprintf("done in %s", c.env.now().Sub(began).Round(time.Second)))
 	return nil
 }
 
-// pull gets an image of a registry.
+// pull downloads an image from a registry to an OCI layout, which remove deletes.
 func (c *assembleCall) pull(ctx context.Context, reference, arch string) (layout string, remove func() error,
 	err error) {
 	dir, err := c.env.stateDir(c.settings.stateDir)

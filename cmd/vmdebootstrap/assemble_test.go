@@ -17,15 +17,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// withoutNamespaces runs a command where there is but one user and, unless /proc/sys is read-only as in a container, no
-// user namespace can be made.
+// withoutNamespaces makes cmd run with a single user id and, unless /proc/sys is read-only as in a container, without the
+// right to create user namespaces.
 func withoutNamespaces(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	const script = `if (echo 0 > /proc/sys/user/max_user_namespaces) 2> /dev/null; then
 	unshare --user true 2> /dev/null && exit 99
 fi
 exec "$@"`
-	// The program's name is the file's here: testscript.Main knows it by that.
+	// sh passes the file's name as argument 0, by which testscript.Main knows the program.
 	name := filepath.Join(t.TempDir(), programName)
 	if err := os.Symlink(cmd.Path, name); err != nil {
 		t.Fatal(err)
@@ -34,9 +34,8 @@ exec "$@"`
 	return exec.Command(diskimagetest.Tool(t, "unshare"), args...)
 }
 
-// TestAssembledImagesAreTheSameAndBoot assembles one system from a tarball and from a container image of several
-// layers, with GRUB, and starts it. It goes on from the packages that TestImageBoots has installed; the rest takes two
-// minutes.
+// TestAssembledImagesAreTheSameAndBoot assembles one system with GRUB from a tarball and from a container image of
+// several layers, and boots it. It reuses the packages that TestImageBoots has installed; the rest takes two minutes.
 func TestAssembledImagesAreTheSameAndBoot(t *testing.T) {
 	dir, nonce := t.TempDir(), fmt.Sprintf("assemble-%d", os.Getpid())
 	hook := strings.ReplaceAll(witness, "NONCE", nonce) +

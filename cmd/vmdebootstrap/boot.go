@@ -33,14 +33,14 @@ type bootCall struct {
 	test, json bool
 	expect     string
 	login, run string
-	// user and password are what login says.
+	// user and password are the parts of login.
 	user, password string
 	timeout        time.Duration
 	verbose        bool
 	secretsFrom    secretSource
 }
 
-// bootResult is what a test found out.
+// bootResult is the result of a test.
 type bootResult struct {
 	Image    string  `json:"image"`
 	Arch     string  `json:"arch"`
@@ -50,18 +50,18 @@ type bootResult struct {
 	Error    string  `json:"error,omitempty"`
 	Output   string  `json:"output,omitempty"` // of --run
 	Status   *int    `json:"status,omitempty"`
-	Console  string  `json:"console,omitempty"` // its end, if the image did not boot
+	Console  string  `json:"console,omitempty"` // the last lines, if the image did not boot
 }
 
-// newBootVerb makes "vmdebootstrap boot": it starts an image in QEMU, to be used or to be tested.
+// newBootVerb returns the command "vmdebootstrap boot", which starts an image in QEMU, to use or to test it.
 func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	b := bootCall{env: env, out: stdout, err: stderr, secretsFrom: env.secretSource(), memory: diskimage.GiB}
 	verb := &cobra.Command{
 		Use:   "boot IMAGE [-- QEMU ARGUMENT...]",
 		Short: "start an image in QEMU, to use or to test it",
-		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial this terminal (Ctrl-A X ends\n" +
-			"it), and what it writes stays in the image. With --test the image stays as it is, and the exit status says whether it\n" +
-			"showed a login prompt, or --expect, on its serial console (build with --serial-console), and whether --run succeeded.",
+		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial this terminal (Ctrl-A X quits),\n" +
+			"and its writes change the image. With --test the image stays unchanged, and the exit status says whether a login prompt, or\n" +
+			"what --expect matches, appeared on the serial console (build with --serial-console), and whether --run succeeded.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageErrorf("IMAGE is missing")
@@ -77,20 +77,20 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	flags.SortFlags = false
 	var serial bool
 	flags.StringVar(&b.firmware, "firmware", "",
-		"`FIRMWARE` of the machine: bios, uefi or secureboot (default bios, for arm64 uefi)")
+		"`FIRMWARE` of the machine: bios, uefi or secureboot (default: uefi for arm64, else bios)")
 	flags.StringVar(&b.machine.Arch, "arch", env.arch, "`ARCHITECTURE` of the image")
 	flags.Var(flagSize{&b.memory}, "memory", "give the machine `SIZE` bytes of memory")
-	flags.StringVar(&b.machine.Format, "format", "", "`FORMAT` of the image as QEMU calls it (default: by its content)")
+	flags.StringVar(&b.machine.Format, "format", "", "`FORMAT` of the image as QEMU calls it (default: detected)")
 	flags.StringVar(&b.accel, "accel", "",
-		"`WAY` in which QEMU runs it: kvm, tcg (default: kvm if it works; with --test tcg, too, if no kernel starts under kvm)")
+		"QEMU's `ACCELERATOR`: kvm or tcg (default: kvm if available, else tcg; --test falls back to tcg if no kernel starts under kvm)")
 	flags.BoolVar(&serial, "serial", false, "use the serial console in this terminal instead of a window")
-	flags.BoolVar(&b.machine.Snapshot, "snapshot", false, "throw away what the machine writes")
-	flags.BoolVar(&b.network, "network", true, "let the machine reach the network, through QEMU")
-	flags.BoolVar(&b.test, "test", false, "see whether the image boots, and stop it")
-	flags.StringVar(&b.expect, "expect", "login: ", "with --test: `REGEX` that the serial console has to show")
+	flags.BoolVar(&b.machine.Snapshot, "snapshot", false, "discard what the machine writes")
+	flags.BoolVar(&b.network, "network", true, "give the machine network access through QEMU")
+	flags.BoolVar(&b.test, "test", false, "check whether the image boots, then stop it")
+	flags.StringVar(&b.expect, "expect", "login: ", "with --test: `REGEX` that must match on the serial console")
 	flags.StringVar(&b.login, "login", "",
 		"with --test: log in as `USER[:PASSWORD]`; PASSWORD can be file:NAME or env:NAME")
-	flags.StringVar(&b.run, "run", "", "with --login: run the shell `COMMAND`; its exit status counts")
+	flags.StringVar(&b.run, "run", "", "with --login: run the shell `COMMAND`, which must exit with status 0")
 	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test: give up after this `TIME`")
 	flags.BoolVar(&b.json, "json", false, "with --test: print the result as JSON")
 	flags.BoolVar(&b.verbose, "verbose", false, "with --test: show the serial console")
@@ -101,12 +101,12 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	return verb
 }
 
-// check finds mistakes before anything starts.
+// check validates the options before anything starts.
 func (b *bootCall) check() error {
 	switch vm.Firmware(b.firmware) {
 	case "", vm.BIOS, vm.UEFI, vm.SecureBoot:
 	default:
-		return usageErrorf("--firmware: %q is none of bios, uefi, secureboot", b.firmware)
+		return usageErrorf("--firmware: unknown firmware %q; want bios, uefi or secureboot", b.firmware)
 	}
 	if _, err := regexp.Compile(b.expect); err != nil {
 		return usageErrorf("--expect: %v", err)
@@ -153,13 +153,13 @@ func (b *bootCall) boot(ctx context.Context) error {
 	}
 	var missing *vm.MissingError
 	if errors.As(err, &missing) {
-		return &oci.HostError{Cause: fmt.Sprintf("start the machine: %s is not there", missing.What),
+		return &oci.HostError{Cause: fmt.Sprintf("start the machine: %s is missing", missing.What),
 			Cure: "apt install " + missing.Package}
 	}
 	return err
 }
 
-// use gives the machine to whoever called.
+// use runs the machine until the user ends it.
 func (b *bootCall) use(ctx context.Context, dir string) error {
 	serial := "mon:stdio"
 	program, args, err := b.machine.Command(dir, serial)
@@ -171,7 +171,7 @@ func (b *bootCall) use(ctx context.Context, dir string) error {
 	return cmd.Run()
 }
 
-// testBoot waits for what is expected.
+// testBoot starts the machine and waits for b.expect on its console.
 func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 	b.machine.Snapshot = true
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
@@ -205,17 +205,17 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 	return b.report(result, err)
 }
 
-// kvmSilence is far more than a boot loader waits and a kernel of Debian needs under KVM to say its first word.
+// kvmSilence is far longer than a boot loader waits plus what a Debian kernel needs under KVM to print its first line.
 const kvmSilence = 30 * time.Second
 
-// start starts the machine to be tested. KVM that nobody asked for has to show that kernels run under it.
+// start starts the machine to be tested. Without --accel it falls back to software emulation if no kernel starts.
 func (b *bootCall) start(ctx context.Context, dir string) (*vm.VM, error) {
 	if b.accel != "" || b.machine.Accel == vm.Software {
 		return vm.Start(ctx, b.machine, dir)
 	}
 	machine, fellBack, err := vm.StartAccelerated(ctx, b.machine, dir, kvmSilence)
 	if fellBack {
-		fmt.Fprintf(b.err, "under KVM nothing happened for %s: started again without it\n", kvmSilence)
+		fmt.Fprintf(b.err, "no output for %s under KVM: started again without it\n", kvmSilence)
 	}
 	return machine, err
 }
@@ -236,7 +236,7 @@ func (b *bootCall) session(ctx context.Context, machine *vm.VM, result *bootResu
 	return nil
 }
 
-// report says how it went, and gives the error back.
+// report prints the result and returns err.
 func (b *bootCall) report(result bootResult, err error) error {
 	if err != nil {
 		result.Error = err.Error()
@@ -256,7 +256,7 @@ func (b *bootCall) report(result bootResult, err error) error {
 	return err
 }
 
-// imageFormat tells the format of an image by its first bytes.
+// imageFormat detects the format of an image from its first bytes.
 func imageFormat(name string) (string, error) {
 	f, err := diskimage.OpenImage(name)
 	if err != nil {
@@ -265,7 +265,7 @@ func imageFormat(name string) (string, error) {
 	defer f.Close()
 	head := make([]byte, 80)
 	if _, err := io.ReadFull(f, head); err != nil {
-		return "", fmt.Errorf("%s is no disk image: %w", name, err)
+		return "", fmt.Errorf("%s is not a disk image: %w", name, err)
 	}
 	for _, kind := range []struct {
 		format, magic string

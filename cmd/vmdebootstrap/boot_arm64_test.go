@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// arm64Witness is a hook that adds a service which says on the console what the booted system is. That it can enable
+// arm64Witness is a hook that adds a service which reports on the console what the booted system is. That it can enable
 // the service shows that hooks run programs of the image's architecture.
 const arm64Witness = `#!/bin/sh
 set -eu
@@ -36,11 +36,11 @@ EOF
 chroot "$1" systemctl enable witness.service
 `
 
-// TestForeignImageBoots builds an arm64 image on a machine of another kind. Emulation makes a build four times as long:
-// so this one has few packages, and the small kernel for clouds.
+// TestForeignImageBoots builds an arm64 image on a machine of another architecture. Emulation makes a build four times
+// as long, so this one has few packages and the small kernel for clouds.
 func TestForeignImageBoots(t *testing.T) {
 	if runtime.GOARCH == "arm64" {
-		t.Skip("this machine runs programs of arm64 by itself")
+		t.Skip("this machine runs arm64 programs without emulation")
 	}
 	dir := t.TempDir()
 	image := filepath.Join(dir, "arm64.img")
@@ -51,11 +51,8 @@ func TestForeignImageBoots(t *testing.T) {
 	}
 	before := emulators(t)
 	cmd := vmdebootstrap(t, "--image", image, "--size", "1500MB", "--arch", "arm64", "--grub", "--use-uefi",
-		"--serial-console",
-		"--kernel-package", "linux-image-cloud-arm64", "--debootstrapopts", "variant=minbase", "--no-acpid",
-		"--customize",
-		hook,
-		"--pkglist", "--verbose")
+		"--serial-console", "--kernel-package", "linux-image-cloud-arm64", "--debootstrapopts", "variant=minbase",
+		"--no-acpid", "--customize", hook, "--pkglist", "--verbose")
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	t.Logf("vmdebootstrap:\n%s", out)
@@ -78,7 +75,7 @@ func TestForeignImageBoots(t *testing.T) {
 	}
 }
 
-// emulators lists what the host has in its table of emulators, and what is mounted, such as that table.
+// emulators returns the emulators registered on the host and its mounts, of which the table of emulators may be one.
 func emulators(t *testing.T) string {
 	t.Helper()
 	names, err := filepath.Glob("/proc/sys/fs/binfmt_misc/*")

@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// TestHybridImageBoots starts one image by each firmware that it is for.
+// TestHybridImageBoots boots one image with each firmware that it supports.
 func TestHybridImageBoots(t *testing.T) {
 	nonce := fmt.Sprintf("hybrid-%d", os.Getpid())
 	image := buildImage(t, strings.ReplaceAll(witness, "NONCE", nonce), "--boot", "hybrid", "--part-type", "gpt")
@@ -29,7 +29,7 @@ func TestHybridImageBoots(t *testing.T) {
 	}
 }
 
-// TestUEFIImageBoots has the manual's options for UEFI, on an msdos table with swap.
+// TestUEFIImageBoots uses the manual's options for UEFI, with an msdos partition table and swap.
 func TestUEFIImageBoots(t *testing.T) {
 	nonce := fmt.Sprintf("uefi-%d", os.Getpid())
 	image := buildImage(t, strings.ReplaceAll(witness, "NONCE", nonce), "--grub", "--use-uefi", "--swap", "256Mi")
@@ -38,13 +38,13 @@ func TestUEFIImageBoots(t *testing.T) {
 	wantOnConsole(t, console, "Adding 262140k swap")
 }
 
-// bootGrub starts an image and looks for GRUB and the witness on the console.
+// bootGrub boots an image, and expects GRUB and the witness on the console.
 func bootGrub(t *testing.T, image, nonce string, o diskimagetest.BootOptions) string {
 	t.Helper()
 	return bootWitness(t, image, "GRUB", nonce, o)
 }
 
-// bootWitness starts an image and looks for what its boot loader says, and for the witness, on the console.
+// bootWitness boots an image, and expects the output of its boot loader and of the witness on the console.
 func bootWitness(t *testing.T, image, loader, nonce string, o diskimagetest.BootOptions) string {
 	t.Helper()
 	o.Args = []string{"-nic", "user,model=virtio-net-pci"}
@@ -54,7 +54,7 @@ func bootWitness(t *testing.T, image, loader, nonce string, o diskimagetest.Boot
 	return console
 }
 
-// checkPartitions has the readers of other projects look at the table and at each file system.
+// checkPartitions checks the partition table with sfdisk and each file system with its fsck.
 func checkPartitions(t *testing.T, image string) {
 	t.Helper()
 	diskimagetest.Run(t, "sfdisk", "--verify", image)

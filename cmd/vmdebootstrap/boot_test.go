@@ -18,11 +18,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// The tests of this file are the main job on the real mirror: an image is built by this program, run as a user runs it,
-// and started in QEMU. They share one cache of packages and toolboxes.
+// The tests of this file build images with the real mirror, with the program started as a user starts it, and boot them
+// in QEMU. They share one cache of packages and toolboxes.
 
-// witness is a hook that adds a service which says on the serial console what a test wants to know of the booted
-// system. Only a console that shows the test's own number counts, so that nothing old is taken for success.
+// witness is a hook that adds a service which reports the state of the booted system on the serial console. Tests look
+// for their own random number in the report, so that no old output counts as success.
 const witness = `#!/bin/sh
 set -eu
 test "$#" = 2
@@ -77,13 +77,13 @@ func TestImageBoots(t *testing.T) {
 				checkImage(t, image)
 			case "btrfs":
 				diskimagetest.Run(t, "btrfs", "check", "--readonly", partition(t, image))
-			case "squashfs": // behind /boot; everything in it is read
+			case "squashfs": // after /boot; unsquashfs reads all of it
 				diskimagetest.Run(t, "unsquashfs", "-no-progress", "-offset", fmt.Sprint(201<<20), "-dest",
 					filepath.Join(t.TempDir(), "root"), image)
 			default:
 				checkPartitions(t, image)
 			}
-			if tt.name == "ext3-swap" { // as if it was copied to a disk of 4 GB
+			if tt.name == "ext3-swap" { // as if the image were copied to a disk of 4 GB
 				if err := os.Truncate(image, 4_000_000_000); err != nil {
 					t.Fatal(err)
 				}
@@ -101,7 +101,7 @@ func TestImageBoots(t *testing.T) {
 	}
 }
 
-// buildImage builds an image of 2 GB with a serial console and a hook, and gives its name.
+// buildImage builds an image of 2 GB with a serial console and a hook, and returns its name.
 func buildImage(t *testing.T, hook string, options ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -125,7 +125,7 @@ func buildImage(t *testing.T, hook string, options ...string) string {
 	return image
 }
 
-// wantOnConsole looks for regular expressions.
+// wantOnConsole reports each regular expression that does not match on the console.
 func wantOnConsole(t *testing.T, console string, wants ...string) {
 	t.Helper()
 	for _, want := range wants {
@@ -135,7 +135,7 @@ func wantOnConsole(t *testing.T, console string, wants ...string) {
 	}
 }
 
-// checkImage looks at the finished file with the readers of other projects.
+// checkImage checks the size, mode and sparseness of an image, its partition table and its file system.
 func checkImage(t *testing.T, image string) {
 	t.Helper()
 	info, err := os.Stat(image)
@@ -163,12 +163,12 @@ func partition(t *testing.T, image string) string {
 	return name
 }
 
-// allocated is the number of bytes that a file takes on its disk.
+// allocated returns the number of bytes that a file occupies on disk.
 func allocated(t *testing.T, name string) int64 {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Stat(name, &st); err != nil {
 		t.Fatal(err)
 	}
-	return st.Blocks * 512 // st_blocks counts these, whatever the file system's blocks are
+	return st.Blocks * 512 // the unit of st_blocks, whatever the file system's block size is
 }

@@ -14,25 +14,24 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// The tests of this file upgrade packages in booted images, which takes a quarter of an hour in software: `make
-// test-upgrade` runs them.
+// The tests of this file upgrade packages in booted images, which takes a quarter of an hour with software emulation:
+// `make test-upgrade` runs them.
 
-// again is a hook's end that keeps packages of the boot loader in the image, to be installed again in the booted
-// system, and another kernel, which is a new one there. (There is no older version of the packages on the mirror to
-// come from.)
+// again is the end of a hook. It keeps packages of the boot loader in the image, to reinstall them in the booted system,
+// and another kernel, which is new there. (The mirror has no older versions of the packages to upgrade from.)
 const again = `
 chroot "$1" sh -eu -c '
 	mkdir /root/again
 	cd /root/again
 	kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/.*Depends: \(linux-image-.*\)/\1/p")
-	loaders=$(dpkg-query -W -f "\${db:Status-Abbrev}\${Package}\n" "grub*" "shim-*" "systemd-boot*" systemd-ukify 2> /dev/null |
-		sed -n "s/^ii *//p")
+	loaders=$(dpkg-query -W -f "\${db:Status-Abbrev}\${Package}\n" "grub*" "shim-*" "systemd-boot*" systemd-ukify \
+		2> /dev/null | sed -n "s/^ii *//p")
 	apt-get -o APT::Sandbox::User=root download $kernel $loaders
 	ls
 '
 `
 
-// upgrade logs in and installs what again has kept.
+// upgrade logs in and installs the packages that again has kept.
 var upgrade = []diskimagetest.Exchange{
 	{Want: "login: ", Send: "root\n"},
 	{Want: "Password: ", Send: "geheim\n"},
@@ -41,14 +40,14 @@ var upgrade = []diskimagetest.Exchange{
 			"find /boot -newer again -type f; echo installed $s; poweroff\n"},
 }
 
-// TestImageSurvivesUpgrades installs packages of the boot loader and a kernel in a booted image, and starts the result
-// by each firmware that it is for.
+// TestImageSurvivesUpgrades installs packages of the boot loader and a kernel in a booted image, and boots the result
+// with each firmware that it supports.
 func TestImageSurvivesUpgrades(t *testing.T) {
 	const bios, uefi, secure = diskimagetest.BIOS, diskimagetest.UEFI, diskimagetest.SecureBoot
 	for _, tt := range []struct {
 		name    string
 		options []string
-		loader  string                 // what the console shows of it
+		loader  string                 // its output on the console
 		upgrade diskimagetest.Firmware // of the machine that upgrades
 		then    []diskimagetest.Firmware
 	}{

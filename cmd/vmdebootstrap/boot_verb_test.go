@@ -58,12 +58,12 @@ func TestBootFindsMistakesFirst(t *testing.T) {
 	}{
 		{nil, exitUsage, "Usage: vmdebootstrap boot IMAGE"},
 		{[]string{filepath.Join(dir, "none.img")}, exitFailed, "no such file"},
-		{[]string{"x.img", "--firmware", "efi"}, exitUsage, `"efi" is none of bios, uefi, secureboot`},
+		{[]string{"x.img", "--firmware", "efi"}, exitUsage, `unknown firmware "efi"; want bios, uefi or secureboot`},
 		{[]string{"x.img", "--test", "--expect", "("}, exitUsage, "--expect"},
 		{[]string{"x.img", "--test", "--run", "true"}, exitUsage, "--run needs --login"},
 		{[]string{"x.img", "--json"}, exitUsage, "need --test"},
 		{[]string{"x.img", "--test", "--login", "root:env:NONE"}, exitFailed,
-			"--login: the environment has no variable NONE"},
+			"--login: environment variable NONE is not set"},
 	} {
 		status, _, stderr := bootVerb(t, tt.args...)
 		if status != tt.status || !strings.Contains(stderr, tt.want) {
@@ -72,7 +72,7 @@ func TestBootFindsMistakesFirst(t *testing.T) {
 	}
 }
 
-func TestImagesAreKnownByTheirFirstBytes(t *testing.T) {
+func TestImageFormatIsDetected(t *testing.T) {
 	t.Parallel()
 	for format, head := range map[string]string{
 		"qcow2": "QFI\xfb", "vmdk": "KDMV", "vhdx": "vhdxfile", "vpc": "conectix", "vdi": strings.Repeat("<", 64) +

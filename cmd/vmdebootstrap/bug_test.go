@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Issue 12, B12: no panic ends the program without one sentence.
+// Issue 12, B12: a panic must be reported in one sentence.
 func TestAPanicIsOneSentence(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[any]string{
@@ -47,7 +47,7 @@ func TestAPanicOfABuildIsInTheLog(t *testing.T) {
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
 	env := environment{dir: dir, etc: dir, arch: "amd64", now: time.Now, stat: os.Stat, readFile: os.ReadFile}
-	env.reenter = func(context.Context, place) (int, error) { panic("BUG: the second run is not there") }
+	env.reenter = func(context.Context, reentry) (int, error) { panic("BUG: the second run is not there") }
 	var stdout, stderr bytes.Buffer
 	status := run(t.Context(), []string{"--log", log, "--tarball", filepath.Join(dir, "o.tar"), "--no-kernel"}, &stdout,
 		&stderr, env)

@@ -24,7 +24,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// engine makes *oci.Engine a builder.Engine: Go wants the results of methods to have the very types of the interface.
+// engine adapts *oci.Engine to builder.Engine: Go requires the results of methods to have exactly the interface's types.
 type engine struct{ *oci.Engine }
 
 func (e engine) Scratch(ctx context.Context) (builder.Rootfs, error) {
@@ -43,7 +43,7 @@ func (e engine) From(ctx context.Context, snapshot string) (builder.Rootfs, erro
 	return container{c}, nil
 }
 
-// container makes *oci.Container a builder.Rootfs, as engine does.
+// container adapts *oci.Container to builder.Rootfs, for the same reason.
 type container struct{ *oci.Container }
 
 func (c container) Before(ctx context.Context, n int) (builder.Rootfs, error) {
@@ -54,11 +54,11 @@ func (c container) Before(ctx context.Context, n int) (builder.Rootfs, error) {
 	return container{before}, nil
 }
 
-// openStore opens what is kept in a state directory: the container store and the cache of packages. The
-// function damaged is told of what was damaged in the store.
+// openStore opens the container store and the package cache of a state directory. It calls damaged for each damaged
+// snapshot that it finds in the store.
 func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger, damaged func(oci.Damage)) (engine,
 	*archive.Cache, error) {
-	// First the store: who has it open is seen by who wants to remove both.
+	// The store comes first: its lock keeps oci.Clear from removing both.
 	store, err := oci.Open(ctx, oci.EngineOptions{
 		Place: e.host, StateDir: storeDir(dir), Resolver: e.resolver(), Now: e.now, Log: log, Damaged: damaged,
 	})
@@ -72,7 +72,7 @@ func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger
 	return engine{store}, cache, nil
 }
 
-// resolver is the content of resolv.conf. Without one, programs of the build just resolve no names.
+// resolver returns the content of resolv.conf. Without one, programs of the build cannot resolve names.
 func (e environment) resolver() []byte {
 	text, err := os.ReadFile(filepath.Join(e.etc, "resolv.conf"))
 	if err != nil {
@@ -81,11 +81,11 @@ func (e environment) resolver() []byte {
 	return text
 }
 
-// build carries a job out, inside the namespaces that oci.Reexec has made.
+// build executes a job, inside the namespaces that oci.Reexec has made.
 func build(ctx context.Context, j *job) (err error) {
 	began := j.env.now()
 	if why := j.env.host.Why; why != "" {
-		j.say(fmt.Sprintf("make containers by the isolation %s: %s", j.env.host.Isolation, why))
+		j.progress(fmt.Sprintf("make containers with the isolation %s: %s", j.env.host.Isolation, why))
 	}
 	dir, err := j.env.stateDir(j.settings.stateDir)
 	if err != nil {
@@ -112,7 +112,7 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	if lock.SeedFixed {
-		program += fmt.Sprintf(" for %d", lock.Time.Unix()) // the programs of the steps see it
+		program += fmt.Sprintf(" for %d", lock.Time.Unix()) // the programs of the steps see it as SOURCE_DATE_EPOCH
 	}
 	file, err := programFile(store.TempDir())
 	if err != nil {
@@ -120,7 +120,7 @@ func build(ctx context.Context, j *job) (err error) {
 	}
 	x := &builder.Executor{
 		Program: file, Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
-		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.say,
+		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.progress,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
 			Records: filepath.Join(dir, "records"), Now: j.env.now,
@@ -148,16 +148,16 @@ func build(ctx context.Context, j *job) (err error) {
 	}
 	shareErr := result.Share(ctx)
 	if err := evict(store, j.settings.cacheLimit); err != nil {
-		j.warn(fmt.Sprintf("the cache was not made smaller: %v", err))
+		j.warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
 	}
 	if shareErr != nil {
-		return fmt.Errorf("everything is built and written, but --cache-to: %w", shareErr)
+		return fmt.Errorf("all outputs are written, but --cache-to: %w", shareErr)
 	}
-	j.say(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
+	j.progress(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
 	return nil
 }
 
-// damaged tells of what was damaged in the cache.
+// damaged warns about damage in the cache.
 func (j *job) damaged(d oci.Damage) {
 	j.warn(damageText(d))
 	if j.settings.explainCache && d.Snapshot.Name != "" {
@@ -165,8 +165,8 @@ func (j *job) damaged(d oci.Damage) {
 	}
 }
 
-// ownFiles are the files and directories that this program writes, its outputs and its messages, and the key
-// of the cache, which is no input of any step.
+// ownFiles lists the files and directories that this program writes, outputs and messages, and the key of the cache.
+// None of them is an input of any step.
 func (j *job) ownFiles() []string {
 	names := append(j.spec.Written(), j.settings.output, j.settings.log.destination, j.settings.cacheKey)
 	var all []string
@@ -178,7 +178,7 @@ func (j *job) ownFiles() []string {
 	return all
 }
 
-// absolute makes a name absolute that is relative to dir.
+// absolute returns name as an absolute path; a relative one is relative to dir.
 func absolute(dir, name string) string {
 	if filepath.IsAbs(name) {
 		return filepath.Clean(name)
@@ -186,7 +186,7 @@ func absolute(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// programDigest identifies this very program: what another version of it has left in the cache is of no use.
+// programDigest identifies this build of the program: cached results of another one are not used.
 func programDigest() (string, error) {
 	f, err := os.Open("/proc/self/exe")
 	if err != nil {
@@ -231,7 +231,7 @@ func programFile(dir string) (string, error) {
 	return name, nil
 }
 
-// write makes the outputs of a finished root file system.
+// write writes the outputs of a finished root file system.
 func (j *job) write(ctx context.Context, result *builder.Result, plan builder.Plan) error {
 	o := j.spec.Options()
 	if o.Pkglist {
@@ -257,7 +257,7 @@ func (j *job) write(ctx context.Context, result *builder.Result, plan builder.Pl
 	return result.WriteExports(ctx)
 }
 
-// printPlan prints the steps of a job, with IDs that a build would choose anew.
+// printPlan prints the steps of a job. Its IDs are placeholders for those that a build would choose.
 func printPlan(_ context.Context, j *job) error {
 	plan, err := builder.NewPlan(j.spec, builder.Lock{Codename: j.spec.Codename(), Seed: uuid.Max, Time: j.env.now()})
 	if err != nil {
@@ -266,7 +266,7 @@ func printPlan(_ context.Context, j *job) error {
 	return plan.Print(j.out)
 }
 
-// archiveClient gets packages of the mirror, through a proxy if the environment names one.
+// archiveClient returns a client for the mirror, which uses a proxy if the environment names one.
 func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.Client, error) {
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment), Cache: cache, Keyring: archive.DefaultKeyring(),
@@ -288,12 +288,12 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 	return client, nil
 }
 
-// sourceDateEpoch is a convention of reproducible-builds.org: the time, in seconds since 1970, to record in
-// what is built.
+// sourceDateEpoch names the variable of reproducible-builds.org that holds the time to record in what is built, in
+// seconds since 1970.
 const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 
-// lock holds where the image's IDs come from and the time it records: random and now, unless SOURCE_DATE_EPOCH asks for
-// the same image each time.
+// lock returns the seed of the image's IDs and the time that it records: random and now, unless SOURCE_DATE_EPOCH asks
+// for a reproducible image.
 func (j *job) lock() (builder.Lock, error) {
 	text := j.env.getenv(sourceDateEpoch)
 	if text == "" {

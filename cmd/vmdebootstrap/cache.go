@@ -22,15 +22,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// maxPackageAge is how long `cache prune` keeps a package that no build asked for.
+// maxPackageAge is how long `cache prune` keeps a package that no build has used.
 const maxPackageAge = 30 * 24 * time.Hour
 
-// newCacheVerb makes "vmdebootstrap cache": it shows and removes what builds keep for later ones.
+// newCacheVerb returns the command "vmdebootstrap cache", which shows, verifies and removes cached results.
 func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 	var dir string
 	limit := diskimage.Size(defaultCacheLimit)
 	cache := &cobra.Command{
-		Use: "cache", Short: "show, verify and remove what builds keep for later ones",
+		Use: "cache", Short: "show, verify and remove cached results of builds",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageErrorf("no such verb: cache %s", args[0])
@@ -38,8 +38,7 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	cache.PersistentFlags().StringVar(&dir, "state-dir", "",
-		"the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
+	cache.PersistentFlags().StringVar(&dir, "state-dir", "", stateDirUsage)
 	add := func(use, short string, run func(ctx context.Context) error) *cobra.Command {
 		verb := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,28 +48,28 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 		return verb
 	}
 	warn := func(d oci.Damage) { fmt.Fprintln(stderr, "WARNING: "+damageText(d)) }
-	add("list", "list toolboxes and results of steps, those used last first", func(ctx context.Context) error {
+	add("list", "list toolboxes and results of steps, most recently used first", func(ctx context.Context) error {
 		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
 			return listCache(out, store, packages, env.now())
 		})
 	})
-	add("verify", "read all toolboxes and results of steps and remove damaged ones; status 1 if there were any",
+	add("verify", "read all toolboxes and results of steps and remove damaged ones; exit status 1 if there were any",
 		func(ctx context.Context) error {
 			return env.verifyCache(ctx, dir, out)
 		})
-	prune := add("prune", "remove what was not used for longest", func(ctx context.Context) error {
+	prune := add("prune", "remove the least recently used results", func(ctx context.Context) error {
 		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
 			return errors.Join(evict(store, limit), evictPackages(packages, env.now(), maxPackageAge))
 		})
 	})
-	prune.Flags().Var(flagSize{&limit}, "limit", "keep the results of steps that were used last, `SIZE` bytes of them")
-	add("clear", "remove everything, also what is damaged, unless a build is running", func(ctx context.Context) error {
+	prune.Flags().Var(flagSize{&limit}, "limit", "keep the most recently used results, up to `SIZE` bytes")
+	add("clear", "remove everything, even if damaged, unless a build is running", func(ctx context.Context) error {
 		return env.clearCache(ctx, dir)
 	})
 	return cache
 }
 
-// flagSize is a size as an option of a verb.
+// flagSize is a size as the value of a verb's option.
 type flagSize struct{ size *diskimage.Size }
 
 func (f flagSize) String() string {
@@ -82,8 +81,8 @@ func (f flagSize) String() string {
 func (f flagSize) Type() string          { return "SIZE" }
 func (f flagSize) Set(text string) error { return sizeValue{f.size}.Set(text) }
 
-// withStore runs something with the store of a state directory, inside the namespaces that its files belong to. The
-// function damaged is told of what was damaged there.
+// withStore calls run with the store of a state directory, inside the namespaces that its files belong to. It calls
+// damaged for each damaged snapshot that it finds.
 func (e environment) withStore(ctx context.Context, stateDir string, damaged func(oci.Damage),
 	run func(context.Context, engine, *archive.Cache) error) error {
 	return e.insideOf(ctx, stateDir, func(dir string) (err error) {
@@ -96,10 +95,10 @@ func (e environment) withStore(ctx context.Context, stateDir string, damaged fun
 	})
 }
 
-// insideOf runs something inside the namespaces that the files of a state directory belong to.
+// insideOf calls run inside the namespaces that the files of a state directory belong to.
 func (e environment) insideOf(ctx context.Context, stateDir string, run func(dir string) error) error {
 	if !e.host.Inside() {
-		status, err := e.reenter(ctx, place{stateDir: stateDir})
+		status, err := e.reenter(ctx, reentry{stateDir: stateDir})
 		if err == nil && status != exitOK {
 			err = childStatus(status)
 		}
@@ -112,20 +111,20 @@ func (e environment) insideOf(ctx context.Context, stateDir string, run func(dir
 	return run(dir)
 }
 
-// damageText says what was damaged in the store.
+// damageText describes damage in the store.
 func damageText(d oci.Damage) string {
 	if d.Snapshot.Name == "" {
-		return fmt.Sprintf("the store of kept results was damaged, and all of them are gone: %v", d.Err)
+		return fmt.Sprintf("the store of cached results was damaged, and all of them are removed: %v", d.Err)
 	}
-	return fmt.Sprintf("the kept result of %q was damaged and is removed: %v", damagedTitle(d), d.Err)
+	return fmt.Sprintf("the cached result of %q was damaged and is removed: %v", damagedTitle(d), d.Err)
 }
 
-// damagedTitle is what people read of a damaged snapshot.
+// damagedTitle returns the title of a damaged snapshot, for messages.
 func damagedTitle(d oci.Damage) string {
 	return builder.SnapshotTitle(d.Snapshot)
 }
 
-// verifyCache reads all that is kept, and prints a line for each snapshot that is damaged.
+// verifyCache reads all cached results and prints a line for each damaged one.
 func (e environment) verifyCache(ctx context.Context, dir string, out io.Writer) error {
 	found := 0
 	damaged := func(d oci.Damage) {
@@ -138,26 +137,26 @@ func (e environment) verifyCache(ctx context.Context, dir string, out io.Writer)
 		case err != nil:
 			return err
 		case found > 0:
-			return errors.New("the cache was damaged; the next builds make again what they need")
+			return errors.New("the cache was damaged; builds will recreate what they need")
 		}
-		_, err = fmt.Fprintf(out, "%d kept results are what was written\n", all)
+		_, err = fmt.Fprintf(out, "%d cached results are intact\n", all)
 		return err
 	})
 }
 
-// clearCache removes all that builds keep in a state directory.
+// clearCache removes all that builds have cached in a state directory.
 func (e environment) clearCache(ctx context.Context, stateDir string) error {
 	return e.insideOf(ctx, stateDir, func(dir string) error {
 		return oci.Clear(ctx, storeDir(dir), packagesDir(dir), imagesDir(dir))
 	})
 }
 
-// storeDir, packagesDir and imagesDir are the parts of a state directory.
+// storeDir, packagesDir and imagesDir return the parts of a state directory.
 func storeDir(dir string) string    { return filepath.Join(dir, "store") }
 func packagesDir(dir string) string { return filepath.Join(dir, "packages") }
 func imagesDir(dir string) string   { return filepath.Join(dir, "images") }
 
-// listCache prints a table of what is kept.
+// listCache prints a table of the cached results.
 func listCache(out io.Writer, store engine, packages *archive.Cache, now time.Time) error {
 	all, err := store.Snapshots()
 	if err != nil {
@@ -181,7 +180,7 @@ func megabytes(s diskimage.Size) string {
 	return fmt.Sprintf("%.1f MB", float64(s)/float64(diskimage.MB))
 }
 
-// age is the time since then, in its largest unit.
+// age formats the time since then in its largest unit.
 func age(now, then time.Time) string {
 	switch d := now.Sub(then); {
 	case then.IsZero():
@@ -197,7 +196,7 @@ func age(now, then time.Time) string {
 	}
 }
 
-// evict removes what was not used for longest.
+// evict removes the least recently used snapshots.
 func evict(store engine, limit diskimage.Size) error {
 	all, err := store.Snapshots()
 	if err != nil {
@@ -206,7 +205,7 @@ func evict(store engine, limit diskimage.Size) error {
 	return removeSnapshots(store, builder.LeastRecentlyUsed(all, limit))
 }
 
-// removeSnapshots removes snapshots; those that another process has removed meanwhile are no mistake.
+// removeSnapshots removes snapshots. It is no error if another process has removed one in the meantime.
 func removeSnapshots(store engine, names []string) error {
 	for _, name := range names {
 		if err := store.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -216,7 +215,7 @@ func removeSnapshots(store engine, names []string) error {
 	return nil
 }
 
-// evictPackages removes packages that no build asked for in maxAge.
+// evictPackages removes packages that no build has used for maxAge.
 func evictPackages(packages *archive.Cache, now time.Time, maxAge time.Duration) error {
 	_, _, err := packages.Evict(now, maxAge, math.MaxInt64)
 	return err

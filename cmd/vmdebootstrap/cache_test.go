@@ -19,6 +19,6 @@ func TestAgesAreReadable(t *testing.T) {
 		}
 	}
 	if got := age(now, time.Time{}); got != "unknown" {
-		t.Errorf("a time that nobody noted: got %q", got)
+		t.Errorf("the zero time: got %q, want unknown", got)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Issue 12: whatever a file of the store has become, the verbs work, and the last one leaves nothing.
+// Issue 12: whatever the content of a file in the store, the verbs work, and clear leaves nothing.
 func TestCacheVerbsWorkOnADamagedStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -50,12 +50,12 @@ func TestCacheVerbsWorkOnADamagedStore(t *testing.T) {
 			t.Fatalf("%d stores found (%v)", found, err)
 		}
 	}
-	run(0, "verify", "0 kept results")
+	run(0, "verify", "0 cached results")
 	damage()
-	run(1, "verify", "the store of kept results was damaged", "ERROR: the cache was damaged")
-	run(0, "verify", "0 kept results")
+	run(1, "verify", "the store of cached results was damaged", "ERROR: the cache was damaged")
+	run(0, "verify", "0 cached results")
 	damage()
-	run(0, "list", "WARNING: the store of kept results was damaged", "0 downloaded packages")
+	run(0, "list", "WARNING: the store of cached results was damaged", "0 downloaded packages")
 	damage()
 	run(0, "clear")
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestOptionsOfContribCIExist reads the examples for runners: each is YAML, and what they call has the options.
+// TestOptionsOfContribCIExist reads the examples for CI systems: each is YAML, and the options in them exist.
 func TestOptionsOfContribCIExist(t *testing.T) {
 	_, flags := newRoot(environment{}, io.Discard, io.Discard)
 	files, err := filepath.Glob("../../contrib/ci/*.y*ml")
@@ -45,9 +45,9 @@ func TestOptionsOfContribCIExist(t *testing.T) {
 	}
 }
 
-// TestLinksOfTheDocumentsLead reads the Markdown files: what they link to, and the files of the project that they name,
-// are there.
-func TestLinksOfTheDocumentsLead(t *testing.T) {
+// TestDocumentLinksExist reads the Markdown files: the files that they link to, and those of the project that they name,
+// must exist.
+func TestDocumentLinksExist(t *testing.T) {
 	t.Parallel()
 	var documents []string
 	for _, pattern := range []string{"*.md", "contrib/*.md", "contrib/*/*.md"} {
@@ -58,7 +58,9 @@ func TestLinksOfTheDocumentsLead(t *testing.T) {
 		documents = append(documents, files...)
 	}
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	named := regexp.MustCompile("`((?:contrib|\\.ci)/[A-Za-z0-9_./-]+|LICENSE|Makefile|README\\.md|\\.golangci\\.yml)`")
+	named := regexp.MustCompile("`((?:cmd|builder|oci|diskimage|hooks|contrib|\\.ci)/[A-Za-z0-9_./*-]+|" +
+		"LICENSE|Makefile|README\\.md|\\.golangci\\.yml)`")
+	shortened := regexp.MustCompile("`[A-Za-z0-9_*-]+\\.go`")
 	for _, document := range documents {
 		text, err := os.ReadFile(document)
 		if err != nil {
@@ -74,9 +76,13 @@ func TestLinksOfTheDocumentsLead(t *testing.T) {
 			}
 		}
 		for _, m := range named.FindAllSubmatch(text, -1) {
-			if _, err := os.Stat(filepath.Join("../..", string(m[1]))); err != nil {
-				t.Errorf("%s names %s: %v", document, m[1], err)
+			files, err := filepath.Glob(filepath.Join("../..", string(m[1])))
+			if err != nil || len(files) == 0 {
+				t.Errorf("%s names %s, which does not exist (%v)", document, m[1], err)
 			}
+		}
+		for _, name := range shortened.FindAll(text, -1) {
+			t.Errorf("%s names %s without its directory", document, name)
 		}
 	}
 }

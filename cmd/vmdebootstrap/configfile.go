@@ -18,22 +18,22 @@ import (
 )
 
 // configSection is the section of an INI file and the key of a YAML file that hold the settings. Other sections and
-// keys are other programs' business.
+// keys belong to other programs and are ignored.
 const configSection = "config"
 
-// configFiles is the list of files to read settings from, in order; later ones win. Those of defaults may be missing.
+// configFiles lists the files to read settings from, in order; later ones win. Those in defaults may be missing.
 type configFiles struct {
 	defaults []string
 	named    []string
 }
 
-// newConfigFiles gives the files that are read without being asked for.
+// newConfigFiles returns the files that are read by default.
 func newConfigFiles(env environment) *configFiles {
-	files := placeAndDirectory(filepath.Join(env.etc, programName), filepath.Join(env.etc, programName))
+	files := filesAndDirectory(filepath.Join(env.etc, programName), filepath.Join(env.etc, programName))
 	configHome := env.getenv("XDG_CONFIG_HOME")
 	if home := env.getenv("HOME"); home != "" {
 		dotConfig := filepath.Join(home, ".config")
-		files = append(files, placeAndDirectory(filepath.Join(home, "."+programName),
+		files = append(files, filesAndDirectory(filepath.Join(home, "."+programName),
 			filepath.Join(dotConfig, programName))...)
 	}
 	xdg := env.getenv("XDG_CONFIG_DIRS")
@@ -48,14 +48,14 @@ func newConfigFiles(env environment) *configFiles {
 	return &configFiles{defaults: withoutRepeats(files)}
 }
 
-// placeAndDirectory gives PLACE.conf and PLACE.yaml, which may be missing, and all config files of a directory.
-func placeAndDirectory(place, dir string) []string {
-	return append([]string{place + ".conf", place + ".yaml"}, configsIn(dir)...)
+// filesAndDirectory returns BASE.conf and BASE.yaml, which may be missing, and all config files of a directory.
+func filesAndDirectory(base, dir string) []string {
+	return append([]string{base + ".conf", base + ".yaml"}, configsIn(dir)...)
 }
 
-// configsIn gives the config files of a directory in the order of their names.
+// configsIn returns the config files of a directory, sorted by name. A directory that cannot be read counts as empty.
 func configsIn(dir string) []string {
-	entries, err := os.ReadDir(dir) // sorted by name; a directory that cannot be read has none
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil
 	}
@@ -78,7 +78,7 @@ func withoutRepeats(names []string) []string {
 	return once
 }
 
-// list gives all files in order.
+// list returns all files in order.
 func (c *configFiles) list() []string { return append(slices.Clone(c.defaults), c.named...) }
 
 // configFlag is --config: it adds a file to the list.
@@ -95,12 +95,12 @@ func (f noConfigFlag) Set(string) error { *f.files = configFiles{}; return nil }
 func (f noConfigFlag) String() string   { return "" }
 func (f noConfigFlag) Type() string     { return "bool" }
 
-// readConfigs applies all files to the settings, as far as the command line has not set them. A file that cannot be
-// read or understood is an error; single mistakes in a file are added to the problems of the settings.
+// readConfigs applies all files to the settings that the command line has not set. A file that cannot be read or parsed
+// is an error; wrong keys and values are added to s.problems.
 func (s *settings) readConfigs(files *configFiles, flags *pflag.FlagSet) error {
 	for i, name := range files.list() {
 		if _, err := os.Stat(name); err != nil && i < len(files.defaults) {
-			continue // not there, or in a directory that is closed to us
+			continue // missing, or in a directory that this user may not search
 		}
 		data, err := os.ReadFile(name)
 		if err != nil {
@@ -113,7 +113,7 @@ func (s *settings) readConfigs(files *configFiles, flags *pflag.FlagSet) error {
 	return nil
 }
 
-// configEntry is one key of a config file; texts has several elements only if the file says that it is a list.
+// configEntry is one key of a config file; texts has several elements only if the file holds a list there.
 type configEntry struct {
 	key   string
 	texts []string
@@ -144,7 +144,7 @@ func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) e
 	return nil
 }
 
-// apply replaces the setting's content.
+// apply replaces the setting's value.
 func (t *setting) apply(texts []string, secrets secretSource) error {
 	if l, ok := t.value.(list); ok {
 		l.clear()
@@ -152,13 +152,13 @@ func (t *setting) apply(texts []string, secrets secretSource) error {
 		return errors.New("takes one value, not a list")
 	}
 	if _, ok := t.value.(boolValue); ok && slices.Equal(texts, []string{""}) {
-		return t.value.Set("no") // an empty value is off, as it always was
+		return t.value.Set("no") // an empty value means off, as in vmdebootstrap 1.7
 	}
 	var problems []error
 	for _, text := range texts {
-		if p, ok := t.value.(pointing); ok {
+		if p, ok := t.value.(resolver); ok {
 			var err error
-			if text, err = p.follow(text, secrets); err != nil {
+			if text, err = p.resolve(text, secrets); err != nil {
 				problems = append(problems, err)
 				continue
 			}
@@ -168,8 +168,8 @@ func (t *setting) apply(texts []string, secrets secretSource) error {
 	return errors.Join(problems...)
 }
 
-// parseINI reads the form that Python's ConfigParser reads: values are literal, quotes and comment signs in them
-// included, and go on in lines that begin with a blank.
+// parseINI parses the syntax of Python's ConfigParser: values are literal, including quotes and comment signs in them,
+// and continue in lines that begin with a blank.
 func (s *settings) parseINI(data []byte) ([]configEntry, error) {
 	file, err := ini.LoadSources(ini.LoadOptions{
 		InsensitiveKeys:            true,
@@ -202,12 +202,12 @@ func (s *settings) parseINI(data []byte) ([]configEntry, error) {
 	return entries, nil
 }
 
-// listItem is one item of a list in an INI file with the comma or line end behind it: in double quotes, where two of
-// them stand for one, or without.
+// listItem matches one item of a list in an INI file and the comma or line end after it. An item may be in double
+// quotes, where two of them stand for one.
 var listItem = regexp.MustCompile(`\s*(?:"((?:[^"]|"")*)"|([^,\n]*?))\s*(?:,|\n|$)`)
 
-// splitList reads a list as an INI file holds it: items with commas between them; double quotes protect a comma, and
-// blanks at the ends of an item.
+// splitList parses a list in an INI file: items separated by commas. Double quotes protect a comma, and blanks at the
+// ends of an item.
 func splitList(text string) []string {
 	var items []string
 	for _, match := range listItem.FindAllStringSubmatch(text, -1) {
@@ -230,7 +230,7 @@ func joinList(items []string) string {
 	return strings.Join(texts, ",")
 }
 
-// parseYAML reads a mapping "config" of texts, numbers, yes, no, and lists of these.
+// parseYAML parses the mapping "config", whose values are texts, numbers, yes, no, and lists of these.
 func (s *settings) parseYAML(data []byte) ([]configEntry, error) {
 	var file map[string]yaml.Node
 	if err := yaml.Unmarshal(data, &file); err != nil {
@@ -262,7 +262,7 @@ func (s *settings) parseYAML(data []byte) ([]configEntry, error) {
 	return entries, nil
 }
 
-// scalars gives the texts of a value or a list of values as they are written, so that a password may look like a
+// scalars returns the texts of a value or a list of values as they are written, so that a password may look like a
 // number.
 func scalars(node *yaml.Node) ([]string, error) {
 	node = target(node)
@@ -285,7 +285,7 @@ func scalars(node *yaml.Node) ([]string, error) {
 	return texts, nil
 }
 
-// target follows an alias (*name) to what it stands for (&name).
+// target returns the node that an alias (*name) refers to (&name).
 func target(node *yaml.Node) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		return node.Alias

@@ -51,11 +51,11 @@ func TestBooleansInConfigFiles(t *testing.T) {
 		}
 	}
 	if err := newSettings("amd64").lookup("sudo").apply([]string{"perhaps"}, secretSource{}); err == nil {
-		t.Error("perhaps is taken for a yes or a no")
+		t.Error("perhaps is accepted as yes or no")
 	}
 }
 
-// dumpOf gives the dump of the settings in an INI or YAML file, or the mistakes in it.
+// dumpOf returns the dump of the settings in an INI or YAML file, or the errors in it.
 func dumpOf(name string, data []byte) (string, error) {
 	s := newSettings("amd64")
 	_, flags := newRoot(environment{}, io.Discard, io.Discard)
@@ -70,8 +70,8 @@ func dumpOf(name string, data []byte) (string, error) {
 	return b.String(), err
 }
 
-// FuzzConfigFile: whatever a config file holds is an error, or can be dumped and read back as the same. What an INI
-// file cannot hold is refused by the dump.
+// FuzzConfigFile checks that any config file is either an error, or can be dumped and read back unchanged. The dump
+// rejects what an INI file cannot hold.
 func FuzzConfigFile(f *testing.F) {
 	for _, seed := range []string{
 		"", "[config]\n", "[config]\nimage = x\n", "[config]\npackage = a, \"b,c\"\n  d\n",
@@ -99,7 +99,7 @@ func FuzzConfigFile(f *testing.F) {
 	})
 }
 
-// diff gives the lines of two texts that differ.
+// diff returns the lines of b that a does not contain.
 func diff(a, b string) []string {
 	var lines []string
 	for line := range strings.Lines(b) {

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// lookOut is a program of a build that looks for the caller's file and words by all that pid 1 has open, and
-// in what /proc tells of every process. It has neither in its own text.
+// lookOut is a program of a build that searches the files that pid 1 has open, and what /proc shows of every process,
+// for the caller's file and password. Neither is in its own text.
 const lookOut = `for fd in /proc/1/fd/*; do
 	for root in $fd $fd/1/root /proc/1/root; do cat "$root$LOOK_FOR"; done
 	cat $fd/[0-9]*/environ $fd/[0-9]*/cmdline
@@ -20,7 +20,7 @@ done >/etc/seen 2>/dev/null
 cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline >>/etc/seen 2>/dev/null
 true`
 
-// Neither a file of the caller's nor a password is seen by a build's programs.
+// TestBuildShowsNothingOfTheCaller checks that programs of a build see neither the caller's files nor passwords.
 func TestBuildShowsNothingOfTheCaller(t *testing.T) {
 	const inFile, password = "only for the caller", "klartext"
 	dir := t.TempDir()
@@ -38,7 +38,7 @@ func TestBuildShowsNothingOfTheCaller(t *testing.T) {
 	_, files := readTarball(t, filepath.Join(dir, "root.tar.gz"))
 	seen, ok := files["etc/seen"]
 	if !ok {
-		t.Fatal("the program did not look")
+		t.Fatal("the program wrote no /etc/seen")
 	}
 	for _, secret := range []string{inFile, password} {
 		if strings.Contains(seen, secret) {
@@ -46,6 +46,6 @@ func TestBuildShowsNothingOfTheCaller(t *testing.T) {
 		}
 	}
 	if !strings.Contains(seen, "PATH=/usr/local/sbin") { // of its own environment
-		t.Errorf("it did not even see itself: %q", seen)
+		t.Errorf("it did not see its own environment: %q", seen)
 	}
 }

@@ -21,14 +21,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// finding is one thing that a build needs, or that is good to know.
+// finding is the result of one check.
 type finding struct {
 	Name string `json:"name"`
 	// State is ok, missing, or other: not for this user, or not needed for builds.
 	State string `json:"state"`
-	// Text says what there is, or what is missing.
+	// Text describes what was found, or what is missing.
 	Text string `json:"text"`
-	Cure string `json:"cure,omitempty"`
+	// Fix says what to do if something is missing. The key keeps the name that programs know.
+	Fix string `json:"cure,omitempty"`
 }
 
 // States of a finding.
@@ -38,7 +39,7 @@ const (
 	stateOther   = "other"
 )
 
-// diagnosis is what "vmdebootstrap doctor" finds.
+// diagnosis is the result of "vmdebootstrap doctor".
 type diagnosis struct {
 	// Builds reports whether a build can run here.
 	Builds    bool          `json:"builds"`
@@ -46,18 +47,21 @@ type diagnosis struct {
 	Findings  []finding     `json:"findings"`
 }
 
-// errNoBuilds ends a doctor whose findings have been told.
+// errNoBuilds ends a doctor that has printed its findings.
 const errNoBuilds = childStatus(exitHost)
 
-// newDoctorVerb makes "vmdebootstrap doctor": it finds out by trying whether builds can run here.
+// stateDirUsage is the help of --state-dir for the verbs.
+const stateDirUsage = "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)"
+
+// newDoctorVerb returns the command "vmdebootstrap doctor", which finds out by trying whether builds can run here.
 func newDoctorVerb(env environment, out io.Writer) *cobra.Command {
 	var stateDir string
 	var asJSON, profile bool
 	verb := &cobra.Command{
 		Use:   "doctor",
-		Short: "tell whether builds can run here, and what is missing",
-		Long: "Try what a build needs of this machine, and tell for each thing whether it is there and how to get it. The exit\n" +
-			"status is 0 if a build can run here, and 4 if not.",
+		Short: "report whether builds can run here, and what is missing",
+		Long: "Try what a build needs from this machine, and report for each item whether it is available and how to get it. The\n" +
+			"exit status is 0 if a build can run here, and 4 if not.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			program, err := os.Readlink("/proc/self/exe")
@@ -89,12 +93,12 @@ func newDoctorVerb(env environment, out io.Writer) *cobra.Command {
 	flags.SortFlags = false
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	flags.BoolVar(&profile, "apparmor-profile", false,
-		"print the AppArmor profile that lets this program make user namespaces, and exit")
-	flags.StringVar(&stateDir, "state-dir", "", "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
+		"print the AppArmor profile that allows this program to create user namespaces, and exit")
+	flags.StringVar(&stateDir, "state-dir", "", stateDirUsage)
 	return verb
 }
 
-// examine looks at everything.
+// examine runs all checks.
 func examine(ctx context.Context, env environment, stateDir, program string) (diagnosis, error) {
 	dir, err := env.stateDir(stateDir)
 	if err != nil {
@@ -105,8 +109,8 @@ func examine(ctx context.Context, env environment, stateDir, program string) (di
 		return diagnosis{}, err
 	}
 	d := diagnosis{Isolation: report.Isolation}
-	for _, rung := range report.Rungs {
-		d.Findings = append(d.Findings, checkRung(rung))
+	for _, candidate := range report.Rungs {
+		d.Findings = append(d.Findings, checkIsolation(candidate))
 	}
 	d.Findings = append(d.Findings, checkAppArmor(report, program))
 	if report.Isolation != "" {
@@ -118,56 +122,58 @@ func examine(ctx context.Context, env environment, stateDir, program string) (di
 	return d, nil
 }
 
-// isolationTexts say what a kind of isolation is.
+// isolationTexts describe the kinds of isolation.
 var isolationTexts = map[oci.Isolation]string{
 	oci.IsolationUserNS: "a user namespace with a range of ids",
-	oci.IsolationSingle: "a user namespace with one id, and notes of whose files should be",
-	oci.IsolationRoot:   "namespaces of root, whose ids are the host's",
+	oci.IsolationSingle: "a user namespace with a single id; owners are extended attributes",
+	oci.IsolationRoot:   "namespaces of root, with the ids of the host",
 	oci.IsolationChroot: "chroot without namespaces and mounts",
 }
 
-func checkRung(rung oci.Rung) finding {
-	f := finding{Name: string(rung.Isolation), State: stateOK, Text: isolationTexts[rung.Isolation]}
-	if rung.Err == nil {
+// checkIsolation reports whether a kind of isolation works.
+func checkIsolation(candidate oci.Rung) finding {
+	f := finding{Name: string(candidate.Isolation), State: stateOK, Text: isolationTexts[candidate.Isolation]}
+	if candidate.Err == nil {
 		return f
 	}
-	if rung.ForOthers {
+	if candidate.ForOthers {
 		f.State, f.Text = stateOther, f.Text+": not for this user"
 		return f
 	}
-	f.State, f.Text = stateMissing, rung.Err.Error()
+	f.State, f.Text = stateMissing, candidate.Err.Error()
 	var host *oci.HostError
-	if errors.As(rung.Err, &host) {
-		f.Cure = host.Cure
+	if errors.As(candidate.Err, &host) {
+		f.Fix = host.Cure
 	}
 	return f
 }
 
-// checkAppArmor tells of Ubuntu's restriction. Where it is in force the rung userns fails and has the cure.
+// checkAppArmor reports Ubuntu's restriction of user namespaces. Where it applies, the isolation userns fails as well.
 func checkAppArmor(report oci.Report, program string) finding {
 	f := finding{Name: "apparmor", State: stateOK, Text: "does not restrict user namespaces"}
 	switch {
 	case report.AppArmor && report.Isolation != "":
-		f.Text = "restricts user namespaces, but not this program's"
+		f.Text = "restricts user namespaces, but not for this program"
 	case report.AppArmor:
-		f.State, f.Text = stateMissing, "restricts user namespaces; this profile lets "+program+" have them"
-		f.Cure = oci.AppArmorProfile(oci.AppArmorPath(program))
+		f.State, f.Text = stateMissing, "restricts user namespaces; this profile allows them to "+program
+		f.Fix = oci.AppArmorProfile(oci.AppArmorPath(program))
 	}
 	return f
 }
 
+// checkStore reports the storage driver, and why it is not overlay.
 func checkStore(report oci.Report, dir string) finding {
 	f := finding{Name: "store", State: stateOK, Text: report.Driver + ", in " + dir}
 	if report.NoOverlay != "" {
-		f.Text += "; each snapshot is a full copy, as overlay does not work: " + report.NoOverlay
+		f.Text += "; each snapshot is a full copy, because overlay does not work: " + report.NoOverlay
 	}
 	return f
 }
 
-// leastSpace is less than a system of Debian without a kernel takes, with its packages and the toolbox.
+// leastSpace is less than a Debian system without a kernel takes together with its packages and the toolbox.
 const leastSpace = 1 * diskimage.GB
 
-// checkSpace looks at the file system of the state directory, which need not exist yet.
+// checkSpace checks the free space for the state directory, which need not exist yet.
 func checkSpace(dir string) finding {
 	f := finding{Name: "space", State: stateOK}
 	at := dir
@@ -178,19 +184,20 @@ func checkSpace(dir string) finding {
 		err = unix.Statfs(at, &st)
 	}
 	if err != nil {
-		f.State, f.Text, f.Cure = stateMissing, fmt.Sprintf("look at %s: %v", at, err),
+		f.State, f.Text, f.Fix = stateMissing, fmt.Sprintf("get the free space of %s: %v", at, err),
 			"name another directory with --state-dir"
 		return f
 	}
 	free := diskimage.Size(st.Bavail) * diskimage.Size(st.Bsize)
 	f.Text = fmt.Sprintf("%.1f GB free for %s", float64(free)/float64(diskimage.GB), dir)
 	if free < leastSpace {
-		f.State, f.Cure = stateMissing,
-			"make room: a build needs some GB; or name a directory elsewhere with --state-dir"
+		f.State, f.Fix = stateMissing,
+			"make room: a build needs some GB; or name another directory with --state-dir"
 	}
 	return f
 }
 
+// checkMirror reports which mirror builds use.
 func checkMirror(env environment) finding {
 	if env.mirror != "" {
 		return finding{Name: "mirror", State: stateOK,
@@ -200,7 +207,7 @@ func checkMirror(env environment) finding {
 		Text: "Debian's own, as this machine has no apt sources; --mirror names another"}
 }
 
-// checkQEMU looks for what "vmdebootstrap boot" needs.
+// checkQEMU reports whether "vmdebootstrap boot" can start images of the architecture.
 func checkQEMU(arch string) finding {
 	programs := map[string][2]string{
 		"amd64": {"qemu-system-x86_64", "qemu-system-x86"}, "i386": {"qemu-system-x86_64", "qemu-system-x86"},
@@ -209,11 +216,11 @@ func checkQEMU(arch string) finding {
 	f := finding{Name: "boot", State: stateOther}
 	qemu, ok := programs[arch]
 	if !ok {
-		f.Text = "images for " + arch + " are not started by the verb boot"
+		f.Text = "vmdebootstrap boot does not support " + arch
 		return f
 	}
 	if _, err := exec.LookPath(qemu[0]); err != nil {
-		f.Text, f.Cure = "the verb boot finds no "+qemu[0], "as root, run: apt install "+qemu[1]
+		f.Text, f.Fix = "vmdebootstrap boot needs "+qemu[0], "as root, run: apt install "+qemu[1]
 		return f
 	}
 	f.State, f.Text = stateOK, qemu[0]+" with KVM"
@@ -223,16 +230,16 @@ func checkQEMU(arch string) finding {
 	return f
 }
 
-// stateMarks begin the lines.
+// stateMarks are the first words of the lines.
 var stateMarks = map[string]string{stateOK: "ok", stateMissing: "NO", stateOther: "-"}
 
-// print writes a line for each finding, with the cure below it.
+// print writes a line for each finding, with the fix below it.
 func (d diagnosis) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	for _, f := range d.Findings {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", stateMarks[f.State], f.Name, f.Text)
-		if f.Cure != "" {
-			fmt.Fprintf(w, "\t\t%s\n", f.Cure)
+		if f.Fix != "" {
+			fmt.Fprintf(w, "\t\t%s\n", f.Fix)
 		}
 	}
 	if err := w.Flush(); err != nil {

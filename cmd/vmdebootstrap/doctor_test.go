@@ -17,7 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// doctor runs the verb and gives what it tells and its exit status.
+// doctor runs the verb and returns its output and exit status.
 func doctor(t *testing.T, cmd *exec.Cmd) (d diagnosis, status int) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -55,7 +55,7 @@ func TestDoctorFindsThatBuildsRunHere(t *testing.T) {
 		t.Errorf("store: got %+v", f)
 	}
 	for _, f := range d.Findings {
-		if f.Text == "" || f.State == stateOK && f.Cure != "" {
+		if f.Text == "" || f.State == stateOK && f.Fix != "" {
 			t.Errorf("got %+v", f)
 		}
 	}
@@ -64,7 +64,7 @@ func TestDoctorFindsThatBuildsRunHere(t *testing.T) {
 	}
 }
 
-func TestDoctorTellsWhatIsMissing(t *testing.T) {
+func TestDoctorReportsWhatIsMissing(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root needs no newuidmap")
 	}
@@ -73,7 +73,7 @@ func TestDoctorTellsWhatIsMissing(t *testing.T) {
 	d, status := doctor(t, cmd)
 	f := d.finding(string(oci.IsolationUserNS))
 	if status != exitOK || d.Isolation != oci.IsolationSingle || f.State != stateMissing ||
-		!strings.Contains(f.Cure, "apt install uidmap") {
+		!strings.Contains(f.Fix, "apt install uidmap") {
 		t.Errorf("got exit status %d, %+v", status, d)
 	}
 }
@@ -83,7 +83,7 @@ func TestDoctorPrintsTheProfileForAppArmor(t *testing.T) {
 	report := oci.Report{AppArmor: true}
 	f := checkAppArmor(report, "/opt/vmdebootstrap")
 	if f.State != stateMissing ||
-		!strings.Contains(f.Cure, `profile vmdebootstrap "/opt/vmdebootstrap" flags=(unconfined) {`) {
+		!strings.Contains(f.Fix, `profile vmdebootstrap "/opt/vmdebootstrap" flags=(unconfined) {`) {
 		t.Errorf("got %+v", f)
 	}
 	report.Isolation = oci.IsolationUserNS
@@ -96,8 +96,8 @@ func TestDoctorPrintsALineForEachFinding(t *testing.T) {
 	t.Parallel()
 	refused := &oci.HostError{Cause: "no", Cure: "yes", Err: unix.EPERM}
 	d := diagnosis{Findings: []finding{
-		checkRung(oci.Rung{Isolation: oci.IsolationUserNS, Err: refused}),
-		checkRung(oci.Rung{Isolation: oci.IsolationRoot, Err: refused, ForOthers: true}),
+		checkIsolation(oci.Rung{Isolation: oci.IsolationUserNS, Err: refused}),
+		checkIsolation(oci.Rung{Isolation: oci.IsolationRoot, Err: refused, ForOthers: true}),
 		checkMirror(environment{mirror: "http://mirror.example/debian"}),
 	}}
 	var out bytes.Buffer
@@ -106,7 +106,7 @@ func TestDoctorPrintsALineForEachFinding(t *testing.T) {
 	}
 	const want = `NO  userns  no (operation not permitted)
             yes
--   root    namespaces of root, whose ids are the host's: not for this user
+-   root    namespaces of root, with the ids of the host: not for this user
 ok  mirror  http://mirror.example/debian, from this machine's apt sources
 builds cannot run here
 `

@@ -17,12 +17,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// environment is what the program knows of the place where it runs. Tests make their own.
+// environment holds all that the program uses of the outside world. Tests make their own.
 type environment struct {
-	environ []string // of os.Environ
+	environ []string // as os.Environ returns it
 	stdin   io.Reader
 	dir     string // the working directory, absolute
-	etc     string // "/etc": the place of the machine's configuration files
+	etc     string // "/etc", the directory of the machine's configuration files
 	now     func() time.Time
 
 	stat       func(name string) (fs.FileInfo, error)
@@ -30,17 +30,17 @@ type environment struct {
 	lookupUser func(name string) (*user.User, error)
 	dialSyslog func() (io.WriteCloser, error)
 
-	// host is where this process runs; where no containers can be made, reenter runs the program again where they can.
+	// host says where this process runs. Outside of the namespaces for containers, reenter runs the program again inside.
 	host    oci.Place
-	reenter func(context.Context, place) (status int, err error)
+	reenter func(context.Context, reentry) (status int, err error)
 	uid     int // the user who runs the program
 
-	arch   string // this machine's, as Debian says it
-	mirror string // the Debian mirror that this machine uses itself; empty for none
+	arch   string // this machine's architecture, as Debian calls it
+	mirror string // the Debian mirror of this machine's apt sources; empty for none
 }
 
-// place says where containers are made, and how.
-type place struct {
+// reentry holds the options for running the program again, inside the namespaces for containers.
+type reentry struct {
 	// stateDir is the value of --state-dir.
 	stateDir  string
 	isolation oci.Isolation
@@ -62,7 +62,7 @@ func (e environment) getenv(name string) string {
 	return value
 }
 
-// world is what the rules for a build look at.
+// world returns the part of the environment that the rules for a build depend on.
 func (e environment) world() builder.World {
 	return builder.World{
 		Stat: e.stat, ReadFile: e.readFile, LookupUser: e.lookupUser, Dir: e.dir, Today: e.now(), HostArch: e.arch,
@@ -70,7 +70,7 @@ func (e environment) world() builder.World {
 	}
 }
 
-// stateDir is the directory of --state-dir, or else cacheDir.
+// stateDir returns the directory that --state-dir names, or else cacheDir.
 func (e environment) stateDir(option string) (string, error) {
 	if option != "" {
 		return absolute(e.dir, option), nil
@@ -78,7 +78,7 @@ func (e environment) stateDir(option string) (string, error) {
 	return e.cacheDir()
 }
 
-// cacheDir is where this program keeps what it can make again: below $XDG_CACHE_HOME, or ~/.cache.
+// cacheDir returns the default directory for cached results, below $XDG_CACHE_HOME or ~/.cache.
 func (e environment) cacheDir() (string, error) {
 	if dir := e.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, programName), nil
@@ -86,15 +86,15 @@ func (e environment) cacheDir() (string, error) {
 	if home := e.getenv("HOME"); filepath.IsAbs(home) {
 		return filepath.Join(home, ".cache", programName), nil
 	}
-	return "", errors.New("no place for the cache: neither XDG_CACHE_HOME nor HOME is set")
+	return "", errors.New("find a directory for the cache: neither XDG_CACHE_HOME nor HOME is set")
 }
 
-// debianArches are Debian's names of the architectures that Go calls otherwise.
+// debianArches maps Go's names of architectures to Debian's where they differ.
 var debianArches = map[string]string{
 	"386": "i386", "arm": "armhf", "mipsle": "mipsel", "mips64le": "mips64el", "ppc64le": "ppc64el",
 }
 
-// hostArch is Debian's name of the architecture that this program was made for.
+// hostArch returns Debian's name of the architecture that this program was compiled for.
 func hostArch() string {
 	if name, ok := debianArches[runtime.GOARCH]; ok {
 		return name

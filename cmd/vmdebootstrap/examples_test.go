@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 const examplesDir = "../../contrib/examples"
@@ -59,15 +57,6 @@ func TestExamplesAreAccepted(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestExamplesAreGoodShell(t *testing.T) {
-	t.Parallel()
-	scripts, err := filepath.Glob(filepath.Join(examplesDir, "*.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	diskimagetest.Run(t, "shellcheck", append([]string{"-x", "-P", "../.."}, scripts...)...)
 }
 
 func TestLAVAJobIsYAMLWithItsParts(t *testing.T) {

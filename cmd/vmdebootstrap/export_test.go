@@ -17,14 +17,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// TestPodmanRunsWhatIsExported exports one system in two forms of container images. Podman runs a program of the one;
-// the other is unpacked by podman and read back by GNU tar, and nothing of what the tarball of the same build says may
-// be lost.
+// TestPodmanRunsWhatIsExported exports one system as container images in two formats. Podman runs a program of the first.
+// It unpacks the second, and GNU tar reads it back: all that the tarball of the same build holds must be in it.
 func TestPodmanRunsWhatIsExported(t *testing.T) {
 	dir := t.TempDir()
 	cmd := vmdebootstrap(t, "--distribution=trixie", "--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid",
-		"--lock-root-password",
-		"--package=libcap2-bin",
+		"--lock-root-password", "--package=libcap2-bin",
 		"--run=cp /bin/true /usr/local/bin/capable && setcap cap_net_raw+ep /usr/local/bin/capable",
 		"--tarball=root.tar.gz", "--export=docker-archive:docker.tar:localhost/exported:1",
 		"--export=oci-archive:oci.tar:t",
@@ -60,7 +58,7 @@ func TestPodmanRunsWhatIsExported(t *testing.T) {
 	}
 }
 
-// record is what two archives say alike of a file: which of its names is the first is another matter.
+// record describes a file as two archives of one system must agree on it. Of hard links, either may come first.
 func record(h *tar.Header) string {
 	if h == nil {
 		return "nothing"
@@ -81,13 +79,13 @@ func record(h *tar.Header) string {
 // podman is a podman with a store of its own.
 type podman struct{ command []string }
 
-// newPodman gives a podman whose store is removed with the test. runc is the runtime that takes hosts of cgroup v1,
-// too, and the driver "vfs" would lose access control lists.
+// newPodman returns a podman whose store is removed at the end of the test. It uses runc, which also supports cgroup v1,
+// and overlay, because the driver vfs loses access control lists.
 func newPodman(t *testing.T) podman {
 	t.Helper()
 	diskimagetest.Tool(t, "podman")
 	diskimagetest.Tool(t, "runc")
-	dir, err := os.MkdirTemp("", "podman") // podman takes no long names for its "run"
+	dir, err := os.MkdirTemp("", "podman") // podman limits the length of --runroot
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +99,7 @@ func newPodman(t *testing.T) podman {
 		"--storage-driver", "overlay", "--runtime", "runc", "--events-backend", "none"}}
 }
 
-// run gives what podman prints.
+// run runs podman and returns its output.
 func (p podman) run(t *testing.T, args ...string) string {
 	t.Helper()
 	args = append(p.command[1:len(p.command):len(p.command)], args...)
@@ -115,7 +113,7 @@ func (p podman) run(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// readBack gives the headers of what GNU tar makes of an image that podman has unpacked.
+// readBack archives an image that podman has unpacked with GNU tar, and returns the headers.
 func (p podman) readBack(t *testing.T, id string) map[string]*tar.Header {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "back.tar.gz")

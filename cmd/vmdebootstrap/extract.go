@@ -19,7 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// extraction is a call of "vmdebootstrap extract", which was the program vmextract once.
+// extraction is a call of "vmdebootstrap extract", formerly the program vmextract.
 type extraction struct {
 	dir       string // the working directory
 	out       io.Writer
@@ -30,24 +30,24 @@ type extraction struct {
 	verbose   bool
 }
 
-// newExtractVerb makes "vmdebootstrap extract": it takes files out of an image without mounting it.
+// newExtractVerb returns the command "vmdebootstrap extract", which copies files from an image without mounting it.
 func newExtractVerb(env environment, out io.Writer) *cobra.Command {
 	x := extraction{dir: env.dir, out: out}
 	verb := &cobra.Command{
 		Use:   "extract IMAGE (--path NAME... | --directory NAME | --boot)",
-		Short: "take files out of a raw image, without root or mounts",
-		Long: "Take files out of a raw image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and\n" +
-			"/boot/efi are looked for where the image's /etc/fstab says.",
+		Short: "copy files from a raw image, without root or mounts",
+		Long: "Copy files from a raw image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and\n" +
+			"/boot/efi are found by the image's /etc/fstab.",
 		Args: oneArgument("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return x.run(cmd.Context(), args[0]) },
 	}
 	flags := verb.Flags()
 	flags.SortFlags = false
 	flags.StringArrayVar(&x.paths, "path", nil, "copy the file `NAME` to the working directory; may be repeated")
-	flags.StringVar(&x.directory, "directory", "", "put the directory `NAME` into a tar archive")
-	flags.BoolVar(&x.boot, "boot", false, "put /boot into a tar archive")
-	flags.StringVar(&x.filename, "filename", "vmextract.tgz", "`FILE` of the archive, compressed as its name says")
-	flags.BoolVar(&x.verbose, "verbose", false, "report what is going on")
+	flags.StringVar(&x.directory, "directory", "", "write the directory `NAME` to a tar archive")
+	flags.BoolVar(&x.boot, "boot", false, "write /boot to a tar archive")
+	flags.StringVar(&x.filename, "filename", "vmextract.tgz", "`FILE` of the archive; its suffix chooses the compression")
+	flags.BoolVar(&x.verbose, "verbose", false, "report progress")
 	return verb
 }
 
@@ -76,7 +76,7 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	}
 	magic := make([]byte, 4)
 	if _, err := f.ReadAt(magic, 0); err == nil && string(magic) == "QFI\xfb" {
-		return fmt.Errorf("%s is a qcow2 image: make a raw one of it with \"qemu-img convert -O raw\"", image)
+		return fmt.Errorf("%s is a qcow2 image: convert it to a raw one with \"qemu-img convert -O raw\"", image)
 	}
 	tree, err := imagetree.Open(diskimage.CancelReaderAt(ctx, f), diskimage.Size(size))
 	if err != nil {
@@ -86,7 +86,7 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}
-	// Everything is looked for before anything is written.
+	// Everything is looked up before anything is written.
 	var files []diskimage.Entry
 	var problems []error
 	for _, name := range x.paths {
@@ -122,7 +122,7 @@ func (x *extraction) run(ctx context.Context, image string) error {
 
 // copy writes one file.
 func (x *extraction) copy(ctx context.Context, e diskimage.Entry, name string) error {
-	x.say(name)
+	x.progress(name)
 	return diskimage.WriteFile(ctx, name, os.FileMode(e.Mode).Perm(), func(f *os.File) error {
 		if e.Open == nil {
 			return nil
@@ -136,10 +136,10 @@ func (x *extraction) copy(ctx context.Context, e diskimage.Entry, name string) e
 	})
 }
 
-// archive writes a directory.
+// archive writes a directory to a tar archive.
 func (x *extraction) archive(ctx context.Context, tree diskimage.Tree) error {
 	name := absolute(x.dir, x.filename)
-	x.say(name)
+	x.progress(name)
 	return diskimage.WriteFile(ctx, name, 0o666, func(f *os.File) (err error) {
 		w, err := tarfile.Compress(f, name, 0)
 		if err != nil {
@@ -150,7 +150,8 @@ func (x *extraction) archive(ctx context.Context, tree diskimage.Tree) error {
 	})
 }
 
-func (x *extraction) say(name string) {
+// progress reports that a file is being written.
+func (x *extraction) progress(name string) {
 	if x.verbose {
 		fmt.Fprintln(x.out, "write "+name)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 )
 
-// testImage is a disk with an ESP below a separate /boot.
+// testImage makes a disk image with an ESP that is mounted below a separate /boot.
 func testImage(t *testing.T, dir string) string {
 	t.Helper()
 	then := time.Unix(1_700_000_000, 0)
@@ -75,7 +75,7 @@ func testImage(t *testing.T, dir string) string {
 	return name
 }
 
-func TestExtractTakesFilesOutOfAnImage(t *testing.T) {
+func TestExtractCopiesFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	testImage(t, dir)
@@ -126,14 +126,14 @@ func TestExtractTakesFilesOutOfAnImage(t *testing.T) {
 		}
 	}
 	if err := extract("--path", "/etc/none", "--path", "etc/fstab"); err == nil {
-		t.Error("a missing file is no mistake")
+		t.Error("a missing file is not an error")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "fstab")); err == nil {
-		t.Error("a file was written before all were found")
+		t.Error("a file was written although another one is missing")
 	}
 }
 
-func TestExtractRefusesWhatItCannotRead(t *testing.T) {
+func TestExtractRejectsWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, content := range map[string]string{"disk.qcow2": "QFI\xfb and more",

@@ -14,12 +14,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// setting is one thing that can be chosen on the command line and in config files. Its name is the option's without
+// setting is one thing that can be chosen on the command line and in config files. Its name is that of the option, without
 // the dashes, and the key in config files.
 type setting struct {
 	name  string
 	group group
-	usage string // the word in backquotes stands for the value
+	usage string // the help text; the word in backquotes is a placeholder for the value
 	value value
 }
 
@@ -39,37 +39,37 @@ const (
 // groups is the order of the headings.
 var groups = []group{groupOutput, groupSource, groupSystem, groupDisk, groupProgram, groupLog, groupOld}
 
-// settings is everything that a call can set, with all their places of storage.
+// settings holds everything that a call can set, and the variables that hold the values.
 type settings struct {
 	options builder.Options
 	verbose bool
 	output  string
 	log     logSettings
-	// rootPasswordFile is read when all settings are known.
+	// rootPasswordFile is read once all settings are known.
 	rootPasswordFile string
 	secrets          secretSource
 
-	// Where work is kept, and how it is used again.
+	// Where results are cached, and how they are reused.
 	stateDir            string
 	isolation           oci.Isolation
 	cache, explainCache bool
 	cacheLimit          diskimage.Size
 	cacheFrom, cacheTo  []builder.Remote
-	// cacheKey is read when all settings are known, and is key then.
+	// cacheKey is a file name. The file is read into key once all settings are known.
 	cacheKey string
 	key      *builder.CacheKey
 
 	memoryProfile  string
 	memoryInterval int
 
-	// all is in the order of --dump-config; the first of them, manual in number, are those of vmdebootstrap 1.7.
+	// all is in the order of --dump-config; the first manual of them are those of vmdebootstrap 1.7.
 	all    []*setting
 	manual int
-	// problems are values that could not be read. They wait, to be reported together with what NewSpec finds.
+	// problems are values that could not be parsed. They are reported together with the problems that NewSpec finds.
 	problems []error
 }
 
-// newSettings gives the settings of a call without options.
+// newSettings returns the settings of a call without options.
 func newSettings(arch string) *settings {
 	s := &settings{
 		options:        builder.DefaultOptions(),
@@ -84,23 +84,22 @@ func newSettings(arch string) *settings {
 	o.Arch = arch
 	s.all = []*setting{
 		{"output", groupProgram, "write messages to `FILE` instead of standard output", textValue{&s.output}},
-		{"log", groupLog, "write a log to `FILE`, or to one of syslog, stderr and none",
-			textValue{&s.log.destination}},
+		{"log", groupLog, "write a log to `FILE`, or one of syslog, stderr, none", textValue{&s.log.destination}},
 		{"log-level", groupLog, "lowest `LEVEL` to log: debug, info, warning, error, critical or fatal",
 			choiceValue{&s.log.level, logLevelNames}},
-		{"log-max", groupLog, "rotate the log file before it grows over `SIZE` bytes; 0 is never (default 0)",
+		{"log-max", groupLog, "rotate the log file before it exceeds `SIZE` bytes; 0 means never (default 0)",
 			sizeValue{&s.log.max}},
 		{"log-keep", groupLog, "keep the last `N` rotated log files; 0 keeps all", countValue{&s.log.keep}},
-		{"log-mode", groupLog, "give a new log file the permissions `MODE`, in octal", modeValue{&s.log.mode}},
-		{"dump-memory-profile", groupOld, "once chose the `METHOD` of memory profiles: none, simple, meliae or heapy",
+		{"log-mode", groupLog, "create the log file with permissions `MODE`, in octal", modeValue{&s.log.mode}},
+		{"dump-memory-profile", groupOld, "was the `METHOD` of memory profiles: none, simple, meliae or heapy",
 			choiceValue{&s.memoryProfile, []string{"none", "simple", "meliae", "heapy"}}},
-		{"memory-dump-interval", groupOld, "once kept memory profiles `SECONDS` apart", countValue{&s.memoryInterval}},
-		{"verbose", groupProgram, "report what is going on", boolValue{&s.verbose}},
+		{"memory-dump-interval", groupOld, "was the interval of memory profiles in `SECONDS`", countValue{&s.memoryInterval}},
+		{"verbose", groupProgram, "report progress", boolValue{&s.verbose}},
 
-		{"image", groupOutput, "put a disk image in `FILE`", textValue{&o.Image}},
+		{"image", groupOutput, "write a disk image to `FILE`", textValue{&o.Image}},
 		{"size", groupOutput, "make a disk image of `SIZE` bytes, or auto: see --free",
 			autoSizeValue{sizeValue{&o.Size}, &o.SizeAuto}},
-		{"bootsize", groupDisk, "give /boot a partition of `SIZE` bytes; 0 is none (default 0)",
+		{"bootsize", groupDisk, "make a /boot partition of `SIZE` bytes; 0 means none (default 0)",
 			sizeValue{&o.Bootsize}},
 		{"boottype", groupDisk, "file system `TYPE` of the /boot partition: " + strings.Join(builder.BootTypes(), ", "),
 			textValue{&o.Boottype}},
@@ -109,25 +108,25 @@ func newSettings(arch string) *settings {
 			sizeValue{&o.Bootoffset}},
 		{"use-uefi", groupDisk, "make the image boot with UEFI; needs --grub", boolValue{&o.UseUEFI}},
 		{"esp-size", groupDisk,
-			"give the EFI system partition `SIZE` bytes, 5MiB meaning as many as it needs (64MiB); " +
+			"make the EFI system partition `SIZE` bytes long, where 5MiB means the size that it needs (64MiB); " +
 				"needs --use-uefi or --boot=hybrid",
 			sizeValue{&o.ESPSize}},
 		{"part-type", groupDisk, "`KIND` of partition table: msdos or gpt", textValue{&o.PartType}},
 		{"roottype", groupDisk, "file system `TYPE` of the root partition: " + strings.Join(builder.RootTypes(), ", ") +
-			"; what is written " +
-			"to erofs and squashfs stays in memory", textValue{&o.Roottype}},
-		{"swap", groupDisk, "make a swap partition of `SIZE` bytes, at least 256Mi; 0 is none (default 0)",
+			"; with erofs and squashfs, changes are kept in memory", textValue{&o.Roottype}},
+		{"swap", groupDisk, "make a swap partition of `SIZE` bytes, at least 256Mi; 0 means none (default 0)",
 			sizeValue{&o.Swap}},
 		{"foreign", groupSource,
-			"emulate the architecture with the static qemu-user program at `PATH`; not needed: without it the right one is found", textValue{&o.Foreign}},
+			"emulate the architecture with the static qemu-user program at `PATH` (default: the one that fits, from Debian)",
+			textValue{&o.Foreign}},
 		{"debootstrapopts", groupSource,
 			"pass `OPTIONS` to debootstrap, without their dashes and with spaces between " +
 				"them; may be repeated", listValue{&o.Debootstrapopts}},
-		{"debootstrap-scripts", groupSource, "look in `DIRECTORY` for what debootstrap knows of the release",
+		{"debootstrap-scripts", groupSource, "use the release scripts for debootstrap in `DIRECTORY`",
 			textValue{&o.DebootstrapScripts}},
 		{"extlinux", groupDisk, "boot with extlinux, unless --grub", boolValue{&o.Extlinux}},
-		{"tarball", groupOutput, "put the root file system in the tar archive `FILE`", textValue{&o.Tarball}},
-		{"apt-mirror", groupSource, "have the image use the mirror `URL`; needs --configure-apt",
+		{"tarball", groupOutput, "write the root file system to the tar archive `FILE`", textValue{&o.Tarball}},
+		{"apt-mirror", groupSource, "mirror `URL` for the image's apt sources; needs --configure-apt",
 			urlValue{&o.AptMirror}},
 		{"mirror", groupSource, "download packages from `URL` (default: this machine's own mirror)",
 			urlValue{&o.Mirror}},
@@ -137,50 +136,50 @@ func newSettings(arch string) *settings {
 		{"custom-package", groupSource, "install the package in the local file `DEB`; may be repeated",
 			listValue{&o.CustomPackages}},
 		{"no-kernel", groupSource, "install no kernel", boolValue{&o.NoKernel}},
-		{"kernel-package", groupSource, "install `PACKAGE` as the kernel (default: what fits release and architecture)",
+		{"kernel-package", groupSource, "install `PACKAGE` as the kernel (default: the one for release and architecture)",
 			textValue{&o.KernelPackage}},
-		{"enable-dhcp", groupSystem, "have eth0 ask for an address where ifupdown is used", boolValue{&o.EnableDHCP}},
+		{"enable-dhcp", groupSystem, "configure eth0 by DHCP where ifupdown is used", boolValue{&o.EnableDHCP}},
 		{"root-password", groupSystem, "set root's `PASSWORD` (default empty: anyone can log in)",
 			secretValue{&o.RootPassword}},
-		{"lock-root-password", groupSystem, "let nobody log in as root with a password",
+		{"lock-root-password", groupSystem, "lock root's password, so that nobody can log in with it",
 			boolValue{&o.LockRootPassword}},
 		{"customize", groupSystem,
 			"run `SCRIPT` when the system is set up, with its root directory and the image's name " +
 				"as arguments; may be repeated", actionsValue{&o.Actions, "--customize"}},
-		{"hostname", groupSystem, "call the machine `NAME`", textValue{&o.Hostname}},
+		{"hostname", groupSystem, "set the host name to `NAME`", textValue{&o.Hostname}},
 		{"user", groupSystem, "add the user `NAME[/PASSWORD]`; may be repeated", usersValue{&o.Users}},
 		{"serial-console", groupSystem, "use a serial console", boolValue{&o.SerialConsole}},
 		{"serial-console-command", groupSystem, "`COMMAND` for the serial console in /etc/inittab (wheezy only)",
 			textValue{&o.SerialConsoleCommand}},
-		{"sudo", groupSystem, "install sudo and let the users use it", boolValue{&o.Sudo}},
-		{"owner", groupOutput, "give what is built to `USER` (default: whoever builds)", textValue{&o.Owner}},
+		{"sudo", groupSystem, "install sudo and allow the users to use it", boolValue{&o.Sudo}},
+		{"owner", groupOutput, "make `USER` the owner of the outputs (default: the user who builds)", textValue{&o.Owner}},
 		{"squash", groupOutput,
-			"put the root file system in `DIRECTORY` as filesystem.squashfs, with the files of /boot " +
+			"write the root file system to `DIRECTORY` as filesystem.squashfs, with the files of /boot " +
 				"beside it; $GOMAXPROCS limits the threads that compress it (default: one for each processor)",
 			textValue{&o.Squash}},
-		{"configure-apt", groupSource, "write the image's apt sources anew from mirror and release",
+		{"configure-apt", groupSource, "rewrite the image's apt sources for mirror and release",
 			boolValue{&o.ConfigureApt}},
 		{"mbr", groupDisk, "write the boot code of extlinux to the master boot record", boolValue{&o.MBR}},
 		{"grub", groupDisk, "boot with GRUB", boolValue{&o.Grub}},
 		{"sparse", groupOutput,
-			"has no effect any more: free space of an image is left unwritten with it and without it",
+			"no longer has an effect: free space of an image is always left unwritten",
 			boolValue{&o.Sparse}},
 		{"pkglist", groupOutput, "list the installed packages in dpkg.list", boolValue{&o.Pkglist}},
 		{"no-acpid", groupSource, "do not install acpid", boolValue{&o.NoAcpid}},
-		{"update-initramfs", groupSystem, "make the initramfs anew after everything else",
+		{"update-initramfs", groupSystem, "rebuild the initramfs after all other steps",
 			boolValue{&o.UpdateInitramfs}},
-		{"convert-qcow2", groupOutput, "make the image a qcow2 file instead of a raw one", boolValue{&o.ConvertQcow2}},
-		{"systemd-networkd", groupSystem, "set the network up with systemd-networkd, under predictable interface names",
+		{"convert-qcow2", groupOutput, "write the image as qcow2 instead of raw", boolValue{&o.ConvertQcow2}},
+		{"systemd-networkd", groupSystem, "configure the network with systemd-networkd, with predictable interface names",
 			boolValue{&o.SystemdNetworkd}},
 		{"dry-run", groupProgram, "check the settings, print packages and plan, and build nothing",
 			boolValue{&o.DryRun}},
 	}
 	s.manual = len(s.all)
-	s.all = append(s.all, s.beyondManual()...)
+	s.all = append(s.all, s.extensions()...)
 	return s
 }
 
-// lookup finds a setting by name.
+// lookup returns the setting of that name, nil if there is none.
 func (s *settings) lookup(name string) *setting {
 	i := slices.IndexFunc(s.all, func(t *setting) bool { return t.name == name })
 	if i < 0 {
@@ -189,13 +188,13 @@ func (s *settings) lookup(name string) *setting {
 	return s.all[i]
 }
 
-// addFlags gives each setting its option, and each that is on or off a second one for the opposite.
+// addFlags adds an option for each setting, and a second one for the opposite of each that is on or off.
 func (s *settings) addFlags(flags *pflag.FlagSet) {
 	for i, t := range s.all {
 		on, isBool := t.value.(boolValue)
 		flag := flags.VarPF(flagValue{t.value, "--" + t.name, s}, t.name, "", t.usage)
 		if i >= s.manual {
-			flag.Annotations = map[string][]string{beyondManual: nil}
+			flag.Annotations = map[string][]string{extension: nil}
 		}
 		if !isBool {
 			continue
@@ -206,17 +205,17 @@ func (s *settings) addFlags(flags *pflag.FlagSet) {
 	}
 }
 
-// oppositeName is --no-X for X, for those as well that say no themselves: --no-no-kernel.
+// oppositeName returns no-X for X, also for names that begin with no- themselves: --no-no-kernel.
 func oppositeName(name string) string { return "no-" + name }
 
-// flagValue is a value as an option sets it.
+// flagValue is a value that an option sets.
 type flagValue struct {
 	value
 	flag string
 	s    *settings
 }
 
-// Set keeps a value that cannot be read for later. Only what is a mistake of grammar ends the call at once.
+// Set adds the error of a value that cannot be parsed to the problems. Only a mistake of grammar ends the call at once.
 func (v flagValue) Set(text string) error {
 	err := v.value.Set(text)
 	if err == nil || errors.Is(err, errChoice) {

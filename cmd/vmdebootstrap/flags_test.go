@@ -29,12 +29,11 @@ var (
 		"part-type", "swap", "foreign", "esp-size", "output", "log", "log-level", "log-max", "log-keep", "log-mode",
 		"dump-memory-profile", "memory-dump-interval",
 	}
-	// Settings that the manual does not have.
-	laterBools  = []string{"recommends", "cache", "grow", "explain-cache", "bmap", "tls-verify"}
-	laterValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot", "free",
-		"format",
-		"compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to", "cache-key",
-		"isolation"}
+	// Settings that are not in the manual.
+	extensionBools  = []string{"recommends", "cache", "grow", "explain-cache", "bmap", "tls-verify"}
+	extensionValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot",
+		"free", "format", "compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to",
+		"cache-key", "isolation"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -70,19 +69,19 @@ func TestEveryOptionOfTheManualExists(t *testing.T) {
 func TestEverySettingIsListedHere(t *testing.T) {
 	t.Parallel()
 	for _, s := range newSettings("amd64").all {
-		if !slices.Contains(slices.Concat(boolSettings, valueSettings, laterBools, laterValues), s.name) {
+		if !slices.Contains(slices.Concat(boolSettings, valueSettings, extensionBools, extensionValues), s.name) {
 			t.Errorf("%s is not in the tables of this test", s.name)
 		}
 		if !slices.Contains(groups, s.group) || s.usage == "" {
-			t.Errorf("%s has no place in the help text", s.name)
+			t.Errorf("%s has no group or no help text", s.name)
 		}
 	}
 }
 
-func TestLaterOptionsLeaveAbbreviationsAlone(t *testing.T) {
+func TestExtensionsLeaveAbbreviationsAlone(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ abbreviation, want string }{
-		{"--explain", "--explain-cache"}, // shared with no old one
+		{"--explain", "--explain-cache"}, // no old option begins like that
 		{"--st", "--state-dir=x"},
 		{"--conv", "--convert-qcow2"},
 		{"--no-ext", "--no-extlinux"},
@@ -104,7 +103,7 @@ func TestLaterOptionsLeaveAbbreviationsAlone(t *testing.T) {
 			}
 			_, flags := newRoot(environment{}, io.Discard, io.Discard)
 			if flag, err := findFlag(flags, name[:end+1]); err != nil || flag.Name != name {
-				t.Errorf("--%s does not mean --%s any more: %v", name[:end+1], name, err)
+				t.Errorf("--%s no longer means --%s: %v", name[:end+1], name, err)
 			}
 		}
 	}
@@ -118,18 +117,17 @@ func oppositeNames() []string {
 	return names
 }
 
-// settingTexts are values of settings that do not take just any text.
+// settingTexts holds values for settings that do not accept arbitrary text.
 var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
 	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
-	"cache-from": "oci:changed",
-	"cache-to":   "oci:changed", "isolation": "chroot",
+	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot",
 }
 
-// TestEverySettingHasAPlaceOfItsOwn changes each setting and looks whether that changes the dump, and only there.
-func TestEverySettingHasAPlaceOfItsOwn(t *testing.T) {
+// TestEverySettingHasItsOwnVariable changes each setting, and expects that only its own line of the dump changes.
+func TestEverySettingHasItsOwnVariable(t *testing.T) {
 	t.Parallel()
-	for _, name := range slices.Concat(boolSettings, valueSettings, laterBools, laterValues) {
+	for _, name := range slices.Concat(boolSettings, valueSettings, extensionBools, extensionValues) {
 		s := newSettings("amd64")
 		before := dumps(s)
 		target := s.lookup(name)
@@ -171,7 +169,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 	t.Parallel()
 	s := newSettings("amd64")
 	before := reflect.ValueOf(builder.DefaultOptions())
-	for _, name := range slices.Concat(boolSettings, valueSettings, laterBools, laterValues) {
+	for _, name := range slices.Concat(boolSettings, valueSettings, extensionBools, extensionValues) {
 		switch v := s.lookup(name).value.(type) {
 		case boolValue:
 			*v.p = !*v.p
@@ -221,7 +219,7 @@ func TestExpandWritesOptionsOut(t *testing.T) {
 	}
 }
 
-func TestExpandRefusesWhatIsNoOption(t *testing.T) {
+func TestExpandRejectsUnknownOptions(t *testing.T) {
 	t.Parallel()
 	_, flags := newRoot(environment{}, io.Discard, io.Discard)
 	for args, want := range map[string]string{

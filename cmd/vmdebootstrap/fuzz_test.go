@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// The words of a command line, with line feeds between them: the grammar of vmdebootstrap 1.7, and each option's own.
+// FuzzArguments tests the grammar of vmdebootstrap 1.7 and the syntax of each option's value. Its input is the words of a
+// command line, separated by line feeds.
 func FuzzArguments(f *testing.F) {
 	for _, seed := range []string{
 		"--image\nx.img\n--size\n2G", "--im=x\n--grub\n--pack=a,b\nignored\n--\n--nothing", "-h", "-x", "--", "--=",
@@ -30,13 +31,13 @@ func FuzzArguments(f *testing.F) {
 		for _, word := range words {
 			if name, _, _ := strings.Cut(strings.TrimPrefix(word, "--"), "="); !strings.HasPrefix(word, "--") ||
 				flags.Lookup(name) == nil {
-				t.Errorf("%q has become %q, which is no option", text, word)
+				t.Errorf("%q is expanded to %q, which is not an option", text, word)
 			}
 		}
 		again, err := expand(flags, words)
 		if err != nil || !slices.Equal(again, words) {
-			t.Errorf("%q has become %q, and that %q, %v", text, words, again, err)
+			t.Errorf("%q is expanded to %q, and that to %q, %v", text, words, again, err)
 		}
-		_ = root.ParseFlags(words) // what its values say may be wrong
+		_ = root.ParseFlags(words) // it must not panic; values may be invalid
 	})
 }

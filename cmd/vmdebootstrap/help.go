@@ -9,15 +9,15 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// helpWidth is where lines of help are broken, in columns.
+// helpWidth is the width of the help text in columns.
 const helpWidth = 100
 
-// printHelp prints all options under the headings of their groups. With all, the --no- forms and those without effect
-// are among them.
+// printHelp prints all options under the headings of their groups. With all, the --no- forms and options without effect
+// are included.
 func printHelp(w io.Writer, s *settings, flags *pflag.FlagSet, all bool) {
 	fmt.Fprintf(w, "Usage: %s --image=FILE|--tarball=FILE|--squash=DIRECTORY|--export=DEST [options]\n\n", programName)
 	fmt.Fprintln(w, "Build a disk image, a tarball or a live file system of Debian or Ubuntu.")
-	fmt.Fprintln(w, "An option may be shortened as long as no other begins so. Options that are on or off have")
+	fmt.Fprintln(w, "An option may be abbreviated as long as that is unambiguous. Options that are on or off have")
 	fmt.Fprintln(w, "an opposite: --no-verbose, --no-no-kernel. SIZE is in bytes, or has a unit: k, M, G and T are")
 	fmt.Fprintln(w, "powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.")
 	for _, g := range groups {
@@ -29,7 +29,7 @@ func printHelp(w io.Writer, s *settings, flags *pflag.FlagSet, all bool) {
 	fmt.Fprintf(w, "\nOther:\n%s", actionFlags(s, flags).FlagUsagesWrapped(helpWidth))
 }
 
-// groupFlags gives the options of one heading.
+// groupFlags returns the options of one group.
 func groupFlags(s *settings, flags *pflag.FlagSet, g group, all bool) *pflag.FlagSet {
 	set := newFlagSet()
 	for _, t := range s.all {
@@ -46,7 +46,7 @@ func groupFlags(s *settings, flags *pflag.FlagSet, g group, all bool) *pflag.Fla
 	return set
 }
 
-// actionFlags gives the options that are no settings.
+// actionFlags returns the options that are not settings.
 func actionFlags(s *settings, flags *pflag.FlagSet) *pflag.FlagSet {
 	set := newFlagSet()
 	flags.VisitAll(func(f *pflag.Flag) {

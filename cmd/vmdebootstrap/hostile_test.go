@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// hostileHook writes to every package that the build has lent, and says how many there were.
+// hostileHook overwrites every package that the build shares with it, and records their number.
 const hostileHook = `#!/bin/sh
 set -eu
 n=0
@@ -36,8 +36,8 @@ func TestAHostileHookDoesNotReachTheCache(t *testing.T) {
 			}
 			state := filepath.Join(dir, "state")
 			cmd := vmdebootstrap(t, "--debootstrapopts", "variant=minbase", "--no-kernel", "--distribution", "trixie",
-				"--lock-root-password",
-				"--tarball", "o.tar", "--isolation", isolation, "--state-dir", state, "--customize", hook, "--no-cache")
+				"--lock-root-password", "--tarball", "o.tar", "--isolation", isolation, "--state-dir", state,
+				"--customize", hook, "--no-cache")
 			cmd.Dir = dir
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
@@ -55,7 +55,7 @@ func TestAHostileHookDoesNotReachTheCache(t *testing.T) {
 					files++
 					data, err := os.ReadFile(name)
 					if got := fmt.Sprintf("%x", sha256.Sum256(data)); got != d.Name() {
-						t.Errorf("%s is not what it is called", name)
+						t.Errorf("%s has the digest %s", name, got)
 					}
 					return err
 				})

@@ -12,13 +12,13 @@ import (
 
 const module = "github.com/vmdebootstrap/vmdebootstrap/"
 
-// rule is a line of the table "who may import whom" of contrib/design/architecture.md.
+// rule is a line of the table "Who may import whom" in contrib/design/architecture.md.
 type rule struct {
 	tree string // the packages of this directory
-	// depend lists what they must not depend on, not even by way of others; use lists what they must not import
-	// themselves, though a library of theirs may.
+	// depend lists what they must not depend on, not even indirectly; use lists what they must not import themselves,
+	// although a library of theirs may.
 	depend, use []string
-	// except lists what they may depend on though it is below what they must not.
+	// except lists exceptions from depend.
 	except []string
 }
 
@@ -36,14 +36,14 @@ var rules = []rule{
 		[]string{"github.com/spf13", "github.com/diskfs"},
 		[]string{module + "diskimage/acl", module + "diskimage/ownerxattr"},
 	},
-	// What oci may import of diskimage imports nothing of it.
+	// The parts of diskimage that oci may import are leaves.
 	{"diskimage/acl", []string{module, "github.com", "go.podman.io"}, nil, nil},
 	{"diskimage/ownerxattr", []string{module, "github.com", "go.podman.io"}, nil, nil},
 	{
 		"builder", []string{module + "oci", "github.com/containers", "go.podman.io", "github.com/spf13"}, nil,
 		[]string{module + "oci/types"},
 	},
-	// The rooms of oci know those below: run, host, supervise, and beside them registry.
+	// The order of oci's packages is run, host, supervise, from top to bottom; registry depends on none of them.
 	{"oci/internal/host", []string{module + "oci/internal/run", module + "oci/internal/registry"}, nil, nil},
 	{"oci/internal/supervise", []string{module + "oci/internal/host", module + "oci/internal/run"}, nil, nil},
 	{
@@ -56,7 +56,7 @@ var rules = []rule{
 		[]string{module + "builder/internal/step", module + "builder/internal/boot",
 			module + "builder/internal/secret"}, nil, nil,
 	},
-	// What builder may import of oci are words, and nothing that does anything.
+	// The part of oci that builder may import holds types only.
 	{
 		"oci/types", []string{module, "github.com", "go.podman.io", "golang.org"}, nil,
 		[]string{"github.com/opencontainers/go-digest", "github.com/opencontainers/runtime-spec/specs-go"},
@@ -71,8 +71,8 @@ func TestPackagesImportOnlyWhatTheArchitectureAllows(t *testing.T) {
 	}
 }
 
-// diskimage writes images by itself: no program is run, no C is linked. Its packages that start machines and
-// test images are for after that.
+// TestDiskimageRunsNoPrograms checks that diskimage writes images without other programs and without C. Only its packages
+// that start machines and test images run programs.
 func TestDiskimageRunsNoPrograms(t *testing.T) {
 	t.Parallel()
 	for _, line := range listPackages(t, "diskimage", "-f", `{{.ImportPath}} {{join .Imports " "}}`) {
@@ -86,7 +86,7 @@ func TestDiskimageRunsNoPrograms(t *testing.T) {
 	}
 }
 
-// check lists packages and reports the ones that are denied.
+// check lists the dependencies of a tree with go list and reports those that are denied.
 func check(t *testing.T, tree string, denied, allowed []string, args ...string) {
 	t.Helper()
 	for _, dep := range strings.Fields(strings.Join(listPackages(t, tree, args...), "\n")) {
@@ -100,7 +100,7 @@ func check(t *testing.T, tree string, denied, allowed []string, args ...string) 
 	}
 }
 
-// listPackages gives the lines that go list prints of the packages of a directory.
+// listPackages returns the lines that go list prints for the packages of a directory.
 func listPackages(t *testing.T, tree string, args ...string) []string {
 	t.Helper()
 	args = append([]string{"list", "-tags", buildTags}, append(args, "../../"+tree+"/...")...)

@@ -27,35 +27,35 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// rung is a place where builds run, as a test makes it.
-type rung struct {
+// candidate is an isolation and the circumstances in which a build uses it.
+type candidate struct {
 	isolation oci.Isolation
 	// account runs the build; empty for root.
 	account string
-	// command makes the command of a program there, given by its path.
+	// command returns the command that runs a program, given by its path, in these circumstances.
 	command func(program string, args ...string) *exec.Cmd
 }
 
 // envAccount names an account with subordinate ids, for a test that root runs; .ci/run sets it.
 const envAccount = "VMDEBOOTSTRAP_TEST_ACCOUNT"
 
-// rungs are the places that root can make, for others with an account of theirs. Subordinate ids of that account are of
-// no use to the last.
-func rungs() []rung {
-	all := []rung{
+// candidates returns those that root can test, and with envAccount those of an ordinary user. The last one does not use
+// the account's subordinate ids.
+func candidates() []candidate {
+	all := []candidate{
 		{isolation: oci.IsolationRoot, command: exec.Command},
 		{isolation: oci.IsolationUserNS, command: exec.Command},
 		{isolation: oci.IsolationChroot, command: ocitest.Docker},
 	}
 	if account := os.Getenv(envAccount); account != "" {
-		all = append(all, rung{oci.IsolationUserNS, account, exec.Command},
-			rung{oci.IsolationSingle, account, exec.Command})
+		all = append(all, candidate{oci.IsolationUserNS, account, exec.Command},
+			candidate{oci.IsolationSingle, account, exec.Command})
 	}
 	return all
 }
 
-// isolationHook looks at what a hook is promised: its directory and the working directory, the target with working
-// devices, and that what it leaves running does not outlive it.
+// isolationHook checks what a hook can rely on: its directory and the working directory, and working devices in the
+// target. The process that it leaves running must not outlive it.
 const isolationHook = `#!/bin/sh
 set -eu
 test "$(pwd)" = "$(dirname "$0")"
@@ -71,20 +71,20 @@ rm gone
 sleep 1000 &
 `
 
-// Builds of one system by each kind of isolation give the same root file system, to the last bit of every header. The
-// builds of a minimal system, one for each, take a minute on two cores.
+// TestIsolationsMakeTheSameRootFilesystem builds one system with each kind of isolation, and compares the root file
+// systems to the last bit of every tar header. The builds of a minimal system, one for each, take a minute on two cores.
 func TestIsolationsMakeTheSameRootFilesystem(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can become a root without CAP_SYS_ADMIN; .ci/run does this")
 	}
-	places := rungs()
-	dirs := make([]string, len(places))
-	for i, p := range places {
-		dirs[i] = isolationDir(t, p)
+	all := candidates()
+	dirs := make([]string, len(all))
+	for i, c := range all {
+		dirs[i] = isolationDir(t, c)
 	}
 	var wg sync.WaitGroup
-	for i, p := range places {
-		wg.Go(func() { buildOn(t, p, dirs[i]) })
+	for i, c := range all {
+		wg.Go(func() { buildWith(t, c, dirs[i]) })
 	}
 	wg.Wait()
 	if t.Failed() {
@@ -94,25 +94,25 @@ func TestIsolationsMakeTheSameRootFilesystem(t *testing.T) {
 	if len(want) < 1000 {
 		t.Fatalf("only %d files", len(want))
 	}
-	for i, p := range places[1:] {
+	for i, c := range all[1:] {
 		got := tarEntries(t, filepath.Join(dirs[i+1], "root.tar"))
-		t.Logf("%s has %d files", p.isolation, len(got))
+		t.Logf("%s has %d files", c.isolation, len(got))
 		differences := 0
 		for _, name := range slices.Sorted(maps.Keys(merged(got, want))) {
 			if got[name] == want[name] {
 				continue
 			}
 			if differences++; differences < 20 {
-				t.Errorf("%s:\n%s: %s\n%s: %s", name, p.isolation, got[name], places[0].isolation, want[name])
+				t.Errorf("%s:\n%s: %s\n%s: %s", name, c.isolation, got[name], all[0].isolation, want[name])
 			}
 		}
 	}
 }
 
-// isolationDir is the working directory of a build, which its account can use.
-func isolationDir(t *testing.T, p rung) string {
+// isolationDir makes the working directory of a build, which its account can write to.
+func isolationDir(t *testing.T, c candidate) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/var/tmp", "isolation-"+string(p.isolation)+"-")
+	dir, err := os.MkdirTemp("/var/tmp", "isolation-"+string(c.isolation)+"-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,9 +126,9 @@ func isolationDir(t *testing.T, p rung) string {
 			t.Fatal(err)
 		}
 	}
-	uid, gid := 1, 1 // root builds in others' directories, too
-	if p.account != "" {
-		uid, gid = lookupIDs(t, p.account)
+	uid, gid := 1, 1 // root must be able to build in other users' directories
+	if c.account != "" {
+		uid, gid = lookupIDs(t, c.account)
 	}
 	for _, name := range []string{".", "hook.sh", "words", "gone"} {
 		if err := os.Chown(filepath.Join(dir, name), uid, gid); err != nil {
@@ -152,47 +152,46 @@ func lookupIDs(t *testing.T, account string) (uid, gid int) {
 	return uid, gid
 }
 
-// buildOn builds a tarball in dir.
-func buildOn(t *testing.T, p rung, dir string) {
+// buildWith builds a tarball in dir.
+func buildWith(t *testing.T, c candidate, dir string) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	// The account may not be able to reach the test binary, and its name is what makes it the program.
+	// The account may have no access to the test binary, which is the program only under the program's name.
 	program := filepath.Join(dir, programName)
 	data, err := os.ReadFile(self)
 	if err := errors.Join(err, os.WriteFile(program, data, 0o755)); err != nil {
 		t.Error(err)
 		return
 	}
-	cmd := p.command(program, "--isolation", string(p.isolation), "--tarball", "root.tar",
-		"--debootstrapopts=variant=minbase",
-		"--no-kernel", "--no-acpid", "--no-systemd-networkd", "--package=iputils-ping", "--user=alice/secret",
-		"--hostname=same", "--customize=./hook.sh", "--verbose")
+	cmd := c.command(program, "--isolation", string(c.isolation), "--tarball", "root.tar",
+		"--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid", "--no-systemd-networkd",
+		"--package=iputils-ping", "--user=alice/secret", "--hostname=same", "--customize=./hook.sh", "--verbose")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "HOME="+dir, "XDG_CACHE_HOME=")
-	if p.account != "" {
-		uid, gid := lookupIDs(t, p.account)
+	if c.account != "" {
+		uid, gid := lookupIDs(t, c.account)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Errorf("%s: %v\n%s", p.isolation, err, out)
+		t.Errorf("%s: %v\n%s", c.isolation, err, out)
 		return
 	}
-	belongsTo(t, p, filepath.Join(dir, "root.tar"))
+	checkOwner(t, c, filepath.Join(dir, "root.tar"))
 	words, err := os.ReadFile(filepath.Join(dir, "words"))
 	if err != nil || string(words) != "changed\n" {
-		t.Errorf("%s: the hook's change of a file is lost: %q (%v)", p.isolation, words, err)
+		t.Errorf("%s: the hook's change to a file is lost: %q (%v)", c.isolation, words, err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "gone")); err == nil {
-		t.Errorf("%s: the hook's removal of a file is lost", p.isolation)
+		t.Errorf("%s: the hook's removal of a file is lost", c.isolation)
 	}
 }
 
-// belongsTo checks that an output is its builder's.
-func belongsTo(t *testing.T, p rung, name string) {
+// checkOwner checks that an output belongs to the user who has built it.
+func checkOwner(t *testing.T, c candidate, name string) {
 	t.Helper()
 	info, err := os.Stat(name)
 	if err != nil {
@@ -200,15 +199,15 @@ func belongsTo(t *testing.T, p rung, name string) {
 		return
 	}
 	uid, gid := 0, 0
-	if p.account != "" {
-		uid, gid = lookupIDs(t, p.account)
+	if c.account != "" {
+		uid, gid = lookupIDs(t, c.account)
 	}
 	if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != uid || int(st.Gid) != gid {
-		t.Errorf("%s: %s belongs to %d:%d, want %d:%d", p.isolation, name, st.Uid, st.Gid, uid, gid)
+		t.Errorf("%s: %s belongs to %d:%d, want %d:%d", c.isolation, name, st.Uid, st.Gid, uid, gid)
 	}
 }
 
-// tarEntries describes each file of an archive by all that its header says, and the digest of its content.
+// tarEntries returns a description of each file in an archive: its whole header and the digest of its content.
 func tarEntries(t *testing.T, name string) map[string]string {
 	t.Helper()
 	f, err := os.Open(name)
@@ -234,14 +233,12 @@ func tarEntries(t *testing.T, name string) map[string]string {
 			fmt.Fprintf(&pax, " %s=%q", key, h.PAXRecords[key])
 		}
 		entries[h.Name] = fmt.Sprintf("%c %o %d:%d %d bytes, %s, link %q, device %d:%d,%s %x", h.Typeflag,
-			h.Mode, h.Uid,
-			h.Gid, h.Size,
-			h.ModTime.UTC().Format("2006-01-02 15:04:05.000000000"), h.Linkname, h.Devmajor, h.Devminor,
-			strings.TrimSpace(pax.String()), digest.Sum(nil)[:8])
+			h.Mode, h.Uid, h.Gid, h.Size, h.ModTime.UTC().Format("2006-01-02 15:04:05.000000000"), h.Linkname,
+			h.Devmajor, h.Devminor, strings.TrimSpace(pax.String()), digest.Sum(nil)[:8])
 	}
 }
 
-// merged has the keys of both.
+// merged returns a map with the entries of both; those of b win.
 func merged(a, b map[string]string) map[string]string {
 	all := maps.Clone(a)
 	maps.Copy(all, b)

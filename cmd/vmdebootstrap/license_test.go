@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestFilesNameTheirLicense looks at the first lines of the project's programs and settings.
+// TestFilesNameTheirLicense checks the first lines of the project's programs and settings.
 func TestFilesNameTheirLicense(t *testing.T) {
 	t.Parallel()
 	const line = "SPDX-License-Identifier: Apache-2.0"
@@ -35,11 +35,11 @@ func TestFilesNameTheirLicense(t *testing.T) {
 		found++
 		if first := strings.SplitN(string(text), "\n", 6); !strings.Contains(strings.Join(first[:min(5, len(first))],
 			"\n"), line) {
-			t.Errorf("%s does not say %q in its first lines", path, line)
+			t.Errorf("the first lines of %s do not contain %q", path, line)
 		}
 		return nil
 	})
 	if err != nil || found < 100 {
-		t.Fatalf("looked at %d files: %v", found, err)
+		t.Fatalf("checked %d files: %v", found, err)
 	}
 }

@@ -33,7 +33,7 @@ func defaultLogSettings() logSettings {
 	return logSettings{level: "debug", keep: 10, mode: 0o600}
 }
 
-// levelCritical is above the levels that slog has. fatal is another name for it.
+// levelCritical is above slog's own levels. The name fatal means the same.
 const levelCritical = slog.LevelError + 4
 
 var (
@@ -49,38 +49,38 @@ func dialSyslog() (io.WriteCloser, error) {
 	return syslog.New(syslog.LOG_USER|syslog.LOG_INFO, programName)
 }
 
-// openLog gives the logger that the settings ask for, and what to close when no more is logged. With an error it gives
-// a logger that drops everything.
+// openLog returns the logger that the settings ask for, and its closer, neither of them nil. With an error, the logger
+// discards everything.
 func openLog(s logSettings, stderr io.Writer, env environment) (*slog.Logger, io.Closer, error) {
 	level := logLevels[s.level]
-	none, nothing := slog.New(slog.DiscardHandler), io.NopCloser(nil)
+	discard, noCloser := slog.New(slog.DiscardHandler), io.NopCloser(nil)
 	switch s.destination {
 	case "", "none":
-		return none, nothing, nil
+		return discard, noCloser, nil
 	case "stderr":
-		return slog.New(newLineHandler(stderr, level, false)), nothing, nil
+		return slog.New(newLineHandler(stderr, level, false)), noCloser, nil
 	case "syslog":
 		w, err := env.dialSyslog()
 		if err != nil {
-			return none, nothing, fmt.Errorf("--log=syslog: %w", err)
+			return discard, noCloser, fmt.Errorf("--log=syslog: %w", err)
 		}
 		return slog.New(newLineHandler(w, level, false)), w, nil
 	}
 	w, err := openLogFile(s)
 	if err != nil {
-		return none, nothing, fmt.Errorf("--log: %w", err)
+		return discard, noCloser, fmt.Errorf("--log: %w", err)
 	}
 	return slog.New(newLineHandler(w, level, true)), w, nil
 }
 
-// rotatingFile lets lumberjack rotate at any number of bytes: it counts in megabytes itself.
+// rotatingFile makes lumberjack, which counts in megabytes, rotate at any number of bytes.
 type rotatingFile struct {
 	*lumberjack.Logger
 	max, size int64
 }
 
-// openLogFile appends to a log file, or makes one with the mode of the settings. lumberjack gives the mode of a file to
-// the one that follows it.
+// openLogFile opens a log file to append to, or creates it with the mode of the settings. When lumberjack rotates, the
+// new file gets the mode of the old one.
 func openLogFile(s logSettings) (*rotatingFile, error) {
 	size, err := prepareLogFile(s.destination, s.mode)
 	if err != nil {
@@ -94,10 +94,10 @@ func openLogFile(s logSettings) (*rotatingFile, error) {
 	}, nil
 }
 
-// prepareLogFile makes sure that there is a file to append to, and gives its size.
+// prepareLogFile creates the file if it is missing, and returns its size.
 func prepareLogFile(name string, mode fs.FileMode) (size int64, err error) {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	made := err == nil
+	created := err == nil
 	if errors.Is(err, fs.ErrExist) {
 		file, err = os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
 	}
@@ -105,8 +105,8 @@ func prepareLogFile(name string, mode fs.FileMode) (size int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	if made {
-		// The umask must not take bits away.
+	if created {
+		// The umask must not clear any bits.
 		if err := file.Chmod(mode); err != nil {
 			return 0, err
 		}
@@ -118,7 +118,7 @@ func prepareLogFile(name string, mode fs.FileMode) (size int64, err error) {
 	return info.Size(), nil
 }
 
-// Write appends one line, after rotating if the file would grow over its limit.
+// Write appends one line, and rotates before that if the file would exceed its limit.
 func (f *rotatingFile) Write(line []byte) (int, error) {
 	if f.max > 0 && f.size > 0 && f.size+int64(len(line)) > f.max {
 		if err := f.Rotate(); err != nil {
@@ -131,15 +131,15 @@ func (f *rotatingFile) Write(line []byte) (int, error) {
 	return n, err
 }
 
-// lineHandler writes a record as the line that vmdebootstrap 1.7 wrote, "2006-01-02 15:04:05 INFO message", followed by
-// the attributes in the way of slog's TextHandler. The time is left out where the reader adds one.
+// lineHandler writes a record as a line in the format of vmdebootstrap 1.7, "2006-01-02 15:04:05 INFO message", followed
+// by the attributes as slog's TextHandler formats them. The time is omitted where the reader adds one.
 type lineHandler struct {
 	shared *lineBuffer
 	attrs  slog.Handler
 	time   bool
 }
 
-// lineBuffer is where a line is put together before it is written in one piece.
+// lineBuffer holds a line until it is complete, so that it is written in one piece.
 type lineBuffer struct {
 	sync.Mutex
 	bytes.Buffer
@@ -152,7 +152,7 @@ func newLineHandler(out io.Writer, level slog.Level, withTime bool) *lineHandler
 	return &lineHandler{b, attrs, withTime}
 }
 
-// dropBuiltin takes time, level and message out, which lineHandler writes itself.
+// dropBuiltin removes time, level and message, which lineHandler writes itself.
 func dropBuiltin(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
 		return slog.Attr{}
@@ -189,7 +189,7 @@ func (h *lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	return err
 }
 
-// levelName is the level as Python says it.
+// levelName returns Python's name of the level.
 func levelName(level slog.Level) string {
 	switch {
 	case level >= levelCritical:
@@ -204,7 +204,7 @@ func levelName(level slog.Level) string {
 	return "DEBUG"
 }
 
-// lineLogger writes each line that it is given to a log, for the output of programs.
+// lineLogger is a writer for the output of programs that logs each line.
 type lineLogger struct {
 	log  *slog.Logger
 	part []byte

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// closer makes a buffer a log that can be closed.
+// closer is a buffer that records whether it was closed.
 type closer struct {
 	bytes.Buffer
 	closed bool
@@ -57,7 +57,7 @@ func TestMissingSyslogIsAnError(t *testing.T) {
 	}
 }
 
-func TestEachLevelKeepsOutWhatIsLessGrave(t *testing.T) {
+func TestLogLevelDropsLowerLevels(t *testing.T) {
 	t.Parallel()
 	all := []string{"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 	for level, want := range map[string][]string{

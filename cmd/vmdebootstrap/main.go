@@ -4,10 +4,10 @@
 //
 // Without a verb it takes the options of vmdebootstrap 1.7, with their names, defaults, abbreviations and exit
 // statuses; see flags.go for the options, abbrev.go for the grammar and configfile.go for where settings come from.
-// A first word that names a verb starts that instead.
+// If the first word names a verb, that is run instead.
 //
-// This package is the only one of the program that looks at the environment, the clock and the standard streams. It
-// hands what it finds there on as values.
+// This package is the only one of the program that uses the environment, the clock and the standard streams. It passes
+// them on as values.
 package main
 
 import (
@@ -46,25 +46,25 @@ func pkgDetails() {
 	}
 }
 
-// begin runs the program where Init has found itself.
+// begin runs the program; host is what oci.Init has returned.
 func begin(host oci.Place) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal cancels the work, which then cleans up; from then on a second one kills.
+	// The first signal cancels the work, which then cleans up; a second one kills the process.
 	context.AfterFunc(ctx, stop)
 	os.Exit(mainStatus(ctx, host))
 }
 
-// mainStatus gathers what the outside world says and runs the program.
+// mainStatus makes the environment, runs the program and returns its exit status.
 func mainStatus(ctx context.Context, host oci.Place) int {
 	dir, err := os.Getwd()
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "ERROR: working directory: %v\n", err)
+		fmt.Fprintf(os.Stderr, "ERROR: find the working directory: %v\n", err)
 		return exitFailed
 	}
 	mirror, _ := archive.HostMirror(os.DirFS("/"))
 	args, err := callArgs(os.Args[1:], host.Message)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "ERROR: arguments of the call: %v\n", err)
+		fmt.Fprintf(os.Stderr, "ERROR: read the arguments of the call: %v\n", err)
 		return exitFailed
 	}
 	env := environment{
@@ -82,35 +82,35 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		mirror:     mirror,
 		dialSyslog: dialSyslog,
 	}
-	env.reenter = func(ctx context.Context, p place) (int, error) {
+	env.reenter = func(ctx context.Context, r reentry) (int, error) {
 		text, err := json.Marshal(args)
 		if err != nil {
 			return 0, err
 		}
-		stateDir, err := env.stateDir(p.stateDir)
+		stateDir, err := env.stateDir(r.stateDir)
 		if err != nil {
 			return 0, err
 		}
 		return oci.Reexec(ctx, oci.ReexecConfig{
 			Args: os.Args[:1], Env: env.environ, Message: text,
-			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Isolation: p.isolation, StateDir: stateDir,
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Isolation: r.isolation, StateDir: stateDir,
 		})
 	}
 	return run(ctx, args, os.Stdout, os.Stderr, env)
 }
 
-// callArgs gives the arguments of a call. They can hold passwords, and everybody may read those of a process:
-// the second run of this program gets them from the first as a message.
+// callArgs returns the arguments of the call. They may contain passwords, and everybody can read the arguments of a
+// process: so the second run of this program receives them from the first as a message.
 func callArgs(args []string, message []byte) ([]string, error) {
 	if message == nil {
 		return args, nil
 	}
-	var handed []string
-	err := json.Unmarshal(message, &handed)
-	return handed, err
+	var received []string
+	err := json.Unmarshal(message, &received)
+	return received, err
 }
 
-// lookupUser finds an account by its name or number.
+// lookupUser returns the account with that name or number.
 func lookupUser(name string) (*user.User, error) {
 	u, err := user.Lookup(name)
 	if err != nil {

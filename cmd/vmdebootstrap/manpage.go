@@ -11,14 +11,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The headings of a manual page under which the options belong.
+// The headings of a manual page below which the options are inserted.
 const (
 	synopsisHeading = ".SH SYNOPSIS"
 	optionsHeading  = ".SH OPTIONS"
 )
 
-// printManpage copies a manual page and adds the options to it: their names below the heading SYNOPSIS, and what they
-// do below OPTIONS.
+// printManpage copies a manual page and inserts the options: their names below the heading SYNOPSIS, and their
+// descriptions below OPTIONS.
 func printManpage(w io.Writer, template string, s *settings, flags *pflag.FlagSet) error {
 	data, err := os.ReadFile(template)
 	if err != nil {
@@ -39,7 +39,7 @@ func printManpage(w io.Writer, template string, s *settings, flags *pflag.FlagSe
 	return err
 }
 
-// manSynopsis lists the options in the language of man(7).
+// manSynopsis lists the options in the format of man(7).
 func manSynopsis(flags *pflag.FlagSet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".B %s\n", programName)
@@ -51,7 +51,7 @@ func manSynopsis(flags *pflag.FlagSet) string {
 	return b.String()
 }
 
-// manOptions describes the options in the language of man(7).
+// manOptions describes the options in the format of man(7).
 func manOptions(flags *pflag.FlagSet) string {
 	var b strings.Builder
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -61,7 +61,7 @@ func manOptions(flags *pflag.FlagSet) string {
 	return b.String()
 }
 
-// manOption is an option with the name of its value.
+// manOption returns an option with the placeholder for its value.
 func manOption(f *pflag.Flag) string {
 	option := "\\fB" + manEscape("--"+f.Name) + "\\fR"
 	if f.NoOptDefVal != "" {
@@ -71,7 +71,7 @@ func manOption(f *pflag.Flag) string {
 	return option + "=\\fI" + manEscape(name) + "\\fR"
 }
 
-// manEscape keeps troff from reading text as its own.
+// manEscape escapes text for troff.
 func manEscape(text string) string {
 	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n.", "\n\\&.").Replace(text)
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// offline is a signed archive on the loopback interface with a system so small that a build of it takes a second: its
-// programs are busybox and shell scripts. Nothing else is talked to.
+// offline is a signed archive on the loopback interface with a system so small that its build takes a second: the
+// programs are busybox and shell scripts. Builds use no other network.
 type offline struct {
 	t    *testing.T
 	repo *archivetest.Repository
@@ -28,12 +28,13 @@ type offline struct {
 	keys string // the keyring
 }
 
-// fakeDebootstrap makes the system. It shows what was in the toolbox, and where it came from.
+// fakeDebootstrap makes the system. It copies a file that somebody put into the toolbox, so that tests can find it.
 const fakeDebootstrap = `#!/bin/sh
 set -e
 while [ $# -gt 2 ]; do shift; done
 cd "$1"
-mkdir -p usr/bin usr/sbin usr/share etc/apt etc/pam.d etc/systemd/network usr/lib/systemd/system var/lib/dpkg var/cache/apt/archives dev proc sys run tmp root
+mkdir -p usr/bin usr/sbin usr/share etc/apt etc/pam.d etc/systemd/network usr/lib/systemd/system
+mkdir -p var/lib/dpkg var/cache/apt/archives dev proc sys run tmp root
 for service in networkd resolved; do
 	printf '[Install]\nWantedBy=multi-user.target\n' >usr/lib/systemd/system/systemd-$service.service
 done
@@ -51,7 +52,7 @@ echo "deb $2 trixie main" >etc/apt/sources.list
 [ ! -e /etc/backdoor ] || cp /etc/backdoor etc/from-toolbox
 `
 
-// newOffline starts the archive. Its busybox is the host's, which has to need no libraries.
+// newOffline starts the archive. Its busybox is the host's, which must be static.
 func newOffline(t *testing.T) *offline {
 	t.Helper()
 	busybox, err := os.ReadFile(diskimagetest.Tool(t, "busybox"))
@@ -80,8 +81,7 @@ func newOffline(t *testing.T) *offline {
 	return &offline{t: t, repo: repo, dir: t.TempDir(), keys: repo.KeyringFile()}
 }
 
-// machine is a state directory of its own, which is emptied when the test ends: what is in it belongs to
-// subordinate IDs.
+// machine returns a new state directory. It is cleared when the test ends, because its files belong to subordinate IDs.
 func (o *offline) machine() string {
 	o.t.Helper()
 	state := filepath.Join(o.t.TempDir(), "state")
@@ -93,7 +93,7 @@ func (o *offline) machine() string {
 	return state
 }
 
-// command is a build of out.tar on a machine. Programs of the caller's own configuration have no part in it.
+// command returns a build of out.tar on a machine. It does not depend on the caller's configuration.
 func (o *offline) command(state string, args ...string) *exec.Cmd {
 	o.t.Helper()
 	cmd := vmdebootstrap(o.t, append([]string{
@@ -106,7 +106,7 @@ func (o *offline) command(state string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// try builds, and gives what it prints.
+// try builds and returns the output.
 func (o *offline) try(state string, args ...string) (string, error) {
 	o.t.Helper()
 	out, err := o.command(state, append([]string{"--mirror=" + o.repo.URL(), "--lock-root-password"},
@@ -114,7 +114,7 @@ func (o *offline) try(state string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// build is try for a build that has to work.
+// build is try for a build that must succeed.
 func (o *offline) build(state string, args ...string) string {
 	o.t.Helper()
 	text, err := o.try(state, args...)
@@ -124,20 +124,20 @@ func (o *offline) build(state string, args ...string) string {
 	return text
 }
 
-// has tells of each of some files of the last tarball whether it is there.
+// has returns those of the names that are files in the last tarball, separated by blanks.
 func (o *offline) has(names ...string) string {
 	o.t.Helper()
 	files := o.files()
-	var there []string
+	var found []string
 	for _, name := range names {
 		if _, ok := files[name]; ok {
-			there = append(there, name)
+			found = append(found, name)
 		}
 	}
-	return strings.Join(there, " ")
+	return strings.Join(found, " ")
 }
 
-// files are the texts of the last tarball's files.
+// files returns the contents of the last tarball's files.
 func (o *offline) files() map[string]string {
 	o.t.Helper()
 	f, err := os.Open(filepath.Join(o.dir, "out.tar"))
@@ -165,14 +165,14 @@ func (o *offline) files() map[string]string {
 	}
 }
 
-// grepTree looks for secrets in all that a directory has but the root file systems of its layers, in names as well.
-
+// grepTree searches the names and contents of all files below a directory for secrets, except the root file systems of
+// layers.
 func grepTree(t *testing.T, dir string, secrets []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrPermission):
-			return nil // below a root file system
+			return nil // in a root file system
 		case err != nil:
 			return err
 		case d.IsDir() && d.Name() == "diff" && strings.Contains(name, "/overlay/"), d.IsDir() &&
@@ -210,7 +210,7 @@ func exists(t *testing.T, name string) bool {
 	return err == nil
 }
 
-// deb is a package with one program.
+// deb returns a package with one program.
 func deb(name, version, file, text string) archivetest.Deb {
 	return archivetest.Deb{Name: name, Version: version,
 		Files: []archivetest.File{{Name: file, Mode: 0o755, Content: text}}}

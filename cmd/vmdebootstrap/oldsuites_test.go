@@ -21,8 +21,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// Releases before bullseye are on no mirror any more, so suites of their names are made up of bullseye's packages: the
-// build does for them what it did for the real ones, with programs that run.
+// TestOldReleasesGetTheirOwnFiles makes suites with the names of releases before bullseye, which no mirror has any more,
+// from bullseye's packages. The build treats them like the real ones, with programs that still run.
 func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	repo := archivetest.NewRepository(t, "wheezy", "jessie", "stretch")
 	mirror, ok := archive.HostMirror(os.DirFS("/"))
@@ -41,7 +41,7 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range archive.DefaultKeyring() { // the tools come from a release of today
+	for _, key := range archive.DefaultKeyring() { // the tools come from a current release
 		err = errors.Join(err, key.Serialize(debian))
 	}
 	if err = errors.Join(err, debian.Close()); err != nil {
@@ -62,13 +62,12 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	for _, tt := range []struct {
 		suite   string
 		options []string
-		want    map[string]string // "" is "must not be there"; a text with -> a symbolic link
+		want    map[string]string // "" means that the file must not exist, "-> TARGET" a symbolic link
 	}{
 		{
 			"wheezy",
 			[]string{"--debootstrap-scripts", scripts, "--roottype=ext3", "--package=sysvinit,ifupdown",
-				"--serial-console",
-				"--serial-console-command=/sbin/getty -L ttyS0 9600 vt100", "--enable-dhcp"},
+				"--serial-console", "--serial-console-command=/sbin/getty -L ttyS0 9600 vt100", "--enable-dhcp"},
 			map[string]string{
 				"etc/inittab":                              "id:2:initdefault:\n\nS0:23:respawn:/sbin/getty -L ttyS0 9600 vt100\n",
 				"etc/own-script":                           "ours\n",
@@ -115,10 +114,8 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 			dir := t.TempDir()
 			args := append([]string{
 				"--distribution", tt.suite, "--mirror", repo.URL(), "--debootstrapopts",
-				"variant=minbase keyring=" + keyring,
-				"--no-kernel", "--tarball", "root.tar", "--configure-apt", "--apt-mirror",
-				"http://mirror.example/debian/",
-				"--user", "alice/geheim", "--hostname", "old",
+				"variant=minbase keyring=" + keyring, "--no-kernel", "--tarball", "root.tar", "--configure-apt",
+				"--apt-mirror", "http://mirror.example/debian/", "--user", "alice/geheim", "--hostname", "old",
 			}, tt.options...)
 			cmd := vmdebootstrap(t, args...)
 			cmd.Dir = dir
@@ -141,8 +138,8 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	}
 }
 
-// bullseye gives the stanzas of the packages that a small system needs, and of some more, and a directory with
-// debootstrap's scripts, of which that for wheezy leaves a file in the system.
+// bullseye returns the stanzas of the packages that a small system needs and of the named ones, and a directory with
+// debootstrap's scripts, where the one for wheezy adds a file to the system.
 func bullseye(t *testing.T, mirror string, names ...string) (stanzas, scripts string) {
 	t.Helper()
 	mirror = strings.TrimRight(mirror, "/") + "/"
@@ -189,7 +186,7 @@ func bullseye(t *testing.T, mirror string, names ...string) (stanzas, scripts st
 	return b.String(), scripts
 }
 
-// download gets a file of the mirror.
+// download returns the content of a file of the mirror.
 func download(t *testing.T, url string) []byte {
 	t.Helper()
 	resp, err := http.Get(url)
@@ -204,7 +201,8 @@ func download(t *testing.T, url string) []byte {
 	return data
 }
 
-// tarFiles gives the texts of the small files of an archive, by their names without ./ in front; "-> TEXT" for links.
+// tarFiles returns the contents of the small files in an archive by their names without ./ in front; for a symbolic link
+// it is "-> TARGET".
 func tarFiles(t *testing.T, name string) map[string]string {
 	t.Helper()
 	f, err := os.Open(name)

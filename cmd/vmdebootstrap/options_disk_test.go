@@ -19,8 +19,7 @@ import (
 )
 
 // TestOptionsReachTheDisk builds one image with most options that concern the disk, and with those for the system that
-// exclude the ones in TestOptionsReachTheTarball. It goes on from the base system of that test, so it takes a few
-// seconds.
+// exclude the ones in TestOptionsReachTheTarball. It reuses the base system of that test, so it takes a few seconds.
 func TestOptionsReachTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, mode os.FileMode, text string) {
@@ -47,14 +46,13 @@ func TestOptionsReachTheDisk(t *testing.T) {
 		"--debootstrapopts=components=main,contrib", "--no-kernel"}
 	stdout, stderr := call(exitOK, append(slices.Clone(base),
 		"--image=board.img", "--size=1GB", "--no-acpid", "--package=wget", "--recommends", "--no-extlinux", "--sparse",
-		"--roottype=ext3",
-		"--bootsize=64Mi", "--boottype=vfat", "--bootoffset=4Mi", "--bootflag=lba", "--swap=100M", "--raw=spl.bin@8KiB",
-		"--lock-root-password", "--user=ann", "--no-systemd-networkd", "--enable-dhcp", "--configure-apt",
-		"--hook=image:image.sh")...)
+		"--roottype=ext3", "--bootsize=64Mi", "--boottype=vfat", "--bootoffset=4Mi", "--bootflag=lba", "--swap=100M",
+		"--raw=spl.bin@8KiB", "--lock-root-password", "--user=ann", "--no-systemd-networkd", "--enable-dhcp",
+		"--configure-apt", "--hook=image:image.sh")...)
 	image := filepath.Join(dir, "board.img")
 	if stdout != "" || strings.Count(stderr, "\n") != 1 ||
 		!strings.Contains(stderr, "user ann can log in without a password") {
-		t.Errorf("without --verbose there is %q, and on standard error %q", stdout, stderr)
+		t.Errorf("without --verbose: standard output %q, standard error %q", stdout, stderr)
 	}
 	if got := readFile(t, filepath.Join(dir, "written")); got != image+"\n" {
 		t.Errorf("the hook of the phase image got %q", got)
@@ -90,7 +88,7 @@ func TestOptionsReachTheDisk(t *testing.T) {
 	defer f.Close()
 	if got := make([]byte, len(blob)); true {
 		if _, err := f.ReadAt(got, 8<<10); err != nil || string(got) != blob {
-			t.Errorf("--raw: the blob is not at its place (%v)", err)
+			t.Errorf("--raw: the blob is not at its offset (%v)", err)
 		}
 	}
 
@@ -123,7 +121,7 @@ func TestOptionsReachTheDisk(t *testing.T) {
 		}
 	}
 
-	// What fails ends the build with a status of its own, and leaves nothing.
+	// A step that fails ends the build with its own exit status, and leaves no output.
 	write("broken.sh", 0o755, "#!/bin/sh\necho told you so >&2\nexit 7\n")
 	deb, err := archivetest.Deb{Name: "broken", Architecture: "all", Depends: "nosuch-thing"}.Bytes()
 	if err != nil {
@@ -138,6 +136,6 @@ func TestOptionsReachTheDisk(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "root.tar")); err == nil {
-		t.Error("there is a tarball of a build that failed")
+		t.Error("a failed build has left a tarball")
 	}
 }

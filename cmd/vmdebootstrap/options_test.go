@@ -23,12 +23,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-// examplePackages are those that contrib/examples installs: the archive must have them.
-const examplePackages = "task-xfce-desktop task-ssh-server cups plymouth zerofree memtest86+ open-vm-tools live-boot live-config live-config-systemd " +
-	"dosfstools u-boot-menu openssh-server"
+// examplePackages lists the packages that contrib/examples installs: the archive must have them.
+const examplePackages = "task-xfce-desktop task-ssh-server cups plymouth zerofree memtest86+ open-vm-tools live-boot " +
+	"live-config live-config-systemd dosfstools u-boot-menu openssh-server"
 
-// tarballHook calls all that the library for hooks has, and leaves a daemon running and a file system mounted, which go
-// away with its container.
+// tarballHook calls every function of the library for hooks. It leaves a daemon running and a file system mounted, which
+// end with its container.
 const tarballHook = `#!/bin/sh
 set -eu
 test -z "$2"
@@ -57,8 +57,8 @@ touch "$1/mnt/mounted"
 sleep 1000 &
 `
 
-// TestOptionsReachTheTarball builds one tarball with most options that do not concern the disk, and looks at each of
-// them.
+// TestOptionsReachTheTarball builds one tarball with most options that do not concern the disk, and checks the effect of
+// each.
 func TestOptionsReachTheTarball(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, mode os.FileMode, data []byte) {
@@ -91,10 +91,9 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		"--tarball=root.tar.gz", "--distribution=trixie", "--debootstrapopts=variant=minbase include=less",
 		"--debootstrapopts", "components=main,contrib",
 		"--no-kernel", "--package=logrotate,libcap2-bin", "--package=acl", "--custom-package=site-config.deb", "--sudo",
-		"--user=alice/gehe/im", "--user=bob",
-		"--root-password-file=password", "--hostname=elsewhere", "--pkglist", "--configure-apt",
-		"--apt-mirror=http://mirror.example/debian",
-		"--hook=essential:early.sh", "--run=echo run >> /etc/order", "--copy-in=motd:/etc/", "--customize=./hook.sh",
+		"--user=alice/gehe/im", "--user=bob", "--root-password-file=password", "--hostname=elsewhere", "--pkglist",
+		"--configure-apt", "--apt-mirror=http://mirror.example/debian", "--hook=essential:early.sh",
+		"--run=echo run >> /etc/order", "--copy-in=motd:/etc/", "--customize=./hook.sh",
 		"--run=ping -c 1 mirror.example || true",
 		"--run=setfacl -m u:alice:r /etc/motd && setcap cap_net_raw+ep /usr/bin/less",
 		"--owner=" + me.Username, "--output=messages", "--verbose", "--log=build.log", "--log-level=debug",
@@ -145,7 +144,7 @@ func TestOptionsReachTheTarball(t *testing.T) {
 	matches("etc/fstab", `^/dev/sda1 / ext4 `)
 	matches("etc/systemd/network/99-dhcp.network", `^DHCP=yes$`)
 
-	// What the archive itself must be.
+	// The members of the archive.
 	root := headers["./"]
 	if root == nil || root.Mode != 0o755 || root.Uid != 0 {
 		t.Errorf("the root is %+v", root)
@@ -166,18 +165,18 @@ func TestOptionsReachTheTarball(t *testing.T) {
 	if h := headers["./etc/motd"]; h == nil || h.PAXRecords["SCHILY.xattr.system.posix_acl_access"] == "" {
 		t.Errorf("the access control list of /etc/motd is lost: %+v", h)
 	}
-	// capabilities(7): the form that no user namespace has a part in, VFS_CAP_REVISION_2 with "effective".
+	// capabilities(7): VFS_CAP_REVISION_2, which is not bound to a user namespace, with the effective bit.
 	if h := headers["./usr/bin/less"]; h == nil || !strings.HasPrefix(h.PAXRecords["SCHILY.xattr.security.capability"],
 		"\x01\x00\x00\x02") {
 		t.Errorf("the capabilities of less are lost: %+v", h)
 	}
 	for _, name := range []string{"./mnt/mounted", "./usr/sbin/policy-rc.d"} {
 		if headers[name] != nil {
-			t.Errorf("%s is what the hook left mounted, or the build its policy", name)
+			t.Errorf("%s was left behind by the hook or by the build", name)
 		}
 	}
 
-	// Beside the tarball.
+	// The other outputs.
 	list := strings.Split(strings.TrimSpace(readFile(t, filepath.Join(dir, "dpkg.list"))), "\n")
 	if len(list) < 90 || list[0] != "acl" || !slices.IsSorted(list) {
 		t.Errorf("dpkg.list begins with %q and has %d lines", list[0], len(list))
@@ -199,12 +198,12 @@ func TestOptionsReachTheTarball(t *testing.T) {
 		}
 	}
 	if !strings.Contains(log, "DEBUG") || !strings.Contains(log, "Setting up site-config") {
-		t.Error("the log does not tell what the programs of the build said")
+		t.Error("the log lacks the output of the build's programs")
 	}
 }
 
-// readTarball gives the headers of a compressed archive by name, and the texts of its small files without "./" in
-// front.
+// readTarball returns the headers of a compressed archive by name, and the contents of its small files by name without
+// "./" in front.
 func readTarball(t *testing.T, name string) (map[string]*tar.Header, map[string]string) {
 	t.Helper()
 	f, err := os.Open(name)

@@ -22,7 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
-// job is one build, with all that it may use.
+// job is one build and what it works with.
 type job struct {
 	spec     builder.Spec
 	env      environment
@@ -33,21 +33,21 @@ type job struct {
 	log      *slog.Logger
 }
 
-// say tells a user what happens, if that was asked for, and the log.
-func (j *job) say(text string) {
+// progress writes a message to the log and, with --verbose, to the user.
+func (j *job) progress(text string) {
 	if j.verbose {
 		fmt.Fprintln(j.out, text)
 	}
 	j.log.Info(text)
 }
 
-// warn tells a user on standard error of something that is seldom meant, and the log.
+// warn writes a warning to standard error and to the log.
 func (j *job) warn(text string) {
 	fmt.Fprintln(j.err, "WARNING: "+text)
 	j.log.Warn(text)
 }
 
-// command is the call without a verb: what vmdebootstrap 1.7 was.
+// command is the call without a verb, which builds as vmdebootstrap 1.7 did.
 type command struct {
 	env            environment
 	stdout, stderr io.Writer
@@ -61,7 +61,7 @@ type command struct {
 	manpageTemplate                    string
 }
 
-// newRoot makes the command tree, and gives the options of the call without a verb as well.
+// newRoot returns the command tree, and the options of the call without a verb.
 func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.FlagSet) {
 	c := &command{
 		env: env, stdout: stdout, stderr: stderr,
@@ -95,23 +95,24 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	return root, c.flags
 }
 
-// addActions adds the options that are no settings.
+// addActions adds the options that are not settings.
 func (c *command) addActions(flags *pflag.FlagSet) {
 	flags.BoolP("help", "h", false, "show this help and exit")
 	flags.BoolVar(&c.helpAll, "help-all", false, "show every option and exit")
-	flags.BoolVar(&c.version, "version", false, "show the version, and in further lines the commit and Go, and exit")
+	flags.BoolVar(&c.version, "version", false, "show the version, and below it the commit and Go's version, and exit")
 	flags.Var(configFlag{c.configs}, "config",
-		"read settings from `FILE` as well; INI, or YAML if its name ends in .yaml")
-	none := flags.VarPF(noConfigFlag{c.configs}, "no-default-configs", "", "forget all config files named so far")
+		"also read settings from `FILE`; INI, or YAML if its name ends in .yaml")
+	none := flags.VarPF(noConfigFlag{c.configs}, "no-default-configs", "", "ignore all config files named so far")
 	none.NoOptDefVal = "true"
 	flags.BoolVar(&c.dumpConfig, "dump-config", false,
 		"show all settings as a config file and exit; passwords are hidden")
 	flags.BoolVar(&c.dumpNames, "dump-setting-names", false, "show the names of all settings and exit")
 	flags.BoolVar(&c.listConfigs, "list-config-files", false, "show the names of the config files and exit")
-	flags.StringVar(&c.manpageTemplate, "generate-manpage", "", "fill in the manual page `TEMPLATE`, show it and exit")
+	flags.StringVar(&c.manpageTemplate, "generate-manpage", "",
+		"show the manual page `TEMPLATE` with the options filled in and exit")
 }
 
-// run does what the options say.
+// run carries out what the options ask for.
 func (c *command) run(cmd *cobra.Command) error {
 	switch {
 	case c.helpAll:
@@ -142,12 +143,12 @@ func (c *command) run(cmd *cobra.Command) error {
 	return c.build(cmd.Context())
 }
 
-// build opens the log, and makes what the settings ask for or says what it would do.
+// build opens the log, and builds what the settings ask for or, with --dry-run, prints what it would do.
 func (c *command) build(ctx context.Context) (err error) {
 	log, logCloser, logErr := openLog(c.settings.log, c.stderr, c.env)
 	defer func() { err = errors.Join(err, logCloser.Close()) }()
 	defer logBug(log)
-	// A build begins twice, the second time inside; one beginning in the log is enough.
+	// A build runs this function twice, the second time inside. Only that run logs the settings.
 	outside := !c.settings.options.DryRun && !c.env.host.Inside()
 	if !outside {
 		c.settings.logTo(log)
@@ -184,7 +185,7 @@ func (c *command) newJob(log *slog.Logger) (*job, error) {
 		log: log}, err
 }
 
-// logged puts what ends the program in the log, and gives it back.
+// logged writes the error that ends the program to the log, and returns it.
 func logged(ctx context.Context, log *slog.Logger, err error) error {
 	var seen childStatus
 	if err == nil || errors.As(err, &seen) {
@@ -199,14 +200,14 @@ func logged(ctx context.Context, log *slog.Logger, err error) error {
 	return err
 }
 
-// reenter runs the program again where containers can be made. What only the caller may do is done here, outside.
+// reenter runs the program again where containers can be made. What only the caller can do is done here, outside.
 func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 	o := spec.Options()
 	owner, err := c.owner(o.Owner)
 	if err != nil {
 		return err
 	}
-	status, err := c.env.reenter(ctx, place{c.settings.stateDir, c.settings.isolation})
+	status, err := c.env.reenter(ctx, reentry{c.settings.stateDir, c.settings.isolation})
 	if err != nil {
 		return err
 	}
@@ -236,7 +237,7 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 	return nil
 }
 
-// runImageHook runs a script of the phase image, which gets the name of the finished image.
+// runImageHook runs a script of the phase image, with the name of the finished image as its argument.
 func (c *command) runImageHook(ctx context.Context, script, image string) error {
 	cmd := exec.CommandContext(ctx, script, absolute(c.env.dir, image))
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.env.dir, c.env.environ, c.stdout, c.stderr
@@ -246,7 +247,7 @@ func (c *command) runImageHook(ctx context.Context, script, image string) error 
 	return nil
 }
 
-// owner gives the user ID that --owner names, -1 for none, and an error if the caller may not give files to it.
+// owner returns the user ID that --owner names, -1 for none, and an error if the caller may not give files to that user.
 func (c *command) owner(name string) (int, error) {
 	if name == "" {
 		return -1, nil
@@ -260,7 +261,7 @@ func (c *command) owner(name string) (int, error) {
 		return -1, fmt.Errorf("--owner: user ID of %s: %w", name, err)
 	}
 	if c.env.uid != 0 && uid != c.env.uid {
-		return -1, fmt.Errorf("--owner: only root can give the image to %s; without --owner it is yours", name)
+		return -1, fmt.Errorf("--owner: only root can make %s the owner; without --owner, outputs are yours", name)
 	}
 	return uid, nil
 }

@@ -19,17 +19,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// programName is how the program calls itself in messages.
+// programName is the program's name in messages.
 const programName = "vmdebootstrap"
 
 // Exit statuses. Those up to 2 are those of vmdebootstrap 1.7.
 const (
 	exitOK          = 0
-	exitFailed      = 1   // anything without a number of its own, mistakes in the settings among it
+	exitFailed      = 1   // any error without a status of its own, such as mistakes in the settings
 	exitUsage       = 2   // a command line that does not follow the grammar
 	exitStep        = 3   // a step of the build failed
 	exitHost        = 4   // the host lacks something
-	exitInterrupted = 130 // as a shell says it of a program that SIGINT ended
+	exitInterrupted = 130 // as shells report a program that SIGINT ended
 )
 
 // usageError is a command line that does not follow the grammar.
@@ -41,7 +41,7 @@ func usageErrorf(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// run is the program: it takes the words after the program's name and gives the exit status.
+// run runs the program with the words after its name, and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, env environment) int {
 	root, flags := newRoot(env, stdout, stderr)
 	if !startsVerb(root, args) {
@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env envir
 	return report(ctx, stderr, called, err)
 }
 
-// oneArgument is the rule of a verb that takes one word beside its options.
+// oneArgument returns the rule of a verb that takes one word besides its options.
 func oneArgument(what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch len(args) {
@@ -67,12 +67,12 @@ func oneArgument(what string) cobra.PositionalArgs {
 		case 1:
 			return nil
 		}
-		return usageErrorf("one %s is enough: what is %q?", what, args[1])
+		return usageErrorf("unexpected argument %q after %s", args[1], what)
 	}
 }
 
-// startsVerb reports whether the first word is a verb. Anywhere else a word that is no option is ignored, as it
-// always was, whatever it says.
+// startsVerb reports whether the first word is a verb. In any other position a word that is not an option is ignored, as
+// in vmdebootstrap 1.7.
 func startsVerb(root *cobra.Command, args []string) bool {
 	if len(args) == 0 {
 		return false
@@ -84,8 +84,8 @@ func startsVerb(root *cobra.Command, args []string) bool {
 	}) || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd
 }
 
-// execute runs the command that the arguments name. A panic is the last that may happen to it: what was begun has been
-// cleaned up when it comes here, since a panic runs what functions defer, and it is reported like an error.
+// execute runs the command that the arguments name. It returns a panic as an error; deferred functions have then cleaned
+// up.
 func execute(ctx context.Context, root *cobra.Command) (called *cobra.Command, err error) {
 	called = root
 	defer func() {
@@ -96,20 +96,20 @@ func execute(ctx context.Context, root *cobra.Command) (called *cobra.Command, e
 	return root.ExecuteContextC(ctx)
 }
 
-// bugError is a panic that came to the end of the program.
+// bugError is a panic that nothing else has recovered from.
 type bugError struct{ panic guard.Panic }
 
-// Error says it in one sentence. A panic of ours begins with BUG already.
+// Error describes the panic in one sentence. Our own panics begin with BUG already.
 func (e *bugError) Error() string {
 	text := strings.TrimPrefix(fmt.Sprint(e.panic.Value), "BUG: ")
 	return "BUG: " + strings.Join(strings.Fields(text), " ") + " (please report it at " + bugReports +
-		", with what --log=FILE writes)"
+		", with the output of --log=FILE)"
 }
 
-// bugReports is where people tell of mistakes of this program.
+// bugReports is the issue tracker.
 const bugReports = "https://github.com/vmdebootstrap/vmdebootstrap/issues"
 
-// logBug puts a panic that passes through, with its trace, into the log. It is to be deferred.
+// logBug, which must be deferred, logs a panic with its trace and panics again.
 func logBug(log *slog.Logger) {
 	if value := recover(); value != nil {
 		logTrace(log, &guard.Panic{Value: value, Stack: debug.Stack()})
@@ -117,7 +117,7 @@ func logBug(log *slog.Logger) {
 	}
 }
 
-// logTrace puts the trace of a panic into the log, a line each.
+// logTrace logs the trace of a panic, line by line.
 func logTrace(log *slog.Logger, p *guard.Panic) {
 	log.Log(context.Background(), levelCritical, fmt.Sprintf("panic: %v", p.Value))
 	for line := range strings.Lines(string(p.Stack)) {
@@ -125,7 +125,7 @@ func logTrace(log *slog.Logger, p *guard.Panic) {
 	}
 }
 
-// report prints an error of a command and gives the exit status that stands for it.
+// report prints the error of a command and returns the exit status for it.
 func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err error) int {
 	var usage *usageError
 	var step *builder.StepError
@@ -170,12 +170,12 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 	return exitFailed
 }
 
-// childStatus is the exit status of this program's second run, which has reported its own errors.
+// childStatus is the exit status of the program's second run, which has reported its own errors.
 type childStatus int
 
 func (s childStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// flatten takes joined errors apart, so that each gets a line.
+// flatten returns the parts of joined errors, so that each gets a line.
 func flatten(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {

@@ -14,12 +14,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 )
 
-// namedStep is a step that nobody runs.
+// namedStep is a step with a title; it cannot run.
 type namedStep struct{ builder.Step }
 
 func (namedStep) Title() string { return "install vim" }
 
-func TestExitStatusTellsTheKindOfError(t *testing.T) {
+func TestExitStatusDependsOnTheKindOfError(t *testing.T) {
 	t.Parallel()
 	running := t.Context()
 	interrupted, cancel := context.WithCancel(running)

@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// TestMain lets the test binary be the program as well: under its name, and under those of the program's own helpers,
-// which are the same file started again and which testscript does not know.
+// TestMain makes the test binary also the program, under its name and under those of the program's helpers, which are the
+// same file started again and which testscript does not know.
 func TestMain(m *testing.M) {
 	host, helper := oci.Init()
 	if helper || ocitest.Init() {
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){programName: func() { begin(host) }, pkgdetails.Name: pkgDetails})
 }
 
-// vmdebootstrap is a command that runs this program, which is the test binary under another name, as its user does.
+// vmdebootstrap returns a command that runs the program, which is the test binary under another name.
 func vmdebootstrap(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -43,12 +43,12 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
-		Setup:               ownPlaces,
+		Setup:               ownDirectories,
 	})
 }
 
-// ownPlaces gives each script its own home and runtime directories.
-func ownPlaces(env *testscript.Env) error {
+// ownDirectories gives each script its own home and runtime directories.
+func ownDirectories(env *testscript.Env) error {
 	home := filepath.Join(env.WorkDir, "home")
 	runtime := filepath.Join(env.WorkDir, ".run")
 	for _, dir := range []string{home, runtime} {

@@ -11,7 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 )
 
-// secretSource is where passwords are that config files only point to.
+// secretSource reads the passwords that config files refer to by file or variable.
 type secretSource struct {
 	dir    string // the working directory
 	lookup func(name string) (value string, found bool)
@@ -22,8 +22,8 @@ func (e environment) secretSource() secretSource {
 	return secretSource{dir: e.dir, lookup: e.lookupEnv}
 }
 
-// read follows what a config file says instead of a password: file:NAME is the first line of a file, env:NAME a
-// variable. Any other text is the password itself.
+// read returns the password that text refers to: file:NAME is the first line of a file, env:NAME a variable. Any other
+// text is the password itself.
 func (s secretSource) read(text string) (string, error) {
 	if name, ok := strings.CutPrefix(text, "file:"); ok {
 		return s.readFile(name)
@@ -31,7 +31,7 @@ func (s secretSource) read(text string) (string, error) {
 	if name, ok := strings.CutPrefix(text, "env:"); ok {
 		value, found := s.lookup(name)
 		if !found {
-			return "", fmt.Errorf("the environment has no variable %s", name)
+			return "", fmt.Errorf("environment variable %s is not set", name)
 		}
 		return value, nil
 	}
@@ -50,18 +50,18 @@ func (s secretSource) readFile(name string) (string, error) {
 	return line, nil
 }
 
-// pointing is a value with passwords in it, which a config file may point to.
-type pointing interface {
-	// follow gives the text with the password in the place of what points to it.
-	follow(text string, secrets secretSource) (string, error)
+// resolver is a value that holds passwords, which a config file may refer to.
+type resolver interface {
+	// resolve returns the text with the password in place of the reference to it.
+	resolve(text string, secrets secretSource) (string, error)
 }
 
-func (v secretValue) follow(text string, secrets secretSource) (string, error) {
+func (v secretValue) resolve(text string, secrets secretSource) (string, error) {
 	return secrets.read(text)
 }
 
-// follow reads NAME/file:FILE and NAME/env:VARIABLE.
-func (v usersValue) follow(text string, secrets secretSource) (string, error) {
+// resolve reads the password of NAME/file:FILE and NAME/env:VARIABLE.
+func (v usersValue) resolve(text string, secrets secretSource) (string, error) {
 	name, password, has := strings.Cut(text, "/")
 	if !has {
 		return text, nil
@@ -84,8 +84,7 @@ func (s *settings) readCacheKey() error {
 		}
 	}
 	if err == nil && len(s.cacheTo) > 0 && !s.key.Signs() {
-		err = fmt.Errorf("%s is a public key, which can only check: --cache-to needs the private one to sign with",
-			s.cacheKey)
+		err = fmt.Errorf("%s is a public key, which can only verify: --cache-to needs the private key", s.cacheKey)
 	}
 	if err != nil {
 		return &builder.Problem{Flag: flag, Err: err}
@@ -100,7 +99,7 @@ func (s *settings) readPasswordFile() error {
 		return nil
 	}
 	if !s.options.RootPassword.IsZero() {
-		return &builder.Problem{Flag: flag, Err: errors.New("there is a --root-password as well; give one of them")}
+		return &builder.Problem{Flag: flag, Err: errors.New("--root-password is set as well; give one of them")}
 	}
 	password, err := s.secrets.readFile(s.rootPasswordFile)
 	if err != nil {

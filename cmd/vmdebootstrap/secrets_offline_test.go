@@ -9,10 +9,9 @@ import (
 	"testing"
 )
 
-// TestSecretsTravelAsDigests puts another secret into each option that can hold one, and looks for all of
-// them in whatever a build leaves, shares, prints and logs, but for the root file system itself (issue 12,
-// B11).
-func TestSecretsTravelAsDigests(t *testing.T) {
+// TestSecretsAppearOnlyAsDigests uses a different secret in each option that can hold one, and searches for all of them
+// in what a build leaves, shares, prints and logs, except the root file system itself (issue 12, B11).
+func TestSecretsAppearOnlyAsDigests(t *testing.T) {
 	o := newOffline(t)
 	state := o.machine()
 	hook := "#!/bin/sh\nset -e\necho \"$TOKEN\" >\"$1/etc/token\"\n"
@@ -21,8 +20,7 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 	}
 	secrets := []string{
 		"root-secret", "user-secret", "mirror-secret", "mirror-token", "other-mirror", "apt-secret", "run-secret",
-		"other-run", "failed-run", "env-secret",
-		"proxy-secret", "place-secret", "wget-secret",
+		"other-run", "failed-run", "env-secret", "proxy-secret", "place-secret", "wget-secret",
 	}
 	withUser := func(userinfo string) string { return strings.Replace(o.repo.URL(), "://", "://"+userinfo+"@", 1) }
 	call := func(works bool, args ...string) string {
@@ -54,13 +52,13 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 		t.Errorf("the command and the hook made %q and %q", files["etc/run"], files["etc/token"])
 	}
 	if text := files["etc/apt/sources.list.d/base.sources"]; !strings.Contains(text, "joe:apt-secret@mirror.example") {
-		t.Errorf("the image's apt has not the mirror that it is to use:\n%s", text)
+		t.Errorf("the image's apt sources lack the mirror:\n%s", text)
 	}
 
-	// All of them count: another secret is another result, and what is said of it shows none.
+	// All of them are inputs: a different secret makes a different result, and the explanation shows none.
 	if text := call(true, system("joe:mirror-secret", "echo run-secret >/etc/run")...); strings.Contains(text,
 		"run: ") {
-		t.Errorf("the same once more:\n%s", text)
+		t.Errorf("the same build again:\n%s", text)
 	}
 	text := call(true, system("joe:mirror-secret", "echo other-run >/etc/run")...)
 	if !strings.Contains(text, "its text changed") || o.files()["etc/run"] != "other-run\n" {
@@ -87,7 +85,7 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 		}
 	}
 
-	// Mistakes, and what goes wrong.
+	// Errors.
 	call(false, system("joe:mirror-secret", "exit 7 # failed-run")...)
 	call(false, append(system("joe:mirror-secret", "true"), "--distribution=forky")...)
 	call(false, "--mirror="+withUser("joe:mirror-secret")+"/nothing")
@@ -104,7 +102,7 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 			t.Errorf("assemble --from=%s: %v\n%s", from, err, out)
 		}
 	}
-	// A program of the build that prints where it gets its files.
+	// A program of the build that prints the URL of its files.
 	o.repo.Add(deb("debootstrap", "2.0", "usr/sbin/debootstrap", "#!/bin/sh\necho \"I: Retrieving $*\"\nexit 1\n"))
 	call(false, system("joe:wget-secret", "true")...)
 
@@ -115,8 +113,8 @@ func TestSecretsTravelAsDigests(t *testing.T) {
 	grepTree(t, state, secrets)
 }
 
-// TestHiddenTextsAreNotTakenForSettings: what --dump-config puts in the place of a secret builds nothing.
-func TestHiddenTextsAreNotTakenForSettings(t *testing.T) {
+// TestHiddenTextsAreRejectedAsSettings checks that the texts by which --dump-config replaces secrets are errors.
+func TestHiddenTextsAreRejectedAsSettings(t *testing.T) {
 	dir := t.TempDir()
 	dump := vmdebootstrap(t, "--no-default-configs", "--tarball=x.tar",
 		"--mirror=http://joe:geheim@mirror.example/debian", "--run=echo geheim", "--dump-config")

@@ -51,7 +51,7 @@ func TestSecretsComeFromFilesAndTheEnvironment(t *testing.T) {
 	for _, p := range s.problems {
 		text += p.Error() + "\n"
 	}
-	for _, want := range []string{"no variable NONE", "first line of empty is empty"} {
+	for _, want := range []string{"variable NONE is not set", "first line of empty is empty"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("got %q, want %q in it", text, want)
 		}
@@ -78,6 +78,6 @@ func TestArgumentsAreHandedOverAsAMessage(t *testing.T) {
 		t.Errorf("got %q (%v)", args, err)
 	}
 	if args, err := callArgs([]string{"x"}, nil); err != nil || !slices.Equal(args, []string{"x"}) {
-		t.Errorf("nothing handed over: got %q (%v)", args, err)
+		t.Errorf("without a message: got %q (%v)", args, err)
 	}
 }

@@ -22,9 +22,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// TestWhatComesFromAPlaceIsUsedByBuildsThatNameIt has somebody put a back door into all images of a place, those of a
-// toolbox among them (issue 12, B9). Who names the place has it; nobody else, whatever was built before.
-func TestWhatComesFromAPlaceIsUsedByBuildsThatNameIt(t *testing.T) {
+// TestSharedResultsAreUsedOnlyByBuildsThatNameTheirLocation puts a back door into all images of a location, including
+// those of a toolbox (issue 12, B9). Only builds that name the location get it, whatever was built before.
+func TestSharedResultsAreUsedOnlyByBuildsThatNameTheirLocation(t *testing.T) {
 	o := newOffline(t)
 	share, other := filepath.Join(o.dir, "share"), filepath.Join(o.dir, "other")
 	here, there := o.machine(), o.machine()
@@ -36,7 +36,7 @@ func TestWhatComesFromAPlaceIsUsedByBuildsThatNameIt(t *testing.T) {
 
 	text := o.build(there, "--package=less", "--cache-from=oci:share", "--run=echo above >/etc/above")
 	if got := o.has(backdoors...); got != "etc/backdoor" || strings.Count(text, ", in oci:share") != 2 {
-		t.Errorf("a build that trusts the place has %q:\n%s", got, text)
+		t.Errorf("a build that trusts the location has %q:\n%s", got, text)
 	}
 	if got := o.has("etc/above"); got == "" {
 		t.Error("the command did not run")
@@ -45,20 +45,20 @@ func TestWhatComesFromAPlaceIsUsedByBuildsThatNameIt(t *testing.T) {
 		{"--package=less"},
 		{"--package=less", "--run=echo above >/etc/above"},
 		{"--package=less", "--hostname=elsewhere", "--run=echo more >/etc/more"},
-		{"--package=less", "--debootstrapopts=include=less"}, // which has debootstrap run, and the toolbox with it
+		{"--package=less", "--debootstrapopts=include=less"}, // which runs debootstrap in the toolbox
 		{"--package=less", "--cache-from=oci:other", "--run=echo above >/etc/above"},
 	} {
-		// Nor does it matter that the name of another place leads there.
+		// Naming another location makes no difference.
 		if err := os.Mkdir(other, 0o755); err != nil && !os.IsExist(err) {
 			t.Fatal(err)
 		}
 		text = o.build(there, args...)
 		if got := o.has(backdoors...); got != "" || strings.Contains(text, "share: ") &&
 			!strings.Contains(text, "not used: ") {
-			t.Errorf("a build that does not trust the place (%q) has %s:\n%s", args, got, text)
+			t.Errorf("a build that does not trust the location (%q) has %s:\n%s", args, got, text)
 		}
 	}
-	// The machine's own results are good for everybody, and go first.
+	// All builds may use the machine's own results, which take precedence.
 	text = o.build(there, "--package=less", "--cache-from=oci:share", "--run=echo above >/etc/above")
 	if got := o.has(backdoors...); got != "" || strings.Contains(text, "run: ") {
 		t.Errorf("after a clean build there is %q:\n%s", got, text)
@@ -68,8 +68,8 @@ func TestWhatComesFromAPlaceIsUsedByBuildsThatNameIt(t *testing.T) {
 	}
 }
 
-// TestASnapshotAboveSharedOnesIsNotForOthers: a chain's later snapshots carry where the first came from.
-func TestASnapshotAboveSharedOnesIsNotForOthers(t *testing.T) {
+// TestSnapshotAboveSharedOnesHasTheirOrigin checks that later snapshots of a chain inherit the origin of the first.
+func TestSnapshotAboveSharedOnesHasTheirOrigin(t *testing.T) {
 	o := newOffline(t)
 	here, there := o.machine(), o.machine()
 	o.build(here, "--cache-to=oci:share", "--user=joe/secret")
@@ -77,20 +77,20 @@ func TestASnapshotAboveSharedOnesIsNotForOthers(t *testing.T) {
 	above := []string{"--user=joe/secret", "--run=echo above >/etc/above"}
 	text := o.build(there, append(above, "--cache-from=oci:share")...)
 	if o.has("etc/backdoor") == "" {
-		t.Fatalf("the place was not used:\n%s", text)
+		t.Fatalf("the location was not used:\n%s", text)
 	}
 	text = o.build(there, append(above, "--cache-from=oci:share")...)
 	if o.has("etc/backdoor") == "" || strings.Contains(text, "run: ") {
-		t.Errorf("a second build that trusts the place runs steps again:\n%s", text)
+		t.Errorf("a second build that trusts the location runs steps again:\n%s", text)
 	}
 	text = o.build(there, above...)
 	if got := o.has("etc/backdoor"); got != "" || !strings.Contains(text, "not used: ") ||
 		strings.Contains(text, "cached: ") {
-		t.Errorf("a build that does not name the place has %q:\n%s", got, text)
+		t.Errorf("a build that does not name the location has %q:\n%s", got, text)
 	}
 }
 
-// TestSharingMakesItsDirectory (issue 12, B13): the form of README and --help names one that is not there.
+// TestSharingMakesItsDirectory shares to a directory that does not exist, as README and --help suggest (issue 12, B13).
 func TestSharingMakesItsDirectory(t *testing.T) {
 	o := newOffline(t)
 	here := o.machine()
@@ -100,23 +100,23 @@ func TestSharingMakesItsDirectory(t *testing.T) {
 	for _, name := range []string{"new", "empty"} {
 		o.build(here, "--cache-to=oci:"+name, "--cache-from=oci:"+name)
 		if !exists(t, filepath.Join(o.dir, name, imgspec.ImageIndexFile)) {
-			t.Errorf("%s is no image layout", name)
+			t.Errorf("%s is not an image layout", name)
 		}
 		text := o.build(o.machine(), "--cache-from=oci:"+name)
 		if strings.Contains(text, "run: ") || !strings.Contains(text, "cached: ") {
-			t.Errorf("another machine does not begin with what is in %s:\n%s", name, text)
+			t.Errorf("another machine does not reuse what is in %s:\n%s", name, text)
 		}
 	}
 }
 
-// TestAPlaceThatCannotBeWrittenIsRefusedAtOnce: not after the work (issue 12, B13).
-func TestAPlaceThatCannotBeWrittenIsRefusedAtOnce(t *testing.T) {
+// TestUnwritableLocationIsRejectedFirst checks that the error comes before the work (issue 12, B13).
+func TestUnwritableLocationIsRejectedFirst(t *testing.T) {
 	o := newOffline(t)
 	here := o.machine()
-	for _, place := range []string{"oci:/proc/new", "oci:/sys", "oci:missing/new"} {
-		text, err := o.try(here, "--cache-to="+place)
+	for _, location := range []string{"oci:/proc/new", "oci:/sys", "oci:missing/new"} {
+		text, err := o.try(here, "--cache-to="+location)
 		if err == nil || !strings.Contains(text, "ERROR: --cache-to: ") || strings.Contains(text, "bootstrap trixie") {
-			t.Errorf("%s: %v\n%s", place, err, text)
+			t.Errorf("%s: %v\n%s", location, err, text)
 		}
 	}
 	if n := o.repo.Count("pool/"); n > 0 {
@@ -124,7 +124,7 @@ func TestAPlaceThatCannotBeWrittenIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// poison puts a file into the lowest layer of each image of a layout, and gives the number of images.
+// poison adds a file to the lowest layer of each image in a layout, and returns the number of images.
 func poison(t *testing.T, dir, name string) int {
 	t.Helper()
 	blob := func(d digest.Digest) string { return filepath.Join(dir, "blobs/sha256", d.Encoded()) }
@@ -218,7 +218,8 @@ func addFile(t *testing.T, layer, name string) (packed, plain []byte) {
 	return encoder.EncodeAll(out.Bytes(), nil), out.Bytes()
 }
 
-// TestCacheKeySignsAndChecks: with --cache-key, what nobody with the key has shared is not used, whenever it came.
+// TestCacheKeySignsAndChecks checks that with --cache-key, only results signed by the key are used, even if others are in
+// the store already.
 func TestCacheKeySignsAndChecks(t *testing.T) {
 	o := newOffline(t)
 	writeKey := func(name string) (private, public string) {
@@ -254,33 +255,33 @@ func TestCacheKeySignsAndChecks(t *testing.T) {
 			strings.Contains(text, why)
 	}
 	if text := o.build(o.machine(), "--cache-from=oci:signed", "--cache-key="+public); !all(text) {
-		t.Errorf("what the key has signed is not used:\n%s", text)
+		t.Errorf("results signed by the key are not used:\n%s", text)
 	}
 	if text := o.build(o.machine(), "--cache-from=oci:signed"); !all(text) {
-		t.Errorf("without a key, what is signed is not used:\n%s", text)
+		t.Errorf("without a key, signed results are not used:\n%s", text)
 	}
 	if text := o.build(o.machine(), "--cache-from=oci:signed", "--cache-key="+otherPublic); !none(text,
 		"is not signed by the key of --cache-key") {
-		t.Errorf("what another key has signed is used:\n%s", text)
+		t.Errorf("results signed by another key are used:\n%s", text)
 	}
 	there := o.machine()
 	if text := o.build(there, "--cache-from=oci:plain"); !all(text) {
-		t.Errorf("without a key, what is not signed is not used:\n%s", text)
+		t.Errorf("without a key, unsigned results are not used:\n%s", text)
 	}
 	if text := o.build(there, "--cache-from=oci:plain", "--cache-key="+public); !none(text, "is not signed") {
-		t.Errorf("what came without a signature is used by a build that asks for one:\n%s", text)
+		t.Errorf("unsigned results are used by a build with a key:\n%s", text)
 	}
 	poison(t, filepath.Join(o.dir, "signed"), "etc/backdoor")
 	if text := o.build(o.machine(), "--cache-from=oci:signed", "--cache-key="+key); o.has("etc/backdoor") != "" ||
 		!none(text, "is not signed by the key") {
-		t.Errorf("what was changed after it was signed is used:\n%s", text)
+		t.Errorf("results that were changed after they were signed are used:\n%s", text)
 	}
 	if text, err := o.try(here, "--cache-to=oci:signed", "--cache-key="+public); err == nil ||
 		!strings.Contains(text, "ERROR: --cache-key: ") {
 		t.Errorf("signing with a public key: %v\n%s", err, text)
 	}
 
-	// Neither name nor bytes of the key are in what is kept and shared.
+	// Neither the name nor the bytes of the key are in the store or the share.
 	private, err := os.ReadFile(filepath.Join(o.dir, key))
 	if err != nil {
 		t.Fatal(err)

@@ -17,12 +17,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// TestCacheIsSharedThroughARegistry has one machine put its snapshots to a registry, and another one, with an empty
-// store, begin with them. It costs about 30 seconds where another test has bootstrapped the same release before.
+// TestCacheIsSharedThroughARegistry pushes the snapshots of one machine to a registry; another one, with an empty store,
+// reuses them. It takes about 30 seconds if another test has bootstrapped the same release before.
 func TestCacheIsSharedThroughARegistry(t *testing.T) {
-	place := "docker://" + ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), false) + "/cache"
+	location := "docker://" + ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), false) + "/cache"
 	dir, empty := t.TempDir(), t.TempDir()
-	t.Cleanup(func() { // what is in it belongs to subordinate IDs
+	t.Cleanup(func() { // its files belong to subordinate IDs
 		cmd := vmdebootstrap(t, "cache", "clear", "--state-dir", empty)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
@@ -43,8 +43,7 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 		t.Helper()
 		cmd := vmdebootstrap(t, append([]string{
 			"--tarball=root.tar.gz", "--no-kernel", "--debootstrapopts=variant=minbase", "--customize=./hook.sh",
-			"--explain-cache", "--verbose",
-			"--lock-root-password", "--no-tls-verify",
+			"--explain-cache", "--verbose", "--lock-root-password", "--no-tls-verify",
 		}, args...)...)
 		cmd.Dir = filepath.Join(dir, where)
 		out, err := cmd.CombinedOutput()
@@ -53,10 +52,10 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 		}
 		return string(out)
 	}
-	build("here", "--cache-to="+place)
-	text := build("there", "--cache-from="+place, "--state-dir="+empty)
-	if strings.Contains(text, "run: ") || strings.Count(text, ", in "+place) != 3 {
-		t.Errorf("the other machine did not begin with all of it:\n%s", text)
+	build("here", "--cache-to="+location)
+	text := build("there", "--cache-from="+location, "--state-dir="+empty)
+	if strings.Contains(text, "run: ") || strings.Count(text, ", in "+location) != 3 {
+		t.Errorf("the other machine did not reuse all of it:\n%s", text)
 	}
 	here, there := records(t, filepath.Join(dir, "here/root.tar.gz")),
 		records(t, filepath.Join(dir, "there/root.tar.gz"))
@@ -72,11 +71,11 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 		t.Errorf("/srv/data is %s", got)
 	}
 
-	// What is there is not put again, and a file that the hook used counts on the other machine as well.
+	// A file that the hook has used is an input on the other machine as well.
 	if err := os.WriteFile(filepath.Join(dir, "there/data"), []byte("other"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	text = build("there", "--cache-from="+place, "--state-dir="+empty, "--cache-to="+place)
+	text = build("there", "--cache-from="+location, "--state-dir="+empty, "--cache-to="+location)
 	if !strings.Contains(text, "there/data has changed") {
 		t.Errorf("the hook did not run again because of its file:\n%s", text)
 	}
@@ -87,19 +86,18 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 	cmd := vmdebootstrap(t, "--tarball=root.tar", "--cache-to=docker://127.0.0.1:1/cache")
 	cmd.Dir = filepath.Join(dir, "there")
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "ERROR: --cache-to: ") {
-		t.Errorf("a place that does not answer: %v\n%s", err, out)
+		t.Errorf("a location that does not answer: %v\n%s", err, out)
 	}
 }
 
-// records tells of each member of a tar archive all but its time, which is that of its build.
+// records describes each member of a tar archive, except for its time, which depends on the build.
 func records(t *testing.T, name string) map[string]string {
 	t.Helper()
 	headers, files := readTarball(t, name)
 	all := map[string]string{}
 	for name, h := range headers {
 		all[name] = fmt.Sprintf("%c %o %d:%d %d %q %v %q", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Size, h.Linkname,
-			xattrs(h),
-			files[strings.TrimPrefix(name, "./")])
+			xattrs(h), files[strings.TrimPrefix(name, "./")])
 	}
 	return all
 }

@@ -16,20 +16,21 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// squashCall is a call of "vmdebootstrap squash", which was the program vmsquashtar once.
+// squashCall is a call of "vmdebootstrap squash", formerly the program vmsquashtar.
 type squashCall struct {
 	tarball, directory, mirror, stateDir string
 	verbose                              bool
 }
 
-// newSquashVerb makes "vmdebootstrap squash": it makes the output of --squash from a tarball or a directory.
+// newSquashVerb returns the command "vmdebootstrap squash", which makes the output of --squash from a tarball or a
+// directory.
 func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	var s squashCall
 	verb := &cobra.Command{
 		Use:   "squash (--tarball FILE | --directory NAME) OUTPUT",
-		Short: "make a live file system of a tarball or a directory",
-		Long: "Make the directory OUTPUT with filesystem.squashfs and the files of /boot beside it, as --squash does, of a root file\n" +
-			"system that is there already. Files of the caller become root's.",
+		Short: "make a live file system from a tarball or a directory",
+		Long: "Make the directory OUTPUT with filesystem.squashfs and the files of /boot beside it, as --squash does, from an existing\n" +
+			"root file system. Files of the caller become root's.",
 		Args: oneArgument("OUTPUT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (s.tarball == "") == (s.directory == "") {
@@ -51,15 +52,15 @@ func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	}
 	flags := verb.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&s.tarball, "tarball", "", "take the tar archive `FILE`; it may be compressed")
-	flags.StringVar(&s.directory, "directory", "", "take the directory `NAME`")
+	flags.StringVar(&s.tarball, "tarball", "", "read the root file system from the tar archive `FILE`, which may be compressed")
+	flags.StringVar(&s.directory, "directory", "", "read the root file system from the directory `NAME`")
 	flags.StringVar(&s.mirror, "mirror", "", "download the tools from `URL` (default: this machine's own mirror)")
-	flags.StringVar(&s.stateDir, "state-dir", "", "the `DIRECTORY` of the builds (default: ~/.cache/vmdebootstrap)")
-	flags.BoolVar(&s.verbose, "verbose", false, "report what is going on")
+	flags.StringVar(&s.stateDir, "state-dir", "", stateDirUsage)
+	flags.BoolVar(&s.verbose, "verbose", false, "report progress")
 	return verb
 }
 
-// spec checks the call. The tools are those of Debian's stable release.
+// spec validates the call. The tools come from Debian's stable release.
 func (s squashCall) spec(env environment, output string) (builder.Spec, error) {
 	o := builder.DefaultOptions()
 	o.Squash, o.Mirror, o.NoKernel = output, builder.NewURL(s.mirror), true
@@ -97,7 +98,7 @@ func (s squashCall) run(ctx context.Context, j *job, store engine, packages *arc
 	}
 	x := &builder.Executor{
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir, Log: j.log,
-		Say: j.say,
+		Say: j.progress,
 	}
 	if s.directory != "" {
 		return x.Squash(ctx, j.spec, sources, absolute(j.env.dir, s.directory), nil)

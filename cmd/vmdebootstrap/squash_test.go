@@ -19,8 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
-// TestSquashMakesALiveFileSystem builds one with --squash, and another with the verb from the tarball of the
-// same system.
+// TestSquashMakesALiveFileSystem makes live file systems with --squash, and with the verb from a tarball and a directory.
 func TestSquashMakesALiveFileSystem(t *testing.T) {
 	dir := t.TempDir()
 	call := func(args ...string) {
@@ -48,7 +47,7 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	}
 	for _, name := range []string{"BOOTX64.EFI", "grubx64.efi"} {
 		if info, err := os.Stat(filepath.Join(dir, "live", "efi/EFI/BOOT", name)); err != nil || info.Size() < 100<<10 {
-			t.Errorf("what firmware starts: %v", err)
+			t.Errorf("the EFI program %s: %v", name, err)
 		}
 	}
 	squashfs := filepath.Join(dir, "live", "filesystem.squashfs")
@@ -70,10 +69,10 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	again := diskimagetest.Run(t, "unsquashfs", "-lln", filepath.Join(dir, "again", "filesystem.squashfs"))
 	if !strings.Contains(again, "squashfs-root/etc/debian_version") ||
 		!regexp.MustCompile(`(?m)^-rwsr-xr-x 0/0 .*/usr/bin/passwd$`).MatchString(again) {
-		t.Errorf("made of a tarball:\n%.2000s", again)
+		t.Errorf("from a tarball:\n%.2000s", again)
 	}
 
-	// Issue 12, A4: attributes by which a build knows owners mean nothing on a user's own file.
+	// Issue 12, A4: owner xattrs on a user's own files must be ignored.
 	tool := filepath.Join(dir, "own", "tool")
 	data := make([]byte, 3<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
@@ -83,7 +82,7 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Without newuidmap there is the isolation single.
+	// Without newuidmap in the PATH, the isolation is single.
 	for isolation, path := range map[string]string{"userns": os.Getenv("PATH"), "single": dir} {
 		out := "own-" + isolation
 		cmd := vmdebootstrap(t, "squash", "--directory=own", out)
@@ -92,15 +91,16 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", isolation, err, out)
 		}
 		squashfs := filepath.Join(dir, out, "filesystem.squashfs")
-		if list := diskimagetest.Run(t, "unsquashfs", "-lln", squashfs); !regexp.MustCompile(`(?m)^-rwsr-xr-x 0/0 .*/tool$`).MatchString(list) {
-			t.Errorf("%s: made of a directory:\n%s", isolation, list)
+		list := diskimagetest.Run(t, "unsquashfs", "-lln", squashfs)
+		if !regexp.MustCompile(`(?m)^-rwsr-xr-x 0/0 .*/tool$`).MatchString(list) {
+			t.Errorf("%s: from a directory:\n%s", isolation, list)
 		}
 		to := filepath.Join(dir, out+"-again")
 		diskimagetest.Run(t, "unsquashfs", "-q", "-n", "-user-xattrs", "-d", to, squashfs)
-		list := make([]byte, 1000)
-		if n, err := unix.Listxattr(filepath.Join(to, "tool"), list); err != nil ||
-			string(list[:n]) != "user.mine\x00" {
-			t.Errorf("%s: attributes %q (%v)", isolation, list[:max(n, 0)], err)
+		names := make([]byte, 1000)
+		if n, err := unix.Listxattr(filepath.Join(to, "tool"), names); err != nil ||
+			string(names[:n]) != "user.mine\x00" {
+			t.Errorf("%s: attributes %q (%v)", isolation, names[:max(n, 0)], err)
 		}
 	}
 

@@ -17,10 +17,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// value is the content of a setting, wherever it comes from: pflag's idea of a value, and what config files need.
+// value is the value of a setting: what pflag and config files need.
 type value interface {
 	pflag.Value
-	// dump gives the content as one or (for a list) several texts that Set reads back, passwords hidden.
+	// dump returns the value as one text, or a list as several, that Set reads back. Passwords are hidden.
 	dump() []string
 }
 
@@ -41,7 +41,7 @@ func (v textValue) dump() []string        { return []string{*v.p} }
 // boolValue is on or off.
 type boolValue struct{ p *bool }
 
-// Set reads the words that Python's ConfigParser and YAML use.
+// Set accepts the words of Python's ConfigParser and YAML.
 func (v boolValue) Set(text string) error {
 	switch strings.ToLower(text) {
 	case "yes", "on", "1", "true":
@@ -56,7 +56,7 @@ func (v boolValue) Set(text string) error {
 func (v boolValue) String() string { return strconv.FormatBool(*v.p) }
 func (v boolValue) Type() string   { return "bool" }
 
-// dump writes it as Python does, because vmdebootstrap 1.7 did.
+// dump uses Python's words, as vmdebootstrap 1.7 did.
 func (v boolValue) dump() []string {
 	if *v.p {
 		return []string{"True"}
@@ -64,7 +64,7 @@ func (v boolValue) dump() []string {
 	return []string{"False"}
 }
 
-// isolationValue is a way to make containers.
+// isolationValue is a kind of isolation.
 type isolationValue struct{ p *oci.Isolation }
 
 func (v isolationValue) Set(text string) error {
@@ -78,7 +78,7 @@ func (v isolationValue) String() string { return string(*v.p) }
 func (v isolationValue) Type() string   { return "KIND" }
 func (v isolationValue) dump() []string { return []string{string(*v.p)} }
 
-// oppositeValue is the other form of a boolValue: --no-X.
+// oppositeValue is the value of --no-X for the boolValue of X.
 type oppositeValue struct{ boolValue }
 
 func (v oppositeValue) Set(text string) error {
@@ -98,7 +98,7 @@ func (v sizeValue) String() string        { return v.p.String() }
 func (v sizeValue) Type() string          { return v.p.Type() }
 func (v sizeValue) dump() []string        { return []string{strconv.FormatUint(uint64(*v.p), 10)} }
 
-// countValue is a number of things.
+// countValue is a number that is not negative.
 type countValue struct{ p *int }
 
 func (v countValue) Set(text string) error {
@@ -134,7 +134,7 @@ type choiceValue struct {
 	choices []string
 }
 
-// errChoice makes a mistake one of grammar: vmdebootstrap 1.7 ended with status 2 at such a word.
+// errChoice marks a mistake as one of grammar: vmdebootstrap 1.7 exited with status 2 for it.
 var errChoice = errors.New("invalid choice")
 
 func (v choiceValue) Set(text string) error {
@@ -151,7 +151,7 @@ func (v choiceValue) dump() []string { return []string{*v.p} }
 // listValue is several texts, in the order in which they were given.
 type listValue struct{ p *[]string }
 
-// Set takes an empty text for nothing, since scripts fill options from variables.
+// Set ignores an empty text, because scripts fill options from variables.
 func (v listValue) Set(text string) error {
 	if text != "" {
 		*v.p = append(*v.p, text)
@@ -163,8 +163,8 @@ func (v listValue) Type() string   { return "LIST" }
 func (v listValue) dump() []string { return slices.Clone(*v.p) }
 func (v listValue) clear()         { *v.p = nil }
 
-// actionsValue is the part of all actions that one option gives. All options share the list, so that their actions
-// happen in the order of the call.
+// actionsValue is the part of all actions that one option adds. The options share the list, so that their actions run in
+// the order of the call.
 type actionsValue struct {
 	p    *[]builder.Action
 	flag string
@@ -203,7 +203,7 @@ func (v secretValue) String() string        { return v.p.String() }
 func (v secretValue) Type() string          { return "PASSWORD" }
 func (v secretValue) dump() []string        { return []string{v.p.String()} }
 
-// urlValue is a URL, which may hold credentials.
+// urlValue is a URL, which may contain credentials.
 type urlValue struct{ p *builder.URL }
 
 func (v urlValue) Set(text string) error { *v.p = builder.NewURL(text); return nil }

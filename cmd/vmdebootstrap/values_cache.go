@@ -8,7 +8,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 )
 
-// remotesValue is several places that snapshots are shared at.
+// remotesValue is several locations of shared snapshots.
 type remotesValue struct{ p *[]builder.Remote }
 
 func (v remotesValue) Set(text string) error {
@@ -22,7 +22,7 @@ func (v remotesValue) Set(text string) error {
 	return err
 }
 func (v remotesValue) String() string { return strings.Join(v.dump(), ",") }
-func (v remotesValue) Type() string   { return "PLACE" }
+func (v remotesValue) Type() string   { return "LOCATION" }
 func (v remotesValue) clear()         { *v.p = nil }
 func (v remotesValue) dump() []string {
 	var texts []string

@@ -8,7 +8,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 )
 
-// auto is the word for a size that is found out.
+// auto is the word for a size that is computed.
 const auto = "auto"
 
 // autoSizeValue is a number of bytes, or auto.
@@ -52,10 +52,10 @@ func (v spaceValue) String() string { return v.p.String() }
 func (v spaceValue) Type() string   { return "SPACE" }
 func (v spaceValue) dump() []string { return []string{v.p.String()} }
 
-// blobsValue is several files with their places on the disk.
+// blobsValue is several files with their offsets on the disk.
 type blobsValue struct{ p *[]builder.Blob }
 
-// Set takes an empty text for nothing, as for any list.
+// Set ignores an empty text, as for any list.
 func (v blobsValue) Set(text string) error {
 	if text == "" {
 		return nil

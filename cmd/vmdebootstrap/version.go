@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// development is the version of a build between releases: what comes after 1.7, with the same options.
+// development is the version of a build between releases. It follows 1.7, because the options are the same.
 const development = "1.8.0-dev"
 
 // release is set by the linker: make build VERSION=1.8.0.
 var release string
 
-// versionText is what --version prints. Its first line is the version alone, all that vmdebootstrap 1.7 printed, so
-// that scripts that compare it go on to work; the others say what the program was built from.
+// versionText returns what --version prints. The first line is the version alone, as vmdebootstrap 1.7 printed it, so
+// that scripts which compare it keep working; the others say what the program was built from.
 func versionText(release string, info *debug.BuildInfo) string {
 	settings := map[string]string{}
 	for _, s := range info.Settings {
@@ -31,8 +31,8 @@ func versionText(release string, info *debug.BuildInfo) string {
 	return strings.Join(append(lines, info.GoVersion), "\n")
 }
 
-// buildVersion returns the linker's version, else that of the module, which go install names and which go build works
-// out from a tag. A module without a tag is v0.0.0, older than all that there were.
+// buildVersion returns the linker's version, else that of the module, which go install sets and which go build derives
+// from a tag. Without a tag a module is v0.0.0, lower than any release, and development is returned.
 func buildVersion(release string, info *debug.BuildInfo) string {
 	module := info.Main.Version
 	if module == "(devel)" || strings.HasPrefix(module, "v0.0.0-") {
@@ -41,7 +41,7 @@ func buildVersion(release string, info *debug.BuildInfo) string {
 	return cmp.Or(release, strings.TrimPrefix(module, "v"), development)
 }
 
-// buildInfo returns what the linker says of this program.
+// buildInfo returns what the linker has recorded about this program.
 func buildInfo() *debug.BuildInfo {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// looks is a hook that sees something of each file of its directory in another way, and of its environment.
-// One line each is in the image.
+// looks is a hook that observes each file of its directory, and its environment, in a different way. It writes one line
+// for each to the image.
 const looks = `#!/bin/sh
 set -e
 echo left >/left
@@ -29,45 +29,37 @@ echo left >/left
 } >"$1/etc/seen"
 `
 
-// TestNothingStaleComesOutOfARealBuild is the table of issue 12, section C, in containers: build, change one
-// thing, build again.
-func TestNothingStaleComesOutOfARealBuild(t *testing.T) {
+// TestBuildsReuseNoStaleResults is the table of issue 12, section C, in containers: build, change one thing, build again.
+func TestBuildsReuseNoStaleResults(t *testing.T) {
 	o := newOffline(t)
 	state, dir := o.machine(), o.dir
-	put := func(name, text string) {
+	write := func(name, text string) {
 		t.Helper()
-		place := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(place, []byte(text), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(text), 0o755))
 	}
 	link := func(text, name string) {
 		t.Helper()
-		place := filepath.Join(dir, name)
-		_ = os.Remove(place)
-		if err := os.Symlink(text, place); err != nil {
-			t.Fatal(err)
-		}
+		path := filepath.Join(dir, name)
+		_ = os.Remove(path)
+		must(t, os.Symlink(text, path))
 	}
-	put("hook", looks)
-	put("second", "#!/bin/sh\n[ ! -e /left ] || echo left >>\"$1/etc/seen\"\n")
-	put("v1", "version one\n")
-	put("v2", "version two\n")
-	put("data", "1")
-	put("sub/x", "x")
-	put("a.sh", "echo setup $VERSION\n")
-	put("b.sh", "echo setup $VERSION\n")
+	write("hook", looks)
+	write("second", "#!/bin/sh\n[ ! -e /left ] || echo left >>\"$1/etc/seen\"\n")
+	write("v1", "version one\n")
+	write("v2", "version two\n")
+	write("data", "1")
+	write("sub/x", "x")
+	write("a.sh", "echo setup $VERSION\n")
+	write("b.sh", "echo setup $VERSION\n")
 	link("v1", "current")
 	link("aa", "sub/link")
 	copied, environ := "a.sh", []string{"TZ=UTC"}
 	build := func() (seen, said string) {
 		t.Helper()
 		cmd := o.command(state, "--mirror="+o.repo.URL(), "--lock-root-password", "--copy-in=a.sh:/root/",
-			"--copy-in="+copied+":/opt/",
-			"--customize=./hook", "--customize=./second")
+			"--copy-in="+copied+":/opt/", "--customize=./hook", "--customize=./second")
 		cmd.Env = append(cmd.Env, environ...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -88,16 +80,16 @@ func TestNothingStaleComesOutOfARealBuild(t *testing.T) {
 	for _, tt := range []struct {
 		what   string
 		change func()
-		old    string // a line of what was seen before
-		now    string // what it is then
-		told   string
+		old    string // a line that the hook wrote before
+		now    string // what it writes after the change
+		reason string // what --explain-cache prints
 	}{
 		{"another name of what is copied", func() { copied = "b.sh" }, "", "", `Name was "a.sh" and is "b.sh"`},
 		{"where a link leads", func() { link("v2", "current") }, "version one", "version two",
 			dir + "/current has changed"},
-		{"a file that is looked for", func() { put("enable-debug", "") }, "size 1", "debug\nsize 1",
+		{"a file that is looked for", func() { write("enable-debug", "") }, "size 1", "debug\nsize 1",
 			dir + "/enable-debug has changed"},
-		{"a size", func() { put("data", "22") }, "size 1", "size 2", dir + "/data has changed"},
+		{"a size", func() { write("data", "22") }, "size 1", "size 2", dir + "/data has changed"},
 		{"the mode of a directory", func() { must(t, os.Chmod(filepath.Join(dir, "sub"), 0o700)) }, "mode 755",
 			"mode 700", dir + "/sub has changed"},
 		{"the text of a link", func() { link("bb", "sub/link") }, "aa", "bb", dir + "/sub/link has changed"},
@@ -107,7 +99,7 @@ func TestNothingStaleComesOutOfARealBuild(t *testing.T) {
 			"the environment: TZ"},
 		{"a variable of a script in the image", func() { environ = append(environ, "VERSION=7") }, "setup", "setup 7",
 			"the environment: VERSION"},
-		{"the last hook", func() { put("second", "#!/bin/sh\n[ ! -e /left ] || echo left again >>\"$1/etc/seen\"\n") },
+		{"the last hook", func() { write("second", "#!/bin/sh\n[ ! -e /left ] || echo left again >>\"$1/etc/seen\"\n") },
 			"", "", "cached: customize with " + dir + "/hook"},
 	} {
 		tt.change()
@@ -118,8 +110,8 @@ func TestNothingStaleComesOutOfARealBuild(t *testing.T) {
 		if got != strings.Join(want, "\n")+"\n" {
 			t.Errorf("%s: the image has %q, want %q", tt.what, got, want)
 		}
-		if !strings.Contains(said, tt.told) {
-			t.Errorf("%s: want %q in:\n%s", tt.what, tt.told, said)
+		if !strings.Contains(said, tt.reason) {
+			t.Errorf("%s: want %q in:\n%s", tt.what, tt.reason, said)
 		}
 	}
 }
@@ -165,10 +157,10 @@ func TestAnotherCheckoutBeginsWithSharedResults(t *testing.T) {
 		}
 		return string(out)
 	}
-	place := "oci:" + filepath.Join(work, "share")
-	build(o.machine(), 1, "--cache-to="+place)
+	location := "oci:" + filepath.Join(work, "share")
+	build(o.machine(), 1, "--cache-to="+location)
 	first := o.files()
-	said := build(o.machine(), 2, "--cache-from="+place)
+	said := build(o.machine(), 2, "--cache-from="+location)
 	if !strings.Contains(said, "cached: customize with ") || strings.Contains(said, "run: ") {
 		t.Errorf("the second checkout runs something:\n%s", said)
 	}

@@ -11,35 +11,35 @@ import (
 	"testing"
 )
 
-// room is a line of the table "Rooms" of contrib/design/architecture.md: a package of builder or oci, and
-// what it imports of ours.
-var room = regexp.MustCompile("(?m)^\\| `((?:builder|oci)[a-z/]*)` \\| [^|]+ \\| ([^|]*) \\|$")
+// packageRow matches a line of the table "Packages" in contrib/design/architecture.md: a package, its contents, and what it
+// imports of ours.
+var packageRow = regexp.MustCompile("(?m)^\\| `((?:builder|oci|diskimage)[a-z0-9/]*)` \\| [^|]+ \\| ([^|]*) \\|$")
 
-// TestRoomsAreThoseOfTheArchitecture holds the table against the tree, both ways: a room that nobody has
-// written down is an error, as is one that knows more, or less, than its line says.
-func TestRoomsAreThoseOfTheArchitecture(t *testing.T) {
+// TestPackagesAreThoseOfTheArchitecture compares the table with the tree, in both directions: a package without a line is
+// an error, and so is one that imports more, or less, than its line says.
+func TestPackagesAreThoseOfTheArchitecture(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../contrib/design/architecture.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(page), "\n## Rooms\n")
+	_, section, _ := strings.Cut(string(page), "\n## Packages\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	want := map[string]string{}
-	for _, row := range room.FindAllStringSubmatch(section, -1) {
+	for _, row := range packageRow.FindAllStringSubmatch(section, -1) {
 		want[row[1]] = strings.Join(strings.Fields(strings.ReplaceAll(row[2], "`", "")), " ")
 	}
 	got := map[string]string{}
-	for _, tree := range []string{"builder", "oci"} {
+	for _, tree := range []string{"builder", "oci", "diskimage"} {
 		for _, line := range listPackages(t, tree, "-f", `{{.ImportPath}} {{join .Imports " "}}`) {
 			name, imports, _ := strings.Cut(line, " ")
 			var ours []string
 			for i := range strings.FieldsSeq(imports) {
 				if short, ok := strings.CutPrefix(i, module); ok {
-					ours = append(ours, nameOfRoom(short))
+					ours = append(ours, nameInTable(tree, short))
 				}
 			}
-			if name = strings.TrimPrefix(name, module); !strings.HasSuffix(name, "test") { // those are for tests
+			if name = strings.TrimPrefix(name, module); !strings.HasSuffix(name, "test") { // not test helpers
 				slices.Sort(ours)
 				got[name] = strings.Join(slices.Compact(ours), ", ")
 			}
@@ -54,15 +54,15 @@ func TestRoomsAreThoseOfTheArchitecture(t *testing.T) {
 		delete(want, name)
 	}
 	for name := range want {
-		t.Errorf("%s is in the table and not in the tree", name)
+		t.Errorf("%s is in the table but not in the tree", name)
 	}
 }
 
-// nameOfRoom shortens diskimage/ext to diskimage: outside of builder and oci a whole tree counts as one.
-func nameOfRoom(name string) string {
+// nameInTable returns how the table names an import. It shortens diskimage/ext to diskimage in the lines of other trees.
+func nameInTable(tree, name string) string {
 	first, _, _ := strings.Cut(name, "/")
-	if first == "builder" || first == "oci" {
-		return name
+	if first == "diskimage" && tree != first {
+		return first
 	}
-	return first
+	return name
 }

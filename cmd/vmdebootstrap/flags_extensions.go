@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+)
+
+// extension marks an option that vmdebootstrap 1.7 did not have. Abbreviations in old scripts never stand for one.
+const extension = "extension"
+
+// defaultCacheLimit holds about twenty systems.
+const defaultCacheLimit = 20 * diskimage.GB
+
+// extensions returns the settings that vmdebootstrap 1.7 did not have.
+func (s *settings) extensions() []*setting {
+	o := &s.options
+	return []*setting{
+		{"run", groupSystem,
+			"run the shell `COMMAND` in the system when it is set up; may be repeated; all --customize, --run " +
+				"and --copy-in run in the order in which they are given", actionsValue{&o.Actions, "--run"}},
+		{"copy-in", groupSystem,
+			"copy a file or a directory into the system, `SRC:DST`, owned by root; a DST that ends with a slash is " +
+				"the directory to copy it to; a directory copied to / is merged; may be repeated",
+			actionsValue{&o.Actions, "--copy-in"}},
+		{"hook", groupSystem,
+			"run a script in another phase than --customize, `PHASE:SCRIPT`: essential is before packages " +
+				"are installed, image is when the image is written; may be repeated",
+			actionsValue{&o.Actions, "--hook"}},
+		{"recommends", groupSource,
+			"also install what the packages of --package, the kernel and the like recommend; tasks such as " +
+				"task-xfce-desktop need it", boolValue{&o.Recommends}},
+		{"root-password-file", groupSystem, "read root's password from the first line of `FILE`",
+			textValue{&s.rootPasswordFile}},
+		{"state-dir", groupProgram, "keep downloaded packages and the results of steps in `DIRECTORY` (default: " +
+			"~/.cache/vmdebootstrap)", textValue{&s.stateDir}},
+		{"isolation", groupProgram,
+			"`KIND` of containers: userns for users with subordinate ids and for root; single for users without; " +
+				"root where userns does not work for root; chroot for root in a container without the right to mount; " +
+				"auto for the first that works, as vmdebootstrap doctor shows (default auto)",
+			isolationValue{&s.isolation}},
+		{"cache", groupProgram,
+			"reuse valid results of earlier builds; --no-cache runs every step",
+			boolValue{&s.cache}},
+		{"explain-cache", groupProgram, "print which steps are cached and why others run",
+			boolValue{&s.explainCache}},
+		{"cache-limit", groupProgram,
+			"after a build, remove the least recently used results of steps until they take no more than `SIZE`",
+			sizeValue{&s.cacheLimit}},
+		{"cache-from", groupProgram, "reuse results that other machines have shared at `LOCATION`: " +
+			builder.RemoteForms() +
+			"; whoever can write there decides what is in the image; may be repeated; see --cache-key and --tls-verify",
+			remotesValue{&s.cacheFrom}},
+		{"cache-to", groupProgram,
+			"share the results of this build at `LOCATION`, as container images; whoever can read there " +
+				"has all files of the system, including password hashes; a missing oci:DIR is created; may be repeated",
+			remotesValue{&s.cacheTo}},
+		{"cache-key", groupProgram,
+			"sign what --cache-to shares with the ed25519 key in `FILE` (OpenSSH or PEM), and ignore results of " +
+				"--cache-from that it has not signed; a public key can only verify (default: sign and verify nothing)",
+			textValue{&s.cacheKey}},
+		{"boot", groupDisk, "boot with `LOADER`: " + strings.Join(builder.BootLoaders(), ", ") +
+			"; hybrid is GRUB for BIOS, UEFI and Secure Boot; systemd-boot needs --part-type=gpt " +
+			"(default: as --extlinux, --grub and --use-uefi say)",
+			textValue{&o.Boot}},
+		{"free", groupOutput,
+			"with --size=auto: leave `SPACE` free in the root file system, a size or a percentage of the " +
+				"content", spaceValue{&o.Free}},
+		{"format", groupOutput, "write the image as `FORMAT`: " + formatNames() +
+			" (default: by the suffix of --image, " +
+			"else raw); with several, separated by commas, each file has the name of --image with the format's suffix",
+			listValue{&o.Formats}},
+		{"compress", groupOutput, "compress the image with `METHOD`: none, zlib or zstd, if the format supports it " +
+			"(default: none; vmdk: zlib)", textValue{&o.Compress}},
+		{"bmap", groupOutput, "also write the block map of a raw image, for bmaptool", boolValue{&o.Bmap}},
+		{"export", groupOutput, "write the root file system to `DEST`, one of " + builder.ExportForms() +
+			"; tar: and dir: hold only the files, the others a container image; containers-storage: is your podman's " +
+			"store; dir: has the owners that podman unshare shows; may be repeated", exportsValue{&o.Exports}},
+		{"export-compression", groupOutput,
+			"compress the layers of container images with `METHOD`: gzip, zstd or none, optionally with " +
+				"a level as in zstd:9 (default gzip)", textValue{&o.ExportCompression}},
+		{"tls-verify", groupOutput,
+			"verify the registry's TLS certificate; --no-tls-verify also allows registries without TLS",
+			boolValue{&o.TLSVerify}},
+		{"raw", groupDisk, "write a file at a fixed offset of the disk, outside of partitions, `FILE@OFFSET`; rootfs:FILE is a " +
+			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
+		{"grow", groupDisk, "grow the root partition and its file system to the end of the disk at the first boot, and " +
+			"whenever the disk has become larger; a swap partition then comes before it", boolValue{&o.Grow}},
+		{"sector-size", groupDisk, "make the disk for sectors of `SIZE` bytes: 512 or 4096", sizeValue{&o.SectorSize}},
+	}
+}
+
+// formatNames returns the names of the formats of disk images, separated by commas.
+func formatNames() string {
+	var names []string
+	for _, f := range format.Formats() {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
+}
