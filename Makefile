@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # vmdebootstrap: bootable Debian images without root. `make help` lists what can be made.
 
-# Go's own archives are unpacked to /usr/local/go; an older go command gets what go.mod asks for by itself.
+# Go's own archives are unpacked to /usr/local/go; an older go command downloads the version that go.mod names.
 GO    ?= $(firstword $(wildcard /usr/local/go/bin/go) go)
 BIN   := vmdebootstrap
 IMAGE ?= debian.img
@@ -15,7 +15,7 @@ export CGO_ENABLED := 0
 export GOFLAGS
 export GOTOOLCHAIN ?= auto
 
-# For releases; else the program works its version out from Git's tags.
+# For releases; otherwise the version comes from Git's tags.
 VERSION ?=
 
 # Everything that needs a Debian mirror or boots a machine has a tag of its own.
@@ -24,7 +24,7 @@ TEST_ARGS ?= ./...
 # How long each target of `make fuzz` runs.
 FUZZTIME ?= 10s
 
-# Shows what failed and what was skipped, and counts: "DONE 1234 tests, 2 skipped in 5m". go.mod names its version.
+# Prints failures, skips and a summary: "DONE 1234 tests, 2 skipped in 5m". go.mod names its version.
 GOTEST := $(GO) tool gotestsum --format standard-quiet --raw-command -- $(GO) test -json
 
 # For bench-disk, see contrib/bench/main.go: -work DIRECTORY, -rounds 5, ...; for bench-build, contrib/bench/build: -r 5
@@ -47,10 +47,10 @@ image: build ## make a bootable image, $(IMAGE)
 test: ## run all tests, those that use the mirror and boot images included
 	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS)" $(TEST_ARGS)
 
-test-upgrade: ## upgrade kernel and boot loader in booted images, and start them again
+test-upgrade: ## upgrade kernel and boot loader in booted images, and boot them again
 	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
 
-# Binaries for a root, who runs them where they lie: the modules and the build cache are the account's.
+# Test binaries that root runs in their directories: only the account has the modules and a build cache.
 isolation-tests: ## build the tests that only root can run, see .ci/run
 	$(GO) test -c -o oci/oci.test -tags "$(TEST_TAGS)" ./oci
 	$(GO) test -c -o cmd/vmdebootstrap/vmdebootstrap.test -tags "$(TEST_TAGS)" ./cmd/vmdebootstrap
@@ -62,16 +62,16 @@ vet: ## gofmt and go vet
 	@test -z "$$(gofmt -l cmd builder oci diskimage hooks contrib)" || { gofmt -d cmd builder oci diskimage hooks contrib; exit 1; }
 	$(GO) vet -tags "$(TEST_TAGS) upgrade" ./...
 
-lint: ## golangci-lint, which also holds the import rules
+lint: ## golangci-lint, which also checks the import rules
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run --build-tags "$(TAGS)"
 
-fuzz: ## run each fuzz target for FUZZTIME, 10s; FUZZ chooses by REGEXP
+fuzz: ## run each fuzz target for FUZZTIME (10s); FUZZ=REGEXP selects targets
 	contrib/ci/fuzz $(FUZZTIME) $(GO) test -tags "$(TAGS)"
 
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -tags "$(TAGS)" ./diskimage/... ./builder/...
 
-bench-disk: build ## compare our disk writers with mke2fs, qemu-img and dd, on a Debian made for it
+bench-disk: build ## compare our disk writers with mke2fs, qemu-img and dd, on a Debian root file system
 	$(GO) build -tags "$(TAGS)" -o bench-disk ./contrib/bench
 	./bench-disk $(BENCH_ARGS)
 

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// groups are all comparisons. Programs that this machine lacks are left out.
+// groups returns all comparisons, except those with programs that this machine lacks.
 func groups(self string, o options) []group {
 	image := filepath.Join(o.work, "image")
 	raw := filepath.Join(o.work, "image.raw")

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures how fast diskimage writes disks, next to the programs that do the same and to a plain copy of
-// the same bytes, all in one run on one machine: "make bench-disk".
+// Command bench measures how fast diskimage writes disks, compared with other programs that do the same and with a plain
+// copy of the same bytes, all in one run on one machine: "make bench-disk".
 //
-// It needs a Debian root file system: a tar archive (-tar), which it makes with the vmdebootstrap that it is given if
-// there is none, and the same as a directory (-dir), which it unpacks. Both stay, for the next run. Everything is read
-// once before it is measured, so that the file cache is warm. Each program is started anew for each round, programs
-// take turns, and what is printed are the best wall-clock time, the median of it, the least processor time (user and
-// system) and the highest peak of memory (ru_maxrss). Ratios are of the best times, in brackets the median of those
-// within the rounds, and of processor times.
+// It needs a Debian root file system: a tar archive (-tar), which it makes with vmdebootstrap if it is missing, and the
+// same as a directory (-dir), which it unpacks. Both are kept for the next run. Everything is read once before the
+// measurement, so that the file cache is warm. Each program is started anew in each round, and programs take turns. It
+// prints the shortest and the median wall-clock time, the least processor time (user and system) and the highest memory
+// peak (ru_maxrss). Ratios are those of the shortest times, in brackets the median of the ratios of each round, and those
+// of processor times.
 //
-// Needed: dd, GNU tar, mke2fs and e2fsck; qemu-img for qcow2. Owners are lost where the directory is not unpacked by
-// root, which changes nothing about the time. Reading from the disk is not measured. Writing to it is where a row says
-// fsync, and in the row of mke2fs, which calls it by itself. With fsync ours writes past the page cache where that is
-// faster (ext4, xfs), as vmdebootstrap does; the row of dd that does the same shows what the disk can do.
+// It needs dd, GNU tar, mke2fs and e2fsck, and qemu-img for qcow2. Owners are lost unless root unpacks the directory, which
+// does not change the time. Reading from the disk is not measured. Writing to it is measured where a row says fsync, and
+// in the row of mke2fs, which always calls fsync. With fsync, ours bypasses the page cache where that is faster (ext4,
+// xfs), as vmdebootstrap does; the row of dd that does the same shows the limit of the disk.
 package main
 
 import (
@@ -31,7 +31,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// options are those of the command line.
+// options holds the options of the command line.
 type options struct {
 	tar, dir, work, builder string
 	rounds, files           int
@@ -51,7 +51,7 @@ func main() {
 	}
 }
 
-// bench is the whole program but for the writers, which are processes of their own.
+// bench is the whole program, except for the writers, which are separate processes.
 func bench(ctx context.Context) error {
 	o := options{size: 2 * diskimage.GiB}
 	flag.StringVar(&o.work, "work", filepath.Join(os.TempDir(), "bench-disk"),
@@ -65,7 +65,7 @@ func bench(ctx context.Context) error {
 	flag.Parse()
 	o.tar = cmp.Or(o.tar, filepath.Join(o.work, "rootfs.tar"))
 	o.dir = cmp.Or(o.dir, filepath.Join(o.work, "rootfs"))
-	// Debian keeps mke2fs and e2fsck where an ordinary user's PATH does not look.
+	// Debian's directories for mke2fs and e2fsck are not in an ordinary user's PATH.
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func bench(ctx context.Context) error {
 	return nil
 }
 
-// describe prints what the figures are about.
+// describe prints the circumstances of the measurement.
 func describe(o options) error {
 	entries, bytes := 0, int64(0)
 	for e, err := range diskimage.NewDirTree(o.dir).Entries() {
@@ -116,7 +116,7 @@ func describe(o options) error {
 	return nil
 }
 
-// kernel is the release of the running kernel.
+// kernel returns the release of the running kernel.
 func kernel() string {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
@@ -125,7 +125,7 @@ func kernel() string {
 	return "Linux " + strings.TrimSpace(string(release))
 }
 
-// firstLine is the first line that a program prints, wherever it prints it.
+// firstLine returns the first line that a program prints to standard output or standard error.
 func firstLine(program string, args ...string) string {
 	out, err := exec.Command(program, args...).CombinedOutput()
 	if err != nil {

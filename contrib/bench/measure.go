@@ -15,17 +15,17 @@ import (
 	"time"
 )
 
-// contender is one way to do something.
+// contender is one way to reach a result.
 type contender struct {
 	name  string
-	steps [][]string // commands, one after the other; together they are measured
-	// check is a command that must find no fault with the result, once; nil for none.
+	steps [][]string // commands that run one after the other and are measured together
+	// check is a command that must succeed on the result of the last round; nil for none.
 	check []string
-	// reports whether what the steps print is for the user.
+	// reports is set if the output of the steps is for the user.
 	reports bool
 }
 
-// group is several ways to do the same.
+// group is several ways to reach the same result.
 type group struct {
 	title      string
 	outputs    []string // what the steps write; removed before each run
@@ -35,13 +35,13 @@ type group struct {
 	once   bool // one round is enough
 }
 
-// ratio is a sentence: contender a takes so many times as long as contender b.
+// ratio compares the time of contender a with that of contender b.
 type ratio struct {
 	a, b string
 	goal string
 }
 
-// cost is what a run takes.
+// cost is the resources that a run takes.
 type cost struct {
 	wall, processor time.Duration
 	memory          int64 // peak of the largest process, in bytes
@@ -50,11 +50,11 @@ type cost struct {
 func (c cost) wallTime() time.Duration      { return c.wall }
 func (c cost) processorTime() time.Duration { return c.processor }
 
-// best is the shortest of some times, in seconds.
+// best returns the shortest of the times, in seconds.
 func best(costs []cost, of func(cost) time.Duration) float64 { return sorted(costs, of)[0].Seconds() }
 
-// measure runs all contenders in turns and prints the best of each, which is what a busy machine disturbs least, and
-// the median of the time.
+// measure runs all contenders in turn. It prints the shortest time of each, which other load affects least, and the
+// median.
 func (g group) measure(ctx context.Context, o options) error {
 	fmt.Printf("\n%-40s %9s %9s %9s %9s\n", g.title, "wall s", "(median)", "cpu s", "peak MB")
 	rounds := o.rounds
@@ -96,9 +96,8 @@ func (g group) measure(ctx context.Context, o options) error {
 	return nil
 }
 
-// warm has the kernel hand out as much memory for a file as a contender will need, and take it back. On a virtual
-// machine memory that was free for some seconds belongs to the host, and who comes after a slow contender would pay for
-// that.
+// warm makes the kernel allocate as much page cache as a contender will need, and frees it. On a virtual machine memory
+// that was free for some seconds returns to the host, which would slow down the run after a slow contender.
 func (g group) warm(o options) error {
 	in, err := os.Open(o.tar)
 	if err != nil {
@@ -113,7 +112,7 @@ func (g group) warm(o options) error {
 	return errors.Join(err, out.Close(), g.clean())
 }
 
-// run does it once, from nothing to nothing.
+// run runs a contender once and removes its outputs.
 func (g group) run(ctx context.Context, c contender, last bool) (cost, error) {
 	if err := g.clean(); err != nil {
 		return cost{}, err
@@ -145,7 +144,7 @@ func (g group) clean() error {
 	return errors.Join(errs...)
 }
 
-// timed runs a program.
+// timed runs a program and returns its cost.
 func timed(ctx context.Context, command []string, report bool) (cost, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	var out bytes.Buffer
@@ -163,7 +162,7 @@ func timed(ctx context.Context, command []string, report bool) (cost, error) {
 	return cost{wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), usage.Maxrss * kilobyte}, nil
 }
 
-// sorted gives one figure of all runs, the smallest first.
+// sorted returns one figure of all runs, in ascending order.
 func sorted[T time.Duration | int64](costs []cost, of func(cost) T) []T {
 	values := make([]T, len(costs))
 	for i, c := range costs {

@@ -11,7 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// millions shows that memory grows with the number of files, not with their bytes, and how much one needs.
+// millions measures how much memory each file needs; it depends on the number of files, not on their bytes.
 func millions(o options, write func(...string) []string, image string) group {
 	name := fmt.Sprintf("ours, %d files of %d bytes", o.files, smallFileSize)
 	size := fmt.Sprint(max(1, uint64(o.files)*inodeRoom>>30), "GiB")
@@ -25,13 +25,13 @@ func millions(o options, write func(...string) []string, image string) group {
 
 const (
 	smallFileSize = 100
-	// inodeRoom is the part of a file system for which mke2fs makes one inode, and a reserve.
+	// inodeRoom is the size of a file system for which mke2fs makes one inode, plus a reserve.
 	inodeRoom = 18 << 10
 	// smallPerDirectory is the number of small files in one directory.
 	smallPerDirectory = 1000
 )
 
-// smallFiles is a tree of that many small files, made while it is read.
+// smallFiles is a tree of that many small files, generated while it is read.
 type smallFiles int
 
 // Entries implements diskimage.Tree.

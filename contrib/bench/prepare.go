@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// prepare makes what is missing and reads everything once.
+// prepare makes missing inputs and reads everything once.
 func prepare(ctx context.Context, o options) error {
 	if err := os.MkdirAll(o.work, 0o755); err != nil {
 		return err
@@ -62,7 +62,7 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// readAll brings a file into the cache.
+// readAll reads a file into the page cache.
 func readAll(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
@@ -73,7 +73,7 @@ func readAll(name string) error {
 	return err
 }
 
-// visibly runs a program whose messages are for the user.
+// visibly runs a program with its output on standard error.
 func visibly(ctx context.Context, dir, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, os.Stderr, os.Stderr
@@ -83,5 +83,5 @@ func visibly(ctx context.Context, dir, program string, args ...string) error {
 	return nil
 }
 
-// mebibytes is a size as programs take it that know no units.
+// mebibytes formats a size for programs that accept no units.
 func mebibytes(s diskimage.Size) string { return fmt.Sprint(uint64(s / diskimage.MiB)) }

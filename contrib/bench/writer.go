@@ -48,7 +48,7 @@ func runWriter(ctx context.Context, args []string) error {
 		return err
 	}
 	if flags.NArg() != 1 {
-		return errors.New("one image must be named")
+		return errors.New("want one argument, the image")
 	}
 	if w.profile != "" {
 		f, err := os.Create(w.profile)
@@ -64,7 +64,7 @@ func runWriter(ctx context.Context, args []string) error {
 	return w.write(ctx, flags.Arg(0))
 }
 
-// write plans and writes.
+// write plans and writes the image.
 func (w writer) write(ctx context.Context, name string) (err error) {
 	tree, done, err := w.tree()
 	if err != nil {
@@ -86,9 +86,8 @@ func (w writer) write(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	// who does not wait for the disk is not made to
-	output := format.Output{File: file, Format: w.format,
-		Again: !w.sync}
+	// Without -sync nothing waits for the disk, so the page cache is used.
+	output := format.Output{File: file, Format: w.format, Again: !w.sync}
 	err = format.Write(ctx, []format.Output{output}, filepath.Dir(name), disk{volume, w.size})
 	if err == nil && w.sync {
 		err = file.Sync()
@@ -113,7 +112,7 @@ func (d disk) Write(ctx context.Context, w diskimage.RawFile) error {
 
 func (d disk) Data() ([]diskimage.Extent, bool) { return diskimage.VolumeData(d.Volume) }
 
-// tree gives what is to be written, and a function to call when it is no longer needed.
+// tree returns the tree to write, and a function to call when it is no longer needed.
 func (w writer) tree() (diskimage.Tree, func() error, error) {
 	nothing := func() error { return nil }
 	switch {
@@ -137,7 +136,7 @@ func (w writer) tree() (diskimage.Tree, func() error, error) {
 	return tree, f.Close, nil
 }
 
-// heap is the memory in use, if anybody asks.
+// heap returns the memory in use if asked, else 0.
 func heap(asked bool) int64 {
 	if !asked {
 		return 0

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Hook for the BeagleBone Black: makes the kernel start from U-Boot. Used by beagleboneblack.sh, which has
-# U-Boot itself written; or by hand:
+# Hook for the BeagleBone Black: makes U-Boot start the kernel. beagleboneblack.sh uses it, and writes U-Boot itself. By
+# hand:
 #
 #	vmdebootstrap --customize contrib/examples/beagleboneblack-customise.sh --package u-boot-menu ...
 set -eu

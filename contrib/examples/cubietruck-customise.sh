@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Hook for the Cubietruck: makes the kernel start from U-Boot, also from USB. Used by cubietruck.sh, which has
-# U-Boot itself written; or by hand:
+# Hook for the Cubietruck: makes U-Boot start the kernel, also from USB. cubietruck.sh uses it, and writes U-Boot itself. By
+# hand:
 #
 #	vmdebootstrap --customize contrib/examples/cubietruck-customise.sh --package u-boot-menu ...
 set -eu
@@ -11,5 +11,5 @@ rootdir=$1
 . "$(dirname "$0")/u-boot.lib"
 
 boot_from_menu ttyS0,115200n8
-# A root file system on a USB disk needs them.
+# A root file system on a USB disk needs these.
 initramfs_modules phy-sun4i-usb ohci-platform

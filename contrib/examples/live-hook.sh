@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Hook for live systems: a desktop with what a live system offers beside it. Used by live-amd64.sh and live-arm64.sh.
+# Hook for live systems: installs a desktop and the tools of a live system. live-amd64.sh and live-arm64.sh use it.
 #
 # $DESKTOP chooses the desktop, see desktop.sh.
 set -eu

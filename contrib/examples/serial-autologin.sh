@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Hook: logs a user in on each serial console without a password, for test machines that are driven from outside.
+# Hook: logs a user in on each serial console without a password, for test machines that are controlled from outside.
 #
 #	vmdebootstrap --image test.img --size 2G --serial-console --customize contrib/examples/serial-autologin.sh
 #
@@ -14,7 +14,7 @@ if ! grep -q "^$user:" "$rootdir/etc/passwd"; then
 	echo "serial-autologin.sh: no user $user in the image: add --user $user" >&2
 	exit 1
 fi
-# The empty ExecStart clears that of the unit, see systemd.service(5).
+# The empty ExecStart clears the unit's own, see systemd.service(5).
 dir=$rootdir/etc/systemd/system/serial-getty@.service.d
 mkdir -p "$dir"
 cat >"$dir/autologin.conf" <<EOF

@@ -4,12 +4,13 @@
 #
 #	contrib/examples/wandboard.sh [VMDEBOOTSTRAP OPTIONS]
 #
-# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is wandboard.img, or the name in $IMAGE: write it to a card with
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is wandboard.img, or the name in $IMAGE: write
+# it to a card with
 #
 #	dd if=wandboard.img of=/dev/mmcblkX bs=4M conv=fsync
 #
 # The ROM reads the SPL at 1 KiB, which reads u-boot.img at 69 KiB: u-boot-imx in bookworm and trixie. (The single file
-# u-boot.imx of older releases is gone.) U-Boot keeps its environment at 768 KiB. The place overlaps a GPT, so keep the
+# u-boot.imx of older releases is gone.) U-Boot stores its environment at 768 KiB. The files overlap a GPT, so keep the
 # msdos table.
 set -eu
 
