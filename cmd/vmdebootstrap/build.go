@@ -200,7 +200,7 @@ func programDigest() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// programFile returns the name of this program's file, or of a copy in dir if it was removed or replaced meanwhile.
+// programFile returns the name of this program's file, or that of a copy in dir if the file has been removed or replaced.
 func programFile(dir string) (string, error) {
 	const self = "/proc/self/exe"
 	name, err := os.Readlink(self)

@@ -38,7 +38,7 @@ func main() {
 	begin(host)
 }
 
-// pkgDetails is the program of that name in the toolbox, see builder.Executor.
+// pkgDetails is the main function of the program pkgdetails in the toolbox, see builder.Executor.
 func pkgDetails() {
 	if err := pkgdetails.Run(os.Args[1:], os.Getenv("DEBOOTSTRAP_CHECKSUM_FIELD"), os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", pkgdetails.Name, err)
