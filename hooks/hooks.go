@@ -45,9 +45,10 @@ const (
 // executable holds the permission bits of which a hook needs at least one.
 const executable fs.FileMode = 0o111
 
-// Find returns the absolute path of a hook: the file called name, relative to dir if it is not absolute, else the one in
-// ExamplesDir. stat is os.Stat, except in tests. The error wraps fs.ErrNotExist if neither exists; a directory or a file
-// that is not executable is an error, even if there is one in ExamplesDir, because it was probably meant.
+// Find returns the absolute path of a hook: the file called name, relative to dir if it is not absolute, else
+// the one in ExamplesDir. stat is os.Stat, except in tests. The error wraps fs.ErrNotExist if neither exists;
+// a directory or a file that is not executable is an error, even if there is one in ExamplesDir, because it
+// was probably meant.
 func Find(name, dir string, stat func(string) (fs.FileInfo, error)) (string, error) {
 	if name == "" {
 		return "", errors.New("a hook without a name")

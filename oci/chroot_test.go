@@ -59,7 +59,8 @@ func TestHostContainersWorkWithoutLeftovers(t *testing.T) {
 	}
 }
 
-// TestIsolationIsTheOneWanted checks what runContained expects. In a run without it any isolation is fine, if it is one.
+// TestIsolationIsTheOneWanted checks what runContained expects. In a run without it any isolation is fine, if
+// it is one.
 func TestIsolationIsTheOneWanted(t *testing.T) {
 	want, ok := os.LookupEnv(envWanted)
 	if got := here.Isolation; ok && string(got) != want || got == "" || got == host.IsolationAuto {
@@ -67,8 +68,8 @@ func TestIsolationIsTheOneWanted(t *testing.T) {
 	}
 }
 
-// runContained runs tests in the container that a command of ocitest makes. The isolation is probed there, and must turn
-// out to be the one wanted.
+// runContained runs tests in the container that a command of ocitest makes. The isolation is probed there,
+// and must turn out to be the one wanted.
 func runContained(t *testing.T, container func(string, ...string) *exec.Cmd, want host.Isolation, tests string) {
 	t.Helper()
 	if os.Getuid() != 0 {

@@ -299,7 +299,8 @@ func TestCopyImagePushesToARegistry(t *testing.T) {
 	if err := errors.Join(e.CheckDestination(t.Context(), c), e.CopyImage(t.Context(), c)); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(diskimagetest.Tool(t, "skopeo"), "inspect", "--tls-verify=false", c.Destination).CombinedOutput()
+	out, err := exec.Command(diskimagetest.Tool(t, "skopeo"), "inspect", "--tls-verify=false",
+		c.Destination).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), manifest.String()) {
 		t.Errorf("got %s (%v), want digest %s", out, err, manifest)
 	}

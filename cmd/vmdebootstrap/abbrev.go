@@ -9,8 +9,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// expand translates a command line in the grammar of vmdebootstrap 1.7 into one that cobra parses to the same result. It
-// writes out abbreviated options, joins each value to its option, and drops the words that are neither.
+// expand translates a command line in the grammar of vmdebootstrap 1.7 into one that cobra parses to the same
+// result. It writes out abbreviated options, joins each value to its option, and drops the words that are
+// neither.
 //
 // The grammar is that of Python's optparse: an option with a value takes the next word even if that begins with a dash;
 // an unambiguous prefix of an option is enough; words that are not options are ignored.

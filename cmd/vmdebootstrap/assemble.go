@@ -43,7 +43,8 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	c.settings.only(assembleSettings)
 	o := &c.settings.options
 	o.Distribution, o.SizeAuto = "", true
-	c.settings.lookup("distribution").usage = "treat the root file system as release `NAME` of Debian or Ubuntu (default: read from it)"
+	c.settings.lookup("distribution").usage =
+		"treat the root file system as release `NAME` of Debian or Ubuntu (default: read from it)"
 	c.settings.lookup("arch").usage = "expect `ARCHITECTURE`, as Debian calls it (default: read from the root file system)"
 	verb := &cobra.Command{
 		Use:   "assemble --from SOURCE --image FILE [options]",

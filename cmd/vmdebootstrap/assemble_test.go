@@ -17,8 +17,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// withoutNamespaces makes cmd run with a single user id and, unless /proc/sys is read-only as in a container, without the
-// right to create user namespaces.
+// withoutNamespaces makes cmd run with a single user id and, unless /proc/sys is read-only as in a container,
+// without the right to create user namespaces.
 func withoutNamespaces(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	const script = `if (echo 0 > /proc/sys/user/max_user_namespaces) 2> /dev/null; then

@@ -17,8 +17,9 @@ import (
 // The tests of this file upgrade packages in booted images, which takes a quarter of an hour with software emulation:
 // `make test-upgrade` runs them.
 
-// again is the end of a hook. It keeps packages of the boot loader in the image, to reinstall them in the booted system,
-// and another kernel, which is new there. (The mirror has no older versions of the packages to upgrade from.)
+// again is the end of a hook. It keeps packages of the boot loader in the image, to reinstall them in the
+// booted system, and another kernel, which is new there. (The mirror has no older versions of the packages to
+// upgrade from.)
 const again = `
 chroot "$1" sh -eu -c '
 	mkdir /root/again

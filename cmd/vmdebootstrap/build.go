@@ -24,7 +24,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// engine adapts *oci.Engine to builder.Engine: Go requires the results of methods to have exactly the interface's types.
+// engine adapts *oci.Engine to builder.Engine: Go requires the results of methods to have exactly the
+// interface's types.
 type engine struct{ *oci.Engine }
 
 func (e engine) Scratch(ctx context.Context) (builder.Rootfs, error) {
@@ -200,7 +201,8 @@ func programDigest() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// programFile returns the name of this program's file, or that of a copy in dir if the file has been removed or replaced.
+// programFile returns the name of this program's file, or that of a copy in dir if the file has been removed
+// or replaced.
 func programFile(dir string) (string, error) {
 	const self = "/proc/self/exe"
 	name, err := os.Readlink(self)

@@ -29,7 +29,8 @@ echo left >/left
 } >"$1/etc/seen"
 `
 
-// TestBuildsReuseNoStaleResults is the table of issue 12, section C, in containers: build, change one thing, build again.
+// TestBuildsReuseNoStaleResults is the table of issue 12, section C, in containers: build, change one thing,
+// build again.
 func TestBuildsReuseNoStaleResults(t *testing.T) {
 	o := newOffline(t)
 	state, dir := o.machine(), o.dir
@@ -99,7 +100,10 @@ func TestBuildsReuseNoStaleResults(t *testing.T) {
 			"the environment: TZ"},
 		{"a variable of a script in the image", func() { environ = append(environ, "VERSION=7") }, "setup", "setup 7",
 			"the environment: VERSION"},
-		{"the last hook", func() { write("second", "#!/bin/sh\n[ ! -e /left ] || echo left again >>\"$1/etc/seen\"\n") },
+		{"the last hook", func() {
+			write("second",
+				"#!/bin/sh\n[ ! -e /left ] || echo left again >>\"$1/etc/seen\"\n")
+		},
 			"", "", "cached: customize with " + dir + "/hook"},
 	} {
 		tt.change()

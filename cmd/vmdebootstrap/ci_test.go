@@ -45,8 +45,8 @@ func TestOptionsOfContribCIExist(t *testing.T) {
 	}
 }
 
-// TestDocumentLinksExist reads the Markdown files: the files that they link to, and those of the project that they name,
-// must exist.
+// TestDocumentLinksExist reads the Markdown files: the files that they link to, and those of the project that
+// they name, must exist.
 func TestDocumentLinksExist(t *testing.T) {
 	t.Parallel()
 	var documents []string

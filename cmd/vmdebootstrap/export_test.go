@@ -17,8 +17,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// TestPodmanRunsWhatIsExported exports one system as container images in two formats. Podman runs a program of the first.
-// It unpacks the second, and GNU tar reads it back: all that the tarball of the same build holds must be in it.
+// TestPodmanRunsWhatIsExported exports one system as container images in two formats. Podman runs a program
+// of the first. It unpacks the second, and GNU tar reads it back: all that the tarball of the same build
+// holds must be in it.
 func TestPodmanRunsWhatIsExported(t *testing.T) {
 	dir := t.TempDir()
 	cmd := vmdebootstrap(t, "--distribution=trixie", "--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid",
@@ -79,8 +80,8 @@ func record(h *tar.Header) string {
 // podman is a podman with a store of its own.
 type podman struct{ command []string }
 
-// newPodman returns a podman whose store is removed at the end of the test. It uses runc, which also supports cgroup v1,
-// and overlay, because the driver vfs loses access control lists.
+// newPodman returns a podman whose store is removed at the end of the test. It uses runc, which also supports
+// cgroup v1, and overlay, because the driver vfs loses access control lists.
 func newPodman(t *testing.T) podman {
 	t.Helper()
 	diskimagetest.Tool(t, "podman")

@@ -14,8 +14,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// setting is one thing that can be chosen on the command line and in config files. Its name is that of the option, without
-// the dashes, and the key in config files.
+// setting is one thing that can be chosen on the command line and in config files. Its name is that of the
+// option, without the dashes, and the key in config files.
 type setting struct {
 	name  string
 	group group
@@ -93,7 +93,8 @@ func newSettings(arch string) *settings {
 		{"log-mode", groupLog, "create the log file with permissions `MODE`, in octal", modeValue{&s.log.mode}},
 		{"dump-memory-profile", groupOld, "was the `METHOD` of memory profiles: none, simple, meliae or heapy",
 			choiceValue{&s.memoryProfile, []string{"none", "simple", "meliae", "heapy"}}},
-		{"memory-dump-interval", groupOld, "was the interval of memory profiles in `SECONDS`", countValue{&s.memoryInterval}},
+		{"memory-dump-interval", groupOld, "was the interval of memory profiles in `SECONDS`",
+			countValue{&s.memoryInterval}},
 		{"verbose", groupProgram, "report progress", boolValue{&s.verbose}},
 
 		{"image", groupOutput, "write a disk image to `FILE`", textValue{&o.Image}},
@@ -136,7 +137,8 @@ func newSettings(arch string) *settings {
 		{"custom-package", groupSource, "install the package in the local file `DEB`; may be repeated",
 			listValue{&o.CustomPackages}},
 		{"no-kernel", groupSource, "install no kernel", boolValue{&o.NoKernel}},
-		{"kernel-package", groupSource, "install `PACKAGE` as the kernel (default: the one for release and architecture)",
+		{"kernel-package", groupSource,
+			"install `PACKAGE` as the kernel (default: the one for release and architecture)",
 			textValue{&o.KernelPackage}},
 		{"enable-dhcp", groupSystem, "configure eth0 by DHCP where ifupdown is used", boolValue{&o.EnableDHCP}},
 		{"root-password", groupSystem, "set root's `PASSWORD` (default empty: anyone can log in)",
@@ -152,7 +154,8 @@ func newSettings(arch string) *settings {
 		{"serial-console-command", groupSystem, "`COMMAND` for the serial console in /etc/inittab (wheezy only)",
 			textValue{&o.SerialConsoleCommand}},
 		{"sudo", groupSystem, "install sudo and allow the users to use it", boolValue{&o.Sudo}},
-		{"owner", groupOutput, "make `USER` the owner of the outputs (default: the user who builds)", textValue{&o.Owner}},
+		{"owner", groupOutput, "make `USER` the owner of the outputs (default: the user who builds)",
+			textValue{&o.Owner}},
 		{"squash", groupOutput,
 			"write the root file system to `DIRECTORY` as filesystem.squashfs, with the files of /boot " +
 				"beside it; $GOMAXPROCS limits the threads that compress it (default: one for each processor)",
@@ -169,7 +172,8 @@ func newSettings(arch string) *settings {
 		{"update-initramfs", groupSystem, "rebuild the initramfs after all other steps",
 			boolValue{&o.UpdateInitramfs}},
 		{"convert-qcow2", groupOutput, "write the image as qcow2 instead of raw", boolValue{&o.ConvertQcow2}},
-		{"systemd-networkd", groupSystem, "configure the network with systemd-networkd, with predictable interface names",
+		{"systemd-networkd", groupSystem,
+			"configure the network with systemd-networkd, with predictable interface names",
 			boolValue{&o.SystemdNetworkd}},
 		{"dry-run", groupProgram, "check the settings, print packages and plan, and build nothing",
 			boolValue{&o.DryRun}},

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// FuzzArguments tests the grammar of vmdebootstrap 1.7 and the syntax of each option's value. Its input is the words of a
-// command line, separated by line feeds.
+// FuzzArguments tests the grammar of vmdebootstrap 1.7 and the syntax of each option's value. Its input is
+// the words of a command line, separated by line feeds.
 func FuzzArguments(f *testing.F) {
 	for _, seed := range []string{
 		"--image\nx.img\n--size\n2G", "--im=x\n--grub\n--pack=a,b\nignored\n--\n--nothing", "-h", "-x", "--", "--=",

@@ -71,8 +71,8 @@ func TestPackagesImportOnlyWhatTheArchitectureAllows(t *testing.T) {
 	}
 }
 
-// TestDiskimageRunsNoPrograms checks that diskimage writes images without other programs and without C. Only its packages
-// that start machines and test images run programs.
+// TestDiskimageRunsNoPrograms checks that diskimage writes images without other programs and without C. Only
+// its packages that start machines and test images run programs.
 func TestDiskimageRunsNoPrograms(t *testing.T) {
 	t.Parallel()
 	for _, line := range listPackages(t, "diskimage", "-f", `{{.ImportPath}} {{join .Imports " "}}`) {

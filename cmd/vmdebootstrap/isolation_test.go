@@ -71,8 +71,9 @@ rm gone
 sleep 1000 &
 `
 
-// TestIsolationsMakeTheSameRootFilesystem builds one system with each kind of isolation, and compares the root file
-// systems to the last bit of every tar header. The builds of a minimal system, one for each, take a minute on two cores.
+// TestIsolationsMakeTheSameRootFilesystem builds one system with each kind of isolation, and compares the
+// root file systems to the last bit of every tar header. The builds of a minimal system, one for each, take a
+// minute on two cores.
 func TestIsolationsMakeTheSameRootFilesystem(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can become a root without CAP_SYS_ADMIN; .ci/run does this")

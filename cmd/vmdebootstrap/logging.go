@@ -131,8 +131,9 @@ func (f *rotatingFile) Write(line []byte) (int, error) {
 	return n, err
 }
 
-// lineHandler writes a record as a line in the format of vmdebootstrap 1.7, "2006-01-02 15:04:05 INFO message", followed
-// by the attributes as slog's TextHandler formats them. The time is omitted where the reader adds one.
+// lineHandler writes a record as a line in the format of vmdebootstrap 1.7, "2006-01-02 15:04:05 INFO
+// message", followed by the attributes as slog's TextHandler formats them. The time is omitted where the
+// reader adds one.
 type lineHandler struct {
 	shared *lineBuffer
 	attrs  slog.Handler

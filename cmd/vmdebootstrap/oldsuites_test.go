@@ -21,8 +21,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// TestOldReleasesGetTheirOwnFiles makes suites with the names of releases before bullseye, which no mirror has any more,
-// from bullseye's packages. The build treats them like the real ones, with programs that still run.
+// TestOldReleasesGetTheirOwnFiles makes suites with the names of releases before bullseye, which no mirror
+// has any more, from bullseye's packages. The build treats them like the real ones, with programs that still
+// run.
 func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	repo := archivetest.NewRepository(t, "wheezy", "jessie", "stretch")
 	mirror, ok := archive.HostMirror(os.DirFS("/"))
@@ -81,8 +82,9 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 			"jessie",
 			[]string{"--package=systemd-sysv,ifupdown"},
 			map[string]string{
-				"etc/network/interfaces":                                              "source-directory /etc/network/interfaces.d\n",
-				"etc/network/interfaces.d/setup":                                      "auto lo\niface lo inet loopback\n",
+				"etc/network/interfaces":         "source-directory /etc/network/interfaces.d\n",
+				"etc/network/interfaces.d/setup": "auto lo\niface lo inet loopback\n",
+
 				"etc/systemd/network/99-dhcp.network":                                 networkd,
 				"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "-> /lib/systemd/system/systemd-networkd.service",
 				"etc/systemd/system/multi-user.target.wants/systemd-resolved.service": "",
@@ -201,8 +203,8 @@ func download(t *testing.T, url string) []byte {
 	return data
 }
 
-// tarFiles returns the contents of the small files in an archive by their names without ./ in front; for a symbolic link
-// it is "-> TARGET".
+// tarFiles returns the contents of the small files in an archive by their names without ./ in front; for a
+// symbolic link it is "-> TARGET".
 func tarFiles(t *testing.T, name string) map[string]string {
 	t.Helper()
 	f, err := os.Open(name)

@@ -27,8 +27,8 @@ import (
 const examplePackages = "task-xfce-desktop task-ssh-server cups plymouth zerofree memtest86+ open-vm-tools live-boot " +
 	"live-config live-config-systemd dosfstools u-boot-menu openssh-server"
 
-// tarballHook calls every function of the library for hooks. It leaves a daemon running and a file system mounted, which
-// end with its container.
+// tarballHook calls every function of the library for hooks. It leaves a daemon running and a file system
+// mounted, which end with its container.
 const tarballHook = `#!/bin/sh
 set -eu
 test -z "$2"
@@ -57,8 +57,8 @@ touch "$1/mnt/mounted"
 sleep 1000 &
 `
 
-// TestOptionsReachTheTarball builds one tarball with most options that do not concern the disk, and checks the effect of
-// each.
+// TestOptionsReachTheTarball builds one tarball with most options that do not concern the disk, and checks
+// the effect of each.
 func TestOptionsReachTheTarball(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, mode os.FileMode, data []byte) {

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// packageRow matches a line of the table "Packages" in contrib/design/architecture.md: a package, its contents, and what it
-// imports of ours.
+// packageRow matches a line of the table "Packages" in contrib/design/architecture.md: a package, its
+// contents, and what it imports of ours.
 var packageRow = regexp.MustCompile("(?m)^\\| `((?:builder|oci|diskimage)[a-z0-9/]*)` \\| [^|]+ \\| ([^|]*) \\|$")
 
-// TestPackagesAreThoseOfTheArchitecture compares the table with the tree, in both directions: a package without a line is
-// an error, and so is one that imports more, or less, than its line says.
+// TestPackagesAreThoseOfTheArchitecture compares the table with the tree, in both directions: a package
+// without a line is an error, and so is one that imports more, or less, than its line says.
 func TestPackagesAreThoseOfTheArchitecture(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../contrib/design/architecture.md")
@@ -58,7 +58,7 @@ func TestPackagesAreThoseOfTheArchitecture(t *testing.T) {
 	}
 }
 
-// nameInTable returns how the table names an import. It shortens diskimage/ext to diskimage in the lines of other trees.
+// nameInTable returns the name of an import in the table: in the lines of other trees, diskimage/ext is diskimage.
 func nameInTable(tree, name string) string {
 	first, _, _ := strings.Cut(name, "/")
 	if first == "diskimage" && tree != first {

@@ -247,7 +247,8 @@ func (c *command) runImageHook(ctx context.Context, script, image string) error 
 	return nil
 }
 
-// owner returns the user ID that --owner names, -1 for none, and an error if the caller may not give files to that user.
+// owner returns the user ID that --owner names, -1 for none, and an error if the caller may not give files to
+// that user.
 func (c *command) owner(name string) (int, error) {
 	if name == "" {
 		return -1, nil

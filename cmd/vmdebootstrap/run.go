@@ -71,8 +71,8 @@ func oneArgument(what string) cobra.PositionalArgs {
 	}
 }
 
-// startsVerb reports whether the first word is a verb. In any other position a word that is not an option is ignored, as
-// in vmdebootstrap 1.7.
+// startsVerb reports whether the first word is a verb. In any other position a word that is not an option is
+// ignored, as in vmdebootstrap 1.7.
 func startsVerb(root *cobra.Command, args []string) bool {
 	if len(args) == 0 {
 		return false
@@ -84,8 +84,8 @@ func startsVerb(root *cobra.Command, args []string) bool {
 	}) || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd
 }
 
-// execute runs the command that the arguments name. It returns a panic as an error; deferred functions have then cleaned
-// up.
+// execute runs the command that the arguments name. It returns a panic as an error; deferred functions have
+// then cleaned up.
 func execute(ctx context.Context, root *cobra.Command) (called *cobra.Command, err error) {
 	called = root
 	defer func() {

@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// TestMain makes the test binary also the program, under its name and under those of the program's helpers, which are the
-// same file started again and which testscript does not know.
+// TestMain makes the test binary also the program, under its name and under those of the program's helpers,
+// which are the same file started again and which testscript does not know.
 func TestMain(m *testing.M) {
 	host, helper := oci.Init()
 	if helper || ocitest.Init() {

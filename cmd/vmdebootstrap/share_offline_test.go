@@ -218,8 +218,8 @@ func addFile(t *testing.T, layer, name string) (packed, plain []byte) {
 	return encoder.EncodeAll(out.Bytes(), nil), out.Bytes()
 }
 
-// TestCacheKeySignsAndChecks checks that with --cache-key, only results signed by the key are used, even if others are in
-// the store already.
+// TestCacheKeySignsAndChecks checks that with --cache-key, only results signed by the key are used, even if
+// others are in the store already.
 func TestCacheKeySignsAndChecks(t *testing.T) {
 	o := newOffline(t)
 	writeKey := func(name string) (private, public string) {

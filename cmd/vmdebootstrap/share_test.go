@@ -17,8 +17,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// TestCacheIsSharedThroughARegistry pushes the snapshots of one machine to a registry; another one, with an empty store,
-// reuses them. It takes about 30 seconds if another test has bootstrapped the same release before.
+// TestCacheIsSharedThroughARegistry pushes the snapshots of one machine to a registry; another one, with an
+// empty store, reuses them. It takes about 30 seconds if another test has bootstrapped the same release
+// before.
 func TestCacheIsSharedThroughARegistry(t *testing.T) {
 	location := "docker://" + ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), false) + "/cache"
 	dir, empty := t.TempDir(), t.TempDir()

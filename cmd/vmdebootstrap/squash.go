@@ -52,7 +52,8 @@ func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	}
 	flags := verb.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&s.tarball, "tarball", "", "read the root file system from the tar archive `FILE`, which may be compressed")
+	flags.StringVar(&s.tarball, "tarball", "",
+		"read the root file system from the tar archive `FILE`, which may be compressed")
 	flags.StringVar(&s.directory, "directory", "", "read the root file system from the directory `NAME`")
 	flags.StringVar(&s.mirror, "mirror", "", "download the tools from `URL` (default: this machine's own mirror)")
 	flags.StringVar(&s.stateDir, "state-dir", "", stateDirUsage)

@@ -19,7 +19,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
-// TestSquashMakesALiveFileSystem makes live file systems with --squash, and with the verb from a tarball and a directory.
+// TestSquashMakesALiveFileSystem makes live file systems with --squash, and with the verb from a tarball and
+// a directory.
 func TestSquashMakesALiveFileSystem(t *testing.T) {
 	dir := t.TempDir()
 	call := func(args ...string) {

@@ -163,8 +163,8 @@ func (v listValue) Type() string   { return "LIST" }
 func (v listValue) dump() []string { return slices.Clone(*v.p) }
 func (v listValue) clear()         { *v.p = nil }
 
-// actionsValue is the part of all actions that one option adds. The options share the list, so that their actions run in
-// the order of the call.
+// actionsValue is the part of all actions that one option adds. The options share the list, so that their
+// actions run in the order of the call.
 type actionsValue struct {
 	p    *[]builder.Action
 	flag string

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures how fast diskimage writes disks, compared with other programs that do the same and with a plain
-// copy of the same bytes, all in one run on one machine: "make bench-disk".
+// Command bench measures how fast diskimage writes disks, compared with other programs that do the same and
+// with a plain copy of the same bytes, all in one run on one machine: "make bench-disk".
 //
-// It needs a Debian root file system: a tar archive (-tar), which it makes with vmdebootstrap if it is missing, and the
-// same as a directory (-dir), which it unpacks. Both are kept for the next run. Everything is read once before the
-// measurement, so that the file cache is warm. Each program is started anew in each round, and programs take turns. It
-// prints the shortest and the median wall-clock time, the least processor time (user and system) and the highest memory
-// peak (ru_maxrss). Ratios are those of the shortest times, in brackets the median of the ratios of each round, and those
-// of processor times.
+// It needs a Debian root file system: a tar archive (-tar), which it makes with vmdebootstrap if it is
+// missing, and the same as a directory (-dir), which it unpacks. Both are kept for the next run. Everything
+// is read once before the measurement, so that the file cache is warm. Each program is started anew in each
+// round, and programs take turns. It prints the shortest and the median wall-clock time, the least processor
+// time (user and system) and the highest memory peak (ru_maxrss). Ratios are those of the shortest times, in
+// brackets the median of the ratios of each round, and those of processor times.
 //
-// It needs dd, GNU tar, mke2fs and e2fsck, and qemu-img for qcow2. Owners are lost unless root unpacks the directory, which
-// does not change the time. Reading from the disk is not measured. Writing to it is measured where a row says fsync, and
-// in the row of mke2fs, which always calls fsync. With fsync, ours bypasses the page cache where that is faster (ext4,
-// xfs), as vmdebootstrap does; the row of dd that does the same shows the limit of the disk.
+// It needs dd, GNU tar, mke2fs and e2fsck, and qemu-img for qcow2. Owners are lost unless root unpacks the
+// directory, which does not change the time. Reading from the disk is not measured. Writing to it is measured
+// where a row says fsync, and in the row of mke2fs, which always calls fsync. With fsync, ours bypasses the
+// page cache where that is faster (ext4, xfs), as vmdebootstrap does; the row of dd that does the same shows
+// the limit of the disk.
 package main
 
 import (

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Hook for the Cubietruck: makes U-Boot start the kernel, also from USB. cubietruck.sh uses it, and writes U-Boot itself. By
-# hand:
+# Hook for the Cubietruck: makes U-Boot start the kernel, also from USB. cubietruck.sh uses it, and writes U-Boot
+# itself. By hand:
 #
 #	vmdebootstrap --customize contrib/examples/cubietruck-customise.sh --package u-boot-menu ...
 set -eu

@@ -4,13 +4,14 @@
 #
 #	contrib/examples/cubietruck.sh [VMDEBOOTSTRAP OPTIONS]
 #
-# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is cubietruck.img, or the name in $IMAGE: write
-# it to a card with
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is cubietruck.img, or the name in
+# $IMAGE: write it to a card with
 #
 #	dd if=cubietruck.img of=/dev/mmcblkX bs=4M conv=fsync
 #
-# The ROM reads one file at 8 KiB, which holds both the SPL and U-Boot: u-boot-sunxi in bookworm and trixie. Other boards
-# of the family differ only in the directory below /usr/lib/u-boot. The file overlaps a GPT, so keep the msdos table.
+# The ROM reads one file at 8 KiB, which holds both the SPL and U-Boot: u-boot-sunxi in bookworm and trixie. Other
+# boards of the family differ only in the directory below /usr/lib/u-boot. The file overlaps a GPT, so keep the msdos
+# table.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

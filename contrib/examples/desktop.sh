@@ -4,8 +4,8 @@
 #
 #	vmdebootstrap --image desktop.img --size 8G --grub --user user/live --sudo --customize contrib/examples/desktop.sh
 #
-# $DESKTOP chooses among the tasks of Debian: xfce (the default), gnome, kde, lxde, lxqt, mate, cinnamon; DESKTOP= leaves
-# the desktop out. It takes 3 to 6 GB of the image.
+# $DESKTOP chooses among the tasks of Debian: xfce (the default), gnome, kde, lxde, lxqt, mate, cinnamon; DESKTOP=
+# leaves the desktop out. It takes 3 to 6 GB of the image.
 set -eu
 
 rootdir=$1

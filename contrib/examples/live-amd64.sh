@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Makes a live system for PCs with a desktop: filesystem.squashfs, and the kernel and initramfs beside it, in the directory
-# live.
+# Makes a live system for PCs with a desktop: filesystem.squashfs, and the kernel and initramfs beside it, in the
+# directory live.
 #
 #	contrib/examples/live-amd64.sh [VMDEBOOTSTRAP OPTIONS]
 #

@@ -4,8 +4,8 @@
 #
 #	contrib/examples/uefi-desktop.sh [VMDEBOOTSTRAP OPTIONS]
 #
-# The result is uefi-desktop.img, or the name in $IMAGE. Its user is "user" with the password "live". $DESKTOP chooses the
-# desktop, see desktop.sh. Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). Boot it with
+# The result is uefi-desktop.img, or the name in $IMAGE. Its user is "user" with the password "live". $DESKTOP chooses
+# the desktop, see desktop.sh. Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). Boot it with
 #
 #	qemu-system-x86_64 -m 2G -machine q35 -drive file=uefi-desktop.img,format=raw -bios /usr/share/ovmf/OVMF.fd
 set -eu

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Hook for the Wandboard: makes U-Boot start the kernel, also from SATA. wandboard.sh uses it, and writes U-Boot itself. By
-# hand:
+# Hook for the Wandboard: makes U-Boot start the kernel, also from SATA. wandboard.sh uses it, and writes U-Boot
+# itself. By hand:
 #
 #	vmdebootstrap --customize contrib/examples/wandboard-customise.sh --package u-boot-menu ...
 set -eu

@@ -4,8 +4,8 @@
 #
 #	contrib/examples/wandboard.sh [VMDEBOOTSTRAP OPTIONS]
 #
-# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is wandboard.img, or the name in $IMAGE: write
-# it to a card with
+# Needs vmdebootstrap in the PATH (or its name in $VMDEBOOTSTRAP). The result is wandboard.img, or the name in $IMAGE:
+# write it to a card with
 #
 #	dd if=wandboard.img of=/dev/mmcblkX bs=4M conv=fsync
 #
