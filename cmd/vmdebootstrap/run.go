@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
@@ -186,4 +187,17 @@ func flatten(err error) []error {
 		all = append(all, flatten(e)...)
 	}
 	return all
+}
+
+// hintFor returns advice on an error, which its type decides; "" if there is none.
+func hintFor(err error) string {
+	untrusted, ok := errors.AsType[*archive.UntrustedError](err)
+	switch {
+	case !ok:
+		return ""
+	case untrusted.Bad != nil:
+		return "the mirror may be damaged, outdated or not what it claims to be: try again later, or another --mirror"
+	default:
+		return "if this is the right archive, name the keyring with its key: --debootstrapopts keyring=FILE"
+	}
 }
