@@ -22,7 +22,7 @@ type Action struct {
 	Kind  ActionKind
 	// Text is the name of a script, or SRC:DST.
 	Text string
-	// Command is the command of an ActionCommand. People write passwords and tokens into theirs.
+	// Command is the command of an ActionCommand. Users write passwords and tokens into theirs.
 	Command secret.Text
 }
 

@@ -34,8 +34,8 @@ type Assembly struct {
 	Archive func() (*archive.Client, error)
 	// Executor runs the programs that make file systems; it may be nil if none is needed, see RunsPrograms.
 	Executor *Executor
-	// Say tells a user what begins.
-	Say func(text string)
+	// Progress receives a line for each thing that begins.
+	Progress func(text string)
 }
 
 // Check finds the mistakes in the options that can be known before the root file system is read. The error joins all of
@@ -79,7 +79,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	if err := errors.Join(missing(spec, disk, files)...); err != nil {
 		return err
 	}
-	a.Say(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.Arch().Name))
+	a.Progress(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.Arch().Name))
 	if err := disk.configure(files); err != nil {
 		return fmt.Errorf("configure %s: %w", disk.Loader, err)
 	}
@@ -94,8 +94,8 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 		}
 		defer func() { err = errors.Join(err, u.close()) }()
 	}
-	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, say: a.Say}
-	err = assembler{say: a.Say, tree: configured, Files: files, programs: programs}.write(ctx, disk)
+	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, say: a.Progress}
+	err = assembler{say: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
 	var full *diskimage.NoSpaceError
 	if errors.As(err, &full) && !a.Options.SizeAuto {
 		return &problem.Problem{Flag: "--size",

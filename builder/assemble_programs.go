@@ -52,8 +52,8 @@ var syslinuxFiles = map[string][]string{
 		"usr/lib/syslinux/mbr/gptmbr.bin"},
 }
 
-// SyslinuxFile gives a file of the root file system if that has all of them, so that they fit together, or of Debian's
-// packages, which are read and not installed.
+// SyslinuxFile returns a file of the root file system if that has all of them, so that they fit together, or
+// of Debian's packages, which are read and not installed.
 func (p *assemblyPrograms) SyslinuxFile(ctx context.Context, name string) ([]byte, error) {
 	if p.syslinux == nil {
 		found, err := p.ownSyslinux()
@@ -169,7 +169,7 @@ func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (
 	}
 	u.site = &step.Context{Toolbox: u.toolbox, Tmp: x.TempDir, Proxy: proxyEnviron(x.Environ), Log: x.Log,
 		Out: step.NewTail(x.Output, spec.o.Mirror), Epoch: a.Lock.epoch()}
-	a.Say("unpack the root file system")
+	a.Progress("unpack the root file system")
 	if err := x.unpackTree(ctx, withoutDevices(tree), u.dir); err != nil {
 		return nil, errors.Join(err, u.close())
 	}

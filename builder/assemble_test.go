@@ -44,7 +44,7 @@ func newAssembly(t *testing.T, change func(*Options)) *Assembly {
 	}
 	w := testWorld()
 	w.Stat, w.ReadFile = os.Stat, os.ReadFile
-	return &Assembly{Options: o, World: w, Lock: Lock{Seed: uuid.Max, Time: treeTime}, Say: func(string) {}}
+	return &Assembly{Options: o, World: w, Lock: Lock{Seed: uuid.Max, Time: treeTime}, Progress: func(string) {}}
 }
 
 // fileOf is the content of a file of this machine's packages.
@@ -57,7 +57,7 @@ func fileOf(t *testing.T, name string) string {
 	return string(data)
 }
 
-// written gives a file of the image.
+// written returns a file of the image.
 func written(t *testing.T, a *Assembly, names ...string) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(a.Options.Image)
@@ -232,7 +232,8 @@ func TestAssemblyIsTheSameFromEverySource(t *testing.T) {
 		}
 		lower = upper
 	}
-	if _, err := layout.Finish(ociimage.Image{Created: treeTime, Platform: platform(debian.Arch{Name: "amd64"})}); err != nil {
+	image := ociimage.Image{Created: treeTime, Platform: platform(debian.Arch{Name: "amd64"})}
+	if _, err := layout.Finish(image); err != nil {
 		t.Fatal(err)
 	}
 	create := func(name string, write func(*os.File) error) {

@@ -2,10 +2,10 @@
 
 // Package builder decides what an image holds and has it made.
 //
-// Options are what the user asked for. NewSpec checks them, all mistakes at once, and fills the gaps. Resolve asks the
-// outside world what the build depends on and gives a Lock. NewPlan makes a Plan of both: steps on a root file system,
-// which are plain data, and the layout of the disk. An Executor carries the plan out and gives a Result, which writes
-// the outputs: a disk image, a tarball, a list of packages.
+// Options are what the user asked for. NewSpec checks them, all mistakes at once, and fills the gaps. Resolve
+// asks the outside world what the build depends on and returns a Lock. NewPlan makes a Plan of both: steps on
+// a root file system, which are plain data, and the layout of the disk. An Executor carries the plan out and
+// returns a Result, which writes the outputs: a disk image, a tarball, a list of packages.
 //
 //	Options ──NewSpec──▶ Spec ──Resolve──▶ Lock
 //	                      └──────NewPlan────┘

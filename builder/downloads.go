@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 )
 
-// downloads is the directory of .deb files that a build lends to debootstrap, to apt and to hooks as apt's
+// downloads is the directory of .deb files that a build shares to debootstrap, to apt and to hooks as apt's
 // own. All of them may write to it, so it has copies of the cache's files, and what is read of it afterwards
 // is read as what anybody may have put there.
 type downloads struct {
@@ -26,8 +26,8 @@ type downloads struct {
 	copies map[string]fileState
 }
 
-// fileState tells whether a file is still the one that was written. The kernel sets the time of the last change, and no
-// program in a container can set it back.
+// fileState reports whether a file is still the one that was written. The kernel sets the time of the last
+// change, and no program in a container can set it back.
 type fileState struct {
 	inode   uint64
 	changed syscall.Timespec

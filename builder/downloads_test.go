@@ -16,8 +16,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-// lentPackages makes a directory of downloads with packages of a test's archive.
-func lentPackages(t *testing.T, names ...string) (*downloads, *archive.Client, []*archive.Package) {
+// sharedPackages makes a directory of downloads with packages of a test's archive.
+func sharedPackages(t *testing.T, names ...string) (*downloads, *archive.Client, []*archive.Package) {
 	t.Helper()
 	repo := archivetest.NewRepository(t)
 	for _, name := range names {
@@ -59,10 +59,10 @@ func damage(t *testing.T, name string) {
 	}
 }
 
-// Issue 12, A8: a hook that wrote to the packages that it was lent wrote to the cache, through hard links.
-func TestWhatIsWrittenToLentPackagesIsNotInTheCache(t *testing.T) {
+// Issue 12, A8: a hook that wrote to the packages that were shared with it wrote to the cache, through hard links.
+func TestWhatIsWrittenToSharedPackagesIsNotInTheCache(t *testing.T) {
 	t.Parallel()
-	d, client, packages := lentPackages(t, "hello", "world")
+	d, client, packages := sharedPackages(t, "hello", "world")
 	for _, p := range packages {
 		damage(t, filepath.Join(d.dir, p.File()))
 		data, err := os.ReadFile(client.Cache.Path(p.SHA256))
@@ -81,7 +81,7 @@ func TestWhatIsWrittenToLentPackagesIsNotInTheCache(t *testing.T) {
 
 func TestAPackageThatChangedInTheCacheIsFetchedAgain(t *testing.T) {
 	t.Parallel()
-	d, client, packages := lentPackages(t, "hello")
+	d, client, packages := sharedPackages(t, "hello")
 	p := packages[0]
 	damage(t, client.Cache.Path(p.SHA256))
 	if err := client.Cache.Copy(t.Context(), p.SHA256, d.root, "copy"); !errors.Is(err, fs.ErrNotExist) {
@@ -98,13 +98,13 @@ func TestAPackageThatChangedInTheCacheIsFetchedAgain(t *testing.T) {
 	}
 	data, err := d.root.ReadFile(p.File())
 	if err != nil || fmt.Sprintf("%x", sha256.Sum256(data)) != p.SHA256 {
-		t.Errorf("the package lent is not the mirror's: %v", err)
+		t.Errorf("the package shared is not the mirror's: %v", err)
 	}
 }
 
 func TestOnlyNewPackagesOfTheDirectoryAreKept(t *testing.T) {
 	t.Parallel()
-	d, client, _ := lentPackages(t, "hello")
+	d, client, _ := sharedPackages(t, "hello")
 	outside := filepath.Join(t.TempDir(), "secret")
 	err := errors.Join(
 		os.WriteFile(outside, []byte("secret"), 0o600),
@@ -132,7 +132,8 @@ func TestOnlyNewPackagesOfTheDirectoryAreKept(t *testing.T) {
 	}
 	// Whatever is in an index, nothing is written outside of the directory.
 	p := &archive.Package{Name: "../evil", Version: "1", Architecture: "all"}
-	if err := client.Cache.Copy(t.Context(), fmt.Sprintf("%x", sha256.Sum256([]byte("new"))), d.root, p.File()); err == nil {
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte("new")))
+	if err := client.Cache.Copy(t.Context(), digest, d.root, p.File()); err == nil {
 		t.Error("a name with ../ leads out of the directory")
 	}
 }

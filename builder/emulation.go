@@ -82,7 +82,7 @@ func (p emulatorParts) removeOthers(t Target) error {
 	return nil
 }
 
-// emulator gives the toolbox's emulator by its path on the host: of its names one is a file, another may be a link.
+// emulator returns the toolbox's emulator by its path on the host: of its names one is a file, another may be a link.
 func (p emulatorParts) emulator(t Target) (string, error) {
 	for _, name := range p.programs {
 		name = path.Join(emulatorDir, name)
@@ -107,7 +107,7 @@ func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Tar
 		return err
 	}
 	defer func() { err = errors.Join(err, empty.Close()) }()
-	x.Say(fmt.Sprintf("run programs of %s under %s", s.arch.Name, filepath.Base(interpreter)))
+	x.Progress(fmt.Sprintf("run programs of %s under %s", s.arch.Name, filepath.Base(interpreter)))
 	x.Engine.Emulate(s.arch.ELF, interpreter)
 	err = tryForeign(ctx, s.arch, empty, toolbox)
 	if errors.Is(err, errors.ErrUnsupported) {

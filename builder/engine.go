@@ -17,10 +17,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// A root file system under construction, see package target.
+// The root file system under construction, see package target.
 type (
+	// Target is a root file system in which programs can run.
 	Target = target.Target
-	Files  = target.Files
+	// Files are its files.
+	Files = target.Files
+	// Rootfs is a Target that can be kept, and thrown away.
 	Rootfs = target.Rootfs
 )
 
@@ -79,7 +82,7 @@ func ParseRemote(text string) (Remote, error) { return snapshot.ParseRemote(text
 // RemoteForms lists what such a place looks like.
 func RemoteForms() string { return snapshot.RemoteForms() }
 
-// SnapshotTitle is what people read of a snapshot: what was done last in it.
+// SnapshotTitle describes a snapshot to users: what was done last in it.
 func SnapshotTitle(s types.Snapshot) string { return snapshot.Title(s) }
 
 // LeastRecentlyUsed names the snapshots to remove so that the others take no more than limit.

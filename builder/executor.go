@@ -39,8 +39,8 @@ type Executor struct {
 	Log      *slog.Logger
 	// Output receives what the programs of the build print; nil drops it.
 	Output io.Writer
-	// Say tells a user what begins: "bootstrap trixie for amd64".
-	Say func(text string)
+	// Progress receives a line for each thing that begins: "bootstrap trixie for amd64".
+	Progress func(text string)
 }
 
 // Result is what a build has made. Close throws it away.
@@ -133,7 +133,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
 			return result, err
 		}
-		x.Say(fmt.Sprintf("get %d packages", len(packages)))
+		x.Progress(fmt.Sprintf("get %d packages", len(packages)))
 		if err := archives.fill(ctx, x.Archive, packages); err != nil {
 			return result, err
 		}
@@ -155,8 +155,9 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 // snapshots returns the store of snapshots for a build with this toolbox and these hooks.
 func (x *Executor) snapshots(toolbox string, scripts []string) *snapshot.Store {
 	return snapshot.New(snapshot.Config{
-		Settings: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log, Progress: x.Say,
-		Toolbox: toolbox, Scripts: scripts,
+		Settings: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log,
+		Progress: x.Progress,
+		Toolbox:  toolbox, Scripts: scripts,
 	})
 }
 
@@ -225,7 +226,7 @@ func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	x.Say(setup.Title())
+	x.Progress(setup.Title())
 	s.Out.Reset()
 	if err := setup.Run(ctx, s); err != nil {
 		return &step.Error{Step: setup, Output: s.Out.String(), Err: err}

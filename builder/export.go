@@ -168,8 +168,8 @@ func exportCompressionKnown(s Spec) []error {
 	return nil
 }
 
-// exportPlaces holds for each destination on this machine what outputPlace does for the other outputs.
-func exportPlaces(s Spec) []error {
+// exportDestinations holds for each destination on this machine what outputLocation does for the other outputs.
+func exportDestinations(s Spec) []error {
 	const flag = "--export"
 	var problems []error
 	used := map[string]bool{}
@@ -186,15 +186,15 @@ func exportPlaces(s Spec) []error {
 			continue
 		}
 		used[key] = true
-		if err := s.exportPlace(e); err != nil {
+		if err := s.exportDestination(e); err != nil {
 			problems = append(problems, problem.New(flag, "%s: %w", e, err)...)
 		}
 	}
 	return problems
 }
 
-// exportPlace reports what is wrong with the place of one destination.
-func (s Spec) exportPlace(e Export) error {
+// exportDestination reports what is wrong with the place of one destination.
+func (s Spec) exportDestination(e Export) error {
 	if e.Path == "" {
 		return nil
 	}

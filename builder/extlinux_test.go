@@ -14,7 +14,8 @@ import (
 func TestExtlinuxStepLeavesAHookForLaterKernels(t *testing.T) {
 	t.Parallel()
 	f := targettest.New(t, map[string]string{"/boot/": ""})
-	if err := runStep(t, f, step.Extlinux{Directory: "/boot", SerialBaud: 115200, Arguments: "root=UUID=x ro"}); err != nil {
+	configure := step.Extlinux{Directory: "/boot", SerialBaud: 115200, Arguments: "root=UUID=x ro"}
+	if err := runStep(t, f, configure); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{

@@ -16,7 +16,8 @@ import (
 func TestGrowStepTellsSystemdRepart(t *testing.T) {
 	t.Parallel()
 	f := targettest.New(t, nil)
-	if err := runStep(t, f, step.Grow{Program: step.GrowRepart, Type: "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"}); err != nil {
+	grow := step.Grow{Program: step.GrowRepart, Type: "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"}
+	if err := runStep(t, f, grow); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.Readable(step.GrowDefinitionName); !strings.HasSuffix(got,

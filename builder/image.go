@@ -51,7 +51,7 @@ func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 // image results each time, whichever of its steps ran again.
 func (r *Result) assembler() assembler {
 	tree := diskimage.Clamp(target.Tree(r.Rootfs, r.Rootfs.Root()), r.lock.Time)
-	return assembler{say: r.x.Say, tree: tree, Files: r.Rootfs, programs: r}
+	return assembler{say: r.x.Progress, tree: tree, Files: r.Rootfs, programs: r}
 }
 
 // write writes the disk image.

@@ -54,7 +54,7 @@ func imageFiles(o Options) []ImageFile {
 	return files
 }
 
-// splitFormats gives the formats that --format names, each once.
+// splitFormats returns the formats that --format names, each once.
 func splitFormats(texts []string) []string {
 	var formats []string
 	for _, name := range strings.FieldsFunc(strings.Join(texts, ","),
@@ -200,7 +200,7 @@ func (s Space) String() string {
 	return strconv.FormatUint(s.Percent, 10) + "%"
 }
 
-// beside gives the space in bytes beside what takes used bytes.
+// beside returns the space in bytes beside what takes used bytes.
 func (s Space) beside(used diskimage.Size) diskimage.Size {
 	if s.Bytes > 0 {
 		return s.Bytes

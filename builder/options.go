@@ -88,7 +88,7 @@ const defaultESPSize = 5 * diskimage.MiB
 // defaultFree is the free space of --size=auto.
 var defaultFree = Space{Percent: 25}
 
-// DefaultOptions gives the settings of a call without any option, as the manual lists them. Mirror and Arch stay
+// DefaultOptions returns the settings of a call without any option, as the manual lists them. Mirror and Arch stay
 // empty: NewSpec takes them from the World.
 func DefaultOptions() Options {
 	return Options{
@@ -111,7 +111,7 @@ func DefaultOptions() Options {
 	}
 }
 
-// clone gives a copy that shares no memory with o.
+// clone returns a copy that shares no memory with o.
 func (o Options) clone() Options {
 	o.Exports = slices.Clone(o.Exports)
 	o.Debootstrapopts = slices.Clone(o.Debootstrapopts)

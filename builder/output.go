@@ -29,7 +29,7 @@ const (
 // directories that are mounted over at boot is left out, the directories are not. No time is later than that
 // of the build.
 func (r *Result) WriteTarball(ctx context.Context, name string) error {
-	r.x.Say("write " + name)
+	r.x.Progress("write " + name)
 	tree := r.tree(r.Rootfs)
 	return diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) (err error) {
 		w, err := tarfile.Compress(f, name, 0)
@@ -59,7 +59,7 @@ func (r *Result) WritePackageList(ctx context.Context) error {
 	}
 	names := sortedSet(strings.Split(out.String(), "\n"))
 	name := filepath.Join(r.x.Dir, packageList)
-	r.x.Say("write " + name)
+	r.x.Progress("write " + name)
 	return diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) error {
 		_, err := f.WriteString(strings.Join(slices.Concat(names, []string{""}), "\n"))
 		return err

@@ -214,7 +214,7 @@ func newNetworkStep(o Options, r debian.Release) step.Network {
 	}
 }
 
-// Print writes the plan for people: a line per step, then the disk.
+// Print writes the plan for users: a line per step, then the disk.
 func (p Plan) Print(w io.Writer) error {
 	var err error
 	printf := func(format string, args ...any) {

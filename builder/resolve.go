@@ -140,7 +140,7 @@ type Trust struct {
 	NoCheck bool
 }
 
-// Trust gives what the Spec says of the archive's signature.
+// Trust returns what the Spec says of the archive's signature.
 func (s Spec) Trust() Trust {
 	options, keyring := step.DebootstrapOptions(s.o.Debootstrapopts)
 	noCheck := slices.ContainsFunc(options, func(o string) bool {

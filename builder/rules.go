@@ -33,7 +33,7 @@ var rules = []func(Spec) []error{
 	uefiNeedsGrub,
 	wheezyUEFI,
 
-	outputPlace,
+	outputLocation,
 	partitionsFit,
 	filesystemTypes,
 	partitionTable,
@@ -60,7 +60,7 @@ var rules = []func(Spec) []error{
 	growPossible,
 	blobFiles,
 	exportCompressionKnown,
-	exportPlaces,
+	exportDestinations,
 }
 
 // findArch looks the architecture up.
@@ -118,9 +118,9 @@ func imageHooksNeedImage(s Spec) []error {
 	return nil
 }
 
-// outputPlace holds for whatever is written: its directory is there, and nothing is in its way that is not a file
+// outputLocation holds for whatever is written: its directory is there, and nothing is in its way that is not a file
 // (with --squash: a directory) of an earlier build.
-func outputPlace(s Spec) []error {
+func outputLocation(s Spec) []error {
 	var problems []error
 	check := func(flag, name string, replaceable func(fs.FileInfo) bool, kind string) {
 		if name == "" {

@@ -26,8 +26,8 @@ var (
 // maxHostname is HOST_NAME_MAX of Linux.
 const maxHostname = 64
 
-// unfitDebootstrapOptions are words of --debootstrapopts that a build cannot do with, and why.
-var unfitDebootstrapOptions = map[string]string{
+// unsupportedDebootstrapOptions are words of --debootstrapopts that a build cannot do with, and why.
+var unsupportedDebootstrapOptions = map[string]string{
 	"arch":           "use --arch",
 	"cache-dir":      "packages are kept in --state-dir anyway",
 	"certificate":    "it names a file that debootstrap cannot see in its container",
@@ -50,7 +50,7 @@ func debootstrapMakesASystem(s Spec) []error {
 	var problems []error
 	for _, word := range step.DebootstrapWords(s.o.Debootstrapopts) {
 		name, _, _ := strings.Cut(word, "=")
-		if why, ok := unfitDebootstrapOptions[name]; ok {
+		if why, ok := unsupportedDebootstrapOptions[name]; ok {
 			problems = append(problems, problem.New("--debootstrapopts", "%q cannot be used: %s", word, why)...)
 		}
 	}
@@ -152,7 +152,7 @@ func userSyntax(s Spec) []error {
 		case !accountName.MatchString(u.Name):
 			problems = append(problems,
 				problem.New("--user", "%q is not a user name: a small letter, then at most 31 small "+
-					"letters, digits, hyphens and underscores", goodPart(u.Name))...)
+					"letters, digits, hyphens and underscores", validPrefix(u.Name))...)
 		case u.Name == "root":
 			problems = append(problems, problem.New("--user", "root is there anyway: use --root-password")...)
 		case seen[u.Name]:
@@ -163,9 +163,9 @@ func userSyntax(s Spec) []error {
 	return problems
 }
 
-// goodPart cuts a name off behind its first character that cannot be in one: NAME:PASSWORD is an easy mistake to make,
-// and a password must not get into a log.
-func goodPart(name string) string {
+// validPrefix cuts a name off behind its first character that cannot be in one: NAME:PASSWORD is an easy
+// mistake to make, and a password must not get into a log.
+func validPrefix(name string) string {
 	for i, r := range name {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_", r) {
 			return name[:i] + string(r)

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A named pipe in the place of any file of a source is refused at once, where it is not an archive (issue 12, A7).
+// A named pipe in place of any file of a source is refused at once, where it is not an archive (issue 12, A7).
 func TestSourcesHoldFilesOnly(t *testing.T) {
 	t.Parallel()
 	layout := t.TempDir()

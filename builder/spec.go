@@ -34,7 +34,7 @@ type World struct {
 	HostMirror secret.URL
 }
 
-// absolute gives a file's name from the root directory on.
+// absolute returns a file's name from the root directory on.
 func (w World) absolute(name string) string {
 	if filepath.IsAbs(name) {
 		return name
@@ -116,7 +116,7 @@ func defaultMirror(r debian.Release, a debian.Arch, w World) secret.URL {
 	return debianMirror
 }
 
-// Options gives a copy of the settings, with every default filled in.
+// Options returns a copy of the settings, with every default filled in.
 func (s Spec) Options() Options { return s.o.clone() }
 
 // Release is the release that --distribution stands for.
@@ -162,8 +162,10 @@ func (s Spec) Warnings() []string {
 			" that is complete without grub-install: there will be no efi directory")
 	}
 	if _, none := s.loader.(boot.None); none && s.o.Image != "" && s.o.Boot == "" && s.o.Extlinux {
-		warnings = append(warnings, fmt.Sprintf("--image: nothing in it starts the kernel, because %s has no extlinux: "+
-			"use %s--raw for a boot loader of your own, or --no-extlinux if that is meant", s.arch.Name, s.uefiLoaders()))
+		warnings = append(warnings,
+			fmt.Sprintf("--image: nothing in it starts the kernel, because %s has no extlinux: "+
+				"use %s--raw for a boot loader of your own, or --no-extlinux if that is meant", s.arch.Name,
+				s.uefiLoaders()))
 	}
 	if s.o.Image == "" {
 		for _, unused := range []struct {

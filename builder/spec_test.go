@@ -56,7 +56,7 @@ func testWorld() World {
 	}
 }
 
-// options gives the defaults for a dry run of a disk image, changed.
+// options returns the defaults for a dry run of a disk image, changed.
 func options(change func(*Options)) Options {
 	o := DefaultOptions()
 	o.Image, o.DryRun = "new.img", true
@@ -210,7 +210,8 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"ESP without UEFI", func(o *Options) { o.ESPSize = 5 * diskimage.MB }, "--esp-size", []string{"--use-uefi"}},
 		{"arm64 without UEFI", func(o *Options) { o.Arch, o.Foreign = "arm64", "PATH" }, "--arch",
 			[]string{"UEFI", "arm64"}},
-		{"GRUB for s390x", func(o *Options) { o.Arch, o.Boot = "s390x", "grub" }, "--boot", []string{"use --boot=none"}},
+		{"GRUB for s390x", func(o *Options) { o.Arch, o.Boot = "s390x", "grub" }, "--boot",
+			[]string{"use --boot=none"}},
 		{"arm64 tarball", func(o *Options) { o.Image, o.Tarball, o.Arch = "", "x.tar", "arm64" }, "--arch",
 			[]string{"UEFI", "arm64"}},
 		{"UEFI on armel", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "armel" }, "--use-uefi",

@@ -67,7 +67,7 @@ func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 	return t, nil
 }
 
-// toolbox gives a container of the toolbox. The image is made of Debian packages, without running any
+// toolbox returns a container of the toolbox. The image is made of Debian packages, without running any
 // program, and kept in the store under the digest of the packages' digests. It never comes from another
 // machine: the programs in it make all that the digests of steps promise, and to make it takes seconds.
 func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs, error) {
@@ -82,7 +82,7 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs,
 			return c, err
 		}
 	}
-	x.Say(fmt.Sprintf("make the toolbox of %d packages of %s", len(t.packages), src.ToolboxSuite))
+	x.Progress(fmt.Sprintf("make the toolbox of %d packages of %s", len(t.packages), src.ToolboxSuite))
 	if err := x.makeToolbox(ctx, name, t.packages, t.emulator); err != nil {
 		return nil, err
 	}

@@ -164,7 +164,7 @@ func (tr *truth) write(name, text string) {
 	}
 }
 
-// build makes a root file system and gives its files, and what is said of the cache.
+// build makes a root file system and returns its files, and what is said of the cache.
 func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	t := tr.t
 	t.Helper()
@@ -194,7 +194,7 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	var lines []string
 	x := &Executor{
 		Engine: e, TempDir: tmp, Environ: tr.environ, Dir: tr.dir, Log: slog.New(slog.DiscardHandler),
-		Say: func(string) {},
+		Progress: func(string) {},
 		Cache: snapshot.Settings{Program: "v1", Ours: tr.ours, Records: tr.records, Now: time.Now,
 			Explain: func(text string) { lines = append(lines, text) }},
 	}

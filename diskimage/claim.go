@@ -23,7 +23,7 @@ const (
 	mbrEnd = 512
 )
 
-// CheckFree gives an error for each claim that is not free to be taken: that reaches beyond the disk, or touches the
+// CheckFree returns an error for each claim that is not free to be taken: that reaches beyond the disk, or touches the
 // partition table, a partition or another claim. It is for what Image.Blobs will hold, when only the lengths are known.
 func (l Layout) CheckFree(claims []Claim) error {
 	var errs []error

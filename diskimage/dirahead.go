@@ -47,7 +47,7 @@ func (a *readAhead) rootEntry() (Entry, error) {
 	return a.lister.entry(newOpenDir(a.lister.root), rootName, rootName, &st)
 }
 
-// take gives what is in a directory, once. After an error there are the entries before it.
+// take returns what is in a directory, once. After an error there are the entries before it.
 func (a *readAhead) take(l *listing) ([]child, error) {
 	if a.begin(l) {
 		a.read(&a.lister, l)
@@ -128,7 +128,7 @@ func (a *readAhead) pop() *listing {
 	return a.popNext()
 }
 
-// tryPop gives a directory to read if there is one.
+// tryPop returns a directory to read if there is one.
 func (a *readAhead) tryPop() *listing {
 	a.mu.Lock()
 	defer a.mu.Unlock()

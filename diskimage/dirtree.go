@@ -48,7 +48,7 @@ type dirWalk struct {
 	yield func(Entry, error) bool
 }
 
-// inode tells whether two names are the same file.
+// inode reports whether two names are the same file.
 type inode struct{ dev, ino uint64 }
 
 // Entries implements Tree.

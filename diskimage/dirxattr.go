@@ -37,7 +37,7 @@ func (r *xattrReader) read(dir openDir, base string) ([]Xattr, error) {
 	slices.Sort(names)
 	var xattrs []Xattr
 	for _, name := range names {
-		if !keepXattr(name) && !(r.owners && ownerxattr.Is(name)) {
+		if !keepXattr(name) && (!r.owners || !ownerxattr.Is(name)) {
 			continue
 		}
 		value, err := r.growing(func(b []byte) (int, error) { return unix.Lgetxattr(dir.path+base, name, b) })

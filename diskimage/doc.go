@@ -7,10 +7,10 @@
 // It is used in three steps, and only the last one writes:
 //
 //  1. NewLayout turns a Request (sizes and roles of partitions) into a Layout (where everything is).
-//  2. A Formatter per partition plans a file system from a Tree: packages diskimage/ext (ext2, ext3, ext4), diskimage/f2fs,
-//     diskimage/fat and diskimage/swap, or diskimage/formatters by the name of the type. A plan says at once whether
-//     everything fits (NoSpaceError), and afterwards where on the disk each file will be (Volume.Extents), which is what
-//     boot loaders ask for.
+//  2. A Formatter per partition plans a file system from a Tree: packages diskimage/ext (ext2, ext3, ext4),
+//     diskimage/f2fs, diskimage/fat and diskimage/swap, or diskimage/formatters by the name of the type. A plan says
+//     at once whether everything fits (NoSpaceError), and afterwards where on the disk each file will be
+//     (Volume.Extents), which is what boot loaders ask for.
 //  3. Image.Write writes table, file systems, blobs and patches. WriteFile gives it a file that appears under its name
 //     only when it is complete. Package diskimage/format writes the same disk as qcow2, vmdk, vhd, vhdx or vdi, or as
 //     several of them at once, and diskimage/bmap a block map for bmaptool.

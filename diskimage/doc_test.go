@@ -59,7 +59,8 @@ func TestProgramsOfThePackageComment(t *testing.T) {
 	diskimagetest.Run(t, "qemu-img", "check", "-f", "qcow2", in("disk.qcow2"))
 
 	diskimagetest.Run(t, all[1], in("tree.tar"), in("disk.img"))
-	if out := diskimagetest.Run(t, all[2], in("disk.img")); !regexp.MustCompile(`(?m)^ 100\d{3} +13 hello$`).MatchString(out) {
+	hello := regexp.MustCompile(`(?m)^ 100\d{3} +13 hello$`)
+	if out := diskimagetest.Run(t, all[2], in("disk.img")); !hello.MatchString(out) {
 		t.Errorf("the third program lists\n%s", out)
 	}
 }

@@ -45,7 +45,7 @@ type Volume interface {
 	// goroutine at a time, always in the same order. If dst is a part of an open file (FileOf), blocks may get into it
 	// without being written: shared with the files of the tree.
 	Write(ctx context.Context, dst io.WriterAt) error
-	// Extents gives the place of a regular file's data, in bytes from the start of the partition, in the order
+	// Extents returns the place of a regular file's data, in bytes from the start of the partition, in the order
 	// of the file, holes left out. The error wraps fs.ErrNotExist for a name that is not a regular file there.
 	Extents(name string) ([]Extent, error)
 }

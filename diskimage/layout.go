@@ -125,7 +125,7 @@ func (p Partition) String() string { return fmt.Sprintf("partition %d (%s)", p.N
 // Signature is the disk signature of an msdos table (bytes 440 to 443 of the disk, little-endian).
 func (l Layout) Signature() uint32 { return binary.BigEndian.Uint32(l.ID[:4]) }
 
-// Partition gives the first partition with a role.
+// Partition returns the first partition with a role.
 func (l Layout) Partition(role Role) (Partition, bool) {
 	i := slices.IndexFunc(l.Partitions, func(p Partition) bool { return p.Role == role })
 	if i < 0 {
@@ -294,7 +294,7 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// share gives what the partitions of fixed size leave of the usable space to the one without.
+// share returns what the partitions of fixed size leave of the usable space to the one without.
 func share(r Request, end Size) (Size, error) {
 	start := firstStart(r)
 	available := Size(0)
@@ -373,7 +373,7 @@ func numberOf(r Request, i int) int {
 	return i + 1
 }
 
-// diskOrder gives the indexes of the partitions in the order of their places.
+// diskOrder returns the indexes of the partitions in the order of their places.
 func diskOrder(r Request) []int {
 	order := make([]int, len(r.Partitions))
 	for i := range order {

@@ -279,7 +279,8 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 	}
 	if r.RestLast {
 		for i, p := range l.Partitions {
-			if rest := slices.IndexFunc(r.Partitions, func(p PartitionRequest) bool { return p.Size == 0 }); p.Start > l.Partitions[rest].Start {
+			rest := slices.IndexFunc(r.Partitions, func(p PartitionRequest) bool { return p.Size == 0 })
+			if p.Start > l.Partitions[rest].Start {
 				t.Errorf("%s is behind %s, which is to grow", l.Partitions[i], l.Partitions[rest])
 			}
 		}

@@ -4,7 +4,7 @@ package diskimage
 
 import "fmt"
 
-// Error gives the figures: in bytes with the shortfall for blocks, as numbers for inodes.
+// Error returns the figures: in bytes with the shortfall for blocks, as numbers for inodes.
 func (e *NoSpaceError) Error() string {
 	if e.BlockSize == 0 {
 		return fmt.Sprintf("not enough %s: %d needed, %d available", e.What, e.Needed, e.Available)

@@ -64,7 +64,7 @@ func (t entriesTree) Entries() iter.Seq2[Entry, error] {
 	}
 }
 
-// Overlay is base with entries added to it, or put in the place of what base has under their names. A directory that
+// Overlay is base with entries added to it, or put in place of what base has under their names. A directory that
 // replaces a directory changes what is recorded of it and keeps its content; anything else replaces a directory with
 // all that is in it. Directories that are missing on the way are made: mode 0755, user and group 0, and the time of the
 // entry that needs them. Replacing one name of a hard-linked file leaves the other names alone.
@@ -122,7 +122,7 @@ func addParents(added map[string]addition, e Entry) error {
 	return nil
 }
 
-// sortedAdditions gives the additions in the order of a Tree.
+// sortedAdditions returns the additions in the order of a Tree.
 func sortedAdditions(added map[string]addition) []addition {
 	return slices.SortedFunc(maps.Values(added),
 		func(a, b addition) int { return comparePaths(a.entry.Name, b.entry.Name) })
@@ -201,7 +201,7 @@ func (k linkKeeper) drop(e Entry) {
 	}
 }
 
-// keep gives an entry that stays, in the form it has now.
+// keep returns an entry that stays, in the form it has now.
 func (k linkKeeper) keep(e Entry) Entry {
 	if e.HardLink == "" {
 		return e

@@ -14,7 +14,7 @@ import (
 // sfdiskUUID is the part of a dump that differs between two disks.
 var sfdiskUUID = regexp.MustCompile(`(uuid|name)=[^,\n]*,? ?`)
 
-// dumpPartition gives the line of sfdisk's dump of the only partition.
+// dumpPartition returns the line of sfdisk's dump of the only partition.
 func dumpPartition(t *testing.T, image string) string {
 	t.Helper()
 	for line := range strings.Lines(diskimagetest.Run(t, "sfdisk", "--dump", image)) {

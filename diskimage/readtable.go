@@ -27,7 +27,7 @@ type FoundPartition struct {
 	Label string // of a GPT entry
 }
 
-// Section gives the bytes of the partition.
+// Section returns the bytes of the partition.
 func (p FoundPartition) Section(r io.ReaderAt) *io.SectionReader {
 	return io.NewSectionReader(r, int64(p.Start), int64(p.Size))
 }

@@ -133,13 +133,13 @@ func (s *Size) Set(text string) error {
 // Type is the name of the value in help texts.
 func (Size) Type() string { return "SIZE" }
 
-// MarshalText gives String.
+// MarshalText returns String.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText is ParseSize.
 func (s *Size) UnmarshalText(text []byte) error { return s.Set(string(text)) }
 
-// roundUp gives the next multiple of unit; ok is false if it does not fit.
+// roundUp returns the next multiple of unit; ok is false if it does not fit.
 func (s Size) roundUp(unit Size) (rounded Size, ok bool) {
 	rest := s % unit
 	if rest == 0 {

@@ -108,7 +108,8 @@ func protectiveEntry(l Layout) []byte {
 	return binary.LittleEndian.AppendUint32(entry, uint32(min(sectors, 1<<32-1)))
 }
 
-// chs gives the old address of a sector as an entry stores it: head, sector and the cylinder's bits 8 and 9, cylinder.
+// chs returns the old address of a sector as an entry stores it: head, sector and the cylinder's bits 8 and
+// 9, cylinder.
 func chs(lba uint64) [3]byte {
 	if lba >= chsMax {
 		return [3]byte{0xfe, 0xff, 0xff} // as fdisk and parted do

@@ -100,7 +100,7 @@ type tarReader struct {
 // tarWindow is how much is read at once: the headers of one member and often the next.
 const tarWindow = 4 << 10
 
-// bytes gives a part of the archive. It is valid until the next call.
+// bytes returns a part of the archive. It is valid until the next call.
 func (r *tarReader) bytes(offset, length int64) ([]byte, error) {
 	if length > r.size-offset {
 		return nil, fmt.Errorf("archive ends at byte %d, inside of what begins at %d: %w", r.size, offset,
@@ -273,10 +273,10 @@ func newTarMember(block []byte) (tarMember, error) {
 	return m, errors.Join(errs[:]...)
 }
 
-// of gives the bytes of a field.
+// of returns the bytes of a field.
 func (f tarField) of(block []byte) []byte { return block[f.offset:][:f.length] }
 
-// text gives a field that ends with a zero byte, or is full.
+// text returns a field that ends with a zero byte, or is full.
 func (f tarField) text(block []byte) string { return *untilNUL(f.of(block)) }
 
 func untilNUL(b []byte) *string {

@@ -14,7 +14,7 @@ import (
 )
 
 // NewTarTree is an uncompressed tar archive of size bytes as a Tree. Nothing is unpacked: the index is read here, and
-// Open gives a section of archive, which must stay readable as long as the Tree is in use. No privileges and no user
+// Open returns a section of archive, which must stay readable as long as the Tree is in use. No privileges and no user
 // namespace are needed, because owners and devices are only text.
 //
 // Read are the formats v7, ustar, pax, star and GNU; extended attributes in the pax records of GNU tar and star
@@ -201,7 +201,7 @@ func (m *tarMember) fileType() (uint32, bool) {
 	return 0, false
 }
 
-// open gives a function that opens the content.
+// open returns a function that opens the content.
 func (m *tarMember) open(archive io.ReaderAt) func() (Content, error) {
 	if m.holes {
 		c := sparseContent{archive, m.size, m.parts}
@@ -267,7 +267,7 @@ type memberName struct {
 	file        int
 }
 
-// tree gives the finished index.
+// tree returns the finished index.
 func (x *tarIndex) tree() Tree {
 	t := tarEntries{files: x.files, names: make([]memberName, len(x.ordered))}
 	first := make([]string, len(x.files))

@@ -40,7 +40,7 @@ type Entry struct {
 	// Immutable guards a regular file whose blocks a boot loader knows: on ext2, ext3 and ext4 nobody can change, move
 	// or delete it (chattr(1), +i), on a FAT it is read-only, hidden and a system file.
 	Immutable bool
-	// Open gives the content of a regular file; nil if Size is 0. It may be called more than once and from
+	// Open returns the content of a regular file; nil if Size is 0. It may be called more than once and from
 	// several goroutines; the caller closes what it gets.
 	Open func() (Content, error)
 }
@@ -69,7 +69,7 @@ type InFile interface {
 	InFile() (fd int, offset int64)
 }
 
-// FileOf gives the open file that x is, or is a part of (InFile).
+// FileOf returns the open file that x is, or is a part of (InFile).
 func FileOf(x any) (fd int, offset int64, ok bool) {
 	switch f := x.(type) {
 	case *os.File:

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// list gives the entries of a tree, without their functions.
+// list returns the entries of a tree, without their functions.
 func list(t *testing.T, tree Tree) []Entry {
 	t.Helper()
 	entries, err := tryList(tree)
@@ -42,7 +42,7 @@ func tryList(tree Tree) ([]Entry, error) {
 	return entries, nil
 }
 
-// names gives the names of entries, hard links as "name=first".
+// names returns the names of entries, hard links as "name=first".
 func names(entries []Entry) string {
 	var all []string
 	for _, e := range entries {

@@ -33,7 +33,7 @@ func writeFile(ctx context.Context, name string, mode fs.FileMode, write func(*o
 	return writeFiles(ctx, []string{name}, mode, func(files []*os.File) error { return write(files[0]) }, create)
 }
 
-// listDir gives the names in a directory and the content of the regular files.
+// listDir returns the names in a directory and the content of the regular files.
 func listDir(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -90,7 +90,8 @@ func TestForeignProgramsRunUnderTheirEmulator(t *testing.T) {
 		}
 		// As a program of a chroot, which a native program of another container starts.
 		tools := scratch(t, e)
-		if got := output(t, tools, newProcess("exec", "/target"+tt.name), c.MountAt("/target")...); got != "emulating /target"+tt.name+"\n" {
+		got := output(t, tools, newProcess("exec", "/target"+tt.name), c.MountAt("/target")...)
+		if got != "emulating /target"+tt.name+"\n" {
 			t.Errorf("the toolbox's %s printed %q", tt.name, got)
 		}
 	}

@@ -137,7 +137,7 @@ func TestChrootTellsThatItHasNoEmulator(t *testing.T) {
 	e.Emulate(alpha, "/bin/true")
 	var host *host.Error
 	if err := scratch(t, e).Run(t.Context(), newProcess("cat"), nil, nil, nil); !errors.As(err, &host) ||
-		!strings.Contains(host.Cure, "qemu-user-static") {
+		!strings.Contains(host.Fix, "qemu-user-static") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -156,8 +156,8 @@ func treeOf(t *testing.T, dir string) []string {
 	return names
 }
 
-// placeAll puts mounts without devices into a directory, as any user can, lets change work in it, and undoes all.
-func placeAll(t *testing.T, root string, mounts []specs.Mount, movable []string, change func()) {
+// bindAll puts mounts without devices into a directory, as any user can, lets change work in it, and undoes all.
+func bindAll(t *testing.T, root string, mounts []specs.Mount, movable []string, change func()) {
 	t.Helper()
 	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"),
 		Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: filepath.Join(root, "nothing")}
@@ -179,7 +179,7 @@ func write(t *testing.T, name, text string) {
 	}
 }
 
-func TestPlacedThingsLeaveNoTrace(t *testing.T) {
+func TestBindsLeaveNoTrace(t *testing.T) {
 	t.Parallel()
 	root, host := t.TempDir(), t.TempDir()
 	write(t, root+"/etc/file", "the tree's")
@@ -199,7 +199,7 @@ func TestPlacedThingsLeaveNoTrace(t *testing.T) {
 		{Type: "tmpfs", Destination: "/run", Options: []string{"mode=755", mounts.CopyUpOption}},
 		run.ProcMount("/proc"), run.SysMount("/sys"),
 	}
-	placeAll(t, root, mounts, []string{host + "/moved"}, func() {
+	bindAll(t, root, mounts, []string{host + "/moved"}, func() {
 		for name, want := range map[string]string{
 			"/etc/file": "the host's", "/home/alice/deep/file": "the host's",
 			"/var/cache/apt/archives/deb": "the host's", "/run/lock/x": "template",
@@ -234,7 +234,7 @@ func TestPlacedThingsLeaveNoTrace(t *testing.T) {
 	}
 }
 
-func TestLentDirectoryGetsTheChanges(t *testing.T) {
+func TestSharedDirectoryGetsTheChanges(t *testing.T) {
 	t.Parallel()
 	root, host := t.TempDir(), t.TempDir()
 	for _, name := range []string{"same", "changed", "removed", "dir/removed", "gone/a/b", "becomes-dir",
@@ -253,7 +253,7 @@ func TestLentDirectoryGetsTheChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	mount := specs.Mount{Type: "bind", Source: host, Destination: host, Options: []string{"rbind"}}
-	placeAll(t, root, []specs.Mount{mount}, nil, func() {
+	bindAll(t, root, []specs.Mount{mount}, nil, func() {
 		at := func(name string) string { return filepath.Join(root, host, name) }
 		write(t, at("changed"), "something else")
 		write(t, at("new/file"), "new")
@@ -295,13 +295,13 @@ func TestLentDirectoryGetsTheChanges(t *testing.T) {
 }
 
 // A symbolic link of the tree must not lead what is placed to the host.
-func TestPlacesStayInTheRoot(t *testing.T) {
+func TestBindsStayInTheRoot(t *testing.T) {
 	t.Parallel()
 	root, outside := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, root+"/mnt"); err != nil {
 		t.Fatal(err)
 	}
-	placeAll(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/mnt/new"}, {Type: "tmpfs", Destination: "/mnt"}},
+	bindAll(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/mnt/new"}, {Type: "tmpfs", Destination: "/mnt"}},
 		nil, func() {})
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
 		t.Errorf("the host's directory holds %v (%v)", entries, err)

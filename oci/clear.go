@@ -58,8 +58,9 @@ func clearDirs(ctx context.Context, dirs []string) error {
 	return errors.Join(errs...)
 }
 
-// moveAllAside gives directories other names, unless an Engine is open in the first, so that the next build finds none
-// of them half removed. A directory that cannot be moved, where something is mounted, is emptied while all others wait.
+// moveAllAside gives directories other names, unless an Engine is open in the first, so that the next build
+// finds none of them half removed. A directory that cannot be moved, where something is mounted, is emptied
+// while all others wait.
 func moveAllAside(dirs []string) (aside []string, err error) {
 	if info, err := os.Stat(dirs[0]); err == nil && info.IsDir() {
 		all, err := lockSessions(dirs[0])

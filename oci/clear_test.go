@@ -78,7 +78,8 @@ func TestClearRefusesAStoreInUse(t *testing.T) {
 	if err := Clear(t.Context(), dir); !errors.Is(err, ErrInUse) {
 		t.Errorf("got %v", err)
 	}
-	if err := errors.Join(c.WriteFile("/file", nil, 0o644), c.Snapshot(t.Context(), "snapshot", nil), e.Close()); err != nil {
+	err = errors.Join(c.WriteFile("/file", nil, 0o644), c.Snapshot(t.Context(), "snapshot", nil), e.Close())
+	if err != nil {
 		t.Errorf("the build goes on: %v", err)
 	}
 	if err := Clear(t.Context(), dir); err != nil {

@@ -32,7 +32,7 @@ type Container struct {
 // rootMode is that of the root directory of every container.
 const rootMode = 0o755
 
-// Scratch gives a container with nothing in it: the root directory has mode 0755 and belongs to 0:0.
+// Scratch returns a container with nothing in it: the root directory has mode 0755 and belongs to 0:0.
 func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 	c := &Container{engine: e}
 	if err := c.begin(ctx, ""); err != nil {
@@ -44,7 +44,7 @@ func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 	return c, nil
 }
 
-// From gives a container on top of a snapshot, and compares that with what was written. The error wraps
+// From returns a container on top of a snapshot, and compares that with what was written. The error wraps
 // fs.ErrNotExist if there is none of that name, or not any more because it was damaged.
 func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	image, record, err := e.sound(ctx, name)
@@ -66,7 +66,7 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	return c, nil
 }
 
-// Before gives a container like this one was at its n-th snapshot, counted from the first, which began with nothing.
+// Before returns a container like this one was at its n-th snapshot, counted from the first, which began with nothing.
 func (c *Container) Before(ctx context.Context, n int) (*Container, error) {
 	if n < 1 || n > len(c.layers) {
 		return nil, fmt.Errorf("snapshot %d of a container of %d: %w", n, len(c.layers), fs.ErrNotExist)
@@ -131,7 +131,7 @@ func (c *Container) Root() string { return c.root }
 // OwnerXattrs reports whether the owners of files in Root are notes: see package ownerxattr.
 func (c *Container) OwnerXattrs() bool { return c.engine.options.Place.SingleID() }
 
-// MountAt gives the mounts that make this container usable with chroot(8) at dst inside another one's Run: its root
+// MountAt returns the mounts that make this container usable with chroot(8) at dst inside another one's Run: its root
 // directory, and there /dev, /proc, /sys and /run. Those that the root file system has no directory for yet are left
 // out, but for /dev: debootstrap wants that, mounts /proc by itself, and unpacks directories whose times nobody may
 // change while they are mounted.
@@ -144,7 +144,7 @@ func (c *Container) MountAt(dst string) []specs.Mount {
 	}{
 		{"/proc", []specs.Mount{run.ProcMount(dst + "/proc")}},
 		{"/sys", []specs.Mount{run.SysMount(dst + "/sys")}},
-		{"/run", run.RunMounts(c.engine.runner.Template, dst+"/run")},
+		{"/run", run.MountsForRun(c.engine.runner.Template, dst+"/run")},
 	} {
 		if info, err := c.Lstat(m.name); err == nil && info.IsDir() {
 			mounts = append(mounts, m.mounts...)

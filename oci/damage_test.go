@@ -81,7 +81,7 @@ func newKeptStore(t *testing.T, driver string) *keptStore {
 	return s
 }
 
-// emptyRoot gives a container with nothing in it.
+// emptyRoot returns a container with nothing in it.
 func emptyRoot(t *testing.T, e *Engine) *Container {
 	t.Helper()
 	c, err := e.Scratch(t.Context())
@@ -176,7 +176,7 @@ func exchange(entries []map[string]any, by string, a, b any, field string) {
 	one[field], two[field] = two[field], one[field]
 }
 
-// give gives a file of a layer an owner.
+// give sets the owner of a file of a layer.
 func give(name string, o owners.Owner) error {
 	if here.Isolation != host.IsolationSingle {
 		return os.Lchown(name, int(o.UID), int(o.GID))
@@ -343,7 +343,7 @@ var storeDamages = []struct {
 		}},
 }
 
-// ruins are what can be in the place of a file.
+// ruins are what can be in place of a file.
 var ruins = []struct {
 	name string
 	ruin func(name string) error

@@ -237,7 +237,7 @@ func (e *Engine) Close() error {
 	for _, c := range open {
 		errs = append(errs, c.Close())
 	}
-	return errors.Join(append(errs, e.Store.close())...)
+	return errors.Join(append(errs, e.close())...)
 }
 
 // close lets go of the store, and removes what is left of this session.

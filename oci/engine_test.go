@@ -376,7 +376,7 @@ func TestCloseLeavesNothingButSnapshots(t *testing.T) {
 	}
 }
 
-// snapshotNames gives the names of snapshots, sorted.
+// snapshotNames returns the names of snapshots, sorted.
 func snapshotNames(all []types.Snapshot) []string {
 	var names []string
 	for _, s := range all {

@@ -240,7 +240,7 @@ func (c *Container) lstat(name string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// Readlink gives the text of a symbolic link.
+// Readlink returns the text of a symbolic link.
 func (c *Container) Readlink(name string) (string, error) {
 	a, err := c.parent("readlink", name)
 	if err != nil {
@@ -276,7 +276,7 @@ func (c *Container) Lchown(name string, uid, gid int) error {
 	return dirfd.PathError("lchown", name, c.chownTo(fd, owners.Owner{UID: uint32(uid), GID: uint32(gid)}))
 }
 
-// chownTo gives an open file to an owner.
+// chownTo sets the owner of an open file.
 func (c *Container) chownTo(fd int, o owners.Owner) error {
 	if c.OwnerXattrs() {
 		return owners.Chown(fd, o)
@@ -284,7 +284,7 @@ func (c *Container) chownTo(fd int, o owners.Owner) error {
 	return unix.Fchownat(fd, "", int(int32(o.UID)), int(int32(o.GID)), unix.AT_EMPTY_PATH)
 }
 
-// fileOwner gives the owner of a regular file, 0:0 for anything else and for nothing.
+// fileOwner returns the owner of a regular file, 0:0 for anything else and for nothing.
 func (c *Container) fileOwner(a dirfd.Entry) (owners.Owner, error) {
 	fd, err := unix.Openat(a.FD(), a.Base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {

@@ -33,7 +33,8 @@ func TestFilesNeverReachTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	up := strings.Repeat("../", 40) + outside[1:]
-	if err := errors.Join(c.Symlink(outside, "/absolute"), c.Symlink(up, "/relative"), c.Symlink(secret, "/file")); err != nil {
+	err := errors.Join(c.Symlink(outside, "/absolute"), c.Symlink(up, "/relative"), c.Symlink(secret, "/file"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"/absolute", "/relative", up} {

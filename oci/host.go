@@ -54,10 +54,10 @@ type (
 	HostError = host.Error
 	// ReexecConfig is what the program sees when it runs again.
 	ReexecConfig = host.ReexecConfig
-	// Report says how containers can be made on this host; a Rung is one kind of isolation in it.
+	// Report says how containers can be made on this host; a Candidate is one kind of isolation in it.
 	Report = host.Report
-	// Rung is one kind of isolation.
-	Rung = host.Rung
+	// Candidate is one kind of isolation.
+	Candidate = host.Candidate
 	// ExitError says that a program in a container did not succeed.
 	ExitError = run.ExitError
 	// ImagePull says which image of a registry to get.

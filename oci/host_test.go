@@ -75,9 +75,9 @@ func processes(t *testing.T) []string {
 // waitForNone waits until all processes are gone: a killed one needs its moment.
 func waitForNone(t *testing.T) {
 	t.Helper()
-	const patience = 20 * time.Second
+	const timeout = 20 * time.Second
 	var left []string
-	for start := time.Now(); time.Since(start) < patience; time.Sleep(time.Millisecond) {
+	for start := time.Now(); time.Since(start) < timeout; time.Sleep(time.Millisecond) {
 		if left = processes(t); len(left) == 0 {
 			return
 		}

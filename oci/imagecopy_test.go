@@ -67,7 +67,7 @@ func testArchive(t *testing.T) []byte {
 	return out.Bytes()
 }
 
-// testLayout writes an OCI layout with one image, for the machine of the test, and gives the digest of its manifest.
+// testLayout writes an OCI layout with one image, for the machine of the test, and returns the digest of its manifest.
 func testLayout(t *testing.T) (dir string, manifest digest.Digest) {
 	t.Helper()
 	dir = t.TempDir()

@@ -124,7 +124,7 @@ func noteOwners(r io.Reader, w io.Writer) error {
 			return fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.UID, o.GID)
 		}
 		if h.Typeflag != tar.TypeLink {
-			h.PAXRecords, h.Xattrs = notedRecords(h, o), nil //nolint:staticcheck // the reader fills both, the writer writes both
+			h.PAXRecords, h.Xattrs = notedRecords(h, o), nil //nolint:staticcheck // reader and writer use both
 		}
 		h.Uid, h.Gid, h.Format = 0, 0, tar.FormatPAX
 		if err := out.WriteHeader(h); err != nil {

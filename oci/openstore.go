@@ -69,7 +69,7 @@ func (s *Store) loadStore(options storage.StoreOptions) (err error) {
 	return nil
 }
 
-// checkIndexes refuses what the library does not: something else in the place of its files, at which it panics, and
+// checkIndexes refuses what the library does not: something else in place of its files, at which it panics, and
 // indexes without a byte, which a crash leaves and which it takes for empty lists.
 func (s *Store) checkIndexes() error {
 	dir := os.DirFS(s.graph)
@@ -166,7 +166,7 @@ func tryNotes(dir string) (err error) {
 		if err != nil {
 			return &host.Error{
 				Cause: "the file system of " + dir + " keeps no notes of owners",
-				Cure:  "name a directory on another file system, ext4 for example, with --state-dir", Err: err,
+				Fix:   "name a directory on another file system, ext4 for example, with --state-dir", Err: err,
 			}
 		}
 	}

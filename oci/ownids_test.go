@@ -19,30 +19,30 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// A root's container has ids that are nobody's outside, uses what is lent to it as root does, and what it
+// A root's container has ids that are nobody's outside, uses what is shared with it as root does, and what it
 // makes there is root's (issue 12, A2).
 func TestHostContainersWorkWithARangeOfRoots(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("a real root has no ids above it")
 	}
 	// On the disk of the tests, in a directory of somebody else that only he and root may use.
-	lent, err := os.MkdirTemp("/var/tmp", "oci-test-")
+	shared, err := os.MkdirTemp("/var/tmp", "oci-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(lent) })
-	theirs := filepath.Join(lent, "theirs")
+	t.Cleanup(func() { os.RemoveAll(shared) })
+	theirs := filepath.Join(shared, "theirs")
 	if err := os.WriteFile(theirs, []byte("words\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{lent, theirs} {
+	for _, name := range []string{shared, theirs} {
 		if err := os.Chown(name, 1234, 1234); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Setenv(envOnly, string(host.IsolationUserNS))
-	cmd := command(t, "lending", stateDir(t), lent)
-	cmd.Dir = lent
+	cmd := command(t, "sharing", stateDir(t), shared)
+	cmd.Dir = shared
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -52,7 +52,7 @@ func TestHostContainersWorkWithARangeOfRoots(t *testing.T) {
 	}
 	for name, uid := range map[string]uint32{"theirs": 1234, "made": 0, "engine": 0} {
 		var st unix.Stat_t
-		if err := unix.Lstat(filepath.Join(lent, name), &st); err != nil || st.Uid != uid {
+		if err := unix.Lstat(filepath.Join(shared, name), &st); err != nil || st.Uid != uid {
 			t.Errorf("%s belongs to %d (%v), want %d", name, st.Uid, err, uid)
 		}
 	}
@@ -60,16 +60,16 @@ func TestHostContainersWorkWithARangeOfRoots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile(filepath.Join(lent, "engine"))
+	got, err := os.ReadFile(filepath.Join(shared, "engine"))
 	if err != nil || !slices.Equal(strings.Fields(string(got)), want.Uid) {
 		t.Errorf("the engine's ids are %s (%v), want %v", got, err, want.Uid)
 	}
 }
 
-// lending STATEDIR DIR lends a directory to a program, and writes to it as the engine.
-func lending(args []string) error {
+// sharing STATEDIR DIR shares a directory to a program, and writes to it as the engine.
+func sharing(args []string) error {
 	goInside()
-	ctx, lent := context.Background(), args[1]
+	ctx, shared := context.Background(), args[1]
 	e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
 	if err != nil {
 		return err
@@ -78,9 +78,9 @@ func lending(args []string) error {
 	if err != nil {
 		return err
 	}
-	mounts := []specs.Mount{{Destination: "/lent", Type: "bind", Source: lent, Options: []string{"rbind"}}}
+	mounts := []specs.Mount{{Destination: "/shared", Type: "bind", Source: shared, Options: []string{"rbind"}}}
 	for _, p := range []*specs.Process{
-		newProcess("write", "/lent/made", "x"), newProcess("cat", "/lent/theirs"),
+		newProcess("write", "/shared/made", "x"), newProcess("cat", "/shared/theirs"),
 		newProcess("list", "/proc/self/uid_map"),
 	} {
 		var out bytes.Buffer
@@ -91,7 +91,7 @@ func lending(args []string) error {
 		}
 	}
 	ids, err := os.ReadFile("/proc/self/uid_map")
-	if err := errors.Join(err, os.WriteFile(filepath.Join(lent, "engine"), ids, 0o600)); err != nil {
+	if err := errors.Join(err, os.WriteFile(filepath.Join(shared, "engine"), ids, 0o600)); err != nil {
 		return err
 	}
 	return e.Close()

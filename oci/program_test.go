@@ -126,7 +126,7 @@ var programs = map[string]func(args []string) error{
 	"emulate": emulate,
 	// walled is a build, and walls its program, see walls_test.go. undo is a part of it, in a user namespace
 	// of its own.
-	"walled": walled, "walls": walls, "lending": lending,
+	"walled": walled, "walls": walls, "sharing": sharing,
 	"undo": func([]string) error {
 		fmt.Print(strings.Join(undo(), "\n"))
 		return nil
@@ -200,9 +200,9 @@ var programs = map[string]func(args []string) error{
 				return err
 			}
 			var lack *host.Error
-			for _, rung := range report.Rungs {
-				if rung.Isolation == host.IsolationUserNS && !errors.As(rung.Err, &lack) {
-					return fmt.Errorf("the probe finds %w", rung.Err)
+			for _, candidate := range report.Candidates {
+				if candidate.Isolation == host.IsolationUserNS && !errors.As(candidate.Err, &lack) {
+					return fmt.Errorf("the probe finds %w", candidate.Err)
 				}
 			}
 			fmt.Println(lack.Cause)
@@ -340,7 +340,7 @@ func lacks(args []string) error {
 	_, err := host.Reexec(context.Background(), cfg)
 	var lack *host.Error
 	if errors.As(err, &lack) {
-		fmt.Printf("%s\n%s\n", lack.Cause, lack.Cure)
+		fmt.Printf("%s\n%s\n", lack.Cause, lack.Fix)
 		return nil
 	}
 	return err
@@ -391,7 +391,7 @@ func build(args []string) error {
 	return c.Run(ctx, p, nil, nil, os.Stdout)
 }
 
-// newScratch gives a container that holds nothing but the test binary as /bin/program.
+// newScratch returns a container that holds nothing but the test binary as /bin/program.
 func newScratch(ctx context.Context, e *Engine) (*Container, error) {
 	c, err := e.Scratch(ctx)
 	if err != nil {

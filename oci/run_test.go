@@ -74,7 +74,7 @@ func output(t *testing.T, c *Container, p *specs.Process, mounts ...specs.Mount)
 
 func TestSpecIsTheGoldenOne(t *testing.T) {
 	t.Parallel()
-	got, err := json.MarshalIndent(run.Spec("/root", newProcess("cat"), run.RunMounts("/template", "/run")), "", "\t")
+	got, err := json.MarshalIndent(run.Spec("/root", newProcess("cat"), run.MountsForRun("/template", "/run")), "", "\t")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (s *Store) treeDir(id string) string {
 	return filepath.Join(s.layerDir(id), "diff")
 }
 
-// seal notes the digests of a finished layer, and gives what a snapshot notes of it, and its size.
+// seal notes the digests of a finished layer, and returns what a snapshot notes of it, and its size.
 func (s *Store) seal(ctx context.Context, layer string) (sealedLayer, int64, error) {
 	t, err := filetree.Scan(ctx, s.treeDir(layer))
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *Store) check(ctx context.Context, name string, image *storage.Image, re
 	return record, nil
 }
 
-// chain gives a layer and those below it, the lowest first.
+// chain returns a layer and those below it, the lowest first.
 func (s *Store) chain(id string) ([]*storage.Layer, error) {
 	var chain []*storage.Layer
 	for id != "" {
@@ -273,7 +273,7 @@ type Damage struct {
 	Err error
 }
 
-// sound gives the image of a snapshot that is what was written. One that is damaged is removed. The error wraps
+// sound returns the image of a snapshot that is what was written. One that is damaged is removed. The error wraps
 // fs.ErrNotExist if there is none of that name, or not any more.
 func (s *Store) sound(ctx context.Context, name string) (*storage.Image, snapshotRecord, error) {
 	image, err := s.store.Image(name)
@@ -327,7 +327,7 @@ func (s *Store) noteDamage(layer string, err error) {
 	s.damaged[layer] = err
 }
 
-// damagedBefore gives what was found wrong with a layer.
+// damagedBefore returns what was found wrong with a layer.
 func (s *Store) damagedBefore(layer string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

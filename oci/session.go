@@ -36,7 +36,7 @@ type session struct {
 // workPrefix begins the names of layers that are being written, followed by the name of the session and a slash.
 const workPrefix = "vmdebootstrap-work/"
 
-// begin makes the session of this engine and gives those that are over, locked.
+// begin makes the session of this engine and returns those that are over, locked.
 func (s *Store) begin() (stale []*session, err error) {
 	all, err := lockSessions(s.options.StateDir)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *Store) begin() (stale []*session, err error) {
 func sessionsDir(stateDir string) string { return filepath.Join(stateDir, "sessions") }
 
 // lockSessions keeps others from beginning sessions and from looking for them, until the file is closed.
-// Something else in the place of the directory or of the lock holds no session, and makes room. While this
+// Something else in place of the directory or of the lock holds no session, and makes room. While this
 // waits, Clear may move all of it away.
 func lockSessions(stateDir string) (*os.File, error) {
 	const tries = 100 // each is a Clear at just this moment

@@ -134,7 +134,7 @@ func (s *Store) Has(name string) bool {
 	return err == nil
 }
 
-// Labels gives what a snapshot was labelled with. The error wraps fs.ErrNotExist if there is none of that name.
+// Labels returns what a snapshot was labelled with. The error wraps fs.ErrNotExist if there is none of that name.
 func (s *Store) Labels(name string) (map[string]string, error) {
 	image, err := s.store.Image(name)
 	if err != nil {

@@ -21,7 +21,7 @@ func TestParseMakesAnErrorOfAPanic(t *testing.T) {
 	if !bytes.Contains(p.Stack, []byte("guard_test.go")) {
 		t.Errorf("the trace does not say where: %s", p.Stack)
 	}
-	if err := Parse(func() error { return io.EOF }); err != io.EOF {
+	if err := Parse(func() error { return io.EOF }); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want the parser's own error", err)
 	}
 }

@@ -83,7 +83,7 @@ func (c *assembleCall) run(ctx context.Context) error {
 	}
 	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose,
 		log: slog.New(slog.DiscardHandler)}
-	a := &builder.Assembly{Options: c.settings.options, World: c.env.world(), Say: j.progress}
+	a := &builder.Assembly{Options: c.settings.options, World: c.env.world(), Progress: j.progress}
 	source, err := builder.ParseSource(c.from, a.World)
 	if err != nil {
 		err = &builder.Problem{Flag: "--from", Err: err}
@@ -102,7 +102,7 @@ func (c *assembleCall) run(ctx context.Context) error {
 				}
 				a.Executor = &builder.Executor{
 					Engine: store, Archive: client, TempDir: store.TempDir(), Environ: c.env.environ, Dir: c.env.dir,
-					Log: j.log, Say: j.progress,
+					Log: j.log, Progress: j.progress,
 				}
 				return c.assemble(ctx, j, a, source)
 			})

@@ -154,7 +154,7 @@ func (b *bootCall) boot(ctx context.Context) error {
 	var missing *vm.MissingError
 	if errors.As(err, &missing) {
 		return &oci.HostError{Cause: fmt.Sprintf("start the machine: %s is missing", missing.What),
-			Cure: "apt install " + missing.Package}
+			Fix: "apt install " + missing.Package}
 	}
 	return err
 }

@@ -121,7 +121,7 @@ func build(ctx context.Context, j *job) (err error) {
 	}
 	x := &builder.Executor{
 		Program: file, Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
-		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Say: j.progress,
+		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Progress: j.progress,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
 			Records: filepath.Join(dir, "records"), Now: j.env.now,

@@ -109,7 +109,7 @@ func examine(ctx context.Context, env environment, stateDir, program string) (di
 		return diagnosis{}, err
 	}
 	d := diagnosis{Isolation: report.Isolation}
-	for _, candidate := range report.Rungs {
+	for _, candidate := range report.Candidates {
 		d.Findings = append(d.Findings, checkIsolation(candidate))
 	}
 	d.Findings = append(d.Findings, checkAppArmor(report, program))
@@ -131,7 +131,7 @@ var isolationTexts = map[oci.Isolation]string{
 }
 
 // checkIsolation reports whether a kind of isolation works.
-func checkIsolation(candidate oci.Rung) finding {
+func checkIsolation(candidate oci.Candidate) finding {
 	f := finding{Name: string(candidate.Isolation), State: stateOK, Text: isolationTexts[candidate.Isolation]}
 	if candidate.Err == nil {
 		return f
@@ -143,7 +143,7 @@ func checkIsolation(candidate oci.Rung) finding {
 	f.State, f.Text = stateMissing, candidate.Err.Error()
 	var host *oci.HostError
 	if errors.As(candidate.Err, &host) {
-		f.Fix = host.Cure
+		f.Fix = host.Fix
 	}
 	return f
 }

@@ -94,10 +94,10 @@ func TestDoctorPrintsTheProfileForAppArmor(t *testing.T) {
 
 func TestDoctorPrintsALineForEachFinding(t *testing.T) {
 	t.Parallel()
-	refused := &oci.HostError{Cause: "no", Cure: "yes", Err: unix.EPERM}
+	refused := &oci.HostError{Cause: "no", Fix: "yes", Err: unix.EPERM}
 	d := diagnosis{Findings: []finding{
-		checkIsolation(oci.Rung{Isolation: oci.IsolationUserNS, Err: refused}),
-		checkIsolation(oci.Rung{Isolation: oci.IsolationRoot, Err: refused, ForOthers: true}),
+		checkIsolation(oci.Candidate{Isolation: oci.IsolationUserNS, Err: refused}),
+		checkIsolation(oci.Candidate{Isolation: oci.IsolationRoot, Err: refused, ForOthers: true}),
 		checkMirror(environment{mirror: "http://mirror.example/debian"}),
 	}}
 	var out bytes.Buffer

@@ -142,7 +142,7 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 	case errors.As(err, &child):
 		return int(child)
 	case errors.As(err, &host):
-		fmt.Fprintf(stderr, "ERROR: %v\nHINT: %s\n", err, host.Cure)
+		fmt.Fprintf(stderr, "ERROR: %v\nHINT: %s\n", err, host.Fix)
 		return exitHost
 	case errors.As(err, &usage):
 		line := programName + " [options]"

@@ -99,7 +99,7 @@ func (s squashCall) run(ctx context.Context, j *job, store engine, packages *arc
 	}
 	x := &builder.Executor{
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir, Log: j.log,
-		Say: j.progress,
+		Progress: j.progress,
 	}
 	if s.directory != "" {
 		return x.Squash(ctx, j.spec, sources, absolute(j.env.dir, s.directory), nil)

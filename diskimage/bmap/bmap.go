@@ -69,7 +69,7 @@ func Write(ctx context.Context, w io.Writer, image *os.File, used []diskimage.Ex
 		fmt.Fprintf(&list, "        <Range chksum=\"%x\"> %s </Range>\n", h.Sum(nil), numbers)
 		count += r.last - r.first + 1
 	}
-	// The checksum of the file is that of its text with zeros in the place of the checksum.
+	// The checksum of the file is that of its text with zeros in place of the checksum.
 	noSum := strings.Repeat("0", hex.EncodedLen(sha256.Size))
 	text := fmt.Sprintf(template, size, blockSize, rawimage.Blocks(size, blockSize), count, noSum, &list)
 	sum := sha256.Sum256([]byte(text))
@@ -94,7 +94,7 @@ const template = `<?xml version="1.0" ?>
 </bmap>
 `
 
-// mapped gives the blocks in the map: those that are used, and those that are not zeros.
+// mapped returns the blocks in the map: those that are used, and those that are not zeros.
 func mapped(ctx context.Context, raw *rawimage.Image, used []diskimage.Extent) ([]blockRange, error) {
 	var ranges []blockRange
 	add := func(offset, length int64) {

@@ -17,7 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage/rawimagetest"
 )
 
-// write makes the map of an image and gives its name and its text.
+// write makes the map of an image and returns its name and its text.
 func write(t *testing.T, image *os.File, used []diskimage.Extent) (name, text string) {
 	t.Helper()
 	var b bytes.Buffer

@@ -51,9 +51,10 @@ type BootOptions struct {
 // which is slow and always works. That /dev/kvm exists says little: in nested virtual machines the guest may hang.
 const accelVariable = "VMDEBOOTSTRAP_ACCEL"
 
-// Boot starts an image in QEMU and waits until the serial console shows what is wanted. It gives the console's text up
-// to there, without terminal escapes. There is no network, and the machine is stopped in any case. The test fails on
-// time-out, on a message that makes waiting hopeless, and when QEMU ends; it then shows the last lines of the console.
+// Boot starts an image in QEMU and waits until the serial console shows what is wanted. It returns the
+// console's text up to there, without terminal escapes. There is no network, and the machine is stopped in
+// any case. The test fails on time-out, on a message that makes waiting hopeless, and when QEMU ends; it then
+// shows the last lines of the console.
 func Boot(t testing.TB, image string, o BootOptions) string {
 	t.Helper()
 	machine := Start(t, vm.Machine{
@@ -88,8 +89,8 @@ func Start(t testing.TB, m vm.Machine) *vm.VM {
 	return machine
 }
 
-// Expect waits for a regular expression on the machine's console and gives what was printed up to it. The test fails if
-// it does not come in time.
+// Expect waits for a regular expression on the machine's console and returns what was printed up to it. The
+// test fails if it does not come in time.
 func Expect(t testing.TB, machine *vm.VM, want string, timeout time.Duration) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)

@@ -65,8 +65,8 @@ func Fsck(t testing.TB, image string, part ...int64) {
 	}
 }
 
-// FsckF2FS lets fsck.f2fs look at everything, without changing it, and gives its complaints: its exit status tells only
-// of what it could not mend.
+// FsckF2FS lets fsck.f2fs look at everything, without changing it, and returns its complaints: its exit
+// status tells only of what it could not mend.
 func FsckF2FS(t testing.TB, image string) (complaints []string) {
 	t.Helper()
 	out := Run(t, "fsck.f2fs", "-f", "--dry-run", "--no-kernel-check", image)

@@ -19,7 +19,7 @@ import (
 // systemDirs are where Debian keeps administrators' programs; they are not in an ordinary user's PATH.
 var systemDirs = []string{"/usr/sbin", "/sbin"}
 
-// Tool gives the path of a program. If there is none the test is skipped, or fails with REQUIRE_TOOLS=1.
+// Tool returns the path of a program. If there is none the test is skipped, or fails with REQUIRE_TOOLS=1.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -35,7 +35,7 @@ func Tool(t testing.TB, name string) string {
 	return ""
 }
 
-// File gives the first of several files that exists. If none does the test is skipped, or fails with REQUIRE_TOOLS=1.
+// File returns the first of several files that exists. If none does the test is skipped, or fails with REQUIRE_TOOLS=1.
 func File(t testing.TB, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -56,7 +56,8 @@ func Missing(t testing.TB, what string) {
 	t.Skipf("%s is not there", what)
 }
 
-// Run runs a program found by Tool, in the C locale, and gives its standard output. The test fails if the program does.
+// Run runs a program found by Tool, in the C locale, and returns its standard output. The test fails if the
+// program does.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), Tool(t, name), args...)
@@ -69,7 +70,7 @@ func Run(t testing.TB, name string, args ...string) string {
 	return stdout.String()
 }
 
-// SparseFile makes a file of zeros that takes no room, and gives its name.
+// SparseFile makes a file of zeros that takes no room, and returns its name.
 func SparseFile(t testing.TB, size int64) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "sparse.img")

@@ -111,7 +111,7 @@ func Formats() []Format {
 	return list
 }
 
-// BySuffix gives the name of the format that a file name asks for. Upper and lower case are the same.
+// BySuffix returns the name of the format that a file name asks for. Upper and lower case are the same.
 func BySuffix(filename string) (name string, ok bool) {
 	suffix := strings.ToLower(filepath.Ext(filename))
 	for _, f := range formats {
@@ -122,8 +122,8 @@ func BySuffix(filename string) (name string, ok bool) {
 	return "", false
 }
 
-// FileName gives a name like that of a file to one of a format: the suffix, if it asks for another format, is replaced
-// by the usual one, and added if there is none.
+// FileName returns a name like that of a file to one of a format: the suffix, if it asks for another format,
+// is replaced by the usual one, and added if there is none.
 func FileName(filename, name string) (string, error) {
 	f, err := find(name, "")
 	if err != nil {
@@ -145,7 +145,7 @@ func Check(name, compress string) error {
 	return err
 }
 
-// find gives the format of a name, if it has a compression.
+// find returns the format of a name, if it has a compression.
 func find(name, compress string) (Format, error) {
 	names := make([]string, len(formats))
 	for i, f := range formats {

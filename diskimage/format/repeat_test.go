@@ -69,7 +69,7 @@ func TestSameDiskSameBytesEverywhere(t *testing.T) {
 	}
 }
 
-// sumOf gives the checksum of a file.
+// sumOf returns the checksum of a file.
 func sumOf(t *testing.T, name string) [sha256.Size]byte {
 	t.Helper()
 	f, err := os.Open(name)

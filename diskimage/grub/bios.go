@@ -55,8 +55,9 @@ type Embedding struct {
 	Sectors uint64
 }
 
-// EmbedBIOS gives the boot code for sector 0 and the blocks of core.img, ready to be written. bootImage is boot.img of
-// grub-pc-bin; coreImage is what grub-mkimage -O i386-pc made. The result equals that of grub-bios-setup --no-rs-codes.
+// EmbedBIOS returns the boot code for sector 0 and the blocks of core.img, ready to be written. bootImage is
+// boot.img of grub-pc-bin; coreImage is what grub-mkimage -O i386-pc made. The result equals that of
+// grub-bios-setup --no-rs-codes.
 //
 // The bytes of sector 0 that belong to the disk are not among the patches: a FAT's parameters, the disk signature and
 // the partition table.

@@ -282,7 +282,8 @@ func TestEmbeddingEqualsGrubBIOSSetup(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			script := `mount --bind "$1/mountinfo" "/proc/$$/mountinfo" && exec "$2" --no-rs-codes --skip-fs-probe --directory="$1" "$3"`
+			script := `mount --bind "$1/mountinfo" "/proc/$$/mountinfo" &&
+				exec "$2" --no-rs-codes --skip-fs-probe --directory="$1" "$3"`
 			cmd := exec.Command(unshare, "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", dir, setup,
 				theirs.name)
 			if out, err := cmd.CombinedOutput(); err != nil {

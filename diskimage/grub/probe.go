@@ -107,8 +107,8 @@ func writeAnswers(b *strings.Builder, table diskimage.TableKind, f ProbeFilesyst
 	fs) answer %s ;;
 	partmap) answer %s ;;
 	drive) answer '(hd0,%s%d)' ;;
-	abstraction | cryptodisk_uuid | fs_label | compatibility_hint | hints_string | bios_hints | efi_hints | ieee1275_hints | \
-	baremetal_hints | arc_hints | msdos_parttype | gpt_parttype | zero_check) answer '' ;;
+	abstraction | cryptodisk_uuid | fs_label | compatibility_hint | hints_string | bios_hints | efi_hints | \
+	ieee1275_hints | baremetal_hints | arc_hints | msdos_parttype | gpt_parttype | zero_check) answer '' ;;
 	disk) answer /dev/disk/by-id/image ;;
 	esac
 `, f.Device(), f.UUID, f.PartUUID, filesystemModule(f.Type), table, table, f.Partition)

@@ -22,7 +22,7 @@ var (
 	probeBoot = grub.ProbeFilesystem{UUID: "1234-ABCD", PartUUID: "aabbccdd-01", Type: "vfat", Partition: 1}
 )
 
-// script runs a shell script in a directory and gives its output without the line's end.
+// script runs a shell script in a directory and returns its output without the line's end.
 func script(t *testing.T, text []byte, dir string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", string(text), "script"}, args...)...)

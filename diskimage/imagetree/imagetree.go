@@ -118,7 +118,7 @@ func readVolume(r io.ReaderAt) (volume, error) {
 	return volume{fatFS, fatFS.VolumeID()}, nil
 }
 
-// mountPoints gives the UUID of what fstab(5) mounts at each directory below the root.
+// mountPoints returns the UUID of what fstab(5) mounts at each directory below the root.
 func mountPoints(fstab []byte) map[string]string {
 	points := map[string]string{}
 	for line := range strings.Lines(string(fstab)) {
@@ -135,7 +135,7 @@ func mountPoints(fstab []byte) map[string]string {
 	return points
 }
 
-// readFile gives the content of a file, nil if there is none of that name.
+// readFile returns the content of a file, nil if there is none of that name.
 func readFile(tree diskimage.Tree, name string) ([]byte, error) {
 	const most = 1 << 20
 	for e, err := range tree.Entries() {

@@ -24,7 +24,7 @@ func newAllocator(clusterSize int64) allocator {
 	return allocator{clusterSize: clusterSize, end: clusterSize, refcounts: []uint16{1}}
 }
 
-// clusters takes whole clusters and gives the offset of the first.
+// clusters takes whole clusters and returns the offset of the first.
 func (a *allocator) clusters(count int64) int64 {
 	start := rawimage.RoundUp(a.end, a.clusterSize)
 	if start-a.end > a.gapEnd-a.gap {
@@ -37,7 +37,7 @@ func (a *allocator) clusters(count int64) int64 {
 	return start
 }
 
-// bytes takes room for compressed data, which may lie anywhere, and gives its offset. Each cluster that it touches is
+// bytes takes room for compressed data, which may lie anywhere, and returns its offset. Each cluster that it touches is
 // referenced once more.
 func (a *allocator) bytes(length int64) int64 {
 	var start int64

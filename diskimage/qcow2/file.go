@@ -73,7 +73,7 @@ func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, er
 	return &File{w: w, written: make([]atomic.Bool, len(w.space.refcounts))}, nil
 }
 
-// place gives where in the file an offset of the disk is, and how many of the next length bytes follow it there. The
+// place returns where in the file an offset of the disk is, and how many of the next length bytes follow it there. The
 // position is 0 if they are in clusters without a place.
 func (f *File) place(offset, length int64) (position, contiguous int64) {
 	start := f.entry(offset)

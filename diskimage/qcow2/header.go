@@ -72,7 +72,7 @@ type featureName struct {
 	Name [46]byte // 2
 }
 
-// encode gives the bytes of the header and its extensions, the end mark included.
+// encode returns the bytes of the header and its extensions, the end mark included.
 func (h header) encode() []byte {
 	var b bytes.Buffer
 	parts := []any{h}

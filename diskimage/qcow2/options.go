@@ -62,7 +62,7 @@ func (o Options) complete() (Options, error) {
 	}
 }
 
-// newEncoder gives the maker of the compressor of one worker.
+// newEncoder returns the maker of the compressor of one worker.
 func (o Options) newEncoder() func() (rawimage.Encoder, error) {
 	switch o.Compression {
 	case Zlib:

@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/qcow2"
 )
 
-// with gives a converter with options.
+// with returns a converter with options.
 func with(opts qcow2.Options) rawimagetest.Convert {
 	return func(ctx context.Context, dst, src *os.File) error { return qcow2.Convert(ctx, dst, src, opts) }
 }

@@ -81,7 +81,7 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 // marker is what the images print.
 const marker = "MARK-OF-THE-CONFIGURATION"
 
-// writeSyslinux writes an image whose first partition is a file system with syslinux, and gives its name.
+// writeSyslinux writes an image whose first partition is a file system with syslinux, and returns its name.
 func writeSyslinux(t *testing.T, layout diskimage.Layout) string {
 	t.Helper()
 	read := func(name string) []byte {

@@ -21,7 +21,7 @@ func TestConfigNamesTheSerialLineFirst(t *testing.T) {
 	}
 }
 
-// machine is a directory in the place of / for the kernel hook.
+// machine is a directory in place of / for the kernel hook.
 type machine struct {
 	t    *testing.T
 	root string
@@ -58,7 +58,7 @@ func (m machine) read(name string) string {
 	return string(text)
 }
 
-// hook runs the kernel hook as a kernel package does, and gives what it says.
+// hook runs the kernel hook as a kernel package does, and returns what it says.
 func (m machine) hook() (string, error) {
 	m.t.Helper()
 	text := strings.Replace(string(KernelHook()), "\nroot= ", "\nroot='"+m.root+"' ", 1)

@@ -116,7 +116,8 @@ func writeExt(t *testing.T, image string, size diskimage.Size, fs diskimage.File
 func mountAndInstall(t *testing.T, image, dir string) {
 	t.Helper()
 	const noMount = 77 // in the script
-	const script = `mount -o loop "$1" "$2" || exit 77; extlinux --heads "$3" --sectors "$4" --install "$2/$5" && umount "$2"`
+	const script = `mount -o loop "$1" "$2" || exit 77
+		extlinux --heads "$3" --sectors "$4" --install "$2/$5" && umount "$2"`
 	diskimagetest.Tool(t, "extlinux")
 	out, err := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", script, "sh", image, t.TempDir(),
 		strconv.Itoa(geometryHeads), strconv.Itoa(geometrySectors), dir).CombinedOutput()

@@ -106,8 +106,8 @@ func (a patchArea) extended(image []byte) (f [extFields]int, err error) {
 	return f, nil
 }
 
-// Install gives the partition's boot sector and the content of ldlinux.sys for the place. bootSector is written to the
-// start of the partition, file to the extents of p, in their order.
+// Install returns the partition's boot sector and the content of ldlinux.sys for the place. bootSector is
+// written to the start of the partition, file to the extents of p, in their order.
 func (l Loader) Install(p Placement) (bootSector []diskimage.Patch, file []byte, err error) {
 	sectors, err := p.fileSectors(len(l.image) + advCopies*sectorSize)
 	if err != nil {

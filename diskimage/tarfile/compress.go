@@ -86,10 +86,11 @@ func hasAnySuffix(name string, suffixes []string) bool {
 		func(s string) bool { return len(name) > len(s) && strings.HasSuffix(name, s) })
 }
 
-// Compress gives a writer whose compressed form goes to w, by the suffix of filename: gzip for .gz and .tgz, xz for .xz
-// and .txz, Zstandard for .zst and .tzst, bzip2 for .bz2 and .tbz2. All other names, .tar among them, are not
-// compressed. At most threads processors are used; less than 1 means all that the process may use (GOMAXPROCS, which
-// knows the quota of the control group). The number does not change the result, nor do the time or the file name.
+// Compress returns a writer whose compressed form goes to w, by the suffix of filename: gzip for .gz and
+// .tgz, xz for .xz and .txz, Zstandard for .zst and .tzst, bzip2 for .bz2 and .tbz2. All other names, .tar
+// among them, are not compressed. At most threads processors are used; less than 1 means all that the process
+// may use (GOMAXPROCS, which knows the quota of the control group). The number does not change the result,
+// nor do the time or the file name.
 //
 // Close must be called, after an error as well: it writes the end and stops the threads. Calling it again does nothing.
 // It does not close w. Writing

@@ -22,7 +22,7 @@ var programs = map[string]string{
 	".tbz2": "bzip2",
 }
 
-// compress gives the compressed form of data as a file.
+// compress returns the compressed form of data as a file.
 func compress(t testing.TB, data []byte, suffix string, threads int) []byte {
 	t.Helper()
 	var b bytes.Buffer

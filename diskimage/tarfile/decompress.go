@@ -42,7 +42,7 @@ var signatures = []signature{
 	{"bzip2", "BZh", func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }},
 }
 
-// Decompress gives the plain form of r, whatever of gzip, xz, Zstandard and bzip2 it is compressed with by its first
+// Decompress returns the plain form of r, whatever of gzip, xz, Zstandard and bzip2 it is compressed with by its first
 // bytes, and r itself if it is not. Close frees the decompressor; it does not close r.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(r, bufferSize)

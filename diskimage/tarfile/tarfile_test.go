@@ -108,7 +108,7 @@ func modest() entries {
 	return t
 }
 
-// write gives the archive of a tree.
+// write returns the archive of a tree.
 func write(t testing.TB, tree diskimage.Tree) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -118,7 +118,7 @@ func write(t testing.TB, tree diskimage.Tree) []byte {
 	return b.Bytes()
 }
 
-// writeFile gives the name of a file with the archive of a tree.
+// writeFile returns the name of a file with the archive of a tree.
 func writeFile(t *testing.T, tree diskimage.Tree) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "archive.tar")
@@ -128,7 +128,7 @@ func writeFile(t *testing.T, tree diskimage.Tree) string {
 	return name
 }
 
-// describe gives a line for each entry of a tree, with its content.
+// describe returns a line for each entry of a tree, with its content.
 func describe(t *testing.T, tree diskimage.Tree) []string {
 	t.Helper()
 	var lines []string

@@ -179,7 +179,7 @@ func (h headers) end() uint64 {
 	return end
 }
 
-// place gives the header of a section that comes behind all others, in memory and in the file, which has length bytes
+// place returns the header of a section that comes behind all others, in memory and in the file, which has length bytes
 // so far.
 func (h headers) place(s section, length int64) (pe.SectionHeader32, error) {
 	header := pe.SectionHeader32{Characteristics: s.characteristics}
@@ -239,7 +239,7 @@ func (h headers) write(image []byte) error {
 	return nil
 }
 
-// roundUp gives the next multiple of a power of two.
+// roundUp returns the next multiple of a power of two.
 func roundUp(n uint64, unit uint32) uint64 {
 	return (n + uint64(unit) - 1) &^ (uint64(unit) - 1)
 }

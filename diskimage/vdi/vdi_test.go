@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vdi"
 )
 
-// with gives a converter with options.
+// with returns a converter with options.
 func with(opts vdi.Options) rawimagetest.Convert {
 	return func(ctx context.Context, dst, src *os.File) error { return vdi.Convert(ctx, dst, src, opts) }
 }

@@ -145,7 +145,7 @@ func checksum(b []byte) uint32 {
 	return ^sum
 }
 
-// encode gives the bytes of a structure.
+// encode returns the bytes of a structure.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.BigEndian, v); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vhd"
 )
 
-// with gives a converter with options.
+// with returns a converter with options.
 func with(opts vhd.Options) rawimagetest.Convert {
 	return func(ctx context.Context, dst, src *os.File) error { return vhd.Convert(ctx, dst, src, opts) }
 }

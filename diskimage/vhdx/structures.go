@@ -182,7 +182,7 @@ func newMetadataItems(size int64, id uuid.UUID) metadataItems {
 // checksum of a structure whose checksum is 0: CRC-32C.
 func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
-// encode gives the bytes of a structure.
+// encode returns the bytes of a structure.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.LittleEndian, v); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vhdx"
 )
 
-// with gives a converter with options.
+// with returns a converter with options.
 func with(opts vhdx.Options) rawimagetest.Convert {
 	return func(ctx context.Context, dst, src *os.File) error { return vhdx.Convert(ctx, dst, src, opts) }
 }

@@ -121,7 +121,7 @@ func StartAccelerated(ctx context.Context, m Machine, dir string, silence time.D
 	return v, true, err
 }
 
-// speaks waits for a kernel. It gives false only if the console is silent for too long before that.
+// speaks waits for a kernel. It returns false only if the console is silent for too long before that.
 func (v *VM) speaks(ctx context.Context, silence time.Duration) bool {
 	for !kernelRuns.MatchString(v.Text()) && !hopeless.MatchString(v.Text()) {
 		select {
@@ -139,9 +139,9 @@ func (v *VM) speaks(ctx context.Context, silence time.Duration) bool {
 	return true
 }
 
-// Expect waits until the console shows want, and gives all that it showed since the last Expect, up to there and plain.
-// It gives up when ctx ends, with the machine, or at words that make waiting for a boot hopeless, unless they are
-// wanted. The error is a *NotSeenError.
+// Expect waits until the console shows want, and returns all that it showed since the last Expect, up to
+// there and plain. It gives up when ctx ends, with the machine, or at words that make waiting for a boot
+// hopeless, unless they are wanted. The error is a *NotSeenError.
 func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 	for searched := 0; ; {
 		text := v.Text()
@@ -188,7 +188,7 @@ func (v *VM) notSeen(want *regexp.Regexp, why string) error {
 	return e
 }
 
-// lastLines gives the last n lines of a text that are not empty.
+// lastLines returns the last n lines of a text that are not empty.
 func lastLines(text string, n int) string {
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -278,7 +278,7 @@ func (v *VM) Login(ctx context.Context, user, password string) error {
 // so the line that is typed must not look like the one that is printed.
 const marker = "vmdebootstrap-run"
 
-// Run runs a shell command on the console, where a shell waits, and gives its output and exit status.
+// Run runs a shell command on the console, where a shell waits, and returns its output and exit status.
 func (v *VM) Run(ctx context.Context, command string) (output string, status int, err error) {
 	line := fmt.Sprintf("printf '%%s-begin\\n' %s; { %s\n}; printf '%%s-end=%%d\\n' %s $?\n", marker, command, marker)
 	if err := v.Send(line); err != nil {

@@ -149,7 +149,7 @@ func (m Machine) withDefaults() Machine {
 	return m
 }
 
-// Command gives QEMU's program and its arguments; serial is where the serial line goes ("stdio"). dir gets a copy of
+// Command returns QEMU's program and its arguments; serial is where the serial line goes ("stdio"). dir gets a copy of
 // the firmware's variables. The error is a *MissingError if something is not installed.
 func (m Machine) Command(dir, serial string) (program string, args []string, err error) {
 	m = m.withDefaults()
@@ -224,8 +224,8 @@ func (p platform) copyVariables(dir string) (string, error) {
 // escape doubles commas, which divide the parts of an option (qemu(1)).
 func escape(name string) string { return strings.ReplaceAll(name, ",", ",,") }
 
-// HostAccel gives the -accel for this machine's own architecture, hostArch in Debian's words: KVM if /dev/kvm works for
-// this user, else Software.
+// HostAccel returns the -accel for this machine's own architecture, hostArch in Debian's words: KVM if
+// /dev/kvm works for this user, else Software.
 func HostAccel(hostArch, arch string) string {
 	if hostArch != arch && (hostArch != "amd64" || arch != "i386") {
 		return Software

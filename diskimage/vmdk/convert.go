@@ -212,7 +212,7 @@ func (w *writer) finish() error {
 	return w.out.Flush()
 }
 
-// writeMarked writes a marker and what it announces, and gives the sector of the latter.
+// writeMarked writes a marker and what it announces, and returns the sector of the latter.
 func (w *writer) writeMarked(kind uint32, data []byte) (uint32, error) {
 	m := marker{Sectors: uint64(rawimage.Blocks(int64(len(data)), sectorSize)), Type: kind}
 	if err := w.write(encode(m)); err != nil {
@@ -225,7 +225,7 @@ func (w *writer) writeMarked(kind uint32, data []byte) (uint32, error) {
 	return sector, w.write(data)
 }
 
-// entries gives the bytes of a table.
+// entries returns the bytes of a table.
 func entries(table []uint32) []byte {
 	b := make([]byte, 0, len(table)*entrySize)
 	for _, entry := range table {

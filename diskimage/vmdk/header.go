@@ -96,7 +96,7 @@ func newHeader(capacity, directory uint64) header {
 	}
 }
 
-// encode gives the bytes of a struct of the format.
+// encode returns the bytes of a struct of the format.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
@@ -112,7 +112,7 @@ const (
 	maxCylinders    = 65535
 )
 
-// descriptor gives the text that describes the disk. The content ID must not be that of "no parent", all ones.
+// descriptor returns the text that describes the disk. The content ID must not be that of "no parent", all ones.
 func descriptor(capacity int64, id uuid.UUID) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Disk DescriptorFile\nversion=1\nCID=%08x\nparentCID=ffffffff\ncreateType=\"streamOptimized\"\n\n",

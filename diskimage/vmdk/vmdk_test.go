@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vmdk"
 )
 
-// with gives a converter with options.
+// with returns a converter with options.
 func with(opts vmdk.Options) rawimagetest.Convert {
 	return func(ctx context.Context, dst, src *os.File) error { return vmdk.Convert(ctx, dst, src, opts) }
 }

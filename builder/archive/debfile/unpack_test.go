@@ -92,7 +92,8 @@ func TestUnpackKeepsAttributes(t *testing.T) {
 	if os.Geteuid() != 0 {
 		// Only root can set owners: run this test again as root of a user namespace with subordinate IDs.
 		args := []string{"--user", "--map-root-user", "--map-auto", os.Args[0], "-test.run=^" + t.Name() + "$"}
-		if out, err := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "unshare"), args...).CombinedOutput(); err != nil {
+		cmd := exec.CommandContext(t.Context(), diskimagetest.Tool(t, "unshare"), args...)
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("as root of a user namespace: %v\n%s", err, out)
 		}
 		return

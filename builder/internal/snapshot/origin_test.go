@@ -13,8 +13,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// originsOfPlaces are those of images of some remotes.
-func originsOfPlaces(remotes ...string) origins {
+// originsFrom returns those of images of some remotes.
+func originsFrom(remotes ...string) origins {
 	var o origins
 	for _, remote := range remotes {
 		o = o.with(origin{Remote: remote, Image: HashOf(remote)})
@@ -38,7 +38,7 @@ func TestOriginsDecideWhoUsesSnapshot(t *testing.T) {
 			map[string]string{labelLayers: strings.Join([]string{"L", string(HashOf(own))}, " ")})
 		e.All = append(e.All, types.Snapshot{Name: name, Labels: labels})
 	}
-	one, both := originsOfPlaces("oci:/work/one"), originsOfPlaces("oci:/work/one", "docker://r.example/two")
+	one, both := originsFrom("oci:/work/one"), originsFrom("oci:/work/one", "docker://r.example/two")
 	add(both)
 	add(one)
 	open := one.with()
@@ -92,7 +92,7 @@ func TestOriginsDecideWhoUsesSnapshot(t *testing.T) {
 
 func TestTitleNamesOrigins(t *testing.T) {
 	t.Parallel()
-	name, labels := originsOfPlaces("oci:/one", "oci:/two").mark(NamePrefix+"made:1",
+	name, labels := originsFrom("oci:/one", "oci:/two").mark(NamePrefix+"made:1",
 		map[string]string{labelTitle: "make the initramfs"})
 	const want = "make the initramfs, from oci:/one and oci:/two"
 	if got := Title(types.Snapshot{Name: name, Labels: labels}); got != want {
@@ -115,7 +115,7 @@ func TestInitramfsHasOriginsOfTarget(t *testing.T) {
 	from := Remote{"oci", "/one"}
 	trusts, others := initramfsChain(t, e), initramfsChain(t, e)
 	trusts.store.Settings.From = []Remote{from}
-	if ran, _ := makeInitramfsOf(t, initramfsTarget(t), trusts, originsOfPlaces("oci:/one")); !ran {
+	if ran, _ := makeInitramfsOf(t, initramfsTarget(t), trusts, originsFrom("oci:/one")); !ran {
 		t.Fatal("it did not run the first time")
 	}
 	if ran, why := makeInitramfsOf(t, initramfsTarget(t), trusts, nil); ran {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package dirfd works on files that are named by an open directory and a name in it. Programs of a container
-// may put symbolic links in the place of directories at any time, and a path that is resolved again then
+// may put symbolic links in place of directories at any time, and a path that is resolved again then
 // leads elsewhere; a directory that is open stays what it is. Entry is such a name: it can be looked at,
 // copied, renamed and removed without following a link. Beside that there are directories which are locked as
 // long as somebody works on them, so that the next process can tell what a killed one has left (MakeLocked,

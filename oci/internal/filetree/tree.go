@@ -29,8 +29,8 @@ import (
 // once faster than one after the other.
 const treeWorkers = 8
 
-// tree is what a directory holds, sorted by name.
-type tree struct {
+// Tree is what a directory holds, sorted by name.
+type Tree struct {
 	root  string
 	files []treeFile
 }
@@ -52,8 +52,8 @@ func (f treeFile) inode() inode { return inode{uint64(f.stat.Dev), f.stat.Ino} }
 func (f treeFile) isDir() bool { return f.stat.Mode&unix.S_IFMT == unix.S_IFDIR }
 
 // Scan looks at all files below root, and root itself.
-func Scan(ctx context.Context, root string) (*tree, error) {
-	t := &tree{root: root}
+func Scan(ctx context.Context, root string) (*Tree, error) {
+	t := &Tree{root: root}
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(treeWorkers)
@@ -94,7 +94,7 @@ func Scan(ctx context.Context, root string) (*tree, error) {
 
 // lookInto looks at all files of a directory. The system calls are made as they are, because os.File makes seven for
 // each directory where four do.
-func (t *tree) lookInto(dir string) (files []treeFile, err error) {
+func (t *Tree) lookInto(dir string) (files []treeFile, err error) {
 	at := filepath.Join(t.root, dir)
 	fd, err := unix.Open(at, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -125,7 +125,7 @@ func (t *tree) lookInto(dir string) (files []treeFile, err error) {
 }
 
 // look asks for all of a file but its contents; base is its name in the directory fd.
-func (t *tree) look(fd int, base, name string) (treeFile, error) {
+func (t *Tree) look(fd int, base, name string) (treeFile, error) {
 	f := treeFile{name: name}
 	at := filepath.Join(t.root, name)
 	if err := unix.Fstatat(fd, base, &f.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -165,7 +165,7 @@ func attributeNames(name string) (string, error) {
 }
 
 // Size is how many bytes the files have, each counted once however many names it has.
-func (t *tree) Size() int64 {
+func (t *Tree) Size() int64 {
 	seen := map[inode]bool{}
 	var total int64
 	for _, f := range t.files {
@@ -183,7 +183,7 @@ func (t *tree) Size() int64 {
 
 // Looks is a digest of what lstat(2) and its like tell of the files. Whoever changes a file changes its ctime, which no
 // program can set, so that a tree with the same digest is the same but for what a disk has done to it.
-func (t *tree) Looks() digest.Digest {
+func (t *Tree) Looks() digest.Digest {
 	h := NewFieldHash()
 	for _, f := range t.files {
 		f.describe(h)
@@ -193,7 +193,7 @@ func (t *tree) Looks() digest.Digest {
 }
 
 // describe adds to a digest what a copy of the file has as well.
-func (f treeFile) describe(h *fieldHash) {
+func (f treeFile) describe(h *FieldHash) {
 	h.Text(f.name, f.link, f.attrs)
 	h.number(uint64(f.stat.Mode), uint64(f.stat.Uid), uint64(f.stat.Gid), uint64(f.stat.Mtim.Sec),
 		uint64(f.stat.Mtim.Nsec))
@@ -208,7 +208,7 @@ func (f treeFile) describe(h *fieldHash) {
 
 // Contents is a digest of all that a tree is: also of what is in its files and extended attributes, and which names are
 // one file, but not of ctime.
-func (t *tree) Contents(ctx context.Context) (digest.Digest, error) {
+func (t *Tree) Contents(ctx context.Context) (digest.Digest, error) {
 	sums := make([][sha256.Size]byte, len(t.files))
 	first := map[inode]string{}
 	same := make([]string, len(t.files))
@@ -246,7 +246,7 @@ func (t *tree) Contents(ctx context.Context) (digest.Digest, error) {
 }
 
 // sum is a digest of a file's extended attributes and contents.
-func (t *tree) sum(f treeFile) (sum [sha256.Size]byte, err error) {
+func (t *Tree) sum(f treeFile) (sum [sha256.Size]byte, err error) {
 	h := NewFieldHash()
 	at := filepath.Join(t.root, f.name)
 	for name := range bytes.SplitSeq([]byte(f.attrs), []byte{0}) {
@@ -284,15 +284,16 @@ func (t *tree) sum(f treeFile) (sum [sha256.Size]byte, err error) {
 // copyBuffers are for reading files and directories.
 var copyBuffers = sync.Pool{New: func() any { buf := make([]byte, 128<<10); return &buf }}
 
-// fieldHash is a SHA-256 of fields, in which none can be taken for a part of another.
-type fieldHash struct {
+// FieldHash is a SHA-256 of fields, in which none can be taken for a part of another.
+type FieldHash struct {
 	w   hash.Hash
 	buf []byte
 }
 
-func NewFieldHash() *fieldHash { return &fieldHash{w: sha256.New()} }
+// NewFieldHash returns the hash of no fields.
+func NewFieldHash() *FieldHash { return &FieldHash{w: sha256.New()} }
 
-func (h *fieldHash) Text(fields ...string) {
+func (h *FieldHash) Text(fields ...string) {
 	h.buf = h.buf[:0]
 	for _, f := range fields {
 		h.buf = binary.BigEndian.AppendUint64(h.buf, uint64(len(f)))
@@ -301,7 +302,7 @@ func (h *fieldHash) Text(fields ...string) {
 	h.w.Write(h.buf) // a hash never fails
 }
 
-func (h *fieldHash) number(fields ...uint64) {
+func (h *FieldHash) number(fields ...uint64) {
 	h.buf = h.buf[:0]
 	for _, f := range fields {
 		h.buf = binary.BigEndian.AppendUint64(h.buf, f)
@@ -309,6 +310,6 @@ func (h *fieldHash) number(fields ...uint64) {
 	h.w.Write(h.buf) // a hash never fails
 }
 
-func (h *fieldHash) Digest() digest.Digest {
+func (h *FieldHash) Digest() digest.Digest {
 	return digest.NewDigestFromBytes(digest.SHA256, h.w.Sum(nil))
 }

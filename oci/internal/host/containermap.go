@@ -45,11 +45,11 @@ func MapIDs(ctx context.Context, spec *specs.Spec, pidfd int) error {
 	if err != nil {
 		return fmt.Errorf("find the process: %w", err)
 	}
-	return idMaps{Uid: mapLines(spec.Linux.UIDMappings), gid: mapLines(spec.Linux.GIDMappings),
+	return IDMaps{Uid: mapLines(spec.Linux.UIDMappings), gid: mapLines(spec.Linux.GIDMappings),
 		own: true}.write(ctx, pid)
 }
 
-// mapLines are the arguments of idMaps for the mappings of a spec.
+// mapLines are the arguments of IDMaps for the mappings of a spec.
 func mapLines(mappings []specs.LinuxIDMapping) []string {
 	var args []string
 	for _, m := range mappings {

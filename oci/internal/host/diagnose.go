@@ -17,8 +17,8 @@ import (
 type Error struct {
 	// Cause is one sentence without a full stop that says what is missing.
 	Cause string
-	// Cure is what its owner can do about it, in one sentence.
-	Cure string
+	// Fix is what its owner can do about it, in one sentence.
+	Fix string
 	// Err is what the attempt gave; nil if there was none.
 	Err error
 }
@@ -38,6 +38,7 @@ func (e *Error) Is(target error) bool { return target == errors.ErrUnsupported }
 // Attempt names what was tried when the host refused.
 type Attempt string
 
+// The attempts, in the order in which they are made.
 const (
 	TryClone     Attempt = "clone"     // making the namespaces
 	tryIDMap     Attempt = "idmap"     // newuidmap or newgidmap
@@ -58,8 +59,8 @@ const (
 	trySupervise Attempt = "supervise" // answering system calls, see package supervise
 )
 
-// facts are what helps to say why an attempt failed. They are looked up only after it did.
-type facts struct {
+// Facts are what helps to say why an attempt failed. They are looked up only after it did.
+type Facts struct {
 	root       bool   // the caller is uid 0
 	user       string // name or number of the caller
 	executable string
@@ -76,10 +77,11 @@ type facts struct {
 // procSys is where the kernel's settings are.
 var procSys = os.DirFS("/proc/sys")
 
-func GatherFacts(user string) facts { return factsFrom(procSys, user) }
+// GatherFacts returns what this host says of itself, for the user of that name.
+func GatherFacts(user string) Facts { return factsFrom(procSys, user) }
 
 // factsFrom is gatherFacts with the kernel's settings from elsewhere.
-func factsFrom(settings fs.FS, user string) facts {
+func factsFrom(settings fs.FS, user string) Facts {
 	sysctl := func(name, value string) bool {
 		text, err := fs.ReadFile(settings, name)
 		return err == nil && strings.TrimSpace(string(text)) == value
@@ -89,7 +91,7 @@ func factsFrom(settings fs.FS, user string) facts {
 		executable = "/usr/bin/vmdebootstrap"
 	}
 	noNewPrivs, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
-	return facts{
+	return Facts{
 		root: unix.Getuid() == 0, user: user, executable: executable,
 		appArmorRestricts: sysctl("kernel/apparmor_restrict_unprivileged_userns", "1"),
 		cloneForbidden:    sysctl("kernel/unprivileged_userns_clone", "0"),
@@ -99,12 +101,12 @@ func factsFrom(settings fs.FS, user string) facts {
 }
 
 const (
-	cureContainer = "start the outer container with --privileged, or run this on a machine of its own"
-	cureMaxUserNS = "as root, run: sysctl -w user.max_user_namespaces=15000"
+	fixContainer = "start the outer container with --privileged, or run this on a machine of its own"
+	fixMaxUserNS = "as root, run: sysctl -w user.max_user_namespaces=15000"
 )
 
 // Diagnose turns a failed attempt into a sentence and a cure.
-func Diagnose(try Attempt, err error, f facts) *Error {
+func Diagnose(try Attempt, err error, f Facts) *Error {
 	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	if inPlace := diagnoseInPlace(try, err); inPlace != nil {
 		return inPlace
@@ -129,13 +131,13 @@ func Diagnose(try Attempt, err error, f facts) *Error {
 			"use the isolation root or auto; or Linux 5.19, and ext4, xfs, btrfs or the like for /, the working and the state directory", err,
 		}
 	case f.root && denied:
-		return &Error{"this root may not mount (CAP_SYS_ADMIN is missing, as in most containers)", cureContainer, err}
+		return &Error{"this root may not mount (CAP_SYS_ADMIN is missing, as in most containers)", fixContainer, err}
 	case try == TryClone && errors.Is(err, unix.ENOSPC):
 		cause := "the limit of user namespaces is reached (user.max_user_namespaces)"
 		if f.noneAllowed {
 			cause = "user namespaces are switched off (user.max_user_namespaces is 0)"
 		}
-		return &Error{cause, cureMaxUserNS, err}
+		return &Error{cause, fixMaxUserNS, err}
 	case try == TryClone && f.cloneForbidden:
 		return &Error{
 			"user namespaces are for root only (kernel.unprivileged_userns_clone is 0)",
@@ -147,7 +149,7 @@ func Diagnose(try Attempt, err error, f facts) *Error {
 			"as root, run: " + loadProfile(f.executable), err,
 		}
 	case try == TryClone && denied:
-		return &Error{"the host forbids user namespaces, as most containers do", cureContainer, err}
+		return &Error{"the host forbids user namespaces, as most containers do", fixContainer, err}
 	case try == TryClone && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)):
 		return &Error{"this kernel has no user namespaces", "use a kernel with CONFIG_USER_NS, or run as root", err}
 	case try == tryIDMap && errors.Is(err, exec.ErrNotFound):
@@ -210,6 +212,6 @@ func noRange(user, file string, have uint64) *Error {
 	}
 	return &Error{
 		Cause: cause,
-		Cure:  fmt.Sprintf("as root, run: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s", user),
+		Fix:   fmt.Sprintf("as root, run: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s", user),
 	}
 }

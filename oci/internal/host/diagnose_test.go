@@ -13,48 +13,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestDiagnoseNamesCauseAndCure(t *testing.T) {
+func TestDiagnoseNamesCauseAndFix(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name        string
 		try         Attempt
 		err         error
-		facts       facts
+		facts       Facts
 		cause, cure string // parts of them
 	}{
-		{"root of a container", TryClone, unix.EPERM, facts{root: true}, "CAP_SYS_ADMIN is missing", "--privileged"},
-		{"root of a container, later", tryMount, unix.EACCES, facts{root: true, appArmorRestricts: true},
+		{"root of a container", TryClone, unix.EPERM, Facts{root: true}, "CAP_SYS_ADMIN is missing", "--privileged"},
+		{"root of a container, later", tryMount, unix.EACCES, Facts{root: true, appArmorRestricts: true},
 			"CAP_SYS_ADMIN is missing", "--privileged"},
-		{"switched off", TryClone, unix.ENOSPC, facts{noneAllowed: true}, "user.max_user_namespaces is 0",
+		{"switched off", TryClone, unix.ENOSPC, Facts{noneAllowed: true}, "user.max_user_namespaces is 0",
 			"sysctl -w user.max_user_namespaces="},
-		{"used up", TryClone, unix.ENOSPC, facts{}, "the limit of user namespaces is reached",
+		{"used up", TryClone, unix.ENOSPC, Facts{}, "the limit of user namespaces is reached",
 			"sysctl -w user.max_user_namespaces="},
-		{"old Debian", TryClone, unix.EPERM, facts{cloneForbidden: true}, "kernel.unprivileged_userns_clone is 0",
+		{"old Debian", TryClone, unix.EPERM, Facts{cloneForbidden: true}, "kernel.unprivileged_userns_clone is 0",
 			"sysctl -w kernel.unprivileged_userns_clone=1"},
-		{"Ubuntu", tryMount, unix.EACCES, facts{appArmorRestricts: true, executable: "/opt/vmdebootstrap"}, "AppArmor",
+		{"Ubuntu", tryMount, unix.EACCES, Facts{appArmorRestricts: true, executable: "/opt/vmdebootstrap"}, "AppArmor",
 			"/opt/vmdebootstrap doctor --apparmor-profile > /etc/apparmor.d/vmdebootstrap && apparmor_parser -r /etc/apparmor.d/vmdebootstrap"},
-		{"Ubuntu, a path with a space", tryMount, unix.EPERM, facts{appArmorRestricts: true,
+		{"Ubuntu, a path with a space", tryMount, unix.EPERM, Facts{appArmorRestricts: true,
 			executable: "/opt/my tools/it's"}, "AppArmor", `'/opt/my tools/it'\''s' doctor`},
-		{"no mknod", tryDevices, unix.EPERM, facts{root: true}, "CAP_MKNOD is missing", "CAP_MKNOD"},
-		{"nodev", tryDeviceUse, unix.EACCES, facts{root: true}, "nodev", "--state-dir"},
-		{"no setcap", tryOwners, unix.EPERM, facts{root: true}, "capabilities", "default capabilities"},
-		{"no chroot", tryRoot, unix.EPERM, facts{root: true}, "CAP_SYS_CHROOT is missing", "CAP_SYS_CHROOT"},
-		{"an old kernel", trySupervise, unix.EINVAL, facts{root: true}, "Linux 5.19", "newer kernel"},
-		{"rename across", tryMove, unix.EXDEV, facts{root: true}, "renamed", "--state-dir"},
-		{"full", tryState, unix.ENOSPC, facts{root: true}, "state directory", "--state-dir"},
-		{"seccomp", TryClone, unix.EPERM, facts{}, "forbids user namespaces", "--privileged"},
-		{"kernel without", TryClone, unix.EINVAL, facts{}, "this kernel has no user namespaces", "CONFIG_USER_NS"},
-		{"no newuidmap", tryIDMap, fmt.Errorf("look: %w", exec.ErrNotFound), facts{}, "not installed",
+		{"no mknod", tryDevices, unix.EPERM, Facts{root: true}, "CAP_MKNOD is missing", "CAP_MKNOD"},
+		{"nodev", tryDeviceUse, unix.EACCES, Facts{root: true}, "nodev", "--state-dir"},
+		{"no setcap", tryOwners, unix.EPERM, Facts{root: true}, "capabilities", "default capabilities"},
+		{"no chroot", tryRoot, unix.EPERM, Facts{root: true}, "CAP_SYS_CHROOT is missing", "CAP_SYS_CHROOT"},
+		{"an old kernel", trySupervise, unix.EINVAL, Facts{root: true}, "Linux 5.19", "newer kernel"},
+		{"rename across", tryMove, unix.EXDEV, Facts{root: true}, "renamed", "--state-dir"},
+		{"full", tryState, unix.ENOSPC, Facts{root: true}, "state directory", "--state-dir"},
+		{"seccomp", TryClone, unix.EPERM, Facts{}, "forbids user namespaces", "--privileged"},
+		{"kernel without", TryClone, unix.EINVAL, Facts{}, "this kernel has no user namespaces", "CONFIG_USER_NS"},
+		{"no newuidmap", tryIDMap, fmt.Errorf("look: %w", exec.ErrNotFound), Facts{}, "not installed",
 			"apt install uidmap"},
-		{"no_new_privs", tryIDMap, errors.New("exit status 1"), facts{noNewPrivs: true}, "no_new_privs",
+		{"no_new_privs", tryIDMap, errors.New("exit status 1"), Facts{noNewPrivs: true}, "no_new_privs",
 			"login session"},
-		{"newuidmap refuses", tryIDMap, errors.New("exit status 1"), facts{user: "alice"},
+		{"newuidmap refuses", tryIDMap, errors.New("exit status 1"), Facts{user: "alice"},
 			"of alice could not be mapped", "--reinstall uidmap"},
-		{"anything else", tryStartSelf, unix.ENOMEM, facts{}, "no container can be made here", "another machine"},
+		{"anything else", tryStartSelf, unix.ENOMEM, Facts{}, "no container can be made here", "another machine"},
 	} {
 		got := Diagnose(tt.try, tt.err, tt.facts)
-		if !strings.Contains(got.Cause, tt.cause) || !strings.Contains(got.Cure, tt.cure) {
-			t.Errorf("%s: got %q, %q", tt.name, got.Cause, got.Cure)
+		if !strings.Contains(got.Cause, tt.cause) || !strings.Contains(got.Fix, tt.cure) {
+			t.Errorf("%s: got %q, %q", tt.name, got.Cause, got.Fix)
 		}
 		if !errors.Is(got, tt.err) {
 			t.Errorf("%s: the error is lost", tt.name)

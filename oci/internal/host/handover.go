@@ -36,7 +36,7 @@ type handover struct {
 // ownIDs reports whether the caller is a root who has a range of ids of its own now.
 func (h *handover) ownIDs() bool { return len(h.Mounts) > 0 }
 
-// file gives what is handed over as an open file.
+// file returns what is handed over as an open file.
 func (h *handover) file() (_ *os.File, err error) {
 	fd, err := unix.MemfdCreate("vmdebootstrap", unix.MFD_CLOEXEC)
 	if err != nil {

@@ -34,7 +34,7 @@ type idRange struct {
 func parseSubIDs(r io.Reader, name string, id int) ([]idRange, error) {
 	number := strconv.Itoa(id)
 	lines, err := subid.ParseSubIDFilter(r, func(line subid.SubID) bool {
-		// What is no number is read as 0, and no file lends anybody root.
+		// What is no number is read as 0, and no file shares anybody root.
 		return (line.Name == name || line.Name == number) &&
 			0 < line.SubID && line.SubID <= math.MaxUint32 && 0 < line.Count && line.Count <= math.MaxUint32
 	})
@@ -107,8 +107,8 @@ func mapArgs(self int, ranges []idRange) []string {
 	return args
 }
 
-// idMaps are the two maps of a user namespace, as arguments of newuidmap and newgidmap.
-type idMaps struct {
+// IDMaps are the two maps of a user namespace, as arguments of newuidmap and newgidmap.
+type IDMaps struct {
 	Uid, gid []string
 	// own: no program is needed to write them.
 	own bool
@@ -117,14 +117,14 @@ type idMaps struct {
 }
 
 // singleIDs maps the caller alone.
-func singleIDs(uid, gid int) idMaps {
-	return idMaps{Uid: mapArgs(uid, nil), gid: mapArgs(gid, nil), own: true, groupless: true}
+func singleIDs(uid, gid int) IDMaps {
+	return IDMaps{Uid: mapArgs(uid, nil), gid: mapArgs(gid, nil), own: true, groupless: true}
 }
 
 // rootIDs maps all ids of this namespace to themselves, as root may, but for the very last: where all 2³²-1 of them are
 // mapped, programs take the namespace for the host's own.
-func rootIDs() (idMaps, error) {
-	maps := idMaps{own: true}
+func rootIDs() (IDMaps, error) {
+	maps := IDMaps{own: true}
 	for _, m := range []struct {
 		file string
 		args *[]string
@@ -159,19 +159,19 @@ func CallerName(uid int) string {
 }
 
 // findIDMaps looks up the subordinate ids of a user. Groups are given to users, too: subgid(5) names the user.
-func findIDMaps(ctx context.Context, name string, uid, gid int) (idMaps, error) {
+func findIDMaps(ctx context.Context, name string, uid, gid int) (IDMaps, error) {
 	uids, err := subIDs(ctx, "/etc/subuid", name, uid)
 	if err != nil {
-		return idMaps{}, err
+		return IDMaps{}, err
 	}
 	gids, err := subIDs(ctx, "/etc/subgid", name, uid, "-g")
 	if err != nil {
-		return idMaps{}, err
+		return IDMaps{}, err
 	}
-	return idMaps{Uid: mapArgs(uid, uids), gid: mapArgs(gid, gids)}, nil
+	return IDMaps{Uid: mapArgs(uid, uids), gid: mapArgs(gid, gids)}, nil
 }
 
-// subIDs gives the ranges of a user from a file; where that has none, ids may be served by a directory such
+// subIDs returns the ranges of a user from a file; where that has none, ids may be served by a directory such
 // as LDAP, which getsubids asks.
 func subIDs(ctx context.Context, file, name string, uid int, getsubidsOptions ...string) ([]idRange, error) {
 	data, err := os.ReadFile(file)
@@ -196,7 +196,7 @@ func subIDs(ctx context.Context, file, name string, uid int, getsubidsOptions ..
 
 // write writes the maps of a process that waits in a new user namespace. The programs are setuid: the kernel lets an
 // ordinary user map nothing but itself, and that without groups.
-func (m idMaps) write(ctx context.Context, pid int) error {
+func (m IDMaps) write(ctx context.Context, pid int) error {
 	if m.own {
 		files := [][2]string{{"uid_map", lines(m.Uid)}, {"gid_map", lines(m.gid)}}
 		if m.groupless {

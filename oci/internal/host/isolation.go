@@ -14,7 +14,7 @@ import (
 // Isolation is how containers are made on this host.
 type Isolation string
 
-// The kinds of isolation. Each is a rung of a ladder: the first that this host allows is taken.
+// The kinds of isolation. Each is a candidate of a ladder: the first that this host allows is taken.
 const (
 	// IsolationAuto is whatever works, found out by trying.
 	IsolationAuto Isolation = "auto"
@@ -81,12 +81,12 @@ func (i Isolation) namespaces() uintptr {
 func (i Isolation) suits(uid int) error {
 	if (i == IsolationRoot || i == IsolationChroot) && uid != 0 {
 		return &Error{Cause: fmt.Sprintf("the isolation %s is for root", i),
-			Cure: "use the isolation userns or auto, or run as root"}
+			Fix: "use the isolation userns or auto, or run as root"}
 	}
 	return nil
 }
 
-// noneWorks joins what each rung of the ladder lacks; errs are not empty.
+// noneWorks joins what each candidate of the ladder lacks; errs are not empty.
 func noneWorks(errs []error) error {
 	if text := errs[0].Error(); causes(errs) == text {
 		return errs[0]
@@ -95,7 +95,7 @@ func noneWorks(errs []error) error {
 	if !errors.As(errs[len(errs)-1], &last) {
 		return errors.Join(errs...)
 	}
-	return &Error{Cause: causes(errs), Cure: last.Cure}
+	return &Error{Cause: causes(errs), Fix: last.Fix}
 }
 
 // causes joins what errors say, each once.

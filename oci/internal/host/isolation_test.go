@@ -28,21 +28,21 @@ func TestCandidatesFollowTheLadder(t *testing.T) {
 	}
 	for _, isolation := range []Isolation{IsolationRoot, IsolationChroot} {
 		var host *Error
-		if err := isolation.suits(1000); !errors.As(err, &host) || host.Cure == "" {
+		if err := isolation.suits(1000); !errors.As(err, &host) || host.Fix == "" {
 			t.Errorf("%s of an ordinary user: got %v", isolation, err)
 		}
 	}
 }
 
-func TestRefusedRungsAreToldTogether(t *testing.T) {
+func TestRefusedCandidatesAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	got := noneWorks([]error{
-		Diagnose(TryClone, unix.EPERM, facts{root: true}), Diagnose(tryDevices, unix.EPERM, facts{root: true}),
+		Diagnose(TryClone, unix.EPERM, Facts{root: true}), Diagnose(tryDevices, unix.EPERM, Facts{root: true}),
 	})
 	var host *Error
 	if !errors.As(got, &host) || !strings.Contains(host.Cause, "CAP_SYS_ADMIN is missing") ||
 		!strings.Contains(host.Cause, "CAP_MKNOD is missing") ||
-		!strings.Contains(host.Cure, "CAP_MKNOD") {
+		!strings.Contains(host.Fix, "CAP_MKNOD") {
 		t.Errorf("got %v", got)
 	}
 }

@@ -41,11 +41,11 @@ const (
 )
 
 // OwnIDs maps a range of the host for root.
-func OwnIDs() (idMaps, error) {
+func OwnIDs() (IDMaps, error) {
 	if err := allIDs(); err != nil {
-		return idMaps{}, err
+		return IDMaps{}, err
 	}
-	maps := idMaps{own: true}
+	maps := IDMaps{own: true}
 	for _, m := range []struct {
 		file string
 		args *[]string
@@ -63,7 +63,7 @@ func OwnIDs() (idMaps, error) {
 	return maps, nil
 }
 
-// ownRange gives the first id of a range for root, by the content of /etc/subuid or /etc/subgid: root's own
+// ownRange returns the first id of a range for root, by the content of /etc/subuid or /etc/subgid: root's own
 // if it has one that is long enough, else one that is nobody's.
 func ownRange(file []byte) (uint64, error) {
 	roots, err := parseSubIDs(bytes.NewReader(file), "root", 0)
@@ -75,12 +75,12 @@ func ownRange(file []byte) (uint64, error) {
 			return r.Start, nil
 		}
 	}
-	lent, err := subid.ParseSubID(bytes.NewReader(file))
+	shared, err := subid.ParseSubID(bytes.NewReader(file))
 	if err != nil {
 		return 0, err
 	}
 	for start := int64(ownFirst); start < ownEnd; start += ownCount {
-		if !slices.ContainsFunc(lent,
+		if !slices.ContainsFunc(shared,
 			func(l subid.SubID) bool { return l.SubID < start+ownCount && start < l.SubID+l.Count }) {
 			return uint64(start), nil
 		}
@@ -113,7 +113,7 @@ func allIDs() error {
 	if inUserNamespace() {
 		return &Error{
 			Cause: "this root is one of a user namespace, which may not map file systems to other ids",
-			Cure:  "use the isolation root or auto, or run as an ordinary user",
+			Fix:   "use the isolation root or auto, or run as an ordinary user",
 		}
 	}
 	return nil
@@ -158,7 +158,7 @@ func copyHost() (copies hostCopies, err error) {
 		copies = append(copies, hostCopy{os.NewFile(uintptr(fd), m.Mountpoint), uint64(m.ID), m.Mountpoint})
 	}
 	if len(copies) == 0 || !slices.ContainsFunc(copies, func(m hostCopy) bool { return m.at == "/" }) {
-		return copies, &Error{Cause: "the root directory is no mount", Cure: "use the isolation root or auto"}
+		return copies, &Error{Cause: "the root directory is no mount", Fix: "use the isolation root or auto"}
 	}
 	slices.SortStableFunc(copies, func(a, b hostCopy) int { return strings.Compare(a.at, b.at) })
 	return copies, nil
@@ -223,7 +223,7 @@ func (h hostCopies) mapTo(pid int, needed ...string) error {
 }
 
 // enterMounts mounts what hostCopies are open from a descriptor on, each at its place, and makes that the
-// root directory of this process, which has a mount namespace of its own. It gives a name of this program
+// root directory of this process, which has a mount namespace of its own. It returns a name of this program
 // there.
 func enterMounts(first int, places []string) (program string, err error) {
 	dir, err := os.Getwd()
@@ -259,7 +259,7 @@ func enterMounts(first int, places []string) (program string, err error) {
 	if err := errors.Join(unix.Fchdir(old), unix.Unmount(".", unix.MNT_DETACH)); err != nil {
 		return "", fmt.Errorf("leave the root directory: %w", err)
 	}
-	if err := os.Chdir(dir); err != nil {
+	if err := unix.Chdir(dir); err != nil {
 		return "", err
 	}
 	if after, err := os.Stat(program); err != nil || !os.SameFile(before, after) {

@@ -51,7 +51,7 @@ func (p Place) NeedUsers(work string) error {
 	}
 	return &Error{
 		Cause: fmt.Sprintf("%s needs subordinate ids", work),
-		Cure:  "as root, run: apt install uidmap, and: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; or write a tar file, an OCI image or a disk image",
+		Fix:   "as root, run: apt install uidmap, and: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; or write a tar file, an OCI image or a disk image",
 	}
 }
 
@@ -62,7 +62,7 @@ func (p Place) NeedStore() error {
 	if p.Isolation == IsolationUserNS && p.Caller == 0 {
 		return &Error{
 			Cause: "the store of root's podman cannot be used from a user namespace",
-			Cure:  "use the isolation root, or write an OCI image and let podman pull that",
+			Fix:   "use the isolation root, or write an OCI image and let podman pull that",
 		}
 	}
 	return p.NeedUsers("the store of podman")

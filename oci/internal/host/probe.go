@@ -20,8 +20,8 @@ import (
 
 // Report says how containers can be made on this host, found out by trying.
 type Report struct {
-	// Rungs are the kinds of isolation, in the order in which they are tried.
-	Rungs []Rung
+	// Candidates are the kinds of isolation, in the order in which they are tried.
+	Candidates []Candidate
 	// Isolation is the one that a build takes; empty if none works.
 	Isolation Isolation
 	// Driver is that of the store under this isolation, and NoOverlay why it is not overlay.
@@ -30,8 +30,8 @@ type Report struct {
 	AppArmor bool
 }
 
-// Rung is one kind of isolation.
-type Rung struct {
+// Candidate is one kind of isolation.
+type Candidate struct {
 	Isolation Isolation
 	// Err is nil if it works here; an error that is a *HostError says what is missing and how to get it.
 	Err error
@@ -54,17 +54,17 @@ func Probe(ctx context.Context, stateDir string) (Report, error) {
 		if isolation == IsolationAuto {
 			continue
 		}
-		rung := Rung{Isolation: isolation, Err: isolation.suits(uid)}
-		if rung.ForOthers = rung.Err != nil; !rung.ForOthers {
+		candidate := Candidate{Isolation: isolation, Err: isolation.suits(uid)}
+		if candidate.ForOthers = candidate.Err != nil; !candidate.ForOthers {
 			answer, err := probe(ctx, isolation, stateDir)
 			if ctx.Err() != nil {
 				return r, context.Cause(ctx)
 			}
-			if rung.Err = err; err == nil && r.Isolation == "" {
+			if candidate.Err = err; err == nil && r.Isolation == "" {
 				r.Isolation, r.Driver, r.NoOverlay = isolation, answer.Driver, answer.NoOverlay
 			}
 		}
-		r.Rungs = append(r.Rungs, rung)
+		r.Candidates = append(r.Candidates, candidate)
 	}
 	return r, nil
 }
@@ -111,7 +111,7 @@ func ProbeMain() {
 	}
 }
 
-// existing gives a directory, or the nearest above it that is there.
+// existing returns a directory, or the nearest above it that is there.
 func existing(dir string) string {
 	for {
 		if info, err := os.Stat(dir); err == nil && info.IsDir() || dir == filepath.Dir(dir) {

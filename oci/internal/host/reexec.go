@@ -42,9 +42,9 @@ type ReexecConfig struct {
 // demand to drop everything.
 const signalGrace = 100 * time.Millisecond
 
-// Reexec runs this very program again where containers can be made, waits for it and gives its exit status; 128 and the
-// number of the signal if one killed it. There Inside is true, the process is uid 0 (which outside is the caller), and
-// pid 1 of its own pid namespace.
+// Reexec runs this very program again where containers can be made, waits for it and returns its exit status;
+// 128 and the number of the signal if one killed it. There Inside is true, the process is uid 0 (which
+// outside is the caller), and pid 1 of its own pid namespace.
 //
 // SIGINT, SIGTERM and SIGHUP are passed on, once each; the process has its own process group, so that a terminal does
 // not send them, too. A second SIGINT kills. The end of ctx passes on SIGTERM. When this process dies, by whatever
@@ -165,7 +165,7 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 		return nil, err
 	}
 	name := CallerName(uid)
-	var maps idMaps
+	var maps IDMaps
 	var mounts hostCopies
 	switch {
 	case isolation == IsolationUserNS && uid == 0 && mayMount():
@@ -302,7 +302,7 @@ func enoughIDs() error {
 	if n <= minSubIDs {
 		return &Error{
 			Cause: fmt.Sprintf("this user namespace has only %d user ids, and Debian needs %d", n, minSubIDs+1),
-			Cure:  "start the program outside of the namespace, or in one with more ids",
+			Fix:   "start the program outside of the namespace, or in one with more ids",
 		}
 	}
 	return nil

@@ -31,6 +31,7 @@ var OptionFlags = map[string]struct {
 	"noexec": {unix.MS_NOEXEC, unix.MOUNT_ATTR_NOEXEC},
 }
 
+// ParseOptions reads the options of a mount of the runtime specification.
 func ParseOptions(options []string) (Options, error) {
 	var parsed Options
 	var data []string

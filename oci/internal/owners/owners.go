@@ -27,7 +27,7 @@ import (
 // Owner is whose a file is.
 type Owner struct{ UID, GID uint32 }
 
-// root owns what has no note.
+// Root owns what has no note.
 var Root = Owner{}
 
 // NoID leaves an id as it is, in chown(2) and its like.

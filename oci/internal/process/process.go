@@ -55,7 +55,7 @@ func KeepFiles() {
 	_ = unix.CloseRange(FdLifeline, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 }
 
-// LeaveKeyring gives this thread, and what it becomes or starts, an empty session keyring in the place of the caller's.
+// LeaveKeyring gives this thread, and what it becomes or starts, an empty session keyring in place of the caller's.
 func LeaveKeyring() error {
 	// Without a name it is a new one.
 	switch _, _, errno := unix.Syscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0); errno {
@@ -102,7 +102,7 @@ func Exit(status int) {
 	os.Exit(status) //nolint:forbidigo // a helper is a process of its own: its status is its answer
 }
 
-// PIDInProc gives the number that the process of a pidfd has in the /proc that is mounted here.
+// PIDInProc returns the number that the process of a pidfd has in the /proc that is mounted here.
 func PIDInProc(pidfd int) (int, error) {
 	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
 	if err != nil {

@@ -91,7 +91,7 @@ type Registry struct {
 	Log io.Writer
 }
 
-// imageHelper has the helper carry an order out, in the caller's environment, and gives its answer. The error wraps
+// imageHelper has the helper carry an order out, in the caller's environment, and returns its answer. The error wraps
 // fs.ErrNotExist if there is no such image.
 func (r *Registry) imageHelper(ctx context.Context, order request, environ []string, file *os.File) ([]byte, error) {
 	order.TempDir, order.Env = r.Temp, environ
@@ -150,7 +150,7 @@ func Main() {
 	var answer any
 	err := json.NewDecoder(os.Stdin).Decode(&order) //nolint:forbidigo // the helper's order
 	if err == nil {
-		process.SetEnvironment(append(os.Environ(), order.Env...)) //nolint:forbidigo // what the libraries are told, and the caller's
+		process.SetEnvironment(append(os.Environ(), order.Env...)) //nolint:forbidigo // for the libraries
 		answer, err = order.run(ctx)
 	}
 	if err == nil && answer != nil {

@@ -40,14 +40,14 @@ type Binds struct {
 	Covered string
 	// Movable reports whether a directory may be moved.
 	Movable func(dir string) bool
-	// Keep is a directory that is never copied: the store itself, which may lie in a directory that is lent.
+	// Keep is a directory that is never copied: the store itself, which may lie in a directory that is shared.
 	Keep string
 
 	top    *os.File // root, open
 	placed []placement
 }
 
-// placement is one thing in the place of a mount.
+// placement is one thing in place of a mount.
 type placement struct {
 	dirfd.Entry
 	name    string        // where it was put, on the host
@@ -57,7 +57,7 @@ type placement struct {
 	stays   bool          // an empty directory remains
 	moved   *os.File      // the directory that was moved there; nil if it was made
 	source  dirfd.Entry   // where from
-	lent    *sharedDir    // where it has been copied from; nil if that does not matter
+	shared  *sharedDir    // where it has been copied from; nil if that does not matter
 }
 
 // Add puts one mount in its place.
@@ -160,15 +160,15 @@ func (p *Binds) fill(put *placement, m specs.Mount) error {
 	case p.Movable(source):
 		return put.move(source)
 	default:
-		lent, err := copyIn(put.Entry, source, p.Keep)
+		shared, err := copyIn(put.Entry, source, p.Keep)
 		if err != nil {
 			return err
 		}
 		if readonly {
-			lent.close()
+			shared.close()
 			return nil
 		}
-		put.lent = lent
+		put.shared = shared
 		return nil
 	}
 }
@@ -285,9 +285,9 @@ func makeMountPoint(dir int, name string) error {
 // empty takes away what is at the place, and puts back what was there.
 func (put *placement) empty() error {
 	var errs []error
-	if put.lent != nil {
-		errs = append(errs, put.lent.copyOut(put.Entry))
-		put.lent.close()
+	if put.shared != nil {
+		errs = append(errs, put.shared.copyOut(put.Entry))
+		put.shared.close()
 	}
 	if put.moved != nil {
 		errs = append(errs, put.moveBack())

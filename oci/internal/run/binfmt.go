@@ -126,7 +126,7 @@ func register(spec *specs.Spec) (*os.File, error) {
 	}
 	table, err := newBinfmtTable()
 	if err != nil {
-		return nil, &refusal{host.TryBinfmt, "mount binfmt_misc", err}
+		return nil, &deniedError{host.TryBinfmt, "mount binfmt_misc", err}
 	}
 	if err := writeTable(table, spec.Annotations[annotationFormat], name); err != nil {
 		return nil, errors.Join(err, table.Close())
@@ -172,12 +172,12 @@ func writeTable(table *os.File, format, interpreter string) (err error) {
 	return nil
 }
 
-// refusal is an attempt that the host did not allow.
-type refusal struct {
+// deniedError is an attempt that the host did not allow.
+type deniedError struct {
 	try  host.Attempt
 	text string
 	err  error
 }
 
-func (r *refusal) Error() string { return r.text + ": " + r.err.Error() }
-func (r *refusal) Unwrap() error { return r.err }
+func (r *deniedError) Error() string { return r.text + ": " + r.err.Error() }
+func (r *deniedError) Unwrap() error { return r.err }

@@ -19,9 +19,9 @@ import (
 // system by chroot(2) alone. What would be mounted is put in its place for the time of the run, see Binds; the store
 // copies layers, which is its driver "vfs". What is different for the programs:
 //
-//   - /proc and /sys are empty directories, and so is /dev/pts; names in /proc work nevertheless, see package supervise;
+//   - /proc, /sys and /dev/pts are empty directories; names in /proc work nevertheless, see package supervise;
 //   - the host's name, processes and network are seen;
-//   - a directory that is lent to a hook is a copy, and what the hook changed there is brought back at its end, unless
+//   - a directory that is shared with a hook is a copy, and what the hook changed is copied back at its end, unless
 //     the copy itself is gone then.
 
 // runInPlace runs a program as spec says, without its mounts and namespaces.
@@ -29,7 +29,7 @@ func (r *Runner) runInPlace(ctx context.Context, spec *specs.Spec, stdin io.Read
 	if spec.Annotations[annotationInterpreter] != "" {
 		return &host.Error{
 			Cause: "programs of another processor need an emulator, and the isolation chroot cannot register one",
-			Cure:  "on the machine around this container, as root, run: apt install qemu-user-static (its emulators have the flag F); or build on such a machine",
+			Fix:   "on the machine around this container, as root, run: apt install qemu-user-static (its emulators have the flag F); or build on such a machine",
 		}
 	}
 	p := &Binds{Root: spec.Root.Path, Covered: r.Covered, Movable: r.Movable, Keep: r.Keep}

@@ -64,7 +64,7 @@ func PID1() {
 	m := mounter{single: spec.Annotations[annotationSingle] != ""}
 	if err := startAndWait(&m, &spec, signals, &report); err != nil {
 		report.Error = err.Error()
-		var r *refusal
+		var r *deniedError
 		if errors.As(err, &r) {
 			report.Refused = host.NewEnterFailure(r.try, r.text, r.err)
 		}
@@ -104,7 +104,7 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 		Proc: spec.Annotations[annotationProcProxy] != "", Mounts: isolated(spec), Nested: nested(spec),
 	})
 	if errors.Is(err, unix.EBUSY) {
-		return &refusal{host.TryListener, "answer for programs", unix.EBUSY}
+		return &deniedError{host.TryListener, "answer for programs", unix.EBUSY}
 	}
 	if err != nil {
 		return err

@@ -5,7 +5,7 @@
 // have, has package supervise answer their system calls, starts the program and collects what it leaves
 // behind.
 //
-// Runner is what a caller holds. Where nothing can be mounted, Binds puts copies in the place of mounts, and
+// Runner is what a caller holds. Where nothing can be mounted, Binds puts copies in place of mounts, and
 // brings back what has changed in shared directories. An emulator for programs of other processors is
 // registered for one run alone.
 //
@@ -138,10 +138,10 @@ func (r *Runner) Run(ctx context.Context, c Root, p *specs.Process, mounts []spe
 	}
 	unresolve, err := r.resolve(c)
 	if err != nil {
-		return fmt.Errorf("lend the container a name server: %w", err)
+		return fmt.Errorf("share the container a name server: %w", err)
 	}
 	defer func() { err = errors.Join(err, unresolve()) }()
-	spec := Spec(c.Root(), p, append(RunMounts(r.Template, "/run"), mounts...))
+	spec := Spec(c.Root(), p, append(MountsForRun(r.Template, "/run"), mounts...))
 	if err := r.emulate(spec); err != nil {
 		return err
 	}

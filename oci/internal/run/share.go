@@ -18,7 +18,7 @@ import (
 // sharedDir is a copy of a directory of the host, for a run that may change it.
 //
 // Both directories are open since before the run, and all below is reached from there without following a link: the
-// program may put links in the place of directories, or of the copy itself.
+// program may put links in place of directories, or of the copy itself.
 type sharedDir struct {
 	source     string // for messages
 	host, copy *os.File
@@ -155,7 +155,7 @@ func (l *sharedDir) close() {
 	_ = l.copy.Close()
 }
 
-// copyOut does to the lent directory what was done to its copy, which was made at a place. It must be there still.
+// copyOut does to the shared directory what was done to its copy, which was made at a place. It must be there still.
 func (l *sharedDir) copyOut(place dirfd.Entry) error {
 	there, err := place.Is(l.copy)
 	if err != nil {

@@ -67,6 +67,7 @@ func DevMounts(dst string) []specs.Mount {
 	)
 }
 
+// ProcMount mounts a new procfs, that of the PID namespace.
 func ProcMount(dst string) specs.Mount {
 	return specs.Mount{Destination: dst, Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}}
 }
@@ -77,8 +78,8 @@ func SysMount(dst string) specs.Mount {
 		Options: []string{"rbind", "nosuid", "noexec", "nodev", "rro"}}
 }
 
-// RunMounts make a /run at a directory that begins with a copy of template and is gone after the run.
-func RunMounts(template, dst string) []specs.Mount {
+// MountsForRun make a /run at a directory that begins with a copy of template and is gone after the run.
+func MountsForRun(template, dst string) []specs.Mount {
 	return []specs.Mount{
 		{Destination: dst, Type: "bind", Source: template, Options: []string{"bind", "ro"}},
 		{Destination: dst, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755",

@@ -9,6 +9,7 @@ import (
 // operation is what a system call is for.
 type operation int
 
+// The operations.
 const (
 	OpGetdents operation = iota
 	opMissing            // as on a kernel without it: its arguments are out of a filter's sight
@@ -54,6 +55,7 @@ type Call struct {
 	Short bool
 }
 
+// NoArg is the index of an argument that a call does not have.
 const NoArg = -1
 
 // Numbered is a system call of one machine.
@@ -62,6 +64,7 @@ type Numbered struct {
 	Call   Call
 }
 
+// ByPath is a call whose first argument is a path, and whose argument arg is what op is about.
 func ByPath(op operation, arg int) Call {
 	return Call{Op: op, Dir: NoArg, Path: 0, Flags: NoArg, Arg: arg, Mode: arg}
 }
@@ -150,6 +153,7 @@ func OwnerCalls(native uint32) map[Key]Call {
 // IDKind is one of the ids that a process has, an index of credentials.ids. Those of groups are after those of users.
 type IDKind int
 
+// The kinds of ids, in the order of /proc/PID/status.
 const (
 	RealUser IDKind = iota
 	EffectiveUser

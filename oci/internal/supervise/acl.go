@@ -67,8 +67,8 @@ func noteACL(fd int, name string, list acl.List) error {
 	return nil
 }
 
-// inheritACL gives a new file what the default list of its directory says, and the mode that it then has. mode is what
-// its maker asked for, without regard to the umask.
+// inheritACL gives a new file what the default list of its directory says, and the mode that it then has.
+// mode is what its maker asked for, without regard to the umask.
 func inheritACL(fd int, list acl.List, mode uint32, dir bool) (uint32, error) {
 	mode = mode&^0o777 | mode&list.Permissions()
 	if dir {

@@ -250,7 +250,7 @@ func (s *Supervisor) credentials(q *notification, c seccomp.Call) (int64, error)
 	if c.Op == seccomp.OpPrctl {
 		switch q.Data.Args[0] {
 		case unix.PR_SET_KEEPCAPS:
-		case unix.PR_SET_TIMERSLACK: // it says who the process is, see people
+		case unix.PR_SET_TIMERSLACK: // it says who the process is, see credentials
 			return 0, nil
 		default:
 			return 0, errLeave

@@ -156,8 +156,8 @@ func (s *Supervisor) createUnnamed(q *notification, c seccomp.Call, o owners.Own
 	return s.handOver(q, fd, o, list, uint32(q.Data.Args[c.Mode])&^mask&0o7777, flags)
 }
 
-// inherit gives o the group that files of a directory get, and reports whether they get that of the directory; the list
-// is what their access is to be, nil if that is in the hands of the kernel.
+// inherit gives o the group that files of a directory get, and reports whether they get that of the
+// directory; the list is what their access is to be, nil if that is in the hands of the kernel.
 func inherit(dir int, o *owners.Owner) (group bool, list acl.List, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(dir, &st); err != nil {

@@ -32,7 +32,7 @@ type credentials struct {
 	keeps, kept bool
 }
 
-// packGroups gives supplementary groups in the order and form in which the kernel does.
+// packGroups returns supplementary groups in the order and form in which the kernel does.
 func packGroups(groups []uint32) string {
 	var packed []byte
 	for _, g := range slices.Sorted(slices.Values(groups)) {
@@ -130,7 +130,7 @@ type credentialTable struct {
 	usual  int
 }
 
-// of gives the credentials of a thread.
+// of returns the credentials of a thread.
 func (p *credentialTable) of(proc int, pid uint32) (credentials, error) {
 	if len(p.known) == 0 {
 		return credentials{}, nil // nobody has become anybody
@@ -186,7 +186,7 @@ func readSlack(proc int, pid uint32) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(buf[:n])))
 }
 
-// umask gives that of a thread.
+// umask returns that of a thread.
 func umask(proc int, pid uint32) (uint32, error) {
 	fd, err := unix.Openat(proc, strconv.FormatUint(uint64(pid), 10)+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -27,7 +27,7 @@ const (
 	DirentHeader = 18
 )
 
-// getdents makes the call for a thread, and gives what it returns.
+// getdents makes the call for a thread, and returns what it returns.
 func (s *Supervisor) getdents(q *notification) (int64, error) {
 	fd, err := copyFD(q.PID, int(int32(q.Data.Args[0])))
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *Supervisor) getdents(q *notification) (int64, error) {
 	return int64(n), nil
 }
 
-// copyFD gives a copy of a thread's descriptor, which shares the position.
+// copyFD returns a copy of a thread's descriptor, which shares the position.
 func copyFD(pid uint32, fd int) (int, error) {
 	pidfd, err := unix.PidfdOpen(int(pid), unix.PIDFD_THREAD)
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.9 only the first thread of a process can be named

@@ -42,7 +42,7 @@ func (s *Supervisor) open(q *notification, c seccomp.Call) (int, error) {
 	return s.find(q, c, name, nofollow)
 }
 
-// openFile gives the number of an open file that a name is about; empty if it is about another.
+// openFile returns the number of an open file that a name is about; empty if it is about another.
 func openFile(name string) string {
 	switch name {
 	case "/dev/stdin":
@@ -60,7 +60,7 @@ func openFile(name string) string {
 	return ""
 }
 
-// openParent opens the directory that a call makes a file in, and gives the file's name there.
+// openParent opens the directory that a call makes a file in, and returns the file's name there.
 func (s *Supervisor) openParent(q *notification, c seccomp.Call) (dir int, base string, err error) {
 	name, err := readString(q.PID, q.Data.Args[c.Path])
 	if err != nil {

@@ -47,7 +47,7 @@ const (
 	ignored     = unix.MS_SILENT | unix.MS_REC | unix.MS_MGC_MSK
 )
 
-// mayMount gives nil to a program that may do in this container what root does, and is in the container's mounts.
+// mayMount returns nil to a program that may do in this container what root does, and is in the container's mounts.
 func (s *Supervisor) mayMount(q *notification) error {
 	pid, err := s.numberInProc(q.PID)
 	if err != nil {

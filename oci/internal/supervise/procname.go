@@ -71,7 +71,7 @@ func parseProcName(name string, pid uint32, nofollow bool) (procName, bool) {
 			continue
 		}
 		file = append(file, element)
-		if last := len(rest) == 0 && !slash; len(file) == 1 && !(last && nofollow) {
+		if last := len(rest) == 0 && !slash; len(file) == 1 && (!last || !nofollow) {
 			file = followProcLink(element, own)
 		}
 		if isProcessLink(file) {

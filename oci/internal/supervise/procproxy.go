@@ -19,7 +19,7 @@ import (
 
 // A container of the isolation chroot has no /proc, and programs need one: systemd-tmpfiles changes modes and
 // access control lists by /proc/self/fd/N, and what it fails to make is missing in the image without a word.
-// So the parent of the container's processes lends them its own. A seccomp filter has the kernel ask it for
+// So the parent of the container's processes shares them its own. A seccomp filter has the kernel ask it for
 // each call that takes a name; it makes those calls itself that name something in /proc, or in the links to
 // there that are in /dev, and leaves all others to the kernel. Relative names that begin at a directory in
 // /proc need no help, and programs cannot be started by a name in there.
@@ -157,9 +157,9 @@ func shapes() map[int32]shape {
 
 // addProcCalls adds the calls to those that are asked about. Most calls for the state of a file are about a
 // descriptor, which a filter can see.
-func addProcCalls(calls map[seccomp.Key]seccomp.Call, native uint32, window map[int32]shape) {
+func addProcCalls(calls map[seccomp.Key]seccomp.Call, native uint32, procShapes map[int32]shape) {
 	flags := map[int32]int{unix.SYS_NEWFSTATAT: 3, unix.SYS_STATX: 2}
-	for nr, s := range window {
+	for nr, s := range procShapes {
 		c := seccomp.Call{Op: seccomp.OpLook, Dir: seccomp.NoArg, Path: s.path, Flags: seccomp.NoArg}
 		if arg, ok := flags[nr]; ok {
 			c.Flags = arg
@@ -217,29 +217,29 @@ func (s *Supervisor) lookAt(q *notification, call shape, n procName) (int64, err
 		args[0] = uint64(0xffffffffffffff9c) // AT_FDCWD
 	}
 	var buffers [][]byte
-	lend := func(arg int, data []byte) {
+	share := func(arg int, data []byte) {
 		buffers = append(buffers, data)
 		args[arg] = uint64(uintptr(unsafe.Pointer(&data[0])))
 	}
-	lend(call.path, append([]byte(name), 0))
+	share(call.path, append([]byte(name), 0))
 	if call.text != seccomp.NoArg {
 		text, err := readString(q.PID, args[call.text])
 		if err != nil {
 			return 0, unix.EFAULT
 		}
-		lend(call.text, append([]byte(text), 0))
+		share(call.text, append([]byte(text), 0))
 	}
 	if call.in != seccomp.NoArg && args[call.in] != 0 {
 		data := make([]byte, max(1, call.size(call.inSize, q)))
 		if err := ReadMemory(q.PID, q.Data.Args[call.in], data[:call.size(call.inSize, q)]); err != nil {
 			return 0, unix.EFAULT
 		}
-		lend(call.in, data)
+		share(call.in, data)
 	}
 	var out []byte
 	if call.out != seccomp.NoArg && call.size(call.outSize, q) > 0 {
 		out = make([]byte, call.size(call.outSize, q))
-		lend(call.out, out)
+		share(call.out, out)
 	}
 	value, _, errno := unix.Syscall6(uintptr(q.Data.Nr), uintptr(args[0]), uintptr(args[1]), uintptr(args[2]),
 		uintptr(args[3]), uintptr(args[4]), uintptr(args[5]))

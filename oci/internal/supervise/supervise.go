@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package supervise answers system calls of a container's programs in the place of the kernel
+// Package supervise answers system calls of a container's programs in place of the kernel
 // (seccomp_unotify(2)): pid 1 of the container installs a filter and is notified of each call that it picks.
 // Start says which those are, by Options:
 //
-//   - Owners, where a user namespace has a single id: chown(2), stat(2), setuid(2) and their like work as if all ids were
-//     there; owners are kept in extended attributes (package owners), access control lists as well, and the
+//   - Owners, where a user namespace has a single id: chown(2), stat(2), setuid(2) and the like work as if all ids
+//     were there; owners are kept in extended attributes (package owners), access control lists as well, and the
 //     credentials of a process are remembered for as long as it lives;
 //   - SmallOffsets, for 32-bit programs under an emulator, which could not hold the offsets of getdents64(2);
 //   - Mounts: mount(2) and umount2(2) of programs that must not have CAP_SYS_ADMIN;
@@ -113,13 +113,13 @@ func Start(o Options) (*Supervisor, error) {
 		calls[seccomp.Key{Arch: native, Number: unix.SYS_GETDENTS64}] = seccomp.Call{Op: seccomp.OpGetdents}
 	}
 	parent := "1"
-	var window map[int32]shape
+	var procShapes map[int32]shape
 	if o.Proc {
 		if !ok {
-			return nil, fmt.Errorf("lend programs a /proc: not on %s", runtime.GOARCH)
+			return nil, fmt.Errorf("share programs a /proc: not on %s", runtime.GOARCH)
 		}
-		parent, window = strconv.Itoa(os.Getpid()), shapes()
-		addProcCalls(calls, native, window)
+		parent, procShapes = strconv.Itoa(os.Getpid()), shapes()
+		addProcCalls(calls, native, procShapes)
 	}
 	needsProc := len(calls) > 0
 	if o.Mounts {
@@ -128,7 +128,7 @@ func Start(o Options) (*Supervisor, error) {
 		}
 		addMounts(calls, native)
 	}
-	s := &Supervisor{buf: make([]byte, math.MaxUint16), calls: calls, owners: owners, procCalls: window,
+	s := &Supervisor{buf: make([]byte, math.MaxUint16), calls: calls, owners: owners, procCalls: procShapes,
 		nested: o.Nested}
 	var err error
 	if s.proc, err = openPath("/proc"); err != nil {

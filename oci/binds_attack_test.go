@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
-// victim is a directory of the host that no container was lent.
+// victim is a directory of the host that is not shared with any container.
 type victim struct {
 	dir    string
 	before []string
@@ -36,7 +36,7 @@ func newVictim(t *testing.T, files ...string) *victim {
 func (v *victim) check(t *testing.T) {
 	t.Helper()
 	if after := treeOf(t, v.dir); !slices.Equal(after, v.before) {
-		t.Errorf("a directory that was not lent holds %q afterwards, want %q", after, v.before)
+		t.Errorf("a directory that was not shared holds %q afterwards, want %q", after, v.before)
 	}
 	for _, name := range v.before {
 		path, isFile := strings.CutPrefix(name, "----------")
@@ -67,13 +67,13 @@ func mustDo(t *testing.T, errs ...error) {
 	}
 }
 
-func lentAt(source, at string) []specs.Mount {
+func sharedAt(source, at string) []specs.Mount {
 	return []specs.Mount{{Type: "bind", Source: source, Destination: at, Options: []string{"rbind"}}}
 }
 
 // All tests below are of issue 12, A3.
 
-func TestPlacesLentDirectoryThatBecameALinkIsLeftAlone(t *testing.T) {
+func TestBindsSharedDirectoryThatBecameALinkIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for what, replaceIt := range map[string]func(at, with string) error{
 		"a link": func(at,
@@ -94,41 +94,42 @@ func TestPlacesLentDirectoryThatBecameALinkIsLeftAlone(t *testing.T) {
 		},
 	} {
 		root := t.TempDir()
-		lent, other := newVictim(t, "work/file", "work/dir/file"), newVictim(t, "work/file", "work/else")
-		err := attack(t, root, lentAt(lent.dir+"/work", "/home/alice/work"), nil, func() {
+		shared, other := newVictim(t, "work/file", "work/dir/file"), newVictim(t, "work/file", "work/else")
+		err := attack(t, root, sharedAt(shared.dir+"/work", "/home/alice/work"), nil, func() {
 			mustDo(t, replaceIt(root+"/home/alice/work", other.dir+"/work"))
 		})
 		if err == nil || !strings.Contains(err.Error(), "nothing is brought back") {
 			t.Errorf("%s: got %v", what, err)
 		}
-		lent.check(t)
+		shared.check(t)
 		other.check(t)
 	}
 }
 
-func TestPlacesLinkInALentDirectoryIsNotFollowed(t *testing.T) {
+func TestBindsLinkInASharedDirectoryIsNotFollowed(t *testing.T) {
 	t.Parallel()
-	root, lent, other := t.TempDir(), t.TempDir(), newVictim(t, "a", "deep/b", "new")
-	write(t, lent+"/dir/a", "lent")
-	write(t, lent+"/dir/deep/b", "lent")
-	mustDo(t, attack(t, root, lentAt(lent, "/lent"), nil, func() {
-		mustDo(t, os.RemoveAll(root+"/lent/dir"), os.Symlink(other.dir, root+"/lent/dir"))
+	root, shared, other := t.TempDir(), t.TempDir(), newVictim(t, "a", "deep/b", "new")
+	write(t, shared+"/dir/a", "shared")
+	write(t, shared+"/dir/deep/b", "shared")
+	mustDo(t, attack(t, root, sharedAt(shared, "/shared"), nil, func() {
+		mustDo(t, os.RemoveAll(root+"/shared/dir"), os.Symlink(other.dir, root+"/shared/dir"))
 	}))
 	other.check(t)
-	if text, err := os.Readlink(lent + "/dir"); err != nil || text != other.dir {
+	if text, err := os.Readlink(shared + "/dir"); err != nil || text != other.dir {
 		t.Errorf("the link was not brought back: %q, %v", text, err)
 	}
 }
 
-func TestPlacesLinkOnTheHostIsNotFollowed(t *testing.T) {
+func TestBindsLinkOnTheHostIsNotFollowed(t *testing.T) {
 	t.Parallel()
-	root, lent, other := t.TempDir(), t.TempDir(), newVictim(t, "changed", "removed")
-	write(t, lent+"/dir/changed", "lent")
-	write(t, lent+"/dir/removed", "lent")
-	err := attack(t, root, lentAt(lent, "/lent"), nil, func() {
-		write(t, root+"/lent/dir/changed", "by the program")
-		write(t, root+"/lent/dir/new", "by the program")
-		mustDo(t, os.Remove(root+"/lent/dir/removed"), os.RemoveAll(lent+"/dir"), os.Symlink(other.dir, lent+"/dir"))
+	root, shared, other := t.TempDir(), t.TempDir(), newVictim(t, "changed", "removed")
+	write(t, shared+"/dir/changed", "shared")
+	write(t, shared+"/dir/removed", "shared")
+	err := attack(t, root, sharedAt(shared, "/shared"), nil, func() {
+		write(t, root+"/shared/dir/changed", "by the program")
+		write(t, root+"/shared/dir/new", "by the program")
+		mustDo(t, os.Remove(root+"/shared/dir/removed"), os.RemoveAll(shared+"/dir"),
+			os.Symlink(other.dir, shared+"/dir"))
 	})
 	if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.ENOTDIR) {
 		t.Errorf("got %v", err)
@@ -136,23 +137,24 @@ func TestPlacesLinkOnTheHostIsNotFollowed(t *testing.T) {
 	other.check(t)
 }
 
-func TestPlacesWhatWasCopiedFromIsAllThatIsRemoved(t *testing.T) {
+func TestBindsWhatWasCopiedFromIsAllThatIsRemoved(t *testing.T) {
 	t.Parallel()
-	root, lent := t.TempDir(), t.TempDir()
-	write(t, lent+"/dir/file", "lent")
-	err := attack(t, root, lentAt(lent, "/lent"), nil, func() {
-		write(t, lent+"/dir/made since", "the host's")
-		mustDo(t, os.RemoveAll(root+"/lent/dir"), os.Symlink("elsewhere", root+"/lent/dir"))
+	root, shared := t.TempDir(), t.TempDir()
+	write(t, shared+"/dir/file", "shared")
+	err := attack(t, root, sharedAt(shared, "/shared"), nil, func() {
+		write(t, shared+"/dir/made since", "the host's")
+		mustDo(t, os.RemoveAll(root+"/shared/dir"), os.Symlink("elsewhere", root+"/shared/dir"))
 	})
 	if !errors.Is(err, unix.ENOTEMPTY) {
 		t.Errorf("got %v", err)
 	}
-	if got, want := treeOf(t, lent), []string{"d---------", "d---------/dir", "----------/dir/made since"}; !slices.Equal(got, want) {
+	want := []string{"d---------", "d---------/dir", "----------/dir/made since"}
+	if got := treeOf(t, shared); !slices.Equal(got, want) {
 		t.Errorf("the directory holds %q, want %q", got, want)
 	}
 }
 
-func TestPlacesMadeDirectoryThatBecameALinkIsNotEmptied(t *testing.T) {
+func TestBindsMadeDirectoryThatBecameALinkIsNotEmptied(t *testing.T) {
 	t.Parallel()
 	root, other := t.TempDir(), newVictim(t, "b/c/file")
 	mustDo(t, os.MkdirAll(root+"/a", 0o755), attack(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/a/b/c"}}, nil,
@@ -162,12 +164,12 @@ func TestPlacesMadeDirectoryThatBecameALinkIsNotEmptied(t *testing.T) {
 	other.check(t)
 }
 
-func TestPlacesMovedDirectoryIsNoLinkAfterwards(t *testing.T) {
+func TestBindsMovedDirectoryIsNoLinkAfterwards(t *testing.T) {
 	t.Parallel()
 	root, container, other := t.TempDir(), t.TempDir(), newVictim(t, "etc/passwd", "dev/null")
 	tree := container + "/root"
 	write(t, tree+"/etc/passwd", "the container's")
-	err := attack(t, root, append(lentAt(tree, "/target"), specs.Mount{Type: "tmpfs", Destination: "/target/dev"}),
+	err := attack(t, root, append(sharedAt(tree, "/target"), specs.Mount{Type: "tmpfs", Destination: "/target/dev"}),
 		[]string{tree}, func() {
 			mustDo(t, os.Rename(root+"/target", root+"/away"), os.Symlink(other.dir, root+"/target"))
 		})
@@ -181,22 +183,22 @@ func TestPlacesMovedDirectoryIsNoLinkAfterwards(t *testing.T) {
 }
 
 // A program that has outlived its run swaps a directory for a link all the time.
-func TestPlacesStayWhereTheyWereWhileLinksCome(t *testing.T) {
+func TestBindsStayWhereTheyWereWhileLinksCome(t *testing.T) {
 	t.Parallel()
 	other := newVictim(t, "a", "b", "c")
 	const rounds = 40
 	for range rounds {
-		root, lent := t.TempDir(), t.TempDir()
+		root, shared := t.TempDir(), t.TempDir()
 		for _, name := range []string{"a", "b", "c"} {
-			write(t, lent+"/dir/"+name, "lent")
+			write(t, shared+"/dir/"+name, "shared")
 		}
 		stop, stopped := make(chan struct{}), make(chan struct{})
 		// Either way may be the outcome of the race.
-		_ = attack(t, root, lentAt(lent, "/lent"), nil, func() {
-			copied := root + "/lent/"
+		_ = attack(t, root, sharedAt(shared, "/shared"), nil, func() {
+			copied := root + "/shared/"
 			write(t, copied+"dir/a", "by the program")
 			mustDo(t, os.Remove(copied+"dir/b"), os.Symlink(other.dir, copied+"link"),
-				os.Symlink(other.dir, lent+"/link"))
+				os.Symlink(other.dir, shared+"/link"))
 			begun := make(chan struct{})
 			go func() {
 				swap := func(in string) error {
@@ -205,7 +207,7 @@ func TestPlacesStayWhereTheyWereWhileLinksCome(t *testing.T) {
 				for n := 0; ; n++ {
 					// One of them may have been replaced, or removed.
 					_ = swap(copied)
-					_ = swap(lent + "/")
+					_ = swap(shared + "/")
 					if n == 0 {
 						close(begun)
 					}
