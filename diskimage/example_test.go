@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -118,8 +119,10 @@ func ExampleNoSpaceError() {
 	}
 	_, err = fat.Formatter{}.Plan(32*diskimage.MiB, diskimage.Filesystem{}, tree)
 	if space := new(diskimage.NoSpaceError); errors.As(err, &space) {
-		fmt.Println(space)
+		fmt.Println(strings.ReplaceAll(space.Error(), ": ", ":\n"))
 	}
-	// Output: not enough clusters of 2048 bytes: 20482 needed, 16343 available: the file system must grow by
-	// at least 9 MiB
+	// Output:
+	// not enough clusters of 2048 bytes:
+	// 20482 needed, 16343 available:
+	// the file system must grow by at least 9 MiB
 }
