@@ -69,18 +69,16 @@ func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 
 // toolbox returns a container of the toolbox. The image is made of Debian packages, without running any
 // program, and kept in the store under the digest of the packages' digests. It never comes from another
-// machine: the programs in it make all that the digests of steps promise, and to make it takes seconds.
+// machine: the programs in it make all that the digests of steps promise, and to make it takes seconds. It is no result
+// of a step, so that --no-cache takes the one that is there: From compares it with what was written.
 func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs, error) {
 	t, err := spec.toolboxContent(src)
 	if err != nil {
 		return nil, err
 	}
 	name := t.name
-	if !x.Cache.Rebuild {
-		c, err := x.Engine.From(ctx, name)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return c, err
-		}
+	if c, err := x.Engine.From(ctx, name); !errors.Is(err, fs.ErrNotExist) {
+		return c, err
 	}
 	x.Progress(fmt.Sprintf("make the toolbox of %d packages of %s", len(t.packages), src.ToolboxSuite))
 	if err := x.makeToolbox(ctx, name, t.packages, t.emulator); err != nil {
