@@ -22,6 +22,27 @@ import (
 // drivers are those that a snapshot must work with.
 var drivers = []string{host.DriverOverlay, host.DriverVFS}
 
+// TestLayersAreSpreadOverTheDisk needs ext4 below the directory for temporary files; other file systems have no such flag.
+func TestLayersAreSpreadOverTheDisk(t *testing.T) {
+	t.Parallel()
+	for driver, layers := range map[string]string{host.DriverOverlay: "overlay", host.DriverVFS: "vfs/dir"} {
+		dir := t.TempDir()
+		e := openEngineAt(t, dir, driver)
+		f, err := os.Open(filepath.Join(e.graph, layers))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(int(f.Fd()), &st); err != nil || st.Type != unix.EXT4_SUPER_MAGIC {
+			t.Skipf("%s is not on ext4 (%v)", dir, err)
+		}
+		if flags, err := unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS); err != nil || flags&topDir == 0 {
+			t.Errorf("%s: the flags are %#x, %v", driver, flags, err)
+		}
+	}
+}
+
 func TestSnapshotsAreLayers(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {

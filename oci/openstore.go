@@ -37,8 +37,34 @@ func (s *Store) openStore(driver string, stale []*session) error {
 	if err != nil {
 		return err
 	}
+	layers := filepath.Join(s.graph, driver)
+	if driver == host.DriverVFS {
+		layers = filepath.Join(layers, "dir")
+	}
+	if err := spread(layers); err != nil {
+		s.options.Log.Debug("layers are not spread over the disk", "error", err)
+	}
 	s.options.Log.Debug("container store", "dir", s.graph, "driver", driver)
 	return nil
+}
+
+// topDir is FS_TOPDIR_FL of <linux/fs.h>, "chattr +T".
+const topDir = 0x20000
+
+// spread asks the file system to give each directory in dir, a layer, a part of the disk of its own. On ext4 a new inode
+// is taken behind those that were freed within the last minutes, which are looked at one by one (recently_deleted in
+// fs/ext4/ialloc.c): beside the remains of a container that was deleted, unpacking took up to four times as long.
+func spread(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	flags, err := unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil || flags&topDir != 0 {
+		return err
+	}
+	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags|topDir))
 }
 
 // loadStore opens the store and reads its indexes.
