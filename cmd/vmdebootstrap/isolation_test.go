@@ -44,14 +44,23 @@ const envAccount = "VMDEBOOTSTRAP_TEST_ACCOUNT"
 func candidates() []candidate {
 	all := []candidate{
 		{isolation: oci.IsolationRoot, command: exec.Command},
-		{isolation: oci.IsolationUserNS, command: exec.Command},
-		{isolation: oci.IsolationChroot, command: ocitest.Docker},
+		{isolation: oci.IsolationUserNS, command: noNewPrivs(exec.Command)},
+		{isolation: oci.IsolationChroot, command: noNewPrivs(ocitest.Docker)},
 	}
 	if account := os.Getenv(envAccount); account != "" {
 		all = append(all, candidate{oci.IsolationUserNS, account, exec.Command},
-			candidate{oci.IsolationSingle, account, exec.Command})
+			candidate{oci.IsolationSingle, account, noNewPrivs(exec.Command)})
 	}
 	return all
+}
+
+// noNewPrivs adds PR_SET_NO_NEW_PRIVS, as Kubernetes (allowPrivilegeEscalation: false), Docker (no-new-privileges) and
+// systemd (NoNewPrivileges=) do. Only newuidmap, for an account's own ids, needs the privileges that it takes away.
+// Issue 14, 16: it left the isolations with a namespace without the capabilities that they need.
+func noNewPrivs(command func(string, ...string) *exec.Cmd) func(string, ...string) *exec.Cmd {
+	return func(program string, args ...string) *exec.Cmd {
+		return command("/usr/bin/setpriv", append([]string{"--no-new-privs", program}, args...)...)
+	}
 }
 
 // isolationHook checks what a hook can rely on: its directory and the working directory, and working devices in the

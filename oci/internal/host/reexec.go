@@ -234,11 +234,10 @@ func enterBy(ctx context.Context, cfg ReexecConfig, isolation Isolation, refused
 	}
 	if isolation.namespaces()&unix.CLONE_NEWUSER != 0 {
 		// Until the ids are mapped the child has no uid that means anything, and exec would take its capabilities
-		// away. Ambient ones stay. The maps are not given to Go, which would write them itself and may not.
-		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SYS_ADMIN}
-		if len(mounts) > 0 { // it goes to directories of others, and tries an overlay
-			cmd.SysProcAttr.AmbientCaps = process.AllCapabilities()
-		}
+		// away. Ambient ones stay. All of them are needed: under no_new_privs the program, which is started again as
+		// root, gets no capability that the child has not (cap_bprm_creds_from_file of security/commoncap.c). The
+		// maps are not given to Go, which would write them itself and may not.
+		cmd.SysProcAttr.AmbientCaps = process.AllCapabilities()
 	}
 	err = cmd.Start()
 	childReport.Close()
