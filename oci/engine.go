@@ -110,7 +110,10 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		return nil, fmt.Errorf("open the container store: %w", err)
 	}
 	if err := os.MkdirAll(options.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("open the container store: %w", err)
+		return nil, &HostError{
+			Cause: "the directory for the container store cannot be made", Err: err,
+			Fix: "name a directory that you can write to with --state-dir",
+		}
 	}
 	e := &Engine{Store: &Store{options: options, boot: bootID()}}
 	stale, err := e.begin()
@@ -127,7 +130,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	}()
 	place := options.Place
 	if place.SingleID() {
-		if err := tryNotes(e.session.dir); err != nil {
+		if err := host.TryOwners(e.session.dir); err != nil {
 			return nil, err
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
-	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 )
 
 // openStore opens the store of a driver. One whose indexes cannot be read has lost all its snapshots; it makes room for
@@ -51,8 +50,8 @@ func (s *Store) openStore(driver string, stale []*session) error {
 // topDir is FS_TOPDIR_FL of <linux/fs.h>, "chattr +T".
 const topDir = 0x20000
 
-// spread asks the file system to give each directory in dir, a layer, a part of the disk of its own. On ext4 a new inode
-// is taken behind those that were freed within the last minutes, which are looked at one by one (recently_deleted in
+// spread asks the file system to give each directory in dir, a layer, a part of the disk of its own. On ext4 a new
+// inode is taken behind those that were freed within the last minutes, which are looked at one by one (recently_deleted in
 // fs/ext4/ialloc.c): beside the remains of a container that was deleted, unpacking took up to four times as long.
 func spread(dir string) error {
 	f, err := os.Open(dir)
@@ -173,28 +172,4 @@ func (s *Store) collect() error {
 		return nil // nothing was ever made, or another process was faster
 	}
 	return err
-}
-
-// tryNotes finds out whether the file system of a directory keeps notes.
-func tryNotes(dir string) (err error) {
-	name := filepath.Join(dir, "notes")
-	if err := errors.Join(os.Mkdir(name, 0o700), os.Symlink("nothing", filepath.Join(name, "link"))); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(name)) }()
-	for _, file := range []string{name, filepath.Join(name, "link")} {
-		fd, err := unix.Open(file, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		err = owners.Chown(fd, owners.Owner{UID: 1, GID: 1})
-		unix.Close(fd)
-		if err != nil {
-			return &host.Error{
-				Cause: "the file system of " + dir + " keeps no notes of owners",
-				Fix:   "name a directory on another file system, ext4 for example, with --state-dir", Err: err,
-			}
-		}
-	}
-	return nil
 }

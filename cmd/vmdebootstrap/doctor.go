@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,12 +114,12 @@ func examine(ctx context.Context, env environment, stateDir, program string) (di
 		d.Findings = append(d.Findings, checkIsolation(candidate))
 	}
 	d.Findings = append(d.Findings, checkAppArmor(report, program))
+	store, space := checkStore(report, dir), checkSpace(dir)
 	if report.Isolation != "" {
-		d.Findings = append(d.Findings, checkStore(report, dir))
+		d.Findings = append(d.Findings, store)
 	}
-	space := checkSpace(dir)
 	d.Findings = append(d.Findings, space, checkMirror(env), checkQEMU(env.arch))
-	d.Builds = report.Isolation != "" && space.State != stateMissing
+	d.Builds = report.Isolation != "" && store.State != stateMissing && space.State != stateMissing
 	return d, nil
 }
 
@@ -164,6 +165,10 @@ func checkAppArmor(report oci.Report, program string) finding {
 // checkStore reports the storage driver, and why it is not overlay.
 func checkStore(report oci.Report, dir string) finding {
 	f := finding{Name: "store", State: stateOK, Text: report.Driver + ", in " + dir}
+	if at, err := existing(dir); err != nil || unix.Access(at, unix.W_OK|unix.X_OK) != nil {
+		f.State, f.Text, f.Fix = stateMissing, "files cannot be made in "+at, "name another directory with --state-dir"
+		return f
+	}
 	if report.NoOverlay != "" {
 		f.Text += "; each snapshot is a full copy, because overlay does not work: " + report.NoOverlay
 	}
@@ -176,11 +181,9 @@ const leastSpace = 1 * diskimage.GB
 // checkSpace checks the free space for the state directory, which need not exist yet.
 func checkSpace(dir string) finding {
 	f := finding{Name: "space", State: stateOK}
-	at := dir
+	at, err := existing(dir)
 	var st unix.Statfs_t
-	err := unix.Statfs(at, &st)
-	for errors.Is(err, unix.ENOENT) && at != filepath.Dir(at) {
-		at = filepath.Dir(at)
+	if err == nil {
 		err = unix.Statfs(at, &st)
 	}
 	if err != nil {
@@ -195,6 +198,17 @@ func checkSpace(dir string) finding {
 			"make room: a build needs some GB; or name another directory with --state-dir"
 	}
 	return f
+}
+
+// existing returns a file, or the nearest directory above it that exists.
+func existing(name string) (string, error) {
+	for {
+		_, err := os.Stat(name)
+		if !errors.Is(err, fs.ErrNotExist) || name == filepath.Dir(name) {
+			return name, err
+		}
+		name = filepath.Dir(name)
+	}
 }
 
 // checkMirror reports which mirror builds use.

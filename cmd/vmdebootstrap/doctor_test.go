@@ -64,6 +64,22 @@ func TestDoctorFindsThatBuildsRunHere(t *testing.T) {
 	}
 }
 
+// Issue 15, 8: doctor said that builds run here where the state directory cannot be written.
+func TestDoctorFindsThatTheStoreCannotBeMade(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root can write everywhere")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	d, status := doctor(t, vmdebootstrap(t, "doctor", "--json", "--state-dir", filepath.Join(dir, "new", "er")))
+	if f := d.finding("store"); status != exitHost || d.Builds || f.State != stateMissing ||
+		!strings.Contains(f.Text, dir) || !strings.Contains(f.Fix, "--state-dir") {
+		t.Errorf("got exit status %d, %+v", status, d)
+	}
+}
+
 func TestDoctorReportsWhatIsMissing(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root needs no newuidmap")

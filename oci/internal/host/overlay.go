@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 )
 
 // Names of storage drivers.
@@ -61,4 +63,33 @@ func inUserNamespace() bool {
 	}
 	_, err = fmt.Sscan(string(data), &start, &host, &count)
 	return err != nil || count != 1<<32-1
+}
+
+// TryOwners finds out whether files of a directory can have owners where there is a single id: they are kept in
+// extended attributes, which not every file system has. The error that says so is an *Error.
+func TryOwners(dir string) (err error) {
+	name, err := os.MkdirTemp(dir, "owners-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(name)) }()
+	link := filepath.Join(name, "link")
+	if err := os.Symlink("nothing", link); err != nil {
+		return err
+	}
+	for _, file := range []string{name, link} {
+		fd, err := unix.Open(file, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		err = owners.Chown(fd, owners.Owner{UID: 1, GID: 1})
+		unix.Close(fd)
+		if err != nil {
+			return &Error{
+				Cause: "the file system of " + dir + " cannot keep owners in extended attributes",
+				Fix:   "name a directory on another file system, ext4 for example, with --state-dir", Err: err,
+			}
+		}
+	}
+	return nil
 }

@@ -42,6 +42,8 @@ type Candidate struct {
 // probeAnswer is what a process tells that was started where containers can be made.
 type probeAnswer struct {
 	Driver, NoOverlay string
+	// NoOwners says why files cannot have owners, where there is a single id.
+	NoOwners string
 	// Refused says what no container could do without.
 	Refused *EnterFailure
 }
@@ -87,8 +89,14 @@ func probe(ctx context.Context, isolation Isolation, stateDir string) (answer pr
 	if err != nil {
 		return answer, fmt.Errorf("ask the isolation %s: %w", isolation, err)
 	}
-	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&answer); err != nil || answer.Refused == nil {
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&answer); err != nil {
 		return answer, err
+	}
+	if answer.NoOwners != "" {
+		return answer, &Error{Cause: answer.NoOwners, Fix: "name another directory with --state-dir"}
+	}
+	if answer.Refused == nil {
+		return answer, nil
 	}
 	return answer, answer.Refused.Diagnose(CallerName(unix.Getuid()))
 }
@@ -102,6 +110,11 @@ func ProbeMain() {
 	}
 	if err := TryOverlay(h.Isolation, existing(os.Args[1])); err != nil {
 		answer.Driver, answer.NoOverlay = DriverVFS, err.Error()
+	}
+	if h.Isolation == IsolationSingle {
+		if err := TryOwners(existing(os.Args[1])); err != nil {
+			answer.NoOwners = err.Error()
+		}
 	}
 	if err := supervise.TryListen(); err != nil {
 		answer.Refused = NewEnterFailure(TryListener, "answer for programs", err)
