@@ -22,7 +22,8 @@ import (
 // drivers are those that a snapshot must work with.
 var drivers = []string{host.DriverOverlay, host.DriverVFS}
 
-// TestLayersAreSpreadOverTheDisk needs ext4 below the directory for temporary files; other file systems have no such flag.
+// TestLayersAreSpreadOverTheDisk needs ext4 below the directory for temporary files; other file systems have
+// no such flag.
 func TestLayersAreSpreadOverTheDisk(t *testing.T) {
 	t.Parallel()
 	for driver, layers := range map[string]string{host.DriverOverlay: "overlay", host.DriverVFS: "vfs/dir"} {

@@ -50,9 +50,10 @@ func (s *Store) openStore(driver string, stale []*session) error {
 // topDir is FS_TOPDIR_FL of <linux/fs.h>, "chattr +T".
 const topDir = 0x20000
 
-// spread asks the file system to give each directory in dir, a layer, a part of the disk of its own. On ext4 a new
-// inode is taken behind those that were freed within the last minutes, which are looked at one by one (recently_deleted in
-// fs/ext4/ialloc.c): beside the remains of a container that was deleted, unpacking took up to four times as long.
+// spread asks the file system to give each directory in dir, a layer, a part of the disk of its own. On ext4
+// a new inode is taken behind those that were freed within the last minutes, which are looked at one by one
+// (recently_deleted in fs/ext4/ialloc.c): beside the remains of a container that was deleted, unpacking took
+// up to four times as long.
 func spread(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

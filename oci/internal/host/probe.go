@@ -112,8 +112,9 @@ func ProbeMain() {
 		answer.Driver, answer.NoOverlay = DriverVFS, err.Error()
 	}
 	if h.Isolation == IsolationSingle {
-		if err := TryOwners(existing(os.Args[1])); err != nil {
-			answer.NoOwners = err.Error()
+		// Any other error, as that of a directory that cannot be written, is no property of the isolation.
+		if lack, ok := errors.AsType[*Error](TryOwners(existing(os.Args[1]))); ok {
+			answer.NoOwners = lack.Error()
 		}
 	}
 	if err := supervise.TryListen(); err != nil {
