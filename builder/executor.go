@@ -143,7 +143,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: seed,
-		Outputs: outputs{result.chain},
+		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity,
 	}
 	if err := x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site); err != nil {
 		return result, err
@@ -228,10 +228,17 @@ func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context
 	}
 	x.Progress(setup.Title())
 	s.Out.Reset()
+	before, err := step.KeyMakers(s.Target)
+	if err != nil {
+		return err
+	}
 	if err := setup.Run(ctx, s); err != nil {
 		return &step.Error{Step: setup, Output: s.Out.String(), Err: err}
 	}
-	return nil
+	if s.KeepIdentity {
+		return nil
+	}
+	return step.RemoveMachineKeys(s.Target, before)
 }
 
 // proxyEnviron picks the variables that programs find a proxy by.

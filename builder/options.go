@@ -43,6 +43,7 @@ type Options struct {
 	Packages           []string   // --package
 	CustomPackages     []string   // --custom-package, paths of .deb files
 	Recommends         bool       // --recommends
+	KeepIdentity       bool       // --keep-identity
 	NoKernel           bool       // --no-kernel
 	KernelPackage      string     // --kernel-package
 	NoAcpid            bool       // --no-acpid

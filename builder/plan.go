@@ -133,7 +133,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
 	p.add(step.Debootstrap{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options,
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
-		ScriptsDigest: lock.Scripts})
+		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
 		p.add(step.AptInstall{Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.Answers(),
@@ -172,6 +172,9 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	}
 	if o.SerialConsole && release.Sysvinit() {
 		p.add(step.Inittab{Command: o.SerialConsoleCommand})
+	}
+	if !o.KeepIdentity {
+		p.add(step.MachineKeys{Sysvinit: release.Sysvinit()})
 	}
 	p.add(step.Clean{})
 	return p, nil

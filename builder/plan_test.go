@@ -68,7 +68,8 @@ var planned = map[string]func(*Options){
 	"f2fs-boot": func(o *Options) {
 		o.Roottype, o.Grub, o.Bootsize, o.Boottype = "f2fs", true, 300*diskimage.MiB, "f2fs"
 	},
-	"squashfs": func(o *Options) { o.Roottype, o.Bootsize, o.SerialConsole = "squashfs", 200*diskimage.MiB, true },
+	"keep-identity": func(o *Options) { o.KeepIdentity, o.Packages = true, []string{"openssh-server"} },
+	"squashfs":      func(o *Options) { o.Roottype, o.Bootsize, o.SerialConsole = "squashfs", 200*diskimage.MiB, true },
 	"erofs-systemd-boot": func(o *Options) {
 		o.Roottype, o.Boot, o.PartType = "erofs", "systemd-boot", "gpt"
 	},

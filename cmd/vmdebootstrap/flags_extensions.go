@@ -90,6 +90,9 @@ func (s *settings) extensions() []*setting {
 			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
 		{"grow", groupDisk, "grow the root partition and its file system to the end of the disk at the first boot, and " +
 			"whenever the disk has become larger; a swap partition then comes before it", boolValue{&o.Grow}},
+		{"keep-identity", groupSystem, "keep the keys that packages make for one machine, such as those of sshd, although " +
+			"all copies of the image have the same; without it, each machine makes its own at its first boot",
+			boolValue{&o.KeepIdentity}},
 		{"sector-size", groupDisk, "make the disk for sectors of `SIZE` bytes: 512 or 4096", sizeValue{&o.SectorSize}},
 	}
 }

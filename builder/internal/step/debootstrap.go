@@ -28,6 +28,8 @@ type Debootstrap struct {
 	// digest of its files.
 	Scripts       string `json:"-"`
 	ScriptsDigest string `json:",omitempty"`
+	// KeepIdentity leaves the keys of packages in the results of all steps, see RemoveMachineKeys.
+	KeepIdentity bool `json:",omitempty"`
 }
 
 func (Debootstrap) Kind() string { return "debootstrap" }

@@ -71,6 +71,8 @@ type Context struct {
 	Archives string
 	// Program is the file of this very program, which does the work of others in the toolbox under their names.
 	Program string
+	// KeepIdentity leaves the keys of packages in the target, see RemoveMachineKeys.
+	KeepIdentity bool
 	// Proxy is the caller's http_proxy and the like, as NAME=VALUE.
 	Proxy []string
 	// Environ and Dir are the environment and the working directory of the caller, which hooks see.
