@@ -162,7 +162,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 		p.add(step.Overlay{Roottype: o.Roottype, Grub: p.Disk.Loader.WritesGrubenv()})
 	}
 	if o.UpdateInitramfs {
-		if p.Disk != nil && filesystem.Lookup(o.Roottype).FsckFirst {
+		if p.Disk != nil && filesystem.Lookup(o.Roottype).FsckInInitramfs {
 			p.add(step.Fsck{Type: o.Roottype})
 		}
 		p.add(step.Initramfs{})

@@ -332,18 +332,19 @@ func TestDaemonPolicyOfTheTargetStays(t *testing.T) {
 func TestCleanLeavesNothingOfTheBuild(t *testing.T) {
 	t.Parallel()
 	f := targettest.New(t, map[string]string{
-		"/etc/machine-id":                  "0123456789abcdef0123456789abcdef\n",
-		"/var/lib/dbus/machine-id":         "0123456789abcdef0123456789abcdef\n",
-		"/etc/resolv.conf":                 "nameserver 192.0.2.1\n",
-		"/var/log/bootstrap.log":           "x",
-		"/var/cache/apt/archives/a_1.deb":  "x",
-		"/var/cache/apt/pkgcache.bin":      "x",
-		"/var/lib/apt/lists/x_Packages":    "x",
-		"/tmp/install_debs/x":              "x",
-		"/run/lock/x":                      "x",
-		"/home/alice/kept":                 "x",
-		"/var/lib/apt/extended_states":     "x",
-		"/usr/share/doc/apt/kept/as/it/is": "x",
+		"/etc/machine-id":                        "0123456789abcdef0123456789abcdef\n",
+		"/var/lib/dbus/machine-id":               "0123456789abcdef0123456789abcdef\n",
+		"/etc/resolv.conf":                       "nameserver 192.0.2.1\n",
+		"/etc/.resolv.conf.systemd-resolved.bak": "nameserver 192.0.2.1\n",
+		"/var/log/bootstrap.log":                 "x",
+		"/var/cache/apt/archives/a_1.deb":        "x",
+		"/var/cache/apt/pkgcache.bin":            "x",
+		"/var/lib/apt/lists/x_Packages":          "x",
+		"/tmp/install_debs/x":                    "x",
+		"/run/lock/x":                            "x",
+		"/home/alice/kept":                       "x",
+		"/var/lib/apt/extended_states":           "x",
+		"/usr/share/doc/apt/kept/as/it/is":       "x",
 	})
 	if err := runStep(t, f, step.Clean{}); err != nil {
 		t.Fatal(err)

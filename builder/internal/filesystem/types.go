@@ -41,8 +41,9 @@ type Type struct {
 	ReadOnly bool
 	// NoUUID reports whether it has no UUID.
 	NoUUID bool
-	// FsckFirst reports whether the initramfs must check it before mounting it, because systemd cannot afterwards.
-	FsckFirst bool
+	// FsckInInitramfs reports whether there is a program that repairs it, and that the initramfs should
+	// contain: what is damaged cannot be repaired from itself, and f2fs cannot be checked once it is mounted.
+	FsckInInitramfs bool
 	// NoGrowth says why it cannot grow with its partition and what to do instead; empty if it can.
 	NoGrowth string
 	// features returns the features for a release, for diskimage.Filesystem.Features; nil if there is no choice.
@@ -56,12 +57,15 @@ const extOptions = "errors=remount-ro"
 
 // types maps the names that mount(8) uses to the types.
 var types = map[string]Type{
-	"ext2": native("ext2", Type{Root: true, Boot: true, Extlinux: true, MountOptions: extOptions}),
-	"ext3": native("ext3", Type{Root: true, Boot: true, Extlinux: true, MountOptions: extOptions}),
-	"ext4": native("ext4", Type{Root: true, Boot: true, Extlinux: true, MountOptions: extOptions, features: e2fsprogs}),
+	"ext2": native("ext2", Type{Root: true, Boot: true, Extlinux: true, FsckInInitramfs: true,
+		MountOptions: extOptions}),
+	"ext3": native("ext3", Type{Root: true, Boot: true, Extlinux: true, FsckInInitramfs: true,
+		MountOptions: extOptions}),
+	"ext4": native("ext4", Type{Root: true, Boot: true, Extlinux: true, FsckInInitramfs: true,
+		MountOptions: extOptions, features: e2fsprogs}),
 	// GRUB reads it since 2.04. An empty one needs 60 MiB. fsck.f2fs cannot check a mounted file system.
 	"f2fs": native("f2fs", Type{
-		Root: true, Boot: true, FsckFirst: true,
+		Root: true, Boot: true, FsckInInitramfs: true,
 		Package: "f2fs-tools", Debian: "buster", Ubuntu: "focal", Least: 64 * diskimage.MiB,
 		NoGrowth: "f2fs grows only while it is not mounted: choose another --roottype, or run resize.f2fs from another system",
 	}),

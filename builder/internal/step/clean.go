@@ -72,27 +72,39 @@ func (Clean) Run(_ context.Context, s *Context) error {
 			return err
 		}
 	}
-	// debootstrap copies the host's resolv.conf. A file that a hook wrote stays, and so does a link.
-	if info, err := s.Target.Lstat("/etc/resolv.conf"); err == nil && info.Mode().IsRegular() {
-		text, err := s.Target.ReadFile("/etc/resolv.conf")
-		if err != nil || !bytes.Equal(text, s.Resolver) {
+	for _, name := range resolverFiles {
+		// A file that a hook wrote stays, and so does a link.
+		info, err := s.Target.Lstat(name)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		text, err := s.Target.ReadFile(name)
+		if err != nil {
 			return err
 		}
-		return s.Target.Remove("/etc/resolv.conf")
+		if bytes.Equal(text, s.Resolver) {
+			if err := s.Target.Remove(name); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
+// resolverFiles may hold the name servers of the host: debootstrap copies its resolv.conf, and the maintainer script of
+// systemd-resolved copies that when it makes the link.
+var resolverFiles = []string{"/etc/resolv.conf", "/etc/.resolv.conf.systemd-resolved.bak"}
+
 // Cleaned returns the tree as Clean would leave it, for an image of a build that has not reached Clean.
 func Cleaned(tree diskimage.Tree, resolver []byte) diskimage.Tree {
 	tree = diskimage.WithoutContents(tree, relative(cleanDirs))
-	files := relative(cleanFiles)
+	files, resolvers := relative(cleanFiles), relative(resolverFiles)
 	machineIDs := []string{"etc/machine-id", "var/lib/dbus/machine-id"}
 	tree = diskimage.Filter(tree, func(e diskimage.Entry) bool {
 		switch {
 		case slices.Contains(files, e.Name), e.Name == machineIDs[1] && e.IsRegular():
 			return false
-		case e.Name == "etc/resolv.conf" && e.IsRegular():
+		case slices.Contains(resolvers, e.Name) && e.IsRegular():
 			return !holds(e, resolver)
 		}
 		return true

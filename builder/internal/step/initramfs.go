@@ -140,8 +140,7 @@ func initramfsReusable(t target.Target) (bool, error) {
 var modulesFromHardware = regexp.MustCompile(`(?m)^[^#\n]*\bMODULES=["']?(dep|\$)`)
 
 // Fsck makes the initramfs check the root file system before mounting it. initramfs-tools include the fsck for the type
-// of the device of /, but a container has no such device. systemd checks other types while they are mounted read-only,
-// which fsck.f2fs cannot do.
+// of the device of /, but a container has no such device, so that no image had any.
 type Fsck struct {
 	base
 	Type string
