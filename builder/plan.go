@@ -3,6 +3,7 @@
 package builder
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,6 +26,9 @@ import (
 type Lock struct {
 	// Codename is the suite's name by its own InRelease file: "trixie" for "stable".
 	Codename string
+	// Suite is the name by which debootstrap asks for the suite and writes it to sources.list: the codename, if the mirror
+	// has it by that name, else "" for that of --distribution.
+	Suite string
 	// InRelease is the SHA-256 digest of the InRelease file, in hexadecimal.
 	InRelease string
 	// Tools is the digest of the InRelease file of the release that the tools come from.
@@ -131,7 +135,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	}
 
 	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
-	p.add(step.Debootstrap{Suite: o.Distribution, Arch: o.Arch, Mirror: o.Mirror, Options: options,
+	p.add(step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror, Options: options,
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
 		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity})
 	p.addActions(o, lock, hooks.PhaseEssential)

@@ -40,6 +40,9 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	if err := spec.checkAlias(release); err != nil {
 		return Lock{}, Sources{}, err
 	}
+	if own := spec.byCodename(ctx, client, release); own != nil {
+		release, lock.Suite = own, own.Codename
+	}
 	lock.Codename, lock.InRelease = release.Codename, release.Digest
 
 	src := Sources{Release: release}
@@ -62,6 +65,21 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	}
 	src.Toolbox, err = readIndexes(ctx, client, release, []string{"main"}, spec.w.HostArch)
 	return lock, src, err
+}
+
+// byCodename returns a release by its codename that --distribution names otherwise, such as stable: an image
+// whose sources.list says stable becomes another release one day. It returns nil if the mirror does not have
+// it by that name, or an older state of it, and if the user's own scripts, which debootstrap chooses by the
+// name, may not know it.
+func (s Spec) byCodename(ctx context.Context, client *archive.Client, release *archive.Release) *archive.Release {
+	if release.Codename == "" || release.Codename == s.o.Distribution || s.ownScripts() != "" {
+		return nil
+	}
+	own, err := client.Release(ctx, s.o.Mirror.Reveal(), release.Codename)
+	if err != nil || own.Codename != release.Codename || own.Date.Before(release.Date) {
+		return nil
+	}
+	return own
 }
 
 // toolsFromTarget reports whether the tools come from the suite that is built, so that debootstrap knows it and mkfs

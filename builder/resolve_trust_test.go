@@ -3,6 +3,7 @@
 package builder
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // archiveClient makes a client of a test's archive, with an empty cache.
@@ -61,6 +63,36 @@ func TestAnAliasIsNotAnOlderRelease(t *testing.T) {
 		}
 		if _, _, err := Resolve(t.Context(), spec, client, testLock()); !errors.As(err, &alias) {
 			t.Errorf("%+v: a build goes on: %v", tt, err)
+		}
+	}
+}
+
+// Issue 14, 4: the image's sources.list said stable, and so would have become another release one day.
+func TestDebootstrapAsksForAReleaseByItsCodename(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		make func(*archivetest.Repository)
+		want string
+	}{
+		{"same files", func(*archivetest.Repository) {}, "trixie"},
+		{"no such name", func(r *archivetest.Repository) { r.Replace("dists/trixie/InRelease", nil) }, ""},
+	} {
+		repo := archivetest.NewRepository(t, "trixie")
+		repo.Alias("stable", "trixie")
+		repo.Add(archivetest.Deb{Name: "hello"})
+		tt.make(repo)
+		spec := testSpec(t, func(o *Options) { o.Distribution, o.Mirror = "stable", secret.NewURL(repo.URL()) })
+		lock, _, err := Resolve(t.Context(), spec, archiveClient(t, repo), testLock())
+		if err != nil || lock.Suite != tt.want {
+			t.Errorf("%s: got %q, %v; want %q", tt.name, lock.Suite, err, tt.want)
+		}
+		plan, err := NewPlan(spec, lock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.Steps[0].(step.Debootstrap).Suite; got != cmp.Or(tt.want, "stable") {
+			t.Errorf("%s: debootstrap gets %q", tt.name, got)
 		}
 	}
 }
