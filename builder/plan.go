@@ -162,6 +162,9 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 		p.add(newAptSourcesStep(o, release))
 	}
 	p.addActions(o, lock, hooks.PhaseCustomize)
+	if newNetworkStep(o, release).Networkd {
+		p.add(step.OneNetworkManager{})
+	}
 	if p.Disk != nil && p.Disk.readOnly() {
 		p.add(step.Overlay{Roottype: o.Roottype, Grub: p.Disk.Loader.WritesGrubenv()})
 	}

@@ -87,7 +87,7 @@ func TestNetworkByRelease(t *testing.T) {
 		},
 		{
 			"stretch and later", "stretch", nil,
-			map[string]string{network: "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n", interfaces: absent,
+			map[string]string{network: "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n", interfaces: absent,
 				resolv: "-> /run/systemd/resolve/resolv.conf", rules: absent},
 			[]string{"systemctl --quiet enable systemd-networkd", "systemctl --quiet enable systemd-resolved"},
 		},
@@ -96,7 +96,7 @@ func TestNetworkByRelease(t *testing.T) {
 			map[string]string{
 				network: absent, interfaces: sourceDir, setup: step.LoopbackInterface + step.DHCPInterface,
 				resolv: absent,
-				rules:  "-> /dev/null", link: "-> /dev/null",
+				rules:  "", link: "", // mkinitramfs copies what links lead to
 			},
 			nil,
 		},
@@ -127,6 +127,30 @@ func TestNetworkByRelease(t *testing.T) {
 				t.Errorf("ran %q, want %q", f.Transcript, tt.commands)
 			}
 		})
+	}
+}
+
+// Issue 14, 3: cloud-init and NetworkManager shared the cards with systemd-networkd.
+func TestNetworkHasOneManager(t *testing.T) {
+	t.Parallel()
+	const network = "/etc/systemd/network/99-dhcp.network"
+	disable := []string{"systemctl --quiet disable systemd-networkd"}
+	for _, tt := range []struct {
+		name, program, text, want string
+		commands                  []string
+	}{
+		{"networkd alone", "/usr/bin/true", step.DHCPNetwork, step.DHCPNetwork, nil},
+		{"cloud-init", "/usr/bin/cloud-init", step.DHCPNetwork, "(absent)", disable},
+		{"NetworkManager", "/usr/sbin/NetworkManager", step.DHCPNetwork, "(absent)", disable},
+		{"a hook's file", "/usr/sbin/NetworkManager", "[Match]\nName=wg0\n", "[Match]\nName=wg0\n", nil},
+	} {
+		f := targettest.New(t, map[string]string{tt.program: "x", network: tt.text})
+		if err := runStep(t, f, step.OneNetworkManager{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.Readable(network); got != tt.want || !slices.Equal(f.Transcript, tt.commands) {
+			t.Errorf("%s: got %q after %q", tt.name, got, f.Transcript)
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	const networkd = "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n"
+	const networkd = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n"
 	list := func(suite string) string {
 		text := ""
 		for _, archive := range []string{
@@ -107,8 +107,6 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 				"etc/network/interfaces":                   "source-directory /etc/network/interfaces.d\n",
 				"etc/network/interfaces.d/setup":           "auto lo\niface lo inet loopback\n",
 				"etc/systemd/network/99-dhcp.network":      "",
-				"etc/systemd/network/99-default.link":      "-> /dev/null",
-				"etc/udev/rules.d/80-net-setup-link.rules": "-> /dev/null",
 			},
 		},
 	} {

@@ -4,7 +4,9 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
@@ -26,8 +28,11 @@ type Network struct {
 	OldNames bool
 }
 
-// DHCPNetwork is the configuration of systemd-networkd.
-const DHCPNetwork = "[Match]\nName=en*\n\n[Network]\nDHCP=yes\n"
+// DHCPNetwork is the configuration of systemd-networkd. Kernels and hypervisors without predictable names have eth0.
+const DHCPNetwork = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n"
+
+// dhcpNetworkName is its file.
+const dhcpNetworkName = "/etc/systemd/network/99-dhcp.network"
 
 // Parts of interfaces.d/setup for ifupdown.
 const (
@@ -70,7 +75,7 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 		}
 	}
 	if n.Networkd {
-		if err := target.WriteFileIn(s.Target, "/etc/systemd/network/99-dhcp.network", DHCPNetwork, 0o644); err != nil {
+		if err := target.WriteFileIn(s.Target, dhcpNetworkName, DHCPNetwork, 0o644); err != nil {
 			return err
 		}
 		if err := enableUnit(ctx, s, "systemd-networkd"); err != nil {
@@ -86,8 +91,44 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 	return nil
 }
 
-// maskPredictableNames keeps the kernel's names of network devices. Links to /dev/null mask both the udev rule that
-// renames them (up to systemd 219) and the link file that does so since (systemd.link(5)).
+// networkManagers are programs that configure network cards by themselves.
+var networkManagers = []string{"/usr/sbin/NetworkManager", "/usr/bin/cloud-init", "/usr/sbin/connmand"}
+
+// OneNetworkManager leaves the network cards to a program that packages or hooks have brought, and has systemd-networkd
+// configure none: with two, each card gets two addresses, or one of the services fails.
+type OneNetworkManager struct{ base }
+
+func (OneNetworkManager) Kind() string { return "network.one" }
+
+func (OneNetworkManager) Title() string { return "have one program manage the network" }
+
+func (OneNetworkManager) Run(ctx context.Context, s *Context) error {
+	for _, name := range networkManagers {
+		if there, err := target.Exists(s.Target, name); err != nil {
+			return err
+		} else if !there {
+			continue
+		}
+		// A file of another content is a hook's, which knows what it does.
+		text, err := s.Target.ReadFile(dhcpNetworkName)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && string(text) != DHCPNetwork {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.Target.Remove(dhcpNetworkName); err != nil {
+			return err
+		}
+		return s.inTarget(ctx, "systemctl", "--quiet", "disable", "systemd-networkd")
+	}
+	return nil
+}
+
+// maskPredictableNames keeps the kernel's names of network devices. Empty files mask both the udev rule that
+// renames them (up to systemd 219, udev(7)) and the link file that does so since (systemd.link(5)). Links to
+// /dev/null would do, but mkinitramfs copies what they lead to, with the owner and the time of the host's
+// device.
 func maskPredictableNames(t target.Target) error {
 	for dir, name := range map[string]string{
 		"/etc/udev/rules.d":    "80-net-setup-link.rules",
@@ -96,7 +137,7 @@ func maskPredictableNames(t target.Target) error {
 		if err := t.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		if err := t.Symlink("/dev/null", dir+"/"+name); err != nil {
+		if err := t.WriteFile(dir+"/"+name, nil, 0o644); err != nil {
 			return err
 		}
 	}
