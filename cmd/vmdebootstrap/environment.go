@@ -86,7 +86,7 @@ func (e environment) cacheDir() (string, error) {
 	if home := e.getenv("HOME"); filepath.IsAbs(home) {
 		return filepath.Join(home, ".cache", programName), nil
 	}
-	return "", errors.New("find a directory for the cache: neither XDG_CACHE_HOME nor HOME is set; "+
+	return "", errors.New("find a directory for the cache: neither XDG_CACHE_HOME nor HOME is set; " +
 		"--state-dir names one")
 }
 

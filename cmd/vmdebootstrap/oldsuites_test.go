@@ -104,9 +104,9 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 			"stretch",
 			[]string{"--package=systemd-sysv,ifupdown", "--no-systemd-networkd"},
 			map[string]string{
-				"etc/network/interfaces":                   "source-directory /etc/network/interfaces.d\n",
-				"etc/network/interfaces.d/setup":           "auto lo\niface lo inet loopback\n",
-				"etc/systemd/network/99-dhcp.network":      "",
+				"etc/network/interfaces":              "source-directory /etc/network/interfaces.d\n",
+				"etc/network/interfaces.d/setup":      "auto lo\niface lo inet loopback\n",
+				"etc/systemd/network/99-dhcp.network": "",
 			},
 		},
 	} {

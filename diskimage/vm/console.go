@@ -278,9 +278,10 @@ func (v *VM) Login(ctx context.Context, user, password string) error {
 // so the line that is typed must not look like the one that is printed.
 const marker = "vmdebootstrap-run"
 
-// Run runs a shell command on the console, where a shell waits, and returns its output and exit status.
+// Run runs a shell command on the console, where a shell waits, and returns its output and exit status. It runs in a
+// subshell: "exit" ends the command and not the session.
 func (v *VM) Run(ctx context.Context, command string) (output string, status int, err error) {
-	line := fmt.Sprintf("printf '%%s-begin\\n' %s; { %s\n}; printf '%%s-end=%%d\\n' %s $?\n", marker, command, marker)
+	line := fmt.Sprintf("printf '%%s-begin\\n' %s; (%s\n); printf '%%s-end=%%d\\n' %s $?\n", marker, command, marker)
 	if err := v.Send(line); err != nil {
 		return "", 0, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -107,6 +108,24 @@ func TestLoginAndRunTalkWithAShell(t *testing.T) {
 	if err := scripted(t, shell).Login(t.Context(), "root", "wrong"); err == nil ||
 		!strings.Contains(err.Error(), "the password is wrong") {
 		t.Errorf("a wrong password: %v", err)
+	}
+}
+
+// Issue 15, 15: a command that ended with "exit 7" ended the login shell, and was waited for until the timeout.
+func TestRunEndsWhenTheCommandExits(t *testing.T) {
+	t.Parallel()
+	shell := func(line string) string {
+		cmd := exec.Command("sh")
+		cmd.Stdin = strings.NewReader(line)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Errorf("the session has ended: %v", err)
+		}
+		return line + string(out) + marker + "-end=0\n# "
+	}
+	output, status, err := scripted(t, shell).Run(t.Context(), "echo hello; test -e / && exit 7")
+	if err != nil || output != "hello\n" || status != 7 {
+		t.Errorf("got %q, status %d, %v", output, status, err)
 	}
 }
 
