@@ -27,6 +27,9 @@ type (
 	Rootfs = target.Rootfs
 )
 
+// IDError says that an account of the target has an id that files cannot belong to here.
+type IDError = step.IDError
+
 // Engine makes root file systems and keeps snapshots of them.
 type Engine interface {
 	snapshot.Engine

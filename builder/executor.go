@@ -33,6 +33,8 @@ type Executor struct {
 	// Program is the file of this program. It takes the name pkgdetails.Name in the toolbox, and must do then what
 	// pkgdetails.Run does.
 	Program string
+	// IDs is how many ids from 0 on can own files of the target; 0 if there is no limit.
+	IDs uint32
 	// Resolver is the content of the host's resolv.conf, which containers get and the image must not keep.
 	Resolver []byte
 	Cache    snapshot.Settings
@@ -234,6 +236,9 @@ func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context
 	}
 	if err := setup.Run(ctx, s); err != nil {
 		return &step.Error{Step: setup, Output: s.Out.String(), Err: err}
+	}
+	if err := step.CheckIDs(s.Target, x.IDs); err != nil {
+		return &step.Error{Step: setup, Err: err}
 	}
 	if s.KeepIdentity {
 		return nil

@@ -119,8 +119,13 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
+	ids, err := j.env.host.IDs()
+	if err != nil {
+		return err
+	}
 	x := &builder.Executor{
-		Program: file, Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
+		Program: file, IDs: ids,
+		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Progress: j.progress,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),

@@ -191,6 +191,10 @@ func flatten(err error) []error {
 
 // hintFor returns advice on an error, which its type decides; "" if there is none.
 func hintFor(err error) string {
+	if ids, ok := errors.AsType[*builder.IDError](err); ok {
+		return fmt.Sprintf("have root give you a range of more than %d ids in /etc/subuid and /etc/subgid, or use "+
+			"--isolation single", ids.ID)
+	}
 	untrusted, ok := errors.AsType[*archive.UntrustedError](err)
 	switch {
 	case !ok:

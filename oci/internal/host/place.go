@@ -13,8 +13,12 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"math"
 	"os"
+	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/process"
 )
@@ -43,6 +47,42 @@ func (p Place) Inside() bool { return p.Isolation != "" }
 
 // SingleID reports whether all files belong to one user, and their owners are extended attributes.
 func (p Place) SingleID() bool { return p.Isolation == IsolationSingle }
+
+// IDs returns how many ids from 0 on can own files, the smaller number of those for users and for groups; 0
+// if there is no limit, as for root without a user namespace, and where owners are extended attributes.
+func (p Place) IDs() (uint32, error) {
+	if p.SingleID() {
+		return 0, nil
+	}
+	least := uint64(math.MaxUint32)
+	for _, file := range []string{"/proc/self/uid_map", "/proc/self/gid_map"} {
+		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, nil // a kernel without user namespaces
+		}
+		if err != nil {
+			return 0, fmt.Errorf("count the ids: %w", err)
+		}
+		least = min(least, mappedFromZero(string(text)))
+	}
+	if least == math.MaxUint32 {
+		return 0, nil
+	}
+	return uint32(least), nil
+}
+
+// mappedFromZero returns how many ids from 0 on a map has, see user_namespaces(7).
+func mappedFromZero(idMap string) uint64 {
+	var next uint64
+	for line := range strings.Lines(idMap) { // the kernel sorts them, by the first id
+		var first, outside, count uint64
+		if _, err := fmt.Sscan(line, &first, &outside, &count); err != nil || first != next {
+			break
+		}
+		next += count
+	}
+	return next
+}
 
 // NeedUsers refuses work that gives files to others for good where there is nobody else.
 func (p Place) NeedUsers(work string) error {
