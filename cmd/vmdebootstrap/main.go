@@ -83,7 +83,7 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		dialSyslog: dialSyslog,
 	}
 	env.reenter = func(ctx context.Context, r reentry) (int, error) {
-		text, err := json.Marshal(args)
+		text, err := json.Marshal(asBytes(args))
 		if err != nil {
 			return 0, err
 		}
@@ -105,9 +105,22 @@ func callArgs(args []string, message []byte) ([]string, error) {
 	if message == nil {
 		return args, nil
 	}
-	var received []string
+	var received [][]byte
 	err := json.Unmarshal(message, &received)
-	return received, err
+	args = make([]string, len(received))
+	for i, arg := range received {
+		args[i] = string(arg)
+	}
+	return args, err
+}
+
+// asBytes returns texts in the form in which JSON keeps those that are not UTF-8: file names can have any bytes.
+func asBytes(texts []string) [][]byte {
+	all := make([][]byte, len(texts))
+	for i, text := range texts {
+		all[i] = []byte(text)
+	}
+	return all
 }
 
 // lookupUser returns the account with that name or number.

@@ -46,13 +46,18 @@ func usageErrorf(format string, args ...any) error {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, env environment) int {
 	root, flags := newRoot(env, stdout, stderr)
 	if !startsVerb(root, args) {
+		args, err := buildArgs(root, args)
+		if err != nil {
+			return report(ctx, stderr, root, err)
+		}
 		words, err := expand(flags, args)
 		if err != nil {
 			return report(ctx, stderr, root, err)
 		}
-		args = words
+		root.SetArgs(words)
+	} else {
+		root.SetArgs(args)
 	}
-	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	called, err := execute(ctx, root)
@@ -83,6 +88,32 @@ func startsVerb(root *cobra.Command, args []string) bool {
 	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool {
 		return c.Name() == args[0] || c.HasAlias(args[0])
 	}) || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd
+}
+
+// buildVerb is the verb that need not be given.
+const buildVerb = "build"
+
+// buildArgs returns the arguments of a build without its verb. A first word that is neither a verb nor an option is an
+// error: it is a mistyped verb, and no build that nobody wants begins.
+func buildArgs(root *cobra.Command, args []string) ([]string, error) {
+	if len(args) == 0 || args[0] == "" || strings.HasPrefix(args[0], "-") {
+		return args, nil
+	}
+	if args[0] == buildVerb {
+		return args[1:], nil
+	}
+	root.SuggestionsMinimumDistance = max(1, len(args[0])/3) // by Levenshtein
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		return nil, usageErrorf("unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	var verbs []string
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() {
+			verbs = append(verbs, c.Name())
+		}
+	}
+	return nil, usageErrorf("unknown command %q; want one of %s, or the options of a build", args[0],
+		strings.Join(verbs, ", "))
 }
 
 // execute runs the command that the arguments name. It returns a panic as an error; deferred functions have

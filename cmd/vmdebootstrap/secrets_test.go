@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -64,20 +63,5 @@ func TestSecretsComeFromFilesAndTheEnvironment(t *testing.T) {
 	}
 	if err := s.readPasswordFile(); err == nil || !strings.Contains(err.Error(), "--root-password") {
 		t.Errorf("two passwords: %v", err)
-	}
-}
-
-func TestArgumentsAreHandedOverAsAMessage(t *testing.T) {
-	t.Parallel()
-	want := []string{"--root-password", "geheim"}
-	text, err := json.Marshal(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if args, err := callArgs(nil, text); err != nil || !slices.Equal(args, want) {
-		t.Errorf("got %q (%v)", args, err)
-	}
-	if args, err := callArgs([]string{"x"}, nil); err != nil || !slices.Equal(args, []string{"x"}) {
-		t.Errorf("without a message: got %q (%v)", args, err)
 	}
 }
