@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -16,12 +17,21 @@ const helpWidth = 100
 
 // printHelp prints all options under the headings of their groups. With all, the --no- forms and options without effect
 // are included.
-func printHelp(w io.Writer, s *settings, flags *pflag.FlagSet, all bool) {
+func printHelp(w io.Writer, s *settings, root *cobra.Command, all bool) {
+	flags := root.Flags()
 	fmt.Fprintf(w, "Usage: %s --image=FILE|--tarball=FILE|--squash=DIRECTORY|--export=DEST [options]\n\n", programName)
 	fmt.Fprintln(w, "Build a disk image, a tarball or a live file system of Debian or Ubuntu.")
 	fmt.Fprintln(w, "An option may be abbreviated as long as that is unambiguous. Options that are on or off have")
 	fmt.Fprintln(w, "an opposite: --no-verbose, --no-no-kernel. SIZE is in bytes, or has a unit: k, M, G and T are")
 	fmt.Fprintln(w, "powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.")
+	fmt.Fprintf(w, "\nCommands:\n")
+	fmt.Fprintf(w, "  %-12s%s\n", buildVerb, "build what the options below say; the word may be left out")
+	for _, verb := range root.Commands() {
+		if verb.IsAvailableCommand() {
+			fmt.Fprintf(w, "  %-12s%s\n", verb.Name(), verb.Short)
+		}
+	}
+	fmt.Fprintf(w, "\"%s COMMAND --help\" shows the options of a command.\n", programName)
 	for _, g := range groups {
 		if g == groupOld && !all {
 			continue

@@ -78,7 +78,12 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
-		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr))
+		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr),
+		newVersionVerb(stdout))
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Short = "print the completion script for a shell"
+	}
 	c.flags = root.Flags()
 	c.flags.SortFlags = false
 	c.settings.addFlags(c.flags)
@@ -90,7 +95,7 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 			verbHelp(cmd, args)
 			return
 		}
-		printHelp(stdout, c.settings, c.flags, false)
+		printHelp(stdout, c.settings, root, false)
 	})
 	return root, c.flags
 }
@@ -116,7 +121,7 @@ func (c *command) addActions(flags *pflag.FlagSet) {
 func (c *command) run(cmd *cobra.Command) error {
 	switch {
 	case c.helpAll:
-		printHelp(c.stdout, c.settings, c.flags, true)
+		printHelp(c.stdout, c.settings, cmd, true)
 		return nil
 	case c.version:
 		_, err := fmt.Fprintln(c.stdout, versionText(release, buildInfo()))

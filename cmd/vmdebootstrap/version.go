@@ -4,8 +4,12 @@ package main
 
 import (
 	"cmp"
+	"fmt"
+	"io"
 	"runtime/debug"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
 
 // development is the version of a build between releases. It follows 1.7, because the options are the same.
@@ -47,4 +51,15 @@ func buildInfo() *debug.BuildInfo {
 		return info
 	}
 	return &debug.BuildInfo{} // not built as a module
+}
+
+// newVersionVerb returns the command "vmdebootstrap version", which does what --version does.
+func newVersionVerb(out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "show the version, the commit and Go's version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(out, versionText(release, buildInfo()))
+			return err
+		},
+	}
 }
