@@ -300,7 +300,7 @@ func TestCopyImagePushesToARegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(diskimagetest.Tool(t, "skopeo"), "inspect", "--tls-verify=false",
-		c.Destination).CombinedOutput()
+		"--no-creds", c.Destination).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), manifest.String()) {
 		t.Errorf("got %s (%v), want digest %s", out, err, manifest)
 	}

@@ -8,10 +8,10 @@ func TestIDsAreCountedFromZero(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]uint64{
 		"         0       1000          1\n         1     100000      65536\n": 65537,
-		"         0          0 4294967295\n":                                  4294967295,
+		"         0          0 4294967295\n":                                   4294967295,
 		"         0       1000          1\n      1000     100000      65536\n": 1,
-		"      1000       1000          1\n":                                  0,
-		"":                                                                    0,
+		"      1000       1000          1\n":                                   0,
+		"":                                                                     0,
 	} {
 		if got := mappedFromZero(text); got != want {
 			t.Errorf("%q: got %d, want %d", text, got, want)

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	istorage "go.podman.io/image/v5/storage"
 	imagetypes "go.podman.io/image/v5/types"
 	"golang.org/x/sys/unix"
 
@@ -56,6 +57,8 @@ type request struct {
 	SkipTLSVerify bool
 	TempDir       string
 	AuthFile      string
+	// Caller is the user whose credentials are used, as seen from outside of the user namespace.
+	Caller int
 }
 
 // The values of imageOrder.Do.
@@ -94,7 +97,7 @@ type Registry struct {
 // imageHelper has the helper carry an order out, in the caller's environment, and returns its answer. The error wraps
 // fs.ErrNotExist if there is no such image.
 func (r *Registry) imageHelper(ctx context.Context, order request, environ []string, file *os.File) ([]byte, error) {
-	order.TempDir, order.Env = r.Temp, environ
+	order.TempDir, order.Env, order.Caller = r.Temp, environ, r.Caller
 	env := append([]string{}, process.EarlyVariables(environ)...)
 	for _, kv := range environ {
 		if name, value, _ := strings.Cut(kv, "="); name == envRegistryAuthFile {
@@ -150,7 +153,12 @@ func Main() {
 	var answer any
 	err := json.NewDecoder(os.Stdin).Decode(&order) //nolint:forbidigo // the helper's order
 	if err == nil {
-		process.SetEnvironment(append(os.Environ(), order.Env...)) //nolint:forbidigo // for the libraries
+		process.SetEnvironment(append(os.Environ(), order.Env...))          //nolint:forbidigo // for the libraries
+		if !strings.HasPrefix(order.Image, istorage.Transport.Name()+":") { // podman keeps more in that directory
+			err = order.findCredentials()
+		}
+	}
+	if err == nil {
 		answer, err = order.run(ctx)
 	}
 	if err == nil && answer != nil {
@@ -188,6 +196,45 @@ func (o request) run(ctx context.Context) (answer any, err error) {
 	default:
 		return nil, fmt.Errorf("BUG: order %q", o.Do)
 	}
+}
+
+// sharedCredentials has the credentials of users without a runtime directory, see containers-auth.json(5).
+const sharedCredentials = "/run/containers"
+
+// runtimeDir returns a directory for $XDG_RUNTIME_DIR where that is not set, or "" if the library finds the
+// credentials by itself, in base. It looks there for those of the uid that this process has, which in a user
+// namespace is 0, and fails if it may not look: on a host where root has used podman, base is closed to
+// others. No credentials are no error.
+func runtimeDir(base string, caller, uid int, temp string) (string, error) {
+	own := filepath.Join(base, strconv.Itoa(caller))
+	f, err := os.Open(filepath.Join(own, "auth.json"))
+	if err == nil {
+		f.Close()
+		if caller == uid {
+			return "", nil
+		}
+		if err := os.Symlink(own, filepath.Join(temp, "containers")); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		return temp, nil
+	}
+	if caller == uid && !errors.Is(err, fs.ErrPermission) {
+		return "", nil
+	}
+	return temp, nil
+}
+
+// findCredentials makes the library look for the caller's credentials.
+func (o request) findCredentials() error {
+	const variable = "XDG_RUNTIME_DIR"
+	if o.AuthFile != "" || os.Getenv(variable) != "" { //nolint:forbidigo // that of the library
+		return nil
+	}
+	dir, err := runtimeDir(sharedCredentials, o.Caller, os.Getuid(), o.TempDir)
+	if err != nil || dir == "" {
+		return err
+	}
+	return os.Setenv(variable, dir)
 }
 
 // systemContext leaves certificates, credentials and what is said of registries to the files of go.podman.io/image.

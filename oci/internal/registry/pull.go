@@ -57,7 +57,11 @@ func (p ImagePull) copyTo(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	system := request{TempDir: dir, AuthFile: p.AuthFile, SkipTLSVerify: p.SkipTLSVerify}.systemContext()
+	r := request{TempDir: dir, AuthFile: p.AuthFile, SkipTLSVerify: p.SkipTLSVerify, Caller: os.Getuid()}
+	if err := r.findCredentials(); err != nil {
+		return err
+	}
+	system := r.systemContext()
 	system.OSChoice, system.ArchitectureChoice, system.VariantChoice = "linux", p.Architecture, p.Variant
 	system.OCIAcceptUncompressedLayers = true // what is not compressed need not be
 	policy, err := pullPolicy(system)
