@@ -198,11 +198,8 @@ func (s Spec) exportDestination(e Export) error {
 	if e.Path == "" {
 		return nil
 	}
-	parent := filepath.Dir(filepath.Clean(e.Path))
-	if info, err := s.w.Stat(parent); err != nil {
-		return fmt.Errorf("directory of %q: %w", e.Path, err)
-	} else if !info.IsDir() {
-		return fmt.Errorf("%q is not a directory", parent)
+	if err := s.outputDirectory(e.Path); err != nil {
+		return err
 	}
 	if e.Transport == transport.Tar {
 		if err := tarfile.CheckName(e.Path); err != nil {

@@ -4,6 +4,7 @@ package builder
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 
@@ -126,12 +127,8 @@ func outputLocation(s Spec) []error {
 		if name == "" {
 			return
 		}
-		dir := filepath.Dir(filepath.Clean(name))
-		if info, err := s.w.Stat(dir); err != nil {
-			problems = append(problems, problem.New(flag, "directory of %q: %w", name, err)...)
-			return
-		} else if !info.IsDir() {
-			problems = append(problems, problem.New(flag, "%q is not a directory", dir)...)
+		if err := s.outputDirectory(name); err != nil {
+			problems = append(problems, &problem.Problem{Flag: flag, Err: err})
 			return
 		}
 		info, err := s.w.Stat(name)
@@ -150,5 +147,28 @@ func outputLocation(s Spec) []error {
 	check("--bmap", blockMapName(s.o), isFile, "regular file")
 	check("--tarball", s.o.Tarball, isFile, "regular file")
 	check("--squash", s.o.Squash, fs.FileInfo.IsDir, "directory")
+	if s.o.Pkglist {
+		check("--pkglist", filepath.Join(s.w.Dir, packageList), isFile, "regular file")
+	}
 	return problems
+}
+
+// outputDirectory returns what is wrong with the directory in which an output is made. Outputs appear under
+// their names when they are complete, so that the directory must be writable even if there is a file of that
+// name.
+func (s Spec) outputDirectory(name string) error {
+	dir := filepath.Dir(filepath.Clean(name))
+	info, err := s.w.Stat(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("directory of %q: %w", name, err)
+	case !info.IsDir():
+		return fmt.Errorf("%q is not a directory", dir)
+	case s.w.Writable == nil:
+		return nil
+	}
+	if err := s.w.Writable(dir); err != nil {
+		return fmt.Errorf("%q cannot be made in directory %q: %w", filepath.Base(name), dir, err)
+	}
+	return nil
 }

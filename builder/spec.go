@@ -22,6 +22,8 @@ type World struct {
 	Stat func(name string) (fs.FileInfo, error)
 	// ReadFile is os.ReadFile, or takes its place in tests; it reads the program of --foreign.
 	ReadFile func(name string) ([]byte, error)
+	// Writable returns an error if files cannot be made in a directory; nil leaves that unchecked.
+	Writable func(dir string) error
 	// LookupUser is user.Lookup; nil leaves the name of --owner unchecked.
 	LookupUser func(name string) (*user.User, error)
 	// Dir is the absolute working directory, for the relative name of a hook.

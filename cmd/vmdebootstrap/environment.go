@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
@@ -65,10 +67,14 @@ func (e environment) getenv(name string) string {
 // world returns the part of the environment that the rules for a build depend on.
 func (e environment) world() builder.World {
 	return builder.World{
-		Stat: e.stat, ReadFile: e.readFile, LookupUser: e.lookupUser, Dir: e.dir, Today: e.now(), HostArch: e.arch,
+		Stat: e.stat, ReadFile: e.readFile, Writable: writable, LookupUser: e.lookupUser,
+		Dir: e.dir, Today: e.now(), HostArch: e.arch,
 		HostMirror: builder.NewURL(e.mirror),
 	}
 }
+
+// writable returns an error if files cannot be made in a directory.
+func writable(dir string) error { return unix.Access(dir, unix.W_OK|unix.X_OK) }
 
 // stateDir returns the directory that --state-dir names, or else cacheDir.
 func (e environment) stateDir(option string) (string, error) {
