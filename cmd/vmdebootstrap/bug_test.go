@@ -42,6 +42,23 @@ func TestAPanicIsOneSentence(t *testing.T) {
 	}
 }
 
+// Issue 15, 4: a build whose process was killed, by the kernel for want of memory, ended with status 137 and no word.
+func TestAKilledBuildSaysSo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for status, want := range map[int]string{
+		137: "ERROR: the process that built was killed by signal 9 (killed)\nHINT: ", exitInterrupted: "", exitStep: "",
+	} {
+		env := environment{dir: dir, etc: dir, arch: "amd64", now: time.Now, stat: os.Stat, readFile: os.ReadFile}
+		env.reenter = func(context.Context, reentry) (int, error) { return status, nil }
+		var stdout, stderr bytes.Buffer
+		got := run(t.Context(), []string{"--tarball", filepath.Join(dir, "o.tar"), "--no-kernel"}, &stdout, &stderr, env)
+		if got != status || !strings.HasPrefix(stderr.String(), want) || want == "" && stderr.Len() > 0 {
+			t.Errorf("got status %d and %q, want %d and %q", got, stderr.String(), status, want)
+		}
+	}
+}
+
 func TestAPanicOfABuildIsInTheLog(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

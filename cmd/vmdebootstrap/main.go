@@ -48,7 +48,7 @@ func pkgDetails() {
 
 // begin runs the program; host is what oci.Init has returned.
 func begin(host oci.Place) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	// The first signal cancels the work, which then cleans up; a second one kills the process.
 	context.AfterFunc(ctx, stop)
 	os.Exit(mainStatus(ctx, host))

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -171,6 +172,12 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 		fmt.Fprintln(stderr, bug)
 		return exitFailed
 	case errors.As(err, &child):
+		// The child has said what was wrong, unless somebody else has killed it.
+		if signal := child.signal(); signal != 0 && ctx.Err() == nil {
+			fmt.Fprintf(stderr, "ERROR: the process that built was killed by signal %d (%s)\n"+
+				"HINT: if the machine ran out of memory, its kernel log says so; the next build removes what is left\n",
+				signal, signal)
+		}
 		return int(child)
 	case errors.As(err, &host):
 		fmt.Fprintf(stderr, "ERROR: %v\nHINT: %s\n", err, host.Fix)
@@ -206,6 +213,14 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 type childStatus int
 
 func (s childStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// signal returns the signal that has ended the process, in the form in which shells report it; 0 for none.
+func (s childStatus) signal() syscall.Signal {
+	if s <= 128 || s == exitInterrupted {
+		return 0
+	}
+	return syscall.Signal(s - 128)
+}
 
 // flatten returns the parts of joined errors, so that each gets a line.
 func flatten(err error) []error {
