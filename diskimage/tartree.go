@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"path"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,12 +19,15 @@ import (
 // Open returns a section of archive, which must stay readable as long as the Tree is in use. No privileges and no user
 // namespace are needed, because owners and devices are only text.
 //
-// Read are the formats v7, ustar, pax, star and GNU; extended attributes in the pax records of GNU tar and star
-// (SCHILY.xattr) and of bsdtar (LIBARCHIVE.xattr); hard links, devices, and sparse files of all four forms of GNU tar,
-// whose holes stay holes. Directories that the archive leaves out are made: mode 0755, user and group 0, and the latest
-// time of what needs them. A later member replaces an earlier one of the same name. A member whose name or hard link
-// leads out of the tree, that lies under something that is not a directory, or that is of an unknown kind is an error,
-// and so is an archive that ends without the zero blocks of an end, because the rest of it may be missing.
+// Read are the formats v7, ustar, pax, star and GNU; extended attributes in the pax records of GNU tar and
+// star (SCHILY.xattr) and of bsdtar (LIBARCHIVE.xattr); hard links, devices, and sparse files of all four
+// forms of GNU tar, whose holes stay holes. Directories that the archive leaves out are made: mode 0755, user
+// and group 0, and the latest time of what needs them. A later member replaces an earlier one of the same
+// name. A member below a symbolic link to a directory, bin/tool where bin leads to usr/bin, lies where the
+// link leads within the tree, as with GNU tar and the engines of containers. A member whose name or hard link
+// leads out of the tree, that lies under something else that is not a directory, that makes one of the links
+// of a merged /usr a directory, or that is of an unknown kind is an error, and so is an archive that ends
+// without the zero blocks of an end, because the rest of it may be missing.
 //
 // Not supported: compressed archives; access control lists in star's text form (SCHILY.acl), which are an error;
 // archives of several volumes; sockets, which tar cannot hold.
@@ -50,6 +55,9 @@ type tarIndex struct {
 	files     []Entry          // without names
 	names     map[string]named // what has the name
 	ordered   []string         // all names: of the archive, and then of a Tree
+	links     bool             // there is a symbolic link
+	// parent is the directory of the last member and where the links in it lead; the next one is often beside it.
+	parent struct{ name, real string }
 }
 
 // named is what a name stands for: a file, by its place in files, and the layer that gave it the name.
@@ -93,6 +101,9 @@ func (x *tarIndex) add(m tarMember) error {
 	if err != nil {
 		return err
 	}
+	if name, err = x.real(name); err != nil {
+		return err
+	}
 	if x.whiteouts != nil {
 		if is, err := x.whiteouts.add(name); is || err != nil {
 			return err
@@ -108,6 +119,10 @@ func (x *tarIndex) add(m tarMember) error {
 	if name == rootName && !e.IsDir() {
 		return errors.New("the root must be a directory")
 	}
+	if old, ok := x.names[name]; ok && e.IsDir() && x.isLink(old) && slices.Contains(mergedUsr, name) {
+		return fmt.Errorf("it makes the link to %s a directory, and hides all that is there: pack it as %s",
+			x.files[old.file].Linkname, strings.TrimPrefix(x.files[old.file].Linkname, "/"))
+	}
 	x.files = append(x.files, e)
 	x.enter(name, len(x.files)-1)
 	return nil
@@ -122,13 +137,75 @@ func (x *tarIndex) enter(name string, file int) {
 	case old.layer < x.layer && x.files[old.file].IsDir() && !x.files[file].IsDir():
 		x.whiteouts.gone[name] = true // what was in the directory
 	}
+	if x.isLink(named{file: file}) || ok && x.isLink(old) {
+		x.links, x.parent.name = true, ""
+	}
 	x.names[name] = named{file, x.layer}
+}
+
+func (x *tarIndex) isLink(n named) bool { return x.files[n.file].Mode&unix.S_IFMT == unix.S_IFLNK }
+
+// mergedUsr are the links of a merged /usr, see file-hierarchy(7).
+var mergedUsr = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
+
+// real returns the name that a member has when the symbolic links in its directory, which came before it, are followed
+// within the tree.
+func (x *tarIndex) real(name string) (string, error) {
+	if !x.links {
+		return name, nil
+	}
+	dir := parentOf(name)
+	if dir == rootName {
+		return name, nil
+	}
+	if dir != x.parent.name {
+		real, err := x.realDir(dir)
+		if err != nil {
+			return "", err
+		}
+		x.parent.name, x.parent.real = dir, real
+	}
+	return joinName(x.parent.real, path.Base(name)), nil
+}
+
+// realDir follows all links in the name of a directory.
+func (x *tarIndex) realDir(dir string) (string, error) {
+	real, rest := rootName, dir
+	for followed := 0; rest != ""; {
+		part, after, _ := strings.Cut(rest, "/")
+		rest = after
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			real = parentOf(real)
+			continue
+		}
+		next := joinName(real, part)
+		at, ok := x.names[next]
+		if !ok || !x.isLink(at) {
+			real = next
+			continue
+		}
+		if followed++; followed > maxLinks {
+			return "", fmt.Errorf("%q leads through too many symbolic links", dir)
+		}
+		target := x.files[at.file].Linkname
+		if strings.HasPrefix(target, "/") {
+			real = rootName
+		}
+		rest = target + "/" + rest
+	}
+	return real, nil
 }
 
 // addLink adds another name for a file.
 func (x *tarIndex) addLink(name, target string) error {
 	first, err := cleanName(target)
 	if err != nil {
+		return fmt.Errorf("hard link: %w", err)
+	}
+	if first, err = x.real(first); err != nil {
 		return fmt.Errorf("hard link: %w", err)
 	}
 	to, ok := x.names[first]

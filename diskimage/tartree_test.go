@@ -60,8 +60,11 @@ func TestTarTreeRefusesHostileMembers(t *testing.T) {
 		`member "x": hard link to "y", which is not in`: {{Name: "x", Typeflag: tar.TypeLink, Linkname: "y"}},
 		`member "x": hard link to "d/", which is a directory`: {{Name: "d/", Typeflag: tar.TypeDir},
 			{Name: "x", Typeflag: tar.TypeLink, Linkname: "d/"}},
-		`member "etc/passwd": "etc" is not a directory`: {{Name: "etc", Typeflag: tar.TypeSymlink, Linkname: "/etc"},
-			{Name: "etc/passwd"}},
+		`member "etc/passwd": "etc" leads through too many symbolic links`: {{Name: "etc", Typeflag: tar.TypeSymlink,
+			Linkname: "/etc"}, {Name: "etc/passwd"}},
+		`member "etc/passwd": "etc" is not a directory`: {{Name: "etc"}, {Name: "etc/passwd"}},
+		`member "lib/": it makes the link to usr/lib a directory, and hides all that is there: pack it as usr/lib`: {
+			{Name: "lib", Typeflag: tar.TypeSymlink, Linkname: "usr/lib"}, {Name: "lib/", Typeflag: tar.TypeDir}},
 		`member "./": the root must be a directory`: {{Name: "./", Typeflag: tar.TypeSymlink, Linkname: "/"}},
 		`no members`: {},
 	} {
@@ -69,6 +72,41 @@ func TestTarTreeRefusesHostileMembers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
+	}
+}
+
+// Issue 14, 12: GNU tar and engines follow a link in the directory of a member, within the tree.
+func TestMembersBelowLinksAreWhereTheyLead(t *testing.T) {
+	t.Parallel()
+	link := func(name, to string) tar.Header {
+		return tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}
+	}
+	tree, err := treeOf(pack(t,
+		tar.Header{Name: "usr/bin/a"}, link("bin", "usr/bin"), tar.Header{Name: "bin/tool"},
+		tar.Header{Name: "bin/more"},
+		link("usr/sbin", "bin"), tar.Header{Name: "usr/sbin/third"},
+		link("var/run", "/run"), tar.Header{Name: "var/run/x/pid"},
+		link("out", "../../../etc"), tar.Header{Name: "out/passwd"},
+		tar.Header{Name: "bin/hard", Typeflag: tar.TypeLink, Linkname: "bin/tool"},
+		link("bin/sh", "dash"), tar.Header{Name: "bin/sh"}, // the last part is replaced, and not followed
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for e, err := range tree.Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !e.IsDir() {
+			got = append(got, e.Name)
+		}
+	}
+	slices.Sort(got)
+	want := []string{"bin", "etc/passwd", "out", "run/x/pid", "usr/bin/a", "usr/bin/hard", "usr/bin/more", "usr/bin/sh",
+		"usr/bin/third", "usr/bin/tool", "usr/sbin", "var/run"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
