@@ -16,6 +16,9 @@ import (
 
 // configure writes what in the root file system depends on the disk.
 func (d Disk) configure(f *target.Memory) error {
+	if err := leaveContainer(f); err != nil {
+		return err
+	}
 	if err := d.writeFstab(f); err != nil {
 		return err
 	}
@@ -25,6 +28,52 @@ func (d Disk) configure(f *target.Memory) error {
 		}
 	}
 	return d.Loader.Configure(d.Disk, f)
+}
+
+// containerMarks are files by which systemd-detect-virt(1) and others find that they run in a container of
+// docker or podman.
+var containerMarks = []string{"/.dockerenv", "/.dockerinit", "/run/.containerenv"}
+
+// containerMounts are files that engines make so that they can mount others over them. In an archive of "docker export"
+// they are empty, and an empty file is none: without resolv.conf, hostname and hosts, systemd uses its own.
+var containerMounts = []string{"/etc/hostname", "/etc/resolv.conf", "/etc/mtab"}
+
+// emptyHosts is the content of /etc/hosts as package netbase makes it.
+const emptyHosts = "127.0.0.1\tlocalhost\n::1\t\tlocalhost ip6-localhost ip6-loopback\n"
+
+// leaveContainer removes what makes a root file system one of a container: the marks of the engine, the empty
+// files that it mounts over, and what is no device in /dev. Nothing else is touched.
+func leaveContainer(f *target.Memory) error {
+	remove := append([]string{}, containerMarks...)
+	for _, name := range containerMounts {
+		if isEmpty(f, name) {
+			remove = append(remove, name)
+		}
+	}
+	entries, err := f.ReadDir("/dev")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			remove = append(remove, "/dev/"+e.Name())
+		}
+	}
+	for _, name := range remove {
+		if err := f.Remove(name); err != nil {
+			return err
+		}
+	}
+	if isEmpty(f, "/etc/hosts") {
+		return f.WriteFile("/etc/hosts", []byte(emptyHosts), 0o644)
+	}
+	return nil
+}
+
+// isEmpty reports whether a name is that of a regular file without content.
+func isEmpty(f *target.Memory, name string) bool {
+	info, err := f.Lstat(name)
+	return err == nil && info.Mode().IsRegular() && info.Size() == 0
 }
 
 // writeFstab writes /etc/fstab, and keeps the lines of an older one that are about other places.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
@@ -81,6 +82,61 @@ func written(t *testing.T, a *Assembly, names ...string) map[string]string {
 		texts[name] = string(text)
 	}
 	return texts
+}
+
+// Issue 14, 13: what docker export writes became a machine that took itself for a container, without a name.
+func TestAssemblyOfAContainerIsAMachine(t *testing.T) {
+	t.Parallel()
+	files := bootable()
+	for _, name := range []string{".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf", "dev/console"} {
+		files[name] = ""
+	}
+	a := newAssembly(t, func(o *Options) { o.Boot = boot.WordNone })
+	if err := a.Write(t.Context(), memoryTree(t, files)); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(a.Options.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := imagetree.Open(bytes.NewReader(data), diskimage.Size(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]diskimage.Entry{}
+	for e, err := range tree.Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[e.Name] = e
+	}
+	for _, name := range []string{".dockerenv", "etc/hostname", "etc/resolv.conf"} {
+		if _, there := got[name]; there {
+			t.Errorf("%s is in the image", name)
+		}
+	}
+	if text := written(t, a, "etc/hosts")["etc/hosts"]; !strings.HasPrefix(text, "127.0.0.1\tlocalhost\n") {
+		t.Errorf("/etc/hosts is %q", text)
+	}
+	if console := got["dev/console"]; console.Mode&unix.S_IFMT != unix.S_IFCHR {
+		t.Errorf("/dev/console has mode %o", console.Mode)
+	}
+}
+
+func TestAssemblyOfAMachineKeepsItsFiles(t *testing.T) {
+	t.Parallel()
+	files := bootable()
+	files["etc/hostname"], files["etc/hosts"], files["etc/resolv.conf"] = "mine\n", "192.0.2.1 a\n",
+		"nameserver 192.0.2.1\n"
+	a := newAssembly(t, func(o *Options) { o.Boot = boot.WordNone })
+	if err := a.Write(t.Context(), memoryTree(t, files)); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range written(t, a, "etc/hostname", "etc/hosts", "etc/resolv.conf") {
+		if text != files[name] {
+			t.Errorf("%s is %q", name, text)
+		}
+	}
 }
 
 func TestAssemblyWritesWhatDependsOnTheDisk(t *testing.T) {
