@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
@@ -152,7 +153,7 @@ func userSyntax(s Spec) []error {
 		case !accountName.MatchString(u.Name):
 			problems = append(problems,
 				problem.New("--user", "%q is not a user name: a small letter, then at most 31 small "+
-					"letters, digits, hyphens and underscores", validPrefix(u.Name))...)
+					"letters, digits, hyphens and underscores", loggable(u.Name))...)
 		case u.Name == "root":
 			problems = append(problems, problem.New("--user", "root is there anyway: use --root-password")...)
 		case seen[u.Name]:
@@ -163,11 +164,11 @@ func userSyntax(s Spec) []error {
 	return problems
 }
 
-// validPrefix cuts a name off behind its first character that cannot be in one: NAME:PASSWORD is an easy
-// mistake to make, and a password must not get into a log.
-func validPrefix(name string) string {
+// loggable cuts a name off behind its first character that is neither a letter nor a digit, nor in a name:
+// NAME:PASSWORD is an easy mistake to make, and a password must not get into a log.
+func loggable(name string) string {
 	for i, r := range name {
-		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_", r) {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.", r) {
 			return name[:i] + string(r)
 		}
 	}

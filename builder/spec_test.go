@@ -340,7 +340,7 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"long host name", func(o *Options) { o.Hostname = strings.Repeat("a.", 32) + "a" }, "--hostname",
 			[]string{"64"}},
 		{"user name with capitals", func(o *Options) { o.Users = []step.User{step.ParseUser("Joe/x")} }, "--user",
-			[]string{`"J"`}},
+			[]string{`"Joe" is not a user name`}},
 		{"user name root", func(o *Options) { o.Users = []step.User{step.ParseUser("root/x")} }, "--user",
 			[]string{"--root-password"}},
 		{"user twice", func(o *Options) { o.Users = []step.User{step.ParseUser("joe"), step.ParseUser("joe")} },
