@@ -133,6 +133,12 @@ func (s Spec) Arch() debian.Arch { return s.arch }
 // SerialDevice is the kernel's name of the console for --serial-console: "ttyS0".
 func (s Spec) SerialDevice() string { return s.arch.Serial }
 
+// HostArch is the architecture of this machine.
+func (s Spec) HostArch() string { return s.w.HostArch }
+
+// NeedsUEFI reports whether UEFI firmware starts the image, and a BIOS does not.
+func (s Spec) NeedsUEFI() bool { return s.loader.UEFI() && !s.loader.BIOS() }
+
 // NeedsEmulation reports whether this machine cannot itself run the programs it installs.
 func (s Spec) NeedsEmulation() bool { return !s.arch.NativeOn(s.w.HostArch) }
 
