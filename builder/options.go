@@ -36,6 +36,7 @@ type Options struct {
 	Mirror             secret.URL // --mirror URL; empty: HostMirror
 	AptMirror          secret.URL // --apt-mirror URL
 	ConfigureApt       bool       // --configure-apt
+	AllowExpired       bool       // --allow-expired
 	Arch               string     // --arch; Debian name
 	Distribution       string     // --distribution; suite or codename
 	Debootstrapopts    []string   // --debootstrapopts, each value as given

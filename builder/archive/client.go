@@ -26,6 +26,9 @@ type Client struct {
 	// UserKeyring says that a user chose the Keyring: each key in it may sign every suite. Otherwise Debian's
 	// keys sign the suites of their own releases only.
 	UserKeyring bool
+	// AllowExpired accepts a Release file past its Valid-Until, as apt's Acquire::Check-Valid-Until=false does. Its
+	// signature is checked.
+	AllowExpired bool
 	// NoCheck accepts any Release file, signed or not. Checksums are still compared.
 	NoCheck bool
 	// Now is the time that Valid-Until of a Release file and its signatures are compared with; the zero time

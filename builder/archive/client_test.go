@@ -154,6 +154,11 @@ func TestReleaseExpires(t *testing.T) {
 	getRelease(t, c, repo, "trixie")
 	c.Now = end.Add(time.Second)
 	_, err := c.Release(t.Context(), repo.URL(), "trixie")
+	c.AllowExpired = true
+	if _, err := c.Release(t.Context(), repo.URL(), "trixie"); err != nil {
+		t.Errorf("with AllowExpired: %v", err)
+	}
+	c.AllowExpired = false
 	if expired, ok := errors.AsType[*ExpiredError](err); !ok || !expired.ValidUntil.Equal(end) ||
 		!strings.Contains(err.Error(), "01 Feb 2025") {
 		t.Errorf("got %v", err)

@@ -127,7 +127,7 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 		r.signers = slices.DeleteFunc(slices.Clone(c.Keyring),
 			func(key *openpgp.Entity) bool { return c.mayKeySign(key, r) != nil })
 	}
-	if !c.NoCheck && !c.Now.IsZero() && !r.ValidUntil.IsZero() && c.Now.After(r.ValidUntil) {
+	if !c.NoCheck && !c.AllowExpired && !c.Now.IsZero() && !r.ValidUntil.IsZero() && c.Now.After(r.ValidUntil) {
 		return nil, &ExpiredError{url, r.ValidUntil}
 	}
 	return r, nil

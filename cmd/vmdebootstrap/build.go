@@ -329,7 +329,7 @@ func printPlan(_ context.Context, j *job) error {
 func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.Client, error) {
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment), Cache: cache, Keyring: archive.DefaultKeyring(),
-		Now: j.env.now(), Log: j.log,
+		Now: j.env.now(), Log: j.log, AllowExpired: j.spec.Options().AllowExpired,
 	}
 	trust := j.spec.Trust()
 	client.NoCheck = trust.NoCheck

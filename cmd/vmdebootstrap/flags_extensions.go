@@ -90,6 +90,9 @@ func (s *settings) extensions() []*setting {
 			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
 		{"grow", groupDisk, "grow the root partition and its file system to the end of the disk at the first boot, and " +
 			"whenever the disk has become larger; a swap partition then comes before it", boolValue{&o.Grow}},
+		{"allow-expired", groupSystem, "accept suites whose Valid-Until has passed, of a snapshot or a mirror that is no longer " +
+			"updated; signatures are verified all the same; apt-get update of a hook still needs " +
+			"-o Acquire::Check-Valid-Until=false", boolValue{&o.AllowExpired}},
 		{"keep-identity", groupSystem, "keep the keys that packages make for one machine, such as those of sshd, although " +
 			"all copies of the image have the same; without it, each machine makes its own at its first boot",
 			boolValue{&o.KeepIdentity}},

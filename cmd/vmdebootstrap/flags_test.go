@@ -30,7 +30,8 @@ var (
 		"dump-memory-profile", "memory-dump-interval",
 	}
 	// Settings that are not in the manual.
-	extensionBools  = []string{"recommends", "cache", "grow", "keep-identity", "explain-cache", "bmap", "tls-verify"}
+	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
+		"explain-cache", "bmap", "tls-verify"}
 	extensionValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot",
 		"free", "format", "compress", "raw", "sector-size", "export", "export-compression", "cache-from", "cache-to",
 		"cache-key", "isolation"}

@@ -136,6 +136,17 @@ func isolationDir(t *testing.T, c candidate) string {
 			t.Fatal(err)
 		}
 	}
+	// The account may have no access to the test binary, which is the program only under the program's name.
+	// It is copied before anything is started: a process that is being forked would hold the copy open, which
+	// then cannot be executed.
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(self)
+	if err := errors.Join(err, os.WriteFile(filepath.Join(dir, programName), data, 0o755)); err != nil {
+		t.Fatal(err)
+	}
 	uid, gid := 1, 1 // root must be able to build in other users' directories
 	if c.account != "" {
 		uid, gid = lookupIDs(t, c.account)
@@ -164,19 +175,7 @@ func lookupIDs(t *testing.T, account string) (uid, gid int) {
 
 // buildWith builds a tarball in dir.
 func buildWith(t *testing.T, c candidate, dir string) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	// The account may have no access to the test binary, which is the program only under the program's name.
-	program := filepath.Join(dir, programName)
-	data, err := os.ReadFile(self)
-	if err := errors.Join(err, os.WriteFile(program, data, 0o755)); err != nil {
-		t.Error(err)
-		return
-	}
-	cmd := c.command(program, "--isolation", string(c.isolation), "--tarball", "root.tar",
+	cmd := c.command(filepath.Join(dir, programName), "--isolation", string(c.isolation), "--tarball", "root.tar",
 		"--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid", "--no-systemd-networkd",
 		"--package=iputils-ping", "--user=alice/secret", "--hostname=same", "--customize=./hook.sh", "--verbose")
 	cmd.Dir = dir

@@ -241,6 +241,9 @@ func hintFor(err error) string {
 		return fmt.Sprintf("have root give you a range of more than %d ids in /etc/subuid and /etc/subgid, or use "+
 			"--isolation single", ids.ID)
 	}
+	if _, ok := errors.AsType[*archive.ExpiredError](err); ok {
+		return "if the archive is known to be old, --allow-expired accepts it; its signature is verified all the same"
+	}
 	untrusted, ok := errors.AsType[*archive.UntrustedError](err)
 	switch {
 	case !ok:
