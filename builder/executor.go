@@ -269,11 +269,19 @@ func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 	include, _ := step.DebootstrapOption(options, "include")
 	want := append(index.Names(priorities...), "apt")
 	want = append(want, packageNames([]string{include})...)
-	packages := spec.Packages()
+	want = sortedSet(append(want, relations(spec.Packages(), spec.Options().Arch)...))
 	// debootstrap leaves recommended packages out, so that those of the base system are too many here.
-	all, err := index.Closure(sortedSet(append(want, packages...)),
-		archive.ClosureOptions{Essential: true, Recommends: spec.Options().Recommends})
+	how := archive.ClosureOptions{Essential: true, Recommends: spec.Options().Recommends}
+	all, err := index.Closure(want, how)
 	var unresolved *archive.UnresolvedError
+	if errors.As(err, &unresolved) && spec.hasEssentialHooks() {
+		// These may bring the archive that has them: apt judges, when it has looked there.
+		want = slices.DeleteFunc(want, func(name string) bool {
+			return slices.ContainsFunc(unresolved.Missing,
+				func(m archive.Missing) bool { return m.Relation == name && len(m.WantedBy) == 0 })
+		})
+		all, err = index.Closure(want, how)
+	}
 	if errors.As(err, &unresolved) {
 		return nil, fmt.Errorf("%schoose packages of %s for %s: %w", askedBy(spec, unresolved), spec.Codename(),
 			spec.Options().Arch, err)
@@ -291,7 +299,8 @@ func askedBy(spec Spec, unresolved *archive.UnresolvedError) string {
 		flag  string
 		names []string
 	}{
-		{"--package", packageNames(o.Packages)}, {"--kernel-package", []string{o.KernelPackage}},
+		{"--package", relations(packageNames(o.Packages), o.Arch)},
+		{"--kernel-package", relations([]string{o.KernelPackage}, o.Arch)},
 		{"--debootstrapopts", packageNames([]string{include})},
 	} {
 		if slices.ContainsFunc(unresolved.Missing,

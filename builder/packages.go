@@ -3,8 +3,10 @@
 package builder
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
@@ -87,15 +89,38 @@ func initPackages(r debian.Release) []string {
 	return []string{"systemd-sysv", "udev"}
 }
 
-// packageNames splits the values of --package at commas, which always worked because debootstrap joins names with them.
+// packageNames splits the values of --package at commas, which always worked because debootstrap joins names
+// with them, and at blanks, which the shell of the original split at.
 func packageNames(values []string) []string {
 	var names []string
 	for _, value := range values {
-		for name := range strings.SplitSeq(value, ",") {
-			names = append(names, strings.TrimSpace(name))
-		}
+		names = append(names, strings.FieldsFunc(value, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })...)
 	}
 	return names
+}
+
+// relation returns what a package in the words of apt-get(8), NAME[:ARCH][=VERSION] or NAME[:ARCH]/SUITE,
+// asks of an index of the suite that is built; "" if that cannot have it, so that apt alone decides.
+func relation(asked, arch string) string {
+	name, version, exact := strings.Cut(asked, "=")
+	name, _, _ = strings.Cut(name, "/")
+	name, of, foreign := strings.Cut(name, ":")
+	switch {
+	case foreign && of != arch && of != "any" && of != "native":
+		return ""
+	case exact:
+		return fmt.Sprintf("%s (= %s)", name, version)
+	}
+	return name
+}
+
+// relations are those of several packages.
+func relations(asked []string, arch string) []string {
+	all := make([]string, len(asked))
+	for i, name := range asked {
+		all[i] = relation(name, arch)
+	}
+	return all
 }
 
 // sortedSet sorts names, each once and none empty.

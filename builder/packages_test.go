@@ -5,6 +5,8 @@ package builder
 import (
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
 func TestPackagesFollowTheOptions(t *testing.T) {
@@ -48,6 +50,9 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 			"acpid dosfstools grub-cloud-amd64 linux-image-amd64 systemd-resolved"},
 		{"named", func(o *Options) { o.Packages = []string{"vim", "less,acpid , vim"} },
 			"acpid less linux-image-amd64 systemd-resolved vim"},
+		{"two in one word, a version and a suite", func(o *Options) {
+			o.NoKernel, o.Packages = true, []string{"less hello=2.10-3", "curl/trixie-backports"}
+		}, "acpid curl/trixie-backports hello=2.10-3 less systemd-resolved"},
 		{"minbase", func(o *Options) { o.Debootstrapopts = []string{"no-check-gpg  variant=minbase"} },
 			"acpid linux-image-amd64 systemd-resolved systemd-sysv udev"},
 		{"minbase without kernel",
@@ -72,5 +77,47 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
+	}
+}
+
+func TestRelationsAreWhatTheIndexCanJudge(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[string]string{
+		"hello": "hello", "hello=2.10-3": "hello (= 2.10-3)", "hello=1:2~rc1+b2": "hello (= 1:2~rc1+b2)",
+		"hello/trixie-backports": "hello", "hello:amd64": "hello", "hello:any=1": "hello (= 1)", "hello:i386": "",
+	} {
+		if got := relation(asked, "amd64"); got != want {
+			t.Errorf("%s: got %q, want %q", asked, got, want)
+		}
+	}
+}
+
+// Issue 14, 9: what a repository of an essential hook has was refused before the hook ran.
+func TestEstimateLeavesPackagesOfEssentialHooksToApt(t *testing.T) {
+	t.Parallel()
+	index := toolIndex(t, "apt", "acpid", "systemd-resolved", "hello")
+	estimated := func(change func(*Options)) (string, error) {
+		packages, err := estimate(testSpec(t, func(o *Options) { o.NoKernel = true; change(o) }), index)
+		var names []string
+		for _, p := range packages {
+			names = append(names, p.Name)
+		}
+		return strings.Join(names, " "), err
+	}
+	theirs := func(o *Options) { o.Packages = []string{"hello=1", "of-a-vendor=2:3"} }
+	if got, err := estimated(theirs); err == nil || !strings.Contains(err.Error(), `--package: `) ||
+		!strings.Contains(err.Error(), "of-a-vendor") {
+		t.Errorf("got %q, %v", got, err)
+	}
+	got, err := estimated(func(o *Options) {
+		theirs(o)
+		o.Actions = []Action{{Kind: ActionScript, Phase: hooks.PhaseEssential, Text: "/hooks/x.sh"}}
+	})
+	if err != nil || got != "acpid apt hello systemd-resolved" {
+		t.Errorf("with an essential hook: got %q, %v", got, err)
+	}
+	if got, err := estimated(func(o *Options) { o.Packages = []string{"hello=2"} }); err == nil ||
+		!strings.Contains(err.Error(), "the archive has version 1") {
+		t.Errorf("another version: got %q, %v", got, err)
 	}
 }

@@ -26,8 +26,8 @@ import (
 type Lock struct {
 	// Codename is the suite's name by its own InRelease file: "trixie" for "stable".
 	Codename string
-	// Suite is the name by which debootstrap asks for the suite and writes it to sources.list: the codename, if the mirror
-	// has it by that name, else "" for that of --distribution.
+	// Suite is the name by which debootstrap asks for the suite and writes it to sources.list: the codename,
+	// if the mirror has it by that name, else "" for that of --distribution.
 	Suite string
 	// InRelease is the SHA-256 digest of the InRelease file, in hexadecimal.
 	InRelease string
@@ -140,7 +140,9 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	if packages := spec.Packages(); len(packages) > 0 {
-		p.add(step.AptInstall{Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.Answers(),
+		p.add(step.AptInstall{Update: spec.hasEssentialHooks(), AllowExpired: o.AllowExpired &&
+			spec.hasEssentialHooks(),
+			Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.Answers(),
 			HoldInitramfs: o.UpdateInitramfs})
 	}
 	p.add(step.Hostname{Hostname: o.Hostname})

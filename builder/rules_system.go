@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	// packageName is section 5.6.7 of the Debian policy, with the architecture that apt and debootstrap accept.
-	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?$`)
+	// packageName is section 5.6.7 of the Debian policy, with the architecture, version (section 5.6.12) or suite that
+	// apt-get(8) accepts behind it.
+	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+|/[a-z0-9][a-z0-9./-]*)?$`)
 	// hostLabel is one part of a host name, RFC 1123 section 2.1.
 	hostLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 	// accountName is what adduser takes (NAME_REGEX in adduser.conf), 32 characters at most (useradd(8)).

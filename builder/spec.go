@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
 // World is what NewSpec must know of the place where it runs; it looks at nothing else.
@@ -135,6 +137,12 @@ func (s Spec) SerialDevice() string { return s.arch.Serial }
 
 // HostArch is the architecture of this machine.
 func (s Spec) HostArch() string { return s.w.HostArch }
+
+// hasEssentialHooks reports whether something of the user's runs before packages are installed, and may have
+// changed where they come from.
+func (s Spec) hasEssentialHooks() bool {
+	return slices.ContainsFunc(s.o.Actions, func(a Action) bool { return a.Phase == hooks.PhaseEssential })
+}
 
 // NeedsUEFI reports whether UEFI firmware starts the image, and a BIOS does not.
 func (s Spec) NeedsUEFI() bool { return s.loader.UEFI() && !s.loader.BIOS() }

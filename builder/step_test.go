@@ -4,6 +4,7 @@ package builder
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -300,6 +301,25 @@ func TestFsckStepIsForInitramfsToolsAlone(t *testing.T) {
 		if got := strings.Contains(string(text), "\nFSTYPE=f2fs\n"); got != want {
 			t.Errorf("with %s: %s is %q (%v), want it %t", files, step.FsckConfig, text, err, want)
 		}
+	}
+}
+
+func TestSourcesAreReadAgainAfterEssentialHooks(t *testing.T) {
+	t.Parallel()
+	f := targettest.New(t, map[string]string{"/usr/sbin/": ""})
+	f.On = func(args []string, _ io.Writer) error {
+		if slices.Contains(args, "update") {
+			return errors.New("no key for the mirror")
+		}
+		return nil
+	}
+	if err := runStep(t, f, step.AptInstall{Packages: []string{"wget"}, Update: true, AllowExpired: true}); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Transcript) != 2 || !strings.Contains(f.Transcript[0], " update ") ||
+		!strings.HasSuffix(f.Transcript[0], "Acquire::Check-Valid-Until=false") ||
+		!strings.HasSuffix(f.Transcript[1], " wget") {
+		t.Errorf("ran %q", f.Transcript)
 	}
 }
 

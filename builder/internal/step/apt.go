@@ -20,6 +20,10 @@ type AptInstall struct {
 	Debconf []string
 	// Recommends installs recommended packages as well.
 	Recommends bool `json:",omitempty"`
+	// Update has apt read its sources before, which a hook may have changed; AllowExpired accepts those past their
+	// Valid-Until then.
+	Update       bool `json:",omitempty"`
+	AllowExpired bool `json:",omitempty"`
 	// HoldInitramfs keeps packages from making the initramfs; Initramfs makes it once at the end.
 	HoldInitramfs bool
 }
@@ -35,6 +39,20 @@ func (AptInstall) Installs() bool { return true }
 func (a AptInstall) Title() string { return "install " + strings.Join(a.Packages, " ") }
 
 func (a AptInstall) Run(ctx context.Context, s *Context) error {
+	if a.Update {
+		args := []string{"update", "-o", "Acquire::Languages=none"}
+		if a.AllowExpired {
+			args = append(args, "-o", "Acquire::Check-Valid-Until=false")
+		}
+		// A mirror whose key only debootstrap was given keeps the lists that are there. What is missing then,
+		// apt says below.
+		if err := aptGet(ctx, s, nil, args...); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			s.Log.Warn("apt-get update after the hooks of the phase essential", "error", err)
+		}
+	}
 	if a.HoldInitramfs {
 		if err := holdInitramfs(ctx, s); err != nil {
 			return err
