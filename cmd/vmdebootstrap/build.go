@@ -367,3 +367,39 @@ func (j *job) lock() (builder.Lock, error) {
 	seed := uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://reproducible-builds.org/"+text))
 	return builder.Lock{Seed: seed, SeedFixed: true, Time: time.Unix(seconds, 0).UTC()}, nil
 }
+
+// fullError is the error of a build that found a file system full. Programs of the build say that in many
+// ways, or not at all.
+type fullError struct {
+	error
+	// dir is on the file system, and option says what else helps.
+	dir, option string
+}
+
+func (e *fullError) Unwrap() error { return e.error }
+
+// leastFree is when a file system counts as full: what ran out of room may have removed its own last file.
+const leastFree = 16 << 20
+
+// lookForSpace looks, when a build has failed, whether one of the file systems that it writes to is full.
+func (j *job) lookForSpace(err error) error {
+	if err == nil {
+		return nil
+	}
+	var places []fullError
+	if dir, dirErr := j.env.stateDir(j.settings.stateDir); dirErr == nil {
+		places = append(places, fullError{dir: dir, option: ", or name another directory with --state-dir"})
+	}
+	for _, name := range j.spec.Outputs() {
+		places = append(places, fullError{dir: filepath.Dir(absolute(j.env.dir, name))})
+	}
+	for _, p := range places {
+		at, _ := existing(p.dir)
+		var st unix.Statfs_t
+		if statErr := unix.Statfs(at, &st); statErr == nil && (st.Bavail*uint64(st.Bsize) < leastFree ||
+			st.Files > 0 && st.Ffree == 0) {
+			return &fullError{err, p.dir, p.option}
+		}
+	}
+	return err
+}

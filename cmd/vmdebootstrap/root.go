@@ -180,7 +180,7 @@ func (c *command) build(ctx context.Context) (err error) {
 	for _, text := range j.spec.Warnings() {
 		j.warn(text)
 	}
-	return logged(ctx, log, build(ctx, j))
+	return logged(ctx, log, j.lookForSpace(build(ctx, j)))
 }
 
 // newJob checks the settings.

@@ -237,6 +237,9 @@ func flatten(err error) []error {
 
 // hintFor returns advice on an error, which its type decides; "" if there is none.
 func hintFor(err error) string {
+	if full, ok := errors.AsType[*fullError](err); ok {
+		return "the file system of " + full.dir + " is full: make room there" + full.option
+	}
 	if ids, ok := errors.AsType[*builder.IDError](err); ok {
 		return fmt.Sprintf("have root give you a range of more than %d ids in /etc/subuid and /etc/subgid, or use "+
 			"--isolation single", ids.ID)
