@@ -17,16 +17,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/registry"
 )
 
-// ErrInUse says that an Engine or a Pull of another process uses a directory.
+// ErrInUse reports that an Engine or a Pull of another process uses a directory.
 var ErrInUse = errors.New("another build uses it")
 
-// removedMark is in the names of what is being removed, before random text. The next Clear or Open removes what a kill
-// has left.
+// removedMark is in the names of files that are being removed, followed by random text. The next
+// Clear or Open removes what a killed process left.
 const removedMark = ".removed-"
 
-// Clear removes a StateDir with all that is in it, and other directories of builds with it. It reads nothing that could
-// be damaged, and needs no space on the disk. Files of several ids can only be removed inside, see Inside. The error
-// wraps ErrInUse if an Engine is open there, or a Pull is in one of the others; then nothing is removed.
+// Clear removes a StateDir with its contents, and other directories of builds with it. It reads
+// nothing that could be damaged, and needs no free space on the disk. Files of several IDs can only
+// be removed inside, see Place. The error wraps ErrInUse if an Engine has stateDir open or a Pull
+// uses one of the others; then nothing is removed.
 func Clear(ctx context.Context, stateDir string, others ...string) error {
 	dirs := append([]string{stateDir}, others...)
 	if err := clearDirs(ctx, dirs); err != nil {
@@ -58,16 +59,16 @@ func clearDirs(ctx context.Context, dirs []string) error {
 	return errors.Join(errs...)
 }
 
-// moveAllAside gives directories other names, unless an Engine is open in the first, so that the next build
-// finds none of them half removed. A directory that cannot be moved, where something is mounted, is emptied
-// while all others wait.
+// moveAllAside renames directories, unless an Engine has the first one open, so that the next build
+// does not find them half removed. A directory that cannot be renamed because it is a mount point
+// is emptied while other processes wait for the lock.
 func moveAllAside(dirs []string) (aside []string, err error) {
 	if info, err := os.Stat(dirs[0]); err == nil && info.IsDir() {
 		all, err := lockSessions(dirs[0])
 		if err != nil {
 			return nil, err
 		}
-		defer all.Close() // nothing was written
+		defer all.Close() // only a lock: nothing was written
 		alive, err := liveSessions(dirs[0])
 		if err != nil {
 			return nil, err
@@ -77,7 +78,7 @@ func moveAllAside(dirs []string) (aside []string, err error) {
 		}
 	}
 	for _, dir := range dirs[1:] {
-		entries, _ := os.ReadDir(dir) // what cannot be read is no directory, and nobody uses it
+		entries, _ := os.ReadDir(dir) // if it cannot be read, it is not a directory in use
 		for _, d := range entries {
 			if strings.HasPrefix(d.Name(), registry.PullPrefix) && dirfd.Locked(filepath.Join(dir, d.Name())) {
 				return nil, ErrInUse
@@ -85,7 +86,7 @@ func moveAllAside(dirs []string) (aside []string, err error) {
 		}
 	}
 	for _, dir := range dirs {
-		// The name may be a link to where there is more room.
+		// The name may be a link to a larger disk.
 		real, err := filepath.EvalSymlinks(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -105,13 +106,13 @@ func moveAllAside(dirs []string) (aside []string, err error) {
 	return aside, nil
 }
 
-// moveAside gives a file another name beside it.
+// moveAside renames a file within its directory and returns the new name.
 func moveAside(name string) (string, error) {
 	aside := name + removedMark + rand.Text()
 	return aside, os.Rename(name, aside)
 }
 
-// removeEntries removes what is in a directory.
+// removeEntries removes the contents of a directory.
 func removeEntries(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -124,7 +125,7 @@ func removeEntries(dir string) error {
 	return errors.Join(errs...)
 }
 
-// movedAside lists what a file of that name was moved to, and who did that has not removed.
+// movedAside lists what moveAside made of a file of that name and nobody removed yet.
 func movedAside(name string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(name))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -20,23 +20,23 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
-// Container is a root file system that is being written, and runs programs. Close it.
+// Container is a writable root file system in which programs run. The caller closes it.
 type Container struct {
 	engine *Engine
 	layer  string // ID of the layer in the store
 	root   string // where it is mounted
-	// layers are those below, the lowest first, all of them of snapshots.
+	// layers are the layers below, all from snapshots, the lowest first.
 	layers []sealedLayer
 }
 
-// rootMode is that of the root directory of every container.
+// rootMode is the mode of the root directory of every container.
 const rootMode = 0o755
 
-// Scratch returns a container with nothing in it: the root directory has mode 0755 and belongs to 0:0.
+// Scratch returns an empty container: its root directory has mode 0755 and belongs to 0:0.
 func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 	c := &Container{engine: e}
 	if err := c.begin(ctx, ""); err != nil {
-		return nil, fmt.Errorf("make a container: %w", err)
+		return nil, fmt.Errorf("create a container: %w", err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -44,8 +44,8 @@ func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 	return c, nil
 }
 
-// From returns a container on top of a snapshot, and compares that with what was written. The error wraps
-// fs.ErrNotExist if there is none of that name, or not any more because it was damaged.
+// From verifies a snapshot and returns a container on top of it. The error wraps fs.ErrNotExist if
+// there is no snapshot of that name, or if it was damaged and has been removed.
 func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	image, record, err := e.sound(ctx, name)
 	if err != nil {
@@ -55,10 +55,10 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	if err := c.begin(ctx, image.TopLayer); err != nil {
 		return nil, notExist(name, err)
 	}
-	// Somebody may remove the snapshot at this moment; the container holds its layers.
+	// Another process may just have removed the snapshot; the container holds its layers.
 	if err := e.touch(image); err != nil && !errors.Is(err, storage.ErrImageUnknown) &&
 		!errors.Is(err, storage.ErrNotAnID) {
-		return nil, errors.Join(fmt.Errorf("note the use of snapshot %q: %w", name, err), c.Close())
+		return nil, errors.Join(fmt.Errorf("record the use of snapshot %q: %w", name, err), c.Close())
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -66,14 +66,15 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	return c, nil
 }
 
-// Before returns a container like this one was at its n-th snapshot, counted from the first, which began with nothing.
+// Before returns a container in the state that this one had at its n-th snapshot, counted from the
+// first, which began empty.
 func (c *Container) Before(ctx context.Context, n int) (*Container, error) {
 	if n < 1 || n > len(c.layers) {
 		return nil, fmt.Errorf("snapshot %d of a container of %d: %w", n, len(c.layers), fs.ErrNotExist)
 	}
 	before := &Container{engine: c.engine, layers: c.layers[:n:n]}
 	if err := before.begin(ctx, c.layers[n-1].ID); err != nil {
-		return nil, fmt.Errorf("make a container: %w", err)
+		return nil, fmt.Errorf("create a container: %w", err)
 	}
 	c.engine.mu.Lock()
 	defer c.engine.mu.Unlock()
@@ -81,7 +82,7 @@ func (c *Container) Before(ctx context.Context, n int) (*Container, error) {
 	return before, nil
 }
 
-// begin makes a new layer above parent and mounts it.
+// begin creates a new layer above parent and mounts it.
 func (c *Container) begin(ctx context.Context, parent string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -90,9 +91,9 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 	if err != nil {
 		return err
 	}
-	// Volatile: what is not finished is thrown away after a crash, and dpkg asks for fsync after every file. The store
-	// itself would mount only its own containers so, and those cannot become images without a copy. No other process
-	// mounts this layer.
+	// Volatile: unfinished work is discarded after a crash, and dpkg calls fsync after every file.
+	// The store mounts only its own containers this way, and those cannot become images without a
+	// copy. No other process mounts this layer.
 	root, err := c.engine.driver.Get(layer.ID, graphdriver.MountOpts{Volatile: true})
 	if err != nil {
 		return errors.Join(err, c.engine.store.DeleteLayer(layer.ID))
@@ -104,13 +105,13 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 	if err := c.engine.completeCopy(layer); err != nil {
 		return errors.Join(err, c.Close())
 	}
-	// The store makes it 0555, or as the umask says.
+	// The store sets 0555, or a mode that depends on the umask.
 	return os.Chmod(root, rootMode)
 }
 
-// openWork gives the owner of the store access to the directories that the kernel makes for a mounted
-// overlay, with mode 0: "rm -rf" could not remove them otherwise. The kernel itself asks for no permission
-// there.
+// openWork gives the owner of the store access to the directories that the kernel creates with mode
+// 0 for a mounted overlay: otherwise "rm -rf" could not remove them. The kernel itself needs no
+// permission there.
 func (s *Store) openWork(layer string) error {
 	if s.Driver() != host.DriverOverlay {
 		return nil
@@ -124,17 +125,18 @@ func (s *Store) openWork(layer string) error {
 		})
 }
 
-// Root is the directory where the container's root file system is mounted, for this process and its children. Snapshot
-// changes it.
+// Root returns the directory where the container's root file system is mounted, for this process
+// and its children. Snapshot changes it.
 func (c *Container) Root() string { return c.root }
 
-// OwnerXattrs reports whether the owners of files in Root are notes: see package ownerxattr.
+// OwnerXattrs reports whether the owners of files in Root are kept in extended attributes: see
+// package ownerxattr.
 func (c *Container) OwnerXattrs() bool { return c.engine.options.Place.SingleID() }
 
-// MountAt returns the mounts that make this container usable with chroot(8) at dst inside another one's Run: its root
-// directory, and there /dev, /proc, /sys and /run. Those that the root file system has no directory for yet are left
-// out, but for /dev: debootstrap wants that, mounts /proc by itself, and unpacks directories whose times nobody may
-// change while they are mounted.
+// MountAt returns the mounts that make this container usable with chroot(8) at dst inside another
+// container's Run: its root directory with /dev, /proc, /sys and /run. A mount is left out if the
+// root file system does not have its directory yet, except for /dev: debootstrap needs /dev, mounts
+// /proc itself, and unpacks directories whose times cannot be changed while they are mount points.
 func (c *Container) MountAt(dst string) []specs.Mount {
 	mounts := []specs.Mount{{Destination: dst, Type: "bind", Source: c.root, Options: []string{"rbind"}}}
 	mounts = append(mounts, run.DevMounts(dst+"/dev")...)
@@ -153,23 +155,26 @@ func (c *Container) MountAt(dst string) []specs.Mount {
 	return mounts
 }
 
-// Run runs a program with the container as its root directory; the mounts come after the usual ones of Spec. It
-// returns when the program and everything that it started are gone. Standard output and error go to out, which sees
-// one Write at a time; nil drops them. A nil stdin is an empty one.
+// Run runs a program with the container as its root directory; mounts are added to those that every
+// container has. It returns when the program and all processes that it started have ended. Standard
+// output and error go to out, which receives one Write at a time; nil discards them. A nil stdin is
+// empty.
 //
-// A stdin that is no *os.File must come to an end by itself.
+// A stdin that is not an *os.File must end by itself.
 //
-// A name server is at hand: what /etc/resolv.conf points to below /run gets the host's content, and if there is no
-// such file, it is there for the time of the run. An ordinary file is left as it is.
+// Name resolution works: the file below /run that /etc/resolv.conf points to has the host's
+// content, and if /etc/resolv.conf does not exist, it is created for the duration of the run. A
+// regular file is left as it is.
 //
-// At the end of ctx all processes get SIGTERM, and SIGKILL two seconds later. The error is an *ExitError if the
-// program did not succeed; it wraps fs.ErrNotExist if there is no such program.
+// When ctx is done, all processes get SIGTERM, and SIGKILL two seconds later. The error is an
+// *ExitError if the program did not succeed; it wraps fs.ErrNotExist if the program does not exist.
 func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mount, stdin io.Reader,
 	out io.Writer) error {
 	return c.engine.runner.Run(ctx, c, p, mounts, stdin, out)
 }
 
-// Close removes the container with all that was written since the last snapshot. It may be called more than once.
+// Close removes the container and everything written since the last snapshot. It may be called more
+// than once.
 func (c *Container) Close() error {
 	e := c.engine
 	e.mu.Lock()

@@ -29,29 +29,32 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// EngineOptions say where an Engine keeps its things.
+// EngineOptions configure an Engine.
 type EngineOptions struct {
-	// Place is what Init has returned.
+	// Place is the value that Init returned.
 	Place host.Place
-	// StateDir holds the store, for all builds of a user. It belongs to this package and is made if missing.
+	// StateDir holds the store that all builds of a user share. It belongs to this package and is
+	// created if missing.
 	StateDir string
-	// Driver is that of the store: "overlay" or "vfs"; empty takes overlay if the file system of StateDir and
-	// the kernel allow it. Each has its own snapshots.
+	// Driver is the storage driver, "overlay" or "vfs"; if empty, it is overlay where the file
+	// system of StateDir and the kernel support it. Each driver has its own snapshots.
 	Driver string
-	// Resolver is the content of the host's resolv.conf, which programs in containers see; empty for none.
+	// Resolver is the content of the host's resolv.conf, which programs in containers see; empty
+	// for none.
 	Resolver []byte
-	// Now is the clock by which the use of snapshots is noted; nil is time.Time{} for ever.
+	// Now is the clock that dates the use of snapshots; nil means that every time is time.Time{}.
 	Now func() time.Time
-	// Log receives what developers want to know; nil drops it.
+	// Log receives messages for developers; nil discards them.
 	Log *slog.Logger
-	// Damaged is told of what was found damaged in the store, and is gone; nil for nobody.
+	// Damaged is called for each damaged part of the store that was removed; it may be nil.
 	Damaged func(Damage)
 }
 
-// Engine makes containers and keeps snapshots of them. Several engines, in one or several processes, can share a
-// StateDir. It may be used by several goroutines.
+// Engine creates containers and keeps snapshots of them. Several engines, in one or several
+// processes, can share a StateDir. Methods may be called concurrently.
 //
-// It is made of three parts: the store, what copies images (Registry), and what runs programs.
+// It has three parts: the store, the registry client, which copies images, and the runner of
+// programs.
 type Engine struct {
 	*Store
 	*registry.Registry
@@ -61,32 +64,36 @@ type Engine struct {
 	containers []*Container
 }
 
-// Store keeps snapshots, and the layers that they and containers are made of. It is a part of Engine.
+// Store keeps snapshots, and the layers that snapshots and containers consist of. It is a part of
+// Engine.
 type Store struct {
 	options EngineOptions
 	store   storage.Store
 	driver  graphdriver.Driver
 	session *session
 	boot    string // identifies the boot of the machine
-	// storeName tells the stores of a StateDir apart, and graph is where this one is.
+	// storeName identifies this store among those of a StateDir, and graph is its directory.
 	storeName, graph string
 
 	mu      sync.Mutex
 	damaged map[string]error // layers in which damage was found
 }
 
-// singleSuffix marks a store whose files all belong to one id: in another one they would have lost their owners.
+// singleSuffix marks a store in which all files belong to one ID: any other store would lose their
+// owners.
 const singleSuffix = "-single"
 
-// userNSSuffix marks a store that root has in a user namespace: overlay keeps its notes in user.* attributes
-// there, and in trusted.* ones with the isolation root, so that each would miss what the other has removed.
+// userNSSuffix marks a store that root uses in a user namespace: there overlay keeps its state in
+// user.* attributes, and with the isolation "root" in trusted.* attributes, so that neither would
+// see the files that the other removed.
 const userNSSuffix = "-userns"
 
-// hostConfigs are the variables that name the configuration of podman's store and containers, which are not ours.
+// hostConfigs are the variables that name configuration files of podman's store and containers. We
+// ignore those files.
 var hostConfigs = []string{"CONTAINERS_STORAGE_CONF", "CONTAINERS_CONF"}
 
-// Open opens the store, and makes it if there is none yet. What killed builds have left in it is removed. This process
-// must be inside, see Place.
+// Open opens the store, creating it if there is none yet, and removes what killed builds left in
+// it. This process must be inside, see Place.
 func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	if !options.Place.Inside() {
 		return nil, errors.New("open the container store: not in a namespace of our own")
@@ -102,7 +109,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
-	// The libraries log by themselves.
+	// The libraries log through logrus.
 	logrus.SetOutput(&logWriter{options.Log})
 	logrus.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 
@@ -138,7 +145,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	if driver == "" {
 		driver = host.DriverOverlay
 		if err := host.TryOverlay(place.Isolation, e.session.dir); err != nil {
-			options.Log.Info("overlay does not work here, layers are full copies", "error", err)
+			options.Log.Info("overlay does not work here; layers are full copies", "error", err)
 			driver = host.DriverVFS
 		}
 	}
@@ -164,17 +171,17 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 			return nil, err
 		}
 		if err := e.clean(s); err != nil {
-			return nil, fmt.Errorf("remove what a killed build has left: %w", err)
+			return nil, fmt.Errorf("remove the leftovers of a killed build: %w", err)
 		}
 	}
 	if err := e.removeGarbage(); err != nil {
-		// It takes space, and nothing else.
-		options.Log.Info("what nobody needs is not removed", "error", err)
+		// Garbage only takes space.
+		options.Log.Info("could not remove unused layers and images", "error", err)
 	}
 	return e, nil
 }
 
-// open makes what works with the store: the runner of programs, and what copies images.
+// open creates the registry client and the runner, which work with the store.
 func (e *Engine) open() {
 	place := e.options.Place
 	e.Registry = &registry.Registry{
@@ -187,9 +194,9 @@ func (e *Engine) open() {
 	}
 }
 
-// CheckDestination finds out, without an image, whether a registry answers and takes the caller's
-// credentials, and whether the caller's store can be opened. Of a directory ("dir:…") it finds out whether
-// Unpack can make one.
+// CheckDestination checks, without an image, that a registry responds and accepts the caller's
+// credentials, and that the caller's store can be opened. For a directory ("dir:…") it checks that
+// Unpack can create one.
 func (e *Engine) CheckDestination(ctx context.Context, c types.ImageCopy) error {
 	switch transport, _, _ := strings.Cut(c.Destination, ":"); transport {
 	case "dir":
@@ -202,18 +209,19 @@ func (e *Engine) CheckDestination(ctx context.Context, c types.ImageCopy) error 
 	return e.Registry.CheckDestination(ctx, c)
 }
 
-// Emulate has all containers of the engine run foreign programs, told by Class, Data and Machine of their ELF header,
-// under interpreter, a program of this machine, from the next Run on. It is named by its path on the host and must be
-// statically linked. An empty name ends the emulation. Nothing is registered on the host. Where the host does not allow
-// this, Run gives a *HostError.
+// Emulate makes all containers of the engine run foreign programs under interpreter, a program of
+// this machine, from the next Run on. Class, Data and Machine of an ELF header identify the
+// programs. The interpreter is a path on the host and must be statically linked. An empty path ends
+// the emulation. Nothing is registered on the host. Where the host does not support this, Run
+// returns a *HostError.
 //
-// Programs then run in a user namespace, root's too: nobody can make device nodes.
+// Programs then run in a user namespace, even for root: they cannot create device nodes.
 func (e *Engine) Emulate(header elf.FileHeader, interpreter string) {
 	e.runner.Emulate(header, interpreter)
 }
 
-// movable reports whether a directory can be where a container wants it for a while: the root file system of another
-// container of this engine, and what this session has for itself.
+// movable reports whether a directory may be moved into a container's tree for a while: the root
+// file system of another container of this engine, and directories of this session.
 func (e *Engine) movable(dir string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -225,13 +233,14 @@ func (e *Engine) movable(dir string) bool {
 	return dirfd.Within(dir, e.TempDir())
 }
 
-// Driver is the storage driver in use, "overlay" or "vfs".
+// Driver returns the storage driver in use, "overlay" or "vfs".
 func (s *Store) Driver() string { return s.store.GraphDriverName() }
 
-// TempDir is an empty directory for the engine's caller, removed by Close; if the process is killed, by the next Open.
+// TempDir returns an initially empty directory for the engine's caller. Close removes it, or the
+// next Open if the process was killed.
 func (s *Store) TempDir() string { return filepath.Join(s.session.dir, "tmp") }
 
-// Close removes all containers that are still open and lets go of the store. Snapshots stay.
+// Close removes all containers that are still open and closes the store. Snapshots stay.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	open := slices.Clone(e.containers)
@@ -243,9 +252,9 @@ func (e *Engine) Close() error {
 	return errors.Join(append(errs, e.close())...)
 }
 
-// close lets go of the store, and removes what is left of this session.
+// close closes the store and removes the rest of this session.
 func (s *Store) close() error {
-	// A snapshot that went wrong leaves its layer behind.
+	// A snapshot that fails leaves its layer behind.
 	errs := []error{s.removeLeftovers(s.session.name)}
 	if _, err := s.store.Shutdown(false); err != nil {
 		errs = append(errs, fmt.Errorf("close the container store: %w", err))
@@ -254,7 +263,7 @@ func (s *Store) close() error {
 	return errors.Join(append(errs, s.session.end())...)
 }
 
-// logWriter hands on what the libraries print.
+// logWriter passes the output of the libraries to a logger.
 type logWriter struct{ log *slog.Logger }
 
 func (w *logWriter) Write(p []byte) (int, error) {
@@ -262,7 +271,7 @@ func (w *logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// notExist replaces the store's words for a missing image.
+// notExist replaces the store's error for a missing image.
 func notExist(name string, err error) error {
 	if errors.Is(err, storage.ErrImageUnknown) || errors.Is(err, storage.ErrLayerUnknown) {
 		return fmt.Errorf("snapshot %q: %w", name, fs.ErrNotExist)

@@ -14,10 +14,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
-// Init must be the first call of main, and of TestMain where a test uses this package: helpers are this very
-// program, started under another name. It reports whether this process was a helper and has done its work;
-// main then returns. Otherwise place is where Reexec has started the program; it is zero where it has not. A
-// second call knows nothing of it.
+// Init must be the first call in main, and in TestMain of tests that use this package: helpers are
+// this same program, started under another name. It reports whether this process was a helper and
+// has finished; main then returns. Otherwise place says where Reexec started the program; it is
+// zero if Reexec did not. Only the first call returns that place.
 func Init() (place host.Place, helper bool) {
 	if len(os.Args) == 0 {
 		return host.Place{}, false
@@ -44,23 +44,23 @@ func Init() (place host.Place, helper bool) {
 	return host.Detect(), false
 }
 
-// What callers say of the host and of the programs in containers; the rooms below have more to say.
+// Types of the packages below that callers need; those packages export more.
 type (
-	// Place is where a process runs, and by which isolation.
+	// Place describes where a process runs, and with which isolation.
 	Place = host.Place
-	// Isolation is how containers are made on this host.
+	// Isolation is a way to create containers on this host.
 	Isolation = host.Isolation
-	// HostError says what the host lacks, and how to get it.
+	// HostError reports what the host lacks, and how to fix that.
 	HostError = host.Error
-	// ReexecConfig is what the program sees when it runs again.
+	// ReexecConfig configures the program when it runs again.
 	ReexecConfig = host.ReexecConfig
-	// Report says how containers can be made on this host; a Candidate is one kind of isolation in it.
+	// Report describes the kinds of isolation that work on this host.
 	Report = host.Report
-	// Candidate is one kind of isolation.
+	// Candidate is one kind of isolation in a Report.
 	Candidate = host.Candidate
-	// ExitError says that a program in a container did not succeed.
+	// ExitError reports that a program in a container did not succeed.
 	ExitError = run.ExitError
-	// ImagePull says which image of a registry to get.
+	// ImagePull selects an image in a registry.
 	ImagePull = registry.ImagePull
 )
 
@@ -73,31 +73,32 @@ const (
 	IsolationChroot = host.IsolationChroot
 )
 
-// ParseIsolation reads the name of an isolation.
+// ParseIsolation parses the name of an isolation.
 func ParseIsolation(text string) (Isolation, error) { return host.ParseIsolation(text) }
 
-// AppArmorProfile is a profile that lets a program make user namespaces; AppArmorPath is a path as such a
-// profile writes it.
+// AppArmorProfile returns a profile that allows a program to create user namespaces.
 func AppArmorProfile(program string) string { return host.AppArmorProfile(program) }
 
-// AppArmorPath is a path as a profile of AppArmor writes it.
+// AppArmorPath returns a path as it is written in an AppArmor profile.
 func AppArmorPath(path string) string { return host.AppArmorPath(path) }
 
-// Reexec runs this very program again where containers can be made, waits for it and returns its exit status;
-// 128 and the number of the signal if one killed it. An error is a *HostError if the host does not allow
-// this. See Place.
+// Reexec runs this program again where containers can be created, waits for it and returns its exit
+// status, or 128 plus the signal number if a signal killed it. The error is a *HostError if the
+// host does not allow this. See Place.
 //
-// SIGINT, SIGTERM and SIGHUP are passed on, once each; a second SIGINT kills. The end of ctx passes on
-// SIGTERM. When this process dies, by whatever signal, the other and all that it has started die with it.
+// SIGINT, SIGTERM and SIGHUP are forwarded, once each; a second SIGINT kills the program. When ctx
+// is done, it gets SIGTERM. When this process dies, by whatever signal, the program and all
+// processes that it started die with it.
 func Reexec(ctx context.Context, cfg ReexecConfig) (int, error) { return host.Reexec(ctx, cfg) }
 
-// Probe tries every kind of isolation with a state directory, which need not exist. Nothing is left behind.
+// Probe tries every kind of isolation with a state directory, which need not exist. It leaves
+// nothing behind.
 func Probe(ctx context.Context, stateDir string) (Report, error) { return host.Probe(ctx, stateDir) }
 
-// Pull gets an image of a registry as an OCI image layout in a directory of its own below p.Dir. The caller
-// calls remove when the image is not needed any more; what a killed process has left there is removed by the
-// next call. No user namespace and no Engine are needed. Signatures are checked as containers-policy.json(5)
-// says, if that file is there.
+// Pull downloads an image from a registry as an OCI image layout in a new directory below p.Dir.
+// The caller calls remove when the image is no longer needed; the next call of Pull removes what a
+// killed process left. Neither a user namespace nor an Engine is needed. Signatures are checked
+// according to containers-policy.json(5), if that file exists.
 func Pull(ctx context.Context, p ImagePull) (dir string, remove func() error, err error) {
 	return registry.Pull(ctx, p)
 }
