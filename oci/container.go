@@ -47,7 +47,7 @@ func (e *Engine) Scratch(ctx context.Context) (*Container, error) {
 // From verifies a snapshot and returns a container on top of it. The error wraps fs.ErrNotExist if
 // there is no snapshot of that name, or if it was damaged and has been removed.
 func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
-	image, record, err := e.sound(ctx, name)
+	image, record, err := e.verified(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -18,10 +18,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/owners"
 )
 
-// The names of all methods below mean files in the container: the root directory of a name, and that of every symbolic
-// link on the way to it, is the container's. A link never leads to the host.
+// All names that the methods below take are resolved inside the container: absolute names and
+// symbolic links, also those on the way, start at the container's root directory. A link never
+// leads to the host.
 
-// open finds a file, following symbolic links; the handle is good for its descriptor only (O_PATH).
+// open opens a file with O_PATH, following symbolic links; only the descriptor of the result is
+// useful.
 func (c *Container) open(op, name string) (*os.File, error) {
 	f, err := pathrs.OpenInRoot(c.root, name)
 	if err != nil {
@@ -30,8 +32,8 @@ func (c *Container) open(op, name string) (*os.File, error) {
 	return f, nil
 }
 
-// parent finds the directory that holds a name, following symbolic links to there but not at its end. The caller closes
-// the directory.
+// parent opens the directory that holds a name. It follows symbolic links on the way to that
+// directory, but not a link at the end of the name. The caller closes the directory.
 func (c *Container) parent(op, name string) (dirfd.Entry, error) {
 	clean := path.Join("/", name)
 	if clean == "/" {
@@ -51,7 +53,7 @@ func (c *Container) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer handle.Close()
-	// Before it is opened: a named pipe would wait for a writer.
+	// Checked before opening: a named pipe would wait for a writer.
 	info, err := handle.Stat()
 	if err != nil {
 		return nil, dirfd.PathError("stat", name, err)
@@ -68,8 +70,9 @@ func (c *Container) ReadFile(name string) ([]byte, error) {
 	return data, dirfd.PathError("read", name, err)
 }
 
-// WriteFile makes name a regular file with that content and mode, whatever the umask. It replaces a file or symbolic
-// link of that name at once; a regular file's owner is kept, otherwise it is 0:0. The directory must exist.
+// WriteFile creates a regular file with the given content and mode, whatever the umask. It
+// atomically replaces a file or symbolic link of that name; the owner of a regular file is kept,
+// otherwise the owner is 0:0. The directory must exist.
 func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err error) {
 	a, err := c.parent("write", name)
 	if err != nil {
@@ -81,8 +84,8 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 		return dirfd.PathError("write", name, err)
 	}
 	temp := dirfd.TempName(a.Base)
-	// A process forked meanwhile would have the file open for writing until it calls exec, and a program that is open
-	// so cannot be run (ETXTBSY).
+	// A process forked at this moment would keep the file open for writing until it calls exec, and
+	// a program that is open for writing cannot be executed (ETXTBSY).
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	fd, err := unix.Openat(a.FD(), temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
@@ -96,7 +99,7 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 		}
 	}()
 	_, err = f.Write(data)
-	// In this order: a change of owner clears the setuid bit.
+	// The mode comes after the owner: chown clears the setuid bit.
 	err = errors.Join(err, c.chownTo(fd, o), f.Chmod(mode), f.Close())
 	if err != nil {
 		return err
@@ -104,7 +107,8 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 	return unix.Renameat(a.FD(), temp, a.FD(), a.Base)
 }
 
-// MkdirAll makes a directory and those above it that are missing, all with that mode, whatever the umask.
+// MkdirAll creates a directory and its missing parents, all with the given mode, whatever the
+// umask.
 func (c *Container) MkdirAll(name string, mode fs.FileMode) error {
 	at := "/"
 	for element := range strings.SplitSeq(strings.Trim(path.Join("/", name), "/"), "/") {
@@ -148,7 +152,7 @@ func (c *Container) mkdir(name string, mode fs.FileMode) error {
 	return dirfd.PathError("chmod", name, os.Chmod(dirfd.ProcPath(int(f.Fd())), mode))
 }
 
-// Symlink makes name a symbolic link to text, in place of a file or link of that name.
+// Symlink makes name a symbolic link to text, replacing a file or link of that name.
 func (c *Container) Symlink(text, name string) error {
 	a, err := c.parent("symlink", name)
 	if err != nil {
@@ -165,34 +169,35 @@ func (c *Container) Symlink(text, name string) error {
 	return nil
 }
 
-// Remove removes a file, a link or an empty directory. It is no error if there is none.
+// Remove removes a file, a link or an empty directory. It is not an error if the file does not
+// exist.
 func (c *Container) Remove(name string) error {
 	a, err := c.parent("remove", name)
 	if err != nil {
-		return missingIsFine(err)
+		return ignoreMissing(err)
 	}
 	defer a.Dir.Close()
-	return missingIsFine(dirfd.PathError("remove", name, os.Remove(a.Path())))
+	return ignoreMissing(dirfd.PathError("remove", name, os.Remove(a.Path())))
 }
 
-// RemoveAll removes name and all that is in it. It is no error if there is none.
+// RemoveAll removes name and everything in it. It is not an error if the file does not exist.
 func (c *Container) RemoveAll(name string) error {
 	a, err := c.parent("remove", name)
 	if err != nil {
-		return missingIsFine(err)
+		return ignoreMissing(err)
 	}
 	defer a.Dir.Close()
 	return dirfd.PathError("remove", name, os.RemoveAll(a.Path()))
 }
 
-func missingIsFine(err error) error {
+func ignoreMissing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
 	return err
 }
 
-// ReadDir lists a directory, sorted by name. The information of each entry is taken at once.
+// ReadDir lists a directory, sorted by name. It reads the FileInfo of each entry at once.
 func (c *Container) ReadDir(name string) ([]fs.DirEntry, error) {
 	handle, err := c.open("open", name)
 	if err != nil {
@@ -213,7 +218,7 @@ func (c *Container) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// Lstat describes a file, not following a symbolic link at the end of its name.
+// Lstat describes a file without following a symbolic link at the end of its name.
 func (c *Container) Lstat(name string) (fs.FileInfo, error) {
 	if path.Join("/", name) == "/" {
 		info, err := c.lstat(c.root)
@@ -228,7 +233,7 @@ func (c *Container) Lstat(name string) (fs.FileInfo, error) {
 	return info, dirfd.PathError("lstat", name, err)
 }
 
-// lstat is os.Lstat with the owner that is noted.
+// lstat is os.Lstat with the owner from the owner xattr where those are used.
 func (c *Container) lstat(name string) (fs.FileInfo, error) {
 	info, err := os.Lstat(name)
 	if err != nil || !c.OwnerXattrs() {
@@ -240,7 +245,7 @@ func (c *Container) lstat(name string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// Readlink returns the text of a symbolic link.
+// Readlink returns the target of a symbolic link.
 func (c *Container) Readlink(name string) (string, error) {
 	a, err := c.parent("readlink", name)
 	if err != nil {
@@ -284,7 +289,7 @@ func (c *Container) chownTo(fd int, o owners.Owner) error {
 	return unix.Fchownat(fd, "", int(int32(o.UID)), int(int32(o.GID)), unix.AT_EMPTY_PATH)
 }
 
-// fileOwner returns the owner of a regular file, 0:0 for anything else and for nothing.
+// fileOwner returns the owner of a regular file, or 0:0 for any other file type or a missing file.
 func (c *Container) fileOwner(a dirfd.Entry) (owners.Owner, error) {
 	fd, err := unix.Openat(a.FD(), a.Base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {

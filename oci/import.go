@@ -27,15 +27,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Import makes snapshots of layers, the first of them above the snapshot base, or above nothing if that is
-// empty, and each other one above the one before it. It replaces older ones of the same names, as
-// Container.Snapshot does. What is not complete has no name and cannot be seen. The error wraps
-// fs.ErrNotExist if base is gone, or has lost something and is gone now.
+// Import makes snapshots of layers, the first above the snapshot base (or above nothing if base is
+// empty), each other one above its predecessor. Like Container.Snapshot it replaces older snapshots
+// of the same names. An incomplete snapshot has no name and is not visible. The error wraps
+// fs.ErrNotExist if base is gone, or was damaged and has been removed.
 func (s *Store) Import(ctx context.Context, base string, packed []types.PackedSnapshot) error {
 	var layers []sealedLayer
 	parent := ""
 	if base != "" {
-		image, record, err := s.sound(ctx, base)
+		image, record, err := s.verified(ctx, base)
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (s *Store) Import(ctx context.Context, base string, packed []types.PackedSn
 		if err != nil {
 			return fmt.Errorf("unpack snapshot %q: %w", p.Name, err)
 		}
-		if layers, err = s.name(ctx, layer, p.Name, p.Labels, layers); err != nil {
+		if layers, err = s.commit(ctx, layer, p.Name, p.Labels, layers); err != nil {
 			return fmt.Errorf("snapshot %q: %w", p.Name, err)
 		}
 		parent = layer
@@ -54,7 +54,8 @@ func (s *Store) Import(ctx context.Context, base string, packed []types.PackedSn
 	return nil
 }
 
-// unpackLayer makes a layer of an archive. Like the layer of a container it belongs to this session until it is named.
+// unpackLayer unpacks an archive into a new layer. Like the layer of a container, it belongs to
+// this session until it is named.
 func (s *Store) unpackLayer(ctx context.Context, parent string, p types.PackedSnapshot) (id string, err error) {
 	f, err := os.Open(p.File)
 	if err != nil {
@@ -78,38 +79,38 @@ func (s *Store) unpackLayer(ctx context.Context, parent string, p types.PackedSn
 	if err := s.completeCopy(layer); err != nil {
 		return "", err
 	}
-	verifier := p.DiffID.Verifier()
-	diff := io.TeeReader(plain, verifier)
+	digester := p.DiffID.Algorithm().Digester()
+	diff := io.TeeReader(plain, digester.Hash())
 	apply := s.applyLayer
 	if s.options.Place.SingleID() {
-		apply = s.applyNoted
+		apply = s.applyWithOwnerXattrs
 	}
 	if err := apply(layer, diff); err != nil {
 		return "", err
 	}
-	if _, err := io.Copy(io.Discard, diff); err != nil { // what is behind the archive's end
+	if _, err := io.Copy(io.Discard, diff); err != nil { // padding after the end of the archive
 		return "", err
 	}
-	if !verifier.Verified() {
-		return "", fmt.Errorf("the layer is not %s", p.DiffID)
+	if got := digester.Digest(); got != p.DiffID {
+		return "", fmt.Errorf("digest mismatch: want %s, got %s", p.DiffID, got)
 	}
 	return layer.ID, nil
 }
 
-// applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would lock all other builds out for
-// the time that this takes.
+// applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would block all other
+// builds meanwhile.
 func (s *Store) applyLayer(layer *storage.Layer, diff io.Reader) error {
 	_, err := s.driver.ApplyDiff(layer.ID, graphdriver.ApplyDiffOpts{Diff: diff})
 	return err
 }
 
-// applyNoted is applyLayer where there is a single id.
-func (s *Store) applyNoted(layer *storage.Layer, diff io.Reader) error {
-	return withNotes(diff, func(r io.Reader) error { return s.applyLayer(layer, r) })
+// applyWithOwnerXattrs is applyLayer for the isolation with a single ID.
+func (s *Store) applyWithOwnerXattrs(layer *storage.Layer, diff io.Reader) error {
+	return withOwnerXattrs(diff, func(r io.Reader) error { return s.applyLayer(layer, r) })
 }
 
-// noteOwners copies an archive, with notes of owners in place of owners.
-func noteOwners(r io.Reader, w io.Writer) error {
+// ownersToXattrs copies an archive, replacing owners by owner xattrs.
+func ownersToXattrs(r io.Reader, w io.Writer) error {
 	in, out := tar.NewReader(r), tar.NewWriter(w)
 	for {
 		h, err := in.Next()
@@ -121,10 +122,10 @@ func noteOwners(r io.Reader, w io.Writer) error {
 		}
 		o := owners.Owner{UID: uint32(h.Uid), GID: uint32(h.Gid)}
 		if path.Clean(h.Name) == "." && o != owners.Root {
-			return fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.UID, o.GID)
+			return fmt.Errorf("the root directory belongs to %d:%d; with a single ID it must belong to 0:0", o.UID, o.GID)
 		}
 		if h.Typeflag != tar.TypeLink {
-			h.PAXRecords, h.Xattrs = notedRecords(h, o), nil //nolint:staticcheck // reader and writer use both
+			h.PAXRecords, h.Xattrs = xattrRecords(h, o), nil //nolint:staticcheck // reader and writer use both
 		}
 		h.Uid, h.Gid, h.Format = 0, 0, tar.FormatPAX
 		if err := out.WriteHeader(h); err != nil {
@@ -136,15 +137,16 @@ func noteOwners(r io.Reader, w io.Writer) error {
 	}
 }
 
-// notedRecords are the extended attributes of a member with notes in place of what they say of users and groups.
-func notedRecords(h *tar.Header, o owners.Owner) map[string]string {
+// xattrRecords returns the PAX records of a member, with owner xattrs in place of its owner and of
+// the users and groups in its access control lists.
+func xattrRecords(h *tar.Header, o owners.Owner) map[string]string {
 	const xattr = "SCHILY.xattr."
 	mode := map[byte]uint32{tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR}[h.Typeflag]
 	records := map[string]string{}
 	for key, value := range h.PAXRecords {
 		name, isXattr := strings.CutPrefix(key, xattr)
 		if isXattr && (ownerxattr.Is(name) || name == ownerxattr.NameFor(mode)) {
-			continue // whose the member is stands in its header
+			continue // the header of the member says who owns it
 		}
 		if note, ok := ownerxattr.ForACL(name); ok && isXattr {
 			if list, err := acl.Parse([]byte(value)); err == nil && list.NamesOthers() {
@@ -160,9 +162,10 @@ func notedRecords(h *tar.Header, o owners.Owner) map[string]string {
 	return records
 }
 
-// completeCopy copies what the driver vfs leaves out when it makes a new layer as a copy of its parent, by
-// way of a tar archive (containers/storage, pkg/archive): extended attributes other than user.* and
-// capabilities, access control lists among them, and times before 1970. Other drivers do not copy.
+// completeCopy copies what the driver vfs leaves out when it creates a layer as a copy of its
+// parent through a tar archive (containers/storage, pkg/archive): extended attributes other than
+// user.* and capabilities, such as access control lists, and times before 1970. Other drivers do
+// not copy.
 func (s *Store) completeCopy(layer *storage.Layer) (err error) {
 	if layer.Parent == "" || s.Driver() != host.DriverVFS {
 		return nil
@@ -194,9 +197,9 @@ func (s *Store) completeCopy(layer *storage.Layer) (err error) {
 		to := dir + strings.TrimPrefix(name, from)
 		var was, is unix.Stat_t
 		if err := errors.Join(unix.Lstat(name, &was), unix.Lstat(to, &is)); errors.Is(err, fs.ErrNotExist) {
-			return nil // a socket, which no archive holds
+			return nil // a socket: tar archives cannot hold one
 		} else if err != nil {
-			return fmt.Errorf("look at %s: %w", name, err)
+			return fmt.Errorf("compare %s with its copy: %w", name, err)
 		}
 		if d.Type() != fs.ModeSymlink {
 			if err := copyAttributes(to, name); err != nil {
@@ -225,7 +228,7 @@ func setTimes(name string, times [2]unix.Timespec) error {
 	return nil
 }
 
-// copyAttributes gives a file all extended attributes of another.
+// copyAttributes copies all extended attributes of a file to another.
 func copyAttributes(to, from string) error {
 	list := make([]byte, unix.PathMax)
 	n, err := unix.Llistxattr(from, list)
@@ -240,7 +243,7 @@ func copyAttributes(to, from string) error {
 		return err
 	}
 	for name := range bytes.SplitSeq(bytes.TrimSuffix(list[:n], []byte{0}), []byte{0}) {
-		// Of security.* capabilities are there already, and labels are the host's affair.
+		// Of security.*, capabilities are copied already, and labels are the host's business.
 		if len(name) == 0 || bytes.HasPrefix(name, []byte("security.")) {
 			continue
 		}
@@ -252,15 +255,15 @@ func copyAttributes(to, from string) error {
 }
 
 func copyAttribute(to, from, name string) error {
-	// Larger than any that a file system of Linux holds.
+	// XATTR_SIZE_MAX: no value is larger.
 	value := make([]byte, 1<<16)
 	n, err := unix.Lgetxattr(from, name, value)
 	if err != nil {
 		return err
 	}
 	value = value[:n]
-	there := make([]byte, n+1)
-	if m, err := unix.Lgetxattr(to, name, there); err == nil && bytes.Equal(there[:m], value) {
+	existing := make([]byte, n+1)
+	if m, err := unix.Lgetxattr(to, name, existing); err == nil && bytes.Equal(existing[:m], value) {
 		return nil
 	}
 	return unix.Lsetxattr(to, name, value, 0)

@@ -35,7 +35,7 @@ func TestOwnerXattrsOfAnArchiveAreNotBelieved(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := noteOwners(&in, &out); err != nil {
+	if err := ownersToXattrs(&in, &out); err != nil {
 		t.Fatal(err)
 	}
 	mine := []string{xattr + "user.mine"}

@@ -17,13 +17,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// openStore opens the store of a driver. One whose indexes cannot be read has lost all its snapshots; it makes room for
-// a new one, unless another build uses it. Stale sessions are over.
+// openStore opens the store of a driver. A store whose indexes cannot be read has lost all its
+// snapshots; it is replaced by a new one, unless another build uses it. Stale sessions do not count
+// as users.
 func (s *Store) openStore(driver string, stale []*session) error {
 	s.graph = filepath.Join(s.options.StateDir, "store-"+s.storeName)
 	options := storage.StoreOptions{
 		GraphRoot: s.graph, GraphDriverName: driver,
-		// Of this process alone: its mounts are in its own namespace.
+		// Private to this process: its mounts are in its own namespace.
 		RunRoot: filepath.Join(s.session.dir, "run"),
 	}
 	if driver == host.DriverOverlay {
@@ -41,7 +42,7 @@ func (s *Store) openStore(driver string, stale []*session) error {
 		layers = filepath.Join(layers, "dir")
 	}
 	if err := spread(layers); err != nil {
-		s.options.Log.Debug("layers are not spread over the disk", "error", err)
+		s.options.Log.Debug("could not spread the layers over the disk", "error", err)
 	}
 	s.options.Log.Debug("container store", "dir", s.graph, "driver", driver)
 	return nil
@@ -50,10 +51,10 @@ func (s *Store) openStore(driver string, stale []*session) error {
 // topDir is FS_TOPDIR_FL of <linux/fs.h>, "chattr +T".
 const topDir = 0x20000
 
-// spread asks the file system to give each directory in dir, a layer, a part of the disk of its own. On ext4
-// a new inode is taken behind those that were freed within the last minutes, which are looked at one by one
-// (recently_deleted in fs/ext4/ialloc.c): beside the remains of a container that was deleted, unpacking took
-// up to four times as long.
+// spread asks the file system to place each subdirectory of dir, a layer, in a part of the disk of
+// its own. ext4 takes a new inode after those that were freed within the last minutes, which it
+// checks one by one (recently_deleted in fs/ext4/ialloc.c): next to the remains of a deleted
+// container, unpacking took up to four times as long.
 func spread(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -95,8 +96,8 @@ func (s *Store) loadStore(options storage.StoreOptions) (err error) {
 	return nil
 }
 
-// checkIndexes refuses what the library does not: something else in place of its files, at which it panics, and
-// indexes without a byte, which a crash leaves and which it takes for empty lists.
+// checkIndexes rejects what the library does not: another file type in place of its files, which
+// makes it panic, and empty indexes, which a crash leaves and which it reads as empty lists.
 func (s *Store) checkIndexes() error {
 	dir := os.DirFS(s.graph)
 	for _, pattern := range []string{"*.lock", "*/*.lock", "*/*.json"} {
@@ -113,7 +114,7 @@ func (s *Store) checkIndexes() error {
 				return err
 			}
 			if !info.Mode().IsRegular() {
-				return fmt.Errorf("%s is no file", filepath.Join(s.graph, name))
+				return fmt.Errorf("%s is not a regular file", filepath.Join(s.graph, name))
 			}
 			if info.Size() == 0 && path.Ext(name) == ".json" {
 				return fmt.Errorf("%s is empty", filepath.Join(s.graph, name))
@@ -123,10 +124,10 @@ func (s *Store) checkIndexes() error {
 	return nil
 }
 
-// replaceStore makes a new store in place of one that cannot be opened because of an error. If that cannot be opened
-// either, it was not the fault of the old one, which comes back.
+// replaceStore creates a new store in place of one that cannot be opened because of cause. If the
+// new one cannot be opened either, the old one was not at fault and is restored.
 func (s *Store) replaceStore(options storage.StoreOptions, stale []*session, cause error) (err error) {
-	// With this lock nobody begins to use it.
+	// While this lock is held, no session begins to use the store.
 	all, err := lockSessions(s.options.StateDir)
 	if err != nil {
 		return errors.Join(cause, err)
@@ -137,7 +138,7 @@ func (s *Store) replaceStore(options storage.StoreOptions, stale []*session, cau
 		return errors.Join(cause, err)
 	}
 	if used {
-		return fmt.Errorf("%w; it cannot be made anew before other builds have ended", cause)
+		return fmt.Errorf("%w; it cannot be replaced while other builds use it", cause)
 	}
 	aside, err := moveAside(s.graph)
 	if err != nil {
@@ -146,18 +147,19 @@ func (s *Store) replaceStore(options storage.StoreOptions, stale []*session, cau
 	if again := s.loadStore(options); again != nil {
 		return errors.Join(cause, os.RemoveAll(s.graph), os.Rename(aside, s.graph))
 	}
-	s.tell(Damage{Err: cause})
+	s.reportDamage(Damage{Err: cause})
 	if err := os.RemoveAll(aside); err != nil {
-		s.options.Log.Info("the damaged store is not removed as a whole", "error", err)
+		s.options.Log.Info("could not remove all of the damaged store", "error", err)
 	}
 	return nil
 }
 
-// usedByOthers reports whether other sessions that live may work in this store. The caller has locked the sessions.
+// usedByOthers reports whether other live sessions may use this store. The caller has locked the
+// sessions.
 func (s *Store) usedByOthers(stale []*session) (bool, error) {
 	alive, err := liveSessions(s.options.StateDir)
 	return slices.ContainsFunc(alive, func(dir string) bool {
-		// The locks of stale ones are this engine's, too.
+		// This engine also holds the locks of stale sessions.
 		if dir == s.session.dir || slices.ContainsFunc(stale, func(old *session) bool { return old.dir == dir }) {
 			return false
 		}
@@ -166,11 +168,12 @@ func (s *Store) usedByOthers(stale []*session) (bool, error) {
 	}), err
 }
 
-// collect removes what the store's indexes do not know: of layers and images whose entry was lost.
-func (s *Store) collect() error {
+// collectGarbage removes files that the store's indexes do not list: those of layers and images
+// whose entries were lost.
+func (s *Store) collectGarbage() error {
 	err := s.store.GarbageCollect()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // nothing was ever made, or another process was faster
+		return nil // the store is empty, or another process was faster
 	}
 	return err
 }

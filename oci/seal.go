@@ -23,33 +23,34 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// A snapshot is used only if its layers still are what was written. When one is made, the digests of its tree are
-// noted: of what lstat(2) tells, which is compared on each use, and of the contents, which are compared when the first
-// digest has changed (a restored backup has new ctimes), on the first use in a boot of the machine, as nothing forces
-// layers to the disk, and after maxUnread.
+// A snapshot is used only if its layers are unchanged. When a snapshot is created, two digests of
+// its tree are recorded: one of the results of lstat(2), which is compared on each use, and one of
+// the contents. The contents are compared when the first digest has changed (a restored backup has
+// new ctimes), on the first use after a boot of the machine, because nothing flushes layers to the
+// disk, and after maxUnread.
 
-// maxUnread is how long the contents of a layer that is used again and again are believed in without a look. Disks that
-// lose bits are rare, and a machine may run for months: once a week a second of reading is cheap.
+// maxUnread is how long a layer in regular use is trusted without reading its contents. Disks
+// rarely lose bits, but a machine may run for months: one second of reading per week is cheap.
 const maxUnread = 7 * 24 * time.Hour
 
-// seal is what the store notes of a snapshot's layer, as its metadata.
+// seal is the metadata that the store keeps for a snapshot's layer.
 type seal struct {
-	// Looks and Contents are the digests of the layer's tree.
+	// Looks is the digest of what lstat(2) returns in the layer's tree, Contents that of the contents.
 	Looks    digest.Digest `json:"looks"`
 	Contents digest.Digest `json:"contents"`
-	// Read is when the contents were last compared, and Boot the boot of the machine in which that was.
+	// Read is when the contents were last compared, and Boot identifies the boot of the machine then.
 	Read time.Time `json:"read"`
 	Boot string    `json:"boot"`
 }
 
-// sealedLayer is a layer of a snapshot as the snapshot notes it. A layer that the indexes of the store exchange for
-// another has another ID or other contents.
+// sealedLayer is a snapshot's record of one of its layers. If the indexes of the store refer to a
+// different layer by mistake, its ID or its contents differ.
 type sealedLayer struct {
 	ID       string        `json:"id"`
 	Contents digest.Digest `json:"contents"`
 }
 
-// damage is why a snapshot cannot be used.
+// damage is an error that makes a snapshot unusable.
 type damage struct{ err error }
 
 func (d *damage) Error() string { return d.err.Error() }
@@ -57,7 +58,7 @@ func (d *damage) Unwrap() error { return d.err }
 
 func damagef(format string, args ...any) error { return &damage{fmt.Errorf(format, args...)} }
 
-// asDamage takes an error of reading a layer for damage, unless the fault is elsewhere.
+// asDamage marks an error of reading a layer as damage, unless it has another cause.
 func asDamage(err error) error {
 	for _, other := range []error{context.Canceled, context.DeadlineExceeded, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
 		if errors.Is(err, other) {
@@ -67,7 +68,7 @@ func asDamage(err error) error {
 	return &damage{err}
 }
 
-// layerDir is where the driver keeps a layer, and treeDir the layer's own files in it.
+// layerDir returns the driver's directory of a layer.
 func (s *Store) layerDir(id string) string {
 	if s.Driver() == host.DriverVFS {
 		return filepath.Join(s.graph, host.DriverVFS, "dir", id)
@@ -75,6 +76,7 @@ func (s *Store) layerDir(id string) string {
 	return filepath.Join(s.graph, s.Driver(), id)
 }
 
+// treeDir returns the directory of the files that the layer itself holds.
 func (s *Store) treeDir(id string) string {
 	if s.Driver() == host.DriverVFS {
 		return s.layerDir(id)
@@ -82,7 +84,8 @@ func (s *Store) treeDir(id string) string {
 	return filepath.Join(s.layerDir(id), "diff")
 }
 
-// seal notes the digests of a finished layer, and returns what a snapshot notes of it, and its size.
+// seal records the digests of a finished layer, and returns the snapshot's record of it, and its
+// size.
 func (s *Store) seal(ctx context.Context, layer string) (sealedLayer, int64, error) {
 	t, err := filetree.Scan(ctx, s.treeDir(layer))
 	if err != nil {
@@ -92,10 +95,10 @@ func (s *Store) seal(ctx context.Context, layer string) (sealedLayer, int64, err
 	if digests.Contents, err = t.Contents(ctx); err != nil {
 		return sealedLayer{}, 0, err
 	}
-	return sealedLayer{layer, digests.Contents}, t.Size(), s.noteSeal(layer, digests)
+	return sealedLayer{layer, digests.Contents}, t.Size(), s.writeSeal(layer, digests)
 }
 
-func (s *Store) noteSeal(layer string, digests seal) error {
+func (s *Store) writeSeal(layer string, digests seal) error {
 	text, err := json.Marshal(digests)
 	if err != nil {
 		return err
@@ -109,13 +112,13 @@ func readSeal(layer *storage.Layer) (seal, error) {
 	return s, err
 }
 
-// check compares a snapshot with what is noted of it. The error is a *damage if it is not what it was. If read is not
-// nil, the contents are read in any case, but for those of layers in it; then they are in it.
+// check compares a snapshot with its record. The error is a *damage if they differ. If read is not
+// nil, check reads the contents of all layers that are not in read, and adds them to it.
 func (s *Store) check(ctx context.Context, name string, image *storage.Image, read map[string]bool) (snapshotRecord,
 	error) {
 	record := recordOf(image)
 	if record.Sum == "" {
-		return record, damagef("it is of an older version of this program, or its record is damaged")
+		return record, damagef("an older version of this program made it, or its record is damaged")
 	}
 	if record.Sum != record.sum(name) {
 		return record, damagef("its record is damaged")
@@ -126,10 +129,10 @@ func (s *Store) check(ctx context.Context, name string, image *storage.Image, re
 	}
 	if !slices.EqualFunc(layers, record.Layers,
 		func(l *storage.Layer, want sealedLayer) bool { return l.ID == want.ID }) {
-		return record, damagef("it rests on other layers than it was made of")
+		return record, damagef("its layers are not those that it was made from")
 	}
 	for i, l := range layers {
-		err := s.damagedBefore(l.ID)
+		err := s.knownDamage(l.ID)
 		if err == nil {
 			err = s.checkLayer(ctx, l, record.Layers[i].Contents, read != nil && !read[l.ID])
 		}
@@ -155,7 +158,7 @@ func (s *Store) chain(id string) ([]*storage.Layer, error) {
 			return nil, err
 		}
 		if slices.ContainsFunc(chain, func(l *storage.Layer) bool { return l.ID == layer.ID }) {
-			return nil, damagef("layer %s rests on itself", id)
+			return nil, damagef("layer %s is its own ancestor", id)
 		}
 		chain = append(chain, layer)
 		id = layer.Parent
@@ -164,13 +167,13 @@ func (s *Store) chain(id string) ([]*storage.Layer, error) {
 	return chain, nil
 }
 
-// checkLayer compares a layer with its seal; thorough reads the contents in any case.
+// checkLayer compares a layer with its seal; if thorough is set, it always reads the contents.
 func (s *Store) checkLayer(ctx context.Context, layer *storage.Layer, contents digest.Digest,
 	thorough bool) (err error) {
 	defer func() {
 		var d *damage
 		if errors.As(err, &d) {
-			s.noteDamage(layer.ID, err)
+			s.recordDamage(layer.ID, err)
 		}
 	}()
 	if err := s.checkLinks(layer); err != nil {
@@ -178,7 +181,7 @@ func (s *Store) checkLayer(ctx context.Context, layer *storage.Layer, contents d
 	}
 	digests, err := readSeal(layer)
 	if err != nil || digests.Contents != contents {
-		return damagef("what is noted of it is damaged")
+		return damagef("its digests are damaged")
 	}
 	t, err := filetree.Scan(ctx, s.treeDir(layer.ID))
 	if err != nil {
@@ -195,24 +198,24 @@ func (s *Store) checkLayer(ctx context.Context, layer *storage.Layer, contents d
 	}
 	if got != contents {
 		if looks == digests.Looks {
-			return damagef("the contents of its files have changed, and nothing else")
+			return damagef("the contents of its files have changed, but not their metadata")
 		}
 		return damagef("its files have changed")
 	}
 	digests.Looks, digests.Read, digests.Boot = looks, now, s.boot
-	if err := s.noteSeal(layer.ID, digests); err != nil && !errors.Is(err, storage.ErrNotAnID) {
-		return fmt.Errorf("note that layer %s was read: %w", layer.ID, err)
+	if err := s.writeSeal(layer.ID, digests); err != nil && !errors.Is(err, storage.ErrNotAnID) {
+		return fmt.Errorf("record that layer %s was read: %w", layer.ID, err)
 	}
 	return nil
 }
 
-// checkLinks compares what the driver overlay notes of a layer's parents with the store: by that alone it knows what to
-// mount. Drivers/overlay/overlay.go of containers/storage tells of the files.
+// checkLinks compares the overlay driver's record of a layer's parents, which determines what it
+// mounts, with the store. drivers/overlay/overlay.go of containers/storage describes the files.
 func (s *Store) checkLinks(layer *storage.Layer) error {
 	if s.Driver() != host.DriverOverlay {
 		return nil
 	}
-	own, lowers, err := s.overlayNotes(layer.ID)
+	own, lowers, err := s.overlayLinks(layer.ID)
 	if err != nil {
 		return err
 	}
@@ -221,11 +224,11 @@ func (s *Store) checkLinks(layer *storage.Layer) error {
 		return err
 	}
 	if target != filepath.Join("..", layer.ID, "diff") {
-		return fmt.Errorf("the store's link to it leads to %s", target)
+		return fmt.Errorf("the store's link to it points to %s", target)
 	}
 	want := ""
 	if layer.Parent != "" {
-		parent, above, err := s.overlayNotes(layer.Parent)
+		parent, above, err := s.overlayLinks(layer.Parent)
 		if err != nil {
 			return err
 		}
@@ -235,13 +238,13 @@ func (s *Store) checkLinks(layer *storage.Layer) error {
 		}
 	}
 	if lowers != want {
-		return errors.New("the store's note of the layers below it is damaged")
+		return errors.New("the store's list of the layers below it is damaged")
 	}
 	return nil
 }
 
-// overlayNotes reads a layer's short name, and those of the layers below it as they are mounted.
-func (s *Store) overlayNotes(layer string) (own, lowers string, err error) {
+// overlayLinks reads the short name of a layer, and those of the layers below it in mount order.
+func (s *Store) overlayLinks(layer string) (own, lowers string, err error) {
 	text, err := os.ReadFile(filepath.Join(s.layerDir(layer), "link"))
 	if err != nil {
 		return "", "", err
@@ -253,29 +256,29 @@ func (s *Store) overlayNotes(layer string) (own, lowers string, err error) {
 	return string(text), string(below), nil
 }
 
-// sum is a digest of all of a record that stays the same, and of the snapshot's name.
+// sum returns a digest of the snapshot's name and of all constant fields of the record.
 func (r snapshotRecord) sum(name string) digest.Digest {
 	r.Sum, r.Used = "", time.Time{}
 	text, err := json.Marshal(r)
 	if err != nil {
-		panic("BUG: " + err.Error()) // there is nothing in it that JSON has not
+		panic("BUG: " + err.Error()) // all fields have JSON types
 	}
 	h := filetree.NewFieldHash()
 	h.Text(name, string(text))
 	return h.Digest()
 }
 
-// Damage is what an Engine found damaged in its store and has removed.
+// Damage describes a damaged part of the store that an Engine has removed.
 type Damage struct {
-	// Snapshot is which one it was; without a name it was the store as a whole, with all snapshots.
+	// Snapshot is the one that was removed; without a name, it was the whole store with all snapshots.
 	Snapshot types.Snapshot
-	// Err says what is wrong.
+	// Err is what was wrong.
 	Err error
 }
 
-// sound returns the image of a snapshot that is what was written. One that is damaged is removed. The error wraps
-// fs.ErrNotExist if there is none of that name, or not any more.
-func (s *Store) sound(ctx context.Context, name string) (*storage.Image, snapshotRecord, error) {
+// verified returns the image of a snapshot after checking it. A damaged snapshot is removed. The
+// error wraps fs.ErrNotExist if there is no snapshot of that name, or no longer.
+func (s *Store) verified(ctx context.Context, name string) (*storage.Image, snapshotRecord, error) {
 	image, err := s.store.Image(name)
 	if err != nil {
 		return nil, snapshotRecord{}, notExist(name, err)
@@ -287,38 +290,39 @@ func (s *Store) sound(ctx context.Context, name string) (*storage.Image, snapsho
 	return image, record, nil
 }
 
-// discard removes a snapshot in which check has found damage. The error wraps errDamaged then, and otherwise says what
-// else is wrong. Without its name a snapshot cannot be found again, whatever becomes of the rest.
+// discard removes a snapshot if err, from check, is damage. The returned error then wraps
+// errDamaged; otherwise it reports what else is wrong. A snapshot without a name cannot be found,
+// even if the rest of it cannot be removed.
 func (s *Store) discard(name string, image *storage.Image, err error) error {
 	var d *damage
 	if !errors.As(err, &d) {
 		return fmt.Errorf("snapshot %q: %w", name, err)
 	}
 	if now, err := s.store.Image(name); err != nil || now.ID != image.ID {
-		// Somebody has removed or replaced it, and what was looked at is gone.
+		// Another process removed or replaced the snapshot that was checked.
 		return notExist(name, cmp.Or(err, storage.ErrImageUnknown))
 	}
 	if err := s.store.SetNames(image.ID, nil); err != nil {
 		return fmt.Errorf("remove the damaged snapshot %q: %w", name, err)
 	}
 	if _, err := s.store.DeleteImage(image.ID, true); err != nil {
-		s.options.Log.Info("a damaged snapshot is not removed as a whole", "name", name, "error", err)
+		s.options.Log.Info("could not remove all of a damaged snapshot", "name", name, "error", err)
 	}
-	s.tell(Damage{infoOf(name, image), err})
+	s.reportDamage(Damage{describe(name, image), err})
 	return fmt.Errorf("snapshot %q: %w: %w", name, errDamaged, err)
 }
 
-// tell tells of damage.
-func (s *Store) tell(d Damage) {
+// reportDamage logs damage and passes it to EngineOptions.Damaged.
+func (s *Store) reportDamage(d Damage) {
 	s.options.Log.Info("damage in the container store", "snapshot", d.Snapshot.Name, "error", d.Err)
 	if s.options.Damaged != nil {
 		s.options.Damaged(d)
 	}
 }
 
-// noteDamage remembers that a layer is damaged: several snapshots can rest on it, and each is found with all of its
-// layers.
-func (s *Store) noteDamage(layer string, err error) {
+// recordDamage remembers that a layer is damaged: several snapshots can rest on it, and each of
+// them is checked with all of its layers.
+func (s *Store) recordDamage(layer string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.damaged == nil {
@@ -327,15 +331,16 @@ func (s *Store) noteDamage(layer string, err error) {
 	s.damaged[layer] = err
 }
 
-// damagedBefore returns what was found wrong with a layer.
-func (s *Store) damagedBefore(layer string) error {
+// knownDamage returns the damage that was found in a layer, nil if there is none.
+func (s *Store) knownDamage(layer string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.damaged[layer]
 }
 
-// Verify reads all that snapshots are made of, and removes those that are not what was written. EngineOptions.Damaged
-// is told of each. The numbers are those of the snapshots that were there, and of the damaged ones among them.
+// Verify reads the contents of all snapshots and removes the damaged ones, calling
+// EngineOptions.Damaged for each. It returns the number of snapshots that existed, and how many of
+// them were damaged.
 func (s *Store) Verify(ctx context.Context) (all, damaged int, err error) {
 	images, err := s.store.Images()
 	if err != nil {
@@ -362,5 +367,5 @@ func (s *Store) Verify(ctx context.Context) (all, damaged int, err error) {
 	return all, damaged, nil
 }
 
-// errDamaged marks the errors of snapshots that were removed because they were damaged.
-var errDamaged = fmt.Errorf("it was damaged and is removed: %w", fs.ErrNotExist)
+// errDamaged marks the errors of snapshots that were removed because of damage.
+var errDamaged = fmt.Errorf("it was damaged and has been removed: %w", fs.ErrNotExist)

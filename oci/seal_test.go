@@ -60,7 +60,7 @@ func loseBit(t *testing.T, e *Engine, file string) {
 	}
 	s := sealOf(t, e)
 	s.Looks = looks.Looks()
-	if err := e.noteSeal(id, s); err != nil {
+	if err := e.writeSeal(id, s); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -18,25 +18,26 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// A session is one opened Engine, as a directory below StateDir. Its lock is held as long as the process
-// lives: a session that somebody else can lock is over, and what it has left may be removed.
+// session is one opened Engine, as a directory below StateDir. Its lock is held as long as the
+// process lives: a session that another process can lock is over, and what it left may be removed.
 //
 //	sessions/NAME/lock   locked by flock(2)
-//	sessions/NAME/driver the store that it works in: its driver, and "-single" if it is one for a single id
-//	sessions/NAME/run    what the store wants to know while it is mounted
-//	sessions/NAME/tmp    for the engine's caller
-//	sessions/NAME/etc    the /run that containers begin with, and configuration for the libraries
-//	sessions.lock        locked while sessions are begun and looked for
+//	sessions/NAME/driver the name of the store that it uses, one of storeNames
+//	sessions/NAME/run    the store's state of its mounts
+//	sessions/NAME/tmp    temporary files of the engine's caller
+//	sessions/NAME/etc    the initial content of /run in containers
+//	sessions.lock        locked while a session begins or sessions are listed
 type session struct {
 	name string
 	dir  string
 	lock *os.File
 }
 
-// workPrefix begins the names of layers that are being written, followed by the name of the session and a slash.
+// workPrefix starts the names of layers that are being written; the session's name and a slash
+// follow.
 const workPrefix = "vmdebootstrap-work/"
 
-// begin makes the session of this engine and returns those that are over, locked.
+// begin creates the session of this engine and returns the stale ones, locked.
 func (s *Store) begin() (stale []*session, err error) {
 	all, err := lockSessions(s.options.StateDir)
 	if err != nil {
@@ -44,7 +45,7 @@ func (s *Store) begin() (stale []*session, err error) {
 	}
 	defer func() { err = errors.Join(err, all.Close()) }()
 	if err := s.removeMovedAside(); err != nil {
-		s.options.Log.Info("what a killed process has moved aside is not removed", "error", err)
+		s.options.Log.Info("could not remove what a killed process was removing", "error", err)
 	}
 	dir := sessionsDir(s.options.StateDir)
 	old, err := os.ReadDir(dir)
@@ -52,7 +53,7 @@ func (s *Store) begin() (stale []*session, err error) {
 		return nil, err
 	}
 	for _, d := range old {
-		taken, err := takeSession(filepath.Join(dir, d.Name()))
+		taken, err := lockStale(filepath.Join(dir, d.Name()))
 		if err != nil {
 			return nil, err
 		}
@@ -76,11 +77,11 @@ func (s *Store) begin() (stale []*session, err error) {
 
 func sessionsDir(stateDir string) string { return filepath.Join(stateDir, "sessions") }
 
-// lockSessions keeps others from beginning sessions and from looking for them, until the file is closed.
-// Something else in place of the directory or of the lock holds no session, and makes room. While this
-// waits, Clear may move all of it away.
+// lockSessions prevents other processes from starting and listing sessions until the file is
+// closed. A file of another type in place of the directory or the lock holds no session and is
+// replaced. While this waits, Clear may move everything away.
 func lockSessions(stateDir string) (*os.File, error) {
-	const tries = 100 // each is a Clear at just this moment
+	const tries = 100 // each fails only if Clear runs at that moment
 	dir := sessionsDir(stateDir)
 	for try := 1; ; try++ {
 		err := os.MkdirAll(dir, 0o700)
@@ -105,7 +106,7 @@ func lockSessions(stateDir string) (*os.File, error) {
 	}
 }
 
-// stillNamed finds out whether an open file still is what its name leads to. The error wraps fs.ErrNotExist
+// stillNamed checks that an open file still is the one of its name. The error wraps fs.ErrNotExist
 // if it is not.
 func stillNamed(f *os.File) error {
 	now, err := os.Stat(f.Name())
@@ -119,7 +120,7 @@ func stillNamed(f *os.File) error {
 	return err
 }
 
-// makeLock is lockFile for a file that only we make: a directory of that name makes room.
+// makeLock is lockFile for a name that only this package uses: a directory of that name is removed.
 func makeLock(name string, how int) (*os.File, error) {
 	f, err := lockFile(name, how)
 	if !errors.Is(err, unix.EISDIR) {
@@ -131,9 +132,9 @@ func makeLock(name string, how int) (*os.File, error) {
 	return lockFile(name, how)
 }
 
-// takeSession locks a session that is over; nil if it is not, or is gone since it was listed. What is no session is
-// removed.
-func takeSession(dir string) (*session, error) {
+// lockStale locks the session in dir if it is over; it returns nil if the session is alive, or is
+// gone since it was listed. A file that is not a session is removed.
+func lockStale(dir string) (*session, error) {
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -152,7 +153,8 @@ func takeSession(dir string) (*session, error) {
 	return s, err
 }
 
-// liveSessions lists the directories of sessions that are not over. The caller has locked all.
+// liveSessions lists the directories of sessions that are alive. The caller has locked the
+// sessions.
 func liveSessions(stateDir string) (alive []string, err error) {
 	entries, err := os.ReadDir(sessionsDir(stateDir))
 	if err != nil {
@@ -162,7 +164,7 @@ func liveSessions(stateDir string) (alive []string, err error) {
 		name := filepath.Join(sessionsDir(stateDir), d.Name())
 		lock, err := os.OpenFile(filepath.Join(name, "lock"), os.O_RDWR, 0)
 		if err != nil {
-			continue // nobody holds a lock that is not there, or is no file
+			continue // a lock that is missing or not a file cannot be held
 		}
 		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 			alive = append(alive, name)
@@ -174,7 +176,8 @@ func liveSessions(stateDir string) (alive []string, err error) {
 	return alive, nil
 }
 
-// removeMovedAside removes what an Open or a Clear that was killed has moved aside. The caller has locked the sessions.
+// removeMovedAside removes what a killed Open or Clear was removing. The caller has locked the
+// sessions.
 func (s *Store) removeMovedAside() error {
 	names, err := movedAside(s.options.StateDir)
 	errs := []error{err}
@@ -191,7 +194,7 @@ func (s *Store) removeMovedAside() error {
 	return errors.Join(errs...)
 }
 
-// lockFile opens a file, makes it if there is none, and locks it until it is closed.
+// lockFile opens a file, creating it if it does not exist, and locks it until it is closed.
 func lockFile(name string, how int) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -209,14 +212,14 @@ func lockFile(name string, how int) (*os.File, error) {
 	return f, nil
 }
 
-// setStore notes in which store the session works, before it does.
+// setStore records which store the session uses, before it does.
 func (s *session) setStore(name string) error {
 	return os.WriteFile(filepath.Join(s.dir, "driver"), []byte(name), 0o600)
 }
 
-// clean removes what a session that is over has left in the store, and the session. One of another store is
-// left alone. A session that does not tell its store did not come as far, or has lost that; then
-// removeGarbage of the store does the rest.
+// clean removes what a stale session left in the store, and the session. A session of another store
+// is left alone. A session without a record of its store did not use one yet, or lost the record;
+// then removeGarbage of that store does the rest.
 func (s *Store) clean(old *session) error {
 	store, err := os.ReadFile(filepath.Join(old.dir, "driver"))
 	if err == nil && string(store) != s.storeName && slices.Contains(storeNames, string(store)) {
@@ -225,11 +228,13 @@ func (s *Store) clean(old *session) error {
 	return errors.Join(s.removeLeftovers(old.name), old.end())
 }
 
-// storeNames are those that a session can work in.
+// storeNames lists the stores that clean leaves to the engines using them. removeGarbage cleans any
+// other.
 var storeNames = []string{host.DriverOverlay, host.DriverVFS, host.DriverOverlay + singleSuffix,
 	host.DriverVFS + singleSuffix}
 
-// end removes the session's directory and gives up its lock. It removes the lock last, while holding it.
+// end removes the session's directory and releases its lock. It removes the lock last, while
+// holding it.
 func (s *session) end() error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -247,12 +252,12 @@ func (s *session) end() error {
 	return errors.Join(append(errs, s.unlock())...)
 }
 
-// remove removes the session's directory, which holds nothing but the lock any more. Not while others look
-// for sessions: they would make another lock in there.
+// remove removes the session's directory, which contains only the lock by now. It keeps other
+// processes from listing sessions meanwhile: they would create another lock in there.
 func (s *session) remove() (err error) {
 	all, err := lockFile(filepath.Dir(s.dir)+".lock", unix.LOCK_EX)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the state directory is gone, with all that is in it
+		return nil // the state directory is gone
 	}
 	if err != nil {
 		return err
@@ -261,8 +266,8 @@ func (s *session) remove() (err error) {
 	return os.RemoveAll(s.dir)
 }
 
-// unlock gives up the lock; it may be called more than once. To close the file is not enough: a process that
-// is just being started has a copy of the descriptor until it runs its program.
+// unlock releases the lock; it may be called more than once. Closing the file is not enough: a
+// process that is being started has a copy of the descriptor until it calls exec.
 func (s *session) unlock() error {
 	unlocked := unix.Flock(int(s.lock.Fd()), unix.LOCK_UN)
 	err := s.lock.Close()
@@ -272,10 +277,10 @@ func (s *session) unlock() error {
 	return errors.Join(unlocked, err)
 }
 
-// workName is a name for a layer that this session writes.
+// workName returns a new name for a layer that this session writes.
 func (s *session) workName() string { return workPrefix + s.name + "/" + rand.Text() }
 
-// removeLeftovers removes the layers that a session had been writing when it was killed.
+// removeLeftovers removes the layers that a session was writing when it was killed.
 func (s *Store) removeLeftovers(sessionName string) error {
 	left := func(name string) bool { return strings.HasPrefix(name, workPrefix+sessionName+"/") }
 	var errs []error
@@ -291,7 +296,8 @@ func (s *Store) removeLeftovers(sessionName string) error {
 	return errors.Join(errs...)
 }
 
-// removeLeftover removes one layer, unless it had become a snapshot: an image with a name.
+// removeLeftover removes one layer, unless it is already a snapshot: the layer of an image with a
+// name.
 func (s *Store) removeLeftover(layer string) error {
 	images, err := s.store.ImagesByTopLayer(layer)
 	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
@@ -310,16 +316,17 @@ func (s *Store) removeLeftover(layer string) error {
 	if finished {
 		return s.store.SetNames(layer, nil)
 	}
-	// It may have gone with its image.
+	// Deleting its image may have deleted it, too.
 	if err := s.store.DeleteLayer(layer); err != nil && !errors.Is(err, storage.ErrNotALayer) {
 		return err
 	}
 	return nil
 }
 
-// removeGarbage removes images without a name whose layer is not being written, which others have replaced,
-// layers without a name on which nothing rests, layers of sessions that are not there any more, and what the
-// indexes of the store do not know. Another process may do the same at this moment.
+// removeGarbage removes images without a name whose layer is not being written (others have
+// replaced them), layers without a name on which nothing rests, layers of sessions that no longer
+// exist, and files that the indexes of the store do not list. Another process may do the same at
+// this moment.
 func (s *Store) removeGarbage() error {
 	images, err := s.store.Images()
 	if err != nil {
@@ -338,7 +345,7 @@ func (s *Store) removeGarbage() error {
 			return err
 		}
 	}
-	if err := errors.Join(s.removeOrphans(), s.collect()); err != nil {
+	if err := errors.Join(s.removeOrphans(), s.collectGarbage()); err != nil {
 		return err
 	}
 	for {
@@ -349,7 +356,8 @@ func (s *Store) removeGarbage() error {
 	}
 }
 
-// removeOrphans removes the layers of sessions whose directories are gone: a session's own is there before its layers.
+// removeOrphans removes the layers of sessions without a directory: a session creates its directory
+// before its layers.
 func (s *Store) removeOrphans() error {
 	layers, err := s.store.Layers()
 	if err != nil {
@@ -373,7 +381,8 @@ func (s *Store) removeOrphans() error {
 	return errors.Join(errs...)
 }
 
-// removeLooseLayers removes the topmost layers that nobody needs, and reports whether there were any.
+// removeLooseLayers removes the topmost layers that are not needed, and reports whether there were
+// any.
 func (s *Store) removeLooseLayers() (removed bool, err error) {
 	layers, err := s.store.Layers()
 	if err != nil {
@@ -399,7 +408,7 @@ func (s *Store) removeLooseLayers() (removed bool, err error) {
 			removed = true
 		case errors.Is(err, storage.ErrNotALayer), errors.Is(err, storage.ErrLayerUsedByContainer),
 			errors.Is(err, storage.ErrLayerUsedByImage), errors.Is(err, storage.ErrLayerHasChildren):
-			// Somebody else was faster, or needs it since.
+			// Another process removed it, or needs it by now.
 		default:
 			return removed, err
 		}

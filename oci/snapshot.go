@@ -26,13 +26,13 @@ type snapshotRecord struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	Size   int64             `json:"size"`
 	Used   time.Time         `json:"used"`
-	// Layers are the layer of the snapshot and those below it, the lowest first.
+	// Layers lists the layer of the snapshot and those below it, the lowest first.
 	Layers []sealedLayer `json:"layers,omitempty"`
-	// Sum is a digest of the record but for Used, and of the name.
+	// Sum is a digest of the record without Used, and of the name.
 	Sum digest.Digest `json:"sum"`
 }
 
-// bootID identifies the boot of the machine, "" if the kernel does not tell.
+// bootID returns the kernel's identifier of the current boot, or "" if it cannot be read.
 func bootID() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -41,11 +41,12 @@ func bootID() string {
 	return strings.TrimSpace(string(text))
 }
 
-// Snapshot keeps the present state of the container, with labels, as an image of that name, and goes on above
-// it at another Root. An older image of the name is replaced. Nothing is copied if the driver is overlay; vfs
-// copies everything. A snapshot that is not finished has no name yet and cannot be seen.
+// Snapshot keeps the current state of the container, with labels, as an image of that name, and
+// continues in a new layer at another Root. It replaces an older image of that name. Nothing is
+// copied if the driver is overlay; vfs copies everything. An unfinished snapshot has no name yet
+// and is not visible.
 //
-// After an error the container may only be closed.
+// After an error the only valid call is Close.
 func (c *Container) Snapshot(ctx context.Context, name string, labels map[string]string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -59,17 +60,17 @@ func (c *Container) Snapshot(ctx context.Context, name string, labels map[string
 func (c *Container) snapshot(ctx context.Context, name string, labels map[string]string) error {
 	layer := c.layer
 	if c.OwnerXattrs() {
-		// A new layer has a new root directory.
+		// The next layer has a new root directory, which belongs to 0:0.
 		if o, err := owners.Read(c.root, unix.S_IFDIR); err != nil || o != owners.Root {
 			return errors.Join(err,
-				fmt.Errorf("the root directory belongs to %d:%d, and here it can only belong to 0:0", o.UID, o.GID))
+				fmt.Errorf("the root directory belongs to %d:%d; with a single ID it must belong to 0:0", o.UID, o.GID))
 		}
 	}
 	c.layer, c.root = "", ""
 	if err := c.engine.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
-	layers, err := c.engine.name(ctx, layer, name, labels, c.layers)
+	layers, err := c.engine.commit(ctx, layer, name, labels, c.layers)
 	if err != nil {
 		return err
 	}
@@ -77,14 +78,14 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 	return c.begin(ctx, layer)
 }
 
-// name makes a finished layer of this session a snapshot. The layers below are those of snapshots, the lowest first; it
-// returns them with the new one.
-func (s *Store) name(
+// commit turns a finished layer of this session into a snapshot. below are the snapshots' layers
+// that it rests on, the lowest first; commit returns them with the new one appended.
+func (s *Store) commit(
 	ctx context.Context, layer, name string, labels map[string]string, below []sealedLayer,
 ) (layers []sealedLayer, err error) {
 	sealed, size, err := s.seal(ctx, layer)
 	if err != nil {
-		return nil, fmt.Errorf("take the digests of its files: %w", err)
+		return nil, fmt.Errorf("compute the digests of its files: %w", err)
 	}
 	layers = append(slices.Clone(below), sealed)
 	record := snapshotRecord{Labels: labels, Size: size, Used: s.options.Now(), Layers: layers}
@@ -97,8 +98,8 @@ func (s *Store) name(
 	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
 		return nil, err
 	}
-	// First the image gets its name, then the layer loses that of the work. If the process is killed in
-	// between, the next one sees that the layer is in use, see removeLeftover.
+	// First name the image, then remove the working name from the layer. If the process is killed
+	// in between, the next one sees that the layer is in use, see removeLeftover.
 	if err := s.store.AddNames(image, []string{name}); err != nil {
 		return nil, err
 	}
@@ -109,13 +110,14 @@ func (s *Store) name(
 		return layers, nil
 	}
 	if _, err := s.store.DeleteImage(older.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) {
-		return nil, fmt.Errorf("remove the older one: %w", err)
+		return nil, fmt.Errorf("remove the snapshot that it replaces: %w", err)
 	}
 	return layers, nil
 }
 
-// createImage makes an image without a name of a layer. It is a record of this store: a manifest and a configuration
-// would name digests of packed layers, and packing them is what a snapshot avoids. Export does it.
+// createImage creates an image without a name for a layer. It is a record in this store only: a
+// manifest and a configuration would contain the digests of packed layers, and a snapshot avoids
+// packing them. Exports pack them.
 func (s *Store) createImage(layer string, record snapshotRecord) (id string, err error) {
 	metadata, err := json.Marshal(record)
 	if err != nil {
@@ -134,7 +136,8 @@ func (s *Store) Has(name string) bool {
 	return err == nil
 }
 
-// Labels returns what a snapshot was labelled with. The error wraps fs.ErrNotExist if there is none of that name.
+// Labels returns the labels of a snapshot. The error wraps fs.ErrNotExist if there is no snapshot
+// of that name.
 func (s *Store) Labels(name string) (map[string]string, error) {
 	image, err := s.store.Image(name)
 	if err != nil {
@@ -142,12 +145,13 @@ func (s *Store) Labels(name string) (map[string]string, error) {
 	}
 	record := recordOf(image)
 	if record.Sum != record.sum(name) {
-		return nil, s.discard(name, image, damagef("its record is damaged, or of an older version of this program"))
+		return nil, s.discard(name, image, damagef("its record is damaged, or an older version of this program made it"))
 	}
 	return record.Labels, nil
 }
 
-// recordOf reads the metadata of an image; one of another program has none that we know.
+// recordOf parses the metadata of an image; it returns a zero record for an image of another
+// program.
 func recordOf(image *storage.Image) snapshotRecord {
 	var record snapshotRecord
 	if json.Unmarshal([]byte(image.Metadata), &record) != nil {
@@ -156,14 +160,14 @@ func recordOf(image *storage.Image) snapshotRecord {
 	return record
 }
 
-// infoOf tells of a snapshot.
-func infoOf(name string, image *storage.Image) types.Snapshot {
+// describe returns the public description of a snapshot.
+func describe(name string, image *storage.Image) types.Snapshot {
 	record := recordOf(image)
 	return types.Snapshot{Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created,
 		Used: record.Used}
 }
 
-// touch notes that a snapshot is used.
+// touch records the use of a snapshot.
 func (s *Store) touch(image *storage.Image) error {
 	record := recordOf(image)
 	record.Used = s.options.Now()
@@ -174,7 +178,7 @@ func (s *Store) touch(image *storage.Image) error {
 	return s.store.SetMetadata(image.ID, string(metadata))
 }
 
-// Snapshots lists all snapshots, those that were used last first.
+// Snapshots lists all snapshots, the most recently used first.
 func (s *Store) Snapshots() ([]types.Snapshot, error) {
 	images, err := s.store.Images()
 	if err != nil {
@@ -183,7 +187,7 @@ func (s *Store) Snapshots() ([]types.Snapshot, error) {
 	var all []types.Snapshot
 	for _, image := range images {
 		for _, name := range image.Names {
-			all = append(all, infoOf(name, &image))
+			all = append(all, describe(name, &image))
 		}
 	}
 	slices.SortFunc(all, func(a, b types.Snapshot) int {
@@ -192,8 +196,8 @@ func (s *Store) Snapshots() ([]types.Snapshot, error) {
 	return all, nil
 }
 
-// Remove removes a snapshot, and its layers as far as no other snapshot or container needs them. The error wraps
-// fs.ErrNotExist if there is none of that name.
+// Remove removes a snapshot, and those of its layers that no other snapshot or container needs. The
+// error wraps fs.ErrNotExist if there is no snapshot of that name.
 func (s *Store) Remove(name string) error {
 	image, err := s.store.Image(name)
 	if err != nil {

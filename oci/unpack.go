@@ -19,11 +19,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 )
 
-// Unpack makes a directory of a tar archive, with the owners, modes, times and extended attributes that it
-// records, as they look from here: the files of ids other than 0 belong to subordinate ids of the caller, and
-// where there are none, they are the caller's and have notes. dir must not exist. It gets its name when it is
-// complete; until then it has a hidden random one, and what a killed build leaves of it is removed by the
-// next.
+// Unpack unpacks a tar archive into the new directory dir, with the owners, modes, times and
+// extended attributes that it records, as seen from inside: files of IDs other than 0 belong to
+// subordinate IDs of the caller; where there are none, they belong to the caller and have owner
+// xattrs. dir must not exist. It gets its name when it is complete; until then it has a hidden
+// random name. The next call removes what a killed build left of it.
 func (s *Store) Unpack(ctx context.Context, r io.Reader, dir string) (err error) {
 	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("unpack to %s: %w", dir, errors.Join(err, os.ErrExist))
@@ -40,7 +40,7 @@ func (s *Store) Unpack(ctx context.Context, r io.Reader, dir string) (err error)
 	}()
 	untar := func(r io.Reader) error { return archive.Untar(contextReader{ctx, r}, partial, &archive.TarOptions{}) }
 	if s.options.Place.SingleID() {
-		err = withNotes(r, untar)
+		err = withOwnerXattrs(r, untar)
 	} else {
 		err = untar(r)
 	}
@@ -50,12 +50,12 @@ func (s *Store) Unpack(ctx context.Context, r io.Reader, dir string) (err error)
 	return os.Rename(partial, dir)
 }
 
-// partialMark is in the name of an unfinished directory, .NAME.vmdebootstrap-RANDOM, as it is in those of files, see
-// diskimage.WriteFile.
+// partialMark is in the name of an unfinished directory, .NAME.vmdebootstrap-RANDOM, as in those of
+// unfinished files, see diskimage.WriteFile.
 const partialMark = ".vmdebootstrap-"
 
-// makePartialDir makes a directory that is to get the name dir, locked by flock(2) while somebody works on
-// it, and removes those that nobody works on any more.
+// makePartialDir creates a directory that will be renamed to dir, locked by flock(2) while it is
+// being filled, and removes earlier ones that are not locked.
 func makePartialDir(dir string) (name string, lock *os.File, err error) {
 	const random = 26 // characters of rand.Text, which are those of base32
 	base := filepath.Base(dir)
@@ -81,16 +81,16 @@ func makePartialDir(dir string) (name string, lock *os.File, err error) {
 	})
 }
 
-// withNotes hands on a tar archive in which the owners are notes.
-func withNotes(r io.Reader, unpack func(io.Reader) error) error {
-	noted, writer := io.Pipe()
+// withOwnerXattrs calls unpack with the archive r, in which owners are replaced by owner xattrs.
+func withOwnerXattrs(r io.Reader, unpack func(io.Reader) error) error {
+	converted, writer := io.Pipe()
 	var group errgroup.Group
-	group.Go(func() error { return writer.CloseWithError(noteOwners(r, writer)) })
-	err := unpack(noted)
-	return errors.Join(err, noted.Close(), group.Wait())
+	group.Go(func() error { return writer.CloseWithError(ownersToXattrs(r, writer)) })
+	err := unpack(converted)
+	return errors.Join(err, converted.Close(), group.Wait())
 }
 
-// contextReader reads until the context is done.
+// contextReader fails once its context is done.
 type contextReader struct {
 	ctx context.Context
 	io.Reader

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ocitest makes the places in which builds run elsewhere, for tests: that of a root in a container
-// with the rights that Docker gives by default, and with those of Kubernetes.
+// Package ocitest reproduces environments in which builds run, for tests: root in a container with
+// the privileges that Docker grants by default, and with those of Kubernetes. It also starts a
+// container registry.
 //
-// It reproduces what a process may do there, not how the place looks: files are the host's. A test binary that uses
-// it calls Init first in its TestMain, as it is started again to become such a process.
+// Only the privileges of a process are reproduced: files are those of the host. A test binary that
+// uses it calls Init first in its TestMain, because it is started again to become such a process.
 package ocitest
 
 import (
@@ -20,29 +21,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Arguments 0 of a process that becomes one of a container.
+// Values of argv[0] for a process that becomes one of a container.
 const (
 	nameDocker     = "ocitest-docker"
 	nameUnconfined = "ocitest-unconfined"
 )
 
-// Init reports whether this process was to become one of a container, and could not: the program then ends.
+// Init turns this process into one of a container if it was started for that. It reports whether
+// that was tried and did not work: the program then exits.
 func Init() bool {
 	if len(os.Args) < 2 || os.Args[0] != nameDocker && os.Args[0] != nameUnconfined {
 		return false
 	}
 	fmt.Fprintln(os.Stderr, "ocitest:", becomeDocker(os.Args[1:], os.Args[0] == nameDocker))
-	os.Exit(125) // as Docker's own failures
+	os.Exit(125) // Docker's exit status for its own errors
 	return true
 }
 
-// Docker makes a command that runs a program, found by its path, as root of a container with Docker's default rights:
-// 14 capabilities, and a seccomp filter that refuses new namespaces and mounts. It has pid, mount, uts and ipc
-// namespaces of its own. The caller must be root, with all capabilities.
+// Docker returns a command that runs the program at path as root of a container with Docker's
+// default privileges: 14 capabilities, and a seccomp filter that blocks new namespaces and mounts.
+// It has pid, mount, uts and ipc namespaces of its own. The caller must be root, with all
+// capabilities.
 func Docker(path string, args ...string) *exec.Cmd { return contained(nameDocker, path, args) }
 
-// Unconfined is Docker without the filter, as Kubernetes makes containers that name no seccomp profile: user namespaces
-// can be had.
+// Unconfined is Docker without the filter, as in Kubernetes containers without a seccomp profile:
+// user namespaces can be created.
 func Unconfined(path string, args ...string) *exec.Cmd { return contained(nameUnconfined, path, args) }
 
 func contained(how, path string, args []string) *exec.Cmd {
@@ -53,8 +56,8 @@ func contained(how, path string, args []string) *exec.Cmd {
 	}
 }
 
-// dockerCapabilities are those of a container, as moby's profiles/seccomp and daemon/pkg/oci/caps/defaults.go
-// have them.
+// dockerCapabilities are the capabilities of a container, from moby's profiles/seccomp and
+// daemon/pkg/oci/caps/defaults.go.
 var dockerCapabilities = []int{
 	unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FSETID, unix.CAP_FOWNER, unix.CAP_MKNOD, unix.CAP_NET_RAW,
 	unix.CAP_SETGID,
@@ -62,9 +65,9 @@ var dockerCapabilities = []int{
 	unix.CAP_AUDIT_WRITE,
 }
 
-// becomeDocker returns only if it fails.
+// becomeDocker executes a program with the privileges of a container. It returns only on an error.
 func becomeDocker(args []string, filter bool) error {
-	runtime.LockOSThread() // capabilities and filters are a thread's, and exec goes on with this one
+	runtime.LockOSThread() // capabilities and filters belong to a thread, and exec continues with this one
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
@@ -81,7 +84,7 @@ func becomeDocker(args []string, filter bool) error {
 			return fmt.Errorf("make %s read-only: %w", dir, err)
 		}
 	}
-	// While there still is CAP_SYS_ADMIN: without no_new_privs, which Docker does not set, a filter needs it.
+	// Done before dropping CAP_SYS_ADMIN: a filter needs it without no_new_privs, which Docker does not set.
 	if filter {
 		if err := installFilter(); err != nil {
 			return fmt.Errorf("install the filter: %w", err)
@@ -93,14 +96,14 @@ func becomeDocker(args []string, filter bool) error {
 	return fmt.Errorf("start %s: %w", args[0], unix.Exec(args[0], args, os.Environ()))
 }
 
-// dropCapabilities keeps dockerCapabilities.
+// dropCapabilities drops all capabilities but dockerCapabilities.
 func dropCapabilities() error {
 	for c := 0; c <= unix.CAP_LAST_CAP; c++ {
 		if slices.Contains(dockerCapabilities, c) {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
-			return err // EINVAL: an older kernel, which does not know it
+			return err // EINVAL: unknown to an older kernel
 		}
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -114,9 +117,10 @@ func dropCapabilities() error {
 	return unix.Capset(&header, &data[0])
 }
 
-// dockerRefused are the system calls that Docker's default filter refuses to a container without CAP_SYS_ADMIN and its
-// like; the list is that of its documentation, "Seccomp security profiles for Docker", with the newer calls for mounts.
-var dockerRefused = []uint32{
+// dockerDenied lists system calls that Docker's default filter denies to a container without
+// CAP_SYS_ADMIN and similar capabilities, from its documentation, "Seccomp security profiles for
+// Docker", and the newer calls for mounts.
+var dockerDenied = []uint32{
 	unix.SYS_ACCT, unix.SYS_ADD_KEY, unix.SYS_BPF, unix.SYS_CLOCK_ADJTIME, unix.SYS_CLOCK_SETTIME,
 	unix.SYS_DELETE_MODULE, unix.SYS_FANOTIFY_INIT,
 	unix.SYS_FINIT_MODULE, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSOPEN, unix.SYS_FSPICK,
@@ -132,42 +136,42 @@ var dockerRefused = []uint32{
 	unix.SYS_USERFAULTFD, unix.SYS_VHANGUP,
 }
 
-// newNamespaces are the flags that clone may not have.
+// newNamespaces are the flags that clone may not be called with.
 const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
 
-// Where things are in a struct seccomp_data.
+// Offsets in struct seccomp_data.
 const (
 	dataNr    = 0
 	dataFlags = 16 // the lower half of the first argument, on a little-endian machine
 )
 
-// installFilter refuses system calls for good. Calls by the rules of another architecture are not looked at: the tests'
-// programs make none.
+// installFilter installs the filter for the rest of the process's life. It does not check calls of
+// another architecture: the tests' programs make none.
 func installFilter() error {
 	load := func(offset uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
 	}
-	answer := func(action uint32) unix.SockFilter {
+	verdict := func(action uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: action}
 	}
-	refuse := func(errno unix.Errno) unix.SockFilter { return answer(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
+	deny := func(errno unix.Errno) unix.SockFilter { return verdict(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
 	unless := func(test uint16, value uint32, skip uint8) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | test | unix.BPF_K, K: value, Jf: skip}
 	}
 	filter := []unix.SockFilter{load(dataNr)}
-	for _, nr := range dockerRefused {
-		filter = append(filter, unless(unix.BPF_JEQ, nr, 1), refuse(unix.EPERM))
+	for _, nr := range dockerDenied {
+		filter = append(filter, unless(unix.BPF_JEQ, nr, 1), deny(unix.EPERM))
 	}
 	filter = append(filter,
-		// Programs then try clone, whose flags a filter can see.
-		unless(unix.BPF_JEQ, unix.SYS_CLONE3, 1), refuse(unix.ENOSYS),
+		// Programs fall back to clone, whose flags a filter can see.
+		unless(unix.BPF_JEQ, unix.SYS_CLONE3, 1), deny(unix.ENOSYS),
 		unless(unix.BPF_JEQ, unix.SYS_CLONE, 3), load(dataFlags), unless(unix.BPF_JSET, newNamespaces, 1),
-		refuse(unix.EPERM),
-		answer(unix.SECCOMP_RET_ALLOW),
+		deny(unix.EPERM),
+		verdict(unix.SECCOMP_RET_ALLOW),
 	)
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	// Go has threads; all get the filter.
+	// TSYNC: all threads of the Go runtime get the filter.
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
 		uintptr(unsafe.Pointer(&program)))
 	if errno != 0 {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package types holds the values that package oci exchanges with its callers: snapshots of root file systems,
-// and images in registries, in OCI image layouts and in other container stores. It is all that a caller needs
-// to declare interfaces that *oci.Engine satisfies. It imports nothing that runs or stores anything, so that
-// a package which only describes what it wants from an engine depends on neither go.podman.io nor build tags.
+// Package types holds the values that package oci exchanges with its callers: snapshots of root
+// file systems, and images in registries, in OCI image layouts and in other container stores. A
+// caller needs nothing else to declare interfaces that *oci.Engine satisfies. The package imports
+// nothing that runs or stores anything, so that a package which only describes what it needs from
+// an engine depends neither on go.podman.io nor on build tags.
 package types
 
 import (
@@ -13,67 +14,72 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Snapshot describes a root file system that is kept in the store.
+// Snapshot describes a root file system in the store.
 type Snapshot struct {
 	Name string
-	// Labels are whatever was given to Container.Snapshot.
+	// Labels are those passed to Container.Snapshot.
 	Labels map[string]string
-	// Size is the number of bytes that it takes beyond the snapshot that it was made from.
+	// Size is the number of bytes that the snapshot needs in addition to the one below it.
 	Size int64
-	// Created is when it was made; Used is when a container was last made from it.
+	// Created is when it was created; Used is when a container was last created from it.
 	Created, Used time.Time
 }
 
-// PackedSnapshot is a snapshot as it comes from elsewhere: what it has beyond the one below it, as a layer of an image.
+// PackedSnapshot is a snapshot to be imported: its difference from the one below it, as a layer of
+// an image.
 type PackedSnapshot struct {
 	Name   string
 	Labels map[string]string
 	// File holds the layer: a tar archive, plain or compressed with gzip or zstd.
 	File string
-	// DiffID is the digest of the plain archive. Another one is refused.
+	// DiffID is the digest of the uncompressed archive. Import rejects an archive with another one.
 	DiffID digest.Digest
 }
 
-// ImageCopy says which image is copied, and to where.
+// ImageCopy says which image to copy, and where to.
 type ImageCopy struct {
-	// Layout is a directory, an OCI image layout with one image.
+	// Layout is the directory of an OCI image layout with one image.
 	Layout string
-	// Destination is in the words of containers-transports(5): "docker://…" for a registry,
-	// "containers-storage:…" for the caller's own store, that of podman, "docker-archive:…" for a file.
+	// Destination has the syntax of containers-transports(5): "docker://…" for a registry,
+	// "containers-storage:…" for the caller's own store, as used by podman, "docker-archive:…" for
+	// a file.
 	Destination string
-	// File takes the place of the file that Destination names; nil if it names none. It must be empty.
+	// File is written instead of the file that Destination names; nil if Destination does not name
+	// a file. It must be empty.
 	File *os.File
-	// Environ is the caller's environment, which says where credentials and the caller's own store are.
+	// Environ is the caller's environment, which locates credentials and the caller's own store.
 	Environ []string
-	// SkipTLSVerify talks to registries without certificates, and without TLS.
+	// SkipTLSVerify accepts registries with invalid certificates, and without TLS.
 	SkipTLSVerify bool
 }
 
 // ImageSource says where an image comes from.
 type ImageSource struct {
-	// Name is in the words of containers-transports(5): "docker://…" for a registry, "oci:DIR:TAG" for a layout.
+	// Name has the syntax of containers-transports(5): "docker://…" for a registry, "oci:DIR:TAG"
+	// for a layout.
 	Name string
-	// Environ is the caller's environment, which says where credentials are.
+	// Environ is the caller's environment, which locates credentials.
 	Environ []string
-	// SkipTLSVerify talks to registries without certificates, and without TLS.
+	// SkipTLSVerify accepts registries with invalid certificates, and without TLS.
 	SkipTLSVerify bool
 }
 
-// RemoteImage is what an image says of itself.
+// RemoteImage describes an image.
 type RemoteImage struct {
 	Labels map[string]string
-	// Config is the digest of the configuration, which holds the labels; Annotations are those of the
-	// manifest, if it is of a form that has some.
+	// Config is the digest of the configuration, which holds the labels; Annotations are those of
+	// the manifest, if its format supports them.
 	Config      digest.Digest
 	Annotations map[string]string
-	// Layers begin with the lowest.
+	// Layers lists the layers, the lowest first.
 	Layers []RemoteLayer
 }
 
 // RemoteLayer is one layer of an image.
 type RemoteLayer struct {
 	MediaType string
-	// Digest and Size are those of the layer in its packed form, DiffID is the digest of the tar archive in it.
+	// Digest and Size describe the compressed layer; DiffID is the digest of the uncompressed tar
+	// archive.
 	Digest digest.Digest
 	Size   int64
 	DiffID digest.Digest
