@@ -9,7 +9,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-func TestShippedAppArmorProfileIsOurs(t *testing.T) {
+func TestShippedAppArmorProfileMatches(t *testing.T) {
 	t.Parallel()
 	want := host.AppArmorProfile("/usr/{,local/}bin/vmdebootstrap")
 	const shipped = "../contrib/apparmor/vmdebootstrap"

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// BenchmarkRun is what one command of a build costs beside the command.
+// BenchmarkRun measures the cost that Run adds to a command of a build.
 func BenchmarkRun(b *testing.B) {
 	e, err := Open(b.Context(), EngineOptions{Place: here, StateDir: b.TempDir()})
 	if err != nil {
@@ -27,7 +27,7 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// BenchmarkFrom is what a build costs that begins with a snapshot.
+// BenchmarkFrom measures a build that starts from a snapshot.
 func BenchmarkFrom(b *testing.B) {
 	e, err := Open(b.Context(), EngineOptions{Place: here, StateDir: b.TempDir()})
 	if err != nil {
@@ -52,7 +52,7 @@ func BenchmarkFrom(b *testing.B) {
 	}
 }
 
-// BenchmarkCheck is what comparing a snapshot costs on each use, and what reading its contents costs: one of
+// BenchmarkCheck measures comparing a snapshot, as done on each use, and reading its contents:
 // 10,000 files and 200 MB in 1,000 directories, as much as a minbase.
 func BenchmarkCheck(b *testing.B) {
 	e, err := Open(b.Context(), EngineOptions{Place: here, StateDir: b.TempDir()})

@@ -32,7 +32,7 @@ func newVictim(t *testing.T, files ...string) *victim {
 	return v
 }
 
-// check fails the test if something was done to the directory.
+// check fails the test if the directory has changed.
 func (v *victim) check(t *testing.T) {
 	t.Helper()
 	if after := treeOf(t, v.dir); !slices.Equal(after, v.before) {
@@ -46,10 +46,10 @@ func (v *victim) check(t *testing.T) {
 	}
 }
 
-// attack places mounts in a root file system, lets do change that, and returns the error of taking them away.
+// attack adds mounts to a root file system, calls do, and returns the error of undoing the mounts.
 func attack(t *testing.T, root string, mounts []specs.Mount, movable []string, do func()) error {
 	t.Helper()
-	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"),
+	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "covered"),
 		Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: root + "/nothing"}
 	for _, m := range mounts {
 		if err := p.Add(m); err != nil {
@@ -67,26 +67,23 @@ func mustDo(t *testing.T, errs ...error) {
 	}
 }
 
-func sharedAt(source, at string) []specs.Mount {
+func shareAt(source, at string) []specs.Mount {
 	return []specs.Mount{{Type: "bind", Source: source, Destination: at, Options: []string{"rbind"}}}
 }
 
-// All tests below are of issue 12, A3.
+// The tests below are for issue 12, A3.
 
 func TestBindsSharedDirectoryThatBecameALinkIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for what, replaceIt := range map[string]func(at, with string) error{
-		"a link": func(at,
-			with string) error {
+		"a link": func(at, with string) error {
 			return errors.Join(os.RemoveAll(at), os.Symlink(with, at))
 		},
-		"an empty directory": func(at,
-			_ string) error {
+		"an empty directory": func(at, _ string) error {
 			return errors.Join(os.Rename(at, at+"-away"), os.Mkdir(at, 0o755))
 		},
 		"nothing": func(at, _ string) error { return os.RemoveAll(at) },
-		"a file": func(at,
-			_ string) error {
+		"a file": func(at, _ string) error {
 			return errors.Join(os.RemoveAll(at), os.WriteFile(at, nil, 0o644))
 		},
 		"its parent's a link": func(at, with string) error {
@@ -94,8 +91,8 @@ func TestBindsSharedDirectoryThatBecameALinkIsLeftAlone(t *testing.T) {
 		},
 	} {
 		root := t.TempDir()
-		shared, other := newVictim(t, "work/file", "work/dir/file"), newVictim(t, "work/file", "work/else")
-		err := attack(t, root, sharedAt(shared.dir+"/work", "/home/alice/work"), nil, func() {
+		shared, other := newVictim(t, "work/file", "work/dir/file"), newVictim(t, "work/file", "work/other")
+		err := attack(t, root, shareAt(shared.dir+"/work", "/home/alice/work"), nil, func() {
 			mustDo(t, replaceIt(root+"/home/alice/work", other.dir+"/work"))
 		})
 		if err == nil || !strings.Contains(err.Error(), "nothing is brought back") {
@@ -111,12 +108,12 @@ func TestBindsLinkInASharedDirectoryIsNotFollowed(t *testing.T) {
 	root, shared, other := t.TempDir(), t.TempDir(), newVictim(t, "a", "deep/b", "new")
 	write(t, shared+"/dir/a", "shared")
 	write(t, shared+"/dir/deep/b", "shared")
-	mustDo(t, attack(t, root, sharedAt(shared, "/shared"), nil, func() {
+	mustDo(t, attack(t, root, shareAt(shared, "/shared"), nil, func() {
 		mustDo(t, os.RemoveAll(root+"/shared/dir"), os.Symlink(other.dir, root+"/shared/dir"))
 	}))
 	other.check(t)
 	if text, err := os.Readlink(shared + "/dir"); err != nil || text != other.dir {
-		t.Errorf("the link was not brought back: %q, %v", text, err)
+		t.Errorf("the link was not copied out: %q, %v", text, err)
 	}
 }
 
@@ -125,7 +122,7 @@ func TestBindsLinkOnTheHostIsNotFollowed(t *testing.T) {
 	root, shared, other := t.TempDir(), t.TempDir(), newVictim(t, "changed", "removed")
 	write(t, shared+"/dir/changed", "shared")
 	write(t, shared+"/dir/removed", "shared")
-	err := attack(t, root, sharedAt(shared, "/shared"), nil, func() {
+	err := attack(t, root, shareAt(shared, "/shared"), nil, func() {
 		write(t, root+"/shared/dir/changed", "by the program")
 		write(t, root+"/shared/dir/new", "by the program")
 		mustDo(t, os.Remove(root+"/shared/dir/removed"), os.RemoveAll(shared+"/dir"),
@@ -137,24 +134,24 @@ func TestBindsLinkOnTheHostIsNotFollowed(t *testing.T) {
 	other.check(t)
 }
 
-func TestBindsWhatWasCopiedFromIsAllThatIsRemoved(t *testing.T) {
+func TestBindsRemoveOnlyWhatWasCopied(t *testing.T) {
 	t.Parallel()
 	root, shared := t.TempDir(), t.TempDir()
 	write(t, shared+"/dir/file", "shared")
-	err := attack(t, root, sharedAt(shared, "/shared"), nil, func() {
-		write(t, shared+"/dir/made since", "the host's")
-		mustDo(t, os.RemoveAll(root+"/shared/dir"), os.Symlink("elsewhere", root+"/shared/dir"))
+	err := attack(t, root, shareAt(shared, "/shared"), nil, func() {
+		write(t, shared+"/dir/created since", "the host's")
+		mustDo(t, os.RemoveAll(root+"/shared/dir"), os.Symlink("other", root+"/shared/dir"))
 	})
 	if !errors.Is(err, unix.ENOTEMPTY) {
 		t.Errorf("got %v", err)
 	}
-	want := []string{"d---------", "d---------/dir", "----------/dir/made since"}
+	want := []string{"d---------", "d---------/dir", "----------/dir/created since"}
 	if got := treeOf(t, shared); !slices.Equal(got, want) {
 		t.Errorf("the directory holds %q, want %q", got, want)
 	}
 }
 
-func TestBindsMadeDirectoryThatBecameALinkIsNotEmptied(t *testing.T) {
+func TestBindsCreatedDirectoryThatBecameALinkIsNotEmptied(t *testing.T) {
 	t.Parallel()
 	root, other := t.TempDir(), newVictim(t, "b/c/file")
 	mustDo(t, os.MkdirAll(root+"/a", 0o755), attack(t, root, []specs.Mount{{Type: "tmpfs", Destination: "/a/b/c"}}, nil,
@@ -164,12 +161,12 @@ func TestBindsMadeDirectoryThatBecameALinkIsNotEmptied(t *testing.T) {
 	other.check(t)
 }
 
-func TestBindsMovedDirectoryIsNoLinkAfterwards(t *testing.T) {
+func TestBindsMovedDirectoryIsNotReplacedByALink(t *testing.T) {
 	t.Parallel()
 	root, container, other := t.TempDir(), t.TempDir(), newVictim(t, "etc/passwd", "dev/null")
 	tree := container + "/root"
 	write(t, tree+"/etc/passwd", "the container's")
-	err := attack(t, root, append(sharedAt(tree, "/target"), specs.Mount{Type: "tmpfs", Destination: "/target/dev"}),
+	err := attack(t, root, append(shareAt(tree, "/target"), specs.Mount{Type: "tmpfs", Destination: "/target/dev"}),
 		[]string{tree}, func() {
 			mustDo(t, os.Rename(root+"/target", root+"/away"), os.Symlink(other.dir, root+"/target"))
 		})
@@ -182,8 +179,8 @@ func TestBindsMovedDirectoryIsNoLinkAfterwards(t *testing.T) {
 	}
 }
 
-// A program that has outlived its run swaps a directory for a link all the time.
-func TestBindsStayWhereTheyWereWhileLinksCome(t *testing.T) {
+// A program that outlives its run keeps swapping a directory and a link.
+func TestBindsStayInTheirTreesDuringLinkRaces(t *testing.T) {
 	t.Parallel()
 	other := newVictim(t, "a", "b", "c")
 	const rounds = 40
@@ -193,8 +190,8 @@ func TestBindsStayWhereTheyWereWhileLinksCome(t *testing.T) {
 			write(t, shared+"/dir/"+name, "shared")
 		}
 		stop, stopped := make(chan struct{}), make(chan struct{})
-		// Either way may be the outcome of the race.
-		_ = attack(t, root, sharedAt(shared, "/shared"), nil, func() {
+		// Both outcomes of the race are allowed.
+		_ = attack(t, root, shareAt(shared, "/shared"), nil, func() {
 			copied := root + "/shared/"
 			write(t, copied+"dir/a", "by the program")
 			mustDo(t, os.Remove(copied+"dir/b"), os.Symlink(other.dir, copied+"link"),
@@ -205,7 +202,7 @@ func TestBindsStayWhereTheyWereWhileLinksCome(t *testing.T) {
 					return unix.Renameat2(unix.AT_FDCWD, in+"dir", unix.AT_FDCWD, in+"link", unix.RENAME_EXCHANGE)
 				}
 				for n := 0; ; n++ {
-					// One of them may have been replaced, or removed.
+					// Either may have been replaced or removed.
 					_ = swap(copied)
 					_ = swap(shared + "/")
 					if n == 0 {

@@ -18,13 +18,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alpha and sparc are kinds of programs that no machine of ours runs.
+// alpha and sparc are architectures that no test machine has.
 var (
 	alpha = elf.FileHeader{Class: elf.ELFCLASS64, Data: elf.ELFDATA2LSB, Machine: elf.EM_ALPHA}
 	sparc = elf.FileHeader{Class: elf.ELFCLASS32, Data: elf.ELFDATA2MSB, Machine: elf.EM_SPARC}
 )
 
-// foreignProgram is a file that looks like a program of that kind.
+// foreignProgram returns a file that looks like a program of that kind.
 func foreignProgram(h elf.FileHeader, kind elf.Type) []byte {
 	var order binary.ByteOrder = binary.LittleEndian
 	if h.Data == elf.ELFDATA2MSB {
@@ -39,7 +39,8 @@ func foreignProgram(h elf.FileHeader, kind elf.Type) []byte {
 	return file
 }
 
-// foreignContainer holds the test's program and foreign ones: /bin/alpha, /bin/alpha-pie and /bin/sparc.
+// foreignContainer returns a container with the test binary and foreign programs: /bin/alpha,
+// /bin/alpha-pie and /bin/sparc.
 func foreignContainer(t *testing.T, e *Engine) *Container {
 	t.Helper()
 	c := scratch(t, e)
@@ -54,7 +55,8 @@ func foreignContainer(t *testing.T, e *Engine) *Container {
 	return c
 }
 
-// testEmulator is a copy of the test binary, under a name that binfmt_misc would take apart.
+// testEmulator returns the path of a copy of the test binary, with a name that binfmt_misc would
+// split.
 func testEmulator(t *testing.T) string {
 	t.Helper()
 	self, err := os.ReadFile("/proc/self/exe")
@@ -62,7 +64,7 @@ func testEmulator(t *testing.T) string {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), `emulator:\x2f`)
-	// As in WriteFile: it must not be open for writing in a process that was forked meanwhile.
+	// As in WriteFile: a process that is forked meanwhile must not have it open for writing.
 	syscall.ForkLock.RLock()
 	err = os.WriteFile(name, self, 0o755)
 	syscall.ForkLock.RUnlock()
@@ -88,7 +90,7 @@ func TestForeignProgramsRunUnderTheirEmulator(t *testing.T) {
 		if got := output(t, c, p); got != want {
 			t.Errorf("%s printed %q, want %q", tt.name, got, want)
 		}
-		// As a program of a chroot, which a native program of another container starts.
+		// As a program in a chroot, started by a native program of another container.
 		tools := scratch(t, e)
 		got := output(t, tools, newProcess("exec", "/target"+tt.name), c.MountAt("/target")...)
 		if got != "emulating /target"+tt.name+"\n" {
@@ -100,7 +102,7 @@ func TestForeignProgramsRunUnderTheirEmulator(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(entries) != 4 {
-		t.Errorf("the container has programs that nobody put there: %v", entries)
+		t.Errorf("the container has unexpected programs: %v", entries)
 	}
 }
 
@@ -112,7 +114,7 @@ func TestEmulationChangesNothingElse(t *testing.T) {
 	native := output(t, c, newProcess("look"))
 	e.Emulate(alpha, testEmulator(t))
 	if got := output(t, c, newProcess("look")); got != native {
-		t.Errorf("with an emulator the world is\n%s, without\n%s", got, native)
+		t.Errorf("with an emulator programs see\n%s, without\n%s", got, native)
 	}
 	if got := output(t, c, newProcess("write", "/owned", "x")); got != "" {
 		t.Error(got)
@@ -126,7 +128,7 @@ func TestEmulationChangesNothingElse(t *testing.T) {
 	}
 }
 
-func TestEmulationIsForOneKindAndUntilItsEnd(t *testing.T) {
+func TestEmulationIsLimitedToOneKindAndEnds(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
@@ -149,7 +151,7 @@ func TestEmulationIsForOneKindAndUntilItsEnd(t *testing.T) {
 	}
 }
 
-func TestEmulatorMustBeThere(t *testing.T) {
+func TestEmulatorMustExist(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
@@ -162,16 +164,17 @@ func TestEmulatorMustBeThere(t *testing.T) {
 	}
 }
 
-// A kernel before 6.7 cannot be had in a test; a namespace that may have no other in it refuses as well.
-func TestHostWithoutEmulationIsNamed(t *testing.T) {
+// The test cannot use a kernel before 6.7; a namespace in which no other may be created fails in
+// the same way.
+func TestHostWithoutEmulationIsReported(t *testing.T) {
 	if os.Getuid() == 0 {
-		t.Skip("for root the limit would be the whole machine's")
+		t.Skip("root's limit applies to the whole machine")
 	}
 	out, err := command(t, "emulate", stateDir(t), "limited").Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	// The limit is that of the namespace around, or 0.
+	// The limit is that of the outer namespace, or 0.
 	if text := string(out); !strings.HasPrefix(text, "unsupported: ") ||
 		!strings.Contains(text, "user.max_user_namespaces") {
 		t.Errorf("got %q, want the limit named", out)
@@ -203,14 +206,14 @@ func TestHostRunsNoForeignProgramWhileAContainerDoes(t *testing.T) {
 		t.Fatalf("the container does not run a foreign program: %v", err)
 	}
 	if err := exec.Command(program).Run(); !errors.Is(err, unix.ENOEXEC) {
-		t.Errorf("the host takes a foreign program: %v", err)
+		t.Errorf("the host runs a foreign program: %v", err)
 	}
 	if after := registered(t); after != before {
 		t.Errorf("the host's table was %q, now is %q", before, after)
 	}
 }
 
-// registered lists what the host's table of emulators shows, and whether it is mounted at all.
+// registered returns the host's list of emulators, and whether it is mounted at all.
 func registered(t *testing.T) string {
 	t.Helper()
 	names, err := filepath.Glob("/proc/sys/fs/binfmt_misc/*")
@@ -220,8 +223,8 @@ func registered(t *testing.T) string {
 	return strings.Join(names, " ") + "\n" + hostMounts(t)
 }
 
-// emulate STATEDIR [limited] runs a foreign program in a container, which waits. With "limited" no user
-// namespace can be made for that.
+// emulate STATEDIR [limited] runs a foreign program that waits in a container. With "limited", no
+// user namespace can be created for it.
 func emulate(args []string) error {
 	goInside()
 	if len(args) > 1 {

@@ -24,22 +24,24 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// The tests of this package run again in a place where neither namespaces nor mounts can be had.
+// TestHostContainersWorkInDocker runs the tests of this package again where neither namespaces nor
+// mounts are possible.
 func TestHostContainersWorkInDocker(t *testing.T) {
 	runContained(t, ocitest.Docker, host.IsolationChroot, "^(Test[^H]|TestH[^o])")
 }
 
-// A root who may not mount can in a user namespace, where such may be made. As much of /proc is hidden there,
-// containers see the /proc around them; tests that want another one are left out.
+// TestHostContainersWorkInKubernetes runs tests where root cannot mount, except in a user
+// namespace. Parts of /proc are hidden there, and containers see the outer /proc; tests that need
+// another one are left out.
 func TestHostContainersWorkInKubernetes(t *testing.T) {
 	runContained(t, ocitest.Unconfined, host.IsolationUserNS,
-		"^Test(RunPasses|RunTells|RunTakes|RunLeaves|RunKeeps|RunEnds|Snapshots|IsolationIsTheOneWanted)")
+		"^Test(RunPasses|RunReports|RunSets|RunLeaves|RunKeeps|RunEnds|Snapshots|IsolationIsAsExpected)")
 }
 
-// Without a pid namespace nothing dies by itself.
+// Without a pid namespace, no process ends by itself.
 func TestHostContainersWorkWithoutLeftovers(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("the isolation chroot is root's")
+		t.Skip("only root can use the isolation chroot")
 	}
 	t.Setenv(envOnly, string(host.IsolationChroot))
 	dir := stateDir(t)
@@ -59,23 +61,23 @@ func TestHostContainersWorkWithoutLeftovers(t *testing.T) {
 	}
 }
 
-// TestIsolationIsTheOneWanted checks what runContained expects. In a run without it any isolation is fine, if
-// it is one.
-func TestIsolationIsTheOneWanted(t *testing.T) {
+// TestIsolationIsAsExpected checks the isolation that runContained expects. In other runs, any
+// isolation will do.
+func TestIsolationIsAsExpected(t *testing.T) {
 	want, ok := os.LookupEnv(envWanted)
 	if got := here.Isolation; ok && string(got) != want || got == "" || got == host.IsolationAuto {
 		t.Errorf("the isolation is %q, want %q", got, want)
 	}
 }
 
-// runContained runs tests in the container that a command of ocitest makes. The isolation is probed there,
-// and must turn out to be the one wanted.
+// runContained runs tests in a container made by a command of ocitest. The isolation is probed
+// there and must be want.
 func runContained(t *testing.T, container func(string, ...string) *exec.Cmd, want host.Isolation, tests string) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("a root who is to lose capabilities must have them")
+		t.Skip("only root has capabilities to drop")
 	}
-	dir, err := os.Getwd() // of the golden files
+	dir, err := os.Getwd() // for the golden files
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,15 +89,15 @@ func runContained(t *testing.T, container func(string, ...string) *exec.Cmd, wan
 	cmd.Env, cmd.Dir = append(os.Environ(), envOnly+"="+string(host.IsolationAuto), envWanted+"="+string(want)), dir
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, unix.EPERM) {
-		t.Skip("this root cannot make the place, being in such a one")
+		t.Skip("this process already is in such a container")
 	}
 	t.Logf("%s", out)
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestIsolationIsTheOneWanted") {
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestIsolationIsAsExpected") {
 		t.Fatalf("the tests in the container: %v", err)
 	}
 }
 
-func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
+func TestChrootIsolatesPrograms(t *testing.T) {
 	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
 	}
@@ -128,7 +130,7 @@ func TestChrootGivesAWorldOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestChrootTellsThatItHasNoEmulator(t *testing.T) {
+func TestChrootReportsUnsupportedEmulation(t *testing.T) {
 	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
 	}
@@ -142,7 +144,7 @@ func TestChrootTellsThatItHasNoEmulator(t *testing.T) {
 	}
 }
 
-// treeOf lists what is in a directory.
+// treeOf lists the contents of a directory.
 func treeOf(t *testing.T, dir string) []string {
 	t.Helper()
 	var names []string
@@ -156,7 +158,8 @@ func treeOf(t *testing.T, dir string) []string {
 	return names
 }
 
-// bindAll puts mounts without devices into a directory, as any user can, lets change work in it, and undoes all.
+// bindAll adds mounts without devices to a directory, as any user can, calls change, and undoes the
+// mounts.
 func bindAll(t *testing.T, root string, mounts []specs.Mount, movable []string, change func()) {
 	t.Helper()
 	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"),
@@ -234,7 +237,7 @@ func TestBindsLeaveNoTrace(t *testing.T) {
 	}
 }
 
-func TestSharedDirectoryGetsTheChanges(t *testing.T) {
+func TestSharedDirectoryReceivesChanges(t *testing.T) {
 	t.Parallel()
 	root, host := t.TempDir(), t.TempDir()
 	for _, name := range []string{"same", "changed", "removed", "dir/removed", "gone/a/b", "becomes-dir",
@@ -287,14 +290,14 @@ func TestSharedDirectoryGetsTheChanges(t *testing.T) {
 		}
 	}
 	if info, err := os.Stat(host + "/same"); err != nil || !os.SameFile(info, sameBefore) {
-		t.Errorf("a file that nobody changed is another one (%v)", err)
+		t.Errorf("an unchanged file was replaced (%v)", err)
 	}
 	if info, err := os.Stat(host + "/dir"); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the mode of a directory was not brought back (%v)", err)
+		t.Errorf("the mode of a directory was not copied out (%v)", err)
 	}
 }
 
-// A symbolic link of the tree must not lead what is placed to the host.
+// A symbolic link in the tree must not redirect a mount to the host.
 func TestBindsStayInTheRoot(t *testing.T) {
 	t.Parallel()
 	root, outside := t.TempDir(), t.TempDir()

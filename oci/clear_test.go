@@ -20,11 +20,11 @@ import (
 func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left are %v (%v)", left, err)
+		t.Errorf("left over: %v (%v)", left, err)
 	}
 }
 
-// Issue 12: no index has to be read for that.
+// Issue 12: Clear reads no index.
 func TestClearLeavesNothingOfDamagedStores(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"images", "layers"} {
@@ -52,7 +52,7 @@ func TestClearLeavesNothingOfDamagedStores(t *testing.T) {
 	}
 }
 
-func TestClearRemovesWhatAKillLeft(t *testing.T) {
+func TestClearRemovesLeftoversOfKilledProcesses(t *testing.T) {
 	t.Parallel()
 	above := t.TempDir()
 	dir := filepath.Join(above, "store")
@@ -63,7 +63,7 @@ func TestClearRemovesWhatAKillLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(above); err != nil || len(left) != 1 || left[0].Name() != "store.kept" {
-		t.Errorf("left are %v (%v), want what is not ours", left, err)
+		t.Errorf("left over: %v (%v), want the files of others", left, err)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestClearRefusesAStoreInUse(t *testing.T) {
 	}
 	err = errors.Join(c.WriteFile("/file", nil, 0o644), c.Snapshot(t.Context(), "snapshot", nil), e.Close())
 	if err != nil {
-		t.Errorf("the build goes on: %v", err)
+		t.Errorf("the build cannot continue: %v", err)
 	}
 	if err := Clear(t.Context(), dir); err != nil {
 		t.Error(err)
@@ -142,8 +142,8 @@ func TestClearNeedsNoSpace(t *testing.T) {
 	nothingLeft(t, above)
 }
 
-// A build that waits for the lock gets that of the new directory, not of the one that is gone.
-func TestSessionsAreLockedWhereTheyAre(t *testing.T) {
+// A build that waits for the lock gets the lock of the new directory, not that of the removed one.
+func TestLockOfAMovedDirectoryIsNotUsed(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
 	held, err := lockSessions(dir)
@@ -160,7 +160,7 @@ func TestSessionsAreLockedWhereTheyAre(t *testing.T) {
 				now, err = os.Stat(held.Name())
 			}
 			if err == nil && !os.SameFile(info, now) {
-				err = errors.New("the lock is that of a file which is gone")
+				err = errors.New("the locked file was removed")
 			}
 			err = errors.Join(err, lock.Close())
 		}
@@ -174,7 +174,7 @@ func TestSessionsAreLockedWhereTheyAre(t *testing.T) {
 	}
 }
 
-// A store that another build uses is not replaced under its hands.
+// A store is not replaced while another build uses it.
 func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -193,7 +193,7 @@ func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 	if _, err := c.ReadDir("/"); err != nil {
 		t.Errorf("the container lost its files: %v", err)
 	}
-	// The end of the build cannot read the index either.
+	// Closing the engine cannot read the index either.
 	_ = e.Close()
 	var told []Damage
 	e, err = Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: host.DriverVFS,
@@ -205,6 +205,6 @@ func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 		t.Error(err)
 	}
 	if len(told) != 1 || told[0].Snapshot.Name != "" {
-		t.Errorf("told %v, want of the store as a whole", told)
+		t.Errorf("reported %v, want the whole store", told)
 	}
 }

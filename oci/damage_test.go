@@ -22,8 +22,8 @@ import (
 // keptStore is a closed store with three snapshots, each above the one before it, and one of another tree.
 type keptStore struct {
 	dir, graph, driver string
-	layers             map[string]string // of a snapshot, the ID of its layer
-	trees              map[string]string // and what its root file system holds
+	layers             map[string]string // IDs of layers, by snapshot
+	trees              map[string]string // listings of root file systems, by snapshot
 }
 
 // chained are the snapshots that rest on each other, and apart is the other one.
@@ -81,7 +81,7 @@ func newKeptStore(t *testing.T, driver string) *keptStore {
 	return s
 }
 
-// emptyRoot returns a container with nothing in it.
+// emptyRoot returns an empty container.
 func emptyRoot(t *testing.T, e *Engine) *Container {
 	t.Helper()
 	c, err := e.Scratch(t.Context())
@@ -91,7 +91,7 @@ func emptyRoot(t *testing.T, e *Engine) *Container {
 	return c
 }
 
-// listing tells what is below a directory.
+// listing describes the tree below a directory.
 func listing(t *testing.T, root string) string {
 	t.Helper()
 	var b strings.Builder
@@ -129,7 +129,7 @@ func listing(t *testing.T, root string) string {
 	return b.String()
 }
 
-// layer is where the driver keeps the layer of a snapshot, and file a file in it.
+// layer returns the driver's directory of a snapshot's layer; file returns a file in it.
 func (s *keptStore) layer(name string) string {
 	if s.driver == host.DriverVFS {
 		return filepath.Join(s.graph, "vfs", "dir", s.layers[name])
@@ -144,7 +144,7 @@ func (s *keptStore) file(snapshot, name string) string {
 	return s.layer(snapshot) + "/diff" + name
 }
 
-// index is an index of the store.
+// index returns the path of an index of the store.
 func (s *keptStore) index(kind string) string {
 	return filepath.Join(s.graph, s.driver+"-"+kind, kind+".json")
 }
@@ -166,7 +166,7 @@ func (s *keptStore) edit(kind string, change func(entries []map[string]any)) err
 	return os.WriteFile(s.index(kind), text, 0o600)
 }
 
-// exchange exchanges a field of two entries, which are named by another field.
+// exchange swaps a field of the two entries whose field by is a and b.
 func exchange(entries []map[string]any, by string, a, b any, field string) {
 	find := func(want any) map[string]any {
 		i := slices.IndexFunc(entries, func(e map[string]any) bool { return fmt.Sprint(e[by]) == fmt.Sprint(want) })
@@ -200,12 +200,13 @@ func flip(name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// storeDamages are what can befall a store; gone are the snapshots that it must cost, all others must be there.
+// storeDamages are kinds of damage; gone are the snapshots that it must cost, all others must
+// remain.
 var storeDamages = []struct {
 	name   string
 	damage func(s *keptStore) error
 	gone   []string
-	driver string // only for this one
+	driver string // only for this driver
 }{
 	{name: "none", damage: func(*keptStore) error { return nil }},
 	{name: "a bit of the lowest layer", gone: chained,
@@ -259,15 +260,15 @@ var storeDamages = []struct {
 		return errors.Join(os.RemoveAll(s.layer("middle")), os.WriteFile(s.layer("middle"), nil, 0o600))
 	}},
 
-	{name: "no note of the layers below", gone: chained[2:], driver: host.DriverOverlay,
+	{name: "no list of the layers below", gone: chained[2:], driver: host.DriverOverlay,
 		damage: func(s *keptStore) error {
 			return os.Remove(s.layer("top") + "/lower")
 		}},
-	{name: "an empty note of the layers below", gone: chained[2:], driver: host.DriverOverlay,
+	{name: "an empty list of the layers below", gone: chained[2:], driver: host.DriverOverlay,
 		damage: func(s *keptStore) error {
 			return os.Truncate(s.layer("top")+"/lower", 0)
 		}},
-	{name: "a note of one layer too few", gone: chained[2:], driver: host.DriverOverlay,
+	{name: "a list with one layer too few", gone: chained[2:], driver: host.DriverOverlay,
 		damage: func(s *keptStore) error {
 			text, err := os.ReadFile(s.layer("top") + "/lower")
 			if err != nil {
@@ -343,7 +344,7 @@ var storeDamages = []struct {
 		}},
 }
 
-// ruins are what can be in place of a file.
+// ruins are kinds of files in place of a file of the store.
 var ruins = []struct {
 	name string
 	ruin func(name string) error
@@ -363,7 +364,7 @@ var ruins = []struct {
 	{"unreadable", func(name string) error { return os.Chmod(name, 0) }},
 }
 
-// Issue 12: the right tree or none, never another one, and never a store that no build can open.
+// Issue 12: a build gets the right tree or none, never another one, and can always open the store.
 func TestDamagedSnapshotsAreNotUsed(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {
@@ -382,8 +383,8 @@ func TestDamagedSnapshotsAreNotUsed(t *testing.T) {
 				}
 				there := s.use(t)
 				for name := range s.layers {
-					// vfs copies: a layer has all that is below it, so that one may even be good though it
-					// rests on damage.
+					// vfs copies: a layer contains everything below it, so it can be intact even if
+					// it rests on damage.
 					if want := !slices.Contains(d.gone, name); there[name] != want {
 						t.Errorf("%s is there: %v, want %v", name, there[name], want)
 					}
@@ -393,9 +394,9 @@ func TestDamagedSnapshotsAreNotUsed(t *testing.T) {
 	}
 }
 
-func TestRuinedFilesOfTheStoreAreNoDeadEnd(t *testing.T) {
+func TestStoreRecoversFromRuinedFiles(t *testing.T) {
 	t.Parallel()
-	// The drivers have no part in these files, and this one works everywhere.
+	// These files do not depend on the driver, and vfs works everywhere.
 	ruin := func(what string, file func(s *keptStore) string) {
 		for _, r := range ruins {
 			t.Run(what+"/"+r.name, func(t *testing.T) {
@@ -433,7 +434,7 @@ func TestRuinedFilesOfTheStoreAreNoDeadEnd(t *testing.T) {
 	ruin("the store of a session", func(s *keptStore) string { return s.killed(t, "driver") })
 }
 
-// killed makes what a killed session has left, and names a file of it.
+// killed creates a killed session and returns the path of a file in it.
 func (s *keptStore) killed(t *testing.T, file string) string {
 	dir := filepath.Join(s.dir, "sessions", "KILLED")
 	err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "lock"), []byte("lock"), 0o600),
@@ -444,8 +445,9 @@ func (s *keptStore) killed(t *testing.T, file string) string {
 	return filepath.Join(dir, file)
 }
 
-// use begins with each snapshot as a build does, and says which of them were there. Those have the right tree; all can
-// be made again, and nothing is left of any in the end.
+// use starts from each snapshot like a build, and returns which of them existed. Those must have
+// the right tree; it must be possible to create all of them again, and to remove all of them in the
+// end.
 func (s *keptStore) use(t *testing.T) (there map[string]bool) {
 	t.Helper()
 	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: s.dir, Driver: s.driver})
@@ -453,16 +455,16 @@ func (s *keptStore) use(t *testing.T) (there map[string]bool) {
 		t.Fatalf("open the store: %v", err)
 	}
 	there = map[string]bool{}
-	for _, name := range []string{"top", "middle", "base", apart} { // a build begins as late as it can
+	for _, name := range []string{"top", "middle", "base", apart} { // a build starts from the latest one
 		c, err := e.From(t.Context(), name)
 		if errors.Is(err, fs.ErrNotExist) {
 			if e.Has(name) {
-				t.Errorf("%s cannot be used and is still there: %v", name, err)
+				t.Errorf("%s cannot be used but still exists: %v", name, err)
 			}
 			continue
 		}
 		if err != nil {
-			t.Fatalf("begin with %s: %v", name, err)
+			t.Fatalf("start from %s: %v", name, err)
 		}
 		there[name] = true
 		if got := listing(t, c.Root()); got != s.trees[name] {
@@ -475,14 +477,14 @@ func (s *keptStore) use(t *testing.T) (there map[string]bool) {
 	c := emptyRoot(t, e)
 	for _, name := range chained {
 		if err := errors.Join(c.WriteFile("/"+name, nil, 0o644), c.Snapshot(t.Context(), name, nil)); err != nil {
-			t.Fatalf("make %s again: %v", name, err)
+			t.Fatalf("create %s again: %v", name, err)
 		}
 	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if c, err = e.From(t.Context(), "top"); err != nil {
-		t.Fatalf("begin with the new one: %v", err)
+		t.Fatalf("start from the new one: %v", err)
 	}
 	if err := errors.Join(c.Close(), e.Close()); err != nil {
 		t.Fatal(err)

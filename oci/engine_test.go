@@ -19,11 +19,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// drivers are those that a snapshot must work with.
+// drivers are the storage drivers that snapshots are tested with.
 var drivers = []string{host.DriverOverlay, host.DriverVFS}
 
-// TestLayersAreSpreadOverTheDisk needs ext4 below the directory for temporary files; other file systems have
-// no such flag.
+// TestLayersAreSpreadOverTheDisk needs ext4 below the directory for temporary files; other file
+// systems do not have this flag.
 func TestLayersAreSpreadOverTheDisk(t *testing.T) {
 	t.Parallel()
 	for driver, layers := range map[string]string{host.DriverOverlay: "overlay", host.DriverVFS: "vfs/dir"} {
@@ -68,7 +68,7 @@ func TestSnapshotsAreLayers(t *testing.T) {
 			must(c.Snapshot(t.Context(), "localhost/test:2", map[string]string{"step": "two"}))
 			must(c.WriteFile("/third", []byte("3"), 0o644))
 			must(c.Close())
-			must(c.Close()) // again
+			must(c.Close()) // a second time
 
 			for name, want := range map[string]string{"localhost/test:1": "first", "localhost/test:2": "second"} {
 				c, err := e.From(t.Context(), name)
@@ -98,7 +98,7 @@ func TestSnapshotsAreLayers(t *testing.T) {
 				t.Errorf("got labels %v (%v)", labels, err)
 			}
 			if _, err := e.Labels("localhost/test:3"); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("labels of a snapshot that is not there: %v", err)
+				t.Errorf("labels of a missing snapshot: %v", err)
 			}
 			must(e.Remove("localhost/test:1"))
 			if e.Has("localhost/test:1") || !e.Has("localhost/test:2") {
@@ -116,13 +116,13 @@ func TestSnapshotsAreLayers(t *testing.T) {
 			must(c.Close())
 			must(e.Remove("localhost/test:2"))
 			if layers, err := e.store.Layers(); err != nil || len(layers) != 0 {
-				t.Errorf("layers are left: %v (%v)", layers, err)
+				t.Errorf("layers left over: %v (%v)", layers, err)
 			}
 		})
 	}
 }
 
-// systemd's journal has such a list: systemd-tmpfiles makes it.
+// systemd-tmpfiles sets such a list on systemd's journal.
 func TestSnapshotsKeepAccessControlListsAndTimes(t *testing.T) {
 	t.Parallel()
 	// struct posix_acl_xattr_header and entries of linux/posix_acl_xattr.h: the owner, group 0 by name, the
@@ -149,11 +149,11 @@ func TestSnapshotsKeepAccessControlListsAndTimes(t *testing.T) {
 			got := make([]byte, 100)
 			n, err := unix.Getxattr(c.Root()+"/journal", "system.posix_acl_default", got)
 			if err != nil || !bytes.Equal(got[:n], acl) {
-				t.Errorf("the list is %q (%v), want %q", got[:max(n, 0)], err, acl)
+				t.Errorf("the access control list is %q (%v), want %q", got[:max(n, 0)], err, acl)
 			}
 			for _, name := range []string{"/file", "/journal"} {
 				if info, err := c.Lstat(name); err != nil || !info.ModTime().Equal(then) {
-					t.Errorf("%s is of %v (%v), want %v", name, info.ModTime(), err, then)
+					t.Errorf("%s has time %v (%v), want %v", name, info.ModTime(), err, then)
 				}
 			}
 		})
@@ -172,11 +172,11 @@ func TestMissingSnapshotDoesNotExist(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if e.Has("localhost/none:1") {
-		t.Error("it is there")
+		t.Error("Has reports a missing snapshot")
 	}
 }
 
-func TestSnapshotReplacesTheOlder(t *testing.T) {
+func TestSnapshotReplacesOlderOne(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	for _, text := range []string{"old", "new"} {
@@ -196,7 +196,7 @@ func TestSnapshotReplacesTheOlder(t *testing.T) {
 	if data, err := c.ReadFile("/file"); err != nil || string(data) != "new" {
 		t.Errorf("got %q, %v", data, err)
 	}
-	// The snapshot and the container: nothing of the older one.
+	// Those of the snapshot and the container, none of the older snapshot.
 	if layers, err := e.store.Layers(); err != nil || len(layers) != 2 {
 		t.Errorf("got %d layers (%v), want 2", len(layers), err)
 	}
@@ -205,7 +205,7 @@ func TestSnapshotReplacesTheOlder(t *testing.T) {
 	}
 }
 
-// abandon leaves an engine as a kill would: its lock is gone, all else is there.
+// abandon leaves an engine as a kill would: without its lock, everything else remains.
 func abandon(t *testing.T, e *Engine) {
 	t.Helper()
 	if err := e.session.unlock(); err != nil {
@@ -221,7 +221,7 @@ func abandon(t *testing.T, e *Engine) {
 	e.store.Free()
 }
 
-// A process that is being started has copies of all descriptors until it runs its program.
+// A process that is being started has copies of all descriptors until it calls exec.
 func TestUnlockDoesNotWaitForStartingProcesses(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "lock")
@@ -245,7 +245,7 @@ func TestUnlockDoesNotWaitForStartingProcesses(t *testing.T) {
 	again.Close()
 }
 
-func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
+func TestOpenRemovesLeftoversOfKilledBuilds(t *testing.T) {
 	t.Parallel()
 	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
@@ -258,8 +258,8 @@ func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Three states that a snapshot passes through: no image yet, one without a name, one with a name of a layer
-			// that is still marked as being written.
+			// Three states of an unfinished snapshot: without an image, with an image without a
+			// name, and with a named image whose layer still is marked as being written.
 			layers := make([]*Container, 3)
 			for i := range layers {
 				if layers[i], err = killed.Scratch(t.Context()); err != nil {
@@ -293,10 +293,10 @@ func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
 			e := openEngineAt(t, dir, driver)
 			left, err := e.store.Layers()
 			if err != nil || len(left) != 1 || len(left[0].Names) != 0 {
-				t.Errorf("left are %v (%v)", left, err)
+				t.Errorf("left over: %v (%v)", left, err)
 			}
 			if images, err := e.store.Images(); err != nil || len(images) != 1 {
-				t.Errorf("left are %v (%v)", images, err)
+				t.Errorf("left over: %v (%v)", images, err)
 			}
 			c, err := e.From(t.Context(), "finished")
 			if err != nil {
@@ -313,7 +313,7 @@ func TestOpenRemovesWhatKilledBuildsLeft(t *testing.T) {
 	}
 }
 
-func TestOpenRemovesWhatNobodyNeeds(t *testing.T) {
+func TestOpenRemovesUnusedLayers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir})
@@ -324,7 +324,8 @@ func TestOpenRemovesWhatNobodyNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An image that was replaced, but not removed, and one that was removed while a container was on it.
+	// An image that was replaced but not removed, and one that was removed while a container used
+	// it.
 	replaced, err := e.Scratch(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -344,10 +345,10 @@ func TestOpenRemovesWhatNobodyNeeds(t *testing.T) {
 	}
 	e = openEngineAt(t, dir, "")
 	if layers, err := e.store.Layers(); err != nil || len(layers) != 0 {
-		t.Errorf("left are layers %v (%v)", layers, err)
+		t.Errorf("layers left over: %v (%v)", layers, err)
 	}
 	if images, err := e.store.Images(); err != nil || len(images) != 0 {
-		t.Errorf("left are images %v (%v)", images, err)
+		t.Errorf("images left over: %v (%v)", images, err)
 	}
 }
 
@@ -356,7 +357,7 @@ func TestEnginesShareAStore(t *testing.T) {
 	dir := t.TempDir()
 	one, two := openEngineAt(t, dir, ""), openEngineAt(t, dir, "")
 	c := scratch(t, one)
-	// Neither a new engine nor the end of one may take what another one is writing.
+	// Neither opening nor closing an engine may remove a layer that another engine is writing.
 	three, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -391,7 +392,7 @@ func TestCloseLeavesNothingButSnapshots(t *testing.T) {
 	}
 	e = openEngineAt(t, dir, "")
 	if layers, err := e.store.Layers(); err != nil || len(layers) != 0 {
-		t.Errorf("left are %v (%v)", layers, err)
+		t.Errorf("left over: %v (%v)", layers, err)
 	}
 	if sessions, err := os.ReadDir(filepath.Join(dir, "sessions")); err != nil || len(sessions) != 1 {
 		t.Errorf("got sessions %v (%v), want that of the engine", sessions, err)
@@ -408,7 +409,7 @@ func snapshotNames(all []types.Snapshot) []string {
 	return names
 }
 
-func TestNothingIsPutOnADamagedSnapshot(t *testing.T) {
+func TestImportRejectsADamagedBase(t *testing.T) {
 	dir := t.TempDir()
 	e, err := Open(t.Context(), EngineOptions{Place: here, StateDir: dir})
 	if err != nil {
@@ -451,14 +452,14 @@ func TestNothingIsPutOnADamagedSnapshot(t *testing.T) {
 		t.Fatalf("%d files truncated (%v)", lost, err)
 	}
 	if err := e.Import(t.Context(), "base", nil); !errors.Is(err, fs.ErrNotExist) || e.Has("base") {
-		t.Errorf("layers were put on it: %v", err)
+		t.Errorf("layers were imported above it: %v", err)
 	}
 	for _, name := range []string{"top", "base"} {
 		if err := from(name); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if e.Has(name) {
-			t.Errorf("%s is still there", name)
+			t.Errorf("%s still exists", name)
 		}
 	}
 }

@@ -23,7 +23,8 @@ func emptyContainer(t *testing.T) *Container {
 	return c
 }
 
-// The tree has links to directories of the host; all that is done by such a name must happen below the root.
+// The tree has links to directories of the host; every operation through such a link must stay
+// below the root.
 func TestFilesNeverReachTheHost(t *testing.T) {
 	t.Parallel()
 	c := emptyContainer(t)
@@ -62,9 +63,9 @@ func TestFilesNeverReachTheHost(t *testing.T) {
 	if _, err := c.ReadFile("/file"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("read /file: %v", err)
 	}
-	// MkdirAll may follow the links, into the root.
+	// MkdirAll may follow the links, but stays below the root.
 	_ = c.MkdirAll("/relative/new", 0o755)
-	// Where the link leads in the container the same names work.
+	// The same names work if the link's target exists in the container.
 	if err := errors.Join(c.MkdirAll(outside, 0o755), c.WriteFile("/absolute/secret", []byte("of the container"),
 		0o644)); err != nil {
 		t.Fatal(err)
@@ -86,7 +87,7 @@ func TestFilesNeverReachTheHost(t *testing.T) {
 	}
 }
 
-func TestRemoveOfALinkKeepsWhatItPointsTo(t *testing.T) {
+func TestRemoveKeepsTheTargetOfALink(t *testing.T) {
 	t.Parallel()
 	c := emptyContainer(t)
 	err := errors.Join(c.MkdirAll("/dir/sub", 0o755), c.Symlink("/dir", "/a"), c.Symlink("dir", "/b"),
@@ -103,8 +104,8 @@ func TestRemoveOfALinkKeepsWhatItPointsTo(t *testing.T) {
 	}
 }
 
-// Not parallel: the umask is the process's.
-func TestModesAreThoseAskedForWhateverTheUmask(t *testing.T) {
+// Not parallel: the umask belongs to the process.
+func TestModesIgnoreTheUmask(t *testing.T) {
 	old := unix.Umask(0o077)
 	defer unix.Umask(old)
 	c := emptyContainer(t)
@@ -125,7 +126,7 @@ func TestModesAreThoseAskedForWhateverTheUmask(t *testing.T) {
 	}
 }
 
-func TestWriteFileReplacesAtOnceAndKeepsTheOwner(t *testing.T) {
+func TestWriteFileReplacesAtomicallyAndKeepsTheOwner(t *testing.T) {
 	t.Parallel()
 	c := emptyContainer(t)
 	if err := errors.Join(c.WriteFile("/shadow", []byte("old"), 0o640), c.Lchown("/shadow", 0, 42),
@@ -143,7 +144,7 @@ func TestWriteFileReplacesAtOnceAndKeepsTheOwner(t *testing.T) {
 	}
 	text := make([]byte, 8)
 	if n, err := handle.Read(text); err != nil || string(text[:n]) != "old" {
-		t.Errorf("who had it open reads %q, %v", text[:n], err)
+		t.Errorf("a reader that had it open reads %q, %v", text[:n], err)
 	}
 	if _, gid := ownerOf(t, c, "/shadow"); gid != 42 {
 		t.Errorf("got gid %d", gid)
@@ -186,7 +187,7 @@ func TestErrorsNameTheFileOfTheContainer(t *testing.T) {
 	}
 }
 
-// ownerOf is whose a file of a container is, noted or not.
+// ownerOf returns the owner of a file in a container.
 func ownerOf(t *testing.T, c *Container, name string) (uid, gid uint32) {
 	t.Helper()
 	info, err := c.Lstat(name)

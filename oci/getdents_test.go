@@ -17,8 +17,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
-// places reads a directory in small pieces.
-func places(args []string) error {
+// offsets reads a directory in small pieces.
+func offsets(args []string) error {
 	dir, err := os.Open(args[0])
 	if err != nil {
 		return err
@@ -31,13 +31,13 @@ func places(args []string) error {
 			return err
 		}
 		for e := buf[:n]; len(e) > 0; e = e[binary.NativeEndian.Uint16(e[supervise.DirentLength:]):] {
-			name := unix.ByteSliceToString(e[supervise.DirentHeader+1:]) // behind d_type
+			name := unix.ByteSliceToString(e[supervise.DirentHeader+1:]) // after d_type
 			fmt.Println(name, binary.NativeEndian.Uint64(e[supervise.DirentOffset:]) <= math.MaxInt32)
 		}
 	}
 }
 
-func TestEmulated32BitProgramsCanHoldPlacesInDirectories(t *testing.T) {
+func TestDirectoryOffsetsFitEmulated32BitPrograms(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
@@ -56,7 +56,7 @@ func TestEmulated32BitProgramsCanHoldPlacesInDirectories(t *testing.T) {
 	slices.Sort(want)
 	read := func() (names []string, small bool) {
 		small = true
-		for line := range strings.Lines(output(t, c, newProcess("places", "/many"))) {
+		for line := range strings.Lines(output(t, c, newProcess("offsets", "/many"))) {
 			name, fits, _ := strings.Cut(strings.TrimSpace(line), " ")
 			names, small = append(names, name), small && fits == "true"
 		}
@@ -64,7 +64,7 @@ func TestEmulated32BitProgramsCanHoldPlacesInDirectories(t *testing.T) {
 		return names, small
 	}
 	if _, small := read(); small {
-		t.Log("this file system has no places of more than 31 bits: the test says little")
+		t.Log("this file system has no offsets of more than 31 bits: the test proves little")
 	}
 	e.Emulate(sparc, testEmulator(t))
 	names, small := read()
@@ -72,13 +72,13 @@ func TestEmulated32BitProgramsCanHoldPlacesInDirectories(t *testing.T) {
 		t.Errorf("got %d names, want %d", len(names), len(want))
 	}
 	if !small {
-		t.Error("places of more than 31 bits")
+		t.Error("offsets of more than 31 bits")
 	}
-	if got := output(t, c, newProcess("places", "/bin")); strings.Count(got, "\n") != 6 {
+	if got := output(t, c, newProcess("offsets", "/bin")); strings.Count(got, "\n") != 6 {
 		t.Errorf("another directory: %q", got)
 	}
-	p := newProcess("places", "/bin/program")
+	p := newProcess("offsets", "/bin/program")
 	if err := c.Run(t.Context(), p, nil, nil, nil); err == nil {
-		t.Error("a file is read as a directory")
+		t.Error("a file was read as a directory")
 	}
 }

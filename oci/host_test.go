@@ -22,9 +22,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// The tests of this file run on the host, see TestMain, one at a time: they look for processes of this program.
+// The tests of this file run on the host, see TestMain, one at a time: they search for processes of
+// this program.
 
-// command is a program of the tests, run as a program of its own: not a child that Reexec has made.
+// command returns a command for one of programs, which is not a child of Reexec.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	if _, err := oomScore(); err != nil {
@@ -37,14 +38,14 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// oomScore marks what this test starts: children and new programs keep it, and it can be read of processes
-// that hide all else.
+// oomScore marks the processes that this test starts: children and new programs inherit it, and it
+// can be read even of processes that hide everything else.
 var oomScore = sync.OnceValues(func() (string, error) {
 	score := strconv.Itoa(1 + os.Getpid()%998)
 	return score, os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0)
 })
 
-// processes lists those that this test has started, but for the test itself.
+// processes lists the processes that this test has started, except the test itself.
 func processes(t *testing.T) []string {
 	t.Helper()
 	score, err := oomScore()
@@ -60,7 +61,7 @@ func processes(t *testing.T) []string {
 		if filepath.Base(dir) == strconv.Itoa(os.Getpid()) {
 			continue
 		}
-		// Those that are gone by now cannot be read.
+		// A process that has ended cannot be read.
 		marked, _ := os.ReadFile(dir + "/oom_score_adj")
 		args, _ := os.ReadFile(dir + "/cmdline")
 		name, _, _ := bytes.Cut(args, []byte{0})
@@ -72,7 +73,7 @@ func processes(t *testing.T) []string {
 	return found
 }
 
-// waitForNone waits until all processes are gone: a killed one needs its moment.
+// waitForNone waits until all processes are gone: a killed one does not end at once.
 func waitForNone(t *testing.T) {
 	t.Helper()
 	const timeout = 20 * time.Second
@@ -82,7 +83,7 @@ func waitForNone(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("still there: %q", left)
+	t.Errorf("still running: %q", left)
 }
 
 func hostMounts(t *testing.T) string {
@@ -94,8 +95,8 @@ func hostMounts(t *testing.T) string {
 	return string(mounts)
 }
 
-// stateDir is a directory for a store. What is in it belongs to subordinate ids, so that its removal is work for a
-// program inside.
+// stateDir returns a directory for a store. Files in it belong to subordinate IDs, so a program
+// inside removes it.
 func stateDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "oci-test-")
@@ -111,7 +112,8 @@ func stateDir(t *testing.T) string {
 	return dir
 }
 
-// buildMoments are what the program build prints on its way, and at last its program in the container.
+// buildMoments are the lines that the program build prints; its program in the container prints the
+// last one.
 var buildMoments = []string{"begin", "inside", "open", "container", "snapshot", "ready"}
 
 func TestHostIsCleanAfterKill(t *testing.T) {
@@ -130,8 +132,8 @@ func TestHostIsCleanAfterKill(t *testing.T) {
 			t.Errorf("%s: the mounts of the host have changed: %s", moment, after)
 		}
 	}
-	// The start passes through several processes which print nothing. Here, and only here, it does not matter when
-	// exactly the kill comes.
+	// The start passes through several processes that print nothing. Only here, the exact time of
+	// the kill does not matter.
 	for delay := time.Duration(0); delay < 60*time.Millisecond; delay += 3 * time.Millisecond {
 		killAt(t, dir, delay.String(), func(io.Reader) bool {
 			time.Sleep(delay)
@@ -147,7 +149,8 @@ func TestHostIsCleanAfterKill(t *testing.T) {
 	}
 }
 
-// killAt starts a build, kills the process that was started when until says so, and sees to it that all others go, too.
+// killAt starts a build, kills the started process when until returns true, and checks that all
+// other processes end, too.
 func killAt(t *testing.T, dir, moment string, until func(io.Reader) bool) {
 	t.Helper()
 	cmd := command(t, "build", dir)
@@ -184,7 +187,7 @@ func TestHostIsCleanAfterInterrupt(t *testing.T) {
 	if during := hostMounts(t); during != before {
 		t.Errorf("the mounts of the host have changed: %s", during)
 	}
-	// The build knows nothing of signals: it ends at once.
+	// The build does not handle signals: it ends at once.
 	if err := cmd.Process.Signal(unix.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +197,7 @@ func TestHostIsCleanAfterInterrupt(t *testing.T) {
 	waitForNone(t)
 }
 
-func TestHostSignalsArePassedOnOnce(t *testing.T) {
+func TestHostSignalsAreForwardedOnce(t *testing.T) {
 	cmd := command(t, "interrupted")
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -249,7 +252,7 @@ func TestHostSecondInterruptKills(t *testing.T) {
 	waitForNone(t)
 }
 
-// What is made for the user inside follows the umask of the caller (issue 12, A6).
+// Files created for the user inside follow the umask of the caller (issue 12, A6).
 func TestHostUmaskIsKeptInside(t *testing.T) {
 	cmd := command(t, "umask", "umask")
 	old := unix.Umask(0o027)
@@ -260,8 +263,8 @@ func TestHostUmaskIsKeptInside(t *testing.T) {
 	}
 }
 
-// A program that a build has started, a hook for example, has the variables of the build.
-func TestHostDoesNotBelieveAnInheritedVariable(t *testing.T) {
+// A program that a build starts, such as a hook, inherits the variables of the build.
+func TestHostIgnoresAnInheritedVariable(t *testing.T) {
 	cmd := command(t, "inside")
 	cmd.Env = append(cmd.Env, host.EnvInside+"=mnt:[1]")
 	if out, err := cmd.Output(); err != nil || string(out) != "false\n" {
@@ -269,9 +272,9 @@ func TestHostDoesNotBelieveAnInheritedVariable(t *testing.T) {
 	}
 }
 
-func TestHostWithoutNewuidmapGivesASingleID(t *testing.T) {
+func TestHostWithoutNewuidmapUsesASingleID(t *testing.T) {
 	if os.Getuid() == 0 {
-		t.Skip("root needs no newuidmap")
+		t.Skip("root does not need newuidmap")
 	}
 	cmd := command(t, "why")
 	cmd.Env = append(cmd.Env, "PATH="+t.TempDir())
@@ -281,7 +284,7 @@ func TestHostWithoutNewuidmapGivesASingleID(t *testing.T) {
 	}
 }
 
-func TestHostWithoutCapabilitiesSaysSo(t *testing.T) {
+func TestHostReportsMissingCapabilities(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs a root that may drop capabilities")
 	}
@@ -292,10 +295,10 @@ func TestHostWithoutCapabilitiesSaysSo(t *testing.T) {
 	}
 }
 
-// As in a container of LXD that intercepts system calls.
+// As in an LXD container that intercepts system calls.
 func TestHostContainersWorkOnlyWithoutAnotherListener(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("whoever is not root gives up privileges for a filter, and with them newuidmap")
+		t.Skip("an ordinary user needs no_new_privs for a filter, and cannot use newuidmap then")
 	}
 	t.Setenv(envOnly, string(IsolationUserNS))
 	cmd := command(t, "listened", stateDir(t))

@@ -38,7 +38,7 @@ const capNetRaw = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\
 const defaultACL = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
 	"\x08\x00\x05\x00\x04\x00\x00\x00" + "\x10\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
 
-// testArchive holds a file of group 42 and one with a capability.
+// testArchive returns an archive with a file of group 42 and one with a capability.
 func testArchive(t *testing.T) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -67,7 +67,8 @@ func testArchive(t *testing.T) []byte {
 	return out.Bytes()
 }
 
-// testLayout writes an OCI layout with one image, for the machine of the test, and returns the digest of its manifest.
+// testLayout writes an OCI layout with one image for the test's architecture, and returns the
+// digest of its manifest.
 func testLayout(t *testing.T) (dir string, manifest digest.Digest) {
 	t.Helper()
 	dir = t.TempDir()
@@ -112,7 +113,7 @@ func writeTestFile(t *testing.T, name string, data []byte) {
 	}
 }
 
-// home is an environment whose store and credentials are those of the test.
+// home returns an environment with a store and credentials of the test.
 func home(t *testing.T) (dir string, environ []string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -138,7 +139,7 @@ func TestCopyImageWritesADockerArchive(t *testing.T) {
 	}
 	defer f.Close()
 	_, environ := home(t)
-	// The file need not have the name that the destination gives.
+	// The file may have another name than the destination.
 	c := types.ImageCopy{Layout: dir, Destination: "docker-archive:/nowhere.tar:localhost/debian:test", File: f,
 		Environ: environ}
 	if err := e.CopyImage(t.Context(), c); err != nil {
@@ -151,7 +152,7 @@ func TestCopyImageWritesADockerArchive(t *testing.T) {
 	}
 }
 
-func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
+func TestCopyImageWritesToThePodmanStore(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()
 	e := openEngine(t)
@@ -160,7 +161,7 @@ func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
 	c := types.ImageCopy{Layout: dir, Destination: "containers-storage:localhost/debian:test", Environ: environ}
 	if here.Isolation == host.IsolationSingle {
 		if err := e.CheckDestination(t.Context(), c); !errors.Is(err, errors.ErrUnsupported) {
-			t.Errorf("got %v with a single id", err)
+			t.Errorf("got %v with a single ID", err)
 		}
 		return
 	}
@@ -191,7 +192,7 @@ func TestCopyImageFillsTheStoreOfPodman(t *testing.T) {
 	}
 }
 
-// checkUnpacked looks whether testArchive was unpacked rightly.
+// checkUnpacked checks that testArchive was unpacked correctly.
 func checkUnpacked(t *testing.T, root string) {
 	t.Helper()
 	var shadow, ping, pong unix.Stat_t
@@ -211,7 +212,7 @@ func checkUnpacked(t *testing.T, root string) {
 		t.Errorf("got %+v", shadow)
 	}
 	if ping.Ino != pong.Ino {
-		t.Error("a hard link has become a file")
+		t.Error("a hard link became a separate file")
 	}
 	value := make([]byte, 64)
 	if n, err := unix.Lgetxattr(root+"/ping", "security.capability", value); err != nil ||
@@ -220,20 +221,20 @@ func checkUnpacked(t *testing.T, root string) {
 	}
 }
 
-func TestUnpackMakesADirectoryOrNothing(t *testing.T) {
+func TestUnpackCreatesACompleteDirectoryOrNothing(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	data := testArchive(t)
 	dir := filepath.Join(t.TempDir(), "root")
 	if err := e.CheckDestination(t.Context(), types.ImageCopy{Destination: "dir:" + dir}); errors.Is(err,
 		errors.ErrUnsupported) != (here.Isolation == host.IsolationSingle) {
-		t.Errorf("a directory of the caller's own, by %s: got %v", here.Isolation, err)
+		t.Errorf("unpacking a broken archive with %s: got %v", here.Isolation, err)
 	}
 	if err := e.Unpack(t.Context(), bytes.NewReader(data[:len(data)/2-300]), dir); err == nil {
 		t.Error("half an archive was unpacked")
 	}
 	if left, err := os.ReadDir(filepath.Dir(dir)); err != nil || len(left) != 0 {
-		t.Errorf("left are %v (%v)", left, err)
+		t.Errorf("left over: %v (%v)", left, err)
 	}
 	if err := e.Unpack(t.Context(), bytes.NewReader(data), dir); err != nil {
 		t.Fatal(err)
@@ -244,8 +245,8 @@ func TestUnpackMakesADirectoryOrNothing(t *testing.T) {
 	}
 }
 
-// A directory of the user's own is not taken for what a killed build has left (issue 12, A5).
-func TestUnpackTouchesItsOwnLeftoversAlone(t *testing.T) {
+// A directory of the user is not mistaken for a leftover of a killed build (issue 12, A5).
+func TestUnpackRemovesOnlyItsOwnLeftovers(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	parent := t.TempDir()
@@ -281,7 +282,7 @@ func TestUnpackTouchesItsOwnLeftoversAlone(t *testing.T) {
 		t.Errorf("another build's directory is gone: %v", err)
 	}
 	if _, err := os.Lstat(killed); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the directory of a killed build is still there: %v", err)
+		t.Errorf("the directory of a killed build still exists: %v", err)
 	}
 }
 
@@ -339,10 +340,10 @@ func TestCredentialsComeFromTheUsualFiles(t *testing.T) {
 	}
 }
 
-func TestACancelledCopyEnds(t *testing.T) {
+func TestCopyImageEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0") // answers nothing
+	l, err := net.Listen("tcp", "127.0.0.1:0") // never responds
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +362,7 @@ func TestACancelledCopyEnds(t *testing.T) {
 	}
 }
 
-func TestBeforeIsTheStateOfASnapshot(t *testing.T) {
+func TestBeforeReturnsTheStateOfASnapshot(t *testing.T) {
 	t.Parallel()
 	c, err := openEngine(t).Scratch(t.Context())
 	if err != nil {

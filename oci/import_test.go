@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Issue 12, A4: the owner of a member stands in its header, and nowhere else.
-func TestOwnerXattrsOfAnArchiveAreNotBelieved(t *testing.T) {
+// Issue 12, A4: only the header of a member determines its owner.
+func TestOwnerXattrsOfAnArchiveAreIgnored(t *testing.T) {
 	t.Parallel()
 	const xattr = "SCHILY.xattr."
 	forged := map[string]string{xattr + "user.vmdebootstrap.owner": "0:0",

@@ -14,21 +14,21 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// onHost begins the names of the tests that run where the test was started. All others run inside, where containers can
-// be made.
+// onHost is the prefix of tests that run where the test was started. All others run inside, where
+// containers can be created.
 const onHost = "TestHost"
 
-// envOnly names an isolation for a run of the tests in another place.
+// envOnly restricts a run of the tests inside to one isolation.
 const envOnly = "OCI_TEST_ISOLATION"
 
-// envWanted names the isolation that a run of the tests in another place must find.
+// envWanted names the isolation that a run of the tests in ocitest's container must find.
 const envWanted = "OCI_TEST_WANTED"
 
-// here is where this process runs. It is set once, by TestMain.
+// here describes where this process runs. It is set once, by TestMain.
 var here host.Place
 
-// TestMain runs the tests in both places, and inside once more with a single id. The test binary also is its own helper
-// and, by its argument 0, the program in the containers.
+// TestMain runs the tests on the host and inside, there once more with a single ID. The test binary
+// also is its own helper and, depending on argv[0], the program in the containers.
 func TestMain(m *testing.M) {
 	var helper bool
 	if here, helper = Init(); helper || ocitest.Init() || program() {
@@ -53,12 +53,12 @@ func TestMain(m *testing.M) {
 			os.Exit(status)
 		}
 	}
-	// Where there is a single id all must go the same way.
-	ways := []host.Isolation{host.IsolationAuto, host.IsolationSingle}
+	// With a single ID, all tests must have the same results.
+	isolations := []host.Isolation{host.IsolationAuto, host.IsolationSingle}
 	if only, ok := os.LookupEnv(envOnly); ok {
-		ways = []host.Isolation{host.Isolation(only)}
+		isolations = []host.Isolation{host.Isolation(only)}
 	}
-	for _, isolation := range ways {
+	for _, isolation := range isolations {
 		status, err := host.Reexec(context.Background(), host.ReexecConfig{
 			Args: os.Args, Env: os.Environ(), Isolation: isolation, Stdin: os.Stdin, Stdout: os.Stdout,
 			Stderr: os.Stderr,

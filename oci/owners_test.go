@@ -21,7 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// giveAway is a program that gives files away in many ways, and says whose they are then.
+// giveAway is a program that changes owners in many ways, and prints the resulting owners.
 func giveAway([]string) error {
 	unix.Umask(0o022)
 	if err := errors.Join(os.MkdirAll("/work/sub", 0o755), os.Chdir("/work")); err != nil {
@@ -102,7 +102,7 @@ func runCopy(program string, args ...string) error {
 	return cmd.Run()
 }
 
-// groups FILE tells who it is and makes a file.
+// groups FILE prints its user and group IDs and creates a file.
 func groups(args []string) error {
 	ru, eu, su := unix.Getresuid()
 	rg, eg, sg := unix.Getresgid()
@@ -110,12 +110,13 @@ func groups(args []string) error {
 	return os.WriteFile(args[0], nil, 0o600)
 }
 
-// setpriv becomes a user before it joins a group, by capabilities that it keeps, as setpriv(1) does.
+// setpriv switches to a user before it joins a group, using capabilities that it keeps, as
+// setpriv(1) does.
 func setpriv([]string) error {
 	runtime.LockOSThread()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
-	set := func(nr, id uintptr) error { // of this thread alone
+	set := func(nr, id uintptr) error { // only for this thread
 		if _, _, errno := unix.RawSyscall(nr, id, id, id); errno != 0 {
 			return errno
 		}
@@ -130,7 +131,7 @@ func setpriv([]string) error {
 	return err
 }
 
-// somebody does so as an ordinary user.
+// somebody changes owners as an ordinary user.
 func somebody([]string) error {
 	r, e, s := unix.Getresuid()
 	groups, err := os.Getgroups()
@@ -146,7 +147,7 @@ func somebody([]string) error {
 	return nil
 }
 
-// unnamed makes a file without a name and gives it one.
+// unnamed creates a file without a name and then names it.
 func unnamed(dir string) error {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o664)
 	if err != nil {
@@ -156,7 +157,7 @@ func unnamed(dir string) error {
 		unix.AT_SYMLINK_FOLLOW), unix.Close(fd))
 }
 
-// printOwner asks in each way there is.
+// printOwner prints a file's owner, checking every system call that returns it.
 func printOwner(name string) error {
 	var st unix.Stat_t
 	var stx unix.Statx_t
@@ -194,7 +195,8 @@ func printOwner(name string) error {
 	return nil
 }
 
-// Where there is a single id the tests run a second time. So the kernel itself says what is right.
+// wantOwners is the output of giveAway. The tests run with and without a single ID, so that the
+// kernel itself confirms it.
 const wantOwners = `missing gives chown missing: no such file or directory
 user 0 0 0 group 0 60 60
 user 0 61 61 group 0 0 0
@@ -244,8 +246,8 @@ sub/link 120777 70000:7
 suid 100755 0:8
 `
 
-func TestOwnersAreThoseOfTheKernel(t *testing.T) {
-	needsNamespaces(t) // its program starts itself by /proc/self/exe
+func TestOwnersMatchTheKernels(t *testing.T) {
+	needsNamespaces(t) // its program runs /proc/self/exe
 	t.Parallel()
 	want := wantOwners
 	if !enoughFor(70000) {
@@ -260,7 +262,7 @@ func TestOwnersAreThoseOfTheKernel(t *testing.T) {
 			if got := output(t, c, newProcess("owners")); got != want {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
-			// In another layer and by another process.
+			// In another layer and another process.
 			if err := c.Snapshot(t.Context(), "localhost/test:owners", nil); err != nil {
 				t.Fatal(err)
 			}
@@ -275,13 +277,13 @@ func TestOwnersAreThoseOfTheKernel(t *testing.T) {
 				t.Errorf("after a snapshot\n%s\nwant\n%s", got, after)
 			}
 			if uid, gid := ownerOf(t, c, "/work/file"); uid != 4 || gid != 3 {
-				t.Errorf("from outside file belongs to %d:%d", uid, gid)
+				t.Errorf("from outside, file belongs to %d:%d", uid, gid)
 			}
 		})
 	}
 }
 
-// enoughFor reports whether a user of that id can be there.
+// enoughFor reports whether the namespace has a user of that ID.
 func enoughFor(id int) bool {
 	if here.Isolation == host.IsolationSingle {
 		return true
@@ -298,7 +300,7 @@ func enoughFor(id int) bool {
 	return false
 }
 
-func TestProgramsRunAsTheUserTheyShould(t *testing.T) {
+func TestProgramsRunAsTheRightUser(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
 	if err := c.MkdirAll("/work/public", 0o777); err != nil {

@@ -19,13 +19,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// A root's container has ids that are nobody's outside, uses what is shared with it as root does, and what it
-// makes there is root's (issue 12, A2).
+// Root's containers have IDs that do not exist outside; inside, root has the same access to a
+// shared directory as outside, and files created there belong to root (issue 12, A2).
 func TestHostContainersWorkWithARangeOfRoots(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("a real root has no ids above it")
+		t.Skip("the host's root has no IDs above its own")
 	}
-	// On the disk of the tests, in a directory of somebody else that only he and root may use.
+	// On the disk of the tests, in a directory that only root and another user may enter.
 	shared, err := os.MkdirTemp("/var/tmp", "oci-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -62,11 +62,11 @@ func TestHostContainersWorkWithARangeOfRoots(t *testing.T) {
 	}
 	got, err := os.ReadFile(filepath.Join(shared, "engine"))
 	if err != nil || !slices.Equal(strings.Fields(string(got)), want.Uid) {
-		t.Errorf("the engine's ids are %s (%v), want %v", got, err, want.Uid)
+		t.Errorf("the engine's IDs are %s (%v), want %v", got, err, want.Uid)
 	}
 }
 
-// sharing STATEDIR DIR shares a directory to a program, and writes to it as the engine.
+// sharing STATEDIR DIR shares a directory with a program, and writes to it as the engine.
 func sharing(args []string) error {
 	goInside()
 	ctx, shared := context.Background(), args[1]

@@ -17,7 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// useProc is a program that does with /proc what Debian's programs do. It prints what is wrong.
+// useProc is a program that uses /proc like Debian's programs. It prints what is wrong.
 func useProc() error {
 	var errs []error
 	expect := func(what, got, want string, err error) {
@@ -42,7 +42,7 @@ func useProc() error {
 	}
 	errs = append(errs, err)
 
-	// As systemd-tmpfiles changes files.
+	// systemd-tmpfiles changes files like this.
 	if err := os.WriteFile("/file", []byte("text"), 0o600); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func useProc() error {
 	return errors.Join(errs...)
 }
 
-// Where nothing can be mounted, names in /proc work by the container's parent.
+// Where mounting is not possible, the container's parent resolves names in /proc.
 func TestProcWorksInContainers(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
@@ -92,7 +92,8 @@ func TestProcWorksInContainers(t *testing.T) {
 	}
 }
 
-// useBehind is a program that reads, changes and describes a file whose name may begin with a link in /proc.
+// useBehind is a program that reads, changes and describes files whose names may start with a link
+// in /proc.
 func useBehind(names []string) error {
 	root, err := os.Open("/")
 	if err != nil {
@@ -119,8 +120,8 @@ func useBehind(names []string) error {
 	return nil
 }
 
-// What is behind a link of a process is looked up in the container (issue 12, A3): to its parent an absolute
-// link of the root file system is a name of the host.
+// Links in /proc are resolved in the container (issue 12, A3): for its parent, an absolute link of
+// the root file system would lead to the host.
 func TestChrootLinksBehindProcStayInTheRoot(t *testing.T) {
 	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
@@ -161,8 +162,8 @@ func TestChrootLinksBehindProcStayInTheRoot(t *testing.T) {
 	}
 }
 
-// Of the processes around it a program sees what everybody may (issue 12, A3).
-func TestChrootProcessesOfTheHostAreOutOfReach(t *testing.T) {
+// A program only sees public information about the host's processes (issue 12, A3).
+func TestChrootCannotAccessHostProcesses(t *testing.T) {
 	if here.Isolation != host.IsolationChroot {
 		t.Skip("there are namespaces here")
 	}

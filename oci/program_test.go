@@ -22,9 +22,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/supervise"
 )
 
-// programs are what the test binary can be beside a test: "program NAME ARGUMENT...". Their status is 1 on an error.
+// programs are the programs that the test binary contains: "program NAME ARGUMENT...". Their status
+// is 1 on an error.
 var programs = map[string]func(args []string) error{
-	// cat [FILE] copies it, or the input.
+	// cat [FILE] copies a file, or standard input.
 	"cat": func(args []string) error {
 		in := os.Stdin
 		if len(args) > 0 {
@@ -45,14 +46,14 @@ var programs = map[string]func(args []string) error{
 		os.Exit(status)
 		return nil
 	},
-	// kill SIGNAL ends by it.
+	// kill SIGNAL sends a signal to itself.
 	"kill": func(args []string) error {
 		signal.Reset()
 		return errors.Join(unix.Kill(os.Getpid(), unix.SignalNum(args[0])), wait())
 	},
-	// look says how the world looks from inside, one fact a line.
+	// look describes what a program sees inside, one fact per line.
 	"look": func([]string) error { return look(os.Stdout) },
-	// list FILE... prints what is in files and directories.
+	// list FILE... prints the contents of files and directories.
 	"list": func(args []string) error {
 		for _, name := range args {
 			info, err := os.Stat(name)
@@ -79,11 +80,11 @@ var programs = map[string]func(args []string) error{
 	},
 	// write FILE TEXT
 	"write": func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o666) },
-	// link TEXT NAME replaces a file by a symbolic link.
+	// link TEXT NAME replaces a file with a symbolic link.
 	"link": func(args []string) error {
 		return errors.Join(os.Remove(args[1]), os.Symlink(args[0], args[1]))
 	},
-	// wait until killed; SIGTERM makes it say so and go on.
+	// wait waits until it is killed; on SIGTERM it prints a line and continues.
 	"wait": func([]string) error {
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, unix.SIGTERM)
@@ -92,15 +93,15 @@ var programs = map[string]func(args []string) error{
 		fmt.Println("terminated")
 		return wait()
 	},
-	// daemon leaves a process behind that holds no file of it.
+	// daemon leaves a process behind that has none of its files open.
 	"daemon": func([]string) error {
 		cmd := exec.Command("/bin/program", "wait")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		return cmd.Start()
 	},
-	// useproc looks at /proc, and says what is wrong there.
+	// useproc checks /proc and prints what is wrong.
 	"useproc": func([]string) error { return useProc() },
-	// behind NAME... uses files by way of the links of a process.
+	// behind NAME... uses files through links in /proc.
 	"behind": useBehind,
 	// mountproc mounts a proc of its own, as debootstrap does.
 	"mountproc": func([]string) error {
@@ -114,7 +115,8 @@ var programs = map[string]func(args []string) error{
 		return errors.Join(os.Chdir("/"), look(os.Stdout))
 	},
 	"build": build,
-	// owners and somebody give files away, groups makes one. show DIRECTORY says whose they are.
+	// owners and somebody change owners of files, groups creates a file. show DIRECTORY prints
+	// owners.
 	"owners": giveAway, "somebody": somebody, "groups": groups, "setpriv": setpriv,
 	"show": func(args []string) error {
 		if err := os.Chdir(args[0]); err != nil {
@@ -124,19 +126,19 @@ var programs = map[string]func(args []string) error{
 			func(name string, _ os.DirEntry, err error) error { return errors.Join(err, printOwner(name)) })
 	},
 	"emulate": emulate,
-	// walled is a build, and walls its program, see walls_test.go. undo is a part of it, in a user namespace
-	// of its own.
-	"walled": walled, "walls": walls, "sharing": sharing,
+	// contained is a build, and containment its program, see containment_test.go. undo is a part of
+	// it, which also runs in a user namespace of its own.
+	"contained": contained, "containment": containment, "sharing": sharing,
 	"undo": func([]string) error {
 		fmt.Print(strings.Join(undo(), "\n"))
 		return nil
 	},
-	// places DIR prints a directory's entries as the kernel gives them: the name, and whether its place fits
-	// into 31 bits.
-	"places": places,
-	// exec FILE... is the program and its arguments.
+	// offsets DIR prints a directory's entries as the kernel returns them: the name, and whether
+	// its offset fits into 31 bits.
+	"offsets": offsets,
+	// exec FILE... executes a program with arguments.
 	"exec": func(args []string) error { return unix.Exec(args[0], args, os.Environ()) },
-	// leftovers STATEDIR counts what is in a store.
+	// leftovers STATEDIR counts the sessions and layers of a store.
 	"leftovers": func(args []string) error {
 		goInside()
 		e, err := Open(context.Background(), EngineOptions{Place: here, StateDir: args[0]})
@@ -163,14 +165,14 @@ var programs = map[string]func(args []string) error{
 		_, err := fmt.Println(here.Inside())
 		return err
 	},
-	// umask prints that of a process inside.
+	// umask prints the umask inside.
 	"umask": func([]string) error {
 		goInside()
 		mask := unix.Umask(0)
 		_, err := fmt.Printf("%03o\n", mask)
 		return err
 	},
-	// why says how it is inside, and why no other way.
+	// why prints the isolation, and the reason why it is not another one.
 	"why": func([]string) error {
 		goInside()
 		_, err := fmt.Println(here.Isolation, here.Why)
@@ -178,7 +180,7 @@ var programs = map[string]func(args []string) error{
 	},
 	// host [ISOLATION] prints what the host lacks.
 	"host": lacks,
-	// weakhost does so as a root without CAP_SYS_ADMIN.
+	// weakhost does the same as root without CAP_SYS_ADMIN.
 	"weakhost": func([]string) error {
 		runtime.LockOSThread()
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -188,7 +190,8 @@ var programs = map[string]func(args []string) error{
 		}
 		return lacks([]string{string(host.IsolationRoot)})
 	},
-	// listened STATEDIR prints what the host lacks if somebody else answers system calls, to a probe and to a build.
+	// listened STATEDIR prints what the host lacks according to a probe and a build if another
+	// process responds to system calls.
 	"listened": func(args []string) error {
 		if !here.Inside() {
 			runtime.LockOSThread()
@@ -224,14 +227,14 @@ var programs = map[string]func(args []string) error{
 		fmt.Println(lack.Cause)
 		return e.Close()
 	},
-	// interrupted runs itself inside and says there what signals come.
+	// interrupted runs itself inside and prints the signals that it receives there.
 	"interrupted": func([]string) error {
 		goInside()
 		c := make(chan os.Signal, 8)
 		signal.Notify(c)
 		fmt.Println("ready")
 		for s := range c {
-			if s != unix.SIGURG { // the Go runtime's own
+			if s != unix.SIGURG { // sent by the Go runtime
 				fmt.Println(unix.SignalName(s.(syscall.Signal)))
 			}
 			if s == unix.SIGHUP {
@@ -258,8 +261,8 @@ func program() bool {
 	return true
 }
 
-// emulated is what the test binary does as an emulator: it says what it was told to run, and then waits if that has an
-// argument "wait".
+// emulated is the test binary's function as an emulator: it prints what it was told to run, and
+// waits if "wait" is an argument.
 func emulated() {
 	fmt.Println("emulating", strings.Join(os.Args[1:], " "))
 	if os.Args[len(os.Args)-1] == "wait" {
@@ -346,7 +349,7 @@ func lacks(args []string) error {
 	return err
 }
 
-// goInside goes on inside: where it is called from the host it does not return.
+// goInside continues inside: on the host, it does not return.
 func goInside() {
 	if here.Inside() {
 		return
@@ -362,8 +365,8 @@ func goInside() {
 	os.Exit(status)
 }
 
-// build STATEDIR is a whole build that never ends: it runs itself inside, writes a snapshot, and a program waits in a
-// container. It prints what it is doing.
+// build STATEDIR is a whole build that never ends: it runs itself inside, writes a snapshot, and
+// starts a program that waits in a container. It prints what it is doing.
 func build(args []string) error {
 	ctx := context.Background()
 	say := func(text string) { fmt.Println(text) }
@@ -391,7 +394,7 @@ func build(args []string) error {
 	return c.Run(ctx, p, nil, nil, os.Stdout)
 }
 
-// newScratch returns a container that holds nothing but the test binary as /bin/program.
+// newScratch returns a container with the test binary as /bin/program, and nothing else.
 func newScratch(ctx context.Context, e *Engine) (*Container, error) {
 	c, err := e.Scratch(ctx)
 	if err != nil {

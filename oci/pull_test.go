@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
+func TestPullDownloadsAnImageForOneArchitecture(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	layout, manifest := testLayout(t)
@@ -27,7 +27,7 @@ func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := registry.ImagePull{Source: name, Dir: filepath.Join(dir, "images"), Architecture: "amd64", SkipTLSVerify: true}
-	// What a killed process has left goes; what belongs to a living one stays.
+	// Leftovers of killed processes are removed; directories of live processes stay.
 	left := filepath.Join(p.Dir, registry.PullPrefix+"left")
 	if err := os.MkdirAll(left, 0o700); err != nil {
 		t.Fatal(err)
@@ -57,6 +57,6 @@ func TestPullGetsAnImageForOneArchitecture(t *testing.T) {
 		t.Errorf("without TLS: got %v", err)
 	}
 	if all, err := os.ReadDir(p.Dir); err != nil || len(all) > 0 {
-		t.Errorf("left behind: %v, %v", all, err)
+		t.Errorf("left over: %v, %v", all, err)
 	}
 }

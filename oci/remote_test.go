@@ -26,7 +26,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// packedTar is a tar archive in a file, compressed, with the digest of the plain one.
+// packedTar writes a compressed tar archive to a file and returns it with the digest of the
+// uncompressed archive.
 func packedTar(t *testing.T, name string, plain []byte) types.PackedSnapshot {
 	t.Helper()
 	var out bytes.Buffer
@@ -43,7 +44,7 @@ func packedTar(t *testing.T, name string, plain []byte) types.PackedSnapshot {
 		DiffID: digest.FromBytes(plain)}
 }
 
-// secondArchive removes /pong of testArchive, and makes /new.
+// secondArchive returns a layer that removes /pong of testArchive and adds /new.
 func secondArchive(t *testing.T) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -119,7 +120,7 @@ func TestImportMakesSnapshotsOfLayers(t *testing.T) {
 	}
 }
 
-func TestImportRefusesOtherLayersThanPromised(t *testing.T) {
+func TestImportRejectsADigestMismatch(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	good, bad := packedTar(t, "localhost/test:1", testArchive(t)), packedTar(t, "localhost/test:2", secondArchive(t))
@@ -135,7 +136,7 @@ func TestImportRefusesOtherLayersThanPromised(t *testing.T) {
 		t.Errorf("there are %d layers (%v)", len(layers), err)
 	}
 	if err := e.Import(t.Context(), "localhost/test:9", nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("above a snapshot that is gone: %v", err)
+		t.Errorf("above a missing snapshot: %v", err)
 	}
 }
 
@@ -168,7 +169,7 @@ func TestImagesAreInspectedAndTheirLayersFetched(t *testing.T) {
 			t.Fatal(err)
 		}
 		if data, err := os.ReadFile(filepath.Join(to, want.Encoded())); err != nil || digest.FromBytes(data) != want {
-			t.Errorf("%s: the layer is another (%v)", name, err)
+			t.Errorf("%s: the layer differs (%v)", name, err)
 		}
 		for _, other := range missing {
 			src.Name = other
@@ -185,7 +186,7 @@ func TestImagesAreInspectedAndTheirLayersFetched(t *testing.T) {
 	}
 }
 
-func TestDamagedLayersAreRefused(t *testing.T) {
+func TestDamagedLayersAreRejected(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	dir, _ := testLayout(t)

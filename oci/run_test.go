@@ -24,7 +24,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// resolver is what the host of the tests has in its /etc/resolv.conf.
+// resolver is the content of the host's /etc/resolv.conf in the tests.
 const resolver = "nameserver 192.0.2.1\n"
 
 func openEngineAt(t *testing.T, dir, driver string) *Engine {
@@ -49,7 +49,7 @@ func openEngine(t *testing.T) *Engine {
 	return openEngineAt(t, t.TempDir(), "")
 }
 
-// needsNamespaces skips a test of what only namespaces can do.
+// needsNamespaces skips a test that needs namespaces where there are none.
 func needsNamespaces(t *testing.T) {
 	t.Helper()
 	if here.Isolation == host.IsolationChroot {
@@ -57,12 +57,12 @@ func needsNamespaces(t *testing.T) {
 	}
 }
 
-// process is one of the test's programs.
+// newProcess runs one of programs.
 func newProcess(args ...string) *specs.Process {
 	return &specs.Process{Args: append([]string{"/bin/program"}, args...), Cwd: "/", Env: []string{"PATH=/bin"}}
 }
 
-// output runs a program that must succeed.
+// output runs a program that must succeed and returns its output.
 func output(t *testing.T, c *Container, p *specs.Process, mounts ...specs.Mount) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -72,7 +72,7 @@ func output(t *testing.T, c *Container, p *specs.Process, mounts ...specs.Mount)
 	return out.String()
 }
 
-func TestSpecIsTheGoldenOne(t *testing.T) {
+func TestSpecMatchesTheGoldenFile(t *testing.T) {
 	t.Parallel()
 	got, err := json.MarshalIndent(run.Spec("/root", newProcess("cat"), run.MountsForRun("/template", "/run")), "", "\t")
 	if err != nil {
@@ -105,7 +105,7 @@ func TestRunPassesInputAndOutput(t *testing.T) {
 	}
 }
 
-func TestRunTellsHowTheProgramEnded(t *testing.T) {
+func TestRunReportsHowTheProgramEnded(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
 	for _, tt := range []struct {
@@ -124,7 +124,7 @@ func TestRunTellsHowTheProgramEnded(t *testing.T) {
 	}
 }
 
-func TestRunRefusesWhatItCannotDo(t *testing.T) {
+func TestRunRejectsUnsupportedProcesses(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
 	for _, tt := range []struct {
@@ -152,7 +152,7 @@ func TestRunRefusesWhatItCannotDo(t *testing.T) {
 	p := newProcess()
 	p.Args = []string{"apt-get"}
 	if err := c.Run(t.Context(), p, nil, nil, nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a missing program is no fs.ErrNotExist: %v", err)
+		t.Errorf("a missing program is not fs.ErrNotExist: %v", err)
 	}
 	if err := c.WriteFile("/bin/script", []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func TestRunRefusesWhatItCannotDo(t *testing.T) {
 	}
 }
 
-func TestRunGivesAWorldOfItsOwn(t *testing.T) {
+func TestRunIsolatesPrograms(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()
 	c := scratch(t, openEngine(t))
@@ -197,7 +197,7 @@ env A=1 B=2
 	}
 }
 
-func TestRunTakesUserAndUmask(t *testing.T) {
+func TestRunSetsUserAndUmask(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
 	p := newProcess("look")
@@ -208,7 +208,7 @@ func TestRunTakesUserAndUmask(t *testing.T) {
 	}
 }
 
-func TestRunAllowsAProcOfOnesOwn(t *testing.T) {
+func TestRunAllowsMountingProc(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()
 	c := scratch(t, openEngine(t))
@@ -249,7 +249,7 @@ func TestRunLeavesNoTrace(t *testing.T) {
 	}
 }
 
-func TestRunKeepsMountPointsThatWereUsed(t *testing.T) {
+func TestRunKeepsUsedMountPoints(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
 	mount := specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/srv/mnt"}
@@ -258,11 +258,11 @@ func TestRunKeepsMountPointsThatWereUsed(t *testing.T) {
 		t.Errorf("got %q, %v", data, err)
 	}
 	if _, err := c.Lstat("/srv/mnt"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the mount point is still there: %v", err)
+		t.Errorf("the mount point still exists: %v", err)
 	}
 }
 
-func TestResolvConfIsThePackagesOwn(t *testing.T) {
+func TestResolvConfBelongsToPackages(t *testing.T) {
 	t.Parallel()
 	e := openEngine(t)
 	for _, tt := range []struct {
@@ -332,12 +332,13 @@ func TestMountAtMakesAChrootUsable(t *testing.T) {
 		}
 	}
 	if _, err := tools.Lstat("/target"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the mount point is still there: %v", err)
+		t.Errorf("the mount point still exists: %v", err)
 	}
 }
 
-// debootstrap unpacks over these, and tar cannot set the times of a mounted proc or sysfs.
-func TestMountAtOfAnEmptyContainerLeavesProcAlone(t *testing.T) {
+// debootstrap unpacks into these directories, and tar cannot set the times of a mounted proc or
+// sysfs.
+func TestMountAtOfAnEmptyContainerOmitsProc(t *testing.T) {
 	t.Parallel()
 	c, err := openEngine(t).Scratch(t.Context())
 	if err != nil {
@@ -360,12 +361,12 @@ func TestRunEndsWithTheProgramAndNotWithItsDaemons(t *testing.T) {
 	}
 	for _, name := range left {
 		if root, err := os.Readlink(name); err == nil && root == c.Root() {
-			t.Errorf("%s is still there", name)
+			t.Errorf("%s is still running", name)
 		}
 	}
 }
 
-// readyWriter gives notice of the first line.
+// readyWriter signals that the first line was written.
 type readyWriter struct {
 	text  []byte
 	ready chan struct{}
@@ -393,11 +394,11 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if got := string(out.text); got != "ready\nterminated\n" {
-		t.Errorf("the program printed %q: it was not asked to end first", got)
+		t.Errorf("the program printed %q: it did not get SIGTERM first", got)
 	}
 }
 
-func TestRunDoesNotPutUpWithForeignMounts(t *testing.T) {
+func TestRunRejectsForeignMounts(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))
 	err := c.Run(t.Context(), newProcess("cat"),
@@ -408,7 +409,7 @@ func TestRunDoesNotPutUpWithForeignMounts(t *testing.T) {
 	}
 }
 
-// A symbolic link of the tree must not lead a mount point to the host.
+// A symbolic link in the tree must not redirect a mount point to the host.
 func TestMountsStayInTheRoot(t *testing.T) {
 	t.Parallel()
 	c := scratch(t, openEngine(t))

@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// sealed is an engine with a snapshot, and a file of its layer.
+// sealed returns an engine with a snapshot, and a file of its layer.
 func sealed(t *testing.T) (e *Engine, file string) {
 	t.Helper()
 	e = openEngineAt(t, t.TempDir(), "")
@@ -36,7 +36,7 @@ func topLayer(t *testing.T, e *Engine) string {
 	return image.TopLayer
 }
 
-// use begins with the snapshot.
+// use starts from the snapshot.
 func use(t *testing.T, e *Engine) error {
 	t.Helper()
 	c, err := e.From(t.Context(), "snapshot")
@@ -46,8 +46,8 @@ func use(t *testing.T, e *Engine) error {
 	return c.Close()
 }
 
-// loseBit changes the contents of a file as a disk does, or a crash: lstat tells nothing of it. No program can do that
-// to a ctime, so the seal takes over what there is.
+// loseBit changes the contents of a file like a bad disk or a crash: the result of lstat stays the
+// same. As no program can set a ctime, the new ctime is written to the seal.
 func loseBit(t *testing.T, e *Engine, file string) {
 	t.Helper()
 	if err := flip(file); err != nil {
@@ -83,7 +83,7 @@ func TestContentsAreReadOncePerBoot(t *testing.T) {
 	e, file := sealed(t)
 	e.boot = "another"
 	if err := use(t, e); err != nil {
-		t.Fatalf("after a reboot that lost nothing: %v", err)
+		t.Fatalf("after a reboot without damage: %v", err)
 	}
 	loseBit(t, e, file)
 	if err := use(t, e); err != nil {
@@ -106,7 +106,7 @@ func TestContentsAreReadAgainAfterDays(t *testing.T) {
 	loseBit(t, e, file)
 	now = now.Add(maxUnread)
 	if err := use(t, e); err != nil {
-		t.Errorf("the contents were read again before it was time: %v", err)
+		t.Errorf("the contents were read again too early: %v", err)
 	}
 	now = now.Add(time.Second)
 	if err := use(t, e); !errors.Is(err, errDamaged) {
@@ -120,25 +120,25 @@ func TestVerifyReadsContents(t *testing.T) {
 	var told []Damage
 	e.options.Damaged = func(d Damage) { told = append(told, d) }
 	if all, damaged, err := e.Verify(t.Context()); all != 1 || damaged != 0 || err != nil || len(told) != 0 {
-		t.Errorf("sound: %d of %d damaged (%v), told %v", damaged, all, err, told)
+		t.Errorf("intact: %d of %d damaged (%v), reported %v", damaged, all, err, told)
 	}
 	loseBit(t, e, file)
 	if err := use(t, e); err != nil {
-		t.Fatalf("what lstat tells is the same, and it is the same boot: %v", err)
+		t.Fatalf("the result of lstat and the boot are the same: %v", err)
 	}
 	if all, damaged, err := e.Verify(t.Context()); all != 1 || damaged != 1 || err != nil {
 		t.Errorf("damaged: %d of %d damaged (%v)", damaged, all, err)
 	}
 	if len(told) != 1 || told[0].Snapshot.Name != "snapshot" || told[0].Err == nil {
-		t.Errorf("told %v", told)
+		t.Errorf("reported %v", told)
 	}
 	if e.Has("snapshot") {
-		t.Error("it is still there")
+		t.Error("the damaged snapshot still exists")
 	}
 }
 
-// A restored backup has other ctimes, and hard links come and go: neither is damage.
-func TestOtherCtimesCostNoSnapshot(t *testing.T) {
+// A restored backup has other ctimes, and the number of hard links may change: neither is damage.
+func TestChangedCtimesAreNotDamage(t *testing.T) {
 	t.Parallel()
 	e, file := sealed(t)
 	before := sealOf(t, e)
@@ -156,12 +156,12 @@ func TestOtherCtimesCostNoSnapshot(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if after := sealOf(t, e); after.Looks == before.Looks || after.Contents != before.Contents {
-		t.Errorf("before %v, after %v: the new ctimes are not noted", before, after)
+		t.Errorf("before %v, after %v: the new ctimes were not recorded", before, after)
 	}
 }
 
-// Whoever removes the cache needs no more than rm -rf, as far as the files are the user's own.
-func TestWorkDirectoriesOfOverlayAreTheOwners(t *testing.T) {
+// "rm -rf" is enough to remove a cache whose files belong to the user.
+func TestOverlayWorkDirectoriesCanBeRemoved(t *testing.T) {
 	t.Parallel()
 	needsNamespaces(t)
 	e := openEngineAt(t, t.TempDir(), host.DriverOverlay)

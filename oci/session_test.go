@@ -15,7 +15,7 @@ import (
 )
 
 // Sessions begin and end while other programs list them (issue 12, A8).
-func TestSessionsMayGoWhileTheyAreListed(t *testing.T) {
+func TestSessionsMayEndWhileTheyAreListed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	const programs, rounds = 8, 100
@@ -41,12 +41,12 @@ func TestSessionsMayGoWhileTheyAreListed(t *testing.T) {
 	}
 	all.Wait()
 	if left, err := os.ReadDir(filepath.Join(dir, "sessions")); err != nil || len(left) != 0 {
-		t.Errorf("left are %v (%v)", left, err)
+		t.Errorf("left over: %v (%v)", left, err)
 	}
 }
 
-// A directory that was made and not yet locked looks like what a killed program has left.
-func TestLockedDirectoriesAreMadeAgainIfTheyWereTakenForLeftovers(t *testing.T) {
+// A new directory that is not locked yet looks like the leftover of a killed program.
+func TestMakeLockedRetriesIfTheDirectoryWasRemoved(t *testing.T) {
 	t.Parallel()
 	parent := t.TempDir()
 	made := 0
@@ -73,6 +73,6 @@ func TestLockedDirectoriesAreMadeAgainIfTheyWereTakenForLeftovers(t *testing.T) 
 		t.Error(err)
 	}
 	if err := unix.Access(name, unix.F_OK); !errors.Is(err, unix.ENOENT) {
-		t.Errorf("it is still there: %v", err)
+		t.Errorf("it still exists: %v", err)
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
-// A process that starts has all files of the engine for a moment, and a program that is open for writing
-// cannot be run. Not parallel: others start processes, too.
-func TestRunWaitsForThoseThatStart(t *testing.T) {
+// A starting process briefly has all files of the engine open, and a program that is open for
+// writing cannot be executed. Not parallel: other tests start processes, too.
+func TestRunWaitsForStartingProcesses(t *testing.T) {
 	c := scratch(t, openEngine(t))
 	if err := c.WriteFile("/bin/script", []byte("#!/bin/program cat\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func TestRunWaitsForThoseThatStart(t *testing.T) {
 	}
 	p := newProcess("")
 	p.Args = []string{"/bin/script"}
-	run.Starting.RLock() // as one that starts, and has the file
+	run.Starting.RLock() // like a starting process that has the file open
 	done := make(chan error, 1)
 	go func() { done <- c.Run(t.Context(), p, nil, nil, nil) }()
 	for run.Starting.TryRLock() { // until Run waits
@@ -48,8 +48,9 @@ func TestRunWaitsForThoseThatStart(t *testing.T) {
 	}
 }
 
-// What is made to mount on in a target stays there (issue 12, A6). Not parallel: the umask is the process's.
-func TestDirectoriesToMountOnAreNotAsTheUmaskSays(t *testing.T) {
+// Mount points created in a target stay there (issue 12, A6). Not parallel: the umask belongs to
+// the process.
+func TestMountPointsIgnoreTheUmask(t *testing.T) {
 	e := openEngine(t)
 	tools, target := scratch(t, e), scratch(t, e)
 	old := unix.Umask(0o077)

@@ -17,9 +17,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
-// Issue 13, 3: under the driver vfs a layer is a copy of the one below it. The store's own copy has no access
-// control lists, no attributes of trusted.*, and no times before 1970.
-func TestImportKeepsAllOfTheLayerBelow(t *testing.T) {
+// Issue 13, 3: with the driver vfs a layer is a copy of the one below it. The store's own copy
+// lacks access control lists, trusted.* attributes, and times before 1970.
+func TestImportKeepsAttributesOfTheLayerBelow(t *testing.T) {
 	t.Parallel()
 	list := acl.List{{Tag: acl.UserObj, Perm: 7, ID: acl.NoID}, {Tag: acl.GroupObj, Perm: 5, ID: acl.NoID},
 		{Tag: acl.Group, Perm: 5, ID: 0},
@@ -43,7 +43,7 @@ func TestImportKeepsAllOfTheLayerBelow(t *testing.T) {
 				path := filepath.Join(c.Root(), name)
 				err = errors.Join(err, unix.Setxattr(path, "user.mine", []byte("of "+name), 0))
 			}
-			// by the host's root only
+			// only the host's root can set it
 			trusted := unix.Setxattr(filepath.Join(c.Root(), "file"), "trusted.mine", []byte("x"),
 				0) == nil
 			for _, name := range []string{"link", "file", "dir/file", "dir"} {
@@ -72,11 +72,11 @@ func TestImportKeepsAllOfTheLayerBelow(t *testing.T) {
 			}
 			if n, err := unix.Getxattr(above.Root()+"/dir", acl.Default, value); err != nil ||
 				!bytes.Equal(value[:n], list) {
-				t.Errorf("the list is % x (%v), want % x", value[:max(n, 0)], err, list)
+				t.Errorf("the access control list is % x (%v), want % x", value[:max(n, 0)], err, list)
 			}
 			for _, name := range append(names, "link") {
 				if info, err := os.Lstat(filepath.Join(above.Root(), name)); err != nil || !info.ModTime().Equal(then) {
-					t.Errorf("%s is of %v (%v), want %v", name, info.ModTime(), err, then)
+					t.Errorf("%s has time %v (%v), want %v", name, info.ModTime(), err, then)
 				}
 			}
 			if n, err := unix.Getxattr(above.Root()+"/file", "trusted.mine", value); trusted && (err != nil || n != 1) {
@@ -89,7 +89,7 @@ func TestImportKeepsAllOfTheLayerBelow(t *testing.T) {
 	}
 }
 
-// newFileArchive has the file /new.
+// newFileArchive returns an archive with the file /new.
 func newFileArchive(t *testing.T) []byte {
 	t.Helper()
 	var out bytes.Buffer

@@ -27,7 +27,8 @@ func rawCall(nr uintptr, args ...uintptr) error {
 	return nil
 }
 
-// breakOut tries what would lead out of a container, or change the host, and tells what has worked.
+// breakOut tries to leave the container and to change the host, and returns the attempts that
+// worked.
 func breakOut() (found []string) {
 	var attributes [128]byte
 	some := uintptr(unsafe.Pointer(&attributes))
@@ -39,7 +40,7 @@ func breakOut() (found []string) {
 		{"setns to its own", func() error { return setns("/proc/self/ns/uts") }},
 		{"unshare mounts", func() error { return unix.Unshare(unix.CLONE_NEWNS) }},
 		{"open_by_handle_at", openByHandle},
-		// which does not stop it
+		// PTRACE_SEIZE does not stop it.
 		{"ptrace pid 1", func() error {
 			return rawCall(unix.SYS_PTRACE,
 				unix.PTRACE_SEIZE, 1)
@@ -88,7 +89,7 @@ func breakOut() (found []string) {
 	return append(found, capabilities()...)
 }
 
-// notFor makes an error that only a privileged caller gets count as success.
+// notFor turns an error that only a privileged caller gets into success.
 func notFor(privileged unix.Errno, err error) error {
 	if errors.Is(err, privileged) {
 		return nil
@@ -113,7 +114,7 @@ func readable(name string) error {
 	return err
 }
 
-// writable opens a file for writing, and no more.
+// writable opens a file for writing without writing to it.
 func writable(name string) error {
 	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -122,7 +123,7 @@ func writable(name string) error {
 	return err
 }
 
-// rewrite writes what is in a file already.
+// rewrite writes the current content of a file to it.
 func rewrite(name string) error {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -131,7 +132,7 @@ func rewrite(name string) error {
 	return os.WriteFile(name, text, 0)
 }
 
-// rewriteHostname gives the host the name that it has.
+// rewriteHostname sets the host's name to the current one.
 func rewriteHostname() error {
 	name, err := os.Hostname()
 	if err != nil {
@@ -157,7 +158,7 @@ func openByHandle() error {
 	return err
 }
 
-// openNode makes a node and opens it: what holds for a harmless device holds for a disk.
+// openNode creates a device node and opens it: what works for a harmless device works for a disk.
 func openNode() error {
 	if err := unix.Mknod("/tmp/node", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5))); err != nil { // zero
 		return err
@@ -166,7 +167,7 @@ func openNode() error {
 	return readable("/tmp/node")
 }
 
-// stealFiles takes files of pid 1.
+// stealFiles copies file descriptors of pid 1.
 func stealFiles() error {
 	fd, err := unix.PidfdOpen(1, 0)
 	if err != nil {
@@ -185,7 +186,7 @@ func stealFiles() error {
 	return errors.Join(errs...)
 }
 
-// capabilities tells which ones this program has that it must not.
+// capabilities returns the capabilities that this program should not have.
 func capabilities() (found []string) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -201,7 +202,8 @@ func capabilities() (found []string) {
 	return found
 }
 
-// undo tries to get at what is hidden or read-only by mounts, as it is and once more in a user namespace of its own.
+// undo tries to access what mounts hide or make read-only, and tries again in a user namespace of
+// its own.
 func undo() (found []string) {
 	for _, name := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/kcore", "/proc", "/dev", "/sys",
 		"/run", "/"} {
@@ -229,13 +231,13 @@ func undo() (found []string) {
 		for _, name := range []string{"/sys/kernel/core_pattern", "/kernel/core_pattern", "/sysrq-trigger"} {
 			if err := unix.Unmount(at+filepath.Dir(filepath.Dir(name)), unix.MNT_DETACH); err == nil &&
 				strings.Count(name, "/") > 2 {
-				_ = unix.Unmount(at+"/sys", 0) // it goes with its tree, or not at all
+				_ = unix.Unmount(at+"/sys", 0) // it is removed with its tree, or not at all
 			}
 			if err := writable(at + name); err == nil {
 				found = append(found, "could: write "+name+" by a mount of "+source)
 			}
 		}
-		_ = unix.Unmount(at, unix.MNT_DETACH) // the next one covers it
+		_ = unix.Unmount(at, unix.MNT_DETACH) // if it stays, the next mount covers it
 	}
 	if slices.Contains(os.Args, "again") {
 		return found
@@ -252,7 +254,7 @@ func undo() (found []string) {
 	return found
 }
 
-// useMounts mounts as hooks and debootstrap do, and tells what does not work.
+// useMounts mounts like hooks and debootstrap, and returns what does not work.
 func useMounts() (found []string) {
 	check := func(what string, err error) {
 		if err != nil {
@@ -283,7 +285,7 @@ func useMounts() (found []string) {
 	}
 	check("umount proc", unix.Unmount("/tmp/root/proc", 0))
 	if err := unix.Unmount("/tmp/root/proc", 0); !errors.Is(err, unix.EINVAL) {
-		found = append(found, fmt.Sprintf("what is not mounted is unmounted: %v", err))
+		found = append(found, fmt.Sprintf("umount succeeded without a mount: %v", err))
 	}
 	return found
 }

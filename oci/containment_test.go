@@ -19,25 +19,26 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// What the caller of a build has that no program of a container may get hold of. The variables are the caller's, too.
+// Secrets of a build's caller that no program in a container may read. The variables, too, are in
+// the caller's environment.
 const (
 	envSecret     = "OCI_TEST_SECRET"
 	envSecretFile = "OCI_TEST_SECRET_FILE"
 	envSecretKey  = "OCI_TEST_SECRET_KEY"
 	envSocket     = "OCI_TEST_SOCKET"
-	secretWords   = "the caller's own words"
+	secretText    = "the caller's secret"
 )
 
-// A program in a container of each isolation looks for what is the caller's wherever the kernel shows
-// something, and tries as root what would lead it out. Without namespaces the host's processes are seen, so
-// that less is promised.
-func TestHostContainersWorkAndHold(t *testing.T) {
+// For each isolation, a program in a container searches everything that the kernel exposes for
+// secrets of the caller, and tries to break out as root. Without namespaces it sees the host's
+// processes, so there are fewer checks.
+func TestHostContainersWorkAndContain(t *testing.T) {
 	isolations := []host.Isolation{host.IsolationUserNS, host.IsolationSingle}
 	if os.Getuid() == 0 {
 		isolations = []host.Isolation{host.IsolationRoot, host.IsolationUserNS, host.IsolationChroot}
 	}
 	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte(secretWords), 0o600); err != nil {
+	if err := os.WriteFile(secret, []byte(secretText), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	socket := fmt.Sprintf("@vmdebootstrap-test-%d", os.Getpid())
@@ -49,19 +50,19 @@ func TestHostContainersWorkAndHold(t *testing.T) {
 	for _, isolation := range isolations {
 		t.Run(string(isolation), func(t *testing.T) {
 			t.Setenv(envOnly, string(isolation))
-			t.Setenv(envSecret, secretWords)
+			t.Setenv(envSecret, secretText)
 			t.Setenv(envSecretFile, secret)
 			t.Setenv(envSocket, socket)
-			cmd := command(t, "walled", stateDir(t), secretWords)
-			if out, err := cmd.Output(); err != nil || string(out) != "held\n" {
+			cmd := command(t, "contained", stateDir(t), secretText)
+			if out, err := cmd.Output(); err != nil || string(out) != "contained\n" {
 				t.Errorf("got %s (%v)", out, err)
 			}
 		})
 	}
 }
 
-// walled STATEDIR is a build whose caller leaves a file open, and has a key. Its program is walls.
-func walled(args []string) error {
+// contained STATEDIR is a build whose caller has a file open and a key. Its program is containment.
+func contained(args []string) error {
 	if !here.Inside() {
 		if err := leak(); err != nil {
 			return err
@@ -80,7 +81,7 @@ func walled(args []string) error {
 	if err := c.MkdirAll("/tmp", 0o755); err != nil {
 		return err
 	}
-	p := newProcess("walls", string(here.Isolation), os.Getenv(envSecretFile), os.Getenv(envSecretKey),
+	p := newProcess("containment", string(here.Isolation), os.Getenv(envSecretFile), os.Getenv(envSecretKey),
 		os.Getenv(envSocket))
 	var out bytes.Buffer
 	err = c.Run(ctx, p, nil, nil, &out)
@@ -93,22 +94,23 @@ func walled(args []string) error {
 
 // leak opens the secret file so that programs inherit it, and puts a key into the session keyring.
 func leak() error {
-	runtime.LockOSThread() // a keyring is a thread's
+	runtime.LockOSThread() // a keyring belongs to a thread
 	if _, err := unix.Open(os.Getenv(envSecretFile), unix.O_RDONLY, 0); err != nil {
 		return err
 	}
 	if _, _, errno := unix.Syscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0); errno != 0 {
 		return errno
 	}
-	key, err := unix.AddKey("user", "vmdebootstrap-test", []byte(secretWords), unix.KEY_SPEC_SESSION_KEYRING)
+	key, err := unix.AddKey("user", "vmdebootstrap-test", []byte(secretText), unix.KEY_SPEC_SESSION_KEYRING)
 	if err != nil {
 		return err
 	}
 	return os.Setenv(envSecretKey, strconv.Itoa(key))
 }
 
-// walls ISOLATION FILE KEY SOCKET looks for what is the caller's, and prints what it has found or could do.
-func walls(args []string) error {
+// containment ISOLATION FILE KEY SOCKET searches for secrets of the caller, and prints what it
+// found or could do.
+func containment(args []string) error {
 	isolation, file, socket := host.Isolation(args[0]), args[1], args[3]
 	key, err := strconv.Atoi(args[2])
 	if err != nil {
@@ -118,7 +120,7 @@ func walls(args []string) error {
 	if isolation != host.IsolationChroot {
 		found = append(lookAround(file), undo()...)
 		found = append(found, useMounts()...)
-		// Without namespaces it is for the outer container to keep devices away.
+		// Without namespaces, the outer container must deny access to devices.
 		if err := openNode(); err == nil {
 			found = append(found, "could: open a device by a node")
 		}
@@ -126,8 +128,8 @@ func walls(args []string) error {
 		found = append(found, "could: signal a process of the host")
 	}
 	for fd := range 256 {
-		text := make([]byte, len(secretWords))
-		if n, _ := unix.Pread(fd, text, 0); string(text[:max(n, 0)]) == secretWords {
+		text := make([]byte, len(secretText))
+		if n, _ := unix.Pread(fd, text, 0); string(text[:max(n, 0)]) == secretText {
 			found = append(found, "an inherited file is the caller's")
 		}
 	}
@@ -141,22 +143,24 @@ func walls(args []string) error {
 	}
 	found = append(found, breakOut()...)
 	if len(found) == 0 {
-		found = []string{"held"}
+		found = []string{"contained"}
 	}
 	_, err = fmt.Println(strings.Join(found, "\n"))
 	return err
 }
 
-// landlockScopes reports whether the kernel can keep programs from abstract sockets: since the sixth ABI of Landlock.
+// landlockScopes reports whether the kernel can deny programs access to abstract sockets: since ABI
+// 6 of Landlock.
 func landlockScopes() bool {
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	return errno == 0 && abi >= 6
 }
 
-// lookAround follows all that /proc shows of processes, and reads the file of the caller by it.
+// lookAround follows the links of all processes in /proc, and tries to read the caller's file
+// through them.
 func lookAround(file string) (found []string) {
 	read := func(name string) {
-		if data, err := os.ReadFile(name); err == nil && strings.Contains(string(data), secretWords) {
+		if data, err := os.ReadFile(name); err == nil && strings.Contains(string(data), secretText) {
 			found = append(found, name+" holds the secret")
 		}
 	}
@@ -166,7 +170,7 @@ func lookAround(file string) (found []string) {
 	}
 	for _, p := range processes {
 		read(p + "/environ")
-		// The program itself was told where the secret is, not what.
+		// The program's own arguments contain the path of the secret, not the secret.
 		read(p + "/cmdline")
 		links := []string{p + "/root", p + "/cwd", p + "/exe"}
 		for _, dir := range []string{"fd", "map_files"} {
@@ -180,14 +184,14 @@ func lookAround(file string) (found []string) {
 			if err != nil {
 				continue
 			}
-			if info.Mode().IsRegular() && info.Size() == int64(len(secretWords)) {
+			if info.Mode().IsRegular() && info.Size() == int64(len(secretText)) {
 				read(link)
 			}
 			if !info.IsDir() {
 				continue
 			}
 			read(link + file)
-			// It may be a /proc itself.
+			// The link may lead to a /proc.
 			others, _ := filepath.Glob(link + "/[0-9]*")
 			for _, o := range others {
 				read(o + "/root" + file)
@@ -197,7 +201,7 @@ func lookAround(file string) (found []string) {
 		if filepath.Base(p) != "1" {
 			continue
 		}
-		// Nothing of pid 1 can be followed at all: its program is the host's.
+		// No link of pid 1 can be followed at all: its program is the host's.
 		for _, link := range links[:3] {
 			if _, err := os.Stat(link); err == nil {
 				found = append(found, link+" can be followed")
