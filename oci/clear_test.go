@@ -183,7 +183,7 @@ func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := emptyRoot(t, e)
-	index := filepath.Join(e.graph, "vfs-images", "images.json")
+	index := filepath.Join(e.layers.graph, "vfs-images", "images.json")
 	if err := os.WriteFile(index, []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -9,14 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
 
-	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
@@ -94,35 +92,19 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 	// Volatile: unfinished work is discarded after a crash, and dpkg calls fsync after every file.
 	// The store mounts only its own containers this way, and those cannot become images without a
 	// copy. No other process mounts this layer.
-	root, err := c.engine.driver.Get(layer.ID, graphdriver.MountOpts{Volatile: true})
+	root, err := c.engine.layers.driver.Get(layer.ID, graphdriver.MountOpts{Volatile: true})
 	if err != nil {
 		return errors.Join(err, c.engine.store.DeleteLayer(layer.ID))
 	}
-	if err := c.engine.openWork(layer.ID); err != nil {
-		return errors.Join(err, c.engine.driver.Put(layer.ID), c.engine.store.DeleteLayer(layer.ID))
+	if err := c.engine.layers.openWork(layer.ID); err != nil {
+		return errors.Join(err, c.engine.layers.driver.Put(layer.ID), c.engine.store.DeleteLayer(layer.ID))
 	}
 	c.layer, c.root = layer.ID, root
-	if err := c.engine.completeCopy(layer); err != nil {
+	if err := c.engine.layers.completeCopy(layer); err != nil {
 		return errors.Join(err, c.Close())
 	}
 	// The store sets 0555, or a mode that depends on the umask.
 	return os.Chmod(root, rootMode)
-}
-
-// openWork gives the owner of the store access to the directories that the kernel creates with mode
-// 0 for a mounted overlay: otherwise "rm -rf" could not remove them. The kernel itself needs no
-// permission there.
-func (s *Store) openWork(layer string) error {
-	if s.Driver() != host.DriverOverlay {
-		return nil
-	}
-	return filepath.WalkDir(filepath.Join(s.layerDir(layer), "work"),
-		func(name string, d fs.DirEntry, err error) error {
-			if err != nil || !d.IsDir() {
-				return err
-			}
-			return os.Chmod(name, 0o700)
-		})
 }
 
 // Root returns the directory where the container's root file system is mounted, for this process
@@ -185,7 +167,7 @@ func (c *Container) Close() error {
 	}
 	layer := c.layer
 	c.layer, c.root = "", ""
-	if err := e.driver.Put(layer); err != nil {
+	if err := e.layers.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount a container: %w", err)
 	}
 	if err := e.store.DeleteLayer(layer); err != nil {

@@ -38,7 +38,7 @@ func newKeptStore(t *testing.T, driver string) *keptStore {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.graph = filepath.Join(s.dir, "store-"+e.storeName)
+	s.graph = filepath.Join(s.dir, "store-"+e.name)
 	keep := func(c *Container, name string) {
 		t.Helper()
 		if err := c.Snapshot(t.Context(), name, map[string]string{"name": name}); err != nil {

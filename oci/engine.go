@@ -20,7 +20,6 @@ import (
 	"github.com/sirupsen/logrus"
 	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/storage"
-	graphdriver "go.podman.io/storage/drivers"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/dirfd"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
@@ -68,15 +67,13 @@ type Engine struct {
 // Engine.
 type Store struct {
 	options EngineOptions
-	store   storage.Store
-	driver  graphdriver.Driver
-	session *session
+	name    string // identifies this store among those of a StateDir
 	boot    string // identifies the boot of the machine
-	// storeName identifies this store among those of a StateDir, and graph is its directory.
-	storeName, graph string
-
-	mu      sync.Mutex
-	damaged map[string]error // layers in which damage was found
+	session *session
+	store   storage.Store
+	layers  *layerStore
+	cleaner *cleaner
+	damaged damagedLayers
 }
 
 // singleSuffix marks a store in which all files belong to one ID: any other store would lose their
@@ -123,7 +120,8 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		}
 	}
 	e := &Engine{Store: &Store{options: options, boot: bootID()}}
-	stale, err := e.begin()
+	var stale []*session
+	e.session, stale, err = beginSession(options.StateDir, options.Log)
 	if err != nil {
 		return nil, fmt.Errorf("open the container store %s: %w", options.StateDir, err)
 	}
@@ -149,14 +147,14 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 			driver = host.DriverVFS
 		}
 	}
-	e.storeName = driver
+	e.name = driver
 	switch {
 	case place.SingleID():
-		e.storeName += singleSuffix
+		e.name += singleSuffix
 	case place.Isolation == host.IsolationUserNS && place.Caller == 0:
-		e.storeName += userNSSuffix
+		e.name += userNSSuffix
 	}
-	if err := e.session.setStore(e.storeName); err != nil {
+	if err := e.session.setStore(e.name); err != nil {
 		return nil, err
 	}
 	if err := e.openStore(driver, stale); err != nil {
@@ -170,11 +168,11 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := e.clean(s); err != nil {
+		if err := e.cleaner.clean(s); err != nil {
 			return nil, fmt.Errorf("remove the leftovers of a killed build: %w", err)
 		}
 	}
-	if err := e.removeGarbage(); err != nil {
+	if err := e.cleaner.removeGarbage(); err != nil {
 		// Garbage only takes space.
 		options.Log.Info("could not remove unused layers and images", "error", err)
 	}
@@ -255,7 +253,7 @@ func (e *Engine) Close() error {
 // close closes the store and removes the rest of this session.
 func (s *Store) close() error {
 	// A snapshot that fails leaves its layer behind.
-	errs := []error{s.removeLeftovers(s.session.name)}
+	errs := []error{s.cleaner.removeLeftovers(s.session.name)}
 	if _, err := s.store.Shutdown(false); err != nil {
 		errs = append(errs, fmt.Errorf("close the container store: %w", err))
 	}

@@ -29,7 +29,7 @@ func TestLayersAreSpreadOverTheDisk(t *testing.T) {
 	for driver, layers := range map[string]string{host.DriverOverlay: "overlay", host.DriverVFS: "vfs/dir"} {
 		dir := t.TempDir()
 		e := openEngineAt(t, dir, driver)
-		f, err := os.Open(filepath.Join(e.graph, layers))
+		f, err := os.Open(filepath.Join(e.layers.graph, layers))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -213,7 +213,7 @@ func abandon(t *testing.T, e *Engine) {
 	}
 	for _, c := range e.containers {
 		if c.layer != "" {
-			if err := e.driver.Put(c.layer); err != nil {
+			if err := e.layers.driver.Put(c.layer); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -441,7 +441,7 @@ func TestImportRejectsADamagedBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost := 0
-	err = filepath.WalkDir(filepath.Join(dir, "store-"+e.storeName), func(name string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(dir, "store-"+e.name), func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.Name() == "first" && strings.Contains(name, image.TopLayer) {
 			lost++
 			return os.Truncate(name, 0)

@@ -76,14 +76,14 @@ func (s *Store) unpackLayer(ctx context.Context, parent string, p types.PackedSn
 			err = errors.Join(err, s.store.DeleteLayer(layer.ID))
 		}
 	}()
-	if err := s.completeCopy(layer); err != nil {
+	if err := s.layers.completeCopy(layer); err != nil {
 		return "", err
 	}
 	digester := p.DiffID.Algorithm().Digester()
 	diff := io.TeeReader(plain, digester.Hash())
-	apply := s.applyLayer
+	apply := s.layers.apply
 	if s.options.Place.SingleID() {
-		apply = s.applyWithOwnerXattrs
+		apply = s.layers.applyWithOwnerXattrs
 	}
 	if err := apply(layer, diff); err != nil {
 		return "", err
@@ -97,16 +97,16 @@ func (s *Store) unpackLayer(ctx context.Context, parent string, p types.PackedSn
 	return layer.ID, nil
 }
 
-// applyLayer unpacks an archive with whiteouts. The store's own ApplyDiff would block all other
+// apply unpacks an archive with whiteouts. The store's own ApplyDiff would block all other
 // builds meanwhile.
-func (s *Store) applyLayer(layer *storage.Layer, diff io.Reader) error {
-	_, err := s.driver.ApplyDiff(layer.ID, graphdriver.ApplyDiffOpts{Diff: diff})
+func (l *layerStore) apply(layer *storage.Layer, diff io.Reader) error {
+	_, err := l.driver.ApplyDiff(layer.ID, graphdriver.ApplyDiffOpts{Diff: diff})
 	return err
 }
 
-// applyWithOwnerXattrs is applyLayer for the isolation with a single ID.
-func (s *Store) applyWithOwnerXattrs(layer *storage.Layer, diff io.Reader) error {
-	return withOwnerXattrs(diff, func(r io.Reader) error { return s.applyLayer(layer, r) })
+// applyWithOwnerXattrs is apply for the isolation with a single ID.
+func (l *layerStore) applyWithOwnerXattrs(layer *storage.Layer, diff io.Reader) error {
+	return withOwnerXattrs(diff, func(r io.Reader) error { return l.apply(layer, r) })
 }
 
 // ownersToXattrs copies an archive, replacing owners by owner xattrs.
@@ -166,8 +166,8 @@ func xattrRecords(h *tar.Header, o owners.Owner) map[string]string {
 // parent through a tar archive (containers/storage, pkg/archive): extended attributes other than
 // user.* and capabilities, such as access control lists, and times before 1970. Other drivers do
 // not copy.
-func (s *Store) completeCopy(layer *storage.Layer) (err error) {
-	if layer.Parent == "" || s.Driver() != host.DriverVFS {
+func (l *layerStore) completeCopy(layer *storage.Layer) (err error) {
+	if layer.Parent == "" || l.store.GraphDriverName() != host.DriverVFS {
 		return nil
 	}
 	defer func() {
@@ -175,16 +175,16 @@ func (s *Store) completeCopy(layer *storage.Layer) (err error) {
 			err = fmt.Errorf("copy layer %s: %w", layer.Parent, err)
 		}
 	}()
-	from, err := s.driver.Get(layer.Parent, graphdriver.MountOpts{})
+	from, err := l.driver.Get(layer.Parent, graphdriver.MountOpts{})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.driver.Put(layer.Parent)) }()
-	dir, err := s.driver.Get(layer.ID, graphdriver.MountOpts{})
+	defer func() { err = errors.Join(err, l.driver.Put(layer.Parent)) }()
+	dir, err := l.driver.Get(layer.ID, graphdriver.MountOpts{})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.driver.Put(layer.ID)) }()
+	defer func() { err = errors.Join(err, l.driver.Put(layer.ID)) }()
 	type timed struct {
 		name  string
 		times [2]unix.Timespec

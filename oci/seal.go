@@ -9,9 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -19,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/filetree"
-	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -68,26 +66,10 @@ func asDamage(err error) error {
 	return &damage{err}
 }
 
-// layerDir returns the driver's directory of a layer.
-func (s *Store) layerDir(id string) string {
-	if s.Driver() == host.DriverVFS {
-		return filepath.Join(s.graph, host.DriverVFS, "dir", id)
-	}
-	return filepath.Join(s.graph, s.Driver(), id)
-}
-
-// treeDir returns the directory of the files that the layer itself holds.
-func (s *Store) treeDir(id string) string {
-	if s.Driver() == host.DriverVFS {
-		return s.layerDir(id)
-	}
-	return filepath.Join(s.layerDir(id), "diff")
-}
-
 // seal records the digests of a finished layer, and returns the snapshot's record of it, and its
 // size.
 func (s *Store) seal(ctx context.Context, layer string) (sealedLayer, int64, error) {
-	t, err := filetree.Scan(ctx, s.treeDir(layer))
+	t, err := filetree.Scan(ctx, s.layers.tree(layer))
 	if err != nil {
 		return sealedLayer{}, 0, err
 	}
@@ -95,15 +77,15 @@ func (s *Store) seal(ctx context.Context, layer string) (sealedLayer, int64, err
 	if digests.Contents, err = t.Contents(ctx); err != nil {
 		return sealedLayer{}, 0, err
 	}
-	return sealedLayer{layer, digests.Contents}, t.Size(), s.writeSeal(layer, digests)
+	return sealedLayer{layer, digests.Contents}, t.Size(), s.layers.writeSeal(layer, digests)
 }
 
-func (s *Store) writeSeal(layer string, digests seal) error {
+func (l *layerStore) writeSeal(layer string, digests seal) error {
 	text, err := json.Marshal(digests)
 	if err != nil {
 		return err
 	}
-	return s.store.SetMetadata(layer, string(text))
+	return l.store.SetMetadata(layer, string(text))
 }
 
 func readSeal(layer *storage.Layer) (seal, error) {
@@ -123,7 +105,7 @@ func (s *Store) check(ctx context.Context, name string, image *storage.Image, re
 	if record.Sum != record.sum(name) {
 		return record, damagef("its record is damaged")
 	}
-	layers, err := s.chain(image.TopLayer)
+	layers, err := s.layers.chain(image.TopLayer)
 	if err != nil {
 		return record, err
 	}
@@ -132,7 +114,7 @@ func (s *Store) check(ctx context.Context, name string, image *storage.Image, re
 		return record, damagef("its layers are not those that it was made from")
 	}
 	for i, l := range layers {
-		err := s.knownDamage(l.ID)
+		err := s.damaged.find(l.ID)
 		if err == nil {
 			err = s.checkLayer(ctx, l, record.Layers[i].Contents, read != nil && !read[l.ID])
 		}
@@ -146,44 +128,23 @@ func (s *Store) check(ctx context.Context, name string, image *storage.Image, re
 	return record, nil
 }
 
-// chain returns a layer and those below it, the lowest first.
-func (s *Store) chain(id string) ([]*storage.Layer, error) {
-	var chain []*storage.Layer
-	for id != "" {
-		layer, err := s.store.Layer(id)
-		if errors.Is(err, storage.ErrLayerUnknown) {
-			return nil, damagef("layer %s is gone", id)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(chain, func(l *storage.Layer) bool { return l.ID == layer.ID }) {
-			return nil, damagef("layer %s is its own ancestor", id)
-		}
-		chain = append(chain, layer)
-		id = layer.Parent
-	}
-	slices.Reverse(chain)
-	return chain, nil
-}
-
 // checkLayer compares a layer with its seal; if thorough is set, it always reads the contents.
 func (s *Store) checkLayer(ctx context.Context, layer *storage.Layer, contents digest.Digest,
 	thorough bool) (err error) {
 	defer func() {
 		var d *damage
 		if errors.As(err, &d) {
-			s.recordDamage(layer.ID, err)
+			s.damaged.add(layer.ID, err)
 		}
 	}()
-	if err := s.checkLinks(layer); err != nil {
+	if err := s.layers.checkLinks(layer); err != nil {
 		return asDamage(err)
 	}
 	digests, err := readSeal(layer)
 	if err != nil || digests.Contents != contents {
 		return damagef("its digests are damaged")
 	}
-	t, err := filetree.Scan(ctx, s.treeDir(layer.ID))
+	t, err := filetree.Scan(ctx, s.layers.tree(layer.ID))
 	if err != nil {
 		return asDamage(err)
 	}
@@ -203,57 +164,10 @@ func (s *Store) checkLayer(ctx context.Context, layer *storage.Layer, contents d
 		return damagef("its files have changed")
 	}
 	digests.Looks, digests.Read, digests.Boot = looks, now, s.boot
-	if err := s.writeSeal(layer.ID, digests); err != nil && !errors.Is(err, storage.ErrNotAnID) {
+	if err := s.layers.writeSeal(layer.ID, digests); err != nil && !errors.Is(err, storage.ErrNotAnID) {
 		return fmt.Errorf("record that layer %s was read: %w", layer.ID, err)
 	}
 	return nil
-}
-
-// checkLinks compares the overlay driver's record of a layer's parents, which determines what it
-// mounts, with the store. drivers/overlay/overlay.go of containers/storage describes the files.
-func (s *Store) checkLinks(layer *storage.Layer) error {
-	if s.Driver() != host.DriverOverlay {
-		return nil
-	}
-	own, lowers, err := s.overlayLinks(layer.ID)
-	if err != nil {
-		return err
-	}
-	target, err := os.Readlink(filepath.Join(s.graph, host.DriverOverlay, "l", own))
-	if err != nil {
-		return err
-	}
-	if target != filepath.Join("..", layer.ID, "diff") {
-		return fmt.Errorf("the store's link to it points to %s", target)
-	}
-	want := ""
-	if layer.Parent != "" {
-		parent, above, err := s.overlayLinks(layer.Parent)
-		if err != nil {
-			return err
-		}
-		want = filepath.Join("l", parent)
-		if above != "" {
-			want += ":" + above
-		}
-	}
-	if lowers != want {
-		return errors.New("the store's list of the layers below it is damaged")
-	}
-	return nil
-}
-
-// overlayLinks reads the short name of a layer, and those of the layers below it in mount order.
-func (s *Store) overlayLinks(layer string) (own, lowers string, err error) {
-	text, err := os.ReadFile(filepath.Join(s.layerDir(layer), "link"))
-	if err != nil {
-		return "", "", err
-	}
-	below, err := os.ReadFile(filepath.Join(s.layerDir(layer), "lower"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", "", err
-	}
-	return string(text), string(below), nil
 }
 
 // sum returns a digest of the snapshot's name and of all constant fields of the record.
@@ -320,22 +234,27 @@ func (s *Store) reportDamage(d Damage) {
 	}
 }
 
-// recordDamage remembers that a layer is damaged: several snapshots can rest on it, and each of
-// them is checked with all of its layers.
-func (s *Store) recordDamage(layer string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.damaged == nil {
-		s.damaged = map[string]error{}
-	}
-	s.damaged[layer] = err
+// damagedLayers remembers damage that was found in layers, by their IDs: several snapshots can rest on
+// a layer, and each of them is checked with all of its layers. The zero value is empty.
+type damagedLayers struct {
+	mu     sync.Mutex
+	layers map[string]error
 }
 
-// knownDamage returns the damage that was found in a layer, nil if there is none.
-func (s *Store) knownDamage(layer string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.damaged[layer]
+func (d *damagedLayers) add(layer string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.layers == nil {
+		d.layers = map[string]error{}
+	}
+	d.layers[layer] = err
+}
+
+// find returns the damage of a layer, nil if none was found.
+func (d *damagedLayers) find(layer string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.layers[layer]
 }
 
 // Verify reads the contents of all snapshots and removes the damaged ones, calling

@@ -24,7 +24,7 @@ func sealed(t *testing.T) (e *Engine, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e, filepath.Join(e.treeDir(topLayer(t, e)), "file")
+	return e, filepath.Join(e.layers.tree(topLayer(t, e)), "file")
 }
 
 func topLayer(t *testing.T, e *Engine) string {
@@ -54,13 +54,13 @@ func loseBit(t *testing.T, e *Engine, file string) {
 		t.Fatal(err)
 	}
 	id := topLayer(t, e)
-	looks, err := filetree.Scan(t.Context(), e.treeDir(id))
+	looks, err := filetree.Scan(t.Context(), e.layers.tree(id))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := sealOf(t, e)
 	s.Looks = looks.Looks()
-	if err := e.writeSeal(id, s); err != nil {
+	if err := e.layers.writeSeal(id, s); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -170,7 +170,7 @@ func TestOverlayWorkDirectoriesCanBeRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	work := 0
-	err := filepath.WalkDir(e.graph, func(name string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(e.layers.graph, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}

@@ -7,15 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
-
-	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
 // session is one opened Engine, as a directory below StateDir. Its lock is held as long as the
@@ -37,42 +34,41 @@ type session struct {
 // follow.
 const workPrefix = "vmdebootstrap-work/"
 
-// begin creates the session of this engine and returns the stale ones, locked.
-func (s *Store) begin() (stale []*session, err error) {
-	all, err := lockSessions(s.options.StateDir)
+// beginSession creates a session and returns it with the stale ones, locked.
+func beginSession(stateDir string, log *slog.Logger) (begun *session, stale []*session, err error) {
+	all, err := lockSessions(stateDir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, all.Close()) }()
-	if err := s.removeMovedAside(); err != nil {
-		s.options.Log.Info("could not remove what a killed process was removing", "error", err)
+	if err := removeMovedAside(stateDir); err != nil {
+		log.Info("could not remove what a killed process was removing", "error", err)
 	}
-	dir := sessionsDir(s.options.StateDir)
+	dir := sessionsDir(stateDir)
 	old, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, d := range old {
 		taken, err := lockStale(filepath.Join(dir, d.Name()))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if taken != nil {
 			stale = append(stale, taken)
 		}
 	}
-	taken := &session{name: rand.Text()}
-	taken.dir = filepath.Join(dir, taken.name)
-	for _, d := range []string{taken.dir, filepath.Join(taken.dir, "tmp")} {
+	begun = &session{name: rand.Text()}
+	begun.dir = filepath.Join(dir, begun.name)
+	for _, d := range []string{begun.dir, filepath.Join(begun.dir, "tmp")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if taken.lock, err = lockFile(filepath.Join(taken.dir, "lock"), unix.LOCK_EX); err != nil {
-		return nil, err
+	if begun.lock, err = lockFile(filepath.Join(begun.dir, "lock"), unix.LOCK_EX); err != nil {
+		return nil, nil, err
 	}
-	s.session = taken
-	return stale, nil
+	return begun, stale, nil
 }
 
 func sessionsDir(stateDir string) string { return filepath.Join(stateDir, "sessions") }
@@ -178,14 +174,14 @@ func liveSessions(stateDir string) (alive []string, err error) {
 
 // removeMovedAside removes what a killed Open or Clear was removing. The caller has locked the
 // sessions.
-func (s *Store) removeMovedAside() error {
-	names, err := movedAside(s.options.StateDir)
+func removeMovedAside(stateDir string) error {
+	names, err := movedAside(stateDir)
 	errs := []error{err}
-	entries, err := os.ReadDir(s.options.StateDir)
+	entries, err := os.ReadDir(stateDir)
 	errs = append(errs, err)
 	for _, d := range entries {
 		if strings.Contains(d.Name(), removedMark) {
-			names = append(names, filepath.Join(s.options.StateDir, d.Name()))
+			names = append(names, filepath.Join(stateDir, d.Name()))
 		}
 	}
 	for _, name := range names {
@@ -216,22 +212,6 @@ func lockFile(name string, how int) (*os.File, error) {
 func (s *session) setStore(name string) error {
 	return os.WriteFile(filepath.Join(s.dir, "driver"), []byte(name), 0o600)
 }
-
-// clean removes what a stale session left in the store, and the session. A session of another store
-// is left alone. A session without a record of its store did not use one yet, or lost the record;
-// then removeGarbage of that store does the rest.
-func (s *Store) clean(old *session) error {
-	store, err := os.ReadFile(filepath.Join(old.dir, "driver"))
-	if err == nil && string(store) != s.storeName && slices.Contains(storeNames, string(store)) {
-		return nil
-	}
-	return errors.Join(s.removeLeftovers(old.name), old.end())
-}
-
-// storeNames lists the stores that clean leaves to the engines using them. removeGarbage cleans any
-// other.
-var storeNames = []string{host.DriverOverlay, host.DriverVFS, host.DriverOverlay + singleSuffix,
-	host.DriverVFS + singleSuffix}
 
 // end removes the session's directory and releases its lock. It removes the lock last, while
 // holding it.
@@ -279,139 +259,3 @@ func (s *session) unlock() error {
 
 // workName returns a new name for a layer that this session writes.
 func (s *session) workName() string { return workPrefix + s.name + "/" + rand.Text() }
-
-// removeLeftovers removes the layers that a session was writing when it was killed.
-func (s *Store) removeLeftovers(sessionName string) error {
-	left := func(name string) bool { return strings.HasPrefix(name, workPrefix+sessionName+"/") }
-	var errs []error
-	layers, err := s.store.Layers()
-	if err != nil {
-		return err
-	}
-	for _, layer := range layers {
-		if slices.ContainsFunc(layer.Names, left) {
-			errs = append(errs, s.removeLeftover(layer.ID))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// removeLeftover removes one layer, unless it is already a snapshot: the layer of an image with a
-// name.
-func (s *Store) removeLeftover(layer string) error {
-	images, err := s.store.ImagesByTopLayer(layer)
-	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
-		return err
-	}
-	finished := false
-	for _, image := range images {
-		if len(image.Names) > 0 {
-			finished = true
-			continue
-		}
-		if _, err := s.store.DeleteImage(image.ID, true); err != nil {
-			return err
-		}
-	}
-	if finished {
-		return s.store.SetNames(layer, nil)
-	}
-	// Deleting its image may have deleted it, too.
-	if err := s.store.DeleteLayer(layer); err != nil && !errors.Is(err, storage.ErrNotALayer) {
-		return err
-	}
-	return nil
-}
-
-// removeGarbage removes images without a name whose layer is not being written (others have
-// replaced them), layers without a name on which nothing rests, layers of sessions that no longer
-// exist, and files that the indexes of the store do not list. Another process may do the same at
-// this moment.
-func (s *Store) removeGarbage() error {
-	images, err := s.store.Images()
-	if err != nil {
-		return err
-	}
-	for _, image := range images {
-		if len(image.Names) > 0 {
-			continue
-		}
-		layer, err := s.store.Layer(image.TopLayer)
-		if err == nil && len(layer.Names) > 0 {
-			continue
-		}
-		if _, err := s.store.DeleteImage(image.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) &&
-			!errors.Is(err, storage.ErrImageUsedByContainer) && !errors.Is(err, storage.ErrLayerUnknown) {
-			return err
-		}
-	}
-	if err := errors.Join(s.removeOrphans(), s.collectGarbage()); err != nil {
-		return err
-	}
-	for {
-		removed, err := s.removeLooseLayers()
-		if !removed || err != nil {
-			return err
-		}
-	}
-}
-
-// removeOrphans removes the layers of sessions without a directory: a session creates its directory
-// before its layers.
-func (s *Store) removeOrphans() error {
-	layers, err := s.store.Layers()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, layer := range layers {
-		for _, name := range layer.Names {
-			rest, ok := strings.CutPrefix(name, workPrefix)
-			session, _, _ := strings.Cut(rest, "/")
-			if !ok {
-				continue
-			}
-			if _, err := os.Lstat(filepath.Join(sessionsDir(s.options.StateDir), session)); errors.Is(err,
-				fs.ErrNotExist) {
-				errs = append(errs, s.removeLeftover(layer.ID))
-				break
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// removeLooseLayers removes the topmost layers that are not needed, and reports whether there were
-// any.
-func (s *Store) removeLooseLayers() (removed bool, err error) {
-	layers, err := s.store.Layers()
-	if err != nil {
-		return false, err
-	}
-	images, err := s.store.Images()
-	if err != nil {
-		return false, err
-	}
-	needed := map[string]bool{}
-	for _, image := range images {
-		needed[image.TopLayer] = true
-	}
-	for _, layer := range layers {
-		needed[layer.Parent] = true
-	}
-	for _, layer := range layers {
-		if needed[layer.ID] || len(layer.Names) > 0 {
-			continue
-		}
-		switch err := s.store.DeleteLayer(layer.ID); {
-		case err == nil:
-			removed = true
-		case errors.Is(err, storage.ErrNotALayer), errors.Is(err, storage.ErrLayerUsedByContainer),
-			errors.Is(err, storage.ErrLayerUsedByImage), errors.Is(err, storage.ErrLayerHasChildren):
-			// Another process removed it, or needs it by now.
-		default:
-			return removed, err
-		}
-	}
-	return removed, nil
-}

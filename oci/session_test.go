@@ -4,6 +4,7 @@ package oci
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -23,8 +24,7 @@ func TestSessionsMayEndWhileTheyAreListed(t *testing.T) {
 	for range programs {
 		all.Go(func() {
 			for range rounds {
-				e := &Engine{Store: &Store{options: EngineOptions{Place: here, StateDir: dir}}}
-				stale, err := e.begin()
+				begun, stale, err := beginSession(dir, slog.New(slog.DiscardHandler))
 				if err != nil {
 					t.Errorf("begin: %v", err)
 					return
@@ -32,7 +32,7 @@ func TestSessionsMayEndWhileTheyAreListed(t *testing.T) {
 				for _, s := range stale {
 					err = errors.Join(err, s.end())
 				}
-				if err := errors.Join(err, e.session.end()); err != nil {
+				if err := errors.Join(err, begun.end()); err != nil {
 					t.Errorf("end: %v", err)
 					return
 				}

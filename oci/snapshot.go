@@ -67,7 +67,7 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 		}
 	}
 	c.layer, c.root = "", ""
-	if err := c.engine.driver.Put(layer); err != nil {
+	if err := c.engine.layers.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
 	layers, err := c.engine.commit(ctx, layer, name, labels, c.layers)
