@@ -162,7 +162,7 @@ func treeOf(t *testing.T, dir string) []string {
 // mounts.
 func bindAll(t *testing.T, root string, mounts []specs.Mount, movable []string, change func()) {
 	t.Helper()
-	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "stash"),
+	p := &run.Binds{Root: root, Covered: filepath.Join(t.TempDir(), "covered"),
 		Movable: func(dir string) bool { return slices.Contains(movable, dir) }, Keep: filepath.Join(root, "nothing")}
 	for _, m := range mounts {
 		if err := p.Add(m); err != nil {

@@ -195,16 +195,16 @@ func TestDamagedStoreInUseIsLeftAlone(t *testing.T) {
 	}
 	// Closing the engine cannot read the index either.
 	_ = e.Close()
-	var told []Damage
+	var reported []Damage
 	e, err = Open(t.Context(), EngineOptions{Place: here, StateDir: dir, Driver: host.DriverVFS,
-		Damaged: func(d Damage) { told = append(told, d) }})
+		Damaged: func(d Damage) { reported = append(reported, d) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Close(); err != nil {
 		t.Error(err)
 	}
-	if len(told) != 1 || told[0].Snapshot.Name != "" {
-		t.Errorf("reported %v, want the whole store", told)
+	if len(reported) != 1 || reported[0].Snapshot.Name != "" {
+		t.Errorf("reported %v, want the whole store", reported)
 	}
 }

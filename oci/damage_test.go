@@ -56,7 +56,7 @@ func newKeptStore(t *testing.T, driver string) *keptStore {
 		c.Symlink("usr/bin", "/bin"),
 		c.WriteFile("/secret", []byte("secret"), 0o600), c.Lchown("/secret", 0, 7),
 		os.Link(c.Root()+"/secret", c.Root()+"/same"),
-		unix.Setxattr(c.Root()+"/secret", "user.note", []byte("old"), 0),
+		unix.Setxattr(c.Root()+"/secret", "user.attribute", []byte("old"), 0),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func listing(t *testing.T, root string) string {
 				return err
 			}
 			value := make([]byte, 100)
-			n, _ := unix.Lgetxattr(name, "user.note", value) // most have none
+			n, _ := unix.Lgetxattr(name, "user.attribute", value) // most have none
 			fmt.Fprintf(&b, " %d %q %q", st.Nlink, data, value[:max(n, 0)])
 		case d.Type() == fs.ModeSymlink:
 			text, err := os.Readlink(name)
@@ -176,8 +176,8 @@ func exchange(entries []map[string]any, by string, a, b any, field string) {
 	one[field], two[field] = two[field], one[field]
 }
 
-// give sets the owner of a file of a layer.
-func give(name string, o owners.Owner) error {
+// chown sets the owner of a file of a layer.
+func chown(name string, o owners.Owner) error {
 	if here.Isolation != host.IsolationSingle {
 		return os.Lchown(name, int(o.UID), int(o.GID))
 	}
@@ -224,7 +224,7 @@ var storeDamages = []struct {
 	{name: "a mode", gone: chained,
 		damage: func(s *keptStore) error { return os.Chmod(s.file("base", "/secret"), 0o644) }},
 	{name: "an owner", gone: chained, damage: func(s *keptStore) error {
-		return give(s.file("base", "/secret"), owners.Owner{UID: 1, GID: 1})
+		return chown(s.file("base", "/secret"), owners.Owner{UID: 1, GID: 1})
 	}},
 	{name: "a file cut short", gone: chained,
 		damage: func(s *keptStore) error { return os.Truncate(s.file("base", "/usr/bin/tool"), 3) }},
@@ -239,10 +239,10 @@ var storeDamages = []struct {
 		return errors.Join(os.Remove(name), os.Symlink("usr/lib", name))
 	}},
 	{name: "an extended attribute", gone: chained, damage: func(s *keptStore) error {
-		return unix.Setxattr(s.file("base", "/secret"), "user.note", []byte("new"), 0)
+		return unix.Setxattr(s.file("base", "/secret"), "user.attribute", []byte("new"), 0)
 	}},
 	{name: "no extended attribute", gone: chained, damage: func(s *keptStore) error {
-		return unix.Removexattr(s.file("base", "/secret"), "user.note")
+		return unix.Removexattr(s.file("base", "/secret"), "user.attribute")
 	}},
 	{name: "two names that were one file", gone: chained, damage: func(s *keptStore) error {
 		name := s.file("base", "/same")
@@ -251,8 +251,8 @@ var storeDamages = []struct {
 			return err
 		}
 		return errors.Join(os.Remove(name), os.WriteFile(name, []byte("secret"), 0o600),
-			give(name, owners.Owner{UID: 0, GID: 7}),
-			unix.Setxattr(name, "user.note", []byte("old"), 0), os.Chtimes(name, info.ModTime(), info.ModTime()))
+			chown(name, owners.Owner{UID: 0, GID: 7}),
+			unix.Setxattr(name, "user.attribute", []byte("old"), 0), os.Chtimes(name, info.ModTime(), info.ModTime()))
 	}},
 	{name: "a layer gone", gone: chained[1:],
 		damage: func(s *keptStore) error { return os.RemoveAll(s.layer("middle")) }},

@@ -115,7 +115,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 	}
 	if err := os.MkdirAll(options.StateDir, 0o700); err != nil {
 		return nil, &HostError{
-			Cause: "the directory for the container store cannot be made", Err: err,
+			Cause: "the directory for the container store cannot be created", Err: err,
 			Fix: "name a directory that you can write to with --state-dir",
 		}
 	}

@@ -148,9 +148,9 @@ func xattrRecords(h *tar.Header, o owners.Owner) map[string]string {
 		if isXattr && (ownerxattr.Is(name) || name == ownerxattr.NameFor(mode)) {
 			continue // the header of the member says who owns it
 		}
-		if note, ok := ownerxattr.ForACL(name); ok && isXattr {
+		if replacement, ok := ownerxattr.ForACL(name); ok && isXattr {
 			if list, err := acl.Parse([]byte(value)); err == nil && list.NamesOthers() {
-				key = xattr + note
+				key = xattr + replacement
 			}
 		}
 		records[key] = value

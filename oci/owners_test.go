@@ -21,15 +21,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
 )
 
-// giveAway is a program that changes owners in many ways, and prints the resulting owners.
-func giveAway([]string) error {
+// changeOwners is a program that changes owners in many ways, and prints the resulting owners.
+func changeOwners([]string) error {
 	unix.Umask(0o022)
 	if err := errors.Join(os.MkdirAll("/work/sub", 0o755), os.Chdir("/work")); err != nil {
 		return err
 	}
 	do := func(what string, err error) {
 		if err != nil {
-			fmt.Println(what, "gives", err)
+			fmt.Println(what, "returns", err)
 		}
 	}
 	make := func(name string, mode os.FileMode) {
@@ -84,11 +84,11 @@ func giveAway([]string) error {
 	do("fchown", open.Chown(10, 12))
 	do("chown by /proc", os.Chown(dirfd.ProcPath(int(open.Fd())), -1, 11))
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{"program", "somebody"}
+	cmd.Args = []string{"program", "ordinary"}
 	cmd.Stdout = os.Stdout
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1001,
 		Groups: []uint32{1001, 20}}}
-	do("become somebody", cmd.Run())
+	do("run as an ordinary user", cmd.Run())
 	do("as setpriv", runCopy("/bin/program", "setpriv"))
 	return filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error {
 		return errors.Join(err, printOwner(name))
@@ -131,17 +131,17 @@ func setpriv([]string) error {
 	return err
 }
 
-// somebody changes owners as an ordinary user.
-func somebody([]string) error {
+// ordinary changes owners as an ordinary user.
+func ordinary([]string) error {
 	r, e, s := unix.Getresuid()
 	groups, err := os.Getgroups()
 	fmt.Println("users", r, e, s, "effective", os.Geteuid(), "group", os.Getgid(), os.Getegid(), "groups", groups, err)
-	fmt.Println("become root:", unix.Setresuid(0, 0, 0))
-	fmt.Println("give away:", os.Chown("public/mine", 0, 0))
+	fmt.Println("setresuid to root:", unix.Setresuid(0, 0, 0))
+	fmt.Println("chown to root:", os.Chown("public/mine", 0, 0))
 	err = errors.Join(os.WriteFile("public/mine", nil, 0o666), os.Mkdir("public/dir", 0o777),
 		os.Symlink("x", "public/link"))
 	fmt.Println("make:", err)
-	fmt.Println("give away:", os.Chown("public/mine", 0, -1))
+	fmt.Println("chown to root:", os.Chown("public/mine", 0, -1))
 	fmt.Println("to a group:", os.Chown("public/mine", -1, 20))
 	fmt.Println("to another:", os.Chown("public/mine", -1, 21))
 	return nil
@@ -195,17 +195,17 @@ func printOwner(name string) error {
 	return nil
 }
 
-// wantOwners is the output of giveAway. The tests run with and without a single ID, so that the
+// wantOwners is the output of changeOwners. The tests run with and without a single ID, so that the
 // kernel itself confirms it.
-const wantOwners = `missing gives chown missing: no such file or directory
+const wantOwners = `missing returns chown missing: no such file or directory
 user 0 0 0 group 0 60 60
 user 0 61 61 group 0 0 0
 user 0 0 0 group 0 0 0
 users 1000 1000 1000 effective 1000 group 1001 1001 groups [20 1001] <nil>
-become root: operation not permitted
-give away: chown public/mine: no such file or directory
+setresuid to root: operation not permitted
+chown to root: chown public/mine: no such file or directory
 make: <nil>
-give away: chown public/mine: operation not permitted
+chown to root: chown public/mine: operation not permitted
 to a group: <nil>
 to another: chown public/mine: operation not permitted
 setpriv 71 71 71 72 <nil>
@@ -252,7 +252,7 @@ func TestOwnersMatchTheKernels(t *testing.T) {
 	want := wantOwners
 	if !enoughFor(70000) {
 		want = strings.ReplaceAll(want, "70000:7", "0:0")
-		want = strings.Replace(want, "missing gives", "lchown link gives invalid argument\nmissing gives", 1)
+		want = strings.Replace(want, "missing returns", "lchown link returns invalid argument\nmissing returns", 1)
 	}
 	for _, driver := range []string{host.DriverOverlay, host.DriverVFS} {
 		t.Run(driver, func(t *testing.T) {
@@ -283,10 +283,13 @@ func TestOwnersMatchTheKernels(t *testing.T) {
 	}
 }
 
-// enoughFor reports whether the namespace has a user of that ID.
+// enoughFor reports whether a container has a user of that ID.
 func enoughFor(id int) bool {
 	if here.Isolation == host.IsolationSingle {
 		return true
+	}
+	if here.OwnRange {
+		return id < 1<<16 // of all IDs that the engine has, a container gets the first range
 	}
 	ids, err := host.SameIDs("/proc/self/uid_map")
 	if err != nil {
@@ -306,7 +309,7 @@ func TestProgramsRunAsTheRightUser(t *testing.T) {
 	if err := c.MkdirAll("/work/public", 0o777); err != nil {
 		t.Fatal(err)
 	}
-	p := newProcess("somebody")
+	p := newProcess("ordinary")
 	p.Cwd, p.User.UID, p.User.GID, p.User.AdditionalGids = "/work", 1000, 1001, []uint32{20}
 	want := "users 1000 1000 1000 effective 1000 group 1001 1001 groups [20] <nil>\n"
 	if got := output(t, c, p); !strings.HasPrefix(got, want) {

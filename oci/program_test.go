@@ -115,9 +115,9 @@ var programs = map[string]func(args []string) error{
 		return errors.Join(os.Chdir("/"), look(os.Stdout))
 	},
 	"build": build,
-	// owners and somebody change owners of files, groups creates a file. show DIRECTORY prints
+	// owners and ordinary change owners of files, groups creates a file. show DIRECTORY prints
 	// owners.
-	"owners": giveAway, "somebody": somebody, "groups": groups, "setpriv": setpriv,
+	"owners": changeOwners, "ordinary": ordinary, "groups": groups, "setpriv": setpriv,
 	"show": func(args []string) error {
 		if err := os.Chdir(args[0]); err != nil {
 			return err

@@ -22,7 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/run"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // resolver is the content of the host's /etc/resolv.conf in the tests.
 const resolver = "nameserver 192.0.2.1\n"

@@ -117,10 +117,10 @@ func TestContentsAreReadAgainAfterDays(t *testing.T) {
 func TestVerifyReadsContents(t *testing.T) {
 	t.Parallel()
 	e, file := sealed(t)
-	var told []Damage
-	e.options.Damaged = func(d Damage) { told = append(told, d) }
-	if all, damaged, err := e.Verify(t.Context()); all != 1 || damaged != 0 || err != nil || len(told) != 0 {
-		t.Errorf("intact: %d of %d damaged (%v), reported %v", damaged, all, err, told)
+	var reported []Damage
+	e.options.Damaged = func(d Damage) { reported = append(reported, d) }
+	if all, damaged, err := e.Verify(t.Context()); all != 1 || damaged != 0 || err != nil || len(reported) != 0 {
+		t.Errorf("intact: %d of %d damaged (%v), reported %v", damaged, all, err, reported)
 	}
 	loseBit(t, e, file)
 	if err := use(t, e); err != nil {
@@ -129,8 +129,8 @@ func TestVerifyReadsContents(t *testing.T) {
 	if all, damaged, err := e.Verify(t.Context()); all != 1 || damaged != 1 || err != nil {
 		t.Errorf("damaged: %d of %d damaged (%v)", damaged, all, err)
 	}
-	if len(told) != 1 || told[0].Snapshot.Name != "snapshot" || told[0].Err == nil {
-		t.Errorf("reported %v", told)
+	if len(reported) != 1 || reported[0].Snapshot.Name != "snapshot" || reported[0].Err == nil {
+		t.Errorf("reported %v", reported)
 	}
 	if e.Has("snapshot") {
 		t.Error("the damaged snapshot still exists")

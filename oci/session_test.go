@@ -49,16 +49,16 @@ func TestSessionsMayEndWhileTheyAreListed(t *testing.T) {
 func TestMakeLockedRetriesIfTheDirectoryWasRemoved(t *testing.T) {
 	t.Parallel()
 	parent := t.TempDir()
-	made := 0
+	calls := 0
 	name, lock, err := dirfd.MakeLocked(func() (string, error) {
 		name, err := os.MkdirTemp(parent, "dir-")
-		if made++; made == 1 && err == nil {
+		if calls++; calls == 1 && err == nil {
 			err = dirfd.RemoveUnlocked(name)
 		}
 		return name, err
 	})
-	if err != nil || made != 2 {
-		t.Fatalf("made %d, %v", made, err)
+	if err != nil || calls != 2 {
+		t.Fatalf("%d calls, %v", calls, err)
 	}
 	if err := dirfd.RemoveUnlocked(name); err != nil {
 		t.Error(err)
