@@ -127,7 +127,7 @@ func TestHostileLayersAreRefused(t *testing.T) {
 		`layer 2: member "d/../../.wh.x"`:                      {{fileMember("a")}, {fileMember("d/../../.wh.x")}},
 		`layer 1: member ".wh..": the whiteout names no file`:  {{fileMember(".wh..")}},
 		`layer 1: member ".wh...": the whiteout names no file`: {{fileMember(".wh...")}},
-		`member "lib/x": "lib" is not a directory`: {{fileMember("lib")}, {fileMember("lib/x")}},
+		`member "lib/x": "lib" is not a directory`:             {{fileMember("lib")}, {fileMember("lib/x")}},
 		`layer 2: member "lib/": it makes the link to usr/lib a directory`: {{symlinkMember("lib", "usr/lib")},
 			{{Name: "lib/", Typeflag: tar.TypeDir}, fileMember("lib/x")}},
 		`layer 3: member "b": hard link to "a", which is not`: {{fileMember("a")}, {fileMember(".wh.a")},

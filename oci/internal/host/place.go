@@ -51,8 +51,11 @@ func (p Place) SingleID() bool { return p.Isolation == IsolationSingle }
 // IDs returns how many ids from 0 on can own files, the smaller number of those for users and for groups; 0
 // if there is no limit, as for root without a user namespace, and where owners are extended attributes.
 func (p Place) IDs() (uint32, error) {
-	if p.SingleID() {
+	switch {
+	case p.SingleID():
 		return 0, nil
+	case p.OwnRange:
+		return ownCount, nil // the engine itself has more
 	}
 	least := uint64(math.MaxUint32)
 	for _, file := range []string{"/proc/self/uid_map", "/proc/self/gid_map"} {

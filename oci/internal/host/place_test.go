@@ -18,3 +18,15 @@ func TestIDsAreCountedFromZero(t *testing.T) {
 		}
 	}
 }
+
+func TestIDsOfAContainerAreNotThoseOfTheEngine(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		place Place
+		want  uint32
+	}{{Place{Isolation: IsolationSingle}, 0}, {Place{Isolation: IsolationUserNS, OwnRange: true}, 65536}} {
+		if got, err := tt.place.IDs(); err != nil || got != tt.want {
+			t.Errorf("%+v: got %d, %v", tt.place, got, err)
+		}
+	}
+}
