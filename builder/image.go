@@ -181,7 +181,8 @@ func (d Disk) write(ctx context.Context, image diskimage.Image) error {
 		for i, f := range d.Files {
 			options := format.Options{Compress: f.Compress, ID: d.Layout.ID, Time: d.Time}
 			again := f.Format == format.Raw && d.BlockMap != ""
-			outputs = append(outputs, format.Output{File: files[i], Format: f.Format, Again: again, Options: options})
+			outputs = append(outputs, format.Output{File: files[i], Format: f.Format, KeepInPageCache: again,
+				Options: options})
 			if f.Format == format.Raw {
 				raw = files[i]
 			}

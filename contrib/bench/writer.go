@@ -87,7 +87,7 @@ func (w writer) write(ctx context.Context, name string) (err error) {
 		return err
 	}
 	// Without -sync nothing waits for the disk, so the page cache is used.
-	output := format.Output{File: file, Format: w.format, Again: !w.sync}
+	output := format.Output{File: file, Format: w.format, KeepInPageCache: !w.sync}
 	err = format.Write(ctx, []format.Output{output}, filepath.Dir(name), disk{volume, w.size})
 	if err == nil && w.sync {
 		err = file.Sync()

@@ -17,37 +17,37 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/qcow2"
 )
 
-// Output is one file that a disk goes to.
+// Output is one destination of a disk.
 type Output struct {
 	File   *os.File // empty
 	Format string
-	// Again says that the file will be read as soon as it is written, so that it is worth its place in
-	// memory. It is also right for who does not sync the file, and would rather not wait for the disk.
-	Again bool
+	// KeepInPageCache keeps the file in the page cache, because it will be read soon. It also suits
+	// callers that do not sync the file and do not want to wait for the disk.
+	KeepInPageCache bool
 	Options
 }
 
-// Disk is what goes to the outputs. A diskimage.Image is one.
+// Disk is the content of the outputs. diskimage.Image implements it.
 type Disk interface {
-	// Size is the length of the disk, in whole sectors.
+	// Size returns the length of the disk, in whole sectors.
 	Size() diskimage.Size
 	// Write writes the disk. It is called once.
 	Write(ctx context.Context, w diskimage.RawFile) error
-	// Data lists the parts of the disk outside of which Write writes nothing, in ascending order and apart. It is
-	// false if nobody knows.
+	// Data returns the ranges outside which Write writes nothing, sorted and not adjacent. known is
+	// false if they are unknown.
 	Data() (parts []diskimage.Extent, known bool)
 }
 
-// Write has the disk written once, as a raw image, and writes it to all outputs. The raw image is the first
-// output that is raw. If there is none, it is a file without a name in the directory dir, which must not be
-// on tmpfs for large disks and is best that of the outputs.
+// Write writes the disk once, as a raw image, and converts that to all outputs. The raw image is
+// the first output in raw format. If there is none, it is an unnamed file in the directory dir,
+// which should be that of the outputs and must not be on tmpfs for large disks.
 //
-// A single output of qcow2 without compression is written directly, if the disk knows where its data is: a
-// Debian system of 655 MiB takes 0.58 s with fsync, a raw image 0.63 s, a raw image and qemu-img convert 1.03
-// s. Such an output, and a raw one that is the only one, does not stay in the page cache, where that makes
-// writing faster (ext4, xfs), unless it is to be read again (Output.Again). The other formats cost the
-// detour: time to copy from the page cache, and room for the data of the disk while they are converted, or
-// neither if the file system of both files shares blocks.
+// A single qcow2 output without compression is written directly if the disk knows where its data
+// is: a Debian system of 655 MiB takes 0.58 s with fsync, a raw image 0.63 s, a raw image and
+// qemu-img convert 1.03 s. Such an output, and a raw output that is the only one, bypasses the page
+// cache where that is faster (ext4, xfs), unless Output.KeepInPageCache is set. Other formats take
+// additional time, to copy from the page cache, and room for the data of the disk during the
+// conversion, or neither if the file system shares blocks between the files.
 func Write(ctx context.Context, outputs []Output, dir string, disk Disk) (err error) {
 	for _, o := range outputs {
 		if err := Check(o.Format, o.Compress); err != nil {
@@ -86,9 +86,9 @@ func Write(ctx context.Context, outputs []Output, dir string, disk Disk) (err er
 	return nil
 }
 
-// open lets the only output be written, past the page cache unless the file is needed again.
+// open opens the only output for writing, bypassing the page cache unless the file is needed again.
 func (o Output) open(write func(dst qcow2.Destination) error) (err error) {
-	if o.Again {
+	if o.KeepInPageCache {
 		return write(o.File)
 	}
 	file := direct.Open(o.File)
@@ -96,7 +96,7 @@ func (o Output) open(write func(dst qcow2.Destination) error) (err error) {
 	return write(file)
 }
 
-// writeQcow2 writes the disk into a qcow2 file as its data comes.
+// writeQcow2 writes the disk directly into a qcow2 file.
 func writeQcow2(ctx context.Context, dst qcow2.Destination, disk Disk, data []diskimage.Extent) error {
 	ranges := make([]qcow2.Range, len(data))
 	for i, e := range data {
@@ -112,13 +112,13 @@ func writeQcow2(ctx context.Context, dst qcow2.Destination, disk Disk, data []di
 	return file.Finish()
 }
 
-// createUnnamed makes a file that is gone when it is closed.
+// createUnnamed creates a file that is removed when it is closed.
 func createUnnamed(dir string) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err == nil {
 		return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil
 	}
-	file, err := os.CreateTemp(dir, ".vmdebootstrap-") // where the file system has no O_TMPFILE
+	file, err := os.CreateTemp(dir, ".vmdebootstrap-") // if the file system has no O_TMPFILE
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func createUnnamed(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// rawUnit is the unit in which a raw image is searched for zeros.
+// rawUnit is the granularity of the search for zeros in a raw image.
 const rawUnit = 64 << 10
 
 // convertRaw makes a sparse copy.
