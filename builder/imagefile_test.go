@@ -76,11 +76,11 @@ func TestDiskOptionsAreCheckedTogether(t *testing.T) {
 		want   string
 	}{
 		{"unknown format", func(o *Options) { o.Formats = []string{"qcow"} },
-			`--format: image format "qcow": not one of raw, qcow2`},
+			`--format: unknown image format "qcow"; want one of raw, qcow2`},
 		{"two of one name", func(o *Options) { o.Formats = []string{"vhd,vhd-fixed"} },
 			`--format: vhd and vhd-fixed would both be written to "new.vhd"`},
 		{"compressed raw", func(o *Options) { o.Compress = "zstd" },
-			`--compress: compression "zstd": image format raw has only none`},
+			`--compress: unknown compression "zstd" of image format raw; want one of none`},
 		{"unknown compression", func(o *Options) { o.Formats, o.Compress = []string{"qcow2"}, "xz" },
 			`--compress: compression "xz"`},
 		{"two wishes", func(o *Options) { o.ConvertQcow2, o.Formats = true, []string{"vdi"} },

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package format knows the formats of disk image files by name: which there are, which one a file name asks for, and
-// how a file is written in each.
+// Package format defines the formats of disk image files by name: which exist, which one a file
+// name implies, and how to write each.
 //
 //	raw        the disk as it is, a sparse file
 //	qcow2      QEMU and KVM, OpenStack
@@ -11,9 +11,9 @@
 //	vhdx       Hyper-V, dynamic
 //	vdi        VirtualBox, dynamic
 //
-// The same disk and options give the same file, byte by byte. The formats other than raw are made from a raw image, see
-// the packages of their names, but for qcow2 without compression, which Write can write directly. Not supported:
-// reading any of them.
+// The same disk and options always result in the same file. Formats other than raw are made from a
+// raw image, see the packages of their names, except that Write can write qcow2 without compression
+// directly. Not supported: reading any of them.
 package format
 
 import (
@@ -34,45 +34,46 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vmdk"
 )
 
-// Names of formats: Raw needs no conversion, Qcow2 may need none.
+// Names of formats that this package treats specially: Raw needs no conversion, Qcow2 may need
+// none.
 const (
 	Raw   = "raw"
 	Qcow2 = "qcow2"
 )
 
-// Ways of compression.
+// Compressions of formats.
 const (
 	None = "none"
 	Zlib = "zlib"
 	Zstd = "zstd"
 )
 
-// Format is what a kind of file is called and can do.
+// Format describes a format.
 type Format struct {
 	Name string
-	// Suffixes are the ends of file names that ask for the format, the usual one first. They are in lower case and
-	// begin with a dot. One that two formats share asks for the first of them.
+	// Suffixes are the file name suffixes of the format, the usual one first, in lower case and
+	// with the dot. A suffix of two formats stands for the first of them.
 	Suffixes []string
-	// Compressions are the possible values of Options.Compress; the first is what happens without one.
+	// Compressions are the valid values of Options.Compress; the first is the default.
 	Compressions []string
 	convert      func(ctx context.Context, dst, src *os.File, opts Options) error
 }
 
-// Options say how a file is written. The zero value is the default of every format. A format ignores what it has
-// no place for.
+// Options are the options of an output. The zero value is the default of every format. A format
+// ignores options that it cannot store.
 type Options struct {
 	// Compress is one of the format's Compressions, or empty for the first of them.
 	Compress string
-	// ID identifies the disk. Without one it is made from the beginning of the disk.
+	// ID identifies the disk. The default is derived from the start of the disk.
 	ID uuid.UUID
-	// Time is when the disk was made.
+	// Time is the creation time of the disk.
 	Time time.Time
-	// Workers is the number of goroutines that read and compress; 0 is one for each processor. It does not change
-	// the output.
+	// Workers is the number of goroutines that read and compress; 0 means one per processor. It
+	// does not change the output.
 	Workers int
 }
 
-// formats has all formats, in the order in which they are listed to users.
+// formats are all formats, in the order in which users see them.
 var formats = []Format{
 	{Raw, []string{".img", ".raw"}, []string{None}, convertRaw},
 	{Qcow2, []string{".qcow2"}, []string{None, Zlib, Zstd},
@@ -102,7 +103,7 @@ var formats = []Format{
 		}},
 }
 
-// Formats lists all formats, raw first.
+// Formats returns all formats, raw first.
 func Formats() []Format {
 	list := slices.Clone(formats)
 	for i, f := range list {
@@ -111,7 +112,7 @@ func Formats() []Format {
 	return list
 }
 
-// BySuffix returns the name of the format that a file name asks for. Upper and lower case are the same.
+// BySuffix returns the name of the format that a file name implies, ignoring case.
 func BySuffix(filename string) (name string, ok bool) {
 	suffix := strings.ToLower(filepath.Ext(filename))
 	for _, f := range formats {
@@ -122,8 +123,8 @@ func BySuffix(filename string) (name string, ok bool) {
 	return "", false
 }
 
-// FileName returns a name like that of a file to one of a format: the suffix, if it asks for another format,
-// is replaced by the usual one, and added if there is none.
+// FileName returns a file name with the suffix of a format: a suffix of another format is replaced
+// by the usual one, which is appended if there is no suffix.
 func FileName(filename, name string) (string, error) {
 	f, err := find(name, "")
 	if err != nil {
@@ -139,13 +140,14 @@ func FileName(filename, name string) (string, error) {
 	return filename + f.Suffixes[0], nil
 }
 
-// Check reports whether there is a format of that name with that compression (Options.Compress).
+// Check returns an error if there is no format of that name with that compression
+// (Options.Compress).
 func Check(name, compress string) error {
 	_, err := find(name, compress)
 	return err
 }
 
-// find returns the format of a name, if it has a compression.
+// find returns the format with a name, and checks that it has the compression.
 func find(name, compress string) (Format, error) {
 	names := make([]string, len(formats))
 	for i, f := range formats {
@@ -153,17 +155,18 @@ func find(name, compress string) (Format, error) {
 			continue
 		}
 		if compress != "" && !slices.Contains(f.Compressions, compress) {
-			return f, fmt.Errorf("compression %q: image format %s has only %s", compress, name,
+			return f, fmt.Errorf("unknown compression %q of image format %s; want one of %s", compress, name,
 				strings.Join(f.Compressions, ", "))
 		}
 		return f, nil
 	}
-	return Format{}, fmt.Errorf("image format %q: not one of %s", name, strings.Join(names, ", "))
+	return Format{}, fmt.Errorf("unknown image format %q; want one of %s", name, strings.Join(names, ", "))
 }
 
-// Convert writes the raw disk image in src to dst, an empty file, in the format of that name. The size of the disk is
-// the length of src, rounded up to whole sectors of 512 bytes. Convert does not sync. What an error has left in dst is
-// of no use. The offsets of both files are undefined afterwards.
+// Convert writes the raw disk image in src to dst, an empty file, in the format with that name. The
+// size of the disk is the length of src, rounded up to whole sectors of 512 bytes. Convert does not
+// sync. After an error, the content of dst is useless. The offsets of both files are undefined
+// afterwards.
 func Convert(ctx context.Context, name string, dst, src *os.File, opts Options) error {
 	f, err := find(name, opts.Compress)
 	if err != nil {

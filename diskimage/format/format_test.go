@@ -22,7 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage/rawimagetest"
 )
 
-// qemuNames has what QEMU calls formats differently.
+// qemuNames are QEMU's names of formats, where they differ.
 var qemuNames = map[string]string{"vhd": "vpc", "vhd-fixed": "vpc"}
 
 func qemuName(name string) string {
@@ -53,21 +53,21 @@ func TestConvertKeepsSizeAndContent(t *testing.T) {
 	})
 }
 
-func TestConvertRefusesOutputThatIsNotEmpty(t *testing.T) {
+func TestConvertRejectsOutputThatIsNotEmpty(t *testing.T) {
 	t.Parallel()
 	raw := rawimagetest.Random(11).Make(t)
 	for _, f := range format.Formats() {
 		if f.Name == "vmdk" {
-			continue // is a stream: any writer will do
+			continue // is a stream, for which any writer is suitable
 		}
 		err := format.Convert(t.Context(), f.Name, rawimagetest.Random(1).Make(t), raw, format.Options{})
 		if err == nil || !strings.Contains(err.Error(), "not empty") {
-			t.Errorf("%s: got %v, want that the file is not empty", f.Name, err)
+			t.Errorf("%s: got %v, want an error that the file is not empty", f.Name, err)
 		}
 	}
 }
 
-// fileLimit is the environment variable that tells the test that it runs in a process of its own.
+// fileLimit is the environment variable that is set in the child process of a test.
 const fileLimit = "FORMAT_TEST_FILE_LIMIT"
 
 func TestConvertReportsWhyFileCannotGrow(t *testing.T) {
@@ -90,7 +90,7 @@ func TestConvertReportsWhyFileCannotGrow(t *testing.T) {
 	each(t, func(t *testing.T, name string, convert rawimagetest.Convert) {
 		err := convert(t.Context(), rawimagetest.Create(t), raw)
 		if !errors.Is(err, unix.EFBIG) || !strings.Contains(err.Error(), "offset") {
-			t.Errorf("got %v, want %v and where", err, unix.EFBIG)
+			t.Errorf("got %v, want %v with an offset", err, unix.EFBIG)
 		}
 	})
 }
@@ -110,7 +110,7 @@ func TestConvertEndsWhenTheContextDoes(t *testing.T) {
 // caseDisk is a test case as a disk.
 type caseDisk struct {
 	rawimagetest.Case
-	data  bool  // known where it is
+	data  bool  // Data returns the ranges of the data
 	err   error // of Write
 	wrote func(diskimage.RawFile)
 }
@@ -189,7 +189,7 @@ func TestSeveralFormatsCostOneWrite(t *testing.T) {
 	}
 }
 
-func TestWriteGivesTheErrorOfTheImage(t *testing.T) {
+func TestWriteReturnsTheErrorOfTheImage(t *testing.T) {
 	t.Parallel()
 	want := errors.New("no such tree")
 	for _, f := range format.Formats() {
@@ -205,7 +205,7 @@ func TestWriteGivesTheErrorOfTheImage(t *testing.T) {
 	}
 }
 
-func TestSuffixNamesTheFormat(t *testing.T) {
+func TestBySuffixFindsTheFormat(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		file, want string
@@ -230,7 +230,7 @@ func TestSuffixNamesTheFormat(t *testing.T) {
 	}
 }
 
-func TestCheckNamesWhatIsPossible(t *testing.T) {
+func TestCheckListsTheValidNames(t *testing.T) {
 	t.Parallel()
 	for _, f := range format.Formats() {
 		if err := format.Check(f.Name, ""); err != nil {
@@ -238,11 +238,11 @@ func TestCheckNamesWhatIsPossible(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ name, compress, want string }{
-		{"qcow", "", `image format "qcow": not one of raw, qcow2, vmdk, vhd, vhd-fixed, vhdx, vdi`},
-		{"", "", `image format ""`},
-		{"vdi", "zlib", `compression "zlib": image format vdi has only none`},
-		{"vmdk", "none", `has only zlib`},
-		{"qcow2", "xz", `has only none, zlib, zstd`},
+		{"qcow", "", `unknown image format "qcow"; want one of raw, qcow2, vmdk, vhd, vhd-fixed, vhdx, vdi`},
+		{"", "", `unknown image format ""`},
+		{"vdi", "zlib", `unknown compression "zlib" of image format vdi; want one of none`},
+		{"vmdk", "none", `want one of zlib`},
+		{"qcow2", "xz", `want one of none, zlib, zstd`},
 	} {
 		if err := format.Check(test.name, test.compress); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q, %q: got %v, want %q", test.name, test.compress, err, test.want)
@@ -250,8 +250,8 @@ func TestCheckNamesWhatIsPossible(t *testing.T) {
 	}
 }
 
-// The list is the caller's: changing it changes nothing here.
-func TestFormatsGivesACopy(t *testing.T) {
+// The slice belongs to the caller: changing it must not change the package's.
+func TestFormatsReturnsACopy(t *testing.T) {
 	t.Parallel()
 	list := format.Formats()
 	for i := range list {

@@ -20,10 +20,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage/rawimagetest"
 )
 
-// fullDisk is the environment variable that tells the test that it may mount: it holds a directory.
+// fullDisk is the environment variable that holds a directory in the child process, which may
+// mount.
 const fullDisk = "FORMAT_TEST_FULL_DISK"
 
-// TestFullDiskLeavesNothing writes to file systems that are full after some bytes.
+// TestFullDiskLeavesNothing writes to file systems that become full after some bytes.
 func TestFullDiskLeavesNothing(t *testing.T) {
 	dir := os.Getenv(fullDisk)
 	if dir == "" {
@@ -52,8 +53,7 @@ func TestFullDiskLeavesNothing(t *testing.T) {
 		}
 		for _, f := range format.Formats() {
 			for _, compression := range f.Compressions {
-				// With the raw image on the full file system as well or with none, and with only the
-				// converted one there.
+				// The raw image is on the full file system, too, or in another directory.
 				for _, scratch := range []string{dir, t.TempDir()} {
 					name := fmt.Sprintf("%s %s after %d bytes, raw image in %s", f.Name, compression, size,
 						filepath.Base(scratch))
@@ -62,7 +62,7 @@ func TestFullDiskLeavesNothing(t *testing.T) {
 				}
 			}
 		}
-		if err := unix.Unmount(dir, 0); err != nil { // fails if a file is open still
+		if err := unix.Unmount(dir, 0); err != nil { // fails if a file is still open
 			t.Error(err)
 		}
 	}
@@ -76,29 +76,29 @@ func checkFullDisk(t *testing.T, name, dir, scratch string, raw rawimagetest.Cas
 	})
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) ||
 		!strings.Contains(err.Error(), "is full") {
-		t.Errorf("%s: got %v, want %v and where", name, err, unix.ENOSPC)
+		t.Errorf("%s: got %v, want %v with the directory", name, err, unix.ENOSPC)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%s: %v is left behind (%v)", name, left, err)
 	}
 }
 
-// limitedFile is a file on a disk that is full after some bytes.
+// limitedFile is a file on a disk that becomes full after some bytes.
 type limitedFile struct {
 	*os.File
 	room *diskimagetest.FullWriter
 }
 
-// WriteAt implements io.WriterAt. It writes what fits, as pwrite(2) does.
+// WriteAt implements io.WriterAt. It writes the bytes that fit, as pwrite(2) does.
 func (f limitedFile) WriteAt(b []byte, offset int64) (int, error) {
 	n, full := f.room.WriteAt(b, offset)
 	n, err := f.File.WriteAt(b[:n], offset)
 	return n, errors.Join(err, full)
 }
 
-// Wherever on a whole disk it happens, in the table, a FAT, an ext4, its metadata or a swap area: nothing is left, and
-// the error says what was being written.
-func TestDiskThatIsFullAtAnyByteLeavesNothing(t *testing.T) {
+// Wherever the disk becomes full, in the table, a FAT, an ext4, its metadata or a swap area,
+// nothing is left behind, and the error names what was being written.
+func TestDiskFullAtAnyByteLeavesNothing(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join(t.TempDir(), "root")
 	makeTree(t, root, false)

@@ -24,12 +24,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/swap"
 )
 
-// repeatVariable tells a test that it runs again, in another environment: on which directory, and where to write.
+// repeatVariable holds, in the child process of a test, the directory to read and the one to write
+// to.
 const repeatVariable = "FORMAT_TEST_REPEAT"
 
-// A whole disk, with each kind of file system and in each format, depends on nothing around the program: time
-// zone, umask, number of processors, the order in which a directory lists its files, what else is written,
-// the day.
+// A whole disk, with each kind of file system and in each format, must not depend on the
+// environment: time zone, umask, number of processors, the order in which a directory lists its
+// files, other outputs, the day.
 func TestSameDiskSameBytesEverywhere(t *testing.T) {
 	if value := os.Getenv(repeatVariable); value != "" {
 		root, out, _ := strings.Cut(value, ":")
@@ -84,7 +85,7 @@ func sumOf(t *testing.T, name string) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// makeTree makes the same files each time, in one order or the other.
+// makeTree creates the same files in one order or in the reverse order.
 func makeTree(t *testing.T, root string, backwards bool) {
 	t.Helper()
 	then := time.Date(2024, 2, 29, 12, 34, 56, 789_000_000, time.UTC)
@@ -112,7 +113,8 @@ func makeTree(t *testing.T, root string, backwards bool) {
 	}
 }
 
-// everyVolume plans a disk with each kind of file system, which hold a directory.
+// everyVolume plans a disk with each kind of file system, all of them with the content of a
+// directory.
 func everyVolume(t *testing.T, root string) diskimage.Image {
 	t.Helper()
 	id, then := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001"), time.Unix(1_700_000_000, 0)
@@ -144,7 +146,7 @@ func everyVolume(t *testing.T, root string) diskimage.Image {
 	return image
 }
 
-// writeEverything writes a disk in each format by itself, and in all of them at once.
+// writeEverything writes a disk in each format separately, and in all formats at once.
 func writeEverything(t *testing.T, root, out string) {
 	t.Helper()
 	image, then := everyVolume(t, root), time.Unix(1_700_000_000, 0)
