@@ -10,13 +10,15 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// fileContent is an open file. It is a bare descriptor, because package os would ask the kernel four more questions
-// about each of thousands of small files.
+// fileContent is the descriptor of an open file. An os.File would cost four more system calls for
+// each of thousands of small files.
 type fileContent int
 
-// openContent opens a file of the tree again and makes sure that it is still the same one.
+// openContent opens a file of the tree again and checks that it is still the same file.
 func openContent(root *os.File, name string, id inode, size int64) (Content, error) {
 	fd, err := openBelow(root, name, 0)
 	if err != nil {
@@ -56,12 +58,12 @@ func (c fileContent) InFile() (fd int, offset int64) { return int(c), 0 }
 // Close implements io.Closer.
 func (c fileContent) Close() error { return os.NewSyscallError("close", unix.Close(int(c))) }
 
-// openAt opens one name in a directory without following a link.
+// openAt opens a name in a directory without following symbolic links.
 func openAt(dir int, base string, flags int) (int, error) {
 	return unix.Openat(dir, base, flags|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 
-// openBelow opens a path under root, none of whose parts may be a symbolic link.
+// openBelow opens a path under root, no part of which may be a symbolic link.
 func openBelow(root *os.File, name string, flags int) (int, error) {
 	defer runtime.KeepAlive(root)
 	fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
@@ -77,8 +79,9 @@ func openBelow(root *os.File, name string, flags int) (int, error) {
 	return -1, err
 }
 
-// openParts is openBelow for Linux before 5.6, where a seccomp filter does not know the call, and for paths that are
-// too long for one call: it opens one part of the path after the other. The path must not hold "..".
+// openParts is openBelow for Linux before 5.6, for seccomp filters that do not know openat2, and
+// for paths that are too long for one call: it opens the parts of the path one by one. The path
+// must not contain "..".
 func openParts(root int, name string, flags int) (int, error) {
 	dir, rest := root, name
 	for {
@@ -98,28 +101,26 @@ func openParts(root int, name string, flags int) (int, error) {
 	}
 }
 
-// findData lists the parts of a sparse file that are not holes; nil if there are no holes after all.
+// findData returns the ranges of a sparse file that are not holes, or nil if there are no holes.
 func findData(dir int, base string, size int64) ([]Extent, error) {
 	fd, err := openAt(dir, base, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
+	file := os.NewFile(uintptr(fd), base)
+	defer file.Close()
+	image, err := rawimage.Open(file)
+	if err != nil {
+		return nil, err
+	}
 	data := []Extent{}
 	for offset := int64(0); offset < size; {
-		start, err := unix.Seek(fd, offset, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
+		start, end, ok, err := image.NextData(offset)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || start >= size {
 			break // only a hole is left
-		}
-		if err != nil {
-			return nil, err
-		}
-		end, err := unix.Seek(fd, start, unix.SEEK_HOLE)
-		if err != nil {
-			return nil, err
-		}
-		if start >= size || end <= start {
-			break
 		}
 		end = min(end, size)
 		data = append(data, Extent{Offset: start, Length: end - start})

@@ -67,11 +67,11 @@ func (m *Image) NextData(offset int64) (start, end int64, ok bool, err error) {
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		return offset, m.length, true, nil // holes are unknown: block devices, some network file systems
 	case err != nil:
-		return 0, 0, false, fmt.Errorf("find data in raw image at offset %d: %w", offset, err)
+		return 0, 0, false, fmt.Errorf("find data in %s at offset %d: %w", m.file.Name(), offset, err)
 	}
 	end, err = m.file.Seek(start, unix.SEEK_HOLE)
 	if err != nil {
-		return 0, 0, false, fmt.Errorf("find hole in raw image at offset %d: %w", start, err)
+		return 0, 0, false, fmt.Errorf("find hole in %s at offset %d: %w", m.file.Name(), start, err)
 	}
 	return start, min(end, m.length), start < m.length, nil
 }
