@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package acl reads and writes POSIX access control lists in the binary forms that Linux has for them.
+// Package acl reads and writes POSIX access control lists in the binary forms of Linux.
 //
-// The form of the extended attributes system.posix_acl_access and system.posix_acl_default is what programs
-// see (include/uapi/linux/posix_acl_xattr.h), and what pax archives hold as SCHILY.xattr records. ext4 and
-// f2fs leave out the IDs of entries that have none (fs/ext4/acl.h, fs/f2fs/acl.h); XFS has a form of its own
-// (fs/xfs/libxfs/xfs_format.h).
+// The form of the extended attributes system.posix_acl_access and system.posix_acl_default is that
+// of system calls (include/uapi/linux/posix_acl_xattr.h), and of SCHILY.xattr records in pax
+// archives. ext4 and f2fs omit the IDs of entries without one (fs/ext4/acl.h, fs/f2fs/acl.h); XFS
+// has its own form (fs/xfs/libxfs/xfs_format.h).
 //
-// The text form, which pax archives hold as SCHILY.acl records (star(4); tar --acls), is not supported: it
-// names users and groups by names that mean nothing without the archive's own passwd and group files.
+// The text form, which pax archives store in SCHILY.acl records (star(4); tar --acls), is not
+// supported: it names users and groups by names that mean nothing without the archive's own passwd
+// and group files.
 package acl
 
 import (
@@ -23,7 +24,7 @@ const (
 	Default = "system.posix_acl_default"
 )
 
-// Tag says whom an entry is about.
+// Tag says to whom an entry applies.
 type Tag uint16
 
 // The tags of include/uapi/linux/posix_acl.h. Only User and Group have an ID.
@@ -36,7 +37,7 @@ const (
 	Other    Tag = 0x20
 )
 
-// NoID is the ID of entries that have none (ACL_UNDEFINED_ID).
+// NoID is the ID of entries without one (ACL_UNDEFINED_ID).
 const NoID = ^uint32(0)
 
 // Entry is one line of a list.
@@ -46,29 +47,29 @@ type Entry struct {
 	ID   uint32
 }
 
-// hasID reports whether the ID of an entry means something.
+// hasID reports whether the entry has an ID.
 func (e Entry) hasID() bool { return e.Tag == User || e.Tag == Group }
 
-// List is an access control list. Order, unknown tags and IDs that mean nothing are kept as they are read.
+// List is an access control list. Order, unknown tags and unused IDs are kept as they were read.
 type List []Entry
 
-// The forms, in little-endian order but for XFS: a header, then the entries.
+// All forms consist of a header and the entries, in little-endian order except for XFS.
 const (
 	versionXattr = 2 // POSIX_ACL_XATTR_VERSION
 	versionDisk  = 1 // EXT4_ACL_VERSION, F2FS_ACL_VERSION
 	headerSize   = 4
 	shortSize    = 4 // tag and permissions, two bytes each
-	entrySize    = 8 // and the ID
+	entrySize    = 8 // with the ID
 )
 
 // IsName reports whether an extended attribute holds a list.
 func IsName(xattr string) bool { return xattr == Access || xattr == Default }
 
-// Parse reads the form of the extended attributes.
+// Parse decodes the form of the extended attributes.
 func Parse(value []byte) (List, error) {
 	le := binary.LittleEndian
 	if len(value) < headerSize || le.Uint32(value) != versionXattr || (len(value)-headerSize)%entrySize != 0 {
-		return nil, fmt.Errorf("%d bytes that are not an access control list of version %d", len(value), versionXattr)
+		return nil, fmt.Errorf("not an access control list of version %d: %d bytes", versionXattr, len(value))
 	}
 	list := make(List, 0, (len(value)-headerSize)/entrySize)
 	for b := range slices.Chunk(value[headerSize:], entrySize) {
@@ -77,7 +78,7 @@ func Parse(value []byte) (List, error) {
 	return list, nil
 }
 
-// Xattr returns the form of the extended attributes.
+// Xattr encodes the form of the extended attributes.
 func (l List) Xattr() []byte {
 	le := binary.LittleEndian
 	value := le.AppendUint32(make([]byte, 0, headerSize+len(l)*entrySize), versionXattr)
@@ -87,22 +88,22 @@ func (l List) Xattr() []byte {
 	return value
 }
 
-// ParseDisk reads the form that ext4 and f2fs have on the disk.
+// ParseDisk decodes the form that ext4 and f2fs have on the disk.
 func ParseDisk(value []byte) (List, error) {
 	le := binary.LittleEndian
 	if len(value) < headerSize || le.Uint32(value) != versionDisk {
-		return nil, fmt.Errorf("%d bytes that are not an access control list of version %d", len(value), versionDisk)
+		return nil, fmt.Errorf("not an access control list of version %d: %d bytes", versionDisk, len(value))
 	}
 	var list List
 	for rest := value[headerSize:]; len(rest) > 0; {
 		if len(rest) < shortSize {
-			return nil, fmt.Errorf("an access control list that ends inside of entry %d", len(list))
+			return nil, fmt.Errorf("access control list ends inside entry %d", len(list))
 		}
 		e := Entry{Tag(le.Uint16(rest)), le.Uint16(rest[2:]), NoID}
 		rest = rest[shortSize:]
 		if e.hasID() {
 			if len(rest) < entrySize-shortSize {
-				return nil, fmt.Errorf("an access control list that ends inside of entry %d", len(list))
+				return nil, fmt.Errorf("access control list ends inside entry %d", len(list))
 			}
 			e.ID, rest = le.Uint32(rest), rest[entrySize-shortSize:]
 		}
@@ -111,7 +112,7 @@ func ParseDisk(value []byte) (List, error) {
 	return list, nil
 }
 
-// Disk returns the form that ext4 and f2fs have on the disk.
+// Disk encodes the form that ext4 and f2fs have on the disk.
 func (l List) Disk() []byte {
 	le := binary.LittleEndian
 	value := le.AppendUint32(nil, versionDisk)
@@ -128,7 +129,8 @@ func (e Entry) appendShort(value []byte) []byte {
 	return binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16(value, uint16(e.Tag)), e.Perm)
 }
 
-// XFS returns the form of XFS (struct xfs_acl): a count, then entries of tag, ID and permissions, big-endian.
+// XFS encodes the form of XFS (struct xfs_acl): a count, then entries of tag, ID and permissions,
+// big-endian.
 func (l List) XFS() []byte {
 	be := binary.BigEndian
 	value := be.AppendUint32(nil, uint32(len(l)))
@@ -141,7 +143,7 @@ func (l List) XFS() []byte {
 	return value
 }
 
-// NamesOthers reports whether a list is about users or groups other than root.
+// NamesOthers reports whether the list has an entry for a user or group other than root.
 func (l List) NamesOthers() bool {
 	return slices.ContainsFunc(l, func(e Entry) bool { return e.hasID() && e.ID != 0 })
 }
@@ -149,9 +151,9 @@ func (l List) NamesOthers() bool {
 // classBits is the number of permission bits of one class in a mode.
 const classBits = 3
 
-// classes returns the places of the entries that say the same as the mode, by class: others, group, owner. A
-// mask stands for the group (acl(5), "Correspondence between ACL entries and file permission bits"). -1 is
-// none.
+// classes returns the indexes of the entries that correspond to the bits of the mode, by class:
+// others, group, owner. A mask corresponds to the group bits (acl(5), "Correspondence between ACL
+// entries and file permission bits"). -1 means no entry.
 func (l List) classes() [3]int {
 	first := func(tag Tag) int { return slices.IndexFunc(l, func(e Entry) bool { return e.Tag == tag }) }
 	group := first(Mask)
@@ -161,7 +163,7 @@ func (l List) classes() [3]int {
 	return [3]int{first(Other), group, first(UserObj)}
 }
 
-// Permissions returns the nine permission bits that a file with this access list has in its mode.
+// Permissions returns the nine permission bits in the mode of a file with this access list.
 func (l List) Permissions() (mode uint32) {
 	for class, at := range l.classes() {
 		if at >= 0 {
@@ -171,7 +173,7 @@ func (l List) Permissions() (mode uint32) {
 	return mode
 }
 
-// WithMode returns the list that a file has after chmod(2), which the kernel would have changed with the mode.
+// WithMode returns the list after chmod(2): the kernel changes the list together with the mode.
 func (l List) WithMode(mode uint32) List {
 	l = slices.Clone(l)
 	for class, at := range l.classes() {

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// example is what "setfacl -m u:1000:r,g:5:rx" makes of a file of mode 0750, with the permissions of its mode
-// in between.
+// example is the result of "setfacl -m u:1000:r,g:5:rx" for a file of mode 0750.
 var example = List{
 	{UserObj, 7, NoID}, {User, 4, 1000}, {GroupObj, 5, NoID}, {Group, 5, 5}, {Mask, 5, NoID}, {Other, 0, NoID},
 }
@@ -45,7 +44,7 @@ var (
 	}
 )
 
-func TestFormsHoldTheExample(t *testing.T) {
+func TestFormsEncodeTheExample(t *testing.T) {
 	t.Parallel()
 	for form, encoded := range map[string]struct{ got, want []byte }{
 		"xattr": {example.Xattr(), exampleXattr}, "disk": {example.Disk(), exampleDisk},
@@ -63,7 +62,7 @@ func TestFormsHoldTheExample(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoListIsRefused(t *testing.T) {
+func TestParseRejectsInvalidLists(t *testing.T) {
 	t.Parallel()
 	for _, bad := range [][]byte{nil, {1, 0, 0, 0}, {2, 0, 0, 0, 1}, exampleXattr[:len(exampleXattr)-4]} {
 		if _, err := Parse(bad); err == nil {
@@ -78,7 +77,7 @@ func TestWhatIsNoListIsRefused(t *testing.T) {
 	}
 }
 
-func TestModeAndListSayTheSame(t *testing.T) {
+func TestModeAndListCorrespond(t *testing.T) {
 	t.Parallel()
 	plain := List{{UserObj, 6, NoID}, {GroupObj, 4, NoID}, {Other, 0, NoID}}
 	for _, tt := range []struct {
@@ -123,7 +122,7 @@ func FuzzParse(f *testing.F) {
 			}
 			disk, err := ParseDisk(list.Disk())
 			if err != nil || len(disk) != len(list) || disk.NamesOthers() != list.NamesOthers() {
-				t.Errorf("% x is %v on the disk, %v", value, disk, err)
+				t.Errorf("% x: on the disk %v, %v", value, disk, err)
 			}
 		}
 		if list, err := ParseDisk(value); err == nil {
@@ -131,7 +130,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("% x became % x", value, got)
 			}
 			if again, err := Parse(list.Xattr()); err != nil || !slices.Equal(again, list) {
-				t.Errorf("% x is %v as an attribute, %v", value, again, err)
+				t.Errorf("% x: as an attribute %v, %v", value, again, err)
 			}
 		}
 	})
