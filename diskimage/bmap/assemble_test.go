@@ -15,7 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/swap"
 )
 
-// assemble plans a disk with each kind of file system that we write, and files with zeros in them.
+// assemble plans a disk with each kind of file system that we write, and with files that contain
+// zeros.
 func assemble(t *testing.T) (diskimage.Image, diskimage.Layout) {
 	t.Helper()
 	id := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001")

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bmap writes block maps: they tell bmaptool(1) which blocks of a raw image it must write to a disk, and how to
-// check them, so that an image of 8 GB with 700 MB in it is flashed in the time of 700 MB.
+// Package bmap writes block maps: they list the blocks of a raw image that bmaptool(1) must write
+// to a disk, with checksums, so that an image of 8 GB with 700 MB of data is flashed in the time of
+// 700 MB.
 //
-// What is not in the map keeps on the disk what was there before. So the map must have every block whose content
-// matters, zeros too: the free part of a FAT, an unused part of an inode table, zeros inside of a file. That is why it
-// is made from what the image's writer knows (diskimage.Image.Used), not from the holes of the file, as bmaptool does
-// it itself, which is right only as long as nobody leaves out zeros that matter. Where there is something in the file
-// that nobody claims, it is in the map as well.
+// bmaptool leaves blocks that are not in the map as they are on the disk. So the map must contain
+// every block whose content matters, including zeros: the free part of a FAT, an unused part of an
+// inode table, zeros inside a file. That is why it is made from the knowledge of the image's writer
+// (diskimage.Image.Used), not from the holes of the file. bmaptool itself uses the holes, which is
+// correct only if no zeros that matter are holes. Data outside the used extents is in the map as
+// well.
 //
-// The format is version 2.0, described in bmaptool/BmapCreate.py of bmap-tools. The same image gives the same map.
-// Not supported: reading, checksums other than SHA-256, earlier versions.
+// The format is version 2.0, described in bmaptool/BmapCreate.py of bmap-tools. The same image
+// always results in the same map. Not supported: reading, checksums other than SHA-256, earlier
+// versions.
 package bmap
 
 import (
@@ -27,17 +30,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Suffix is what the name of the image gets for that of its map; bmaptool finds the map by it.
+// Suffix is appended to the name of an image to form the name of its map, by which bmaptool finds
+// it.
 const Suffix = ".bmap"
 
-// blockSize is the unit of the map, that of most file systems.
+// blockSize is the unit of the map, which is the block size of most file systems.
 const blockSize = 4096
 
-// blockRange is blocks of the image, the last one included.
+// blockRange is a range of blocks of the image, including the last one.
 type blockRange struct{ first, last int64 }
 
-// Write writes the map of a raw image. used are the parts whose content matters, in ascending order and apart. The
-// offset of image is undefined afterwards.
+// Write writes the map of a raw image. used are the extents whose content matters, sorted and not
+// adjacent. The offset of image is undefined afterwards.
 func Write(ctx context.Context, w io.Writer, image *os.File, used []diskimage.Extent) error {
 	raw, err := rawimage.Open(image)
 	if err != nil {
@@ -69,7 +73,7 @@ func Write(ctx context.Context, w io.Writer, image *os.File, used []diskimage.Ex
 		fmt.Fprintf(&list, "        <Range chksum=\"%x\"> %s </Range>\n", h.Sum(nil), numbers)
 		count += r.last - r.first + 1
 	}
-	// The checksum of the file is that of its text with zeros in place of the checksum.
+	// The checksum of the map is computed with zeros in place of the checksum.
 	noSum := strings.Repeat("0", hex.EncodedLen(sha256.Size))
 	text := fmt.Sprintf(template, size, blockSize, rawimage.Blocks(size, blockSize), count, noSum, &list)
 	sum := sha256.Sum256([]byte(text))
@@ -94,7 +98,7 @@ const template = `<?xml version="1.0" ?>
 </bmap>
 `
 
-// mapped returns the blocks in the map: those that are used, and those that are not zeros.
+// mapped returns the blocks in the map: those that are used, and those that are not zero.
 func mapped(ctx context.Context, raw *rawimage.Image, used []diskimage.Extent) ([]blockRange, error) {
 	var ranges []blockRange
 	add := func(offset, length int64) {
@@ -117,7 +121,7 @@ func mapped(ctx context.Context, raw *rawimage.Image, used []diskimage.Extent) (
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for data in the raw image: %w", err)
+		return nil, fmt.Errorf("find data in the raw image: %w", err)
 	}
 	addUsed(raw.Size())
 	return ranges, nil

@@ -17,7 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage/rawimagetest"
 )
 
-// write makes the map of an image and returns its name and its text.
+// write writes the map of an image and returns its name and its text.
 func write(t *testing.T, image *os.File, used []diskimage.Extent) (name, text string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -31,19 +31,19 @@ func write(t *testing.T, image *os.File, used []diskimage.Extent) (name, text st
 	return name, b.String()
 }
 
-func TestBmaptoolCopiesWhatIsInTheImage(t *testing.T) {
+func TestBmaptoolCopiesTheImage(t *testing.T) {
 	t.Parallel()
 	for _, c := range append(rawimagetest.Cases(), rawimagetest.Random(7)) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			if c.Size == 0 {
-				t.Skip("bmaptool knows no empty images")
+				t.Skip("bmaptool does not support empty images")
 			}
 			image := c.Make(t)
 			name, _ := write(t, image, nil)
 			copied := filepath.Join(t.TempDir(), "copy.img")
 			diskimagetest.Run(t, "bmaptool", "--quiet", "copy", "--bmap", name, image.Name(), copied)
-			if err := os.Truncate(copied, c.Size); err != nil { // what ends in a hole
+			if err := os.Truncate(copied, c.Size); err != nil { // bmaptool does not write a hole at the end
 				t.Fatal(err)
 			}
 			diskimagetest.Run(t, "cmp", image.Name(), copied)
@@ -66,8 +66,8 @@ func TestZerosThatMatterAreInTheMap(t *testing.T) {
 	}
 }
 
-// The image is written over a disk that is full of something else, and its file systems are faultless there.
-func TestFlashedImageIsFaultlessOnAUsedDisk(t *testing.T) {
+// The image is flashed to a disk with other content; its file systems must have no errors there.
+func TestFlashedImageHasNoErrorsOnAUsedDisk(t *testing.T) {
 	t.Parallel()
 	image, layout := assemble(t)
 	file, err := os.CreateTemp(t.TempDir(), "*.img")
@@ -121,7 +121,7 @@ func readRange(t *testing.T, name string, offset, length int64) []byte {
 	return b
 }
 
-func TestMapHasNoMoreThanTheImage(t *testing.T) {
+func TestMapEndsWithTheImage(t *testing.T) {
 	t.Parallel()
 	image := rawimagetest.Case{Name: "odd", Size: 10_000,
 		Pieces: []rawimagetest.Piece{{Offset: 9_999, Length: 1, Content: rawimagetest.Noise}}}.Make(t)
