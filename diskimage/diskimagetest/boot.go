@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 )
 
-// Firmware is what a virtual machine starts with.
+// Firmware is the firmware of a virtual machine.
 type Firmware = vm.Firmware
 
 // The kinds of firmware.
@@ -24,22 +24,23 @@ const (
 	SecureBoot = vm.SecureBoot
 )
 
-// Exchange is a line of a conversation on the serial console: when Want, a regular expression, is seen there, Send is
-// typed. The console shows what is typed as well; let Want not match that.
+// Exchange is one step of a dialogue on the serial console: when the regular expression Want
+// matches, Send is typed. The console echoes Send; Want must not match that.
 type Exchange struct{ Want, Send string }
 
-// BootOptions say how to start an image and what to wait for.
+// BootOptions describe how to start an image and when it has booted.
 type BootOptions struct {
 	Firmware Firmware // default BIOS for amd64 and i386, else UEFI
 	Arch     string   // Debian name: amd64 (the default), i386 or arm64
 	// Want is a regular expression for the serial console; the image has booted when it matches. Default "login: ".
 	Want string
-	// Session is what is said on the console before Want is waited for. Each exchange looks at what comes after the one
-	// before it.
+	// Session is the dialogue on the console before Boot waits for Want. Each exchange sees only
+	// what comes after the one before it.
 	Session []Exchange
-	// Keep has the machine write to the image; otherwise the image stays as it is.
+	// Keep lets the machine write to the image; otherwise the image does not change.
 	Keep bool
-	// Timeout ends the wait; default 5 minutes. In software a Debian takes 45 to 120 seconds to its login prompt.
+	// Timeout limits the wait; default 5 minutes. With software emulation, Debian takes 45 to 120
+	// seconds to its login prompt.
 	Timeout time.Duration
 	// Memory in MiB; default 768.
 	Memory int
@@ -47,14 +48,15 @@ type BootOptions struct {
 	Args []string
 }
 
-// accelVariable names the environment variable that overrides QEMU's -accel option. The default is software emulation,
-// which is slow and always works. That /dev/kvm exists says little: in nested virtual machines the guest may hang.
+// accelVariable is the environment variable that overrides QEMU's -accel option. The default is
+// software emulation, which is slow and always works. An existing /dev/kvm is no guarantee: in
+// nested virtual machines the guest may hang.
 const accelVariable = "VMDEBOOTSTRAP_ACCEL"
 
-// Boot starts an image in QEMU and waits until the serial console shows what is wanted. It returns the
-// console's text up to there, without terminal escapes. There is no network, and the machine is stopped in
-// any case. The test fails on time-out, on a message that makes waiting hopeless, and when QEMU ends; it then
-// shows the last lines of the console.
+// Boot starts an image in QEMU and waits until the serial console matches Want. It returns the
+// console's text up to there, without terminal escapes. There is no network, and the machine is
+// always stopped. The test fails on time-out, on a message after which waiting is useless, and when
+// QEMU ends; it then prints the last lines of the console.
 func Boot(t testing.TB, image string, o BootOptions) string {
 	t.Helper()
 	machine := Start(t, vm.Machine{
@@ -73,7 +75,8 @@ func Boot(t testing.TB, image string, o BootOptions) string {
 	return machine.Text()
 }
 
-// Start starts a machine, which ends with the test. What it needs and is not installed is treated as by Tool.
+// Start starts a machine, which ends with the test. Missing programs and files are handled as by
+// Tool.
 func Start(t testing.TB, m vm.Machine) *vm.VM {
 	t.Helper()
 	m.Accel = os.Getenv(accelVariable)
@@ -89,8 +92,8 @@ func Start(t testing.TB, m vm.Machine) *vm.VM {
 	return machine
 }
 
-// Expect waits for a regular expression on the machine's console and returns what was printed up to it. The
-// test fails if it does not come in time.
+// Expect waits for a regular expression on the machine's console and returns the output up to it.
+// The test fails if it does not match in time.
 func Expect(t testing.TB, machine *vm.VM, want string, timeout time.Duration) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)

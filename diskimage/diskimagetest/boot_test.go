@@ -12,6 +12,6 @@ func TestBootRunsABootSector(t *testing.T) {
 	t.Parallel()
 	text := Boot(t, MarkerDisk(t, "disk,1.img"), BootOptions{Want: Marker, Timeout: time.Minute})
 	if !strings.Contains(text, "SeaBIOS") {
-		t.Errorf("the firmware is not on the console:\n%s", text)
+		t.Errorf("no output of the firmware on the console:\n%s", text)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Magic numbers that tell the file systems apart, by their offset in the file system.
+// Offsets of the magic numbers that identify a file system.
 const (
 	extMagicAt  = 1024 + 56 // ext2/3/4 superblock: 53 EF
 	fatMagicAt  = 510       // boot sector: 55 AA
@@ -18,9 +18,9 @@ const (
 	f2fsMagicAt = 1024
 )
 
-// Fsck checks the ext2, ext3, ext4, f2fs or FAT file system in a file with e2fsck, fsck.f2fs or fsck.fat, without
-// changing it, and fails the test if anything at all is found. With an offset and a length in bytes it is that part of
-// the file, a partition.
+// Fsck checks the ext2, ext3, ext4, f2fs or FAT file system in a file with e2fsck, fsck.f2fs or
+// fsck.fat, without changing it. The test fails if they find anything. With an offset and a length
+// in bytes, Fsck checks that part of the file, a partition.
 func Fsck(t testing.TB, image string, part ...int64) {
 	t.Helper()
 	name := image
@@ -55,7 +55,8 @@ func Fsck(t testing.TB, image string, part ...int64) {
 	case string(ext[:]) == "\x53\xef":
 		Run(t, "e2fsck", "-f", "-n", name)
 	case string(fat[:]) == "\x55\xaa":
-		// fsck.fat prints what it finds and ends with 0 for some of it: a faultless check is two lines.
+		// fsck.fat prints what it finds, but sometimes exits with 0: without errors it prints two
+		// lines.
 		out := strings.TrimSpace(Run(t, "fsck.fat", "-n", name))
 		if lines := strings.Split(out, "\n"); len(lines) != 2 {
 			t.Fatalf("fsck.fat -n %s:\n%s", image, out)
@@ -65,8 +66,8 @@ func Fsck(t testing.TB, image string, part ...int64) {
 	}
 }
 
-// FsckF2FS lets fsck.f2fs look at everything, without changing it, and returns its complaints: its exit
-// status tells only of what it could not mend.
+// FsckF2FS checks everything with fsck.f2fs, without changing it, and returns its complaints: the
+// exit status reports only what it could not repair.
 func FsckF2FS(t testing.TB, image string) (complaints []string) {
 	t.Helper()
 	out := Run(t, "fsck.f2fs", "-f", "--dry-run", "--no-kernel-check", image)
@@ -91,7 +92,7 @@ func FsckF2FS(t testing.TB, image string) (complaints []string) {
 	return complaints
 }
 
-// extract copies a part of a file to a sparse file of its own.
+// extract copies a part of a file to a new sparse file.
 func extract(t testing.TB, image string, offset, length int64) string {
 	t.Helper()
 	in, err := os.Open(image)

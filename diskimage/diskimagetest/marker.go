@@ -9,10 +9,11 @@ import (
 	"testing"
 )
 
-// Marker is what the machine code of a MarkerDisk writes.
+// Marker is the output of the machine code on a MarkerDisk.
 const Marker = "MARK reached"
 
-// MarkerDisk makes the smallest image that boots: 512 bytes that write Marker to the serial line of a PC, and stop.
+// MarkerDisk creates the smallest image that boots: 512 bytes that write Marker to the serial port
+// of a PC, and halt.
 func MarkerDisk(t testing.TB, name string) (image string) {
 	t.Helper()
 	code := []byte{

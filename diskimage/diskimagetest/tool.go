@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package diskimagetest helps to test disk images: it finds the programs that judge them, runs file system checks, and
-// starts images in QEMU to see whether they boot. It is for tests only, in the manner of net/http/httptest.
+// Package diskimagetest contains helpers for tests of disk images: it finds the programs that check
+// them, runs file system checks, and boots images in QEMU. It is for tests only, like
+// net/http/httptest.
 //
-// The environment variable REQUIRE_TOOLS=1 turns each skip for a missing program into a failure; continuous integration
-// sets it. Boot is described at BootOptions.
+// The environment variable REQUIRE_TOOLS=1 turns each skip for a missing program into a failure;
+// continuous integration sets it.
 package diskimagetest
 
 import (
@@ -16,10 +17,12 @@ import (
 	"testing"
 )
 
-// systemDirs are where Debian keeps administrators' programs; they are not in an ordinary user's PATH.
+// systemDirs are Debian's directories of administrators' programs; an ordinary user's PATH lacks
+// them.
 var systemDirs = []string{"/usr/sbin", "/sbin"}
 
-// Tool returns the path of a program. If there is none the test is skipped, or fails with REQUIRE_TOOLS=1.
+// Tool returns the path of a program. If there is none, the test is skipped, or fails with
+// REQUIRE_TOOLS=1.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -35,7 +38,8 @@ func Tool(t testing.TB, name string) string {
 	return ""
 }
 
-// File returns the first of several files that exists. If none does the test is skipped, or fails with REQUIRE_TOOLS=1.
+// File returns the first of several files that exists. If there is none, the test is skipped, or
+// fails with REQUIRE_TOOLS=1.
 func File(t testing.TB, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -47,17 +51,18 @@ func File(t testing.TB, names ...string) string {
 	return ""
 }
 
-// Missing ends a test for want of something: it is skipped, or fails with REQUIRE_TOOLS=1.
+// Missing ends a test because something is missing: the test is skipped, or fails with
+// REQUIRE_TOOLS=1.
 func Missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("REQUIRE_TOOLS") == "1" {
-		t.Fatalf("%s is not there, and REQUIRE_TOOLS=1", what)
+		t.Fatalf("%s is missing, and REQUIRE_TOOLS=1", what)
 	}
-	t.Skipf("%s is not there", what)
+	t.Skipf("%s is missing", what)
 }
 
-// Run runs a program found by Tool, in the C locale, and returns its standard output. The test fails if the
-// program does.
+// Run runs a program found by Tool, in the C locale, and returns its standard output. The test
+// fails if the program fails.
 func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), Tool(t, name), args...)
@@ -70,7 +75,7 @@ func Run(t testing.TB, name string, args ...string) string {
 	return stdout.String()
 }
 
-// SparseFile makes a file of zeros that takes no room, and returns its name.
+// SparseFile creates a file that consists of a hole, and returns its name.
 func SparseFile(t testing.TB, size int64) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "sparse.img")

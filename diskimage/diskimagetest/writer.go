@@ -8,14 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FullWriter is an io.WriterAt on which there is room for a number of bytes. The write that goes beyond fails with
-// ENOSPC after what fits, as do all later ones. Content is dropped. Goroutines may share one.
+// FullWriter is an io.WriterAt that accepts a limited number of bytes. The write that exceeds the
+// limit fails with ENOSPC after the bytes that fit, as do all later writes. The content is
+// discarded. It is safe for concurrent use.
 type FullWriter struct {
 	mu   sync.Mutex
 	room int64
 }
 
-// NewFullWriter makes one that takes room bytes.
+// NewFullWriter returns a writer that accepts room bytes.
 func NewFullWriter(room int64) *FullWriter { return &FullWriter{room: room} }
 
 // WriteAt implements io.WriterAt.
@@ -31,5 +32,5 @@ func (w *FullWriter) WriteAt(b []byte, _ int64) (int, error) {
 	return n, unix.ENOSPC
 }
 
-// Room is how much is left.
+// Room returns the number of bytes that still fit.
 func (w *FullWriter) Room() int64 { return w.room }
