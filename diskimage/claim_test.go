@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestBlobsKeepOffEverythingElse(t *testing.T) {
+func TestCheckFreeReportsEveryOverlap(t *testing.T) {
 	t.Parallel()
 	msdos, gpt := twoPartitions(t, MSDOS), twoPartitions(t, GPT)
 	gpt4k := layout(t, Request{Size: 10 * MiB, Table: GPT, SectorSize: SectorSize4K,
@@ -26,11 +26,11 @@ func TestBlobsKeepOffEverythingElse(t *testing.T) {
 		{"boot code", msdos, []Claim{{Extent{0, 440}, "blob"}}, ""},
 		{"next to each other", msdos, []Claim{{Extent{512, 512}, "a"}, {Extent{1024, 512}, "b"},
 			{Extent{0, 440}, "c"}}, ""},
-		{"behind the partitions", layout(t, Request{Size: 10*MiB + 512, Table: MSDOS,
+		{"after the partitions", layout(t, Request{Size: 10*MiB + 512, Table: MSDOS,
 			Partitions: []PartitionRequest{{Role: RoleRoot}}}),
 			[]Claim{{Extent{int64(10 * MiB), 512}, "blob"}}, ""},
-		{"behind a GPT", gpt, []Claim{{Extent{34 * 512, 100}, "blob"}}, ""},
-		{"behind a GPT of large sectors", gpt4k,
+		{"after a GPT", gpt, []Claim{{Extent{34 * 512, 100}, "blob"}}, ""},
+		{"after a GPT of large sectors", gpt4k,
 			[]Claim{{Extent{24 << 10, 100}, "blob"}, {Extent{512, 3584}, "also"}}, ""},
 
 		{"disk signature", msdos, []Claim{{Extent{0, 441}, "blob"}},
@@ -72,7 +72,7 @@ func TestBlobsKeepOffEverythingElse(t *testing.T) {
 	}
 }
 
-// randomClaims makes claims out of random numbers, most of them at the edges of something.
+// randomClaims makes claims from random numbers, most of them at the edges of other ranges.
 func randomClaims(l Layout, next func() uint64) []Claim {
 	edges := []int64{0, mbrSignatureAt, mbrEnd, int64(l.SectorSize), int64(l.gptSize()), int64(MiB), int64(l.Size),
 		int64(l.Size - l.gptSize())}
@@ -92,7 +92,8 @@ func randomClaims(l Layout, next func() uint64) []Claim {
 	return claims
 }
 
-// Claims are taken exactly if nobody else has a byte of theirs, and then the table is as it would be without them.
+// checkClaims checks that claims are accepted if and only if none of their bytes is taken, and that
+// they do not change the table.
 func checkClaims(t *testing.T, l Layout, claims []Claim) {
 	t.Helper()
 	taken := []Extent{{mbrSignatureAt, mbrEnd - mbrSignatureAt}}
@@ -113,7 +114,7 @@ func checkClaims(t *testing.T, l Layout, claims []Claim) {
 		taken = append(taken, c.Extent)
 	}
 	if err := l.CheckFree(claims); (err == nil) != free {
-		t.Errorf("%+v on %+v: got %v, free: %v", claims, l, err, free)
+		t.Errorf("%+v on %+v: got %v, want free: %v", claims, l, err, free)
 	}
 	if !free {
 		return
@@ -134,11 +135,11 @@ func checkClaims(t *testing.T, l Layout, claims []Claim) {
 	}
 	plain := make(memoryFile, l.Size)
 	if err := (Image{Layout: l}).Write(t.Context(), plain); err != nil || !bytes.Equal(w, plain) {
-		t.Errorf("%+v on %+v: the table is another one (%v)", claims, l, err)
+		t.Errorf("%+v on %+v: the table differs (%v)", claims, l, err)
 	}
 }
 
-func TestRandomClaimsAreTakenIfFree(t *testing.T) {
+func TestRandomClaimsAreAcceptedIfFree(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(7, 8))
 	for layouts := 0; layouts < 40; {
@@ -155,7 +156,7 @@ func TestRandomClaimsAreTakenIfFree(t *testing.T) {
 	}
 }
 
-func TestBlobsAndPatchesKeepOffEachOther(t *testing.T) {
+func TestBlobsAndPatchesMustNotOverlap(t *testing.T) {
 	t.Parallel()
 	l := twoPartitions(t, MSDOS)
 	w := make(memoryFile, l.Size)
@@ -172,7 +173,7 @@ func TestBlobsAndPatchesKeepOffEachOther(t *testing.T) {
 		t.Error(err)
 	}
 	if got := string(w[8192:8200]); got != "firmware" {
-		t.Errorf("at the blob's place: got %q", got)
+		t.Errorf("at the blob's offset: got %q", got)
 	}
 }
 
@@ -185,7 +186,7 @@ type usedVolume struct {
 func (v usedVolume) Used() []Extent  { return v.used }
 func (v usedVolume) Zeros() []Extent { return v.zeros }
 
-func TestUsedHasTablesPatchesAndWhatVolumesUse(t *testing.T) {
+func TestUsedHasTableBlobsPatchesAndVolumes(t *testing.T) {
 	t.Parallel()
 	l := twoPartitions(t, GPT)
 	image := Image{

@@ -13,10 +13,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// CopyFile copies what a file holds to dst, whose bytes must all be zero, as Volume.Write does: for a file
-// system that a program has made. Holes are not read. If dst is a part of an open file (FileOf) on a file
-// system that can share blocks between files, data is shared instead of copied. The offset of src is moved
-// around.
+// CopyFile copies the content of a file, for example of a file system that a program has made, to
+// dst, whose bytes must all be zero, as for Volume.Write. Holes are not read. If dst is part of an
+// open file (FileOf) on a file system that can share blocks between files, data is shared instead
+// of copied. CopyFile changes the offset of src.
 func CopyFile(ctx context.Context, dst io.WriterAt, src *os.File) error {
 	image, err := rawimage.Open(src)
 	if err != nil {

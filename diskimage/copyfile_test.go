@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writtenParts is where something is written.
+// writtenParts records the offsets of writes.
 type writtenParts struct {
 	data []byte
 	at   []int64
@@ -24,7 +24,7 @@ func (w *writtenParts) WriteAt(p []byte, offset int64) (int, error) {
 	return copy(w.data[offset:], p), nil
 }
 
-func TestCopyFileLeavesHolesOut(t *testing.T) {
+func TestCopyFileSkipsHoles(t *testing.T) {
 	t.Parallel()
 	const size, far = 64 << 20, 40 << 20
 	src, err := os.Create(filepath.Join(t.TempDir(), "src"))
@@ -38,7 +38,7 @@ func TestCopyFileLeavesHolesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	if at, err := unix.Seek(int(src.Fd()), 1<<20, unix.SEEK_DATA); err != nil || at < far-1<<20 {
-		t.Skipf("no holes here: %d, %v", at, err)
+		t.Skipf("this file system has no holes: %d, %v", at, err)
 	}
 	w := &writtenParts{data: make([]byte, size)}
 	if err := CopyFile(t.Context(), w, src); err != nil {

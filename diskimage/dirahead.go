@@ -11,34 +11,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// aheadLimit is how many entries are kept that the walk has not come to yet.
+// aheadLimit is the maximum number of entries that are read ahead of the walk.
 const aheadLimit = 8192
 
-// readAhead lists directories before a walk comes to them. A walk is nothing but system calls, which take twice as long
-// as the planning that waits for them.
+// readAhead lists directories before a walk reaches them. A walk consists of system calls, which
+// take twice as long as the planning that waits for them.
 type readAhead struct {
-	lister  lister // of the goroutine that walks; its copies are the workers'
+	lister  lister // used by the walking goroutine; each worker has a copy
 	workers sync.WaitGroup
 
 	mu      sync.Mutex
 	changed sync.Cond  // next, pending or stopped
-	next    []*listing // not begun as far as is known; what the walk will need first comes last
-	pending int        // entries that have been read and not been taken
+	next    []*listing // candidates for reading; the one that the walk needs first is the last
+	pending int        // number of entries that were read and not yet taken
 	stopped bool
 }
 
-// newReadAhead starts reading below root, which stays the caller's. owners says that those are in extended attributes.
+// newReadAhead starts reading below root, which the caller closes. owners enables owner xattrs.
 func newReadAhead(root *os.File, owners bool) *readAhead {
 	a := &readAhead{lister: lister{root: root, xattrs: xattrReader{owners: owners}}}
 	a.changed.L = &a.mu
-	for range runtime.GOMAXPROCS(0) - 1 { // the walk itself is one
+	for range runtime.GOMAXPROCS(0) - 1 { // the walk itself uses one
 		own := a.lister
 		a.workers.Go(func() { a.work(&own) })
 	}
 	return a
 }
 
-// rootEntry describes the root.
+// rootEntry returns the entry of the root.
 func (a *readAhead) rootEntry() (Entry, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(a.lister.root.Fd()), &st); err != nil {
@@ -47,7 +47,7 @@ func (a *readAhead) rootEntry() (Entry, error) {
 	return a.lister.entry(newOpenDir(a.lister.root), rootName, rootName, &st)
 }
 
-// take returns what is in a directory, once. After an error there are the entries before it.
+// take returns the content of a directory, once. With an error, it returns the entries before it.
 func (a *readAhead) take(l *listing) ([]child, error) {
 	if a.begin(l) {
 		a.read(&a.lister, l)
@@ -63,8 +63,8 @@ func (a *readAhead) take(l *listing) ([]child, error) {
 	return children, l.err
 }
 
-// help reads other directories until whoever reads l is done with it. What the walk needs next is what the
-// workers begin with, so that it would wait for them all the time.
+// help reads other directories until another goroutine has read l. The workers begin with what the
+// walk needs next, so without this the walk would always wait for them.
 func (a *readAhead) help(l *listing) {
 	for !l.complete() {
 		other := a.tryPop()
@@ -78,7 +78,7 @@ func (a *readAhead) help(l *listing) {
 	}
 }
 
-// begin reports whether the caller is the one who has to read a directory.
+// begin reports whether the caller must read the directory: it is the first to begin.
 func (a *readAhead) begin(l *listing) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -87,7 +87,7 @@ func (a *readAhead) begin(l *listing) bool {
 	return mine
 }
 
-// read reads a directory and queues those in it.
+// read reads a directory and queues its subdirectories.
 func (a *readAhead) read(r *lister, l *listing) {
 	r.list(l)
 	a.mu.Lock()
@@ -115,7 +115,7 @@ func (a *readAhead) work(r *lister) {
 	}
 }
 
-// pop waits for a directory to read; nil means that the walk has ended.
+// pop waits for a directory to read. It returns nil when the walk has ended.
 func (a *readAhead) pop() *listing {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -128,7 +128,7 @@ func (a *readAhead) pop() *listing {
 	return a.popNext()
 }
 
-// tryPop returns a directory to read if there is one.
+// tryPop returns a directory to read, or nil if there is none.
 func (a *readAhead) tryPop() *listing {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -138,7 +138,7 @@ func (a *readAhead) tryPop() *listing {
 	return a.popNext()
 }
 
-// ready reports whether a directory may be read. The lock is held, as for popNext.
+// ready reports whether a directory may be read. The caller holds the lock, as for popNext.
 func (a *readAhead) ready() bool { return len(a.next) > 0 && a.pending <= aheadLimit }
 
 func (a *readAhead) popNext() *listing {
@@ -148,7 +148,7 @@ func (a *readAhead) popNext() *listing {
 	return l
 }
 
-// stop ends the reading and waits until nobody uses the root any more.
+// stop ends the reading and waits until no worker uses the root.
 func (a *readAhead) stop() {
 	a.mu.Lock()
 	a.stopped = true

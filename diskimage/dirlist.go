@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listing is what is in one directory.
+// listing is the content of one directory.
 type listing struct {
 	name  string
-	begun bool          // somebody reads it; guarded by the readAhead
-	done  chan struct{} // closed when what follows is complete
-	// children are in the order of their names.
+	begun bool          // a goroutine reads it; guarded by readAhead.mu
+	done  chan struct{} // closed when the fields below are complete
+	// children are sorted by name.
 	children []child
 	err      error
 }
 
 func newListing(name string) *listing { return &listing{name: name, done: make(chan struct{})} }
 
-// complete reports whether all of it has been read.
+// complete reports whether the directory has been read.
 func (l *listing) complete() bool {
 	select {
 	case <-l.done:
@@ -37,7 +37,7 @@ func (l *listing) complete() bool {
 type child struct {
 	entry  Entry
 	id     inode
-	linked bool     // a file that has other names
+	linked bool     // a file with more than one name
 	sub    *listing // of a directory
 }
 
@@ -47,7 +47,7 @@ type lister struct {
 	xattrs xattrReader
 }
 
-// openDir is an open directory, with the name under which /proc shows what is in it.
+// openDir is an open directory and the path under which /proc shows its content.
 type openDir struct {
 	fd   int
 	path string
@@ -85,7 +85,7 @@ func (r *lister) list(l *listing) {
 	}
 }
 
-// child describes one name of a directory.
+// child returns one name of a directory.
 func (r *lister) child(dir openDir, base, name string) (child, error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir.fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -106,7 +106,7 @@ func (r *lister) child(dir openDir, base, name string) (child, error) {
 
 func inodeOf(st *unix.Stat_t) inode { return inode{st.Dev, st.Ino} }
 
-// entry describes base in dir, whose status is st.
+// entry returns the Entry of base in dir, whose status is st.
 func (r *lister) entry(dir openDir, base, name string, st *unix.Stat_t) (Entry, error) {
 	e := Entry{Name: name, Mode: st.Mode, UID: st.Uid, GID: st.Gid, ModTime: time.Unix(st.Mtim.Unix())}
 	var err error
@@ -140,7 +140,7 @@ func (r *lister) entry(dir openDir, base, name string, st *unix.Stat_t) (Entry, 
 	return e, nil
 }
 
-// readLink reads the text of a symbolic link; size is what stat says of its length.
+// readLink reads the target of a symbolic link; size is its length according to stat.
 func readLink(dir int, base string, size int64) (string, error) {
 	for length := int(size) + 1; ; length *= 2 {
 		buf := make([]byte, length)

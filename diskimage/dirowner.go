@@ -11,7 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
-// applyOwner gives an entry what its attributes of package ownerxattr say, and takes them away.
+// applyOwner applies the attributes of package ownerxattr to an entry, and removes them.
 func applyOwner(e *Entry) error {
 	owner := ownerxattr.NameFor(e.Mode)
 	kept := e.Xattrs[:0]
@@ -30,7 +30,7 @@ func applyOwner(e *Entry) error {
 				return fmt.Errorf("%s: %w", x.Name, err)
 			}
 			if system == acl.Access {
-				list = list.WithMode(e.Mode) // which may have been set later
+				list = list.WithMode(e.Mode) // chmod may have changed it since
 			}
 			x = Xattr{Name: system, Value: list.Xattr()}
 		case ownerxattr.Is(x.Name):

@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
-func TestDirTreeBelievesOwnerXattrsWhenAsked(t *testing.T) {
+func TestDirTreeAppliesOwnerXattrsOnRequest(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	at := func(name string) string { return filepath.Join(root, name) }
@@ -31,7 +31,7 @@ func TestDirTreeBelievesOwnerXattrsWhenAsked(t *testing.T) {
 		unix.Setxattr(at("file"), "user.mine", []byte("x"), 0),
 	)
 	if errors.Is(err, unix.ENOTSUP) {
-		t.Skip("this file system has no attributes of users")
+		t.Skip("this file system has no user xattrs")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -42,17 +42,17 @@ func TestDirTreeBelievesOwnerXattrsWhenAsked(t *testing.T) {
 	if err := unix.Lsetxattr(at("link"), capabilityXattr, []byte(note), 0); err == nil {
 		want[2] = "link 6:65548 []"
 	} else {
-		t.Logf("links: %v", err) // not root, here or in a namespace
+		t.Logf("links: %v", err) // we are not root, not even in a user namespace
 	}
 	for i, e := range list(t, NewDirTree(root, WithOwnerXattrs()))[1:] {
 		var names []string
 		for _, x := range e.Xattrs {
 			names = append(names, x.Name)
 			if x.Name == acl.Access {
-				// Owner, mask and others are those of the mode.
+				// The permissions of owner, mask and others come from the mode.
 				if got, want := string(x.Value[6:8])+string(x.Value[30:32])+string(x.Value[38:40]),
 					"\x06\x00\x04\x00\x00\x00"; got != want {
-					t.Errorf("%s: the list says %q", e.Name, got)
+					t.Errorf("%s: got permissions %q in the access control list", e.Name, got)
 				}
 			}
 		}
@@ -71,11 +71,11 @@ func TestDirTreeBelievesOwnerXattrsWhenAsked(t *testing.T) {
 			return
 		}
 	}
-	t.Error("a note that is no owner is not refused")
+	t.Error("an invalid owner xattr was accepted")
 }
 
-// Issue 12, A4: whoever may write to a file may say so that it is root's.
-func TestDirTreeLeavesOwnerXattrsOut(t *testing.T) {
+// Issue 12, A4: every user who can write to a file can claim that root owns it.
+func TestDirTreeIgnoresOwnerXattrsByDefault(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	names := []string{filepath.Join(root, "dir"), filepath.Join(root, "file")}
@@ -88,7 +88,7 @@ func TestDirTreeLeavesOwnerXattrsOut(t *testing.T) {
 		}
 	}
 	if errors.Is(err, unix.ENOTSUP) {
-		t.Skip("this file system has no attributes of users")
+		t.Skip("this file system has no user xattrs")
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -11,14 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewDirTree is the directory root as a Tree. Run it where the owners of the files look as the image should record
-// them: as root, or inside the user namespace that the files were made in.
+// NewDirTree returns the directory root as a Tree. Use it where files appear to have the owners
+// that the image should record: as root, or inside the user namespace in which the files were
+// created.
 //
-// The tree may be hostile: no symbolic link in it is followed, neither for metadata nor for content, so nothing outside
-// of root is ever read. Mount points are walked into. A tree that changes meanwhile gives an error where that matters.
-// /proc must be mounted, for the extended attributes.
+// The tree may be hostile: no symbolic link in it is followed, neither for metadata nor for
+// content, so that nothing outside root is read. Mount points are included. A file that changes
+// before its content is opened is an error. /proc must be mounted, for the extended attributes.
 //
-// Directories are read ahead by as many goroutines as there are processors, and given out in the order of a Tree.
+// As many goroutines as there are processors read directories ahead; the Tree yields them in order.
 func NewDirTree(root string, options ...DirOption) Tree {
 	t := dirTree{root: root}
 	for _, option := range options {
@@ -30,31 +31,32 @@ func NewDirTree(root string, options ...DirOption) Tree {
 // DirOption changes how a directory is read as a Tree.
 type DirOption func(*dirTree)
 
-// WithOwnerXattrs believes the extended attributes of package ownerxattr, which say whose a file should be
-// where every file belongs to the same user. It is for trees that a program of ours has made, and nobody else
-// has written to: whoever may write to a file may set them. Without this option they are left out of the
-// Tree, as they mean nothing.
+// WithOwnerXattrs applies the extended attributes of package ownerxattr, which record the intended
+// owner where one user owns all files. Use it only for trees that our own program has made and no
+// other user can write to: every user who can write to a file can set them. Without this option
+// they are left out of the Tree.
 func WithOwnerXattrs() DirOption { return func(t *dirTree) { t.owners = true } }
 
 type dirTree struct {
 	root   string
-	owners bool // are in extended attributes
+	owners bool // apply owner xattrs
 }
 
 // dirWalk is one walk over a directory tree.
 type dirWalk struct {
 	ahead *readAhead
-	seen  map[inode]string // files that have other names, by what they are
+	seen  map[inode]string // the first name of each file with more than one
 	yield func(Entry, error) bool
 }
 
-// inode reports whether two names are the same file.
+// inode identifies a file: names with equal inodes are the same file.
 type inode struct{ dev, ino uint64 }
 
 // Entries implements Tree.
 func (t dirTree) Entries() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		// Closed when the last Entry of it is gone: Open needs it.
+		// Garbage collection closes root after the last of its Entries is gone, because Open needs
+		// it.
 		root, err := os.OpenFile(t.root, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			yield(Entry{}, fmt.Errorf("read tree: %w", err))
@@ -74,7 +76,7 @@ func (t dirTree) Entries() iter.Seq2[Entry, error] {
 	}
 }
 
-// directory yields what is in a directory; false ends the walk.
+// directory yields the content of a directory. It returns false to end the walk.
 func (w *dirWalk) directory(l *listing) bool {
 	children, err := w.ahead.take(l)
 	for i := range children {
@@ -83,7 +85,7 @@ func (w *dirWalk) directory(l *listing) bool {
 		if !w.yield(c.entry, nil) || c.sub != nil && !w.directory(c.sub) {
 			return false
 		}
-		*c = child{} // what the walk is done with need not stay in memory
+		*c = child{} // frees memory that the walk no longer needs
 	}
 	if err != nil {
 		w.yield(Entry{}, err)
@@ -92,7 +94,7 @@ func (w *dirWalk) directory(l *listing) bool {
 	return true
 }
 
-// link makes the second and any other name of a file a hard link to the first.
+// link turns all names of a file but the first into hard links to the first.
 func (w *dirWalk) link(c *child) {
 	if !c.linked {
 		return
@@ -104,5 +106,5 @@ func (w *dirWalk) link(c *child) {
 	}
 }
 
-// pathError says what could not be done to which name of the tree.
+// pathError adds to an error the operation and the name in the tree.
 func pathError(op, name string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }

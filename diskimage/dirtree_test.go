@@ -38,7 +38,8 @@ func TestDirTreeSeesHoles(t *testing.T) {
 	}
 }
 
-// A name that becomes a symbolic link between the walk and the reading must not lead to the host's file.
+// A name that becomes a symbolic link between the walk and the reading must not lead to a file of
+// the host.
 func TestDirTreeNeverFollowsLinks(t *testing.T) {
 	t.Parallel()
 	outside := t.TempDir()
@@ -68,7 +69,7 @@ func TestDirTreeNeverFollowsLinks(t *testing.T) {
 	}
 }
 
-func TestDirTreeNoticesAFileThatWasReplaced(t *testing.T) {
+func TestDirTreeReportsAReplacedFile(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	name := filepath.Join(root, "file")
@@ -85,18 +86,18 @@ func TestDirTreeNoticesAFileThatWasReplaced(t *testing.T) {
 		t.Fatal("Open succeeded")
 	}
 	if !strings.Contains(err.Error(), "changed") || !strings.Contains(err.Error(), "file") {
-		t.Errorf("got %v; want the name and what happened", err)
+		t.Errorf("got %v; want an error with the name and the reason", err)
 	}
 }
 
-func TestDirTreeOfNothingIsAnError(t *testing.T) {
+func TestDirTreeReportsAMissingDirectory(t *testing.T) {
 	t.Parallel()
 	if _, err := tryList(NewDirTree(filepath.Join(t.TempDir(), "missing"))); err == nil {
 		t.Error("got no error")
 	}
 }
 
-func TestXattrsOfTheHostStayBehind(t *testing.T) {
+func TestKeepXattrLeavesOutHostAttributes(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{
 		"user.x": true, "security.capability": true, "system.posix_acl_access": true, "system.posix_acl_default": true,
@@ -110,11 +111,11 @@ func TestXattrsOfTheHostStayBehind(t *testing.T) {
 	}
 }
 
-func TestCapabilityOfTheNamespaceRootBecomesAnOrdinaryOne(t *testing.T) {
+func TestCapabilityOfUser0IsReadAsVersion2(t *testing.T) {
 	t.Parallel()
 	v3 := func(root uint32) []byte {
 		b := make([]byte, capLength3)
-		binary.LittleEndian.PutUint32(b, capRevision3|1) // effective
+		binary.LittleEndian.PutUint32(b, capRevision3|1) // with the effective bit
 		b[5] = 0x20
 		binary.LittleEndian.PutUint32(b[capLength2:], root)
 		return b
@@ -130,7 +131,7 @@ func TestCapabilityOfTheNamespaceRootBecomesAnOrdinaryOne(t *testing.T) {
 	}
 }
 
-func TestOpenBelowRefusesPathsThatLeave(t *testing.T) {
+func TestOpenBelowRejectsPathsOutsideTheRoot(t *testing.T) {
 	t.Parallel()
 	root, err := os.OpenFile(t.TempDir(), unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -145,7 +146,7 @@ func TestOpenBelowRefusesPathsThatLeave(t *testing.T) {
 	}
 }
 
-func TestOpenPartsFollowsNoLink(t *testing.T) {
+func TestOpenPartsFollowsNoLinks(t *testing.T) {
 	t.Parallel()
 	name := makeTestDir(t)
 	if err := os.Symlink("a", filepath.Join(name, "link")); err != nil {
@@ -172,7 +173,7 @@ func TestOpenPartsFollowsNoLink(t *testing.T) {
 	}
 }
 
-// The walk and those who read ahead of it must not get into each other's way, however the directories are nested.
+// The walk and the workers must not block each other, whatever the nesting of the directories.
 func TestDirTreeReadsAheadInOrder(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -196,7 +197,7 @@ func TestDirTreeReadsAheadInOrder(t *testing.T) {
 	}
 }
 
-// Paths have no limit, only what one system call takes of them has.
+// A path has no maximum length; only the argument of one system call has.
 func TestDirTreeReadsPathsLongerThanPATH_MAX(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -232,7 +233,7 @@ func TestDirTreeReadsPathsLongerThanPATH_MAX(t *testing.T) {
 	}
 }
 
-func TestXattrsAreReadWithoutTheNewCallToo(t *testing.T) {
+func TestXattrsAreReadWithoutListxattrat(t *testing.T) {
 	t.Parallel()
 	root, err := os.Open(makeTestDir(t))
 	if err != nil {
@@ -245,7 +246,7 @@ func TestXattrsAreReadWithoutTheNewCallToo(t *testing.T) {
 		for base, want := range map[string]string{"a": "[{user.dir []}]", "absolute": "[]", "fifo": "[]"} {
 			got, err := r.read(dir, base)
 			if err != nil || fmt.Sprint(got) != want {
-				t.Errorf("%s, old way %v: got %v, %v, want %s", base, old, got, err, want)
+				t.Errorf("%s, without listxattrat %v: got %v, %v, want %s", base, old, got, err, want)
 			}
 		}
 	}

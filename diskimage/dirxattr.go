@@ -17,14 +17,14 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
-// xattrReader reads extended attributes. It is for one goroutine. Its zero value is ready for use.
+// xattrReader reads extended attributes, for one goroutine. Its zero value is ready for use.
 type xattrReader struct {
-	owners bool // those of package ownerxattr are read, too
+	owners bool // also read those of package ownerxattr
 	buf    []byte
 	noCall bool // the kernel has no listxattrat(2)
 }
 
-// read reads the extended attributes of base in dir, not following a link.
+// read reads the extended attributes of base in dir, without following a link.
 func (r *xattrReader) read(dir openDir, base string) ([]Xattr, error) {
 	list, err := r.list(dir, base)
 	if errors.Is(err, unix.ENOTSUP) || len(list) == 0 && err == nil {
@@ -42,7 +42,7 @@ func (r *xattrReader) read(dir openDir, base string) ([]Xattr, error) {
 		}
 		value, err := r.growing(func(b []byte) (int, error) { return unix.Lgetxattr(dir.path+base, name, b) })
 		if errors.Is(err, unix.ENODATA) {
-			continue // listed, but not for us
+			continue // listed, but not readable for us
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read extended attribute %s: %w", name, err)
@@ -52,12 +52,12 @@ func (r *xattrReader) read(dir openDir, base string) ([]Xattr, error) {
 	return xattrs, nil
 }
 
-// list lists the names, each with a zero byte behind it. Most files have none, so this is what a walk calls most often
-// beside stat: since Linux 6.13 without a detour over /proc.
+// list returns the names, each followed by a zero byte. Most files have none, so this and stat are
+// the most frequent calls of a walk. Since Linux 6.13 it needs no detour through /proc.
 func (r *xattrReader) list(dir openDir, base string) ([]byte, error) {
 	if !r.noCall {
 		list, err := r.growing(func(b []byte) (int, error) { return listxattrat(dir.fd, base, b) })
-		if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) { // EPERM is a seccomp filter's way to say so
+		if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) { // some seccomp filters return EPERM
 			return list, err
 		}
 		r.noCall = true
@@ -65,7 +65,7 @@ func (r *xattrReader) list(dir openDir, base string) ([]byte, error) {
 	return r.growing(func(b []byte) (int, error) { return unix.Llistxattr(dir.path+base, b) })
 }
 
-// listxattrat is the system call of that name, for a name that is not followed.
+// listxattrat is listxattrat(2) for a name that is not followed.
 func listxattrat(dir int, base string, b []byte) (int, error) {
 	name, err := unix.BytePtrFromString(base)
 	if err != nil {
@@ -80,8 +80,8 @@ func listxattrat(dir int, base string, b []byte) (int, error) {
 	return int(n), nil
 }
 
-// growing calls a system call that fills a buffer, with a larger one until everything fits. The result is valid until
-// the next call.
+// growing calls a system call that fills a buffer, and enlarges the buffer until the result fits.
+// The result is valid until the next call.
 func (r *xattrReader) growing(call func([]byte) (int, error)) ([]byte, error) {
 	const first, most = 256, 1 << 20
 	if r.buf == nil {
@@ -100,12 +100,13 @@ func (r *xattrReader) growing(call func([]byte) (int, error)) ([]byte, error) {
 	}
 }
 
-// capabilityXattr holds the capabilities that a program gets.
+// capabilityXattr holds the capabilities of a program.
 const capabilityXattr = "security.capability"
 
-// keepXattr says which extended attributes belong into an image: file capabilities, access control lists and the
-// users' own. Left out is what is about this host (security labels, trusted.*) or about the container storage that the
-// tree happens to lie in, the owners of package ownerxattr among it.
+// keepXattr reports whether an extended attribute belongs in an image: file capabilities, access
+// control lists and the users' own attributes do. Attributes of this host (security labels,
+// trusted.*) and of the container storage that holds the tree do not, nor do those of package
+// ownerxattr.
 func keepXattr(name string) bool {
 	switch {
 	case name == capabilityXattr, acl.IsName(name):
@@ -118,8 +119,8 @@ func keepXattr(name string) bool {
 	}
 }
 
-// The forms of security.capability: linux/capability.h, struct vfs_cap_data and vfs_ns_cap_data. Version 3 is
-// version 2 followed by the root user of the namespace that it is valid in.
+// The forms of security.capability (linux/capability.h, struct vfs_cap_data and vfs_ns_cap_data).
+// Version 3 is version 2 followed by the root user of the namespace in which it is valid.
 const (
 	capRevisionMask = 0xff000000
 	capRevision2    = 0x02000000
@@ -128,8 +129,9 @@ const (
 	capLength3      = 24
 )
 
-// plainXattr gives an attribute the form it has outside of any user namespace: capabilities that are valid for user 0
-// are the ordinary ones of version 2. (The kernel does it by itself for the namespace that reads.)
+// plainXattr returns the value that an attribute has outside any user namespace: capabilities that
+// are valid for user 0 become version 2. (The kernel does the same for a reader inside the
+// namespace.)
 func plainXattr(name string, value []byte) []byte {
 	if name != capabilityXattr || len(value) != capLength3 {
 		return value

@@ -4,18 +4,19 @@
 // code, into an ordinary file. Nothing is mounted, no loop device is used, no program is run, and no
 // privileges are needed.
 //
-// It is used in three steps, and only the last one writes:
+// It is used in three steps; only the last one writes:
 //
 //  1. NewLayout turns a Request (sizes and roles of partitions) into a Layout (where everything is).
 //  2. A Formatter per partition plans a file system from a Tree: packages diskimage/ext (ext2, ext3, ext4),
-//     diskimage/f2fs, diskimage/fat and diskimage/swap, or diskimage/formatters by the name of the type. A plan says
-//     at once whether everything fits (NoSpaceError), and afterwards where on the disk each file will be
-//     (Volume.Extents), which is what boot loaders ask for.
-//  3. Image.Write writes table, file systems, blobs and patches. WriteFile gives it a file that appears under its name
+//     diskimage/f2fs, diskimage/fat and diskimage/swap, or diskimage/formatters by the name of the type. Planning
+//     fails if the tree does not fit (NoSpaceError). The plan knows where on the disk each file will be
+//     (Volume.Extents), for boot loaders.
+//  3. Image.Write writes table, file systems, blobs and patches. WriteFile provides a file that appears under its name
 //     only when it is complete. Package diskimage/format writes the same disk as qcow2, vmdk, vhd, vhdx or vdi, or as
-//     several of them at once, and diskimage/bmap a block map for bmaptool.
+//     several of them at once, and diskimage/bmap writes a block map for bmaptool.
 //
-// Three short programs. The first makes an ext4 file system of a directory, with 100 MiB free in it:
+// Three short programs follow. The first makes an ext4 file system of a directory, with 100 MiB
+// free:
 //
 //	package main
 //
@@ -53,8 +54,8 @@
 //		}
 //	}
 //
-// The second makes a disk of 2 GiB of a tar archive, which it does not unpack, in the format that the name of the image
-// asks for:
+// The second makes a disk of 2 GiB from a tar archive, without unpacking it. The suffix of the
+// image's name selects the format:
 //
 //	package main
 //
@@ -113,7 +114,7 @@
 //		})
 //	}
 //
-// The third lists what is in the file systems of a raw image:
+// The third lists the files in a raw image:
 //
 //	package main
 //
@@ -147,25 +148,26 @@
 //		}
 //	}
 //
-// The examples have more: a FAT and a swap area from memory (Image.Write), a disk that is as large as its
-// content needs (TarToQcow2), room for a board's firmware (Layout.CheckFree). Boot loaders are in
-// diskimage/grub and diskimage/syslinux.
+// The examples show more: a FAT and a swap area from memory (Image.Write), a disk that is as large
+// as its content needs (TarToQcow2), room for a board's firmware (Layout.CheckFree). Boot loaders
+// are in diskimage/grub and diskimage/syslinux.
 //
-// The packages do not need the rest of vmdebootstrap, nor build tags or cgo. Patches, blobs and boot code are
-// bytes that the caller brings.
+// The packages need neither the rest of vmdebootstrap nor build tags nor cgo. The caller provides
+// the bytes of patches, blobs and boot code.
 //
-// A Tree is where files come from. NewDirTree reads a directory, NewTarTree an archive and NewLayerTree the
-// layers of a container image without unpacking them, and EmptyTree, FileEntry and the like make one in
-// memory. Overlay, Filter, Subtree, Clamp and Dense derive one tree from another while it is read. Owners,
-// modes, times to the nanosecond, extended attributes, hard links, devices and holes are kept.
+// A Tree is the source of files. NewDirTree reads a directory, NewTarTree an archive and
+// NewLayerTree the layers of a container image, without unpacking them; EmptyTree, FileEntry and
+// similar functions make one in memory. Overlay, Filter, Subtree, Clamp and Dense derive one tree
+// from another while it is read. Owners, modes, times to the nanosecond, extended attributes, hard
+// links, devices and holes are kept.
 //
-// The same input gives the same bytes: trees are sorted, every ID and time is an argument (see DeriveID), and nothing
-// asks for the clock, the environment or random numbers.
+// The same input produces the same bytes: trees are sorted, every ID and time is an argument (see
+// DeriveID), and no code depends on the clock, the environment or random numbers.
 //
-// Trees may be hostile. No symbolic link in one is ever followed on the machine that reads it, and no name leads out of
-// it.
+// Trees may be hostile. No symbolic link in one is followed on the host, and no name leads out of
+// the tree.
 //
-// Not supported: logical partitions, LVM, RAID and encryption; sectors other than of 512 or 4096 bytes;
-// changing an image that exists. The msdos and gpt tables are encoded by go-diskfs; its file system writers
-// are not used.
+// Not supported: logical partitions, LVM, RAID and encryption; sector sizes other than 512 and 4096
+// bytes; changing an existing image. The msdos and gpt tables are encoded by go-diskfs; its file
+// system writers are not used.
 package diskimage

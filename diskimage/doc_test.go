@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// programs builds the programs of the package comment, in their order.
+// programs builds the programs of the package comment and returns their names in order.
 func programs(t *testing.T) []string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
@@ -36,7 +36,6 @@ func programs(t *testing.T) []string {
 	return names
 }
 
-// The programs in doc.go do what is said of them.
 func TestProgramsOfThePackageComment(t *testing.T) {
 	t.Parallel()
 	all := programs(t)

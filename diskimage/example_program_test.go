@@ -18,8 +18,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 )
 
-// A program that turns a tar archive into a virtual machine's disk: GPT, one ext4 as large as its content needs and
-// half as much again, written straight into a qcow2 file.
+// A program that turns a tar archive into the disk of a virtual machine: GPT and one ext4, half as
+// large again as its content needs, written directly into a qcow2 file.
 func Example_tarToQcow2() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {
@@ -55,7 +55,7 @@ func tarToQcow2(ctx context.Context, name string, archive *bytes.Reader, length 
 	if err != nil {
 		return err
 	}
-	id := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001") // of a real disk: uuid.New()
+	id := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001") // for a real disk: uuid.New()
 	root := diskimage.Filesystem{Type: "ext4", Label: "root", UUID: diskimage.DeriveID(id, "/"),
 		Time: time.Unix(1700000000, 0)}
 	size, err := ext.MinimumSize(root, tree, 0)
@@ -83,7 +83,7 @@ func tarToQcow2(ctx context.Context, name string, archive *bytes.Reader, length 
 	})
 }
 
-// exampleArchive is a tar archive of a directory and a file of 5 MiB in it.
+// exampleArchive returns a tar archive of a directory that holds a file of 5 MiB.
 func exampleArchive() []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -105,8 +105,8 @@ func exampleArchive() []byte {
 	return b.Bytes()
 }
 
-// Firmware of a board goes into the room before the first partition. Whether it fits there is known before anything is
-// built.
+// The firmware of a board is placed before the first partition. Whether it fits is known before
+// anything is built.
 func ExampleLayout_CheckFree() {
 	layout, err := diskimage.NewLayout(diskimage.Request{
 		Size: 1 * diskimage.GiB, Table: diskimage.MSDOS, Offset: 16 * diskimage.MiB,

@@ -17,7 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/formatters"
 )
 
-// Where the partitions of a disk go is a matter of arithmetic.
+// NewLayout computes where the partitions of a disk go.
 func ExampleNewLayout() {
 	layout, err := diskimage.NewLayout(diskimage.Request{
 		Size:  4 * diskimage.GiB,
@@ -43,7 +43,7 @@ func ExampleNewLayout() {
 	// partition 3 (swap)  512MiB at 3583MiB
 }
 
-// A disk with a FAT and a swap area, written in one go.
+// A disk with a FAT and a swap area.
 func ExampleImage_Write() {
 	id := uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001")
 	epoch := time.Unix(1700000000, 0)
@@ -108,7 +108,7 @@ func makeImage(id uuid.UUID, epoch time.Time) (diskimage.Image, error) {
 	return image, nil
 }
 
-// A plan says by how much a file system is too small before anything is written.
+// A plan reports by how much a file system is too small before anything is written.
 func ExampleNoSpaceError() {
 	epoch := time.Unix(1700000000, 0)
 	tree, err := diskimage.Overlay(diskimage.EmptyTree(epoch),

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Filter leaves out entries that keep says no to, a directory together with all that is in it. keep is not asked about
-// the root. A file stays whole as long as one of its names does.
+// Filter returns the tree without the entries for which keep returns false, and without the content
+// of such directories. keep is not called for the root. A file stays as long as one of its names
+// does.
 func Filter(tree Tree, keep func(Entry) bool) Tree { return filter{tree, keep} }
 
 type filter struct {
@@ -46,8 +47,8 @@ func (t filter) Entries() iter.Seq2[Entry, error] {
 	}
 }
 
-// Subtree is the directory dir of tree as a tree of its own, for what goes onto a partition of its own. Reading it
-// gives an error that wraps fs.ErrNotExist if tree has no such directory.
+// Subtree returns the directory dir of tree as a tree, for a partition of its own. Reading it fails
+// with an error that wraps fs.ErrNotExist if tree has no such directory.
 func Subtree(tree Tree, dir string) Tree { return subtree{tree, dir} }
 
 type subtree struct {
@@ -95,7 +96,7 @@ func (t subtree) Entries() iter.Seq2[Entry, error] {
 	}
 }
 
-// Clamp sets times that are later than latest to latest, as SOURCE_DATE_EPOCH asks for.
+// Clamp replaces times after latest by latest, as specified for SOURCE_DATE_EPOCH.
 func Clamp(tree Tree, latest time.Time) Tree {
 	return mapped{tree, func(e Entry) Entry {
 		if e.ModTime.After(latest) {
@@ -105,8 +106,8 @@ func Clamp(tree Tree, latest time.Time) Tree {
 	}}
 }
 
-// Dense asks for the regular files whose names match to be written without holes. A file with several names counts by
-// the first of them.
+// Dense requests that regular files with matching names are written without holes. The first name
+// of a file decides.
 func Dense(tree Tree, match func(name string) bool) Tree {
 	return mapped{tree, func(e Entry) Entry {
 		if e.IsRegular() && match(e.Name) {
@@ -116,10 +117,11 @@ func Dense(tree Tree, match func(name string) bool) Tree {
 	}}
 }
 
-// Map changes each entry by itself. change must keep the name and the type, and do the same to all names of a file.
+// Map changes each entry separately. change must keep the name and the type, and must treat all
+// names of a file alike.
 func Map(tree Tree, change func(Entry) Entry) Tree { return mapped{tree, change} }
 
-// mapped is a Tree each of whose entries is changed in the same way.
+// mapped is a Tree with a change applied to each entry.
 type mapped struct {
 	tree   Tree
 	change func(Entry) Entry
@@ -140,7 +142,8 @@ func (t mapped) Entries() iter.Seq2[Entry, error] {
 	}
 }
 
-// WithoutContents leaves out what is in the directories, and keeps the directories themselves, as mount points.
+// WithoutContents leaves out the content of directories and keeps the directories themselves, as
+// mount points.
 func WithoutContents(tree Tree, dirs []string) Tree {
 	return Filter(tree, func(e Entry) bool {
 		for _, dir := range dirs {

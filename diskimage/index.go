@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Index is the entries of a tree by name.
+// Index holds the entries of a tree by name.
 type Index map[string]Entry
 
-// NewIndex reads the names of a tree.
+// NewIndex reads all entries of a tree.
 func NewIndex(tree Tree) (Index, error) {
 	x := Index{}
 	for e, err := range tree.Entries() {
@@ -28,8 +28,8 @@ func NewIndex(tree Tree) (Index, error) {
 	return x, nil
 }
 
-// Follow finds a name as the running system would: through symbolic links, none of which leads out of the tree. The
-// error wraps fs.ErrNotExist if there is nothing of that name.
+// Follow looks up a name as the running system would: it follows symbolic links, which cannot lead
+// out of the tree. The error wraps fs.ErrNotExist if the name does not exist.
 func (x Index) Follow(name string) (Entry, error) {
 	rest, at := strings.Split(name, "/"), rootName
 	for links := 0; len(rest) > 0; {
@@ -65,7 +65,8 @@ func (x Index) Follow(name string) (Entry, error) {
 	return e, nil
 }
 
-// File finds a regular file, under whichever of its names has the content.
+// File looks up a regular file and returns the entry with the content, whichever of its names that
+// has.
 func (x Index) File(name string) (Entry, error) {
 	e, err := x.Follow(name)
 	if err != nil {
@@ -80,10 +81,11 @@ func (x Index) File(name string) (Entry, error) {
 	return e, nil
 }
 
-// maxRead keeps a file that is read into memory from filling it: nothing that is read so has a gigabyte.
+// maxRead limits the files that are read into memory. No file for which that is meant is that
+// large.
 const maxRead = 1 << 30
 
-// ReadFile reads a regular file.
+// ReadFile returns the content of a regular file.
 func (x Index) ReadFile(name string) (data []byte, err error) {
 	e, err := x.File(name)
 	if err != nil {
@@ -93,7 +95,7 @@ func (x Index) ReadFile(name string) (data []byte, err error) {
 		return []byte{}, nil
 	}
 	if e.Size > maxRead {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%d bytes are too many", e.Size)}
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("file of %d bytes is too large", e.Size)}
 	}
 	content, err := e.Open()
 	if err != nil {

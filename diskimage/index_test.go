@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestIndexFollowsLinksInsideOfTheTree(t *testing.T) {
+func TestIndexFollowsLinksInsideTheTree(t *testing.T) {
 	t.Parallel()
 	tree, err := treeOf(pack(t, dirMember("usr/"), dirMember("usr/lib/"), fileMember("usr/lib/f"),
 		symlinkMember("lib", "usr/lib"),

@@ -14,71 +14,75 @@ import (
 	"github.com/google/uuid"
 )
 
-// SectorSize is the unit of the partition tables on all but the newest disks: what a Request without a sector size
-// gets.
+// SectorSize is the logical sector size of most disks, and the default of a Request.
 const SectorSize Size = 512
 
-// SectorSize4K is the other unit that disks have: that of "4K native" ones, and of the images that are written to them.
+// SectorSize4K is the sector size of "4K native" disks, and of the images that are written to them.
 const SectorSize4K Size = 4 * KiB
 
 const (
-	// alignment is where partitions start and end: on 1 MiB, as parted, fdisk and every installer do, which suits
-	// flash erase blocks, RAID stripes and reflinks.
+	// alignment applies to the start and the end of partitions: 1 MiB, as in parted, fdisk and
+	// every installer, which suits flash erase blocks, RAID stripes and reflinks.
 	alignment = 1 * MiB
-	// gptEntries is the number of entries a GPT has room for, and gptEntrySize the length of one in bytes.
+	// gptEntries is the number of entries in a GPT, and gptEntrySize the length of one in bytes.
 	gptEntries   = 128
 	gptEntrySize = 128
-	// gptNameUnits is the length of a partition name in a GPT, in UTF-16 code units.
+	// gptNameUnits is the maximum length of a partition name in a GPT, in UTF-16 code units.
 	gptNameUnits = 36
-	// msdosEntries is the number of primary partitions an msdos table has room for.
+	// msdosEntries is the maximum number of primary partitions in an msdos table.
 	msdosEntries = 4
-	// msdosSectors is how many sectors numbers of 32 bits reach.
+	// msdosSectors is the number of sectors that 32 bits can address.
 	msdosSectors = 1 << 32
-	// layoutMax keeps every offset inside an int64 and the arithmetic free of overflow.
+	// layoutMax keeps every offset within an int64 and prevents overflow.
 	layoutMax = Size(1) << 62
 )
 
-// Request is a wish list for the partitions of a disk.
+// Request describes the partitions that a disk should have.
 type Request struct {
-	// Size is the length of the whole disk; it is rounded up to whole sectors. DiskSize gives one that fits.
+	// Size is the length of the whole disk; it is rounded up to whole sectors. DiskSize computes
+	// one that fits.
 	Size  Size
 	Table TableKind
-	// SectorSize is the logical sector size of the disk that the image is for, SectorSize4K or SectorSize, which 0
-	// stands for. A table that is written for one cannot be read on the other.
+	// SectorSize is the logical sector size of the disk that the image is for: SectorSize (also if
+	// it is 0) or SectorSize4K. A table written for one sector size cannot be read with the other.
 	SectorSize Size
-	// Offset is the free space before the first partition, counted from the start of the disk, for boot code of
-	// boards (or nothing). It is rounded up to 1 MiB and is at least that.
+	// Offset is the minimum free space before the first partition, from the start of the disk, for
+	// the boot code of boards. It is rounded up to 1 MiB and is at least that.
 	Offset Size
-	// Arch is a Debian architecture; it chooses the type of the root partition on a GPT disk. For an unknown one it
-	// is "Linux filesystem".
+	// Arch is a Debian architecture. It determines the type of the root partition on a GPT disk,
+	// which is "Linux filesystem" for an unknown one.
 	Arch string
-	// ID is the GUID of a GPT disk. Of an msdos disk its first four bytes are the signature, so that both are written
-	// with the same eight hexadecimal digits at the front. The IDs of the partitions follow from it.
+	// ID is the GUID of a GPT disk. Its first four bytes are the signature of an msdos disk, so
+	// that both are printed with the same first eight hexadecimal digits. The IDs of the partitions
+	// are derived from it.
 	ID uuid.UUID
-	// Partitions are placed on the disk in this order, except that swap goes behind all others unless KeepOrder.
+	// Partitions are placed on the disk in this order, except that swap comes last unless KeepOrder
+	// is set.
 	Partitions []PartitionRequest
 	KeepOrder  bool
-	// RestLast has the partition that asks for the rest go behind all others, so that it can grow with the disk.
+	// RestLast places the partition that takes the rest behind all others, so that it can grow with
+	// the disk.
 	RestLast bool
 }
 
-// PartitionRequest is a wish for one partition.
+// PartitionRequest describes one partition of a Request.
 type PartitionRequest struct {
 	Role Role
-	// Size is rounded up to 1 MiB; 0 is all that the others leave. Exactly one partition must ask for that.
+	// Size is rounded up to 1 MiB; 0 means all that the others leave. Exactly one partition must
+	// have 0.
 	Size Size
-	// Number is the partition's number in the table, from 1. 0 is its position in the request.
+	// Number is the partition's number in the table, from 1. 0 means its position in the request.
 	Number int
-	// Filesystem says what will be written into it; Layout passes it on with StartLBA filled in.
+	// Filesystem describes the content; the Layout has it with StartLBA and SectorSize filled in.
 	Filesystem Filesystem
-	// Flags have parted's names, see Flags. Unlike in parted "boot" does not turn a GPT partition into an ESP: there
-	// it is the attribute that legacy boot loaders look for.
+	// Flags are names of parted, see Flags. Unlike in parted, "boot" does not turn a GPT partition
+	// into an ESP; it sets the attribute for legacy boot loaders.
 	Flags []string
-	// Label is the partition's name in a GPT; an msdos table cannot record it.
+	// Label is the partition's name in a GPT; an msdos table cannot store it.
 	Label string
 }
 
-// Layout says where everything is on a disk.
+// Layout describes where everything is on a disk.
 type Layout struct {
 	Size       Size
 	Table      TableKind
@@ -99,33 +103,34 @@ type Partition struct {
 	Filesystem Filesystem
 	Label      string
 
-	// Type, ID and Attributes are what a GPT records.
+	// Type, ID and Attributes are recorded in a GPT.
 	Type       uuid.UUID
 	ID         uuid.UUID
 	Attributes uint64
-	// Code and Active are what an msdos table records.
+	// Code and Active are recorded in an msdos table.
 	Code   byte
 	Active bool
-	// PartUUID names the partition in the form of /dev/disk/by-partuuid and root=PARTUUID=.
+	// PartUUID identifies the partition in /dev/disk/by-partuuid and root=PARTUUID=.
 	PartUUID string
 }
 
-// StartLBA is the number of the first sector.
+// StartLBA returns the number of the first sector.
 func (p Partition) StartLBA() uint64 { return uint64(p.Start / p.SectorSize) }
 
-// Sectors is the length in sectors.
+// Sectors returns the length in sectors.
 func (p Partition) Sectors() uint64 { return uint64(p.Size / p.SectorSize) }
 
-// End is the offset of the first byte behind the partition.
+// End returns the offset after the last byte.
 func (p Partition) End() Size { return p.Start + p.Size }
 
-// String names the partition in messages: "partition 1 (root)".
+// String returns the partition's name for messages: "partition 1 (root)".
 func (p Partition) String() string { return fmt.Sprintf("partition %d (%s)", p.Number, p.Role) }
 
-// Signature is the disk signature of an msdos table (bytes 440 to 443 of the disk, little-endian).
+// Signature returns the disk signature of an msdos table (bytes 440 to 443 of the disk,
+// little-endian).
 func (l Layout) Signature() uint32 { return binary.BigEndian.Uint32(l.ID[:4]) }
 
-// Partition returns the first partition with a role.
+// Partition returns the first partition with the role.
 func (l Layout) Partition(role Role) (Partition, bool) {
 	i := slices.IndexFunc(l.Partitions, func(p Partition) bool { return p.Role == role })
 	if i < 0 {
@@ -134,7 +139,8 @@ func (l Layout) Partition(role Role) (Partition, bool) {
 	return l.Partitions[i], true
 }
 
-// FirstStart is the start of the first partition on the disk: where the free space behind the table ends.
+// FirstStart returns the start of the first partition on the disk, which is the end of the free
+// space after the table.
 func (l Layout) FirstStart() Size {
 	first := l.Size
 	for _, p := range l.Partitions {
@@ -143,13 +149,15 @@ func (l Layout) FirstStart() Size {
 	return first
 }
 
-// DeriveID makes an ID from a seed and the name of what it is for: always the same for the same two, and different
-// for different ones. (It is a version 5 UUID with the seed as its name space.)
+// DeriveID returns an ID for a purpose that is named by what. The same arguments always result in
+// the same ID, different ones in different IDs. (It is a version 5 UUID with the seed as its name
+// space.)
 func DeriveID(seed uuid.UUID, what string) uuid.UUID { return uuid.NewSHA1(seed, []byte(what)) }
 
-// NewLayout decides where everything goes. It is pure arithmetic: the same request gives the same layout. All starts
-// and lengths are multiples of 1 MiB, no partition has less than it asked for, none overlap, and a GPT keeps the last
-// MiB of the disk for its backup. All mistakes of the request are reported together.
+// NewLayout decides where everything goes. It only computes: the same request always results in the
+// same layout. All starts and lengths are multiples of 1 MiB, no partition is smaller than
+// requested, none overlap, and the last MiB of a GPT disk is left to the backup table. All errors
+// in the request are reported together.
 //
 // Not supported: logical partitions, and thus more than four on msdos; alignments other than 1 MiB.
 func NewLayout(r Request) (Layout, error) {
@@ -166,17 +174,17 @@ func NewLayout(r Request) (Layout, error) {
 	}
 	next := firstStart(r)
 	for _, i := range diskOrder(r) {
-		wish := r.Partitions[i]
-		length, _ := wish.Size.roundUp(alignment)
+		want := r.Partitions[i]
+		length, _ := want.Size.roundUp(alignment)
 		if length == 0 {
 			length = rest
 		}
 		p := Partition{
-			Number: numberOf(r, i), Role: wish.Role, Start: next, Size: length, SectorSize: sector,
-			Filesystem: wish.Filesystem, Label: wish.Label,
+			Number: numberOf(r, i), Role: want.Role, Start: next, Size: length, SectorSize: sector,
+			Filesystem: want.Filesystem, Label: want.Label,
 		}
 		p.Filesystem.StartLBA, p.Filesystem.SectorSize = p.StartLBA(), sector
-		if err := mark(&p, r, wish); err != nil {
+		if err := setType(&p, r, want); err != nil {
 			return Layout{}, fmt.Errorf("%s: %w", p, err)
 		}
 		l.Partitions[i] = p
@@ -185,9 +193,9 @@ func NewLayout(r Request) (Layout, error) {
 	return l, nil
 }
 
-// mark fills in what the table records of the partition beside its place.
-func mark(p *Partition, r Request, wish PartitionRequest) error {
-	t, err := typeOf(r, p.Size, wish)
+// setType sets the fields of p that the table records besides its position.
+func setType(p *Partition, r Request, want PartitionRequest) error {
+	t, err := typeOf(r, p.Size, want)
 	if err != nil {
 		return err
 	}
@@ -202,14 +210,14 @@ func mark(p *Partition, r Request, wish PartitionRequest) error {
 	return nil
 }
 
-// checkDisk looks at what concerns the disk as a whole.
+// checkDisk checks the properties of the whole disk.
 func checkDisk(r Request) error {
 	var errs []error
 	if r.Table != MSDOS && r.Table != GPT {
-		errs = append(errs, fmt.Errorf("partition table %q: only %q and %q are known", r.Table, MSDOS, GPT))
+		errs = append(errs, fmt.Errorf("unknown partition table %q; want one of %q, %q", r.Table, MSDOS, GPT))
 	}
 	if r.SectorSize != 0 && r.SectorSize != SectorSize && r.SectorSize != SectorSize4K {
-		errs = append(errs, fmt.Errorf("sectors of %s: only %d and %d bytes are known", r.SectorSize, SectorSize,
+		errs = append(errs, fmt.Errorf("sectors of %s: want %d or %d bytes", r.SectorSize, SectorSize,
 			SectorSize4K))
 	}
 	size, ok := r.Size.roundUp(r.sectorSize())
@@ -218,7 +226,7 @@ func checkDisk(r Request) error {
 	case !ok || size > layoutMax:
 		errs = append(errs, fmt.Errorf("disk of %s: the largest possible is %s", r.Size, layoutMax))
 	case r.Table == MSDOS && size > msdosMax:
-		errs = append(errs, fmt.Errorf("disk of %s: an msdos table reaches only %s; use gpt", r.Size, msdosMax))
+		errs = append(errs, fmt.Errorf("disk of %s: an msdos table covers only %s; use gpt", r.Size, msdosMax))
 	}
 	if r.Offset > layoutMax {
 		errs = append(errs, fmt.Errorf("offset of %s: the largest possible is %s", r.Offset, layoutMax))
@@ -229,7 +237,7 @@ func checkDisk(r Request) error {
 	return errors.Join(errs...)
 }
 
-// checkPartitions looks at what can be said of the partitions before they are placed.
+// checkPartitions checks all properties of the partitions that do not depend on their position.
 func checkPartitions(r Request) error {
 	var errs []error
 	if len(r.Partitions) == 0 {
@@ -243,7 +251,7 @@ func checkPartitions(r Request) error {
 		errs = append(errs, fmt.Errorf("%d partitions: %s has room for %d", len(r.Partitions), r.Table, most))
 	}
 	taken := make(map[int]bool)
-	active, open := 0, 0
+	active, rest := 0, 0
 	for i, p := range r.Partitions {
 		number := numberOf(r, i)
 		name := Partition{Number: number, Role: p.Role}
@@ -258,7 +266,7 @@ func checkPartitions(r Request) error {
 			errs = append(errs, fmt.Errorf("%s: %s needed, the largest possible is %s", name, p.Size, layoutMax))
 		}
 		if p.Size == 0 {
-			open++
+			rest++
 		}
 		if err := checkLabel(p.Label); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
@@ -274,13 +282,13 @@ func checkPartitions(r Request) error {
 	if active > 1 {
 		errs = append(errs, fmt.Errorf("%d partitions have the boot flag; msdos allows one", active))
 	}
-	if open != 1 && len(r.Partitions) > 0 {
-		errs = append(errs, fmt.Errorf("%d partitions ask for the rest of the disk; exactly one must", open))
+	if rest != 1 && len(r.Partitions) > 0 {
+		errs = append(errs, fmt.Errorf("%d partitions ask for the rest of the disk; exactly one must", rest))
 	}
 	return errors.Join(errs...)
 }
 
-// checkLabel measures a partition name as the table stores it.
+// checkLabel checks a partition name in the encoding of the table.
 func checkLabel(label string) error {
 	if !utf8.ValidString(label) {
 		return fmt.Errorf("label %q is not UTF-8", label)
@@ -294,7 +302,7 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// share returns what the partitions of fixed size leave of the usable space to the one without.
+// share returns the part of the usable space that the partitions of fixed size leave.
 func share(r Request, end Size) (Size, error) {
 	start := firstStart(r)
 	available := Size(0)
@@ -323,13 +331,14 @@ func share(r Request, end Size) (Size, error) {
 		"partition, %s in the other partitions)", name, r.Size, mebibytes(start), mebibytes(needed))
 }
 
-// firstStart is where the first partition begins. The GPT and the gap that GRUB uses on msdos fit before 1 MiB.
+// firstStart returns the start of the first partition. The GPT, or the gap that GRUB uses on msdos,
+// fits before 1 MiB.
 func firstStart(r Request) Size {
 	start, _ := r.Offset.roundUp(alignment) // Offset is below layoutMax
 	return max(start, alignment)
 }
 
-// sectorSize is the one asked for, or the default.
+// sectorSize returns the requested sector size, or the default.
 func (r Request) sectorSize() Size {
 	if r.SectorSize == 0 {
 		return SectorSize
@@ -337,11 +346,11 @@ func (r Request) sectorSize() Size {
 	return r.SectorSize
 }
 
-// gptSize is what a GPT takes at each end of the disk without the protective MBR: a sector for the header, and the
-// entries.
+// gptSize returns the length of a GPT at each end of the disk without the protective MBR: one
+// sector for the header, and the entries.
 func (l Layout) gptSize() Size { return l.SectorSize + gptEntries*gptEntrySize }
 
-// usable is where the last partition must end.
+// usable returns the maximum end of the last partition.
 func usable(l Layout) Size {
 	end := l.Size
 	if l.Table == GPT {
@@ -350,8 +359,9 @@ func usable(l Layout) Size {
 	return end / alignment * alignment
 }
 
-// DiskSize is the size of the disk on which the partition that asks for the rest gets rest bytes, rounded up to 1 MiB:
-// with it as Size, NewLayout leaves nothing over. What is wrong with the request, NewLayout says.
+// DiskSize returns the size of a disk on which the partition that takes the rest has rest bytes,
+// rounded up to 1 MiB: with it as Size, NewLayout leaves no free space. NewLayout reports errors in
+// the request.
 func (r Request) DiskSize(rest Size) Size {
 	size := firstStart(r) + max(rest, 1)
 	for _, p := range r.Partitions {
@@ -365,7 +375,7 @@ func (r Request) DiskSize(rest Size) Size {
 	return size
 }
 
-// numberOf is the number of the i-th partition of the request.
+// numberOf returns the number of the i-th partition of the request.
 func numberOf(r Request, i int) int {
 	if n := r.Partitions[i].Number; n != 0 {
 		return n
@@ -373,19 +383,18 @@ func numberOf(r Request, i int) int {
 	return i + 1
 }
 
-// diskOrder returns the indexes of the partitions in the order of their places.
+// diskOrder returns the indexes of the partitions in their order on the disk.
 func diskOrder(r Request) []int {
 	order := make([]int, len(r.Partitions))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(r.behind(a), r.behind(b)) })
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(r.rank(a), r.rank(b)) })
 	return order
 }
 
-// behind is the place of the i-th partition of the request in the order of the disk; those with the same one keep
-// theirs.
-func (r Request) behind(i int) int {
+// rank returns the sort key for the position of the i-th partition of the request on the disk.
+func (r Request) rank(i int) int {
 	switch p := r.Partitions[i]; {
 	case r.RestLast && p.Size == 0:
 		return 2

@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// layout is NewLayout for requests that must succeed.
+// layout calls NewLayout for a request that must succeed.
 func layout(t *testing.T, r Request) Layout {
 	t.Helper()
 	if r.ID == uuid.Nil {
@@ -51,7 +51,7 @@ func TestLayoutSizesAreExact(t *testing.T) {
 			t.Errorf("%s: %s at %s, want %s at %s", p, p.Size, p.Start, want[i][1], want[i][0])
 		}
 		if p.Filesystem.StartLBA != p.StartLBA() {
-			t.Errorf("%s: the file system is told sector %d, want %d", p, p.Filesystem.StartLBA, p.StartLBA())
+			t.Errorf("%s: the file system has start sector %d, want %d", p, p.Filesystem.StartLBA, p.StartLBA())
 		}
 	}
 	if l.FirstStart() != 20*MiB {
@@ -75,12 +75,12 @@ func TestLayoutTypesFollowRoleAndFlags(t *testing.T) {
 	root := PartitionRequest{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}}
 	with := func(p PartitionRequest) []PartitionRequest { return []PartitionRequest{p, root} }
 	for name, c := range map[string]struct {
-		table  TableKind
-		wish   PartitionRequest
-		code   byte
-		active bool
-		guid   uuid.UUID
-		attr   uint64
+		table   TableKind
+		request PartitionRequest
+		code    byte
+		active  bool
+		guid    uuid.UUID
+		attr    uint64
 	}{
 		"msdos esp": {MSDOS, PartitionRequest{Role: RoleESP, Flags: []string{"boot"}}, 0xef, true, uuid.Nil, 0},
 		"msdos vfat": {MSDOS, PartitionRequest{Role: RoleBoot, Filesystem: Filesystem{Type: "vfat"},
@@ -99,8 +99,8 @@ func TestLayoutTypesFollowRoleAndFlags(t *testing.T) {
 			guidBIOSBoot, 0},
 		"gpt swap": {GPT, PartitionRequest{Role: RoleSwap, Flags: []string{"swap"}}, 0, false, guidSwap, 0},
 	} {
-		c.wish.Size = 2 * MiB
-		p := layout(t, Request{Size: 100 * MiB, Table: c.table, Partitions: with(c.wish)}).Partitions[0]
+		c.request.Size = 2 * MiB
+		p := layout(t, Request{Size: 100 * MiB, Table: c.table, Partitions: with(c.request)}).Partitions[0]
 		if p.Code != c.code || p.Active != c.active || p.Type != c.guid || p.Attributes != c.attr {
 			t.Errorf("%s: got type %#x, active %v, %s, attributes %#x", name, p.Code, p.Active, p.Type, p.Attributes)
 		}
@@ -168,7 +168,7 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 		},
 		"2 TiB + 1 on msdos": {
 			Request{Size: 2*TiB + 1, Table: MSDOS, Partitions: []PartitionRequest{root}},
-			[]string{"reaches only 2TiB"},
+			[]string{"covers only 2TiB"},
 		},
 		"overflow": {Request{Size: ^Size(0), Table: GPT, Partitions: []PartitionRequest{root}},
 			[]string{"largest possible"}},
@@ -183,7 +183,7 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 		"two rests": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{root, root}},
 			[]string{"2 partitions ask for the rest"}},
 		"sectors": {Request{Size: GiB, Table: GPT, SectorSize: KiB, Partitions: []PartitionRequest{root}},
-			[]string{"sectors of 1KiB", "512 and 4096"}},
+			[]string{"sectors of 1KiB", "512 or 4096"}},
 		"table": {Request{Size: GiB, Table: "sun", Partitions: []PartitionRequest{root}}, []string{`"sun"`}},
 		"role": {Request{Size: GiB, Table: GPT, Partitions: []PartitionRequest{{Role: "home"}}},
 			[]string{"partition 1 (home)", `unknown role "home"`}},
@@ -235,7 +235,7 @@ func TestLayoutErrorsNamePartitionAndFigures(t *testing.T) {
 	}
 }
 
-// checkLayout holds what is true of every layout.
+// checkLayout checks what must be true of every layout.
 func checkLayout(t *testing.T, r Request, l Layout) {
 	t.Helper()
 	sector := max(r.SectorSize, SectorSize)
@@ -263,13 +263,13 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 	}
 	ids := make(map[string]bool)
 	for i, p := range l.Partitions {
-		wish := r.Partitions[i]
-		if p.Role != wish.Role || p.Label != wish.Label ||
-			wish.Size != 0 && (p.Size < wish.Size || p.Size-wish.Size >= MiB) {
-			t.Errorf("%s of %d bytes, want one of %d", p, p.Size, wish.Size)
+		request := r.Partitions[i]
+		if p.Role != request.Role || p.Label != request.Label ||
+			request.Size != 0 && (p.Size < request.Size || p.Size-request.Size >= MiB) {
+			t.Errorf("%s of %d bytes, want one of %d", p, p.Size, request.Size)
 		}
 		if ids[p.PartUUID] || p.PartUUID == "" {
-			t.Errorf("%s: PARTUUID %q is not its own", p, p.PartUUID)
+			t.Errorf("%s: PARTUUID %q is not its ID", p, p.PartUUID)
 		}
 		ids[p.PartUUID] = true
 		if Size(p.StartLBA())*sector != p.Start || Size(p.Sectors())*sector != p.Size ||
@@ -281,17 +281,17 @@ func checkLayout(t *testing.T, r Request, l Layout) {
 		for i, p := range l.Partitions {
 			rest := slices.IndexFunc(r.Partitions, func(p PartitionRequest) bool { return p.Size == 0 })
 			if p.Start > l.Partitions[rest].Start {
-				t.Errorf("%s is behind %s, which is to grow", l.Partitions[i], l.Partitions[rest])
+				t.Errorf("%s comes after %s, which must be able to grow", l.Partitions[i], l.Partitions[rest])
 			}
 		}
 	}
 	again, err := NewLayout(r)
 	if err != nil || !reflect.DeepEqual(l, again) {
-		t.Errorf("the same request gave %+v, %v", again, err)
+		t.Errorf("the same request resulted in %+v, %v", again, err)
 	}
 }
 
-// randomRequest makes a request out of random numbers, many of them possible.
+// randomRequest makes a request from random numbers; many of them are valid.
 func randomRequest(next func() uint64) Request {
 	r := Request{
 		Size: Size(next() % uint64(40*MiB)), Table: []TableKind{MSDOS, GPT}[next()%2],
@@ -332,7 +332,7 @@ func TestLayoutPropertiesHoldForRandomRequests(t *testing.T) {
 		}
 	}
 	if good < 500 {
-		t.Errorf("only %d of 5000 requests were possible: the test says little", good)
+		t.Errorf("only %d of 5000 requests were valid: too few to prove anything", good)
 	}
 }
 
@@ -371,7 +371,7 @@ func BenchmarkNewLayout(b *testing.B) {
 	}
 }
 
-func TestDiskSizeGivesTheRestItsSize(t *testing.T) {
+func TestDiskSizeLeavesTheRequestedRest(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 4))
 	good := 0
@@ -388,11 +388,11 @@ func TestDiskSizeGivesTheRestItsSize(t *testing.T) {
 		rounded, _ := rest.roundUp(MiB)
 		for i, p := range l.Partitions {
 			if r.Partitions[i].Size == 0 && p.Size != rounded {
-				t.Errorf("asked for a rest of %d, got %s in a disk of %s", rest, p.Size, l.Size)
+				t.Errorf("requested a rest of %d, got %s in a disk of %s", rest, p.Size, l.Size)
 			}
 		}
 	}
 	if good < 300 {
-		t.Errorf("only %d of 3000 requests were possible: the test says little", good)
+		t.Errorf("only %d of 3000 requests were valid: too few to prove anything", good)
 	}
 }

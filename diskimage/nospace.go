@@ -4,7 +4,7 @@ package diskimage
 
 import "fmt"
 
-// Error returns the figures: in bytes with the shortfall for blocks, as numbers for inodes.
+// Error returns the numbers: for blocks also the shortfall in MiB.
 func (e *NoSpaceError) Error() string {
 	if e.BlockSize == 0 {
 		return fmt.Sprintf("not enough %s: %d needed, %d available", e.What, e.Needed, e.Available)
@@ -13,7 +13,7 @@ func (e *NoSpaceError) Error() string {
 		e.What, e.BlockSize, e.Needed, e.Available, mebibytes(e.shortfall()))
 }
 
-// shortfall is what is missing, in bytes; at its largest where that does not fit into 64 bits.
+// shortfall returns the missing bytes, or the largest number if they do not fit into 64 bits.
 func (e *NoSpaceError) shortfall() Size {
 	if e.Needed <= e.Available {
 		return 0
@@ -25,7 +25,8 @@ func (e *NoSpaceError) shortfall() Size {
 	return ^Size(0)
 }
 
-// mebibytes prints a size for a sentence: rounded up to the next MiB, so that the figure is enough when followed.
+// mebibytes formats a size for a sentence. It rounds up to the next MiB, so that the printed size
+// suffices.
 func mebibytes(s Size) string {
 	n := uint64(s / MiB)
 	if s%MiB != 0 {

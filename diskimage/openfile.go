@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenRegular opens a regular file to read it, following symbolic links. Anything else is an error, at once: to open a
-// named pipe would wait for its writer, and whoever made a directory may have put one there.
+// OpenRegular opens a regular file for reading, following symbolic links. Anything else is an error
+// without delay: opening a named pipe would wait for a writer, and the owner of a directory may
+// have put one there.
 func OpenRegular(name string) (*os.File, error) {
 	return openChecked(name, "a regular file", func(mode fs.FileMode) bool { return mode.IsRegular() })
 }
 
-// OpenImage opens a disk image to read it: a regular file or a block device.
+// OpenImage opens a disk image for reading: a regular file or a block device.
 func OpenImage(name string) (*os.File, error) {
 	return openChecked(name, "a regular file or a block device", func(mode fs.FileMode) bool {
 		return mode.IsRegular() || mode.Type() == fs.ModeDevice
@@ -41,7 +42,7 @@ func openChecked(name, what string, wanted func(fs.FileMode) bool) (*os.File, er
 	return f, nil
 }
 
-// ReadRegular reads a regular file.
+// ReadRegular returns the content of a regular file.
 func ReadRegular(name string) ([]byte, error) {
 	f, err := OpenRegular(name)
 	if err != nil {
@@ -51,8 +52,8 @@ func ReadRegular(name string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// CancelReaderAt returns a reader that reads until a context ends. A damaged image, or one that was made to be read for
-// days, then does not keep a program from ending.
+// CancelReaderAt returns a reader that fails once ctx is done, so that a program can stop reading a
+// damaged image, or one that was built to keep a reader busy for days.
 func CancelReaderAt(ctx context.Context, r io.ReaderAt) io.ReaderAt { return cancelReaderAt{ctx, r} }
 
 type cancelReaderAt struct {

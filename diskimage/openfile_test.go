@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// To open a named pipe waits for its writer (issue 12, A7).
+// Opening a named pipe waits for its writer (issue 12, A7).
 func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -15,14 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memory is Content that is in memory.
+// memory is Content in memory.
 type memory struct{ *bytes.Reader }
 
 func (memory) Close() error { return nil }
 
 var _ io.ReaderAt = memory{}
 
-// FileEntry is a regular file of user and group 0 whose content is data. Of mode the permission bits are used.
+// FileEntry returns a regular file of user and group 0 with the given content. Only the permission
+// bits of mode are used.
 func FileEntry(name string, mode uint32, data []byte, mtime time.Time) Entry {
 	e := Entry{Name: name, Mode: unix.S_IFREG | mode&0o7777, ModTime: mtime, Size: int64(len(data))}
 	if len(data) > 0 {
@@ -31,12 +32,12 @@ func FileEntry(name string, mode uint32, data []byte, mtime time.Time) Entry {
 	return e
 }
 
-// DirEntry is a directory of user and group 0.
+// DirEntry returns a directory of user and group 0.
 func DirEntry(name string, mode uint32, mtime time.Time) Entry {
 	return Entry{Name: name, Mode: unix.S_IFDIR | mode&0o7777, ModTime: mtime}
 }
 
-// SymlinkEntry is a symbolic link of user and group 0.
+// SymlinkEntry returns a symbolic link of user and group 0.
 func SymlinkEntry(name, target string, mtime time.Time) Entry {
 	return Entry{Name: name, Mode: unix.S_IFLNK | 0o777, ModTime: mtime, Linkname: target}
 }
@@ -47,10 +48,11 @@ func (e Entry) IsDir() bool { return e.Mode&unix.S_IFMT == unix.S_IFDIR }
 // IsRegular reports whether the entry is a regular file.
 func (e Entry) IsRegular() bool { return e.Mode&unix.S_IFMT == unix.S_IFREG }
 
-// EmptyTree is a tree that holds only its root, a directory with mode 0755 of user and group 0.
+// EmptyTree returns a tree that holds only its root, a directory with mode 0755 of user and group
+// 0.
 func EmptyTree(mtime time.Time) Tree { return entriesTree{DirEntry(rootName, 0o755, mtime)} }
 
-// entriesTree is a Tree from entries that are complete and in order.
+// entriesTree is a Tree of entries that are complete and sorted.
 type entriesTree []Entry
 
 // Entries implements Tree.
@@ -64,13 +66,15 @@ func (t entriesTree) Entries() iter.Seq2[Entry, error] {
 	}
 }
 
-// Overlay is base with entries added to it, or put in place of what base has under their names. A directory that
-// replaces a directory changes what is recorded of it and keeps its content; anything else replaces a directory with
-// all that is in it. Directories that are missing on the way are made: mode 0755, user and group 0, and the time of the
-// entry that needs them. Replacing one name of a hard-linked file leaves the other names alone.
+// Overlay returns base with entries added, which replace entries of the same name. A directory that
+// replaces a directory changes its metadata and keeps its content; any other entry replaces a
+// directory and all of its content. Missing parent directories are added with mode 0755, user and
+// group 0, and the time of the entry that needs them. Replacing one name of a hard-linked file does
+// not affect its other names.
 //
-// It is an error if two entries have the same name, if a name leads out of the tree, or if what is a directory on the
-// way to an entry is something else in base: symbolic links are not followed.
+// It is an error if two entries have the same name, if a name leads out of the tree, or if base has
+// something other than a directory where an entry needs a parent directory: symbolic links are not
+// followed.
 func Overlay(base Tree, entries ...Entry) (Tree, error) {
 	var errs []error
 	added := make(map[string]addition)
@@ -101,11 +105,11 @@ func Overlay(base Tree, entries ...Entry) (Tree, error) {
 // addition is an entry that an Overlay adds.
 type addition struct {
 	entry Entry
-	// implied marks a directory that is only wanted if base has none.
+	// implied marks a directory that is added only if base does not have it.
 	implied bool
 }
 
-// addParents adds the directories on the way to e.
+// addParents adds the parent directories of e.
 func addParents(added map[string]addition, e Entry) error {
 	for dir := parentOf(e.Name); dir != rootName; dir = parentOf(dir) {
 		a, ok := added[dir]
@@ -113,16 +117,16 @@ func addParents(added map[string]addition, e Entry) error {
 		case !ok:
 			added[dir] = addition{entry: DirEntry(dir, 0o755, e.ModTime), implied: true}
 		case !a.entry.IsDir():
-			return fmt.Errorf("name %q: %q is added too and is not a directory", e.Name, dir)
+			return fmt.Errorf("name %q: %q is also added and is not a directory", e.Name, dir)
 		case a.implied && a.entry.ModTime.Before(e.ModTime):
-			// The latest time, so that the order of the entries does not matter.
+			// The latest time does not depend on the order of the entries.
 			added[dir] = addition{entry: DirEntry(dir, 0o755, e.ModTime), implied: true}
 		}
 	}
 	return nil
 }
 
-// sortedAdditions returns the additions in the order of a Tree.
+// sortedAdditions returns the additions in Tree order.
 func sortedAdditions(added map[string]addition) []addition {
 	return slices.SortedFunc(maps.Values(added),
 		func(a, b addition) int { return comparePaths(a.entry.Name, b.entry.Name) })
@@ -133,12 +137,12 @@ type overlay struct {
 	added []addition // sorted
 }
 
-// Entries implements Tree. Both sides have the same order, so it is a merge.
+// Entries implements Tree. It merges base and the additions, which have the same order.
 func (t overlay) Entries() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		added := t.added
 		links := newLinkKeeper()
-		replaced := "" // a directory of base that is none any more
+		replaced := "" // a directory of base that an addition has replaced
 		for e, err := range t.base.Entries() {
 			if err != nil {
 				yield(Entry{}, err)
@@ -184,24 +188,25 @@ func (t overlay) Entries() iter.Seq2[Entry, error] {
 	}
 }
 
-// linkKeeper keeps hard links whole when names are taken out of a tree: the first name that stays becomes the file.
+// linkKeeper keeps hard links valid when names are removed from a tree: the first remaining name
+// becomes the file.
 type linkKeeper struct {
-	gone  map[string]Entry  // by name: files that were taken out
-	first map[string]string // name that was taken out → name that stands for it
+	gone  map[string]Entry  // removed files by name
+	first map[string]string // removed name → the name that replaces it
 }
 
 func newLinkKeeper() linkKeeper {
 	return linkKeeper{gone: make(map[string]Entry), first: make(map[string]string)}
 }
 
-// drop takes note of an entry that is taken out.
+// drop records an entry that is removed.
 func (k linkKeeper) drop(e Entry) {
 	if e.HardLink == "" && !e.IsDir() {
 		k.gone[e.Name] = e
 	}
 }
 
-// keep returns an entry that stays, in the form it has now.
+// keep returns an entry that stays, updated for the entries that were removed.
 func (k linkKeeper) keep(e Entry) Entry {
 	if e.HardLink == "" {
 		return e

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// baseTree is a small tree in memory: names as in names(), a final slash for a directory, "@" for a link.
+// baseTree returns a small tree in memory: names as in names(), a final slash for a directory, "@"
+// for a link.
 func baseTree(specs ...string) Tree {
 	tree := entriesTree{DirEntry(".", 0o700, testTime)}
 	files := map[string]Entry{}
@@ -98,15 +99,15 @@ func TestOverlayKeepsDirectoriesThatExist(t *testing.T) {
 	}
 }
 
-func TestOverlayRefusesWhatCannotBe(t *testing.T) {
+func TestOverlayRejectsConflictingEntries(t *testing.T) {
 	t.Parallel()
 	file := func(name string) Entry { return FileEntry(name, 0o644, nil, testTime) }
 	for part, add := range map[string][]Entry{
-		`"../x" leads out`:                  {file("../x")},
-		`"a/../../x" leads out`:             {file("a/../../x")},
-		`"x": added twice`:                  {file("x"), file("./x")},
-		`root must be a directory`:          {file("/")},
-		`"f" is added too and is not a dir`: {file("f"), file("f/g")},
+		`"../x" leads out`:                   {file("../x")},
+		`"a/../../x" leads out`:              {file("a/../../x")},
+		`"x": added twice`:                   {file("x"), file("./x")},
+		`root must be a directory`:           {file("/")},
+		`"f" is also added and is not a dir`: {file("f"), file("f/g")},
 	} {
 		if _, err := Overlay(EmptyTree(testTime), add...); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("got %v, want %q in it", err, part)
@@ -135,7 +136,7 @@ func TestFilterLeavesOutSubtrees(t *testing.T) {
 	}
 }
 
-func TestSubtreeIsATreeOfItsOwn(t *testing.T) {
+func TestSubtreeHoldsOneDirectory(t *testing.T) {
 	t.Parallel()
 	base := baseTree("a", "boot/", "boot/b=a", "boot/grub/", "boot/grub/c=a", "boot.old")
 	entries := list(t, Subtree(base, "/boot/"))
@@ -143,7 +144,7 @@ func TestSubtreeIsATreeOfItsOwn(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := string(content(t, entries[1])); got != "base a" {
-		t.Errorf("b holds %q, want what the file outside holds", got)
+		t.Errorf("b holds %q, want the content of the file outside", got)
 	}
 	if _, err := tryList(Subtree(base, "a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("of a file: got %v, want fs.ErrNotExist", err)
@@ -153,7 +154,7 @@ func TestSubtreeIsATreeOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestClampAndDenseChangeOnlyWhatTheySay(t *testing.T) {
+func TestClampAndDenseChangeOnlyMatchingEntries(t *testing.T) {
 	t.Parallel()
 	tree, err := Overlay(baseTree("boot/", "boot/k", "z"), FileEntry("late", 0o600, nil, testTime.Add(time.Hour)))
 	if err != nil {

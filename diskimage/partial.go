@@ -13,32 +13,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An unfinished file that needs a name is called .NAME.vmdebootstrap-RANDOM: hidden, and never the name of a
-// file that is somebody's own. Whoever writes it holds a lock on it (flock(2)), so that what a killed build
-// has left can be told.
+// An unfinished file that needs a name is called .NAME.vmdebootstrap-RANDOM: hidden, and never the
+// name of a user's own file. Its writer holds a lock on it (flock(2)), so that the leftovers of
+// killed builds can be recognised.
 const (
 	partialMark   = ".vmdebootstrap-"
-	partialRandom = 26 // characters of rand.Text, which are those of base32
+	partialRandom = 26 // characters of rand.Text, in base32
 	maxName       = 255
 )
 
-// partialPrefix is what the names of unfinished files begin with that will be called base.
+// partialPrefix returns the start of the names of unfinished files that will be called base.
 func partialPrefix(base string) string {
 	return "." + base[:min(len(base), maxName-1-len(partialMark)-partialRandom)] + partialMark
 }
 
-// partialName is a name for one that is to be called target.
+// partialName returns a name for an unfinished file that will be called target.
 func partialName(target string) string {
 	return filepath.Join(filepath.Dir(target), partialPrefix(filepath.Base(target))+rand.Text())
 }
 
-// isPartial reports whether a name is one of partialName.
+// isPartial reports whether partialName may have returned a name.
 func isPartial(name, base string) bool {
 	random, ok := strings.CutPrefix(name, partialPrefix(base))
 	return ok && len(random) == partialRandom && strings.Trim(random, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
-// createPartial makes an unfinished file, and removes those that killed builds have left.
+// createPartial creates an unfinished file, and removes those of killed builds.
 func createPartial(target string, mode fs.FileMode) (*os.File, error) {
 	if err := removePartials(target); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func createPartial(target string, mode fs.FileMode) (*os.File, error) {
 		if isNamed(file) {
 			return file, nil
 		}
-		// Another process took it for a leftover, before it was locked.
+		// Another process removed it as a leftover before it was locked.
 		if err := file.Close(); err != nil {
 			return nil, err
 		}
@@ -71,7 +71,7 @@ func isNamed(file *os.File) bool {
 	return err == nil && os.SameFile(named, opened)
 }
 
-// removePartials removes the unfinished files of a target that nobody is writing any more.
+// removePartials removes the unfinished files of a target that no process writes any more.
 func removePartials(target string) error {
 	dir := filepath.Dir(target)
 	entries, err := os.ReadDir(dir)
@@ -82,7 +82,7 @@ func removePartials(target string) error {
 		if !e.Type().IsRegular() || !isPartial(e.Name(), filepath.Base(target)) {
 			continue
 		}
-		// What is another user's, or is gone by now, is left alone.
+		// Files of other users, and files that are gone by now, are left alone.
 		file, err := os.OpenFile(filepath.Join(dir, e.Name()), os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		if err != nil {
 			continue

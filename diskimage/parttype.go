@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Role is what a partition is for.
+// Role is the purpose of a partition.
 type Role string
 
 // The roles.
@@ -22,7 +22,7 @@ const (
 	RoleBIOSBoot Role = "bios-boot" // holds GRUB's core.img on a GPT disk, no file system
 )
 
-// TableKind is a kind of partition table, under the name that parted and sfdisk know: "msdos" or "gpt".
+// TableKind is a kind of partition table, named as in parted and sfdisk: "msdos" or "gpt".
 type TableKind string
 
 // The kinds of partition table.
@@ -31,10 +31,11 @@ const (
 	GPT   TableKind = "gpt"
 )
 
-// FAT32From is the length from which a vfat partition holds a FAT32, a smaller one holding FAT12 or FAT16. A FAT32 has
-// at least 65525 clusters, which are no smaller than sectors: with those of 512 bytes it would begin at 33 MiB, but
-// firmware is happier with a little more than the least; with those of 4096 bytes at 257 MiB, and 260 MiB is the figure
-// of Microsoft's own guide to such disks. The type byte in an msdos table and the formatter must agree about it.
+// FAT32From returns the minimum length of a vfat partition that holds a FAT32; a smaller one holds
+// FAT12 or FAT16. A FAT32 has at least 65525 clusters, which are at least as large as sectors. With
+// sectors of 512 bytes it could begin at 33 MiB, but some firmware needs a margin; with those of
+// 4096 bytes at 257 MiB, and 260 MiB is the value of Microsoft's guide to such disks. The formatter
+// must use the same limit, because the type byte in an msdos table depends on it.
 func FAT32From(sectorSize Size) Size {
 	if sectorSize == SectorSize4K {
 		return 260 * MiB
@@ -42,7 +43,7 @@ func FAT32From(sectorSize Size) Size {
 	return 64 * MiB
 }
 
-// Partition type bytes of an msdos table. The list is a convention, kept for example in util-linux
+// Partition type bytes of an msdos table. They are a convention, listed for example in util-linux
 // include/pt-mbr-partnames.h.
 const (
 	typeFAT16  = 0x0e // FAT16 (or FAT12), addressed by LBA
@@ -55,7 +56,7 @@ const (
 )
 
 // Partition type GUIDs: UEFI specification 2.10, 5.3.3; the Discoverable Partitions Specification
-// (uapi-group.org/specifications); BIOS boot is GRUB's own.
+// (uapi-group.org/specifications); that of BIOS boot is GRUB's.
 var (
 	guidESP      = uuid.MustParse("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 	guidXBOOTLDR = uuid.MustParse("bc13c2ff-59e6-4262-a352-b275fd6f7172")
@@ -64,8 +65,9 @@ var (
 	guidLinux    = uuid.MustParse("0fc63daf-8483-4772-8e79-3d69d8477de4")
 )
 
-// rootGUIDs are the types of root partitions by Debian architecture, from the Discoverable Partitions Specification.
-// The architectures of Debian that it leaves out (m68k, sh4, sparc64) have the general type for Linux.
+// rootGUIDs are the types of root partitions by Debian architecture, from the Discoverable
+// Partitions Specification. Debian architectures that it does not list (m68k, sh4, sparc64) use the
+// general type for Linux.
 var rootGUIDs = map[string]uuid.UUID{
 	"amd64":    uuid.MustParse("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"),
 	"i386":     uuid.MustParse("44479540-f297-41b2-9af7-d131d5f0458a"),
@@ -92,39 +94,41 @@ const (
 	attrRequired   uint64 = 1 << 0  // the platform needs the partition; parted calls it hidden
 	attrLegacyBoot uint64 = 1 << 2  // gptmbr.bin of syslinux and U-Boot start this partition
 	attrGrowFS     uint64 = 1 << 59 // systemd-growfs enlarges the file system to its partition
-	attrNoAuto     uint64 = 1 << 63 // nobody mounts it without being told to
+	attrNoAuto     uint64 = 1 << 63 // it is not mounted automatically
 )
 
-// flagEffect is what one flag of a partition changes in each kind of table; all are as parted(8) sets them, but for
-// "boot" on a GPT disk.
+// flagEffect is what one flag of a partition changes in each kind of table. All are as set by
+// parted(8), except "boot" on a GPT disk.
 type flagEffect struct {
 	name string
-	// code is the type byte in an msdos table, and guid the type in a GPT; zero where the flag does not exist.
+	// code is the type byte in an msdos table and guid the type in a GPT; zero if the flag does not
+	// exist there.
 	code byte
 	guid uuid.UUID
-	// attributes are set in a GPT.
+	// attributes are the bits that are set in a GPT.
 	attributes uint64
-	// apply is for flags of an msdos table that are no types.
+	// apply implements flags of an msdos table that are not types.
 	apply func(*partitionType)
 }
 
-// flagEffects has all flags, in alphabetical order: libparted/labels/dos.c and gpt.c of parted 3.6.
+// flagEffects are all flags, in alphabetical order: libparted/labels/dos.c and gpt.c of parted 3.6.
 var flagEffects = []flagEffect{
 	{name: "bios_grub", guid: guidBIOSBoot},
 	{name: "bls_boot", code: 0xea, guid: guidXBOOTLDR},
-	// Of a GPT parted makes an ESP of the partition with this flag, which vmdebootstrap 1.7 did to root partitions.
-	// Here it is what it is on msdos: boot code in sector 0 starts this partition. On an ESP it says nothing new.
+	// In a GPT, parted changes a partition with this flag to an ESP, which vmdebootstrap 1.7 did to
+	// root partitions. Here it means the same as on msdos: boot code in sector 0 starts this
+	// partition. It does not change an ESP.
 	{name: "boot", attributes: attrLegacyBoot, apply: func(t *partitionType) { t.active = true }},
 	{name: "chromeos_kernel", guid: uuid.MustParse("fe3a2a5d-4f32-41a7-b725-accc3285a309")},
 	{name: "diag", code: 0x12, guid: uuid.MustParse("de94bba4-06d1-4d40-a16a-bfd50179d6ac")},
 	{name: "esp", code: typeEFISys, guid: guidESP},
 	{name: "hidden", attributes: attrRequired, apply: func(t *partitionType) {
 		if t.code == typeFAT16 || t.code == typeFAT32 {
-			t.code |= typeHidden // there are no hidden types of other file systems that are used here
+			t.code |= typeHidden // the other types in use have no hidden form
 		}
 	}},
 	{name: "irst", code: 0x84, guid: uuid.MustParse("d3bfe2de-3daf-11df-ba40-e3a556d89593")},
-	{name: "lba", apply: func(*partitionType) {}}, // the FAT types are those addressed by LBA anyway
+	{name: "lba", apply: func(*partitionType) {}}, // the FAT types already are those addressed by LBA
 	{name: "legacy_boot", attributes: attrLegacyBoot},
 	{name: "linux-home", guid: uuid.MustParse("933ac7e1-2eb4-4f13-b844-0e14e2aef915")},
 	{name: "lvm", code: 0x8e, guid: uuid.MustParse("e6d6d379-f507-44c2-a23c-238f2a3df928")},
@@ -137,7 +141,7 @@ var flagEffects = []flagEffect{
 	{name: "swap", code: typeSwap, guid: guidSwap},
 }
 
-// Flags lists the flags that a partition can have, on one kind of table or both.
+// Flags returns the flags that a partition can have, on at least one kind of table.
 func Flags() []string {
 	names := make([]string, len(flagEffects))
 	for i, f := range flagEffects {
@@ -146,12 +150,12 @@ func Flags() []string {
 	return names
 }
 
-// Flags lists the flags that a partition in such a table can have.
+// Flags returns the flags that a partition in such a table can have.
 func (k TableKind) Flags() []string {
 	return slices.DeleteFunc(Flags(), func(flag string) bool { return new(partitionType).set(flag, k) != nil })
 }
 
-// partitionType is what the two kinds of table record of a partition's purpose.
+// partitionType is how the two kinds of table record the purpose of a partition.
 type partitionType struct {
 	guid       uuid.UUID
 	attributes uint64
@@ -159,7 +163,7 @@ type partitionType struct {
 	active     bool
 }
 
-// typeOf says how a partition of size bytes is marked in the table.
+// typeOf returns the type of a partition of size bytes.
 func typeOf(r Request, size Size, p PartitionRequest) (partitionType, error) {
 	var t partitionType
 	code := filesystemCode(p.Filesystem.Type, size >= FAT32From(r.sectorSize()))
@@ -221,7 +225,7 @@ func (t *partitionType) set(flag string, kind TableKind) error {
 	return nil
 }
 
-// filesystemCode is the msdos type byte for a file system.
+// filesystemCode returns the msdos type byte for a file system.
 func filesystemCode(filesystem string, fat32 bool) byte {
 	switch {
 	case filesystem == "vfat" && fat32:

@@ -11,10 +11,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// sfdiskUUID is the part of a dump that differs between two disks.
+// sfdiskUUID matches the fields of a dump that differ between two disks.
 var sfdiskUUID = regexp.MustCompile(`(uuid|name)=[^,\n]*,? ?`)
 
-// dumpPartition returns the line of sfdisk's dump of the only partition.
+// dumpPartition returns the line of the only partition in sfdisk's dump.
 func dumpPartition(t *testing.T, image string) string {
 	t.Helper()
 	for line := range strings.Lines(diskimagetest.Run(t, "sfdisk", "--dump", image)) {
@@ -26,7 +26,7 @@ func dumpPartition(t *testing.T, image string) string {
 	return ""
 }
 
-// newerThanParted are flags that the parted of some of our machines does not know, and would accept.
+// newerThanParted are flags that older versions of parted do not know.
 var newerThanParted = []string{"no_automount", "linux-home", "bls_boot"}
 
 func TestFlagsAreThoseOfParted(t *testing.T) {
@@ -42,7 +42,7 @@ func TestFlagsAreThoseOfParted(t *testing.T) {
 				out, partedErr := exec.CommandContext(t.Context(), parted, "--script", theirs, "set", "1", flag,
 					"on").CombinedOutput()
 				r := Request{Size: 20 * MiB, Table: kind, ID: testDiskID, Partitions: []PartitionRequest{
-					{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}, Flags: []string{flag}}, // of no architecture
+					{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}, Flags: []string{flag}}, // no architecture
 				}}
 				if kind == MSDOS {
 					r.Size -= MiB // parted leaves the last MiB free on both
@@ -53,7 +53,7 @@ func TestFlagsAreThoseOfParted(t *testing.T) {
 							t.Skipf("this parted does not know %s", flag)
 						}
 					}
-					t.Fatalf("we say %v, parted %v: %s", err, partedErr, out)
+					t.Fatalf("got %v, parted %v: %s", err, partedErr, out)
 				} else if err != nil {
 					return
 				}

@@ -11,8 +11,9 @@ import (
 // rootName is the Name of the root of a tree.
 const rootName = "."
 
-// comparePaths orders names as a Tree yields them: a directory before what is in it and its content before the next
-// name, names of one directory in byte order. That is byte order with the slash before everything else.
+// comparePaths compares names in the order of a Tree: a directory before its content, its content
+// before the next name, and the names of one directory in byte order. That is byte order with the
+// slash before everything else.
 func comparePaths(a, b string) int {
 	if a == b {
 		return 0
@@ -35,10 +36,10 @@ func comparePaths(a, b string) int {
 	return len(a) - len(b)
 }
 
-// parentOf is the Name of the directory that holds a name; the root's is the root.
+// parentOf returns the Name of the directory that holds a name; the parent of the root is the root.
 func parentOf(name string) string { return path.Dir(name) }
 
-// isBelow reports whether name lies in the directory dir, at any depth.
+// isBelow reports whether name is in the directory dir, at any depth.
 func isBelow(name, dir string) bool {
 	if dir == rootName {
 		return name != rootName
@@ -46,7 +47,7 @@ func isBelow(name, dir string) bool {
 	return len(name) > len(dir) && name[len(dir)] == '/' && strings.HasPrefix(name, dir)
 }
 
-// joinName is the Name of what the directory dir holds under a name.
+// joinName returns the Name of base in the directory dir.
 func joinName(dir, name string) string {
 	if dir == rootName {
 		return name
@@ -54,8 +55,8 @@ func joinName(dir, name string) string {
 	return dir + "/" + name
 }
 
-// cleanName turns a name as people and archives write it ("./etc/", "/etc", "etc") into that of an Entry. A name that
-// leads out of the tree is refused.
+// cleanName returns the Name of an Entry for a name in the form of users and archives ("./etc/",
+// "/etc", "etc"). It returns an error if the name leads out of the tree.
 func cleanName(name string) (string, error) {
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {

@@ -14,26 +14,27 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrNoTable says that a disk has no partition table.
+// ErrNoTable reports that a disk has no partition table.
 var ErrNoTable = errors.New("no partition table")
 
-// FoundPartition is a partition as the table of an existing disk describes it.
+// FoundPartition is a partition of an existing disk, as described by its table.
 type FoundPartition struct {
 	Number      int
 	Start, Size Size
-	// Type is the GUID of a GPT entry, Code the type of an msdos one; the other is zero.
+	// Type is the GUID of a GPT entry, Code the type of an msdos entry; the other one is zero.
 	Type  uuid.UUID
 	Code  byte
 	Label string // of a GPT entry
 }
 
-// Section returns the bytes of the partition.
+// Section returns a reader of the partition's bytes.
 func (p FoundPartition) Section(r io.ReaderAt) *io.SectionReader {
 	return io.NewSectionReader(r, int64(p.Start), int64(p.Size))
 }
 
-// ReadTable lists the partitions of a disk of size bytes with sectors of 512 bytes, in the order of their numbers. The
-// error wraps ErrNoTable if there is neither a GPT nor an msdos table. Not supported: logical partitions.
+// ReadTable returns the partitions of a disk of size bytes with sectors of 512 bytes, sorted by
+// number. The error wraps ErrNoTable if there is neither a GPT nor an msdos table. Not supported:
+// logical partitions.
 func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 	if err := checkGPTEntries(r, size); err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 	}
 	for _, p := range found {
 		if p.Start > size || p.Size > size-p.Start {
-			return nil, fmt.Errorf("partition %d is outside of the disk", p.Number)
+			return nil, fmt.Errorf("partition %d is outside the disk", p.Number)
 		}
 	}
 	slices.SortFunc(found, func(a, b FoundPartition) int { return a.Number - b.Number })
@@ -78,8 +79,9 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 	return found, nil
 }
 
-// checkGPTEntries refuses a GPT, in either of its places, whose entries have another size than the kernel's, or need
-// more than the 4 MiB that it reads of them (is_gpt_valid in block/partitions/efi.c). go-diskfs believes both numbers.
+// checkGPTEntries returns an error for a GPT, at either end of the disk, whose entries have a
+// different size from the kernel's, or need more than the 4 MiB of them that the kernel reads
+// (is_gpt_valid in block/partitions/efi.c). go-diskfs does not check either number.
 func checkGPTEntries(r io.ReaderAt, size Size) error {
 	const signature, most = "EFI PART", 4 << 20 / gptEntrySize
 	for _, at := range []Size{SectorSize, size - SectorSize} {
@@ -88,7 +90,7 @@ func checkGPTEntries(r io.ReaderAt, size Size) error {
 			return nil
 		}
 		if _, err := r.ReadAt(header, int64(at)); err != nil {
-			return nil // the codec will tell
+			return nil // gpt.Read reports that
 		}
 		entries, entrySize := binary.LittleEndian.Uint32(header[80:]), binary.LittleEndian.Uint32(header[84:])
 		if string(header[:len(signature)]) == signature && (entries > most || entrySize != gptEntrySize) {
@@ -98,7 +100,7 @@ func checkGPTEntries(r io.ReaderAt, size Size) error {
 	return nil
 }
 
-// readOnly is a RawFile that is not written to.
+// readOnly is a RawFile that cannot be written to.
 type readOnly struct{ io.ReaderAt }
 
 func (readOnly) WriteAt([]byte, int64) (int, error) { return 0, errNotUsed }

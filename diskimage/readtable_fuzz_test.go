@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// FuzzReadTable reads partition tables in which some bytes are others: whatever they say, partitions are inside of the
-// disk.
+// FuzzReadTable reads partition tables in which some bytes were changed: whatever they contain, all
+// partitions are inside the disk.
 func FuzzReadTable(f *testing.F) {
 	const head = 20 << 10 // protective MBR, header and entries
 	var disks []memoryFile
@@ -32,7 +32,7 @@ func FuzzReadTable(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, which byte, data []byte, noBackup bool) {
 		disk := bytes.Clone(disks[int(which)%len(disks)])
-		for ; len(data) >= 3; data = data[3:] { // place and value
+		for ; len(data) >= 3; data = data[3:] { // offset and value
 			place := (int(data[0])<<8 | int(data[1])) % head
 			disk[place] = data[2]
 		}
@@ -46,13 +46,13 @@ func FuzzReadTable(f *testing.F) {
 		}
 		for _, p := range found {
 			if p.Start > Size(len(disk)) || p.Size > Size(len(disk))-p.Start {
-				t.Errorf("%+v is outside of the disk of %d bytes", p, len(disk))
+				t.Errorf("%+v is outside the disk of %d bytes", p, len(disk))
 			}
 		}
 	})
 }
 
-// sumGPT makes the checksums of a GPT right, as somebody would who wants to be read (UEFI specification 2.10, 5.3.2).
+// sumGPT corrects the checksums of a GPT, as an attacker would (UEFI specification 2.10, 5.3.2).
 func sumGPT(disk []byte) {
 	u32 := func(at int) int64 { return int64(binary.LittleEndian.Uint32(disk[at:])) }
 	const header = 512

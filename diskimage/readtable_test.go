@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-func TestTablesAreReadAgain(t *testing.T) {
+func TestReadTableReadsWhatWriteTableWrote(t *testing.T) {
 	t.Parallel()
 	for _, table := range []TableKind{MSDOS, GPT} {
 		layout, err := NewLayout(Request{Size: 64 * MiB, Table: table, ID: uuid.Max, Arch: "amd64",
@@ -42,7 +42,7 @@ func TestTablesAreReadAgain(t *testing.T) {
 			}
 		}
 		if _, err := ReadTable(f, 32*MiB); err == nil {
-			t.Errorf("%s: a disk that was cut off is read", table)
+			t.Errorf("%s: a truncated disk was accepted", table)
 		}
 		if err := errors.Join(f.Truncate(0), f.Truncate(int64(layout.Size))); err != nil {
 			t.Fatal(err)

@@ -32,7 +32,8 @@ var (
 	_ encoding.TextUnmarshaler = (*Size)(nil)
 )
 
-// sizeUnits are the units that String chooses from. Of two forms of the same length the earlier one is printed.
+// sizeUnits are the units of String. Of two results of the same length, the earlier one is
+// returned.
 var sizeUnits = []struct {
 	name string
 	size Size
@@ -40,17 +41,17 @@ var sizeUnits = []struct {
 	{"TiB", TiB}, {"TB", TB}, {"GiB", GiB}, {"GB", GB}, {"MiB", MiB}, {"MB", MB}, {"KiB", KiB}, {"kB", KB},
 }
 
-// maxSizeText is the length in bytes up to which ParseSize looks at a text at all. It is far more than any exact
-// size needs and keeps a hostile number from costing time.
+// maxSizeText is the maximum length in bytes of an argument of ParseSize. It is far more than any
+// exact size needs and limits the time that a hostile number takes.
 const maxSizeText = 64
 
-// ParseSize reads a size as vmdebootstrap has always written it: a decimal number, with a fraction if wanted, and a
-// unit in upper or lower case: k, m, g and t are powers of 1000, ki, mi, gi and ti powers of 1024, each with or without
-// a final b. A number without a unit is in bytes. Blanks around the text and before the unit do not matter.
-// A fraction of a byte is cut off: "0.0005k" is 0.
+// ParseSize parses a size in the syntax of vmdebootstrap 1: a decimal number, optionally with a
+// fraction, and a unit in upper or lower case: k, m, g and t are powers of 1000, ki, mi, gi and ti
+// powers of 1024, each with an optional final b. A number without a unit is in bytes. Blanks around
+// the text and before the unit are ignored. A fraction of a byte is cut off: "0.0005k" is 0.
 //
-// What vmdebootstrap 1.7 read as 0 (anything it did not understand) is an error here, as are a negative number and one
-// that needs more than 64 bits.
+// Text that vmdebootstrap 1.7 could not parse, and therefore took for 0, is an error here, as are
+// negative numbers and those that need more than 64 bits.
 func ParseSize(text string) (Size, error) {
 	if len(text) > maxSizeText {
 		return 0, fmt.Errorf("size %.16q...: longer than %d characters", text, maxSizeText)
@@ -78,7 +79,7 @@ func ParseSize(text string) (Size, error) {
 	return Size(whole.Uint64()), nil
 }
 
-// splitUnit takes the unit off the end of a lower-case size.
+// splitUnit splits a lower-case size into the number and the unit.
 func splitUnit(text string) (number string, unit Size) {
 	units := []struct {
 		suffix string
@@ -95,16 +96,18 @@ func splitUnit(text string) (number string, unit Size) {
 	return text, 1
 }
 
-// isDecimal reports whether text is digits with at most one point among them: no sign, exponent or underscore.
+// isDecimal reports whether text consists of digits with at most one point: no sign, exponent or
+// underscore.
 func isDecimal(text string) bool {
 	whole, fraction, _ := strings.Cut(text, ".")
 	digits := whole + fraction
 	return digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
-// String prints the shortest form that ParseSize reads back as exactly the same size: "512MiB", "1GB", "123".
+// String returns the shortest form that ParseSize parses as exactly the same size: "512MiB", "1GB",
+// "123".
 func (s Size) String() string {
-	bare := strconv.FormatUint(uint64(s), 10)
+	plain := strconv.FormatUint(uint64(s), 10)
 	best := ""
 	for _, u := range sizeUnits {
 		if s == 0 || s%u.size != 0 {
@@ -114,13 +117,13 @@ func (s Size) String() string {
 			best = text
 		}
 	}
-	if best == "" || len(bare) < len(best) {
-		return bare
+	if best == "" || len(plain) < len(best) {
+		return plain
 	}
 	return best
 }
 
-// Set is ParseSize as the flag packages want it.
+// Set calls ParseSize; it implements pflag.Value.
 func (s *Size) Set(text string) error {
 	size, err := ParseSize(text)
 	if err != nil {
@@ -130,16 +133,16 @@ func (s *Size) Set(text string) error {
 	return nil
 }
 
-// Type is the name of the value in help texts.
+// Type returns the name of the value in help texts.
 func (Size) Type() string { return "SIZE" }
 
 // MarshalText returns String.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText is ParseSize.
+// UnmarshalText calls ParseSize.
 func (s *Size) UnmarshalText(text []byte) error { return s.Set(string(text)) }
 
-// roundUp returns the next multiple of unit; ok is false if it does not fit.
+// roundUp returns the next multiple of unit; ok is false if it overflows.
 func (s Size) roundUp(unit Size) (rounded Size, ok bool) {
 	rest := s % unit
 	if rest == 0 {

@@ -17,23 +17,24 @@ import (
 	"github.com/google/uuid"
 )
 
-// mbrSignatureAt is the place of the disk signature in the master boot record, 4 bytes; 2 reserved bytes
-// follow, then the entries (UEFI specification 2.10, 5.2.1 to 5.2.3).
+// mbrSignatureAt is the offset of the disk signature in the master boot record, 4 bytes; 2 reserved
+// bytes and the entries follow (UEFI specification 2.10, 5.2.1 to 5.2.3).
 const mbrSignatureAt = 440
 
-// Addresses in the old form. They are only looked at by systems that do not know LBA; beyond 8 GB there is nothing
-// true to say, and the end of the scale stands for that.
+// Addresses by cylinder, head and sector are used only by systems that do not know LBA. They cannot
+// represent sectors beyond 8 GB, for which the largest address is stored.
 const (
 	chsHeads   = 255
 	chsSectors = 63
 	chsMax     = 1024 * chsHeads * chsSectors
 )
 
-// WriteTable writes the partition table of a layout to w, which must already have its length: on a GPT disk the
-// protective MBR and both copies. Boot code in the first 440 bytes is kept. The codec is that of go-diskfs; what that
-// leaves out is added: disk signature and CHS addresses of an msdos table, CHS addresses and length of the protective
-// entry. (It also checks nothing, which is NewLayout's job, and its way to write into partitions is not used: on msdos
-// it counts in 32 bits.) At the end the table is read back and compared.
+// WriteTable writes the partition table of a layout to w, which must already have its length: on a
+// GPT disk the protective MBR and both copies. Boot code in the first 440 bytes is kept. go-diskfs
+// encodes the table; WriteTable adds what it leaves out: the disk signature and CHS addresses of an
+// msdos table, and the CHS addresses and the length of the protective entry. (go-diskfs also checks
+// nothing, which NewLayout does, and its functions for the content of partitions are not used,
+// because on msdos they count in 32 bits.) At the end the table is read back and compared.
 func WriteTable(w RawFile, l Layout) error {
 	file := &tableFile{RawFile: w, size: int64(l.Size)}
 	switch l.Table {
@@ -54,7 +55,7 @@ func WriteTable(w RawFile, l Layout) error {
 
 // writeMSDOS writes entries, disk signature and 55 AA.
 func writeMSDOS(file *tableFile, l Layout) error {
-	// The entries are in a slice by position: entry n-1 is partition n.
+	// The index of partition n is n-1.
 	entries := make([]*mbr.Partition, msdosEntries)
 	for i := range entries {
 		entries[i] = new(mbr.Partition)
@@ -95,7 +96,8 @@ func writeGPT(file *tableFile, l Layout) error {
 	return err
 }
 
-// protectiveEntry is the first entry of the MBR of a GPT disk: it covers all of it, so that old tools keep off.
+// protectiveEntry returns the first entry of the MBR of a GPT disk. It covers the whole disk, so
+// that old tools do not change it.
 func protectiveEntry(l Layout) []byte {
 	sectors := uint64(l.Size/l.SectorSize) - 1
 	entry := []byte{
@@ -108,8 +110,8 @@ func protectiveEntry(l Layout) []byte {
 	return binary.LittleEndian.AppendUint32(entry, uint32(min(sectors, 1<<32-1)))
 }
 
-// chs returns the old address of a sector as an entry stores it: head, sector and the cylinder's bits 8 and
-// 9, cylinder.
+// chs returns the CHS address of a sector in the form of an entry: head; sector and bits 8 and 9 of
+// the cylinder; cylinder.
 func chs(lba uint64) [3]byte {
 	if lba >= chsMax {
 		return [3]byte{0xfe, 0xff, 0xff} // as fdisk and parted do
@@ -120,7 +122,7 @@ func chs(lba uint64) [3]byte {
 	return [3]byte{byte(head), byte(sector | cylinder>>8<<6), byte(cylinder)}
 }
 
-// compareMSDOS reads the table back.
+// compareMSDOS reads the table and compares it with the layout.
 func compareMSDOS(file *tableFile, l Layout) error {
 	table, err := mbr.Read(file, int(l.SectorSize), int(l.SectorSize))
 	if err != nil {
@@ -149,7 +151,7 @@ func compareMSDOS(file *tableFile, l Layout) error {
 	return nil
 }
 
-// compareGPT reads the table back. Reading checks the check sums.
+// compareGPT reads the table and compares it with the layout. gpt.Read verifies the checksums.
 func compareGPT(file *tableFile, l Layout) error {
 	table, err := gpt.Read(file, int(l.SectorSize), int(l.SectorSize))
 	if err != nil {
@@ -178,14 +180,15 @@ func compareGPT(file *tableFile, l Layout) error {
 	return nil
 }
 
-// upper prints a GUID as go-diskfs compares them.
+// upper formats a GUID as go-diskfs compares them.
 func upper(id uuid.UUID) string { return strings.ToUpper(id.String()) }
 
-// tableFile is a RawFile in the shape that go-diskfs wants. It has no Sync, so that a table does not cost five.
+// tableFile adapts a RawFile to go-diskfs. It has no Sync, because go-diskfs would call it five
+// times per table.
 type tableFile struct {
 	RawFile
 	size   int64
-	failed error // the first of WriteAt, of which go-diskfs keeps only the text
+	failed error // the first error of WriteAt; go-diskfs keeps only its text
 }
 
 var (
@@ -205,7 +208,7 @@ func (f *tableFile) WriteAt(b []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// Seek only tells the length.
+// Seek implements io.Seeker only as far as go-diskfs needs it to find the length.
 func (f *tableFile) Seek(offset int64, whence int) (int64, error) {
 	if offset != 0 || whence != io.SeekEnd {
 		return 0, errNotUsed

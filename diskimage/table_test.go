@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 var testDiskID = uuid.MustParse("deb1a400-1c2f-4f43-9b6e-2b2f0d6a0001")
 
-// goldenLayouts are the requests whose tables are compared with testdata.
+// goldenLayouts are the requests whose tables are compared with the files in testdata.
 var goldenLayouts = map[string]Request{
 	"msdos-default": {Size: GB, Table: MSDOS, Partitions: []PartitionRequest{
 		{Role: RoleRoot, Filesystem: Filesystem{Type: "ext4"}, Flags: []string{"boot"}},
@@ -109,7 +109,7 @@ func TestTableIsWhatSfdiskReads(t *testing.T) {
 	}
 }
 
-func TestTableIsFaultlessForSfdiskAndSgdisk(t *testing.T) {
+func TestTablePassesSfdiskAndSgdisk(t *testing.T) {
 	t.Parallel()
 	for name, r := range goldenLayouts {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestTableIsFaultlessForSfdiskAndSgdisk(t *testing.T) {
 	}
 }
 
-func TestRandomTablesAreFaultless(t *testing.T) {
+func TestRandomTablesPassSfdiskAndSgdisk(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(5, 6))
 	for tables := 0; tables < 40; {
@@ -136,7 +136,7 @@ func TestRandomTablesAreFaultless(t *testing.T) {
 	}
 }
 
-// checkTable lets sfdisk and sgdisk find fault with the table of a disk.
+// checkTable verifies the table of a disk with sfdisk and sgdisk.
 func checkTable(t *testing.T, image string, r Request) {
 	t.Helper()
 	if out := diskimagetest.Run(t, "sfdisk", "--verify", image); !strings.Contains(out, "No errors detected") {
@@ -151,8 +151,8 @@ func checkTable(t *testing.T, image string, r Request) {
 	}
 }
 
-// large are layouts for disks with sectors of 4096 bytes. The sfdisk of Debian 12 cannot be told of them; fdisk and
-// partx can.
+// large are layouts for disks with sectors of 4096 bytes. The sfdisk of Debian 12 has no option for
+// the sector size; fdisk and partx have.
 var large = map[string]Request{
 	"gpt-4k": {Size: 3*GB + 1, Table: GPT, SectorSize: SectorSize4K, Arch: "arm64", Offset: 8 * MiB,
 		Partitions: []PartitionRequest{
@@ -191,7 +191,7 @@ func TestTableOfLargeSectorsIsWhatPartxReads(t *testing.T) {
 	}
 }
 
-func TestTableOfLargeSectorsIsFaultlessForFdisk(t *testing.T) {
+func TestTableOfLargeSectorsPassesFdisk(t *testing.T) {
 	t.Parallel()
 	for name, r := range large {
 		t.Run(name, func(t *testing.T) {
@@ -247,7 +247,7 @@ func TestProtectiveMBRCoversTheDisk(t *testing.T) {
 	}
 }
 
-func TestOldAddressesAreThoseOfFdisk(t *testing.T) {
+func TestCHSAddressesAreThoseOfFdisk(t *testing.T) {
 	t.Parallel()
 	for lba, want := range map[uint64][3]byte{
 		0: {0, 1, 0}, 62: {0, 63, 0}, 63: {1, 1, 0}, 2048: {32, 33, 0}, 206847: {223, 19, 12},
@@ -280,7 +280,7 @@ func TestTableKeepsBootCode(t *testing.T) {
 	}
 }
 
-// sfdisk writes its own dump of our table; the sectors of both must be equal to the byte.
+// sfdisk writes a table from its own dump of our table; the sectors of both must be equal.
 func TestTableIsWhatSfdiskWrites(t *testing.T) {
 	t.Parallel()
 	for name, r := range goldenLayouts {
@@ -288,7 +288,7 @@ func TestTableIsWhatSfdiskWrites(t *testing.T) {
 			t.Parallel()
 			r.Partitions = slices.Clone(r.Partitions)
 			for i := range r.Partitions {
-				// sfdisk does not read the escapes that it writes.
+				// sfdisk does not parse the escapes that it writes.
 				r.Partitions[i].Label = strings.Trim(r.Partitions[i].Label, " ★😀")
 			}
 			ours, l := writeTestTable(t, r)

@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// The format of tar archives: pax(1) of POSIX.1-2017 ("ustar Interchange Format", "pax Header Block"), and the chapter
-// "Basic Tar Format" of GNU tar's manual. Package archive/tar is not used, because it neither says where the content of
-// a member is nor which parts of a sparse file are holes, and reads a block at a time.
+// The format of tar archives is described in pax(1) of POSIX.1-2017 ("ustar Interchange Format",
+// "pax Header Block"), and in the chapter "Basic Tar Format" of GNU tar's manual. Package
+// archive/tar is not suitable: it reports neither the offset of a member's content nor the holes of
+// a sparse file, and it reads one block at a time.
 
 // tarBlock is the unit of an archive.
 const tarBlock = 512
 
-// tarField is a part of a header block.
+// tarField is the position of a field in a header block.
 type tarField struct{ offset, length int }
 
-// Fields of a header block, all formats together.
+// The fields of a header block, of all formats together.
 var (
 	tarName     = tarField{0, 100}
 	tarMode     = tarField{100, 8}
@@ -37,7 +38,7 @@ var (
 	tarMinor    = tarField{337, 8}
 	tarPrefix   = tarField{345, 155} // ustar only
 	tarSparse   = tarField{386, 4 * tarSparseEntry}
-	tarExtended = tarField{482, 1} // GNU: blocks with more of the map of a sparse file follow
+	tarExtended = tarField{482, 1} // GNU: blocks with the rest of a sparse file's map follow
 	tarRealSize = tarField{483, 12}
 	tarTrailer  = tarField{508, 4} // star, whose prefix is shorter
 )
@@ -45,7 +46,7 @@ var (
 const (
 	tarType       = 156         // offset of the type flag
 	starPrefix    = 131         // length
-	magicUSTAR    = "ustar\x00" // GNU tar's own has a space instead of the zero byte
+	magicUSTAR    = "ustar\x00" // the GNU format has a space instead of the zero byte
 	magicStar     = "tar\x00"
 	maxTarRecords = 1 << 20 // length of a pax header, or of a long name
 )
@@ -68,10 +69,10 @@ const (
 	typeSparse     = 'S'
 )
 
-// errNoTar says that there is no header where one must be.
+// errNoTar reports that there is no header where one is expected.
 var errNoTar = errors.New("not a tar header")
 
-// tarMember is what is known of one member.
+// tarMember is the metadata of one member.
 type tarMember struct {
 	kind           byte
 	name, linkname string
@@ -79,51 +80,51 @@ type tarMember struct {
 	uid, gid       int64
 	modTime        time.Time
 	major, minor   int64
-	size           int64 // of the content; of a sparse file with its holes
+	size           int64 // of the content, including the holes of a sparse file
 	xattrs         []Xattr
-	stored         int64 // length of what is in the archive
-	data           int64 // and its place
-	holes          bool  // parts is valid
+	stored         int64 // length of the content in the archive
+	data           int64 // offset of the content in the archive
+	holes          bool  // the file is sparse: parts is valid
 	parts          []tarPart
 }
 
-// tarReader goes through the headers of an archive.
+// tarReader reads the headers of an archive.
 type tarReader struct {
 	archive io.ReaderAt
 	size    int64
-	next    int64  // place of the next header
-	window  []byte // what was read last: a header is often near the one before
-	start   int64  // place of window
+	next    int64  // offset of the next header
+	buffer  []byte // the last read: the next header is often in it, too
+	start   int64  // offset of buffer
 	global  map[string]string
 }
 
-// tarWindow is how much is read at once: the headers of one member and often the next.
-const tarWindow = 4 << 10
+// tarBufferSize is the minimum length of a read: the headers of one member and often the next one.
+const tarBufferSize = 4 << 10
 
-// bytes returns a part of the archive. It is valid until the next call.
+// bytes returns a range of the archive. It is valid until the next call.
 func (r *tarReader) bytes(offset, length int64) ([]byte, error) {
 	if length > r.size-offset {
-		return nil, fmt.Errorf("archive ends at byte %d, inside of what begins at %d: %w", r.size, offset,
+		return nil, fmt.Errorf("archive ends at byte %d, inside the part that begins at %d: %w", r.size, offset,
 			io.ErrUnexpectedEOF)
 	}
-	if offset < r.start || offset+length > r.start+int64(len(r.window)) {
-		want := min(max(length, tarWindow), r.size-offset)
-		if int64(cap(r.window)) < want {
-			r.window = make([]byte, want)
+	if offset < r.start || offset+length > r.start+int64(len(r.buffer)) {
+		want := min(max(length, tarBufferSize), r.size-offset)
+		if int64(cap(r.buffer)) < want {
+			r.buffer = make([]byte, want)
 		}
-		r.start, r.window = offset, r.window[:want]
-		if n, err := r.archive.ReadAt(r.window, offset); int64(n) < want {
-			r.window = r.window[:0]
+		r.start, r.buffer = offset, r.buffer[:want]
+		if n, err := r.archive.ReadAt(r.buffer, offset); int64(n) < want {
+			r.buffer = r.buffer[:0]
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, fmt.Errorf("read at byte %d: %w", offset, err)
 		}
 	}
-	return r.window[offset-r.start:][:length:length], nil
+	return r.buffer[offset-r.start:][:length:length], nil
 }
 
-// header reads the next member, with all headers that belong to it. It returns io.EOF at the end of the archive.
+// header reads the next member with all its headers. It returns io.EOF at the end of the archive.
 func (r *tarReader) header() (tarMember, error) {
 	records := map[string]string{}
 	var extra paxExtras
@@ -178,7 +179,8 @@ func (r *tarReader) header() (tarMember, error) {
 	}
 }
 
-// metadata reads the content of a header that describes the member after it, and goes on behind it.
+// metadata returns the content of a header that describes the next member, and moves on to the
+// header after it.
 func (r *tarReader) metadata(block []byte) ([]byte, error) {
 	size, err := tarSize.number(block)
 	if err != nil || size < 0 || size > maxTarRecords {
@@ -189,7 +191,7 @@ func (r *tarReader) metadata(block []byte) ([]byte, error) {
 	return content, err
 }
 
-// complete adds what the records say and finds the content.
+// complete applies the pax records and finds the content.
 func (r *tarReader) complete(m *tarMember, block []byte, records map[string]string, extra paxExtras) error {
 	r.next += tarBlock
 	for key, value := range r.global {
@@ -210,16 +212,16 @@ func (r *tarReader) complete(m *tarMember, block []byte, records map[string]stri
 	}
 	m.data = r.next
 	if m.stored > r.size-r.next {
-		return fmt.Errorf("archive ends inside of its content: %w", io.ErrUnexpectedEOF)
+		return fmt.Errorf("archive ends inside its content: %w", io.ErrUnexpectedEOF)
 	}
 	r.next += roundUpTar(m.stored)
 	return r.paxSparse(m, records, extra)
 }
 
-// roundUpTar is the room of so many bytes in an archive.
+// roundUpTar returns the room that n bytes take in an archive.
 func roundUpTar(n int64) int64 { return (n + tarBlock - 1) &^ (tarBlock - 1) }
 
-// checkTarHeader compares the checksum, which old programs computed of signed bytes.
+// checkTarHeader verifies the checksum, which old programs computed from signed bytes.
 func checkTarHeader(block []byte) error {
 	want, err := tarChecksum.number(block)
 	if err != nil {
@@ -230,7 +232,7 @@ func checkTarHeader(block []byte) error {
 		sum += int64(b)
 		negative += int64(b >> 7)
 	}
-	for _, b := range tarChecksum.of(block) { // counts as spaces
+	for _, b := range tarChecksum.of(block) { // counted as spaces
 		sum += ' ' - int64(b)
 	}
 	if want != sum && want != sum-negative<<8 {
@@ -267,16 +269,16 @@ func newTarMember(block []byte) (tarMember, error) {
 	}
 	switch m.kind {
 	case typeHardLink, typeSymlink, typeChar, typeBlock, typeDirectory, typeFifo:
-		m.size = 0 // some programs write the size of the file here; there is never a content
+		m.size = 0 // some programs store the size of the file here, but no content follows
 	}
 	m.stored = m.size
 	return m, errors.Join(errs[:]...)
 }
 
-// of returns the bytes of a field.
+// of returns the bytes of the field.
 func (f tarField) of(block []byte) []byte { return block[f.offset:][:f.length] }
 
-// text returns a field that ends with a zero byte, or is full.
+// text returns the field up to its first zero byte, if there is one.
 func (f tarField) text(block []byte) string { return *untilNUL(f.of(block)) }
 
 func untilNUL(b []byte) *string {
@@ -287,8 +289,8 @@ func untilNUL(b []byte) *string {
 	return &s
 }
 
-// number reads a field: octal digits between spaces and zero bytes or, of GNU tar, a binary number whose first bit
-// is set.
+// number returns the value of the field: octal digits between spaces and zero bytes or, from GNU
+// tar, a binary number whose first bit is set.
 func (f tarField) number(block []byte) (int64, error) {
 	b := f.of(block)
 	if b[0]&0x80 != 0 {
@@ -311,7 +313,7 @@ func (f tarField) number(block []byte) (int64, error) {
 	return n, nil
 }
 
-// binaryNumber reads a big-endian number of two's complement without its first bit.
+// binaryNumber decodes a big-endian number in two's complement, without its first bit.
 func binaryNumber(b []byte) (int64, error) {
 	const sign = 0x40
 	n := int64(b[0] & (sign - 1))
@@ -327,7 +329,7 @@ func binaryNumber(b []byte) (int64, error) {
 	return n, nil
 }
 
-// decimal reads a number of a pax record.
+// decimal parses a number of a pax record.
 func decimal(key, value string) (int64, error) {
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {

@@ -17,21 +17,22 @@ type Layer struct {
 	Size    int64
 }
 
-// Names in a layer that are not files but say what is gone of the layers below it (OCI image specification, layer.md,
-// "Whiteouts").
+// Names in a layer that are not files but hide files of the layers below (OCI image specification,
+// layer.md, "Whiteouts").
 const (
 	whiteoutPrefix = ".wh."
-	// opaqueWhiteout hides all that the layers below have in its directory.
+	// opaqueWhiteout hides everything that the layers below have in its directory.
 	opaqueWhiteout = ".wh..wh..opq"
-	// whiteoutMeta begins what AUFS kept for itself, which says nothing.
+	// whiteoutMeta is the prefix of AUFS's internal files, which are ignored.
 	whiteoutMeta = ".wh..wh."
 )
 
-// NewLayerTree is the layers of a container image, the lowest first, as one Tree: what a container of the image would
-// see. Each layer is read as NewTarTree reads an archive. What it has replaces what is below it, a directory over a
-// directory keeps the content, a hard link may lead to a file of a layer below, and whiteouts hide names of the layers
-// below, never of their own. An archive may end without the zero blocks of an end: the digests of an image, which the
-// caller has compared, tell that it is whole.
+// NewLayerTree returns the layers of a container image, the lowest first, as one Tree: what a
+// container of the image would see. It reads each layer as NewTarTree reads an archive. The entries
+// of a layer replace those of the layers below; a directory that replaces a directory keeps its
+// content, a hard link may refer to a file of a layer below, and whiteouts hide names of the layers
+// below, never of their own. A layer may lack the zero blocks at the end of an archive: the caller
+// has compared the digest, which proves that it is complete.
 func NewLayerTree(layers ...Layer) (Tree, error) {
 	x := newTarIndex()
 	for i, layer := range layers {
@@ -43,16 +44,16 @@ func NewLayerTree(layers ...Layer) (Tree, error) {
 		x.hide()
 	}
 	if err := x.addParents(); err != nil {
-		return nil, fmt.Errorf("put layers together: %w", err)
+		return nil, fmt.Errorf("merge layers: %w", err)
 	}
 	return x.tree(), nil
 }
 
-// whiteouts are what a layer hides of those below it: names with all that is below them, and the content of
-// directories.
+// whiteouts are the names that a layer hides in those below it: names with everything below them,
+// and the content of directories.
 type whiteouts struct{ gone, opaque map[string]bool }
 
-// add takes the name of a member that is a whiteout, and reports whether it is one.
+// add records the name of a member if it is a whiteout, and reports whether it is one.
 func (w *whiteouts) add(name string) (bool, error) {
 	base := path.Base(name)
 	switch {
@@ -64,14 +65,14 @@ func (w *whiteouts) add(name string) (bool, error) {
 	default:
 		hidden := strings.TrimPrefix(base, whiteoutPrefix)
 		if hidden == "" || hidden == "." || hidden == ".." {
-			return true, errors.New("the whiteout names no file")
+			return true, errors.New("the whiteout has no file name")
 		}
 		w.gone[joinName(parentOf(name), hidden)] = true
 	}
 	return true, nil
 }
 
-// hides reports whether a name of a layer below is hidden.
+// hides reports whether the layer hides a name of the layers below.
 func (w *whiteouts) hides(name string) bool {
 	if w.gone[name] {
 		return true
@@ -85,7 +86,7 @@ func (w *whiteouts) hides(name string) bool {
 	return false
 }
 
-// hide takes away what the layer that was read last hides.
+// hide removes the names that the last layer hides.
 func (x *tarIndex) hide() {
 	if len(x.whiteouts.gone) == 0 && len(x.whiteouts.opaque) == 0 {
 		return

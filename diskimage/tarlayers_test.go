@@ -123,12 +123,12 @@ func TestHostileLayersAreRefused(t *testing.T) {
 	t.Parallel()
 	type layer = []tar.Header
 	for want, layers := range map[string][]layer{
-		`layer 2: member "../x"`:                               {{fileMember("a")}, {fileMember("../x")}},
-		`layer 2: member "d/../../.wh.x"`:                      {{fileMember("a")}, {fileMember("d/../../.wh.x")}},
-		`layer 1: member ".wh..": the whiteout names no file`:  {{fileMember(".wh..")}},
-		`layer 1: member ".wh...": the whiteout names no file`: {{fileMember(".wh...")}},
-		`member "lib/x": "lib" is not a directory`:             {{fileMember("lib")}, {fileMember("lib/x")}},
-		`layer 2: member "lib/": it makes the link to usr/lib a directory`: {{symlinkMember("lib", "usr/lib")},
+		`layer 2: member "../x"`:                                  {{fileMember("a")}, {fileMember("../x")}},
+		`layer 2: member "d/../../.wh.x"`:                         {{fileMember("a")}, {fileMember("d/../../.wh.x")}},
+		`layer 1: member ".wh..": the whiteout has no file name`:  {{fileMember(".wh..")}},
+		`layer 1: member ".wh...": the whiteout has no file name`: {{fileMember(".wh...")}},
+		`member "lib/x": "lib" is not a directory`:                {{fileMember("lib")}, {fileMember("lib/x")}},
+		`layer 2: member "lib/": it replaces the link to usr/lib by a directory`: {{symlinkMember("lib", "usr/lib")},
 			{{Name: "lib/", Typeflag: tar.TypeDir}, fileMember("lib/x")}},
 		`layer 3: member "b": hard link to "a", which is not`: {{fileMember("a")}, {fileMember(".wh.a")},
 			{linkMember("b", "a")}},
@@ -149,11 +149,11 @@ func TestLayersMayLackTheirEnd(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := NewLayerTree(Layer{bytes.NewReader(whole), 700}); err == nil ||
-		!strings.Contains(err.Error(), `layer 1: byte 1024, behind member "a": archive ends`) {
+		!strings.Contains(err.Error(), `layer 1: byte 1024, after member "a": archive ends`) {
 		t.Errorf("cut in a member: got %v", err)
 	}
 	if _, err := NewTarTree(bytes.NewReader(cut), int64(len(cut))); err == nil ||
-		!strings.Contains(err.Error(), `behind member "a"`) {
+		!strings.Contains(err.Error(), `after member "a"`) {
 		t.Errorf("as a tarball: got %v", err)
 	}
 }

@@ -14,24 +14,25 @@ import (
 	"time"
 )
 
-// Prefixes of pax records that hold an extended attribute, of GNU tar and star, and of bsdtar.
+// Prefixes of pax records that hold extended attributes: of GNU tar and star, and of bsdtar.
 const (
 	schilyXattr     = "SCHILY.xattr."
 	libarchiveXattr = "LIBARCHIVE.xattr."
-	// schilyACL begins the records of access control lists as text (tar --acls).
+	// schilyACL is the prefix of records that hold access control lists as text (tar --acls).
 	schilyACL = "SCHILY.acl."
 )
 
-// gnuXattrName undoes what GNU tar does to names of attributes, because "=" ends the name of a record
-// (xattr_decode_keyword in src/xheader.c).
+// gnuXattrName undoes the escapes of GNU tar in names of attributes, because "=" ends the name of a
+// record (xattr_decode_keyword in src/xheader.c).
 var gnuXattrName = strings.NewReplacer("%3D", "=", "%25", "%")
 
-// paxExtras are the records that may come more than once.
+// paxExtras are the records that may occur more than once.
 type paxExtras struct {
 	offsets, lengths []string // GNU.sparse.offset, GNU.sparse.numbytes
 }
 
-// parsePax reads records, each "LENGTH KEY=VALUE\n", into a map. A later record replaces an earlier one.
+// parsePax parses records, each "LENGTH KEY=VALUE\n", into a map. A later record replaces an
+// earlier one.
 func parsePax(content []byte, records map[string]string) (paxExtras, error) {
 	var extra paxExtras
 	for len(content) > 0 {
@@ -57,7 +58,8 @@ func parsePax(content []byte, records map[string]string) (paxExtras, error) {
 	return extra, nil
 }
 
-// applyRecords takes over what the records say. An empty value stands for the field of the header.
+// applyRecords applies the records to the member. An empty value means the value of the header's
+// field.
 func (m *tarMember) applyRecords(records map[string]string) error {
 	if len(records) == 0 {
 		return nil
@@ -92,12 +94,12 @@ func (m *tarMember) applyRecords(records map[string]string) error {
 	return m.applyXattrs(records)
 }
 
-// applyXattrs takes the extended attributes from the records.
+// applyXattrs applies the records of extended attributes.
 func (m *tarMember) applyXattrs(records map[string]string) error {
 	values := map[string][]byte{}
 	for key, value := range records {
 		if strings.HasPrefix(key, schilyACL) {
-			return fmt.Errorf("it has an access control list as text (%s), which is not supported: "+
+			return fmt.Errorf("its access control list has the text form (%s), which is not supported: "+
 				"archive it with \"tar --xattrs --xattrs-include='*'\" and without \"--acls\"", key)
 		}
 		if escaped, ok := strings.CutPrefix(key, schilyXattr); ok {
@@ -130,7 +132,7 @@ func (m *tarMember) applyXattrs(records map[string]string) error {
 	return nil
 }
 
-// paxTime reads seconds with a decimal fraction, which may be negative.
+// paxTime parses seconds with a decimal fraction, which may be negative.
 func paxTime(value string) (time.Time, error) {
 	const nanoDigits = 9
 	whole, fraction, _ := strings.Cut(value, ".")

@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// The four ways in which GNU tar stores sparse files ("Sparse Formats" in its manual): entries in the header and in
-// blocks behind it ("old"), pairs of records (0.0), one record (0.1), or text at the start of the content (1.0).
+// GNU tar stores sparse files in four ways ("Sparse Formats" in its manual): entries in the header
+// and in the blocks after it ("old"), pairs of records (0.0), one record (0.1), or text at the
+// start of the content (1.0).
 
 // Pax records of sparse files.
 const (
@@ -32,13 +33,15 @@ const (
 	tarSparseContinue = tarSparseEntries * tarSparseEntry
 )
 
-// tarPart is a part of a sparse file: Length bytes at Offset of the file that begin at data of the archive.
+// tarPart is a part of a sparse file: Length bytes at Offset of the file, which are at data in the
+// archive.
 type tarPart struct {
 	Extent
 	data int64
 }
 
-// oldSparse reads the map of a member of type S. The blocks with more of it come before the content.
+// oldSparse reads the map of a member of type S. Blocks with the rest of the map precede the
+// content.
 func (r *tarReader) oldSparse(m *tarMember, block []byte) error {
 	var err error
 	if m.size, err = tarRealSize.number(block); err != nil {
@@ -72,7 +75,8 @@ func (r *tarReader) oldSparse(m *tarMember, block []byte) error {
 	}
 }
 
-// paxSparse looks whether the records make the member a sparse file, and places the parts of any sparse file.
+// paxSparse applies the records of a sparse file, if there are any, and locates the parts of every
+// sparse file.
 func (r *tarReader) paxSparse(m *tarMember, records map[string]string, extra paxExtras) error {
 	if name := records[sparseName]; name != "" {
 		m.name = name
@@ -118,8 +122,8 @@ func (r *tarReader) paxSparse(m *tarMember, records map[string]string, extra pax
 	return m.placeParts()
 }
 
-// sparseText reads the map at the start of the content: the number of entries, and then two numbers for each, all of
-// them lines, up to a whole block.
+// sparseText reads the map at the start of the content: the number of entries and then two numbers
+// for each, one per line, padded to a whole block.
 func (r *tarReader) sparseText(m *tarMember) ([]string, error) {
 	var text []byte
 	count := int64(-1)
@@ -149,7 +153,7 @@ func (r *tarReader) sparseText(m *tarMember) ([]string, error) {
 	return strings.Split(string(text), "\n")[1:][:2*count], nil
 }
 
-// setParts takes the map: offset and length of each part.
+// setParts sets the map: offset and length of each part.
 func (m *tarMember) setParts(numbers []int64) error {
 	end := int64(0)
 	for pair := range slices.Chunk(numbers, 2) {
@@ -157,14 +161,14 @@ func (m *tarMember) setParts(numbers []int64) error {
 			return fmt.Errorf("map of a sparse file of %d bytes: %v is out of order or out of range", m.size, pair)
 		}
 		end = pair[0] + pair[1]
-		if pair[1] > 0 { // the last one of GNU tar only marks the end
+		if pair[1] > 0 { // GNU tar's last one only marks the end
 			m.parts = append(m.parts, tarPart{Extent: Extent{pair[0], pair[1]}})
 		}
 	}
 	return nil
 }
 
-// placeParts finds the parts in the archive, where they follow each other.
+// placeParts computes the offsets of the parts in the archive, where they are adjacent.
 func (m *tarMember) placeParts() error {
 	if !m.holes {
 		return nil
@@ -175,12 +179,13 @@ func (m *tarMember) placeParts() error {
 		place += m.parts[i].Length
 	}
 	if place-m.data > m.stored {
-		return fmt.Errorf("map of a sparse file has %d bytes, the archive %d", place-m.data, m.stored)
+		return fmt.Errorf("map of a sparse file has %d bytes of data, the archive %d", place-m.data, m.stored)
 	}
 	return nil
 }
 
-// extents are the parts as an Entry has them: never nil, because nil means that there are no holes.
+// extents returns the parts in the form of an Entry: never nil, because nil means that there are no
+// holes.
 func (m *tarMember) extents() []Extent {
 	data := make([]Extent, len(m.parts))
 	for i, p := range m.parts {
@@ -189,7 +194,7 @@ func (m *tarMember) extents() []Extent {
 	return data
 }
 
-// sparseContent reads a sparse file. What is in no part reads as zeros.
+// sparseContent reads a sparse file. Bytes outside all parts are zeros.
 type sparseContent struct {
 	archive io.ReaderAt
 	size    int64

@@ -15,19 +15,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NewTarTree is an uncompressed tar archive of size bytes as a Tree. Nothing is unpacked: the index is read here, and
-// Open returns a section of archive, which must stay readable as long as the Tree is in use. No privileges and no user
-// namespace are needed, because owners and devices are only text.
+// NewTarTree returns an uncompressed tar archive of size bytes as a Tree. Nothing is unpacked:
+// NewTarTree reads the index, and Open returns a section of archive, which must stay readable as
+// long as the Tree is used. No privileges and no user namespace are needed, because owners and
+// devices are only read as numbers.
 //
-// Read are the formats v7, ustar, pax, star and GNU; extended attributes in the pax records of GNU tar and
-// star (SCHILY.xattr) and of bsdtar (LIBARCHIVE.xattr); hard links, devices, and sparse files of all four
-// forms of GNU tar, whose holes stay holes. Directories that the archive leaves out are made: mode 0755, user
-// and group 0, and the latest time of what needs them. A later member replaces an earlier one of the same
-// name. A member below a symbolic link to a directory, bin/tool where bin leads to usr/bin, lies where the
-// link leads within the tree, as with GNU tar and the engines of containers. A member whose name or hard link
-// leads out of the tree, that lies under something else that is not a directory, that makes one of the links
-// of a merged /usr a directory, or that is of an unknown kind is an error, and so is an archive that ends
-// without the zero blocks of an end, because the rest of it may be missing.
+// It reads the formats v7, ustar, pax, star and GNU; extended attributes in the pax records of GNU
+// tar and star (SCHILY.xattr) and of bsdtar (LIBARCHIVE.xattr); hard links, devices, and sparse
+// files in all four forms of GNU tar, with their holes. Directories missing from the archive are
+// added with mode 0755, user and group 0, and the latest time of the members that need them. A
+// later member replaces an earlier one of the same name. The location of a member below a symbolic
+// link to a directory, such as bin/tool where bin leads to usr/bin, is where the link leads within
+// the tree, as for GNU tar and container engines.
+//
+// It is an error if the name or the hard link of a member leads out of the tree, if a parent of a
+// member is neither a directory nor a link to one, if a member replaces one of the links of a
+// merged /usr by a directory, or if the kind of a member is unknown. So is an archive that ends
+// without zero blocks, because the rest of it may be missing.
 //
 // Not supported: compressed archives; access control lists in star's text form (SCHILY.acl), which are an error;
 // archives of several volumes; sockets, which tar cannot hold.
@@ -44,28 +48,29 @@ func NewTarTree(archive io.ReaderAt, size int64) (Tree, error) {
 	return x.tree(), nil
 }
 
-// ErrNotTar says that what NewTarTree was given does not begin as an archive does.
-var ErrNotTar = errors.New("not a tar archive (compressed ones are not read)")
+// ErrNotTar reports that the start of the data is not that of an archive.
+var ErrNotTar = errors.New("not a tar archive (compressed ones are not supported)")
 
-// tarIndex collects the members of an archive, or of several that are layers.
+// tarIndex collects the members of an archive, or of several archives that are layers.
 type tarIndex struct {
 	archive   io.ReaderAt
 	layer     int
-	whiteouts *whiteouts       // of the layer; nil if it is no layer of an image
+	whiteouts *whiteouts       // of the layer; nil if the archive is not a layer
 	files     []Entry          // without names
-	names     map[string]named // what has the name
-	ordered   []string         // all names: of the archive, and then of a Tree
-	links     bool             // there is a symbolic link
-	// parent is the directory of the last member and where the links in it lead; the next one is often beside it.
+	names     map[string]named // the file of each name
+	ordered   []string         // all names: in the order of the archive, at the end in that of a Tree
+	links     bool             // there is at least one symbolic link
+	// parent is the directory of the last member with its links resolved; the next one is often in
+	// it, too.
 	parent struct{ name, real string }
 }
 
-// named is what a name stands for: a file, by its place in files, and the layer that gave it the name.
+// named is the file of a name, as an index of files, and the layer that added the name.
 type named struct{ file, layer int }
 
 func newTarIndex() *tarIndex { return &tarIndex{names: map[string]named{}} }
 
-// read goes through the archive.
+// read adds all members of the archive.
 func (x *tarIndex) read(r *tarReader) error {
 	last := ""
 	for {
@@ -79,12 +84,12 @@ func (x *tarIndex) read(r *tarReader) error {
 		case start == r.size && x.whiteouts != nil:
 			return nil
 		case start == r.size:
-			return fmt.Errorf("archive ends at byte %d, behind member %q and without the zeros of an end, so a part of it is missing: %w",
+			return fmt.Errorf("archive ends at byte %d, after member %q, without the zero blocks of a complete archive: %w",
 				r.size, last, io.ErrUnexpectedEOF)
 		case err != nil && m.name == "" && last == "":
 			return fmt.Errorf("byte %d: %w", start, err)
 		case err != nil && m.name == "":
-			return fmt.Errorf("byte %d, behind member %q: %w", start, last, err)
+			return fmt.Errorf("byte %d, after member %q: %w", start, last, err)
 		case err == nil:
 			err = x.add(m)
 		}
@@ -95,7 +100,7 @@ func (x *tarIndex) read(r *tarReader) error {
 	}
 }
 
-// add takes one member.
+// add adds one member.
 func (x *tarIndex) add(m tarMember) error {
 	name, err := cleanName(m.name)
 	if err != nil {
@@ -120,7 +125,7 @@ func (x *tarIndex) add(m tarMember) error {
 		return errors.New("the root must be a directory")
 	}
 	if old, ok := x.names[name]; ok && e.IsDir() && x.isLink(old) && slices.Contains(mergedUsr, name) {
-		return fmt.Errorf("it makes the link to %s a directory, and hides all that is there: pack it as %s",
+		return fmt.Errorf("it replaces the link to %s by a directory, which would hide the files there: pack it as %s",
 			x.files[old.file].Linkname, strings.TrimPrefix(x.files[old.file].Linkname, "/"))
 	}
 	x.files = append(x.files, e)
@@ -128,14 +133,14 @@ func (x *tarIndex) add(m tarMember) error {
 	return nil
 }
 
-// enter gives a file a name, which it takes from any other that had it.
+// enter maps a name to a file, instead of any other.
 func (x *tarIndex) enter(name string, file int) {
 	old, ok := x.names[name]
 	switch {
 	case !ok:
 		x.ordered = append(x.ordered, name)
 	case old.layer < x.layer && x.files[old.file].IsDir() && !x.files[file].IsDir():
-		x.whiteouts.gone[name] = true // what was in the directory
+		x.whiteouts.gone[name] = true // hide the content of the former directory
 	}
 	if x.isLink(named{file: file}) || ok && x.isLink(old) {
 		x.links, x.parent.name = true, ""
@@ -145,11 +150,11 @@ func (x *tarIndex) enter(name string, file int) {
 
 func (x *tarIndex) isLink(n named) bool { return x.files[n.file].Mode&unix.S_IFMT == unix.S_IFLNK }
 
-// mergedUsr are the links of a merged /usr, see file-hierarchy(7).
+// mergedUsr are the links of a merged /usr; see file-hierarchy(7).
 var mergedUsr = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
 
-// real returns the name that a member has when the symbolic links in its directory, which came before it, are followed
-// within the tree.
+// real returns the name of a member after resolving the symbolic links in its directory within the
+// tree. The links precede the member in the archive.
 func (x *tarIndex) real(name string) (string, error) {
 	if !x.links {
 		return name, nil
@@ -168,7 +173,7 @@ func (x *tarIndex) real(name string) (string, error) {
 	return joinName(x.parent.real, path.Base(name)), nil
 }
 
-// realDir follows all links in the name of a directory.
+// realDir resolves all links in the name of a directory.
 func (x *tarIndex) realDir(dir string) (string, error) {
 	real, rest := rootName, dir
 	for followed := 0; rest != ""; {
@@ -199,7 +204,7 @@ func (x *tarIndex) realDir(dir string) (string, error) {
 	return real, nil
 }
 
-// addLink adds another name for a file.
+// addLink adds a hard link to a file.
 func (x *tarIndex) addLink(name, target string) error {
 	first, err := cleanName(target)
 	if err != nil {
@@ -219,7 +224,7 @@ func (x *tarIndex) addLink(name, target string) error {
 	return nil
 }
 
-// entry is the member as an Entry without its name.
+// entry returns the member as an Entry without its name.
 func (m *tarMember) entry(archive io.ReaderAt) (Entry, error) {
 	kind, ok := m.fileType()
 	if !ok {
@@ -256,12 +261,12 @@ func (m *tarMember) entry(archive io.ReaderAt) (Entry, error) {
 	return e, nil
 }
 
-// fileType is the type of the member in st_mode.
+// fileType returns the type of the member as in st_mode.
 func (m *tarMember) fileType() (uint32, bool) {
 	switch m.kind {
 	case typeRegular, typeOldRegular, typeContiguous, typeSparse:
 		if len(m.name) > 0 && m.name[len(m.name)-1] == '/' && m.stored == 0 {
-			return unix.S_IFDIR, true // before POSIX there was no type for directories
+			return unix.S_IFDIR, true // directories had no type of their own before POSIX
 		}
 		return unix.S_IFREG, true
 	case typeDirectory:
@@ -278,7 +283,7 @@ func (m *tarMember) fileType() (uint32, bool) {
 	return 0, false
 }
 
-// open returns a function that opens the content.
+// open returns a function that opens the content, or nil if there is none.
 func (m *tarMember) open(archive io.ReaderAt) func() (Content, error) {
 	if m.holes {
 		c := sparseContent{archive, m.size, m.parts}
@@ -288,12 +293,12 @@ func (m *tarMember) open(archive io.ReaderAt) func() (Content, error) {
 	return func() (Content, error) { return tarContent{io.NewSectionReader(archive, data, size)}, nil }
 }
 
-// tarContent is a file that lies in the archive in one piece.
+// tarContent is a file that is stored in one piece.
 type tarContent struct{ *io.SectionReader }
 
 func (tarContent) Close() error { return nil }
 
-// addParents adds directories that the archive leaves out, looks at the others, and puts all names in order.
+// addParents adds missing directories, checks the others, and sorts all names.
 func (x *tarIndex) addParents() error {
 	x.sort()
 	implied := make(map[string]bool)
@@ -306,7 +311,7 @@ func (x *tarIndex) addParents() error {
 				return fmt.Errorf("member %q: %q is not a directory", name, dir)
 			}
 			if ok && !implied[dir] {
-				break // it came before, and so did what is above it
+				break // it and its parents were checked before
 			}
 			if !ok {
 				implied[dir] = true
@@ -324,7 +329,7 @@ func (x *tarIndex) addParents() error {
 	return nil
 }
 
-// sort puts the names in the order of a Tree, which archives often have by themselves.
+// sort puts the names in Tree order, which many archives already have.
 func (x *tarIndex) sort() {
 	if !slices.IsSortedFunc(x.ordered, comparePaths) {
 		slices.SortFunc(x.ordered, comparePaths)
@@ -337,8 +342,8 @@ type tarEntries struct {
 	names []memberName
 }
 
-// memberName is one name of a file. The first of them in the order of a Tree is the file itself, whichever came first
-// in the archive.
+// memberName is one name of a file. The first of them in Tree order is the file itself,
+// independently of the archive's order.
 type memberName struct {
 	name, first string
 	file        int

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pack makes an archive.
+// pack returns an archive of members.
 func pack(t *testing.T, members ...tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -50,7 +50,7 @@ func treeOf(archive []byte) (Tree, error) {
 	return NewTarTree(bytes.NewReader(archive), int64(len(archive)))
 }
 
-func TestTarTreeRefusesHostileMembers(t *testing.T) {
+func TestTarTreeRejectsHostileMembers(t *testing.T) {
 	t.Parallel()
 	for want, members := range map[string][]tar.Header{
 		`member "../x": name "../x" leads out`: {{Name: "../x"}},
@@ -63,7 +63,7 @@ func TestTarTreeRefusesHostileMembers(t *testing.T) {
 		`member "etc/passwd": "etc" leads through too many symbolic links`: {{Name: "etc", Typeflag: tar.TypeSymlink,
 			Linkname: "/etc"}, {Name: "etc/passwd"}},
 		`member "etc/passwd": "etc" is not a directory`: {{Name: "etc"}, {Name: "etc/passwd"}},
-		`member "lib/": it makes the link to usr/lib a directory, and hides all that is there: pack it as usr/lib`: {
+		`member "lib/": it replaces the link to usr/lib by a directory, which would hide the files there: pack it as usr/lib`: {
 			{Name: "lib", Typeflag: tar.TypeSymlink, Linkname: "usr/lib"}, {Name: "lib/", Typeflag: tar.TypeDir}},
 		`member "./": the root must be a directory`: {{Name: "./", Typeflag: tar.TypeSymlink, Linkname: "/"}},
 		`no members`: {},
@@ -75,7 +75,8 @@ func TestTarTreeRefusesHostileMembers(t *testing.T) {
 	}
 }
 
-// Issue 14, 12: GNU tar and engines follow a link in the directory of a member, within the tree.
+// Issue 14, 12: GNU tar and container engines follow links in the directory of a member, within the
+// tree.
 func TestMembersBelowLinksAreWhereTheyLead(t *testing.T) {
 	t.Parallel()
 	link := func(name, to string) tar.Header {
@@ -88,7 +89,7 @@ func TestMembersBelowLinksAreWhereTheyLead(t *testing.T) {
 		link("var/run", "/run"), tar.Header{Name: "var/run/x/pid"},
 		link("out", "../../../etc"), tar.Header{Name: "out/passwd"},
 		tar.Header{Name: "bin/hard", Typeflag: tar.TypeLink, Linkname: "bin/tool"},
-		link("bin/sh", "dash"), tar.Header{Name: "bin/sh"}, // the last part is replaced, and not followed
+		link("bin/sh", "dash"), tar.Header{Name: "bin/sh"}, // the last part is replaced, not followed
 	))
 	if err != nil {
 		t.Fatal(err)
@@ -110,11 +111,11 @@ func TestMembersBelowLinksAreWhereTheyLead(t *testing.T) {
 	}
 }
 
-func TestTarTreeRefusesWhatIsNoArchive(t *testing.T) {
+func TestTarTreeRejectsOtherData(t *testing.T) {
 	t.Parallel()
 	whole := pack(t, tar.Header{Name: "file", Size: 2000})
 	if _, err := treeOf(whole[:1500]); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("cut off: got %v, want io.ErrUnexpectedEOF", err)
+		t.Errorf("truncated: got %v, want io.ErrUnexpectedEOF", err)
 	}
 	gzip := append([]byte{0x1f, 0x8b, 8}, bytes.Repeat([]byte("x"), 2000)...)
 	if _, err := treeOf(gzip); !errors.Is(err, ErrNotTar) || !strings.Contains(err.Error(), "compressed") {
@@ -122,7 +123,7 @@ func TestTarTreeRefusesWhatIsNoArchive(t *testing.T) {
 	}
 }
 
-func TestTarTreeMakesMissingDirectories(t *testing.T) {
+func TestTarTreeAddsMissingDirectories(t *testing.T) {
 	t.Parallel()
 	tree, err := treeOf(pack(t, tar.Header{Name: "./a/b/c", Size: 5, Uid: 7}, tar.Header{Name: "/absolute"}))
 	if err != nil {
@@ -188,7 +189,8 @@ func TestSparseContentReadsInAnyOrder(t *testing.T) {
 	}
 }
 
-// GNU tar and bsdtar change names of attributes, because "=" ends the name of a pax record.
+// GNU tar and bsdtar escape characters in names of attributes, because "=" ends the name of a pax
+// record.
 func TestTarTreeUndoesEscapesInNamesOfXattrs(t *testing.T) {
 	t.Parallel()
 	want := []Xattr{{"user.a=b%c", []byte("1\x002")}, {"user.umläut", []byte("3")}}
@@ -221,7 +223,7 @@ func TestTarTreeUndoesEscapesInNamesOfXattrs(t *testing.T) {
 	}
 }
 
-// rawMember is a member with any records, which archive/tar would not write.
+// rawMember is a member with arbitrary records, including those that archive/tar does not write.
 type rawMember struct {
 	name, linkname string
 	kind           byte
@@ -229,7 +231,7 @@ type rawMember struct {
 	global         bool
 }
 
-// packRaw makes an archive of pax headers and empty members.
+// packRaw returns an archive of pax headers and empty members.
 func packRaw(t *testing.T, members ...rawMember) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -296,10 +298,10 @@ func TestTarTreeReadsRecords(t *testing.T) {
 	}
 }
 
-func TestTarTreeRefusesWhatItWouldGetWrong(t *testing.T) {
+func TestTarTreeRejectsUnsupportedMembers(t *testing.T) {
 	t.Parallel()
 	for want, m := range map[string]rawMember{
-		`member "f": it has an access control list as text`: {name: "f",
+		`member "f": its access control list has the text form`: {name: "f",
 			records: map[string]string{"SCHILY.acl.access": "user::rw-"}},
 		`member "f": unknown type 'D'`:                   {name: "f", kind: 'D'},
 		`member "f": owner -1:0 is out of range`:         {name: "f", records: map[string]string{"uid": "-1"}},
@@ -309,7 +311,7 @@ func TestTarTreeRefusesWhatItWouldGetWrong(t *testing.T) {
 			"GNU.sparse.map": "3,9"}},
 		`member "f": sparse file of version "2"`: {name: "f", records: map[string]string{"GNU.sparse.size": "5",
 			"GNU.sparse.major": "2"}},
-		`member "f": archive ends inside of its content`:   {name: "f", records: map[string]string{"size": "99999"}},
+		`member "f": archive ends inside its content`:      {name: "f", records: map[string]string{"size": "99999"}},
 		`member "f\x00g": name "f\x00g" holds a zero byte`: {name: "x", records: map[string]string{"path": "f\x00g"}},
 	} {
 		_, err := treeOf(packRaw(t, m))
@@ -319,8 +321,8 @@ func TestTarTreeRefusesWhatItWouldGetWrong(t *testing.T) {
 	}
 }
 
-// However much is missing, no shorter archive is taken for a whole one.
-func TestTarTreeRefusesEveryTruncation(t *testing.T) {
+// An archive that was truncated anywhere is not accepted.
+func TestTarTreeRejectsEveryTruncation(t *testing.T) {
 	t.Parallel()
 	whole := pack(t, tar.Header{Name: "d/", Typeflag: tar.TypeDir}, tar.Header{Name: "file", Size: 1000, Uid: 1 << 30},
 		tar.Header{Name: strings.Repeat("long/", 60) + "x", Size: 10})
@@ -333,7 +335,7 @@ func TestTarTreeRefusesEveryTruncation(t *testing.T) {
 		}
 	}
 	if _, err := NewTarTree(bytes.NewReader(whole[:700]), int64(len(whole))); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a file that is shorter than was said: got %v", err)
+		t.Errorf("a file shorter than the given size: got %v", err)
 	}
 }
 
@@ -371,7 +373,7 @@ func TestTarTreeKeepsHoles(t *testing.T) {
 	if err := file.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
-	for i := range int64(200) { // more than one block of entries of the old format holds
+	for i := range int64(200) { // more than one block of entries in the old format
 		if _, err := file.WriteAt([]byte("data"), i<<20); err != nil {
 			t.Fatal(err)
 		}
@@ -453,7 +455,8 @@ func FuzzTarTree(f *testing.F) {
 	})
 }
 
-// compareWithGo compares what a tree says with what package archive/tar reads, if it reads the archive at all.
+// compareWithGo compares a tree with the result of package archive/tar, if that reads the archive
+// at all.
 func compareWithGo(t *testing.T, archive []byte, entries []Entry) {
 	t.Helper()
 	type file struct {
@@ -471,7 +474,7 @@ func compareWithGo(t *testing.T, archive []byte, entries []Entry) {
 			return
 		}
 		if h.Typeflag == tar.TypeXGlobalHeader || h.Typeflag == tar.TypeLink || h.Size > 1<<20 {
-			return // read in another way, deliberately; or too large to be compared
+			return // deliberately read differently, or too large to compare
 		}
 		content, err := io.ReadAll(r)
 		if err != nil {
@@ -487,7 +490,7 @@ func compareWithGo(t *testing.T, archive []byte, entries []Entry) {
 			continue
 		}
 		if got := (file{e.Size, string(content(t, e)), e.UID}); got != w {
-			t.Errorf("%q: got %+v, archive/tar reads %+v", e.Name, got, w)
+			t.Errorf("%q: got %+v, archive/tar: %+v", e.Name, got, w)
 		}
 	}
 }

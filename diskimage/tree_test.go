@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// list returns the entries of a tree, without their functions.
+// list returns the entries of a tree.
 func list(t *testing.T, tree Tree) []Entry {
 	t.Helper()
 	entries, err := tryList(tree)
@@ -42,7 +42,7 @@ func tryList(tree Tree) ([]Entry, error) {
 	return entries, nil
 }
 
-// names returns the names of entries, hard links as "name=first".
+// names returns the names of entries, with hard links as "name=first".
 func names(entries []Entry) string {
 	var all []string
 	for _, e := range entries {
@@ -55,7 +55,7 @@ func names(entries []Entry) string {
 	return strings.Join(all, " ")
 }
 
-// content reads a file of a tree.
+// content returns the content of an entry.
 func content(t *testing.T, e Entry) []byte {
 	t.Helper()
 	if e.Open == nil {
@@ -76,7 +76,7 @@ func content(t *testing.T, e Entry) []byte {
 	return b
 }
 
-// describe turns an entry into what two trees of the same content must agree about.
+// describe formats everything of an entry in which two trees of the same content must agree.
 func describe(t *testing.T, e Entry) string {
 	t.Helper()
 	sum := sha256.Sum256(content(t, e))
@@ -86,7 +86,8 @@ func describe(t *testing.T, e Entry) string {
 
 var testTime = time.Date(2024, 2, 29, 12, 0, 0, 123456789, time.UTC)
 
-// makeTestDir fills a directory with everything that a file system of Linux can hold, as far as we are allowed to.
+// makeTestDir fills a directory with everything that a file system of Linux can hold, as far as we
+// are permitted to.
 func makeTestDir(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
@@ -144,7 +145,7 @@ func makeTestDir(t *testing.T) string {
 	return root
 }
 
-// makePrivileged adds what only root may make.
+// makePrivileged adds files that only root may make.
 func makePrivileged(t *testing.T, at func(string) string) {
 	t.Helper()
 	for name, owner := range map[string]int{"a-b": 1000, "absolute": 70000, "a/deep": 12} {
@@ -159,7 +160,7 @@ func makePrivileged(t *testing.T, at func(string) string) {
 	for name, mode := range map[string]uint32{"chr": unix.S_IFCHR, "blk": unix.S_IFBLK} {
 		err := unix.Mknod(at(name), mode|0o600, int(unix.Mkdev(300, 70000)))
 		if errors.Is(err, unix.EPERM) {
-			return // root of a container
+			return // root in a container
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -167,7 +168,7 @@ func makePrivileged(t *testing.T, at func(string) string) {
 	}
 }
 
-// tarTestDir packs a directory with GNU tar.
+// tarTestDir archives a directory with GNU tar.
 func tarTestDir(t *testing.T, root string, args ...string) Tree {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "archive.tar")
@@ -244,7 +245,7 @@ func TestTreesAreSortedAndRepeatable(t *testing.T) {
 				t.Errorf("%s: %q comes before its directory", name, e.Name)
 			}
 			if e.HardLink != "" && (!seen[e.HardLink] || e.Open != nil) {
-				t.Errorf("%s: hard link %q to %q is not as the contract says", name, e.Name, e.HardLink)
+				t.Errorf("%s: hard link %q to %q violates the contract of Tree", name, e.Name, e.HardLink)
 			}
 			seen[e.Name] = true
 		}
@@ -282,7 +283,7 @@ func TestTreeReadingMayStopEarly(t *testing.T) {
 	}
 }
 
-func TestComparePathsPutsContentsBehindTheirDirectory(t *testing.T) {
+func TestComparePathsOrdersContentAfterItsDirectory(t *testing.T) {
 	t.Parallel()
 	want := []string{".", "a", "a/b", "a/b/c", "a/c", "a!", "a-b", "a.b", "a.b/x", "ab", "b"}
 	got := slices.Clone(want)

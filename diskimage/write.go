@@ -11,41 +11,43 @@ import (
 	"slices"
 )
 
-// RawFile is what an image is written to: a file that is empty, or all of whose bytes are zero. *os.File is one.
+// RawFile is the destination of an image: a file that is empty, or all of whose bytes are zero.
+// *os.File implements it.
 type RawFile interface {
 	io.ReaderAt
 	io.WriterAt
 	Truncate(size int64) error
 }
 
-// Image is everything that goes onto a disk.
+// Image describes the whole content of a disk.
 type Image struct {
 	Layout Layout
 	// Volumes holds the planned file systems by partition number. A partition without one stays empty.
 	Volumes map[int]Volume
-	// Blobs are bytes for the room that table and partitions leave, such as the firmware that a board's processor
-	// loads from a fixed place.
+	// Blobs are bytes outside the table and partitions, such as the firmware that a board's
+	// processor loads from a fixed offset.
 	Blobs []Patch
-	// Patches are written last, in this order. They may be inside of partitions.
+	// Patches are written last, in this order. They may be inside partitions.
 	Patches []Patch
 }
 
-// Patch is bytes at a place that no file system describes: boot code, or a boot loader's notes about itself inside
-// its own files.
+// Patch is bytes that do not belong to a file system: boot code, or a boot loader's data about
+// itself inside its own files.
 type Patch struct {
 	Offset int64 // from the start of the disk
 	Data   []byte
 	What   string // names it in errors: "GRUB core.img"
 }
 
-// claim is the place that the patch takes.
+// claim returns the range of the patch.
 func (p Patch) claim() Claim {
 	return Claim{Extent{Offset: p.Offset, Length: int64(len(p.Data))}, p.What}
 }
 
-// Write writes the image: sets the length of w without allocating it, then the partition table, the file systems in
-// the order of their partitions on the disk, blobs and patches. Nothing is written before the image has been checked as
-// a whole. Zeros are left out, so a sparse file stays sparse. Write does not sync.
+// Write writes the image: it sets the length of w without allocating it, then writes the partition
+// table, the file systems in the order of their partitions on the disk, blobs and patches. It
+// checks the whole image before it writes anything. It leaves out zeros, so that a sparse file
+// stays sparse, and does not sync.
 func (m Image) Write(ctx context.Context, w RawFile) error {
 	if err := m.check(); err != nil {
 		return err
@@ -81,9 +83,9 @@ func (m Image) Write(ctx context.Context, w RawFile) error {
 	return nil
 }
 
-// Used lists the parts of the disk that must be as Write leaves them, zeros included, in ascending order and apart: the
-// partition table, blobs, patches, and what volumes use. All else is free space. Partitions without a volume are free
-// space, too.
+// Used returns the ranges of the disk that must be as Write leaves them, including zeros, sorted
+// and not adjacent: the partition table, blobs, patches, and what volumes use. Everything else is
+// free space, and so are partitions without a volume.
 func (m Image) Used() []Extent {
 	used := m.Layout.tableExtents()
 	for _, p := range slices.Concat(m.Blobs, m.Patches) {
@@ -103,8 +105,8 @@ func (m Image) Used() []Extent {
 	return merge(used)
 }
 
-// Data lists the parts of the disk outside of which Write writes nothing, in ascending order and apart. It is false if
-// a volume does not say.
+// Data returns the ranges of the disk outside which Write writes nothing, sorted and not adjacent.
+// known is false if a volume does not implement UsedSpace.
 func (m Image) Data() (parts []Extent, known bool) {
 	parts = m.Layout.tableExtents()
 	for _, p := range slices.Concat(m.Blobs, m.Patches) {
@@ -126,8 +128,8 @@ func (m Image) Data() (parts []Extent, known bool) {
 	return merge(parts), true
 }
 
-// VolumeData lists the parts of a partition outside of which Volume.Write writes nothing, in ascending order and apart.
-// It is false if the volume does not say.
+// VolumeData returns the ranges of a partition outside which Volume.Write writes nothing, sorted
+// and not adjacent. known is false if the volume does not implement UsedSpace.
 func VolumeData(v Volume) (parts []Extent, known bool) {
 	space, known := v.(UsedSpace)
 	if !known {
@@ -136,10 +138,10 @@ func VolumeData(v Volume) (parts []Extent, known bool) {
 	return subtract(merge(space.Used()), merge(space.Zeros())), true
 }
 
-// Size is the length of the disk.
+// Size returns the length of the disk.
 func (m Image) Size() Size { return m.Layout.Size }
 
-// subtract takes the extents of b out of those of a. Both are merged.
+// subtract removes the extents of b from those of a. Both must be merged.
 func subtract(a, b []Extent) []Extent {
 	var left []Extent
 	for _, e := range a {
@@ -163,7 +165,7 @@ func subtract(a, b []Extent) []Extent {
 	return left
 }
 
-// merge sorts extents, and makes one of those that touch.
+// merge sorts extents, and joins those that are adjacent or overlap.
 func merge(extents []Extent) []Extent {
 	slices.SortFunc(extents, func(a, b Extent) int { return cmp.Compare(a.Offset, b.Offset) })
 	var merged []Extent
@@ -177,7 +179,8 @@ func merge(extents []Extent) []Extent {
 	return merged
 }
 
-// check finds volumes without a partition, and blobs and patches that would damage something.
+// check returns an error for volumes without a partition, and for blobs and patches that would
+// damage other data.
 func (m Image) check() error {
 	var errs []error
 	for number := range m.Volumes {
@@ -198,8 +201,8 @@ func (m Image) check() error {
 	return errors.Join(append(errs, checkOverlaps(all)...)...)
 }
 
-// section is one partition's part of the image. Offset 0 is the start of the partition; what would go outside of it
-// is refused as a whole.
+// section is one partition of the image. Offset 0 is the start of the partition; a write that is
+// not entirely inside the partition is an error.
 type section struct {
 	w           io.WriterAt
 	start, size int64

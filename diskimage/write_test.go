@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// memoryFile is a RawFile in memory that has its length from the start.
+// memoryFile is a RawFile in memory with a fixed length.
 type memoryFile []byte
 
 func (m memoryFile) ReadAt(b []byte, off int64) (int, error)  { return copy(b, m[off:]), nil }
@@ -24,7 +24,7 @@ func (m memoryFile) Truncate(size int64) error {
 	return nil
 }
 
-// fakeVolume writes a text at an offset.
+// fakeVolume writes a string at an offset.
 type fakeVolume struct {
 	text   string
 	offset int64
@@ -70,7 +70,7 @@ func TestImageHasEverythingInItsPlace(t *testing.T) {
 	}
 }
 
-func TestImageRefusesWritesOutsideOfThePartition(t *testing.T) {
+func TestImageRejectsWritesOutsideThePartition(t *testing.T) {
 	t.Parallel()
 	l := twoPartitions(t, GPT)
 	for _, offset := range []int64{-1, int64(2*MiB) - 1, int64(2 * MiB), 1 << 62} {
@@ -86,7 +86,7 @@ func TestImageRefusesWritesOutsideOfThePartition(t *testing.T) {
 	}
 }
 
-func TestImageRefusesPatchesThatDamage(t *testing.T) {
+func TestImageRejectsPatchesThatOverlap(t *testing.T) {
 	t.Parallel()
 	three := []byte("abc")
 	for name, c := range map[string]struct {
@@ -123,11 +123,11 @@ func TestImageRefusesPatchesThatDamage(t *testing.T) {
 		{8192, three, "u-boot"},
 		{513, three, "x"}}
 	if err := (Image{Layout: l, Patches: fine}).Write(t.Context(), make(memoryFile, l.Size)); err != nil {
-		t.Errorf("patches that touch nothing: %v", err)
+		t.Errorf("patches that overlap nothing: %v", err)
 	}
 }
 
-func TestImageRefusesVolumesWithoutPartition(t *testing.T) {
+func TestImageRejectsVolumesWithoutPartition(t *testing.T) {
 	t.Parallel()
 	l := twoPartitions(t, MSDOS)
 	err := Image{Layout: l, Volumes: map[int]Volume{3: fakeVolume{}}}.Write(t.Context(), make(memoryFile, l.Size))
@@ -151,7 +151,7 @@ func TestImageStopsWhenCancelled(t *testing.T) {
 	}
 }
 
-func TestNoSpaceErrorGivesFigures(t *testing.T) {
+func TestNoSpaceErrorHasNumbers(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]NoSpaceError{
 		"not enough blocks of 4096 bytes: 1000 needed, 700 available: the file system must grow by at least 2 MiB": {"blocks",

@@ -13,28 +13,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLinks is how many symbolic links WriteFile follows; the kernel's own limit.
+// maxLinks is the maximum number of symbolic links that WriteFile follows, which is the kernel's.
 const maxLinks = 40
 
-// WriteFile makes the file name with the given permissions, less those that the umask takes, and the content
-// that write puts into it. The file gets its name only when it is complete and on disk (fsync of this one
-// file); until then an older file of that name stays as it is. After an error or a cancelled ctx nothing is
-// left behind, and where the file system has O_TMPFILE not even a kill leaves anything. Elsewhere the
-// unfinished file has a hidden random name; one left over from a killed build is removed by the next.
+// WriteFile creates the file name with the given permissions, less the umask, and the content that
+// write writes. The file gets its name only when it is complete and on disk (after an fsync of this
+// file); until then an older file of that name stays. After an error or a cancelled ctx nothing is
+// left behind, and where the file system has O_TMPFILE not even after a kill. Otherwise the
+// unfinished file has a hidden random name; the next build removes what a killed build has left.
 //
-// A symbolic link is followed: the file it points to is replaced. Anything else that is not a regular file, such as a
-// directory or a device, is refused.
+// WriteFile follows a symbolic link and replaces the file to which it leads. A target that exists
+// and is not a regular file, such as a directory or a device, is an error.
 func WriteFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error) error {
 	return writeFiles(ctx, []string{name}, mode, func(files []*os.File) error { return write(files[0]) }, createUnnamed)
 }
 
-// WriteFiles is WriteFile for files that belong together: none of them gets its name before all are complete.
-// write gets them in the order of the names.
+// WriteFiles is WriteFile for files that belong together: none of them gets its name before all are
+// complete. write receives the files in the order of names.
 func WriteFiles(ctx context.Context, names []string, mode fs.FileMode, write func([]*os.File) error) error {
 	return writeFiles(ctx, names, mode, write, createUnnamed)
 }
 
-// writeFiles is WriteFiles with a choice of how a file without a name is made.
+// writeFiles is WriteFiles with the function that creates a file without a name.
 func writeFiles(ctx context.Context, names []string, mode fs.FileMode, write func([]*os.File) error,
 	create func(dir string, mode fs.FileMode) (*os.File, error),
 ) (err error) {
@@ -74,15 +74,15 @@ func writeFiles(ctx context.Context, names []string, mode fs.FileMode, write fun
 	return nil
 }
 
-// output is a file on its way to its name.
+// output is a file that does not have its final name yet.
 type output struct {
 	target    string
 	file      *os.File
-	partial   string // its name meanwhile; empty if it has none
+	partial   string // its temporary name, if it has one
 	published bool
 }
 
-// newOutput makes an empty file where the one of that name will be.
+// newOutput creates an empty file for a name.
 func newOutput(name string, mode fs.FileMode, create func(dir string, mode fs.FileMode) (*os.File, error)) (*output,
 	error) {
 	target, err := resolveTarget(name)
@@ -102,7 +102,7 @@ func newOutput(name string, mode fs.FileMode, create func(dir string, mode fs.Fi
 	return o, nil
 }
 
-// publish gives the file its name.
+// publish moves the file to its final name.
 func (o *output) publish() (err error) {
 	if o.partial == "" {
 		err = linkUnnamed(o.file, o.target)
@@ -113,7 +113,7 @@ func (o *output) publish() (err error) {
 	return err
 }
 
-// close ends the work with the file. If all has failed, nothing of it stays.
+// close closes the file. If the write has failed, it removes what is left of it.
 func (o *output) close(failed bool) error {
 	err := describeFull(o.file.Close(), o.target)
 	if !failed {
@@ -128,7 +128,7 @@ func (o *output) close(failed bool) error {
 	return err
 }
 
-// resolveTarget follows symbolic links and makes sure that what is there may be replaced.
+// resolveTarget follows symbolic links and checks that the target may be replaced.
 func resolveTarget(name string) (string, error) {
 	target := name
 	for range maxLinks {
@@ -155,7 +155,7 @@ func resolveTarget(name string) (string, error) {
 	return "", fmt.Errorf("write %q: %w", name, unix.ELOOP)
 }
 
-// kindOf names a type of file in a sentence.
+// kindOf returns the type of a file as part of a sentence.
 func kindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
@@ -171,12 +171,13 @@ func kindOf(mode fs.FileMode) string {
 	}
 }
 
-// createUnnamed makes a file that has no name yet. The error wraps errors.ErrUnsupported where that cannot be done.
+// createUnnamed creates a file without a name. The error wraps errors.ErrUnsupported if the file
+// system cannot.
 func createUnnamed(dir string, mode fs.FileMode) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, uint32(mode))
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EISDIR), errors.Is(err, unix.EINVAL):
-		// EISDIR is the answer of kernels and file systems that do not know the flag, see open(2).
+		// Kernels and file systems that do not know the flag return EISDIR, see open(2).
 		return nil, errors.ErrUnsupported
 	case err != nil:
 		return nil, &fs.PathError{Op: "create file in", Path: dir, Err: err}
@@ -189,11 +190,11 @@ func createUnnamed(dir string, mode fs.FileMode) (*os.File, error) {
 	return file, nil
 }
 
-// procPath is a name under which the kernel shows an open file.
+// procPath returns the path under which the kernel shows an open file.
 func procPath(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }
 
-// linkUnnamed gives the file its name. A link cannot replace a file, so if there is one, it goes over a name
-// as unfinished files have it elsewhere.
+// linkUnnamed links the file to its name. A link cannot replace a file, so if one exists, the link
+// gets the name of an unfinished file and is then renamed.
 func linkUnnamed(file *os.File, target string) error {
 	link := func(name string) error {
 		return unix.Linkat(unix.AT_FDCWD, procPath(file), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
@@ -218,7 +219,7 @@ func linkUnnamed(file *os.File, target string) error {
 	return nil
 }
 
-// describeOp adds to an error of a system call what it was about.
+// describeOp adds operation and name to the error of a system call.
 func describeOp(op, name string, err error) error {
 	if err == nil {
 		return nil
@@ -226,7 +227,7 @@ func describeOp(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// describeFull says which file system is full if that is what went wrong.
+// describeFull adds the file system to an error because it is full.
 func describeFull(err error, target string) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC):

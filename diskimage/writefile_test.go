@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// text is a function for WriteFile.
+// text returns a function for WriteFile that writes s.
 func text(s string) func(*os.File) error {
 	return func(f *os.File) error {
 		_, err := f.WriteString(s)
@@ -26,7 +26,7 @@ func text(s string) func(*os.File) error {
 	}
 }
 
-// writeFile is writeFiles for one file.
+// writeFile calls writeFiles for one file.
 func writeFile(ctx context.Context, name string, mode fs.FileMode, write func(*os.File) error,
 	create func(dir string, mode fs.FileMode) (*os.File, error),
 ) error {
@@ -55,13 +55,13 @@ func listDir(t *testing.T, dir string) string {
 	return strings.Join(all, " ")
 }
 
-// creators are the two ways in which WriteFile works.
+// creators are the two ways in which WriteFile creates a file.
 var creators = map[string]func(string, fs.FileMode) (*os.File, error){
 	"unnamed": createUnnamed,
 	"partial": func(string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported },
 }
 
-func TestWriteFileMakesAndReplaces(t *testing.T) {
+func TestWriteFileCreatesAndReplaces(t *testing.T) {
 	t.Parallel()
 	for how, create := range creators {
 		dir := t.TempDir()
@@ -110,7 +110,7 @@ func TestWriteFileLeavesNothingAfterAnError(t *testing.T) {
 	}
 }
 
-func TestWriteFileRemovesWhatAKilledBuildLeft(t *testing.T) {
+func TestWriteFileRemovesLeftoversOfKilledBuilds(t *testing.T) {
 	t.Parallel()
 	for how, create := range creators {
 		dir := t.TempDir()
@@ -131,7 +131,7 @@ func TestWriteFileRemovesWhatAKilledBuildLeft(t *testing.T) {
 	}
 }
 
-// A name of the user's own is never that of an unfinished file (issue 12, A5).
+// A user's own file never has the name of an unfinished file (issue 12, A5).
 func TestWriteFileLeavesTheUsersFilesAlone(t *testing.T) {
 	t.Parallel()
 	const random = "ABCDEFGHIJKLMNOPQRSTUVWXY" // one short
@@ -159,7 +159,7 @@ func TestWriteFileLeavesTheUsersFilesAlone(t *testing.T) {
 	}
 }
 
-func TestWriteFileKeepsOffAnotherBuildsFile(t *testing.T) {
+func TestWriteFileLeavesFilesOfOtherBuildsAlone(t *testing.T) {
 	t.Parallel()
 	for how, create := range creators {
 		dir := t.TempDir()
@@ -184,7 +184,7 @@ func TestWriteFileKeepsOffAnotherBuildsFile(t *testing.T) {
 	}
 }
 
-// Issue 12, A6. Not parallel: the umask is that of the process.
+// Issue 12, A6. Not parallel: the umask belongs to the process.
 func TestWriteFileFollowsTheUmask(t *testing.T) {
 	for how, create := range creators {
 		for umask, want := range map[int]fs.FileMode{0o022: 0o644, 0o077: 0o600, 0: 0o666, 0o027: 0o640} {
@@ -205,7 +205,7 @@ func TestWriteFileFollowsTheUmask(t *testing.T) {
 	}
 }
 
-func TestWriteFileTakesTheLongestName(t *testing.T) {
+func TestWriteFileAcceptsTheLongestName(t *testing.T) {
 	t.Parallel()
 	for how, create := range creators {
 		name := filepath.Join(t.TempDir(), strings.Repeat("x", maxName))
@@ -247,7 +247,7 @@ func TestWriteFileFollowsLinksToFilesOnly(t *testing.T) {
 	}
 }
 
-func TestWriteFileSaysThatTheDiskIsFull(t *testing.T) {
+func TestWriteFileReportsThatTheDiskIsFull(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	err := WriteFile(t.Context(), filepath.Join(dir, "x"), 0o644, func(*os.File) error {
@@ -258,7 +258,7 @@ func TestWriteFileSaysThatTheDiskIsFull(t *testing.T) {
 	}
 }
 
-func TestWriteFileIntoNothingIsAnError(t *testing.T) {
+func TestWriteFileReportsAMissingDirectory(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "missing")
 	err := WriteFile(t.Context(), filepath.Join(dir, "x"), 0o644, text("x"))
@@ -267,13 +267,13 @@ func TestWriteFileIntoNothingIsAnError(t *testing.T) {
 	}
 }
 
-// victimVariable makes TestWriteFileVictim write a file and wait to be killed.
+// victimVariable makes TestWriteFileVictim write a file and wait for its end.
 const victimVariable = "DISKIMAGE_TEST_VICTIM"
 
 func TestWriteFileVictim(t *testing.T) {
 	name := os.Getenv(victimVariable)
 	if name == "" {
-		return // this is no test by itself: TestWriteFileLeavesNothingWhenKilled runs it
+		return // not a test: TestWriteFileLeavesNothingWhenKilled runs it
 	}
 	err := WriteFile(t.Context(), name, 0o644, func(f *os.File) error {
 		if err := text("half")(f); err != nil {
