@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package formatters maps the types of file systems, by the names that mkfs(8) and fstab(5) have for them, to
-// what writes them. It is for programs whose users choose; others import the one package that they need.
+// Package formatters maps the types of file systems, named as in mkfs(8) and fstab(5), to their
+// writers. It is for programs whose users choose the type; others import the one package that they
+// need.
 package formatters
 
 import (
@@ -20,8 +21,8 @@ import (
 // Formatter writes one type of file system.
 type Formatter struct {
 	diskimage.Formatter
-	// MinimumSize returns the size that holds a tree and leaves an ordinary user free bytes; nil for vfat and
-	// swap, which hold no root file system.
+	// MinimumSize returns the size of a file system that holds a tree and leaves free bytes to an
+	// ordinary user; it is nil for vfat and swap, which cannot hold a root file system.
 	MinimumSize func(fs diskimage.Filesystem, tree diskimage.Tree, free diskimage.Size) (diskimage.Size, error)
 }
 
@@ -34,10 +35,10 @@ var byType = map[string]Formatter{
 	"swap": {swap.Formatter{}, nil},
 }
 
-// Types returns what ByType knows, sorted.
+// Types returns the types that ByType accepts, sorted.
 func Types() []string { return slices.Sorted(maps.Keys(byType)) }
 
-// ByType returns the Formatter of a type: "ext4". The error says which there are.
+// ByType returns the Formatter of a type, such as "ext4". The error lists the types.
 func ByType(fsType string) (Formatter, error) {
 	f, ok := byType[fsType]
 	if !ok {

@@ -30,7 +30,7 @@ func TestEveryTypeIsPlannedUnderItsName(t *testing.T) {
 	}
 }
 
-func TestUnknownTypeIsAnsweredWithTheKnown(t *testing.T) {
+func TestErrorForAnUnknownTypeListsTheTypes(t *testing.T) {
 	t.Parallel()
 	_, err := ByType("ntfs")
 	if err == nil || !strings.Contains(err.Error(), `"ntfs"; want one of ext2, ext3, ext4, f2fs, swap, vfat`) {
