@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package imagetree reads the system on a disk image as one directory tree, without mounting anything.
+// Package imagetree reads the system on a disk image as one directory tree, without mounting
+// anything:
 //
 //	tree, err := imagetree.Open(file, size)
 //	for e, err := range tree.Entries() { … }
 //
-// The root file system is the partition (or, without a partition table, the disk) that has /etc/fstab. What that mounts
-// by UUID from the same disk, as Debian does with /boot and /boot/efi, takes its place in the tree. ext2, ext3, ext4
-// and FAT are read; a partition with another file system stays out. A Tree can be written to a tar archive or another
-// image.
+// The root file system is the partition (or, without a partition table, the disk) that has
+// /etc/fstab. File systems on the same disk that it mounts by UUID, as Debian does for /boot and
+// /boot/efi, appear at their mount points. ext2, ext3, ext4 and FAT are supported; partitions with
+// other file systems are left out. The Tree can be written to a tar archive or another image.
 //
 // Not supported: logical volumes, RAID, subvolumes, sectors of 4096 bytes, image formats other than raw.
 package imagetree
@@ -35,19 +36,19 @@ type volume struct {
 	uuid string // as in fstab
 }
 
-// mount is a volume in its place.
+// mount is a volume and its mount point.
 type mount struct {
 	dir  string // relative to the root, without a slash at either end
 	tree diskimage.Tree
 }
 
-// Tree is the tree of a whole system.
+// Tree is the directory tree of a whole system.
 type Tree struct {
 	root   diskimage.Tree
 	mounts []mount // the deepest first
 }
 
-// Open finds the file systems of a disk of size bytes.
+// Open opens the file systems of a disk of size bytes.
 func Open(r io.ReaderAt, size diskimage.Size) (*Tree, error) {
 	volumes, err := readVolumes(r, size)
 	if err != nil {
@@ -72,10 +73,10 @@ func Open(r io.ReaderAt, size diskimage.Size) (*Tree, error) {
 		slices.SortFunc(t.mounts, func(a, b mount) int { return strings.Compare(b.dir, a.dir) })
 		return t, nil
 	}
-	return nil, errors.New("none of the file systems has /etc/fstab")
+	return nil, errors.New("no file system has /etc/fstab")
 }
 
-// readVolumes opens each partition that can be read.
+// readVolumes opens each partition with a supported file system.
 func readVolumes(r io.ReaderAt, size diskimage.Size) ([]volume, error) {
 	sections := []io.ReaderAt{r}
 	partitions, err := diskimage.ReadTable(r, size)
@@ -102,7 +103,7 @@ func readVolumes(r io.ReaderAt, size diskimage.Size) ([]volume, error) {
 	return volumes, nil
 }
 
-// readVolume tries the kinds of file systems.
+// readVolume opens a file system of unknown type.
 func readVolume(r io.ReaderAt) (volume, error) {
 	extFS, err := extread.New(r)
 	if err == nil {
@@ -118,7 +119,7 @@ func readVolume(r io.ReaderAt) (volume, error) {
 	return volume{fatFS, fatFS.VolumeID()}, nil
 }
 
-// mountPoints returns the UUID of what fstab(5) mounts at each directory below the root.
+// mountPoints returns the UUIDs in an fstab(5) by mount point, except for the root.
 func mountPoints(fstab []byte) map[string]string {
 	points := map[string]string{}
 	for line := range strings.Lines(string(fstab)) {
@@ -135,7 +136,7 @@ func mountPoints(fstab []byte) map[string]string {
 	return points
 }
 
-// readFile returns the content of a file, nil if there is none of that name.
+// readFile returns the content of a file, or nil if it does not exist.
 func readFile(tree diskimage.Tree, name string) ([]byte, error) {
 	const most = 1 << 20
 	for e, err := range tree.Entries() {
@@ -155,14 +156,15 @@ func readFile(tree diskimage.Tree, name string) ([]byte, error) {
 	return nil, nil
 }
 
-// Entries implements diskimage.Tree. What a mount covers is left out.
+// Entries implements diskimage.Tree. Entries below a mount point are left out.
 func (t *Tree) Entries() iter.Seq2[diskimage.Entry, error] {
 	return func(yield func(diskimage.Entry, error) bool) {
 		t.below(t.root, "", yield)
 	}
 }
 
-// below yields the entries of a tree that is mounted at dir, and those of what is mounted in it.
+// below yields the entries of a tree that is mounted at dir, and those of the volumes mounted in
+// it.
 func (t *Tree) below(tree diskimage.Tree, dir string, yield func(diskimage.Entry, error) bool) bool {
 	for e, err := range tree.Entries() {
 		if err != nil {

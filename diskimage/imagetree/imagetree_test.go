@@ -23,7 +23,7 @@ func TestMountPointsAreThoseOfFstab(t *testing.T) {
 	}
 }
 
-// TestAFileSystemWithoutATableIsRead has no partition table and no fstab: there is only one place to look at.
+// TestAFileSystemWithoutATableIsRead opens a disk without a partition table and without an fstab.
 func TestAFileSystemWithoutATableIsRead(t *testing.T) {
 	t.Parallel()
 	then := time.Unix(1_700_000_000, 0)
