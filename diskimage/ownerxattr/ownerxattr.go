@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ownerxattr encodes the owner of a file in an extended attribute of it, for where there is no user
-// or group to give the file to: in a user namespace with a single ID, every file belongs to that.
+// Package ownerxattr encodes the owner of a file in one of its extended attributes. It is used
+// where the file cannot have that owner: in a user namespace with a single ID, all files belong to
+// that ID.
 //
-// A file or directory has its owner in Name, as text. Nothing else may have attributes of users (xattr(7)),
-// but anything may have capabilities, which mean nothing but on a program; the owner of a link, pipe or
-// socket is in the bits of security.capability. Access control lists that name IDs which are not there have
-// an attribute of users, too.
+// The owner of a file or directory is in the attribute Name, as text. Other files cannot have user
+// attributes (xattr(7)) but can have capabilities, which have an effect only on programs: the owner
+// of a link, pipe or socket is stored in the bits of security.capability. Access control lists that
+// name IDs outside the namespace are stored in a user attribute, too.
 //
-// Anybody can set such attributes on files of their own. They are to be believed only where nobody but this program has
-// written.
+// Every user can set such attributes on their own files. Apply them only to trees that no other
+// program has written.
 package ownerxattr
 
 import (
@@ -21,15 +22,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Prefix begins the names of all attributes of this package but security.capability.
+// Prefix is the prefix of all attributes of this package except security.capability.
 const Prefix = "user.vmdebootstrap."
 
 // Name is the attribute of files and directories. Its value is "UID:GID".
 const Name = Prefix + "owner"
 
-// capability is the attribute of everything else, in linux/capability.h's struct vfs_cap_data of version 2:
-// the magic, then permitted and inheritable capabilities of 32 bits each, twice. The user is what is
-// permitted, the group what is inheritable.
+// capability is the attribute of other files. Its value is struct vfs_cap_data of version 2
+// (linux/capability.h): the magic number, then permitted and inheritable capabilities of 32 bits
+// each, twice. The permitted capabilities hold the user and the inheritable ones the group.
 const (
 	capability         = "security.capability"
 	capabilityRevision = 0x02000000 // VFS_CAP_REVISION_2
@@ -37,24 +38,25 @@ const (
 	capabilitySize     = 20         // XATTR_CAPS_SZ_2
 )
 
-// Access control lists: what stands after aclPrefix stands after aclSystem in the attribute that it takes the place of.
+// Access control lists: the attribute aclPrefix+KIND replaces aclSystem+KIND.
 const (
 	aclPrefix = Prefix + "posix_acl_"
 	aclSystem = "system.posix_acl_"
 )
 
-// Owner is whose a file is.
+// Owner is the user and group of a file.
 type Owner struct{ UID, GID uint32 }
 
-// Is reports whether an attribute is one of this package; security.capability is not only that.
+// Is reports whether an attribute belongs to this package. It returns false for
+// security.capability, which also has other uses.
 func Is(name string) bool { return strings.HasPrefix(name, Prefix) }
 
-// HoldsUserXattrs reports whether files of a type may have attributes of users.
+// HoldsUserXattrs reports whether files of this type can have user attributes.
 func HoldsUserXattrs(mode uint32) bool {
 	return mode&unix.S_IFMT == unix.S_IFREG || mode&unix.S_IFMT == unix.S_IFDIR
 }
 
-// NameFor returns the attribute that holds the owner of a file with this st_mode.
+// NameFor returns the name of the attribute with the owner of a file with this st_mode.
 func NameFor(mode uint32) string {
 	if HoldsUserXattrs(mode) {
 		return Name
@@ -62,7 +64,7 @@ func NameFor(mode uint32) string {
 	return capability
 }
 
-// Xattr returns the attribute that says whose a file with this st_mode is.
+// Xattr returns the attribute that records o for a file with this st_mode.
 func (o Owner) Xattr(mode uint32) (name string, value []byte) {
 	if HoldsUserXattrs(mode) {
 		return Name, fmt.Appendf(nil, "%d:%d", o.UID, o.GID)
@@ -74,11 +76,11 @@ func (o Owner) Xattr(mode uint32) (name string, value []byte) {
 	return capability, value
 }
 
-// Parse reads the value of NameFor(mode).
+// Parse decodes the value of the attribute NameFor(mode).
 func Parse(mode uint32, value []byte) (Owner, error) {
 	if !HoldsUserXattrs(mode) {
 		if len(value) != capabilitySize || binary.LittleEndian.Uint32(value)&capabilityMask != capabilityRevision {
-			return Owner{}, fmt.Errorf("%s is no owner: %x", capability, value)
+			return Owner{}, fmt.Errorf("%s does not hold an owner: %x", capability, value)
 		}
 		return Owner{binary.LittleEndian.Uint32(value[4:]), binary.LittleEndian.Uint32(value[8:])}, nil
 	}
@@ -86,19 +88,20 @@ func Parse(mode uint32, value []byte) (Owner, error) {
 	uid, uidErr := strconv.ParseUint(u, 10, 32)
 	gid, gidErr := strconv.ParseUint(g, 10, 32)
 	if uidErr != nil || gidErr != nil {
-		return Owner{}, fmt.Errorf("%s is no owner: %q", Name, value)
+		return Owner{}, fmt.Errorf("%s does not hold an owner: %q", Name, value)
 	}
 	return Owner{uint32(uid), uint32(gid)}, nil
 }
 
-// ForACL returns the attribute that takes the place of system.posix_acl_access or system.posix_acl_default;
-// false for any other name.
+// ForACL returns the attribute that replaces system.posix_acl_access or system.posix_acl_default.
+// ok is false for any other name.
 func ForACL(system string) (name string, ok bool) {
 	kind, ok := strings.CutPrefix(system, aclSystem)
 	return aclPrefix + kind, ok && isACLKind(kind)
 }
 
-// ACL returns the attribute that this one takes the place of; false if it is none for an access control list.
+// ACL returns the attribute that name replaces. ok is false if name is not that of an access
+// control list.
 func ACL(name string) (system string, ok bool) {
 	kind, ok := strings.CutPrefix(name, aclPrefix)
 	return aclSystem + kind, ok && isACLKind(kind)

@@ -12,7 +12,7 @@ import (
 
 var modes = []uint32{unix.S_IFREG | 0o644, unix.S_IFDIR | 0o755, unix.S_IFLNK | 0o777, unix.S_IFIFO, unix.S_IFSOCK}
 
-func TestOwnerComesBackFromItsAttribute(t *testing.T) {
+func TestParseReturnsTheOwnerOfXattr(t *testing.T) {
 	t.Parallel()
 	for _, mode := range modes {
 		for _, o := range []Owner{{0, 0}, {1, 42}, {65534, 1 << 31}, {1<<32 - 1, 7}} {
@@ -21,13 +21,13 @@ func TestOwnerComesBackFromItsAttribute(t *testing.T) {
 				t.Errorf("mode %o: %s, want %s", mode, name, NameFor(mode))
 			}
 			if got, err := Parse(mode, value); err != nil || got != o {
-				t.Errorf("mode %o: %v came back as %v, %v", mode, o, got, err)
+				t.Errorf("mode %o: %v is parsed as %v, %v", mode, o, got, err)
 			}
 		}
 	}
 }
 
-// The values lie in stores of older builds.
+// Stores of earlier builds contain these values.
 func TestAttributesAreThoseOfEarlierBuilds(t *testing.T) {
 	t.Parallel()
 	o := Owner{6, 65548}
@@ -40,7 +40,7 @@ func TestAttributesAreThoseOfEarlierBuilds(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoOwnerIsRefused(t *testing.T) {
+func TestParseRejectsInvalidOwners(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"", "0", ":", "0:", "root:root", "-1:0", "0:4294967296", "0:0:0", " 0:0", "0:0\n"} {
 		if o, err := Parse(unix.S_IFREG, []byte(value)); err == nil || !strings.Contains(err.Error(), Name) {
@@ -55,21 +55,21 @@ func TestWhatIsNoOwnerIsRefused(t *testing.T) {
 	}
 }
 
-func TestAccessControlListsHaveTheirStandIns(t *testing.T) {
+func TestACLUndoesForACL(t *testing.T) {
 	t.Parallel()
 	for _, system := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
 		name, ok := ForACL(system)
 		if back, known := ACL(name); !ok || !known || back != system || !Is(name) || Is(system) {
-			t.Errorf("%s: %s, %t, and back %s, %t", system, name, ok, back, known)
+			t.Errorf("%s: %s, %t, and in reverse %s, %t", system, name, ok, back, known)
 		}
 	}
 	for _, name := range []string{"system.posix_acl_other", "system.nfs4_acl", Name,
 		"user.vmdebootstrap.posix_acl_x", ""} {
 		if _, ok := ForACL(name); ok {
-			t.Errorf("ForACL(%q) is one", name)
+			t.Errorf("ForACL(%q): got true", name)
 		}
 		if _, ok := ACL(name); ok {
-			t.Errorf("ACL(%q) is one", name)
+			t.Errorf("ACL(%q): got true", name)
 		}
 	}
 }
