@@ -8,15 +8,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// allocator hands out places in the file, from its beginning to its end, and counts references. The header has the
-// first cluster.
+// allocator allocates the file from its start to its end, and counts references. The header
+// occupies the first cluster.
 type allocator struct {
 	clusterSize int64
-	end         int64 // of what is used
-	// gap and gapEnd are what is free in a cluster with compressed data that was left for an uncompressed one.
+	end         int64 // of the allocated part
+	// gap and gapEnd delimit the free part of a cluster with compressed data after which an
+	// uncompressed one was allocated.
 	gap, gapEnd int64
-	// refcounts has an element for each cluster of the file up to end. 16 bits are enough: the most references has
-	// a cluster of 2 MiB full of zstd frames, each of at least 16 blocks of 4 bytes.
+	// refcounts has an element for each cluster of the file up to end. 16 bits are sufficient: the
+	// maximum is that of a cluster of 2 MiB full of zstd frames, each of at least 16 blocks of 4
+	// bytes.
 	refcounts []uint16
 }
 
@@ -24,7 +26,7 @@ func newAllocator(clusterSize int64) allocator {
 	return allocator{clusterSize: clusterSize, end: clusterSize, refcounts: []uint16{1}}
 }
 
-// clusters takes whole clusters and returns the offset of the first.
+// clusters allocates whole clusters and returns the offset of the first.
 func (a *allocator) clusters(count int64) int64 {
 	start := rawimage.RoundUp(a.end, a.clusterSize)
 	if start-a.end > a.gapEnd-a.gap {
@@ -37,8 +39,8 @@ func (a *allocator) clusters(count int64) int64 {
 	return start
 }
 
-// bytes takes room for compressed data, which may lie anywhere, and returns its offset. Each cluster that it touches is
-// referenced once more.
+// bytes allocates room for compressed data, at any offset, and returns that. It adds a reference to
+// each cluster in the range.
 func (a *allocator) bytes(length int64) int64 {
 	var start int64
 	if length <= a.gapEnd-a.gap {
@@ -58,5 +60,5 @@ func (a *allocator) bytes(length int64) int64 {
 	return start
 }
 
-// clusterBits is the binary logarithm of the size of a cluster.
+// clusterBits returns the binary logarithm of the cluster size.
 func clusterBits(clusterSize int64) int { return bits.TrailingZeros64(uint64(clusterSize)) }

@@ -1,24 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package qcow2 writes disk images in version 3 of the format of QEMU, also known as qcow2 with compat=1.1.
+// Package qcow2 writes disk images in version 3 of QEMU's format, also known as qcow2 with
+// compat=1.1.
 //
-// There are two ways to one. Convert reads a raw image once, and can compress. A File takes the data itself, in any
-// order and from several goroutines, as os.File does, if it is told beforehand where there will be any. Both make
+// There are two ways to write one. Convert reads a raw image once, and can compress. A File accepts
+// the data itself, in any order and from several goroutines like os.File, if the ranges are known
+// in advance. Both write:
 //
 //	header | clusters with data | L2 tables | L1 table | refcount table | refcount blocks
 //
-// The disk is divided into clusters. The L1 table, via L2 tables, says where in the file a cluster is; one that is all
-// zeros is nowhere, and takes no room. Refcounts say how often each cluster of the file is used, as QEMU needs it to
-// write to the image. The format is described in docs/interop/qcow2.rst of QEMU.
+// The disk is divided into clusters. The L1 table and L2 tables map each cluster to its offset in
+// the file; clusters of zeros are unallocated. Reference counts record how often each cluster of
+// the file is used, which QEMU needs to write to the image. The format is described in
+// docs/interop/qcow2.rst of QEMU.
 //
-// The same disk and options give the same file, byte by byte, whatever the number of processors and whether zeros of
-// the raw image are stored or holes, and whatever the order of writes to a File. This is why a File must know
-// beforehand which clusters it will hold: each has its place before the first byte comes. It is also why a File does
-// not compress: where a compressed cluster goes depends on the lengths of all before it, and the first ones of a file
-// system are written last. To sort them afterwards is to copy them, which is what Convert does with a raw image, whose
-// pages are in memory still.
+// The same disk and options always result in the same file, whatever the number of processors,
+// whether zeros of the raw image are stored or holes, and whatever the order of writes to a File.
+// That is why a File must know in advance which clusters it will hold: their offsets are fixed
+// before the first write. It is also why a File cannot compress: the offset of a compressed cluster
+// depends on the lengths of all clusters before it, and the first clusters of a file system are
+// written last. Sorting them afterwards would mean copying them, which is what Convert does with a
+// raw image whose pages are still in memory.
 //
-// The memory needed is 10 bytes for each cluster with data, which is 160 MiB per TiB, and a few MiB for each worker.
+// It needs 10 bytes of memory for each cluster with data, which is 160 MiB per TiB, and a few MiB
+// for each worker.
 //
 // Not supported: reading, version 2, backing files, snapshots, encryption, external data files, extended L2 entries,
 // dirty bitmaps.
@@ -32,9 +37,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the length of src, rounded up
-// to whole sectors of 512 bytes. The header is written last: what an error has left in dst is not an image. Convert
-// does not sync. The offset of src is changed, that of dst not.
+// Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the
+// length of src, rounded up to whole sectors of 512 bytes. The header is written last, so that
+// after an error dst is not an image. Convert does not sync. It changes the offset of src, but not
+// that of dst.
 func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	opts, err := opts.complete()
 	if err != nil {
@@ -61,10 +67,10 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	return nil
 }
 
-// writer is a file while it is written.
+// writer is an image that is being written.
 type writer struct {
 	dst         Destination
-	copier      *rawimage.Copier // of Convert
+	copier      *rawimage.Copier // used by Convert
 	size        int64
 	clusterSize int64
 	compression Compression
@@ -83,17 +89,17 @@ func newWriter(dst Destination, size int64, opts Options) (*writer, error) {
 	}
 	entries := rawimage.Blocks(w.size, w.clusterSize*w.tableEntries())
 	if entries*entrySize > maxL1Size {
-		return nil, fmt.Errorf("a disk of %d bytes is too large for qcow2 with clusters of %d bytes: at most %d",
+		return nil, fmt.Errorf("a disk of %d bytes is too large for qcow2 with clusters of %d bytes: the maximum is %d",
 			w.size, w.clusterSize, maxL1Size/entrySize*w.clusterSize*w.tableEntries())
 	}
 	w.tables = make([][]uint64, entries)
 	return w, nil
 }
 
-// tableEntries is the number of entries of a table that fills a cluster.
+// tableEntries returns the number of entries in a table of one cluster.
 func (w *writer) tableEntries() int64 { return w.clusterSize / entrySize }
 
-// add writes the clusters of a run and notes where they are.
+// add writes the clusters of a run and records their offsets.
 func (w *writer) add(run rawimage.Run) error {
 	if w.compression == None {
 		return w.store(run.Data, run.Offset)
@@ -116,7 +122,7 @@ func (w *writer) add(run rawimage.Run) error {
 	return nil
 }
 
-// store writes whole clusters from one offset of the disk on as they are.
+// store writes whole uncompressed clusters that start at an offset of the disk.
 func (w *writer) store(data []byte, offset int64) error {
 	count := int64(len(data)) / w.clusterSize
 	position := w.space.clusters(count)
@@ -136,8 +142,9 @@ func (w *writer) point(offset int64, entry uint64) {
 	(*table)[cluster%w.tableEntries()] = entry
 }
 
-// compressedEntry is the L2 entry for compressed data: its offset in the low bits, above it the number of sectors it
-// touches beside its first. The larger the clusters, the more bits the number takes.
+// compressedEntry returns the L2 entry of compressed data: its offset in the low bits, above it the
+// number of additional sectors that it touches. The larger the clusters, the more bits that number
+// has.
 func (w *writer) compressedEntry(position, length int64) uint64 {
 	const entryBits, sectorBits = 62, 8 // a cluster of 2^n bytes: n - 8 bits
 	sectors := (position+length-1)/compressedSector - position/compressedSector

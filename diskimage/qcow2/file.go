@@ -12,19 +12,20 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Range is a part of the disk.
+// Range is a range of the disk.
 type Range struct{ Offset, Length int64 }
 
-// File is a disk that is written straight into an image file: what is written to an offset of the disk goes to the
-// place of its cluster in the file. Like an os.File, one may be used by several goroutines as long as no two write the
-// same bytes. What has not been written is zeros.
+// File is a disk that is written directly into an image file: a write at an offset of the disk goes
+// to the offset of its cluster in the file. Several goroutines may use it concurrently, like an
+// os.File, if no two write the same bytes. Bytes that were not written are zeros.
 type File struct {
 	w *writer
-	// written has an element for each cluster of the file, those that hold no data of the disk included.
+	// written has an element for each cluster of the file, including those without data of the
+	// disk.
 	written []atomic.Bool
 }
 
-// Destination is what an image file is written to. *os.File is one.
+// Destination is the file that an image is written to. *os.File implements it.
 type Destination interface {
 	io.ReaderAt
 	io.WriterAt
@@ -32,9 +33,9 @@ type Destination interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// NewFile makes a disk of size bytes, a multiple of 512, in dst, an empty file. data lists the parts of the disk that
-// may be written, in ascending order and apart; each cluster that one touches gets a place. Finish completes the file.
-// opts must ask for no compression.
+// NewFile creates a disk of size bytes, a multiple of 512, in dst, an empty file. data are the
+// ranges of the disk that may be written, sorted and not adjacent; NewFile allocates each cluster
+// that they touch. Finish completes the file. opts must not request compression.
 func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, error) {
 	opts, err := opts.complete()
 	if err != nil {
@@ -54,10 +55,10 @@ func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, er
 	if err != nil {
 		return nil, err
 	}
-	next := int64(0) // the first cluster that has no place yet
+	next := int64(0) // the first cluster that may still be unallocated
 	for _, r := range data {
 		if r.Offset < 0 || r.Length < 0 || r.Length > size-r.Offset {
-			return nil, fmt.Errorf("BUG: %d bytes at offset %d are outside of a disk of %d bytes", r.Length,
+			return nil, fmt.Errorf("BUG: %d bytes at offset %d are outside a disk of %d bytes", r.Length,
 				r.Offset, size)
 		}
 		first, end := max(next, r.Offset/w.clusterSize), rawimage.Blocks(r.Offset+r.Length, w.clusterSize)
@@ -73,8 +74,8 @@ func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, er
 	return &File{w: w, written: make([]atomic.Bool, len(w.space.refcounts))}, nil
 }
 
-// place returns where in the file an offset of the disk is, and how many of the next length bytes follow it there. The
-// position is 0 if they are in clusters without a place.
+// place returns the offset in the file of an offset of the disk, and how many of the next length
+// bytes are contiguous there. The position is 0 if they are in unallocated clusters.
 func (f *File) place(offset, length int64) (position, contiguous int64) {
 	start := f.entry(offset)
 	cluster := offset / f.w.clusterSize
@@ -95,7 +96,7 @@ func (f *File) place(offset, length int64) (position, contiguous int64) {
 	return start + offset%f.w.clusterSize, contiguous
 }
 
-// entry is the place of a cluster, 0 for none.
+// entry returns the offset of a cluster in the file, or 0 if it is unallocated.
 func (f *File) entry(offset int64) int64 {
 	cluster := offset / f.w.clusterSize
 	table := f.w.tables[cluster/f.w.tableEntries()]
@@ -108,7 +109,7 @@ func (f *File) entry(offset int64) int64 {
 // WriteAt implements io.WriterAt.
 func (f *File) WriteAt(b []byte, offset int64) (done int, err error) {
 	if offset < 0 || int64(len(b)) > f.w.size-offset {
-		return 0, fmt.Errorf("BUG: %d bytes at offset %d are outside of a disk of %d bytes", len(b), offset, f.w.size)
+		return 0, fmt.Errorf("BUG: %d bytes at offset %d are outside a disk of %d bytes", len(b), offset, f.w.size)
 	}
 	for done < len(b) {
 		position, length := f.place(offset+int64(done), int64(len(b)-done))
@@ -144,7 +145,7 @@ func (f *File) ReadAt(b []byte, offset int64) (done int, err error) {
 				return done + n, fmt.Errorf("read qcow2 clusters: %w", err)
 			}
 		}
-		clear(part[n:]) // no cluster, or behind the end of the file: not written yet
+		clear(part[n:]) // unallocated, or after the end of the file: not written yet
 		done += len(part)
 	}
 	if done < len(b) {
@@ -153,7 +154,7 @@ func (f *File) ReadAt(b []byte, offset int64) (done int, err error) {
 	return done, nil
 }
 
-// Truncate takes the length that the disk has; there is no other.
+// Truncate accepts only the length of the disk.
 func (f *File) Truncate(size int64) error {
 	if size != f.w.size {
 		return fmt.Errorf("BUG: a qcow2 disk of %d bytes cannot become one of %d", f.w.size, size)
@@ -161,8 +162,9 @@ func (f *File) Truncate(size int64) error {
 	return nil
 }
 
-// Finish writes tables and header, the header last: without it the file is not an image. Clusters that were planned and
-// not written stay holes of the file and of the disk. Finish does not sync; nothing may be written afterwards.
+// Finish writes the tables and, last, the header, without which the file is not an image. Allocated
+// clusters that were not written remain holes of the file and of the disk. Finish does not sync; no
+// writes may follow.
 func (f *File) Finish() error {
 	for i, table := range f.w.tables {
 		used := false

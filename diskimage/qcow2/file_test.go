@@ -20,7 +20,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/qcow2"
 )
 
-// ranges are the parts of a disk that a case writes, and more.
+// ranges returns the ranges of a disk that a case writes, and others.
 func ranges(c rawimagetest.Case) []qcow2.Range {
 	var all []qcow2.Range
 	for _, p := range c.Pieces {
@@ -30,7 +30,7 @@ func ranges(c rawimagetest.Case) []qcow2.Range {
 	return all
 }
 
-// newFile makes a file for a disk.
+// newFile creates a File for a disk.
 func newFile(t *testing.T, size int64, data []qcow2.Range, opts qcow2.Options) (*qcow2.File, *os.File) {
 	t.Helper()
 	image := rawimagetest.Create(t)
@@ -46,11 +46,11 @@ func TestFileHoldsWhatIsWritten(t *testing.T) {
 	cases := append(rawimagetest.Cases(), rawimagetest.Random(21), rawimagetest.Random(22), rawimagetest.Large(3<<40))
 	for _, c := range cases {
 		if c.Size%512 != 0 {
-			continue // a disk has whole sectors
+			continue // a disk consists of whole sectors
 		}
 		for _, cluster := range []int{0, 4 << 10, 2 << 20} {
 			if cluster == 4<<10 && c.Size > 1<<40 {
-				continue // beyond the largest disk
+				continue // more than the largest disk
 			}
 			file, image := newFile(t, c.Size, ranges(c), qcow2.Options{ClusterSize: cluster})
 			if err := c.WriteInto(file); err != nil {
@@ -70,9 +70,9 @@ func TestFileHoldsWhatIsWritten(t *testing.T) {
 
 func TestFileIsTheSameWhateverTheOrderOfWrites(t *testing.T) {
 	t.Parallel()
-	const size, unit = 20 << 20, 10_007 // never on a cluster's edge
+	const size, unit = 20 << 20, 10_007 // never a cluster boundary
 	content := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(content) // never an error
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(content) // never returns an error
 	clear(content[3<<20 : 5<<20])
 	data := []qcow2.Range{{Offset: 0, Length: 3 << 20}, {Offset: 5 << 20, Length: size - 5<<20}}
 	var first []byte
@@ -108,7 +108,7 @@ func TestFileIsTheSameWhateverTheOrderOfWrites(t *testing.T) {
 			first = got
 		}
 		if !bytes.Equal(got, first) {
-			t.Errorf("order %d gives another file", seed)
+			t.Errorf("order %d results in a different file", seed)
 		}
 	}
 }
@@ -120,7 +120,7 @@ func TestFileReadsBackWhileItIsWritten(t *testing.T) {
 	if _, err := file.WriteAt([]byte("over the edge"), 131_066); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.WriteAt([]byte("again"), 131_071); err != nil { // patches go over what is there
+	if _, err := file.WriteAt([]byte("again"), 131_071); err != nil { // patches overwrite data
 		t.Fatal(err)
 	}
 	b := make([]byte, 1<<20)
@@ -154,7 +154,7 @@ func TestFileHoldsNoClusterThatWasNotWritten(t *testing.T) {
 	}
 }
 
-func TestFileRefusesWhatWasNotPlanned(t *testing.T) {
+func TestFileRejectsUnplannedWrites(t *testing.T) {
 	t.Parallel()
 	file, _ := newFile(t, 1<<20, []qcow2.Range{{Offset: 0, Length: 10}}, qcow2.Options{})
 	for name, err := range map[string]error{
@@ -180,7 +180,7 @@ func TestFileRefusesWhatWasNotPlanned(t *testing.T) {
 	}
 	if _, err := qcow2.NewFile(rawimagetest.Random(1).Make(t), 1<<20, nil, qcow2.Options{}); err == nil ||
 		!strings.Contains(err.Error(), "not empty") {
-		t.Errorf("a file that holds something: got %v", err)
+		t.Errorf("a file that is not empty: got %v", err)
 	}
 }
 

@@ -14,22 +14,23 @@ const (
 
 	headerLength = 112 // of the struct header
 
-	// refcountOrder 4 is 16-bit reference counts.
+	// refcountOrder 4 means 16-bit reference counts.
 	refcountOrder = 4
 	refcountSize  = 2
 
-	// featureCompression is the number of the incompatible feature that says that compressionType is not zlib.
+	// featureCompression is the incompatible feature bit for a compressionType other than zlib.
 	featureCompression = 3
 
 	compressionZlib = 0
 	compressionZstd = 1
 
-	// extensionFeatureNames is the header extension that gives readers words for features that they do not know.
+	// extensionFeatureNames is the header extension with names of features, for readers that do not
+	// know them.
 	extensionFeatureNames = 0x6803f857
 	featureIncompatible   = 0
 
 	entrySize = 8 // of the L1, L2 and refcount tables
-	// flagCopied is set in entries of clusters that are referenced exactly once.
+	// flagCopied is set in entries of clusters with exactly one reference.
 	flagCopied = 1 << 63
 	// flagCompressed is set in L2 entries of compressed clusters.
 	flagCompressed = 1 << 62
@@ -41,7 +42,7 @@ const (
 	maxRefcountTableSize = 8 << 20
 )
 
-// header is the beginning of the file. All numbers are big-endian.
+// header is the start of the file. All numbers are big-endian.
 type header struct {
 	Magic                 uint32  // 0
 	Version               uint32  // 4
@@ -72,7 +73,7 @@ type featureName struct {
 	Name [46]byte // 2
 }
 
-// encode returns the bytes of the header and its extensions, the end mark included.
+// encode returns the bytes of the header and its extensions, including the end mark.
 func (h header) encode() []byte {
 	var b bytes.Buffer
 	parts := []any{h}

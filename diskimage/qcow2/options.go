@@ -13,17 +13,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Compression names the way in which clusters are compressed, each on its own.
+// Compression is a method of compression. Each cluster is compressed on its own.
 type Compression string
 
-// Ways to compress. A Debian system of 416 MiB, in seconds of processor time: None 0.3 s; Zlib 4.4 s, 202 MiB
-// (qemu-img: 21 s, 196 MiB); Zstd 2.4 s, 200 MiB (qemu-img: 2.4 s, 193 MiB).
+// Methods of compression. A Debian system of 416 MiB takes, in seconds of processor time: None 0.3
+// s; Zlib 4.4 s, 202 MiB (qemu-img: 21 s, 196 MiB); Zstd 2.4 s, 200 MiB (qemu-img: 2.4 s, 193 MiB).
 const (
-	// None stores clusters as they are.
+	// None stores clusters uncompressed.
 	None Compression = ""
-	// Zlib is deflate, which every reader of the format knows.
+	// Zlib is deflate, which every reader of the format supports.
 	Zlib Compression = "zlib"
-	// Zstd is smaller and faster, and needs QEMU 5.1 or newer.
+	// Zstd is smaller and faster, and requires QEMU 5.1 or newer.
 	Zstd Compression = "zstd"
 )
 
@@ -34,18 +34,20 @@ const (
 	DefaultClusterSize = 64 << 10
 )
 
-// Options say how a file is written. The zero value is uncompressed, in clusters of the default size.
+// Options are the options of an image. The zero value means uncompressed clusters of the default
+// size.
 type Options struct {
-	// ClusterSize is the unit of allocation in bytes: a power of two from MinClusterSize to MaxClusterSize; 0 is
-	// DefaultClusterSize. Larger clusters compress better; reading one byte decompresses a whole one.
+	// ClusterSize is the unit of allocation in bytes: a power of two from MinClusterSize to
+	// MaxClusterSize; 0 means DefaultClusterSize. Larger clusters compress better, but reading one
+	// byte decompresses a whole cluster.
 	ClusterSize int
 	Compression Compression
-	// Workers is the number of goroutines that read and compress; 0 is one for each processor. It does not change
-	// the output.
+	// Workers is the number of goroutines that read and compress; 0 means one per processor. It
+	// does not change the output.
 	Workers int
 }
 
-// complete fills in defaults and checks what is there.
+// complete fills in defaults and checks the options.
 func (o Options) complete() (Options, error) {
 	if o.ClusterSize == 0 {
 		o.ClusterSize = DefaultClusterSize
@@ -58,11 +60,11 @@ func (o Options) complete() (Options, error) {
 	case None, Zlib, Zstd:
 		return o, nil
 	default:
-		return o, fmt.Errorf("qcow2 compression %q: not %q or %q", o.Compression, Zlib, Zstd)
+		return o, fmt.Errorf("unknown qcow2 compression %q; want one of %q, %q", o.Compression, Zlib, Zstd)
 	}
 }
 
-// newEncoder returns the maker of the compressor of one worker.
+// newEncoder returns a function that creates the compressor of one worker.
 func (o Options) newEncoder() func() (rawimage.Encoder, error) {
 	switch o.Compression {
 	case Zlib:
@@ -74,11 +76,12 @@ func (o Options) newEncoder() func() (rawimage.Encoder, error) {
 	}
 }
 
-// deflateWindow is the history that QEMU's decompressor promises to keep (windowBits -12 in block/qcow2-threads.c). It
-// reads larger ones too, as long as it decompresses a cluster in one go; other readers need not.
+// deflateWindow is the history that QEMU's decompressor guarantees to keep (windowBits -12 in
+// block/qcow2-threads.c). It accepts larger ones while it decompresses a cluster in one call; other
+// readers need not.
 const deflateWindow = 4 << 10
 
-// newZlib makes a compressor to raw deflate streams.
+// newZlib returns a compressor to raw deflate streams.
 func newZlib() (rawimage.Encoder, error) {
 	w, err := flate.NewWriterWindow(nil, deflateWindow)
 	if err != nil {
@@ -97,8 +100,9 @@ func newZlib() (rawimage.Encoder, error) {
 	}, nil
 }
 
-// newZstd makes a compressor to zstd frames. The fastest level takes two thirds of the time of the next one and gives 3
-// % more. Checksums are left out: QEMU's own files have none.
+// newZstd returns a compressor to zstd frames. The fastest level takes two thirds of the time of
+// the next one, for a result that is 3 % larger. Checksums are left out: QEMU's own files have
+// none.
 func (o Options) newZstd() (rawimage.Encoder, error) {
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
 		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(max(zstd.MinWindowSize, o.ClusterSize)))

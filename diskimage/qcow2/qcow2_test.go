@@ -19,7 +19,7 @@ func with(opts qcow2.Options) rawimagetest.Convert {
 	return func(ctx context.Context, dst, src *os.File) error { return qcow2.Convert(ctx, dst, src, opts) }
 }
 
-// variants are options whose files differ in structure.
+// variants are options that result in different structures.
 var variants = map[string]qcow2.Options{
 	"plain":        {},
 	"zlib":         {Compression: qcow2.Zlib},
@@ -52,7 +52,7 @@ func TestConvertReachesTheEndOfLargeDisk(t *testing.T) {
 	rawimagetest.JudgeLarge(t, "qcow2", rawimagetest.Output(t, raw, with(qcow2.Options{})), raw)
 }
 
-// The smallest clusters have many refcount blocks, and a refcount table longer than a cluster.
+// The smallest clusters need many refcount blocks, and a refcount table of more than one cluster.
 func TestConvertCountsReferencesOfItsOwnTables(t *testing.T) {
 	t.Parallel()
 	c := rawimagetest.Case{Size: 24 << 20, Pieces: []rawimagetest.Piece{{Offset: 0, Length: 20 << 20,
@@ -114,7 +114,7 @@ func TestConvertCompresses(t *testing.T) {
 	}
 }
 
-func TestConvertRefusesOptionsThatTheFormatDoesNotHave(t *testing.T) {
+func TestConvertRejectsInvalidOptions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		opts qcow2.Options
@@ -133,12 +133,12 @@ func TestConvertRefusesOptionsThatTheFormatDoesNotHave(t *testing.T) {
 	}
 }
 
-func TestConvertRefusesDiskThatTheTablesCannotHold(t *testing.T) {
+func TestConvertRejectsDisksThatAreTooLarge(t *testing.T) {
 	t.Parallel()
 	raw := rawimagetest.Case{Size: 128<<30 + 512}.Make(t)
 	err := qcow2.Convert(t.Context(), rawimagetest.Create(t), raw, qcow2.Options{ClusterSize: 512})
-	if err == nil || !strings.Contains(err.Error(), "at most 137438953472") {
-		t.Errorf("got %v, want the largest size", err)
+	if err == nil || !strings.Contains(err.Error(), "the maximum is 137438953472") {
+		t.Errorf("got %v, want an error with the maximum size", err)
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// finish writes everything but the clusters of the disk: the tables behind them, the header last.
+// finish writes everything but the clusters of the disk: the tables after them, and the header
+// last.
 func (w *writer) finish() error {
 	l1 := make([]uint64, len(w.tables))
 	for i, table := range w.tables {
@@ -56,7 +57,8 @@ func (w *writer) finish() error {
 	return nil
 }
 
-// writeRefcounts writes the refcount table and the blocks that it points to, which count themselves as well.
+// writeRefcounts writes the refcount table and the refcount blocks, which include their own
+// reference counts.
 func (w *writer) writeRefcounts() (offset, clusters int64, err error) {
 	perBlock := w.clusterSize / refcountSize
 	blocks := int64(0)
