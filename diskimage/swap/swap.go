@@ -2,9 +2,10 @@
 
 // Package swap writes Linux swap areas, as mkswap(8) does.
 //
-// A swap area is one page: its header with the length, a UUID and a label. What follows is not initialised. Pages of
-// 4096 bytes are supported, which is what all Debian architectures use by default; not supported are kernels with
-// larger pages (64 KiB on some arm64 and ppc64el builds), whose swapon refuses the area, and lists of bad pages.
+// A swap area starts with a page that is its header, with the length, a UUID and a label. The rest
+// is not initialised. Pages of 4096 bytes are supported, which all Debian architectures use by
+// default. Not supported are lists of bad pages, and kernels with larger pages (64 KiB in some
+// arm64 and ppc64el builds), whose swapon rejects the area.
 package swap
 
 import (
@@ -24,18 +25,18 @@ const (
 	pageSize = 4096
 	magic    = "SWAPSPACE2"
 
-	versionAt  = 1024 // u32; before it is room for boot blocks
+	versionAt  = 1024 // u32; preceded by room for boot blocks
 	lastPageAt = 1028 // u32, number of the last usable page
 	uuidAt     = 1036 // 16 bytes, after the u32 number of bad pages, which is 0
 	labelAt    = 1052 // 16 bytes
 	magicAt    = pageSize - len(magic)
 
 	labelLength = 16 // with a zero byte at the end
-	// minPages is what mkswap(8) asks for at least.
+	// minPages is the minimum of mkswap(8).
 	minPages = 10
 )
 
-// Formatter makes swap areas. The zero value is ready for use.
+// Formatter plans swap areas. The zero value is ready for use.
 type Formatter struct{}
 
 var (
@@ -43,8 +44,8 @@ var (
 	_ diskimage.UsedSpace = volume{}
 )
 
-// Plan implements diskimage.Formatter. The tree is not looked at and may be nil. Of the file system only UUID and Label
-// (up to 15 bytes) matter. An area beyond 16 TiB is used up to there.
+// Plan implements diskimage.Formatter. It ignores the tree, which may be nil. It uses only UUID and
+// Label (up to 15 bytes) of the file system. Only the first 16 TiB of an area are used.
 func (Formatter) Plan(size diskimage.Size, f diskimage.Filesystem, _ diskimage.Tree) (diskimage.Volume, error) {
 	pages := uint64(size / pageSize)
 	if pages < minPages {

@@ -18,7 +18,7 @@ import (
 
 var id = uuid.MustParse("0a1b2c3d-4e5f-4061-8273-8495a6b7c8d9")
 
-// write makes a swap area in a file of the given length.
+// write creates a swap area in a file of the given length.
 func write(t *testing.T, size diskimage.Size, label string) string {
 	t.Helper()
 	volume, err := swap.Formatter{}.Plan(size, diskimage.Filesystem{Type: "swap", UUID: id, Label: label}, nil)
@@ -75,7 +75,7 @@ func TestSwapIsRecognised(t *testing.T) {
 	}
 }
 
-func TestSwapRefusesWhatDoesNotFit(t *testing.T) {
+func TestSwapRejectsWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	_, err := swap.Formatter{}.Plan(10*4096-1, diskimage.Filesystem{}, nil)
 	if space := new(diskimage.NoSpaceError); !errors.As(err, &space) {
