@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vdi writes disk images for VirtualBox, in the dynamically allocated variant. The disk is divided into blocks
-// of 1 MiB; one that is all zeros takes no room:
+// Package vdi writes disk images for VirtualBox, in the dynamically allocated variant. The disk is
+// divided into blocks of 1 MiB; blocks of zeros are not stored:
 //
 //	header | block map | blocks with data
 //
-// The format is that of VirtualBox (src/VBox/Storage/VDICore.h), version 1.1. The same disk and options give the same
-// file, byte by byte.
+// The format is that of VirtualBox (src/VBox/Storage/VDICore.h), version 1.1. The same disk and
+// options always result in the same file.
 //
 // Not supported: reading, fixed size, differencing images.
 package vdi
@@ -23,22 +23,23 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Options say how a file is written.
+// Options are the options of an image.
 type Options struct {
-	// ID identifies the disk; VirtualBox does not register two disks of the same ID. Without one it is made from the
-	// beginning of the disk.
+	// ID identifies the disk; VirtualBox does not register two disks with the same ID. The default
+	// is derived from the start of the disk.
 	ID uuid.UUID
-	// Workers is the number of goroutines that read; 0 is one for each processor. It does not change the output.
+	// Workers is the number of goroutines that read; 0 means one per processor. It does not change
+	// the output.
 	Workers int
 }
 
 const (
 	blockSize = 1 << 20
 	entrySize = 4 // of the block map
-	// maxBlocks keeps the block map to 2 GiB, and the disk to 512 TiB, as QEMU does (block/vdi.c:
+	// maxBlocks limits the block map to 2 GiB and the disk to 512 TiB, as QEMU does (block/vdi.c:
 	// VDI_BLOCKS_IN_IMAGE_MAX).
 	maxBlocks = 0x1fffffff
-	// dataAlignment of the first block, and so of all, lets file systems share blocks and write them whole.
+	// dataAlignment aligns all blocks, so that file systems can share them and write them whole.
 	dataAlignment = 1 << 20
 )
 
@@ -50,7 +51,7 @@ const (
 	headerText  = "<<< Oracle VM VirtualBox Disk Image >>>\n"
 )
 
-// header is the beginning of the file. All numbers are little-endian.
+// header is the start of the file. All numbers are little-endian.
 type header struct {
 	Text               [64]byte  // 0
 	Signature          uint32    // 64
@@ -61,7 +62,7 @@ type header struct {
 	Comment            [256]byte // 84
 	BlocksOffset       uint32    // 340: of the block map
 	DataOffset         uint32    // 344: of the first block
-	Cylinders          uint32    // 348: of a geometry for old BIOSes, 0: none
+	Cylinders          uint32    // 348: geometry for old BIOSes, 0: none
 	Heads              uint32    // 352
 	Sectors            uint32    // 356
 	SectorSize         uint32    // 360
@@ -78,9 +79,10 @@ type header struct {
 	_                  [56]byte  // 456: geometry again, and padding
 }
 
-// Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the length of src, rounded up
-// to whole sectors of 512 bytes. The header is written last: what an error has left in dst is not an image. Convert
-// does not sync. The offset of src is changed, that of dst not.
+// Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the
+// length of src, rounded up to whole sectors of 512 bytes. The header is written last, so that
+// after an error dst is not an image. Convert does not sync. It changes the offset of src, but not
+// that of dst.
 func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	image, err := rawimage.Open(src)
 	if err != nil {
@@ -93,7 +95,7 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	}
 	count := rawimage.Blocks(image.Size(), blockSize)
 	if count > maxBlocks {
-		return fmt.Errorf("a disk of %d bytes is too large for vdi: at most %d", image.Size(),
+		return fmt.Errorf("a disk of %d bytes is too large for vdi: the maximum is %d", image.Size(),
 			int64(maxBlocks)*blockSize)
 	}
 	h := newHeader(image.Size(), count, opts.ID)
@@ -129,7 +131,7 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	return nil
 }
 
-// newHeader makes the header of a disk without blocks.
+// newHeader returns the header of a disk without blocks.
 func newHeader(size, blocks int64, id uuid.UUID) header {
 	h := header{
 		Signature:  signature,
@@ -141,7 +143,7 @@ func newHeader(size, blocks int64, id uuid.UUID) header {
 		BlockSize:  blockSize,
 		Blocks:     uint32(blocks),
 		ID:         rawimage.GUID(id),
-		// Not the same as ID, or it would not tell versions of the disk apart; not random either.
+		// It differs from ID, because it identifies a version of the disk, and it is not random.
 		ModificationID: rawimage.GUID(uuid.NewSHA1(id, []byte("vdi"))),
 	}
 	copy(h.Text[:], headerText)
