@@ -3,13 +3,13 @@
 // Package vhd writes disk images for Virtual PC, Hyper-V (generation 1) and Azure. There are two variants:
 //
 //	Fixed:    the disk as it is | footer
-//	Dynamic:  footer | header | block allocation table | blocks with data, each behind its bitmap | footer
+//	Dynamic:  footer | header | block allocation table | blocks with data, each after its bitmap | footer
 //
-// A fixed disk is a sparse file here; Azure takes only this variant, and only with a size of whole MiB. A dynamic disk
-// is divided into blocks of 2 MiB; one that is all zeros takes no room. The format is described in Microsoft's "Virtual
-// Hard Disk Image Format Specification" 1.0.
+// A fixed disk is written as a sparse file; Azure accepts only this variant, and only with a size
+// of whole MiB. A dynamic disk is divided into blocks of 2 MiB; blocks of zeros are not stored. The
+// format is described in Microsoft's "Virtual Hard Disk Image Format Specification" 1.0.
 //
-// The same disk and options give the same file, byte by byte.
+// The same disk and options always result in the same file.
 //
 // Not supported: reading, differencing disks, disks of more than 2040 GiB.
 package vhd
@@ -28,27 +28,29 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Options say how a file is written. The zero value is a dynamic disk.
+// Options are the options of an image. The zero value is a dynamic disk.
 type Options struct {
-	// Fixed asks for the variant with room for the whole disk.
+	// Fixed selects the variant with room for the whole disk.
 	Fixed bool
-	// ID identifies the disk. Without one it is made from the beginning of the disk.
+	// ID identifies the disk. The default is derived from the start of the disk.
 	ID uuid.UUID
-	// Time is when the disk was made. The format knows times from 2000 to 2136; the zero Time is written as 2000.
+	// Time is the creation time of the disk. The format supports the years 2000 to 2136; the zero
+	// Time is stored as 2000.
 	Time time.Time
-	// Workers is the number of goroutines that read; 0 is one for each processor. It does not change the output.
+	// Workers is the number of goroutines that read; 0 means one per processor. It does not change
+	// the output.
 	Workers int
 }
 
-// MaxSize is the size in bytes of the largest disk.
+// MaxSize is the maximum size of a disk in bytes.
 const MaxSize = 2040 << 30
 
 const (
 	blockSize = 2 << 20
-	// bitmapSize is that of the bitmap before a block, with a bit for each sector.
+	// bitmapSize is the size of the bitmap before a block, with a bit for each sector.
 	bitmapSize = blockSize / sectorSize / 8
-	// blockAlignment of the data of blocks is that of disks with sectors of 4 KiB, and what file systems need to
-	// share blocks. The bitmap is right before the data.
+	// blockAlignment of the blocks' data suits disks with sectors of 4 KiB, and file systems that
+	// share blocks. The bitmap is directly before the data.
 	blockAlignment = 4 << 10
 
 	headerOffset = sectorSize
@@ -56,19 +58,20 @@ const (
 	entrySize    = 4 // of the block allocation table
 )
 
-// Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the length of src, rounded up
-// to whole sectors of 512 bytes. The footer is written last: what an error has left in dst is not an image. Convert
-// does not sync. The offset of src is changed, that of dst not.
+// Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the
+// length of src, rounded up to whole sectors of 512 bytes. The footer is written last, so that
+// after an error dst is not an image. Convert does not sync. It changes the offset of src, but not
+// that of dst.
 func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	image, err := rawimage.Open(src)
 	if err != nil {
 		return err
 	}
 	if image.Size() > MaxSize {
-		return fmt.Errorf("a disk of %d bytes is too large for vhd: at most %d", image.Size(), int64(MaxSize))
+		return fmt.Errorf("a disk of %d bytes is too large for vhd: the maximum is %d", image.Size(), int64(MaxSize))
 	}
 	if image.Size() == 0 && opts.Fixed {
-		// The footer would be where a dynamic disk has a copy of it.
+		// The footer would be at the offset of the copy in a dynamic disk.
 		return errors.New("a fixed vhd file cannot hold a disk of 0 bytes")
 	}
 	if opts.ID == uuid.Nil {
@@ -82,7 +85,7 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	return convertDynamic(ctx, dst, image, opts)
 }
 
-// fixedUnit is the unit in which a fixed disk is searched for zeros.
+// fixedUnit is the granularity of the search for zeros in a fixed disk.
 const fixedUnit = 64 << 10
 
 func convertFixed(ctx context.Context, dst *os.File, image *rawimage.Image, opts Options) error {

@@ -20,17 +20,18 @@ const (
 	typeFixed   = 2
 	typeDynamic = 3
 
-	// noOffset stands for "nothing follows".
+	// noOffset means that nothing follows.
 	noOffset = 1<<64 - 1
 
-	// creator is QEMU's, because readers decide by it whether the size or the geometry counts. "qem2" stands for the
-	// size, for QEMU, and Hyper-V and Azure look at the size anyway.
+	// creator is that of QEMU, because readers use it to decide between the size and the geometry.
+	// "qem2" selects the size in QEMU; Hyper-V and Azure always use the size.
 	creator        = "qem2"
 	creatorVersion = 5<<16 | 3
 	creatorHost    = "Wi2k"
 )
 
-// footer is the last sector of the file, and the first one of a dynamic disk. All numbers are big-endian.
+// footer is the last sector of the file, and also the first one of a dynamic disk. All numbers are
+// big-endian.
 type footer struct {
 	Cookie         [8]byte   // 0
 	Features       uint32    // 8
@@ -50,17 +51,17 @@ type footer struct {
 	_              [427]byte // 85
 }
 
-// geometry is that of an ATA disk.
+// geometry is the geometry of an ATA disk.
 type geometry struct {
 	Cylinders uint16 // 0
 	Heads     uint8  // 2
 	Sectors   uint8  // 3: per track
 }
 
-// dynamicHeader follows the copy of the footer at the beginning of a dynamic disk.
+// dynamicHeader follows the copy of the footer at the start of a dynamic disk.
 type dynamicHeader struct {
 	Cookie          [8]byte   // 0
-	DataOffset      uint64    // 8: nothing
+	DataOffset      uint64    // 8: unused
 	TableOffset     uint64    // 16: of the block allocation table
 	Version         uint32    // 24
 	MaxTableEntries uint32    // 28
@@ -74,7 +75,7 @@ type dynamicHeader struct {
 	_               [256]byte // 768
 }
 
-// newFooter makes the footer of a disk.
+// newFooter returns the footer of a disk.
 func newFooter(size int64, kind uint32, dataOffset uint64, opts Options) footer {
 	f := footer{
 		Features:       featuresReserved,
@@ -95,7 +96,7 @@ func newFooter(size int64, kind uint32, dataOffset uint64, opts Options) footer 
 	return f
 }
 
-// newDynamicHeader makes the header of a disk of a number of blocks.
+// newDynamicHeader returns the header of a disk with a number of blocks.
 func newDynamicHeader(blocks int64) dynamicHeader {
 	h := dynamicHeader{
 		DataOffset:      noOffset,
@@ -109,7 +110,7 @@ func newDynamicHeader(blocks int64) dynamicHeader {
 	return h
 }
 
-// timestamp counts seconds since 2000; times that do not fit are the nearest ones that do.
+// timestamp returns the seconds since 2000, limited to the range of the field.
 func timestamp(t time.Time) uint32 {
 	if t.IsZero() {
 		return 0
@@ -118,7 +119,7 @@ func timestamp(t time.Time) uint32 {
 	return uint32(min(max(t.Unix()-epoch.Unix(), 0), math.MaxUint32))
 }
 
-// newGeometry is the calculation in the appendix "CHS Calculation" of the specification.
+// newGeometry implements the appendix "CHS Calculation" of the specification.
 func newGeometry(sectors int64) geometry {
 	const maxCylinders, maxHeads, maxSectors = 65535, 16, 255
 	sectors = min(sectors, maxCylinders*maxHeads*maxSectors)
@@ -136,7 +137,8 @@ func newGeometry(sectors int64) geometry {
 	return geometry{Cylinders: uint16(sectors / perTrack / heads), Heads: uint8(heads), Sectors: uint8(perTrack)}
 }
 
-// checksum of a structure whose checksum is 0: the inverted sum of its bytes.
+// checksum returns the checksum of a structure whose checksum field is 0: the inverted sum of its
+// bytes.
 func checksum(b []byte) uint32 {
 	sum := uint32(0)
 	for _, c := range b {

@@ -20,7 +20,7 @@ func with(opts vhd.Options) rawimagetest.Convert {
 	return func(ctx context.Context, dst, src *os.File) error { return vhd.Convert(ctx, dst, src, opts) }
 }
 
-// variants are options whose files differ in structure.
+// variants are options that result in different structures.
 var variants = map[string]vhd.Options{"dynamic": {}, "fixed": {Fixed: true}}
 
 func TestConvertKeepsSizeAndContent(t *testing.T) {
@@ -45,20 +45,20 @@ func TestConvertReachesTheEndOfTheLargestDisk(t *testing.T) {
 	}
 }
 
-func TestConvertRefusesLargerDisk(t *testing.T) {
+func TestConvertRejectsLargerDisks(t *testing.T) {
 	t.Parallel()
 	raw := rawimagetest.Case{Size: vhd.MaxSize + 1}.Make(t)
 	err := vhd.Convert(t.Context(), rawimagetest.Create(t), raw, vhd.Options{})
-	if err == nil || !strings.Contains(err.Error(), "at most 2190433320960") {
-		t.Errorf("got %v, want the largest size", err)
+	if err == nil || !strings.Contains(err.Error(), "the maximum is 2190433320960") {
+		t.Errorf("got %v, want an error with the maximum size", err)
 	}
 }
 
-func TestConvertRefusesEmptyFixedDisk(t *testing.T) {
+func TestConvertRejectsEmptyFixedDisks(t *testing.T) {
 	t.Parallel()
 	err := vhd.Convert(t.Context(), rawimagetest.Create(t), rawimagetest.Create(t), vhd.Options{Fixed: true})
 	if err == nil || !strings.Contains(err.Error(), "0 bytes") {
-		t.Errorf("got %v, want that 0 bytes are not possible", err)
+		t.Errorf("got %v, want an error about 0 bytes", err)
 	}
 }
 
@@ -87,7 +87,8 @@ func TestDynamicImageCanBeWrittenTo(t *testing.T) {
 	rawimagetest.Judge(t, "vpc", image, raw)
 }
 
-// The geometry of QEMU's own files comes from the same table of the specification, but it rounds sizes up.
+// The geometry of QEMU's files comes from the same table of the specification, but QEMU rounds
+// sizes up.
 func TestFooterHasGeometryAndTime(t *testing.T) {
 	t.Parallel()
 	const footerSize = 512
