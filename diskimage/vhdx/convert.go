@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vhdx writes disk images for Hyper-V (both generations) and Windows, in the dynamic variant. The disk is
-// divided into blocks of 1 MiB, which is what Microsoft recommends for Linux guests; one that is all zeros takes no
-// room:
+// Package vhdx writes disk images for Hyper-V (both generations) and Windows, in the dynamic
+// variant. The disk is divided into blocks of 1 MiB, as Microsoft recommends for Linux guests;
+// blocks of zeros are not stored:
 //
 //	identifier, headers, region tables | log | metadata | block allocation table | blocks with data
 //
-// The log is empty. The format is described in "[MS-VHDX]: Virtual Hard Disk v2 (VHDX) File Format". The same disk and
-// options give the same file, byte by byte.
+// The log is empty. The format is described in "[MS-VHDX]: Virtual Hard Disk v2 (VHDX) File
+// Format". The same disk and options always result in the same file.
 //
-// Not supported: reading, fixed size, differencing disks, logical sectors of 4 KiB, disks without any sector or
-// of more than 64 TiB.
+// Not supported: reading, fixed size, differencing disks, logical sectors of 4 KiB, empty disks and
+// disks of more than 64 TiB.
 package vhdx
 
 import (
@@ -25,32 +25,35 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Options say how a file is written.
+// Options are the options of an image.
 type Options struct {
-	// ID identifies the disk, for the guest too. Without one it is made from the beginning of the disk.
+	// ID identifies the disk, also to the guest. The default is derived from the start of the disk.
 	ID uuid.UUID
-	// Workers is the number of goroutines that read; 0 is one for each processor. It does not change the output.
+	// Workers is the number of goroutines that read; 0 means one per processor. It does not change
+	// the output.
 	Workers int
 }
 
-// MaxSize is the size in bytes of the largest disk.
+// MaxSize is the maximum size of a disk in bytes.
 const MaxSize = 64 << 40
 
 const (
 	blockSize = regionUnit
 	entrySize = 8 // of the block allocation table
-	// chunkRatio is the number of blocks after which the table has an entry for a sector bitmap. Bitmaps are for
-	// differencing disks; the entries are there for all.
+	// chunkRatio is the number of blocks after which the table has an entry for a sector bitmap.
+	// Only differencing disks use the bitmaps, but all disks have the entries.
 	chunkRatio = 1 << 23 * rawimage.SectorSize / blockSize
 
-	// States of blocks: the low bits of entries. The offset in the file is above them, a multiple of 1 MiB.
+	// States of blocks, in the low bits of entries. The high bits are the offset in the file, a
+	// multiple of 1 MiB.
 	stateZero         = 2
 	stateFullyPresent = 6
 )
 
-// Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the length of src, rounded up
-// to whole sectors of 512 bytes. The beginning is written last: what an error has left in dst is not an image. Convert
-// does not sync. The offset of src is changed, that of dst not.
+// Convert writes the raw disk image in src to dst, an empty file. The size of the disk is the
+// length of src, rounded up to whole sectors of 512 bytes. The start of the file is written last,
+// so that after an error dst is not an image. Convert does not sync. It changes the offset of src,
+// but not that of dst.
 func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	image, err := rawimage.Open(src)
 	if err != nil {
@@ -60,7 +63,7 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 		return errors.New("a vhdx file cannot hold a disk of 0 bytes")
 	}
 	if image.Size() > MaxSize {
-		return fmt.Errorf("a disk of %d bytes is too large for vhdx: at most %d", image.Size(), int64(MaxSize))
+		return fmt.Errorf("a disk of %d bytes is too large for vhdx: the maximum is %d", image.Size(), int64(MaxSize))
 	}
 	if opts.ID == uuid.Nil {
 		if opts.ID, err = image.ID(); err != nil {
@@ -92,8 +95,8 @@ func Convert(ctx context.Context, dst, src *os.File, opts Options) error {
 	return writeMetadata(dst, image.Size(), blocks, batSize, opts.ID)
 }
 
-// newTable makes a block allocation table of zero blocks. An entry for a bitmap follows each full chunk that is not the
-// last one.
+// newTable returns a block allocation table of zero blocks. An entry for a bitmap follows each full
+// chunk except the last one.
 func newTable(blocks int64) []uint64 {
 	table := make([]uint64, tableIndex(blocks-1)+1)
 	for block := range blocks {
@@ -102,10 +105,10 @@ func newTable(blocks int64) []uint64 {
 	return table
 }
 
-// tableIndex is where the table has the entry of a block.
+// tableIndex returns the index of a block's entry in the table.
 func tableIndex(block int64) int64 { return block + block/chunkRatio }
 
-// writeMetadata writes everything but blocks.
+// writeMetadata writes everything except the blocks.
 func writeMetadata(dst *os.File, size int64, table []uint64, batSize int64, id uuid.UUID) error {
 	bat := make([]byte, 0, len(table)*entrySize)
 	for _, entry := range table {

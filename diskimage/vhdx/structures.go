@@ -13,7 +13,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Where the fixed parts of the file are, and how large they are, in bytes.
+// Offsets and lengths of the fixed parts of the file, in bytes.
 const (
 	identifierOffset = 0
 	headerOffset     = 64 << 10
@@ -26,19 +26,20 @@ const (
 	logSize        = 1 << 20
 	metadataOffset = 2 << 20
 	metadataSize   = 1 << 20
-	itemsOffset    = 64 << 10 // of the metadata items in their region, behind the table
+	itemsOffset    = 64 << 10 // of the metadata items in their region, after the table
 	batOffset      = 3 << 20
-	// regionUnit is the alignment and the granularity of regions and blocks.
+	// regionUnit is the alignment and granularity of regions and blocks.
 	regionUnit = 1 << 20
 )
 
-// fileIdentifier is the beginning of the file. All numbers are little-endian.
+// fileIdentifier is the start of the file. All numbers are little-endian.
 type fileIdentifier struct {
 	Signature [8]byte     // 0
 	Creator   [256]uint16 // 8: UTF-16
 }
 
-// header says where the log is. There are two, of which the one of the higher sequence number counts.
+// header contains the location of the log. There are two headers; the one with the higher sequence
+// number is valid.
 type header struct {
 	Signature      [4]byte    // 0
 	Checksum       uint32     // 4
@@ -53,7 +54,7 @@ type header struct {
 	_              [4016]byte // 80
 }
 
-// regionTable says where the other regions are. It stands in the file twice.
+// regionTable contains the locations of the other regions. The file has two copies.
 type regionTable struct {
 	Signature [4]byte      // 0
 	Checksum  uint32       // 4
@@ -70,7 +71,7 @@ type region struct {
 	Required uint32   // 28
 }
 
-// metadataTable says where the metadata items are.
+// metadataTable contains the locations of the metadata items.
 type metadataTable struct {
 	Signature [8]byte           // 0
 	_         uint16            // 8
@@ -87,10 +88,10 @@ type metadataRecord struct {
 	_      uint32   // 28
 }
 
-// metadataItems are the items, in the order of the table.
+// metadataItems are the metadata items, in the order of the table.
 type metadataItems struct {
 	BlockSize          uint32   // 0: with the next field, the file parameters
-	Flags              uint32   // 4: no parent; blocks may be given back
+	Flags              uint32   // 4: no parent; blocks may be deallocated
 	DiskSize           uint64   // 8
 	Page83             [16]byte // 16: identifies the disk to the guest
 	LogicalSectorSize  uint32   // 32
@@ -102,7 +103,7 @@ const (
 	flagRequired    = 1 << 2
 )
 
-// Names of regions and metadata items.
+// GUIDs of regions and metadata items.
 var (
 	batRegion      = uuid.MustParse("2dc27766-f623-4200-9d64-115e9bfd4a08")
 	metadataRegion = uuid.MustParse("8b7ca206-4790-4b9a-b8fe-575f050f886e")
@@ -114,7 +115,7 @@ var (
 	physicalSectorSize = uuid.MustParse("cda348c7-445d-4471-9cc9-e9885251c556")
 )
 
-// physicalSector is that of today's disks. Windows aligns to it what it writes.
+// physicalSector is the physical sector size of modern disks. Windows aligns its writes to it.
 const physicalSector = 4 << 10
 
 func newFileIdentifier() fileIdentifier {
@@ -179,7 +180,7 @@ func newMetadataItems(size int64, id uuid.UUID) metadataItems {
 	}
 }
 
-// checksum of a structure whose checksum is 0: CRC-32C.
+// checksum returns the CRC-32C of a structure whose checksum field is 0.
 func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 // encode returns the bytes of a structure.

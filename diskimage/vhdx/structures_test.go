@@ -26,7 +26,7 @@ func TestStructuresHaveTheSizesOfTheSpecification(t *testing.T) {
 	}
 }
 
-// A disk of exactly one chunk has no entry for a bitmap, one of a block more has one.
+// A disk of exactly one chunk has no entry for a bitmap; with one more block it has one.
 func TestTableHasAnEntryForTheBitmapBetweenChunks(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ blocks, want int64 }{

@@ -23,25 +23,25 @@ func TestConvertKeepsSizeAndContent(t *testing.T) {
 	rawimagetest.All(t, "vhdx", 1, with(vhdx.Options{}))
 }
 
-// 300 GiB have entries for bitmaps in their table, and need more than 1 MiB for it.
+// The table of 300 GiB has entries for bitmaps, and is larger than 1 MiB.
 func TestConvertReachesTheEndOfLargeDisk(t *testing.T) {
 	t.Parallel()
 	raw := rawimagetest.Large(300<<30 + 512).Make(t)
 	rawimagetest.JudgeLarge(t, "vhdx", rawimagetest.Output(t, raw, with(vhdx.Options{})), raw)
 }
 
-func TestConvertRefusesDisksThatTheFormatCannotHold(t *testing.T) {
+func TestConvertRejectsDisksOfInvalidSize(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		size int64
 		want string
 	}{
 		{0, "0 bytes"},
-		{vhdx.MaxSize + 1, "at most 70368744177664"},
+		{vhdx.MaxSize + 1, "the maximum is 70368744177664"},
 	} {
 		raw := rawimagetest.Create(t)
 		if err := raw.Truncate(test.size); err != nil {
-			t.Logf("no file of %d bytes can be made here: %v", test.size, err) // ext4 ends at 16 TiB
+			t.Logf("cannot create a file of %d bytes: %v", test.size, err) // the maximum on ext4 is 16 TiB
 			continue
 		}
 		err := vhdx.Convert(t.Context(), rawimagetest.Create(t), raw, vhdx.Options{})
