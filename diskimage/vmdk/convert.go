@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vmdk writes disk images for VMware, in the variant streamOptimized that OVF and OVA packages hold and that
-// ovftool, ESXi, VirtualBox and QEMU import. The disk is divided into grains of 64 KiB, each compressed on its own;
-// what is all zeros is left out:
+// Package vmdk writes disk images for VMware, in the variant streamOptimized that OVF and OVA
+// packages contain and that ovftool, ESXi, VirtualBox and QEMU can import. The disk is divided into
+// grains of 64 KiB, each compressed separately; grains of zeros are not stored:
 //
-//	header | descriptor | grains, each grain table behind its grains | grain directory | footer
+//	header | descriptor | grains, each grain table after its grains | grain directory | footer
 //
-// The file is a stream: it is written from the beginning to the end. The format is described in VMware's "Virtual Disk
-// Format 5.0", section "Stream-Optimized Compressed Sparse Extents". Being compressed it is for transport: programs
-// that run machines make their own image of it.
+// The file is written sequentially. The format is described in VMware's "Virtual Disk Format 5.0",
+// section "Stream-Optimized Compressed Sparse Extents". Compressed images are for transport:
+// hypervisors convert them to an image of their own.
 //
-// The same disk and options give the same file, byte by byte.
+// The same disk and options always result in the same file.
 //
-// Not supported: reading, the other variants (monolithicSparse, flat, split, ESX), parents, disks without any
-// sector, files of more than 2 TiB.
+// Not supported: reading, the other variants (monolithicSparse, flat, split, ESX), parents, empty
+// disks, files of more than 2 TiB.
 package vmdk
 
 import (
@@ -33,17 +33,17 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
 )
 
-// Options say how a file is written.
+// Options are the options of an image.
 type Options struct {
-	// ID identifies the content of the disk. Without one it is made from the beginning of the disk.
+	// ID identifies the content of the disk. The default is derived from the start of the disk.
 	ID uuid.UUID
-	// Workers is the number of goroutines that read and compress; 0 is one for each processor. It does not change
-	// the output.
+	// Workers is the number of goroutines that read and compress; 0 means one per processor. It
+	// does not change the output.
 	Workers int
 }
 
-// Convert writes the raw disk image in src to dst. The size of the disk is the length of src, rounded up to whole
-// sectors of 512 bytes. The offset of src is changed.
+// Convert writes the raw disk image in src to dst. The size of the disk is the length of src,
+// rounded up to whole sectors of 512 bytes. Convert changes the offset of src.
 func Convert(ctx context.Context, dst io.Writer, src *os.File, opts Options) error {
 	image, err := rawimage.Open(src)
 	if err != nil {
@@ -71,11 +71,11 @@ func Convert(ctx context.Context, dst io.Writer, src *os.File, opts Options) err
 	return nil
 }
 
-// level of compression. A Debian system of 416 MiB, in seconds of processor time: level 1 3.1 s, 205 MiB; 4 4.8 s,
-// 197 MiB; 6 6.4 s, 194 MiB; 7 12 s, 191 MiB.
+// level is the compression level. A Debian system of 416 MiB, in seconds of processor time: level 1
+// 3.1 s, 205 MiB; 4 4.8 s, 197 MiB; 6 6.4 s, 194 MiB; 7 12 s, 191 MiB.
 const level = 4
 
-// newEncoder makes a compressor to zlib streams.
+// newEncoder returns a compressor to zlib streams.
 func newEncoder() (rawimage.Encoder, error) {
 	w, err := zlib.NewWriterLevel(nil, level)
 	if err != nil {
@@ -94,17 +94,17 @@ func newEncoder() (rawimage.Encoder, error) {
 	}, nil
 }
 
-// bufferSize makes one system call of some twenty grains.
+// bufferSize combines some twenty grains in one system call.
 const bufferSize = 1 << 20
 
-// writer is a file while it is written.
+// writer is an image that is being written.
 type writer struct {
 	out      *bufio.Writer
-	position int64 // in the file, in bytes; everything begins at a sector
+	position int64 // in the file, in bytes; everything starts at a sector boundary
 	capacity int64 // of the disk, in sectors
-	// directory has the sector of each grain table, 0 where there is none.
+	// directory contains the sector of each grain table, or 0 if there is none.
 	directory []uint32
-	// table is that of the latest grain, and index its place in the directory.
+	// table is the grain table of the last grain, and index its index in the directory.
 	table [tableEntries]uint32
 	index int64
 }
@@ -140,11 +140,11 @@ func (w *writer) pad(end int64) error {
 	return nil
 }
 
-// sector is where the next thing goes. The tables have 32 bits for it.
+// sector returns the sector for the next part. Tables store it in 32 bits.
 func (w *writer) sector() (uint32, error) {
 	sector := w.position / sectorSize
 	if sector > math.MaxUint32 {
-		return 0, errors.New("the vmdk file would be larger than 2 TiB, the most that the format allows")
+		return 0, errors.New("the vmdk file would be larger than 2 TiB, the maximum of the format")
 	}
 	return uint32(sector), nil
 }
@@ -180,7 +180,7 @@ func (w *writer) add(run rawimage.Run) error {
 	return nil
 }
 
-// writeTable writes the table of the latest grains, if there have been any, and begins a new one.
+// writeTable writes the table of the last grains, if there are any, and starts a new one.
 func (w *writer) writeTable() error {
 	if w.index < 0 {
 		return nil
@@ -194,7 +194,7 @@ func (w *writer) writeTable() error {
 	return nil
 }
 
-// finish writes what follows the last grain.
+// finish writes everything after the last grain.
 func (w *writer) finish() error {
 	if err := w.writeTable(); err != nil {
 		return err
@@ -212,7 +212,7 @@ func (w *writer) finish() error {
 	return w.out.Flush()
 }
 
-// writeMarked writes a marker and what it announces, and returns the sector of the latter.
+// writeMarked writes a marker and the data after it, and returns the sector of the data.
 func (w *writer) writeMarked(kind uint32, data []byte) (uint32, error) {
 	m := marker{Sectors: uint64(rawimage.Blocks(int64(len(data)), sectorSize)), Type: kind}
 	if err := w.write(encode(m)); err != nil {
@@ -225,7 +225,7 @@ func (w *writer) writeMarked(kind uint32, data []byte) (uint32, error) {
 	return sector, w.write(data)
 }
 
-// entries returns the bytes of a table.
+// entries encodes a table.
 func entries(table []uint32) []byte {
 	b := make([]byte, 0, len(table)*entrySize)
 	for _, entry := range table {

@@ -23,7 +23,7 @@ const (
 
 	compressDeflate = 1
 
-	// gdAtEnd stands in the header instead of the place of the grain directory: it is in the footer.
+	// gdAtEnd replaces the offset of the grain directory in the header: the footer has that.
 	gdAtEnd = 1<<64 - 1
 
 	sectorSize   = rawimage.SectorSize
@@ -37,12 +37,12 @@ const (
 	firstGrainSector  = 128
 )
 
-// header is the first sector (SparseExtentHeader), and the footer.
+// header is the first sector (SparseExtentHeader), and also the footer.
 type header struct {
 	Magic            uint32    // 0
 	Version          uint32    // 4
 	Flags            uint32    // 8
-	Capacity         uint64    // 12: size of the disk; this and what follows in sectors
+	Capacity         uint64    // 12: size of the disk; this and the following fields are in sectors
 	GrainSize        uint64    // 20
 	DescriptorOffset uint64    // 28
 	DescriptorSize   uint64    // 36
@@ -51,7 +51,7 @@ type header struct {
 	GDOffset         uint64    // 56: grain directory
 	OverHead         uint64    // 64: everything before the first grain
 	UncleanShutdown  uint8     // 72
-	NewLines         [4]byte   // 73: shows damage by a transfer that was not binary
+	NewLines         [4]byte   // 73: reveals damage by a transfer in text mode
 	CompressionType  uint16    // 77
 	_                [433]byte // 79
 }
@@ -64,21 +64,21 @@ const (
 	markerFooter         = 3
 )
 
-// marker is a sector that says what follows.
+// marker is a sector that describes the data after it.
 type marker struct {
-	Sectors uint64    // 0: of what follows
-	Size    uint32    // 8: 0, which tells a marker from a grain
+	Sectors uint64    // 0: length of the data
+	Size    uint32    // 8: 0, to distinguish a marker from a grain
 	Type    uint32    // 12
 	_       [496]byte // 16
 }
 
-// grainHeader stands before the compressed data of a grain; together they are padded to sectors.
+// grainHeader precedes the compressed data of a grain; both are padded to sectors.
 type grainHeader struct {
-	Sector uint64 // 0: where on the disk the grain is
+	Sector uint64 // 0: of the grain on the disk
 	Size   uint32 // 8: of the compressed data, in bytes
 }
 
-// newHeader makes the header, or with the place of the grain directory the footer.
+// newHeader returns the header or, with the sector of the grain directory, the footer.
 func newHeader(capacity, directory uint64) header {
 	return header{
 		Magic:            magic,
@@ -96,7 +96,7 @@ func newHeader(capacity, directory uint64) header {
 	}
 }
 
-// encode returns the bytes of a struct of the format.
+// encode returns the bytes of a structure.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	if err := binary.Write(&b, binary.LittleEndian, v); err != nil {
@@ -106,13 +106,14 @@ func encode(v any) []byte {
 }
 
 const (
-	// Geometry of disks behind a SCSI adapter; the number of cylinders follows from the size.
+	// The geometry of disks with a SCSI adapter; the number of cylinders is computed from the size.
 	heads           = 255
 	sectorsPerTrack = 63
 	maxCylinders    = 65535
 )
 
-// descriptor returns the text that describes the disk. The content ID must not be that of "no parent", all ones.
+// descriptor returns the text that describes the disk. The content ID must not be that of "no
+// parent", which is all ones.
 func descriptor(capacity int64, id uuid.UUID) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Disk DescriptorFile\nversion=1\nCID=%08x\nparentCID=ffffffff\ncreateType=\"streamOptimized\"\n\n",

@@ -39,7 +39,7 @@ func TestConvertMakesTheSameFileWithAnyNumberOfWorkers(t *testing.T) {
 	rawimagetest.Same(t, with(vmdk.Options{Workers: 1}), with(vmdk.Options{Workers: 2}), with(vmdk.Options{Workers: 5}))
 }
 
-func TestDescriptorTellsWhatTheFileIs(t *testing.T) {
+func TestDescriptorDescribesTheFile(t *testing.T) {
 	t.Parallel()
 	raw := rawimagetest.Case{Size: 1 << 30}.Make(t)
 	id := uuid.MustParse("ffffffff-1111-2222-3333-444444444444")
@@ -64,10 +64,10 @@ func TestDescriptorTellsWhatTheFileIs(t *testing.T) {
 	}
 }
 
-func TestConvertRefusesEmptyDisk(t *testing.T) {
+func TestConvertRejectsEmptyDisks(t *testing.T) {
 	t.Parallel()
 	err := vmdk.Convert(t.Context(), io.Discard, rawimagetest.Create(t), vmdk.Options{})
 	if err == nil || !strings.Contains(err.Error(), "0 bytes") {
-		t.Errorf("got %v, want that 0 bytes are not possible", err)
+		t.Errorf("got %v, want an error about 0 bytes", err)
 	}
 }
