@@ -18,8 +18,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/syslinux"
 )
 
-// TestBootCodeReachesTheConfiguration boots images that hold nothing but syslinux and a line to print, in a file of a
-// directory: a second each, for each kind of file system, table and place of /boot.
+// TestBootCodeReachesTheConfiguration boots images that contain only syslinux and a line to print:
+// one second each, for each kind of file system, table and location of /boot.
 func TestBootCodeReachesTheConfiguration(t *testing.T) {
 	t.Parallel()
 	diskimagetest.File(t, "/usr/bin/extlinux")
@@ -81,7 +81,8 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 // marker is what the images print.
 const marker = "MARK-OF-THE-CONFIGURATION"
 
-// writeSyslinux writes an image whose first partition is a file system with syslinux, and returns its name.
+// writeSyslinux writes an image whose first partition is a file system with syslinux, and returns
+// its name.
 func writeSyslinux(t *testing.T, layout diskimage.Layout) string {
 	t.Helper()
 	read := func(name string) []byte {
@@ -102,7 +103,7 @@ func writeSyslinux(t *testing.T, layout diskimage.Layout) string {
 		diskimage.FileEntry("boot/included-with-a-long-name.conf", 0o644, []byte("say "+marker+"\n"), now),
 		diskimage.FileEntry("ldlinux.sys", 0o444, loader.File(), now),
 		diskimage.FileEntry("ldlinux.c32", 0o444, read("/usr/lib/syslinux/modules/bios/ldlinux.c32"), now),
-		// A kernel that is not there keeps the machine at the prompt, after the line was printed.
+		// A missing kernel keeps the machine at the prompt, after the line was printed.
 		diskimage.FileEntry(syslinux.ConfigName, 0o644,
 			[]byte("include /boot/included-with-a-long-name.conf\ndefault none\nlabel none\n\tkernel /none\n"), now),
 	)

@@ -10,11 +10,12 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// mbrSize is the room for code in sector 0, before the disk signature of an msdos table.
+// mbrSize is the maximum size of code in sector 0, before the disk signature of an msdos table.
 const mbrSize = 440
 
-// MBRCode is the boot code for sector 0: mbr.bin of syslinux-common for an msdos table, which starts the active
-// partition, or gptmbr.bin, which starts the one with the attribute legacy_boot.
+// MBRCode returns the boot code for sector 0: code is mbr.bin of syslinux-common for an msdos
+// table, which starts the active partition, or gptmbr.bin, which starts the partition with the
+// attribute legacy_boot.
 func MBRCode(code []byte) (diskimage.Patch, error) {
 	if len(code) == 0 || len(code) > mbrSize {
 		return diskimage.Patch{}, fmt.Errorf("boot code of %d bytes; sector 0 has room for %d", len(code), mbrSize)
@@ -22,18 +23,18 @@ func MBRCode(code []byte) (diskimage.Patch, error) {
 	return diskimage.Patch{Offset: 0, Data: code, What: "syslinux boot code of sector 0"}, nil
 }
 
-// ConfigName is the name of the configuration, beside ldlinux.sys. syslinux looks for it on ext2, ext3, ext4 and FAT
-// alike (core/fs/lib/loadconfig.c, core/fs/fat.c).
+// ConfigName is the name of the configuration in the directory of ldlinux.sys. syslinux looks for
+// it on ext2, ext3, ext4 and FAT alike (core/fs/lib/loadconfig.c, core/fs/fat.c).
 const ConfigName = "extlinux.conf"
 
-// Config is a configuration without kernels: KernelHook adds them.
+// Config is a configuration without kernels, which KernelHook adds.
 type Config struct {
-	// SerialBaud, if not 0, has syslinux use the first serial port as well, at this speed.
+	// SerialBaud, if not 0, makes syslinux use the first serial port as well, at this speed.
 	SerialBaud int
 }
 
-// Bytes is the text of extlinux.conf. The serial line comes first, as syslinux wants it: what it prints before would
-// not be seen there (syslinux.cfg(5), SERIAL).
+// Bytes returns the text of extlinux.conf. The serial line comes first, because what syslinux
+// prints before it does not appear there (syslinux.cfg(5), SERIAL).
 func (c Config) Bytes() []byte {
 	var b strings.Builder
 	if c.SerialBaud != 0 {
@@ -48,7 +49,7 @@ func (c Config) Bytes() []byte {
 	return []byte(b.String())
 }
 
-// The lines of a configuration that the kernels are between begin so.
+// The starts of the lines of a configuration around the kernels.
 const (
 	kernelsBegin = "# begin of the kernels\n"
 	kernelsEnd   = "# end of the kernels\n"
@@ -60,9 +61,10 @@ type Kernel struct {
 	Initrd  bool
 }
 
-// WithKernels gives a configuration the kernels, the first of which starts by itself, as KernelHook does on a running
-// system. prefix is where the loader finds the files of /boot: "/boot", or "" where that is the loader's own file
-// system. A configuration without the marks is its owner's: ok is false.
+// WithKernels returns the configuration with the kernels, the first of which is the default, as
+// KernelHook does on a running system. prefix is the directory in which the loader finds the files
+// of /boot: "/boot", or "" if that is the loader's own file system. ok is false for a configuration
+// without the marks, which is left to its owner.
 func WithKernels(config []byte, kernels []Kernel, prefix, arguments string) (_ []byte, ok bool) {
 	before, rest, begins := strings.Cut(string(config), kernelsBegin)
 	between, after, ends := strings.Cut(rest, kernelsEnd)
@@ -87,15 +89,15 @@ func WithKernels(config []byte, kernels []Kernel, prefix, arguments string) (_ [
 	return []byte(b.String()), true
 }
 
-// KernelHookName is the name for KernelHook in /etc/kernel/postinst.d and postrm.d. Programs there run in the order of
-// their names, and this one must come after those that make the initramfs.
+// KernelHookName is the name of KernelHook in /etc/kernel/postinst.d and postrm.d. Programs there
+// run in the order of their names, and this one must run after those that make the initramfs.
 const KernelHookName = "zz-update-extlinux"
 
 //go:embed update-extlinux
 var kernelHook []byte
 
-// KernelHook is a shell script that belongs into the system that is booted, with mode 0755, as KernelHookName in
-// /etc/kernel/postinst.d and postrm.d. It writes the kernels of /boot into the ConfigName that it finds in /boot or, if
-// none is there, in /. It needs nothing but a POSIX shell, coreutils, diffutils and sed, and the kernel's arguments in
-// /etc/kernel/cmdline, the file of kernel-install(8).
+// KernelHook returns a shell script for the system that is booted, with mode 0755, as
+// KernelHookName in /etc/kernel/postinst.d and postrm.d. It writes the kernels of /boot into the
+// ConfigName in /boot or, if there is none, in /. It needs only a POSIX shell, coreutils, diffutils
+// and sed, and the kernel's arguments in /etc/kernel/cmdline, the file of kernel-install(8).
 func KernelHook() []byte { return kernelHook }

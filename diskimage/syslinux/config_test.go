@@ -21,13 +21,13 @@ func TestConfigNamesTheSerialLineFirst(t *testing.T) {
 	}
 }
 
-// machine is a directory in place of / for the kernel hook.
+// machine is a directory that replaces / for the kernel hook.
 type machine struct {
 	t    *testing.T
 	root string
 }
 
-// newMachine has the files, whose texts are their names, and the arguments of kernels.
+// newMachine creates the files, with their names as content, and the arguments of kernels.
 func newMachine(t *testing.T, arguments string, names ...string) machine {
 	t.Helper()
 	m := machine{t, t.TempDir()}
@@ -58,7 +58,7 @@ func (m machine) read(name string) string {
 	return string(text)
 }
 
-// hook runs the kernel hook as a kernel package does, and returns what it says.
+// hook runs the kernel hook as a kernel package does, and returns its output.
 func (m machine) hook() (string, error) {
 	m.t.Helper()
 	text := strings.Replace(string(KernelHook()), "\nroot= ", "\nroot='"+m.root+"' ", 1)
@@ -68,11 +68,11 @@ func (m machine) hook() (string, error) {
 	return string(out), err
 }
 
-// mustHook runs it where it has nothing to say.
+// mustHook runs the kernel hook, which must not print anything.
 func (m machine) mustHook() {
 	m.t.Helper()
 	if out, err := m.hook(); err != nil || out != "" {
-		m.t.Fatalf("the kernel hook said %q: %v", out, err)
+		m.t.Fatalf("the kernel hook printed %q: %v", out, err)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestKernelHookOnASeparateBoot(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "root=UUID=x ro", "boot/vmlinuz-6.1", "boot/initrd.img-6.1")
 	m.write("boot/extlinux.conf", string(Config{}.Bytes()))
-	m.write("extlinux.conf", "of another time")
+	m.write("extlinux.conf", "of an earlier time")
 	m.mustHook()
 	if got, want := m.read("boot/extlinux.conf"),
 		"\tkernel /vmlinuz-6.1\n\tappend initrd=/initrd.img-6.1 root=UUID=x ro\n"; !strings.Contains(got, want) {
@@ -120,7 +120,7 @@ func TestKernelHookOnASeparateBoot(t *testing.T) {
 	}
 }
 
-func TestKernelHookKeepsWhatTheAdministratorWrote(t *testing.T) {
+func TestKernelHookKeepsTextOfTheAdministrator(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "root=UUID=x ro", "boot/vmlinuz-6.1")
 	edited := strings.Replace(string(Config{}.Bytes()), "timeout 1\n", "timeout 50\nprompt 1\n", 1) +
@@ -148,14 +148,14 @@ func TestKernelHookKeepsWhatTheAdministratorWrote(t *testing.T) {
 	m.write("extlinux.conf", own)
 	out, err := m.hook()
 	if err != nil || !strings.Contains(out, "left as it is") {
-		t.Errorf("without marks it said %q: %v", out, err)
+		t.Errorf("without marks it printed %q: %v", out, err)
 	}
 	if got := m.read("extlinux.conf"); got != own {
 		t.Errorf("without marks extlinux.conf became\n%s", got)
 	}
 }
 
-func TestKernelHookWritesNothingThatIsRight(t *testing.T) {
+func TestKernelHookDoesNotRewriteACorrectFile(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "root=UUID=x ro", "boot/vmlinuz-6.1")
 	m.write("extlinux.conf", string(Config{}.Bytes()))
@@ -174,16 +174,16 @@ func TestKernelHookWritesNothingThatIsRight(t *testing.T) {
 	}
 }
 
-func TestKernelHookWantsArguments(t *testing.T) {
+func TestKernelHookRequiresArguments(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "", "boot/vmlinuz-6.1")
 	m.write("extlinux.conf", string(Config{}.Bytes()))
 	if out, err := m.hook(); err == nil || !strings.Contains(out, "/etc/kernel/cmdline") {
-		t.Errorf("without arguments it said %q: %v", out, err)
+		t.Errorf("without arguments it printed %q: %v", out, err)
 	}
 }
 
-func TestKernelHookHasNothingToDoWithoutAConfiguration(t *testing.T) {
+func TestKernelHookDoesNothingWithoutAConfiguration(t *testing.T) {
 	t.Parallel()
 	newMachine(t, "", "boot/vmlinuz-6.1").mustHook()
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 )
 
-// TestInstallOnExtEqualsExtlinux has extlinux install itself in a mounted file system of ours. What it has
-// left there is, byte for byte, what we would have written to the same places.
+// TestInstallOnExtEqualsExtlinux lets extlinux install itself in a mounted file system of ours. The
+// result must be equal, byte for byte, to what we would have written.
 func TestInstallOnExtEqualsExtlinux(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -65,7 +65,7 @@ func TestInstallOnExtEqualsExtlinux(t *testing.T) {
 	}
 }
 
-// blocksOf asks debugfs for the places of a file's first n blocks.
+// blocksOf returns the extents of a file's first n blocks, according to debugfs.
 func blocksOf(t *testing.T, image, name string, n int, size int64) []diskimage.Extent {
 	t.Helper()
 	var commands strings.Builder
@@ -83,12 +83,12 @@ func blocksOf(t *testing.T, image, name string, n int, size int64) []diskimage.E
 		}
 	}
 	if len(extents) != n {
-		t.Fatalf("debugfs knows %d blocks of %s, want %d", len(extents), name, n)
+		t.Fatalf("debugfs lists %d blocks of %s, want %d", len(extents), name, n)
 	}
 	return extents
 }
 
-// writeExt writes a file system that holds a directory.
+// writeExt writes a file system with the content of a directory.
 func writeExt(t *testing.T, image string, size diskimage.Size, fs diskimage.Filesystem, dir string) {
 	t.Helper()
 	tree := diskimage.EmptyTree(fs.Time)
@@ -112,10 +112,10 @@ func writeExt(t *testing.T, image string, size diskimage.Size, fs diskimage.File
 	}
 }
 
-// mountAndInstall runs extlinux in a mount namespace of its own, so that nothing stays mounted.
+// mountAndInstall runs extlinux in its own mount namespace, so that nothing stays mounted.
 func mountAndInstall(t *testing.T, image, dir string) {
 	t.Helper()
-	const noMount = 77 // in the script
+	const noMount = 77 // exit status in the script
 	const script = `mount -o loop "$1" "$2" || exit 77
 		extlinux --heads "$3" --sectors "$4" --install "$2/$5" && umount "$2"`
 	diskimagetest.Tool(t, "extlinux")

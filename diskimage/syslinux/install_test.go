@@ -36,8 +36,9 @@ func read(t *testing.T, name string) []byte {
 	return data
 }
 
-// TestInstallOnFATEqualsSyslinux installs to a FAT with syslinux's own installer and compares, byte for byte: into an
-// empty file system, and into one whose free clusters are single ones, so that ldlinux.sys is in many pieces.
+// TestInstallOnFATEqualsSyslinux compares with syslinux's own installer for FAT, byte for byte: in
+// an empty file system, and in one without adjacent free clusters, so that ldlinux.sys has many
+// extents.
 func TestInstallOnFATEqualsSyslinux(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -57,7 +58,7 @@ func TestInstallOnFATEqualsSyslinux(t *testing.T) {
 			if len(extents) < tt.pieces {
 				t.Fatalf("ldlinux.sys is in %d pieces, want at least %d", len(extents), tt.pieces)
 			}
-			// Without -d, syslinux names no directory.
+			// Without -d, syslinux stores no directory.
 			patches, got, err := loader(t).Install(Placement{Sectors: size / sectorSize, File: extents, FAT: true})
 			if err != nil {
 				t.Fatal(err)
@@ -79,7 +80,8 @@ func TestInstallOnFATEqualsSyslinux(t *testing.T) {
 	}
 }
 
-// makeFAT makes a file system. For more than one piece it writes files of one cluster and deletes every second one.
+// makeFAT creates a file system. For more than one piece it writes files of one cluster and deletes
+// every second one.
 func makeFAT(t *testing.T, image string, size int64, cluster, pieces int) {
 	t.Helper()
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
@@ -108,10 +110,11 @@ func makeFAT(t *testing.T, image string, size int64, cluster, pieces int) {
 	diskimagetest.Run(t, "mdel", append([]string{"-i", image}, everySecond...)...)
 }
 
-// clusterRange is a part of what mshowfat prints: "<2-30>" or "<7>".
+// clusterRange matches one range in the output of mshowfat: "<2-30>" or "<7>".
 var clusterRange = regexp.MustCompile(`<(\d+)(?:-(\d+))?>`)
 
-// clustersOf asks mtools for the clusters of ldlinux.sys. The places in the boot sector are those of a FAT16.
+// clustersOf returns the clusters of ldlinux.sys, according to mtools. The offsets in the boot
+// sector are those of a FAT16.
 func clustersOf(t *testing.T, image string, disk []byte, cluster int) []diskimage.Extent {
 	t.Helper()
 	u16 := func(at int) int { return int(binary.LittleEndian.Uint16(disk[at:])) }
@@ -129,7 +132,7 @@ func clustersOf(t *testing.T, image string, disk []byte, cluster int) []diskimag
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Clusters are counted from 2.
+		// The first cluster has number 2.
 		extents = append(extents, diskimage.Extent{Offset: int64(data + (first-2)*cluster),
 			Length: int64((last - first + 1) * cluster)})
 	}
@@ -170,7 +173,7 @@ func TestInstallCoversAFileInPieces(t *testing.T) {
 	var want []uint64
 	for s := range uint64(total)/sectorSize - advCopies {
 		if s == 0 {
-			continue // the boot sector has it
+			continue // it is in the boot sector
 		}
 		if s < 40 {
 			want = append(want, 2048+s)
@@ -190,7 +193,7 @@ func TestInstallCoversAFileInPieces(t *testing.T) {
 	}
 }
 
-func TestInstallRefusesWrongPlaces(t *testing.T) {
+func TestInstallRejectsInvalidExtents(t *testing.T) {
 	t.Parallel()
 	l := loader(t)
 	size := int64(len(l.File()))
@@ -206,7 +209,7 @@ func TestInstallRefusesWrongPlaces(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		p    Placement
-		want string // "" for none
+		want string // "" for no error
 	}{
 		{"right", at(diskimage.Extent{Offset: 4096, Length: size}), ""},
 		{"each sector apart", at(pieces...), ""},
@@ -215,7 +218,7 @@ func TestInstallRefusesWrongPlaces(t *testing.T) {
 		{"part of a sector",
 			at(diskimage.Extent{Offset: 4096, Length: 100}, diskimage.Extent{Offset: 8192, Length: size}),
 			"whole sectors"},
-		{"behind the partition", at(diskimage.Extent{Offset: 4096*512 - size + 512, Length: size}), "not inside"},
+		{"after the partition", at(diskimage.Extent{Offset: 4096*512 - size + 512, Length: size}), "not inside"},
 		{"before the partition", at(diskimage.Extent{Offset: -512, Length: size}), "not inside"},
 		{"directory", tooLong, "too long"},
 	} {
@@ -230,8 +233,8 @@ func TestInstallRefusesWrongPlaces(t *testing.T) {
 	}
 }
 
-// TestExtractRefusesAnImageOfAnotherLength changes extlinux's own note of the length of ldlinux.sys.
-func TestExtractRefusesAnImageOfAnotherLength(t *testing.T) {
+// TestExtractRejectsImagesOfAnotherLength changes the length of ldlinux.sys that extlinux stores.
+func TestExtractRejectsImagesOfAnotherLength(t *testing.T) {
 	t.Parallel()
 	program := read(t, diskimagetest.File(t, "/usr/bin/extlinux"))
 	length := binary.LittleEndian.AppendUint32(nil, uint32(len(loader(t).image)))
@@ -242,7 +245,7 @@ func TestExtractRefusesAnImageOfAnotherLength(t *testing.T) {
 	}
 }
 
-func TestExtractRefusesOtherPrograms(t *testing.T) {
+func TestExtractRejectsOtherPrograms(t *testing.T) {
 	t.Parallel()
 	program, err := os.Executable()
 	if err != nil {
@@ -255,7 +258,7 @@ func TestExtractRefusesOtherPrograms(t *testing.T) {
 	}
 }
 
-func TestMBRCodeStaysBelowThePartitionTable(t *testing.T) {
+func TestMBRCodeEndsBeforeThePartitionTable(t *testing.T) {
 	t.Parallel()
 	if _, err := MBRCode(make([]byte, mbrSize+1)); err == nil {
 		t.Error("code of 441 bytes: no error")

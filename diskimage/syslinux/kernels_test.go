@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestKernelsAreWrittenAsTheHookDoes has the hook look at the same kernels.
+// TestKernelsAreWrittenAsTheHookDoes runs the hook with the same kernels.
 func TestKernelsAreWrittenAsTheHookDoes(t *testing.T) {
 	t.Parallel()
 	kernels := []Kernel{{"6.12.57+deb13-amd64", true}, {"6.12.57+deb13-amd64.old", false}, {"6.9.7-amd64", true}}

@@ -14,27 +14,28 @@ const (
 	sectorSize = 512
 	dwordSize  = 4
 
-	// magic marks the patch area of ldlinux.sys and, at magicInBootSector, a boot sector of syslinux (LDLINUX_MAGIC
-	// in libinstaller/syslxint.h).
+	// magic identifies the patch area of ldlinux.sys and, at magicInBootSector, a boot sector of
+	// syslinux (LDLINUX_MAGIC in libinstaller/syslxint.h).
 	magic             = 0x3eb202fe
 	magicInBootSector = 0x1f8
 
-	// maxImage is more than any ldlinux.sys of syslinux 4 to 6 has.
+	// maxImage is larger than any ldlinux.sys of syslinux 4 to 6.
 	maxImage = 96 << 10
 )
 
-// banner is what ldlinux.sys begins with.
+// banner is the start of ldlinux.sys.
 var banner = []byte("\r\nSYSLINUX ")
 
-// Loader is syslinux as it comes, before it knows where it is.
+// Loader is syslinux without the data about its location on a disk.
 type Loader struct {
 	bootSector [sectorSize]byte
-	// image is ldlinux.sys, a multiple of 512 bytes, without the auxiliary data behind it.
+	// image is ldlinux.sys, a multiple of 512 bytes, without the auxiliary data after it.
 	image []byte
 }
 
-// Extract finds the boot sector and ldlinux.sys in the data of Debian's extlinux program: they are arrays there
-// (syslinux_bootsect and syslinux_ldlinux of libinstaller), and no package has them as files.
+// Extract finds the boot sector and ldlinux.sys in the data of Debian's extlinux program. They are
+// arrays there (syslinux_bootsect and syslinux_ldlinux of libinstaller); no package contains them
+// as files.
 func Extract(extlinux []byte) (Loader, error) {
 	file, err := elf.NewFile(bytes.NewReader(extlinux))
 	if err != nil {
@@ -62,7 +63,8 @@ func Extract(extlinux []byte) (Loader, error) {
 	return l, nil
 }
 
-// findBootSector looks for a jump, "SYSLINUX" as OEM name, the magic number and the end mark at their places.
+// findBootSector searches for a jump, "SYSLINUX" as OEM name, the magic number and the end mark at
+// their offsets.
 func (l *Loader) findBootSector(data []byte) error {
 	oem := []byte("SYSLINUX")
 	for at := 0; ; {
@@ -70,7 +72,7 @@ func (l *Loader) findBootSector(data []byte) error {
 		if i < 0 {
 			return errors.New("extlinux holds no boot sector")
 		}
-		start := at + i - 3 // a jump of three bytes comes first
+		start := at + i - 3 // after a jump of three bytes
 		at += i + len(oem)
 		if start < 0 || start+sectorSize > len(data) {
 			continue
@@ -85,7 +87,7 @@ func (l *Loader) findBootSector(data []byte) error {
 	}
 }
 
-// findImage takes what is between the banner and the end of the data: the array is the last one in there.
+// findImage takes the data from the banner to the end: the array is the last one in the section.
 func (l *Loader) findImage(data []byte) error {
 	start := bytes.Index(data, banner)
 	if start < 0 {
@@ -94,16 +96,17 @@ func (l *Loader) findImage(data []byte) error {
 	image := data[start:]
 	image = image[:len(image)/sectorSize*sectorSize]
 	if len(image) == 0 || len(image) > maxImage {
-		return fmt.Errorf("ldlinux.sys in extlinux has %d bytes, which cannot be", len(image))
+		return fmt.Errorf("ldlinux.sys in extlinux has an impossible length of %d bytes", len(image))
 	}
 	l.image = bytes.Clone(image)
 	_, err := findPatchArea(l.image)
 	return err
 }
 
-// checkLength looks for the length of ldlinux.sys among the program's constants (syslinux_ldlinux_len, a u32 that
-// libinstaller/bin2c.pl writes with the array). Should a compiler put other data behind the array one day, then this
-// fails, and no loader with a wrong end and checksum gets onto a disk.
+// checkLength searches for the length of ldlinux.sys among the program's constants
+// (syslinux_ldlinux_len, a u32 that libinstaller/bin2c.pl writes with the array). If a compiler
+// ever places other data after the array, this check fails, instead of writing a loader with a
+// wrong end and checksum to a disk.
 func (l *Loader) checkLength(file *elf.File) error {
 	section := file.Section(".rodata")
 	if section == nil {
@@ -118,12 +121,13 @@ func (l *Loader) checkLength(file *elf.File) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("ldlinux.sys in extlinux seems to have %d bytes, but extlinux does not know this length",
+	return fmt.Errorf("ldlinux.sys in extlinux seems to have %d bytes, but extlinux does not contain this length",
 		len(l.image))
 }
 
-// File is what ldlinux.sys has to be in the tree before the file system is planned: a file of the final length without
-// a single zero block, so that no writer makes a hole of one. Its mode is 0444.
+// File returns the content of ldlinux.sys in the tree before the file system is planned: of the
+// final length, without a single zero block, so that no writer turns one into a hole. Its mode is
+// 0444.
 func (l Loader) File() []byte {
 	return bytes.Repeat([]byte{0xff}, len(l.image)+advCopies*sectorSize)
 }
