@@ -16,7 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-// programs uncompress what the suffix says.
+// programs are the decompressors by suffix.
 var programs = map[string]string{
 	".gz": "gzip", ".tgz": "gzip", ".xz": "xz", ".txz": "xz", ".zst": "zstd", ".tzst": "zstd", ".bz2": "bzip2",
 	".tbz2": "bzip2",
@@ -30,7 +30,7 @@ func compress(t testing.TB, data []byte, suffix string, threads int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Not a multiple of any size within.
+	// The length is not a multiple of any size in the package.
 	for len(data) > 0 {
 		n := min(len(data), 1_234_567)
 		if _, err := w.Write(data[:n]); err != nil {
@@ -46,7 +46,7 @@ func compress(t testing.TB, data []byte, suffix string, threads int) []byte {
 	return b.Bytes()
 }
 
-// sample is data that needs more than one piece of every compression, part of it noise.
+// sample returns data that needs more than one piece with every method; part of it is noise.
 func sample() []byte {
 	data := bytes.Repeat([]byte("all work and no play "), 810_000)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -91,7 +91,7 @@ func TestCompressionDoesNotDependOnThreads(t *testing.T) {
 		t.Run(suffix, func(t *testing.T) {
 			t.Parallel()
 			if !bytes.Equal(compress(t, data, suffix, 3), compress(t, data, suffix, 1)) {
-				t.Error("three threads give other bytes than one")
+				t.Error("the output of three threads differs from that of one")
 			}
 		})
 	}
@@ -106,7 +106,7 @@ func TestGzipHeaderHoldsNeitherTimeNorName(t *testing.T) {
 	}
 }
 
-func TestOtherNamesAreNotCompressed(t *testing.T) {
+func TestOtherSuffixesAreNotCompressed(t *testing.T) {
 	t.Parallel()
 	for _, suffix := range []string{"", ".tar", ".img", ".xz.old"} {
 		if got := compress(t, []byte("plain"), suffix, 1); string(got) != "plain" {
@@ -118,7 +118,7 @@ func TestOtherNamesAreNotCompressed(t *testing.T) {
 	}
 }
 
-func TestUnsupportedCompressionsAreNotSilentlyLeftOut(t *testing.T) {
+func TestUnsupportedCompressionsAreErrors(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"x.tar.lz4", "x.tar.lzma", "x.tar.Z"} {
 		if err := tarfile.CheckName(name); err == nil || !strings.Contains(err.Error(), "not supported") {
@@ -130,7 +130,7 @@ func TestUnsupportedCompressionsAreNotSilentlyLeftOut(t *testing.T) {
 	}
 }
 
-func TestCompressGivesTheErrorOfItsWriter(t *testing.T) {
+func TestCompressReturnsTheErrorOfItsWriter(t *testing.T) {
 	t.Parallel()
 	full := errors.New("disk full")
 	data := sample()

@@ -17,13 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// signature is the first bytes of a compressed file, and how it is read.
+// signature is the first bytes of a compressed file, and its decompressor.
 type signature struct {
 	name, magic string
 	open        func(io.Reader) (io.ReadCloser, error)
 }
 
-// signatureSize is the length of the longest.
+// signatureSize is the length of the longest signature.
 const signatureSize = 6
 
 var signatures = []signature{
@@ -42,8 +42,8 @@ var signatures = []signature{
 	{"bzip2", "BZh", func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }},
 }
 
-// Decompress returns the plain form of r, whatever of gzip, xz, Zstandard and bzip2 it is compressed with by its first
-// bytes, and r itself if it is not. Close frees the decompressor; it does not close r.
+// Decompress returns a reader of the uncompressed form of r. The first bytes of r select gzip, xz,
+// Zstandard, bzip2 or none. Close frees the decompressor; it does not close r.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(r, bufferSize)
 	head, err := in.Peek(signatureSize)
@@ -63,8 +63,8 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 	return io.NopCloser(in), nil
 }
 
-// IsPlain reports whether Decompress would give what it is given. What can only be read from its beginning to its end,
-// such as a pipe, is not.
+// IsPlain reports whether r is uncompressed and can be read at any offset. A pipe, for example,
+// cannot.
 func IsPlain(r io.ReaderAt) (bool, error) {
 	head := make([]byte, signatureSize)
 	n, err := r.ReadAt(head, 0)

@@ -34,7 +34,7 @@ func TestDecompressUndoesCompress(t *testing.T) {
 		}
 	}
 	if _, err := Decompress(strings.NewReader("\x1f\x8bshort")); err == nil {
-		t.Error("a broken header is no error")
+		t.Error("a broken header was accepted")
 	}
 	if r, err := Decompress(strings.NewReader("")); err != nil {
 		t.Errorf("nothing: %v", err)

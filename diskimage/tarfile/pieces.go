@@ -8,17 +8,17 @@ import (
 	"sync/atomic"
 )
 
-// pieces compresses what is written to it in pieces of equal size, each for itself and several at a time, and writes
-// the results in order. It suits formats of which a file may hold several one after the other.
+// pieces compresses its input in pieces of equal size, independently and concurrently, and writes
+// the results in order. It is for formats that allow concatenation.
 type pieces struct {
 	size int
 	open func(io.Writer) (io.WriteCloser, error)
 	buf  []byte
-	any  bool // a piece has been sent
+	any  bool // at least one piece has been sent
 	done bool // Close has been called
-	// queue holds a channel for each piece on its way, in order. Its capacity bounds how many there are.
+	// queue holds a channel for each piece in progress, in order. Its capacity limits their number.
 	queue chan chan piece
-	ended chan struct{} // closed when the writer of results ends
+	ended chan struct{} // closed when collect returns
 	err   atomic.Pointer[error]
 }
 
@@ -28,18 +28,18 @@ type piece struct {
 	err  error
 }
 
-// newPieces starts the writer of results. open starts the compression of one piece.
+// newPieces starts collect. open starts the compression of one piece.
 func newPieces(w io.Writer, size, threads int, open func(io.Writer) (io.WriteCloser, error)) *pieces {
 	p := &pieces{
 		size: size, open: open, buf: make([]byte, 0, size),
-		queue: make(chan chan piece, threads-1), // one more is waited for
+		queue: make(chan chan piece, threads-1), // collect waits for one more
 		ended: make(chan struct{}),
 	}
 	go p.collect(w)
 	return p
 }
 
-// collect writes the results in the order of the pieces. After an error it only takes them.
+// collect writes the results in the order of the pieces. After an error it discards them.
 func (p *pieces) collect(w io.Writer) {
 	defer close(p.ended)
 	for result := range p.queue {
@@ -74,7 +74,7 @@ func (p *pieces) Write(b []byte) (int, error) {
 	return written, nil
 }
 
-// send starts the compression of what is in the buffer, as soon as a thread is free for it.
+// send starts the compression of the buffer, as soon as a thread is free.
 func (p *pieces) send() {
 	data := p.buf
 	p.buf, p.any = make([]byte, 0, p.size), true
@@ -93,11 +93,12 @@ func (p *pieces) compress(data []byte) piece {
 	if _, err := z.Write(data); err != nil {
 		return piece{err: err}
 	}
-	err = z.Close() // before the bytes are taken: it writes the end
+	err = z.Close() // before reading the bytes: it writes the end
 	return piece{data: out.Bytes(), err: err}
 }
 
-// Close implements io.Closer. Nothing at all becomes one empty piece, because an empty file is not a compressed one.
+// Close implements io.Closer. Without input it writes one empty piece, because an empty file is not
+// a compressed file.
 func (p *pieces) Close() error {
 	if !p.done {
 		p.done = true

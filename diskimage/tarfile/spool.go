@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spool puts the plain form of r into a file without a name in the directory dir, which is gone when it is closed, and
-// gives its length. An archive must be there as a whole before its members can be read in any order. After an error of
-// r the file holds what came before it, and is given with the error; the caller closes it in either case unless it is
-// nil.
+// Spool writes the uncompressed form of r to an unnamed file in the directory dir, and returns the
+// file and its length. The file is removed when it is closed. The members of an archive can be read
+// in any order only if all of it is available. After an error of r, Spool returns the file with the
+// data before the error; the caller always closes a file that is not nil.
 func Spool(ctx context.Context, r io.Reader, dir string) (f *os.File, size int64, err error) {
 	plain, err := Decompress(r)
 	if err != nil {
@@ -29,7 +29,7 @@ func Spool(ctx context.Context, r io.Reader, dir string) (f *os.File, size int64
 	return f, size, err
 }
 
-// unnamed makes a file that has no name, or none for long where the file system does not know such files.
+// unnamed creates a file without a name, or removes its name if the file system cannot do that.
 func unnamed(dir string) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err == nil {
@@ -37,15 +37,15 @@ func unnamed(dir string) (*os.File, error) {
 	}
 	f, err := os.CreateTemp(dir, ".vmdebootstrap-")
 	if err != nil {
-		return nil, fmt.Errorf("make a file for what is decompressed: %w", err)
+		return nil, fmt.Errorf("make a temporary file for the uncompressed archive: %w", err)
 	}
 	return f, os.Remove(f.Name())
 }
 
-// onlyWriter hides that a file could read by itself from its source, in pieces of its own choice.
+// onlyWriter hides ReadFrom of a file, which would read its source in pieces of a size of its own.
 type onlyWriter struct{ io.Writer }
 
-// withContext is a reader that ends with a context.
+// withContext is a reader that fails once a context is done.
 type withContext struct {
 	ctx context.Context
 	r   io.Reader

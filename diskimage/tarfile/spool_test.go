@@ -44,7 +44,7 @@ func TestSpoolDecompressesIntoAFileWithoutAName(t *testing.T) {
 		if method != None {
 			f, _, err := Spool(t.Context(), bytes.NewReader(whole[:len(whole)-20]), dir)
 			if !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Errorf("%s, cut off: got %v", method, err)
+				t.Errorf("%s, truncated: got %v", method, err)
 			}
 			if err := f.Close(); err != nil {
 				t.Error(err)
@@ -83,7 +83,7 @@ func TestSpoolEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestNothingIsPlainThatCannotBeReadTwice(t *testing.T) {
+func TestIsPlainRejectsPipes(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tarfile writes a directory tree as a tar archive, compressed by the suffix of its name.
+// Package tarfile writes a directory tree as a tar archive, compressed according to the suffix of
+// its name.
 //
-// The format is pax (POSIX.1-2001): names and links of any length, files beyond 8 GiB, owners beyond 2097151, times to
-// the nanosecond, hard links, symbolic links, devices, fifos, and extended attributes in the records that GNU tar,
-// star and container engines read (SCHILY.xattr). File capabilities and access control lists are extended attributes
-// and kept with them. Names of users and groups are left empty, because those of the build host would be wrong: owners
-// are numbers.
+// The format is pax (POSIX.1-2001): names and links of any length, files beyond 8 GiB, owners
+// beyond 2097151, times to the nanosecond, hard links, symbolic links, devices, fifos, and extended
+// attributes in the records of GNU tar, star and container engines (SCHILY.xattr). These include
+// file capabilities and access control lists. Names of users and groups are left empty, because
+// those of the build host would be wrong: owners are numbers.
 //
 //	out, err := tarfile.Compress(file, "debian.tar.xz", 0)
 //	…
 //	err = errors.Join(tarfile.Write(ctx, out, tree), out.Close())
 //
-// The same tree gives the same bytes: the order is the tree's, headers hold neither a process ID nor the present time,
-// and the result of the compression does not depend on the number of threads.
+// The same tree always results in the same bytes: the order is the tree's, headers contain neither
+// a process ID nor the current time, and the result of the compression does not depend on the
+// number of threads.
 //
 // Unpack as root with
 //
 //	tar --xattrs --xattrs-include='*' --numeric-owner -xpf debian.tar.xz
 //
-// Not supported: sockets, which tar cannot hold and which are left out; holes, which are written as zeros (any
-// compression makes nothing of them); access control lists in star's text form (tar --acls), which the same lists as
-// extended attributes make superfluous. To read an archive see diskimage.NewTarTree.
+// Not supported: sockets, which tar cannot represent and which are left out; holes, which are
+// written as zeros (they cost almost nothing after compression); access control lists in star's
+// text form (tar --acls), because the extended attributes contain the same lists. To read an
+// archive see diskimage.NewTarTree.
 package tarfile
 
 import (
@@ -40,22 +43,23 @@ import (
 const (
 	// rootName is the Name of the root of a diskimage.Tree.
 	rootName = "."
-	// rootMode is written for the root whatever the tree says. Build directories tend to have mode 0700, and what is
-	// unpacked from such an archive is closed to every user but root (spec, E-22).
+	// rootMode is the mode of the root in every archive. Build directories tend to have mode 0700,
+	// and unpacking such an archive would deny access to every user but root (spec, E-22).
 	rootMode = 0o755
-	// permissions are the bits of st_mode that tar records beside the type.
+	// permissions are the bits of st_mode that tar records besides the type.
 	permissions = 0o7777
 	// xattrRecord is the prefix of a pax record that holds an extended attribute.
 	xattrRecord = "SCHILY.xattr."
 	bufferSize  = 1 << 20
 )
 
-// xattrEscapes are what GNU tar does to names of extended attributes, because "=" ends the name of a pax record.
+// xattrEscapes are GNU tar's escapes in names of extended attributes, because "=" ends the name of
+// a pax record.
 var xattrEscapes = strings.NewReplacer("%", "%25", "=", "%3D")
 
-// Write writes the tree to w as an uncompressed archive. Members are named as vmdebootstrap 1.7 named them: "./",
-// "./etc/", "./etc/passwd". The root always gets mode 0755. An error of a member names it, and what w then holds is not
-// an archive. Write does not close w.
+// Write writes the tree to w as an uncompressed archive. Members are named as in vmdebootstrap 1.7:
+// "./", "./etc/", "./etc/passwd". The root always has mode 0755. An error about a member contains
+// its name; after an error, the data in w is not an archive. Write does not close w.
 func Write(ctx context.Context, w io.Writer, tree diskimage.Tree) error {
 	out := bufio.NewWriterSize(w, bufferSize) // archive/tar writes 512 bytes at a time
 	a := archive{Writer: tar.NewWriter(out), buf: make([]byte, bufferSize)}
@@ -79,7 +83,7 @@ func Write(ctx context.Context, w io.Writer, tree diskimage.Tree) error {
 	return nil
 }
 
-// archive is a tar.Writer with the buffer that contents pass through.
+// archive is a tar.Writer with a buffer for contents.
 type archive struct {
 	*tar.Writer
 	buf []byte
@@ -116,7 +120,7 @@ func (a archive) copy(ctx context.Context, content io.ReaderAt, size int64) erro
 	return err
 }
 
-// contextReader reads until the context is done.
+// contextReader is a reader that fails once its context is done.
 type contextReader struct {
 	ctx context.Context
 	io.Reader
@@ -130,8 +134,8 @@ func (r contextReader) Read(b []byte) (int, error) {
 	return r.Reader.Read(b)
 }
 
-// header describes an entry to archive/tar. The fields of another name of a file are only for those who look at it:
-// readers take all but the name from the first.
+// header converts an entry for archive/tar. A hard link has all fields only for display: readers
+// take everything but the name from the first name.
 func header(e diskimage.Entry) (*tar.Header, error) {
 	h := &tar.Header{
 		Format:  tar.FormatPAX,

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// entries is a tree that is written down.
+// entries is a tree that is defined by its entries.
 type entries []diskimage.Entry
 
 func (t entries) Entries() iter.Seq2[diskimage.Entry, error] {
@@ -46,7 +46,8 @@ const (
 		"\x04\x00\x04\x00\xff\xff\xff\xff\x10\x00\x04\x00\xff\xff\xff\xff\x20\x00\x00\x00\xff\xff\xff\xff"
 )
 
-// everything is a tree of all that an archive can hold, with owners that only root may give.
+// everything returns a tree with all that an archive can hold, including owners that only root can
+// set.
 func everything() entries {
 	long := strings.Repeat(strings.Repeat("d", 99)+"/", 3)
 	node := func(name string, mode, major, minor uint32) diskimage.Entry {
@@ -97,7 +98,7 @@ func everything() entries {
 	return t
 }
 
-// modest is everything that an ordinary user can unpack.
+// modest returns the part of everything that an ordinary user can unpack.
 func modest() entries {
 	t := slices.DeleteFunc(everything(), func(e diskimage.Entry) bool { return e.Name == "blk" || e.Name == "chr" })
 	for i := range t {
@@ -118,7 +119,7 @@ func write(t testing.TB, tree diskimage.Tree) []byte {
 	return b.Bytes()
 }
 
-// writeFile returns the name of a file with the archive of a tree.
+// writeFile writes an archive of a tree to a file and returns its name.
 func writeFile(t *testing.T, tree diskimage.Tree) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "archive.tar")
@@ -240,7 +241,7 @@ func TestHeadersNameNoUserOfThisHost(t *testing.T) {
 	}
 }
 
-func TestRootIsOpenToEveryone(t *testing.T) {
+func TestRootAlwaysHasMode0755(t *testing.T) {
 	t.Parallel()
 	r := tar.NewReader(bytes.NewReader(write(t, diskimage.Tree(entries{diskimage.DirEntry(".", 0o700, testTime)}))))
 	h, err := r.Next()
@@ -257,7 +258,7 @@ func TestSocketsAreLeftOut(t *testing.T) {
 	with := entries{diskimage.DirEntry(".", 0o755, testTime), socket, other,
 		diskimage.FileEntry("x", 0o644, nil, testTime)}
 	if !bytes.Equal(write(t, with), write(t, entries{with[0], with[3]})) {
-		t.Error("a socket has left a trace")
+		t.Error("the archive contains the socket")
 	}
 }
 
@@ -273,14 +274,14 @@ func TestXattrNamesAreEscapedAsGNUTarDoes(t *testing.T) {
 	}
 }
 
-func TestSameTreeGivesSameBytes(t *testing.T) {
+func TestSameTreeResultsInSameBytes(t *testing.T) {
 	t.Parallel()
 	if !bytes.Equal(write(t, everything()), write(t, everything())) {
 		t.Error("two archives of one tree differ")
 	}
 }
 
-// failing is content of which some can be read.
+// failing is content that fails after some bytes.
 type failing struct {
 	readable int64
 	err      error
@@ -296,7 +297,7 @@ func (f failing) ReadAt(b []byte, offset int64) (int, error) {
 
 func (f failing) Close() error { *f.closed = true; return nil }
 
-// withContent is a tree with one large file.
+// withContent returns a tree with one large file.
 func withContent(size int64, c diskimage.Content) entries {
 	return entries{diskimage.DirEntry(".", 0o755, testTime), {
 		Name: "var/big", Mode: unix.S_IFREG | 0o644, Size: size,
@@ -337,7 +338,7 @@ func TestWriteStopsWhenTheContextEnds(t *testing.T) {
 	}
 }
 
-func TestWriteGivesTheErrorOfItsWriter(t *testing.T) {
+func TestWriteReturnsTheErrorOfItsWriter(t *testing.T) {
 	t.Parallel()
 	full := errors.New("disk full")
 	err := tarfile.Write(t.Context(), writerFunc(func([]byte) (int, error) { return 0, full }), everything())
