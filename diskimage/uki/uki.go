@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package uki assembles unified kernel images: one EFI program that holds a Linux kernel, its initramfs and its command
-// line, as the UAPI Group's specification "Unified Kernel Image (UKI)" has it. systemd-boot lists those in the
-// directory EFI/Linux of the EFI system partition, and firmware can start one by itself.
+// Package uki assembles unified kernel images: single EFI programs that contain a Linux kernel, its
+// initramfs and its command line, according to the UAPI Group's specification "Unified Kernel Image
+// (UKI)". systemd-boot lists those in the directory EFI/Linux of the EFI system partition, and
+// firmware can start one directly.
 //
-// The image is systemd-stub (linuxx64.efi.stub of Debian's systemd-boot-efi) with more sections, which is what ukify(1)
-// makes too. Assemble is pure: bytes in, bytes out. The format is Microsoft's "PE Format"; its structures are those of
-// the standard library's debug/pe.
+// The image is systemd-stub (linuxx64.efi.stub of Debian's systemd-boot-efi) with additional
+// sections, as made by ukify(1). Assemble is pure: bytes in, bytes out. The format is Microsoft's
+// "PE Format"; its structures are those of the standard library's debug/pe.
 //
-// Not supported: 32-bit stubs (PE32: i386, armhf), signing for Secure Boot, TPM measurements made in advance (.pcrsig),
-// device trees, splash screens and microcode sections, profiles. The stub's .sbat is kept; a .sbat of the kernel is not
-// merged into it, which matters to signed images alone.
+// Not supported: 32-bit stubs (PE32: i386, armhf), signing for Secure Boot, precalculated TPM
+// measurements (.pcrsig), device trees, splash screens and microcode sections, profiles. The stub's
+// .sbat is kept; a .sbat of the kernel is not merged into it, which matters only to signed images.
 package uki
 
 import (
@@ -23,23 +24,24 @@ import (
 	"math"
 )
 
-// Parts are what an image is made of.
+// Parts are the parts of an image.
 type Parts struct {
-	// Stub is systemd-stub for the processor that the kernel is for.
+	// Stub is systemd-stub for the architecture of the kernel.
 	Stub []byte
 	// Kernel is a kernel that is an EFI program (CONFIG_EFI_STUB), as all of Debian's are.
 	Kernel []byte
 	// Initrd may be empty.
 	Initrd []byte
-	// CommandLine is the kernel's.
+	// CommandLine is the kernel's command line.
 	CommandLine string
-	// Version is what uname -r will say.
+	// Version is the kernel's version, as printed by uname -r.
 	Version string
-	// OSRelease is the text of os-release(5), from which boot menus take the entry's title.
+	// OSRelease is the text of os-release(5), which is the source of the entry's title in boot
+	// menus.
 	OSRelease []byte
 }
 
-// section is one to add to the stub.
+// section is a section to add to the stub.
 type section struct {
 	name            string
 	data            []byte
@@ -48,8 +50,8 @@ type section struct {
 
 const readableData = pe.IMAGE_SCN_CNT_INITIALIZED_DATA | pe.IMAGE_SCN_MEM_READ
 
-// sections are in the order in which they are loaded. The kernel is the last one: older kernels are decompressed in
-// place, over whatever comes behind them (systemd-stub(7) of version 252).
+// sections returns the sections in load order. The kernel is the last one: older kernels are
+// decompressed in place, over whatever follows them (systemd-stub(7) of version 252).
 func (p Parts) sections() []section {
 	all := []section{
 		{".osrel", p.OSRelease, readableData},
@@ -67,7 +69,7 @@ func (p Parts) sections() []section {
 	return some
 }
 
-// Assemble makes the image.
+// Assemble returns the image.
 func Assemble(p Parts) ([]byte, error) {
 	h, err := parse(p.Stub)
 	if err != nil {
@@ -78,13 +80,14 @@ func Assemble(p Parts) ([]byte, error) {
 		return nil, fmt.Errorf("read the kernel as an EFI program: %w", err)
 	}
 	if kernel.file.Machine != h.file.Machine {
-		return nil, fmt.Errorf("the kernel is for machines of type %#x, systemd-stub for %#x", kernel.file.Machine,
+		return nil, fmt.Errorf("the kernel is for machine type %#x, systemd-stub for %#x", kernel.file.Machine,
 			h.file.Machine)
 	}
 	if h.optional.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].VirtualAddress != 0 {
-		return nil, errors.New("systemd-stub is signed: the signature would not hold for what is added")
+		return nil, errors.New("systemd-stub is signed: the signature would not cover the added sections")
 	}
-	// The firmware gives the kernel memory by the image's flags, not by the kernel's own.
+	// The firmware sets the permissions of the kernel's memory by the image's flags, not by the
+	// kernel's.
 	const nx = pe.IMAGE_DLLCHARACTERISTICS_NX_COMPAT
 	if kernel.optional.DllCharacteristics&nx == 0 {
 		h.optional.DllCharacteristics &^= nx
@@ -111,9 +114,9 @@ func Assemble(p Parts) ([]byte, error) {
 	return image, h.write(image)
 }
 
-// headers are those of an EFI program.
+// headers are the headers of an EFI program.
 type headers struct {
-	at       int // where the file header is, behind the signature
+	at       int // offset of the file header, after the signature
 	file     pe.FileHeader
 	optional pe.OptionalHeader64
 	sections []pe.SectionHeader32
@@ -125,12 +128,12 @@ const (
 	magicPE32Plus  = 0x20b
 )
 
-// sectionTable is the offset of the section headers.
+// sectionTable returns the offset of the section headers.
 func (h headers) sectionTable() int {
 	return h.at + binary.Size(h.file) + int(h.file.SizeOfOptionalHeader)
 }
 
-// parse reads the headers.
+// parse decodes the headers.
 func parse(program []byte) (headers, error) {
 	var h headers
 	if len(program) < signaturePlace+4 || program[0] != 'M' || program[1] != 'Z' {
@@ -146,7 +149,7 @@ func parse(program []byte) (headers, error) {
 	if err := binary.Read(r, binary.LittleEndian, &h.file); err != nil {
 		return h, fmt.Errorf("file header: %w", err)
 	}
-	// A kernel has fewer data directories than there are; those that are missing are empty.
+	// A kernel has fewer data directories than the format allows; missing ones are empty.
 	optional := make([]byte, max(int(h.file.SizeOfOptionalHeader), binary.Size(h.optional)))
 	if _, err := io.ReadFull(r, optional[:h.file.SizeOfOptionalHeader]); err != nil {
 		return h, fmt.Errorf("optional header: %w", err)
@@ -164,13 +167,13 @@ func parse(program []byte) (headers, error) {
 	for name, unit := range map[string]uint32{"sections": h.optional.SectionAlignment,
 		"data in the file": h.optional.FileAlignment} {
 		if unit == 0 || unit&(unit-1) != 0 {
-			return h, fmt.Errorf("alignment of %s is %d, no power of two", name, unit)
+			return h, fmt.Errorf("alignment of %s is %d, not a power of two", name, unit)
 		}
 	}
 	return h, nil
 }
 
-// end is the address behind the last section.
+// end returns the address after the last section.
 func (h headers) end() uint64 {
 	var end uint64
 	for _, s := range h.sections {
@@ -179,8 +182,8 @@ func (h headers) end() uint64 {
 	return end
 }
 
-// place returns the header of a section that comes behind all others, in memory and in the file, which has length bytes
-// so far.
+// place returns the header of a section that follows all others, in memory and in the file, which
+// has length bytes so far.
 func (h headers) place(s section, length int64) (pe.SectionHeader32, error) {
 	header := pe.SectionHeader32{Characteristics: s.characteristics}
 	copy(header.Name[:], s.name)
@@ -194,7 +197,7 @@ func (h headers) place(s section, length int64) (pe.SectionHeader32, error) {
 	return header, nil
 }
 
-// finish fills in the fields that follow from the sections, of which the last ones are new.
+// finish updates the fields that depend on the sections, of which the last ones are new.
 func (h *headers) finish(added int) {
 	for _, s := range h.sections[len(h.sections)-added:] {
 		if s.Characteristics&pe.IMAGE_SCN_CNT_INITIALIZED_DATA != 0 {
@@ -203,10 +206,10 @@ func (h *headers) finish(added int) {
 	}
 	h.file.NumberOfSections = uint16(len(h.sections))
 	h.optional.SizeOfImage = uint32(roundUp(h.end(), h.optional.SectionAlignment))
-	h.optional.CheckSum = 0 // looked at in drivers alone
+	h.optional.CheckSum = 0 // checked only in drivers
 }
 
-// checkRoom makes sure that the headers end before the sections' data.
+// checkRoom checks that the headers end before the sections' data.
 func (h headers) checkRoom() error {
 	room := h.optional.SizeOfHeaders
 	for _, s := range h.sections {
@@ -222,7 +225,7 @@ func (h headers) checkRoom() error {
 	return nil
 }
 
-// write puts the headers into an image with room for them.
+// write writes the headers into an image with room for them.
 func (h headers) write(image []byte) error {
 	optional, err := binary.Append(nil, binary.LittleEndian, h.optional)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// stub is systemd-stub of the machine that tests run on.
+// stub returns systemd-stub for the machine that runs the test.
 func stub(t testing.TB) []byte {
 	t.Helper()
 	return read(t, diskimagetest.File(t, "/usr/lib/systemd/boot/efi/linuxx64.efi.stub",
@@ -31,7 +31,7 @@ func read(t testing.TB, name string) []byte {
 	return data
 }
 
-// parts has the stub itself for a kernel: an EFI program for the same machine.
+// parts returns parts with the stub as kernel: an EFI program for the same machine.
 func parts(t testing.TB) Parts {
 	t.Helper()
 	s := stub(t)
@@ -41,7 +41,8 @@ func parts(t testing.TB) Parts {
 	}
 }
 
-// TestSectionsAreReadByOthers has objcopy take the sections out, and debug/pe look at the headers.
+// TestSectionsAreReadByOthers extracts the sections with objcopy, and reads the headers with
+// debug/pe.
 func TestSectionsAreReadByOthers(t *testing.T) {
 	t.Parallel()
 	p := parts(t)
@@ -101,9 +102,9 @@ func TestSectionsAreReadByOthers(t *testing.T) {
 		case i < len(before.Sections):
 			// The stub of bookworm has a section that is not aligned.
 		case s.VirtualAddress%header.SectionAlignment != 0, s.VirtualAddress < memory:
-			t.Errorf("%s is loaded at %#x, behind %#x", s.Name, s.VirtualAddress, memory)
+			t.Errorf("%s is loaded at %#x, want at least %#x", s.Name, s.VirtualAddress, memory)
 		case s.Offset%header.FileAlignment != 0, s.Size%header.FileAlignment != 0, s.Offset < file:
-			t.Errorf("%s has %#x bytes at %#x, behind %#x", s.Name, s.Size, s.Offset, file)
+			t.Errorf("%s has %#x bytes at %#x, want at least %#x", s.Name, s.Size, s.Offset, file)
 		}
 		memory, file = s.VirtualAddress+s.VirtualSize, s.Offset+s.Size
 	}
@@ -112,7 +113,7 @@ func TestSectionsAreReadByOthers(t *testing.T) {
 	}
 }
 
-func TestNoInitrdIsNoSection(t *testing.T) {
+func TestNoInitrdMeansNoSection(t *testing.T) {
 	t.Parallel()
 	p := parts(t)
 	p.Initrd = nil
@@ -129,7 +130,8 @@ func TestNoInitrdIsNoSection(t *testing.T) {
 	}
 }
 
-// TestKernelWithoutNXTakesItFromTheImage: firmware that enforces the flag would not let such a kernel run.
+// TestKernelWithoutNXTakesItFromTheImage: firmware that enforces the flag would not start such a
+// kernel.
 func TestKernelWithoutNXTakesItFromTheImage(t *testing.T) {
 	t.Parallel()
 	set := func(program []byte, on bool) []byte {
@@ -162,7 +164,7 @@ func TestKernelWithoutNXTakesItFromTheImage(t *testing.T) {
 	}
 }
 
-func TestAssembleRefusesWhatCannotBoot(t *testing.T) {
+func TestAssembleRejectsWhatCannotBoot(t *testing.T) {
 	t.Parallel()
 	change := func(program []byte, f func(*headers)) []byte {
 		h, err := parse(program)
@@ -186,7 +188,7 @@ func TestAssembleRefusesWhatCannotBoot(t *testing.T) {
 		{"gzip kernel", func(p *Parts) { p.Kernel = slices.Concat([]byte{0x1f, 0x8b}, p.Kernel) }, "MZ"},
 		{"another machine", func(p *Parts) {
 			p.Kernel = change(p.Kernel, func(h *headers) { h.file.Machine = pe.IMAGE_FILE_MACHINE_RISCV64 })
-		}, "for machines of type 0x5064"},
+		}, "for machine type 0x5064"},
 		{"signed stub", func(p *Parts) {
 			p.Stub = change(p.Stub, func(h *headers) {
 				h.optional.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].VirtualAddress = 4096
@@ -210,7 +212,7 @@ func TestAssembleRefusesWhatCannotBoot(t *testing.T) {
 	}
 }
 
-// FuzzAssemble wants no panic of any stub.
+// FuzzAssemble checks that no stub causes a panic.
 func FuzzAssemble(f *testing.F) {
 	whole := stub(f)
 	for _, n := range []int{0, 1, 64, 300, 600, len(whole)} {
