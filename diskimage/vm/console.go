@@ -20,30 +20,30 @@ import (
 type VM struct {
 	cmd        *exec.Cmd
 	input      io.WriteCloser
-	output     chan []byte // what the console prints; closed at its end
+	output     chan []byte // output of the console; closed at its end
 	ended      chan struct{}
 	waitErr    error
-	complaints bytes.Buffer    // of QEMU itself
-	plain      strings.Builder // what the console showed, but for the line that it is in
-	line       []byte          // that line, as it came
-	taken      int             // how much of the text Expect has given
+	complaints bytes.Buffer    // output of QEMU itself
+	plain      strings.Builder // output without escapes, except for the last line
+	line       []byte          // the last line, with escapes
+	taken      int             // how much of the text Expect has returned
 }
 
-// NotSeenError says that a console did not show what was expected.
+// NotSeenError reports that a console did not show the expected text.
 type NotSeenError struct {
 	Want string
 	Why  string
-	// Tail is the end of what the console showed, and Complaints what QEMU itself said.
+	// Tail is the last output of the console, and Complaints is the output of QEMU itself.
 	Tail, Complaints string
 }
 
 func (e *NotSeenError) Error() string { return fmt.Sprintf("%q was not seen: %s", e.Want, e.Why) }
 
-// longestMatch is more than anything that is waited for.
+// longestMatch is larger than any text that Expect waits for.
 const longestMatch = 4096
 
-// hopeless are the words after which waiting for a boot is of no use.
-var hopeless = regexp.MustCompile(strings.Join([]string{
+// bootFailure matches messages after which waiting for a boot is useless.
+var bootFailure = regexp.MustCompile(strings.Join([]string{
 	`grub rescue>`, `error: no such (partition|device)`, `Boot error`, `No bootable device`,
 	`Boot failed: not a bootable disk`,
 	`Missing operating system`, `Missing OS`, `Kernel panic`, `Unable to mount root`, `\(initramfs\)`, `emergency mode`,
@@ -51,13 +51,14 @@ var hopeless = regexp.MustCompile(strings.Join([]string{
 	`No DEFAULT or UI configuration directive found`, `Failed to load ldlinux\.c32`,
 }, "|"))
 
-// escapes are the sequences that colour and position text on a terminal.
+// escapes matches the sequences that colour and position text on a terminal.
 var escapes = regexp.MustCompile("\x1b\\[[0-9;?=]*[A-Za-z]|\x1b[()=<>78cEM]|\r")
 
-// Plain is a console's text without what only a terminal understands.
+// Plain returns a console's text without escape sequences.
 func Plain(text []byte) string { return string(escapes.ReplaceAll(text, nil)) }
 
-// Start starts a machine. It dies with this process, with ctx and with Stop. dir is for files that it needs.
+// Start starts a machine. It ends with this process, with ctx and with Stop. dir is for temporary
+// files.
 func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 	program, args, err := m.Command(dir, "stdio")
 	if err != nil {
@@ -76,7 +77,7 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 	}
 	started := make(chan error)
 	go func() {
-		// The kernel sends Pdeathsig when the thread ends that started the process.
+		// The kernel sends Pdeathsig when the thread that started the process ends.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := v.cmd.Start()
@@ -104,15 +105,16 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 	return v, nil
 }
 
-// kernelRuns is what a console shows once a kernel or what it starts is at work.
+// kernelRuns matches output that proves that a kernel is running.
 var kernelRuns = regexp.MustCompile(`Linux version |systemd\[1\]|login: `)
 
-// StartAccelerated starts a machine with m.Accel, and once more in software if its console falls silent for that long
-// before a kernel is at work: under KVM inside of another virtual machine, kernels may hang that boot loaders did not.
-// fellBack reports whether it did so.
+// StartAccelerated starts a machine with m.Accel, and once more with software emulation if its
+// console is silent for the given time before a kernel runs: under KVM inside another virtual
+// machine, kernels may hang although the boot loader did not. fellBack reports whether it started
+// the machine again.
 func StartAccelerated(ctx context.Context, m Machine, dir string, silence time.Duration) (v *VM, fellBack bool,
 	err error) {
-	if v, err = Start(ctx, m, dir); err != nil || v.speaks(ctx, silence) {
+	if v, err = Start(ctx, m, dir); err != nil || v.showsKernel(ctx, silence) {
 		return v, false, err
 	}
 	v.Stop()
@@ -121,13 +123,14 @@ func StartAccelerated(ctx context.Context, m Machine, dir string, silence time.D
 	return v, true, err
 }
 
-// speaks waits for a kernel. It returns false only if the console is silent for too long before that.
-func (v *VM) speaks(ctx context.Context, silence time.Duration) bool {
-	for !kernelRuns.MatchString(v.Text()) && !hopeless.MatchString(v.Text()) {
+// showsKernel waits for a kernel. It returns false only if the console is silent for too long before
+// that.
+func (v *VM) showsKernel(ctx context.Context, silence time.Duration) bool {
+	for !kernelRuns.MatchString(v.Text()) && !bootFailure.MatchString(v.Text()) {
 		select {
 		case part, ok := <-v.output:
 			if !ok {
-				return true // Expect says that it has ended
+				return true // Expect reports that it has ended
 			}
 			v.show(part)
 		case <-ctx.Done():
@@ -139,22 +142,22 @@ func (v *VM) speaks(ctx context.Context, silence time.Duration) bool {
 	return true
 }
 
-// Expect waits until the console shows want, and returns all that it showed since the last Expect, up to
-// there and plain. It gives up when ctx ends, with the machine, or at words that make waiting for a boot
-// hopeless, unless they are wanted. The error is a *NotSeenError.
+// Expect waits until the console shows want, and returns the output since the last Expect up to the
+// match, without escapes. It fails when ctx ends, when the machine ends, or at messages after which
+// waiting for a boot is useless, unless want matches them. The error is a *NotSeenError.
 func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 	for searched := 0; ; {
 		text := v.Text()
 		text = text[min(v.taken, len(text)):]
-		// What was looked at before is looked at again as far as a match could begin in it.
+		// A match could begin in text that was searched before.
 		recent := text[max(0, searched-longestMatch):]
 		if at := want.FindStringIndex(recent); at != nil {
 			end := len(text) - len(recent) + at[1]
 			v.taken += end
 			return text[:end], nil
 		}
-		if found := hopeless.FindString(recent); found != "" {
-			return text, v.notSeen(want, fmt.Sprintf("hopeless after %q", found))
+		if found := bootFailure.FindString(recent); found != "" {
+			return text, v.notSeen(want, fmt.Sprintf("bootFailure after %q", found))
 		}
 		searched = len(text)
 		select {
@@ -199,16 +202,16 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// Send types text.
+// Send types text on the console.
 func (v *VM) Send(text string) error {
 	_, err := io.WriteString(v.input, text)
 	return err
 }
 
-// Text is all that Expect has seen, plain.
+// Text returns all output that Expect has seen, without escapes.
 func (v *VM) Text() string { return v.plain.String() + Plain(v.line) }
 
-// show takes what the console printed. Nothing that only a terminal understands goes beyond the end of a line.
+// show adds output of the console. Escape sequences never continue on the next line.
 func (v *VM) show(part []byte) {
 	v.line = append(v.line, part...)
 	if end := bytes.LastIndexByte(v.line, '\n') + 1; end > 0 {
@@ -217,20 +220,20 @@ func (v *VM) show(part []byte) {
 	}
 }
 
-// Stop ends the machine, as if its power failed.
+// Stop ends the machine like a power failure.
 func (v *VM) Stop() {
 	select {
 	case <-v.ended:
 		return
 	default:
 	}
-	_ = v.cmd.Cancel() // it may just have ended
+	_ = v.cmd.Cancel() // it may already have ended
 	for range v.output {
 	}
 	<-v.ended
 }
 
-// Wait waits until the machine switches itself off.
+// Wait waits until the machine powers off.
 func (v *VM) Wait(ctx context.Context) error {
 	for {
 		select {
@@ -246,10 +249,11 @@ func (v *VM) Wait(ctx context.Context) error {
 	}
 }
 
-// prompt is a shell's, at the end of what was printed.
+// prompt matches a shell's prompt at the end of the output.
 var prompt = regexp.MustCompile(`[#$] $`)
 
-// Login logs in at a prompt that Expect has just seen. A password that is not asked for is not needed.
+// Login logs in at a prompt that Expect has just seen. If the machine asks for no password,
+// password is not used.
 func (v *VM) Login(ctx context.Context, user, password string) error {
 	if err := v.Send(user + "\n"); err != nil {
 		return err
@@ -274,12 +278,12 @@ func (v *VM) Login(ctx context.Context, user, password string) error {
 	return nil
 }
 
-// marker divides the output of a command from what the console shows else. The shell echoes a line before it runs it,
-// so the line that is typed must not look like the one that is printed.
+// marker separates the output of a command from other output. The shell echoes a line before it
+// runs it, so the typed line must not match the marker.
 const marker = "vmdebootstrap-run"
 
-// Run runs a shell command on the console, where a shell waits, and returns its output and exit status. It runs in a
-// subshell: "exit" ends the command and not the session.
+// Run runs a shell command on the console, at a shell's prompt, and returns its output and exit
+// status. The command runs in a subshell, so that "exit" does not end the session.
 func (v *VM) Run(ctx context.Context, command string) (output string, status int, err error) {
 	line := fmt.Sprintf("printf '%%s-begin\\n' %s; (%s\n); printf '%%s-end=%%d\\n' %s $?\n", marker, command, marker)
 	if err := v.Send(line); err != nil {
@@ -296,6 +300,6 @@ func (v *VM) Run(ctx context.Context, command string) (output string, status int
 	if _, err := fmt.Sscanf(text[at:], marker+"-end=%d", &status); err != nil {
 		return text, 0, err
 	}
-	// The shell shows that it waits for the second line.
+	// The shell prints its prompt for the second line.
 	return strings.TrimPrefix(text[:at], "> "), status, nil
 }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vm starts a disk image in QEMU and talks with it over its serial console: for boot tests, and for whoever
-// wants to see an image run.
+// Package vm boots a disk image in QEMU and controls it over its serial console, for boot tests and
+// for users who want to try an image:
 //
 //	machine, err := vm.Start(ctx, vm.Machine{Image: "debian.img", Firmware: vm.UEFI}, dir)
 //	defer machine.Stop()
 //	text, err := machine.Expect(ctx, regexp.MustCompile("login: "))
 //
-// Command returns QEMU's command line alone. The image is not written to if Snapshot is set. UEFI gets a
-// private copy of the firmware's variables, so that nothing of the host changes and each start is like the
-// first.
+// Command only returns QEMU's command line. The machine does not write to the image if Snapshot is
+// set. UEFI has a private copy of the firmware's variables, so that nothing on the host changes and
+// each start is like the first.
 //
-// Machines of amd64, i386 and arm64 are known, for arm64 with UEFI alone. Programs and firmware are where Debian's
-// packages have them: qemu-system-x86, qemu-system-arm, ovmf, qemu-efi-aarch64. No other emulators are supported.
+// The supported architectures are amd64, i386 and arm64; arm64 only with UEFI. Programs and
+// firmware are those of Debian's packages qemu-system-x86, qemu-system-arm, ovmf and
+// qemu-efi-aarch64. No other emulators are supported.
 package vm

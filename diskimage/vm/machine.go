@@ -15,42 +15,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Firmware is what a machine starts with.
+// Firmware is the firmware of a machine.
 type Firmware string
 
 // The kinds of firmware.
 const (
 	BIOS       Firmware = "bios"       // SeaBIOS
 	UEFI       Firmware = "uefi"       // without Secure Boot
-	SecureBoot Firmware = "secureboot" // UEFI that starts only what Microsoft's keys have signed
+	SecureBoot Firmware = "secureboot" // UEFI that starts only programs signed with Microsoft's keys
 )
 
-// Machine is what to start.
+// Machine describes a virtual machine.
 type Machine struct {
 	Image  string
-	Format string // of the image file, as QEMU calls it; default raw
+	Format string // QEMU's name of the image file's format; default raw
 	Arch   string // Debian name; default amd64
-	// Firmware is BIOS by default, UEFI for arm64.
+	// Firmware is the firmware; the default is BIOS, or UEFI for arm64.
 	Firmware Firmware
-	// Accel is QEMU's -accel. Default is software emulation, which is slow and always works.
+	// Accel is QEMU's -accel. The default is software emulation, which is slow and always works.
 	Accel string
-	// Memory in MiB; default 1024. CPUs is by default 2, in software 1.
+	// Memory is in MiB; the default is 1024. The default of CPUs is 2, or 1 with software
+	// emulation.
 	Memory, CPUs int
-	// Snapshot throws away at the end what the machine has written.
+	// Snapshot discards the machine's writes at its end.
 	Snapshot bool
-	// Graphics gives the machine a screen, in a window of QEMU. Without one SeaBIOS and boot sectors use the
+	// Graphics adds a screen, in a window of QEMU. Without one, SeaBIOS and boot sectors use the
 	// serial line.
 	Graphics bool
-	// Network lets the machine reach out, through QEMU's own NAT.
+	// Network connects the machine to the network, through QEMU's own NAT.
 	Network bool
-	// Args are further arguments for QEMU.
+	// Args are additional arguments for QEMU.
 	Args []string
 }
 
-// MissingError says that a program or a firmware is not installed.
+// MissingError reports that a program or a firmware is not installed.
 type MissingError struct {
 	What string
-	// Package is Debian's package that has it.
+	// Package is the Debian package that contains it.
 	Package string
 }
 
@@ -58,12 +59,12 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("%s is not there: install the package %s", e.What, e.Package)
 }
 
-// platform is how QEMU is called for one architecture and firmware.
+// platform is the QEMU configuration of one architecture and firmware.
 type platform struct {
 	arch      string
 	firmware  Firmware
 	program   string
-	pkg       string // of the program
+	pkg       string // package of the program
 	args      []string
 	noScreen  string // added to -machine if there is no screen
 	code      string // firmware; "" if it is part of QEMU
@@ -71,7 +72,7 @@ type platform struct {
 	fwPackage string
 }
 
-// platforms has all that are known.
+// platforms are the supported platforms.
 var platforms = []platform{
 	{"amd64", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem},
 		",graphics=off",
@@ -82,7 +83,8 @@ var platforms = []platform{
 		"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf",
 	},
 	{
-		// The variables with Microsoft's keys are protected by system management mode (OVMF README, SMM_REQUIRE).
+		// System management mode protects the variables with Microsoft's keys (OVMF README,
+		// SMM_REQUIRE).
 		"amd64", SecureBoot, "qemu-system-x86_64", "qemu-system-x86", []string{
 			"-machine", "q35,smm=on", "-cpu", nehalem, "-global", "driver=cfi.pflash01,property=secure,value=on",
 			"-global",
@@ -103,21 +105,22 @@ var platforms = []platform{
 	},
 }
 
-// Software is the Accel that needs no help of the processor.
+// Software is the Accel for software emulation.
 const Software = "tcg"
 
-// inSoftware is for the -cpu of a machine in software. QEMU 7.2 loses the flags of the processor when an interrupt
-// comes right behind cmpxchg16b, which Linux allocates memory with: on a busy host 5 of 10 boots ended in a panic (a
-// debug exception or a double fault in __kmalloc, with a part of an address for EFLAGS), and none of 14 without that
-// instruction, which Linux does not need.
+// inSoftware is appended to -cpu with software emulation. QEMU 7.2 loses the flags of the processor
+// when an interrupt occurs directly after cmpxchg16b, which Linux uses to allocate memory: on a
+// busy host 5 of 10 boots ended in a panic (a debug exception or a double fault in __kmalloc, with
+// a part of an address in EFLAGS), and none of 14 without that instruction, which Linux does not
+// need.
 const inSoftware = ",-cx16"
 
-// nehalem emulates fastest among the processors that Debian for PCs runs on.
+// nehalem is the processor that QEMU emulates fastest of those that Debian for PCs supports.
 const nehalem = "Nehalem"
 
 func (m Machine) inSoftware() bool { return strings.HasPrefix(m.Accel, Software) }
 
-// withDefaults fills the gaps.
+// withDefaults sets the defaults.
 func (m Machine) withDefaults() Machine {
 	if m.Format == "" {
 		m.Format = "raw"
@@ -138,9 +141,9 @@ func (m Machine) withDefaults() Machine {
 		m.Memory = 1024
 	}
 	if m.CPUs == 0 && m.inSoftware() {
-		// With two, one may run code that the other is patching: Linux died of that (int3 in sched_clock_cpu
-		// and elsewhere) in three of some seventy boots, with QEMU 7.2. On two busy processors one is hardly
-		// slower.
+		// With two, one may run code while the other one patches it: Linux crashed because of that
+		// (int3 in sched_clock_cpu and elsewhere) in three of some seventy boots, with QEMU 7.2. On
+		// two busy processors one is hardly slower.
 		m.CPUs = 1
 	}
 	if m.CPUs == 0 {
@@ -149,8 +152,9 @@ func (m Machine) withDefaults() Machine {
 	return m
 }
 
-// Command returns QEMU's program and its arguments; serial is where the serial line goes ("stdio"). dir gets a copy of
-// the firmware's variables. The error is a *MissingError if something is not installed.
+// Command returns QEMU's program and its arguments; serial is the destination of the serial line
+// ("stdio"). Command writes a copy of the firmware's variables to dir. The error is a *MissingError
+// if something is not installed.
 func (m Machine) Command(dir, serial string) (program string, args []string, err error) {
 	m = m.withDefaults()
 	p, err := m.platform()
@@ -202,11 +206,11 @@ func (m Machine) platform() (platform, error) {
 		}
 		known = append(known, p.arch+"/"+string(p.firmware))
 	}
-	return platform{}, fmt.Errorf("no machine of %s with firmware %s (there are %s)", m.Arch, m.Firmware,
+	return platform{}, fmt.Errorf("no machine for %s with firmware %s; want one of %s", m.Arch, m.Firmware,
 		strings.Join(known, ", "))
 }
 
-// copyVariables makes the firmware's memory, which it writes to.
+// copyVariables copies the firmware's variables, which the machine changes.
 func (p platform) copyVariables(dir string) (string, error) {
 	for _, name := range []string{p.code, p.variables} {
 		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
@@ -221,11 +225,11 @@ func (p platform) copyVariables(dir string) (string, error) {
 	return name, os.WriteFile(name, data, 0o600)
 }
 
-// escape doubles commas, which divide the parts of an option (qemu(1)).
+// escape doubles commas, which separate the parts of an option (qemu(1)).
 func escape(name string) string { return strings.ReplaceAll(name, ",", ",,") }
 
-// HostAccel returns the -accel for this machine's own architecture, hostArch in Debian's words: KVM if
-// /dev/kvm works for this user, else Software.
+// HostAccel returns the -accel for machines of the Debian architecture arch on a host of hostArch:
+// KVM if the host runs arch natively and /dev/kvm works for this user, otherwise Software.
 func HostAccel(hostArch, arch string) string {
 	if hostArch != arch && (hostArch != "amd64" || arch != "i386") {
 		return Software

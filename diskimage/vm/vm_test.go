@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// scripted is a machine whose console shows texts; each line that is sent goes to answer, which gives what it shows
-// then.
+// scripted returns a machine whose console shows texts; answer is called with each line that is
+// sent and returns the output that follows.
 func scripted(t *testing.T, answer func(line string) string, texts ...string) *VM {
 	t.Helper()
 	v := &VM{output: make(chan []byte, 100), ended: make(chan struct{})}
@@ -40,7 +40,7 @@ func (f typist) Close() error                { return nil }
 
 var _ io.WriteCloser = typist(nil)
 
-func TestExpectFindsTextThatComesInPiecesAndGoesOnBehindIt(t *testing.T) {
+func TestExpectFindsTextInPiecesAndContinuesAfterIt(t *testing.T) {
 	t.Parallel()
 	v := scripted(t, nil, "Linux ver", "sion\x1b[0", ";32m 6\x1b[0m\r\ndebian log", "in: and more login: ")
 	login := regexp.MustCompile("login: ")
@@ -67,7 +67,7 @@ func TestExpectGivesUpAtOnce(t *testing.T) {
 	}
 	v = scripted(t, nil, "Kernel panic")
 	if _, err := v.Expect(t.Context(), regexp.MustCompile("panic")); err != nil {
-		t.Errorf("a panic that is wanted: %v", err)
+		t.Errorf("a panic that want matches: %v", err)
 	}
 	v = scripted(t, nil, "nothing")
 	close(v.output)
@@ -90,7 +90,7 @@ func TestLoginAndRunTalkWithAShell(t *testing.T) {
 			return "\nLogin incorrect\ndebian login: "
 		case "open\n":
 			return line + "open@debian:~$ "
-		default: // the echo, then what the shell makes of it
+		default: // the echo, then the output of the command
 			return line + "vmdebootstrap-run-begin\nhello\r\nvmdebootstrap-run-end=3\n# "
 		}
 	}
@@ -111,7 +111,8 @@ func TestLoginAndRunTalkWithAShell(t *testing.T) {
 	}
 }
 
-// Issue 15, 15: a command that ended with "exit 7" ended the login shell, and was waited for until the timeout.
+// Issue 15, 15: a command that ended with "exit 7" ended the login shell, so that Run waited until
+// the timeout.
 func TestRunEndsWhenTheCommandExits(t *testing.T) {
 	t.Parallel()
 	shell := func(line string) string {
@@ -129,7 +130,7 @@ func TestRunEndsWhenTheCommandExits(t *testing.T) {
 	}
 }
 
-func TestMachinesThatDoNotExistAreNamed(t *testing.T) {
+func TestCommandReportsUnknownMachines(t *testing.T) {
 	t.Parallel()
 	_, _, err := Machine{Arch: "arm64", Firmware: BIOS}.Command(t.TempDir(), "stdio")
 	if err == nil || !strings.Contains(err.Error(), "arm64") || !strings.Contains(err.Error(), "arm64/uefi") {
@@ -137,7 +138,7 @@ func TestMachinesThatDoNotExistAreNamed(t *testing.T) {
 	}
 }
 
-func TestCommandDoublesCommasAndLeavesTheImageAlone(t *testing.T) {
+func TestCommandDoublesCommasAndProtectsTheImage(t *testing.T) {
 	t.Parallel()
 	_, args, err := Machine{Image: "a,b.img", Snapshot: true}.Command(t.TempDir(), "stdio")
 	var missing *MissingError
@@ -150,7 +151,7 @@ func TestCommandDoublesCommasAndLeavesTheImageAlone(t *testing.T) {
 	}
 }
 
-func TestSoftwareLacksTheInstructionThatItGetsWrong(t *testing.T) {
+func TestSoftwareLacksTheBrokenInstruction(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), nil, 0o755); err != nil {
 		t.Fatal(err)
@@ -165,8 +166,8 @@ func TestSoftwareLacksTheInstructionThatItGetsWrong(t *testing.T) {
 	}
 }
 
-func TestKernelsThatHangUnderKVMGetSoftware(t *testing.T) {
-	// Not QEMU: its boot loader speaks in any case, its kernel under software only.
+func TestStartAcceleratedFallsBackToSoftware(t *testing.T) {
+	// Not QEMU: its boot loader always prints, its kernel only with software emulation.
 	dir := t.TempDir()
 	program := "#!/bin/sh\necho GRUB\ncase \"$*\" in *'-accel tcg'*) echo 'Linux version 6' ;; esac\nexec sleep 1000\n"
 	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), []byte(program), 0o755); err != nil {
@@ -186,15 +187,15 @@ func TestKernelsThatHangUnderKVMGetSoftware(t *testing.T) {
 	}
 }
 
-func TestWhatSpeaksIsNotStartedAgain(t *testing.T) {
+func TestShowsKernelRecognisesOutputOfAKernel(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"Linux version 6.12", "debian login: ", "Kernel panic"} {
 		v := scripted(t, nil, "GRUB\r\n", text)
-		if !v.speaks(t.Context(), time.Hour) {
-			t.Errorf("%q is taken for silence", text)
+		if !v.showsKernel(t.Context(), time.Hour) {
+			t.Errorf("%q: got false", text)
 		}
 		if v.Text() != "GRUB\n"+text {
-			t.Errorf("what was seen is lost: %q", v.Text())
+			t.Errorf("the output is lost: got %q", v.Text())
 		}
 	}
 }
@@ -207,6 +208,6 @@ func TestSoftwareHasOneProcessor(t *testing.T) {
 		}
 	}
 	if got := (Machine{CPUs: 4}).withDefaults().CPUs; got != 4 {
-		t.Errorf("got %d processors instead of the 4 that were asked for", got)
+		t.Errorf("got %d processors, want 4", got)
 	}
 }
