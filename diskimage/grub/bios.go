@@ -13,20 +13,21 @@ import (
 
 const sectorSize = 512
 
-// Places in boot.img, the first sector of the disk. GRUB include/grub/i386/pc/boot.h.
+// Offsets in boot.img, the first sector of the disk. GRUB include/grub/i386/pc/boot.h.
 const (
-	bpbStart       = 0x003 // GRUB_BOOT_MACHINE_BPB_START: kept from the disk, a FAT's parameters may be there
+	bpbStart       = 0x003 // GRUB_BOOT_MACHINE_BPB_START: kept, may be the parameters of a FAT
 	bpbEnd         = 0x05a // GRUB_BOOT_MACHINE_BPB_END
 	kernelAddress  = 0x05a // GRUB_BOOT_MACHINE_KERNEL_ADDRESS: u16, where the first sector of core.img is loaded
 	kernelSector   = 0x05c // GRUB_BOOT_MACHINE_KERNEL_SECTOR: u64, LBA of the first sector of core.img
-	bootDrive      = 0x064 // GRUB_BOOT_MACHINE_BOOT_DRIVE: u8, 0xff stands for the drive the BIOS booted
+	bootDrive      = 0x064 // GRUB_BOOT_MACHINE_BOOT_DRIVE: u8, 0xff means the drive that the BIOS booted
 	bootDriveCheck = 0x066 // GRUB_BOOT_MACHINE_DRIVE_CHECK: u16, a jump over the check for a wrong drive number
-	tableStart     = 0x1b8 // disk signature and partition table up to the end mark: kept from the disk
+	tableStart     = 0x1b8 // disk signature and partition table up to the end mark: kept
 	tableEnd       = 0x1fe
 )
 
-// Places in core.img. Its first sector is diskboot.img, whose block list grows down from the sector's end; then comes
-// the decompressor with its own header. GRUB include/grub/offsets.h, include/grub/i386/pc/boot.h.
+// Offsets in core.img. Its first sector is diskboot.img, whose block list grows down from the
+// sector's end; the decompressor follows, with its own header. GRUB include/grub/offsets.h,
+// include/grub/i386/pc/boot.h.
 const (
 	blockListEntry = 12                          // start u64, length in sectors u16, segment u16
 	blockList      = sectorSize - blockListEntry // 0x1f4, GRUB_BOOT_MACHINE_LIST_SIZE from the end
@@ -34,33 +35,35 @@ const (
 	firstAddress   = 0x8000                      // GRUB_BOOT_MACHINE_KERNEL_ADDR
 	firstSegment   = 0x0820                      // GRUB_BOOT_MACHINE_KERNEL_SEG + one sector
 	redundancy     = sectorSize + 0x10           // GRUB_DECOMPRESSOR_I386_PC_REED_SOLOMON_REDUNDANCY: u32
-	// maxSectors is what fits between 0x9000, where core.img is loaded, and 0x78000, the end of the low memory that
-	// GRUB uses (GRUB_MEMORY_MACHINE_UPPER less its own area; grub-core/boot/i386/pc/diskboot.S).
+	// maxSectors is the room between 0x9000, where core.img is loaded, and 0x78000, the end of the
+	// low memory that GRUB uses (GRUB_MEMORY_MACHINE_UPPER less its own area;
+	// grub-core/boot/i386/pc/diskboot.S).
 	maxSectors = (0x78000 - 0x9000) / sectorSize
 )
 
-// driveCheckOn is the jump as boot.img comes.
+// driveCheckOn is the jump in an unchanged boot.img.
 var driveCheckOn = []byte{0xeb, 0x05}
 
-// driveCheckOff is two NOP instructions in place of the drive check: some BIOSes pass a wrong number for a hard disk
-// (util/setup.c does the same unless the disk is a floppy).
+// driveCheckOff is two NOP instructions, which disable the drive check: some BIOSes pass a wrong
+// number for a hard disk (util/setup.c does the same unless the disk is a floppy).
 var driveCheckOff = []byte{0x90, 0x90}
 
-// Embedding says where core.img goes.
+// Embedding is the location of core.img.
 type Embedding struct {
-	// CoreLBA is the first sector of core.img: 1 in the gap behind an msdos table, on a GPT disk the start of the BIOS
-	// boot partition.
+	// CoreLBA is the first sector of core.img: 1 in the gap after an msdos table, or the start of
+	// the BIOS boot partition on a GPT disk.
 	CoreLBA uint64
-	// Sectors is the room there: up to the first partition, or the length of the BIOS boot partition.
+	// Sectors is the room at CoreLBA: up to the first partition, or the length of the BIOS boot
+	// partition.
 	Sectors uint64
 }
 
-// EmbedBIOS returns the boot code for sector 0 and the blocks of core.img, ready to be written. bootImage is
-// boot.img of grub-pc-bin; coreImage is what grub-mkimage -O i386-pc made. The result equals that of
+// EmbedBIOS returns the boot code for sector 0 and the blocks of core.img. bootImage is boot.img of
+// grub-pc-bin; coreImage is the output of grub-mkimage -O i386-pc. The result equals that of
 // grub-bios-setup --no-rs-codes.
 //
-// The bytes of sector 0 that belong to the disk are not among the patches: a FAT's parameters, the disk signature and
-// the partition table.
+// The patches do not contain the bytes of sector 0 that belong to the disk: a FAT's parameters, the
+// disk signature and the partition table.
 func EmbedBIOS(bootImage, coreImage []byte, at Embedding) ([]diskimage.Patch, error) {
 	if err := checkBoot(bootImage); err != nil {
 		return nil, err
@@ -73,10 +76,10 @@ func EmbedBIOS(bootImage, coreImage []byte, at Embedding) ([]diskimage.Patch, er
 	}
 	sectors := (uint64(len(coreImage)) + sectorSize - 1) / sectorSize
 	if sectors > maxSectors {
-		return nil, fmt.Errorf("core.img has %d sectors; GRUB can load %d", sectors, maxSectors)
+		return nil, fmt.Errorf("core.img has %d sectors; GRUB can load at most %d", sectors, maxSectors)
 	}
 	if sectors > at.Sectors {
-		return nil, fmt.Errorf("core.img needs %d sectors at sector %d; there is room for %d", sectors, at.CoreLBA,
+		return nil, fmt.Errorf("core.img needs %d sectors at sector %d; %d are available", sectors, at.CoreLBA,
 			at.Sectors)
 	}
 	core := make([]byte, sectors*sectorSize)
@@ -98,41 +101,41 @@ func EmbedBIOS(bootImage, coreImage []byte, at Embedding) ([]diskimage.Patch, er
 	}, nil
 }
 
-// putEntry writes one entry of the block list.
+// putEntry writes an entry of the block list.
 func putEntry(b []byte, start uint64, sectors, segment uint16) {
 	binary.LittleEndian.PutUint64(b, start)
 	binary.LittleEndian.PutUint16(b[8:], sectors)
 	binary.LittleEndian.PutUint16(b[10:], segment)
 }
 
-// checkBoot makes sure that boot.img is GRUB's for hard disks, as its package has it.
+// checkBoot checks that boot.img is an unchanged one of GRUB for hard disks.
 func checkBoot(boot []byte) error {
 	if len(boot) != sectorSize || boot[sectorSize-2] != 0x55 || boot[sectorSize-1] != 0xaa {
 		return fmt.Errorf("boot.img of %d bytes is not a boot sector", len(boot))
 	}
 	if got := binary.LittleEndian.Uint16(boot[kernelAddress:]); got != firstAddress {
-		return fmt.Errorf("boot.img loads core.img to %#x, want %#x: not one of GRUB 2", got, firstAddress)
+		return fmt.Errorf("boot.img loads core.img to %#x, want %#x: it is not from GRUB 2", got, firstAddress)
 	}
 	if got := boot[bootDriveCheck : bootDriveCheck+len(driveCheckOn)]; !bytes.Equal(got, driveCheckOn) {
-		return fmt.Errorf("boot.img has % x where its drive check should be", got)
+		return fmt.Errorf("boot.img has % x instead of its drive check", got)
 	}
 	return nil
 }
 
-// checkCore makes sure that core.img is as grub-mkimage leaves it, with a list of one entry.
+// checkCore checks that core.img is unchanged since grub-mkimage, with a list of one entry.
 func checkCore(core []byte) error {
 	entry := core[blockList:sectorSize]
 	if got := binary.LittleEndian.Uint16(entry[10:]); got != firstSegment {
-		return fmt.Errorf("core.img is loaded to segment %#x, want %#x: not one for i386-pc", got, firstSegment)
+		return fmt.Errorf("core.img is loaded to segment %#x, want %#x: it is not for i386-pc", got, firstSegment)
 	}
 	if got, want := int(binary.LittleEndian.Uint16(entry[8:])), len(core)/sectorSize-1; got != want {
-		return fmt.Errorf("core.img says that %d sectors follow its first one, and %d do", got, want)
+		return fmt.Errorf("core.img has %d sectors after its first one according to its block list, but %d in fact", got, want)
 	}
 	if list := core[blockListEnd:blockList]; !bytes.Equal(list, make([]byte, blockListEntry)) {
-		return errors.New("core.img is in several parts already; it must be as grub-mkimage made it")
+		return errors.New("core.img already has several parts; want unchanged output of grub-mkimage")
 	}
 	if n := binary.LittleEndian.Uint32(core[redundancy:]); n != 0 {
-		return fmt.Errorf("core.img holds %d bytes of Reed-Solomon codes; it must be as grub-mkimage made it", n)
+		return fmt.Errorf("core.img has %d bytes of Reed-Solomon codes; want unchanged output of grub-mkimage", n)
 	}
 	return nil
 }

@@ -20,15 +20,16 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// modules is where Debian's packages keep a platform's modules.
+// modules returns the directory of a platform's modules in Debian's packages.
 func modules(platform string) string { return "/usr/lib/grub/" + platform }
 
-// kind is a disk to make.
+// kind describes a disk to make.
 type kind struct {
 	table diskimage.TableKind
-	// separateBoot has the configuration in a boot partition, at /grub.
+	// separateBoot places the configuration in a boot partition, at /grub.
 	separateBoot bool
-	// platforms are what our own programs are for; signed has those that Debian signed for x86_64-efi.
+	// platforms are the platforms with a program of our own; signed adds those that Debian signed
+	// for x86_64-efi.
 	platforms []string
 	signed    bool
 }
@@ -36,7 +37,7 @@ type kind struct {
 // has reports whether our own program for a platform is on the disk.
 func (k kind) has(platform string) bool { return slices.Contains(k.platforms, platform) }
 
-// disk is an image with GRUB that prints a line, and the inputs it was made from.
+// disk is an image with GRUB, which prints a line, and its inputs.
 type disk struct {
 	name       string
 	layout     diskimage.Layout
@@ -50,8 +51,8 @@ const (
 	efi32  = "i386-efi"
 )
 
-// makeDisk writes an image that holds GRUB and its configuration alone. With install false GRUB for BIOS is not put
-// there.
+// makeDisk writes an image that contains only GRUB and its configuration. If install is false, it
+// leaves out GRUB for BIOS.
 func makeDisk(t *testing.T, k kind, install bool) disk {
 	t.Helper()
 	now := time.Unix(1_700_000_000, 0)
@@ -138,7 +139,7 @@ func read(t *testing.T, name string) []byte {
 	return data
 }
 
-// makeCore makes core.img, or an EFI program, for which it runs grub-mkimage as the builder does.
+// makeCore returns core.img, or an EFI program from grub-mkimage, as the builder makes them.
 func makeCore(t *testing.T, platform, prefix string, place grub.Place) []byte {
 	t.Helper()
 	if platform == pc {
@@ -162,7 +163,7 @@ func makeCore(t *testing.T, platform, prefix string, place grub.Place) []byte {
 	return read(t, output)
 }
 
-// espEntries are what the EFI system partition holds.
+// espEntries returns the content of the EFI system partition.
 func espEntries(t *testing.T, k kind, prefix string, place grub.Place, now time.Time) []diskimage.Entry {
 	t.Helper()
 	var entries []diskimage.Entry
@@ -190,7 +191,8 @@ func espEntries(t *testing.T, k kind, prefix string, place grub.Place, now time.
 	return entries
 }
 
-// bootEntries are /boot/grub: the modules that a grub.cfg needs, and one that prints the marker.
+// bootEntries returns /boot/grub: the modules that a grub.cfg needs, and one that prints the
+// marker.
 func bootEntries(t *testing.T, k kind, dir string, now time.Time) []diskimage.Entry {
 	t.Helper()
 	entries := []diskimage.Entry{
@@ -210,11 +212,11 @@ func bootEntries(t *testing.T, k kind, dir string, now time.Time) []diskimage.En
 	return entries
 }
 
-// TestBootCodeReachesTheConfiguration boots each kind of disk by each firmware that it is for.
+// TestBootCodeReachesTheConfiguration boots each kind of disk with each firmware that it supports.
 func TestBootCodeReachesTheConfiguration(t *testing.T) {
 	t.Parallel()
 	const bios, uefi, secure = diskimagetest.BIOS, diskimagetest.UEFI, diskimagetest.SecureBoot
-	const uefi32 diskimagetest.Firmware = "uefi32" // of a machine for i386
+	const uefi32 diskimagetest.Firmware = "uefi32" // for i386
 	for _, tt := range []struct {
 		name  string
 		kind  kind
@@ -254,8 +256,9 @@ func TestBootCodeReachesTheConfiguration(t *testing.T) {
 	}
 }
 
-// TestSecureBootRefusesWhatNobodySigned shows that the firmware of these tests does check.
-func TestSecureBootRefusesWhatNobodySigned(t *testing.T) {
+// TestSecureBootRejectsUnsignedPrograms proves that the firmware of these tests verifies
+// signatures.
+func TestSecureBootRejectsUnsignedPrograms(t *testing.T) {
 	t.Parallel()
 	d := makeDisk(t, kind{table: diskimage.GPT, platforms: []string{efi}}, true)
 	diskimagetest.Boot(t, d.name, diskimagetest.BootOptions{
@@ -263,8 +266,9 @@ func TestSecureBootRefusesWhatNobodySigned(t *testing.T) {
 	})
 }
 
-// TestEmbeddingEqualsGrubBIOSSetup has GRUB's own installer write to the same disk. It looks for the disk in
-// /proc/self/mountinfo, so it runs in namespaces where that file names the image as the device of /.
+// TestEmbeddingEqualsGrubBIOSSetup runs GRUB's own installer on the same disk. That looks for the
+// disk in /proc/self/mountinfo, so it runs in namespaces in which that file lists the image as the
+// device of /.
 func TestEmbeddingEqualsGrubBIOSSetup(t *testing.T) {
 	t.Parallel()
 	setup := diskimagetest.File(t, "/usr/sbin/grub-bios-setup", modules(pc)+"/grub-bios-setup")
@@ -294,7 +298,7 @@ func TestEmbeddingEqualsGrubBIOSSetup(t *testing.T) {
 	}
 }
 
-// compare wants two images to be equal.
+// compare fails the test if two images differ.
 func compare(t *testing.T, ours, theirs string, size int64) {
 	t.Helper()
 	a, b := read(t, ours), read(t, theirs)

@@ -9,39 +9,41 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// EnvironmentSize is the fixed length of a GRUB environment block (GRUB include/grub/lib/envblk.h gives the signature,
-// util/grub-editenv.c the length).
+// EnvironmentSize is the fixed length of a GRUB environment block (GRUB include/grub/lib/envblk.h
+// has the signature, util/grub-editenv.c the length).
 const EnvironmentSize = 1024
 
 const environmentSignature = "# GRUB Environment Block\n"
 
-// Environment is an empty environment block, /boot/grub/grubenv.
+// Environment returns an empty environment block, /boot/grub/grubenv.
 func Environment() []byte {
 	return append([]byte(environmentSignature), bytes.Repeat([]byte("#"), EnvironmentSize-len(environmentSignature))...)
 }
 
-// Place is a file system as GRUB looks for it: by UUID, and the directory of its modules and grub.cfg there.
+// Place is a file system and a directory in it that GRUB looks for: that of its modules and
+// grub.cfg.
 type Place struct {
-	// UUID is what blkid(8) says: for a FAT eight digits with a dash.
+	// UUID is the UUID according to blkid(8): for a FAT, eight digits with a dash.
 	UUID string
-	// Dir is "/boot/grub", or "/grub" where /boot is a partition of its own.
+	// Dir is "/boot/grub", or "/grub" if /boot is a partition of its own.
 	Dir string
 }
 
-// LoadConfig is the script built into core.img or an EFI program: it finds the file system with /boot by its UUID. GRUB
-// runs it before its normal parser is loaded, so it holds plain commands only.
+// LoadConfig returns the script that is built into core.img or an EFI program: it finds the file
+// system with /boot by its UUID. GRUB runs it before its normal parser is loaded, so it contains
+// only plain commands.
 func LoadConfig(at Place) []byte {
 	return fmt.Appendf(nil, "search.fs_uuid %s root\nset prefix=($root)'%s'\n", at.UUID, at.Dir)
 }
 
-// Prefix is the place of GRUB's modules as core.img records it: a partition of the disk that was booted, whatever its
-// number is.
+// Prefix returns the location of GRUB's modules in the form of core.img: a partition of the disk
+// that was booted, whatever the disk's number is.
 func Prefix(table diskimage.TableKind, partition int, dir string) string {
 	return fmt.Sprintf("(,%s%d)%s", table, partition, dir)
 }
 
-// CoreModules are the modules that core.img or an EFI program must have to reach the ones in its file system, for
-// grub-mkimage. Under UEFI the driver of the firmware's disks is built in.
+// CoreModules returns the modules that core.img or an EFI program needs to read the others from its
+// file system, for grub-mkimage. Under UEFI the driver of the firmware's disks is built in.
 func CoreModules(platform, filesystem string) []string {
 	modules := []string{"part_msdos", "part_gpt", filesystemModule(filesystem), "search_fs_uuid"}
 	if platform == BIOSPlatform {
@@ -50,7 +52,7 @@ func CoreModules(platform, filesystem string) []string {
 	return modules
 }
 
-// filesystemModule is GRUB's name of the driver: ext2 reads all three.
+// filesystemModule returns GRUB's name of the driver; ext2 supports ext2, ext3 and ext4.
 func filesystemModule(filesystem string) string {
 	switch filesystem {
 	case "ext3", "ext4":
@@ -62,8 +64,9 @@ func filesystemModule(filesystem string) string {
 	}
 }
 
-// EFIConfig is /EFI/debian/grub.cfg of the EFI system partition: it leads the signed GRUB, which has that place built
-// in, to the grub.cfg of the root file system. grub-install writes the same three lines.
+// EFIConfig returns /EFI/debian/grub.cfg of the EFI system partition: it leads the signed GRUB, in
+// which that path is built in, to the grub.cfg of the root file system. grub-install writes the
+// same three lines.
 func EFIConfig(at Place) []byte {
 	return fmt.Appendf(nil, "search.fs_uuid %s root \nset prefix=($root)'%s'\nconfigfile $prefix/grub.cfg\n", at.UUID,
 		at.Dir)

@@ -14,19 +14,19 @@ import (
 	"github.com/ulikunitz/xz/lzma"
 )
 
-// Core says what core.img of GRUB for BIOS is made of.
+// Core describes a core.img of GRUB for BIOS.
 type Core struct {
-	// File reads a file of the platform's directory: "kernel.img", "ext2.mod".
+	// File returns a file of the platform's directory: "kernel.img", "ext2.mod".
 	File func(name string) ([]byte, error)
-	// Modules are those that are built in; what they need is added.
+	// Modules are built in, together with their dependencies.
 	Modules []string
 	// Config is the script that runs first, see LoadConfig.
 	Config []byte
-	// Prefix is the place of the other modules, see Prefix.
+	// Prefix is the location of the other modules, see the function Prefix.
 	Prefix string
 }
 
-// Kinds of what follows the kernel, GRUB include/grub/kernel.h (OBJ_TYPE_*).
+// Types of the objects after the kernel, GRUB include/grub/kernel.h (OBJ_TYPE_*).
 const (
 	objectELF    = 0
 	objectConfig = 2
@@ -42,17 +42,19 @@ const (
 	kernelStart = 0x9000 // GRUB_KERNEL_I386_PC_LINK_ADDR
 )
 
-// Places in lzma_decompress.img, GRUB include/grub/offsets.h.
+// Offsets in lzma_decompress.img, GRUB include/grub/offsets.h.
 const (
 	compressedSize   = 0x08 // GRUB_DECOMPRESSOR_I386_PC_COMPRESSED_SIZE: u32
 	uncompressedSize = 0x0c // GRUB_DECOMPRESSOR_I386_PC_UNCOMPRESSED_SIZE: u32
 )
 
-// lzmaHeader is the length of what begins a .lzma file, and what GRUB's decompressor does not want.
+// lzmaHeader is the length of the header of a .lzma file, which GRUB's decompressor does not
+// expect.
 const lzmaHeader = 13
 
-// Image makes core.img, as grub-mkimage -O i386-pc does: the kernel, its modules and the script, compressed, behind the
-// decompressor and the sector that loads all of it. What is compressed is the same to the byte; the compression is not.
+// Image returns core.img, as grub-mkimage -O i386-pc makes it: the kernel, its modules and the
+// script, compressed, after the decompressor and the sector that loads everything. The uncompressed
+// data is equal to that of grub-mkimage; the compressed data is not.
 func (c Core) Image() ([]byte, error) {
 	plain, err := c.plain()
 	if err != nil {
@@ -71,7 +73,7 @@ func (c Core) Image() ([]byte, error) {
 		return nil, err
 	}
 	if len(start) != sectorSize || len(decompressor) < uncompressedSize+4 {
-		return nil, fmt.Errorf("diskboot.img has %d bytes and lzma_decompress.img %d: not those of GRUB 2", len(start),
+		return nil, fmt.Errorf("diskboot.img has %d bytes and lzma_decompress.img %d: they are not from GRUB 2", len(start),
 			len(decompressor))
 	}
 	start, decompressor = bytes.Clone(start), bytes.Clone(decompressor)
@@ -79,13 +81,13 @@ func (c Core) Image() ([]byte, error) {
 	binary.LittleEndian.PutUint32(decompressor[uncompressedSize:], uint32(len(plain)))
 	sectors := (len(decompressor) + len(packed) + sectorSize - 1) / sectorSize
 	if sectors > maxSectors {
-		return nil, fmt.Errorf("core.img has %d sectors; GRUB can load %d", sectors, maxSectors)
+		return nil, fmt.Errorf("core.img has %d sectors; GRUB can load at most %d", sectors, maxSectors)
 	}
 	binary.LittleEndian.PutUint16(start[blockList+8:], uint16(sectors))
 	return bytes.Join([][]byte{start, decompressor, packed}, nil), nil
 }
 
-// plain is the kernel with all that follows it.
+// plain returns the kernel with all objects after it.
 func (c Core) plain() ([]byte, error) {
 	kernel, err := c.kernel()
 	if err != nil {
@@ -109,7 +111,7 @@ func (c Core) plain() ([]byte, error) {
 		}
 		add(objectELF, module)
 	}
-	// Both are texts that a zero byte ends.
+	// Both are strings with a zero byte at the end.
 	add(objectConfig, append(bytes.Clone(c.Config), 0))
 	add(objectPrefix, append([]byte(c.Prefix), 0))
 	head := binary.LittleEndian.AppendUint32(nil, modulesMagic)
@@ -118,7 +120,8 @@ func (c Core) plain() ([]byte, error) {
 	return bytes.Join([][]byte{kernel, head, objects}, nil), nil
 }
 
-// kernel is kernel.img as it will be in memory, up to the variables that begin as zeros.
+// kernel returns kernel.img as it will be in memory, without the variables that are initialised to
+// zero.
 func (c Core) kernel() ([]byte, error) {
 	data, err := c.File("kernel.img")
 	if err != nil {
@@ -129,7 +132,7 @@ func (c Core) kernel() ([]byte, error) {
 		return nil, fmt.Errorf("kernel.img: %w", err)
 	}
 	if file.Machine != elf.EM_386 || file.Type != elf.ET_EXEC || file.Entry != kernelStart {
-		return nil, fmt.Errorf("kernel.img is a program for %s that starts at %#x: not GRUB's for i386-pc",
+		return nil, fmt.Errorf("kernel.img is a program for %s that starts at %#x: it is not GRUB's for i386-pc",
 			file.Machine,
 			file.Entry)
 	}
@@ -154,7 +157,7 @@ func (c Core) kernel() ([]byte, error) {
 	return memory, nil
 }
 
-// closure lists the modules with all that they need, each behind what it needs.
+// closure returns the modules with all their dependencies, each after its own dependencies.
 func (c Core) closure() ([]string, error) {
 	text, err := c.File("moddep.lst")
 	if err != nil {
@@ -185,8 +188,8 @@ func (c Core) closure() ([]string, error) {
 	return names, nil
 }
 
-// compress packs data as GRUB's decompressor wants it: LZMA with its usual parameters, which it has built in, and a
-// window of 64 KiB, without a header and without a mark at the end.
+// compress compresses data for GRUB's decompressor: LZMA with the default parameters, which are
+// built into it, and a dictionary of 64 KiB, without a header and without an end mark.
 func compress(data []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w, err := lzma.WriterConfig{DictCap: 64 << 10, SizeInHeader: true, Size: int64(len(data))}.NewWriter(&out)

@@ -17,15 +17,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// coreParts takes apart what Image and grub-mkimage make: the sector that loads, the decompressor, and what it
-// decompresses.
+// coreParts splits the output of Image and grub-mkimage: the sector that loads the rest, the
+// decompressor, and the decompressed data.
 func coreParts(t *testing.T, core []byte, decompressorSize int) (start, decompressor, plain []byte) {
 	t.Helper()
 	start, decompressor = core[:sectorSize], bytes.Clone(core[sectorSize:][:decompressorSize])
 	packed := core[sectorSize+decompressorSize:]
 	size := binary.LittleEndian.Uint32(decompressor[uncompressedSize:])
 	if got := binary.LittleEndian.Uint32(decompressor[compressedSize:]); int(got) != len(packed) {
-		t.Errorf("the decompressor takes %d bytes, and there are %d", got, len(packed))
+		t.Errorf("the decompressor reads %d bytes, want %d", got, len(packed))
 	}
 	header := []byte{0x5d, 0, 0, 1, 0} // 64 KiB
 	header = binary.LittleEndian.AppendUint64(header, uint64(size))
@@ -40,8 +40,8 @@ func coreParts(t *testing.T, core []byte, decompressorSize int) (start, decompre
 	return start, decompressor, plain
 }
 
-// TestCoreHoldsWhatGrubMkimagePutsIn compares with GRUB's own program on the modules of this machine.
-func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
+// TestCoreHoldsWhatGrubMkimagePutsIn compares with GRUB's own program on the modules of this host.
+func TestCoreHasTheContentOfGrubMkimage(t *testing.T) {
 	t.Parallel()
 	const dir = "/usr/lib/grub/" + BIOSPlatform
 	place := Place{UUID: "0b5a7f1e-1f0c-4c53-9d0a-5d1b8e0f3c12", Dir: "/boot/grub"}
@@ -77,7 +77,7 @@ func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
 		start, code, plain := coreParts(t, ours, len(decompressor))
 		theirStart, theirCode, theirPlain := coreParts(t, theirs, len(decompressor))
 		if !bytes.Equal(plain, theirPlain) {
-			t.Errorf("%s: %d bytes to decompress are other than the %d of grub-mkimage", filesystem, len(plain),
+			t.Errorf("%s: the %d uncompressed bytes differ from the %d of grub-mkimage", filesystem, len(plain),
 				len(theirPlain))
 		}
 		if !bytes.Equal(code, theirCode) || !bytes.Equal(start[:blockList], theirStart[:blockList]) ||
@@ -85,7 +85,7 @@ func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
 			t.Errorf("%s: the code differs", filesystem)
 		}
 		if len(ours) > len(theirs)*11/10 {
-			t.Errorf("%s: %d bytes, those of grub-mkimage are %d", filesystem, len(ours), len(theirs))
+			t.Errorf("%s: %d bytes, grub-mkimage has %d", filesystem, len(ours), len(theirs))
 		}
 		boot, err := c.File("boot.img")
 		if err != nil {
@@ -97,7 +97,7 @@ func TestCoreHoldsWhatGrubMkimagePutsIn(t *testing.T) {
 	}
 }
 
-func TestCoreNamesWhatIsMissing(t *testing.T) {
+func TestImageNamesMissingFiles(t *testing.T) {
 	t.Parallel()
 	c := Core{File: func(name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
@@ -107,6 +107,6 @@ func TestCoreNamesWhatIsMissing(t *testing.T) {
 	}
 	c.File = func(string) ([]byte, error) { return []byte("no kernel"), nil }
 	if _, err := c.Image(); err == nil {
-		t.Error("a text was taken for a kernel")
+		t.Error("a text was accepted as a kernel")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// goodCore is the least that looks like a core.img.
+// goodCore returns the minimum that is accepted as a core.img.
 func goodCore(sectors int) []byte {
 	core := make([]byte, sectors*512)
 	binary.LittleEndian.PutUint16(core[0x1fc:], uint16(sectors-1))
@@ -27,7 +27,7 @@ func goodBoot() []byte {
 	return boot
 }
 
-func TestEmbedBIOSRefusesWhatWouldNotBoot(t *testing.T) {
+func TestEmbedBIOSRejectsWhatWouldNotBoot(t *testing.T) {
 	t.Parallel()
 	withBytes := func(b []byte, at int, v byte) []byte { b[at] = v; return b }
 	for _, tt := range []struct {
@@ -38,14 +38,14 @@ func TestEmbedBIOSRefusesWhatWouldNotBoot(t *testing.T) {
 	}{
 		{"no end mark", make([]byte, 512), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "boot.img"},
 		{"boot sector of another loader", withBytes(goodBoot(), 0x5b, 0x7c), goodCore(4),
-			grub.Embedding{CoreLBA: 1, Sectors: 2047}, "not one of GRUB"},
+			grub.Embedding{CoreLBA: 1, Sectors: 2047}, "not from GRUB"},
 		{"drive check changed", withBytes(goodBoot(), 0x66, 0x90), goodCore(4),
 			grub.Embedding{CoreLBA: 1, Sectors: 2047},
 			"drive check"},
 		{"cut off", goodBoot(), goodCore(5)[:4*512], grub.Embedding{CoreLBA: 1, Sectors: 2047},
-			"4 sectors follow its first one, and 3 do"},
+			"4 sectors after its first one according to its block list, but 3"},
 		{"no room", goodBoot(), goodCore(64), grub.Embedding{CoreLBA: 1, Sectors: 62}, "needs 64 sectors"},
-		{"too long", goodBoot(), goodCore(889), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "can load 888"},
+		{"too long", goodBoot(), goodCore(889), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "can load at most 888"},
 		{"sector 0", goodBoot(), goodCore(4), grub.Embedding{Sectors: 2047}, "sector 0"},
 		{"other platform", goodBoot(), make([]byte, 2048), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "i386-pc"},
 		{"in parts", goodBoot(), withBytes(goodCore(4), 0x1e8, 1), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "parts"},
@@ -65,7 +65,7 @@ func TestEnvironmentHasItsFixedLength(t *testing.T) {
 	}
 }
 
-func TestEFIFilesHaveTheNameThatFirmwareLooksFor(t *testing.T) {
+func TestEFIFilesHaveNamesThatFirmwareLooksFor(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ arch, removable, installed string }{
 		{"amd64", "EFI/BOOT/BOOTX64.EFI", "EFI/debian/grubx64.efi"},
@@ -101,14 +101,14 @@ func TestCoreModulesReachTheDisk(t *testing.T) {
 		!slices.Contains(got, "ext2") {
 		t.Errorf("BIOS: got %q", got)
 	}
-	// grub-mkimage fails for a module that the platform has not.
+	// grub-mkimage fails for a module that the platform does not have.
 	if got := grub.CoreModules("x86_64-efi", "vfat"); slices.Contains(got, "biosdisk") || !slices.Contains(got, "fat") {
 		t.Errorf("UEFI: got %q", got)
 	}
 }
 
-// TestEFIFilesAreThoseOfGrubInstall lists what grub-install --uefi-secure-boot --force-extra-removable leaves on the
-// partition, apart from grub.cfg and EFI/BOOT/fbx64.efi.
+// TestEFIFilesAreThoseOfGrubInstall compares with the files of grub-install --uefi-secure-boot
+// --force-extra-removable, except for grub.cfg and EFI/BOOT/fbx64.efi.
 func TestEFIFilesAreThoseOfGrubInstall(t *testing.T) {
 	t.Parallel()
 	files, err := grub.EFISignedFiles("x86_64-efi", "debian")

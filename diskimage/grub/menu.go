@@ -8,23 +8,23 @@ import (
 	"strings"
 )
 
-// Menu is a grub.cfg for the kernels of one system, of the kind that update-grub makes, for a root file system in which
-// nothing can be run.
+// Menu is a grub.cfg for the kernels of one system, similar to that of update-grub, for a root file
+// system in which no programs can be run.
 type Menu struct {
 	// Title is the name of the system: "Debian GNU/Linux".
 	Title string
-	// Boot is the file system that has the kernels, KernelDir their directory there: "/boot", or "" if it is
-	// that of /boot.
+	// Boot is the file system with the kernels, and KernelDir their directory in it: "/boot", or ""
+	// if it is that of /boot.
 	Boot      Place
 	KernelDir string
-	// Modules have to be loaded to read it.
+	// Modules are needed to read Boot.
 	Modules []string
-	// Kernels come in the order of the menu. The first starts by itself after Timeout seconds.
+	// Kernels are in the order of the menu. The first one is the default, after Timeout seconds.
 	Kernels []MenuKernel
 	Timeout int
-	// Arguments are those of all kernels, QuietArguments further ones that the entries for repair leave out.
+	// Arguments apply to all kernels, QuietArguments to all entries except those for recovery.
 	Arguments, QuietArguments string
-	// Terminal are commands for input and output on a serial line.
+	// Terminal are the commands that enable a serial line.
 	Terminal []string
 }
 
@@ -34,7 +34,7 @@ type MenuKernel struct {
 	File, Initrd, Version string
 }
 
-// Bytes is the text of grub.cfg.
+// Bytes returns the text of grub.cfg.
 func (m Menu) Bytes() []byte {
 	var b bytes.Buffer
 	b.WriteString(`# Written by vmdebootstrap. update-grub, which kernel packages run, writes it anew from /etc/default/grub.
@@ -74,5 +74,5 @@ func (m Menu) entry(b *bytes.Buffer, indent, title string, k MenuKernel, argumen
 	b.WriteString(indent + "}\n")
 }
 
-// quote makes a word of GRUB's language, which quotes as the shell does.
+// quote returns text as a word of GRUB's language, which has the quotes of the shell.
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

@@ -9,24 +9,25 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// ProbeFilesystem is what grub-probe knows of a file system.
+// ProbeFilesystem is the output of grub-probe about one file system.
 type ProbeFilesystem struct {
-	UUID     string // as blkid(8) has it; empty for a file system without one
+	UUID     string // according to blkid(8); empty for a file system without one
 	PartUUID string
 	Type     string // "ext4", "vfat"
 	// Partition is its number in the partition table.
 	Partition int
 }
 
-// ProbeAnswers is what grub-probe would say in the booted system.
+// ProbeAnswers describes the output of grub-probe in the booted system.
 type ProbeAnswers struct {
 	Table diskimage.TableKind
 	Root  ProbeFilesystem
-	// Boot is a /boot partition, if there is one.
+	// Boot is the /boot partition, or nil.
 	Boot *ProbeFilesystem
 }
 
-// Device is the name under which the answers speak of a file system; it has to exist while update-grub runs.
+// Device returns the device name of the file system in the output; it must exist while update-grub
+// runs.
 func (f ProbeFilesystem) Device() string {
 	if f.UUID == "" {
 		return "/dev/disk/by-partuuid/" + f.PartUUID
@@ -34,12 +35,13 @@ func (f ProbeFilesystem) Device() string {
 	return "/dev/disk/by-uuid/" + f.UUID
 }
 
-// ProbeScript is a shell script that takes the place of grub-probe while update-grub runs. There is no disk yet for
-// the real one to look at, but everything that it would find is decided.
+// ProbeScript returns a shell script that replaces grub-probe while update-grub runs. The disk does
+// not exist yet, but everything that grub-probe would find there is already decided.
 //
-// It understands the options that Debian's grub-mkconfig and its scripts use: --target (-t), --device (-d), the device
-// map, and a path or a device. Paths may be relative or lead over symbolic links: Debian's theme asks for ".", standing
-// in /boot/grub. For what it does not know it fails, as grub-probe does.
+// It understands the options that Debian's grub-mkconfig and its scripts use: --target (-t),
+// --device (-d), the device map, and a path or a device. Paths may be relative or lead through
+// symbolic links: Debian's theme uses ".", with /boot/grub as the working directory. For everything
+// else it fails, as grub-probe does.
 func ProbeScript(a ProbeAnswers) []byte {
 	var b strings.Builder
 	b.WriteString("#!/bin/sh\n# Answers for update-grub while the image does not exist yet.\n")
@@ -72,10 +74,11 @@ answer() { printf '%s\n' "$1"; exit 0; }
 	return []byte(b.String())
 }
 
-// RelpathScript is a shell script that takes the place of grub-mkrelpath while update-grub runs: it gives a path as
-// GRUB sees it, from the root of the file system that holds it. The real one goes by what is mounted where, and would
-// take a /boot that is to be a partition for a directory of the root file system, so that GRUB looked for /boot/vmlinuz
-// where there is only /vmlinuz.
+// RelpathScript returns a shell script that replaces grub-mkrelpath while update-grub runs: it
+// prints a path relative to the root of the file system that contains it, as GRUB needs it. The
+// real program depends on what is mounted. It would take the /boot of a future partition for a
+// directory of the root file system, so that GRUB would look for /boot/vmlinuz, where only /vmlinuz
+// exists.
 func RelpathScript(a ProbeAnswers) []byte {
 	var b strings.Builder
 	b.WriteString("#!/bin/sh\n# Answers for update-grub while the image does not exist yet.\n")
@@ -98,7 +101,8 @@ case "$path" in
 	return []byte(b.String())
 }
 
-// writeAnswers writes the answers about one file system. Empty ones say that there is nothing of the kind.
+// writeAnswers writes the output about one file system. Empty values mean that it does not have
+// that property.
 func writeAnswers(b *strings.Builder, table diskimage.TableKind, f ProbeFilesystem) {
 	fmt.Fprintf(b, `	case "$target" in
 	device) answer %s ;;

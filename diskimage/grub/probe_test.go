@@ -22,7 +22,7 @@ var (
 	probeBoot = grub.ProbeFilesystem{UUID: "1234-ABCD", PartUUID: "aabbccdd-01", Type: "vfat", Partition: 1}
 )
 
-// script runs a shell script in a directory and returns its output without the line's end.
+// script runs a shell script in a directory and returns its output without the final newline.
 func script(t *testing.T, text []byte, dir string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", string(text), "script"}, args...)...)
@@ -31,9 +31,9 @@ func script(t *testing.T, text []byte, dir string, args ...string) (string, erro
 	return strings.TrimSuffix(string(out), "\n"), err
 }
 
-// TestProbeScriptAnswersWhatMkconfigAsks runs the script with the calls of Debian's grub-mkconfig, grub-mkconfig_lib
-// and /etc/grub.d.
-func TestProbeScriptAnswersWhatMkconfigAsks(t *testing.T) {
+// TestProbeScriptAnswersMkconfig runs the script with the calls of Debian's grub-mkconfig,
+// grub-mkconfig_lib and /etc/grub.d.
+func TestProbeScriptAnswersMkconfig(t *testing.T) {
 	t.Parallel()
 	root, boot := probeRoot, probeBoot
 	text := grub.ProbeScript(grub.ProbeAnswers{Table: diskimage.MSDOS, Root: root, Boot: &boot})
@@ -69,11 +69,11 @@ func TestProbeScriptAnswersWhatMkconfigAsks(t *testing.T) {
 	}
 }
 
-// asked is a target in a call of grub-probe.
+// asked matches the target in a call of grub-probe.
 var asked = regexp.MustCompile(`grub[-_]probe}?"?.*?(?:--target=|-t )([a-z_]+)`)
 
-// TestProbeScriptKnowsEveryTarget looks into the installed scripts for what they ask.
-func TestProbeScriptKnowsEveryTarget(t *testing.T) {
+// TestProbeScriptSupportsEveryTarget searches the installed scripts for calls of grub-probe.
+func TestProbeScriptSupportsEveryTarget(t *testing.T) {
 	t.Parallel()
 	names, err := filepath.Glob("/etc/grub.d/*")
 	if err != nil {
@@ -92,7 +92,7 @@ func TestProbeScriptKnowsEveryTarget(t *testing.T) {
 		}
 	}
 	if len(targets) < 5 {
-		t.Fatalf("grub-mkconfig asks for %v only: the test does not understand its calls", targets)
+		t.Fatalf("found only the targets %v in grub-mkconfig: the test does not understand its calls", targets)
 	}
 	text := grub.ProbeScript(grub.ProbeAnswers{Table: diskimage.GPT, Root: probeRoot})
 	for target := range targets {
@@ -102,7 +102,7 @@ func TestProbeScriptKnowsEveryTarget(t *testing.T) {
 	}
 }
 
-func TestRelpathScriptBeginsAtTheFileSystem(t *testing.T) {
+func TestRelpathScriptPrintsPathsWithinTheFileSystem(t *testing.T) {
 	t.Parallel()
 	one := grub.ProbeAnswers{Table: diskimage.MSDOS, Root: probeRoot}
 	two := one
