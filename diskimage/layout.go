@@ -60,7 +60,7 @@ type Request struct {
 	// is set.
 	Partitions []PartitionRequest
 	KeepOrder  bool
-	// RestLast places the partition that takes the rest behind all others, so that it can grow with
+	// RestLast places the partition that takes the rest after all others, so that it can grow with
 	// the disk.
 	RestLast bool
 }
@@ -168,7 +168,7 @@ func NewLayout(r Request) (Layout, error) {
 	size, _ := r.Size.roundUp(sector)
 	l := Layout{Size: size, Table: r.Table, SectorSize: sector, ID: r.ID,
 		Partitions: make([]Partition, len(r.Partitions))}
-	rest, err := share(r, usable(l))
+	rest, err := remaining(r, usable(l))
 	if err != nil {
 		return Layout{}, err
 	}
@@ -302,8 +302,8 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// share returns the part of the usable space that the partitions of fixed size leave.
-func share(r Request, end Size) (Size, error) {
+// remaining returns the part of the usable space that the partitions of fixed size leave.
+func remaining(r Request, end Size) (Size, error) {
 	start := firstStart(r)
 	available := Size(0)
 	if end > start {

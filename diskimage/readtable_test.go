@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-func TestReadTableReadsWhatWriteTableWrote(t *testing.T) {
+func TestReadTableReadsTablesOfWriteTable(t *testing.T) {
 	t.Parallel()
 	for _, table := range []TableKind{MSDOS, GPT} {
 		layout, err := NewLayout(Request{Size: 64 * MiB, Table: table, ID: uuid.Max, Arch: "amd64",

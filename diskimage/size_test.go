@@ -25,7 +25,7 @@ func TestParseSizeReadsDecimalAndBinaryUnits(t *testing.T) {
 	}
 }
 
-func TestParseSizeRefusesWhatIsNotASize(t *testing.T) {
+func TestParseSizeRejectsOtherText(t *testing.T) {
 	t.Parallel()
 	for text, part := range map[string]string{
 		"": "no number", "  ": "no number", "junk": "not a number", "-1": "negative", "-1G": "negative",

@@ -69,8 +69,8 @@ const (
 	typeSparse     = 'S'
 )
 
-// errNoTar reports that there is no header where one is expected.
-var errNoTar = errors.New("not a tar header")
+// errNoTarHeader reports that there is no header where one is expected.
+var errNoTarHeader = errors.New("not a tar header")
 
 // tarMember is the metadata of one member.
 type tarMember struct {
@@ -225,7 +225,7 @@ func roundUpTar(n int64) int64 { return (n + tarBlock - 1) &^ (tarBlock - 1) }
 func checkTarHeader(block []byte) error {
 	want, err := tarChecksum.number(block)
 	if err != nil {
-		return errNoTar
+		return errNoTarHeader
 	}
 	var sum, negative int64
 	for _, b := range block {
@@ -236,7 +236,7 @@ func checkTarHeader(block []byte) error {
 		sum += ' ' - int64(b)
 	}
 	if want != sum && want != sum-negative<<8 {
-		return errNoTar
+		return errNoTarHeader
 	}
 	return nil
 }

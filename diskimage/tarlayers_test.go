@@ -119,7 +119,7 @@ func TestLayersReadTheirOwnArchive(t *testing.T) {
 	}
 }
 
-func TestHostileLayersAreRefused(t *testing.T) {
+func TestLayerTreeRejectsHostileLayers(t *testing.T) {
 	t.Parallel()
 	type layer = []tar.Header
 	for want, layers := range map[string][]layer{
@@ -140,7 +140,7 @@ func TestHostileLayersAreRefused(t *testing.T) {
 	}
 }
 
-// Programs that write layers do not all write an end; a digest tells whether a layer is whole.
+// Not all programs write an end to layers; the digest proves that a layer is complete.
 func TestLayersMayLackTheirEnd(t *testing.T) {
 	t.Parallel()
 	whole := pack(t, fileMember("a"))
@@ -158,7 +158,8 @@ func TestLayersMayLackTheirEnd(t *testing.T) {
 	}
 }
 
-// TestLayersHoldManyWhiteouts fails by time if each whiteout looks at every name.
+// TestLayersHoldManyWhiteouts reaches the timeout of go test if each whiteout is compared with
+// every name.
 func TestLayersHoldManyWhiteouts(t *testing.T) {
 	t.Parallel()
 	const files = 100_000

@@ -29,7 +29,7 @@ const (
 
 const (
 	tarSparseEntry    = 24 // two octal numbers in a header
-	tarSparseEntries  = 21 // in a block behind the header
+	tarSparseEntries  = 21 // in a block after the header
 	tarSparseContinue = tarSparseEntries * tarSparseEntry
 )
 

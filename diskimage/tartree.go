@@ -79,7 +79,7 @@ func (x *tarIndex) read(r *tarReader) error {
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, errNoTar) && start == 0:
+		case errors.Is(err, errNoTarHeader) && start == 0:
 			return ErrNotTar
 		case start == r.size && x.whiteouts != nil:
 			return nil

@@ -210,7 +210,7 @@ type section struct {
 
 func (s section) WriteAt(b []byte, offset int64) (int, error) {
 	if offset < 0 || offset > s.size || int64(len(b)) > s.size-offset {
-		return 0, fmt.Errorf("BUG: %d bytes at offset %d are outside of the partition's %d bytes", len(b),
+		return 0, fmt.Errorf("BUG: %d bytes at offset %d are outside the partition's %d bytes", len(b),
 			offset, s.size)
 	}
 	return s.w.WriteAt(b, s.start+offset)

@@ -119,7 +119,7 @@ func TestImageRejectsPatchesThatOverlap(t *testing.T) {
 		}
 	}
 	l := twoPartitions(t, MSDOS)
-	fine := []Patch{{0, make([]byte, 446), "code"}, {446, nil, "nothing"}, {510, three, "behind"},
+	fine := []Patch{{0, make([]byte, 446), "code"}, {446, nil, "nothing"}, {510, three, "after"},
 		{8192, three, "u-boot"},
 		{513, three, "x"}}
 	if err := (Image{Layout: l, Patches: fine}).Write(t.Context(), make(memoryFile, l.Size)); err != nil {

@@ -134,7 +134,7 @@ func (d caseDisk) Data() (parts []diskimage.Extent, known bool) {
 	return parts, d.data
 }
 
-func TestWriteConvertsWhatIsWritten(t *testing.T) {
+func TestWriteConvertsTheDisk(t *testing.T) {
 	t.Parallel()
 	c := rawimagetest.Random(12)
 	c.Size = rawimage.RoundUp(c.Size, rawimage.SectorSize)

@@ -11,15 +11,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
-// goodCore returns the minimum that is accepted as a core.img.
-func goodCore(sectors int) []byte {
+// validCore returns the minimum that is accepted as a core.img.
+func validCore(sectors int) []byte {
 	core := make([]byte, sectors*512)
 	binary.LittleEndian.PutUint16(core[0x1fc:], uint16(sectors-1))
 	binary.LittleEndian.PutUint16(core[0x1fe:], 0x0820)
 	return core
 }
 
-func goodBoot() []byte {
+func validBoot() []byte {
 	boot := make([]byte, 512)
 	copy(boot[0x5a:], "\x00\x80") // load address
 	copy(boot[0x66:], "\xeb\x05") // drive check
@@ -36,20 +36,20 @@ func TestEmbedBIOSRejectsWhatWouldNotBoot(t *testing.T) {
 		at         grub.Embedding
 		want       string
 	}{
-		{"no end mark", make([]byte, 512), goodCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "boot.img"},
-		{"boot sector of another loader", withBytes(goodBoot(), 0x5b, 0x7c), goodCore(4),
+		{"no end mark", make([]byte, 512), validCore(4), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "boot.img"},
+		{"boot sector of another loader", withBytes(validBoot(), 0x5b, 0x7c), validCore(4),
 			grub.Embedding{CoreLBA: 1, Sectors: 2047}, "not from GRUB"},
-		{"drive check changed", withBytes(goodBoot(), 0x66, 0x90), goodCore(4),
+		{"drive check changed", withBytes(validBoot(), 0x66, 0x90), validCore(4),
 			grub.Embedding{CoreLBA: 1, Sectors: 2047},
 			"drive check"},
-		{"cut off", goodBoot(), goodCore(5)[:4*512], grub.Embedding{CoreLBA: 1, Sectors: 2047},
+		{"cut off", validBoot(), validCore(5)[:4*512], grub.Embedding{CoreLBA: 1, Sectors: 2047},
 			"4 sectors after its first one according to its block list, but 3"},
-		{"no room", goodBoot(), goodCore(64), grub.Embedding{CoreLBA: 1, Sectors: 62}, "needs 64 sectors"},
-		{"too long", goodBoot(), goodCore(889), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "can load at most 888"},
-		{"sector 0", goodBoot(), goodCore(4), grub.Embedding{Sectors: 2047}, "sector 0"},
-		{"other platform", goodBoot(), make([]byte, 2048), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "i386-pc"},
-		{"in parts", goodBoot(), withBytes(goodCore(4), 0x1e8, 1), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "parts"},
-		{"with redundancy", goodBoot(), withBytes(goodCore(4), 0x210, 1), grub.Embedding{CoreLBA: 1, Sectors: 2047},
+		{"no room", validBoot(), validCore(64), grub.Embedding{CoreLBA: 1, Sectors: 62}, "needs 64 sectors"},
+		{"too long", validBoot(), validCore(889), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "can load at most 888"},
+		{"sector 0", validBoot(), validCore(4), grub.Embedding{Sectors: 2047}, "sector 0"},
+		{"other platform", validBoot(), make([]byte, 2048), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "i386-pc"},
+		{"in parts", validBoot(), withBytes(validCore(4), 0x1e8, 1), grub.Embedding{CoreLBA: 1, Sectors: 2047}, "parts"},
+		{"with redundancy", validBoot(), withBytes(validCore(4), 0x210, 1), grub.Embedding{CoreLBA: 1, Sectors: 2047},
 			"Reed-Solomon"},
 	} {
 		if _, err := grub.EmbedBIOS(tt.boot, tt.core, tt.at); err == nil || !strings.Contains(err.Error(), tt.want) {

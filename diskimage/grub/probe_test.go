@@ -69,8 +69,8 @@ func TestProbeScriptAnswersMkconfig(t *testing.T) {
 	}
 }
 
-// asked matches the target in a call of grub-probe.
-var asked = regexp.MustCompile(`grub[-_]probe}?"?.*?(?:--target=|-t )([a-z_]+)`)
+// requestedTarget matches the target in a call of grub-probe.
+var requestedTarget = regexp.MustCompile(`grub[-_]probe}?"?.*?(?:--target=|-t )([a-z_]+)`)
 
 // TestProbeScriptSupportsEveryTarget searches the installed scripts for calls of grub-probe.
 func TestProbeScriptSupportsEveryTarget(t *testing.T) {
@@ -87,7 +87,7 @@ func TestProbeScriptSupportsEveryTarget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range asked.FindAllStringSubmatch(string(data), -1) {
+		for _, m := range requestedTarget.FindAllStringSubmatch(string(data), -1) {
 			targets[m[1]] = true
 		}
 	}

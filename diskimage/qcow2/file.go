@@ -74,9 +74,9 @@ func NewFile(dst Destination, size int64, data []Range, opts Options) (*File, er
 	return &File{w: w, written: make([]atomic.Bool, len(w.space.refcounts))}, nil
 }
 
-// place returns the offset in the file of an offset of the disk, and how many of the next length
+// locate returns the offset in the file of an offset of the disk, and how many of the next length
 // bytes are contiguous there. The position is 0 if they are in unallocated clusters.
-func (f *File) place(offset, length int64) (position, contiguous int64) {
+func (f *File) locate(offset, length int64) (position, contiguous int64) {
 	start := f.entry(offset)
 	cluster := offset / f.w.clusterSize
 	for end := (cluster + 1) * f.w.clusterSize; ; end += f.w.clusterSize {
@@ -112,7 +112,7 @@ func (f *File) WriteAt(b []byte, offset int64) (done int, err error) {
 		return 0, fmt.Errorf("BUG: %d bytes at offset %d are outside a disk of %d bytes", len(b), offset, f.w.size)
 	}
 	for done < len(b) {
-		position, length := f.place(offset+int64(done), int64(len(b)-done))
+		position, length := f.locate(offset+int64(done), int64(len(b)-done))
 		if position == 0 {
 			return done, fmt.Errorf("BUG: %d bytes at offset %d of the disk were not planned", length,
 				offset+int64(done))
@@ -137,7 +137,7 @@ func (f *File) ReadAt(b []byte, offset int64) (done int, err error) {
 	}
 	wanted := int(max(0, min(int64(len(b)), f.w.size-offset)))
 	for done < wanted {
-		position, length := f.place(offset+int64(done), int64(wanted-done))
+		position, length := f.locate(offset+int64(done), int64(wanted-done))
 		part := b[done : done+int(length)]
 		n := 0
 		if position != 0 {

@@ -41,7 +41,7 @@ func newFile(t *testing.T, size int64, data []qcow2.Range, opts qcow2.Options) (
 	return file, image
 }
 
-func TestFileHoldsWhatIsWritten(t *testing.T) {
+func TestFileHoldsWrittenData(t *testing.T) {
 	t.Parallel()
 	cases := append(rawimagetest.Cases(), rawimagetest.Random(21), rawimagetest.Random(22), rawimagetest.Large(3<<40))
 	for _, c := range cases {
@@ -68,7 +68,7 @@ func TestFileHoldsWhatIsWritten(t *testing.T) {
 	}
 }
 
-func TestFileIsTheSameWhateverTheOrderOfWrites(t *testing.T) {
+func TestFileDoesNotDependOnTheOrderOfWrites(t *testing.T) {
 	t.Parallel()
 	const size, unit = 20 << 20, 10_007 // never a cluster boundary
 	content := make([]byte, size)
@@ -159,7 +159,7 @@ func TestFileRejectsUnplannedWrites(t *testing.T) {
 	file, _ := newFile(t, 1<<20, []qcow2.Range{{Offset: 0, Length: 10}}, qcow2.Options{})
 	for name, err := range map[string]error{
 		"another length": file.Truncate(1 << 19),
-		"behind":         second(file.WriteAt([]byte("x"), 64<<10)),
+		"after":          second(file.WriteAt([]byte("x"), 64<<10)),
 		"partly":         second(file.WriteAt(make([]byte, 70<<10), 0)),
 		"negative":       second(file.WriteAt([]byte("x"), -1)),
 		"beyond":         second(file.WriteAt([]byte("xx"), 1<<20-1)),

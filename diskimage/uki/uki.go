@@ -95,7 +95,7 @@ func Assemble(p Parts) ([]byte, error) {
 	added := p.sections()
 	length := int64(len(p.Stub))
 	for _, s := range added {
-		header, err := h.place(s, length)
+		header, err := h.headerFor(s, length)
 		if err != nil {
 			return nil, fmt.Errorf("section %s: %w", s.name, err)
 		}
@@ -182,9 +182,9 @@ func (h headers) end() uint64 {
 	return end
 }
 
-// place returns the header of a section that follows all others, in memory and in the file, which
+// headerFor returns the header of a section that follows all others, in memory and in the file, which
 // has length bytes so far.
-func (h headers) place(s section, length int64) (pe.SectionHeader32, error) {
+func (h headers) headerFor(s section, length int64) (pe.SectionHeader32, error) {
 	header := pe.SectionHeader32{Characteristics: s.characteristics}
 	copy(header.Name[:], s.name)
 	address, offset := roundUp(h.end(), h.optional.SectionAlignment), roundUp(uint64(length), h.optional.FileAlignment)

@@ -57,7 +57,7 @@ func TestExpectFindsTextInPiecesAndContinuesAfterIt(t *testing.T) {
 	}
 }
 
-func TestExpectGivesUpAtOnce(t *testing.T) {
+func TestExpectFailsWithoutDelay(t *testing.T) {
 	t.Parallel()
 	var e *NotSeenError
 	v := scripted(t, nil, "one\r\n\r\ntwo\nKernel panic - not syncing")
