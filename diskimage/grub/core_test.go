@@ -40,7 +40,7 @@ func coreParts(t *testing.T, core []byte, decompressorSize int) (start, decompre
 	return start, decompressor, plain
 }
 
-// TestCoreHoldsWhatGrubMkimagePutsIn compares with GRUB's own program on the modules of this host.
+// TestCoreHasTheContentOfGrubMkimage compares with GRUB's own program on the modules of this host.
 func TestCoreHasTheContentOfGrubMkimage(t *testing.T) {
 	t.Parallel()
 	const dir = "/usr/lib/grub/" + BIOSPlatform
