@@ -82,7 +82,7 @@ func TestDiskOptionsAreCheckedTogether(t *testing.T) {
 		{"compressed raw", func(o *Options) { o.Compress = "zstd" },
 			`--compress: unknown compression "zstd" of image format raw; want one of none`},
 		{"unknown compression", func(o *Options) { o.Formats, o.Compress = []string{"qcow2"}, "xz" },
-			`--compress: compression "xz"`},
+			`--compress: unknown compression "xz"`},
 		{"two wishes", func(o *Options) { o.ConvertQcow2, o.Formats = true, []string{"vdi"} },
 			"--convert-qcow2: --format asks"},
 		{"map of a qcow2", func(o *Options) { o.Bmap, o.Formats = true, []string{"qcow2"} },
