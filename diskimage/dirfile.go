@@ -119,7 +119,7 @@ func findData(dir int, base string, size int64) ([]Extent, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !ok || start >= size {
+		if !ok || start >= size || end <= start {
 			break // only a hole is left
 		}
 		end = min(end, size)

@@ -157,7 +157,7 @@ func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 			return text[:end], nil
 		}
 		if found := bootFailure.FindString(recent); found != "" {
-			return text, v.notSeen(want, fmt.Sprintf("bootFailure after %q", found))
+			return text, v.notSeen(want, fmt.Sprintf("the console shows %q", found))
 		}
 		searched = len(text)
 		select {
