@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
@@ -166,24 +165,16 @@ type system struct{ codename, arch string }
 // identify looks for the release and the architecture.
 func identify(f *target.Memory) (system, error) {
 	var s system
-	for _, name := range []string{"/etc/os-release", "/usr/lib/os-release"} {
-		text, err := f.ReadFile(name)
-		if err != nil {
-			continue // containers have neither, sometimes
-		}
-		s.codename = codenameOf(string(text))
-		break
+	if fields, ok := debian.ReadOSRelease(f.ReadFile); ok {
+		// Releases that are not known have no codename here.
+		release, _ := debian.ReleaseOf(fields["ID"], fields["VERSION_CODENAME"], fields["VERSION_ID"])
+		s.codename = release.Codename
 	}
-	text, err := f.ReadFile("/var/lib/dpkg/status")
+	packages, err := readDpkgStatus(f)
 	if err != nil {
-		s.arch = elfArch(f)
-		return s, nil
+		return s, err
 	}
-	stanzas, err := archive.ReadStanzas(strings.NewReader(string(text)))
-	if err != nil {
-		return s, fmt.Errorf("read /var/lib/dpkg/status: %w", err)
-	}
-	for _, p := range stanzas {
+	for _, p := range packages {
 		if p.Get("Package") == "dpkg" {
 			s.arch = p.Get("Architecture")
 		}
@@ -192,19 +183,6 @@ func identify(f *target.Memory) (system, error) {
 		s.arch = elfArch(f)
 	}
 	return s, nil
-}
-
-// codenameOf finds the release in the text of an os-release(5), by its codename or, before stretch, by its version.
-func codenameOf(text string) string {
-	values := map[string]string{}
-	for line := range strings.Lines(text) {
-		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
-		if ok {
-			values[key] = strings.Trim(value, `"'`)
-		}
-	}
-	r, _ := debian.ReleaseOf(values["ID"], values["VERSION_CODENAME"], values["VERSION_ID"])
-	return r.Codename
 }
 
 // elfArch tells the architecture by the first of some programs that is there. Of two with the same programs,

@@ -3,12 +3,10 @@
 package builder
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -203,21 +201,14 @@ func (o outputs) Make(ctx context.Context, _ Target, of step.Output, run func() 
 	return o.chain.MakeOutputs(ctx, snapshot.Outputs(of), run)
 }
 
-// notInstalled leaves out what the root file system has already.
-func notInstalled(target Target, packages []*archive.Package) ([]*archive.Package, error) {
-	text, err := target.ReadFile("/var/lib/dpkg/status")
-	if errors.Is(err, fs.ErrNotExist) {
-		return packages, nil
-	}
+// notInstalled leaves out the packages that the root file system has already.
+func notInstalled(root fileReader, packages []*archive.Package) ([]*archive.Package, error) {
+	known, err := readDpkgStatus(root)
 	if err != nil {
 		return nil, err
 	}
-	stanzas, err := archive.ReadStanzas(bytes.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("read /var/lib/dpkg/status: %w", err)
-	}
 	installed := map[string]string{}
-	for _, p := range stanzas {
+	for _, p := range known {
 		installed[p.Get("Package")] = p.Get("Version")
 	}
 	return slices.DeleteFunc(slices.Clone(packages),

@@ -3,11 +3,15 @@
 package builder
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"unicode"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
@@ -197,4 +201,28 @@ func (s Spec) overlayPackages() []string {
 		return nil
 	}
 	return []string{"initramfs-tools"}
+}
+
+// dpkgStatus is the file in which dpkg records the packages that it knows, installed or not.
+const dpkgStatus = "/var/lib/dpkg/status"
+
+// fileReader reads files of a root file system by their names in it.
+type fileReader interface {
+	ReadFile(name string) ([]byte, error)
+}
+
+// readDpkgStatus returns the stanzas of dpkgStatus; nil if there is no such file.
+func readDpkgStatus(root fileReader) ([]archive.Stanza, error) {
+	text, err := root.ReadFile(dpkgStatus)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	stanzas, err := archive.ReadStanzas(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", dpkgStatus, err)
+	}
+	return stanzas, nil
 }

@@ -3,9 +3,11 @@
 package builder
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -119,5 +121,37 @@ func TestEstimateLeavesPackagesOfEssentialHooksToApt(t *testing.T) {
 	if got, err := estimated(func(o *Options) { o.Packages = []string{"hello=2"} }); err == nil ||
 		!strings.Contains(err.Error(), "the archive has version 1") {
 		t.Errorf("another version: got %q, %v", got, err)
+	}
+}
+
+func TestDpkgStatusHasOneReader(t *testing.T) {
+	t.Parallel()
+	const name = "var/lib/dpkg/status"
+	hello := &archive.Package{Name: "hello", Version: "2.10-3"}
+	for _, tt := range []struct {
+		name, status, wantError string
+		want                    int
+	}{
+		{"the same version", "Package: hello\nVersion: 2.10-3\n", "<nil>", 0},
+		{"an older version", "Package: hello\nVersion: 2.10-2\n", "<nil>", 1},
+		{"no package", "", "<nil>", 1},
+		{"a damaged file", "no field\n", "read /var/lib/dpkg/status: line 1: ", 0},
+	} {
+		files := memoryFiles(t, map[string]string{name: tt.status})
+		got, err := notInstalled(files, []*archive.Package{hello})
+		if len(got) != tt.want || !strings.HasPrefix(fmt.Sprint(err), tt.wantError) {
+			t.Errorf("%s: got %v, %v, want %d packages and the error %q", tt.name, got, err, tt.want, tt.wantError)
+		}
+		if _, err := identify(files); !strings.HasPrefix(fmt.Sprint(err), tt.wantError) {
+			t.Errorf("%s: identify returned %v, want the error %q", tt.name, err, tt.wantError)
+		}
+	}
+	stanzas, err := readDpkgStatus(memoryFiles(t, map[string]string{"etc/hostname": "x\n"}))
+	if stanzas != nil || err != nil {
+		t.Errorf("no file: got %v, %v", stanzas, err)
+	}
+	// A directory in its place is no absent file.
+	if _, err := readDpkgStatus(memoryFiles(t, map[string]string{name + "/x": ""})); err == nil {
+		t.Error("a directory: no error")
 	}
 }

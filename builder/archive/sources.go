@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 )
 
 // HostMirror returns the mirror of Debian's archive that a Debian host uses, from the apt sources below its root
@@ -31,7 +32,7 @@ func HostMirror(files fs.FS) (mirror string, ok bool) {
 
 // chooseMirror returns the mirror of the best source of a Debian host.
 func chooseMirror(files fs.FS) (mirror string, ok bool) {
-	host, ok := readOSRelease(files)
+	host, ok := debian.ReadOSRelease(func(name string) ([]byte, error) { return fs.ReadFile(files, name) })
 	if !ok || host["ID"] != "debian" {
 		return "", false
 	}
@@ -263,21 +264,4 @@ func firstMirror(files fs.FS, name string) string {
 		}
 	}
 	return ""
-}
-
-// readOSRelease reads os-release(5) from the first of its two paths.
-func readOSRelease(files fs.FS) (map[string]string, bool) {
-	data, err := fs.ReadFile(files, "etc/os-release")
-	if err != nil {
-		if data, err = fs.ReadFile(files, "usr/lib/os-release"); err != nil {
-			return nil, false
-		}
-	}
-	values := map[string]string{}
-	for line := range strings.Lines(string(data)) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
-			values[name] = strings.Trim(value, `"'`)
-		}
-	}
-	return values, true
 }
