@@ -10,12 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -148,11 +148,7 @@ func (r *Result) reader(name string) func() (io.ReadCloser, error) {
 // mksquashfs.
 func makeSquash(ctx context.Context, s *step.Context, root, work string, options ...string) error {
 	image := squashWork + "/" + squashName
-	args := []string{
-		"mksquashfs", squashRoot, image, "-comp", "xz", "-noappend", "-no-progress", "-quiet",
-		"-processors", fmt.Sprint(runtime.GOMAXPROCS(0)),
-	}
-	args = append(append(args, options...), "-wildcards", "-e")
+	args := append(filesystem.Mksquashfs(image, squashRoot, "xz", options...), "-wildcards", "-e")
 	for _, dir := range mountPoints {
 		args = append(args, dir+"/*", dir+"/.*")
 	}
