@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
-	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/debfile"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 )

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/debfile"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 

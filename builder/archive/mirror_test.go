@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/debfile"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 )
 
 // hostMirror returns the mirror to test with: that of this machine.
