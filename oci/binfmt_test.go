@@ -233,11 +233,7 @@ func emulate(args []string) error {
 		}
 	}
 	ctx := context.Background()
-	e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
-	if err != nil {
-		return err
-	}
-	c, err := newScratch(ctx, e)
+	e, c, err := openScratch(ctx, args[0])
 	if err != nil {
 		return err
 	}

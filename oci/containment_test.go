@@ -70,11 +70,7 @@ func contained(args []string) error {
 	}
 	goInside()
 	ctx := context.Background()
-	e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
-	if err != nil {
-		return err
-	}
-	c, err := newScratch(ctx, e)
+	e, c, err := openScratch(ctx, args[0])
 	if err != nil {
 		return err
 	}

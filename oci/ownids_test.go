@@ -70,11 +70,7 @@ func TestHostContainersWorkWithARangeOfRoots(t *testing.T) {
 func sharing(args []string) error {
 	goInside()
 	ctx, shared := context.Background(), args[1]
-	e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
-	if err != nil {
-		return err
-	}
-	c, err := newScratch(ctx, e)
+	e, c, err := openScratch(ctx, args[0])
 	if err != nil {
 		return err
 	}

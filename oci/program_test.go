@@ -212,11 +212,7 @@ var programs = map[string]func(args []string) error{
 		}
 		goInside()
 		ctx := context.Background()
-		e, err := Open(ctx, EngineOptions{Place: here, StateDir: args[0]})
-		if err != nil {
-			return err
-		}
-		c, err := newScratch(ctx, e)
+		e, c, err := openScratch(ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -347,6 +343,16 @@ func lacks(args []string) error {
 		return nil
 	}
 	return err
+}
+
+// openScratch opens the store of a state directory, and makes a container in it.
+func openScratch(ctx context.Context, stateDir string) (*Engine, *Container, error) {
+	e, err := Open(ctx, EngineOptions{Place: here, StateDir: stateDir})
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := newScratch(ctx, e)
+	return e, c, err
 }
 
 // goInside continues inside: on the host, it does not return.
