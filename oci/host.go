@@ -95,6 +95,10 @@ func Reexec(ctx context.Context, cfg ReexecConfig) (int, error) { return host.Re
 // nothing behind.
 func Probe(ctx context.Context, stateDir string) (Report, error) { return host.Probe(ctx, stateDir) }
 
+// ExistingDir returns a directory, or the nearest above it that exists: the one that decides whether a missing directory
+// can be made.
+func ExistingDir(dir string) string { return host.ExistingDir(dir) }
+
 // Pull downloads an image from a registry as an OCI image layout in a new directory below p.Dir.
 // The caller calls remove when the image is no longer needed; the next call of Pull removes what a
 // killed process left. Neither a user namespace nor an Engine is needed. Signatures are checked

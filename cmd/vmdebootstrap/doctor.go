@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -165,7 +163,7 @@ func checkAppArmor(report oci.Report, program string) finding {
 // checkStore reports the storage driver, and why it is not overlay.
 func checkStore(report oci.Report, dir string) finding {
 	f := finding{Name: "store", State: stateOK, Text: report.Driver + ", in " + dir}
-	if at, err := existing(dir); err != nil || unix.Access(at, unix.W_OK|unix.X_OK) != nil {
+	if at := oci.ExistingDir(dir); writable(at) != nil {
 		f.State, f.Text, f.Fix = stateMissing, "files cannot be made in "+at, "name another directory with --state-dir"
 		return f
 	}
@@ -181,12 +179,9 @@ const leastSpace = 1 * diskimage.GB
 // checkSpace checks the free space for the state directory, which need not exist yet.
 func checkSpace(dir string) finding {
 	f := finding{Name: "space", State: stateOK}
-	at, err := existing(dir)
+	at := oci.ExistingDir(dir)
 	var st unix.Statfs_t
-	if err == nil {
-		err = unix.Statfs(at, &st)
-	}
-	if err != nil {
+	if err := unix.Statfs(at, &st); err != nil {
 		f.State, f.Text, f.Fix = stateMissing, fmt.Sprintf("get the free space of %s: %v", at, err),
 			"name another directory with --state-dir"
 		return f
@@ -198,17 +193,6 @@ func checkSpace(dir string) finding {
 			"make room: a build needs some GB; or name another directory with --state-dir"
 	}
 	return f
-}
-
-// existing returns a file, or the nearest directory above it that exists.
-func existing(name string) (string, error) {
-	for {
-		_, err := os.Stat(name)
-		if !errors.Is(err, fs.ErrNotExist) || name == filepath.Dir(name) {
-			return name, err
-		}
-		name = filepath.Dir(name)
-	}
 }
 
 // checkMirror reports which mirror builds use.

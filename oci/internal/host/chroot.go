@@ -17,7 +17,7 @@ import (
 // what went wrong.
 func tryChroot(dir string) (try Attempt, text string, err error) {
 	if dir != "" {
-		dir = existing(dir) // the state directory is made when it is needed
+		dir = ExistingDir(dir) // the state directory is made when it is needed
 	}
 	if dir, err = os.MkdirTemp(dir, ".vmdebootstrap-try-"); err != nil {
 		return tryState, "make a directory", err

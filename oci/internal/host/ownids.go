@@ -211,7 +211,7 @@ func (h hostCopies) mapTo(pid int, needed ...string) error {
 		}
 	}
 	for _, dir := range needed {
-		id, err := mounts.IDAt(unix.AT_FDCWD, existing(dir))
+		id, err := mounts.IDAt(unix.AT_FDCWD, ExistingDir(dir))
 		if err != nil {
 			return err
 		}

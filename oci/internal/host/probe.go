@@ -108,12 +108,12 @@ func ProbeMain() {
 	if err != nil {
 		process.Exit(1)
 	}
-	if err := TryOverlay(h.Isolation, existing(os.Args[1])); err != nil {
+	if err := TryOverlay(h.Isolation, ExistingDir(os.Args[1])); err != nil {
 		answer.Driver, answer.NoOverlay = DriverVFS, err.Error()
 	}
 	if h.Isolation == IsolationSingle {
 		// Any other error, as that of a directory that cannot be written, is no property of the isolation.
-		if lack, ok := errors.AsType[*Error](TryOwners(existing(os.Args[1]))); ok {
+		if lack, ok := errors.AsType[*Error](TryOwners(ExistingDir(os.Args[1]))); ok {
 			answer.NoOwners = lack.Error()
 		}
 	}
@@ -125,8 +125,8 @@ func ProbeMain() {
 	}
 }
 
-// existing returns a directory, or the nearest above it that is there.
-func existing(dir string) string {
+// ExistingDir returns a directory, or the nearest above it that is there.
+func ExistingDir(dir string) string {
 	for {
 		if info, err := os.Stat(dir); err == nil && info.IsDir() || dir == filepath.Dir(dir) {
 			return dir

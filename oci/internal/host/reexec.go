@@ -373,7 +373,7 @@ func becomeProgram(h *handover) (Attempt, string, error) {
 	}
 	if h.ownIDs() && h.Try != "" {
 		// Where a mapped mount cannot be below one, each step would be a full copy.
-		if err := TryOverlay(h.Isolation, existing(h.Try)); err != nil {
+		if err := TryOverlay(h.Isolation, ExistingDir(h.Try)); err != nil {
 			return tryMapMounts, "mount an overlay on mapped mounts", err
 		}
 	}
