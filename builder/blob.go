@@ -144,19 +144,8 @@ func diskWorks(s Spec) []error {
 		return nil
 	}
 	var problems []error
-	for _, err := range split(d.Layout.CheckFree(s.claims(d))) {
+	for _, err := range problem.Flatten(d.Layout.CheckFree(s.claims(d))) {
 		problems = append(problems, &problem.Problem{Flag: "--raw", Err: err})
 	}
 	return problems
-}
-
-// split takes joined errors apart.
-func split(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
-	if err == nil {
-		return nil
-	}
-	return []error{err}
 }

@@ -27,6 +27,9 @@ type (
 	Rootfs = target.Rootfs
 )
 
+// Flatten returns the parts of joined errors, at any depth, each of which is a mistake of its own.
+func Flatten(err error) []error { return problem.Flatten(err) }
+
 // IDError says that an account of the target has an id that files cannot belong to here.
 type IDError = step.IDError
 

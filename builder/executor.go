@@ -37,7 +37,7 @@ type Executor struct {
 	Resolver []byte
 	Cache    snapshot.Settings
 	Log      *slog.Logger
-	// Output receives what the programs of the build print; nil drops it.
+	// Output receives what the programs of the build print, a line with each Write; nil drops it.
 	Output io.Writer
 	// Progress receives a line for each thing that begins: "bootstrap trixie for amd64".
 	Progress func(text string)

@@ -128,7 +128,7 @@ func build(ctx context.Context, j *job) (err error) {
 	x := &builder.Executor{
 		Program: file, IDs: ids,
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
-		Resolver: j.env.resolver(), Log: j.log, Output: logLines(j.log), Progress: j.progress,
+		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.progress,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
 			Records: filepath.Join(dir, "records"), Now: j.env.now,
@@ -199,7 +199,7 @@ func summary(spec builder.Spec) []string {
 		logins = append(logins, "nobody: root is locked, and --user adds nobody else")
 	}
 	lines = append(lines, "who can log in: "+strings.Join(logins, ", "))
-	if o.Boot == "none" {
+	if !spec.HasLoader() {
 		return lines
 	}
 	command := programName + " boot " + spec.Outputs()[0]
@@ -394,9 +394,8 @@ func (j *job) lookForSpace(err error) error {
 		places = append(places, fullError{dir: filepath.Dir(absolute(j.env.dir, name))})
 	}
 	for _, p := range places {
-		at, _ := existing(p.dir)
 		var st unix.Statfs_t
-		if statErr := unix.Statfs(at, &st); statErr == nil && (st.Bavail*uint64(st.Bsize) < leastFree ||
+		if statErr := unix.Statfs(oci.ExistingDir(p.dir), &st); statErr == nil && (st.Bavail*uint64(st.Bsize) < leastFree ||
 			st.Files > 0 && st.Ffree == 0) {
 			return &fullError{err, p.dir, p.option}
 		}

@@ -13,6 +13,7 @@ import (
 	"log/syslog"
 	"math"
 	"os"
+	"strings"
 	"sync"
 
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -205,23 +206,11 @@ func levelName(level slog.Level) string {
 	return "DEBUG"
 }
 
-// lineLogger is a writer for the output of programs that logs each line.
-type lineLogger struct {
-	log  *slog.Logger
-	part []byte
-}
-
-func logLines(log *slog.Logger) io.Writer { return &lineLogger{log: log} }
+// lineLogger logs the output of programs, of which builder.Executor writes a whole line at a time.
+type lineLogger struct{ log *slog.Logger }
 
 // Write implements io.Writer; it never fails.
-func (l *lineLogger) Write(p []byte) (int, error) {
-	for rest := p; ; {
-		line, after, whole := bytes.Cut(rest, []byte("\n"))
-		l.part = append(l.part, line...)
-		if !whole {
-			return len(p), nil
-		}
-		l.log.Debug(string(l.part))
-		l.part, rest = l.part[:0], after
-	}
+func (l lineLogger) Write(line []byte) (int, error) {
+	l.log.Debug(strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
 }

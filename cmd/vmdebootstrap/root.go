@@ -196,7 +196,7 @@ func logged(ctx context.Context, log *slog.Logger, err error) error {
 	if err == nil || errors.As(err, &seen) {
 		return err
 	}
-	for _, e := range flatten(err) {
+	for _, e := range builder.Flatten(err) {
 		log.Log(ctx, levelCritical, e.Error())
 	}
 	if p, ok := errors.AsType[*guard.Panic](err); ok {

@@ -197,7 +197,7 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 	if failedStep && step.Output != "" {
 		fmt.Fprintln(stderr, step.Output)
 	}
-	for _, e := range flatten(err) {
+	for _, e := range builder.Flatten(err) {
 		fmt.Fprintf(stderr, "ERROR: %v\n", e)
 	}
 	if hint := hintFor(err); hint != "" {
@@ -222,38 +222,24 @@ func (s childStatus) signal() syscall.Signal {
 	return syscall.Signal(s - 128)
 }
 
-// flatten returns the parts of joined errors, so that each gets a line.
-func flatten(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, e := range joined.Unwrap() {
-		all = append(all, flatten(e)...)
-	}
-	return all
-}
-
 // hintFor returns advice on an error, which its type decides; "" if there is none.
 func hintFor(err error) string {
-	if full, ok := errors.AsType[*fullError](err); ok {
+	var full *fullError
+	var ids *builder.IDError
+	var expired *archive.ExpiredError
+	var untrusted *archive.UntrustedError
+	switch {
+	case errors.As(err, &full):
 		return "the file system of " + full.dir + " is full: make room there" + full.option
-	}
-	if ids, ok := errors.AsType[*builder.IDError](err); ok {
+	case errors.As(err, &ids):
 		return fmt.Sprintf("have root give you a range of more than %d ids in /etc/subuid and /etc/subgid, or use "+
 			"--isolation single", ids.ID)
-	}
-	if _, ok := errors.AsType[*archive.ExpiredError](err); ok {
+	case errors.As(err, &expired):
 		return "if the archive is known to be old, --allow-expired accepts it; its signature is verified all the same"
-	}
-	untrusted, ok := errors.AsType[*archive.UntrustedError](err)
-	switch {
-	case !ok:
-		return ""
-	case untrusted.Bad != nil:
+	case errors.As(err, &untrusted) && untrusted.Bad != nil:
 		return "the mirror may be damaged, outdated or not what it claims to be: try again later, or another --mirror"
-	default:
+	case untrusted != nil:
 		return "if this is the right archive, name the keyring with its key: --debootstrapopts keyring=FILE"
 	}
+	return ""
 }

@@ -26,6 +26,22 @@ func New(flag, format string, args ...any) []error {
 	return []error{&Problem{Flag: flag, Err: fmt.Errorf(format, args...)}}
 }
 
+// Flatten returns the parts of joined errors, at any depth; nil for no error.
+func Flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, Flatten(e)...)
+	}
+	return all
+}
+
 // OneOf returns a problem unless value is one of choices.
 func OneOf(flag, value string, choices []string) []error {
 	if slices.Contains(choices, value) {
