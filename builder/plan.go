@@ -159,12 +159,13 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 		p.add(step.AddUser{User: u, Sudo: o.Sudo})
 	}
 	p.add(step.PersistentRules{})
-	p.add(newNetworkStep(o, release))
+	network := newNetworkStep(o, release)
+	p.add(network)
 	if o.ConfigureApt {
 		p.add(newAptSourcesStep(o, release))
 	}
 	p.addActions(o, lock, hooks.PhaseCustomize)
-	if newNetworkStep(o, release).Networkd {
+	if network.Networkd {
 		p.add(step.OneNetworkManager{})
 	}
 	if p.Disk != nil && p.Disk.readOnly() {

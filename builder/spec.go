@@ -138,6 +138,9 @@ func (s Spec) SerialDevice() string { return s.arch.Serial }
 // HostArch is the architecture of this machine.
 func (s Spec) HostArch() string { return s.w.HostArch }
 
+// HasLoader reports whether the image gets a boot loader of ours.
+func (s Spec) HasLoader() bool { return s.loader != boot.Loader(boot.None{}) }
+
 // hasEssentialHooks reports whether something of the user's runs before packages are installed, and may have
 // changed where they come from.
 func (s Spec) hasEssentialHooks() bool {
@@ -177,7 +180,7 @@ func (s Spec) Warnings() []string {
 		warnings = append(warnings, "--squash: "+s.release.Codename+" has no GRUB for "+s.arch.Name+
 			" that is complete without grub-install: there will be no efi directory")
 	}
-	if _, none := s.loader.(boot.None); none && s.o.Image != "" && s.o.Boot == "" && s.o.Extlinux {
+	if s.o.Image != "" && !s.HasLoader() && s.o.Boot == "" && s.o.Extlinux {
 		warnings = append(warnings,
 			fmt.Sprintf("--image: nothing in it starts the kernel, because %s has no extlinux: "+
 				"use %s--raw for a boot loader of your own, or --no-extlinux if that is meant", s.arch.Name,

@@ -41,6 +41,8 @@ func TestSummaryNamesOutputsLoginsAndHowToStart(t *testing.T) {
 			"start it with: vmdebootstrap boot " + image + " --arch arm64 --firmware uefi"}},
 		{"no boot loader", func(o *builder.Options) { o.Boot = "none" },
 			[]string{"who can log in: root without a password"}},
+		{"none by an older option", func(o *builder.Options) { o.Extlinux = false },
+			[]string{"who can log in: root without a password"}},
 	} {
 		o := builder.DefaultOptions()
 		o.Image, o.Size, o.Arch = image, 2_000_000_000, "amd64"
