@@ -4,7 +4,6 @@ package step
 
 import (
 	"context"
-	"path"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
@@ -93,9 +92,11 @@ const (
 	GrowDefinitionName = "/etc/repart.d/50-root.conf"
 	GrowNoDiscardName  = "/etc/systemd/system/systemd-repart.service.d/no-discard.conf"
 	GrowProgramName    = "/usr/local/sbin/grow-root-partition"
-	GrowUnitName       = "/etc/systemd/system/grow-root-partition.service"
-	GrowUnitWanted     = "/etc/systemd/system/local-fs.target.wants/grow-root-partition.service"
+	GrowUnitName       = systemUnits + "grow-root-partition.service"
+	GrowUnitWanted     = systemUnits + "local-fs.target.wants/grow-root-partition.service"
 )
+
+var growService = service{program: GrowProgramName, unit: GrowUnitName, wanted: GrowUnitWanted}
 
 func (g Grow) Run(_ context.Context, s *Context) error { return g.Write(s.Target) }
 
@@ -107,14 +108,5 @@ func (g Grow) Write(f target.Files) error {
 		}
 		return target.WriteFileIn(f, GrowDefinitionName, growDefinition+g.Type+"\n", 0o644)
 	}
-	if err := target.WriteFileIn(f, GrowProgramName, growProgram, 0o755); err != nil {
-		return err
-	}
-	if err := target.WriteFileIn(f, GrowUnitName, growUnit, 0o644); err != nil {
-		return err
-	}
-	if err := f.MkdirAll(path.Dir(GrowUnitWanted), 0o755); err != nil {
-		return err
-	}
-	return f.Symlink("../grow-root-partition.service", GrowUnitWanted)
+	return growService.write(f, growProgram, growUnit)
 }

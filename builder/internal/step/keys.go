@@ -152,10 +152,13 @@ func (MachineKeys) Title() string { return "let each copy make its own keys" }
 // Names of the files of MachineKeys.
 const (
 	MachineKeysProgram = "/usr/local/sbin/make-machine-keys"
-	machineKeysUnit    = "/etc/systemd/system/make-machine-keys.service"
-	machineKeysWanted  = "/etc/systemd/system/sysinit.target.wants/make-machine-keys.service"
 	machineKeysInit    = "/etc/init.d/make-machine-keys"
 )
+
+var machineKeysService = service{
+	program: MachineKeysProgram, unit: systemUnits + "make-machine-keys.service",
+	wanted: systemUnits + "sysinit.target.wants/make-machine-keys.service",
+}
 
 const machineKeysHead = `#!/bin/sh
 ### BEGIN INIT INFO
@@ -173,7 +176,7 @@ missing() { for file; do [ ! -e "$file" ] || return 1; done; }
 
 // The service runs before all others, so that none finds its key missing. On a read-only root file system whose changes
 // are lost the keys are made at each start.
-const machineKeysService = `# Written by vmdebootstrap.
+const machineKeysUnit = `# Written by vmdebootstrap.
 [Unit]
 Description=Make missing keys of this machine
 DefaultDependencies=no
@@ -215,14 +218,5 @@ func (m MachineKeys) Run(ctx context.Context, s *Context) error {
 		}
 		return s.inTarget(ctx, "update-rc.d", path.Base(machineKeysInit), "defaults")
 	}
-	if err := target.WriteFileIn(s.Target, MachineKeysProgram, text, 0o755); err != nil {
-		return err
-	}
-	if err := target.WriteFileIn(s.Target, machineKeysUnit, machineKeysService, 0o644); err != nil {
-		return err
-	}
-	if err := s.Target.MkdirAll(path.Dir(machineKeysWanted), 0o755); err != nil {
-		return err
-	}
-	return s.Target.Symlink("../"+path.Base(machineKeysUnit), machineKeysWanted)
+	return machineKeysService.write(s.Target, text, machineKeysUnit)
 }

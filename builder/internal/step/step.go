@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path"
 	"slices"
 	"strings"
 
@@ -231,4 +232,24 @@ func (t *Tail) String() string {
 		lines = append(lines[:len(lines):len(lines)], t.hide.Replace(string(t.part)))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// systemUnits is the directory of the units of a system that are not of its packages, see systemd.unit(5).
+const systemUnits = "/etc/systemd/system/"
+
+// service is a program of a step that systemd starts: its file, that of its unit, and the link that enables it.
+type service struct{ program, unit, wanted string }
+
+// write writes the files, with the texts of the program and of the unit.
+func (s service) write(f target.Files, program, unit string) error {
+	if err := target.WriteFileIn(f, s.program, program, 0o755); err != nil {
+		return err
+	}
+	if err := target.WriteFileIn(f, s.unit, unit, 0o644); err != nil {
+		return err
+	}
+	if err := f.MkdirAll(path.Dir(s.wanted), 0o755); err != nil {
+		return err
+	}
+	return f.Symlink("../"+path.Base(s.unit), s.wanted)
 }
