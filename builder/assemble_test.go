@@ -58,8 +58,8 @@ func fileOf(t *testing.T, name string) string {
 	return string(data)
 }
 
-// written returns a file of the image.
-func written(t *testing.T, a *Assembly, names ...string) map[string]string {
+// imageTree returns the files of the image that was written.
+func imageTree(t *testing.T, a *Assembly) diskimage.Tree {
 	t.Helper()
 	data, err := os.ReadFile(a.Options.Image)
 	if err != nil {
@@ -69,7 +69,13 @@ func written(t *testing.T, a *Assembly, names ...string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index, err := diskimage.NewIndex(tree)
+	return tree
+}
+
+// written returns the contents of files of the image.
+func written(t *testing.T, a *Assembly, names ...string) map[string]string {
+	t.Helper()
+	index, err := diskimage.NewIndex(imageTree(t, a))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,16 +101,8 @@ func TestAssemblyOfAContainerIsAMachine(t *testing.T) {
 	if err := a.Write(t.Context(), memoryTree(t, files)); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(a.Options.Image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := imagetree.Open(bytes.NewReader(data), diskimage.Size(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	got := map[string]diskimage.Entry{}
-	for e, err := range tree.Entries() {
+	for e, err := range imageTree(t, a).Entries() {
 		if err != nil {
 			t.Fatal(err)
 		}

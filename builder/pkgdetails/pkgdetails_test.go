@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 // odd is a Packages file with what the archive's files may hold and what they never do.
@@ -71,13 +73,7 @@ Version: 4
 // TestSameAsDebootstrap compares with what debootstrap's own script prints.
 func TestSameAsDebootstrap(t *testing.T) {
 	t.Parallel()
-	const functions = "/usr/share/debootstrap/functions"
-	if _, err := os.Stat(functions); err != nil {
-		if os.Getenv("REQUIRE_TOOLS") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	functions := diskimagetest.File(t, "/usr/share/debootstrap/functions")
 	file := write(t, odd)
 	all := []string{"base", "twice", "later", "short", "unfinished", "indented", "libc6"}
 	for _, args := range [][]string{

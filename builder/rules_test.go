@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builder
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// TestNewSpecRefuses holds table A.4 of the specification with the fragments that the tests of vmdebootstrap 1.7 look
+// for, and the rules that are new.
+func TestNewSpecRefuses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		change func(*Options)
+		flag   string
+		want   []string
+	}{
+		{"squash and image", func(o *Options) { o.Squash = "FOO" }, "--squash", []string{"--image"}},
+		{"no output", func(o *Options) { o.Image = "" }, "--image", []string{"disk image filename", "squash"}},
+		{"size 0", func(o *Options) { o.Size = 0 }, "--size", []string{"too small", "bootstrap", "disk image", "must"}},
+		{"size 100M", func(o *Options) { o.Size = 100 * diskimage.MB }, "--size", []string{"too small"}},
+		{"small tarball", func(o *Options) { o.Image, o.Tarball, o.Size = "", "x.tar", 1 }, "--size",
+			[]string{"too small"}},
+		{"unknown suite", func(o *Options) { o.Distribution = "Trixie" }, "--distribution",
+			[]string{"valid Debian or Ubuntu"}},
+		{"suite of backports", func(o *Options) { o.Distribution = "bookworm-backports" }, "--distribution",
+			[]string{"not a valid"}},
+		{"apt mirror alone", func(o *Options) { o.AptMirror = secret.NewURL("http://m.example/") }, "--apt-mirror",
+			[]string{"requires --configure-apt as well"}},
+		{"qcow2 tarball", func(o *Options) { o.Image, o.Tarball, o.ConvertQcow2 = "", "x.tar", true },
+			"--convert-qcow2", []string{"qcow2 can only", "with --image"}},
+		{"image and tarball", func(o *Options) { o.Tarball = "x.tar" }, "--tarball", []string{"--image", "not both"}},
+		{"squash and tarball", func(o *Options) { o.Image, o.Squash, o.Tarball = "", "FOO", "x.tar" }, "--tarball",
+			[]string{"--squash", "not both"}},
+		{"old names without initramfs", func(o *Options) { o.SystemdNetworkd, o.UpdateInitramfs = false, false },
+			"--no-systemd-networkd", []string{"requires updating the"}},
+		{"wheezy on ext4", func(o *Options) { o.Distribution = "wheezy" }, "--roottype",
+			[]string{"Wheezy images using ext4 will not be able to boot"}},
+		{"wheezy on ext4 with grub", func(o *Options) { o.Distribution, o.Grub = "wheezy", true }, "--roottype",
+			[]string{"Wheezy images using ext4 will not be able to boot"}},
+		{"btrfs with extlinux", func(o *Options) { o.Roottype = "btrfs" }, "--roottype", []string{"not yet supported"}},
+		{"btrfs /boot with extlinux", func(o *Options) { o.Bootsize, o.Boottype = 100*diskimage.MB, "btrfs" },
+			"--boottype", []string{"cannot be on btrfs", "vfat"}},
+		{"ESP without UEFI", func(o *Options) { o.ESPSize = 5 * diskimage.MB }, "--esp-size", []string{"--use-uefi"}},
+		{"arm64 without UEFI", func(o *Options) { o.Arch, o.Foreign = "arm64", "PATH" }, "--arch",
+			[]string{"UEFI", "arm64"}},
+		{"GRUB for s390x", func(o *Options) { o.Arch, o.Boot = "s390x", "grub" }, "--boot",
+			[]string{"use --boot=none"}},
+		{"arm64 tarball", func(o *Options) { o.Image, o.Tarball, o.Arch = "", "x.tar", "arm64" }, "--arch",
+			[]string{"UEFI", "arm64"}},
+		{"UEFI on armel", func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "armel" }, "--use-uefi",
+			[]string{"armel", "not a supported", "UEFI"}},
+		{"UEFI with boot partition", func(o *Options) { o.Grub, o.UseUEFI, o.Bootsize = true, true, diskimage.MB },
+			"--bootsize", []string{"separate boot", "not supported", "UEFI"}},
+		{"UEFI with offset", func(o *Options) { o.Grub, o.UseUEFI, o.Bootoffset = true, true, 1024 }, "--bootoffset",
+			[]string{"separate boot", "not supported", "UEFI"}},
+		{"UEFI without grub", func(o *Options) { o.UseUEFI, o.Arch = true, "arm64" }, "--use-uefi",
+			[]string{"UEFI", "Grub"}},
+		{"UEFI on wheezy arm64",
+			func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.Distribution = true, true, "arm64", "wheezy" },
+			"--use-uefi", []string{"Only amd64", "supports UEFI", "Wheezy"}},
+
+		{"xfs with extlinux", func(o *Options) { o.Roottype = "xfs" }, "--roottype",
+			[]string{"extlinux on xfs", "--bootsize", "--grub"}},
+		{"xfs /boot with extlinux", func(o *Options) { o.Bootsize, o.Boottype = 400*diskimage.MB, "xfs" }, "--boottype",
+			[]string{"cannot be on xfs"}},
+		{"small xfs /boot", func(o *Options) { o.Bootsize, o.Boottype, o.Grub = 200*diskimage.MB, "xfs", true },
+			"--bootsize", []string{"200MB is too small for xfs", "300MiB"}},
+		{"f2fs with extlinux", func(o *Options) { o.Roottype = "f2fs" }, "--roottype",
+			[]string{"extlinux on f2fs", "--bootsize", "--grub"}},
+		{"f2fs /boot with extlinux", func(o *Options) { o.Bootsize, o.Boottype = 400*diskimage.MB, "f2fs" },
+			"--boottype", []string{"cannot be on f2fs"}},
+		{"small f2fs /boot", func(o *Options) { o.Bootsize, o.Boottype, o.Grub = 50*diskimage.MB, "f2fs", true },
+			"--bootsize", []string{"50MB is too small for f2fs", "64MiB"}},
+		{"f2fs of stretch", func(o *Options) { o.Roottype, o.Grub, o.Distribution = "f2fs", true, "stretch" },
+			"--roottype", []string{"kernel of stretch"}},
+		{"growing f2fs", func(o *Options) { o.Roottype, o.Grub, o.Grow = "f2fs", true, true }, "--grow",
+			[]string{"not mounted", "resize.f2fs"}},
+		{"jfs", func(o *Options) { o.Roottype, o.Grub = "jfs", true }, "--roottype", []string{`"jfs"`, "f2fs"}},
+		{"erofs /boot", func(o *Options) { o.Bootsize, o.Boottype = 200*diskimage.MB, "erofs" }, "--boottype",
+			[]string{`"erofs"`, "vfat"}},
+		{"erofs with extlinux", func(o *Options) { o.Roottype = "erofs" }, "--roottype",
+			[]string{"extlinux cannot boot from erofs", "--bootsize", "systemd-boot"}},
+		{"squashfs with GRUB", func(o *Options) { o.Roottype, o.Grub = "squashfs", true }, "--roottype",
+			[]string{"GRUB for BIOS cannot boot from squashfs", "--bootsize"}},
+		{"squashfs with UEFI", func(o *Options) { o.Roottype, o.Grub, o.UseUEFI = "squashfs", true, true },
+			"--roottype", []string{"--boot=hybrid with --bootsize"}},
+		{"squashfs without initramfs",
+			func(o *Options) { o.Roottype, o.Bootsize, o.UpdateInitramfs = "squashfs", 200*diskimage.MB, false },
+			"--roottype", []string{"--no-update-initramfs"}},
+		{"erofs of bullseye",
+			func(o *Options) { o.Roottype, o.Bootsize, o.Distribution = "erofs", 200*diskimage.MB, "bullseye" },
+			"--roottype", []string{"kernel of bullseye does not read erofs"}},
+		{"xfs of stretch", func(o *Options) { o.Roottype, o.Grub, o.Distribution = "xfs", true, "stretch" },
+			"--roottype", []string{"kernel of stretch"}},
+		{"growing tarball", func(o *Options) { o.Image, o.Tarball, o.Grow = "", "x.tar", true }, "--grow",
+			[]string{"--image"}},
+		{"growing squashfs", func(o *Options) { o.Roottype, o.Bootsize, o.Grow = "squashfs", 200*diskimage.MB, true },
+			"--grow", []string{"squashfs never changes"}},
+		{"growing buster", func(o *Options) { o.Distribution, o.Grow = "buster", true }, "--grow",
+			[]string{"buster is too old", "bullseye"}},
+		{"unknown loader", func(o *Options) { o.Boot = "lilo" }, "--boot", []string{`"lilo"`, "hybrid"}},
+		{"two loaders", func(o *Options) { o.Boot, o.Grub = "extlinux", true }, "--boot",
+			[]string{"extlinux and --grub"}},
+		{"extlinux by UEFI", func(o *Options) { o.Boot, o.UseUEFI = "extlinux", true }, "--boot",
+			[]string{"--use-uefi", "hybrid"}},
+		{"systemd-boot on msdos", func(o *Options) { o.Boot = "systemd-boot" }, "--part-type",
+			[]string{"--part-type=gpt"}},
+		{"systemd-boot of bookworm",
+			func(o *Options) { o.Boot, o.PartType, o.Distribution = "systemd-boot", "gpt", "bookworm" }, "--boot",
+			[]string{"bookworm has no systemd-ukify"}},
+		{"systemd-boot on i386", func(o *Options) { o.Boot, o.PartType, o.Arch = "systemd-boot", "gpt", "i386" },
+			"--boot", []string{"not available for i386"}},
+		{"systemd-boot with /boot",
+			func(o *Options) { o.Boot, o.PartType, o.Bootsize = "systemd-boot", "gpt", diskimage.MB }, "--bootsize",
+			[]string{"--esp-size"}},
+		{"systemd-boot on a small ESP",
+			func(o *Options) { o.Boot, o.PartType, o.ESPSize = "systemd-boot", "gpt", 64*diskimage.MiB }, "--esp-size",
+			[]string{"128MiB"}},
+		{"ESP of a BIOS", func(o *Options) { o.Boot, o.ESPSize = "grub", diskimage.GB }, "--esp-size",
+			[]string{"--use-uefi"}},
+		{"ESP too small for shim", func(o *Options) { o.Grub, o.UseUEFI, o.ESPSize = true, true, 10*diskimage.MB },
+			"--esp-size", []string{"10MB is too small", "32MiB"}},
+		{"hybrid for i386", func(o *Options) { o.Boot, o.Arch, o.Distribution = "hybrid", "i386", "bookworm" },
+			"--boot", []string{"grub-cloud-amd64"}},
+		{"hybrid of Ubuntu", func(o *Options) { o.Boot, o.Distribution = "hybrid", "noble" }, "--boot",
+			[]string{"grub-cloud-amd64"}},
+		{"hybrid of stretch", func(o *Options) { o.Boot, o.Distribution = "hybrid", "stretch" }, "--boot",
+			[]string{"grub-cloud-amd64"}},
+		{"hybrid without BIOS", func(o *Options) { o.Boot, o.Arch = "hybrid", "arm64" }, "--boot",
+			[]string{"arm64 has no BIOS"}},
+		{"extlinux without BIOS", func(o *Options) { o.Boot, o.Arch = "extlinux", "armhf" }, "--boot",
+			[]string{"armhf has no BIOS"}},
+		{"GRUB without BIOS", func(o *Options) { o.Grub, o.Arch = true, "armhf" }, "--grub",
+			[]string{"armhf has no BIOS", "--use-uefi"}},
+
+		{"unknown architecture", func(o *Options) { o.Arch = "bogus" }, "--arch", []string{`"bogus"`}},
+		{"no kernel for i386", func(o *Options) { o.Arch = "i386" }, "--arch", []string{"trixie", "--kernel-package"}},
+		{"unknown root type", func(o *Options) { o.Roottype = "ext5" }, "--roottype", []string{`"ext5"`, "ext4"}},
+		{"unknown boot type", func(o *Options) { o.Boottype = "fat99" }, "--boottype", []string{`"fat99"`, "vfat"}},
+		{"unknown partition table", func(o *Options) { o.PartType = "apm" }, "--part-type",
+			[]string{`"apm"`, "gpt, msdos"}},
+		{"unknown boot flag", func(o *Options) { o.Bootflag = "bootable" }, "--bootflag", []string{`"bootable"`}},
+		{"swap beyond the image", func(o *Options) { o.Swap = 2 * diskimage.GB }, "--swap",
+			[]string{"does not fit", "2GB"}},
+		{"swap as large as the image", func(o *Options) { o.Swap = 1 * diskimage.GB }, "--swap",
+			[]string{"does not fit"}},
+		{"boot and swap beyond the image", func(o *Options) { o.Bootsize, o.Swap = 800*diskimage.MB, 300*diskimage.MB },
+			"--swap", []string{"does not fit"}},
+		{"missing hook", func(o *Options) { o.Actions = []Action{Script("none.sh")} }, "--customize",
+			[]string{`"none.sh"`, "does not exist, nor is it in"}},
+		{"hook that cannot run", func(o *Options) { o.Actions = []Action{Script("plain.sh")} }, "--customize",
+			[]string{"not executable"}},
+		{"missing output directory", func(o *Options) { o.Image = "gone/x.img" }, "--image", []string{"gone/x.img"}},
+		{"file as output directory", func(o *Options) { o.Image = "notes.txt/x.img" }, "--image",
+			[]string{"notes.txt"}},
+		{"image on a disk", func(o *Options) { o.Image = "sda" }, "--image", []string{"not a regular file"}},
+		{"image on a directory", func(o *Options) { o.Image = "live" }, "--image", []string{"not a regular file"}},
+		{"squash on a file", func(o *Options) { o.Image, o.Squash = "", "old.img" }, "--squash",
+			[]string{"not a directory"}},
+		{"missing local package", func(o *Options) { o.CustomPackages = []string{"gone.deb"} }, "--custom-package",
+			[]string{"gone.deb"}},
+		{"local package of a kind", func(o *Options) { o.CustomPackages = []string{"notes.txt"} }, "--custom-package",
+			[]string{"not a .deb"}},
+		{"directory for a package", func(o *Options) { o.CustomPackages = []string{"live"} }, "--custom-package",
+			[]string{"not a file"}},
+		{"package name with dashes in front", func(o *Options) { o.Packages = []string{"vim,--purge"} }, "--package",
+			[]string{`"--purge"`}},
+		{"kernel name with a blank", func(o *Options) { o.KernelPackage = "linux image" }, "--kernel-package",
+			[]string{`"linux image"`}},
+		{"host name with underscore", func(o *Options) { o.Hostname = "my_host" }, "--hostname", []string{`"my_host"`}},
+		{"host name with final hyphen", func(o *Options) { o.Hostname = "host-" }, "--hostname", []string{`"host-"`}},
+		{"no host name", func(o *Options) { o.Hostname = "" }, "--hostname", nil},
+		{"long host name", func(o *Options) { o.Hostname = strings.Repeat("a.", 32) + "a" }, "--hostname",
+			[]string{"64"}},
+		{"user name with capitals", func(o *Options) { o.Users = []step.User{step.ParseUser("Joe/x")} }, "--user",
+			[]string{`"Joe" is not a user name`}},
+		{"user name root", func(o *Options) { o.Users = []step.User{step.ParseUser("root/x")} }, "--user",
+			[]string{"--root-password"}},
+		{"user twice", func(o *Options) { o.Users = []step.User{step.ParseUser("joe"), step.ParseUser("joe")} },
+			"--user", []string{"twice"}},
+		{"password of two lines", func(o *Options) { o.RootPassword = secret.New("a\nb") }, "--root-password",
+			[]string{"line break"}},
+		{"hidden password", func(o *Options) { o.RootPassword = secret.New("(secret)") }, "--root-password",
+			[]string{"--dump-config"}},
+		{"hidden password of a user", func(o *Options) { o.Users = []step.User{step.ParseUser("joe/(secret)")} },
+			"--user", []string{"--dump-config"}},
+		{"unknown owner", func(o *Options) { o.Owner = "nobodyhere" }, "--owner", []string{"nobodyhere"}},
+		{"mirror without scheme", func(o *Options) { o.Mirror = secret.NewURL("mirror.example/debian") }, "--mirror",
+			[]string{"not a URL"}},
+		{"mirror with a blank", func(o *Options) { o.Mirror = secret.NewURL("http://m.example/a b") }, "--mirror",
+			[]string{"blanks"}},
+		{"only a list of packages", func(o *Options) { o.Debootstrapopts = []string{"no-check-gpg --print-debs"} },
+			"--debootstrapopts", []string{`"print-debs"`, "complete"}},
+		{"architecture of debootstrap", func(o *Options) { o.Debootstrapopts = []string{"arch=i386"} },
+			"--debootstrapopts", []string{"use --arch"}},
+		{"missing keyring", func(o *Options) { o.Debootstrapopts = []string{"keyring=gone.gpg"} }, "--debootstrapopts",
+			[]string{"keyring", "gone.gpg"}},
+		{"boot flag of the other table", func(o *Options) { o.Bootflag, o.PartType = "lba", "gpt" }, "--bootflag",
+			[]string{`"lba"`, "--part-type=gpt"}},
+		{"no script for the suite", func(o *Options) { o.DebootstrapScripts = "scripts" }, "--debootstrap-scripts",
+			[]string{"stable"}},
+		{"directory for a script", func(o *Options) { o.DebootstrapScripts, o.Distribution = "scripts", "trixie" },
+			"--debootstrap-scripts", []string{"not a file"}},
+	} {
+		_, err := NewSpec(options(test.change), testWorld())
+		found := slices.ContainsFunc(problemsOf(err), func(p *problem.Problem) bool {
+			return p.Flag == test.flag && !slices.ContainsFunc(test.want, func(want string) bool {
+				return !strings.Contains(p.Error(), want)
+			})
+		})
+		if !found {
+			t.Errorf("%s: got %v, want a problem of %s with %q", test.name, err, test.flag, test.want)
+		}
+	}
+}
+
+// problemsOf takes a joined error apart.
+func problemsOf(err error) []*problem.Problem {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil
+	}
+	var all []*problem.Problem
+	for _, e := range joined.Unwrap() {
+		var p *problem.Problem
+		if errors.As(e, &p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func TestNewSpecReportsAllMistakesAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := NewSpec(options(func(o *Options) {
+		o.Arch, o.Size, o.Hostname, o.Roottype, o.Squash = "vax", 1, "-", "ext9", "FOO"
+		o.Actions = []Action{Script("none.sh")}
+	}), testWorld())
+	var flags []string
+	for _, p := range problemsOf(err) {
+		flags = append(flags, p.Flag)
+	}
+	want := []string{"--arch", "--customize", "--squash", "--size", "--roottype", "--hostname"}
+	if !slices.Equal(flags, want) {
+		t.Errorf("got problems of %v, want %v", flags, want)
+	}
+}
+
+// TestUnknownNamesCauseNoOtherProblems: a misspelt suite or architecture must not bring in the rules of another.
+func TestUnknownNamesCauseNoOtherProblems(t *testing.T) {
+	t.Parallel()
+	for _, change := range []func(*Options){
+		func(o *Options) { o.Distribution = "nosuch" },
+		func(o *Options) { o.Arch = "nosuch" },
+		func(o *Options) { o.Arch, o.UseUEFI, o.Grub = "nosuch", true, true },
+	} {
+		_, err := NewSpec(options(change), testWorld())
+		if got := problemsOf(err); len(got) != 1 {
+			t.Errorf("got %v, want one problem", err)
+		}
+	}
+}
