@@ -12,6 +12,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -118,11 +119,12 @@ func (a Action) copied() (src, dst string, err error) {
 	return a.Text[:i], a.Text[i+1:], nil
 }
 
-// step is what the action does while the root file system is made. number is that among the commands.
-func (a Action) step(digest string, lock Lock, image string, number int) step.Step {
+// step is what the action does while the root file system is made. number is that among the commands, probe what
+// grub-probe answers.
+func (a Action) step(digest string, lock Lock, image string, number int, probe grub.ProbeAnswers) step.Step {
 	switch a.Kind {
 	case ActionCommand:
-		return step.Command{Command: a.Command, Number: number}
+		return step.Command{Command: a.Command, Number: number, Probe: probe}
 	case ActionCopy:
 		src, dst, err := a.copied()
 		if err != nil {
@@ -132,7 +134,7 @@ func (a Action) step(digest string, lock Lock, image string, number int) step.St
 	default:
 		return step.Hook{
 			Digest: digest, Name: filepath.Base(a.Text), Script: a.Text, Copy: lock.Copy(a.Text), Argument: image,
-			Image: string(snapshot.HashOf(image)),
+			Image: string(snapshot.HashOf(image)), Probe: probe,
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
 // Disk is the plan of a disk image: where everything is and how it boots. What it holds is known only when the root
@@ -184,6 +185,14 @@ func (d Disk) steps() []step.Step {
 		steps = append(steps, d.growStep())
 	}
 	return steps
+}
+
+// grubProbe returns what grub-probe answers in the booted image; nothing if another boot loader starts it.
+func (d Disk) grubProbe() grub.ProbeAnswers {
+	if _, ok := d.Loader.(boot.GRUB); !ok {
+		return grub.ProbeAnswers{}
+	}
+	return boot.ProbeAnswers(d.Disk)
 }
 
 func (d Disk) growStep() step.Grow {

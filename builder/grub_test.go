@@ -13,16 +13,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
 func TestGrubStepSetsUpEachPlatformOnce(t *testing.T) {
 	t.Parallel()
-	f := targettest.New(t, map[string]string{"/etc/default/grub": "GRUB_TIMEOUT=5\n", "/boot/": ""})
+	f := targettest.New(t, map[string]string{"/etc/default/grub": "GRUB_TIMEOUT=5\n", "/boot/": "", "/usr/sbin/": "",
+		"/usr/bin/": ""})
 	setup := step.GRUB{Platforms: []string{"x86_64-efi", "i386-efi"}, SerialDevice: "ttyS0",
 		Probe: grub.ProbeAnswers{Table: diskimage.GPT}}
 	if err := runStep(t, f, setup); err != nil {
@@ -33,8 +37,9 @@ func TestGrubStepSetsUpEachPlatformOnce(t *testing.T) {
 		"sh -c cp /usr/lib/grub/i386-efi/*.mod /usr/lib/grub/i386-efi/*.lst /boot/grub/i386-efi/",
 		"update-grub",
 	}
-	if !slices.Equal(f.Transcript, want) {
-		t.Errorf("got %q, want %q", f.Transcript, want)
+	got := slices.DeleteFunc(f.Transcript, func(line string) bool { return strings.Contains(line, "dpkg-divert") })
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 	text := f.Readable("/etc/default/grub")
 	if !strings.HasPrefix(text, "GRUB_TIMEOUT=5\n") || strings.Count(text, "console=ttyS0,115200n8") != 1 {
@@ -49,7 +54,8 @@ func TestGrubStepSetsUpEachPlatformOnce(t *testing.T) {
 func TestGrubUsesTheSerialPortOfPCsOnly(t *testing.T) {
 	t.Parallel()
 	for device, want := range map[string]bool{"ttyS0": true, "ttyAMA0": false} {
-		f := targettest.New(t, map[string]string{"/etc/default/grub": "", "/boot/grub/": ""})
+		f := targettest.New(t, map[string]string{"/etc/default/grub": "", "/boot/grub/": "", "/usr/sbin/": "",
+			"/usr/bin/": ""})
 		if err := runStep(t, f, step.GRUB{SerialDevice: device}); err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +71,8 @@ func TestGrubUsesTheSerialPortOfPCsOnly(t *testing.T) {
 func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
 	t.Parallel()
 	const theirs = "GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"
-	f := targettest.New(t, map[string]string{"/etc/default/grub": theirs, "/etc/grub.d/": "", "/boot/": ""})
+	f := targettest.New(t, map[string]string{"/etc/default/grub": theirs, "/etc/grub.d/": "", "/boot/": "",
+		"/usr/sbin/": "", "/usr/bin/": ""})
 	f.On = func(args []string, _ io.Writer) error {
 		if there, err := target.Exists(f, step.CloudSwitch); there || err != nil {
 			return errors.New("the switch is on too early")
@@ -88,7 +95,8 @@ func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
 		t.Errorf("%s: %q", step.CloudSwitch, got)
 	}
 	setup.SerialDevice = "ttyS0"
-	f = targettest.New(t, map[string]string{"/etc/grub.d/": "", "/boot/": ""})
+	f = targettest.New(t, map[string]string{"/etc/grub.d/": "", "/boot/": "",
+		"/usr/sbin/": "", "/usr/bin/": ""})
 	if err := runStep(t, f, setup); err != nil {
 		t.Error(err)
 	}
@@ -202,6 +210,50 @@ func TestMissingBootLoaderIsNamed(t *testing.T) {
 		_, err := d.Loader.Prepare(t.Context(), d.Disk, r.assembler())
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want the package %s", err, tt.want)
+		}
+	}
+}
+
+// A hook that ran update-grub failed: grub-probe looked for the device of the overlay that the target is in.
+func TestHooksGetTheAnswersOfGrubProbe(t *testing.T) {
+	t.Parallel()
+	const probe = "/usr/sbin/grub-probe"
+	for _, tt := range []struct {
+		loader string
+		change func(*Options)
+		want   bool
+	}{
+		{"GRUB", func(o *Options) { o.Grub, o.Bootsize = true, 200*diskimage.MiB }, true},
+		{"extlinux", func(*Options) {}, false},
+	} {
+		plan := testPlan(t, func(o *Options) {
+			tt.change(o)
+			o.Actions = []Action{Script("/hooks/customize"), {Phase: hooks.PhaseCustomize, Kind: ActionCommand,
+				Command: secret.New("update-grub")}}
+		})
+		for _, s := range plan.Steps {
+			if s.Kind() != (step.Hook{}).Kind() && s.Kind() != (step.Command{}).Kind() {
+				continue
+			}
+			f := targettest.New(t, map[string]string{"/usr/sbin/": "", "/usr/bin/": ""})
+			during := "(never ran)"
+			run := func(args []string, _ io.Writer) error {
+				if !strings.Contains(strings.Join(args, " "), "dpkg-divert") {
+					during = f.Readable(probe)
+				}
+				return nil
+			}
+			toolbox := targettest.New(t, nil)
+			f.On, toolbox.On = run, run
+			if err := s.Run(t.Context(), &step.Context{Target: f, FreshToolbox: targettest.Always(toolbox),
+				Tmp: t.TempDir(), Out: step.NewTail(nil)}); err != nil {
+				t.Errorf("%s, %s: %v", tt.loader, s.Kind(), err)
+				continue
+			}
+			diverted := slices.ContainsFunc(f.Transcript, func(line string) bool { return strings.Contains(line, probe) })
+			if got := strings.Contains(during, boot.UUID(plan.Disk.Root().Filesystem)); got != tt.want || diverted != tt.want {
+				t.Errorf("%s, %s: diverted %t, grub-probe was %q", tt.loader, s.Kind(), diverted, during)
+			}
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -193,6 +194,10 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 // addActions adds the user's own steps of one phase.
 func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
 	commands := 0
+	var probe grub.ProbeAnswers
+	if p.Disk != nil && phase != hooks.PhaseEssential { // where GRUB is not installed yet
+		probe = p.Disk.grubProbe()
+	}
 	for i, action := range o.Actions {
 		if action.Kind == ActionCommand {
 			commands++
@@ -202,7 +207,7 @@ func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
 			digest = lock.Actions[i]
 		}
 		if action.Phase == phase {
-			p.add(action.step(digest, lock, o.Image, commands))
+			p.add(action.step(digest, lock, o.Image, commands, probe))
 		}
 	}
 }

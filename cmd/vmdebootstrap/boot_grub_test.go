@@ -15,10 +15,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// TestHybridImageBoots boots one image with each firmware that it supports.
+// TestHybridImageBoots boots one image with each firmware that it supports. A command runs update-grub.
 func TestHybridImageBoots(t *testing.T) {
 	nonce := fmt.Sprintf("hybrid-%d", os.Getpid())
-	image := buildImage(t, strings.ReplaceAll(witness, "NONCE", nonce), "--boot", "hybrid", "--part-type", "gpt")
+	image := buildImage(t, strings.ReplaceAll(witness, "NONCE", nonce), "--boot", "hybrid", "--part-type", "gpt",
+		"--run", "update-grub")
 	checkPartitions(t, image)
 	for _, firmware := range []diskimagetest.Firmware{diskimagetest.BIOS, diskimagetest.UEFI,
 		diskimagetest.SecureBoot} {

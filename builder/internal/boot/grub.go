@@ -128,7 +128,7 @@ func (l GRUB) Claims(d Disk) []diskimage.Claim {
 // Steps implements Loader.
 func (l GRUB) Steps(d Disk) []step.Step {
 	return []step.Step{step.GRUB{
-		Platforms: l.platforms(d), SerialDevice: d.Serial, Cloud: l.OnBIOS && l.onUEFI, Probe: probeAnswers(d),
+		Platforms: l.platforms(d), SerialDevice: d.Serial, Cloud: l.OnBIOS && l.onUEFI, Probe: ProbeAnswers(d),
 	}}
 }
 
@@ -148,8 +148,8 @@ func (l GRUB) Files(d Disk) []LoaderFile {
 	return all
 }
 
-// probeAnswers returns the results of grub-probe on the disk in the booted image.
-func probeAnswers(d Disk) grub.ProbeAnswers {
+// ProbeAnswers returns the results of grub-probe on the disk in the booted image.
+func ProbeAnswers(d Disk) grub.ProbeAnswers {
 	root, boot := d.Root(), d.Boot()
 	filesystem := func(p diskimage.Partition) grub.ProbeFilesystem {
 		return grub.ProbeFilesystem{

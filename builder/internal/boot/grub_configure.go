@@ -23,7 +23,7 @@ func (l GRUB) Configure(d Disk, f *target.Memory) (err error) {
 	if err := removeRootArguments(f); err != nil {
 		return err
 	}
-	setup := step.GRUB{Platforms: l.platforms(d), SerialDevice: d.Serial, Probe: probeAnswers(d)}
+	setup := step.GRUB{Platforms: l.platforms(d), SerialDevice: d.Serial, Probe: ProbeAnswers(d)}
 	if setup.Cloud, err = target.Exists(f, "/var/lib/dpkg/info/grub-cloud-amd64.list"); err != nil {
 		return err
 	}

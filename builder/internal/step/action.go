@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
 // Command runs a shell command of the user inside the target.
@@ -23,6 +24,8 @@ type Command struct {
 	base
 	Command secret.Text
 	Number  int `json:"-"` // position among the values of --run, for messages
+	// Probe has the results of grub-probe for the command, if GRUB boots the image.
+	Probe grub.ProbeAnswers `json:",omitzero"`
 }
 
 func (Command) Kind() string { return "command" }
@@ -51,8 +54,11 @@ func (c Command) Run(ctx context.Context, s *Context) error {
 	if err != nil {
 		return err
 	}
-	mounts := []specs.Mount{target.Bind(s.Archives, archivesDir)}
-	if err := s.Target.Run(ctx, p, mounts, strings.NewReader(c.Command.Reveal()), s.Out); err != nil {
+	err = s.withGRUBProbe(ctx, "", c.Probe, func(mounts []specs.Mount) error {
+		mounts = append(mounts, target.Bind(s.Archives, archivesDir))
+		return s.Target.Run(ctx, p, mounts, strings.NewReader(c.Command.Reveal()), s.Out)
+	})
+	if err != nil {
 		return err
 	}
 	return unblockDaemons(s.Target, blocked)

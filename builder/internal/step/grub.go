@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -54,7 +52,10 @@ func (g GRUB) Run(ctx context.Context, s *Context) error {
 	if err := s.Target.WriteFile("/boot/grub/grubenv", grub.Environment(), 0o644); err != nil {
 		return err
 	}
-	if err := g.updateGrub(ctx, s); err != nil {
+	err := s.withGRUBProbe(ctx, "", g.Probe, func(mounts []specs.Mount) error {
+		return s.InTargetWith(ctx, mounts, "", "update-grub")
+	})
+	if err != nil {
 		return err
 	}
 	if !g.Cloud {
@@ -66,36 +67,6 @@ func (g GRUB) Run(ctx context.Context, s *Context) error {
 
 // CloudSwitch makes grub-cloud-amd64 install GRUB again whenever one of its packages is upgraded.
 const CloudSwitch = "/etc/grub.d/enable_cloud"
-
-// updateGrub runs the target's update-grub. grub-probe and grub-mkrelpath look for the devices of / and /boot, which do
-// not exist yet. For this run, scripts that print the results replace them, and files stand in for the devices.
-func (g GRUB) updateGrub(ctx context.Context, s *Context) error {
-	dir, err := os.MkdirTemp(s.Tmp, "grub-probe-")
-	if err != nil {
-		return fmt.Errorf("make a directory for the replacements of grub-probe and grub-mkrelpath: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	probe, relpath, device := filepath.Join(dir, "grub-probe"), filepath.Join(dir, "grub-mkrelpath"),
-		filepath.Join(dir, "device")
-	if err := os.WriteFile(probe, grub.ProbeScript(g.Probe), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(relpath, grub.RelpathScript(g.Probe), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(device, nil, 0o644); err != nil {
-		return err
-	}
-	mounts := []specs.Mount{
-		target.Bind(probe, "/usr/sbin/grub-probe", "ro"),
-		target.Bind(relpath, "/usr/bin/grub-mkrelpath", "ro"),
-		target.Bind(device, g.Probe.Root.Device(), "ro"),
-	}
-	if g.Probe.Boot != nil {
-		mounts = append(mounts, target.Bind(device, g.Probe.Boot.Device(), "ro"))
-	}
-	return s.InTargetWith(ctx, mounts, "", "update-grub")
-}
 
 // serialDefaults are the settings that --serial-console adds. The getty and the kernel's default for QEMU use
 // 115200 baud as well.

@@ -15,6 +15,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -29,6 +30,8 @@ type Hook struct {
 	// Argument is the name of the image, and Image the digest of that name.
 	Argument string `json:"-"`
 	Image    string
+	// Probe has the results of grub-probe for the script, if GRUB boots the image.
+	Probe grub.ProbeAnswers `json:",omitzero"`
 }
 
 func (Hook) Kind() string { return "hook" }
@@ -64,7 +67,10 @@ func (h Hook) Run(ctx context.Context, s *Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.inFreshToolbox(ctx, p, mounts, writeHookLibrary); err != nil {
+	err = s.withGRUBProbe(ctx, TargetDir, h.Probe, func(devices []specs.Mount) error {
+		return s.inFreshToolbox(ctx, p, append(mounts, devices...), writeHookLibrary)
+	})
+	if err != nil {
 		return err
 	}
 	return unblockDaemons(s.Target, blocked)
