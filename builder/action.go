@@ -93,7 +93,12 @@ func (a Action) resolve(w World) (Action, error) {
 	var err error
 	switch a.Kind {
 	case ActionScript:
-		a.Text, err = hooks.Find(a.Text, w.Dir, w.Stat)
+		if a.Text, err = hooks.Find(a.Text, w.Dir, w.Stat); err != nil || w.ReadFile == nil {
+			break
+		}
+		if text, readErr := w.ReadFile(a.Text); readErr == nil { // else Take says why it cannot be read
+			err = hooks.Check(a.Text, text)
+		}
 	case ActionCommand:
 		if strings.TrimSpace(a.Command.Reveal()) == "" {
 			err = errors.New("an empty command")

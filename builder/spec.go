@@ -22,7 +22,8 @@ import (
 type World struct {
 	// Stat is os.Stat, or takes its place in tests.
 	Stat func(name string) (fs.FileInfo, error)
-	// ReadFile is os.ReadFile, or takes its place in tests; it reads the program of --foreign.
+	// ReadFile is os.ReadFile, or takes its place in tests; it reads the program of --foreign, and scripts: nil leaves
+	// their first lines unchecked.
 	ReadFile func(name string) ([]byte, error)
 	// Writable returns an error if files cannot be made in a directory; nil leaves that unchecked.
 	Writable func(dir string) error

@@ -16,10 +16,11 @@
 // names resolve, packages cannot start daemons, and whatever a hook leaves mounted or running ends with it. The shell
 // library CustomiseLib is at CustomiseLibPath.
 //
-// Find returns the file that a name stands for. Package builder runs it.
+// Find returns the file that a name stands for, Check whether Linux could run it. Package builder runs it.
 package hooks
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,4 +73,15 @@ func Find(name, dir string, stat func(string) (fs.FileInfo, error)) (string, err
 		return file, nil
 	}
 	return "", fmt.Errorf("hook %q does not exist, nor is it in %s: %w", name, ExamplesDir, fs.ErrNotExist)
+}
+
+// Check returns an error if file, whose content is text, names an interpreter that exists nowhere: a line of Windows
+// ends in a carriage return, which Linux takes for the last letter of the interpreter's name.
+func Check(file string, text []byte) error {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	if bytes.HasPrefix(line, []byte("#!")) && bytes.HasSuffix(line, []byte("\r")) {
+		return fmt.Errorf("hook %q begins with %q: its lines end as on Windows, so that no interpreter has that name: "+
+			"run sed -i 's/\\r$//' on it", file, line)
+	}
+	return nil
 }

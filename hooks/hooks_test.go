@@ -73,3 +73,19 @@ func TestFindPassesOnWhatStatSays(t *testing.T) {
 		t.Errorf("got %v, want it to wrap fs.ErrPermission", err)
 	}
 }
+
+func TestCheckRejectsLinesOfWindows(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"#!/bin/sh\r\ntrue\r\n":        `begins with "#!/bin/sh\r": its lines end as on Windows`,
+		"#!/usr/bin/env python3\r\n":   `env python3\r`,
+		"#!/bin/sh\nprintf 'a\r\n'\n":  "",
+		"\x7fELF\x02\r\n#!/bin/sh\r\n": "",
+		"":                             "",
+	} {
+		err := hooks.Check("/hooks/x", []byte(text))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
+		}
+	}
+}
