@@ -154,12 +154,27 @@ func TestRunRejectsUnsupportedProcesses(t *testing.T) {
 	if err := c.Run(t.Context(), p, nil, nil, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing program is not fs.ErrNotExist: %v", err)
 	}
-	if err := c.WriteFile("/bin/script", []byte("#!/bin/sh\n"), 0o755); err != nil {
+	for text, want := range map[string]string{
+		"#!/usr/bin/python3 -u\n": `/bin/script needs "/usr/bin/python3", which does not exist here`,
+		"#!/bin/sh\r\n":           `/bin/script needs "/bin/sh\r", which does not exist here`,
+		"echo hello\n":            "/bin/script is neither a program for this machine nor a script with #! in its first line",
+	} {
+		if err := c.WriteFile("/bin/script", []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		p.Args = []string{"script"}
+		if err := c.Run(t.Context(), p, nil, nil, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "script"), []byte("#!/bin/true\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p.Args = []string{"script"}
-	if err := c.Run(t.Context(), p, nil, nil, nil); err == nil ||
-		!strings.Contains(err.Error(), "the interpreter or dynamic linker of /bin/script is missing") {
+	p.Args = []string{"/noexec/script"}
+	noexec := specs.Mount{Type: "bind", Source: dir, Destination: "/noexec", Options: []string{"rbind", "noexec"}}
+	if err := c.Run(t.Context(), p, []specs.Mount{noexec}, nil, nil); err == nil ||
+		!strings.Contains(err.Error(), "mounted with the option noexec") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -198,10 +198,10 @@ func startProcess(p *specs.Process, root string, s *supervise.Supervisor) (pid i
 	}
 	pid, err = syscall.ForkExec(program, p.Args, &syscall.ProcAttr{Env: p.Env, Dir: cwd, Files: []uintptr{0, 1, 2},
 		Sys: sys})
-	if errors.Is(err, unix.ENOENT) {
-		return 0, fmt.Errorf("the interpreter or dynamic linker of %s is missing", program)
+	if err != nil {
+		return 0, describeExecError(root, program, err)
 	}
-	return pid, err
+	return pid, nil
 }
 
 // lookPath finds a program as execvp(3) would, by the PATH of its own environment.
@@ -242,4 +242,17 @@ func statInRoot(root, name string) (fs.FileInfo, error) {
 	}
 	defer f.Close()
 	return f.Stat()
+}
+
+// openInRoot opens a file for reading, by its name as in statInRoot.
+func openInRoot(root, name string) (*os.File, error) {
+	if root == "" {
+		return os.Open(name)
+	}
+	f, err := pathrs.OpenInRoot(root, name)
+	if err != nil {
+		return nil, dirfd.PathError("open", name, err)
+	}
+	defer f.Close()
+	return pathrs.Reopen(f, unix.O_RDONLY|unix.O_CLOEXEC)
 }
