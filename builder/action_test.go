@@ -3,8 +3,10 @@
 package builder
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,5 +133,56 @@ func TestCommandRunsInTheTargetWithTheCallersVariables(t *testing.T) {
 	}
 	if got := f.Readable(step.PolicyFile); got != "(absent)" {
 		t.Errorf("policy-rc.d is left behind: %q", got)
+	}
+}
+
+// A hook's output was in the log only, even with --verbose. After a failure it was, and what was shown already is not
+// shown again.
+func TestHookOutputIsShownOnce(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("exit status 1")
+	for _, tt := range []struct {
+		step                step.Step
+		shown               io.Writer
+		wantShown, wantTail string
+	}{
+		{step.Command{Command: secret.New("echo")}, new(bytes.Buffer), "one\n", "two"},
+		{step.Hook{Script: "/hooks/x"}, new(bytes.Buffer), "one\n", "two"},
+		{step.Command{Command: secret.New("echo")}, nil, "", "one\ntwo"},
+		{step.AptInstall{Packages: []string{"hello"}}, new(bytes.Buffer), "", "one\ntwo"},
+	} {
+		f := targettest.New(t, map[string]string{"/usr/sbin/": ""})
+		f.On = func(_ []string, out io.Writer) error {
+			_, err := io.WriteString(out, "one\ntwo")
+			return errors.Join(failure, err)
+		}
+		s := &step.Context{Target: f, FreshToolbox: targettest.Always(f), Tmp: t.TempDir(), Archives: t.TempDir(),
+			Out: step.NewTail(nil), HookOutput: tt.shown, Log: slog.New(slog.DiscardHandler)}
+		err := (&Executor{Progress: func(string) {}}).runStep(t.Context(), tt.step, s)
+		var failed *StepError
+		if !errors.As(err, &failed) {
+			t.Errorf("%s: got %v, want the failure of a step", tt.step.Kind(), err)
+			continue
+		}
+		shown := ""
+		if b, ok := tt.shown.(*bytes.Buffer); ok {
+			shown = b.String()
+		}
+		if shown != tt.wantShown || failed.Output != tt.wantTail {
+			t.Errorf("%s: shown %q, and %q after the failure", tt.step.Kind(), shown, failed.Output)
+		}
+	}
+}
+
+// TestScriptsOfWindowsAreFoundBeforeTheBuild: the kernel says of such a script that it does not exist.
+func TestScriptsOfWindowsAreFoundBeforeTheBuild(t *testing.T) {
+	t.Parallel()
+	w := testWorld()
+	w.ReadFile = func(string) ([]byte, error) { return []byte("#!/bin/sh\r\n"), nil }
+	for _, a := range []Action{Script("hook.sh"), {Phase: hooks.PhaseImage, Text: "hook.sh"}} {
+		_, err := a.resolve(w)
+		if err == nil || !strings.Contains(err.Error(), "Windows") {
+			t.Errorf("%s: got %v", a.Flag(), err)
+		}
 	}
 }

@@ -39,6 +39,8 @@ type Executor struct {
 	Log      *slog.Logger
 	// Output receives what the programs of the build print, a line with each Write; nil drops it.
 	Output io.Writer
+	// HookOutput receives in addition what scripts and commands of the user print; nil drops it.
+	HookOutput io.Writer
 	// Progress receives a line for each thing that begins: "bootstrap trixie for amd64".
 	Progress func(text string)
 }
@@ -143,7 +145,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: seed,
-		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity,
+		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, HookOutput: x.HookOutput,
 	}
 	if err := x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site); err != nil {
 		return result, err
@@ -226,7 +228,7 @@ func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context
 		return err
 	}
 	if err := setup.Run(ctx, s); err != nil {
-		return &step.Error{Step: setup, Output: s.Out.String(), Err: err}
+		return &step.Error{Step: setup, Output: s.Out.Unshown(), Err: err}
 	}
 	if err := step.CheckIDs(s.Target, x.IDs); err != nil {
 		return &step.Error{Step: setup, Err: err}

@@ -136,6 +136,9 @@ func build(ctx context.Context, j *job) (err error) {
 			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.warn,
 		},
 	}
+	if j.verbose {
+		x.HookOutput = j.out
+	}
 	if j.settings.explainCache {
 		x.Cache.Explain = func(text string) { fmt.Fprintln(j.out, text) }
 	}

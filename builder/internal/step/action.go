@@ -54,6 +54,7 @@ func (c Command) Run(ctx context.Context, s *Context) error {
 	if err != nil {
 		return err
 	}
+	s.Out.ShowOn(s.HookOutput)
 	err = s.withGRUBProbe(ctx, "", c.Probe, func(mounts []specs.Mount) error {
 		mounts = append(mounts, target.Bind(s.Archives, archivesDir))
 		return s.Target.Run(ctx, p, mounts, strings.NewReader(c.Command.Reveal()), s.Out)

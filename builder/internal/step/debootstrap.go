@@ -4,7 +4,9 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,12 +92,22 @@ const DefaultScripts = "/usr/share/debootstrap/scripts"
 // DebootstrapLog is the name of debootstrap's log, both in the target and in the caller's working directory.
 const DebootstrapLog = "debootstrap.log"
 
+// debootstrapLogLines is the number of lines of debootstrap's log that are shown after a failure. The lines that it
+// printed itself, before them, have room in a Tail as well.
+const debootstrapLogLines = TailLines - 10
+
 // keepDebootstrapLog copies debootstrap's log, if there is one, to the caller's working directory after a
-// failure, as the manual promises. It returns the failure, with the path of the copy.
+// failure, as the manual promises. It returns the failure, with the path of the copy. The last lines of the log are
+// added to the output: it has what wget and dpkg said of the cause.
 func keepDebootstrapLog(ctx context.Context, s *Context, failure error) error {
 	text, err := s.Target.ReadFile("/debootstrap/" + DebootstrapLog)
 	if err != nil || len(text) == 0 || ctx.Err() != nil {
 		return failure
+	}
+	lines := strings.SplitAfter(strings.TrimRight(string(text), "\n")+"\n", "\n")
+	last := strings.Join(lines[max(0, len(lines)-1-debootstrapLogLines):], "")
+	if _, err := io.WriteString(s.Out, "The end of "+DebootstrapLog+":\n"+last); err != nil {
+		return errors.Join(failure, err)
 	}
 	name := filepath.Join(s.Dir, DebootstrapLog)
 	err = diskimage.WriteFile(ctx, name, 0o666, func(f *os.File) error {

@@ -14,16 +14,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
-// TestDebootstrapLogIsKeptOnError checks a promise of the manual.
+// TestDebootstrapLogIsKeptOnError checks a promise of the manual, and that the cause is seen without opening the log.
 func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 	t.Parallel()
 	failure := errors.New("debootstrap: exit status 1")
+	out := NewTail(nil)
 	run := func(files map[string]string, dir string) error {
+		out.Reset()
 		toolbox := targettest.New(t, nil)
 		toolbox.On = func([]string, io.Writer) error { return failure }
 		return Debootstrap{Suite: "trixie", Arch: "amd64"}.Run(t.Context(), &Context{
 			Target: targettest.New(t, files), FreshToolbox: targettest.Always(toolbox), Archives: t.TempDir(), Dir: dir,
-			Log: slog.New(slog.DiscardHandler), Out: NewTail(nil),
+			Log: slog.New(slog.DiscardHandler), Out: out,
 		})
 	}
 	dir := t.TempDir()
@@ -32,6 +34,14 @@ func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 	if !errors.Is(err, failure) || !strings.Contains(err.Error(), dir) || readErr != nil ||
 		string(text) != "dpkg: unknown option\n" {
 		t.Errorf("got error %v and log %q (%v)", err, text, readErr)
+	}
+	if want := "The end of debootstrap.log:\ndpkg: unknown option"; out.String() != want {
+		t.Errorf("shown: %q, want %q", out, want)
+	}
+	long := strings.Repeat("wget: ok\n", 1000) + "ERROR: The certificate has an unknown issuer.\n"
+	_ = run(map[string]string{"/var/cache/apt/": "", "/debootstrap/debootstrap.log": long}, dir)
+	if got := out.String(); strings.Count(got, "\n") != debootstrapLogLines || !strings.HasSuffix(got, "unknown issuer.") {
+		t.Errorf("shown: %q", got)
 	}
 	for name, err := range map[string]error{
 		"no log":            run(nil, dir),

@@ -67,6 +67,7 @@ func (h Hook) Run(ctx context.Context, s *Context) error {
 	if err != nil {
 		return err
 	}
+	s.Out.ShowOn(s.HookOutput)
 	err = s.withGRUBProbe(ctx, TargetDir, h.Probe, func(devices []specs.Mount) error {
 		return s.inFreshToolbox(ctx, p, append(mounts, devices...), writeHookLibrary)
 	})

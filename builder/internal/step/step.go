@@ -93,6 +93,8 @@ type Context struct {
 	Outputs OutputCache
 	Log     *slog.Logger
 	Out     *Tail
+	// HookOutput receives what the user's own programs print, beside Out; nil for nothing.
+	HookOutput io.Writer
 }
 
 // OutputCache keeps the outputs of programs for later builds.
@@ -182,6 +184,7 @@ func (s *Context) Tools() filesystem.Tools {
 // Tail writes the output of programs to another writer, line by line, and keeps the last lines.
 type Tail struct {
 	w     io.Writer
+	also  io.Writer // see ShowOn
 	hide  *strings.Replacer
 	lines []string
 	part  []byte
@@ -215,15 +218,30 @@ func (t *Tail) end() error {
 	if t.lines = append(t.lines, line); len(t.lines) > TailLines {
 		t.lines = t.lines[1:]
 	}
-	if t.w == nil {
-		return nil
+	for _, w := range []io.Writer{t.w, t.also} {
+		if w == nil {
+			continue
+		}
+		if _, err := io.WriteString(w, line+"\n"); err != nil {
+			return err
+		}
 	}
-	_, err := io.WriteString(t.w, line+"\n")
-	return err
+	return nil
+}
+
+// ShowOn writes the lines to w as well until the next Reset. A nil w shows nothing.
+func (t *Tail) ShowOn(w io.Writer) { t.also = w }
+
+// Unshown returns what String does, but only an incomplete line if a user has seen the others.
+func (t *Tail) Unshown() string {
+	if t.also != nil {
+		return t.hide.Replace(string(t.part))
+	}
+	return t.String()
 }
 
 // Reset discards the lines.
-func (t *Tail) Reset() { t.lines, t.part = nil, t.part[:0] }
+func (t *Tail) Reset() { t.lines, t.part, t.also = nil, t.part[:0], nil }
 
 // String returns the last lines.
 func (t *Tail) String() string {
