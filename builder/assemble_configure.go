@@ -93,18 +93,19 @@ func (d Disk) writeFstab(f *target.Memory) error {
 	if err != nil {
 		return err
 	}
-	return f.WriteFile("/etc/fstab", append(text, otherMounts(string(old))...), 0o644)
+	return f.WriteFile("/etc/fstab", append(text, otherMounts(string(old), d.BootMount)...), 0o644)
 }
 
 // diskMounts are the places in fstab(5) that are those of the disk, whether it has a partition for them or not.
 var diskMounts = []string{"/", "/boot", "/boot/efi", "/efi", "/proc", "none", "swap"}
 
-// otherMounts are the lines of a fstab that are not about the disk.
-func otherMounts(fstab string) string {
+// otherMounts are the lines of a fstab that are not about the disk, which has a partition for bootMount.
+func otherMounts(fstab, bootMount string) string {
 	var kept strings.Builder
 	for line := range strings.Lines(fstab) {
 		fields := strings.Fields(line)
-		if len(fields) > 2 && !strings.HasPrefix(fields[0], "#") && !slices.Contains(diskMounts, fields[1]) {
+		if len(fields) > 2 && !strings.HasPrefix(fields[0], "#") && !slices.Contains(diskMounts, fields[1]) &&
+			fields[1] != bootMount {
 			kept.WriteString(strings.TrimRight(line, "\n") + "\n")
 		}
 	}

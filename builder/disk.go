@@ -47,7 +47,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		Loader: spec.loader, Grow: spec.grower(),
 		Disk: boot.Disk{
 			MBR: o.MBR, Arch: o.Arch, Time: lock.Time, Vendor: spec.Release().Vendor,
-			SignedEFI: spec.bootRequest().SignedEFI(),
+			SignedEFI: spec.bootRequest().SignedEFI(), BootMount: o.BootMount,
 		},
 	}
 	for i, b := range d.Blobs {
@@ -240,7 +240,7 @@ func fstabEntries(d *Disk) []step.FstabEntry {
 		}
 		switch role {
 		case diskimage.RoleBoot:
-			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot", Type: p.Filesystem.Type,
+			entries = append(entries, step.FstabEntry{Device: device, Dir: d.BootMount, Type: p.Filesystem.Type,
 				Options: filesystem.Lookup(p.Filesystem.Type).Mount() + only, Pass: 2})
 		case diskimage.RoleESP:
 			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot/efi", Type: "vfat",
@@ -250,6 +250,11 @@ func fstabEntries(d *Disk) []step.FstabEntry {
 		}
 	}
 	return entries
+}
+
+// mounted are the entries of a fstab(5) that mount a partition.
+func mounted(entries []step.FstabEntry) []step.FstabEntry {
+	return slices.DeleteFunc(entries, func(e step.FstabEntry) bool { return e == fstabProc || e.Type == "swap" })
 }
 
 // ids are the names of the disk's partitions and file systems that texts of the target know them by.

@@ -122,12 +122,15 @@ func (r *Result) programVolume(d Disk, p diskimage.Partition) *filesystem.Volume
 func (d Disk) programVolume(s *step.Context, root string, p diskimage.Partition) *filesystem.Volume {
 	v := &filesystem.Volume{Tools: s.Tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: root}
 	if p.Role == diskimage.RoleBoot {
-		v.Dir, v.EmptyDirs = filepath.Join(v.Dir, "boot"), []string{"efi"}
+		v.Dir, v.EmptyDirs = filepath.Join(v.Dir, d.BootMount), []string{"efi"}
 		return v
 	}
 	v.EmptyDirs = d.elsewhere()
 	return v
 }
+
+// bootDir is the directory of the root file system that the partition of --bootsize holds.
+func (d Disk) bootDir() string { return strings.TrimPrefix(d.BootMount, "/") }
 
 // elsewhere are the directories of the root file system whose contents are not in it.
 func (d Disk) elsewhere() []string {
@@ -135,7 +138,7 @@ func (d Disk) elsewhere() []string {
 	for _, p := range d.Layout.Partitions {
 		switch p.Role {
 		case diskimage.RoleBoot:
-			dirs = append(dirs, "boot")
+			dirs = append(dirs, d.bootDir())
 		case diskimage.RoleESP:
 			dirs = append(dirs, "boot/efi")
 		}
@@ -202,7 +205,7 @@ func (d *Disk) tree(p diskimage.Partition, root diskimage.Tree, added []diskimag
 		tree = diskimage.WithoutContents(root, d.elsewhere())
 		added = append(deviceEntries(d), added...)
 	case diskimage.RoleBoot:
-		tree = diskimage.WithoutContents(diskimage.Subtree(root, "boot"), []string{"efi"})
+		tree = diskimage.WithoutContents(diskimage.Subtree(root, d.bootDir()), []string{"efi"})
 	default:
 		tree = diskimage.EmptyTree(d.Time)
 	}

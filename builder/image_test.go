@@ -5,6 +5,8 @@ package builder
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
@@ -98,6 +101,42 @@ func TestImagesHoldNoTimeLaterThanTheBuild(t *testing.T) {
 	for e, err := range r.assembler().tree.Entries() {
 		if err != nil || e.ModTime.After(built) {
 			t.Errorf("%s is of %v (%v)", e.Name, e.ModTime, err)
+		}
+	}
+}
+
+// TestPartitionOfBootsizeHoldsItsMountPoint: the Raspberry Pi starts from a FAT file system in /boot/firmware, and the
+// kernels of /boot stay in the root file system.
+func TestPartitionOfBootsizeHoldsItsMountPoint(t *testing.T) {
+	t.Parallel()
+	for dir, want := range map[string][2]string{
+		"/boot":          {". firmware firmware/config.txt vmlinuz", ". boot"},
+		"/boot/firmware": {". config.txt", ". boot boot/firmware boot/vmlinuz"},
+	} {
+		d := testPlan(t, func(o *Options) {
+			o.BootMount, o.Bootsize, o.Boottype, o.Boot = dir, 100*diskimage.MiB, "vfat", "none"
+		}).Disk
+		f := targettest.New(t, map[string]string{"/boot/firmware/config.txt": "", "/boot/vmlinuz": ""})
+		root := target.Tree(f, f.Root())
+		for i, role := range []diskimage.Role{diskimage.RoleBoot, diskimage.RoleRoot} {
+			p, _ := d.Layout.Partition(role)
+			tree, err := d.tree(p, root, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for e, err := range tree.Entries() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !strings.HasPrefix(e.Name, "dev") {
+					names = append(names, e.Name)
+				}
+			}
+			slices.Sort(names)
+			if got := strings.Join(names, " "); got != want[i] {
+				t.Errorf("%s, %s: got %q, want %q", dir, role, got, want[i])
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ package builder
 import (
 	"slices"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -66,6 +67,7 @@ type Options struct {
 	// Disk layout and boot loader.
 	Bootsize   diskimage.Size // --bootsize
 	Boottype   string         // --boottype
+	BootMount  string         // --boot-mount
 	Bootflag   string         // --bootflag
 	Bootoffset diskimage.Size // --bootoffset
 	Roottype   string         // --roottype
@@ -102,6 +104,7 @@ func DefaultOptions() Options {
 		UpdateInitramfs:      true,
 		SerialConsoleCommand: "/sbin/getty -L ttyS0 115200 vt100",
 		Boottype:             "ext2",
+		BootMount:            boot.DefaultMount,
 		Roottype:             "ext4",
 		PartType:             "msdos",
 		ESPSize:              defaultESPSize,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
@@ -140,6 +141,10 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
 		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity})
 	p.addActions(o, lock, hooks.PhaseEssential)
+	asBooted := p.Disk != nil && p.Disk.BootMount != boot.DefaultMount
+	if asBooted {
+		p.add(step.Mounted{Mounts: mounted(fstabEntries(p.Disk))})
+	}
 	if packages := spec.Packages(); len(packages) > 0 {
 		p.add(step.AptInstall{Update: spec.hasEssentialHooks(), AllowExpired: o.AllowExpired &&
 			spec.hasEssentialHooks(),
@@ -177,6 +182,9 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 			p.add(step.Fsck{Type: o.Roottype})
 		}
 		p.add(step.Initramfs{})
+	}
+	if asBooted {
+		p.add(step.Unmounted{})
 	}
 	if p.Disk != nil {
 		p.Steps = append(p.Steps, p.Disk.steps()...)

@@ -56,6 +56,9 @@ var planned = map[string]func(*Options){
 	"boot-vfat-gpt": func(o *Options) {
 		o.Bootsize, o.Boottype, o.PartType, o.SerialConsole = 200*diskimage.MiB, "msdos", "gpt", true
 	},
+	"boot-mount": func(o *Options) {
+		o.Bootsize, o.Boottype, o.BootMount, o.Boot, o.Arch = 200*diskimage.MiB, "vfat", "/boot/firmware", "none", "arm64"
+	},
 	"systemd-boot": func(o *Options) {
 		o.Boot, o.PartType, o.SerialConsole = "systemd-boot", "gpt", true
 	},

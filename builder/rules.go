@@ -43,6 +43,7 @@ var rules = []func(Spec) []error{
 	bootAgrees,
 	loaderNeedsBIOS,
 	loaderFits,
+	bootMountFits,
 	debootstrapMakesASystem,
 	mirrorURLs,
 	packageSyntax,

@@ -3,6 +3,8 @@
 package builder
 
 import (
+	"path"
+	"regexp"
 	"slices"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
@@ -56,6 +58,27 @@ func (s Spec) uefiLoaders() string {
 
 // loaderFits: what the boot loader itself asks for.
 func loaderFits(s Spec) []error { return s.loader.Check(s.bootRequest()) }
+
+// bootMountFits: the partition is mounted in /boot, where no boot loader looks for kernels.
+func bootMountFits(s Spec) []error {
+	dir := s.o.BootMount
+	_, none := s.loader.(boot.None)
+	switch {
+	case dir == boot.DefaultMount:
+		return nil
+	case !mountWord.MatchString(dir) || path.Clean(dir) != dir || dir == "/boot/efi":
+		return problem.New("--boot-mount", "%q is neither /boot nor a directory in /boot, such as /boot/firmware", dir)
+	case s.o.Image == "" || s.o.Bootsize == 0:
+		return problem.New("--boot-mount", "needs --image and --bootsize as well")
+	case !none:
+		return problem.New("--boot-mount", "%s reads /boot: add --boot=%s, for a machine that starts what is in %s", s.loader,
+			boot.WordNone, dir)
+	}
+	return nil
+}
+
+// mountWord matches a directory that neither fstab(5) nor a shell would read as several words.
+var mountWord = regexp.MustCompile(`^/boot/[A-Za-z0-9._/+-]+$`)
 
 // sectorSizeBoots: the code that a BIOS runs, and syslinux and GRUB after it, count in sectors of 512 bytes.
 func sectorSizeBoots(s Spec) []error {

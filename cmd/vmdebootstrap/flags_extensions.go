@@ -67,6 +67,8 @@ func (s *settings) extensions() []*setting {
 			"; hybrid is GRUB for BIOS, UEFI and Secure Boot; systemd-boot needs --part-type=gpt " +
 			"(default: as --extlinux, --grub and --use-uefi say)",
 			textValue{&o.Boot}},
+		{"boot-mount", groupDisk, "mount the partition of --bootsize at `DIR`, which is in /boot; /boot/firmware with " +
+			"--boottype=vfat and --boot=none is for the package raspi-firmware", textValue{&o.BootMount}},
 		{"free", groupOutput,
 			"with --size=auto: leave `SPACE` free in the root file system, a size or a percentage of the " +
 				"content", spaceValue{&o.Free}},

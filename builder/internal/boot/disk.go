@@ -16,6 +16,8 @@ import (
 // Disk describes a planned disk for a boot loader.
 type Disk struct {
 	Layout diskimage.Layout
+	// BootMount is where the partition of RoleBoot is mounted. Kernels are there only if it is DefaultMount.
+	BootMount string
 	// MBR reports whether boot code is written to sector 0.
 	MBR bool
 	// Serial is the kernel's name for the serial console ("ttyS0"), or empty for none.
@@ -30,9 +32,12 @@ type Disk struct {
 	Time time.Time
 }
 
+// DefaultMount is the directory of kernels, and where the partition of --bootsize is mounted by default.
+const DefaultMount = "/boot"
+
 // Boot returns the partition with the kernels.
 func (d Disk) Boot() diskimage.Partition {
-	if p, ok := d.Layout.Partition(diskimage.RoleBoot); ok {
+	if p, ok := d.Layout.Partition(diskimage.RoleBoot); ok && d.BootMount == DefaultMount {
 		return p
 	}
 	return d.Root()

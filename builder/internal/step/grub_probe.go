@@ -39,8 +39,8 @@ func (s *Context) withGRUBProbe(ctx context.Context, root string, a grub.ProbeAn
 		mounts = append(mounts, target.Bind(device, root+a.Boot.Device(), "ro"))
 	}
 	const probe, relpath = "/usr/sbin/grub-probe", "/usr/bin/grub-mkrelpath"
-	if err := s.inTarget(ctx, "sh", "-c", divertScript, "sh", probe, relpath); err != nil {
-		return fmt.Errorf("divert %s and %s: %w", probe, relpath, err)
+	if err := s.divert(ctx, probe, relpath); err != nil {
+		return err
 	}
 	if err := s.Target.WriteFile(probe, grub.ProbeScript(a), 0o755); err != nil {
 		return err
@@ -51,16 +51,5 @@ func (s *Context) withGRUBProbe(ctx context.Context, root string, a grub.ProbeAn
 	if err := run(mounts); err != nil {
 		return err
 	}
-	if err := s.inTarget(ctx, "sh", "-c", undivertScript, "sh", probe, relpath); err != nil {
-		return fmt.Errorf("end the diversions of %s and %s: %w", probe, relpath, err)
-	}
-	return nil
+	return s.undivert(ctx, probe, relpath)
 }
-
-// divertScript makes dpkg keep the files that are its arguments under other names, installed or not. undivertScript
-// removes what replaced them, and gives them back their names.
-const (
-	divertScript = `for file; do dpkg-divert --quiet --local --rename --add "$file" || exit; done`
-
-	undivertScript = `for file; do rm -f "$file"; dpkg-divert --quiet --local --rename --remove "$file" || exit; done`
-)
