@@ -66,6 +66,23 @@ func TestGrubUsesTheSerialPortOfPCsOnly(t *testing.T) {
 	}
 }
 
+// The file had the package's setting, and below it ours: people changed the first one, and nothing happened.
+func TestSerialConsoleChangesGrubsSettingsInPlace(t *testing.T) {
+	t.Parallel()
+	const before = "GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\nGRUB_CMDLINE_LINUX=\"\"\n#GRUB_TERMINAL=console\n"
+	f := targettest.New(t, map[string]string{"/etc/default/grub": before})
+	if err := (step.GRUB{SerialDevice: "ttyS0"}).Defaults(f); err != nil {
+		t.Fatal(err)
+	}
+	const want = "GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT=\"console=tty0 console=ttyS0,115200n8\"\n" +
+		"GRUB_CMDLINE_LINUX=\"\"\n#GRUB_TERMINAL=console\n\n# Set by vmdebootstrap --serial-console.\n" +
+		"GRUB_TERMINAL=\"console serial\"\n" +
+		"GRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1\"\n"
+	if got := f.Readable("/etc/default/grub"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestGrubStepLeavesTheCloudPackagesSettingsAlone: a changed configuration file would stop its upgrades, and with the
 // switch on, the package would look for a disk while the image is built.
 func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
@@ -100,8 +117,8 @@ func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
 	if err := runStep(t, f, setup); err != nil {
 		t.Error(err)
 	}
-	if got := f.Readable("/etc/default/grub.d/vmdebootstrap.cfg"); !strings.HasPrefix(got, step.CloudDefaults) ||
-		!strings.Contains(got, "console=ttyS0,115200n8") {
+	if got := f.Readable("/etc/default/grub.d/vmdebootstrap.cfg"); strings.Count(got, "\nGRUB_CMDLINE_LINUX_DEFAULT=") != 1 ||
+		strings.Count(got, "\nGRUB_TERMINAL=") != 1 || !strings.Contains(got, "console=ttyS0,115200n8") {
 		t.Errorf("our settings with a serial console: %q", got)
 	}
 }

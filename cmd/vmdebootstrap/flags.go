@@ -104,7 +104,8 @@ func newSettings(arch string) *settings {
 			sizeValue{&o.Bootsize}},
 		{"boottype", groupDisk, "file system `TYPE` of the /boot partition: " + strings.Join(builder.BootTypes(), ", "),
 			textValue{&o.Boottype}},
-		{"bootflag", groupDisk, "set `FLAG` on the first partition (default none)", textValue{&o.Bootflag}},
+		{"bootflag", groupDisk, "set `FLAG` on the partition that begins first on the disk, which with gpt and GRUB or UEFI " +
+			"is number 14 or 15 (default none)", textValue{&o.Bootflag}},
 		{"bootoffset", groupDisk, "leave `SIZE` bytes free before the first partition (default 0)",
 			sizeValue{&o.Bootoffset}},
 		{"use-uefi", groupDisk, "make the image boot with UEFI; needs --grub", boolValue{&o.UseUEFI}},
@@ -112,7 +113,8 @@ func newSettings(arch string) *settings {
 			"make the EFI system partition `SIZE` bytes long, where 5MiB means the size that it needs (64MiB); " +
 				"needs --use-uefi or --boot=hybrid",
 			sizeValue{&o.ESPSize}},
-		{"part-type", groupDisk, "`KIND` of partition table: msdos or gpt", textValue{&o.PartType}},
+		{"part-type", groupDisk, "`KIND` of partition table: msdos or gpt, where the BIOS boot partition of GRUB has number 14, the " +
+			"EFI system partition 15, and the others 1 and so on, as in Debian's cloud images", textValue{&o.PartType}},
 		{"roottype", groupDisk, "file system `TYPE` of the root partition: " + strings.Join(builder.RootTypes(), ", ") +
 			"; with erofs and squashfs, changes are kept in memory", textValue{&o.Roottype}},
 		{"swap", groupDisk, "make a swap partition of `SIZE` bytes, at least 256Mi; 0 means none (default 0)",

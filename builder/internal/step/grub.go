@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -68,22 +69,52 @@ func (g GRUB) Run(ctx context.Context, s *Context) error {
 // CloudSwitch makes grub-cloud-amd64 install GRUB again whenever one of its packages is upgraded.
 const CloudSwitch = "/etc/grub.d/enable_cloud"
 
-// serialDefaults are the settings that --serial-console adds. The getty and the kernel's default for QEMU use
-// 115200 baud as well.
-const serialDefaults = `
-# Set by vmdebootstrap --serial-console.
-GRUB_CMDLINE_LINUX_DEFAULT="console=tty0 console=%s,115200n8"
-`
+// serialSettings returns the settings that --serial-console changes. The getty and the kernel's default for QEMU use
+// 115200 baud as well. GRUB supports only serial ports of PCs; on other machines it uses the firmware's console, which
+// is the serial line.
+func (g GRUB) serialSettings() []setting {
+	if g.SerialDevice == "" {
+		return nil
+	}
+	settings := []setting{{"GRUB_CMDLINE_LINUX_DEFAULT", "console=tty0 console=" + g.SerialDevice + ",115200n8"}}
+	if strings.HasPrefix(g.SerialDevice, "ttyS") {
+		settings = append(settings, setting{"GRUB_TERMINAL", "console serial"},
+			setting{"GRUB_SERIAL_COMMAND", "serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1"})
+	}
+	return settings
+}
 
-// serialTerminal makes GRUB use the first serial port. GRUB supports only serial ports of PCs. On other
-// machines it uses the firmware's console, which is the serial line.
-const serialTerminal = `GRUB_TERMINAL="console serial"
-GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1"
-`
+// setting is a variable of a file of shell assignments.
+type setting struct{ name, value string }
 
-// CloudDefaults overrides settings of grub-cloud-amd64 in /etc/default/grub, such as a serial console. That is a
+// change replaces the assignments of the settings in text, and appends those that it lacks: an assignment before the
+// last one would be read by people, but not by update-grub.
+func change(text string, settings []setting) string {
+	var appended strings.Builder
+	for _, s := range settings {
+		line := fmt.Sprintf("%s=%q", s.name, s.value)
+		assignment := regexp.MustCompile(`(?m)^` + s.name + `=.*$`)
+		first := true
+		changed := assignment.ReplaceAllStringFunc(text, func(old string) string {
+			if !first {
+				return "# " + old
+			}
+			first = false
+			return line
+		})
+		if text = changed; first {
+			appended.WriteString(line + "\n")
+		}
+	}
+	if appended.Len() == 0 {
+		return text
+	}
+	return text + "\n# Set by vmdebootstrap --serial-console.\n" + appended.String()
+}
+
+// cloudDefaults overrides settings of grub-cloud-amd64 in /etc/default/grub, such as a serial console. That is a
 // configuration file of the package, whose upgrades would ask about any change; so these settings are in another file.
-const CloudDefaults = `# Set by vmdebootstrap, over what grub-cloud-amd64 has in /etc/default/grub.
+const cloudDefaults = `# Set by vmdebootstrap, over what grub-cloud-amd64 has in /etc/default/grub.
 GRUB_CMDLINE_LINUX_DEFAULT="quiet"
 GRUB_CMDLINE_LINUX=""
 GRUB_TERMINAL="console"
@@ -98,25 +129,19 @@ const (
 
 // Defaults writes the settings that differ from those of the packages.
 func (g GRUB) Defaults(t target.Files) error {
-	serial := ""
-	if g.SerialDevice != "" {
-		serial = fmt.Sprintf(serialDefaults, g.SerialDevice)
-	}
-	if strings.HasPrefix(g.SerialDevice, "ttyS") {
-		serial += serialTerminal
-	}
 	if g.Cloud {
 		if err := t.MkdirAll(GRUBDefaultsDir, 0o755); err != nil {
 			return err
 		}
-		return t.WriteFile(GRUBDefaultsDir+"/vmdebootstrap.cfg", []byte(CloudDefaults+serial), 0o644)
+		text := change(cloudDefaults, g.serialSettings())
+		return t.WriteFile(GRUBDefaultsDir+"/vmdebootstrap.cfg", []byte(text), 0o644)
 	}
-	if serial == "" {
+	if g.SerialDevice == "" {
 		return nil
 	}
 	text, err := t.ReadFile(GRUBDefaults)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // packages with only the files of GRUB do not contain it
 		return err
 	}
-	return t.WriteFile(GRUBDefaults, append(text, serial...), 0o644)
+	return t.WriteFile(GRUBDefaults, []byte(change(string(text), g.serialSettings())), 0o644)
 }
