@@ -117,8 +117,8 @@ func TestGrubStepLeavesTheCloudPackagesSettingsAlone(t *testing.T) {
 	if err := runStep(t, f, setup); err != nil {
 		t.Error(err)
 	}
-	if got := f.Readable("/etc/default/grub.d/vmdebootstrap.cfg"); strings.Count(got, "\nGRUB_CMDLINE_LINUX_DEFAULT=") != 1 ||
-		strings.Count(got, "\nGRUB_TERMINAL=") != 1 || !strings.Contains(got, "console=ttyS0,115200n8") {
+	if got := f.Readable("/etc/default/grub.d/vmdebootstrap.cfg"); strings.Count(got, "\nGRUB_CMDLINE_LINUX_DEFAULT=") !=
+		1 || strings.Count(got, "\nGRUB_TERMINAL=") != 1 || !strings.Contains(got, "console=ttyS0,115200n8") {
 		t.Errorf("our settings with a serial console: %q", got)
 	}
 }

@@ -95,8 +95,8 @@ func Reexec(ctx context.Context, cfg ReexecConfig) (int, error) { return host.Re
 // nothing behind.
 func Probe(ctx context.Context, stateDir string) (Report, error) { return host.Probe(ctx, stateDir) }
 
-// ExistingDir returns a directory, or the nearest above it that exists: the one that decides whether a missing directory
-// can be made.
+// ExistingDir returns a directory, or the nearest above it that exists: the one that decides whether a missing
+// directory can be made.
 func ExistingDir(dir string) string { return host.ExistingDir(dir) }
 
 // Pull downloads an image from a registry as an OCI image layout in a new directory below p.Dir.
