@@ -13,8 +13,12 @@ import (
 
 func TestReadTableReadsTablesOfWriteTable(t *testing.T) {
 	t.Parallel()
-	for _, table := range []TableKind{MSDOS, GPT} {
-		layout, err := NewLayout(Request{Size: 64 * MiB, Table: table, ID: uuid.Max, Arch: "amd64",
+	for _, tt := range []struct {
+		table  TableKind
+		sector Size
+	}{{MSDOS, SectorSize}, {GPT, SectorSize}, {MSDOS, SectorSize4K}, {GPT, SectorSize4K}} {
+		table := tt.table
+		layout, err := NewLayout(Request{Size: 64 * MiB, Table: table, SectorSize: tt.sector, ID: uuid.Max, Arch: "amd64",
 			Partitions: []PartitionRequest{
 				{Role: RoleBoot, Size: 8 * MiB}, {Role: RoleRoot}, {Role: RoleSwap, Size: 4 * MiB},
 			}})
@@ -28,6 +32,14 @@ func TestReadTableReadsTablesOfWriteTable(t *testing.T) {
 		defer f.Close()
 		if err := errors.Join(f.Truncate(int64(layout.Size)), WriteTable(f, layout)); err != nil {
 			t.Fatal(err)
+		}
+		// An msdos table has no sector size, only the file systems show it.
+		magic := int64(layout.Partitions[0].Start) + 1024 + 56
+		if _, err := f.WriteAt([]byte{0x53, 0xef}, magic); err != nil {
+			t.Fatal(err)
+		}
+		if got := DetectSectorSize(f, layout.Size); got != tt.sector {
+			t.Errorf("%s: sectors of %d bytes, want %d", table, got, tt.sector)
 		}
 		found, err := ReadTable(f, layout.Size)
 		if err != nil || len(found) != len(layout.Partitions) {

@@ -48,9 +48,11 @@ type bootResult struct {
 	Booted   bool    `json:"booted"`
 	Seconds  float64 `json:"seconds"`
 	Error    string  `json:"error,omitempty"`
-	Output   string  `json:"output,omitempty"` // of --run
-	Status   *int    `json:"status,omitempty"`
-	Console  string  `json:"console,omitempty"` // the last lines, if the image did not boot
+	// Reason is the vm.Reason if the image did not boot.
+	Reason  string `json:"reason,omitempty"`
+	Output  string `json:"output,omitempty"` // of --run
+	Status  *int   `json:"status,omitempty"`
+	Console string `json:"console,omitempty"` // the last lines, if the image did not boot
 }
 
 // newBootVerb returns the command "vmdebootstrap boot", which starts an image in QEMU, to use or to test it.
@@ -146,9 +148,12 @@ func (b *bootCall) boot(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if b.test {
+	err = b.inspect(ctx, dir)
+	switch {
+	case err != nil:
+	case b.test:
 		err = b.testBoot(ctx, dir)
-	} else {
+	default:
 		err = b.use(ctx, dir)
 	}
 	var missing *vm.MissingError
@@ -157,6 +162,38 @@ func (b *bootCall) boot(ctx context.Context) error {
 			Fix: "apt install " + missing.Package}
 	}
 	return err
+}
+
+// inspect reads from the image what the machine depends on. dir is for temporary files.
+func (b *bootCall) inspect(ctx context.Context, dir string) (err error) {
+	m := &b.machine
+	disk, err := openDisk(ctx, m.Image, m.Format, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	size := diskimage.Size(disk.Size)
+	if len(m.Args) == 0 && !diskimage.IsDisk(disk, size) {
+		return fmt.Errorf("%s is not a disk image: it has neither a partition table nor a boot sector", m.Image)
+	}
+	m.SectorSize = int(diskimage.DetectSectorSize(disk, size))
+	return nil
+}
+
+// openDisk opens the disk in an image file, for reading.
+func openDisk(ctx context.Context, image, format, dir string) (*vm.Disk, error) {
+	if format != "raw" {
+		return vm.OpenDisk(ctx, image, format, dir)
+	}
+	f, err := diskimage.OpenImage(image)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &vm.Disk{ReaderAt: f, Closer: f, Size: size}, nil
 }
 
 // use runs the machine until the user ends it.
@@ -200,7 +237,7 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 	}
 	var unseen *vm.NotSeenError
 	if errors.As(err, &unseen) {
-		result.Console = unseen.Tail
+		result.Console, result.Reason = unseen.Tail, string(unseen.Reason)
 	}
 	return b.report(result, err)
 }

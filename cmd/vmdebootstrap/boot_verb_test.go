@@ -5,13 +5,18 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 )
 
 // bootVerb calls "vmdebootstrap boot".
@@ -45,6 +50,79 @@ func TestBootTestsAnImage(t *testing.T) {
 	}
 	if after, err := os.ReadFile(image); err != nil || !bytes.Equal(after, before) {
 		t.Errorf("the image was written to (%v)", err)
+	}
+}
+
+// Issue 15, 15: a guest that powers off or resets was reported as "not seen" and no more.
+func TestBootTellsHowAGuestEnded(t *testing.T) {
+	t.Parallel()
+	diskimagetest.Tool(t, "qemu-system-x86_64")
+	for _, tt := range []struct {
+		code      []byte
+		want, why string
+	}{
+		// ACPI of QEMU's machine "pc": power off by the register at 0x604.
+		{[]byte{0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef, 0xf4}, "powered off", "the guest has powered off"},
+		// Reset by the keyboard controller.
+		{[]byte{0xb0, 0xfe, 0xe6, 0x64, 0xf4}, "reset", "the guest has reset the machine"},
+	} {
+		image := diskimagetest.BootSector(t, "disk.img", tt.code)
+		status, stdout, stderr := bootVerb(t, image, "--test", "--accel", "tcg", "--json")
+		var result bootResult
+		if err := json.Unmarshal([]byte(stdout), &result); err != nil || status != exitFailed || result.Booted ||
+			result.Reason != tt.want || !strings.Contains(stderr, tt.why) {
+			t.Errorf("status %d, %q, %q (%v): want %s", status, stdout, stderr, err, tt.want)
+		}
+	}
+}
+
+// Issue 15, 15: the firmware found no partition table of 4096-byte sectors, because the disk had others.
+func TestBootReadsTheSectorSize(t *testing.T) {
+	t.Parallel()
+	for _, sector := range []diskimage.Size{diskimage.SectorSize, diskimage.SectorSize4K} {
+		layout, err := diskimage.NewLayout(diskimage.Request{Size: 16 * diskimage.MiB, Table: diskimage.GPT,
+			SectorSize: sector, ID: uuid.Max, Arch: "amd64", Partitions: []diskimage.PartitionRequest{
+				{Role: diskimage.RoleRoot}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := filepath.Join(t.TempDir(), "disk.img")
+		f, err := os.Create(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Truncate(int64(layout.Size)), diskimage.WriteTable(f, layout), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for _, format := range []string{"raw", "qcow2"} {
+			image := raw
+			if format != "raw" {
+				diskimagetest.Tool(t, "qemu-img")
+				image = raw + "." + format
+				diskimagetest.Run(t, "qemu-img", "convert", "-f", "raw", "-O", format, raw, image)
+			}
+			b := bootCall{machine: vm.Machine{Image: image, Format: format}}
+			if err := b.inspect(t.Context(), t.TempDir()); err != nil || b.machine.SectorSize != int(sector) {
+				t.Errorf("%s: sectors of %d bytes (%v), want %d", format, b.machine.SectorSize, err, sector)
+			}
+		}
+	}
+}
+
+// Issue 17, 4: QEMU started with any file, and its firmware found nothing to boot.
+func TestBootRefusesWhatIsNoDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, content := range map[string]string{"notes.txt": strings.Repeat("a text\n", 200), "short": "x",
+		"zeros": strings.Repeat("\x00", 1<<20)} {
+		image := filepath.Join(dir, name)
+		if err := os.WriteFile(image, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if status, stdout, stderr := bootVerb(t, image, "--test"); status != exitFailed || stdout != "" ||
+			!strings.Contains(stderr, name+" is not a disk image") {
+			t.Errorf("%s: status %d, %q, %q", name, status, stdout, stderr)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ const Marker = "MARK reached"
 // of a PC, and halt.
 func MarkerDisk(t testing.TB, name string) (image string) {
 	t.Helper()
-	code := []byte{
+	return BootSector(t, name, append([]byte{
 		0xfa,       // cli
 		0x31, 0xc0, // xor ax, ax
 		0x8e, 0xd8, // mov ds, ax
@@ -29,9 +29,14 @@ func MarkerDisk(t testing.TB, name string) (image string) {
 		0xeb, 0xf8, // jmp next
 		0xf4,       // halt: hlt
 		0xeb, 0xfd, // jmp halt
-	}
+	}, Marker+"\r\n\x00"...))
+}
+
+// BootSector creates an image whose boot sector is machine code, which a BIOS starts.
+func BootSector(t testing.TB, name string, code []byte) (image string) {
+	t.Helper()
 	sector := make([]byte, 1<<20)
-	copy(sector, append(code, Marker+"\r\n\x00"...))
+	copy(sector, code)
 	binary.LittleEndian.PutUint16(sector[510:], 0xaa55)
 	image = filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(image, sector, 0o600); err != nil {

@@ -11,7 +11,7 @@
 // /boot/efi, appear at their mount points. ext2, ext3, ext4 and FAT are supported; partitions with
 // other file systems are left out. The Tree can be written to a tar archive or another image.
 //
-// Not supported: logical volumes, RAID, subvolumes, sectors of 4096 bytes, image formats other than raw.
+// Not supported: logical volumes, RAID, subvolumes, image formats other than raw.
 package imagetree
 
 import (

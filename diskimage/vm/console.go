@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
@@ -27,29 +28,17 @@ type VM struct {
 	plain      strings.Builder // output without escapes, except for the last line
 	line       []byte          // the last line, with escapes
 	taken      int             // how much of the text Expect has returned
-}
+	silence    time.Duration   // since the last output, while Expect waits; counted in seconds
+	loggedIn   bool
+	shutdown   string // QEMU's reason for its end (ShutdownCause of QMP); "" if it had none
 
-// NotSeenError reports that a console did not show the expected text.
-type NotSeenError struct {
-	Want string
-	Why  string
-	// Tail is the last output of the console, and Complaints is the output of QEMU itself.
-	Tail, Complaints string
+	// Progress, if not nil, is called about every second while Expect waits, with the last line of
+	// the console.
+	Progress func(lastLine string)
 }
-
-func (e *NotSeenError) Error() string { return fmt.Sprintf("%q was not seen: %s", e.Want, e.Why) }
 
 // longestMatch is larger than any text that Expect waits for.
 const longestMatch = 4096
-
-// bootFailure matches messages after which waiting for a boot is useless.
-var bootFailure = regexp.MustCompile(strings.Join([]string{
-	`grub rescue>`, `error: no such (partition|device)`, `Boot error`, `No bootable device`,
-	`Boot failed: not a bootable disk`,
-	`Missing operating system`, `Missing OS`, `Kernel panic`, `Unable to mount root`, `\(initramfs\)`, `emergency mode`,
-	`Security Violation`,
-	`No DEFAULT or UI configuration directive found`, `Failed to load ldlinux\.c32`,
-}, "|"))
 
 // escapes matches the sequences that colour and position text on a terminal.
 var escapes = regexp.MustCompile("\x1b\\[[0-9;?=]*[A-Za-z]|\x1b[()=<>78cEM]|\r")
@@ -64,16 +53,23 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
+	control, theirs, err := newControl()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", program, err)
+	}
+	defer theirs.Close()
+	args = append(args, controlArgs()...)
 	v := &VM{cmd: exec.CommandContext(ctx, program, args...), output: make(chan []byte, 64), ended: make(chan struct{})}
+	v.cmd.ExtraFiles = []*os.File{theirs}
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	v.cmd.Cancel = func() error { return syscall.Kill(-v.cmd.Process.Pid, syscall.SIGKILL) }
 	v.cmd.Stderr = &v.complaints
 	output, err := v.cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, control.Close())
 	}
 	if v.input, err = v.cmd.StdinPipe(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, control.Close())
 	}
 	started := make(chan error)
 	go func() {
@@ -85,6 +81,8 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 		if err != nil {
 			return
 		}
+		shutdown := make(chan string, 1)
+		go func() { shutdown <- watchShutdown(control) }()
 		for {
 			buf := make([]byte, 4096)
 			n, err := output.Read(buf)
@@ -97,9 +95,12 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 		}
 		close(v.output)
 		v.waitErr = v.cmd.Wait()
+		v.shutdown = <-shutdown // QEMU's end of the connection is closed
+		_ = control.Close()
 		close(v.ended)
 	}()
 	if err := <-started; err != nil {
+		_ = control.Close()
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
 	return v, nil
@@ -126,7 +127,10 @@ func StartAccelerated(ctx context.Context, m Machine, dir string, silence time.D
 // showsKernel waits for a kernel. It returns false only if the console is silent for too long before
 // that.
 func (v *VM) showsKernel(ctx context.Context, silence time.Duration) bool {
-	for !kernelRuns.MatchString(v.Text()) && !bootFailure.MatchString(v.Text()) {
+	for {
+		if failure, _ := v.failure(v.Text()); failure != "" || kernelRuns.MatchString(v.Text()) {
+			return true
+		}
 		select {
 		case part, ok := <-v.output:
 			if !ok {
@@ -139,13 +143,15 @@ func (v *VM) showsKernel(ctx context.Context, silence time.Duration) bool {
 			return false
 		}
 	}
-	return true
 }
 
 // Expect waits until the console shows want, and returns the output since the last Expect up to the
-// match, without escapes. It fails when ctx ends, when the machine ends, or at messages after which
-// waiting for a boot is useless, unless want matches them. The error is a *NotSeenError.
+// match, without escapes. It fails when ctx ends, when the machine ends, when the guest's kernel
+// panics and, before Login, at messages after which waiting for a boot is useless, unless want
+// matches them. The error is a *NotSeenError.
 func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
+	ticks := time.NewTicker(time.Second)
+	defer ticks.Stop()
 	for searched := 0; ; {
 		text := v.Text()
 		text = text[min(v.taken, len(text)):]
@@ -156,33 +162,55 @@ func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 			v.taken += end
 			return text[:end], nil
 		}
-		if found := bootFailure.FindString(recent); found != "" {
-			return text, v.notSeen(want, fmt.Sprintf("the console shows %q", found))
+		if reason, _ := v.failure(recent); reason != "" {
+			v.drain(ctx)
+			_, why := v.failure(v.Text())
+			return text, v.notSeen(want, reason, why)
 		}
 		searched = len(text)
 		select {
 		case part, ok := <-v.output:
 			if !ok {
 				<-v.ended
-				why := "the machine has ended"
-				if v.waitErr != nil {
-					why += ": " + v.waitErr.Error()
-				}
-				return text, v.notSeen(want, why)
+				reason, why := v.ending()
+				return text, v.notSeen(want, reason, why)
 			}
 			v.show(part)
-		case <-ctx.Done():
-			why := "time is over"
-			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				why = ctx.Err().Error()
+		case <-ticks.C:
+			v.silence += time.Second
+			if v.Progress != nil {
+				v.Progress(lastLines(v.Text(), 1))
 			}
-			return text, v.notSeen(want, why)
+		case <-ctx.Done():
+			reason, why := Cancelled, ctx.Err().Error()
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				reason, why = v.timeOver()
+			}
+			return text, v.notSeen(want, reason, why)
 		}
 	}
 }
 
-func (v *VM) notSeen(want *regexp.Regexp, why string) error {
-	e := &NotSeenError{Want: want.String(), Why: why, Tail: lastLines(v.Text(), 50)}
+// drain reads the rest of a message on the console.
+func (v *VM) drain(ctx context.Context) {
+	const pause = 500 * time.Millisecond // between two lines of a message
+	for {
+		select {
+		case part, ok := <-v.output:
+			if !ok {
+				return
+			}
+			v.show(part)
+		case <-time.After(pause):
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (v *VM) notSeen(want *regexp.Regexp, reason Reason, why string) error {
+	e := &NotSeenError{Want: want.String(), Reason: reason, Why: why, Tail: lastLines(v.Text(), 50)}
 	select {
 	case <-v.ended:
 		e.Complaints = v.complaints.String()
@@ -213,6 +241,7 @@ func (v *VM) Text() string { return v.plain.String() + Plain(v.line) }
 
 // show adds output of the console. Escape sequences never continue on the next line.
 func (v *VM) show(part []byte) {
+	v.silence = 0
 	v.line = append(v.line, part...)
 	if end := bytes.LastIndexByte(v.line, '\n') + 1; end > 0 {
 		v.plain.WriteString(Plain(v.line[:end]))
@@ -263,6 +292,7 @@ func (v *VM) Login(ctx context.Context, user, password string) error {
 		return fmt.Errorf("log in as %s: %w", user, err)
 	}
 	if !strings.HasSuffix(answer, "Password: ") {
+		v.loggedIn = true
 		return nil
 	}
 	if err := v.Send(password + "\n"); err != nil {
@@ -275,6 +305,7 @@ func (v *VM) Login(ctx context.Context, user, password string) error {
 	if !prompt.MatchString(answer) {
 		return fmt.Errorf("log in as %s: the password is wrong", user)
 	}
+	v.loggedIn = true
 	return nil
 }
 

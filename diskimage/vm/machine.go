@@ -29,7 +29,10 @@ const (
 type Machine struct {
 	Image  string
 	Format string // QEMU's name of the image file's format; default raw
-	Arch   string // Debian name; default amd64
+	// SectorSize is the sector size of the disk; default 512 bytes. Firmware finds a partition
+	// table only with the sector size it was written for.
+	SectorSize int
+	Arch       string // Debian name; default amd64
 	// Firmware is the firmware; the default is BIOS, or UEFI for arm64.
 	Firmware Firmware
 	// Accel is QEMU's -accel. The default is software emulation, which is slow and always works.
@@ -190,11 +193,15 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 	if m.Network {
 		network = "user,model=virtio-net-pci"
 	}
-	drive := "file=" + escape(m.Image) + ",format=" + m.Format + ",if=virtio"
+	drive := "file=" + escape(m.Image) + ",format=" + m.Format + ",if=none,id=disk"
 	if m.Snapshot {
 		drive += ",snapshot=on"
 	}
-	args = append(args, "-nic", network, "-drive", drive)
+	device := "virtio-blk-pci,drive=disk"
+	if m.SectorSize != 0 {
+		device += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", m.SectorSize)
+	}
+	args = append(args, "-nic", network, "-drive", drive, "-device", device)
 	return program, append(args, m.Args...), nil
 }
 

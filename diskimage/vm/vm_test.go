@@ -59,22 +59,82 @@ func TestExpectFindsTextInPiecesAndContinuesAfterIt(t *testing.T) {
 
 func TestExpectFailsWithoutDelay(t *testing.T) {
 	t.Parallel()
-	var e *NotSeenError
-	v := scripted(t, nil, "one\r\n\r\ntwo\nKernel panic - not syncing")
-	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); !errors.As(err, &e) ||
-		!strings.Contains(e.Why, "Kernel panic") || e.Tail != "one\ntwo\nKernel panic - not syncing" {
-		t.Errorf("got %v, want the panic", err)
+	login := regexp.MustCompile("login: ")
+	for _, tt := range []struct {
+		text     string
+		shutdown string // of a machine that has ended
+		want     Reason
+		why      string
+	}{
+		{text: "one\r\n\r\ntwo\nKernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n",
+			want: Panicked, why: "panicked: VFS: Unable to mount root fs on unknown-block(0,0)"},
+		{text: "No bootable device.", want: NotBootable, why: `"No bootable device"`},
+		{text: "BusyBox v1.37\n(initramfs) ", want: NotBootable, why: `"(initramfs)"`},
+		{text: "reboot: Power down\n", shutdown: "guest-shutdown", want: PoweredOff, why: "the guest has powered off"},
+		{text: "reboot: Restarting system\n", shutdown: "guest-reset", want: Reset, why: "reset the machine"},
+		{text: "Linux version 6", shutdown: "host-signal", want: Ended, why: "QEMU has ended"},
+	} {
+		v := scripted(t, nil, tt.text)
+		if v.shutdown = tt.shutdown; tt.shutdown != "" {
+			close(v.output)
+			close(v.ended)
+		}
+		var e *NotSeenError
+		if _, err := v.Expect(t.Context(), login); !errors.As(err, &e) || e.Reason != tt.want ||
+			!strings.Contains(e.Why, tt.why) {
+			t.Errorf("%q: got %v, want %s and %q", tt.text, err, tt.want, tt.why)
+		}
 	}
-	v = scripted(t, nil, "Kernel panic")
+	v := scripted(t, nil, "Kernel panic - not syncing")
 	if _, err := v.Expect(t.Context(), regexp.MustCompile("panic")); err != nil {
 		t.Errorf("a panic that want matches: %v", err)
 	}
-	v = scripted(t, nil, "nothing")
-	close(v.output)
-	close(v.ended)
-	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); !errors.As(err, &e) ||
-		!strings.Contains(e.Why, "ended") {
-		t.Errorf("at the end: got %v", err)
+	v = scripted(t, nil, "one\r\n\r\ntwo\nNo bootable device", "\r\nthree")
+	var e *NotSeenError
+	if _, err := v.Expect(t.Context(), login); !errors.As(err, &e) || e.Tail != "one\ntwo\nNo bootable device\nthree" {
+		t.Errorf("got %+v, want the whole end of the console", e)
+	}
+}
+
+// Issue 15, 15: a guest that hangs was not told from one that is slow.
+func TestExpectTellsAHangFromASlowBoot(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		text    string
+		silence time.Duration
+		want    Reason
+		why     string
+	}{
+		{"", 0, Hung, "has shown nothing"},
+		{"Loading vmlinuz", 4 * time.Minute, Hung, "hangs: the console has shown nothing new for 4m0s"},
+		{"Loading vmlinuz", 20 * time.Second, TimedOut, "time is over"},
+	} {
+		v := scripted(t, nil)
+		v.show([]byte(tt.text))
+		v.silence = tt.silence
+		ctx, cancel := context.WithDeadline(t.Context(), time.Time{})
+		defer cancel()
+		var e *NotSeenError
+		if _, err := v.Expect(ctx, regexp.MustCompile("login: ")); !errors.As(err, &e) || e.Reason != tt.want ||
+			!strings.HasSuffix(e.Why, tt.why) {
+			t.Errorf("%q, silent for %s: got %v, want %s and %q", tt.text, tt.silence, err, tt.want, tt.why)
+		}
+	}
+}
+
+// Messages of a failed boot may be in what a command prints.
+func TestAfterALoginOnlyAPanicIsAFailure(t *testing.T) {
+	t.Parallel()
+	v := scripted(t, nil, "the manual of emergency mode\n(initramfs)\nend\n")
+	v.loggedIn = true
+	if _, err := v.Expect(t.Context(), regexp.MustCompile("end\n")); err != nil {
+		t.Error(err)
+	}
+	v = scripted(t, nil, "[   80.1] Kernel panic - not syncing: sysrq triggered crash\n")
+	v.loggedIn = true
+	var e *NotSeenError
+	if _, err := v.Expect(t.Context(), regexp.MustCompile("end\n")); !errors.As(err, &e) || e.Reason != Panicked {
+		t.Errorf("got %v, want a panic", err)
 	}
 }
 
@@ -145,7 +205,7 @@ func TestCommandDoublesCommasAndProtectsTheImage(t *testing.T) {
 	if errors.As(err, &missing) {
 		t.Skip(err)
 	}
-	if err != nil || !slices.Contains(args, "file=a,,b.img,format=raw,if=virtio,snapshot=on") ||
+	if err != nil || !slices.Contains(args, "file=a,,b.img,format=raw,if=none,id=disk,snapshot=on") ||
 		!slices.Contains(args, "pc,graphics=off") {
 		t.Errorf("got %q, %v", args, err)
 	}
@@ -189,7 +249,7 @@ func TestStartAcceleratedFallsBackToSoftware(t *testing.T) {
 
 func TestShowsKernelRecognisesOutputOfAKernel(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"Linux version 6.12", "debian login: ", "Kernel panic"} {
+	for _, text := range []string{"Linux version 6.12", "debian login: ", "Kernel panic - not syncing"} {
 		v := scripted(t, nil, "GRUB\r\n", text)
 		if !v.showsKernel(t.Context(), time.Hour) {
 			t.Errorf("%q: got false", text)
