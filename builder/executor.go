@@ -130,6 +130,11 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, fmt.Errorf("write the keyring for debootstrap: %w", err)
 		}
 	}
+	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"),
+		step.AccessOptions{Unauthenticated: spec.Trust().NoCheck, AllowExpired: spec.o.AllowExpired})
+	if err != nil {
+		return result, fmt.Errorf("write the settings of apt: %w", err)
+	}
 	remaining := plan.Steps[len(begin.Entries):]
 	if slices.ContainsFunc(remaining, step.Step.Installs) {
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
@@ -141,7 +146,8 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		}
 	}
 	result.site = &step.Context{
-		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Keyring: keyring, Program: x.Program,
+		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Access: access, Keyring: keyring,
+		Program:      x.Program,
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: seed,

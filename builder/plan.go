@@ -146,10 +146,8 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 		p.add(step.Mounted{Mounts: mounted(fstabEntries(p.Disk))})
 	}
 	if packages := spec.Packages(); len(packages) > 0 {
-		p.add(step.AptInstall{Update: spec.hasEssentialHooks(), AllowExpired: o.AllowExpired &&
-			spec.hasEssentialHooks(),
-			Packages: packages, Recommends: o.Recommends, Debconf: spec.loader.Answers(),
-			HoldInitramfs: o.UpdateInitramfs})
+		p.add(step.AptInstall{Update: spec.hasEssentialHooks(), Packages: packages, Recommends: o.Recommends,
+			Debconf: spec.loader.Answers(), HoldInitramfs: o.UpdateInitramfs})
 	}
 	p.add(step.Hostname{Hostname: o.Hostname})
 	fstab := fstabWithoutDisk(o)

@@ -169,6 +169,10 @@ func (s Spec) Warnings() []string {
 	if !s.o.RootPassword.IsZero() && s.o.LockRootPassword {
 		warnings = append(warnings, "--lock-root-password has no effect: --root-password is given as well")
 	}
+	if s.Trust().NoCheck {
+		warnings = append(warnings, "--debootstrapopts no-check-gpg: nobody verifies who made the packages of "+
+			s.o.Mirror.String()+"; that holds for this build alone: apt in the image asks for signatures again")
+	}
 	switch {
 	case s.o.Foreign == "":
 	case !s.NeedsEmulation():

@@ -286,6 +286,9 @@ func TestWarningsNameOpenDoors(t *testing.T) {
 		{"live system without signed GRUB", func(o *Options) {
 			o.LockRootPassword, o.Image, o.Squash, o.Grub, o.UseUEFI, o.Arch = true, "", "FOO", true, true, "riscv64"
 		}, []string{"no efi directory"}},
+		{"no signatures", func(o *Options) {
+			o.LockRootPassword, o.Debootstrapopts = true, []string{"no-check-gpg"}
+		}, []string{"this build alone"}},
 		{"old release", func(o *Options) { o.LockRootPassword, o.Distribution = true, "buster" },
 			[]string{"2024-06-30"}},
 		{"no boot loader", func(o *Options) { o.LockRootPassword, o.Arch = true, "armhf" },

@@ -93,8 +93,7 @@ func (s *settings) extensions() []*setting {
 		{"grow", groupDisk, "grow the root partition and its file system to the end of the disk at the first boot, and " +
 			"whenever the disk has become larger; a swap partition then comes before it", boolValue{&o.Grow}},
 		{"allow-expired", groupSystem, "accept suites whose Valid-Until has passed, of a snapshot or a mirror that is no longer " +
-			"updated; signatures are verified all the same; apt-get update of a hook still needs " +
-			"-o Acquire::Check-Valid-Until=false", boolValue{&o.AllowExpired}},
+			"updated; signatures are verified all the same", boolValue{&o.AllowExpired}},
 		{"keep-identity", groupSystem, "keep the keys that packages make for one machine, such as those of sshd, although " +
 			"all copies of the image have the same; without it, each machine makes its own at its first boot",
 			boolValue{&o.KeepIdentity}},

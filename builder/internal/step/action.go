@@ -48,16 +48,15 @@ func (c Command) Title() string { return fmt.Sprintf("run command %d of --run", 
 const CommandScript = `eval "$(cat)" </dev/null`
 
 func (c Command) Run(ctx context.Context, s *Context) error {
-	p := s.Command("sh", "-c", CommandScript)
+	p, mounts := s.installCommand("", "sh", "-c", CommandScript)
 	p.Env = HookEnviron(s.Environ, p.Env, []byte(c.Command.Reveal()))
 	blocked, err := blockDaemons(s.Target)
 	if err != nil {
 		return err
 	}
 	s.Out.ShowOn(s.HookOutput)
-	err = s.withGRUBProbe(ctx, "", c.Probe, func(mounts []specs.Mount) error {
-		mounts = append(mounts, target.Bind(s.Archives, archivesDir))
-		return s.Target.Run(ctx, p, mounts, strings.NewReader(c.Command.Reveal()), s.Out)
+	err = s.withGRUBProbe(ctx, "", c.Probe, func(devices []specs.Mount) error {
+		return s.Target.Run(ctx, p, append(mounts, devices...), strings.NewReader(c.Command.Reveal()), s.Out)
 	})
 	if err != nil {
 		return err

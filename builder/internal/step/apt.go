@@ -20,10 +20,8 @@ type AptInstall struct {
 	Debconf []string
 	// Recommends installs recommended packages as well.
 	Recommends bool `json:",omitempty"`
-	// Update has apt read its sources before, which a hook may have changed; AllowExpired accepts those past their
-	// Valid-Until then.
-	Update       bool `json:",omitempty"`
-	AllowExpired bool `json:",omitempty"`
+	// Update has apt read its sources before, which a hook may have changed.
+	Update bool `json:",omitempty"`
 	// HoldInitramfs keeps packages from making the initramfs; Initramfs makes it once at the end.
 	HoldInitramfs bool
 }
@@ -40,13 +38,9 @@ func (a AptInstall) Title() string { return "install " + strings.Join(a.Packages
 
 func (a AptInstall) Run(ctx context.Context, s *Context) error {
 	if a.Update {
-		args := []string{"update", "-o", "Acquire::Languages=none"}
-		if a.AllowExpired {
-			args = append(args, "-o", "Acquire::Check-Valid-Until=false")
-		}
 		// A mirror whose key only debootstrap was given keeps the lists that are there. What is missing then,
 		// apt says below.
-		if err := aptGet(ctx, s, nil, args...); err != nil {
+		if err := aptGet(ctx, s, nil, "update", "-o", "Acquire::Languages=none"); err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
@@ -116,8 +110,8 @@ func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...strin
 	}
 	args = append([]string{"apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
-	if err := s.Target.Run(ctx, s.Command(args...), append([]specs.Mount{target.Bind(s.Archives, archivesDir)},
-		mounts...), strings.NewReader(""), s.Out); err != nil {
+	p, shared := s.installCommand("", args...)
+	if err := s.Target.Run(ctx, p, append(shared, mounts...), strings.NewReader(""), s.Out); err != nil {
 		return err
 	}
 	return unblockDaemons(s.Target, blocked)

@@ -53,12 +53,12 @@ func (h Hook) Title() string { return "customize with " + h.Script }
 
 func (h Hook) Run(ctx context.Context, s *Context) error {
 	mounts := append(s.Target.MountAt(TargetDir), h.Mounts(s.Dir)...)
-	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir))
 	script, err := h.text()
 	if err != nil {
 		return err
 	}
-	p := s.Command(h.Script, TargetDir, h.Argument)
+	p, shared := s.installCommand(TargetDir, h.Script, TargetDir, h.Argument)
+	mounts = append(mounts, shared...)
 	if !hidesToolbox(s.Dir) {
 		p.Cwd = s.Dir
 	}

@@ -21,11 +21,14 @@ import (
 )
 
 // Target implements target.Rootfs on a temporary directory of a test. It runs no programs: Run appends the command line
-// to Transcript and its standard input to Stdin, and then calls On, if set, in place of the program.
+// to Transcript, its standard input to Stdin, its environment to Env and its mounts to Mounts, and then calls On, if
+// set, in place of the program.
 type Target struct {
 	Dir        string
 	Transcript []string
 	Stdin      []string
+	Env        [][]string
+	Mounts     [][]specs.Mount
 	On         func(args []string, out io.Writer) error
 }
 
@@ -61,7 +64,7 @@ func (f *Target) Root() string { return f.Dir }
 func (f *Target) OwnerXattrs() bool { return false }
 
 // Run implements target.Target.
-func (f *Target) Run(_ context.Context, p *specs.Process, _ []specs.Mount, in io.Reader, out io.Writer) error {
+func (f *Target) Run(_ context.Context, p *specs.Process, mounts []specs.Mount, in io.Reader, out io.Writer) error {
 	line := strings.Join(p.Args, " ")
 	f.Transcript = append(f.Transcript, line)
 	text, err := io.ReadAll(in)
@@ -69,6 +72,7 @@ func (f *Target) Run(_ context.Context, p *specs.Process, _ []specs.Mount, in io
 		return err
 	}
 	f.Stdin = append(f.Stdin, string(text))
+	f.Env, f.Mounts = append(f.Env, p.Env), append(f.Mounts, mounts)
 	if f.On != nil {
 		return f.On(p.Args, out)
 	}
