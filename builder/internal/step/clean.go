@@ -44,7 +44,7 @@ var cleanFiles = []string{
 var cleanDirs = []string{
 	"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp",
 	archivesDir,
-	"/var/lib/apt/lists",
+	listsDir,
 }
 
 func (Clean) Run(_ context.Context, s *Context) error {

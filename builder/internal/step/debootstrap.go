@@ -83,6 +83,13 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	if err := s.inFreshToolbox(ctx, p, mounts, func(target.Target) error { return nil }); err != nil {
 		return keepDebootstrapLog(ctx, s, err)
 	}
+	mirror := strings.TrimSuffix(d.Mirror.Reveal(), "/") // as debootstrap has it
+	if err := quoteSource(s.Target, mirror); err != nil {
+		return fmt.Errorf("write the mirror for apt: %w", err)
+	}
+	if err := renameLists(s.Target, mirror+"/dists/"+d.Suite+"/"); err != nil {
+		return fmt.Errorf("name the package lists as apt does: %w", err)
+	}
 	return s.Target.RemoveAll("/debootstrap")
 }
 

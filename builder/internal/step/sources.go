@@ -39,7 +39,7 @@ func (AptSources) Changed(input string) string { return changedMirror(input) }
 func (s AptSources) Title() string { return "write apt's sources: " + s.Entries[0].URI.String() }
 
 func (s AptSources) Run(_ context.Context, at *Context) error {
-	if err := at.Target.Remove("/etc/apt/sources.list"); err != nil {
+	if err := at.Target.Remove(sourcesList); err != nil {
 		return err
 	}
 	name, text := "base.list", s.list()
@@ -53,7 +53,7 @@ func (s AptSources) Run(_ context.Context, at *Context) error {
 func (s AptSources) list() string {
 	var b strings.Builder
 	for _, e := range s.Entries {
-		line := fmt.Sprintf("%s %s %s", e.URI.Reveal(), e.Suite, strings.Join(e.Components, " "))
+		line := fmt.Sprintf("%s %s %s", quoteURL(e.URI.Reveal()), e.Suite, strings.Join(e.Components, " "))
 		fmt.Fprintf(&b, "deb %s\n#deb-src %s\n", line, line)
 	}
 	return b.String()
