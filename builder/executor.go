@@ -150,7 +150,8 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		Program:      x.Program,
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
-		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror), Epoch: lock.epoch(), Seed: seed,
+		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror, spec.o.ToolsMirror),
+		Epoch: lock.epoch(), Seed: seed,
 		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, HookOutput: x.HookOutput,
 	}
 	if err := x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site); err != nil {

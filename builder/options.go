@@ -36,6 +36,7 @@ type Options struct {
 	// Where the packages come from and which.
 	Mirror             secret.URL // --mirror URL; empty: HostMirror
 	AptMirror          secret.URL // --apt-mirror URL
+	ToolsMirror        secret.URL // --tools-mirror URL; empty: Mirror, then HostMirror
 	ConfigureApt       bool       // --configure-apt
 	AllowExpired       bool       // --allow-expired
 	Arch               string     // --arch; Debian name

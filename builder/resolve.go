@@ -13,7 +13,6 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
@@ -21,7 +20,7 @@ import (
 type Sources struct {
 	// Target is what the mirror has for the image.
 	Target *archive.Index
-	// Toolbox is what tools are taken from. They run on the host, so they are of its architecture.
+	// Toolbox is what tools are taken from, see toolSources. They run on the host, so they are of its architecture.
 	Toolbox *archive.Index
 	// ToolboxSuite is the codename of the release that the tools come from.
 	ToolboxSuite string
@@ -49,22 +48,12 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	if src.Target, err = readIndexes(ctx, client, release, components(o, spec.Release()), o.Arch); err != nil {
 		return Lock{}, Sources{}, err
 	}
-	if spec.toolsFromTarget() {
-		src.ToolboxSuite = release.Codename
-	} else {
-		tools := spec.toolboxSuite()
-		src.ToolboxSuite = tools
-		if release, err = client.Release(ctx, o.Mirror.Reveal(), tools); err != nil {
-			return Lock{}, Sources{}, fmt.Errorf("look up suite %s, which the tools come from: %w", tools, err)
-		}
+	tools, err := spec.findTools(ctx, client, &src)
+	if err != nil {
+		return Lock{}, Sources{}, err
 	}
-	lock.Tools = release.Digest
-	if spec.toolsFromTarget() && o.Arch == spec.w.HostArch {
-		src.Toolbox = src.Target
-		return lock, src, nil
-	}
-	src.Toolbox, err = readIndexes(ctx, client, release, []string{"main"}, spec.w.HostArch)
-	return lock, src, err
+	lock.Tools = tools.Digest
+	return lock, src, nil
 }
 
 // byCodename returns a release by its codename that --distribution names otherwise, such as stable: an image
@@ -80,37 +69,6 @@ func (s Spec) byCodename(ctx context.Context, client *archive.Client, release *a
 		return nil
 	}
 	return own
-}
-
-// toolsFromTarget reports whether the tools come from the suite that is built, so that debootstrap knows it and mkfs
-// programs make what it understands. Releases before bullseye are too old for that, and others than those of mkfs
-// programs that lose something.
-func (s Spec) toolsFromTarget() bool {
-	return s.release.Vendor == debian.Debian && s.release.Codename != "experimental" &&
-		s.release.Since("bullseye", "") &&
-		s.completeMkfs(s.release)
-}
-
-// completeMkfs reports whether a release of Debian has the mkfs programs that keep every attribute.
-func (s Spec) completeMkfs(r debian.Release) bool {
-	return !slices.ContainsFunc(s.mkfsTypes(), func(t filesystem.Type) bool {
-		return t.Program.Complete != "" && !r.Since(t.Program.Complete, "")
-	})
-}
-
-// toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day, or the
-// first one with mkfs programs that keep every attribute.
-func (s Spec) toolboxSuite() string {
-	stable, ok := debian.LookupSuite("stable", s.w.Today)
-	if !ok {
-		panic("BUG: no stable release on " + s.w.Today.String())
-	}
-	for _, t := range s.mkfsTypes() {
-		if !s.completeMkfs(stable) && t.Program.Complete != "" {
-			return t.Program.Complete
-		}
-	}
-	return stable.Codename
 }
 
 // components are those that debootstrap will use.

@@ -80,7 +80,7 @@ func TestDebootstrapAsksForAReleaseByItsCodename(t *testing.T) {
 	} {
 		repo := archivetest.NewRepository(t, "trixie")
 		repo.Alias("stable", "trixie")
-		repo.Add(archivetest.Deb{Name: "hello"})
+		addTools(repo)
 		tt.make(repo)
 		spec := testSpec(t, func(o *Options) { o.Distribution, o.Mirror = "stable", secret.NewURL(repo.URL()) })
 		lock, _, err := Resolve(t.Context(), spec, archiveClient(t, repo), testLock())

@@ -91,6 +91,7 @@ func mirrorURLs(s Spec) []error {
 	}
 	check("--mirror", s.o.Mirror)
 	check("--apt-mirror", s.o.AptMirror)
+	check("--tools-mirror", s.o.ToolsMirror)
 	return problems
 }
 

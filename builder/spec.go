@@ -37,6 +37,8 @@ type World struct {
 	HostArch string
 	// HostMirror is the Debian mirror that this machine itself uses; empty for none.
 	HostMirror secret.URL
+	// HostAllowsExpired says that its apt accepts suites of it whose Valid-Until has passed.
+	HostAllowsExpired bool
 }
 
 // absolute returns a file's name from the root directory on.
@@ -94,6 +96,7 @@ func NewSpec(o Options, w World) (Spec, error) {
 	s.o.Actions, problems = resolveActions(s.o, w, problems)
 	if s.o.Mirror.IsZero() {
 		s.o.Mirror = defaultMirror(s.release, s.arch, w)
+		s.o.AllowExpired = s.o.AllowExpired || w.HostAllowsExpired && s.o.Mirror == w.HostMirror
 	}
 	s.loader = loaderOf(s.o)
 	for _, rule := range rules {

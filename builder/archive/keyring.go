@@ -43,6 +43,19 @@ var defaultKeyring = sync.OnceValue(func() openpgp.EntityList {
 // those for the release after trixie.
 func DefaultKeyring() openpgp.EntityList { return slices.Clone(defaultKeyring()) }
 
+// WithDefaultKeys returns a copy of the client that verifies what Debian publishes as well: it also trusts Debian's own
+// keys, each for the suites of its own releases, and does not accept a file without a signature.
+func (c *Client) WithDefaultKeys() *Client {
+	other := *c
+	if c.UserKeyring {
+		other.Keyring, other.UserKeyring = append(slices.Clone(c.Keyring), defaultKeyring()...), false
+	}
+	if c.NoCheck {
+		other.NoCheck = false
+	}
+	return &other
+}
+
 // ReadKeyring reads public keys in the binary or the armoured form, as in /usr/share/keyrings and /etc/apt/keyrings.
 // It leaves out keys of kinds that are too weak today (DSA, RSA of less than 2048 bits).
 // GnuPG's keybox format is not supported: "gpg --export" writes the form that is.

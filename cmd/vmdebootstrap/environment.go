@@ -39,6 +39,8 @@ type environment struct {
 
 	arch   string // this machine's architecture, as Debian calls it
 	mirror string // the Debian mirror of this machine's apt sources; empty for none
+	// allowsExpired says that this machine's apt accepts suites whose Valid-Until has passed.
+	allowsExpired bool
 }
 
 // reentry holds the options for running the program again, inside the namespaces for containers.
@@ -69,7 +71,7 @@ func (e environment) world() builder.World {
 	return builder.World{
 		Stat: e.stat, ReadFile: e.readFile, Writable: writable, LookupUser: e.lookupUser,
 		Dir: e.dir, Today: e.now(), HostArch: e.arch,
-		HostMirror: builder.NewURL(e.mirror),
+		HostMirror: builder.NewURL(e.mirror), HostAllowsExpired: e.allowsExpired,
 	}
 }
 

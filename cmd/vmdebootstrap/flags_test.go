@@ -35,7 +35,7 @@ var (
 	extensionValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot",
 		"free", "format", "compress", "raw", "sector-size", "boot-mount", "export", "export-compression", "cache-from",
 		"cache-to",
-		"cache-key", "isolation"}
+		"cache-key", "isolation", "tools-mirror"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",

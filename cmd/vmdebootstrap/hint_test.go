@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 )
 
@@ -26,6 +27,9 @@ func TestHintFollowsErrorOfUntrustedArchive(t *testing.T) {
 		{&archive.UntrustedError{URL: url, KeyIDs: []string{"0123456789ABCDEF"}}, "if this is the right archive, "},
 		{&archive.UntrustedError{URL: url}, "if this is the right archive, "},
 		{&archive.UntrustedError{URL: url, Bad: errors.New("hash tag doesn't match")}, "the mirror may be damaged, "},
+		{&builder.ToolsError{Suites: []string{"trixie"}, Tried: []error{errors.New("404 Not Found")}},
+			"--tools-mirror URL names a mirror that has trixie of Debian"},
+		{&archive.ExpiredError{URL: url}, "if the archive is known to be old, --allow-expired "},
 		{errors.New("disk full"), ""},
 	} {
 		err := errors.Join(errors.New("the first of two"), fmt.Errorf("resolve: %w", tt.err))

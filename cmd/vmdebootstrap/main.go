@@ -68,19 +68,20 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		return exitFailed
 	}
 	env := environment{
-		environ:    os.Environ(),
-		stdin:      os.Stdin,
-		dir:        dir,
-		etc:        "/etc",
-		now:        time.Now,
-		stat:       os.Stat,
-		readFile:   os.ReadFile,
-		lookupUser: lookupUser,
-		host:       host,
-		uid:        os.Getuid(),
-		arch:       hostArch(),
-		mirror:     mirror,
-		dialSyslog: dialSyslog,
+		environ:       os.Environ(),
+		stdin:         os.Stdin,
+		dir:           dir,
+		etc:           "/etc",
+		now:           time.Now,
+		stat:          os.Stat,
+		readFile:      os.ReadFile,
+		lookupUser:    lookupUser,
+		host:          host,
+		uid:           os.Getuid(),
+		arch:          hostArch(),
+		mirror:        mirror,
+		allowsExpired: archive.HostAllowsExpired(os.DirFS("/")),
+		dialSyslog:    dialSyslog,
 	}
 	env.reenter = func(ctx context.Context, r reentry) (int, error) {
 		text, err := json.Marshal(asBytes(args))

@@ -228,12 +228,19 @@ func hintFor(err error) string {
 	var ids *builder.IDError
 	var expired *archive.ExpiredError
 	var untrusted *archive.UntrustedError
+	var tools *builder.ToolsError
 	switch {
 	case errors.As(err, &full):
 		return "the file system of " + full.dir + " is full: make room there" + full.option
 	case errors.As(err, &ids):
 		return fmt.Sprintf("have root give you a range of more than %d ids in /etc/subuid and /etc/subgid, or use "+
 			"--isolation single", ids.ID)
+	case errors.As(err, &tools):
+		hint := "--tools-mirror URL names a mirror that has " + strings.Join(tools.Suites, " or ") + " of Debian"
+		if errors.As(err, &expired) {
+			hint += ", and --allow-expired accepts one that is known to be old"
+		}
+		return hint
 	case errors.As(err, &expired):
 		return "if the archive is known to be old, --allow-expired accepts it; its signature is verified all the same"
 	case errors.As(err, &untrusted) && untrusted.Bad != nil:
