@@ -35,8 +35,12 @@ type Executor struct {
 	IDs uint32
 	// Resolver is the content of the host's resolv.conf, which containers get and the image must not keep.
 	Resolver []byte
-	Cache    snapshot.Settings
-	Log      *slog.Logger
+	// CA has the certificates that programs of the build verify servers by, in PEM; nil for those that they have.
+	CA []byte
+	// Hosts is the host's /etc/hosts, whose names programs of the build can resolve.
+	Hosts []byte
+	Cache snapshot.Settings
+	Log   *slog.Logger
 	// Output receives what the programs of the build print, a line with each Write; nil drops it.
 	Output io.Writer
 	// HookOutput receives in addition what scripts and commands of the user print; nil drops it.
@@ -131,7 +135,8 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		}
 	}
 	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"),
-		step.AccessOptions{Unauthenticated: spec.Trust().NoCheck, AllowExpired: spec.o.AllowExpired})
+		step.AccessOptions{Unauthenticated: spec.Trust().NoCheck, AllowExpired: spec.o.AllowExpired,
+			Mirror: spec.o.Mirror, CA: x.CA, Hosts: x.Hosts})
 	if err != nil {
 		return result, fmt.Errorf("write the settings of apt: %w", err)
 	}

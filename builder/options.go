@@ -39,6 +39,7 @@ type Options struct {
 	ToolsMirror        secret.URL // --tools-mirror URL; empty: Mirror, then HostMirror
 	ConfigureApt       bool       // --configure-apt
 	AllowExpired       bool       // --allow-expired
+	CA                 string     // --ca FILE
 	Arch               string     // --arch; Debian name
 	Distribution       string     // --distribution; suite or codename
 	Debootstrapopts    []string   // --debootstrapopts, each value as given

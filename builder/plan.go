@@ -137,7 +137,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	}
 
 	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
-	p.add(step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror, Options: options,
+	p.add(step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror.Bare(), Options: options,
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
 		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity})
 	p.addActions(o, lock, hooks.PhaseEssential)
@@ -283,7 +283,7 @@ var debianSecurity = secret.NewURL("http://security.debian.org/debian-security")
 func newAptSourcesStep(o Options, r debian.Release) step.AptSources {
 	uri := o.AptMirror
 	if uri.IsZero() {
-		uri = o.Mirror
+		uri = o.Mirror.Bare()
 	}
 	s := step.AptSources{Deb822: r.Deb822Sources(), Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg"}
 	add := func(uri secret.URL, suite string) {

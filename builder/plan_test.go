@@ -71,6 +71,7 @@ var planned = map[string]func(*Options){
 	"f2fs-boot": func(o *Options) {
 		o.Roottype, o.Grub, o.Bootsize, o.Boottype = "f2fs", true, 300*diskimage.MiB, "f2fs"
 	},
+	"ca":            func(o *Options) { o.CA, o.NoKernel = "/hooks/ca.crt", true },
 	"tools-mirror":  func(o *Options) { o.ToolsMirror, o.NoKernel = secret.NewURL("http://tools.example/debian"), true },
 	"allow-expired": func(o *Options) { o.AllowExpired, o.NoKernel = true, true },
 	"keep-identity": func(o *Options) { o.KeepIdentity, o.Packages = true, []string{"openssh-server"} },

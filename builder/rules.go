@@ -46,6 +46,7 @@ var rules = []func(Spec) []error{
 	bootMountFits,
 	debootstrapMakesASystem,
 	mirrorURLs,
+	authorities,
 	packageSyntax,
 	kernelExists,
 	emulatorExists,

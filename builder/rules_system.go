@@ -85,6 +85,8 @@ func mirrorURLs(s Spec) []error {
 			problems = append(problems, problem.New(flag, "not a URL: %w", syntax.Err)...)
 		case strings.ContainsAny(text, " \t\r\n"):
 			problems = append(problems, problem.New(flag, "a URL has no blanks")...)
+		case hasBlanks(given):
+			problems = append(problems, problem.New(flag, "apt cannot read credentials that have blanks in them")...)
 		case u.Scheme != "file" && (u.Scheme == "" || u.Host == ""), u.Scheme == "file" && u.Path == "":
 			problems = append(problems, problem.New(flag, "%q is not a URL like http://HOST/debian", given.String())...)
 		}
@@ -93,6 +95,24 @@ func mirrorURLs(s Spec) []error {
 	check("--apt-mirror", s.o.AptMirror)
 	check("--tools-mirror", s.o.ToolsMirror)
 	return problems
+}
+
+// hasBlanks reports whether the credentials of a URL have blanks or control characters.
+func hasBlanks(u secret.URL) bool {
+	user, password, _ := u.Login()
+	return strings.ContainsFunc(user+password.Reveal(),
+		func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
+}
+
+// authorities: --ca names a file that can be read; what is in it, the client says.
+func authorities(s Spec) []error {
+	if s.o.CA == "" {
+		return nil
+	}
+	if _, err := s.w.Stat(s.o.CA); err != nil {
+		return problem.New("--ca", "%w", err)
+	}
+	return nil
 }
 
 func packageSyntax(s Spec) []error {

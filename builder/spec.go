@@ -39,6 +39,8 @@ type World struct {
 	HostMirror secret.URL
 	// HostAllowsExpired says that its apt accepts suites of it whose Valid-Until has passed.
 	HostAllowsExpired bool
+	// Netrc has credentials for mirrors, in the format of netrc files and apt_auth.conf(5).
+	Netrc secret.Text
 }
 
 // absolute returns a file's name from the root directory on.
@@ -72,6 +74,7 @@ type Spec struct {
 
 // NewSpec fills the gaps of o and checks it. The error joins all mistakes, each of them a *Problem.
 func NewSpec(o Options, w World) (Spec, error) {
+	w.HostMirror = withLogin(w.HostMirror, w.Netrc)
 	s := Spec{o: o.clone(), w: w}
 	if s.o.Arch == "" {
 		s.o.Arch = w.HostArch
@@ -97,6 +100,10 @@ func NewSpec(o Options, w World) (Spec, error) {
 	if s.o.Mirror.IsZero() {
 		s.o.Mirror = defaultMirror(s.release, s.arch, w)
 		s.o.AllowExpired = s.o.AllowExpired || w.HostAllowsExpired && s.o.Mirror == w.HostMirror
+	}
+	s.o.Mirror, s.o.ToolsMirror = withLogin(s.o.Mirror, w.Netrc), withLogin(s.o.ToolsMirror, w.Netrc)
+	if s.o.CA != "" {
+		s.o.CA = w.absolute(s.o.CA)
 	}
 	s.loader = loaderOf(s.o)
 	for _, rule := range rules {

@@ -83,7 +83,7 @@ func TestToolsComeFromWhereTheyCanBeHad(t *testing.T) {
 			}
 		})
 		client := archiveClient(t, w.mirror)
-		client.HTTP, client.Now = archive.NewHTTPClient(nil), now
+		client.HTTP, client.Now = archive.NewHTTPClient(nil, nil), now
 		for _, repo := range []*archivetest.Repository{w.host, w.tools} {
 			if repo != nil {
 				client.Keyring = append(client.Keyring, repo.Keyring()...)

@@ -4,6 +4,8 @@ package archive
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"net/http"
@@ -55,12 +57,14 @@ const (
 )
 
 // NewHTTPClient returns a client for downloads of many files from one mirror, with timeouts on everything but the
-// duration of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means none.
-func NewHTTPClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
+// duration of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means none. roots are
+// the certificates that servers are verified by; nil stands for those of the host.
+func NewHTTPClient(proxy func(*http.Request) (*url.URL, error), roots *x509.CertPool) *http.Client {
 	dialer := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Client{Transport: &http.Transport{
 		Proxy:                 proxy,
 		DialContext:           dialer.DialContext,
+		TLSClientConfig:       &tls.Config{RootCAs: roots},
 		TLSHandshakeTimeout:   20 * time.Second,
 		ResponseHeaderTimeout: time.Minute,
 		MaxIdleConnsPerHost:   2 * defaultParallel, // the default of 2 would close most connections after each file

@@ -413,7 +413,7 @@ func TestHTTPClientUsesProxy(t *testing.T) {
 	}
 	// The archive plays the proxy: it receives the whole URL and uses its path.
 	c := newClient(t, repo)
-	c.HTTP = NewHTTPClient(http.ProxyURL(&url.URL{Scheme: "http", Host: served.Host}))
+	c.HTTP = NewHTTPClient(http.ProxyURL(&url.URL{Scheme: "http", Host: served.Host}), nil)
 	defer c.HTTP.CloseIdleConnections()
 	if _, err := c.Release(t.Context(), "http://mirror.invalid/debian", "trixie"); err != nil {
 		t.Error(err)

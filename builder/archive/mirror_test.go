@@ -29,7 +29,7 @@ func mirrorClient(t testing.TB, cache string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Client{HTTP: NewHTTPClient(http.ProxyFromEnvironment), Cache: c, Keyring: DefaultKeyring()}
+	return &Client{HTTP: NewHTTPClient(http.ProxyFromEnvironment, nil), Cache: c, Keyring: DefaultKeyring()}
 }
 
 func TestMirrorsReleasesAreTrusted(t *testing.T) {

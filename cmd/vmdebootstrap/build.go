@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,6 +86,15 @@ func (e environment) resolver() []byte {
 	return text
 }
 
+// hosts returns the content of /etc/hosts.
+func (e environment) hosts() []byte {
+	text, err := os.ReadFile(filepath.Join(e.etc, "hosts"))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
 // build executes a job, inside the namespaces that oci.Reexec has made.
 func build(ctx context.Context, j *job) (err error) {
 	began := j.env.now()
@@ -121,12 +132,16 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
+	_, ca, err := j.authorities()
+	if err != nil {
+		return err
+	}
 	ids, err := j.env.host.IDs()
 	if err != nil {
 		return err
 	}
 	x := &builder.Executor{
-		Program: file, IDs: ids,
+		Program: file, IDs: ids, CA: ca, Hosts: j.env.hosts(),
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.progress,
 		Cache: builder.Cache{
@@ -330,8 +345,12 @@ func printPlan(_ context.Context, j *job) error {
 
 // archiveClient returns a client for the mirror, which uses a proxy if the environment names one.
 func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.Client, error) {
+	roots, _, err := j.authorities()
+	if err != nil {
+		return nil, err
+	}
 	client := &archive.Client{
-		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment), Cache: cache, Keyring: archive.DefaultKeyring(),
+		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment, roots), Cache: cache, Keyring: archive.DefaultKeyring(),
 		Now: j.env.now(), Log: j.log, AllowExpired: j.spec.Options().AllowExpired,
 	}
 	trust := j.spec.Trust()
@@ -348,6 +367,29 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 		}
 	}
 	return client, nil
+}
+
+// authorities returns the certificates that mirrors are verified by: those of the host and of --ca. pool is for this
+// program; nil stands for the host's. text, in PEM, is for programs of the build; nil if they need none but their own.
+func (j *job) authorities() (pool *x509.CertPool, text []byte, err error) {
+	o := j.spec.Options()
+	if o.CA == "" {
+		if _, encrypted := o.Mirror.Host(); !encrypted && j.env.getenv(sslCertFile) == "" {
+			return nil, nil, nil
+		}
+		return nil, j.env.certificates(), nil
+	}
+	own, err := os.ReadFile(o.CA)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--ca: %w", err)
+	}
+	if pool, err = x509.SystemCertPool(); err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(own) {
+		return nil, nil, fmt.Errorf("--ca: %s has no certificate in PEM", o.CA)
+	}
+	return pool, slices.Concat(j.env.certificates(), []byte("\n"), own), nil
 }
 
 // sourceDateEpoch names the variable of reproducible-builds.org that holds the time to record in what is built, in

@@ -71,8 +71,57 @@ func (e environment) world() builder.World {
 	return builder.World{
 		Stat: e.stat, ReadFile: e.readFile, Writable: writable, LookupUser: e.lookupUser,
 		Dir: e.dir, Today: e.now(), HostArch: e.arch,
-		HostMirror: builder.NewURL(e.mirror), HostAllowsExpired: e.allowsExpired,
+		HostMirror: builder.NewURL(e.mirror), HostAllowsExpired: e.allowsExpired, Netrc: builder.NewSecret(e.netrc()),
 	}
+}
+
+// netrc returns the credentials for mirrors that are in the user's netrc file and in those of apt. A file that is
+// missing, or that this user cannot read, has none.
+func (e environment) netrc() string {
+	names := []string{e.getenv("NETRC")}
+	if home := e.getenv("HOME"); names[0] == "" && filepath.IsAbs(home) {
+		names[0] = filepath.Join(home, ".netrc")
+	}
+	names = append(names, filepath.Join(e.etc, "apt", "auth.conf"))
+	more, err := filepath.Glob(filepath.Join(e.etc, "apt", "auth.conf.d", "*.conf"))
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	var all strings.Builder
+	for _, name := range append(names, more...) {
+		if text, err := e.readFile(name); err == nil {
+			all.Write(text)
+			all.WriteString("\n")
+		}
+	}
+	return all.String()
+}
+
+// sslCertFile names the variable of OpenSSL, Go and others for the file of trusted certificates.
+const sslCertFile = "SSL_CERT_FILE"
+
+// systemCertificates are where distributions keep the certificates that a machine trusts, below /etc: those of Debian,
+// Fedora, openSUSE and Alpine (crypto/x509/root_linux.go).
+var systemCertificates = []string{
+	"ssl/certs/ca-certificates.crt", "pki/tls/certs/ca-bundle.crt", "ssl/ca-bundle.pem",
+	"pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "ssl/cert.pem",
+}
+
+// certificates returns the certificates that this machine trusts, in PEM; nil if there are none.
+func (e environment) certificates() []byte {
+	names := []string{e.getenv(sslCertFile)}
+	if names[0] == "" {
+		names = nil
+		for _, name := range systemCertificates {
+			names = append(names, filepath.Join(e.etc, name))
+		}
+	}
+	for _, name := range names {
+		if text, err := e.readFile(name); err == nil {
+			return text
+		}
+	}
+	return nil
 }
 
 // writable returns an error if files cannot be made in a directory.

@@ -79,6 +79,44 @@ func (u URL) DigestText() string {
 	return u.text
 }
 
+// Bare returns the URL without its credentials.
+func (u URL) Bare() URL {
+	parsed, err := url.Parse(u.text)
+	if err != nil || parsed.User == nil {
+		return u
+	}
+	return URL{strings.Replace(u.text, userinfo.FindString(u.text), "", 1)}
+}
+
+// Login returns the credentials; ok is false if there are none.
+func (u URL) Login() (user string, password Text, ok bool) {
+	parsed, err := url.Parse(u.text)
+	if err != nil || parsed.User == nil {
+		return "", Text{}, false
+	}
+	text, _ := parsed.User.Password()
+	return parsed.User.Username(), New(text), true
+}
+
+// WithLogin returns the URL with credentials.
+func (u URL) WithLogin(user string, password Text) URL {
+	parsed, err := url.Parse(u.text)
+	if err != nil {
+		return u
+	}
+	parsed.User = url.UserPassword(user, password.Reveal())
+	return URL{parsed.String()}
+}
+
+// Host returns the host with its port, and whether the scheme encrypts; "" if the text is not a URL.
+func (u URL) Host() (host string, encrypted bool) {
+	parsed, err := url.Parse(u.text)
+	if err != nil {
+		return "", false
+	}
+	return parsed.Host, parsed.Scheme == "https"
+}
+
 // Redacted reports whether the text comes from printing a URL: it has a placeholder instead of credentials.
 func (u URL) Redacted() bool {
 	parsed, err := url.Parse(u.text)

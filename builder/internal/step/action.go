@@ -56,7 +56,9 @@ func (c Command) Run(ctx context.Context, s *Context) error {
 	}
 	s.Out.ShowOn(s.HookOutput)
 	err = s.withGRUBProbe(ctx, "", c.Probe, func(devices []specs.Mount) error {
-		return s.Target.Run(ctx, p, append(mounts, devices...), strings.NewReader(c.Command.Reveal()), s.Out)
+		return s.Access.withHosts(s.Target, func() error {
+			return s.Target.Run(ctx, p, append(mounts, devices...), strings.NewReader(c.Command.Reveal()), s.Out)
+		})
 	})
 	if err != nil {
 		return err

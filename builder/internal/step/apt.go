@@ -111,7 +111,10 @@ func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...strin
 	args = append([]string{"apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
 	p, shared := s.installCommand("", args...)
-	if err := s.Target.Run(ctx, p, append(shared, mounts...), strings.NewReader(""), s.Out); err != nil {
+	err = s.Access.withHosts(s.Target, func() error {
+		return s.Target.Run(ctx, p, append(shared, mounts...), strings.NewReader(""), s.Out)
+	})
+	if err != nil {
 		return err
 	}
 	return unblockDaemons(s.Target, blocked)

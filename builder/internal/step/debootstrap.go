@@ -19,8 +19,10 @@ import (
 
 // Debootstrap makes the base system with the toolbox's debootstrap.
 type Debootstrap struct {
-	Suite  string
-	Arch   string
+	Suite string
+	Arch  string
+	// Mirror has no credentials: everybody can read the arguments of a program, and the URL stays in the image. They
+	// are in Context.Access.
 	Mirror secret.URL
 	// Options are debootstrap's own, with the dashes: "--variant=minbase".
 	Options []string
@@ -43,15 +45,7 @@ func (Debootstrap) LayerTitle(codename string) string { return "bootstrap of " +
 func (Debootstrap) Installs() bool { return true }
 
 // Changed implements Step.
-func (Debootstrap) Changed(input string) string { return changedMirror(input) }
-
-// changedMirror implements Step.Changed for a step whose only secret is in the URL of a mirror.
-func changedMirror(input string) string {
-	if input == "" {
-		return "the credentials of the mirror changed"
-	}
-	return ""
-}
+func (Debootstrap) Changed(string) string { return "" }
 
 func (d Debootstrap) Title() string {
 	return fmt.Sprintf("bootstrap %s for %s from %s", d.Suite, d.Arch, d.Mirror)
@@ -80,7 +74,7 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	// debootstrap tests with mknod whether it can make devices, which is impossible in a user namespace. With this
 	// variable it uses the /dev that is mounted for it (debootstrap functions, check_sane_mount).
 	p.Env = append(p.Env, "container=lxc")
-	if err := s.inFreshToolbox(ctx, p, mounts, func(target.Target) error { return nil }); err != nil {
+	if err := s.inFreshToolbox(ctx, p, mounts, s.Access.prepareToolbox); err != nil {
 		return keepDebootstrapLog(ctx, s, err)
 	}
 	mirror := strings.TrimSuffix(d.Mirror.Reveal(), "/") // as debootstrap has it

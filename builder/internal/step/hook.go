@@ -68,8 +68,13 @@ func (h Hook) Run(ctx context.Context, s *Context) error {
 		return err
 	}
 	s.Out.ShowOn(s.HookOutput)
+	prepare := func(toolbox target.Target) error {
+		return errors.Join(writeHookLibrary(toolbox), s.Access.prepareToolbox(toolbox))
+	}
 	err = s.withGRUBProbe(ctx, TargetDir, h.Probe, func(devices []specs.Mount) error {
-		return s.inFreshToolbox(ctx, p, append(mounts, devices...), writeHookLibrary)
+		return s.Access.withHosts(s.Target, func() error {
+			return s.inFreshToolbox(ctx, p, append(mounts, devices...), prepare)
+		})
 	})
 	if err != nil {
 		return err

@@ -34,7 +34,12 @@ type AptSource struct {
 func (AptSources) Kind() string { return "apt.sources" }
 
 // Changed implements Step.
-func (AptSources) Changed(input string) string { return changedMirror(input) }
+func (AptSources) Changed(input string) string {
+	if input == "" {
+		return "the credentials of the mirror changed"
+	}
+	return ""
+}
 
 func (s AptSources) Title() string { return "write apt's sources: " + s.Entries[0].URI.String() }
 
