@@ -33,7 +33,7 @@ BENCH_ARGS ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build image test isolation-tests check vet lint fuzz bench bench-disk bench-build bench-cache install clean
+.PHONY: help build image test test-faults isolation-tests check vet lint fuzz bench bench-disk bench-build bench-cache install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: ## run all tests, those that use the mirror and boot images included
 
 test-upgrade: ## upgrade kernel and boot loader in booted images, and boot them again
 	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
+
+test-faults: ## damage images thousands of times, and read them
+	$(GOTEST) -timeout 85m -tags "$(TAGS) faults" -run Faulty ./diskimage/...
 
 # Test binaries that root runs in their directories: only the account has the modules and a build cache.
 isolation-tests: ## build the tests that only root can run, see .ci/run

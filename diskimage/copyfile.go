@@ -4,6 +4,7 @@ package diskimage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -54,4 +55,39 @@ func CopyFile(ctx context.Context, dst io.WriterAt, src *os.File) error {
 			at += int64(len(part))
 		}
 	}
+}
+
+// DataRanges returns the ranges of a regular file that are not holes, all of it if Data is nil.
+func (e Entry) DataRanges() []Extent {
+	if e.Data == nil && e.Size > 0 {
+		return []Extent{{Length: e.Size}}
+	}
+	return e.Data
+}
+
+// CopyContent copies the content of a regular file of a Tree to dst, which must be empty. Its holes
+// become holes.
+func CopyContent(ctx context.Context, dst *os.File, e Entry) (err error) {
+	if e.Open == nil {
+		return nil
+	}
+	content, err := e.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, content.Close()) }()
+	if err := dst.Truncate(e.Size); err != nil {
+		return err
+	}
+	src := CancelReaderAt(ctx, content)
+	for _, r := range e.DataRanges() {
+		n, err := io.Copy(io.NewOffsetWriter(dst, r.Offset), io.NewSectionReader(src, r.Offset, r.Length))
+		if err == nil && n < r.Length {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return fmt.Errorf("copy %q: %w", e.Name, err)
+		}
+	}
+	return nil
 }

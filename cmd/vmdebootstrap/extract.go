@@ -120,19 +120,11 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	return x.archive(ctx, diskimage.Subtree(tree, directory))
 }
 
-// copy writes one file.
+// copy writes one file, with its holes.
 func (x *extraction) copy(ctx context.Context, e diskimage.Entry, name string) error {
 	x.progress(name)
 	return diskimage.WriteFile(ctx, name, os.FileMode(e.Mode).Perm(), func(f *os.File) error {
-		if e.Open == nil {
-			return nil
-		}
-		c, err := e.Open()
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(f, io.NewSectionReader(diskimage.CancelReaderAt(ctx, c), 0, e.Size))
-		return errors.Join(err, c.Close())
+		return diskimage.CopyContent(ctx, f, e)
 	})
 }
 

@@ -133,6 +133,57 @@ func TestExtractCopiesFiles(t *testing.T) {
 	}
 }
 
+// A file of 1 GiB that is one hole filled the disk with zeros (issue 15, 5).
+func TestExtractKeepsHoles(t *testing.T) {
+	t.Parallel()
+	const size, hole = 64 * diskimage.MiB, 1 << 30
+	then := time.Unix(1_700_000_000, 0)
+	sparse := diskimage.FileEntry("sparse", 0o644, []byte("data"), then)
+	sparse.Size, sparse.Data = hole, []diskimage.Extent{{Length: 4096}}
+	sparse.Open = func() (diskimage.Content, error) { return sparseContent{}, nil }
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(then), sparse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	volume, err := ext.Formatter{}.Plan(size, diskimage.Filesystem{Type: "ext4"}, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "disk.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(int64(size)), volume.Write(t.Context(), f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	root, _ := newRoot(environment{dir: dir}, io.Discard, io.Discard)
+	root.SetArgs([]string{"extract", "disk.img", "--path", "/sparse"})
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(dir, "sparse"), &st); err != nil {
+		t.Fatal(err)
+	}
+	if st.Size != hole || st.Blocks*512 > 1<<20 {
+		t.Errorf("the file has %d bytes, %d on the disk", st.Size, st.Blocks*512)
+	}
+}
+
+// sparseContent is one block of data and a hole.
+type sparseContent struct{}
+
+func (sparseContent) ReadAt(p []byte, offset int64) (int, error) {
+	clear(p)
+	if offset == 0 {
+		copy(p, "data")
+	}
+	return len(p), nil
+}
+
+func (sparseContent) Close() error { return nil }
+
 func TestExtractRejectsWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

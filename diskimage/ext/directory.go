@@ -188,7 +188,7 @@ func (w dirWriter) putLeaf(dst []byte, entries []dirEntry, dots bool) {
 	if w.metaCsum() {
 		tail := dst[room:]
 		disk.DirHeader{RecLen: disk.DirTailSize, Type: disk.TypeChecksum}.Put(tail)
-		putUint32(tail[disk.DirHeaderSize:], crc32c(w.ofInode(w.self.number), dst[:room]))
+		putUint32(tail[disk.DirHeaderSize:], w.sums.InodeBlock(w.self.number, generation, dst[:room]))
 	}
 }
 
@@ -262,8 +262,7 @@ func (w dirWriter) putIndex(dst []byte, offset int, index []disk.DxEntry) {
 	disk.Put(dst[offset:], disk.DxCount{Limit: uint16(limit), Count: uint16(len(index))})
 	if w.metaCsum() {
 		tail := dst[offset+limit*disk.DxEntrySize:]
-		crc := crc32c(w.ofInode(w.self.number), dst[:end])
-		crc = crc32c(crc, make([]byte, disk.DxTailSize)) // the tail itself, still zero
+		crc := w.sums.IndexBlock(w.self.number, generation, dst[:end])
 		putUint32(tail[disk.DxTailSize-4:], crc)
 	}
 }

@@ -42,7 +42,7 @@ func (c checksums) extentTree(inode uint32, m mapping, emit func(block uint64) [
 			block := emit(uint64(tree[0]))
 			putExtentNode(block, node, disk.ExtentsInBlock, depth)
 			if c.metaCsum() {
-				putUint32(block[disk.ExtentTail:], crc32c(c.ofInode(inode), block[:disk.ExtentTail]))
+				putUint32(block[disk.ExtentTail:], c.sums.InodeBlock(inode, generation, block[:disk.ExtentTail]))
 			}
 			first := firsts[len(aboveFirsts)*disk.ExtentsInBlock]
 			entry := make([]byte, disk.ExtentEntrySize)

@@ -43,7 +43,7 @@ func (v *volume) writeBlockBitmap(group uint32, d *disk.GroupDesc, w *blocks.Wri
 	bitmap := w.Block(v.blockBitmap(group))
 	setBits(bitmap, 0, used-start)
 	setBits(bitmap, end-start, disk.BlocksPerGroup)
-	crc := v.bitmap(bitmap)
+	crc := v.sums.Bitmap(bitmap)
 	d.BlockBitmapCsumLo, d.BlockBitmapCsumHi = uint16(crc), uint16(crc>>16)
 }
 
@@ -62,7 +62,7 @@ func (v *volume) writeInodeBitmap(group uint32, d *disk.GroupDesc, w *blocks.Wri
 	bitmap := w.Block(v.inodeBitmap(group))
 	setBits(bitmap, 0, uint64(used))
 	setBits(bitmap, uint64(v.inodesPerGroup), 8*disk.BlockSize)
-	crc := v.bitmap(bitmap[:v.inodesPerGroup/8])
+	crc := v.sums.Bitmap(bitmap[:v.inodesPerGroup/8])
 	d.InodeBitmapCsumLo, d.InodeBitmapCsumHi = uint16(crc), uint16(crc>>16)
 }
 
@@ -96,7 +96,7 @@ func (v *volume) encodeDescs(descs []disk.GroupDesc) []byte {
 		disk.Put(whole, d)
 		desc := table[i*int(v.descSize):][:v.descSize]
 		copy(desc, whole)
-		d.Checksum = v.groupDesc(uint32(i), desc)
+		d.Checksum = v.sums.GroupDesc(uint32(i), desc)
 		disk.Put(whole, d)
 		copy(desc, whole)
 	}
@@ -132,7 +132,7 @@ func (v *volume) superBlock() disk.SuperBlock {
 		FeatureCompat:     v.compat,
 		FeatureIncompat:   v.incompat,
 		FeatureROCompat:   v.roCompat,
-		UUID:              v.uuid,
+		UUID:              v.sums.UUID,
 		ReservedGDTBlocks: uint16(v.spareDesc),
 		HashSeed:          v.hashUUID,
 		DefHashVersion:    disk.HashHalfMD4,
@@ -155,7 +155,7 @@ func (v *volume) superBlock() disk.SuperBlock {
 		sb.ChecksumType = disk.ChecksumCRC32C
 	}
 	if v.csumSeed() {
-		sb.ChecksumSeed = v.seed
+		sb.ChecksumSeed = v.sums.Seed
 	}
 	if v.orphans != nil {
 		sb.OrphanFileInode = orphanInode

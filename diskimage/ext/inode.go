@@ -43,7 +43,7 @@ func (v *volume) putInode(dst []byte, n *node, emit func(block uint64) []byte) {
 	copy(dst[disk.InodeUsed:], n.inline)
 	inode.Put(dst)
 	if v.metaCsum() {
-		crc := crc32c(v.ofInode(n.number), dst[:disk.InodeSize])
+		crc := v.sums.Inode(n.number, generation, dst[:disk.InodeSize])
 		putUint16(dst[disk.InodeChecksumLoOffset:], uint16(crc))
 		putUint16(dst[disk.InodeChecksumHiOffset:], uint16(crc>>16))
 	}

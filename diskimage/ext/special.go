@@ -57,7 +57,7 @@ func (v *volume) writeJournal(w *blocks.Writer) {
 		MaxLen:    v.journalBlocks,
 		First:     1,
 		Sequence:  1,
-		UUID:      v.uuid,
+		UUID:      v.sums.UUID,
 		Users:     1,
 	})
 }
@@ -68,9 +68,7 @@ func (v *volume) writeOrphans(w *blocks.Writer) {
 		number := v.orphans.mapping.at(i)
 		block := w.Block(number)
 		tail := disk.OrphanTail{Magic: disk.OrphanMagic}
-		if v.metaCsum() {
-			tail.Checksum = v.orphanBlock(orphanInode, number, block)
-		}
+		tail.Checksum = v.sums.OrphanBlock(orphanInode, generation, number, block[:disk.OrphanTailOffset])
 		disk.Put(block[disk.OrphanTailOffset:], tail)
 	}
 }

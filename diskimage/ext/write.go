@@ -71,9 +71,7 @@ func (v *volume) writeXattrBlocks(w *blocks.Writer) {
 		block := w.Block(number)
 		copy(block, shared.content)
 		putUint32(block[disk.XattrRefcountOffset:], shared.refcount)
-		if v.metaCsum() {
-			putUint32(block[disk.XattrChecksumOffset:], v.xattrBlock(number, block))
-		}
+		putUint32(block[disk.XattrChecksumOffset:], v.sums.XattrBlock(number, block))
 	}
 }
 
@@ -109,12 +107,9 @@ func (v *volume) writeSuperBlocks(dst io.WriterAt, descs []byte) error {
 	block := make([]byte, disk.SuperBlockSize)
 	for _, group := range append(v.backupGroups(), 0) {
 		sb.BlockGroup = uint16(group)
-		sb.Checksum = 0
 		disk.Put(block, sb)
-		if v.metaCsum() {
-			sb.Checksum = v.checksums.superBlock(block)
-			disk.Put(block, sb)
-		}
+		sb.Checksum = v.sums.SuperBlock(block)
+		disk.Put(block, sb)
 		start := int64(v.start(group)) * disk.BlockSize
 		if _, err := dst.WriteAt(descs, start+disk.BlockSize); err != nil {
 			return err

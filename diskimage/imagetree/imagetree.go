@@ -9,7 +9,9 @@
 // The root file system is the partition (or, without a partition table, the disk) that has
 // /etc/fstab. File systems on the same disk that it mounts by UUID, as Debian does for /boot and
 // /boot/efi, appear at their mount points. ext2, ext3, ext4 and FAT are supported; partitions with
-// other file systems are left out. The Tree can be written to a tar archive or another image.
+// other file systems are left out. One of these types that the system needs to boot and that is not
+// found is an error, because a tree without it would be another system. The Tree can be written to a
+// tar archive or another image.
 //
 // Not supported: logical volumes, RAID, subvolumes, image formats other than raw.
 package imagetree
@@ -50,57 +52,69 @@ type Tree struct {
 
 // Open opens the file systems of a disk of size bytes.
 func Open(r io.ReaderAt, size diskimage.Size) (*Tree, error) {
-	volumes, err := readVolumes(r, size)
+	d, err := readDisk(r, size)
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range volumes {
+	for _, v := range d.volumes {
 		fstab, err := readFile(v.tree, "etc/fstab")
 		if err != nil {
 			return nil, err
 		}
-		if fstab == nil && len(volumes) > 1 {
-			continue
+		if fstab != nil || d.partitions < 2 {
+			return d.mount(v, fstab)
 		}
-		t := &Tree{root: v.tree}
-		for dir, uuid := range mountPoints(fstab) {
-			for _, other := range volumes {
-				if other.uuid == uuid && other.tree != v.tree {
-					t.mounts = append(t.mounts, mount{dir, other.tree})
-				}
-			}
-		}
-		slices.SortFunc(t.mounts, func(a, b mount) int { return strings.Compare(b.dir, a.dir) })
-		return t, nil
 	}
-	return nil, errors.New("no file system has /etc/fstab")
+	return nil, errors.Join(append(d.problems, errors.New("no file system has /etc/fstab"))...)
 }
 
-// readVolumes opens each partition with a supported file system.
-func readVolumes(r io.ReaderAt, size diskimage.Size) ([]volume, error) {
+// disk is what was found on a disk.
+type disk struct {
+	partitions int
+	volumes    []volume
+	problems   []error // why partitions with a supported file system cannot be read
+}
+
+// readDisk opens each partition with a supported file system.
+func readDisk(r io.ReaderAt, size diskimage.Size) (disk, error) {
 	sections := []io.ReaderAt{r}
 	partitions, err := diskimage.ReadTable(r, size)
 	if err != nil && !errors.Is(err, diskimage.ErrNoTable) {
-		return nil, err
+		return disk{}, err
 	}
 	for _, p := range partitions {
 		sections = append(sections, p.Section(r))
 	}
-	var volumes []volume
-	var problems []error
+	d := disk{partitions: len(partitions)}
 	for i, section := range sections {
 		v, err := readVolume(section)
 		switch {
 		case err == nil:
-			volumes = append(volumes, v)
+			d.volumes = append(d.volumes, v)
 		case !errors.Is(err, extread.ErrNoExt) && !errors.Is(err, fatread.ErrNoFAT):
-			problems = append(problems, fmt.Errorf("partition %d: %w", i, err))
+			d.problems = append(d.problems, fmt.Errorf("partition %d: %w", i, err))
 		}
 	}
-	if len(volumes) == 0 {
-		return nil, errors.Join(append(problems, errors.New("there is no ext2, ext3, ext4 or FAT file system"))...)
+	if len(d.volumes) == 0 {
+		return disk{}, errors.Join(append(d.problems, errors.New("there is no ext2, ext3, ext4 or FAT file system"))...)
 	}
-	return volumes, nil
+	return d, nil
+}
+
+// mount returns the tree of a root file system and of those that it mounts.
+func (d disk) mount(root volume, fstab []byte) (*Tree, error) {
+	t := &Tree{root: root.tree}
+	for _, p := range mountPoints(fstab) {
+		i := slices.IndexFunc(d.volumes, func(v volume) bool { return v.uuid == p.uuid && v.tree != root.tree })
+		if i >= 0 {
+			t.mounts = append(t.mounts, mount{p.dir, d.volumes[i].tree})
+		} else if p.required {
+			return nil, errors.Join(append(d.problems,
+				fmt.Errorf("/etc/fstab mounts UUID %s at /%s, and no partition has it", p.uuid, p.dir))...)
+		}
+	}
+	slices.SortFunc(t.mounts, func(a, b mount) int { return strings.Compare(b.dir, a.dir) })
+	return t, nil
 }
 
 // readVolume opens a file system of unknown type.
@@ -119,9 +133,16 @@ func readVolume(r io.ReaderAt) (volume, error) {
 	return volume{fatFS, fatFS.VolumeID()}, nil
 }
 
-// mountPoints returns the UUIDs in an fstab(5) by mount point, except for the root.
-func mountPoints(fstab []byte) map[string]string {
-	points := map[string]string{}
+// mountPoint is a line of fstab(5) with a UUID.
+type mountPoint struct {
+	dir, uuid string
+	required  bool // the type is supported, and the system does not boot without it
+}
+
+// mountPoints returns the lines of an fstab(5) with a UUID, except for the root.
+func mountPoints(fstab []byte) []mountPoint {
+	supported := []string{"ext2", "ext3", "ext4", "vfat"}
+	var points []mountPoint
 	for line := range strings.Lines(string(fstab)) {
 		fields := strings.Fields(line)
 		if len(fields) < 2 || strings.HasPrefix(fields[0], "#") {
@@ -129,9 +150,16 @@ func mountPoints(fstab []byte) map[string]string {
 		}
 		uuid, ok := strings.CutPrefix(fields[0], "UUID=")
 		dir := strings.Trim(path.Clean(fields[1]), "/")
-		if ok && strings.HasPrefix(fields[1], "/") && dir != "" {
-			points[dir] = strings.Trim(uuid, `"`)
+		if !ok || !strings.HasPrefix(fields[1], "/") || dir == "" {
+			continue
 		}
+		p := mountPoint{dir: dir, uuid: strings.Trim(uuid, `"`)}
+		if len(fields) > 3 {
+			options := strings.Split(fields[3], ",")
+			p.required = slices.Contains(supported, fields[2]) && !slices.Contains(options, "nofail") &&
+				!slices.Contains(options, "noauto")
+		}
+		points = append(points, p)
 	}
 	return points
 }

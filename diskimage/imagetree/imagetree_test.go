@@ -17,8 +17,10 @@ import (
 
 func TestMountPointsAreThoseOfFstab(t *testing.T) {
 	t.Parallel()
-	fstab := "# UUID=1 /x\nUUID=2 / ext4 defaults 0 1\nUUID=\"3\" /boot/ ext2 defaults 0 2\nproc /proc proc\n/dev/sda3 /srv ext4\nUUID=4\nUUID=5 none swap sw\n"
-	if got, want := mountPoints([]byte(fstab)), map[string]string{"boot": "3"}; !reflect.DeepEqual(got, want) {
+	fstab := "# UUID=1 /x\nUUID=2 / ext4 defaults 0 1\nUUID=\"3\" /boot/ ext2 defaults 0 2\nproc /proc proc\n/dev/sda3 /srv ext4\nUUID=4\nUUID=5 none swap sw\n" +
+		"UUID=6 /mnt ext4 nofail\nUUID=7 /home xfs defaults\n"
+	want := []mountPoint{{"boot", "3", true}, {"mnt", "6", false}, {"home", "7", false}}
+	if got := mountPoints([]byte(fstab)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -25,11 +25,11 @@ type run struct {
 // runs returns the blocks of a file in the order of the file, without holes and blocks that were
 // reserved but never written.
 func (fs *FileSystem) runs(n *inode) ([]run, error) {
-	c := collector{fs: fs, nodes: map[uint64]bool{},
+	c := collector{fs: fs, inode: n, nodes: map[uint64]bool{},
 		limit: (uint64(n.size()) + uint64(fs.blockSize) - 1) / uint64(fs.blockSize)}
 	var err error
 	if n.Flags&disk.InodeExtents != 0 {
-		err = c.extents(n.Block[:], maxDepth)
+		err = c.extentTree(n.Block[:])
 	} else {
 		err = c.pointers(n.Block[:])
 	}
@@ -42,6 +42,7 @@ func (fs *FileSystem) runs(n *inode) ([]run, error) {
 // collector walks the map of one file.
 type collector struct {
 	fs    *FileSystem
+	inode *inode
 	limit uint64 // number of blocks in the file
 	next  uint64 // lowest block of the file that may follow, because maps ascend
 	runs  []run
@@ -76,20 +77,45 @@ func (c *collector) node(number uint64) ([]byte, error) {
 	return c.fs.block(number)
 }
 
-// extents walks an extent tree.
-func (c *collector) extents(node []byte, depth int) error {
-	le := binary.LittleEndian
-	if len(node) < disk.ExtentEntrySize || le.Uint16(node) != disk.ExtentMagic {
-		return errors.New("its extent tree is damaged")
+var errExtents = errors.New("its extent tree is damaged")
+
+// extentTree walks an extent tree from its root in the inode.
+func (c *collector) extentTree(root []byte) error {
+	level := int(binary.LittleEndian.Uint16(root[6:]))
+	if level > maxDepth {
+		return errExtents
 	}
-	entries, level := int(le.Uint16(node[2:])), int(le.Uint16(node[6:]))
-	if level > depth || (entries+1)*disk.ExtentEntrySize > len(node) {
-		return errors.New("its extent tree is damaged")
+	return c.extents(root, level)
+}
+
+// extentNode reads a node of an extent tree that is not the root, and verifies its checksum, which
+// follows the room for entries.
+func (c *collector) extentNode(number uint64) ([]byte, error) {
+	node, err := c.node(number)
+	if err != nil || !c.fs.sums.Metadata() {
+		return node, err
+	}
+	le := binary.LittleEndian
+	tail := (int(le.Uint16(node[4:])) + 1) * disk.ExtentEntrySize
+	if tail+4 > len(node) ||
+		le.Uint32(node[tail:]) != c.fs.sums.InodeBlock(c.inode.number, c.inode.Generation, node[:tail]) {
+		return nil, fmt.Errorf("block %d of its extent tree: %w", number, errChecksum)
+	}
+	return node, nil
+}
+
+// extents walks a node and those below it (__ext4_ext_check).
+func (c *collector) extents(node []byte, level int) error {
+	le := binary.LittleEndian
+	entries, most := int(le.Uint16(node[2:])), int(le.Uint16(node[4:]))
+	if le.Uint16(node) != disk.ExtentMagic || int(le.Uint16(node[6:])) != level || entries > most ||
+		(most+1)*disk.ExtentEntrySize > len(node) || level > 0 && entries == 0 {
+		return errExtents
 	}
 	for i := range entries {
 		e := node[(i+1)*disk.ExtentEntrySize:]
 		if level > 0 {
-			child, err := c.node(uint64(le.Uint16(e[8:]))<<32 | uint64(le.Uint32(e[4:])))
+			child, err := c.extentNode(uint64(le.Uint16(e[8:]))<<32 | uint64(le.Uint32(e[4:])))
 			if err == nil {
 				err = c.extents(child, level-1)
 			}
@@ -99,6 +125,9 @@ func (c *collector) extents(node []byte, depth int) error {
 			continue
 		}
 		length := uint64(le.Uint16(e[4:]))
+		if length == 0 {
+			return errExtents
+		}
 		if length > disk.MaxExtentLength {
 			continue // reserved and never written: reads as zeros
 		}

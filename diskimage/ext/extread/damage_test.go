@@ -35,6 +35,7 @@ func TestMapsPointToEachBlockOnce(t *testing.T) {
 	root := n.Block[:]
 	binary.LittleEndian.PutUint16(root, disk.ExtentMagic)
 	binary.LittleEndian.PutUint16(root[2:], 2) // entries
+	binary.LittleEndian.PutUint16(root[4:], 2) // room for entries
 	binary.LittleEndian.PutUint16(root[6:], 1) // level
 	for _, entry := range []int{1, 2} {
 		binary.LittleEndian.PutUint32(root[entry*disk.ExtentEntrySize+4:], 5)

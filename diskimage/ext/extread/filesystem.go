@@ -32,9 +32,12 @@ const (
 const (
 	maxLogBlockSize = 6       // 64 KiB
 	maxBlocks       = 1 << 47 // blocks of 64 KiB are 2⁶³ bytes
-	maxFileBlocks   = 1<<32 - 1
+	maxExtentBlocks = 1<<32 - 1
 	minInodeSize    = 128
 )
+
+// errChecksum reports metadata that does not match its checksum.
+var errChecksum = errors.New("the file system is damaged: checksum mismatch")
 
 // ErrNoExt is returned for an image without an ext2, ext3 or ext4 file system.
 var ErrNoExt = errors.New("no ext2, ext3 or ext4 file system")
@@ -44,6 +47,7 @@ var ErrNoExt = errors.New("no ext2, ext3 or ext4 file system")
 type FileSystem struct {
 	r         io.ReaderAt
 	sb        disk.SuperBlock
+	sums      disk.Checksums
 	blockSize int64
 	blocks    uint64
 	descSize  int64
@@ -67,7 +71,17 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 		return nil, ErrNoExt
 	}
 	if sb.Revision < disk.RevisionDynamic {
-		sb.InodeSize, sb.FeatureIncompat, sb.FeatureROCompat = minInodeSize, 0, 0
+		if sb.FeatureIncompat != 0 || sb.FeatureROCompat != 0 {
+			return nil, errors.New("the superblock is damaged: its revision cannot have features")
+		}
+		sb.InodeSize = minInodeSize
+	}
+	fs.sums = disk.Checksums{Features: sb.FeatureROCompat, UUID: sb.UUID, Seed: disk.SeedOf(sb.UUID)}
+	if sb.FeatureIncompat&disk.IncompatCsumSeed != 0 {
+		fs.sums.Seed = sb.ChecksumSeed
+	}
+	if fs.sums.Metadata() && (sb.ChecksumType != disk.ChecksumCRC32C || sb.Checksum != fs.sums.SuperBlock(raw)) {
+		return nil, fmt.Errorf("superblock: %w", errChecksum)
 	}
 	switch unknown := sb.FeatureIncompat &^ readableIncompat; {
 	case unknown&incompatRecover != 0:
@@ -171,20 +185,9 @@ func (fs *FileSystem) inode(number uint32) (*inode, error) {
 		return nil, fmt.Errorf("inode %d does not exist", number)
 	}
 	group, index := (number-1)/fs.sb.InodesPerGroup, (number-1)%fs.sb.InodesPerGroup
-	raw := make([]byte, disk.DescSize64Bit)
-	if err := fs.read(raw[:min(fs.descSize, disk.DescSize64Bit)], fs.descriptorAt(group)); err != nil {
-		return nil, fmt.Errorf("descriptor of group %d: %w", group, err)
-	}
-	var desc disk.GroupDesc
-	if err := binary.Read(bytes.NewReader(raw), binary.LittleEndian, &desc); err != nil {
+	table, err := fs.inodeTable(group)
+	if err != nil {
 		return nil, err
-	}
-	table := uint64(desc.InodeTableLo)
-	if fs.descSize >= disk.DescSize64Bit {
-		table |= uint64(desc.InodeTableHi) << 32
-	}
-	if table >= fs.blocks {
-		return nil, fmt.Errorf("inode table of group %d is outside of the file system", group)
 	}
 	data := make([]byte, max(int(fs.sb.InodeSize), disk.InodeUsed))
 	if err := fs.read(data[:fs.sb.InodeSize], int64(table)*fs.blockSize+int64(index)*int64(fs.sb.InodeSize)); err != nil {
@@ -194,17 +197,73 @@ func (fs *FileSystem) inode(number uint32) (*inode, error) {
 	if err := binary.Read(bytes.NewReader(data), binary.LittleEndian, &n.Inode); err != nil {
 		return nil, err
 	}
-	if n.size() < 0 || n.size()/fs.blockSize > maxFileBlocks {
-		return nil, fmt.Errorf("inode %d: invalid file size %d", number, n.size())
+	if err := fs.checkInode(n, data[:fs.sb.InodeSize]); err != nil {
+		return nil, fmt.Errorf("inode %d: %w", number, err)
 	}
 	if fs.sb.InodeSize == minInodeSize {
 		n.ExtraSize, n.ModifyExtra = 0, 0
 		return n, nil
 	}
-	if tail := disk.InodeOldSize + int(n.ExtraSize); tail <= int(fs.sb.InodeSize) {
-		n.tail = data[tail:fs.sb.InodeSize]
+	tail := disk.InodeOldSize + int(n.ExtraSize)
+	if tail > int(fs.sb.InodeSize) || tail%4 != 0 {
+		return nil, fmt.Errorf("inode %d: the inode is damaged", number)
 	}
+	n.tail = data[tail:fs.sb.InodeSize]
 	return n, nil
+}
+
+// inodeTable returns the first block of a group's inodes.
+func (fs *FileSystem) inodeTable(group uint32) (uint64, error) {
+	raw := make([]byte, max(fs.descSize, disk.DescSize64Bit))
+	if err := fs.read(raw[:fs.descSize], fs.descriptorAt(group)); err != nil {
+		return 0, fmt.Errorf("descriptor of group %d: %w", group, err)
+	}
+	var desc disk.GroupDesc
+	if err := binary.Read(bytes.NewReader(raw), binary.LittleEndian, &desc); err != nil {
+		return 0, err
+	}
+	if fs.sums.Groups() && desc.Checksum != fs.sums.GroupDesc(group, raw[:fs.descSize]) {
+		return 0, fmt.Errorf("descriptor of group %d: %w", group, errChecksum)
+	}
+	table := uint64(desc.InodeTableLo)
+	if fs.descSize >= disk.DescSize64Bit {
+		table |= uint64(desc.InodeTableHi) << 32
+	}
+	if table >= fs.blocks {
+		return 0, fmt.Errorf("inode table of group %d is outside of the file system", group)
+	}
+	return table, nil
+}
+
+// checkInode verifies the checksum of an encoded inode, and what no driver writes.
+func (fs *FileSystem) checkInode(n *inode, raw []byte) error {
+	if fs.sums.Metadata() {
+		got, want := uint32(n.ChecksumLo), fs.sums.Inode(n.number, n.Generation, raw)
+		if disk.HasChecksumHi(raw) {
+			got |= uint32(n.ChecksumHi) << 16
+		} else {
+			want &= 0xFFFF
+		}
+		if got != want {
+			return errChecksum
+		}
+	}
+	if size := n.size(); size < 0 || size/fs.blockSize > fs.maxFileBlocks(n) {
+		return fmt.Errorf("invalid file size %d", size)
+	}
+	if n.Links == 0 {
+		return errors.New("the inode is in use and has no name")
+	}
+	return nil
+}
+
+// maxFileBlocks returns the number of blocks that the map of an inode can hold (ext4_max_size, ext4_max_bitmap_size).
+func (fs *FileSystem) maxFileBlocks(n *inode) int64 {
+	if n.Flags&disk.InodeExtents != 0 {
+		return maxExtentBlocks
+	}
+	per := fs.blockSize / 4
+	return min(disk.DirectBlocks+per+per*per+per*per*per, maxExtentBlocks)
 }
 
 // size returns the length of the file in bytes.

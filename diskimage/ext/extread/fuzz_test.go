@@ -20,7 +20,8 @@ func FuzzDamage(f *testing.F) {
 	for _, kind := range []diskimage.Filesystem{
 		{Type: "ext2"}, {Type: "ext4", Features: "1.42"}, {Type: "ext4", Features: "1.47"},
 	} {
-		images = append(images, damageable(f, kind))
+		image, _ := damageable(f, kind)
+		images = append(images, image)
 	}
 	for i := range byte(6) {
 		f.Add(i, []byte{0, i, 1, 0xFF, 0x80, 0xFE, 0xFF, i * 40, 0x80, 0xFF, 0xFF, 0xFF})
@@ -28,12 +29,14 @@ func FuzzDamage(f *testing.F) {
 	open.Fuzz(f, 1024, 2048, images...)
 }
 
-// damageable returns a small file system with all structures that a reader may misunderstand.
-func damageable(t testing.TB, kind diskimage.Filesystem) fstest.Memory {
+// damageable returns a small file system with all structures that a reader may misunderstand, and
+// where the contents of files and the texts of links are in it.
+func damageable(t testing.TB, kind diskimage.Filesystem) (fstest.Memory, []diskimage.Extent) {
 	t.Helper()
+	text := strings.Repeat("x", 100)
 	entries := []diskimage.Entry{
 		diskimage.FileEntry("etc/passwd", 0o644, bytes.Repeat([]byte("root"), 60_000), fstest.Epoch),
-		{Name: "link", Mode: unix.S_IFLNK | 0o777, Linkname: strings.Repeat("x", 100)},
+		{Name: "link", Mode: unix.S_IFLNK | 0o777, Linkname: text},
 		{Name: "null", Mode: unix.S_IFCHR | 0o666, Major: 1, Minor: 3},
 	}
 	for i := range 400 { // a directory with an index
@@ -43,5 +46,6 @@ func damageable(t testing.TB, kind diskimage.Filesystem) fstest.Memory {
 		}
 		entries = append(entries, e)
 	}
-	return fstest.NewImage(t, ext.Formatter{}, kind, 9*diskimage.MiB, entries...)
+	image, data := fstest.NewImage(t, ext.Formatter{}, kind, 9*diskimage.MiB, entries...)
+	return image, append(data, diskimage.Extent{Offset: int64(bytes.Index(image, []byte(text))), Length: int64(len(text))})
 }

@@ -26,7 +26,8 @@ var open fstest.Open = func(image io.ReaderAt) (diskimage.Tree, error) { return 
 // newImage returns a small ext2.
 func newImage(t *testing.T, entries ...diskimage.Entry) fstest.Memory {
 	t.Helper()
-	return fstest.NewImage(t, ext.Formatter{}, diskimage.Filesystem{Type: "ext2"}, 9*diskimage.MiB, entries...)
+	image, _ := fstest.NewImage(t, ext.Formatter{}, diskimage.Filesystem{Type: "ext2"}, 9*diskimage.MiB, entries...)
+	return image
 }
 
 // A symbolic link with a negative size caused a panic (issue 12, A7).

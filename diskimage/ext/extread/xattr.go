@@ -32,6 +32,10 @@ func (fs *FileSystem) xattrs(n *inode) ([]diskimage.Xattr, error) {
 		if binary.LittleEndian.Uint32(block) != disk.XattrMagic {
 			return nil, errors.New("the block of its extended attributes is damaged")
 		}
+		if fs.sums.Metadata() &&
+			binary.LittleEndian.Uint32(block[disk.XattrChecksumOffset:]) != fs.sums.XattrBlock(number, block) {
+			return nil, fmt.Errorf("extended attributes: %w", errChecksum)
+		}
 		if all, err = appendXattrs(all, block[disk.XattrHeaderSize:], block); err != nil {
 			return nil, err
 		}

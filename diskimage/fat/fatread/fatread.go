@@ -11,12 +11,18 @@
 // read-only. Times are read as UTC. References outside of the file system, or in a circle, are
 // errors that name the file.
 //
+// FAT has no checksums. What it holds twice is compared: the FATs, the boot sector of a FAT32, the
+// length of a file and of its chain of clusters, a directory and its entry ".". A cluster that is
+// used twice or not at all is an error, as for fsck.fat. Other damage in a directory, such as
+// another character in a name, is not noticed.
+//
 // Not supported: exFAT, and short names in code pages other than ASCII.
 //
 // Source: Microsoft's "FAT: General Overview of On-Disk Format", 1.03 (fatgen).
 package fatread
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,6 +38,9 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
+
+// errDamaged reports that two places disagree.
+var errDamaged = errors.New("the file system is damaged")
 
 // ErrNoFAT is returned for an image without a FAT file system.
 var ErrNoFAT = errors.New("no FAT file system")
@@ -54,6 +63,8 @@ const (
 	attrLongName  = 0x0f
 	lastLong      = 0x40
 	deleted       = 0xe5
+	// notMirrored is the flag of a FAT32 whose FATs are not copies of each other.
+	notMirrored = 0x80
 	// Bits of the reserved byte with which Windows marks a short name as lower case.
 	lowerBase, lowerExt = 0x08, 0x10
 )
@@ -135,8 +146,55 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 	if int64(len(fat)) < length {
 		return nil, errors.New("the image ends in the FAT")
 	}
+	if err := checkCopies(r, b, fat, reserved*sector, fatSectors*sector); err != nil {
+		return nil, err
+	}
 	fs.fat = append(fat, make([]byte, need+1-length)...)
 	return fs, nil
+}
+
+// checkCopies compares the first FAT, which was read from start, with the boot sector, with the
+// other FATs, which follow in steps of size bytes, and the boot sector of a FAT32 with its copy.
+func checkCopies(r io.ReaderAt, boot, fat []byte, start, size int64) error {
+	le := binary.LittleEndian
+	if fat[0] != boot[0x15] { // the media byte
+		return fmt.Errorf("FAT: %w", errDamaged)
+	}
+	is32 := le.Uint16(boot[0x16:]) == 0
+	if is32 && le.Uint16(boot[0x28:])&notMirrored != 0 {
+		return errors.New("FATs that are not copies of each other are not supported")
+	}
+	for i := int64(1); i < int64(boot[0x10]); i++ {
+		other := make([]byte, len(fat))
+		if _, err := r.ReadAt(other, start+i*size); err != nil {
+			return fmt.Errorf("read FAT %d: %w", i+1, unexpected(err))
+		}
+		if !bytes.Equal(fat, other) {
+			return fmt.Errorf("FATs 1 and %d differ: %w", i+1, errDamaged)
+		}
+	}
+	backup := int64(le.Uint16(boot[0x32:]))
+	if !is32 || backup == 0 || backup == 0xffff {
+		return nil
+	}
+	other := make([]byte, bootSectorSize)
+	if _, err := r.ReadAt(other, backup*int64(le.Uint16(boot[0x0b:]))); err != nil {
+		return fmt.Errorf("read copy of the boot sector: %w", unexpected(err))
+	}
+	const parameters, end, serial, serialEnd = 0x0b, 0x40, 0x43, 0x47 // the byte between holds the state of a mount
+	if !bytes.Equal(boot[parameters:end], other[parameters:end]) ||
+		!bytes.Equal(boot[serial:serialEnd], other[serial:serialEnd]) {
+		return fmt.Errorf("the boot sector and its copy differ: %w", errDamaged)
+	}
+	return nil
+}
+
+// unexpected returns the error of a read that must not end early.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // VolumeID returns the volume ID in the form of blkid(8) and fstab(5): "1234-ABCD".
@@ -163,13 +221,15 @@ func (fs *FileSystem) next(cluster uint32) (next uint32, ok bool) {
 	return next, next < end
 }
 
-// chain returns the extents of the first size bytes of a file.
-func (fs *FileSystem) chain(cluster uint32, size int64) ([]diskimage.Extent, error) {
+// chain returns the extents of the first size bytes of a file, with the whole chain in use.
+func (w *walker) chain(cluster uint32, size int64) ([]diskimage.Extent, error) {
+	fs := w.fs
 	var extents []diskimage.Extent
-	for n, left := uint32(0), size; left > 0; n++ {
-		if cluster < firstCluster || cluster-firstCluster >= fs.clusters || n > fs.clusters {
+	for left := size; ; {
+		if cluster < firstCluster || cluster-firstCluster >= fs.clusters || w.isUsed(cluster) {
 			return nil, fmt.Errorf("its chain of clusters is damaged at number %d", cluster)
 		}
+		w.use(cluster)
 		at, length := fs.dataStart+int64(cluster-firstCluster)*fs.clusterSize, min(left, fs.clusterSize)
 		if last := len(extents) - 1; last >= 0 && extents[last].Offset+extents[last].Length == at {
 			extents[last].Length += length
@@ -182,12 +242,33 @@ func (fs *FileSystem) chain(cluster uint32, size int64) ([]diskimage.Extent, err
 			if left > 0 {
 				return extents, io.ErrUnexpectedEOF
 			}
-			break
+			return extents, nil
+		}
+		if left == 0 {
+			return nil, fmt.Errorf("its chain of clusters is longer than its %d bytes: %w", size, errDamaged)
 		}
 		cluster = following
 	}
-	return extents, nil
 }
+
+func (w *walker) isUsed(cluster uint32) bool { return w.used[cluster/64]>>(cluster%64)&1 != 0 }
+
+func (w *walker) use(cluster uint32) { w.used[cluster/64] |= 1 << (cluster % 64) }
+
+// checkLost returns an error for a cluster that belongs to a file without a name.
+func (w *walker) checkLost() error {
+	for cluster := uint32(firstCluster); cluster-firstCluster < w.fs.clusters; cluster++ {
+		next, ok := w.fs.next(cluster)
+		bad := !ok && next == w.fs.badCluster()
+		if next != 0 && !bad && !w.isUsed(cluster) {
+			return fmt.Errorf("cluster %d belongs to no file: %w", cluster, errDamaged)
+		}
+	}
+	return nil
+}
+
+// badCluster is the mark of a cluster that cannot be used.
+func (fs *FileSystem) badCluster() uint32 { return 0x0ffffff7 & (1<<fs.bits - 1) }
 
 // content is the content of a file.
 type content struct {
@@ -206,10 +287,10 @@ func (c *content) ReadAt(p []byte, offset int64) (int, error) {
 		if end := start + e.Length; offset+int64(n) < end && n < len(p) {
 			skip := offset + int64(n) - start
 			part := p[n:min(int64(len(p)), int64(n)+e.Length-skip)]
-			if _, err := c.r.ReadAt(part, e.Offset+skip); err != nil && !errors.Is(err, io.EOF) {
-				return n, err
+			got, err := c.r.ReadAt(part, e.Offset+skip)
+			if n += got; got < len(part) {
+				return n, unexpected(err)
 			}
-			n += len(part)
 		}
 		start += e.Length
 	}
@@ -229,9 +310,14 @@ func (fs *FileSystem) Entries() iter.Seq2[diskimage.Entry, error] {
 		if !yield(root, nil) {
 			return
 		}
-		data, err := fs.rootDirectory()
+		w := walker{fs: fs, yield: yield, dirs: map[uint32]bool{fs.rootCluster: fs.bits == 32},
+			used: make([]uint64, (uint64(fs.clusters)+firstCluster)/64+1)}
+		data, err := w.rootDirectory()
 		if err == nil {
-			err = fs.walk(".", data, map[uint32]bool{fs.rootCluster: fs.bits == 32}, yield)
+			err = w.walk(".", data)
+		}
+		if err == nil {
+			err = w.checkLost()
 		}
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(diskimage.Entry{}, err)
@@ -241,18 +327,31 @@ func (fs *FileSystem) Entries() iter.Seq2[diskimage.Entry, error] {
 
 var errStopped = errors.New("stopped")
 
-func (fs *FileSystem) rootDirectory() ([]byte, error) {
+// walker walks the whole tree.
+type walker struct {
+	fs    *FileSystem
+	yield func(diskimage.Entry, error) bool
+	// dirs are the first clusters of the directories that were listed. Each may have one name, because
+	// a few with several names could make an endless tree.
+	dirs map[uint32]bool
+	used []uint64 // a bit for each cluster that is part of a file or directory
+}
+
+func (w *walker) rootDirectory() ([]byte, error) {
+	fs := w.fs
 	if fs.bits == 32 {
-		return fs.directory(fs.rootCluster)
+		return w.directory(fs.rootCluster)
 	}
 	data := make([]byte, fs.rootSize)
-	_, err := fs.r.ReadAt(data, fs.rootStart)
-	return data, err
+	if n, err := fs.r.ReadAt(data, fs.rootStart); n < len(data) {
+		return nil, unexpected(err)
+	}
+	return data, nil
 }
 
 // directory reads a directory, whose length is not recorded.
-func (fs *FileSystem) directory(cluster uint32) ([]byte, error) {
-	extents, err := fs.chain(cluster, maxDirectory)
+func (w *walker) directory(cluster uint32) ([]byte, error) {
+	extents, err := w.chain(cluster, maxDirectory)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, err
 	}
@@ -261,17 +360,26 @@ func (fs *FileSystem) directory(cluster uint32) ([]byte, error) {
 		size += e.Length
 	}
 	data := make([]byte, size)
-	if _, err := (&content{fs.r, extents, size}).ReadAt(data, 0); err != nil {
+	if _, err := (&content{w.fs.r, extents, size}).ReadAt(data, 0); err != nil {
 		return nil, err
 	}
 	return data, nil
 }
 
-// walk yields the content of a directory. dirs are the first clusters of the directories that were
-// listed. Each may have one name, because a few with several names could make an endless tree.
-func (fs *FileSystem) walk(dir string, data []byte, dirs map[uint32]bool,
-	yield func(diskimage.Entry, error) bool) error {
-	items := list(data)
+// checkDots checks that a directory begins with an entry that leads to itself.
+func (w *walker) checkDots(data []byte, cluster uint32) error {
+	if len(data) < entrySize || string(data[:11]) != ".          " || startOf(data) != cluster {
+		return fmt.Errorf("its entry \".\" is wrong: %w", errDamaged)
+	}
+	return nil
+}
+
+// walk yields the content of a directory.
+func (w *walker) walk(dir string, data []byte) error {
+	items, err := list(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
 	for _, item := range items {
 		name := path.Join(dir, item.name)
 		e := diskimage.Entry{Name: name, Mode: unix.S_IFREG | 0o644, ModTime: item.modTime}
@@ -280,31 +388,34 @@ func (fs *FileSystem) walk(dir string, data []byte, dirs map[uint32]bool,
 		}
 		if item.attributes&attrDirectory != 0 {
 			e.Mode = unix.S_IFDIR | 0o755
-			if dirs[item.cluster] {
+			if w.dirs[item.cluster] {
 				return fmt.Errorf("%s: the directory is linked twice", name)
 			}
-			dirs[item.cluster] = true
-			inner, err := fs.directory(item.cluster)
+			w.dirs[item.cluster] = true
+			inner, err := w.directory(item.cluster)
+			if err == nil {
+				err = w.checkDots(inner, item.cluster)
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			if !yield(e, nil) {
+			if !w.yield(e, nil) {
 				return errStopped
 			}
-			if err := fs.walk(name, inner, dirs, yield); err != nil {
+			if err := w.walk(name, inner); err != nil {
 				return err
 			}
 			continue
 		}
 		if e.Size = int64(item.size); e.Size > 0 {
-			extents, err := fs.chain(item.cluster, e.Size)
+			extents, err := w.chain(item.cluster, e.Size)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			c := &content{fs.r, extents, e.Size}
+			c := &content{w.fs.r, extents, e.Size}
 			e.Open = func() (diskimage.Content, error) { return c, nil }
 		}
-		if !yield(e, nil) {
+		if !w.yield(e, nil) {
 			return errStopped
 		}
 	}
@@ -320,9 +431,15 @@ type item struct {
 	modTime    time.Time
 }
 
+// startOf returns the first cluster of an entry.
+func startOf(e []byte) uint32 {
+	le := binary.LittleEndian
+	return uint32(le.Uint16(e[0x14:]))<<16 | uint32(le.Uint16(e[0x1a:]))
+}
+
 // list returns the items of a directory in byte order. The parts of a long name precede its entry,
 // the last part first.
-func list(data []byte) []item {
+func list(data []byte) ([]item, error) {
 	le := binary.LittleEndian
 	var items []item
 	var long []uint16
@@ -342,23 +459,29 @@ func list(data []byte) []item {
 		default:
 			i := item{
 				name: shortName(e), attributes: attributes, size: le.Uint32(e[0x1c:]),
-				cluster: uint32(le.Uint16(e[0x14:]))<<16 | uint32(le.Uint16(e[0x1a:])),
+				cluster: startOf(e),
 				modTime: fatTime(le.Uint16(e[0x18:]), le.Uint16(e[0x16:])),
 			}
-			if long != nil && checksum == shortSum(e) {
+			if long != nil {
+				if checksum != shortSum(e) {
+					return nil, fmt.Errorf("the long name of %q is not its own: %w", i.name, errDamaged)
+				}
 				if end := slices.Index(long, 0); end >= 0 {
 					long = long[:end]
 				}
 				i.name = string(utf16.Decode(long))
 			}
 			long = nil
-			if i.name != "." && i.name != ".." && i.name != "" && !strings.ContainsAny(i.name, "/\x00") {
+			if i.name == "" || strings.ContainsAny(i.name, "/\x00") {
+				return nil, fmt.Errorf("invalid name %q: %w", i.name, errDamaged)
+			}
+			if i.name != "." && i.name != ".." {
 				items = append(items, i)
 			}
 		}
 	}
 	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
-	return items
+	return items, nil
 }
 
 // longPart returns the 13 UTF-16 units of a part of a long name.

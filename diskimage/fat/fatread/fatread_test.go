@@ -141,7 +141,8 @@ var open fstest.Open = func(image io.ReaderAt) (diskimage.Tree, error) { return 
 // newImage returns a FAT16 of 40 MiB.
 func newImage(t *testing.T, entries ...diskimage.Entry) fstest.Memory {
 	t.Helper()
-	return fstest.NewImage(t, fat.Formatter{}, diskimage.Filesystem{Type: "vfat"}, 40*diskimage.MiB, entries...)
+	image, _ := fstest.NewImage(t, fat.Formatter{}, diskimage.Filesystem{Type: "vfat"}, 40*diskimage.MiB, entries...)
+	return image
 }
 
 // A boot sector may declare any length of the FAT. For these, 16 GiB of memory were allocated

@@ -19,7 +19,8 @@ func FuzzDamage(f *testing.F) {
 		for name, data := range files() {
 			entries = append(entries, diskimage.FileEntry(name, 0o644, data, written))
 		}
-		images = append(images, fstest.NewImage(f, fat.Formatter{}, diskimage.Filesystem{}, size, entries...))
+		image, _ := fstest.NewImage(f, fat.Formatter{}, diskimage.Filesystem{}, size, entries...)
+		images = append(images, image)
 	}
 	for i := range byte(6) {
 		f.Add(i, []byte{0, i, 1, 0xFF, 0x80, 0, 0x0b + i, 0, 0x80, 0, 0x24, 0xFF})

@@ -10,9 +10,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// NewImage returns a small file system in memory with a root from 1970 and entries.
+// NewImage returns a small file system in memory with a root from 1970 and entries, and where the
+// contents of its files are.
 func NewImage(t testing.TB, f diskimage.Formatter, fs diskimage.Filesystem, size diskimage.Size,
-	entries ...diskimage.Entry) Memory {
+	entries ...diskimage.Entry) (image Memory, data []diskimage.Extent) {
 	t.Helper()
 	tree, err := diskimage.Overlay(diskimage.EmptyTree(Epoch), entries...)
 	if err != nil {
@@ -22,11 +23,21 @@ func NewImage(t testing.TB, f diskimage.Formatter, fs diskimage.Filesystem, size
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := make(Memory, size)
+	image = make(Memory, size)
 	if err := volume.Write(t.Context(), image); err != nil {
 		t.Fatal(err)
 	}
-	return image
+	for _, e := range entries {
+		if !e.IsRegular() {
+			continue
+		}
+		extents, err := volume.Extents(e.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(data, extents...)
+	}
+	return image, data
 }
 
 // Open opens the file system in an image.

@@ -50,17 +50,23 @@ func Flatten(t *testing.T, tree diskimage.Tree) map[string]Flat {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := Flat{Entry: e}
+		f := newFlat(e)
 		if e.Open != nil {
 			f.Content = string(ReadContent(t, e))
-		}
-		f.Open, f.Data, f.Dense, f.ModTime = nil, nil, false, f.ModTime.UTC()
-		if len(f.Xattrs) == 0 {
-			f.Xattrs = nil
 		}
 		all[e.Name] = f
 	}
 	return all
+}
+
+// newFlat returns an entry without its content.
+func newFlat(e diskimage.Entry) Flat {
+	f := Flat{Entry: e}
+	f.Open, f.Data, f.Dense, f.ModTime = nil, nil, false, f.ModTime.UTC()
+	if len(f.Xattrs) == 0 {
+		f.Xattrs = nil
+	}
+	return f
 }
 
 func (r Reader) readsBack(t *testing.T) {
