@@ -21,8 +21,18 @@ func TestSourcesHoldFilesOnly(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(layout, "index.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	inBlobs := t.TempDir() // the same in place of a blob (issue 15, 6)
+	blob := strings.Repeat("a", 64)
+	index := `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":9,` +
+		`"digest":"sha256:` + blob + `"}]}`
+	if err := errors.Join(os.WriteFile(filepath.Join(inBlobs, "index.json"), []byte(index), 0o600),
+		os.MkdirAll(filepath.Join(inBlobs, "blobs/sha256"), 0o700),
+		unix.Mkfifo(filepath.Join(inBlobs, "blobs/sha256", blob), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	for text, want := range map[string]string{"oci:" + layout: "index.json: it is a named pipe",
-		"/dev/null": "neither a regular file nor a pipe"} {
+		"oci:" + inBlobs: blob + ": it is a named pipe",
+		"/dev/null":      "neither a regular file nor a pipe"} {
 		s, err := ParseSource(text, World{Stat: os.Stat})
 		if err != nil {
 			t.Fatal(err)

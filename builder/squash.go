@@ -106,7 +106,7 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		}
 		defer func() { err = errors.Join(err, unpacked.Close()) }()
 		x.Progress("unpack the archive")
-		p := s.Command("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*",
+		p := s.Command("tar", "--extract", "--numeric-owner", "--same-permissions", "--ignore-zeros", "--xattrs", "--xattrs-include=*",
 			"--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*",
 			"--directory="+squashRoot)
 		if err := toolbox.Run(ctx, p, []specs.Mount{target.Bind(unpacked.Root(), squashRoot)}, archive, s.Out); err != nil {

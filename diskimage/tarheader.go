@@ -179,6 +179,23 @@ func (r *tarReader) header() (tarMember, error) {
 	}
 }
 
+// another moves on from the zero blocks at the end of an archive to the header of one that follows,
+// and reports whether there is one. Anything else there is ignored.
+func (r *tarReader) another() (bool, error) {
+	for r.size-r.next >= tarBlock {
+		block, err := r.bytes(r.next, tarBlock)
+		if err != nil {
+			return false, err
+		}
+		if bytes.Count(block, []byte{0}) < tarBlock {
+			r.global = nil
+			return checkTarHeader(block) == nil, nil
+		}
+		r.next += tarBlock
+	}
+	return false, nil
+}
+
 // metadata returns the content of a header that describes the next member, and moves on to the
 // header after it.
 func (r *tarReader) metadata(block []byte) ([]byte, error) {

@@ -33,6 +33,9 @@ import (
 // merged /usr by a directory, or if the kind of a member is unknown. So is an archive that ends
 // without zero blocks, because the rest of it may be missing.
 //
+// Archives that follow each other, as after cat(1), are read as one, as by tar --ignore-zeros. In the
+// layer of a container image only the first one counts, as for container engines.
+//
 // Not supported: compressed archives; access control lists in star's text form (SCHILY.acl), which are an error;
 // archives of several volumes; sockets, which tar cannot hold.
 func NewTarTree(archive io.ReaderAt, size int64) (Tree, error) {
@@ -78,7 +81,11 @@ func (x *tarIndex) read(r *tarReader) error {
 		m, err := r.header()
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
+			more, err := r.another()
+			if x.whiteouts != nil || err != nil || !more {
+				return err
+			}
+			continue
 		case errors.Is(err, errNoTarHeader) && start == 0:
 			return ErrNotTar
 		case start == r.size && x.whiteouts != nil:

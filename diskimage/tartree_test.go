@@ -111,6 +111,37 @@ func TestMembersBelowLinksAreWhereTheyLead(t *testing.T) {
 	}
 }
 
+// Of two archives that followed each other only the first was read, without a word (issue 15, 6).
+func TestArchivesThatFollowEachOtherAreOne(t *testing.T) {
+	t.Parallel()
+	archive := slices.Concat(pack(t, tar.Header{Name: "a", Size: 700}, tar.Header{Name: "b"}), make([]byte, 20*tarBlock),
+		pack(t, tar.Header{Name: "a", Size: 5}, tar.Header{Name: "c", Typeflag: tar.TypeLink, Linkname: "b"}),
+		[]byte(strings.Repeat("garbage", 1000)))
+	sizes := func(tree Tree, err error) map[string]int64 {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		index, err := NewIndex(tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int64{}
+		for name, e := range index {
+			got[name] = e.Size
+		}
+		return got
+	}
+	want := map[string]int64{".": 0, "a": 5, "b": 0, "c": 0}
+	if got := sizes(treeOf(archive)); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	got := sizes(NewLayerTree(Layer{bytes.NewReader(archive), int64(len(archive))}))
+	if want := (map[string]int64{".": 0, "a": 700, "b": 0}); !maps.Equal(got, want) {
+		t.Errorf("a layer: got %v, want %v", got, want)
+	}
+}
+
 func TestTarTreeRejectsOtherData(t *testing.T) {
 	t.Parallel()
 	whole := pack(t, tar.Header{Name: "file", Size: 2000})

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -20,26 +19,99 @@ import (
 // signature is the first bytes of a compressed file, and its decompressor.
 type signature struct {
 	name, magic string
-	open        func(io.Reader) (io.ReadCloser, error)
+	open        func(*bufio.Reader) (io.ReadCloser, error)
 }
 
 // signatureSize is the length of the longest signature.
 const signatureSize = 6
 
 var signatures = []signature{
-	{"gzip", "\x1f\x8b", func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
-	{"xz", "\xfd7zXZ\x00", func(r io.Reader) (io.ReadCloser, error) {
+	{"gzip", "\x1f\x8b", newGzipReader},
+	{"xz", "\xfd7zXZ\x00", func(r *bufio.Reader) (io.ReadCloser, error) {
 		x, err := xz.NewReader(r)
 		return io.NopCloser(x), err
 	}},
-	{"zstd", "\x28\xb5\x2f\xfd", func(r io.Reader) (io.ReadCloser, error) {
-		z, err := zstd.NewReader(r)
-		if err != nil {
-			return nil, err
+	{"zstd", "\x28\xb5\x2f\xfd", newZstdReader},
+	{"bzip2", "BZh", func(r *bufio.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }},
+}
+
+// skippable is the signature of a frame of Zstandard that is not data, but for its first byte, which is 0x50 to 0x5f
+// (RFC 8878, 3.1.2). pzstd writes one before each frame.
+const skippable = "\x2a\x4d\x18"
+
+// signatureOf returns the signature that a file begins with, or nil.
+func signatureOf(head []byte) *signature {
+	for i, s := range signatures {
+		if bytes.HasPrefix(head, []byte(s.magic)) ||
+			s.name == "zstd" && len(head) > len(skippable) && head[0]&0xf0 == 0x50 &&
+				bytes.HasPrefix(head[1:], []byte(skippable)) {
+			return &signatures[i]
 		}
-		return z.IOReadCloser(), nil
-	}},
-	{"bzip2", "BZh", func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }},
+	}
+	return nil
+}
+
+// newZstdReader accepts the largest window of the program, that of "zstd --long=31". Memory for it is used only as far
+// as there is data.
+func newZstdReader(r *bufio.Reader) (io.ReadCloser, error) {
+	const maxWindow = 1 << 31
+	z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow))
+	if err != nil {
+		return nil, err
+	}
+	return z.IOReadCloser(), nil
+}
+
+// gzipReader reads the members of a gzip file, and zeros after the last one, with which tapes and devices are filled.
+type gzipReader struct {
+	*gzip.Reader
+	in *bufio.Reader
+}
+
+func newGzipReader(r *bufio.Reader) (io.ReadCloser, error) {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, err
+	}
+	z.Multistream(false)
+	return &gzipReader{z, r}, nil
+}
+
+// Read implements io.Reader.
+func (g *gzipReader) Read(p []byte) (int, error) {
+	for {
+		n, err := g.Reader.Read(p)
+		if n > 0 && errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		next, err := g.in.Peek(1)
+		if err == nil && next[0] == 0 {
+			return 0, g.padding()
+		}
+		if err != nil {
+			return 0, err // io.EOF: this was the last member
+		}
+		if err := g.Reset(g.in); err != nil {
+			return 0, fmt.Errorf("after the end of a gzip member: %w", err)
+		}
+		g.Multistream(false)
+	}
+}
+
+// padding returns io.EOF if there are only zeros until then.
+func (g *gzipReader) padding() error {
+	for {
+		b, err := g.in.ReadByte()
+		if err != nil {
+			return err
+		}
+		if b != 0 {
+			return errors.New("after the end of a gzip member: neither zeros nor another member")
+		}
+	}
 }
 
 // Decompress returns a reader of the uncompressed form of r. The first bytes of r select gzip, xz,
@@ -50,17 +122,15 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	for _, s := range signatures {
-		if !bytes.HasPrefix(head, []byte(s.magic)) {
-			continue
-		}
-		out, err := s.open(in)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
-		}
-		return out, nil
+	s := signatureOf(head)
+	if s == nil {
+		return io.NopCloser(in), nil
 	}
-	return io.NopCloser(in), nil
+	out, err := s.open(in)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return out, nil
 }
 
 // IsPlain reports whether r is uncompressed and can be read at any offset. A pipe, for example,
@@ -74,7 +144,5 @@ func IsPlain(r io.ReaderAt) (bool, error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		return false, err
 	}
-	return !slices.ContainsFunc(signatures,
-			func(s signature) bool { return bytes.HasPrefix(head[:n], []byte(s.magic)) }),
-		nil
+	return signatureOf(head[:n]) == nil, nil
 }
