@@ -5,6 +5,7 @@ package builder
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -12,6 +13,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
@@ -111,6 +115,80 @@ func TestCopyInMergesATreeAndKeepsModes(t *testing.T) {
 		if info, err := f.Lstat(name); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: mode %v (%v), want %v", name, info.Mode(), err, want)
 		}
+	}
+}
+
+// Each file was read into memory, and lost its setuid bit, its time and its holes (issue 14, 14).
+func TestCopyInKeepsSetuidTimesAndHoles(t *testing.T) {
+	t.Parallel()
+	const hole = 1 << 30
+	dir := t.TempDir()
+	src := filepath.Join(dir, "tree")
+	then := time.Unix(1_500_000_000, 123_000_000)
+	sparse, program := filepath.Join(src, "sparse"), filepath.Join(src, "program")
+	err := errors.Join(os.Mkdir(src, 0o755), os.WriteFile(sparse, []byte("data"), 0o644), os.Truncate(sparse, hole),
+		os.WriteFile(program, nil, 0o600), os.Chmod(program, 0o755|os.ModeSetuid|os.ModeSetgid),
+		os.Chtimes(program, then, then))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := testWorld()
+	made := w.Stat
+	w.Stat = func(name string) (os.FileInfo, error) {
+		if strings.HasPrefix(name, dir) {
+			return os.Stat(name)
+		}
+		return made(name)
+	}
+	spec, err := NewSpec(options(func(o *Options) {
+		o.Actions = []Action{{Phase: hooks.PhaseCustomize, Kind: ActionCopy, Text: src + ":/opt"},
+			{Phase: hooks.PhaseCustomize, Kind: ActionCopy, Text: program + ":/usr/bin/p"}}
+	}), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take := func(n int) (l Lock) {
+		t.Helper()
+		if err := l.Take(t.Context(), spec, filepath.Join(dir, fmt.Sprintf("inputs%d", n))); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	lock := take(0)
+	f := targettest.New(t, map[string]string{"/usr/bin/x": ""})
+	for _, s := range []step.Copy{{Copy: lock.Copy(src), Destination: "/opt"},
+		{Copy: lock.Copy(program), Destination: "/usr/bin/p"}} {
+		if err := runStep(t, f, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"/opt/program", "/usr/bin/p"} {
+		info, err := f.Lstat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := 0o755 | os.ModeSetuid | os.ModeSetgid; info.Mode() != want || !info.ModTime().Equal(then) {
+			t.Errorf("%s: got %v of %v, want %v of %v", name, info.Mode(), info.ModTime(), want, then)
+		}
+	}
+	for _, name := range []string{filepath.Join(lock.Copy(src), "sparse"), f.Path("/opt/sparse")} {
+		var st unix.Stat_t
+		if err := unix.Stat(name, &st); err != nil || st.Size != hole || st.Blocks*512 > 1<<20 {
+			t.Errorf("%s: %d bytes, %d on the disk (%v)", name, st.Size, st.Blocks*512, err)
+		}
+	}
+	if err := os.Chmod(program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	other := take(1)
+	if other.Actions[0] == lock.Actions[0] || other.Actions[1] == lock.Actions[1] {
+		t.Error("another mode is no other digest")
+	}
+	if err := os.Chtimes(program, time.Now(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if again := take(2); !slices.Equal(other.Actions, again.Actions) {
+		t.Errorf("another time: got %v, want %v", again.Actions, other.Actions)
 	}
 }
 

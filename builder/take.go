@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -105,7 +106,8 @@ type taker struct {
 	digests map[string]string
 }
 
-// take copies a file or a directory. follow says whether a symbolic link stands for what it leads to.
+// take copies a file or a directory. follow says that the content alone is of use: a symbolic link stands for what it
+// leads to, and permissions are no part of the digest of a file.
 func (t taker) take(ctx context.Context, name string, follow bool) (digest string, err error) {
 	if digest, ok := t.digests[name]; ok {
 		return digest, nil
@@ -121,7 +123,7 @@ func (t taker) take(ctx context.Context, name string, follow bool) (digest strin
 	if err != nil {
 		return "", err
 	}
-	if info.Mode().IsRegular() {
+	if info.Mode().IsRegular() && follow {
 		digest, err = takeFile(ctx, from, to)
 	} else {
 		digest, err = takeTree(ctx, from, to)
@@ -133,8 +135,8 @@ func (t taker) take(ctx context.Context, name string, follow bool) (digest strin
 	return digest, nil
 }
 
-// takeTree copies a directory, or a symbolic link. The digest is one of the names, permissions and contents
-// of all that is in it.
+// takeTree copies a directory, a file, or a symbolic link. The digest is one of the names, permissions and contents
+// of all that is in it. Times are not part of it: those of a fresh checkout are always new.
 func takeTree(ctx context.Context, from, to string) (string, error) {
 	var parts []string
 	var dirs []func() error // gives directories their modes, when all is in them
@@ -173,7 +175,7 @@ func takeTree(ctx context.Context, from, to string) (string, error) {
 	return string(snapshot.HashOf(parts...)), err
 }
 
-// takeFile copies a regular file with its mode and time, sharing the data where the file system can do that.
+// takeFile copies a regular file with its mode, time and holes, sharing the data where the file system can do that.
 // The digest is the SHA-256 of the copy's content: nobody else writes to that.
 func takeFile(ctx context.Context, from, to string) (digest string, err error) {
 	// Somebody may have put a named pipe there meanwhile.
@@ -194,13 +196,11 @@ func takeFile(ctx context.Context, from, to string) (digest string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	h := sha256.New()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
-		_, err = io.Copy(h, snapshot.UntilDone(ctx, out))
-	} else {
-		_, err = io.Copy(io.MultiWriter(out, h), snapshot.UntilDone(ctx, in))
+	if err := errors.Join(out.Truncate(info.Size()), diskimage.CopyFile(ctx, out, in)); err != nil {
+		return "", err
 	}
-	if err != nil {
+	h := sha256.New()
+	if _, err := io.Copy(h, snapshot.UntilDone(ctx, out)); err != nil {
 		return "", err
 	}
 	err = errors.Join(out.Chmod(info.Mode()), os.Chtimes(to, info.ModTime(), info.ModTime()))

@@ -73,7 +73,16 @@ func (c *Container) ReadFile(name string) ([]byte, error) {
 // WriteFile creates a regular file with the given content and mode, whatever the umask. It
 // atomically replaces a file or symbolic link of that name; the owner of a regular file is kept,
 // otherwise the owner is 0:0. The directory must exist.
-func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err error) {
+func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) error {
+	return c.CreateFile(name, mode, func(f *os.File) error {
+		_, err := f.Write(data)
+		return err
+	})
+}
+
+// CreateFile is WriteFile with a function that writes the content, and may set the time. It must not
+// start programs: none can be started by the whole process until it returns.
+func (c *Container) CreateFile(name string, mode fs.FileMode, write func(*os.File) error) (err error) {
 	a, err := c.parent("write", name)
 	if err != nil {
 		return err
@@ -98,7 +107,7 @@ func (c *Container) WriteFile(name string, data []byte, mode fs.FileMode) (err e
 			err = errors.Join(dirfd.PathError("write", name, err), unix.Unlinkat(a.FD(), temp, 0))
 		}
 	}()
-	_, err = f.Write(data)
+	err = write(f)
 	// The mode comes after the owner: chown clears the setuid bit.
 	err = errors.Join(err, c.chownTo(fd, o), f.Chmod(mode), f.Close())
 	if err != nil {

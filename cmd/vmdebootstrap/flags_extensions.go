@@ -24,7 +24,8 @@ func (s *settings) extensions() []*setting {
 			"run the shell `COMMAND` in the system when it is set up; may be repeated; all --customize, --run " +
 				"and --copy-in run in the order in which they are given", actionsValue{&o.Actions, "--run"}},
 		{"copy-in", groupSystem,
-			"copy a file or a directory into the system, `SRC:DST`, owned by root; a DST that ends with a slash is " +
+			"copy a file or a directory into the system, `SRC:DST`, owned by root; permissions, setuid bits, holes and " +
+				"the times of files are kept; a DST that ends with a slash is " +
 				"the directory to copy it to; a directory copied to / is merged; may be repeated",
 			actionsValue{&o.Actions, "--copy-in"}},
 		{"hook", groupSystem,

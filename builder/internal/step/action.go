@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 )
 
@@ -121,12 +122,13 @@ func (c Copy) Run(ctx context.Context, s *Context) error {
 		if err != nil {
 			return err
 		}
-		return copyEntry(s.Target, name, d, path.Join(dst, filepath.ToSlash(rel)))
+		return copyEntry(ctx, s.Target, name, d, path.Join(dst, filepath.ToSlash(rel)))
 	})
 }
 
 // copyEntry copies one file, symbolic link or directory, without the content of a directory.
-func copyEntry(t target.Target, name string, d fs.DirEntry, dst string) error {
+func copyEntry(ctx context.Context, t target.Target, name string, d fs.DirEntry, dst string) error {
+	const kept = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 	info, err := d.Info()
 	if err != nil {
 		return err
@@ -140,7 +142,7 @@ func copyEntry(t target.Target, name string, d fs.DirEntry, dst string) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		return t.MkdirAll(dst, info.Mode().Perm())
+		return t.MkdirAll(dst, info.Mode()&kept)
 	case info.Mode()&fs.ModeSymlink != 0:
 		text, err := os.Readlink(name)
 		if err != nil {
@@ -148,11 +150,15 @@ func copyEntry(t target.Target, name string, d fs.DirEntry, dst string) error {
 		}
 		return t.Symlink(text, dst)
 	case info.Mode().IsRegular():
-		data, err := os.ReadFile(name)
+		in, err := diskimage.OpenRegular(name)
 		if err != nil {
 			return err
 		}
-		return t.WriteFile(dst, data, info.Mode().Perm())
+		err = t.CreateFile(dst, info.Mode()&kept, func(out *os.File) error {
+			return errors.Join(out.Truncate(info.Size()), diskimage.CopyFile(ctx, out, in),
+				os.Chtimes(fmt.Sprintf("/proc/self/fd/%d", out.Fd()), info.ModTime(), info.ModTime()))
+		})
+		return errors.Join(err, in.Close())
 	default:
 		return fmt.Errorf("%s is not a file, directory or symbolic link", name)
 	}

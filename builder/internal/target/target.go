@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -23,6 +24,9 @@ type Target interface {
 	// OwnerXattrs reports whether the owners of files in Root are stored as extended attributes
 	// (diskimage/ownerxattr), because all files belong to the same user. All targets of an engine return the same.
 	OwnerXattrs() bool
+	// CreateFile is WriteFile with a function that writes the content, which need not fit into memory, and may set
+	// the time of the file. It must not start programs.
+	CreateFile(name string, mode fs.FileMode, write func(*os.File) error) error
 	// Run runs a program with the target as its root directory and with mounts in addition to the usual ones. It
 	// returns when the program and all its descendants have ended. An exit status other than 0 is an error that
 	// names the program and the status.

@@ -86,13 +86,22 @@ func (f *Target) MountAt(dst string) []specs.Mount {
 func (f *Target) ReadFile(name string) ([]byte, error) { return os.ReadFile(f.Path(name)) }
 
 func (f *Target) WriteFile(name string, data []byte, mode fs.FileMode) error {
+	return f.CreateFile(name, mode, func(out *os.File) error {
+		_, err := out.Write(data)
+		return err
+	})
+}
+
+// CreateFile implements target.Target.
+func (f *Target) CreateFile(name string, mode fs.FileMode, write func(*os.File) error) error {
 	if err := f.Remove(name); err != nil {
 		return err
 	}
-	if err := os.WriteFile(f.Path(name), data, mode); err != nil {
+	out, err := os.Create(f.Path(name))
+	if err != nil {
 		return err
 	}
-	return os.Chmod(f.Path(name), mode)
+	return errors.Join(write(out), out.Chmod(mode), out.Close())
 }
 
 func (f *Target) MkdirAll(name string, mode fs.FileMode) error {
