@@ -45,6 +45,8 @@ type Executor struct {
 	Output io.Writer
 	// HookOutput receives in addition what scripts and commands of the user print; nil drops it.
 	HookOutput io.Writer
+	// Stdout receives the tarball that is called StandardOutput.
+	Stdout io.Writer
 	// Progress receives a line for each thing that begins: "bootstrap trixie for amd64".
 	Progress func(text string)
 }

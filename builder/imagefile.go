@@ -95,7 +95,7 @@ func (s Spec) Outputs() []string { return append(s.outputFiles(), s.exportFiles(
 func (s Spec) outputFiles() []string {
 	names := Disk{Files: imageFiles(s.o), BlockMap: blockMapName(s.o)}.fileNames()
 	for _, name := range []string{s.o.Tarball, s.o.Squash} {
-		if name != "" {
+		if name != "" && name != StandardOutput {
 			names = append(names, name)
 		}
 	}

@@ -22,7 +22,7 @@ type Options struct {
 	Formats  []string       // --format, each value a list with commas
 	Compress string         // --compress
 	Bmap     bool           // --bmap
-	Tarball  string         // --tarball FILE
+	Tarball  string         // --tarball FILE, or StandardOutput
 	Squash   string         // --squash DIR
 	Exports  []Export       // --export DEST
 	// ExportCompression is METHOD or METHOD:LEVEL; empty is gzip.

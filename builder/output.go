@@ -25,19 +25,23 @@ const (
 	outputDirMode = 0o777
 )
 
-// WriteTarball writes the finished root file system to a tar archive, compressed as its name says. What is in
+// WriteTarball writes the finished root file system to a tar archive, compressed as its name says, or to
+// standard output. Files with large holes are sparse files in it. What is in
 // directories that are mounted over at boot is left out, the directories are not. No time is later than that
 // of the build.
 func (r *Result) WriteTarball(ctx context.Context, name string) error {
-	r.x.Progress("write " + name)
+	r.x.Progress("write " + outputTitle(name))
 	tree := r.tree(r.Rootfs)
+	if name == StandardOutput {
+		return tarfile.WriteSparse(ctx, r.x.Stdout, tree)
+	}
 	return diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) (err error) {
 		w, err := tarfile.Compress(f, name, 0)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, w.Close()) }()
-		return tarfile.Write(ctx, w, tree)
+		return tarfile.WriteSparse(ctx, w, tree)
 	})
 }
 

@@ -238,6 +238,14 @@ func newNetworkStep(o Options, r debian.Release) step.Network {
 	}
 }
 
+// outputTitle is the name of an output for users.
+func outputTitle(name string) string {
+	if name == StandardOutput {
+		return "a tar archive to standard output"
+	}
+	return name
+}
+
 // Print writes the plan for users: a line per step, then the disk.
 func (p Plan) Print(w io.Writer) error {
 	var err error
@@ -252,7 +260,7 @@ func (p Plan) Print(w io.Writer) error {
 	}
 	for _, name := range []string{p.Tarball, p.Squash} {
 		if name != "" {
-			printf("%3d. write %s\n", len(p.Steps)+1, name)
+			printf("%3d. write %s\n", len(p.Steps)+1, outputTitle(name))
 		}
 	}
 	for _, e := range p.Exports {

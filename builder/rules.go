@@ -126,7 +126,7 @@ func imageHooksNeedImage(s Spec) []error {
 func outputLocation(s Spec) []error {
 	var problems []error
 	check := func(flag, name string, replaceable func(fs.FileInfo) bool, kind string) {
-		if name == "" {
+		if name == "" || name == StandardOutput && flag == "--tarball" {
 			return
 		}
 		if err := s.outputDirectory(name); err != nil {

@@ -62,6 +62,12 @@ var (
 // minSwap is the smallest swap partition: QEMU gives a machine 128 MiB of memory by default, and swap should be more.
 const minSwap = 256 * diskimage.MiB
 
+// StandardOutput in place of the name of a tarball is standard output.
+const StandardOutput = "-"
+
+// standardOutputs are its other names, see proc(5).
+var standardOutputs = []string{"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+
 // Spec is what to build: Options with the gaps filled and every rule checked. It does not change, and shares no
 // memory with the Options it comes from. The zero Spec is of no use; NewSpec makes one.
 type Spec struct {
@@ -81,6 +87,9 @@ func NewSpec(o Options, w World) (Spec, error) {
 	}
 	if s.o.Swap > 0 {
 		s.o.Swap = max(s.o.Swap, minSwap)
+	}
+	if slices.Contains(standardOutputs, s.o.Tarball) {
+		s.o.Tarball = StandardOutput
 	}
 	for i, file := range s.o.CustomPackages {
 		s.o.CustomPackages[i] = w.absolute(file)

@@ -144,6 +144,7 @@ func build(ctx context.Context, j *job) (err error) {
 		Program: file, IDs: ids, CA: ca, Hosts: j.env.hosts(),
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.progress,
+		Stdout: j.stdout,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
 			Records: filepath.Join(dir, "records"), Now: j.env.now,

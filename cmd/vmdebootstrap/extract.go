@@ -138,7 +138,7 @@ func (x *extraction) archive(ctx context.Context, tree diskimage.Tree) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, w.Close()) }()
-		return tarfile.Write(ctx, w, tree)
+		return tarfile.WriteSparse(ctx, w, tree)
 	})
 }
 

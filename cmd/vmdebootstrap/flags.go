@@ -128,7 +128,7 @@ func newSettings(arch string) *settings {
 		{"debootstrap-scripts", groupSource, "use the release scripts for debootstrap in `DIRECTORY`",
 			textValue{&o.DebootstrapScripts}},
 		{"extlinux", groupDisk, "boot with extlinux, unless --grub", boolValue{&o.Extlinux}},
-		{"tarball", groupOutput, "write the root file system to the tar archive `FILE`", textValue{&o.Tarball}},
+		{"tarball", groupOutput, "write the root file system to the tar archive `FILE`; - is standard output", textValue{&o.Tarball}},
 		{"apt-mirror", groupSource, "mirror `URL` for the image's apt sources; needs --configure-apt",
 			urlValue{&o.AptMirror}},
 		{"mirror", groupSource, "download packages from `URL` (default: this machine's own mirror)",

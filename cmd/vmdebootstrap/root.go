@@ -27,8 +27,9 @@ type job struct {
 	spec     builder.Spec
 	env      environment
 	settings *settings
-	// out is where messages go: standard output, or the file of --output.
+	// out is where messages go: standard output, standard error if that gets the tarball, or the file of --output.
 	out, err io.Writer
+	stdout   io.Writer
 	verbose  bool
 	log      *slog.Logger
 }
@@ -177,6 +178,9 @@ func (c *command) build(ctx context.Context) (err error) {
 	if c.settings.options.DryRun {
 		return logged(ctx, log, dryRun(ctx, j))
 	}
+	if j.spec.Options().Tarball == builder.StandardOutput && c.settings.output == "" {
+		j.out = c.stderr
+	}
 	for _, text := range j.spec.Warnings() {
 		j.warn(text)
 	}
@@ -186,8 +190,8 @@ func (c *command) build(ctx context.Context) (err error) {
 // newJob checks the settings.
 func (c *command) newJob(log *slog.Logger) (*job, error) {
 	spec, err := builder.NewSpec(c.settings.options, c.env.world())
-	return &job{spec: spec, env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose,
-		log: log}, err
+	return &job{spec: spec, env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, stdout: c.stdout,
+		verbose: c.settings.verbose, log: log}, err
 }
 
 // logged writes the error that ends the program to the log, and returns it.

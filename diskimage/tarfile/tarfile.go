@@ -21,9 +21,11 @@
 //
 //	tar --xattrs --xattrs-include='*' --numeric-owner -xpf debian.tar.xz
 //
-// Not supported: sockets, which tar cannot represent and which are left out; holes, which are
-// written as zeros (they cost almost nothing after compression); access control lists in star's
-// text form (tar --acls), because the extended attributes contain the same lists. To read an
+// WriteSparse writes large holes as such. Write, for layers of container images, does not: the OCI
+// image specification advises against it, because not all engines read them.
+//
+// Not supported: sockets, which tar cannot represent and which are left out; access control lists in
+// star's text form (tar --acls), because the extended attributes contain the same lists. To read an
 // archive see diskimage.NewTarTree.
 package tarfile
 
@@ -36,8 +38,9 @@ import (
 	"io"
 	"strings"
 
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 const (
@@ -51,6 +54,8 @@ const (
 	// xattrRecord is the prefix of a pax record that holds an extended attribute.
 	xattrRecord = "SCHILY.xattr."
 	bufferSize  = 1 << 20
+	// tarBlock is the unit of an archive.
+	tarBlock = 512
 )
 
 // xattrEscapes are GNU tar's escapes in names of extended attributes, because "=" ends the name of
@@ -61,8 +66,17 @@ var xattrEscapes = strings.NewReplacer("%", "%25", "=", "%3D")
 // "./", "./etc/", "./etc/passwd". The root always has mode 0755. An error about a member contains
 // its name; after an error, the data in w is not an archive. Write does not close w.
 func Write(ctx context.Context, w io.Writer, tree diskimage.Tree) error {
+	return write(ctx, w, tree, false)
+}
+
+// WriteSparse is Write, but files with at least 1 MiB of zeros are sparse files in the archive.
+func WriteSparse(ctx context.Context, w io.Writer, tree diskimage.Tree) error {
+	return write(ctx, w, tree, true)
+}
+
+func write(ctx context.Context, w io.Writer, tree diskimage.Tree, sparse bool) error {
 	out := bufio.NewWriterSize(w, bufferSize) // archive/tar writes 512 bytes at a time
-	a := archive{Writer: tar.NewWriter(out), buf: make([]byte, bufferSize)}
+	a := archive{Writer: tar.NewWriter(out), out: out, buf: make([]byte, bufferSize), sparse: sparse}
 	for e, err := range tree.Entries() {
 		if err == nil {
 			err = ctx.Err()
@@ -86,7 +100,9 @@ func Write(ctx context.Context, w io.Writer, tree diskimage.Tree) error {
 // archive is a tar.Writer with a buffer for contents.
 type archive struct {
 	*tar.Writer
-	buf []byte
+	out    io.Writer // what the Writer writes to
+	buf    []byte
+	sparse bool
 }
 
 // add writes one member.
@@ -96,6 +112,9 @@ func (a archive) add(ctx context.Context, e diskimage.Entry) error {
 	}
 	h, err := header(e)
 	if err != nil {
+		return err
+	}
+	if done, err := a.addSparse(ctx, e, h); done || err != nil {
 		return err
 	}
 	if err := a.WriteHeader(h); err != nil {
@@ -108,12 +127,12 @@ func (a archive) add(ctx context.Context, e diskimage.Entry) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(a.copy(ctx, content, h.Size), content.Close())
+	return errors.Join(a.copy(ctx, a.Writer, io.NewSectionReader(content, 0, h.Size), h.Size), content.Close())
 }
 
-// copy writes the content of a member.
-func (a archive) copy(ctx context.Context, content io.ReaderAt, size int64) error {
-	n, err := io.CopyBuffer(a.Writer, contextReader{ctx, io.NewSectionReader(content, 0, size)}, a.buf)
+// copy writes content of size bytes.
+func (a archive) copy(ctx context.Context, dst io.Writer, content io.Reader, size int64) error {
+	n, err := io.CopyBuffer(onlyWriter{dst}, contextReader{ctx, content}, a.buf)
 	if err == nil && n < size {
 		err = fmt.Errorf("content ends after %d of %d bytes: %w", n, size, io.ErrUnexpectedEOF)
 	}
