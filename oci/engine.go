@@ -134,10 +134,8 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		}
 	}()
 	place := options.Place
-	if place.SingleID() {
-		if err := host.TryOwners(e.session.dir); err != nil {
-			return nil, err
-		}
+	if err := host.TryOwners(place.Isolation, e.session.dir); err != nil {
+		return nil, err
 	}
 	driver := options.Driver
 	if driver == "" {

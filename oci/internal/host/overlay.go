@@ -65,9 +65,10 @@ func inUserNamespace() bool {
 	return err != nil || count != 1<<32-1
 }
 
-// TryOwners finds out whether files of a directory can have owners where there is a single id: they are kept in
-// extended attributes, which not every file system has. The error that says so is an *Error.
-func TryOwners(dir string) (err error) {
+// TryOwners finds out whether files of a directory can have the owners of a root file system: those of NFS and FAT
+// cannot, for one. Where there is a single id, owners are kept in extended attributes, which not every file system has.
+// The error that says so is an *Error.
+func TryOwners(by Isolation, dir string) (err error) {
 	name, err := os.MkdirTemp(dir, "owners-")
 	if err != nil {
 		return err
@@ -75,21 +76,27 @@ func TryOwners(dir string) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(name)) }()
 	link := filepath.Join(name, "link")
 	if err := os.Symlink("nothing", link); err != nil {
-		return err
+		return &Error{Cause: "the file system of " + dir + " has no symbolic links", Fix: otherFilesystem, Err: err}
 	}
 	for _, file := range []string{name, link} {
 		fd, err := unix.Open(file, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
-		err = owners.Chown(fd, owners.Owner{UID: 1, GID: 1})
+		how := "cannot give files to other owners"
+		if by == IsolationSingle {
+			how = "cannot keep owners in extended attributes"
+			err = owners.Chown(fd, owners.Owner{UID: 1, GID: 1})
+		} else {
+			err = unix.Fchownat(fd, "", 1, 1, unix.AT_EMPTY_PATH)
+		}
 		unix.Close(fd)
 		if err != nil {
-			return &Error{
-				Cause: "the file system of " + dir + " cannot keep owners in extended attributes",
-				Fix:   "name a directory on another file system, ext4 for example, with --state-dir", Err: err,
-			}
+			return &Error{Cause: "the file system of " + dir + " " + how, Fix: otherFilesystem, Err: err}
 		}
 	}
 	return nil
 }
+
+// otherFilesystem is the fix of a state directory that does not suit.
+const otherFilesystem = "name a directory on another file system, ext4 for example, with --state-dir"

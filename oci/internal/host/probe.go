@@ -42,7 +42,7 @@ type Candidate struct {
 // probeAnswer is what a process tells that was started where containers can be made.
 type probeAnswer struct {
 	Driver, NoOverlay string
-	// NoOwners says why files cannot have owners, where there is a single id.
+	// NoOwners says why files cannot have owners.
 	NoOwners string
 	// Refused says what no container could do without.
 	Refused *EnterFailure
@@ -93,7 +93,7 @@ func probe(ctx context.Context, isolation Isolation, stateDir string) (answer pr
 		return answer, err
 	}
 	if answer.NoOwners != "" {
-		return answer, &Error{Cause: answer.NoOwners, Fix: "name another directory with --state-dir"}
+		return answer, &Error{Cause: answer.NoOwners, Fix: otherFilesystem}
 	}
 	if answer.Refused == nil {
 		return answer, nil
@@ -111,11 +111,9 @@ func ProbeMain() {
 	if err := TryOverlay(h.Isolation, ExistingDir(os.Args[1])); err != nil {
 		answer.Driver, answer.NoOverlay = DriverVFS, err.Error()
 	}
-	if h.Isolation == IsolationSingle {
-		// Any other error, as that of a directory that cannot be written, is no property of the isolation.
-		if lack, ok := errors.AsType[*Error](TryOwners(ExistingDir(os.Args[1]))); ok {
-			answer.NoOwners = lack.Error()
-		}
+	// Any other error, as that of a directory that cannot be written, is no property of the isolation.
+	if lack, ok := errors.AsType[*Error](TryOwners(h.Isolation, ExistingDir(os.Args[1]))); ok {
+		answer.NoOwners = lack.Error()
 	}
 	if err := supervise.TryListen(); err != nil {
 		answer.Refused = NewEnterFailure(TryListener, "answer for programs", err)
