@@ -48,8 +48,8 @@ func candidates() []candidate {
 		{isolation: oci.IsolationChroot, command: noNewPrivs(ocitest.Docker)},
 	}
 	if account := os.Getenv(envAccount); account != "" {
-		all = append(all, candidate{oci.IsolationUserNS, account, exec.Command},
-			candidate{oci.IsolationSingle, account, noNewPrivs(exec.Command)})
+		all = append(all, candidate{oci.IsolationUserNS, account, as(account, exec.Command)},
+			candidate{oci.IsolationSingle, account, as(account, noNewPrivs(exec.Command))})
 	}
 	return all
 }
@@ -60,6 +60,60 @@ func candidates() []candidate {
 func noNewPrivs(command func(string, ...string) *exec.Cmd) func(string, ...string) *exec.Cmd {
 	return func(program string, args ...string) *exec.Cmd {
 		return command("/usr/bin/setpriv", append([]string{"--no-new-privs", program}, args...)...)
+	}
+}
+
+// limitMemory gives a command a memory cgroup of 2 GiB, as a pod may have. The group is named after the test's process
+// and removed when the test ends.
+func limitMemory(t *testing.T, command func(string, ...string) *exec.Cmd, name string) func(string,
+	...string) *exec.Cmd {
+	t.Helper()
+	for root, file := range map[string]string{"/sys/fs/cgroup/memory": "memory.limit_in_bytes",
+		"/sys/fs/cgroup": "memory.max"} {
+		dir := filepath.Join(root, fmt.Sprintf("%s-%d", name, os.Getpid()))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			continue
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(dir); err != nil {
+				t.Error(err)
+			}
+		})
+		if err := os.WriteFile(filepath.Join(dir, file), []byte("2147483648"), 0); err != nil {
+			continue
+		}
+		return func(program string, args ...string) *exec.Cmd {
+			cmd := command(program, args...)
+			join := `echo 0 > "$1" && exec -a "$2" "$3" "${@:4}"`
+			limited := exec.Command("bash", slices.Concat([]string{"-c", join, "bash", filepath.Join(dir, "cgroup.procs"),
+				cmd.Args[0], executable(t, cmd)}, cmd.Args[1:])...)
+			limited.SysProcAttr = cmd.SysProcAttr
+			return limited
+		}
+	}
+	t.Log("there is no memory cgroup to be had: the memory of builds is not limited")
+	return command
+}
+
+// executable returns the file of a command; bash would take /proc/self/exe for its own.
+func executable(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	if cmd.Path != "/proc/self/exe" {
+		return cmd.Path
+	}
+	file, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// as runs the program as an account, without groups beside that of its name.
+func as(account string, command func(string, ...string) *exec.Cmd) func(string, ...string) *exec.Cmd {
+	return func(program string, args ...string) *exec.Cmd {
+		cmd := command(program, args...)
+		return exec.Command("/usr/bin/setpriv", append([]string{"--reuid=" + account, "--regid=" + account, "--clear-groups",
+			cmd.Path}, cmd.Args[1:]...)...)
 	}
 }
 
@@ -91,6 +145,9 @@ func TestIsolationsMakeTheSameRootFilesystem(t *testing.T) {
 	dirs := make([]string, len(all))
 	for i, c := range all {
 		dirs[i] = isolationDir(t, c)
+	}
+	for i := range all {
+		all[i].command = limitMemory(t, all[i].command, fmt.Sprintf("%s-%d", programName, i))
 	}
 	var wg sync.WaitGroup
 	for i, c := range all {
@@ -180,10 +237,6 @@ func buildWith(t *testing.T, c candidate, dir string) {
 		"--package=iputils-ping", "--user=alice/secret", "--hostname=same", "--customize=./hook.sh", "--verbose")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000", "HOME="+dir, "XDG_CACHE_HOME=")
-	if c.account != "" {
-		uid, gid := lookupIDs(t, c.account)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%s: %v\n%s", c.isolation, err, out)
