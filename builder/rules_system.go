@@ -5,6 +5,7 @@ package builder
 import (
 	"errors"
 	"net/url"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -87,7 +88,9 @@ func mirrorURLs(s Spec) []error {
 			problems = append(problems, problem.New(flag, "a URL has no blanks")...)
 		case hasBlanks(given):
 			problems = append(problems, problem.New(flag, "apt cannot read credentials that have blanks in them")...)
-		case u.Scheme != "file" && (u.Scheme == "" || u.Host == ""), u.Scheme == "file" && u.Path == "":
+		case u.Scheme == "file" || u.Scheme == "copy":
+			problems = append(problems, s.localMirror(flag, u)...)
+		case u.Scheme == "" || u.Host == "":
 			problems = append(problems, problem.New(flag, "%q is not a URL like http://HOST/debian", given.String())...)
 		}
 	}
@@ -95,6 +98,28 @@ func mirrorURLs(s Spec) []error {
 	check("--apt-mirror", s.o.AptMirror)
 	check("--tools-mirror", s.o.ToolsMirror)
 	return problems
+}
+
+// localMirror checks the URL of a mirror on this machine. The directory is mounted at the same path in the toolbox and
+// in the system, where apt finds it; --apt-mirror names one that only the image will have.
+func (s Spec) localMirror(flag string, u *url.URL) []error {
+	switch dir := path.Clean(u.Path); {
+	case u.Path == "" || u.Host != "":
+		return problem.New(flag, "%q is not a URL like %s:///srv/mirror", u.Redacted(), u.Scheme)
+	case flag == "--apt-mirror":
+		return nil
+	case strings.Contains(u.EscapedPath(), "%"):
+		return problem.New(flag, "debootstrap cannot read the path of %q: give it a name of letters and digits",
+			u.Redacted())
+	case step.HidesToolbox(dir):
+		return problem.New(flag, "%s cannot be shared with the system that is built, which has a directory of that "+
+			"name: use a bind mount at another place", dir)
+	default:
+		if _, err := s.w.Stat(dir); err != nil {
+			return problem.New(flag, "%w", err)
+		}
+		return nil
+	}
 }
 
 // hasBlanks reports whether the credentials of a URL have blanks or control characters.

@@ -104,7 +104,8 @@ func TestNewSpecTakesWhatIsRight(t *testing.T) {
 			o *Options) {
 			o.ConfigureApt, o.AptMirror = true, secret.NewURL("https://mirror.example/debian")
 		},
-		"local mirror":           func(o *Options) { o.Mirror = secret.NewURL("file:///srv/mirror") },
+		"local mirror":           func(o *Options) { o.Mirror = secret.NewURL("file:///work/live") },
+		"copied mirror":          func(o *Options) { o.Mirror = secret.NewURL("copy:/work/live/") },
 		"qcow2":                  func(o *Options) { o.ConvertQcow2 = true },
 		"btrfs with grub":        func(o *Options) { o.Roottype, o.Grub = "btrfs", true },
 		"btrfs beside /boot":     func(o *Options) { o.Roottype, o.Bootsize = "btrfs", 100*diskimage.MB },

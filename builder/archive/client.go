@@ -15,7 +15,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 )
 
-// Client downloads files from Debian archives: from mirrors at http, https or file URLs. Cache is required, and so is
+// Client downloads files from Debian archives: from mirrors at http, https, file or copy URLs. Cache is required, and so is
 // Keyring unless NoCheck is set; the other fields may be zero. A Client may be used by several
 // goroutines at once.
 type Client struct {

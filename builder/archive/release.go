@@ -65,6 +65,9 @@ func (e *ExpiredError) Error() string {
 // The error wraps fs.ErrNotExist if the archive does not have the suite.
 func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, error) {
 	mirror = strings.TrimRight(mirror, "/")
+	if path, ok := strings.CutPrefix(mirror, "copy:"); ok {
+		mirror = "file:" + path // apt copies packages from there, and so does the cache
+	}
 	dist := mirror + "/dists/" + suite
 	url := dist + "/InRelease"
 	data, err := c.get(ctx, url)

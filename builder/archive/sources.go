@@ -81,8 +81,8 @@ type source struct {
 // isDebian reports whether the source may be Debian's archive.
 func (s source) isDebian() bool {
 	u, err := url.Parse(s.uri)
-	if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) ||
-		u.Host == "" && u.Scheme != "file" {
+	if err != nil || !slices.Contains([]string{"http", "https", "file", "copy"}, u.Scheme) ||
+		u.Host == "" && u.Scheme != "file" && u.Scheme != "copy" {
 		return false
 	}
 	return slices.Contains(s.components, "main") && !strings.HasPrefix(path.Base(u.Path), "debian-security") &&

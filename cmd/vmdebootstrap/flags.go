@@ -131,7 +131,7 @@ func newSettings(arch string) *settings {
 		{"tarball", groupOutput, "write the root file system to the tar archive `FILE`; - is standard output", textValue{&o.Tarball}},
 		{"apt-mirror", groupSource, "mirror `URL` for the image's apt sources; needs --configure-apt",
 			urlValue{&o.AptMirror}},
-		{"mirror", groupSource, "download packages from `URL` (default: this machine's own mirror)",
+		{"mirror", groupSource, "download packages from `URL`, of http, https, file or copy (default: this machine's own mirror)",
 			urlValue{&o.Mirror}},
 		{"arch", groupSource, "install packages for `ARCHITECTURE`, as Debian calls it", textValue{&o.Arch}},
 		{"distribution", groupSource, "install release `NAME` of Debian or Ubuntu", textValue{&o.Distribution}},

@@ -7,6 +7,7 @@ package secret
 import (
 	"log/slog"
 	"net/url"
+	"path"
 	"regexp"
 	"strings"
 
@@ -106,6 +107,15 @@ func (u URL) WithLogin(user string, password Text) URL {
 	}
 	parsed.User = url.UserPassword(user, password.Reveal())
 	return URL{parsed.String()}
+}
+
+// Local returns the directory of a URL of the scheme file or copy, which apt knows; ok is false for others.
+func (u URL) Local() (dir string, ok bool) {
+	parsed, err := url.Parse(u.text)
+	if err != nil || parsed.Scheme != "file" && parsed.Scheme != "copy" {
+		return "", false
+	}
+	return path.Clean(parsed.Path), true
 }
 
 // Host returns the host with its port, and whether the scheme encrypts; "" if the text is not a URL.

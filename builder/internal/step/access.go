@@ -23,6 +23,7 @@ import (
 // Access is that of a mirror that needs nothing.
 type Access struct {
 	dir   string // of the host, with aptConf and the files that it names; "" for none
+	local string // the directory of the host that is the mirror; "" for none
 	netrc secret.Text
 	ca    []byte
 	hosts []byte
@@ -56,6 +57,9 @@ const (
 // NewAccess writes the files of Access to a new directory dir of the host.
 func NewAccess(dir string, o AccessOptions) (Access, error) {
 	a := Access{ca: o.CA, hosts: hostsBlock(o.Hosts), netrc: netrc(o.Mirror)}
+	if local, ok := o.Mirror.Local(); ok {
+		a.local = local
+	}
 	var conf strings.Builder
 	set := func(name, value string) { fmt.Fprintf(&conf, "%s %q;\n", name, value) }
 	files := map[string][]byte{}
@@ -140,14 +144,19 @@ func (a Access) Environ() []string {
 
 // Mounts returns the mounts of a program that installs packages in the target, whose root directory is at root.
 func (a Access) Mounts(root string) []specs.Mount {
-	if a.dir == "" {
+	mounts := a.mount("", a.dir, accessDir)
+	if root != "" {
+		mounts = append(mounts, a.mount(root, a.dir, accessDir)...)
+	}
+	return append(mounts, a.mount(root, a.local, a.local)...)
+}
+
+// mount returns a mount of a directory of the host, read-only; none if there is none.
+func (Access) mount(root, dir, dst string) []specs.Mount {
+	if dir == "" {
 		return nil
 	}
-	mounts := []specs.Mount{target.Bind(a.dir, accessDir, "ro")}
-	if root != "" {
-		mounts = append(mounts, target.Bind(a.dir, root+accessDir, "ro"))
-	}
-	return mounts
+	return []specs.Mount{target.Bind(dir, root+dst, "ro")}
 }
 
 // installCommand returns a process for a program that may install packages in the target, and its mounts. The target's

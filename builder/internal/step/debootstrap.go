@@ -68,7 +68,9 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 		mounts = append(mounts, target.Bind(d.Scripts, DefaultScripts, "ro"))
 	}
 	args = append(args, d.Options...)
-	args = append(args, d.Suite, TargetDir, d.Mirror.Reveal())
+	mounts = append(mounts, s.Access.mount("", s.Access.local, s.Access.local)...)
+	mirror := debootstrapURL(d.Mirror)
+	args = append(args, d.Suite, TargetDir, mirror)
 
 	p := s.Command(args...)
 	// debootstrap tests with mknod whether it can make devices, which is impossible in a user namespace. With this
@@ -77,14 +79,25 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	if err := s.inFreshToolbox(ctx, p, mounts, s.Access.prepareToolbox); err != nil {
 		return keepDebootstrapLog(ctx, s, err)
 	}
-	mirror := strings.TrimSuffix(d.Mirror.Reveal(), "/") // as debootstrap has it
-	if err := quoteSource(s.Target, mirror); err != nil {
+	suites := append([]string{d.Suite}, d.list("extra-suites", "")...)
+	for _, suite := range suites {
+		if err := renameLists(s.Target, mirror+"/dists/"+suite+"/"); err != nil {
+			return fmt.Errorf("name the package lists as apt does: %w", err)
+		}
+	}
+	if err := d.writeSources(s.Target, suites); err != nil {
 		return fmt.Errorf("write the mirror for apt: %w", err)
 	}
-	if err := renameLists(s.Target, mirror+"/dists/"+d.Suite+"/"); err != nil {
-		return fmt.Errorf("name the package lists as apt does: %w", err)
-	}
 	return s.Target.RemoveAll("/debootstrap")
+}
+
+// list returns the elements of an option that is a list, such as components.
+func (d Debootstrap) list(option, otherwise string) []string {
+	value, set := DebootstrapOption(d.Options, option)
+	if !set {
+		value = otherwise
+	}
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' })
 }
 
 // DefaultScripts is the directory of debootstrap's scripts for each suite.

@@ -59,7 +59,7 @@ func (h Hook) Run(ctx context.Context, s *Context) error {
 	}
 	p, shared := s.installCommand(TargetDir, h.Script, TargetDir, h.Argument)
 	mounts = append(mounts, shared...)
-	if !hidesToolbox(s.Dir) {
+	if !HidesToolbox(s.Dir) {
 		p.Cwd = s.Dir
 	}
 	p.Env = HookEnviron(s.Environ, p.Env, script)
@@ -109,7 +109,7 @@ func (h Hook) HostDirs(dir string) target.SharedDirs {
 	for _, d := range []target.SharedDir{
 		{Name: "working directory", Path: dir}, {Name: "directory of the hook", Path: path.Dir(h.Script)},
 	} {
-		if !hidesToolbox(d.Path) && !slices.Contains(dirs.Paths(), d.Path) {
+		if !HidesToolbox(d.Path) && !slices.Contains(dirs.Paths(), d.Path) {
 			dirs = append(dirs, d)
 		}
 	}
@@ -126,8 +126,8 @@ func (h Hook) Mounts(dir string) []specs.Mount {
 	return append(mounts, target.Bind(h.Copy, h.Script, "ro"))
 }
 
-// hidesToolbox reports whether a mount at dir would hide files that the toolbox needs.
-func hidesToolbox(dir string) bool {
+// HidesToolbox reports whether a mount at dir would hide files that the toolbox, or another system, needs.
+func HidesToolbox(dir string) bool {
 	switch first, rest, deeper := strings.Cut(strings.TrimPrefix(dir, "/"), "/"); first {
 	case "", "bin", "sbin", "lib", "lib64", "etc", "dev", "proc", "sys", "run", strings.TrimPrefix(TargetDir, "/"):
 		return true

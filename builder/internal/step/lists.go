@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
@@ -22,17 +23,38 @@ const sourcesList = "/etc/apt/sources.list"
 // ParseQuoteWord).
 func quoteURL(url string) string { return strings.ReplaceAll(url, "%", "%25") }
 
-// quoteSource does that for the mirror in debootstrap's sources.list.
-func quoteSource(f target.Files, mirror string) error {
-	if !strings.Contains(mirror, "%") {
+// debootstrapURL returns the URL of a mirror for debootstrap, which knows no copy: and has its URLs without a slash at
+// their end.
+func debootstrapURL(mirror secret.URL) string {
+	if local, ok := mirror.Local(); ok {
+		return "file://" + local
+	}
+	return strings.TrimSuffix(mirror.Reveal(), "/")
+}
+
+// writeSources writes sources.list where debootstrap does not write what apt needs: it encodes no percent signs, and has
+// another mirror in the place of a local one. Components without a package list are left out, as debootstrap does.
+func (d Debootstrap) writeSources(f target.Files, suites []string) error {
+	mirror := strings.TrimSuffix(d.Mirror.Reveal(), "/")
+	if _, local := d.Mirror.Local(); !local && quoteURL(mirror) == mirror {
 		return nil
 	}
-	text, err := f.ReadFile(sourcesList)
-	if err != nil {
-		return err
+	var text strings.Builder
+	for _, suite := range suites {
+		line := ""
+		for _, component := range d.list("components", "main") {
+			index := aptListName(mirror + "/dists/" + suite + "/" + component + "/binary-" + d.Arch + "/Packages")
+			if there, err := target.Exists(f, path.Join(listsDir, index)); err != nil {
+				return err
+			} else if there {
+				line += " " + component
+			}
+		}
+		if line != "" {
+			fmt.Fprintf(&text, "deb %s %s%s\n", quoteURL(mirror), suite, line)
+		}
 	}
-	quoted := strings.ReplaceAll(string(text), mirror, quoteURL(mirror))
-	return f.WriteFile(sourcesList, []byte(quoted), 0o644)
+	return target.WriteFileIn(f, sourcesList, text.String(), 0o644)
 }
 
 // renameLists gives the package lists that debootstrap has downloaded the names by which apt looks for them. dist is

@@ -10,8 +10,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
@@ -26,8 +29,6 @@ func TestAptFindsDebootstrapsListsOfEachMirror(t *testing.T) {
 	repo.Add(archivetest.Deb{Name: "hello"})
 	repo.Configure(archivetest.Options{Compressions: []string{""}})
 	keyring := repo.KeyringFile()
-	release, _ := repo.Get("dists/trixie/InRelease")
-	packages, _ := repo.Get("dists/trixie/main/binary-amd64/Packages")
 	below, err := url.Parse(repo.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -49,31 +50,88 @@ func TestAptFindsDebootstrapsListsOfEachMirror(t *testing.T) {
 		"/debian", "/my_mirror/debian", "/~joe/debian", "/a%20b/debian", "/a%5fb", "/a%25b", "/x=1&y=$2!/*/debian",
 		"/a^b{c}|d", "//debian", "/debian/", "",
 	} {
-		mirror := proxy.URL + path
-		f := newAptTarget(t, mirror, keyring)
-		toolbox := targettest.New(t, nil)
-		toolbox.On = func([]string, io.Writer) error {
-			// What debootstrap does: "${3%/}" and apt_dest.
-			base := filepath.Join("/var/lib/apt/lists", strings.ReplaceAll(strings.TrimPrefix(
-				strings.TrimSuffix(mirror, "/"), "http://"), "/", "_"))
-			for name, data := range map[string][]byte{"InRelease": release, "main_binary-amd64_Packages": packages} {
-				if err := os.WriteFile(f.Path(base+"_dists_trixie_"+name), data, 0o644); err != nil {
-					return err
-				}
-			}
-			return nil
+		installFromMirror(t, repo, keyring, proxy.URL+path, true)
+	}
+}
+
+// Issue 14, 8: a mirror is a directory of the host, which debootstrap and apt find at its place. debootstrap knows no
+// copy:, and writes another mirror to sources.list.
+func TestAptInstallsFromALocalMirror(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t)
+	repo.Add(archivetest.Deb{Name: "hello"})
+	repo.Configure(archivetest.Options{Compressions: []string{""}})
+	keyring := repo.KeyringFile()
+	dir := filepath.Join(t.TempDir(), "my_mirror")
+	for _, name := range []string{"dists/trixie/InRelease", "dists/trixie/main/binary-amd64/Packages",
+		"pool/main/h/hello/hello_1.0_amd64.deb"} {
+		data, ok := repo.Get(name)
+		if !ok {
+			t.Fatalf("no %s", name)
 		}
-		s := &Context{Target: f, FreshToolbox: targettest.Always(toolbox), Archives: t.TempDir(), Dir: t.TempDir(),
-			Out: NewTail(nil), Log: slog.New(slog.DiscardHandler)}
-		step := Debootstrap{Suite: "trixie", Arch: "amd64", Mirror: secret.NewURL(mirror)}
-		if err := step.Run(t.Context(), s); err != nil {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if text, err := f.install(AccessOptions{}, false); err != nil {
-			entries, _ := filepath.Glob(f.Path("/var/lib/apt/lists/*"))
-			t.Errorf("%s: %v\n%s\n%s", mirror, err, text, strings.Join(entries, "\n"))
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
+	for _, scheme := range []string{"file://", "file:", "copy:", "copy://"} {
+		toolbox, f := installFromMirror(t, repo, keyring, scheme+dir+"/", false)
+		if want := "deb " + scheme + dir + " trixie main\n"; f.Readable(sourcesList) != want {
+			t.Errorf("%s: sources.list is %q, want %q", scheme, f.Readable(sourcesList), want)
+		}
+		if !strings.HasSuffix(toolbox.Transcript[0], " file://"+dir) {
+			t.Errorf("%s: ran %q", scheme, toolbox.Transcript)
+		}
+		for where, mounts := range map[string][]specs.Mount{
+			"debootstrap": toolbox.Mounts[0], "apt": f.Mounts[0],
+		} {
+			if !slices.ContainsFunc(mounts, func(m specs.Mount) bool {
+				return m.Source == dir && m.Destination == dir && slices.Contains(m.Options, "ro")
+			}) {
+				t.Errorf("%s: %s has no mirror: %v", scheme, where, mounts)
+			}
+		}
+	}
+}
+
+// installFromMirror installs hello from the lists that debootstrap would have downloaded from a mirror, with the apt of
+// this machine. debootstrap writes sources.list for mirrors of http alone.
+func installFromMirror(t *testing.T, repo *archivetest.Repository, keyring, mirror string, writes bool) (
+	toolbox *targettest.Target, f *aptTarget) {
+	t.Helper()
+	release, _ := repo.Get("dists/trixie/InRelease")
+	packages, _ := repo.Get("dists/trixie/main/binary-amd64/Packages")
+	f, toolbox = newAptTarget(t, mirror, keyring), targettest.New(t, nil)
+	toolbox.On = func(args []string, _ io.Writer) error {
+		// What debootstrap does: "${3%/}" and apt_dest.
+		_, name, _ := strings.Cut(strings.TrimSuffix(args[len(args)-1], "/"), "://")
+		base := filepath.Join(listsDir, strings.ReplaceAll(name, "/", "_"))
+		for name, data := range map[string][]byte{"InRelease": release, "main_binary-amd64_Packages": packages} {
+			if err := os.WriteFile(f.Path(base+"_dists_trixie_"+name), data, 0o644); err != nil {
+				return err
+			}
+		}
+		if !writes {
+			return os.WriteFile(f.Path(sourcesList), nil, 0o644)
+		}
+		return nil
+	}
+	access, err := NewAccess(filepath.Join(t.TempDir(), "access"), AccessOptions{Mirror: secret.NewURL(mirror)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Context{Target: f, FreshToolbox: targettest.Always(toolbox), Archives: t.TempDir(), Dir: t.TempDir(),
+		Access: access, Out: NewTail(nil), Log: slog.New(slog.DiscardHandler)}
+	if err := (Debootstrap{Suite: "trixie", Arch: "amd64", Mirror: secret.NewURL(mirror)}).Run(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := f.install(AccessOptions{Mirror: secret.NewURL(mirror)}, false); err != nil {
+		entries, _ := filepath.Glob(f.Path(listsDir + "/*"))
+		t.Errorf("%s: %v\n%s\n%s", mirror, err, text, strings.Join(entries, "\n"))
+	}
+	return toolbox, f
 }
 
 func TestListNames(t *testing.T) {
