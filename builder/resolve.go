@@ -33,14 +33,22 @@ type Sources struct {
 func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) (Lock, Sources, error) {
 	o := spec.Options()
 	release, err := client.Release(ctx, o.Mirror.Reveal(), o.Distribution)
+	if errors.Is(err, fs.ErrNotExist) && spec.ownScripts() == "" && spec.Codename() != o.Distribution {
+		// A mirror of one suite need not have stable and the like; which release that is, the table tells.
+		if named, namedErr := client.Release(ctx, o.Mirror.Reveal(), spec.Codename()); namedErr == nil {
+			release, err, lock.Suite = named, nil, spec.Codename()
+		}
+	}
 	if err != nil {
 		return Lock{}, Sources{}, fmt.Errorf("look up suite %s: %w", o.Distribution, err)
 	}
 	if err := spec.checkAlias(release); err != nil {
 		return Lock{}, Sources{}, err
 	}
-	if own := spec.byCodename(ctx, client, release); own != nil {
-		release, lock.Suite = own, own.Codename
+	if lock.Suite == "" {
+		if own := spec.byCodename(ctx, client, release); own != nil {
+			release, lock.Suite = own, own.Codename
+		}
 	}
 	lock.Codename, lock.InRelease = release.Codename, release.Digest
 

@@ -76,6 +76,7 @@ func TestDebootstrapAsksForAReleaseByItsCodename(t *testing.T) {
 		want string
 	}{
 		{"same files", func(*archivetest.Repository) {}, "trixie"},
+		{"no such alias", func(r *archivetest.Repository) { r.Alias("stable", "") }, "trixie"},
 		{"no such name", func(r *archivetest.Repository) { r.Replace("dists/trixie/InRelease", nil) }, ""},
 	} {
 		repo := archivetest.NewRepository(t, "trixie")

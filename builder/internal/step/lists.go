@@ -32,8 +32,8 @@ func debootstrapURL(mirror secret.URL) string {
 	return strings.TrimSuffix(mirror.Reveal(), "/")
 }
 
-// writeSources writes sources.list where debootstrap does not write what apt needs: it encodes no percent signs, and has
-// another mirror in the place of a local one. Components without a package list are left out, as debootstrap does.
+// writeSources writes sources.list where debootstrap does not write what apt needs: it encodes no percent signs, and
+// has another mirror in the place of a local one. Components without a package list are left out, as debootstrap does.
 func (d Debootstrap) writeSources(f target.Files, suites []string) error {
 	mirror := strings.TrimSuffix(d.Mirror.Reveal(), "/")
 	if _, local := d.Mirror.Local(); !local && quoteURL(mirror) == mirror {

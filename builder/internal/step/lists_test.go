@@ -124,7 +124,8 @@ func installFromMirror(t *testing.T, repo *archivetest.Repository, keyring, mirr
 	}
 	s := &Context{Target: f, FreshToolbox: targettest.Always(toolbox), Archives: t.TempDir(), Dir: t.TempDir(),
 		Access: access, Out: NewTail(nil), Log: slog.New(slog.DiscardHandler)}
-	if err := (Debootstrap{Suite: "trixie", Arch: "amd64", Mirror: secret.NewURL(mirror)}).Run(t.Context(), s); err != nil {
+	step := Debootstrap{Suite: "trixie", Arch: "amd64", Mirror: secret.NewURL(mirror)}
+	if err := step.Run(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := f.install(AccessOptions{Mirror: secret.NewURL(mirror)}, false); err != nil {
