@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
@@ -25,7 +27,8 @@ import (
 
 const (
 	squashName = "filesystem.squashfs"
-	// leastSquash is less than any system: a smaller file system is a failure that mksquashfs did not notice.
+	// leastSquash is less than any system that was built: a smaller file system is a failure that mksquashfs did not
+	// notice.
 	leastSquash = 1 * diskimage.MB
 )
 
@@ -45,7 +48,7 @@ func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	if err := makeSquash(ctx, r.site, r.Rootfs.Root(), work); err != nil {
+	if err := makeSquash(ctx, r.site, r.Rootfs.Root(), work, leastSquash); err != nil {
 		return err
 	}
 	sources, err := squashSources(r.Rootfs.Root(), work)
@@ -53,8 +56,7 @@ func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err er
 		return err
 	}
 	if spec.Options().UseUEFI && spec.bootRequest().SignedEFI() {
-		list, err := grub.EFISignedFiles(grub.EFIPlatform(spec.Options().Arch),
-			strings.ToLower(string(spec.Release().Vendor)))
+		list, err := squashEFI(r.Rootfs, spec)
 		if err != nil {
 			return err
 		}
@@ -63,6 +65,27 @@ func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err er
 		}
 	}
 	return writeDirectory(ctx, dir, sources)
+}
+
+// squashEFI returns the programs of the EFI system partition that are complete without its disk. Among them is the one
+// for machines with 64-bit processors and 32-bit firmware, if the release has it.
+func squashEFI(f target.Files, spec Spec) ([]grub.EFIFile, error) {
+	const platform32 = "i386-efi"
+	vendor := strings.ToLower(string(spec.Release().Vendor))
+	list, err := grub.EFISignedFiles(grub.EFIPlatform(spec.Options().Arch), vendor)
+	if err != nil || spec.Options().Arch != "amd64" {
+		return list, err
+	}
+	program := boot.MonolithicGRUB(platform32)
+	switch there, err := target.Exists(f, program); {
+	case err != nil:
+		return nil, err
+	case !there:
+		return list, nil
+	}
+	removable, installed, err := grub.EFIPaths(platform32, vendor)
+	from := strings.TrimPrefix(program, "/")
+	return append(list, grub.EFIFile{From: from, To: removable}, grub.EFIFile{From: from, To: installed}), err
 }
 
 // squashSources are the file system that was made in work, and the files of /boot in the directory root.
@@ -125,7 +148,7 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 	out := spec.Options().Squash
 	x.Progress("write " + filepath.Join(out, squashName))
 	exclude := "^" + regexp.QuoteMeta(ownerxattr.Prefix)
-	if err := makeSquash(ctx, s, directory, x.TempDir, "-xattrs-exclude", exclude); err != nil {
+	if err := makeSquash(ctx, s, directory, x.TempDir, 0, "-xattrs-exclude", exclude); err != nil {
 		return err
 	}
 	sources, err := squashSources(directory, x.TempDir)
@@ -144,9 +167,10 @@ func (r *Result) reader(name string) func() (io.ReadCloser, error) {
 }
 
 // makeSquash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and
-// checks it. What is in directories that are mounted over at boot is left out. options are more of
-// mksquashfs.
-func makeSquash(ctx context.Context, s *step.Context, root, work string, options ...string) error {
+// checks it: it has at least the size least. What is in directories that are mounted over at boot is left out. options
+// are more of mksquashfs.
+func makeSquash(ctx context.Context, s *step.Context, root, work string, least diskimage.Size,
+	options ...string) error {
 	image := squashWork + "/" + squashName
 	args := append(filesystem.Mksquashfs(image, squashRoot, "xz", options...), "-wildcards", "-e")
 	for _, dir := range mountPoints {
@@ -164,7 +188,7 @@ func makeSquash(ctx context.Context, s *step.Context, root, work string, options
 	if err != nil {
 		return err
 	}
-	if size := diskimage.Size(info.Size()); size < leastSquash {
+	if size := diskimage.Size(info.Size()); size < least {
 		return fmt.Errorf("%s has only %d bytes: something is missing in the root file system", squashName, size)
 	}
 	s.Out.Reset()
@@ -176,15 +200,25 @@ func makeSquash(ctx context.Context, s *step.Context, root, work string, options
 }
 
 // writeDirectory writes files into a directory, which is made if it is missing. Names may have directories in them.
-func writeDirectory(ctx context.Context, dir string, sources map[string]func() (io.ReadCloser, error)) error {
-	var names, paths []string
+// After an error, no directory is left that was made.
+func writeDirectory(ctx context.Context, dir string, sources map[string]func() (io.ReadCloser, error)) (err error) {
+	var names, paths, made []string
+	defer func() {
+		for i := len(made) - 1; i >= 0 && err != nil; i-- {
+			if removeErr := os.Remove(made[i]); !errors.Is(removeErr, fs.ErrNotExist) {
+				err = errors.Join(err, removeErr)
+			}
+		}
+	}()
 	for name := range sources {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), outputDirMode); err != nil {
+		missing, err := makeDirectories(filepath.Dir(path))
+		made = append(made, missing...)
+		if err != nil {
 			return err
 		}
 		paths = append(paths, path)
@@ -202,4 +236,18 @@ func writeDirectory(ctx context.Context, dir string, sources map[string]func() (
 		}
 		return nil
 	})
+}
+
+// makeDirectories makes a directory and those above it, and returns the ones that were missing, the topmost first.
+func makeDirectories(dir string) (made []string, err error) {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if made, err = makeDirectories(filepath.Dir(dir)); err != nil {
+		return made, err
+	}
+	if err := os.Mkdir(dir, outputDirMode); err != nil {
+		return made, err
+	}
+	return append(made, dir), nil
 }
