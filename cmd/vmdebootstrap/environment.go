@@ -24,6 +24,7 @@ type environment struct {
 	environ []string // as os.Environ returns it
 	stdin   io.Reader
 	dir     string // the working directory, absolute
+	dirErr  error  // why there is no working directory
 	etc     string // "/etc", the directory of the machine's configuration files
 	now     func() time.Time
 

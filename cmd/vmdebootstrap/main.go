@@ -56,10 +56,9 @@ func begin(host oci.Place) {
 
 // mainStatus makes the environment, runs the program and returns its exit status.
 func mainStatus(ctx context.Context, host oci.Place) int {
-	dir, err := os.Getwd()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "ERROR: find the working directory: %v\n", err)
-		return exitFailed
+	dir, dirErr := os.Getwd()
+	if dirErr != nil {
+		dirErr = fmt.Errorf("find the working directory: %w", dirErr)
 	}
 	mirror, _ := archive.HostMirror(os.DirFS("/"))
 	args, err := callArgs(os.Args[1:], host.Message)
@@ -71,6 +70,7 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		environ:       os.Environ(),
 		stdin:         os.Stdin,
 		dir:           dir,
+		dirErr:        dirErr,
 		etc:           "/etc",
 		now:           time.Now,
 		stat:          os.Stat,

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -77,6 +78,13 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		RunE:          func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 		SilenceErrors: true,
 		SilenceUsage:  true,
+	}
+	// Whoever only asks for something needs no working directory.
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if slices.Contains([]string{"assemble", "boot", "extract", "squash"}, cmd.Name()) {
+			return env.dirErr
+		}
+		return nil
 	}
 	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
 		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr),
@@ -151,6 +159,9 @@ func (c *command) run(cmd *cobra.Command) error {
 
 // build opens the log, and builds what the settings ask for or, with --dry-run, prints what it would do.
 func (c *command) build(ctx context.Context) (err error) {
+	if c.env.dirErr != nil {
+		return c.env.dirErr
+	}
 	log, logCloser, logErr := openLog(c.settings.log, c.stderr, c.env)
 	defer func() { err = errors.Join(err, logCloser.Close()) }()
 	defer logBug(log)
