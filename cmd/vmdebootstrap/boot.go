@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
@@ -131,12 +132,12 @@ func (b *bootCall) check() error {
 func (b *bootCall) boot(ctx context.Context) error {
 	m := &b.machine
 	m.Image = absolute(b.env.dir, m.Image)
-	format, err := imageFormat(m.Image)
+	kind, err := imageFormat(m.Image)
 	if err != nil {
 		return err
 	}
 	if m.Format == "" {
-		m.Format = format
+		m.Format = kind
 	}
 	m.Firmware, m.Network = vm.Firmware(b.firmware), b.network
 	m.Memory = int(b.memory / diskimage.MiB)
@@ -293,27 +294,22 @@ func (b *bootCall) report(result bootResult, err error) error {
 	return err
 }
 
-// imageFormat detects the format of an image from its first bytes.
+// imageFormat detects the format of an image, and returns QEMU's name of it.
 func imageFormat(name string) (string, error) {
 	f, err := diskimage.OpenImage(name)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	head := make([]byte, 80)
-	if _, err := io.ReadFull(f, head); err != nil {
+	if _, err := io.ReadFull(f, make([]byte, diskimage.SectorSize)); err != nil {
 		return "", fmt.Errorf("%s is not a disk image: %w", name, err)
 	}
-	for _, kind := range []struct {
-		format, magic string
-		at            int
-	}{
-		{"qcow2", "QFI\xfb", 0}, {"vmdk", "KDMV", 0}, {"vhdx", "vhdxfile", 0}, {"vpc", "conectix", 0},
-		{"vdi", "\x7f\x10\xda\xbe", 64},
-	} {
-		if strings.HasPrefix(string(head[kind.at:]), kind.magic) {
-			return kind.format, nil
-		}
+	kind, err := format.Detect(f)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	return "raw", nil
+	if kind == "vhd" {
+		kind = "vpc"
+	}
+	return kind, nil
 }

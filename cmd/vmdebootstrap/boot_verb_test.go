@@ -157,7 +157,7 @@ func TestImageFormatIsDetected(t *testing.T) {
 			"\x7f\x10\xda\xbe", "raw": "\xeb\x63",
 	} {
 		name := filepath.Join(t.TempDir(), "image")
-		if err := os.WriteFile(name, append([]byte(head), make([]byte, 512)...), 0o644); err != nil {
+		if err := os.WriteFile(name, append([]byte(head), make([]byte, 512-len(head))...), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := imageFormat(name); err != nil || got != format {

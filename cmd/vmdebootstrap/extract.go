@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -22,6 +23,7 @@ import (
 // extraction is a call of "vmdebootstrap extract", formerly the program vmextract.
 type extraction struct {
 	dir       string // the working directory
+	image     string // the value of --image
 	out       io.Writer
 	paths     []string
 	directory string
@@ -35,14 +37,20 @@ func newExtractVerb(env environment, out io.Writer) *cobra.Command {
 	x := extraction{dir: env.dir, out: out}
 	verb := &cobra.Command{
 		Use:   "extract IMAGE (--path NAME... | --directory NAME | --boot)",
-		Short: "copy files from a raw image, without root or mounts",
-		Long: "Copy files from a raw image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and\n" +
-			"/boot/efi are found by the image's /etc/fstab.",
-		Args: oneArgument("IMAGE"),
-		RunE: func(cmd *cobra.Command, args []string) error { return x.run(cmd.Context(), args[0]) },
+		Short: "copy files from an image, without root or mounts",
+		Long: "Copy files from an image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and /boot/efi\n" +
+			"are found by the image's /etc/fstab. The image is raw, qcow2, vmdk, vhd, vhdx or vdi.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if x.image != "" {
+				args = append([]string{x.image}, args...)
+			}
+			return oneArgument("IMAGE")(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return x.run(cmd.Context(), append(args, x.image)[0]) },
 	}
 	flags := verb.Flags()
 	flags.SortFlags = false
+	flags.StringVar(&x.image, "image", "", "another way to name `IMAGE`, that of vmextract")
 	flags.StringArrayVar(&x.paths, "path", nil, "copy the file `NAME` to the working directory; may be repeated")
 	flags.StringVar(&x.directory, "directory", "", "write the directory `NAME` to a tar archive")
 	flags.BoolVar(&x.boot, "boot", false, "write /boot to a tar archive")
@@ -70,15 +78,11 @@ func (x *extraction) run(ctx context.Context, image string) error {
 		return err
 	}
 	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
+	disk, err := format.Open(f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}
-	magic := make([]byte, 4)
-	if _, err := f.ReadAt(magic, 0); err == nil && string(magic) == "QFI\xfb" {
-		return fmt.Errorf("%s is a qcow2 image: convert it to a raw one with \"qemu-img convert -O raw\"", image)
-	}
-	tree, err := imagetree.Open(diskimage.CancelReaderAt(ctx, f), diskimage.Size(size))
+	tree, err := imagetree.Open(diskimage.CancelReaderAt(ctx, disk), diskimage.Size(disk.Size()))
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 )
 
 // testImage makes a disk image with an ESP that is mounted below a separate /boot.
@@ -133,6 +134,39 @@ func TestExtractCopiesFiles(t *testing.T) {
 	}
 }
 
+// Only raw images could be read, and --image of vmextract was unknown (issue 15, 17).
+func TestExtractReadsAllFormats(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	raw, err := os.Open(testImage(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	for _, f := range format.Formats() {
+		name := "disk." + f.Name
+		image, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(format.Convert(t.Context(), f.Name, image, raw, format.Options{}), image.Close()); err != nil {
+			t.Fatal(err)
+		}
+		to := environment{dir: t.TempDir()}
+		root, _ := newRoot(to, io.Discard, io.Discard)
+		root.SetArgs([]string{"extract", "--image", filepath.Join(dir, name), "--path=/boot/efi/EFI/BOOT/BOOTX64.EFI",
+			"--path=/vmlinuz"})
+		if err := root.ExecuteContext(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for file, want := range map[string]string{"vmlinuz": "kernel", "BOOTX64.EFI": "efi program"} {
+			if got, err := os.ReadFile(filepath.Join(to.dir, file)); err != nil || string(got) != want {
+				t.Errorf("%s: %s: got %q (%v), want %q", name, file, got, err, want)
+			}
+		}
+	}
+}
+
 // A file of 1 GiB that is one hole filled the disk with zeros (issue 15, 5).
 func TestExtractKeepsHoles(t *testing.T) {
 	t.Parallel()
@@ -187,13 +221,13 @@ func (sparseContent) Close() error { return nil }
 func TestExtractRejectsWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for name, content := range map[string]string{"disk.qcow2": "QFI\xfb and more",
+	for name, content := range map[string]string{"disk.qcow2": "QFI\xfb and more" + strings.Repeat("x", 1000),
 		"zeros.img": strings.Repeat("\x00", 1<<20)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, want := range map[string]string{"disk.qcow2": "qemu-img convert",
+	for name, want := range map[string]string{"disk.qcow2": "not a qcow2 image of version 2 or 3",
 		"zeros.img": "no ext2, ext3, ext4 or FAT",
 		"none.img":  "no such file"} {
 		root, _ := newRoot(environment{dir: dir}, io.Discard, io.Discard)

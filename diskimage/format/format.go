@@ -13,7 +13,7 @@
 //
 // The same disk and options always result in the same file. Formats other than raw are made from a
 // raw image, see the packages of their names, except that Write can write qcow2 without compression
-// directly. Not supported: reading any of them.
+// directly. Open reads all of them.
 package format
 
 import (

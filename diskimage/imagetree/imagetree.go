@@ -13,7 +13,7 @@
 // found is an error, because a tree without it would be another system. The Tree can be written to a
 // tar archive or another image.
 //
-// Not supported: logical volumes, RAID, subvolumes, image formats other than raw.
+// Not supported: logical volumes, RAID, subvolumes. For image formats other than raw, see package format.
 package imagetree
 
 import (

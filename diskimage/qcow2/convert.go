@@ -25,8 +25,8 @@
 // It needs 10 bytes of memory for each cluster with data, which is 160 MiB per TiB, and a few MiB
 // for each worker.
 //
-// Not supported: reading, version 2, backing files, snapshots, encryption, external data files, extended L2 entries,
-// dirty bitmaps.
+// Open reads images. Not supported: writing version 2, backing files, snapshots, encryption, external data files,
+// extended L2 entries, dirty bitmaps.
 package qcow2
 
 import (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vdi writes disk images for VirtualBox, in the dynamically allocated variant. The disk is
+// Package vdi writes and reads disk images for VirtualBox, in the dynamically allocated variant. The disk is
 // divided into blocks of 1 MiB; blocks of zeros are not stored:
 //
 //	header | block map | blocks with data
@@ -8,7 +8,7 @@
 // The format is that of VirtualBox (src/VBox/Storage/VDICore.h), version 1.1. The same disk and
 // options always result in the same file.
 //
-// Not supported: reading, fixed size, differencing images.
+// Not supported: writing images of fixed size, differencing images.
 package vdi
 
 import (

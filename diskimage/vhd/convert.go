@@ -11,7 +11,7 @@
 //
 // The same disk and options always result in the same file.
 //
-// Not supported: reading, differencing disks, disks of more than 2040 GiB.
+// Open reads both variants. Not supported: differencing disks, disks of more than 2040 GiB.
 package vhd
 
 import (

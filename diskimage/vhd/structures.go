@@ -17,6 +17,9 @@ const (
 	featuresReserved = 2 // a bit that is always set
 	version          = 1 << 16
 
+	cookie        = "conectix"
+	dynamicCookie = "cxsparse"
+
 	typeFixed   = 2
 	typeDynamic = 3
 
@@ -89,7 +92,7 @@ func newFooter(size int64, kind uint32, dataOffset uint64, opts Options) footer 
 		Type:           kind,
 		ID:             opts.ID,
 	}
-	copy(f.Cookie[:], "conectix")
+	copy(f.Cookie[:], cookie)
 	copy(f.Creator[:], creator)
 	copy(f.CreatorHost[:], creatorHost)
 	f.Checksum = checksum(encode(f))
@@ -105,7 +108,7 @@ func newDynamicHeader(blocks int64) dynamicHeader {
 		MaxTableEntries: uint32(blocks),
 		BlockSize:       blockSize,
 	}
-	copy(h.Cookie[:], "cxsparse")
+	copy(h.Cookie[:], dynamicCookie)
 	h.Checksum = checksum(encode(h))
 	return h
 }

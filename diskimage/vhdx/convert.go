@@ -9,8 +9,8 @@
 // The log is empty. The format is described in "[MS-VHDX]: Virtual Hard Disk v2 (VHDX) File
 // Format". The same disk and options always result in the same file.
 //
-// Not supported: reading, fixed size, differencing disks, logical sectors of 4 KiB, empty disks and
-// disks of more than 64 TiB.
+// Open reads images. Not supported: writing fixed size, logical sectors of 4 KiB, empty disks and
+// disks of more than 64 TiB; differencing disks.
 package vhdx
 
 import (

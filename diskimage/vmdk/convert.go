@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vmdk writes disk images for VMware, in the variant streamOptimized that OVF and OVA
+// Package vmdk writes and reads disk images for VMware, in the variant streamOptimized that OVF and OVA
 // packages contain and that ovftool, ESXi, VirtualBox and QEMU can import. The disk is divided into
 // grains of 64 KiB, each compressed separately; grains of zeros are not stored:
 //
@@ -12,8 +12,8 @@
 //
 // The same disk and options always result in the same file.
 //
-// Not supported: reading, the other variants (monolithicSparse, flat, split, ESX), parents, empty
-// disks, files of more than 2 TiB.
+// Not supported: writing the other variants, reading those of several files (flat, split, ESX), parents,
+// empty disks, files of more than 2 TiB.
 package vmdk
 
 import (
