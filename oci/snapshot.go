@@ -163,7 +163,7 @@ func recordOf(image *storage.Image) snapshotRecord {
 // describe returns the public description of a snapshot.
 func describe(name string, image *storage.Image) types.Snapshot {
 	record := recordOf(image)
-	return types.Snapshot{Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created,
+	return types.Snapshot{ID: image.ID, Name: name, Labels: record.Labels, Size: record.Size, Created: image.Created,
 		Used: record.Used}
 }
 

@@ -147,7 +147,7 @@ func build(ctx context.Context, j *job) (err error) {
 		Stdout: j.stdout,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
-			Records: filepath.Join(dir, "records"), Now: j.env.now,
+			Records: recordsDir(dir), Now: j.env.now,
 			From: j.settings.cacheFrom, To: j.settings.cacheTo,
 			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.warn,
 		},

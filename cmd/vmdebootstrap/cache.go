@@ -3,18 +3,23 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
@@ -48,10 +53,34 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 		return verb
 	}
 	warn := func(d oci.Damage) { fmt.Fprintln(stderr, "WARNING: "+damageText(d)) }
-	add("list", "list toolboxes and results of steps, most recently used first", func(ctx context.Context) error {
+	asJSON := false
+	list := add("list", "list toolboxes and results of steps, most recently used first", func(ctx context.Context) error {
 		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
-			return listCache(out, store, packages, env.now())
+			c, err := readCache(store, packages)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(out).Encode(c)
+			}
+			return c.print(out, env.now())
 		})
+	})
+	list.Flags().BoolVar(&asJSON, "json", false, "print JSON: the results with id, title, bytes, made and used, and the "+
+		"number and the bytes of the downloaded files")
+	cache.AddCommand(&cobra.Command{
+		Use: "remove ID...", Short: "remove results by the IDs that list shows, or their first characters",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageErrorf("ID is missing")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return env.withStore(cmd.Context(), dir, warn, func(_ context.Context, store engine, _ *archive.Cache) error {
+				return removeByID(store, ids)
+			})
+		},
 	})
 	add("verify", "read all toolboxes and results of steps and remove damaged ones; exit status 1 if there were any",
 		func(ctx context.Context) error {
@@ -63,9 +92,12 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 		})
 	})
 	prune.Flags().Var(flagSize{&limit}, "limit", "keep the most recently used results, up to `SIZE` bytes")
-	add("clear", "remove everything, even if damaged, unless a build is running", func(ctx context.Context) error {
-		return env.clearCache(ctx, dir)
-	})
+	force := false
+	removeAll := add("clear", "remove everything, even if damaged, unless a build is running",
+		func(ctx context.Context) error {
+			return env.clearCache(ctx, dir, force, stderr)
+		})
+	removeAll.Flags().BoolVar(&force, "force", false, "do not ask; a terminal is asked otherwise")
 	return cache
 }
 
@@ -144,41 +176,121 @@ func (e environment) verifyCache(ctx context.Context, dir string, out io.Writer)
 	})
 }
 
-// clearCache removes all that builds have cached in a state directory.
-func (e environment) clearCache(ctx context.Context, stateDir string) error {
+// clearCache removes all that builds have cached in a state directory. If standard input is a terminal, it asks first,
+// unless force is set.
+func (e environment) clearCache(ctx context.Context, stateDir string, force bool, stderr io.Writer) error {
+	if terminal, ok := e.stdin.(*os.File); ok && !force && !e.host.Inside() && term.IsTerminal(int(terminal.Fd())) {
+		dir, err := e.stateDir(stateDir)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stderr, "Remove all cached results and downloads in %s? [y/N] ", dir)
+		answer, err := bufio.NewReader(terminal).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+			return errors.New("nothing was removed")
+		}
+	}
 	return e.insideOf(ctx, stateDir, func(dir string) error {
-		return oci.Clear(ctx, storeDir(dir), packagesDir(dir), imagesDir(dir))
+		if err := oci.Clear(ctx, storeDir(dir), packagesDir(dir), imagesDir(dir), recordsDir(dir)); err != nil {
+			return err
+		}
+		if stateDir == "" {
+			_ = os.Remove(dir) // fails if it contains files of others
+		}
+		return nil
 	})
 }
 
-// storeDir, packagesDir and imagesDir return the parts of a state directory.
+// storeDir, packagesDir, imagesDir and recordsDir return the parts of a state directory.
 func storeDir(dir string) string    { return filepath.Join(dir, "store") }
 func packagesDir(dir string) string { return filepath.Join(dir, "packages") }
 func imagesDir(dir string) string   { return filepath.Join(dir, "images") }
+func recordsDir(dir string) string  { return filepath.Join(dir, "records") }
 
-// listCache prints a table of the cached results.
-func listCache(out io.Writer, store engine, packages *archive.Cache, now time.Time) error {
+// cacheContent is what a state directory contains, as `cache list --json` prints it.
+type cacheContent struct {
+	// Results are the snapshots, the most recently used first.
+	Results []cachedResult `json:"results"`
+	// Downloads are packages and package lists.
+	Downloads struct {
+		Files int   `json:"files"`
+		Bytes int64 `json:"bytes"`
+	} `json:"downloads"`
+}
+
+// cachedResult is one snapshot.
+type cachedResult struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
+	// Bytes is what it takes in addition to the result that it is based on.
+	Bytes int64     `json:"bytes"`
+	Made  time.Time `json:"made"`
+	Used  time.Time `json:"used"`
+}
+
+// readCache lists the content of a store and a package cache.
+func readCache(store engine, packages *archive.Cache) (cacheContent, error) {
+	c := cacheContent{Results: []cachedResult{}}
+	all, err := store.Snapshots()
+	if err != nil {
+		return c, err
+	}
+	for _, s := range all {
+		c.Results = append(c.Results, cachedResult{s.ID, builder.SnapshotTitle(s), s.Size, s.Created, s.Used})
+	}
+	c.Downloads.Files, c.Downloads.Bytes, err = packages.Usage()
+	return c, err
+}
+
+// shortID is how many characters of an ID a table shows, as podman does.
+const shortID = 12
+
+// print prints the content as a table.
+func (c cacheContent) print(out io.Writer, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tUSED\tMADE\tSIZE\tWHAT")
+	for _, r := range c.Results {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.ID[:min(shortID, len(r.ID))], age(now, r.Used), age(now, r.Made),
+			megabytes(r.Bytes), r.Title)
+	}
+	fmt.Fprintf(w, "\t\t\t%s\t%d downloaded packages and lists\n", megabytes(c.Downloads.Bytes), c.Downloads.Files)
+	return w.Flush()
+}
+
+// removeByID removes snapshots. Each ID may be shortened to its first characters. Nothing is removed if one of them
+// does not identify a snapshot.
+func removeByID(store engine, ids []string) error {
 	all, err := store.Snapshots()
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "USED\tMADE\tSIZE\tWHAT")
-	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", age(now, s.Used), age(now, s.Created), megabytes(diskimage.Size(s.Size)),
-			builder.SnapshotTitle(s))
+	var names []string
+	var errs []error
+	for _, id := range ids {
+		var found []string
+		for _, s := range all {
+			if id != "" && strings.HasPrefix(s.ID, id) {
+				found = append(found, s.Name)
+			}
+		}
+		switch {
+		case len(found) == 0:
+			errs = append(errs, fmt.Errorf("no cached result has the ID %q", id))
+		case len(found) > 1:
+			errs = append(errs, fmt.Errorf("%d cached results have IDs that begin with %q", len(found), id))
+		}
+		names = append(names, found...)
 	}
-	files, bytes, err := packages.Usage()
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\t\t%s\t%d downloaded packages and lists\n", megabytes(diskimage.Size(bytes)), files)
-	return w.Flush()
+	return removeSnapshots(store, names)
 }
 
-func megabytes(s diskimage.Size) string {
-	return fmt.Sprintf("%.1f MB", float64(s)/float64(diskimage.MB))
-}
+func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
 
 // age formats the time since then in its largest unit.
 func age(now, then time.Time) string {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -62,4 +63,67 @@ func TestCacheVerbsWorkOnADamagedStore(t *testing.T) {
 		t.Errorf("left are %v (%v)", left, err)
 	}
 	run(0, "clear")
+}
+
+// Issue 17: the IDs of `cache list` are those of `cache remove`, and `cache clear` leaves nothing.
+func TestCachedResultsAreRemovedByID(t *testing.T) {
+	o := newOffline(t)
+	state := o.machine()
+	must(t, os.WriteFile(filepath.Join(o.dir, "hook"), []byte("#!/bin/sh\necho made >\"$1/etc/made\"\n"), 0o755))
+	build := func() string { return o.build(state, "--customize=./hook") }
+	cache := func(args ...string) (string, error) {
+		out, err := vmdebootstrap(t, append([]string{"cache", "--state-dir", state}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	list := func() (c cacheContent) {
+		t.Helper()
+		out, err := cache("list", "--json")
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &c)
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return c
+	}
+	build()
+	before := list()
+	var hook string
+	for _, r := range before.Results {
+		if strings.HasPrefix(r.Title, "customize with ") {
+			hook = r.ID
+		}
+		if r.Made.IsZero() || r.Used.IsZero() {
+			t.Errorf("incomplete: %+v", r)
+		}
+	}
+	if len(before.Results) != 4 || len(hook) != 64 || before.Downloads.Files == 0 || before.Downloads.Bytes == 0 {
+		t.Fatalf("want a toolbox and three steps, got %+v", before)
+	}
+	if out, err := cache("list"); err != nil || !strings.Contains(out, "\n"+hook[:shortID]+"  ") {
+		t.Errorf("the table has no ID %s (%v):\n%s", hook[:shortID], err, out)
+	}
+	for _, wrong := range []string{"nosuch", ""} {
+		if out, err := cache("remove", hook, wrong); err == nil || !strings.Contains(out, "no cached result has the ID") {
+			t.Errorf("remove %q: %v\n%s", wrong, err, out)
+		}
+	}
+	if got := len(list().Results); got != 4 {
+		t.Errorf("%d results are left after a mistake, want 4", got)
+	}
+	if out, err := cache("remove", hook[:shortID]); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if got := len(list().Results); got != 3 {
+		t.Errorf("%d results are left, want 3", got)
+	}
+	if said := build(); !strings.Contains(said, "run: customize with ") {
+		t.Errorf("the removed result was used:\n%s", said)
+	}
+	if out, err := cache("clear"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if left, err := os.ReadDir(state); err != nil || len(left) > 0 {
+		t.Errorf("clear leaves %v (%v)", left, err)
+	}
 }

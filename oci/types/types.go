@@ -16,6 +16,8 @@ import (
 
 // Snapshot describes a root file system in the store.
 type Snapshot struct {
+	// ID identifies it in the store, in hexadecimal. A later snapshot of the same name has another one.
+	ID   string
 	Name string
 	// Labels are those passed to Container.Snapshot.
 	Labels map[string]string
