@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -165,6 +166,9 @@ func (r *Result) addLayers(ctx context.Context, layout *ociimage.Layout, c ociim
 	var lower diskimage.Tree
 	for _, b := range bounds(r.Plan.Steps, r.chain.Snapshots(), r.spec.Codename()) {
 		state, err := r.Rootfs.Before(ctx, b.snapshot)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // of hundreds of snapshots, this one was removed meanwhile: its files go to the next layer
+		}
 		if err != nil {
 			return err
 		}

@@ -106,5 +106,10 @@ func (w *dirWalk) link(c *child) {
 	}
 }
 
-// pathError adds to an error the operation and the name in the tree.
-func pathError(op, name string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
+// pathError adds to an error the operation and the name in the tree, cut if it is long.
+func pathError(op, name string, err error) error {
+	if short := shortName(name); len(short) < len(name) {
+		name = short
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}

@@ -5,6 +5,7 @@ package diskimage
 import (
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -55,16 +56,34 @@ func joinName(dir, name string) string {
 	return dir + "/" + name
 }
 
+// maxPath is the length of the longest name that a program can use, PATH_MAX without the final zero byte.
+const maxPath = 4095
+
+var errPathTooLong = fmt.Errorf("a path of more than %d bytes, which Linux does not allow", maxPath)
+
+// shortName returns a name for an error text: of one that fills more than a line, the beginning, the end
+// and the length.
+func shortName(name string) string {
+	const longest, part = 200, 60
+	if len(name) <= longest {
+		return strconv.Quote(name)
+	}
+	return fmt.Sprintf("%q…%q (%d bytes)", name[:part], name[len(name)-part:], len(name))
+}
+
 // cleanName returns the Name of an Entry for a name in the form of users and archives ("./etc/",
-// "/etc", "etc"). It returns an error if the name leads out of the tree.
+// "/etc", "etc"). It returns an error if the name leads out of the tree, or is too long for Linux.
 func cleanName(name string) (string, error) {
+	if len(name) > maxPath {
+		return "", fmt.Errorf("it is %w", errPathTooLong)
+	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
-			return "", fmt.Errorf("name %q leads out of the tree", name)
+			return "", fmt.Errorf("name %s leads out of the tree", shortName(name))
 		}
 	}
 	if strings.ContainsRune(name, 0) {
-		return "", fmt.Errorf("name %q holds a zero byte", name)
+		return "", fmt.Errorf("name %s holds a zero byte", shortName(name))
 	}
 	return path.Clean(strings.TrimLeft(name, "/")), nil
 }

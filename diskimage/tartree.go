@@ -91,17 +91,17 @@ func (x *tarIndex) read(r *tarReader) error {
 		case start == r.size && x.whiteouts != nil:
 			return nil
 		case start == r.size:
-			return fmt.Errorf("archive ends at byte %d, after member %q, without the zero blocks of a complete archive: %w",
-				r.size, last, io.ErrUnexpectedEOF)
+			return fmt.Errorf("archive ends at byte %d, after member %s, without the zero blocks of a complete archive: %w",
+				r.size, shortName(last), io.ErrUnexpectedEOF)
 		case err != nil && m.name == "" && last == "":
 			return fmt.Errorf("byte %d: %w", start, err)
 		case err != nil && m.name == "":
-			return fmt.Errorf("byte %d, after member %q: %w", start, last, err)
+			return fmt.Errorf("byte %d, after member %s: %w", start, shortName(last), err)
 		case err == nil:
 			err = x.add(m)
 		}
 		if err != nil {
-			return fmt.Errorf("member %q: %w", m.name, err)
+			return fmt.Errorf("member %s: %w", shortName(m.name), err)
 		}
 		last = m.name
 	}
@@ -196,11 +196,13 @@ func (x *tarIndex) realDir(dir string) (string, error) {
 		next := joinName(real, part)
 		at, ok := x.names[next]
 		if !ok || !x.isLink(at) {
-			real = next
+			if real = next; len(real) > maxPath {
+				return "", fmt.Errorf("%s leads to %w", shortName(dir), errPathTooLong)
+			}
 			continue
 		}
 		if followed++; followed > maxLinks {
-			return "", fmt.Errorf("%q leads through too many symbolic links", dir)
+			return "", fmt.Errorf("%s leads through too many symbolic links", shortName(dir))
 		}
 		target := x.files[at.file].Linkname
 		if strings.HasPrefix(target, "/") {
@@ -222,10 +224,10 @@ func (x *tarIndex) addLink(name, target string) error {
 	}
 	to, ok := x.names[first]
 	if !ok {
-		return fmt.Errorf("hard link to %q, which is not in the archive before it", target)
+		return fmt.Errorf("hard link to %s, which is not in the archive before it", shortName(target))
 	}
 	if x.files[to.file].IsDir() {
-		return fmt.Errorf("hard link to %q, which is a directory", target)
+		return fmt.Errorf("hard link to %s, which is a directory", shortName(target))
 	}
 	x.enter(name, to.file)
 	return nil
@@ -315,7 +317,7 @@ func (x *tarIndex) addParents() error {
 			dir = parentOf(dir)
 			above, ok := x.names[dir]
 			if ok && !x.files[above.file].IsDir() {
-				return fmt.Errorf("member %q: %q is not a directory", name, dir)
+				return fmt.Errorf("member %s: %s is not a directory", shortName(name), shortName(dir))
 			}
 			if ok && !implied[dir] {
 				break // it and its parents were checked before

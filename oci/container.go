@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -23,8 +22,8 @@ type Container struct {
 	engine *Engine
 	layer  string // ID of the layer in the store
 	root   string // where it is mounted
-	// layers are the layers below, all from snapshots, the lowest first.
-	layers []sealedLayer
+	// layers are the layers below, all from snapshots.
+	layers layerChain
 }
 
 // rootMode is the mode of the root directory of every container.
@@ -49,7 +48,7 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Container{engine: e, layers: record.Layers}
+	c := &Container{engine: e, layers: layerChain{record.Layers, record.Folded}}
 	if err := c.begin(ctx, image.TopLayer); err != nil {
 		return nil, notExist(name, err)
 	}
@@ -65,13 +64,15 @@ func (e *Engine) From(ctx context.Context, name string) (*Container, error) {
 }
 
 // Before returns a container in the state that this one had at its n-th snapshot, counted from the
-// first, which began empty.
+// first, which began empty. The error wraps fs.ErrNotExist if there is no such state, or if the
+// container does not rest on it, see Store.fold, and its snapshot was removed.
 func (c *Container) Before(ctx context.Context, n int) (*Container, error) {
-	if n < 1 || n > len(c.layers) {
-		return nil, fmt.Errorf("snapshot %d of a container of %d: %w", n, len(c.layers), fs.ErrNotExist)
+	layers, err := c.engine.layersAt(ctx, c.layers, n)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot %d of a container: %w", n, err)
 	}
-	before := &Container{engine: c.engine, layers: c.layers[:n:n]}
-	if err := before.begin(ctx, c.layers[n-1].ID); err != nil {
+	before := &Container{engine: c.engine, layers: layers}
+	if err := before.begin(ctx, layers.top()); err != nil {
 		return nil, fmt.Errorf("create a container: %w", err)
 	}
 	c.engine.mu.Lock()
@@ -100,7 +101,7 @@ func (c *Container) begin(ctx context.Context, parent string) error {
 		return errors.Join(err, c.engine.layers.driver.Put(layer.ID), c.engine.store.DeleteLayer(layer.ID))
 	}
 	c.layer, c.root = layer.ID, root
-	if err := c.engine.layers.completeCopy(layer); err != nil {
+	if err := c.engine.layers.completeVFS(layer); err != nil {
 		return errors.Join(err, c.Close())
 	}
 	// The store sets 0555, or a mode that depends on the umask.

@@ -32,24 +32,22 @@ import (
 // of the same names. An incomplete snapshot has no name and is not visible. The error wraps
 // fs.ErrNotExist if base is gone, or was damaged and has been removed.
 func (s *Store) Import(ctx context.Context, base string, packed []types.PackedSnapshot) error {
-	var layers []sealedLayer
-	parent := ""
+	var layers layerChain
 	if base != "" {
-		image, record, err := s.verified(ctx, base)
+		_, record, err := s.verified(ctx, base)
 		if err != nil {
 			return err
 		}
-		parent, layers = image.TopLayer, record.Layers
+		layers = layerChain{record.Layers, record.Folded}
 	}
 	for _, p := range packed {
-		layer, err := s.unpackLayer(ctx, parent, p)
+		layer, err := s.unpackLayer(ctx, layers.top(), p)
 		if err != nil {
 			return fmt.Errorf("unpack snapshot %q: %w", p.Name, err)
 		}
 		if layers, err = s.commit(ctx, layer, p.Name, p.Labels, layers); err != nil {
 			return fmt.Errorf("snapshot %q: %w", p.Name, err)
 		}
-		parent = layer
 	}
 	return nil
 }
@@ -76,7 +74,7 @@ func (s *Store) unpackLayer(ctx context.Context, parent string, p types.PackedSn
 			err = errors.Join(err, s.store.DeleteLayer(layer.ID))
 		}
 	}()
-	if err := s.layers.completeCopy(layer); err != nil {
+	if err := s.layers.completeVFS(layer); err != nil {
 		return "", err
 	}
 	digester := p.DiffID.Algorithm().Digester()
@@ -162,29 +160,30 @@ func xattrRecords(h *tar.Header, o owners.Owner) map[string]string {
 	return records
 }
 
-// completeCopy copies what the driver vfs leaves out when it creates a layer as a copy of its
-// parent through a tar archive (containers/storage, pkg/archive): extended attributes other than
-// user.* and capabilities, such as access control lists, and times before 1970. Other drivers do
-// not copy.
-func (l *layerStore) completeCopy(layer *storage.Layer) (err error) {
+// completeVFS completes the copy of its parent that the driver vfs makes of a new layer. Other
+// drivers do not copy.
+func (l *layerStore) completeVFS(layer *storage.Layer) error {
 	if layer.Parent == "" || l.store.GraphDriverName() != host.DriverVFS {
 		return nil
 	}
+	return l.completeCopy(layer.ID, layer.Parent)
+}
+
+// completeCopy copies to a layer that holds a complete tree what a copy of another layer through a
+// tar archive (containers/storage, pkg/archive) leaves out: extended attributes other than user.*
+// and capabilities, such as access control lists, and times before 1970.
+func (l *layerStore) completeCopy(layer, original string) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("copy layer %s: %w", layer.Parent, err)
+			err = fmt.Errorf("copy layer %s: %w", original, err)
 		}
 	}()
-	from, err := l.driver.Get(layer.Parent, graphdriver.MountOpts{})
+	from, err := l.driver.Get(original, graphdriver.MountOpts{})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.driver.Put(layer.Parent)) }()
-	dir, err := l.driver.Get(layer.ID, graphdriver.MountOpts{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.driver.Put(layer.ID)) }()
+	defer func() { err = errors.Join(err, l.driver.Put(original)) }()
+	dir := l.tree(layer)
 	type timed struct {
 		name  string
 		times [2]unix.Timespec

@@ -28,6 +28,9 @@ type snapshotRecord struct {
 	Used   time.Time         `json:"used"`
 	// Layers lists the layer of the snapshot and those below it, the lowest first.
 	Layers []sealedLayer `json:"layers,omitempty"`
+	// Folded lists the layers of the snapshots that came before the lowest of Layers, which holds the
+	// files of all of them, see Store.fold.
+	Folded []sealedLayer `json:"folded,omitempty"`
 	// Sum is a digest of the record without Used, and of the name.
 	Sum digest.Digest `json:"sum"`
 }
@@ -67,50 +70,54 @@ func (c *Container) snapshot(ctx context.Context, name string, labels map[string
 		}
 	}
 	c.layer, c.root = "", ""
-	if err := c.engine.layers.driver.Put(layer); err != nil {
+	err := c.engine.layers.driver.Put(layer)
+	if err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
-	layers, err := c.engine.commit(ctx, layer, name, labels, c.layers)
-	if err != nil {
+	if c.layers, err = c.engine.commit(ctx, layer, name, labels, c.layers); err != nil {
 		return err
 	}
-	c.layers = layers
-	return c.begin(ctx, layer)
+	return c.begin(ctx, c.layers.top())
 }
 
-// commit turns a finished layer of this session into a snapshot. below are the snapshots' layers
-// that it rests on, the lowest first; commit returns them with the new one appended.
+// commit turns a finished layer of this session into a snapshot. below are the layers that it rests
+// on; commit returns them with the new one on top.
 func (s *Store) commit(
-	ctx context.Context, layer, name string, labels map[string]string, below []sealedLayer,
-) (layers []sealedLayer, err error) {
+	ctx context.Context, layer, name string, labels map[string]string, below layerChain,
+) (layers layerChain, err error) {
+	if layer, below, err = s.fold(layer, below); err != nil {
+		return layers, fmt.Errorf("fold %d layers: %w", maxDepth+1, err)
+	}
 	sealed, size, err := s.seal(ctx, layer)
 	if err != nil {
-		return nil, fmt.Errorf("compute the digests of its files: %w", err)
+		return layers, fmt.Errorf("compute the digests of its files: %w", err)
 	}
-	layers = append(slices.Clone(below), sealed)
-	record := snapshotRecord{Labels: labels, Size: size, Used: s.options.Now(), Layers: layers}
+	layers = layerChain{append(slices.Clone(below.sealed), sealed), below.folded}
+	record := snapshotRecord{
+		Labels: labels, Size: size, Used: s.options.Now(), Layers: layers.sealed, Folded: layers.folded,
+	}
 	record.Sum = record.sum(name)
 	image, err := s.createImage(layer, record)
 	if err != nil {
-		return nil, errors.Join(err, s.store.DeleteLayer(layer))
+		return layers, errors.Join(err, s.store.DeleteLayer(layer))
 	}
 	older, err := s.store.Image(name)
 	if err != nil && !errors.Is(err, storage.ErrImageUnknown) {
-		return nil, err
+		return layers, err
 	}
 	// First name the image, then remove the working name from the layer. If the process is killed
 	// in between, the next one sees that the layer is in use, see removeLeftover.
 	if err := s.store.AddNames(image, []string{name}); err != nil {
-		return nil, err
+		return layers, err
 	}
 	if err := s.store.SetNames(layer, nil); err != nil {
-		return nil, err
+		return layers, err
 	}
 	if older == nil {
 		return layers, nil
 	}
 	if _, err := s.store.DeleteImage(older.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) {
-		return nil, fmt.Errorf("remove the snapshot that it replaces: %w", err)
+		return layers, fmt.Errorf("remove the snapshot that it replaces: %w", err)
 	}
 	return layers, nil
 }
