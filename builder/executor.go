@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -75,8 +76,22 @@ func (r *Result) Close() error {
 	return errors.Join(errs...)
 }
 
-// Build makes the root file system, from the longest chain of its steps that a snapshot holds on.
+// Build makes the root file system, from the longest chain of its steps that a snapshot holds on. If another build
+// makes one of the results first, it begins again, from that.
 func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources) (result *Result, err error) {
+	for {
+		try := *x
+		if try.TempDir, err = os.MkdirTemp(x.TempDir, "build-"); err != nil {
+			return nil, err
+		}
+		result, err = try.build(ctx, spec, lock, src)
+		if !errors.Is(err, snapshot.ErrMade) {
+			return result, err
+		}
+	}
+}
+
+func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources) (result *Result, err error) {
 	packages, err := estimate(spec, src.Target)
 	if err != nil {
 		return nil, err
@@ -90,6 +105,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return nil, err
 	}
 	store := x.snapshots(tools.name, spec.hookScripts())
+	defer func() { err = errors.Join(err, store.Unlock()) }()
 	identities := snapshotSteps(plan.identities)
 	begin, rootfs, err := store.Begin(ctx, identities)
 	if err != nil {

@@ -71,7 +71,7 @@ func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 // program, and kept in the store under the digest of the packages' digests. It never comes from another
 // machine: the programs in it make all that the digests of steps promise, and to make it takes seconds. It is no result
 // of a step, so that --no-cache takes the one that is there: From compares it with what was written.
-func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs, error) {
+func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (_ Rootfs, err error) {
 	t, err := spec.toolboxContent(src)
 	if err != nil {
 		return nil, err
@@ -79,6 +79,17 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (Rootfs,
 	name := t.name
 	if c, err := x.Engine.From(ctx, name); !errors.Is(err, fs.ErrNotExist) {
 		return c, err
+	}
+	unlock, waited, err := x.Engine.Lock(ctx, name,
+		func() { x.Progress("wait for another build, which makes the toolbox") })
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if waited {
+		if c, err := x.Engine.From(ctx, name); !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
 	}
 	x.Progress(fmt.Sprintf("make the toolbox of %d packages of %s", len(t.packages), src.ToolboxSuite))
 	if err := x.makeToolbox(ctx, name, t.packages, t.emulator); err != nil {

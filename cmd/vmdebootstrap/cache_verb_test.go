@@ -5,11 +5,13 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -125,5 +127,32 @@ func TestCachedResultsAreRemovedByID(t *testing.T) {
 	}
 	if left, err := os.ReadDir(state); err != nil || len(left) > 0 {
 		t.Errorf("clear leaves %v (%v)", left, err)
+	}
+}
+
+// Issue 15: a build that needs what another one is making waits for that, and makes nothing again.
+func TestBuildsAtOnceMakeEachResultOnce(t *testing.T) {
+	o := newOffline(t)
+	state := o.machine()
+	const builds = 4
+	outputs := make([]string, builds)
+	var wg sync.WaitGroup
+	for i := range builds {
+		wg.Go(func() {
+			out, err := o.command(state, "--mirror="+o.repo.URL(), "--lock-root-password", "--run=echo 1 >>/etc/made",
+				"--run=sleep 1; echo 2 >>/etc/made", fmt.Sprintf("--tarball=%d.tar", i)).CombinedOutput()
+			if err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+			outputs[i] = string(out)
+		})
+	}
+	wg.Wait()
+	for _, progress := range []string{
+		"\nmake the toolbox of ", "\nbootstrap trixie ", "\nrun command 1 of ", "\nrun command 2 of ",
+	} {
+		if got := strings.Count(strings.Join(outputs, ""), progress); got != 1 {
+			t.Errorf("%q happened %d times in %d builds:\n%s", progress, got, builds, strings.Join(outputs, "\n--\n"))
+		}
 	}
 }

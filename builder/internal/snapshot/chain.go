@@ -5,6 +5,7 @@ package snapshot
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"time"
 
@@ -45,8 +46,12 @@ func (store *Store) Resume(s Start, target target.Rootfs, seed uuid.UUID) *Chain
 // Snapshots returns the number of snapshots below the target.
 func (c *Chain) Snapshots() int { return len(c.layers) }
 
+// ErrMade reports that another build has made the result of a step while this one was waiting to make it: it can
+// continue from there, with Begin.
+var ErrMade = errors.New("another build has made the result")
+
 // Run calls run for the next step, and makes a snapshot of the target if the step's result is kept. The digest depends
-// on step, which must not contain random IDs.
+// on step, which must not contain random IDs. The error is ErrMade if another build has made the result just now.
 func (c *Chain) Run(ctx context.Context, step Step, run func() error) error {
 	if c.ended {
 		return run()
@@ -75,14 +80,22 @@ func (c *Chain) runEntry(ctx context.Context, step Step, run func() error) (l En
 		before = c.entries[len(c.entries)-1].Digest
 	}
 	v, unkept := c.store.viewOf(step, nil)
-	if v == nil || unkept != nil {
-		if err := run(); err != nil || unkept != nil {
-			return l, unkept, err
+	if unkept != nil {
+		return l, unkept, run()
+	}
+	if v == nil {
+		if l, err = newEntry(before, step, nil); err == nil {
+			err = c.lock(ctx, l, step)
 		}
-		l, err = newEntry(before, step, nil)
+		if err == nil {
+			err = run()
+		}
 		return l, nil, err
 	}
 	if l, err = newEntry(before, step, v); err != nil {
+		return l, nil, err
+	}
+	if err := c.lock(ctx, l, step); err != nil {
 		return l, nil, err
 	}
 	c.store.recordView(v)
@@ -96,6 +109,23 @@ func (c *Chain) runEntry(ctx context.Context, step Step, run func() error) (l En
 	return l, nil, l.observe(seen)
 }
 
+// lock locks the result of a step, if it is kept: other builds wait for it. It returns ErrMade if another build has
+// just made it.
+func (c *Chain) lock(ctx context.Context, l Entry, step Step) error {
+	if !l.kept {
+		return nil
+	}
+	again, err := c.store.lock(ctx, StepPrefix+string(l.Content), l.Title)
+	if err != nil || !again {
+		return err
+	}
+	found, _, err := c.store.findSnapshot(ctx, c.entries, &l, step)
+	if found != nil {
+		err = ErrMade
+	}
+	return err
+}
+
 // keep makes a snapshot of the target, with its origins.
 func (c *Chain) keep(ctx context.Context) error {
 	labels, err := stepLabels(c.entries, c.layers, c.seed)
@@ -103,5 +133,5 @@ func (c *Chain) keep(ctx context.Context) error {
 		return err
 	}
 	name, labels := c.origins.mark(StepPrefix+string(c.entries[len(c.entries)-1].Content), labels)
-	return c.target.Snapshot(ctx, name, labels)
+	return errors.Join(c.target.Snapshot(ctx, name, labels), c.store.Unlock())
 }

@@ -28,14 +28,26 @@ type Start struct {
 	layers []string
 	// Seed is the seed of the IDs in the snapshot.
 	Seed uuid.UUID
+	// next is the entry of the next step whose result is kept; without a digest if there is none, or it is unknown.
+	next Entry
 }
 
 // Begin finds the longest chain of the steps that a snapshot holds, and returns the root file system for the next step.
+// If another build is making the next snapshot, Begin waits for that; otherwise other builds wait for this one.
 func (store *Store) Begin(ctx context.Context, steps []Step) (Start, target.Rootfs, error) {
 	for {
 		s, err := store.find(ctx, steps)
 		if err != nil {
 			return Start{}, nil, fmt.Errorf("look for snapshots: %w", err)
+		}
+		if s.next.Content != "" {
+			again, err := store.lock(ctx, StepPrefix+string(s.next.Content), s.next.Title)
+			if err != nil {
+				return Start{}, nil, fmt.Errorf("look for snapshots: %w", err)
+			}
+			if again {
+				continue
+			}
 		}
 		if s.shared != nil {
 			var err error
@@ -93,12 +105,17 @@ func (store *Store) find(ctx context.Context, steps []Step) (Start, error) {
 				return Start{}, err
 			}
 			if found != nil {
-				labels = found.labels
+				labels, s.next = found.labels, Entry{}
 				s.Entries, s.Snapshot, s.origins, s.shared = append(slices.Clone(entries), l), found.name,
 					found.origins, shared
 				store.recordView(v)
-			} else if l.View != nil && len(l.View.Shared) > 0 {
-				break // later digests depend on what it will be seen to use
+			} else {
+				if s.next.Content == "" {
+					s.next = l
+				}
+				if l.View != nil && len(l.View.Shared) > 0 {
+					break // later digests depend on what it will be seen to use
+				}
 			}
 		}
 		entries = append(entries, l)

@@ -93,6 +93,9 @@ type Engine interface {
 	Labels(snapshot string) (map[string]string, error)
 	// Snapshots returns all snapshots, the most recently used first.
 	Snapshots() ([]types.Snapshot, error)
+	// Lock locks a name until unlock is called or this process ends. While another process has locked it, Lock calls
+	// waiting once and waits; waited reports whether it did.
+	Lock(ctx context.Context, name string, waiting func()) (unlock func() error, waited bool, err error)
 	// CopyImage copies the image of an OCI layout to its destination.
 	CopyImage(ctx context.Context, c types.ImageCopy) error
 	// CheckDestination checks without an image whether CopyImage can work.
@@ -136,6 +139,9 @@ type Store struct {
 	// environs caches hashes of environments.
 	environs map[string]string
 	contents contents // of files that hooks have opened
+	// making is the name of the snapshot that this build makes next, locked; "" if there is none.
+	making string
+	unlock func() error
 }
 
 // New returns a Store.
@@ -148,6 +154,35 @@ func New(c Config) *Store {
 		store.contents.index, store.contents.now = filepath.Join(c.Settings.Records, "contents.json"), c.Settings.Now
 	}
 	return store
+}
+
+// lock locks the name of a step's snapshot, in place of the one that is locked now. again reports that another build
+// may just have made it.
+func (store *Store) lock(ctx context.Context, name, title string) (again bool, err error) {
+	if store.Settings.Rebuild || store.making == name {
+		return false, nil
+	}
+	if err := store.Unlock(); err != nil {
+		return false, err
+	}
+	unlock, again, err := store.Engine.Lock(ctx, name, func() {
+		store.Progress("wait for another build, which does: " + title)
+	})
+	if err != nil {
+		return false, err
+	}
+	store.making, store.unlock = name, unlock
+	here, err := store.local(name, title)
+	return again || len(here) > 0, err
+}
+
+// Unlock lets other builds make what this one was going to make. It may be called more than once.
+func (store *Store) Unlock() error {
+	if store.making == "" {
+		return nil
+	}
+	store.making = ""
+	return store.unlock()
 }
 
 // Close saves the index of digests for the next build.

@@ -24,6 +24,10 @@ func (e *Engine) From(context.Context, string) (target.Rootfs, error) { return n
 func (e *Engine) Snapshots() ([]types.Snapshot, error)                { return e.All, nil }
 func (e *Engine) Emulate(elf.FileHeader, string)                      {}
 
+func (e *Engine) Lock(context.Context, string, func()) (func() error, bool, error) {
+	return func() error { return nil }, false, nil
+}
+
 func (e *Engine) CopyImage(context.Context, types.ImageCopy) error        { return fs.ErrInvalid }
 func (e *Engine) CheckDestination(context.Context, types.ImageCopy) error { return fs.ErrInvalid }
 func (e *Engine) InspectImage(context.Context, types.ImageSource) (types.RemoteImage, error) {
