@@ -114,6 +114,10 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	// Other files may have filled the disk since the last build.
+	if err := evict(store, dir, j.settings.cacheLimit); err != nil {
+		j.warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
+	}
 	lock, err := j.lock()
 	if err != nil {
 		return err
@@ -174,7 +178,7 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	shareErr := result.Share(ctx)
-	if err := evict(store, j.settings.cacheLimit); err != nil {
+	if err := evict(store, dir, j.settings.cacheLimit); err != nil {
 		j.warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
 	}
 	if shareErr != nil {

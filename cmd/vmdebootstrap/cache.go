@@ -19,12 +19,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
 // maxPackageAge is how long `cache prune` keeps a package that no build has used.
@@ -88,10 +90,15 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 		})
 	prune := add("prune", "remove the least recently used results", func(ctx context.Context) error {
 		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
-			return errors.Join(evict(store, limit), evictPackages(packages, env.now(), maxPackageAge))
+			stateDir, err := env.stateDir(dir)
+			if err != nil {
+				return err
+			}
+			return errors.Join(evict(store, stateDir, limit), evictPackages(packages, env.now(), maxPackageAge))
 		})
 	})
-	prune.Flags().Var(flagSize{&limit}, "limit", "keep the most recently used results, up to `SIZE` bytes")
+	prune.Flags().Var(flagSize{&limit}, "limit", "keep the most recently used results, up to `SIZE` bytes, "+
+		"and no more than the free space")
 	force := false
 	removeAll := add("clear", "remove everything, even if damaged, unless a build is running",
 		func(ctx context.Context) error {
@@ -308,13 +315,29 @@ func age(now, then time.Time) string {
 	}
 }
 
-// evict removes the least recently used snapshots.
-func evict(store engine, limit diskimage.Size) error {
+// evict removes the least recently used snapshots of the store in a state directory, down to a limit that cacheRoom may
+// reduce.
+func evict(store engine, dir string, limit diskimage.Size) error {
 	all, err := store.Snapshots()
 	if err != nil {
 		return err
 	}
-	return removeSnapshots(store, builder.LeastRecentlyUsed(all, limit))
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return &fs.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	free := diskimage.Size(st.Bavail) * diskimage.Size(st.Bsize)
+	return removeSnapshots(store, builder.LeastRecentlyUsed(all, cacheRoom(all, free, limit)))
+}
+
+// cacheRoom returns how much the snapshots may take: no more than the limit, and no more than what they leave free. So a
+// cache gives way to other files of a disk that becomes full.
+func cacheRoom(all []types.Snapshot, free, limit diskimage.Size) diskimage.Size {
+	var total diskimage.Size
+	for _, s := range all {
+		total += diskimage.Size(s.Size)
+	}
+	return min(limit, (total+free)/2)
 }
 
 // removeSnapshots removes snapshots. It is no error if another process has removed one in the meantime.

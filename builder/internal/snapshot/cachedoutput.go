@@ -53,6 +53,9 @@ type Outputs struct {
 	Program string
 	// InputDirs are directories whose files are inputs, opened or not.
 	InputDirs []string
+	// KeyFiles are files by whose contents, but for the random IDs of the image, outputs are found: those of another
+	// content are kept beside them.
+	KeyFiles []string
 	// OutputDirs are the directories that outputs may be in.
 	OutputDirs []string
 	// Mentions reports whether an output of that name contains one of the random IDs of the image.
@@ -127,13 +130,21 @@ func namesBelow(top string) (names map[string]bool, dirs []string, err error) {
 // dpkgStatus lists the installed packages: programs also depend on files of packages that they do not open.
 const dpkgStatus = "/var/lib/dpkg/status"
 
-// name returns the name of the snapshot, which is the same for targets with the same packages.
+// name returns the name of the snapshot, which is the same for targets with the same packages and key files.
 func (a outputCache) name() (string, error) {
 	packages, err := a.target.ReadFile(dpkgStatus)
 	if err != nil {
 		return "", err
 	}
-	return NamePrefix + "made:" + string(HashOf(a.store.Settings.Program, a.of.Program, string(packages))), nil
+	texts := []string{a.store.Settings.Program, a.of.Program, string(packages)}
+	for _, name := range a.of.KeyFiles {
+		data, err := a.target.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		texts = append(texts, inputReader{hidden: a.IDs}.mask(data))
+	}
+	return NamePrefix + "made:" + string(HashOf(texts...)), nil
 }
 
 // reader returns a reader of the inputs of a run.
@@ -156,7 +167,8 @@ func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, 
 	}
 	kept, o, err := a.store.fromOne(ctx, name, title)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "it has not run yet with these packages, or its result is gone", nil
+		known := append([]string{"these packages"}, a.of.KeyFiles...)
+		return nil, "it has not run yet with " + strings.Join(known, " and this ") + ", or its result is gone", nil
 	}
 	if err != nil {
 		return nil, "", err

@@ -170,7 +170,7 @@ func TestInitramfsIsRemadeOnlyIfInputsChanged(t *testing.T) {
 			why: "it has not run yet with these packages"},
 		"other IDs": {change: write("/etc/fstab", "UUID=3333-4444 / ext4\n"), ids: []string{"3333-4444"}},
 		"other IDs and a word": {change: write("/etc/fstab", "UUID=3333-4444 / ext3\n"), ids: []string{"3333-4444"},
-			why: "changed since: /etc/fstab"},
+			why: "it has not run yet with these packages and this /etc/fstab"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -242,6 +242,24 @@ func TestInitramfsWithIDsDependsOnThem(t *testing.T) {
 		a.IDs = []string{tt.id}
 		if ran, why := makeInitramfs(t, f, a); ran != tt.ran {
 			t.Errorf("run %d: it ran: %v (%s)", i, ran, why)
+		}
+	}
+}
+
+// Issue 15: images with several file systems are built in turns.
+func TestInitramfsOfEachFileSystemIsKept(t *testing.T) {
+	t.Parallel()
+	c := initramfsChain(t, &outputEngine{t: t, kept: map[string]*targettest.Target{}})
+	for i, want := range []struct {
+		fs  string
+		ran bool
+	}{{"ext4", true}, {"ext3", true}, {"ext4", false}, {"ext3", false}} {
+		f := initramfsTarget(t)
+		if err := f.WriteFile("/etc/fstab", []byte("UUID=1111-2222 / "+want.fs+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if ran, why := makeInitramfs(t, f, c); ran != want.ran {
+			t.Errorf("run %d, of %s: it ran: %v (%s)", i, want.fs, ran, why)
 		}
 	}
 }

@@ -90,7 +90,8 @@ func (i Initramfs) Run(ctx context.Context, s *Context) error {
 	}
 	return s.Outputs.Make(ctx, s.Target, Output{
 		Title: i.Title(), Program: "initramfs of " + strings.Join(versions, " and "),
-		InputDirs: initramfsInputDirs, OutputDirs: initramfsOutputDirs, Mentions: outputMentions,
+		InputDirs: initramfsInputDirs, KeyFiles: []string{"/etc/fstab"}, OutputDirs: initramfsOutputDirs,
+		Mentions: outputMentions,
 	}, update)
 }
 

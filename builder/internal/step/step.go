@@ -113,6 +113,8 @@ type Output struct {
 	Program string
 	// InputDirs lists directories whose files are inputs even if no program opens them.
 	InputDirs []string
+	// KeyFiles lists files by whose contents outputs are found, see snapshot.Outputs.
+	KeyFiles []string
 	// OutputDirs lists the directories that may contain outputs.
 	OutputDirs []string
 	// Mentions reports whether the output with that name contains one of the random IDs of the image.
