@@ -74,6 +74,8 @@ type Store struct {
 	layers  *layerStore
 	cleaner *cleaner
 	damaged damagedLayers
+	// noOverlay is why the driver is not overlay.
+	noOverlay error
 }
 
 // singleSuffix marks a store in which all files belong to one ID: any other store would lose their
@@ -142,7 +144,7 @@ func Open(ctx context.Context, options EngineOptions) (_ *Engine, err error) {
 		driver = host.DriverOverlay
 		if err := host.TryOverlay(place.Isolation, e.session.dir); err != nil {
 			options.Log.Info("overlay does not work here; layers are full copies", "error", err)
-			driver = host.DriverVFS
+			driver, e.noOverlay = host.DriverVFS, err
 		}
 	}
 	e.name = driver
@@ -231,6 +233,10 @@ func (e *Engine) movable(dir string) bool {
 
 // Driver returns the storage driver in use, "overlay" or "vfs".
 func (s *Store) Driver() string { return s.store.GraphDriverName() }
+
+// NoOverlay returns why the driver is not overlay, so that each layer is a full copy; nil if it is, or
+// if EngineOptions named another one.
+func (s *Store) NoOverlay() error { return s.noOverlay }
 
 // TempDir returns an initially empty directory for the engine's caller. Close removes it, or the
 // next Open if the process was killed.

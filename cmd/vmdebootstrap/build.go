@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,6 +99,9 @@ func (e environment) hosts() []byte {
 // build executes a job, inside the namespaces that oci.Reexec has made.
 func build(ctx context.Context, j *job) (err error) {
 	began := j.env.now()
+	if err := j.env.checkProxies(); err != nil {
+		return err
+	}
 	if why := j.env.host.Why; why != "" {
 		j.progress(fmt.Sprintf("make containers with the isolation %s: %s", j.env.host.Isolation, why))
 	}
@@ -114,6 +118,9 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if why := store.NoOverlay(); why != nil && j.env.host.Isolation != oci.IsolationChroot {
+		j.warn(fmt.Sprintf("each result of a step takes the room of a full copy, because overlay does not work: %v", why))
+	}
 	// Other files may have filled the disk since the last build.
 	if err := evict(store, dir, j.settings.cacheLimit); err != nil {
 		j.warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
@@ -346,6 +353,25 @@ func printPlan(_ context.Context, j *job) error {
 		return err
 	}
 	return plan.Print(j.out)
+}
+
+// checkProxies returns an error for a variable that names a proxy in a way that Go does not understand: the build would
+// ignore it. The value can hold a password.
+func (e environment) checkProxies() error {
+	var errs []error
+	for _, name := range []string{"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"} {
+		text := e.getenv(name)
+		if text == "" {
+			continue
+		}
+		if !strings.Contains(text, "://") { // as in golang.org/x/net/http/httpproxy
+			text = "http://" + text
+		}
+		if u, err := url.Parse(text); err != nil || u.Hostname() == "" {
+			errs = append(errs, fmt.Errorf("the variable %s is not the URL of a proxy, such as http://HOST:PORT", name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // archiveClient returns a client for the mirror, which uses a proxy if the environment names one.

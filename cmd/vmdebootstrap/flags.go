@@ -89,7 +89,7 @@ func newSettings(arch string) *settings {
 			choiceValue{&s.log.level, logLevelNames}},
 		{"log-max", groupLog, "rotate the log file before it exceeds `SIZE` bytes; 0 means never (default 0)",
 			sizeValue{&s.log.max}},
-		{"log-keep", groupLog, "keep the last `N` rotated log files; 0 keeps all", countValue{&s.log.keep}},
+		{"log-keep", groupLog, "keep the last `N` log files, with the present one; 0 keeps all", countValue{&s.log.keep}},
 		{"log-mode", groupLog, "create the log file with permissions `MODE`, in octal", modeValue{&s.log.mode}},
 		{"dump-memory-profile", groupOld, "was the `METHOD` of memory profiles: none, simple, meliae or heapy",
 			choiceValue{&s.memoryProfile, []string{"none", "simple", "meliae", "heapy"}}},

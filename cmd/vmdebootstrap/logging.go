@@ -13,8 +13,10 @@ import (
 	"log/syslog"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 
@@ -78,6 +80,7 @@ func openLog(s logSettings, stderr io.Writer, env environment) (*slog.Logger, io
 type rotatingFile struct {
 	*lumberjack.Logger
 	max, size int64
+	keep      int
 }
 
 // openLogFile opens a log file to append to, or creates it with the mode of the settings. When lumberjack rotates, the
@@ -89,9 +92,10 @@ func openLogFile(s logSettings) (*rotatingFile, error) {
 	}
 	const never = math.MaxInt64 >> 20 // in megabytes
 	return &rotatingFile{
-		Logger: &lumberjack.Logger{Filename: s.destination, MaxSize: never, MaxBackups: s.keep},
+		Logger: &lumberjack.Logger{Filename: s.destination, MaxSize: never},
 		max:    int64(min(s.max, math.MaxInt64)),
 		size:   size,
+		keep:   s.keep,
 	}, nil
 }
 
@@ -122,7 +126,7 @@ func prepareLogFile(name string, mode fs.FileMode) (size int64, err error) {
 // Write appends one line, and rotates before that if the file would exceed its limit.
 func (f *rotatingFile) Write(line []byte) (int, error) {
 	if f.max > 0 && f.size > 0 && f.size+int64(len(line)) > f.max {
-		if err := f.Rotate(); err != nil {
+		if err := errors.Join(f.Rotate(), f.removeOld()); err != nil {
 			return 0, err
 		}
 		f.size = 0
@@ -130,6 +134,33 @@ func (f *rotatingFile) Write(line []byte) (int, error) {
 	n, err := f.Logger.Write(line)
 	f.size += int64(n)
 	return n, err
+}
+
+// removeOld removes the oldest rotated files, so that keep files remain with the present one. lumberjack does that later,
+// if the process lives that long.
+func (f *rotatingFile) removeOld() error {
+	if f.keep == 0 {
+		return nil
+	}
+	dir, base := filepath.Split(f.Filename)
+	extension := filepath.Ext(base)
+	prefix := strings.TrimSuffix(base, extension) + "-"
+	entries, err := os.ReadDir(filepath.Clean(dir)) // sorted
+	if err != nil {
+		return err
+	}
+	var rotated []string
+	for _, e := range entries {
+		date, ok := strings.CutPrefix(strings.TrimSuffix(e.Name(), extension), prefix)
+		if _, err := time.Parse("2006-01-02T15-04-05.000", date); ok && err == nil { // lumberjack's backupTimeFormat
+			rotated = append(rotated, filepath.Join(dir, e.Name()))
+		}
+	}
+	var errs []error
+	for _, name := range rotated[:max(0, len(rotated)+1-f.keep)] {
+		errs = append(errs, os.Remove(name))
+	}
+	return errors.Join(errs...)
 }
 
 // lineHandler writes a record as a line in the format of vmdebootstrap 1.7, "2006-01-02 15:04:05 INFO

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // closer is a buffer that records whether it was closed.
@@ -123,5 +124,38 @@ func TestLogFileRotatesBeforeItIsTooLarge(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(name), "log*"))
 	if err != nil || len(files) < 2 {
 		t.Errorf("got %q, %v, want the old files beside the new one", files, err)
+	}
+}
+
+// Issue 15: --log-keep 2 kept three files.
+func TestLogKeepCountsThePresentFile(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []int{0, 1, 2} {
+		dir := t.TempDir()
+		other := filepath.Join(dir, "x-2026-01-02.log")
+		if err := os.WriteFile(other, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := openLogFile(logSettings{destination: filepath.Join(dir, "x.log"), max: 1, keep: keep, mode: 0o600})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 1 + 4
+		if keep > 0 {
+			want = 1 + keep
+		}
+		for range 4 {
+			if _, err := io.WriteString(file, "line\n"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Millisecond) // lumberjack names files by the millisecond
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(files) != want || !slices.Contains(files, other) {
+			t.Errorf("keep %d: %q are left (%v), want %d with %s", keep, files, err, want, other)
+		}
 	}
 }

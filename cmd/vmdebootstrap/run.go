@@ -245,6 +245,9 @@ func hintFor(err error) string {
 		return "if the archive is known to be old, --allow-expired accepts it; its signature is verified all the same"
 	case errors.As(err, &untrusted) && untrusted.Bad != nil:
 		return "the mirror may be damaged, outdated or not what it claims to be: try again later, or another --mirror"
+	case untrusted != nil && untrusted.Ubuntu():
+		return "install the package ubuntu-keyring, and name its keys: " +
+			"--debootstrapopts keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg"
 	case untrusted != nil:
 		return "if this is the right archive, name the keyring with its key: --debootstrapopts keyring=FILE"
 	}

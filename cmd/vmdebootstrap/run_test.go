@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -76,6 +77,24 @@ func TestFirstOfTwoVariablesCounts(t *testing.T) {
 	for name, want := range map[string]bool{"EMPTY": true, "NONE": false} {
 		if value, found := env.lookupEnv(name); value != "" || found != want {
 			t.Errorf("%s: got %q, found is %t, want %t", name, value, found, want)
+		}
+	}
+}
+
+// Issue 15: http_proxy=:::bad was ignored.
+func TestInvalidProxiesAreErrors(t *testing.T) {
+	t.Parallel()
+	for _, ok := range []string{
+		"", "http://proxy:3128", "proxy:3128", "proxy", "http://joe:secret@[::1]:80/", "socks5://proxy",
+	} {
+		if err := (environment{environ: []string{"http_proxy=" + ok, "https_proxy=" + ok}}).checkProxies(); err != nil {
+			t.Errorf("%q: %v", ok, err)
+		}
+	}
+	for _, bad := range []string{":::bad", "http://joe:secret@proxy:port"} {
+		err := environment{environ: []string{"https_proxy=" + bad}}.checkProxies()
+		if err == nil || !strings.Contains(err.Error(), "https_proxy") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: got %v", bad, err)
 		}
 	}
 }

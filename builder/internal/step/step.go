@@ -137,8 +137,12 @@ var BaseEnv = []string{
 	"DEBCONF_NONINTERACTIVE_SEEN=true",
 }
 
-// Command returns a process for a program with its arguments, to run in the root directory.
+// Command returns a process for a program with its arguments, to run in the root directory, and logs them. Secrets are
+// never arguments, but for the credentials of URLs, which the log does not get.
 func (s *Context) Command(args ...string) *specs.Process {
+	if s.Log != nil {
+		s.Log.Debug("run", slog.String("command", s.Out.hide.Replace(strings.Join(args, " "))))
+	}
 	return &specs.Process{Args: args, Cwd: "/", Env: slices.Concat(BaseEnv, s.Proxy, s.Epoch)}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,9 @@ const (
 func TryOverlay(by Isolation, dir string) (err error) {
 	if by == IsolationChroot {
 		return errors.New("the isolation chroot makes no mounts")
+	}
+	if i := strings.IndexAny(dir, `,:\`); i >= 0 {
+		return fmt.Errorf("the name %s contains %q, which means something else in the options of its mount", dir, dir[i])
 	}
 	dir, err = os.MkdirTemp(dir, "overlay-")
 	if err != nil {
@@ -43,6 +47,9 @@ func TryOverlay(by Isolation, dir string) (err error) {
 	if inUserNamespace() {
 		// trusted.* attributes, in which overlay keeps its notes otherwise, are for the host's root.
 		data += ",userxattr"
+	}
+	if len(data) >= os.Getpagesize() {
+		return fmt.Errorf("the name of %d bytes of the directory is too long for the options of its mount", len(dir))
 	}
 	if err := unix.Mount("overlay", at("merged"), "overlay", 0, data); err != nil {
 		return fmt.Errorf("mount an overlay: %w", err)
