@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
@@ -48,6 +49,9 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 		digest, err := t.take(ctx, name, true)
 		if err != nil {
 			return fmt.Errorf("--custom-package: %w", err)
+		}
+		if err := checkPackage(ctx, l.Copy(name)); err != nil {
+			return fmt.Errorf("--custom-package: %s: %w", name, err)
 		}
 		l.CustomPackages = append(l.CustomPackages, digest)
 	}
@@ -205,4 +209,14 @@ func takeFile(ctx context.Context, from, to string) (digest string, err error) {
 	}
 	err = errors.Join(out.Chmod(info.Mode()), os.Chtimes(to, info.ModTime(), info.ModTime()))
 	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// checkPackage reads a .deb: dpkg would find damage after minutes.
+func checkPackage(ctx context.Context, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return debfile.Check(ctx, f)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/google/uuid"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
@@ -409,8 +410,12 @@ func throughLink(tr *truth) {
 // TestInputsAreTakenOnce changes files when their digests are known, and puts them back afterwards.
 func TestInputsAreTakenOnce(t *testing.T) {
 	t.Parallel()
+	deb, err := archivetest.Deb{Name: "x"}.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	files := map[string]string{"hook": shell + `echo one >"$1/etc/hook"`, "data": "one", "tree/data": "one",
-		"x.deb": "one"}
+		"x.deb": string(deb) + "one"}
 	tr, e := newTruth(t, files), newHostEngine(t)
 	tr.options = func(o *Options) {
 		for _, text := range []string{"data:/etc/", "tree:/srv/"} {

@@ -34,6 +34,14 @@ func ReadFiles(ctx context.Context, deb string, names ...string) (files map[stri
 	return files, err
 }
 
+// Check reads all of a .deb's data archive, and returns an error if it is damaged or if this is no .deb.
+func Check(ctx context.Context, deb io.Reader) error {
+	return guard.Parse(func() error {
+		_, err := readFiles(ctx, deb, []string{"/"}) // no name of a file, so that all are read
+		return err
+	})
+}
+
 // readFiles is ReadFiles for an open .deb.
 func readFiles(ctx context.Context, deb io.Reader, names []string) (map[string][]byte, error) {
 	plain, err := openData(deb)
