@@ -29,8 +29,8 @@ type Executor struct {
 	// Environ and Dir are the caller's environment and working directory, which hooks see.
 	Environ []string
 	Dir     string
-	// Program is the file of this program. It takes the name pkgdetails.Name in the toolbox, and must do then what
-	// pkgdetails.Run does.
+	// Program is the file of this program. It takes the names pkgdetails.Name, dpkg.Name and dpkg.Chroot in the
+	// containers, and must do then what pkgdetails.Run, dpkg.Run and dpkg.RunChroot do.
 	Program string
 	// IDs is how many ids from 0 on can own files of the target; 0 if there is no limit.
 	IDs uint32
@@ -175,7 +175,8 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror, spec.o.ToolsMirror),
 		Epoch: lock.epoch(), Seed: seed,
-		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, HookOutput: x.HookOutput,
+		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, RealDpkg: spec.realDpkg(),
+		HookOutput: x.HookOutput,
 	}
 	if err := x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site); err != nil {
 		return result, err

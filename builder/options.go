@@ -44,6 +44,7 @@ type Options struct {
 	Distribution       string     // --distribution; suite or codename
 	Debootstrapopts    []string   // --debootstrapopts, each value as given
 	DebootstrapScripts string     // --debootstrap-scripts DIR
+	Bootstrap          string     // --bootstrap; a word of BootstrapWords, empty: the first
 	Packages           []string   // --package
 	CustomPackages     []string   // --custom-package, paths of .deb files
 	Recommends         bool       // --recommends

@@ -73,6 +73,7 @@ var planned = map[string]func(*Options){
 	},
 	"ca":            func(o *Options) { o.CA, o.NoKernel = "/hooks/ca.crt", true },
 	"tools-mirror":  func(o *Options) { o.ToolsMirror, o.NoKernel = secret.NewURL("http://tools.example/debian"), true },
+	"bootstrap":     func(o *Options) { o.Bootstrap, o.NoKernel = "debootstrap", true },
 	"allow-expired": func(o *Options) { o.AllowExpired, o.NoKernel = true, true },
 	"keep-identity": func(o *Options) { o.KeepIdentity, o.Packages = true, []string{"openssh-server"} },
 	"squashfs":      func(o *Options) { o.Roottype, o.Bootsize, o.SerialConsole = "squashfs", 200*diskimage.MiB, true },

@@ -39,7 +39,7 @@ var rules = []func(Spec) []error{
 	filesystemTypes,
 	partitionTable,
 	bootFlagKnown,
-	bootKnown,
+	bootKnown, bootstrapKnown,
 	bootAgrees,
 	loaderNeedsBIOS,
 	loaderFits,

@@ -19,6 +19,14 @@ func bootKnown(s Spec) []error {
 	return problem.OneOf("--boot", s.o.Boot, boot.Words())
 }
 
+// bootstrapKnown: --bootstrap is one of its words.
+func bootstrapKnown(s Spec) []error {
+	if s.o.Bootstrap == "" {
+		return nil
+	}
+	return problem.OneOf("--bootstrap", s.o.Bootstrap, BootstrapWords())
+}
+
 // bootAgrees: --boot and the older options for the same thing do not contradict each other. --extlinux is on unless it
 // is turned off, so it contradicts nothing.
 func bootAgrees(s Spec) []error {

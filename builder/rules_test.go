@@ -127,6 +127,8 @@ func TestNewSpecRefuses(t *testing.T) {
 			"--grow", []string{"squashfs never changes"}},
 		{"growing buster", func(o *Options) { o.Distribution, o.Grow = "buster", true }, "--grow",
 			[]string{"buster is too old", "bullseye"}},
+		{"unknown way to bootstrap", func(o *Options) { o.Bootstrap = "fast" }, "--bootstrap",
+			[]string{`"fast"`, "auto", "debootstrap"}},
 		{"unknown loader", func(o *Options) { o.Boot = "lilo" }, "--boot", []string{`"lilo"`, "hybrid"}},
 		{"two loaders", func(o *Options) { o.Boot, o.Grub = "extlinux", true }, "--boot",
 			[]string{"extlinux and --grub"}},

@@ -158,6 +158,19 @@ func (s Spec) SerialDevice() string { return s.arch.Serial }
 // HostArch is the architecture of this machine.
 func (s Spec) HostArch() string { return s.w.HostArch }
 
+// The words of --bootstrap.
+const (
+	bootstrapAuto = "auto"
+	bootstrapReal = "debootstrap"
+)
+
+// BootstrapWords lists the values of --bootstrap: with the first, this program unpacks packages in the place of dpkg;
+// with the second, debootstrap, apt and dpkg do everything themselves.
+func BootstrapWords() []string { return []string{bootstrapAuto, bootstrapReal} }
+
+// realDpkg reports whether the real dpkg unpacks all packages.
+func (s Spec) realDpkg() bool { return s.o.Bootstrap == bootstrapReal }
+
 // HasLoader reports whether the image gets a boot loader of ours.
 func (s Spec) HasLoader() bool { return s.loader != boot.Loader(boot.None{}) }
 

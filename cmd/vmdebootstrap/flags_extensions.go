@@ -99,6 +99,10 @@ func (s *settings) extensions() []*setting {
 			"whenever the disk has become larger; a swap partition then comes before it", boolValue{&o.Grow}},
 		{"allow-expired", groupSystem, "accept suites whose Valid-Until has passed, of a snapshot or a mirror that is no longer " +
 			"updated; signatures are verified all the same", boolValue{&o.AllowExpired}},
+		{"bootstrap", groupSystem, "`WAY` to make the base system and to install packages: " +
+			strings.Join(builder.BootstrapWords(), ", ") + "; with auto, packages are unpacked several at a time in the " +
+			"place of dpkg, with debootstrap by the real dpkg; the files are the same (default auto)",
+			textValue{&o.Bootstrap}},
 		{"keep-identity", groupSystem, "keep the keys that packages make for one machine, such as those of sshd, although " +
 			"all copies of the image have the same; without it, each machine makes its own at its first boot",
 			boolValue{&o.KeepIdentity}},

@@ -33,8 +33,8 @@ var (
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
 		"explain-cache", "bmap", "tls-verify"}
 	extensionValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot",
-		"free", "format", "compress", "raw", "sector-size", "boot-mount", "export", "export-compression", "cache-from",
-		"cache-to", "cache-key", "isolation", "tools-mirror", "ca"}
+		"free", "format", "compress", "raw", "sector-size", "boot-mount", "bootstrap", "export", "export-compression",
+		"cache-from", "cache-to", "cache-key", "isolation", "tools-mirror", "ca"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",

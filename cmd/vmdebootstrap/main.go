@@ -22,14 +22,20 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 func main() {
-	if filepath.Base(os.Args[0]) == pkgdetails.Name {
+	switch filepath.Base(os.Args[0]) {
+	case pkgdetails.Name:
 		pkgDetails()
 		return
+	case dpkg.Name:
+		os.Exit(dpkg.Run(unpackProcess()))
+	case dpkg.Chroot:
+		os.Exit(dpkg.RunChroot(unpackProcess()))
 	}
 	host, helper := oci.Init()
 	if helper {
@@ -43,6 +49,13 @@ func pkgDetails() {
 	if err := pkgdetails.Run(os.Args[1:], os.Getenv("DEBOOTSTRAP_CHECKSUM_FIELD"), os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", pkgdetails.Name, err)
 		os.Exit(exitFailed)
+	}
+}
+
+// unpackProcess is this process for the programs dpkg and chroot in the containers, see builder.Executor.
+func unpackProcess() dpkg.Process {
+	return dpkg.Process{
+		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
 	}
 }
 

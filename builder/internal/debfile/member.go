@@ -86,9 +86,20 @@ func noEOF(err error) error {
 	return err
 }
 
-// openData returns the decompressed data.tar of a .deb.
-func openData(deb io.Reader) (io.ReadCloser, error) {
-	name, member, err := openMember(deb, "data.tar")
+// OpenData returns the decompressed data.tar of a .deb, which must be at its beginning.
+func OpenData(deb io.Reader) (io.ReadCloser, error) { return open(deb, "data.tar") }
+
+// OpenControl returns the decompressed control.tar of a .deb, which must be at its beginning.
+func OpenControl(deb io.Reader) (io.ReadCloser, error) { return open(deb, "control.tar") }
+
+// DataIsXZ reports whether data.tar of a .deb, which must be at its beginning, is compressed by xz.
+func DataIsXZ(deb io.Reader) (bool, error) {
+	name, _, err := openMember(deb, "data.tar")
+	return strings.HasSuffix(name, ".xz"), err
+}
+
+func open(deb io.Reader, stem string) (io.ReadCloser, error) {
+	name, member, err := openMember(deb, stem)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func Check(ctx context.Context, deb io.Reader) error {
 
 // readFiles is ReadFiles for an open .deb.
 func readFiles(ctx context.Context, deb io.Reader, names []string) (map[string][]byte, error) {
-	plain, err := openData(deb)
+	plain, err := OpenData(deb)
 	if err != nil {
 		return nil, err
 	}

@@ -185,7 +185,7 @@ func (u *unpacker) unpack(ctx context.Context, deb string, rank int) (err error)
 		return err
 	}
 	defer f.Close()
-	plain, err := openData(f)
+	plain, err := OpenData(f)
 	if err != nil {
 		return err
 	}

@@ -5,10 +5,12 @@ package step
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
@@ -101,6 +103,9 @@ func recommendsOption(install bool) string {
 	return "--no-install-recommends"
 }
 
+// unpacker is the name in the target, while apt runs, of the program that unpacks packages for dpkg.
+const unpacker = "/run/vmdebootstrap-dpkg/" + dpkg.Name
+
 // aptGet runs apt-get non-interactively in the target, with the shared directory of packages and additional mounts. No
 // daemons are started.
 func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...string) error {
@@ -108,9 +113,14 @@ func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...strin
 	if err != nil {
 		return err
 	}
-	args = append([]string{"apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
+	mounts = slices.Clone(mounts)
+	args = append([]string{"-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
-	p, shared := s.installCommand("", args...)
+	if !s.RealDpkg {
+		mounts = append(mounts, target.Bind(s.Program, unpacker, "ro"))
+		args = append([]string{"-o", "Dir::Bin::dpkg=" + unpacker}, args...)
+	}
+	p, shared := s.installCommand("", append([]string{"apt-get"}, args...)...)
 	err = s.Access.withHosts(s.Target, func() error {
 		return s.Target.Run(ctx, p, append(shared, mounts...), strings.NewReader(""), s.Out)
 	})

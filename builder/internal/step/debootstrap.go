@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
@@ -32,6 +33,8 @@ type Debootstrap struct {
 	// digest of its files.
 	Scripts       string `json:"-"`
 	ScriptsDigest string `json:",omitempty"`
+	// RealDpkg leaves all unpacking to the real dpkg, here and in the later steps. The files are the same.
+	RealDpkg bool `json:",omitempty"`
 	// KeepIdentity leaves the keys of packages in the results of all steps, see RemoveMachineKeys.
 	KeepIdentity bool `json:",omitempty"`
 }
@@ -56,6 +59,9 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	mounts := s.Target.MountAt(TargetDir)
 	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir),
 		target.Bind(s.Program, pkgdetails.Path, "ro"))
+	if !d.RealDpkg {
+		mounts = append(mounts, target.Bind(s.Program, dpkg.ChrootPath, "ro"))
+	}
 	if err := s.Target.MkdirAll(archivesDir, 0o755); err != nil {
 		return err
 	}

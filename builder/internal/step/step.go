@@ -74,6 +74,8 @@ type Context struct {
 	Access Access
 	// Program is the file of this very program, which does the work of others in the toolbox under their names.
 	Program string
+	// RealDpkg leaves all unpacking to the real dpkg.
+	RealDpkg bool
 	// KeepIdentity leaves the keys of packages in the target, see RemoveMachineKeys.
 	KeepIdentity bool
 	// Proxy is the caller's http_proxy and the like, as NAME=VALUE.
