@@ -33,7 +33,8 @@ BENCH_ARGS ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-.PHONY: help build image test test-faults isolation-tests check vet lint fuzz bench bench-disk bench-build bench-cache install clean
+.PHONY: help build image test test-upgrade test-faults test-same-files isolation-tests check vet lint fuzz bench bench-disk \
+	bench-build bench-cache install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +53,9 @@ test-upgrade: ## upgrade kernel and boot loader in booted images, and boot them 
 
 test-faults: ## damage images thousands of times, and read them
 	$(GOTEST) -timeout 85m -tags "$(TAGS) faults" -run Faulty ./diskimage/...
+
+test-same-files: ## compare our unpacking of packages with dpkg's, for all suites: an hour
+	VMDEBOOTSTRAP_TEST_SAME_FILES=1 $(GOTEST) -timeout 3h -tags "$(TEST_TAGS)" -run TestUnpackingIsDpkgs ./cmd/vmdebootstrap
 
 # Test binaries that root runs in their directories: only the account has the modules and a build cache.
 isolation-tests: ## build the tests that only root can run, see .ci/run
