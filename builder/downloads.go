@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +25,12 @@ type downloads struct {
 	root *os.Root
 	// copies are the files that came from the cache, by name, as they were when they came.
 	copies map[string]fileState
+	// repacked is a directory of copies that take less time to decompress, by the digests of the packages. Containers
+	// cannot write to it; see dpkg.PackagesDir.
+	repackedDir string
+	repacked    *os.Root
+	// stop ends the work in the background, and waits for its end.
+	stop func()
 }
 
 // fileState reports whether a file is still the one that was written. The kernel sets the time of the last
@@ -39,15 +46,77 @@ func newDownloads(dir string) (*downloads, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
+	d := &downloads{dir: dir, copies: map[string]fileState{}, repackedDir: dir + ".repacked", stop: func() {}}
+	if err := os.Mkdir(d.repackedDir, 0o755); err != nil {
 		return nil, err
 	}
-	return &downloads{dir: dir, root: root, copies: map[string]fileState{}}, nil
+	var err error
+	if d.root, err = os.OpenRoot(dir); err != nil {
+		return nil, err
+	}
+	if d.repacked, err = os.OpenRoot(d.repackedDir); err != nil {
+		return nil, errors.Join(err, d.root.Close())
+	}
+	return d, nil
 }
 
-// Close ends the use of the directory, which stays.
-func (d *downloads) Close() error { return d.root.Close() }
+// Close ends the use of the directories, which stay.
+func (d *downloads) Close() error {
+	d.stop()
+	return errors.Join(d.root.Close(), d.repacked.Close())
+}
+
+// repack puts the repacked copies of packages into their directory: those of the cache at once, others in the
+// background, as they are made. A package without one is decompressed when it is unpacked, so that a failure is
+// only logged.
+func (d *downloads) repack(ctx context.Context, cache *archive.Cache, packages []*archive.Package, log *slog.Logger) {
+	var missing []*archive.Package
+	for _, p := range packages {
+		repacked := cache.Repacked(p.SHA256)
+		ok, err := false, error(nil)
+		if repacked != "" {
+			if ok, err = cache.Verify(ctx, repacked); ok {
+				err = d.addRepacked(ctx, cache, p.SHA256, repacked)
+			}
+		}
+		if err != nil {
+			log.Debug("repacked package", "package", p.Name, "error", err)
+		}
+		if !ok || err != nil {
+			missing = append(missing, p)
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, p := range missing {
+			repacked, err := cache.Repack(ctx, p.SHA256)
+			if err == nil && repacked != "" {
+				err = d.addRepacked(ctx, cache, p.SHA256, repacked)
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				log.Debug("repack a package", "package", p.Name, "error", err)
+			}
+		}
+	}()
+	d.stop = func() {
+		cancel()
+		<-done
+	}
+}
+
+// addRepacked puts a repacked copy into the directory, complete or not at all.
+func (d *downloads) addRepacked(ctx context.Context, cache *archive.Cache, digest, repacked string) error {
+	const unfinished = ".unfinished"
+	if err := cache.Copy(ctx, repacked, d.repacked, digest+unfinished); err != nil {
+		return err
+	}
+	return d.repacked.Rename(digest+unfinished, digest)
+}
 
 // fill downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it
 // where they look before they download. They compare each file with the mirror's own checksum, and whatever

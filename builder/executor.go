@@ -29,8 +29,8 @@ type Executor struct {
 	// Environ and Dir are the caller's environment and working directory, which hooks see.
 	Environ []string
 	Dir     string
-	// Program is the file of this program. It takes the names pkgdetails.Name, dpkg.Name and dpkg.Chroot in the
-	// containers, and must do then what pkgdetails.Run, dpkg.Run and dpkg.RunChroot do.
+	// Program is the file of this program. It takes the names pkgdetails.Name, dpkg.Name, dpkg.Backend and
+	// dpkg.Chroot in the containers, and must do then what pkgdetails.Run and the functions of package dpkg do.
 	Program string
 	// IDs is how many ids from 0 on can own files of the target; 0 if there is no limit.
 	IDs uint32
@@ -167,10 +167,13 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		if err := archives.fill(ctx, x.Archive, packages); err != nil {
 			return result, err
 		}
+		if !spec.realDpkg() {
+			archives.repack(ctx, x.Archive.Cache, packages, x.Log)
+		}
 	}
 	result.site = &step.Context{
-		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Access: access, Keyring: keyring,
-		Program:      x.Program,
+		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Repacked: archives.repackedDir,
+		Access: access, Keyring: keyring, Program: x.Program,
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror, spec.o.ToolsMirror),

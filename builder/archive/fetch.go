@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 )
 
 // Event reports the progress of a Fetch.

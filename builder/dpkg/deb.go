@@ -6,6 +6,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -102,6 +104,8 @@ const (
 type reader struct {
 	workers *semaphore.Weighted
 	memory  *semaphore.Weighted
+	// packages is PackagesDir, or nil.
+	packages *os.Root
 }
 
 // pending is a package that is being read.
@@ -116,8 +120,8 @@ type pending struct {
 }
 
 // newReader returns a reader with that many workers.
-func newReader(workers int64) *reader {
-	return &reader{semaphore.NewWeighted(workers), semaphore.NewWeighted(maxAhead)}
+func newReader(workers int64, packages *os.Root) *reader {
+	return &reader{semaphore.NewWeighted(workers), semaphore.NewWeighted(maxAhead), packages}
 }
 
 // readAll begins to read files, in their order.
@@ -160,7 +164,7 @@ func (r *reader) begin(ctx context.Context, p *pending, file string) {
 		defer r.workers.Release(1)
 		p.err = guard.Parse(func() error {
 			var err error
-			p.deb, err = readDeb(file)
+			p.deb, err = r.readDeb(file)
 			return err
 		})
 	}()
@@ -180,9 +184,29 @@ func (p *pending) release() {
 	p.weight = 0
 }
 
-// readDeb reads a package into memory.
-func readDeb(file string) (*deb, error) {
+// open opens a package, or the one of PackagesDir with the same members. The digest of the package must be that which
+// names the other: its own name says little, since whoever wrote it may have replaced it.
+func (r *reader) open(file string) (*os.File, error) {
 	f, err := os.Open(file)
+	if err != nil || r.packages == nil {
+		return f, err
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if other, err := r.packages.Open(hex.EncodeToString(h.Sum(nil))); err == nil {
+		return other, f.Close()
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// readDeb reads a package into memory.
+func (r *reader) readDeb(file string) (*deb, error) {
+	f, err := r.open(file)
 	if err != nil {
 		return nil, err
 	}
@@ -248,11 +272,8 @@ func (d *deb) readControl(f io.Reader) error {
 	return nil
 }
 
-// backend is dpkg's program for archives. Its decoder of xz is several times as fast as any in Go.
-const backend = "dpkg-deb"
-
-// dataTar returns data.tar.
-func dataTar(f *os.File) ([]byte, error) {
+// dataTar returns data.tar of a package, whose path is file.
+func dataTar(f *os.File, file string) ([]byte, error) {
 	xz, err := debfile.DataIsXZ(f)
 	if err != nil {
 		return nil, err
@@ -268,7 +289,8 @@ func dataTar(f *os.File) ([]byte, error) {
 		defer plain.Close()
 		return readAll(plain)
 	}
-	cmd := exec.Command(backend, "--fsys-tarfile", f.Name())
+	// Its decoder of xz is twice as fast as any in Go.
+	cmd := exec.Command(Backend, "--fsys-tarfile", file)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -281,7 +303,7 @@ func dataTar(f *os.File) ([]byte, error) {
 }
 
 func (d *deb) readData(f *os.File) error {
-	text, err := dataTar(f)
+	text, err := dataTar(f, d.file)
 	if err != nil {
 		return err
 	}

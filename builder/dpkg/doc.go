@@ -9,6 +9,9 @@
 // parallel and in advance, and then does for each what dpkg does, in dpkg's order: the preinst runs, the files are
 // written, the package is registered. So maintainer scripts see what they would see otherwise.
 //
+// Decompressing is left to the real dpkg-deb where a package is compressed with xz. In a build, most packages have a
+// copy in PackagesDir that this program decompresses in a tenth of the time.
+//
 // Everything else is the real dpkg's, called with the arguments and the environment that it would have had: all
 // configuring, upgrades, removals, triggers, and each package that is not certain to be simple (see inspect): a file
 // that another package has, a diversion, a conflict, an unmet pre-dependency, a failing script, control data that this

@@ -34,6 +34,8 @@ func main() {
 		return
 	case dpkg.Name:
 		os.Exit(dpkg.Run(unpackProcess()))
+	case dpkg.Backend:
+		os.Exit(dpkg.RunBackend(unpackProcess()))
 	case dpkg.Chroot:
 		os.Exit(dpkg.RunChroot(unpackProcess()))
 	}
@@ -52,7 +54,7 @@ func pkgDetails() {
 	}
 }
 
-// unpackProcess is this process for the programs dpkg and chroot in the containers, see builder.Executor.
+// unpackProcess is this process for the programs dpkg, dpkg-deb and chroot in the containers, see builder.Executor.
 func unpackProcess() dpkg.Process {
 	return dpkg.Process{
 		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,

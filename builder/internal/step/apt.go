@@ -117,7 +117,8 @@ func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...strin
 	args = append([]string{"-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
 	if !s.RealDpkg {
-		mounts = append(mounts, target.Bind(s.Program, unpacker, "ro"))
+		mounts = append(mounts, target.Bind(s.Program, unpacker, "ro"),
+			target.Bind(s.Repacked, dpkg.PackagesDir, "ro"))
 		args = append([]string{"-o", "Dir::Bin::dpkg=" + unpacker}, args...)
 	}
 	p, shared := s.installCommand("", append([]string{"apt-get"}, args...)...)

@@ -60,7 +60,9 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir),
 		target.Bind(s.Program, pkgdetails.Path, "ro"))
 	if !d.RealDpkg {
-		mounts = append(mounts, target.Bind(s.Program, dpkg.ChrootPath, "ro"))
+		mounts = append(mounts, target.Bind(s.Program, dpkg.ChrootPath, "ro"),
+			target.Bind(s.Repacked, dpkg.PackagesDir, "ro"), target.Bind(s.Program, dpkg.BackendPath, "ro"),
+			target.Bind(filepath.Join(s.Toolbox.Root(), dpkg.BackendPath), dpkg.RealBackend, "ro"))
 	}
 	if err := s.Target.MkdirAll(archivesDir, 0o755); err != nil {
 		return err

@@ -70,6 +70,8 @@ type Context struct {
 	FreshToolbox func(ctx context.Context) (target.Rootfs, error)
 	// Archives is a directory of .deb files that is mounted over /var/cache/apt/archives while apt runs.
 	Archives string
+	// Repacked is a directory of copies of these files that take less time to decompress, see dpkg.PackagesDir.
+	Repacked string
 	// Access is how apt and hooks reach the mirror.
 	Access Access
 	// Program is the file of this very program, which does the work of others in the toolbox under their names.
