@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
@@ -78,6 +79,18 @@ func ParseUser(text string) User { return step.ParseUser(text) }
 
 // BootLoaders lists the values of --boot.
 func BootLoaders() []string { return boot.Words() }
+
+// Suites lists the values of --distribution: names like stable, then codenames, the newest first.
+func Suites() []string { return debian.Suites() }
+
+// Arches lists the values of --arch.
+func Arches() []string {
+	var names []string
+	for _, a := range debian.Arches() {
+		names = append(names, a.Name)
+	}
+	return names
+}
 
 // ParseCacheKey reads an ed25519 key, private or public. Its errors show nothing of it.
 func ParseCacheKey(data []byte) (*CacheKey, error) { return snapshot.ParseKey(data) }

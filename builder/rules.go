@@ -11,6 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 )
 
 // rules are what a Spec must keep, in the order in which vmdebootstrap 1.7 looked (table A.4 of the specification),
@@ -70,7 +71,8 @@ var rules = []func(Spec) []error{
 func findArch(o Options, problems []error) (debian.Arch, []error) {
 	arch, ok := debian.LookupArch(o.Arch)
 	if !ok {
-		problems = append(problems, problem.New("--arch", "%q is not an architecture of Debian", o.Arch)...)
+		problems = append(problems, problem.New("--arch", "%q is not an architecture of Debian%s", o.Arch,
+			suggest.Question(o.Arch, Arches()))...)
 	}
 	return arch, problems
 }
@@ -95,7 +97,8 @@ func findRelease(o Options, w World, problems []error) (debian.Release, []error)
 		}
 	} else if !ok {
 		problems = append(problems, problem.New("--distribution",
-			"%q is not a valid Debian or Ubuntu suite or codename", o.Distribution)...)
+			"%q is not a valid Debian or Ubuntu suite or codename%s", o.Distribution,
+			suggest.Question(o.Distribution, debian.Suites()))...)
 	}
 	return release, problems
 }

@@ -76,6 +76,9 @@ const (
 // ParseIsolation parses the name of an isolation.
 func ParseIsolation(text string) (Isolation, error) { return host.ParseIsolation(text) }
 
+// Isolations lists the texts that ParseIsolation reads.
+func Isolations() []string { return host.Isolations() }
+
 // AppArmorProfile returns a profile that allows a program to create user namespaces.
 func AppArmorProfile(program string) string { return host.AppArmorProfile(program) }
 

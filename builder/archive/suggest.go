@@ -6,13 +6,15 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 )
 
 // similar returns names of the index that may have been meant by name: a few letters apart, or with name as one of
 // their words.
 func (x *Index) similar(name string) []string {
 	const most = 3
-	limit := 1 + len(name)/5 // letters apart
+	limit := suggest.Limit(name)
 	type match struct {
 		name     string
 		distance int
@@ -22,7 +24,7 @@ func (x *Index) similar(name string) []string {
 		candidate := p.Name
 		distance := limit + 1
 		if abs(len(candidate)-len(name)) <= limit {
-			distance = editDistance(name, candidate)
+			distance = suggest.Distance(name, candidate)
 		}
 		if distance <= limit {
 			matches = append(matches, match{candidate, distance})
@@ -38,27 +40,6 @@ func (x *Index) similar(name string) []string {
 		names = append(names, m.name)
 	}
 	return names
-}
-
-// editDistance returns the number of bytes to insert, delete or replace to turn a into b (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func abs(n int) int {

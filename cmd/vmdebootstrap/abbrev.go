@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 )
 
 // expand translates a command line in the grammar of vmdebootstrap 1.7 into one that cobra parses to the same
@@ -53,6 +55,18 @@ func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
 	return words, nil
 }
 
+// noSuchOption returns the error for an option that does not exist. It suggests the opposites of options, which are
+// hidden, only to a word that begins like one.
+func noSuchOption(flags *pflag.FlagSet, name string) error {
+	var names []string
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden || strings.HasPrefix(name, "no-") {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return usageErrorf("no such option: --%s%s", name, suggest.Question("--"+name, names))
+}
+
 // findFlag returns the option of that name, or else the only one whose name begins with it. Options of the manual take
 // precedence over extensions, which must not make an old script's abbreviation ambiguous.
 func findFlag(flags *pflag.FlagSet, name string) (*pflag.Flag, error) {
@@ -71,7 +85,7 @@ func findFlag(flags *pflag.FlagSet, name string) (*pflag.Flag, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, usageErrorf("no such option: --%s", name)
+		return nil, noSuchOption(flags, name)
 	case 1:
 		return found[0], nil
 	}

@@ -40,7 +40,7 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 		Use: "cache", Short: "show, verify and remove cached results of builds",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageErrorf("no such verb: cache %s", args[0])
+				return unknownCommand(cmd, args[0], "")
 			}
 			return cmd.Help()
 		},

@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 	"gopkg.in/ini.v1"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 )
 
 // configSection is the section of an INI file and the key of a YAML file that hold the settings. Other sections and
@@ -135,7 +137,8 @@ func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) e
 		t := s.lookup(e.key)
 		switch {
 		case t == nil:
-			s.problems = append(s.problems, fmt.Errorf("config file %s: unknown key %q", name, e.key))
+			s.problems = append(s.problems, fmt.Errorf("config file %s: unknown key %q%s", name, e.key,
+				suggest.Question(e.key, s.names())))
 		case given(flags, e.key):
 		default:
 			if err := t.apply(e.texts, s.secrets); err != nil {
@@ -349,8 +352,8 @@ func (s *settings) checkDump(data []byte) error {
 
 // dumpNames prints the name of each setting.
 func (s *settings) dumpNames(w io.Writer) error {
-	for _, t := range s.all {
-		if _, err := fmt.Fprintln(w, t.name); err != nil {
+	for _, name := range s.names() {
+		if _, err := fmt.Fprintln(w, name); err != nil {
 			return err
 		}
 	}

@@ -194,6 +194,15 @@ func (s *settings) lookup(name string) *setting {
 	return s.all[i]
 }
 
+// names returns the name of each setting.
+func (s *settings) names() []string {
+	names := make([]string, len(s.all))
+	for i, t := range s.all {
+		names[i] = t.name
+	}
+	return names
+}
+
 // addFlags adds an option for each setting, and a second one for the opposite of each that is on or off.
 func (s *settings) addFlags(flags *pflag.FlagSet) {
 	for i, t := range s.all {

@@ -97,7 +97,12 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	c.flags.SortFlags = false
 	c.settings.addFlags(c.flags)
 	c.addActions(c.flags)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageErrorf("%v", err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() == "" {
+			return noSuchOption(cmd.Flags(), unknown.GetSpecifiedName())
+		}
+		return usageErrorf("%v", err)
+	})
 	verbHelp := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		if cmd.HasParent() {

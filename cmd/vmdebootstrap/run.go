@@ -18,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -103,18 +104,19 @@ func buildArgs(root *cobra.Command, args []string) ([]string, error) {
 	if args[0] == buildVerb {
 		return args[1:], nil
 	}
-	root.SuggestionsMinimumDistance = max(1, len(args[0])/3) // by Levenshtein
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-		return nil, usageErrorf("unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
-	}
+	return nil, unknownCommand(root, args[0], ", or the options of a build")
+}
+
+// unknownCommand returns the error for a word that is none of a command's verbs; instead names what else is possible.
+func unknownCommand(parent *cobra.Command, word, instead string) error {
 	var verbs []string
-	for _, c := range root.Commands() {
+	for _, c := range parent.Commands() {
 		if c.IsAvailableCommand() {
 			verbs = append(verbs, c.Name())
 		}
 	}
-	return nil, usageErrorf("unknown command %q; want one of %s, or the options of a build", args[0],
-		strings.Join(verbs, ", "))
+	return usageErrorf("unknown command %q; want one of %s%s%s", word, strings.Join(verbs, ", "), instead,
+		suggest.Question(word, verbs))
 }
 
 // execute runs the command that the arguments name. It returns a panic as an error; deferred functions have

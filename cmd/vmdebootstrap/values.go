@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
@@ -69,10 +70,11 @@ type isolationValue struct{ p *oci.Isolation }
 
 func (v isolationValue) Set(text string) error {
 	isolation, err := oci.ParseIsolation(text)
-	if err == nil {
-		*v.p = isolation
+	if err != nil {
+		return fmt.Errorf("%w%s", err, suggest.Question(text, oci.Isolations()))
 	}
-	return err
+	*v.p = isolation
+	return nil
 }
 func (v isolationValue) String() string { return string(*v.p) }
 func (v isolationValue) Type() string   { return "KIND" }
@@ -139,7 +141,8 @@ var errChoice = errors.New("invalid choice")
 
 func (v choiceValue) Set(text string) error {
 	if !slices.Contains(v.choices, text) {
-		return fmt.Errorf("%w: %q (choose from %s)", errChoice, text, strings.Join(v.choices, ", "))
+		return fmt.Errorf("%w: %q (choose from %s)%s", errChoice, text, strings.Join(v.choices, ", "),
+			suggest.Question(text, v.choices))
 	}
 	*v.p = text
 	return nil

@@ -107,6 +107,20 @@ func LookupRelease(codename string) (Release, bool) {
 	return releases[i], true
 }
 
+// Suites returns the names of all suites that LookupSuite knows: those that stand for a release of the day, then the
+// codenames, the newest release of a vendor first.
+func Suites() []string {
+	names := []string{"stable", "oldstable", "oldoldstable", "testing", "unstable"}
+	for _, vendor := range []Vendor{Debian, Ubuntu} {
+		for _, r := range slices.Backward(releases) {
+			if r.Vendor == vendor {
+				names = append(names, r.Codename)
+			}
+		}
+	}
+	return names
+}
+
 // LookupSuite returns the release that a suite name stands for on the given day. A codename always means the same
 // release; Debian's stable, testing, unstable, oldstable and oldoldstable depend on the day.
 func LookupSuite(name string, today time.Time) (Release, bool) {

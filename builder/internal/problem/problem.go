@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 )
 
 // Problem is one mistake in the options.
@@ -47,5 +49,6 @@ func OneOf(flag, value string, choices []string) []error {
 	if slices.Contains(choices, value) {
 		return nil
 	}
-	return New(flag, "unknown value %q; want one of %s", value, strings.Join(choices, ", "))
+	return New(flag, "unknown value %q; want one of %s%s", value, strings.Join(choices, ", "),
+		suggest.Question(value, choices))
 }
