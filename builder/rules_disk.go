@@ -14,6 +14,9 @@ import (
 // tableTypes are the values of --part-type.
 var tableTypes = []string{"gpt", "msdos"}
 
+// TableTypes lists the values of --part-type.
+func TableTypes() []string { return slices.Clone(tableTypes) }
+
 // RootTypes lists the values of --roottype.
 func RootTypes() []string { return filesystem.ForRoot() }
 

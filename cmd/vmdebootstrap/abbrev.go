@@ -27,6 +27,9 @@ func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
 		case word == "-h":
 			words = append(words, "--help")
 			continue
+		case word == "-v" || word == "-V":
+			words = append(words, "--version")
+			continue
 		case len(word) > 1 && word[0] == '-' && word[1] != '-':
 			return nil, usageErrorf("no such option: %s", word)
 		case !strings.HasPrefix(word, "--"):

@@ -57,6 +57,12 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 			"Tarballs and container images need no user namespace and no subordinate IDs, unless one of the file systems is made by a\n" +
 			"Debian program, as btrfs and xfs are. A directory needs both, unless root runs the command: its files have the owners that\n" +
 			"podman unshare shows.",
+		Example: `
+# An image for UEFI from a tarball of a Debian with a kernel
+vmdebootstrap assemble --from debian.tar --image debian.img --grub --use-uefi
+# A qcow2 image from a container image of a registry
+vmdebootstrap assemble --from docker://registry.example/server:1 \
+--image server.qcow2`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}

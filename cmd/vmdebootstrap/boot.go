@@ -60,11 +60,17 @@ type bootResult struct {
 func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	b := bootCall{env: env, out: stdout, err: stderr, secretsFrom: env.secretSource(), memory: diskimage.GiB}
 	verb := &cobra.Command{
-		Use:   "boot IMAGE [-- QEMU ARGUMENT...]",
+		Use:   "boot [options] IMAGE [-- QEMU ARGUMENT...]",
 		Short: "start an image in QEMU, to use or to test it",
 		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial this terminal (Ctrl-A X quits),\n" +
 			"and its writes change the image. With --test the image stays unchanged, and the exit status says whether a login prompt, or\n" +
 			"what --expect matches, appeared on the serial console (build with --serial-console), and whether --run succeeded.",
+		Example: `
+# Start an image without changing it, with its serial console in this terminal
+vmdebootstrap boot --snapshot --serial debian.img
+# Report whether an image boots with Secure Boot, and run a command in it
+vmdebootstrap boot --test --firmware secureboot --login root \
+--run "systemctl is-system-running" debian.img`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageErrorf("IMAGE is missing")
@@ -97,6 +103,8 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test: give up after this `TIME`")
 	flags.BoolVar(&b.json, "json", false, "with --test: print the result as JSON")
 	flags.BoolVar(&b.verbose, "verbose", false, "with --test: show the serial console")
+	registerValues(verb, "format", cobra.FixedCompletions([]string{"raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi"},
+		cobra.ShellCompDirectiveNoFileComp))
 	verb.PreRunE = func(*cobra.Command, []string) error {
 		b.machine.Graphics = !serial && !b.test
 		return b.check()

@@ -176,6 +176,9 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := savePackageNames(dir, j.spec.Options(), sources.Target); err != nil {
+		j.warn(fmt.Sprintf("names of packages are not kept for completion: %v", err))
+	}
 	result, err := x.Build(ctx, j.spec, lock, sources)
 	if err != nil {
 		return err

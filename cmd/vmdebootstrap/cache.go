@@ -37,7 +37,12 @@ func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
 	var dir string
 	limit := diskimage.Size(defaultCacheLimit)
 	cache := &cobra.Command{
-		Use: "cache", Short: "show, verify and remove cached results of builds",
+		Use: "cache COMMAND", Short: "show, verify and remove cached results of builds",
+		Example: `
+# What is stored, and how much
+vmdebootstrap cache list
+# Remove the least recently used results until 5 GB are left
+vmdebootstrap cache prune --limit 5G`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0], "")

@@ -61,6 +61,11 @@ func newDoctorVerb(env environment, out io.Writer) *cobra.Command {
 		Short: "report whether builds can run here, and what is missing",
 		Long: "Try what a build needs from this machine, and report for each item whether it is available and how to get it. The\n" +
 			"exit status is 0 if a build can run here, and 4 if not.",
+		Example: `
+# What this machine lacks for builds
+vmdebootstrap doctor
+# The same for a program
+vmdebootstrap doctor --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			program, err := os.Readlink("/proc/self/exe")

@@ -23,6 +23,7 @@ import (
 type environment struct {
 	environ []string // as os.Environ returns it
 	stdin   io.Reader
+	columns int    // the width of the terminal that standard output is; 0 if it is none
 	dir     string // the working directory, absolute
 	dirErr  error  // why there is no working directory
 	etc     string // "/etc", the directory of the machine's configuration files

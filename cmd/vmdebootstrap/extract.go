@@ -36,10 +36,15 @@ type extraction struct {
 func newExtractVerb(env environment, out io.Writer) *cobra.Command {
 	x := extraction{dir: env.dir, out: out}
 	verb := &cobra.Command{
-		Use:   "extract IMAGE (--path NAME... | --directory NAME | --boot)",
+		Use:   "extract IMAGE (--path NAME...|--directory NAME|--boot) [options]",
 		Short: "copy files from an image, without root or mounts",
 		Long: "Copy files from an image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and /boot/efi\n" +
 			"are found by the image's /etc/fstab. The image is raw, qcow2, vmdk, vhd, vhdx or vdi.",
+		Example: `
+# One file, to the working directory
+vmdebootstrap extract debian.img --path /etc/fstab
+# The kernel, the initramfs and all else in /boot as a tarball
+vmdebootstrap extract debian.img --boot --filename boot.tar.zst`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if x.image != "" {
 				args = append([]string{x.image}, args...)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
@@ -34,10 +35,11 @@ const (
 	groupProgram group = "Program"
 	groupLog     group = "Logging"
 	groupOld     group = "Without effect, for old scripts"
+	groupOther   group = "Other" // what is no setting
 )
 
 // groups is the order of the headings.
-var groups = []group{groupOutput, groupSource, groupSystem, groupDisk, groupProgram, groupLog, groupOld}
+var groups = []group{groupOutput, groupSource, groupSystem, groupDisk, groupProgram, groupLog, groupOld, groupOther}
 
 // settings holds everything that a call can set, and the variables that hold the values.
 type settings struct {
@@ -208,8 +210,9 @@ func (s *settings) addFlags(flags *pflag.FlagSet) {
 	for i, t := range s.all {
 		on, isBool := t.value.(boolValue)
 		flag := flags.VarPF(flagValue{t.value, "--" + t.name, s}, t.name, "", t.usage)
+		flag.Annotations = map[string][]string{usage.Group: {string(t.group)}}
 		if i >= s.manual {
-			flag.Annotations = map[string][]string{extension: nil}
+			flag.Annotations[extension] = nil
 		}
 		if !isBool {
 			continue

@@ -46,7 +46,7 @@ func (s *settings) extensions() []*setting {
 		{"isolation", groupProgram,
 			"`KIND` of containers: userns for users with subordinate ids and for root; single for users without; " +
 				"root where userns does not work for root; chroot for root in a container without the right to mount; " +
-				"auto for the first that works, as vmdebootstrap doctor shows (default auto)",
+				"auto for the first that works, as vmdebootstrap doctor shows",
 			isolationValue{&s.isolation}},
 		{"cache", groupProgram,
 			"reuse valid results of earlier builds; --no-cache runs every step",

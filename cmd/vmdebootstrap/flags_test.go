@@ -212,6 +212,8 @@ func TestExpandWritesOptionsOut(t *testing.T) {
 		{"a --verbose b - c", "--verbose"},
 		{"--verbose -- --nosuch", "--verbose"},
 		{"-h", "--help"},
+		{"-v", "--version"},
+		{"-V", "--version"},
 	} {
 		got, err := expand(flags, strings.Fields(test.args))
 		if err != nil || strings.Join(got, " ") != test.want {
@@ -226,7 +228,7 @@ func TestExpandRejectsUnknownOptions(t *testing.T) {
 	for args, want := range map[string]string{
 		"--nosuch":      "no such option: --nosuch",
 		"--nosuch=x":    "no such option: --nosuch",
-		"-v":            "no such option: -v",
+		"-x":            "no such option: -x",
 		"--=x":          "no such option: --",
 		"--image":       "--image option requires an argument",
 		"--bootfl":      "--bootflag option requires an argument",

@@ -6,73 +6,74 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
 )
 
-// helpWidth is the width of the help text in columns.
-const helpWidth = 100
+// buildUse is how a build is called.
+const buildUse = " --image=FILE | --tarball=FILE | --squash=DIRECTORY | --export=DEST [options]"
 
-// printHelp prints all options under the headings of their groups. With all, the --no- forms and options without effect
-// are included.
-func printHelp(w io.Writer, s *settings, root *cobra.Command, all bool) {
-	flags := root.Flags()
-	fmt.Fprintf(w, "Usage: %s --image=FILE|--tarball=FILE|--squash=DIRECTORY|--export=DEST [options]\n\n", programName)
-	fmt.Fprintln(w, "Build a disk image, a tarball or a live file system of Debian or Ubuntu.")
-	fmt.Fprintln(w, "An option may be abbreviated as long as that is unambiguous. Options that are on or off have")
-	fmt.Fprintln(w, "an opposite: --no-verbose, --no-no-kernel. SIZE is in bytes, or has a unit: k, M, G and T are")
-	fmt.Fprintln(w, "powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.")
-	fmt.Fprintf(w, "\nCommands:\n")
-	fmt.Fprintf(w, "  %-12s%s\n", buildVerb, "build what the options below say; the word may be left out")
-	for _, verb := range root.Commands() {
-		if verb.IsAvailableCommand() {
-			fmt.Fprintf(w, "  %-12s%s\n", verb.Name(), verb.Short)
-		}
-	}
-	fmt.Fprintf(w, "\"%s COMMAND --help\" shows the options of a command.\n", programName)
+// rootLong describes the program.
+const rootLong = `Build a disk image, a tarball or a live file system of Debian or Ubuntu.
+
+An option may be abbreviated as long as that is unambiguous. Options that are on or off have an opposite: --no-verbose,
+--no-no-kernel. SIZE is in bytes, or has a unit: k, M, G and T are powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.
+A word that comes after the options is ignored, as vmdebootstrap 1.7 did; one that comes first must be a command.`
+
+// buildExamples are the examples of a build.
+const buildExamples = `
+# A bootable image of Debian stable, as large as its content and 1 GB
+vmdebootstrap --image debian.img --size auto --free 1G
+# An image for BIOS, UEFI and Secure Boot with a user and a console for QEMU
+vmdebootstrap --image server.qcow2 --boot hybrid --serial-console \
+--package openssh-server --user admin/secret --sudo
+# A minimal root file system as a tarball
+vmdebootstrap --tarball minbase.tar.xz --no-kernel \
+--debootstrapopts variant=minbase`
+
+// printHelp prints how a command is called. With all, the --no- forms and options without effect are included.
+func printHelp(w io.Writer, cmd *cobra.Command, columns int, all bool) error {
+	return usage.NewPage(cmd, groupTitles(all), all).WriteHelp(w, columns)
+}
+
+// groupTitles returns the headings of options in their order; with all, that of options without effect is included.
+func groupTitles(all bool) []string {
+	var titles []string
 	for _, g := range groups {
-		if g == groupOld && !all {
-			continue
-		}
-		fmt.Fprintf(w, "\n%s:\n%s", g, groupFlags(s, flags, g, all).FlagUsagesWrapped(helpWidth))
-	}
-	fmt.Fprintf(w, "\nOther:\n%s", actionFlags(s, flags).FlagUsagesWrapped(helpWidth))
-}
-
-// groupFlags returns the options of one group.
-func groupFlags(s *settings, flags *pflag.FlagSet, g group, all bool) *pflag.FlagSet {
-	set := newFlagSet()
-	for _, t := range s.all {
-		if t.group != g {
-			continue
-		}
-		set.AddFlag(flags.Lookup(t.name))
-		if _, ok := t.value.(boolValue); ok && all {
-			opposite := *flags.Lookup(oppositeName(t.name))
-			opposite.Hidden = false
-			set.AddFlag(&opposite)
+		if g != groupOld || all {
+			titles = append(titles, string(g))
 		}
 	}
-	return set
+	return titles
 }
 
-// actionFlags returns the options that are not settings.
-func actionFlags(s *settings, flags *pflag.FlagSet) *pflag.FlagSet {
-	set := newFlagSet()
-	flags.VisitAll(func(f *pflag.Flag) {
-		if s.lookup(f.Name) == nil && !f.Hidden {
-			set.AddFlag(f)
-		}
-	})
-	return set
-}
-
-func newFlagSet() *pflag.FlagSet {
-	set := pflag.NewFlagSet(programName, pflag.ContinueOnError)
-	set.SortFlags = false
-	return set
+// newHelpVerb returns the command "vmdebootstrap help", which does what --help of a command does.
+func newHelpVerb() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND...]", Short: "show how a command is called",
+		Example: `
+# The commands, and the options of a build
+vmdebootstrap help
+# How images are booted
+vmdebootstrap help boot`,
+		ValidArgsFunction: completeCommands,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about := cmd.Root()
+			for _, word := range args {
+				i := slices.IndexFunc(about.Commands(), func(c *cobra.Command) bool { return c.Name() == word })
+				if i < 0 {
+					return unknownCommand(about, word, "")
+				}
+				about = about.Commands()[i]
+			}
+			return about.Help()
+		},
+	}
 }
 
 // The headings of a manual page below which the options are inserted.
@@ -83,7 +84,7 @@ const (
 
 // printManpage copies a manual page and inserts the options: their names below the heading SYNOPSIS, and their
 // descriptions below OPTIONS.
-func printManpage(w io.Writer, template string, s *settings, flags *pflag.FlagSet) error {
+func printManpage(w io.Writer, template string, flags *pflag.FlagSet) error {
 	data, err := os.ReadFile(template)
 	if err != nil {
 		return fmt.Errorf("--generate-manpage: %w", err)
@@ -119,23 +120,18 @@ func manSynopsis(flags *pflag.FlagSet) string {
 func manOptions(flags *pflag.FlagSet) string {
 	var b strings.Builder
 	flags.VisitAll(func(f *pflag.Flag) {
-		_, usage := pflag.UnquoteUsage(f)
-		fmt.Fprintf(&b, ".TP\n.BR %s\n%s\n", manOption(f), manEscape(usage))
+		_, text := pflag.UnquoteUsage(f)
+		fmt.Fprintf(&b, ".TP\n.BR %s\n%s\n", manOption(f), usage.Escape(text))
 	})
 	return b.String()
 }
 
 // manOption returns an option with the placeholder for its value.
 func manOption(f *pflag.Flag) string {
-	option := "\\fB" + manEscape("--"+f.Name) + "\\fR"
+	option := "\\fB" + usage.Escape("--"+f.Name) + "\\fR"
 	if f.NoOptDefVal != "" {
 		return option
 	}
 	name, _ := pflag.UnquoteUsage(f)
-	return option + "=\\fI" + manEscape(name) + "\\fR"
-}
-
-// manEscape escapes text for troff.
-func manEscape(text string) string {
-	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "\n.", "\n\\&.").Replace(text)
+	return option + "=\\fI" + usage.Escape(name) + "\\fR"
 }

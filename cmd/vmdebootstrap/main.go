@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
@@ -84,6 +86,7 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 	env := environment{
 		environ:       os.Environ(),
 		stdin:         os.Stdin,
+		columns:       columns(os.Stdout),
 		dir:           dir,
 		dirErr:        dirErr,
 		etc:           "/etc",
@@ -113,6 +116,15 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		})
 	}
 	return run(ctx, args, os.Stdout, os.Stderr, env)
+}
+
+// columns returns the width of a terminal, 0 if the file is none.
+func columns(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
 
 // callArgs returns the arguments of the call. They may contain passwords, and everybody can read the arguments of a

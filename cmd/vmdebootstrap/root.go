@@ -21,6 +21,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
 )
 
 // job is one build and what it works with.
@@ -72,8 +73,10 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	}
 	c.settings.secrets = env.secretSource()
 	root := &cobra.Command{
-		Use:           programName,
+		Use:           programName + buildUse,
 		Short:         "build a disk image, a tarball or a live file system of Debian or Ubuntu",
+		Long:          rootLong,
+		Example:       buildExamples,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 		SilenceErrors: true,
@@ -88,37 +91,61 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	}
 	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
 		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr),
-		newVersionVerb(stdout))
-	root.InitDefaultCompletionCmd()
-	if completion, _, err := root.Find([]string{"completion"}); err == nil {
-		completion.Short = "print the completion script for a shell"
-	}
+		newVersionVerb(stdout), newCompletionVerb(stdout), newManVerb(env, stdout))
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(newHelpVerb())
+	root.InitDefaultHelpCmd()
 	c.flags = root.Flags()
 	c.flags.SortFlags = false
 	c.settings.addFlags(c.flags)
 	c.addActions(c.flags)
+	root.AddCommand(c.newBuildVerb())
+	completeValues(env, root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() == "" {
 			return noSuchOption(cmd.Flags(), unknown.GetSpecifiedName())
 		}
 		return usageErrorf("%v", err)
 	})
-	verbHelp := root.HelpFunc()
-	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
-		if cmd.HasParent() {
-			verbHelp(cmd, args)
-			return
+	forEachCommand(root, func(cmd *cobra.Command) {
+		cmd.InitDefaultHelpFlag()
+		cmd.Flags().Lookup("help").Usage = "show this help and exit"
+	})
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		if err := printHelp(stdout, cmd, env.columns, false); err != nil {
+			fmt.Fprintf(stderr, "ERROR: %v\n", err)
 		}
-		printHelp(stdout, c.settings, root, false)
 	})
 	return root, c.flags
 }
 
+// newBuildVerb returns the command "vmdebootstrap build", which does what the call without a verb does.
+func (c *command) newBuildVerb() *cobra.Command {
+	verb := &cobra.Command{
+		Use:     buildVerb + buildUse,
+		Short:   "build what the options say; the word may be left out",
+		Example: buildExamples,
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+	}
+	verb.Flags().SortFlags = false
+	verb.Flags().AddFlagSet(c.flags)
+	return verb
+}
+
 // addActions adds the options that are not settings.
 func (c *command) addActions(flags *pflag.FlagSet) {
+	settings := map[string]bool{}
+	flags.VisitAll(func(f *pflag.Flag) { settings[f.Name] = true })
+	defer flags.VisitAll(func(f *pflag.Flag) {
+		if !settings[f.Name] {
+			f.Annotations = map[string][]string{usage.Group: {string(groupOther)}}
+		}
+	})
 	flags.BoolP("help", "h", false, "show this help and exit")
 	flags.BoolVar(&c.helpAll, "help-all", false, "show every option and exit")
-	flags.BoolVar(&c.version, "version", false, "show the version, and below it the commit and Go's version, and exit")
+	flags.BoolVarP(&c.version, "version", "V", false,
+		"show the version, and below it the commit and the versions of Go and libraries, and exit; -v does the same")
 	flags.Var(configFlag{c.configs}, "config",
 		"also read settings from `FILE`; INI, or YAML if its name ends in .yaml")
 	none := flags.VarPF(noConfigFlag{c.configs}, "no-default-configs", "", "ignore all config files named so far")
@@ -135,8 +162,7 @@ func (c *command) addActions(flags *pflag.FlagSet) {
 func (c *command) run(cmd *cobra.Command) error {
 	switch {
 	case c.helpAll:
-		printHelp(c.stdout, c.settings, cmd, true)
-		return nil
+		return printHelp(c.stdout, cmd, c.env.columns, true)
 	case c.version:
 		_, err := fmt.Fprintln(c.stdout, versionText(release, buildInfo()))
 		return err
@@ -148,7 +174,7 @@ func (c *command) run(cmd *cobra.Command) error {
 		}
 		return nil
 	case c.manpageTemplate != "":
-		return printManpage(c.stdout, c.manpageTemplate, c.settings, c.flags)
+		return printManpage(c.stdout, c.manpageTemplate, c.flags)
 	}
 	if err := c.settings.readConfigs(c.configs, c.flags); err != nil {
 		return err

@@ -14,11 +14,13 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -47,19 +49,11 @@ func usageErrorf(format string, args ...any) error {
 // run runs the program with the words after its name, and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, env environment) int {
 	root, flags := newRoot(env, stdout, stderr)
-	if !startsVerb(root, args) {
-		args, err := buildArgs(root, args)
-		if err != nil {
-			return report(ctx, stderr, root, err)
-		}
-		words, err := expand(flags, args)
-		if err != nil {
-			return report(ctx, stderr, root, err)
-		}
-		root.SetArgs(words)
-	} else {
-		root.SetArgs(args)
+	words, err := cobraArgs(root, flags, args)
+	if err != nil {
+		return report(ctx, stderr, root, err)
 	}
+	root.SetArgs(words)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	called, err := execute(ctx, root)
@@ -79,32 +73,27 @@ func oneArgument(what string) cobra.PositionalArgs {
 	}
 }
 
-// startsVerb reports whether the first word is a verb. In any other position a word that is not an option is
-// ignored, as in vmdebootstrap 1.7.
-func startsVerb(root *cobra.Command, args []string) bool {
-	if len(args) == 0 {
-		return false
-	}
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd(args...)
-	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool {
-		return c.Name() == args[0] || c.HasAlias(args[0])
-	}) || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd
-}
-
 // buildVerb is the verb that need not be given.
 const buildVerb = "build"
 
-// buildArgs returns the arguments of a build without its verb. A first word that is neither a verb nor an option is an
-// error: it is a mistyped verb, and no build that nobody wants begins.
-func buildArgs(root *cobra.Command, args []string) ([]string, error) {
-	if len(args) == 0 || args[0] == "" || strings.HasPrefix(args[0], "-") {
+// cobraArgs returns the arguments as cobra parses them. Those of a build are in the grammar of vmdebootstrap 1.7. A
+// first word that is neither a verb nor an option is an error: it is a mistyped verb, and no build that nobody wants
+// begins. In any other position such a word is ignored, as in vmdebootstrap 1.7.
+func cobraArgs(root *cobra.Command, flags *pflag.FlagSet, args []string) ([]string, error) {
+	switch {
+	case len(args) == 0 || args[0] == "" || strings.HasPrefix(args[0], "-"):
+		return expand(flags, args)
+	case args[0] == buildVerb:
+		words, err := expand(flags, args[1:])
+		return append([]string{buildVerb}, words...), err
+	case args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd:
+		plainUsages(root)
 		return args, nil
 	}
-	if args[0] == buildVerb {
-		return args[1:], nil
+	if !slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == args[0] }) {
+		return nil, unknownCommand(root, args[0], ", or the options of a build")
 	}
-	return nil, unknownCommand(root, args[0], ", or the options of a build")
+	return args, nil
 }
 
 // unknownCommand returns the error for a word that is none of a command's verbs; instead names what else is possible.
@@ -162,7 +151,7 @@ func logTrace(log *slog.Logger, p *guard.Panic) {
 
 // report prints the error of a command and returns the exit status for it.
 func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err error) int {
-	var usage *usageError
+	var syntax *usageError
 	var step *builder.StepError
 	var child childStatus
 	var host *oci.HostError
@@ -184,10 +173,10 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 	case errors.As(err, &host):
 		fmt.Fprintf(stderr, "ERROR: %v\nHINT: %s\n", err, host.Fix)
 		return exitHost
-	case errors.As(err, &usage):
+	case errors.As(err, &syntax):
 		line := programName + " [options]"
 		if called.HasParent() {
-			line = called.UseLine()
+			line = usage.Synopsis(called)
 		}
 		fmt.Fprintf(stderr, "Usage: %s\n\n%s: error: %v\n", line, programName, err)
 		return exitUsage

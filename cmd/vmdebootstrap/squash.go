@@ -27,10 +27,15 @@ type squashCall struct {
 func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	var s squashCall
 	verb := &cobra.Command{
-		Use:   "squash (--tarball FILE | --directory NAME) OUTPUT",
+		Use:   "squash (--tarball FILE|--directory NAME) [options] OUTPUT",
 		Short: "make a live file system from a tarball or a directory",
 		Long: "Make the directory OUTPUT with filesystem.squashfs and the files of /boot beside it, as --squash does, from an existing\n" +
 			"root file system. Files of the caller become root's.",
+		Example: `
+# A live file system from a tarball
+vmdebootstrap squash --tarball debian.tar.xz live
+# A live file system from a directory
+vmdebootstrap squash --directory rootfs live`,
 		Args: oneArgument("OUTPUT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (s.tarball == "") == (s.directory == "") {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,20 @@ func versionText(release string, info *debug.BuildInfo) string {
 		}
 		lines = append(lines, "commit "+commit)
 	}
-	return strings.Join(append(lines, info.GoVersion), "\n")
+	lines = append(lines, info.GoVersion)
+	for _, m := range info.Deps {
+		if slices.Contains(libraries, m.Path) {
+			lines = append(lines, m.Path+" "+m.Version)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// libraries are the modules that store and run containers, and those that read what comes from the outside: reports of
+// bugs need their versions.
+var libraries = []string{
+	"github.com/containers/buildah", "github.com/klauspost/compress", "github.com/ProtonMail/go-crypto",
+	"github.com/ulikunitz/xz", "go.podman.io/common", "go.podman.io/image/v5", "go.podman.io/storage",
 }
 
 // buildVersion returns the linker's version, else that of the module, which go install sets and which go build derives
@@ -56,7 +70,12 @@ func buildInfo() *debug.BuildInfo {
 // newVersionVerb returns the command "vmdebootstrap version", which does what --version does.
 func newVersionVerb(out io.Writer) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "show the version, the commit and Go's version", Args: cobra.NoArgs,
+		Use: "version", Short: "show the version, the commit, and the versions of Go and libraries", Args: cobra.NoArgs,
+		Example: `
+# All versions
+vmdebootstrap version
+# The version alone
+vmdebootstrap version | head -n 1`,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(out, versionText(release, buildInfo()))
 			return err
