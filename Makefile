@@ -32,9 +32,17 @@ BENCH_ARGS ?=
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
+# The program to install, and one that runs here: another if it is for another architecture.
+PROGRAM ?= $(BIN)
+RUN     ?= ./$(BIN)
+
+# Below PREFIX. Debian's zsh looks for those of packages in share/zsh/vendor-completions.
+BASH_COMPLETIONS ?= share/bash-completion/completions
+FISH_COMPLETIONS ?= share/fish/vendor_completions.d
+ZSH_COMPLETIONS  ?= share/zsh/site-functions
 
 .PHONY: help build image test test-upgrade test-faults test-same-files isolation-tests check vet lint fuzz bench bench-disk \
-	bench-build bench-cache install clean
+	bench-build bench-cache install install-files deb release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,8 +96,27 @@ bench-build: build ## compare cold builds with mmdebstrap
 bench-cache: build ## time builds: cold, nothing changed, another last hook, with --cache-from
 	contrib/bench/cache ./$(BIN)
 
-install: build ## install into $(PREFIX)
-	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/$(BIN)
+install: build install-files ## install program, manual, completions, examples and AppArmor profile into $(PREFIX)
+
+# The program prints its own manual and completions.
+install-files:
+	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/$(BIN)
+	$(RUN) man --directory $(DESTDIR)$(PREFIX)/share/man
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,$(BASH_COMPLETIONS) $(FISH_COMPLETIONS) $(ZSH_COMPLETIONS))
+	$(RUN) completion bash > $(DESTDIR)$(PREFIX)/$(BASH_COMPLETIONS)/$(BIN)
+	$(RUN) completion fish > $(DESTDIR)$(PREFIX)/$(FISH_COMPLETIONS)/$(BIN).fish
+	$(RUN) completion zsh > $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETIONS)/_$(BIN)
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/common hooks/customise.lib
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/examples $(wildcard contrib/examples/*.sh)
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/examples contrib/examples/u-boot.lib contrib/examples/lava-job.yaml
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/share/$(BIN) contrib/qemu-wrapper.sh
+	install -D -m 0644 -t $(DESTDIR)/etc/apparmor.d contrib/apparmor/$(BIN)
+
+deb: build ## build a Debian package, dist/vmdebootstrap_VERSION_ARCH.deb, without network
+	GO=$(GO) contrib/ci/deb dist
+
+release: ## build static programs for amd64 and arm64 with checksums and bills of materials, in dist
+	GO=$(GO) VERSION=$(VERSION) TAGS="$(TAGS)" contrib/ci/release dist
 
 clean: ## remove what was built
-	rm -f $(BIN) $(IMAGE) bench-disk
+	rm -rf $(BIN) $(IMAGE) bench-disk dist
