@@ -60,7 +60,7 @@ type bootResult struct {
 func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	b := bootCall{env: env, out: stdout, err: stderr, secretsFrom: env.secretSource(), memory: diskimage.GiB}
 	verb := &cobra.Command{
-		Use:   "boot [options] IMAGE [-- QEMU ARGUMENT...]",
+		Use:   "boot IMAGE [options] [-- QEMU ARGUMENT...]",
 		Short: "start an image in QEMU, to use or to test it",
 		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial this terminal (Ctrl-A X quits),\n" +
 			"and its writes change the image. With --test the image stays unchanged, and the exit status says whether a login prompt, or\n" +
