@@ -335,8 +335,8 @@ func evict(store engine, dir string, limit diskimage.Size) error {
 	return removeSnapshots(store, builder.LeastRecentlyUsed(all, cacheRoom(all, free, limit)))
 }
 
-// cacheRoom returns how much the snapshots may take: no more than the limit, and no more than what they leave free. So a
-// cache gives way to other files of a disk that becomes full.
+// cacheRoom returns how much the snapshots may take: no more than the limit, and no more than what they leave free. So
+// a cache gives way to other files of a disk that becomes full.
 func cacheRoom(all []types.Snapshot, free, limit diskimage.Size) diskimage.Size {
 	var total diskimage.Size
 	for _, s := range all {

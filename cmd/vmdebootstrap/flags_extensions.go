@@ -54,7 +54,8 @@ func (s *settings) extensions() []*setting {
 		{"explain-cache", groupProgram, "print which steps are cached and why others run",
 			boolValue{&s.explainCache}},
 		{"cache-limit", groupProgram,
-			"remove the least recently used results of steps until they take no more than `SIZE`, and no more than they leave free",
+			"remove the least recently used results of steps until they take no more than `SIZE`, and no more than they " +
+				"leave free",
 			sizeValue{&s.cacheLimit}},
 		{"cache-from", groupProgram, "reuse results that other machines have shared at `LOCATION`: " +
 			builder.RemoteForms() +

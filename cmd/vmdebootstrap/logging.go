@@ -136,8 +136,8 @@ func (f *rotatingFile) Write(line []byte) (int, error) {
 	return n, err
 }
 
-// removeOld removes the oldest rotated files, so that keep files remain with the present one. lumberjack does that later,
-// if the process lives that long.
+// removeOld removes the oldest rotated files, so that keep files remain with the present one. lumberjack does that
+// later, if the process lives that long.
 func (f *rotatingFile) removeOld() error {
 	if f.keep == 0 {
 		return nil

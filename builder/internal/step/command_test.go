@@ -24,7 +24,8 @@ func TestCommandsAreLoggedWithoutCredentials(t *testing.T) {
 	if p.Args[3] != "http://joe:secret@mirror.example/debian" {
 		t.Errorf("the arguments are %q", p.Args)
 	}
-	if got := log.String(); !strings.Contains(got, "debootstrap trixie /target http://") || strings.Contains(got, "secret@") {
+	got := log.String()
+	if !strings.Contains(got, "debootstrap trixie /target http://") || strings.Contains(got, "secret@") {
 		t.Errorf("the log has %q", got)
 	}
 }
