@@ -129,8 +129,8 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		}
 		defer func() { err = errors.Join(err, unpacked.Close()) }()
 		x.Progress("unpack the archive")
-		p := s.Command("tar", "--extract", "--numeric-owner", "--same-permissions", "--ignore-zeros", "--xattrs", "--xattrs-include=*",
-			"--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*",
+		p := s.Command("tar", "--extract", "--numeric-owner", "--same-permissions", "--ignore-zeros",
+			"--xattrs", "--xattrs-include=*", "--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*",
 			"--directory="+squashRoot)
 		if err := toolbox.Run(ctx, p, []specs.Mount{target.Bind(unpacked.Root(), squashRoot)}, archive, s.Out); err != nil {
 			return fmt.Errorf("unpack the archive: %w: %s", err, strings.TrimSpace(s.Out.String()))

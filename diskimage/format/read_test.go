@@ -101,7 +101,8 @@ func TestOpenReadsImagesOfQEMU(t *testing.T) {
 
 func TestDamagedImagesAreErrorsAndNothingWorse(t *testing.T) {
 	t.Parallel()
-	c := rawimagetest.Case{Size: 3 << 20, Pieces: []rawimagetest.Piece{{Offset: 0, Length: 2 << 20, Content: rawimagetest.Text}}}
+	piece := rawimagetest.Piece{Length: 2 << 20, Content: rawimagetest.Text}
+	c := rawimagetest.Case{Size: 3 << 20, Pieces: []rawimagetest.Piece{piece}}
 	raw := c.Make(t)
 	each(t, func(t *testing.T, _ string, convert rawimagetest.Convert) {
 		file := rawimagetest.Output(t, raw, convert)
