@@ -59,8 +59,8 @@ test: ## run all tests, those that use the mirror and boot images included
 test-upgrade: ## upgrade kernel and boot loader in booted images, and boot them again
 	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
 
-test-faults: ## damage images thousands of times, and read them
-	$(GOTEST) -timeout 85m -tags "$(TAGS) faults" -run Faulty ./diskimage/...
+test-faults: ## damage images thousands of times, and build through mirrors with faults
+	$(GOTEST) -timeout 85m -tags "$(TAGS) faults" -run Faulty ./diskimage/... ./cmd/vmdebootstrap
 
 test-same-files: ## compare our unpacking of packages with dpkg's, for all suites: an hour
 	VMDEBOOTSTRAP_TEST_SAME_FILES=1 $(GOTEST) -timeout 3h -tags "$(TEST_TAGS)" -run TestUnpackingIsDpkgs ./cmd/vmdebootstrap
@@ -75,7 +75,7 @@ check: vet ## run the tests that need no network
 
 vet: ## gofmt and go vet
 	@test -z "$$(gofmt -l cmd builder oci diskimage hooks contrib)" || { gofmt -d cmd builder oci diskimage hooks contrib; exit 1; }
-	$(GO) vet -tags "$(TEST_TAGS) upgrade" ./...
+	$(GO) vet -tags "$(TEST_TAGS) upgrade faults" ./...
 
 lint: ## golangci-lint, which also checks the import rules
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run --build-tags "$(TAGS)"

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -36,8 +35,9 @@ type Client struct {
 	// Now is the time that Valid-Until of a Release file and its signatures are compared with; the zero time
 	// accepts old and future ones.
 	Now time.Time
-	// Log receives messages for developers; nil discards them.
-	Log *slog.Logger
+	// Warn receives a sentence for the user about each download that is tried again; nil discards them. Several
+	// goroutines may call it at once.
+	Warn func(text string)
 	// Parallel is the number of files downloaded at the same time; 0 stands for 8.
 	Parallel int
 	// Backoff is the pause before the second attempt at a download that failed for a transient reason. It doubles
@@ -50,27 +50,36 @@ type Client struct {
 const (
 	defaultParallel = 8
 	defaultBackoff  = 500 * time.Millisecond
-	// attempts is the number of attempts at one download. The default pauses give a mirror 3.5 seconds to recover.
+	// attempts is the number of attempts at one download that bring nothing new. The default pauses give a mirror 3.5
+	// seconds to recover.
 	attempts = 4
-	// stallTimeout is how long a download may receive nothing before it counts as failed.
-	stallTimeout = time.Minute
+	// leastProgress is how many more bytes of the file, after all those before, make an attempt count as the first one.
+	leastProgress = 64 << 10
+	// ratePeriod is how often the rate of a download is checked, from the request on. A mirror that sends less than
+	// leastRate, in bytes per second, has failed.
+	ratePeriod = 30 * time.Second
+	leastRate  = 512
+	// A download takes at most baseTime, and a second more for each meanRate bytes of the file, with all attempts.
+	baseTime = 10 * time.Minute
+	meanRate = 4 << 10
+	// longestPause is the longest Retry-After of a server that is obeyed.
+	longestPause = 2 * time.Minute
 )
 
-// NewHTTPClient returns a client for downloads of many files from one mirror, with timeouts on everything but the
-// duration of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means none. roots are
+// NewHTTPClient returns a client for downloads of many files from one mirror, with timeouts on connections; Client
+// limits the duration of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means none. roots are
 // the certificates that servers are verified by; nil stands for those of the host.
 func NewHTTPClient(proxy func(*http.Request) (*url.URL, error), roots *x509.CertPool) *http.Client {
 	dialer := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Client{Transport: &http.Transport{
-		Proxy:                 proxy,
-		DialContext:           dialer.DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots},
-		TLSHandshakeTimeout:   20 * time.Second,
-		ResponseHeaderTimeout: time.Minute,
-		MaxIdleConnsPerHost:   2 * defaultParallel, // the default of 2 would close most connections after each file
-		IdleConnTimeout:       90 * time.Second,
-		ForceAttemptHTTP2:     true,
-		DisableCompression:    true, // large files are compressed already, and checksums are of the bytes sent
+		Proxy:               proxy,
+		DialContext:         dialer.DialContext,
+		TLSClientConfig:     &tls.Config{RootCAs: roots},
+		TLSHandshakeTimeout: 20 * time.Second,
+		MaxIdleConnsPerHost: 2 * defaultParallel, // the default of 2 would close most connections after each file
+		IdleConnTimeout:     90 * time.Second,
+		ForceAttemptHTTP2:   true,
+		DisableCompression:  true, // large files are compressed already, and checksums are of the bytes sent
 	}}
 }
 
@@ -81,13 +90,6 @@ func (c *Client) http() *http.Client {
 	return c.HTTP
 }
 
-func (c *Client) log() *slog.Logger {
-	if c.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return c.Log
-}
-
 func (c *Client) parallel() int {
 	if c.Parallel < 1 {
 		return defaultParallel
@@ -95,20 +97,28 @@ func (c *Client) parallel() int {
 	return c.Parallel
 }
 
-// pause waits before attempt n, which counts from 1; the first one starts at once.
-func (c *Client) pause(ctx context.Context, n int) error {
-	if n == 1 {
-		return ctx.Err()
+func (c *Client) warn(text string) {
+	if c.Warn != nil {
+		c.Warn(text)
 	}
+}
+
+// backoff returns the pause before attempt n, which counts from 1. The first one follows progress.
+func (c *Client) backoff(n int) time.Duration {
 	backoff := c.Backoff
 	if backoff == 0 {
 		backoff = defaultBackoff
 	}
-	timer := time.NewTimer(backoff << (n - 2))
+	return backoff << max(n-2, 0)
+}
+
+// sleep waits, or returns why ctx has ended.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-timer.C:
 		return nil
 	}

@@ -283,7 +283,7 @@ func TestFetchErrorHasURLAndCause(t *testing.T) {
 		{archivetest.Fault{Status: http.StatusForbidden}, 1, "403 Forbidden"},
 		{archivetest.Fault{Status: http.StatusBadGateway}, attempts, "502 Bad Gateway"},
 		{archivetest.Fault{Corrupt: true}, attempts, "SHA256 mismatch: want " + p.SHA256},
-		{archivetest.Fault{Truncate: true}, attempts, "unexpected EOF"},
+		{archivetest.Fault{Truncate: true, NoRange: true}, attempts, "unexpected EOF"},
 	} {
 		before := repo.Count("pool/")
 		for range tt.requests {

@@ -3,6 +3,7 @@
 package archive
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -17,6 +18,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -60,18 +62,43 @@ func (e *ChecksumError) Error() string {
 	return fmt.Sprintf("SHA256 mismatch: want %s, got %s", e.Want, e.Got)
 }
 
-// maxRelease limits files of unknown size. Debian's largest InRelease has 200 kB.
-const maxRelease = 64 << 20
+// PageError says that a server has sent a web page in place of a file, as networks do that want a login first.
+type PageError struct {
+	// URL is that of the page, to which the request may have been redirected.
+	URL string
+}
 
-// get downloads a small file whose checksum is not known.
-func (c *Client) get(ctx context.Context, rawURL string) ([]byte, error) {
+func (e *PageError) Error() string { return "a web page in place of the file: " + Redact(e.URL) }
+
+const (
+	// maxRelease limits files of unknown size.
+	maxRelease = 64 << 20
+	// usualRelease is as large as they are: Debian's largest InRelease has 200 kB.
+	usualRelease = 1 << 20
+)
+
+// getRelease downloads a Release file or its signature, whose checksum is not known.
+func (c *Client) getRelease(ctx context.Context, rawURL string) ([]byte, error) {
 	var buf bytes.Buffer
-	t := &transfer{client: c, url: rawURL, fresh: true, limit: maxRelease, dst: &buf,
-		restart: func() error { buf.Reset(); return nil }}
+	t := &transfer{
+		client: c, url: rawURL, fresh: true, limit: maxRelease, size: usualRelease, dst: &buf,
+		restart: func() error { buf.Reset(); return nil },
+		check:   func() error { return checkComplete(buf.Bytes()) },
+	}
 	if err := t.run(ctx); err != nil {
 		return nil, err
 	}
 	return buf.Bytes(), nil
+}
+
+// checkComplete returns an error if a Release file or a signature lacks its end. The end of Release alone shows in its
+// signature only.
+func checkComplete(data []byte) error {
+	if len(data) == 0 || bytes.HasPrefix(data, []byte("-----BEGIN PGP ")) &&
+		!bytes.Contains(data, []byte("\n-----END PGP SIGNATURE-----")) {
+		return fmt.Errorf("the file is cut: it ends after %d bytes, before its signature does", len(data))
+	}
+	return nil
 }
 
 // transfer is the download of one file. It retries after transient errors. It resumes where it was if the server
@@ -81,15 +108,19 @@ type transfer struct {
 	url     string
 	fresh   bool  // request the current file from caches on the way
 	limit   int64 // of bytes accepted
+	size    int64 // expected bytes, which decide how long the download may take
 	dst     io.Writer
 	restart func() error // empties dst
+	check   func() error // returns an error if dst is incomplete; may be nil
 	sum     hash.Hash    // of what is in dst; nil if not needed
 	want    string       // the digest; "" if there is none
 	onBytes func(n int)  // called with the bytes received, and with a negative number at a restart; may be nil
 
-	done   int64  // bytes in dst
-	status string // of the last response
-	code   int
+	done       int64  // bytes in dst
+	resumed    bool   // the last response went on where the one before ended
+	status     string // of the last response
+	code       int
+	retryAfter time.Duration // that the last response asks for
 }
 
 // errStatus says that the status of the response is the cause.
@@ -104,11 +135,16 @@ func (t *transfer) run(ctx context.Context) error {
 		}
 		return &DownloadError{URL: t.url, Err: err}
 	}
+	if u.Scheme != "file" {
+		most := baseTime + time.Duration(t.size/meanRate)*time.Second
+		timeout := fmt.Errorf("it took longer than %v, with all attempts", most)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, most, timeout)
+		defer cancel()
+	}
 	for n := 1; ; n++ {
-		err := t.client.pause(ctx, n)
-		if err == nil {
-			err = t.attempt(ctx, u)
-		}
+		before := t.done
+		err := t.attempt(ctx, u)
 		if err == nil {
 			return nil
 		}
@@ -116,10 +152,22 @@ func (t *transfer) run(ctx context.Context) error {
 		if errors.Is(err, errStatus) {
 			failure.Err = nil
 		}
+		if t.resumed && t.done-before >= leastProgress {
+			n = 1
+		}
 		if n == attempts || ctx.Err() != nil || u.Scheme == "file" || !t.transient(err) {
 			return failure
 		}
-		t.client.log().Warn("download failed, trying again", "error", failure, "attempt", n)
+		if t.retryAfter > longestPause {
+			failure.Err = fmt.Errorf("%s (it asks to come back in %v)", t.status, t.retryAfter)
+			return failure
+		}
+		pause := max(t.client.backoff(n+1), t.retryAfter)
+		t.client.warn(fmt.Sprintf("%v: attempt %d of %d in %v", failure, n+1, attempts, pause))
+		if err := sleep(ctx, pause); err != nil {
+			failure.Err = err
+			return failure
+		}
 	}
 }
 
@@ -134,14 +182,20 @@ func (t *transfer) attempt(ctx context.Context, u *url.URL) error {
 	default:
 		err = fmt.Errorf("unsupported scheme %q; want one of http, https, file", u.Scheme)
 	}
-	if err == nil && t.want != "" {
+	if t.want != "" && (err == nil || t.done == t.limit) {
 		checksum := &ChecksumError{Want: t.want, WantSize: t.limit, GotSize: t.done}
 		if t.done == t.limit {
 			checksum.Got = hex.EncodeToString(t.sum.Sum(nil))
 		}
-		if checksum.Got != t.want {
+		switch {
+		case checksum.Got == t.want:
+			err = nil // even if the server announced more
+		case err == nil:
 			err = checksum
 		}
+	}
+	if err == nil && t.check != nil {
+		err = t.check()
 	}
 	if _, ok := errors.AsType[*ChecksumError](err); ok {
 		t.fresh = true // a cache on the way may be to blame
@@ -160,14 +214,52 @@ func (t *transfer) fromFile(ctx context.Context, name string) error {
 		return err
 	}
 	defer f.Close()
-	return t.copy(ctx, f, func() {})
+	return t.copy(ctx, f)
 }
 
 // fromServer makes one HTTP request.
 func (t *transfer) fromServer(ctx context.Context) error {
-	t.status, t.code = "", 0
+	t.status, t.code, t.retryAfter, t.resumed = "", 0, 0, false
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	var received atomic.Int64
+	go watchRate(ctx, &received, cancel)
+	err := t.request(ctx, &received)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+// watchRate cancels the request when less than the least rate is received, until ctx ends.
+func watchRate(ctx context.Context, received *atomic.Int64, cancel context.CancelCauseFunc) {
+	ticker := time.NewTicker(ratePeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if n := received.Swap(0); n < int64(leastRate*ratePeriod/time.Second) {
+			cancel(&rateError{n})
+			return
+		}
+	}
+}
+
+// rateError says that only so many bytes were received in a ratePeriod.
+type rateError struct{ bytes int64 }
+
+func (e *rateError) Error() string {
+	if e.bytes == 0 {
+		return fmt.Sprintf("no data for %v", ratePeriod)
+	}
+	return fmt.Sprintf("only %d bytes in %v", e.bytes, ratePeriod)
+}
+
+// request sends the request and reads the response. It adds the bytes of the file to received.
+func (t *transfer) request(ctx context.Context, received *atomic.Int64) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
 	if err != nil {
 		return err
@@ -188,10 +280,10 @@ func (t *transfer) fromServer(ctx context.Context) error {
 		return err
 	}
 	defer resp.Body.Close()
-	t.status, t.code = resp.Status, resp.StatusCode
-	resumed := resp.StatusCode == http.StatusPartialContent && from != "" &&
+	t.status, t.code, t.retryAfter = resp.Status, resp.StatusCode, retryAfter(resp.Header)
+	t.resumed = resp.StatusCode == http.StatusPartialContent && from != "" &&
 		strings.HasPrefix(resp.Header.Get("Content-Range"), from)
-	if !resumed {
+	if !t.resumed {
 		if err := t.reset(); err != nil {
 			return err
 		}
@@ -199,17 +291,48 @@ func (t *transfer) fromServer(ctx context.Context) error {
 			return errStatus
 		}
 	}
-	watchdog := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("no data for %v", stallTimeout)) })
-	defer watchdog.Stop()
-	err = t.copy(ctx, resp.Body, func() { watchdog.Reset(stallTimeout) })
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
+	counted := &countingReader{resp.Body, received}
+	if t.resumed {
+		return t.copy(ctx, counted)
 	}
-	return err
+	const sniffed = 512 // bytes, by http.DetectContentType
+	body := bufio.NewReaderSize(counted, sniffed)
+	// A shorter file ends here; Read returns the error again.
+	if head, _ := body.Peek(sniffed); strings.HasPrefix(http.DetectContentType(head), "text/html") {
+		return &PageError{resp.Request.URL.String()}
+	}
+	return t.copy(ctx, body)
 }
 
-// copy reads the rest of the file; alive is called whenever data arrives.
-func (t *transfer) copy(ctx context.Context, src io.Reader, alive func()) error {
+// retryAfter returns the pause that a server asks for (RFC 9110, 10.2.3): seconds, or a time, which is compared with
+// the server's own clock. It returns 0 without one.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	now, dateErr := http.ParseTime(h.Get("Date"))
+	if err != nil || dateErr != nil {
+		return 0
+	}
+	return max(at.Sub(now), 0)
+}
+
+// countingReader adds the bytes that it reads.
+type countingReader struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.n.Add(int64(n))
+	return n, err
+}
+
+// copy reads the rest of the file.
+func (t *transfer) copy(ctx context.Context, src io.Reader) error {
 	buf := make([]byte, 64<<10)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -217,7 +340,6 @@ func (t *transfer) copy(ctx context.Context, src io.Reader, alive func()) error 
 		}
 		n, err := src.Read(buf)
 		if n > 0 {
-			alive()
 			if t.done+int64(n) > t.limit {
 				return &ChecksumError{WantSize: t.limit, GotSize: t.done + int64(n)}
 			}
@@ -281,6 +403,9 @@ func (t *transfer) transient(err error) bool {
 	// No response. An unknown host, a bad certificate and a bad URL are permanent.
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return !dns.IsNotFound
+	}
+	if _, ok := errors.AsType[*rateError](err); ok {
+		return true
 	}
 	var network net.Error
 	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)

@@ -84,7 +84,7 @@ func (c *Client) fetchFile(ctx context.Context, url string, file File, onBytes f
 	}
 	defer tmp.discard()
 	t := &transfer{
-		client: c, url: url, limit: file.Size, want: file.SHA256,
+		client: c, url: url, limit: file.Size, size: file.Size, want: file.SHA256,
 		dst: tmp, restart: tmp.truncate, sum: sha256.New(), onBytes: onBytes,
 	}
 	if err := t.run(ctx); err != nil {

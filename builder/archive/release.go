@@ -70,7 +70,7 @@ func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, e
 	}
 	dist := mirror + "/dists/" + suite
 	url := dist + "/InRelease"
-	data, err := c.get(ctx, url)
+	data, err := c.getRelease(ctx, url)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c.detachedRelease(ctx, mirror, suite)
 	}
@@ -87,13 +87,13 @@ func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, e
 // detachedRelease is Release for an archive that signs in a separate file, Release.gpg.
 func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Release, error) {
 	url := mirror + "/dists/" + suite + "/Release"
-	data, err := c.get(ctx, url)
+	data, err := c.getRelease(ctx, url)
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
 	var signers []goodSignature
 	if !c.NoCheck {
-		signature, err := c.get(ctx, url+".gpg")
+		signature, err := c.getRelease(ctx, url+".gpg")
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, &UntrustedError{URL: url}
 		}

@@ -16,10 +16,8 @@ const clearsignPanic = "-----BEGIN PGP SIGNED MESSAGE-----\n\n-----BEGIN PGP SIG
 func TestMalformedSignatureIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string]string{
-		"issue 12":     clearsignPanic,
-		"with an end":  clearsignPanic + "\n-----END PGP SIGNATURE-----\n",
-		"empty":        "",
-		"only a begin": "-----BEGIN PGP SIGNED MESSAGE-----\n",
+		"with an end": clearsignPanic + "\n-----END PGP SIGNATURE-----\n",
+		"no begin":    "Codename: trixie\n",
 	} {
 		repo := archivetest.NewRepository(t)
 		repo.Replace("dists/trixie/InRelease", []byte(data))
@@ -31,6 +29,16 @@ func TestMalformedSignatureIsAnError(t *testing.T) {
 		}
 		if text := err.Error(); !strings.Contains(text, untrusted.URL) || strings.Contains(text, "\n") {
 			t.Errorf("%s: the error is not one sentence with the URL: %q", name, text)
+		}
+	}
+}
+
+func TestVerifyRejectsWhatIsCut(t *testing.T) {
+	t.Parallel()
+	for _, data := range []string{clearsignPanic, "", "-----BEGIN PGP SIGNED MESSAGE-----\n"} {
+		_, _, err := verifyInline("u", []byte(data), nil, true)
+		if _, ok := errors.AsType[*UntrustedError](err); !ok {
+			t.Errorf("%q: got %v", data, err)
 		}
 	}
 }

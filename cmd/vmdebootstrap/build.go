@@ -385,7 +385,7 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 	}
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment, roots), Cache: cache, Keyring: archive.DefaultKeyring(),
-		Now: j.env.now(), Log: j.log, AllowExpired: j.spec.Options().AllowExpired,
+		Now: j.env.now(), Warn: j.warn, AllowExpired: j.spec.Options().AllowExpired,
 	}
 	trust := j.spec.Trust()
 	client.NoCheck = trust.NoCheck

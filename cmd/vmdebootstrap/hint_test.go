@@ -31,6 +31,8 @@ func TestHintFollowsErrorOfUntrustedArchive(t *testing.T) {
 		{&builder.ToolsError{Suites: []string{"trixie"}, Tried: []error{errors.New("404 Not Found")}},
 			"--tools-mirror URL names a mirror that has trixie of Debian"},
 		{&archive.ExpiredError{URL: url}, "if the archive is known to be old, --allow-expired "},
+		{&archive.DownloadError{URL: url, Err: &archive.PageError{URL: "http://login.example.org"}},
+			"a network that wants a login "},
 		{errors.New("disk full"), ""},
 	} {
 		err := errors.Join(errors.New("the first of two"), fmt.Errorf("resolve: %w", tt.err))

@@ -220,6 +220,7 @@ func hintFor(err error) string {
 	var expired *archive.ExpiredError
 	var untrusted *archive.UntrustedError
 	var tools *builder.ToolsError
+	var page *archive.PageError
 	switch {
 	case errors.As(err, &full):
 		return "the file system of " + full.dir + " is full: make room there" + full.option
@@ -234,6 +235,9 @@ func hintFor(err error) string {
 		return hint
 	case errors.As(err, &expired):
 		return "if the archive is known to be old, --allow-expired accepts it; its signature is verified all the same"
+	case errors.As(err, &page):
+		return "a network that wants a login answers everything with a page: log in there with a browser; behind a proxy, " +
+			"set http_proxy"
 	case errors.As(err, &untrusted) && untrusted.Bad != nil:
 		return "the mirror may be damaged, outdated or not what it claims to be: try again later, or another --mirror"
 	case untrusted != nil && untrusted.Ubuntu():

@@ -48,6 +48,7 @@ type Repository struct {
 	forward  *httputil.ReverseProxy
 	requests []string
 	faults   map[string][]Fault // part of a path → faults of its next requests
+	always   map[string]Fault   // part of a path → fault of all other requests
 	replaced map[string][]byte  // path → content that replaces the archive's own
 }
 
@@ -72,6 +73,8 @@ type Options struct {
 	SeparateAll bool
 	// Compressions are the suffixes of the Packages files: ".gz", ".xz" and ""; nil stands for ".gz" alone.
 	Compressions []string
+	// DamagedIndexes breaks the compression of the indexes, whose checksums fit all the same.
+	DamagedIndexes bool
 }
 
 // NewRepository starts an archive with the given suites, by codename; without any, it has "trixie". Its server
@@ -80,7 +83,7 @@ func NewRepository(t testing.TB, suites ...string) *Repository {
 	t.Helper()
 	r := &Repository{
 		t: t, aliases: map[string]string{}, pool: map[string][]byte{}, faults: map[string][]Fault{},
-		replaced: map[string][]byte{},
+		always: map[string]Fault{}, replaced: map[string][]byte{},
 	}
 	r.NewKey(time.Date(2010, time.January, 1, 0, 0, 0, 0, time.UTC), 0)
 	if len(suites) == 0 {
@@ -231,23 +234,6 @@ func (r *Repository) Forward(mirror string) {
 	}}
 }
 
-// Fault makes a response of the server fail.
-type Fault struct {
-	// Status, if not 0, is the status of a response without the file.
-	Status int
-	// Truncate breaks the connection after half of the file.
-	Truncate bool
-	// Corrupt changes a byte in the middle of the file.
-	Corrupt bool
-}
-
-// Inject makes the next requests for files whose path contains part fail, with one fault each, in order.
-func (r *Repository) Inject(part string, faults ...Fault) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.faults[part] = append(r.faults[part], faults...)
-}
-
 // Requests returns the requested paths below URL in order, with repetitions.
 func (r *Repository) Requests() []string {
 	r.mu.Lock()
@@ -312,34 +298,12 @@ func (r *Repository) serve(w http.ResponseWriter, req *http.Request) {
 	date, forward := r.options.date(), r.forward
 	r.mu.Unlock()
 	switch {
-	case fault.Status != 0:
-		http.Error(w, "a fault for the test", fault.Status)
-		return
+	case fault.serve(w, req, data):
 	case !ok && forward != nil:
 		forward.ServeHTTP(w, req)
-		return
 	case !ok:
 		http.NotFound(w, req)
-		return
-	case fault.Corrupt && len(data) > 0:
-		data = bytes.Clone(data)
-		data[len(data)/2] ^= 0xff
-	case fault.Truncate:
-		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-		// The client may have gone. Without a flush it would receive no response, and net/http would retry by itself.
-		_, _ = w.Write(data[:len(data)/2])
-		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler)
+	default:
+		http.ServeContent(w, req, "", date, bytes.NewReader(data))
 	}
-	http.ServeContent(w, req, "", date, bytes.NewReader(data))
-}
-
-func (r *Repository) nextFault(path string) Fault {
-	for part, faults := range r.faults {
-		if len(faults) > 0 && strings.Contains(path, part) {
-			r.faults[part] = faults[1:]
-			return faults[0]
-		}
-	}
-	return Fault{}
 }

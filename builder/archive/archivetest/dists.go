@@ -83,6 +83,9 @@ func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) 
 			if indexes[base+suffix], err = compress(plain, suffix); err != nil {
 				return nil, err
 			}
+			if data := indexes[base+suffix]; r.options.DamagedIndexes && suffix != "" {
+				indexes[base+suffix] = data[:len(data)/2]
+			}
 		}
 	}
 	files := map[string][]byte{}
