@@ -160,3 +160,30 @@ func unblockDaemons(t target.Target, blocked bool) error {
 	}
 	return t.Remove(PolicyFile)
 }
+
+// diverted is the suffix of a program of a package that a script replaces for a while.
+const diverted = ".diverted"
+
+// divert makes dpkg keep files, installed or not, under names with the suffix diverted; see dpkg-divert(1).
+func (s *Context) divert(ctx context.Context, files ...string) error {
+	for _, file := range files {
+		if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--divert", file+diverted, "--add",
+			file); err != nil {
+			return fmt.Errorf("divert %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+// undivert removes what replaced diverted files, and gives them their names back.
+func (s *Context) undivert(ctx context.Context, files ...string) error {
+	for _, file := range files {
+		if err := s.Target.Remove(file); err != nil {
+			return err
+		}
+		if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--remove", file); err != nil {
+			return fmt.Errorf("end the diversion of %s: %w", file, err)
+		}
+	}
+	return nil
+}

@@ -18,7 +18,7 @@ import (
 // diverted while packages are installed, and run once at the end.
 const (
 	UpdateInitramfs         = "/usr/sbin/update-initramfs"
-	UpdateInitramfsDiverted = UpdateInitramfs + ".diverted"
+	UpdateInitramfsDiverted = UpdateInitramfs + diverted
 	UpdateInitramfsStandIn  = "#!/bin/sh\n# The initramfs is made once, when the root file system is complete.\nexit 0\n"
 )
 
@@ -27,8 +27,7 @@ func holdInitramfs(ctx context.Context, s *Context) error {
 	if held, err := target.Exists(s.Target, UpdateInitramfsDiverted); err != nil || held {
 		return err
 	}
-	if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--divert", UpdateInitramfsDiverted,
-		"--add", UpdateInitramfs); err != nil {
+	if err := s.divert(ctx, UpdateInitramfs); err != nil {
 		return err
 	}
 	return s.Target.WriteFile(UpdateInitramfs, []byte(UpdateInitramfsStandIn), 0o755)
@@ -43,10 +42,7 @@ func (Initramfs) Title() string { return "make the initramfs" }
 
 func (i Initramfs) Run(ctx context.Context, s *Context) error {
 	if text, err := s.Target.ReadFile(UpdateInitramfs); err == nil && string(text) == UpdateInitramfsStandIn {
-		if err := s.Target.Remove(UpdateInitramfs); err != nil {
-			return err
-		}
-		if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--remove", UpdateInitramfs); err != nil {
+		if err := s.undivert(ctx, UpdateInitramfs); err != nil {
 			return err
 		}
 	}

@@ -25,8 +25,6 @@ type Unmounted struct{ base }
 const (
 	findmnt    = "/usr/bin/findmnt"
 	mountpoint = "/usr/bin/mountpoint"
-	// distrib is the suffix of the real program, see dpkg-divert(1).
-	distrib = ".distrib"
 )
 
 func (Mounted) Kind() string { return "mounted" }
@@ -74,7 +72,7 @@ for word; do
 	--target | --mountpoint | --source | -[TMS]) next=place ;;
 	--noheadings | --noheading | --first-only | --nofsroot | --raw | --list | --evaluate | --fstab | --kernel) ;;
 	-[nfvrleskc]*) ;;
-	-*) exec ` + findmnt + distrib + ` "$@" ;;
+	-*) exec ` + findmnt + diverted + ` "$@" ;;
 	*) place=$word ;;
 	esac
 done
@@ -88,7 +86,7 @@ case "$place" in
 		fmt.Fprintf(&b, "%s | %s) source=%s target=%s fstype=%s options=%s uuid=%s ;;\n", e.Device, e.Dir, e.Device, e.Dir,
 			e.Type, e.Options, uuid)
 	}
-	b.WriteString(`*) exec ` + findmnt + distrib + ` "$@" ;;
+	b.WriteString(`*) exec ` + findmnt + diverted + ` "$@" ;;
 esac
 line=
 for column in $(echo "$columns" | tr a-z, 'A-Z '); do
@@ -99,7 +97,7 @@ for column in $(echo "$columns" | tr a-z, 'A-Z '); do
 	OPTIONS) value=$options ;;
 	UUID) value=$uuid ;;
 	FSROOT) value=/ ;;
-	*) exec ` + findmnt + distrib + ` "$@" ;;
+	*) exec ` + findmnt + diverted + ` "$@" ;;
 	esac
 	line="$line${line:+ }$value"
 done
@@ -118,11 +116,11 @@ func (m Mounted) mountpoint() []byte {
 # Answers about the image while its partitions do not exist yet.
 for place; do :; done
 case "$*" in
--d* | -x*) exec ` + mountpoint + distrib + ` "$@" ;;
+-d* | -x*) exec ` + mountpoint + diverted + ` "$@" ;;
 esac
 case "$place" in
 ` + strings.Join(dirs, " | ") + `) exit 0 ;;
 esac
-exec ` + mountpoint + distrib + ` "$@"
+exec ` + mountpoint + diverted + ` "$@"
 `)
 }

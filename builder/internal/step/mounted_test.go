@@ -40,7 +40,7 @@ func TestFindmntAnswersAsInTheBootedImage(t *testing.T) {
 		{mountpoint, "-d /boot/firmware", "the real mountpoint -d /boot/firmware"},
 	} {
 		// Each script runs the real program by its name in the image.
-		script := strings.ReplaceAll(f.Readable(tt.program), tt.program+distrib, "echo the real "+filepath.Base(tt.program))
+		script := strings.ReplaceAll(f.Readable(tt.program), tt.program+diverted, "echo the real "+filepath.Base(tt.program))
 		script = strings.ReplaceAll(script, "exec ", "exec /bin/")
 		file := filepath.Join(t.TempDir(), "script")
 		if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
@@ -54,7 +54,7 @@ func TestFindmntAnswersAsInTheBootedImage(t *testing.T) {
 	if err := (Unmounted{}).Run(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Transcript) != 2 || !strings.Contains(f.Transcript[1], "--remove") || f.Readable(findmnt) != "(absent)" {
+	if len(f.Transcript) != 4 || !strings.Contains(f.Transcript[3], "--remove "+mountpoint) || f.Readable(findmnt) != "(absent)" {
 		t.Errorf("ran %q, and %s is %q", f.Transcript, findmnt, f.Readable(findmnt))
 	}
 }
