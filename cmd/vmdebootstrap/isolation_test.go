@@ -68,9 +68,9 @@ func noNewPrivs(command func(string, ...string) *exec.Cmd) func(string, ...strin
 func limitMemory(t *testing.T, command func(string, ...string) *exec.Cmd, name string) func(string,
 	...string) *exec.Cmd {
 	t.Helper()
-	for root, file := range map[string]string{"/sys/fs/cgroup/memory": "memory.limit_in_bytes",
-		"/sys/fs/cgroup": "memory.max"} {
-		dir := filepath.Join(root, fmt.Sprintf("%s-%d", name, os.Getpid()))
+	for _, limit := range []string{"/sys/fs/cgroup/memory/*/memory.limit_in_bytes", "/sys/fs/cgroup/*/memory.max"} {
+		limit = strings.Replace(limit, "*", fmt.Sprintf("%s-%d", name, os.Getpid()), 1)
+		dir := filepath.Dir(limit)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			continue
 		}
@@ -79,8 +79,13 @@ func limitMemory(t *testing.T, command func(string, ...string) *exec.Cmd, name s
 				t.Error(err)
 			}
 		})
-		if err := os.WriteFile(filepath.Join(dir, file), []byte("2147483648"), 0); err != nil {
+		f, err := os.OpenFile(limit, os.O_WRONLY, 0) // the kernel makes it, if the directory is a group
+		if err != nil {
 			continue
+		}
+		_, err = f.WriteString("2147483648")
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
 		}
 		return func(program string, args ...string) *exec.Cmd {
 			cmd := command(program, args...)
