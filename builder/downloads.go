@@ -5,6 +5,7 @@ package builder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/wget"
 )
 
 // downloads is the directory of .deb files that a build shares to debootstrap, to apt and to hooks as apt's
@@ -187,4 +189,22 @@ func stateOf(info fs.FileInfo) fileState {
 		return fileState{}
 	}
 	return fileState{st.Ino, st.Ctim}
+}
+
+// saveSuite writes the files of a suite that Resolve has read into a directory that it makes, under the names by which
+// the program wget of the toolbox finds them: debootstrap asks no mirror for them, and sees the same state of the
+// suite. Those of a mirror that is a directory stay there.
+func saveSuite(ctx context.Context, client *archive.Client, r *archive.Release, dir string, components []string,
+	arch string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	name, err := wget.FileName(r.Mirror)
+	if err != nil {
+		return nil // it is a directory
+	}
+	if err := client.SaveSuite(ctx, r, filepath.Join(dir, name), components, arch); err != nil {
+		return fmt.Errorf("save suite %s for debootstrap: %w", r.Name, err)
+	}
+	return nil
 }

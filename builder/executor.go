@@ -29,8 +29,9 @@ type Executor struct {
 	// Environ and Dir are the caller's environment and working directory, which hooks see.
 	Environ []string
 	Dir     string
-	// Program is the file of this program. It takes the names pkgdetails.Name, dpkg.Name, dpkg.Backend and
-	// dpkg.Chroot in the containers, and must do then what pkgdetails.Run and the functions of package dpkg do.
+	// Program is the file of this program. It takes the names pkgdetails.Name, wget.Name, dpkg.Name, dpkg.Backend and
+	// dpkg.Chroot in the containers, and must do then what pkgdetails.Run, wget.Program and the functions of package dpkg
+	// do.
 	Program string
 	// IDs is how many ids from 0 on can own files of the target; 0 if there is no limit.
 	IDs uint32
@@ -158,6 +159,12 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err != nil {
 		return result, fmt.Errorf("write the settings of apt: %w", err)
 	}
+	mirror := filepath.Join(x.TempDir, "mirror")
+	if len(begin.Entries) == 0 {
+		if err := saveSuite(ctx, x.Archive, src.Release, mirror, components(spec.o, spec.release), spec.o.Arch); err != nil {
+			return result, err
+		}
+	}
 	remaining := plan.Steps[len(begin.Entries):]
 	if slices.ContainsFunc(remaining, step.Step.Installs) {
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
@@ -173,7 +180,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	result.site = &step.Context{
 		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Repacked: archives.repackedDir,
-		Access: access, Keyring: keyring, Program: x.Program,
+		Mirror: mirror, Access: access, Keyring: keyring, Program: x.Program,
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(x.Output, spec.o.Mirror, spec.o.AptMirror, spec.o.ToolsMirror),

@@ -40,9 +40,16 @@ type Release struct {
 	// whenever anything in the suite does.
 	Digest string
 
+	received    []receivedFile     // the Release file and its signature, byte for byte
 	signers     openpgp.EntityList // the keys that may sign the suite; empty with Client.NoCheck
 	byHash      bool               // files are also served under their digests
 	separateAll bool               // packages of architecture "all" have an index of their own
+}
+
+// receivedFile is a file below dists/SUITE with its content.
+type receivedFile struct {
+	name string
+	data []byte
 }
 
 // File is an entry of a Release file.
@@ -81,7 +88,12 @@ func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, e
 	if err != nil {
 		return nil, err
 	}
-	return c.newRelease(mirror, suite, url, data, text, signers)
+	r, err := c.newRelease(mirror, suite, url, data, text, signers)
+	if err != nil {
+		return nil, err
+	}
+	r.received = []receivedFile{{"InRelease", data}}
+	return r, nil
 }
 
 // detachedRelease is Release for an archive that signs in a separate file, Release.gpg.
@@ -91,6 +103,7 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Re
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
+	received := []receivedFile{{"Release", data}}
 	var signers []goodSignature
 	if !c.NoCheck {
 		signature, err := c.getRelease(ctx, url+".gpg")
@@ -103,8 +116,14 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Re
 		if signers, err = verifyDetached(url, data, signature, c.Keyring); err != nil {
 			return nil, err
 		}
+		received = append(received, receivedFile{"Release.gpg", signature})
 	}
-	return c.newRelease(mirror, suite, url, data, data, signers)
+	r, err := c.newRelease(mirror, suite, url, data, data, signers)
+	if err != nil {
+		return nil, err
+	}
+	r.received = received
+	return r, nil
 }
 
 // newRelease parses the text of a Release file and checks that its signers may sign the suite it names.

@@ -26,6 +26,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/wget"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -40,6 +41,9 @@ func main() {
 		os.Exit(dpkg.RunBackend(unpackProcess()))
 	case dpkg.Chroot:
 		os.Exit(dpkg.RunChroot(unpackProcess()))
+	case wget.Name:
+		wgetProgram()
+		return
 	}
 	host, helper := oci.Init()
 	if helper {
@@ -61,6 +65,12 @@ func unpackProcess() dpkg.Process {
 	return dpkg.Process{
 		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
 	}
+}
+
+// wgetProgram is the main function of the program wget in the toolbox, see builder.Executor.
+func wgetProgram() {
+	p := wget.Program{Dir: wget.Dir, Real: wget.Real, Err: os.Stderr}
+	os.Exit(p.Run(context.Background(), os.Args[1:]))
 }
 
 // begin runs the program; host is what oci.Init has returned.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"net/http"
+	"path"
 	"strings"
 	"testing"
 
@@ -21,6 +22,27 @@ func TestRetriesAreSaidOnTheTerminal(t *testing.T) {
 		"/InRelease: 503 Service Unavailable: attempt 3 of 4 in 1s\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("got %s\nwant %q in it", text, want)
+		}
+	}
+}
+
+// Issue 15, 1: debootstrap asked the mirror itself, by its own wget, for what the build had already.
+func TestDebootstrapAsksNoMirror(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	o.build(o.machine())
+	seen := map[string]bool{}
+	for _, path := range o.repo.Requests() {
+		if seen[path] {
+			t.Errorf("the mirror was asked twice for %s", path)
+		}
+		seen[path] = true
+	}
+	files := o.files()
+	for _, name := range []string{"InRelease", "main/binary-amd64/Packages.gz"} {
+		want, _ := o.repo.Get("dists/trixie/" + name)
+		if got := files["etc/"+path.Base(name)]; got != string(want) {
+			t.Errorf("%s: debootstrap got %d bytes, want %d", name, len(got), len(want))
 		}
 	}
 }

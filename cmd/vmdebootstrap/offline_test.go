@@ -49,6 +49,10 @@ chmod 755 usr/sbin/* usr/bin/perl
 echo 'password [success=1] pam_unix.so obscure yescrypt' >etc/pam.d/common-password
 echo 'Package: base' >var/lib/dpkg/status
 echo "deb $2 trixie main" >etc/apt/sources.list
+wget=/usr/local/bin/wget # busybox has a wget of its own
+$wget -nv -O etc/InRelease "$2/dists/trixie/InRelease"
+if $wget -nv -O etc/Packages.xz "$2/dists/trixie/main/binary-amd64/Packages.xz"; then exit 1; fi
+$wget -nv -O etc/Packages.gz "$2/dists/trixie/main/binary-amd64/Packages.gz"
 [ ! -e /etc/backdoor ] || cp /etc/backdoor etc/from-toolbox
 `
 

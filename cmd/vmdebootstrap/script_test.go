@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/wget"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
@@ -22,7 +23,8 @@ func TestMain(m *testing.M) {
 	if helper || ocitest.Init() {
 		return
 	}
-	testscript.Main(m, map[string]func(){programName: func() { begin(host) }, pkgdetails.Name: pkgDetails})
+	testscript.Main(m, map[string]func(){programName: func() { begin(host) }, pkgdetails.Name: pkgDetails,
+		wget.Name: wgetProgram})
 }
 
 // vmdebootstrap returns a command that runs the program, which is the test binary under another name.

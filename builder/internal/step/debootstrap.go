@@ -15,6 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/wget"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -58,7 +59,8 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	args := []string{"debootstrap", "--arch=" + d.Arch}
 	mounts := s.Target.MountAt(TargetDir)
 	mounts = append(mounts, target.Bind(s.Archives, TargetDir+archivesDir),
-		target.Bind(s.Program, pkgdetails.Path, "ro"))
+		target.Bind(s.Program, pkgdetails.Path, "ro"),
+		target.Bind(s.Program, wget.Path, "ro"), target.Bind(s.Mirror, wget.Dir, "ro"))
 	if !d.RealDpkg {
 		mounts = append(mounts, target.Bind(s.Program, dpkg.ChrootPath, "ro"),
 			target.Bind(s.Repacked, dpkg.PackagesDir, "ro"), target.Bind(s.Program, dpkg.BackendPath, "ro"),

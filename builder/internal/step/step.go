@@ -74,6 +74,8 @@ type Context struct {
 	Repacked string
 	// Access is how apt and hooks reach the mirror.
 	Access Access
+	// Mirror is a directory of the mirror's files, named by wget.FileName, which debootstrap uses in place of the mirror.
+	Mirror string
 	// Program is the file of this very program, which does the work of others in the toolbox under their names.
 	Program string
 	// RealDpkg leaves all unpacking to the real dpkg.
