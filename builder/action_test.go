@@ -236,7 +236,7 @@ func TestHookOutputIsShownOnce(t *testing.T) {
 		}
 		s := &step.Context{Target: f, FreshToolbox: targettest.Always(f), Tmp: t.TempDir(), Archives: t.TempDir(),
 			Out: step.NewTail(nil), HookOutput: tt.shown, Log: slog.New(slog.DiscardHandler)}
-		err := (&Executor{Progress: func(string) {}}).runStep(t.Context(), tt.step, s)
+		err := (&Executor{}).runStep(t.Context(), tt.step, s)
 		var failed *StepError
 		if !errors.As(err, &failed) {
 			t.Errorf("%s: got %v, want the failure of a step", tt.step.Kind(), err)

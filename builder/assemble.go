@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
@@ -18,6 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -33,8 +35,8 @@ type Assembly struct {
 	Archive func() (*archive.Client, error)
 	// Executor runs the programs that make file systems; it may be nil if none is needed, see RunsPrograms.
 	Executor *Executor
-	// Progress receives a line for each thing that begins.
-	Progress func(text string)
+	// Progress receives what the assembly does; nil drops it.
+	Progress *progress.Reporter
 }
 
 // Check finds the mistakes in the options that can be known before the root file system is read. The error joins all of
@@ -78,7 +80,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	if err := errors.Join(missing(spec, disk, files)...); err != nil {
 		return err
 	}
-	a.Progress(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.Arch().Name))
+	a.Progress.Message(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.Arch().Name))
 	if err := disk.configure(files); err != nil {
 		return fmt.Errorf("configure %s: %w", disk.Loader, err)
 	}
@@ -86,6 +88,12 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	if err != nil {
 		return err
 	}
+	title := "write " + strings.Join(disk.fileNames(), " and ")
+	titles := []string{title}
+	if a.RunsPrograms() {
+		titles = []string{readLists, makeToolbox, unpackRoot, title}
+	}
+	a.Progress.Plan(titles)
 	var u *unpacked
 	if a.RunsPrograms() {
 		if u, err = a.unpack(ctx, spec, configured); err != nil {
@@ -93,8 +101,9 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 		}
 		defer func() { err = errors.Join(err, u.close()) }()
 	}
-	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, say: a.Progress}
-	err = assembler{say: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
+	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, report: a.Progress}
+	a.Progress.Begin(title)
+	err = assembler{report: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
 	var full *diskimage.NoSpaceError
 	if errors.As(err, &full) && !a.Options.SizeAuto {
 		return &problem.Problem{Flag: "--size",

@@ -22,6 +22,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
@@ -32,7 +33,7 @@ type assemblyPrograms struct {
 	files   *target.Memory
 	spec    Spec
 	archive func() (*archive.Client, error)
-	say     func(string)
+	report  *progress.Reporter
 	// unpacked is there if a program makes one of the file systems.
 	unpacked *unpacked
 	// syslinux holds the files of syslinux by name, once they are known.
@@ -92,7 +93,7 @@ func (p *assemblyPrograms) packagedSyslinux(ctx context.Context) (map[string][]b
 	if p.spec.Release().Vendor == debian.Debian && !p.spec.toolsFromTarget() {
 		suite, components = p.spec.toolboxSuite(), []string{"main"}
 	}
-	p.say("get the files of extlinux from packages of " + suite)
+	p.report.Message("get the files of extlinux from packages of " + suite)
 	client, err := p.archive()
 	if err != nil {
 		return nil, err
@@ -159,7 +160,7 @@ type unpacked struct {
 // unpack makes a directory of the configured tree, and the toolbox.
 func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (u *unpacked, err error) {
 	x := a.Executor
-	_, sources, err := Resolve(ctx, spec, x.Archive, a.Lock)
+	_, sources, err := x.Resolve(ctx, spec, a.Lock)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +170,7 @@ func (a *Assembly) unpack(ctx context.Context, spec Spec, tree diskimage.Tree) (
 	}
 	u.site = &step.Context{Toolbox: u.toolbox, Tmp: x.TempDir, Proxy: proxyEnviron(x.Environ), Log: x.Log,
 		Out: step.NewTail(x.Output, spec.o.Mirror), Epoch: a.Lock.epoch()}
-	a.Progress("unpack the root file system")
+	a.Progress.Announce(unpackRoot)
 	if err := x.unpackTree(ctx, withoutDevices(tree), u.dir); err != nil {
 		return nil, errors.Join(err, u.close())
 	}

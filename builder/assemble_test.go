@@ -45,7 +45,7 @@ func newAssembly(t *testing.T, change func(*Options)) *Assembly {
 	}
 	w := testWorld()
 	w.Stat, w.ReadFile = os.Stat, os.ReadFile
-	return &Assembly{Options: o, World: w, Lock: Lock{Seed: uuid.Max, Time: treeTime}, Progress: func(string) {}}
+	return &Assembly{Options: o, World: w, Lock: Lock{Seed: uuid.Max, Time: treeTime}}
 }
 
 // fileOf is the content of a file of this machine's packages.

@@ -150,7 +150,7 @@ func TestAutoSizeOfACompressedRootIsWhatItBecomes(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "zeros"), make([]byte, 64<<20), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			a := assembler{say: func(string) {}, programs: madeBy{t: t, dir: dir}}
+			a := assembler{programs: madeBy{t: t, dir: dir}}
 			d, root, err := a.sized(t.Context(), *plan.Disk)
 			if err != nil {
 				t.Fatal(err)

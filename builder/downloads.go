@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/wget"
 )
 
@@ -123,8 +124,9 @@ func (d *downloads) addRepacked(ctx context.Context, cache *archive.Cache, diges
 // fill downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it
 // where they look before they download. They compare each file with the mirror's own checksum, and whatever
 // the estimate misses they get by themselves.
-func (d *downloads) fill(ctx context.Context, client *archive.Client, packages []*archive.Package) error {
-	if err := client.Fetch(ctx, packages, nil); err != nil {
+func (d *downloads) fill(ctx context.Context, client *archive.Client, packages []*archive.Package,
+	report *progress.Reporter) error {
+	if err := fetch(ctx, client, packages, report); err != nil {
 		return err
 	}
 	for _, p := range packages {
@@ -145,6 +147,17 @@ func (d *downloads) fill(ctx context.Context, client *archive.Client, packages [
 		d.copies[p.File()] = stateOf(info)
 	}
 	return nil
+}
+
+// fetch downloads packages that the cache lacks, and reports how far it is.
+func fetch(ctx context.Context, client *archive.Client, packages []*archive.Package, report *progress.Reporter) error {
+	var last archive.Event
+	err := client.Fetch(ctx, packages, func(e archive.Event) {
+		last = e
+		report.Advance("download", e.Bytes, e.TotalBytes, progress.Bytes)
+	})
+	report.CountPackages(last.Bytes-last.CachedBytes, last.CachedBytes)
+	return err
 }
 
 // keepNew keeps in the cache what debootstrap, apt and hooks downloaded themselves.

@@ -41,7 +41,7 @@ func sharedPackages(t *testing.T, names ...string) (*downloads, *archive.Client,
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	if err := d.fill(t.Context(), client, packages); err != nil {
+	if err := d.fill(t.Context(), client, packages, nil); err != nil {
 		t.Fatal(err)
 	}
 	return d, client, packages
@@ -93,7 +93,7 @@ func TestAPackageThatChangedInTheCacheIsFetchedAgain(t *testing.T) {
 	if err := d.root.Remove(p.File()); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.fill(t.Context(), client, packages); err != nil {
+	if err := d.fill(t.Context(), client, packages, nil); err != nil {
 		t.Fatal(err)
 	}
 	data, err := d.root.ReadFile(p.File())

@@ -107,7 +107,7 @@ func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Tar
 		return err
 	}
 	defer func() { err = errors.Join(err, empty.Close()) }()
-	x.Progress(fmt.Sprintf("run programs of %s under %s", s.arch.Name, filepath.Base(interpreter)))
+	x.Progress.Message(fmt.Sprintf("run programs of %s under %s", s.arch.Name, filepath.Base(interpreter)))
 	x.Engine.Emulate(s.arch.ELF, interpreter)
 	err = tryForeign(ctx, s.arch, empty, toolbox)
 	if errors.Is(err, errors.ErrUnsupported) {

@@ -261,7 +261,7 @@ func TestEmulationIsTriedBeforeTheWork(t *testing.T) {
 		{"an emulator that does not run", broken, nil, broken, []string{registered}},
 	} {
 		e := &emulatingEngine{empty: targettest.New(t, nil), own: tt.own, host: tt.host}
-		x := &Executor{Engine: e, Progress: func(string) {}, Log: slog.New(slog.DiscardHandler)}
+		x := &Executor{Engine: e, Log: slog.New(slog.DiscardHandler)}
 		toolbox := targettest.New(t, map[string]string{"/usr/bin/qemu-aarch64": "x", "/usr/lib/arch-test/arm64": "x"})
 		s := mustSpec(t, func(o *Options) { o.Arch, o.UseUEFI, o.Grub = "arm64", true, true })
 		err := x.emulate(t.Context(), s, Sources{Toolbox: toolIndex(t, "qemu-user")}, toolbox)

@@ -17,6 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -49,8 +50,8 @@ type Executor struct {
 	HookOutput io.Writer
 	// Stdout receives the tarball that is called StandardOutput.
 	Stdout io.Writer
-	// Progress receives a line for each thing that begins: "bootstrap trixie for amd64".
-	Progress func(text string)
+	// Progress receives what the build does; nil drops it.
+	Progress *progress.Reporter
 }
 
 // Result is what a build has made. Close throws it away.
@@ -105,6 +106,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err != nil {
 		return nil, err
 	}
+	x.Progress.Begin("look for results of earlier builds")
 	store := x.snapshots(tools.name, spec.hookScripts())
 	defer func() { err = errors.Join(err, store.Unlock()) }()
 	identities := snapshotSteps(plan.identities)
@@ -133,6 +135,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err := checkRoom(plan.Disk, packages); err != nil {
 		return result, err
 	}
+	x.Progress.Plan(result.titles())
 	if result.Toolbox, err = x.toolbox(ctx, spec, src); err != nil {
 		return result, fmt.Errorf("make the toolbox: %w", err)
 	}
@@ -170,13 +173,19 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
 			return result, err
 		}
-		x.Progress(fmt.Sprintf("get %d packages", len(packages)))
-		if err := archives.fill(ctx, x.Archive, packages); err != nil {
+		x.Progress.Begin(getPackages)
+		x.Progress.Message(fmt.Sprintf("get %d packages", len(packages)))
+		if err := archives.fill(ctx, x.Archive, packages, x.Progress); err != nil {
 			return result, err
 		}
 		if !spec.realDpkg() {
 			archives.repack(ctx, x.Archive.Cache, packages, x.Log)
 		}
+	} else {
+		x.Progress.Cached(getPackages)
+	}
+	for _, s := range plan.Steps[:len(begin.Entries)] {
+		x.Progress.Cached(s.Title())
 	}
 	result.site = &step.Context{
 		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Repacked: archives.repackedDir,
@@ -193,6 +202,29 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	store.Close(ctx)
 	return result, archives.keepNew(ctx, x.Archive.Cache)
+}
+
+// Titles of steps that are in no Plan.
+const (
+	readLists   = "read the package lists"
+	makeToolbox = "make the toolbox"
+	getPackages = "get packages"
+	unpackRoot  = "unpack the root file system"
+)
+
+// titles returns the titles of the steps that follow when it is known where the build begins.
+func (r *Result) titles() []string {
+	titles := []string{makeToolbox, getPackages}
+	for _, s := range r.Plan.Steps {
+		titles = append(titles, s.Title())
+	}
+	for _, o := range r.finalSteps() {
+		titles = append(titles, o.title)
+	}
+	for _, to := range r.x.Cache.To {
+		titles = append(titles, snapshot.PushTitle(to))
+	}
+	return titles
 }
 
 // snapshots returns the store of snapshots for a build with this toolbox and these hooks.
@@ -262,7 +294,7 @@ func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	x.Progress(setup.Title())
+	x.Progress.Announce(setup.Title())
 	s.Out.Reset()
 	before, err := step.KeyMakers(s.Target)
 	if err != nil {

@@ -74,7 +74,7 @@ func (r *Result) writeExport(ctx context.Context, layout string, e Export) error
 	if e.Transport == transport.Tar {
 		return r.WriteTarball(ctx, e.Path)
 	}
-	r.x.Progress("write " + e.String())
+	r.x.Progress.Message("write " + e.String())
 	dst := r.x.imageCopy(r.spec, layout, e)
 	switch e.Transport {
 	case transport.Dir:
@@ -114,7 +114,7 @@ func (r *Result) writeLayout(ctx context.Context, exports []Export) (dir string,
 	if err != nil {
 		return dir, err
 	}
-	r.x.Progress("pack the layers of a container image")
+	r.x.Progress.Message("pack the layers of a container image")
 	if err := r.addLayers(ctx, layout, compression); err != nil {
 		return dir, err
 	}
@@ -126,7 +126,7 @@ func (r *Result) writeLayout(ctx context.Context, exports []Export) (dir string,
 	if err != nil {
 		return dir, err
 	}
-	r.x.Progress("container image " + digest.String())
+	r.x.Progress.Message("container image " + digest.String())
 	return dir, nil
 }
 

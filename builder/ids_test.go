@@ -26,7 +26,7 @@ func TestIDsThatCannotOwnFilesEndTheBuild(t *testing.T) {
 		{passwd: "+nis\nbroken:x\n", group: "", ids: 10},
 	} {
 		f := targettest.New(t, map[string]string{"/etc/passwd": tt.passwd, "/etc/group": tt.group})
-		x := &Executor{IDs: tt.ids, Progress: func(string) {}}
+		x := &Executor{IDs: tt.ids}
 		s := &step.Context{Target: f, Log: slog.New(slog.DiscardHandler), Out: step.NewTail(nil)}
 		err := x.runStep(t.Context(), step.MachineKeys{}, s)
 		wrong, ok := errors.AsType[*IDError](err)

@@ -18,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
@@ -25,7 +26,7 @@ import (
 
 // assembler puts a finished root file system on a disk.
 type assembler struct {
-	say func(text string)
+	report *progress.Reporter
 	// tree is the root file system, and Files are the same by name.
 	tree diskimage.Tree
 	Files
@@ -51,7 +52,7 @@ func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 // image results each time, whichever of its steps ran again.
 func (r *Result) assembler() assembler {
 	tree := diskimage.Clamp(target.Tree(r.Rootfs, r.Rootfs.Root()), r.lock.Time)
-	return assembler{say: r.x.Progress, tree: tree, Files: r.Rootfs, programs: r}
+	return assembler{report: r.x.Progress, tree: tree, Files: r.Rootfs, programs: r}
 }
 
 // write writes the disk image.
@@ -63,7 +64,7 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 	if root != nil {
 		defer func() { err = errors.Join(err, root.Close()) }()
 	}
-	a.say(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
+	a.report.Message(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
 	boot, err := d.Loader.Prepare(ctx, d.Disk, a)
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", d.Loader, err)
@@ -154,7 +155,7 @@ func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File
 	}
 	p := d.Root()
 	if d.readOnly() {
-		a.say("make the " + p.Filesystem.Type)
+		a.report.Message("make the " + p.Filesystem.Type)
 		root, err := a.programVolume(d, p).Make(ctx)
 		if err != nil {
 			return Disk{}, nil, err

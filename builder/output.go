@@ -25,12 +25,52 @@ const (
 	outputDirMode = 0o777
 )
 
+// Write writes all outputs of the build.
+func (r *Result) Write(ctx context.Context) error {
+	for _, s := range r.finalSteps() {
+		r.x.Progress.Begin(s.title)
+		if err := s.write(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finalStep writes one output of a build.
+type finalStep struct {
+	title string
+	write func(ctx context.Context) error
+}
+
+// finalSteps returns what writes the outputs, in this order.
+func (r *Result) finalSteps() []finalStep {
+	var all []finalStep
+	add := func(wanted bool, write func(ctx context.Context) error, names ...string) {
+		if wanted {
+			all = append(all, finalStep{"write " + strings.Join(names, " and "), write})
+		}
+	}
+	o, p := r.spec.o, r.Plan
+	add(o.Pkglist, r.WritePackageList, packageList)
+	add(p.Tarball != "", func(ctx context.Context) error { return r.WriteTarball(ctx, p.Tarball) }, outputTitle(p.Tarball))
+	add(p.Squash != "", func(ctx context.Context) error { return r.WriteSquash(ctx, r.spec, p.Squash) }, p.Squash)
+	if p.Disk != nil {
+		add(true, func(ctx context.Context) error { return r.WriteImage(ctx, p.Disk) }, p.Disk.fileNames()...)
+	}
+	var exports []string
+	for _, e := range p.Exports {
+		exports = append(exports, e.String())
+	}
+	add(len(exports) > 0, r.WriteExports, exports...)
+	return all
+}
+
 // WriteTarball writes the finished root file system to a tar archive, compressed as its name says, or to
 // standard output. Files with large holes are sparse files in it. What is in
 // directories that are mounted over at boot is left out, the directories are not. No time is later than that
 // of the build.
 func (r *Result) WriteTarball(ctx context.Context, name string) error {
-	r.x.Progress("write " + outputTitle(name))
+	r.x.Progress.Message("write " + outputTitle(name))
 	tree := r.tree(r.Rootfs)
 	if name == StandardOutput {
 		return tarfile.WriteSparse(ctx, r.x.Stdout, tree)
@@ -63,7 +103,7 @@ func (r *Result) WritePackageList(ctx context.Context) error {
 	}
 	names := sortedSet(strings.Split(out.String(), "\n"))
 	name := filepath.Join(r.x.Dir, packageList)
-	r.x.Progress("write " + name)
+	r.x.Progress.Message("write " + name)
 	return diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) error {
 		_, err := f.WriteString(strings.Join(slices.Concat(names, []string{""}), "\n"))
 		return err

@@ -28,6 +28,12 @@ type Sources struct {
 	Release *archive.Release
 }
 
+// Resolve is the first step of the Executor's work, and does what the function Resolve does.
+func (x *Executor) Resolve(ctx context.Context, spec Spec, lock Lock) (Lock, Sources, error) {
+	x.Progress.Begin(readLists)
+	return Resolve(ctx, spec, x.Archive, lock)
+}
+
 // Resolve asks the mirror what the build depends on, and completes a Lock that holds the caller's own choices, seed and
 // time, and what Take has taken. It is the only place, beside the downloads of the Executor, that uses the network.
 func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) (Lock, Sources, error) {

@@ -113,7 +113,7 @@ func TestPackageListIsSortedAndClean(t *testing.T) {
 		return err
 	}
 	dir := t.TempDir()
-	r := &Result{Rootfs: f, x: &Executor{Dir: dir, Progress: func(string) {}}, site: &step.Context{}}
+	r := &Result{Rootfs: f, x: &Executor{Dir: dir}, site: &step.Context{}}
 	if err := r.WritePackageList(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ const (
 // files of /boot beside it, and with UEFI the programs of the EFI system partition below efi. None of them
 // gets its name before all are complete; others in the directory stay.
 func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err error) {
-	r.x.Progress("write " + filepath.Join(dir, squashName))
+	r.x.Progress.Message("write " + filepath.Join(dir, squashName))
 	work, err := os.MkdirTemp(r.site.Tmp, "squash-")
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 			return err
 		}
 		defer func() { err = errors.Join(err, unpacked.Close()) }()
-		x.Progress("unpack the archive")
+		x.Progress.Announce("unpack the archive")
 		p := s.Command("tar", "--extract", "--numeric-owner", "--same-permissions", "--ignore-zeros",
 			"--xattrs", "--xattrs-include=*", "--xattrs-exclude="+ownerxattr.Prefix+"*", "--exclude=./dev/*", "--exclude=dev/*",
 			"--directory="+squashRoot)
@@ -146,7 +146,7 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
 	}
 	out := spec.Options().Squash
-	x.Progress("write " + filepath.Join(out, squashName))
+	x.Progress.Announce("write " + filepath.Join(out, squashName))
 	exclude := "^" + regexp.QuoteMeta(ownerxattr.Prefix)
 	if err := makeSquash(ctx, s, directory, x.TempDir, 0, "-xattrs-exclude", exclude); err != nil {
 		return err

@@ -77,11 +77,16 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (_ Rootf
 		return nil, err
 	}
 	name := t.name
-	if c, err := x.Engine.From(ctx, name); !errors.Is(err, fs.ErrNotExist) {
+	c, err := x.Engine.From(ctx, name)
+	if err == nil {
+		x.Progress.Cached(makeToolbox)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
 		return c, err
 	}
+	x.Progress.Begin(makeToolbox)
 	unlock, waited, err := x.Engine.Lock(ctx, name,
-		func() { x.Progress("wait for another build, which makes the toolbox") })
+		func() { x.Progress.Message("wait for another build, which makes the toolbox") })
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +96,7 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (_ Rootf
 			return c, err
 		}
 	}
-	x.Progress(fmt.Sprintf("make the toolbox of %d packages of %s", len(t.packages), src.ToolboxSuite))
+	x.Progress.Message(fmt.Sprintf("make the toolbox of %d packages of %s", len(t.packages), src.ToolboxSuite))
 	if err := x.makeToolbox(ctx, name, t.packages, t.emulator); err != nil {
 		return nil, err
 	}
@@ -101,7 +106,7 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (_ Rootf
 // makeToolbox unpacks the packages into a new container and keeps that under the name.
 func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*archive.Package,
 	emulator emulatorParts) (err error) {
-	if err := x.Archive.Fetch(ctx, packages, nil); err != nil {
+	if err := fetch(ctx, x.Archive, packages, x.Progress); err != nil {
 		return err
 	}
 	c, err := x.Engine.Scratch(ctx)

@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 )
 
 // Issue 15, 16: --no-cache made the toolbox again in each build.
@@ -17,7 +19,7 @@ func TestToolboxIsTakenFromTheStoreWithoutACache(t *testing.T) {
 	t.Parallel()
 	x := &Executor{
 		Engine: &snapshottest.Engine{}, Cache: snapshot.Settings{Rebuild: true},
-		Progress: func(text string) { t.Errorf("progress %q: the toolbox was not asked for", text) },
+		Progress: progress.New(func(e progress.Event) { t.Errorf("%+v: the toolbox was not asked for", e) }, time.Now),
 	}
 	index := toolIndex(t, slices.Concat(toolboxPackages, []string{"mke2fs", "e2fsprogs", "squashfs-tools"})...)
 	// The engine has no content: asked for the snapshot of that name, it says that it cannot give it.

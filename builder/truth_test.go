@@ -195,7 +195,6 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	var lines []string
 	x := &Executor{
 		Engine: e, TempDir: tmp, Environ: tr.environ, Dir: tr.dir, Log: slog.New(slog.DiscardHandler),
-		Progress: func(string) {},
 		Cache: snapshot.Settings{Program: "v1", Ours: tr.ours, Records: tr.records, Now: time.Now,
 			Explain: func(text string) { lines = append(lines, text) }},
 	}

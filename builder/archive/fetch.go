@@ -30,6 +30,8 @@ type Event struct {
 	// Bytes and Files have arrived; TotalBytes and TotalFiles are expected in all.
 	Bytes, TotalBytes int64
 	Files, TotalFiles int
+	// CachedBytes are those of Bytes that were in the cache already.
+	CachedBytes int64
 }
 
 // Fetch downloads the packages that the cache lacks, several at a time, from the mirrors of their indexes. It
@@ -63,8 +65,7 @@ func (c *Client) fetchPackage(ctx context.Context, p *Package, m *meter) error {
 		return err
 	}
 	if ok {
-		m.add(p.Name, int(p.Size))
-		m.finish(p.Name, true)
+		m.finishCached(p)
 		return nil
 	}
 	// Escaped, as by apt: names of a mirror's files may contain a percent sign.
@@ -119,6 +120,15 @@ func (m *meter) finish(name string, cached bool) {
 	defer m.mu.Unlock()
 	m.event.Files++
 	m.send(name, cached)
+}
+
+// finishCached counts a package that was in the cache.
+func (m *meter) finishCached(p *Package) {
+	m.mu.Lock()
+	m.event.Bytes += p.Size
+	m.event.CachedBytes += p.Size
+	m.mu.Unlock()
+	m.finish(p.Name, true)
 }
 
 // send reports the progress; m.mu is held.

@@ -25,7 +25,7 @@ var assembleSettings = []string{
 	"image", "size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
 	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize",
 	"boottype", "bootoffset", "bootflag", "esp-size", "sector-size", "raw", "boot-mount",
-	"arch", "distribution", "mirror", "tls-verify", "state-dir", "verbose",
+	"arch", "distribution", "mirror", "tls-verify", "state-dir", "verbose", "progress",
 }
 
 // assembleCall is a call of "vmdebootstrap assemble".
@@ -83,23 +83,29 @@ func (s *settings) only(names []string) {
 }
 
 // run reports all mistakes in the call before it begins to write.
-func (c *assembleCall) run(ctx context.Context) error {
+func (c *assembleCall) run(ctx context.Context) (err error) {
 	if c.from == "" || c.settings.options.Image == "" {
 		return usageErrorf("give --from and --image")
 	}
 	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose,
 		log: slog.New(slog.DiscardHandler)}
-	a := &builder.Assembly{Options: c.settings.options, World: c.env.world(), Progress: j.progress}
+	a := &builder.Assembly{Options: c.settings.options, World: c.env.world()}
 	source, err := builder.ParseSource(c.from, a.World)
 	if err != nil {
 		err = &builder.Problem{Flag: "--from", Err: err}
 	}
 	var lockErr error
 	a.Lock, lockErr = j.lock()
-	if err := errors.Join(slices.Concat(c.settings.problems, []error{err, a.Check(), lockErr})...); err != nil {
+	if err := errors.Join(slices.Concat(c.settings.problems, []error{err, a.Check(), lockErr,
+		j.checkProgress(c.settings.progress)})...); err != nil {
 		return err
 	}
-	if source.NeedsNamespace() || a.RunsPrograms() {
+	usesStore := source.NeedsNamespace() || a.RunsPrograms()
+	j.show(c.settings.progress, usesStore && !c.env.host.Inside())
+	a.Progress = j.report
+	began := c.env.now()
+	defer func() { j.finish(began, err) }()
+	if usesStore {
 		return c.env.withStore(ctx, c.settings.stateDir, j.damaged,
 			func(ctx context.Context, store engine, packages *archive.Cache) error {
 				client, err := j.archiveClient(packages, builder.Lock{})
@@ -108,7 +114,7 @@ func (c *assembleCall) run(ctx context.Context) error {
 				}
 				a.Executor = &builder.Executor{
 					Engine: store, Archive: client, TempDir: store.TempDir(), Environ: c.env.environ, Dir: c.env.dir,
-					Log: j.log, Progress: j.progress,
+					Log: j.log, Progress: j.report,
 				}
 				return c.assemble(ctx, j, a, source)
 			})
@@ -130,7 +136,7 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		}
 		return j.archiveClient(packages, builder.Lock{})
 	}
-	j.progress("read " + c.from)
+	j.report.Announce("read " + c.from)
 	options := builder.SourceOptions{
 		World: a.World, Stdin: c.env.stdin, TempDir: filepath.Dir(absolute(c.env.dir, a.Options.Image)),
 		Arch: cmp.Or(a.Options.Arch, c.env.arch),
@@ -151,7 +157,7 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 	if err := a.Write(ctx, tree); err != nil {
 		return err
 	}
-	j.progress(fmt.Sprintf("done in %s", c.env.now().Sub(began).Round(time.Second)))
+	j.report.Message(fmt.Sprintf("done in %s", c.env.now().Sub(began).Round(time.Second)))
 	return nil
 }
 

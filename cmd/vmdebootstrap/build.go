@@ -99,11 +99,12 @@ func (e environment) hosts() []byte {
 // build executes a job, inside the namespaces that oci.Reexec has made.
 func build(ctx context.Context, j *job) (err error) {
 	began := j.env.now()
+	j.report.Begin("prepare")
 	if err := j.env.checkProxies(); err != nil {
 		return err
 	}
 	if why := j.env.host.Why; why != "" {
-		j.progress(fmt.Sprintf("make containers with the isolation %s: %s", j.env.host.Isolation, why))
+		j.report.Message(fmt.Sprintf("make containers with the isolation %s: %s", j.env.host.Isolation, why))
 	}
 	dir, err := j.env.stateDir(j.settings.stateDir)
 	if err != nil {
@@ -119,11 +120,11 @@ func build(ctx context.Context, j *job) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if why := store.NoOverlay(); why != nil && j.env.host.Isolation != oci.IsolationChroot {
-		j.warn(fmt.Sprintf("each result of a step takes the room of a full copy, because overlay does not work: %v", why))
+		j.report.Warn(fmt.Sprintf("each result of a step takes the room of a full copy, because overlay does not work: %v", why))
 	}
 	// Other files may have filled the disk since the last build.
 	if err := evict(store, dir, j.settings.cacheLimit); err != nil {
-		j.warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
+		j.report.Warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
 	}
 	lock, err := j.lock()
 	if err != nil {
@@ -154,13 +155,13 @@ func build(ctx context.Context, j *job) (err error) {
 	x := &builder.Executor{
 		Program: file, IDs: ids, CA: ca, Hosts: j.env.hosts(),
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
-		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.progress,
+		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.report,
 		Stdout: j.stdout,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
 			Records: recordsDir(dir), Now: j.env.now,
 			From: j.settings.cacheFrom, To: j.settings.cacheTo,
-			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.warn,
+			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.report.Warn,
 		},
 	}
 	if j.verbose {
@@ -172,32 +173,32 @@ func build(ctx context.Context, j *job) (err error) {
 	if err := errors.Join(x.CheckExports(ctx, j.spec), x.CheckShares(ctx)); err != nil {
 		return err
 	}
-	lock, sources, err := builder.Resolve(ctx, j.spec, client, lock)
+	lock, sources, err := x.Resolve(ctx, j.spec, lock)
 	if err != nil {
 		return err
 	}
 	if err := savePackageNames(dir, j.spec.Options(), sources.Target); err != nil {
-		j.warn(fmt.Sprintf("names of packages are not kept for completion: %v", err))
+		j.report.Warn(fmt.Sprintf("names of packages are not kept for completion: %v", err))
 	}
 	result, err := x.Build(ctx, j.spec, lock, sources)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, result.Close()) }()
-	if err := j.write(ctx, result, result.Plan); err != nil {
+	if err := result.Write(ctx); err != nil {
 		return err
 	}
 	shareErr := result.Share(ctx)
 	if err := evict(store, dir, j.settings.cacheLimit); err != nil {
-		j.warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
+		j.report.Warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
 	}
 	if shareErr != nil {
 		return fmt.Errorf("all outputs are written, but --cache-to: %w", shareErr)
 	}
 	for _, line := range summary(j.spec) {
-		j.progress(line)
+		j.report.Message(line)
 	}
-	j.progress(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
+	j.report.Message(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
 	return nil
 }
 
@@ -250,7 +251,7 @@ func summary(spec builder.Spec) []string {
 
 // damaged warns about damage in the cache.
 func (j *job) damaged(d oci.Damage) {
-	j.warn(damageText(d))
+	j.report.Warn(damageText(d))
 	if j.settings.explainCache && d.Snapshot.Name != "" {
 		fmt.Fprintf(j.out, "damaged: %s: %v\n", damagedTitle(d), d.Err)
 	}
@@ -323,32 +324,6 @@ func programFile(dir string) (string, error) {
 	return name, nil
 }
 
-// write writes the outputs of a finished root file system.
-func (j *job) write(ctx context.Context, result *builder.Result, plan builder.Plan) error {
-	o := j.spec.Options()
-	if o.Pkglist {
-		if err := result.WritePackageList(ctx); err != nil {
-			return err
-		}
-	}
-	if o.Tarball != "" {
-		if err := result.WriteTarball(ctx, o.Tarball); err != nil {
-			return err
-		}
-	}
-	if o.Squash != "" {
-		if err := result.WriteSquash(ctx, j.spec, o.Squash); err != nil {
-			return err
-		}
-	}
-	if plan.Disk != nil {
-		if err := result.WriteImage(ctx, plan.Disk); err != nil {
-			return err
-		}
-	}
-	return result.WriteExports(ctx)
-}
-
 // printPlan prints the steps of a job. Its IDs are placeholders for those that a build would choose.
 func printPlan(_ context.Context, j *job) error {
 	plan, err := builder.NewPlan(j.spec, builder.Lock{Codename: j.spec.Codename(), Seed: uuid.Max, Time: j.env.now()})
@@ -385,7 +360,7 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 	}
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment, roots), Cache: cache, Keyring: archive.DefaultKeyring(),
-		Now: j.env.now(), Warn: j.warn, AllowExpired: j.spec.Options().AllowExpired,
+		Now: j.env.now(), Warn: j.report.Warn, AllowExpired: j.spec.Options().AllowExpired,
 	}
 	trust := j.spec.Trust()
 	client.NoCheck = trust.NoCheck

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
@@ -45,8 +46,10 @@ var groups = []group{groupOutput, groupSource, groupSystem, groupDisk, groupProg
 type settings struct {
 	options builder.Options
 	verbose bool
-	output  string
-	log     logSettings
+	// progress is one of display.Modes.
+	progress string
+	output   string
+	log      logSettings
 	// rootPasswordFile is read once all settings are known.
 	rootPasswordFile string
 	secrets          secretSource
@@ -75,6 +78,7 @@ type settings struct {
 func newSettings(arch string) *settings {
 	s := &settings{
 		options:        builder.DefaultOptions(),
+		progress:       display.Auto,
 		log:            defaultLogSettings(),
 		isolation:      oci.IsolationAuto,
 		cache:          true,

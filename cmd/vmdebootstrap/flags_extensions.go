@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 )
@@ -20,6 +21,9 @@ const defaultCacheLimit = 20 * diskimage.GB
 func (s *settings) extensions() []*setting {
 	o := &s.options
 	return []*setting{
+		{"progress", groupProgram, "show progress on standard error as `KIND`: tty, a live block; plain, lines; json, a " +
+			"line for each event, see contrib/design/progress.md; none; auto is tty on a terminal, else none (default auto)",
+			choiceValue{&s.progress, display.Modes}},
 		{"run", groupSystem,
 			"run the shell `COMMAND` in the system when it is set up; may be repeated; all --customize, --run " +
 				"and --copy-in run in the order in which they are given", actionsValue{&o.Actions, "--run"}},

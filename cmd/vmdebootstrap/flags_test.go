@@ -34,7 +34,7 @@ var (
 		"explain-cache", "bmap", "tls-verify"}
 	extensionValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot",
 		"free", "format", "compress", "raw", "sector-size", "boot-mount", "bootstrap", "export", "export-compression",
-		"cache-from", "cache-to", "cache-key", "isolation", "tools-mirror", "ca"}
+		"cache-from", "cache-to", "cache-key", "isolation", "tools-mirror", "ca", "progress"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -122,7 +122,7 @@ func oppositeNames() []string {
 var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
 	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
-	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot",
+	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot", "progress": "json",
 }
 
 // TestEverySettingHasItsOwnVariable changes each setting, and expects that only its own line of the dump changes.

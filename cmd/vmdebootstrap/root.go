@@ -15,12 +15,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
 )
 
@@ -34,20 +37,55 @@ type job struct {
 	stdout   io.Writer
 	verbose  bool
 	log      *slog.Logger
+	display  *display.Display
+	report   *progress.Reporter
 }
 
-// progress writes a message to the log and, with --verbose, to the user.
-func (j *job) progress(text string) {
-	if j.verbose {
-		fmt.Fprintln(j.out, text)
+// show begins to show progress in a mode of display.Modes. The run of the program that starts another one inside shows
+// nothing.
+func (j *job) show(mode string, outside bool) {
+	if outside {
+		mode = display.None
 	}
-	j.log.Info(text)
+	j.display = display.Open(j.displayOptions(mode))
+	j.out, j.err = j.display.Stdout(), j.display.Stderr()
+	j.report = progress.New(j.event, j.env.now)
 }
 
-// warn writes a warning to standard error and to the log.
-func (j *job) warn(text string) {
-	fmt.Fprintln(j.err, "WARNING: "+text)
-	j.log.Warn(text)
+func (j *job) displayOptions(mode string) display.Options {
+	return display.Options{Mode: mode, Stdout: j.out, Stderr: j.err, Term: j.env.getenv("TERM"), Now: j.env.now}
+}
+
+// checkProgress finds the mistake of a value of --progress that standard error does not allow.
+func (j *job) checkProgress(mode string) error {
+	if err := j.displayOptions(mode).Check(); err != nil {
+		return &builder.Problem{Flag: "--progress", Err: err}
+	}
+	return nil
+}
+
+// event writes messages to the log and, with --verbose, to the user, and shows everything else as --progress says.
+func (j *job) event(e progress.Event) {
+	switch e.Kind {
+	case progress.Message:
+		if j.verbose {
+			fmt.Fprintln(j.out, e.Text)
+		}
+		j.log.Info(e.Text)
+	case progress.Warning:
+		j.log.Warn(e.Text)
+	}
+	j.display.Report(e)
+}
+
+// finish ends the display with the result of the work, which began at that time and ended with err.
+func (j *job) finish(began time.Time, err error) {
+	result := progress.Result{Seconds: j.env.now().Sub(began).Seconds()}
+	if err != nil {
+		result.Error = err.Error()
+	}
+	j.report.Finish(result)
+	j.display.Close()
 }
 
 // command is the call without a verb, which builds as vmdebootstrap 1.7 did.
@@ -193,17 +231,23 @@ func (c *command) build(ctx context.Context) (err error) {
 	if c.env.dirErr != nil {
 		return c.env.dirErr
 	}
-	log, logCloser, logErr := openLog(c.settings.log, c.stderr, c.env)
+	// A build runs this function twice, the second time inside. Only that run logs the settings and shows progress.
+	outside := !c.settings.options.DryRun && !c.env.host.Inside()
+	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, stdout: c.stdout,
+		verbose: c.settings.verbose}
+	progressErr := j.checkProgress(c.settings.progress)
+	j.show(c.settings.progress, outside || c.settings.options.DryRun || progressErr != nil)
+	defer j.display.Close()
+	log, logCloser, logErr := openLog(c.settings.log, j.err, c.env)
 	defer func() { err = errors.Join(err, logCloser.Close()) }()
 	defer logBug(log)
-	// A build runs this function twice, the second time inside. Only that run logs the settings.
-	outside := !c.settings.options.DryRun && !c.env.host.Inside()
+	j.log = log
 	if !outside {
 		c.settings.logTo(log)
 	}
 	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey())
-	j, err := c.newJob(log)
-	if err := errors.Join(append(c.settings.problems, passwordErr, logErr, err)...); err != nil {
+	j.spec, err = builder.NewSpec(c.settings.options, c.env.world())
+	if err := errors.Join(append(c.settings.problems, progressErr, passwordErr, logErr, err)...); err != nil {
 		return logged(ctx, log, err)
 	}
 	if outside {
@@ -221,19 +265,15 @@ func (c *command) build(ctx context.Context) (err error) {
 		return logged(ctx, log, dryRun(ctx, j))
 	}
 	if j.spec.Options().Tarball == builder.StandardOutput && c.settings.output == "" {
-		j.out = c.stderr
+		j.out = j.err
 	}
 	for _, text := range j.spec.Warnings() {
-		j.warn(text)
+		j.report.Warn(text)
 	}
-	return logged(ctx, log, j.lookForSpace(build(ctx, j)))
-}
-
-// newJob checks the settings.
-func (c *command) newJob(log *slog.Logger) (*job, error) {
-	spec, err := builder.NewSpec(c.settings.options, c.env.world())
-	return &job{spec: spec, env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, stdout: c.stdout,
-		verbose: c.settings.verbose, log: log}, err
+	began := c.env.now()
+	err = j.lookForSpace(build(ctx, j))
+	j.finish(began, err)
+	return logged(ctx, log, err)
 }
 
 // logged writes the error that ends the program to the log, and returns it.

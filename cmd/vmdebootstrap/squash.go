@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
@@ -20,12 +21,13 @@ import (
 type squashCall struct {
 	tarball, directory, mirror, stateDir string
 	verbose                              bool
+	progress                             string
 }
 
 // newSquashVerb returns the command "vmdebootstrap squash", which makes the output of --squash from a tarball or a
 // directory.
 func newSquashVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
-	var s squashCall
+	s, settings := squashCall{progress: display.Auto}, newSettings(env.arch)
 	verb := &cobra.Command{
 		Use:   "squash (--tarball FILE|--directory NAME) [options] OUTPUT",
 		Short: "make a live file system from a tarball or a directory",
@@ -37,7 +39,7 @@ vmdebootstrap squash --tarball debian.tar.xz live
 # A live file system from a directory
 vmdebootstrap squash --directory rootfs live`,
 		Args: oneArgument("OUTPUT"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if (s.tarball == "") == (s.directory == "") {
 				return usageErrorf("give one of --tarball and --directory")
 			}
@@ -45,10 +47,15 @@ vmdebootstrap squash --directory rootfs live`,
 			if err != nil {
 				return err
 			}
-			settings := newSettings(env.arch)
 			settings.stateDir = s.stateDir
 			j := &job{spec: spec, env: env, settings: settings, out: stdout, err: stderr, verbose: s.verbose,
 				log: slog.New(slog.DiscardHandler)}
+			if err := j.checkProgress(s.progress); err != nil {
+				return err
+			}
+			j.show(s.progress, !env.host.Inside())
+			began := env.now()
+			defer func() { j.finish(began, err) }()
 			return env.withStore(cmd.Context(), s.stateDir, j.damaged,
 				func(ctx context.Context, store engine, packages *archive.Cache) error {
 					return s.run(ctx, j, store, packages)
@@ -63,6 +70,7 @@ vmdebootstrap squash --directory rootfs live`,
 	flags.StringVar(&s.mirror, "mirror", "", "download the tools from `URL` (default: this machine's own mirror)")
 	flags.StringVar(&s.stateDir, "state-dir", "", stateDirUsage)
 	flags.BoolVar(&s.verbose, "verbose", false, "report progress")
+	flags.Var(choiceValue{&s.progress, display.Modes}, "progress", settings.lookup("progress").usage)
 	return verb
 }
 
@@ -98,13 +106,13 @@ func (s squashCall) run(ctx context.Context, j *job, store engine, packages *arc
 	if err != nil {
 		return err
 	}
-	_, sources, err := builder.Resolve(ctx, j.spec, client, lock)
-	if err != nil {
-		return err
-	}
 	x := &builder.Executor{
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir, Log: j.log,
-		Progress: j.progress,
+		Progress: j.report,
+	}
+	_, sources, err := x.Resolve(ctx, j.spec, lock)
+	if err != nil {
+		return err
 	}
 	if s.directory != "" {
 		return x.Squash(ctx, j.spec, sources, absolute(j.env.dir, s.directory), nil)

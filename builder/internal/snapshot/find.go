@@ -75,7 +75,7 @@ func (store *Store) Begin(ctx context.Context, steps []Step) (Start, target.Root
 			return Start{}, nil, errors.Join(err, rootfs.Close())
 		}
 		if s.Snapshot != "" {
-			store.Progress("continue after: " + s.Entries[len(s.Entries)-1].Title)
+			store.Progress.Message("continue after: " + s.Entries[len(s.Entries)-1].Title)
 		}
 		return s, rootfs, nil
 	}

@@ -61,9 +61,12 @@ func (c *Chain) Push(ctx context.Context, image ociimage.Image) error {
 	return errors.Join(errs...)
 }
 
+// PushTitle returns the title of the step that pushes the snapshots of a build to a remote.
+func PushTitle(to Remote) string { return "push snapshots to " + to.String() }
+
 // pushAll pushes all snapshots of the build.
 func (p push) pushAll(ctx context.Context) error {
-	p.store.Progress("push snapshots to " + p.to.String())
+	p.store.Progress.Announce(PushTitle(p.to))
 	if err := p.pushSteps(ctx); err != nil {
 		return err
 	}

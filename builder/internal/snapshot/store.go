@@ -28,6 +28,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -119,8 +120,8 @@ type Config struct {
 	Environ []string
 	Dir     string
 	Log     *slog.Logger
-	// Progress tells a user what begins.
-	Progress func(text string)
+	// Progress receives what the cache does; nil drops it.
+	Progress *progress.Reporter
 	// Toolbox is the name of the toolbox's snapshot, which identifies its content.
 	Toolbox string
 	// Scripts are the names of the build's hooks.
@@ -166,7 +167,7 @@ func (store *Store) lock(ctx context.Context, name, title string) (again bool, e
 		return false, err
 	}
 	unlock, again, err := store.Engine.Lock(ctx, name, func() {
-		store.Progress("wait for another build, which does: " + title)
+		store.Progress.Message("wait for another build, which does: " + title)
 	})
 	if err != nil {
 		return false, err

@@ -59,7 +59,7 @@ func newCacheTest() cacheTest {
 
 func (c cacheTest) store(e Engine, explain func(string)) *Store {
 	return New(Config{
-		Engine: e, Environ: c.environ, Dir: c.dir, Log: slog.New(slog.DiscardHandler), Progress: func(string) {},
+		Engine: e, Environ: c.environ, Dir: c.dir, Log: slog.New(slog.DiscardHandler),
 		Settings: Settings{Program: c.program, Rebuild: c.rebuild, Explain: explain, Records: c.records, Now: time.Now},
 	})
 }

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+import "time"
+
+// sampleInterval is how often Sample measures: often enough for a rate to look steady.
+const sampleInterval = 500 * time.Millisecond
+
+// Sample reports how far a part of the present step is that cannot report it itself, such as a file that a program
+// writes. It calls measure regularly, until stop is called; stop returns when measure is no longer running. total is 0
+// if it is unknown.
+func (r *Reporter) Sample(activity string, total int64, unit Unit, measure func() int64) (stop func()) {
+	if r == nil {
+		return func() {}
+	}
+	ticker, done, ended := time.NewTicker(sampleInterval), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				r.Advance(activity, measure(), total, unit)
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
