@@ -37,7 +37,12 @@ type Assembly struct {
 	Executor *Executor
 	// Progress receives what the assembly does; nil drops it.
 	Progress *progress.Reporter
+
+	made Spec
 }
+
+// Spec returns the Spec of a build that would have written the image of Write, which must have succeeded.
+func (a *Assembly) Spec() Spec { return a.made }
 
 // Check finds the mistakes in the options that can be known before the root file system is read. The error joins all of
 // them, each a *Problem.
@@ -68,6 +73,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	if err != nil {
 		return err
 	}
+	a.made = spec
 	lock := a.Lock
 	lock.Codename = spec.Codename()
 	disk, err := newDisk(spec, lock)

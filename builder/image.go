@@ -101,7 +101,7 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 			return fmt.Errorf("install %s: %w", d.Loader, err)
 		}
 	}
-	return d.write(ctx, image)
+	return d.write(ctx, image, a.report)
 }
 
 // SyslinuxFile reads a file of the toolbox.
@@ -178,8 +178,9 @@ func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File
 }
 
 // write writes the image to its files.
-func (d Disk) write(ctx context.Context, image diskimage.Image) error {
+func (d Disk) write(ctx context.Context, image diskimage.Image, report *progress.Reporter) error {
 	return diskimage.WriteFiles(ctx, d.fileNames(), outputMode, func(files []*os.File) error {
+		defer report.Sample("write", d.toWrite(image), progress.Bytes, func() int64 { return allocated(files) })()
 		outputs := make([]format.Output, 0, len(d.Files))
 		var raw *os.File
 		for i, f := range d.Files {
@@ -196,6 +197,34 @@ func (d Disk) write(ctx context.Context, image diskimage.Image) error {
 		}
 		return bmap.Write(ctx, files[len(files)-1], raw, image.Used())
 	})
+}
+
+// toWrite returns how many bytes all files of the image take on the disk; 0 if that is unknown.
+func (d Disk) toWrite(image diskimage.Image) int64 {
+	data, known := image.Data()
+	plain := func(f ImageFile) bool {
+		return f.Format == format.Raw || f.Format == format.Qcow2 && (f.Compress == "" || f.Compress == format.None)
+	}
+	if !known || slices.ContainsFunc(d.Files, func(f ImageFile) bool { return !plain(f) }) {
+		return 0
+	}
+	var total int64
+	for _, e := range data {
+		total += e.Length
+	}
+	return total * int64(len(d.Files))
+}
+
+// allocated returns how many bytes files take on the disk.
+func allocated(files []*os.File) int64 {
+	var total int64
+	for _, f := range files {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err == nil {
+			total += st.Blocks * 512 // st_blocks is in units of 512 bytes, see stat(2)
+		}
+	}
+	return total
 }
 
 // tree is what one partition holds.

@@ -91,6 +91,9 @@ func (d Disk) fileNames() []string {
 // Outputs are the names of all files that a build writes. The first is what hooks of the phase image get.
 func (s Spec) Outputs() []string { return append(s.outputFiles(), s.exportFiles()...) }
 
+// ImageFiles are the files of the disk image.
+func (s Spec) ImageFiles() []ImageFile { return imageFiles(s.o) }
+
 // outputFiles are the files of all outputs but --export.
 func (s Spec) outputFiles() []string {
 	names := Disk{Files: imageFiles(s.o), BlockMap: blockMapName(s.o)}.fileNames()

@@ -15,6 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -76,6 +77,7 @@ func (r *Result) WriteTarball(ctx context.Context, name string) error {
 		return tarfile.WriteSparse(ctx, r.x.Stdout, tree)
 	}
 	return diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) (err error) {
+		defer r.x.Progress.Sample("write", 0, progress.Bytes, func() int64 { return allocated([]*os.File{f}) })()
 		w, err := tarfile.Compress(f, name, 0)
 		if err != nil {
 			return err

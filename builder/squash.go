@@ -20,13 +20,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
 const (
-	squashName = "filesystem.squashfs"
+	// SquashName is the name of the file system in the directory of --squash.
+	SquashName = "filesystem.squashfs"
 	// leastSquash is less than any system that was built: a smaller file system is a failure that mksquashfs did not
 	// notice.
 	leastSquash = 1 * diskimage.MB
@@ -42,13 +44,13 @@ const (
 // files of /boot beside it, and with UEFI the programs of the EFI system partition below efi. None of them
 // gets its name before all are complete; others in the directory stay.
 func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err error) {
-	r.x.Progress.Message("write " + filepath.Join(dir, squashName))
+	r.x.Progress.Message("write " + filepath.Join(dir, SquashName))
 	work, err := os.MkdirTemp(r.site.Tmp, "squash-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	if err := makeSquash(ctx, r.site, r.Rootfs.Root(), work, leastSquash); err != nil {
+	if err := makeSquash(ctx, r.site, r.x.Progress, r.Rootfs.Root(), work, leastSquash); err != nil {
 		return err
 	}
 	sources, err := squashSources(r.Rootfs.Root(), work)
@@ -93,7 +95,7 @@ func squashSources(root, work string) (map[string]func() (io.ReadCloser, error),
 	open := func(name string) func() (io.ReadCloser, error) {
 		return func() (io.ReadCloser, error) { return os.Open(name) }
 	}
-	sources := map[string]func() (io.ReadCloser, error){squashName: open(filepath.Join(work, squashName))}
+	sources := map[string]func() (io.ReadCloser, error){SquashName: open(filepath.Join(work, SquashName))}
 	// /boot may be a symbolic link in a hostile tree.
 	if info, err := os.Lstat(filepath.Join(root, "boot")); err != nil || !info.IsDir() {
 		return sources, nil
@@ -146,9 +148,9 @@ func (x *Executor) Squash(ctx context.Context, spec Spec, src Sources, directory
 		defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
 	}
 	out := spec.Options().Squash
-	x.Progress.Announce("write " + filepath.Join(out, squashName))
+	x.Progress.Announce("write " + filepath.Join(out, SquashName))
 	exclude := "^" + regexp.QuoteMeta(ownerxattr.Prefix)
-	if err := makeSquash(ctx, s, directory, x.TempDir, 0, "-xattrs-exclude", exclude); err != nil {
+	if err := makeSquash(ctx, s, x.Progress, directory, x.TempDir, 0, "-xattrs-exclude", exclude); err != nil {
 		return err
 	}
 	sources, err := squashSources(directory, x.TempDir)
@@ -169,9 +171,9 @@ func (r *Result) reader(name string) func() (io.ReadCloser, error) {
 // makeSquash makes work/filesystem.squashfs of a directory, with as many threads as this program may use, and
 // checks it: it has at least the size least. What is in directories that are mounted over at boot is left out. options
 // are more of mksquashfs.
-func makeSquash(ctx context.Context, s *step.Context, root, work string, least diskimage.Size,
-	options ...string) error {
-	image := squashWork + "/" + squashName
+func makeSquash(ctx context.Context, s *step.Context, report *progress.Reporter, root, work string,
+	least diskimage.Size, options ...string) error {
+	image := squashWork + "/" + SquashName
 	args := append(filesystem.Mksquashfs(image, squashRoot, "xz", options...), "-wildcards", "-e")
 	for _, dir := range mountPoints {
 		args = append(args, dir+"/*", dir+"/.*")
@@ -181,20 +183,29 @@ func makeSquash(ctx context.Context, s *step.Context, root, work string, least d
 		return s.Toolbox.Run(ctx, s.Command(args...), mounts, strings.NewReader(""), out)
 	}
 	s.Out.Reset()
-	if err := run(args, s.Out); err != nil {
+	stop := report.Sample("compress", 0, progress.Bytes, func() int64 {
+		info, err := os.Stat(filepath.Join(work, SquashName))
+		if err != nil {
+			return 0 // not begun
+		}
+		return info.Size()
+	})
+	err := run(args, s.Out)
+	stop()
+	if err != nil {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(s.Out.String()))
 	}
-	info, err := os.Stat(filepath.Join(work, squashName))
+	info, err := os.Stat(filepath.Join(work, SquashName))
 	if err != nil {
 		return err
 	}
 	if size := diskimage.Size(info.Size()); size < least {
-		return fmt.Errorf("%s has only %d bytes: something is missing in the root file system", squashName, size)
+		return fmt.Errorf("%s has only %d bytes: something is missing in the root file system", SquashName, size)
 	}
 	s.Out.Reset()
 	// Listing everything reads all that describes files.
 	if err := run([]string{"unsquashfs", "-lln", image}, io.Discard); err != nil {
-		return fmt.Errorf("verify %s: %w", squashName, err)
+		return fmt.Errorf("verify %s: %w", SquashName, err)
 	}
 	return nil
 }

@@ -166,11 +166,16 @@ func (r *Reporter) Message(text string) { r.do(func() { r.send(Event{Kind: Messa
 // Warn sends a line that people must see.
 func (r *Reporter) Warn(text string) { r.do(func() { r.send(Event{Kind: Warning, Text: text}) }) }
 
-// Finish ends the present step and sends the Summary, whose Usage it fills in.
+// Usage returns what was saved so far.
+func (r *Reporter) Usage() (u Usage) {
+	r.do(func() { u = r.usage })
+	return u
+}
+
+// Finish ends the present step and sends the Summary.
 func (r *Reporter) Finish(result Result) {
 	r.do(func() {
 		r.end()
-		result.Usage = r.usage
 		r.send(Event{Kind: Summary, Result: &result})
 	})
 }

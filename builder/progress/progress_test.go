@@ -31,7 +31,7 @@ func TestEventsAsJSON(t *testing.T) {
 	r.CountPackages(10, 20)
 	r.Warn("full")
 	r.Begin("one more than planned")
-	r.Finish(Result{Error: "no room", Seconds: 1.5, Files: []File{{"x.img", 4096, 512, "raw"}}})
+	r.Finish(Result{Error: "no room", Seconds: 1.5, Files: []File{{"x.img", 4096, 512, "raw"}}, Usage: r.Usage()})
 	want := []string{
 		`{"event":"begin","time":"2026-11-29T08:00:01Z","step":1,"title":"read"}`,
 		`{"event":"plan","time":"2026-11-29T08:00:02Z","step":1,"steps":3,"titles":["make","write"]}`,

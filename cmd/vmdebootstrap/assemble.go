@@ -11,12 +11,12 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -104,7 +104,8 @@ func (c *assembleCall) run(ctx context.Context) (err error) {
 	j.show(c.settings.progress, usesStore && !c.env.host.Inside())
 	a.Progress = j.report
 	began := c.env.now()
-	defer func() { j.finish(began, err) }()
+	made := func() progress.Result { return assembledFrom(a.Spec()) }
+	defer func() { j.finish(ctx, began, made, err) }()
 	if usesStore {
 		return c.env.withStore(ctx, c.settings.stateDir, j.damaged,
 			func(ctx context.Context, store engine, packages *archive.Cache) error {
@@ -123,7 +124,6 @@ func (c *assembleCall) run(ctx context.Context) (err error) {
 }
 
 func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly, source builder.Source) (err error) {
-	began := c.env.now()
 	// Only a call that downloads packages needs the state directory.
 	a.Archive = func() (*archive.Client, error) {
 		dir, err := c.env.stateDir(c.settings.stateDir)
@@ -157,7 +157,6 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 	if err := a.Write(ctx, tree); err != nil {
 		return err
 	}
-	j.report.Message(fmt.Sprintf("done in %s", c.env.now().Sub(began).Round(time.Second)))
 	return nil
 }
 

@@ -98,7 +98,6 @@ func (e environment) hosts() []byte {
 
 // build executes a job, inside the namespaces that oci.Reexec has made.
 func build(ctx context.Context, j *job) (err error) {
-	began := j.env.now()
 	j.report.Begin("prepare")
 	if err := j.env.checkProxies(); err != nil {
 		return err
@@ -110,6 +109,7 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
+	j.remember(dir)
 	program, err := programDigest()
 	if err != nil {
 		return err
@@ -195,58 +195,7 @@ func build(ctx context.Context, j *job) (err error) {
 	if shareErr != nil {
 		return fmt.Errorf("all outputs are written, but --cache-to: %w", shareErr)
 	}
-	for _, line := range summary(j.spec) {
-		j.report.Message(line)
-	}
-	j.report.Message(fmt.Sprintf("done in %s", j.env.now().Sub(began).Round(time.Second)))
 	return nil
-}
-
-// summary describes the outputs of a build: each file with its size and what it takes on the disk, who can log in to an
-// image, and the command that starts it.
-func summary(spec builder.Spec) []string {
-	var lines []string
-	for _, name := range spec.Outputs() {
-		var st unix.Stat_t
-		if err := unix.Stat(name, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-			lines = append(lines, "wrote "+name)
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("wrote %s: %.1f MB, %.1f MB of them on disk", name, float64(st.Size)/1e6,
-			float64(st.Blocks)*512/1e6)) // st_blocks is in units of 512 bytes, see stat(2)
-	}
-	o := spec.Options()
-	if o.Image == "" {
-		return lines
-	}
-	var logins []string
-	switch {
-	case !o.RootPassword.IsZero():
-		logins = append(logins, "root with the password that was given")
-	case !o.LockRootPassword:
-		logins = append(logins, "root without a password")
-	}
-	for _, u := range o.Users {
-		logins = append(logins, u.Name)
-	}
-	if len(logins) == 0 {
-		logins = append(logins, "nobody: root is locked, and --user adds nobody else")
-	}
-	lines = append(lines, "who can log in: "+strings.Join(logins, ", "))
-	if !spec.HasLoader() {
-		return lines
-	}
-	command := programName + " boot " + spec.Outputs()[0]
-	if o.Arch != spec.HostArch() {
-		command += " --arch " + o.Arch
-	}
-	if spec.NeedsUEFI() {
-		command += " --firmware uefi"
-	}
-	if o.SerialConsole {
-		command += " --serial"
-	}
-	return append(lines, "start it with: "+command)
 }
 
 // damaged warns about damage in the cache.

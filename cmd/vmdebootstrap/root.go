@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,12 +38,14 @@ type job struct {
 	log      *slog.Logger
 	display  *display.Display
 	report   *progress.Reporter
+	// outside says that another run of the program, inside, does the work and shows it.
+	outside bool
 }
 
 // show begins to show progress in a mode of display.Modes. The run of the program that starts another one inside shows
 // nothing.
 func (j *job) show(mode string, outside bool) {
-	if outside {
+	if j.outside = outside; outside {
 		mode = display.None
 	}
 	j.display = display.Open(j.displayOptions(mode))
@@ -76,16 +77,6 @@ func (j *job) event(e progress.Event) {
 		j.log.Warn(e.Text)
 	}
 	j.display.Report(e)
-}
-
-// finish ends the display with the result of the work, which began at that time and ended with err.
-func (j *job) finish(began time.Time, err error) {
-	result := progress.Result{Seconds: j.env.now().Sub(began).Seconds()}
-	if err != nil {
-		result.Error = err.Error()
-	}
-	j.report.Finish(result)
-	j.display.Close()
 }
 
 // command is the call without a verb, which builds as vmdebootstrap 1.7 did.
@@ -272,7 +263,7 @@ func (c *command) build(ctx context.Context) (err error) {
 	}
 	began := c.env.now()
 	err = j.lookForSpace(build(ctx, j))
-	j.finish(began, err)
+	j.finish(ctx, began, func() progress.Result { return builtFrom(j.spec) }, err)
 	return logged(ctx, log, err)
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -55,7 +56,8 @@ vmdebootstrap squash --directory rootfs live`,
 			}
 			j.show(s.progress, !env.host.Inside())
 			began := env.now()
-			defer func() { j.finish(began, err) }()
+			made := func() progress.Result { return assembledFrom(spec) }
+			defer func() { j.finish(cmd.Context(), began, made, err) }()
 			return env.withStore(cmd.Context(), s.stateDir, j.damaged,
 				func(ctx context.Context, store engine, packages *archive.Cache) error {
 					return s.run(ctx, j, store, packages)

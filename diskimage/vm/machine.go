@@ -205,6 +205,38 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 	return program, append(args, m.Args...), nil
 }
 
+// firmwareFiles are files for -bios by architecture: UEFI in one file, whose variables are lost when the machine ends.
+var firmwareFiles = map[string]string{
+	"amd64": "/usr/share/ovmf/OVMF.fd",                 // of ovmf
+	"arm64": "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", // of qemu-efi-aarch64
+}
+
+// Line returns a short command line for users, which starts the machine with QEMU alone; with Graphics in a window, else
+// on the terminal. It is nil if that takes more, as with variables of the firmware. Accel, CPUs and Snapshot are not
+// used.
+func (m Machine) Line() []string {
+	m = m.withDefaults()
+	p, err := m.platform()
+	if err != nil {
+		return nil
+	}
+	line := []string{p.program, "-accel", "kvm", "-accel", "tcg", "-m", fmt.Sprint(m.Memory)}
+	if m.Arch == "arm64" {
+		line = append(line, p.args...)
+	}
+	if p.code != "" {
+		file, known := firmwareFiles[m.Arch]
+		if !known || m.Firmware != UEFI {
+			return nil
+		}
+		line = append(line, "-bios", file)
+	}
+	if !m.Graphics {
+		line = append(line, "-nographic")
+	}
+	return append(line, "-drive", "file="+escape(m.Image)+",format="+m.Format+",if=virtio")
+}
+
 func (m Machine) platform() (platform, error) {
 	var known []string
 	for _, p := range platforms {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -186,7 +187,14 @@ func (store *Store) pull(
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	layers := s.image.Layers[first:]
-	if err := store.Engine.FetchLayers(ctx, store.imageSource(s.from, s.name), layers, dir); err != nil {
+	var total int64
+	for _, l := range layers {
+		total += l.Size
+	}
+	stop := store.Progress.Sample("pull", total, progress.Bytes, func() int64 { return sizeOf(dir) })
+	err = store.Engine.FetchLayers(ctx, store.imageSource(s.from, s.name), layers, dir)
+	stop()
+	if err != nil {
 		return err
 	}
 	for i, l := range layers {
@@ -197,6 +205,21 @@ func (store *Store) pull(
 		return fmt.Errorf("%w: %w", errBaseGone, err)
 	}
 	return err
+}
+
+// sizeOf returns the bytes in the files of a directory.
+func sizeOf(dir string) int64 {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	var total int64
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			total += info.Size()
+		}
+	}
+	return total
 }
 
 // errBaseGone says that the snapshot below a layer has been removed meanwhile, or because it was damaged.

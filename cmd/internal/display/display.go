@@ -53,6 +53,8 @@ type Display struct {
 	live  *live  // of the mode TTY
 	plain *plain // of the mode Plain
 	json  *json.Encoder
+	// durations is the file of Remember; empty if there is none.
+	durations string
 }
 
 // errNoTerminal is the mistake of a caller who asks for a live block elsewhere.

@@ -56,7 +56,7 @@ func work(d *Display) {
 	r.Message("install a")
 	r.Warn("a is old")
 	time.Sleep(65 * time.Second)
-	r.Finish(progress.Result{Seconds: 67})
+	r.Finish(progress.Result{Seconds: 67, Usage: r.Usage()})
 	d.Close()
 }
 

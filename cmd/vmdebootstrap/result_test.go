@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 )
 
-func TestSummaryNamesOutputsLoginsAndHowToStart(t *testing.T) {
+func TestResultNamesOutputsLoginsAndHowToStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	image := filepath.Join(dir, "x.img")
@@ -28,17 +29,23 @@ func TestSummaryNamesOutputsLoginsAndHowToStart(t *testing.T) {
 		want   []string
 	}{
 		{"default", func(*builder.Options) {}, []string{
-			"who can log in: root without a password", "start it with: vmdebootstrap boot " + image}},
+			"who can log in: root without a password", "start it with: vmdebootstrap boot " + image,
+			"or with QEMU alone: qemu-system-x86_64 -accel kvm -accel tcg -m 1024 -drive " +
+				"file=" + image + ",format=raw,if=virtio"}},
 		{"locked, by UEFI", func(o *builder.Options) {
 			o.LockRootPassword, o.Grub, o.UseUEFI, o.SerialConsole = true, true, true, true
 		}, []string{
 			"who can log in: nobody: root is locked, and --user adds nobody else",
-			"start it with: vmdebootstrap boot " + image + " --firmware uefi --serial"}},
+			"start it with: vmdebootstrap boot " + image + " --firmware uefi --serial",
+			"or with QEMU alone: qemu-system-x86_64 -accel kvm -accel tcg -m 1024 -bios /usr/share/ovmf/OVMF.fd " +
+				"-nographic -drive file=" + image + ",format=raw,if=virtio"}},
 		{"another machine", func(o *builder.Options) {
 			o.LockRootPassword, o.Arch, o.Grub, o.UseUEFI = true, "arm64", true, true
 		}, []string{
 			"who can log in: nobody: root is locked, and --user adds nobody else",
-			"start it with: vmdebootstrap boot " + image + " --arch arm64 --firmware uefi"}},
+			"start it with: vmdebootstrap boot " + image + " --arch arm64 --firmware uefi",
+			"or with QEMU alone: qemu-system-aarch64 -accel kvm -accel tcg -m 1024 -machine virt -cpu cortex-a57 " +
+				"-bios /usr/share/qemu-efi-aarch64/QEMU_EFI.fd -drive file=" + image + ",format=raw,if=virtio"}},
 		{"no boot loader", func(o *builder.Options) { o.Boot = "none" },
 			[]string{"who can log in: root without a password"}},
 		{"none by an older option", func(o *builder.Options) { o.Extlinux = false },
@@ -52,9 +59,20 @@ func TestSummaryNamesOutputsLoginsAndHowToStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := append([]string{"wrote " + image + ": 3.0 MB, 0.0 MB of them on disk"}, tt.want...)
-		if got := summary(spec); !slices.Equal(got, want) {
+		r := builtFrom(spec)
+		r.Seconds, r.Usage = 61.7, progress.Usage{Steps: 3, Cached: 9, Downloaded: 1_000_000, FromCache: 2_500_000}
+		want := slices.Concat([]string{"wrote " + image + ": 3.0 MB, 0.0 MB of them on disk, raw"}, tt.want,
+			[]string{"from the cache: 9 of 12 steps, 2.5 of 3.5 MB of packages", "done in 1m2s"})
+		if got := resultLines(r); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, want)
 		}
+	}
+}
+
+func TestCommandLinesAreQuotedForAShell(t *testing.T) {
+	t.Parallel()
+	got := shellLine([]string{"qemu", "-drive", "file=/tmp/a,,b.img,if=virtio", "it's here", "$HOME", ""})
+	if want := `qemu -drive file=/tmp/a,,b.img,if=virtio 'it'\''s here' '$HOME' ''`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
+)
+
+// remember prepares an estimate of the remaining time by the earlier builds with a state directory.
+func (j *job) remember(stateDir string) {
+	if err := j.display.Remember(filepath.Join(stateDir, "records", "durations.json")); err != nil {
+		j.log.Info("no estimate of the remaining time", "error", err)
+	}
+}
+
+// finish ends the display with the result of the work, which began at that time and ended with err. made returns the
+// result of work that succeeded.
+func (j *job) finish(ctx context.Context, began time.Time, made func() progress.Result, err error) {
+	if j.outside {
+		return
+	}
+	result := progress.Result{}
+	if err == nil {
+		result = made()
+	} else {
+		result.Error = err.Error()
+	}
+	result.Seconds = j.env.now().Sub(began).Seconds()
+	result.Usage = j.report.Usage()
+	lines := resultLines(result)
+	if err == nil {
+		for _, line := range lines {
+			j.report.Message(line)
+		}
+	}
+	j.report.Finish(result)
+	if saveErr := j.display.Save(context.WithoutCancel(ctx)); saveErr != nil {
+		j.log.Info("the next build has no estimate of its time", "error", saveErr)
+	}
+	j.display.Close()
+	if err == nil && j.display.Shown() && !j.verbose {
+		fmt.Fprintln(j.err, strings.Join(lines, "\n"))
+	}
+}
+
+// builtFrom returns the result of a build.
+func builtFrom(spec builder.Spec) progress.Result {
+	r := assembledFrom(spec)
+	if spec.Options().Image != "" {
+		r.Logins = logins(spec.Options())
+	}
+	return r
+}
+
+// assembledFrom returns the outputs of spec, and the commands that start an image.
+func assembledFrom(spec builder.Spec) progress.Result {
+	var r progress.Result
+	o := spec.Options()
+	formats := map[string]string{}
+	for _, f := range spec.ImageFiles() {
+		formats[f.Name] = f.Format
+	}
+	for _, name := range spec.Outputs() {
+		file := progress.File{Name: name, Format: formats[name]}
+		if name == o.Squash {
+			file.Name = filepath.Join(name, builder.SquashName)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(file.Name, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			file.Size, file.Allocated = st.Size, st.Blocks*512 // st_blocks is in units of 512 bytes, see stat(2)
+		}
+		r.Files = append(r.Files, file)
+	}
+	if o.Image != "" && spec.HasLoader() {
+		r.Boot, r.QEMU = bootLine(spec), qemuLine(spec)
+	}
+	return r
+}
+
+// logins returns who can log in to the image of a build; none is no nil slice.
+func logins(o builder.Options) []string {
+	all := []string{}
+	switch {
+	case !o.RootPassword.IsZero():
+		all = append(all, "root with the password that was given")
+	case !o.LockRootPassword:
+		all = append(all, "root without a password")
+	}
+	for _, u := range o.Users {
+		all = append(all, u.Name)
+	}
+	return all
+}
+
+// bootLine returns the command of this program that starts the image.
+func bootLine(spec builder.Spec) string {
+	o := spec.Options()
+	words := []string{programName, "boot", spec.Outputs()[0]}
+	if o.Arch != spec.HostArch() {
+		words = append(words, "--arch", o.Arch)
+	}
+	if spec.NeedsUEFI() {
+		words = append(words, "--firmware", string(vm.UEFI))
+	}
+	if o.SerialConsole {
+		words = append(words, "--serial")
+	}
+	return shellLine(words)
+}
+
+// qemuLine returns the command of QEMU that starts the image; empty if there is no short one.
+func qemuLine(spec builder.Spec) string {
+	o, image := spec.Options(), spec.ImageFiles()[0]
+	m := vm.Machine{Image: image.Name, Format: image.Format, Arch: o.Arch, Graphics: !o.SerialConsole}
+	if strings.HasPrefix(image.Format, "vhd") && image.Format != "vhdx" {
+		m.Format = "vpc" // QEMU's name of both kinds
+	}
+	if spec.NeedsUEFI() {
+		m.Firmware = vm.UEFI
+	}
+	return shellLine(m.Line())
+}
+
+// plainWord matches a word that a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=,@%+-]+$`)
+
+// shellLine returns words as a command line for a shell.
+func shellLine(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		if quoted[i] = word; !plainWord.MatchString(word) {
+			quoted[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+// resultLines describes the result of work that succeeded to people.
+func resultLines(r progress.Result) []string {
+	var lines []string
+	for _, f := range r.Files {
+		line := "wrote " + f.Name
+		if f.Size > 0 {
+			line += fmt.Sprintf(": %.1f MB, %.1f MB of them on disk", float64(f.Size)/1e6, float64(f.Allocated)/1e6)
+		}
+		if f.Format != "" {
+			line += ", " + f.Format
+		}
+		lines = append(lines, line)
+	}
+	switch {
+	case len(r.Logins) > 0:
+		lines = append(lines, "who can log in: "+strings.Join(r.Logins, ", "))
+	case r.Logins != nil:
+		lines = append(lines, "who can log in: nobody: root is locked, and --user adds nobody else")
+	}
+	if r.Boot != "" {
+		lines = append(lines, "start it with: "+r.Boot)
+	}
+	if r.QEMU != "" {
+		lines = append(lines, "or with QEMU alone: "+r.QEMU)
+	}
+	if r.Cached > 0 || r.FromCache > 0 {
+		lines = append(lines, fmt.Sprintf("from the cache: %d of %d steps, %.1f of %.1f MB of packages", r.Cached,
+			r.Cached+r.Steps, float64(r.FromCache)/1e6, float64(r.FromCache+r.Downloaded)/1e6))
+	}
+	return append(lines, fmt.Sprintf("done in %s", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second)))
+}
