@@ -21,6 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
@@ -76,6 +77,7 @@ func (r *Result) writeExport(ctx context.Context, layout string, e Export) error
 	}
 	r.x.Progress.Message("write " + e.String())
 	dst := r.x.imageCopy(r.spec, layout, e)
+	dst.Progress = r.x.Progress.Bytes("copy", progress.DirBytes(filepath.Join(layout, ociimage.BlobsDir)))
 	switch e.Transport {
 	case transport.Dir:
 		return r.x.unpackTree(ctx, r.tree(r.Rootfs), e.Path)

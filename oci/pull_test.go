@@ -32,9 +32,14 @@ func TestPullDownloadsAnImageForOneArchitecture(t *testing.T) {
 	if err := os.MkdirAll(left, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	var last int64
+	p.Progress = func(bytes int64) { last = bytes }
 	pulled, remove, err := registry.Pull(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := layerBytes(t, layout, manifest); last < want {
+		t.Errorf("got %d bytes of layers, want %d", last, want)
 	}
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s: %v", left, err)

@@ -160,25 +160,25 @@ func WriteArchive(ctx context.Context, w io.Writer, dir, name string, mtime time
 	if err := errors.Join(a.add(imgspec.ImageLayoutFile, layout), a.add(imgspec.ImageIndexFile, data)); err != nil {
 		return err
 	}
-	blobs, err := os.ReadDir(filepath.Join(dir, blobsDir)) // sorted
+	blobs, err := os.ReadDir(filepath.Join(dir, BlobsDir)) // sorted
 	if err != nil {
 		return err
 	}
 	// Readers such as skopeo 1.9 chown directories that are not in the archive to root, which only root can do.
-	for i, c := range blobsDir + "/" {
+	for i, c := range BlobsDir + "/" {
 		if c != '/' {
 			continue
 		}
-		if err := a.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: blobsDir[:i] + "/", Mode: 0o755,
+		if err := a.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: BlobsDir[:i] + "/", Mode: 0o755,
 			ModTime: a.mtime}); err != nil {
-			return fmt.Errorf("member %q: %w", blobsDir[:i], err)
+			return fmt.Errorf("member %q: %w", BlobsDir[:i], err)
 		}
 	}
 	for _, blob := range blobs {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := a.addFile(blobsDir+"/"+blob.Name(), filepath.Join(dir, blobsDir, blob.Name())); err != nil {
+		if err := a.addFile(BlobsDir+"/"+blob.Name(), filepath.Join(dir, BlobsDir, blob.Name())); err != nil {
 			return err
 		}
 	}

@@ -29,8 +29,8 @@ const (
 	fileMode = 0o666
 )
 
-// blobsDir is the directory of blobs in a layout, which are named by their SHA-256 digests.
-const blobsDir = imgspec.ImageBlobsDir + "/" + string(digest.SHA256)
+// BlobsDir is the directory of blobs in a layout, which are named by their SHA-256 digests.
+const BlobsDir = imgspec.ImageBlobsDir + "/" + string(digest.SHA256)
 
 // mediaTypes holds the media types of layers by method of compression.
 var mediaTypes = map[tarfile.Method]string{
@@ -75,7 +75,7 @@ func Create(dir string) (*Layout, error) {
 
 // prepare makes the blobs directory and the version file of a layout.
 func prepare(dir string) error {
-	if err := os.MkdirAll(filepath.Join(dir, blobsDir), dirMode); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, BlobsDir), dirMode); err != nil {
 		return err
 	}
 	return writeJSON(filepath.Join(dir, imgspec.ImageLayoutFile),
@@ -190,7 +190,7 @@ func (l *Layout) writeJSONBlob(mediaType string, v any) (imgspec.Descriptor, err
 
 // writeBlob writes a blob, a file that is named by its digest.
 func (l *Layout) writeBlob(mediaType string, write func(io.Writer) error) (_ imgspec.Descriptor, err error) {
-	name := filepath.Join(l.dir, blobsDir, ".vmdebootstrap-"+rand.Text())
+	name := filepath.Join(l.dir, BlobsDir, ".vmdebootstrap-"+rand.Text())
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return imgspec.Descriptor{}, err
@@ -226,7 +226,7 @@ func (c *counter) Write(p []byte) (int, error) {
 
 func digestOf(h hash.Hash) digest.Digest { return digest.NewDigest(digest.SHA256, h) }
 
-func blobFile(dir string, d digest.Digest) string { return filepath.Join(dir, blobsDir, d.Encoded()) }
+func blobFile(dir string, d digest.Digest) string { return filepath.Join(dir, BlobsDir, d.Encoded()) }
 
 // writeIndex replaces the index of a layout.
 func writeIndex(dir string, manifests []imgspec.Descriptor) error {

@@ -155,7 +155,7 @@ func TestAddNamesImagesAndSharesBlobs(t *testing.T) {
 		}
 	}
 	// Two manifests, two configurations, a common base and two other layers.
-	if blobs, err := os.ReadDir(filepath.Join(dst, blobsDir)); err != nil || len(blobs) != 7 {
+	if blobs, err := os.ReadDir(filepath.Join(dst, BlobsDir)); err != nil || len(blobs) != 7 {
 		t.Errorf("got %v (%v), want 7 blobs", blobs, err)
 	}
 	manifest, _ := readManifest(t, dst, second)
@@ -178,7 +178,7 @@ func TestAddRejectsOtherDirectories(t *testing.T) {
 		t.Errorf("got %v (%v)", entries, err)
 	}
 	// A new directory is removed if a blob cannot be copied.
-	if err := os.RemoveAll(filepath.Join(src, blobsDir)); err != nil {
+	if err := os.RemoveAll(filepath.Join(src, BlobsDir)); err != nil {
 		t.Fatal(err)
 	}
 	dst = filepath.Join(dst, "new")

@@ -152,6 +152,11 @@ func (r *Reporter) Advance(activity string, done, total int64, unit Unit) {
 	})
 }
 
+// Bytes returns a function that says how many of total bytes have been finished of a part of the present step.
+func (r *Reporter) Bytes(activity string, total int64) func(done int64) {
+	return func(done int64) { r.Advance(activity, done, total, Bytes) }
+}
+
 // CountPackages adds bytes of packages to the Usage.
 func (r *Reporter) CountPackages(downloaded, fromCache int64) {
 	r.do(func() {

@@ -2,7 +2,10 @@
 
 package progress
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 // sampleInterval is how often Sample measures: often enough for a rate to look steady.
 const sampleInterval = 500 * time.Millisecond
@@ -31,4 +34,19 @@ func (r *Reporter) Sample(activity string, total int64, unit Unit, measure func(
 		close(done)
 		<-ended
 	}
+}
+
+// DirBytes returns the bytes in the files of a directory, without those of its directories; 0 if it cannot be read.
+func DirBytes(dir string) int64 {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	var total int64
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			total += info.Size()
+		}
+	}
+	return total
 }

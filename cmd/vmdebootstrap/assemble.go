@@ -142,7 +142,7 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		Arch: cmp.Or(a.Options.Arch, c.env.arch),
 	}
 	if reference := source.Reference(); reference != "" {
-		layout, remove, pullErr := c.pull(ctx, reference, options.Arch)
+		layout, remove, pullErr := c.pull(ctx, reference, options.Arch, j.report)
 		if pullErr != nil {
 			return fmt.Errorf("--from: %w", pullErr)
 		}
@@ -161,15 +161,15 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 }
 
 // pull downloads an image from a registry to an OCI layout, which remove deletes.
-func (c *assembleCall) pull(ctx context.Context, reference, arch string) (layout string, remove func() error,
-	err error) {
+func (c *assembleCall) pull(ctx context.Context, reference, arch string, report *progress.Reporter) (layout string,
+	remove func() error, err error) {
 	dir, err := c.env.stateDir(c.settings.stateDir)
 	if err != nil {
 		return "", nil, err
 	}
 	p := oci.ImagePull{
 		Source: reference, Dir: imagesDir(dir), AuthFile: c.env.getenv("REGISTRY_AUTH_FILE"),
-		SkipTLSVerify: !c.settings.options.TLSVerify,
+		SkipTLSVerify: !c.settings.options.TLSVerify, Progress: report.Bytes("pull", 0),
 	}
 	p.Architecture, p.Variant = builder.Platform(arch)
 	return oci.Pull(ctx, p)

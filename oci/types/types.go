@@ -53,6 +53,9 @@ type ImageCopy struct {
 	Environ []string
 	// SkipTLSVerify accepts registries with invalid certificates, and without TLS.
 	SkipTLSVerify bool
+	// Progress, if not nil, is called about twice a second with the bytes of layers that are copied, or at the
+	// destination already.
+	Progress func(bytes int64)
 }
 
 // ImageSource says where an image comes from.

@@ -191,7 +191,7 @@ func (store *Store) pull(
 	for _, l := range layers {
 		total += l.Size
 	}
-	stop := store.Progress.Sample("pull", total, progress.Bytes, func() int64 { return sizeOf(dir) })
+	stop := store.Progress.Sample("pull", total, progress.Bytes, func() int64 { return progress.DirBytes(dir) })
 	err = store.Engine.FetchLayers(ctx, store.imageSource(s.from, s.name), layers, dir)
 	stop()
 	if err != nil {
@@ -205,21 +205,6 @@ func (store *Store) pull(
 		return fmt.Errorf("%w: %w", errBaseGone, err)
 	}
 	return err
-}
-
-// sizeOf returns the bytes in the files of a directory.
-func sizeOf(dir string) int64 {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return 0
-	}
-	var total int64
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			total += info.Size()
-		}
-	}
-	return total
 }
 
 // errBaseGone says that the snapshot below a layer has been removed meanwhile, or because it was damaged.

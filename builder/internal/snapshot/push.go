@@ -17,6 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
@@ -235,5 +236,6 @@ func (p push) pushImage(
 	return p.store.Engine.CopyImage(ctx, types.ImageCopy{
 		Layout: dir, Destination: p.to.image(name), Environ: p.store.Environ,
 		SkipTLSVerify: p.store.Settings.SkipTLSVerify,
+		Progress:      p.store.Progress.Bytes("push", progress.DirBytes(filepath.Join(dir, ociimage.BlobsDir))),
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/copy"
@@ -45,11 +46,11 @@ func (r *Registry) CheckDestination(ctx context.Context, c types.ImageCopy) erro
 // copyImage has the helper do the work.
 func (r *Registry) copyImage(ctx context.Context, c types.ImageCopy, checkOnly bool) error {
 	order := request{Do: doCopy, Layout: c.Layout, Image: c.Destination, SkipTLSVerify: c.SkipTLSVerify,
-		File: c.File != nil}
+		File: c.File != nil, Progress: c.Progress != nil && !checkOnly}
 	if checkOnly {
 		order.Do = doCheck
 	}
-	_, err := r.imageHelper(ctx, order, c.Environ, c.File)
+	_, err := r.imageHelper(ctx, order, c.Environ, c.File, c.Progress)
 	return err
 }
 
@@ -72,11 +73,15 @@ func (o request) copy(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, policy.Destroy()) }()
-	_, err = copy.Image(ctx, policy, dst, src, &copy.Options{
+	options := &copy.Options{
 		SourceCtx: system, DestinationCtx: system,
 		// An archive of docker has a manifest of its own, without compression. Everywhere else the digest stays.
 		PreserveDigests: !o.File,
-	})
+	}
+	if o.Progress {
+		defer follow(options, writeProgress(os.NewFile(fdProgress, "progress")))()
+	}
+	_, err = copy.Image(ctx, policy, dst, src, options)
 	return err
 }
 

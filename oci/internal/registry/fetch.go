@@ -29,7 +29,7 @@ import (
 func (r *Registry) InspectImage(ctx context.Context, src types.ImageSource) (types.RemoteImage, error) {
 	var found types.RemoteImage
 	answer, err := r.imageHelper(ctx, request{Do: doInspect, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify},
-		src.Environ, nil)
+		src.Environ, nil, nil)
 	if err == nil {
 		err = json.Unmarshal(answer, &found)
 	}
@@ -44,7 +44,7 @@ func (r *Registry) InspectImage(ctx context.Context, src types.ImageSource) (typ
 func (r *Registry) FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer,
 	dir string) error {
 	order := request{Do: doFetch, Image: src.Name, SkipTLSVerify: src.SkipTLSVerify, Layers: layers, Dir: dir}
-	if _, err := r.imageHelper(ctx, order, src.Environ, nil); err != nil {
+	if _, err := r.imageHelper(ctx, order, src.Environ, nil, nil); err != nil {
 		return fmt.Errorf("get layers of %s: %w", src.Name, err)
 	}
 	return nil

@@ -50,6 +50,8 @@ type request struct {
 	Dir    string
 	// File says that what is written is open as fdCopyFile.
 	File bool
+	// Progress says that fdProgress is open, see writeProgress.
+	Progress bool
 
 	// Env is the caller's environment, in which credentials may be.
 	Env []string
@@ -69,8 +71,13 @@ const (
 	doFetch   = "fetch"
 )
 
-// fdCopyFile is the file that the helper writes to.
-const fdCopyFile = 3
+// Files of the helper.
+const (
+	// fdCopyFile is the file that the helper writes to.
+	fdCopyFile = 3
+	// fdProgress is a pipe for the bytes that were copied.
+	fdProgress = 4
+)
 
 // statusNoImage is the helper's exit status if there is no such image.
 const statusNoImage = 2
@@ -96,7 +103,8 @@ type Registry struct {
 
 // imageHelper has the helper carry an order out, in the caller's environment, and returns its answer. The error wraps
 // fs.ErrNotExist if there is no such image.
-func (r *Registry) imageHelper(ctx context.Context, order request, environ []string, file *os.File) ([]byte, error) {
+func (r *Registry) imageHelper(ctx context.Context, order request, environ []string, file *os.File,
+	progress func(bytes int64)) ([]byte, error) {
 	order.TempDir, order.Env, order.Caller = r.Temp, environ, r.Caller
 	env := append([]string{}, process.EarlyVariables(environ)...)
 	for _, kv := range environ {
@@ -123,6 +131,23 @@ func (r *Registry) imageHelper(ctx context.Context, order request, environ []str
 	}
 	if file != nil {
 		cmd.ExtraFiles = []*os.File{file}
+	}
+	if order.Progress {
+		ours, theirs, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		cmd.ExtraFiles = []*os.File{file, theirs}
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			readProgress(ours, progress)
+		}()
+		defer func() {
+			_ = theirs.Close() // the end for readProgress
+			<-read
+			_ = ours.Close()
+		}()
 	}
 	var answer bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &answer, r.Log

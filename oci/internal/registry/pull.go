@@ -31,6 +31,8 @@ type ImagePull struct {
 	AuthFile string
 	// SkipTLSVerify talks to registries without certificates, and without TLS.
 	SkipTLSVerify bool
+	// Progress, if not nil, is called about twice a second with the bytes of layers that have arrived.
+	Progress func(bytes int64)
 }
 
 // Pull gets an image of a registry as an OCI image layout in a directory of its own below Dir. The caller
@@ -70,8 +72,9 @@ func (p ImagePull) copyTo(ctx context.Context, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, policy.Destroy()) }()
 	// A layout has no place for signatures; the policy looks at them all the same.
-	_, err = copy.Image(ctx, policy, dst, src, &copy.Options{SourceCtx: system, DestinationCtx: system,
-		RemoveSignatures: true})
+	options := &copy.Options{SourceCtx: system, DestinationCtx: system, RemoveSignatures: true}
+	defer follow(options, p.Progress)()
+	_, err = copy.Image(ctx, policy, dst, src, options)
 	return err
 }
 
