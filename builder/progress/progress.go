@@ -59,7 +59,8 @@ type Event struct {
 	Done     int64  `json:"done,omitempty"`
 	Total    int64  `json:"total,omitempty"`
 	Unit     Unit   `json:"unit,omitempty"`
-	Text     string `json:"text,omitempty"`
+	// Text is that of a Message or Warning, or of an Advance that counts nothing, such as the last line of a console.
+	Text string `json:"text,omitempty"`
 	// Result is that of a Summary.
 	Result *Result `json:"result,omitempty"`
 }
@@ -150,6 +151,11 @@ func (r *Reporter) Advance(activity string, done, total int64, unit Unit) {
 	r.do(func() {
 		r.send(Event{Kind: Advance, Title: r.title, Activity: activity, Done: done, Total: total, Unit: unit})
 	})
+}
+
+// Say says what is to be seen of a part of the present step that counts nothing.
+func (r *Reporter) Say(activity, text string) {
+	r.do(func() { r.send(Event{Kind: Advance, Title: r.title, Activity: activity, Text: text}) })
 }
 
 // Bytes returns a function that says how many of total bytes have been finished of a part of the present step.

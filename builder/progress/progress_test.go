@@ -28,6 +28,7 @@ func TestEventsAsJSON(t *testing.T) {
 	r.Cached("make")
 	r.Announce("write")
 	r.Advance("copy", 1, 2, Bytes)
+	r.Say("console", "login: ")
 	r.CountPackages(10, 20)
 	r.Warn("full")
 	r.Begin("one more than planned")
@@ -42,11 +43,13 @@ func TestEventsAsJSON(t *testing.T) {
 		`{"event":"message","time":"2026-11-29T08:00:07Z","step":3,"steps":3,"text":"write"}`,
 		`{"event":"advance","time":"2026-11-29T08:00:08Z","step":3,"steps":3,"title":"write",` +
 			`"activity":"copy","done":1,"total":2,"unit":"bytes"}`,
-		`{"event":"warning","time":"2026-11-29T08:00:09Z","step":3,"steps":3,"text":"full"}`,
-		`{"event":"end","time":"2026-11-29T08:00:10Z","step":3,"steps":3,"title":"write"}`,
-		`{"event":"begin","time":"2026-11-29T08:00:11Z","step":4,"steps":4,"title":"one more than planned"}`,
-		`{"event":"end","time":"2026-11-29T08:00:12Z","step":4,"steps":4,"title":"one more than planned"}`,
-		`{"event":"summary","time":"2026-11-29T08:00:13Z","step":4,"steps":4,"result":{"error":"no room",` +
+		`{"event":"advance","time":"2026-11-29T08:00:09Z","step":3,"steps":3,"title":"write",` +
+			`"activity":"console","text":"login: "}`,
+		`{"event":"warning","time":"2026-11-29T08:00:10Z","step":3,"steps":3,"text":"full"}`,
+		`{"event":"end","time":"2026-11-29T08:00:11Z","step":3,"steps":3,"title":"write"}`,
+		`{"event":"begin","time":"2026-11-29T08:00:12Z","step":4,"steps":4,"title":"one more than planned"}`,
+		`{"event":"end","time":"2026-11-29T08:00:13Z","step":4,"steps":4,"title":"one more than planned"}`,
+		`{"event":"summary","time":"2026-11-29T08:00:14Z","step":4,"steps":4,"result":{"error":"no room",` +
 			`"seconds":1.5,"files":[{"name":"x.img","size":4096,"allocated":512,"format":"raw"}],` +
 			`"steps":3,"cachedSteps":1,"downloadedBytes":10,"cachedBytes":20}}`,
 	}
@@ -77,6 +80,7 @@ func TestNilReporterDropsEverything(t *testing.T) {
 	r.Plan(nil)
 	r.Announce("x")
 	r.Cached("x")
+	r.Say("x", "y")
 	r.Advance("x", 1, 2, Bytes)
 	r.CountPackages(1, 2)
 	r.Warn("x")

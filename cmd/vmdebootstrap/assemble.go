@@ -97,7 +97,7 @@ func (c *assembleCall) run(ctx context.Context) (err error) {
 	var lockErr error
 	a.Lock, lockErr = j.lock()
 	if err := errors.Join(slices.Concat(c.settings.problems, []error{err, a.Check(), lockErr,
-		j.checkProgress(c.settings.progress)})...); err != nil {
+		checkProgress(j.displayOptions(c.settings.progress))})...); err != nil {
 		return err
 	}
 	usesStore := source.NeedsNamespace() || a.RunsPrograms()

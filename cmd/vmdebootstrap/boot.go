@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
@@ -38,7 +40,9 @@ type bootCall struct {
 	user, password string
 	timeout        time.Duration
 	verbose        bool
-	secretsFrom    secretSource
+	// progress is one of display.Modes.
+	progress    string
+	secretsFrom secretSource
 }
 
 // bootResult is the result of a test.
@@ -58,7 +62,8 @@ type bootResult struct {
 
 // newBootVerb returns the command "vmdebootstrap boot", which starts an image in QEMU, to use or to test it.
 func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
-	b := bootCall{env: env, out: stdout, err: stderr, secretsFrom: env.secretSource(), memory: diskimage.GiB}
+	b := bootCall{env: env, out: stdout, err: stderr, secretsFrom: env.secretSource(), memory: diskimage.GiB,
+		progress: display.Auto}
 	verb := &cobra.Command{
 		Use:   "boot IMAGE [options] [-- QEMU ARGUMENT...]",
 		Short: "start an image in QEMU, to use or to test it",
@@ -103,6 +108,8 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test: give up after this `TIME`")
 	flags.BoolVar(&b.json, "json", false, "with --test: print the result as JSON")
 	flags.BoolVar(&b.verbose, "verbose", false, "with --test: show the serial console")
+	flags.Var(choiceValue{&b.progress, display.Modes}, "progress",
+		"with --test: "+newSettings(env.arch).lookup("progress").usage)
 	registerValues(verb, "format", cobra.FixedCompletions([]string{"raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi"},
 		cobra.ShellCompDirectiveNoFileComp))
 	verb.PreRunE = func(*cobra.Command, []string) error {
@@ -134,7 +141,7 @@ func (b *bootCall) check() error {
 	if !b.test && (b.login != "" || b.json) {
 		return usageErrorf("--login, --run and --json need --test")
 	}
-	return nil
+	return checkProgress(b.env.displayOptions(b.progress, b.out, b.err))
 }
 
 func (b *bootCall) boot(ctx context.Context) error {
@@ -231,15 +238,20 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 	}
 	result := bootResult{Image: b.machine.Image, Arch: b.machine.Arch, Firmware: firmware}
 	began := b.env.now()
-	machine, err := b.start(ctx, dir)
+	shown := display.Open(b.env.displayOptions(b.progress, b.out, b.err))
+	defer shown.Close()
+	report := progress.New(shown.Report, b.env.now)
+	report.Begin("boot " + b.machine.Image)
+	machine, err := b.start(ctx, dir, shown.Stderr())
 	if err != nil {
 		return err
 	}
 	defer machine.Stop()
+	machine.Progress = func(lastLine string) { report.Say("console", lastLine) }
 	text, err := machine.Expect(ctx, regexp.MustCompile(b.expect))
 	result.Seconds = b.env.now().Sub(began).Round(100 * time.Millisecond).Seconds()
 	if b.verbose {
-		fmt.Fprintln(b.err, text)
+		fmt.Fprintln(shown.Stderr(), text)
 	}
 	if result.Booted = err == nil; result.Booted && b.login != "" {
 		err = b.session(ctx, machine, &result)
@@ -248,6 +260,13 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 	if errors.As(err, &unseen) {
 		result.Console, result.Reason = unseen.Tail, string(unseen.Reason)
 	}
+	made := progress.Result{Seconds: b.env.now().Sub(began).Seconds()}
+	if err != nil {
+		made.Error = err.Error()
+	}
+	made.Usage = report.Usage()
+	report.Finish(made)
+	shown.Close()
 	return b.report(result, err)
 }
 
@@ -255,13 +274,13 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 const kvmSilence = 30 * time.Second
 
 // start starts the machine to be tested. Without --accel it falls back to software emulation if no kernel starts.
-func (b *bootCall) start(ctx context.Context, dir string) (*vm.VM, error) {
+func (b *bootCall) start(ctx context.Context, dir string, stderr io.Writer) (*vm.VM, error) {
 	if b.accel != "" || b.machine.Accel == vm.Software {
 		return vm.Start(ctx, b.machine, dir)
 	}
 	machine, fellBack, err := vm.StartAccelerated(ctx, b.machine, dir, kvmSilence)
 	if fellBack {
-		fmt.Fprintf(b.err, "no output for %s under KVM: started again without it\n", kvmSilence)
+		fmt.Fprintf(stderr, "no output for %s under KVM: started again without it\n", kvmSilence)
 	}
 	return machine, err
 }

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
@@ -50,6 +52,31 @@ func TestBootTestsAnImage(t *testing.T) {
 	}
 	if after, err := os.ReadFile(image); err != nil || !bytes.Equal(after, before) {
 		t.Errorf("the image was written to (%v)", err)
+	}
+}
+
+// Issue 17, 1: --test waited in silence.
+func TestBootShowsTheConsoleWhileItWaits(t *testing.T) {
+	t.Parallel()
+	diskimagetest.Tool(t, "qemu-system-x86_64")
+	image := diskimagetest.MarkerDisk(t, "disk.img")
+	_, stdout, stderr := bootVerb(t, image, "--test", "--expect", "never printed", "--accel", "tcg", "--timeout", "5s",
+		"--progress", "json")
+	var events []progress.Event
+	for line := range strings.Lines(stderr) {
+		var e progress.Event
+		if json.Unmarshal([]byte(line), &e) == nil {
+			events = append(events, e)
+		}
+	}
+	console := func(e progress.Event) bool {
+		return e.Kind == progress.Advance && e.Activity == "console" && strings.Contains(e.Text, diskimagetest.Marker)
+	}
+	if stdout != "" || len(events) < 3 || events[0].Title != "boot "+image || !slices.ContainsFunc(events, console) {
+		t.Fatalf("got %q and\n%s", stdout, stderr)
+	}
+	if last := events[len(events)-1]; last.Kind != progress.Summary || !strings.Contains(last.Result.Error, "never") {
+		t.Errorf("the last event is %+v", last)
 	}
 }
 

@@ -54,12 +54,17 @@ func (j *job) show(mode string, outside bool) {
 }
 
 func (j *job) displayOptions(mode string) display.Options {
-	return display.Options{Mode: mode, Stdout: j.out, Stderr: j.err, Term: j.env.getenv("TERM"), Now: j.env.now}
+	return j.env.displayOptions(mode, j.out, j.err)
+}
+
+// displayOptions returns how and where progress is shown in a mode of display.Modes.
+func (e environment) displayOptions(mode string, stdout, stderr io.Writer) display.Options {
+	return display.Options{Mode: mode, Stdout: stdout, Stderr: stderr, Term: e.getenv("TERM"), Now: e.now}
 }
 
 // checkProgress finds the mistake of a value of --progress that standard error does not allow.
-func (j *job) checkProgress(mode string) error {
-	if err := j.displayOptions(mode).Check(); err != nil {
+func checkProgress(o display.Options) error {
+	if err := o.Check(); err != nil {
 		return &builder.Problem{Flag: "--progress", Err: err}
 	}
 	return nil
@@ -226,7 +231,7 @@ func (c *command) build(ctx context.Context) (err error) {
 	outside := !c.settings.options.DryRun && !c.env.host.Inside()
 	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, stdout: c.stdout,
 		verbose: c.settings.verbose}
-	progressErr := j.checkProgress(c.settings.progress)
+	progressErr := checkProgress(j.displayOptions(c.settings.progress))
 	j.show(c.settings.progress, outside || c.settings.options.DryRun || progressErr != nil)
 	defer j.display.Close()
 	log, logCloser, logErr := openLog(c.settings.log, j.err, c.env)

@@ -51,7 +51,7 @@ vmdebootstrap squash --directory rootfs live`,
 			settings.stateDir = s.stateDir
 			j := &job{spec: spec, env: env, settings: settings, out: stdout, err: stderr, verbose: s.verbose,
 				log: slog.New(slog.DiscardHandler)}
-			if err := j.checkProgress(s.progress); err != nil {
+			if err := checkProgress(j.displayOptions(s.progress)); err != nil {
 				return err
 			}
 			j.show(s.progress, !env.host.Inside())

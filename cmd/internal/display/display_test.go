@@ -288,8 +288,9 @@ func TestLinesFitAndHoldNoControlCharacters(t *testing.T) {
 	now := time.Now()
 	s := state{began: now.Add(-time.Hour)}
 	s.apply(progress.Event{Kind: progress.Begin, Time: now, Step: 3, Steps: 14, Title: "write \x1b[2J\r日本語.img"})
-	s.apply(progress.Event{Kind: progress.Advance, Time: now, Step: 3, Steps: 14, Activity: "write", Done: 1 << 30,
-		Total: 2 << 30, Unit: progress.Bytes})
+	write := progress.Event{Kind: progress.Advance, Time: now, Step: 3, Steps: 14, Activity: "write", Done: 1 << 30,
+		Total: 2 << 30, Unit: progress.Bytes}
+	s.apply(write)
 	for width := range 201 {
 		for _, line := range s.lines(now, width) {
 			if w := runewidth.StringWidth(line); w > max(width-1, 1) {
@@ -300,6 +301,15 @@ func TestLinesFitAndHoldNoControlCharacters(t *testing.T) {
 			}
 		}
 	}
+	s.apply(progress.Event{Kind: progress.Advance, Time: now, Step: 3, Steps: 14, Activity: "console",
+		Text: "\x1b[1m" + strings.Repeat("x", 300)})
+	for width := range 201 {
+		if line := s.lines(now, width)[1]; runewidth.StringWidth(line) > max(width-1, 1) ||
+			strings.ContainsFunc(line, unicode.IsControl) {
+			t.Errorf("in %d columns: %q", width, line)
+		}
+	}
+	s.apply(write)
 	want := []string{
 		"[ 3/14] write ?[2J?日本語.img                        1h0m0s",
 		"        write 1073.7 of 2147.5 MB [=========         ]  50%",

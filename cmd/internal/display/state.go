@@ -161,6 +161,8 @@ func (s *state) amount(now time.Time) string {
 	a := s.advance
 	text := printable(a.Activity)
 	switch {
+	case a.Text != "":
+		text += ": " + printable(a.Text)
 	case a.Unit == progress.Bytes && a.Total > 0:
 		text += fmt.Sprintf(" %.1f of %.1f MB", megabytes(a.Done), megabytes(a.Total))
 	case a.Unit == progress.Bytes:
