@@ -147,7 +147,8 @@ func TestHooksReachTheMirrorAsAptDoes(t *testing.T) {
 		at   string
 	}{{Command{}, accessDir}, {Hook{Script: "/home/alice/hook", Copy: "/no/copy"}, TargetDir + accessDir}} {
 		f, toolbox := targettest.New(t, map[string]string{"/usr/sbin/": ""}), targettest.New(t, nil)
-		s := &Context{Target: f, FreshToolbox: targettest.Always(toolbox), Archives: t.TempDir(), Access: access,
+		s := &Context{Target: f, Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox),
+			Archives: t.TempDir(), Access: access,
 			Out: NewTail(nil), Log: slog.New(slog.DiscardHandler)}
 		if err := tt.step.Run(t.Context(), s); err != nil {
 			t.Fatal(err)
@@ -236,7 +237,7 @@ func TestCertificatesAndCredentialsReachAptAndDebootstrap(t *testing.T) {
 			return cmd.Run()
 		}
 		s := &Context{Target: targettest.New(t, map[string]string{"/var/cache/apt/": ""}), Archives: t.TempDir(),
-			FreshToolbox: targettest.Always(toolbox), Dir: t.TempDir(), Out: NewTail(nil), Access: access,
+			Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox), Dir: t.TempDir(), Out: NewTail(nil), Access: access,
 			Log: slog.New(slog.DiscardHandler)}
 		if err := (Debootstrap{Suite: "trixie", Mirror: mirror.Bare()}).Run(t.Context(), s); err != nil {
 			t.Errorf("encrypted %t: %v\n%s", encrypted, err, s.Out)

@@ -24,7 +24,8 @@ func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 		toolbox := targettest.New(t, nil)
 		toolbox.On = func([]string, io.Writer) error { return failure }
 		return Debootstrap{Suite: "trixie", Arch: "amd64"}.Run(t.Context(), &Context{
-			Target: targettest.New(t, files), FreshToolbox: targettest.Always(toolbox), Archives: t.TempDir(), Dir: dir,
+			Target: targettest.New(t, files), Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox),
+			Archives: t.TempDir(), Dir: dir,
 			Log: slog.New(slog.DiscardHandler), Out: out,
 		})
 	}

@@ -122,7 +122,8 @@ func installFromMirror(t *testing.T, repo *archivetest.Repository, keyring, mirr
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Context{Target: f, FreshToolbox: targettest.Always(toolbox), Archives: t.TempDir(), Dir: t.TempDir(),
+	s := &Context{Target: f, Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox),
+		Archives: t.TempDir(), Dir: t.TempDir(),
 		Access: access, Out: NewTail(nil), Log: slog.New(slog.DiscardHandler)}
 	step := Debootstrap{Suite: "trixie", Arch: "amd64", Mirror: secret.NewURL(mirror)}
 	if err := step.Run(t.Context(), s); err != nil {

@@ -54,7 +54,8 @@ func TestFindmntAnswersAsInTheBootedImage(t *testing.T) {
 	if err := (Unmounted{}).Run(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Transcript) != 4 || !strings.Contains(f.Transcript[3], "--remove "+mountpoint) || f.Readable(findmnt) != "(absent)" {
+	if len(f.Transcript) != 4 || !strings.Contains(f.Transcript[3], "--remove "+mountpoint) ||
+		f.Readable(findmnt) != "(absent)" {
 		t.Errorf("ran %q, and %s is %q", f.Transcript, findmnt, f.Readable(findmnt))
 	}
 }
