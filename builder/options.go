@@ -34,26 +34,27 @@ type Options struct {
 	Owner             string // --owner USER
 
 	// Where the packages come from and which.
-	Mirror             secret.URL // --mirror URL; empty: HostMirror
-	AptMirror          secret.URL // --apt-mirror URL
-	ToolsMirror        secret.URL // --tools-mirror URL; empty: Mirror, then HostMirror
-	ConfigureApt       bool       // --configure-apt
-	AllowExpired       bool       // --allow-expired
-	CA                 string     // --ca FILE
-	Arch               string     // --arch; Debian name
-	Distribution       string     // --distribution; suite or codename
-	Debootstrapopts    []string   // --debootstrapopts, each value as given
-	DebootstrapScripts string     // --debootstrap-scripts DIR
-	Bootstrap          string     // --bootstrap; a word of BootstrapWords, empty: the first
-	Packages           []string   // --package
-	CustomPackages     []string   // --custom-package, paths of .deb files
-	Recommends         bool       // --recommends
-	KeepIdentity       bool       // --keep-identity
-	NoKernel           bool       // --no-kernel
-	KernelPackage      string     // --kernel-package
-	NoAcpid            bool       // --no-acpid
-	Sudo               bool       // --sudo
-	Foreign            string     // --foreign PATH
+	Mirror             secret.URL   // --mirror URL; empty: HostMirror
+	OtherMirrors       []secret.URL // further URLs of --mirror, which are asked when Mirror fails
+	AptMirror          secret.URL   // --apt-mirror URL
+	ToolsMirror        secret.URL   // --tools-mirror URL; empty: Mirror, then HostMirror
+	ConfigureApt       bool         // --configure-apt
+	AllowExpired       bool         // --allow-expired
+	CA                 string       // --ca FILE
+	Arch               string       // --arch; Debian name
+	Distribution       string       // --distribution; suite or codename
+	Debootstrapopts    []string     // --debootstrapopts, each value as given
+	DebootstrapScripts string       // --debootstrap-scripts DIR
+	Bootstrap          string       // --bootstrap; a word of BootstrapWords, empty: the first
+	Packages           []string     // --package
+	CustomPackages     []string     // --custom-package, paths of .deb files
+	Recommends         bool         // --recommends
+	KeepIdentity       bool         // --keep-identity
+	NoKernel           bool         // --no-kernel
+	KernelPackage      string       // --kernel-package
+	NoAcpid            bool         // --no-acpid
+	Sudo               bool         // --sudo
+	Foreign            string       // --foreign PATH
 
 	// What is set up in the root file system.
 	Hostname             string      // --hostname
@@ -122,6 +123,7 @@ func DefaultOptions() Options {
 // clone returns a copy that shares no memory with o.
 func (o Options) clone() Options {
 	o.Exports = slices.Clone(o.Exports)
+	o.OtherMirrors = slices.Clone(o.OtherMirrors)
 	o.Debootstrapopts = slices.Clone(o.Debootstrapopts)
 	o.Packages = slices.Clone(o.Packages)
 	o.CustomPackages = slices.Clone(o.CustomPackages)

@@ -94,7 +94,9 @@ func mirrorURLs(s Spec) []error {
 			problems = append(problems, problem.New(flag, "%q is not a URL like http://HOST/debian", given.String())...)
 		}
 	}
-	check("--mirror", s.o.Mirror)
+	for _, mirror := range append([]secret.URL{s.o.Mirror}, s.o.OtherMirrors...) {
+		check("--mirror", mirror)
+	}
 	check("--apt-mirror", s.o.AptMirror)
 	check("--tools-mirror", s.o.ToolsMirror)
 	return problems

@@ -143,6 +143,15 @@ func defaultMirror(r debian.Release, a debian.Arch, w World) secret.URL {
 // Options returns a copy of the settings, with every default filled in.
 func (s Spec) Options() Options { return s.o.clone() }
 
+// Mirrors are the URLs of --mirror, the one that sources.list names first. They are secrets: they may hold credentials.
+func (s Spec) Mirrors() []string {
+	urls := []string{s.o.Mirror.Reveal()}
+	for _, m := range s.o.OtherMirrors {
+		urls = append(urls, m.Reveal())
+	}
+	return urls
+}
+
 // Release is the release that --distribution stands for.
 func (s Spec) Release() debian.Release { return s.release }
 

@@ -18,6 +18,8 @@ import (
 // Keyring unless NoCheck is set; the other fields may be zero. A Client may be used by several
 // goroutines at once.
 type Client struct {
+	// Mirrors are mirrors of one archive, which are asked in turn; nil for none. Copies of a Client share them.
+	Mirrors *Mirrors
 	// HTTP makes the requests; NewHTTPClient returns a suitable one. nil stands for http.DefaultClient.
 	HTTP *http.Client
 	// Cache keeps packages and indexes from one run to the next.

@@ -85,11 +85,17 @@ func (c *Client) fetchFile(ctx context.Context, url string, file File, onBytes f
 		return err
 	}
 	defer tmp.discard()
-	t := &transfer{
-		client: c, url: url, limit: file.Size, size: file.Size, want: file.SHA256,
-		dst: tmp, restart: tmp.truncate, sum: sha256.New(), onBytes: onBytes,
-	}
-	if err := t.run(ctx); err != nil {
+	err = c.askMirrors(ctx, url, func(url string) error {
+		t := &transfer{
+			client: c, url: url, limit: file.Size, size: file.Size, want: file.SHA256,
+			dst: tmp, restart: tmp.truncate, sum: sha256.New(), onBytes: onBytes,
+		}
+		if err := t.run(ctx); err != nil {
+			return errors.Join(err, t.reset())
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	return tmp.keep(file.SHA256)

@@ -71,15 +71,21 @@ func (e *ExpiredError) Error() string {
 // Release fetches and verifies the Release file of a suite, named by its codename or an alias of the mirror.
 // The error wraps fs.ErrNotExist if the archive does not have the suite.
 func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, error) {
-	mirror = strings.TrimRight(mirror, "/")
-	if path, ok := strings.CutPrefix(mirror, "copy:"); ok {
-		mirror = "file:" + path // apt copies packages from there, and so does the cache
-	}
-	dist := mirror + "/dists/" + suite
+	mirror = mirrorURL(mirror)
+	var r *Release
+	err := c.askMirrors(ctx, mirror+"/dists/"+suite, func(dist string) (err error) {
+		r, err = c.release(ctx, mirror, suite, dist)
+		return err
+	})
+	return r, err
+}
+
+// release is Release with the URL of the directory of the suite, which may be on another mirror.
+func (c *Client) release(ctx context.Context, mirror, suite, dist string) (*Release, error) {
 	url := dist + "/InRelease"
 	data, err := c.getRelease(ctx, url)
 	if errors.Is(err, fs.ErrNotExist) {
-		return c.detachedRelease(ctx, mirror, suite)
+		return c.detachedRelease(ctx, mirror, suite, dist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
@@ -97,8 +103,8 @@ func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, e
 }
 
 // detachedRelease is Release for an archive that signs in a separate file, Release.gpg.
-func (c *Client) detachedRelease(ctx context.Context, mirror, suite string) (*Release, error) {
-	url := mirror + "/dists/" + suite + "/Release"
+func (c *Client) detachedRelease(ctx context.Context, mirror, suite, dist string) (*Release, error) {
+	url := dist + "/Release"
 	data, err := c.getRelease(ctx, url)
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)

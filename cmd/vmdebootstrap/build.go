@@ -310,6 +310,7 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment, roots), Cache: cache, Keyring: archive.DefaultKeyring(),
 		Now: j.env.now(), Warn: j.report.Warn, AllowExpired: j.spec.Options().AllowExpired,
+		Mirrors: archive.NewMirrors(j.spec.Mirrors()...),
 	}
 	trust := j.spec.Trust()
 	client.NoCheck = trust.NoCheck

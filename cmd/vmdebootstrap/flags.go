@@ -138,8 +138,8 @@ func newSettings(arch string) *settings {
 			textValue{&o.Tarball}},
 		{"apt-mirror", groupSource, "mirror `URL` for the image's apt sources; needs --configure-apt",
 			urlValue{&o.AptMirror}},
-		{"mirror", groupSource, "download packages from `URL`, of http, https, file or copy (default: this machine's own mirror)",
-			urlValue{&o.Mirror}},
+		{"mirror", groupSource, "download packages from `URL`, of http, https, file or copy (default: this machine's own " +
+			"mirror); further URLs, after blanks, are asked when it fails", mirrorsValue{&o.Mirror, &o.OtherMirrors}},
 		{"arch", groupSource, "install packages for `ARCHITECTURE`, as Debian calls it", textValue{&o.Arch}},
 		{"distribution", groupSource, "install release `NAME` of Debian or Ubuntu", textValue{&o.Distribution}},
 		{"package", groupSource, "install `PACKAGE`; may be repeated", listValue{&o.Packages}},

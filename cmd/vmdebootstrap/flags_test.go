@@ -123,6 +123,7 @@ var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
 	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
 	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot", "progress": "json",
+	"mirror": "http://changed http://changed.too",
 }
 
 // TestEverySettingHasItsOwnVariable changes each setting, and expects that only its own line of the dump changes.
@@ -180,7 +181,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 			*v.p++
 			*v.auto = true
 		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue,
-			exportsValue:
+			exportsValue, mirrorsValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

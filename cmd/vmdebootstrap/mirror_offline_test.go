@@ -46,3 +46,22 @@ func TestDebootstrapAsksNoMirror(t *testing.T) {
 		}
 	}
 }
+
+// Issue 14, 8: of several mirrors, the first that works serves the build, and sources.list names the first.
+func TestMirrorsOfABuildAreAskedInTurn(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	other := o.repo.OtherMirror()
+	o.repo.InjectAlways(strings.TrimPrefix(o.repo.URL(), "http://"), archivetest.Fault{Status: http.StatusForbidden})
+	text := o.build(o.machine(), "--mirror="+o.repo.URL()+" "+other)
+	if want := "/InRelease: 403 Forbidden: asking " + other + "\n"; !strings.Contains(text, want) {
+		t.Errorf("got %s\nwant %q in it", text, want)
+	}
+	files := o.files()
+	if got, want := files["etc/apt/sources.list"], "deb "+o.repo.URL()+" trixie main\n"; got != want {
+		t.Errorf("sources.list is %q, want %q", got, want)
+	}
+	if files["etc/InRelease"] == "" {
+		t.Error("debootstrap got no InRelease file")
+	}
+}

@@ -20,9 +20,11 @@ import (
 
 // squashCall is a call of "vmdebootstrap squash", formerly the program vmsquashtar.
 type squashCall struct {
-	tarball, directory, mirror, stateDir string
-	verbose                              bool
-	progress                             string
+	tarball, directory, stateDir string
+	mirror                       builder.URL
+	otherMirrors                 []builder.URL
+	verbose                      bool
+	progress                     string
 }
 
 // newSquashVerb returns the command "vmdebootstrap squash", which makes the output of --squash from a tarball or a
@@ -69,7 +71,8 @@ vmdebootstrap squash --directory rootfs live`,
 	flags.StringVar(&s.tarball, "tarball", "",
 		"read the root file system from the tar archive `FILE`, which may be compressed")
 	flags.StringVar(&s.directory, "directory", "", "read the root file system from the directory `NAME`")
-	flags.StringVar(&s.mirror, "mirror", "", "download the tools from `URL` (default: this machine's own mirror)")
+	flags.Var(mirrorsValue{&s.mirror, &s.otherMirrors}, "mirror",
+		"download the tools from `URL` (default: this machine's own mirror); further URLs, after blanks, are asked when it fails")
 	flags.StringVar(&s.stateDir, "state-dir", "", stateDirUsage)
 	flags.BoolVar(&s.verbose, "verbose", false, "report progress")
 	flags.Var(choiceValue{&s.progress, display.Modes}, "progress", settings.lookup("progress").usage)
@@ -79,7 +82,7 @@ vmdebootstrap squash --directory rootfs live`,
 // spec validates the call. The tools come from Debian's stable release.
 func (s squashCall) spec(env environment, output string) (builder.Spec, error) {
 	o := builder.DefaultOptions()
-	o.Squash, o.Mirror, o.NoKernel = output, builder.NewURL(s.mirror), true
+	o.Squash, o.Mirror, o.OtherMirrors, o.NoKernel = output, s.mirror, s.otherMirrors, true
 	spec, err := builder.NewSpec(o, env.world())
 	input, flag := s.tarball, "--tarball"
 	if s.directory != "" {

@@ -214,6 +214,34 @@ func (v urlValue) String() string        { return v.p.String() }
 func (v urlValue) Type() string          { return "URL" }
 func (v urlValue) dump() []string        { return []string{v.p.String()} }
 
+// mirrorsValue is the URLs of mirrors of one archive, with blanks between them, as debootstrap takes them.
+type mirrorsValue struct {
+	first  *builder.URL
+	others *[]builder.URL
+}
+
+func (v mirrorsValue) Set(text string) error {
+	*v.first, *v.others = builder.NewURL(""), nil
+	for i, url := range strings.Fields(text) {
+		if i == 0 {
+			*v.first = builder.NewURL(url)
+			continue
+		}
+		*v.others = append(*v.others, builder.NewURL(url))
+	}
+	return nil
+}
+
+func (v mirrorsValue) String() string {
+	texts := []string{v.first.String()}
+	for _, other := range *v.others {
+		texts = append(texts, other.String())
+	}
+	return strings.Join(texts, " ")
+}
+func (v mirrorsValue) Type() string   { return "URL" }
+func (v mirrorsValue) dump() []string { return []string{v.String()} }
+
 // usersValue is several accounts, with or without passwords.
 type usersValue struct{ p *[]builder.User }
 

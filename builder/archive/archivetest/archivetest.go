@@ -37,6 +37,7 @@ import (
 type Repository struct {
 	t      testing.TB
 	server *httptest.Server
+	hosts  []string // the addresses of all servers
 	key    *openpgp.Entity
 
 	mu       sync.Mutex
@@ -47,8 +48,8 @@ type Repository struct {
 	dists    map[string][]byte // path → file; nil if out of date
 	forward  *httputil.ReverseProxy
 	requests []string
-	faults   map[string][]Fault // part of a path → faults of its next requests
-	always   map[string]Fault   // part of a path → fault of all other requests
+	faults   map[string][]Fault // part of a URL → faults of its next requests
+	always   map[string]Fault   // part of a URL → fault of all other requests
 	replaced map[string][]byte  // path → content that replaces the archive's own
 }
 
@@ -93,6 +94,7 @@ func NewRepository(t testing.TB, suites ...string) *Repository {
 		r.suites = append(r.suites, &suite{codename: name})
 	}
 	r.server = httptest.NewServer(http.HandlerFunc(r.serve))
+	r.hosts = []string{r.server.Listener.Addr().String()}
 	t.Cleanup(r.server.Close)
 	return r
 }
@@ -100,21 +102,39 @@ func NewRepository(t testing.TB, suites ...string) *Repository {
 // URL returns the mirror's URL without a trailing slash.
 func (r *Repository) URL() string { return r.server.URL + "/debian" }
 
+// OtherMirror starts another server of the same archive and returns its URL. Requests for both are recorded, and the
+// part of Inject may begin with the host of one.
+func (r *Repository) OtherMirror() string {
+	server := httptest.NewServer(http.HandlerFunc(r.serve))
+	r.t.Cleanup(server.Close)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hosts = append(r.hosts, server.Listener.Addr().String())
+	return server.URL + "/debian"
+}
+
+// isHost reports whether an address is that of one of the servers.
+func (r *Repository) isHost(host string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.hosts, host)
+}
+
 // Client returns an HTTP client for this archive; requests to any other address are errors.
 func (r *Repository) Client() *http.Client {
 	transport := &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 16}
 	r.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: onlyHost{transport, r.server.Listener.Addr().String()}}
+	return &http.Client{Transport: onlyHosts{transport, r.isHost}}
 }
 
-// onlyHost rejects requests to other hosts.
-type onlyHost struct {
+// onlyHosts rejects requests to other hosts.
+type onlyHosts struct {
 	http.RoundTripper
-	host string
+	isHost func(host string) bool
 }
 
-func (o onlyHost) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Host != o.host {
+func (o onlyHosts) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !o.isHost(req.URL.Host) {
 		return nil, fmt.Errorf("archivetest: request for another host: %s", req.URL)
 	}
 	return o.RoundTripper.RoundTrip(req)
@@ -294,7 +314,7 @@ func (r *Repository) serve(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	r.requests = append(r.requests, path)
 	data, ok := r.file(path)
-	fault := r.nextFault(path)
+	fault := r.nextFault(req.Host + "/debian/" + path)
 	date, forward := r.options.date(), r.forward
 	r.mu.Unlock()
 	switch {

@@ -47,30 +47,30 @@ type Fault struct {
 	Corrupt bool
 }
 
-// Inject makes the next requests for files whose path contains part fail, with one fault each, in order.
+// Inject makes the next requests for files whose URL contains part fail, with one fault each, in order.
 func (r *Repository) Inject(part string, faults ...Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults[part] = append(r.faults[part], faults...)
 }
 
-// InjectAlways makes all further requests for files whose path contains part fail.
+// InjectAlways makes all further requests for files whose URL contains part fail.
 func (r *Repository) InjectAlways(part string, fault Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.always[part] = fault
 }
 
-// nextFault returns the fault of a request; r.mu is held.
-func (r *Repository) nextFault(path string) Fault {
+// nextFault returns the fault of a request for a URL without its scheme; r.mu is held.
+func (r *Repository) nextFault(url string) Fault {
 	for part, faults := range r.faults {
-		if len(faults) > 0 && strings.Contains(path, part) {
+		if len(faults) > 0 && strings.Contains(url, part) {
 			r.faults[part] = faults[1:]
 			return faults[0]
 		}
 	}
 	for part, fault := range r.always {
-		if strings.Contains(path, part) {
+		if strings.Contains(url, part) {
 			return fault
 		}
 	}
@@ -195,7 +195,7 @@ func (r *Repository) PipeClient(t testing.TB) *http.Client {
 		}
 		<-done
 	})
-	return &http.Client{Transport: onlyHost{transport, r.server.Listener.Addr().String()}}
+	return &http.Client{Transport: onlyHosts{transport, r.isHost}}
 }
 
 // ClosedPort returns an address of the loopback interface where nothing accepts connections.
