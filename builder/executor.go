@@ -50,6 +50,9 @@ type Executor struct {
 	HookOutput io.Writer
 	// Stdout receives the tarball that is called StandardOutput.
 	Stdout io.Writer
+	// FreeSpace returns the free space of the file system of a directory, which need not exist yet. nil leaves space
+	// unchecked.
+	FreeSpace func(dir string) (FreeSpace, error)
 	// Progress receives what the build does; nil drops it.
 	Progress *progress.Reporter
 }
@@ -135,6 +138,16 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err := checkRoom(plan.Disk, packages); err != nil {
 		return result, err
 	}
+	remaining := plan.Steps[len(begin.Entries):]
+	var missing []*archive.Package
+	if slices.ContainsFunc(remaining, step.Step.Installs) {
+		if missing, err = notInstalled(result.Rootfs, packages); err != nil {
+			return result, err
+		}
+	}
+	if err := x.checkSpace(plan, missing, packages); err != nil {
+		return result, err
+	}
 	x.Progress.Plan(result.titles())
 	if result.Toolbox, err = x.toolbox(ctx, spec, src); err != nil {
 		return result, fmt.Errorf("make the toolbox: %w", err)
@@ -168,18 +181,14 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 	}
-	remaining := plan.Steps[len(begin.Entries):]
-	if slices.ContainsFunc(remaining, step.Step.Installs) {
-		if packages, err = notInstalled(result.Rootfs, packages); err != nil {
-			return result, err
-		}
+	if len(missing) > 0 {
 		x.Progress.Begin(getPackages)
-		x.Progress.Message(fmt.Sprintf("get %d packages", len(packages)))
-		if err := archives.fill(ctx, x.Archive, packages, x.Progress); err != nil {
+		x.Progress.Message(fmt.Sprintf("get %d packages", len(missing)))
+		if err := archives.fill(ctx, x.Archive, missing, x.Progress); err != nil {
 			return result, err
 		}
 		if !spec.realDpkg() {
-			archives.repack(ctx, x.Archive.Cache, packages, x.Log)
+			archives.repack(ctx, x.Archive.Cache, missing, x.Log)
 		}
 	} else {
 		x.Progress.Cached(getPackages)
@@ -226,6 +235,20 @@ func (r *Result) titles() []string {
 		titles = append(titles, snapshot.PushTitle(to))
 	}
 	return titles
+}
+
+// checkSpace refuses a build that its file systems have no room for, before anything is downloaded for it.
+func (x *Executor) checkSpace(plan Plan, install, all []*archive.Package) error {
+	if x.FreeSpace == nil {
+		return nil
+	}
+	var download diskimage.Size
+	for _, p := range install {
+		if _, err := os.Stat(x.Archive.Cache.Path(p.SHA256)); err != nil {
+			download += diskimage.Size(p.Size)
+		}
+	}
+	return errors.Join(checkSpace(plan.spaceNeeds(x.TempDir, x.Dir, download, install, all), x.FreeSpace)...)
 }
 
 // snapshots returns the store of snapshots for a build with this toolbox and these hooks.
@@ -385,10 +408,8 @@ func checkRoom(d *Disk, packages []*archive.Package) error {
 	if d == nil || d.Auto {
 		return nil
 	}
-	var needed, available diskimage.Size
-	for _, p := range packages {
-		needed += diskimage.Size(p.InstalledSize) * diskimage.KiB
-	}
+	needed := installedSize(packages)
+	var available diskimage.Size
 	for _, p := range d.Layout.Partitions {
 		if p.Role == diskimage.RoleRoot || p.Role == diskimage.RoleBoot {
 			available += p.Size

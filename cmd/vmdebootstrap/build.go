@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -156,7 +158,7 @@ func build(ctx context.Context, j *job) (err error) {
 		Program: file, IDs: ids, CA: ca, Hosts: j.env.hosts(),
 		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.report,
-		Stdout: j.stdout,
+		Stdout: j.stdout, FreeSpace: freeSpace,
 		Cache: builder.Cache{
 			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
 			Records: recordsDir(dir), Now: j.env.now,
@@ -383,7 +385,30 @@ type fullError struct {
 func (e *fullError) Unwrap() error { return e.error }
 
 // leastFree is when a file system counts as full: what ran out of room may have removed its own last file.
-const leastFree = 16 << 20
+const leastFree = 16 * diskimage.MiB
+
+// freeSpace returns the free space of the file system of a directory, which need not exist yet.
+func freeSpace(dir string) (builder.FreeSpace, error) {
+	dir = oci.ExistingDir(dir)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return builder.FreeSpace{}, fmt.Errorf("get the free space of %s: %w", dir, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return builder.FreeSpace{}, fmt.Errorf("get the file system of %s: %w", dir, err)
+	}
+	free := builder.FreeSpace{
+		Device: st.Dev, Bytes: diskimage.Size(fs.Bavail) * diskimage.Size(fs.Bsize), Inodes: math.MaxUint64,
+	}
+	if fs.Blocks == 0 { // some network file systems do not tell
+		free.Bytes = math.MaxUint64
+	}
+	if fs.Files > 0 { // btrfs has no table of inodes
+		free.Inodes = fs.Ffree
+	}
+	return free, nil
+}
 
 // lookForSpace looks, when a build has failed, whether one of the file systems that it writes to is full.
 func (j *job) lookForSpace(err error) error {
@@ -398,9 +423,8 @@ func (j *job) lookForSpace(err error) error {
 		places = append(places, fullError{dir: filepath.Dir(absolute(j.env.dir, name))})
 	}
 	for _, p := range places {
-		var st unix.Statfs_t
-		if statErr := unix.Statfs(oci.ExistingDir(p.dir), &st); statErr == nil && (st.Bavail*uint64(st.Bsize) < leastFree ||
-			st.Files > 0 && st.Ffree == 0) {
+		free, freeErr := freeSpace(p.dir)
+		if freeErr == nil && (free.Bytes < leastFree || free.Inodes == 0) {
 			return &fullError{err, p.dir, p.option}
 		}
 	}

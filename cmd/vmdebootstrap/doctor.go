@@ -184,16 +184,13 @@ const leastSpace = 1 * diskimage.GB
 // checkSpace checks the free space for the state directory, which need not exist yet.
 func checkSpace(dir string) finding {
 	f := finding{Name: "space", State: stateOK}
-	at := oci.ExistingDir(dir)
-	var st unix.Statfs_t
-	if err := unix.Statfs(at, &st); err != nil {
-		f.State, f.Text, f.Fix = stateMissing, fmt.Sprintf("get the free space of %s: %v", at, err),
-			"name another directory with --state-dir"
+	free, err := freeSpace(dir)
+	if err != nil {
+		f.State, f.Text, f.Fix = stateMissing, err.Error(), "name another directory with --state-dir"
 		return f
 	}
-	free := diskimage.Size(st.Bavail) * diskimage.Size(st.Bsize)
-	f.Text = fmt.Sprintf("%.1f GB free for %s", float64(free)/float64(diskimage.GB), dir)
-	if free < leastSpace {
+	f.Text = fmt.Sprintf("%.1f GB free for %s", float64(free.Bytes)/float64(diskimage.GB), dir)
+	if free.Bytes < leastSpace {
 		f.State, f.Fix = stateMissing,
 			"make room: a build needs some GB; or name another directory with --state-dir"
 	}

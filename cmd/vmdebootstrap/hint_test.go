@@ -33,6 +33,7 @@ func TestHintFollowsErrorOfUntrustedArchive(t *testing.T) {
 		{&archive.ExpiredError{URL: url}, "if the archive is known to be old, --allow-expired "},
 		{&archive.DownloadError{URL: url, Err: &archive.PageError{URL: "http://login.example.org"}},
 			"a network that wants a login "},
+		{&builder.SpaceError{Dirs: []string{"/a"}, Need: 2e6, Free: 1e6}, "make room there, "},
 		{errors.New("disk full"), ""},
 	} {
 		err := errors.Join(errors.New("the first of two"), fmt.Errorf("resolve: %w", tt.err))

@@ -216,6 +216,7 @@ func (s childStatus) signal() syscall.Signal {
 // hintFor returns advice on an error, which its type decides; "" if there is none.
 func hintFor(err error) string {
 	var full *fullError
+	var space *builder.SpaceError
 	var ids *builder.IDError
 	var expired *archive.ExpiredError
 	var untrusted *archive.UntrustedError
@@ -224,6 +225,8 @@ func hintFor(err error) string {
 	switch {
 	case errors.As(err, &full):
 		return "the file system of " + full.dir + " is full: make room there" + full.option
+	case errors.As(err, &space):
+		return "make room there, or name other directories, with --state-dir for the state of builds"
 	case errors.As(err, &ids):
 		return fmt.Sprintf("have root give you a range of more than %d ids in /etc/subuid and /etc/subgid, or use "+
 			"--isolation single", ids.ID)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // envFullDir names a directory on a full file system for TestFullFilesystemIsNamed, in a mount namespace of its own.
@@ -40,6 +41,12 @@ func TestFullFilesystemIsNamed(t *testing.T) {
 	spec, err := builder.NewSpec(o, builder.World{Stat: os.Stat, Dir: t.TempDir(), HostArch: "amd64"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	free, err := freeSpace(filepath.Join(dir, "not", "yet"))
+	other, otherErr := freeSpace(t.TempDir())
+	if err != nil || otherErr != nil || free.Bytes > 64*diskimage.KiB || free.Inodes > 1<<32 ||
+		free.Device == other.Device {
+		t.Errorf("got %+v (%v), elsewhere %+v (%v)", free, err, other, otherErr)
 	}
 	failure := errors.New("tar: exit status 2")
 	j := &job{spec: spec, settings: newSettings("amd64")}

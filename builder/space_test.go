@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builder
+
+import (
+	"errors"
+	"math"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// Issue 15, 3: a build that its file systems had no room for failed after minutes, with the error of any program.
+func TestBuildsWithoutRoomAreRefusedBeforeTheWork(t *testing.T) {
+	t.Parallel()
+	const state, outputs = "/state/store/tmp", "/out"
+	packages := []*archive.Package{
+		{Name: "linux-image", Size: 50_000_000, InstalledSize: 400_000},
+		{Name: "libc6", Size: 50_000_000, InstalledSize: 600_000},
+	} // 1.024 GB in all
+	image := func(o *Options) { o.Image, o.Size = "/out/debian.img", 2*diskimage.GB }
+	for name, tt := range map[string]struct {
+		change   func(*Options)
+		install  []*archive.Package
+		download diskimage.Size
+		free     map[string]FreeSpace // by directory
+		want     []string             // parts of the errors
+	}{
+		"room": {image, packages, 100_000_000, map[string]FreeSpace{
+			state: {1, 2 * diskimage.GB, 100_000}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
+		"state": {image, packages, 100_000_000, map[string]FreeSpace{
+			state: {1, 900 * diskimage.MB, 100_000}, outputs: {2, 2 * diskimage.GB, 10}},
+			[]string{"the file system of /state/store/tmp has 900 MB free, and the build needs about 979 MB there"}},
+		"state without the download": {image, packages, 0, map[string]FreeSpace{
+			state: {1, 900 * diskimage.MB, 100_000}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
+		"all is cached": {image, nil, 0, map[string]FreeSpace{
+			state: {1, 1, 1}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
+		"inodes": {image, packages, 0, map[string]FreeSpace{
+			state: {1, 2 * diskimage.GB, 1000}, outputs: {2, 2 * diskimage.GB, 10}},
+			[]string{"the file system of /state/store/tmp has 1000 free inodes, and the build needs about 25002 there"}},
+		"no limit of inodes": {image, packages, 0, map[string]FreeSpace{
+			state: {1, 2 * diskimage.GB, math.MaxUint64}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
+		"output": {image, packages, 0, map[string]FreeSpace{
+			state: {1, 2 * diskimage.GB, 100_000}, outputs: {2, 500 * diskimage.MB, 10}},
+			[]string{"the file system of /out has 500 MB free, and the build needs about 819 MB there"}},
+		"output without inodes": {image, packages, 0, map[string]FreeSpace{
+			state: {1, 2 * diskimage.GB, 100_000}, outputs: {2, 2 * diskimage.GB, 0}},
+			[]string{"the file system of /out has 0 free inodes, and the build needs about 1 there"}},
+		"both": {image, packages, 0, map[string]FreeSpace{
+			state: {1, 500 * diskimage.MB, 100_000}, outputs: {2, 500 * diskimage.MB, 10}},
+			[]string{"file system of /state/store/tmp has 500 MB", "file system of /out has 500 MB"}},
+		"one file system": {image, packages, 0, map[string]FreeSpace{
+			state: {1, 1500 * diskimage.MB, 100_000}, outputs: {1, 1500 * diskimage.MB, 100_000}},
+			[]string{"the file system of /state/store/tmp and /out has 1500 MB free, and the build needs about 1718 MB"}},
+		"compressed image": {func(o *Options) { image(o); o.ConvertQcow2 = true }, packages, 0, map[string]FreeSpace{
+			state: {1, 2 * diskimage.GB, 100_000}, outputs: {2, 500 * diskimage.MB, 10}}, nil},
+		"tar archive": {func(o *Options) { o.Image, o.Tarball = "", "/out/x.tar" }, packages, 0, map[string]FreeSpace{
+			state: {1, 2 * diskimage.GB, 100_000}, outputs: {2, 500 * diskimage.MB, 10}},
+			[]string{"of /out has 500 MB free"}},
+		"compressed tar archive": {func(o *Options) { o.Image, o.Tarball = "", "/out/x.tar.gz" }, packages, 0,
+			map[string]FreeSpace{state: {1, 2 * diskimage.GB, 100_000}, outputs: {2, 500 * diskimage.MB, 10}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			plan := testPlan(t, tt.change)
+			errs := checkSpace(plan.spaceNeeds(state, "/cwd", tt.download, tt.install, packages),
+				func(dir string) (FreeSpace, error) {
+					free, ok := tt.free[path.Clean(dir)]
+					if !ok {
+						t.Errorf("asked for %s", dir)
+					}
+					return free, nil
+				})
+			if len(errs) != len(tt.want) {
+				t.Errorf("got %v, want %q", errs, tt.want)
+				return
+			}
+			for i, err := range errs {
+				if _, ok := errors.AsType[*SpaceError](err); !ok || !strings.Contains(err.Error(), tt.want[i]) {
+					t.Errorf("got %v, want %q", err, tt.want[i])
+				}
+			}
+		})
+	}
+}
+
+func TestSpaceOfOutputsIsThatOfTheirDirectories(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"x.tar": "/cwd", "sub/x.tar": "/cwd/sub", "/out/x.tar": "/out",
+		"/dev/stdout": "", StandardOutput: ""} {
+		needs := Plan{Tarball: name}.spaceNeeds("/state", "/cwd", 0, nil, nil)[1:]
+		if want == "" && len(needs) > 0 || want != "" && (len(needs) != 1 || needs[0].dir != want) {
+			t.Errorf("%s: got %+v, want %q", name, needs, want)
+		}
+	}
+}
