@@ -57,7 +57,7 @@ var rules = []func(Spec) []error{
 	hostnameSyntax,
 	userSyntax,
 	passwordsWritten,
-	ownerExists,
+	ownerIsPossible,
 	formatsKnown,
 	freeNeedsAuto,
 	sectorSizeBoots,

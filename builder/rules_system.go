@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -251,12 +252,17 @@ func passwordsWritten(s Spec) []error {
 	return problems
 }
 
-func ownerExists(s Spec) []error {
+// ownerIsPossible: the user exists, and the caller may give files to that user.
+func ownerIsPossible(s Spec) []error {
 	if s.o.Owner == "" || s.w.LookupUser == nil {
 		return nil
 	}
-	if _, err := s.w.LookupUser(s.o.Owner); err != nil {
+	owner, err := s.w.LookupUser(s.o.Owner)
+	if err != nil {
 		return problem.New("--owner", "%w", err)
+	}
+	if s.w.UID != 0 && owner.Uid != strconv.Itoa(s.w.UID) {
+		return problem.New("--owner", "only root can make %s the owner; without --owner, outputs are yours", s.o.Owner)
 	}
 	return nil
 }

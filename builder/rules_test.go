@@ -291,3 +291,16 @@ func TestUnknownNamesCauseNoOtherProblems(t *testing.T) {
 		}
 	}
 }
+
+// Issue 15, 12: the build refused what its --dry-run had accepted.
+func TestOnlyRootMakesOthersTheOwner(t *testing.T) {
+	t.Parallel()
+	for uid, want := range map[int]string{0: "", 1001: "", 1000: "only root can make joe the owner"} {
+		w := testWorld()
+		w.UID = uid
+		_, err := NewSpec(options(func(o *Options) { o.Owner = "joe" }), w)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("user %d: got %v, want %q", uid, err, want)
+		}
+	}
+}

@@ -29,6 +29,8 @@ type World struct {
 	Writable func(dir string) error
 	// LookupUser is user.Lookup; nil leaves the name of --owner unchecked.
 	LookupUser func(name string) (*user.User, error)
+	// UID is the user ID of the caller; only 0 may give files to others.
+	UID int
 	// Dir is the absolute working directory, for the relative name of a hook.
 	Dir string
 	// Today decides which releases stable, testing and the like are.

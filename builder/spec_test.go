@@ -44,7 +44,7 @@ func testWorld() World {
 		},
 		LookupUser: func(name string) (*user.User, error) {
 			if name == "joe" {
-				return &user.User{Username: name}, nil
+				return &user.User{Username: name, Uid: "1001"}, nil
 			}
 			return nil, user.UnknownUserError(name)
 		},

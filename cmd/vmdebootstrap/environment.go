@@ -71,7 +71,7 @@ func (e environment) getenv(name string) string {
 // world returns the part of the environment that the rules for a build depend on.
 func (e environment) world() builder.World {
 	return builder.World{
-		Stat: e.stat, ReadFile: e.readFile, Writable: writable, LookupUser: e.lookupUser,
+		Stat: e.stat, ReadFile: e.readFile, Writable: writable, LookupUser: e.lookupUser, UID: e.uid,
 		Dir: e.dir, Today: e.now(), HostArch: e.arch,
 		HostMirror: builder.NewURL(e.mirror), HostAllowsExpired: e.allowsExpired, Netrc: builder.NewSecret(e.netrc()),
 	}
