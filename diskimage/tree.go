@@ -65,6 +65,12 @@ type Content interface {
 	io.Closer
 }
 
+// OnDisk is implemented by contents that were found in a file system: OnDisk returns where their
+// bytes are in it, in the order of the file.
+type OnDisk interface {
+	OnDisk() []Extent
+}
+
 // InFile is implemented by contents, and by destinations of Volume.Write, that are part of an open
 // file: byte 0 is at offset. If both implement it, large files need not be copied on file systems
 // that can share blocks. fd remains owned by the implementation and is valid until that is closed;

@@ -32,10 +32,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
 )
 
-// volume is one readable file system.
-type volume struct {
-	tree diskimage.Tree
-	uuid string // as in fstab
+// Volume is one file system of a disk.
+type Volume struct {
+	diskimage.Tree
+	Start int64  // on the disk, in bytes
+	UUID  string // as in fstab
+}
+
+// Volumes opens the disk and each of its partitions, as far as they have supported file systems that
+// can be read.
+func Volumes(r io.ReaderAt, size diskimage.Size) ([]Volume, error) {
+	d, err := readDisk(r, size)
+	return d.volumes, err
 }
 
 // mount is a volume and its mount point.
@@ -57,7 +65,7 @@ func Open(r io.ReaderAt, size diskimage.Size) (*Tree, error) {
 		return nil, err
 	}
 	for _, v := range d.volumes {
-		fstab, err := readFile(v.tree, "etc/fstab")
+		fstab, err := ReadFile(v, "etc/fstab")
 		if err != nil {
 			return nil, err
 		}
@@ -71,25 +79,26 @@ func Open(r io.ReaderAt, size diskimage.Size) (*Tree, error) {
 // disk is what was found on a disk.
 type disk struct {
 	partitions int
-	volumes    []volume
+	volumes    []Volume
 	problems   []error // why partitions with a supported file system cannot be read
 }
 
 // readDisk opens each partition with a supported file system.
 func readDisk(r io.ReaderAt, size diskimage.Size) (disk, error) {
-	sections := []io.ReaderAt{r}
+	sections, starts := []io.ReaderAt{r}, []int64{0}
 	partitions, err := diskimage.ReadTable(r, size)
 	if err != nil && !errors.Is(err, diskimage.ErrNoTable) {
 		return disk{}, err
 	}
 	for _, p := range partitions {
-		sections = append(sections, p.Section(r))
+		sections, starts = append(sections, p.Section(r)), append(starts, int64(p.Start))
 	}
 	d := disk{partitions: len(partitions)}
 	for i, section := range sections {
 		v, err := readVolume(section)
 		switch {
 		case err == nil:
+			v.Start = starts[i]
 			d.volumes = append(d.volumes, v)
 		case !errors.Is(err, extread.ErrNoExt) && !errors.Is(err, fatread.ErrNoFAT):
 			d.problems = append(d.problems, fmt.Errorf("partition %d: %w", i, err))
@@ -102,12 +111,12 @@ func readDisk(r io.ReaderAt, size diskimage.Size) (disk, error) {
 }
 
 // mount returns the tree of a root file system and of those that it mounts.
-func (d disk) mount(root volume, fstab []byte) (*Tree, error) {
-	t := &Tree{root: root.tree}
+func (d disk) mount(root Volume, fstab []byte) (*Tree, error) {
+	t := &Tree{root: root.Tree}
 	for _, p := range mountPoints(fstab) {
-		i := slices.IndexFunc(d.volumes, func(v volume) bool { return v.uuid == p.uuid && v.tree != root.tree })
+		i := slices.IndexFunc(d.volumes, func(v Volume) bool { return v.UUID == p.uuid && v.Tree != root.Tree })
 		if i >= 0 {
-			t.mounts = append(t.mounts, mount{p.dir, d.volumes[i].tree})
+			t.mounts = append(t.mounts, mount{p.dir, d.volumes[i].Tree})
 		} else if p.required {
 			return nil, errors.Join(append(d.problems,
 				fmt.Errorf("/etc/fstab mounts UUID %s at /%s, and no partition has it", p.uuid, p.dir))...)
@@ -118,19 +127,19 @@ func (d disk) mount(root volume, fstab []byte) (*Tree, error) {
 }
 
 // readVolume opens a file system of unknown type.
-func readVolume(r io.ReaderAt) (volume, error) {
+func readVolume(r io.ReaderAt) (Volume, error) {
 	extFS, err := extread.New(r)
 	if err == nil {
-		return volume{extFS, extFS.UUID().String()}, nil
+		return Volume{Tree: extFS, UUID: extFS.UUID().String()}, nil
 	}
 	if !errors.Is(err, extread.ErrNoExt) {
-		return volume{}, err
+		return Volume{}, err
 	}
 	fatFS, err := fatread.New(r)
 	if err != nil {
-		return volume{}, err
+		return Volume{}, err
 	}
-	return volume{fatFS, fatFS.VolumeID()}, nil
+	return Volume{Tree: fatFS, UUID: fatFS.VolumeID()}, nil
 }
 
 // mountPoint is a line of fstab(5) with a UUID.
@@ -164,8 +173,8 @@ func mountPoints(fstab []byte) []mountPoint {
 	return points
 }
 
-// readFile returns the content of a file, or nil if it does not exist.
-func readFile(tree diskimage.Tree, name string) ([]byte, error) {
+// ReadFile returns the content of a file up to 1 MiB, or nil if it is empty or does not exist.
+func ReadFile(tree diskimage.Tree, name string) ([]byte, error) {
 	const most = 1 << 20
 	for e, err := range tree.Entries() {
 		if err != nil {

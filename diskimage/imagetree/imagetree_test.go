@@ -50,7 +50,7 @@ func TestAFileSystemWithoutATableIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if data, err := readFile(found, "srv/data"); err != nil || string(data) != "x" {
+	if data, err := ReadFile(found, "srv/data"); err != nil || string(data) != "x" {
 		t.Errorf("got %q (%v)", data, err)
 	}
 	if _, err := Open(strings.NewReader(strings.Repeat("\x00", 4096)), 4096); err == nil ||

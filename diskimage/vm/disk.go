@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -26,16 +27,12 @@ type Disk struct {
 // of the file's format. dir is for temporary files. The error is a *MissingError if qemu-nbd is not
 // installed.
 func OpenDisk(ctx context.Context, image, format, dir string) (*Disk, error) {
-	program, err := exec.LookPath("qemu-nbd")
-	if err != nil {
-		return nil, &MissingError{"qemu-nbd", "qemu-utils"}
-	}
 	// With --fork the program returns when its daemon accepts connections. The daemon ends with the
 	// first connection.
 	socket := filepath.Join(dir, "nbd")
-	cmd := exec.CommandContext(ctx, program, "--fork", "--read-only", "--format", format, "--socket", socket, image)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("read %s with qemu-nbd: %w: %s", image, err, strings.TrimSpace(string(out)))
+	err := runTool(ctx, "qemu-nbd", "--fork", "--read-only", "--format", format, "--socket", socket, image)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", image, err)
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -49,6 +46,47 @@ func OpenDisk(ctx context.Context, image, format, dir string) (*Disk, error) {
 		return nil, errors.Join(fmt.Errorf("read %s with qemu-nbd: %w", image, err), conn.Close())
 	}
 	return &Disk{c, conn, int64(size)}, nil
+}
+
+// Patch is a change of a few bytes of a disk.
+type Patch struct {
+	Offset int64
+	Data   []byte
+}
+
+// Overlay makes a qcow2 file in dir that has the disk of an image with some changes, and keeps what
+// a machine writes. The image stays as it is, and must stay. The error is a *MissingError if
+// qemu-img or qemu-io is not installed.
+func Overlay(ctx context.Context, image, format, dir string, patches []Patch) (name string, err error) {
+	name = filepath.Join(dir, "overlay.qcow2")
+	data := filepath.Join(dir, "patch")
+	err = runTool(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", image, name)
+	for _, p := range patches {
+		if err == nil {
+			err = os.WriteFile(data, p.Data, 0o600)
+		}
+		if err == nil {
+			// The name has no blank: dir is a temporary directory of this program.
+			err = runTool(ctx, "qemu-io", "-f", "qcow2", "-c",
+				fmt.Sprintf("write -q -s %s %d %d", data, p.Offset, len(p.Data)), name)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("make an overlay of %s: %w", image, err)
+	}
+	return name, nil
+}
+
+// runTool runs a program of qemu-utils.
+func runTool(ctx context.Context, name string, args ...string) error {
+	program, err := exec.LookPath(name)
+	if err != nil {
+		return &MissingError{name, "qemu-utils"}
+	}
+	if out, err := exec.CommandContext(ctx, program, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)))
+	}
+	return nil
 }
 
 // nbdClient reads from a server of network block devices. It asks one question at a time.

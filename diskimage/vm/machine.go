@@ -47,6 +47,12 @@ type Machine struct {
 	Graphics bool
 	// Network connects the machine to the network, through QEMU's own NAT.
 	Network bool
+	// SSHPort, if not 0, is a port of this host's loopback address that leads to the machine's port
+	// 22. It needs Network.
+	SSHPort int
+	// Strings are OEM strings of the SMBIOS, by which systemd receives credentials (systemd(1)) and
+	// its stub kernel arguments (systemd-stub(7)).
+	Strings []string
 	// Args are additional arguments for QEMU.
 	Args []string
 }
@@ -192,6 +198,9 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 	network := "none"
 	if m.Network {
 		network = "user,model=virtio-net-pci"
+		if m.SSHPort != 0 {
+			network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:22", m.SSHPort)
+		}
 	}
 	drive := "file=" + escape(m.Image) + ",format=" + m.Format + ",if=none,id=disk"
 	if m.Snapshot {
@@ -202,6 +211,9 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 		device += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", m.SectorSize)
 	}
 	args = append(args, "-nic", network, "-drive", drive, "-device", device)
+	for _, text := range m.Strings {
+		args = append(args, "-smbios", "type=11,value="+escape(text))
+	}
 	return program, append(args, m.Args...), nil
 }
 

@@ -228,3 +228,17 @@ func (c *content) data() []diskimage.Extent {
 	}
 	return extents
 }
+
+// OnDisk implements diskimage.OnDisk. A hole ends the list, because it has no place.
+func (c *content) OnDisk() []diskimage.Extent {
+	extents, next := []diskimage.Extent{}, int64(0)
+	for _, r := range c.runs {
+		start := int64(r.file) * c.fs.blockSize
+		if start != next || start >= c.size {
+			break
+		}
+		next = start + int64(r.blocks)*c.fs.blockSize
+		extents = append(extents, diskimage.Extent{Offset: int64(r.disk) * c.fs.blockSize, Length: min(next, c.size) - start})
+	}
+	return extents
+}

@@ -300,6 +300,9 @@ func (c *content) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
+// OnDisk implements diskimage.OnDisk.
+func (c *content) OnDisk() []diskimage.Extent { return c.extents }
+
 // Close implements io.Closer.
 func (c *content) Close() error { return nil }
 
