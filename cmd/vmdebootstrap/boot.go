@@ -29,11 +29,13 @@ type bootCall struct {
 	env        environment
 	out, err   io.Writer
 	machine    vm.Machine
+	image      string // as the user knows it; the machine may have an overlay of it
 	firmware   string
 	accel      string
 	memory     diskimage.Size
 	network    bool
 	test, json bool
+	ssh        bool
 	expect     string
 	login, run string
 	// user and password are the parts of login.
@@ -67,9 +69,10 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	verb := &cobra.Command{
 		Use:   "boot IMAGE [options] [-- QEMU ARGUMENT...]",
 		Short: "start an image in QEMU, to use or to test it",
-		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial this terminal (Ctrl-A X quits),\n" +
-			"and its writes change the image. With --test the image stays unchanged, and the exit status says whether a login prompt, or\n" +
-			"what --expect matches, appeared on the serial console (build with --serial-console), and whether --run succeeded.",
+		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial, and where there is no display,\n" +
+			"this terminal (Ctrl-A X quits), and its writes change the image. With --test the image stays unchanged, and the exit status\n" +
+			"says whether a login prompt, or what --expect matches, appeared on the serial console, and whether --run succeeded.\n" +
+			"An image without a serial console gets one for this run, in a snapshot that is discarded.",
 		Example: `
 # Start an image without changing it, with its serial console in this terminal
 vmdebootstrap boot --snapshot --serial debian.img
@@ -97,23 +100,25 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 	flags.StringVar(&b.machine.Format, "format", "", "`FORMAT` of the image as QEMU calls it (default: detected)")
 	flags.StringVar(&b.accel, "accel", "",
 		"QEMU's `ACCELERATOR`: kvm or tcg (default: kvm if available, else tcg; --test falls back to tcg if no kernel starts under kvm)")
-	flags.BoolVar(&serial, "serial", false, "use the serial console in this terminal instead of a window")
+	flags.BoolVar(&serial, "serial", false, "use the serial console in this terminal instead of a window (default without a display)")
 	flags.BoolVar(&b.machine.Snapshot, "snapshot", false, "discard what the machine writes")
 	flags.BoolVar(&b.network, "network", true, "give the machine network access through QEMU")
 	flags.BoolVar(&b.test, "test", false, "check whether the image boots, then stop it")
 	flags.StringVar(&b.expect, "expect", "login: ", "with --test: `REGEX` that must match on the serial console")
 	flags.StringVar(&b.login, "login", "",
 		"with --test: log in as `USER[:PASSWORD]`; PASSWORD can be file:NAME or env:NAME")
-	flags.StringVar(&b.run, "run", "", "with --login: run the shell `COMMAND`, which must exit with status 0")
-	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test: give up after this `TIME`")
+	flags.StringVar(&b.run, "run", "", "with --login or --ssh: run the shell `COMMAND`, which must exit with status 0")
+	flags.BoolVar(&b.ssh, "ssh", false,
+		"log in by ssh as root, with a key made for this run; needs an sshd and systemd 252 in the image, which stays unchanged")
+	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test or --ssh: give up after this `TIME`")
 	flags.BoolVar(&b.json, "json", false, "with --test: print the result as JSON")
-	flags.BoolVar(&b.verbose, "verbose", false, "with --test: show the serial console")
+	flags.BoolVar(&b.verbose, "verbose", false, "show QEMU's command, and with --test the serial console")
 	flags.Var(choiceValue{&b.progress, display.Modes}, "progress",
-		"with --test: "+newSettings(env.arch).lookup("progress").usage)
+		"with --test or --ssh: "+newSettings(env.arch).lookup("progress").usage)
 	registerValues(verb, "format", cobra.FixedCompletions([]string{"raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi"},
 		cobra.ShellCompDirectiveNoFileComp))
 	verb.PreRunE = func(*cobra.Command, []string) error {
-		b.machine.Graphics = !serial && !b.test
+		b.machine.Graphics = !serial && !b.test && !b.ssh && env.hasDisplay()
 		return b.check()
 	}
 	return verb
@@ -129,8 +134,11 @@ func (b *bootCall) check() error {
 	if _, err := regexp.Compile(b.expect); err != nil {
 		return usageErrorf("--expect: %v", err)
 	}
-	if b.run != "" && b.login == "" {
-		return usageErrorf("--run needs --login")
+	if b.run != "" && b.login == "" && !b.ssh {
+		return usageErrorf("--run needs --login or --ssh")
+	}
+	if b.ssh && (b.test || !b.network) {
+		return usageErrorf("--ssh excludes --test and needs the network")
 	}
 	user, password, _ := strings.Cut(b.login, ":")
 	password, err := b.secretsFrom.read(password)
@@ -139,7 +147,7 @@ func (b *bootCall) check() error {
 	}
 	b.user, b.password = user, password
 	if !b.test && (b.login != "" || b.json) {
-		return usageErrorf("--login, --run and --json need --test")
+		return usageErrorf("--login and --json need --test")
 	}
 	return checkProgress(b.env.displayOptions(b.progress, b.out, b.err))
 }
@@ -147,6 +155,7 @@ func (b *bootCall) check() error {
 func (b *bootCall) boot(ctx context.Context) error {
 	m := &b.machine
 	m.Image = absolute(b.env.dir, m.Image)
+	b.image = m.Image
 	kind, err := imageFormat(m.Image)
 	if err != nil {
 		return err
@@ -164,58 +173,69 @@ func (b *bootCall) boot(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	m.Snapshot = m.Snapshot || b.test || b.ssh
 	err = b.inspect(ctx, dir)
+	if err == nil && b.ssh {
+		err = b.prepareSSH(ctx, dir)
+	}
+	if err == nil && b.verbose {
+		err = b.showCommand(dir)
+	}
 	switch {
 	case err != nil:
 	case b.test:
 		err = b.testBoot(ctx, dir)
+	case b.ssh:
+		err = b.connect(ctx, dir)
 	default:
 		err = b.use(ctx, dir)
 	}
-	var missing *vm.MissingError
-	if errors.As(err, &missing) {
-		return &oci.HostError{Cause: fmt.Sprintf("start the machine: %s is missing", missing.What),
-			Fix: "apt install " + missing.Package}
-	}
-	return err
+	return missingProgram("start the machine", err)
 }
 
-// inspect reads from the image what the machine depends on. dir is for temporary files.
-func (b *bootCall) inspect(ctx context.Context, dir string) (err error) {
-	m := &b.machine
-	disk, err := openDisk(ctx, m.Image, m.Format, dir)
+// missingProgram turns an error about a program of the host that is not installed into one with a cure.
+func missingProgram(doing string, err error) error {
+	var missing *vm.MissingError
+	if !errors.As(err, &missing) {
+		return err
+	}
+	return &oci.HostError{Cause: fmt.Sprintf("%s: %s is missing", doing, missing.What), Fix: "apt install " + missing.Package}
+}
+
+// userSerial and testSerial are the destinations of the serial line: the user's terminal, together with QEMU's monitor,
+// and the test.
+const (
+	userSerial = "mon:stdio"
+	testSerial = "stdio"
+)
+
+// showCommand prints the command that starts the machine, for a shell.
+func (b *bootCall) showCommand(dir string) error {
+	serial := userSerial
+	if b.test || b.ssh {
+		serial = testSerial
+	}
+	program, args, err := b.machine.Command(dir, serial)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	size := diskimage.Size(disk.Size)
-	if len(m.Args) == 0 && !diskimage.IsDisk(disk, size) {
-		return fmt.Errorf("%s is not a disk image: it has neither a partition table nor a boot sector", m.Image)
+	words := []string{program}
+	for _, arg := range args {
+		if strings.ContainsFunc(arg, func(r rune) bool { return !strings.ContainsRune(shellSafe, r) }) || arg == "" {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		words = append(words, arg)
 	}
-	m.SectorSize = int(diskimage.DetectSectorSize(disk, size))
+	fmt.Fprintln(b.err, strings.Join(words, " "))
 	return nil
 }
 
-// openDisk opens the disk in an image file, for reading.
-func openDisk(ctx context.Context, image, format, dir string) (*vm.Disk, error) {
-	if format != "raw" {
-		return vm.OpenDisk(ctx, image, format, dir)
-	}
-	f, err := diskimage.OpenImage(image)
-	if err != nil {
-		return nil, err
-	}
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &vm.Disk{ReaderAt: f, Closer: f, Size: size}, nil
-}
+// shellSafe are characters that a shell leaves alone everywhere.
+const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%"
 
 // use runs the machine until the user ends it.
 func (b *bootCall) use(ctx context.Context, dir string) error {
-	serial := "mon:stdio"
-	program, args, err := b.machine.Command(dir, serial)
+	program, args, err := b.machine.Command(dir, userSerial)
 	if err != nil {
 		return err
 	}
@@ -226,7 +246,6 @@ func (b *bootCall) use(ctx context.Context, dir string) error {
 
 // testBoot starts the machine and waits for b.expect on its console.
 func (b *bootCall) testBoot(ctx context.Context, dir string) error {
-	b.machine.Snapshot = true
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	firmware := b.firmware
@@ -236,12 +255,12 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 			firmware = string(vm.UEFI)
 		}
 	}
-	result := bootResult{Image: b.machine.Image, Arch: b.machine.Arch, Firmware: firmware}
+	result := bootResult{Image: b.image, Arch: b.machine.Arch, Firmware: firmware}
 	began := b.env.now()
 	shown := display.Open(b.env.displayOptions(b.progress, b.out, b.err))
 	defer shown.Close()
 	report := progress.New(shown.Report, b.env.now)
-	report.Begin("boot " + b.machine.Image)
+	report.Begin("boot " + b.image)
 	machine, err := b.start(ctx, dir, shown.Stderr())
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
@@ -222,6 +223,7 @@ func hintFor(err error) string {
 	var untrusted *archive.UntrustedError
 	var tools *builder.ToolsError
 	var page *archive.PageError
+	var unseen *vm.NotSeenError
 	switch {
 	case errors.As(err, &full):
 		return "the file system of " + full.dir + " is full: make room there" + full.option
@@ -241,6 +243,8 @@ func hintFor(err error) string {
 	case errors.As(err, &page):
 		return "a network that wants a login answers everything with a page: log in there with a browser; behind a proxy, " +
 			"set http_proxy"
+	case errors.As(err, &unseen) && unseen.Reason == vm.Hung && unseen.Tail == "":
+		return "if the image has no serial console, build it with --serial-console"
 	case errors.As(err, &untrusted) && untrusted.Bad != nil:
 		return "the mirror may be damaged, outdated or not what it claims to be: try again later, or another --mirror"
 	case untrusted != nil && untrusted.Ubuntu():
