@@ -38,16 +38,28 @@ func (s *Store) Unpack(ctx context.Context, r io.Reader, dir string) (err error)
 		}
 		err = errors.Join(err, dirfd.Unlock(lock))
 	}()
-	untar := func(r io.Reader) error { return archive.Untar(contextReader{ctx, r}, partial, &archive.TarOptions{}) }
-	if s.options.Place.SingleID() {
-		err = withOwnerXattrs(r, untar)
-	} else {
-		err = untar(r)
-	}
-	if err != nil {
+	if err := s.untar(ctx, r, partial); err != nil {
 		return err
 	}
 	return os.Rename(partial, dir)
+}
+
+// Unpack adds the files of a tar archive to a container that is empty, as Store.Unpack does to a
+// directory.
+func (c *Container) Unpack(ctx context.Context, r io.Reader) error {
+	if err := c.engine.untar(ctx, r, c.root); err != nil {
+		return fmt.Errorf("unpack into a container: %w", err)
+	}
+	return nil
+}
+
+// untar unpacks a tar archive into an existing directory.
+func (s *Store) untar(ctx context.Context, r io.Reader, dir string) error {
+	untar := func(r io.Reader) error { return archive.Untar(contextReader{ctx, r}, dir, &archive.TarOptions{}) }
+	if s.options.Place.SingleID() {
+		return withOwnerXattrs(r, untar)
+	}
+	return untar(r)
 }
 
 // partialMark is in the name of an unfinished directory, .NAME.vmdebootstrap-RANDOM, as in those of

@@ -124,8 +124,8 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		return nil
 	}
 	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
-		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newSquashVerb(env, stdout, stderr),
-		newVersionVerb(stdout), newCompletionVerb(stdout), newManVerb(env, stdout))
+		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newShellVerb(env, stdout, stderr),
+		newSquashVerb(env, stdout, stderr), newVersionVerb(stdout), newCompletionVerb(stdout), newManVerb(env, stdout))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelpVerb())
 	root.InitDefaultHelpCmd()
