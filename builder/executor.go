@@ -55,6 +55,9 @@ type Executor struct {
 	FreeSpace func(dir string) (FreeSpace, error)
 	// Progress receives what the build does; nil drops it.
 	Progress *progress.Reporter
+	// DebugShell, if not nil, is called with the root file system as a failed step left it, and the step's error,
+	// before the build ends.
+	DebugShell func(ctx context.Context, left Target, failed error) error
 }
 
 // Result is what a build has made. Close throws it away.
@@ -325,7 +328,11 @@ func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context
 		return err
 	}
 	if err := setup.Run(ctx, s); err != nil {
-		return &step.Error{Step: setup, Output: s.Out.Unshown(), Err: err}
+		err = &step.Error{Step: setup, Output: s.Out.Unshown(), Err: err}
+		if x.DebugShell == nil || ctx.Err() != nil {
+			return err
+		}
+		return errors.Join(err, x.DebugShell(ctx, s.Target, err))
 	}
 	if err := step.CheckIDs(s.Target, x.IDs); err != nil {
 		return &step.Error{Step: setup, Err: err}

@@ -3,7 +3,10 @@
 package builder
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
@@ -19,4 +22,35 @@ func runStep(t *testing.T, f *targettest.Target, s step.Step) error {
 		Resolver: []byte("nameserver 192.0.2.1\n"), Dir: "/home/alice", Log: slog.New(slog.DiscardHandler),
 		Out: step.NewTail(nil),
 	})
+}
+
+// failingStep leaves a file and fails.
+type failingStep struct{ step.Hostname }
+
+func (failingStep) Run(_ context.Context, s *step.Context) error {
+	return errors.Join(s.Target.WriteFile("/left", []byte("x"), 0o644), errors.New("no luck"))
+}
+
+// Issue 17, 4: a shell in the failed step.
+func TestDebugShellSeesWhatAFailedStepLeft(t *testing.T) {
+	t.Parallel()
+	var shown []string
+	x := Executor{DebugShell: func(_ context.Context, left Target, failed error) error {
+		data, err := left.ReadFile("/left")
+		shown = append(shown, string(data)+" "+failed.Error())
+		return errors.Join(err, errors.New("the shell failed too"))
+	}}
+	f := targettest.New(t, nil)
+	s := &step.Context{Target: f, Out: step.NewTail(nil)}
+	err := x.runStep(t.Context(), failingStep{}, s)
+	var failed *step.Error
+	if !errors.As(err, &failed) || !strings.Contains(err.Error(), "the shell failed too") || len(shown) != 1 ||
+		!strings.HasPrefix(shown[0], "x ") || !strings.Contains(shown[0], "no luck") {
+		t.Errorf("shown %q, error %v", shown, err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := x.runStep(cancelled, failingStep{}, s); err == nil || len(shown) != 1 {
+		t.Errorf("an interrupted build shows a shell: %q, %v", shown, err)
+	}
 }

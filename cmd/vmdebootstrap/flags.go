@@ -58,6 +58,7 @@ type settings struct {
 	stateDir            string
 	isolation           oci.Isolation
 	cache, explainCache bool
+	debugShell          bool
 	cacheLimit          diskimage.Size
 	cacheFrom, cacheTo  []builder.Remote
 	// cacheKey is a file name. The file is read into key once all settings are known.

@@ -57,6 +57,8 @@ func (s *settings) extensions() []*setting {
 			boolValue{&s.cache}},
 		{"explain-cache", groupProgram, "print which steps are cached and why others run",
 			boolValue{&s.explainCache}},
+		{"debug-shell", groupProgram, "when a step fails, run a shell in the system as the step left it; needs a terminal",
+			boolValue{&s.debugShell}},
 		{"cache-limit", groupProgram,
 			"remove the least recently used results of steps until they take no more than `SIZE`, and no more than they " +
 				"leave free",

@@ -31,7 +31,7 @@ var (
 	}
 	// Settings that are not in the manual.
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
-		"explain-cache", "bmap", "tls-verify"}
+		"explain-cache", "debug-shell", "bmap", "tls-verify"}
 	extensionValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot",
 		"free", "format", "compress", "raw", "sector-size", "boot-mount", "bootstrap", "export", "export-compression",
 		"cache-from", "cache-to", "cache-key", "isolation", "tools-mirror", "ca", "progress"}

@@ -243,6 +243,9 @@ func (c *command) build(ctx context.Context) (err error) {
 	}
 	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey())
 	j.spec, err = builder.NewSpec(c.settings.options, c.env.world())
+	if c.settings.debugShell && !c.settings.options.DryRun && !isTerminal(c.env.stdin) {
+		err = errors.Join(err, &builder.Problem{Flag: "--debug-shell", Err: errors.New("standard input is not a terminal")})
+	}
 	if err := errors.Join(append(c.settings.problems, progressErr, passwordErr, logErr, err)...); err != nil {
 		return logged(ctx, log, err)
 	}
