@@ -38,6 +38,9 @@ type bootCall struct {
 	ssh        bool
 	expect     string
 	login, run string
+	checksFile string
+	checks     *bootChecks // of checksFile; nil for none
+	junit      string
 	// user and password are the parts of login.
 	user, password string
 	timeout        time.Duration
@@ -56,10 +59,11 @@ type bootResult struct {
 	Seconds  float64 `json:"seconds"`
 	Error    string  `json:"error,omitempty"`
 	// Reason is the vm.Reason if the image did not boot.
-	Reason  string `json:"reason,omitempty"`
-	Output  string `json:"output,omitempty"` // of --run
-	Status  *int   `json:"status,omitempty"`
-	Console string `json:"console,omitempty"` // the last lines, if the image did not boot
+	Reason  string        `json:"reason,omitempty"`
+	Output  string        `json:"output,omitempty"` // of --run
+	Status  *int          `json:"status,omitempty"`
+	Checks  []checkResult `json:"checks,omitempty"`
+	Console string        `json:"console,omitempty"` // the last lines, if the image did not boot
 }
 
 // newBootVerb returns the command "vmdebootstrap boot", which starts an image in QEMU, to use or to test it.
@@ -108,6 +112,9 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 	flags.StringVar(&b.login, "login", "",
 		"with --test: log in as `USER[:PASSWORD]`; PASSWORD can be file:NAME or env:NAME")
 	flags.StringVar(&b.run, "run", "", "with --login or --ssh: run the shell `COMMAND`, which must exit with status 0")
+	flags.StringVar(&b.checksFile, "checks", "", "with --login: check what `FILE` (YAML) says of the system: its lists commands "+
+		"(run, status, output), units, files, packages and ports, and login-within")
+	flags.StringVar(&b.junit, "junit", "", "with --test: write the results to `FILE` in the form of JUnit")
 	flags.BoolVar(&b.ssh, "ssh", false,
 		"log in by ssh as root, with a key made for this run; needs an sshd and systemd 252 in the image, which stays unchanged")
 	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test or --ssh: give up after this `TIME`")
@@ -146,8 +153,16 @@ func (b *bootCall) check() error {
 		return fmt.Errorf("--login: %w", err)
 	}
 	b.user, b.password = user, password
-	if !b.test && (b.login != "" || b.json) {
-		return usageErrorf("--login and --json need --test")
+	if !b.test && (b.login != "" || b.json || b.junit != "") {
+		return usageErrorf("--login, --json and --junit need --test")
+	}
+	if b.checksFile != "" {
+		if b.login == "" {
+			return usageErrorf("--checks needs --login")
+		}
+		if b.checks, err = readChecks(absolute(b.env.dir, b.checksFile)); err != nil {
+			return fmt.Errorf("--checks: %w", err)
+		}
 	}
 	return checkProgress(b.env.displayOptions(b.progress, b.out, b.err))
 }
@@ -221,17 +236,11 @@ func (b *bootCall) showCommand(dir string) error {
 	}
 	words := []string{program}
 	for _, arg := range args {
-		if strings.ContainsFunc(arg, func(r rune) bool { return !strings.ContainsRune(shellSafe, r) }) || arg == "" {
-			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-		}
-		words = append(words, arg)
+		words = append(words, shellWord(arg))
 	}
 	fmt.Fprintln(b.err, strings.Join(words, " "))
 	return nil
 }
-
-// shellSafe are characters that a shell leaves alone everywhere.
-const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%"
 
 // use runs the machine until the user ends it.
 func (b *bootCall) use(ctx context.Context, dir string) error {
@@ -286,7 +295,14 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 	made.Usage = report.Usage()
 	report.Finish(made)
 	shown.Close()
-	return b.report(result, err)
+	err = b.report(result, err)
+	if b.junit != "" {
+		if err != nil {
+			result.Error = err.Error()
+		}
+		err = errors.Join(err, writeJUnit(context.WithoutCancel(ctx), absolute(b.env.dir, b.junit), result))
+	}
+	return err
 }
 
 // kvmSilence is far longer than a boot loader waits plus what a Debian kernel needs under KVM to print its first line.
@@ -304,10 +320,18 @@ func (b *bootCall) start(ctx context.Context, dir string, stderr io.Writer) (*vm
 	return machine, err
 }
 
-// session logs in and runs the command.
+// session logs in, and runs the checks and the command.
 func (b *bootCall) session(ctx context.Context, machine *vm.VM, result *bootResult) error {
-	if err := machine.Login(ctx, b.user, b.password); err != nil || b.run == "" {
+	if err := machine.Login(ctx, b.user, b.password); err != nil {
 		return err
+	}
+	if b.checks != nil {
+		if err := b.runChecks(ctx, machine, result); err != nil {
+			return err
+		}
+	}
+	if b.run == "" {
+		return nil
 	}
 	output, status, err := machine.Run(ctx, b.run)
 	if err != nil {
@@ -335,6 +359,13 @@ func (b *bootCall) report(result bootResult, err error) error {
 	}
 	if result.Booted {
 		fmt.Fprintf(b.out, "%s: booted with %s in %.1f s\n", result.Image, result.Firmware, result.Seconds)
+	}
+	for _, c := range result.Checks {
+		if c.OK {
+			fmt.Fprintf(b.out, "ok: %s\n", c.Name)
+			continue
+		}
+		fmt.Fprintf(b.out, "FAILED: %s: %s\n%s", c.Name, c.Error, c.Output)
 	}
 	fmt.Fprint(b.out, result.Output)
 	return err
