@@ -109,13 +109,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	}
 	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, report: a.Progress}
 	a.Progress.Begin(title)
-	err = assembler{report: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
-	var full *diskimage.NoSpaceError
-	if errors.As(err, &full) && !a.Options.SizeAuto {
-		return &problem.Problem{Flag: "--size",
-			Err: fmt.Errorf("too small for what the image holds; auto is always enough: %w", err)}
-	}
-	return err
+	return assembler{report: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
 }
 
 // imageMarks are files that are in container images beside their layers, by what has to stand before their name.

@@ -4,6 +4,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os/exec"
@@ -215,6 +216,49 @@ func TestPlanOfAnAutoDiskNamesNoSize(t *testing.T) {
 	for _, want := range []string{"raw, auto + 25%, msdos", "auto at 1MiB\n", "1GiB at auto\n"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("got\n%s\nwant %q in it", &text, want)
+		}
+	}
+}
+
+// Issue 15, 17: the error had blocks of 4096 bytes, and no size to give instead.
+func TestTooSmallDiskNamesASizeThatFits(t *testing.T) {
+	t.Parallel()
+	for _, change := range []func(*Options){
+		func(o *Options) { o.PartType = "msdos" },
+		func(o *Options) { o.PartType, o.Roottype = "gpt", "ext2" },
+		func(o *Options) { o.PartType, o.Swap = "gpt", 256*diskimage.MiB },
+		func(o *Options) { o.Roottype, o.Grub = "f2fs", true },
+	} {
+		write := func(size diskimage.Size) error {
+			planned := testPlan(t, func(o *Options) {
+				change(o)
+				o.Extlinux, o.Grub = false, false
+			}).Disk
+			planned.Request.Size = size // less than NewSpec allows
+			var err error
+			if planned.Layout, err = diskimage.NewLayout(planned.Request); err != nil {
+				t.Fatal(err)
+			}
+			planned.Files = []ImageFile{{Name: filepath.Join(t.TempDir(), "x.img"), Format: "raw"}}
+			return assembler{tree: autoTree(t)}.write(t.Context(), *planned)
+		}
+		few := 40 * diskimage.MiB
+		if len(testPlan(t, change).Disk.Layout.Partitions) > 1 {
+			few += 256 * diskimage.MiB // for swap
+		}
+		err := write(few)
+		tooSmall, ok := errors.AsType[*SizeError](err)
+		if !ok || !strings.HasPrefix(err.Error(), "--size: ") || !strings.Contains(err.Error(), " is too small for the content; "+tooSmall.Least.String()+" is enough") ||
+			strings.Contains(err.Error(), "4096") {
+			t.Errorf("got %v", err)
+			continue
+		}
+		if err := write(tooSmall.Least); err != nil {
+			t.Errorf("with the size of %v: %v", tooSmall, err)
+		}
+		again, ok := errors.AsType[*SizeError](write(tooSmall.Least - 6*diskimage.MiB))
+		if !ok || again.Least != tooSmall.Least {
+			t.Errorf("with 6 MiB less: got %v, want %v", again, tooSmall)
 		}
 	}
 }

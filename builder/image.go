@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
@@ -92,7 +93,11 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		}
 		volume, err := kind.Formatter.Plan(p.Size, p.Filesystem, tree)
 		if err != nil {
-			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
+			err = fmt.Errorf("%s of %s: %w", p, d.Image, err)
+			if p.Role == diskimage.RoleRoot {
+				err = a.sizeError(ctx, planned, err)
+			}
+			return err
 		}
 		image.Volumes[p.Number] = volume
 	}
@@ -101,7 +106,49 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 			return fmt.Errorf("install %s: %w", d.Loader, err)
 		}
 	}
-	return d.write(ctx, image, a.report)
+	if err := d.write(ctx, image, a.report); err != nil {
+		return a.sizeError(ctx, planned, err)
+	}
+	return nil
+}
+
+// SizeError says that a disk is too small for its content.
+type SizeError struct {
+	// Size is what --size gave, and Least is what --size=auto --free=0 gives, which leaves ext4 its reserved blocks.
+	Size, Least diskimage.Size
+	// Err is the error of what found no room.
+	Err error
+}
+
+func (e *SizeError) Error() string {
+	text := fmt.Sprintf("%s is too small for the content; %s is enough", e.Size, e.Least)
+	if _, ok := errors.AsType[*diskimage.NoSpaceError](e.Err); ok {
+		return text // the blocks of a file system help nobody
+	}
+	return fmt.Sprintf("%s: %v", text, e.Err)
+}
+
+func (e *SizeError) Unwrap() error { return e.Err }
+
+// sizeError returns a problem of --size, a *SizeError, in place of an error that comes of a disk that is too small for
+// its root file system, and any other error as it is. What programs that make file systems say of that is their own
+// matter, so the content is measured.
+func (a assembler) sizeError(ctx context.Context, planned Disk, err error) error {
+	_, noSpace := errors.AsType[*diskimage.NoSpaceError](err)
+	program := filesystem.Lookup(planned.Root().Filesystem.Type).Program != nil
+	if planned.Auto || !noSpace && !program || ctx.Err() != nil {
+		return err
+	}
+	auto := planned
+	auto.Auto, auto.Free, auto.Request.Size = true, Space{}, autoSize
+	least, root, leastErr := a.sized(ctx, auto)
+	if root != nil {
+		leastErr = errors.Join(leastErr, root.Close())
+	}
+	if leastErr != nil || least.Layout.Size <= planned.Layout.Size {
+		return err
+	}
+	return &problem.Problem{Flag: "--size", Err: &SizeError{planned.Request.Size, least.Layout.Size, err}}
 }
 
 // SyslinuxFile reads a file of the toolbox.

@@ -49,8 +49,7 @@ type spaceNeed struct {
 }
 
 const (
-	// sizeOfInode is what a file of a Debian system takes on average: 220 MB in 9,000 files for minbase, less in larger
-	// systems.
+	// sizeOfInode is more than a file of a Debian system takes on average: minbase of trixie has 5,600 of 126 MB.
 	sizeOfInode = 32 * diskimage.KiB
 	// compressed is how many times smaller a Debian system becomes, at most.
 	compressed = 5
