@@ -208,8 +208,12 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 		t.Fatal(err)
 	}
 	n := len(begin.Entries)
+	toolbox, err := e.From(t.Context(), "toolbox")
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &step.Context{
-		Target: rootfs, Archives: t.TempDir(), Environ: tr.environ, Dir: tr.dir, Tmp: tmp, Log: x.Log,
+		Target: rootfs, Toolbox: toolbox, Archives: t.TempDir(), Environ: tr.environ, Dir: tr.dir, Tmp: tmp, Log: x.Log,
 		Out:          step.NewTail(nil),
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
 	}
