@@ -133,7 +133,7 @@ func (d *Display) Stdout() io.Writer {
 	return d.options.Stdout
 }
 
-// Close ends the display, and erases a live block.
+// Close ends the display, and erases a live block. It may be called more than once.
 func (d *Display) Close() {
 	switch {
 	case d.live != nil:

@@ -272,6 +272,8 @@ func TestLiveBlockFollowsItsTerminal(t *testing.T) {
 	io.WriteString(d.Stderr(), "DEBUG a\nDEB")
 	io.WriteString(d.Stderr(), "UG b\nunfinished")
 	d.Close()
+	d.Close()
+	r.Begin("nothing shows this")
 	io.WriteString(d.Stderr(), ", after the end\n")
 	seen = seen[strings.LastIndex(seen, "\x1b[J")+len("\x1b[J"):] + readUntil(t, user, "the end\r\n")
 	want := []string{"DEBUG a", "DEBUG b", "unfinished, after the end", ""}
