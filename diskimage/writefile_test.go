@@ -358,3 +358,17 @@ func TestFilesThatBelongTogetherAppearTogether(t *testing.T) {
 		}
 	}
 }
+
+// The longest names can be replaced, with and without O_TMPFILE (issue 15, 8).
+func TestLongestNamesAreReplaced(t *testing.T) {
+	t.Parallel()
+	without := func(string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
+	for length := 247; length <= 255; length++ {
+		names := []string{filepath.Join(t.TempDir(), strings.Repeat("n", length))}
+		for _, create := range []func(string, fs.FileMode) (*os.File, error){createUnnamed, createUnnamed, without} {
+			if err := writeFiles(t.Context(), names, 0o644, func([]*os.File) error { return nil }, create); err != nil {
+				t.Errorf("%d bytes: %v", length, err)
+			}
+		}
+	}
+}
