@@ -14,9 +14,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 )
 
-// Client downloads files from Debian archives: from mirrors at http, https, file or copy URLs. Cache is required, and so is
-// Keyring unless NoCheck is set; the other fields may be zero. A Client may be used by several
-// goroutines at once.
+// Client downloads files from Debian archives: from mirrors at http, https, file or copy URLs. Cache is required, and
+// so is Keyring unless NoCheck is set; the other fields may be zero. A Client may be used by several goroutines at once.
 type Client struct {
 	// Mirrors are mirrors of one archive, which are asked in turn; nil for none. Copies of a Client share them.
 	Mirrors *Mirrors
@@ -69,8 +68,8 @@ const (
 )
 
 // NewHTTPClient returns a client for downloads of many files from one mirror, with timeouts on connections; Client
-// limits the duration of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means none. roots are
-// the certificates that servers are verified by; nil stands for those of the host.
+// limits the duration of a download. proxy is as in http.Transport, most often http.ProxyFromEnvironment; nil means
+// none. roots are the certificates that servers are verified by; nil stands for those of the host.
 func NewHTTPClient(proxy func(*http.Request) (*url.URL, error), roots *x509.CertPool) *http.Client {
 	dialer := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Client{Transport: &http.Transport{
