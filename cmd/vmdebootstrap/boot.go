@@ -73,10 +73,11 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	verb := &cobra.Command{
 		Use:   "boot IMAGE [options] [-- QEMU ARGUMENT...]",
 		Short: "start an image in QEMU, to use or to test it",
-		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial, and where there is no display,\n" +
-			"this terminal (Ctrl-A X quits), and its writes change the image. With --test the image stays unchanged, and the exit status\n" +
-			"says whether a login prompt, or what --expect matches, appeared on the serial console, and whether --run succeeded.\n" +
-			"An image without a serial console gets one for this run, in a snapshot that is discarded.",
+		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial, and where\n" +
+			"there is no display, this terminal (Ctrl-A X quits), and its writes change the image. With --test the\n" +
+			"image stays unchanged, and the exit status says whether a login prompt, or what --expect matches,\n" +
+			"appeared on the serial console, and whether --run succeeded. An image without a serial console gets\n" +
+			"one for this run, in a snapshot that is discarded.",
 		Example: `
 # Start an image without changing it, with its serial console in this terminal
 vmdebootstrap boot --snapshot --serial debian.img
@@ -104,7 +105,8 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 	flags.StringVar(&b.machine.Format, "format", "", "`FORMAT` of the image as QEMU calls it (default: detected)")
 	flags.StringVar(&b.accel, "accel", "",
 		"QEMU's `ACCELERATOR`: kvm or tcg (default: kvm if available, else tcg; --test falls back to tcg if no kernel starts under kvm)")
-	flags.BoolVar(&serial, "serial", false, "use the serial console in this terminal instead of a window (default without a display)")
+	flags.BoolVar(&serial, "serial", false,
+		"use the serial console in this terminal instead of a window (default without a display)")
 	flags.BoolVar(&b.machine.Snapshot, "snapshot", false, "discard what the machine writes")
 	flags.BoolVar(&b.network, "network", true, "give the machine network access through QEMU")
 	flags.BoolVar(&b.test, "test", false, "check whether the image boots, then stop it")
@@ -112,11 +114,13 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 	flags.StringVar(&b.login, "login", "",
 		"with --test: log in as `USER[:PASSWORD]`; PASSWORD can be file:NAME or env:NAME")
 	flags.StringVar(&b.run, "run", "", "with --login or --ssh: run the shell `COMMAND`, which must exit with status 0")
-	flags.StringVar(&b.checksFile, "checks", "", "with --login: check what `FILE` (YAML) says of the system: its lists commands "+
-		"(run, status, output), units, files, packages and ports, and login-within")
+	flags.StringVar(&b.checksFile, "checks", "",
+		"with --login: check what `FILE` (YAML) says of the system: its lists commands "+
+			"(run, status, output), units, files, packages and ports, and login-within")
 	flags.StringVar(&b.junit, "junit", "", "with --test: write the results to `FILE` in the form of JUnit")
 	flags.BoolVar(&b.ssh, "ssh", false,
-		"log in by ssh as root, with a key made for this run; needs an sshd and systemd 252 in the image, which stays unchanged")
+		"log in by ssh as root, with a key made for this run; needs an sshd and systemd 252 in the image, which "+
+			"stays unchanged")
 	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test or --ssh: give up after this `TIME`")
 	flags.BoolVar(&b.json, "json", false, "with --test: print the result as JSON")
 	flags.BoolVar(&b.verbose, "verbose", false, "show QEMU's command, and with --test the serial console")
@@ -214,7 +218,8 @@ func missingProgram(doing string, err error) error {
 	if !errors.As(err, &missing) {
 		return err
 	}
-	return &oci.HostError{Cause: fmt.Sprintf("%s: %s is missing", doing, missing.What), Fix: "apt install " + missing.Package}
+	return &oci.HostError{Cause: fmt.Sprintf("%s: %s is missing", doing, missing.What),
+		Fix: "apt install " + missing.Package}
 }
 
 // userSerial and testSerial are the destinations of the serial line: the user's terminal, together with QEMU's monitor,

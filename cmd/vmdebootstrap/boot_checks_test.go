@@ -15,8 +15,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// guest are programs: one in place of QEMU, which prints a login prompt and then is a shell of the host, and two for that
-// shell, which know one package and one unit.
+// guest are programs: one in place of QEMU, which prints a login prompt and then is a shell of the host, and two for
+// that shell, which know one package and one unit.
 var guest = map[string]string{
 	"qemu-system-x86_64": "printf 'debian login: '\nread user\nprintf 'root@debian:~# '\nexec sh\n",
 	"systemctl":          "[ $2 = ssh.service ] && echo active || { echo inactive; exit 3; }\n",

@@ -172,7 +172,8 @@ func build(ctx context.Context, j *job) (err error) {
 	if j.settings.debugShell {
 		x.DebugShell = func(ctx context.Context, left builder.Target, failed error) error {
 			j.display.Close() // the terminal is the shell's
-			fmt.Fprintf(j.err, "%v\nThis is a shell in the system as the failed step left it; \"exit\" ends the build.\n", failed)
+			fmt.Fprintf(j.err, "%v\nThis is a shell in the system as the failed step left it; \"exit\" ends the build.\n",
+				failed)
 			if err := interactiveShell(ctx, left, j.env, os.Stderr); err != nil {
 				return fmt.Errorf("--debug-shell: %w", err)
 			}

@@ -37,9 +37,10 @@ func newShellVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	verb := &cobra.Command{
 		Use:   "shell IMAGE [options] [-- COMMAND [ARGUMENT...]]",
 		Short: "run a shell in an image's root file system, without starting the image",
-		Long: "Run a shell, or COMMAND, in a container with a copy of the root file system of a disk image. The image stays unchanged, and\n" +
-			"all changes are discarded, unless --write names a tar archive for the root file system as it is at the end:\n" +
-			"\"assemble --from\" makes an image of that. The file systems are those that \"extract\" reads.",
+		Long: "Run a shell, or COMMAND, in a container with a copy of the root file system of a disk image. The image\n" +
+			"stays unchanged, and all changes are discarded, unless --write names a tar archive for the root file\n" +
+			"system as it is at the end: \"assemble --from\" makes an image of that. The file systems are those that\n" +
+			"\"extract\" reads.",
 		Example: `
 # Look around in an image
 vmdebootstrap shell debian.img
@@ -150,9 +151,9 @@ func containerProcess(args ...string) *specs.Process {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}}
 }
 
-// interactiveShell runs a shell for the user until it ends. On a terminal, script(1), which every Debian has, gives it a
-// terminal of its own, because the container's processes are in another session: job control works, and Ctrl-C does not
-// end this program. The status of the user's last command is not an error.
+// interactiveShell runs a shell for the user until it ends. On a terminal, script(1), which every Debian has, gives it
+// a terminal of its own, because the container's processes are in another session: job control works, and Ctrl-C does
+// not end this program. The status of the user's last command is not an error.
 func interactiveShell(ctx context.Context, target builder.Target, env environment, out io.Writer) error {
 	shell := containerProcess("/bin/sh", "-c", "if [ -x /bin/bash ]; then exec /bin/bash -l; else exec /bin/sh -l; fi")
 	if isTerminal(env.stdin) {

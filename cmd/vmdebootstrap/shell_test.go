@@ -31,7 +31,8 @@ func TestShellRunsInACopyOfAnImage(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	out, err := shell("", "--write", "out.tar", "--", "/bin/sh", "-c", "read x </etc/motd; echo $x; echo changed >/etc/motd")
+	out, err := shell("", "--write", "out.tar", "--", "/bin/sh", "-c",
+		"read x </etc/motd; echo $x; echo changed >/etc/motd")
 	if err != nil || out != "as it was\n" {
 		t.Errorf("got %q (%v)", out, err)
 	}

@@ -44,7 +44,8 @@ func TestAddConsoleKeepsTheLength(t *testing.T) {
 		grubConfig: {`ro "dyndbg=file a  +p" console=ttyS0` + "\n", "ro  single console=ttyS0\n", `set default="0"`},
 		string(extlinux): {"append initrd=/boot/initrd.img-6 root=UUID=1 ro console=ttyS0\n", "kernel /boot/vmlinuz-6\n",
 			"default linux\n"},
-		"# a comment of the room\nAPPEND root=/dev/vda1 console=ttyS1": {"APPEND root=/dev/vda1 console=ttyS1 console=ttyS0\n"},
+		"# a comment of the room\nAPPEND root=/dev/vda1 console=ttyS1": {
+			"APPEND root=/dev/vda1 console=ttyS1 console=ttyS0\n"},
 	} {
 		changed, present, ok := addConsole(config, "ttyS0")
 		if !ok || present || len(changed) != len(config) {
