@@ -15,7 +15,7 @@ import (
 )
 
 // Client downloads files from Debian archives: from mirrors at http, https, file or copy URLs. Cache is required, and
-// so is Keyring unless NoCheck is set; the other fields may be zero. A Client may be used by several goroutines at once.
+// so is Keyring unless NoCheck is set; the other fields may be zero. Several goroutines may use a Client at once.
 type Client struct {
 	// Mirrors are mirrors of one archive, which are asked in turn; nil for none. Copies of a Client share them.
 	Mirrors *Mirrors
