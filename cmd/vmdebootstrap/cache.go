@@ -83,6 +83,9 @@ vmdebootstrap cache prune --limit 5G`,
 			}
 			return nil
 		},
+		ValidArgsFunction: func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return env.completeCached(cmd.Context(), dir)
+		},
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return env.withStore(cmd.Context(), dir, warn, func(_ context.Context, store engine, _ *archive.Cache) error {
 				return removeByID(store, ids)

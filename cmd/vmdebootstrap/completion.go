@@ -4,10 +4,13 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -173,4 +176,21 @@ func (e environment) completePackages(cmd *cobra.Command, _ []string, prefix str
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeCached completes the IDs of cached results. Another process lists them, because the one that completes is not
+// inside the namespaces that they belong to.
+func (e environment) completeCached(ctx context.Context, stateDir string) ([]string, cobra.ShellCompDirective) {
+	list := exec.CommandContext(ctx, "/proc/self/exe", "cache", "list", "--json", "--state-dir", stateDir)
+	list.Args[0], list.Dir, list.Env = programName, e.dir, e.environ
+	text, err := list.Output()
+	var listed cacheContent
+	if err := errors.Join(err, json.Unmarshal(text, &listed)); err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var ids []string
+	for _, r := range listed.Results {
+		ids = append(ids, cobra.CompletionWithDesc(r.ID, r.Title))
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestShellsCompletePackagesOfASuiteThatABuildHasRead(t *testing.T) {
+func TestShellsCompleteWhatABuildHasLeft(t *testing.T) {
 	o := newOffline(t)
 	state := o.machine()
 	o.build(state)
@@ -15,5 +15,9 @@ func TestShellsCompletePackagesOfASuiteThatABuildHasRead(t *testing.T) {
 		"--package", "debo").Output()
 	if err != nil || !strings.HasPrefix(string(out), "debootstrap\n") {
 		t.Errorf("got %q, %v, want debootstrap", out, err)
+	}
+	out, err = vmdebootstrap(t, "__complete", "cache", "remove", "--state-dir="+state, "").Output()
+	if err != nil || !strings.Contains(string(out), "\ttoolbox:trixie") {
+		t.Errorf("got %q, %v, want IDs with their titles", out, err)
 	}
 }
