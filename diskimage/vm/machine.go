@@ -223,9 +223,9 @@ var firmwareFiles = map[string]string{
 	"arm64": "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", // of qemu-efi-aarch64
 }
 
-// Line returns a short command line for users, which starts the machine with QEMU alone; with Graphics in a window, else
-// on the terminal. It is nil if that takes more, as with variables of the firmware. Accel, CPUs and Snapshot are not
-// used.
+// Line returns a short command line for users, which starts the machine with QEMU alone; with
+// Graphics in a window, else on the terminal. It is nil if that takes more, as with variables of the
+// firmware. Accel, CPUs and Snapshot are not used.
 func (m Machine) Line() []string {
 	m = m.withDefaults()
 	p, err := m.platform()
