@@ -137,8 +137,8 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	}
 
 	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
-	p.add(step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror.Bare(), Options: options,
-		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
+	p.add(step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror.Bare(),
+		Options: options, InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
 		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity, RealDpkg: spec.realDpkg()})
 	p.addActions(o, lock, hooks.PhaseEssential)
 	asBooted := p.Disk != nil && p.Disk.BootMount != boot.DefaultMount

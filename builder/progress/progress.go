@@ -4,8 +4,8 @@
 // what --verbose says.
 //
 // The work is a build, an assembly or another verb. It is a sequence of steps, one at a time. A Reporter numbers them,
-// and passes an Event for each thing that happens to one sink, which shows it to people or programs. No part of the work
-// depends on what the sink does. contrib/design/progress.md documents the events in their form as JSON.
+// and passes an Event for each thing that happens to one sink, which shows it to people or programs. No part of the
+// work depends on what the sink does. contrib/design/progress.md documents the events in their form as JSON.
 package progress
 
 import (

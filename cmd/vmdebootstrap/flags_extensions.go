@@ -44,7 +44,8 @@ func (s *settings) extensions() []*setting {
 		{"ca", groupSource, "also trust mirrors whose certificate an authority in `FILE` (PEM) has signed; it reaches apt and " +
 			"hooks, but is not in the image (default: those that this machine trusts)", textValue{&o.CA}},
 		{"tools-mirror", groupSource, "take debootstrap and the other programs that a build runs from the Debian " +
-			"mirror at `URL` (default: that of --mirror, else this machine's own, where one has them)", urlValue{&o.ToolsMirror}},
+			"mirror at `URL` (default: that of --mirror, else this machine's own, where one has them)",
+			urlValue{&o.ToolsMirror}},
 		{"state-dir", groupProgram, "keep downloaded packages and the results of steps in `DIRECTORY` (default: " +
 			"~/.cache/vmdebootstrap)", textValue{&s.stateDir}},
 		{"isolation", groupProgram,

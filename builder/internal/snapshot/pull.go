@@ -128,7 +128,8 @@ func (store *Store) pullSteps(ctx context.Context, s Start) (string, origins, er
 	for i, w := range wanted {
 		wanted[i].Name, wanted[i].Labels = all.mark(w.Name, w.Labels)
 	}
-	store.Progress.Message(fmt.Sprintf("pull the result of: %s, from %s", s.Entries[len(s.Entries)-1].Title, s.shared.from))
+	title := s.Entries[len(s.Entries)-1].Title
+	store.Progress.Message(fmt.Sprintf("pull the result of: %s, from %s", title, s.shared.from))
 	return wanted[len(wanted)-1].Name, all, store.pull(ctx, *s.shared, base.name, have, wanted[have:])
 }
 

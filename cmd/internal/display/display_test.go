@@ -130,8 +130,8 @@ func screen(output string, width int) []string {
 			continue
 		}
 		last := len(lines) - 1
-		switch r := []rune(output)[0]; {
-		case r == '\n':
+		switch r := []rune(output)[0]; r {
+		case '\n':
 			lines = append(lines, "")
 			output = output[1:]
 		default:
@@ -170,7 +170,7 @@ func TestJSONIsAnEventALine(t *testing.T) {
 		if !slices.Equal(kinds, want) {
 			t.Errorf("got %q, want %q", kinds, want)
 		}
-		if r := last.Result; r == nil || r.Seconds != 67 || r.Usage.Steps != 3 || r.Cached != 1 {
+		if r := last.Result; r == nil || r.Seconds != 67 || r.Steps != 3 || r.Cached != 1 {
 			t.Errorf("the summary is %+v", last)
 		}
 	})
@@ -269,12 +269,17 @@ func TestLiveBlockFollowsItsTerminal(t *testing.T) {
 	if d.Stdout() != d.Stderr() {
 		t.Error("standard output is the same terminal, but written past the block")
 	}
-	io.WriteString(d.Stderr(), "DEBUG a\nDEB")
-	io.WriteString(d.Stderr(), "UG b\nunfinished")
+	show := func(text string) {
+		if _, err := io.WriteString(d.Stderr(), text); err != nil {
+			t.Error(err)
+		}
+	}
+	show("DEBUG a\nDEB")
+	show("UG b\nunfinished")
 	d.Close()
 	d.Close()
 	r.Begin("nothing shows this")
-	io.WriteString(d.Stderr(), ", after the end\n")
+	show(", after the end\n")
 	seen = seen[strings.LastIndex(seen, "\x1b[J")+len("\x1b[J"):] + readUntil(t, user, "the end\r\n")
 	want := []string{"DEBUG a", "DEBUG b", "unfinished, after the end", ""}
 	if got := screen(strings.ReplaceAll(seen, "\r", ""), 12*80); !slices.Equal(got, want) {
