@@ -41,8 +41,8 @@ func (s *settings) extensions() []*setting {
 				"task-xfce-desktop need it", boolValue{&o.Recommends}},
 		{"root-password-file", groupSystem, "read root's password from the first line of `FILE`",
 			textValue{&s.rootPasswordFile}},
-		{"ca", groupSource, "also trust mirrors whose certificate an authority in `FILE` (PEM) has signed; it reaches apt and " +
-			"hooks, but is not in the image (default: those that this machine trusts)", textValue{&o.CA}},
+		{"ca", groupSource, "also trust mirrors whose certificate an authority in `FILE` (PEM) has signed; it reaches " +
+			"apt and hooks, but is not in the image (default: those that this machine trusts)", textValue{&o.CA}},
 		{"tools-mirror", groupSource, "take debootstrap and the other programs that a build runs from the Debian " +
 			"mirror at `URL` (default: that of --mirror, else this machine's own, where one has them)",
 			urlValue{&o.ToolsMirror}},
