@@ -24,6 +24,12 @@ func describeExecError(root, program string, err error) error {
 	defer f.Close()
 	interpreter := interpreterOf(f)
 	switch {
+	case errors.Is(err, unix.EAGAIN):
+		// execve(2) of a user who has more processes than allowed, fork(2) with the limit of the cgroup too.
+		return fmt.Errorf("start %s: the limit of processes (ulimit -u, or pids.max of the cgroup) is reached: %w", program,
+			err)
+	case errors.Is(err, unix.ENOMEM):
+		return fmt.Errorf("start %s: the limit of memory (ulimit -v, or that of the cgroup) is reached: %w", program, err)
 	case errors.Is(err, unix.ENOENT) && interpreter != "":
 		return fmt.Errorf("%s needs %q, which does not exist here: %w", program, interpreter, err)
 	case errors.Is(err, unix.ENOEXEC) && interpreter == "":
