@@ -30,19 +30,18 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
+// standIns are the programs that this one is under other names, in the containers of a build, see builder.Executor.
+var standIns = map[string]func(){
+	pkgdetails.Name: pkgDetails,
+	wget.Name:       wgetProgram,
+	dpkg.Name:       func() { os.Exit(dpkg.Run(unpackProcess())) },
+	dpkg.Backend:    func() { os.Exit(dpkg.RunBackend(unpackProcess())) },
+	dpkg.Chroot:     func() { os.Exit(dpkg.RunChroot(unpackProcess())) },
+}
+
 func main() {
-	switch filepath.Base(os.Args[0]) {
-	case pkgdetails.Name:
-		pkgDetails()
-		return
-	case dpkg.Name:
-		os.Exit(dpkg.Run(unpackProcess()))
-	case dpkg.Backend:
-		os.Exit(dpkg.RunBackend(unpackProcess()))
-	case dpkg.Chroot:
-		os.Exit(dpkg.RunChroot(unpackProcess()))
-	case wget.Name:
-		wgetProgram()
+	if standIn, ok := standIns[filepath.Base(os.Args[0])]; ok {
+		standIn()
 		return
 	}
 	host, helper := oci.Init()

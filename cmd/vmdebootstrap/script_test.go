@@ -10,21 +10,23 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
-	"github.com/vmdebootstrap/vmdebootstrap/builder/wget"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
-// TestMain makes the test binary also the program, under its name and under those of the program's helpers,
-// which are the same file started again and which testscript does not know.
+// TestMain makes the test binary also the program, under its name, those of its stand-ins, and those of the program's
+// helpers, which are the same file started again. Testscript knows the first only: it puts a program into the PATH of
+// all tests, where the stand-ins would hide the real ones.
 func TestMain(m *testing.M) {
+	if standIn, ok := standIns[filepath.Base(os.Args[0])]; ok {
+		standIn()
+		return
+	}
 	host, helper := oci.Init()
 	if helper || ocitest.Init() {
 		return
 	}
-	testscript.Main(m, map[string]func(){programName: func() { begin(host) }, pkgdetails.Name: pkgDetails,
-		wget.Name: wgetProgram})
+	testscript.Main(m, map[string]func(){programName: func() { begin(host) }})
 }
 
 // vmdebootstrap returns a command that runs the program, which is the test binary under another name.
