@@ -6,12 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/serialconsole"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 )
@@ -20,12 +20,20 @@ import (
 // temporary files.
 func (b *bootCall) inspect(ctx context.Context, dir string) (err error) {
 	m := &b.machine
-	disk, err := openDisk(ctx, m.Image, m.Format, dir)
+	f, err := diskimage.OpenImage(m.Image)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	size := diskimage.Size(disk.Size)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	disk, err := format.Open(f)
+	if err != nil {
+		// QEMU reads more than this program, such as a disk that is based on another.
+		if b.verbose {
+			fmt.Fprintf(b.err, "%s is taken as it is: %v\n", m.Image, err)
+		}
+		return nil
+	}
+	size := diskimage.Size(disk.Size())
 	if len(m.Args) == 0 && !diskimage.IsDisk(disk, size) {
 		return fmt.Errorf("%s is not a disk image: it has neither a partition table nor a boot sector", m.Image)
 	}
@@ -34,22 +42,6 @@ func (b *bootCall) inspect(ctx context.Context, dir string) (err error) {
 		return nil
 	}
 	return b.addSerialConsole(ctx, disk, dir)
-}
-
-// openDisk opens the disk in an image file, for reading.
-func openDisk(ctx context.Context, image, format, dir string) (*vm.Disk, error) {
-	if format != "raw" {
-		return vm.OpenDisk(ctx, image, format, dir)
-	}
-	f, err := diskimage.OpenImage(image)
-	if err != nil {
-		return nil, err
-	}
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &vm.Disk{ReaderAt: f, Closer: f, Size: size}, nil
 }
 
 // serialDevice is Linux's name of QEMU's first serial port in PCs.
@@ -64,9 +56,9 @@ var serialStrings = []string{
 
 // addSerialConsole makes the machine use a serial console if the image has none: in an overlay where the boot loader's
 // configuration can be read, else by serialStrings.
-func (b *bootCall) addSerialConsole(ctx context.Context, disk *vm.Disk, dir string) error {
+func (b *bootCall) addSerialConsole(ctx context.Context, disk format.OpenDisk, dir string) error {
 	m := &b.machine
-	found, err := serialconsole.Find(diskimage.CancelReaderAt(ctx, disk), diskimage.Size(disk.Size), serialDevice)
+	found, err := serialconsole.Find(diskimage.CancelReaderAt(ctx, disk), diskimage.Size(disk.Size()), serialDevice)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -85,12 +85,14 @@ func TestBootPutsASerialConsoleIntoASnapshot(t *testing.T) {
 		if !tt.overlay {
 			continue
 		}
-		disk, err := openDisk(t.Context(), m.Image, m.Format, t.TempDir())
+		raw := filepath.Join(t.TempDir(), "raw")
+		diskimagetest.Run(t, "qemu-img", "convert", "-O", "raw", m.Image, raw)
+		disk, err := os.ReadFile(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer disk.Close()
-		if found, err := serialconsole.Find(disk, diskimage.Size(disk.Size), serialDevice); err != nil || !found.Present {
+		found, err := serialconsole.Find(bytes.NewReader(disk), diskimage.Size(len(disk)), serialDevice)
+		if err != nil || !found.Present {
 			t.Errorf("%s: the overlay has no serial console: %+v (%v)", tt.name, found, err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
@@ -64,8 +65,8 @@ echo "apt-get purge -y nano" | vmdebootstrap shell debian.img --write new.tar`,
 
 func (s *shellCall) run(ctx context.Context, image string, command []string) error {
 	image = absolute(s.env.dir, image)
-	format, err := imageFormat(image)
-	if err != nil {
+	// Before the store is opened: a file that cannot be an image is a mistake in the call.
+	if _, err := imageFormat(image); err != nil {
 		return err
 	}
 	if s.write != "" {
@@ -75,18 +76,18 @@ func (s *shellCall) run(ctx context.Context, image string, command []string) err
 	}
 	damaged := func(d oci.Damage) { fmt.Fprintln(s.err, "WARNING: "+damageText(d)) }
 	return s.env.withStore(ctx, s.stateDir, damaged, func(ctx context.Context, store engine, _ *archive.Cache) error {
-		return s.inside(ctx, store, image, format, command)
+		return s.inside(ctx, store, image, command)
 	})
 }
 
 // inside runs the command in a container with the image's root file system.
-func (s *shellCall) inside(ctx context.Context, store engine, image, format string, command []string) (err error) {
+func (s *shellCall) inside(ctx context.Context, store engine, image string, command []string) (err error) {
 	c, err := store.Engine.Scratch(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := s.fill(ctx, c, image, format); err != nil {
+	if err := s.fill(ctx, c, image); err != nil {
 		return err
 	}
 	if len(command) > 0 {
@@ -113,18 +114,17 @@ func (s *shellCall) inside(ctx context.Context, store engine, image, format stri
 
 // fill copies the root file system of an image into an empty container, without device nodes, which a container cannot
 // have.
-func (s *shellCall) fill(ctx context.Context, c *oci.Container, image, format string) (err error) {
-	dir, err := os.MkdirTemp("", "vmdebootstrap-shell-")
+func (s *shellCall) fill(ctx context.Context, c *oci.Container, image string) (err error) {
+	f, err := diskimage.OpenImage(image)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	disk, err := openDisk(ctx, image, format, dir)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	disk, err := format.Open(f)
 	if err != nil {
-		return missingProgram("read the image", err)
+		return fmt.Errorf("%s: %w", image, err)
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	tree, err := imagetree.Open(diskimage.CancelReaderAt(ctx, disk), diskimage.Size(disk.Size))
+	tree, err := imagetree.Open(diskimage.CancelReaderAt(ctx, disk), diskimage.Size(disk.Size()))
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}
