@@ -28,6 +28,8 @@ type Executor struct {
 	Archive *archive.Client
 	// TempDir is an empty directory for files of this build; the caller removes it.
 	TempDir string
+	// StateDir is the directory above the cache, the store and TempDir, by which users know them.
+	StateDir string
 	// Environ and Dir are the caller's environment and working directory, which hooks see.
 	Environ []string
 	Dir     string
@@ -253,7 +255,7 @@ func (x *Executor) checkSpace(plan Plan, install, all []*archive.Package) error 
 			download += diskimage.Size(p.Size)
 		}
 	}
-	return errors.Join(checkSpace(plan.spaceNeeds(x.TempDir, x.Dir, download, install, all), x.FreeSpace)...)
+	return errors.Join(checkSpace(plan.spaceNeeds(x.StateDir, x.Dir, download, install, all), x.FreeSpace)...)
 }
 
 // snapshots returns the store of snapshots for a build with this toolbox and these hooks.

@@ -55,6 +55,9 @@ const (
 	compressed = 5
 )
 
+// repackedSize estimates how large packages of that size are in the form of archive.Cache.Repack.
+func repackedSize(size diskimage.Size) diskimage.Size { return size + size/4 }
+
 // installedSize is what packages say that they take.
 func installedSize(packages []*archive.Package) diskimage.Size {
 	var size diskimage.Size
@@ -64,15 +67,18 @@ func installedSize(packages []*archive.Package) diskimage.Size {
 	return size
 }
 
-// spaceNeeds estimates what the build writes: to the state directory, in which work is, what it downloads and installs,
-// and to the directories of outputs a system of all packages. Relative names are those of the directory cwd.
-func (p Plan) spaceNeeds(work, cwd string, download diskimage.Size, install, all []*archive.Package) []spaceNeed {
+// spaceNeeds estimates what the build writes: to the state directory what it downloads, repacks and installs, and to the
+// directories of outputs a system of all packages. Relative names are those of the directory cwd.
+func (p Plan) spaceNeeds(stateDir, cwd string, download diskimage.Size, install, all []*archive.Package) []spaceNeed {
 	var copies diskimage.Size // of the cache's files, for debootstrap and apt
 	for _, pkg := range install {
 		copies += diskimage.Size(pkg.Size)
 	}
+	copies += repackedSize(copies) + repackedSize(download)
 	installed, content := installedSize(install), installedSize(all)
-	needs := []spaceNeed{{work, download + copies + installed, uint64(installed/sizeOfInode) + uint64(len(install))}}
+	const copiesOfPackage = 2
+	needs := []spaceNeed{{stateDir, download + copies + installed,
+		uint64(installed/sizeOfInode) + copiesOfPackage*uint64(len(install))}}
 	output := func(name string, size diskimage.Size) {
 		if name == StandardOutput || strings.HasPrefix(name, "/dev/") {
 			return // a pipe, or the like

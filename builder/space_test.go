@@ -16,7 +16,7 @@ import (
 // Issue 15, 3: a build that its file systems had no room for failed after minutes, with the error of any program.
 func TestBuildsWithoutRoomAreRefusedBeforeTheWork(t *testing.T) {
 	t.Parallel()
-	const state, outputs = "/state/store/tmp", "/out"
+	const state, outputs = "/state", "/out"
 	packages := []*archive.Package{
 		{Name: "linux-image", Size: 50_000_000, InstalledSize: 400_000},
 		{Name: "libc6", Size: 50_000_000, InstalledSize: 600_000},
@@ -33,14 +33,14 @@ func TestBuildsWithoutRoomAreRefusedBeforeTheWork(t *testing.T) {
 			state: {1, 2 * diskimage.GB, 100_000}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
 		"state": {image, packages, 100_000_000, map[string]FreeSpace{
 			state: {1, 900 * diskimage.MB, 100_000}, outputs: {2, 2 * diskimage.GB, 10}},
-			[]string{"the file system of /state/store/tmp has 900 MB free, and the build needs about 979 MB there"}},
+			[]string{"the file system of /state has 900 MB free, and the build needs about 1179 MB there"}},
 		"state without the download": {image, packages, 0, map[string]FreeSpace{
-			state: {1, 900 * diskimage.MB, 100_000}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
+			state: {1, 1100 * diskimage.MB, 100_000}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
 		"all is cached": {image, nil, 0, map[string]FreeSpace{
 			state: {1, 1, 1}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
 		"inodes": {image, packages, 0, map[string]FreeSpace{
 			state: {1, 2 * diskimage.GB, 1000}, outputs: {2, 2 * diskimage.GB, 10}},
-			[]string{"the file system of /state/store/tmp has 1000 free inodes, and the build needs about 25002 there"}},
+			[]string{"the file system of /state has 1000 free inodes, and the build needs about 25004 there"}},
 		"no limit of inodes": {image, packages, 0, map[string]FreeSpace{
 			state: {1, 2 * diskimage.GB, math.MaxUint64}, outputs: {2, 2 * diskimage.GB, 10}}, nil},
 		"output": {image, packages, 0, map[string]FreeSpace{
@@ -51,10 +51,10 @@ func TestBuildsWithoutRoomAreRefusedBeforeTheWork(t *testing.T) {
 			[]string{"the file system of /out has 0 free inodes, and the build needs about 1 there"}},
 		"both": {image, packages, 0, map[string]FreeSpace{
 			state: {1, 500 * diskimage.MB, 100_000}, outputs: {2, 500 * diskimage.MB, 10}},
-			[]string{"file system of /state/store/tmp has 500 MB", "file system of /out has 500 MB"}},
+			[]string{"file system of /state has 500 MB", "file system of /out has 500 MB"}},
 		"one file system": {image, packages, 0, map[string]FreeSpace{
 			state: {1, 1500 * diskimage.MB, 100_000}, outputs: {1, 1500 * diskimage.MB, 100_000}},
-			[]string{"the file system of /state/store/tmp and /out has 1500 MB free, and the build needs about 1718 MB"}},
+			[]string{"the file system of /state and /out has 1500 MB free, and the build needs about 1818 MB"}},
 		"compressed image": {func(o *Options) { image(o); o.ConvertQcow2 = true }, packages, 0, map[string]FreeSpace{
 			state: {1, 2 * diskimage.GB, 100_000}, outputs: {2, 500 * diskimage.MB, 10}}, nil},
 		"tar archive": {func(o *Options) { o.Image, o.Tarball = "", "/out/x.tar" }, packages, 0, map[string]FreeSpace{

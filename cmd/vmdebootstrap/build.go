@@ -156,7 +156,8 @@ func build(ctx context.Context, j *job) (err error) {
 	}
 	x := &builder.Executor{
 		Program: file, IDs: ids, CA: ca, Hosts: j.env.hosts(),
-		Engine: store, Archive: client, TempDir: store.TempDir(), Environ: j.env.environ, Dir: j.env.dir,
+		Engine: store, Archive: client, TempDir: store.TempDir(), StateDir: dir,
+		Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.report,
 		Stdout: j.stdout, FreeSpace: freeSpace,
 		Cache: builder.Cache{
