@@ -167,10 +167,17 @@ func TestRunRejectsUnsupportedProcesses(t *testing.T) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
 	}
+}
+
+func TestRunNamesFileSystemsWithoutExec(t *testing.T) {
+	needsNamespaces(t) // for a mount with an option
+	t.Parallel()
+	c := scratch(t, openEngine(t))
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "script"), []byte("#!/bin/true\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	p := newProcess()
 	p.Args = []string{"/noexec/script"}
 	noexec := specs.Mount{Type: "bind", Source: dir, Destination: "/noexec", Options: []string{"rbind", "noexec"}}
 	if err := c.Run(t.Context(), p, []specs.Mount{noexec}, nil, nil); err == nil ||

@@ -249,10 +249,17 @@ func openInRoot(root, name string) (*os.File, error) {
 	if root == "" {
 		return os.Open(name)
 	}
-	f, err := pathrs.OpenInRoot(root, name)
+	dir, err := dirfd.OpenDir(root)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	// A file of the path-only kind can be opened anew by way of /proc only, which a container may have masked.
+	fd, err := dirfd.Openat2(int(dir.Fd()), name, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_IN_ROOT,
+	})
 	if err != nil {
 		return nil, dirfd.PathError("open", name, err)
 	}
-	defer f.Close()
-	return pathrs.Reopen(f, unix.O_RDONLY|unix.O_CLOEXEC)
+	return os.NewFile(uintptr(fd), name), nil
 }
