@@ -67,8 +67,8 @@ func installedSize(packages []*archive.Package) diskimage.Size {
 	return size
 }
 
-// spaceNeeds estimates what the build writes: to the state directory what it downloads, repacks and installs, and to the
-// directories of outputs a system of all packages. Relative names are those of the directory cwd.
+// spaceNeeds estimates what the build writes: to the state directory what it downloads, repacks and installs, and to
+// the directories of outputs a system of all packages. Relative names are those of the directory cwd.
 func (p Plan) spaceNeeds(stateDir, cwd string, download diskimage.Size, install, all []*archive.Package) []spaceNeed {
 	var copies diskimage.Size // of the cache's files, for debootstrap and apt
 	for _, pkg := range install {
