@@ -230,6 +230,33 @@ func TestRunSetsUserAndUmask(t *testing.T) {
 	}
 }
 
+// TestRunMountsADirectoryTwice: a program of the toolbox and one of the target below it need the same files. Where
+// nothing can be mounted, a directory of the session is moved to the first place.
+func TestRunMountsADirectoryTwice(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	c := scratch(t, e)
+	dir := filepath.Join(e.TempDir(), "twice")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("shared\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var mounts []specs.Mount
+	for _, at := range []string{"/one", "/two"} {
+		mounts = append(mounts, specs.Mount{Type: "bind", Source: dir, Destination: at, Options: []string{"rbind", "ro"}})
+	}
+	want := "/one/file: shared\n/two/file: shared\n"
+	if got := output(t, c, newProcess("list", "/one/file", "/two/file"), mounts...); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "shared\n" {
+		t.Errorf("afterwards the file is %q (%v)", text, err)
+	}
+}
+
 func TestRunAllowsMountingProc(t *testing.T) {
 	needsNamespaces(t)
 	t.Parallel()

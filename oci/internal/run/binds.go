@@ -137,6 +137,12 @@ func (p *Binds) fill(put *placement, m specs.Mount) error {
 		return makeDirectory(put, m, options)
 	}
 	source := filepath.Clean(m.Source)
+	// A directory that is mounted twice has been moved by the first mount, and is copied from there for the second.
+	if i := slices.IndexFunc(p.placed, func(other placement) bool {
+		return other.moved != nil && filepath.Join(other.source.Dir.Name(), other.source.Base) == source
+	}); i >= 0 {
+		source = p.placed[i].Path()
+	}
 	info, err := os.Stat(source)
 	if err != nil {
 		return err
@@ -157,7 +163,7 @@ func (p *Binds) fill(put *placement, m specs.Mount) error {
 		return dirfd.CopyFile(put.Entry, in)
 	case !info.IsDir():
 		return fmt.Errorf("%s is neither a file nor a directory nor a character device", source)
-	case p.Movable(source):
+	case source == filepath.Clean(m.Source) && p.Movable(source):
 		return put.move(source)
 	default:
 		shared, err := copyIn(put.Entry, source, p.Keep)
