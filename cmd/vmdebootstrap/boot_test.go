@@ -35,12 +35,14 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 	[ -z "$address" ] || break
 	sleep 2
 done
-echo "witness NONCE kernel=$(uname -r) address=$address size=$(df --output=size / | tail -n 1) failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
+ssh=$(systemctl is-active ssh 2> /dev/null)
+[ "$ssh" != active ] || ssh=$(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d ' ' -f 2)
+echo "witness NONCE kernel=$(uname -r) address=$address ssh=$ssh size=$(df --output=size / | tail -n 1) failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
 EOF
 chmod 755 "$1/usr/local/sbin/witness"
 cat > "$1/etc/systemd/system/witness.service" <<'EOF'
 [Unit]
-After=systemd-networkd.service
+After=systemd-networkd.service NetworkManager.service ssh.service
 Before=getty.target serial-getty@ttyS0.service
 
 [Service]
@@ -66,8 +68,9 @@ func TestImageBoots(t *testing.T) {
 			"--roottype", "f2fs"}, "GRUB"},
 		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
 		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow"}, "SYSLINUX"},
-		{"btrfs", []string{"--roottype", "btrfs", "--grub"}, "GRUB"},
-		{"squashfs", []string{"--roottype", "squashfs", "--bootsize", "200Mi", "--size", "auto"}, "SYSLINUX"},
+		{"btrfs", []string{"--roottype", "btrfs", "--grub", "--package", "network-manager"}, "GRUB"},
+		{"squashfs", []string{"--roottype", "squashfs", "--bootsize", "200Mi", "--size", "auto", "--package",
+			"openssh-server"}, "SYSLINUX"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nonce := fmt.Sprintf("%s-%d", tt.name, os.Getpid())
@@ -88,14 +91,24 @@ func TestImageBoots(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			console := diskimagetest.Boot(t, image, diskimagetest.BootOptions{
-				Want:    "login: ",
-				Args:    []string{"-nic", "user,model=virtio-net-pci"},
-				Timeout: 10 * time.Minute,
-			})
+			boot := func() string {
+				return diskimagetest.Boot(t, image, diskimagetest.BootOptions{
+					Want:    "login: ",
+					Args:    []string{"-nic", "user,model=virtio-net-pci"},
+					Timeout: 10 * time.Minute,
+				})
+			}
+			console := boot()
 			wantOnConsole(t, console, tt.loader, "witness "+nonce+` .*address=10\.0\.2\.15 .*failed=0`)
 			if tt.name == "ext3-swap" {
 				wantOnConsole(t, console, "witness "+nonce+` .*size= *3[0-9]{6} `) // KiB
+			}
+			if tt.name == "squashfs" { // each boot has a copy of the image
+				key := regexp.MustCompile("witness " + nonce + ` .* ssh=(SHA256:\S+) `)
+				first, second := key.FindStringSubmatch(console), key.FindStringSubmatch(boot())
+				if first == nil || second == nil || first[1] == second[1] {
+					t.Errorf("the keys of sshd in two copies: %q and %q", first, second)
+				}
 			}
 		})
 	}
