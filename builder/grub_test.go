@@ -257,6 +257,9 @@ func TestHooksGetTheAnswersOfGrubProbe(t *testing.T) {
 			run := func(args []string, _ io.Writer) error {
 				if !strings.Contains(strings.Join(args, " "), "dpkg-divert") {
 					during = f.Readable(probe)
+					if _, err := f.Lstat("/boot/grub"); (err == nil) != tt.want {
+						t.Errorf("%s: /boot/grub: %v", tt.loader, err)
+					}
 				}
 				return nil
 			}

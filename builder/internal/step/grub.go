@@ -168,6 +168,10 @@ func (s *Context) withGRUBProbe(ctx context.Context, root string, a grub.ProbeAn
 	if err := os.WriteFile(device, nil, 0o644); err != nil {
 		return err
 	}
+	// On the booted image the directory is there; grub-cloud-amd64 does not bring it.
+	if err := s.Target.MkdirAll("/boot/grub", 0o755); err != nil {
+		return err
+	}
 	mounts := []specs.Mount{target.Bind(device, root+a.Root.Device(), "ro")}
 	if a.Boot != nil {
 		mounts = append(mounts, target.Bind(device, root+a.Boot.Device(), "ro"))
