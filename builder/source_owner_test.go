@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 // Issue 12, A4: a user's own program of mode 4755 became root's by an attribute that anybody can set.
@@ -26,7 +27,7 @@ func TestOwnerXattrsOfADirectorySourceAreNotBelieved(t *testing.T) {
 		err = errors.Join(err, unix.Setxattr(name, attribute, []byte(value), 0))
 	}
 	if errors.Is(err, unix.ENOTSUP) {
-		t.Skip("this file system has no attributes of users")
+		diskimagetest.Missing(t, "a file system with attributes of users")
 	}
 	if err != nil {
 		t.Fatal(err)

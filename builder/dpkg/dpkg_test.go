@@ -14,7 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
+
 	"testing"
 	"time"
 
@@ -24,11 +24,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// Environment variables of this test's own processes: the directory of a test that may mount, and a call of RunChroot.
-const (
-	insideDir = "DPKG_TEST_DIR"
-	asChroot  = "DPKG_TEST_CHROOT"
-)
+// asChroot is the environment variable of a process of this test that is RunChroot.
+const asChroot = "DPKG_TEST_CHROOT"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asChroot) != "" {
@@ -212,25 +209,9 @@ func scenarios() []scenario {
 
 // TestSameAsDpkg compares what this program and the real dpkg leave behind.
 func TestSameAsDpkg(t *testing.T) {
-	top := os.Getenv(insideDir)
-	if top == "" {
-		t.Parallel()
-		diskimagetest.Tool(t, "dpkg")
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$",
-			"-test.v="+fmt.Sprint(testing.Verbose()))
-		cmd.Env = append(os.Environ(), insideDir+"="+t.TempDir())
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		}
-		out, err := cmd.CombinedOutput()
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
-			diskimagetest.Missing(t, "permission to make user namespaces")
-		}
-		if err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	diskimagetest.Tool(t, "dpkg")
+	top, inside := diskimagetest.InNamespace(t)
+	if !inside {
 		return
 	}
 	for i, s := range scenarios() {

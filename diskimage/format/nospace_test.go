@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
+
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -20,29 +19,10 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage/rawimagetest"
 )
 
-// fullDisk is the environment variable that holds a directory in the child process, which may
-// mount.
-const fullDisk = "FORMAT_TEST_FULL_DISK"
-
 // TestFullDiskLeavesNothing writes to file systems that become full after some bytes.
 func TestFullDiskLeavesNothing(t *testing.T) {
-	dir := os.Getenv(fullDisk)
-	if dir == "" {
-		t.Parallel()
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
-		cmd.Env = append(os.Environ(), fullDisk+"="+t.TempDir())
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		}
-		out, err := cmd.CombinedOutput()
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
-			diskimagetest.Missing(t, "permission to make user namespaces")
-		}
-		if err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	dir, inside := diskimagetest.InNamespace(t)
+	if !inside {
 		return
 	}
 	raw := rawimagetest.Case{Size: 8 << 20,
