@@ -273,14 +273,11 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 	began := b.env.now()
 	shown := display.Open(b.env.displayOptions(b.progress, b.out, b.err))
 	defer shown.Close()
-	report := progress.New(shown.Report, b.env.now)
-	report.Begin("boot " + b.image)
-	machine, err := b.start(ctx, dir, shown.Stderr())
+	machine, report, err := b.start(ctx, dir, shown)
 	if err != nil {
 		return err
 	}
 	defer machine.Stop()
-	machine.Progress = func(lastLine string) { report.Say("console", lastLine) }
 	text, err := machine.Expect(ctx, regexp.MustCompile(b.expect))
 	result.Seconds = b.env.now().Sub(began).Round(100 * time.Millisecond).Seconds()
 	if b.verbose {
@@ -313,16 +310,27 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 // kvmSilence is far longer than a boot loader waits plus what a Debian kernel needs under KVM to print its first line.
 const kvmSilence = 30 * time.Second
 
-// start starts the machine to be tested. Without --accel it falls back to software emulation if no kernel starts.
-func (b *bootCall) start(ctx context.Context, dir string, stderr io.Writer) (*vm.VM, error) {
+// start starts the machine, and shows its console's last line while the caller waits for it. Without --accel it falls
+// back to software emulation if no kernel starts.
+func (b *bootCall) start(ctx context.Context, dir string, shown *display.Display) (
+	machine *vm.VM, report *progress.Reporter, err error,
+) {
+	report = progress.New(shown.Report, b.env.now)
+	report.Begin("boot " + b.image)
 	if b.accel != "" || b.machine.Accel == vm.Software {
-		return vm.Start(ctx, b.machine, dir)
+		machine, err = vm.Start(ctx, b.machine, dir)
+	} else {
+		var fellBack bool
+		machine, fellBack, err = vm.StartAccelerated(ctx, b.machine, dir, kvmSilence)
+		if fellBack {
+			fmt.Fprintf(shown.Stderr(), "no output for %s under KVM: started again without it\n", kvmSilence)
+		}
 	}
-	machine, fellBack, err := vm.StartAccelerated(ctx, b.machine, dir, kvmSilence)
-	if fellBack {
-		fmt.Fprintf(stderr, "no output for %s under KVM: started again without it\n", kvmSilence)
+	if err != nil {
+		return nil, nil, err
 	}
-	return machine, err
+	machine.Progress = func(lastLine string) { report.Say("console", lastLine) }
+	return machine, report, nil
 }
 
 // session logs in, and runs the checks and the command.

@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 )
@@ -57,14 +56,11 @@ func (b *bootCall) connect(ctx context.Context, dir string) error {
 	}
 	shown := display.Open(b.env.displayOptions(b.progress, b.out, b.err))
 	defer shown.Close()
-	report := progress.New(shown.Report, b.env.now)
-	report.Begin("boot " + b.image)
-	machine, err := b.start(ctx, dir, shown.Stderr())
+	machine, _, err := b.start(ctx, dir, shown)
 	if err != nil {
 		return err
 	}
 	defer machine.Stop()
-	machine.Progress = func(lastLine string) { report.Say("console", lastLine) }
 	err = b.awaitSSH(ctx, machine)
 	shown.Close()
 	if err != nil {
