@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
@@ -116,7 +117,8 @@ func formatsKnown(s Spec) []error {
 	byName := map[string]string{}
 	for _, f := range imageFiles(s.o) {
 		if err := format.Check(f.Format, ""); err != nil {
-			problems = append(problems, &problem.Problem{Flag: "--format", Err: err})
+			problems = append(problems,
+				problem.New("--format", "%w%s", err, suggest.Question(f.Format, format.Names()))...)
 			continue
 		}
 		if other, taken := byName[f.Name]; taken {

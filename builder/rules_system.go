@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -15,6 +16,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 )
 
 var (
@@ -49,13 +51,26 @@ var unsupportedDebootstrapOptions = map[string]string{
 	"version":             "debootstrap would make no complete system",
 }
 
-// debootstrapMakesASystem: whatever debootstrap is told beyond that is its own business.
+// debootstrapOptions are the other options of debootstrap 1.0.141.
+var debootstrapOptions = []string{
+	"components", "exclude", "extra-suites", "extractor", "force-check-gpg", "include", "inrelease-path",
+	"keep-debootstrap-dir", "keyring", "log-extra-deps", "merged-usr", "no-check-certificate", "no-check-gpg",
+	"no-merged-usr", "no-resolve-deps", "resolve-deps", "variant", "verbose",
+}
+
+// debootstrapMakesASystem finds options that leave no system, and mistyped ones. A word that is near none may be an
+// option of a later debootstrap.
 func debootstrapMakesASystem(s Spec) []error {
 	var problems []error
 	for _, word := range step.DebootstrapWords(s.o.Debootstrapopts) {
 		name, _, _ := strings.Cut(word, "=")
-		if why, ok := unsupportedDebootstrapOptions[name]; ok {
+		question := suggest.Question(name, debootstrapOptions)
+		switch why, unsupported := unsupportedDebootstrapOptions[name]; {
+		case unsupported:
 			problems = append(problems, problem.New("--debootstrapopts", "%q cannot be used: %s", word, why)...)
+		case question != "" && !slices.Contains(debootstrapOptions, name):
+			problems = append(problems,
+				problem.New("--debootstrapopts", "%q is not an option of debootstrap%s", name, question)...)
 		}
 	}
 	if keyring := s.Trust().Keyring; keyring != "" {
@@ -65,6 +80,9 @@ func debootstrapMakesASystem(s Spec) []error {
 	}
 	return problems
 }
+
+// mirrorSchemes are those of mirrors that packages come from; an --apt-mirror can have any that apt has a method for.
+var mirrorSchemes = []string{"http", "https", "file", "copy"}
 
 func mirrorURLs(s Spec) []error {
 	var problems []error
@@ -93,6 +111,9 @@ func mirrorURLs(s Spec) []error {
 			problems = append(problems, s.localMirror(flag, u)...)
 		case u.Scheme == "" || u.Host == "":
 			problems = append(problems, problem.New(flag, "%q is not a URL like http://HOST/debian", given.String())...)
+		case flag != "--apt-mirror" && !slices.Contains(mirrorSchemes, u.Scheme):
+			problems = append(problems, problem.New(flag, "unknown scheme %q; want one of %s%s", u.Scheme,
+				strings.Join(mirrorSchemes, ", "), suggest.Question(u.Scheme, mirrorSchemes))...)
 		}
 	}
 	for _, mirror := range append([]secret.URL{s.o.Mirror}, s.o.OtherMirrors...) {

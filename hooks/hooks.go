@@ -72,7 +72,7 @@ func Find(name, dir string, stat func(string) (fs.FileInfo, error)) (string, err
 		}
 		return file, nil
 	}
-	return "", fmt.Errorf("hook %q does not exist, nor is it in %s: %w", name, ExamplesDir, fs.ErrNotExist)
+	return "", fmt.Errorf("look for hook %q here and in %s: %w", name, ExamplesDir, fs.ErrNotExist)
 }
 
 // Check returns an error if file, whose content is text, names an interpreter that exists nowhere: a line of Windows

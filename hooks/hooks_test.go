@@ -49,7 +49,7 @@ func TestFindRejectsWhatCannotRun(t *testing.T) {
 	for name, want := range map[string]string{
 		"plain.txt": "not executable",
 		"dir":       "not a regular file",
-		"none.sh":   "does not exist, nor is it in",
+		"none.sh":   "here and in /usr/share/vmdebootstrap/examples: file does not exist",
 		"":          "without a name",
 	} {
 		_, err := hooks.Find(name, "/home/joe", statIn(files))

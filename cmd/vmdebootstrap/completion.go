@@ -20,6 +20,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
@@ -48,7 +49,8 @@ vmdebootstrap completion zsh > ~/.zfunc/_vmdebootstrap`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			script := shells[args[0]]
 			if script == nil {
-				return usageErrorf("unknown shell %q; want one of %s", args[0], strings.Join(names, ", "))
+				return usageErrorf("unknown shell %q; want one of %s%s", args[0], strings.Join(names, ", "),
+					suggest.Question(args[0], names))
 			}
 			return script(cmd.Root())
 		},
@@ -73,13 +75,9 @@ func completeCommands(cmd *cobra.Command, args []string, _ string) ([]string, co
 // completeValues registers the values of options with a shell's completion, in all commands. Options that are not
 // listed here take the name of a file or any text.
 func completeValues(env environment, root *cobra.Command) {
-	var formats []string
-	for _, f := range format.Formats() {
-		formats = append(formats, f.Name)
-	}
 	values := map[string][]string{
 		"roottype": builder.RootTypes(), "boottype": builder.BootTypes(), "boot": builder.BootLoaders(),
-		"distribution": builder.Suites(), "arch": builder.Arches(), "isolation": oci.Isolations(), "format": formats,
+		"distribution": builder.Suites(), "arch": builder.Arches(), "isolation": oci.Isolations(), "format": format.Names(),
 		"firmware": {string(vm.BIOS), string(vm.UEFI), string(vm.SecureBoot)}, "accel": {"kvm", vm.Software},
 		"part-type": builder.TableTypes(), "log-level": logLevelNames, "log": {"syslog", "stderr", "none"},
 		"export-compression": {"gzip", "zstd", "none"}, "sector-size": {"512", "4096"}, "size": {auto},

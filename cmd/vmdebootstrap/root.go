@@ -139,6 +139,9 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() == "" {
 			return noSuchOption(cmd.Flags(), unknown.GetSpecifiedName())
 		}
+		if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			return usageErrorf("--%s: %v", invalid.GetFlag().Name, errors.Unwrap(invalid))
+		}
 		return usageErrorf("%v", err)
 	})
 	forEachCommand(root, func(cmd *cobra.Command) {

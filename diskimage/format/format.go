@@ -112,6 +112,15 @@ func Formats() []Format {
 	return list
 }
 
+// Names returns the names of all formats, raw first.
+func Names() []string {
+	names := make([]string, len(formats))
+	for i, f := range formats {
+		names[i] = f.Name
+	}
+	return names
+}
+
 // BySuffix returns the name of the format that a file name implies, ignoring case.
 func BySuffix(filename string) (name string, ok bool) {
 	suffix := strings.ToLower(filepath.Ext(filename))
@@ -149,9 +158,8 @@ func Check(name, compress string) error {
 
 // find returns the format with a name, and checks that it has the compression.
 func find(name, compress string) (Format, error) {
-	names := make([]string, len(formats))
-	for i, f := range formats {
-		if names[i] = f.Name; f.Name != name {
+	for _, f := range formats {
+		if f.Name != name {
 			continue
 		}
 		if compress != "" && !slices.Contains(f.Compressions, compress) {
@@ -160,7 +168,7 @@ func find(name, compress string) (Format, error) {
 		}
 		return f, nil
 	}
-	return Format{}, fmt.Errorf("unknown image format %q; want one of %s", name, strings.Join(names, ", "))
+	return Format{}, fmt.Errorf("unknown image format %q; want one of %s", name, strings.Join(Names(), ", "))
 }
 
 // Convert writes the raw disk image in src to dst, an empty file, in the format with that name. The
