@@ -73,6 +73,9 @@ func Probe(ctx context.Context, stateDir string) (Report, error) {
 
 // probe starts this program by an isolation and asks it how it looks there.
 func probe(ctx context.Context, isolation Isolation, stateDir string) (answer probeAnswer, err error) {
+	if err := checkLimits(unix.Getuid(), processLimit); err != nil {
+		return answer, err
+	}
 	pipe, out, err := os.Pipe()
 	if err != nil {
 		return answer, err

@@ -142,6 +142,9 @@ func (f *EnterFailure) Diagnose(user string) *Error {
 
 // enterNamespaces starts the program where containers can be made, by the first isolation that this host allows.
 func enterNamespaces(ctx context.Context, cfg ReexecConfig) (*entered, error) {
+	if err := checkLimits(unix.Getuid(), processLimit); err != nil {
+		return nil, err
+	}
 	var refused []error
 	for _, isolation := range candidates(cfg.Isolation, unix.Getuid()) {
 		child, err := enterBy(ctx, cfg, isolation, refused)
