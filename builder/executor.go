@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -152,7 +153,18 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 	}
-	if err := x.checkSpace(plan, missing, packages); err != nil {
+	work := workload{stateDir: x.StateDir, cwd: x.Dir, install: missing, all: packages}
+	if _, err := x.Engine.Labels(tools.name); errors.Is(err, fs.ErrNotExist) {
+		work.toolbox = tools.packages
+	}
+	if x.Engine.CopiesSnapshots() {
+		for _, s := range remaining {
+			if s.Kept() {
+				work.copies++
+			}
+		}
+	}
+	if err := x.checkSpace(plan, work); err != nil {
 		return result, err
 	}
 	x.Progress.Plan(result.titles())
@@ -245,17 +257,16 @@ func (r *Result) titles() []string {
 }
 
 // checkSpace refuses a build that its file systems have no room for, before anything is downloaded for it.
-func (x *Executor) checkSpace(plan Plan, install, all []*archive.Package) error {
+func (x *Executor) checkSpace(plan Plan, work workload) error {
 	if x.FreeSpace == nil {
 		return nil
 	}
-	var download diskimage.Size
-	for _, p := range install {
+	for _, p := range slices.Concat(work.install, work.toolbox) {
 		if _, err := os.Stat(x.Archive.Cache.Path(p.SHA256)); err != nil {
-			download += diskimage.Size(p.Size)
+			work.download += diskimage.Size(p.Size)
 		}
 	}
-	return errors.Join(checkSpace(plan.spaceNeeds(x.StateDir, x.Dir, download, install, all), x.FreeSpace)...)
+	return errors.Join(checkSpace(plan.spaceNeeds(work), x.FreeSpace)...)
 }
 
 // snapshots returns the store of snapshots for a build with this toolbox and these hooks.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 )
@@ -67,26 +68,41 @@ func installedSize(packages []*archive.Package) diskimage.Size {
 	return size
 }
 
+// workload is what a build has to do, as far as it takes room.
+type workload struct {
+	// stateDir is the state directory, cwd what relative names of outputs are those of.
+	stateDir, cwd string
+	// install are the packages to be installed, all those of the finished system.
+	install, all []*archive.Package
+	// toolbox are the packages of the toolbox that is to be made, none if it is there.
+	toolbox []*archive.Package
+	// download is the size of the packages that the cache does not have.
+	download diskimage.Size
+	// copies is how many snapshots are made that are copies of the whole root file system.
+	copies int
+}
+
 // spaceNeeds estimates what the build writes: to the state directory what it downloads, repacks and installs, and to
-// the directories of outputs a system of all packages. Relative names are those of the directory cwd.
-func (p Plan) spaceNeeds(stateDir, cwd string, download diskimage.Size, install, all []*archive.Package) []spaceNeed {
-	var copies diskimage.Size // of the cache's files, for debootstrap and apt
-	for _, pkg := range install {
-		copies += diskimage.Size(pkg.Size)
+// the directories of outputs a system of all packages.
+func (p Plan) spaceNeeds(w workload) []spaceNeed {
+	var archives diskimage.Size // of the cache's files, for debootstrap and apt
+	for _, pkg := range w.install {
+		archives += diskimage.Size(pkg.Size)
 	}
-	copies += repackedSize(copies) + repackedSize(download)
-	installed, content := installedSize(install), installedSize(all)
+	archives += repackedSize(archives) + repackedSize(w.download)
+	content := installedSize(w.all)
+	unpacked := installedSize(w.install) + installedSize(w.toolbox) + diskimage.Size(w.copies)*content
 	const copiesOfPackage = 2
-	needs := []spaceNeed{{stateDir, download + copies + installed,
-		uint64(installed/sizeOfInode) + copiesOfPackage*uint64(len(install))}}
-	output := func(name string, size diskimage.Size) {
+	needs := []spaceNeed{{w.stateDir, w.download + archives + unpacked,
+		uint64(unpacked/sizeOfInode) + copiesOfPackage*uint64(len(w.install))}}
+	output := func(name string, size diskimage.Size, inodes uint64) {
 		if name == StandardOutput || strings.HasPrefix(name, "/dev/") {
 			return // a pipe, or the like
 		}
 		if !filepath.IsAbs(name) {
-			name = filepath.Join(cwd, name)
+			name = filepath.Join(w.cwd, name)
 		}
-		needs = append(needs, spaceNeed{filepath.Dir(name), size, 1})
+		needs = append(needs, spaceNeed{filepath.Dir(name), size, inodes})
 	}
 	if p.Disk != nil {
 		for _, f := range p.Disk.Files {
@@ -94,17 +110,28 @@ func (p Plan) spaceNeeds(stateDir, cwd string, download diskimage.Size, install,
 			if f.Format == format.Raw && !p.Disk.readOnly() {
 				size = min(content, p.Disk.Layout.Size)
 			}
-			output(f.Name, size)
+			output(f.Name, size, 1)
 		}
 	}
 	switch {
 	case filepath.Ext(p.Tarball) == ".tar":
-		output(p.Tarball, content)
+		output(p.Tarball, content, 1)
 	case p.Tarball != "":
-		output(p.Tarball, content/compressed)
+		output(p.Tarball, content/compressed, 1)
 	}
 	if p.Squash != "" {
-		output(p.Squash, content/compressed)
+		output(p.Squash, content/compressed, 1)
+	}
+	for _, e := range p.Exports {
+		switch {
+		case e.Path == "": // a registry, or the store of podman
+		case e.Transport == transport.Dir:
+			output(e.Path, content, uint64(content/sizeOfInode))
+		case e.compresses() || filepath.Ext(e.Path) != ".tar":
+			output(e.Path, content/compressed, 1)
+		default:
+			output(e.Path, content, 1)
+		}
 	}
 	return needs
 }

@@ -231,6 +231,9 @@ func (e *Engine) movable(dir string) bool {
 	return dirfd.Within(dir, e.TempDir())
 }
 
+// CopiesSnapshots reports whether each snapshot is a copy of the whole root file system, for want of overlay.
+func (s *Store) CopiesSnapshots() bool { return s.Driver() == host.DriverVFS }
+
 // Driver returns the storage driver in use, "overlay" or "vfs".
 func (s *Store) Driver() string { return s.store.GraphDriverName() }
 

@@ -23,6 +23,7 @@ func (e *Engine) Scratch(context.Context) (target.Rootfs, error)      { return n
 func (e *Engine) From(context.Context, string) (target.Rootfs, error) { return nil, fs.ErrInvalid }
 func (e *Engine) Snapshots() ([]types.Snapshot, error)                { return e.All, nil }
 func (e *Engine) Emulate(elf.FileHeader, string)                      {}
+func (e *Engine) CopiesSnapshots() bool                               { return false }
 
 func (e *Engine) Lock(context.Context, string, func()) (func() error, bool, error) {
 	return func() error { return nil }, false, nil
