@@ -68,7 +68,7 @@ func TestFoldedLayersKeepFilesAndStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	e = openEngineAt(t, dir, host.DriverOverlay)
-	if _, damaged, err := e.Verify(t.Context()); damaged > 0 || err != nil {
+	if _, damaged, err := e.Verify(t.Context(), nil); damaged > 0 || err != nil {
 		t.Errorf("%d are damaged (%v)", damaged, err)
 	}
 	last, err := e.From(t.Context(), name(all))

@@ -259,15 +259,23 @@ func (d *damagedLayers) find(layer string) error {
 
 // Verify reads the contents of all snapshots and removes the damaged ones, calling
 // EngineOptions.Damaged for each. It returns the number of snapshots that existed, and how many of
-// them were damaged.
-func (s *Store) Verify(ctx context.Context) (all, damaged int, err error) {
+// them were damaged. progress, which may be nil, is called with how many of them have been read.
+func (s *Store) Verify(ctx context.Context, progress func(done, total int)) (all, damaged int, err error) {
 	images, err := s.store.Images()
 	if err != nil {
 		return 0, 0, fmt.Errorf("list snapshots: %w", err)
 	}
-	read := map[string]bool{}
+	total := 0
+	for _, image := range images {
+		total += len(image.Names)
+	}
+	done, read := 0, map[string]bool{}
 	for _, image := range images {
 		for _, name := range image.Names {
+			if progress != nil {
+				progress(done, total)
+			}
+			done++
 			all++
 			_, err := s.check(ctx, name, &image, read)
 			if err == nil {

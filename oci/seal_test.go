@@ -119,14 +119,14 @@ func TestVerifyReadsContents(t *testing.T) {
 	e, file := sealed(t)
 	var reported []Damage
 	e.options.Damaged = func(d Damage) { reported = append(reported, d) }
-	if all, damaged, err := e.Verify(t.Context()); all != 1 || damaged != 0 || err != nil || len(reported) != 0 {
+	if all, damaged, err := e.Verify(t.Context(), nil); all != 1 || damaged != 0 || err != nil || len(reported) != 0 {
 		t.Errorf("intact: %d of %d damaged (%v), reported %v", damaged, all, err, reported)
 	}
 	loseBit(t, e, file)
 	if err := use(t, e); err != nil {
 		t.Fatalf("the result of lstat and the boot are the same: %v", err)
 	}
-	if all, damaged, err := e.Verify(t.Context()); all != 1 || damaged != 1 || err != nil {
+	if all, damaged, err := e.Verify(t.Context(), nil); all != 1 || damaged != 1 || err != nil {
 		t.Errorf("damaged: %d of %d damaged (%v)", damaged, all, err)
 	}
 	if len(reported) != 1 || reported[0].Snapshot.Name != "snapshot" || reported[0].Err == nil {

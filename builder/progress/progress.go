@@ -41,6 +41,8 @@ type Unit string
 const (
 	Bytes    Unit = "bytes"
 	Packages Unit = "packages"
+	// Results are those of steps, in the cache.
+	Results Unit = "results"
 )
 
 // Event is one thing that happened. Only the fields that its Kind names are set, beside Time, Step and Steps.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
@@ -270,18 +269,17 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 		}
 	}
 	result := bootResult{Image: b.image, Arch: b.machine.Arch, Firmware: firmware}
-	began := b.env.now()
-	shown := display.Open(b.env.displayOptions(b.progress, b.out, b.err))
-	defer shown.Close()
-	machine, report, err := b.start(ctx, dir, shown)
+	w := b.env.beginWork(b.progress, "boot "+b.image, b.out, b.err)
+	machine, err := b.start(ctx, dir, w)
 	if err != nil {
+		w.end(err)
 		return err
 	}
 	defer machine.Stop()
 	text, err := machine.Expect(ctx, regexp.MustCompile(b.expect))
-	result.Seconds = b.env.now().Sub(began).Round(100 * time.Millisecond).Seconds()
+	result.Seconds = b.env.now().Sub(w.began).Round(100 * time.Millisecond).Seconds()
 	if b.verbose {
-		fmt.Fprintln(shown.Stderr(), text)
+		fmt.Fprintln(w.display.Stderr(), text)
 	}
 	if result.Booted = err == nil; result.Booted && b.login != "" {
 		err = b.session(ctx, machine, &result)
@@ -290,13 +288,7 @@ func (b *bootCall) testBoot(ctx context.Context, dir string) error {
 	if errors.As(err, &unseen) {
 		result.Console, result.Reason = unseen.Tail, string(unseen.Reason)
 	}
-	made := progress.Result{Seconds: b.env.now().Sub(began).Seconds()}
-	if err != nil {
-		made.Error = err.Error()
-	}
-	made.Usage = report.Usage()
-	report.Finish(made)
-	shown.Close()
+	w.end(err)
 	err = b.report(result, err)
 	if b.junit != "" {
 		if err != nil {
@@ -312,25 +304,21 @@ const kvmSilence = 30 * time.Second
 
 // start starts the machine, and shows its console's last line while the caller waits for it. Without --accel it falls
 // back to software emulation if no kernel starts.
-func (b *bootCall) start(ctx context.Context, dir string, shown *display.Display) (
-	machine *vm.VM, report *progress.Reporter, err error,
-) {
-	report = progress.New(shown.Report, b.env.now)
-	report.Begin("boot " + b.image)
+func (b *bootCall) start(ctx context.Context, dir string, w *work) (machine *vm.VM, err error) {
 	if b.accel != "" || b.machine.Accel == vm.Software {
 		machine, err = vm.Start(ctx, b.machine, dir)
 	} else {
 		var fellBack bool
 		machine, fellBack, err = vm.StartAccelerated(ctx, b.machine, dir, kvmSilence)
 		if fellBack {
-			fmt.Fprintf(shown.Stderr(), "no output for %s under KVM: started again without it\n", kvmSilence)
+			fmt.Fprintf(w.display.Stderr(), "no output for %s under KVM: started again without it\n", kvmSilence)
 		}
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	machine.Progress = func(lastLine string) { report.Say("console", lastLine) }
-	return machine, report, nil
+	machine.Progress = func(lastLine string) { w.Say("console", lastLine) }
+	return machine, nil
 }
 
 // session logs in, and runs the checks and the command.

@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 )
 
@@ -54,15 +53,15 @@ func (b *bootCall) connect(ctx context.Context, dir string) error {
 	if err != nil {
 		return &vm.MissingError{What: "ssh", Package: "openssh-client"}
 	}
-	shown := display.Open(b.env.displayOptions(b.progress, b.out, b.err))
-	defer shown.Close()
-	machine, _, err := b.start(ctx, dir, shown)
+	w := b.env.beginWork(b.progress, "boot "+b.image, b.out, b.err)
+	machine, err := b.start(ctx, dir, w)
 	if err != nil {
+		w.end(err)
 		return err
 	}
 	defer machine.Stop()
-	err = b.awaitSSH(ctx, machine)
-	shown.Close()
+	err = b.awaitSSH(ctx, machine, w.display.Stderr())
+	w.end(err)
 	if err != nil {
 		return err
 	}
@@ -96,7 +95,8 @@ func (b *bootCall) connect(ctx context.Context, dir string) error {
 var never = regexp.MustCompile(`[^\x{0}-\x{10ffff}]`)
 
 // awaitSSH waits until the machine's sshd answers. The machine's end, a panic and --timeout end the wait.
-func (b *bootCall) awaitSSH(ctx context.Context, machine *vm.VM) error {
+// Then the end of its console goes to stderr.
+func (b *bootCall) awaitSSH(ctx context.Context, machine *vm.VM, stderr io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	answered := make(chan struct{})
@@ -116,7 +116,7 @@ func (b *bootCall) awaitSSH(ctx context.Context, machine *vm.VM) error {
 	}
 	var unseen *vm.NotSeenError
 	if errors.As(err, &unseen) {
-		fmt.Fprintln(b.err, unseen.Tail)
+		fmt.Fprintln(stderr, unseen.Tail)
 		return fmt.Errorf("no sshd answers: %s", unseen.Why)
 	}
 	return err

@@ -62,20 +62,26 @@ func TestBootShowsTheConsoleWhileItWaits(t *testing.T) {
 	image := diskimagetest.MarkerDisk(t, "disk.img")
 	_, stdout, stderr := bootVerb(t, image, "--test", "--expect", "never printed", "--accel", "tcg", "--timeout", "5s",
 		"--progress", "json")
-	var events []progress.Event
-	for line := range strings.Lines(stderr) {
-		var e progress.Event
-		if json.Unmarshal([]byte(line), &e) == nil {
-			events = append(events, e)
-		}
-	}
+	events := jsonEvents(t, stderr)
 	console := func(e progress.Event) bool {
 		return e.Kind == progress.Advance && e.Activity == "console" && strings.Contains(e.Text, diskimagetest.Marker)
 	}
-	if stdout != "" || len(events) < 3 || events[0].Title != "boot "+image || !slices.ContainsFunc(events, console) {
+	if stdout != "" || len(events) < 4 || events[1].Title != "boot "+image || !slices.ContainsFunc(events, console) {
 		t.Fatalf("got %q and\n%s", stdout, stderr)
 	}
-	if last := events[len(events)-1]; last.Kind != progress.Summary || !strings.Contains(last.Result.Error, "never") {
+	if last := summary(t, stderr); !strings.Contains(last.Result.Error, "never") {
+		t.Errorf("the last event is %+v", last)
+	}
+}
+
+// Issue 17, 1: of a machine that did not start there was no summary.
+func TestBootThatCannotStartEndsWithASummary(t *testing.T) {
+	image := diskimagetest.MarkerDisk(t, "disk.img")
+	bin := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(bin, "qemu-system-x86_64"), []byte("not a program"), 0o755))
+	t.Setenv("PATH", bin)
+	_, _, stderr := bootVerb(t, image, "--test", "--accel", "tcg", "--progress", "json")
+	if last := summary(t, stderr); last.Result.Error == "" {
 		t.Errorf("the last event is %+v", last)
 	}
 }

@@ -124,8 +124,9 @@ func build(ctx context.Context, j *job) (err error) {
 	if why := store.NoOverlay(); why != nil && j.env.host.Isolation != oci.IsolationChroot {
 		j.report.Warn(fmt.Sprintf("each result of a step takes the room of a full copy, because overlay does not work: %v", why))
 	}
+	removed := countResults(j.report, "remove")
 	// Other files may have filled the disk since the last build.
-	if err := evict(store, dir, j.settings.cacheLimit); err != nil {
+	if err := evict(store, dir, j.settings.cacheLimit, removed); err != nil {
 		j.report.Warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
 	}
 	lock, err := j.lock()
@@ -203,7 +204,7 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	shareErr := result.Share(ctx)
-	if err := evict(store, dir, j.settings.cacheLimit); err != nil {
+	if err := evict(store, dir, j.settings.cacheLimit, removed); err != nil {
 		j.report.Warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
 	}
 	if shareErr != nil {

@@ -20,10 +20,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
@@ -32,10 +33,28 @@ import (
 // maxPackageAge is how long `cache prune` keeps a package that no build has used.
 const maxPackageAge = 30 * 24 * time.Hour
 
+// cacheCall is a call of "vmdebootstrap cache".
+type cacheCall struct {
+	env            environment
+	stdout, stderr io.Writer
+	stateDir       string
+	// progress is one of display.Modes.
+	progress string
+}
+
+// cacheWork is what one of the verbs does, inside, while work shows that.
+type cacheWork struct {
+	*work
+	stateDir string
+	store    engine
+	packages *archive.Cache
+	// damage is the number of damaged results that were found.
+	damage int
+}
+
 // newCacheVerb returns the command "vmdebootstrap cache", which shows, verifies and removes cached results.
-func newCacheVerb(env environment, out, stderr io.Writer) *cobra.Command {
-	var dir string
-	limit := diskimage.Size(defaultCacheLimit)
+func newCacheVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
+	c := &cacheCall{env: env, stdout: stdout, stderr: stderr, progress: display.Auto}
 	cache := &cobra.Command{
 		Use: "cache COMMAND", Short: "show, verify and remove cached results of builds",
 		Example: `
@@ -50,32 +69,37 @@ vmdebootstrap cache prune --limit 5G`,
 			return cmd.Help()
 		},
 	}
-	cache.PersistentFlags().StringVar(&dir, "state-dir", "", stateDirUsage)
-	add := func(use, short string, run func(ctx context.Context) error) *cobra.Command {
-		verb := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				return run(cmd.Context())
-			}}
-		cache.AddCommand(verb)
-		return verb
-	}
-	warn := func(d oci.Damage) { fmt.Fprintln(stderr, "WARNING: "+damageText(d)) }
+	cache.PersistentFlags().StringVar(&c.stateDir, "state-dir", "", stateDirUsage)
+	cache.PersistentFlags().Var(choiceValue{&c.progress, display.Modes}, "progress",
+		newSettings(env.arch).lookup("progress").usage)
+	cache.AddCommand(c.newList(), c.newRemove(), c.newVerify(), c.newPrune(), c.newClear())
+	return cache
+}
+
+func (c *cacheCall) newList() *cobra.Command {
 	asJSON := false
-	list := add("list", "list toolboxes and results of steps, most recently used first", func(ctx context.Context) error {
-		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
-			c, err := readCache(store, packages)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return json.NewEncoder(out).Encode(c)
-			}
-			return c.print(out, env.now())
-		})
-	})
+	list := &cobra.Command{
+		Use: "list", Short: "list toolboxes and results of steps, most recently used first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withStore(cmd.Context(), "read the cache", func(_ context.Context, w *cacheWork) error {
+				content, err := readCache(w.store, w.packages)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return json.NewEncoder(w.display.Stdout()).Encode(content)
+				}
+				return content.print(w.display.Stdout(), c.env.now())
+			})
+		},
+	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON: the results with id, title, bytes, made and used, and the "+
 		"number and the bytes of the downloaded files")
-	cache.AddCommand(&cobra.Command{
+	return list
+}
+
+func (c *cacheCall) newRemove() *cobra.Command {
+	return &cobra.Command{
 		Use: "remove ID...", Short: "remove results by the IDs that list shows, or their first characters",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -84,36 +108,85 @@ vmdebootstrap cache prune --limit 5G`,
 			return nil
 		},
 		ValidArgsFunction: func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-			return env.completeCached(cmd.Context(), dir)
+			return c.env.completeCached(cmd.Context(), c.stateDir)
 		},
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			return env.withStore(cmd.Context(), dir, warn, func(_ context.Context, store engine, _ *archive.Cache) error {
-				return removeByID(store, ids)
+			return c.withStore(cmd.Context(), "remove cached results", func(_ context.Context, w *cacheWork) error {
+				return removeByID(w.store, ids, countResults(w.Reporter, "remove"))
 			})
 		},
-	})
-	add("verify", "read all toolboxes and results of steps and remove damaged ones; exit status 1 if there were any",
-		func(ctx context.Context) error {
-			return env.verifyCache(ctx, dir, out)
-		})
-	prune := add("prune", "remove the least recently used results", func(ctx context.Context) error {
-		return env.withStore(ctx, dir, warn, func(_ context.Context, store engine, packages *archive.Cache) error {
-			stateDir, err := env.stateDir(dir)
-			if err != nil {
-				return err
-			}
-			return errors.Join(evict(store, stateDir, limit), evictPackages(packages, env.now(), maxPackageAge))
-		})
-	})
+	}
+}
+
+func (c *cacheCall) newVerify() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify",
+		Short: "read all toolboxes and results of steps and remove damaged ones; exit status 1 if there were any",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withStore(cmd.Context(), "verify cached results", verifyCache)
+		},
+	}
+}
+
+func (c *cacheCall) newPrune() *cobra.Command {
+	limit := diskimage.Size(defaultCacheLimit)
+	prune := &cobra.Command{
+		Use: "prune", Short: "remove the least recently used results", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withStore(cmd.Context(), "remove cached results", func(_ context.Context, w *cacheWork) error {
+				return errors.Join(evict(w.store, w.stateDir, limit, countResults(w.Reporter, "remove")),
+					evictPackages(w.packages, c.env.now(), maxPackageAge))
+			})
+		},
+	}
 	prune.Flags().Var(flagSize{&limit}, "limit", "keep the most recently used results, up to `SIZE` bytes, "+
 		"and no more than the free space")
+	return prune
+}
+
+func (c *cacheCall) newClear() *cobra.Command {
 	force := false
-	removeAll := add("clear", "remove everything, even if damaged, unless a build is running",
-		func(ctx context.Context) error {
-			return env.clearCache(ctx, dir, force, stderr)
-		})
+	removeAll := &cobra.Command{
+		Use: "clear", Short: "remove everything, even if damaged, unless a build is running", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.clear(cmd.Context(), force) },
+	}
 	removeAll.Flags().BoolVar(&force, "force", false, "do not ask; a terminal is asked otherwise")
-	return cache
+	return removeAll
+}
+
+// withStore calls run with the store, and shows it as work of that title.
+func (c *cacheCall) withStore(ctx context.Context, title string, run func(context.Context, *cacheWork) error) error {
+	return c.work(ctx, title, func(w *cacheWork) (err error) {
+		damaged := func(d oci.Damage) {
+			w.damage++
+			w.Warn(damageText(d))
+		}
+		w.store, w.packages, err = c.env.openStore(ctx, w.stateDir, slog.New(slog.DiscardHandler), damaged)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, w.store.Close()) }()
+		return run(ctx, w)
+	})
+}
+
+// work calls run inside the namespaces that the files of the state directory belong to, and shows it as work of that
+// title.
+func (c *cacheCall) work(ctx context.Context, title string, run func(*cacheWork) error) error {
+	if err := checkProgress(c.env.displayOptions(c.progress, c.stdout, c.stderr)); err != nil {
+		return err
+	}
+	return c.env.insideOf(ctx, c.stateDir, func(dir string) (err error) {
+		w := &cacheWork{work: c.env.beginWork(c.progress, title, c.stdout, c.stderr), stateDir: dir}
+		defer func() { w.end(err) }()
+		return run(w)
+	})
+}
+
+// countResults returns a function that says how many results an activity is done with.
+func countResults(report *progress.Reporter, activity string) func(done, total int) {
+	return func(done, total int) { report.Advance(activity, int64(done), int64(total), progress.Results) }
 }
 
 // flagSize is a size as the value of a verb's option.
@@ -171,36 +244,29 @@ func damagedTitle(d oci.Damage) string {
 	return builder.SnapshotTitle(d.Snapshot)
 }
 
-// verifyCache reads all cached results and prints a line for each damaged one.
-func (e environment) verifyCache(ctx context.Context, dir string, out io.Writer) error {
-	found := 0
-	damaged := func(d oci.Damage) {
-		found++
-		fmt.Fprintln(out, damageText(d))
-	}
-	return e.withStore(ctx, dir, damaged, func(ctx context.Context, store engine, _ *archive.Cache) error {
-		all, _, err := store.Verify(ctx)
-		switch {
-		case err != nil:
-			return err
-		case found > 0:
-			return errors.New("the cache was damaged; builds will recreate what they need")
-		}
-		_, err = fmt.Fprintf(out, "%d cached results are intact\n", all)
+// verifyCache reads all cached results and warns of each damaged one.
+func verifyCache(ctx context.Context, w *cacheWork) error {
+	all, _, err := w.store.Verify(ctx, countResults(w.Reporter, "verify"))
+	switch {
+	case err != nil:
 		return err
-	})
+	case w.damage > 0:
+		return errors.New("the cache was damaged; builds will recreate what they need")
+	}
+	_, err = fmt.Fprintf(w.display.Stdout(), "%d cached results are intact\n", all)
+	return err
 }
 
-// clearCache removes all that builds have cached in a state directory. If standard input is a terminal, it asks first,
+// clear removes all that builds have cached in the state directory. If standard input is a terminal, it asks first,
 // unless force is set.
-func (e environment) clearCache(ctx context.Context, stateDir string, force bool, stderr io.Writer) error {
-	if terminal, ok := e.stdin.(*os.File); ok && !force && !e.host.Inside() && term.IsTerminal(int(terminal.Fd())) {
-		dir, err := e.stateDir(stateDir)
+func (c *cacheCall) clear(ctx context.Context, force bool) error {
+	if !force && !c.env.host.Inside() && isTerminal(c.env.stdin) {
+		dir, err := c.env.stateDir(c.stateDir)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stderr, "Remove all cached results and downloads in %s? [y/N] ", dir)
-		answer, err := bufio.NewReader(terminal).ReadString('\n')
+		fmt.Fprintf(c.stderr, "Remove all cached results and downloads in %s? [y/N] ", dir)
+		answer, err := bufio.NewReader(c.env.stdin).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read the answer: %w", err)
 		}
@@ -208,11 +274,12 @@ func (e environment) clearCache(ctx context.Context, stateDir string, force bool
 			return errors.New("nothing was removed")
 		}
 	}
-	return e.insideOf(ctx, stateDir, func(dir string) error {
+	return c.work(ctx, "remove all cached results and downloads", func(w *cacheWork) error {
+		dir := w.stateDir
 		if err := oci.Clear(ctx, storeDir(dir), packagesDir(dir), imagesDir(dir), recordsDir(dir)); err != nil {
 			return err
 		}
-		if stateDir == "" {
+		if c.stateDir == "" {
 			_ = os.Remove(dir) // fails if it contains files of others
 		}
 		return nil
@@ -276,8 +343,8 @@ func (c cacheContent) print(out io.Writer, now time.Time) error {
 }
 
 // removeByID removes snapshots. Each ID may be shortened to its first characters. Nothing is removed if one of them
-// does not identify a snapshot.
-func removeByID(store engine, ids []string) error {
+// does not identify a snapshot. removed is called with how many of them are gone.
+func removeByID(store engine, ids []string, removed func(done, total int)) error {
 	all, err := store.Snapshots()
 	if err != nil {
 		return err
@@ -302,7 +369,7 @@ func removeByID(store engine, ids []string) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return removeSnapshots(store, names)
+	return removeSnapshots(store, names, removed)
 }
 
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }
@@ -324,8 +391,8 @@ func age(now, then time.Time) string {
 }
 
 // evict removes the least recently used snapshots of the store in a state directory, down to a limit that cacheRoom may
-// reduce.
-func evict(store engine, dir string, limit diskimage.Size) error {
+// reduce. removed is called with how many of them are gone.
+func evict(store engine, dir string, limit diskimage.Size, removed func(done, total int)) error {
 	all, err := store.Snapshots()
 	if err != nil {
 		return err
@@ -335,7 +402,7 @@ func evict(store engine, dir string, limit diskimage.Size) error {
 		return &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	free := diskimage.Size(st.Bavail) * diskimage.Size(st.Bsize)
-	return removeSnapshots(store, builder.LeastRecentlyUsed(all, cacheRoom(all, free, limit)))
+	return removeSnapshots(store, builder.LeastRecentlyUsed(all, cacheRoom(all, free, limit)), removed)
 }
 
 // cacheRoom returns how much the snapshots may take: no more than the limit, and no more than what they leave free. So
@@ -348,9 +415,11 @@ func cacheRoom(all []types.Snapshot, free, limit diskimage.Size) diskimage.Size 
 	return min(limit, (total+free)/2)
 }
 
-// removeSnapshots removes snapshots. It is no error if another process has removed one in the meantime.
-func removeSnapshots(store engine, names []string) error {
-	for _, name := range names {
+// removeSnapshots removes snapshots, and calls removed with how many of them are gone. It is no error if another
+// process has removed one in the meantime.
+func removeSnapshots(store engine, names []string, removed func(done, total int)) error {
+	for i, name := range names {
+		removed(i, len(names))
 		if err := store.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 )
 
 // Issue 12: whatever the content of a file in the store, the verbs work, and clear leaves nothing.
@@ -127,6 +131,51 @@ func TestCachedResultsAreRemovedByID(t *testing.T) {
 	}
 	if left, err := os.ReadDir(state); err != nil || len(left) > 0 {
 		t.Errorf("clear leaves %v (%v)", left, err)
+	}
+}
+
+// Issue 17, 1: the verbs were silent, for as long as they took.
+func TestCacheVerbsReportProgress(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	state := o.machine()
+	o.build(state)
+	cache := func(args ...string) (stdout, stderr string) {
+		t.Helper()
+		var out, err bytes.Buffer
+		cmd := vmdebootstrap(t, append([]string{"cache", "--state-dir", state, "--progress=json"}, args...)...)
+		cmd.Stdout, cmd.Stderr = &out, &err
+		_ = cmd.Run() // the summary says it
+		return out.String(), err.String()
+	}
+	counts := func(stderr, activity string) bool {
+		return slices.ContainsFunc(jsonEvents(t, stderr), func(e progress.Event) bool {
+			return e.Kind == progress.Advance && e.Activity == activity && e.Unit == progress.Results && e.Total > 0 &&
+				e.Step == 1 && e.Steps == 1
+		})
+	}
+	stdout, stderr := cache("verify")
+	if r := summary(t, stderr).Result; r.Error != "" || !counts(stderr, "verify") ||
+		stdout != "3 cached results are intact\n" {
+		t.Errorf("verify: %+v, %q\n%s", r, stdout, stderr)
+	}
+	if _, stderr = cache("remove", "nosuch"); !strings.Contains(summary(t, stderr).Result.Error, "nosuch") {
+		t.Errorf("remove of a result that is not there:\n%s", stderr)
+	}
+	if _, stderr = cache("prune", "--limit=1"); summary(t, stderr).Result.Error != "" || !counts(stderr, "remove") {
+		t.Errorf("prune:\n%s", stderr)
+	}
+	for _, verb := range []string{"list", "clear"} {
+		if _, stderr = cache(verb); summary(t, stderr).Result.Error != "" {
+			t.Errorf("%s:\n%s", verb, stderr)
+		}
+	}
+
+	// On a terminal the block is erased, and the output stands where it was.
+	terminal, stdout, _, err := onTerminal(t, vmdebootstrap(t, "cache", "verify", "--state-dir", state), nil)
+	if err != nil || !strings.Contains(terminal, "[1/1] verify cached results") || belowBlock(terminal) != "" ||
+		stdout != "0 cached results are intact\n" {
+		t.Errorf("%v, %q, %q", err, terminal, stdout)
 	}
 }
 

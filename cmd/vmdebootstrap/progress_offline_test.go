@@ -122,6 +122,33 @@ func TestInterruptErasesTheLiveBlock(t *testing.T) {
 	}
 }
 
+// jsonEvents returns the events of --progress=json in what was written to standard error.
+func jsonEvents(t *testing.T, stderr string) []progress.Event {
+	t.Helper()
+	var events []progress.Event
+	for line := range strings.Lines(stderr) {
+		if !strings.HasPrefix(line, "{") {
+			continue // an error as in the other modes
+		}
+		var e progress.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// summary returns the Summary, which must be the last event.
+func summary(t *testing.T, stderr string) progress.Event {
+	t.Helper()
+	events := jsonEvents(t, stderr)
+	if len(events) == 0 || events[len(events)-1].Kind != progress.Summary || events[len(events)-1].Result == nil {
+		t.Fatalf("the last event is no summary:\n%s", stderr)
+	}
+	return events[len(events)-1]
+}
+
 func TestJSONEndsWithASummary(t *testing.T) {
 	t.Parallel()
 	o := newOffline(t)
@@ -132,20 +159,10 @@ func TestJSONEndsWithASummary(t *testing.T) {
 		cmd := o.quiet(state, append([]string{"--progress=json"}, args...)...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		_ = cmd.Run() // the summary says it
-		var e progress.Event
-		for line := range strings.Lines(stderr.String()) {
-			if !strings.HasPrefix(line, "{") {
-				continue // an error as in the other modes
-			}
-			e = progress.Event{}
-			if err := json.Unmarshal([]byte(line), &e); err != nil {
-				t.Fatalf("%q: %v", line, err)
-			}
+		if stdout.Len() > 0 {
+			t.Errorf("standard output %q", stdout.String())
 		}
-		if stdout.Len() > 0 || e.Kind != progress.Summary || e.Result == nil {
-			t.Fatalf("standard output %q, the last event is %+v\n%s", stdout.String(), e, stderr.String())
-		}
-		return e
+		return summary(t, stderr.String())
 	}
 	first := last()
 	r := first.Result

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 )
 
@@ -52,6 +54,33 @@ func (j *job) finish(ctx context.Context, began time.Time, made func() progress.
 	if err == nil && j.display.Shown() && !j.verbose {
 		fmt.Fprintln(j.err, strings.Join(lines, "\n"))
 	}
+}
+
+// work is what a verb does that makes no files, with its progress.
+type work struct {
+	*progress.Reporter
+	display *display.Display
+	began   time.Time
+	now     func() time.Time
+}
+
+// beginWork begins to show work of one step, in a mode of display.Modes.
+func (e environment) beginWork(mode, title string, stdout, stderr io.Writer) *work {
+	shown := display.Open(e.displayOptions(mode, stdout, stderr))
+	w := &work{progress.New(shown.Report, e.now), shown, e.now(), e.now}
+	w.Plan([]string{title})
+	w.Begin(title)
+	return w
+}
+
+// end ends the display of work that ended with err.
+func (w *work) end(err error) {
+	result := progress.Result{Seconds: w.now().Sub(w.began).Seconds(), Usage: w.Usage()}
+	if err != nil {
+		result.Error = err.Error()
+	}
+	w.Finish(result)
+	w.display.Close()
 }
 
 // builtFrom returns the result of a build.
