@@ -14,9 +14,9 @@ import (
 )
 
 // development is the version of a build between releases. It follows 1.7, because the options are the same.
-const development = "1.8.0-dev"
+const development = "1.12.0-dev"
 
-// release is set by the linker: make build VERSION=1.8.0.
+// release is set by the linker: make build VERSION=1.12.0.
 var release string
 
 // versionText returns what --version prints. The first line is the version alone, as vmdebootstrap 1.7 printed it, so
