@@ -109,7 +109,8 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	}
 	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, report: a.Progress}
 	a.Progress.Begin(title)
-	return assembler{report: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
+	_, err = assembler{report: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
+	return err
 }
 
 // imageMarks are files that are in container images beside their layers, by what has to stand before their name.

@@ -240,7 +240,8 @@ func TestTooSmallDiskNamesASizeThatFits(t *testing.T) {
 				t.Fatal(err)
 			}
 			planned.Files = []ImageFile{{Name: filepath.Join(t.TempDir(), "x.img"), Format: "raw"}}
-			return assembler{tree: autoTree(t)}.write(t.Context(), *planned)
+			_, err = assembler{tree: autoTree(t)}.write(t.Context(), *planned)
+			return err
 		}
 		few := 40 * diskimage.MiB
 		if len(testPlan(t, change).Disk.Layout.Partitions) > 1 {

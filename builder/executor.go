@@ -34,6 +34,8 @@ type Executor struct {
 	// Environ and Dir are the caller's environment and working directory, which hooks see.
 	Environ []string
 	Dir     string
+	// Version is the name of this program and its version, for manifests: "vmdebootstrap 1.8.0".
+	Version string
 	// Program is the file of this program. It takes the names pkgdetails.Name, wget.Name, dpkg.Name, dpkg.Backend and
 	// dpkg.Chroot in the containers, and must do then what pkgdetails.Run, wget.Program and the functions of package dpkg
 	// do.
@@ -75,6 +77,9 @@ type Result struct {
 	chain   *snapshot.Chain
 	spec    Spec
 	lock    Lock
+	sources Sources
+	// disk is the disk image with its final layout; nil before it is written.
+	disk *Disk
 }
 
 // Close deletes the working containers; the toolbox stays in the store.
@@ -128,7 +133,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err != nil {
 		return nil, err
 	}
-	result = &Result{x: x, Plan: plan, Rootfs: rootfs, spec: spec, lock: lock}
+	result = &Result{x: x, Plan: plan, Rootfs: rootfs, spec: spec, lock: lock, sources: src}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, result.Close())

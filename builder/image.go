@@ -46,7 +46,9 @@ type programs interface {
 // WriteImage writes the finished root file system to the plan's disk image, in each of its formats. The files get their
 // names when all are complete.
 func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
-	return r.assembler().write(ctx, *planned)
+	written, err := r.assembler().write(ctx, *planned)
+	r.disk = &written
+	return err
 }
 
 // assembler writes the files of the build, none of them later than the build itself: with SOURCE_DATE_EPOCH the same
@@ -56,11 +58,11 @@ func (r *Result) assembler() assembler {
 	return assembler{report: r.x.Progress, tree: tree, Files: r.Rootfs, programs: r}
 }
 
-// write writes the disk image.
-func (a assembler) write(ctx context.Context, planned Disk) (err error) {
+// write writes the disk image, and returns it with its final size.
+func (a assembler) write(ctx context.Context, planned Disk) (d Disk, err error) {
 	d, root, err := a.sized(ctx, planned)
 	if err != nil {
-		return fmt.Errorf("size of %s: %w", planned.Image, err)
+		return d, fmt.Errorf("size of %s: %w", planned.Image, err)
 	}
 	if root != nil {
 		defer func() { err = errors.Join(err, root.Close()) }()
@@ -68,11 +70,11 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 	a.report.Message(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
 	boot, err := d.Loader.Prepare(ctx, d.Disk, a)
 	if err != nil {
-		return fmt.Errorf("prepare %s: %w", d.Loader, err)
+		return d, fmt.Errorf("prepare %s: %w", d.Loader, err)
 	}
 	image := diskimage.Image{Layout: d.Layout, Volumes: map[int]diskimage.Volume{}}
 	if image.Blobs, err = a.blobs(d); err != nil {
-		return err
+		return d, err
 	}
 	for _, p := range d.Layout.Partitions {
 		kind := filesystem.Lookup(p.Filesystem.Type)
@@ -89,7 +91,7 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 		}
 		tree, err := d.tree(p, a.tree, boot.Files[p.Number])
 		if err != nil {
-			return fmt.Errorf("%s of %s: %w", p, d.Image, err)
+			return d, fmt.Errorf("%s of %s: %w", p, d.Image, err)
 		}
 		volume, err := kind.Formatter.Plan(p.Size, p.Filesystem, tree)
 		if err != nil {
@@ -97,19 +99,19 @@ func (a assembler) write(ctx context.Context, planned Disk) (err error) {
 			if p.Role == diskimage.RoleRoot {
 				err = a.sizeError(ctx, planned, err)
 			}
-			return err
+			return d, err
 		}
 		image.Volumes[p.Number] = volume
 	}
 	if boot.Patches != nil {
 		if image.Patches, err = boot.Patches(image.Volumes); err != nil {
-			return fmt.Errorf("install %s: %w", d.Loader, err)
+			return d, fmt.Errorf("install %s: %w", d.Loader, err)
 		}
 	}
 	if err := d.write(ctx, image, a.report); err != nil {
-		return a.sizeError(ctx, planned, err)
+		return d, a.sizeError(ctx, planned, err)
 	}
-	return nil
+	return d, nil
 }
 
 // SizeError says that a disk is too small for its content.

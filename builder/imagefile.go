@@ -103,6 +103,9 @@ func (s Spec) outputFiles() []string {
 			names = append(names, name)
 		}
 	}
+	for _, d := range s.descriptions() {
+		names = append(names, d.file)
+	}
 	return names
 }
 

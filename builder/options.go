@@ -31,6 +31,8 @@ type Options struct {
 	ConvertQcow2      bool   // --convert-qcow2
 	Sparse            bool   // --sparse
 	Pkglist           bool   // --pkglist
+	Manifest          string // --manifest FILE
+	SBOMs             []SBOM // --sbom FORMAT:FILE
 	Owner             string // --owner USER
 
 	// Where the packages come from and which.
@@ -131,5 +133,6 @@ func (o Options) clone() Options {
 	o.Actions = slices.Clone(o.Actions)
 	o.Formats = slices.Clone(o.Formats)
 	o.Blobs = slices.Clone(o.Blobs)
+	o.SBOMs = slices.Clone(o.SBOMs)
 	return o
 }

@@ -63,6 +63,7 @@ func (r *Result) finalSteps() []finalStep {
 		exports = append(exports, e.String())
 	}
 	add(len(exports) > 0, r.WriteExports, exports...)
+	add(len(p.Descriptions) > 0, r.writeDescriptions, p.Descriptions...)
 	return all
 }
 

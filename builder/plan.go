@@ -41,6 +41,8 @@ type Lock struct {
 	Actions []string
 	// CustomPackages holds the SHA-256 digest of each --custom-package file.
 	CustomPackages []string
+	// Inputs are all files and directories of the host that the build uses.
+	Inputs []Input
 	// Copies are where the copies are of files and directories of the host, by the names of these; see Take.
 	Copies map[string]string
 	// Seed is where the image's IDs come from.
@@ -49,6 +51,14 @@ type Lock struct {
 	SeedFixed bool
 	// Time is written wherever the image records when it was made.
 	Time time.Time
+}
+
+// Input is a file or a directory of the host that a build uses.
+type Input struct {
+	// Flag is the option that names it, and Name its absolute name.
+	Flag, Name string
+	// Digest is the SHA-256 digest of a file, or one of everything in a directory.
+	Digest string
 }
 
 // epoch is what tells programs the time to record, if the build must not depend on the present one.
@@ -68,6 +78,8 @@ type Plan struct {
 	// Squash is the directory of a live file system.
 	Squash  string
 	Exports []Export
+	// Descriptions are the files that describe what was built.
+	Descriptions []string
 
 	// identities are the steps without IDs that nobody asked for: digests are made of them.
 	identities []step.Step
@@ -128,6 +140,9 @@ func samePrefix(a, b []step.Step, n int) (bool, error) {
 func choose(spec Spec, lock Lock) (Plan, error) {
 	o, release := spec.Options(), spec.Release()
 	p := Plan{Tarball: o.Tarball, Squash: o.Squash, Exports: o.Exports}
+	for _, d := range spec.descriptions() {
+		p.Descriptions = append(p.Descriptions, d.file)
+	}
 	if o.Image != "" {
 		disk, err := newDisk(spec, lock)
 		if err != nil {
@@ -271,6 +286,9 @@ func (p Plan) Print(w io.Writer) error {
 		for _, line := range p.Disk.contents() {
 			printf("       %s\n", line)
 		}
+	}
+	for _, name := range p.Descriptions {
+		printf("%3d. write %s\n", len(p.Steps)+1, name)
 	}
 	return err
 }

@@ -75,6 +75,9 @@ var planned = map[string]func(*Options){
 	"tools-mirror":  func(o *Options) { o.ToolsMirror, o.NoKernel = secret.NewURL("http://tools.example/debian"), true },
 	"bootstrap":     func(o *Options) { o.Bootstrap, o.NoKernel = "debootstrap", true },
 	"allow-expired": func(o *Options) { o.AllowExpired, o.NoKernel = true, true },
+	"manifest": func(o *Options) {
+		o.Manifest, o.SBOMs, o.NoKernel = "/out/manifest.json", []SBOM{{"spdx", "/out/sbom.spdx.json"}}, true
+	},
 	"keep-identity": func(o *Options) { o.KeepIdentity, o.Packages = true, []string{"openssh-server"} },
 	"squashfs":      func(o *Options) { o.Roottype, o.Bootsize, o.SerialConsole = "squashfs", 200*diskimage.MiB, true },
 	"erofs-systemd-boot": func(o *Options) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
@@ -26,6 +27,9 @@ type Sources struct {
 	ToolboxSuite string
 	// Release is that of the image's suite, whose signature was checked.
 	Release *archive.Release
+	// ToolsRelease is that of the suite that the tools come from, and ToolsMirror its mirror.
+	ToolsRelease *archive.Release
+	ToolsMirror  secret.URL
 }
 
 // Resolve is the first step of the Executor's work, and does what the function Resolve does.
@@ -66,7 +70,7 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	if err != nil {
 		return Lock{}, Sources{}, err
 	}
-	lock.Tools = tools.Digest
+	lock.Tools, src.ToolsRelease = tools.Digest, tools
 	return lock, src, nil
 }
 

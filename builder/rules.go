@@ -65,6 +65,7 @@ var rules = []func(Spec) []error{
 	blobFiles,
 	exportCompressionKnown,
 	exportDestinations,
+	descriptionFiles,
 }
 
 // findArch looks the architecture up.
@@ -152,6 +153,9 @@ func outputLocation(s Spec) []error {
 	check("--bmap", blockMapName(s.o), isFile, "regular file")
 	check("--tarball", s.o.Tarball, isFile, "regular file")
 	check("--squash", s.o.Squash, fs.FileInfo.IsDir, "directory")
+	for _, d := range s.descriptions() {
+		check(d.flag, d.file, isFile, "regular file")
+	}
 	if s.o.Pkglist {
 		check("--pkglist", filepath.Join(s.w.Dir, packageList), isFile, "regular file")
 	}

@@ -39,16 +39,16 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 		digest := ""
 		if name := action.source(); name != "" {
 			var err error
-			if digest, err = t.take(ctx, name, action.Kind == ActionScript); err != nil {
-				return fmt.Errorf("%s: %w", action.Flag(), err)
+			if digest, err = t.take(ctx, action.Flag(), name, action.Kind == ActionScript); err != nil {
+				return err
 			}
 		}
 		l.Actions = append(l.Actions, digest)
 	}
 	for _, name := range o.CustomPackages {
-		digest, err := t.take(ctx, name, true)
+		digest, err := t.take(ctx, "--custom-package", name, true)
 		if err != nil {
-			return fmt.Errorf("--custom-package: %w", err)
+			return err
 		}
 		if err := checkPackage(ctx, l.Copy(name)); err != nil {
 			return fmt.Errorf("--custom-package: %s: %w", name, err)
@@ -57,21 +57,21 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 	}
 	var err error
 	if name := spec.ownScripts(); name != "" {
-		if l.Scripts, err = t.take(ctx, name, true); err != nil {
-			return fmt.Errorf("--debootstrap-scripts: %w", err)
+		if l.Scripts, err = t.take(ctx, "--debootstrap-scripts", name, true); err != nil {
+			return err
 		}
 	}
 	if name := spec.Trust().Keyring; name != "" {
-		if _, err := t.take(ctx, name, true); err != nil {
-			return fmt.Errorf("--debootstrapopts keyring: %w", err)
+		if _, err := t.take(ctx, "--debootstrapopts keyring", name, true); err != nil {
+			return err
 		}
 	}
 	for _, b := range o.Blobs {
 		if b.Rootfs {
 			continue
 		}
-		if _, err := t.take(ctx, b.File, true); err != nil {
-			return fmt.Errorf("--raw: %w", err)
+		if _, err := t.take(ctx, "--raw", b.File, true); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -110,9 +110,16 @@ type taker struct {
 	digests map[string]string
 }
 
-// take copies a file or a directory. follow says that the content alone is of use: a symbolic link stands for what it
-// leads to, and permissions are no part of the digest of a file.
-func (t taker) take(ctx context.Context, name string, follow bool) (digest string, err error) {
+// take copies a file or a directory that the option flag names. follow says that the content alone is of use: a
+// symbolic link stands for what it leads to, and permissions are no part of the digest of a file.
+func (t taker) take(ctx context.Context, flag, name string, follow bool) (digest string, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", flag, err)
+			return
+		}
+		t.lock.Inputs = append(t.lock.Inputs, Input{flag, name, digest})
+	}()
 	if digest, ok := t.digests[name]; ok {
 		return digest, nil
 	}

@@ -82,7 +82,7 @@ func (s Spec) findTools(ctx context.Context, client *archive.Client, src *Source
 	for _, from := range s.toolSources(client) {
 		release, index, err := from.read(ctx, s, *src)
 		if err == nil {
-			src.Toolbox, src.ToolboxSuite = index, from.suite
+			src.Toolbox, src.ToolboxSuite, src.ToolsMirror = index, from.suite, from.mirror
 			if _, err = s.toolboxContent(*src); err == nil {
 				return release, nil
 			}

@@ -156,6 +156,7 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	x := &builder.Executor{
+		Version: programName + " " + buildVersion(release, buildInfo()),
 		Program: file, IDs: ids, CA: ca, Hosts: j.env.hosts(),
 		Engine: store, Archive: client, TempDir: store.TempDir(), StateDir: dir,
 		Environ: j.env.environ, Dir: j.env.dir,

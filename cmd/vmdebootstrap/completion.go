@@ -81,8 +81,9 @@ func completeValues(env environment, root *cobra.Command) {
 		"firmware": {string(vm.BIOS), string(vm.UEFI), string(vm.SecureBoot)}, "accel": {"kvm", vm.Software},
 		"part-type": builder.TableTypes(), "log-level": logLevelNames, "log": {"syslog", "stderr", "none"},
 		"export-compression": {"gzip", "zstd", "none"}, "sector-size": {"512", "4096"}, "size": {auto},
+		"sbom": sbomPrefixes(),
 	}
-	files := []string{"log", "export", "size"} // whose values can also be names of files
+	files := []string{"log", "export", "size", "sbom"} // whose values can also be names of files
 	forEachCommand(root, func(cmd *cobra.Command) {
 		for name, words := range values {
 			directive := cobra.ShellCompDirectiveNoFileComp
@@ -97,6 +98,15 @@ func completeValues(env environment, root *cobra.Command) {
 			registerValues(cmd, "package", env.completePackages)
 		}
 	})
+}
+
+// sbomPrefixes are the beginnings of the values of --sbom.
+func sbomPrefixes() []string {
+	var prefixes []string
+	for _, format := range builder.SBOMFormats() {
+		prefixes = append(prefixes, format+":")
+	}
+	return prefixes
 }
 
 // forEachCommand calls do with all commands below root and root itself.

@@ -98,6 +98,10 @@ func (s *settings) extensions() []*setting {
 		{"export-compression", groupOutput,
 			"compress the layers of container images with `METHOD`: gzip, zstd or none, optionally with " +
 				"a level as in zstd:9 (default gzip)", textValue{&o.ExportCompression}},
+		{"manifest", groupOutput, "describe the system in `FILE`, in JSON: packages with licence, digest and origin, files of no " +
+			"package, partitions, the steps and inputs of the build", textValue{&o.Manifest}},
+		{"sbom", groupOutput, "write a bill of materials of the packages, `FORMAT:FILE`: cyclonedx:FILE (1.6) or spdx:FILE " +
+			"(2.3), both in JSON; may be repeated", sbomsValue{&o.SBOMs}},
 		{"tls-verify", groupOutput,
 			"verify the registry's TLS certificate; --no-tls-verify also allows registries without TLS",
 			boolValue{&o.TLSVerify}},

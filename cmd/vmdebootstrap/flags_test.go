@@ -34,7 +34,8 @@ var (
 		"explain-cache", "debug-shell", "bmap", "tls-verify"}
 	extensionValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot",
 		"free", "format", "compress", "raw", "sector-size", "boot-mount", "bootstrap", "export", "export-compression",
-		"cache-from", "cache-to", "cache-key", "isolation", "tools-mirror", "ca", "progress"}
+		"cache-from", "cache-to", "cache-key", "isolation", "tools-mirror", "ca", "progress", "manifest",
+		"sbom"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -123,6 +124,7 @@ var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
 	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
 	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot", "progress": "json",
+	"sbom":   "spdx:changed",
 	"mirror": "http://changed http://changed.too",
 }
 
@@ -181,7 +183,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 			*v.p++
 			*v.auto = true
 		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue,
-			exportsValue, mirrorsValue:
+			exportsValue, mirrorsValue, sbomsValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -373,3 +373,27 @@ func (v exportsValue) dump() []string {
 	}
 	return texts
 }
+
+// sbomsValue is several bills of materials.
+type sbomsValue struct{ p *[]builder.SBOM }
+
+func (v sbomsValue) Set(text string) error {
+	if text == "" {
+		return nil
+	}
+	b, err := builder.ParseSBOM(text)
+	if err == nil {
+		*v.p = append(*v.p, b)
+	}
+	return err
+}
+func (v sbomsValue) String() string { return strings.Join(v.dump(), ",") }
+func (v sbomsValue) Type() string   { return "LIST" }
+func (v sbomsValue) clear()         { *v.p = nil }
+func (v sbomsValue) dump() []string {
+	var texts []string
+	for _, b := range *v.p {
+		texts = append(texts, b.String())
+	}
+	return texts
+}

@@ -389,7 +389,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add([]byte(arMagic))
 	f.Add([]byte(arMagic + "debian-binary   0           0     0     100644  99999999999999`\n2.0\n"))
 	f.Fuzz(func(t *testing.T, deb []byte) {
-		_, _ = readFiles(t.Context(), bytes.NewReader(deb), []string{"f"})
+		_, _ = readFiles(t.Context(), bytes.NewReader(deb), OpenData, []string{"f"})
 		file := filepath.Join(t.TempDir(), "a.deb")
 		if err := os.WriteFile(file, deb, 0o644); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builder
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// SBOM is a bill of materials that --sbom asks for.
+type SBOM struct {
+	// Format is one of SBOMFormats.
+	Format string
+	File   string
+}
+
+// SBOMFormats lists the formats of bills of materials.
+func SBOMFormats() []string { return manifest.Formats() }
+
+// ParseSBOM reads FORMAT:FILE.
+func ParseSBOM(text string) (SBOM, error) {
+	format, file, ok := strings.Cut(text, ":")
+	switch {
+	case !slices.Contains(SBOMFormats(), format):
+		return SBOM{}, fmt.Errorf("%q is not FORMAT:FILE with a FORMAT of %s%s", text, strings.Join(SBOMFormats(), " or "),
+			suggest.Question(format, SBOMFormats()))
+	case !ok || file == "":
+		return SBOM{}, fmt.Errorf("%q names no file: write %s:FILE", text, format)
+	}
+	return SBOM{format, file}, nil
+}
+
+// String is what ParseSBOM reads.
+func (s SBOM) String() string { return s.Format + ":" + s.File }
+
+// description is a file that describes what was built.
+type description struct {
+	flag, file string
+	write      func(m manifest.Manifest, w io.Writer) error
+}
+
+// descriptions are those that the options ask for.
+func (s Spec) descriptions() []description {
+	var all []description
+	if s.o.Manifest != "" {
+		all = append(all, description{"--manifest", s.o.Manifest, manifest.Manifest.Write})
+	}
+	for _, b := range s.o.SBOMs {
+		all = append(all, description{"--sbom", b.File,
+			func(m manifest.Manifest, w io.Writer) error { return m.WriteSBOM(w, b.Format) }})
+	}
+	return all
+}
+
+// descriptionFiles holds for descriptions what exportDestinations does for exports: each is a file of its own.
+func descriptionFiles(s Spec) []error {
+	var problems []error
+	used := map[string]int{}
+	for _, name := range s.outputFiles() {
+		used[filepath.Clean(name)]++
+	}
+	for _, d := range s.descriptions() {
+		if used[filepath.Clean(d.file)] > 1 {
+			problems = append(problems, problem.New(d.flag, "%q is written twice", d.file)...)
+		}
+	}
+	return problems
+}
+
+// writeDescriptions writes the manifest and the bills of materials.
+func (r *Result) writeDescriptions(ctx context.Context) error {
+	m, err := r.Manifest(ctx)
+	if err != nil {
+		return fmt.Errorf("describe the system: %w", err)
+	}
+	for _, d := range r.spec.descriptions() {
+		r.x.Progress.Message("write " + d.file)
+		err := diskimage.WriteFile(ctx, d.file, outputMode, func(f *os.File) error { return d.write(m, f) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.flag, err)
+		}
+	}
+	return nil
+}
+
+// Manifest describes the finished system. It is a function of the root file system, the plan and the lock: a build from
+// the cache has the manifest of the first one. The layout of the disk is known when that is written.
+func (r *Result) Manifest(ctx context.Context) (manifest.Manifest, error) {
+	o, release := r.spec.o, r.spec.release
+	m := manifest.Manifest{
+		Schema: manifest.Schema, Program: r.x.Version, Created: r.lock.Time.UTC(),
+		System: manifest.System{Vendor: string(release.Vendor), Version: release.Version, Codename: release.Codename,
+			Architecture: o.Arch},
+		Archives: []manifest.Archive{
+			archiveState(manifest.UseImage, o.Mirror, r.sources.Release),
+			archiveState(manifest.UseTools, r.sources.ToolsMirror, r.sources.ToolsRelease),
+		},
+		Inputs: []manifest.Input{}, Disk: r.disk.manifest(),
+	}
+	for _, input := range r.lock.Inputs {
+		m.Inputs = append(m.Inputs, manifest.Input{Option: input.Flag, Name: r.spec.inputName(input.Name),
+			SHA256: input.Digest})
+	}
+	for _, s := range r.Plan.Steps {
+		data, err := json.Marshal(s)
+		if err != nil {
+			return m, fmt.Errorf("BUG: data of step %s: %w", s.Kind(), err)
+		}
+		m.Plan = append(m.Plan, manifest.Step{Kind: s.Kind(), Title: s.Title(), Data: data})
+	}
+	var err error
+	if m.Packages, m.Unowned, err = manifest.Collect(ctx, r.tree(r.Rootfs)); err != nil {
+		return m, err
+	}
+	return m, r.addOrigins(ctx, m.Packages)
+}
+
+// archiveState is the state of a suite for a manifest.
+func archiveState(use string, mirror secret.URL, release *archive.Release) manifest.Archive {
+	return manifest.Archive{Use: use, Mirror: mirror.Bare().String(), Suite: release.Name, Codename: release.Codename,
+		Date: release.Date, InRelease: release.Digest}
+}
+
+// inputName names a file of the host relative to the working directory if it is there, so that two machines have the
+// same manifest.
+func (s Spec) inputName(name string) string {
+	if rel, err := filepath.Rel(s.w.Dir, name); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return name
+}
+
+// addOrigins adds digests and origins to packages: from the index of the suite, and from the user's own files. They are
+// unknown of what a hook has installed from another archive.
+func (r *Result) addOrigins(ctx context.Context, packages []manifest.Package) error {
+	type key struct{ name, version, arch string }
+	known := map[key]manifest.Package{}
+	mirror := strings.TrimSuffix(r.spec.o.Mirror.Bare().String(), "/")
+	for p := range r.sources.Target.All() {
+		known[key{p.Name, p.Version, p.Architecture}] = manifest.Package{SHA256: p.SHA256,
+			Origin: &manifest.Origin{Suite: r.sources.Release.Codename, URL: mirror + "/" + p.Filename}}
+	}
+	for i, name := range r.spec.o.CustomPackages {
+		control, err := debfile.ReadControl(ctx, r.lock.Copy(name))
+		if err != nil {
+			return fmt.Errorf("--custom-package: %w", err)
+		}
+		stanzas, err := archive.ReadStanzas(bytes.NewReader(control))
+		if err != nil || len(stanzas) != 1 {
+			return fmt.Errorf("--custom-package: %s: damaged control file", name)
+		}
+		c := stanzas[0]
+		known[key{c.Get("Package"), c.Get("Version"), c.Get("Architecture")}] = manifest.Package{
+			SHA256: r.lock.CustomPackages[i], Origin: &manifest.Origin{File: r.spec.inputName(name)}}
+	}
+	for i, p := range packages {
+		if from, ok := known[key{p.Name, p.Version, p.Architecture}]; ok {
+			packages[i].SHA256, packages[i].Origin = from.SHA256, from.Origin
+		}
+	}
+	return nil
+}
+
+// manifest is the disk in a manifest; nil for no disk.
+func (d *Disk) manifest() *manifest.Disk {
+	if d == nil {
+		return nil
+	}
+	l := d.Layout
+	m := &manifest.Disk{Table: string(l.Table), ID: l.ID.String(), Size: uint64(l.Size), SectorSize: uint64(l.SectorSize),
+		Loader: d.Loader.String(), Partitions: []manifest.Partition{}}
+	if l.Table == diskimage.MSDOS {
+		m.ID = fmt.Sprintf("%08x", l.Signature())
+	}
+	for _, p := range l.Partitions {
+		part := manifest.Partition{Number: p.Number, Role: string(p.Role), Type: p.Type.String(), ID: p.PartUUID,
+			Label: p.Label, Start: uint64(p.Start), Size: uint64(p.Size)}
+		if l.Table == diskimage.MSDOS {
+			part.Type = fmt.Sprintf("%02x", p.Code)
+		}
+		if p.Filesystem.Type != "" {
+			part.Filesystem = &manifest.Filesystem{Type: p.Filesystem.Type, ID: boot.UUID(p.Filesystem),
+				Label: p.Filesystem.Label}
+		}
+		m.Partitions = append(m.Partitions, part)
+	}
+	return m
+}
