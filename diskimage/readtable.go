@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 	"github.com/diskfs/go-diskfs/partition/mbr"
@@ -25,6 +26,54 @@ type FoundPartition struct {
 	Type  uuid.UUID
 	Code  byte
 	Label string // of a GPT entry
+	// UUID is the PARTUUID in the form of blkid(8): a GUID, or "1234abcd-01" of an msdos table.
+	UUID string
+	// Bootable reports whether boot code in sector 0 starts it: an active entry of an msdos table, or
+	// the attribute legacy_boot of a GPT entry.
+	Bootable bool
+}
+
+// Table returns the kind of table that the partition is in.
+func (p FoundPartition) Table() TableKind {
+	if p.Type != uuid.Nil {
+		return GPT
+	}
+	return MSDOS
+}
+
+// TypeName returns the name of the partition's type: a Role, "linux", a name of parted(8), or the
+// number itself.
+func (p FoundPartition) TypeName() string {
+	for _, t := range typeNames {
+		if p.Type != uuid.Nil && p.Type == t.guid || p.Type == uuid.Nil && t.code != 0 && p.Code == t.code {
+			return t.name
+		}
+	}
+	for _, guid := range rootGUIDs {
+		if p.Type == guid {
+			return string(RoleRoot)
+		}
+	}
+	for _, f := range flagEffects {
+		if p.Type != uuid.Nil && p.Type == f.guid || p.Type == uuid.Nil && f.code != 0 && p.Code == f.code {
+			return f.name
+		}
+	}
+	if p.Type != uuid.Nil {
+		return p.Type.String()
+	}
+	return fmt.Sprintf("0x%02x", p.Code)
+}
+
+// typeNames are the types whose name is not that of a flag.
+var typeNames = []struct {
+	name string
+	guid uuid.UUID
+	code byte
+}{
+	{string(RoleESP), guidESP, typeEFISys}, {string(RoleBoot), guidXBOOTLDR, 0}, {string(RoleSwap), guidSwap, typeSwap},
+	{string(RoleBIOSBoot), guidBIOSBoot, 0}, {"linux", guidLinux, typeLinux}, {"fat16", uuid.Nil, typeFAT16},
+	{"fat32", uuid.Nil, typeFAT32},
 }
 
 // Section returns a reader of the partition's bytes.
@@ -51,7 +100,7 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 			found = append(found, FoundPartition{
 				Number: p.Index, Start: Size(p.Start) * sector, Size: Size(p.End-p.Start+1) * sector,
 				Type:  kind,
-				Label: p.Name,
+				Label: p.Name, UUID: strings.ToLower(p.GUID), Bootable: p.Attributes&attrLegacyBoot != 0,
 			})
 		}
 	} else {
@@ -63,7 +112,7 @@ func ReadTable(r io.ReaderAt, size Size) ([]FoundPartition, error) {
 			if p.Type != mbr.Empty && p.Size > 0 {
 				found = append(found, FoundPartition{
 					Number: i + 1, Start: Size(p.Start) * sector, Size: Size(p.Size) * sector,
-					Code: byte(p.Type),
+					Code: byte(p.Type), UUID: fmt.Sprintf("%s-%02x", table.UUID(), i+1), Bootable: p.Bootable,
 				})
 			}
 		}

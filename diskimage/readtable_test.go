@@ -49,7 +49,9 @@ func TestReadTableReadsTablesOfWriteTable(t *testing.T) {
 			got := found[i]
 			if got.Number != p.Number || got.Start != p.Start || got.Size != p.Size ||
 				table == GPT && got.Type != p.Type ||
-				table == MSDOS && got.Code != p.Code {
+				table == MSDOS && got.Code != p.Code || got.Table() != table || got.UUID != p.PartUUID ||
+				got.TypeName() != []string{"boot", "root", "swap"}[i] && table == GPT ||
+				got.TypeName() != []string{"linux", "linux", "swap"}[i] && table == MSDOS {
 				t.Errorf("%s: found %+v, want %+v", table, got, p)
 			}
 		}

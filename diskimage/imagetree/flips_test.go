@@ -102,7 +102,7 @@ func TestLostFileSystemIsAnError(t *testing.T) {
 	image[int(boot)+magic] ^= 1
 	image[int(boot)+int(8*diskimage.MiB)+magic] ^= 1
 	err = openDisk(diskimage.Size(len(image))).ReadError(image)
-	if want := "no file system has /etc/fstab"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "no file system has /etc/fstab or /etc/os-release"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 }

@@ -17,10 +17,12 @@ import (
 
 func TestMountPointsAreThoseOfFstab(t *testing.T) {
 	t.Parallel()
-	fstab := "# UUID=1 /x\nUUID=2 / ext4 defaults 0 1\nUUID=\"3\" /boot/ ext2 defaults 0 2\nproc /proc proc\n/dev/sda3 /srv ext4\nUUID=4\nUUID=5 none swap sw\n" +
-		"UUID=6 /mnt ext4 nofail\nUUID=7 /home xfs defaults\n"
-	want := []mountPoint{{"boot", "3", true}, {"mnt", "6", false}, {"home", "7", false}}
-	if got := mountPoints([]byte(fstab)); !reflect.DeepEqual(got, want) {
+	text := "# UUID=1 /x\nUUID=2 / ext4 defaults 0 1\nUUID=\"3\" /boot/ ext2 defaults 0 2\nproc /proc proc\n" +
+		"/dev/sdb3 /srv ext4\nUUID=4\nUUID=5 none swap sw\nUUID=6 /mnt ext4 nofail\nUUID=7 /home xfs defaults\n" +
+		"LABEL=data /data ext4 defaults\n/dev/vda2 /opt ext4 defaults\n/dev/disk/by-partuuid/8 /usr/local ext4 noauto\n"
+	want := []mountPoint{{"boot", "UUID", "3", true}, {"mnt", "UUID", "6", false}, {"home", "UUID", "7", false},
+		{"data", "LABEL", "data", true}, {"opt", "device", "2", false}, {"usr/local", "PARTUUID", "8", false}}
+	if got := mountPoints([]byte(text)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -54,7 +56,7 @@ func TestAFileSystemWithoutATableIsRead(t *testing.T) {
 		t.Errorf("got %q (%v)", data, err)
 	}
 	if _, err := Open(strings.NewReader(strings.Repeat("\x00", 4096)), 4096); err == nil ||
-		!strings.Contains(err.Error(), "no ext2") {
+		!strings.Contains(err.Error(), "no file system of type ext2") {
 		t.Errorf("zeros: %v", err)
 	}
 }

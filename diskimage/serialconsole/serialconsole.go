@@ -45,13 +45,17 @@ var configs = []string{
 // Find looks for kernels in the boot loaders' configurations on a disk of size bytes. device is the
 // kernel's name of the console: "ttyS0".
 func Find(r io.ReaderAt, size diskimage.Size, device string) (Found, error) {
-	volumes, err := imagetree.Volumes(r, size)
+	disk, err := imagetree.ReadDisk(r, size)
+	if err != nil {
+		return Found{}, err
+	}
+	volumes, err := disk.Readable()
 	if err != nil {
 		return Found{}, err
 	}
 	var found Found
 	for _, v := range volumes {
-		for e, err := range v.Entries() {
+		for e, err := range v.Tree.Entries() {
 			if err != nil {
 				return Found{}, err
 			}

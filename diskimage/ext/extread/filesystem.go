@@ -118,6 +118,29 @@ func (fs *FileSystem) Label() string {
 // UUID returns the volume's UUID.
 func (fs *FileSystem) UUID() uuid.UUID { return fs.sb.UUID }
 
+// Type returns the type as blkid(8) names it: "ext2", "ext3" or "ext4".
+func (fs *FileSystem) Type() string {
+	const ext3ROCompat = disk.ROCompatSparseSuper | disk.ROCompatLargeFile | 0x0004 // ROCOMPAT_BTREE_DIR
+	const ext3Incompat = disk.IncompatFiletype | incompatRecover | incompatMetaBG
+	switch {
+	case fs.sb.FeatureROCompat&^ext3ROCompat != 0 || fs.sb.FeatureIncompat&^ext3Incompat != 0:
+		return "ext4"
+	case fs.sb.FeatureCompat&disk.CompatHasJournal != 0:
+		return "ext3"
+	}
+	return "ext2"
+}
+
+// Size returns the length of the file system in bytes, and how many of them are free, those reserved
+// for root included.
+func (fs *FileSystem) Size() (size, free int64) {
+	blocks := uint64(fs.sb.FreeBlocksCountLo)
+	if fs.sb.FeatureIncompat&disk.Incompat64Bit != 0 {
+		blocks |= uint64(fs.sb.FreeBlocksCountHi) << 32
+	}
+	return int64(fs.blocks) * fs.blockSize, int64(min(blocks, fs.blocks)) * fs.blockSize
+}
+
 // read fills p from an offset. The whole range must be inside of the file system.
 func (fs *FileSystem) read(p []byte, offset int64) error {
 	if offset < 0 || uint64(offset)+uint64(len(p)) > fs.blocks*uint64(fs.blockSize) {

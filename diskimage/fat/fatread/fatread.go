@@ -81,6 +81,8 @@ type FileSystem struct {
 	rootSize    int64
 	rootCluster uint32 // of FAT32
 	volumeID    uint32
+	label       string
+	size        int64
 	fat         []byte
 }
 
@@ -121,14 +123,15 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 		rootStart: (reserved + fats*fatSectors) * sector, rootSize: rootEntries * entrySize,
 		dataStart: (reserved + fats*fatSectors + rootSectors) * sector,
 	}
-	fs.volumeID = le.Uint32(b[0x27:])
+	fs.volumeID, fs.label, fs.size = le.Uint32(b[0x27:]), labelOf(b[0x2b:]), sectors*sector
 	switch {
 	case fs.clusters < minFAT16:
 		fs.bits = 12
 	case fs.clusters < minFAT32:
 		fs.bits = 16
 	default:
-		fs.bits, fs.rootCluster, fs.volumeID = 32, le.Uint32(b[0x2c:]), le.Uint32(b[0x43:])
+		fs.bits, fs.rootCluster = 32, le.Uint32(b[0x2c:])
+		fs.volumeID, fs.label = le.Uint32(b[0x43:]), labelOf(b[0x47:])
 	}
 	if dataSectors/perCluster > maxClusters {
 		return nil, errors.New("the boot sector declares more clusters than a FAT can have")
@@ -200,6 +203,28 @@ func unexpected(err error) error {
 // VolumeID returns the volume ID in the form of blkid(8) and fstab(5): "1234-ABCD".
 func (fs *FileSystem) VolumeID() string {
 	return fmt.Sprintf("%04X-%04X", fs.volumeID>>16, fs.volumeID&0xffff)
+}
+
+// labelOf returns the volume label at the start of b; a volume without one has "NO NAME".
+func labelOf(b []byte) string {
+	label := strings.TrimRight(string(b[:11]), " \x00")
+	if label == "NO NAME" {
+		return ""
+	}
+	return label
+}
+
+// Label returns the volume label in the boot sector, which may be empty.
+func (fs *FileSystem) Label() string { return fs.label }
+
+// Size returns the length of the file system in bytes, and how many of them are free.
+func (fs *FileSystem) Size() (size, free int64) {
+	for cluster := uint32(firstCluster); cluster-firstCluster < fs.clusters; cluster++ {
+		if next, _ := fs.next(cluster); next == 0 {
+			free += fs.clusterSize
+		}
+	}
+	return fs.size, free
 }
 
 // next returns the cluster that follows another one; ok is false at the end of a file.

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package imagetree
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/extread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
+)
+
+// readable are the types that are read, for messages.
+const readable = "ext2, ext3, ext4 and FAT"
+
+// swap is the type of swap space, which has no files.
+const swap = "swap"
+
+// signatures are the types that are recognised and not read, as blkid(8) names them (libblkid/src/superblocks of
+// util-linux).
+var signatures = []struct {
+	kind, magic string
+	offset      int64
+	encrypted   bool
+}{
+	{kind: "crypto_LUKS", magic: "LUKS\xba\xbe", encrypted: true},
+	{kind: "BitLocker", magic: "-FVE-FS-", offset: 3, encrypted: true},
+	{kind: "btrfs", magic: "_BHRfS_M", offset: 0x10040},
+	{kind: "xfs", magic: "XFSB"},
+	{kind: "squashfs", magic: "hsqs"},
+	{kind: "erofs", magic: "\xe2\xe1\xf5\xe0", offset: 1024},
+	{kind: "f2fs", magic: "\x10\x20\xf5\xf2", offset: 1024},
+	{kind: "bcachefs", magic: "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", offset: 4096 + 24},
+	{kind: swap, magic: "SWAPSPACE2", offset: 4096 - 10},
+	{kind: "LVM2_member", magic: "LABELONE", offset: 512},
+	{kind: "linux_raid_member", magic: "\xfc\x4e\x2b\xa9", offset: 4096},
+	{kind: "ntfs", magic: "NTFS    ", offset: 3},
+	{kind: "exfat", magic: "EXFAT   ", offset: 3},
+	{kind: "iso9660", magic: "CD001", offset: 32769},
+}
+
+// Holds reports whether r, an image of size bytes, is a disk: it has a partition table, a boot sector or something
+// with a known signature.
+func Holds(r io.ReaderAt, size diskimage.Size) bool {
+	if diskimage.IsDisk(r, size) {
+		return true
+	}
+	found, err := readFileSystem(r)
+	return found.Type != "" || err != nil
+}
+
+// readFileSystem returns what r holds. Its Tree is nil if the type is not read; its Type is empty if it is unknown. The
+// error is that of a damaged file system of a type that is read.
+func readFileSystem(r io.ReaderAt) (FileSystem, error) {
+	extFS, err := extread.New(r)
+	if err == nil {
+		size, free := extFS.Size()
+		return FileSystem{Type: extFS.Type(), UUID: extFS.UUID().String(), Label: extFS.Label(), Tree: extFS,
+			Size: diskimage.Size(size), Free: diskimage.Size(free)}, nil
+	}
+	if !errors.Is(err, extread.ErrNoExt) {
+		return FileSystem{Type: "ext"}, err
+	}
+	fatFS, err := fatread.New(r)
+	if err == nil {
+		size, free := fatFS.Size()
+		return FileSystem{Type: "vfat", UUID: fatFS.VolumeID(), Label: fatFS.Label(), Tree: fatFS,
+			Size: diskimage.Size(size), Free: diskimage.Size(free)}, nil
+	}
+	if !errors.Is(err, fatread.ErrNoFAT) {
+		return FileSystem{Type: "vfat"}, err
+	}
+	for _, s := range signatures {
+		magic := make([]byte, len(s.magic))
+		if _, err := r.ReadAt(magic, s.offset); err == nil && string(magic) == s.magic {
+			return FileSystem{Type: s.kind, Encrypted: s.encrypted}, nil
+		}
+	}
+	return FileSystem{}, nil
+}
+
+// unread returns why the files of a file system cannot be read; nil if they can, or if there are none.
+func (f FileSystem) unread() error {
+	where := "the disk"
+	if f.Partition > 0 {
+		where = fmt.Sprintf("partition %d", f.Partition)
+	}
+	switch {
+	case f.Err != nil:
+		return fmt.Errorf("%s: %w", where, f.Err)
+	case f.Tree != nil || f.Type == "" || f.Type == swap:
+		return nil
+	case f.Encrypted:
+		return fmt.Errorf("%s is encrypted (%s), and its files cannot be read", where, f.Type)
+	}
+	return fmt.Errorf("%s is of type %s, which cannot be read; %s can", where, f.Type, readable)
+}
