@@ -37,6 +37,9 @@ type Assembly struct {
 	Executor *Executor
 	// Progress receives what the assembly does; nil drops it.
 	Progress *progress.Reporter
+	// MountPoints are places where the source had file systems of its own, whose files are in the tree: /etc/fstab must
+	// not mount them.
+	MountPoints []string
 
 	made Spec
 }
@@ -87,7 +90,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 		return err
 	}
 	a.Progress.Message(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.Arch().Name))
-	if err := disk.configure(files); err != nil {
+	if err := disk.configure(files, a.MountPoints); err != nil {
 		return fmt.Errorf("configure %s: %w", disk.Loader, err)
 	}
 	configured, err := files.Tree()

@@ -5,6 +5,7 @@ package builder
 import (
 	"errors"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -14,12 +15,13 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
-// configure writes what in the root file system depends on the disk.
-func (d Disk) configure(f *target.Memory) error {
+// configure writes what in the root file system depends on the disk. merged are the mount points that the source had in
+// addition to those of diskMounts.
+func (d Disk) configure(f *target.Memory, merged []string) error {
 	if err := leaveContainer(f); err != nil {
 		return err
 	}
-	if err := d.writeFstab(f); err != nil {
+	if err := d.writeFstab(f, merged); err != nil {
 		return err
 	}
 	if d.Grow != step.GrowNothing {
@@ -77,7 +79,7 @@ func isEmpty(f *target.Memory, name string) bool {
 }
 
 // writeFstab writes /etc/fstab, and keeps the lines of an older one that are about other places.
-func (d Disk) writeFstab(f *target.Memory) error {
+func (d Disk) writeFstab(f *target.Memory, merged []string) error {
 	old, err := f.ReadFile("/etc/fstab")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -93,19 +95,20 @@ func (d Disk) writeFstab(f *target.Memory) error {
 	if err != nil {
 		return err
 	}
-	return f.WriteFile("/etc/fstab", append(text, otherMounts(string(old), d.BootMount)...), 0o644)
+	kept := otherMounts(string(old), append(slices.Clone(merged), d.BootMount))
+	return f.WriteFile("/etc/fstab", append(text, kept...), 0o644)
 }
 
 // diskMounts are the places in fstab(5) that are those of the disk, whether it has a partition for them or not.
 var diskMounts = []string{"/", "/boot", "/boot/efi", "/efi", "/proc", "none", "swap"}
 
-// otherMounts are the lines of a fstab that are not about the disk, which has a partition for bootMount.
-func otherMounts(fstab, bootMount string) string {
+// otherMounts are the lines of a fstab that are not about the disk, which has the files of own, or partitions for them.
+func otherMounts(fstab string, own []string) string {
 	var kept strings.Builder
 	for line := range strings.Lines(fstab) {
 		fields := strings.Fields(line)
 		if len(fields) > 2 && !strings.HasPrefix(fields[0], "#") && !slices.Contains(diskMounts, fields[1]) &&
-			fields[1] != bootMount {
+			!slices.Contains(own, path.Clean(fields[1])) {
 			kept.WriteString(strings.TrimRight(line, "\n") + "\n")
 		}
 	}

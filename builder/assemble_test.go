@@ -21,6 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -328,6 +329,79 @@ func TestAssemblyIsTheSameFromEverySource(t *testing.T) {
 	}
 }
 
+// An existing image was refused as "no tar archive" (issue 18, 6). Made of itself, in any format and compression, it
+// is the same image again.
+func TestAssemblyOfADiskImageIsTheSameImage(t *testing.T) {
+	t.Parallel()
+	files := bootable()
+	files["etc/fstab"] = "tmpfs /tmp tmpfs size=1G 0 0\n"
+	a := newAssembly(t, func(o *Options) { o.Boot, o.Bootsize = boot.WordNone, 20*diskimage.MiB })
+	a.World.Dir = filepath.Dir(a.Options.Image)
+	if err := a.Write(t.Context(), memoryTree(t, files)); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(a.Options.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.Open(a.Options.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	create := func(name string, write func(*os.File) error) {
+		t.Helper()
+		if err := diskimage.WriteFile(t.Context(), filepath.Join(a.World.Dir, name), 0o644, write); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("disk.qcow2", func(f *os.File) error {
+		return format.Convert(t.Context(), format.Qcow2, f, raw, format.Options{})
+	})
+	create("disk.img.zst", func(f *os.File) error {
+		w, err := tarfile.Compress(f, "disk.img.zst", 0)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(want)
+		return errors.Join(err, w.Close())
+	})
+	a.Options.Image = filepath.Join(a.World.Dir, "again.img")
+	for _, text := range []string{"disk.img", "disk:disk.img", "disk.qcow2", "disk.img.zst"} {
+		s, err := ParseSource(text, a.World)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree, err := s.Open(t.Context(), SourceOptions{World: a.World, TempDir: a.World.Dir, Arch: "amd64"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.MountPoints = tree.MountPoints
+		if err := errors.Join(a.Write(t.Context(), tree), tree.Close()); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if got, err := os.ReadFile(a.Options.Image); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: another image (%v)", text, err)
+		}
+	}
+}
+
+// The files of a separate /home are in the tree: a line of fstab for its partition would stop the boot (issue 18, 6).
+func TestAssemblyOfADiskImageForgetsItsPartitions(t *testing.T) {
+	t.Parallel()
+	files := bootable()
+	files["etc/fstab"] = "UUID=old /home/ ext4 defaults 0 2\nserver:/x /srv nfs defaults 0 0\n"
+	a := newAssembly(t, func(o *Options) { o.Boot = boot.WordNone })
+	a.MountPoints = []string{"/boot", "/home"}
+	if err := a.Write(t.Context(), memoryTree(t, files)); err != nil {
+		t.Fatal(err)
+	}
+	got := written(t, a, "etc/fstab")["etc/fstab"]
+	if strings.Contains(got, "old") || !strings.Contains(got, "server:/x /srv") {
+		t.Errorf("/etc/fstab:\n%s", got)
+	}
+}
+
 func TestSourcesAreToldApart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -337,7 +411,8 @@ func TestSourcesAreToldApart(t *testing.T) {
 	}
 	w := World{Stat: os.Stat, Dir: dir}
 	for text, want := range map[string]Source{
-		"-": {transport.Tar, "-", ""}, "f": {transport.Tar, "f", ""}, "./f:1.tar": {transport.Tar, "./f:1.tar", ""},
+		"-": {transport.File, "-", ""}, "f": {transport.File, "f", ""}, "./f:1.tar": {transport.File, "./f:1.tar", ""},
+		"f:1.tar": {transport.File, "f:1.tar", ""}, "disk:f": {transport.Disk, "f", ""},
 		"d":     {transport.Dir, "d", ""},
 		"tar:f": {transport.Tar, "f", ""}, "oci:d:tag": {transport.OCI, "d", "tag"},
 		"docker-archive:f:debian:13": {transport.DockerArchive, "f", "debian:13"},

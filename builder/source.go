@@ -18,12 +18,15 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
 // Source is where a root file system comes from that is there already.
 type Source struct {
-	// Transport is what stands before the colon: "tar", "dir", "oci".
+	// Transport is what stands before the colon: "tar", "dir", "oci"; empty for a file that may be a disk image or a
+	// tarball, as its content says.
 	Transport string
 	// Path is the file or directory; "-" is standard input.
 	Path string
@@ -33,7 +36,7 @@ type Source struct {
 
 // sourceForms are the sources of --from, for its help and its errors.
 var sourceForms = []string{
-	"FILE", "-", "DIRECTORY", "tar:FILE", "dir:DIRECTORY", "oci:DIRECTORY[:TAG]", "oci-archive:FILE[:TAG]",
+	"FILE", "-", "DIRECTORY", "disk:FILE", "tar:FILE", "dir:DIRECTORY", "oci:DIRECTORY[:TAG]", "oci-archive:FILE[:TAG]",
 	"docker-archive:FILE[:REF]",
 	"docker://REGISTRY/REPO[:TAG]",
 }
@@ -41,24 +44,27 @@ var sourceForms = []string{
 // SourceForms lists what a source looks like.
 func SourceForms() string { return strings.Join(sourceForms, ", ") }
 
-// ParseSource reads a source. A path without a transport is a directory if it is one, and a tarball else. Of
+// ParseSource reads a source. A path without a transport is a directory if it is one, and a file else. Of
 // a container image the path ends at its first colon.
 func ParseSource(text string, w World) (Source, error) {
 	kind, rest, ok := strings.Cut(text, ":")
 	if text == "-" || !ok || strings.Contains(kind, "/") {
-		kind, rest = transport.Tar, text
+		kind, rest = transport.File, text
 		if info, err := w.Stat(w.absolute(text)); text != "-" && err == nil && info.IsDir() {
 			kind = transport.Dir
 		}
 	}
 	s := Source{Transport: kind, Path: rest}
 	switch kind {
-	case transport.Tar, transport.Dir:
+	case transport.File, transport.Disk, transport.Tar, transport.Dir:
 	case transport.OCI, transport.OCIArchive, transport.DockerArchive:
 		s.Path, s.Name, _ = strings.Cut(rest, ":")
 	case transport.Docker:
 		return parseRegistry(text, rest)
 	default:
+		if info, err := w.Stat(w.absolute(text)); err == nil && !info.IsDir() {
+			return Source{Transport: transport.File, Path: text}, nil
+		}
 		return Source{}, fmt.Errorf("%q is none of %s", transport.Redact(text), SourceForms())
 	}
 	if s.Path == "" {
@@ -118,8 +124,17 @@ func Platform(arch string) (name, variant string) {
 
 // SourceTree is an open source.
 type SourceTree struct {
+	// Tree holds the files of the system; nil if SystemErr says why it cannot be read.
 	diskimage.Tree
-	files []io.Closer
+	// Disk is what is on the disk that the source is an image of, and Format that of the image; nil and empty for
+	// other sources.
+	Disk   *imagetree.Disk
+	Format string
+	// MountPoints are those of the disk's other file systems, whose files are in the tree.
+	MountPoints []string
+	// SystemErr is set only with SourceOptions.AnyDisk.
+	SystemErr error
+	files     []io.Closer
 }
 
 // Close ends the use of the tree.
@@ -140,6 +155,8 @@ type SourceOptions struct {
 	TempDir string
 	// Arch decides between images for several architectures.
 	Arch string
+	// AnyDisk opens also a disk without a system that can be read.
+	AnyDisk bool
 }
 
 // Open opens a source.
@@ -175,12 +192,73 @@ func (t *SourceTree) open(ctx context.Context, s Source, o SourceOptions) error 
 		image, err := ociimage.OpenDockerArchive(ctx, f, size, choice)
 		return t.layers(s, image, err)
 	}
+	found := s.Transport
+	if found == transport.File {
+		if found, err = contentOf(f, size); err != nil {
+			return err
+		}
+	}
+	if found == transport.Disk {
+		return t.disk(ctx, s, f, o)
+	}
 	switch t.Tree, err = diskimage.NewTarTree(f, size); {
+	case err != nil && found == transport.File:
+		return fmt.Errorf("%s is neither a disk image nor a tar archive, compressed or not", s.Path)
 	case errors.Is(err, diskimage.ErrNotTar):
 		return fmt.Errorf("%s is no tar archive, compressed or not", s.Path)
 	case err != nil:
 		return fmt.Errorf("%s: %w", s.Path, err)
 	}
+	return nil
+}
+
+// contentOf returns the transport of what a file holds; File if it is neither a disk nor an archive of the programs
+// that mark theirs, as all do since 1988.
+func contentOf(f *os.File, size int64) (string, error) {
+	const tarMagic, tarMagicAt = "ustar", 257
+	magic := make([]byte, len(tarMagic))
+	if _, err := f.ReadAt(magic, tarMagicAt); errors.Is(err, io.EOF) {
+		return transport.File, nil
+	} else if err != nil {
+		return "", err
+	}
+	if string(magic) == tarMagic {
+		return transport.Tar, nil
+	}
+	name, err := format.Detect(f)
+	if err == nil && (name != format.Raw || imagetree.Holds(f, diskimage.Size(size))) {
+		return transport.Disk, nil
+	}
+	return transport.File, err
+}
+
+// disk opens the system on a disk.
+func (t *SourceTree) disk(ctx context.Context, s Source, f *os.File, o SourceOptions) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", s.Path, err)
+		}
+	}()
+	if t.Format, err = format.Detect(f); err != nil {
+		return err
+	}
+	disk, err := format.Open(f)
+	if err != nil {
+		return err
+	}
+	t.Disk, err = imagetree.ReadDisk(diskimage.CancelReaderAt(ctx, disk), diskimage.Size(disk.Size()))
+	if err != nil {
+		return err
+	}
+	system, err := t.Disk.System()
+	switch {
+	case err != nil && o.AnyDisk:
+		t.SystemErr = err
+		return nil
+	case err != nil:
+		return err
+	}
+	t.Tree, t.MountPoints = system, system.MountPoints()
 	return nil
 }
 
@@ -198,7 +276,7 @@ func (t *SourceTree) layers(s Source, image *ociimage.Reading, err error) error 
 
 // archive opens an archive in its plain form. If a compressed one ends too early, the error names the member
 // where it does.
-func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) (io.ReaderAt, int64, error) {
+func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) (*os.File, int64, error) {
 	var in io.ReadCloser
 	if name == "-" {
 		in = cancellable(ctx, o.Stdin, func() error { return nil })
@@ -211,12 +289,11 @@ func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) 
 		in = opened
 		t.files = append(t.files, in)
 		if file != nil {
-			info, err := file.Stat()
-			if err != nil {
+			if plain, err := tarfile.IsPlain(file); err != nil {
 				return nil, 0, err
-			}
-			if plain, err := tarfile.IsPlain(file); plain || err != nil {
-				return file, info.Size(), err
+			} else if plain {
+				size, err := file.Seek(0, io.SeekEnd) // of a block device as well
+				return file, size, err
 			}
 		}
 	}
@@ -236,7 +313,8 @@ func (t *SourceTree) archive(ctx context.Context, name string, o SourceOptions) 
 	return f, size, nil
 }
 
-// OpenArchive opens an archive: a regular file, or a pipe, whose reading ends with the context. file is nil for a pipe.
+// OpenArchive opens an archive or a disk image: a regular file or block device, or a pipe, whose reading ends with the
+// context. file is nil for a pipe.
 func OpenArchive(ctx context.Context, name string) (file *os.File, in io.ReadCloser, err error) {
 	// The opening of a named pipe would wait for its writer.
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
@@ -246,7 +324,7 @@ func OpenArchive(ctx context.Context, name string) (file *os.File, in io.ReadClo
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-	case info.Mode().IsRegular():
+	case info.Mode().IsRegular(), info.Mode().Type() == os.ModeDevice:
 		return f, f, nil
 	case info.Mode()&os.ModeNamedPipe != 0:
 		if err = unix.SetNonblock(int(f.Fd()), false); err == nil {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +16,6 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
-	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 // assembleSettings names the settings of a build that concern the disk and its boot loader, in the order of the help.
@@ -48,18 +46,23 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	c.settings.lookup("arch").usage = "expect `ARCHITECTURE`, as Debian calls it (default: read from the root file system)"
 	verb := &cobra.Command{
 		Use:   "assemble --from SOURCE --image FILE [options]",
-		Short: "make a disk image from a tarball, a container image or a directory",
+		Short: "make a disk image from another one, a tarball, a container image or a directory",
 		Long: "Make a disk image from an existing root file system, with the same partitions, file systems and boot code as a build.\n" +
 			"/etc/fstab and the boot loader's configuration are written to match. No program of the root file system is run.\n\n" +
-			"SOURCE is a tarball (plain or compressed with gzip, xz, zstd or bzip2; - is standard input), a container image in an OCI\n" +
-			"layout, an archive or a registry, or a directory. Few container images contain a kernel; missing parts are reported before\n" +
-			"the work begins.\n\n" +
-			"Tarballs and container images need no user namespace and no subordinate IDs, unless one of the file systems is made by a\n" +
-			"Debian program, as btrfs and xfs are. A directory needs both, unless root runs the command: its files have the owners that\n" +
-			"podman unshare shows.",
+			"SOURCE is a disk image (raw, qcow2, vmdk, vhd, vhdx or vdi, with ext2, ext3, ext4 and FAT file systems) or a tarball, both\n" +
+			"plain or compressed with gzip, xz, zstd or bzip2 (- is standard input); a container image in an OCI layout, an archive or a\n" +
+			"registry; or a directory. Few container images contain a kernel; missing parts are reported before the work begins.\n\n" +
+			"A disk image becomes one of another size, format, partition table, boot loader or type of file system: its files are written\n" +
+			"to new file systems, and the image itself stays as it is. Its boot loader, swap and what is outside of the system's file\n" +
+			"systems are not copied.\n\n" +
+			"Disk images, tarballs and container images need no user namespace and no subordinate IDs, unless one of the file systems is\n" +
+			"made by a Debian program, as btrfs and xfs are. A directory needs both, unless root runs the command: its files have the\n" +
+			"owners that podman unshare shows.",
 		Example: `
 # An image for UEFI from a tarball of a Debian with a kernel
 vmdebootstrap assemble --from debian.tar --image debian.img --grub --use-uefi
+# An existing image, as small as its files allow, in the format of another hypervisor
+vmdebootstrap assemble --from server.img --image server.vmdk
 # A qcow2 image from a container image of a registry
 vmdebootstrap assemble --from docker://registry.example/server:1 \
 --image server.qcow2`,
@@ -137,40 +140,13 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		return j.archiveClient(packages, builder.Lock{})
 	}
 	j.report.Announce("read " + c.from)
-	options := builder.SourceOptions{
-		World: a.World, Stdin: c.env.stdin, TempDir: filepath.Dir(absolute(c.env.dir, a.Options.Image)),
-		Arch: cmp.Or(a.Options.Arch, c.env.arch),
-	}
-	if reference := source.Reference(); reference != "" {
-		layout, remove, pullErr := c.pull(ctx, reference, options.Arch, j.report)
-		if pullErr != nil {
-			return fmt.Errorf("--from: %w", pullErr)
-		}
-		defer func() { err = errors.Join(err, remove()) }()
-		source = builder.LayoutSource(layout)
-	}
-	tree, err := source.Open(ctx, options)
+	opener := sourceOpener{env: c.env, stateDir: c.settings.stateDir, skipTLSVerify: !c.settings.options.TLSVerify,
+		tempDir: filepath.Dir(absolute(c.env.dir, a.Options.Image)), arch: a.Options.Arch, report: j.report}
+	tree, err := opener.openParsed(ctx, source)
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}
 	defer func() { err = errors.Join(err, tree.Close()) }()
-	if err := a.Write(ctx, tree); err != nil {
-		return err
-	}
-	return nil
-}
-
-// pull downloads an image from a registry to an OCI layout, which remove deletes.
-func (c *assembleCall) pull(ctx context.Context, reference, arch string, report *progress.Reporter) (layout string,
-	remove func() error, err error) {
-	dir, err := c.env.stateDir(c.settings.stateDir)
-	if err != nil {
-		return "", nil, err
-	}
-	p := oci.ImagePull{
-		Source: reference, Dir: imagesDir(dir), AuthFile: c.env.getenv("REGISTRY_AUTH_FILE"),
-		SkipTLSVerify: !c.settings.options.TLSVerify, Progress: report.Bytes("pull", 0),
-	}
-	p.Architecture, p.Variant = builder.Platform(arch)
-	return oci.Pull(ctx, p)
+	a.MountPoints = tree.MountPoints
+	return a.Write(ctx, tree)
 }

@@ -15,14 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
 // extraction is a call of "vmdebootstrap extract", formerly the program vmextract.
 type extraction struct {
-	dir       string // the working directory
+	env       environment
 	image     string // the value of --image
 	out       io.Writer
 	paths     []string
@@ -34,12 +32,13 @@ type extraction struct {
 
 // newExtractVerb returns the command "vmdebootstrap extract", which copies files from an image without mounting it.
 func newExtractVerb(env environment, out io.Writer) *cobra.Command {
-	x := extraction{dir: env.dir, out: out}
+	x := extraction{env: env, out: out}
 	verb := &cobra.Command{
 		Use:   "extract IMAGE (--path NAME...|--directory NAME|--boot) [options]",
 		Short: "copy files from an image, without root or mounts",
 		Long: "Copy files from an image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and\n" +
-			"/boot/efi are found by the image's /etc/fstab. The image is raw, qcow2, vmdk, vhd, vhdx or vdi.",
+			"/boot/efi are found by the image's /etc/fstab. The image is raw, qcow2, vmdk, vhd, vhdx or vdi, also compressed; a\n" +
+			"tarball, a container image or a directory, named as for \"assemble --from\", will do as well.",
 		Example: `
 # One file, to the working directory
 vmdebootstrap extract debian.img --path /etc/fstab
@@ -64,7 +63,7 @@ vmdebootstrap extract debian.img --boot --filename boot.tar.zst`,
 	return verb
 }
 
-func (x *extraction) run(ctx context.Context, image string) error {
+func (x *extraction) run(ctx context.Context, image string) (err error) {
 	directory := x.directory
 	if x.boot {
 		if directory != "" {
@@ -78,19 +77,11 @@ func (x *extraction) run(ctx context.Context, image string) error {
 	if err := tarfile.CheckName(x.filename); err != nil {
 		return err
 	}
-	f, err := diskimage.OpenImage(absolute(x.dir, image))
+	tree, err := sourceOpener{env: x.env, tempDir: x.env.dir}.open(ctx, image)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	disk, err := format.Open(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", image, err)
-	}
-	tree, err := imagetree.Open(diskimage.CancelReaderAt(ctx, disk), diskimage.Size(disk.Size()))
-	if err != nil {
-		return fmt.Errorf("%s: %w", image, err)
-	}
+	defer func() { err = errors.Join(err, tree.Close()) }()
 	entries, err := diskimage.NewIndex(tree)
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
@@ -119,7 +110,7 @@ func (x *extraction) run(ctx context.Context, image string) error {
 		return err
 	}
 	for i, e := range files {
-		if err := x.copy(ctx, e, filepath.Join(x.dir, path.Base(x.paths[i]))); err != nil {
+		if err := x.copy(ctx, e, filepath.Join(x.env.dir, path.Base(x.paths[i]))); err != nil {
 			return err
 		}
 	}
@@ -139,7 +130,7 @@ func (x *extraction) copy(ctx context.Context, e diskimage.Entry, name string) e
 
 // archive writes a directory to a tar archive.
 func (x *extraction) archive(ctx context.Context, tree diskimage.Tree) error {
-	name := absolute(x.dir, x.filename)
+	name := absolute(x.env.dir, x.filename)
 	x.progress(name)
 	return diskimage.WriteFile(ctx, name, 0o666, func(f *os.File) (err error) {
 		w, err := tarfile.Compress(f, name, 0)

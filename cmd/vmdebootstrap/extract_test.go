@@ -81,7 +81,7 @@ func TestExtractCopiesFiles(t *testing.T) {
 	dir := t.TempDir()
 	testImage(t, dir)
 	extract := func(args ...string) error {
-		root, _ := newRoot(environment{dir: dir}, io.Discard, io.Discard)
+		root, _ := newRoot(environment{dir: dir, stat: os.Stat}, io.Discard, io.Discard)
 		root.SetArgs(append([]string{"extract", "disk.img"}, args...))
 		return root.ExecuteContext(t.Context())
 	}
@@ -152,7 +152,7 @@ func TestExtractReadsAllFormats(t *testing.T) {
 		if err := errors.Join(format.Convert(t.Context(), f.Name, image, raw, format.Options{}), image.Close()); err != nil {
 			t.Fatal(err)
 		}
-		to := environment{dir: t.TempDir()}
+		to := environment{dir: t.TempDir(), stat: os.Stat}
 		root, _ := newRoot(to, io.Discard, io.Discard)
 		root.SetArgs([]string{"extract", "--image", filepath.Join(dir, name), "--path=/boot/efi/EFI/BOOT/BOOTX64.EFI",
 			"--path=/vmlinuz"})
@@ -191,7 +191,7 @@ func TestExtractKeepsHoles(t *testing.T) {
 	if err := errors.Join(f.Truncate(int64(size)), volume.Write(t.Context(), f), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	root, _ := newRoot(environment{dir: dir}, io.Discard, io.Discard)
+	root, _ := newRoot(environment{dir: dir, stat: os.Stat}, io.Discard, io.Discard)
 	root.SetArgs([]string{"extract", "disk.img", "--path", "/sparse"})
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
@@ -228,9 +228,9 @@ func TestExtractRejectsWhatItCannotRead(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{"disk.qcow2": "not a qcow2 image of version 2 or 3",
-		"zeros.img": "no ext2, ext3, ext4 or FAT",
-		"none.img":  "no such file"} {
-		root, _ := newRoot(environment{dir: dir}, io.Discard, io.Discard)
+		"zeros.img": "neither a disk image nor a tar archive",
+		"none.img":  `there is no "none.img"`} {
+		root, _ := newRoot(environment{dir: dir, stat: os.Stat}, io.Discard, io.Discard)
 		root.SetArgs([]string{"extract", name, "--boot"})
 		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q in it", name, err, want)

@@ -18,8 +18,6 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
@@ -64,9 +62,9 @@ echo "apt-get purge -y nano" | vmdebootstrap shell debian.img --write new.tar`,
 }
 
 func (s *shellCall) run(ctx context.Context, image string, command []string) error {
-	image = absolute(s.env.dir, image)
-	// Before the store is opened: a file that cannot be an image is a mistake in the call.
-	if _, err := imageFormat(image); err != nil {
+	// Before the store is opened: a name that cannot be an image's is a mistake in the call.
+	source, err := builder.ParseSource(image, s.env.sourceWorld())
+	if err != nil {
 		return err
 	}
 	if s.write != "" {
@@ -76,18 +74,18 @@ func (s *shellCall) run(ctx context.Context, image string, command []string) err
 	}
 	damaged := func(d oci.Damage) { fmt.Fprintln(s.err, "WARNING: "+damageText(d)) }
 	return s.env.withStore(ctx, s.stateDir, damaged, func(ctx context.Context, store engine, _ *archive.Cache) error {
-		return s.inside(ctx, store, image, command)
+		return s.inside(ctx, store, source, command)
 	})
 }
 
 // inside runs the command in a container with the image's root file system.
-func (s *shellCall) inside(ctx context.Context, store engine, image string, command []string) (err error) {
+func (s *shellCall) inside(ctx context.Context, store engine, source builder.Source, command []string) (err error) {
 	c, err := store.Engine.Scratch(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := s.fill(ctx, c, image); err != nil {
+	if err := s.fill(ctx, c, store.TempDir(), source); err != nil {
 		return err
 	}
 	if len(command) > 0 {
@@ -114,20 +112,12 @@ func (s *shellCall) inside(ctx context.Context, store engine, image string, comm
 
 // fill copies the root file system of an image into an empty container, without device nodes, which a container cannot
 // have.
-func (s *shellCall) fill(ctx context.Context, c *oci.Container, image string) (err error) {
-	f, err := diskimage.OpenImage(image)
+func (s *shellCall) fill(ctx context.Context, c *oci.Container, tempDir string, source builder.Source) (err error) {
+	tree, err := sourceOpener{env: s.env, stateDir: s.stateDir, tempDir: tempDir}.openParsed(ctx, source)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	disk, err := format.Open(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", image, err)
-	}
-	tree, err := imagetree.Open(diskimage.CancelReaderAt(ctx, disk), diskimage.Size(disk.Size()))
-	if err != nil {
-		return fmt.Errorf("%s: %w", image, err)
-	}
+	defer func() { err = errors.Join(err, tree.Close()) }()
 	files := diskimage.Filter(tree, func(e diskimage.Entry) bool {
 		kind := e.Mode & unix.S_IFMT
 		return kind != unix.S_IFCHR && kind != unix.S_IFBLK

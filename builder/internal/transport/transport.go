@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Transports of --export: the part of a destination before the first colon.
+// Transports of --export and --from: the part of a destination or source before the first colon.
 const (
 	OCI           = "oci"
 	OCIArchive    = "oci-archive"
@@ -15,6 +15,9 @@ const (
 	Storage       = "containers-storage"
 	Tar           = "tar"
 	Dir           = "dir"
+	Disk          = "disk"
+	// File is that of a source without one: a disk image or a tarball, which its content decides.
+	File = ""
 )
 
 // NamesRegistry reports whether a name begins with a registry's host. By Docker's rule that is a first element that
