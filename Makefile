@@ -74,7 +74,8 @@ check: vet ## run the tests that need no network
 	$(GOTEST) -tags "$(TAGS)" $(TEST_ARGS)
 
 vet: ## gofmt and go vet
-	@test -z "$$(gofmt -l cmd builder oci diskimage hooks contrib)" || { gofmt -d cmd builder oci diskimage hooks contrib; exit 1; }
+	@test -z "$$(gofmt -l *.go cmd builder oci diskimage hooks contrib)" || \
+		{ gofmt -d *.go cmd builder oci diskimage hooks contrib; exit 1; }
 	$(GO) vet -tags "$(TEST_TAGS) upgrade faults" ./...
 
 lint: ## golangci-lint, which also checks the import rules

@@ -6,6 +6,7 @@ import (
 	"context"
 	"debug/elf"
 	"io"
+	"io/fs"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
@@ -13,6 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/stepversion"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
@@ -69,6 +71,13 @@ type (
 	// Remote is a place at which machines share snapshots.
 	Remote = snapshot.Remote
 )
+
+// StepVersions returns Cache.Version for a program that is built from these sources, named as in the repository, and
+// libraries.
+func StepVersions(sources fs.FS, libraries []string) (func(kind string) string, error) {
+	v, err := stepversion.New(sources, libraries)
+	return v.Of, err
+}
 
 // NewSecret keeps a text that must not be seen.
 func NewSecret(text string) Secret { return secret.New(text) }

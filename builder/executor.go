@@ -126,7 +126,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return nil, err
 	}
 	x.Progress.Begin("look for results of earlier builds")
-	store := x.snapshots(tools.name, spec.hookScripts())
+	store := x.snapshots(tools.name, spec.hookScripts(), lock)
 	defer func() { err = errors.Join(err, store.Unlock()) }()
 	identities := snapshotSteps(plan.identities)
 	begin, rootfs, err := store.Begin(ctx, identities)
@@ -274,12 +274,12 @@ func (x *Executor) checkSpace(plan Plan, work workload) error {
 	return errors.Join(checkSpace(plan.spaceNeeds(work), x.FreeSpace)...)
 }
 
-// snapshots returns the store of snapshots for a build with this toolbox and these hooks.
-func (x *Executor) snapshots(toolbox string, scripts []string) *snapshot.Store {
+// snapshots returns the store of snapshots for a build with this toolbox, these hooks and this lock.
+func (x *Executor) snapshots(toolbox string, scripts []string, lock Lock) *snapshot.Store {
 	return snapshot.New(snapshot.Config{
 		Settings: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log,
 		Progress: x.Progress,
-		Toolbox:  toolbox, Scripts: scripts,
+		Toolbox:  toolbox, Scripts: scripts, Epoch: lock.epoch(),
 	})
 }
 
@@ -307,7 +307,7 @@ func (x *Executor) runSteps(
 
 // CheckShares finds out before the work begins whether snapshots can be put where --cache-to says.
 func (x *Executor) CheckShares(ctx context.Context) error {
-	return x.snapshots("", nil).CheckTargets(ctx)
+	return x.snapshots("", nil, Lock{}).CheckTargets(ctx)
 }
 
 // Share puts the snapshots of a finished build where --cache-to says, as far as they are not there yet.

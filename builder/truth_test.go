@@ -195,14 +195,14 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	var lines []string
 	x := &Executor{
 		Engine: e, TempDir: tmp, Environ: tr.environ, Dir: tr.dir, Log: slog.New(slog.DiscardHandler),
-		Cache: snapshot.Settings{Program: "v1", Ours: tr.ours, Records: tr.records, Now: time.Now,
+		Cache: snapshot.Settings{Ours: tr.ours, Records: tr.records, Now: time.Now,
 			Explain: func(text string) { lines = append(lines, text) }},
 	}
 	plan, err := NewPlan(spec, lock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, steps := x.snapshots("toolbox", spec.hookScripts()), snapshotSteps(plan.identities)
+	store, steps := x.snapshots("toolbox", spec.hookScripts(), lock), snapshotSteps(plan.identities)
 	begin, rootfs, err := store.Begin(t.Context(), steps)
 	if err != nil {
 		t.Fatal(err)

@@ -5,9 +5,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +23,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
+	self "github.com/vmdebootstrap/vmdebootstrap"
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -112,7 +111,11 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	j.remember(dir)
-	program, err := programDigest()
+	libraries, err := linked(buildInfo())
+	if err != nil {
+		return err
+	}
+	version, err := builder.StepVersions(self.Sources, libraries)
 	if err != nil {
 		return err
 	}
@@ -140,9 +143,6 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
-	if lock.SeedFixed {
-		program += fmt.Sprintf(" for %d", lock.Time.Unix()) // the programs of the steps see it as SOURCE_DATE_EPOCH
-	}
 	file, err := programFile(store.TempDir())
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func build(ctx context.Context, j *job) (err error) {
 		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.report,
 		Stdout: j.stdout, FreeSpace: freeSpace,
 		Cache: builder.Cache{
-			Program: program, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
+			Version: version, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
 			Records: recordsDir(dir), Now: j.env.now,
 			From: j.settings.cacheFrom, To: j.settings.cacheTo,
 			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.report.Warn,
@@ -241,20 +241,6 @@ func absolute(dir, name string) string {
 		return filepath.Clean(name)
 	}
 	return filepath.Join(dir, name)
-}
-
-// programDigest identifies this build of the program: cached results of another one are not used.
-func programDigest() (string, error) {
-	f, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return "", fmt.Errorf("read this program: %w", err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("read this program: %w", err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // programFile returns the name of this program's file, or that of a copy in dir if the file has been removed

@@ -4,8 +4,12 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -65,6 +69,39 @@ func buildInfo() *debug.BuildInfo {
 		return info
 	}
 	return &debug.BuildInfo{} // not built as a module
+}
+
+// linked describes what this program is built from beside its own sources: Go, and the libraries with the digests of
+// theirs. If these are unknown, as for modules of a local directory, it is the digest of the program.
+func linked(info *debug.BuildInfo) ([]string, error) {
+	all := []string{info.GoVersion, runtime.GOOS, runtime.GOARCH}
+	known := len(info.Deps) > 0
+	for _, m := range info.Deps {
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		all = append(all, m.Path+" "+m.Version+" "+m.Sum)
+		known = known && m.Sum != ""
+	}
+	if known {
+		return all, nil
+	}
+	digest, err := programDigest()
+	return append(all, digest), err
+}
+
+// programDigest returns the SHA-256 digest of this program, in hexadecimal.
+func programDigest() (string, error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("read this program: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read this program: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // newVersionVerb returns the command "vmdebootstrap version", which does what --version does.

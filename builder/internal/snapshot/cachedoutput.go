@@ -47,8 +47,8 @@ type cachedOutput struct {
 
 // Outputs describes what a program makes from files of the target.
 type Outputs struct {
-	// Title describes it to users.
-	Title string
+	// Kind is that of the step, Title describes it to users.
+	Kind, Title string
 	// Program identifies the program and its arguments: outputs of one never replace another's.
 	Program string
 	// InputDirs are directories whose files are inputs, opened or not.
@@ -136,7 +136,7 @@ func (a outputCache) name() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	texts := []string{a.store.Settings.Program, a.of.Program, string(packages)}
+	texts := []string{string(a.store.firstDigest()), a.store.version(a.of.Kind), a.of.Program, string(packages)}
 	for _, name := range a.of.KeyFiles {
 		data, err := a.target.ReadFile(name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -168,7 +168,8 @@ func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, 
 	kept, o, err := a.store.fromOne(ctx, name, title)
 	if errors.Is(err, fs.ErrNotExist) {
 		known := append([]string{"these packages"}, a.of.KeyFiles...)
-		return nil, "it has not run yet with " + strings.Join(known, " and this ") + ", or its result is gone", nil
+		return nil, "this version of the program has not run it yet with " + strings.Join(known, " and this ") +
+			", or its result is gone", nil
 	}
 	if err != nil {
 		return nil, "", err

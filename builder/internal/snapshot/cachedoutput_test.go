@@ -151,7 +151,9 @@ func TestInitramfsIsRemadeOnlyIfInputsChanged(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*targettest.Target) error
 		ids    []string
-		why    string // "" if it is not made again
+		// version is that of the step's code; "" for the first one.
+		version string
+		why     string // "" if it is not made again
 	}{
 		"nothing":                 {change: func(*targettest.Target) error { return nil }},
 		"a file that nobody read": {change: write("/etc/motd", "other")},
@@ -167,10 +169,12 @@ func TestInitramfsIsRemadeOnlyIfInputsChanged(t *testing.T) {
 		"a new script": {change: write("/etc/initramfs-tools/scripts/x", ""),
 			why: "changed since: /etc/initramfs-tools/scripts"},
 		"another package": {change: write(dpkgStatus, "Package: other\n"),
-			why: "it has not run yet with these packages"},
+			why: "this version of the program has not run it yet with these packages"},
+		"another version of the step": {change: func(*targettest.Target) error { return nil }, version: "v2",
+			why: "this version of the program has not run it yet with these packages"},
 		"other IDs": {change: write("/etc/fstab", "UUID=3333-4444 / ext4\n"), ids: []string{"3333-4444"}},
 		"other IDs and a word": {change: write("/etc/fstab", "UUID=3333-4444 / ext3\n"), ids: []string{"3333-4444"},
-			why: "it has not run yet with these packages and this /etc/fstab"},
+			why: "this version of the program has not run it yet with these packages and this /etc/fstab"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -185,6 +189,9 @@ func TestInitramfsIsRemadeOnlyIfInputsChanged(t *testing.T) {
 			}
 			if tt.ids != nil {
 				a.IDs = tt.ids
+			}
+			if tt.version != "" {
+				a.store.Settings.Version = func(kind string) string { return kind + tt.version }
 			}
 			ran, why := makeInitramfs(t, f, a)
 			if ran != (tt.why != "") || !strings.Contains(why, tt.why) {

@@ -75,7 +75,7 @@ func (c *Chain) Run(ctx context.Context, step Step, run func() error) error {
 
 // runEntry runs a step and returns its entry. unkept is the reason not to keep the result.
 func (c *Chain) runEntry(ctx context.Context, step Step, run func() error) (l Entry, unkept, err error) {
-	before := firstDigest(c.store.Settings.Program)
+	before := c.store.firstDigest()
 	if len(c.entries) > 0 {
 		before = c.entries[len(c.entries)-1].Digest
 	}
@@ -84,7 +84,7 @@ func (c *Chain) runEntry(ctx context.Context, step Step, run func() error) (l En
 		return l, unkept, run()
 	}
 	if v == nil {
-		if l, err = newEntry(before, step, nil); err == nil {
+		if l, err = c.store.newEntry(before, step, nil); err == nil {
 			err = c.lock(ctx, l, step)
 		}
 		if err == nil {
@@ -92,7 +92,7 @@ func (c *Chain) runEntry(ctx context.Context, step Step, run func() error) (l En
 		}
 		return l, nil, err
 	}
-	if l, err = newEntry(before, step, v); err != nil {
+	if l, err = c.store.newEntry(before, step, v); err != nil {
 		return l, nil, err
 	}
 	if err := c.lock(ctx, l, step); err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"golang.org/x/crypto/scrypt"
 )
@@ -22,6 +23,8 @@ func (d Digest) short() string { return string(d[:min(12, len(d))]) }
 type Entry struct {
 	Kind  string `json:"kind"`
 	Title string `json:"title"`
+	// Version is that of the code that made the result.
+	Version string `json:"version"`
 	// Inputs is the step's data, with secrets hidden. Secrets has a hash of these.
 	Inputs  json.RawMessage `json:"inputs"`
 	Secrets string          `json:"secrets,omitempty"`
@@ -40,21 +43,23 @@ type Entry struct {
 const scryptCost = 1 << 14
 
 // chainFormat changes with the content or the format of chains: snapshots with another one are not found.
-const chainFormat = "2"
+const chainFormat = "3"
 
-// firstDigest returns the digest of an empty root file system. program identifies the program itself: another
-// version may have another result for the same step.
-func firstDigest(program string) Digest {
-	return HashOf("vmdebootstrap", chainFormat, program)
+// firstDigest returns the digest of an empty root file system.
+func (store *Store) firstDigest() Digest {
+	return HashOf(slices.Concat([]string{"vmdebootstrap", chainFormat}, store.Epoch)...)
 }
 
 // newEntry returns the entry of a step after the given digest. v is the step's view; nil for none.
-func newEntry(before Digest, step Step, v *view) (Entry, error) {
+func (store *Store) newEntry(before Digest, step Step, v *view) (Entry, error) {
 	inputs, err := json.Marshal(step)
 	if err != nil {
 		return Entry{}, fmt.Errorf("BUG: data of step %s: %w", step.Kind(), err)
 	}
-	l := Entry{Kind: step.Kind(), Title: step.Title(), Inputs: inputs, View: v, kept: step.Kept()}
+	l := Entry{
+		Kind: step.Kind(), Title: step.Title(), Version: store.version(step.Kind()), Inputs: inputs, View: v,
+		kept: step.Kept(),
+	}
 	// Another password means another image, but a digest must not make guessing it easier than the hash in the image.
 	for _, secret := range secretsOf(reflect.ValueOf(step)) {
 		hash, err := scrypt.Key([]byte(secret), []byte(before), scryptCost, 8, 1, sha256.Size)
@@ -67,7 +72,7 @@ func newEntry(before Digest, step Step, v *view) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("BUG: view of step %s: %w", step.Kind(), err)
 	}
-	l.Content = HashOf(string(before), l.Kind, string(inputs), l.Secrets, string(seen))
+	l.Content = HashOf(string(before), l.Kind, l.Version, string(inputs), l.Secrets, string(seen))
 	l.Digest = l.Content
 	return l, nil
 }

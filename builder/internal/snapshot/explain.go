@@ -70,7 +70,7 @@ func (store *Store) reason(ctx context.Context, known []Entry, steps []Step) (st
 		if !slices.EqualFunc(known, chain[:len(known)], func(a, b Entry) bool { return a.Digest == b.Digest }) {
 			continue
 		}
-		before := firstDigest(store.Settings.Program)
+		before := store.firstDigest()
 		if len(known) > 0 {
 			before = known[len(known)-1].Digest
 		}
@@ -82,7 +82,7 @@ func (store *Store) reason(ctx context.Context, known []Entry, steps []Step) (st
 			if unknown != nil {
 				return fmt.Sprintf("%s: %v", steps[i].Title(), unknown), nil
 			}
-			now, err := newEntry(before, steps[i], v)
+			now, err := store.newEntry(before, steps[i], v)
 			if err != nil {
 				return "", err
 			}
@@ -113,6 +113,9 @@ func difference(old, now Entry, step Step, kept records) []string {
 		return []string{"the format of its data has changed"}
 	}
 	var changes []string
+	if old.Version != now.Version {
+		changes = append(changes, "another version of this program ran it")
+	}
 	for name := range is {
 		if string(was[name]) != string(is[name]) {
 			both := fmt.Sprintf("%s was %s and is %s", name, brief(was[name]), brief(is[name]))
@@ -127,7 +130,7 @@ func difference(old, now Entry, step Step, kept records) []string {
 	case old.Secrets != now.Secrets:
 		changes = append(changes, cmp.Or(step.Changed(""), "a password has changed"))
 	default:
-		changes = append(changes, "another version of this program ran it")
+		changes = append(changes, "SOURCE_DATE_EPOCH has changed") // no step before it has
 	}
 	return changes
 }

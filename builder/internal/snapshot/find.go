@@ -89,13 +89,13 @@ func (store *Store) find(ctx context.Context, steps []Step) (Start, error) {
 	}
 	var entries []Entry
 	var labels map[string]string
-	before, shared := firstDigest(store.Settings.Program), listings{}
+	before, shared := store.firstDigest(), listings{}
 	for _, step := range steps {
 		v, unknown := store.viewOf(step, shared)
 		if unknown != nil {
 			break
 		}
-		l, err := newEntry(before, step, v)
+		l, err := store.newEntry(before, step, v)
 		if err != nil {
 			return Start{}, err
 		}

@@ -82,9 +82,9 @@ func finished(t *testing.T, c cacheTest, e *registryEngine, remote Remote) *Chai
 	store := c.store(e, nil)
 	store.TempDir, store.Settings.To = t.TempDir(), []Remote{remote}
 	chain := store.Resume(Start{}, nil, c.seed)
-	before, all := firstDigest(c.program), []*targettest.Target{}
+	before, all := store.firstDigest(), []*targettest.Target{}
 	for _, step := range c.steps() {
-		l, err := newEntry(before, step, nil)
+		l, err := store.newEntry(before, step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

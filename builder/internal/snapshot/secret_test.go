@@ -35,11 +35,11 @@ func TestEachSecretIsHiddenInputOfDigest(t *testing.T) {
 		},
 		"user": func(s string) step.Step { return step.AddUser{User: step.ParseUser("joe/" + s)} },
 	} {
-		one, err := newEntry("before", step("first-secret"), nil)
+		one, err := New(Config{}).newEntry("before", step("first-secret"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		two, err := newEntry("before", step("other-secret"), nil)
+		two, err := New(Config{}).newEntry("before", step("other-secret"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestVariablesOfCommandAreHidden(t *testing.T) {
 	if one.Environ == two.Environ {
 		t.Error("another value of a variable is the same")
 	}
-	l, err := newEntry("before", step.Command{}, one)
+	l, err := New(Config{}).newEntry("before", step.Command{}, one)
 	if err != nil {
 		t.Fatal(err)
 	}

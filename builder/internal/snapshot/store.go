@@ -48,8 +48,9 @@ const (
 
 // Settings says how a build uses snapshots of earlier builds.
 type Settings struct {
-	// Program identifies this program and what all its steps depend on: only the program that made a snapshot uses it.
-	Program string
+	// Version returns the version of the code that makes the result of a step, by the step's kind: a snapshot is used
+	// by programs whose versions of its steps are the same. nil returns the same for all.
+	Version func(kind string) string
 	// Rebuild runs each step again and replaces its snapshot.
 	Rebuild bool
 	// Ours are files that this program writes (outputs, log) and directories with such files (state). They are not
@@ -124,6 +125,8 @@ type Config struct {
 	Progress *progress.Reporter
 	// Toolbox is the name of the toolbox's snapshot, which identifies its content.
 	Toolbox string
+	// Epoch has the variable SOURCE_DATE_EPOCH, NAME=VALUE, that all programs of the build see; empty without it.
+	Epoch []string
 	// Scripts are the names of the build's hooks.
 	Scripts []string
 }
@@ -209,6 +212,14 @@ func readChain(labels map[string]string) ([]Entry, error) {
 	var entries []Entry
 	err := json.Unmarshal([]byte(labels[labelChain]), &entries)
 	return entries, err
+}
+
+// version returns the version of the code of a step.
+func (store *Store) version(kind string) string {
+	if store.Settings.Version == nil {
+		return ""
+	}
+	return store.Settings.Version(kind)
 }
 
 // recordView saves what a view consists of, for --explain-cache.

@@ -43,7 +43,8 @@ type cacheTest struct {
 	packages, hooks               []string
 	seed                          uuid.UUID
 	environ                       []string
-	program                       string
+	version                       func(kind string) string
+	epoch                         []string
 	rebuild                       bool
 	dir                           string
 	records                       string
@@ -52,15 +53,16 @@ type cacheTest struct {
 func newCacheTest() cacheTest {
 	return cacheTest{
 		inRelease: "aa", hostname: "debian", password: "first", packages: []string{"linux-image-amd64"},
-		hooks: []string{"h1", "h2"},
-		seed:  uuid.MustParse("11111111-2222-3333-4444-555555555555"), program: "v1",
+		hooks:   []string{"h1", "h2"},
+		seed:    uuid.MustParse("11111111-2222-3333-4444-555555555555"),
+		version: func(string) string { return "v1" },
 	}
 }
 
 func (c cacheTest) store(e Engine, explain func(string)) *Store {
 	return New(Config{
-		Engine: e, Environ: c.environ, Dir: c.dir, Log: slog.New(slog.DiscardHandler),
-		Settings: Settings{Program: c.program, Rebuild: c.rebuild, Explain: explain, Records: c.records, Now: time.Now},
+		Engine: e, Environ: c.environ, Dir: c.dir, Epoch: c.epoch, Log: slog.New(slog.DiscardHandler),
+		Settings: Settings{Version: c.version, Rebuild: c.rebuild, Explain: explain, Records: c.records, Now: time.Now},
 	})
 }
 
@@ -82,13 +84,13 @@ func (c cacheTest) build(t *testing.T, e *snapshottest.Engine, used ...string) {
 	t.Helper()
 	store := c.store(e, nil)
 	chain := store.Resume(Start{}, keeper{targettest.New(t, nil), e}, c.seed)
-	before := firstDigest(c.program)
+	before := store.firstDigest()
 	for _, step := range c.steps() {
 		v, err := store.viewOf(step, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := newEntry(before, step, v)
+		l, err := store.newEntry(before, step, v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,6 +110,16 @@ func (c cacheTest) build(t *testing.T, e *snapshottest.Engine, used ...string) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// v2Of returns versions that differ from those of newCacheTest for one kind of step.
+func v2Of(changed string) func(kind string) string {
+	return func(kind string) string {
+		if kind == changed {
+			return "v2"
+		}
+		return "v1"
 	}
 }
 
@@ -155,7 +167,15 @@ func TestBeginUsesLongestUnchangedChain(t *testing.T) {
 			`Hostname was "debian" and is "other"`},
 		{"another package", func(c *cacheTest) { c.packages = []string{"less"} }, "debootstrap", 0, "Packages was"},
 		{"a new archive", func(c *cacheTest) { c.inRelease = "cc" }, "", 0, `InRelease was "aa" and is "cc"`},
-		{"another program", func(c *cacheTest) { c.program = "v2" }, "", 0, "another version"},
+		{"all code", func(c *cacheTest) { c.version = func(string) string { return "v2" } }, "", 0,
+			"run: bootstrap trixie for amd64 from : another version of this program ran it"},
+		{"the code of hooks", func(c *cacheTest) { c.version = v2Of("hook") }, "apt.install", 0,
+			"run: customize with /hooks/one: another version of this program ran it"},
+		{"the code of a step before hooks", func(c *cacheTest) { c.version = v2Of("hostname") }, "apt.install", 0,
+			"run: customize with /hooks/one: set the host name to debian: another version of this program ran it"},
+		{"the code of a step after the last hook", func(c *cacheTest) { c.version = v2Of("clean") }, "hook", 2, ""},
+		{"the time", func(c *cacheTest) { c.epoch = []string{"SOURCE_DATE_EPOCH=1"} }, "", 0,
+			"SOURCE_DATE_EPOCH has changed"},
 		{"not wanted", func(c *cacheTest) { c.rebuild = true }, "", 0, "cached results are not used"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -196,14 +216,14 @@ func TestBeginUsesLongestUnchangedChain(t *testing.T) {
 
 func TestDigestsHideSecrets(t *testing.T) {
 	t.Parallel()
-	l, err := newEntry("", step.AddUser{User: step.ParseUser("alice/hunter2")}, nil)
+	l, err := New(Config{}).newEntry("", step.AddUser{User: step.ParseUser("alice/hunter2")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text := fmt.Sprintf("%+v", l) + string(l.Inputs); strings.Contains(text, "hunter2") || l.Secrets == "" {
 		t.Errorf("got %s", text)
 	}
-	other, err := newEntry("", step.AddUser{User: step.ParseUser("alice/hunter3")}, nil)
+	other, err := New(Config{}).newEntry("", step.AddUser{User: step.ParseUser("alice/hunter3")}, nil)
 	if err != nil || other.Content == l.Content {
 		t.Errorf("two passwords have one digest (%v)", err)
 	}
@@ -329,7 +349,7 @@ func TestPortableNamesOfHostFiles(t *testing.T) {
 func TestDigestHasContentsNotLocations(t *testing.T) {
 	t.Parallel()
 	own := func(s step.Step) Digest {
-		l, err := newEntry("before", s, nil)
+		l, err := New(Config{}).newEntry("before", s, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

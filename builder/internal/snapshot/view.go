@@ -103,7 +103,7 @@ func (store *Store) environHash(variables []string) (string, error) {
 	if hash, ok := store.environs[text]; ok {
 		return hash, nil
 	}
-	key, err := scrypt.Key([]byte(text), []byte(firstDigest(store.Settings.Program)), scryptCost, 8, 1, sha256.Size)
+	key, err := scrypt.Key([]byte(text), []byte(store.firstDigest()), scryptCost, 8, 1, sha256.Size)
 	if err != nil {
 		return "", fmt.Errorf("BUG: hash of the environment: %w", err)
 	}

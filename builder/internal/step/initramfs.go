@@ -85,7 +85,7 @@ func (i Initramfs) Run(ctx context.Context, s *Context) error {
 		return update()
 	}
 	return s.Outputs.Make(ctx, s.Target, Output{
-		Title: i.Title(), Program: "initramfs of " + strings.Join(versions, " and "),
+		Kind: i.Kind(), Title: i.Title(), Program: "initramfs of " + strings.Join(versions, " and "),
 		InputDirs: initramfsInputDirs, KeyFiles: []string{"/etc/fstab"}, OutputDirs: initramfsOutputDirs,
 		Mentions: outputMentions,
 	}, update)

@@ -16,10 +16,8 @@ import (
 	"github.com/google/uuid"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Step is one action on the root file system. It is data: its exported fields hold everything that can change
@@ -113,8 +111,8 @@ type OutputCache interface {
 
 // Output describes the files that a program makes from files of the target.
 type Output struct {
-	// Title is the title of the step.
-	Title string
+	// Kind and Title are those of the step.
+	Kind, Title string
 	// Program identifies the program and its arguments. Outputs are reused only for the same Program.
 	Program string
 	// InputDirs lists directories whose files are inputs even if no program opens them.
@@ -174,25 +172,6 @@ func (s *Context) inTarget(ctx context.Context, args ...string) error {
 // InTargetWith runs a program of the target with additional mounts and a text on its standard input.
 func (s *Context) InTargetWith(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) error {
 	return s.Target.Run(ctx, s.Command(args...), mounts, strings.NewReader(stdin), s.Out)
-}
-
-// Tools returns the means to run programs that make file systems.
-func (s *Context) Tools() filesystem.Tools {
-	run := func(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) (string, error) {
-		s.Out.Reset()
-		p := s.Command(args...)
-		if len(s.Epoch) > 0 {
-			// makes libxfs use the same generation numbers of inodes each time
-			p.Env = append(p.Env,
-				"DETERMINISTIC_SEED=1")
-		}
-		if err := s.Toolbox.Run(ctx, p, mounts, strings.NewReader(stdin), s.Out); err != nil {
-			return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(s.Out.String()))
-		}
-		return s.Out.String(), nil
-	}
-	tree := func(dir string) diskimage.Tree { return target.Tree(s.Toolbox, dir) }
-	return filesystem.Tools{Run: run, Tree: tree, TempDir: s.Tmp}
 }
 
 // Tail writes the output of programs to another writer, line by line, and keeps the last lines.
