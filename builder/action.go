@@ -21,7 +21,7 @@ import (
 type Action struct {
 	Phase hooks.Phase
 	Kind  ActionKind
-	// Text is the name of a script, or SRC:DST.
+	// Text is the name of a script or a Containerfile, or SRC:DST.
 	Text string
 	// Command is the command of an ActionCommand. Users write passwords and tokens into theirs.
 	Command secret.Text
@@ -38,6 +38,8 @@ const (
 	ActionCommand
 	// ActionCopy copies a file or a directory of the host into the root file system.
 	ActionCopy
+	// ActionContainerfile runs the instructions of a Containerfile on the root file system.
+	ActionContainerfile
 )
 
 // Script is the action of --customize.
@@ -45,13 +47,16 @@ func Script(name string) Action {
 	return Action{Phase: hooks.PhaseCustomize, Kind: ActionScript, Text: name}
 }
 
-// ParseAction reads the value of an option: --customize, --run, --copy-in, or --hook, whose value is PHASE:SCRIPT.
+// ParseAction reads the value of an option: --customize, --run, --copy-in, --containerfile, or --hook, whose value is
+// PHASE:SCRIPT.
 func ParseAction(flag, text string) (Action, error) {
 	switch flag {
 	case "--run":
 		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCommand, Command: secret.New(text)}, nil
 	case "--copy-in":
 		return Action{Phase: hooks.PhaseCustomize, Kind: ActionCopy, Text: text}, nil
+	case "--containerfile":
+		return Action{Phase: hooks.PhaseCustomize, Kind: ActionContainerfile, Text: text}, nil
 	case "--hook":
 		phase, script, _ := strings.Cut(text, ":")
 		if script == "" || phase != string(hooks.PhaseEssential) && phase != string(hooks.PhaseImage) {
@@ -81,6 +86,8 @@ func (a Action) Flag() string {
 		return "--run"
 	case a.Kind == ActionCopy:
 		return "--copy-in"
+	case a.Kind == ActionContainerfile:
+		return "--containerfile"
 	case a.Phase == hooks.PhaseCustomize:
 		return "--customize"
 	default:
@@ -111,6 +118,8 @@ func (a Action) resolve(w World) (Action, error) {
 		src = w.absolute(src)
 		a.Text = src + ":" + dst
 		_, err = w.Stat(src)
+	case ActionContainerfile:
+		a.Text, err = findContainerfile(a.Text, w)
 	}
 	return a, err
 }
@@ -124,8 +133,8 @@ func (a Action) copied() (src, dst string, err error) {
 	return a.Text[:i], a.Text[i+1:], nil
 }
 
-// step is what the action does while the root file system is made. number is that among the commands, probe what
-// grub-probe answers.
+// step is what the action does while the root file system is made, but for a Containerfile, which has several steps.
+// number is that among the commands, probe what grub-probe answers.
 func (a Action) step(digest string, lock Lock, image string, number int, probe grub.ProbeAnswers) step.Step {
 	switch a.Kind {
 	case ActionCommand:

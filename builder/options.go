@@ -63,7 +63,8 @@ type Options struct {
 	RootPassword         secret.Text // --root-password
 	LockRootPassword     bool        // --lock-root-password
 	Users                []step.User // --user NAME[/PASSWORD]
-	Actions              []Action    // --customize, --run, --copy-in and --hook, in the order of the call
+	Actions              []Action    // --customize, --run, --copy-in, --containerfile and --hook, in the order of the call
+	BuildArgs            []string    // --build-arg NAME=VALUE
 	EnableDHCP           bool        // --enable-dhcp
 	SystemdNetworkd      bool        // --systemd-networkd
 	UpdateInitramfs      bool        // --update-initramfs
@@ -131,6 +132,7 @@ func (o Options) clone() Options {
 	o.CustomPackages = slices.Clone(o.CustomPackages)
 	o.Users = slices.Clone(o.Users)
 	o.Actions = slices.Clone(o.Actions)
+	o.BuildArgs = slices.Clone(o.BuildArgs)
 	o.Formats = slices.Clone(o.Formats)
 	o.Blobs = slices.Clone(o.Blobs)
 	o.SBOMs = slices.Clone(o.SBOMs)

@@ -43,6 +43,8 @@ type Lock struct {
 	CustomPackages []string
 	// Inputs are all files and directories of the host that the build uses.
 	Inputs []Input
+	// Copied are what the instructions of Containerfiles copy of the host, by instructionID.
+	Copied map[string][]step.CopySource
 	// Copies are where the copies are of files and directories of the host, by the names of these; see Take.
 	Copies map[string]string
 	// Seed is where the image's IDs come from.
@@ -155,7 +157,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	p.add(step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror.Bare(),
 		Options: options, InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
 		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity, RealDpkg: spec.realDpkg()})
-	p.addActions(o, lock, hooks.PhaseEssential)
+	p.addActions(spec, lock, hooks.PhaseEssential)
 	asBooted := p.Disk != nil && p.Disk.BootMount != boot.DefaultMount
 	if asBooted {
 		p.add(step.Mounted{Mounts: mounted(fstabEntries(p.Disk))})
@@ -183,7 +185,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	if o.ConfigureApt {
 		p.add(newAptSourcesStep(o, release))
 	}
-	p.addActions(o, lock, hooks.PhaseCustomize)
+	p.addActions(spec, lock, hooks.PhaseCustomize)
 	if network.Networkd {
 		p.add(step.OneNetworkManager{})
 	}
@@ -213,8 +215,8 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 }
 
 // addActions adds the user's own steps of one phase.
-func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
-	commands := 0
+func (p *Plan) addActions(spec Spec, lock Lock, phase hooks.Phase) {
+	o, commands := spec.Options(), 0
 	var probe grub.ProbeAnswers
 	if p.Disk != nil && phase != hooks.PhaseEssential { // where GRUB is not installed yet
 		probe = p.Disk.grubProbe()
@@ -227,7 +229,11 @@ func (p *Plan) addActions(o Options, lock Lock, phase hooks.Phase) {
 		if i < len(lock.Actions) {
 			digest = lock.Actions[i]
 		}
-		if action.Phase == phase {
+		switch {
+		case action.Phase != phase:
+		case action.Kind == ActionContainerfile:
+			p.Steps = append(p.Steps, spec.containerfiles[action.Text].steps(lock, probe)...)
+		default:
 			p.add(action.step(digest, lock, o.Image, commands, probe))
 		}
 	}

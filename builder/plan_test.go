@@ -19,6 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata/plans")
@@ -83,8 +84,32 @@ var planned = map[string]func(*Options){
 	"erofs-systemd-boot": func(o *Options) {
 		o.Roottype, o.Boot, o.PartType = "erofs", "systemd-boot", "gpt"
 	},
+	"containerfile": func(o *Options) {
+		o.Image, o.Tarball, o.NoKernel, o.UpdateInitramfs = "", "/out/debian.tar", true, false
+		o.Actions = []Action{{Phase: hooks.PhaseCustomize, Kind: ActionContainerfile, Text: "/hooks/Containerfile"}}
+		o.BuildArgs = []string{"VERSION=2"}
+	},
 	"qcow2-ext3": func(o *Options) { o.ConvertQcow2, o.Roottype, o.Extlinux = true, "ext3", false },
 }
+
+const plannedContainerfile = `FROM rootfs
+ARG VERSION=1
+ENV PATH=/opt/bin:$PATH
+WORKDIR /opt
+COPY --chown=www-data --chmod=750 *.sh tools/ bin/
+ADD data.tar.xz <<E /opt/data/
+version $VERSION
+E
+RUN apt-get update && \
+    apt-get install -y nginx
+USER www-data
+SHELL ["/bin/bash", "-c"]
+RUN <<E
+#!/usr/bin/python3
+print("x")
+E
+EXPOSE 80
+`
 
 // testSpec checks options in a world where scripts are in /hooks and /out is there for what is built.
 func testSpec(t *testing.T, change func(*Options)) Spec {
@@ -100,6 +125,12 @@ func testSpec(t *testing.T, change func(*Options)) Spec {
 				return os.Stat(t.TempDir())
 			case strings.HasPrefix(name, "/hooks/"):
 				return os.Stat("/proc/self/exe")
+			}
+			return nil, os.ErrNotExist
+		},
+		ReadFile: func(name string) ([]byte, error) {
+			if name == "/hooks/Containerfile" {
+				return []byte(plannedContainerfile), nil
 			}
 			return nil, os.ErrNotExist
 		},

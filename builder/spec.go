@@ -78,6 +78,8 @@ type Spec struct {
 	arch    debian.Arch
 	loader  boot.Loader
 	w       World
+	// containerfiles are the Containerfiles of the actions, by their names.
+	containerfiles map[string]evaluatedFile
 }
 
 // NewSpec fills the gaps of o and checks it. The error joins all mistakes, each of them a *Problem.
@@ -108,6 +110,7 @@ func NewSpec(o Options, w World) (Spec, error) {
 	s.arch, problems = findArch(s.o, problems)
 	s.release, problems = findRelease(s.o, w, problems)
 	s.o.Actions, problems = resolveActions(s.o, w, problems)
+	s.containerfiles, problems = readContainerfiles(s.o, s.arch, w, problems)
 	if s.o.Mirror.IsZero() {
 		s.o.Mirror = defaultMirror(s.release, s.arch, w)
 		s.o.AllowExpired = s.o.AllowExpired || w.HostAllowsExpired && s.o.Mirror == w.HostMirror
@@ -224,6 +227,7 @@ func (s Spec) Warnings() []string {
 		warnings = append(warnings,
 			"--foreign: there is no "+s.o.Foreign+": the toolbox's own emulator runs programs of "+s.arch.Name)
 	}
+	warnings = append(warnings, s.containerfileWarnings()...)
 	if s.o.Squash != "" && s.o.UseUEFI && !s.bootRequest().SignedEFI() {
 		warnings = append(warnings, "--squash: "+s.release.Codename+" has no GRUB for "+s.arch.Name+
 			" that is complete without grub-install: there will be no efi directory")

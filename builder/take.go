@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
@@ -30,13 +31,18 @@ import (
 // in the Lock.
 func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 	o := spec.Options()
-	t := taker{dir: dir, lock: l, digests: map[string]string{}}
+	t := taker{dir: dir, lock: l, digests: map[string]string{}, copies: new(int)}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	l.Copies = map[string]string{}
+	l.Copies, l.Copied = map[string]string{}, map[string][]step.CopySource{}
 	for _, action := range o.Actions {
 		digest := ""
+		if action.Kind == ActionContainerfile {
+			if err := t.takeContext(ctx, action.Flag(), spec.containerfiles[action.Text]); err != nil {
+				return err
+			}
+		}
 		if name := action.source(); name != "" {
 			var err error
 			if digest, err = t.take(ctx, action.Flag(), name, action.Kind == ActionScript); err != nil {
@@ -108,6 +114,13 @@ type taker struct {
 	dir     string
 	lock    *Lock
 	digests map[string]string
+	copies  *int
+}
+
+// next returns the name of a new copy.
+func (t taker) next() string {
+	*t.copies++
+	return filepath.Join(t.dir, strconv.Itoa(*t.copies))
 }
 
 // take copies a file or a directory that the option flag names. follow says that the content alone is of use: a
@@ -129,7 +142,7 @@ func (t taker) take(ctx context.Context, flag, name string, follow bool) (digest
 			return "", err
 		}
 	}
-	to := filepath.Join(t.dir, strconv.Itoa(len(t.digests)))
+	to := t.next()
 	info, err := os.Lstat(from)
 	if err != nil {
 		return "", err
@@ -137,7 +150,7 @@ func (t taker) take(ctx context.Context, flag, name string, follow bool) (digest
 	if info.Mode().IsRegular() && follow {
 		digest, err = takeFile(ctx, from, to)
 	} else {
-		digest, err = takeTree(ctx, from, to)
+		digest, err = takeTree(ctx, from, to, nil)
 	}
 	if err != nil {
 		return "", fmt.Errorf("copy %s: %w", name, err)
@@ -146,9 +159,10 @@ func (t taker) take(ctx context.Context, flag, name string, follow bool) (digest
 	return digest, nil
 }
 
-// takeTree copies a directory, a file, or a symbolic link. The digest is one of the names, permissions and contents
-// of all that is in it. Times are not part of it: those of a fresh checkout are always new.
-func takeTree(ctx context.Context, from, to string) (string, error) {
+// takeTree copies a directory, a file, or a symbolic link. keep, if not nil, has the names below from of what is
+// copied, "." itself included. The digest is one of the names, permissions and contents of all that is in it. Times are
+// not part of it: those of a fresh checkout are always new.
+func takeTree(ctx context.Context, from, to string, keep map[string]bool) (string, error) {
 	var parts []string
 	var dirs []func() error // gives directories their modes, when all is in them
 	err := filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
@@ -165,6 +179,10 @@ func takeTree(ctx context.Context, from, to string) (string, error) {
 		}
 		dst, text := filepath.Join(to, rel), ""
 		switch {
+		case keep != nil && !keep[rel] && d.IsDir():
+			return fs.SkipDir
+		case keep != nil && !keep[rel]:
+			return nil
 		case info.IsDir():
 			err = os.Mkdir(dst, 0o700)
 			dirs = append(dirs, func() error { return os.Chmod(dst, info.Mode()) })

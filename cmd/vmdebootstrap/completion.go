@@ -81,7 +81,8 @@ func completeValues(env environment, root *cobra.Command) {
 		"firmware": {string(vm.BIOS), string(vm.UEFI), string(vm.SecureBoot)}, "accel": {"kvm", vm.Software},
 		"part-type": builder.TableTypes(), "log-level": logLevelNames, "log": {"syslog", "stderr", "none"},
 		"export-compression": {"gzip", "zstd", "none"}, "sector-size": {"512", "4096"}, "size": {auto},
-		"sbom": sbomPrefixes(),
+		"sbom":      sbomPrefixes(),
+		"build-arg": nil,
 	}
 	files := []string{"log", "export", "size", "sbom"} // whose values can also be names of files
 	forEachCommand(root, func(cmd *cobra.Command) {

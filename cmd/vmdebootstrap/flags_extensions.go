@@ -25,13 +25,18 @@ func (s *settings) extensions() []*setting {
 			"line for each event, see contrib/design/progress.md; none; auto is tty on a terminal, else none (default auto)",
 			choiceValue{&s.progress, display.Modes}},
 		{"run", groupSystem,
-			"run the shell `COMMAND` in the system when it is set up; may be repeated; all --customize, --run " +
-				"and --copy-in run in the order in which they are given", actionsValue{&o.Actions, "--run"}},
+			"run the shell `COMMAND` in the system when it is set up; may be repeated; all --customize, --run, " +
+				"--copy-in and --containerfile run in the order in which they are given", actionsValue{&o.Actions, "--run"}},
 		{"copy-in", groupSystem,
 			"copy a file or a directory into the system, `SRC:DST`, owned by root; permissions, setuid bits, holes and " +
 				"the times of files are kept; a DST that ends with a slash is " +
 				"the directory to copy it to; a directory copied to / is merged; may be repeated",
 			actionsValue{&o.Actions, "--copy-in"}},
+		{"containerfile", groupSystem,
+			"run the instructions of the Containerfile or Dockerfile `FILE`, or of the one in a directory, on the system; it " +
+				"begins with FROM rootfs, and COPY and ADD see its directory; may be repeated",
+			actionsValue{&o.Actions, "--containerfile"}},
+		{"build-arg", groupSystem, "set an ARG of --containerfile, `NAME=VALUE`; may be repeated", listValue{&o.BuildArgs}},
 		{"hook", groupSystem,
 			"run a script in another phase than --customize, `PHASE:SCRIPT`: essential is before packages " +
 				"are installed, image is when the image is written; may be repeated",

@@ -32,10 +32,10 @@ var (
 	// Settings that are not in the manual.
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
 		"explain-cache", "debug-shell", "bmap", "tls-verify"}
-	extensionValues = []string{"run", "copy-in", "hook", "root-password-file", "state-dir", "cache-limit", "boot",
-		"free", "format", "compress", "raw", "sector-size", "boot-mount", "bootstrap", "export", "export-compression",
-		"cache-from", "cache-to", "cache-key", "isolation", "tools-mirror", "ca", "progress", "manifest",
-		"sbom"}
+	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "hook", "root-password-file",
+		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
+		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
+		"tools-mirror", "ca", "progress", "manifest", "sbom"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",

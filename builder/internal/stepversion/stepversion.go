@@ -26,36 +26,39 @@ const StepDir = "builder/internal/step"
 // ownFiles are files of StepDir that only steps of these kinds use, themselves or through another file of the table.
 // The bootstrap is the first step of every build: nothing is gained by files of its own.
 var ownFiles = map[string][]string{
-	"accounts.go":         {"root.password", "user"},
-	"action.go":           {"command", "copy"},
-	"apt.go":              aptKinds, // keeps daemons from starting, and diverts programs
-	"clean.go":            {"clean"},
-	"environ.go":          {"command", "copy", "hook"},
-	"extlinux.go":         {"extlinux"},
-	"grow.go":             {"grow"},
-	"grub.go":             {"grub", "command", "copy", "hook"}, // answers for grub-probe
-	"hook.go":             {"hook"},
-	"identity.go":         {"hostname", "fstab", "udev.rules", "mounted", "unmounted"}, // entries of fstab
-	"initramfs.go":        aptKinds,
-	"initramfs_search.go": aptKinds,
-	"mounted.go":          {"mounted", "unmounted"},
-	"network.go":          {"network", "network.one"},
-	"overlay.go":          {"overlay"},
-	"sources.go":          {"apt.sources", "inittab"},
-	"systemdboot.go":      {"systemd-boot", "extlinux"}, // arguments of the kernel
-	"tools.go":            nil,                          // for the file systems of the outputs
+	"accounts.go":           {"root.password", "user"},
+	"action.go":             {"command", "copy"},
+	"apt.go":                aptKinds, // keeps daemons from starting, and diverts programs
+	"clean.go":              {"clean"},
+	"containerfile.go":      {"container.run", "container.workdir", "container.copy"},
+	"containerfile_copy.go": {"container.copy"},
+	"environ.go":            {"command", "copy", "hook", "container.run", "container.workdir", "container.copy"},
+	"extlinux.go":           {"extlinux"},
+	"grow.go":               {"grow"},
+	"grub.go":               {"grub", "command", "copy", "hook", "container.run", "container.workdir", "container.copy"}, // answers for grub-probe
+	"hook.go":               {"hook"},
+	"identity.go":           {"hostname", "fstab", "udev.rules", "mounted", "unmounted"}, // entries of fstab
+	"initramfs.go":          aptKinds,
+	"initramfs_search.go":   aptKinds,
+	"mounted.go":            {"mounted", "unmounted"},
+	"network.go":            {"network", "network.one"},
+	"overlay.go":            {"overlay"},
+	"sources.go":            {"apt.sources", "inittab"},
+	"systemdboot.go":        {"systemd-boot", "extlinux"}, // arguments of the kernel
+	"tools.go":              nil,                          // for the file systems of the outputs
 }
 
 // aptKinds are the steps that install packages in the target, run the user's programs there, or divert programs.
 var aptKinds = []string{
 	"apt.install", "custom.packages", "command", "copy", "hook", "grub", "initramfs", "fsck", "mounted", "unmounted",
+	"container.run", "container.workdir", "container.copy",
 }
 
 // notCounted are patterns of files that decide no result of a step: they decide which steps there are, whose data has
 // digests of its own, or write the outputs from what the last step has left.
 var notCounted = []string{
 	// Options and rules end in the data of the steps.
-	"builder/options.go", "builder/rules*.go", "builder/disk.go",
+	"builder/options.go", "builder/containerfile.go", "builder/rules*.go", "builder/disk.go",
 	// Outputs are written from the root file system.
 	"builder/assemble*.go", "builder/blob.go", "builder/describe.go", "builder/export*.go", "builder/image*.go",
 	"builder/output.go", "builder/squash.go",

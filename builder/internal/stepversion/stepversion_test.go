@@ -26,10 +26,11 @@ const module = "github.com/vmdebootstrap/vmdebootstrap/"
 
 // withoutResult are packages that counted files import but that decide no result of a step.
 var withoutResult = []string{
-	"builder/internal/boot",       // the steps of boot loaders are those of package step; writes boot code to images
-	"builder/internal/filesystem", // file systems of images
-	"builder/internal/problem",    // messages about options
-	"builder/internal/transport",  // prefixes of locations
+	"builder/internal/boot",          // the steps of boot loaders are those of package step; writes boot code to images
+	"builder/internal/containerfile", // ends in the data of the steps
+	"builder/internal/filesystem",    // file systems of images
+	"builder/internal/problem",       // messages about options
+	"builder/internal/transport",     // prefixes of locations
 	"builder/progress",
 	"builder/suggest",
 	"diskimage/bmap",

@@ -27,6 +27,10 @@ type Target interface {
 	// CreateFile is WriteFile with a function that writes the content, which need not fit into memory, and may set
 	// the time of the file. It must not start programs.
 	CreateFile(name string, mode fs.FileMode, write func(*os.File) error) error
+	// Lchown sets the owner of a file, directory or symbolic link. It clears the setuid bit of a file.
+	Lchown(name string, uid, gid int) error
+	// Chmod sets the permissions of a file or directory, following symbolic links.
+	Chmod(name string, mode fs.FileMode) error
 	// Run runs a program with the target as its root directory and with mounts in addition to the usual ones. It
 	// returns when the program and all its descendants have ended. An exit status other than 0 is an error that
 	// names the program and the status.

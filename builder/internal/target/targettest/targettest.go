@@ -22,14 +22,17 @@ import (
 
 // Target implements target.Rootfs on a temporary directory of a test. It runs no programs: Run appends the command line
 // to Transcript, its standard input to Stdin, its environment to Env and its mounts to Mounts, and then calls On, if
-// set, in place of the program.
+// set, in place of the program. Lchown changes no owner, which the test need not be allowed to do, and adds to Owners.
 type Target struct {
 	Dir        string
 	Transcript []string
 	Stdin      []string
 	Env        [][]string
 	Mounts     [][]specs.Mount
-	On         func(args []string, out io.Writer) error
+	Processes  []*specs.Process
+	// Owners has UID:GID by the names of files whose owner was set.
+	Owners map[string]string
+	On     func(args []string, out io.Writer) error
 }
 
 // New returns a Target with the files, by their names. A name that ends in a slash is a directory.
@@ -72,7 +75,7 @@ func (f *Target) Run(_ context.Context, p *specs.Process, mounts []specs.Mount, 
 		return err
 	}
 	f.Stdin = append(f.Stdin, string(text))
-	f.Env, f.Mounts = append(f.Env, p.Env), append(f.Mounts, mounts)
+	f.Env, f.Mounts, f.Processes = append(f.Env, p.Env), append(f.Mounts, mounts), append(f.Processes, p)
 	if f.On != nil {
 		return f.On(p.Args, out)
 	}
@@ -103,6 +106,17 @@ func (f *Target) CreateFile(name string, mode fs.FileMode, write func(*os.File) 
 	}
 	return errors.Join(write(out), out.Chmod(mode), out.Close())
 }
+
+// Lchown implements target.Target.
+func (f *Target) Lchown(name string, uid, gid int) error {
+	if f.Owners == nil {
+		f.Owners = map[string]string{}
+	}
+	f.Owners[name] = fmt.Sprintf("%d:%d", uid, gid)
+	return nil
+}
+
+func (f *Target) Chmod(name string, mode fs.FileMode) error { return os.Chmod(f.Path(name), mode) }
 
 func (f *Target) MkdirAll(name string, mode fs.FileMode) error {
 	return os.MkdirAll(f.Path(name), mode)

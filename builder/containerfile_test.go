@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package builder
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+)
+
+// writeFiles writes files to a new directory and returns it.
+func writeFiles(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// containerfileSpec checks the options of a tarball with the Containerfile of a directory.
+func containerfileSpec(dir string, args ...string) (Spec, error) {
+	action, err := ParseAction("--containerfile", dir)
+	if err != nil {
+		return Spec{}, err
+	}
+	o := DefaultOptions()
+	o.Tarball, o.NoKernel, o.UpdateInitramfs, o.Mirror = filepath.Join(dir, "out.tar"), true, false,
+		secret.NewURL("http://build.example/debian")
+	o.Actions, o.BuildArgs, o.LockRootPassword = []Action{action}, args, true
+	return NewSpec(o, World{Stat: os.Stat, ReadFile: os.ReadFile, Dir: dir, HostArch: "amd64",
+		Today: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)})
+}
+
+// containerSteps takes the files of a directory, and returns the JSON of the steps of its Containerfile.
+func containerSteps(t *testing.T, dir string) (string, error) {
+	t.Helper()
+	spec, err := containerfileSpec(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := Lock{SeedFixed: true}
+	if err := lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs")); err != nil {
+		return "", err
+	}
+	plan, err := NewPlan(spec, lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, s := range plan.Steps {
+		if !strings.HasPrefix(s.Kind(), "container.") {
+			continue
+		}
+		data, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(data)
+	}
+	return text.String(), nil
+}
+
+func TestContainerfileStepsChangeWithWhatTheyCopy(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{
+		"Dockerfile":    "FROM rootfs\nCOPY *.conf sub /etc/\nRUN true\n",
+		".dockerignore": "secret.conf\nsub/skipped\n",
+		"a.conf":        "a", "secret.conf": "s", "sub/used": "u", "sub/skipped": "x", "elsewhere": "e",
+	})
+	before, err := containerSteps(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name    string
+		changes bool
+	}{
+		{"elsewhere", false}, {"secret.conf", false}, {"sub/skipped", false}, {"a.conf", true}, {"sub/used", true},
+		{"b.conf", true}, {"sub/new", true},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, tt.name), []byte("changed"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		after, err := containerSteps(t, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (after != before) != tt.changes {
+			t.Errorf("%s changes the steps: %t, want %t", tt.name, after != before, tt.changes)
+		}
+		before = after
+	}
+	if strings.Contains(before, dir) {
+		t.Errorf("the directory is part of the steps: %s", before)
+	}
+}
+
+func TestAddUnpacksOnlyArchives(t *testing.T) {
+	t.Parallel()
+	var archive bytes.Buffer
+	z := gzip.NewWriter(&archive)
+	w := tar.NewWriter(z)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o644}), w.Close(),
+		z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	dir := writeFiles(t, map[string]string{
+		"Containerfile": "FROM rootfs\nADD x.tgz plain.tgz broken.tgz /opt/\nCOPY x.tgz /opt/\nADD --unpack=false x.tgz /opt/\n",
+		"x.tgz":         archive.String(), "plain.tgz": "no archive", "broken.tgz": "\x1f\x8b\x08no gzip",
+	})
+	spec, err := containerfileSpec(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lock Lock
+	if err := lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs")); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "Containerfile")
+	var got []bool
+	for _, id := range []string{":2", ":3", ":4"} {
+		for _, src := range lock.Copied[file+id] {
+			got = append(got, src.Archive)
+		}
+	}
+	if want := []bool{true, false, false, false, false}; !slices.Equal(got, want) {
+		t.Errorf("unpacked: %v, want %v", got, want)
+	}
+}
+
+func TestMissingSourcesAreNamedWithTheirLine(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"Containerfile": "FROM rootfs\n\nCOPY none /etc/\n"})
+	_, err := containerSteps(t, dir)
+	if want := "--containerfile: " + dir + "/Containerfile:3: COPY: none: "; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s…", err, want)
+	}
+}
+
+func TestMistakesOfContainerfilesAreMistakesOfTheCall(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"FROM debian:13\nRUN x":      `debian:13: the Containerfile of a build begins with "rootfs"`,
+		"FROM rootfs\nRUN x\nRUUN y": "/Containerfile:3: unknown instruction: RUUN",
+	} {
+		_, err := containerfileSpec(writeFiles(t, map[string]string{"Containerfile": text}))
+		var p *Problem
+		if !errors.As(err, &p) || p.Flag != "--containerfile" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+	if _, err := containerfileSpec(t.TempDir()); err == nil || !strings.Contains(err.Error(), "neither a Containerfile") {
+		t.Errorf("an empty directory: %v", err)
+	}
+	dir := writeFiles(t, map[string]string{"Containerfile": "FROM rootfs"})
+	if _, err := containerfileSpec(dir, "A"); err == nil ||
+		!strings.Contains(err.Error(), `--build-arg: "A" is not NAME=VALUE`) {
+		t.Errorf("an argument without a value: %v", err)
+	}
+	o := DefaultOptions()
+	o.Tarball, o.BuildArgs = "/x.tar", []string{"A=b"}
+	if _, err := NewSpec(o, World{Stat: os.Stat}); err == nil ||
+		!strings.Contains(err.Error(), "--build-arg: there is no --containerfile") {
+		t.Errorf("no Containerfile: %v", err)
+	}
+}
+
+func TestWarningsNameWhatADiskHasNot(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"Containerfile": "FROM rootfs\nENTRYPOINT x\nLABEL a=b\nEXPOSE 80"})
+	spec, err := containerfileSpec(dir, "UNUSED=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(spec.Warnings(), "\n")
+	for _, want := range []string{"declares UNUSED", "ENTRYPOINT (line 2), EXPOSE (line 4): a disk boots an init system"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q has no %q", got, want)
+		}
+	}
+	if strings.Contains(got, "LABEL") {
+		t.Errorf("LABEL is in %q", got)
+	}
+}
