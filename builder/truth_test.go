@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot/snapshottest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -45,7 +47,8 @@ func newHostEngine(t *testing.T) *hostEngine {
 	e := &hostEngine{t: t, store: t.TempDir()}
 	root, err := e.Scratch(t.Context())
 	if err == nil {
-		err = root.Snapshot(t.Context(), "toolbox", nil)
+		err = errors.Join(root.MkdirAll(path.Dir(pkgdetails.FunctionsPath), 0o755),
+			root.WriteFile(pkgdetails.FunctionsPath, nil, 0o644), root.Snapshot(t.Context(), "toolbox", nil))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -11,11 +11,15 @@
 //
 // The sources are debootstrap's functions file, section "pkgdetails", and pkgdetails.c of base-installer. The question
 // "WGET%" is not answered: debootstrap asks it only on behalf of the Debian installer's progress bar.
+//
+// Some of debootstrap's functions start a dozen processes for each package. Functions replaces those that it knows by
+// others with the same meaning; two of these ask this program questions of their own.
 package pkgdetails
 
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -39,6 +43,8 @@ const Path = "/usr/lib/debootstrap/" + Name
 //	PKGS MIRROR FILE PACKAGE...         "PACKAGE VERSION ARCHITECTURE MIRROR FILENAME DIGEST SIZE", or "PACKAGE -"
 //	FIELD FIELD MIRROR FILE VALUE...    the same line, with the name alone, for packages whose field has such a value
 //	STANZAS FILE PACKAGE...             the packages' stanzas
+//	RESOLVE EXCLUDE FILE... -- PACKAGE...  the packages and all that they depend on, see resolve
+//	DEBS MIRROR FILE TARGET PACKAGE...  "PACKAGE VERSION URL PATH" of verified .deb files, see debs
 //
 // checksum is the name of the field that holds the digest, of DEBOOTSTRAP_CHECKSUM_FIELD.
 func Run(args []string, checksum string, out io.Writer) error {
@@ -50,7 +56,10 @@ func Run(args []string, checksum string, out io.Writer) error {
 }
 
 func answer(args []string, checksum string, w *bufio.Writer) error {
-	fixed := map[string]int{"GETDEPS": 2, "PKGS": 3, "FIELD": 4, "STANZAS": 2}
+	if len(args) > 1 && args[0] == "RESOLVE" {
+		return resolve(args[1], args[2:], w)
+	}
+	fixed := map[string]int{"GETDEPS": 2, "PKGS": 3, "FIELD": 4, "STANZAS": 2, "DEBS": 3}
 	if len(args) == 0 || fixed[args[0]] == 0 {
 		return fmt.Errorf("unknown question %q", args)
 	}
@@ -71,6 +80,11 @@ func answer(args []string, checksum string, w *bufio.Writer) error {
 		byField(text, args[1], args[2], args[n:], w)
 	case "STANZAS":
 		stanzas(text, args[n:], w)
+	case "DEBS":
+		if len(args) == n {
+			return errors.New("DEBS takes a target")
+		}
+		return debs(text, checksum, args[1], args[n], args[n+1:], w)
 	}
 	return nil
 }
@@ -137,24 +151,28 @@ var version = regexp.MustCompile(`\s*[(].*[)]\s*`)
 func dependencies(text []byte, names []string, w *bufio.Writer) {
 	wanted, found := set(names), map[string]bool{}
 	each(text, func(name, stanza []byte) {
-		if !wanted[string(name)] {
-			return
-		}
-		for line := range bytes.Lines(stanza) {
-			field, value, _ := strings.Cut(string(line), ": ")
-			if field != "Depends" && field != "Pre-Depends" {
-				continue
-			}
-			for relation := range strings.SplitSeq(strings.TrimRight(value, ", \t\n"), ",") {
-				relation, _, _ = strings.Cut(strings.TrimSpace(relation), "|")
-				relation = version.ReplaceAllString(strings.TrimRight(relation, " \t"), "")
-				relation, _, _ = strings.Cut(relation, ":")
-				found[relation] = true
-			}
+		if wanted[string(name)] {
+			addDependencies(stanza, found)
 		}
 	})
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		fmt.Fprintln(w, name)
+	}
+}
+
+// addDependencies adds what dependencies prints for a package.
+func addDependencies(stanza []byte, found map[string]bool) {
+	for line := range bytes.Lines(stanza) {
+		field, value, _ := strings.Cut(string(line), ": ")
+		if field != "Depends" && field != "Pre-Depends" {
+			continue
+		}
+		for relation := range strings.SplitSeq(strings.TrimRight(value, ", \t\n"), ",") {
+			relation, _, _ = strings.Cut(strings.TrimSpace(relation), "|")
+			relation = version.ReplaceAllString(strings.TrimRight(relation, " \t"), "")
+			relation, _, _ = strings.Cut(relation, ":")
+			found[relation] = true
+		}
 	}
 }
 

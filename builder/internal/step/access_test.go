@@ -226,7 +226,7 @@ func TestCertificatesAndCredentialsReachAptAndDebootstrap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		toolbox := targettest.New(t, nil)
+		toolbox := debootstrapToolbox(t)
 		toolbox.On = func(args []string, out io.Writer) error {
 			run := []string{"-q", "-O-", "--no-proxy", args[len(args)-1] + "/dists/trixie/InRelease"}
 			if encrypted {
@@ -237,7 +237,8 @@ func TestCertificatesAndCredentialsReachAptAndDebootstrap(t *testing.T) {
 			return cmd.Run()
 		}
 		s := &Context{Target: targettest.New(t, map[string]string{"/var/cache/apt/": ""}), Archives: t.TempDir(),
-			Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox), Dir: t.TempDir(), Out: NewTail(nil), Access: access,
+			Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox), Dir: t.TempDir(), Tmp: t.TempDir(),
+			Out: NewTail(nil), Access: access,
 			Log: slog.New(slog.DiscardHandler)}
 		if err := (Debootstrap{Suite: "trixie", Mirror: mirror.Bare()}).Run(t.Context(), s); err != nil {
 			t.Errorf("encrypted %t: %v\n%s", encrypted, err, s.Out)

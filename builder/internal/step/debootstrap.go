@@ -65,6 +65,11 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 		mounts = append(mounts, target.Bind(s.Program, dpkg.ChrootPath, "ro"),
 			target.Bind(s.Repacked, dpkg.PackagesDir, "ro"), target.Bind(s.Program, dpkg.BackendPath, "ro"),
 			target.Bind(filepath.Join(s.Toolbox.Root(), dpkg.BackendPath), dpkg.RealBackend, "ro"))
+		functions, err := replaceFunctions(s)
+		if err != nil {
+			return err
+		}
+		mounts = append(mounts, target.Bind(functions, pkgdetails.FunctionsPath, "ro"))
 	}
 	if err := s.Target.MkdirAll(archivesDir, 0o755); err != nil {
 		return err
@@ -99,6 +104,21 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 		return fmt.Errorf("write the mirror for apt: %w", err)
 	}
 	return s.Target.RemoveAll("/debootstrap")
+}
+
+// replaceFunctions writes debootstrap's file of functions with those of pkgdetails.Functions, and returns its name.
+func replaceFunctions(s *Context) (string, error) {
+	text, err := s.Toolbox.ReadFile(pkgdetails.FunctionsPath)
+	if err != nil {
+		return "", fmt.Errorf("read debootstrap's functions: %w", err)
+	}
+	changed, replaced := pkgdetails.Functions(string(text))
+	s.Log.Debug("functions of debootstrap in whose place there are faster ones", "names", replaced)
+	name := filepath.Join(s.Tmp, "debootstrap-functions")
+	if err := os.WriteFile(name, []byte(changed), 0o644); err != nil {
+		return "", fmt.Errorf("write debootstrap's functions: %w", err)
+	}
+	return name, nil
 }
 
 // list returns the elements of an option that is a list, such as components.

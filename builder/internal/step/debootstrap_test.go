@@ -12,7 +12,13 @@ import (
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
 )
+
+// debootstrapToolbox is a toolbox with what the step reads in it.
+func debootstrapToolbox(t *testing.T) *targettest.Target {
+	return targettest.New(t, map[string]string{pkgdetails.FunctionsPath: ""})
+}
 
 // TestDebootstrapLogIsKeptOnError checks a promise of the manual, and that the cause is seen without opening the log.
 func TestDebootstrapLogIsKeptOnError(t *testing.T) {
@@ -21,10 +27,10 @@ func TestDebootstrapLogIsKeptOnError(t *testing.T) {
 	out := NewTail(nil)
 	run := func(files map[string]string, dir string) error {
 		out.Reset()
-		toolbox := targettest.New(t, nil)
+		toolbox := debootstrapToolbox(t)
 		toolbox.On = func([]string, io.Writer) error { return failure }
 		return Debootstrap{Suite: "trixie", Arch: "amd64"}.Run(t.Context(), &Context{
-			Target: targettest.New(t, files), Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox),
+			Target: targettest.New(t, files), Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox), Tmp: t.TempDir(),
 			Archives: t.TempDir(), Dir: dir,
 			Log: slog.New(slog.DiscardHandler), Out: out,
 		})

@@ -103,7 +103,7 @@ func installFromMirror(t *testing.T, repo *archivetest.Repository, keyring, mirr
 	t.Helper()
 	release, _ := repo.Get("dists/trixie/InRelease")
 	packages, _ := repo.Get("dists/trixie/main/binary-amd64/Packages")
-	f, toolbox = newAptTarget(t, mirror, keyring), targettest.New(t, nil)
+	f, toolbox = newAptTarget(t, mirror, keyring), debootstrapToolbox(t)
 	toolbox.On = func(args []string, _ io.Writer) error {
 		// What debootstrap does: "${3%/}" and apt_dest.
 		_, name, _ := strings.Cut(strings.TrimSuffix(args[len(args)-1], "/"), "://")
@@ -123,7 +123,7 @@ func installFromMirror(t *testing.T, repo *archivetest.Repository, keyring, mirr
 		t.Fatal(err)
 	}
 	s := &Context{Target: f, Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox),
-		Archives: t.TempDir(), Dir: t.TempDir(),
+		Archives: t.TempDir(), Dir: t.TempDir(), Tmp: t.TempDir(),
 		Access: access, Out: NewTail(nil), Log: slog.New(slog.DiscardHandler)}
 	step := Debootstrap{Suite: "trixie", Arch: "amd64", Mirror: secret.NewURL(mirror)}
 	if err := step.Run(t.Context(), s); err != nil {
