@@ -5,6 +5,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -15,6 +16,10 @@ import (
 
 func TestDiagnoseNamesCauseAndFix(t *testing.T) {
 	t.Parallel()
+	page, err := os.ReadFile("../../../contrib/doc/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name        string
 		try         Attempt
@@ -58,6 +63,13 @@ func TestDiagnoseNamesCauseAndFix(t *testing.T) {
 		}
 		if !errors.Is(got, tt.err) {
 			t.Errorf("%s: the error is lost", tt.name)
+		}
+		documented := got.Cause
+		if tt.try == tryStartSelf { // what was tried is in parentheses
+			documented, _, _ = strings.Cut(got.Cause, " (")
+		}
+		if !strings.Contains(string(page), "\nERROR: "+documented+"\n") {
+			t.Errorf("troubleshooting.md has no %q", documented)
 		}
 	}
 }

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
+)
+
+// Issue 17, 7: the page has the text of each class of errors. Those of the host are held by a test of oci/internal/host.
+func TestTroubleshootingHasTheTextOfEachError(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../contrib/doc/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const url = "http://mirror.example/debian/dists/trixie/InRelease"
+	for _, err := range []error{
+		&archive.ExpiredError{URL: url, ValidUntil: time.Date(2026, 1, 10, 8, 0, 0, 0, time.UTC)},
+		&archive.UntrustedError{URL: url, KeyIDs: []string{"0123456789ABCDEF"}},
+		&archive.UntrustedError{URL: url, KeyIDs: []string{"871920D1991BC93C"}},
+		&archive.UntrustedError{URL: url},
+		&archive.UntrustedError{URL: url, Bad: errors.New("hash tag doesn't match")},
+		&archive.SuiteError{URL: url, Asked: "trixie", Suite: "oldstable", Codename: "bookworm"},
+		&builder.AliasError{Alias: "stable", Want: "trixie", Mirror: "http://mirror.example/debian",
+			Codename: "bookworm"},
+		&archive.DownloadError{URL: url, Status: "404 Not Found"},
+		&archive.DownloadError{URL: url, Err: &archive.ChecksumError{WantSize: 2000, GotSize: 1000}},
+		&archive.DownloadError{URL: url, Err: &archive.PageError{URL: "http://login.example/"}},
+		&builder.ToolsError{Suites: []string{"trixie", "sid"},
+			Tried: []error{errors.New("http://mirror.example/debian has no suite trixie")}},
+		&archive.UnresolvedError{Missing: []archive.Missing{{Relation: "ngnix", Similar: []string{"nginx"}}}},
+		&builder.SpaceError{Dirs: []string{"/home/alice"}, Need: 2e9, Free: 1e9},
+		&builder.SpaceError{Dirs: []string{"/home/alice"}, Need: 20000, Free: 1000, Inodes: true},
+		&fullError{errors.New("write debian.img: no space left on device"), "/home/alice", ""},
+		&builder.Problem{Flag: "--size", Err: &builder.SizeError{Size: 300 * diskimage.MB, Least: 1 * diskimage.GiB,
+			Err: &diskimage.NoSpaceError{}}},
+		&builder.IDError{Name: "alice", File: "/etc/passwd", ID: 100000, Limit: 65536},
+		&vm.NotSeenError{Want: "login:", Reason: vm.Hung, Why: "time is over, and the console has shown nothing"},
+		fmt.Errorf("clear /home/alice/.cache/vmdebootstrap: %w", oci.ErrInUse),
+		usageErrorf("no such option: --roto-type (did you mean --roottype?)"),
+		&builder.StepError{Step: namedStep{}, Err: errors.New("apt-get: exit status 100")},
+		&oci.HostError{Cause: "the user alice has no subordinate ids in /etc/subuid",
+			Fix: "as root, run: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 alice"},
+		childStatus(128 + 9),
+		&bugError{guard.Panic{Value: "BUG: a partition without a file system"}},
+	} {
+		var stderr bytes.Buffer
+		report(t.Context(), &stderr, &cobra.Command{}, err)
+		for line := range strings.Lines(stderr.String()) {
+			line = strings.TrimSuffix(line, "\n")
+			if !strings.HasPrefix(line, "Usage: ") && !strings.Contains(string(page), line) {
+				t.Errorf("the page has no %q", line)
+			}
+		}
+	}
+}
