@@ -193,8 +193,10 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, fmt.Errorf("write the keyring for debootstrap: %w", err)
 		}
 	}
+	// apt knows the clock only: what was valid on the day of the build is valid for it.
+	expired := spec.o.AllowExpired || src.Release.ExpiredAt(x.Archive.Now)
 	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"),
-		step.AccessOptions{Unauthenticated: spec.Trust().NoCheck, AllowExpired: spec.o.AllowExpired,
+		step.AccessOptions{Unauthenticated: spec.Trust().NoCheck, AllowExpired: expired,
 			Mirror: spec.o.Mirror, CA: x.CA, Hosts: x.Hosts})
 	if err != nil {
 		return result, fmt.Errorf("write the settings of apt: %w", err)

@@ -36,6 +36,8 @@ type Client struct {
 	// Now is the time that Valid-Until of a Release file and its signatures are compared with; the zero time
 	// accepts old and future ones.
 	Now time.Time
+	// Today is compared with Valid-Until in place of Now, unless it is the zero time.
+	Today time.Time
 	// Warn receives a sentence for the user about each download that is tried again; nil discards them. Several
 	// goroutines may call it at once.
 	Warn func(text string)

@@ -160,8 +160,15 @@ func TestReleaseExpires(t *testing.T) {
 	}
 	c.AllowExpired = false
 	if expired, ok := errors.AsType[*ExpiredError](err); !ok || !expired.ValidUntil.Equal(end) ||
-		!strings.Contains(err.Error(), "01 Feb 2025") {
+		!strings.Contains(err.Error(), "it expired on Sat, 01 Feb 2025 00:00:00 UTC, and today is Sat, 01 Feb 2025 00:00:01 UTC") {
 		t.Errorf("got %v", err)
+	}
+	// Issue 14, 8: SOURCE_DATE_EPOCH counts as today.
+	c.Today = end
+	getRelease(t, c, repo, "trixie")
+	c.Now, c.Today = end, c.Now
+	if _, err := c.Release(t.Context(), repo.URL(), "trixie"); err == nil {
+		t.Error("a file that has expired on the day of the build is accepted")
 	}
 	c.NoCheck = true
 	getRelease(t, c, repo, "trixie")

@@ -60,12 +60,13 @@ type File struct {
 
 // ExpiredError says that a Release file is past its Valid-Until, for example because the mirror is no longer updated.
 type ExpiredError struct {
-	URL        string
-	ValidUntil time.Time
+	URL               string
+	ValidUntil, Today time.Time
 }
 
 func (e *ExpiredError) Error() string {
-	return fmt.Sprintf("verify %s: it expired on %s", Redact(e.URL), e.ValidUntil.Format(time.RFC1123))
+	return fmt.Sprintf("verify %s: it expired on %s, and today is %s", Redact(e.URL), e.ValidUntil.Format(time.RFC1123),
+		e.Today.UTC().Format(time.RFC1123))
 }
 
 // Release fetches and verifies the Release file of a suite, named by its codename or an alias of the mirror.
@@ -155,10 +156,19 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 		r.signers = slices.DeleteFunc(slices.Clone(c.Keyring),
 			func(key *openpgp.Entity) bool { return c.mayKeySign(key, r) != nil })
 	}
-	if !c.NoCheck && !c.AllowExpired && !c.Now.IsZero() && !r.ValidUntil.IsZero() && c.Now.After(r.ValidUntil) {
-		return nil, &ExpiredError{url, r.ValidUntil}
+	today := c.Now
+	if !c.Today.IsZero() {
+		today = c.Today
+	}
+	if !c.NoCheck && !c.AllowExpired && r.ExpiredAt(today) {
+		return nil, &ExpiredError{url, r.ValidUntil, today}
 	}
 	return r, nil
+}
+
+// ExpiredAt reports whether the file is past its Valid-Until at a time. At the zero time it never is.
+func (r *Release) ExpiredAt(now time.Time) bool {
+	return !now.IsZero() && !r.ValidUntil.IsZero() && now.After(r.ValidUntil)
 }
 
 // WriteKeyring writes the keys that may sign the suite, in the binary form that gpgv reads. It writes nothing if the

@@ -314,6 +314,9 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 		Now: j.env.now(), Warn: j.report.Warn, AllowExpired: j.spec.Options().AllowExpired,
 		Mirrors: archive.NewMirrors(j.spec.Mirrors()...),
 	}
+	if lock.SeedFixed { // by SOURCE_DATE_EPOCH
+		client.Today = lock.Time
+	}
 	trust := j.spec.Trust()
 	client.NoCheck = trust.NoCheck
 	if trust.Keyring != "" {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
@@ -63,5 +64,26 @@ func TestMirrorsOfABuildAreAskedInTurn(t *testing.T) {
 	}
 	if files["etc/InRelease"] == "" {
 		t.Error("debootstrap got no InRelease file")
+	}
+}
+
+// Issue 14, 8: a state of the mirror that was valid at SOURCE_DATE_EPOCH had expired.
+func TestEpochOfTheBuildIsTodayForTheMirror(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	o.repo.Configure(archivetest.Options{ValidUntil: time.Unix(1_750_000_000, 0)})
+	state := o.machine()
+	for epoch, want := range map[string]string{
+		"":           "it expired on ",
+		"1750000001": "it expired on Sun, 15 Jun 2025 15:06:40 UTC, and today is Sun, 15 Jun 2025 15:06:41 UTC",
+		"1750000000": "",
+	} {
+		cmd := o.command(state, "--mirror="+o.repo.URL(), "--lock-root-password")
+		cmd.Env = append(cmd.Env, "SOURCE_DATE_EPOCH="+epoch)
+		out, err := cmd.CombinedOutput()
+		if (err == nil) != (want == "") || !strings.Contains(string(out), want) ||
+			err != nil && !strings.Contains(string(out), "SOURCE_DATE_EPOCH") {
+			t.Errorf("epoch %q: got %v\n%s\nwant %q in it", epoch, err, out, want)
+		}
 	}
 }

@@ -239,7 +239,8 @@ func hintFor(err error) string {
 		}
 		return hint
 	case errors.As(err, &expired):
-		return "if the archive is known to be old, --allow-expired accepts it; its signature is verified all the same"
+		return "if the archive is known to be old, --allow-expired accepts it, and so does SOURCE_DATE_EPOCH, which counts as " +
+			"today; its signature is verified all the same"
 	case errors.As(err, &page):
 		return "a network that wants a login answers everything with a page: log in there with a browser; behind a proxy, " +
 			"set http_proxy"
