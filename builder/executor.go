@@ -111,7 +111,7 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources) (result *Result, err error) {
 	packages, err := estimate(spec, src.Target)
 	if err != nil {
-		return nil, err
+		return nil, elsewhere(ctx, spec, x.Archive, src.Release, err)
 	}
 	tools, err := spec.toolboxContent(src)
 	if err != nil {

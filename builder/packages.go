@@ -4,9 +4,11 @@ package builder
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -225,4 +227,79 @@ func readDpkgStatus(root fileReader) ([]archive.Stanza, error) {
 		return nil, fmt.Errorf("read %s: %w", dpkgStatus, err)
 	}
 	return stanzas, nil
+}
+
+// MissingError says which packages the suite and the components of a build lack, and where else the mirror has them.
+type MissingError struct {
+	// Err names the packages, and the options that ask for them.
+	Err error
+	// Suite and Components are those of the build.
+	Suite      string
+	Components []string
+	Found      []Elsewhere
+}
+
+// Elsewhere is a part of the mirror that has a package which the build's own suite and components lack: another
+// component of this suite, or another suite.
+type Elsewhere struct{ Package, Component, Suite string }
+
+func (e *MissingError) Error() string {
+	text := e.Err.Error()
+	for _, f := range e.Found {
+		text += fmt.Sprintf("\n%s is in the component %s of %s", f.Package, f.Component, f.Suite)
+	}
+	return text
+}
+
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// elsewhere returns err, as a MissingError if the mirror has packages that it names in other components of the suite or
+// in other suites. What cannot be read there has nothing.
+func elsewhere(ctx context.Context, spec Spec, client *archive.Client, release *archive.Release, err error) error {
+	var unresolved *archive.UnresolvedError
+	if !errors.As(err, &unresolved) {
+		return err
+	}
+	missing := map[string]bool{}
+	for _, m := range unresolved.Missing {
+		if name, _, _ := strings.Cut(m.Relation, " "); len(m.WantedBy) == 0 {
+			missing[name] = true
+		}
+	}
+	found := &MissingError{Err: err, Suite: spec.Codename(), Components: components(spec.o, spec.release)}
+	look := func(release *archive.Release, suite string, components []string) {
+		for _, component := range components {
+			if len(missing) == 0 {
+				return
+			}
+			index, err := client.Packages(ctx, release, component, spec.o.Arch)
+			if err != nil {
+				continue
+			}
+			for _, name := range slices.Sorted(maps.Keys(missing)) {
+				if index.Lookup(name) != nil {
+					found.Found = append(found.Found, Elsewhere{name, component, suite})
+					delete(missing, name)
+				}
+			}
+		}
+	}
+	look(release, spec.Codename(), slices.DeleteFunc(slices.Clone(release.Components),
+		func(c string) bool { return slices.Contains(found.Components, c) }))
+	suites := []string{spec.Codename() + "-updates", spec.Codename() + "-backports"}
+	if spec.release.Vendor == debian.Debian && spec.Codename() != "sid" {
+		suites = append(suites, "sid")
+	}
+	for _, suite := range suites {
+		if len(missing) == 0 {
+			break
+		}
+		if other, err := client.Release(ctx, spec.o.Mirror.Reveal(), suite); err == nil {
+			look(other, suite, other.Components)
+		}
+	}
+	if len(found.Found) == 0 {
+		return err
+	}
+	return found
 }

@@ -3,11 +3,16 @@
 package builder
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
 
@@ -121,6 +126,47 @@ func TestEstimateLeavesPackagesOfEssentialHooksToApt(t *testing.T) {
 	if got, err := estimated(func(o *Options) { o.Packages = []string{"hello=2"} }); err == nil ||
 		!strings.Contains(err.Error(), "the archive has version 1") {
 		t.Errorf("another version: got %q, %v", got, err)
+	}
+}
+
+// Issue 14, 9: a package of another component or suite was only missing.
+func TestPackagesElsewhereOnTheMirrorAreNamed(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t, "trixie", "trixie-backports", "sid")
+	repo.Add(archivetest.Deb{Name: "apt"}, archivetest.Deb{Name: "acpid"}, archivetest.Deb{Name: "systemd-resolved"})
+	repo.AddTo("trixie", archivetest.Deb{Name: "firmware", Section: "non-free-firmware/kernel"})
+	repo.AddTo("sid", archivetest.Deb{Name: "firmware"}, archivetest.Deb{Name: "newer"}, archivetest.Deb{Name: "hello"})
+	repo.AddTo("trixie-backports", archivetest.Deb{Name: "hello", Section: "contrib/misc"})
+	cache, err := archive.NewCache(filepath.Join(t.TempDir(), "cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &archive.Client{HTTP: repo.Client(), Cache: cache, Keyring: repo.Keyring(), UserKeyring: true}
+	release, err := client.Release(t.Context(), repo.URL(), "trixie")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := client.Packages(t.Context(), release, "main", "amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		packages []string
+		want     []Elsewhere
+	}{
+		{[]string{"firmware", "nowhere"}, []Elsewhere{{"firmware", "non-free-firmware", "trixie"}}},
+		{[]string{"newer", "hello"}, []Elsewhere{{"hello", "contrib", "trixie-backports"}, {"newer", "main", "sid"}}},
+		{[]string{"nowhere"}, nil},
+	} {
+		spec := testSpec(t, func(o *Options) {
+			o.Distribution, o.NoKernel, o.Mirror, o.Packages = "trixie", true, secret.NewURL(repo.URL()), tt.packages
+		})
+		_, err := estimate(spec, index)
+		err = elsewhere(t.Context(), spec, client, release, err)
+		var missing *MissingError
+		if errors.As(err, &missing) != (tt.want != nil) || missing != nil && !slices.Equal(missing.Found, tt.want) {
+			t.Errorf("%q: got %v, want %v", tt.packages, err, tt.want)
+		}
 	}
 }
 

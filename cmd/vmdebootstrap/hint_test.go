@@ -33,6 +33,10 @@ func TestHintFollowsErrorOfUntrustedArchive(t *testing.T) {
 		{&archive.ExpiredError{URL: url}, "if the archive is known to be old, --allow-expired "},
 		{&archive.DownloadError{URL: url, Err: &archive.PageError{URL: "http://login.example.org"}},
 			"a network that wants a login "},
+		{&builder.MissingError{Err: errors.New("no package"), Suite: "trixie", Components: []string{"main"},
+			Found: []builder.Elsewhere{{Package: "a", Component: "contrib", Suite: "trixie"},
+				{Package: "b", Component: "main", Suite: "sid"}}},
+			"--debootstrapopts components=main,contrib has the packages of these components; --package b/sid takes it "},
 		{&builder.SpaceError{Dirs: []string{"/a"}, Need: 2e6, Free: 1e6}, "make room there, "},
 		{errors.New("disk full"), ""},
 	} {

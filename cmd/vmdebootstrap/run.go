@@ -221,6 +221,7 @@ func hintFor(err error) string {
 	var ids *builder.IDError
 	var expired *archive.ExpiredError
 	var untrusted *archive.UntrustedError
+	var missing *builder.MissingError
 	var tools *builder.ToolsError
 	var page *archive.PageError
 	var unseen *vm.NotSeenError
@@ -232,6 +233,8 @@ func hintFor(err error) string {
 	case errors.As(err, &ids):
 		return fmt.Sprintf("have root give you a range of more than %d ids in /etc/subuid and /etc/subgid, or use "+
 			"--isolation single", ids.ID)
+	case errors.As(err, &missing):
+		return missingHint(missing)
 	case errors.As(err, &tools):
 		hint := "--tools-mirror URL names a mirror that has " + strings.Join(tools.Suites, " or ") + " of Debian"
 		if errors.As(err, &expired) {
@@ -239,8 +242,8 @@ func hintFor(err error) string {
 		}
 		return hint
 	case errors.As(err, &expired):
-		return "if the archive is known to be old, --allow-expired accepts it, and so does SOURCE_DATE_EPOCH, which counts as " +
-			"today; its signature is verified all the same"
+		return "if the archive is known to be old, --allow-expired accepts it, and so does SOURCE_DATE_EPOCH, which counts " +
+			"as today; its signature is verified all the same"
 	case errors.As(err, &page):
 		return "a network that wants a login answers everything with a page: log in there with a browser; behind a proxy, " +
 			"set http_proxy"
@@ -255,4 +258,24 @@ func hintFor(err error) string {
 		return "if this is the right archive, name the keyring with its key: --debootstrapopts keyring=FILE"
 	}
 	return ""
+}
+
+// missingHint names the options that bring packages of other components or suites of the mirror.
+func missingHint(e *builder.MissingError) string {
+	components := slices.Clone(e.Components)
+	var hints []string
+	for _, f := range e.Found {
+		if !slices.Contains(components, f.Component) {
+			components = append(components, f.Component)
+		}
+		if f.Suite != e.Suite {
+			hints = append(hints, fmt.Sprintf("--package %s/%s takes it from there if a script of --hook essential:SCRIPT "+
+				"adds %s to the sources", f.Package, f.Suite, f.Suite))
+		}
+	}
+	if len(components) > len(e.Components) {
+		hints = slices.Insert(hints, 0, "--debootstrapopts components="+strings.Join(components, ",")+
+			" has the packages of these components")
+	}
+	return strings.Join(hints, "; ")
 }

@@ -11,7 +11,8 @@
 //	release, err := client.Release(ctx, repo.URL(), "wheezy")
 //
 // With Forward it is a proxy for another mirror, with suites of its own that have packages of that mirror. A Repository
-// records the requests for its files and can inject faults. It has one component, main.
+// records the requests for its files and can inject faults. It has the component main, and those that the sections of
+// its packages name.
 package archivetest
 
 import (

@@ -20,7 +20,8 @@ import (
 // optional.
 type Deb struct {
 	Name, Version, Architecture string
-	Priority, Section           string
+	Priority                    string
+	Section                     string // "misc", or "contrib/misc" in another component than main
 	Essential                   bool
 	PreDepends, Depends         string
 	Recommends, Provides        string
@@ -53,6 +54,16 @@ func (d Deb) withDefaults() Deb {
 	d.Section = cmp.Or(d.Section, "misc")
 	d.Compression = cmp.Or(d.Compression, ".gz")
 	return d
+}
+
+// mainComponent is the component of sections that name none.
+const mainComponent = "main"
+
+func (d Deb) component() string {
+	if component, _, ok := strings.Cut(d.Section, "/"); ok {
+		return component
+	}
+	return mainComponent
 }
 
 // filename returns the path of the .deb below the mirror.

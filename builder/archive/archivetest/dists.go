@@ -69,22 +69,24 @@ func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) 
 	if compressions == nil {
 		compressions = []string{".gz"}
 	}
-	for _, arch := range append([]string{"all"}, arches...) {
-		if arch == "all" && !r.options.SeparateAll {
-			continue
-		}
-		plain, err := s.packages(r.pool, arch, !r.options.SeparateAll)
-		if err != nil {
-			return nil, err
-		}
-		base := "main/binary-" + arch + "/Packages"
-		indexes[base] = plain // listed even if it does not exist, as in Debian
-		for _, suffix := range compressions {
-			if indexes[base+suffix], err = compress(plain, suffix); err != nil {
+	for _, component := range s.components() {
+		for _, arch := range append([]string{"all"}, arches...) {
+			if arch == "all" && !r.options.SeparateAll {
+				continue
+			}
+			plain, err := s.packages(r.pool, component, arch, !r.options.SeparateAll)
+			if err != nil {
 				return nil, err
 			}
-			if data := indexes[base+suffix]; r.options.DamagedIndexes && suffix != "" {
-				indexes[base+suffix] = data[:len(data)/2]
+			base := component + "/binary-" + arch + "/Packages"
+			indexes[base] = plain // listed even if it does not exist, as in Debian
+			for _, suffix := range compressions {
+				if indexes[base+suffix], err = compress(plain, suffix); err != nil {
+					return nil, err
+				}
+				if data := indexes[base+suffix]; r.options.DamagedIndexes && suffix != "" {
+					indexes[base+suffix] = data[:len(data)/2]
+				}
 			}
 		}
 	}
@@ -160,8 +162,8 @@ func (r *Repository) release(s *suite, name string, arches []string, indexes map
 	if !r.options.SeparateAll {
 		b.WriteString("No-Support-for-Architecture-all: Packages\n")
 	}
-	fmt.Fprintf(&b, "Architectures: all %s\nComponents: main\nDescription: made for a test\nSHA256:\n",
-		strings.Join(arches, " "))
+	fmt.Fprintf(&b, "Architectures: all %s\nComponents: %s\nDescription: made for a test\nSHA256:\n",
+		strings.Join(arches, " "), strings.Join(s.components(), " "))
 	for _, path := range slices.Sorted(maps.Keys(indexes)) {
 		fmt.Fprintf(&b, " %x %8d %s\n", sha256.Sum256(indexes[path]), len(indexes[path]), path)
 	}
@@ -180,10 +182,24 @@ func (s *suite) architectures() []string {
 	return slices.Compact(arches)
 }
 
+// components returns main and the other components of the suite's packages.
+func (s *suite) components() []string {
+	components := []string{mainComponent}
+	for _, d := range s.debs {
+		if c := d.component(); !slices.Contains(components, c) {
+			components = append(components, c)
+		}
+	}
+	return components
+}
+
 // packages returns the text of a Packages file. withAll includes the packages of architecture "all".
-func (s *suite) packages(pool map[string][]byte, arch string, withAll bool) ([]byte, error) {
+func (s *suite) packages(pool map[string][]byte, component, arch string, withAll bool) ([]byte, error) {
 	var b bytes.Buffer
 	for _, d := range s.debs {
+		if d.component() != component {
+			continue
+		}
 		if d.Architecture != arch && (d.Architecture != "all" || !withAll) {
 			continue
 		}
@@ -194,7 +210,7 @@ func (s *suite) packages(pool map[string][]byte, arch string, withAll bool) ([]b
 		b.WriteString(d.control())
 		fmt.Fprintf(&b, "Filename: %s\nSize: %d\nSHA256: %x\n\n", d.filename(), len(data), sha256.Sum256(data))
 	}
-	if arch != "all" {
+	if arch != "all" && component == mainComponent {
 		b.WriteString(s.stanzas)
 	}
 	return b.Bytes(), nil
