@@ -52,18 +52,22 @@ func (s SBOM) String() string { return s.Format + ":" + s.File }
 // description is a file that describes what was built.
 type description struct {
 	flag, file string
-	write      func(m manifest.Manifest, w io.Writer) error
+	write      func(r *Result, m manifest.Manifest, w io.Writer) error
 }
 
 // descriptions are those that the options ask for.
 func (s Spec) descriptions() []description {
 	var all []description
 	if s.o.Manifest != "" {
-		all = append(all, description{"--manifest", s.o.Manifest, manifest.Manifest.Write})
+		all = append(all, description{"--manifest", s.o.Manifest,
+			func(_ *Result, m manifest.Manifest, w io.Writer) error { return m.Write(w) }})
 	}
 	for _, b := range s.o.SBOMs {
 		all = append(all, description{"--sbom", b.File,
-			func(m manifest.Manifest, w io.Writer) error { return m.WriteSBOM(w, b.Format) }})
+			func(_ *Result, m manifest.Manifest, w io.Writer) error { return m.WriteSBOM(w, b.Format) }})
+	}
+	if s.o.LockFile != "" && s.w.Locked == nil {
+		all = append(all, description{lockFlag, s.o.LockFile, (*Result).writeLock})
 	}
 	return all
 }
@@ -91,12 +95,21 @@ func (r *Result) writeDescriptions(ctx context.Context) error {
 	}
 	for _, d := range r.spec.descriptions() {
 		r.x.Progress.Message("write " + d.file)
-		err := diskimage.WriteFile(ctx, d.file, outputMode, func(f *os.File) error { return d.write(m, f) })
+		err := diskimage.WriteFile(ctx, d.file, outputMode, func(f *os.File) error { return d.write(r, m, f) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.flag, err)
 		}
 	}
 	return nil
+}
+
+// writeLock writes the lock of the build.
+func (r *Result) writeLock(m manifest.Manifest, w io.Writer) error {
+	lock, err := r.lockFile(m)
+	if err != nil {
+		return err
+	}
+	return lock.Write(w)
 }
 
 // Manifest describes the finished system. It is a function of the root file system, the plan and the lock: a build from

@@ -7,7 +7,9 @@ import (
 	"debug/elf"
 	"io"
 	"io/fs"
+	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
@@ -81,6 +83,12 @@ func StepVersions(sources fs.FS, libraries []string) (func(kind string) string, 
 
 // NewSecret keeps a text that must not be seen.
 func NewSecret(text string) Secret { return secret.New(text) }
+
+// HidesSecret reports whether a printed value of an option has a placeholder for a secret, or hides credentials of a
+// URL.
+func HidesSecret(text string) bool {
+	return strings.Contains(text, secret.Hidden) || strings.Contains(text, archive.HiddenUser)
+}
 
 // NewURL keeps a text that should be a URL.
 func NewURL(text string) URL { return secret.NewURL(text) }

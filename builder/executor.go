@@ -18,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/lockfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -34,8 +35,11 @@ type Executor struct {
 	// Environ and Dir are the caller's environment and working directory, which hooks see.
 	Environ []string
 	Dir     string
-	// Version is the name of this program and its version, for manifests: "vmdebootstrap 1.8.0".
+	// Version is the name of this program and its version, for manifests and locks: "vmdebootstrap 1.8.0".
 	Version string
+	// Settings are those of the build that a lock records, and HiddenSettings the names of those with secrets.
+	Settings       []lockfile.Setting
+	HiddenSettings []string
 	// Program is the file of this program. It takes the names pkgdetails.Name, wget.Name, dpkg.Name, dpkg.Backend and
 	// dpkg.Chroot in the containers, and must do then what pkgdetails.Run, wget.Program and the functions of package dpkg
 	// do.
@@ -281,7 +285,7 @@ func (x *Executor) snapshots(toolbox string, scripts []string, lock Lock) *snaps
 	return snapshot.New(snapshot.Config{
 		Settings: x.Cache, Engine: x.Engine, TempDir: x.TempDir, Environ: x.Environ, Dir: x.Dir, Log: x.Log,
 		Progress: x.Progress,
-		Toolbox:  toolbox, Scripts: scripts, Epoch: lock.epoch(),
+		Toolbox:  toolbox, Scripts: scripts, Epoch: lock.fixed(),
 	})
 }
 

@@ -33,6 +33,7 @@ type Options struct {
 	Pkglist           bool   // --pkglist
 	Manifest          string // --manifest FILE
 	SBOMs             []SBOM // --sbom FORMAT:FILE
+	LockFile          string // --lock-file FILE
 	Owner             string // --owner USER
 
 	// Where the packages come from and which.

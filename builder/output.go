@@ -28,6 +28,9 @@ const (
 
 // Write writes all outputs of the build.
 func (r *Result) Write(ctx context.Context) error {
+	if err := r.checkPackages(); err != nil {
+		return err
+	}
 	for _, s := range r.finalSteps() {
 		r.x.Progress.Begin(s.title)
 		if err := s.write(ctx); err != nil {
@@ -116,6 +119,9 @@ func (r *Result) WritePackageList(ctx context.Context) error {
 // Written are the files and directories of the host that a build writes, or may write, as the options name them.
 func (s Spec) Written() []string {
 	names := append(s.outputFiles(), packageList, step.DebootstrapLog)
+	if s.o.LockFile != "" {
+		names = append(names, s.o.LockFile)
+	}
 	for _, e := range s.o.Exports {
 		if e.Transport != transport.Docker && e.Transport != transport.Storage {
 			names = append(names, e.Path)

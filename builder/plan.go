@@ -71,6 +71,14 @@ func (l Lock) epoch() []string {
 	return []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(l.Time.Unix(), 10)}
 }
 
+// fixed identifies time and seed of a build that must not depend on the present ones; nil for others.
+func (l Lock) fixed() []string {
+	if !l.SeedFixed {
+		return nil
+	}
+	return append(l.epoch(), "seed "+l.Seed.String())
+}
+
 // Plan is what a build does: the steps on the root file system in their order, and the disk or the tar archive that it
 // ends in.
 type Plan struct {

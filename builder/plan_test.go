@@ -79,6 +79,7 @@ var planned = map[string]func(*Options){
 	"manifest": func(o *Options) {
 		o.Manifest, o.SBOMs, o.NoKernel = "/out/manifest.json", []SBOM{{"spdx", "/out/sbom.spdx.json"}}, true
 	},
+	"lock-file":     func(o *Options) { o.LockFile, o.NoKernel = "/out/debian.lock", true },
 	"keep-identity": func(o *Options) { o.KeepIdentity, o.Packages = true, []string{"openssh-server"} },
 	"squashfs":      func(o *Options) { o.Roottype, o.Bootsize, o.SerialConsole = "squashfs", 200*diskimage.MiB, true },
 	"erofs-systemd-boot": func(o *Options) {

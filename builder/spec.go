@@ -14,6 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/lockfile"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 )
@@ -41,6 +42,10 @@ type World struct {
 	HostMirror secret.URL
 	// HostAllowsExpired says that its apt accepts suites of it whose Valid-Until has passed.
 	HostAllowsExpired bool
+	// Program is this program's name and version: "vmdebootstrap 1.8.0".
+	Program string
+	// Locked is the lock file that the build follows; nil for none.
+	Locked *lockfile.File
 	// Netrc has credentials for mirrors, in the format of netrc files and apt_auth.conf(5).
 	Netrc secret.Text
 }
@@ -86,6 +91,8 @@ type Spec struct {
 func NewSpec(o Options, w World) (Spec, error) {
 	w.HostMirror = withLogin(w.HostMirror, w.Netrc)
 	s := Spec{o: o.clone(), w: w}
+	s.followLock()
+	w = s.w
 	if s.o.Arch == "" {
 		s.o.Arch = w.HostArch
 	}
@@ -250,6 +257,10 @@ func (s Spec) Warnings() []string {
 				warnings = append(warnings, unused.flag+" has no effect without --image")
 			}
 		}
+	}
+	if s.w.Locked != nil && s.w.Locked.Program != s.w.Program {
+		warnings = append(warnings, lockFlag+": "+s.w.Locked.Program+" has written the lock, and this is "+s.w.Program+
+			": the image can differ")
 	}
 	if s.release.EOL != "" && s.release.EOL < s.w.Today.UTC().Format(time.DateOnly) {
 		warnings = append(warnings, s.release.Codename+" has had no security updates since "+s.release.EOL)

@@ -105,6 +105,19 @@ func (c *Cache) Add(ctx context.Context, src *os.File) (digest string, err error
 	return digest, tmp.keep(digest)
 }
 
+// put adds data whose digest is known.
+func (c *Cache) put(digest string, data []byte) error {
+	tmp, err := c.create()
+	if err != nil {
+		return err
+	}
+	defer tmp.discard()
+	if _, err := tmp.Write(data); err != nil {
+		return fmt.Errorf("cache: keep %s: %w", digest, err)
+	}
+	return tmp.keep(digest)
+}
+
 // Copy copies a cached file to name below dir, which must not exist. Unlike with a hard link, a program that writes to
 // the copy does not change the cache. On a file system that can share blocks (btrfs, xfs) no data is copied. Copy
 // checks the digest of the copy. If it differs, or the cache lacks the file, the error wraps fs.ErrNotExist and name

@@ -41,6 +41,9 @@ type Client struct {
 	// Warn receives a sentence for the user about each download that is tried again; nil discards them. Several
 	// goroutines may call it at once.
 	Warn func(text string)
+	// States records the suites that are read, or holds the Client to those of a lock; nil does neither. The Cache keeps
+	// their Release files.
+	States *States
 	// Parallel is the number of files downloaded at the same time; 0 stands for 8.
 	Parallel int
 	// Backoff is the pause before the second attempt at a download that failed for a transient reason. It doubles

@@ -49,7 +49,11 @@ func (c *Client) Fetch(ctx context.Context, packages []*Package, progress func(E
 	g.SetLimit(c.parallel())
 	for _, p := range packages {
 		g.Go(func() error {
-			if err := c.fetchPackage(ctx, p, m); err != nil {
+			err := c.fetchPackage(ctx, p, m)
+			if gone := c.gone("package "+p.Name+" "+p.Version, err); gone != err {
+				return gone
+			}
+			if err != nil {
 				return fmt.Errorf("download package %s %s: %w", p.Name, p.Version, err)
 			}
 			return nil
@@ -220,19 +224,24 @@ func (c *Client) saveIndex(ctx context.Context, r *Release, dist, dir string) er
 // packages reads the packages of one index file.
 func (c *Client) packages(ctx context.Context, r *Release, component, arch string) ([]*Package, error) {
 	base := component + "/binary-" + arch + "/Packages"
+	var missing error
 	for _, suffix := range indexSuffixes {
 		file, ok := r.Files[base+suffix]
 		if !ok {
 			continue
 		}
 		packages, err := c.readPackagesFile(ctx, r, base+suffix, file)
-		if errors.Is(err, fs.ErrNotExist) {
+		if lost := c.gone("index "+base, err); errors.Is(err, fs.ErrNotExist) || lost != err {
+			missing = lost
 			continue // a Release file may list compressions that the mirror does not carry
 		}
 		if err != nil {
 			return nil, fmt.Errorf("index %s of suite %q: %w", base, r.Name, err)
 		}
 		return packages, nil
+	}
+	if missing != nil && c.States.isFixed() {
+		return nil, missing
 	}
 	return nil, fmt.Errorf("suite %q at %s has no component %q for %s (components: %s; architectures: %s): %w", r.Name,
 		Redact(r.Mirror),

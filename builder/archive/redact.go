@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// hiddenUser replaces credentials, as in net/url's Redacted.
-const hiddenUser = "xxxxx"
+// HiddenUser replaces credentials, as in net/url's Redacted.
+const HiddenUser = "xxxxx"
 
 // Redact returns a URL for messages and logs, without the password or, if it has none, without the user name, which can
 // be a token. A text that is not a URL but may contain one is hidden as a whole.
@@ -24,7 +24,7 @@ func Redact(text string) string {
 		return text
 	}
 	if _, has := u.User.Password(); !has {
-		u.User = url.User(hiddenUser)
+		u.User = url.User(HiddenUser)
 	}
 	return u.Redacted()
 }

@@ -41,6 +41,7 @@ type Release struct {
 	Digest string
 
 	received    []receivedFile     // the Release file and its signature, byte for byte
+	signedBy    []string           // fingerprints of the keys with good signatures
 	signers     openpgp.EntityList // the keys that may sign the suite; empty with Client.NoCheck
 	byHash      bool               // files are also served under their digests
 	separateAll bool               // packages of architecture "all" have an index of their own
@@ -48,8 +49,8 @@ type Release struct {
 
 // receivedFile is a file below dists/SUITE with its content.
 type receivedFile struct {
-	name string
-	data []byte
+	name, digest string
+	data         []byte
 }
 
 // File is an entry of a Release file.
@@ -73,17 +74,29 @@ func (e *ExpiredError) Error() string {
 // The error wraps fs.ErrNotExist if the archive does not have the suite.
 func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, error) {
 	mirror = mirrorURL(mirror)
+	if c.States.isFixed() {
+		return c.lockedRelease(ctx, mirror, suite)
+	}
 	var r *Release
 	err := c.askMirrors(ctx, mirror+"/dists/"+suite, func(dist string) (err error) {
 		r, err = c.release(ctx, mirror, suite, dist)
 		return err
 	})
-	return r, err
+	if err != nil || c.States == nil {
+		return r, err
+	}
+	for _, f := range r.received {
+		if err := c.Cache.put(f.digest, f.data); err != nil {
+			return nil, err
+		}
+	}
+	c.States.record(r)
+	return r, nil
 }
 
 // release is Release with the URL of the directory of the suite, which may be on another mirror.
 func (c *Client) release(ctx context.Context, mirror, suite, dist string) (*Release, error) {
-	url := dist + "/InRelease"
+	url := dist + "/" + inRelease
 	data, err := c.getRelease(ctx, url)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c.detachedRelease(ctx, mirror, suite, dist)
@@ -91,16 +104,7 @@ func (c *Client) release(ctx context.Context, mirror, suite, dist string) (*Rele
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
-	text, signers, err := verifyInline(url, data, c.Keyring, !c.NoCheck)
-	if err != nil {
-		return nil, err
-	}
-	r, err := c.newRelease(mirror, suite, url, data, text, signers)
-	if err != nil {
-		return nil, err
-	}
-	r.received = []receivedFile{{"InRelease", data}}
-	return r, nil
+	return c.readRelease(mirror, suite, url, []receivedFile{{inRelease, digestOf(data), data}})
 }
 
 // detachedRelease is Release for an archive that signs in a separate file, Release.gpg.
@@ -110,8 +114,7 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite, dist string
 	if err != nil {
 		return nil, fmt.Errorf("suite %q: %w", suite, err)
 	}
-	received := []receivedFile{{"Release", data}}
-	var signers []goodSignature
+	received := []receivedFile{{"Release", digestOf(data), data}}
 	if !c.NoCheck {
 		signature, err := c.getRelease(ctx, url+".gpg")
 		if errors.Is(err, fs.ErrNotExist) {
@@ -120,17 +123,45 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite, dist string
 		if err != nil {
 			return nil, fmt.Errorf("suite %q: %w", suite, err)
 		}
-		if signers, err = verifyDetached(url, data, signature, c.Keyring); err != nil {
-			return nil, err
-		}
-		received = append(received, receivedFile{"Release.gpg", signature})
+		received = append(received, receivedFile{"Release.gpg", digestOf(signature), signature})
 	}
-	r, err := c.newRelease(mirror, suite, url, data, data, signers)
+	return c.readRelease(mirror, suite, url, received)
+}
+
+// readRelease verifies and reads InRelease, or Release and its signature. url is that of the first file.
+func (c *Client) readRelease(mirror, suite, url string, received []receivedFile) (*Release, error) {
+	data, text := received[0].data, received[0].data
+	var signers []goodSignature
+	var err error
+	switch {
+	case received[0].name == inRelease:
+		text, signers, err = verifyInline(url, data, c.Keyring, !c.NoCheck)
+	case !c.NoCheck && len(received) == 1:
+		err = &UntrustedError{URL: url}
+	case !c.NoCheck:
+		signers, err = verifyDetached(url, data, received[1].data, c.Keyring)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.newRelease(mirror, suite, url, data, text, signers)
 	if err != nil {
 		return nil, err
 	}
 	r.received = received
+	for _, s := range signers {
+		r.signedBy = append(r.signedBy, fmt.Sprintf("%X", s.key.PrimaryKey.Fingerprint))
+	}
 	return r, nil
+}
+
+// inRelease is the file that has its signature in it.
+const inRelease = "InRelease"
+
+// digestOf returns a SHA256 digest in hexadecimal.
+func digestOf(data []byte) string {
+	digest := sha256.Sum256(data)
+	return hex.EncodeToString(digest[:])
 }
 
 // newRelease parses the text of a Release file and checks that its signers may sign the suite it names.
@@ -144,8 +175,7 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 		return nil, fmt.Errorf("read %s: %w", Redact(url), err)
 	}
 	r.Mirror, r.Name = mirror, suite
-	digest := sha256.Sum256(data)
-	r.Digest = hex.EncodeToString(digest[:])
+	r.Digest = digestOf(data)
 	if err := r.checkSuite(url); err != nil {
 		return nil, err
 	}

@@ -77,8 +77,7 @@ func (c collector) packages() ([]Package, error) {
 	}
 	packages := []Package{}
 	for _, s := range stanzas {
-		status := strings.Fields(s.Get("Status"))
-		if len(status) != 3 || status[2] == "config-files" || status[2] == "not-installed" {
+		if !Installed(s) {
 			continue
 		}
 		p := Package{Name: s.Get("Package"), Version: s.Get("Version"), Architecture: s.Get("Architecture"),
@@ -93,6 +92,12 @@ func (c collector) packages() ([]Package, error) {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Architecture, b.Architecture))
 	})
 	return packages, nil
+}
+
+// Installed reports whether a stanza of dpkg's status file is that of a package whose files are there.
+func Installed(s archive.Stanza) bool {
+	status := strings.Fields(s.Get("Status"))
+	return len(status) == 3 && status[2] != "config-files" && status[2] != "not-installed"
 }
 
 // source reads the field Source: NAME, NAME (VERSION), or nothing if both are those of the package.

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -16,9 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -139,6 +136,9 @@ func build(ctx context.Context, j *job) (err error) {
 	if err := lock.Take(ctx, j.spec, filepath.Join(store.TempDir(), "inputs")); err != nil {
 		return err
 	}
+	if err := lock.CheckInputs(j.spec); err != nil {
+		return err
+	}
 	client, err := j.archiveClient(packages, lock)
 	if err != nil {
 		return err
@@ -169,6 +169,7 @@ func build(ctx context.Context, j *job) (err error) {
 			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.report.Warn,
 		},
 	}
+	x.Settings, x.HiddenSettings = j.settings.toLock()
 	if j.verbose {
 		x.HookOutput = j.out
 	}
@@ -312,9 +313,12 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment, roots), Cache: cache, Keyring: archive.DefaultKeyring(),
 		Now: j.env.now(), Warn: j.report.Warn, AllowExpired: j.spec.Options().AllowExpired,
-		Mirrors: archive.NewMirrors(j.spec.Mirrors()...),
+		Mirrors: archive.NewMirrors(j.spec.Mirrors()...), States: j.spec.States(),
 	}
-	if lock.SeedFixed { // by SOURCE_DATE_EPOCH
+	if j.settings.locked != nil {
+		client.Now = j.settings.locked.Made
+	}
+	if lock.SeedFixed { // by SOURCE_DATE_EPOCH or a lock file
 		client.Today = lock.Time
 	}
 	trust := j.spec.Trust()
@@ -354,27 +358,6 @@ func (j *job) authorities() (pool *x509.CertPool, text []byte, err error) {
 		return nil, nil, fmt.Errorf("--ca: %s has no certificate in PEM", o.CA)
 	}
 	return pool, slices.Concat(j.env.certificates(), []byte("\n"), own), nil
-}
-
-// sourceDateEpoch names the variable of reproducible-builds.org that holds the time to record in what is built, in
-// seconds since 1970.
-const sourceDateEpoch = "SOURCE_DATE_EPOCH"
-
-// lock returns the seed of the image's IDs and the time that it records: random and now, unless SOURCE_DATE_EPOCH asks
-// for a reproducible image.
-func (j *job) lock() (builder.Lock, error) {
-	text := j.env.getenv(sourceDateEpoch)
-	if text == "" {
-		lock := builder.Lock{Time: j.env.now()}
-		_, err := rand.Read(lock.Seed[:])
-		return lock, err
-	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || seconds < 0 {
-		return builder.Lock{}, fmt.Errorf("%s=%q is not a number of seconds since 1970", sourceDateEpoch, text)
-	}
-	seed := uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://reproducible-builds.org/"+text))
-	return builder.Lock{Seed: seed, SeedFixed: true, Time: time.Unix(seconds, 0).UTC()}, nil
 }
 
 // fullError is the error of a build that found a file system full. Programs of the build say that in many

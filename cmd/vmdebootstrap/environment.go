@@ -72,7 +72,7 @@ func (e environment) getenv(name string) string {
 func (e environment) world() builder.World {
 	return builder.World{
 		Stat: e.stat, ReadFile: e.readFile, Writable: writable, LookupUser: e.lookupUser, UID: e.uid,
-		Dir: e.dir, Today: e.now(), HostArch: e.arch,
+		Dir: e.dir, Today: e.now(), HostArch: e.arch, Program: programName + " " + buildVersion(release, buildInfo()),
 		HostMirror: builder.NewURL(e.mirror), HostAllowsExpired: e.allowsExpired, Netrc: builder.NewSecret(e.netrc()),
 	}
 }

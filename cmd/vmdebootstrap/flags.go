@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/lockfile"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -64,6 +65,8 @@ type settings struct {
 	// cacheKey is a file name. The file is read into key once all settings are known.
 	cacheKey string
 	key      *builder.CacheKey
+	// locked is the lock that the build follows; nil for none.
+	locked *lockfile.File
 
 	memoryProfile  string
 	memoryInterval int

@@ -107,6 +107,8 @@ func (s *settings) extensions() []*setting {
 			"package, partitions, the steps and inputs of the build", textValue{&o.Manifest}},
 		{"sbom", groupOutput, "write a bill of materials of the packages, `FORMAT:FILE`: cyclonedx:FILE (1.6) or spdx:FILE " +
 			"(2.3), both in JSON; may be repeated", sbomsValue{&o.SBOMs}},
+		{"lock-file", groupSource, "if `FILE` is there, build exactly what this lock says: the same packages, inputs, time and " +
+			"IDs; otherwise write it: it has the digests of all that the build was made of", textValue{&o.LockFile}},
 		{"tls-verify", groupOutput,
 			"verify the registry's TLS certificate; --no-tls-verify also allows registries without TLS",
 			boolValue{&o.TLSVerify}},

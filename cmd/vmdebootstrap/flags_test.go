@@ -35,7 +35,7 @@ var (
 	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "hook", "root-password-file",
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
-		"tools-mirror", "ca", "progress", "manifest", "sbom"}
+		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",

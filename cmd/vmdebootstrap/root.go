@@ -244,8 +244,11 @@ func (c *command) build(ctx context.Context) (err error) {
 	if !outside {
 		c.settings.logTo(log)
 	}
-	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey())
-	j.spec, err = builder.NewSpec(c.settings.options, c.env.world())
+	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey(),
+		c.settings.readLockFile(c.env.dir))
+	world := c.env.world()
+	world.Locked = c.settings.locked
+	j.spec, err = builder.NewSpec(c.settings.options, world)
 	if c.settings.debugShell && !c.settings.options.DryRun && !isTerminal(c.env.stdin) {
 		err = errors.Join(err, &builder.Problem{Flag: "--debug-shell", Err: errors.New("standard input is not a terminal")})
 	}

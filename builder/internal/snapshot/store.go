@@ -125,7 +125,8 @@ type Config struct {
 	Progress *progress.Reporter
 	// Toolbox is the name of the toolbox's snapshot, which identifies its content.
 	Toolbox string
-	// Epoch has the variable SOURCE_DATE_EPOCH, NAME=VALUE, that all programs of the build see; empty without it.
+	// Epoch identifies the time and the seed of a build whose time is fixed: all its programs see the variable
+	// SOURCE_DATE_EPOCH, and salts come from the seed. It is empty for others.
 	Epoch []string
 	// Scripts are the names of the build's hooks.
 	Scripts []string
