@@ -78,6 +78,7 @@ func newOffline(t *testing.T) *offline {
 	repo.Add(archivetest.Deb{Name: "busybox", Essential: true, Priority: "required", Files: files})
 	repo.Add(archivetest.Deb{Name: "debootstrap",
 		Files: []archivetest.File{{Name: "usr/sbin/debootstrap", Mode: 0o755, Content: fakeDebootstrap},
+			{Name: "usr/share/debootstrap/functions"},
 			{Name: "usr/bin/dpkg-deb", Mode: 0o755}}}) // the build puts a program of its own in its place
 	for _, name := range []string{"gpgv", "wget", "ca-certificates", "debian-archive-keyring", "xz-utils", "zstd",
 		"mount", "apt", "adduser", "less", "systemd", "systemd-resolved"} {
