@@ -80,6 +80,11 @@ func (c *cacheCall) newList() *cobra.Command {
 	asJSON := false
 	list := &cobra.Command{
 		Use: "list", Short: "list toolboxes and results of steps, most recently used first", Args: cobra.NoArgs,
+		Example: `
+# What is stored, and how much
+vmdebootstrap cache list
+# The IDs of all results
+vmdebootstrap cache list --json | jq -r '.results[].id'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStore(cmd.Context(), "read the cache", func(_ context.Context, w *cacheWork) error {
 				content, err := readCache(w.store, w.packages)
@@ -101,6 +106,11 @@ func (c *cacheCall) newList() *cobra.Command {
 func (c *cacheCall) newRemove() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove ID...", Short: "remove results by the IDs that list shows, or their first characters",
+		Example: `
+# One result, by the ID of the list
+vmdebootstrap cache remove 3f2a91c07d4e
+# Two results of another state directory
+vmdebootstrap cache remove --state-dir /srv/vmdebootstrap 3f2a 91c0`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageErrorf("ID is missing")
@@ -122,7 +132,12 @@ func (c *cacheCall) newVerify() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
 		Short: "read all toolboxes and results of steps and remove damaged ones; exit status 1 if there were any",
-		Args:  cobra.NoArgs,
+		Example: `
+# Read everything, with the progress on a terminal
+vmdebootstrap cache verify
+# In a job at night, with a line at least every ten seconds in its log
+vmdebootstrap cache verify --progress plain`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStore(cmd.Context(), "verify cached results", verifyCache)
 		},
@@ -133,6 +148,11 @@ func (c *cacheCall) newPrune() *cobra.Command {
 	limit := diskimage.Size(defaultCacheLimit)
 	prune := &cobra.Command{
 		Use: "prune", Short: "remove the least recently used results", Args: cobra.NoArgs,
+		Example: `
+# Until 5 GB are left
+vmdebootstrap cache prune --limit 5G
+# Only what has to give way to other files on the disk
+vmdebootstrap cache prune`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStore(cmd.Context(), "remove cached results", func(_ context.Context, w *cacheWork) error {
 				return errors.Join(evict(w.store, w.stateDir, limit, countResults(w.Reporter, "remove")),
@@ -149,6 +169,11 @@ func (c *cacheCall) newClear() *cobra.Command {
 	force := false
 	removeAll := &cobra.Command{
 		Use: "clear", Short: "remove everything, even if damaged, unless a build is running", Args: cobra.NoArgs,
+		Example: `
+# Ask first
+vmdebootstrap cache clear
+# Do not ask, in a script
+vmdebootstrap cache clear --force`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.clear(cmd.Context(), force) },
 	}
 	removeAll.Flags().BoolVar(&force, "force", false, "do not ask; a terminal is asked otherwise")
