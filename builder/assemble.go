@@ -157,6 +157,7 @@ func (a *Assembly) spec(found system) (Spec, error) {
 			*setting.value = setting.otherwise
 		}
 	}
+	o.Pockets = []string{PocketsNone} // only tools are downloaded
 	spec, err := NewSpec(o, a.World)
 	if err == nil {
 		problems = append(problems, needsBuild(spec)...)

@@ -126,6 +126,9 @@ func (r *Result) Manifest(ctx context.Context) (manifest.Manifest, error) {
 		},
 		Inputs: []manifest.Input{}, Disk: r.disk.manifest(),
 	}
+	for _, from := range r.sources.Repositories {
+		m.Archives = append(m.Archives, archiveState(manifest.UseImage, from.URL, from.release))
+	}
 	for _, input := range r.lock.Inputs {
 		m.Inputs = append(m.Inputs, manifest.Input{Option: input.Flag, Name: r.spec.inputName(input.Name),
 			SHA256: input.Digest})
@@ -164,11 +167,16 @@ func (s Spec) inputName(name string) string {
 func (r *Result) addOrigins(ctx context.Context, packages []manifest.Package) error {
 	type key struct{ name, version, arch string }
 	known := map[key]manifest.Package{}
-	mirror := strings.TrimSuffix(r.spec.o.Mirror.Bare().String(), "/")
-	for p := range r.sources.Target.All() {
-		known[key{p.Name, p.Version, p.Architecture}] = manifest.Package{SHA256: p.SHA256,
-			Origin: &manifest.Origin{Suite: r.sources.Release.Codename, URL: mirror + "/" + p.Filename}}
+	add := func(index *archive.Index, mirror secret.URL, suite string) {
+		for p := range index.All() {
+			known[key{p.Name, p.Version, p.Architecture}] = manifest.Package{SHA256: p.SHA256,
+				Origin: &manifest.Origin{Suite: suite, URL: withoutSlash(mirror.Bare()).String() + "/" + p.Filename}}
+		}
 	}
+	for _, from := range r.sources.Repositories {
+		add(from.index, from.URL, from.release.Codename)
+	}
+	add(r.sources.Main, r.spec.o.Mirror, r.sources.Release.Codename)
 	for i, name := range r.spec.o.CustomPackages {
 		control, err := debfile.ReadControl(ctx, r.lock.Copy(name))
 		if err != nil {

@@ -157,8 +157,17 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	remaining := plan.Steps[len(begin.Entries):]
 	var missing []*archive.Package
+	downloads := packages
+	if len(begin.Entries) == 0 && len(src.Repositories) > 0 {
+		base, err := bootstrapPackages(spec, src.Main)
+		if err != nil {
+			return result, err
+		}
+		downloads = append(slices.Clip(downloads), slices.DeleteFunc(base,
+			func(p *archive.Package) bool { return slices.Contains(packages, p) })...)
+	}
 	if slices.ContainsFunc(remaining, step.Step.Installs) {
-		if missing, err = notInstalled(result.Rootfs, packages); err != nil {
+		if missing, err = notInstalled(result.Rootfs, downloads); err != nil {
 			return result, err
 		}
 	}
@@ -198,10 +207,12 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		}
 	}
 	// apt knows the clock only: what was valid on the day of the build is valid for it.
-	expired := spec.o.AllowExpired || src.Release.ExpiredAt(x.Archive.Now)
+	expired := spec.o.AllowExpired || src.Release.ExpiredAt(x.Archive.Now) ||
+		slices.ContainsFunc(src.Repositories,
+			func(r foundRepository) bool { return r.release.ExpiredAt(x.Archive.Now) })
 	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"),
 		step.AccessOptions{Unauthenticated: spec.Trust().NoCheck, AllowExpired: expired,
-			Mirror: spec.o.Mirror, CA: x.CA, Hosts: x.Hosts})
+			Mirrors: spec.urls(), CA: x.CA, Hosts: x.Hosts})
 	if err != nil {
 		return result, fmt.Errorf("write the settings of apt: %w", err)
 	}
@@ -210,6 +221,10 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		if err := saveSuite(ctx, x.Archive, src.Release, mirror, components(spec.o, spec.release), spec.o.Arch); err != nil {
 			return result, err
 		}
+	}
+	lists := filepath.Join(x.TempDir, "lists")
+	if err := saveLists(ctx, spec, x.Archive, src, lists); err != nil {
+		return result, err
 	}
 	if len(missing) > 0 {
 		x.Progress.Begin(getPackages)
@@ -228,11 +243,11 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	result.site = &step.Context{
 		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Repacked: archives.repackedDir,
-		Mirror: mirror, Access: access, Keyring: keyring, Program: x.Program,
+		Mirror: mirror, Lists: lists, Access: access, Keyring: keyring, Program: x.Program,
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
-		Log: x.Log, Out: step.NewTail(&installs{next: x.Output, report: x.Progress}, spec.o.Mirror, spec.o.AptMirror,
-			spec.o.ToolsMirror),
+		Log: x.Log, Out: step.NewTail(&installs{next: x.Output, report: x.Progress},
+			append(spec.urls(), spec.o.AptMirror, spec.o.ToolsMirror)...),
 		Epoch: lock.epoch(), Seed: seed,
 		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, RealDpkg: spec.realDpkg(),
 		HookOutput: x.HookOutput,
@@ -382,16 +397,29 @@ func proxyEnviron(environ []string) []string {
 	return proxy
 }
 
-// estimate lists the packages that the build will install, as far as the index tells.
-func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
+// bootstrapNames are the names of the packages that debootstrap installs, without what they depend on.
+func bootstrapNames(spec Spec, index *archive.Index) []string {
 	priorities := []string{"required", "important"}
 	if spec.bare() {
 		priorities = priorities[:1]
 	}
 	options, _ := step.DebootstrapOptions(spec.Options().Debootstrapopts)
 	include, _ := step.DebootstrapOption(options, "include")
-	want := append(index.Names(priorities...), "apt")
-	want = append(want, packageNames([]string{include})...)
+	return append(append(index.Names(priorities...), "apt"), packageNames([]string{include})...)
+}
+
+// bootstrapPackages lists the packages that debootstrap installs, as far as the index of the suite tells.
+func bootstrapPackages(spec Spec, index *archive.Index) ([]*archive.Package, error) {
+	all, err := index.Closure(sortedSet(bootstrapNames(spec, index)), archive.ClosureOptions{Essential: true})
+	if err != nil {
+		return nil, fmt.Errorf("choose packages of %s for debootstrap: %w", spec.Codename(), err)
+	}
+	return all, nil
+}
+
+// estimate lists the packages that the build will install, as far as the index tells.
+func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
+	want := bootstrapNames(spec, index)
 	want = sortedSet(append(want, relations(spec.Packages(), spec.Options().Arch)...))
 	// debootstrap leaves recommended packages out, so that those of the base system are too many here.
 	how := archive.ClosureOptions{Essential: true, Recommends: spec.Options().Recommends}

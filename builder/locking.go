@@ -3,6 +3,7 @@
 package builder
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,17 @@ func (s *Spec) followLock() {
 	image, _ := locked.Suite(lockfile.UseImage)
 	if s.o.Mirror.IsZero() {
 		s.o.Mirror = secret.NewURL(image.Mirror)
+		// The pockets that were this machine's, if no option named them.
+		s.ownMirror = true
+		s.w.HostUpdates, s.w.HostSecurity = false, secret.URL{}
+		for _, suite := range locked.Suites {
+			switch suite.Suite {
+			case image.Codename + "-" + pocketUpdates:
+				s.w.HostUpdates = true
+			case securitySuite(image.Codename):
+				s.w.HostSecurity = withLogin(secret.NewURL(suite.Mirror), s.w.Netrc)
+			}
+		}
 	}
 	tools, ok := locked.Suite(lockfile.UseTools)
 	if ok && s.o.ToolsMirror.IsZero() && tools.Mirror != image.Mirror {
@@ -153,7 +165,11 @@ func (r *Result) lockFile(m manifest.Manifest) (lockfile.File, error) {
 		Seed: r.lock.Seed, Settings: r.x.Settings, Hidden: r.x.HiddenSettings, Inputs: r.spec.lockedInputs(r.lock),
 		Suites: []lockfile.Suite{},
 	}
-	for _, state := range r.x.Archive.States.All() {
+	states := r.x.Archive.States.All()
+	slices.SortStableFunc(states, func(a, b archive.State) int { // several are read at once
+		return cmp.Or(cmp.Compare(a.Suite, b.Suite), cmp.Compare(a.Mirror, b.Mirror))
+	})
+	for _, state := range states {
 		suite := lockfile.Suite{Mirror: state.Mirror, Suite: state.Suite, Codename: state.Codename, Date: state.Date,
 			SignedBy: state.SignedBy}
 		for _, file := range state.Files {

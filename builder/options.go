@@ -42,9 +42,15 @@ type Options struct {
 	AptMirror          secret.URL   // --apt-mirror URL
 	ToolsMirror        secret.URL   // --tools-mirror URL; empty: Mirror, then HostMirror
 	ConfigureApt       bool         // --configure-apt
+	Pockets            []string     // --pockets, each value a list with commas; empty: those of HostMirror
+	SecurityMirror     secret.URL   // --security-mirror URL
+	Repositories       []Repository // --repository
+	RepositoryKeys     []string     // --repository-key FILE
+	AptPreferences     string       // --apt-preferences FILE
 	AllowExpired       bool         // --allow-expired
 	CA                 string       // --ca FILE
 	Arch               string       // --arch; Debian name
+	DpkgArches         []string     // --dpkg-arch, each value a list with commas
 	Distribution       string       // --distribution; suite or codename
 	Debootstrapopts    []string     // --debootstrapopts, each value as given
 	DebootstrapScripts string       // --debootstrap-scripts DIR
@@ -130,6 +136,10 @@ func (o Options) clone() Options {
 	o.OtherMirrors = slices.Clone(o.OtherMirrors)
 	o.Debootstrapopts = slices.Clone(o.Debootstrapopts)
 	o.Packages = slices.Clone(o.Packages)
+	o.DpkgArches = slices.Clone(o.DpkgArches)
+	o.Pockets = slices.Clone(o.Pockets)
+	o.Repositories = slices.Clone(o.Repositories)
+	o.RepositoryKeys = slices.Clone(o.RepositoryKeys)
 	o.CustomPackages = slices.Clone(o.CustomPackages)
 	o.Users = slices.Clone(o.Users)
 	o.Actions = slices.Clone(o.Actions)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ type Lock struct {
 	Suite string
 	// InRelease is the SHA-256 digest of the InRelease file, in hexadecimal.
 	InRelease string
+	// Repositories are those of Spec.Repositories, in their order: "" for one that is left out. It is nil where no archive
+	// was asked.
+	Repositories []string
 	// Tools is the digest of the InRelease file of the release that the tools come from.
 	Tools string
 	// Scripts is a digest of the files of --debootstrap-scripts, "" for debootstrap's own.
@@ -62,6 +66,17 @@ type Input struct {
 	// Digest is the SHA-256 digest of a file, or one of everything in a directory.
 	Digest string
 }
+
+// inputDigest returns the digest of an input by its name; "" if Take has not taken it.
+func (l Lock) inputDigest(name string) string {
+	if i := slices.IndexFunc(l.Inputs, func(in Input) bool { return in.Name == name }); i >= 0 {
+		return l.Inputs[i].Digest
+	}
+	return ""
+}
+
+// codename returns the suite's codename, which is that of the table of releases where no mirror was asked.
+func (l Lock) codename(spec Spec) string { return cmp.Or(l.Codename, spec.Codename()) }
 
 // epoch is what tells programs the time to record, if the build must not depend on the present one.
 func (l Lock) epoch() []string {
@@ -165,6 +180,16 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	p.add(step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror.Bare(),
 		Options: options, InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
 		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity, RealDpkg: spec.realDpkg()})
+	if arches := packageNames(o.DpkgArches); len(arches) > 0 {
+		p.add(step.Architectures{Mirror: withoutSlash(o.Mirror.Bare()), Suite: cmp.Or(lock.Suite, o.Distribution),
+			Arches: arches})
+	}
+	if name := o.AptPreferences; name != "" {
+		p.add(step.AptPreferences{File: lock.Copy(name), Digest: lock.inputDigest(name)})
+	}
+	if upgrade, ok := newUpgradeStep(spec, lock); ok {
+		p.add(upgrade)
+	}
 	p.addActions(spec, lock, hooks.PhaseEssential)
 	asBooted := p.Disk != nil && p.Disk.BootMount != boot.DefaultMount
 	if asBooted {
@@ -327,8 +352,7 @@ func newAptSourcesStep(o Options, r debian.Release) step.AptSources {
 	}
 	s := step.AptSources{Deb822: r.Deb822Sources(), Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg"}
 	add := func(uri secret.URL, suite string) {
-		s.Entries = append(s.Entries, step.AptSource{URI: secret.NewURL(strings.TrimRight(uri.Reveal(), "/")),
-			Suite: suite, Components: components(o, r)})
+		s.Entries = append(s.Entries, step.AptSource{URI: withoutSlash(uri), Suite: suite, Components: components(o, r)})
 	}
 	add(uri, o.Distribution)
 	security := uri
@@ -338,12 +362,22 @@ func newAptSourcesStep(o Options, r debian.Release) step.AptSources {
 	case debian.Debian:
 		security = debianSecurity
 	}
-	if r.Released == "" || r.SecuritySuite() == "" {
-		return s
+	if !o.SecurityMirror.IsZero() {
+		security = o.SecurityMirror.Bare()
 	}
-	// stable-security exists as trixie-security does; the user's way to name the suite is kept.
-	suffix := strings.TrimPrefix(r.SecuritySuite(), r.Codename)
-	add(uri, o.Distribution+"-updates")
-	add(security, o.Distribution+suffix)
+	pockets := packageNames(o.Pockets)
+	if len(pockets) == 0 && r.Released != "" && r.SecuritySuite() != "" {
+		pockets = []string{pocketUpdates, pocketSecurity}
+	}
+	for _, word := range pocketWords {
+		switch {
+		case !slices.Contains(pockets, word):
+		case word == pocketSecurity:
+			// stable-security exists as trixie-security does; the user's way to name the suite is kept.
+			add(security, o.Distribution+strings.TrimPrefix(r.SecuritySuite(), r.Codename))
+		default:
+			add(uri, o.Distribution+"-"+word)
+		}
+	}
 	return s
 }

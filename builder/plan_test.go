@@ -72,9 +72,18 @@ var planned = map[string]func(*Options){
 	"f2fs-boot": func(o *Options) {
 		o.Roottype, o.Grub, o.Bootsize, o.Boottype = "f2fs", true, 300*diskimage.MiB, "f2fs"
 	},
-	"ca":            func(o *Options) { o.CA, o.NoKernel = "/hooks/ca.crt", true },
-	"tools-mirror":  func(o *Options) { o.ToolsMirror, o.NoKernel = secret.NewURL("http://tools.example/debian"), true },
-	"bootstrap":     func(o *Options) { o.Bootstrap, o.NoKernel = "debootstrap", true },
+	"ca":           func(o *Options) { o.CA, o.NoKernel = "/hooks/ca.crt", true },
+	"tools-mirror": func(o *Options) { o.ToolsMirror, o.NoKernel = secret.NewURL("http://tools.example/debian"), true },
+	"bootstrap":    func(o *Options) { o.Bootstrap, o.NoKernel = "debootstrap", true },
+	"pockets": func(o *Options) {
+		o.Pockets, o.NoKernel, o.ConfigureApt = []string{"security,updates", "backports"}, true, true
+		o.SecurityMirror = secret.NewURL("http://joe:pw@security.example/debian-security/")
+	},
+	"repository": func(o *Options) {
+		o.Repositories, _ = ParseRepositories("https://joe:pw@repo.example/apt stable main extra")
+		o.RepositoryKeys, o.AptPreferences, o.NoKernel = []string{"/hooks/key.asc"}, "/hooks/pins", true
+		o.DpkgArches, o.Packages = []string{"i386"}, []string{"libc6:i386"}
+	},
 	"allow-expired": func(o *Options) { o.AllowExpired, o.NoKernel = true, true },
 	"manifest": func(o *Options) {
 		o.Manifest, o.SBOMs, o.NoKernel = "/out/manifest.json", []SBOM{{"spdx", "/out/sbom.spdx.json"}}, true

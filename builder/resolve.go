@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
@@ -19,8 +21,9 @@ import (
 
 // Sources are the package lists that a build chooses from.
 type Sources struct {
-	// Target is what the mirror has for the image.
-	Target *archive.Index
+	// Target is what the mirror and the other repositories have for the image, Main what the suite has that debootstrap
+	// is given.
+	Target, Main *archive.Index
 	// Toolbox is what tools are taken from, see toolSources. They run on the host, so they are of its architecture.
 	Toolbox *archive.Index
 	// ToolboxSuite is the codename of the release that the tools come from.
@@ -30,18 +33,35 @@ type Sources struct {
 	// ToolsRelease is that of the suite that the tools come from, and ToolsMirror its mirror.
 	ToolsRelease *archive.Release
 	ToolsMirror  secret.URL
+	// Repositories are those of Spec.Repositories that are used. LeftOut says why others are not.
+	Repositories []foundRepository
+	LeftOut      []error
 }
 
 // Resolve is the first step of the Executor's work, and does what the function Resolve does.
 func (x *Executor) Resolve(ctx context.Context, spec Spec, lock Lock) (Lock, Sources, error) {
 	x.Progress.Begin(readLists)
-	return Resolve(ctx, spec, x.Archive, lock)
+	lock, src, err := Resolve(ctx, spec, x.Archive, lock)
+	for _, why := range src.LeftOut {
+		x.Progress.Warn(why.Error())
+	}
+	for _, r := range src.Repositories {
+		x.Progress.Message(fmt.Sprintf("use %s of %s, which is of %s", r.Suite, r.URL, r.release.Date.Format(time.DateOnly)))
+	}
+	return lock, src, err
 }
 
 // Resolve asks the mirror what the build depends on, and completes a Lock that holds the caller's own choices, seed and
 // time, and what Take has taken. It is the only place, beside the downloads of the Executor, that uses the network.
 func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) (Lock, Sources, error) {
 	o := spec.Options()
+	asking, stop := context.WithCancel(ctx)
+	answers := make(chan []foundRepository, 1)
+	go func() { answers <- askRepositories(asking, client, spec.Repositories(spec.Codename()), lock) }()
+	var repositories []foundRepository
+	answered := sync.OnceFunc(func() { repositories = <-answers })
+	defer answered()
+	defer stop()
 	release, err := client.Release(ctx, o.Mirror.Reveal(), o.Distribution)
 	if errors.Is(err, fs.ErrNotExist) && spec.ownScripts() == "" && spec.Codename() != o.Distribution {
 		// A mirror of one suite need not have stable and the like; which release that is, the table tells.
@@ -63,7 +83,13 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	lock.Codename, lock.InRelease = release.Codename, release.Digest
 
 	src := Sources{Release: release}
-	if src.Target, err = readIndexes(ctx, client, release, components(o, spec.Release()), o.Arch); err != nil {
+	if src.Main, err = readIndexes(ctx, client, release, components(o, spec.Release()), o.Arch); err != nil {
+		return Lock{}, Sources{}, err
+	}
+	if answered(); release.Codename != spec.Codename() {
+		repositories = askRepositories(ctx, client, spec.Repositories(lock.codename(spec)), lock)
+	}
+	if err := addRepositories(ctx, spec, client, repositories, &lock, &src); err != nil {
 		return Lock{}, Sources{}, err
 	}
 	tools, err := spec.findTools(ctx, client, &src)

@@ -47,6 +47,7 @@ var rules = []func(Spec) []error{
 	bootMountFits,
 	debootstrapMakesASystem,
 	mirrorURLs,
+	pocketsKnown, repositoriesKnown, dpkgArchesKnown,
 	authorities,
 	packageSyntax,
 	kernelExists,

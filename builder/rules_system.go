@@ -121,6 +121,10 @@ func mirrorURLs(s Spec) []error {
 	}
 	check("--apt-mirror", s.o.AptMirror)
 	check("--tools-mirror", s.o.ToolsMirror)
+	check("--security-mirror", s.o.SecurityMirror)
+	for _, r := range s.o.Repositories {
+		check("--repository", r.URL)
+	}
 	return problems
 }
 

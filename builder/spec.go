@@ -40,6 +40,10 @@ type World struct {
 	HostArch string
 	// HostMirror is the Debian mirror that this machine itself uses; empty for none.
 	HostMirror secret.URL
+	// HostUpdates says that this machine has the updates of HostMirror, and HostSecurity is its security archive; empty
+	// for none.
+	HostUpdates  bool
+	HostSecurity secret.URL
 	// HostAllowsExpired says that its apt accepts suites of it whose Valid-Until has passed.
 	HostAllowsExpired bool
 	// Program is this program's name and version: "vmdebootstrap 1.8.0".
@@ -85,11 +89,13 @@ type Spec struct {
 	w       World
 	// containerfiles are the Containerfiles of the actions, by their names.
 	containerfiles map[string]evaluatedFile
+	// ownMirror says that the mirror is that of this machine because no other is named.
+	ownMirror bool
 }
 
 // NewSpec fills the gaps of o and checks it. The error joins all mistakes, each of them a *Problem.
 func NewSpec(o Options, w World) (Spec, error) {
-	w.HostMirror = withLogin(w.HostMirror, w.Netrc)
+	w.HostMirror, w.HostSecurity = withLogin(w.HostMirror, w.Netrc), withLogin(w.HostSecurity, w.Netrc)
 	s := Spec{o: o.clone(), w: w}
 	s.followLock()
 	w = s.w
@@ -120,9 +126,17 @@ func NewSpec(o Options, w World) (Spec, error) {
 	s.containerfiles, problems = readContainerfiles(s.o, s.arch, w, problems)
 	if s.o.Mirror.IsZero() {
 		s.o.Mirror = defaultMirror(s.release, s.arch, w)
-		s.o.AllowExpired = s.o.AllowExpired || w.HostAllowsExpired && s.o.Mirror == w.HostMirror
+		s.ownMirror = s.o.Mirror == w.HostMirror
+		s.o.AllowExpired = s.o.AllowExpired || w.HostAllowsExpired && s.ownMirror
 	}
 	s.o.Mirror, s.o.ToolsMirror = withLogin(s.o.Mirror, w.Netrc), withLogin(s.o.ToolsMirror, w.Netrc)
+	s.o.SecurityMirror = withLogin(s.o.SecurityMirror, w.Netrc)
+	for i, r := range s.o.Repositories {
+		s.o.Repositories[i] = r.resolve(s.o, w)
+	}
+	if s.o.AptPreferences != "" {
+		s.o.AptPreferences = w.absolute(s.o.AptPreferences)
+	}
 	if s.o.CA != "" {
 		s.o.CA = w.absolute(s.o.CA)
 	}
@@ -162,6 +176,25 @@ func (s Spec) Mirrors() []string {
 		urls = append(urls, m.Reveal())
 	}
 	return urls
+}
+
+// urls are the URLs that apt gets packages from, with their credentials.
+func (s Spec) urls() []secret.URL {
+	urls := []secret.URL{s.o.Mirror}
+	for _, r := range s.Repositories(s.Codename()) {
+		if !slices.Contains(urls, r.URL) {
+			urls = append(urls, r.URL)
+		}
+	}
+	return urls
+}
+
+// Encrypted reports whether a mirror is asked with TLS.
+func (s Spec) Encrypted() bool {
+	return slices.ContainsFunc(s.urls(), func(u secret.URL) bool {
+		_, encrypted := u.Host()
+		return encrypted
+	})
 }
 
 // Release is the release that --distribution stands for.

@@ -72,6 +72,18 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 			return err
 		}
 	}
+	if name := o.AptPreferences; name != "" {
+		if _, err := t.take(ctx, "--apt-preferences", name, true); err != nil {
+			return err
+		}
+	}
+	for _, r := range o.Repositories {
+		for _, name := range r.Keys {
+			if _, err := t.take(ctx, "--repository-key", name, true); err != nil {
+				return err
+			}
+		}
+	}
 	for _, b := range o.Blobs {
 		if b.Rootfs {
 			continue

@@ -102,7 +102,7 @@ func (s Spec) findTools(ctx context.Context, client *archive.Client, src *Source
 func (from toolSource) read(ctx context.Context, s Spec, src Sources) (*archive.Release, *archive.Index, error) {
 	release := src.Release
 	if from.target && s.o.Arch == s.w.HostArch {
-		return release, src.Target, nil
+		return release, src.Main, nil
 	}
 	if !from.target {
 		var err error

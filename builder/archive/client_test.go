@@ -199,6 +199,8 @@ func TestPackagesReadsEachCompression(t *testing.T) {
 		{}, {NoByHash: true}, {Compressions: []string{".xz"}}, {Compressions: []string{""}},
 		{Compressions: []string{".xz", ".gz"}},
 		{SeparateAll: true},
+		// Issue 19, 6: the index of "all" of Debian's security archive was downloaded for nothing.
+		{NoAll: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", options), func(t *testing.T) {
 			t.Parallel()
@@ -214,6 +216,9 @@ func TestPackagesReadsEachCompression(t *testing.T) {
 			}
 			if byHash := repo.Count("by-hash") > 0; byHash == options.NoByHash {
 				t.Errorf("requested by digest: %v", byHash)
+			}
+			if all := repo.Count("binary-all") > 0; all != options.SeparateAll {
+				t.Errorf("requested the index of all: %v", all)
 			}
 		})
 	}

@@ -5,7 +5,8 @@
 // A Client fetches and verifies a suite's Release file (Client.Release) against a keyring (DefaultKeyring has
 // Debian's own keys) and reads its Packages indexes (Client.Packages). Index.Closure returns the packages that a list
 // of wanted ones needs. Client.Fetch downloads them in parallel into a Cache of files named by their SHA256; package
-// debfile reads and unpacks them. HostMirror finds the mirror that a Debian host itself uses.
+// debfile reads and unpacks them. HostMirror finds the mirror that a Debian host itself uses, and
+// HostPockets its security archive.
 //
 // The chain of trust is that of apt: a key of the keyring signs the Release file, which holds the SHA256 of each
 // index, which holds the SHA256 of each package. Every step is checked each time, for cached files too.

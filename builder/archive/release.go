@@ -32,6 +32,8 @@ type Release struct {
 	Version      string // "13.1"; "" for testing and sid
 	Date         time.Time
 	ValidUntil   time.Time // zero if it does not expire
+	// NotAutomatic says that apt takes packages from the suite only if asked to, as from backports.
+	NotAutomatic bool
 	// Architectures may have "all" among them; Components are like "main".
 	Architectures, Components []string
 	// Files are the files below dists/SUITE, by their paths there.
@@ -225,6 +227,7 @@ func parseRelease(text []byte) (*Release, error) {
 	r := &Release{
 		Origin: s.Get("Origin"), Label: s.Get("Label"), Suite: s.Get("Suite"), Codename: s.Get("Codename"),
 		Version:       s.Get("Version"),
+		NotAutomatic:  s.Get("NotAutomatic") == "yes",
 		Architectures: strings.Fields(s.Get("Architectures")),
 		Components:    strings.Fields(s.Get("Components")),
 		Files:         map[string]File{},
@@ -235,8 +238,9 @@ func parseRelease(text []byte) (*Release, error) {
 			return nil, fmt.Errorf("%q is not a suite name", clip([]byte(name)))
 		}
 	}
-	// Debian's indexes for an architecture include the packages of architecture "all", which this field announces.
-	r.separateAll = s.Get("No-Support-for-Architecture-all") == ""
+	// Debian's indexes for an architecture include the packages of architecture "all": the main archive announces that in
+	// this field, the security archive by leaving "all" out of its architectures.
+	r.separateAll = s.Get("No-Support-for-Architecture-all") == "" && slices.Contains(r.Architectures, "all")
 	if r.Date, err = releaseTime(s.Get("Date")); err != nil {
 		return nil, fmt.Errorf("date: %w", err)
 	}

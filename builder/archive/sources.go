@@ -62,6 +62,29 @@ func chooseMirror(files fs.FS) (mirror string, ok bool) {
 	return best.uri, true
 }
 
+// HostPockets returns what a Debian host adds to the releases of its own mirror, from the apt sources below its root
+// directory files: whether it has the updates of the mirror, and the URL of its security archive, "" for none.
+func HostPockets(files fs.FS, mirror string) (updates bool, security string) {
+	// As for HostMirror, a file that cannot be parsed is no source.
+	err := guard.Parse(func() error {
+		for _, s := range readSources(files) {
+			for _, suite := range s.suites {
+				switch {
+				case s.uri == mirror && strings.HasSuffix(suite, "-updates"):
+					updates = updates || slices.Contains(s.components, "main")
+				case security == "" && s.isDebianSecurity(suite):
+					security = s.uri
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || mirror == "" {
+		return false, ""
+	}
+	return updates, security
+}
+
 // candidate is a source that may be Debian's archive.
 type candidate struct {
 	uri    string
@@ -79,14 +102,29 @@ type source struct {
 }
 
 // isDebian reports whether the source may be Debian's archive.
-func (s source) isDebian() bool {
+func (s source) isDebian() bool { return s.mayBeDebian() && !s.isSecurityPath() }
+
+// isDebianSecurity reports whether the source may be Debian's security archive, by one of its suites.
+func (s source) isDebianSecurity(suite string) bool {
+	release, rest := splitSuite(suite)
+	return (rest == "-security" || rest == "/updates") && slices.Contains(debianReleaseNames, release) &&
+		s.mayBeDebian() && (s.isSecurityPath() || s.signedByDebian())
+}
+
+// isSecurityPath reports whether the last part of the path is that of mirrors of the security archive.
+func (s source) isSecurityPath() bool {
+	u, err := url.Parse(s.uri)
+	return err == nil && strings.HasPrefix(path.Base(u.Path), "debian-security")
+}
+
+// mayBeDebian reports whether the source has the component main of an archive that nobody but Debian is known to sign.
+func (s source) mayBeDebian() bool {
 	u, err := url.Parse(s.uri)
 	if err != nil || !slices.Contains([]string{"http", "https", "file", "copy"}, u.Scheme) ||
 		u.Host == "" && u.Scheme != "file" && u.Scheme != "copy" {
 		return false
 	}
-	return slices.Contains(s.components, "main") && !strings.HasPrefix(path.Base(u.Path), "debian-security") &&
-		(len(s.signedBy) == 0 || s.signedByDebian())
+	return slices.Contains(s.components, "main") && (len(s.signedBy) == 0 || s.signedByDebian())
 }
 
 // signedByDebian reports whether each keyring is one of the package debian-archive-keyring.
@@ -133,14 +171,16 @@ func plainPath(uri string) bool {
 	})
 }
 
+// debianReleaseNames are names of releases in the sources of hosts.
+var debianReleaseNames = []string{
+	"stable", "testing", "unstable", "oldstable", "oldoldstable", "sid",
+	"wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "trixie", "forky", "duke",
+}
+
 // suiteRank returns how well a suite fits: 3 for a release of Debian, 2 and 1 for additions to one, 0 for others.
 func suiteRank(suite, hostCodename string) int {
 	release, addition, _ := strings.Cut(suite, "-")
-	names := []string{
-		"stable", "testing", "unstable", "oldstable", "oldoldstable", "sid",
-		"wheezy", "jessie", "stretch", "buster", "bullseye", "bookworm", "trixie", "forky", "duke",
-	}
-	if release == "" || release != hostCodename && !slices.Contains(names, release) {
+	if release == "" || release != hostCodename && !slices.Contains(debianReleaseNames, release) {
 		return 0
 	}
 	switch addition {

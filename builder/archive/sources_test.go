@@ -135,6 +135,34 @@ deb http://mirror.example.net/pub/debian bookworm main contrib
 	}
 }
 
+func TestHostPocketsAreThoseOfDebian(t *testing.T) {
+	t.Parallel()
+	const mirror = "http://a.example/debian"
+	for name, tt := range map[string]struct {
+		sources, mirror string
+		updates         bool
+		security        string
+	}{
+		"container image": {"deb http://a.example/debian trixie main\ndeb http://a.example/debian trixie-updates main\n" +
+			"deb http://a.example/debian-security trixie-security main\n", mirror, true,
+			"http://a.example/debian-security"},
+		"old release": {"deb http://a.example/debian-security/ buster/updates main contrib\n", mirror, false,
+			"http://a.example/debian-security"},
+		"a proxy's path": {"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://a.example/r/sec " +
+			"stable-security main\n", mirror, false, "http://a.example/r/sec"},
+		"of others": {"deb http://b.example/debian trixie-updates main\ndeb http://b.example/apt trixie-security main\n" +
+			"deb [signed-by=/k.gpg] http://b.example/debian-security trixie-security main\n" +
+			"deb http://b.example/debian-security trixie main\ndeb http://b.example/debian-security noble-security main\n",
+			mirror, false, ""},
+		"no mirror": {"deb http://a.example/debian-security trixie-security main\n", "", false, ""},
+	} {
+		files := fstest.MapFS{"etc/apt/sources.list": {Data: []byte(tt.sources)}}
+		if updates, security := HostPockets(files, tt.mirror); updates != tt.updates || security != tt.security {
+			t.Errorf("%s: got %t, %q", name, updates, security)
+		}
+	}
+}
+
 func TestHostMirrorReadsUsrLibOSRelease(t *testing.T) {
 	t.Parallel()
 	files := fstest.MapFS{

@@ -342,7 +342,7 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 func (j *job) authorities() (pool *x509.CertPool, text []byte, err error) {
 	o := j.spec.Options()
 	if o.CA == "" {
-		if _, encrypted := o.Mirror.Host(); !encrypted && j.env.getenv(sslCertFile) == "" {
+		if !j.spec.Encrypted() && j.env.getenv(sslCertFile) == "" {
 			return nil, nil, nil
 		}
 		return nil, j.env.certificates(), nil

@@ -83,6 +83,7 @@ func completeValues(env environment, root *cobra.Command) {
 		"export-compression": {"gzip", "zstd", "none"}, "sector-size": {"512", "4096"}, "size": {auto},
 		"sbom":      sbomPrefixes(),
 		"build-arg": nil,
+		"pockets":   builder.PocketWords(), "dpkg-arch": builder.Arches(),
 	}
 	files := []string{"log", "export", "size", "sbom"} // whose values can also be names of files
 	forEachCommand(root, func(cmd *cobra.Command) {

@@ -41,6 +41,10 @@ type environment struct {
 
 	arch   string // this machine's architecture, as Debian calls it
 	mirror string // the Debian mirror of this machine's apt sources; empty for none
+	// updates says that these sources have the updates of the mirror; security is the URL of their security archive, empty
+	// for none.
+	updates  bool
+	security string
 	// allowsExpired says that this machine's apt accepts suites whose Valid-Until has passed.
 	allowsExpired bool
 }
@@ -73,7 +77,8 @@ func (e environment) world() builder.World {
 	return builder.World{
 		Stat: e.stat, ReadFile: e.readFile, Writable: writable, LookupUser: e.lookupUser, UID: e.uid,
 		Dir: e.dir, Today: e.now(), HostArch: e.arch, Program: programName + " " + buildVersion(release, buildInfo()),
-		HostMirror: builder.NewURL(e.mirror), HostAllowsExpired: e.allowsExpired, Netrc: builder.NewSecret(e.netrc()),
+		HostMirror: builder.NewURL(e.mirror), HostUpdates: e.updates, HostSecurity: builder.NewURL(e.security),
+		HostAllowsExpired: e.allowsExpired, Netrc: builder.NewSecret(e.netrc()),
 	}
 }
 

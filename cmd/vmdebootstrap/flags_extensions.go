@@ -51,6 +51,21 @@ func (s *settings) extensions() []*setting {
 		{"tools-mirror", groupSource, "take debootstrap and the other programs that a build runs from the Debian " +
 			"mirror at `URL` (default: that of --mirror, else this machine's own, where one has them)",
 			urlValue{&o.ToolsMirror}},
+		{"pockets", groupSource, "use the suites of updates that `LIST` names, separated by commas, for the build and in " +
+			"the image: " + strings.Join(builder.PocketWords(), ", ") + "; packages come from backports only by PACKAGE/SUITE " +
+			"(default: with this machine's own mirror, those of updates and security that its apt sources have and that are " +
+			"in date, else none)", listValue{&o.Pockets}},
+		{"security-mirror", groupSource, "archive `URL` of the security updates for --pockets (default: that of this " +
+			"machine's apt sources, else Debian's; for Ubuntu, the mirror)", urlValue{&o.SecurityMirror}},
+		{"repository", groupSource, "also take packages from a repository, `SOURCE`: URL SUITE COMPONENT… or a stanza as " +
+			"in sources.list(5), with [signed-by=FILE] or Signed-By: FILE for its keys; the image has it as well, but not one of " +
+			"file: or copy:, which is a directory of this machine; may be repeated", repositoriesValue{&o.Repositories}},
+		{"repository-key", groupSource, "trust repositories that the key in `FILE` has signed, if they name none; may be " +
+			"repeated (default: the keys of the mirror)", listValue{&o.RepositoryKeys}},
+		{"apt-preferences", groupSource, "install apt's preferences in `FILE`, see apt_preferences(5), before any package",
+			textValue{&o.AptPreferences}},
+		{"dpkg-arch", groupSource, "also install packages of `ARCHITECTURE`, such as --package libc6:i386; a list with " +
+			"commas; may be repeated", listValue{&o.DpkgArches}},
 		{"state-dir", groupProgram, "keep downloaded packages and the results of steps in `DIRECTORY` (default: " +
 			"~/.cache/vmdebootstrap)", textValue{&s.stateDir}},
 		{"isolation", groupProgram,

@@ -35,7 +35,8 @@ var (
 	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "hook", "root-password-file",
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
-		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file"}
+		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file",
+		"pockets", "security-mirror", "repository", "repository-key", "apt-preferences", "dpkg-arch"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -125,7 +126,7 @@ var settingTexts = map[string]string{
 	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
 	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot", "progress": "json",
 	"sbom":   "spdx:changed",
-	"mirror": "http://changed http://changed.too",
+	"mirror": "http://changed http://changed.too", "repository": "http://changed suite main",
 }
 
 // TestEverySettingHasItsOwnVariable changes each setting, and expects that only its own line of the dump changes.
@@ -183,7 +184,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 			*v.p++
 			*v.auto = true
 		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue,
-			exportsValue, mirrorsValue, sbomsValue:
+			exportsValue, mirrorsValue, repositoriesValue, sbomsValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

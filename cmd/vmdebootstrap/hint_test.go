@@ -28,6 +28,8 @@ func TestHintFollowsErrorOfUntrustedArchive(t *testing.T) {
 		{&archive.UntrustedError{URL: url, KeyIDs: []string{"871920D1991BC93C"}}, "install the package ubuntu-keyring, "},
 		{&archive.UntrustedError{URL: url}, "if this is the right archive, "},
 		{&archive.UntrustedError{URL: url, Bad: errors.New("hash tag doesn't match")}, "the mirror may be damaged, "},
+		{&builder.RepositoryError{Flag: "--repository", Suite: "stable", Err: &archive.UntrustedError{URL: url}},
+			"if this is the right repository, name the file with its key: --repository-key FILE"},
 		{&builder.ToolsError{Suites: []string{"trixie"}, Tried: []error{errors.New("404 Not Found")}},
 			"--tools-mirror URL names a mirror that has trixie of Debian"},
 		{&archive.ExpiredError{URL: url}, "if the archive is known to be old, --allow-expired "},

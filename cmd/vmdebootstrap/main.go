@@ -87,6 +87,7 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		dirErr = fmt.Errorf("find the working directory: %w", dirErr)
 	}
 	mirror, _ := archive.HostMirror(os.DirFS("/"))
+	updates, security := archive.HostPockets(os.DirFS("/"), mirror)
 	args, err := callArgs(os.Args[1:], host.Message)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ERROR: read the arguments of the call: %v\n", err)
@@ -107,6 +108,8 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		uid:           os.Getuid(),
 		arch:          hostArch(),
 		mirror:        mirror,
+		updates:       updates,
+		security:      security,
 		allowsExpired: archive.HostAllowsExpired(os.DirFS("/")),
 		dialSyslog:    dialSyslog,
 	}

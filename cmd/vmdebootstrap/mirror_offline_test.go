@@ -87,3 +87,34 @@ func TestEpochOfTheBuildIsTodayForTheMirror(t *testing.T) {
 		}
 	}
 }
+
+// Issue 19, 6: sources.list has the pockets, each is asked for once, and a new state of one ends the use of what was
+// cached.
+func TestPocketsOfABuild(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	machine, pockets := o.machine(), []string{"--pockets=security", "--security-mirror=" + o.repo.OtherMirror()}
+	security := strings.TrimPrefix(pockets[1], "--security-mirror=")
+	text := o.build(machine, pockets...)
+	if want := "use trixie-security of " + security + ", which is of 2025-01-01\n"; !strings.Contains(text, want) {
+		t.Errorf("got %s\nwant %q in it", text, want)
+	}
+	if got, want := o.files()["etc/apt/sources.list"], "deb "+o.repo.URL()+" trixie main\ndeb "+security+
+		" trixie-security main\n"; got != want {
+		t.Errorf("sources.list is %q, want %q", got, want)
+	}
+	if n := o.repo.Count("trixie-security/InRelease"); n != 1 {
+		t.Errorf("the pocket was asked for %d times", n)
+	}
+	const upgrade = "\nupgrade from trixie-security\n"
+	if text := o.build(machine, pockets...); strings.Contains(text, upgrade) {
+		t.Errorf("the same state of the pocket is no cached result:\n%s", text)
+	}
+	o.repo.AddTo("trixie-security", archivetest.Deb{Name: "less", Version: "99"})
+	if text := o.build(machine, pockets...); !strings.Contains(text, upgrade) {
+		t.Errorf("a new state of the pocket was not seen:\n%s", text)
+	}
+	if text := o.build(machine); strings.Contains(text, "trixie-security") {
+		t.Errorf("a pocket that nobody asked for:\n%s", text)
+	}
+}

@@ -223,6 +223,7 @@ func hintFor(err error) string {
 	var untrusted *archive.UntrustedError
 	var missing *builder.MissingError
 	var tools *builder.ToolsError
+	var repository *builder.RepositoryError
 	var page *archive.PageError
 	var unseen *vm.NotSeenError
 	switch {
@@ -251,6 +252,8 @@ func hintFor(err error) string {
 		return "if the image has no serial console, build it with --serial-console"
 	case errors.As(err, &untrusted) && untrusted.Bad != nil:
 		return "the mirror may be damaged, outdated or not what it claims to be: try again later, or another --mirror"
+	case untrusted != nil && errors.As(err, &repository):
+		return "if this is the right repository, name the file with its key: --repository-key FILE"
 	case untrusted != nil && untrusted.Ubuntu():
 		return "install the package ubuntu-keyring, and name its keys: " +
 			"--debootstrapopts keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg"

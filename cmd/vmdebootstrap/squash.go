@@ -83,6 +83,7 @@ vmdebootstrap squash --directory rootfs live`,
 func (s squashCall) spec(env environment, output string) (builder.Spec, error) {
 	o := builder.DefaultOptions()
 	o.Squash, o.Mirror, o.OtherMirrors, o.NoKernel = output, s.mirror, s.otherMirrors, true
+	o.Pockets = []string{builder.PocketsNone}
 	spec, err := builder.NewSpec(o, env.world())
 	input, flag := s.tarball, "--tarball"
 	if s.directory != "" {

@@ -350,6 +350,28 @@ func (v remotesValue) dump() []string {
 	return texts
 }
 
+// repositoriesValue is several repositories.
+type repositoriesValue struct{ p *[]builder.Repository }
+
+func (v repositoriesValue) Set(text string) error {
+	if text == "" {
+		return nil
+	}
+	all, err := builder.ParseRepositories(text)
+	*v.p = append(*v.p, all...)
+	return err
+}
+func (v repositoriesValue) String() string { return strings.Join(v.dump(), ",") }
+func (v repositoriesValue) Type() string   { return "LIST" }
+func (v repositoriesValue) clear()         { *v.p = nil }
+func (v repositoriesValue) dump() []string {
+	var texts []string
+	for _, r := range *v.p {
+		texts = append(texts, r.String())
+	}
+	return texts
+}
+
 // exportsValue is several destinations.
 type exportsValue struct{ p *[]builder.Export }
 

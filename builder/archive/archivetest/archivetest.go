@@ -12,7 +12,7 @@
 //
 // With Forward it is a proxy for another mirror, with suites of its own that have packages of that mirror. A Repository
 // records the requests for its files and can inject faults. It has the component main, and those that the sections of
-// its packages name.
+// its packages name. Suites called -backports are not automatic, as in Debian.
 package archivetest
 
 import (
@@ -58,6 +58,8 @@ type suite struct {
 	codename string
 	debs     []Deb
 	stanzas  string // of packages that the forward mirror has
+	// validUntil is that of this suite alone; the zero time stands for that of Options.
+	validUntil time.Time
 }
 
 // Options are properties of the archive that tests vary.
@@ -73,6 +75,9 @@ type Options struct {
 	NoByHash bool
 	// SeparateAll puts packages of the architecture "all" into an index of their own, and only there.
 	SeparateAll bool
+	// NoAll leaves "all" out of the architectures, as Debian's security archive does: packages of it are in the indexes of
+	// the others, and in one of their own that is not to be read.
+	NoAll bool
 	// Compressions are the suffixes of the Packages files: ".gz", ".xz" and ""; nil stands for ".gz" alone.
 	Compressions []string
 	// DamagedIndexes breaks the compression of the indexes, whose checksums fit all the same.
@@ -179,6 +184,17 @@ func (r *Repository) Configure(options Options) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.options, r.dists = options, nil
+}
+
+// Expire sets the Valid-Until of one suite.
+func (r *Repository) Expire(codename string, validUntil time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.suites {
+		if s.codename == codename {
+			s.validUntil, r.dists = validUntil, nil
+		}
+	}
 }
 
 // Alias adds a second name of a suite, the Suite of its Release file: r.Alias("stable", "trixie").

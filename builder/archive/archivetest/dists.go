@@ -71,7 +71,7 @@ func (r *Repository) makeDist(s *suite, name string) (map[string][]byte, error) 
 	}
 	for _, component := range s.components() {
 		for _, arch := range append([]string{"all"}, arches...) {
-			if arch == "all" && !r.options.SeparateAll {
+			if arch == "all" && !r.options.SeparateAll && !r.options.NoAll {
 				continue
 			}
 			plain, err := s.packages(r.pool, component, arch, !r.options.SeparateAll)
@@ -153,17 +153,28 @@ func (r *Repository) release(s *suite, name string, arches []string, indexes map
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Origin: Debian\nLabel: Debian\nSuite: %s\nCodename: %s\n", name, s.codename)
 	fmt.Fprintf(&b, "Date: %s\n", r.options.date().UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC"))
-	if !r.options.ValidUntil.IsZero() {
-		fmt.Fprintf(&b, "Valid-Until: %s\n", r.options.ValidUntil.UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC"))
+	validUntil := r.options.ValidUntil
+	if !s.validUntil.IsZero() {
+		validUntil = s.validUntil
+	}
+	if strings.HasSuffix(s.codename, "-backports") {
+		b.WriteString("NotAutomatic: yes\nButAutomaticUpgrades: yes\n")
+	}
+	if !validUntil.IsZero() {
+		fmt.Fprintf(&b, "Valid-Until: %s\n", validUntil.UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC"))
 	}
 	if !r.options.NoByHash {
 		b.WriteString("Acquire-By-Hash: yes\n")
 	}
-	if !r.options.SeparateAll {
+	all := "all "
+	switch {
+	case r.options.NoAll:
+		all = ""
+	case !r.options.SeparateAll:
 		b.WriteString("No-Support-for-Architecture-all: Packages\n")
 	}
-	fmt.Fprintf(&b, "Architectures: all %s\nComponents: %s\nDescription: made for a test\nSHA256:\n",
-		strings.Join(arches, " "), strings.Join(s.components(), " "))
+	fmt.Fprintf(&b, "Architectures: %s%s\nComponents: %s\nDescription: made for a test\nSHA256:\n",
+		all, strings.Join(arches, " "), strings.Join(s.components(), " "))
 	for _, path := range slices.Sorted(maps.Keys(indexes)) {
 		fmt.Fprintf(&b, " %x %8d %s\n", sha256.Sum256(indexes[path]), len(indexes[path]), path)
 	}

@@ -22,8 +22,8 @@ import (
 // Access is what programs need to reach the mirror and to install its packages, and the image must not keep. The zero
 // Access is that of a mirror that needs nothing.
 type Access struct {
-	dir   string // of the host, with aptConf and the files that it names; "" for none
-	local string // the directory of the host that is the mirror; "" for none
+	dir   string   // of the host, with aptConf and the files that it names; "" for none
+	local []string // the directories of the host that are mirrors
 	netrc secret.Text
 	ca    []byte
 	hosts []byte
@@ -35,8 +35,8 @@ type AccessOptions struct {
 	Unauthenticated bool
 	// AllowExpired has apt accept Release files past their Valid-Until.
 	AllowExpired bool
-	// Mirror is the mirror with its credentials.
-	Mirror secret.URL
+	// Mirrors are the mirrors with their credentials.
+	Mirrors []secret.URL
 	// CA has the certificates that servers are verified by, in PEM; empty for those of the toolbox and the target.
 	CA []byte
 	// Hosts is the host's /etc/hosts.
@@ -56,10 +56,16 @@ const (
 
 // NewAccess writes the files of Access to a new directory dir of the host.
 func NewAccess(dir string, o AccessOptions) (Access, error) {
-	a := Access{ca: o.CA, hosts: hostsBlock(o.Hosts), netrc: netrc(o.Mirror)}
-	if local, ok := o.Mirror.Local(); ok {
-		a.local = local
+	a := Access{ca: o.CA, hosts: hostsBlock(o.Hosts)}
+	var logins, aptLogins strings.Builder
+	for _, mirror := range o.Mirrors {
+		if local, ok := mirror.Local(); ok && !slices.Contains(a.local, local) {
+			a.local = append(a.local, local)
+		}
+		logins.WriteString(netrc(mirror).Reveal())
+		aptLogins.WriteString(aptAuth(mirror).Reveal())
 	}
+	a.netrc = secret.New(logins.String())
 	var conf strings.Builder
 	set := func(name, value string) { fmt.Fprintf(&conf, "%s %q;\n", name, value) }
 	files := map[string][]byte{}
@@ -76,7 +82,7 @@ func NewAccess(dir string, o AccessOptions) (Access, error) {
 	}
 	if !a.netrc.IsZero() {
 		set("Dir::Etc::netrc", accessDir+"/"+authConf)
-		files[authConf] = []byte(aptAuth(o.Mirror).Reveal())
+		files[authConf] = []byte(aptLogins.String())
 	}
 	if conf.Len() == 0 {
 		return a, nil
@@ -114,7 +120,10 @@ func netrc(u secret.URL) secret.Text {
 // aptAuth returns them in the form that apt reads, which knows no quotes. It wants the scheme if that does not encrypt;
 // older ones (before 1.9) know no scheme and no port.
 func aptAuth(u secret.URL) secret.Text {
-	user, password, _ := u.Login()
+	user, password, ok := u.Login()
+	if !ok {
+		return secret.Text{}
+	}
 	host, encrypted := u.Host()
 	machines := []string{host}
 	if !encrypted {
@@ -148,7 +157,16 @@ func (a Access) Mounts(root string) []specs.Mount {
 	if root != "" {
 		mounts = append(mounts, a.mount(root, a.dir, accessDir)...)
 	}
-	return append(mounts, a.mount(root, a.local, a.local)...)
+	return append(mounts, a.localMounts(root)...)
+}
+
+// localMounts returns the mounts of the mirrors that are directories of the host.
+func (a Access) localMounts(root string) []specs.Mount {
+	var mounts []specs.Mount
+	for _, dir := range a.local {
+		mounts = append(mounts, a.mount(root, dir, dir)...)
+	}
+	return mounts
 }
 
 // mount returns a mount of a directory of the host, read-only; none if there is none.

@@ -207,12 +207,13 @@ func TestCertificatesAndCredentialsReachAptAndDebootstrap(t *testing.T) {
 	keyring := repo.KeyringFile()
 	for _, encrypted := range []bool{false, true} {
 		server, mirror := protected(t, repo, encrypted)
-		o := AccessOptions{Mirror: mirror, CA: certificate(server)}
+		o := AccessOptions{Mirrors: []secret.URL{mirror}, CA: certificate(server)}
 		if text, err := newAptTarget(t, mirror.Bare().Reveal(), keyring).install(o, true); err != nil {
 			t.Errorf("encrypted %t: %v\n%s", encrypted, err, text)
 		}
 		for name, without := range map[string]AccessOptions{
-			"credentials": {Mirror: mirror.Bare(), CA: o.CA}, "the certificate": {Mirror: mirror},
+			"credentials":     {Mirrors: []secret.URL{mirror.Bare()}, CA: o.CA},
+			"the certificate": {Mirrors: []secret.URL{mirror}},
 		} {
 			if name == "the certificate" && !encrypted {
 				continue

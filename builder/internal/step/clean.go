@@ -23,6 +23,7 @@ func (Clean) Title() string { return "clean up" }
 
 // cleanFiles are the files to remove.
 var cleanFiles = []string{
+	localSources,
 	"/var/cache/apt/pkgcache.bin",
 	"/var/cache/apt/srcpkgcache.bin",
 	"/var/cache/ldconfig/aux-cache", // inode numbers of the build

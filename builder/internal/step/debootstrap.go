@@ -83,7 +83,7 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 		mounts = append(mounts, target.Bind(d.Scripts, DefaultScripts, "ro"))
 	}
 	args = append(args, d.Options...)
-	mounts = append(mounts, s.Access.mount("", s.Access.local, s.Access.local)...)
+	mounts = append(mounts, s.Access.localMounts("")...)
 	mirror := debootstrapURL(d.Mirror)
 	args = append(args, d.Suite, TargetDir, mirror)
 

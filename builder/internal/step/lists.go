@@ -19,6 +19,9 @@ const listsDir = "/var/lib/apt/lists"
 // sourcesList is the file where debootstrap writes the mirror.
 const sourcesList = "/etc/apt/sources.list"
 
+// localSources is the file of the sources of repositories that are directories of the host. Clean removes it.
+const localSources = "/etc/apt/sources.list.d/local.list"
+
 // quoteURL encodes the percent signs of a URL for a line of sources.list: apt decodes them when it reads it (apt-pkg,
 // ParseQuoteWord).
 func quoteURL(url string) string { return strings.ReplaceAll(url, "%", "%25") }

@@ -118,7 +118,8 @@ func installFromMirror(t *testing.T, repo *archivetest.Repository, keyring, mirr
 		}
 		return nil
 	}
-	access, err := NewAccess(filepath.Join(t.TempDir(), "access"), AccessOptions{Mirror: secret.NewURL(mirror)})
+	access, err := NewAccess(filepath.Join(t.TempDir(), "access"),
+		AccessOptions{Mirrors: []secret.URL{secret.NewURL(mirror)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func installFromMirror(t *testing.T, repo *archivetest.Repository, keyring, mirr
 	if err := step.Run(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := f.install(AccessOptions{Mirror: secret.NewURL(mirror)}, false); err != nil {
+	if text, err := f.install(AccessOptions{Mirrors: []secret.URL{secret.NewURL(mirror)}}, false); err != nil {
 		entries, _ := filepath.Glob(f.Path(listsDir + "/*"))
 		t.Errorf("%s: %v\n%s\n%s", mirror, err, text, strings.Join(entries, "\n"))
 	}

@@ -74,6 +74,9 @@ type Context struct {
 	Access Access
 	// Mirror is a directory of the mirror's files, named by wget.FileName, which debootstrap uses in place of the mirror.
 	Mirror string
+	// Lists is a directory of the files of the suites of Upgrade, in subdirectories 0, 1 and so on, and of the suite of
+	// Architectures, in MainLists.
+	Lists string
 	// Program is the file of this very program, which does the work of others in the toolbox under their names.
 	Program string
 	// RealDpkg leaves all unpacking to the real dpkg.

@@ -43,15 +43,17 @@ var ownFiles = map[string][]string{
 	"mounted.go":            {"mounted", "unmounted"},
 	"network.go":            {"network", "network.one"},
 	"overlay.go":            {"overlay"},
-	"sources.go":            {"apt.sources", "inittab"},
+	"sources.go":            {"apt.sources", "inittab", "apt.upgrade", "apt.preferences", "dpkg.architectures"},
 	"systemdboot.go":        {"systemd-boot", "extlinux"}, // arguments of the kernel
 	"tools.go":              nil,                          // for the file systems of the outputs
+	"upgrade.go":            {"apt.upgrade", "apt.preferences", "dpkg.architectures"},
 }
 
 // aptKinds are the steps that install packages in the target, run the user's programs there, or divert programs.
 var aptKinds = []string{
 	"apt.install", "custom.packages", "command", "copy", "hook", "grub", "initramfs", "fsck", "mounted", "unmounted",
 	"container.run", "container.workdir", "container.copy",
+	"apt.upgrade", "apt.preferences", "dpkg.architectures",
 }
 
 // notCounted are patterns of files that decide no result of a step: they decide which steps there are, whose data has
