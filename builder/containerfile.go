@@ -5,17 +5,21 @@ package builder
 import (
 	"archive/tar"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/containerfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
@@ -56,7 +60,7 @@ func readContainerfiles(o Options, arch debian.Arch, w World, problems []error) 
 		if a.Kind != ActionContainerfile {
 			continue
 		}
-		f, err := readContainerfile(a.Text, o.BuildArgs, arch, w)
+		f, err := readContainerfile(a.Text, o, arch, w)
 		for _, err := range problem.Flatten(err) {
 			problems = append(problems, &problem.Problem{Flag: a.Flag(), Err: err})
 		}
@@ -67,14 +71,16 @@ func readContainerfiles(o Options, arch debian.Arch, w World, problems []error) 
 			problems = append(problems, problem.New("--build-arg", "%q is not NAME=VALUE", name)...)
 		}
 	}
-	if len(o.BuildArgs) > 0 && len(files) == 0 {
-		problems = append(problems, problem.New("--build-arg", "there is no --containerfile")...)
+	for flag, given := range map[string]int{"--build-arg": len(o.BuildArgs), "--secret": len(o.BuildSecrets)} {
+		if given > 0 && len(files) == 0 {
+			problems = append(problems, problem.New(flag, "there is no --containerfile")...)
+		}
 	}
 	return files, problems
 }
 
 // readContainerfile reads a Containerfile that begins with the root file system of a build.
-func readContainerfile(name string, args []string, arch debian.Arch, w World) (evaluatedFile, error) {
+func readContainerfile(name string, o Options, arch debian.Arch, w World) (evaluatedFile, error) {
 	text, err := w.ReadFile(name)
 	if err != nil {
 		return evaluatedFile{}, err
@@ -84,9 +90,9 @@ func readContainerfile(name string, args []string, arch debian.Arch, w World) (e
 		return evaluatedFile{}, err
 	}
 	p := platform(arch)
-	f := evaluatedFile{name: name, unused: parsed.Unused(args)}
+	f := evaluatedFile{name: name, unused: parsed.Unused(o.BuildArgs)}
 	f.stages, err = parsed.Stages(containerfile.Options{
-		Args: args, Arch: p.Architecture, Variant: p.Variant,
+		Args: o.BuildArgs, Arch: p.Architecture, Variant: p.Variant,
 		Base: func(image string) (containerfile.Config, error) {
 			if image != rootfsBase {
 				return containerfile.Config{}, fmt.Errorf("%s: the Containerfile of a build begins with %q, the system that "+
@@ -98,27 +104,84 @@ func readContainerfile(name string, args []string, arch debian.Arch, w World) (e
 	if err != nil {
 		return evaluatedFile{}, err
 	}
-	return f, errors.Join(f.unsupported()...)
+	return f, errors.Join(f.mistakes(o.BuildSecrets)...)
 }
 
-// unsupported finds what a build does not do with a Containerfile.
-func (f evaluatedFile) unsupported() []error {
+// mistakes finds that the last stage does not continue the root file system of the build, and that secrets are missing.
+func (f evaluatedFile) mistakes(secrets []BuildSecret) []error {
 	var problems []error
-	if len(f.stages) > 1 {
-		problems = append(problems, &containerfile.Error{File: f.name, Line: f.stages[1].Line,
-			Err: errors.New("several stages are not supported")})
+	last := len(f.stages) - 1
+	for f.stages[last].Parent >= 0 {
+		last = f.stages[last].Parent
 	}
-	for _, i := range f.stages[0].Instructions {
-		if i.Run != nil && len(i.Run.Mounts) > 0 {
-			problems = append(problems, &containerfile.Error{File: f.name, Line: i.Line,
-				Err: errors.New("RUN: --mount is not supported")})
+	if s := f.stages[last]; s.Image != rootfsBase {
+		problems = append(problems, &containerfile.Error{File: f.name, Line: s.Line,
+			Err: fmt.Errorf("FROM: the last stage begins with %s, and must begin with %s, the system that is built", s.Image,
+				rootfsBase)})
+	}
+	for _, i := range f.needed() {
+		for _, instruction := range f.stages[i].Instructions {
+			for _, m := range instruction.Mounts() {
+				if _, known := findSecret(secrets, m.SecretID()); m.Type == containerfile.MountSecret && m.Required && !known {
+					problems = append(problems, &containerfile.Error{File: f.name, Line: instruction.Line,
+						Err: fmt.Errorf("RUN: it requires the secret %q: give --secret id=%s,src=FILE", m.SecretID(), m.SecretID())})
+				}
+			}
 		}
 	}
 	return problems
 }
 
-// last returns the stage that the root file system comes from.
-func (f evaluatedFile) last() containerfile.Stage { return f.stages[len(f.stages)-1] }
+// needed returns the indexes of the last stage and of those that it needs, in their order.
+func (f evaluatedFile) needed() []int {
+	needed := map[int]bool{}
+	var need func(i int)
+	need = func(i int) {
+		if i < 0 || needed[i] {
+			return
+		}
+		needed[i] = true
+		need(f.stages[i].Parent)
+		for _, used := range f.stages[i].Uses {
+			need(used)
+		}
+	}
+	need(len(f.stages) - 1)
+	return slices.Sorted(maps.Keys(needed))
+}
+
+// BuildSecret is a secret that RUN --mount=type=secret lends to programs.
+type BuildSecret struct {
+	ID   string
+	Text Secret
+}
+
+// unusedSecrets returns the IDs of secrets that no RUN mounts.
+func (f evaluatedFile) unusedSecrets(secrets []BuildSecret) []string {
+	used := map[string]bool{}
+	for _, i := range f.needed() {
+		for _, instruction := range f.stages[i].Instructions {
+			for _, m := range instruction.Mounts() {
+				used[m.SecretID()] = used[m.SecretID()] || m.Type == containerfile.MountSecret
+			}
+		}
+	}
+	var unused []string
+	for _, s := range secrets {
+		if !used[s.ID] {
+			unused = append(unused, s.ID)
+		}
+	}
+	return unused
+}
+
+func findSecret(secrets []BuildSecret, id string) (Secret, bool) {
+	i := slices.IndexFunc(secrets, func(s BuildSecret) bool { return s.ID == id })
+	if i < 0 {
+		return Secret{}, false
+	}
+	return secrets[i].Text, true
+}
 
 // title returns the source of an instruction with its place.
 func (f evaluatedFile) title(i containerfile.Instruction) string {
@@ -135,14 +198,104 @@ func (f evaluatedFile) instructionID(i containerfile.Instruction) string {
 	return fmt.Sprintf("%s:%d", f.name, i.Line)
 }
 
-// steps returns the steps of the last stage. probe is what grub-probe answers.
-func (f evaluatedFile) steps(lock Lock, probe grub.ProbeAnswers) []step.Step {
+// PlanStage is a stage of a Containerfile whose files others use. It is made when the first of these needs it.
+type PlanStage struct {
+	// ID identifies it, see step.StageRef, and Title is its name for users.
+	ID, Title string
+	// Steps are all from an empty root file system on; the last Own are those of its instructions.
+	Steps []step.Step
+	Own   int
+
+	identities []step.Step // see Plan
+}
+
+// own returns the steps of the instructions.
+func (s PlanStage) own() []step.Step { return s.Steps[len(s.Steps)-s.Own:] }
+
+// containerPlan makes steps of a Containerfile.
+type containerPlan struct {
+	evaluatedFile
+	lock    Lock
+	secrets []BuildSecret
+	// probe is what grub-probe answers.
+	probe grub.ProbeAnswers
+	// stages are references to the stages so far.
+	refs map[int]step.StageRef
+}
+
+// addContainerfile adds the steps of a Containerfile.
+func (p *Plan) addContainerfile(c containerPlan) {
+	c.refs = map[int]step.StageRef{}
+	prefix := slices.Clone(p.Steps)
+	last := len(c.stages) - 1
+	for _, i := range c.needed() {
+		if i == last {
+			p.Steps = append(p.Steps, c.steps(i)...)
+			continue
+		}
+		own, base := c.steps(i), prefix
+		if c.image(i) != rootfsBase {
+			base = nil
+		}
+		c.refs[i] = stageRef(len(base), own)
+		p.Stages = append(p.Stages, PlanStage{ID: c.refs[i].ID, Title: c.stageTitle(i), Steps: slices.Concat(base, own),
+			Own: len(own)})
+	}
+}
+
+// stageRef returns the reference to a stage with these steps, after the first ones of the build.
+func stageRef(base int, own []step.Step) step.StageRef {
+	texts := []string{strconv.Itoa(base)}
+	var ref step.StageRef
+	for _, s := range own {
+		data, err := json.Marshal(s)
+		if err != nil {
+			panic("BUG: data of step " + s.Kind() + ": " + err.Error())
+		}
+		texts = append(texts, s.Kind(), string(data))
+		switch s := s.(type) {
+		case step.ContainerCopy:
+			ref.Secrets = append(ref.Secrets, s.Stage.Secrets...)
+		case step.ContainerRun:
+			for _, m := range s.Mounts {
+				ref.Secrets = append(ref.Secrets, m.Stage.Secrets...)
+				if !m.Secret.IsZero() {
+					ref.Secrets = append(ref.Secrets, m.Secret)
+				}
+			}
+		}
+	}
+	ref.ID = string(snapshot.HashOf(texts...))
+	return ref
+}
+
+// image returns the image that a stage, or the stage that it continues, begins with.
+func (f evaluatedFile) image(i int) string {
+	for f.stages[i].Parent >= 0 {
+		i = f.stages[i].Parent
+	}
+	return f.stages[i].Image
+}
+
+// stageTitle returns the name of a stage for users.
+func (f evaluatedFile) stageTitle(i int) string {
+	if name := f.stages[i].Name; name != "" {
+		return fmt.Sprintf("stage %s of %s", name, filepath.Base(f.name))
+	}
+	return fmt.Sprintf("stage %d of %s", i, filepath.Base(f.name))
+}
+
+// steps returns the steps of a stage, with those of the stages that it continues.
+func (c containerPlan) steps(stage int) []step.Step {
 	var steps []step.Step
-	for _, i := range f.last().Instructions {
-		switch title := f.title(i); {
+	if parent := c.stages[stage].Parent; parent >= 0 {
+		steps = c.steps(parent)
+	}
+	for _, i := range c.stages[stage].Instructions {
+		switch title := c.title(i); {
 		case i.Run != nil:
 			r := step.ContainerRun{Instruction: title, Args: i.Run.Args, Script: i.Run.Script, Env: i.Run.Env,
-				Workdir: i.Run.Workdir, User: i.Run.User, Probe: probe}
+				Workdir: i.Run.Workdir, User: i.Run.User, Mounts: c.mounts(i), Probe: c.probe}
 			if r.Script != "" {
 				r.ScriptFile = containerfile.ScriptFile
 			}
@@ -150,15 +303,65 @@ func (f evaluatedFile) steps(lock Lock, probe grub.ProbeAnswers) []step.Step {
 		case i.Workdir != nil:
 			steps = append(steps, step.ContainerWorkdir{Instruction: title, Path: i.Workdir.Path, User: i.Workdir.User})
 		case i.Copy != nil:
-			c := step.ContainerCopy{Instruction: title, Destination: i.Copy.Destination, Chown: i.Copy.Chown,
-				Chmod: i.Copy.Chmod, Sources: slices.Clone(lock.Copied[f.instructionID(i)])}
-			for _, inline := range i.Copy.Inline {
-				c.Sources = append(c.Sources, step.CopySource{Name: inline.Name, Inline: true, Text: inline.Text})
+			s := step.ContainerCopy{Instruction: title, Destination: i.Copy.Destination, Chown: i.Copy.Chown,
+				Chmod: i.Copy.Chmod}
+			if i.Copy.Stage >= 0 {
+				s.Stage, s.Patterns, s.Exclude = c.refs[i.Copy.Stage], i.Copy.Sources, i.Copy.Exclude
+			} else {
+				s.Sources = slices.Clone(c.lock.Copied[c.instructionID(i)])
 			}
-			steps = append(steps, c)
+			for _, inline := range i.Copy.Inline {
+				s.Sources = append(s.Sources, step.CopySource{Name: inline.Name, Inline: true, Text: inline.Text})
+			}
+			steps = append(steps, s)
 		}
 	}
 	return steps
+}
+
+// mounts returns the mounts of a RUN.
+func (c containerPlan) mounts(i containerfile.Instruction) []step.RunMount {
+	var mounts []step.RunMount
+	for n, m := range i.Run.Mounts {
+		mount := step.RunMount{Type: string(m.Type), Target: m.Target, UID: number(m.UID, 0), GID: number(m.GID, 0)}
+		switch m.Type {
+		case containerfile.MountSecret:
+			text, known := findSecret(c.secrets, m.SecretID())
+			if !known {
+				continue
+			}
+			mount.ID, mount.Secret, mount.Mode = m.SecretID(), text, number(m.Mode, 0o400)
+			mount.Target, mount.Variable = m.SecretTarget(), m.SecretVariable()
+		case containerfile.MountCache:
+			mount.ID, mount.Mode, mount.Write = m.CacheID(), number(m.Mode, 0o755), !m.ReadOnly
+		case containerfile.MountTmpfs:
+			mount.Size = m.SizeLimit
+		default:
+			if m.Stage >= 0 {
+				mount.Stage, mount.Source = c.refs[m.Stage], m.Source
+				break
+			}
+			mount.Write = !m.ReadOnly
+			for _, src := range c.lock.Copied[c.mountID(i, n)] {
+				mount.Digest, mount.Copy = src.Digest, filepath.Join(src.Copy, src.Name)
+			}
+		}
+		mounts = append(mounts, mount)
+	}
+	return mounts
+}
+
+// number returns a number of a mount's option, or what it is without the option.
+func number(given *uint64, otherwise uint32) uint32 {
+	if given == nil {
+		return otherwise
+	}
+	return uint32(*given)
+}
+
+// mountID identifies a mount of an instruction among all Containerfiles of a build.
+func (f evaluatedFile) mountID(i containerfile.Instruction, n int) string {
+	return fmt.Sprintf("%s mount %d", f.instructionID(i), n)
 }
 
 // takeContext copies what COPY and ADD name of the directory of a Containerfile, which the option flag names.
@@ -174,24 +377,46 @@ func (t taker) takeContext(ctx context.Context, flag string, f evaluatedFile) er
 	if err != nil {
 		return fmt.Errorf("%s: %w", flag, err)
 	}
-	for _, i := range f.last().Instructions {
-		if i.Copy == nil {
-			continue
-		}
-		for _, pattern := range i.Copy.Sources {
-			found, err := context.Find(pattern, i.Copy.Exclude)
-			for _, m := range found {
-				if err != nil {
-					break
-				}
-				var src step.CopySource
-				src, err = t.takeMatch(ctx, m, i.Copy.Unpack)
-				t.lock.Inputs = append(t.lock.Inputs, Input{flag, m.Path, src.Digest})
-				t.lock.Copied[f.instructionID(i)] = append(t.lock.Copied[f.instructionID(i)], src)
-			}
-			if err != nil {
+	for _, stage := range f.needed() {
+		for _, i := range f.stages[stage].Instructions {
+			if err := t.takeInstruction(ctx, flag, f, context, i); err != nil {
 				return fmt.Errorf("%s: %w", flag,
 					&containerfile.Error{File: f.name, Line: i.Line, Err: fmt.Errorf("%s: %w", i.Name(), err)})
+			}
+		}
+	}
+	return nil
+}
+
+// takeInstruction copies what an instruction names of the directory of its Containerfile.
+func (t taker) takeInstruction(ctx context.Context, flag string, f evaluatedFile, dir *containerfile.Context,
+	i containerfile.Instruction) error {
+	take := func(id, pattern string, exclude []string, unpack bool) error {
+		found, err := dir.Find(pattern, exclude)
+		if err != nil {
+			return err
+		}
+		for _, m := range found {
+			src, err := t.takeMatch(ctx, m, unpack)
+			if err != nil {
+				return err
+			}
+			t.lock.Inputs = append(t.lock.Inputs, Input{flag, m.Path, src.Digest})
+			t.lock.Copied[id] = append(t.lock.Copied[id], src)
+		}
+		return nil
+	}
+	if i.Copy != nil && i.Copy.Stage < 0 {
+		for _, pattern := range i.Copy.Sources {
+			if err := take(f.instructionID(i), pattern, i.Copy.Exclude, i.Copy.Unpack); err != nil {
+				return err
+			}
+		}
+	}
+	for n, m := range i.Mounts() {
+		if m.Type == containerfile.MountBind && m.Stage < 0 {
+			if err := take(f.mountID(i, n), m.Source, nil, false); err != nil {
+				return fmt.Errorf("--mount: %w", err)
 			}
 		}
 	}
@@ -266,8 +491,11 @@ func (s Spec) containerfileWarnings() []string {
 			warnings = append(warnings, fmt.Sprintf("--build-arg: no ARG of %s declares %s", f.name,
 				strings.Join(f.unused, ", ")))
 		}
+		if unused := f.unusedSecrets(s.o.BuildSecrets); len(unused) > 0 {
+			warnings = append(warnings, fmt.Sprintf("--secret: no RUN of %s mounts %s", f.name, strings.Join(unused, ", ")))
+		}
 		var described []string
-		for _, i := range f.last().Described {
+		for _, i := range f.stages[len(f.stages)-1].Described {
 			described = append(described, fmt.Sprintf("%s (line %d)", i.Name(), i.Line))
 		}
 		if len(described) > 0 {

@@ -79,6 +79,7 @@ type Result struct {
 	x       *Executor
 	site    *step.Context
 	chain   *snapshot.Chain
+	stages  *stages
 	spec    Spec
 	lock    Lock
 	sources Sources
@@ -88,7 +89,7 @@ type Result struct {
 
 // Close deletes the working containers; the toolbox stays in the store.
 func (r *Result) Close() error {
-	var errs []error
+	errs := []error{r.stages.close()}
 	for _, c := range []Rootfs{r.Rootfs, r.Toolbox} {
 		if c != nil {
 			errs = append(errs, c.Close())
@@ -238,8 +239,8 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	} else {
 		x.Progress.Cached(getPackages)
 	}
-	for _, s := range plan.Steps[:len(begin.Entries)] {
-		x.Progress.Cached(s.Title())
+	for _, title := range plan.titles(plan.Steps[:len(begin.Entries)]) {
+		x.Progress.Cached(title)
 	}
 	result.site = &step.Context{
 		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Repacked: archives.repackedDir,
@@ -250,9 +251,12 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			append(spec.urls(), spec.o.AptMirror, spec.o.ToolsMirror)...),
 		Epoch: lock.epoch(), Seed: seed,
 		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, RealDpkg: spec.realDpkg(),
-		HookOutput: x.HookOutput,
+		HookOutput: x.HookOutput, Stages: map[string]Target{}, CacheMount: x.cacheMount,
 	}
-	if err := x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site); err != nil {
+	result.stages = &stages{x: x, plan: plan, seed: seed, site: result.site, chain: result.chain,
+		snapshots: func() *snapshot.Store { return x.snapshots(tools.name, spec.hookScripts(), lock) }}
+	err = x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site, result.stages)
+	if err != nil {
 		return result, err
 	}
 	store.Close(ctx)
@@ -269,10 +273,7 @@ const (
 
 // titles returns the titles of the steps that follow when it is known where the build begins.
 func (r *Result) titles() []string {
-	titles := []string{makeToolbox, getPackages}
-	for _, s := range r.Plan.Steps {
-		titles = append(titles, s.Title())
-	}
+	titles := append([]string{makeToolbox, getPackages}, r.Plan.titles(r.Plan.Steps)...)
 	for _, o := range r.finalSteps() {
 		titles = append(titles, o.title)
 	}
@@ -314,11 +315,15 @@ func snapshotSteps(steps []step.Step) []snapshot.Step {
 }
 
 // runSteps runs steps, and keeps the results of those that are kept under the digests of the identities, which are the
-// same steps without random IDs.
+// same steps without random IDs. stages makes the stages that they use; nil if there are none.
 func (x *Executor) runSteps(
 	ctx context.Context, steps []step.Step, identities []snapshot.Step, chain *snapshot.Chain, s *step.Context,
+	stages *stages,
 ) error {
 	for i, next := range steps {
+		if err := stages.makeFor(ctx, next); err != nil {
+			return err
+		}
 		if err := chain.Run(ctx, identities[i], func() error { return x.runStep(ctx, next, s) }); err != nil {
 			return err
 		}

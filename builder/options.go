@@ -66,17 +66,18 @@ type Options struct {
 	Foreign            string       // --foreign PATH
 
 	// What is set up in the root file system.
-	Hostname             string      // --hostname
-	RootPassword         secret.Text // --root-password
-	LockRootPassword     bool        // --lock-root-password
-	Users                []step.User // --user NAME[/PASSWORD]
-	Actions              []Action    // --customize, --run, --copy-in, --containerfile and --hook, in the order of the call
-	BuildArgs            []string    // --build-arg NAME=VALUE
-	EnableDHCP           bool        // --enable-dhcp
-	SystemdNetworkd      bool        // --systemd-networkd
-	UpdateInitramfs      bool        // --update-initramfs
-	SerialConsole        bool        // --serial-console
-	SerialConsoleCommand string      // --serial-console-command
+	Hostname             string        // --hostname
+	RootPassword         secret.Text   // --root-password
+	LockRootPassword     bool          // --lock-root-password
+	Users                []step.User   // --user NAME[/PASSWORD]
+	Actions              []Action      // --customize, --run, --copy-in, --containerfile, --hook, in their order
+	BuildArgs            []string      // --build-arg NAME=VALUE
+	BuildSecrets         []BuildSecret // --secret
+	EnableDHCP           bool          // --enable-dhcp
+	SystemdNetworkd      bool          // --systemd-networkd
+	UpdateInitramfs      bool          // --update-initramfs
+	SerialConsole        bool          // --serial-console
+	SerialConsoleCommand string        // --serial-console-command
 
 	// Disk layout and boot loader.
 	Bootsize   diskimage.Size // --bootsize
@@ -143,7 +144,7 @@ func (o Options) clone() Options {
 	o.CustomPackages = slices.Clone(o.CustomPackages)
 	o.Users = slices.Clone(o.Users)
 	o.Actions = slices.Clone(o.Actions)
-	o.BuildArgs = slices.Clone(o.BuildArgs)
+	o.BuildArgs, o.BuildSecrets = slices.Clone(o.BuildArgs), slices.Clone(o.BuildSecrets)
 	o.Formats = slices.Clone(o.Formats)
 	o.Blobs = slices.Clone(o.Blobs)
 	o.SBOMs = slices.Clone(o.SBOMs)

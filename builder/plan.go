@@ -97,7 +97,9 @@ func (l Lock) fixed() []string {
 // Plan is what a build does: the steps on the root file system in their order, and the disk or the tar archive that it
 // ends in.
 type Plan struct {
-	Steps   []step.Step
+	Steps []step.Step
+	// Stages are stages of Containerfiles that steps use, each after those that it uses itself.
+	Stages  []PlanStage
 	Disk    *Disk
 	Tarball string
 	// Squash is the directory of a live file system.
@@ -118,6 +120,9 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 		return Plan{}, err
 	}
 	p.identities = p.Steps
+	for i, s := range p.Stages {
+		p.Stages[i].identities = s.Steps
+	}
 	if p.Disk != nil && !lock.SeedFixed {
 		lock.Seed = uuid.Max
 		hidden, err := choose(spec, lock)
@@ -125,6 +130,9 @@ func NewPlan(spec Spec, lock Lock) (Plan, error) {
 			return Plan{}, err
 		}
 		p.identities = hidden.Steps
+		for i, s := range hidden.Stages {
+			p.Stages[i].identities = s.Steps
+		}
 	}
 	return p, nil
 }
@@ -143,6 +151,9 @@ func (p Plan) resumed(spec Spec, lock Lock, s snapshot.Start) (Plan, uuid.UUID, 
 	lock.Seed = s.Seed
 	again, err := choose(spec, lock)
 	again.identities = p.identities
+	for i, s := range p.Stages {
+		again.Stages[i].identities = s.identities
+	}
 	return again, lock.Seed, err
 }
 
@@ -265,7 +276,8 @@ func (p *Plan) addActions(spec Spec, lock Lock, phase hooks.Phase) {
 		switch {
 		case action.Phase != phase:
 		case action.Kind == ActionContainerfile:
-			p.Steps = append(p.Steps, spec.containerfiles[action.Text].steps(lock, probe)...)
+			p.addContainerfile(containerPlan{evaluatedFile: spec.containerfiles[action.Text], lock: lock,
+				secrets: o.BuildSecrets, probe: probe})
 		default:
 			p.add(action.step(digest, lock, o.Image, commands, probe))
 		}
@@ -292,6 +304,47 @@ func newNetworkStep(o Options, r debian.Release) step.Network {
 	}
 }
 
+// stagesOf returns the stages that a step uses, and those that these use, each before those that use it. It leaves out
+// those with an ID in seen, and adds the others.
+func (p Plan) stagesOf(s step.Step, seen map[string]bool) []PlanStage {
+	user, ok := s.(step.StageUser)
+	if !ok {
+		return nil
+	}
+	var stages []PlanStage
+	for _, id := range user.UsesStages() {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		for _, stage := range p.Stages {
+			if stage.ID != id {
+				continue
+			}
+			for _, own := range stage.own() {
+				stages = append(stages, p.stagesOf(own, seen)...)
+			}
+			stages = append(stages, stage)
+		}
+	}
+	return stages
+}
+
+// titles returns the titles of steps, each after those of the stages that it uses first.
+func (p Plan) titles(steps []step.Step) []string {
+	var titles []string
+	seen := map[string]bool{}
+	for _, s := range steps {
+		for _, stage := range p.stagesOf(s, seen) {
+			for _, own := range stage.own() {
+				titles = append(titles, own.Title())
+			}
+		}
+		titles = append(titles, s.Title())
+	}
+	return titles
+}
+
 // outputTitle is the name of an output for users.
 func outputTitle(name string) string {
 	if name == StandardOutput {
@@ -309,8 +362,15 @@ func (p Plan) Print(w io.Writer) error {
 		}
 	}
 	printf("Plan:\n")
+	shown := map[string]bool{}
 	for i, s := range p.Steps {
 		printf("%3d. %s\n", i+1, s.Title())
+		for _, stage := range p.stagesOf(s, shown) {
+			printf("       with %s:\n", stage.Title)
+			for _, s := range stage.own() {
+				printf("         %s\n", s.Title())
+			}
+		}
 	}
 	for _, name := range []string{p.Tarball, p.Squash} {
 		if name != "" {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,11 +99,17 @@ var planned = map[string]func(*Options){
 		o.Image, o.Tarball, o.NoKernel, o.UpdateInitramfs = "", "/out/debian.tar", true, false
 		o.Actions = []Action{{Phase: hooks.PhaseCustomize, Kind: ActionContainerfile, Text: "/hooks/Containerfile"}}
 		o.BuildArgs = []string{"VERSION=2"}
+		o.BuildSecrets = []BuildSecret{{ID: "token", Text: secret.New("s3cret")}}
 	},
 	"qcow2-ext3": func(o *Options) { o.ConvertQcow2, o.Roottype, o.Extlinux = true, "ext3", false },
 }
 
-const plannedContainerfile = `FROM rootfs
+const plannedContainerfile = `FROM rootfs AS tools
+RUN --mount=type=cache,target=/var/cache/make,mode=700 --mount=type=secret,id=token make tools
+FROM scratch AS data
+COPY --from=tools /out /
+FROM rootfs
+COPY --from=data --exclude=*.md / /opt/tools
 ARG VERSION=1
 ENV PATH=/opt/bin:$PATH
 WORKDIR /opt
@@ -172,7 +179,11 @@ func TestPlansAreTheGoldenOnes(t *testing.T) {
 		if err := plan.Print(&got); err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range plan.Steps {
+		all := plan.Steps
+		for _, stage := range plan.Stages {
+			all = slices.Concat(all, stage.own())
+		}
+		for _, s := range all {
 			data, err := json.Marshal(s)
 			if err != nil {
 				t.Fatal(err)
@@ -229,7 +240,7 @@ func TestStepsArePlainData(t *testing.T) {
 			check(s.Kind(), reflect.TypeOf(s))
 		}
 	}
-	for _, s := range []step.Step{step.CustomPackages{}, step.Inittab{}, step.Hook{}} {
+	for _, s := range []step.Step{step.CustomPackages{}, step.Inittab{}, step.Hook{}, step.ContainerRun{}} {
 		check(s.Kind(), reflect.TypeOf(s))
 	}
 }

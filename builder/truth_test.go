@@ -220,7 +220,8 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 		Out:          step.NewTail(nil),
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
 	}
-	if err = x.runSteps(t.Context(), plan.Steps[n:], steps[n:], store.Resume(begin, rootfs, lock.Seed), s); err != nil {
+	chain := store.Resume(begin, rootfs, lock.Seed)
+	if err = x.runSteps(t.Context(), plan.Steps[n:], steps[n:], chain, s, nil); err != nil {
 		t.Fatalf("%v\n%s", err, s.Out)
 	}
 	return treeOf(t, rootfs.Root()), strings.Join(lines, "\n")

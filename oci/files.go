@@ -290,6 +290,17 @@ func (c *Container) Lchown(name string, uid, gid int) error {
 	return dirfd.PathError("lchown", name, c.chownTo(fd, owners.Owner{UID: uint32(uid), GID: uint32(gid)}))
 }
 
+// Lsetxattr sets an extended attribute of a file, directory or symbolic link. A value has the form
+// that setxattr(2) takes from root.
+func (c *Container) Lsetxattr(name, attribute string, value []byte) error {
+	a, err := c.parent("lsetxattr", name)
+	if err != nil {
+		return err
+	}
+	defer a.Dir.Close()
+	return dirfd.PathError("lsetxattr", name, unix.Lsetxattr(a.Path(), attribute, value, 0))
+}
+
 // chownTo sets the owner of an open file.
 func (c *Container) chownTo(fd int, o owners.Owner) error {
 	if c.OwnerXattrs() {

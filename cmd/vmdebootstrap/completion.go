@@ -82,8 +82,8 @@ func completeValues(env environment, root *cobra.Command) {
 		"part-type": builder.TableTypes(), "log-level": logLevelNames, "log": {"syslog", "stderr", "none"},
 		"export-compression": {"gzip", "zstd", "none"}, "sector-size": {"512", "4096"}, "size": {auto},
 		"sbom":      sbomPrefixes(),
-		"build-arg": nil,
-		"pockets":   builder.PocketWords(), "dpkg-arch": builder.Arches(),
+		"build-arg": nil, "secret": nil,
+		"pockets": builder.PocketWords(), "dpkg-arch": builder.Arches(),
 	}
 	files := []string{"log", "export", "size", "sbom"} // whose values can also be names of files
 	forEachCommand(root, func(cmd *cobra.Command) {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"archive/tar"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"io"
@@ -129,5 +130,122 @@ EXPOSE 80
 	if err == nil || !strings.Contains(said, "Containerfile:2: RUN echo") || !strings.Contains(said, "status 7") ||
 		!strings.Contains(said, "from-the-program") {
 		t.Errorf("a program that fails: %v\n%s", err, said)
+	}
+}
+
+// TestContainerfileStagesMountsAndSecrets uses everything of a Containerfile that lends files to a RUN.
+func TestContainerfileStagesMountsAndSecrets(t *testing.T) {
+	other := "single"
+	if os.Getuid() == 0 {
+		other = "chroot"
+	}
+	for _, isolation := range []string{"auto", other} {
+		t.Run(isolation, func(t *testing.T) { testStages(t, "--isolation="+isolation) })
+	}
+}
+
+func testStages(t *testing.T, isolation string) {
+	o := newOffline(t)
+	state := o.machine()
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(o.dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	write("web/Containerfile", `FROM rootfs AS compiler
+RUN --mount=type=bind,source=src,target=/src --mount=type=cache,target=/objects <<E
+busybox date +%s%N >>/objects/runs
+mkdir -p /out/lib
+cp /src/main /out/program
+echo lib >/out/lib/a.so
+busybox chown -R 7:8 /out/lib
+cp /objects/runs /out/runs
+E
+FROM compiler AS unneeded
+RUN exit 1
+FROM scratch AS files
+COPY --from=compiler /out/pro* /
+COPY --from=compiler /out/runs /runs
+COPY --from=compiler /usr/bin/busybox /busybox
+RUN ["/busybox", "sh", "-c", "echo scratch >/scratch"]
+FROM rootfs
+COPY --from=files /program /scratch /usr/bin/
+COPY --from=compiler /out/lib /opt/lib
+COPY --from=0 --chown=9 /out/lib/a.so /opt/b.so
+RUN --mount=from=files,target=/f --mount=type=bind,target=/context,rw --mount=type=tmpfs,target=/opt/t \
+    cat /f/runs >/runs && \
+    echo x >/context/new && echo y >/opt/t/y && echo "$(busybox ls /context)" >/listed
+RUN --mount=type=secret,id=token --mount=type=secret,id=word,env=WORD --mount=type=secret,id=none \
+    cat /run/secrets/token | busybox md5sum >/sum && echo "${WORD}" | busybox md5sum >>/sum && \
+    busybox stat -c %a /run/secrets/token >>/sum && [ ! -e /run/secrets/none ]
+`)
+	write("web/src/main", "v1")
+	write("token", "token-secret")
+	args := []string{isolation, "--containerfile=web", "--secret=id=token,src=token", "--secret=id=word,env=WORD"}
+	call := func(args ...string) string {
+		t.Helper()
+		cmd := o.command(state, append([]string{"--mirror=" + o.repo.URL(), "--lock-root-password", "--log=build.log",
+			"--log-level=debug"}, args...)...)
+		cmd.Env = append(cmd.Env, "WORD=word-secret")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	said := call(args...)
+	files, owners := o.files(), o.owners()
+	sum := fmt.Sprintf("%x  -\n%x  -\n400\n", md5.Sum([]byte("token-secret")), md5.Sum([]byte("word-secret\n")))
+	for name, want := range map[string]string{
+		"usr/bin/program": "v1", "usr/bin/scratch": "scratch\n", "opt/lib/a.so": "lib\n", "opt/b.so": "lib\n", "sum": sum,
+		"listed": "Containerfile\nnew\nsrc\n",
+	} {
+		if files[name] != want {
+			t.Errorf("%s is %q, want %q:\n%s", name, files[name], want, said)
+		}
+	}
+	if owners["opt/lib/a.so"] != "7:8 644" || owners["opt/b.so"] != "9:9 644" {
+		t.Errorf("owners: %s and %s", owners["opt/lib/a.so"], owners["opt/b.so"])
+	}
+	if o.has("context", "context/new", "opt/t/y", "run/secrets/token", "objects/runs", "out/program", "f/runs") != "" {
+		t.Error("what was lent to RUN is in the system")
+	}
+	if _, err := os.Stat(filepath.Join(o.dir, "web/new")); err == nil {
+		t.Error("RUN changed the directory of the Containerfile")
+	}
+	runs := files["runs"]
+	if n := strings.Count(runs, "\n"); n != 1 {
+		t.Errorf("the first run of the compiler says %q", runs)
+	}
+
+	if said := call(args...); strings.Contains(said, "run: ") {
+		t.Errorf("the same build runs something again:\n%s", said)
+	}
+	write("web/unused", "u") // the second RUN mounts the whole directory
+	if said := call(args...); strings.Contains(said, "run: Containerfile:2:") ||
+		!strings.Contains(said, "run: Containerfile:21: RUN --mount=from=files") {
+		t.Errorf("after another file:\n%s", said)
+	}
+	write("web/src/main", "v2")
+	call(args...)
+	files = o.files()
+	if files["usr/bin/program"] != "v2" || !strings.HasPrefix(files["runs"], runs) ||
+		strings.Count(files["runs"], "\n") != 2 {
+		t.Errorf("after a change of the source: %q, runs %q after %q", files["usr/bin/program"], files["runs"], runs)
+	}
+	write("token", "other-secret")
+	said = call(args...)
+	if !strings.Contains(said, "a secret has changed") {
+		t.Errorf("another secret is not used:\n%s", said)
+	}
+	grepTree(t, o.dir, []string{"word-secret"})
+	grepTree(t, state, []string{"token-secret", "word-secret", "other-secret"})
+	log, err := os.ReadFile(filepath.Join(o.dir, "build.log"))
+	must(t, err)
+	for _, secret := range []string{"token-secret", "word-secret", "other-secret"} {
+		if strings.Contains(said+string(log), secret) {
+			t.Errorf("%q is printed or logged", secret)
+		}
 	}
 }

@@ -51,6 +51,8 @@ type settings struct {
 	progress string
 	output   string
 	log      logSettings
+	// buildSecrets say where the secrets of --secret are; these are read once all settings are known.
+	buildSecrets []string
 	// rootPasswordFile is read once all settings are known.
 	rootPasswordFile string
 	secrets          secretSource

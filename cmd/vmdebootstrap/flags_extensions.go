@@ -37,6 +37,8 @@ func (s *settings) extensions() []*setting {
 				"begins with FROM rootfs, and COPY and ADD see its directory; may be repeated",
 			actionsValue{&o.Actions, "--containerfile"}},
 		{"build-arg", groupSystem, "set an ARG of --containerfile, `NAME=VALUE`; may be repeated", listValue{&o.BuildArgs}},
+		{"secret", groupSystem, "lend a secret to RUN --mount=type=secret of --containerfile, `id=ID,src=FILE` or " +
+			"id=ID,env=VARIABLE; it is in no image, log or cached result; may be repeated", listValue{&s.buildSecrets}},
 		{"hook", groupSystem,
 			"run a script in another phase than --customize, `PHASE:SCRIPT`: essential is before packages " +
 				"are installed, image is when the image is written; may be repeated",

@@ -32,7 +32,7 @@ var (
 	// Settings that are not in the manual.
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
 		"explain-cache", "debug-shell", "bmap", "tls-verify"}
-	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "hook", "root-password-file",
+	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "secret", "hook", "root-password-file",
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
 		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file",
@@ -189,6 +189,10 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+	s.secrets.lookup = func(string) (string, bool) { return "changed", true }
+	if err := s.readBuildSecrets(); err != nil {
+		t.Error(err)
 	}
 	after := reflect.ValueOf(s.options)
 	for i := range after.NumField() {

@@ -245,7 +245,7 @@ func (c *command) build(ctx context.Context) (err error) {
 		c.settings.logTo(log)
 	}
 	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey(),
-		c.settings.readLockFile(c.env.dir))
+		c.settings.readLockFile(c.env.dir), c.settings.readBuildSecrets())
 	world := c.env.world()
 	world.Locked = c.settings.locked
 	j.spec, err = builder.NewSpec(c.settings.options, world)

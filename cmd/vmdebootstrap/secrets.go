@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
@@ -107,4 +108,61 @@ func (s *settings) readPasswordFile() error {
 	}
 	s.options.RootPassword = builder.NewSecret(password)
 	return nil
+}
+
+// readBuildSecrets reads the secrets of --secret, which have the form of docker and podman: id=ID,src=FILE or
+// id=ID,env=VARIABLE.
+func (s *settings) readBuildSecrets() error {
+	var errs []error
+	for _, text := range s.buildSecrets {
+		read, err := s.secrets.buildSecret(text)
+		if err == nil && slices.ContainsFunc(s.options.BuildSecrets,
+			func(other builder.BuildSecret) bool { return other.ID == read.ID }) {
+			err = fmt.Errorf("%q is given twice", read.ID)
+		}
+		if err != nil {
+			errs = append(errs, &builder.Problem{Flag: "--secret", Err: err})
+			continue
+		}
+		s.options.BuildSecrets = append(s.options.BuildSecrets, read)
+	}
+	return errors.Join(errs...)
+}
+
+// buildSecret reads one secret of --secret.
+func (s secretSource) buildSecret(text string) (builder.BuildSecret, error) {
+	var id, file, variable, kind string
+	for field := range strings.SplitSeq(text, ",") {
+		name, value, _ := strings.Cut(field, "=")
+		switch strings.ToLower(name) {
+		case "id":
+			id = value
+		case "src", "source":
+			file = value
+		case "env":
+			variable = value
+		case "type":
+			kind = value
+		default:
+			return builder.BuildSecret{}, fmt.Errorf("unknown %q; want id=ID,src=FILE or id=ID,env=VARIABLE", name)
+		}
+	}
+	if kind == "env" && variable == "" {
+		variable, file = file, "" // as docker reads type=env,src=VARIABLE
+	}
+	if id == "" || (file == "") == (variable == "") {
+		return builder.BuildSecret{}, fmt.Errorf("%q is neither id=ID,src=FILE nor id=ID,env=VARIABLE", text)
+	}
+	if variable != "" {
+		value, found := s.lookup(variable)
+		if !found {
+			return builder.BuildSecret{}, fmt.Errorf("environment variable %s is not set", variable)
+		}
+		return builder.BuildSecret{ID: id, Text: builder.NewSecret(value)}, nil
+	}
+	data, err := os.ReadFile(absolute(s.dir, file))
+	if err != nil {
+		return builder.BuildSecret{}, err
+	}
+	return builder.BuildSecret{ID: id, Text: builder.NewSecret(string(data))}, nil
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
 )
 
 func TestSecretsComeFromFilesAndTheEnvironment(t *testing.T) {
@@ -63,5 +65,29 @@ func TestSecretsComeFromFilesAndTheEnvironment(t *testing.T) {
 	}
 	if err := s.readPasswordFile(); err == nil || !strings.Contains(err.Error(), "--root-password") {
 		t.Errorf("two passwords: %v", err)
+	}
+}
+
+func TestBuildSecretsAreReadAsByDocker(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("two\nlines\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source := secretSource{dir: dir, lookup: func(name string) (string, bool) { return "value", name == "WORD" }}
+	for text, want := range map[string]string{
+		"id=a,src=token": "two\nlines\n", "id=a,source=token,type=file": "two\nlines\n", "id=a,env=WORD": "value",
+		"type=env,id=a,src=WORD": "value",
+		"id=a":                   "neither", "src=token": "neither", "id=a,src=token,env=WORD": "neither", "id=a,file=token": `unknown "file"`,
+		"id=a,env=NONE": "environment variable NONE is not set", "id=a,src=none": "no such file",
+	} {
+		got, err := source.buildSecret(text)
+		if err != nil && !strings.Contains(err.Error(), want) || err == nil && got.Text.Reveal() != want {
+			t.Errorf("%s: got %q, %v, want %q", text, got.Text.Reveal(), err, want)
+		}
+	}
+	s := &settings{secrets: source, buildSecrets: []string{"id=a,env=WORD", "id=a,src=token", "id=b"}}
+	if err := s.readBuildSecrets(); err == nil || len(builder.Flatten(err)) != 2 || len(s.options.BuildSecrets) != 1 {
+		t.Errorf("got %v, %d secrets", err, len(s.options.BuildSecrets))
 	}
 }

@@ -3,6 +3,7 @@
 package containerfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -67,6 +68,14 @@ func (i Instruction) Name() string {
 	return strings.ToUpper(name)
 }
 
+// Mounts returns the mounts of a RUN.
+func (i Instruction) Mounts() []Mount {
+	if i.Run == nil {
+		return nil
+	}
+	return i.Run.Mounts
+}
+
 // Run is a RUN instruction.
 type Run struct {
 	Args []string
@@ -86,6 +95,36 @@ type Mount struct {
 	*instructions.Mount
 	// Stage is the index of the stage that From names, or -1 for the context.
 	Stage int
+}
+
+// Types of mounts.
+const (
+	MountBind   = instructions.MountTypeBind
+	MountCache  = instructions.MountTypeCache
+	MountSecret = instructions.MountTypeSecret
+	MountTmpfs  = instructions.MountTypeTmpfs
+)
+
+// CacheID is what identifies the files of a mount of the type cache.
+func (m Mount) CacheID() string { return cmp.Or(m.Mount.CacheID, m.Target) }
+
+// SecretID is the secret that a mount of the type secret is about.
+func (m Mount) SecretID() string { return cmp.Or(m.Mount.CacheID, m.Source, path.Base(m.Target)) }
+
+// SecretTarget is the file of a mount of the type secret; "" if it sets a variable only.
+func (m Mount) SecretTarget() string {
+	if m.Target != "" || m.Env != nil {
+		return m.Target
+	}
+	return "/run/secrets/" + path.Base(m.SecretID())
+}
+
+// SecretVariable is the variable that a mount of the type secret sets, or "".
+func (m Mount) SecretVariable() string {
+	if m.Env == nil {
+		return ""
+	}
+	return cmp.Or(*m.Env, m.SecretID())
 }
 
 // Copy is a COPY or ADD instruction.
@@ -455,8 +494,13 @@ func (e *evaluation) mount(m *instructions.Mount) (Mount, error) {
 	if m.Target != "" {
 		m.Target = strings.TrimSuffix(e.absolute(m.Target), "/")
 	}
-	if m.Target == "" && m.Type != instructions.MountTypeSecret {
+	switch {
+	case m.Target == "" && m.Type != instructions.MountTypeSecret:
 		return mount, errors.New("the target cannot be the root directory")
+	case m.Type != instructions.MountTypeBind && mount.Stage >= 0:
+		return mount, fmt.Errorf("from is not supported for the type %s", m.Type)
+	case mount.Stage >= 0 && !m.ReadOnly:
+		return mount, errors.New("files of another stage cannot be changed: copy them")
 	}
 	return mount, nil
 }

@@ -46,6 +46,9 @@ const (
 	labelTitle  = "title"  // description for users, if there is no chain
 )
 
+// TitleLabels returns the labels of a snapshot that is no result of a step: its description for users.
+func TitleLabels(title string) map[string]string { return map[string]string{labelTitle: title} }
+
 // Settings says how a build uses snapshots of earlier builds.
 type Settings struct {
 	// Version returns the version of the code that makes the result of a step, by the step's kind: a snapshot is used

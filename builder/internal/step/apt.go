@@ -5,6 +5,7 @@ package step
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -137,8 +138,12 @@ const PolicyFile = "/usr/sbin/policy-rc.d"
 // PolicyScript is the PolicyFile during the build.
 const PolicyScript = "#!/bin/sh\n# No daemon starts while the image is being built.\nexit 101\n"
 
-// blockDaemons keeps packages from starting daemons, unless the target has its own policy.
+// blockDaemons keeps packages from starting daemons, unless the target has its own policy, or no directory for one.
 func blockDaemons(t target.Target) (blocked bool, err error) {
+	possible, err := target.Exists(t, path.Dir(PolicyFile))
+	if err != nil || !possible {
+		return false, err
+	}
 	exists, err := target.Exists(t, PolicyFile)
 	if err != nil || exists {
 		return false, err

@@ -35,6 +35,7 @@ type ContainerRun struct {
 	Env []string
 	// Workdir is the working directory, and User the name or number of a user, optionally with :GROUP; "" is root.
 	Workdir, User string
+	Mounts        []RunMount `json:",omitempty"`
 	// Probe has the results of grub-probe for the program, if GRUB boots the image.
 	Probe grub.ProbeAnswers `json:",omitzero"`
 }
@@ -50,8 +51,23 @@ func (ContainerRun) Changed(input string) string {
 		return "its text changed"
 	case "Env":
 		return "ARG or ENV before it changed"
+	case "Mounts":
+		return "what it mounts changed"
+	case "":
+		return "a secret has changed"
 	}
 	return ""
+}
+
+// UsesStages implements StageUser.
+func (r ContainerRun) UsesStages() []string {
+	var ids []string
+	for _, m := range r.Mounts {
+		if m.Stage.ID != "" {
+			ids = append(ids, m.Stage.ID)
+		}
+	}
+	return ids
 }
 
 func (r ContainerRun) Title() string { return r.Instruction }
@@ -71,6 +87,14 @@ func (r ContainerRun) Run(ctx context.Context, s *Context) (err error) {
 		p.Env = setVariables(p.Env, "HOME="+account.Home)
 	}
 	p.Env = setVariables(p.Env, r.Env...)
+	for _, m := range r.Mounts {
+		mounted, undo, failed := m.prepare(ctx, s, p)
+		if failed != nil {
+			return fmt.Errorf("--mount=type=%s: %w", m.Type, failed)
+		}
+		defer func() { err = errors.Join(err, undo(err == nil)) }()
+		mounts = append(mounts, mounted...)
+	}
 	if r.Script != "" {
 		script := filepath.Join(s.Tmp, path.Base(r.ScriptFile))
 		if err := os.WriteFile(script, []byte(r.Script), 0o755); err != nil {

@@ -7,11 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/moby/patternmatcher"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
@@ -24,6 +29,11 @@ type ContainerCopy struct {
 	// Instruction is the source with its file and line, for messages.
 	Instruction string `json:"-"`
 	Sources     []CopySource
+	// Stage is the stage that Patterns of paths name files of.
+	Stage    StageRef `json:",omitzero"`
+	Patterns []string `json:",omitempty"`
+	// Exclude are patterns of names that are not copied from the stage.
+	Exclude []string `json:",omitempty"`
 	// Destination is an absolute path. It is a directory if it ends in a slash, or if there are several files.
 	Destination string
 	// Chown is USER, USER:GROUP or "", and Chmod octal or "".
@@ -46,14 +56,31 @@ type CopySource struct {
 	Text   string `json:",omitempty"`
 }
 
+// sourceTree is a CopySource as it is copied: with tree, if that is set.
+type sourceTree struct {
+	CopySource
+	tree diskimage.Tree
+}
+
 func (ContainerCopy) Kind() string { return "container.copy" }
 
 // Changed implements Step.
 func (ContainerCopy) Changed(input string) string {
-	if input == "Sources" {
+	switch input {
+	case "Sources", "Stage":
 		return "what it copies changed"
+	case "":
+		return "a secret of the stage has changed"
 	}
 	return ""
+}
+
+// UsesStages implements StageUser.
+func (c ContainerCopy) UsesStages() []string {
+	if c.Stage.ID == "" {
+		return nil
+	}
+	return []string{c.Stage.ID}
 }
 
 func (c ContainerCopy) Title() string { return c.Instruction }
@@ -73,12 +100,23 @@ func (c ContainerCopy) Run(ctx context.Context, s *Context) error {
 		w.mode = &mode
 	}
 	dst := path.Clean(c.Destination)
-	toDir := strings.HasSuffix(c.Destination, "/") || len(c.Sources) > 1
+	var sources []sourceTree
+	for _, src := range c.Sources {
+		sources = append(sources, sourceTree{CopySource: src})
+	}
+	if c.Stage.ID != "" {
+		found, err := c.fromStage(s.Stages[c.Stage.ID])
+		if err != nil {
+			return err
+		}
+		sources = append(found, sources...)
+	}
+	toDir := strings.HasSuffix(c.Destination, "/") || len(sources) > 1
 	if !toDir {
 		_, err := s.Target.ReadDir(dst)
 		toDir = err == nil
 	}
-	for _, src := range c.Sources {
+	for _, src := range sources {
 		w.dir, w.rename = dst, ""
 		if src.Name != "" && !toDir {
 			w.dir, w.rename = path.Dir(dst), path.Base(dst)
@@ -93,8 +131,118 @@ func (c ContainerCopy) Run(ctx context.Context, s *Context) error {
 	return nil
 }
 
+// fromStage returns the sources in a stage.
+func (c ContainerCopy) fromStage(stage target.Target) ([]sourceTree, error) {
+	excluded, err := patternmatcher.New(c.Exclude)
+	if err != nil {
+		return nil, fmt.Errorf("--exclude: %w", err)
+	}
+	var sources []sourceTree
+	for _, pattern := range c.Patterns {
+		names, err := expandIn(stage, "/", strings.Split(strings.Trim(path.Clean("/"+pattern), "/"), "/"))
+		if err != nil {
+			return nil, err
+		}
+		if len(names) == 0 {
+			return nil, fmt.Errorf("%s: %w in the stage", pattern, fs.ErrNotExist)
+		}
+		for _, name := range names {
+			src, err := stageSource(stage, name, excluded)
+			if err != nil {
+				return nil, err
+			}
+			sources = append(sources, src)
+		}
+	}
+	return sources, nil
+}
+
+// expandIn returns the names below dir that the elements of a pattern match, see path.Match.
+func expandIn(stage target.Target, dir string, elements []string) ([]string, error) {
+	if len(elements) == 0 || elements[0] == "" {
+		return []string{dir}, nil
+	}
+	matches := []string{elements[0]}
+	if strings.ContainsAny(elements[0], `*?[\`) {
+		entries, err := stage.ReadDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		matches = nil
+		for _, e := range entries {
+			matched, err := path.Match(elements[0], e.Name())
+			if err != nil {
+				return nil, fmt.Errorf("%q: %w", elements[0], err)
+			}
+			if matched {
+				matches = append(matches, e.Name())
+			}
+		}
+	}
+	var names []string
+	for _, m := range matches {
+		at := path.Join(dir, m)
+		exists, err := target.Exists(stage, at)
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			continue
+		}
+		below, err := expandIn(stage, at, elements[1:])
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, below...)
+	}
+	return names, nil
+}
+
+// stageSource returns a file of a stage, or the content of a directory. A link stands for what it leads to.
+func stageSource(stage target.Target, name string, excluded *patternmatcher.PatternMatcher) (sourceTree, error) {
+	real, err := securejoin.SecureJoin(stage.Root(), name)
+	if err != nil {
+		return sourceTree{}, err
+	}
+	rel, err := filepath.Rel(stage.Root(), real)
+	if err != nil {
+		return sourceTree{}, err
+	}
+	info, err := stage.Lstat(rel)
+	if err != nil {
+		return sourceTree{}, err
+	}
+	if info.IsDir() {
+		return sourceTree{tree: diskimage.Filter(target.Tree(stage, real), func(e diskimage.Entry) bool {
+			matched, err := excluded.MatchesOrParentMatches(e.Name)
+			return !matched || err != nil // the syntax was checked above
+		})}, nil
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() {
+		return sourceTree{}, fmt.Errorf("%s is neither a file nor a directory", name)
+	}
+	base := path.Base(name)
+	e := diskimage.Entry{Name: base, Mode: st.Mode, UID: st.Uid, GID: st.Gid, Size: info.Size(), ModTime: info.ModTime(),
+		Open: func() (diskimage.Content, error) { return os.Open(real) }}
+	const capability = "security.capability"
+	value := make([]byte, 64) // larger than the structures of capabilities(7)
+	if n, err := unix.Lgetxattr(real, capability, value); err == nil {
+		e.Xattrs = []diskimage.Xattr{{Name: capability, Value: value[:n]}}
+	}
+	return sourceTree{CopySource{Name: base}, oneFile{e}}, nil
+}
+
+// oneFile is a tree of a single file.
+type oneFile struct{ file diskimage.Entry }
+
+// Entries implements diskimage.Tree.
+func (t oneFile) Entries() iter.Seq2[diskimage.Entry, error] {
+	return func(yield func(diskimage.Entry, error) bool) { yield(t.file, nil) }
+}
+
 // write writes the source. chown says that its own owners, if it has some, have no meaning.
-func (src CopySource) write(ctx context.Context, w treeWriter, chown bool) error {
+func (src sourceTree) write(ctx context.Context, w treeWriter, chown bool) error {
 	switch {
 	case src.Inline:
 		name := path.Join(w.dir, src.Name)
@@ -106,6 +254,11 @@ func (src CopySource) write(ctx context.Context, w treeWriter, chown bool) error
 			_, err := f.WriteString(src.Text)
 			return err
 		})
+	case src.tree != nil:
+		if !chown {
+			w.owner = nil
+		}
+		return w.write(ctx, src.tree)
 	case src.Archive:
 		f, err := os.Open(src.Copy)
 		if err != nil {
@@ -208,10 +361,14 @@ func (w treeWriter) file(e diskimage.Entry, name string, write func(*os.File) er
 	return w.attributes(e, name, mode)
 }
 
-// attributes sets the owner of a file or directory, then its mode, since chown(2) clears the setuid bit.
+// attributes sets the owner of a file or directory, then what chown(2) clears: its mode and its extended attributes.
 func (w treeWriter) attributes(e diskimage.Entry, name string, mode uint32) error {
 	o := w.ownerOf(e)
-	return errors.Join(w.target.Lchown(name, o.uid, o.gid), w.target.Chmod(name, fileMode(mode)))
+	err := errors.Join(w.target.Lchown(name, o.uid, o.gid), w.target.Chmod(name, fileMode(mode)))
+	for _, x := range e.Xattrs {
+		err = errors.Join(err, w.target.Lsetxattr(name, x.Name, x.Value))
+	}
+	return err
 }
 
 func (w treeWriter) ownerOf(e diskimage.Entry) owner {

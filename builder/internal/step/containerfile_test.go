@@ -5,12 +5,19 @@ package step
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
 
@@ -182,5 +189,70 @@ func TestContainerCopyUnpacksArchives(t *testing.T) {
 			t.Errorf("chown %q: %q %q %q, owners %v", chown, f.Readable("/opt/d/a"), f.Readable("/opt/d/b"),
 				f.Readable("/opt/d/c"), f.Owners)
 		}
+	}
+}
+
+func TestContainerCopyKeepsTheOwnersOfAStage(t *testing.T) {
+	t.Parallel()
+	s, f := containerContext(t)
+	stage := targettest.New(t, map[string]string{"out/a": "A", "out/b.md": "B", "other": "O"})
+	s.Stages = map[string]target.Target{"id": stage}
+	copied := ContainerCopy{Stage: StageRef{ID: "id"}, Patterns: []string{"/out", "/oth*"}, Exclude: []string{"*.md"},
+		Destination: "/opt/"}
+	if err := copied.Run(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	own := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
+	if f.Readable("/opt/a") != "A" || f.Readable("/opt/b.md") != "(absent)" || f.Readable("/opt/other") != "O" ||
+		f.Owners["/opt/a"] != own || f.Owners["/opt/other"] != own {
+		t.Errorf("got %q %q %q, owners %v", f.Readable("/opt/a"), f.Readable("/opt/b.md"), f.Readable("/opt/other"), f.Owners)
+	}
+	if got := copied.UsesStages(); !slices.Equal(got, []string{"id"}) {
+		t.Errorf("it uses %q", got)
+	}
+	copied.Patterns = []string{"/none"}
+	if err := copied.Run(t.Context(), s); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+func TestContainerRunLendsSecretsAndKeepsCaches(t *testing.T) {
+	t.Parallel()
+	s, f := containerContext(t)
+	cache := targettest.New(t, nil)
+	kept := 0
+	s.CacheMount = func(context.Context, string) (target.Rootfs, func() error, error) {
+		return cache, func() error { kept++; return nil }, nil
+	}
+	uid := uint32(os.Getuid())
+	run := ContainerRun{Args: []string{"x"}, Mounts: []RunMount{
+		{Type: "secret", ID: "a", Secret: secret.New("s3cret"), Target: "/run/secrets/a", Variable: "A", Mode: 0o400,
+			UID: uid, GID: uint32(os.Getgid())},
+		{Type: "cache", ID: "c", Target: "/c", Mode: 0o700, Write: true},
+		{Type: "tmpfs", Target: "/t", Size: 4096},
+	}}
+	var lent string
+	f.On = func([]string, io.Writer) error {
+		for _, m := range f.Mounts[len(f.Mounts)-1] {
+			if m.Destination == "/run/secrets/a" {
+				text, err := os.ReadFile(m.Source)
+				lent = string(text)
+				return err
+			}
+		}
+		return errors.New("no secret")
+	}
+	if err := run.Run(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if lent != "s3cret" || kept != 1 || !slices.Contains(f.Env[0], "A=s3cret") {
+		t.Errorf("lent %q, kept %d times, environment %q", lent, kept, f.Env[0])
+	}
+	if left, err := os.ReadDir(s.Tmp); err != nil || len(left) > 0 {
+		t.Errorf("left in the temporary directory: %v, %v", left, err)
+	}
+	f.On = func([]string, io.Writer) error { return errors.New("failed") }
+	if err := run.Run(t.Context(), s); err == nil || kept != 1 {
+		t.Errorf("after a failure: %v, kept %d times", err, kept)
 	}
 }

@@ -98,6 +98,10 @@ type Context struct {
 	Epoch []string
 	// Seed is the source of the salts of passwords.
 	Seed uuid.UUID
+	// Stages are the root file systems of stages of Containerfiles, by their IDs, see StageUser.
+	Stages map[string]target.Target
+	// CacheMount returns a directory that a program keeps files in for later runs, by its name. keep saves what is in it.
+	CacheMount func(ctx context.Context, id string) (c target.Rootfs, keep func() error, err error)
 	// Outputs caches the outputs of programs; nil for no cache.
 	Outputs OutputCache
 	Log     *slog.Logger

@@ -26,27 +26,29 @@ const StepDir = "builder/internal/step"
 // ownFiles are files of StepDir that only steps of these kinds use, themselves or through another file of the table.
 // The bootstrap is the first step of every build: nothing is gained by files of its own.
 var ownFiles = map[string][]string{
-	"accounts.go":           {"root.password", "user"},
-	"action.go":             {"command", "copy"},
-	"apt.go":                aptKinds, // keeps daemons from starting, and diverts programs
-	"clean.go":              {"clean"},
-	"containerfile.go":      {"container.run", "container.workdir", "container.copy"},
-	"containerfile_copy.go": {"container.copy"},
-	"environ.go":            {"command", "copy", "hook", "container.run", "container.workdir", "container.copy"},
-	"extlinux.go":           {"extlinux"},
-	"grow.go":               {"grow"},
-	"grub.go":               {"grub", "command", "copy", "hook", "container.run", "container.workdir", "container.copy"}, // answers for grub-probe
-	"hook.go":               {"hook"},
-	"identity.go":           {"hostname", "fstab", "udev.rules", "mounted", "unmounted"}, // entries of fstab
-	"initramfs.go":          aptKinds,
-	"initramfs_search.go":   aptKinds,
-	"mounted.go":            {"mounted", "unmounted"},
-	"network.go":            {"network", "network.one"},
-	"overlay.go":            {"overlay"},
-	"sources.go":            {"apt.sources", "inittab", "apt.upgrade", "apt.preferences", "dpkg.architectures"},
-	"systemdboot.go":        {"systemd-boot", "extlinux"}, // arguments of the kernel
-	"tools.go":              nil,                          // for the file systems of the outputs
-	"upgrade.go":            {"apt.upgrade", "apt.preferences", "dpkg.architectures"},
+	"accounts.go":            {"root.password", "user"},
+	"action.go":              {"command", "copy"},
+	"apt.go":                 aptKinds, // keeps daemons from starting, and diverts programs
+	"clean.go":               {"clean"},
+	"containerfile.go":       {"container.run", "container.workdir", "container.copy"},
+	"containerfile_copy.go":  {"container.run", "container.workdir", "container.copy"},
+	"containerfile_mount.go": {"container.run", "container.workdir", "container.copy"},
+	"environ.go":             {"command", "copy", "hook", "container.run", "container.workdir", "container.copy"},
+	"extlinux.go":            {"extlinux"},
+	"grow.go":                {"grow"},
+	// answers for grub-probe
+	"grub.go":             {"grub", "command", "copy", "hook", "container.run", "container.workdir", "container.copy"},
+	"hook.go":             {"hook"},
+	"identity.go":         {"hostname", "fstab", "udev.rules", "mounted", "unmounted"}, // entries of fstab
+	"initramfs.go":        aptKinds,
+	"initramfs_search.go": aptKinds,
+	"mounted.go":          {"mounted", "unmounted"},
+	"network.go":          {"network", "network.one"},
+	"overlay.go":          {"overlay"},
+	"sources.go":          {"apt.sources", "inittab", "apt.upgrade", "apt.preferences", "dpkg.architectures"},
+	"systemdboot.go":      {"systemd-boot", "extlinux"}, // arguments of the kernel
+	"tools.go":            nil,                          // for the file systems of the outputs
+	"upgrade.go":          {"apt.upgrade", "apt.preferences", "dpkg.architectures"},
 }
 
 // aptKinds are the steps that install packages in the target, run the user's programs there, or divert programs.

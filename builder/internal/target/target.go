@@ -31,6 +31,8 @@ type Target interface {
 	Lchown(name string, uid, gid int) error
 	// Chmod sets the permissions of a file or directory, following symbolic links.
 	Chmod(name string, mode fs.FileMode) error
+	// Lsetxattr sets an extended attribute of a file, directory or symbolic link.
+	Lsetxattr(name, attribute string, value []byte) error
 	// Run runs a program with the target as its root directory and with mounts in addition to the usual ones. It
 	// returns when the program and all its descendants have ended. An exit status other than 0 is an error that
 	// names the program and the status.

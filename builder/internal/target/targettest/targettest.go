@@ -116,6 +116,12 @@ func (f *Target) Lchown(name string, uid, gid int) error {
 	return nil
 }
 
+// Lsetxattr implements target.Target.
+func (f *Target) Lsetxattr(name, attribute string, value []byte) error {
+	f.Transcript = append(f.Transcript, fmt.Sprintf("setxattr %s %s %q", name, attribute, value))
+	return nil
+}
+
 func (f *Target) Chmod(name string, mode fs.FileMode) error { return os.Chmod(f.Path(name), mode) }
 
 func (f *Target) MkdirAll(name string, mode fs.FileMode) error {
