@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/dpkgdb"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/lockfile"
@@ -130,7 +131,7 @@ func (r *Result) checkPackages() error {
 	}
 	got, want := map[string]string{}, map[string]string{}
 	for _, s := range stanzas {
-		if manifest.Installed(s) {
+		if dpkgdb.Installed(s) {
 			got[s.Get("Package")+" "+s.Get("Architecture")] = s.Get("Version")
 		}
 	}

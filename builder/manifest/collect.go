@@ -3,7 +3,6 @@
 package manifest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -11,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -20,14 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/dpkgdb"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
-)
-
-// dpkg's database, see dpkg(1) and dpkg-divert(1).
-const (
-	statusFile     = "var/lib/dpkg/status"
-	diversionsFile = "var/lib/dpkg/diversions"
-	infoDir        = "var/lib/dpkg/info"
 )
 
 // Collect reads the packages and the files without one from a root file system. Digest and origin of packages are the
@@ -37,12 +29,16 @@ func Collect(ctx context.Context, tree diskimage.Tree) ([]Package, []File, error
 	if err != nil {
 		return nil, nil, err
 	}
-	c := collector{ctx: ctx, index: index, dirs: map[string]string{}}
+	database, err := dpkgdb.Read(index)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list packages: %w", err)
+	}
+	c := collector{ctx: ctx, index: index, database: database}
 	packages, err := c.packages()
 	if err != nil {
 		return nil, nil, fmt.Errorf("list packages: %w", err)
 	}
-	unowned, err := c.unowned(packages)
+	unowned, err := c.unowned()
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the files of no package: %w", err)
 	}
@@ -51,53 +47,24 @@ func Collect(ctx context.Context, tree diskimage.Tree) ([]Package, []File, error
 
 // collector reads one root file system.
 type collector struct {
-	ctx   context.Context
-	index diskimage.Index
-	// dirs has the names of directories when links are followed, by their names in dpkg's lists; empty for none.
-	dirs map[string]string
-}
-
-// read returns the content of a file; nil if there is none.
-func (c collector) read(name string) ([]byte, error) {
-	data, err := c.index.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return data, err
+	ctx      context.Context
+	index    diskimage.Index
+	database *dpkgdb.Database
 }
 
 func (c collector) packages() ([]Package, error) {
-	text, err := c.read(statusFile)
-	if err != nil {
-		return nil, err
-	}
-	stanzas, err := archive.ReadStanzas(bytes.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("read /%s: %w", statusFile, err)
-	}
 	packages := []Package{}
-	for _, s := range stanzas {
-		if !Installed(s) {
-			continue
-		}
-		p := Package{Name: s.Get("Package"), Version: s.Get("Version"), Architecture: s.Get("Architecture"),
+	for _, s := range c.database.Packages {
+		p := Package{Name: s.Name, Version: s.Version, Architecture: s.Architecture,
 			Maintainer: s.Get("Maintainer"), Homepage: s.Get("Homepage")}
-		p.Source, p.SourceVersion = source(s)
+		p.Source, p.SourceVersion = source(s.Stanza)
+		var err error
 		if p.License, err = c.license(p.Name); err != nil {
 			return nil, fmt.Errorf("licence of %s: %w", p.Name, err)
 		}
 		packages = append(packages, p)
 	}
-	slices.SortFunc(packages, func(a, b Package) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Architecture, b.Architecture))
-	})
 	return packages, nil
-}
-
-// Installed reports whether a stanza of dpkg's status file is that of a package whose files are there.
-func Installed(s archive.Stanza) bool {
-	status := strings.Fields(s.Get("Status"))
-	return len(status) == 3 && status[2] != "config-files" && status[2] != "not-installed"
 }
 
 // source reads the field Source: NAME, NAME (VERSION), or nothing if both are those of the package.
@@ -135,8 +102,8 @@ func (c collector) digest(e diskimage.Entry) (digest string, err error) {
 }
 
 // unowned returns the files that no package has.
-func (c collector) unowned(packages []Package) ([]File, error) {
-	owned, err := c.owned(packages)
+func (c collector) unowned() ([]File, error) {
+	owners, err := c.database.Owners()
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +115,7 @@ func (c collector) unowned(packages []Package) ([]File, error) {
 	slices.Sort(names)
 	for _, name := range names {
 		e := c.index[name]
-		if e.IsDir() || owned[name] || path.Dir(name) == infoDir {
+		if _, owned := owners[name]; e.IsDir() || owned || path.Dir(name) == dpkgdb.InfoDir {
 			continue
 		}
 		f := File{Name: "/" + printable(name), Type: kind(e.Mode), Mode: fmt.Sprintf("%04o", e.Mode&0o7777), UID: e.UID,
@@ -164,49 +131,6 @@ func (c collector) unowned(packages []Package) ([]File, error) {
 		files = append(files, f)
 	}
 	return files, nil
-}
-
-// owned returns the names in the tree of all files of packages. Names in dpkg's lists can lead through links, such as
-// /bin of a system with a merged /usr.
-func (c collector) owned(packages []Package) (map[string]bool, error) {
-	owned := map[string]bool{}
-	for _, p := range packages {
-		for _, list := range []string{p.Name, p.Name + ":" + p.Architecture} {
-			text, err := c.read(infoDir + "/" + list + ".list")
-			if err != nil {
-				return nil, err
-			}
-			for line := range bytes.Lines(text) {
-				owned[c.resolve(strings.TrimSuffix(string(line), "\n"))] = true
-			}
-		}
-	}
-	// Three lines for each diversion: the name, the one to which another package's file was moved, whose it is.
-	text, err := c.read(diversionsFile)
-	if err != nil {
-		return nil, err
-	}
-	lines := strings.Split(string(text), "\n")
-	for i := 0; i+2 < len(lines); i += 3 {
-		if owned[c.resolve(lines[i])] {
-			owned[c.resolve(lines[i+1])] = true
-		}
-	}
-	return owned, nil
-}
-
-// resolve follows the links in the directory of a name.
-func (c collector) resolve(name string) string {
-	dir, base := path.Split(path.Clean("/" + name))
-	resolved, ok := c.dirs[dir]
-	if !ok {
-		resolved = strings.Trim(dir, "/")
-		if e, err := c.index.Follow(dir); err == nil {
-			resolved = e.Name
-		}
-		c.dirs[dir] = resolved
-	}
-	return path.Join(resolved, base)
 }
 
 // kind is the type of a file.

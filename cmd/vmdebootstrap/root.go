@@ -118,12 +118,13 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	}
 	// Whoever only asks for something needs no working directory.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if slices.Contains([]string{"assemble", "boot", "extract", "squash"}, cmd.Name()) {
+		if slices.Contains([]string{"assemble", "boot", "extract", "inspect", "squash"}, cmd.Name()) {
 			return env.dirErr
 		}
 		return nil
 	}
 	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
+		newInspectVerb(env, stdout),
 		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newShellVerb(env, stdout, stderr),
 		newSquashVerb(env, stdout, stderr), newVersionVerb(stdout), newCompletionVerb(stdout), newManVerb(env, stdout))
 	root.CompletionOptions.DisableDefaultCmd = true

@@ -121,7 +121,7 @@ func (s *state) lines(now time.Time, width int) []string {
 	}
 	// The last column stays free: terminals differ in where the cursor is after it.
 	width = max(width-1, 1)
-	lines := []string{justify(s.counter()+printable(s.step.Title), times, width)}
+	lines := []string{justify(s.counter()+Printable(s.step.Title), times, width)}
 	if s.advance.Activity != "" {
 		lines = append(lines, s.bar(now, width))
 	}
@@ -159,10 +159,10 @@ func (s *state) bar(now time.Time, width int) string {
 // amount describes the last Advance: "download 45.1 of 120.3 MB, 8.2 MB/s".
 func (s *state) amount(now time.Time) string {
 	a := s.advance
-	text := printable(a.Activity)
+	text := Printable(a.Activity)
 	switch {
 	case a.Text != "":
-		text += ": " + printable(a.Text)
+		text += ": " + Printable(a.Text)
 	case a.Unit == progress.Bytes && a.Total > 0:
 		text += fmt.Sprintf(" %.1f of %.1f MB", megabytes(a.Done), megabytes(a.Total))
 	case a.Unit == progress.Bytes:
@@ -182,7 +182,7 @@ func megabytes(bytes int64) float64 { return float64(bytes) / 1e6 }
 
 // begun returns the line of the mode Plain for the beginning of the step.
 func (s *state) begun() string {
-	line := s.counter() + printable(s.step.Title)
+	line := s.counter() + Printable(s.step.Title)
 	if s.step.Cached {
 		line += " (cached)"
 	}
@@ -191,7 +191,7 @@ func (s *state) begun() string {
 
 // status returns the line of the mode Plain while the step goes on.
 func (s *state) status(now time.Time) string {
-	line := s.counter() + printable(s.step.Title) + ": "
+	line := s.counter() + Printable(s.step.Title) + ": "
 	if s.advance.Activity != "" {
 		line += s.amount(now) + ", "
 	}
@@ -211,8 +211,8 @@ func justify(left, right string, width int) string {
 	return left + strings.Repeat(" ", room-runewidth.StringWidth(left)+1) + right
 }
 
-// printable replaces what would move the cursor of a terminal: file names are in titles.
-func printable(text string) string {
+// Printable replaces what would move the cursor of a terminal: file names are in titles.
+func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '?'
