@@ -3,8 +3,8 @@
 package oci
 
 import (
+	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -66,8 +66,11 @@ func (c *Container) ReadFile(name string) ([]byte, error) {
 		return nil, dirfd.PathError("open", name, err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(f)
-	return data, dirfd.PathError("read", name, err)
+	var data bytes.Buffer
+	const most = 256 << 20 // a hole can have any size
+	data.Grow(int(min(info.Size(), most)) + bytes.MinRead)
+	_, err = data.ReadFrom(f)
+	return data.Bytes(), dirfd.PathError("read", name, err)
 }
 
 // WriteFile creates a regular file with the given content and mode, whatever the umask. It

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"golang.org/x/crypto/scrypt"
 )
@@ -95,8 +96,13 @@ func (l *Entry) observe(o *observation) error {
 // concatenation.
 func HashOf(texts ...string) Digest {
 	h := sha256.New()
+	buf := make([]byte, 0, 4096) // a text can be a file of 100 MB
 	for _, text := range texts {
-		fmt.Fprintf(h, "%d:%s", len(text), text)
+		buf = append(strconv.AppendInt(buf[:0], int64(len(text)), 10), ':')
+		for h.Write(buf); text != ""; h.Write(buf) {
+			n := min(len(text), cap(buf))
+			buf, text = append(buf[:0], text[:n]...), text[n:]
+		}
 	}
 	return Digest(hex.EncodeToString(h.Sum(nil)))
 }

@@ -8,10 +8,13 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
@@ -36,19 +39,44 @@ type inputReader struct {
 // files.
 func (r inputReader) read(names []string) (inputs, error) {
 	found := inputs{}
+	next := map[string]bool{}
 	for _, name := range names {
-		for name = path.Clean(name); found[name] == ""; name = path.Dir(name) {
-			digest, err := r.digest(name)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-				break
-			}
-			if err != nil {
-				return nil, err
-			}
-			found[name] = digest
+		next[path.Clean(name)] = true
+	}
+	for len(next) > 0 {
+		names = slices.Collect(maps.Keys(next))
+		digests, err := r.digests(names)
+		if err != nil {
+			return nil, err
 		}
+		clear(next)
+		for i, name := range names {
+			if digests[i] != "" {
+				found[name] = digests[i]
+				next[path.Dir(name)] = true
+			}
+		}
+		maps.DeleteFunc(next, func(name string, _ bool) bool { return found[name] != "" })
 	}
 	return found, nil
+}
+
+// digests returns the digest of each name, "" for a missing one. There can be thousands, of 100 MB in all.
+func (r inputReader) digests(names []string) ([]Digest, error) {
+	digests := make([]Digest, len(names))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range names {
+		group.Go(func() error {
+			digest, err := r.digest(name)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+				return nil
+			}
+			digests[i] = digest
+			return err
+		})
+	}
+	return digests, group.Wait()
 }
 
 // changes returns the names of inputs that have changed, sorted.
