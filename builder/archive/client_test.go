@@ -224,6 +224,51 @@ func TestPackagesReadsEachCompression(t *testing.T) {
 	}
 }
 
+func TestTextOfIndexesIsKept(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t)
+	repo.Configure(archivetest.Options{Compressions: []string{".gz", ""}})
+	repo.Add(archivetest.Deb{Name: "hello"})
+	c := newClient(t, repo)
+	r := getRelease(t, c, repo, "trixie")
+	text := c.Cache.Path(r.Files["main/binary-amd64/Packages"].SHA256)
+	for _, damage := range []bool{false, true} {
+		if x := getPackages(t, c, r); x.Lookup("hello") == nil {
+			t.Error("hello is not in the index")
+		}
+		if data, err := os.ReadFile(text); err != nil || !strings.Contains(string(data), "Package: hello\n") {
+			t.Errorf("the cache has %q, %v", data, err)
+		}
+		if damage {
+			if err := os.WriteFile(text, []byte("Package: other\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// The damaged text is not used; it is made again.
+	if x := getPackages(t, c, r); x.Lookup("hello") == nil || x.Lookup("other") != nil {
+		t.Error("the damaged text was read")
+	}
+	if data, err := os.ReadFile(text); err != nil || !strings.Contains(string(data), "Package: hello\n") {
+		t.Errorf("the cache has %q, %v", data, err)
+	}
+	if n := repo.Count("Packages"); n > 1 {
+		t.Errorf("%d requests for indexes, want 1", n)
+	}
+
+	// What differs from the Release file's digest is not kept, as of a mirror that is wrong about it.
+	if err := os.Remove(text); err != nil {
+		t.Fatal(err)
+	}
+	r.Files["main/binary-amd64/Packages"] = File{SHA256: strings.Repeat("0", 64)}
+	if x := getPackages(t, c, r); x.Lookup("hello") == nil {
+		t.Error("hello is not in the index")
+	}
+	if _, err := os.Stat(c.Cache.Path(strings.Repeat("0", 64))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a text of another digest was kept: %v", err)
+	}
+}
+
 func TestSecondRunRequestsOnlyInRelease(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)

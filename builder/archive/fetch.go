@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -230,7 +231,7 @@ func (c *Client) packages(ctx context.Context, r *Release, component, arch strin
 		if !ok {
 			continue
 		}
-		packages, err := c.readPackagesFile(ctx, r, base+suffix, file)
+		packages, err := c.readPackagesFile(ctx, r, base, suffix, file)
 		if lost := c.gone("index "+base, err); errors.Is(err, fs.ErrNotExist) || lost != err {
 			missing = lost
 			continue // a Release file may list compressions that the mirror does not carry
@@ -248,15 +249,46 @@ func (c *Client) packages(ctx context.Context, r *Release, component, arch strin
 		component, arch, strings.Join(r.Components, " "), strings.Join(r.Architectures, " "), fs.ErrNotExist)
 }
 
-// readPackagesFile reads one index file, which it downloads unless the cache has it.
-func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, file File) ([]*Package, error) {
+// readPackagesFile reads one index file, which it downloads unless the cache has it. The cache keeps the text too, by
+// its own digest in the Release file: to decompress it again takes longer than everything else about it.
+func (c *Client) readPackagesFile(ctx context.Context, r *Release, base, suffix string, file File) ([]*Package, error) {
 	ok, err := c.Cache.Verify(ctx, file.SHA256)
 	if err == nil && !ok {
-		err = c.fetchIndex(ctx, r, path, file)
+		err = c.fetchIndex(ctx, r, base+suffix, file)
 	}
 	if err != nil {
 		return nil, err
 	}
+	if text := r.Files[base]; suffix != "" {
+		if text.SHA256 != "" {
+			if ok, err = c.Cache.Verify(ctx, text.SHA256); err != nil {
+				return nil, err
+			}
+		}
+		if text.SHA256 == "" || !ok {
+			return c.readCompressed(base+suffix, r.Mirror, file, text)
+		}
+		file = text
+	}
+	f, err := os.Open(c.Cache.Path(file.SHA256))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var packages []*Package
+	err = guard.Parse(func() (err error) {
+		packages, err = readPackages(f, r.Mirror)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", base, err)
+	}
+	return packages, nil
+}
+
+// readCompressed reads an index file of the cache, and adds its text to the cache if it has the digest that the Release
+// file has for it.
+func (c *Client) readCompressed(path, mirror string, file, text File) ([]*Package, error) {
 	// From memory, the gzip decoder is 1.5 times as fast as from a file.
 	data, err := os.ReadFile(c.Cache.Path(file.SHA256))
 	if err != nil {
@@ -266,20 +298,26 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, 
 	if err != nil {
 		return nil, err
 	}
+	kept, err := c.Cache.create()
+	if err != nil {
+		return nil, errors.Join(err, plain.Close())
+	}
+	defer kept.discard()
+	digest := sha256.New()
 	// The decoder runs concurrently with the parser; the pipe has no buffer of its own.
 	plainReader, plainWriter := io.Pipe()
 	decoded := make(chan struct{})
 	go func() {
 		defer close(decoded)
 		err := guard.Parse(func() error {
-			_, err := io.Copy(plainWriter, plain)
+			_, err := io.Copy(io.MultiWriter(plainWriter, digest, kept), plain)
 			return err
 		})
 		plainWriter.CloseWithError(err)
 	}()
 	var packages []*Package
 	err = guard.Parse(func() (err error) {
-		packages, err = readPackages(plainReader, r.Mirror)
+		packages, err = readPackages(plainReader, mirror)
 		return err
 	})
 	err = errors.Join(err, plainReader.Close())
@@ -287,7 +325,10 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, path string, 
 	if err := errors.Join(err, plain.Close()); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	return packages, nil
+	if hex.EncodeToString(digest.Sum(nil)) != text.SHA256 {
+		return packages, nil
+	}
+	return packages, kept.keep(text.SHA256)
 }
 
 // fetchIndex downloads a file of the suite, by its digest if the archive supports that: the mirror may be replacing the

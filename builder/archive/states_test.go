@@ -82,8 +82,10 @@ func TestLostStatesAreNamed(t *testing.T) {
 	_, err = empty.Release(t.Context(), repo.URL(), "trixie")
 	want(`InRelease of suite "trixie"`, err)
 
-	if err := os.RemoveAll(locked.Cache.Path(release.Files["main/binary-amd64/Packages.gz"].SHA256)); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"main/binary-amd64/Packages.gz", "main/binary-amd64/Packages"} {
+		if err := os.RemoveAll(locked.Cache.Path(release.Files[name].SHA256)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	_, err = locked.Packages(t.Context(), release, "main", "amd64")
 	want("index main/binary-amd64/Packages", err)
