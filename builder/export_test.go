@@ -167,11 +167,18 @@ func TestBoundsAreTheSnapshotsThatBuildsShare(t *testing.T) {
 // What an image records of an earlier state of the build is what cleanStep would have left of it.
 func TestCleanedIsWhatCleanStepLeaves(t *testing.T) {
 	t.Parallel()
+	for _, id := range []string{"0123", "uninitialized\n"} {
+		testCleaned(t, id)
+	}
+}
+
+// testCleaned compares a tree with the machine ID after step.Clean with the one of step.Cleaned.
+func testCleaned(t *testing.T, id string) {
 	files := map[string]string{
 		"/dev/x": "", "/proc/": "", "/run/lock/": "", "/tmp/x": "1", "/var/log/dpkg.log": "today",
 		"/var/log/apt/term.log": "today",
 		"/var/log/other.log":    "kept", "/var/lib/apt/lists/x": "1", "/var/cache/apt/archives/partial/": "",
-		"/etc/machine-id": "0123", "/var/lib/dbus/machine-id": "0123", "/etc/resolv.conf": "nameserver 192.0.2.1\n",
+		"/etc/machine-id": id, "/var/lib/dbus/machine-id": "0123", "/etc/resolv.conf": "nameserver 192.0.2.1\n",
 		"/var/cache/ldconfig/aux-cache": "inodes", "/etc/passwd": "root",
 	}
 	list := func(tree diskimage.Tree) (names []string) {

@@ -253,6 +253,9 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	}
 	if !o.KeepIdentity {
 		p.add(step.MachineKeys{Sysvinit: release.Sysvinit()})
+		if release.FirstBoot() {
+			p.add(step.MachineID{Ignore: release.PresetIgnore()})
+		}
 	}
 	p.add(step.Clean{})
 	return p, nil

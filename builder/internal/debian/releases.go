@@ -180,6 +180,12 @@ func (r Release) Resolved() bool { return r.Since("stretch", "xenial") }
 // ResolvedPackage reports whether systemd-resolved is a separate package, on which no other depends.
 func (r Release) ResolvedPackage() bool { return r.Since("bookworm", "lunar") }
 
+// FirstBoot reports whether systemd knows the machine ID "uninitialized", as it does since version 247.
+func (r Release) FirstBoot() bool { return r.Since("bullseye", "hirsute") }
+
+// PresetIgnore reports whether the presets of systemd have the directive "ignore", as they have since version 254.
+func (r Release) PresetIgnore() bool { return r.Since("trixie", "noble") }
+
 // Deb822Sources reports whether apt's own tools write deb822 .sources files instead of one-line .list files.
 func (r Release) Deb822Sources() bool { return r.Since("trixie", "noble") }
 

@@ -61,25 +61,29 @@ func TestReleaseTableIsInOrder(t *testing.T) {
 
 func TestReleaseFeatures(t *testing.T) {
 	t.Parallel()
-	type features struct{ systemd, sysvinit, resolved, resolvedPackage, deb822, mergedUsr bool }
+	type features struct{ systemd, sysvinit, resolved, resolvedPackage, deb822, mergedUsr, firstBoot, presetIgnore bool }
 	for codename, want := range map[string]features{
 		"wheezy":   {sysvinit: true},
 		"jessie":   {systemd: true},
 		"stretch":  {systemd: true, resolved: true},
 		"buster":   {systemd: true, resolved: true, mergedUsr: true},
-		"bookworm": {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true},
-		"trixie":   {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true},
-		"sid":      {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true},
-		"trusty":   {},
-		"xenial":   {systemd: true, resolved: true},
-		"jammy":    {systemd: true, resolved: true, mergedUsr: true},
-		"noble":    {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true},
+		"bookworm": {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, firstBoot: true},
+		"trixie": {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true, firstBoot: true,
+			presetIgnore: true},
+		"sid": {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true, firstBoot: true,
+			presetIgnore: true},
+		"trusty": {},
+		"xenial": {systemd: true, resolved: true},
+		"jammy":  {systemd: true, resolved: true, mergedUsr: true, firstBoot: true},
+		"noble": {systemd: true, resolved: true, mergedUsr: true, resolvedPackage: true, deb822: true, firstBoot: true,
+			presetIgnore: true},
 	} {
 		r, ok := LookupRelease(codename)
 		if !ok {
 			t.Fatalf("unknown release %s", codename)
 		}
-		got := features{r.Systemd(), r.Sysvinit(), r.Resolved(), r.ResolvedPackage(), r.Deb822Sources(), r.MergedUsr()}
+		got := features{r.Systemd(), r.Sysvinit(), r.Resolved(), r.ResolvedPackage(), r.Deb822Sources(), r.MergedUsr(),
+			r.FirstBoot(), r.PresetIgnore()}
 		if got != want {
 			t.Errorf("%s: got %+v, want %+v", codename, got, want)
 		}

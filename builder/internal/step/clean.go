@@ -5,6 +5,8 @@ package step
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -60,10 +62,12 @@ func (Clean) Run(_ context.Context, s *Context) error {
 		}
 	}
 	// The first boot fills in an empty machine-id (machine-id(5)); otherwise all clones would have the same.
-	if exists, err := target.Exists(s.Target, "/etc/machine-id"); err != nil {
+	id, err := s.Target.ReadFile(machineIDName)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	} else if exists {
-		if err := s.Target.WriteFile("/etc/machine-id", nil, 0o444); err != nil {
+	}
+	if err == nil && string(id) != uninitialized {
+		if err := s.Target.WriteFile(machineIDName, nil, 0o444); err != nil {
 			return err
 		}
 	}
@@ -100,7 +104,7 @@ var resolverFiles = []string{"/etc/resolv.conf", "/etc/.resolv.conf.systemd-reso
 func Cleaned(tree diskimage.Tree, resolver []byte) diskimage.Tree {
 	tree = diskimage.WithoutContents(tree, relative(cleanDirs))
 	files, resolvers := relative(cleanFiles), relative(resolverFiles)
-	machineIDs := []string{"etc/machine-id", "var/lib/dbus/machine-id"}
+	machineIDs := relative([]string{machineIDName, "/var/lib/dbus/machine-id"})
 	tree = diskimage.Filter(tree, func(e diskimage.Entry) bool {
 		switch {
 		case slices.Contains(files, e.Name), e.Name == machineIDs[1] && e.IsRegular():
@@ -111,7 +115,7 @@ func Cleaned(tree diskimage.Tree, resolver []byte) diskimage.Tree {
 		return true
 	})
 	return diskimage.Map(tree, func(e diskimage.Entry) diskimage.Entry {
-		if e.Name == machineIDs[0] && e.IsRegular() {
+		if e.Name == machineIDs[0] && e.IsRegular() && !holds(e, []byte(uninitialized)) {
 			e.Mode, e.Size, e.Data, e.Open = e.Mode&^0o7777|0o444, 0, nil, nil
 		}
 		return e

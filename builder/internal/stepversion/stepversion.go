@@ -42,6 +42,7 @@ var ownFiles = map[string][]string{
 	"identity.go":         {"hostname", "fstab", "udev.rules", "mounted", "unmounted"}, // entries of fstab
 	"initramfs.go":        aptKinds,
 	"initramfs_search.go": aptKinds,
+	"machineid.go":        {"machine-id", "clean"},
 	"mounted.go":          {"mounted", "unmounted"},
 	"network.go":          {"network", "network.one"},
 	"overlay.go":          {"overlay"},
