@@ -134,23 +134,67 @@ func TestNetworkByRelease(t *testing.T) {
 // Issue 14, 3: cloud-init and NetworkManager shared the cards with systemd-networkd.
 func TestNetworkHasOneManager(t *testing.T) {
 	t.Parallel()
-	const network = "/etc/systemd/network/99-dhcp.network"
+	const (
+		network  = "/etc/systemd/network/99-dhcp.network"
+		modules  = "/usr/lib/python3/dist-packages/cloudinit/net/"
+		networkd = "renderers: [netplan, networkd, eni]\n"
+		nm       = "renderers: [network-manager, eni]\n"
+	)
 	disable := []string{"systemctl --quiet disable systemd-networkd"}
 	for _, tt := range []struct {
-		name, program, text, want string
-		commands                  []string
+		name, programs, text, want, cloud string
+		commands                          []string
 	}{
-		{"networkd alone", "/usr/bin/true", step.DHCPNetwork, step.DHCPNetwork, nil},
-		{"cloud-init", "/usr/bin/cloud-init", step.DHCPNetwork, "(absent)", disable},
-		{"NetworkManager", "/usr/sbin/NetworkManager", step.DHCPNetwork, "(absent)", disable},
-		{"a hook's file", "/usr/sbin/NetworkManager", "[Match]\nName=wg0\n", "[Match]\nName=wg0\n", nil},
+		{"networkd alone", "", step.DHCPNetwork, step.DHCPNetwork, "", nil},
+		{"cloud-init", "/usr/bin/cloud-init " + modules + "networkd.py", step.DHCPNetwork, step.DHCPNetwork, networkd, nil},
+		{"cloud-init of bullseye", "/usr/bin/cloud-init", step.DHCPNetwork, "(absent)", "", disable},
+		{"NetworkManager", "/usr/sbin/NetworkManager", step.DHCPNetwork, "(absent)", "", disable},
+		{"cloud-init, NetworkManager", "/usr/bin/cloud-init /usr/sbin/NetworkManager " + modules + "network_manager.py",
+			step.DHCPNetwork, "(absent)", nm, disable},
+		{"cloud-init, connman", "/usr/bin/cloud-init /usr/sbin/connmand " + modules + "networkd.py", step.DHCPNetwork,
+			"(absent)", "", disable},
+		{"a hook's file", "/usr/sbin/NetworkManager", "[Match]\nName=wg0\n", "[Match]\nName=wg0\n", "", nil},
 	} {
-		f := targettest.New(t, map[string]string{tt.program: "x", network: tt.text})
+		files := map[string]string{network: tt.text}
+		for _, program := range strings.Fields(tt.programs) {
+			files[program] = "x"
+		}
+		f := targettest.New(t, files)
 		if err := runStep(t, f, step.OneNetworkManager{}); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.Readable(network); got != tt.want || !slices.Equal(f.Transcript, tt.commands) {
 			t.Errorf("%s: got %q after %q", tt.name, got, f.Transcript)
+		}
+		if got := f.Readable(step.CloudNetworkName); tt.cloud == "" && got != "(absent)" || !strings.Contains(got, tt.cloud) {
+			t.Errorf("%s: cloud-init has %q, want %q", tt.name, got, tt.cloud)
+		}
+	}
+}
+
+// Issue 14, 3: networkd has the wireless cards if a program connects them, and never a card of ifupdown's.
+func TestNetworkdHasTheCardsThatAreItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ program, wireless, ifupdown string }{
+		{"/usr/bin/true", "(absent)", "(absent)"},
+		{"/usr/sbin/wpa_supplicant", "[Match]\nName=wl*\n", "(absent)"},
+		{"/usr/libexec/iwd", "[Match]\nName=wl*\n", "(absent)"},
+		{"/usr/sbin/ifup", "(absent)", "[Match]\nName=eth0 wlan0\n\n[Link]\nUnmanaged=yes\n"},
+	} {
+		f := targettest.New(t, map[string]string{
+			tt.program: "x", "/etc/systemd/network/99-dhcp.network": step.DHCPNetwork,
+			"/etc/network/interfaces":         "source interfaces.d/*\niface lo inet loopback\niface eth0:1 inet dhcp\n",
+			"/etc/network/interfaces.d/wlan0": "iface eth0 inet static\niface wlan0 inet dhcp\n",
+			"/etc/network/interfaces.d/old/":  "",
+		})
+		if err := runStep(t, f, step.OneNetworkManager{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.Readable(step.WirelessNetworkName); !strings.HasPrefix(got, tt.wireless) {
+			t.Errorf("%s: wireless cards: got %q, want %q", tt.program, got, tt.wireless)
+		}
+		if got := f.Readable(step.IfupdownNetworkName); got != tt.ifupdown {
+			t.Errorf("%s: cards of ifupdown: got %q, want %q", tt.program, got, tt.ifupdown)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
@@ -91,11 +92,40 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 	return nil
 }
 
-// networkManagers are programs that configure network cards by themselves.
-var networkManagers = []string{"/usr/sbin/NetworkManager", "/usr/bin/cloud-init", "/usr/sbin/connmand"}
+// networkManagers are programs that configure network cards by themselves, and the names by which cloud-init knows
+// them, "" for those that it cannot configure.
+var networkManagers = []struct{ program, renderer string }{
+	{"/usr/sbin/NetworkManager", "network-manager"},
+	{"/usr/sbin/connmand", ""},
+}
+
+// cloudInit is the program, and cloudRenderers the directory of its modules for the managers of networkManagers.
+const (
+	cloudInit      = "/usr/bin/cloud-init"
+	cloudRenderers = "/usr/lib/python3/dist-packages/cloudinit/net/"
+)
+
+// CloudNetworkName is a file that has cloud-init configure the program that manages the network. Without it, cloud-init
+// prefers ifupdown, which then manages the cards of the other program, and of which it asks an IPv6 address by DHCP:
+// networking.service fails if no client for that is installed.
+const CloudNetworkName = "/etc/cloud/cloud.cfg.d/06_network.cfg"
+
+// wirelessManagers are programs that connect wireless cards, and leave their addresses to others.
+var wirelessManagers = []string{"/usr/sbin/wpa_supplicant", "/usr/libexec/iwd"}
+
+// Configuration of systemd-networkd for wireless cards. Without an access point in reach they are never online, which
+// must not be waited for.
+const (
+	WirelessNetworkName = "/etc/systemd/network/99-dhcp-wireless.network"
+	wirelessNetwork     = "[Match]\nName=wl*\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=yes\n"
+)
+
+// IfupdownNetworkName has systemd-networkd leave the cards to ifupdown that the files of interfaces(5) name.
+const IfupdownNetworkName = "/etc/systemd/network/90-ifupdown.network"
 
 // OneNetworkManager leaves the network cards to a program that packages or hooks have brought, and has systemd-networkd
-// configure none: with two, each card gets two addresses, or one of the services fails.
+// configure none: with two, each card gets two addresses, or one of the services fails. cloud-init manages no card, but
+// writes the configuration of the program that does.
 type OneNetworkManager struct{ base }
 
 func (OneNetworkManager) Kind() string { return "network.one" }
@@ -103,26 +133,104 @@ func (OneNetworkManager) Kind() string { return "network.one" }
 func (OneNetworkManager) Title() string { return "have one program manage the network" }
 
 func (OneNetworkManager) Run(ctx context.Context, s *Context) error {
-	for _, name := range networkManagers {
-		if there, err := target.Exists(s.Target, name); err != nil {
-			return err
-		} else if !there {
-			continue
-		}
-		// A file of another content is a hook's, which knows what it does.
-		text, err := s.Target.ReadFile(dhcpNetworkName)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && string(text) != DHCPNetwork {
-			return nil
-		}
+	// A file of another content is a hook's, which knows what it does.
+	text, err := s.Target.ReadFile(dhcpNetworkName)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && string(text) != DHCPNetwork {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	networkd, renderer := true, "networkd"
+	for _, m := range networkManagers {
+		there, err := target.Exists(s.Target, m.program)
 		if err != nil {
 			return err
 		}
-		if err := s.Target.Remove(dhcpNetworkName); err != nil {
+		if there {
+			networkd, renderer = false, m.renderer
+			break
+		}
+	}
+	configurable, err := configureCloudInit(s.Target, renderer)
+	if err != nil {
+		return err
+	}
+	if networkd && configurable {
+		return shareCards(s.Target)
+	}
+	if err := s.Target.Remove(dhcpNetworkName); err != nil {
+		return err
+	}
+	return s.inTarget(ctx, "systemctl", "--quiet", "disable", "systemd-networkd")
+}
+
+// configureCloudInit has cloud-init, if it is there, write the configuration of the program that manages the network.
+// It reports whether that program may manage it: cloud-init of bullseye knows ifupdown and netplan only.
+func configureCloudInit(t target.Target, renderer string) (bool, error) {
+	there, err := target.Exists(t, cloudInit)
+	if err != nil || !there {
+		return true, err
+	}
+	known, err := target.Exists(t, cloudRenderers+strings.ReplaceAll(renderer, "-", "_")+".py")
+	if err != nil || !known {
+		return false, err
+	}
+	names := renderer + ", eni"
+	if renderer == "networkd" {
+		names = "netplan, " + names // which configures networkd, if it is installed
+	}
+	return true, target.WriteFileIn(t, CloudNetworkName, "# Written by vmdebootstrap: one program manages the network.\n"+
+		"system_info:\n  network:\n    renderers: ["+names+"]\n    activators: ["+names+"]\n", 0o644)
+}
+
+// shareCards has systemd-networkd configure wireless cards if a program connects them, and leave cards of ifupdown
+// alone.
+func shareCards(t target.Target) error {
+	for _, program := range wirelessManagers {
+		there, err := target.Exists(t, program)
+		if err != nil {
 			return err
 		}
-		return s.inTarget(ctx, "systemctl", "--quiet", "disable", "systemd-networkd")
+		if there {
+			if err := t.WriteFile(WirelessNetworkName, []byte(wirelessNetwork), 0o644); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	if there, err := target.Exists(t, "/usr/sbin/ifup"); err != nil || !there {
+		return err
+	}
+	const more = "/etc/network/interfaces.d"
+	entries, err := t.ReadDir(more)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	files := []string{"/etc/network/interfaces"}
+	for _, e := range entries {
+		if !e.IsDir() {
+			files = append(files, more+"/"+e.Name())
+		}
+	}
+	var cards []string
+	for _, name := range files {
+		text, err := t.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for line := range strings.Lines(string(text)) {
+			if words := strings.Fields(line); len(words) > 1 && words[0] == "iface" && words[1] != "lo" {
+				card, _, _ := strings.Cut(words[1], ":") // before the number of a second address
+				cards = append(cards, card)
+			}
+		}
+	}
+	if len(cards) == 0 {
+		return nil
+	}
+	slices.Sort(cards)
+	text := "[Match]\nName=" + strings.Join(slices.Compact(cards), " ") + "\n\n[Link]\nUnmanaged=yes\n"
+	return t.WriteFile(IfupdownNetworkName, []byte(text), 0o644)
 }
 
 // maskPredictableNames keeps the kernel's names of network devices. Empty files mask both the udev rule that
