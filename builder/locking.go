@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/dpkgdb"
@@ -118,8 +119,8 @@ func (e *PackagesError) Error() string {
 	return lockFlag + ": the system has other packages than the lock: " + text
 }
 
-// checkPackages compares the packages of the finished system with those of the lock file, if there is one. They differ if
-// settings differ, or if a hook installs packages from an archive that the lock does not know.
+// checkPackages compares the packages of the finished system with those of the lock file, if there is one. They differ
+// if settings differ, or if a hook installs packages from an archive that the lock does not know.
 func (r *Result) checkPackages() error {
 	locked := r.spec.w.Locked
 	if locked == nil {
@@ -162,8 +163,8 @@ func (r *Result) checkPackages() error {
 // lockFile is the lock of the finished build.
 func (r *Result) lockFile(m manifest.Manifest) (lockfile.File, error) {
 	f := lockfile.File{
-		Schema: lockfile.Schema, Program: r.x.Version, Made: r.x.Archive.Now.UTC(), Time: r.lock.Time.UTC(),
-		Seed: r.lock.Seed, Settings: r.x.Settings, Hidden: r.x.HiddenSettings, Inputs: r.spec.lockedInputs(r.lock),
+		Schema: lockfile.Schema, Program: r.x.Version, Made: r.x.Archive.Now.UTC().Truncate(time.Second),
+		Time: r.lock.Time.UTC(), Seed: r.lock.Seed, Settings: r.x.Settings, Hidden: r.x.HiddenSettings, Inputs: r.spec.lockedInputs(r.lock),
 		Suites: []lockfile.Suite{},
 	}
 	states := r.x.Archive.States.All()

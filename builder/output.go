@@ -40,6 +40,29 @@ func (r *Result) Write(ctx context.Context) error {
 	return nil
 }
 
+// WriteAgain writes the disk image, in the format of one of its files, or the tarball into a directory, and returns the
+// name of the file. name decides about the format if the build has several, and about the compression of a tarball. Other
+// outputs are not written.
+func (r *Result) WriteAgain(ctx context.Context, dir, name string) (string, error) {
+	if err := r.checkPackages(); err != nil {
+		return "", err
+	}
+	name = filepath.Join(dir, name)
+	if r.Plan.Disk == nil {
+		return name, r.WriteTarball(ctx, name)
+	}
+	d := *r.Plan.Disk
+	chosen := d.Files[0]
+	for _, f := range d.Files {
+		if filepath.Ext(f.Name) == filepath.Ext(name) {
+			chosen = f
+		}
+	}
+	chosen.Name = name
+	d.Image, d.Files, d.BlockMap = name, []ImageFile{chosen}, ""
+	return name, r.WriteImage(ctx, &d)
+}
+
 // finalStep writes one output of a build.
 type finalStep struct {
 	title string

@@ -102,7 +102,7 @@ func (r Repository) resolve(o Options, w World) Repository {
 func (s Spec) Repositories(codename string) []Repository {
 	words, optional := packageNames(s.o.Pockets), false
 	if len(words) == 0 {
-		words, optional = s.hostPockets(), true
+		words, optional = s.hostPockets(), s.w.Locked == nil
 	}
 	var all []Repository
 	for _, word := range pocketWords {

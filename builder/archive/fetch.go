@@ -51,7 +51,7 @@ func (c *Client) Fetch(ctx context.Context, packages []*Package, progress func(E
 	for _, p := range packages {
 		g.Go(func() error {
 			err := c.fetchPackage(ctx, p, m)
-			if gone := c.gone("package "+p.Name+" "+p.Version, err); gone != err {
+			if gone := c.gone("package "+p.Name+" "+p.Version, err); gone != nil {
 				return gone
 			}
 			if err != nil {
@@ -232,7 +232,7 @@ func (c *Client) packages(ctx context.Context, r *Release, component, arch strin
 			continue
 		}
 		packages, err := c.readPackagesFile(ctx, r, base, suffix, file)
-		if lost := c.gone("index "+base, err); errors.Is(err, fs.ErrNotExist) || lost != err {
+		if lost := c.gone("index "+base, err); errors.Is(err, fs.ErrNotExist) || lost != nil {
 			missing = lost
 			continue // a Release file may list compressions that the mirror does not carry
 		}
@@ -241,7 +241,7 @@ func (c *Client) packages(ctx context.Context, r *Release, component, arch strin
 		}
 		return packages, nil
 	}
-	if missing != nil && c.States.isFixed() {
+	if missing != nil {
 		return nil, missing
 	}
 	return nil, fmt.Errorf("suite %q at %s has no component %q for %s (components: %s; architectures: %s): %w", r.Name,

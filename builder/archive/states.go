@@ -103,13 +103,12 @@ func (e *GoneError) Error() string {
 
 func (e *GoneError) Unwrap() error { return e.Err }
 
-// gone makes a *GoneError of the error of a download, if the Client is held to States and the file is missing or another.
+// gone returns a *GoneError for the error of a download, if the Client is held to States and the file is missing or
+// another one; otherwise nil.
 func (c *Client) gone(what string, err error) error {
-	if _, other := errors.AsType[*ChecksumError](err); !c.States.isFixed() || !other && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if _, already := errors.AsType[*GoneError](err); already {
-		return err
+	_, other := errors.AsType[*ChecksumError](err)
+	if !c.States.isFixed() || !other && !errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return &GoneError{what, err}
 }
@@ -123,8 +122,11 @@ func (c *Client) lockedRelease(ctx context.Context, mirror, suite string) (*Rele
 	var received []receivedFile
 	for _, f := range state.Files {
 		data, err := c.lockedFile(ctx, mirror+"/dists/"+suite+"/"+f.Name, f)
+		if gone := c.gone(fmt.Sprintf("%s of suite %q", f.Name, suite), err); gone != nil {
+			return nil, gone
+		}
 		if err != nil {
-			return nil, c.gone(fmt.Sprintf("%s of suite %q", f.Name, suite), err)
+			return nil, err
 		}
 		received = append(received, receivedFile{f.Name, f.SHA256, data})
 	}

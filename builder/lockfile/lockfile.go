@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lockfile reads and writes locks: what the outside world answered to a build, so that another build can be made
-// of the same. A lock is YAML of our own, with a schema version and a line for each package, for people to read and
-// compare.
+// Package lockfile reads and writes locks: what the outside world answered to a build, so that another build can be
+// made of the same. A lock is YAML of our own, with a schema version and a line for each package, for people to read
+// and compare.
 //
-// A lock decides by digests: of Release files, which have those of the indexes, which have those of the packages. It holds
-// none of these files. Passwords and other secrets are not in it.
+// A lock decides by digests: of Release files, which have those of the indexes, which have those of the packages. It
+// holds none of these files. Passwords and other secrets are not in it.
 package lockfile
 
 import (

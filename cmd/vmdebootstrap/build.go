@@ -62,14 +62,20 @@ func (c container) Before(ctx context.Context, n int) (builder.Rootfs, error) {
 // snapshot that it finds in the store.
 func (e environment) openStore(ctx context.Context, dir string, log *slog.Logger, damaged func(oci.Damage)) (engine,
 	*archive.Cache, error) {
+	return e.openStores(ctx, storeDir(dir), packagesDir(dir), log, damaged)
+}
+
+// openStores is openStore with the directories of both.
+func (e environment) openStores(ctx context.Context, stored, packages string, log *slog.Logger,
+	damaged func(oci.Damage)) (engine, *archive.Cache, error) {
 	// The store comes first: its lock keeps oci.Clear from removing both.
 	store, err := oci.Open(ctx, oci.EngineOptions{
-		Place: e.host, StateDir: storeDir(dir), Resolver: e.resolver(), Now: e.now, Log: log, Damaged: damaged,
+		Place: e.host, StateDir: stored, Resolver: e.resolver(), Now: e.now, Log: log, Damaged: damaged,
 	})
 	if err != nil {
 		return engine{}, nil, err
 	}
-	cache, err := archive.NewCache(packagesDir(dir))
+	cache, err := archive.NewCache(packages)
 	if err != nil {
 		return engine{}, nil, errors.Join(err, store.Close())
 	}
@@ -116,7 +122,16 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
-	store, packages, err := j.env.openStore(ctx, dir, j.log, j.damaged)
+	stored := dir
+	if j.verified != "" {
+		// Nothing of earlier builds but packages, which have digests.
+		stored = rebuildDir(dir)
+		if err := clearRebuild(ctx, stored); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, clearRebuild(context.WithoutCancel(ctx), stored)) }()
+	}
+	store, packages, err := j.env.openStores(ctx, storeDir(stored), packagesDir(dir), j.log, j.damaged)
 	if err != nil {
 		return err
 	}
@@ -202,6 +217,9 @@ func build(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, result.Close()) }()
+	if j.verified != "" {
+		return j.compare(ctx, result, store.TempDir())
+	}
 	if err := result.Write(ctx); err != nil {
 		return err
 	}

@@ -301,6 +301,9 @@ func (c *cacheCall) clear(ctx context.Context, force bool) error {
 	}
 	return c.work(ctx, "remove all cached results and downloads", func(w *cacheWork) error {
 		dir := w.stateDir
+		if err := clearRebuild(ctx, rebuildDir(dir)); err != nil {
+			return err
+		}
 		if err := oci.Clear(ctx, storeDir(dir), packagesDir(dir), imagesDir(dir), recordsDir(dir)); err != nil {
 			return err
 		}

@@ -40,6 +40,8 @@ type job struct {
 	report   *progress.Reporter
 	// outside says that another run of the program, inside, does the work and shows it.
 	outside bool
+	// verified is the image that rebuild --verify compares with what is built; empty to write outputs.
+	verified string
 }
 
 // show begins to show progress in a mode of display.Modes. The run of the program that starts another one inside shows
@@ -96,6 +98,9 @@ type command struct {
 	helpAll, version                   bool
 	dumpConfig, dumpNames, listConfigs bool
 	manpageTemplate                    string
+
+	// verified is the image of rebuild --verify; empty for all other calls.
+	verified string
 }
 
 // newRoot returns the command tree, and the options of the call without a verb.
@@ -118,7 +123,7 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	}
 	// Whoever only asks for something needs no working directory.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if slices.Contains([]string{"assemble", "boot", "extract", "inspect", "squash"}, cmd.Name()) {
+		if slices.Contains([]string{"assemble", "boot", "extract", "inspect", "rebuild", "squash"}, cmd.Name()) {
 			return env.dirErr
 		}
 		return nil
@@ -126,7 +131,8 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
 		newInspectVerb(env, stdout),
 		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newShellVerb(env, stdout, stderr),
-		newSquashVerb(env, stdout, stderr), newVersionVerb(stdout), newCompletionVerb(stdout), newManVerb(env, stdout))
+		newSquashVerb(env, stdout, stderr), newRebuildVerb(env, stdout, stderr), newVersionVerb(stdout),
+		newCompletionVerb(stdout), newManVerb(env, stdout))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelpVerb())
 	root.InitDefaultHelpCmd()
@@ -234,7 +240,7 @@ func (c *command) build(ctx context.Context) (err error) {
 	// A build runs this function twice, the second time inside. Only that run logs the settings and shows progress.
 	outside := !c.settings.options.DryRun && !c.env.host.Inside()
 	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, stdout: c.stdout,
-		verbose: c.settings.verbose}
+		verbose: c.settings.verbose, verified: c.verified}
 	progressErr := checkProgress(j.displayOptions(c.settings.progress))
 	j.show(c.settings.progress, outside || c.settings.options.DryRun || progressErr != nil)
 	defer j.display.Close()
@@ -278,7 +284,12 @@ func (c *command) build(ctx context.Context) (err error) {
 	}
 	began := c.env.now()
 	err = j.lookForSpace(build(ctx, j))
-	j.finish(ctx, began, func() progress.Result { return builtFrom(j.spec) }, err)
+	j.finish(ctx, began, func() progress.Result {
+		if j.verified != "" {
+			return progress.Result{}
+		}
+		return builtFrom(j.spec)
+	}, err)
 	return logged(ctx, log, err)
 }
 
@@ -310,6 +321,9 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 	}
 	if status != exitOK {
 		return childStatus(status)
+	}
+	if c.verified != "" {
+		return nil // nothing was written
 	}
 	for _, script := range spec.ImageHooks() {
 		if err := c.runImageHook(ctx, script, spec.Outputs()[0]); err != nil {

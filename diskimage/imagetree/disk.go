@@ -67,6 +67,9 @@ func (d *Disk) add(f FileSystem) {
 	}
 }
 
+// Data returns the bytes of the disk.
+func (d *Disk) Data() io.ReaderAt { return d.r }
+
 // BootSector returns the first sector of the disk, which may have boot code.
 func (d *Disk) BootSector() ([]byte, error) {
 	sector := make([]byte, diskimage.SectorSize)
