@@ -270,16 +270,11 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, base, suffix 
 		}
 		file = text
 	}
-	f, err := os.Open(c.Cache.Path(file.SHA256))
+	data, err := os.ReadFile(c.Cache.Path(file.SHA256))
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	var packages []*Package
-	err = guard.Parse(func() (err error) {
-		packages, err = readPackages(f, r.Mirror)
-		return err
-	})
+	packages, err := readPackagesText(data, r.Mirror)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", base, err)
 	}

@@ -3,13 +3,19 @@
 package archive
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
 // Package is one binary package as an index or a .deb describes it. Dependency fields are kept as text, since most
@@ -152,6 +158,45 @@ func (x *Index) Names(priorities ...string) []string {
 		}
 	}
 	return names
+}
+
+// readPackagesText is readPackages for a text in memory, which all processors read.
+func readPackagesText(text []byte, mirror string) ([]*Package, error) {
+	parts := splitStanzas(text, runtime.GOMAXPROCS(0))
+	read := make([][]*Package, len(parts))
+	var group errgroup.Group
+	for i, part := range parts {
+		group.Go(func() error {
+			return guard.Parse(func() (err error) {
+				read[i], err = readPackages(bytes.NewReader(part), mirror)
+				return err
+			})
+		})
+	}
+	if group.Wait() == nil {
+		return slices.Concat(read...), nil
+	}
+	var packages []*Package
+	err := guard.Parse(func() (err error) { // for the error with its line
+		packages, err = readPackages(bytes.NewReader(text), mirror)
+		return err
+	})
+	return packages, err
+}
+
+// splitStanzas splits a text between stanzas, into at most n parts of about the same size.
+func splitStanzas(text []byte, n int) [][]byte {
+	var parts [][]byte
+	for ; n > 1 && len(text) > 0; n-- {
+		end := len(text) / n
+		stanza := bytes.Index(text[end:], []byte("\n\n"))
+		if stanza < 0 {
+			break
+		}
+		end += stanza + 1
+		parts, text = append(parts, text[:end]), text[end:]
+	}
+	return append(parts, text)
 }
 
 // readPackages reads stanzas of packages. The strings of one package share one allocation, and strings that repeat from

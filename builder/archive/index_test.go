@@ -3,7 +3,9 @@
 package archive
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -224,6 +226,53 @@ SHA256: 0123456789ABCDEF
 	}
 	if got.File() != "foo_1%3a2.0-3_amd64.deb" {
 		t.Errorf("apt's name is %q", got.File())
+	}
+}
+
+func TestPartsOfIndexAreReadAsTheWhole(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&text, "Package: p%02d\nVersion: 1\nDescription: text\n .\n more\n%s", i, strings.Repeat("\n", 1+i%3))
+	}
+	want, err := readPackages(strings.NewReader(text.String()), "http://mirror.example")
+	if err != nil || len(want) != 40 {
+		t.Fatalf("%d packages, %v", len(want), err)
+	}
+	for _, whole := range []string{
+		text.String(), strings.TrimRight(text.String(), "\n"), "", "\n\n", "Package: a\nVersion: 1",
+	} {
+		want, err := readPackages(strings.NewReader(whole), "http://mirror.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 60 {
+			parts := splitStanzas([]byte(whole), n)
+			if got := bytes.Join(parts, nil); string(got) != whole || len(parts) > max(n, 1) {
+				t.Errorf("%d parts of %q are %q", n, whole, parts)
+			}
+			var got []*Package
+			for _, part := range parts {
+				packages, err := readPackages(bytes.NewReader(part), "http://mirror.example")
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, packages...)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%d parts have %d packages, want %d", n, len(got), len(want))
+			}
+		}
+	}
+	got, err := readPackagesText([]byte(text.String()), "http://mirror.example")
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %d packages, %v", len(got), err)
+	}
+	wrong := text.String() + "\nwrong\n"
+	_, parts := readPackagesText([]byte(wrong), "")
+	_, one := readPackages(strings.NewReader(wrong), "")
+	if one == nil || parts == nil || parts.Error() != one.Error() {
+		t.Errorf("got the error %v, want %v", parts, one)
 	}
 }
 
