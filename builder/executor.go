@@ -213,7 +213,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			func(r foundRepository) bool { return r.release.ExpiredAt(x.Archive.Now) })
 	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"),
 		step.AccessOptions{Unauthenticated: spec.Trust().NoCheck, AllowExpired: expired,
-			Mirrors: spec.urls(), CA: x.CA, Hosts: x.Hosts})
+			Mirrors: spec.urls(), CA: x.CA, Hosts: x.Hosts, RealDpkg: spec.realDpkg()})
 	if err != nil {
 		return result, fmt.Errorf("write the settings of apt: %w", err)
 	}

@@ -23,7 +23,8 @@ func TestUnpackingIsDpkgs(t *testing.T) {
 	minimal := []string{"--debootstrapopts=variant=minbase", "--no-kernel", "--no-acpid", "--no-systemd-networkd"}
 	// Packages with preinsts, configuration files, diversions, alternatives, triggers, users and conflicts.
 	many := append(slices.Clone(minimal), "--package=openssh-server,network-manager,python3-pip,logcheck,grub-pc")
-	some := append(slices.Clone(minimal), "--package=openssh-server,man-db,python3-minimal,netbase")
+	some := append(slices.Clone(minimal), "--package=openssh-server,man-db,python3-minimal,netbase",
+		"--run=apt-get -q install -y --no-install-recommends logrotate")
 	cases := []struct {
 		suite   string
 		options []string

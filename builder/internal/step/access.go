@@ -15,6 +15,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
@@ -41,6 +42,8 @@ type AccessOptions struct {
 	CA []byte
 	// Hosts is the host's /etc/hosts.
 	Hosts []byte
+	// RealDpkg has apt run the real dpkg, and not the program of package dpkg.
+	RealDpkg bool
 }
 
 // accessDir is where the files of Access are while a program runs. Nothing below /run is in the image.
@@ -69,6 +72,9 @@ func NewAccess(dir string, o AccessOptions) (Access, error) {
 	var conf strings.Builder
 	set := func(name, value string) { fmt.Fprintf(&conf, "%s %q;\n", name, value) }
 	files := map[string][]byte{}
+	if !o.RealDpkg {
+		set("Dir::Bin::dpkg", unpacker)
+	}
 	if o.Unauthenticated {
 		set("APT::Get::AllowUnauthenticated", "true")
 		set("Acquire::AllowInsecureRepositories", "true") // since apt 1.1, for update
@@ -182,8 +188,19 @@ func (Access) mount(root, dir, dst string) []specs.Mount {
 func (s *Context) installCommand(root string, args ...string) (*specs.Process, []specs.Mount) {
 	p := s.Command(args...)
 	p.Env = append(p.Env, s.Access.Environ()...)
-	return p, append([]specs.Mount{target.Bind(s.Archives, root+archivesDir)}, s.Access.Mounts(root)...)
+	mounts := append([]specs.Mount{target.Bind(s.Archives, root+archivesDir)}, s.Access.Mounts(root)...)
+	if s.RealDpkg {
+		return p, mounts
+	}
+	mounts = append(mounts, target.Bind(s.Repacked, root+dpkg.PackagesDir, "ro"), target.Bind(s.Program, unpacker, "ro"))
+	if root != "" {
+		mounts = append(mounts, target.Bind(s.Program, root+unpacker, "ro"))
+	}
+	return p, mounts
 }
+
+// unpacker is the name, where packages may be installed, of the program that unpacks them for dpkg. apt.conf has it.
+const unpacker = "/run/vmdebootstrap-dpkg/" + dpkg.Name
 
 // prepareToolbox writes the files by which wget and other programs of the toolbox reach the mirror. They are written to
 // a toolbox that runs a single program and is then thrown away.

@@ -21,6 +21,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
@@ -142,10 +143,14 @@ func TestHooksReachTheMirrorAsAptDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	conf, err := os.ReadFile(filepath.Join(access.dir, aptConf))
+	if err != nil || !strings.Contains(string(conf), `Dir::Bin::dpkg "`+unpacker+`";`) {
+		t.Errorf("apt.conf: %q, %v", conf, err)
+	}
 	for _, tt := range []struct {
 		step Step
-		at   string
-	}{{Command{}, accessDir}, {Hook{Script: "/home/alice/hook", Copy: "/no/copy"}, TargetDir + accessDir}} {
+		root string
+	}{{Command{}, ""}, {Hook{Script: "/home/alice/hook", Copy: "/no/copy"}, TargetDir}} {
 		f, toolbox := targettest.New(t, map[string]string{"/usr/sbin/": ""}), targettest.New(t, nil)
 		s := &Context{Target: f, Toolbox: toolbox, FreshToolbox: targettest.Always(toolbox),
 			Archives: t.TempDir(), Access: access,
@@ -156,9 +161,13 @@ func TestHooksReachTheMirrorAsAptDoes(t *testing.T) {
 		if tt.step.Kind() == "hook" {
 			f = toolbox
 		}
-		if !slices.Contains(f.Env[0], "APT_CONFIG="+accessDir+"/apt.conf") ||
-			!slices.ContainsFunc(f.Mounts[0], func(m specs.Mount) bool { return m.Destination == tt.at }) {
-			t.Errorf("%s: got %q and %v", tt.step.Kind(), f.Env[0], f.Mounts[0])
+		if !slices.Contains(f.Env[0], "APT_CONFIG="+accessDir+"/apt.conf") {
+			t.Errorf("%s: got %q", tt.step.Kind(), f.Env[0])
+		}
+		for _, at := range []string{accessDir, unpacker, dpkg.PackagesDir} {
+			if !slices.ContainsFunc(f.Mounts[0], func(m specs.Mount) bool { return m.Destination == tt.root+at }) {
+				t.Errorf("%s: nothing is at %s: %v", tt.step.Kind(), tt.root+at, f.Mounts[0])
+			}
 		}
 	}
 }
@@ -295,7 +304,7 @@ func TestNamesOfTheHostAreThereWhileProgramsRun(t *testing.T) {
 			}
 			return tt.run(f)
 		}
-		access, err := NewAccess("", AccessOptions{Hosts: hosts})
+		access, err := NewAccess(filepath.Join(t.TempDir(), "access"), AccessOptions{Hosts: hosts})
 		if err != nil {
 			t.Fatal(err)
 		}

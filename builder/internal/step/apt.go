@@ -6,12 +6,10 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
@@ -104,9 +102,6 @@ func recommendsOption(install bool) string {
 	return "--no-install-recommends"
 }
 
-// unpacker is the name in the target, while apt runs, of the program that unpacks packages for dpkg.
-const unpacker = "/run/vmdebootstrap-dpkg/" + dpkg.Name
-
 // aptGet runs apt-get non-interactively in the target, with the shared directory of packages and additional mounts. No
 // daemons are started.
 func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...string) error {
@@ -114,14 +109,8 @@ func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...strin
 	if err != nil {
 		return err
 	}
-	mounts = slices.Clone(mounts)
 	args = append([]string{"-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
-	if !s.RealDpkg {
-		mounts = append(mounts, target.Bind(s.Program, unpacker, "ro"),
-			target.Bind(s.Repacked, dpkg.PackagesDir, "ro"))
-		args = append([]string{"-o", "Dir::Bin::dpkg=" + unpacker}, args...)
-	}
 	p, shared := s.installCommand("", append([]string{"apt-get"}, args...)...)
 	err = s.Access.withHosts(s.Target, func() error {
 		return s.Target.Run(ctx, p, append(shared, mounts...), strings.NewReader(""), s.Out)
