@@ -40,6 +40,8 @@ type Assembly struct {
 	// MountPoints are places where the source had file systems of its own, whose files are in the tree: /etc/fstab must
 	// not mount them.
 	MountPoints []string
+	// Containerfile says that a Containerfile has made the root file system: what is missing in that can be added there.
+	Containerfile bool
 
 	made Spec
 }
@@ -86,7 +88,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	disk.SignedEFI = boot.HasSignedEFI(disk.Disk, files)
 	_, err = files.Index.File(boot.MonolithicGRUB("i386-efi"))
 	disk.OnlyEFI64 = err != nil
-	if err := errors.Join(missing(spec, disk, files)...); err != nil {
+	if err := errors.Join(missing(spec, disk, files, a.Containerfile)...); err != nil {
 		return err
 	}
 	a.Progress.Message(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.Arch().Name))
@@ -139,7 +141,7 @@ func noImage(f *target.Memory) error {
 func (a *Assembly) spec(found system) (Spec, error) {
 	o := a.Options
 	// The kernel is there or not, and the rules for packages have nothing to say.
-	o.NoKernel, o.Foreign = true, ""
+	o.NoKernel, o.Foreign, o.BuildArgs, o.BuildSecrets = true, "", nil, nil
 	var problems []error
 	if found.arch != "" && o.Arch != "" && o.Arch != found.arch {
 		problems = append(problems, problem.New("--arch", "the root file system is of %s, not of %s", found.arch,

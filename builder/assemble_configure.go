@@ -116,8 +116,14 @@ func otherMounts(fstab string, own []string) string {
 }
 
 // missing lists what the disk needs of the root file system and cannot get elsewhere, each with the option that would
-// change that.
-func missing(s Spec, d Disk, f *target.Memory) []error {
+// change that. containerfile says that a Containerfile has made it: then each comes with the line that adds it.
+func missing(s Spec, d Disk, f *target.Memory, containerfile bool) []error {
+	add := func(pkg string) string {
+		if containerfile {
+			return "add to the Containerfile: RUN apt-get update && apt-get install -y " + pkg + "; "
+		}
+		return "add the package " + pkg + " to it, "
+	}
 	var problems []error
 	lacks := func(flag, format string, args ...any) {
 		problems = append(problems, problem.New(flag, format, args...)...)
@@ -133,8 +139,8 @@ func missing(s Spec, d Disk, f *target.Memory) []error {
 	}
 	// Before trixie /usr need not be merged.
 	if d.Grow != step.GrowNothing && !there(d.Grow.File()) && !there(strings.TrimPrefix(d.Grow.File(), "/usr")) {
-		lacks("--grow", "the root file system has no %s: add the package %s to it", d.Grow.File(),
-			strings.Join(s.growPackages(), " "))
+		lacks("--grow", "the root file system has no %s: %s", d.Grow.File(),
+			strings.TrimRight(add(strings.Join(s.growPackages(), " ")), ",; "))
 	}
 	if d.Loader == (boot.None{}) {
 		return problems
@@ -145,21 +151,25 @@ func missing(s Spec, d Disk, f *target.Memory) []error {
 		return append(problems, err)
 	}
 	if len(kernels) == 0 {
-		lacks(flag, "the root file system has no kernel (/boot/vmlinuz-VERSION): add a package like linux-image-%s to it, %s", s.Arch().Name, none)
+		lacks(flag, "the root file system has no kernel (/boot/vmlinuz-VERSION): %s%s",
+			strings.Replace(add("linux-image-"+s.Arch().Name), "the package", "a package like", 1), none)
 	}
 	for _, k := range kernels {
 		if !k.Initrd {
-			lacks(flag, "kernel %s has no initramfs (/boot/initrd.img-%s), which finds the root file system: make it with update-initramfs, %s",
-				k.Version, k.Version, none)
+			how := "make it with update-initramfs, "
+			if containerfile {
+				how = add("initramfs-tools")
+			}
+			lacks(flag, "kernel %s has no initramfs (/boot/initrd.img-%s), which finds the root file system: %s%s",
+				k.Version, k.Version, how, none)
 		}
 	}
 	if !slices.ContainsFunc([]string{"/sbin/init", "/etc/init", "/bin/init"}, there) {
-		lacks(flag, "the root file system has no /sbin/init: add the package systemd-sysv to it, %s", none)
+		lacks(flag, "the root file system has no /sbin/init: %s%s", add("systemd-sysv"), none)
 	}
 	for _, part := range d.Loader.Files(d.Disk) {
 		if !there(part.File) {
-			lacks(flag, "the root file system has no /%s: add the package %s to it, or choose another --boot",
-				part.File, part.Pkg)
+			lacks(flag, "the root file system has no /%s: %sor choose another --boot", part.File, add(part.Pkg))
 		}
 	}
 	return problems

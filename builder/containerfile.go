@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/containerfile"
@@ -89,36 +88,51 @@ func readContainerfile(name string, o Options, arch debian.Arch, w World) (evalu
 	if err != nil {
 		return evaluatedFile{}, err
 	}
-	p := platform(arch)
-	f := evaluatedFile{name: name, unused: parsed.Unused(o.BuildArgs)}
-	f.stages, err = parsed.Stages(containerfile.Options{
-		Args: o.BuildArgs, Arch: p.Architecture, Variant: p.Variant,
-		Base: func(image string) (containerfile.Config, error) {
-			if image != rootfsBase {
-				return containerfile.Config{}, fmt.Errorf("%s: the Containerfile of a build begins with %q, the system that "+
-					"it builds", image, rootfsBase)
-			}
-			return containerfile.Config{Env: step.BaseEnv[:1]}, nil // the search path
-		},
+	f, err := evaluate(name, parsed, o, arch, func(image string) (containerfile.Config, error) {
+		if image != rootfsBase {
+			return containerfile.Config{}, fmt.Errorf("%s: the Containerfile of a build begins with %q, the system that "+
+				"it builds", image, rootfsBase)
+		}
+		return defaultConfig, nil
 	})
 	if err != nil {
 		return evaluatedFile{}, err
 	}
-	return f, errors.Join(f.mistakes(o.BuildSecrets)...)
+	return f, errors.Join(append(f.wrongBase(), f.missingSecrets(o.BuildSecrets)...)...)
 }
 
-// mistakes finds that the last stage does not continue the root file system of the build, and that secrets are missing.
-func (f evaluatedFile) mistakes(secrets []BuildSecret) []error {
-	var problems []error
+// defaultConfig is that of an image which has none.
+var defaultConfig = containerfile.Config{Env: step.BaseEnv[:1]} // the search path
+
+// evaluate evaluates a Containerfile. base returns the configuration of the images that stages begin with.
+func evaluate(name string, parsed *containerfile.File, o Options, arch debian.Arch,
+	base func(image string) (containerfile.Config, error)) (evaluatedFile, error) {
+	p := platform(arch)
+	f := evaluatedFile{name: name, unused: parsed.Unused(o.BuildArgs)}
+	var err error
+	f.stages, err = parsed.Stages(containerfile.Options{
+		Args: o.BuildArgs, Arch: p.Architecture, Variant: p.Variant, Base: base,
+	})
+	return f, err
+}
+
+// wrongBase finds that the last stage does not continue the root file system of the build.
+func (f evaluatedFile) wrongBase() []error {
 	last := len(f.stages) - 1
 	for f.stages[last].Parent >= 0 {
 		last = f.stages[last].Parent
 	}
 	if s := f.stages[last]; s.Image != rootfsBase {
-		problems = append(problems, &containerfile.Error{File: f.name, Line: s.Line,
+		return []error{&containerfile.Error{File: f.name, Line: s.Line,
 			Err: fmt.Errorf("FROM: the last stage begins with %s, and must begin with %s, the system that is built", s.Image,
-				rootfsBase)})
+				rootfsBase)}}
 	}
+	return nil
+}
+
+// missingSecrets finds the secrets that a RUN requires.
+func (f evaluatedFile) missingSecrets(secrets []BuildSecret) []error {
+	var problems []error
 	for _, i := range f.needed() {
 		for _, instruction := range f.stages[i].Instructions {
 			for _, m := range instruction.Mounts() {
@@ -217,37 +231,35 @@ type containerPlan struct {
 	evaluatedFile
 	lock    Lock
 	secrets []BuildSecret
+	// base returns the steps that make what a stage begins with.
+	base func(image string) []step.Step
 	// probe is what grub-probe answers.
 	probe grub.ProbeAnswers
-	// stages are references to the stages so far.
+	// refs are references to the stages so far.
 	refs map[int]step.StageRef
 }
 
 // addContainerfile adds the steps of a Containerfile.
 func (p *Plan) addContainerfile(c containerPlan) {
 	c.refs = map[int]step.StageRef{}
-	prefix := slices.Clone(p.Steps)
 	last := len(c.stages) - 1
 	for _, i := range c.needed() {
+		own := c.steps(i)
+		all := slices.Concat(c.base(c.image(i)), own)
 		if i == last {
-			p.Steps = append(p.Steps, c.steps(i)...)
+			p.Steps = all
 			continue
 		}
-		own, base := c.steps(i), prefix
-		if c.image(i) != rootfsBase {
-			base = nil
-		}
-		c.refs[i] = stageRef(len(base), own)
-		p.Stages = append(p.Stages, PlanStage{ID: c.refs[i].ID, Title: c.stageTitle(i), Steps: slices.Concat(base, own),
-			Own: len(own)})
+		c.refs[i] = stageRef(all)
+		p.Stages = append(p.Stages, PlanStage{ID: c.refs[i].ID, Title: c.stageTitle(i), Steps: all, Own: len(own)})
 	}
 }
 
-// stageRef returns the reference to a stage with these steps, after the first ones of the build.
-func stageRef(base int, own []step.Step) step.StageRef {
-	texts := []string{strconv.Itoa(base)}
+// stageRef returns the reference to a stage with these steps.
+func stageRef(all []step.Step) step.StageRef {
+	var texts []string
 	var ref step.StageRef
-	for _, s := range own {
+	for _, s := range all {
 		data, err := json.Marshal(s)
 		if err != nil {
 			panic("BUG: data of step " + s.Kind() + ": " + err.Error())
@@ -483,26 +495,31 @@ func plainArchive(ctx context.Context, name, to string) (plain string, err error
 func (s Spec) containerfileWarnings() []string {
 	var warnings []string
 	for _, a := range s.o.Actions {
-		f, ok := s.containerfiles[a.Text]
-		if a.Kind != ActionContainerfile || !ok {
-			continue
+		if f, ok := s.containerfiles[a.Text]; ok && a.Kind == ActionContainerfile {
+			warnings = append(warnings, f.warnings(s.o.BuildSecrets)...)
 		}
-		if len(f.unused) > 0 {
-			warnings = append(warnings, fmt.Sprintf("--build-arg: no ARG of %s declares %s", f.name,
-				strings.Join(f.unused, ", ")))
-		}
-		if unused := f.unusedSecrets(s.o.BuildSecrets); len(unused) > 0 {
-			warnings = append(warnings, fmt.Sprintf("--secret: no RUN of %s mounts %s", f.name, strings.Join(unused, ", ")))
-		}
-		var described []string
-		for _, i := range f.stages[len(f.stages)-1].Described {
-			described = append(described, fmt.Sprintf("%s (line %d)", i.Name(), i.Line))
-		}
-		if len(described) > 0 {
-			warnings = append(warnings, fmt.Sprintf("%s: %s: a disk boots an init system and not a container's process, so "+
-				"that has no effect, and ENV and USER end with the Containerfile: have RUN or COPY set up a systemd unit",
-				f.name, strings.Join(described, ", ")))
-		}
+	}
+	return warnings
+}
+
+// warnings name what a Containerfile says that has no effect, and what it does not use.
+func (f evaluatedFile) warnings(secrets []BuildSecret) []string {
+	var warnings []string
+	if len(f.unused) > 0 {
+		warnings = append(warnings, fmt.Sprintf("--build-arg: no ARG of %s declares %s", f.name,
+			strings.Join(f.unused, ", ")))
+	}
+	if unused := f.unusedSecrets(secrets); len(unused) > 0 {
+		warnings = append(warnings, fmt.Sprintf("--secret: no RUN of %s mounts %s", f.name, strings.Join(unused, ", ")))
+	}
+	var described []string
+	for _, i := range f.stages[len(f.stages)-1].Described {
+		described = append(described, fmt.Sprintf("%s (line %d)", i.Name(), i.Line))
+	}
+	if len(described) > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s: %s: a disk boots an init system and not a container's process, so "+
+			"that has no effect, and ENV and USER end with the Containerfile: have RUN or COPY set up a systemd unit",
+			f.name, strings.Join(described, ", ")))
 	}
 	return warnings
 }

@@ -196,3 +196,37 @@ func TestWarningsNameWhatADiskHasNot(t *testing.T) {
 		t.Errorf("LABEL is in %q", got)
 	}
 }
+
+func TestFromNamesSourcesAndRegistries(t *testing.T) {
+	t.Parallel()
+	w := World{Dir: writeFiles(t, map[string]string{"base.tar": ""}), Stat: os.Stat}
+	for image, want := range map[string]Source{
+		"debian:13":                 {Transport: "docker", Name: "docker.io/library/debian:13"},
+		"registry.example:5000/a/b": {Transport: "docker", Name: "registry.example:5000/a/b:latest"},
+		"docker://registry.example/a@sha256:" + strings.Repeat("0", 64): {Transport: "docker",
+			Name: "registry.example/a@sha256:" + strings.Repeat("0", 64)},
+		"oci-archive:base.tar:tag": {Transport: "oci-archive", Path: "base.tar", Name: "tag"},
+		"tar:base.tar":             {Transport: "tar", Path: "base.tar"},
+	} {
+		if got, err := imageSource(image, w); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v, want %+v", image, got, err, want)
+		}
+	}
+	for image, want := range map[string]string{
+		"rootfs": "the system of a build", "dir:/": "not supported here", "containerfile:x": "not supported here",
+		"oci:none": "there is no", "a//b": "no name of an image",
+	} {
+		if _, err := imageSource(image, w); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", image, err, want)
+		}
+	}
+}
+
+func TestContainerfilesOfForeignImagesAreRefused(t *testing.T) {
+	t.Parallel()
+	w := World{Dir: "/", Stat: os.Stat, ReadFile: os.ReadFile, HostArch: "amd64"}
+	_, err := ReadContainerSource(Source{Path: "/none"}, Options{Arch: "arm64"}, w)
+	if err == nil || !strings.Contains(err.Error(), "--arch: this machine does not run programs of arm64") {
+		t.Errorf("got %v", err)
+	}
+}

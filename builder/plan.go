@@ -279,8 +279,15 @@ func (p *Plan) addActions(spec Spec, lock Lock, phase hooks.Phase) {
 		switch {
 		case action.Phase != phase:
 		case action.Kind == ActionContainerfile:
+			before := slices.Clone(p.Steps)
+			base := func(image string) []step.Step {
+				if image != rootfsBase {
+					return nil // FROM scratch
+				}
+				return before
+			}
 			p.addContainerfile(containerPlan{evaluatedFile: spec.containerfiles[action.Text], lock: lock,
-				secrets: o.BuildSecrets, probe: probe})
+				secrets: o.BuildSecrets, probe: probe, base: base})
 		default:
 			p.add(action.step(digest, lock, o.Image, commands, probe))
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
@@ -57,6 +59,8 @@ func ParseSource(text string, w World) (Source, error) {
 	s := Source{Transport: kind, Path: rest}
 	switch kind {
 	case transport.File, transport.Disk, transport.Tar, transport.Dir:
+	case transport.Containerfile:
+		return parseContainerSource(rest, w)
 	case transport.OCI, transport.OCIArchive, transport.DockerArchive:
 		s.Path, s.Name, _ = strings.Cut(rest, ":")
 	case transport.Docker:
@@ -134,7 +138,10 @@ type SourceTree struct {
 	MountPoints []string
 	// SystemErr is set only with SourceOptions.AnyDisk.
 	SystemErr error
-	files     []io.Closer
+	// Config and ImageID are those of a container image; ImageID is empty for other sources.
+	Config  imgspec.ImageConfig
+	ImageID digest.Digest
+	files   []io.Closer
 }
 
 // Close ends the use of the tree.
@@ -172,6 +179,8 @@ func (s Source) Open(ctx context.Context, o SourceOptions) (*SourceTree, error) 
 func (t *SourceTree) open(ctx context.Context, s Source, o SourceOptions) error {
 	choice := ociimage.Choice{Name: s.Name, Platform: platform(debian.Arch{Name: o.Arch}), TempDir: o.TempDir}
 	switch s.Transport {
+	case transport.Containerfile:
+		return errors.New("a Containerfile is built by vmdebootstrap assemble only")
 	case transport.Dir:
 		// The user's own files: no attribute of them says whose they are.
 		t.Tree = diskimage.NewDirTree(o.World.absolute(s.Path))
@@ -266,6 +275,7 @@ func (t *SourceTree) disk(ctx context.Context, s Source, f *os.File, o SourceOpt
 func (t *SourceTree) layers(s Source, image *ociimage.Reading, err error) error {
 	if err == nil {
 		t.files = append(t.files, image)
+		t.Config, t.ImageID = image.Config, image.ID
 		t.Tree, err = diskimage.NewLayerTree(image.Layers...)
 	}
 	if err != nil {

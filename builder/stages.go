@@ -39,19 +39,27 @@ func (b *stages) makeFor(ctx context.Context, s step.Step) error {
 		missing[id] = true
 	}
 	for _, stage := range b.plan.stagesOf(s, missing) {
-		err := b.make(ctx, stage)
-		for errors.Is(err, snapshot.ErrMade) {
-			err = b.make(ctx, stage)
-		}
+		rootfs, err := b.retry(ctx, stage)
 		if err != nil {
 			return err
 		}
+		b.site.Stages[stage.ID] = rootfs
 	}
 	return nil
 }
 
+// retry makes one stage. If another build makes one of the results first, it begins again, from that.
+func (b *stages) retry(ctx context.Context, stage PlanStage) (Rootfs, error) {
+	for {
+		rootfs, err := b.make(ctx, stage)
+		if !errors.Is(err, snapshot.ErrMade) {
+			return rootfs, err
+		}
+	}
+}
+
 // make makes one stage from the longest chain of its steps that a snapshot holds.
-func (b *stages) make(ctx context.Context, stage PlanStage) (err error) {
+func (b *stages) make(ctx context.Context, stage PlanStage) (_ Rootfs, err error) {
 	store := b.snapshots()
 	if explain := store.Settings.Explain; explain != nil {
 		store.Settings.Explain = func(text string) {
@@ -65,7 +73,7 @@ func (b *stages) make(ctx context.Context, stage PlanStage) (err error) {
 	identities := snapshotSteps(stage.identities)
 	begin, rootfs, err := store.Begin(ctx, identities)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.made = append(b.made, rootfs)
 	n := len(begin.Entries)
@@ -79,10 +87,9 @@ func (b *stages) make(ctx context.Context, stage PlanStage) (err error) {
 	site := *b.site
 	site.Target, site.Outputs = rootfs, outputs{chain}
 	if err := b.x.runSteps(ctx, stage.Steps[n:], identities[n:], chain, &site, b); err != nil {
-		return err
+		return nil, err
 	}
-	b.site.Stages[stage.ID] = rootfs
-	return nil
+	return rootfs, nil
 }
 
 // close deletes the working containers.

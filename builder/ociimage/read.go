@@ -37,6 +37,10 @@ type Reading struct {
 	// Layers are the layers, the lowest first, for diskimage.NewLayerTree. Their content has the digests in the
 	// configuration of the image.
 	Layers []diskimage.Layer
+	// Config is the configuration of the image's processes, and ID the digest of the whole configuration, which has those
+	// of the layers.
+	Config imgspec.ImageConfig
+	ID     digest.Digest
 	files  []io.Closer
 }
 
@@ -196,7 +200,12 @@ func readLayout(ctx context.Context, s store, c Choice) (*Reading, error) {
 			return nil, err
 		}
 	}
-	return readLayers(ctx, s, names, config.RootFS.DiffIDs, c.TempDir)
+	r, err := readLayers(ctx, s, names, config.RootFS.DiffIDs, c.TempDir)
+	if err != nil {
+		return nil, err
+	}
+	r.Config, r.ID = config.Config, manifest.Config.Digest
+	return r, nil
 }
 
 // readLayers opens the layers with the given names, and verifies the digests of their uncompressed contents.

@@ -4,11 +4,14 @@ package ociimage
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -46,7 +49,17 @@ func OpenDockerArchive(ctx context.Context, archive io.ReaderAt, size int64, c C
 	if err := readJSON(members, images[0].Config, "", &config); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	return readLayers(ctx, members, images[0].Layers, config.RootFS.DiffIDs, c.TempDir)
+	r, err := readLayers(ctx, members, images[0].Layers, config.RootFS.DiffIDs, c.TempDir)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(config)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("configuration: %w", err), r.Close())
+	}
+	// The name of the file is the digest only if docker itself has saved the image.
+	r.Config, r.ID = config.Config, digest.FromBytes(data)
+	return r, nil
 }
 
 // isCalled reports whether an image has a name. Docker leaves out the default prefix of names.

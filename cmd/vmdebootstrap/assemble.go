@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	self "github.com/vmdebootstrap/vmdebootstrap"
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
@@ -23,6 +24,7 @@ var assembleSettings = []string{
 	"image", "size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
 	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize",
 	"boottype", "bootoffset", "bootflag", "esp-size", "sector-size", "raw", "boot-mount",
+	"build-arg", "secret",
 	"arch", "distribution", "mirror", "tls-verify", "state-dir", "verbose", "progress",
 }
 
@@ -32,6 +34,8 @@ type assembleCall struct {
 	stdout, stderr io.Writer
 	settings       *settings
 	from           string
+	// containerfile makes the root file system; nil if --from names another source.
+	containerfile *builder.ContainerSource
 }
 
 // newAssembleVerb returns the command "vmdebootstrap assemble", which makes a disk image from an existing root file
@@ -57,7 +61,10 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 			"systems are not copied.\n\n" +
 			"Disk images, tarballs and container images need no user namespace and no subordinate IDs, unless one of the file systems is\n" +
 			"made by a Debian program, as btrfs and xfs are. A directory needs both, unless root runs the command: its files have the\n" +
-			"owners that podman unshare shows.",
+			"owners that podman unshare shows.\n\n" +
+			"containerfile:DIR makes the root file system of the Containerfile or Dockerfile in a directory, which begins with FROM and\n" +
+			"one of the other sources, or the name of an image in a registry. Its RUN instructions run in containers, as those of\n" +
+			"build --containerfile do, and their results are cached.",
 		Example: `
 # An image for UEFI from a tarball of a Debian with a kernel
 vmdebootstrap assemble --from debian.tar --image debian.img --grub --use-uefi
@@ -65,13 +72,16 @@ vmdebootstrap assemble --from debian.tar --image debian.img --grub --use-uefi
 vmdebootstrap assemble --from server.img --image server.vmdk
 # A qcow2 image from a container image of a registry
 vmdebootstrap assemble --from docker://registry.example/server:1 \
---image server.qcow2`,
+--image server.qcow2
+# An image of what the Containerfile in a directory makes
+vmdebootstrap assemble --from containerfile:server --image server.img`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
 	}
 	flags := verb.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&c.from, "from", "", "take the root file system from `SOURCE`, one of "+builder.SourceForms())
+	flags.StringVar(&c.from, "from", "", "take the root file system from `SOURCE`, one of "+builder.SourceForms()+
+		", containerfile:DIR[:FILE]")
 	c.settings.addFlags(flags)
 	return verb
 }
@@ -99,11 +109,14 @@ func (c *assembleCall) run(ctx context.Context) (err error) {
 	}
 	var lockErr error
 	a.Lock, lockErr = j.lock()
+	if err == nil {
+		err = c.readContainerfile(source, a)
+	}
 	if err := errors.Join(slices.Concat(c.settings.problems, []error{err, a.Check(), lockErr,
 		checkProgress(j.displayOptions(c.settings.progress))})...); err != nil {
 		return err
 	}
-	usesStore := source.NeedsNamespace() || a.RunsPrograms()
+	usesStore := source.NeedsNamespace() || a.RunsPrograms() || source.IsContainerfile()
 	j.show(c.settings.progress, usesStore && !c.env.host.Inside())
 	a.Progress = j.report
 	began := c.env.now()
@@ -120,15 +133,99 @@ func (c *assembleCall) run(ctx context.Context) (err error) {
 					Engine: store, Archive: client, TempDir: store.TempDir(), Environ: c.env.environ, Dir: c.env.dir,
 					Log: j.log, Progress: j.report,
 				}
+				if c.containerfile != nil {
+					return c.assembleContainerfile(ctx, j, a, store)
+				}
 				return c.assemble(ctx, j, a, source)
 			})
 	}
 	return c.assemble(ctx, j, a, source)
 }
 
-func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly, source builder.Source) (err error) {
-	// Only a call that downloads packages needs the state directory.
-	a.Archive = func() (*archive.Client, error) {
+// readContainerfile reads the Containerfile of --from, if it is one, and the secrets for it.
+func (c *assembleCall) readContainerfile(source builder.Source, a *builder.Assembly) error {
+	err := c.settings.readBuildSecrets()
+	a.Options.BuildSecrets = c.settings.options.BuildSecrets
+	if !source.IsContainerfile() {
+		for flag, given := range map[string]int{
+			"--build-arg": len(a.Options.BuildArgs), "--secret": len(a.Options.BuildSecrets),
+		} {
+			if given > 0 {
+				err = errors.Join(err, &builder.Problem{Flag: flag, Err: errors.New("--from names no containerfile:")})
+			}
+		}
+		return err
+	}
+	a.Containerfile = true
+	read, readErr := builder.ReadContainerSource(source, a.Options, a.World)
+	c.containerfile = read
+	return errors.Join(err, readErr)
+}
+
+// assembleContainerfile makes the root file system, and the image of it.
+func (c *assembleCall) assembleContainerfile(
+	ctx context.Context, j *job, a *builder.Assembly, store engine,
+) (err error) {
+	dir, err := c.env.stateDir(c.settings.stateDir)
+	if err != nil {
+		return err
+	}
+	libraries, err := linked(buildInfo())
+	if err != nil {
+		return err
+	}
+	version, err := builder.StepVersions(self.Sources, libraries)
+	if err != nil {
+		return err
+	}
+	x := *a.Executor
+	if x.IDs, err = c.env.host.IDs(); err != nil {
+		return err
+	}
+	x.StateDir, x.Hosts, x.Resolver, x.Output = dir, c.env.hosts(), c.env.resolver(), lineLogger{j.log}
+	if j.verbose {
+		x.HookOutput = j.out
+	}
+	x.Cache = builder.Cache{Version: version, Records: recordsDir(dir), Now: c.env.now, Warn: j.report.Warn}
+	opener := c.opener(j, a)
+	var opened []openSource
+	defer func() {
+		for _, source := range opened {
+			err = errors.Join(err, source.Close())
+		}
+	}()
+	open := func(ctx context.Context, source builder.Source) (*builder.SourceTree, error) {
+		image, err := opener.openParsed(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		opened = append(opened, image)
+		return image.SourceTree, nil
+	}
+	rootfs, err := x.BuildContainer(ctx, c.containerfile, a.Lock, open)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rootfs.Close()) }()
+	a.Archive = c.archiveClient(j)
+	if err := a.Write(ctx, rootfs.Tree()); err != nil {
+		return err
+	}
+	if err := evict(store, dir, c.settings.cacheLimit, countResults(j.report, "remove")); err != nil {
+		j.report.Warn(fmt.Sprintf("the cache was not reduced to its limit: %v", err))
+	}
+	return nil
+}
+
+// opener returns what opens the source.
+func (c *assembleCall) opener(j *job, a *builder.Assembly) sourceOpener {
+	return sourceOpener{env: c.env, stateDir: c.settings.stateDir, skipTLSVerify: !c.settings.options.TLSVerify,
+		tempDir: filepath.Dir(absolute(c.env.dir, a.Options.Image)), arch: a.Options.Arch, report: j.report}
+}
+
+// archiveClient returns what opens the archive client: only a call that downloads packages needs the state directory.
+func (c *assembleCall) archiveClient(j *job) func() (*archive.Client, error) {
+	return func() (*archive.Client, error) {
 		dir, err := c.env.stateDir(c.settings.stateDir)
 		if err != nil {
 			return nil, err
@@ -139,10 +236,12 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		}
 		return j.archiveClient(packages, builder.Lock{})
 	}
+}
+
+func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly, source builder.Source) (err error) {
+	a.Archive = c.archiveClient(j)
 	j.report.Announce("read " + c.from)
-	opener := sourceOpener{env: c.env, stateDir: c.settings.stateDir, skipTLSVerify: !c.settings.options.TLSVerify,
-		tempDir: filepath.Dir(absolute(c.env.dir, a.Options.Image)), arch: a.Options.Arch, report: j.report}
-	tree, err := opener.openParsed(ctx, source)
+	tree, err := c.opener(j, a).openParsed(ctx, source)
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}

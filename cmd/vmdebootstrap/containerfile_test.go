@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
 // owners returns UID:GID and the permissions of the last tarball's files.
@@ -246,6 +249,87 @@ RUN --mount=type=secret,id=token --mount=type=secret,id=word,env=WORD --mount=ty
 	for _, secret := range []string{"token-secret", "word-secret", "other-secret"} {
 		if strings.Contains(said+string(log), secret) {
 			t.Errorf("%q is printed or logged", secret)
+		}
+	}
+}
+
+// TestAssembleMakesADiskOfAContainerfile begins with our own exports, one of them in a registry (issue 19, 1).
+func TestAssembleMakesADiskOfAContainerfile(t *testing.T) {
+	o := newOffline(t)
+	state := o.machine()
+	image := ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), false) + "/base:1"
+	o.build(state, "--export=oci-archive:base.tar:base", "--export=docker://"+image, "--no-tls-verify")
+	dir := filepath.Join(o.dir, "server")
+	must(t, os.Mkdir(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "data"), []byte("data\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "Containerfile"), []byte(`ARG BASE=`+image+`
+FROM oci-archive:base.tar AS tools
+RUN --mount=type=secret,id=key cat /run/secrets/key | busybox md5sum >/made
+FROM $BASE
+ARG NAME
+COPY --from=tools /made /etc/made
+COPY --chown=7:8 data /opt/
+RUN echo "$NAME" >/etc/name && busybox chown 5:6 /etc/name
+ENTRYPOINT x
+`), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "key"), []byte("key-secret"), 0o600))
+	assemble := func(args ...string) (string, error) {
+		t.Helper()
+		cmd := vmdebootstrap(t, append([]string{"assemble", "--from=containerfile:server", "--image=x.img", "--verbose",
+			"--state-dir=" + state, "--build-arg=NAME=ours", "--secret=id=key,src=server/key", "--no-tls-verify"}, args...)...)
+		cmd.Dir = o.dir
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	said, err := assemble("--boot=none")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if !strings.Contains(said, "ENTRYPOINT (line 9): a disk boots an init system") {
+		t.Errorf("ENTRYPOINT is not named:\n%s", said)
+	}
+	cmd := vmdebootstrap(t, "extract", "x.img", "--directory=/", "--filename=out.tar")
+	cmd.Dir = o.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	files, owners := o.files(), o.owners()
+	for name, want := range map[string]string{
+		"etc/name": "ours\n", "etc/made": fmt.Sprintf("%x  -\n", md5.Sum([]byte("key-secret"))), "opt/data": "data\n",
+	} {
+		if files[name] != want {
+			t.Errorf("%s is %q, want %q", name, files[name], want)
+		}
+	}
+	if owners["etc/name"] != "5:6 644" || owners["opt/data"] != "7:8 644" {
+		t.Errorf("owners: %v", owners)
+	}
+	if said, err = assemble("--boot=none"); err != nil || !strings.Contains(said, "continue after: Containerfile:8: RUN") {
+		t.Errorf("the second time: %v\n%s", err, said)
+	}
+	said, err = assemble("--grub")
+	for _, want := range []string{
+		"no kernel (/boot/vmlinuz-VERSION): add to the Containerfile: RUN apt-get update && apt-get install -y linux-image-",
+		"no /sbin/init: add to the Containerfile: RUN apt-get update && apt-get install -y systemd-sysv",
+		"apt-get install -y grub-pc",
+	} {
+		if err == nil || !strings.Contains(said, want) {
+			t.Errorf("the error (%v) lacks %q:\n%s", err, want, said)
+		}
+	}
+	grepTree(t, state, []string{"key-secret"})
+	file := filepath.Join(dir, "Containerfile")
+	must(t, os.WriteFile(file, []byte("FROM rootfs\nRUN x\nFROM oci:none\nRUUN x\n"), 0o644))
+	if said, err = assemble(); err == nil || !strings.Contains(said, "server/Containerfile:4: unknown instruction: RUUN") {
+		t.Errorf("a mistyped instruction: %v\n%s", err, said)
+	}
+	must(t, os.WriteFile(file, []byte("FROM rootfs\nRUN x\nFROM oci:none\nRUN x\n"), 0o644))
+	said, err = assemble()
+	for _, want := range []string{
+		"Containerfile:1: FROM: rootfs is the system of a build", `Containerfile:3: FROM: there is no "none"`,
+	} {
+		if err == nil || !strings.Contains(said, want) {
+			t.Errorf("the error (%v) lacks %q:\n%s", err, want, said)
 		}
 	}
 }

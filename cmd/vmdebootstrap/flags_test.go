@@ -127,6 +127,7 @@ var settingTexts = map[string]string{
 	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot", "progress": "json",
 	"sbom":   "spdx:changed",
 	"mirror": "http://changed http://changed.too", "repository": "http://changed suite main",
+	"secret": "id=changed,env=CHANGED",
 }
 
 // TestEverySettingHasItsOwnVariable changes each setting, and expects that only its own line of the dump changes.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -17,9 +18,11 @@ import (
 
 	"github.com/moby/sys/user"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
 // ContainerRun is a RUN instruction of a Containerfile: it runs a program in the target.
@@ -205,4 +208,38 @@ func mkdirAllAs(t target.Target, dir string, o owner) error {
 		}
 	}
 	return nil
+}
+
+// ContainerBase is the FROM instruction of a Containerfile that begins with an image: it fills the empty target.
+type ContainerBase struct {
+	base
+	// Image is the name of the image, for messages.
+	Image string `json:"-"`
+	// Digest identifies its content, which is in Context.Bases.
+	Digest string
+}
+
+func (ContainerBase) Kind() string { return "container.base" }
+
+func (ContainerBase) Kept() bool { return true }
+
+// Changed implements Step.
+func (ContainerBase) Changed(string) string { return "the image changed" }
+
+func (b ContainerBase) Title() string { return "unpack " + b.Image }
+
+func (b ContainerBase) Run(ctx context.Context, s *Context) error {
+	reader, writer := io.Pipe()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := tarfile.Write(ctx, writer, s.Bases[b.Digest])
+		return errors.Join(err, writer.CloseWithError(err))
+	})
+	group.Go(func() error {
+		err := s.Target.Unpack(ctx, reader)
+		// What is left of the archive's end is of no use, but its writer waits.
+		_, drained := io.Copy(io.Discard, reader)
+		return errors.Join(err, drained, reader.Close())
+	})
+	return group.Wait()
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // accounts are the files of a target with a user.
@@ -254,5 +255,17 @@ func TestContainerRunLendsSecretsAndKeepsCaches(t *testing.T) {
 	f.On = func([]string, io.Writer) error { return errors.New("failed") }
 	if err := run.Run(t.Context(), s); err == nil || kept != 1 {
 		t.Errorf("after a failure: %v, kept %d times", err, kept)
+	}
+}
+
+func TestContainerBaseFillsTheTarget(t *testing.T) {
+	t.Parallel()
+	s, _ := containerContext(t)
+	empty := targettest.New(t, nil)
+	s.Target = empty
+	files := source(t, "", map[string]os.FileMode{"a/b": 0o644})
+	s.Bases = map[string]diskimage.Tree{"digest": diskimage.NewDirTree(files.Copy)}
+	if err := (ContainerBase{Digest: "digest"}).Run(t.Context(), s); err != nil || empty.Readable("a/b") != "a/b" {
+		t.Errorf("got %q, %v", empty.Readable("a/b"), err)
 	}
 }

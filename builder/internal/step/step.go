@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Step is one action on the root file system. It is data: its exported fields hold everything that can change
@@ -100,6 +101,8 @@ type Context struct {
 	Seed uuid.UUID
 	// Stages are the root file systems of stages of Containerfiles, by their IDs, see StageUser.
 	Stages map[string]target.Target
+	// Bases are the root file systems that stages begin with, by their digests, see ContainerBase.
+	Bases map[string]diskimage.Tree
 	// CacheMount returns a directory that a program keeps files in for later runs, by its name. keep saves what is in it.
 	CacheMount func(ctx context.Context, id string) (c target.Rootfs, keep func() error, err error)
 	// Outputs caches the outputs of programs; nil for no cache.

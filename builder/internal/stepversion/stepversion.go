@@ -30,14 +30,14 @@ var ownFiles = map[string][]string{
 	"action.go":              {"command", "copy"},
 	"apt.go":                 aptKinds, // keeps daemons from starting, and diverts programs
 	"clean.go":               {"clean"},
-	"containerfile.go":       {"container.run", "container.workdir", "container.copy"},
-	"containerfile_copy.go":  {"container.run", "container.workdir", "container.copy"},
-	"containerfile_mount.go": {"container.run", "container.workdir", "container.copy"},
-	"environ.go":             {"command", "copy", "hook", "container.run", "container.workdir", "container.copy"},
+	"containerfile.go":       containerKinds,
+	"containerfile_copy.go":  containerKinds,
+	"containerfile_mount.go": containerKinds,
+	"environ.go":             append([]string{"command", "copy", "hook"}, containerKinds...),
 	"extlinux.go":            {"extlinux"},
 	"grow.go":                {"grow"},
 	// answers for grub-probe
-	"grub.go":             {"grub", "command", "copy", "hook", "container.run", "container.workdir", "container.copy"},
+	"grub.go":             append([]string{"grub", "command", "copy", "hook"}, containerKinds...),
 	"hook.go":             {"hook"},
 	"identity.go":         {"hostname", "fstab", "udev.rules", "mounted", "unmounted"}, // entries of fstab
 	"initramfs.go":        aptKinds,
@@ -52,10 +52,13 @@ var ownFiles = map[string][]string{
 	"upgrade.go":          {"apt.upgrade", "apt.preferences", "dpkg.architectures"},
 }
 
+// containerKinds are the instructions of Containerfiles.
+var containerKinds = []string{"container.run", "container.workdir", "container.copy", "container.base"}
+
 // aptKinds are the steps that install packages in the target, run the user's programs there, or divert programs.
 var aptKinds = []string{
 	"apt.install", "custom.packages", "command", "copy", "hook", "grub", "initramfs", "fsck", "mounted", "unmounted",
-	"container.run", "container.workdir", "container.copy",
+	"container.run", "container.workdir", "container.copy", "container.base",
 	"apt.upgrade", "apt.preferences", "dpkg.architectures",
 }
 

@@ -33,6 +33,8 @@ type Target interface {
 	Chmod(name string, mode fs.FileMode) error
 	// Lsetxattr sets an extended attribute of a file, directory or symbolic link.
 	Lsetxattr(name, attribute string, value []byte) error
+	// Unpack adds the files of a tar archive to a target that is empty.
+	Unpack(ctx context.Context, archive io.Reader) error
 	// Run runs a program with the target as its root directory and with mounts in addition to the usual ones. It
 	// returns when the program and all its descendants have ended. An exit status other than 0 is an error that
 	// names the program and the status.

@@ -16,6 +16,7 @@ const (
 	Tar           = "tar"
 	Dir           = "dir"
 	Disk          = "disk"
+	Containerfile = "containerfile"
 	// File is that of a source without one: a disk image or a tarball, which its content decides.
 	File = ""
 )

@@ -5,6 +5,7 @@
 package targettest
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,28 @@ func (f *Target) Lchown(name string, uid, gid int) error {
 	}
 	f.Owners[name] = fmt.Sprintf("%d:%d", uid, gid)
 	return nil
+}
+
+// Unpack implements target.Target: it writes the regular files and directories.
+func (f *Target) Unpack(_ context.Context, archive io.Reader) error {
+	for r := tar.NewReader(archive); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			_, err = io.Copy(io.Discard, archive)
+			return err
+		}
+		if err == nil && h.Typeflag == tar.TypeDir {
+			err = f.MkdirAll(h.Name, fs.FileMode(h.Mode))
+		} else if err == nil && h.Typeflag == tar.TypeReg {
+			err = f.CreateFile(h.Name, fs.FileMode(h.Mode), func(out *os.File) error {
+				_, err := io.Copy(out, r)
+				return err
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // Lsetxattr implements target.Target.
