@@ -51,6 +51,9 @@ func (s *installs) follow(line string) {
 		s.report.Advance("unpack", s.unpacked, s.total, progress.Packages)
 	case settingUp.MatchString(line):
 		s.configured++
+		if s.total > 0 { // debootstrap configures one of its packages twice
+			s.total = max(s.total, s.configured)
+		}
 		s.report.Advance("configure", s.configured, s.total, progress.Packages)
 	case toInstall.MatchString(line):
 		*s = installs{next: s.next, report: s.report}

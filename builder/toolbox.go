@@ -14,6 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 )
 
 // toolboxPackages are the programs and files that a build needs beside those of the target.
@@ -120,7 +121,8 @@ func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*arc
 	}
 	// Every toolbox has a merged /usr, older releases' too: their packages' programs do not care. Nor does
 	// anybody ask whose they are, and there may be one user only.
-	options := debfile.Options{Exclude: debfile.Documentation(), MergedUsr: true, SkipOwners: true}
+	options := debfile.Options{Exclude: debfile.Documentation(), MergedUsr: true, SkipOwners: true,
+		Unpacked: func(n int) { x.Progress.Advance("unpack", int64(n), int64(len(debs)), progress.Packages) }}
 	if err := debfile.Unpack(ctx, debs, c.Root(), options); err != nil {
 		return err
 	}

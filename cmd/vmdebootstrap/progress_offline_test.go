@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -153,9 +154,11 @@ func TestJSONEndsWithASummary(t *testing.T) {
 	t.Parallel()
 	o := newOffline(t)
 	state := o.machine()
+	var stderr bytes.Buffer
 	last := func(args ...string) progress.Event {
 		t.Helper()
-		var stdout, stderr bytes.Buffer
+		var stdout bytes.Buffer
+		stderr.Reset()
 		cmd := o.quiet(state, append([]string{"--progress=json"}, args...)...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		_ = cmd.Run() // the summary says it
@@ -169,6 +172,11 @@ func TestJSONEndsWithASummary(t *testing.T) {
 	if r.Error != "" || r.Cached != 0 || r.Downloaded == 0 || len(r.Files) != 1 || r.Files[0].Name != "out.tar" ||
 		r.Files[0].Size == 0 || first.Step != first.Steps {
 		t.Errorf("the first build: %+v of step %d/%d", r, first.Step, first.Steps)
+	}
+	if !slices.ContainsFunc(jsonEvents(t, stderr.String()), func(e progress.Event) bool {
+		return e.Title == "make the toolbox" && e.Activity == "unpack" && e.Done > 0 && e.Done == e.Total
+	}) {
+		t.Errorf("the toolbox was made in silence:\n%s", stderr.String())
 	}
 	second := last()
 	if r := second.Result; r.Error != "" || r.Cached == 0 || r.Downloaded != 0 || second.Steps != first.Steps {

@@ -35,6 +35,8 @@ type Options struct {
 	// Workers is the number of packages unpacked at the same time; 0 stands for 2. More than the number of processors
 	// is of no use.
 	Workers int
+	// Unpacked, which may be nil, is called with the number of packages that are unpacked, one call at a time.
+	Unpacked func(n int)
 }
 
 // Documentation returns a list for Options.Exclude: directories that programs do not need, with more than half of the
@@ -73,11 +75,18 @@ func Unpack(ctx context.Context, debs []string, root string, opts Options) (err 
 	if opts.Workers > 0 {
 		g.SetLimit(opts.Workers)
 	}
+	unpacked, counting := 0, sync.Mutex{}
 	for _, rank := range largestFirst(debs) {
 		deb := debs[rank]
 		g.Go(func() error {
 			if err := guard.Parse(func() error { return u.unpack(groupCtx, deb, rank) }); err != nil {
 				return fmt.Errorf("unpack %s: %w", deb, err)
+			}
+			if opts.Unpacked != nil {
+				counting.Lock()
+				defer counting.Unlock()
+				unpacked++
+				opts.Unpacked(unpacked)
 			}
 			return nil
 		})
