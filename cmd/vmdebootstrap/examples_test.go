@@ -78,3 +78,22 @@ func TestLAVAJobIsYAMLWithItsParts(t *testing.T) {
 		t.Errorf("got %+v", job)
 	}
 }
+
+// Issue 17, 7: README shows what the program prints, to the letter.
+func TestREADMEShowsRealOutput(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(readme), "```console\n$ "+programName+" ")
+	block, _, closed := strings.Cut(block, "```\n")
+	call, want, _ := strings.Cut(block, "\n")
+	if !found || !closed {
+		t.Fatal("README has no session of a terminal")
+	}
+	got, err := vmdebootstrap(t, append([]string{"--no-default-configs"}, strings.Fields(call)...)...).CombinedOutput()
+	if err != nil || string(got) != want {
+		t.Errorf("%s: %v\ngot:\n%s\nREADME has:\n%s", call, err, got, want)
+	}
+}
