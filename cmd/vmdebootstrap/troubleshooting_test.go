@@ -21,7 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
-// Issue 17, 7: the page has the text of each class of errors. Those of the host are held by a test of oci/internal/host.
+// Issue 17, 7: the page has the text of each class of errors. A test of oci/internal/host holds those of the host.
 func TestTroubleshootingHasTheTextOfEachError(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../contrib/doc/troubleshooting.md")
