@@ -123,13 +123,14 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	}
 	// Whoever only asks for something needs no working directory.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if slices.Contains([]string{"assemble", "boot", "extract", "inspect", "rebuild", "squash"}, cmd.Name()) {
+		needsDir := []string{"assemble", "boot", "diff", "extract", "inspect", "rebuild", "squash"}
+		if slices.Contains(needsDir, cmd.Name()) {
 			return env.dirErr
 		}
 		return nil
 	}
 	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
-		newInspectVerb(env, stdout),
+		newInspectVerb(env, stdout), newDiffVerb(env, stdout),
 		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newShellVerb(env, stdout, stderr),
 		newSquashVerb(env, stdout, stderr), newRebuildVerb(env, stdout, stderr), newVersionVerb(stdout),
 		newCompletionVerb(stdout), newManVerb(env, stdout))

@@ -198,6 +198,9 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 	if failedStep {
 		return exitStep
 	}
+	if _, trouble := errors.AsType[troubleError](err); trouble {
+		return exitUsage
+	}
 	return exitFailed
 }
 

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package difference
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// sideOf returns a system of entries and of a dpkg status with lines "NAME VERSION".
+func sideOf(t testing.TB, packages string, entries ...diskimage.Entry) Side {
+	t.Helper()
+	var status strings.Builder
+	for line := range strings.Lines(packages) {
+		name, version, _ := strings.Cut(strings.TrimSpace(line), " ")
+		fmt.Fprintf(&status, "Package: %s\nStatus: install ok installed\nVersion: %s\nArchitecture: amd64\n", name, version)
+		if name == "conf" {
+			status.WriteString("Conffiles:\n /etc/conf 0123\n")
+		}
+		status.WriteString("\n")
+	}
+	entries = append(entries, file("var/lib/dpkg/status", status.String()),
+		file("var/lib/dpkg/info/owner.list", "/.\n/usr/bin/owned\n"))
+	tree, err := diskimage.Overlay(diskimage.EmptyTree(time.Time{}), entries...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := diskimage.NewIndex(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := inspect.New("x", index, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Side{report, index}
+}
+
+func file(name, text string) diskimage.Entry {
+	return diskimage.FileEntry(name, 0o644, []byte(text), time.Time{})
+}
+
+func TestPackagesAreComparedInDebiansOrder(t *testing.T) {
+	t.Parallel()
+	a := sideOf(t, "same 1\nup 1.9\ndown 1:1\ngone 1\ntilde 1~rc1\n")
+	b := sideOf(t, "same 1\nup 1.10\ndown 2\nnew 3\ntilde 1\n")
+	r, err := Compare(t.Context(), a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Packages{Added: []Package{{"new", "amd64", "", "3"}}, Removed: []Package{{"gone", "amd64", "1", ""}},
+		Upgraded:   []Package{{"tilde", "amd64", "1~rc1", "1"}, {"up", "amd64", "1.9", "1.10"}},
+		Downgraded: []Package{{"down", "amd64", "1:1", "2"}}}
+	if !reflect.DeepEqual(r.Packages, want) {
+		t.Errorf("got %+v, want %+v", r.Packages, want)
+	}
+}
+
+func TestFilesAreComparedByMetadataAndContent(t *testing.T) {
+	t.Parallel()
+	const packages = "owner 1\nconf 1\n"
+	mode := file("mode", "x")
+	mode.Mode |= 0o111
+	owner := file("owner", "x")
+	owner.GID = 5
+	attributes := file("attributes", "x")
+	attributes.Xattrs = []diskimage.Xattr{{Name: "user.a", Value: []byte("b")}}
+	later := file("later", "x")
+	later.ModTime = time.Unix(1, 0)
+	long := strings.Repeat("x", 300<<10)
+	a := sideOf(t, packages, mode, owner, attributes, file("later", "x"), file("content", long), file("size", "x"),
+		file("removed", "x"), file("usr/bin/owned", "old"), file("etc/conf", "old"), file("type", "x"),
+		diskimage.SymlinkEntry("target", "one", time.Time{}), file(".hidden", "1"),
+		diskimage.Entry{Name: "device", Mode: unix.S_IFCHR | 0o600, Major: 1, Minor: 3})
+	b := sideOf(t, packages, file("mode", "x"), file("owner", "x"), file("attributes", "x"), later,
+		file("content", long[1:]+"y"), file("size", "xx"), file("usr/bin/owned", "new"), file("etc/conf", "new"),
+		diskimage.SymlinkEntry("type", "x", time.Time{}), diskimage.SymlinkEntry("target", "two", time.Time{}),
+		file("added", ""), file(".hidden", "2"),
+		diskimage.Entry{Name: "device", Mode: unix.S_IFCHR | 0o600, Major: 1, Minor: 5})
+	r, err := Compare(t.Context(), a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, f := range r.Files {
+		got[f.Name] = f.Package + ":" + strings.Join(f.Changes, ",")
+		if (f.A == nil) != (f.Name == "/added") || (f.B == nil) != (f.Name == "/removed") {
+			t.Errorf("got %+v", f)
+		}
+	}
+	want := map[string]string{"/mode": ":mode", "/owner": ":owner", "/attributes": ":attributes", "/content": ":content",
+		"/size": ":size", "/removed": ":", "/added": ":", "/usr/bin/owned": "owner:content", "/type": ":type",
+		"/target": ":target", "/device": ":device", "/.hidden": ":content"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if len(r.ConfigFiles) != 1 || r.ConfigFiles[0].Name != "/etc/conf" || r.Same {
+		t.Errorf("configuration files %v", r.ConfigFiles)
+	}
+	if r, err := Compare(t.Context(), a, a); err != nil || !r.Same {
+		t.Errorf("a system with itself: %+v, %v", r, err)
+	}
+}
+
+func TestDisksAreComparedWithoutTheirIdentifiers(t *testing.T) {
+	t.Parallel()
+	report := func(id string, size uint64, loader string) inspect.Report {
+		return inspect.Report{Disk: &inspect.Disk{Table: "gpt", Partitions: []inspect.Partition{
+			{Number: 1, Type: "root", ID: id, Size: size, Filesystem: &inspect.Filesystem{Type: "ext4", ID: id, Free: size / 3}},
+		}}, System: &inspect.System{Loaders: []inspect.Loader{{Name: loader, Firmware: "bios"}}}}
+	}
+	if got := facts(report("1", 5, "grub"), report("2", 5, "grub")); len(got) > 0 {
+		t.Errorf("other identifiers: %v", got)
+	}
+	got := facts(report("1", 5, "grub"), report("1", 6, "syslinux"))
+	want := []Fact{{"partition 1", "root, 5 bytes at 0, ext4", "root, 6 bytes at 0, ext4"},
+		{"boot loaders", "grub", "syslinux"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestAnUnreadableFileIsAnErrorWithItsName(t *testing.T) {
+	t.Parallel()
+	broken := file("broken", "x")
+	broken.Open = func() (diskimage.Content, error) { return nil, errors.New("bad block") }
+	_, err := Compare(t.Context(), sideOf(t, "", broken), sideOf(t, "", file("broken", "x")))
+	if err == nil || !strings.Contains(err.Error(), "compare /broken: bad block") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/difference"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
+	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+)
+
+// errDiffers is the end of "vmdebootstrap diff" that has found a difference and shown it, as of diff(1).
+const errDiffers = childStatus(1)
+
+// troubleError is an error of "vmdebootstrap diff", whose exit status is 2 because 1 is that of a difference.
+type troubleError struct{ error }
+
+func (e troubleError) Unwrap() []error { return builder.Flatten(e.error) }
+
+// diffCall is a call of "vmdebootstrap diff".
+type diffCall struct {
+	opener         sourceOpener
+	out            io.Writer
+	json, markdown bool
+	files          bool
+}
+
+// newDiffVerb returns the command "vmdebootstrap diff", which compares two images.
+func newDiffVerb(env environment, out io.Writer) *cobra.Command {
+	d := diffCall{opener: sourceOpener{env: env}, out: out}
+	verb := &cobra.Command{
+		Use:   "diff A B [options]",
+		Short: "compare two images: packages, files, partitions",
+		Long: "Compare two images: partitions and boot loaders, release, users and services, the packages that were added, removed,\n" +
+			"upgraded or downgraded, configuration files, and all other files by type, mode, owner, size, content and attributes; not\n" +
+			"by time. Of packages that differ, and of directories that were added or removed, only the number of files is shown,\n" +
+			"unless --files is given.\n\n" +
+			"A and B are disk images, tarballs, container images or directories, named as for \"assemble --from\".\n\n" +
+			"The exit status is that of diff(1): 0 if there is no difference, 1 if there is one, 2 if something is wrong.",
+		Example: `
+# What an upgrade has changed
+vmdebootstrap diff debian-1.img debian-2.qcow2
+# Release notes
+vmdebootstrap diff --markdown debian-1.img debian-2.img >notes.md`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return usageErrorf("%s is missing", [...]string{"A", "B"}[len(args)])
+			}
+			if len(args) > 2 {
+				return usageErrorf("unexpected argument %q after B", args[2])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return d.run(cmd.Context(), args[0], args[1]) },
+	}
+	flags := verb.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&d.files, "files", false, "list all files, also those of packages that differ")
+	flags.BoolVar(&d.json, "json", false, "print JSON with all files, as documented in contrib/doc/existing.md")
+	flags.BoolVar(&d.markdown, "markdown", false, "print Markdown, for release notes")
+	flags.StringVar(&d.opener.stateDir, "state-dir", "",
+		"store an image of a registry in `DIRECTORY` for the time of the call (default: the one of builds)")
+	return verb
+}
+
+func (d *diffCall) run(ctx context.Context, a, b string) error {
+	if d.json && d.markdown {
+		return usageErrorf("--json and --markdown exclude each other")
+	}
+	r, err := d.compare(ctx, a, b)
+	if err != nil {
+		return troubleError{err}
+	}
+	if d.json {
+		err = printJSON(d.out, r)
+	} else {
+		_, err = d.out.Write(diffText{markdown: d.markdown, files: d.files}.of(r))
+	}
+	if err != nil {
+		return troubleError{err}
+	}
+	if !r.Same {
+		return errDiffers
+	}
+	return nil
+}
+
+// compare opens both images at once.
+func (d *diffCall) compare(ctx context.Context, a, b string) (r difference.Report, err error) {
+	var sides [2]difference.Side
+	var sources [2]openSource
+	group, groupCtx := errgroup.WithContext(ctx)
+	for i, name := range []string{a, b} {
+		group.Go(func() (err error) {
+			// The source is read after the end of the group, so that it must not stop with that.
+			if sources[i], err = d.opener.open(ctx, name); err != nil {
+				return err
+			}
+			if err := groupCtx.Err(); err != nil {
+				return err
+			}
+			sides[i], err = sideOf(name, sources[i])
+			return err
+		})
+	}
+	err = group.Wait()
+	for _, s := range sources {
+		if s.SourceTree != nil {
+			defer func() { err = errors.Join(err, s.Close()) }()
+		}
+	}
+	if err != nil {
+		return r, err
+	}
+	return difference.Compare(ctx, sides[0], sides[1])
+}
+
+// sideOf reads what can be compared of a source.
+func sideOf(name string, source openSource) (difference.Side, error) {
+	index, err := diskimage.NewIndex(source)
+	if err != nil {
+		return difference.Side{}, fmt.Errorf("%s: %w", name, err)
+	}
+	report, err := inspect.New(name, index, source.Disk, source.Format)
+	if err != nil {
+		return difference.Side{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return difference.Side{Report: report, Index: index}, nil
+}
+
+// diffText writes a difference for people.
+type diffText struct {
+	markdown, files bool
+	b               bytes.Buffer
+}
+
+func (t diffText) of(r difference.Report) []byte {
+	t.section("Disk and system", len(r.Facts))
+	for _, f := range r.Facts {
+		t.line("%s: %s → %s", f.Name, cmp.Or(f.A, "none"), cmp.Or(f.B, "none"))
+	}
+	differs := map[string]bool{}
+	for _, list := range []struct {
+		title    string
+		packages []difference.Package
+	}{
+		{"Packages added", r.Packages.Added}, {"Packages removed", r.Packages.Removed},
+		{"Packages upgraded", r.Packages.Upgraded}, {"Packages downgraded", r.Packages.Downgraded},
+	} {
+		t.section(list.title, len(list.packages))
+		for _, p := range list.packages {
+			differs[p.Name] = true
+			t.line("%s", strings.Join(nonEmpty(p.Name, strings.Join(nonEmpty(p.A, p.B), " → ")), " "))
+		}
+	}
+	t.section("Configuration files", len(r.ConfigFiles))
+	for _, f := range r.ConfigFiles {
+		t.file(f, 0)
+	}
+	var shown []difference.File
+	for _, f := range r.Files {
+		if t.files || !differs[f.Package] {
+			shown = append(shown, f)
+		}
+	}
+	hidden := len(r.Files) - len(shown)
+	shown, below := t.collapse(shown)
+	t.section("Files", len(shown))
+	for _, f := range shown {
+		t.file(f, below[f.Name])
+	}
+	if hidden > 0 {
+		fmt.Fprintf(&t.b, "\n%d files of packages that differ are not listed; --files lists them.\n", hidden)
+	}
+	return bytes.TrimPrefix(t.b.Bytes(), []byte("\n"))
+}
+
+// section begins a list of count lines; one of none is left out.
+func (t *diffText) section(title string, count int) {
+	switch {
+	case count > 0 && t.markdown:
+		fmt.Fprintf(&t.b, "\n## %s\n\n", title)
+	case count > 0:
+		fmt.Fprintf(&t.b, "\n%s (%d):\n", title, count)
+	}
+}
+
+// line writes a line of a list. In Markdown it is code: names and versions may have characters with a meaning there.
+func (t *diffText) line(format string, args ...any) {
+	text := display.Printable(fmt.Sprintf(format, args...))
+	if t.markdown {
+		fmt.Fprintf(&t.b, "- `%s`\n", strings.ReplaceAll(text, "`", "'"))
+		return
+	}
+	fmt.Fprintf(&t.b, "  %s\n", text)
+}
+
+// sign returns "+" for a file that was added, "-" for one that was removed, and "!" for one that has changed.
+func sign(f difference.File) string {
+	switch {
+	case f.A == nil:
+		return "+"
+	case f.B == nil:
+		return "-"
+	}
+	return "!"
+}
+
+// collapse leaves out what is below a directory that was added or removed as a whole, unless all files are wanted, and
+// counts that for each of these directories.
+func (t *diffText) collapse(files []difference.File) (kept []difference.File, below map[string]int) {
+	below = map[string]int{}
+	whole := map[string]string{} // directories and their signs
+	for _, f := range files {
+		if s := sign(f); s != "!" && cmp.Or(f.A, f.B).Type == "directory" && !t.files {
+			whole[f.Name] = s
+		}
+	}
+	for _, f := range files {
+		top := ""
+		for dir := path.Dir(f.Name); dir != "/" && dir != "."; dir = path.Dir(dir) {
+			if whole[dir] == sign(f) {
+				top = dir
+			}
+		}
+		if top == "" {
+			kept = append(kept, f)
+		} else {
+			below[top]++
+		}
+	}
+	return kept, below
+}
+
+// file writes the line of a file with what has changed, and how many names below it are not listed.
+func (t *diffText) file(f difference.File, below int) {
+	text := ""
+	switch sign(f) {
+	case "+":
+		text = metadataText(*f.B)
+	case "-":
+		text = metadataText(*f.A)
+	default:
+		text = strings.Join(f.Changes, ", ")
+		if a, b := metadataText(*f.A), metadataText(*f.B); a != b {
+			text += ": " + a + " → " + b
+		}
+	}
+	if below > 0 {
+		text += fmt.Sprintf(", with %d names below it", below)
+	}
+	owner := ""
+	if f.Package != "" {
+		owner = " [" + f.Package + "]"
+	}
+	t.line("%s %s%s (%s)", sign(f), f.Name, owner, text)
+}
+
+// metadataText returns type, mode, owner and size of a file: "file 0644 0:0 12 bytes".
+func metadataText(m difference.Metadata) string {
+	text := fmt.Sprintf("%s %s %d:%d", m.Type, m.Mode, m.UID, m.GID)
+	switch {
+	case m.Target != "":
+		return text + " to " + m.Target
+	case m.Device != "":
+		return text + " device " + m.Device
+	case m.Type == "file":
+		return fmt.Sprintf("%s %d bytes", text, m.Size)
+	}
+	return text
+}
