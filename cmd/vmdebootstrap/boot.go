@@ -379,8 +379,11 @@ func imageFormat(name string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	if _, err := io.ReadFull(f, make([]byte, diskimage.SectorSize)); err != nil {
-		return "", fmt.Errorf("%s is not a disk image: %w", name, err)
+	switch _, err := io.ReadFull(f, make([]byte, diskimage.SectorSize)); {
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return "", fmt.Errorf("%s is not a disk image: it is shorter than a sector of a disk", name)
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	kind, err := format.Detect(f)
 	if err != nil {
