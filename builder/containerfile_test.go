@@ -213,7 +213,8 @@ func TestFromNamesSourcesAndRegistries(t *testing.T) {
 		}
 	}
 	for image, want := range map[string]string{
-		"rootfs": "the system of a build", "dir:/": "not supported here", "containerfile:x": "not supported here",
+		"rootfs": "the system of a build", "dir:/": "not supported here",
+		"containers-storage:localhost/x": "podman save", "containerfile:x": "not supported here",
 		"oci:none": "there is no", "a//b": "no name of an image",
 	} {
 		if _, err := imageSource(image, w); err == nil || !strings.Contains(err.Error(), want) {

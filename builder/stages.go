@@ -71,7 +71,13 @@ func (b *stages) make(ctx context.Context, stage PlanStage) (_ Rootfs, err error
 	}
 	defer func() { err = errors.Join(err, store.Unlock()) }()
 	identities := snapshotSteps(stage.identities)
-	begin, rootfs, err := store.Begin(ctx, identities)
+	find, rebuild := identities, store.Settings.Rebuild
+	if rebuild {
+		// What the stage begins with has just been made again by this build.
+		find, store.Settings.Rebuild = identities[:len(identities)-stage.Own], false
+	}
+	begin, rootfs, err := store.Begin(ctx, find)
+	store.Settings.Rebuild = rebuild
 	if err != nil {
 		return nil, err
 	}

@@ -242,6 +242,12 @@ RUN --mount=type=secret,id=token --mount=type=secret,id=word,env=WORD --mount=ty
 	if !strings.Contains(said, "a secret has changed") {
 		t.Errorf("another secret is not used:\n%s", said)
 	}
+	said = call(append(args, "--no-cache")...)
+	for line, want := range map[string]int{"bootstrap trixie for amd64": 1, "Containerfile:2: RUN --mount": 1} {
+		if n := strings.Count("\n"+said, "\n"+line); n != want {
+			t.Errorf("%q runs %d times with --no-cache, want %d:\n%s", line, n, want, said)
+		}
+	}
 	grepTree(t, o.dir, []string{"word-secret"})
 	grepTree(t, state, []string{"token-secret", "word-secret", "other-secret"})
 	log, err := os.ReadFile(filepath.Join(o.dir, "build.log"))
