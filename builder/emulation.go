@@ -94,47 +94,61 @@ func (p emulatorParts) emulator(t Target) (string, error) {
 }
 
 // emulate makes the image's programs run, and tries one of them in an empty root file system before the long
-// work begins. Where the kernel has no table of emulators for a user, one that the host has for all does.
-func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Target) (err error) {
+// work begins. Where the kernel has no table of emulators for a user, one that the host has for all does. It returns
+// the variables by which all programs set the emulator.
+func (x *Executor) emulate(ctx context.Context, s Spec, src Sources, toolbox Target) (environ []string, err error) {
 	interpreter := s.foreignEmulator()
 	if interpreter == "" {
 		if interpreter, err = toolboxEmulator(s, src.Toolbox).emulator(toolbox); err != nil {
-			return fmt.Errorf("--arch %s: %w", s.arch.Name, err)
+			return nil, fmt.Errorf("--arch %s: %w", s.arch.Name, err)
 		}
 	}
 	empty, err := x.Engine.Scratch(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, empty.Close()) }()
 	x.Progress.Message(fmt.Sprintf("run programs of %s under %s", s.arch.Name, filepath.Base(interpreter)))
 	x.Engine.Emulate(s.arch.ELF, interpreter)
-	err = tryForeign(ctx, s.arch, empty, toolbox)
+	environ, err = tryEmulator(ctx, s.arch, empty, toolbox)
 	if errors.Is(err, errors.ErrUnsupported) {
 		x.Engine.Emulate(elf.FileHeader{}, "")
-		if tryForeign(ctx, s.arch, empty, toolbox) != nil {
-			return err
+		var hostErr error
+		if environ, hostErr = tryEmulator(ctx, s.arch, empty, toolbox); hostErr != nil {
+			return nil, err
 		}
 		x.Log.Info("programs are run by the emulator that is registered on the host", "arch", s.arch.Name,
 			"reason", err)
-		return nil
+		return environ, nil
 	}
 	if err != nil {
 		flag := "--arch"
 		if s.foreignEmulator() != "" {
 			flag = "--foreign"
 		}
-		return fmt.Errorf("%s: run a program of %s under %s: %w", flag, s.arch.Name, interpreter, err)
+		return nil, fmt.Errorf("%s: run a program of %s under %s: %w", flag, s.arch.Name, interpreter, err)
 	}
-	return nil
+	return environ, nil
+}
+
+// tryEmulator runs a program of the architecture, and returns the variables that it worked with.
+func tryEmulator(ctx context.Context, a debian.Arch, empty, toolbox Target) (environ []string, err error) {
+	if a.QemuCPU != "" {
+		environ = []string{"QEMU_CPU=" + a.QemuCPU}
+		err := tryForeign(ctx, a, environ, empty, toolbox)
+		if err == nil || errors.Is(err, errors.ErrUnsupported) {
+			return environ, err
+		}
+	}
+	return nil, tryForeign(ctx, a, nil, empty, toolbox) // QEMU before 6.0 knows no pauth
 }
 
 // tryForeign runs a program of the architecture in a root file system that has no file. For architectures that have no
 // such program, it runs one of the toolbox: that shows at least whether the host refuses.
-func tryForeign(ctx context.Context, a debian.Arch, empty, toolbox Target) error {
+func tryForeign(ctx context.Context, a debian.Arch, environ []string, empty, toolbox Target) error {
 	program := path.Join(testPrograms, a.Name)
 	process := func(name string) *specs.Process {
-		return &specs.Process{Args: []string{name}, Cwd: "/", Env: step.BaseEnv}
+		return &specs.Process{Args: []string{name}, Cwd: "/", Env: slices.Concat(step.BaseEnv, environ)}
 	}
 	if there, err := target.Exists(toolbox, program); err != nil {
 		return err

@@ -226,8 +226,9 @@ type emulatingEngine struct {
 	snapshottest.Engine
 	empty *targettest.Target
 	used  []string
-	// own is what comes of a run with an emulator of our own, host of one without.
-	own, host error
+	// own is what comes of a run with an emulator of our own, host of one without. settings is what comes of a run
+	// with settings of the emulator, if not nil.
+	own, host, settings error
 }
 
 func (e *emulatingEngine) Emulate(h elf.FileHeader, interpreter string) {
@@ -236,6 +237,9 @@ func (e *emulatingEngine) Emulate(h elf.FileHeader, interpreter string) {
 
 func (e *emulatingEngine) Scratch(context.Context) (Rootfs, error) {
 	e.empty.On = func(args []string, _ io.Writer) error {
+		if slices.Contains(e.empty.Env[len(e.empty.Env)-1], "QEMU_CPU=max,pauth=off") && e.settings != nil {
+			return e.settings
+		}
 		if strings.HasSuffix(e.used[len(e.used)-1], ":.") { // no emulator
 			return e.host
 		}
@@ -250,21 +254,26 @@ func TestEmulationIsTriedBeforeTheWork(t *testing.T) {
 	broken := errors.New("exec format error")
 	const registered, ended = "183:qemu-aarch64", "0:."
 	for _, tt := range []struct {
-		name      string
-		own, host error
-		want      error
-		used      []string
+		name                string
+		own, host, settings error
+		want                error
+		used, environ       []string
 	}{
-		{"as it should be", nil, broken, nil, []string{registered}},
-		{"an old kernel with a registration", refused, nil, nil, []string{registered, ended}},
-		{"an old kernel without", refused, broken, refused, []string{registered, ended}},
-		{"an emulator that does not run", broken, nil, broken, []string{registered}},
+		{"as it should be", nil, broken, nil, nil, []string{registered}, []string{"QEMU_CPU=max,pauth=off"}},
+		{"an old kernel with a registration", refused, nil, nil, nil, []string{registered, ended},
+			[]string{"QEMU_CPU=max,pauth=off"}},
+		{"an old kernel without", refused, broken, nil, refused, []string{registered, ended}, nil},
+		{"an emulator that does not run", broken, nil, nil, broken, []string{registered}, nil},
+		{"an emulator without these settings", nil, nil, broken, nil, []string{registered}, nil},
 	} {
-		e := &emulatingEngine{empty: targettest.New(t, nil), own: tt.own, host: tt.host}
+		e := &emulatingEngine{empty: targettest.New(t, nil), own: tt.own, host: tt.host, settings: tt.settings}
 		x := &Executor{Engine: e, Log: slog.New(slog.DiscardHandler)}
 		toolbox := targettest.New(t, map[string]string{"/usr/bin/qemu-aarch64": "x", "/usr/lib/arch-test/arm64": "x"})
 		s := mustSpec(t, func(o *Options) { o.Arch, o.UseUEFI, o.Grub = "arm64", true, true })
-		err := x.emulate(t.Context(), s, Sources{Toolbox: toolIndex(t, "qemu-user")}, toolbox)
+		environ, err := x.emulate(t.Context(), s, Sources{Toolbox: toolIndex(t, "qemu-user")}, toolbox)
+		if !slices.Equal(environ, tt.environ) {
+			t.Errorf("%s: programs get %q, want %q", tt.name, environ, tt.environ)
+		}
 		if !errors.Is(err, tt.want) || tt.want == nil && err != nil {
 			t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
 		}
@@ -282,7 +291,7 @@ func TestWithoutATestProgramTheHostIsTried(t *testing.T) {
 	toolbox := targettest.New(t, map[string]string{"/usr/bin/": ""})
 	empty := targettest.New(t, nil)
 	loong64, _ := debian.LookupArch("loong64")
-	if err := tryForeign(t.Context(), loong64, empty, toolbox); err != nil {
+	if err := tryForeign(t.Context(), loong64, nil, empty, toolbox); err != nil {
 		t.Fatal(err)
 	}
 	if len(empty.Transcript) > 0 || !slices.Equal(toolbox.Transcript, []string{"true"}) {

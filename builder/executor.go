@@ -190,8 +190,9 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if result.Toolbox, err = x.toolbox(ctx, spec, src); err != nil {
 		return result, fmt.Errorf("make the toolbox: %w", err)
 	}
+	var emulator []string
 	if spec.NeedsEmulation() {
-		if err := x.emulate(ctx, spec, src, result.Toolbox); err != nil {
+		if emulator, err = x.emulate(ctx, spec, src, result.Toolbox); err != nil {
 			return result, err
 		}
 	}
@@ -249,7 +250,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(&installs{next: x.Output, report: x.Progress},
 			append(spec.urls(), spec.o.AptMirror, spec.o.ToolsMirror)...),
-		Epoch: lock.epoch(), Seed: seed,
+		Epoch: lock.epoch(), Emulator: emulator, Seed: seed,
 		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, RealDpkg: spec.realDpkg(),
 		HookOutput: x.HookOutput, Stages: map[string]Target{}, CacheMount: x.cacheMount,
 	}

@@ -14,6 +14,8 @@ type Arch struct {
 	Triplet string
 	// Qemu is the suffix of the qemu-user emulator, as in qemu-aarch64; empty if there is none.
 	Qemu string
+	// QemuCPU is the processor that it should emulate, in the form of qemu's option -cpu; empty for its default.
+	QemuCPU string
 	// ELF identifies its programs by Class, Data and Machine.
 	ELF elf.FileHeader
 	// Serial is the kernel's name for the first serial port on machines (or the QEMU board) of this architecture.
@@ -59,6 +61,9 @@ var arches = []Arch{
 	},
 	{
 		Name: "arm64", Triplet: "aarch64-linux-gnu", Qemu: "aarch64", ELF: le64(elf.EM_AARCH64), Serial: "ttyAMA0",
+		// Since trixie each function signs its return address, on processors that can. In QEMU 10 that takes half of
+		// the time of dash (6.6 s with, 3.8 s without, for a loop) and a third of perl's.
+		QemuCPU:     "max,pauth=off",
 		EFI:         "bootaa64.efi",
 		EFIPackages: []string{"grub-efi-arm64"},
 		kernels:     []kernelSince{{first, "arm64"}},

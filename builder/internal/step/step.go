@@ -97,6 +97,8 @@ type Context struct {
 	Resolver []byte
 	// Epoch is SOURCE_DATE_EPOCH=SECONDS for the programs of the build, empty if the build is not reproducible.
 	Epoch []string
+	// Emulator has variables that set the emulator of the target's programs, such as QEMU_CPU; empty for none.
+	Emulator []string
 	// Seed is the source of the salts of passwords.
 	Seed uuid.UUID
 	// Stages are the root file systems of stages of Containerfiles, by their IDs, see StageUser.
@@ -157,7 +159,7 @@ func (s *Context) Command(args ...string) *specs.Process {
 	if s.Log != nil {
 		s.Log.Debug("run", slog.String("command", s.Out.hide.Replace(strings.Join(args, " "))))
 	}
-	return &specs.Process{Args: args, Cwd: "/", Env: slices.Concat(BaseEnv, s.Proxy, s.Epoch)}
+	return &specs.Process{Args: args, Cwd: "/", Env: slices.Concat(BaseEnv, s.Proxy, s.Epoch, s.Emulator)}
 }
 
 // inFreshToolbox runs a program in a toolbox of its own after calling prepare.
