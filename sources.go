@@ -10,9 +10,10 @@ import "embed"
 //
 //go:embed builder/*.go builder/archive/*.go builder/archive/keyrings builder/dpkg/*.go builder/guard/*.go
 //go:embed builder/internal/debfile/*.go builder/internal/debian/*.go builder/internal/debian/distro-info/*.csv
+//go:embed builder/internal/dpkgdb/*.go builder/lockfile/*.go
 //go:embed builder/internal/secret/*.go builder/internal/snapshot/*.go builder/internal/step/*.go
 //go:embed builder/internal/stepversion/*.go builder/internal/target/*.go builder/ociimage/*.go
-//go:embed builder/pkgdetails/*.go builder/wget/*.go
+//go:embed builder/pkgdetails/*.go builder/pkgdetails/functions.sh builder/wget/*.go
 //go:embed diskimage/*.go diskimage/acl/*.go diskimage/grub/*.go diskimage/ownerxattr/*.go diskimage/syslinux/config.go
 //go:embed diskimage/syslinux/update-extlinux diskimage/tarfile/*.go
 //go:embed hooks/*.go hooks/customise.lib

@@ -31,11 +31,13 @@ var withoutResult = []string{
 	"builder/internal/filesystem",    // file systems of images
 	"builder/internal/problem",       // messages about options
 	"builder/internal/transport",     // prefixes of locations
+	"builder/manifest",               // what is written about the result
 	"builder/progress",
 	"builder/suggest",
 	"diskimage/bmap",
 	"diskimage/format",
 	"diskimage/formatters",
+	"diskimage/imagetree",         // reads disk images, for assemble
 	"diskimage/internal/rawimage", // data of image files
 }
 
