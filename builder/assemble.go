@@ -65,7 +65,7 @@ func (a *Assembly) Check() error {
 func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	files, err := target.NewMemory(tree, a.Lock.Time)
 	if err != nil {
-		return err
+		return &problem.Problem{Flag: "--from", Err: err}
 	}
 	if err := noImage(files); err != nil {
 		return err

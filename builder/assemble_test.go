@@ -5,6 +5,7 @@ package builder
 import (
 	"bytes"
 	"errors"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -434,6 +435,30 @@ func TestSourcesAreToldApart(t *testing.T) {
 		if _, err := ParseSource(text, w); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q in it", text, err, want)
 		}
+	}
+}
+
+// damagedTree is a tree with an error after its root.
+type damagedTree struct{ err error }
+
+func (d damagedTree) Entries() iter.Seq2[diskimage.Entry, error] {
+	return func(yield func(diskimage.Entry, error) bool) {
+		if yield(diskimage.DirEntry(".", 0o755, treeTime), nil) {
+			yield(diskimage.Entry{}, d.err)
+		}
+	}
+}
+
+// An inode with a wrong checksum was an error that did not say of which file (issue 18, 6).
+func TestAssemblyOfADamagedDiskNamesItsSource(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, func(o *Options) { o.Boot = boot.WordNone })
+	err := a.Write(t.Context(), damagedTree{errors.New("bin/sh: inode 12: damaged")})
+	if err == nil || err.Error() != "--from: bin/sh: inode 12: damaged" {
+		t.Errorf("got %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(a.Options.Image), "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q", left)
 	}
 }
 
