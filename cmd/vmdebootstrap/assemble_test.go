@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,11 +36,13 @@ exec "$@"`
 }
 
 // TestAssembledImagesAreTheSameAndBoot assembles one system with GRUB from a tarball and from a container image of
-// several layers, and boots it. It reuses the packages that TestImageBoots has installed; the rest takes two minutes.
+// several layers, with what docker export adds, and boots it. It reuses the packages that TestImageBoots has installed;
+// the rest takes two minutes.
 func TestAssembledImagesAreTheSameAndBoot(t *testing.T) {
 	dir, nonce := t.TempDir(), fmt.Sprintf("assemble-%d", os.Getpid())
 	hook := strings.ReplaceAll(witness, "NONCE", nonce) +
-		"chroot \"$1\" apt-get install -y --no-install-recommends grub-pc-bin\n"
+		"chroot \"$1\" apt-get install -y --no-install-recommends grub-pc-bin\n" +
+		"for name in .dockerenv etc/hostname etc/hosts; do : > \"$1/$name\"; done\n" // as docker export writes them
 	if err := os.WriteFile(filepath.Join(dir, "hook.sh"), []byte(hook), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -55,11 +58,17 @@ func TestAssembledImagesAreTheSameAndBoot(t *testing.T) {
 	}
 	call(vmdebootstrap(t, "--tarball=root.tar", "--export=oci-archive:image.tar", "--export-compression=zstd:1",
 		"--customize=./hook.sh", "--distribution=stable", "--root-password=x", "--verbose"))
+	console := filepath.Join(dir, "dev", "console") // which docker export writes as well
+	if err := errors.Join(os.Mkdir(filepath.Dir(console), 0o755), os.WriteFile(console, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	diskimagetest.Run(t, "tar", "--append", "--file", filepath.Join(dir, "root.tar"), "--directory", dir, "dev/console")
 	for source, image := range map[string]string{"root.tar": "tar.img", "oci-archive:image.tar": "oci.img"} {
 		call(withoutNamespaces(t, vmdebootstrap(t, "assemble", "--from", source, "--image", image, "--boot=grub",
 			"--serial-console", "--free=100MB")))
 		checkPartitions(t, filepath.Join(dir, image))
 	}
 	diskimagetest.Run(t, "cmp", filepath.Join(dir, "tar.img"), filepath.Join(dir, "oci.img"))
-	bootGrub(t, filepath.Join(dir, "oci.img"), nonce, diskimagetest.BootOptions{Firmware: diskimagetest.BIOS})
+	shown := bootGrub(t, filepath.Join(dir, "oci.img"), nonce, diskimagetest.BootOptions{Firmware: diskimagetest.BIOS})
+	wantOnConsole(t, shown, "witness "+nonce+" .*"+firstBoot+"host=localhost container=none ")
 }

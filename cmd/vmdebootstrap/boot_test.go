@@ -37,12 +37,34 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 done
 ssh=$(systemctl is-active ssh 2> /dev/null)
 [ "$ssh" != active ] || ssh=$(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d ' ' -f 2)
-echo "witness NONCE kernel=$(uname -r) address=$address ssh=$ssh size=$(df --output=size / | tail -n 1) failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
+sync # the machine is then stopped
+echo "witness NONCE kernel=$(uname -r) address=$address ssh=$ssh" \
+	"networkd=$(networkctl --no-legend | grep -c ' configured')" \
+	"id=$(cat /etc/machine-id) first=$(grep -c first /var/log/boots) off=$(systemctl is-enabled off.service)" \
+	"presets=$(ls /etc/systemd/system-preset 2> /dev/null | grep -c .) host=$(hostname)" \
+	"container=$(systemd-detect-virt --container) size=$(df --output=size / | tail -n 1)" \
+	"failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
 EOF
 chmod 755 "$1/usr/local/sbin/witness"
+cat > "$1/etc/systemd/system/first.service" <<'EOF'
+[Unit]
+ConditionFirstBoot=yes
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo first >> /var/log/boots'
+EOF
+cat > "$1/etc/systemd/system/off.service" <<'EOF'
+[Service]
+ExecStart=/bin/false
+
+[Install]
+WantedBy=multi-user.target
+EOF
 cat > "$1/etc/systemd/system/witness.service" <<'EOF'
 [Unit]
-After=systemd-networkd.service NetworkManager.service ssh.service
+After=systemd-networkd.service NetworkManager.service networking.service ssh.service first.service
+Wants=first.service
 Before=getty.target serial-getty@ttyS0.service
 
 [Service]
@@ -57,6 +79,16 @@ chroot "$1" systemctl enable witness.service
 chroot "$1" apt-get install -y --no-install-recommends hello
 `
 
+// seed makes cloud-init run: without a source of data it disables itself.
+const seed = `
+mkdir -p "$1/var/lib/cloud/seed/nocloud"
+echo "instance-id: one" > "$1/var/lib/cloud/seed/nocloud/meta-data"
+echo "#cloud-config" > "$1/var/lib/cloud/seed/nocloud/user-data"
+`
+
+// firstBoot is what the witness reports at the first boot of a copy, and its machine ID.
+const firstBoot = ` id=([0-9a-f]{32}) first=1 off=disabled presets=0 `
+
 func TestImageBoots(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -67,14 +99,19 @@ func TestImageBoots(t *testing.T) {
 		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--bootsize", "200Mi", "--boottype", "ext3",
 			"--roottype", "f2fs"}, "GRUB"},
 		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
-		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow"}, "SYSLINUX"},
+		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow", "--package", "cloud-init ifupdown"},
+			"SYSLINUX"},
 		{"btrfs", []string{"--roottype", "btrfs", "--grub", "--package", "network-manager"}, "GRUB"},
 		{"squashfs", []string{"--roottype", "squashfs", "--bootsize", "200Mi", "--size", "auto", "--package",
 			"openssh-server"}, "SYSLINUX"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nonce := fmt.Sprintf("%s-%d", tt.name, os.Getpid())
-			image := buildImage(t, strings.ReplaceAll(witness, "NONCE", nonce), tt.options...)
+			hook := strings.ReplaceAll(witness, "NONCE", nonce)
+			if tt.name == "ext3-swap" {
+				hook += seed
+			}
+			image := buildImage(t, hook, tt.options...)
 			switch tt.name {
 			case "extlinux":
 				checkImage(t, image)
@@ -91,23 +128,30 @@ func TestImageBoots(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			boot := func() string {
-				return diskimagetest.Boot(t, image, diskimagetest.BootOptions{
-					Want:    "login: ",
-					Args:    []string{"-nic", "user,model=virtio-net-pci"},
-					Timeout: 10 * time.Minute,
-				})
+			options := diskimagetest.BootOptions{Args: []string{"-nic", "user,model=virtio-net-pci"}, Timeout: 10 * time.Minute}
+			again := options
+			options.Keep = tt.name == "extlinux" // the second boot is of the same copy
+			console := diskimagetest.Boot(t, image, options)
+			report := "witness " + nonce + ` .*address=10\.0\.2\.15 `
+			networkd := "networkd=1 "
+			if tt.name == "btrfs" {
+				networkd = "networkd=0 "
 			}
-			console := boot()
-			wantOnConsole(t, console, tt.loader, "witness "+nonce+` .*address=10\.0\.2\.15 .*failed=0`)
-			if tt.name == "ext3-swap" {
+			wantOnConsole(t, console, tt.loader, report+".*"+networkd+firstBoot[1:]+".*failed=0")
+			switch tt.name {
+			case "ext3-swap":
 				wantOnConsole(t, console, "witness "+nonce+` .*size= *3[0-9]{6} `) // KiB
-			}
-			if tt.name == "squashfs" { // each boot has a copy of the image
-				key := regexp.MustCompile("witness " + nonce + ` .* ssh=(SHA256:\S+) `)
-				first, second := key.FindStringSubmatch(console), key.FindStringSubmatch(boot())
-				if first == nil || second == nil || first[1] == second[1] {
-					t.Errorf("the keys of sshd in two copies: %q and %q", first, second)
+			case "extlinux":
+				id := regexp.MustCompile(firstBoot).FindStringSubmatch(console)
+				if id == nil {
+					t.FailNow()
+				}
+				wantOnConsole(t, diskimagetest.Boot(t, image, again), report+".* id="+id[1]+" first=1 off=disabled .*failed=0")
+			case "squashfs": // each boot has a copy of the image
+				ids := regexp.MustCompile("witness " + nonce + ` .* ssh=(SHA256:\S+) networkd=1 ` + firstBoot[1:])
+				first, second := ids.FindStringSubmatch(console), ids.FindStringSubmatch(diskimagetest.Boot(t, image, again))
+				if first == nil || second == nil || first[1] == second[1] || first[2] == second[2] {
+					t.Errorf("the keys of sshd and the machine IDs in two copies: %q and %q", first, second)
 				}
 			}
 		})
