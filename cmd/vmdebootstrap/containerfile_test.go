@@ -68,7 +68,8 @@ COPY conf /etc/app
 COPY <<E /etc/inline
 $NAME
 E
-RUN echo "$NAME in $(busybox pwd) as $(busybox id -u):$(busybox id -g)" >/etc/root
+RUN echo "$NAME in $(busybox pwd) as $(busybox id -u):$(busybox id -g)" >/etc/root && \
+    busybox grep -E '^(Cap|Seccomp|NoNewPrivs)' /proc/self/status >/confined-containerfile
 USER www
 WORKDIR data
 SHELL ["/bin/busybox", "sh", "-ec"]
@@ -83,8 +84,12 @@ EXPOSE 80
 	write("conf/x/y", "xy")
 	write("conf/ignored", "i")
 	write(".containerignore", "conf/ignored\nunused\n")
-	said := o.build(state, isolation, "--containerfile=web", "--build-arg=VERSION=2")
+	said := o.build(state, isolation, "--containerfile=web", "--build-arg=VERSION=2",
+		"--run=busybox grep -E '^(Cap|Seccomp|NoNewPrivs)' /proc/self/status >/confined-run")
 	files, owners := o.files(), o.owners()
+	if text := files["confined-containerfile"]; text != files["confined-run"] || !strings.Contains(text, "Seccomp:\t2\n") {
+		t.Errorf("RUN is confined by\n%s--run by\n%s", text, files["confined-run"])
+	}
 	for name, want := range map[string]string{
 		"opt/app/bin/a.sh": "a", "etc/app/x/y": "xy", "etc/inline": "web 2\n", "etc/root": "web 2 in /opt/app as 0:0\n",
 		"opt/app/data/made": "/srv/www 33:34\n", "opt/app/data/script": "script of /dev/pipes/script\n",
@@ -104,7 +109,7 @@ EXPOSE 80
 	if o.has("etc/app/ignored", "usr/sbin/policy-rc.d", "dev/pipes", "dev/pipes/script") != "" {
 		t.Error("files that are ignored, or of the build, are in the system")
 	}
-	if n := strings.Count(said, "EXPOSE (line 20): a disk boots an init system"); n != 1 {
+	if n := strings.Count(said, "EXPOSE (line 21): a disk boots an init system"); n != 1 {
 		t.Errorf("EXPOSE is named %d times:\n%s", n, said)
 	}
 
