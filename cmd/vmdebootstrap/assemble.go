@@ -151,7 +151,7 @@ func (c *assembleCall) readContainerfile(source builder.Source, a *builder.Assem
 			"--build-arg": len(a.Options.BuildArgs), "--secret": len(a.Options.BuildSecrets),
 		} {
 			if given > 0 {
-				err = errors.Join(err, &builder.Problem{Flag: flag, Err: errors.New("--from names no containerfile:")})
+				err = errors.Join(err, &builder.Problem{Flag: flag, Err: errors.New("--from names no Containerfile")})
 			}
 		}
 		return err

@@ -78,8 +78,9 @@ func TestBuildSecretsAreReadAsByDocker(t *testing.T) {
 	for text, want := range map[string]string{
 		"id=a,src=token": "two\nlines\n", "id=a,source=token,type=file": "two\nlines\n", "id=a,env=WORD": "value",
 		"type=env,id=a,src=WORD": "value",
-		"id=a":                   "neither", "src=token": "neither", "id=a,src=token,env=WORD": "neither", "id=a,file=token": `unknown "file"`,
-		"id=a,env=NONE": "environment variable NONE is not set", "id=a,src=none": "no such file",
+		"id=a":                   "neither", "src=token": "neither", "id=a,src=token,env=WORD": "neither",
+		"id=a,file=token": `unknown "file"`,
+		"id=a,env=NONE":   "environment variable NONE is not set", "id=a,src=none": "no such file",
 	} {
 		got, err := source.buildSecret(text)
 		if err != nil && !strings.Contains(err.Error(), want) || err == nil && got.Text.Reveal() != want {
