@@ -12,9 +12,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"path"
 	"runtime"
@@ -28,6 +26,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/dpkgdb"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/treediff"
 )
 
 // Schema is the version of the JSON of a Report. It changes when a reader of the former one would misunderstand a
@@ -217,7 +216,7 @@ func compareFiles(ctx context.Context, a, b diskimage.Index) ([]File, error) {
 			continue
 		}
 		group.Go(func() error {
-			same, err := sameContent(ctx, *left, *right)
+			same, err := treediff.SameContent(ctx, *left, *right)
 			if err != nil {
 				return fmt.Errorf("compare /%s: %w", name, err)
 			}
@@ -273,44 +272,6 @@ func changes(a, b diskimage.Entry) []string {
 		return x.Name == y.Name && bytes.Equal(x.Value, y.Value)
 	}), "attributes")
 	return found
-}
-
-// sameContent compares two files of the same size, as far as the first difference.
-func sameContent(ctx context.Context, a, b diskimage.Entry) (same bool, err error) {
-	left, err := a.Open()
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, left.Close()) }()
-	right, err := b.Open()
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, right.Close()) }()
-	const piece = 256 << 10
-	size := min(a.Size, piece)
-	one, two := make([]byte, size), make([]byte, size)
-	for offset := int64(0); offset < a.Size; offset += size {
-		if err := context.Cause(ctx); err != nil {
-			return false, err
-		}
-		length := min(size, a.Size-offset)
-		for _, part := range []struct {
-			r io.ReaderAt
-			p []byte
-		}{{left, one[:length]}, {right, two[:length]}} {
-			if n, err := part.r.ReadAt(part.p, offset); n < len(part.p) {
-				if errors.Is(err, io.EOF) {
-					err = io.ErrUnexpectedEOF
-				}
-				return false, err
-			}
-		}
-		if !bytes.Equal(one[:length], two[:length]) {
-			return false, nil
-		}
-	}
-	return true, nil
 }
 
 // types are the names of types of files.

@@ -104,7 +104,7 @@ func entries(ctx context.Context, a, b diskimage.Index, name string) ([]string, 
 	add(!slices.EqualFunc(x.Xattrs, y.Xattrs,
 		func(p, q diskimage.Xattr) bool { return p.Name == q.Name && bytes.Equal(p.Value, q.Value) }), "extended attributes")
 	if x.IsRegular() {
-		equal, err := sameContent(ctx, x, y)
+		equal, err := SameContent(ctx, x, y)
 		if err != nil {
 			return nil, err
 		}
@@ -113,8 +113,8 @@ func entries(ctx context.Context, a, b diskimage.Index, name string) ([]string, 
 	return kinds, nil
 }
 
-// sameContent compares two regular files. Another name of a file has no content of its own.
-func sameContent(ctx context.Context, x, y diskimage.Entry) (equal bool, err error) {
+// SameContent compares two regular files. Another name of a file has no content of its own.
+func SameContent(ctx context.Context, x, y diskimage.Entry) (equal bool, err error) {
 	if x.Size != y.Size {
 		return false, nil
 	}
@@ -136,7 +136,8 @@ func sameContent(ctx context.Context, x, y diskimage.Entry) (equal bool, err err
 
 // Equal reports whether the first size bytes of two files are equal.
 func Equal(ctx context.Context, first, second io.ReaderAt, size int64) (bool, error) {
-	const step = 1 << 20
+	const most = 1 << 20 // bytes in memory; most files are much smaller
+	step := min(most, size)
 	a, b := make([]byte, step), make([]byte, step)
 	for at := int64(0); at < size; at += step {
 		if err := ctx.Err(); err != nil {
