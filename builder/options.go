@@ -66,18 +66,27 @@ type Options struct {
 	Foreign            string       // --foreign PATH
 
 	// What is set up in the root file system.
-	Hostname             string        // --hostname
-	RootPassword         secret.Text   // --root-password
-	LockRootPassword     bool          // --lock-root-password
-	Users                []step.User   // --user NAME[/PASSWORD]
-	Actions              []Action      // --customize, --run, --copy-in, --containerfile, --hook, in their order
-	BuildArgs            []string      // --build-arg NAME=VALUE
-	BuildSecrets         []BuildSecret // --secret
-	EnableDHCP           bool          // --enable-dhcp
-	SystemdNetworkd      bool          // --systemd-networkd
-	UpdateInitramfs      bool          // --update-initramfs
-	SerialConsole        bool          // --serial-console
-	SerialConsoleCommand string        // --serial-console-command
+	Hostname             string         // --hostname
+	RootPassword         secret.Text    // --root-password
+	LockRootPassword     bool           // --lock-root-password
+	Users                []step.User    // --user NAME[/PASSWORD]
+	Actions              []Action       // --customize, --run, --copy-in, --containerfile, --hook, in their order
+	BuildArgs            []string       // --build-arg NAME=VALUE
+	BuildSecrets         []BuildSecret  // --secret
+	PasswordHashes       []PasswordHash // --password-hash USER:HASH
+	SSHKeys              []string       // --ssh-key FILE
+	Timezone             string         // --timezone
+	Locale               string         // --locale
+	Keymap               string         // --keymap LAYOUT[:VARIANT]
+	CloudInit            bool           // --cloud-init
+	UserData             string         // --user-data FILE
+	MetaData             string         // --meta-data FILE
+	NetworkConfig        string         // --network-config FILE
+	EnableDHCP           bool           // --enable-dhcp
+	SystemdNetworkd      bool           // --systemd-networkd
+	UpdateInitramfs      bool           // --update-initramfs
+	SerialConsole        bool           // --serial-console
+	SerialConsoleCommand string         // --serial-console-command
 
 	// Disk layout and boot loader.
 	Bootsize   diskimage.Size // --bootsize
@@ -143,6 +152,8 @@ func (o Options) clone() Options {
 	o.RepositoryKeys = slices.Clone(o.RepositoryKeys)
 	o.CustomPackages = slices.Clone(o.CustomPackages)
 	o.Users = slices.Clone(o.Users)
+	o.PasswordHashes = slices.Clone(o.PasswordHashes)
+	o.SSHKeys = slices.Clone(o.SSHKeys)
 	o.Actions = slices.Clone(o.Actions)
 	o.BuildArgs, o.BuildSecrets = slices.Clone(o.BuildArgs), slices.Clone(o.BuildSecrets)
 	o.Formats = slices.Clone(o.Formats)

@@ -41,6 +41,7 @@ func (s Spec) Packages() []string {
 	packages = append(packages, s.overlayPackages()...)
 	packages = append(packages, s.growPackages()...)
 	packages = append(packages, s.networkPackages()...)
+	packages = append(packages, s.loginPackages()...)
 	return sortedSet(packages)
 }
 

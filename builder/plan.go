@@ -219,9 +219,15 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	if len(o.CustomPackages) > 0 {
 		p.add(newCustomPackagesStep(o, lock))
 	}
-	p.add(step.RootPassword{Password: o.RootPassword, Lock: o.LockRootPassword})
+	if !spec.hasHash(rootUser) {
+		p.add(step.RootPassword{Password: o.RootPassword, Lock: o.LockRootPassword})
+	}
 	for _, u := range o.Users {
 		p.add(step.AddUser{User: u, Sudo: o.Sudo})
+	}
+	p.Steps = append(p.Steps, loginSteps(o, lock)...)
+	if o.CloudInit {
+		p.add(cloudInitStep(o, release, lock))
 	}
 	p.add(step.PersistentRules{})
 	network := newNetworkStep(o, release)

@@ -80,6 +80,17 @@ var planned = map[string]func(*Options){
 		o.Pockets, o.NoKernel, o.ConfigureApt = []string{"security,updates", "backports"}, true, true
 		o.SecurityMirror = secret.NewURL("http://joe:pw@security.example/debian-security/")
 	},
+	"login": func(o *Options) {
+		o.Users, o.SSHKeys = []step.User{{Name: "alice"}, {Name: "bob"}}, []string{"/hooks/id.pub", "/hooks/team.pub"}
+		o.PasswordHashes = []PasswordHash{{"root", secret.New("$y$j9T$s3cret$x")}, {"bob", secret.New("$6$s3cret$x")}}
+		o.Timezone, o.Locale, o.Keymap = "Europe/Berlin", "de_DE.UTF-8", "de:nodeadkeys"
+	},
+	"cloud-init": func(o *Options) {
+		o.CloudInit, o.UserData, o.NetworkConfig = true, "/hooks/user-data", "/hooks/network"
+	},
+	"kvm-cloud": func(o *Options) {
+		o.CloudInit, o.Boot, o.PartType, o.Grow, o.SerialConsole, o.LockRootPassword = true, "hybrid", "gpt", true, true, true
+	},
 	"repository": func(o *Options) {
 		o.Repositories, _ = ParseRepositories("https://joe:pw@repo.example/apt stable main extra")
 		o.RepositoryKeys, o.AptPreferences, o.NoKernel = []string{"/hooks/key.asc"}, "/hooks/pins", true
@@ -146,8 +157,13 @@ func testSpec(t *testing.T, change func(*Options)) Spec {
 			return nil, os.ErrNotExist
 		},
 		ReadFile: func(name string) ([]byte, error) {
-			if name == "/hooks/Containerfile" {
+			switch name {
+			case "/hooks/Containerfile":
 				return []byte(plannedContainerfile), nil
+			case "/hooks/id.pub", "/hooks/team.pub":
+				return []byte(testSSHKey), nil
+			case "/hooks/user-data":
+				return []byte("#cloud-config\n"), nil
 			}
 			return nil, os.ErrNotExist
 		},

@@ -58,6 +58,7 @@ var rules = []func(Spec) []error{
 	hostnameSyntax,
 	userSyntax,
 	passwordsWritten,
+	passwordHashes, sshKeysRead, localeKnown, cloudInitKnown,
 	ownerIsPossible,
 	formatsKnown,
 	freeNeedsAuto,

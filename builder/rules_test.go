@@ -58,6 +58,30 @@ func TestNewSpecRefuses(t *testing.T) {
 			[]string{`"i368" is not an architecture`, "i386?"}},
 		{"architecture of dpkg twice", func(o *Options) { o.DpkgArches = []string{"i386,amd64"} }, "--dpkg-arch",
 			[]string{"amd64 is that of --arch"}},
+		{"hash of nobody", func(o *Options) { o.PasswordHashes = []PasswordHash{{"ann", secret.New("$6$a$b")}} },
+			"--password-hash", []string{"ann", "neither root nor"}},
+		{"hash and password", func(o *Options) {
+			o.RootPassword, o.PasswordHashes = secret.New("a"), []PasswordHash{{"root", secret.New("$6$a$b")}}
+		}, "--password-hash", []string{"root has a password already"}},
+		{"hash twice", func(o *Options) {
+			o.PasswordHashes = []PasswordHash{{"root", secret.New("$6$a$b")}, {"root", secret.New("$6$a$b")}}
+		}, "--password-hash", []string{"root has a password already"}},
+		{"a password for a hash", func(o *Options) { o.PasswordHashes = []PasswordHash{{"root", secret.New("s3cret")}} },
+			"--password-hash", []string{"what follows root: is not a hash"}},
+		{"a weak hash", func(o *Options) { o.PasswordHashes = []PasswordHash{{"root", secret.New("$1$a$b")}} },
+			"--password-hash", []string{"is not a hash"}},
+		{"a hidden hash", func(o *Options) { o.PasswordHashes = []PasswordHash{{"root", secret.New(secret.Hidden)}} },
+			"--password-hash", []string{"--dump-config hid"}},
+		{"no such ssh key", func(o *Options) { o.SSHKeys = []string{"nowhere.pub"} }, "--ssh-key", []string{"not exist"}},
+		{"time zone", func(o *Options) { o.Timezone = "../etc/passwd" }, "--timezone", []string{"like Europe/Berlin"}},
+		{"locale without its encoding", func(o *Options) { o.Locale = "de_DE" }, "--locale", []string{"like de_DE.UTF-8"}},
+		{"keymap", func(o *Options) { o.Keymap = "German" }, "--keymap", []string{"like de or us:intl"}},
+		{"user data without cloud-init", func(o *Options) { o.UserData = "nowhere" }, "--user-data",
+			[]string{"needs --cloud-init"}},
+		{"no such meta data", func(o *Options) { o.CloudInit, o.MetaData = true, "nowhere" }, "--meta-data",
+			[]string{"not exist"}},
+		{"cloud-init without systemd", func(o *Options) { o.CloudInit, o.Distribution = true, "wheezy" }, "--cloud-init",
+			[]string{"wheezy has none"}},
 		{"no such key", func(o *Options) {
 			o.RepositoryKeys = []string{"nowhere.asc"}
 			o.Repositories, _ = ParseRepositories("http://m.example/apt a b")

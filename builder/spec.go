@@ -131,11 +131,16 @@ func NewSpec(o Options, w World) (Spec, error) {
 	}
 	s.o.Mirror, s.o.ToolsMirror = withLogin(s.o.Mirror, w.Netrc), withLogin(s.o.ToolsMirror, w.Netrc)
 	s.o.SecurityMirror = withLogin(s.o.SecurityMirror, w.Netrc)
+	for _, file := range []*string{&s.o.AptPreferences, &s.o.UserData, &s.o.MetaData, &s.o.NetworkConfig} {
+		if *file != "" {
+			*file = w.absolute(*file)
+		}
+	}
+	for i, name := range s.o.SSHKeys {
+		s.o.SSHKeys[i] = w.absolute(name)
+	}
 	for i, r := range s.o.Repositories {
 		s.o.Repositories[i] = r.resolve(s.o, w)
-	}
-	if s.o.AptPreferences != "" {
-		s.o.AptPreferences = w.absolute(s.o.AptPreferences)
 	}
 	if s.o.CA != "" {
 		s.o.CA = w.absolute(s.o.CA)
@@ -243,11 +248,11 @@ func (s Spec) NeedsEmulation() bool { return !s.arch.NativeOn(s.w.HostArch) }
 // Warnings are sentences about what is allowed but seldom meant, to be shown before a build.
 func (s Spec) Warnings() []string {
 	var warnings []string
-	if s.o.RootPassword.IsZero() && !s.o.LockRootPassword {
+	if s.o.RootPassword.IsZero() && !s.o.LockRootPassword && !s.hasHash(rootUser) {
 		warnings = append(warnings, "root can log in without a password: give --root-password or --lock-root-password")
 	}
 	for _, u := range s.o.Users {
-		if u.Password.IsZero() {
+		if u.Password.IsZero() && !s.hasHash(u.Name) {
 			warnings = append(warnings, "user "+u.Name+" can log in without a password: give --user="+u.Name+
 				"/PASSWORD")
 		}

@@ -72,6 +72,16 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 			return err
 		}
 	}
+	for _, f := range o.seedFiles() {
+		if _, err := t.take(ctx, f.flag, f.file, true); err != nil {
+			return err
+		}
+	}
+	for _, name := range o.SSHKeys {
+		if _, err := t.take(ctx, "--ssh-key", name, true); err != nil {
+			return err
+		}
+	}
 	if name := o.AptPreferences; name != "" {
 		if _, err := t.take(ctx, "--apt-preferences", name, true); err != nil {
 			return err

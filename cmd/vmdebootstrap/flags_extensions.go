@@ -46,6 +46,24 @@ func (s *settings) extensions() []*setting {
 		{"recommends", groupSource,
 			"also install what the packages of --package, the kernel and the like recommend; tasks such as " +
 				"task-xfce-desktop need it", boolValue{&o.Recommends}},
+		{"ssh-key", groupSystem, "install openssh-server, and authorize the public keys in `FILE`, which is like " +
+			"authorized_keys, for the users of --user, or for root if there are none; may be repeated",
+			listValue{&o.SSHKeys}},
+		{"password-hash", groupSystem, "set the hash of the password of root or of a --user, `USER:HASH`, with a hash as " +
+			"mkpasswd prints it; may be repeated", hashesValue{&o.PasswordHashes}},
+		{"cloud-init", groupSystem, "install cloud-init, for the clouds whose machines are KVM or, with --user-data and the " +
+			"like, with the configuration in the image", boolValue{&o.CloudInit}},
+		{"user-data", groupSystem, "configure cloud-init of the image with `FILE`, such as a #cloud-config, which " +
+			"cloud-init itself checks; needs --cloud-init", textValue{&o.UserData}},
+		{"meta-data", groupSystem, "meta data for --user-data in `FILE` (default: the host name)", textValue{&o.MetaData}},
+		{"network-config", groupSystem, "configure the network by cloud-init with `FILE`; needs --cloud-init",
+			textValue{&o.NetworkConfig}},
+		{"timezone", groupSystem, "set the time zone to `ZONE`, such as Europe/Berlin (default: UTC)",
+			textValue{&o.Timezone}},
+		{"locale", groupSystem, "set the language to `LOCALE`, such as de_DE.UTF-8 (default: that of the packages, C.UTF-8)",
+			textValue{&o.Locale}},
+		{"keymap", groupSystem, "set the keyboard of the console to `LAYOUT[:VARIANT]`, such as de or us:intl (default: " +
+			"that of the kernel)", textValue{&o.Keymap}},
 		{"root-password-file", groupSystem, "read root's password from the first line of `FILE`",
 			textValue{&s.rootPasswordFile}},
 		{"ca", groupSource, "also trust mirrors whose certificate an authority in `FILE` (PEM) has signed; it reaches " +
@@ -60,8 +78,8 @@ func (s *settings) extensions() []*setting {
 		{"security-mirror", groupSource, "archive `URL` of the security updates for --pockets (default: that of this " +
 			"machine's apt sources, else Debian's; for Ubuntu, the mirror)", urlValue{&o.SecurityMirror}},
 		{"repository", groupSource, "also take packages from a repository, `SOURCE`: URL SUITE COMPONENT… or a stanza as " +
-			"in sources.list(5), with [signed-by=FILE] or Signed-By: FILE for its keys; the image has it as well, but not one of " +
-			"file: or copy:, which is a directory of this machine; may be repeated", repositoriesValue{&o.Repositories}},
+			"in sources.list(5), with [signed-by=FILE] or Signed-By: FILE for its keys; the image has it as well, but not one " +
+			"of file: or copy:, which is a directory of this machine; may be repeated", repositoriesValue{&o.Repositories}},
 		{"repository-key", groupSource, "trust repositories that the key in `FILE` has signed, if they name none; may be " +
 			"repeated (default: the keys of the mirror)", listValue{&o.RepositoryKeys}},
 		{"apt-preferences", groupSource, "install apt's preferences in `FILE`, see apt_preferences(5), before any package",

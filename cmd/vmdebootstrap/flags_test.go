@@ -31,12 +31,13 @@ var (
 	}
 	// Settings that are not in the manual.
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
-		"explain-cache", "debug-shell", "bmap", "tls-verify"}
+		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify"}
 	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "secret", "hook", "root-password-file",
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
 		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file",
-		"pockets", "security-mirror", "repository", "repository-key", "apt-preferences", "dpkg-arch"}
+		"pockets", "security-mirror", "repository", "repository-key", "apt-preferences", "dpkg-arch",
+		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -125,7 +126,7 @@ var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
 	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
 	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot", "progress": "json",
-	"sbom":   "spdx:changed",
+	"sbom": "spdx:changed", "password-hash": "root:changed",
 	"mirror": "http://changed http://changed.too", "repository": "http://changed suite main",
 	"secret": "id=changed,env=CHANGED",
 }
@@ -185,7 +186,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 			*v.p++
 			*v.auto = true
 		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue,
-			exportsValue, mirrorsValue, repositoriesValue, sbomsValue:
+			exportsValue, mirrorsValue, repositoriesValue, sbomsValue, hashesValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

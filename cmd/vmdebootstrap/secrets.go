@@ -71,6 +71,16 @@ func (v usersValue) resolve(text string, secrets secretSource) (string, error) {
 	return name + "/" + password, err
 }
 
+// resolve reads the hash of USER:file:FILE and USER:env:VARIABLE.
+func (v hashesValue) resolve(text string, secrets secretSource) (string, error) {
+	user, hash, has := strings.Cut(text, ":")
+	if !has {
+		return text, nil
+	}
+	hash, err := secrets.read(hash)
+	return user + ":" + hash, err
+}
+
 // readCacheKey reads the key of --cache-key.
 func (s *settings) readCacheKey() error {
 	const flag = "--cache-key"

@@ -257,6 +257,30 @@ func (v usersValue) dump() []string {
 	return texts
 }
 
+// hashesValue is the hashes of passwords of several accounts.
+type hashesValue struct{ p *[]builder.PasswordHash }
+
+func (v hashesValue) Set(text string) error {
+	if text == "" {
+		return nil
+	}
+	hash, err := builder.ParsePasswordHash(text)
+	if err == nil {
+		*v.p = append(*v.p, hash)
+	}
+	return err
+}
+func (v hashesValue) String() string { return strings.Join(v.dump(), ",") }
+func (v hashesValue) Type() string   { return "LIST" }
+func (v hashesValue) clear()         { *v.p = nil }
+func (v hashesValue) dump() []string {
+	var texts []string
+	for _, h := range *v.p {
+		texts = append(texts, h.String())
+	}
+	return texts
+}
+
 // auto is the word for a size that is computed.
 const auto = "auto"
 

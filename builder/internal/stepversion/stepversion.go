@@ -30,6 +30,7 @@ var ownFiles = map[string][]string{
 	"action.go":              {"command", "copy"},
 	"apt.go":                 aptKinds, // keeps daemons from starting, and diverts programs
 	"clean.go":               {"clean"},
+	"cloudinit.go":           {"cloud-init"},
 	"containerfile.go":       containerKinds,
 	"containerfile_copy.go":  containerKinds,
 	"containerfile_mount.go": containerKinds,
@@ -42,6 +43,8 @@ var ownFiles = map[string][]string{
 	"identity.go":         {"hostname", "fstab", "udev.rules", "mounted", "unmounted"}, // entries of fstab
 	"initramfs.go":        aptKinds,
 	"initramfs_search.go": aptKinds,
+	"locale.go":           {"timezone", "locale", "keymap"},
+	"login.go":            {"ssh.keys", "password.hash"},
 	"machineid.go":        {"machine-id", "clean"},
 	"mounted.go":          {"mounted", "unmounted"},
 	"network.go":          {"network", "network.one"},
