@@ -19,6 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/stepversion"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/hooks"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/types"
 )
 
@@ -74,10 +75,12 @@ type (
 	Remote = snapshot.Remote
 )
 
-// StepVersions returns Cache.Version for a program that is built from these sources, named as in the repository, and
+// StepVersions returns Cache.Version for a program that is built with an engine from these sources, and with these
 // libraries.
-func StepVersions(sources fs.FS, libraries []string) (func(kind string) string, error) {
-	v, err := stepversion.New(sources, libraries)
+func StepVersions(engine fs.FS, libraries []string) (func(kind string) string, error) {
+	v, err := stepversion.New(map[string]fs.FS{
+		"builder": SourceCode, "diskimage": diskimage.SourceCode, "hooks": hooks.SourceCode, "oci": engine,
+	}, libraries)
 	return v.Of, err
 }
 

@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	self "github.com/vmdebootstrap/vmdebootstrap"
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
+	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
 
 // assembleSettings names the settings of a build that concern the disk and its boot loader, in the order of the help.
@@ -174,7 +174,7 @@ func (c *assembleCall) assembleContainerfile(
 	if err != nil {
 		return err
 	}
-	version, err := builder.StepVersions(self.Sources, libraries)
+	version, err := builder.StepVersions(oci.SourceCode, libraries)
 	if err != nil {
 		return err
 	}

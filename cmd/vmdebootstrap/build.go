@@ -20,7 +20,6 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
-	self "github.com/vmdebootstrap/vmdebootstrap"
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -118,7 +117,7 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
-	version, err := builder.StepVersions(self.Sources, libraries)
+	version, err := builder.StepVersions(oci.SourceCode, libraries)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -85,21 +86,14 @@ type Versions struct {
 	own    map[string]string // by kind
 }
 
-// New returns the versions for the sources in a file system, by their names in the repository. libraries describe what
+// New returns the versions for the sources in directories of the repository, by their names. libraries describe what
 // else the program is built from.
-func New(sources fs.FS, libraries []string) (Versions, error) {
+func New(sources map[string]fs.FS, libraries []string) (Versions, error) {
 	shared, own := sha256.New(), map[string]hash.Hash{}
 	for _, library := range libraries {
 		fmt.Fprintf(shared, "%d:%s", len(library), library)
 	}
-	err := fs.WalkDir(sources, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !counts(name) {
-			return err
-		}
-		text, err := fs.ReadFile(sources, name)
-		if err != nil {
-			return err
-		}
+	add := func(name string, text []byte) {
 		into := []hash.Hash{shared}
 		if kinds, ok := ownFiles[path.Base(name)]; ok && path.Dir(name) == StepDir {
 			into = nil
@@ -113,10 +107,21 @@ func New(sources fs.FS, libraries []string) (Versions, error) {
 		for _, h := range into {
 			fmt.Fprintf(h, "%d:%s%d:%s", len(name), name, len(text), text)
 		}
-		return nil
-	})
-	if err != nil {
-		return Versions{}, fmt.Errorf("digest of the sources: %w", err)
+	}
+	for _, dir := range slices.Sorted(maps.Keys(sources)) {
+		err := fs.WalkDir(sources[dir], ".", func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !counts(path.Join(dir, name)) {
+				return err
+			}
+			text, err := fs.ReadFile(sources[dir], name)
+			if err == nil {
+				add(path.Join(dir, name), text)
+			}
+			return err
+		})
+		if err != nil {
+			return Versions{}, fmt.Errorf("digest of the sources in %s: %w", dir, err)
+		}
 	}
 	v := Versions{shared: sum(shared), own: map[string]string{}}
 	for kind, h := range own {

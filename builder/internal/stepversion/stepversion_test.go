@@ -3,20 +3,21 @@
 package stepversion
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
-
-	"github.com/vmdebootstrap/vmdebootstrap"
 )
 
 // root is the directory of the repository.
@@ -41,29 +42,95 @@ var withoutResult = []string{
 	"diskimage/internal/rawimage", // data of image files
 }
 
-// versionsWith returns the versions of the sources with another text of one file, as far as that is among them.
-func versionsWith(t *testing.T, name, text string) Versions {
-	t.Helper()
+// repository returns the sources that the program has, by their names in the repository: what the patterns of the files
+// sourcecode.go match.
+var repository = sync.OnceValues(func() (fstest.MapFS, error) {
 	sources := fstest.MapFS{}
-	err := fs.WalkDir(vmdebootstrap.Sources, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+	for _, dir := range []string{"builder", "diskimage", "hooks", "oci"} {
+		text, err := os.ReadFile(filepath.Join(root, dir, "sourcecode.go"))
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(string(text)) {
+			patterns, _ := strings.CutPrefix(line, "//go:embed ")
+			if patterns == line {
+				continue
+			}
+			for pattern := range strings.FieldsSeq(patterns) {
+				if err := embed(sources, dir, pattern); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return sources, nil
+})
+
+// embed adds the files that a pattern of a directory matches, with those below a directory.
+func embed(sources fstest.MapFS, dir, pattern string) error {
+	names, err := filepath.Glob(filepath.Join(root, dir, pattern))
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("%s/sourcecode.go: nothing matches %s", dir, pattern)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		err := filepath.WalkDir(name, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			name, err = filepath.Rel(root, name)
+			sources[name] = &fstest.MapFile{Data: text}
+			return err
+		})
+		if err != nil {
 			return err
 		}
-		data, err := fs.ReadFile(vmdebootstrap.Sources, name)
-		sources[name] = &fstest.MapFile{Data: data}
-		return err
-	})
+	}
+	return nil
+}
+
+// sourcesOf is repository for a test.
+func sourcesOf(t *testing.T) fstest.MapFS {
+	t.Helper()
+	sources, err := repository()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if beside, err := fs.Glob(vmdebootstrap.Sources, path.Dir(name)+"/*.go"); err != nil || len(beside) > 0 {
-		sources[name] = &fstest.MapFile{Data: []byte(text)}
+	return sources
+}
+
+// newVersions returns the versions of sources.
+func newVersions(t *testing.T, sources fstest.MapFS, library string) Versions {
+	t.Helper()
+	dirs := map[string]fs.FS{}
+	for _, dir := range []string{"builder", "diskimage", "hooks", "oci"} {
+		sub, err := fs.Sub(sources, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[dir] = sub
 	}
-	v, err := New(sources, []string{"go1"})
+	v, err := New(dirs, []string{library})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// versionsWith returns the versions of the sources with another text of one file, as far as that is among them.
+func versionsWith(t *testing.T, name, text string) Versions {
+	t.Helper()
+	sources := maps.Clone(sourcesOf(t))
+	if beside, err := fs.Glob(sources, path.Dir(name)+"/*.go"); err != nil || len(beside) > 0 {
+		sources[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return newVersions(t, sources, "go1")
 }
 
 func TestVersionsChangeWithTheCodeOfTheStep(t *testing.T) {
@@ -101,10 +168,7 @@ func TestVersionsChangeWithTheCodeOfTheStep(t *testing.T) {
 			}
 		}
 	}
-	other, err := New(vmdebootstrap.Sources, []string{"go2"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := newVersions(t, sourcesOf(t), "go2")
 	if before.Of("hook") == other.Of("hook") {
 		t.Error("another Go changes nothing")
 	}
@@ -177,7 +241,7 @@ func TestSourcesAreComplete(t *testing.T) {
 			if !ours || slices.Contains(withoutResult, short) {
 				continue
 			}
-			if _, err := fs.Stat(vmdebootstrap.Sources, short); err != nil {
+			if _, err := fs.Stat(sourcesOf(t), short); err != nil {
 				t.Errorf("%s imports %s: add that to Sources, or to withoutResult if it decides no step's result", name, short)
 			}
 		}
@@ -185,7 +249,7 @@ func TestSourcesAreComplete(t *testing.T) {
 			for _, comment := range group.List {
 				patterns, ok := strings.CutPrefix(comment.Text, "//go:embed ")
 				for pattern := range strings.FieldsSeq(patterns) {
-					if found, err := fs.Glob(vmdebootstrap.Sources, path.Join(path.Dir(name), pattern)); ok &&
+					if found, err := fs.Glob(sourcesOf(t), path.Join(path.Dir(name), pattern)); ok &&
 						(err != nil || len(found) == 0) {
 						t.Errorf("%s embeds %s, which is not among the sources", name, pattern)
 					}
@@ -200,7 +264,7 @@ func TestSourcesAreComplete(t *testing.T) {
 		}
 		for _, name := range names {
 			name = path.Join(dir, filepath.Base(name))
-			if _, err := fs.Stat(vmdebootstrap.Sources, name); err != nil && dir != "diskimage/syslinux" && counts(name) {
+			if _, err := fs.Stat(sourcesOf(t), name); err != nil && dir != "diskimage/syslinux" && counts(name) {
 				t.Errorf("%s is not among the sources", name)
 			}
 		}
@@ -220,11 +284,11 @@ func TestSourcesAreComplete(t *testing.T) {
 // forEachCounted calls do for each Go file that counts.
 func forEachCounted(t *testing.T, do func(name string, file *ast.File)) {
 	t.Helper()
-	err := fs.WalkDir(vmdebootstrap.Sources, ".", func(name string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(sourcesOf(t), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || path.Ext(name) != ".go" || !counts(name) {
 			return err
 		}
-		text, err := fs.ReadFile(vmdebootstrap.Sources, name)
+		text, err := fs.ReadFile(sourcesOf(t), name)
 		if err != nil {
 			return err
 		}
