@@ -5,7 +5,10 @@ package builder
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +21,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/provenance"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -52,7 +57,7 @@ func (s SBOM) String() string { return s.Format + ":" + s.File }
 // description is a file that describes what was built.
 type description struct {
 	flag, file string
-	write      func(r *Result, m manifest.Manifest, w io.Writer) error
+	write      func(r *Result, ctx context.Context, m manifest.Manifest, w io.Writer) error
 }
 
 // descriptions are those that the options ask for.
@@ -60,14 +65,19 @@ func (s Spec) descriptions() []description {
 	var all []description
 	if s.o.Manifest != "" {
 		all = append(all, description{"--manifest", s.o.Manifest,
-			func(_ *Result, m manifest.Manifest, w io.Writer) error { return m.Write(w) }})
+			func(_ *Result, _ context.Context, m manifest.Manifest, w io.Writer) error { return m.Write(w) }})
 	}
 	for _, b := range s.o.SBOMs {
 		all = append(all, description{"--sbom", b.File,
-			func(_ *Result, m manifest.Manifest, w io.Writer) error { return m.WriteSBOM(w, b.Format) }})
+			func(_ *Result, _ context.Context, m manifest.Manifest, w io.Writer) error {
+				return m.WriteSBOM(w, b.Format)
+			}})
 	}
 	if s.o.LockFile != "" && s.w.Locked == nil {
 		all = append(all, description{lockFlag, s.o.LockFile, (*Result).writeLock})
+	}
+	if s.o.Provenance != "" { // the last: it has the digests of the others
+		all = append(all, description{"--provenance", s.o.Provenance, (*Result).writeProvenance})
 	}
 	return all
 }
@@ -84,6 +94,9 @@ func descriptionFiles(s Spec) []error {
 			problems = append(problems, problem.New(d.flag, "%q is written twice", d.file)...)
 		}
 	}
+	if s.o.Provenance != "" && len(s.Outputs()) == len(s.descriptions()) {
+		problems = append(problems, problem.New("--provenance", "no output of this build is a file")...)
+	}
 	return problems
 }
 
@@ -95,7 +108,7 @@ func (r *Result) writeDescriptions(ctx context.Context) error {
 	}
 	for _, d := range r.spec.descriptions() {
 		r.x.Progress.Message("write " + d.file)
-		err := diskimage.WriteFile(ctx, d.file, outputMode, func(f *os.File) error { return d.write(r, m, f) })
+		err := diskimage.WriteFile(ctx, d.file, outputMode, func(f *os.File) error { return d.write(r, ctx, m, f) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.flag, err)
 		}
@@ -104,12 +117,76 @@ func (r *Result) writeDescriptions(ctx context.Context) error {
 }
 
 // writeLock writes the lock of the build.
-func (r *Result) writeLock(m manifest.Manifest, w io.Writer) error {
+func (r *Result) writeLock(_ context.Context, m manifest.Manifest, w io.Writer) error {
 	lock, err := r.lockFile(m)
 	if err != nil {
 		return err
 	}
 	return lock.Write(w)
+}
+
+// writeProvenance writes the statement about all outputs that are files.
+func (r *Result) writeProvenance(ctx context.Context, m manifest.Manifest, w io.Writer) error {
+	lock, err := r.lockFile(m)
+	if err != nil {
+		return err
+	}
+	var files []provenance.Subject
+	for _, name := range r.spec.Outputs() {
+		if name == r.spec.o.Provenance {
+			continue
+		}
+		if name == r.spec.o.Squash {
+			name = filepath.Join(name, SquashName)
+		}
+		digest, err := digestFile(ctx, name)
+		if err != nil {
+			return err
+		}
+		files = append(files, provenance.Subject{Name: filepath.Base(name), SHA256: digest})
+	}
+	if r.x.SignKey == nil {
+		return provenance.Write(ctx, w, lock, m.Plan, files, nil)
+	}
+	return provenance.Write(ctx, w, lock, m.Plan, files, r.x.SignKey)
+}
+
+// digestFile returns the SHA-256 digest of a file, in hexadecimal.
+func digestFile(ctx context.Context, name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, snapshot.UntilDone(ctx, f)); err != nil {
+		return "", fmt.Errorf("digest of %s: %w", name, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// VerifyProvenance compares the files of a statement with their digests: those in dir of the names in it. With a key,
+// the statement must be signed by it. It returns the files, and whether the statement is signed.
+func VerifyProvenance(ctx context.Context, r io.Reader, key *CacheKey, dir string) (names []string, signed bool,
+	err error) {
+	var verifier provenance.Key
+	if key != nil {
+		verifier = key
+	}
+	files, signed, err := provenance.Read(ctx, r, verifier)
+	if err != nil {
+		return nil, signed, err
+	}
+	var problems []error
+	for _, f := range files {
+		digest, err := digestFile(ctx, filepath.Join(dir, f.Name))
+		if err == nil && digest != f.SHA256 {
+			err = fmt.Errorf("%s is another file: digest mismatch: want %s, got %s", f.Name, f.SHA256, digest)
+		}
+		problems = append(problems, err)
+		names = append(names, f.Name)
+	}
+	return names, signed, errors.Join(problems...)
 }
 
 // Manifest describes the finished system. It is a function of the root file system, the plan and the lock: a build from

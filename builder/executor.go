@@ -40,6 +40,8 @@ type Executor struct {
 	// Settings are those of the build that a lock records, and HiddenSettings the names of those with secrets.
 	Settings       []lockfile.Setting
 	HiddenSettings []string
+	// SignKey signs the statement of --provenance; nil leaves it unsigned.
+	SignKey *CacheKey
 	// Program is the file of this program. It takes the names pkgdetails.Name, wget.Name, dpkg.Name, dpkg.Backend and
 	// dpkg.Chroot in the containers, and must do then what pkgdetails.Run, wget.Program and the functions of package dpkg
 	// do.

@@ -164,7 +164,8 @@ func (r *Result) checkPackages() error {
 func (r *Result) lockFile(m manifest.Manifest) (lockfile.File, error) {
 	f := lockfile.File{
 		Schema: lockfile.Schema, Program: r.x.Version, Made: r.x.Archive.Now.UTC().Truncate(time.Second),
-		Time: r.lock.Time.UTC(), Seed: r.lock.Seed, Settings: r.x.Settings, Hidden: r.x.HiddenSettings, Inputs: r.spec.lockedInputs(r.lock),
+		Time: r.lock.Time.UTC(), Seed: r.lock.Seed, Settings: r.x.Settings,
+		Hidden: r.x.HiddenSettings, Inputs: r.spec.lockedInputs(r.lock),
 		Suites: []lockfile.Suite{},
 	}
 	states := r.x.Archive.States.All()

@@ -34,6 +34,7 @@ type Options struct {
 	Manifest          string // --manifest FILE
 	SBOMs             []SBOM // --sbom FORMAT:FILE
 	LockFile          string // --lock-file FILE
+	Provenance        string // --provenance FILE
 	Owner             string // --owner USER
 
 	// Where the packages come from and which.

@@ -41,8 +41,8 @@ func (r *Result) Write(ctx context.Context) error {
 }
 
 // WriteAgain writes the disk image, in the format of one of its files, or the tarball into a directory, and returns the
-// name of the file. name decides about the format if the build has several, and about the compression of a tarball. Other
-// outputs are not written.
+// name of the file. name decides about the format if the build has several, and about the compression of a tarball.
+// Other outputs are not written.
 func (r *Result) WriteAgain(ctx context.Context, dir, name string) (string, error) {
 	if err := r.checkPackages(); err != nil {
 		return "", err

@@ -101,6 +101,7 @@ var planned = map[string]func(*Options){
 		o.Manifest, o.SBOMs, o.NoKernel = "/out/manifest.json", []SBOM{{"spdx", "/out/sbom.spdx.json"}}, true
 	},
 	"lock-file":     func(o *Options) { o.LockFile, o.NoKernel = "/out/debian.lock", true },
+	"provenance":    func(o *Options) { o.Provenance, o.NoKernel = "/out/debian.intoto.json", true },
 	"keep-identity": func(o *Options) { o.KeepIdentity, o.Packages = true, []string{"openssh-server"} },
 	"squashfs":      func(o *Options) { o.Roottype, o.Bootsize, o.SerialConsole = "squashfs", 200*diskimage.MiB, true },
 	"erofs-systemd-boot": func(o *Options) {

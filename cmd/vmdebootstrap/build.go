@@ -184,6 +184,7 @@ func build(ctx context.Context, j *job) (err error) {
 		},
 	}
 	x.Settings, x.HiddenSettings = j.settings.toLock()
+	x.SignKey = j.settings.signKey
 	if j.verbose {
 		x.HookOutput = j.out
 	}

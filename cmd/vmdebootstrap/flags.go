@@ -67,6 +67,9 @@ type settings struct {
 	// cacheKey is a file name. The file is read into key once all settings are known.
 	cacheKey string
 	key      *builder.CacheKey
+	// signKeyFile is the file of signKey, which signs the statement of --provenance.
+	signKeyFile string
+	signKey     *builder.CacheKey
 	// locked is the lock that the build follows; nil for none.
 	locked *lockfile.File
 

@@ -142,6 +142,10 @@ func (s *settings) extensions() []*setting {
 			"package, partitions, the steps and inputs of the build", textValue{&o.Manifest}},
 		{"sbom", groupOutput, "write a bill of materials of the packages, `FORMAT:FILE`: cyclonedx:FILE (1.6) or spdx:FILE " +
 			"(2.3), both in JSON; may be repeated", sbomsValue{&o.SBOMs}},
+		{"provenance", groupOutput, "write an in-toto statement (SLSA) about the outputs to `FILE`: their digests, and what they " +
+			"were made of; vmdebootstrap verify reads it", textValue{&o.Provenance}},
+		{"sign-key", groupOutput, "sign the statement of --provenance with the ed25519 private key in `FILE` (OpenSSH or PEM)",
+			textValue{&s.signKeyFile}},
 		{"lock-file", groupSource, "if `FILE` is there, build exactly what this lock says: the same packages, inputs, time and " +
 			"IDs; otherwise write it: it has the digests of all that the build was made of", textValue{&o.LockFile}},
 		{"tls-verify", groupOutput,

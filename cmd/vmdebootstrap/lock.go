@@ -76,7 +76,8 @@ var lockedGroups = []group{groupOutput, groupSource, groupSystem, groupDisk}
 
 // neverLocked are the settings of these groups that a lock does not record: the files that describe the build, and what
 // decides only about how outputs reach their places.
-var neverLocked = []string{"lock-file", "manifest", "sbom", "owner", "pkglist", "tls-verify", "root-password-file"}
+var neverLocked = []string{"lock-file", "manifest", "sbom", "provenance", "sign-key", "owner", "pkglist", "tls-verify",
+	"root-password-file"}
 
 // toLock returns the settings that differ from the defaults, as a lock records them, and the names of those with
 // secrets, which it does not. Actions are in the order in which they run.
@@ -107,8 +108,8 @@ func (s *settings) toLock() (all []lockfile.Setting, hidden []string) {
 	return all, hidden
 }
 
-// checkLocked returns an error if settings that decide about packages are others than those of the lock: the build would
-// end with other packages, after minutes.
+// checkLocked returns an error if settings that decide about packages are others than those of the lock: the build
+// would end with other packages, after minutes.
 func (s *settings) checkLocked() error {
 	values := func(all []lockfile.Setting, name string) string {
 		var texts []string

@@ -45,7 +45,8 @@ func (o *offline) fails(want, state string, args ...string) {
 	}
 }
 
-// Issue 18, 2: a lock makes a build reproducible, and later builds have its packages although the mirror has newer ones.
+// Issue 18, 2: a lock makes a build reproducible, and later builds have its packages although the mirror has newer
+// ones.
 func TestLockBuildsTheSameAgain(t *testing.T) {
 	t.Parallel()
 	o := newOffline(t)

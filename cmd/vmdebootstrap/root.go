@@ -123,7 +123,7 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	}
 	// Whoever only asks for something needs no working directory.
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		needsDir := []string{"assemble", "boot", "diff", "extract", "inspect", "rebuild", "squash"}
+		needsDir := []string{"assemble", "boot", "diff", "extract", "inspect", "rebuild", "squash", "verify"}
 		if slices.Contains(needsDir, cmd.Name()) {
 			return env.dirErr
 		}
@@ -132,7 +132,8 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	root.AddCommand(newCacheVerb(env, stdout, stderr), newDoctorVerb(env, stdout), newExtractVerb(env, stdout),
 		newInspectVerb(env, stdout), newDiffVerb(env, stdout),
 		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newShellVerb(env, stdout, stderr),
-		newSquashVerb(env, stdout, stderr), newRebuildVerb(env, stdout, stderr), newVersionVerb(stdout),
+		newSquashVerb(env, stdout, stderr), newRebuildVerb(env, stdout, stderr),
+		newVerifyVerb(env, stdout, stderr), newVersionVerb(stdout),
 		newCompletionVerb(stdout), newManVerb(env, stdout))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelpVerb())
@@ -252,7 +253,7 @@ func (c *command) build(ctx context.Context) (err error) {
 	if !outside {
 		c.settings.logTo(log)
 	}
-	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey(),
+	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey(), c.settings.readSignKey(),
 		c.settings.readLockFile(c.env.dir), c.settings.readBuildSecrets())
 	world := c.env.world()
 	world.Locked = c.settings.locked

@@ -87,20 +87,47 @@ func (s *settings) readCacheKey() error {
 	if s.cacheKey == "" {
 		return nil
 	}
-	data, err := os.ReadFile(absolute(s.secrets.dir, s.cacheKey))
-	if err == nil {
-		s.key, err = builder.ParseCacheKey(data)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", s.cacheKey, err)
-		}
+	var err error
+	if s.key, err = readKey(flag, s.secrets.dir, s.cacheKey); err != nil {
+		return err
 	}
-	if err == nil && len(s.cacheTo) > 0 && !s.key.Signs() {
-		err = fmt.Errorf("%s is a public key, which can only verify: --cache-to needs the private key", s.cacheKey)
-	}
-	if err != nil {
-		return &builder.Problem{Flag: flag, Err: err}
+	if len(s.cacheTo) > 0 && !s.key.Signs() {
+		return &builder.Problem{Flag: flag, Err: fmt.Errorf(
+			"%s is a public key, which can only verify: --cache-to needs the private key", s.cacheKey)}
 	}
 	return nil
+}
+
+// readSignKey reads the key of --sign-key.
+func (s *settings) readSignKey() error {
+	const flag = "--sign-key"
+	if s.signKeyFile == "" {
+		return nil
+	}
+	if s.options.Provenance == "" {
+		return &builder.Problem{Flag: flag, Err: errors.New("it signs the statement of --provenance, which is missing")}
+	}
+	var err error
+	if s.signKey, err = readKey(flag, s.secrets.dir, s.signKeyFile); err != nil {
+		return err
+	}
+	if !s.signKey.Signs() {
+		return &builder.Problem{Flag: flag, Err: fmt.Errorf("%s is a public key, which can only verify", s.signKeyFile)}
+	}
+	return nil
+}
+
+// readKey reads the ed25519 key in a file that an option names. Its errors show nothing of the key.
+func readKey(flag, dir, name string) (*builder.CacheKey, error) {
+	data, err := os.ReadFile(absolute(dir, name))
+	if err != nil {
+		return nil, &builder.Problem{Flag: flag, Err: err}
+	}
+	key, err := builder.ParseCacheKey(data)
+	if err != nil {
+		return nil, &builder.Problem{Flag: flag, Err: fmt.Errorf("%s: %w", name, err)}
+	}
+	return key, nil
 }
 
 // readPasswordFile takes root's password from the file of --root-password-file.

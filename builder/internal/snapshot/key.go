@@ -3,6 +3,7 @@
 package snapshot
 
 import (
+	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/x509"
@@ -81,6 +82,34 @@ func parseKey(data []byte) (any, error) {
 
 // Signs reports whether the key can sign.
 func (k *Key) Signs() bool { return k.private != nil }
+
+// Sign returns the signature of a text.
+func (k *Key) Sign(_ context.Context, text []byte) ([]byte, error) {
+	if !k.Signs() {
+		return nil, errors.New("a public key can only verify")
+	}
+	return k.private.Sign(nil, text, crypto.Hash(0))
+}
+
+// Verify returns an error if a signature of a text is not by this key.
+func (k *Key) Verify(_ context.Context, text, signature []byte) error {
+	if !ed25519.Verify(k.public, text, signature) {
+		return errors.New("not signed by this key")
+	}
+	return nil
+}
+
+// KeyID returns the fingerprint of the key, as ssh-keygen(1) prints it.
+func (k *Key) KeyID() (string, error) {
+	public, err := ssh.NewPublicKey(k.public)
+	if err != nil {
+		return "", err
+	}
+	return ssh.FingerprintSHA256(public), nil
+}
+
+// Public returns the public key.
+func (k *Key) Public() crypto.PublicKey { return k.public }
 
 // String hides the key when it is printed.
 func (k *Key) String() string { return "(secret)" }
