@@ -68,7 +68,7 @@ func TestSampleMeasuresUntilItIsStopped(t *testing.T) {
 		time.Sleep(3*sampleInterval + sampleInterval/2)
 		stop()
 		time.Sleep(time.Minute)
-		if len(events) != 3 || events[2].Done != 30 || events[2].Total != 100 || events[2].Activity != "compress" {
+		if len(events) != 4 || events[3].Done != 40 || events[3].Total != 100 || events[3].Activity != "compress" {
 			t.Errorf("got %+v", events)
 		}
 	})

@@ -186,3 +186,21 @@ func TestJSONEndsWithASummary(t *testing.T) {
 		t.Errorf("a build that failed: %+v", r)
 	}
 }
+
+// Issue 17, 1: a pull reports its bytes, however short it is.
+func TestPullReportsItsBytes(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	o.build(o.machine(), "--cache-to=oci:shared")
+	var stderr bytes.Buffer
+	cmd := o.quiet(o.machine(), "--cache-from=oci:shared", "--progress=json")
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	if !slices.ContainsFunc(jsonEvents(t, stderr.String()), func(e progress.Event) bool {
+		return e.Activity == "pull" && e.Unit == progress.Bytes && e.Done > 0 && e.Total > 0
+	}) {
+		t.Errorf("no bytes of a pull in\n%s", stderr.String())
+	}
+}
