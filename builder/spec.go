@@ -296,6 +296,12 @@ func (s Spec) Warnings() []string {
 			}
 		}
 	}
+	const btrfs = "btrfs"
+	if s.o.LockFile != "" && s.o.Image != "" &&
+		(s.o.Roottype == btrfs || s.o.Bootsize > 0 && s.o.Boottype == btrfs) {
+		warnings = append(warnings, lockFlag+": no two images with btrfs are equal: mkfs.btrfs makes some of its "+
+			"IDs at random")
+	}
 	if s.w.Locked != nil && s.w.Locked.Program != s.w.Program {
 		warnings = append(warnings, lockFlag+": "+s.w.Locked.Program+" has written the lock, and this is "+s.w.Program+
 			": the image can differ")

@@ -287,6 +287,10 @@ func TestWarningsNameOpenDoors(t *testing.T) {
 		{"live system without signed GRUB", func(o *Options) {
 			o.LockRootPassword, o.Image, o.Squash, o.Grub, o.UseUEFI, o.Arch = true, "", "FOO", true, true, "riscv64"
 		}, []string{"no efi directory"}},
+		{"lock of btrfs", func(o *Options) {
+			o.LockRootPassword, o.LockFile, o.Roottype, o.Grub = true, "x.lock", "btrfs", true
+		}, []string{"no two images with btrfs are equal"}},
+		{"lock of ext4", func(o *Options) { o.LockRootPassword, o.LockFile = true, "x.lock" }, nil},
 		{"no signatures", func(o *Options) {
 			o.LockRootPassword, o.Debootstrapopts = true, []string{"no-check-gpg"}
 		}, []string{"this build alone"}},
