@@ -233,7 +233,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	network := newNetworkStep(o, release)
 	p.add(network)
 	if o.ConfigureApt {
-		p.add(newAptSourcesStep(o, release))
+		p.add(newAptSourcesStep(o, release, cmp.Or(lock.Suite, o.Distribution)))
 	}
 	p.addActions(spec, lock, hooks.PhaseCustomize)
 	if network.Networkd {
@@ -420,8 +420,9 @@ func newCustomPackagesStep(o Options, lock Lock) step.CustomPackages {
 // debianSecurity is the archive of security updates, which mirrors of the main archive do not have.
 var debianSecurity = secret.NewURL("http://security.debian.org/debian-security")
 
-// newAptSourcesStep follows --configure-apt and --apt-mirror. A released suite gets its updates as well.
-func newAptSourcesStep(o Options, r debian.Release) step.AptSources {
+// newAptSourcesStep follows --configure-apt and --apt-mirror. A released suite gets its updates as well. suite is the
+// name that debootstrap was given: the codename where the mirror has it, so that the machine stays with its release.
+func newAptSourcesStep(o Options, r debian.Release, suite string) step.AptSources {
 	uri := o.AptMirror
 	if uri.IsZero() {
 		uri = o.Mirror.Bare()
@@ -430,7 +431,7 @@ func newAptSourcesStep(o Options, r debian.Release) step.AptSources {
 	add := func(uri secret.URL, suite string) {
 		s.Entries = append(s.Entries, step.AptSource{URI: withoutSlash(uri), Suite: suite, Components: components(o, r)})
 	}
-	add(uri, o.Distribution)
+	add(uri, suite)
 	security := uri
 	switch r.Vendor {
 	case debian.Ubuntu:
@@ -449,10 +450,10 @@ func newAptSourcesStep(o Options, r debian.Release) step.AptSources {
 		switch {
 		case !slices.Contains(pockets, word):
 		case word == pocketSecurity:
-			// stable-security exists as trixie-security does; the user's way to name the suite is kept.
-			add(security, o.Distribution+strings.TrimPrefix(r.SecuritySuite(), r.Codename))
+			// stable-security exists as trixie-security does.
+			add(security, suite+strings.TrimPrefix(r.SecuritySuite(), r.Codename))
 		default:
-			add(uri, o.Distribution+"-"+word)
+			add(uri, suite+"-"+word)
 		}
 	}
 	return s

@@ -30,7 +30,7 @@ func TestAptSourcesByRelease(t *testing.T) {
 				"#deb-src http://security.debian.org/debian-security bullseye-security main\n",
 		},
 		{
-			"stanzas from trixie on, suite as named", "stable", "trixie", "",
+			"stanzas from trixie on, of a mirror without the codename", "stable", "trixie", "",
 			"base.sources", "Types: deb\nURIs: http://build.example/debian\nSuites: stable stable-updates\nComponents: main\n" +
 				"Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n" +
 				"Types: deb\nURIs: http://security.debian.org/debian-security\nSuites: stable-security\nComponents: main\n" +
@@ -56,11 +56,10 @@ func TestAptSourcesByRelease(t *testing.T) {
 				t.Fatalf("no release %s", tt.codename)
 			}
 			o := DefaultOptions()
-			o.Mirror, o.AptMirror, o.Distribution = secret.NewURL("http://build.example/debian"),
-				secret.NewURL(tt.aptMirror), tt.suite
+			o.Mirror, o.AptMirror = secret.NewURL("http://build.example/debian"), secret.NewURL(tt.aptMirror)
 			f := targettest.New(t,
 				map[string]string{"/etc/apt/sources.list": "deb http://build.example/debian x main\n"})
-			if err := runStep(t, f, newAptSourcesStep(o, release)); err != nil {
+			if err := runStep(t, f, newAptSourcesStep(o, release, tt.suite)); err != nil {
 				t.Fatal(err)
 			}
 			if got := f.Readable("/etc/apt/sources.list"); got != "(absent)" {
@@ -123,5 +122,24 @@ func TestPackageListIsSortedAndClean(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(dir + "/*"); !slices.Equal(left, []string{filepath.Join(dir, packageList)}) {
 		t.Errorf("files %q", left)
+	}
+}
+
+// Issue 14, 4: a machine whose sources say stable moves to the next release one day.
+func TestAptSourcesHaveTheCodename(t *testing.T) {
+	t.Parallel()
+	spec := mustSpec(t, func(o *Options) { o.ConfigureApt = true })
+	for suite, want := range map[string]string{"trixie": "trixie", "": "stable"} {
+		plan, err := NewPlan(spec, Lock{Suite: suite, Codename: "trixie"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(plan.Steps, func(s Step) bool { return s.Kind() == step.AptSources{}.Kind() })
+		if i < 0 {
+			t.Fatal("no sources are written")
+		}
+		if s := plan.Steps[i].(step.AptSources); s.Entries[0].Suite != want {
+			t.Errorf("the lock has %q: the sources have %+v, want %s", suite, s.Entries, want)
+		}
 	}
 }
