@@ -30,7 +30,8 @@ func TestTroubleshootingHasTheTextOfEachError(t *testing.T) {
 	}
 	const url = "http://mirror.example/debian/dists/trixie/InRelease"
 	for _, err := range []error{
-		&archive.ExpiredError{URL: url, ValidUntil: time.Date(2026, 1, 10, 8, 0, 0, 0, time.UTC)},
+		&archive.ExpiredError{URL: url, ValidUntil: time.Date(2026, 1, 10, 8, 0, 0, 0, time.UTC),
+			Today: time.Date(2026, 1, 11, 8, 0, 0, 0, time.UTC)},
 		&archive.UntrustedError{URL: url, KeyIDs: []string{"0123456789ABCDEF"}},
 		&archive.UntrustedError{URL: url, KeyIDs: []string{"871920D1991BC93C"}},
 		&archive.UntrustedError{URL: url},
