@@ -176,7 +176,7 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 	for i, s := range plan.Stages {
 		plan.Stages[i].identities = s.Steps
 	}
-	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"), step.AccessOptions{CA: x.CA, Hosts: x.Hosts})
+	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"), step.AccessOptions{CA: x.CA, Hosts: x.Hosts, RealDpkg: true})
 	if err != nil {
 		return nil, fmt.Errorf("write the settings of apt: %w", err)
 	}
@@ -187,7 +187,7 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 	x.Progress.Plan(plan.titles(plan.Steps))
 	site := &step.Context{
 		Archives: archives, Access: access, Proxy: proxyEnviron(x.Environ), Tmp: x.TempDir, Resolver: x.Resolver,
-		Epoch: lock.epoch(), Seed: lock.Seed, KeepIdentity: true, Log: x.Log, HookOutput: x.HookOutput,
+		Epoch: lock.epoch(), Seed: lock.Seed, KeepIdentity: true, RealDpkg: true, Log: x.Log, HookOutput: x.HookOutput,
 		Out:    step.NewTail(x.Output),
 		Stages: map[string]Target{}, Bases: bases, CacheMount: x.cacheMount,
 	}
