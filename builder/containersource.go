@@ -64,8 +64,8 @@ func ReadContainerSource(s Source, o Options, w World) (*ContainerSource, error)
 	}
 	c.arch, _ = debian.LookupArch(name)
 	if !c.arch.NativeOn(w.HostArch) {
-		return nil, &problem.Problem{Flag: "--arch", Err: fmt.Errorf("this machine does not run programs of %s, as RUN does: "+
-			"use --containerfile with a build", name)}
+		return nil, &problem.Problem{Flag: "--arch", Err: fmt.Errorf("this machine does not run programs of %s, as RUN "+
+			"does: use --containerfile with a build", name)}
 	}
 	text, err := w.ReadFile(c.name)
 	if err == nil {
@@ -176,7 +176,8 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 	for i, s := range plan.Stages {
 		plan.Stages[i].identities = s.Steps
 	}
-	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"), step.AccessOptions{CA: x.CA, Hosts: x.Hosts, RealDpkg: true})
+	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"),
+		step.AccessOptions{CA: x.CA, Hosts: x.Hosts, RealDpkg: true})
 	if err != nil {
 		return nil, fmt.Errorf("write the settings of apt: %w", err)
 	}
