@@ -42,7 +42,8 @@ type States struct {
 // NewStates returns States that record what a Client reads.
 func NewStates() *States { return &States{} }
 
-// FixedStates returns States that hold a Client to what was recorded: it reads no other suite and no other state of one.
+// FixedStates returns States that hold a Client to what was recorded: it reads no other suite, and no other state of
+// one.
 func FixedStates(all []State) *States { return &States{fixed: true, all: all} }
 
 // All returns the states in the order in which they were read.

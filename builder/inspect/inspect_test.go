@@ -95,7 +95,8 @@ func TestLoadersOfUEFIAreKnownByTheirContent(t *testing.T) {
 		"boot/efi/EFI/BOOT/empty.efi": "",
 	}), nil)
 	want := []Loader{{"systemd-boot", "uefi", "/boot/EFI/systemd/s.efi"},
-		{"shim", "uefi", "/boot/efi/EFI/BOOT/BOOTX64.EFI"}, {"unknown", "uefi", "/boot/efi/EFI/BOOT/empty.efi"}, {"grub", "uefi", "/boot/efi/EFI/debian/grubx64.efi"},
+		{"shim", "uefi", "/boot/efi/EFI/BOOT/BOOTX64.EFI"}, {"unknown", "uefi", "/boot/efi/EFI/BOOT/empty.efi"},
+		{"grub", "uefi", "/boot/efi/EFI/debian/grubx64.efi"},
 		{"linux", "uefi", "/efi/EFI/Linux/debian.efi"}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v (%v), want %v", got, err, want)

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 # Functions in the place of debootstrap's own, see functions.go. Each does what its namesake does, with fewer processes.
 
 #: smallyes

@@ -11,8 +11,8 @@ import (
 const sampleInterval = 500 * time.Millisecond
 
 // Sample reports how far a part of the present step is that cannot report it itself, such as a file that a program
-// writes. It calls measure regularly, and once more when stop is called; stop returns when measure is no longer running.
-// total is 0 if it is unknown.
+// writes. It calls measure regularly, and once more when stop is called; stop returns when measure is no longer
+// running. total is 0 if it is unknown.
 func (r *Reporter) Sample(activity string, total int64, unit Unit, measure func() int64) (stop func()) {
 	if r == nil {
 		return func() {}
