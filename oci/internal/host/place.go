@@ -129,7 +129,7 @@ func Detect() Place {
 	}
 	_ = handedOver().Close() // it has been read
 	process.SetEnvironment(h.Env)
-	go process.WatchLifeline(os.NewFile(process.FdLifeline, "lifeline"))
+	go process.WatchLifeline(process.Lifeline())
 	return Place{
 		Isolation: h.Isolation, Why: h.Why, Caller: h.Caller, OwnRange: h.ownIDs(), Message: h.Message,
 	}

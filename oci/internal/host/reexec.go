@@ -314,8 +314,7 @@ func enoughIDs() error {
 func Enter() {
 	// What a thread gives up, another would keep; exec goes on with this one.
 	runtime.LockOSThread()
-	lifeline := os.NewFile(process.FdLifeline, "lifeline")
-	if _, err := io.ReadFull(lifeline, make([]byte, 1)); err != nil {
+	if _, err := io.ReadFull(process.Lifeline(), make([]byte, 1)); err != nil {
 		process.Exit(process.StatusKilled) // the parent is gone, or has given up
 	}
 	process.Hide() // only now: the maps of a hidden process are root's to write

@@ -37,7 +37,7 @@ const defaultUmask = 0o022
 func PID1() {
 	// Capabilities are dropped by thread, and the program is to be started by this one.
 	runtime.LockOSThread()
-	lifeline := os.NewFile(process.FdLifeline, "lifeline")
+	lifeline := process.Lifeline()
 	var spec specs.Spec
 	if err := json.NewDecoder(lifeline).Decode(&spec); err != nil {
 		process.Exit(process.StatusKilled) // the parent is gone
