@@ -92,8 +92,8 @@ const (
 // StatusKilled is the exit status of a helper whose parent has died: what a shell says of a killed process.
 const StatusKilled = 128 + int(unix.SIGKILL)
 
-// Lifeline is FdLifeline. It is kept here: a file that nobody can reach any more is closed by the garbage collector, and
-// the program that this process becomes would not have it, but what the runtime of Go opens in its place.
+// Lifeline is FdLifeline. It is kept here: a file that nobody can reach any more is closed by the garbage collector,
+// and the program that this process becomes would not have it, but what the runtime of Go opens in its place.
 var Lifeline = sync.OnceValue(func() *os.File { return os.NewFile(FdLifeline, "lifeline") })
 
 // WatchLifeline ends the process when its parent is gone. As pid 1 of its namespace it takes everything with it.
