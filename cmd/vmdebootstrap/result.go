@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,14 +121,22 @@ func assembledFrom(spec builder.Spec) progress.Result {
 // logins returns who can log in to the image of a build; none is no nil slice.
 func logins(o builder.Options) []string {
 	all := []string{}
+	hashed := slices.ContainsFunc(o.PasswordHashes, func(h builder.PasswordHash) bool { return h.User == "root" })
 	switch {
-	case !o.RootPassword.IsZero():
+	case !o.RootPassword.IsZero(), hashed:
 		all = append(all, "root with the password that was given")
 	case !o.LockRootPassword:
 		all = append(all, "root without a password")
 	}
+	if len(o.SSHKeys) > 0 && len(o.Users) == 0 {
+		all = append(all, "root with an SSH key")
+	}
 	for _, u := range o.Users {
-		all = append(all, u.Name)
+		name := u.Name
+		if len(o.SSHKeys) > 0 {
+			name += " with an SSH key or the password"
+		}
+		all = append(all, name)
 	}
 	return all
 }

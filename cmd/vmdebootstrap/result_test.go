@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,11 @@ func TestResultNamesOutputsLoginsAndHowToStart(t *testing.T) {
 	if err := os.Truncate(image, 3_000_000); err != nil {
 		t.Fatal(err)
 	}
+	key := filepath.Join(dir, "key.pub")
+	if err := os.WriteFile(key, []byte("ssh-ed25519 AAAA\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	hash := builder.PasswordHash{User: "root", Hash: builder.NewSecret("$6$salt$" + strings.Repeat("a", 86))}
 	for _, tt := range []struct {
 		name   string
 		change func(*builder.Options)
@@ -46,6 +52,13 @@ func TestResultNamesOutputsLoginsAndHowToStart(t *testing.T) {
 			"start it with: vmdebootstrap boot " + image + " --arch arm64 --firmware uefi",
 			"or with QEMU alone: qemu-system-aarch64 -accel kvm -accel tcg -m 1024 -machine virt -cpu cortex-a57 " +
 				"-bios /usr/share/qemu-efi-aarch64/QEMU_EFI.fd -drive file=" + image + ",format=raw,if=virtio"}},
+		{"keys of root, no boot loader", func(o *builder.Options) {
+			o.LockRootPassword, o.SSHKeys, o.Boot = true, []string{key}, "none"
+		}, []string{"who can log in: root with an SSH key"}},
+		{"keys of a user, a hash of root, no boot loader", func(o *builder.Options) {
+			o.SSHKeys, o.Users, o.Boot = []string{key}, []builder.User{{Name: "ann"}}, "none"
+			o.PasswordHashes = []builder.PasswordHash{hash}
+		}, []string{"who can log in: root with the password that was given, ann with an SSH key or the password"}},
 		{"no boot loader", func(o *builder.Options) { o.Boot = "none" },
 			[]string{"who can log in: root without a password"}},
 		{"none by an older option", func(o *builder.Options) { o.Extlinux = false },
