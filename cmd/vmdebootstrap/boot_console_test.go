@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -152,13 +153,18 @@ func TestPrepareSSHGivesTheMachineAKey(t *testing.T) {
 	if err := b.prepareSSH(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
-	const name = "io.systemd.credential.binary:ssh.authorized_keys.root="
-	if len(b.machine.Strings) != 1 || b.machine.SSHPort == 0 {
+	if len(b.machine.Strings) != 2 || b.machine.SSHPort == 0 {
 		t.Fatalf("got %q, port %d", b.machine.Strings, b.machine.SSHPort)
 	}
-	text, ok := strings.CutPrefix(b.machine.Strings[0], name)
-	key, err := base64.StdEncoding.DecodeString(text)
-	if !ok || err != nil || !strings.HasPrefix(string(key), "ssh-ed25519 ") {
-		t.Errorf("got %q (%v)", key, err)
+	for i, want := range []struct{ name, pattern string }{
+		{"io.systemd.credential.binary:ssh.authorized_keys.root=", `^ssh-ed25519 \S+ vmdebootstrap\n$`},
+		{"io.systemd.credential.binary:tmpfiles.extra=",
+			`^w\+ /root/.ssh/authorized_keys - - - - \\nssh-ed25519 \S+ vmdebootstrap\\n\n$`},
+	} {
+		text, ok := strings.CutPrefix(b.machine.Strings[i], want.name)
+		content, err := base64.StdEncoding.DecodeString(text)
+		if !ok || err != nil || !regexp.MustCompile(want.pattern).Match(content) {
+			t.Errorf("got %q: %q (%v), want %s", b.machine.Strings[i], content, err, want.pattern)
+		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
@@ -42,9 +43,20 @@ func (b *bootCall) prepareSSH(ctx context.Context, dir string) error {
 		return fmt.Errorf("find a free port: %w", err)
 	}
 	b.machine.SSHPort = free.Addr().(*net.TCPAddr).Port
-	b.machine.Strings = append(b.machine.Strings, "io.systemd.credential.binary:ssh.authorized_keys.root="+
-		base64.StdEncoding.EncodeToString(public))
+	b.machine.Strings = append(b.machine.Strings, credential("ssh.authorized_keys.root", public),
+		credential("tmpfiles.extra", []byte(appendedKey(string(public)))))
 	return free.Close()
+}
+
+// credential returns the string by which a machine passes a credential to systemd (systemd.system-credentials(7)).
+func credential(name string, content []byte) string {
+	return "io.systemd.credential.binary:" + name + "=" + base64.StdEncoding.EncodeToString(content)
+}
+
+// appendedKey returns a line of tmpfiles.d(5) that adds a public key to the keys of root, if there are some: the
+// credential for the key makes a file where there is none.
+func appendedKey(public string) string {
+	return `w+ /root/.ssh/authorized_keys - - - - \n` + strings.TrimSuffix(public, "\n") + `\n` + "\n"
 }
 
 // connect starts the machine, waits for its sshd and runs ssh, with the user's terminal or with --run's command.
