@@ -45,7 +45,13 @@ const (
 type record struct {
 	text   string
 	fields archive.Stanza
-	state  string
+	// want is the selection of the package: install, hold, deinstall or purge.
+	want, state string
+}
+
+// unwanted reports whether dpkg --remove --pending would do something to the package.
+func (r *record) unwanted() bool {
+	return r.want == "purge" && r.state != notInstalled || r.want == "deinstall" && r.present()
 }
 
 // present reports whether files of the package may be there.
@@ -134,7 +140,7 @@ func (db *database) parse(text []byte) error {
 		if len(words) != wordsOfStatus {
 			return fmt.Errorf("%s has the status %q", stanzas[0].Get("Package"), words)
 		}
-		db.add(&record{text: string(chunk) + "\n", fields: stanzas[0], state: words[2]})
+		db.add(&record{text: string(chunk) + "\n", fields: stanzas[0], want: words[0], state: words[2]})
 	}
 	return nil
 }

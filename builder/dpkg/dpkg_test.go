@@ -135,6 +135,11 @@ func scenarios() []scenario {
 			calls: []string{"--install interested", "--unpack activating"}},
 		{name: "triggers later", debs: []archivetest.Deb{interested, activating},
 			calls: []string{"--install interested", "--no-triggers --unpack activating", "--configure -a"}},
+		{name: "triggers later, a package is to be removed", debs: []archivetest.Deb{interested, activating},
+			before: "printf 'Package: old\nPriority: optional\nSection: other\nStatus: deinstall ok installed\n" +
+				"Version: 1\nArchitecture: amd64\nMaintainer: x\nDescription: x\n\n' >>var/lib/dpkg/status && " +
+				"touch var/lib/dpkg/info/old.list",
+			calls: []string{"--install interested", "--no-triggers --unpack activating", "--configure -a"}},
 		{name: "triggers of what is only unpacked", debs: []archivetest.Deb{interested, activating},
 			calls: []string{"--unpack interested activating", "--configure -a"}},
 		{name: "file of another package", debs: []archivetest.Deb{base, {Name: "thief", Files: base.Files[:1]}}, left: 1,

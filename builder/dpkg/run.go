@@ -195,7 +195,11 @@ func (r *run) unpackAll(ctx context.Context) error {
 	case r.call.install && len(r.unpacked) > 0:
 		return r.real(append([]string{"--configure"}, r.unpacked...)...)
 	case triggered && r.call.noTriggers:
-		// This has dpkg note what was activated.
+		// This has dpkg note what was activated, and remove what is to be removed: nothing. Other actions configure
+		// packages, or read the list of available packages, whose priorities replace those of the packages themselves.
+		if !slices.ContainsFunc(r.u.db.records, (*record).unwanted) {
+			return r.real("--remove", "--pending")
+		}
 		return r.real("--set-selections")
 	case triggered:
 		return r.real("--triggers-only", "--pending")
