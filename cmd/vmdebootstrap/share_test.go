@@ -44,7 +44,7 @@ func TestCacheIsSharedThroughARegistry(t *testing.T) {
 		t.Helper()
 		cmd := vmdebootstrap(t, append([]string{
 			"--tarball=root.tar.gz", "--no-kernel", "--debootstrapopts=variant=minbase", "--customize=./hook.sh",
-			"--explain-cache", "--verbose", "--lock-root-password", "--no-tls-verify",
+			"--explain-cache", "--verbose", "--lock-root-password", "--no-tls-verify", "--pockets=none",
 		}, args...)...)
 		cmd.Dir = filepath.Join(dir, where)
 		out, err := cmd.CombinedOutput()
