@@ -13,8 +13,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
-// lockedArchive returns an archive with the package less, a client that has recorded its states, and another one that is
-// held to them, whose cache is empty.
+// lockedArchive returns an archive with the package less, a client that has recorded its states, and another one that
+// is held to them, whose cache is empty.
 func lockedArchive(t *testing.T, options archivetest.Options) (*archivetest.Repository, *Client, *Client) {
 	t.Helper()
 	repo := archivetest.NewRepository(t)
