@@ -38,7 +38,7 @@ func TestCopyFileSkipsHoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if at, err := unix.Seek(int(src.Fd()), 1<<20, unix.SEEK_DATA); err != nil || at < far-1<<20 {
-		t.Skipf("this file system has no holes: %d, %v", at, err)
+		t.Fatalf("TMPDIR must be on a file system that has holes: %d, %v", at, err)
 	}
 	w := &writtenParts{data: make([]byte, size)}
 	if err := CopyFile(t.Context(), w, src); err != nil {

@@ -4,38 +4,14 @@ package inspect
 
 import (
 	"reflect"
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 )
-
-// indexOf returns a tree of files, and of links where a content begins with "-> ".
-func indexOf(t testing.TB, files map[string]string) diskimage.Index {
-	t.Helper()
-	var entries []diskimage.Entry
-	for name, text := range files {
-		if target, link := strings.CutPrefix(text, "-> "); link {
-			entries = append(entries, diskimage.SymlinkEntry(name, target, time.Time{}))
-		} else {
-			entries = append(entries, diskimage.FileEntry(name, 0o644, []byte(text), time.Time{}))
-		}
-	}
-	tree, err := diskimage.Overlay(diskimage.EmptyTree(time.Time{}), entries...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	index, err := diskimage.NewIndex(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return index
-}
 
 func TestUsersAreThoseWhoCanLogIn(t *testing.T) {
 	t.Parallel()
-	index := indexOf(t, map[string]string{
+	index := targettest.Index(t, map[string]string{
 		"etc/passwd": "root:x:0:0::/root:/bin/bash\ndaemon:x:1:1::/:/usr/sbin/nologin\nalice:x:1000:1000::/home/alice:/bin/sh\n" +
 			"bob:x:1001:1001::/home/bob:\nold:ab1234567890.:1002:1002::/:/bin/sh\nnew:x:1003:1003::/:/bin/sh\nbroken:x\n" +
 			"keyed:x:1004:1004::/home/keyed:/bin/false\nempty::1005:1005::/:/bin/sh\n",
@@ -66,18 +42,18 @@ func TestServicesAreTheEnabledUnits(t *testing.T) {
 		"etc/systemd/system/a.service.d/override.conf":        "",
 		"etc/rc2.d/S01cron":                                   "-> ../init.d/cron", "etc/rc2.d/K01off": "-> ../init.d/off",
 	}
-	if got := services(indexOf(t, files)); !reflect.DeepEqual(got, []string{"ssh.service"}) {
+	if got := services(targettest.Index(t, files)); !reflect.DeepEqual(got, []string{"ssh.service"}) {
 		t.Errorf("with systemd: %q", got)
 	}
 	delete(files, "usr/lib/systemd/systemd")
-	if got := services(indexOf(t, files)); !reflect.DeepEqual(got, []string{"cron"}) {
+	if got := services(targettest.Index(t, files)); !reflect.DeepEqual(got, []string{"cron"}) {
 		t.Errorf("with sysvinit: %q", got)
 	}
 }
 
 func TestKernelsAreSortedByVersion(t *testing.T) {
 	t.Parallel()
-	got := kernels(indexOf(t, map[string]string{"boot/vmlinuz-6.9.1": "", "boot/vmlinuz-6.12.1": "",
+	got := kernels(targettest.Index(t, map[string]string{"boot/vmlinuz-6.9.1": "", "boot/vmlinuz-6.12.1": "",
 		"boot/initrd.img-6.12.1": "", "boot/vmlinux-5.1": "", "vmlinuz": "-> boot/vmlinuz-6.9.1", "boot/vmlinuz": "",
 		"boot/vmlinuz-7": "-> vmlinuz-6.9.1", "boot/vmlinuz-6.9.1.dpkg-new": "", "boot/config-6.9.1": ""}))
 	if want := []Kernel{{"6.12.1", true}, {"6.9.1", false}, {"5.1", false}}; !reflect.DeepEqual(got, want) {
@@ -87,7 +63,7 @@ func TestKernelsAreSortedByVersion(t *testing.T) {
 
 func TestLoadersOfUEFIAreKnownByTheirContent(t *testing.T) {
 	t.Parallel()
-	got, err := loaders(indexOf(t, map[string]string{
+	got, err := loaders(targettest.Index(t, map[string]string{
 		"boot/efi/EFI/BOOT/BOOTX64.EFI": "MZ UEFI SHIM", "boot/efi/EFI/debian/grubx64.efi": "MZ grub_mod_init",
 		"efi/EFI/Linux/debian.efi": "MZ .linux\x00\x00 LoaderInfo: systemd-boot 257",
 		"boot/EFI/systemd/s.efi":   "#### LoaderInfo: systemd-boot 257 ####",
@@ -105,7 +81,7 @@ func TestLoadersOfUEFIAreKnownByTheirContent(t *testing.T) {
 
 func TestPackagesAreSortedBySize(t *testing.T) {
 	t.Parallel()
-	r, err := New("x", indexOf(t, map[string]string{"etc/hostname": "debian\n",
+	r, err := New("x", targettest.Index(t, map[string]string{"etc/hostname": "debian\n",
 		"usr/lib/os-release": "ID=debian\nPRETTY_NAME=\"Debian 13\"\nVERSION_ID=13\nVERSION_CODENAME=trixie\n",
 		"var/lib/dpkg/status": "Package: dpkg\nStatus: install ok installed\nVersion: 1\nArchitecture: arm64\nInstalled-Size: 1\n\n" +
 			"Package: big\nStatus: install ok installed\nVersion: 2\nArchitecture: all\nInstalled-Size: 5\n"}), nil, "")
@@ -127,7 +103,7 @@ func FuzzUsers(f *testing.F) {
 	f.Add(":::::::\n::\n", ":\n\n")
 	f.Add("a::0:0::/../..:/bin/sh", "")
 	f.Fuzz(func(t *testing.T, passwd, shadow string) {
-		found, err := users(indexOf(t, map[string]string{"etc/passwd": passwd, "etc/shadow": shadow}))
+		found, err := users(targettest.Index(t, map[string]string{"etc/passwd": passwd, "etc/shadow": shadow}))
 		if err != nil {
 			t.Fatal(err)
 		}

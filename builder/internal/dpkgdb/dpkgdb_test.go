@@ -7,36 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// indexOf returns a tree of files, and of links where a content begins with "-> ".
-func indexOf(t testing.TB, files map[string]string) diskimage.Index {
-	t.Helper()
-	var entries []diskimage.Entry
-	for name, text := range files {
-		if target, link := strings.CutPrefix(text, "-> "); link {
-			entries = append(entries, diskimage.SymlinkEntry(name, target, time.Time{}))
-		} else {
-			entries = append(entries, diskimage.FileEntry(name, 0o644, []byte(text), time.Time{}))
-		}
-	}
-	tree, err := diskimage.Overlay(diskimage.EmptyTree(time.Time{}), entries...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	index, err := diskimage.NewIndex(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return index
-}
-
 func TestDatabaseKnowsPackagesAndTheirFiles(t *testing.T) {
 	t.Parallel()
-	index := indexOf(t, map[string]string{
+	index := targettest.Index(t, map[string]string{
 		"bin": "-> usr/bin", "usr/bin/sh": "", "usr/bin/sh.distrib": "", "etc/a.conf": "",
 		statusFile: "Package: b\nStatus: install ok installed\nVersion: 2\nArchitecture: amd64\nInstalled-Size: 3\n" +
 			"Conffiles:\n /etc/a.conf 0123\n /etc/b.conf 0123 obsolete\n\n" +
@@ -68,7 +46,7 @@ func TestDatabaseKnowsPackagesAndTheirFiles(t *testing.T) {
 
 func TestSystemWithoutDpkgHasNoPackages(t *testing.T) {
 	t.Parallel()
-	d, err := Read(indexOf(t, map[string]string{"etc/hostname": "x"}))
+	d, err := Read(targettest.Index(t, map[string]string{"etc/hostname": "x"}))
 	if err != nil || len(d.Packages) > 0 {
 		t.Errorf("got %v, %v", d, err)
 	}
@@ -79,8 +57,9 @@ func FuzzDatabase(f *testing.F) {
 	f.Add("Package: a\nStatus: install ok installed\n", "/../../x\n", "/a\n/../b\n:\n")
 	f.Add("Package: a\nStatus: install ok installed\nConffiles:\n /etc/x 1\n /../y 2\n", "", "\n\n\n")
 	f.Fuzz(func(t *testing.T, status, list, diversions string) {
-		d, err := Read(indexOf(t, map[string]string{"d/l": "-> /../..", statusFile: status, InfoDir + "/a.list": list,
-			diversionsFile: diversions}))
+		d, err := Read(targettest.Index(t, map[string]string{"d/l": "-> /../..", statusFile: status,
+			InfoDir + "/a.list": list,
+			diversionsFile:      diversions}))
 		if err != nil {
 			return
 		}
