@@ -32,7 +32,14 @@ type Arch struct {
 	RunsOn []string
 	// kernels lists the default kernel packages of Debian, oldest first; the last entry applies to all later releases.
 	kernels []kernelSince
+	// ubuntu are the releases of Ubuntu with this architecture; nil for none.
+	ubuntu *ubuntuReleases
 }
+
+// ubuntuReleases are the first and the last release of Ubuntu with an architecture, and the last with its kernel. An
+// empty last stands for all later ones. The archives of releases before precise are signed by a key too weak to be
+// trusted, so that precise stands for them as well.
+type ubuntuReleases struct{ since, last, lastKernel string }
 
 // kernelSince says that the kernel package is linux-image-FLAVOUR since a Debian release. If flavour is empty, there is
 // no kernel package any more.
@@ -40,6 +47,9 @@ type kernelSince struct{ codename, flavour string }
 
 // first is Debian's first release. It marks kernel packages that never changed their name.
 const first = "buzz"
+
+// firstUbuntu is the first release in the table of Ubuntu's architectures.
+const firstUbuntu = "precise"
 
 // arches lists the Linux architectures of Debian and Debian Ports. The kernel flavours of bookworm, trixie
 // and forky come from the archive's Packages files of November 2026, older ones from the linux source package
@@ -51,6 +61,7 @@ var arches = []Arch{
 		// The second package is for the 32-bit firmware of some small machines with 64-bit processors.
 		EFIPackages: []string{"grub-efi-amd64", "grub-efi-ia32-bin"},
 		kernels:     []kernelSince{{first, "amd64"}},
+		ubuntu:      &ubuntuReleases{since: "precise"},
 	},
 	{
 		Name: "i386", Triplet: "i386-linux-gnu", Qemu: "i386", ELF: le32(elf.EM_386), Serial: "ttyS0",
@@ -58,6 +69,7 @@ var arches = []Arch{
 		EFIPackages: []string{"grub-efi-ia32"},
 		RunsOn:      []string{"amd64"},
 		kernels:     []kernelSince{{first, "486"}, {"jessie", "586"}, {"stretch", "686"}, {"trixie", ""}},
+		ubuntu:      &ubuntuReleases{since: "precise", lastKernel: "disco"},
 	},
 	{
 		Name: "arm64", Triplet: "aarch64-linux-gnu", Qemu: "aarch64", ELF: le64(elf.EM_AARCH64), Serial: "ttyAMA0",
@@ -67,30 +79,36 @@ var arches = []Arch{
 		EFI:         "bootaa64.efi",
 		EFIPackages: []string{"grub-efi-arm64"},
 		kernels:     []kernelSince{{first, "arm64"}},
+		ubuntu:      &ubuntuReleases{since: "saucy"},
 	},
 	{
 		Name: "armel", Triplet: "arm-linux-gnueabi", Qemu: "arm", ELF: le32(elf.EM_ARM), Serial: "ttyAMA0",
 		kernels: []kernelSince{{first, "versatile"}, {"stretch", "marvell"}, {"trixie", "rpi"}, {"forky", ""}},
+		ubuntu:  &ubuntuReleases{since: "precise", last: "quantal"},
 	},
 	{
 		Name: "armhf", Triplet: "arm-linux-gnueabihf", Qemu: "arm", ELF: le32(elf.EM_ARM), Serial: "ttyAMA0",
 		EFI:         "bootarm.efi",
 		EFIPackages: []string{"grub-efi-arm"},
 		kernels:     []kernelSince{{first, "vexpress"}, {"jessie", "armmp"}},
+		ubuntu:      &ubuntuReleases{since: "precise"},
 	},
 	{
 		Name: "ppc64el", Triplet: "powerpc64le-linux-gnu", Qemu: "ppc64le", ELF: le64(elf.EM_PPC64), Serial: "hvc0",
 		kernels: []kernelSince{{first, "powerpc64le"}},
+		ubuntu:  &ubuntuReleases{since: "trusty"},
 	},
 	{
 		Name: "s390x", Triplet: "s390x-linux-gnu", Qemu: "s390x", ELF: be64(elf.EM_S390), Serial: "ttysclp0",
 		kernels: []kernelSince{{first, "s390x"}},
+		ubuntu:  &ubuntuReleases{since: "xenial"},
 	},
 	{
 		Name: "riscv64", Triplet: "riscv64-linux-gnu", Qemu: "riscv64", ELF: le64(elf.EM_RISCV), Serial: "ttyS0",
 		EFI:         "bootriscv64.efi",
 		EFIPackages: []string{"grub-efi-riscv64"},
 		kernels:     []kernelSince{{first, "riscv64"}},
+		ubuntu:      &ubuntuReleases{since: "focal"},
 	},
 	{
 		Name: "loong64", Triplet: "loongarch64-linux-gnu", Qemu: "loongarch64", ELF: le64(elf.EM_LOONGARCH),
@@ -112,6 +130,7 @@ var arches = []Arch{
 	{
 		Name: "powerpc", Triplet: "powerpc-linux-gnu", Qemu: "ppc", ELF: be32(elf.EM_PPC), Serial: "ttyPZ0",
 		kernels: []kernelSince{{first, "powerpc"}},
+		ubuntu:  &ubuntuReleases{since: "precise", last: "yakkety"},
 	},
 	{
 		Name: "ppc64", Triplet: "powerpc64-linux-gnu", Qemu: "ppc64", ELF: be64(elf.EM_PPC64), Serial: "hvc0",
@@ -191,9 +210,33 @@ func (a Arch) NativeOn(host string) bool {
 	return a.Name == host || slices.Contains(a.RunsOn, host)
 }
 
+// In reports whether a release has the architecture, as far as that is known without its archive: Debian's releases
+// have all.
+func (a Arch) In(r Release) bool {
+	if r.Vendor != Ubuntu {
+		return true
+	}
+	return a.ubuntu != nil && (r.Since("", a.ubuntu.since) || a.ubuntu.since == firstUbuntu) && r.upTo(a.ubuntu.last)
+}
+
+// ArchesIn returns the names of the architectures of a release, sorted.
+func ArchesIn(r Release) []string {
+	var names []string
+	for _, a := range arches {
+		if a.In(r) {
+			names = append(names, a.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // KernelPackage returns the default kernel package of the architecture in a release, or "" if there is none.
 func (a Arch) KernelPackage(r Release) string {
 	if r.Vendor == Ubuntu {
+		if a.ubuntu == nil || !r.upTo(a.ubuntu.lastKernel) {
+			return ""
+		}
 		return "linux-image-generic"
 	}
 	flavour := ""

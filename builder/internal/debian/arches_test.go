@@ -3,6 +3,7 @@
 package debian
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -41,6 +42,10 @@ func TestKernelPackageFitsReleaseAndArchitecture(t *testing.T) {
 		{"bookworm", "mipsel", "linux-image-4kc-malta"},
 		{"noble", "arm64", "linux-image-generic"},
 		{"jammy", "amd64", "linux-image-generic"},
+		{"resolute", "riscv64", "linux-image-generic"},
+		{"disco", "i386", "linux-image-generic"},
+		{"eoan", "i386", ""},
+		{"noble", "loong64", ""},
 	} {
 		arch, ok := LookupArch(test.arch)
 		release, known := LookupRelease(test.suite)
@@ -72,6 +77,13 @@ func TestArchTableIsComplete(t *testing.T) {
 				t.Errorf("%s: unknown Debian release %q", a.Name, k.codename)
 			}
 		}
+		if u := a.ubuntu; u != nil {
+			for _, codename := range []string{u.since, u.last, u.lastKernel} {
+				if r, ok := LookupRelease(codename); codename != "" && (!ok || r.Vendor != Ubuntu) {
+					t.Errorf("%s: unknown Ubuntu release %q", a.Name, codename)
+				}
+			}
+		}
 		for _, other := range a.RunsOn {
 			if _, ok := LookupArch(other); !ok {
 				t.Errorf("%s: RunsOn lists unknown architecture %q", a.Name, other)
@@ -87,5 +99,26 @@ func TestI386IsNativeOnAmd64(t *testing.T) {
 	if !i386.NativeOn("amd64") || !i386.NativeOn("i386") || amd64.NativeOn("i386") || amd64.NativeOn("arm64") {
 		t.Errorf("got i386 on amd64 %v, on i386 %v, amd64 on i386 %v, on arm64 %v; want true, true, false, false",
 			i386.NativeOn("amd64"), i386.NativeOn("i386"), amd64.NativeOn("i386"), amd64.NativeOn("arm64"))
+	}
+}
+
+func TestArchesOfRelease(t *testing.T) {
+	t.Parallel()
+	for codename, want := range map[string]string{
+		"lucid":    "amd64 armel armhf i386 powerpc",
+		"precise":  "amd64 armel armhf i386 powerpc",
+		"trusty":   "amd64 arm64 armhf i386 powerpc ppc64el",
+		"xenial":   "amd64 arm64 armhf i386 powerpc ppc64el s390x",
+		"bionic":   "amd64 arm64 armhf i386 ppc64el s390x",
+		"resolute": "amd64 arm64 armhf i386 ppc64el riscv64 s390x",
+	} {
+		r, _ := LookupRelease(codename)
+		if got := strings.Join(ArchesIn(r), " "); got != want {
+			t.Errorf("%s: got %s, want %s", codename, got, want)
+		}
+	}
+	trixie, _ := LookupRelease("trixie")
+	if got := len(ArchesIn(trixie)); got != len(arches) {
+		t.Errorf("trixie: got %d architectures, want all %d", got, len(arches))
 	}
 }

@@ -29,6 +29,9 @@ type Release struct {
 	Created  string // when work on it began
 	Released string
 	EOL      string // end of the last free support (in Debian, that of the LTS team)
+	// Archived is when the release leaves the archive: in Ubuntu, at the end of all support, with that which is paid for.
+	// Debian's table has no such date.
+	Archived string
 }
 
 // neverReleased is the creation date of sid, experimental and suites that are not in the table. It sorts after every
@@ -38,7 +41,8 @@ const neverReleased = "9999-12-31"
 // releases lists the releases of distro-info-data in chronological order: Debian's, then Ubuntu's.
 var releases = append(readReleases(Debian, debianCSV), readReleases(Ubuntu, ubuntuCSV)...)
 
-// The tables of Debian's package distro-info-data 0.58+deb12u6 (2026), unchanged; see distro-info/COPYING.
+// The tables of Debian's package distro-info-data, unchanged: that of Debian from version 0.58+deb12u6 (later ones have
+// rc-buggy in the place of experimental), that of Ubuntu from 2026.10.12-1. See distro-info/COPYING.
 var (
 	//go:embed distro-info/debian.csv
 	debianCSV string
@@ -70,6 +74,9 @@ func readReleases(vendor Vendor, table string) []Release {
 			Vendor: vendor, Codename: field("series"), Version: version,
 			Created: field("created"), Released: field("release"), EOL: cmp.Or(field("eol-lts"), field("eol-server"),
 				field("eol")),
+		}
+		if vendor == Ubuntu {
+			r.Archived = max(r.EOL, field("eol-esm"), field("eol-legacy"))
 		}
 		if r.Version == "" {
 			r.Created = neverReleased
@@ -167,6 +174,12 @@ func (r Release) Since(debian, ubuntu string) bool {
 	return r.Created >= f.Created
 }
 
+// upTo reports whether r is the named release of Ubuntu or an older one; every release is if there is no name.
+func (r Release) upTo(ubuntu string) bool {
+	last, ok := LookupRelease(ubuntu)
+	return ubuntu == "" || ok && r.Created <= last.Created
+}
+
 // Systemd reports whether init is systemd.
 func (r Release) Systemd() bool { return r.Since("jessie", "vivid") }
 
@@ -203,6 +216,15 @@ func (r Release) SecuritySuite() string {
 	}
 	return r.Codename + "-security"
 }
+
+// Moved reports whether, on the given day, the release is in Ubuntu's archive of old releases and in no other.
+func (r Release) Moved(today time.Time) bool {
+	return r.Archived != "" && r.Archived < today.UTC().Format(time.DateOnly)
+}
+
+// KernelRecommendsInitramfs reports whether kernels only recommend the program that makes the initramfs, as Ubuntu's do;
+// Debian's depend on it.
+func (r Release) KernelRecommendsInitramfs() bool { return r.Vendor == Ubuntu }
 
 // Components returns the components of the archive that a working system needs.
 func (r Release) Components() []string {

@@ -19,6 +19,7 @@ func TestLookupSuiteDependsOnTheDay(t *testing.T) {
 		{"2026-11-23", "unstable", "sid"},
 		{"2026-11-23", "bookworm", "bookworm"},
 		{"2026-11-23", "noble", "noble"},
+		{"2026-11-23", "stonking", "stonking"}, // 26.10
 		{"2015-04-25", "stable", "wheezy"},
 		{"2015-04-26", "stable", "jessie"},
 		{"2015-04-26", "oldstable", "wheezy"},
@@ -99,6 +100,22 @@ func TestSecuritySuite(t *testing.T) {
 		r, _ := LookupRelease(codename)
 		if got := r.SecuritySuite(); got != want {
 			t.Errorf("%s: got %q, want %q", codename, got, want)
+		}
+	}
+}
+
+func TestUbuntuReleaseMovesAtTheEndOfAllSupport(t *testing.T) {
+	t.Parallel()
+	today := time.Date(2026, time.November, 29, 0, 0, 0, 0, time.UTC)
+	for codename, want := range map[string]bool{
+		"precise": true, "zesty": true, "plucky": true, "questing": true,
+		"trusty": false, // no free support since 2019, but one that is paid for until 2029
+		"focal":  false, "noble": false, "resolute": false, "stonking": false, "tenacious": false,
+		"wheezy": false, // of Debian
+	} {
+		r, known := LookupRelease(codename)
+		if got := r.Moved(today); !known || got != want {
+			t.Errorf("%s: got %v, %v; want %v", codename, got, known, want)
 		}
 	}
 }
