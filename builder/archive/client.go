@@ -25,7 +25,7 @@ type Client struct {
 	Cache *Cache
 	// Keyring has the trusted keys, one of which must have signed a Release file.
 	Keyring openpgp.EntityList
-	// UserKeyring says that a user chose the Keyring: each key in it may sign every suite. Otherwise Debian's
+	// UserKeyring says that a user chose the Keyring: each key in it may sign every suite. Otherwise Debian's and Ubuntu's
 	// keys sign the suites of their own releases only.
 	UserKeyring bool
 	// AllowExpired accepts a Release file past its Valid-Until, as apt's Acquire::Check-Valid-Until=false does. Its
@@ -50,7 +50,7 @@ type Client struct {
 	// before each further attempt. 0 stands for half a second.
 	Backoff time.Duration
 
-	signers []signer // nil for debianSigners; tests use their own keys
+	signers []signer // nil for defaultSigners; tests use their own keys
 }
 
 const (

@@ -18,14 +18,17 @@ import (
 )
 
 // keyrings holds two files of Debian's package debian-archive-keyring 2025.1: the keys for bullseye to
-// trixie, testing and sid, and those of releases that the archive no longer carries. The keys are in the public domain.
+// trixie, testing and sid, and those of releases that the archive no longer carries; and that of Ubuntu's keys in
+// Debian's package ubuntu-keyring 2023.11.28.1. The keys are in the public domain.
 //
 //go:embed keyrings/debian-archive-keyring.pgp keyrings/debian-archive-removed-keys.pgp
+//go:embed keyrings/ubuntu-archive-keyring.gpg
 var keyrings embed.FS
 
 var defaultKeyring = sync.OnceValue(func() openpgp.EntityList {
 	var keys openpgp.EntityList
-	for _, name := range []string{"debian-archive-keyring.pgp", "debian-archive-removed-keys.pgp"} {
+	for _, name := range []string{"debian-archive-keyring.pgp", "debian-archive-removed-keys.pgp",
+		"ubuntu-archive-keyring.gpg"} {
 		data, err := keyrings.ReadFile("keyrings/" + name)
 		if err != nil {
 			panic("BUG: " + err.Error())
@@ -39,11 +42,11 @@ var defaultKeyring = sync.OnceValue(func() openpgp.EntityList {
 	return keys
 })
 
-// DefaultKeyring returns the keys of Debian's archive that are built into the program, from those of wheezy (2013) to
-// those for the release after trixie.
+// DefaultKeyring returns the keys that are built into the program: those of Debian's archive, from wheezy's (2013) to
+// those for the release after trixie, and those of Ubuntu's archives since precise (2012).
 func DefaultKeyring() openpgp.EntityList { return slices.Clone(defaultKeyring()) }
 
-// WithDefaultKeys returns a copy of the client that verifies what Debian publishes as well: it also trusts Debian's own
+// WithDefaultKeys returns a copy of the client that verifies what Debian publishes as well: it also trusts the built-in
 // keys, each for the suites of its own releases, and does not accept a file without a signature.
 func (c *Client) WithDefaultKeys() *Client {
 	other := *c

@@ -33,6 +33,8 @@ func TestDefaultKeyringHasKeysOfEachRelease(t *testing.T) {
 		"11/bullseye": "1F89983E0081FDE018F3CC9673A4F27B8DD47936",
 		"12/bookworm": "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8",
 		"13/trixie":   "04B54C3CDCA79751B16BC6B5225629DF75B188BD",
+
+		"Ubuntu Archive Automatic Signing Key (2018)": "F6ECB3762474EDA9D21B7022871920D1991BC93C",
 	} {
 		if !strings.Contains(have[fingerprint], release) {
 			t.Errorf("%s: the key %s is %q", release, fingerprint, have[fingerprint])

@@ -2,7 +2,11 @@
 
 package archive
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
+)
 
 // debianReleases are Debian's releases in order: those with keys and two more.
 var debianReleases = []string{
@@ -10,7 +14,7 @@ var debianReleases = []string{
 	"forky", "duke",
 }
 
-// role is what a key of Debian's is used for.
+// role is what a key of Debian's or Ubuntu's is used for.
 type role int
 
 const (
@@ -20,11 +24,13 @@ const (
 	security
 	// stable keys sign one release, by hand.
 	stable
-	// retired keys are those of archives that no longer exist.
+	// ubuntu keys sign all suites of Ubuntu's archives.
+	ubuntu
+	// retired keys are those of archives that no longer exist, or that sign no archive.
 	retired
 )
 
-// signer describes one of Debian's keys.
+// signer describes one of Debian's or Ubuntu's keys.
 type signer struct {
 	fingerprint string // of the primary key, in capitals
 	role        role
@@ -68,6 +74,23 @@ var debianSigners = []signer{
 	{"41587F7DB8C774BCCF131416762F67A0B2C39DE4", stable, "trixie"},
 }
 
+// ubuntuSigners are all keys in the file ubuntu-archive-keyring.gpg of the package ubuntu-keyring 2023.11.28.1.
+var ubuntuSigners = []signer{
+	{"790BC7277767219C42C86F933B4FE6ACC0B21F32", ubuntu, "Ubuntu"}, // of 2012
+	{"F6ECB3762474EDA9D21B7022871920D1991BC93C", ubuntu, "Ubuntu"}, // of 2018
+	{"843938DF228D22F7B3742BC0D94AA3F0EFE21092", retired, "Ubuntu's images"},
+}
+
+// defaultSigners are the keys that are built into the program.
+var defaultSigners = slices.Concat(debianSigners, ubuntuSigners)
+
+// isUbuntu reports whether a suite belongs to a release of Ubuntu.
+func isUbuntu(suite string) bool {
+	codename, _ := splitSuite(suite)
+	release, known := debian.LookupRelease(codename)
+	return known && release.Vendor == debian.Ubuntu
+}
+
 // newestRelease returns the index in debianReleases of the last release with keys.
 func newestRelease(table []signer) int {
 	newest := 0
@@ -83,8 +106,11 @@ func newestRelease(table []signer) int {
 // later replaces it: trixie is signed by bookworm's key and its own, and suites after trixie (forky, sid, experimental,
 // names that are not in the table) by bookworm's and trixie's. What the archive changes or moves to archive.debian.org
 // later is signed by newer keys. So a key signs no suite from two releases after its own on, except those of releases
-// that have no key yet.
+// that have no key yet. No key of Debian's signs Ubuntu's suites, and no key of Ubuntu's other ones.
 func (s signer) maySign(suite string, newest int) bool {
+	if s.role == ubuntu || isUbuntu(suite) {
+		return s.role == ubuntu && isUbuntu(suite)
+	}
 	own := slices.Index(debianReleases, s.release)
 	release, rest := splitSuite(suite)
 	position := slices.Index(debianReleases, release)

@@ -63,20 +63,20 @@ func (c *Client) checkTime(r *Release, made time.Time) error {
 	return nil
 }
 
-// mayKeySign returns an error if one of Debian's keys signs a suite of another release. A keyring that the user has
-// chosen may sign every suite.
+// mayKeySign returns an error if one of Debian's or Ubuntu's keys signs a suite of another release. A keyring that the
+// user has chosen may sign every suite.
 func (c *Client) mayKeySign(key *openpgp.Entity, r *Release) error {
 	if c.UserKeyring {
 		return nil
 	}
 	table := c.signers
 	if table == nil {
-		table = debianSigners
+		table = defaultSigners
 	}
 	i := slices.IndexFunc(table,
 		func(s signer) bool { return s.fingerprint == fmt.Sprintf("%X", key.PrimaryKey.Fingerprint) })
 	if i < 0 {
-		return nil // not one of Debian's
+		return nil // not one of the built-in keys
 	}
 	// Both the requested name and the file's own count: either may be an alias.
 	suites := []string{r.Name, r.Codename}
@@ -96,10 +96,10 @@ func (c *Client) mayKeySign(key *openpgp.Entity, r *Release) error {
 	return nil
 }
 
-// isRelease reports whether a suite belongs to a release of the table.
+// isRelease reports whether a suite belongs to a release with keys.
 func isRelease(suite string) bool {
 	release, _ := splitSuite(suite)
-	return slices.Contains(debianReleases, release)
+	return slices.Contains(debianReleases, release) || isUbuntu(suite)
 }
 
 // expired reports whether a key has expired; the zero time disables the check.

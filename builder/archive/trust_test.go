@@ -28,11 +28,11 @@ func day(text string) time.Time {
 	return t
 }
 
-// signedBy returns a client that treats the archive's key as Debian's key of a role and a release.
+// signedBy returns a client that treats the archive's key as one of a role and a release.
 func signedBy(t *testing.T, repo *archivetest.Repository, r role, release string) *Client {
 	t.Helper()
 	c := newClient(t, repo)
-	c.signers = append(slices.Clone(debianSigners), signer{fmt.Sprintf("%X", repo.Keyring()[0].PrimaryKey.Fingerprint),
+	c.signers = append(slices.Clone(defaultSigners), signer{fmt.Sprintf("%X", repo.Keyring()[0].PrimaryKey.Fingerprint),
 		r, release})
 	return c
 }
@@ -76,6 +76,15 @@ func TestKeySignsOnlySuitesOfItsRelease(t *testing.T) {
 		{security, "trixie", "sid", false},
 		{automatic, "trixie", "trixie-security", false},
 		{retired, "lenny", "lenny", false},
+
+		{ubuntu, "Ubuntu", "noble", true},
+		{ubuntu, "Ubuntu", "noble-security", true},
+		{ubuntu, "Ubuntu", "trixie", false},
+		{ubuntu, "Ubuntu", "sid", false},
+		{ubuntu, "Ubuntu", "trixie-security", false},
+		{automatic, "trixie", "noble", false},
+		{automatic, "trixie", "noble-updates", false},
+		{retired, "Ubuntu's images", "noble", false},
 	} {
 		repo := archivetest.NewRepository(t, tt.suite)
 		c := signedBy(t, repo, tt.role, tt.release)
@@ -203,12 +212,15 @@ func TestEachDefaultKeyHasRelease(t *testing.T) {
 	t.Parallel()
 	for _, key := range DefaultKeyring() {
 		fingerprint := fmt.Sprintf("%X", key.PrimaryKey.Fingerprint)
-		i := slices.IndexFunc(debianSigners, func(s signer) bool { return s.fingerprint == fingerprint })
+		i := slices.IndexFunc(defaultSigners, func(s signer) bool { return s.fingerprint == fingerprint })
 		if i < 0 {
 			t.Errorf("the table has no key %s", fingerprint)
 			continue
 		}
-		s := debianSigners[i]
+		s := defaultSigners[i]
+		if slices.Contains(ubuntuSigners, s) {
+			continue
+		}
 		if !slices.Contains(debianReleases, s.release) {
 			t.Errorf("%s: unknown release %s", fingerprint, s.release)
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,14 +26,6 @@ type UntrustedError struct {
 	KeyIDs []string
 	// Bad is why the signature of a known key was rejected; nil if no known key has signed it.
 	Bad error
-}
-
-// ubuntuKeyIDs are those of the keys of Ubuntu's archives since 2012, in the package ubuntu-keyring.
-var ubuntuKeyIDs = []string{"3B4FE6ACC0B21F32", "871920D1991BC93C"}
-
-// Ubuntu reports whether a key of Ubuntu's archives has made one of the signatures.
-func (e *UntrustedError) Ubuntu() bool {
-	return slices.ContainsFunc(e.KeyIDs, func(id string) bool { return slices.Contains(ubuntuKeyIDs, id) })
 }
 
 func (e *UntrustedError) Error() string {

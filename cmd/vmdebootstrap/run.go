@@ -257,9 +257,6 @@ func hintFor(err error) string {
 		return "the mirror may be damaged, outdated or not what it claims to be: try again later, or another --mirror"
 	case untrusted != nil && errors.As(err, &repository):
 		return "if this is the right repository, name the file with its key: --repository-key FILE"
-	case untrusted != nil && untrusted.Ubuntu():
-		return "install the package ubuntu-keyring, and name its keys: " +
-			"--debootstrapopts keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg"
 	case untrusted != nil:
 		return "if this is the right archive, name the keyring with its key: --debootstrapopts keyring=FILE"
 	}
