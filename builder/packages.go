@@ -27,6 +27,9 @@ func (s Spec) Packages() []string {
 	if s.bare() && s.KernelPackage() != "" {
 		packages = append(packages, initPackages(s.release)...)
 	}
+	if s.KernelPackage() != "" && s.release.KernelRecommendsInitramfs() {
+		packages = append(packages, initramfsTools)
+	}
 	if s.bare() && len(s.o.Users) > 0 {
 		packages = append(packages, "adduser") // step.AddUser runs it
 	}
@@ -198,12 +201,15 @@ func (s Spec) growPackages() []string {
 	}
 }
 
+// initramfsTools is the package that makes the initramfs.
+const initramfsTools = "initramfs-tools"
+
 // overlayPackages are the packages that the initramfs is made with: another program would not run what the step writes.
 func (s Spec) overlayPackages() []string {
 	if s.o.Image == "" || !filesystem.Lookup(s.o.Roottype).ReadOnly {
 		return nil
 	}
-	return []string{"initramfs-tools"}
+	return []string{initramfsTools}
 }
 
 // dpkgStatus is the file in which dpkg records the packages that it knows, installed or not.

@@ -52,7 +52,7 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 		{"UEFI on armhf", func(o *Options) { o.Boot, o.UseUEFI, o.Arch = "grub", true, "armhf" },
 			"acpid dosfstools grub-efi-arm linux-image-armmp systemd-resolved"},
 		{"UEFI of Ubuntu", func(o *Options) { o.Grub, o.UseUEFI, o.Distribution = true, true, "noble" },
-			"acpid dosfstools grub-efi-amd64 grub-efi-ia32-bin linux-image-generic systemd-resolved"},
+			"acpid dosfstools grub-efi-amd64 grub-efi-ia32-bin initramfs-tools linux-image-generic systemd-resolved"},
 		{"hybrid", func(o *Options) { o.Boot = "hybrid" },
 			"acpid dosfstools grub-cloud-amd64 linux-image-amd64 systemd-resolved"},
 		{"named", func(o *Options) { o.Packages = []string{"vim", "less,acpid , vim"} },
@@ -77,8 +77,13 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 		}, "acpid linux-image-amd64 sysvinit udev"},
 		{"minbase of trusty",
 			func(o *Options) { o.Distribution, o.Debootstrapopts = "trusty", []string{"variant=minbase"} },
-			"acpid linux-image-generic udev upstart"},
-		{"Ubuntu", func(o *Options) { o.Distribution = "noble" }, "acpid linux-image-generic systemd-resolved"},
+			"acpid initramfs-tools linux-image-generic udev upstart"},
+		{"Ubuntu", func(o *Options) { o.Distribution = "noble" },
+			"acpid initramfs-tools linux-image-generic systemd-resolved"},
+		{"Ubuntu with another kernel",
+			func(o *Options) { o.Distribution, o.KernelPackage = "noble", "linux-image-virtual" },
+			"acpid initramfs-tools linux-image-virtual systemd-resolved"},
+		{"Ubuntu without a kernel", func(o *Options) { o.Distribution, o.NoKernel = "noble", true }, "acpid systemd-resolved"},
 	} {
 		got := strings.Join(mustSpec(t, test.change).Packages(), " ")
 		if got != test.want {

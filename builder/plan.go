@@ -187,10 +187,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 		p.Disk = &disk
 	}
 
-	options, _ := step.DebootstrapOptions(o.Debootstrapopts)
-	p.add(step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror.Bare(),
-		Options: options, InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
-		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity, RealDpkg: spec.realDpkg()})
+	p.add(newDebootstrapStep(spec, lock))
 	if arches := packageNames(o.DpkgArches); len(arches) > 0 {
 		p.add(step.Architectures{Mirror: withoutSlash(o.Mirror.Bare()), Suite: cmp.Or(lock.Suite, o.Distribution),
 			Arches: arches})
@@ -265,6 +262,28 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	}
 	p.add(step.Clean{})
 	return p, nil
+}
+
+// ubuntuScript is debootstrap's script for gutsy and all later releases of Ubuntu. Those that debootstrap knows are
+// links to it; the toolbox's debootstrap may be older than the release.
+const ubuntuScript = "gutsy"
+
+func newDebootstrapStep(spec Spec, lock Lock) step.Debootstrap {
+	o, release := spec.Options(), spec.Release()
+	d := step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror.Bare(),
+		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
+		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity, RealDpkg: spec.realDpkg()}
+	d.Options, _ = step.DebootstrapOptions(o.Debootstrapopts)
+	if release.Vendor != debian.Ubuntu {
+		return d
+	}
+	if _, set := step.DebootstrapOption(d.Options, "components"); !set { // debootstrap's own choice is main alone
+		d.Options = append(d.Options, "--components="+strings.Join(release.Components(), ","))
+	}
+	if spec.ownScripts() == "" && release.Since("", ubuntuScript) {
+		d.Script = ubuntuScript
+	}
+	return d
 }
 
 // addActions adds the user's own steps of one phase.

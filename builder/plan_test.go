@@ -85,6 +85,10 @@ var planned = map[string]func(*Options){
 		o.PasswordHashes = []PasswordHash{{"root", secret.New("$y$j9T$s3cret$x")}, {"bob", secret.New("$6$s3cret$x")}}
 		o.Timezone, o.Locale, o.Keymap = "Europe/Berlin", "de_DE.UTF-8", "de:nodeadkeys"
 	},
+	"ubuntu": func(o *Options) {
+		o.Distribution, o.ConfigureApt, o.AptMirror = "resolute", true, secret.NewURL("http://mirror.example/ubuntu")
+		o.Pockets, o.KernelPackage, o.Grub, o.UseUEFI = []string{"updates,security"}, "linux-image-virtual", true, true
+	},
 	"cloud-init": func(o *Options) {
 		o.CloudInit, o.UserData, o.NetworkConfig = true, "/hooks/user-data", "/hooks/network"
 	},

@@ -70,7 +70,7 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 		}
 	}
 	if err != nil {
-		return Lock{}, Sources{}, fmt.Errorf("look up suite %s: %w", o.Distribution, err)
+		return Lock{}, Sources{}, spec.absent(fmt.Errorf("look up suite %s: %w", o.Distribution, err))
 	}
 	if err := spec.checkAlias(release); err != nil {
 		return Lock{}, Sources{}, err
@@ -84,7 +84,7 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 
 	src := Sources{Release: release}
 	if src.Main, err = readIndexes(ctx, client, release, components(o, spec.Release()), o.Arch); err != nil {
-		return Lock{}, Sources{}, err
+		return Lock{}, Sources{}, spec.absent(err)
 	}
 	if answered(); release.Codename != spec.Codename() {
 		repositories = askRepositories(ctx, client, spec.Repositories(lock.codename(spec)), lock)
@@ -113,6 +113,29 @@ func (s Spec) byCodename(ctx context.Context, client *archive.Client, release *a
 		return nil
 	}
 	return own
+}
+
+// AbsentError says that a mirror lacks the suite of a build or its architecture, and which one should have it.
+type AbsentError struct {
+	Err    error
+	Mirror string
+}
+
+func (e *AbsentError) Error() string { return e.Err.Error() }
+
+func (e *AbsentError) Unwrap() error { return e.Err }
+
+// absent returns err, as an AbsentError if another of Ubuntu's archives has what the mirror lacks: the releases that
+// are no longer supported, and all architectures but those of PCs, have archives of their own.
+func (s Spec) absent(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) || s.release.Vendor != debian.Ubuntu {
+		return err
+	}
+	usual := defaultMirror(s.release, s.arch, s.w)
+	if usual == withoutSlash(s.o.Mirror) {
+		return err
+	}
+	return &AbsentError{err, usual.Reveal()}
 }
 
 // components are those that debootstrap will use.

@@ -3,8 +3,12 @@
 package builder
 
 import (
+	"errors"
+	"io/fs"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -32,6 +36,27 @@ func TestToolboxIsOfTheFirstFaithfulRelease(t *testing.T) {
 		})
 		if s.toolsFromTarget() != tt.fromTarget || s.toolboxSuite() != tt.want {
 			t.Errorf("%+v: got %v, %s", tt, s.toolsFromTarget(), s.toolboxSuite())
+		}
+	}
+}
+
+// A mirror of Ubuntu's archive has neither ended releases nor ports, though its Release files name the latter.
+func TestAbsentSuiteOfUbuntuNamesItsArchive(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ suite, has, arch, want string }{
+		{"questing", "noble", "amd64", ubuntuOldMirror.Reveal()},
+		{"noble", "noble", "riscv64", ubuntuPortsMirror.Reveal()},
+		{"noble", "jammy", "amd64", ubuntuMirror.Reveal()},
+		{"trixie", "bookworm", "amd64", ""},
+	} {
+		repo := archivetest.NewRepository(t, tt.has)
+		spec := testSpec(t, func(o *Options) {
+			o.Distribution, o.Mirror, o.Arch = tt.suite, secret.NewURL(repo.URL()), tt.arch
+		})
+		_, _, err := Resolve(t.Context(), spec, archiveClient(t, repo), testLock())
+		absent, ok := errors.AsType[*AbsentError](err)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || ok != (tt.want != "") || ok && absent.Mirror != tt.want {
+			t.Errorf("%s for %s: got %v, want an error that names %q", tt.suite, tt.arch, err, tt.want)
 		}
 	}
 }

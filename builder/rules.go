@@ -50,6 +50,7 @@ var rules = []func(Spec) []error{
 	pocketsKnown, repositoriesKnown, dpkgArchesKnown,
 	authorities,
 	packageSyntax,
+	archOfRelease,
 	kernelExists,
 	emulatorExists,
 	foreignProgram,

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
@@ -181,9 +182,18 @@ func packageSyntax(s Spec) []error {
 	return problems
 }
 
+// archOfRelease: the release is made for the architecture.
+func archOfRelease(s Spec) []error {
+	if s.arch.Name == "" || s.arch.In(s.release) {
+		return nil
+	}
+	return problem.New("--arch", "%s has no %s: want one of %s", s.release.Codename, s.arch.Name,
+		strings.Join(debian.ArchesIn(s.release), ", "))
+}
+
 // kernelExists: some architectures outlived their kernels (i386 in trixie).
 func kernelExists(s Spec) []error {
-	if s.o.NoKernel || s.arch.Name == "" || s.KernelPackage() != "" {
+	if s.o.NoKernel || s.arch.Name == "" || !s.arch.In(s.release) || s.KernelPackage() != "" {
 		return nil
 	}
 	return problem.New("--arch", "%s has no kernel for %s: use --kernel-package or --no-kernel", s.release.Codename,

@@ -68,6 +68,8 @@ var (
 	ubuntuMirror = secret.NewURL("http://archive.ubuntu.com/ubuntu")
 	// ubuntuPortsMirror has all architectures but those of PCs.
 	ubuntuPortsMirror = secret.NewURL("http://ports.ubuntu.com/ubuntu-ports")
+	// ubuntuOldMirror has all architectures of the releases that have left the other two.
+	ubuntuOldMirror = secret.NewURL("http://old-releases.ubuntu.com/ubuntu")
 )
 
 // minSwap is the smallest swap partition: QEMU gives a machine 128 MiB of memory by default, and swap should be more.
@@ -161,6 +163,8 @@ func NewSpec(o Options, w World) (Spec, error) {
 // defaultMirror is the mirror for a build that names none.
 func defaultMirror(r debian.Release, a debian.Arch, w World) secret.URL {
 	switch {
+	case r.Vendor == debian.Ubuntu && r.Moved(w.Today):
+		return ubuntuOldMirror
 	case r.Vendor == debian.Ubuntu && a.PC:
 		return ubuntuMirror
 	case r.Vendor == debian.Ubuntu:

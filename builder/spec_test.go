@@ -254,6 +254,10 @@ func TestDefaultMirrorFitsTheRelease(t *testing.T) {
 		{"trixie", "amd64", host, "http://other.example/", "http://other.example/"},
 		{"noble", "amd64", host, "", ubuntuMirror.Reveal()},
 		{"noble", "riscv64", host, "", ubuntuPortsMirror.Reveal()},
+		{"questing", "amd64", host, "", ubuntuOldMirror.Reveal()},
+		{"questing", "riscv64", "", "", ubuntuOldMirror.Reveal()},
+		{"focal", "amd64", host, "", ubuntuMirror.Reveal()}, // there is support for it that is paid for
+		{"questing", "amd64", host, "http://other.example/", "http://other.example/"},
 	} {
 		w := testWorld()
 		w.HostMirror = secret.NewURL(test.host)

@@ -39,6 +39,8 @@ func (s Spec) toolSources(client *archive.Client) []toolSource {
 		hosts := client.WithDefaultKeys()
 		hosts.AllowExpired = s.o.AllowExpired || s.w.HostAllowsExpired
 		places = append(places, place{host, hosts})
+	} else if host.IsZero() && s.release.Vendor == debian.Ubuntu { // whose archive has no release of Debian
+		places = append(places, place{debianMirror, client.WithDefaultKeys()})
 	}
 	var suites []string
 	if s.toolsFromTarget() {

@@ -146,3 +146,19 @@ func TestToolsOfTheHostAreVerifiedByDebiansKeys(t *testing.T) {
 		t.Errorf("got %+v", sources)
 	}
 }
+
+// No mirror of Ubuntu has the tools.
+func TestToolsOfUbuntuComeFromDebian(t *testing.T) {
+	t.Parallel()
+	spec := testSpec(t, func(o *Options) { o.Distribution = "noble" })
+	sources := spec.toolSources(&archive.Client{Keyring: archive.DefaultKeyring()})
+	if last := sources[len(sources)-1]; last.mirror != debianMirror || last.suite != "trixie" || last.target {
+		t.Errorf("without a mirror of the host: got %+v", last)
+	}
+	host := secret.NewURL("http://host.example/debian")
+	spec.w.HostMirror = host
+	sources = spec.toolSources(&archive.Client{Keyring: archive.DefaultKeyring()})
+	if last := sources[len(sources)-1]; last.mirror != host || len(sources) != 2 {
+		t.Errorf("with a mirror of the host: got %+v", sources)
+	}
+}

@@ -31,6 +31,8 @@ func TestHintFollowsErrorOfUntrustedArchive(t *testing.T) {
 			"if this is the right repository, name the file with its key: --repository-key FILE"},
 		{&builder.ToolsError{Suites: []string{"trixie"}, Tried: []error{errors.New("404 Not Found")}},
 			"--tools-mirror URL names a mirror that has trixie of Debian"},
+		{&builder.AbsentError{Err: errors.New("404 Not Found"), Mirror: "http://old.example/ubuntu"},
+			"what the mirror lacks is at --mirror http://old.example/ubuntu"},
 		{&archive.ExpiredError{URL: url}, "if the archive is known to be old, --allow-expired "},
 		{&archive.DownloadError{URL: url, Err: &archive.PageError{URL: "http://login.example.org"}},
 			"a network that wants a login "},

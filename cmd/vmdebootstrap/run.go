@@ -228,6 +228,7 @@ func hintFor(err error) string {
 	var tools *builder.ToolsError
 	var repository *builder.RepositoryError
 	var page *archive.PageError
+	var absent *builder.AbsentError
 	var unseen *vm.NotSeenError
 	switch {
 	case errors.As(err, &full):
@@ -248,6 +249,8 @@ func hintFor(err error) string {
 	case errors.As(err, &expired):
 		return "if the archive is known to be old, --allow-expired accepts it, and so does SOURCE_DATE_EPOCH, which counts " +
 			"as today; its signature is verified all the same"
+	case errors.As(err, &absent):
+		return "what the mirror lacks is at --mirror " + absent.Mirror
 	case errors.As(err, &page):
 		return "a network that wants a login answers everything with a page: log in there with a browser; behind a proxy, " +
 			"set http_proxy"

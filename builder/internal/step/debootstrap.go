@@ -34,6 +34,8 @@ type Debootstrap struct {
 	// digest of its files.
 	Scripts       string `json:"-"`
 	ScriptsDigest string `json:",omitempty"`
+	// Script is the name of debootstrap's script for the suite, or "" for the one that is named like it.
+	Script string `json:",omitempty"`
 	// RealDpkg leaves all unpacking to the real dpkg, here and in the later steps. The files are the same.
 	RealDpkg bool `json:",omitempty"`
 	// KeepIdentity leaves the keys of packages in the results of all steps, see RemoveMachineKeys.
@@ -86,6 +88,9 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 	mounts = append(mounts, s.Access.localMounts("")...)
 	mirror := debootstrapURL(d.Mirror)
 	args = append(args, d.Suite, TargetDir, mirror)
+	if d.Script != "" {
+		args = append(args, DefaultScripts+"/"+d.Script)
+	}
 
 	p := s.Command(args...)
 	// debootstrap tests with mknod whether it can make devices, which is impossible in a user namespace. With this
