@@ -21,7 +21,8 @@ import (
 )
 
 // Cache is a directory of files that are named by their SHA256: sha256/ab/abcd…. A file appears in it complete or
-// not at all, so several processes may use one Cache at once. The time of a file is that of its last use.
+// not at all, so several processes may use one Cache at once. The time of a file is that of its last use. The
+// directory responses says which of them a URL had last.
 type Cache struct {
 	dir string
 }
@@ -187,7 +188,7 @@ func (c *Cache) Evict(now time.Time, maxAge time.Duration, maxBytes int64) (file
 		files++
 		bytes += f.size
 	}
-	return files, bytes, c.removeLeftovers(now)
+	return files, bytes, errors.Join(c.removeResponses(), c.removeLeftovers(now))
 }
 
 // Usage returns the number of files in the cache and their bytes.
@@ -275,17 +276,22 @@ func (f *newFile) truncate() error {
 // keep closes the file and makes it part of the cache. It does not sync, which would take seconds for a hundred files:
 // Verify finds what a crash has damaged.
 func (f *newFile) keep(digest string) error {
-	err := f.Close()
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(f.cache.Path(digest)), dirMode)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), f.cache.Path(digest))
-	}
-	if err != nil {
+	if err := f.moveTo(f.cache.Path(digest)); err != nil {
 		return fmt.Errorf("cache: keep %s: %w", digest, err)
 	}
 	return nil
+}
+
+// moveTo closes the file and gives it its name, in a directory that it makes if needed.
+func (f *newFile) moveTo(name string) error {
+	err := f.Close()
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(name), dirMode)
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	return err
 }
 
 // discard removes the file unless it was kept.

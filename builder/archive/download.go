@@ -77,18 +77,31 @@ const (
 	usualRelease = 1 << 20
 )
 
-// getRelease downloads a Release file or its signature, whose checksum is not known.
+// getRelease downloads a Release file or its signature, whose checksum is not known. A server that still has the file of
+// the cache does not send it again.
 func (c *Client) getRelease(ctx context.Context, rawURL string) ([]byte, error) {
+	last, data, _, err := c.Cache.response(ctx, rawURL)
+	if err != nil {
+		return nil, err
+	}
 	var buf bytes.Buffer
 	t := &transfer{
-		client: c, url: rawURL, fresh: true, limit: maxRelease, size: usualRelease, dst: &buf,
+		client: c, url: rawURL, fresh: true, limit: maxRelease, size: usualRelease, dst: &buf, last: last,
 		restart: func() error { buf.Reset(); return nil },
-		check:   func() error { return checkComplete(buf.Bytes()) },
+	}
+	t.check = func() error {
+		if t.unchanged {
+			return nil
+		}
+		return checkComplete(buf.Bytes())
 	}
 	if err := t.run(ctx); err != nil {
 		return nil, err
 	}
-	return buf.Bytes(), nil
+	if t.unchanged {
+		return data, nil
+	}
+	return buf.Bytes(), c.Cache.keepResponse(rawURL, t.response, buf.Bytes())
 }
 
 // checkComplete returns an error if a Release file or a signature lacks its end. The end of Release alone shows in its
@@ -115,10 +128,13 @@ type transfer struct {
 	sum     hash.Hash    // of what is in dst; nil if not needed
 	want    string       // the digest; "" if there is none
 	onBytes func(n int)  // called with the bytes received, and with a negative number at a restart; may be nil
+	last    response     // the file that the caller has; the zero response for none
 
-	done       int64  // bytes in dst
-	resumed    bool   // the last response went on where the one before ended
-	status     string // of the last response
+	response   response // how the server describes the file
+	unchanged  bool     // the server still has the file of last, and dst is empty
+	done       int64    // bytes in dst
+	resumed    bool     // the last response went on where the one before ended
+	status     string   // of the last response
 	code       int
 	retryAfter time.Duration // that the last response asks for
 }
@@ -267,6 +283,7 @@ func (t *transfer) request(ctx context.Context, received *atomic.Int64) error {
 	if t.fresh {
 		req.Header.Set("Cache-Control", "max-age=0")
 	}
+	t.last.condition(req.Header)
 	from := ""
 	if t.done > 0 && t.want != "" {
 		from = "bytes " + strconv.FormatInt(t.done, 10) + "-"
@@ -287,10 +304,15 @@ func (t *transfer) request(ctx context.Context, received *atomic.Int64) error {
 		if err := t.reset(); err != nil {
 			return err
 		}
+		if resp.StatusCode == http.StatusNotModified && t.last.SHA256 != "" {
+			t.unchanged = true
+			return nil
+		}
 		if resp.StatusCode != http.StatusOK {
 			return errStatus
 		}
 	}
+	t.response = response{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
 	counted := &countingReader{resp.Body, received}
 	if t.resumed {
 		return t.copy(ctx, counted)
