@@ -148,7 +148,7 @@ func newSettings(arch string) *settings {
 		{"apt-mirror", groupSource, "mirror `URL` for the image's apt sources; needs --configure-apt",
 			urlValue{&o.AptMirror}},
 		{"mirror", groupSource, "download packages from `URL`, of http, https, file or copy (default: this machine's own " +
-			"mirror); further URLs, after blanks, are asked when it fails", mirrorsValue{&o.Mirror, &o.OtherMirrors}},
+			"mirror, and for Ubuntu the archive that has the release); further URLs, after blanks, are asked when it fails", mirrorsValue{&o.Mirror, &o.OtherMirrors}},
 		{"arch", groupSource, "install packages for `ARCHITECTURE`, as Debian calls it", textValue{&o.Arch}},
 		{"distribution", groupSource, "install release `NAME` of Debian or Ubuntu", textValue{&o.Distribution}},
 		{"package", groupSource, "install `PACKAGE`; may be repeated", listValue{&o.Packages}},
