@@ -31,6 +31,8 @@ type VM struct {
 	silence    time.Duration   // since the last output, while Expect waits; counted in seconds
 	loggedIn   bool
 	shutdown   string // QEMU's reason for its end (ShutdownCause of QMP); "" if it had none
+	control    *control
+	dir        string // for temporary files
 
 	// Progress, if not nil, is called about every second while Expect waits, with the last line of
 	// the console.
@@ -59,17 +61,18 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 	}
 	defer theirs.Close()
 	args = append(args, controlArgs()...)
-	v := &VM{cmd: exec.CommandContext(ctx, program, args...), output: make(chan []byte, 64), ended: make(chan struct{})}
+	v := &VM{cmd: exec.CommandContext(ctx, program, args...), output: make(chan []byte, 64), ended: make(chan struct{}),
+		control: control, dir: dir}
 	v.cmd.ExtraFiles = []*os.File{theirs}
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	v.cmd.Cancel = func() error { return syscall.Kill(-v.cmd.Process.Pid, syscall.SIGKILL) }
 	v.cmd.Stderr = &v.complaints
 	output, err := v.cmd.StdoutPipe()
 	if err != nil {
-		return nil, errors.Join(err, control.Close())
+		return nil, errors.Join(err, control.conn.Close())
 	}
 	if v.input, err = v.cmd.StdinPipe(); err != nil {
-		return nil, errors.Join(err, control.Close())
+		return nil, errors.Join(err, control.conn.Close())
 	}
 	started := make(chan error)
 	go func() {
@@ -82,7 +85,7 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 			return
 		}
 		shutdown := make(chan string, 1)
-		go func() { shutdown <- watchShutdown(control) }()
+		go func() { shutdown <- control.serve() }()
 		for {
 			buf := make([]byte, 4096)
 			n, err := output.Read(buf)
@@ -96,11 +99,11 @@ func Start(ctx context.Context, m Machine, dir string) (*VM, error) {
 		close(v.output)
 		v.waitErr = v.cmd.Wait()
 		v.shutdown = <-shutdown // QEMU's end of the connection is closed
-		_ = control.Close()
+		_ = control.conn.Close()
 		close(v.ended)
 	}()
 	if err := <-started; err != nil {
-		_ = control.Close()
+		_ = control.conn.Close()
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
 	return v, nil

@@ -3,16 +3,10 @@
 package vm
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
-	"net"
-	"os"
 	"regexp"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Reason is the kind of event that made Expect give up.
@@ -97,49 +91,4 @@ func (v *VM) failure(output string) (reason Reason, why string) {
 		return NotBootable, fmt.Sprintf("the console shows %q", found)
 	}
 	return "", ""
-}
-
-// controlFD is the descriptor of QMP in QEMU, the first one after the standard streams.
-const controlFD = 3
-
-// controlArgs are QEMU's arguments for QMP on controlFD.
-func controlArgs() []string {
-	return []string{"-chardev", fmt.Sprintf("socket,id=control,fd=%d", controlFD), "-mon", "chardev=control,mode=control"}
-}
-
-// newControl returns both ends of a connection for QMP: ours, and the one that QEMU inherits.
-func newControl() (ours net.Conn, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	f := os.NewFile(uintptr(fds[0]), "QMP")
-	theirs = os.NewFile(uintptr(fds[1]), "QMP of QEMU")
-	ours, err = net.FileConn(f)
-	_ = f.Close() // FileConn has a duplicate
-	if err != nil {
-		_ = theirs.Close()
-		return nil, nil, err
-	}
-	return ours, theirs, nil
-}
-
-// watchShutdown returns the reason of the last SHUTDOWN event, "" if there was none, when the
-// connection ends (docs/interop/qmp-spec.txt and qapi/run-state.json of QEMU, ShutdownCause).
-func watchShutdown(control net.Conn) string {
-	// Without this command there are no events.
-	if _, err := control.Write([]byte(`{"execute":"qmp_capabilities"}` + "\n")); err != nil {
-		return ""
-	}
-	reason := ""
-	for lines := bufio.NewScanner(control); lines.Scan(); {
-		var message struct {
-			Event string
-			Data  struct{ Reason string }
-		}
-		if json.Unmarshal(lines.Bytes(), &message) == nil && message.Event == "SHUTDOWN" {
-			reason = message.Data.Reason
-		}
-	}
-	return reason
 }
