@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,9 +26,8 @@ import (
 type bootCall struct {
 	env        environment
 	out, err   io.Writer
-	machine    vm.Machine
-	image      string // as the user knows it; the machine may have an overlay of it
-	firmware   string
+	images     []string // as the user named them
+	firmwares  []string // of --firmware; none for the usual one
 	accel      string
 	memory     diskimage.Size
 	network    bool
@@ -40,6 +38,9 @@ type bootCall struct {
 	checksFile string
 	checks     *bootChecks // of checksFile; nil for none
 	junit      string
+	// screenshots is the directory for pictures of screens; "" for that of junit.
+	screenshots string
+	jobs        int // 0 for as many as the processors allow
 	// user and password are the parts of login.
 	user, password string
 	timeout        time.Duration
@@ -47,6 +48,11 @@ type bootCall struct {
 	// progress is one of display.Modes.
 	progress    string
 	secretsFrom secretSource
+
+	// machine, image and firmware are those of one boot. The machine may have an overlay of the image.
+	machine  vm.Machine
+	image    string
+	firmware vm.Firmware
 }
 
 // bootResult is the result of a test.
@@ -63,6 +69,14 @@ type bootResult struct {
 	Status  *int          `json:"status,omitempty"`
 	Checks  []checkResult `json:"checks,omitempty"`
 	Console string        `json:"console,omitempty"` // the last lines, if the image did not boot
+	// Screenshot is the file with a picture of the screen at the end of a test that failed.
+	Screenshot string `json:"screenshot,omitempty"`
+
+	// name is the image as the user named it.
+	name  string
+	began time.Time
+	// started reports whether the machine has started.
+	started bool
 }
 
 // newBootVerb returns the command "vmdebootstrap boot", which starts an image in QEMU, to use or to test it.
@@ -75,14 +89,18 @@ func newBootVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 		Long: "Start an image in QEMU. Without --test the machine's screen is a window, or with --serial, and where\n" +
 			"there is no display, this terminal (Ctrl-A X quits), and its writes change the image. With --test the\n" +
 			"image stays unchanged, and the exit status says whether a login prompt, or what --expect matches,\n" +
-			"appeared on the serial console, and whether --run succeeded. An image without a serial console gets\n" +
-			"one for this run, in a snapshot that is discarded.",
+			"appeared on the serial console, and whether --run and --checks succeeded. An image without a serial\n" +
+			"console gets one for this run, in a snapshot that is discarded.\n\n" +
+			"--test takes several images and several kinds of firmware, and tests each image with each of them.",
 		Example: `
 # Start an image without changing it, with its serial console in this terminal
 vmdebootstrap boot --snapshot --serial debian.img
 # Report whether an image boots with Secure Boot, and run a command in it
 vmdebootstrap boot --test --firmware secureboot --login root \
---run "systemctl is-system-running" debian.img`,
+--run "systemctl is-system-running" debian.img
+# Check what a file says of two images, with two kinds of firmware each
+vmdebootstrap boot --test --firmware bios,uefi --login root \
+--checks checks.yaml --junit boot.xml a.img b.qcow2`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageErrorf("IMAGE is missing")
@@ -90,15 +108,15 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b.machine.Image, b.machine.Args = args[0], args[1:]
 			return b.boot(cmd.Context())
 		},
 	}
 	flags := verb.Flags()
 	flags.SortFlags = false
 	var serial bool
-	flags.StringVar(&b.firmware, "firmware", "",
-		"`FIRMWARE` of the machine: bios, uefi or secureboot (default: uefi for arm64, else bios)")
+	flags.StringSliceVar(&b.firmwares, "firmware", nil,
+		"`FIRMWARE` of the machine: bios, uefi or secureboot (default: uefi for arm64, else bios); with --test, "+
+			"several can be given")
 	flags.StringVar(&b.machine.Arch, "arch", env.arch, "`ARCHITECTURE` of the image")
 	flags.Var(flagSize{&b.memory}, "memory", "give the machine `SIZE` bytes of memory")
 	flags.StringVar(&b.machine.Format, "format", "", "`FORMAT` of the image as QEMU calls it (default: detected)")
@@ -115,8 +133,12 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 	flags.StringVar(&b.run, "run", "", "with --login or --ssh: run the shell `COMMAND`, which must exit with status 0")
 	flags.StringVar(&b.checksFile, "checks", "",
 		"with --login: check what `FILE` (YAML) says of the system: its lists commands "+
-			"(run, status, output), units, files, packages and ports, and login-within")
+			"(run, status, output), units, files, packages and ports, disk-use and login-within")
 	flags.StringVar(&b.junit, "junit", "", "with --test: write the results to `FILE` in the form of JUnit")
+	flags.StringVar(&b.screenshots, "screenshots", "",
+		"with --test: put pictures of the screens of tests that failed into `DIRECTORY` (default: that of --junit)")
+	flags.IntVar(&b.jobs, "jobs", 0,
+		"with --test: run at most `NUMBER` machines at once (default: as many as the processors allow)")
 	flags.BoolVar(&b.ssh, "ssh", false,
 		"log in by ssh as root, with a key made for this run; needs an sshd and systemd 252 in the image, which "+
 			"stays unchanged")
@@ -127,7 +149,11 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 		"with --test or --ssh: "+newSettings(env.arch).lookup("progress").usage)
 	registerValues(verb, "format", cobra.FixedCompletions([]string{"raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi"},
 		cobra.ShellCompDirectiveNoFileComp))
-	verb.PreRunE = func(*cobra.Command, []string) error {
+	verb.PreRunE = func(cmd *cobra.Command, args []string) error {
+		b.images = args
+		if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+			b.images, b.machine.Args = args[:dash], args[dash:]
+		}
 		b.machine.Graphics = !serial && !b.test && !b.ssh && env.hasDisplay()
 		return b.check()
 	}
@@ -136,10 +162,12 @@ vmdebootstrap boot --test --firmware secureboot --login root \
 
 // check validates the options before anything starts.
 func (b *bootCall) check() error {
-	switch vm.Firmware(b.firmware) {
-	case "", vm.BIOS, vm.UEFI, vm.SecureBoot:
-	default:
-		return usageErrorf("--firmware: unknown firmware %q; want bios, uefi or secureboot", b.firmware)
+	for _, firmware := range b.firmwares {
+		switch vm.Firmware(firmware) {
+		case vm.BIOS, vm.UEFI, vm.SecureBoot:
+		default:
+			return usageErrorf("--firmware: unknown firmware %q; want bios, uefi or secureboot", firmware)
+		}
 	}
 	if _, err := regexp.Compile(b.expect); err != nil {
 		return usageErrorf("--expect: %v", err)
@@ -156,59 +184,115 @@ func (b *bootCall) check() error {
 		return fmt.Errorf("--login: %w", err)
 	}
 	b.user, b.password = user, password
-	if !b.test && (b.login != "" || b.json || b.junit != "") {
-		return usageErrorf("--login, --json and --junit need --test")
-	}
-	if b.checksFile != "" {
-		if b.login == "" {
-			return usageErrorf("--checks needs --login")
-		}
-		if b.checks, err = readChecks(absolute(b.env.dir, b.checksFile)); err != nil {
-			return fmt.Errorf("--checks: %w", err)
-		}
+	if err := b.checkTest(); err != nil {
+		return err
 	}
 	return checkProgress(b.env.displayOptions(b.progress, b.out, b.err))
 }
 
+// checkTest validates what is for --test only.
+func (b *bootCall) checkTest() (err error) {
+	switch {
+	case len(b.images) == 0:
+		return usageErrorf("IMAGE is missing")
+	case b.jobs < 0:
+		return usageErrorf("--jobs: %d is no number of machines", b.jobs)
+	case b.test:
+	case b.login != "" || b.json || b.junit != "":
+		return usageErrorf("--login, --json and --junit need --test")
+	case b.screenshots != "" || b.jobs != 0:
+		return usageErrorf("--screenshots and --jobs need --test")
+	case len(b.images) > 1 || len(b.firmwares) > 1:
+		return usageErrorf("several images or kinds of firmware need --test")
+	}
+	if b.screenshots != "" {
+		if info, err := os.Stat(absolute(b.env.dir, b.screenshots)); err != nil || !info.IsDir() {
+			return fmt.Errorf("--screenshots: %s is no directory that exists: make it first", b.screenshots)
+		}
+	}
+	if b.checksFile == "" {
+		return nil
+	}
+	if b.login == "" {
+		return usageErrorf("--checks needs --login")
+	}
+	if b.checks, err = readChecks(absolute(b.env.dir, b.checksFile)); err != nil {
+		return fmt.Errorf("--checks: %w", err)
+	}
+	return nil
+}
+
 func (b *bootCall) boot(ctx context.Context) error {
-	m := &b.machine
-	m.Image = absolute(b.env.dir, m.Image)
-	b.image = m.Image
-	kind, err := imageFormat(m.Image)
+	if b.test {
+		return missingProgram("start the machine", b.testAll(ctx))
+	}
+	one, err := b.of(b.images[0], b.kinds()[0])
 	if err != nil {
 		return err
 	}
-	if m.Format == "" {
-		m.Format = kind
-	}
-	m.Firmware, m.Network = vm.Firmware(b.firmware), b.network
-	m.Memory = int(b.memory / diskimage.MiB)
-	if m.Accel = b.accel; b.accel == "" {
-		m.Accel = vm.HostAccel(b.env.arch, m.Arch)
-	}
-	dir, err := os.MkdirTemp("", "vmdebootstrap-boot-")
+	dir, err := os.MkdirTemp("", tempPattern)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if err = one.prepare(ctx, dir); err == nil {
+		if one.ssh {
+			err = one.connect(ctx, dir)
+		} else {
+			err = one.use(ctx, dir)
+		}
+	}
+	return missingProgram("start the machine", err)
+}
+
+// tempPattern is for the names of temporary directories.
+const tempPattern = "vmdebootstrap-boot-"
+
+// kinds returns the kinds of firmware to boot with.
+func (b *bootCall) kinds() []vm.Firmware {
+	var kinds []vm.Firmware
+	for _, firmware := range b.firmwares {
+		kinds = append(kinds, vm.Firmware(firmware))
+	}
+	if len(kinds) == 0 {
+		kinds = []vm.Firmware{vm.BIOS}
+		if b.machine.Arch == "arm64" {
+			kinds = []vm.Firmware{vm.UEFI}
+		}
+	}
+	return kinds
+}
+
+// of returns a copy of the call that boots one image with one kind of firmware.
+func (b bootCall) of(image string, firmware vm.Firmware) (*bootCall, error) {
+	b.image, b.firmware = absolute(b.env.dir, image), firmware
+	kind, err := imageFormat(b.image)
+	if err != nil {
+		return nil, err
+	}
+	m := &b.machine
+	m.Image, m.Firmware, m.Network = b.image, firmware, b.network
+	if m.Format == "" {
+		m.Format = kind
+	}
+	m.Memory = int(b.memory / diskimage.MiB)
+	if m.Accel = b.accel; b.accel == "" {
+		m.Accel = vm.HostAccel(b.env.arch, m.Arch)
+	}
 	m.Snapshot = m.Snapshot || b.test || b.ssh
-	err = b.inspect(ctx, dir)
+	return &b, nil
+}
+
+// prepare makes the machine fit for the image. dir is for temporary files.
+func (b *bootCall) prepare(ctx context.Context, dir string) error {
+	err := b.inspect(ctx, dir)
 	if err == nil && b.ssh {
 		err = b.prepareSSH(ctx, dir)
 	}
 	if err == nil && b.verbose {
 		err = b.showCommand(dir)
 	}
-	switch {
-	case err != nil:
-	case b.test:
-		err = b.testBoot(ctx, dir)
-	case b.ssh:
-		err = b.connect(ctx, dir)
-	default:
-		err = b.use(ctx, dir)
-	}
-	return missingProgram("start the machine", err)
+	return err
 }
 
 // missingProgram turns an error about a program of the host that is not installed into one with a cure.
@@ -257,119 +341,28 @@ func (b *bootCall) use(ctx context.Context, dir string) error {
 	return cmd.Run()
 }
 
-// testBoot starts the machine and waits for b.expect on its console.
-func (b *bootCall) testBoot(ctx context.Context, dir string) error {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
-	defer cancel()
-	firmware := b.firmware
-	if firmware == "" {
-		firmware = string(vm.BIOS)
-		if b.machine.Arch == "arm64" {
-			firmware = string(vm.UEFI)
-		}
-	}
-	result := bootResult{Image: b.image, Arch: b.machine.Arch, Firmware: firmware}
-	w := b.env.beginWork(b.progress, "boot "+b.image, b.out, b.err)
-	machine, err := b.start(ctx, dir, w)
-	if err != nil {
-		w.end(err)
-		return err
-	}
-	defer machine.Stop()
-	text, err := machine.Expect(ctx, regexp.MustCompile(b.expect))
-	result.Seconds = b.env.now().Sub(w.began).Round(100 * time.Millisecond).Seconds()
-	if b.verbose {
-		fmt.Fprintln(w.display.Stderr(), text)
-	}
-	if result.Booted = err == nil; result.Booted && b.login != "" {
-		err = b.session(ctx, machine, &result)
-	}
-	var unseen *vm.NotSeenError
-	if errors.As(err, &unseen) {
-		result.Console, result.Reason = unseen.Tail, string(unseen.Reason)
-	}
-	w.end(err)
-	err = b.report(result, err)
-	if b.junit != "" {
-		if err != nil {
-			result.Error = err.Error()
-		}
-		err = errors.Join(err, writeJUnit(context.WithoutCancel(ctx), absolute(b.env.dir, b.junit), result))
-	}
-	return err
-}
-
 // kvmSilence is far longer than a boot loader waits plus what a Debian kernel needs under KVM to print its first line.
 const kvmSilence = 30 * time.Second
 
-// start starts the machine, and shows its console's last line while the caller waits for it. Without --accel it falls
-// back to software emulation if no kernel starts.
-func (b *bootCall) start(ctx context.Context, dir string, w *work) (machine *vm.VM, err error) {
+// start starts the machine; show is called with the last line of its console. Without --accel it falls back to software
+// emulation if no kernel starts, and says so on stderr.
+func (b *bootCall) start(ctx context.Context, dir string, stderr io.Writer, show func(lastLine string)) (
+	machine *vm.VM, err error,
+) {
 	if b.accel != "" || b.machine.Accel == vm.Software {
 		machine, err = vm.Start(ctx, b.machine, dir)
 	} else {
 		var fellBack bool
 		machine, fellBack, err = vm.StartAccelerated(ctx, b.machine, dir, kvmSilence)
 		if fellBack {
-			fmt.Fprintf(w.display.Stderr(), "no output for %s under KVM: started again without it\n", kvmSilence)
+			fmt.Fprintf(stderr, "no output for %s under KVM: started again without it\n", kvmSilence)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	machine.Progress = func(lastLine string) { w.Say("console", lastLine) }
+	machine.Progress = show
 	return machine, nil
-}
-
-// session logs in, and runs the checks and the command.
-func (b *bootCall) session(ctx context.Context, machine *vm.VM, result *bootResult) error {
-	if err := machine.Login(ctx, b.user, b.password); err != nil {
-		return err
-	}
-	if b.checks != nil {
-		if err := b.runChecks(ctx, machine, result); err != nil {
-			return err
-		}
-	}
-	if b.run == "" {
-		return nil
-	}
-	output, status, err := machine.Run(ctx, b.run)
-	if err != nil {
-		return err
-	}
-	result.Output, result.Status = output, &status
-	if status != 0 {
-		return fmt.Errorf("--run: exit status %d", status)
-	}
-	return nil
-}
-
-// report prints the result and returns err.
-func (b *bootCall) report(result bootResult, err error) error {
-	if err != nil {
-		result.Error = err.Error()
-	}
-	if b.json {
-		encoder := json.NewEncoder(b.out)
-		encoder.SetIndent("", "  ")
-		return errors.Join(err, encoder.Encode(result))
-	}
-	if result.Console != "" {
-		fmt.Fprintln(b.err, result.Console)
-	}
-	if result.Booted {
-		fmt.Fprintf(b.out, "%s: booted with %s in %.1f s\n", result.Image, result.Firmware, result.Seconds)
-	}
-	for _, c := range result.Checks {
-		if c.OK {
-			fmt.Fprintf(b.out, "ok: %s\n", c.Name)
-			continue
-		}
-		fmt.Fprintf(b.out, "FAILED: %s: %s\n%s", c.Name, c.Error, c.Output)
-	}
-	fmt.Fprint(b.out, result.Output)
-	return err
 }
 
 // imageFormat detects the format of an image, and returns QEMU's name of it.

@@ -23,6 +23,19 @@ var guest = map[string]string{
 	"dpkg-query":         "[ $4 = bash ] && echo 'ii ' || { echo 'no packages found'; exit 1; }\n",
 }
 
+// installGuest puts programs into the test's PATH, and returns their directory.
+func installGuest(t *testing.T, programs map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, text := range programs {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return dir
+}
+
 func writeText(t *testing.T, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -30,15 +43,18 @@ func writeText(t *testing.T, name, text string) {
 	}
 }
 
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
 // Issue 18, 8: a boot test as a gate.
 func TestBootChecksTheSystem(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range guest {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	dir := installGuest(t, guest)
 	image := diskimagetest.MarkerDisk(t, "disk.img")
 	good, bad := filepath.Join(dir, "good.yaml"), filepath.Join(dir, "bad.yaml")
 	writeText(t, good, `
@@ -48,8 +64,9 @@ commands:
   status: 3
   output: ^hel+o$
 units: [ssh.service]
-files: [/etc/passwd]
+files: /etc/passwd
 packages: [bash]
+disk-use: {/: 100%, /proc: 1MB}
 `)
 	writeText(t, bad, `
 commands:
@@ -58,30 +75,31 @@ commands:
 units: [cron.service]
 files: ["/no 'such' file"]
 packages: [zsh]
+disk-use: {/: 1kB}
 `)
 	junit := filepath.Join(dir, "junit.xml")
-	test := func(checks string) (int, bootResult, junitSuite, string) {
+	test := func(checks string) (int, bootResult, junitSuites, string) {
 		status, stdout, stderr := bootVerb(t, image, "--test", "--login=root", "--accel=tcg", "--json", "--junit="+junit,
 			"--timeout=1m", "--checks="+checks)
 		var result bootResult
-		var suite junitSuite
+		var suites junitSuites
 		if err := json.Unmarshal([]byte(stdout), &result); err != nil {
 			t.Fatalf("%v: %q, %q", err, stdout, stderr)
 		}
 		text, err := os.ReadFile(junit)
-		if err := errors.Join(err, xml.Unmarshal(text, &suite)); err != nil {
+		if err := errors.Join(err, xml.Unmarshal(text, &suites)); err != nil {
 			t.Fatal(err)
 		}
-		return status, result, suite, stderr
+		return status, result, suites, stderr
 	}
-	status, result, suite, stderr := test(good)
-	if status != exitOK || len(result.Checks) != 5 || suite.Tests != 6 || suite.Failures != 0 {
-		t.Errorf("status %d, %+v, %+v, %q", status, result, suite, stderr)
+	status, result, suites, stderr := test(good)
+	if status != exitOK || len(result.Checks) != 7 || suites.Tests != 8 || suites.Failures != 0 {
+		t.Errorf("status %d, %+v, %+v, %q", status, result, suites, stderr)
 	}
-	status, result, suite, stderr = test(bad)
-	if status != exitFailed || !result.Booted || !strings.Contains(stderr, "5 of 5 checks failed") ||
-		suite.Tests != 6 || suite.Failures != 5 || suite.Cases[0].Failure != nil {
-		t.Errorf("status %d, %+v, %+v, %q", status, result, suite, stderr)
+	status, result, suites, stderr = test(bad)
+	if status != exitFailed || !result.Booted || !strings.Contains(stderr, "6 of 6 checks failed") ||
+		suites.Tests != 7 || suites.Failures != 6 || suites.Suites[0].Cases[0].Failure != nil {
+		t.Errorf("status %d, %+v, %+v, %q", status, result, suites, stderr)
 	}
 	for _, want := range []checkResult{
 		{Name: "unit cron.service", Error: "exit status 3, want 0", Output: "inactive\n"},
@@ -94,18 +112,39 @@ packages: [zsh]
 	}
 }
 
+// Each mistake has its line and key.
 func TestReadChecksFindsMistakes(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "checks.yaml")
 	for text, want := range map[string]string{
-		"": "no checks", "unit: [x]\n": "field unit not found", "commands: [{status: 1}]\n": `without "run"`,
-		"commands: [{run: x, output: (}]\n": "error parsing regexp", "ports: [70000]\n": "cannot unmarshal",
-		"login-within: soon\n": "cannot unmarshal",
+		"":                                    ": no checks",
+		"commands: []":                        ": no checks",
+		"units: [":                            ": yaml: line 1",
+		"- x":                                 ":1: checks: want a mapping",
+		"files: [/x]\nunit: [x]\n":            `:2: checks: unknown key "unit" (did you mean units?); want one of`,
+		"units: [x]\nfiles: [/x]\nunits: [y]": ":3: units: the key is there twice",
+		"commands: [{status: 1}]\n":           `:1: commands: a command without "run"`,
+		"commands: [true]\n":                  ":1: commands: want a mapping",
+		"commands:\n- run: x\n  statsu: 1":    `:3: commands: unknown key "statsu" (did you mean status?)`,
+		"commands:\n- run: x\n  output: (":    ":3: output: error parsing regexp",
+		"commands:\n- run: x\n  status: 256":  `:3: status: "256" is no exit status`,
+		"ports:\n- 22\n- 70000\n":             `:3: ports: "70000" is no number of a port`,
+		"login-within: soon\n":                `:1: login-within: "soon" is no time`,
+		"login-within: -1s\n":                 `:1: login-within: "-1s" is no time`,
+		"files: [a, {b: c}]":                  ":1: files: want a list of texts",
+		"packages:\n- bash\n-\n":              ":3: packages: the value is missing",
+		"disk-use: {/: 101%}":                 `:1: disk-use: "/": "101%" is no directory and how much`,
+		"disk-use: {var: 10%}":                `:1: disk-use: "var"`,
+		"disk-use: 80%":                       ":1: disk-use: want a mapping",
 	} {
 		writeText(t, name, text)
-		if _, err := readChecks(name); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := readChecks(name); err == nil || !strings.Contains(err.Error(), name+want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
+	}
+	writeText(t, name, "unit: x\nports: 0\n")
+	if _, err := readChecks(name); err == nil || strings.Count(err.Error(), name) != 2 {
+		t.Errorf("got %v, want both mistakes", err)
 	}
 }
 

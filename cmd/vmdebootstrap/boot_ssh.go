@@ -66,7 +66,7 @@ func (b *bootCall) connect(ctx context.Context, dir string) error {
 		return &vm.MissingError{What: "ssh", Package: "openssh-client"}
 	}
 	w := b.env.beginWork(b.progress, "boot "+b.image, b.out, b.err)
-	machine, err := b.start(ctx, dir, w)
+	machine, err := b.start(ctx, dir, w.display.Stderr(), func(lastLine string) { w.Say("console", lastLine) })
 	if err != nil {
 		w.end(err)
 		return err

@@ -14,15 +14,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestOptionsOfContribCIExist reads the examples for CI systems: each is YAML, and the options in them exist.
+// TestOptionsOfContribCIExist reads the examples for CI systems: each is YAML, and the options in them exist, of a build
+// or of boot.
 func TestOptionsOfContribCIExist(t *testing.T) {
-	_, flags := newRoot(environment{}, io.Discard, io.Discard)
+	root, flags := newRoot(environment{}, io.Discard, io.Discard)
+	verb, _, err := root.Find([]string{"boot"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	files, err := filepath.Glob("../../contrib/ci/*.y*ml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("found %q (%v)", files, err)
 	}
 	option := regexp.MustCompile(`(?:^|[\s"])--([a-z][a-z0-9-]*)`)
-	foreign := regexp.MustCompile(`(?m)^.*\b(apt-get|base64|install -m)\b.*$`) // lines that call other programs
+	foreign := regexp.MustCompile(`(?m)^.*\b(apt-get|base64|install -m|systemctl)\b.*$`) // lines that call other programs
 	for _, name := range files {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -38,10 +43,25 @@ func TestOptionsOfContribCIExist(t *testing.T) {
 			}
 		}
 		for _, m := range option.FindAllStringSubmatch(foreign.ReplaceAllString(string(text), ""), -1) {
-			if flags.Lookup(m[1]) == nil {
+			if flags.Lookup(m[1]) == nil && verb.Flags().Lookup(m[1]) == nil {
 				t.Errorf("%s: there is no option --%s", name, m[1])
 			}
 		}
+	}
+}
+
+// The checks of the examples can be read; those of contrib/doc/boot.md too.
+func TestChecksOfExamplesAreValid(t *testing.T) {
+	t.Parallel()
+	if _, err := readChecks("../../contrib/ci/checks.yaml"); err != nil {
+		t.Error(err)
+	}
+	_, text, _ := strings.Cut(readFile(t, "../../contrib/doc/boot.md"), "```yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	name := filepath.Join(t.TempDir(), "checks.yaml")
+	writeText(t, name, text)
+	if checks, err := readChecks(name); err != nil || len(checks.all()) != 8 {
+		t.Errorf("%s: got %+v (%v)", name, checks, err)
 	}
 }
 

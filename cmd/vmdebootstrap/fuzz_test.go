@@ -4,6 +4,7 @@ package main
 
 import (
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -39,5 +40,29 @@ func FuzzArguments(f *testing.F) {
 			t.Errorf("%q is expanded to %q, and that to %q, %v", text, words, again, err)
 		}
 		_ = root.ParseFlags(words) // it must not panic; values may be invalid
+	})
+}
+
+// FuzzReadChecks reads files of --checks: checks that can be run, or errors that name the file.
+func FuzzReadChecks(f *testing.F) {
+	for _, seed := range []string{
+		"login-within: 3m\nunits: [a]\nports: [22]\ndisk-use: {/: 80%, /var: 2GB}",
+		"commands:\n- &a {run: x, status: 1, output: ^x$}\n- *a\n- {<<: *a}",
+		"files: [a, [b], null]", "packages:", "? [x]\n: y", "- x", "&a [*a]", "", "---\n---\n",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		name := filepath.Join(t.TempDir(), "checks.yaml")
+		writeText(t, name, text)
+		checks, err := readChecks(name)
+		switch {
+		case err != nil:
+			if !strings.Contains(err.Error(), name) {
+				t.Errorf("%q: %v", text, err)
+			}
+		case checks.loginWithin == 0 && len(checks.all()) == 0:
+			t.Errorf("%q: no checks", text)
+		}
 	})
 }

@@ -234,12 +234,3 @@ func readTarball(t *testing.T, name string) (map[string]*tar.Header, map[string]
 		}
 	}
 }
-
-func readFile(t *testing.T, name string) string {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
