@@ -17,8 +17,8 @@ import (
 // Client downloads files from Debian archives: from mirrors at http, https, file or copy URLs. Cache is required, and
 // so is Keyring unless NoCheck is set; the other fields may be zero. Several goroutines may use a Client at once.
 type Client struct {
-	// Mirrors are mirrors of one archive, which are asked in turn; nil for none. Copies of a Client share them.
-	Mirrors *Mirrors
+	// Mirrors are those of each archive that has several, which are asked in turn. Copies of a Client share them.
+	Mirrors []*Mirrors
 	// HTTP makes the requests; NewHTTPClient returns a suitable one. nil stands for http.DefaultClient.
 	HTTP *http.Client
 	// Cache keeps packages and indexes from one run to the next.
@@ -38,6 +38,9 @@ type Client struct {
 	Now time.Time
 	// Today is compared with Valid-Until in place of Now, unless it is the zero time.
 	Today time.Time
+	// Snapshot is the time that a snapshot archive is asked for; the zero time for other archives. It takes the place of
+	// Now and Today, but for the times of signatures, and a Release file must not be later.
+	Snapshot time.Time
 	// Warn receives a sentence for the user about each download that is tried again; nil discards them. Several
 	// goroutines may call it at once.
 	Warn func(text string)

@@ -17,10 +17,10 @@ type Mirrors struct {
 	answers atomic.Int32 // the index of the last one that had what was asked for, which is asked before the others
 }
 
-// NewMirrors returns mirrors of one archive.
-func NewMirrors(urls ...string) *Mirrors {
+// NewMirrors returns mirrors of one archive: the first, by which its files are named, and others.
+func NewMirrors(first string, others ...string) *Mirrors {
 	m := &Mirrors{}
-	for _, u := range urls {
+	for _, u := range append([]string{first}, others...) {
 		m.urls = append(m.urls, mirrorURL(u))
 	}
 	return m
@@ -35,20 +35,22 @@ func mirrorURL(text string) string {
 	return text
 }
 
-// askMirrors calls get with the URL of a file or directory. If that is on the first of the Mirrors, it calls get for
-// each of them, until one succeeds. The error joins those of all.
+// askMirrors calls get with the URL of a file or directory. If that is on the first of some Mirrors, it calls get for
+// each of these, until one succeeds. The error joins those of all.
 //
 // Mirrors may have different states of the archive. The caller compares each file with a signed checksum, and takes the
 // Release file from one of them.
 func (c *Client) askMirrors(ctx context.Context, url string, get func(url string) error) error {
-	m := c.Mirrors
-	if m == nil || len(m.urls) == 0 {
-		return get(url)
+	for _, m := range c.Mirrors {
+		if path, ok := strings.CutPrefix(url, m.urls[0]+"/"); ok {
+			return c.askEach(ctx, m, path, get)
+		}
 	}
-	path, ok := strings.CutPrefix(url, m.urls[0]+"/")
-	if !ok {
-		return get(url)
-	}
+	return get(url)
+}
+
+// askEach is askMirrors for the path of a file below the URLs of mirrors.
+func (c *Client) askEach(ctx context.Context, m *Mirrors, path string, get func(url string) error) error {
 	var errs []error
 	first := int(m.answers.Load())
 	for i := range m.urls {

@@ -30,7 +30,7 @@ func TestMirrorsAreAskedInTurn(t *testing.T) {
 			repo := archivetest.NewRepository(t)
 			repo.Add(archivetest.Deb{Name: "hello"}, archivetest.Deb{Name: "world"})
 			c := newClient(t, repo)
-			c.Mirrors, c.Parallel = NewMirrors(repo.URL()+"/", repo.OtherMirror()), 1
+			c.Mirrors, c.Parallel = []*Mirrors{NewMirrors(repo.URL()+"/", repo.OtherMirror())}, 1
 			host := strings.TrimPrefix(repo.URL(), "http://")
 			for _, path := range []string{"dists/trixie/InRelease", "dists/trixie/Release", "dists/trixie/main/binary-amd64",
 				"pool/main/h", "pool/main/w"} {
@@ -59,12 +59,32 @@ func TestMirrorsAreAskedInTurn(t *testing.T) {
 	}
 }
 
+// Issue 18, 2: each archive has mirrors of its own.
+func TestArchivesHaveTheirOwnMirrors(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t)
+	repo.Add(archivetest.Deb{Name: "hello"})
+	main, security, third := repo.URL(), repo.OtherMirror(), repo.OtherMirror()
+	c := newClient(t, repo)
+	c.Mirrors = []*Mirrors{NewMirrors(main, "http://gone.example/debian"), NewMirrors(security, third)}
+	for _, host := range []string{main, security} {
+		repo.InjectAlways(strings.TrimPrefix(host, "http://"), archivetest.Fault{Status: http.StatusNotFound})
+	}
+	r, err := c.Release(t.Context(), security, "trixie")
+	if err != nil || r.Mirror != security {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if _, err := c.Release(t.Context(), main, "trixie"); err == nil || !strings.Contains(err.Error(), "gone.example") {
+		t.Errorf("the main archive: %v", err)
+	}
+}
+
 func TestErrorsOfAllMirrorsAreSaid(t *testing.T) {
 	t.Parallel()
 	repo := archivetest.NewRepository(t)
 	other := repo.OtherMirror()
 	c := newClient(t, repo)
-	c.Mirrors = NewMirrors(repo.URL(), other)
+	c.Mirrors = []*Mirrors{NewMirrors(repo.URL(), other)}
 	var warnings []string
 	c.Warn = func(text string) { warnings = append(warnings, text) }
 	repo.InjectAlways(strings.TrimPrefix(repo.URL(), "http://"), archivetest.Fault{Status: http.StatusForbidden})

@@ -72,6 +72,17 @@ func (e *ExpiredError) Error() string {
 		e.Today.UTC().Format(time.RFC1123))
 }
 
+// LaterError says that a snapshot archive has answered with a Release file that is later than the time asked for.
+type LaterError struct {
+	URL            string
+	Date, Snapshot time.Time
+}
+
+func (e *LaterError) Error() string {
+	return fmt.Sprintf("%s is of %s, after the time of the snapshot, %s: the server is no snapshot archive", Redact(e.URL),
+		e.Date.Format(time.RFC1123), e.Snapshot.UTC().Format(time.RFC1123))
+}
+
 // Release fetches and verifies the Release file of a suite, named by its codename or an alias of the mirror.
 // The error wraps fs.ErrNotExist if the archive does not have the suite.
 func (c *Client) Release(ctx context.Context, mirror, suite string) (*Release, error) {
@@ -181,6 +192,9 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 	if err := r.checkSuite(url); err != nil {
 		return nil, err
 	}
+	if !c.Snapshot.IsZero() && r.Date.After(c.Snapshot) {
+		return nil, &LaterError{url, r.Date, c.Snapshot}
+	}
 	if !c.NoCheck {
 		if err := c.checkSigners(url, r, signers); err != nil {
 			return nil, err
@@ -189,8 +203,10 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 			func(key *openpgp.Entity) bool { return c.mayKeySign(key, r) != nil })
 	}
 	today := c.Now
-	if !c.Today.IsZero() {
-		today = c.Today
+	for _, other := range []time.Time{c.Today, c.Snapshot} {
+		if !other.IsZero() {
+			today = other
+		}
 	}
 	if !c.NoCheck && !c.AllowExpired && r.ExpiredAt(today) {
 		return nil, &ExpiredError{url, r.ValidUntil, today}

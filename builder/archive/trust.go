@@ -90,7 +90,11 @@ func (c *Client) mayKeySign(key *openpgp.Entity, r *Release) error {
 		}
 	}
 	// Only the mirror's response says which release an alias stands for, so the key must not have expired.
-	if !isRelease(r.Name) && expired(key, c.Now) {
+	today := c.Now
+	if !c.Snapshot.IsZero() {
+		today = c.Snapshot
+	}
+	if !isRelease(r.Name) && expired(key, today) {
 		return fmt.Errorf("the key has expired, and %s is a current suite", r.Name)
 	}
 	return nil

@@ -42,17 +42,18 @@ type Repository struct {
 	hosts  []string // the addresses of all servers
 	key    *openpgp.Entity
 
-	mu       sync.Mutex
-	options  Options
-	suites   []*suite
-	aliases  map[string]string // name → codename
-	pool     map[string][]byte // path → .deb
-	dists    map[string][]byte // path → file; nil if out of date
-	forward  *httputil.ReverseProxy
-	requests []string
-	faults   map[string][]Fault // part of a URL → faults of its next requests
-	always   map[string]Fault   // part of a URL → fault of all other requests
-	replaced map[string][]byte  // path → content that replaces the archive's own
+	mu        sync.Mutex
+	options   Options
+	suites    []*suite
+	aliases   map[string]string // name → codename
+	pool      map[string][]byte // path → .deb
+	dists     map[string][]byte // path → file; nil if out of date
+	forward   *httputil.ReverseProxy
+	requests  []string
+	faults    map[string][]Fault    // part of a URL → faults of its next requests
+	always    map[string]Fault      // part of a URL → fault of all other requests
+	replaced  map[string][]byte     // path → content that replaces the archive's own
+	snapshots map[string][]snapshot // name of an archive → its states, the oldest first
 }
 
 type suite struct {
@@ -91,7 +92,7 @@ func NewRepository(t testing.TB, suites ...string) *Repository {
 	t.Helper()
 	r := &Repository{
 		t: t, aliases: map[string]string{}, pool: map[string][]byte{}, faults: map[string][]Fault{},
-		always: map[string]Fault{}, replaced: map[string][]byte{},
+		always: map[string]Fault{}, replaced: map[string][]byte{}, snapshots: map[string][]snapshot{},
 	}
 	r.NewKey(time.Date(2010, time.January, 1, 0, 0, 0, 0, time.UTC), 0)
 	if len(suites) == 0 {
@@ -326,7 +327,7 @@ func (r *Repository) file(path string) (data []byte, ok bool) {
 func (r *Repository) serve(w http.ResponseWriter, req *http.Request) {
 	path, ok := strings.CutPrefix(req.URL.Path, "/debian/")
 	if !ok {
-		http.NotFound(w, req)
+		r.serveSnapshot(w, req)
 		return
 	}
 	r.mu.Lock()
