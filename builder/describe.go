@@ -198,7 +198,7 @@ func (r *Result) Manifest(ctx context.Context) (manifest.Manifest, error) {
 		System: manifest.System{Vendor: string(release.Vendor), Version: release.Version, Codename: release.Codename,
 			Architecture: o.Arch},
 		Archives: []manifest.Archive{
-			archiveState(manifest.UseImage, o.Mirror, r.sources.Release),
+			archiveState(manifest.UseImage, r.spec.mirror(), r.sources.Release),
 			archiveState(manifest.UseTools, r.sources.ToolsMirror, r.sources.ToolsRelease),
 		},
 		Inputs: []manifest.Input{}, Disk: r.disk.manifest(),
@@ -253,7 +253,7 @@ func (r *Result) addOrigins(ctx context.Context, packages []manifest.Package) er
 	for _, from := range r.sources.Repositories {
 		add(from.index, from.URL, from.release.Codename)
 	}
-	add(r.sources.Main, r.spec.o.Mirror, r.sources.Release.Codename)
+	add(r.sources.Main, r.spec.mirror(), r.sources.Release.Codename)
 	for i, name := range r.spec.o.CustomPackages {
 		control, err := debfile.ReadControl(ctx, r.lock.Copy(name))
 		if err != nil {

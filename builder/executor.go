@@ -160,16 +160,16 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	remaining := plan.Steps[len(begin.Entries):]
 	var missing []*archive.Package
-	downloads := packages
+	downloads := append(slices.Clip(packages), spec.lockedPackages(src.Target, packages)...)
 	if len(begin.Entries) == 0 && len(src.Repositories) > 0 {
 		base, err := bootstrapPackages(spec, src.Main)
 		if err != nil {
 			return result, err
 		}
-		downloads = append(slices.Clip(downloads), slices.DeleteFunc(base,
+		downloads = append(downloads, slices.DeleteFunc(base,
 			func(p *archive.Package) bool { return slices.Contains(packages, p) })...)
 	}
-	if slices.ContainsFunc(remaining, step.Step.Installs) {
+	if slices.ContainsFunc(remaining, step.Step.Installs) || spec.w.Locked != nil && len(remaining) > 0 {
 		if missing, err = notInstalled(result.Rootfs, downloads); err != nil {
 			return result, err
 		}
@@ -210,8 +210,9 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, fmt.Errorf("write the keyring for debootstrap: %w", err)
 		}
 	}
-	// apt knows the clock only: what was valid on the day of the build is valid for it.
-	expired := spec.o.AllowExpired || src.Release.ExpiredAt(x.Archive.Now) ||
+	// apt knows the clock only: what was valid on the day of the build is valid for it, and what apt fetches of a lock or a
+	// snapshot is of that day.
+	expired := spec.o.AllowExpired || spec.w.Locked != nil || spec.ofSnapshot() || src.Release.ExpiredAt(x.Archive.Now) ||
 		slices.ContainsFunc(src.Repositories,
 			func(r foundRepository) bool { return r.release.ExpiredAt(x.Archive.Now) })
 	access, err := step.NewAccess(filepath.Join(x.TempDir, "access"),

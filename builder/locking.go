@@ -29,6 +29,9 @@ func (s *Spec) followLock() {
 	}
 	s.w.Today = locked.Made
 	image, _ := locked.Suite(lockfile.UseImage)
+	if lockHasSnapshot(locked) {
+		return // the mirror is that of the image alone
+	}
 	if s.o.Mirror.IsZero() {
 		s.o.Mirror = secret.NewURL(image.Mirror)
 		// The pockets that were this machine's, if no option named them.
@@ -104,6 +107,22 @@ func (s Spec) lockedInputs(l Lock) []lockfile.Input {
 	return inputs
 }
 
+// lockedPackages returns the packages of the lock file that the index has and known lacks, such as those that hooks
+// install: apt may no longer find them at the mirror.
+func (s Spec) lockedPackages(index *archive.Index, known []*archive.Package) []*archive.Package {
+	if s.w.Locked == nil {
+		return nil
+	}
+	var all []*archive.Package
+	for _, locked := range s.w.Locked.Packages {
+		p := index.Lookup(locked.Name)
+		if p != nil && p.SHA256 == locked.SHA256 && !slices.Contains(known, p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 // PackagesError says that a system has other packages than the lock file.
 type PackagesError struct {
 	// Differences are sentences, one for each package.
@@ -163,7 +182,7 @@ func (r *Result) checkPackages() error {
 // lockFile is the lock of the finished build.
 func (r *Result) lockFile(m manifest.Manifest) (lockfile.File, error) {
 	f := lockfile.File{
-		Schema: lockfile.Schema, Program: r.x.Version, Made: r.x.Archive.Now.UTC().Truncate(time.Second),
+		Schema: lockfile.Schema, Program: r.x.Version, Made: r.spec.clock.UTC().Truncate(time.Second),
 		Time: r.lock.Time.UTC(), Seed: r.lock.Seed, Settings: r.x.Settings,
 		Hidden: r.x.HiddenSettings, Inputs: r.spec.lockedInputs(r.lock),
 		Suites: []lockfile.Suite{},

@@ -4,6 +4,7 @@ package builder
 
 import (
 	"slices"
+	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
@@ -47,6 +48,8 @@ type Options struct {
 	SecurityMirror     secret.URL   // --security-mirror URL
 	Repositories       []Repository // --repository
 	RepositoryKeys     []string     // --repository-key FILE
+	Snapshot           time.Time    // --snapshot DATE
+	SnapshotMirror     secret.URL   // --snapshot-mirror URL; empty: Debian's
 	AptPreferences     string       // --apt-preferences FILE
 	AllowExpired       bool         // --allow-expired
 	CA                 string       // --ca FILE

@@ -301,7 +301,7 @@ func elsewhere(ctx context.Context, spec Spec, client *archive.Client, release *
 		if len(missing) == 0 {
 			break
 		}
-		if other, err := client.Release(ctx, spec.o.Mirror.Reveal(), suite); err == nil {
+		if other, err := client.Release(ctx, spec.mirror().Reveal(), suite); err == nil {
 			look(other, suite, other.Components)
 		}
 	}

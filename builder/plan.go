@@ -189,7 +189,7 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 
 	p.add(newDebootstrapStep(spec, lock))
 	if arches := packageNames(o.DpkgArches); len(arches) > 0 {
-		p.add(step.Architectures{Mirror: withoutSlash(o.Mirror.Bare()), Suite: cmp.Or(lock.Suite, o.Distribution),
+		p.add(step.Architectures{Mirror: withoutSlash(spec.mirror().Bare()), Suite: cmp.Or(lock.Suite, o.Distribution),
 			Arches: arches})
 	}
 	if name := o.AptPreferences; name != "" {
@@ -230,9 +230,12 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	network := newNetworkStep(o, release)
 	p.add(network)
 	if o.ConfigureApt {
-		p.add(newAptSourcesStep(o, release, cmp.Or(lock.Suite, o.Distribution)))
+		p.add(newAptSourcesStep(spec, cmp.Or(lock.Suite, o.Distribution)))
 	}
 	p.addActions(spec, lock, hooks.PhaseCustomize)
+	if mirrors, ok := newMirrorsStep(spec); ok {
+		p.add(mirrors)
+	}
 	if network.Networkd {
 		p.add(step.OneNetworkManager{})
 	}
@@ -270,7 +273,7 @@ const ubuntuScript = "gutsy"
 
 func newDebootstrapStep(spec Spec, lock Lock) step.Debootstrap {
 	o, release := spec.Options(), spec.Release()
-	d := step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: o.Mirror.Bare(),
+	d := step.Debootstrap{Suite: cmp.Or(lock.Suite, o.Distribution), Arch: o.Arch, Mirror: spec.mirror().Bare(),
 		InRelease: lock.InRelease, Tools: lock.Tools, Scripts: lock.Copy(spec.ownScripts()),
 		ScriptsDigest: lock.Scripts, KeepIdentity: o.KeepIdentity, RealDpkg: spec.realDpkg()}
 	d.Options, _ = step.DebootstrapOptions(o.Debootstrapopts)
@@ -441,10 +444,11 @@ var debianSecurity = secret.NewURL("http://security.debian.org/debian-security")
 
 // newAptSourcesStep follows --configure-apt and --apt-mirror. A released suite gets its updates as well. suite is the
 // name that debootstrap was given: the codename where the mirror has it, so that the machine stays with its release.
-func newAptSourcesStep(o Options, r debian.Release, suite string) step.AptSources {
+func newAptSourcesStep(spec Spec, suite string) step.AptSources {
+	o, r := spec.o, spec.release
 	uri := o.AptMirror
-	if uri.IsZero() {
-		uri = o.Mirror.Bare()
+	if uri.IsZero() || spec.ofSnapshot() {
+		uri = spec.mirror().Bare()
 	}
 	s := step.AptSources{Deb822: r.Deb822Sources(), Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg"}
 	add := func(uri secret.URL, suite string) {
@@ -458,8 +462,8 @@ func newAptSourcesStep(o Options, r debian.Release, suite string) step.AptSource
 	case debian.Debian:
 		security = debianSecurity
 	}
-	if !o.SecurityMirror.IsZero() {
-		security = o.SecurityMirror.Bare()
+	if !o.SecurityMirror.IsZero() || spec.ofSnapshot() {
+		security = spec.securityMirror().Bare()
 	}
 	pockets := packageNames(o.Pockets)
 	if len(pockets) == 0 && r.Released != "" && r.SecuritySuite() != "" {

@@ -100,6 +100,10 @@ var planned = map[string]func(*Options){
 		o.RepositoryKeys, o.AptPreferences, o.NoKernel = []string{"/hooks/key.asc"}, "/hooks/pins", true
 		o.DpkgArches, o.Packages = []string{"i386"}, []string{"libc6:i386"}
 	},
+	"snapshot": func(o *Options) {
+		o.Snapshot, o.Pockets, o.NoKernel = time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC), []string{"backports"}, true
+		o.Mirror, o.SnapshotMirror = secret.NewURL("http://mirror.example/debian/"), secret.NewURL("http://old.example/")
+	},
 	"allow-expired": func(o *Options) { o.AllowExpired, o.NoKernel = true, true },
 	"manifest": func(o *Options) {
 		o.Manifest, o.SBOMs, o.NoKernel = "/out/manifest.json", []SBOM{{"spdx", "/out/sbom.spdx.json"}}, true

@@ -76,12 +76,15 @@ func (r Repository) String() string {
 	return options + r.URL.String() + " " + r.Suite + " " + strings.Join(r.Components, " ")
 }
 
-// flag returns the option that asks for the repository.
-func (r Repository) flag() string {
-	if r.Pocket != "" {
-		return "--pockets"
+// repositoryFlag returns the option that asks for a repository.
+func (s Spec) repositoryFlag(r Repository) string {
+	switch {
+	case r.Pocket == "":
+		return "--repository"
+	case s.ofSnapshot():
+		return snapshotFlag
 	}
-	return "--repository"
+	return "--pockets"
 }
 
 // resolve makes the names of files absolute, and completes the repository with credentials and keys that it has not.
@@ -101,7 +104,10 @@ func (r Repository) resolve(o Options, w World) Repository {
 // then those of --repository.
 func (s Spec) Repositories(codename string) []Repository {
 	words, optional := packageNames(s.o.Pockets), false
-	if len(words) == 0 {
+	switch {
+	case s.ofSnapshot():
+		words = s.snapshotPockets()
+	case len(words) == 0:
 		words, optional = s.hostPockets(), s.w.Locked == nil
 	}
 	var all []Repository
@@ -109,7 +115,7 @@ func (s Spec) Repositories(codename string) []Repository {
 		if !slices.Contains(words, word) {
 			continue
 		}
-		r := Repository{URL: s.o.Mirror, Suite: codename + "-" + word, Components: components(s.o, s.release), Pocket: word,
+		r := Repository{URL: s.mirror(), Suite: codename + "-" + word, Components: components(s.o, s.release), Pocket: word,
 			Optional: optional}
 		if word == pocketSecurity {
 			r.URL, r.Suite = s.securityMirror(), securitySuite(codename)
@@ -180,6 +186,8 @@ func (s Spec) hostPockets() []string {
 // securityMirror returns the archive that has the security updates.
 func (s Spec) securityMirror() secret.URL {
 	switch {
+	case s.ofSnapshot():
+		return s.snapshot.Security
 	case !s.o.SecurityMirror.IsZero():
 		return s.o.SecurityMirror
 	case s.release.Vendor == debian.Ubuntu:
@@ -205,7 +213,7 @@ func pocketsKnown(s Spec) []error {
 		return problem.New("--pockets", "%s excludes the others", PocketsNone)
 	case len(words) > 0 && !none && s.release.Codename != "" && s.release.SecuritySuite() == "":
 		return problem.New("--pockets", "%s has no suites of updates", s.release.Codename)
-	case s.o.SecurityMirror.IsZero() || slices.Contains(words, pocketSecurity) || len(words) == 0 && s.ownMirror:
+	case s.o.SecurityMirror.IsZero() || s.ofSnapshot() || slices.Contains(words, pocketSecurity) || len(words) == 0 && s.ownMirror:
 		return nil
 	}
 	return problem.New("--security-mirror", "it needs --pockets %s", pocketSecurity)
@@ -219,14 +227,20 @@ type foundRepository struct {
 	err     error
 }
 
-// askRepositories asks for the Release files of all repositories at once.
-func askRepositories(ctx context.Context, client *archive.Client, all []Repository, lock Lock) []foundRepository {
+// askRepositories asks for the Release files of all repositories of a release at once.
+func askRepositories(ctx context.Context, spec Spec, client *archive.Client, codename string,
+	lock Lock) []foundRepository {
+	all := spec.Repositories(codename)
 	found := make([]foundRepository, len(all))
 	var group sync.WaitGroup
 	for i, r := range all {
 		group.Go(func() {
 			found[i] = foundRepository{Repository: r}
-			own, err := r.client(client, lock)
+			mirrors := client
+			if r.Pocket == "" {
+				mirrors = outsideSnapshot(client)
+			}
+			own, err := r.client(mirrors, lock)
 			if err == nil {
 				found[i].release, err = own.Release(ctx, r.URL.Reveal(), r.Suite)
 			}
@@ -296,7 +310,7 @@ func addRepositories(ctx context.Context, spec Spec, client *archive.Client, all
 			src.LeftOut = append(src.LeftOut, fmt.Errorf("without %s: %w", r.Suite, r.err))
 			continue
 		default:
-			return &RepositoryError{r.flag(), r.Suite, r.err}
+			return &RepositoryError{spec.repositoryFlag(r.Repository), r.Suite, r.err}
 		}
 		lock.Repositories[i] = r.release.Digest
 		src.Repositories = append(src.Repositories, r)

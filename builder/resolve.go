@@ -57,15 +57,15 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 	o := spec.Options()
 	asking, stop := context.WithCancel(ctx)
 	answers := make(chan []foundRepository, 1)
-	go func() { answers <- askRepositories(asking, client, spec.Repositories(spec.Codename()), lock) }()
+	go func() { answers <- askRepositories(asking, spec, client, spec.Codename(), lock) }()
 	var repositories []foundRepository
 	answered := sync.OnceFunc(func() { repositories = <-answers })
 	defer answered()
 	defer stop()
-	release, err := client.Release(ctx, o.Mirror.Reveal(), o.Distribution)
+	release, err := client.Release(ctx, spec.mirror().Reveal(), o.Distribution)
 	if errors.Is(err, fs.ErrNotExist) && spec.ownScripts() == "" && spec.Codename() != o.Distribution {
 		// A mirror of one suite need not have stable and the like; which release that is, the table tells.
-		if named, namedErr := client.Release(ctx, o.Mirror.Reveal(), spec.Codename()); namedErr == nil {
+		if named, namedErr := client.Release(ctx, spec.mirror().Reveal(), spec.Codename()); namedErr == nil {
 			release, err, lock.Suite = named, nil, spec.Codename()
 		}
 	}
@@ -87,7 +87,7 @@ func Resolve(ctx context.Context, spec Spec, client *archive.Client, lock Lock) 
 		return Lock{}, Sources{}, spec.absent(err)
 	}
 	if answered(); release.Codename != spec.Codename() {
-		repositories = askRepositories(ctx, client, spec.Repositories(lock.codename(spec)), lock)
+		repositories = askRepositories(ctx, spec, client, lock.codename(spec), lock)
 	}
 	if err := addRepositories(ctx, spec, client, repositories, &lock, &src); err != nil {
 		return Lock{}, Sources{}, err
@@ -108,7 +108,7 @@ func (s Spec) byCodename(ctx context.Context, client *archive.Client, release *a
 	if release.Codename == "" || release.Codename == s.o.Distribution || s.ownScripts() != "" {
 		return nil
 	}
-	own, err := client.Release(ctx, s.o.Mirror.Reveal(), release.Codename)
+	own, err := client.Release(ctx, s.mirror().Reveal(), release.Codename)
 	if err != nil || own.Codename != release.Codename || own.Date.Before(release.Date) {
 		return nil
 	}
@@ -131,7 +131,7 @@ func (s Spec) absent(err error) error {
 	if !errors.Is(err, fs.ErrNotExist) || s.release.Vendor != debian.Ubuntu {
 		return err
 	}
-	usual := defaultMirror(s.release, s.arch, s.w)
+	usual := s.defaultMirror()
 	if usual == withoutSlash(s.o.Mirror) {
 		return err
 	}
@@ -216,7 +216,7 @@ func (s Spec) checkAlias(r *archive.Release) error {
 		answer.Created >= s.release.Created {
 		return nil
 	}
-	return &AliasError{s.o.Distribution, s.o.Mirror.String(), answer.Codename, s.release.Codename}
+	return &AliasError{s.o.Distribution, s.mirror().String(), answer.Codename, s.release.Codename}
 }
 
 // writeKeyring writes the keys that may sign the suite into a file, for debootstrap's gpgv, which would otherwise take

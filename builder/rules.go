@@ -47,7 +47,7 @@ var rules = []func(Spec) []error{
 	bootMountFits,
 	debootstrapMakesASystem,
 	mirrorURLs,
-	pocketsKnown, repositoriesKnown, dpkgArchesKnown,
+	snapshotFits, pocketsKnown, repositoriesKnown, dpkgArchesKnown,
 	authorities,
 	packageSyntax,
 	archOfRelease,

@@ -123,6 +123,7 @@ func mirrorURLs(s Spec) []error {
 	check("--apt-mirror", s.o.AptMirror)
 	check("--tools-mirror", s.o.ToolsMirror)
 	check("--security-mirror", s.o.SecurityMirror)
+	check("--snapshot-mirror", s.o.SnapshotMirror)
 	for _, r := range s.o.Repositories {
 		check("--repository", r.URL)
 	}

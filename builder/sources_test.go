@@ -55,11 +55,11 @@ func TestAptSourcesByRelease(t *testing.T) {
 			if !ok {
 				t.Fatalf("no release %s", tt.codename)
 			}
-			o := DefaultOptions()
-			o.Mirror, o.AptMirror = secret.NewURL("http://build.example/debian"), secret.NewURL(tt.aptMirror)
+			s := Spec{o: DefaultOptions(), release: release}
+			s.o.Mirror, s.o.AptMirror = secret.NewURL("http://build.example/debian"), secret.NewURL(tt.aptMirror)
 			f := targettest.New(t,
 				map[string]string{"/etc/apt/sources.list": "deb http://build.example/debian x main\n"})
-			if err := runStep(t, f, newAptSourcesStep(o, release, tt.suite)); err != nil {
+			if err := runStep(t, f, newAptSourcesStep(s, tt.suite)); err != nil {
 				t.Fatal(err)
 			}
 			if got := f.Readable("/etc/apt/sources.list"); got != "(absent)" {

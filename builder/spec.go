@@ -93,13 +93,20 @@ type Spec struct {
 	containerfiles map[string]evaluatedFile
 	// ownMirror says that the mirror is that of this machine because no other is named.
 	ownMirror bool
+	// now is the time of the call, and clock that of the first build if there is a lock, with which signatures are
+	// compared. w.Today is that of a snapshot, if there is one.
+	now, clock time.Time
+	// snapshot is what the image is made of, and furtherSnapshot stands in for mirrors of a lock; both may be zero.
+	snapshot, furtherSnapshot archiveSnapshot
 }
 
 // NewSpec fills the gaps of o and checks it. The error joins all mistakes, each of them a *Problem.
 func NewSpec(o Options, w World) (Spec, error) {
 	w.HostMirror, w.HostSecurity = withLogin(w.HostMirror, w.Netrc), withLogin(w.HostSecurity, w.Netrc)
-	s := Spec{o: o.clone(), w: w}
+	s := Spec{o: o.clone(), w: w, now: w.Today}
 	s.followLock()
+	s.clock = s.w.Today
+	s.chooseSnapshot()
 	w = s.w
 	if s.o.Arch == "" {
 		s.o.Arch = w.HostArch
@@ -127,8 +134,8 @@ func NewSpec(o Options, w World) (Spec, error) {
 	s.o.Actions, problems = resolveActions(s.o, w, problems)
 	s.containerfiles, problems = readContainerfiles(s.o, s.arch, w, problems)
 	if s.o.Mirror.IsZero() {
-		s.o.Mirror = defaultMirror(s.release, s.arch, w)
-		s.ownMirror = s.o.Mirror == w.HostMirror
+		s.o.Mirror = s.defaultMirror()
+		s.ownMirror = s.o.Mirror == w.HostMirror && !s.ofSnapshot()
 		s.o.AllowExpired = s.o.AllowExpired || w.HostAllowsExpired && s.ownMirror
 	}
 	s.o.Mirror, s.o.ToolsMirror = withLogin(s.o.Mirror, w.Netrc), withLogin(s.o.ToolsMirror, w.Netrc)
@@ -160,17 +167,17 @@ func NewSpec(o Options, w World) (Spec, error) {
 	return s, nil
 }
 
-// defaultMirror is the mirror for a build that names none.
-func defaultMirror(r debian.Release, a debian.Arch, w World) secret.URL {
+// defaultMirror is the mirror for a build that names none. An image of a snapshot must not depend on this machine.
+func (s Spec) defaultMirror() secret.URL {
 	switch {
-	case r.Vendor == debian.Ubuntu && r.Moved(w.Today):
+	case s.release.Vendor == debian.Ubuntu && s.release.Moved(s.w.Today):
 		return ubuntuOldMirror
-	case r.Vendor == debian.Ubuntu && a.PC:
+	case s.release.Vendor == debian.Ubuntu && s.arch.PC:
 		return ubuntuMirror
-	case r.Vendor == debian.Ubuntu:
+	case s.release.Vendor == debian.Ubuntu:
 		return ubuntuPortsMirror
-	case !w.HostMirror.IsZero():
-		return w.HostMirror
+	case !s.w.HostMirror.IsZero() && !s.ofSnapshot():
+		return s.w.HostMirror
 	}
 	return debianMirror
 }
@@ -178,18 +185,9 @@ func defaultMirror(r debian.Release, a debian.Arch, w World) secret.URL {
 // Options returns a copy of the settings, with every default filled in.
 func (s Spec) Options() Options { return s.o.clone() }
 
-// Mirrors are the URLs of --mirror, the one that sources.list names first. They are secrets: they may hold credentials.
-func (s Spec) Mirrors() []string {
-	urls := []string{s.o.Mirror.Reveal()}
-	for _, m := range s.o.OtherMirrors {
-		urls = append(urls, m.Reveal())
-	}
-	return urls
-}
-
 // urls are the URLs that apt gets packages from, with their credentials.
 func (s Spec) urls() []secret.URL {
-	urls := []secret.URL{s.o.Mirror}
+	urls := []secret.URL{s.mirror()}
 	for _, r := range s.Repositories(s.Codename()) {
 		if !slices.Contains(urls, r.URL) {
 			urls = append(urls, r.URL)

@@ -30,12 +30,12 @@ func (s Spec) toolSources(client *archive.Client) []toolSource {
 		mirror secret.URL
 		client *archive.Client
 	}
-	places := []place{{s.o.Mirror, client}}
+	places := []place{{s.mirror(), client}}
 	if !s.o.ToolsMirror.IsZero() {
-		own := client.WithDefaultKeys()
+		own := outsideSnapshot(client.WithDefaultKeys())
 		own.NoCheck = client.NoCheck
 		places = []place{{s.o.ToolsMirror, own}}
-	} else if host := s.w.HostMirror; !host.IsZero() && host != s.o.Mirror {
+	} else if host := s.w.HostMirror; !host.IsZero() && host != s.o.Mirror && !s.ofSnapshot() {
 		hosts := client.WithDefaultKeys()
 		hosts.AllowExpired = s.o.AllowExpired || s.w.HostAllowsExpired
 		places = append(places, place{host, hosts})
@@ -53,7 +53,7 @@ func (s Spec) toolSources(client *archive.Client) []toolSource {
 	for _, suite := range suites {
 		for _, p := range places {
 			all = append(all, toolSource{suite, p.mirror, p.client,
-				suite == s.release.Codename && p.mirror == s.o.Mirror})
+				suite == s.release.Codename && p.mirror == s.mirror()})
 		}
 	}
 	return all
@@ -116,12 +116,15 @@ func (from toolSource) read(ctx context.Context, s Spec, src Sources) (*archive.
 	return release, index, err
 }
 
+// oldestTools is the first release whose programs can make images.
+const oldestTools = "bullseye"
+
 // toolsFromTarget reports whether the tools come from the suite that is built, so that debootstrap knows it and mkfs
-// programs make what it understands. Releases before bullseye are too old for that, and others than those of mkfs
-// programs that lose something.
+// programs make what it understands. Releases before oldestTools are too old for that, and others than those of
+// mkfs programs that lose something.
 func (s Spec) toolsFromTarget() bool {
 	return s.release.Vendor == debian.Debian && s.release.Codename != "experimental" &&
-		s.release.Since("bullseye", "") &&
+		s.release.Since(oldestTools, "") &&
 		s.completeMkfs(s.release)
 }
 
@@ -135,9 +138,13 @@ func (s Spec) completeMkfs(r debian.Release) bool {
 // toolboxSuite is the codename that tools come from otherwise: Debian's stable release of the day, or the
 // first one with mkfs programs that keep every attribute.
 func (s Spec) toolboxSuite() string {
-	stable, ok := debian.LookupSuite("stable", s.w.Today)
+	day := s.w.Today
+	if !s.o.ToolsMirror.IsZero() {
+		day = s.clock
+	}
+	stable, ok := debian.LookupSuite("stable", day)
 	if !ok {
-		panic("BUG: no stable release on " + s.w.Today.String())
+		panic("BUG: no stable release on " + day.String())
 	}
 	for _, t := range s.mkfsTypes() {
 		if !s.completeMkfs(stable) && t.Program.Complete != "" {

@@ -330,11 +330,8 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 	}
 	client := &archive.Client{
 		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment, roots), Cache: cache, Keyring: archive.DefaultKeyring(),
-		Now: j.env.now(), Warn: j.report.Warn, AllowExpired: j.spec.Options().AllowExpired,
-		Mirrors: archive.NewMirrors(j.spec.Mirrors()...), States: j.spec.States(),
-	}
-	if j.settings.locked != nil {
-		client.Now = j.settings.locked.Made
+		Now: j.spec.Clock(), Snapshot: j.spec.SnapshotTime(), Warn: j.report.Warn,
+		AllowExpired: j.spec.Options().AllowExpired, Mirrors: j.spec.Mirrors(), States: j.spec.States(),
 	}
 	if lock.SeedFixed { // by SOURCE_DATE_EPOCH or a lock file
 		client.Today = lock.Time

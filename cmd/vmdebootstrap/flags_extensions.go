@@ -77,6 +77,13 @@ func (s *settings) extensions() []*setting {
 			"in date, else none)", listValue{&o.Pockets}},
 		{"security-mirror", groupSource, "archive `URL` of the security updates for --pockets (default: that of this " +
 			"machine's apt sources, else Debian's; for Ubuntu, the mirror)", urlValue{&o.SecurityMirror}},
+		{"snapshot", groupSource, "take all packages, those of updates and security too, from the state of Debian's archives " +
+			"at `DATE`: 2026-01-31 (its first second, UTC), 2026-01-31T06:30:00Z or 20260131T063000Z; the image has the " +
+			"mirrors as its sources; with a lock of --lock-file that was made without it: what the mirrors no longer have",
+			snapshotValue{&o.Snapshot}},
+		{"snapshot-mirror", groupSource, "snapshot archive at `URL` for --snapshot, with the states at " +
+			"URL/archive/debian/TIME and URL/archive/debian-security/TIME (default: http://snapshot.debian.org)",
+			urlValue{&o.SnapshotMirror}},
 		{"repository", groupSource, "also take packages from a repository, `SOURCE`: URL SUITE COMPONENT… or a stanza as " +
 			"in sources.list(5), with [signed-by=FILE] or Signed-By: FILE for its keys; the image has it as well, but not one " +
 			"of file: or copy:, which is a directory of this machine; may be repeated", repositoriesValue{&o.Repositories}},

@@ -36,7 +36,7 @@ var (
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
 		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file", "provenance", "sign-key",
-		"pockets", "security-mirror", "repository", "repository-key", "apt-preferences", "dpkg-arch",
+		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences", "dpkg-arch",
 		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config"}
 
 	actions = []string{
@@ -128,7 +128,7 @@ var settingTexts = map[string]string{
 	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot", "progress": "json",
 	"sbom": "spdx:changed", "password-hash": "root:changed",
 	"mirror": "http://changed http://changed.too", "repository": "http://changed suite main",
-	"secret": "id=changed,env=CHANGED",
+	"secret": "id=changed,env=CHANGED", "snapshot": "2026-01-31",
 }
 
 // TestEverySettingHasItsOwnVariable changes each setting, and expects that only its own line of the dump changes.
@@ -186,7 +186,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 			*v.p++
 			*v.auto = true
 		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue,
-			exportsValue, mirrorsValue, repositoriesValue, sbomsValue, hashesValue:
+			exportsValue, mirrorsValue, repositoriesValue, sbomsValue, hashesValue, snapshotValue:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

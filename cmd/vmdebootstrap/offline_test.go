@@ -74,7 +74,7 @@ func newOffline(t *testing.T) *offline {
 	for _, name := range []string{"sh", "mkdir", "cp", "ln", "cat", "chmod"} {
 		files = append(files, archivetest.File{Name: "usr/bin/" + name, Linkname: "busybox"})
 	}
-	repo := archivetest.NewRepository(t, "trixie", "trixie-security")
+	repo := archivetest.NewRepository(t, "trixie", "trixie-updates", "trixie-security")
 	repo.Add(archivetest.Deb{Name: "busybox", Essential: true, Priority: "required", Files: files})
 	repo.Add(archivetest.Deb{Name: "debootstrap",
 		Files: []archivetest.File{{Name: "usr/sbin/debootstrap", Mode: 0o755, Content: fakeDebootstrap},

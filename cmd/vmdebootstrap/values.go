@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -213,6 +214,26 @@ func (v urlValue) Set(text string) error { *v.p = builder.NewURL(text); return n
 func (v urlValue) String() string        { return v.p.String() }
 func (v urlValue) Type() string          { return "URL" }
 func (v urlValue) dump() []string        { return []string{v.p.String()} }
+
+// snapshotValue is a time in the past, in UTC.
+type snapshotValue struct{ p *time.Time }
+
+func (v snapshotValue) Set(text string) (err error) {
+	*v.p = time.Time{}
+	if text != "" {
+		*v.p, err = builder.ParseSnapshot(text)
+	}
+	return err
+}
+
+func (v snapshotValue) String() string {
+	if v.p.IsZero() {
+		return ""
+	}
+	return v.p.Format(builder.SnapshotLayout)
+}
+func (v snapshotValue) Type() string   { return "DATE" }
+func (v snapshotValue) dump() []string { return []string{v.String()} }
 
 // mirrorsValue is the URLs of mirrors of one archive, with blanks between them, as debootstrap takes them.
 type mirrorsValue struct {
