@@ -109,7 +109,8 @@ install-files:
 	$(RUN) completion zsh > $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETIONS)/_$(BIN)
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/common hooks/customise.lib
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/examples $(wildcard contrib/examples/*.sh)
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/examples contrib/examples/u-boot.lib contrib/examples/lava-job.yaml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/examples contrib/examples/u-boot.lib \
+		contrib/examples/cloud.yaml contrib/examples/lava-job.yaml
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/share/$(BIN) contrib/qemu-wrapper.sh
 	install -D -m 0644 -t $(DESTDIR)/etc/apparmor.d contrib/apparmor/$(BIN)
 

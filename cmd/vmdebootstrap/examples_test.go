@@ -59,6 +59,22 @@ func TestExamplesAreAccepted(t *testing.T) {
 	}
 }
 
+func TestCloudExampleMakesAnImageForClouds(t *testing.T) {
+	t.Parallel()
+	cmd := vmdebootstrap(t, "--no-default-configs", "--config", filepath.Join(examplesDir, "cloud.yaml"), "--image",
+		filepath.Join(t.TempDir(), "cloud.qcow2"), "--mirror", "http://mirror.example/debian", "--dry-run")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"cloud-init", "openssh-server", "lock the root account", "configure cloud-init",
+		"let the root file system grow", "let each copy make its own keys", "qcow2, 2GB, gpt, GRUB for BIOS and UEFI"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the plan lacks %q:\n%s", want, out)
+		}
+	}
+}
+
 func TestLAVAJobIsYAMLWithItsParts(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(examplesDir, "lava-job.yaml"))

@@ -138,6 +138,9 @@ func logins(o builder.Options) []string {
 		}
 		all = append(all, name)
 	}
+	if o.CloudInit {
+		all = append(all, "whom cloud-init adds")
+	}
 	return all
 }
 

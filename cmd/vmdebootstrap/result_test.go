@@ -52,6 +52,9 @@ func TestResultNamesOutputsLoginsAndHowToStart(t *testing.T) {
 			"start it with: vmdebootstrap boot " + image + " --arch arm64 --firmware uefi",
 			"or with QEMU alone: qemu-system-aarch64 -accel kvm -accel tcg -m 1024 -machine virt -cpu cortex-a57 " +
 				"-bios /usr/share/qemu-efi-aarch64/QEMU_EFI.fd -drive file=" + image + ",format=raw,if=virtio"}},
+		{"users of cloud-init, no boot loader", func(o *builder.Options) {
+			o.LockRootPassword, o.CloudInit, o.Boot = true, true, "none"
+		}, []string{"who can log in: whom cloud-init adds"}},
 		{"keys of root, no boot loader", func(o *builder.Options) {
 			o.LockRootPassword, o.SSHKeys, o.Boot = true, []string{key}, "none"
 		}, []string{"who can log in: root with an SSH key"}},
