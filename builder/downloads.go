@@ -10,9 +10,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
@@ -26,8 +29,9 @@ import (
 type downloads struct {
 	dir  string
 	root *os.Root
-	// copies are the files that came from the cache, by name, as they were when they came.
+	// copies are the files that came from the cache, by name, as they were when they came; mu guards it.
 	copies map[string]fileState
+	mu     sync.Mutex
 	// repacked is a directory of copies that take less time to decompress, by the digests of the packages. Containers
 	// cannot write to it; see dpkg.PackagesDir.
 	repackedDir string
@@ -73,27 +77,31 @@ func (d *downloads) Close() error {
 // background, as they are made. A package without one is decompressed when it is unpacked, so that a failure is
 // only logged.
 func (d *downloads) repack(ctx context.Context, cache *archive.Cache, packages []*archive.Package, log *slog.Logger) {
-	var missing []*archive.Package
-	for _, p := range packages {
-		repacked := cache.Repacked(p.SHA256)
-		ok, err := false, error(nil)
-		if repacked != "" {
-			if ok, err = cache.Verify(ctx, repacked); ok {
-				err = d.addRepacked(ctx, cache, p.SHA256, repacked)
+	missing := make([]bool, len(packages))
+	var g errgroup.Group
+	g.SetLimit(runtime.NumCPU())
+	for i, p := range packages {
+		g.Go(func() error {
+			repacked := cache.Repacked(p.SHA256)
+			if missing[i] = repacked == ""; missing[i] {
+				return nil
 			}
-		}
-		if err != nil {
-			log.Debug("repacked package", "package", p.Name, "error", err)
-		}
-		if !ok || err != nil {
-			missing = append(missing, p)
-		}
+			if err := d.addRepacked(ctx, cache, p.SHA256, repacked); err != nil {
+				log.Debug("repacked package", "package", p.Name, "error", err)
+				missing[i] = true
+			}
+			return nil
+		})
 	}
+	_ = g.Wait() // each error has been logged
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for _, p := range missing {
+		for i, p := range packages {
+			if !missing[i] {
+				continue
+			}
 			repacked, err := cache.Repack(ctx, p.SHA256)
 			if err == nil && repacked != "" {
 				err = d.addRepacked(ctx, cache, p.SHA256, repacked)
@@ -112,7 +120,8 @@ func (d *downloads) repack(ctx context.Context, cache *archive.Cache, packages [
 	}
 }
 
-// addRepacked puts a repacked copy into the directory, complete or not at all.
+// addRepacked puts a repacked copy into the directory, complete or not at all. It is no link: where nothing can be
+// mounted, containers can write to it.
 func (d *downloads) addRepacked(ctx context.Context, cache *archive.Cache, digest, repacked string) error {
 	const unfinished = ".unfinished"
 	if err := cache.Copy(ctx, repacked, d.repacked, digest+unfinished); err != nil {
@@ -129,23 +138,33 @@ func (d *downloads) fill(ctx context.Context, client *archive.Client, packages [
 	if err := fetch(ctx, client, packages, report); err != nil {
 		return err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.NumCPU())
 	for _, p := range packages {
-		err := client.Cache.Copy(ctx, p.SHA256, d.root, p.File())
-		if errors.Is(err, fs.ErrNotExist) {
-			// Another process has removed or changed it in the meantime.
-			if err = client.Fetch(ctx, []*archive.Package{p}, nil); err == nil {
-				err = client.Cache.Copy(ctx, p.SHA256, d.root, p.File())
-			}
-		}
-		if err != nil {
-			return err
-		}
-		info, err := d.root.Lstat(p.File())
-		if err != nil {
-			return err
-		}
-		d.copies[p.File()] = stateOf(info)
+		g.Go(func() error { return d.add(ctx, client, p) })
 	}
+	return g.Wait()
+}
+
+// add copies a package from the cache.
+func (d *downloads) add(ctx context.Context, client *archive.Client, p *archive.Package) error {
+	err := client.Cache.Copy(ctx, p.SHA256, d.root, p.File())
+	if errors.Is(err, fs.ErrNotExist) {
+		// Another process has removed or changed it in the meantime.
+		if err = client.Fetch(ctx, []*archive.Package{p}, nil); err == nil {
+			err = client.Cache.Copy(ctx, p.SHA256, d.root, p.File())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	info, err := d.root.Lstat(p.File())
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.copies[p.File()] = stateOf(info)
 	return nil
 }
 

@@ -76,12 +76,17 @@ func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
 		}
 		return false, nil
 	}
+	return true, c.use(digest)
+}
+
+// use notes that a file has been used now.
+func (c *Cache) use(digest string) error {
 	// By the kernel's clock.
 	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, c.Path(digest), now, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return false, fmt.Errorf("cache: mark %s as used: %w", digest, err)
+		return fmt.Errorf("cache: mark %s as used: %w", digest, err)
 	}
-	return true, nil
+	return nil
 }
 
 // Add copies a file into the cache, for example a .deb that apt has downloaded, and returns its digest.
@@ -153,7 +158,7 @@ func (c *Cache) Copy(ctx context.Context, digest string, dir *os.Root, name stri
 	if got != digest {
 		return errors.Join(fmt.Errorf("digest mismatch: got %s: %w", got, fs.ErrNotExist), c.remove(digest))
 	}
-	return nil
+	return c.use(digest)
 }
 
 // remove removes a damaged file from the cache.

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -196,18 +197,13 @@ func (c *Client) SaveSuite(ctx context.Context, r *Release, dir string, componen
 	return nil
 }
 
-// saveIndex copies the index that the cache has of a directory of the suite, if any, to the same directory below dist.
+// saveIndex copies the index that the cache has of a directory of the suite, if any, to the same directory below dist:
+// its text rather than a compressed file, which debootstrap would decompress.
 func (c *Client) saveIndex(ctx context.Context, r *Release, dist, dir string) error {
-	for _, suffix := range indexSuffixes {
+	for _, suffix := range slices.Backward(indexSuffixes) {
 		name := "Packages" + suffix
 		file, ok := r.Files[dir+"/"+name]
 		if !ok {
-			continue
-		}
-		if cached, err := c.Cache.Verify(ctx, file.SHA256); err != nil || !cached {
-			if err != nil {
-				return err
-			}
 			continue
 		}
 		if err := os.MkdirAll(filepath.Join(dist, dir), dirMode); err != nil {
@@ -217,7 +213,10 @@ func (c *Client) saveIndex(ctx context.Context, r *Release, dist, dir string) er
 		if err != nil {
 			return err
 		}
-		return errors.Join(c.Cache.Copy(ctx, file.SHA256, root, name), root.Close())
+		err = errors.Join(c.Cache.Copy(ctx, file.SHA256, root, name), root.Close())
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }
