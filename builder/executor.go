@@ -42,9 +42,9 @@ type Executor struct {
 	HiddenSettings []string
 	// SignKey signs the statement of --provenance; nil leaves it unsigned.
 	SignKey *CacheKey
-	// Program is the file of this program. It takes the names pkgdetails.Name, wget.Name, dpkg.Name, dpkg.Backend and
-	// dpkg.Chroot in the containers, and must do then what pkgdetails.Run, wget.Program and the functions of package dpkg
-	// do.
+	// Program is the file of this program. It takes the names pkgdetails.Name, pkgdetails.Extract, wget.Name, dpkg.Name
+	// and dpkg.Chroot in the containers, and must do then what pkgdetails.Run, wget.Program and the functions of package
+	// dpkg do.
 	Program string
 	// IDs is how many ids from 0 on can own files of the target; 0 if there is no limit.
 	IDs uint32

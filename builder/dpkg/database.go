@@ -166,6 +166,14 @@ func (db *database) configured() map[string]bool {
 	return all
 }
 
+// hasInstalled reports whether the package is installed and configured, as it is and not in another version.
+func (db *database) hasInstalled(d *deb) bool {
+	return slices.ContainsFunc(db.byName[d.name()], func(r *record) bool {
+		return r.state == installed && r.want == "install" && r.fields.Get("Version") == d.version() &&
+			r.fields.Get("Architecture") == d.arch()
+	})
+}
+
 // replace puts a record in the place of all others of the package.
 func (db *database) replace(r *record) {
 	name := r.fields.Get("Package")

@@ -272,6 +272,9 @@ func (d *deb) readControl(f io.Reader) error {
 	return nil
 }
 
+// realBackend is the program that reads packages for dpkg.
+const realBackend = "dpkg-deb"
+
 // dataTar returns data.tar of a package, whose path is file.
 func dataTar(f *os.File, file string) ([]byte, error) {
 	xz, err := debfile.DataIsXZ(f)
@@ -290,7 +293,7 @@ func dataTar(f *os.File, file string) ([]byte, error) {
 		return readAll(plain)
 	}
 	// Its decoder of xz is twice as fast as any in Go.
-	cmd := exec.Command(Backend, "--fsys-tarfile", file)
+	cmd := exec.Command(realBackend, "--fsys-tarfile", file)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

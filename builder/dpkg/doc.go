@@ -12,6 +12,10 @@
 // Decompressing is left to the real dpkg-deb where a package is compressed with xz. In a build, most packages have a
 // copy in PackagesDir that this program decompresses in a tenth of the time.
 //
+// Debootstrap itself extracts the required packages first, to have a dpkg, then installs a few of them one by one, and
+// then has dpkg unpack them all. RunExtract is the extraction; of the rest, what would be made again is left as it is:
+// files that are the same in content and attributes, and packages that are installed in the same version.
+//
 // Everything else is the real dpkg's, called with the arguments and the environment that it would have had: all
 // configuring, upgrades, removals, triggers, and each package that is not certain to be simple (see inspect): a file
 // that another package has, a diversion, a conflict, an unmet pre-dependency, a failing script, control data that this

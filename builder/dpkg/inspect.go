@@ -181,12 +181,8 @@ func inspectConflicts(d *deb, db *database) error {
 			return notOurs("its %s names %s", field, name)
 		}
 	}
-	own := append(names(d.fields.Get("Provides")), d.name())
 	for _, r := range db.records {
-		if !r.present() || r.fields.Get("Conflicts") == "" {
-			continue
-		}
-		if slices.ContainsFunc(names(r.fields.Get("Conflicts")), func(n string) bool { return slices.Contains(own, n) }) {
+		if r.present() && hits(r.fields.Get("Conflicts"), d.fields) {
 			return notOurs("%s conflicts with it", r.fields.Get("Package"))
 		}
 	}
@@ -201,14 +197,36 @@ func (db *database) hit(field string) string {
 	}
 	for _, alternatives := range relations {
 		for _, r := range alternatives {
-			if slices.ContainsFunc(db.provided[r.Name], (*record).present) {
-				return r.Name
-			}
-			if slices.ContainsFunc(db.byName[r.Name],
-				func(p *record) bool { return p.present() && r.Allows(p.fields.Get("Version")) }) {
+			if slices.ContainsFunc(slices.Concat(db.byName[r.Name], db.provided[r.Name]),
+				func(p *record) bool { return p.present() && meets(r, p.fields) }) {
 				return r.Name
 			}
 		}
 	}
 	return ""
+}
+
+// hits reports whether a list of relations names a package or what it provides. One that cannot be read does.
+func hits(field string, pkg archive.Stanza) bool {
+	if field == "" {
+		return false
+	}
+	relations, err := archive.ParseDependencies(field)
+	return err != nil || slices.ContainsFunc(relations, func(alternatives archive.Dependency) bool {
+		return slices.ContainsFunc(alternatives, func(r archive.Relation) bool { return meets(r, pkg) })
+	})
+}
+
+// meets reports whether a package, or something that it provides, has the name and the version of a relation. What is
+// provided without a version has none that a relation could ask for (dpkg's pkg_virtual_deppossi_satisfied).
+func meets(r archive.Relation, pkg archive.Stanza) bool {
+	if r.Name == pkg.Get("Package") && r.Allows(pkg.Get("Version")) {
+		return true
+	}
+	provides, err := archive.ParseDependencies(pkg.Get("Provides"))
+	return err != nil || slices.ContainsFunc(provides, func(alternatives archive.Dependency) bool {
+		return slices.ContainsFunc(alternatives, func(p archive.Relation) bool {
+			return p.Name == r.Name && (r.Operator == "" || p.Operator == "=" && r.Allows(p.Version))
+		})
+	})
 }

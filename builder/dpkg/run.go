@@ -78,7 +78,7 @@ func RunChroot(p Process) int {
 	}
 	if args[1] == Name {
 		p.Args = args[2:]
-		return Run(p)
+		return p.run(true)
 	}
 	return p.replace(args[1], args[1:])
 }
@@ -95,7 +95,9 @@ func (p Process) replace(program string, args []string) int {
 
 // Run does what dpkg does, in the root directory of the process. It returns an exit status, unless the real dpkg takes
 // the place of this program.
-func Run(p Process) int {
+func Run(p Process) int { return p.run(false) }
+
+func (p Process) run(bootstrap bool) int {
 	left := func() int { return p.replace(Name, append([]string{Name}, p.Args...)) }
 	c, ok := parseCall(p.Args)
 	if !ok {
@@ -109,7 +111,7 @@ func Run(p Process) int {
 	}
 	const umask = 0o022 // dpkg's own
 	unix.Umask(umask)
-	r := &run{Process: p, call: c, dir: adminDir, configDir: configDir}
+	r := &run{Process: p, call: c, bootstrap: bootstrap, dir: adminDir, configDir: configDir}
 	if err := r.open(); err != nil {
 		return left()
 	}
@@ -126,7 +128,9 @@ func Run(p Process) int {
 // run carries out a call.
 type run struct {
 	Process
-	call           call
+	call call
+	// bootstrap is set in debootstrap's chroot.
+	bootstrap      bool
 	dir, configDir string
 	u              *unpacker
 	unlock         func() error
@@ -169,6 +173,12 @@ func (r *run) unpackAll(ctx context.Context) error {
 	defer cancel()
 	for _, p := range newReader(int64(runtime.NumCPU()), r.packages).readAll(ctx, r.call.files) {
 		d, err := p.wait()
+		if err == nil && r.bootstrap && !r.call.install && r.u.db.hasInstalled(d) {
+			// Debootstrap has installed a few packages one by one before it unpacks all required ones, those included.
+			fmt.Fprintf(r.Stdout, "%s is installed already.\n", d.infoName())
+			p.release()
+			continue
+		}
 		if err == nil {
 			err = r.u.unpack(d)
 		} else {

@@ -5,6 +5,7 @@ package dpkg
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"crypto/md5"
 	"errors"
 	"fmt"
@@ -147,6 +148,11 @@ func (u *unpacker) preinst(d *deb) error {
 // write writes a member of the package.
 func (u *unpacker) write(m member, p place) error {
 	name := m.path
+	if p == replaced {
+		if same, err := u.hasWritten(m); err != nil || same {
+			return err
+		}
+	}
 	switch p {
 	case there:
 		return nil
@@ -168,6 +174,34 @@ func (u *unpacker) write(m member, p place) error {
 		err = os.Rename(name, m.path)
 	}
 	return err
+}
+
+// hasWritten reports whether the file that a member is to replace is the same in everything. Debootstrap extracts the
+// required packages before it has them unpacked by dpkg. As after a replacement, the directory has been changed now.
+func (u *unpacker) hasWritten(m member) (bool, error) {
+	var st unix.Stat_t
+	if m.header.Typeflag != tar.TypeReg || unix.Lstat(m.path, &st) != nil {
+		return false, nil
+	}
+	uid, gid := u.owner(m.header)
+	const names = 1 // of another name dpkg would make another file
+	if st.Mode != unix.S_IFREG|uint32(m.header.Mode)&0o7777 || st.Size != int64(len(m.content)) || st.Nlink != names ||
+		int(st.Uid) != uid || int(st.Gid) != gid ||
+		st.Mtim != unix.NsecToTimespec(m.header.ModTime.Unix()*int64(time.Second)) {
+		return false, nil
+	}
+	if n, err := unix.Llistxattr(m.path, nil); err != nil && err != unix.EOPNOTSUPP || n > 0 { //nolint:errorlint // an errno
+		return false, nil //nolint:nilerror // it is replaced
+	}
+	if content, err := os.ReadFile(m.path); err != nil || !bytes.Equal(content, m.content) {
+		return false, nil //nolint:nilerror // it is replaced
+	}
+	now := unix.Timespec{Nsec: unix.UTIME_NOW}
+	dir := path.Dir(m.path)
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, dir, []unix.Timespec{now, now}, 0); err != nil {
+		return false, &os.PathError{Op: "set the time of", Path: dir, Err: err}
+	}
+	return true, nil
 }
 
 // make makes a member under a name.

@@ -82,3 +82,38 @@ resolve_deps () {
 	done
 	"$PKGDETAILS" RESOLVE "${EXCLUDE_DEPENDENCY:-}" "$@" -- $names
 }
+
+#: get_release_checksum
+get_release_checksum () {
+	local reldest path
+	reldest="$1"
+	path="$2"
+	if [ "$DEBOOTSTRAP_CHECKSUM_FIELD" = MD5SUM ]; then
+		local match="^[Mm][Dd]5[Ss][Uu][Mm]"
+	else
+		local match="^[Ss][Hh][Aa]$SHA_SIZE:"
+	fi
+	# The shell reads a line in the time in which grep reads all.
+	sed -n "/$match/,/^[^ ]/p" < "$reldest" | grep -F -e "$path" | \
+		while read -r a b c; do
+			if [ "$c" = "$path" ]; then echo "$a $b"; fi
+		done | head -n 1
+}
+
+#: extract debfor extract_dpkg_deb_data
+extract () {
+	local pkg name p=0
+	if [ -n "${EXTRACTOR_OVERRIDE-}" ] || [ "$EXTRACT_DEB_TAR_OPTIONS" != " -k" ]; then
+		debootstrap_extract "$@"
+		return
+	fi
+	set -- $(debfor "$@")
+	for pkg in "$@"; do
+		p=$((p + 1))
+		progress "$p" "$#" EXTRACTPKGS "Extracting packages"
+		name="${pkg##*/}"
+		info EXTRACTING "Extracting %s..." "${name%%_*}"
+	done
+	@EXTRACT@ "$TARGET" "$@" ||
+		error 1 FILEEXIST "Tried to extract packages, but that failed. Exit..."
+}

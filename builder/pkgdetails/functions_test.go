@@ -59,6 +59,21 @@ Size: 4
 
 `
 
+// releaseFile has checksums of some files.
+const releaseFile = `Suite: sid
+MD5Sum:
+ 11 1 main/x
+ 12 2 main/x.gz
+SHA256:
+ 21 1 main/x
+ 22  2 main/x.gz
+ 23 3 contrib/main/x
+ 24 4 main/xx
+Other: main/x
+SHA256X:
+ 31 1 main/x
+`
+
 // more is a second component.
 const more = `Package: e
 Version: 1
@@ -84,6 +99,14 @@ Size: 4
 
 `
 
+// extraction defines extracted, which is extract with its messages in a fixed order. In the place of dpkg-deb and tar
+// there is a program that fails for c.deb.
+const extraction = `printf '%s\n' "a a.deb" "c c.deb" "d var/d_1_all.deb" >"$TARGET/debootstrap/debpaths"
+	extract_deb_data () { echo "$PWD: data of $1"; [ "$1" != ./c.deb ] || error 1 FILEEXIST "no"; }
+	EXTRACT_DEB_TAR_OPTIONS=" -k"
+	extracted () { (extract "$@" && echo done) 2>&1 4>&1 | sort | sed "s/^E: .*/E:/"; }
+	`
+
 // TestFunctionsAreThoseOfDebootstrap compares the functions with the ones in whose place they are.
 func TestFunctionsAreThoseOfDebootstrap(t *testing.T) {
 	t.Parallel()
@@ -93,11 +116,19 @@ func TestFunctionsAreThoseOfDebootstrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	changed, replaced := Functions(string(text))
-	if want := []string{"smallyes", "apt_dest", "download_debs", "resolve_deps"}; !slices.Equal(replaced, want) {
+	if want := []string{"smallyes", "apt_dest", "download_debs", "resolve_deps", "get_release_checksum",
+		"extract"}; !slices.Equal(replaced, want) {
 		t.Fatalf("replaced %q, want %q", replaced, want)
 	}
 	dir := t.TempDir()
 	ours := filepath.Join(dir, "functions")
+	extract := filepath.Join(dir, Extract)
+	changed = strings.ReplaceAll(changed, ExtractPath, extract)
+	const fake = "#!/bin/sh\ncd \"$1\" && shift\nfor p; do\necho \"$PWD: data of ./$p\"\n" +
+		"[ \"$p\" != c.deb ] || exit 1\ndone\n"
+	if err := os.WriteFile(extract, []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(ours, []byte(changed), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -118,9 +149,15 @@ func TestFunctionsAreThoseOfDebootstrap(t *testing.T) {
 		"dependencies": `for p in $(resolve_deps a c); do echo $p; done`,
 		"dependencies, some absent": `EXCLUDE_DEPENDENCY="usrmerge x"
 			for p in $(resolve_deps "a gone" gone); do echo $p; done`,
-		"none":          `for p in $(resolve_deps); do echo $p; done`,
-		"downloads":     `download_debs http://mirror/debian "$index" a b d gone`,
-		"a damaged one": `download_debs http://mirror/debian "$index" a c d`,
+		"checksum": `for p in main/x.gz main/x main/xx y; do get_release_checksum "$TARGET/Release" "$p"; done
+			DEBOOTSTRAP_CHECKSUM_FIELD=MD5SUM; get_release_checksum "$TARGET/Release" main/x`,
+		"extraction":                    extraction + `extracted a d gone`,
+		"extraction that fails":         extraction + `extracted a c`,
+		"extraction by another program": extraction + `EXTRACTOR_OVERRIDE=ar; extracted a d`,
+		"extraction over files":         extraction + `EXTRACT_DEB_TAR_OPTIONS=; extracted d a`,
+		"none":                          `for p in $(resolve_deps); do echo $p; done`,
+		"downloads":                     `download_debs http://mirror/debian "$index" a b d gone`,
+		"a damaged one":                 `download_debs http://mirror/debian "$index" a c d`,
 		"one that is not there": `rm "$TARGET/var/cache/apt/archives/b_1_all.deb"
 			download_debs http://mirror/debian "$index" a b`,
 	} {
@@ -133,7 +170,7 @@ func TestFunctionsAreThoseOfDebootstrap(t *testing.T) {
 					lists + "contrib_binary-amd64_Packages":       more,
 					"/var/cache/apt/archives/a_1%3a2.0_amd64.deb": "deb\n", "/var/cache/apt/archives/b_1_all.deb": "deb\n",
 					"/var/cache/apt/archives/c_1_all.deb": "bad\n", "/var/cache/apt/archives/d_3_amd64.deb": "deb\n",
-					"/debootstrap/debpaths": "",
+					"/debootstrap/debpaths": "", "/Release": releaseFile,
 				} {
 					if err := os.MkdirAll(filepath.Dir(target+name), 0o755); err != nil {
 						t.Fatal(err)

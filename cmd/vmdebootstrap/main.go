@@ -32,11 +32,11 @@ import (
 
 // standIns are the programs that this one is under other names, in the containers of a build, see builder.Executor.
 var standIns = map[string]func(){
-	pkgdetails.Name: pkgDetails,
-	wget.Name:       wgetProgram,
-	dpkg.Name:       func() { os.Exit(dpkg.Run(unpackProcess())) },
-	dpkg.Backend:    func() { os.Exit(dpkg.RunBackend(unpackProcess())) },
-	dpkg.Chroot:     func() { os.Exit(dpkg.RunChroot(unpackProcess())) },
+	pkgdetails.Name:    pkgDetails,
+	pkgdetails.Extract: func() { os.Exit(dpkg.RunExtract(unpackProcess())) },
+	wget.Name:          wgetProgram,
+	dpkg.Name:          func() { os.Exit(dpkg.Run(unpackProcess())) },
+	dpkg.Chroot:        func() { os.Exit(dpkg.RunChroot(unpackProcess())) },
 }
 
 func main() {
@@ -59,7 +59,7 @@ func pkgDetails() {
 	}
 }
 
-// unpackProcess is this process for the programs dpkg, dpkg-deb and chroot in the containers, see builder.Executor.
+// unpackProcess is this process for the programs dpkg, chroot and extract-packages in the containers, see builder.Executor.
 func unpackProcess() dpkg.Process {
 	return dpkg.Process{
 		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
