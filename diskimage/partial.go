@@ -38,6 +38,13 @@ func isPartial(name, base string) bool {
 	return ok && len(random) == partialRandom && strings.Trim(random, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
+// IsUnfinished reports whether a name is that of an unfinished file of this package, whatever it will be called.
+func IsUnfinished(name string) bool {
+	base := filepath.Base(name)
+	mark := len(base) - partialRandom - len(partialMark)
+	return mark > 1 && isPartial(base, base[1:mark])
+}
+
 // createPartial creates an unfinished file, and removes those of killed builds.
 func createPartial(target string, mode fs.FileMode) (*os.File, error) {
 	if err := removePartials(target); err != nil {

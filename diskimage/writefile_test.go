@@ -372,3 +372,18 @@ func TestLongestNamesAreReplaced(t *testing.T) {
 		}
 	}
 }
+
+func TestUnfinishedFilesAreTold(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", maxName)
+	for _, name := range []string{partialName("/d/a.img"), partialName("b"), partialName(long)} {
+		if !IsUnfinished(name) {
+			t.Errorf("%s is not told", name)
+		}
+	}
+	for _, name := range []string{"a.img", ".a.img.vmdebootstrap-", ".vmdebootstrap-ABCDEFGHIJKLMNOPQRSTUVWXYZ", ""} {
+		if IsUnfinished(name) {
+			t.Errorf("%s is told", name)
+		}
+	}
+}

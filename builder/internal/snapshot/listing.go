@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // A hook can see, without opening anything, the names, types, modes, sizes and owners of the files in the directories
@@ -145,7 +146,7 @@ func listDirs(dirs target.SharedDirs, own, scripts map[string]bool) ([]listedDir
 // ignore list matches.
 func skipper(dirs []listedDir, own map[string]bool) func(name string, isDir bool) bool {
 	return func(name string, isDir bool) bool {
-		if own[name] {
+		if own[name] || diskimage.IsUnfinished(name) {
 			return true
 		}
 		return slices.ContainsFunc(dirs, func(d listedDir) bool {
