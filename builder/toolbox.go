@@ -87,7 +87,10 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (_ Rootf
 	}
 	x.Progress.Begin(makeToolbox)
 	unlock, waited, err := x.Engine.Lock(ctx, name,
-		func() { x.Progress.Message("wait for another build, which makes the toolbox") })
+		func() {
+			x.Progress.Message("wait for another build, which makes the toolbox")
+			x.Progress.Say("wait", "another build makes the toolbox")
+		})
 	if err != nil {
 		return nil, err
 	}

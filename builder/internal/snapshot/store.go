@@ -175,6 +175,7 @@ func (store *Store) lock(ctx context.Context, name, title string) (again bool, e
 	}
 	unlock, again, err := store.Engine.Lock(ctx, name, func() {
 		store.Progress.Message("wait for another build, which does: " + title)
+		store.Progress.Say("wait", "another build does: "+title)
 	})
 	if err != nil {
 		return false, err
