@@ -152,3 +152,23 @@ func (s Spec) Written() []string {
 	}
 	return names
 }
+
+// Exclusive are the names of the files and directories that no other build may write at the same time.
+func (s Spec) Exclusive() []string {
+	names := s.Outputs()
+	if s.o.Pkglist {
+		names = append(names, packageList)
+	}
+	if s.o.LockFile != "" {
+		names = append(names, s.o.LockFile)
+	}
+	for _, e := range s.o.Exports {
+		switch e.Transport {
+		case transport.Docker, transport.Storage, transport.OCI: // several images are there side by side
+			names = append(names, e.String())
+		case transport.Dir:
+			names = append(names, e.Path)
+		}
+	}
+	return names
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -155,6 +156,15 @@ func (p Plan) resumed(spec Spec, lock Lock, s snapshot.Start) (Plan, uuid.UUID, 
 		again.Stages[i].identities = s.identities
 	}
 	return again, lock.Seed, err
+}
+
+// SharedSteps returns how many steps the plans begin with that are the same.
+func (p Plan) SharedSteps(other Plan) int {
+	n := 0
+	for n < min(len(p.Steps), len(other.Steps)) && reflect.DeepEqual(p.Steps[n], other.Steps[n]) {
+		n++
+	}
+	return n
 }
 
 // samePrefix reports whether the data of the first n steps are the same.

@@ -49,6 +49,8 @@ const (
 type Event struct {
 	Kind Kind      `json:"event"`
 	Time time.Time `json:"time"`
+	// Image is the name of the image that is built, where several are.
+	Image string `json:"image,omitempty"`
 	// Step is the number of the present step, from 1 on. Steps is the number of all, 0 while it is unknown.
 	Step  int `json:"step,omitempty"`
 	Steps int `json:"steps,omitempty"`
