@@ -110,7 +110,7 @@ install-files:
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/common hooks/customise.lib
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/examples $(wildcard contrib/examples/*.sh)
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/$(BIN)/examples contrib/examples/u-boot.lib \
-		contrib/examples/cloud.yaml contrib/examples/lava-job.yaml
+		contrib/examples/cloud.yaml contrib/examples/images.yaml contrib/examples/lava-job.yaml
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/share/$(BIN) contrib/qemu-wrapper.sh
 	install -D -m 0644 -t $(DESTDIR)/etc/apparmor.d contrib/apparmor/$(BIN)
 

@@ -18,12 +18,18 @@ import (
 // The grammar is that of Python's optparse: an option with a value takes the next word even if that begins with a dash;
 // an unambiguous prefix of an option is enough; words that are not options are ignored.
 func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
-	words := []string{} // not nil, for which cobra substitutes os.Args
+	words, _, err := expandWith(flags, args)
+	return words, err
+}
+
+// expandWith is expand, and returns the words that are neither as well.
+func expandWith(flags *pflag.FlagSet, args []string) (words, others []string, err error) {
+	words = []string{} // not nil, for which cobra substitutes os.Args
 	for i := 0; i < len(args); i++ {
 		word := args[i]
 		switch {
 		case word == "--":
-			return words, nil
+			return words, append(others, args[i+1:]...), nil
 		case word == "-h":
 			words = append(words, "--help")
 			continue
@@ -31,31 +37,32 @@ func expand(flags *pflag.FlagSet, args []string) ([]string, error) {
 			words = append(words, "--version")
 			continue
 		case len(word) > 1 && word[0] == '-' && word[1] != '-':
-			return nil, usageErrorf("no such option: %s", word)
+			return nil, nil, usageErrorf("no such option: %s", word)
 		case !strings.HasPrefix(word, "--"):
+			others = append(others, word)
 			continue
 		}
 		name, value, joined := strings.Cut(strings.TrimPrefix(word, "--"), "=")
 		flag, err := findFlag(flags, name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if flag.NoOptDefVal != "" {
 			if joined {
-				return nil, usageErrorf("--%s option does not take a value", flag.Name)
+				return nil, nil, usageErrorf("--%s option does not take a value", flag.Name)
 			}
 			words = append(words, "--"+flag.Name)
 			continue
 		}
 		if !joined {
 			if i++; i == len(args) {
-				return nil, usageErrorf("--%s option requires an argument", flag.Name)
+				return nil, nil, usageErrorf("--%s option requires an argument", flag.Name)
 			}
 			value = args[i]
 		}
 		words = append(words, "--"+flag.Name+"="+value)
 	}
-	return words, nil
+	return words, others, nil
 }
 
 // noSuchOption returns the error for an option that does not exist. It suggests the opposites of options, which are

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
@@ -241,10 +242,11 @@ func (j *job) damaged(d oci.Damage) {
 	}
 }
 
-// ownFiles lists the files and directories that this program writes, outputs and messages, and the key of the cache.
-// None of them is an input of any step.
+// ownFiles lists the files and directories that this program writes, outputs and messages, also for other images at the
+// same time, and the key of the cache. None of them is an input of any step.
 func (j *job) ownFiles() []string {
-	names := append(j.spec.Written(), j.settings.output, j.settings.log.destination, j.settings.cacheKey)
+	names := slices.Concat(j.spec.Written(), j.env.call.written,
+		[]string{j.settings.output, j.settings.log.destination, j.settings.cacheKey})
 	var all []string
 	for _, name := range names {
 		if name != "" {
@@ -294,13 +296,9 @@ func programFile(dir string) (string, error) {
 	return name, nil
 }
 
-// printPlan prints the steps of a job. Its IDs are placeholders for those that a build would choose.
-func printPlan(_ context.Context, j *job) error {
-	plan, err := builder.NewPlan(j.spec, builder.Lock{Codename: j.spec.Codename(), Seed: uuid.Max, Time: j.env.now()})
-	if err != nil {
-		return err
-	}
-	return plan.Print(j.out)
+// placeholderPlan returns the plan of a build. Its IDs are placeholders for those that the build would choose.
+func placeholderPlan(spec builder.Spec, now time.Time) (builder.Plan, error) {
+	return builder.NewPlan(spec, builder.Lock{Codename: spec.Codename(), Seed: uuid.Max, Time: now})
 }
 
 // checkProxies returns an error for a variable that names a proxy in a way that Go does not understand: the build would

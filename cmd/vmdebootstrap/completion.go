@@ -72,10 +72,10 @@ func completeCommands(cmd *cobra.Command, args []string, _ string) ([]string, co
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeValues registers the values of options with a shell's completion, in all commands. Options that are not
-// listed here take the name of a file or any text.
-func completeValues(env environment, root *cobra.Command) {
-	values := map[string][]string{
+// valueWords are words that values of options can be, by option. Those that are not listed here take the name of a file
+// or any text.
+func valueWords() map[string][]string {
+	return map[string][]string{
 		"roottype": builder.RootTypes(), "boottype": builder.BootTypes(), "boot": builder.BootLoaders(),
 		"distribution": builder.Suites(), "arch": builder.Arches(), "isolation": oci.Isolations(), "format": format.Names(),
 		"firmware": {string(vm.BIOS), string(vm.UEFI), string(vm.SecureBoot)}, "accel": {"kvm", vm.Software},
@@ -85,9 +85,13 @@ func completeValues(env environment, root *cobra.Command) {
 		"build-arg": nil, "secret": nil,
 		"pockets": builder.PocketWords(), "dpkg-arch": builder.Arches(),
 	}
+}
+
+// completeValues registers the values of options with a shell's completion, in all commands.
+func completeValues(env environment, root *cobra.Command) {
 	files := []string{"log", "export", "size", "sbom"} // whose values can also be names of files
 	forEachCommand(root, func(cmd *cobra.Command) {
-		for name, words := range values {
+		for name, words := range valueWords() {
 			directive := cobra.ShellCompDirectiveNoFileComp
 			if slices.Contains(files, name) {
 				directive = cobra.ShellCompDirectiveDefault

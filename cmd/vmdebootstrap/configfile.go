@@ -121,15 +121,12 @@ func (s *settings) readConfigs(files *configFiles, flags *pflag.FlagSet) error {
 type configEntry struct {
 	key   string
 	texts []string
+	line  int // 0 if it is not known
 }
 
 // applyConfig applies the content of one file.
 func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) error {
-	parse := s.parseINI
-	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
-		parse = s.parseYAML
-	}
-	entries, err := parse(data)
+	entries, err := s.parseConfig(name, data)
 	if err != nil {
 		return err
 	}
@@ -149,6 +146,14 @@ func (s *settings) applyConfig(name string, data []byte, flags *pflag.FlagSet) e
 	return nil
 }
 
+// parseConfig parses the content of a file in the syntax that its name tells.
+func (s *settings) parseConfig(name string, data []byte) ([]configEntry, error) {
+	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+		return s.parseYAML(data)
+	}
+	return s.parseINI(data)
+}
+
 // apply replaces the setting's value.
 func (t *setting) apply(texts []string, secrets secretSource) error {
 	if l, ok := t.value.(list); ok {
@@ -156,21 +161,34 @@ func (t *setting) apply(texts []string, secrets secretSource) error {
 	} else if len(texts) > 1 {
 		return errors.New("takes one value, not a list")
 	}
-	if _, ok := t.value.(boolValue); ok && slices.Equal(texts, []string{""}) {
-		return t.value.Set("no") // an empty value means off, as in vmdebootstrap 1.7
-	}
-	var problems []error
+	texts, problem := t.resolve(texts, secrets)
+	problems := []error{problem}
 	for _, text := range texts {
-		if p, ok := t.value.(resolver); ok {
-			var err error
-			if text, err = p.resolve(text, secrets); err != nil {
-				problems = append(problems, err)
-				continue
-			}
-		}
 		problems = append(problems, t.value.Set(text))
 	}
 	return errors.Join(problems...)
+}
+
+// resolve returns the texts of a config file as options take them: with passwords in the place of references to them.
+// Those that cannot be read are left out.
+func (t *setting) resolve(texts []string, secrets secretSource) ([]string, error) {
+	if _, ok := t.value.(boolValue); ok && slices.Equal(texts, []string{""}) {
+		return []string{"no"}, nil // an empty value means off, as in vmdebootstrap 1.7
+	}
+	p, ok := t.value.(resolver)
+	if !ok {
+		return texts, nil
+	}
+	var resolved []string
+	var problems []error
+	for _, text := range texts {
+		text, err := p.resolve(text, secrets)
+		if err == nil {
+			resolved = append(resolved, text)
+		}
+		problems = append(problems, err)
+	}
+	return resolved, errors.Join(problems...)
 }
 
 // parseINI parses the syntax of Python's ConfigParser: values are literal, including quotes and comment signs in them,
@@ -202,9 +220,21 @@ func (s *settings) parseINI(data []byte) ([]configEntry, error) {
 				texts = splitList(key.Value())
 			}
 		}
-		entries = append(entries, configEntry{key.Name(), texts})
+		entries = append(entries, configEntry{key.Name(), texts, iniLine(data, key.Name())})
 	}
 	return entries, nil
+}
+
+// iniLine returns the line of the last key of that name in an INI file; 0 if it is not found.
+func iniLine(data []byte, key string) int {
+	found, number := 0, 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		if i := strings.IndexAny(line, "=:"); i > 0 && strings.EqualFold(strings.TrimSpace(line[:i]), key) {
+			found = number
+		}
+	}
+	return found
 }
 
 // listItem matches one item of a list in an INI file and the comma or line end after it. An item may be in double
@@ -261,7 +291,7 @@ func (s *settings) parseYAML(data []byte) ([]configEntry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
-		entries = append(entries, configEntry{key, texts})
+		entries = append(entries, configEntry{key, texts, value.Line})
 	}
 	slices.SortFunc(entries, func(a, b configEntry) int { return strings.Compare(a.key, b.key) })
 	return entries, nil

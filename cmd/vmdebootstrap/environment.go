@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -37,7 +39,9 @@ type environment struct {
 	// host says where this process runs. Outside of the namespaces for containers, reenter runs the program again inside.
 	host    oci.Place
 	reenter func(context.Context, reentry) (status int, err error)
-	uid     int // the user who runs the program
+	// call is what this run is to do. Its image is empty unless it builds one of several images of an image file.
+	call call
+	uid  int // the user who runs the program
 
 	arch   string // this machine's architecture, as Debian calls it
 	mirror string // the Debian mirror of this machine's apt sources; empty for none
@@ -54,6 +58,60 @@ type reentry struct {
 	// stateDir is the value of --state-dir.
 	stateDir  string
 	isolation oci.Isolation
+	// call is what that run is to do; nil for what this one was called to do.
+	call *call
+	// stdout and stderr are its streams; nil for those of this one.
+	stdout, stderr *os.File
+}
+
+// call is what a run of the program is to do.
+type call struct {
+	args []string
+	// image is the name of the image of an image file that is built.
+	image string
+	// written are absolute names of files that builds of other images write at the same time.
+	written []string
+}
+
+// callMessage is the form in which a run of the program receives its call: file names can have any bytes.
+type callMessage struct {
+	Args    [][]byte
+	Image   string
+	Written [][]byte
+}
+
+// message returns the call for the run that readCall reads it in.
+func (c call) message() ([]byte, error) {
+	return json.Marshal(callMessage{asBytes(c.args), c.image, asBytes(c.written)})
+}
+
+// readCall returns the call of this run: that of its arguments, or of the message from another run. Arguments may
+// contain passwords, and everybody can read the arguments of a process.
+func readCall(args []string, message []byte) (call, error) {
+	if message == nil {
+		return call{args: args}, nil
+	}
+	var received callMessage
+	err := json.Unmarshal(message, &received)
+	return call{asTexts(received.Args), received.Image, asTexts(received.Written)}, err
+}
+
+// asBytes returns texts in the form in which JSON keeps those that are not UTF-8.
+func asBytes(texts []string) [][]byte {
+	all := make([][]byte, len(texts))
+	for i, text := range texts {
+		all[i] = []byte(text)
+	}
+	return all
+}
+
+// asTexts is the opposite of asBytes.
+func asTexts(all [][]byte) []string {
+	texts := make([]string, len(all))
+	for i, text := range all {
+		texts[i] = string(text)
+	}
+	return texts
 }
 
 // lookupEnv is os.LookupEnv. Of two variables with one name the first counts, as for getenv(3) and os.Getenv.

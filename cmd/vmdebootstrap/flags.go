@@ -37,11 +37,13 @@ const (
 	groupProgram group = "Program"
 	groupLog     group = "Logging"
 	groupOld     group = "Without effect, for old scripts"
+	groupFiles   group = "Image files"
 	groupOther   group = "Other" // what is no setting
 )
 
 // groups is the order of the headings.
-var groups = []group{groupOutput, groupSource, groupSystem, groupDisk, groupProgram, groupLog, groupOld, groupOther}
+var groups = []group{groupOutput, groupSource, groupSystem, groupDisk, groupProgram, groupLog, groupOld, groupFiles,
+	groupOther}
 
 // settings holds everything that a call can set, and the variables that hold the values.
 type settings struct {
@@ -79,6 +81,8 @@ type settings struct {
 	// all is in the order of --dump-config; the first manual of them are those of vmdebootstrap 1.7.
 	all    []*setting
 	manual int
+	// words are the options of the call that set something, in their order.
+	words []string
 	// problems are values that could not be parsed. They are reported together with the problems that NewSpec finds.
 	problems []error
 }
@@ -232,7 +236,8 @@ func (s *settings) addFlags(flags *pflag.FlagSet) {
 			continue
 		}
 		flag.NoOptDefVal = "true"
-		opposite := flags.VarPF(oppositeValue{on}, oppositeName(t.name), "", "opposite of --"+t.name)
+		name := oppositeName(t.name)
+		opposite := flags.VarPF(flagValue{oppositeValue{on}, "--" + name, s}, name, "", "opposite of --"+t.name)
 		opposite.NoOptDefVal, opposite.Hidden, opposite.Annotations = "true", true, flag.Annotations
 	}
 }
@@ -249,12 +254,22 @@ type flagValue struct {
 
 // Set adds the error of a value that cannot be parsed to the problems. Only a mistake of grammar ends the call at once.
 func (v flagValue) Set(text string) error {
+	v.s.words = append(v.s.words, optionWord(v.flag, v.value, text))
 	err := v.value.Set(text)
 	if err == nil || errors.Is(err, errChoice) {
 		return err
 	}
 	v.s.problems = append(v.s.problems, &builder.Problem{Flag: v.flag, Err: err})
 	return nil
+}
+
+// optionWord returns the word of a command line that sets a value.
+func optionWord(flag string, v value, text string) string {
+	switch v.(type) {
+	case boolValue, oppositeValue:
+		return flag
+	}
+	return flag + "=" + text
 }
 
 // given reports whether the command line has the option or its opposite.

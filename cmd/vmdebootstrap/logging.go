@@ -61,19 +61,19 @@ func openLog(s logSettings, stderr io.Writer, env environment) (*slog.Logger, io
 	case "", "none":
 		return discard, noCloser, nil
 	case "stderr":
-		return slog.New(newLineHandler(stderr, level, false)), noCloser, nil
+		return slog.New(newLineHandler(stderr, level, "", false)), noCloser, nil
 	case "syslog":
 		w, err := env.dialSyslog()
 		if err != nil {
 			return discard, noCloser, fmt.Errorf("--log=syslog: %w", err)
 		}
-		return slog.New(newLineHandler(w, level, false)), w, nil
+		return slog.New(newLineHandler(w, level, env.call.image, false)), w, nil
 	}
 	w, err := openLogFile(s)
 	if err != nil {
 		return discard, noCloser, fmt.Errorf("--log: %w", err)
 	}
-	return slog.New(newLineHandler(w, level, true)), w, nil
+	return slog.New(newLineHandler(w, level, env.call.image, true)), w, nil
 }
 
 // rotatingFile makes lumberjack, which counts in megabytes, rotate at any number of bytes.
@@ -165,10 +165,11 @@ func (f *rotatingFile) removeOld() error {
 
 // lineHandler writes a record as a line in the format of vmdebootstrap 1.7, "2006-01-02 15:04:05 INFO
 // message", followed by the attributes as slog's TextHandler formats them. The time is omitted where the
-// reader adds one.
+// reader adds one. Messages begin with the name of the image if one of several is built.
 type lineHandler struct {
 	shared *lineBuffer
 	attrs  slog.Handler
+	prefix string
 	time   bool
 }
 
@@ -179,10 +180,13 @@ type lineBuffer struct {
 	out io.Writer
 }
 
-func newLineHandler(out io.Writer, level slog.Level, withTime bool) *lineHandler {
+func newLineHandler(out io.Writer, level slog.Level, image string, withTime bool) *lineHandler {
+	if image != "" {
+		image += ": "
+	}
 	b := &lineBuffer{out: out}
 	attrs := slog.NewTextHandler(&b.Buffer, &slog.HandlerOptions{Level: level, ReplaceAttr: dropBuiltin})
-	return &lineHandler{b, attrs, withTime}
+	return &lineHandler{b, attrs, image, withTime}
 }
 
 // dropBuiltin removes time, level and message, which lineHandler writes itself.
@@ -198,11 +202,11 @@ func (h *lineHandler) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &lineHandler{h.shared, h.attrs.WithAttrs(attrs), h.time}
+	return &lineHandler{h.shared, h.attrs.WithAttrs(attrs), h.prefix, h.time}
 }
 
 func (h *lineHandler) WithGroup(name string) slog.Handler {
-	return &lineHandler{h.shared, h.attrs.WithGroup(name), h.time}
+	return &lineHandler{h.shared, h.attrs.WithGroup(name), h.prefix, h.time}
 }
 
 // Handle implements slog.Handler.
@@ -213,7 +217,7 @@ func (h *lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	if h.time {
 		h.shared.WriteString(r.Time.Format("2006-01-02 15:04:05 "))
 	}
-	h.shared.WriteString(levelName(r.Level) + " " + r.Message + " ")
+	h.shared.WriteString(levelName(r.Level) + " " + h.prefix + r.Message + " ")
 	if err := h.attrs.Handle(ctx, r); err != nil {
 		return err
 	}

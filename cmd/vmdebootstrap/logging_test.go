@@ -86,7 +86,7 @@ func TestLogLevelDropsLowerLevels(t *testing.T) {
 func TestLogLineHoldsAttributesOfItsLogger(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	log := slog.New(newLineHandler(&out, slog.LevelInfo, false)).With("step", "apt").WithGroup("disk")
+	log := slog.New(newLineHandler(&out, slog.LevelInfo, "", false)).With("step", "apt").WithGroup("disk")
 	log.Info("two words", "free", "1 GB", "msg", "kept")
 	if got, want := out.String(), "INFO two words step=apt disk.free=\"1 GB\" disk.msg=kept\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)

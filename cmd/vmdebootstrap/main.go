@@ -11,8 +11,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -88,7 +88,7 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 	}
 	mirror, _ := archive.HostMirror(os.DirFS("/"))
 	updates, security := archive.HostPockets(os.DirFS("/"), mirror)
-	args, err := callArgs(os.Args[1:], host.Message)
+	called, err := readCall(os.Args[1:], host.Message)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "ERROR: read the arguments of the call: %v\n", err)
 		return exitFailed
@@ -105,6 +105,7 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		readFile:      os.ReadFile,
 		lookupUser:    lookupUser,
 		host:          host,
+		call:          called,
 		uid:           os.Getuid(),
 		arch:          hostArch(),
 		mirror:        mirror,
@@ -114,7 +115,8 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		dialSyslog:    dialSyslog,
 	}
 	env.reenter = func(ctx context.Context, r reentry) (int, error) {
-		text, err := json.Marshal(asBytes(args))
+		again := cmp.Or(r.call, &called)
+		text, err := again.message()
 		if err != nil {
 			return 0, err
 		}
@@ -124,10 +126,11 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		}
 		return oci.Reexec(ctx, oci.ReexecConfig{
 			Args: os.Args[:1], Env: env.environ, Message: text,
-			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Isolation: r.isolation, StateDir: stateDir,
+			Stdin: os.Stdin, Stdout: cmp.Or(r.stdout, os.Stdout), Stderr: cmp.Or(r.stderr, os.Stderr),
+			Isolation: r.isolation, StateDir: stateDir,
 		})
 	}
-	return run(ctx, args, os.Stdout, os.Stderr, env)
+	return run(ctx, called.args, os.Stdout, os.Stderr, env)
 }
 
 // columns returns the width of a terminal, 0 if the file is none.
@@ -137,30 +140,6 @@ func columns(f *os.File) int {
 		return 0
 	}
 	return int(size.Col)
-}
-
-// callArgs returns the arguments of the call. They may contain passwords, and everybody can read the arguments of a
-// process: so the second run of this program receives them from the first as a message.
-func callArgs(args []string, message []byte) ([]string, error) {
-	if message == nil {
-		return args, nil
-	}
-	var received [][]byte
-	err := json.Unmarshal(message, &received)
-	args = make([]string, len(received))
-	for i, arg := range received {
-		args[i] = string(arg)
-	}
-	return args, err
-}
-
-// asBytes returns texts in the form in which JSON keeps those that are not UTF-8: file names can have any bytes.
-func asBytes(texts []string) [][]byte {
-	all := make([][]byte, len(texts))
-	for i, text := range texts {
-		all[i] = []byte(text)
-	}
-	return all
 }
 
 // lookupUser returns the account with that name or number.

@@ -3,8 +3,7 @@
 package main
 
 import (
-	"encoding/json"
-	"slices"
+	"reflect"
 	"testing"
 )
 
@@ -12,14 +11,15 @@ import (
 func TestArgumentsKeepTheirBytes(t *testing.T) {
 	t.Parallel()
 	args := []string{"--image", "caf\xe9.img", "", "\xff\xfe", "日本"}
-	message, err := json.Marshal(asBytes(args))
+	want := call{args: args, image: "web", written: []string{"/caf\xe9.img"}}
+	message, err := want.message()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := callArgs(nil, message); err != nil || !slices.Equal(got, args) {
-		t.Errorf("got %q, %v, want %q", got, err, args)
+	if got, err := readCall(nil, message); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
-	if got, err := callArgs(args, nil); err != nil || !slices.Equal(got, args) {
+	if got, err := readCall(args, nil); err != nil || !reflect.DeepEqual(got, call{args: args}) {
 		t.Errorf("the first run: got %q, %v", got, err)
 	}
 }

@@ -101,16 +101,30 @@ type command struct {
 
 	// verified is the image of rebuild --verify; empty for all other calls.
 	verified string
+
+	// Image files, what to take of them, and how many images are built at a time.
+	files, profiles, only []string
+	jobs                  int
 }
 
-// newRoot returns the command tree, and the options of the call without a verb.
-func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.FlagSet) {
+// newCommand returns a call without options, and adds its options to flags.
+func newCommand(env environment, stdout, stderr io.Writer, flags *pflag.FlagSet) *command {
 	c := &command{
 		env: env, stdout: stdout, stderr: stderr,
 		settings: newSettings(env.arch),
 		configs:  newConfigFiles(env),
+		flags:    flags,
 	}
 	c.settings.secrets = env.secretSource()
+	c.flags.SortFlags = false
+	c.settings.addFlags(c.flags)
+	c.addActions(c.flags)
+	return c
+}
+
+// newRoot returns the command tree, and the options of the call without a verb.
+func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.FlagSet) {
+	var c *command
 	root := &cobra.Command{
 		Use:           programName + buildUse,
 		Short:         "build a disk image, a tarball or a live file system of Debian or Ubuntu",
@@ -134,14 +148,11 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 		newAssembleVerb(env, stdout, stderr), newBootVerb(env, stdout, stderr), newShellVerb(env, stdout, stderr),
 		newSquashVerb(env, stdout, stderr), newRebuildVerb(env, stdout, stderr),
 		newVerifyVerb(env, stdout, stderr), newVersionVerb(stdout),
-		newCompletionVerb(stdout), newManVerb(env, stdout))
+		newCompletionVerb(stdout), newManVerb(env, stdout), newSchemaVerb(env, stdout))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(newHelpVerb())
 	root.InitDefaultHelpCmd()
-	c.flags = root.Flags()
-	c.flags.SortFlags = false
-	c.settings.addFlags(c.flags)
-	c.addActions(c.flags)
+	c = newCommand(env, stdout, stderr, root.Flags())
 	root.AddCommand(c.newBuildVerb())
 	completeValues(env, root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -165,17 +176,30 @@ func newRoot(env environment, stdout, stderr io.Writer) (*cobra.Command, *pflag.
 	return root, c.flags
 }
 
-// newBuildVerb returns the command "vmdebootstrap build", which does what the call without a verb does.
+// newBuildVerb returns the command "vmdebootstrap build", which does what the call without a verb does, and builds the
+// images of image files.
 func (c *command) newBuildVerb() *cobra.Command {
 	verb := &cobra.Command{
-		Use:     buildVerb + buildUse,
-		Short:   "build what the options say; the word may be left out",
-		Example: buildExamples,
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+		Use:     buildVerb + " [FILE...]" + buildUse,
+		Short:   "build what the options say, or the images of image files; the word may be left out before options",
+		Long:    buildLong,
+		Example: buildExamples + imageFileExamples,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.files = args
+			return c.run(cmd)
+		},
 	}
-	verb.Flags().SortFlags = false
-	verb.Flags().AddFlagSet(c.flags)
+	flags := verb.Flags()
+	flags.SortFlags = false
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	own.StringSliceVar(&c.profiles, "profile", nil,
+		"use the settings of the profiles `NAME` of the image files; a list with commas; may be repeated")
+	own.StringSliceVar(&c.only, "only", nil,
+		"build only the images `NAME` of the image files; a list with commas; may be repeated")
+	own.IntVar(&c.jobs, "jobs", 0, "build `N` images at a time (default: one for each processor, see $GOMAXPROCS)")
+	own.VisitAll(func(f *pflag.Flag) { f.Annotations = map[string][]string{usage.Group: {string(groupFiles)}} })
+	flags.AddFlagSet(own)
+	flags.AddFlagSet(c.flags)
 	return verb
 }
 
@@ -225,13 +249,37 @@ func (c *command) run(cmd *cobra.Command) error {
 	if err := c.settings.readConfigs(c.configs, c.flags); err != nil {
 		return err
 	}
+	if len(c.files) > 0 {
+		return c.buildImages(cmd)
+	}
+	if err := c.noImageFiles(); err != nil {
+		return err
+	}
 	if c.dumpConfig {
-		if err := errors.Join(c.settings.problems...); err != nil {
-			return err
-		}
-		return c.settings.dumpConfig(c.stdout)
+		return c.dump()
 	}
 	return c.build(cmd.Context())
+}
+
+// dump prints all settings as a config file.
+func (c *command) dump() error {
+	if err := errors.Join(c.settings.problems...); err != nil {
+		return err
+	}
+	return c.settings.dumpConfig(c.stdout)
+}
+
+// check returns what a build has to do, or all mistakes in the settings. It reads the files that settings name.
+func (c *command) check() (builder.Spec, error) {
+	fileErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey(), c.settings.readSignKey(),
+		c.settings.readLockFile(c.env.dir), c.settings.readBuildSecrets())
+	world := c.env.world()
+	world.Locked = c.settings.locked
+	spec, err := builder.NewSpec(c.settings.options, world)
+	if c.settings.debugShell && !c.settings.options.DryRun && !isTerminal(c.env.stdin) {
+		err = errors.Join(err, &builder.Problem{Flag: "--debug-shell", Err: errors.New("standard input is not a terminal")})
+	}
+	return spec, errors.Join(append(c.settings.problems, fileErr, err)...)
 }
 
 // build opens the log, and builds what the settings ask for or, with --dry-run, prints what it would do.
@@ -253,15 +301,8 @@ func (c *command) build(ctx context.Context) (err error) {
 	if !outside {
 		c.settings.logTo(log)
 	}
-	passwordErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey(), c.settings.readSignKey(),
-		c.settings.readLockFile(c.env.dir), c.settings.readBuildSecrets())
-	world := c.env.world()
-	world.Locked = c.settings.locked
-	j.spec, err = builder.NewSpec(c.settings.options, world)
-	if c.settings.debugShell && !c.settings.options.DryRun && !isTerminal(c.env.stdin) {
-		err = errors.Join(err, &builder.Problem{Flag: "--debug-shell", Err: errors.New("standard input is not a terminal")})
-	}
-	if err := errors.Join(append(c.settings.problems, progressErr, passwordErr, logErr, err)...); err != nil {
+	j.spec, err = c.check()
+	if err := errors.Join(progressErr, logErr, err); err != nil {
 		return logged(ctx, log, err)
 	}
 	if outside {
@@ -276,7 +317,7 @@ func (c *command) build(ctx context.Context) (err error) {
 		j.out = file
 	}
 	if c.settings.options.DryRun {
-		return logged(ctx, log, dryRun(ctx, j))
+		return logged(ctx, log, dryRun(j))
 	}
 	if j.spec.Options().Tarball == builder.StandardOutput && c.settings.output == "" {
 		j.out = j.err
@@ -317,7 +358,7 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 	if err != nil {
 		return err
 	}
-	status, err := c.env.reenter(ctx, reentry{c.settings.stateDir, c.settings.isolation})
+	status, err := c.env.reenter(ctx, reentry{stateDir: c.settings.stateDir, isolation: c.settings.isolation})
 	if err != nil {
 		return err
 	}
@@ -386,10 +427,14 @@ func (s *settings) logTo(log *slog.Logger) {
 }
 
 // dryRun prints what a build would install and do.
-func dryRun(ctx context.Context, j *job) error {
+func dryRun(j *job) error {
 	_, err := fmt.Fprintf(j.out, "Selected packages:\n%s\n", strings.Join(j.spec.Packages(), ", "))
 	if err != nil {
 		return err
 	}
-	return printPlan(ctx, j)
+	plan, err := placeholderPlan(j.spec, j.env.now())
+	if err != nil {
+		return err
+	}
+	return plan.Print(j.out)
 }

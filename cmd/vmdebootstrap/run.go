@@ -79,14 +79,19 @@ const buildVerb = "build"
 
 // cobraArgs returns the arguments as cobra parses them. Those of a build are in the grammar of vmdebootstrap 1.7. A
 // first word that is neither a verb nor an option is an error: it is a mistyped verb, and no build that nobody wants
-// begins. In any other position such a word is ignored, as in vmdebootstrap 1.7.
+// begins. In any other position such a word is ignored, as in vmdebootstrap 1.7; after the verb build it names an image
+// file.
 func cobraArgs(root *cobra.Command, flags *pflag.FlagSet, args []string) ([]string, error) {
 	switch {
 	case len(args) == 0 || args[0] == "" || strings.HasPrefix(args[0], "-"):
 		return expand(flags, args)
 	case args[0] == buildVerb:
-		words, err := expand(flags, args[1:])
-		return append([]string{buildVerb}, words...), err
+		verb, _, err := root.Find(args[:1])
+		if err != nil {
+			return nil, err
+		}
+		words, files, err := expandWith(verb.Flags(), args[1:])
+		return slices.Concat([]string{buildVerb}, words, []string{"--"}, files), err
 	case args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd:
 		plainUsages(root)
 		return args, nil
@@ -157,9 +162,12 @@ func report(ctx context.Context, stderr io.Writer, called *cobra.Command, err er
 	var child childStatus
 	var host *oci.HostError
 	var bug *bugError
+	var failed failedImages
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &failed):
+		return failed.status
 	case errors.As(err, &bug):
 		fmt.Fprintln(stderr, bug)
 		return exitFailed
