@@ -41,7 +41,7 @@ Processing triggers for libc-bin (2.41-12) ...
 	var got []string
 	r := progress.New(func(e progress.Event) {
 		got = append(got, fmt.Sprint(e.Activity, " ", e.Done, "/", e.Total, " ", e.Unit))
-	}, time.Now)
+	}, time.Now, nil)
 	var log bytes.Buffer
 	s := &installs{next: &log, report: r}
 	for line := range strings.Lines(output) {

@@ -19,7 +19,7 @@ func TestToolboxIsTakenFromTheStoreWithoutACache(t *testing.T) {
 	t.Parallel()
 	x := &Executor{
 		Engine: &snapshottest.Engine{}, Cache: snapshot.Settings{Rebuild: true},
-		Progress: progress.New(func(e progress.Event) { t.Errorf("%+v: the toolbox was not asked for", e) }, time.Now),
+		Progress: progress.New(func(e progress.Event) { t.Errorf("%+v: the toolbox was not asked for", e) }, time.Now, nil),
 	}
 	index := toolIndex(t, slices.Concat(toolboxPackages, []string{"mke2fs", "e2fsprogs", "squashfs-tools"})...)
 	// The engine has no content: asked for the snapshot of that name, it says that it cannot give it.

@@ -9,6 +9,7 @@
 package progress
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -65,8 +66,22 @@ type Event struct {
 	Unit     Unit   `json:"unit,omitempty"`
 	// Text is that of a Message or Warning, or of an Advance that counts nothing, such as the last line of a console.
 	Text string `json:"text,omitempty"`
+	// CPUSeconds is the processor time of the step that an End ends.
+	CPUSeconds float64 `json:"cpuSeconds,omitempty"`
 	// Result is that of a Summary.
 	Result *Result `json:"result,omitempty"`
+}
+
+// Step is what became of a step. All times are in seconds.
+type Step struct {
+	Title  string `json:"title"`
+	Cached bool   `json:"cached,omitempty"`
+	// Start is when it began, after the beginning of the first step.
+	Start float64 `json:"start"`
+	// Seconds is how long it took, and CPUSeconds the processor time that this program and the programs that it ran have
+	// used meanwhile. A program counts when it has ended.
+	Seconds    float64 `json:"seconds"`
+	CPUSeconds float64 `json:"cpuSeconds"`
 }
 
 // Result is what a piece of work has made.
@@ -109,15 +124,26 @@ type File struct {
 type Reporter struct {
 	sink func(Event)
 	now  func() time.Time
+	cpu  func() time.Duration
 
 	mu          sync.Mutex // also held while sink runs
 	step, steps int
 	title       string // of the present step; empty if there is none
 	usage       Usage
+	begun       []Step
+	first       time.Time     // when the first step began
+	began       time.Time     // when the present step began
+	cpuBefore   time.Duration // when the present step began
 }
 
-// New returns a Reporter that calls sink for each event, one at a time. sink must not call the Reporter.
-func New(sink func(Event), now func() time.Time) *Reporter { return &Reporter{sink: sink, now: now} }
+// New returns a Reporter that calls sink for each event, one at a time. sink must not call the Reporter. cpu returns the
+// processor time that was used so far; nil if it is unknown.
+func New(sink func(Event), now func() time.Time, cpu func() time.Duration) *Reporter {
+	if cpu == nil {
+		cpu = func() time.Duration { return 0 }
+	}
+	return &Reporter{sink: sink, now: now, cpu: cpu}
+}
 
 // Plan says which steps follow the present one.
 func (r *Reporter) Plan(titles []string) {
@@ -187,6 +213,15 @@ func (r *Reporter) Usage() (u Usage) {
 	return u
 }
 
+// Steps returns the steps that have begun, in their order. The last one may be the present one, as far as it is.
+func (r *Reporter) Steps() (steps []Step) {
+	r.do(func() {
+		r.measure(r.now())
+		steps = slices.Clone(r.begun)
+	})
+	return steps
+}
+
 // Finish ends the present step and sends the Summary.
 func (r *Reporter) Finish(result Result) {
 	r.do(func() {
@@ -212,18 +247,43 @@ func (r *Reporter) begin(title string, cached bool) {
 		r.steps = max(r.steps, r.step) // the plan may have been too short
 	}
 	r.title = title
-	r.send(Event{Kind: Begin, Title: title, Cached: cached})
+	r.began, r.cpuBefore = r.send(Event{Kind: Begin, Title: title, Cached: cached}), r.cpu()
+	if len(r.begun) == 0 {
+		r.first = r.began
+	}
+	r.begun = append(r.begun, Step{Title: title, Cached: cached, Start: seconds(r.began.Sub(r.first))})
 }
 
 func (r *Reporter) end() {
 	if r.title == "" {
 		return
 	}
-	r.send(Event{Kind: End, Title: r.title})
+	now := r.now()
+	r.measure(now)
+	r.sendAt(now, Event{Kind: End, Title: r.title, CPUSeconds: r.begun[len(r.begun)-1].CPUSeconds})
 	r.title = ""
 }
 
-func (r *Reporter) send(e Event) {
-	e.Time, e.Step, e.Steps = r.now(), r.step, r.steps
+// measure notes how long the present step has taken so far.
+func (r *Reporter) measure(now time.Time) {
+	if r.title == "" {
+		return
+	}
+	s := &r.begun[len(r.begun)-1]
+	s.Seconds, s.CPUSeconds = seconds(now.Sub(r.began)), seconds(r.cpu()-r.cpuBefore)
+}
+
+// seconds returns a duration in seconds, to the millisecond.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+
+// send sends an event, and returns its time.
+func (r *Reporter) send(e Event) time.Time {
+	now := r.now()
+	r.sendAt(now, e)
+	return now
+}
+
+func (r *Reporter) sendAt(now time.Time, e Event) {
+	e.Time, e.Step, e.Steps = now, r.step, r.steps
 	r.sink(e)
 }

@@ -4,6 +4,7 @@ package progress
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,14 +16,15 @@ import (
 func TestEventsAsJSON(t *testing.T) {
 	t.Parallel()
 	var lines []string
-	now := time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)
+	now, cpu := time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), time.Hour
 	r := New(func(e Event) {
 		line, err := json.Marshal(e)
 		if err != nil {
 			t.Error(err)
 		}
 		lines = append(lines, string(line))
-	}, func() time.Time { now = now.Add(time.Second); return now })
+	}, func() time.Time { now = now.Add(time.Second); return now },
+		func() time.Duration { cpu += 500 * time.Millisecond; return cpu })
 	r.Begin("read")
 	r.Plan([]string{"make", "write"})
 	r.Cached("make")
@@ -36,9 +38,9 @@ func TestEventsAsJSON(t *testing.T) {
 	want := []string{
 		`{"event":"begin","time":"2026-11-29T08:00:01Z","step":1,"title":"read"}`,
 		`{"event":"plan","time":"2026-11-29T08:00:02Z","step":1,"steps":3,"titles":["make","write"]}`,
-		`{"event":"end","time":"2026-11-29T08:00:03Z","step":1,"steps":3,"title":"read"}`,
+		`{"event":"end","time":"2026-11-29T08:00:03Z","step":1,"steps":3,"title":"read","cpuSeconds":0.5}`,
 		`{"event":"begin","time":"2026-11-29T08:00:04Z","step":2,"steps":3,"title":"make","cached":true}`,
-		`{"event":"end","time":"2026-11-29T08:00:05Z","step":2,"steps":3,"title":"make"}`,
+		`{"event":"end","time":"2026-11-29T08:00:05Z","step":2,"steps":3,"title":"make","cpuSeconds":0.5}`,
 		`{"event":"begin","time":"2026-11-29T08:00:06Z","step":3,"steps":3,"title":"write"}`,
 		`{"event":"message","time":"2026-11-29T08:00:07Z","step":3,"steps":3,"text":"write"}`,
 		`{"event":"advance","time":"2026-11-29T08:00:08Z","step":3,"steps":3,"title":"write",` +
@@ -46,9 +48,9 @@ func TestEventsAsJSON(t *testing.T) {
 		`{"event":"advance","time":"2026-11-29T08:00:09Z","step":3,"steps":3,"title":"write",` +
 			`"activity":"console","text":"login: "}`,
 		`{"event":"warning","time":"2026-11-29T08:00:10Z","step":3,"steps":3,"text":"full"}`,
-		`{"event":"end","time":"2026-11-29T08:00:11Z","step":3,"steps":3,"title":"write"}`,
+		`{"event":"end","time":"2026-11-29T08:00:11Z","step":3,"steps":3,"title":"write","cpuSeconds":0.5}`,
 		`{"event":"begin","time":"2026-11-29T08:00:12Z","step":4,"steps":4,"title":"one more than planned"}`,
-		`{"event":"end","time":"2026-11-29T08:00:13Z","step":4,"steps":4,"title":"one more than planned"}`,
+		`{"event":"end","time":"2026-11-29T08:00:13Z","step":4,"steps":4,"title":"one more than planned","cpuSeconds":0.5}`,
 		`{"event":"summary","time":"2026-11-29T08:00:14Z","step":4,"steps":4,"result":{"error":"no room",` +
 			`"seconds":1.5,"files":[{"name":"x.img","size":4096,"allocated":512,"format":"raw"}],` +
 			`"steps":3,"cachedSteps":1,"downloadedBytes":10,"cachedBytes":20}}`,
@@ -58,11 +60,38 @@ func TestEventsAsJSON(t *testing.T) {
 	}
 }
 
+func TestStepsHaveTheirTimes(t *testing.T) {
+	t.Parallel()
+	now, cpu := time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), time.Minute
+	r := New(func(Event) {}, func() time.Time { return now }, func() time.Duration { return cpu })
+	work := func(wall, used time.Duration) { now, cpu = now.Add(wall), cpu+used }
+	r.Begin("first")
+	work(2*time.Second, 3*time.Second)
+	r.Cached("cached")
+	r.Begin("present")
+	work(time.Second, 250*time.Millisecond)
+	want := []Step{
+		{Title: "first", Seconds: 2, CPUSeconds: 3},
+		{Title: "cached", Cached: true, Start: 2},
+		{Title: "present", Start: 2, Seconds: 1, CPUSeconds: 0.25},
+	}
+	if got := r.Steps(); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	work(time.Second, 0)
+	r.Finish(Result{})
+	work(time.Hour, time.Hour)
+	want[2].Seconds = 2
+	if got := r.Steps(); !slices.Equal(got, want) {
+		t.Errorf("after the end: got %+v, want %+v", got, want)
+	}
+}
+
 func TestSampleMeasuresUntilItIsStopped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var events []Event
-		r := New(func(e Event) { events = append(events, e) }, time.Now)
+		r := New(func(e Event) { events = append(events, e) }, time.Now, nil)
 		var size atomic.Int64
 		stop := r.Sample("compress", 100, Bytes, func() int64 { return size.Add(10) })
 		time.Sleep(3*sampleInterval + sampleInterval/2)

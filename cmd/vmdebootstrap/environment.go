@@ -30,6 +30,7 @@ type environment struct {
 	dirErr  error  // why there is no working directory
 	etc     string // "/etc", the directory of the machine's configuration files
 	now     func() time.Time
+	cpu     func() time.Duration // the processor time so far, of this process and of its children that have ended
 
 	stat       func(name string) (fs.FileInfo, error)
 	readFile   func(name string) ([]byte, error)
@@ -128,6 +129,19 @@ func (e environment) lookupEnv(name string) (value string, found bool) {
 func (e environment) getenv(name string) string {
 	value, _ := e.lookupEnv(name)
 	return value
+}
+
+// processorTime returns the processor time that this process and its children have used, as far as these have ended and
+// were waited for. The init of a container waits for the programs in it, and this process for the init.
+func processorTime() time.Duration {
+	var sum time.Duration
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var usage unix.Rusage
+		if unix.Getrusage(who, &usage) == nil {
+			sum += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		}
+	}
+	return sum
 }
 
 // world returns the part of the environment that the rules for a build depend on.

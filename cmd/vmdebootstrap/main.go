@@ -101,6 +101,7 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		dirErr:        dirErr,
 		etc:           "/etc",
 		now:           time.Now,
+		cpu:           processorTime,
 		stat:          os.Stat,
 		readFile:      os.ReadFile,
 		lookupUser:    lookupUser,

@@ -68,7 +68,7 @@ type work struct {
 // beginWork begins to show work of one step, in a mode of display.Modes.
 func (e environment) beginWork(mode, title string, stdout, stderr io.Writer) *work {
 	shown := display.Open(e.displayOptions(mode, stdout, stderr))
-	w := &work{progress.New(shown.Report, e.now), shown, e.now(), e.now}
+	w := &work{progress.New(shown.Report, e.now, e.cpu), shown, e.now(), e.now}
 	w.Plan([]string{title})
 	w.Begin(title)
 	return w

@@ -52,7 +52,7 @@ func (j *job) show(mode string, outside bool) {
 	}
 	j.display = display.Open(j.displayOptions(mode))
 	j.out, j.err = j.display.Stdout(), j.display.Stderr()
-	j.report = progress.New(j.event, j.env.now)
+	j.report = progress.New(j.event, j.env.now, j.env.cpu)
 }
 
 func (j *job) displayOptions(mode string) display.Options {

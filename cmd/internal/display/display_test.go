@@ -42,7 +42,7 @@ func (w *timedWriter) Write(b []byte) (int, error) {
 
 // work reports a piece of work with a step of 65 s without a sign of life, on the clock of a synctest bubble.
 func work(d *Display) {
-	r := progress.New(d.Report, time.Now)
+	r := progress.New(d.Report, time.Now, nil)
 	r.Begin("read the package lists")
 	r.Plan([]string{"make the toolbox", "get packages", "install a"})
 	time.Sleep(1050 * time.Millisecond) // between two frames of the live block
@@ -258,7 +258,7 @@ func TestLiveBlockFollowsItsTerminal(t *testing.T) {
 	now := time.Now()
 	d := Open(Options{Mode: Auto, Stdout: program, Stderr: program, Term: "xterm",
 		Now: func() time.Time { return now }})
-	r := progress.New(d.Report, func() time.Time { return now })
+	r := progress.New(d.Report, func() time.Time { return now }, nil)
 	r.Begin("install " + strings.Repeat("linux-image ", 20))
 	r.Advance("unpack", 3, 9, progress.Packages)
 	seen := ""

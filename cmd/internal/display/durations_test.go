@@ -23,7 +23,7 @@ func TestRemainingTimeIsThatOfTheLastBuild(t *testing.T) {
 		if err := d.Remember(file); err != nil {
 			t.Fatal(err)
 		}
-		r := progress.New(d.Report, clock)
+		r := progress.New(d.Report, clock, nil)
 		r.Begin("read")
 		r.Plan([]string{"install", "write"})
 		return d, r
