@@ -103,15 +103,21 @@ type Metadata struct {
 // side is a Side with its database.
 type side struct {
 	Side
-	packages []dpkgdb.Package
-	owners   map[string]string
-	config   map[string]bool
+	owners map[string]string
+	config map[string]bool
+}
+
+// CompareReports compares what inspect tells of two systems: disks, facts and packages, but no files.
+func CompareReports(a, b inspect.Report) Report {
+	r := Report{Schema: Schema, A: a.Source, B: b.Source, Facts: facts(a, b), ConfigFiles: []File{}, Files: []File{},
+		Packages: comparePackages(packagesOf(a), packagesOf(b))}
+	r.Same = r.same()
+	return r
 }
 
 // Compare compares two systems.
 func Compare(ctx context.Context, a, b Side) (Report, error) {
-	r := Report{Schema: Schema, A: a.Report.Source, B: b.Report.Source, Facts: facts(a.Report, b.Report),
-		ConfigFiles: []File{}, Files: []File{}}
+	r := CompareReports(a.Report, b.Report)
 	left, err := newSide(a)
 	if err != nil {
 		return r, err
@@ -120,7 +126,6 @@ func Compare(ctx context.Context, a, b Side) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Packages = comparePackages(left.packages, right.packages)
 	files, err := compareFiles(ctx, a.Index, b.Index)
 	if err != nil {
 		return r, err
@@ -134,10 +139,22 @@ func Compare(ctx context.Context, a, b Side) (Report, error) {
 			r.Files = append(r.Files, f)
 		}
 	}
-	p := r.Packages
-	r.Same = len(r.Facts)+len(r.ConfigFiles)+len(r.Files)+len(p.Added)+len(p.Removed)+len(p.Upgraded)+
-		len(p.Downgraded) == 0
+	r.Same = r.same()
 	return r, nil
+}
+
+func (r Report) same() bool {
+	p := r.Packages
+	return len(r.Facts)+len(r.ConfigFiles)+len(r.Files)+len(p.Added)+len(p.Removed)+len(p.Upgraded)+
+		len(p.Downgraded) == 0
+}
+
+// packagesOf returns the packages of a system; none if it could not be read.
+func packagesOf(r inspect.Report) []inspect.Package {
+	if r.System == nil {
+		return nil
+	}
+	return r.System.Packages
 }
 
 func newSide(s Side) (side, error) {
@@ -149,13 +166,13 @@ func newSide(s Side) (side, error) {
 	if err != nil {
 		return side{}, fmt.Errorf("%s: list the files of packages: %w", s.Report.Source, err)
 	}
-	return side{s, database.Packages, owners, database.ConfigFiles()}, nil
+	return side{s, owners, database.ConfigFiles()}, nil
 }
 
 // comparePackages sorts packages by what became of them; one is the same if its name and architecture are.
-func comparePackages(a, b []dpkgdb.Package) Packages {
+func comparePackages(a, b []inspect.Package) Packages {
 	type key struct{ name, arch string }
-	versions := func(all []dpkgdb.Package) map[key]string {
+	versions := func(all []inspect.Package) map[key]string {
 		found := map[key]string{}
 		for _, p := range all {
 			found[key{p.Name, p.Architecture}] = p.Version

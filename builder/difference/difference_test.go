@@ -63,6 +63,9 @@ func TestPackagesAreComparedInDebiansOrder(t *testing.T) {
 	if !reflect.DeepEqual(r.Packages, want) {
 		t.Errorf("got %+v, want %+v", r.Packages, want)
 	}
+	if got := CompareReports(a.Report, b.Report); !reflect.DeepEqual(got.Packages, want) || got.Same {
+		t.Errorf("without files: got %+v, want %+v", got.Packages, want)
+	}
 }
 
 func TestFilesAreComparedByMetadataAndContent(t *testing.T) {
@@ -126,6 +129,28 @@ func TestDisksAreComparedWithoutTheirIdentifiers(t *testing.T) {
 		{"boot loaders", "grub", "syslinux"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+	unreadable := report("1", 7, "grub")
+	unreadable.System = nil
+	if got := CompareReports(unreadable, report("1", 7, "grub")); !got.Same {
+		t.Errorf("a system that cannot be read: got %+v", got)
+	}
+}
+
+func TestBriefLeavesOutWhatFollowsFromTheRest(t *testing.T) {
+	t.Parallel()
+	dir, plain := &Metadata{Type: "directory"}, &Metadata{Type: "file"}
+	r := Report{Packages: Packages{Upgraded: []Package{{Name: "up"}}}, Files: []File{
+		{Name: "/new", B: dir}, {Name: "/new/a", B: plain}, {Name: "/new/b/c", B: plain}, {Name: "/old", A: plain},
+		{Name: "/up", Package: "up", A: plain, B: plain}, {Name: "/usr", A: dir, B: dir}, {Name: "/usr/x", B: plain},
+	}}
+	got := r.Brief()
+	names := ""
+	for _, f := range got.Files {
+		names += f.Name + " "
+	}
+	if names != "/new /old /usr /usr/x " || got.Below["/new"] != 2 || len(got.Below) != 1 || got.OfPackages != 1 {
+		t.Errorf("got %q, %+v", names, got)
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 )
 
 // facts compares what inspect tells of disks and systems. Identifiers, free room and the format of the image are left
-// out: the first differ between any two builds, the last says nothing about the disk.
+// out: the first differ between any two builds, the last says nothing about the disk. Of systems that could not be
+// read, only the disks are compared.
 func facts(a, b inspect.Report) []Fact {
 	found := []Fact{}
 	add := func(name, a, b string) {
@@ -31,9 +32,14 @@ func facts(a, b inspect.Report) []Fact {
 		for _, number := range slices.Sorted(maps.Keys(numbers)) {
 			add(fmt.Sprintf("partition %d", number), left[number], right[number])
 		}
-		add("boot loaders", loaders(a.System, "bios"), loaders(b.System, "bios"))
 	}
 	s, t := a.System, b.System
+	if s == nil || t == nil {
+		return found
+	}
+	if a.Disk != nil && b.Disk != nil {
+		add("boot loaders", loaders(s, "bios"), loaders(t, "bios"))
+	}
 	add("programs for UEFI", loaders(s, "uefi"), loaders(t, "uefi"))
 	add("release", s.Release.Name, t.Release.Name)
 	add("architecture", s.Architecture, t.Architecture)

@@ -69,7 +69,8 @@ type Package struct {
 	Name         string `json:"name"`
 	Version      string `json:"version"`
 	Architecture string `json:"architecture"`
-	Size         uint64 `json:"size"` // as the package declares it
+	Section      string `json:"section,omitempty"` // "libs", "contrib/net"
+	Size         uint64 `json:"size"`              // as the package declares it
 }
 
 // New describes a system; disk is nil if it is not on one. format is that of the image of the disk.
@@ -115,7 +116,8 @@ func newSystem(index diskimage.Index) (*System, error) {
 		if p.Name == "dpkg" {
 			s.Architecture = p.Architecture
 		}
-		s.Packages = append(s.Packages, Package{p.Name, p.Version, p.Architecture, uint64(p.InstalledSize())})
+		s.Packages = append(s.Packages, Package{Name: p.Name, Version: p.Version, Architecture: p.Architecture,
+			Section: p.Get("Section"), Size: uint64(p.InstalledSize())})
 	}
 	slices.SortStableFunc(s.Packages, func(a, b Package) int { return cmp.Compare(b.Size, a.Size) })
 	return s, nil

@@ -83,13 +83,14 @@ func TestPackagesAreSortedBySize(t *testing.T) {
 	t.Parallel()
 	r, err := New("x", targettest.Index(t, map[string]string{"etc/hostname": "debian\n",
 		"usr/lib/os-release": "ID=debian\nPRETTY_NAME=\"Debian 13\"\nVERSION_ID=13\nVERSION_CODENAME=trixie\n",
-		"var/lib/dpkg/status": "Package: dpkg\nStatus: install ok installed\nVersion: 1\nArchitecture: arm64\nInstalled-Size: 1\n\n" +
+		"var/lib/dpkg/status": "Package: dpkg\nStatus: install ok installed\nVersion: 1\nArchitecture: arm64\nInstalled-Size: 1\n" +
+			"Section: admin\n\n" +
 			"Package: big\nStatus: install ok installed\nVersion: 2\nArchitecture: all\nInstalled-Size: 5\n"}), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := r.System
-	want := []Package{{"big", "2", "all", 5 << 10}, {"dpkg", "1", "arm64", 1 << 10}}
+	want := []Package{{"big", "2", "all", "", 5 << 10}, {"dpkg", "1", "arm64", "admin", 1 << 10}}
 	if !reflect.DeepEqual(s.Packages, want) ||
 		s.InstalledSize() != 6<<10 || s.Architecture != "arm64" || s.Hostname != "debian" ||
 		s.Release != (Release{"debian", "Debian 13", "13", "trixie"}) || r.Disk != nil {

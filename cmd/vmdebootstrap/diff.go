@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -152,7 +151,6 @@ func (t diffText) of(r difference.Report) []byte {
 	for _, f := range r.Facts {
 		t.line("%s: %s → %s", f.Name, cmp.Or(f.A, "none"), cmp.Or(f.B, "none"))
 	}
-	differs := map[string]bool{}
 	for _, list := range []struct {
 		title    string
 		packages []difference.Package
@@ -162,7 +160,6 @@ func (t diffText) of(r difference.Report) []byte {
 	} {
 		t.section(list.title, len(list.packages))
 		for _, p := range list.packages {
-			differs[p.Name] = true
 			t.line("%s", strings.Join(nonEmpty(p.Name, strings.Join(nonEmpty(p.A, p.B), " → ")), " "))
 		}
 	}
@@ -170,20 +167,16 @@ func (t diffText) of(r difference.Report) []byte {
 	for _, f := range r.ConfigFiles {
 		t.file(f, 0)
 	}
-	var shown []difference.File
-	for _, f := range r.Files {
-		if t.files || !differs[f.Package] {
-			shown = append(shown, f)
-		}
+	brief := difference.Brief{Files: r.Files}
+	if !t.files {
+		brief = r.Brief()
 	}
-	hidden := len(r.Files) - len(shown)
-	shown, below := t.collapse(shown)
-	t.section("Files", len(shown))
-	for _, f := range shown {
-		t.file(f, below[f.Name])
+	t.section("Files", len(brief.Files))
+	for _, f := range brief.Files {
+		t.file(f, brief.Below[f.Name])
 	}
-	if hidden > 0 {
-		fmt.Fprintf(&t.b, "\n%d files of packages that differ are not listed; --files lists them.\n", hidden)
+	if brief.OfPackages > 0 {
+		fmt.Fprintf(&t.b, "\n%d files of packages that differ are not listed; --files lists them.\n", brief.OfPackages)
 	}
 	return bytes.TrimPrefix(t.b.Bytes(), []byte("\n"))
 }
@@ -208,57 +201,9 @@ func (t *diffText) line(format string, args ...any) {
 	fmt.Fprintf(&t.b, "  %s\n", text)
 }
 
-// sign returns "+" for a file that was added, "-" for one that was removed, and "!" for one that has changed.
-func sign(f difference.File) string {
-	switch {
-	case f.A == nil:
-		return "+"
-	case f.B == nil:
-		return "-"
-	}
-	return "!"
-}
-
-// collapse leaves out what is below a directory that was added or removed as a whole, unless all files are wanted, and
-// counts that for each of these directories.
-func (t *diffText) collapse(files []difference.File) (kept []difference.File, below map[string]int) {
-	below = map[string]int{}
-	whole := map[string]string{} // directories and their signs
-	for _, f := range files {
-		if s := sign(f); s != "!" && cmp.Or(f.A, f.B).Type == "directory" && !t.files {
-			whole[f.Name] = s
-		}
-	}
-	for _, f := range files {
-		top := ""
-		for dir := path.Dir(f.Name); dir != "/" && dir != "."; dir = path.Dir(dir) {
-			if whole[dir] == sign(f) {
-				top = dir
-			}
-		}
-		if top == "" {
-			kept = append(kept, f)
-		} else {
-			below[top]++
-		}
-	}
-	return kept, below
-}
-
 // file writes the line of a file with what has changed, and how many names below it are not listed.
 func (t *diffText) file(f difference.File, below int) {
-	text := ""
-	switch sign(f) {
-	case "+":
-		text = metadataText(*f.B)
-	case "-":
-		text = metadataText(*f.A)
-	default:
-		text = strings.Join(f.Changes, ", ")
-		if a, b := metadataText(*f.A), metadataText(*f.B); a != b {
-			text += ": " + a + " → " + b
-		}
-	}
+	text := f.Text()
 	if below > 0 {
 		text += fmt.Sprintf(", with %d names below it", below)
 	}
@@ -266,19 +211,5 @@ func (t *diffText) file(f difference.File, below int) {
 	if f.Package != "" {
 		owner = " [" + f.Package + "]"
 	}
-	t.line("%s %s%s (%s)", sign(f), f.Name, owner, text)
-}
-
-// metadataText returns type, mode, owner and size of a file: "file 0644 0:0 12 bytes".
-func metadataText(m difference.Metadata) string {
-	text := fmt.Sprintf("%s %s %d:%d", m.Type, m.Mode, m.UID, m.GID)
-	switch {
-	case m.Target != "":
-		return text + " to " + m.Target
-	case m.Device != "":
-		return text + " device " + m.Device
-	case m.Type == "file":
-		return fmt.Sprintf("%s %d bytes", text, m.Size)
-	}
-	return text
+	t.line("%s %s%s (%s)", f.Sign(), f.Name, owner, text)
 }
