@@ -64,6 +64,14 @@ type Kernel struct {
 	Initramfs bool   `json:"initramfs"`
 }
 
+// String returns the version, and what is missing.
+func (k Kernel) String() string {
+	if !k.Initramfs {
+		return k.Version + " (no initramfs)"
+	}
+	return k.Version
+}
+
 // Package is an installed package.
 type Package struct {
 	Name         string `json:"name"`

@@ -27,6 +27,14 @@ type Loader struct {
 	File string `json:"file,omitempty"`
 }
 
+// String returns the name, and in parentheses the firmware and the file.
+func (l Loader) String() string {
+	if l.File == "" {
+		return l.Name + " (" + l.Firmware + ")"
+	}
+	return l.Name + " (" + l.Firmware + ": " + l.File + ")"
+}
+
 // bootCode are texts in the first sector: boot.img of GRUB, and mbr.bin and gptmbr.bin of syslinux.
 var bootCode = []struct{ text, name string }{
 	{"GRUB ", "grub"}, {"Missing operating system.", "syslinux"}, {"Missing OS", "syslinux"},

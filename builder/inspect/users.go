@@ -24,6 +24,14 @@ type User struct {
 	Keys int `json:"ssh_keys"`
 }
 
+// String returns the name, and in parentheses how the user can log in.
+func (u User) String() string {
+	if u.Keys > 0 {
+		return fmt.Sprintf("%s (password %s, %d ssh keys)", u.Name, u.Password, u.Keys)
+	}
+	return fmt.Sprintf("%s (password %s)", u.Name, u.Password)
+}
+
 // The values of User.Password.
 const (
 	PasswordSet    = "set"

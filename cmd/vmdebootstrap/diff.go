@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/difference"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/htmlreport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -34,7 +35,7 @@ type diffCall struct {
 	opener         sourceOpener
 	out            io.Writer
 	json, markdown bool
-	files          bool
+	html, files    bool
 }
 
 // newDiffVerb returns the command "vmdebootstrap diff", which compares two images.
@@ -53,7 +54,9 @@ func newDiffVerb(env environment, out io.Writer) *cobra.Command {
 # What an upgrade has changed
 vmdebootstrap diff debian-1.img debian-2.qcow2
 # Release notes
-vmdebootstrap diff --markdown debian-1.img debian-2.img >notes.md`,
+vmdebootstrap diff --markdown debian-1.img debian-2.img >notes.md
+# A page for a browser
+vmdebootstrap diff --html debian-1.img debian-2.img >changes.html`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return usageErrorf("%s is missing", [...]string{"A", "B"}[len(args)])
@@ -70,22 +73,28 @@ vmdebootstrap diff --markdown debian-1.img debian-2.img >notes.md`,
 	flags.BoolVar(&d.files, "files", false, "list all files, also those of packages that differ")
 	flags.BoolVar(&d.json, "json", false, "print JSON with all files, as documented in contrib/doc/existing.md")
 	flags.BoolVar(&d.markdown, "markdown", false, "print Markdown, for release notes")
+	flags.BoolVar(&d.html, "html", false, "print a page in HTML, one file that loads nothing, for a browser")
 	flags.StringVar(&d.opener.stateDir, "state-dir", "",
 		"store an image of a registry in `DIRECTORY` for the time of the call (default: the one of builds)")
 	return verb
 }
 
 func (d *diffCall) run(ctx context.Context, a, b string) error {
-	if d.json && d.markdown {
-		return usageErrorf("--json and --markdown exclude each other")
+	if d.json && d.markdown || d.json && d.html || d.markdown && d.html {
+		return usageErrorf("--json, --markdown and --html exclude each other")
 	}
-	r, err := d.compare(ctx, a, b)
+	r, sides, err := d.compare(ctx, a, b)
 	if err != nil {
 		return troubleError{err}
 	}
-	if d.json {
+	switch {
+	case d.json:
 		err = printJSON(d.out, r)
-	} else {
+	case d.html:
+		page := imagePage(sides[1].Report, sides[1].Index)
+		page.Change = &htmlreport.Change{From: sides[0].Report, Difference: r, AllFiles: d.files}
+		err = page.Write(d.out)
+	default:
 		_, err = d.out.Write(diffText{markdown: d.markdown, files: d.files}.of(r))
 	}
 	if err != nil {
@@ -98,8 +107,8 @@ func (d *diffCall) run(ctx context.Context, a, b string) error {
 }
 
 // compare opens both images at once.
-func (d *diffCall) compare(ctx context.Context, a, b string) (r difference.Report, err error) {
-	var sides [2]difference.Side
+func (d *diffCall) compare(ctx context.Context, a, b string) (r difference.Report, sides [2]difference.Side,
+	err error) {
 	var sources [2]openSource
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, name := range []string{a, b} {
@@ -122,9 +131,10 @@ func (d *diffCall) compare(ctx context.Context, a, b string) (r difference.Repor
 		}
 	}
 	if err != nil {
-		return r, err
+		return r, sides, err
 	}
-	return difference.Compare(ctx, sides[0], sides[1])
+	r, err = difference.Compare(ctx, sides[0], sides[1])
+	return r, sides, err
 }
 
 // sideOf reads what can be compared of a source.
@@ -133,11 +143,11 @@ func sideOf(name string, source openSource) (difference.Side, error) {
 	if err != nil {
 		return difference.Side{}, fmt.Errorf("%s: %w", name, err)
 	}
-	report, err := inspect.New(name, index, source.Disk, source.Format)
+	found, err := inspect.New(name, index, source.Disk, source.Format)
 	if err != nil {
 		return difference.Side{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return difference.Side{Report: report, Index: index}, nil
+	return difference.Side{Report: found, Index: index}, nil
 }
 
 // diffText writes a difference for people.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/htmlreport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -21,7 +22,7 @@ import (
 
 // newInspectVerb returns the command "vmdebootstrap inspect", which shows what is in an image.
 func newInspectVerb(env environment, out io.Writer) *cobra.Command {
-	var asJSON bool
+	var asJSON, asHTML bool
 	opener := sourceOpener{env: env, anyDisk: true}
 	verb := &cobra.Command{
 		Use:   "inspect IMAGE [options]",
@@ -35,12 +36,20 @@ func newInspectVerb(env environment, out io.Writer) *cobra.Command {
 # What an image holds, on one screen
 vmdebootstrap inspect debian.qcow2
 # The installed packages with their versions, for a program
-vmdebootstrap inspect debian.img --json | jq .system.packages`,
+vmdebootstrap inspect debian.img --json | jq .system.packages
+# A page for a browser: the disk to scale, packages and directories by size
+vmdebootstrap inspect debian.img --html >debian.html`,
 		Args: oneArgument("IMAGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inspectImage(cmd.Context(), opener, args[0], func(r inspect.Report) error {
-				if asJSON {
+			if asJSON && asHTML {
+				return usageErrorf("--json and --html exclude each other")
+			}
+			return inspectImage(cmd.Context(), opener, args[0], func(r inspect.Report, index diskimage.Index) error {
+				switch {
+				case asJSON:
 					return printJSON(out, r)
+				case asHTML:
+					return imagePage(r, index).Write(out)
 				}
 				_, err := out.Write(inspectText(r))
 				return err
@@ -50,31 +59,43 @@ vmdebootstrap inspect debian.img --json | jq .system.packages`,
 	flags := verb.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&asJSON, "json", false, "print JSON, as documented in contrib/doc/existing.md")
+	flags.BoolVar(&asHTML, "html", false, "print a page in HTML, one file that loads nothing, for a browser")
 	flags.StringVar(&opener.stateDir, "state-dir", "",
 		"store an image of a registry in `DIRECTORY` for the time of the call (default: the one of builds)")
 	return verb
 }
 
-// inspectImage calls show with the description of an image, also of a disk with a system that cannot be read.
-func inspectImage(ctx context.Context, opener sourceOpener, image string, show func(inspect.Report) error) (err error) {
+// imagePage returns the page of an image; index is nil if its system cannot be read.
+func imagePage(r inspect.Report, index diskimage.Index) htmlreport.Report {
+	page := htmlreport.Report{Program: programName + " " + buildVersion(release, buildInfo()), Image: r}
+	if index != nil {
+		page.Directories = htmlreport.NewDirectory(index)
+	}
+	return page
+}
+
+// inspectImage calls show with the description of an image, also of a disk with a system that cannot be read: then index
+// is nil.
+func inspectImage(ctx context.Context, opener sourceOpener, image string,
+	show func(r inspect.Report, index diskimage.Index) error) (err error) {
 	source, err := opener.open(ctx, image)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
 	if source.SystemErr != nil {
-		report := inspect.NewUnreadable(image, source.Disk, source.Format, source.SystemErr)
-		return errors.Join(show(report), fmt.Errorf("%s: %w", image, source.SystemErr))
+		found := inspect.NewUnreadable(image, source.Disk, source.Format, source.SystemErr)
+		return errors.Join(show(found, nil), fmt.Errorf("%s: %w", image, source.SystemErr))
 	}
 	index, err := diskimage.NewIndex(source)
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}
-	report, err := inspect.New(image, index, source.Disk, source.Format)
+	found, err := inspect.New(image, index, source.Disk, source.Format)
 	if err != nil {
 		return fmt.Errorf("%s: %w", image, err)
 	}
-	return show(report)
+	return show(found, index)
 }
 
 // printJSON prints a value for programs.
@@ -148,31 +169,9 @@ func writeSystem(b *bytes.Buffer, s *inspect.System) {
 	}
 	line("Release", strings.Join(nonEmpty(s.Release.Name, s.Architecture), ", "))
 	line("Host name", s.Hostname)
-	var kernels, loaders, users []string
-	for _, k := range s.Kernels {
-		text := k.Version
-		if !k.Initramfs {
-			text += " (no initramfs)"
-		}
-		kernels = append(kernels, text)
-	}
-	for _, l := range s.Loaders {
-		text := l.Name + " (" + l.Firmware
-		if l.File != "" {
-			text += ": " + l.File
-		}
-		loaders = append(loaders, text+")")
-	}
-	for _, u := range s.Users {
-		text := u.Name + " (password " + u.Password
-		if u.Keys > 0 {
-			text += fmt.Sprintf(", %d ssh keys", u.Keys)
-		}
-		users = append(users, text+")")
-	}
-	line("Kernels", strings.Join(kernels, ", "))
-	line("Loaders", strings.Join(loaders, ", "))
-	line("Users", strings.Join(users, ", "))
+	line("Kernels", texts(s.Kernels))
+	line("Loaders", texts(s.Loaders))
+	line("Users", texts(s.Users))
 	line("Services", strings.Join(s.Services, " "))
 	line("Files", fmt.Sprint(s.Files))
 	line("Packages", fmt.Sprintf("%d, %s installed", len(s.Packages), megabytes(int64(s.InstalledSize()))))
@@ -185,6 +184,15 @@ func writeSystem(b *bytes.Buffer, s *inspect.System) {
 		fmt.Fprintf(w, "\t%s\t %s %s\n", megabytes(int64(p.Size)), display.Printable(p.Name), display.Printable(p.Version))
 	}
 	w.Flush()
+}
+
+// texts describes values, separated by commas.
+func texts[T fmt.Stringer](values []T) string {
+	var all []string
+	for _, v := range values {
+		all = append(all, v.String())
+	}
+	return strings.Join(all, ", ")
 }
 
 // wrap breaks a text at blanks for a terminal of 100 columns; the lines after the first begin with indent blanks.
