@@ -11,18 +11,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/htmlreport"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/provenance"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -76,6 +82,9 @@ func (s Spec) descriptions() []description {
 	if s.o.LockFile != "" && s.w.Locked == nil {
 		all = append(all, description{lockFlag, s.o.LockFile, (*Result).writeLock})
 	}
+	if s.o.Report != "" {
+		all = append(all, description{"--report", s.o.Report, (*Result).writeReport})
+	}
 	if s.o.Provenance != "" { // the last: it has the digests of the others
 		all = append(all, description{"--provenance", s.o.Provenance, (*Result).writeProvenance})
 	}
@@ -123,6 +132,54 @@ func (r *Result) writeLock(_ context.Context, m manifest.Manifest, w io.Writer) 
 		return err
 	}
 	return lock.Write(w)
+}
+
+// writeReport writes the page of the build. A page that is there already says what has changed.
+func (r *Result) writeReport(ctx context.Context, _ manifest.Manifest, w io.Writer) (err error) {
+	files := slices.DeleteFunc(r.spec.WrittenFiles(), func(f progress.File) bool {
+		return f.Name == r.spec.o.Report || f.Name == r.spec.o.Provenance // which are not written yet
+	})
+	page := htmlreport.Report{Program: r.x.Version, Build: &htmlreport.Build{
+		Steps: r.x.Progress.Steps(), Usage: r.x.Progress.Usage(), Files: files}}
+	if n := len(page.Build.Steps); n > 0 {
+		last := page.Build.Steps[n-1]
+		age := time.Duration((last.Start + last.Seconds) * float64(time.Second))
+		page.Build.Began = r.x.Cache.Now().Add(-age).UTC()
+	}
+	var index diskimage.Index
+	if page.Image, index, err = r.inspect(ctx); err != nil {
+		return err
+	}
+	page.Directories = htmlreport.NewDirectory(index)
+	if earlier, err := htmlreport.ReadFile(r.spec.o.Report); err == nil {
+		page.Since(earlier)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		r.x.Progress.Warn(fmt.Sprintf("--report: nothing to compare with: %v", err))
+	}
+	return page.Write(w)
+}
+
+// inspect describes the disk image that was written, if there is one, and the finished system: as it is on the disk, or,
+// if its file system is none that is read, as it was when it was written there.
+func (r *Result) inspect(ctx context.Context) (found inspect.Report, index diskimage.Index, err error) {
+	opened := &SourceTree{Tree: r.tree(r.Rootfs)}
+	name := r.spec.Outputs()[0]
+	if r.disk != nil {
+		options := SourceOptions{World: r.spec.w, TempDir: r.x.TempDir, AnyDisk: true}
+		opened, err = Source{Transport: transport.Disk, Path: r.disk.Files[0].Name}.Open(ctx, options)
+		if err != nil {
+			return found, nil, fmt.Errorf("read the image: %w", err)
+		}
+		defer func() { err = errors.Join(err, opened.Close()) }()
+		if opened.SystemErr != nil {
+			opened.Tree = r.tree(r.Rootfs)
+		}
+	}
+	if index, err = diskimage.NewIndex(opened); err != nil {
+		return found, nil, err
+	}
+	found, err = inspect.New(name, index, opened.Disk, opened.Format)
+	return found, index, err
 }
 
 // writeProvenance writes the statement about all outputs that are files.

@@ -35,6 +35,7 @@ type Options struct {
 	Manifest          string // --manifest FILE
 	SBOMs             []SBOM // --sbom FORMAT:FILE
 	LockFile          string // --lock-file FILE
+	Report            string // --report FILE
 	Provenance        string // --provenance FILE
 	Owner             string // --owner USER
 

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
@@ -137,6 +139,27 @@ func (r *Result) WritePackageList(ctx context.Context) error {
 		_, err := f.WriteString(strings.Join(slices.Concat(names, []string{""}), "\n"))
 		return err
 	})
+}
+
+// WrittenFiles are the outputs with their sizes, which are 0 for those that are not there and for directories.
+func (s Spec) WrittenFiles() []progress.File {
+	var files []progress.File
+	formats := map[string]string{}
+	for _, f := range s.ImageFiles() {
+		formats[f.Name] = f.Format
+	}
+	for _, name := range s.Outputs() {
+		file := progress.File{Name: name, Format: formats[name]}
+		if name == s.o.Squash {
+			file.Name = filepath.Join(name, SquashName)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(file.Name, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			file.Size, file.Allocated = st.Size, st.Blocks*512 // st_blocks is in units of 512 bytes, see stat(2)
+		}
+		files = append(files, file)
+	}
+	return files
 }
 
 // Written are the files and directories of the host that a build writes, or may write, as the options name them.

@@ -108,6 +108,7 @@ var planned = map[string]func(*Options){
 	"manifest": func(o *Options) {
 		o.Manifest, o.SBOMs, o.NoKernel = "/out/manifest.json", []SBOM{{"spdx", "/out/sbom.spdx.json"}}, true
 	},
+	"report":        func(o *Options) { o.Report, o.NoKernel = "/out/debian.html", true },
 	"lock-file":     func(o *Options) { o.LockFile, o.NoKernel = "/out/debian.lock", true },
 	"provenance":    func(o *Options) { o.Provenance, o.NoKernel = "/out/debian.intoto.json", true },
 	"keep-identity": func(o *Options) { o.KeepIdentity, o.Packages = true, []string{"openssh-server"} },

@@ -149,6 +149,8 @@ func (s *settings) extensions() []*setting {
 			"package, partitions, the steps and inputs of the build", textValue{&o.Manifest}},
 		{"sbom", groupOutput, "write a bill of materials of the packages, `FORMAT:FILE`: cyclonedx:FILE (1.6) or spdx:FILE " +
 			"(2.3), both in JSON; may be repeated", sbomsValue{&o.SBOMs}},
+		{"report", groupOutput, "write a page for browsers to `FILE` (HTML): the disk, packages and directories by size, the times " +
+			"of the steps; if FILE is the page of an earlier build, also what has changed since", textValue{&o.Report}},
 		{"provenance", groupOutput, "write an in-toto statement (SLSA) about the outputs to `FILE`: their digests, and what they " +
 			"were made of; vmdebootstrap verify reads it", textValue{&o.Provenance}},
 		{"sign-key", groupOutput, "sign the statement of --provenance with the ed25519 private key in `FILE` (OpenSSH or PEM)",

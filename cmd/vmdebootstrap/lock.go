@@ -76,8 +76,8 @@ var lockedGroups = []group{groupOutput, groupSource, groupSystem, groupDisk}
 
 // neverLocked are the settings of these groups that a lock does not record: the files that describe the build, and what
 // decides only about how outputs reach their places.
-var neverLocked = []string{"lock-file", "manifest", "sbom", "provenance", "sign-key", "owner", "pkglist", "tls-verify",
-	"root-password-file"}
+var neverLocked = []string{"lock-file", "manifest", "sbom", "report", "provenance", "sign-key", "owner", "pkglist",
+	"tls-verify", "root-password-file"}
 
 // toLock returns the settings that differ from the defaults, as a lock records them, and the names of those with
 // secrets, which it does not. Actions are in the order in which they run.

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
@@ -95,23 +93,8 @@ func builtFrom(spec builder.Spec) progress.Result {
 
 // assembledFrom returns the outputs of spec, and the commands that start an image.
 func assembledFrom(spec builder.Spec) progress.Result {
-	var r progress.Result
+	r := progress.Result{Files: spec.WrittenFiles()}
 	o := spec.Options()
-	formats := map[string]string{}
-	for _, f := range spec.ImageFiles() {
-		formats[f.Name] = f.Format
-	}
-	for _, name := range spec.Outputs() {
-		file := progress.File{Name: name, Format: formats[name]}
-		if name == o.Squash {
-			file.Name = filepath.Join(name, builder.SquashName)
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(file.Name, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
-			file.Size, file.Allocated = st.Size, st.Blocks*512 // st_blocks is in units of 512 bytes, see stat(2)
-		}
-		r.Files = append(r.Files, file)
-	}
 	if o.Image != "" && spec.HasLoader() {
 		r.Boot, r.QEMU = bootLine(spec), qemuLine(spec)
 	}
