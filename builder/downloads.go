@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/depmod"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/wget"
 )
@@ -32,10 +32,11 @@ type downloads struct {
 	// copies are the files that came from the cache, by name, as they were when they came; mu guards it.
 	copies map[string]fileState
 	mu     sync.Mutex
-	// repacked is a directory of copies that take less time to decompress, by the digests of the packages. Containers
-	// cannot write to it; see dpkg.PackagesDir.
-	repackedDir string
-	repacked    *os.Root
+	// derived is a directory of what is derived from packages. Containers cannot write to it; see dpkg.DerivedDir.
+	derivedDir string
+	derived    *os.Root
+	// indexed is closed when the indexes of modules are there; nil if there will be none.
+	indexed <-chan struct{}
 	// stop ends the work in the background, and waits for its end.
 	stop func()
 }
@@ -53,15 +54,15 @@ func newDownloads(dir string) (*downloads, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil {
 		return nil, err
 	}
-	d := &downloads{dir: dir, copies: map[string]fileState{}, repackedDir: dir + ".repacked", stop: func() {}}
-	if err := os.Mkdir(d.repackedDir, 0o755); err != nil {
+	d := &downloads{dir: dir, copies: map[string]fileState{}, derivedDir: dir + ".derived", stop: func() {}}
+	if err := os.Mkdir(d.derivedDir, 0o755); err != nil {
 		return nil, err
 	}
 	var err error
 	if d.root, err = os.OpenRoot(dir); err != nil {
 		return nil, err
 	}
-	if d.repacked, err = os.OpenRoot(d.repackedDir); err != nil {
+	if d.derived, err = os.OpenRoot(d.derivedDir); err != nil {
 		return nil, errors.Join(err, d.root.Close())
 	}
 	return d, nil
@@ -70,64 +71,96 @@ func newDownloads(dir string) (*downloads, error) {
 // Close ends the use of the directories, which stay.
 func (d *downloads) Close() error {
 	d.stop()
-	return errors.Join(d.root.Close(), d.repacked.Close())
+	return errors.Join(d.root.Close(), d.derived.Close())
 }
 
-// repack puts the repacked copies of packages into their directory: those of the cache at once, others in the
-// background, as they are made. A package without one is decompressed when it is unpacked, so that a failure is
-// only logged.
-func (d *downloads) repack(ctx context.Context, cache *archive.Cache, packages []*archive.Package, log *slog.Logger) {
-	missing := make([]bool, len(packages))
+// derive puts what is derived from packages into the directory: copies that take less time to decompress, and the
+// indexes of modules. What the cache has is there at once, the rest in the background, as it is made. Without it the
+// same work is done when the package is installed, so that a failure is only logged.
+func (d *downloads) derive(ctx context.Context, x *Executor, packages []*archive.Package, indexes []moduleIndexes,
+	environ []string) {
+	cache := x.Archive.Cache
+	copied := make([]bool, len(packages)+len(indexes))
 	var g errgroup.Group
 	g.SetLimit(runtime.NumCPU())
-	for i, p := range packages {
+	have := func(i int, kind, key, name string) {
 		g.Go(func() error {
-			repacked := cache.Repacked(p.SHA256)
-			if missing[i] = repacked == ""; missing[i] {
+			digest := cache.Derived(kind, key)
+			if digest == "" {
 				return nil
 			}
-			if err := d.addRepacked(ctx, cache, p.SHA256, repacked); err != nil {
-				log.Debug("repacked package", "package", p.Name, "error", err)
-				missing[i] = true
+			if err := d.addDerived(ctx, cache, name, digest); err != nil {
+				x.Log.Debug("copy what is derived from a package", "kind", kind, "name", name, "error", err)
+				return nil
 			}
+			copied[i] = true
 			return nil
 		})
 	}
+	for i, p := range packages {
+		have(i, archive.RepackedKind, p.SHA256, p.SHA256)
+	}
+	for i, m := range indexes {
+		have(len(packages)+i, archive.ModulesKind, m.key, depmod.ArchiveName(m.version))
+	}
 	_ = g.Wait() // each error has been logged
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	run := func(name string, make func() (string, error)) {
+		digest, err := make()
+		if err == nil && digest != "" {
+			err = d.addDerived(ctx, cache, name, digest)
+		}
+		if err != nil && ctx.Err() == nil {
+			x.Log.Debug("derive from packages", "name", name, "error", err)
+		}
+	}
+	repack := func(kernels bool) {
 		for i, p := range packages {
-			if !missing[i] {
-				continue
-			}
-			repacked, err := cache.Repack(ctx, p.SHA256)
-			if err == nil && repacked != "" {
-				err = d.addRepacked(ctx, cache, p.SHA256, repacked)
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				log.Debug("repack a package", "package", p.Name, "error", err)
+			if ctx.Err() == nil && !copied[i] && kernelPackage.MatchString(p.Name) == kernels {
+				run(p.SHA256, func() (string, error) { return cache.Repack(ctx, p.SHA256) })
 			}
 		}
+	}
+	done, indexed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		repack(true)
+		for i, m := range indexes {
+			if !copied[len(packages)+i] {
+				run(depmod.ArchiveName(m.version), func() (string, error) { return m.make(ctx, x, environ) })
+			}
+		}
+		close(indexed)
+		repack(false)
 	}()
+	d.indexed = indexed
 	d.stop = func() {
 		cancel()
 		<-done
 	}
 }
 
-// addRepacked puts a repacked copy into the directory, complete or not at all. It is no link: where nothing can be
+// waitForIndexes waits for the indexes of modules that derive makes.
+func (d *downloads) waitForIndexes(ctx context.Context) error {
+	if d.indexed == nil {
+		return nil
+	}
+	select {
+	case <-d.indexed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// addDerived puts a file of the cache into the directory, complete or not at all. It is no link: where nothing can be
 // mounted, containers can write to it.
-func (d *downloads) addRepacked(ctx context.Context, cache *archive.Cache, digest, repacked string) error {
-	const unfinished = ".unfinished"
-	if err := cache.Copy(ctx, repacked, d.repacked, digest+unfinished); err != nil {
+func (d *downloads) addDerived(ctx context.Context, cache *archive.Cache, name, digest string) error {
+	const unfinished = "unfinished-"
+	if err := cache.Copy(ctx, digest, d.derived, unfinished+name); err != nil {
 		return err
 	}
-	return d.repacked.Rename(digest+unfinished, digest)
+	return d.derived.Rename(unfinished+name, name)
 }
 
 // fill downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it

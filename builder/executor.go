@@ -42,9 +42,9 @@ type Executor struct {
 	HiddenSettings []string
 	// SignKey signs the statement of --provenance; nil leaves it unsigned.
 	SignKey *CacheKey
-	// Program is the file of this program. It takes the names pkgdetails.Name, pkgdetails.Extract, wget.Name, dpkg.Name
-	// and dpkg.Chroot in the containers, and must do then what pkgdetails.Run, wget.Program and the functions of package
-	// dpkg do.
+	// Program is the file of this program. It takes the names pkgdetails.Name, pkgdetails.Extract, wget.Name, dpkg.Name,
+	// dpkg.Chroot and depmod.Name in the containers, and must do then what pkgdetails.Run, wget.Program and the functions
+	// of packages dpkg and depmod do.
 	Program string
 	// IDs is how many ids from 0 on can own files of the target; 0 if there is no limit.
 	IDs uint32
@@ -238,7 +238,12 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 		if !spec.realDpkg() {
-			archives.repack(ctx, x.Archive.Cache, missing, x.Log)
+			indexes, err := moduleIndexesOf(packages, src.Target)
+			if err != nil {
+				return result, err
+			}
+			indexes = slices.DeleteFunc(indexes, func(m moduleIndexes) bool { return !slices.Contains(missing, m.packages[0]) })
+			archives.derive(ctx, x, missing, indexes, emulator)
 		}
 	} else {
 		x.Progress.Cached(getPackages)
@@ -247,8 +252,9 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		x.Progress.Cached(title)
 	}
 	result.site = &step.Context{
-		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Repacked: archives.repackedDir,
-		Mirror: mirror, Lists: lists, Access: access, Keyring: keyring, Program: x.Program,
+		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Derived: archives.derivedDir,
+		WaitForIndexes: archives.waitForIndexes,
+		Mirror:         mirror, Lists: lists, Access: access, Keyring: keyring, Program: x.Program,
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(&installs{next: x.Output, report: x.Progress},

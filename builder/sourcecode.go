@@ -7,7 +7,8 @@ import "embed"
 // SourceCode has the source code of this package and of those below it that decide what is in a root file system, see
 // StepVersions. Names are relative to this directory. Patterns cannot leave out tests.
 //
-//go:embed *.go archive/*.go archive/keyrings dpkg/*.go guard/*.go internal/debfile/*.go internal/debian/*.go
+//go:embed *.go archive/*.go archive/keyrings depmod/*.go dpkg/*.go guard/*.go internal/debfile/*.go
+//go:embed internal/debian/*.go
 //go:embed internal/debian/distro-info/*.csv internal/dpkgdb/*.go lockfile/*.go internal/secret/*.go
 //go:embed internal/snapshot/*.go internal/step/*.go internal/stepversion/*.go internal/target/*.go ociimage/*.go
 //go:embed pkgdetails/*.go pkgdetails/functions.sh wget/*.go

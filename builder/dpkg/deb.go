@@ -104,7 +104,7 @@ const (
 type reader struct {
 	workers *semaphore.Weighted
 	memory  *semaphore.Weighted
-	// packages is PackagesDir, or nil.
+	// packages is DerivedDir, or nil.
 	packages *os.Root
 }
 
@@ -184,7 +184,7 @@ func (p *pending) release() {
 	p.weight = 0
 }
 
-// open opens a package, or the one of PackagesDir with the same members. The digest of the package must be that which
+// open opens a package, or the one of DerivedDir with the same members. The digest of the package must be that which
 // names the other: its own name says little, since whoever wrote it may have replaced it.
 func (r *reader) open(file string) (*os.File, error) {
 	f, err := os.Open(file)

@@ -14,7 +14,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 )
 
-// TestRepackedPackagesAreTakenByDigest: a package of PackagesDir is read in place of one with the digest that is its
+// TestRepackedPackagesAreTakenByDigest: a package of DerivedDir is read in place of one with the digest that is its
 // name, and of no other, whatever that is called.
 func TestRepackedPackagesAreTakenByDigest(t *testing.T) {
 	t.Parallel()

@@ -10,7 +10,7 @@
 // written, the package is registered. So maintainer scripts see what they would see otherwise.
 //
 // Decompressing is left to the real dpkg-deb where a package is compressed with xz. In a build, most packages have a
-// copy in PackagesDir that this program decompresses in a tenth of the time.
+// copy in DerivedDir that this program decompresses in a tenth of the time.
 //
 // Debootstrap itself extracts the required packages first, to have a dpkg, then installs a few of them one by one, and
 // then has dpkg unpack them all. RunExtract is the extraction; of the rest, what would be made again is left as it is:

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/depmod"
 )
 
 // Name is the base name under which this program is dpkg.
@@ -25,9 +27,13 @@ const Name = "dpkg"
 // Chroot is the base name under which this program is chroot(8), and dpkg for "chroot DIR dpkg ...".
 const Chroot = "chroot"
 
-// PackagesDir is a directory of packages that take less time to decompress than others with the same members. Their
-// names are the SHA-256 digests of these. It is in the root directory of RunChroot or of Run, and need not exist.
-const PackagesDir = "/run/vmdebootstrap-dpkg/packages"
+// DerivedDir is a directory of what is derived from packages: packages that take less time to decompress than others
+// with the same members, under the SHA-256 digests of these, and archives of package depmod. It is in the root directory
+// of RunChroot or of Run, and need not exist.
+const DerivedDir = "/run/vmdebootstrap-dpkg/derived"
+
+// Path is where apt finds this program, which is depmod as well, by a link.
+const Path = "/run/vmdebootstrap-dpkg/" + Name
 
 // ChrootPath is where debootstrap finds chroot(8).
 const ChrootPath = "/usr/sbin/" + Chroot
@@ -52,13 +58,13 @@ type Process struct {
 	Stdout, Stderr io.Writer
 	Now            func() time.Time
 
-	// packages is PackagesDir, nil if there is none.
+	// packages is DerivedDir, nil if there is none.
 	packages *os.Root
 }
 
-// openPackages opens PackagesDir.
+// openPackages opens DerivedDir.
 func (p *Process) openPackages() {
-	if root, err := os.OpenRoot(PackagesDir); err == nil {
+	if root, err := os.OpenRoot(DerivedDir); err == nil {
 		p.packages = root
 	}
 }
@@ -98,7 +104,7 @@ func (p Process) replace(program string, args []string) int {
 func Run(p Process) int { return p.run(false) }
 
 func (p Process) run(bootstrap bool) int {
-	left := func() int { return p.replace(Name, append([]string{Name}, p.Args...)) }
+	left := func() int { return p.leaveAll(bootstrap) }
 	c, ok := parseCall(p.Args)
 	if !ok {
 		return left()
@@ -123,6 +129,40 @@ func (p Process) run(bootstrap bool) int {
 		return statusFailed
 	}
 	return 0
+}
+
+// leaveAll leaves the whole call to the real dpkg. It returns an exit status, unless that takes the place of this
+// program.
+func (p Process) leaveAll(bootstrap bool) int {
+	cmd := exec.Command(Name, p.Args...)
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = p.Environ, p.Stdin, p.Stdout, p.Stderr
+	held, err := runWithIndexes(cmd, bootstrap)
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode()
+	case err != nil:
+		fmt.Fprintf(p.Stderr, "%s: error: %v\n", Name, err)
+		return statusFailed
+	case held:
+		return 0
+	}
+	return p.replace(Name, append([]string{Name}, p.Args...))
+}
+
+// runWithIndexes runs the real dpkg with this program in the place of depmod, if it may configure a kernel for which
+// there are indexes. Otherwise it does nothing.
+func runWithIndexes(cmd *exec.Cmd, bootstrap bool) (done bool, err error) {
+	configures := func(arg string) bool { return slices.Contains([]string{"--configure", "--install", "-i"}, arg) }
+	if bootstrap || !slices.ContainsFunc(cmd.Args, configures) {
+		return false, nil
+	}
+	release, err := depmod.Hold("/", DerivedDir, Path)
+	if release == nil || err != nil {
+		return false, err
+	}
+	err = cmd.Run()
+	return true, errors.Join(err, release())
 }
 
 // run carries out a call.
@@ -253,7 +293,10 @@ func (r *run) real(args ...string) error {
 	if args[0] != "--set-selections" {
 		cmd.Stdin = r.Stdin
 	}
-	err := cmd.Run()
+	done, err := runWithIndexes(cmd, r.bootstrap)
+	if !done && err == nil {
+		err = cmd.Run()
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		r.failed = true

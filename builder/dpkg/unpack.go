@@ -190,7 +190,7 @@ func (u *unpacker) hasWritten(m member) (bool, error) {
 		st.Mtim != unix.NsecToTimespec(m.header.ModTime.Unix()*int64(time.Second)) {
 		return false, nil
 	}
-	if n, err := unix.Llistxattr(m.path, nil); err != nil && err != unix.EOPNOTSUPP || n > 0 { //nolint:errorlint // an errno
+	if n, err := unix.Llistxattr(m.path, nil); err != nil && !errors.Is(err, unix.EOPNOTSUPP) || n > 0 {
 		return false, nil //nolint:nilerror // it is replaced
 	}
 	if content, err := os.ReadFile(m.path); err != nil || !bytes.Equal(content, m.content) {

@@ -26,7 +26,8 @@ const (
 var functionsText string
 
 // known are the digests of functions of debootstrap whose meaning those of functions.sh have: SHA-256 of the text from
-// the name to the last brace. The releases are 1.0.123 (bullseye), 1.0.128 (bookworm), 1.0.141 (trixie) and 1.0.145 (forky).
+// the name to the last brace. The releases are 1.0.123 (bullseye), 1.0.128 (bookworm), 1.0.141 (trixie) and 1.0.145
+// (forky).
 var known = map[string]map[string]bool{
 	"smallyes": {
 		"0c3de9b3b9bcc676a463671757cf2ebc6d3784a3eabc3f511ea7c164783f60fd": true, // since 1.0.123

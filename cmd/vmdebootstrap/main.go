@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/depmod"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/dpkg"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/pkgdetails"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/wget"
@@ -36,6 +37,7 @@ var standIns = map[string]func(){
 	pkgdetails.Extract: func() { os.Exit(dpkg.RunExtract(unpackProcess())) },
 	wget.Name:          wgetProgram,
 	dpkg.Name:          func() { os.Exit(dpkg.Run(unpackProcess())) },
+	depmod.Name:        depmodProgram,
 	dpkg.Chroot:        func() { os.Exit(dpkg.RunChroot(unpackProcess())) },
 }
 
@@ -64,6 +66,13 @@ func unpackProcess() dpkg.Process {
 	return dpkg.Process{
 		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
 	}
+}
+
+// depmodProgram is the main function of the program depmod in the target, see builder.Executor.
+func depmodProgram() {
+	os.Exit(depmod.Run(depmod.Process{
+		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Root: "/", Dir: dpkg.DerivedDir,
+	}))
 }
 
 // wgetProgram is the main function of the program wget in the toolbox, see builder.Executor.

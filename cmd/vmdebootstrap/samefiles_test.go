@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"path/filepath"
@@ -50,6 +51,7 @@ func TestUnpackingIsDpkgs(t *testing.T) {
 			var trees [2]map[string]string
 			for i, way := range []string{"auto", "debootstrap"} {
 				cmd := vmdebootstrap(t, append([]string{"--no-cache", "--tarball", way + ".tar", "--allow-expired",
+					"--log", way + ".log", "--log-level", "debug",
 					"--lock-root-password", "--distribution", c.suite, "--bootstrap", way}, c.options...)...)
 				cmd.Dir = dir
 				cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000")
@@ -57,6 +59,10 @@ func TestUnpackingIsDpkgs(t *testing.T) {
 					t.Fatalf("%s: %v\n%s", way, err, out)
 				}
 				trees[i] = tarEntries(t, filepath.Join(dir, way+".tar"))
+			}
+			if log, err := os.ReadFile(filepath.Join(dir, "auto.log")); c.options == nil &&
+				(err != nil || !bytes.Contains(log, []byte("depmod: took the indexes"))) {
+				t.Errorf("the kernel's postinst has had depmod read all modules: %v", err)
 			}
 			if len(trees[1]) < 1000 {
 				t.Fatalf("only %d files", len(trees[1]))

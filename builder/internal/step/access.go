@@ -73,7 +73,7 @@ func NewAccess(dir string, o AccessOptions) (Access, error) {
 	set := func(name, value string) { fmt.Fprintf(&conf, "%s %q;\n", name, value) }
 	files := map[string][]byte{}
 	if !o.RealDpkg {
-		set("Dir::Bin::dpkg", unpacker)
+		set("Dir::Bin::dpkg", dpkg.Path)
 	}
 	if o.Unauthenticated {
 		set("APT::Get::AllowUnauthenticated", "true")
@@ -192,15 +192,12 @@ func (s *Context) installCommand(root string, args ...string) (*specs.Process, [
 	if s.RealDpkg {
 		return p, mounts
 	}
-	mounts = append(mounts, target.Bind(s.Repacked, root+dpkg.PackagesDir, "ro"), target.Bind(s.Program, unpacker, "ro"))
+	mounts = append(mounts, target.Bind(s.Derived, root+dpkg.DerivedDir, "ro"), target.Bind(s.Program, dpkg.Path, "ro"))
 	if root != "" {
-		mounts = append(mounts, target.Bind(s.Program, root+unpacker, "ro"))
+		mounts = append(mounts, target.Bind(s.Program, root+dpkg.Path, "ro"))
 	}
 	return p, mounts
 }
-
-// unpacker is the name, where packages may be installed, of the program that unpacks them for dpkg. apt.conf has it.
-const unpacker = "/run/vmdebootstrap-dpkg/" + dpkg.Name
 
 // prepareToolbox writes the files by which wget and other programs of the toolbox reach the mirror. They are written to
 // a toolbox that runs a single program and is then thrown away.

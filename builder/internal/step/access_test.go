@@ -144,7 +144,7 @@ func TestHooksReachTheMirrorAsAptDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf, err := os.ReadFile(filepath.Join(access.dir, aptConf))
-	if err != nil || !strings.Contains(string(conf), `Dir::Bin::dpkg "`+unpacker+`";`) {
+	if err != nil || !strings.Contains(string(conf), `Dir::Bin::dpkg "`+dpkg.Path+`";`) {
 		t.Errorf("apt.conf: %q, %v", conf, err)
 	}
 	for _, tt := range []struct {
@@ -164,7 +164,7 @@ func TestHooksReachTheMirrorAsAptDoes(t *testing.T) {
 		if !slices.Contains(f.Env[0], "APT_CONFIG="+accessDir+"/apt.conf") {
 			t.Errorf("%s: got %q", tt.step.Kind(), f.Env[0])
 		}
-		for _, at := range []string{accessDir, unpacker, dpkg.PackagesDir} {
+		for _, at := range []string{accessDir, dpkg.Path, dpkg.DerivedDir} {
 			if !slices.ContainsFunc(f.Mounts[0], func(m specs.Mount) bool { return m.Destination == tt.root+at }) {
 				t.Errorf("%s: nothing is at %s: %v", tt.step.Kind(), tt.root+at, f.Mounts[0])
 			}

@@ -59,6 +59,11 @@ func (a AptInstall) Run(ctx context.Context, s *Context) error {
 			return err
 		}
 	}
+	if s.WaitForIndexes != nil {
+		if err := s.WaitForIndexes(ctx); err != nil {
+			return err
+		}
+	}
 	return aptGet(ctx, s, nil, append([]string{"install", recommendsOption(a.Recommends)}, a.Packages...)...)
 }
 

@@ -65,7 +65,7 @@ func (d Debootstrap) Run(ctx context.Context, s *Context) error {
 		target.Bind(s.Program, wget.Path, "ro"), target.Bind(s.Mirror, wget.Dir, "ro"))
 	if !d.RealDpkg {
 		mounts = append(mounts, target.Bind(s.Program, dpkg.ChrootPath, "ro"),
-			target.Bind(s.Repacked, dpkg.PackagesDir, "ro"), target.Bind(s.Program, pkgdetails.ExtractPath, "ro"))
+			target.Bind(s.Derived, dpkg.DerivedDir, "ro"), target.Bind(s.Program, pkgdetails.ExtractPath, "ro"))
 		functions, err := replaceFunctions(s)
 		if err != nil {
 			return err

@@ -69,8 +69,10 @@ type Context struct {
 	FreshToolbox func(ctx context.Context) (target.Rootfs, error)
 	// Archives is a directory of .deb files that is mounted over /var/cache/apt/archives while apt runs.
 	Archives string
-	// Repacked is a directory of copies of these files that take less time to decompress, see dpkg.PackagesDir.
-	Repacked string
+	// Derived is a directory of what is derived from these files, see dpkg.DerivedDir.
+	Derived string
+	// WaitForIndexes waits until the indexes of kernels' modules are in Derived; nil if there will be none.
+	WaitForIndexes func(ctx context.Context) error
 	// Access is how apt and hooks reach the mirror.
 	Access Access
 	// Mirror is a directory of the mirror's files, named by wget.FileName, which debootstrap uses in place of the mirror.

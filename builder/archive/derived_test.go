@@ -53,15 +53,15 @@ func TestRepackedCopiesAreOfIntactPackages(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := cache.Repacked(digest); got != "" {
+		if got := cache.Derived(archive.RepackedKind, digest); got != "" {
 			t.Errorf("%s has the copy %s before it is made", c.compression, got)
 		}
 		repacked, err := cache.Repack(t.Context(), digest)
 		if err != nil {
 			t.Errorf("%s: %v", c.compression, err)
 		}
-		if (repacked != "") != c.want || cache.Repacked(digest) != repacked {
-			t.Errorf("%s, damaged %t: the copy is %q, found as %q", c.compression, c.damaged, repacked, cache.Repacked(digest))
+		if (repacked != "") != c.want || cache.Derived(archive.RepackedKind, digest) != repacked {
+			t.Errorf("%s, damaged %t: the copy is %q, found as %q", c.compression, c.damaged, repacked, cache.Derived(archive.RepackedKind, digest))
 		}
 		if repacked == "" {
 			continue
