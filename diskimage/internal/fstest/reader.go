@@ -5,9 +5,7 @@ package fstest
 import (
 	"bytes"
 	"errors"
-	"math/rand/v2"
 	"os"
-	"reflect"
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -79,30 +77,7 @@ func (r Reader) readsBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, want := Flatten(t, tree), Flatten(t, r.Tree)
-	for _, name := range r.Added {
-		delete(got, name)
-	}
-	for name, w := range want {
-		g, ok := got[name]
-		if !ok {
-			t.Errorf("%q is missing", name)
-			continue
-		}
-		if g.Content != w.Content {
-			t.Errorf("%q: content differs (%d bytes, want %d)", name, len(g.Content), len(w.Content))
-		}
-		r.Known(&g.Entry)
-		r.Known(&w.Entry)
-		if !reflect.DeepEqual(g.Entry, w.Entry) {
-			t.Errorf("%q: got %+v, want %+v", name, g.Entry, w.Entry)
-		}
-	}
-	for name := range got {
-		if _, ok := want[name]; !ok {
-			t.Errorf("%q is not in the tree", name)
-		}
-	}
+	CompareTrees(t, tree, r.Tree, r.Known, r.Added...)
 }
 
 // Memory is an image in memory.
@@ -115,29 +90,12 @@ func (m Memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[off
 func (r Reader) damage(t *testing.T) {
 	tree := Tree{Dir("."), Dir("etc"), Dir("etc/deep"), File("etc/deep/a rather long name.text", Pattern(1, 20_000)),
 		File("passwd", Pattern(2, 9000))}
-	r.Size = min(r.Size, 32*diskimage.MiB) // it is in memory
+	r.Size = min(r.Size, 40*diskimage.MiB) // it is in memory
 	good := Memory(make([]byte, r.Size))
 	if err := r.plan(t, tree).Write(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	used := good.used()
-	random := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
-		old := map[int]byte{}
-		for range 1 + random.IntN(4) {
-			at := used[random.IntN(len(used))]
-			if _, ok := old[at]; !ok {
-				old[at] = good[at]
-			}
-			good[at] = byte(random.Uint32())
-		}
-		if tree, err := r.Open(bytes.NewReader(good)); err == nil {
-			readSome(t, tree)
-		}
-		for at, b := range old {
-			good[at] = b
-		}
-	}
+	r.Open.TestDamage(t, good, 500)
 	for _, none := range [][]byte{make([]byte, 4096), nil} {
 		if _, err := r.Open(bytes.NewReader(none)); !errors.Is(err, r.ErrNone) {
 			t.Errorf("%d zeros: got %v, want %v", len(none), err, r.ErrNone)

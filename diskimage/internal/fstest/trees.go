@@ -107,3 +107,26 @@ func Times(seconds ...int64) Tree {
 	}
 	return tree
 }
+
+// Mixed returns a tree with what most file systems that mkfs programs make can hold: small, large, compressible and
+// sparse files, hard links, owners, devices, capabilities, attributes, odd names and a large directory.
+func Mixed() Tree {
+	tree := Small(2100)
+	attributes := File("attributes", Pattern(4, 10))
+	attributes.Xattrs = []diskimage.Xattr{{Name: "user.empty", Value: []byte{}},
+		{Name: "user.long", Value: Pattern(5, 500)}, {Name: "user.shared", Value: []byte("value of several files")}}
+	shared := Dir("shared")
+	shared.Xattrs = attributes.Xattrs[2:]
+	tree = append(tree, attributes, shared, Dir("deep"))
+	for name := "deep/d"; strings.Count(name, "/") < 20; name += "/d" {
+		tree = append(tree, Dir(name))
+	}
+	tree = append(tree, ManyFiles("long", 100, 254)...) // mkfs.erofs 1.5 does not find names of 255 bytes
+	tree = append(tree, ManyFiles("many", 1500, 12)...)
+	text := strings.Repeat("All human beings are born free and equal in dignity and rights. ", 1<<15)
+	for i := range 40 {
+		tree = append(tree, File(fmt.Sprintf("shared/%d", i), []byte(text[:i*i*97])))
+	}
+	return append(tree, File("text", []byte(text[:700_001])), File("random", Pattern(6, 1<<20+1)),
+		File("half", append(Pattern(7, 300_001), text[:200_003]...)), Sparse("sparse", 9<<20, 300_000, 0, 6<<20+5))
+}
