@@ -143,6 +143,20 @@ func (l List) XFS() []byte {
 	return value
 }
 
+// ParseXFS decodes the form of XFS.
+func ParseXFS(value []byte) (List, error) {
+	const countSize, entrySize = 4, 12
+	be := binary.BigEndian
+	if len(value) < countSize || uint64(be.Uint32(value))*entrySize != uint64(len(value)-countSize) {
+		return nil, fmt.Errorf("not an access control list of XFS: %d bytes", len(value))
+	}
+	var list List
+	for b := range slices.Chunk(value[countSize:], entrySize) {
+		list = append(list, Entry{Tag(be.Uint32(b)), be.Uint16(b[8:]), be.Uint32(b[4:])})
+	}
+	return list, nil
+}
+
 // NamesOthers reports whether the list has an entry for a user or group other than root.
 func (l List) NamesOthers() bool {
 	return slices.ContainsFunc(l, func(e Entry) bool { return e.hasID() && e.ID != 0 })

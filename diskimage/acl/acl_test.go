@@ -60,10 +60,18 @@ func TestFormsEncodeTheExample(t *testing.T) {
 	if got, err := ParseDisk(exampleDisk); err != nil || !slices.Equal(got, example) {
 		t.Errorf("ParseDisk: got %v, %v", got, err)
 	}
+	if got, err := ParseXFS(exampleXFS); err != nil || !slices.Equal(got, example) {
+		t.Errorf("ParseXFS: got %v, %v", got, err)
+	}
 }
 
 func TestParseRejectsInvalidLists(t *testing.T) {
 	t.Parallel()
+	for _, bad := range [][]byte{nil, {0, 0, 0, 1}, exampleXFS[:len(exampleXFS)-1]} {
+		if _, err := ParseXFS(bad); err == nil {
+			t.Errorf("ParseXFS(% x): no error", bad)
+		}
+	}
 	for _, bad := range [][]byte{nil, {1, 0, 0, 0}, {2, 0, 0, 0, 1}, exampleXattr[:len(exampleXattr)-4]} {
 		if _, err := Parse(bad); err == nil {
 			t.Errorf("Parse(% x): no error", bad)
