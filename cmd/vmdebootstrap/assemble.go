@@ -53,9 +53,9 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 		Short: "make a disk image from another one, a tarball, a container image or a directory",
 		Long: "Make a disk image from an existing root file system, with the same partitions, file systems and boot code as a build.\n" +
 			"/etc/fstab and the boot loader's configuration are written to match. No program of the root file system is run.\n\n" +
-			"SOURCE is a disk image (raw, qcow2, vmdk, vhd, vhdx or vdi, with ext2, ext3, ext4 and FAT file systems) or a tarball, both\n" +
-			"plain or compressed with gzip, xz, zstd or bzip2 (- is standard input); a container image in an OCI layout, an archive or a\n" +
-			"registry; or a directory. Few container images contain a kernel; missing parts are reported before the work begins.\n\n" +
+			"SOURCE is a disk image (raw, qcow2, vmdk, vhd, vhdx or vdi, with ext2, ext3, ext4, FAT, squashfs, erofs, btrfs, XFS or f2fs)\n" +
+			"or a tarball, both plain or compressed with gzip, xz, zstd or bzip2 (- is standard input); a container image in an OCI\n" +
+			"layout, an archive or a registry; or a directory. Few container images contain a kernel; missing parts are reported before the work begins.\n\n" +
 			"A disk image becomes one of another size, format, partition table, boot loader or type of file system: its files are written\n" +
 			"to new file systems, and the image itself stays as it is. Its boot loader, swap and what is outside of the system's file\n" +
 			"systems are not copied.\n\n" +

@@ -36,8 +36,8 @@ func newExtractVerb(env environment, out io.Writer) *cobra.Command {
 	verb := &cobra.Command{
 		Use:   "extract IMAGE (--path NAME...|--directory NAME|--boot) [options]",
 		Short: "copy files from an image, without root or mounts",
-		Long: "Copy files from an image with ext2, ext3, ext4 and FAT file systems, without root or mounts. /boot and\n" +
-			"/boot/efi are found by the image's /etc/fstab. The image is raw, qcow2, vmdk, vhd, vhdx or vdi, also compressed; a\n" +
+		Long: "Copy files from an image with ext2, ext3, ext4, FAT, squashfs, erofs, btrfs, XFS and f2fs file systems, without root or\n" +
+			"mounts. /boot and /boot/efi are found by the image's /etc/fstab. The image is raw, qcow2, vmdk, vhd, vhdx or vdi, also compressed; a\n" +
 			"tarball, a container image or a directory, named as for \"assemble --from\", will do as well.",
 		Example: `
 # One file, to the working directory

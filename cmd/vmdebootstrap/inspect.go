@@ -29,8 +29,8 @@ func newInspectVerb(env environment, out io.Writer) *cobra.Command {
 		Short: "show what is in an image, without starting it",
 		Long: "Show the partition table of an image, its file systems and how full they are, the release, kernels and boot loaders,\n" +
 			"who can log in, the enabled services, and the packages, the largest first. Nothing of the image is run or mounted.\n\n" +
-			"IMAGE is a disk image (raw, qcow2, vmdk, vhd, vhdx or vdi, with ext2, ext3, ext4 and FAT file systems) or a tarball, both\n" +
-			"plain or compressed, a container image or a directory, named as for \"assemble --from\". Of a disk whose system cannot be\n" +
+			"IMAGE is a disk image (raw, qcow2, vmdk, vhd, vhdx or vdi, with ext2, ext3, ext4, FAT, squashfs, erofs, btrfs, XFS or f2fs)\n" +
+			"or a tarball, both plain or compressed, a container image or a directory, named as for \"assemble --from\". Of a disk whose system cannot be\n" +
 			"read, for example because it is encrypted, the disk is shown, and the exit status is 1.",
 		Example: `
 # What an image holds, on one screen

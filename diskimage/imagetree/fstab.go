@@ -51,7 +51,6 @@ func identify(device string) (by, value string, ok bool) {
 
 // mountPoints returns the lines of an fstab(5) that mount a partition, except for the root.
 func mountPoints(text []byte) []mountPoint {
-	supported := []string{"ext2", "ext3", "ext4", "vfat"}
 	var points []mountPoint
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
@@ -66,7 +65,7 @@ func mountPoints(text []byte) []mountPoint {
 		p := mountPoint{dir: dir, by: by, value: value}
 		if len(fields) > 3 {
 			options := strings.Split(fields[3], ",")
-			p.required = by != "device" && slices.Contains(supported, fields[2]) &&
+			p.required = by != "device" && slices.Contains(readableTypes, fields[2]) &&
 				!slices.Contains(options, "nofail") && !slices.Contains(options, "noauto")
 		}
 		points = append(points, p)

@@ -7,31 +7,59 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/google/uuid"
+
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/btrfs"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/erofs"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/extread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/f2fs/f2fsread"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat/fatread"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/squashfs"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/xfs"
 )
 
-// readable are the types that are read, for messages.
-const readable = "ext2, ext3, ext4 and FAT"
+// readable are the types that are read, for messages; readableTypes are their names in fstab(5).
+const readable = "ext2, ext3, ext4, FAT, squashfs, erofs, btrfs, XFS and f2fs"
+
+var readableTypes = []string{"ext2", "ext3", "ext4", "vfat", "squashfs", "erofs", "btrfs", "xfs",
+	"f2fs"}
 
 // swap is the type of swap space, which has no files.
 const swap = "swap"
 
-// signatures are the types that are recognised and not read, as blkid(8) names them (libblkid/src/superblocks of
-// util-linux).
+// fileSystem is what the packages of file systems return.
+type fileSystem interface {
+	diskimage.Tree
+	Size() (size, free uint64)
+}
+
+// named is a fileSystem whose format has an ID and a label.
+type named interface {
+	UUID() uuid.UUID
+	Label() string
+}
+
+// opener adapts a function that opens a file system.
+func opener[F fileSystem](open func(io.ReaderAt) (F, error)) func(io.ReaderAt) (fileSystem, error) {
+	return func(r io.ReaderAt) (fileSystem, error) { return open(r) }
+}
+
+// signatures are the types that are recognised by a signature, as blkid(8) names them (libblkid/src/superblocks of
+// util-linux). Those that are not read have no open.
 var signatures = []struct {
 	kind, magic string
 	offset      int64
 	encrypted   bool
+	open        func(io.ReaderAt) (fileSystem, error)
 }{
 	{kind: "crypto_LUKS", magic: "LUKS\xba\xbe", encrypted: true},
 	{kind: "BitLocker", magic: "-FVE-FS-", offset: 3, encrypted: true},
-	{kind: "btrfs", magic: "_BHRfS_M", offset: 0x10040},
-	{kind: "xfs", magic: "XFSB"},
-	{kind: "squashfs", magic: "hsqs"},
-	{kind: "erofs", magic: "\xe2\xe1\xf5\xe0", offset: 1024},
-	{kind: "f2fs", magic: "\x10\x20\xf5\xf2", offset: 1024},
+	{kind: "btrfs", magic: "_BHRfS_M", offset: 0x10040, open: opener(btrfs.New)},
+	{kind: "xfs", magic: "XFSB", open: opener(xfs.New)},
+	{kind: "squashfs", magic: "hsqs", open: opener(squashfs.New)},
+	{kind: "erofs", magic: "\xe2\xe1\xf5\xe0", offset: 1024, open: opener(erofs.New)},
+	{kind: "f2fs", magic: "\x10\x20\xf5\xf2", offset: 1024, open: opener(f2fsread.New)},
 	{kind: "bcachefs", magic: "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", offset: 4096 + 24},
 	{kind: swap, magic: "SWAPSPACE2", offset: 4096 - 10},
 	{kind: "LVM2_member", magic: "LABELONE", offset: 512},
@@ -75,10 +103,28 @@ func readFileSystem(r io.ReaderAt) (FileSystem, error) {
 	for _, s := range signatures {
 		magic := make([]byte, len(s.magic))
 		if _, err := r.ReadAt(magic, s.offset); err == nil && string(magic) == s.magic {
-			return FileSystem{Type: s.kind, Encrypted: s.encrypted}, nil
+			f := FileSystem{Type: s.kind, Encrypted: s.encrypted}
+			if s.open != nil {
+				err = f.read(r, s.open)
+			}
+			return f, err
 		}
 	}
 	return FileSystem{}, nil
+}
+
+// read opens a file system and sets what is known of it.
+func (f *FileSystem) read(r io.ReaderAt, open func(io.ReaderAt) (fileSystem, error)) error {
+	opened, err := open(r)
+	if err != nil {
+		return err
+	}
+	size, free := opened.Size()
+	f.Tree, f.Size, f.Free = opened, diskimage.Size(size), diskimage.Size(free)
+	if n, ok := opened.(named); ok {
+		f.UUID, f.Label = n.UUID().String(), n.Label()
+	}
+	return nil
 }
 
 // unread returns why the files of a file system cannot be read; nil if they can, or if there are none.
