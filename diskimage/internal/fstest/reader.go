@@ -90,7 +90,7 @@ func (m Memory) WriteAt(p []byte, offset int64) (int, error) { return copy(m[off
 func (r Reader) damage(t *testing.T) {
 	tree := Tree{Dir("."), Dir("etc"), Dir("etc/deep"), File("etc/deep/a rather long name.text", Pattern(1, 20_000)),
 		File("passwd", Pattern(2, 9000))}
-	r.Size = min(r.Size, 48*diskimage.MiB) // it is in memory
+	r.Size = min(r.Size, 64*diskimage.MiB) // it is in memory
 	good := Memory(make([]byte, r.Size))
 	if err := r.plan(t, tree).Write(t.Context(), good); err != nil {
 		t.Fatal(err)
