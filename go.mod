@@ -47,6 +47,7 @@ require (
 	google.golang.org/protobuf v1.36.12
 	gopkg.in/ini.v1 v1.68.0
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1
+	oras.land/oras-go/v2 v2.6.0
 )
 
 require (

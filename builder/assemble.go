@@ -4,6 +4,7 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"debug/elf"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -100,6 +102,10 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 		return err
 	}
 	title := "write " + strings.Join(disk.fileNames(), " and ")
+	description, err := a.describe(ctx, spec, a.systemOf(spec, found, files), configured)
+	if err != nil {
+		return err
+	}
 	titles := []string{title}
 	if a.RunsPrograms() {
 		titles = []string{readLists, makeToolbox, unpackRoot, title}
@@ -114,8 +120,47 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	}
 	programs := &assemblyPrograms{unpacked: u, files: files, spec: spec, archive: a.Archive, report: a.Progress}
 	a.Progress.Begin(title)
-	_, err = assembler{report: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
-	return err
+	written, err := assembler{report: a.Progress, tree: configured, Files: files, programs: programs}.write(ctx, disk)
+	if err != nil || description == nil {
+		return err
+	}
+	description.Disk = written.manifest()
+	return spec.writeDescriptions(ctx, a.Progress, *description, nil)
+}
+
+// describe reads what --manifest and --sbom say of the root file system; nil if neither is asked for. What it was made
+// of is not known: there is no plan, no archive and no origin of a package.
+func (a *Assembly) describe(ctx context.Context, spec Spec, system manifest.System, tree diskimage.Tree) (
+	*manifest.Manifest, error,
+) {
+	if len(spec.descriptions()) == 0 {
+		return nil, nil
+	}
+	a.Progress.Message("describe the root file system")
+	m := &manifest.Manifest{Schema: manifest.Schema, Program: spec.w.Program, Created: a.Lock.Time.UTC(), System: system,
+		Archives: []manifest.Archive{}, Inputs: []manifest.Input{}, Plan: []manifest.Step{}}
+	var err error
+	if m.Packages, m.Unowned, err = manifest.Collect(ctx, tree); err != nil {
+		return nil, fmt.Errorf("describe the root file system: %w", err)
+	}
+	if len(m.Packages) == 0 {
+		return nil, &problem.Problem{Flag: spec.descriptions()[0].flag,
+			Err: errors.New("dpkg has no packages in the root file system")}
+	}
+	return m, nil
+}
+
+// systemOf returns the system for a manifest. Of a release that is not known here it is what the root file system says.
+func (a *Assembly) systemOf(spec Spec, found system, files *target.Memory) manifest.System {
+	s := manifest.System{Vendor: string(spec.release.Vendor), Version: spec.release.Version,
+		Codename: spec.release.Codename, Architecture: spec.o.Arch}
+	if found.codename == "" && a.Options.Distribution == "" {
+		fields, _ := debian.ReadOSRelease(files.ReadFile)
+		const unknown = "unknown"
+		s.Vendor, s.Version = cmp.Or(fields["NAME"], unknown), fields["VERSION_ID"]
+		s.Codename = cmp.Or(fields["VERSION_CODENAME"], fields["ID"], unknown)
+	}
+	return s
 }
 
 // imageMarks are files that are in container images beside their layers, by what has to stand before their name.

@@ -28,6 +28,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/provenance"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
@@ -60,7 +61,8 @@ func ParseSBOM(text string) (SBOM, error) {
 // String is what ParseSBOM reads.
 func (s SBOM) String() string { return s.Format + ":" + s.File }
 
-// description is a file that describes what was built.
+// description is a file that describes what was built. Of an assembly, which has no Result, there are only the manifest
+// and the bills of materials.
 type description struct {
 	flag, file string
 	write      func(r *Result, ctx context.Context, m manifest.Manifest, w io.Writer) error
@@ -113,10 +115,15 @@ func descriptionFiles(s Spec) []error {
 func (r *Result) writeDescriptions(ctx context.Context) error {
 	m, err := r.Manifest(ctx)
 	if err != nil {
-		return fmt.Errorf("describe the system: %w", err)
+		return err
 	}
-	for _, d := range r.spec.descriptions() {
-		r.x.Progress.Message("write " + d.file)
+	return r.spec.writeDescriptions(ctx, r.x.Progress, m, r)
+}
+
+// writeDescriptions writes the descriptions of what was built: r is a build, or nil for an assembly.
+func (s Spec) writeDescriptions(ctx context.Context, report *progress.Reporter, m manifest.Manifest, r *Result) error {
+	for _, d := range s.descriptions() {
+		report.Message("write " + d.file)
 		err := diskimage.WriteFile(ctx, d.file, outputMode, func(f *os.File) error { return d.write(r, ctx, m, f) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.flag, err)
@@ -246,9 +253,55 @@ func VerifyProvenance(ctx context.Context, r io.Reader, key *CacheKey, dir strin
 	return names, signed, errors.Join(problems...)
 }
 
+// documents are the manifest and the bills of materials that the options ask for, for a container image.
+func (r *Result) documents(ctx context.Context) ([]ociimage.Document, error) {
+	o := r.spec.o
+	if o.Manifest == "" && len(o.SBOMs) == 0 {
+		return nil, nil
+	}
+	m, err := r.Manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var documents []ociimage.Document
+	add := func(mediaType, file string, write func(w io.Writer) error) error {
+		var data bytes.Buffer
+		if err := write(&data); err != nil {
+			return err
+		}
+		documents = append(documents, ociimage.Document{Type: mediaType, Name: filepath.Base(file), Data: data.Bytes()})
+		return nil
+	}
+	if o.Manifest != "" {
+		if err := add(manifest.MediaType, o.Manifest, m.Write); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range o.SBOMs {
+		if err := add(manifest.SBOMType(b.Format), b.File, func(w io.Writer) error {
+			return m.WriteSBOM(w, b.Format)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return documents, nil
+}
+
 // Manifest describes the finished system. It is a function of the root file system, the plan and the lock: a build from
 // the cache has the manifest of the first one. The layout of the disk is known when that is written.
 func (r *Result) Manifest(ctx context.Context) (manifest.Manifest, error) {
+	if r.manifest == nil {
+		m, err := r.collectManifest(ctx)
+		if err != nil {
+			return m, fmt.Errorf("describe the system: %w", err)
+		}
+		r.manifest = &m
+	}
+	return *r.manifest, nil
+}
+
+// collectManifest reads the root file system.
+func (r *Result) collectManifest(ctx context.Context) (manifest.Manifest, error) {
 	o, release := r.spec.o, r.spec.release
 	m := manifest.Manifest{
 		Schema: manifest.Schema, Program: r.x.Version, Created: r.lock.Time.UTC(),

@@ -19,6 +19,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/lockfile"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -87,6 +88,8 @@ type Result struct {
 	sources Sources
 	// disk is the disk image with its final layout; nil before it is written.
 	disk *Disk
+	// manifest is what Manifest has read; nil before.
+	manifest *manifest.Manifest
 }
 
 // Close deletes the working containers; the toolbox stays in the store.

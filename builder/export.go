@@ -128,6 +128,12 @@ func (e Export) compresses() bool {
 	return e.Transport == transport.OCI || e.Transport == transport.OCIArchive || e.Transport == transport.Docker
 }
 
+// takesArtifacts reports whether the destination takes artifacts that refer to the image. Readers such as skopeo and
+// podman that are given no name, as podman load never is, read only a layout that has one image and nothing else.
+func (e Export) takesArtifacts() bool {
+	return e.Transport == transport.OCI && e.Name != "" || e.Transport == transport.Docker
+}
+
 // exportFiles are the files that --export writes; directories are not among them.
 func (s Spec) exportFiles() []string {
 	var names []string

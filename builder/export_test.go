@@ -116,6 +116,19 @@ func TestExportsAreCheckedBeforeWork(t *testing.T) {
 	}
 }
 
+func TestExportsThatTakeArtifacts(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"oci:dir:13": true, "oci:dir": false, "oci-archive:a.tar:13": false, "docker-archive:a.tar:x": false,
+		"docker://registry.example/debian": true, "containers-storage:debian": false, "tar:a.tar": false, "dir:root": false,
+	} {
+		e, err := ParseExport(text)
+		if err != nil || e.takesArtifacts() != want {
+			t.Errorf("%s: got %v (%v), want %v", text, e.takesArtifacts(), err, want)
+		}
+	}
+}
+
 func TestAnExportIsEnoughOfAnOutput(t *testing.T) {
 	t.Parallel()
 	spec := mustSpec(t, func(o *Options) {

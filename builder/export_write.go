@@ -55,37 +55,47 @@ func (x *Executor) imageCopy(spec Spec, layout string, e Export) types.ImageCopy
 // WriteExports writes the finished root file system to each destination of --export. Layers are packed once.
 func (r *Result) WriteExports(ctx context.Context) (err error) {
 	exports := r.Plan.Exports
-	var layout string
+	var image exportedImage
 	if slices.ContainsFunc(exports, Export.isImage) {
-		if layout, err = r.writeLayout(ctx, exports); err != nil {
+		if image, err = r.writeLayout(ctx, exports); err != nil {
 			return fmt.Errorf("make a container image: %w", err)
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(layout)) }()
+		defer func() { err = errors.Join(err, os.RemoveAll(image.dir)) }()
 	}
 	for _, e := range exports {
-		if err := r.writeExport(ctx, layout, e); err != nil {
+		if err := r.writeExport(ctx, image, e); err != nil {
 			return fmt.Errorf("--export: %w", err)
 		}
 	}
 	return nil
 }
 
+// exportedImage is a container image in a layout of this build, with the artifacts that refer to it.
+type exportedImage struct {
+	dir       string
+	artifacts []imgspec.Descriptor
+}
+
 // writeExport writes one of them.
-func (r *Result) writeExport(ctx context.Context, layout string, e Export) error {
+func (r *Result) writeExport(ctx context.Context, image exportedImage, e Export) error {
 	if e.Transport == transport.Tar {
 		return r.WriteTarball(ctx, e.Path)
 	}
 	r.x.Progress.Message("write " + e.String())
-	dst := r.x.imageCopy(r.spec, layout, e)
-	dst.Progress = r.x.Progress.Bytes("copy", progress.DirBytes(filepath.Join(layout, ociimage.BlobsDir)))
+	dst := r.x.imageCopy(r.spec, image.dir, e)
+	dst.Progress = r.x.Progress.Bytes("copy", progress.DirBytes(filepath.Join(image.dir, ociimage.BlobsDir)))
+	var artifacts []imgspec.Descriptor
+	if e.takesArtifacts() {
+		artifacts = image.artifacts
+	}
 	switch e.Transport {
 	case transport.Dir:
 		return r.x.unpackTree(ctx, r.tree(r.Rootfs), e.Path)
 	case transport.OCI:
-		return ociimage.Add(ctx, e.Path, layout, e.Name)
+		return ociimage.Add(ctx, e.Path, image.dir, e.Name, artifacts...)
 	case transport.OCIArchive:
 		return diskimage.WriteFile(ctx, e.Path, outputMode, func(f *os.File) error {
-			return ociimage.WriteArchive(ctx, f, layout, e.Name, r.lock.Time)
+			return ociimage.WriteArchive(ctx, f, image.dir, e.Name, r.lock.Time)
 		})
 	case transport.DockerArchive:
 		return diskimage.WriteFile(ctx, e.Path, outputMode, func(f *os.File) error {
@@ -93,43 +103,54 @@ func (r *Result) writeExport(ctx context.Context, layout string, e Export) error
 			return r.x.Engine.CopyImage(ctx, dst)
 		})
 	default:
+		for _, a := range artifacts {
+			dst.Artifacts = append(dst.Artifacts, types.Artifact{Type: a.ArtifactType, Digest: a.Digest, Size: a.Size})
+		}
 		return r.x.Engine.CopyImage(ctx, dst)
 	}
 }
 
 // writeLayout packs the root file system as an OCI layout in a directory of this build.
-func (r *Result) writeLayout(ctx context.Context, exports []Export) (dir string, err error) {
+func (r *Result) writeLayout(ctx context.Context, exports []Export) (image exportedImage, err error) {
 	compression, err := exportCompression(r.spec.o.ExportCompression)
 	if err != nil {
-		return "", err
+		return image, err
 	}
 	if !slices.ContainsFunc(exports, Export.compresses) {
 		compression = ociimage.Compression{Method: tarfile.None}
 	}
-	dir = filepath.Join(r.x.TempDir, "image")
+	image.dir = filepath.Join(r.x.TempDir, "image")
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(dir))
+			err = errors.Join(err, os.RemoveAll(image.dir))
 		}
 	}()
-	layout, err := ociimage.Create(dir)
+	layout, err := ociimage.Create(image.dir)
 	if err != nil {
-		return dir, err
+		return image, err
 	}
 	r.x.Progress.Message("pack the layers of a container image")
 	if err := r.addLayers(ctx, layout, compression); err != nil {
-		return dir, err
+		return image, err
 	}
-	image, err := r.image()
+	config, err := r.image()
 	if err != nil {
-		return dir, err
+		return image, err
 	}
-	digest, err := layout.Finish(image)
+	digest, err := layout.Finish(config)
 	if err != nil {
-		return dir, err
+		return image, err
 	}
 	r.x.Progress.Message("container image " + digest.String())
-	return dir, nil
+	if slices.ContainsFunc(exports, Export.takesArtifacts) {
+		documents, err := r.documents(ctx)
+		if err != nil {
+			return image, err
+		}
+		image.artifacts, err = layout.Attach(r.lock.Time, documents)
+		return image, err
+	}
+	return image, nil
 }
 
 // bound is a layer of the image that ends with a snapshot of the build.

@@ -23,6 +23,8 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/internal/host"
@@ -332,6 +334,77 @@ func TestCopyImagePushesToARegistry(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), manifest.String()) {
 		t.Errorf("got %s (%v), want digest %s", out, err, manifest)
 	}
+}
+
+// Issue 18, 1: bills of materials refer to the image. Debian's registry does not list referrers, so that the list is an
+// index with a tag; oras-go finds them there, with a password or without.
+func TestCopyImagePushesArtifacts(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	dir, image := testLayout(t)
+	artifact := testArtifact(t, dir, image)
+	for _, login := range []bool{false, true} {
+		_, environ := home(t)
+		host := ocitest.StartRegistry(t, diskimagetest.Tool(t, "docker-registry"), login)
+		credential := auth.EmptyCredential
+		if login {
+			file := filepath.Join(t.TempDir(), "auth.json")
+			writeTestFile(t, file, fmt.Appendf(nil, `{"auths": {%q: {"auth": "YWxpY2U6c2VjcmV0"}}}`, host)) // alice:secret
+			environ = append(environ, "REGISTRY_AUTH_FILE="+file)
+			credential = auth.Credential{Username: "alice", Password: "secret"}
+		}
+		c := types.ImageCopy{Layout: dir, Destination: "docker://" + host + "/os/debian:13", Environ: environ,
+			SkipTLSVerify: true, Artifacts: []types.Artifact{artifact}}
+		for range 2 { // again, it is listed once
+			if err := e.CopyImage(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		repository, err := remote.NewRepository(host + "/os/debian")
+		if err != nil {
+			t.Fatal(err)
+		}
+		repository.PlainHTTP = true
+		repository.Client = &auth.Client{Credential: auth.StaticCredential(host, credential)}
+		tagged, err := repository.Resolve(t.Context(), "13")
+		if err != nil || tagged.Digest != image {
+			t.Fatalf("login %v: the image is %v (%v), want %s", login, tagged, err, image)
+		}
+		var found []imgspec.Descriptor
+		err = repository.Referrers(t.Context(), tagged, "application/spdx+json", func(page []imgspec.Descriptor) error {
+			found = append(found, page...)
+			return nil
+		})
+		if err != nil || len(found) != 1 || found[0].Digest != artifact.Digest {
+			t.Errorf("login %v: got %v (%v), want %s", login, found, err, artifact.Digest)
+		}
+	}
+}
+
+// testArtifact adds an artifact that refers to an image of a layout.
+func testArtifact(t *testing.T, dir string, image digest.Digest) types.Artifact {
+	t.Helper()
+	const mediaType = "application/spdx+json"
+	blob := func(mediaType string, data []byte) imgspec.Descriptor {
+		d := imgspec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+		writeTestFile(t, filepath.Join(dir, "blobs/sha256", d.Digest.Encoded()), data)
+		return d
+	}
+	info, err := os.Stat(filepath.Join(dir, "blobs/sha256", image.Encoded()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(imgspec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspec.MediaTypeImageManifest, ArtifactType: mediaType,
+		Config:  blob(imgspec.MediaTypeEmptyJSON, []byte("{}")),
+		Layers:  []imgspec.Descriptor{blob(mediaType, []byte(`{"spdxVersion": "SPDX-2.3"}`))},
+		Subject: &imgspec.Descriptor{MediaType: imgspec.MediaTypeImageManifest, Digest: image, Size: info.Size()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := blob(imgspec.MediaTypeImageManifest, data)
+	return types.Artifact{Type: mediaType, Digest: manifest.Digest, Size: manifest.Size}
 }
 
 func TestCredentialsComeFromTheUsualFiles(t *testing.T) {

@@ -23,6 +23,9 @@ import (
 // misunderstand a manifest; new fields leave it alone.
 const Schema = 1
 
+// MediaType is the media type of a manifest.
+const MediaType = "application/vnd.vmdebootstrap.manifest.v1+json"
+
 // Manifest is the description of one build. Its JSON is documented in contrib/doc/manifest.md.
 type Manifest struct {
 	Schema int `json:"schema"`

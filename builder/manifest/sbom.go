@@ -38,6 +38,14 @@ func (m Manifest) WriteSBOM(w io.Writer, format string) error {
 	return fmt.Errorf("BUG: format %q of a bill of materials", format)
 }
 
+// SBOMType returns the media type of a bill of materials in one of Formats (IANA's registry).
+func SBOMType(format string) string {
+	if format == SPDX {
+		return "application/spdx+json"
+	}
+	return "application/vnd.cyclonedx+json"
+}
+
 // title is the name of the system: "Debian 13 (trixie) amd64".
 func (m Manifest) title() string {
 	s := m.System

@@ -43,7 +43,10 @@ func CheckTarget(dir string) error {
 // one of the same name in the index, or the one without a name if name is empty; the old blobs stay, since other images
 // may use them. Blobs in dst are not written again. The index changes when all blobs are complete. After an error, Add
 // removes a layout that it has made.
-func Add(ctx context.Context, dst, src, name string) (err error) {
+//
+// The artifacts that Attach of src has returned are copied and listed too, and those of an image that is replaced are
+// not listed any more. An index with artifacts has several entries, so that most readers want a name.
+func Add(ctx context.Context, dst, src, name string, artifacts ...imgspec.Descriptor) (err error) {
 	if err := CheckTarget(dst); err != nil {
 		return err
 	}
@@ -65,12 +68,12 @@ func Add(ctx context.Context, dst, src, name string) (err error) {
 	if err != nil {
 		return fmt.Errorf("index of %s: %w", src, err)
 	}
-	for _, manifest := range index.Manifests {
+	for _, manifest := range slices.Concat(index.Manifests, artifacts) {
 		if err := copyImage(ctx, dst, src, manifest); err != nil {
 			return err
 		}
 	}
-	return addToIndex(dst, index.Manifests, name)
+	return addToIndex(dst, index.Manifests, name, artifacts)
 }
 
 // copyImage copies the blobs of one image.
@@ -108,8 +111,9 @@ func copyFile(ctx context.Context, dst, src string) error {
 	})
 }
 
-// addToIndex adds manifests under a name to the index of a layout. A lock keeps other processes out.
-func addToIndex(dir string, manifests []imgspec.Descriptor, name string) (err error) {
+// addToIndex adds manifests under a name, and artifacts without one, to the index of a layout. A lock keeps other
+// processes out.
+func addToIndex(dir string, manifests []imgspec.Descriptor, name string, artifacts []imgspec.Descriptor) (err error) {
 	lock, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -123,9 +127,14 @@ func addToIndex(dir string, manifests []imgspec.Descriptor, name string) (err er
 		return fmt.Errorf("index of %s: %w", dir, err)
 	}
 	all := slices.DeleteFunc(index.Manifests, func(d imgspec.Descriptor) bool {
-		return d.Annotations[imgspec.AnnotationRefName] == name
+		again := slices.ContainsFunc(artifacts, func(a imgspec.Descriptor) bool { return a.Digest == d.Digest })
+		return again || !isArtifact(d) && d.Annotations[imgspec.AnnotationRefName] == name
 	})
-	return writeIndex(dir, append(all, named(manifests, name)...))
+	all, err = withoutOrphans(dir, slices.Concat(all, named(manifests, name), artifacts))
+	if err != nil {
+		return fmt.Errorf("index of %s: %w", dir, err)
+	}
+	return writeIndex(dir, all)
 }
 
 // named returns the manifests under a name, or without one.

@@ -15,6 +15,8 @@
 // OpenLayout, OpenArchive and OpenDockerArchive read an image without unpacking it. They verify its layers and return
 // them for diskimage.NewLayerTree.
 //
+// Attach writes documents about an image, such as bills of materials, as artifacts that refer to it.
+//
 // A finished layout can be added to another one under a name (Add), or packed into a file (WriteArchive). The output is
 // reproducible: the same trees, image and compression have the same digests.
 //

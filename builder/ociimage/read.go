@@ -293,12 +293,9 @@ func readLayer(ctx context.Context, s store, name string, want digest.Digest, tm
 
 // choose returns the manifest of the image. An index may contain other indexes, with a manifest for each platform.
 func (c Choice) choose(s store, index imgspec.Index) (imgspec.Descriptor, error) {
-	found := index.Manifests
-	if c.Name != "" {
-		found = slices.DeleteFunc(slices.Clone(found), func(d imgspec.Descriptor) bool {
-			return d.Annotations[imgspec.AnnotationRefName] != c.Name
-		})
-	}
+	found := slices.DeleteFunc(slices.Clone(index.Manifests), func(d imgspec.Descriptor) bool {
+		return isArtifact(d) || c.Name != "" && d.Annotations[imgspec.AnnotationRefName] != c.Name
+	})
 	// A nested index has the platforms of one name.
 	const depth = 4
 	for range depth {

@@ -271,7 +271,7 @@ const bootsOn = "test ! -d /run/systemd/system || systemctl is-system-running --
 // runChecks runs the checks in a machine with a shell at its console. It stops when the console ends.
 func (b *bootCall) runChecks(ctx context.Context, machine *vm.VM, result *bootResult) error {
 	if limit := b.checks.loginWithin; limit > 0 {
-		check := checkResult{Name: "login within " + limit.String(), Seconds: result.Seconds}
+		check := checkResult{Name: "login within " + limit.String()} // its time is that of the boot
 		if check.OK = result.Seconds <= limit.Seconds(); !check.OK {
 			check.Error = fmt.Sprintf("it took %.1f s", result.Seconds)
 		}

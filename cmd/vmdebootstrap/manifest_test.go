@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/content/oci"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
 )
 
@@ -109,6 +112,46 @@ func TestManifestOfTheCacheIsTheFirstOne(t *testing.T) {
 	}
 	if len(m.Plan) == 0 || m.Plan[0].Kind != "debootstrap" || m.Disk != nil {
 		t.Errorf("got the plan %+v and the disk %+v", m.Plan, m.Disk)
+	}
+}
+
+// Issue 18, 1: a container image has the manifest and the bills of materials as artifacts that refer to it.
+func TestExportedImageHasTheManifestAsArtifact(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	o.build(o.machine(), "--customize="+o.installs(), "--manifest=debian.json", "--sbom=spdx:debian.spdx",
+		"--sbom=cyclonedx:debian.cdx", "--export=oci:layout:v1", "--export=oci:unnamed")
+	layout, err := oci.New(filepath.Join(o.dir, "layout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := layout.Resolve(t.Context(), "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	artifacts, err := layout.Predecessors(t.Context(), image)
+	if err != nil || len(artifacts) != 3 {
+		t.Fatalf("got %v (%v), want three", artifacts, err)
+	}
+	types := map[string]string{"debian.json": manifest.MediaType, "debian.spdx": "application/spdx+json",
+		"debian.cdx": "application/vnd.cyclonedx+json"}
+	for _, a := range artifacts {
+		files, err := content.Successors(t.Context(), layout, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := files[len(files)-1] // after the subject and the configuration
+		name := file.Annotations["org.opencontainers.image.title"]
+		got, err := content.FetchAll(t.Context(), layout, file)
+		want := readFile(t, filepath.Join(o.dir, name))
+		if err != nil || string(got) != want || types[name] != file.MediaType {
+			t.Errorf("%q of type %q: %v: got\n%s\nwant\n%s", name, file.MediaType, err, got, want)
+		}
+		delete(types, name)
+	}
+	// Programs read a layout without a name only if it has one image and nothing else.
+	if text := readFile(t, filepath.Join(o.dir, "unnamed/index.json")); strings.Count(text, "mediaType") != 2 {
+		t.Errorf("unnamed: %s", text)
 	}
 }
 

@@ -49,6 +49,9 @@ type ImageCopy struct {
 	// File is written instead of the file that Destination names; nil if Destination does not name
 	// a file. It must be empty.
 	File *os.File
+	// Artifacts are manifests of the layout that refer to the image. A registry gets them after it; other destinations
+	// cannot have any.
+	Artifacts []Artifact
 	// Environ is the caller's environment, which locates credentials and the caller's own store.
 	Environ []string
 	// SkipTLSVerify accepts registries with invalid certificates, and without TLS.
@@ -56,6 +59,13 @@ type ImageCopy struct {
 	// Progress, if not nil, is called about twice a second with the bytes of layers that are copied, or at the
 	// destination already.
 	Progress func(bytes int64)
+}
+
+// Artifact is a manifest of an OCI image layout whose subject is an image.
+type Artifact struct {
+	Type   string // of the artifact, such as "application/spdx+json"
+	Digest digest.Digest
+	Size   int64
 }
 
 // ImageSource says where an image comes from.

@@ -46,7 +46,7 @@ func (r *Registry) CheckDestination(ctx context.Context, c types.ImageCopy) erro
 // copyImage has the helper do the work.
 func (r *Registry) copyImage(ctx context.Context, c types.ImageCopy, checkOnly bool) error {
 	order := request{Do: doCopy, Layout: c.Layout, Image: c.Destination, SkipTLSVerify: c.SkipTLSVerify,
-		File: c.File != nil, Progress: c.Progress != nil && !checkOnly}
+		Artifacts: c.Artifacts, File: c.File != nil, Progress: c.Progress != nil && !checkOnly}
 	if checkOnly {
 		order.Do = doCheck
 	}
@@ -81,8 +81,10 @@ func (o request) copy(ctx context.Context) (err error) {
 	if o.Progress {
 		defer follow(options, writeProgress(os.NewFile(fdProgress, "progress")))()
 	}
-	_, err = copy.Image(ctx, policy, dst, src, options)
-	return err
+	if _, err = copy.Image(ctx, policy, dst, src, options); err != nil || len(o.Artifacts) == 0 {
+		return err
+	}
+	return o.pushArtifacts(ctx, system, dst)
 }
 
 // check finds out whether an image could be written, and writes nothing.

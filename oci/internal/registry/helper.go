@@ -48,6 +48,8 @@ type request struct {
 	Layout string
 	Layers []types.RemoteLayer
 	Dir    string
+	// Artifacts are manifests of the layout that refer to the image.
+	Artifacts []types.Artifact
 	// File says that what is written is open as fdCopyFile.
 	File bool
 	// Progress says that fdProgress is open, see writeProgress.
