@@ -166,8 +166,8 @@ func (r *Result) writeReport(ctx context.Context, _ manifest.Manifest, w io.Writ
 	return page.Write(w)
 }
 
-// inspect describes the disk image that was written, if there is one, and the finished system: as it is on the disk, or,
-// if its file system is none that is read, as it was when it was written there.
+// inspect describes the disk image that was written, if there is one, and the finished system: as it is on the disk,
+// or, if its file system is none that is read, as it was when it was written there.
 func (r *Result) inspect(ctx context.Context) (found inspect.Report, index diskimage.Index, err error) {
 	opened := &SourceTree{Tree: r.tree(r.Rootfs)}
 	name := r.spec.Outputs()[0]

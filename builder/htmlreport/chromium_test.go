@@ -93,7 +93,8 @@ func (b *browser) picture(fragment string, width string, args ...string) (rows [
 func TestBrowserShowsThePage(t *testing.T) {
 	t.Parallel()
 	r := newReport()
-	r.Image.System.Hostname = "</dd><script>document.title = 'taken over'</script><img src=x onerror=\"document.title='taken over'\">"
+	r.Image.System.Hostname = "</dd><script>document.title = 'taken over'</script>" +
+		"<img src=x onerror=\"document.title='taken over'\">"
 	b := newBrowser(t, r)
 
 	dom := string(b.run("", "--dump-dom"))

@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// clean makes a name of any bytes visible on one line: characters that are not to be seen, such as those that change the
-// direction of the text, are written as \u202e, and bytes that are not UTF-8 as \xff.
+// clean makes a name of any bytes visible on one line: characters that are not to be seen, such as those that change
+// the direction of the text, are written as \u202e, and bytes that are not UTF-8 as \xff.
 func clean(name string) string { return visible(name, unicode.IsGraphic) }
 
 // cleanText is clean for a text of several lines.

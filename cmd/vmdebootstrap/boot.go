@@ -38,6 +38,7 @@ type bootCall struct {
 	checksFile string
 	checks     *bootChecks // of checksFile; nil for none
 	junit      string
+	page       string // the file of --report
 	// screenshots is the directory for pictures of screens; "" for that of junit.
 	screenshots string
 	jobs        int // 0 for as many as the processors allow
@@ -135,6 +136,8 @@ vmdebootstrap boot --test --firmware bios,uefi --login root \
 		"with --login: check what `FILE` (YAML) says of the system: its lists commands "+
 			"(run, status, output), units, files, packages and ports, disk-use and login-within")
 	flags.StringVar(&b.junit, "junit", "", "with --test: write the results to `FILE` in the form of JUnit")
+	flags.StringVar(&b.page, "report", "", "with --test: write a page for browsers to `FILE` (HTML), with the console and "+
+		"the checks; a page of this image, from its build or another test, gets them added")
 	flags.StringVar(&b.screenshots, "screenshots", "",
 		"with --test: put pictures of the screens of tests that failed into `DIRECTORY` (default: that of --junit)")
 	flags.IntVar(&b.jobs, "jobs", 0,
@@ -198,12 +201,15 @@ func (b *bootCall) checkTest() (err error) {
 	case b.jobs < 0:
 		return usageErrorf("--jobs: %d is no number of machines", b.jobs)
 	case b.test:
-	case b.login != "" || b.json || b.junit != "":
-		return usageErrorf("--login, --json and --junit need --test")
+	case b.login != "" || b.json || b.junit != "" || b.page != "":
+		return usageErrorf("--login, --json, --junit and --report need --test")
 	case b.screenshots != "" || b.jobs != 0:
 		return usageErrorf("--screenshots and --jobs need --test")
 	case len(b.images) > 1 || len(b.firmwares) > 1:
 		return usageErrorf("several images or kinds of firmware need --test")
+	}
+	if b.page != "" && len(b.images) > 1 {
+		return usageErrorf("--report takes one image")
 	}
 	if b.screenshots != "" {
 		if info, err := os.Stat(absolute(b.env.dir, b.screenshots)); err != nil || !info.IsDir() {

@@ -35,6 +35,7 @@ type bootTest struct {
 	*bootCall
 	picture string // the file for a picture of the screen; "" for none
 	result  bootResult
+	console string // all of its text
 	failure error
 }
 
@@ -94,6 +95,12 @@ func (b *bootCall) testAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var page *bootReport
+	if b.page != "" {
+		if page, err = openReport(absolute(b.env.dir, b.page), tests[0].image); err != nil {
+			return err
+		}
+	}
 	title := "boot " + tests[0].image
 	if len(tests) > 1 {
 		title = fmt.Sprintf("boot %d machines", len(tests))
@@ -126,7 +133,11 @@ func (b *bootCall) testAll(ctx context.Context) error {
 	}
 	err = testsFailure(tests)
 	w.end(err)
-	return errors.Join(err, b.report(ctx, tests))
+	err = errors.Join(err, b.report(ctx, tests))
+	if page != nil {
+		err = errors.Join(err, page.add(ctx, b.env, tests))
+	}
+	return err
 }
 
 // testsFailure returns the error of the only test, or one about all tests.
@@ -164,6 +175,7 @@ func (t *bootTest) test(ctx context.Context, dir string, w *work, of string) err
 		return err
 	}
 	defer machine.Stop()
+	defer func() { t.console = machine.Text() }()
 	result.started = true
 	text, err := machine.Expect(ctx, regexp.MustCompile(t.expect))
 	result.Seconds = t.env.now().Sub(result.began).Round(100 * time.Millisecond).Seconds()

@@ -135,7 +135,7 @@ func TestInterruptedBootLeavesNothing(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	ended := make(chan int)
 	go func() {
-		env := environment{dir: dir, etc: t.TempDir(), now: time.Now, arch: "amd64"}
+		env := environment{dir: dir, etc: t.TempDir(), now: time.Now, arch: "amd64", stat: os.Stat}
 		ended <- run(ctx, []string{"boot", image, image, "--test", "--jobs=1", "--accel=tcg", "--junit", junit}, &stdout,
 			&stderr, env)
 	}()

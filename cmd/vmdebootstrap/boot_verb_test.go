@@ -25,7 +25,7 @@ import (
 func bootVerb(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	env := environment{dir: t.TempDir(), etc: t.TempDir(), now: time.Now, arch: "amd64"}
+	env := environment{dir: t.TempDir(), etc: t.TempDir(), now: time.Now, arch: "amd64", stat: os.Stat}
 	status = run(t.Context(), append([]string{"boot"}, args...), &out, &err, env)
 	return status, out.String(), err.String()
 }
