@@ -243,7 +243,7 @@ type partitionRow struct {
 // partitionColours are those of the types of partitions; others have that of their number.
 var partitionColours = map[string]int{"root": 1, "linux": 1, "esp": 3, "boot": 4, "bios-boot": 5, "swap": 0}
 
-// leastShare is the width of what is drawn although it is smaller, as a share of the whole: a line of one or two pixels.
+// leastShare is the width of what is drawn although it is smaller, as a share of the whole: one or two pixels.
 const leastShare = 0.002
 
 // newDiskDrawings draws the disks of images, all to one scale.

@@ -80,8 +80,8 @@ const (
 // rectangle is a place in the layout.
 type rectangle struct{ x, y, w, h float64 }
 
-// squarify divides a rectangle in the proportion of sizes, which must be sorted, the largest first, so that the parts are
-// as close to squares as the order allows (Bruls, Huizing, van Wijk: Squarified Treemaps, 2000).
+// squarify divides a rectangle in the proportion of sizes, which must be sorted, the largest first, so that the parts
+// are as close to squares as the order allows (Bruls, Huizing, van Wijk: Squarified Treemaps, 2000).
 func squarify(sizes []uint64, in rectangle) []rectangle {
 	var total float64
 	for _, s := range sizes {
@@ -147,8 +147,8 @@ type mapper struct {
 	total  uint64
 }
 
-// newTreemap draws a block and all blocks in it that are worth a level of their own. prefix distinguishes the IDs of two
-// maps. It returns nil for a block without parts.
+// newTreemap draws a block and all blocks in it that are worth a level of their own. prefix distinguishes the IDs of
+// two maps. It returns nil for a block without parts.
 func newTreemap(prefix, label string, whole *block) *treemap {
 	if len(whole.parts) == 0 || whole.size == 0 {
 		return nil

@@ -20,8 +20,8 @@ func hasPackage(r inspect.Report, name string) bool {
 	return slices.ContainsFunc(r.System.Packages, func(p inspect.Package) bool { return p.Name == name })
 }
 
-// Issue 18, 10: the page of a build has its disk, packages and steps, and says what has changed since the last one. Names
-// from a hook are text.
+// Issue 18, 10: the page of a build has its disk, packages and steps, and says what has changed since the last one.
+// Names from a hook are text.
 func TestReportOfABuildComparesWithTheLastOne(t *testing.T) {
 	t.Parallel()
 	o := newOffline(t)
@@ -56,7 +56,8 @@ func TestReportOfABuildComparesWithTheLastOne(t *testing.T) {
 	const hostile = "<img src=x onerror=alert(1)>"
 	const script = `#!/bin/sh
 set -e
-printf '\nPackage: less\nStatus: install ok installed\nVersion: 1</td><script>\nArchitecture: amd64\n' >>$1/var/lib/dpkg/status
+printf '\nPackage: less\nStatus: install ok installed\nVersion: 1</td><script>\n' >>$1/var/lib/dpkg/status
+printf 'Architecture: amd64\n' >>$1/var/lib/dpkg/status
 dd if=/dev/zero of="$1/` + hostile + `" bs=300000 count=1
 `
 	if err := os.WriteFile(filepath.Join(o.dir, "hook.sh"), []byte(script), 0o755); err != nil {
