@@ -182,9 +182,6 @@ func (s Spec) Exclusive() []string {
 	if s.o.Pkglist {
 		names = append(names, packageList)
 	}
-	if s.o.LockFile != "" {
-		names = append(names, s.o.LockFile)
-	}
 	for _, e := range s.o.Exports {
 		switch e.Transport {
 		case transport.Docker, transport.Storage, transport.OCI: // several images are there side by side

@@ -53,8 +53,8 @@ func newSchemaVerb(env environment, stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "print the JSON schema of image files, for editors",
-		Long: `Print the JSON schema (draft 7) of the image files of "vmdebootstrap build". With it, editors complete and check keys
-and values. Those that use yaml-language-server find it by a comment in the first line of an image file:
+		Long: `Print the JSON schema (draft 7) of the image files of "vmdebootstrap build", with which editors complete and check
+keys and values. Those that use yaml-language-server find it by a comment in the first line of an image file:
 "# yaml-language-server: $schema=vmdebootstrap.schema.json".`,
 		Example: `
 # A schema beside the image files
@@ -226,10 +226,11 @@ var (
 // filesInValues are the settings whose values name files of the host, and where in a value the name is: it is what the
 // second group matches.
 var filesInValues = map[string]*regexp.Regexp{
-	"log": whole, "image": whole, "foreign": whole, "debootstrap-scripts": whole, "tarball": whole,
-	"custom-package": whole, "customize": whole, "squash": whole, "containerfile": whole, "ssh-key": whole, "user-data": whole, "meta-data": whole,
-	"network-config": whole, "root-password-file": whole, "ca": whole, "repository-key": whole, "apt-preferences": whole,
-	"state-dir": whole, "cache-key": whole, "manifest": whole, "provenance": whole, "sign-key": whole, "lock-file": whole,
+	"apt-preferences": whole, "ca": whole, "cache-key": whole, "containerfile": whole, "custom-package": whole,
+	"customize": whole, "debootstrap-scripts": whole, "foreign": whole, "image": whole, "lock-file": whole, "log": whole,
+	"manifest": whole, "meta-data": whole, "network-config": whole, "provenance": whole, "report": whole,
+	"repository-key": whole, "root-password-file": whole, "sign-key": whole, "squash": whole, "ssh-key": whole,
+	"state-dir": whole, "tarball": whole, "user-data": whole,
 	"hook": afterColon, "sbom": afterColon, "copy-in": beforeColon, "raw": beforeAt, "secret": afterSrc,
 	"debootstrapopts": afterKeyring, "repository": afterSignedBy,
 	"export": pathTransport, "cache-from": pathTransport, "cache-to": pathTransport,
