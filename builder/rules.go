@@ -101,10 +101,19 @@ func findRelease(o Options, w World, problems []error) (debian.Release, []error)
 		}
 	} else if !ok {
 		problems = append(problems, problem.New("--distribution",
-			"%q is not a valid Debian or Ubuntu suite or codename%s", o.Distribution,
-			suggest.Question(o.Distribution, debian.Suites()))...)
+			"%q is not a valid Debian or Ubuntu suite or codename%s", o.Distribution, suiteQuestion(o.Distribution))...)
 	}
 	return release, problems
+}
+
+// suiteQuestion asks for the codename of the release with the version that was given, or for a name near it.
+func suiteQuestion(name string) string {
+	for _, vendor := range []debian.Vendor{debian.Debian, debian.Ubuntu} {
+		if release, known := debian.ReleaseOf(string(vendor), "", name); known {
+			return " (did you mean " + release.Codename + "?)"
+		}
+	}
+	return suggest.Question(name, debian.Suites())
 }
 
 // resolveActions turns the names of host files into absolute paths.

@@ -34,6 +34,8 @@ func TestNewSpecRefuses(t *testing.T) {
 			[]string{"valid Debian or Ubuntu"}},
 		{"almost a suite of Ubuntu", func(o *Options) { o.Distribution = "resolut" }, "--distribution",
 			[]string{"not a valid", "resolute?"}},
+		{"version of Ubuntu", func(o *Options) { o.Distribution = "24.04" }, "--distribution", []string{"mean noble?"}},
+		{"version of Debian", func(o *Options) { o.Distribution = "13" }, "--distribution", []string{"mean trixie?"}},
 		{"architecture that a release of Ubuntu lacks", func(o *Options) { o.Distribution, o.Arch = "noble", "armel" },
 			"--arch", []string{"noble has no armel: want one of amd64, arm64, armhf, i386, ppc64el, riscv64, s390x"}},
 		{"architecture that a release of Ubuntu has no kernel for",
