@@ -59,18 +59,33 @@ func TestExamplesAreAccepted(t *testing.T) {
 	}
 }
 
+// The settings for clouds are a config file, and a profile of files with images.
 func TestCloudExampleMakesAnImageForClouds(t *testing.T) {
 	t.Parallel()
-	cmd := vmdebootstrap(t, "--no-default-configs", "--config", filepath.Join(examplesDir, "cloud.yaml"), "--image",
-		filepath.Join(t.TempDir(), "cloud.qcow2"), "--mirror", "http://mirror.example/debian", "--dry-run")
-	out, err := cmd.CombinedOutput()
+	example, err := filepath.Abs(filepath.Join(examplesDir, "cloud.yaml"))
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatal(err)
 	}
-	for _, want := range []string{"cloud-init", "openssh-server", "lock the root account", "configure cloud-init",
-		"let the root file system grow", "let each copy make its own keys", "qcow2, 2GB, gpt, GRUB for BIOS and UEFI"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the plan lacks %q:\n%s", want, out)
+	dir := t.TempDir()
+	images := "images: {server: {image: server.qcow2}}\nprofiles: {cloud: {include: " + example + "}}\n"
+	if err := os.WriteFile(filepath.Join(dir, "images.yaml"), []byte(images), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"--no-default-configs", "--config", example, "--image", "cloud.qcow2"},
+		{"build", "--no-default-configs", "images.yaml", "--profile", "cloud"},
+	} {
+		cmd := vmdebootstrap(t, append(args, "--mirror", "http://mirror.example/debian", "--dry-run")...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+		for _, want := range []string{"cloud-init", "openssh-server", "lock the root account", "configure cloud-init",
+			"let the root file system grow", "let each copy make its own keys", "qcow2, 2GB, gpt, GRUB for BIOS and UEFI"} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%q: the plan lacks %q:\n%s", args, want, out)
+			}
 		}
 	}
 }
