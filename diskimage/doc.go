@@ -167,7 +167,9 @@
 // Trees may be hostile. No symbolic link in one is followed on the host, and no name leads out of
 // the tree.
 //
-// Not supported: logical partitions, LVM, RAID and encryption; sector sizes other than 512 and 4096
+// Package diskimage/luks encrypts a file system while it is written, as LUKS2.
+//
+// Not supported: logical partitions, LVM and RAID; sector sizes other than 512 and 4096
 // bytes; changing an existing image. The msdos and gpt tables are encoded by go-diskfs; its file
 // system writers are not used.
 package diskimage

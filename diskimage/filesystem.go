@@ -27,7 +27,8 @@ type Filesystem struct {
 	Seed uuid.UUID
 	// StartLBA is the first sector of the partition on the disk (FAT records it as hidden sectors).
 	StartLBA uint64
-	// SectorSize is that of the disk; 0 means 512. The sectors of a FAT must have the same size.
+	// SectorSize is that of the disk or, in a LUKS2 container, of the encryption; 0 means 512. The
+	// sectors of a FAT must have the same size.
 	SectorSize Size
 }
 

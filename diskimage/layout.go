@@ -75,6 +75,9 @@ type PartitionRequest struct {
 	Number int
 	// Filesystem describes the content; the Layout has it with StartLBA and SectorSize filled in.
 	Filesystem Filesystem
+	// LUKS is the UUID of the LUKS2 container that the file system is in (package diskimage/luks);
+	// uuid.Nil if it is not encrypted.
+	LUKS uuid.UUID
 	// Flags are names of parted, see Flags. Unlike in parted, "boot" does not turn a GPT partition
 	// into an ESP; it sets the attribute for legacy boot loaders.
 	Flags []string
@@ -101,7 +104,9 @@ type Partition struct {
 	// SectorSize is that of the disk.
 	SectorSize Size
 	Filesystem Filesystem
-	Label      string
+	// LUKS is that of the request.
+	LUKS  uuid.UUID
+	Label string
 
 	// Type, ID and Attributes are recorded in a GPT.
 	Type       uuid.UUID
@@ -181,9 +186,12 @@ func NewLayout(r Request) (Layout, error) {
 		}
 		p := Partition{
 			Number: numberOf(r, i), Role: want.Role, Start: next, Size: length, SectorSize: sector,
-			Filesystem: want.Filesystem, Label: want.Label,
+			Filesystem: want.Filesystem, LUKS: want.LUKS, Label: want.Label,
 		}
 		p.Filesystem.StartLBA, p.Filesystem.SectorSize = p.StartLBA(), sector
+		if p.LUKS != uuid.Nil {
+			p.Filesystem.SectorSize = SectorSize4K // of the encryption
+		}
 		if err := setType(&p, r, want); err != nil {
 			return Layout{}, fmt.Errorf("%s: %w", p, err)
 		}
