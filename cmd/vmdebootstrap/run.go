@@ -264,6 +264,8 @@ func hintFor(err error) string {
 			"set http_proxy"
 	case errors.As(err, &unseen) && unseen.Reason == vm.Hung && unseen.Tail == "":
 		return "if the image has no serial console, build it with --serial-console"
+	case errors.As(err, &unseen) && unseen.Reason == vm.Locked:
+		return "--luks-passphrase FILE types the passphrase"
 	case errors.As(err, &untrusted) && untrusted.Bad != nil:
 		return "the mirror may be damaged, outdated or not what it claims to be: try again later, or another --mirror"
 	case untrusted != nil && errors.As(err, &repository):

@@ -312,6 +312,30 @@ func (v *VM) Login(ctx context.Context, user, password string) error {
 	return nil
 }
 
+// unlockPrompt matches the question of cryptsetup-initramfs, and of systemd, for the passphrase of an encrypted disk.
+var unlockPrompt = regexp.MustCompile(`Please unlock disk [^\n]*: |[Pp]lease enter passphrase for disk [^\n]*: ?`)
+
+// unlockResult matches what cryptsetup-initramfs prints about a passphrase, or the begin of systemd.
+var unlockResult = regexp.MustCompile(`set up successfully|bad password or options|systemd\[1\]|login: `)
+
+// Unlock waits for the question for the passphrase of an encrypted disk, and types it.
+func (v *VM) Unlock(ctx context.Context, passphrase string) error {
+	if _, err := v.Expect(ctx, unlockPrompt); err != nil {
+		return fmt.Errorf("unlock the disk: %w", err)
+	}
+	if err := v.Send(passphrase + "\n"); err != nil {
+		return fmt.Errorf("unlock the disk: %w", err)
+	}
+	answer, err := v.Expect(ctx, unlockResult)
+	if err != nil {
+		return fmt.Errorf("unlock the disk: %w", err)
+	}
+	if strings.HasSuffix(answer, "bad password or options") {
+		return errors.New("unlock the disk: the passphrase is wrong")
+	}
+	return nil
+}
+
 // marker separates the output of a command from other output. The shell echoes a line before it
 // runs it, so the typed line must not match the marker.
 const marker = "vmdebootstrap-run"

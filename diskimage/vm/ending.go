@@ -18,6 +18,7 @@ const (
 	Reset       Reason = "reset"       // by the guest: a reboot or a triple fault
 	Panicked    Reason = "panicked"    // the guest's kernel
 	NotBootable Reason = "not bootable"
+	Locked      Reason = "locked"    // the guest asks for the passphrase of its disk, and Unlock was not called
 	Hung        Reason = "hung"      // time is over, and the console was silent for hangSilence or longer
 	TimedOut    Reason = "timed out" // time is over, and the console was not silent
 	Ended       Reason = "ended"     // QEMU, for a reason of its own
@@ -86,6 +87,9 @@ var bootFailure = regexp.MustCompile(strings.Join([]string{
 func (v *VM) failure(output string) (reason Reason, why string) {
 	if found := panicMessage.FindStringSubmatch(output); found != nil {
 		return Panicked, "the guest's kernel has panicked" + found[1]
+	}
+	if unlockPrompt.MatchString(output) && !v.loggedIn {
+		return Locked, "the console asks for the passphrase of an encrypted disk"
 	}
 	if found := bootFailure.FindString(output); found != "" && !v.loggedIn {
 		return NotBootable, fmt.Sprintf("the console shows %q", found)

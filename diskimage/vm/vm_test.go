@@ -171,6 +171,34 @@ func TestLoginAndRunTalkWithAShell(t *testing.T) {
 	}
 }
 
+func TestUnlockTypesThePassphrase(t *testing.T) {
+	t.Parallel()
+	const prompt = "Begin: Mounting root file system ... Please unlock disk root_crypt: "
+	answer := func(line string) string {
+		if line == "right\n" {
+			return "\ncryptsetup: root_crypt: set up successfully\ndebian login: "
+		}
+		return "\nNo key available with this passphrase.\ncryptsetup: ERROR: root_crypt: cryptsetup failed, bad password " +
+			"or options?\n" + prompt
+	}
+	v := scripted(t, answer, prompt)
+	if err := v.Unlock(t.Context(), "right"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Expect(t.Context(), regexp.MustCompile("login: ")); err != nil {
+		t.Error(err)
+	}
+	if err := scripted(t, answer, prompt).Unlock(t.Context(), "wrong"); err == nil ||
+		!strings.Contains(err.Error(), "the passphrase is wrong") {
+		t.Errorf("a wrong passphrase: %v", err)
+	}
+	var e *NotSeenError
+	_, err := scripted(t, answer, prompt).Expect(t.Context(), regexp.MustCompile("login: "))
+	if !errors.As(err, &e) || e.Reason != Locked {
+		t.Errorf("no passphrase: got %v", err)
+	}
+}
+
 // Issue 15, 15: a command that ended with "exit 7" ended the login shell, so that Run waited until
 // the timeout.
 func TestRunEndsWhenTheCommandExits(t *testing.T) {
