@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/htmlreport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
@@ -401,6 +403,9 @@ func (d *Disk) manifest() *manifest.Disk {
 			Label: p.Label, Start: uint64(p.Start), Size: uint64(p.Size)}
 		if l.Table == diskimage.MSDOS {
 			part.Type = fmt.Sprintf("%02x", p.Code)
+		}
+		if p.LUKS != uuid.Nil {
+			part.LUKS = p.LUKS.String()
 		}
 		if p.Filesystem.Type != "" {
 			part.Filesystem = &manifest.Filesystem{Type: p.Filesystem.Type, ID: boot.UUID(p.Filesystem),

@@ -34,6 +34,8 @@ type Disk struct {
 	// Blobs are written outside of the partitions.
 	Blobs  []Blob
 	Loader boot.Loader
+	// LUKSKeys open the root partition if it is encrypted.
+	LUKSKeys []luksKey
 	// Grow has the root partition and its file system grow when the disk is larger at a start.
 	Grow step.Grower
 	boot.Disk
@@ -94,7 +96,11 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 			number++
 		}
 	}
-	add(diskimage.PartitionRequest{Role: diskimage.RoleRoot, Number: number, Filesystem: described(o.Roottype, "/")})
+	root := diskimage.PartitionRequest{Role: diskimage.RoleRoot, Number: number, Filesystem: described(o.Roottype, "/")}
+	if o.LUKS {
+		root.LUKS, d.LUKSKeys = diskimage.DeriveID(lock.Seed, "LUKS of /"), luksKeys(o)
+	}
+	add(root)
 	if number != 0 {
 		number++
 	}
@@ -170,7 +176,11 @@ func (d Disk) contents() []string {
 		case d.Auto && p.Start > root.Start:
 			start = autoText
 		}
-		lines = append(lines, fmt.Sprintf("%d %-10s %-6s %10s at %s", p.Number, p.Role, p.Filesystem.Type, size, start))
+		line := fmt.Sprintf("%d %-10s %-6s %10s at %s", p.Number, p.Role, p.Filesystem.Type, size, start)
+		if p.LUKS != uuid.Nil {
+			line += ", encrypted"
+		}
+		lines = append(lines, line)
 	}
 	for _, b := range d.Blobs {
 		lines = append(lines, fmt.Sprintf("- %s at %s", b.name(), b.Offset))
@@ -181,7 +191,7 @@ func (d Disk) contents() []string {
 // steps are what the root file system needs for its boot loader, and to grow.
 func (d Disk) steps() []step.Step {
 	steps := d.Loader.Steps(d.Disk)
-	if d.Grow != step.GrowNothing {
+	if d.Grow != step.GrowNothing && d.Grow != step.GrowInitramfs {
 		steps = append(steps, d.growStep())
 	}
 	return steps
@@ -196,8 +206,11 @@ func (d Disk) grubProbe() grub.ProbeAnswers {
 }
 
 func (d Disk) growStep() step.Grow {
-	if d.Grow == step.GrowRepart {
+	switch d.Grow {
+	case step.GrowRepart:
 		return step.Grow{Program: d.Grow, Type: d.Root().Type.String()}
+	case step.GrowInitramfs:
+		return step.Grow{Program: d.Grow, LUKS: d.Root().LUKS.String()}
 	}
 	return step.Grow{Program: d.Grow}
 }
@@ -246,6 +259,9 @@ func fstabEntries(d *Disk) []step.FstabEntry {
 			entries = append(entries, step.FstabEntry{Device: device, Dir: "/boot/efi", Type: "vfat",
 				Options: "umask=0077" + only, Pass: 1})
 		case diskimage.RoleSwap:
+			if d.Root().LUKS != uuid.Nil {
+				device = "/dev/mapper/" + swapMapping
+			}
 			entries = append(entries, step.FstabEntry{Device: device, Dir: "none", Type: "swap", Options: "sw"})
 		}
 	}
@@ -262,6 +278,9 @@ func (d *Disk) ids() []string {
 	var names []string
 	for _, p := range d.Layout.Partitions {
 		names = append(names, boot.UUID(p.Filesystem), p.PartUUID)
+		if p.LUKS != uuid.Nil {
+			names = append(names, p.LUKS.String())
+		}
 	}
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
@@ -283,7 +302,7 @@ func (s Spec) bootRequest() boot.Request {
 	r := boot.Request{
 		UseUEFI: s.o.UseUEFI, Arch: s.arch, Release: s.release,
 		Image: s.o.Image != "", Table: diskimage.TableKind(s.o.PartType), SectorSize: s.o.SectorSize,
-		Bootsize: s.o.Bootsize, Roottype: s.o.Roottype, Boottype: filesystem.Canonical(s.o.Boottype),
+		Bootsize: s.o.Bootsize, Encrypted: s.o.LUKS, Roottype: s.o.Roottype, Boottype: filesystem.Canonical(s.o.Boottype),
 	}
 	// The manual's default, 5 MiB, does not hold shim and GRUB; it stands for "large enough".
 	if s.o.ESPSize != defaultESPSize {

@@ -500,7 +500,7 @@ func checkRoom(d *Disk, packages []*archive.Package, uncertain bool) error {
 	if err != nil {
 		return err
 	}
-	if least <= d.Root().Size {
+	if least <= filesystemSize(d.Root()) {
 		return nil
 	}
 	sized, err := d.resized(least)

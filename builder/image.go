@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
@@ -83,17 +84,22 @@ func (a assembler) write(ctx context.Context, planned Disk) (d Disk, err error) 
 			if p.Role == diskimage.RoleRoot {
 				volume.Made = root
 			}
-			image.Volumes[p.Number] = volume
+			if image.Volumes[p.Number], err = d.encrypted(p, volume); err != nil {
+				return d, err
+			}
 			continue
 		}
 		if kind.Formatter == nil {
 			continue // the BIOS boot partition holds no file system
 		}
+		if p.Role == diskimage.RoleSwap && d.Root().LUKS != uuid.Nil {
+			continue // each boot makes a swap area with another key
+		}
 		tree, err := d.tree(p, a.tree, boot.Files[p.Number])
 		if err != nil {
 			return d, fmt.Errorf("%s of %s: %w", p, d.Image, err)
 		}
-		volume, err := kind.Formatter.Plan(p.Size, p.Filesystem, tree)
+		volume, err := kind.Formatter.Plan(filesystemSize(p), p.Filesystem, tree)
 		if err != nil {
 			err = fmt.Errorf("%s of %s: %w", p, d.Image, err)
 			if p.Role == diskimage.RoleRoot {
@@ -101,7 +107,9 @@ func (a assembler) write(ctx context.Context, planned Disk) (d Disk, err error) 
 			}
 			return d, err
 		}
-		image.Volumes[p.Number] = volume
+		if image.Volumes[p.Number], err = d.encrypted(p, volume); err != nil {
+			return d, err
+		}
 	}
 	if boot.Patches != nil {
 		if image.Patches, err = boot.Patches(image.Volumes); err != nil {
@@ -170,7 +178,7 @@ func (r *Result) programVolume(d Disk, p diskimage.Partition) *filesystem.Volume
 
 // programVolume is a partition that a program makes of the root file system in the directory root.
 func (d Disk) programVolume(s *step.Context, root string, p diskimage.Partition) *filesystem.Volume {
-	v := &filesystem.Volume{Tools: s.Tools(), Filesystem: p.Filesystem, Size: p.Size, Dir: root}
+	v := &filesystem.Volume{Tools: s.Tools(), Filesystem: p.Filesystem, Size: filesystemSize(p), Dir: root}
 	if p.Role == diskimage.RoleBoot {
 		v.Dir, v.EmptyDirs = filepath.Join(v.Dir, d.BootMount), []string{"efi"}
 		return v

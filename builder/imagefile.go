@@ -8,12 +8,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/luks"
 )
 
 // ImageFile is one of the files that a disk is written to.
@@ -234,8 +237,11 @@ func (d Disk) fit(tree diskimage.Tree) (Disk, error) {
 	return d.resized(size)
 }
 
-// resized gives the root partition of a disk of --size=auto its size, and the disk what follows from it.
+// resized gives the root file system of a disk of --size=auto its size, and the disk what follows from it.
 func (d Disk) resized(root diskimage.Size) (resized Disk, err error) {
+	if d.Root().LUKS != uuid.Nil {
+		root += luks.HeaderSize
+	}
 	d.Request.Size, d.Auto = d.Request.DiskSize(root), false
 	d.Layout, err = diskimage.NewLayout(d.Request)
 	return d, err

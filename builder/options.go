@@ -112,6 +112,11 @@ type Options struct {
 	Grow       bool           // --grow
 	Blobs      []Blob         // --raw
 
+	LUKS            bool        // --luks
+	LUKSPassphrase  secret.Text // --luks-passphrase
+	LUKSKeyFile     secret.Text // --luks-key-file: what is in the file
+	LUKSRecoveryKey secret.Text // --luks-recovery-key
+
 	DryRun bool // --dry-run: check and print
 }
 

@@ -42,6 +42,7 @@ func (s Spec) Packages() []string {
 	packages = append(packages, s.loader.Packages(s.bootRequest())...)
 	packages = append(packages, s.filesystemPackages()...)
 	packages = append(packages, s.overlayPackages()...)
+	packages = append(packages, s.luksPackages()...)
 	packages = append(packages, s.growPackages()...)
 	packages = append(packages, s.networkPackages()...)
 	packages = append(packages, s.loginPackages()...)
@@ -182,6 +183,8 @@ func (s Spec) grower() step.Grower {
 	switch {
 	case !s.o.Grow:
 		return step.GrowNothing
+	case s.o.LUKS:
+		return step.GrowInitramfs
 	case s.o.PartType == string(diskimage.GPT) && s.release.Vendor == debian.Debian && s.release.Since("bookworm", ""):
 		return step.GrowRepart
 	default:
@@ -192,7 +195,7 @@ func (s Spec) grower() step.Grower {
 // growPackages are the packages of the program.
 func (s Spec) growPackages() []string {
 	switch {
-	case s.grower() == step.GrowSfdisk:
+	case s.grower() == step.GrowSfdisk, s.grower() == step.GrowInitramfs:
 		return []string{"fdisk"} // not in every system made with variant=minbase
 	case s.grower() == step.GrowRepart && s.release.Since("trixie", ""):
 		return []string{"systemd-repart"} // part of systemd before

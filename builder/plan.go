@@ -223,6 +223,9 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 		fstab = fstabEntries(p.Disk)
 	}
 	p.add(step.Fstab{Entries: fstab})
+	if p.Disk != nil && o.LUKS {
+		p.add(p.Disk.crypttab())
+	}
 	if len(o.CustomPackages) > 0 {
 		p.add(newCustomPackagesStep(o, lock))
 	}
@@ -251,6 +254,9 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	}
 	if p.Disk != nil && p.Disk.readOnly() {
 		p.add(step.Overlay{Roottype: o.Roottype, Grub: p.Disk.Loader.WritesGrubenv()})
+	}
+	if p.Disk != nil && p.Disk.Grow == step.GrowInitramfs {
+		p.add(p.Disk.growStep())
 	}
 	if o.UpdateInitramfs {
 		if p.Disk != nil && filesystem.Lookup(o.Roottype).FsckInInitramfs {

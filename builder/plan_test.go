@@ -64,6 +64,15 @@ var planned = map[string]func(*Options){
 	"systemd-boot": func(o *Options) {
 		o.Boot, o.PartType, o.SerialConsole = "systemd-boot", "gpt", true
 	},
+	"luks": func(o *Options) {
+		o.LUKS, o.LUKSPassphrase, o.LUKSRecoveryKey = true, secret.New("s3cret"), secret.New("s3cret-s3cret")
+		o.Bootsize, o.Grow, o.Swap, o.SerialConsole = 512*diskimage.MiB, true, 512*diskimage.MiB, true
+		o.Distribution = "trixie"
+	},
+	"luks-systemd-boot": func(o *Options) {
+		o.LUKS, o.LUKSPassphrase, o.LUKSKeyFile = true, secret.New("s3cret"), secret.New("s3cret file")
+		o.Boot, o.PartType, o.Roottype, o.SizeAuto = "systemd-boot", "gpt", "btrfs", true
+	},
 	"xfs-grow-bullseye": func(o *Options) {
 		o.Distribution, o.Roottype, o.Grub, o.Grow, o.Swap = "bullseye", "xfs", true, true, 512*diskimage.MiB
 	},

@@ -65,6 +65,7 @@ var rules = []func(Spec) []error{
 	freeNeedsAuto,
 	sectorSizeBoots,
 	growPossible,
+	luksPossible,
 	blobFiles,
 	exportCompressionKnown,
 	exportDestinations,

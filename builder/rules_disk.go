@@ -9,6 +9,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/luks"
 )
 
 // tableTypes are the values of --part-type.
@@ -90,6 +91,9 @@ func partitionsFit(s Spec) []error {
 	take("--bootoffset", s.o.Bootoffset)
 	take("--bootsize", s.o.Bootsize)
 	take("--swap", s.o.Swap)
+	if s.o.LUKS {
+		take("--luks", luks.HeaderSize)
+	}
 	return problems
 }
 

@@ -157,6 +157,34 @@ func TestNewSpecRefuses(t *testing.T) {
 			"--bootsize", []string{"50MB is too small for f2fs", "64MiB"}},
 		{"f2fs of stretch", func(o *Options) { o.Roottype, o.Grub, o.Distribution = "f2fs", true, "stretch" },
 			"--roottype", []string{"kernel of stretch"}},
+		{"encrypted without a passphrase", func(o *Options) { o.LUKS, o.Bootsize = true, 512*diskimage.MB }, "--luks",
+			[]string{"no passphrase that could be typed", "--luks-passphrase", "--luks-recovery-key"}},
+		{"encrypted with extlinux", encrypted(func(o *Options) { o.Bootsize = 0 }), "--luks",
+			[]string{"extlinux cannot read an encrypted /boot", "--bootsize=512Mi", "--boot=systemd-boot"}},
+		{"encrypted with GRUB", encrypted(func(o *Options) { o.Bootsize, o.Grub = 0, true }), "--luks",
+			[]string{"GRUB for BIOS cannot read an encrypted /boot", "--bootsize=512Mi"}},
+		{"encrypted with GRUB for UEFI", encrypted(func(o *Options) { o.Bootsize, o.Grub, o.UseUEFI = 0, true, true }),
+			"--luks", []string{"GRUB for UEFI cannot read an encrypted /boot", "--boot=hybrid"}},
+		{"encrypted tarball", encrypted(func(o *Options) { o.Image, o.Tarball = "", "x.tar" }), "--luks",
+			[]string{"needs --image"}},
+		{"encrypted squashfs", encrypted(func(o *Options) { o.Roottype = "squashfs" }), "--luks",
+			[]string{"no UUID", "choose another --roottype"}},
+		{"encrypted without an initramfs", encrypted(func(o *Options) { o.UpdateInitramfs = false }), "--luks",
+			[]string{"drop --no-update-initramfs"}},
+		{"encrypted stretch", encrypted(func(o *Options) { o.Distribution = "stretch" }), "--luks",
+			[]string{"stretch is too old"}},
+		{"a passphrase of two lines", encrypted(func(o *Options) { o.LUKSPassphrase = secret.New("a\nb") }),
+			"--luks-passphrase", []string{"several lines"}},
+		{"a long passphrase", encrypted(func(o *Options) { o.LUKSPassphrase = secret.New(strings.Repeat("x", 513)) }),
+			"--luks-passphrase", []string{"513 bytes; cryptsetup reads 512"}},
+		{"a long key", encrypted(func(o *Options) { o.LUKSKeyFile = secret.New(strings.Repeat("x", 8<<20+1)) }),
+			"--luks-key-file", []string{"8388609 bytes; cryptsetup reads 8388608"}},
+		{"a passphrase for nothing", func(o *Options) { o.LUKSPassphrase = secret.New("x") }, "--luks-passphrase",
+			[]string{"needs --luks"}},
+		{"a recovery key for nothing", func(o *Options) { o.LUKSRecoveryKey = secret.New("x") }, "--luks-recovery-key",
+			[]string{"needs --luks"}},
+		{"no room for the header", encrypted(func(o *Options) { o.Size = 512*diskimage.MB + 10*diskimage.MiB }), "--luks",
+			[]string{"16MiB does not fit", "make --size larger"}},
 		{"growing f2fs", func(o *Options) { o.Roottype, o.Grub, o.Grow = "f2fs", true, true }, "--grow",
 			[]string{"not mounted", "resize.f2fs"}},
 		{"jfs", func(o *Options) { o.Roottype, o.Grub = "jfs", true }, "--roottype", []string{`"jfs"`, "f2fs"}},
@@ -373,5 +401,13 @@ func TestOnlyRootMakesOthersTheOwner(t *testing.T) {
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("user %d: got %v, want %q", uid, err, want)
 		}
+	}
+}
+
+// encrypted returns options of an encrypted image, with a change.
+func encrypted(change func(*Options)) func(*Options) {
+	return func(o *Options) {
+		o.LUKS, o.LUKSPassphrase, o.Bootsize = true, secret.New("s3cret"), 512*diskimage.MB
+		change(o)
 	}
 }

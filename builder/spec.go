@@ -304,6 +304,9 @@ func (s Spec) Warnings() []string {
 		warnings = append(warnings, lockFlag+": no two images with btrfs are equal: mkfs.btrfs makes some of its "+
 			"IDs at random")
 	}
+	if s.o.LockFile != "" && s.o.LUKS {
+		warnings = append(warnings, lockFlag+": no two images with --luks are equal: the key of each is random")
+	}
 	if s.w.Locked != nil && s.w.Locked.Program != s.w.Program {
 		warnings = append(warnings, lockFlag+": "+s.w.Locked.Program+" has written the lock, and this is "+s.w.Program+
 			": the image can differ")

@@ -102,13 +102,15 @@ type Disk struct {
 
 // Partition is one partition and its file system. Start and Size are bytes.
 type Partition struct {
-	Number     int         `json:"number"`
-	Role       string      `json:"role"`
-	Type       string      `json:"type"`
-	ID         string      `json:"id,omitempty"` // PARTUUID
-	Label      string      `json:"label,omitempty"`
-	Start      uint64      `json:"start"`
-	Size       uint64      `json:"size"`
+	Number int    `json:"number"`
+	Role   string `json:"role"`
+	Type   string `json:"type"`
+	ID     string `json:"id,omitempty"` // PARTUUID
+	Label  string `json:"label,omitempty"`
+	Start  uint64 `json:"start"`
+	Size   uint64 `json:"size"`
+	// LUKS is the UUID of the LUKS2 container that the file system is in.
+	LUKS       string      `json:"luks,omitempty"`
 	Filesystem *Filesystem `json:"filesystem,omitempty"`
 }
 

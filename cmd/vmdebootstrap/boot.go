@@ -44,8 +44,10 @@ type bootCall struct {
 	jobs        int // 0 for as many as the processors allow
 	// user and password are the parts of login.
 	user, password string
-	timeout        time.Duration
-	verbose        bool
+	// luks is a reference to the passphrase of the disk, and passphrase is what is typed.
+	luks, passphrase string
+	timeout          time.Duration
+	verbose          bool
 	// progress is one of display.Modes.
 	progress    string
 	secretsFrom secretSource
@@ -145,6 +147,8 @@ vmdebootstrap boot --test --firmware bios,uefi --login root \
 	flags.BoolVar(&b.ssh, "ssh", false,
 		"log in by ssh as root, with a key made for this run; needs an sshd and systemd 252 in the image, which "+
 			"stays unchanged")
+	flags.StringVar(&b.luks, "luks-passphrase", "", "with --test or --ssh: type the first line of `FILE`, or "+
+		"env:VARIABLE, when the console asks for the passphrase of an encrypted disk")
 	flags.DurationVar(&b.timeout, "timeout", 10*time.Minute, "with --test or --ssh: give up after this `TIME`")
 	flags.BoolVar(&b.json, "json", false, "with --test: print the result as JSON")
 	flags.BoolVar(&b.verbose, "verbose", false, "show QEMU's command, and with --test the serial console")
@@ -187,6 +191,14 @@ func (b *bootCall) check() error {
 		return fmt.Errorf("--login: %w", err)
 	}
 	b.user, b.password = user, password
+	if b.luks != "" {
+		if !b.test && !b.ssh {
+			return usageErrorf("--luks-passphrase needs --test or --ssh; without them, the machine's console asks for it")
+		}
+		if b.passphrase, err = b.secretsFrom.passphrase(b.luks); err != nil {
+			return fmt.Errorf("--luks-passphrase: %w", err)
+		}
+	}
 	if err := b.checkTest(); err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func (t *bootTest) test(ctx context.Context, dir string, w *work, of string) err
 	defer machine.Stop()
 	defer func() { t.console = machine.Text() }()
 	result.started = true
-	text, err := machine.Expect(ctx, regexp.MustCompile(t.expect))
+	text, err := t.await(ctx, machine, t.expect)
 	result.Seconds = t.env.now().Sub(result.began).Round(100 * time.Millisecond).Seconds()
 	if t.verbose {
 		fmt.Fprintln(t.err, of+text)
@@ -194,6 +194,16 @@ func (t *bootTest) test(ctx context.Context, dir string, w *work, of string) err
 		t.takePicture(life, machine)
 	}
 	return err
+}
+
+// await waits for an expression on the console. Before, it types the passphrase of an encrypted disk if one is given.
+func (b *bootCall) await(ctx context.Context, machine *vm.VM, expression string) (text string, err error) {
+	if b.luks != "" {
+		if err := machine.Unlock(ctx, b.passphrase); err != nil {
+			return "", err
+		}
+	}
+	return machine.Expect(ctx, regexp.MustCompile(expression))
 }
 
 // pictureTime is far longer than QEMU takes for a picture of the screen.

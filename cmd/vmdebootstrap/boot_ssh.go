@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -104,7 +103,7 @@ func (b *bootCall) connect(ctx context.Context, dir string) error {
 }
 
 // never matches no text.
-var never = regexp.MustCompile(`[^\x{0}-\x{10ffff}]`)
+const never = `[^\x{0}-\x{10ffff}]`
 
 // awaitSSH waits until the machine's sshd answers. The machine's end, a panic and --timeout end the wait.
 // Then the end of its console goes to stderr.
@@ -120,7 +119,7 @@ func (b *bootCall) awaitSSH(ctx context.Context, machine *vm.VM, stderr io.Write
 			stop()
 		}
 	}()
-	_, err := machine.Expect(watching, never)
+	_, err := b.await(watching, machine, never)
 	select {
 	case <-answered:
 		return nil

@@ -58,6 +58,8 @@ type settings struct {
 	// rootPasswordFile is read once all settings are known.
 	rootPasswordFile string
 	secrets          secretSource
+	// luks says where the keys of --luks are; these are read once all settings are known.
+	luks luksSettings
 
 	// Where results are cached, and how they are reused.
 	stateDir            string

@@ -164,6 +164,14 @@ func (s *settings) extensions() []*setting {
 			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
 		{"grow", groupDisk, "grow the root partition and its file system to the end of the disk at the first boot, and " +
 			"whenever the disk has become larger; a swap partition then comes before it", boolValue{&o.Grow}},
+		{"luks", groupDisk, "encrypt the root partition (LUKS2), and swap with a random key; needs --bootsize or " +
+			"--boot=systemd-boot; the passphrase is typed when the image boots", boolValue{&o.LUKS}},
+		{"luks-passphrase", groupDisk, "unlock --luks with the passphrase in the first line of `FILE`, or env:VARIABLE " +
+			"(default: asked for on the terminal)", textValue{&s.luks.passphrase}},
+		{"luks-key-file", groupDisk, "also unlock --luks with the content of `FILE`, as cryptsetup --key-file does",
+			textValue{&s.luks.keyFile}},
+		{"luks-recovery-key", groupDisk, "also unlock --luks with a random recovery key, which is printed once, at the end " +
+			"of the build", boolValue{&s.luks.recoveryKey}},
 		{"allow-expired", groupSystem, "accept suites whose Valid-Until has passed, of a snapshot or a mirror that is no longer " +
 			"updated; signatures are verified all the same", boolValue{&o.AllowExpired}},
 		{"bootstrap", groupSystem, "`WAY` to make the base system and to install packages: " +

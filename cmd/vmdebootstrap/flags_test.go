@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -31,13 +32,14 @@ var (
 	}
 	// Settings that are not in the manual.
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
-		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify"}
+		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify", "luks", "luks-recovery-key"}
 	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "secret", "hook", "root-password-file",
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
 		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file", "report", "provenance", "sign-key",
 		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences", "dpkg-arch",
-		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config"}
+		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
+		"luks-passphrase", "luks-key-file"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -129,6 +131,7 @@ var settingTexts = map[string]string{
 	"sbom": "spdx:changed", "password-hash": "root:changed",
 	"mirror": "http://changed http://changed.too", "repository": "http://changed suite main",
 	"secret": "id=changed,env=CHANGED", "snapshot": "2026-01-31",
+	"luks-passphrase": "env:CHANGED", "luks-key-file": "env:CHANGED",
 }
 
 // TestEverySettingHasItsOwnVariable changes each setting, and expects that only its own line of the dump changes.
@@ -193,7 +196,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 		}
 	}
 	s.secrets.lookup = func(string) (string, bool) { return "changed", true }
-	if err := s.readBuildSecrets(); err != nil {
+	if err := errors.Join(s.readBuildSecrets(), s.readLUKS()); err != nil {
 		t.Error(err)
 	}
 	after := reflect.ValueOf(s.options)

@@ -272,7 +272,7 @@ func (c *command) dump() error {
 // check returns what a build has to do, or all mistakes in the settings. It reads the files that settings name.
 func (c *command) check() (builder.Spec, error) {
 	fileErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey(), c.settings.readSignKey(),
-		c.settings.readLockFile(c.env.dir), c.settings.readBuildSecrets())
+		c.settings.readLockFile(c.env.dir), c.settings.readBuildSecrets(), c.settings.readLUKS())
 	world := c.env.world()
 	world.Locked = c.settings.locked
 	spec, err := builder.NewSpec(c.settings.options, world)
@@ -289,6 +289,8 @@ func (c *command) build(ctx context.Context) (err error) {
 	}
 	// A build runs this function twice, the second time inside. Only that run logs the settings and shows progress.
 	outside := !c.settings.options.DryRun && !c.env.host.Inside()
+	// A passphrase is typed before the display begins, and once.
+	luksErr := c.settings.askLUKS(ctx, c.env.stdin, c.stderr, !outside && !c.settings.options.DryRun)
 	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, stdout: c.stdout,
 		verbose: c.settings.verbose, verified: c.verified}
 	progressErr := checkProgress(j.displayOptions(c.settings.progress))
@@ -302,7 +304,7 @@ func (c *command) build(ctx context.Context) (err error) {
 		c.settings.logTo(log)
 	}
 	j.spec, err = c.check()
-	if err := errors.Join(progressErr, logErr, err); err != nil {
+	if err := errors.Join(progressErr, logErr, luksErr, err); err != nil {
 		return logged(ctx, log, err)
 	}
 	if outside {
@@ -333,6 +335,9 @@ func (c *command) build(ctx context.Context) (err error) {
 		}
 		return builtFrom(j.spec)
 	}, err)
+	if key := j.spec.Options().LUKSRecoveryKey; err == nil && !key.IsZero() && j.verified == "" {
+		fmt.Fprintf(c.stdout, "recovery key of %s, which is kept nowhere else: %s\n", j.spec.Outputs()[0], key.Reveal())
+	}
 	return logged(ctx, log, err)
 }
 

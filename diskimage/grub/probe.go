@@ -16,6 +16,9 @@ type ProbeFilesystem struct {
 	Type     string // "ext4", "vfat"
 	// Partition is its number in the partition table.
 	Partition int
+	// Encrypted reports whether it is in a LUKS container, so that update-grub leaves out what GRUB would
+	// read there, such as fonts.
+	Encrypted bool `json:",omitempty"`
 }
 
 // ProbeAnswers describes the output of grub-probe in the booted system.
@@ -104,6 +107,10 @@ case "$path" in
 // writeAnswers writes the output about one file system. Empty values mean that it does not have
 // that property.
 func writeAnswers(b *strings.Builder, table diskimage.TableKind, f ProbeFilesystem) {
+	abstraction := ""
+	if f.Encrypted {
+		abstraction = "cryptodisk"
+	}
 	fmt.Fprintf(b, `	case "$target" in
 	device) answer %s ;;
 	fs_uuid) answer '%s' ;;
@@ -111,9 +118,10 @@ func writeAnswers(b *strings.Builder, table diskimage.TableKind, f ProbeFilesyst
 	fs) answer %s ;;
 	partmap) answer %s ;;
 	drive) answer '(hd0,%s%d)' ;;
-	abstraction | cryptodisk_uuid | fs_label | compatibility_hint | hints_string | bios_hints | efi_hints | \
+	abstraction) answer '%s' ;;
+	cryptodisk_uuid | fs_label | compatibility_hint | hints_string | bios_hints | efi_hints | \
 	ieee1275_hints | baremetal_hints | arc_hints | msdos_parttype | gpt_parttype | zero_check) answer '' ;;
 	disk) answer /dev/disk/by-id/image ;;
 	esac
-`, f.Device(), f.UUID, f.PartUUID, filesystemModule(f.Type), table, table, f.Partition)
+`, f.Device(), f.UUID, f.PartUUID, filesystemModule(f.Type), table, table, f.Partition, abstraction)
 }

@@ -51,7 +51,7 @@ func (l Extlinux) Check(r Request) []error {
 		problems = append(problems, problem.New("--boottype",
 			"extlinux cannot be on %s: choose ext2, ext3, ext4 or vfat, or use --grub", r.Boottype)...)
 	}
-	return append(problems, bootOutsideReadOnly(l, r)...)
+	return append(append(problems, bootOutsideReadOnly(l, r)...), bootOutsideEncrypted(l, r)...)
 }
 
 // Claims implements Loader.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
@@ -87,7 +89,7 @@ const minSignedESP = 32 * diskimage.MiB
 // Check implements Loader. It checks that the EFI system partition is large enough for signed programs, whose
 // exact size is known only when the packages are installed, and that the package for hybrid exists.
 func (l GRUB) Check(r Request) []error {
-	problems := bootOutsideReadOnly(l, r)
+	problems := append(bootOutsideReadOnly(l, r), bootOutsideEncrypted(l, r)...)
 	if l.OnBIOS && l.onUEFI && r.Arch.PC && // else there is no BIOS, which loaderNeedsBIOS reports
 		(r.Arch.Name != "amd64" || r.Release.Vendor != debian.Debian || !r.Release.Since("buster", "")) {
 		problems = append(problems,
@@ -154,6 +156,7 @@ func ProbeAnswers(d Disk) grub.ProbeAnswers {
 	filesystem := func(p diskimage.Partition) grub.ProbeFilesystem {
 		return grub.ProbeFilesystem{
 			UUID: UUID(p.Filesystem), PartUUID: p.PartUUID, Type: p.Filesystem.Type, Partition: p.Number,
+			Encrypted: p.LUKS != uuid.Nil,
 		}
 	}
 	answers := grub.ProbeAnswers{Table: d.Layout.Table, Root: filesystem(root)}

@@ -65,6 +65,8 @@ type Request struct {
 	// ESPSize is the size of the EFI system partition, or 0 for the loader's default.
 	ESPSize  diskimage.Size
 	Bootsize diskimage.Size
+	// Encrypted reports whether the root file system is encrypted.
+	Encrypted bool
 	// Roottype and Boottype are the file system types of / and /boot.
 	Roottype, Boottype string
 }
@@ -217,4 +219,18 @@ func bootOutsideReadOnly(l Loader, r Request) []error {
 	return problem.New("--roottype",
 		"%s cannot boot from %s: give /boot a partition of its own with --bootsize=256Mi, or use "+
 			"--boot=systemd-boot", l, r.Roottype)
+}
+
+// bootOutsideEncrypted returns a problem if /boot is on an encrypted root file system: extlinux reads none, and GRUB
+// none with Argon2.
+func bootOutsideEncrypted(l Loader, r Request) []error {
+	switch {
+	case !r.Encrypted || !r.Image || r.Bootsize > 0:
+		return nil
+	case r.UseUEFI:
+		return problem.New("--luks", "%s cannot read an encrypted /boot: use --boot=systemd-boot with --part-type=gpt, or "+
+			"--boot=hybrid with --bootsize=512Mi", l)
+	}
+	return problem.New("--luks", "%s cannot read an encrypted /boot: give /boot a partition of its own with "+
+		"--bootsize=512Mi, or use --boot=systemd-boot with --part-type=gpt", l)
 }

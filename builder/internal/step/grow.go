@@ -4,6 +4,7 @@ package step
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
@@ -19,6 +20,10 @@ const (
 	GrowRepart Grower = "systemd-repart"
 	// GrowSfdisk is a script of our own that runs sfdisk.
 	GrowSfdisk Grower = "sfdisk"
+	// GrowInitramfs is a script of our own that runs sfdisk in the initramfs, before a root partition in a LUKS container
+	// is unlocked: the mapping has the size of the partition from then on, and only who has the passphrase could change
+	// it.
+	GrowInitramfs Grower = "initramfs"
 )
 
 // File returns the program that the target must contain.
@@ -36,6 +41,8 @@ type Grow struct {
 	Program Grower
 	// Type is the partition type of the root partition, for systemd-repart.
 	Type string
+	// LUKS is the UUID of the LUKS container, for GrowInitramfs.
+	LUKS string `json:",omitempty"`
 }
 
 func (Grow) Kind() string { return "grow" }
@@ -87,8 +94,49 @@ RemainAfterExit=yes
 ExecStart=` + GrowProgramName + `
 `
 
+// growHook adds the programs of growScript to the initramfs.
+const growHook = `#!/bin/sh
+# Written by vmdebootstrap --grow.
+if [ "$1" = prereqs ]; then
+	exit 0
+fi
+. /usr/share/initramfs-tools/hook-functions
+for program in sfdisk partx; do
+	copy_exec "$(command -v $program)"
+done
+`
+
+// growScript runs before the script of cryptsetup-initramfs, which comes after all others of local-top. It leaves room
+// for the backup GPT. dm-crypt rejects a size that is no multiple of its sectors, so it grows in units of 1 MiB.
+const growScript = `#!/bin/sh
+# Written by vmdebootstrap --grow: makes the encrypted root partition as large as the disk allows.
+if [ "$1" = prereqs ]; then
+	exit 0
+fi
+. /scripts/functions
+wait_for_udev 10
+for second in 1 2 3 4 5; do
+	device=$(blkid -l -t UUID=%s -o device) && [ -n "$device" ] && break
+	sleep 1
+done
+[ -n "$device" ] || exit 0
+partition=$(readlink -f "/sys/class/block/${device##*/}")
+disk=${partition%%/*}
+number=$(cat "$partition/partition")
+room=$(($(cat "$disk/size") - $(cat "$partition/start") - 64)) # in sectors of 512 bytes
+[ $((room - $(cat "$partition/size"))) -ge 4096 ] || exit 0
+disk=/dev/${disk##*/}
+if [ "$(blkid -p -s PTTYPE -o value "$disk")" = gpt ]; then
+	sfdisk --no-reread --no-tell-kernel --relocate gpt-bak-std "$disk"
+fi
+echo ", $((room / 2048))MiB" | sfdisk --no-reread --no-tell-kernel --force -N "$number" "$disk"
+partx --update --nr "$number" "$disk"
+`
+
 // Files that Grow writes.
 const (
+	GrowHookName       = "/etc/initramfs-tools/hooks/grow-root-partition"
+	GrowScriptName     = "/etc/initramfs-tools/scripts/local-top/grow-root-partition"
 	GrowDefinitionName = "/etc/repart.d/50-root.conf"
 	GrowNoDiscardName  = "/etc/systemd/system/systemd-repart.service.d/no-discard.conf"
 	GrowProgramName    = "/usr/local/sbin/grow-root-partition"
@@ -107,6 +155,12 @@ func (g Grow) Write(f target.Files) error {
 			return err
 		}
 		return target.WriteFileIn(f, GrowDefinitionName, growDefinition+g.Type+"\n", 0o644)
+	}
+	if g.Program == GrowInitramfs {
+		if err := target.WriteFileIn(f, GrowHookName, growHook, 0o755); err != nil {
+			return err
+		}
+		return target.WriteFileIn(f, GrowScriptName, fmt.Sprintf(growScript, g.LUKS), 0o755)
 	}
 	return growService.write(f, growProgram, growUnit)
 }
