@@ -52,7 +52,7 @@ echo "deb $2 trixie main" >etc/apt/sources.list
 wget=/usr/local/bin/wget # busybox has a wget of its own
 $wget -nv -O etc/InRelease "$2/dists/trixie/InRelease"
 if $wget -nv -O etc/Packages.xz "$2/dists/trixie/main/binary-amd64/Packages.xz"; then exit 1; fi
-$wget -nv -O etc/Packages.gz "$2/dists/trixie/main/binary-amd64/Packages.gz"
+$wget -nv -O etc/Packages "$2/dists/trixie/main/binary-amd64/Packages"
 [ ! -e /etc/backdoor ] || cp /etc/backdoor etc/from-toolbox
 `
 
