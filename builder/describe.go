@@ -246,7 +246,10 @@ func VerifyProvenance(ctx context.Context, r io.Reader, key *CacheKey, dir strin
 	var problems []error
 	for _, f := range files {
 		digest, err := digestFile(ctx, filepath.Join(dir, f.Name))
-		if err == nil && digest != f.SHA256 {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			err = fmt.Errorf("%s is missing", f.Name)
+		case err == nil && digest != f.SHA256:
 			err = fmt.Errorf("%s is another file: digest mismatch: want %s, got %s", f.Name, f.SHA256, digest)
 		}
 		problems = append(problems, err)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -52,7 +53,11 @@ func verifyProvenance(ctx context.Context, env environment, stdout, stderr io.Wr
 	defer f.Close()
 	files, signed, err := builder.VerifyProvenance(ctx, f, key, filepath.Dir(absolute(env.dir, name)))
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", name, err)
+		var problems []error
+		for _, e := range builder.Flatten(err) {
+			problems = append(problems, fmt.Errorf("verify %s: %w", name, e))
+		}
+		return errors.Join(problems...)
 	}
 	switch {
 	case key != nil:

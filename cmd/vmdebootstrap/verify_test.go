@@ -60,4 +60,9 @@ func TestProvenanceIsVerified(t *testing.T) {
 	if err == nil || !strings.HasPrefix(text, "ERROR: verify out.json: out.tar is another file: digest mismatch: want ") {
 		t.Errorf("a changed output: %v: got %s", err, text)
 	}
+	must(t, os.Remove(filepath.Join(o.dir, "out.manifest")))
+	if text, err = verify("--key=key"); err == nil ||
+		!strings.HasSuffix(text, "\nERROR: verify out.json: out.manifest is missing\n") {
+		t.Errorf("a missing output as well: %v: got %s", err, text)
+	}
 }
