@@ -74,6 +74,15 @@ type Package struct {
 	Architecture string `json:"architecture"`
 	A            string `json:"a,omitempty"`
 	B            string `json:"b,omitempty"`
+	// Changes are what the changelog of the newer one says since the older one, the newest first. They are there for
+	// packages that were up- or downgraded, if the newer system has their documentation.
+	Changes []Change `json:"changes,omitempty"`
+}
+
+// Change is an entry of a changelog.
+type Change struct {
+	Version string   `json:"version"` // of the source package
+	Lines   []string `json:"lines"`
 }
 
 // File is a name that differs; A is nil for one that was added, B for one that was removed.
@@ -103,8 +112,9 @@ type Metadata struct {
 // side is a Side with its database.
 type side struct {
 	Side
-	owners map[string]string
-	config map[string]bool
+	packages []dpkgdb.Package
+	owners   map[string]string
+	config   map[string]bool
 }
 
 // CompareReports compares what inspect tells of two systems: disks, facts and packages, but no files.
@@ -126,6 +136,8 @@ func Compare(ctx context.Context, a, b Side) (Report, error) {
 	if err != nil {
 		return r, err
 	}
+	addChanges(r.Packages.Upgraded, left, right)
+	addChanges(r.Packages.Downgraded, right, left)
 	files, err := compareFiles(ctx, a.Index, b.Index)
 	if err != nil {
 		return r, err
@@ -166,7 +178,7 @@ func newSide(s Side) (side, error) {
 	if err != nil {
 		return side{}, fmt.Errorf("%s: list the files of packages: %w", s.Report.Source, err)
 	}
-	return side{s, owners, database.ConfigFiles()}, nil
+	return side{s, database.Packages, owners, database.ConfigFiles()}, nil
 }
 
 // comparePackages sorts packages by what became of them; one is the same if its name and architecture are.

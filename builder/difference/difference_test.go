@@ -3,6 +3,8 @@
 package difference
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"reflect"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
@@ -49,6 +52,65 @@ func file(name, text string) diskimage.Entry {
 	return diskimage.FileEntry(name, 0o644, []byte(text), time.Time{})
 }
 
+// The versions of a changelog are those of the source package, and rebuilds have no entry of their own.
+func TestChangesAreThoseSinceTheOlderVersion(t *testing.T) {
+	t.Parallel()
+	changelog := func(text string) diskimage.Entry {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, err := z.Write([]byte(text))
+		if err := errors.Join(err, z.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return file("usr/share/doc/up/changelog.Debian.gz", b.String())
+	}
+	text := `up (1.2-3) unstable; urgency=medium
+
+  [ A Developer ]
+  * Third.
+    more of it
+
+ -- A Developer <a@example.org>  Thu, 01 Jan 2026 00:00:00 +0000
+
+up (1.2-2) unstable; urgency=medium
+
+  * Second.
+
+ -- A Developer <a@example.org>  Thu, 01 Jan 2026 00:00:00 +0000
+
+up (1.2-1) unstable; urgency=medium
+
+  * First.
+`
+	third := Change{"1.2-3", []string{"[ A Developer ]", "* Third.", "  more of it"}}
+	second := Change{"1.2-2", []string{"* Second."}}
+	for _, tt := range []struct {
+		name, a, b string
+		entry      diskimage.Entry
+		want       []Change
+	}{
+		{"upgrade", "1.2-1", "1.2-3+b1", changelog(text), []Change{third, second}},
+		{"rebuild", "1.2-3", "1.2-3+b1", changelog(text), nil},
+		{"damaged", "1.2-1", "1.2-3", file("usr/share/doc/up/changelog.Debian.gz", "no gzip"), nil},
+		{"not there", "1.2-1", "1.2-3", file("other", ""), nil},
+	} {
+		older, newer := sideOf(t, "up "+tt.a), sideOf(t, "up "+tt.b, tt.entry)
+		up, err := Compare(t.Context(), older, newer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		down, err := Compare(t.Context(), newer, older)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range [][]Package{up.Packages.Upgraded, down.Packages.Downgraded} {
+			if len(got) != 1 || !reflect.DeepEqual(got[0].Changes, tt.want) {
+				t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
+			}
+		}
+	}
+}
+
 func TestPackagesAreComparedInDebiansOrder(t *testing.T) {
 	t.Parallel()
 	a := sideOf(t, "same 1\nup 1.9\ndown 1:1\ngone 1\ntilde 1~rc1\n")
@@ -57,9 +119,9 @@ func TestPackagesAreComparedInDebiansOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Packages{Added: []Package{{"new", "amd64", "", "3"}}, Removed: []Package{{"gone", "amd64", "1", ""}},
-		Upgraded:   []Package{{"tilde", "amd64", "1~rc1", "1"}, {"up", "amd64", "1.9", "1.10"}},
-		Downgraded: []Package{{"down", "amd64", "1:1", "2"}}}
+	want := Packages{Added: []Package{{"new", "amd64", "", "3", nil}}, Removed: []Package{{"gone", "amd64", "1", "", nil}},
+		Upgraded:   []Package{{"tilde", "amd64", "1~rc1", "1", nil}, {"up", "amd64", "1.9", "1.10", nil}},
+		Downgraded: []Package{{"down", "amd64", "1:1", "2", nil}}}
 	if !reflect.DeepEqual(r.Packages, want) {
 		t.Errorf("got %+v, want %+v", r.Packages, want)
 	}
@@ -161,5 +223,38 @@ func TestAnUnreadableFileIsAnErrorWithItsName(t *testing.T) {
 	_, err := Compare(t.Context(), sideOf(t, "", broken), sideOf(t, "", file("broken", "x")))
 	if err == nil || !strings.Contains(err.Error(), "compare /broken: bad block") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestManifestsAreCompared(t *testing.T) {
+	t.Parallel()
+	a := manifest.Manifest{System: manifest.System{Codename: "bookworm"}, Disk: &manifest.Disk{Size: 1},
+		Packages: []manifest.Package{{Name: "up", Version: "1", Architecture: "all"}},
+		Unowned: []manifest.File{{Name: "/gone", Type: "file"}, {Name: "/changed", Type: "file", SHA256: "1"},
+			{Name: "/same", Type: "link", Target: "x"}, {Name: "/type", Type: "file"}}}
+	b := manifest.Manifest{System: manifest.System{Codename: "trixie"}, Disk: &manifest.Disk{Size: 2},
+		Packages: []manifest.Package{{Name: "up", Version: "2", Architecture: "all"}},
+		Unowned: []manifest.File{{Name: "/added", Type: "file"}, {Name: "/changed", Type: "file", SHA256: "2", UID: 5},
+			{Name: "/same", Type: "link", Target: "x"}, {Name: "/type", Type: "link"}}}
+	r := CompareManifests("a", "b", a, b)
+	var got []string
+	for _, f := range r.Files {
+		got = append(got, f.Sign()+f.Name+" "+strings.Join(f.Changes, " "))
+	}
+	if want := []string{"+/added ", "!/changed owner content", "-/gone ", "!/type type"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("files: got %q, want %q", got, want)
+	}
+	if want := []Fact{{"release", "bookworm", "trixie"}, {"disk size", "1", "2"}}; !reflect.DeepEqual(r.Facts, want) {
+		t.Errorf("facts: got %v, want %v", r.Facts, want)
+	}
+	if len(r.Packages.Upgraded) != 1 || r.Same {
+		t.Errorf("got %+v", r)
+	}
+	if same := CompareManifests("a", "a", a, a); !same.Same {
+		t.Errorf("a manifest and itself: got %+v", same)
+	}
+	// An image has no release and disk of a manifest.
+	if r := CompareManifests("a", "b", a, manifest.Manifest{}); len(r.Facts) > 0 {
+		t.Errorf("facts: got %v", r.Facts)
 	}
 }

@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/dpkgdb"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -57,7 +56,7 @@ func (c collector) packages() ([]Package, error) {
 	for _, s := range c.database.Packages {
 		p := Package{Name: s.Name, Version: s.Version, Architecture: s.Architecture,
 			Maintainer: s.Get("Maintainer"), Homepage: s.Get("Homepage")}
-		p.Source, p.SourceVersion = source(s.Stanza)
+		p.Source, p.SourceVersion = s.Source()
 		var err error
 		if p.License, err = c.license(p.Name); err != nil {
 			return nil, fmt.Errorf("licence of %s: %w", p.Name, err)
@@ -65,13 +64,6 @@ func (c collector) packages() ([]Package, error) {
 		packages = append(packages, p)
 	}
 	return packages, nil
-}
-
-// source reads the field Source: NAME, NAME (VERSION), or nothing if both are those of the package.
-func source(s archive.Stanza) (name, version string) {
-	name, rest, _ := strings.Cut(s.Get("Source"), " ")
-	version = strings.Trim(rest, "() ")
-	return cmp.Or(name, s.Get("Package")), cmp.Or(version, s.Get("Version"))
 }
 
 // license finds the copyright file of a package (Debian policy, 12.5).

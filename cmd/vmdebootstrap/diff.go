@@ -18,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/difference"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/htmlreport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -48,7 +49,8 @@ func newDiffVerb(env environment, out io.Writer) *cobra.Command {
 			"upgraded or downgraded, configuration files, and all other files by type, mode, owner, size, content and attributes; not\n" +
 			"by time. Of packages that differ, and of directories that were added or removed, only the number of files is shown,\n" +
 			"unless --files is given.\n\n" +
-			"A and B are disk images, tarballs, container images or directories, named as for \"assemble --from\".\n\n" +
+			"A and B are disk images, tarballs, container images or directories, named as for \"assemble --from\", or files of\n" +
+			"--manifest. With a manifest, packages and the files of no package are compared.\n\n" +
 			"The exit status is that of diff(1): 0 if there is no difference, 1 if there is one, 2 if something is wrong.",
 		Example: `
 # What an upgrade has changed
@@ -83,7 +85,14 @@ func (d *diffCall) run(ctx context.Context, a, b string) error {
 	if d.json && d.markdown || d.json && d.html || d.markdown && d.html {
 		return usageErrorf("--json, --markdown and --html exclude each other")
 	}
-	r, sides, err := d.compare(ctx, a, b)
+	r, ofManifests, err := d.compareManifests(ctx, a, b)
+	var sides [2]difference.Side
+	switch {
+	case err == nil && ofManifests && d.html:
+		return usageErrorf("--html: a manifest has too little for a page: compare two images")
+	case err == nil && !ofManifests:
+		r, sides, err = d.compare(ctx, a, b)
+	}
 	if err != nil {
 		return troubleError{err}
 	}
@@ -104,6 +113,67 @@ func (d *diffCall) run(ctx context.Context, a, b string) error {
 		return errDiffers
 	}
 	return nil
+}
+
+// compareManifests compares two sides of which one at least is a manifest; else found is false. Of an image then only
+// that is looked at which a manifest has.
+func (d *diffCall) compareManifests(ctx context.Context, names ...string) (r difference.Report, found bool, err error) {
+	sides, missing := make([]manifest.Manifest, len(names)), []int{}
+	for i, name := range names {
+		m, err := d.readManifest(name)
+		if err != nil {
+			return r, false, fmt.Errorf("%s: %w", name, err)
+		}
+		if m == nil {
+			missing = append(missing, i)
+			continue
+		}
+		sides[i] = *m
+	}
+	if len(missing) == len(names) {
+		return r, false, nil
+	}
+	for _, i := range missing {
+		if sides[i], err = d.listSource(ctx, names[i]); err != nil {
+			return r, false, err
+		}
+	}
+	return difference.CompareManifests(names[0], names[1], sides[0], sides[1]), true, nil
+}
+
+// readManifest reads a file of --manifest, which begins with a brace, as no image and no archive does; nil for others.
+func (d *diffCall) readManifest(name string) (m *manifest.Manifest, err error) {
+	source, err := builder.ParseSource(name, d.opener.env.sourceWorld())
+	if err != nil || source.Transport != "" || source.Path == "-" {
+		return nil, nil // what is wrong is told when it is opened
+	}
+	f, in, err := builder.OpenArchive(context.Background(), absolute(d.opener.env.dir, source.Path))
+	if err != nil {
+		return nil, nil
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	first := make([]byte, 1)
+	if f == nil {
+		return nil, nil
+	}
+	if _, err := f.ReadAt(first, 0); err != nil || first[0] != '{' {
+		return nil, nil
+	}
+	read, err := manifest.Read(f)
+	return &read, err
+}
+
+// listSource lists what a manifest of a source would have.
+func (d *diffCall) listSource(ctx context.Context, name string) (m manifest.Manifest, err error) {
+	source, err := d.opener.open(ctx, name)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	if m.Packages, m.Unowned, err = manifest.Collect(ctx, source); err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return m, err
 }
 
 // compare opens both images at once.
@@ -153,10 +223,12 @@ func sideOf(name string, source openSource) (difference.Side, error) {
 // diffText writes a difference for people.
 type diffText struct {
 	markdown, files bool
+	written         map[string]bool // changelogs
 	b               bytes.Buffer
 }
 
 func (t diffText) of(r difference.Report) []byte {
+	t.written = map[string]bool{}
 	t.section("Disk and system", len(r.Facts))
 	for _, f := range r.Facts {
 		t.line("%s: %s → %s", f.Name, cmp.Or(f.A, "none"), cmp.Or(f.B, "none"))
@@ -171,6 +243,7 @@ func (t diffText) of(r difference.Report) []byte {
 		t.section(list.title, len(list.packages))
 		for _, p := range list.packages {
 			t.line("%s", strings.Join(nonEmpty(p.Name, strings.Join(nonEmpty(p.A, p.B), " → ")), " "))
+			t.changes(p.Changes)
 		}
 	}
 	t.section("Configuration files", len(r.ConfigFiles))
@@ -202,13 +275,40 @@ func (t *diffText) section(title string, count int) {
 }
 
 // line writes a line of a list. In Markdown it is code: names and versions may have characters with a meaning there.
-func (t *diffText) line(format string, args ...any) {
-	text := display.Printable(fmt.Sprintf(format, args...))
+func (t *diffText) line(format string, args ...any) { t.indented("", fmt.Sprintf(format, args...)) }
+
+// indented writes a line of a list within a list.
+func (t *diffText) indented(indent, text string) {
+	text = display.Printable(text)
 	if t.markdown {
-		fmt.Fprintf(&t.b, "- `%s`\n", strings.ReplaceAll(text, "`", "'"))
+		fmt.Fprintf(&t.b, "%s- `%s`\n", indent, strings.ReplaceAll(text, "`", "'"))
 		return
 	}
-	fmt.Fprintf(&t.b, "  %s\n", text)
+	fmt.Fprintf(&t.b, "  %s%s\n", indent, text)
+}
+
+// changes writes the first lines of a changelog. Packages of one source have the same, which is written once.
+func (t *diffText) changes(all []difference.Change) {
+	const most = 12
+	var text []string
+	for _, c := range all {
+		text = append(text, c.Version)
+		for _, line := range c.Lines {
+			text = append(text, "  "+line)
+		}
+	}
+	key := strings.Join(text, "\n")
+	if len(text) == 0 || t.written[key] {
+		return
+	}
+	t.written[key] = true
+	for i, line := range text {
+		if i == most {
+			t.indented("    ", fmt.Sprintf("%d more lines, which --json has", len(text)-most))
+			break
+		}
+		t.indented("    ", line)
+	}
 }
 
 // file writes the line of a file with what has changed, and how many names below it are not listed.

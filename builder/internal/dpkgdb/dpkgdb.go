@@ -8,6 +8,7 @@ package dpkgdb
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,6 +41,13 @@ func (p Package) InstalledSize() diskimage.Size {
 		return 0
 	}
 	return diskimage.Size(kib) * diskimage.KiB
+}
+
+// Source reads the field Source: NAME, NAME (VERSION), or nothing if both are those of the package.
+func (p Package) Source() (name, version string) {
+	name, rest, _ := strings.Cut(p.Get("Source"), " ")
+	version = strings.Trim(rest, "() ")
+	return cmp.Or(name, p.Name), cmp.Or(version, p.Version)
 }
 
 // Database is the database of one root file system.
