@@ -166,12 +166,21 @@ func (db *database) configured() map[string]bool {
 	return all
 }
 
-// hasInstalled reports whether the package is installed and configured, as it is and not in another version.
-func (db *database) hasInstalled(d *deb) bool {
-	return slices.ContainsFunc(db.byName[d.name()], func(r *record) bool {
-		return r.state == installed && r.want == "install" && r.fields.Get("Version") == d.version() &&
-			r.fields.Get("Architecture") == d.arch()
-	})
+// unconfigure notes a package as unpacked again, if it is installed as it is, and not in another version. Dpkg will
+// configure it again, in the same order as if it had unpacked it again.
+func (db *database) unconfigure(d *deb) bool {
+	const state = "Status: install ok "
+	for _, r := range db.byName[d.name()] {
+		if r.state != installed || r.want != "install" || r.fields.Get("Version") != d.version() ||
+			r.fields.Get("Architecture") != d.arch() || !strings.Contains(r.text, state+installed+"\n") {
+			continue
+		}
+		text := strings.Replace(r.text, state+installed+"\n",
+			state+unpacked+"\nConfig-Version: "+d.version()+"\n", 1)
+		db.replace(&record{text: text, fields: r.fields, want: r.want, state: unpacked})
+		return true
+	}
+	return false
 }
 
 // replace puts a record in the place of all others of the package.

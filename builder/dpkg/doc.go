@@ -13,8 +13,9 @@
 // copy in DerivedDir that this program decompresses in a tenth of the time.
 //
 // Debootstrap itself extracts the required packages first, to have a dpkg, then installs a few of them one by one, and
-// then has dpkg unpack them all. RunExtract is the extraction; of the rest, what would be made again is left as it is:
-// files that are the same in content and attributes, and packages that are installed in the same version.
+// then has dpkg unpack them all. RunExtract is the extraction. Of the rest, what would be made again is left as it is:
+// files that are the same in content and attributes, and the files of packages that are installed in the same version,
+// which are only configured again.
 //
 // Everything else is the real dpkg's, called with the arguments and the environment that it would have had: all
 // configuring, upgrades, removals, triggers, and each package that is not certain to be simple (see inspect): a file

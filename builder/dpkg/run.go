@@ -213,9 +213,9 @@ func (r *run) unpackAll(ctx context.Context) error {
 	defer cancel()
 	for _, p := range newReader(int64(runtime.NumCPU()), r.packages).readAll(ctx, r.call.files) {
 		d, err := p.wait()
-		if err == nil && r.bootstrap && !r.call.install && r.u.db.hasInstalled(d) {
+		if err == nil && r.bootstrap && !r.call.install && r.u.db.unconfigure(d) {
 			// Debootstrap has installed a few packages one by one before it unpacks all required ones, those included.
-			fmt.Fprintf(r.Stdout, "%s is installed already.\n", d.infoName())
+			fmt.Fprintf(r.Stdout, "%s is unpacked already.\n", d.infoName())
 			p.release()
 			continue
 		}
