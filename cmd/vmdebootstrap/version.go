@@ -50,8 +50,8 @@ func versionText(release string, info *debug.BuildInfo) string {
 // bugs need their versions.
 var libraries = []string{
 	"github.com/containers/buildah", "github.com/klauspost/compress", "github.com/ProtonMail/go-crypto",
-	"github.com/moby/buildkit", "github.com/ulikunitz/xz", "go.podman.io/common", "go.podman.io/image/v5",
-	"go.podman.io/storage",
+	"github.com/mikelolasagasti/xz", "github.com/moby/buildkit", "github.com/ulikunitz/xz", "go.podman.io/common",
+	"go.podman.io/image/v5", "go.podman.io/storage",
 }
 
 // buildVersion returns the linker's version, else that of the module, which go install sets and which go build derives

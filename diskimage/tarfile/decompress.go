@@ -12,7 +12,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/mikelolasagasti/xz"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,10 +27,7 @@ const signatureSize = 6
 
 var signatures = []signature{
 	{"gzip", "\x1f\x8b", newGzipReader},
-	{"xz", "\xfd7zXZ\x00", func(r *bufio.Reader) (io.ReadCloser, error) {
-		x, err := xz.NewReader(r)
-		return io.NopCloser(x), err
-	}},
+	{"xz", "\xfd7zXZ\x00", newXZReader},
 	{"zstd", "\x28\xb5\x2f\xfd", newZstdReader},
 	{"bzip2", "BZh", func(r *bufio.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }},
 }
@@ -51,15 +48,36 @@ func signatureOf(head []byte) *signature {
 	return nil
 }
 
-// newZstdReader accepts the largest window of the program, that of "zstd --long=31". Memory for it is used only as far
-// as there is data.
+// maxWindow is the largest window of "zstd --long=31", and larger than any dictionary of xz(1). Memory for it is used only
+// as far as there is data.
+const maxWindow = 1 << 31
+
 func newZstdReader(r *bufio.Reader) (io.ReadCloser, error) {
-	const maxWindow = 1 << 31
 	z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, err
 	}
 	return z.IOReadCloser(), nil
+}
+
+// xzReader calls a file that ends early by the name that the other decoders use.
+type xzReader struct{ *xz.Reader }
+
+func newXZReader(r *bufio.Reader) (io.ReadCloser, error) {
+	x, err := xz.NewReader(r, maxWindow)
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(xzReader{x}), nil
+}
+
+// Read implements io.Reader.
+func (x xzReader) Read(p []byte) (int, error) {
+	n, err := x.Reader.Read(p)
+	if errors.Is(err, xz.ErrBuf) {
+		err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+	}
+	return n, err
 }
 
 // gzipReader reads the members of a gzip file, and zeros after the last one, with which tapes and devices are filled.

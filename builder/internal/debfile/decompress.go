@@ -11,7 +11,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/mikelolasagasti/xz"
 	"github.com/ulikunitz/xz/lzma"
 )
 
@@ -31,7 +31,7 @@ func decompressor(r io.Reader, suffix string) (io.ReadCloser, error) {
 	case ".gz":
 		return gzip.NewReader(r)
 	case ".xz":
-		x, err := xz.NewReader(bufio.NewReaderSize(r, readAhead)) // the decoder reads byte by byte
+		x, err := xz.NewReader(r, maxDictionary)
 		return io.NopCloser(x), err
 	case ".zst":
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxDictionary))
