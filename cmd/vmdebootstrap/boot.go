@@ -138,8 +138,9 @@ vmdebootstrap boot --test --firmware bios,uefi --login root \
 		"with --login: check what `FILE` (YAML) says of the system: its lists commands "+
 			"(run, status, output), units, files, packages and ports, disk-use and login-within")
 	flags.StringVar(&b.junit, "junit", "", "with --test: write the results to `FILE` in the form of JUnit")
-	flags.StringVar(&b.page, "report", "", "with --test: write a page for browsers to `FILE` (HTML), with the console and "+
-		"the checks; a page of this image, from its build or another test, gets them added")
+	flags.StringVar(&b.page, "report", "",
+		"with --test: write a page for browsers to `FILE` (HTML), with the console and the checks; "+
+			"a page of this image, from its build or another test, gets them added")
 	flags.StringVar(&b.screenshots, "screenshots", "",
 		"with --test: put pictures of the screens of tests that failed into `DIRECTORY` (default: that of --junit)")
 	flags.IntVar(&b.jobs, "jobs", 0,
