@@ -33,7 +33,7 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 	repo.Forward(mirror)
 	stanzas, scripts := bullseye(t, mirror, "systemd-sysv", "udev", "ifupdown", "acpid", "adduser")
 	for _, suite := range []string{"wheezy", "jessie", "stretch"} {
-		repo.Import(suite, stanzas)
+		repo.Import(suite, "main", stanzas)
 	}
 	repo.AddTo("wheezy", archivetest.Deb{Name: "sysvinit",
 		Files: []archivetest.File{{Name: "etc/inittab", Content: "id:2:initdefault:\n"}}})
@@ -143,7 +143,27 @@ func TestOldReleasesGetTheirOwnFiles(t *testing.T) {
 func bullseye(t *testing.T, mirror string, names ...string) (stanzas, scripts string) {
 	t.Helper()
 	mirror = strings.TrimRight(mirror, "/") + "/"
-	r, err := gzip.NewReader(bytes.NewReader(download(t, mirror+"dists/bullseye/main/binary-amd64/Packages.gz")))
+	stanzas, index := smallSystem(t, mirror, "bullseye", names...)
+	dir := t.TempDir()
+	deb := filepath.Join(dir, "debootstrap.deb")
+	if err := os.WriteFile(deb, download(t, mirror+index.Lookup("debootstrap").Filename), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	diskimagetest.Run(t, "dpkg-deb", "--extract", deb, dir)
+	scripts = filepath.Join(dir, "usr/share/debootstrap/scripts")
+	script := []byte(". /usr/share/debootstrap/scripts/stretch\nmkdir -p \"$TARGET/etc\"\necho ours > \"$TARGET/etc/own-script\"\n")
+	if err := errors.Join(os.Remove(filepath.Join(scripts, "wheezy")),
+		os.WriteFile(filepath.Join(scripts, "wheezy"), script, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return stanzas, scripts
+}
+
+// smallSystem returns the stanzas of the packages of a suite that a small system needs and of the named ones, and the
+// index of all. mirror ends with a slash.
+func smallSystem(t *testing.T, mirror, suite string, names ...string) (stanzas string, index *archive.Index) {
+	t.Helper()
+	r, err := gzip.NewReader(bytes.NewReader(download(t, mirror+"dists/"+suite+"/main/binary-amd64/Packages.gz")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +171,7 @@ func bullseye(t *testing.T, mirror string, names ...string) (stanzas, scripts st
 	if err != nil {
 		t.Fatal(err)
 	}
-	index, err := archive.ReadIndex(bytes.NewReader(text), mirror)
+	index, err = archive.ReadIndex(bytes.NewReader(text), mirror)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,19 +191,7 @@ func bullseye(t *testing.T, mirror string, names ...string) (stanzas, scripts st
 			b.WriteString(stanza + "\n\n")
 		}
 	}
-	dir := t.TempDir()
-	deb := filepath.Join(dir, "debootstrap.deb")
-	if err := os.WriteFile(deb, download(t, mirror+index.Lookup("debootstrap").Filename), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	diskimagetest.Run(t, "dpkg-deb", "--extract", deb, dir)
-	scripts = filepath.Join(dir, "usr/share/debootstrap/scripts")
-	script := []byte(". /usr/share/debootstrap/scripts/stretch\nmkdir -p \"$TARGET/etc\"\necho ours > \"$TARGET/etc/own-script\"\n")
-	if err := errors.Join(os.Remove(filepath.Join(scripts, "wheezy")),
-		os.WriteFile(filepath.Join(scripts, "wheezy"), script, 0o644)); err != nil {
-		t.Fatal(err)
-	}
-	return b.String(), scripts
+	return b.String(), index
 }
 
 // download returns the content of a file of the mirror.

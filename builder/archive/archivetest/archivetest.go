@@ -59,7 +59,7 @@ type Repository struct {
 type suite struct {
 	codename string
 	debs     []Deb
-	stanzas  string // of packages that the forward mirror has
+	stanzas  map[string]string // component → those of packages that the forward mirror has
 	// validUntil is that of this suite alone; the zero time stands for that of Options.
 	validUntil time.Time
 }
@@ -99,7 +99,7 @@ func NewRepository(t testing.TB, suites ...string) *Repository {
 		suites = []string{"trixie"}
 	}
 	for _, name := range suites {
-		r.suites = append(r.suites, &suite{codename: name})
+		r.suites = append(r.suites, &suite{codename: name, stanzas: map[string]string{}})
 	}
 	r.server = httptest.NewServer(http.HandlerFunc(r.serve))
 	r.hosts = []string{r.server.Listener.Addr().String()}
@@ -243,15 +243,16 @@ func (r *Repository) add(codename string, debs []Deb) {
 	}
 }
 
-// Import adds packages of the mirror of Forward to a suite, as stanzas of its Packages file, each followed by an empty
-// line.
-func (r *Repository) Import(codename, stanzas string) {
+// Import adds packages of the mirror of Forward to a component of a suite, as stanzas of its Packages file, each followed
+// by an empty line.
+func (r *Repository) Import(codename, component, stanzas string) {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.suites {
 		if s.codename == codename {
-			s.stanzas, r.dists = s.stanzas+stanzas, nil
+			s.stanzas[component] += stanzas
+			r.dists = nil
 			return
 		}
 	}

@@ -195,7 +195,10 @@ func (s *suite) architectures() []string {
 
 // components returns main and the other components of the suite's packages.
 func (s *suite) components() []string {
-	components := []string{mainComponent}
+	components := slices.Sorted(maps.Keys(s.stanzas))
+	if !slices.Contains(components, mainComponent) {
+		components = append([]string{mainComponent}, components...)
+	}
 	for _, d := range s.debs {
 		if c := d.component(); !slices.Contains(components, c) {
 			components = append(components, c)
@@ -221,8 +224,8 @@ func (s *suite) packages(pool map[string][]byte, component, arch string, withAll
 		b.WriteString(d.control())
 		fmt.Fprintf(&b, "Filename: %s\nSize: %d\nSHA256: %x\n\n", d.filename(), len(data), sha256.Sum256(data))
 	}
-	if arch != "all" && component == mainComponent {
-		b.WriteString(s.stanzas)
+	if arch != "all" {
+		b.WriteString(s.stanzas[component])
 	}
 	return b.Bytes(), nil
 }
