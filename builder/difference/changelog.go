@@ -44,8 +44,8 @@ func withoutRebuild(version string) string { return rebuild.ReplaceAllString(ver
 // entry matches the first line of an entry of a changelog (deb-changelog(5)).
 var entry = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]* \(([^()\s]+)\) `)
 
-// readChanges reads the changelog of a package, as far as there is one that can be read: it is documentation, and no reason
-// to fail.
+// readChanges reads the changelog of a package, as far as there is one that can be read: it is documentation, and no
+// reason to fail.
 func readChanges(index diskimage.Index, name, from, to string) (all []Change) {
 	const maxChangelog, maxLine = 16 << 20, 1 << 16
 	var in io.Reader

@@ -85,8 +85,8 @@ func TestFilesOfTheKernelAreRead(t *testing.T) {
 			names = append(names, e.Name)
 		}
 	}
-	want := []string{".", "dir", "dir/below", "dir/below/file", "dir/file", "snapshot", "snapshot/dir", "snapshot/dir/below",
-		"snapshot/dir/file"}
+	want := []string{".", "dir", "dir/below", "dir/below/file", "dir/file", "snapshot", "snapshot/dir",
+		"snapshot/dir/below", "snapshot/dir/file"}
 	if !slices.Equal(names, want) {
 		t.Errorf("got %q, want %q", names, want)
 	}

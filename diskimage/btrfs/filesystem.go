@@ -12,11 +12,11 @@
 // the installers of Debian and Ubuntu put the system. Subvolumes and snapshots below the root are directories, as in
 // the mounted file system.
 //
-// It reads one device with profile single or DUP, all types of checksums and compression (zlib, LZO, Zstandard), and what
-// mkfs.btrfs(8) and Linux write. The checksums of the superblock and of all nodes of trees are verified, not those of the
-// contents of files; every number on the disk is checked before it is used. Not supported, and rejected: several devices,
-// RAID, zoned devices, extent tree v2, and a file system with a log tree, whose last changes are not in their places
-// (the machine was not shut down).
+// It reads one device with profile single or DUP, all types of checksums and compression (zlib, LZO, Zstandard), and
+// what mkfs.btrfs(8) and Linux write. The checksums of the superblock and of all nodes of trees are verified, not
+// those of the contents of files; every number on the disk is checked before it is used. Not supported, and rejected:
+// several devices, RAID, zoned devices, extent tree v2, and a file system with a log tree, whose last changes are not
+// in their places (the machine was not shut down).
 //
 // Sources: the on-disk format of btrfs.readthedocs.io, and fs/btrfs of Linux 6.12.
 package btrfs

@@ -21,7 +21,8 @@ var (
 
 // compare orders keys.
 func (k key) compare(other key) int {
-	return cmp.Or(cmp.Compare(k.Object, other.Object), cmp.Compare(k.Type, other.Type), cmp.Compare(k.Offset, other.Offset))
+	return cmp.Or(cmp.Compare(k.Object, other.Object), cmp.Compare(k.Type, other.Type),
+		cmp.Compare(k.Offset, other.Offset))
 }
 
 // foundItem is an item with its data, which must not be changed.

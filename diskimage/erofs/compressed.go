@@ -122,9 +122,9 @@ func (f *compressedFile) full() ([]cluster, error) {
 	return clusters, nil
 }
 
-// compact reads entries that are packed: some of four bytes up to an offset that is a multiple of 32, then, if wanted, of
-// two bytes, 16 in a pack, and the rest of four bytes, two in a pack. A pack ends with the number of a block; each entry
-// has a type and a number of the same length (z_erofs_load_compact_lcluster).
+// compact reads entries that are packed: some of four bytes up to an offset that is a multiple of 32, then, if wanted,
+// of two bytes, 16 in a pack, and the rest of four bytes, two in a pack. A pack ends with the number of a block; each
+// entry has a type and a number of the same length (z_erofs_load_compact_lcluster).
 func (f *compressedFile) compact() ([]cluster, error) {
 	const align, largePack = 32, 16
 	initial := min((align-f.start%align)/4&7, f.count)
@@ -298,8 +298,8 @@ func (f *compressedFile) plain(start, length, at, stored int64) (fsread.Piece, e
 	return p, nil
 }
 
-// load decompresses the cluster at an offset. Of a partial one only the first length bytes are wanted; it may be that of
-// another file, too.
+// load decompresses the cluster at an offset. Of a partial one only the first length bytes are wanted; it may be that
+// of another file, too.
 func (fs *FileSystem) load(at, stored, length int64, method fsread.Method, partial bool) ([]byte, error) {
 	return fs.cache.Get(at, length, func() ([]byte, error) {
 		raw, err := fsread.Read(fs.r, at, int(stored))

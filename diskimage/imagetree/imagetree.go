@@ -8,13 +8,12 @@
 //
 // ReadDisk returns what else is known of a disk: its partitions and all file systems that are recognised.
 //
-// The root file system is the partition (or, without a partition table, the disk) that has
-// /etc/fstab, else the one that has /etc/os-release. File systems on the same disk that it mounts
-// appear at their mount points; fstab may name them by UUID, LABEL, PARTUUID, PARTLABEL, or as
-// partitions of the first disk. ext2, ext3, ext4, FAT, squashfs, erofs, btrfs, XFS and f2fs
-// are read; partitions with other file systems are left out. One of these types that the system needs
-// to boot and that is not found is an error, because a tree without it would be another system. The Tree can be written to a tar
-// archive or another image.
+// The root file system is the partition (or, without a partition table, the disk) that has /etc/fstab, else the one
+// that has /etc/os-release. File systems on the same disk that it mounts appear at their mount points; fstab may name
+// them by UUID, LABEL, PARTUUID, PARTLABEL, or as partitions of the first disk. ext2, ext3, ext4, FAT, squashfs,
+// erofs, btrfs, XFS and f2fs are read; partitions with other file systems are left out. One of these types that the
+// system needs to boot and that is not found is an error, because a tree without it would be another system. The Tree
+// can be written to a tar archive or another image.
 //
 // Not supported: logical volumes, RAID, subvolumes that are mounted elsewhere. For image formats other
 // than raw, see package format.

@@ -9,9 +9,9 @@
 // times in seconds, hard links, device nodes, extended attributes and holes, as mksquashfs(1) has written them.
 //
 // It reads version 4.0, which mksquashfs writes since 2009, with all methods of compression: gzip, lzma, lzo, xz, lz4
-// and zstd. The format has no checksums; every number on the disk is checked before it is used, and damage that shows is
-// an error with the name of the file. Not supported: versions before 4.0. Squashfs itself has neither access control
-// lists nor nanoseconds.
+// and zstd. The format has no checksums; every number on the disk is checked before it is used, and damage that shows
+// is an error with the name of the file. Not supported: versions before 4.0. Squashfs itself has neither access
+// control lists nor nanoseconds.
 //
 // Sources: Documentation/filesystems/squashfs.rst and fs/squashfs of Linux 6.12. The library go-diskfs, which this
 // program has for VMDK, reads squashfs, too, but trusts the numbers on the disk.

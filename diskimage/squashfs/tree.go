@@ -104,7 +104,8 @@ func (s source) file(m *metadataReader, kind uint16, e *diskimage.Entry) (links,
 	} else {
 		var short fileInode
 		err = m.get(&short)
-		f.StartBlock, f.Size, f.Fragment, f.Offset = uint64(short.StartBlock), uint64(short.Size), short.Fragment, short.Offset
+		f.StartBlock, f.Size = uint64(short.StartBlock), uint64(short.Size)
+		f.Fragment, f.Offset = short.Fragment, short.Offset
 	}
 	if err != nil {
 		return 0, 0, err
@@ -147,8 +148,8 @@ func (s source) file(m *metadataReader, kind uint16, e *diskimage.Entry) (links,
 			return 0, 0, fsread.Damaged("fragment %d does not exist", f.Fragment)
 		}
 		fragment := s.fragments[f.Fragment]
-		c.Pieces = append(c.Pieces, fsread.Piece{Offset: int64(blocks * blockSize), Length: int64(rest), Skip: int64(f.Offset),
-			Load: func() ([]byte, error) { return s.data(fragment.Start, fragment.Size) }})
+		c.Pieces = append(c.Pieces, fsread.Piece{Offset: int64(blocks * blockSize), Length: int64(rest),
+			Skip: int64(f.Offset), Load: func() ([]byte, error) { return s.data(fragment.Start, fragment.Size) }})
 	}
 	c.Fill(e)
 	return f.Links, f.Xattr, nil

@@ -144,7 +144,8 @@ func (n *inode) firstLeaf(blocks map[uint32]uint64) (at uint32, err error) {
 }
 
 // appendLeaf adds the attributes of a leaf.
-func (n *inode) appendLeaf(all []diskimage.Xattr, blocks map[uint32]uint64, raw, body []byte) ([]diskimage.Xattr, error) {
+func (n *inode) appendLeaf(all []diskimage.Xattr, blocks map[uint32]uint64, raw, body []byte) (
+	[]diskimage.Xattr, error) {
 	const localSize, remoteSize = 3, 9
 	var leaf attrLeaf
 	var e attrEntry

@@ -2,8 +2,8 @@
 
 package xfs
 
-// Structures on disk, field by field (fs/xfs/libxfs/xfs_format.h and xfs_da_format.h of Linux). Everything is big-endian,
-// except for checksums.
+// Structures on disk, field by field (fs/xfs/libxfs/xfs_format.h and xfs_da_format.h of Linux). Everything is
+// big-endian, except for checksums.
 
 const (
 	magic        = "XFSB"

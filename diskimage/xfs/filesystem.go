@@ -94,8 +94,9 @@ func (fs *FileSystem) checkSuper() error {
 		return errors.New("XFS with an external log is not supported")
 	case sb.BlockLog < minBlockLog || sb.BlockLog > maxBlockLog || sb.BlockSize != 1<<sb.BlockLog,
 		sb.InodeLog < minInodeLog || sb.InodeLog > maxInodeLog || sb.InodeSize != 1<<sb.InodeLog,
-		sb.InodesPerLog != sb.BlockLog-sb.InodeLog, sb.SectorLog < minBlockLog || sb.SectorLog > maxBlockLog-1,
-		sb.SectorSize != 1<<sb.SectorLog, sb.DirBlockLog+sb.BlockLog > maxBlockLog, sb.GroupLog > 32,
+		sb.InodeLog > sb.BlockLog || sb.InodesPerLog != sb.BlockLog-sb.InodeLog,
+		sb.SectorLog < minBlockLog || sb.SectorLog > maxBlockLog-1,
+		sb.SectorSize != 1<<sb.SectorLog, int(sb.DirBlockLog)+int(sb.BlockLog) > maxBlockLog, sb.GroupLog > 32,
 		sb.GroupBlocks == 0 || uint64(sb.GroupBlocks) > 1<<sb.GroupLog, sb.Blocks > 1<<47:
 		return fsread.Damaged("the superblock of an XFS with blocks of %d bytes", sb.BlockSize)
 	}

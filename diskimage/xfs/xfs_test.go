@@ -63,7 +63,8 @@ func TestFilesOfMkfsXFSAreRead(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tree := append(fstest.Tree{fstest.Dir("."), fstest.Dir("d"), fstest.Device("null", unix.S_IFCHR, 1, 3),
-		fstest.Device("large", unix.S_IFBLK, 300, 70000), fstest.Link("link", "d/x"), fstest.Entry("fifo", unix.S_IFIFO|0o600),
+		fstest.Device("large", unix.S_IFBLK, 300, 70000), fstest.Link("link", "d/x"),
+		fstest.Entry("fifo", unix.S_IFIFO|0o600),
 		fstest.File("data", fstest.Pattern(1, 300_001))}, fstest.ManyFiles("many", 1000, 20)...)
 	tree[6].UID, tree[6].GID = 70000, 5
 	var list strings.Builder
@@ -101,7 +102,8 @@ func TestFilesOfMkfsXFSAreRead(t *testing.T) {
 	if err := os.WriteFile(proto, []byte(list.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, options := range []string{"-m crc=0 -n ftype=0", "-m crc=0 -n size=8192 -b size=1024", "-m crc=1 -i size=1024"} {
+	for _, options := range []string{"-m crc=0 -n ftype=0", "-m crc=0 -n size=8192 -b size=1024",
+		"-m crc=1 -i size=1024"} {
 		image := diskimagetest.SparseFile(t, 400<<20)
 		args := append([]string{"-q", "-p", proto}, strings.Fields(options)...)
 		diskimagetest.Run(t, "mkfs.xfs", append(args, image)...)

@@ -45,7 +45,8 @@ const (
 	compactSummaries = 0x0004
 	largeNATBitmap   = 0x0400
 	summaryJournal   = disk.SummarySize * disk.BlocksPerSegment // of a block of summaries
-	summariesAtEnd   = 7                                        // blocks of a pack: the summaries of six logs, and the last block
+	// summariesAtEnd are blocks of a pack: the summaries of six logs, and the last block.
+	summariesAtEnd = 7
 )
 
 // FileSystem is an open file system. Several goroutines may use it at once if they may use its io.ReaderAt.

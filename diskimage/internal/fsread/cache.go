@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Cache keeps the blocks that were used last, by their offsets on the disk and their lengths. The zero value is ready, and
-// several goroutines may use it.
+// Cache keeps the blocks that were used last, by their offsets on the disk and their lengths. The zero value is ready,
+// and several goroutines may use it.
 type Cache struct {
 	mu     sync.Mutex
 	blocks map[place]*list.Element

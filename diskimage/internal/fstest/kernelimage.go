@@ -18,10 +18,11 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
 
-var makeImages = flag.Bool("make-images", false, "make the images in testdata again; needs root, loop devices and the kernel")
+var makeImages = flag.Bool("make-images", false,
+	"make the images in testdata again; needs root, loop devices and the kernel")
 
-// KernelImage is a file system that the kernel has written, for what no mkfs program writes. It is in testdata, and can be
-// made again with -make-images.
+// KernelImage is a file system that the kernel has written, for what no mkfs program writes. It is in testdata, and
+// can be made again with -make-images.
 type KernelImage struct {
 	Name string // of the file in testdata, without its suffix
 	Size diskimage.Size

@@ -58,8 +58,8 @@ func TestMkfs(t *testing.T, tree Tree, all ...Mkfs) {
 	}
 }
 
-// Directory is a directory with the files of a tree. fakeroot(1) gives them the owners, devices and attributes that only
-// root could; state has these.
+// Directory is a directory with the files of a tree. fakeroot(1) gives them the owners, devices and attributes that
+// only root could; state has these.
 type Directory struct {
 	dir, state string
 	// attributes are commands, because fakeroot does not keep attributes in its file.
