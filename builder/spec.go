@@ -298,11 +298,13 @@ func (s Spec) Warnings() []string {
 			}
 		}
 	}
-	const btrfs = "btrfs"
-	if s.o.LockFile != "" && s.o.Image != "" &&
-		(s.o.Roottype == btrfs || s.o.Bootsize > 0 && s.o.Boottype == btrfs) {
-		warnings = append(warnings, lockFlag+": no two images with btrfs are equal: mkfs.btrfs makes some of its "+
-			"IDs at random")
+	tools := s.toolboxSuite()
+	if s.toolsFromTarget() {
+		tools = s.release.Codename
+	}
+	if s.o.LockFile != "" && s.needsLibfaketime() && !seedsRandomNumbers(tools) {
+		warnings = append(warnings, lockFlag+": no two images with btrfs are equal: mkfs.btrfs of "+tools+" makes some "+
+			"of its IDs at random")
 	}
 	if s.o.LockFile != "" && s.o.LUKS {
 		warnings = append(warnings, lockFlag+": no two images with --luks are equal: the key of each is random")

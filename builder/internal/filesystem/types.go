@@ -73,7 +73,7 @@ var types = map[string]Type{
 	"swap": native("swap", Type{}),
 
 	"btrfs": {
-		Root: true, Boot: true, Program: &Program{args: mkfsBtrfs}, minimum: btrfsEstimate.size,
+		Root: true, Boot: true, Program: &Program{args: mkfsBtrfs, random: true}, minimum: btrfsEstimate.size,
 		Package: "btrfs-progs", Debian: "wheezy", Ubuntu: "precise",
 	},
 	"erofs": {

@@ -30,5 +30,9 @@ func (s *Context) Tools() filesystem.Tools {
 		return s.Out.String(), nil
 	}
 	tree := func(dir string) diskimage.Tree { return target.Tree(s.Toolbox, dir) }
-	return filesystem.Tools{Run: run, Tree: tree, TempDir: s.Tmp}
+	tools := filesystem.Tools{Run: run, Tree: tree, TempDir: s.Tmp}
+	if len(s.Epoch) > 0 {
+		_, tools.Epoch, _ = strings.Cut(s.Epoch[0], "=")
+	}
+	return tools
 }
