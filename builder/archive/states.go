@@ -92,8 +92,9 @@ func bareURL(text string) string {
 
 // GoneError says that a file of a lock can no longer be had.
 type GoneError struct {
-	// What describes the file: "package less 1.0".
+	// What describes the file: "package less 1.0". Made is the time of the lock.
 	What string
+	Made time.Time
 	// Err is what the last mirror said.
 	Err error
 }
@@ -111,7 +112,7 @@ func (c *Client) gone(what string, err error) error {
 	if !c.States.isFixed() || !other && !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return &GoneError{what, err}
+	return &GoneError{what, c.Now, err}
 }
 
 // lockedRelease is release for a Client that is held to States.

@@ -142,27 +142,39 @@ func (f File) Write(w io.Writer) error {
 }
 
 // SchemaError says that a lock is of another version than this program reads.
-type SchemaError struct{ Got int }
+type SchemaError struct {
+	Got int
+	// Program is the program that has written the lock, if that can be read.
+	Program string
+}
 
 func (e *SchemaError) Error() string {
 	return fmt.Sprintf("it has schema %d, and this program reads schema %d", e.Got, Schema)
 }
 
+// DamagedError says that a file is no lock, or only a part of one.
+type DamagedError struct{ Err error }
+
+func (e *DamagedError) Error() string { return e.Err.Error() }
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
 // maxSize limits a lock. One of a desktop with 3,000 packages has 1 MB.
 const maxSize = 64 << 20
 
-// Read reads a lock. The error is a *SchemaError for one of another version.
+// Read reads a lock. The error is a *SchemaError for one of another version, and a *DamagedError for what is no lock.
 func Read(r io.Reader) (f File, err error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxSize+1))
 	if err != nil {
 		return File{}, err
 	}
 	if len(data) > maxSize {
-		return File{}, fmt.Errorf("it has more than %d bytes: it is no lock", maxSize)
+		return File{}, &DamagedError{fmt.Errorf("it has more than %d bytes: it is no lock", maxSize)}
 	}
 	err = guard.Parse(func() error {
 		var version struct {
-			Schema *int `yaml:"schema"`
+			Schema  *int   `yaml:"schema"`
+			Program string `yaml:"program"`
 		}
 		switch err := yaml.Unmarshal(data, &version); {
 		case err != nil:
@@ -170,7 +182,7 @@ func Read(r io.Reader) (f File, err error) {
 		case version.Schema == nil:
 			return errors.New("it has no schema: it is no lock")
 		case *version.Schema != Schema:
-			return &SchemaError{*version.Schema}
+			return &SchemaError{*version.Schema, version.Program}
 		}
 		d := yaml.NewDecoder(bytes.NewReader(data))
 		d.KnownFields(true)
@@ -182,6 +194,9 @@ func Read(r io.Reader) (f File, err error) {
 		}
 		return f.check()
 	})
+	if _, other := errors.AsType[*SchemaError](err); err != nil && !other {
+		err = &DamagedError{err}
+	}
 	if err != nil {
 		return File{}, err
 	}

@@ -62,8 +62,8 @@ func TestEachPackageHasALine(t *testing.T) {
 func TestOtherLocksAreErrors(t *testing.T) {
 	t.Parallel()
 	good := written(t, example())
-	_, err := Read(strings.NewReader("schema: 99\nunknown: x\n"))
-	if other, ok := errors.AsType[*SchemaError](err); !ok || other.Got != 99 {
+	_, err := Read(strings.NewReader("schema: 99\nunknown: x\nprogram: vmdebootstrap 9\n"))
+	if other, ok := errors.AsType[*SchemaError](err); !ok || *other != (SchemaError{99, "vmdebootstrap 9"}) {
 		t.Errorf("schema 99: got %v", err)
 	}
 	for name, tt := range map[string]struct{ old, now, want string }{
@@ -87,6 +87,9 @@ func TestOtherLocksAreErrors(t *testing.T) {
 		_, err := Read(strings.NewReader(text))
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: got %v, want one line with %q", name, err, tt.want)
+		}
+		if _, ok := errors.AsType[*DamagedError](err); !ok {
+			t.Errorf("%s: got %T", name, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/lockfile"
 )
@@ -78,6 +79,8 @@ func TestLockBuildsTheSameAgain(t *testing.T) {
 	}
 	o.fails(`InRelease of suite "trixie" of the lock can no longer be had: it is not in the cache, and `, o.machine(),
 		build...)
+	o.fails("HINT: --snapshot "+l.Made.UTC().Format(builder.SnapshotLayout)+", or a time some hours later, looks for it",
+		o.machine(), build...)
 }
 
 // Issue 18, 2: a further mirror, such as an archive of snapshots, has what the first one no longer has.
@@ -115,9 +118,11 @@ func TestLockThatDoesNotFitIsAnError(t *testing.T) {
 	o.fails("--lock-file: the lock was made with --package=, and this build has --package=less", state,
 		build("--package=less")...)
 	write("out.lock", strings.Replace(lock, "schema: 1", "schema: 2", 1))
-	o.fails("--lock-file: read out.lock: it has schema 2, and this program reads schema 1", state, build()...)
+	o.fails("--lock-file: read out.lock: it has schema 2, and this program reads schema 1\nHINT: use vmdebootstrap ", state,
+		build()...)
 	write("out.lock", lock[:len(lock)/2])
 	o.fails("--lock-file: read out.lock: damaged: ", state, build()...)
+	o.fails("HINT: take the lock from a copy of it; a build without the file writes another one", state, build()...)
 	write("out.lock", strings.Replace(lock, "name: own, version: \"1.0\"", "name: own, version: \"2.0\"", 1))
 	o.fails("--lock-file: the system has other packages than the lock: own amd64 is 1.0 instead of 2.0", state, build()...)
 	write("out.lock", lock)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/lockfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/vmdebootstrap/internal/usage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
@@ -231,6 +233,9 @@ func hintFor(err error) string {
 	var space *builder.SpaceError
 	var ids *builder.IDError
 	var expired *archive.ExpiredError
+	var gone *archive.GoneError
+	var schema *lockfile.SchemaError
+	var damaged *lockfile.DamagedError
 	var untrusted *archive.UntrustedError
 	var missing *builder.MissingError
 	var tools *builder.ToolsError
@@ -254,6 +259,14 @@ func hintFor(err error) string {
 			hint += ", and --allow-expired accepts one that is known to be old"
 		}
 		return hint
+	case errors.As(err, &gone):
+		return "--snapshot " + gone.Made.UTC().Format(builder.SnapshotLayout) + ", or a time some hours later, looks for it in " +
+			"Debian's snapshot archive"
+	case errors.As(err, &schema):
+		return "use " + cmp.Or(schema.Program, "the program that has written it") + " for this lock; a build without the file " +
+			"writes another one, of what the archives have now"
+	case errors.As(err, &damaged):
+		return "take the lock from a copy of it; a build without the file writes another one, of what the archives have now"
 	case errors.As(err, &expired):
 		return "if the archive is known to be old, --allow-expired accepts it, and so does SOURCE_DATE_EPOCH, which counts " +
 			"as today; its signature is verified all the same"

@@ -47,20 +47,22 @@ func TestAptUsesTheSnapshot(t *testing.T) {
 func TestMirrorsReplaceThoseOfTheBuild(t *testing.T) {
 	t.Parallel()
 	const main, security = "http://s.example/a%20b/debian/T", "http://s.example/a%20b/debian-security/T"
+	list := "deb " + quoteURL(main) + " trixie main\ndeb " + quoteURL(security) + " trixie-security main\n"
 	f := targettest.New(t, map[string]string{
-		sourcesList:                            "deb " + quoteURL(main) + " trixie main\ndeb " + quoteURL(security) + " trixie-security main\n",
+		sourcesList:                            list,
 		"/etc/apt/sources.list.d/base.sources": "URIs: " + main + "\nSuites: trixie\n",
 		"/etc/apt/sources.list.d/own.list":     "deb http://own.example x main\n",
 	})
 	m := Mirrors{Replacements: []MirrorReplacement{
 		{secret.NewURL(main), secret.NewURL("http://m.example/50%25")},
 		{secret.NewURL(security), secret.NewURL("http://sec.example/x")}}}
+	list = "deb http://m.example/50%2525 trixie main\ndeb http://sec.example/x trixie-security main\n"
 	for range 2 { // a second run finds nothing to do
 		if err := runMirrors(t, m, f); err != nil {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]string{
-			sourcesList:                            "deb http://m.example/50%2525 trixie main\ndeb http://sec.example/x trixie-security main\n",
+			sourcesList:                            list,
 			"/etc/apt/sources.list.d/base.sources": "URIs: http://m.example/50%25\nSuites: trixie\n",
 			"/etc/apt/sources.list.d/own.list":     "deb http://own.example x main\n",
 		} {
