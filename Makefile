@@ -41,7 +41,7 @@ BASH_COMPLETIONS ?= share/bash-completion/completions
 FISH_COMPLETIONS ?= share/fish/vendor_completions.d
 ZSH_COMPLETIONS  ?= share/zsh/site-functions
 
-.PHONY: help build image test test-upgrade test-faults test-same-files isolation-tests check vet lint fuzz bench bench-disk \
+.PHONY: help build image test test-upgrade test-faults test-rebuild test-same-files isolation-tests check vet lint fuzz bench bench-disk \
 	bench-build bench-cache install install-files deb release clean
 
 help: ## list the targets
@@ -61,6 +61,9 @@ test-upgrade: ## upgrade kernel and boot loader in booted images, and boot them 
 
 test-faults: ## damage images thousands of times, and build through mirrors with faults
 	$(GOTEST) -timeout 85m -tags "$(TAGS) faults" -run Faulty ./diskimage/... ./cmd/vmdebootstrap
+
+test-rebuild: build ## make images again as another user in another environment, as root: USERS="alice bob"
+	contrib/ci/test-rebuild ./$(BIN) $(USERS)
 
 test-same-files: ## compare our unpacking of packages with dpkg's, for all suites: an hour
 	VMDEBOOTSTRAP_TEST_SAME_FILES=1 $(GOTEST) -timeout 3h -tags "$(TEST_TAGS)" -run TestUnpackingIsDpkgs ./cmd/vmdebootstrap

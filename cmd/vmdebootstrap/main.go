@@ -89,6 +89,9 @@ func begin(host oci.Place) {
 	os.Exit(mainStatus(ctx, host))
 }
 
+// clock is the clock of the program; tests replace it.
+var clock = time.Now
+
 // mainStatus makes the environment, runs the program and returns its exit status.
 func mainStatus(ctx context.Context, host oci.Place) int {
 	dir, dirErr := os.Getwd()
@@ -109,7 +112,7 @@ func mainStatus(ctx context.Context, host oci.Place) int {
 		dir:           dir,
 		dirErr:        dirErr,
 		etc:           "/etc",
-		now:           time.Now,
+		now:           clock,
 		cpu:           processorTime,
 		stat:          os.Stat,
 		readFile:      os.ReadFile,

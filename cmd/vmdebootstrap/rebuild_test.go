@@ -5,11 +5,14 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 // rebuild calls the verb in the directory of the builds.
@@ -82,6 +85,81 @@ func TestRebuildVerifiesImages(t *testing.T) {
 		!strings.Contains(text, want) {
 		t.Errorf("another hook: %v: got %s\nwant %q in it", err, text, want)
 	}
+}
+
+// elsewhere calls rebuild --verify on another day, with another umask, time zone, locale, working directory and number of
+// processors.
+func (o *offline) elsewhere(args ...string) (string, error) {
+	o.t.Helper()
+	cmd := vmdebootstrap(o.t, append([]string{"rebuild", "--verify"}, args...)...)
+	cmd.Dir = o.dir
+	cmd.Env = append(os.Environ(), "http_proxy=", "HTTP_PROXY=", daysAhead+"=400", "TZ=Pacific/Chatham",
+		"LC_ALL=tr_TR.UTF-8", "GOMAXPROCS=1")
+	// The test binary is the program by its first argument, which exec of bash can set.
+	cmd.Args = slices.Concat([]string{"taskset", "-c", "0", "bash", "-c", `umask 077; exec -a "$0" "$@"`, programName,
+		cmd.Path}, cmd.Args[1:])
+	cmd.Path = diskimagetest.Tool(o.t, "taskset")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// Issue 18, 3. The other accounts, file systems and boot loaders are in contrib/ci/test-rebuild.
+func TestRebuildIsTheSameElsewhere(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	o.repo.Add(archivetest.Deb{Name: "f2fs-tools"})
+	state, hook := o.machine(), o.writeHook("the-marker")
+	for _, options := range []string{"--roottype=ext2", "--roottype=ext3", "--roottype=ext4", "--roottype=f2fs",
+		"--bootsize=40M --boottype=vfat"} {
+		o.build(state, append(strings.Fields(options), "--tarball=", "--image=out.img", "--size=auto", "--no-extlinux",
+			"--no-mbr", "--lock-file=out.lock", "--user=alice", hook)...)
+		text, err := o.elsewhere("out.lock", "out.img", "--state-dir="+o.machine())
+		if err != nil || !strings.Contains(text, "out.img is what out.lock makes: all ") {
+			t.Errorf("%s: %v: got %s", options, err, text)
+		}
+		for _, name := range []string{"out.img", "out.lock"} {
+			if err := os.Remove(filepath.Join(o.dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Issue 18, 3: what differs is named.
+func TestRebuildNamesWhatDiffers(t *testing.T) {
+	t.Parallel()
+	debugfs := diskimagetest.Tool(t, "debugfs")
+	o := newOffline(t)
+	state := o.machine()
+	build := func(args ...string) {
+		t.Helper()
+		cmd := o.command(state, append(args, "--mirror="+o.repo.URL(), "--lock-root-password", "--tarball=", "--image=out.img",
+			"--size=110M", "--no-extlinux", "--no-mbr")...)
+		cmd.Env = append(cmd.Env, "SOURCE_DATE_EPOCH=1700000000") // for the same IDs
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	build("--lock-file=out.lock", "--customize="+o.installs())
+	verify := func(change, want string) {
+		t.Helper()
+		text, err := o.rebuild("--verify", "out.lock", "out.img", "--state-dir="+state)
+		if err == nil || !strings.Contains(text, want) {
+			t.Errorf("%s: %v: got %s\nwant %q in it", change, err, text, want)
+		}
+	}
+	const first = "out.img (the first) differs from what out.lock makes (the second):\n  partition 1 (/): "
+	cmd := exec.Command(debugfs, "-w", "-R", "set_inode_field /opt/more mtime 20200102030405",
+		filepath.Join(o.dir, "out.img")+"?offset=1048576")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("debugfs: %v\n%s", err, out)
+	}
+	verify("one time", first+"/opt/more: time\n")
+
+	// An image of the same archive without one of the packages.
+	hook := strings.Replace(o.content("installs.sh"), "less own", "own", 1)
+	build("--customize=" + o.writeScript("fewer.sh", hook))
+	verify("one package", "partition 1 (/): /var/lib/dpkg/status: ")
 }
 
 func TestRebuildVerifiesTarballs(t *testing.T) {

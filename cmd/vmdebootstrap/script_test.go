@@ -6,13 +6,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
+
+// daysAhead names the variable that sets the clock of the program that many days ahead.
+const daysAhead = "VMDEBOOTSTRAP_TEST_DAYS_AHEAD"
 
 // TestMain makes the test binary also the program, under its name, those of its stand-ins, and those of the program's
 // helpers, which are the same file started again. Testscript knows the first only: it puts a program into the PATH of
@@ -25,6 +30,9 @@ func TestMain(m *testing.M) {
 	host, helper := oci.Init()
 	if helper || ocitest.Init() {
 		return
+	}
+	if days, err := strconv.Atoi(os.Getenv(daysAhead)); err == nil {
+		clock = func() time.Time { return time.Now().AddDate(0, 0, days) }
 	}
 	testscript.Main(m, map[string]func(){programName: func() { begin(host) }})
 }
