@@ -213,8 +213,8 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, fmt.Errorf("write the keyring for debootstrap: %w", err)
 		}
 	}
-	// apt knows the clock only: what was valid on the day of the build is valid for it, and what apt fetches of a lock or a
-	// snapshot is of that day.
+	// apt knows the clock only: what was valid on the day of the build is valid for it, and what apt fetches of a lock or
+	// a snapshot is of that day.
 	expired := spec.o.AllowExpired || spec.w.Locked != nil || spec.ofSnapshot() || src.Release.ExpiredAt(x.Archive.Now) ||
 		slices.ContainsFunc(src.Repositories,
 			func(r foundRepository) bool { return r.release.ExpiredAt(x.Archive.Now) })

@@ -61,8 +61,8 @@ func newArchiveSnapshot(base secret.URL, at time.Time) archiveSnapshot {
 	return archiveSnapshot{at, of("debian"), of("debian-security")}
 }
 
-// chooseSnapshot decides what --snapshot stands for: what the build is made of or, with a lock that was made without it,
-// where to look for what the mirrors of the lock no longer have.
+// chooseSnapshot decides what --snapshot stands for: what the build is made of or, with a lock that was made without
+// it, where to look for what the mirrors of the lock no longer have.
 func (s *Spec) chooseSnapshot() {
 	if s.o.Snapshot.IsZero() {
 		return

@@ -47,8 +47,8 @@ func (p *Program) NeedsLibfaketime() bool { return p.random }
 // Libfaketime is the Debian package of withLibfaketime.
 const Libfaketime = "libfaketime"
 
-// withLibfaketime returns the beginning of a command line: the program gets the same random numbers each time, and other
-// ones for another id, the given time, and one process ID. libuuid mixes all three. It needs libfaketime 0.9.9.
+// withLibfaketime returns the beginning of a command line: the program gets the same random numbers each time, and
+// other ones for another id, the given time, and one process ID. libuuid mixes all three. It needs libfaketime 0.9.9.
 func withLibfaketime(id uuid.UUID, epoch string) []string {
 	return []string{"env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1", fmt.Sprintf("FAKERANDOM_SEED=0x%X", id[:8]),
 		"FAKETIME=" + epoch, "FAKETIME_FMT=%s", "FAKETIME_FAKEPID=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",

@@ -79,8 +79,8 @@ func oddTree(t *testing.T) string {
 	return dir
 }
 
-// Issue 18, 3: with a time, each program makes the same bytes every time. The device of btrfs and its tree of chunks had
-// random IDs.
+// Issue 18, 3: with a time, each program makes the same bytes every time. The device of btrfs and its tree of chunks
+// had random IDs.
 func TestFilesystemsOfProgramsAreTheSameAgain(t *testing.T) {
 	t.Parallel()
 	dir := oddTree(t)
