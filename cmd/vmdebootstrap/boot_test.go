@@ -42,7 +42,7 @@ echo "witness NONCE kernel=$(uname -r) address=$address ssh=$ssh" \
 	"networkd=$(networkctl --no-legend | grep -c ' configured')" \
 	"id=$(cat /etc/machine-id) first=$(grep -c first /var/log/boots) off=$(systemctl is-enabled off.service)" \
 	"presets=$(ls /etc/systemd/system-preset 2> /dev/null | grep -c .) host=$(hostname)" \
-	"container=$(systemd-detect-virt --container) size=$(df --output=size / | tail -n 1)" \
+	"container=$(systemd-detect-virt --container) seed=$(cat /etc/seed 2> /dev/null) size=$(df --output=size / | tail -n 1)" \
 	"failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
 EOF
 chmod 755 "$1/usr/local/sbin/witness"
@@ -64,6 +64,7 @@ EOF
 cat > "$1/etc/systemd/system/witness.service" <<'EOF'
 [Unit]
 After=systemd-networkd.service NetworkManager.service networking.service ssh.service first.service
+After=cloud-init.service cloud-init-network.service
 Wants=first.service
 Before=getty.target serial-getty@ttyS0.service
 
@@ -79,12 +80,11 @@ chroot "$1" systemctl enable witness.service
 chroot "$1" apt-get install -y --no-install-recommends hello
 `
 
-// seed makes cloud-init run: without a source of data it disables itself.
-const seed = `
-mkdir -p "$1/var/lib/cloud/seed/nocloud"
-echo "instance-id: one" > "$1/var/lib/cloud/seed/nocloud/meta-data"
-echo "#cloud-config" > "$1/var/lib/cloud/seed/nocloud/user-data"
-`
+// userData and metaData configure cloud-init.
+const (
+	userData = "#cloud-config\nwrite_files:\n  - {path: /etc/seed, content: from-user-data}\n"
+	metaData = "instance-id: one\nlocal-hostname: from-meta-data\n"
+)
 
 // firstBoot is what the witness reports at the first boot of a copy, and its machine ID.
 const firstBoot = ` id=([0-9a-f]{32}) first=1 off=disabled presets=0 `
@@ -99,7 +99,7 @@ func TestImageBoots(t *testing.T) {
 		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--bootsize", "200Mi", "--boottype", "ext3",
 			"--roottype", "f2fs"}, "GRUB"},
 		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
-		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow", "--package", "cloud-init ifupdown"},
+		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow", "--package", "ifupdown", "--cloud-init"},
 			"SYSLINUX"},
 		{"btrfs", []string{"--roottype", "btrfs", "--grub", "--package", "network-manager"}, "GRUB"},
 		{"squashfs", []string{"--roottype", "squashfs", "--bootsize", "200Mi", "--size", "auto", "--package",
@@ -109,7 +109,14 @@ func TestImageBoots(t *testing.T) {
 			nonce := fmt.Sprintf("%s-%d", tt.name, os.Getpid())
 			hook := strings.ReplaceAll(witness, "NONCE", nonce)
 			if tt.name == "ext3-swap" {
-				hook += seed
+				dir := t.TempDir()
+				for name, text := range map[string]string{"user-data": userData, "meta-data": metaData} {
+					file := filepath.Join(dir, name)
+					if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					tt.options = append(tt.options, "--"+name, file)
+				}
 			}
 			image := buildImage(t, hook, tt.options...)
 			switch tt.name {
@@ -140,7 +147,8 @@ func TestImageBoots(t *testing.T) {
 			wantOnConsole(t, console, tt.loader, report+".*"+networkd+firstBoot[1:]+".*failed=0")
 			switch tt.name {
 			case "ext3-swap":
-				wantOnConsole(t, console, "witness "+nonce+` .*size= *3[0-9]{6} `) // KiB
+				wantOnConsole(t, console, "witness "+nonce+` .*size= *3[0-9]{6} `, // KiB
+					"witness "+nonce+` .*host=from-meta-data .*seed=from-user-data `)
 			case "extlinux":
 				id := regexp.MustCompile(firstBoot).FindStringSubmatch(console)
 				if id == nil {
