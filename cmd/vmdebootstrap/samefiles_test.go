@@ -68,8 +68,14 @@ func TestUnpackingIsDpkgs(t *testing.T) {
 				t.Fatalf("only %d files", len(trees[1]))
 			}
 			for _, name := range slices.Sorted(maps.Keys(merged(trees[0], trees[1]))) {
-				if trees[0][name] != trees[1][name] {
-					t.Errorf("%s:\nours: %s\ndpkg: %s", name, trees[0][name], trees[1][name])
+				ours, theirs := trees[0][name], trees[1][name]
+				if c.suite == "bullseye" && strings.HasSuffix(name, ".pyc") {
+					// Python 3.9 marks references by their counts: 33 of these files differ in content between two runs of
+					// debootstrap. The digest is the last word.
+					ours, theirs = ours[:strings.LastIndexByte(ours, ' ')+1], theirs[:strings.LastIndexByte(theirs, ' ')+1]
+				}
+				if ours != theirs {
+					t.Errorf("%s:\nours: %s\ndpkg: %s", name, ours, theirs)
 				}
 			}
 		})
