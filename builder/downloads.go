@@ -74,56 +74,33 @@ func (d *downloads) Close() error {
 	return errors.Join(d.root.Close(), d.derived.Close())
 }
 
-// derive puts what is derived from packages into the directory: copies that take less time to decompress, and the
-// indexes of modules. What the cache has is there at once, the rest in the background, as it is made. Without it the
-// same work is done when the package is installed, so that a failure is only logged.
+// derive puts what is derived from packages into the directory, in the background: copies that take less time to
+// decompress, and the indexes of modules. What the cache has comes first, the rest when it is made. Where it is not there
+// yet, the same work is done when the package is installed, so that a failure is only logged.
 func (d *downloads) derive(ctx context.Context, x *Executor, packages []*archive.Package, indexes []moduleIndexes,
 	environ []string) {
-	cache := x.Archive.Cache
-	copied := make([]bool, len(packages)+len(indexes))
-	var g errgroup.Group
-	g.SetLimit(runtime.NumCPU())
-	have := func(i int, kind, key, name string) {
-		g.Go(func() error {
-			digest := cache.Derived(kind, key)
-			if digest == "" {
-				return nil
-			}
-			if err := d.addDerived(ctx, cache, name, digest); err != nil {
-				x.Log.Debug("copy what is derived from a package", "kind", kind, "name", name, "error", err)
-				return nil
-			}
-			copied[i] = true
-			return nil
-		})
-	}
-	for i, p := range packages {
-		have(i, archive.RepackedKind, p.SHA256, p.SHA256)
-	}
-	for i, m := range indexes {
-		have(len(packages)+i, archive.ModulesKind, m.key, depmod.ArchiveName(m.version))
-	}
-	_ = g.Wait() // each error has been logged
 	ctx, cancel := context.WithCancel(ctx)
-	run := func(name string, make func() (string, error)) {
-		digest, err := make()
-		if err == nil && digest != "" {
-			err = d.addDerived(ctx, cache, name, digest)
-		}
-		if err != nil && ctx.Err() == nil {
-			x.Log.Debug("derive from packages", "name", name, "error", err)
-		}
-	}
-	repack := func(kernels bool) {
-		for i, p := range packages {
-			if ctx.Err() == nil && !copied[i] && kernelPackage.MatchString(p.Name) == kernels {
-				run(p.SHA256, func() (string, error) { return cache.Repack(ctx, p.SHA256) })
-			}
-		}
-	}
 	done, indexed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
+		cache := x.Archive.Cache
+		copied := d.addCached(ctx, x, packages, indexes)
+		run := func(name string, make func() (string, error)) {
+			digest, err := make()
+			if err == nil && digest != "" {
+				err = d.addDerived(ctx, cache, name, digest)
+			}
+			if err != nil && ctx.Err() == nil {
+				x.Log.Debug("derive from packages", "name", name, "error", err)
+			}
+		}
+		repack := func(kernels bool) {
+			for i, p := range packages {
+				if ctx.Err() == nil && !copied[i] && kernelPackage.MatchString(p.Name) == kernels {
+					run(p.SHA256, func() (string, error) { return cache.Repack(ctx, p.SHA256) })
+				}
+			}
+		}
 		repack(true)
 		for i, m := range indexes {
 			if !copied[len(packages)+i] {
@@ -138,6 +115,37 @@ func (d *downloads) derive(ctx context.Context, x *Executor, packages []*archive
 		cancel()
 		<-done
 	}
+}
+
+// addCached puts what the cache has of the packages, and then of the indexes, into the directory. It returns which of
+// them it had.
+func (d *downloads) addCached(ctx context.Context, x *Executor, packages []*archive.Package,
+	indexes []moduleIndexes) (copied []bool) {
+	copied = make([]bool, len(packages)+len(indexes))
+	var g errgroup.Group
+	g.SetLimit(runtime.NumCPU())
+	add := func(i int, kind, key, name string) {
+		g.Go(func() error {
+			digest := x.Archive.Cache.Derived(kind, key)
+			if digest == "" {
+				return nil
+			}
+			if err := d.addDerived(ctx, x.Archive.Cache, name, digest); err != nil {
+				x.Log.Debug("copy what is derived from a package", "kind", kind, "name", name, "error", err)
+				return nil
+			}
+			copied[i] = true
+			return nil
+		})
+	}
+	for i, p := range packages {
+		add(i, archive.RepackedKind, p.SHA256, p.SHA256)
+	}
+	for i, m := range indexes {
+		add(len(packages)+i, archive.ModulesKind, m.key, depmod.ArchiveName(m.version))
+	}
+	_ = g.Wait() // each error has been logged
+	return copied
 }
 
 // waitForIndexes waits for the indexes of modules that derive makes.
