@@ -75,8 +75,8 @@ func (d *downloads) Close() error {
 }
 
 // derive puts what is derived from packages into the directory, in the background: copies that take less time to
-// decompress, and the indexes of modules. What the cache has comes first, the rest when it is made. Where it is not there
-// yet, the same work is done when the package is installed, so that a failure is only logged.
+// decompress, and the indexes of modules. What the cache has comes first, the rest when it is made. Where it is not
+// there yet, the same work is done when the package is installed, so that a failure is only logged.
 func (d *downloads) derive(ctx context.Context, x *Executor, packages []*archive.Package, indexes []moduleIndexes,
 	environ []string) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -74,7 +74,7 @@ func TestWhatIsWrittenToSharedPackagesIsNotInTheCache(t *testing.T) {
 	if err := d.keepNew(t.Context(), client.Cache); err != nil {
 		t.Fatal(err)
 	}
-	if files, _, err := client.Cache.Usage(); err != nil || files != 2+2*len(packages) { // and the index and its text
+	if files, _, err := client.Cache.Usage(); err != nil || files != 3+2*len(packages) { // and the Release file, the index and its text
 		t.Errorf("the cache has %d files, %v", files, err)
 	}
 }

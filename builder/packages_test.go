@@ -83,7 +83,8 @@ func TestPackagesFollowTheOptions(t *testing.T) {
 		{"Ubuntu with another kernel",
 			func(o *Options) { o.Distribution, o.KernelPackage = "noble", "linux-image-virtual" },
 			"acpid initramfs-tools linux-image-virtual systemd-resolved"},
-		{"Ubuntu without a kernel", func(o *Options) { o.Distribution, o.NoKernel = "noble", true }, "acpid systemd-resolved"},
+		{"Ubuntu without a kernel", func(o *Options) { o.Distribution, o.NoKernel = "noble", true },
+			"acpid systemd-resolved"},
 	} {
 		got := strings.Join(mustSpec(t, test.change).Packages(), " ")
 		if got != test.want {

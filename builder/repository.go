@@ -213,7 +213,8 @@ func pocketsKnown(s Spec) []error {
 		return problem.New("--pockets", "%s excludes the others", PocketsNone)
 	case len(words) > 0 && !none && s.release.Codename != "" && s.release.SecuritySuite() == "":
 		return problem.New("--pockets", "%s has no suites of updates", s.release.Codename)
-	case s.o.SecurityMirror.IsZero() || s.ofSnapshot() || slices.Contains(words, pocketSecurity) || len(words) == 0 && s.ownMirror:
+	case s.o.SecurityMirror.IsZero() || s.ofSnapshot() || slices.Contains(words, pocketSecurity) ||
+		len(words) == 0 && s.ownMirror:
 		return nil
 	}
 	return problem.New("--security-mirror", "it needs --pockets %s", pocketSecurity)

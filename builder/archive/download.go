@@ -77,8 +77,8 @@ const (
 	usualRelease = 1 << 20
 )
 
-// getRelease downloads a Release file or its signature, whose checksum is not known. A server that still has the file of
-// the cache does not send it again.
+// getRelease downloads a Release file or its signature, whose checksum is not known. A server that still has the file
+// of the cache does not send it again.
 func (c *Client) getRelease(ctx context.Context, rawURL string) ([]byte, error) {
 	last, data, _, err := c.Cache.response(ctx, rawURL)
 	if err != nil {

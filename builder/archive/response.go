@@ -13,8 +13,8 @@ import (
 	"path/filepath"
 )
 
-// response describes a downloaded file whose content can change, for a conditional request (RFC 9110, 13): a server that
-// still has the same file does not send it again. What is used of it is verified like a new one.
+// response describes a downloaded file whose content can change, for a conditional request (RFC 9110, 13): a server
+// that still has the same file does not send it again. What is used of it is verified like a new one.
 type response struct {
 	// ETag and LastModified are headers of the server's response. One of them may be empty.
 	ETag         string `json:",omitempty"`

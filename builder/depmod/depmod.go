@@ -3,12 +3,12 @@
 // Package depmod answers the calls of depmod(8) by kernel packages with indexes that were made before.
 //
 // When a kernel is configured, its postinst has depmod decompress each of its 4500 modules, for 4 to 6 seconds, to
-// write the indexes modules.dep, modules.alias and so on. They depend on nothing but the kernel's package and that of depmod.
-// So a build has them made once, by the same depmod, in a container of these signed packages alone, and keeps them with
-// the packages (Index). In the target, this program is depmod while dpkg configures packages (Hold). It writes the
-// indexes that were made if everything that depmod would read is what it was then, and has the real depmod
-// take its place otherwise (Run). So a target in which a package or a hook has changed a module, a setting or depmod
-// itself gets indexes of its own.
+// write the indexes modules.dep, modules.alias and so on. They depend on nothing but the kernel's package and that of
+// depmod. So a build has them made once, by the same depmod, in a container of these signed packages alone, and keeps
+// them with the packages (Index). In the target, this program is depmod while dpkg configures packages (Hold). It writes
+// the indexes that were made if everything that depmod would read is what it was then, and has the real depmod take its
+// place otherwise (Run). So a target in which a package or a hook has changed a module, a setting or depmod itself gets
+// indexes of its own.
 //
 // The source for what is read and written is kmod's tools/depmod.c, of version 34.
 package depmod
@@ -223,7 +223,7 @@ func (p Process) write() (version string, done bool, err error) {
 	version = p.Args[0]
 	data, err := os.ReadFile(filepath.Join(p.Dir, ArchiveName(version)))
 	if err != nil {
-		return version, false, nil //nolint:nilerror // there is none
+		return version, false, nil // there is none
 	}
 	t := tar.NewReader(bytes.NewReader(data))
 	h, err := t.Next()
@@ -236,7 +236,7 @@ func (p Process) write() (version string, done bool, err error) {
 	}
 	got, err := inputsOf(os.DirFS(p.Root), version, librariesOf(string(want)))
 	if err != nil || got != string(want) {
-		return version, false, nil //nolint:nilerror // the real depmod has the words for what is wrong
+		return version, false, nil // the real depmod has the words for what is wrong
 	}
 	for {
 		h, err := t.Next()
@@ -303,7 +303,7 @@ func Hold(root, dir, program string) (release func() error, err error) {
 		target, err = os.Readlink(own)
 	}
 	if err != nil || path.Base(target) != "kmod" {
-		return nil, nil //nolint:nilerror // there is no depmod, or another
+		return nil, nil // there is no depmod, or another
 	}
 	if err := os.Rename(own, held); err != nil {
 		return nil, err

@@ -191,10 +191,10 @@ func (u *unpacker) hasWritten(m member) (bool, error) {
 		return false, nil
 	}
 	if n, err := unix.Llistxattr(m.path, nil); err != nil && !errors.Is(err, unix.EOPNOTSUPP) || n > 0 {
-		return false, nil //nolint:nilerror // it is replaced
+		return false, nil // it is replaced
 	}
 	if content, err := os.ReadFile(m.path); err != nil || !bytes.Equal(content, m.content) {
-		return false, nil //nolint:nilerror // it is replaced
+		return false, nil // it is replaced
 	}
 	now := unix.Timespec{Nsec: unix.UTIME_NOW}
 	dir := path.Dir(m.path)

@@ -37,7 +37,8 @@ var (
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
 		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file", "report", "provenance", "sign-key",
-		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences", "dpkg-arch",
+		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences",
+		"dpkg-arch",
 		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
 		"luks-passphrase", "luks-key-file"}
 

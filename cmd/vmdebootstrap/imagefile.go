@@ -53,8 +53,8 @@ func newSchemaVerb(env environment, stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "print the JSON schema of image files, for editors",
-		Long: `Print the JSON schema (draft 7) of the image files of "vmdebootstrap build", with which editors complete and check
-keys and values. Those that use yaml-language-server find it by a comment in the first line of an image file:
+		Long: `Print the JSON schema (draft 7) of the image files of "vmdebootstrap build", with which editors complete and
+check keys and values. Those that use yaml-language-server find it by a comment in the first line of an image file:
 "# yaml-language-server: $schema=vmdebootstrap.schema.json".`,
 		Example: `
 # A schema beside the image files

@@ -122,8 +122,8 @@ func (s *settings) checkLocked() error {
 	}
 	now, _ := s.toLock()
 	var problems []error
-	for _, name := range []string{"arch", "distribution", "snapshot", "debootstrapopts", "package", "kernel-package", "no-kernel",
-		"no-acpid", "recommends", "sudo", "boot", "grub", "extlinux", "use-uefi"} {
+	for _, name := range []string{"arch", "distribution", "snapshot", "debootstrapopts", "package", "kernel-package",
+		"no-kernel", "no-acpid", "recommends", "sudo", "boot", "grub", "extlinux", "use-uefi"} {
 		got, want := values(now, name), values(s.locked.Settings, name)
 		if got != want && (name != "snapshot" || want != "") { // with another lock, it stands in for mirrors
 			problems = append(problems, &builder.Problem{Flag: "--lock-file", Err: fmt.Errorf(

@@ -61,7 +61,8 @@ func pkgDetails() {
 	}
 }
 
-// unpackProcess is this process for the programs dpkg, chroot and extract-packages in the containers, see builder.Executor.
+// unpackProcess is this process for the programs dpkg, chroot and extract-packages in the containers, see
+// builder.Executor.
 func unpackProcess() dpkg.Process {
 	return dpkg.Process{
 		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,

@@ -83,9 +83,9 @@ vmdebootstrap rebuild debian.lock again.img --mirror "$MIRROR $SNAPSHOTS"`,
 
 // rebuildSettings are the settings that rebuild has options for: what is not in a lock, and what does not change an
 // image.
-var rebuildSettings = []string{"verbose", "mirror", "apt-mirror", "tools-mirror", "snapshot", "snapshot-mirror", "ca", "root-password",
-	"root-password-file", "user", "customize", "run", "copy-in", "containerfile", "build-arg", "hook", "state-dir",
-	"isolation", "progress"}
+var rebuildSettings = []string{"verbose", "mirror", "apt-mirror", "tools-mirror", "snapshot", "snapshot-mirror", "ca",
+	"root-password", "root-password-file", "user", "customize", "run", "copy-in", "containerfile", "build-arg", "hook",
+	"state-dir", "isolation", "progress"}
 
 // follow takes the settings of a lock that the command line does not give. Other outputs than an image or a tarball are
 // left out.

@@ -87,8 +87,8 @@ func TestRebuildVerifiesImages(t *testing.T) {
 	}
 }
 
-// elsewhere calls rebuild --verify on another day, with another umask, time zone, locale, working directory and number of
-// processors.
+// elsewhere calls rebuild --verify on another day, with another umask, time zone, locale, working directory and number
+// of processors.
 func (o *offline) elsewhere(args ...string) (string, error) {
 	o.t.Helper()
 	cmd := vmdebootstrap(o.t, append([]string{"rebuild", "--verify"}, args...)...)

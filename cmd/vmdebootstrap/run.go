@@ -260,11 +260,11 @@ func hintFor(err error) string {
 		}
 		return hint
 	case errors.As(err, &gone):
-		return "--snapshot " + gone.Made.UTC().Format(builder.SnapshotLayout) + ", or a time some hours later, looks for it in " +
-			"Debian's snapshot archive"
+		return "--snapshot " + gone.Made.UTC().Format(builder.SnapshotLayout) + ", or a time some hours later, looks for " +
+			"it in Debian's snapshot archive"
 	case errors.As(err, &schema):
-		return "use " + cmp.Or(schema.Program, "the program that has written it") + " for this lock; a build without the file " +
-			"writes another one, of what the archives have now"
+		return "use " + cmp.Or(schema.Program, "the program that has written it") + " for this lock; a build without the " +
+			"file writes another one, of what the archives have now"
 	case errors.As(err, &damaged):
 		return "take the lock from a copy of it; a build without the file writes another one, of what the archives have now"
 	case errors.As(err, &expired):

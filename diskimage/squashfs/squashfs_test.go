@@ -3,6 +3,7 @@
 package squashfs
 
 import (
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -61,7 +62,7 @@ func TestDamageIsAnErrorAndNothingWorse(t *testing.T) {
 	for _, image := range small(t, plain, "-comp gzip", "-comp xz", "-comp zstd", "-comp lz4", "-comp lzo", "-comp lzma") {
 		open.TestDamage(t, image, 500)
 	}
-	if _, err := New(strings.NewReader("hsqs")); err != ErrNoSquashfs {
+	if _, err := New(strings.NewReader("hsqs")); !errors.Is(err, ErrNoSquashfs) {
 		t.Errorf("got %v", err)
 	}
 }

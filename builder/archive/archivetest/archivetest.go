@@ -243,8 +243,8 @@ func (r *Repository) add(codename string, debs []Deb) {
 	}
 }
 
-// Import adds packages of the mirror of Forward to a component of a suite, as stanzas of its Packages file, each followed
-// by an empty line.
+// Import adds packages of the mirror of Forward to a component of a suite, as stanzas of its Packages file, each
+// followed by an empty line.
 func (r *Repository) Import(codename, component, stanzas string) {
 	r.t.Helper()
 	r.mu.Lock()

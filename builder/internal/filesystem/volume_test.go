@@ -25,8 +25,9 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// hostTools runs the programs of this machine, with the sources of mounts in place of the mount points.
-func hostTools(t *testing.T) Tools {
+// hostTools runs the programs of this machine, with the sources of mounts in place of the mount points. epoch is
+// SOURCE_DATE_EPOCH, or "".
+func hostTools(t *testing.T, epoch string) Tools {
 	run := func(ctx context.Context, mounts []specs.Mount, stdin string, args ...string) (string, error) {
 		var replacements []string
 		for _, m := range mounts {
@@ -36,13 +37,15 @@ func hostTools(t *testing.T) Tools {
 			args[i] = strings.NewReplacer(replacements...).Replace(arg)
 		}
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1700000000") // the Epoch of tests
+		if epoch != "" {
+			cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+epoch)
+		}
 		cmd.Stdin = strings.NewReader(stdin)
 		output, err := cmd.CombinedOutput()
 		return string(output), err
 	}
 	tree := func(dir string) diskimage.Tree { return diskimage.NewDirTree(dir) }
-	return Tools{Run: run, Tree: tree, TempDir: t.TempDir()}
+	return Tools{Run: run, Tree: tree, TempDir: t.TempDir(), Epoch: epoch}
 }
 
 // testVolume returns a volume with the content of a directory.
@@ -87,9 +90,7 @@ func TestFilesystemsOfProgramsAreTheSameAgain(t *testing.T) {
 	for _, fstype := range []string{"btrfs", "erofs", "squashfs"} {
 		var first [sha256.Size]byte
 		for i := range 3 {
-			tools := hostTools(t)
-			tools.Epoch = "1700000000"
-			v := testVolume(tools, fstype, dir, 200*diskimage.MiB)
+			v := testVolume(hostTools(t, "1700000000"), fstype, dir, 200*diskimage.MiB)
 			if i == 2 {
 				v.Filesystem.UUID = uuid.NameSpaceURL
 			}
@@ -135,7 +136,7 @@ func TestReadOnlyFilesystemsKeepEverything(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer file.Close()
-			v := testVolume(hostTools(t), fstype, dir, 8*diskimage.MiB)
+			v := testVolume(hostTools(t, ""), fstype, dir, 8*diskimage.MiB)
 			if err := v.Write(t.Context(), file); err != nil {
 				t.Fatal(err)
 			}

@@ -40,6 +40,7 @@ var withoutResult = []string{
 	"diskimage/formatters",
 	"diskimage/imagetree",         // reads disk images, for assemble
 	"diskimage/internal/rawimage", // data of image files
+	"diskimage/luks",              // encrypts file systems of images
 }
 
 // repository returns the sources that the program has, by their names in the repository: what the patterns of the files

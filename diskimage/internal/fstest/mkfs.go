@@ -177,7 +177,7 @@ func (d *Directory) describe(script *strings.Builder, e diskimage.Entry) {
 	if kind != "" {
 		fmt.Fprintf(script, "mknod %s %s %d %d\n", name, kind, e.Major, e.Minor)
 	}
-	if e.UID != 0 || e.GID != 0 {
+	if e.UID != 0 || e.GID != 0 || len(e.Xattrs) > 0 { // with attributes, fakeroot takes the real owner
 		fmt.Fprintf(script, "chown -h %d:%d %s\n", e.UID, e.GID, name)
 	}
 	if !e.IsRegular() && e.Mode&unix.S_IFMT != unix.S_IFLNK || e.Mode&special != 0 {
