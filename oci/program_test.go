@@ -51,6 +51,26 @@ var programs = map[string]func(args []string) error{
 		signal.Reset()
 		return errors.Join(unix.Kill(os.Getpid(), unix.SignalNum(args[0])), wait())
 	},
+	// change-devices names those of the given devices whose mode, owner or time it can change. It must change them back.
+	"change-devices": func(args []string) error {
+		for _, name := range args {
+			var st unix.Stat_t
+			if err := unix.Stat(name, &st); errors.Is(err, unix.ENOENT) {
+				continue // not every kernel has it
+			} else if err != nil {
+				return err
+			}
+			times := []unix.Timespec{{Sec: 1}, {Sec: 1}}
+			if unix.UtimesNanoAt(unix.AT_FDCWD, name, times, 0) == nil || unix.Chown(name, 1, 1) == nil ||
+				unix.Chmod(name, 0o600) == nil {
+				fmt.Println(name)
+				if err := errors.Join(unix.Chown(name, int(st.Uid), int(st.Gid)), unix.Chmod(name, st.Mode&0o7777)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	},
 	// look describes what a program sees inside, one fact per line.
 	"look": func([]string) error { return look(os.Stdout) },
 	// list FILE... prints the contents of files and directories.

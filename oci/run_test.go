@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -216,6 +217,33 @@ env A=1 B=2
 `
 	if got := output(t, c, p); got != want {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestDevicesOfTheHostCannotBeChanged: for a real root, the /dev/null of a container was the host's, and chmod(1) changed
+// its mode for all programs of the machine.
+func TestDevicesOfTheHostCannotBeChanged(t *testing.T) {
+	needsNamespaces(t)
+	devices := []string{"/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"}
+	state := func() string {
+		var b strings.Builder
+		for _, name := range devices {
+			var st unix.Stat_t
+			if err := unix.Stat(name, &st); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "%s %o %d:%d %d\n", name, st.Mode, st.Uid, st.Gid, st.Mtim.Sec)
+		}
+		return b.String()
+	}
+	before := state()
+	c := scratch(t, openEngine(t))
+	got := output(t, c, newProcess(append([]string{"change-devices", "/proc/kcore", "/proc/keys"}, devices...)...))
+	if got != "" {
+		t.Errorf("a program of the container has changed %s", got)
+	}
+	if after := state(); after != before {
+		t.Errorf("the host's devices are\n%swere\n%s", after, before)
 	}
 }
 

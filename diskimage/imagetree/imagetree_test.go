@@ -20,7 +20,7 @@ func TestMountPointsAreThoseOfFstab(t *testing.T) {
 	text := "# UUID=1 /x\nUUID=2 / ext4 defaults 0 1\nUUID=\"3\" /boot/ ext2 defaults 0 2\nproc /proc proc\n" +
 		"/dev/sdb3 /srv ext4\nUUID=4\nUUID=5 none swap sw\nUUID=6 /mnt ext4 nofail\nUUID=7 /home xfs defaults\n" +
 		"LABEL=data /data ext4 defaults\n/dev/vda2 /opt ext4 defaults\n/dev/disk/by-partuuid/8 /usr/local ext4 noauto\n"
-	want := []mountPoint{{"boot", "UUID", "3", true}, {"mnt", "UUID", "6", false}, {"home", "UUID", "7", false},
+	want := []mountPoint{{"boot", "UUID", "3", true}, {"mnt", "UUID", "6", false}, {"home", "UUID", "7", true},
 		{"data", "LABEL", "data", true}, {"opt", "device", "2", false}, {"usr/local", "PARTUUID", "8", false}}
 	if got := mountPoints([]byte(text)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)

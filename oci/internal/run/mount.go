@@ -245,7 +245,10 @@ func mask(name string) error {
 		return err
 	}
 	defer unix.Close(tree)
-	return mounts.Attach(tree, name)
+	if err := mounts.Attach(tree, name); err != nil {
+		return err
+	}
+	return mounts.SetAttributes(name, unix.MOUNT_ATTR_RDONLY, false)
 }
 
 func makeReadonly(name string) error {

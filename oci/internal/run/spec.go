@@ -53,8 +53,9 @@ func DevMounts(dst string) []specs.Mount {
 	list := []specs.Mount{{Destination: dst, Type: "tmpfs", Source: "tmpfs",
 		Options: []string{"nosuid", "nodev", "noexec", "mode=755"}}}
 	for _, name := range deviceNodes {
+		// A device on a read-only mount can be written to, but a real root cannot change the mode of the host's file.
 		list = append(list, specs.Mount{Destination: path.Join(dst, name), Type: "bind", Source: "/dev/" + name,
-			Options: []string{"bind", "nosuid", "noexec", mounts.DeviceOption}})
+			Options: []string{"bind", "ro", "nosuid", "noexec", mounts.DeviceOption}})
 	}
 	return append(list,
 		specs.Mount{
