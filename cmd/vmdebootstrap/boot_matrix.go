@@ -214,6 +214,8 @@ func (t *bootTest) takePicture(ctx context.Context, machine *vm.VM) {
 	if t.picture == "" {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, pictureTime)
+	defer cancel()
 	picture, err := machine.Screenshot(ctx)
 	if err == nil {
 		err = writeOutput(ctx, absolute(t.env.dir, t.picture), picture)

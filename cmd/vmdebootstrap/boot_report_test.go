@@ -42,7 +42,7 @@ func TestBootTestAddsToThePage(t *testing.T) {
 		t.Errorf("got %+v, %+v", r.Boots, r.Image)
 	}
 	// A program in place of QEMU starts with any firmware.
-	if status, stderr := test("--firmware=uefi", "--expect=never printed"); status != exitFailed {
+	if status, stderr := test("--firmware=uefi", "--expect=never printed", "--timeout=2s"); status != exitFailed {
 		t.Errorf("status %d, %q", status, stderr)
 	}
 	if r, err = htmlreport.ReadFile(page); err != nil || len(r.Boots) != 2 || r.Boots[1].Booted || r.Boots[1].Error == "" {
