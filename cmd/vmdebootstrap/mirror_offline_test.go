@@ -40,7 +40,7 @@ func TestDebootstrapAsksNoMirror(t *testing.T) {
 		seen[path] = true
 	}
 	files := o.files()
-	for _, name := range []string{"InRelease", "main/binary-amd64/Packages.gz"} {
+	for _, name := range []string{"InRelease", "main/binary-amd64/Packages"} {
 		want, _ := o.repo.Get("dists/trixie/" + name)
 		if got := files["etc/"+path.Base(name)]; got != string(want) {
 			t.Errorf("%s: debootstrap got %d bytes, want %d", name, len(got), len(want))
