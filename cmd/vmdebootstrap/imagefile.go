@@ -228,7 +228,7 @@ var (
 var filesInValues = map[string]*regexp.Regexp{
 	"apt-preferences": whole, "ca": whole, "cache-key": whole, "containerfile": whole, "custom-package": whole,
 	"customize": whole, "debootstrap-scripts": whole, "foreign": whole, "image": whole, "lock-file": whole, "log": whole,
-	"manifest": whole, "meta-data": whole, "network-config": whole, "provenance": whole, "report": whole,
+	"luks-key-file": whole, "luks-passphrase": whole, "manifest": whole, "meta-data": whole, "network-config": whole, "provenance": whole, "report": whole,
 	"repository-key": whole, "root-password-file": whole, "sign-key": whole, "squash": whole, "ssh-key": whole,
 	"state-dir": whole, "tarball": whole, "user-data": whole,
 	"hook": afterColon, "sbom": afterColon, "copy-in": beforeColon, "raw": beforeAt, "secret": afterSrc,
@@ -248,7 +248,8 @@ func (c *command) relativeTo(dir, name, text string) string {
 	}
 	file := match[2]
 	switch {
-	case name == "log" && slices.Contains([]string{"syslog", "stderr", "none"}, file),
+	case strings.HasPrefix(name, "luks-") && strings.HasPrefix(file, "env:"),
+		name == "log" && slices.Contains([]string{"syslog", "stderr", "none"}, file),
 		name == "raw" && strings.HasPrefix(file, "rootfs:"):
 		return text
 	case name == "customize" || name == "hook":

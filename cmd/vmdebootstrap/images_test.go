@@ -234,6 +234,8 @@ func TestSettingsThatNameFilesAreRelativeToTheImageFile(t *testing.T) {
 		{"hostname", "x", "x"},
 		{"log", "syslog", "syslog"},
 		{"log", "log", "d/log"},
+		{"luks-passphrase", "env:PASS", "env:PASS"},
+		{"luks-key-file", "key", "d/key"},
 		{"raw", "boot.bin@8KiB", "d/boot.bin@8KiB"},
 		{"raw", "rootfs:/usr/lib/x@8KiB", "rootfs:/usr/lib/x@8KiB"},
 		{"copy-in", "a:b:/c/", "d/a:b:/c/"},

@@ -3,8 +3,10 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
+	"io"
 	"net/http"
-	"path"
 	"strings"
 	"testing"
 	"time"
@@ -40,9 +42,18 @@ func TestDebootstrapAsksNoMirror(t *testing.T) {
 		seen[path] = true
 	}
 	files := o.files()
-	for _, name := range []string{"InRelease", "main/binary-amd64/Packages"} {
-		want, _ := o.repo.Get("dists/trixie/" + name)
-		if got := files["etc/"+path.Base(name)]; got != string(want) {
+	release, _ := o.repo.Get("dists/trixie/InRelease")
+	packed, _ := o.repo.Get("dists/trixie/main/binary-amd64/Packages.gz")
+	index, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]byte{"InRelease": release, "Packages": text} {
+		if got := files["etc/"+name]; got != string(want) {
 			t.Errorf("%s: debootstrap got %d bytes, want %d", name, len(got), len(want))
 		}
 	}
