@@ -74,7 +74,8 @@ func TestWhatIsWrittenToSharedPackagesIsNotInTheCache(t *testing.T) {
 	if err := d.keepNew(t.Context(), client.Cache); err != nil {
 		t.Fatal(err)
 	}
-	if files, _, err := client.Cache.Usage(); err != nil || files != 3+2*len(packages) { // and the Release file, the index and its text
+	const others = 3 // the Release file, the index and its text
+	if files, _, err := client.Cache.Usage(); err != nil || files != others+2*len(packages) {
 		t.Errorf("the cache has %d files, %v", files, err)
 	}
 }

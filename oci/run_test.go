@@ -220,8 +220,8 @@ env A=1 B=2
 	}
 }
 
-// TestDevicesOfTheHostCannotBeChanged: for a real root, the /dev/null of a container was the host's, and chmod(1) changed
-// its mode for all programs of the machine.
+// TestDevicesOfTheHostCannotBeChanged: for a real root, the /dev/null of a container was the host's, and chmod(1)
+// changed its mode for all programs of the machine.
 func TestDevicesOfTheHostCannotBeChanged(t *testing.T) {
 	needsNamespaces(t)
 	devices := []string{"/dev/full", "/dev/null", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero"}

@@ -5,9 +5,9 @@
 // When a kernel is configured, its postinst has depmod decompress each of its 4500 modules, for 4 to 6 seconds, to
 // write the indexes modules.dep, modules.alias and so on. They depend on nothing but the kernel's package and that of
 // depmod. So a build has them made once, by the same depmod, in a container of these signed packages alone, and keeps
-// them with the packages (Index). In the target, this program is depmod while dpkg configures packages (Hold). It writes
-// the indexes that were made if everything that depmod would read is what it was then, and has the real depmod take its
-// place otherwise (Run). So a target in which a package or a hook has changed a module, a setting or depmod itself gets
+// them with the packages (Index). In the target, this program is depmod while dpkg configures packages (Hold). It
+// writes the indexes that were made if everything that depmod would read is what it was then, and has the real depmod
+// take its place otherwise (Run). So a target in which a package or a hook has changed a module, a setting or depmod itself gets
 // indexes of its own.
 //
 // The source for what is read and written is kmod's tools/depmod.c, of version 34.

@@ -28,8 +28,8 @@ const Name = "dpkg"
 const Chroot = "chroot"
 
 // DerivedDir is a directory of what is derived from packages: packages that take less time to decompress than others
-// with the same members, under the SHA-256 digests of these, and archives of package depmod. It is in the root directory
-// of RunChroot or of Run, and need not exist.
+// with the same members, under the SHA-256 digests of these, and archives of package depmod. It is in the root
+// directory of RunChroot or of Run, and need not exist.
 const DerivedDir = "/run/vmdebootstrap-dpkg/derived"
 
 // Path is where apt finds this program, which is depmod as well, by a link.

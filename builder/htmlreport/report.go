@@ -6,8 +6,9 @@
 //
 // A Report is data, and Write a function of it: the same data make the same page. The page needs nothing else: no
 // script, no network, and a Content-Security-Policy forbids both. Maps are zoomed with links and the CSS selector
-// :target, so that the keyboard, the browser's history and screen readers work as on any page; each drawing has a table.
-// All names are hostile: html/template escapes them, and characters that are not to be seen are written as \u202e.
+// :target, so that the keyboard, the browser's history and screen readers work as on any page; each drawing has a
+// table. All names are hostile: html/template escapes them, and characters that are not to be seen are written as
+// \u202e.
 //
 // The page of a build or of a boot test holds its data as JSON as well, and Read reads them. So the next build with the
 // same file knows what has changed, and a boot test can add its result to the page of the build.

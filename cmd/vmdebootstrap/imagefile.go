@@ -228,7 +228,8 @@ var (
 var filesInValues = map[string]*regexp.Regexp{
 	"apt-preferences": whole, "ca": whole, "cache-key": whole, "containerfile": whole, "custom-package": whole,
 	"customize": whole, "debootstrap-scripts": whole, "foreign": whole, "image": whole, "lock-file": whole, "log": whole,
-	"luks-key-file": whole, "luks-passphrase": whole, "manifest": whole, "meta-data": whole, "network-config": whole, "provenance": whole, "report": whole,
+	"luks-key-file": whole, "luks-passphrase": whole, "manifest": whole, "meta-data": whole, "network-config": whole,
+	"provenance": whole, "report": whole,
 	"repository-key": whole, "root-password-file": whole, "sign-key": whole, "squash": whole, "ssh-key": whole,
 	"state-dir": whole, "tarball": whole, "user-data": whole,
 	"hook": afterColon, "sbom": afterColon, "copy-in": beforeColon, "raw": beforeAt, "secret": afterSrc,

@@ -78,7 +78,8 @@ func TestSnapshotIsTheStateOfATime(t *testing.T) {
 			t.Errorf("%s: debootstrap had the state %q", tt.date, release)
 		}
 		base := strings.TrimPrefix(o.repo.SnapshotURL(), "http://") + "_archive_debian"
-		security := files["opt/"+strings.ReplaceAll(base+"-security_"+tt.security, "/", "_")+"_dists_trixie-security_InRelease"]
+		list := strings.ReplaceAll(base+"-security_"+tt.security, "/", "_") + "_dists_trixie-security_InRelease"
+		security := files["opt/"+list]
 		if !strings.Contains(security, want) {
 			t.Errorf("%s: apt had the security updates %q", tt.date, security)
 		}
