@@ -124,17 +124,10 @@ func (fs *FileSystem) Size() (size, free uint64) {
 func (fs *FileSystem) UUID() uuid.UUID { return fs.sb.FSID }
 
 // Label returns the name of the file system; empty if there is none.
-func (fs *FileSystem) Label() string {
-	label, _, _ := bytes.Cut(fs.sb.Label[:], []byte{0})
-	return string(label)
-}
+func (fs *FileSystem) Label() string { return fsread.Text(fs.sb.Label[:]) }
 
 // decode decodes a structure from the beginning of data, which is long enough.
-func decode(data []byte, structure any) {
-	if _, err := binary.Decode(data, binary.LittleEndian, structure); err != nil {
-		panic("BUG: " + err.Error())
-	}
-}
+func decode(data []byte, structure any) { fsread.Decode(data, binary.LittleEndian, structure) }
 
 // take decodes a structure and returns what follows it.
 func take(data []byte, structure any) ([]byte, error) {

@@ -23,7 +23,6 @@
 package erofs
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -113,17 +112,10 @@ func (fs *FileSystem) Size() (size, free uint64) { return uint64(fs.sb.Blocks) <
 func (fs *FileSystem) UUID() uuid.UUID { return fs.sb.UUID }
 
 // Label returns the name of the file system; empty if there is none.
-func (fs *FileSystem) Label() string {
-	label, _, _ := bytes.Cut(fs.sb.Label[:], []byte{0})
-	return string(label)
-}
+func (fs *FileSystem) Label() string { return fsread.Text(fs.sb.Label[:]) }
 
 // decode decodes a structure from the beginning of data, which is long enough.
-func decode(data []byte, structure any) {
-	if _, err := binary.Decode(data, binary.LittleEndian, structure); err != nil {
-		panic("BUG: " + err.Error())
-	}
-}
+func decode(data []byte, structure any) { fsread.Decode(data, binary.LittleEndian, structure) }
 
 // get reads and decodes a structure.
 func (fs *FileSystem) get(at int64, structure any) error {

@@ -76,11 +76,7 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 func (fs *FileSystem) Size() (size, free uint64) { return fs.sb.BytesUsed, 0 }
 
 // decode decodes a structure from the beginning of data, which is long enough.
-func decode(data []byte, structure any) {
-	if _, err := binary.Decode(data, binary.LittleEndian, structure); err != nil {
-		panic("BUG: " + err.Error())
-	}
-}
+func decode(data []byte, structure any) { fsread.Decode(data, binary.LittleEndian, structure) }
 
 // readTables reads the tables of owners, fragments and attributes.
 func (fs *FileSystem) readTables() error {

@@ -18,7 +18,6 @@
 package xfs
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -123,17 +122,10 @@ func (fs *FileSystem) Size() (size, free uint64) {
 func (fs *FileSystem) UUID() uuid.UUID { return fs.sb.UUID }
 
 // Label returns the name of the file system; empty if there is none.
-func (fs *FileSystem) Label() string {
-	label, _, _ := bytes.Cut(fs.sb.Label[:], []byte{0})
-	return string(label)
-}
+func (fs *FileSystem) Label() string { return fsread.Text(fs.sb.Label[:]) }
 
 // decode decodes a structure from the beginning of data, which is long enough.
-func decode(data []byte, structure any) {
-	if _, err := binary.Decode(data, binary.BigEndian, structure); err != nil {
-		panic("BUG: " + err.Error())
-	}
-}
+func decode(data []byte, structure any) { fsread.Decode(data, binary.BigEndian, structure) }
 
 // offset returns where a block is. Its number has that of the allocation group in its upper bits.
 func (fs *FileSystem) offset(block uint64) (int64, error) {
