@@ -7,8 +7,8 @@
 // depmod. So a build has them made once, by the same depmod, in a container of these signed packages alone, and keeps
 // them with the packages (Index). In the target, this program is depmod while dpkg configures packages (Hold). It
 // writes the indexes that were made if everything that depmod would read is what it was then, and has the real depmod
-// take its place otherwise (Run). So a target in which a package or a hook has changed a module, a setting or depmod itself gets
-// indexes of its own.
+// take its place otherwise (Run). So a target in which a package or a hook has changed a module, a setting or depmod
+// itself gets indexes of its own.
 //
 // The source for what is read and written is kmod's tools/depmod.c, of version 34.
 package depmod

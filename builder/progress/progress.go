@@ -136,8 +136,8 @@ type Reporter struct {
 	cpuBefore   time.Duration // when the present step began
 }
 
-// New returns a Reporter that calls sink for each event, one at a time. sink must not call the Reporter. cpu returns the
-// processor time that was used so far; nil if it is unknown.
+// New returns a Reporter that calls sink for each event, one at a time. sink must not call the Reporter. cpu returns
+// the processor time that was used so far; nil if it is unknown.
 func New(sink func(Event), now func() time.Time, cpu func() time.Duration) *Reporter {
 	if cpu == nil {
 		cpu = func() time.Duration { return 0 }

@@ -74,8 +74,8 @@ func imagePage(r inspect.Report, index diskimage.Index) htmlreport.Report {
 	return page
 }
 
-// inspectImage calls show with the description of an image, also of a disk with a system that cannot be read: then index
-// is nil.
+// inspectImage calls show with the description of an image, also of a disk with a system that cannot be read: then
+// index is nil.
 func inspectImage(ctx context.Context, opener sourceOpener, image string,
 	show func(r inspect.Report, index diskimage.Index) error) (err error) {
 	source, err := opener.open(ctx, image)

@@ -222,8 +222,8 @@ func (r Release) Moved(today time.Time) bool {
 	return r.Archived != "" && r.Archived < today.UTC().Format(time.DateOnly)
 }
 
-// KernelRecommendsInitramfs reports whether kernels only recommend the program that makes the initramfs, as Ubuntu's do;
-// Debian's depend on it.
+// KernelRecommendsInitramfs reports whether kernels only recommend the program that makes the initramfs, as Ubuntu's
+// do; Debian's depend on it.
 func (r Release) KernelRecommendsInitramfs() bool { return r.Vendor == Ubuntu }
 
 // Components returns the components of the archive that a working system needs.
