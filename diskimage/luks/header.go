@@ -3,6 +3,7 @@
 package luks
 
 import (
+	"crypto/aes"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
@@ -197,8 +198,9 @@ func (c *Container) writeKey(slot luksy.V2JSONKeyslot, volumeKey, secret []byte)
 	const sector = luksy.V1SectorSize // of the areas of key slots, always
 	split := splitKey(volumeKey)
 	target := c.header[slot.Area.Offset:]
+	var tweak [aes.BlockSize]byte
 	for i := 0; i < len(split); i += sector {
-		area.encrypt(target[i:i+sector], split[i:i+sector], uint64(i/sector))
+		area.encrypt(target[i:i+sector], split[i:i+sector], uint64(i/sector), &tweak)
 	}
 	// As of an area that luksFormat has overwritten, the end says nothing.
 	copy(target[len(split):slotSize], random(slotSize-len(split)))

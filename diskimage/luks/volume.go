@@ -4,6 +4,7 @@ package luks
 
 import (
 	"context"
+	"crypto/aes"
 	"errors"
 	"fmt"
 	"io"
@@ -199,8 +200,9 @@ func (e *encrypter) inParallel(dst, src []byte, number int64) {
 
 // encryptSectors encrypts whole sectors, of which number is the first.
 func (x *sectorCipher) encryptSectors(dst, src []byte, number int64) {
+	var tweak [aes.BlockSize]byte
 	for i := 0; i < len(src); i += SectorSize {
-		x.encrypt(dst[i:i+SectorSize], src[i:i+SectorSize], uint64(number)*(SectorSize/512))
+		x.encrypt(dst[i:i+SectorSize], src[i:i+SectorSize], uint64(number)*(SectorSize/512), &tweak)
 		number++
 	}
 }
