@@ -190,6 +190,21 @@ func createUnnamed(dir string, mode fs.FileMode) (*os.File, error) {
 	return file, nil
 }
 
+// TemporaryFile creates a file in dir that has no name and is removed when it is closed.
+func TemporaryFile(dir string) (*os.File, error) {
+	if file, err := createUnnamed(dir, 0o600); !errors.Is(err, errors.ErrUnsupported) {
+		return file, err
+	}
+	file, err := os.CreateTemp(dir, ".vmdebootstrap-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
 // procPath returns the path under which the kernel shows an open file.
 func procPath(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }
 

@@ -9,8 +9,6 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/direct"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/rawimage"
@@ -67,7 +65,7 @@ func Write(ctx context.Context, outputs []Output, dir string, disk Disk) (err er
 	if first >= 0 {
 		raw = outputs[first].File
 	} else {
-		if raw, err = createUnnamed(dir); err != nil {
+		if raw, err = diskimage.TemporaryFile(dir); err != nil {
 			return fmt.Errorf("make temporary file for the raw image: %w", err)
 		}
 		defer func() { err = errors.Join(err, raw.Close()) }()
@@ -110,22 +108,6 @@ func writeQcow2(ctx context.Context, dst qcow2.Destination, disk Disk, data []di
 		return err
 	}
 	return file.Finish()
-}
-
-// createUnnamed creates a file that is removed when it is closed.
-func createUnnamed(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil
-	}
-	file, err := os.CreateTemp(dir, ".vmdebootstrap-") // if the file system has no O_TMPFILE
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return file, nil
 }
 
 // rawUnit is the granularity of the search for zeros in a raw image.

@@ -9,7 +9,7 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
 // Spool writes the uncompressed form of r to an unnamed file in the directory dir, and returns the
@@ -22,24 +22,11 @@ func Spool(ctx context.Context, r io.Reader, dir string) (f *os.File, size int64
 		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
-	if f, err = unnamed(dir); err != nil {
-		return nil, 0, err
+	if f, err = diskimage.TemporaryFile(dir); err != nil {
+		return nil, 0, fmt.Errorf("make a temporary file for the uncompressed archive: %w", err)
 	}
 	size, err = io.CopyBuffer(onlyWriter{f}, withContext{ctx, plain}, make([]byte, bufferSize))
 	return f, size, err
-}
-
-// unnamed creates a file without a name, or removes its name if the file system cannot do that.
-func unnamed(dir string) (*os.File, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil
-	}
-	f, err := os.CreateTemp(dir, ".vmdebootstrap-")
-	if err != nil {
-		return nil, fmt.Errorf("make a temporary file for the uncompressed archive: %w", err)
-	}
-	return f, os.Remove(f.Name())
 }
 
 // onlyWriter hides ReadFrom of a file, which would read its source in pieces of a size of its own.
