@@ -167,7 +167,8 @@
 // Trees may be hostile. No symbolic link in one is followed on the host, and no name leads out of
 // the tree.
 //
-// Package diskimage/luks encrypts a file system while it is written, as LUKS2.
+// Package diskimage/luks encrypts a file system while it is written, as LUKS2. Package
+// diskimage/verity makes the hash tree with which the kernel verifies one.
 //
 // Not supported: logical partitions, LVM and RAID; sector sizes other than 512 and 4096
 // bytes; changing an existing image. The msdos and gpt tables are encoded by go-diskfs; its file

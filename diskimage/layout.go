@@ -78,6 +78,10 @@ type PartitionRequest struct {
 	// LUKS is the UUID of the LUKS2 container that the file system is in (package diskimage/luks);
 	// uuid.Nil if it is not encrypted.
 	LUKS uuid.UUID
+	// ID is the partition's GUID; uuid.Nil if it is derived from that of the disk.
+	ID uuid.UUID
+	// ReadOnly says that the content never changes. Only a GPT records that.
+	ReadOnly bool
 	// Flags are names of parted, see Flags. Unlike in parted, "boot" does not turn a GPT partition
 	// into an ESP; it sets the attribute for legacy boot loaders.
 	Flags []string
@@ -213,7 +217,9 @@ func setType(p *Partition, r Request, want PartitionRequest) error {
 		return nil
 	}
 	p.Type, p.Attributes = t.guid, t.attributes
-	p.ID = DeriveID(r.ID, fmt.Sprintf("partition %d", p.Number))
+	if p.ID = want.ID; p.ID == uuid.Nil {
+		p.ID = DeriveID(r.ID, fmt.Sprintf("partition %d", p.Number))
+	}
 	p.PartUUID = p.ID.String()
 	return nil
 }

@@ -20,6 +20,8 @@ const (
 	RoleRoot     Role = "root"      // root file system
 	RoleSwap     Role = "swap"      // swap space
 	RoleBIOSBoot Role = "bios-boot" // holds GRUB's core.img on a GPT disk, no file system
+	// RoleRootVerity is the hash tree of the root file system (package diskimage/verity).
+	RoleRootVerity Role = "root-verity"
 )
 
 // TableKind is a kind of partition table, named as in parted and sfdisk: "msdos" or "gpt".
@@ -89,11 +91,33 @@ var rootGUIDs = map[string]uuid.UUID{
 	"x32":      uuid.MustParse("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"), // that of amd64, whose kernel runs it
 }
 
-// GPT attribute bits: 0 and 2 from the UEFI specification, 59 and 63 from the Discoverable Partitions Specification.
+// rootVerityGUIDs are the types of the hash trees of such partitions.
+var rootVerityGUIDs = map[string]uuid.UUID{
+	"amd64":    uuid.MustParse("2c7357ed-ebd2-46d9-aec1-23d437ec2bf5"),
+	"i386":     uuid.MustParse("d13c5d3b-b5d1-422a-b29f-9454fdc89d76"),
+	"arm64":    uuid.MustParse("df3300ce-d69f-4c92-978c-9bfb0f38d820"),
+	"armhf":    uuid.MustParse("7386cdf2-203c-47a9-a498-f2ecce45a2d6"),
+	"armel":    uuid.MustParse("7386cdf2-203c-47a9-a498-f2ecce45a2d6"),
+	"riscv64":  uuid.MustParse("b6ed5582-440b-4209-b8da-5ff7c419ea3d"),
+	"ppc64el":  uuid.MustParse("906bd944-4589-4aae-a4e4-dd983917446a"),
+	"s390x":    uuid.MustParse("b325bfbe-c7be-4ab8-8357-139e652d2f6b"),
+	"loong64":  uuid.MustParse("f3393b22-e9af-4613-a948-9d3bfbd0c535"),
+	"mips64el": uuid.MustParse("16b417f8-3e06-4f57-8dd2-9b5232f41aa6"),
+	"mipsel":   uuid.MustParse("d7d150d2-2a04-4a33-8f12-16651205ff7b"),
+	"ia64":     uuid.MustParse("86ed10d5-b607-45bb-8957-d350f23d0571"),
+	"ppc64":    uuid.MustParse("9225a9a3-3c19-4d89-b4f6-eeff88f17631"),
+	"powerpc":  uuid.MustParse("98cfe649-1588-46dc-b2f0-add147424925"),
+	"alpha":    uuid.MustParse("fc56d9e9-e6e5-4c06-be32-e74407ce09a5"),
+	"x32":      uuid.MustParse("2c7357ed-ebd2-46d9-aec1-23d437ec2bf5"), // that of amd64, whose kernel runs it
+}
+
+// GPT attribute bits: 0 and 2 from the UEFI specification, 59, 60 and 63 from the Discoverable Partitions
+// Specification.
 const (
 	attrRequired   uint64 = 1 << 0  // the platform needs the partition; parted calls it hidden
 	attrLegacyBoot uint64 = 1 << 2  // gptmbr.bin of syslinux and U-Boot start this partition
 	attrGrowFS     uint64 = 1 << 59 // systemd-growfs enlarges the file system to its partition
+	attrReadOnly   uint64 = 1 << 60 // it is mounted read-only
 	attrNoAuto     uint64 = 1 << 63 // it is not mounted automatically
 )
 
@@ -178,9 +202,16 @@ func typeOf(r Request, size Size, p PartitionRequest) (partitionType, error) {
 			guid = guidLinux
 		}
 		t = partitionType{guid: guid, code: code}
-		if ok && slices.Contains([]string{"ext4", "btrfs", "xfs"}, p.Filesystem.Type) {
+		if ok && !p.ReadOnly && slices.Contains([]string{"ext4", "btrfs", "xfs"}, p.Filesystem.Type) {
 			t.attributes |= attrGrowFS
 		}
+	case RoleRootVerity:
+		guid, ok := rootVerityGUIDs[r.Arch]
+		if !ok || r.Table != GPT {
+			return t, fmt.Errorf("a hash tree of the root file system has no partition type for %s in a table of type %s",
+				r.Arch, r.Table)
+		}
+		t = partitionType{guid: guid}
 	case RoleSwap:
 		t = partitionType{guid: guidSwap, code: typeSwap}
 	case RoleBIOSBoot:
@@ -191,6 +222,9 @@ func typeOf(r Request, size Size, p PartitionRequest) (partitionType, error) {
 		t = partitionType{guid: guidBIOSBoot}
 	default:
 		return t, fmt.Errorf("unknown role %q", p.Role)
+	}
+	if p.ReadOnly {
+		t.attributes |= attrReadOnly
 	}
 	for _, flag := range p.Flags {
 		if err := t.set(flag, r.Table); err != nil {

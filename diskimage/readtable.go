@@ -54,6 +54,11 @@ func (p FoundPartition) TypeName() string {
 			return string(RoleRoot)
 		}
 	}
+	for _, guid := range rootVerityGUIDs {
+		if p.Type == guid {
+			return string(RoleRootVerity)
+		}
+	}
 	for _, f := range flagEffects {
 		if p.Type != uuid.Nil && p.Type == f.guid || p.Type == uuid.Nil && f.code != 0 && p.Code == f.code {
 			return f.name

@@ -25,8 +25,11 @@ const readable = "ext2, ext3, ext4, FAT, squashfs, erofs, btrfs, XFS and f2fs"
 var readableTypes = []string{"ext2", "ext3", "ext4", "vfat", "squashfs", "erofs", "btrfs", "xfs",
 	"f2fs"}
 
-// swap is the type of swap space, which has no files.
-const swap = "swap"
+// Types without files: swap space, and the hash tree of dm-verity.
+const (
+	swap       = "swap"
+	verityHash = "DM_verity_hash"
+)
 
 // fileSystem is what the packages of file systems return.
 type fileSystem interface {
@@ -62,6 +65,7 @@ var signatures = []struct {
 	{kind: "f2fs", magic: "\x10\x20\xf5\xf2", offset: 1024, open: opener(f2fsread.New)},
 	{kind: "bcachefs", magic: "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", offset: 4096 + 24},
 	{kind: swap, magic: "SWAPSPACE2", offset: 4096 - 10},
+	{kind: verityHash, magic: "verity\x00\x00"},
 	{kind: "LVM2_member", magic: "LABELONE", offset: 512},
 	{kind: "linux_raid_member", magic: "\xfc\x4e\x2b\xa9", offset: 4096},
 	{kind: "ntfs", magic: "NTFS    ", offset: 3},
@@ -136,7 +140,7 @@ func (f FileSystem) unread() error {
 	switch {
 	case f.Err != nil:
 		return fmt.Errorf("%s: %w", where, f.Err)
-	case f.Tree != nil || f.Type == "" || f.Type == swap:
+	case f.Tree != nil || f.Type == "" || f.Type == swap || f.Type == verityHash:
 		return nil
 	case f.Encrypted:
 		return fmt.Errorf("%s is encrypted (%s), and its files cannot be read", where, f.Type)
