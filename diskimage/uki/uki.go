@@ -9,9 +9,11 @@
 // sections, as made by ukify(1). Assemble is pure: bytes in, bytes out. The format is Microsoft's
 // "PE Format"; its structures are those of the standard library's debug/pe.
 //
-// Not supported: 32-bit stubs (PE32: i386, armhf), signing for Secure Boot, precalculated TPM
-// measurements (.pcrsig), device trees, splash screens and microcode sections, profiles. The stub's
-// .sbat is kept; a .sbat of the kernel is not merged into it, which matters only to signed images.
+// A Signer signs the image, or any other EFI program, for Secure Boot.
+//
+// Not supported: 32-bit stubs (PE32: i386, armhf), precalculated TPM measurements (.pcrsig), device
+// trees, splash screens and microcode sections, profiles. The stub's .sbat is kept; a .sbat of the
+// kernel is not merged into it, which matters only to images that shim starts.
 package uki
 
 import (
