@@ -32,13 +32,16 @@ type downloads struct {
 	// copies are the files that came from the cache, by name, as they were when they came; mu guards it.
 	copies map[string]fileState
 	mu     sync.Mutex
+	// base and all are the packages of debootstrap's, and all that are expected, on their way into dir.
+	base, all *arrival
 	// derived is a directory of what is derived from packages. Containers cannot write to it; see dpkg.DerivedDir.
 	derivedDir string
 	derived    *os.Root
 	// indexed is closed when the indexes of modules are there; nil if there will be none.
 	indexed <-chan struct{}
-	// stop ends the work in the background, and waits for its end.
-	stop func()
+	// background is the work that goes on while steps run, and stop ends it.
+	background sync.WaitGroup
+	stop       []func()
 }
 
 // fileState reports whether a file is still the one that was written. The kernel sets the time of the last
@@ -54,7 +57,7 @@ func newDownloads(dir string) (*downloads, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil {
 		return nil, err
 	}
-	d := &downloads{dir: dir, copies: map[string]fileState{}, derivedDir: dir + ".derived", stop: func() {}}
+	d := &downloads{dir: dir, copies: map[string]fileState{}, derivedDir: dir + ".derived"}
 	if err := os.Mkdir(d.derivedDir, 0o755); err != nil {
 		return nil, err
 	}
@@ -68,9 +71,12 @@ func newDownloads(dir string) (*downloads, error) {
 	return d, nil
 }
 
-// Close ends the use of the directories, which stay.
+// Close ends the work in the background and the use of the directories, which stay.
 func (d *downloads) Close() error {
-	d.stop()
+	for _, stop := range d.stop {
+		stop()
+	}
+	d.background.Wait()
 	return errors.Join(d.root.Close(), d.derived.Close())
 }
 
@@ -80,11 +86,16 @@ func (d *downloads) Close() error {
 func (d *downloads) derive(ctx context.Context, x *Executor, packages []*archive.Package, indexes []moduleIndexes,
 	environ []string) {
 	ctx, cancel := context.WithCancel(ctx)
-	done, indexed := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
+	d.stop = append(d.stop, cancel)
+	indexed := make(chan struct{})
+	d.indexed = indexed
+	d.background.Go(func() {
 		cache := x.Archive.Cache
 		copied := d.addCached(ctx, x, packages, indexes)
+		select {
+		case <-d.all.done:
+		case <-ctx.Done():
+		}
 		run := func(name string, make func() (string, error)) {
 			digest, err := make()
 			if err == nil && digest != "" {
@@ -109,12 +120,7 @@ func (d *downloads) derive(ctx context.Context, x *Executor, packages []*archive
 		}
 		close(indexed)
 		repack(false)
-	}()
-	d.indexed = indexed
-	d.stop = func() {
-		cancel()
-		<-done
-	}
+	})
 }
 
 // addCached puts what the cache has of the packages, and then of the indexes, into the directory. It returns which of
@@ -171,12 +177,72 @@ func (d *downloads) addDerived(ctx context.Context, cache *archive.Cache, name, 
 	return d.derived.Rename(unfinished+name, name)
 }
 
+// arrival is that of packages in the directory.
+type arrival struct {
+	done chan struct{}
+	err  error // why they have not arrived, once done is closed
+	mu   sync.Mutex
+	// show is told how many bytes there are, while somebody waits.
+	show func(archive.Event)
+}
+
+func (a *arrival) finish(err error) {
+	a.err = err
+	close(a.done)
+}
+
+func (a *arrival) advance(e archive.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.show != nil {
+		a.show(e)
+	}
+}
+
+func (a *arrival) setShow(show func(archive.Event)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.show = show
+}
+
+// wait waits for the packages, and reports how far they are. It returns at once if a is nil.
+func (a *arrival) wait(ctx context.Context, report *progress.Reporter) error {
+	if a == nil {
+		return nil
+	}
+	a.setShow(showDownload(report))
+	defer a.setShow(nil)
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// start begins to download packages in the background: those of base, which debootstrap asks for, before the rest, which
+// arrives while it works.
+func (d *downloads) start(ctx context.Context, client *archive.Client, base, rest []*archive.Package,
+	report *progress.Reporter) {
+	ctx, cancel := context.WithCancel(ctx)
+	d.stop = append(d.stop, cancel)
+	d.base, d.all = &arrival{done: make(chan struct{})}, &arrival{done: make(chan struct{})}
+	d.background.Go(func() {
+		err := d.fill(ctx, client, base, report, d.base.advance)
+		d.base.finish(err)
+		if err == nil {
+			err = d.fill(ctx, client, rest, report, d.all.advance)
+		}
+		d.all.finish(err)
+	})
+}
+
 // fill downloads what debootstrap and apt will ask for, several at a time and into the cache, and puts it
 // where they look before they download. They compare each file with the mirror's own checksum, and whatever
 // the estimate misses they get by themselves.
 func (d *downloads) fill(ctx context.Context, client *archive.Client, packages []*archive.Package,
-	report *progress.Reporter) error {
-	if err := fetch(ctx, client, packages, report); err != nil {
+	report *progress.Reporter, show func(archive.Event)) error {
+	if err := fetch(ctx, client, packages, report, show); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -209,15 +275,21 @@ func (d *downloads) add(ctx context.Context, client *archive.Client, p *archive.
 	return nil
 }
 
-// fetch downloads packages that the cache lacks, and reports how far it is.
-func fetch(ctx context.Context, client *archive.Client, packages []*archive.Package, report *progress.Reporter) error {
+// fetch downloads packages that the cache lacks, tells show how far it is, and counts them in report.
+func fetch(ctx context.Context, client *archive.Client, packages []*archive.Package, report *progress.Reporter,
+	show func(archive.Event)) error {
 	var last archive.Event
 	err := client.Fetch(ctx, packages, func(e archive.Event) {
 		last = e
-		report.Advance("download", e.Bytes, e.TotalBytes, progress.Bytes)
+		show(e)
 	})
 	report.CountPackages(last.Bytes-last.CachedBytes, last.CachedBytes)
 	return err
+}
+
+// showDownload returns a function that reports how far a download is as a part of the present step.
+func showDownload(report *progress.Reporter) func(archive.Event) {
+	return func(e archive.Event) { report.Advance("download", e.Bytes, e.TotalBytes, progress.Bytes) }
 }
 
 // keepNew keeps in the cache what debootstrap, apt and hooks downloaded themselves.

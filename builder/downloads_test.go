@@ -8,16 +8,31 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/progress"
 )
 
 // sharedPackages makes a directory of downloads with packages of a test's archive.
 func sharedPackages(t *testing.T, names ...string) (*downloads, *archive.Client, []*archive.Package) {
+	t.Helper()
+	d, client, packages := expectedPackages(t, names...)
+	if err := d.fill(t.Context(), client, packages, nil, func(archive.Event) {}); err != nil {
+		t.Fatal(err)
+	}
+	return d, client, packages
+}
+
+// expectedPackages makes an empty directory of downloads, and packages of a test's archive.
+func expectedPackages(t *testing.T, names ...string) (*downloads, *archive.Client, []*archive.Package) {
 	t.Helper()
 	repo := archivetest.NewRepository(t)
 	for _, name := range names {
@@ -41,10 +56,86 @@ func sharedPackages(t *testing.T, names ...string) (*downloads, *archive.Client,
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	if err := d.fill(t.Context(), client, packages, nil); err != nil {
-		t.Fatal(err)
-	}
 	return d, client, packages
+}
+
+// A gatedTransport delays requests for files with Name in their names until Gate is closed, and then answers with Err if
+// that is set.
+type gatedTransport struct {
+	Name string
+	Gate chan struct{}
+	Err  error
+}
+
+func (g gatedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.Contains(r.URL.Path, g.Name) {
+		select {
+		case <-g.Gate:
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+		if g.Err != nil {
+			return nil, g.Err
+		}
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// A first build waited for the kernel's 100 MB before debootstrap began, which needs none of them.
+func TestPackagesOfLaterStepsArriveMeanwhile(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("the mirror is gone")
+	for _, want := range []error{nil, broken} {
+		d, client, packages := expectedPackages(t, "base", "kernel")
+		gate := gatedTransport{Name: "kernel", Gate: make(chan struct{}), Err: want}
+		client.HTTP = &http.Client{Transport: gate}
+		client.Backoff = time.Nanosecond
+		var events []progress.Event
+		report := progress.New(func(e progress.Event) { events = append(events, e) }, time.Now, nil)
+		isKernel := func(p *archive.Package) bool { return p.Name == "kernel" }
+		d.start(t.Context(), client, slices.DeleteFunc(slices.Clone(packages), isKernel),
+			packages[slices.IndexFunc(packages, isKernel):][:1], report)
+		if err := d.base.wait(t.Context(), report); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range packages {
+			if _, err := d.root.Lstat(p.File()); (err == nil) == isKernel(p) {
+				t.Errorf("%s before debootstrap: %v", p.Name, err)
+			}
+		}
+		given, give := context.WithCancel(t.Context())
+		give()
+		if err := d.all.wait(given, report); !errors.Is(err, context.Canceled) {
+			t.Errorf("all packages are there: %v", err)
+		}
+		close(gate.Gate)
+		if err := d.all.wait(t.Context(), report); !errors.Is(err, want) {
+			t.Errorf("the kernel's download: %v, want %v", err, want)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		if usage := report.Usage(); want == nil && usage.Downloaded != packages[0].Size+packages[1].Size {
+			t.Errorf("%d bytes were counted", usage.Downloaded)
+		}
+	}
+}
+
+// Close must not leave a download behind that nobody waited for.
+func TestDownloadsEndWithTheBuild(t *testing.T) {
+	t.Parallel()
+	d, client, packages := expectedPackages(t, "kernel")
+	client.HTTP = &http.Client{Transport: gatedTransport{Name: "kernel", Gate: make(chan struct{})}}
+	d.start(t.Context(), client, nil, packages, nil)
+	if err := d.base.wait(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := d.all.wait(t.Context(), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("the download has not been ended: %v", err)
+	}
 }
 
 func damage(t *testing.T, name string) {
@@ -94,7 +185,7 @@ func TestAPackageThatChangedInTheCacheIsFetchedAgain(t *testing.T) {
 	if err := d.root.Remove(p.File()); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.fill(t.Context(), client, packages, nil); err != nil {
+	if err := d.fill(t.Context(), client, packages, nil, func(archive.Event) {}); err != nil {
 		t.Fatal(err)
 	}
 	data, err := d.root.ReadFile(p.File())

@@ -192,6 +192,20 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return result, err
 	}
 	x.Progress.Plan(result.titles())
+	archives, err := newDownloads(filepath.Join(x.TempDir, "archives"))
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, archives.Close()) }()
+	if len(missing) > 0 {
+		base, rest := missing, []*archive.Package(nil)
+		if len(begin.Entries) == 0 {
+			if base, rest, err = splitBootstrap(spec, src.Main, missing); err != nil {
+				return result, err
+			}
+		}
+		archives.start(ctx, x.Archive, base, rest, x.Progress)
+	}
 	if result.Toolbox, err = x.toolbox(ctx, spec, src); err != nil {
 		return result, fmt.Errorf("make the toolbox: %w", err)
 	}
@@ -201,11 +215,6 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 	}
-	archives, err := newDownloads(filepath.Join(x.TempDir, "archives"))
-	if err != nil {
-		return result, err
-	}
-	defer func() { err = errors.Join(err, archives.Close()) }()
 	keyring := lock.Copy(spec.Trust().Keyring)
 	if keyring == "" && !spec.Trust().NoCheck {
 		keyring = filepath.Join(x.TempDir, "keyring.gpg")
@@ -237,7 +246,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if len(missing) > 0 {
 		x.Progress.Begin(getPackages)
 		x.Progress.Message(fmt.Sprintf("get %d packages", len(missing)))
-		if err := archives.fill(ctx, x.Archive, missing, x.Progress); err != nil {
+		if err := archives.base.wait(ctx, x.Progress); err != nil {
 			return result, err
 		}
 		if !spec.realDpkg() {
@@ -256,8 +265,9 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	result.site = &step.Context{
 		Target: result.Rootfs, Toolbox: result.Toolbox, Archives: archives.dir, Derived: archives.derivedDir,
-		WaitForIndexes: archives.waitForIndexes,
-		Mirror:         mirror, Lists: lists, Access: access, Keyring: keyring, Program: x.Program,
+		WaitForPackages: func(ctx context.Context) error { return archives.all.wait(ctx, x.Progress) },
+		WaitForIndexes:  archives.waitForIndexes,
+		Mirror:          mirror, Lists: lists, Access: access, Keyring: keyring, Program: x.Program,
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return x.Engine.From(ctx, tools.name) },
 		Proxy:        proxyEnviron(x.Environ), Environ: x.Environ, Dir: x.Dir, Tmp: x.TempDir, Resolver: x.Resolver,
 		Log: x.Log, Out: step.NewTail(&installs{next: x.Output, report: x.Progress},
@@ -382,6 +392,11 @@ func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context
 	}
 	x.Progress.Announce(setup.Title())
 	s.Out.Reset()
+	if _, first := setup.(step.Debootstrap); !first && s.WaitForPackages != nil {
+		if err := s.WaitForPackages(ctx); err != nil {
+			return err
+		}
+	}
 	before, err := step.KeyMakers(s.Target)
 	if err != nil {
 		return err
@@ -433,6 +448,27 @@ func bootstrapPackages(spec Spec, index *archive.Index) ([]*archive.Package, err
 		return nil, fmt.Errorf("choose packages of %s for debootstrap: %w", spec.Codename(), err)
 	}
 	return all, nil
+}
+
+// splitBootstrap returns those of the packages that debootstrap installs, and the others.
+func splitBootstrap(spec Spec, index *archive.Index, packages []*archive.Package) (base, rest []*archive.Package,
+	err error) {
+	bootstrap, err := bootstrapPackages(spec, index)
+	if err != nil {
+		return nil, nil, err
+	}
+	names := map[string]bool{}
+	for _, p := range bootstrap {
+		names[p.Name] = true
+	}
+	for _, p := range packages {
+		if names[p.Name] {
+			base = append(base, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	return base, rest, nil
 }
 
 // estimate lists the packages that the build will install, as far as the index tells.

@@ -113,7 +113,7 @@ func (x *Executor) toolbox(ctx context.Context, spec Spec, src Sources) (_ Rootf
 // makeToolbox unpacks the packages into a new container and keeps that under the name.
 func (x *Executor) makeToolbox(ctx context.Context, name string, packages []*archive.Package,
 	emulator emulatorParts) (err error) {
-	if err := fetch(ctx, x.Archive, packages, x.Progress); err != nil {
+	if err := fetch(ctx, x.Archive, packages, x.Progress, showDownload(x.Progress)); err != nil {
 		return err
 	}
 	c, err := x.Engine.Scratch(ctx)

@@ -71,6 +71,9 @@ type Context struct {
 	Archives string
 	// Derived is a directory of what is derived from these files, see dpkg.DerivedDir.
 	Derived string
+	// WaitForPackages waits until the packages that the build expects are in Archives; nil if they are there. Debootstrap
+	// begins when its own are there.
+	WaitForPackages func(ctx context.Context) error
 	// WaitForIndexes waits until the indexes of kernels' modules are in Derived; nil if there will be none.
 	WaitForIndexes func(ctx context.Context) error
 	// Access is how apt and hooks reach the mirror.
