@@ -156,8 +156,8 @@ func (c *Container) Run(ctx context.Context, p *specs.Process, mounts []specs.Mo
 	return c.engine.runner.Run(ctx, c, p, mounts, stdin, out)
 }
 
-// Close removes the container and everything written since the last snapshot. It may be called more
-// than once.
+// Close ends the use of the container. It and everything written since the last snapshot is removed in the background,
+// before Engine.Close returns. Close may be called more than once.
 func (c *Container) Close() error {
 	e := c.engine
 	e.mu.Lock()
@@ -171,8 +171,6 @@ func (c *Container) Close() error {
 	if err := e.layers.driver.Put(layer); err != nil {
 		return fmt.Errorf("unmount a container: %w", err)
 	}
-	if err := e.store.DeleteLayer(layer); err != nil {
-		return fmt.Errorf("remove a container: %w", err)
-	}
+	e.removed.add("a container", func() error { return e.store.DeleteLayer(layer) })
 	return nil
 }

@@ -74,6 +74,7 @@ type Store struct {
 	layers  *layerStore
 	cleaner *cleaner
 	damaged damagedLayers
+	removed removals
 	// noOverlay is why the driver is not overlay.
 	noOverlay error
 }
@@ -260,7 +261,7 @@ func (e *Engine) Close() error {
 // close closes the store and removes the rest of this session.
 func (s *Store) close() error {
 	// A snapshot that fails leaves its layer behind.
-	errs := []error{s.cleaner.removeLeftovers(s.session.name)}
+	errs := []error{s.removed.wait(), s.cleaner.removeLeftovers(s.session.name)}
 	if _, err := s.store.Shutdown(false); err != nil {
 		errs = append(errs, fmt.Errorf("close the container store: %w", err))
 	}

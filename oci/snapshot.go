@@ -116,9 +116,12 @@ func (s *Store) commit(
 	if older == nil {
 		return layers, nil
 	}
-	if _, err := s.store.DeleteImage(older.ID, true); err != nil && !errors.Is(err, storage.ErrNotAnImage) {
-		return layers, fmt.Errorf("remove the snapshot that it replaces: %w", err)
-	}
+	s.removed.add(fmt.Sprintf("the snapshot %q that was replaced", name), func() error {
+		if _, err := s.store.DeleteImage(older.ID, true); !errors.Is(err, storage.ErrNotAnImage) {
+			return err
+		}
+		return nil
+	})
 	return layers, nil
 }
 
@@ -206,6 +209,9 @@ func (s *Store) Snapshots() ([]types.Snapshot, error) {
 // Remove removes a snapshot, and those of its layers that no other snapshot or container needs. The
 // error wraps fs.ErrNotExist if there is no snapshot of that name.
 func (s *Store) Remove(name string) error {
+	if err := s.removed.wait(); err != nil {
+		return err
+	}
 	image, err := s.store.Image(name)
 	if err != nil {
 		return notExist(name, err)
