@@ -37,6 +37,8 @@ type BootOptions struct {
 	// Session is the dialogue on the console before Boot waits for Want. Each exchange sees only
 	// what comes after the one before it.
 	Session []Exchange
+	// CD inserts the image into a CD drive.
+	CD bool
 	// Keep lets the machine write to the image; otherwise the image does not change.
 	Keep bool
 	// Timeout limits the wait; default 5 minutes. With software emulation, Debian takes 45 to 120
@@ -60,7 +62,7 @@ const accelVariable = "VMDEBOOTSTRAP_ACCEL"
 func Boot(t testing.TB, image string, o BootOptions) string {
 	t.Helper()
 	machine := Start(t, vm.Machine{
-		Image: image, Arch: o.Arch, Firmware: o.Firmware, Memory: cmp.Or(o.Memory, 768), Snapshot: !o.Keep,
+		Image: image, Arch: o.Arch, Firmware: o.Firmware, Memory: cmp.Or(o.Memory, 768), Snapshot: !o.Keep, CD: o.CD,
 		Args: o.Args,
 	})
 	defer machine.Stop()

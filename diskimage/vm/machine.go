@@ -29,6 +29,8 @@ const (
 type Machine struct {
 	Image  string
 	Format string // QEMU's name of the image file's format; default raw
+	// CD inserts the image into a CD drive, which cannot be written. Otherwise it is a disk.
+	CD bool
 	// SectorSize is the sector size of the disk; default 512 bytes. Firmware finds a partition
 	// table only with the sector size it was written for.
 	SectorSize int
@@ -203,18 +205,32 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 		}
 	}
 	drive := "file=" + escape(m.Image) + ",format=" + m.Format + ",if=none,id=disk"
-	if m.Snapshot {
+	if m.Snapshot && !m.CD {
 		drive += ",snapshot=on"
 	}
 	device := "virtio-blk-pci,drive=disk"
 	if m.SectorSize != 0 {
 		device += fmt.Sprintf(",logical_block_size=%d,physical_block_size=%[1]d", m.SectorSize)
 	}
-	args = append(args, "-nic", network, "-drive", drive, "-device", device)
+	devices := []string{"-device", device}
+	if m.CD {
+		drive += ",media=cdrom,readonly=on"
+		devices = cdDrive(m.Arch)
+	}
+	args = append(append(args, "-nic", network, "-drive", drive), devices...)
 	for _, text := range m.Strings {
 		args = append(args, "-smbios", "type=11,value="+escape(text))
 	}
 	return program, append(args, m.Args...), nil
+}
+
+// cdDrive returns the arguments for a CD drive with the medium called disk: that of PCs, or on other
+// machines one of a SCSI controller, because they have no other.
+func cdDrive(arch string) []string {
+	if arch == "arm64" {
+		return []string{"-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=disk,bootindex=0"}
+	}
+	return []string{"-device", "ide-cd,drive=disk,bootindex=0"}
 }
 
 // firmwareFiles are files for -bios by architecture: UEFI in one file, whose variables are lost when the machine ends.
@@ -245,6 +261,9 @@ func (m Machine) Line() []string {
 	}
 	if !m.Graphics {
 		line = append(line, "-nographic")
+	}
+	if m.CD && m.Arch != "arm64" {
+		return append(line, "-cdrom", m.Image)
 	}
 	return append(line, "-drive", "file="+escape(m.Image)+",format="+m.Format+",if=virtio")
 }
