@@ -156,8 +156,7 @@ func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 	ticks := time.NewTicker(time.Second)
 	defer ticks.Stop()
 	for searched := 0; ; {
-		text := v.Text()
-		text = text[min(v.taken, len(text)):]
+		text := v.untaken()
 		// A match could begin in text that was searched before.
 		recent := text[max(0, searched-longestMatch):]
 		if at := want.FindStringIndex(recent); at != nil {
@@ -167,7 +166,7 @@ func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 		}
 		if reason, _ := v.failure(recent); reason != "" {
 			v.drain(ctx)
-			_, why := v.failure(v.Text())
+			_, why := v.failure(v.untaken())
 			return text, v.notSeen(want, reason, why)
 		}
 		searched = len(text)
@@ -192,6 +191,12 @@ func (v *VM) Expect(ctx context.Context, want *regexp.Regexp) (string, error) {
 			return text, v.notSeen(want, reason, why)
 		}
 	}
+}
+
+// untaken returns the output since the last Expect that has matched.
+func (v *VM) untaken() string {
+	text := v.Text()
+	return text[min(v.taken, len(text)):]
 }
 
 // drain reads the rest of a message on the console.

@@ -197,6 +197,17 @@ func TestUnlockTypesThePassphrase(t *testing.T) {
 	if !errors.As(err, &e) || e.Reason != Locked {
 		t.Errorf("no passphrase: got %v", err)
 	}
+	// The question is answered: it is not why the boot fails later.
+	v = scripted(t, func(string) string {
+		return "\ncryptsetup: root_crypt: set up successfully\nYou are in emergency mode.\n"
+	}, prompt)
+	if err := v.Unlock(t.Context(), "right"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = v.Expect(t.Context(), regexp.MustCompile("login: "))
+	if !errors.As(err, &e) || e.Reason != NotBootable || !strings.Contains(e.Why, "emergency mode") {
+		t.Errorf("emergency mode: got %v", err)
+	}
 }
 
 // Issue 15, 15: a command that ended with "exit 7" ended the login shell, so that Run waited until
