@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/acl"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
 
@@ -31,7 +32,7 @@ func TestDirTreeAppliesOwnerXattrsOnRequest(t *testing.T) {
 		unix.Setxattr(at("file"), "user.mine", []byte("x"), 0),
 	)
 	if errors.Is(err, unix.ENOTSUP) {
-		t.Skip("this file system has no user xattrs")
+		diskimagetest.Missing(t, "a file system with attributes of users")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestDirTreeIgnoresOwnerXattrsByDefault(t *testing.T) {
 		}
 	}
 	if errors.Is(err, unix.ENOTSUP) {
-		t.Skip("this file system has no user xattrs")
+		diskimagetest.Missing(t, "a file system with attributes of users")
 	}
 	if err != nil {
 		t.Fatal(err)
