@@ -6,25 +6,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 
-	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ext/internal/disk"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fsread"
 )
 
 // maxDepth is the depth of the deepest extent tree of the kernel (EXT4_MAX_EXTENT_DEPTH).
 const maxDepth = 5
 
-// run is a sequence of blocks that are contiguous in the file and on the disk.
-type run struct {
-	file   uint64 // first block in the file
-	disk   uint64 // first block on the disk
-	blocks uint64
-}
-
-// runs returns the blocks of a file in the order of the file, without holes and blocks that were
-// reserved but never written.
-func (fs *FileSystem) runs(n *inode) ([]run, error) {
+// content returns the content of a file. Blocks that were reserved but never written are holes.
+func (fs *FileSystem) content(n *inode) (*fsread.Content, error) {
 	c := collector{fs: fs, inode: n, nodes: map[uint64]bool{},
 		limit: (uint64(n.size()) + uint64(fs.blockSize) - 1) / uint64(fs.blockSize)}
 	var err error
@@ -36,17 +27,18 @@ func (fs *FileSystem) runs(n *inode) ([]run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inode %d: %w", n.number, err)
 	}
-	return c.runs, nil
+	return &fsread.Content{R: fs.r, Pieces: c.pieces, Size: n.size()}, nil
 }
 
 // collector walks the map of one file.
 type collector struct {
 	fs    *FileSystem
 	inode *inode
-	limit uint64 // number of blocks in the file
-	next  uint64 // lowest block of the file that may follow, because maps ascend
-	runs  []run
+	limit uint64          // number of blocks in the file
+	next  uint64          // lowest block of the file that may follow, because maps ascend
 	nodes map[uint64]bool // blocks of the map that were read, none of which may be there twice
+	// pieces are whole blocks, in the order of the file.
+	pieces []fsread.Piece
 }
 
 // add appends blocks to the list.
@@ -58,13 +50,16 @@ func (c *collector) add(file, at, blocks uint64) error {
 	if file >= c.limit {
 		return nil // reserved after the end
 	}
-	blocks = min(blocks, c.limit-file)
-	if last := len(c.runs) - 1; last >= 0 && c.runs[last].file+c.runs[last].blocks == file &&
-		c.runs[last].disk+c.runs[last].blocks == at {
-		c.runs[last].blocks += blocks
-		return nil
+	size := c.fs.blockSize
+	p := fsread.Piece{Offset: int64(file) * size, Length: int64(min(blocks, c.limit-file)) * size, Disk: int64(at) * size}
+	if last := len(c.pieces) - 1; last >= 0 {
+		before := &c.pieces[last]
+		if before.Offset+before.Length == p.Offset && before.Disk+before.Length == p.Disk {
+			before.Length += p.Length
+			return nil
+		}
 	}
-	c.runs = append(c.runs, run{file, at, blocks})
+	c.pieces = append(c.pieces, p)
 	return nil
 }
 
@@ -179,66 +174,4 @@ func (c *collector) pointer(at, file, span, per uint64) error {
 		}
 	}
 	return nil
-}
-
-// content is the content of a file.
-type content struct {
-	fs   *FileSystem
-	runs []run
-	size int64
-}
-
-// ReadAt implements io.ReaderAt.
-func (c *content) ReadAt(p []byte, offset int64) (int, error) {
-	if offset < 0 {
-		return 0, errors.New("negative offset")
-	}
-	if offset >= c.size {
-		return 0, io.EOF
-	}
-	whole := len(p)
-	p = p[:min(int64(whole), c.size-offset)]
-	clear(p)
-	for _, r := range c.runs {
-		start, end := int64(r.file)*c.fs.blockSize, int64(r.file+r.blocks)*c.fs.blockSize
-		from, to := max(start, offset), min(end, offset+int64(len(p)))
-		if from >= to {
-			continue
-		}
-		if err := c.fs.read(p[from-offset:to-offset], int64(r.disk)*c.fs.blockSize+from-start); err != nil {
-			return 0, err
-		}
-	}
-	if len(p) < whole {
-		return len(p), io.EOF
-	}
-	return len(p), nil
-}
-
-// Close implements io.Closer.
-func (c *content) Close() error { return nil }
-
-// data returns the parts of the file that are not holes.
-func (c *content) data() []diskimage.Extent {
-	extents := []diskimage.Extent{}
-	for _, r := range c.runs {
-		start := int64(r.file) * c.fs.blockSize
-		extents = append(extents,
-			diskimage.Extent{Offset: start, Length: min(int64(r.blocks)*c.fs.blockSize, c.size-start)})
-	}
-	return extents
-}
-
-// OnDisk implements diskimage.OnDisk. A hole ends the list, because it has no place.
-func (c *content) OnDisk() []diskimage.Extent {
-	extents, next := []diskimage.Extent{}, int64(0)
-	for _, r := range c.runs {
-		start := int64(r.file) * c.fs.blockSize
-		if start != next || start >= c.size {
-			break
-		}
-		next = start + int64(r.blocks)*c.fs.blockSize
-		extents = append(extents, diskimage.Extent{Offset: int64(r.disk) * c.fs.blockSize, Length: min(next, c.size) - start})
-	}
-	return extents
 }

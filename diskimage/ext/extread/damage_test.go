@@ -40,7 +40,7 @@ func TestMapsPointToEachBlockOnce(t *testing.T) {
 	for _, entry := range []int{1, 2} {
 		binary.LittleEndian.PutUint32(root[entry*disk.ExtentEntrySize+4:], 5)
 	}
-	if _, err := fs.runs(n); err == nil || !strings.Contains(err.Error(), "block 5 twice") {
+	if _, err := fs.content(n); err == nil || !strings.Contains(err.Error(), "block 5 twice") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -37,10 +37,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/internal/fsread"
 )
-
-// errDamaged reports that two places disagree.
-var errDamaged = errors.New("the file system is damaged")
 
 // ErrNoFAT is returned for an image without a FAT file system.
 var ErrNoFAT = errors.New("no FAT file system")
@@ -161,7 +159,7 @@ func New(r io.ReaderAt) (*FileSystem, error) {
 func checkCopies(r io.ReaderAt, boot, fat []byte, start, size int64) error {
 	le := binary.LittleEndian
 	if fat[0] != boot[0x15] { // the media byte
-		return fmt.Errorf("FAT: %w", errDamaged)
+		return fmt.Errorf("FAT: %w", fsread.ErrDamaged)
 	}
 	is32 := le.Uint16(boot[0x16:]) == 0
 	if is32 && le.Uint16(boot[0x28:])&notMirrored != 0 {
@@ -169,35 +167,27 @@ func checkCopies(r io.ReaderAt, boot, fat []byte, start, size int64) error {
 	}
 	for i := int64(1); i < int64(boot[0x10]); i++ {
 		other := make([]byte, len(fat))
-		if _, err := r.ReadAt(other, start+i*size); err != nil {
-			return fmt.Errorf("read FAT %d: %w", i+1, unexpected(err))
+		if err := fsread.ReadFull(r, other, start+i*size); err != nil {
+			return fmt.Errorf("read FAT %d: %w", i+1, err)
 		}
 		if !bytes.Equal(fat, other) {
-			return fmt.Errorf("FATs 1 and %d differ: %w", i+1, errDamaged)
+			return fmt.Errorf("FATs 1 and %d differ: %w", i+1, fsread.ErrDamaged)
 		}
 	}
 	backup := int64(le.Uint16(boot[0x32:]))
 	if !is32 || backup == 0 || backup == 0xffff {
 		return nil
 	}
-	other := make([]byte, bootSectorSize)
-	if _, err := r.ReadAt(other, backup*int64(le.Uint16(boot[0x0b:]))); err != nil {
-		return fmt.Errorf("read copy of the boot sector: %w", unexpected(err))
+	other, err := fsread.Read(r, backup*int64(le.Uint16(boot[0x0b:])), bootSectorSize)
+	if err != nil {
+		return fmt.Errorf("read copy of the boot sector: %w", err)
 	}
 	const parameters, end, serial, serialEnd = 0x0b, 0x40, 0x43, 0x47 // the byte between holds the state of a mount
 	if !bytes.Equal(boot[parameters:end], other[parameters:end]) ||
 		!bytes.Equal(boot[serial:serialEnd], other[serial:serialEnd]) {
-		return fmt.Errorf("the boot sector and its copy differ: %w", errDamaged)
+		return fmt.Errorf("the boot sector and its copy differ: %w", fsread.ErrDamaged)
 	}
 	return nil
-}
-
-// unexpected returns the error of a read that must not end early.
-func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // VolumeID returns the volume ID in the form of blkid(8) and fstab(5): "1234-ABCD".
@@ -246,31 +236,28 @@ func (fs *FileSystem) next(cluster uint32) (next uint32, ok bool) {
 	return next, next < end
 }
 
-// chain returns the extents of the first size bytes of a file, with the whole chain in use.
-func (w *walker) chain(cluster uint32, size int64) ([]diskimage.Extent, error) {
+// chain returns the first size bytes of a file, or fewer if its chain of clusters, which is then in use, is shorter.
+func (w *walker) chain(cluster uint32, size int64) (*fsread.Content, error) {
 	fs := w.fs
-	var extents []diskimage.Extent
-	for left := size; ; {
+	c := &fsread.Content{R: fs.r}
+	for {
 		if cluster < firstCluster || cluster-firstCluster >= fs.clusters || w.isUsed(cluster) {
 			return nil, fmt.Errorf("its chain of clusters is damaged at number %d", cluster)
 		}
 		w.use(cluster)
-		at, length := fs.dataStart+int64(cluster-firstCluster)*fs.clusterSize, min(left, fs.clusterSize)
-		if last := len(extents) - 1; last >= 0 && extents[last].Offset+extents[last].Length == at {
-			extents[last].Length += length
+		at, length := fs.dataStart+int64(cluster-firstCluster)*fs.clusterSize, min(size-c.Size, fs.clusterSize)
+		if last := len(c.Pieces) - 1; last >= 0 && c.Pieces[last].Disk+c.Pieces[last].Length == at {
+			c.Pieces[last].Length += length
 		} else {
-			extents = append(extents, diskimage.Extent{Offset: at, Length: length})
+			c.Pieces = append(c.Pieces, fsread.Piece{Offset: c.Size, Length: length, Disk: at})
 		}
-		left -= length
+		c.Size += length
 		following, ok := fs.next(cluster)
 		if !ok {
-			if left > 0 {
-				return extents, io.ErrUnexpectedEOF
-			}
-			return extents, nil
+			return c, nil
 		}
-		if left == 0 {
-			return nil, fmt.Errorf("its chain of clusters is longer than its %d bytes: %w", size, errDamaged)
+		if c.Size == size {
+			return nil, fmt.Errorf("its chain of clusters is longer than its %d bytes: %w", size, fsread.ErrDamaged)
 		}
 		cluster = following
 	}
@@ -286,7 +273,7 @@ func (w *walker) checkLost() error {
 		next, ok := w.fs.next(cluster)
 		bad := !ok && next == w.fs.badCluster()
 		if next != 0 && !bad && !w.isUsed(cluster) {
-			return fmt.Errorf("cluster %d belongs to no file: %w", cluster, errDamaged)
+			return fmt.Errorf("cluster %d belongs to no file: %w", cluster, fsread.ErrDamaged)
 		}
 	}
 	return nil
@@ -294,42 +281,6 @@ func (w *walker) checkLost() error {
 
 // badCluster is the mark of a cluster that cannot be used.
 func (fs *FileSystem) badCluster() uint32 { return 0x0ffffff7 & (1<<fs.bits - 1) }
-
-// content is the content of a file.
-type content struct {
-	r       io.ReaderAt
-	extents []diskimage.Extent
-	size    int64
-}
-
-// ReadAt implements io.ReaderAt.
-func (c *content) ReadAt(p []byte, offset int64) (int, error) {
-	if offset < 0 {
-		return 0, errors.New("negative offset")
-	}
-	n, start := 0, int64(0)
-	for _, e := range c.extents {
-		if end := start + e.Length; offset+int64(n) < end && n < len(p) {
-			skip := offset + int64(n) - start
-			part := p[n:min(int64(len(p)), int64(n)+e.Length-skip)]
-			got, err := c.r.ReadAt(part, e.Offset+skip)
-			if n += got; got < len(part) {
-				return n, unexpected(err)
-			}
-		}
-		start += e.Length
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-// OnDisk implements diskimage.OnDisk.
-func (c *content) OnDisk() []diskimage.Extent { return c.extents }
-
-// Close implements io.Closer.
-func (c *content) Close() error { return nil }
 
 // Entries implements diskimage.Tree.
 func (fs *FileSystem) Entries() iter.Seq2[diskimage.Entry, error] {
@@ -370,34 +321,22 @@ func (w *walker) rootDirectory() ([]byte, error) {
 	if fs.bits == 32 {
 		return w.directory(fs.rootCluster)
 	}
-	data := make([]byte, fs.rootSize)
-	if n, err := fs.r.ReadAt(data, fs.rootStart); n < len(data) {
-		return nil, unexpected(err)
-	}
-	return data, nil
+	return fsread.Read(fs.r, fs.rootStart, int(fs.rootSize))
 }
 
 // directory reads a directory, whose length is not recorded.
 func (w *walker) directory(cluster uint32) ([]byte, error) {
-	extents, err := w.chain(cluster, maxDirectory)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	c, err := w.chain(cluster, maxDirectory)
+	if err != nil {
 		return nil, err
 	}
-	var size int64
-	for _, e := range extents {
-		size += e.Length
-	}
-	data := make([]byte, size)
-	if _, err := (&content{w.fs.r, extents, size}).ReadAt(data, 0); err != nil {
-		return nil, err
-	}
-	return data, nil
+	return fsread.Read(c, 0, int(c.Size))
 }
 
 // checkDots checks that a directory begins with an entry that leads to itself.
 func (w *walker) checkDots(data []byte, cluster uint32) error {
 	if len(data) < entrySize || string(data[:11]) != ".          " || startOf(data) != cluster {
-		return fmt.Errorf("its entry \".\" is wrong: %w", errDamaged)
+		return fmt.Errorf("its entry \".\" is wrong: %w", fsread.ErrDamaged)
 	}
 	return nil
 }
@@ -435,13 +374,15 @@ func (w *walker) walk(dir string, data []byte) error {
 			}
 			continue
 		}
-		if e.Size = int64(item.size); e.Size > 0 {
-			extents, err := w.chain(item.cluster, e.Size)
+		if item.size > 0 {
+			c, err := w.chain(item.cluster, int64(item.size))
+			if err == nil && c.Size < int64(item.size) {
+				err = fmt.Errorf("its chain of clusters is shorter than its %d bytes: %w", item.size, fsread.ErrDamaged)
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			c := &content{w.fs.r, extents, e.Size}
-			e.Open = func() (diskimage.Content, error) { return c, nil }
+			c.Fill(&e)
 		}
 		if !w.yield(e, nil) {
 			return errStopped
@@ -492,7 +433,7 @@ func list(data []byte) ([]item, error) {
 			}
 			if long != nil {
 				if checksum != shortSum(e) {
-					return nil, fmt.Errorf("the long name of %q is not its own: %w", i.name, errDamaged)
+					return nil, fmt.Errorf("the long name of %q is not its own: %w", i.name, fsread.ErrDamaged)
 				}
 				if end := slices.Index(long, 0); end >= 0 {
 					long = long[:end]
@@ -501,7 +442,7 @@ func list(data []byte) ([]item, error) {
 			}
 			long = nil
 			if i.name == "" || strings.ContainsAny(i.name, "/\x00") {
-				return nil, fmt.Errorf("invalid name %q: %w", i.name, errDamaged)
+				return nil, fmt.Errorf("invalid name %q: %w", i.name, fsread.ErrDamaged)
 			}
 			if i.name != "." && i.name != ".." {
 				items = append(items, i)
