@@ -75,7 +75,7 @@ type Package struct {
 	A            string `json:"a,omitempty"`
 	B            string `json:"b,omitempty"`
 	// Changes are what the changelog of the newer one says since the older one, the newest first. They are there for
-	// packages that were up- or downgraded, if the newer system has their documentation.
+	// packages that were up- or downgraded, if the newer system has their documentation, or the cache their .deb.
 	Changes []Change `json:"changes,omitempty"`
 }
 
@@ -125,8 +125,8 @@ func CompareReports(a, b inspect.Report) Report {
 	return r
 }
 
-// Compare compares two systems.
-func Compare(ctx context.Context, a, b Side) (Report, error) {
+// Compare compares two systems. Changelogs that they lack are read from the .debs of a cache, unless that is nil.
+func Compare(ctx context.Context, a, b Side, debs *archive.Cache) (Report, error) {
 	r := CompareReports(a.Report, b.Report)
 	left, err := newSide(a)
 	if err != nil {
@@ -136,8 +136,9 @@ func Compare(ctx context.Context, a, b Side) (Report, error) {
 	if err != nil {
 		return r, err
 	}
-	addChanges(r.Packages.Upgraded, left, right)
-	addChanges(r.Packages.Downgraded, right, left)
+	if err := addChanges(ctx, r.Packages, left, right, debs); err != nil {
+		return r, err
+	}
 	files, err := compareFiles(ctx, a.Index, b.Index)
 	if err != nil {
 		return r, err
@@ -181,13 +182,15 @@ func newSide(s Side) (side, error) {
 	return side{s, database.Packages, owners, database.ConfigFiles()}, nil
 }
 
-// comparePackages sorts packages by what became of them; one is the same if its name and architecture are.
+// packageKey is what two versions of a package have in common.
+type packageKey struct{ name, arch string }
+
+// comparePackages sorts packages by what became of them.
 func comparePackages(a, b []inspect.Package) Packages {
-	type key struct{ name, arch string }
-	versions := func(all []inspect.Package) map[key]string {
-		found := map[key]string{}
+	versions := func(all []inspect.Package) map[packageKey]string {
+		found := map[packageKey]string{}
 		for _, p := range all {
-			found[key{p.Name, p.Architecture}] = p.Version
+			found[packageKey{p.Name, p.Architecture}] = p.Version
 		}
 		return found
 	}
@@ -195,7 +198,7 @@ func comparePackages(a, b []inspect.Package) Packages {
 	result := Packages{[]Package{}, []Package{}, []Package{}, []Package{}}
 	keys := maps.Clone(left)
 	maps.Copy(keys, right)
-	sorted := slices.SortedFunc(maps.Keys(keys), func(a, b key) int {
+	sorted := slices.SortedFunc(maps.Keys(keys), func(a, b packageKey) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.arch, b.arch))
 	})
 	for _, k := range sorted {

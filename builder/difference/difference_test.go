@@ -7,6 +7,8 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -52,17 +56,23 @@ func file(name, text string) diskimage.Entry {
 	return diskimage.FileEntry(name, 0o644, []byte(text), time.Time{})
 }
 
+// zipped returns a text as gzip compresses it.
+func zipped(t testing.TB, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write([]byte(text))
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
 // The versions of a changelog are those of the source package, and rebuilds have no entry of their own.
 func TestChangesAreThoseSinceTheOlderVersion(t *testing.T) {
 	t.Parallel()
 	changelog := func(text string) diskimage.Entry {
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		_, err := z.Write([]byte(text))
-		if err := errors.Join(err, z.Close()); err != nil {
-			t.Fatal(err)
-		}
-		return file("usr/share/doc/up/changelog.Debian.gz", b.String())
+		return file("usr/share/doc/up/changelog.Debian.gz", zipped(t, text))
 	}
 	text := `up (1.2-3) unstable; urgency=medium
 
@@ -95,11 +105,11 @@ up (1.2-1) unstable; urgency=medium
 		{"not there", "1.2-1", "1.2-3", file("other", ""), nil},
 	} {
 		older, newer := sideOf(t, "up "+tt.a), sideOf(t, "up "+tt.b, tt.entry)
-		up, err := Compare(t.Context(), older, newer)
+		up, err := Compare(t.Context(), older, newer, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		down, err := Compare(t.Context(), newer, older)
+		down, err := Compare(t.Context(), newer, older, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,11 +121,97 @@ up (1.2-1) unstable; urgency=medium
 	}
 }
 
+// Issue 18, 4: systems without documentation have the changelogs of the .debs that were installed.
+func TestChangesOfASystemWithoutDocumentationComeFromTheCache(t *testing.T) {
+	t.Parallel()
+	cache, err := archive.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// add adds a package with a changelog, and returns its digest.
+	add := func(version, text string) string {
+		t.Helper()
+		data, err := archivetest.Deb{Name: "up", Version: version, Fields: map[string]string{"Source": "up (1.2-3)"},
+			Compression: ".xz", Files: []archivetest.File{{Name: "usr/share/doc/up/changelog.gz", Content: zipped(t, text)}},
+		}.Bytes()
+		name := filepath.Join(t.TempDir(), "up.deb")
+		if err := errors.Join(err, os.WriteFile(name, data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		digest, err := cache.Add(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return digest
+	}
+	const older = "\nup (1.2-1) unstable; urgency=low\n\n  * First.\n"
+	digest := add("1.2-3+b1", "up (1.2-3) unstable; urgency=low\n\n  * Third.\n"+older)
+	add("1.2-2", "up (1.2-2) unstable; urgency=low\n\n  * Second.\n"+older)
+	want := []Change{{"1.2-3", []string{"* Third."}}}
+	changes := func(a, b Side) []Change {
+		t.Helper()
+		r, err := Compare(t.Context(), a, b, cache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(r.Packages.Upgraded, r.Packages.Downgraded...)[0].Changes
+	}
+	a, b := sideOf(t, "up 1.2-1"), sideOf(t, "up 1.2-3+b1")
+	for _, got := range [][]Change{changes(a, b), changes(b, a)} {
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	if got := changes(a, sideOf(t, "up 1.2-9")); got != nil {
+		t.Errorf("another version: got %+v", got)
+	}
+	// The .deb of a manifest is the one with its digest.
+	of := func(version, sha256 string) manifest.Manifest {
+		return manifest.Manifest{Packages: []manifest.Package{{Name: "up", Version: version, Architecture: "amd64",
+			SourceVersion: version, SHA256: sha256}}}
+	}
+	for sha256, want := range map[string][]Change{digest: want, strings.Repeat("0", 64): nil, "": want} {
+		r, err := CompareManifests(t.Context(), "a", "b", of("1.2-1", ""), of("1.2-3+b1", sha256), cache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Packages.Upgraded[0].Changes; !reflect.DeepEqual(got, want) {
+			t.Errorf("digest %q: got %+v, want %+v", sha256, got, want)
+		}
+	}
+	if _, err := cache.Repack(t.Context(), digest); err != nil {
+		t.Fatal(err)
+	}
+	if got := changes(a, b); !reflect.DeepEqual(got, want) {
+		t.Errorf("with a copy: got %+v, want %+v", got, want)
+	}
+	// A damaged file is none.
+	damaged := []string{digest, cache.Derived(archive.RepackedKind, digest)}
+	for _, digest := range damaged {
+		f, err := os.OpenFile(cache.Path(digest), os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.WriteString("x")
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := changes(a, b); got != nil {
+		t.Errorf("damaged: got %+v", got)
+	}
+}
+
 func TestPackagesAreComparedInDebiansOrder(t *testing.T) {
 	t.Parallel()
 	a := sideOf(t, "same 1\nup 1.9\ndown 1:1\ngone 1\ntilde 1~rc1\n")
 	b := sideOf(t, "same 1\nup 1.10\ndown 2\nnew 3\ntilde 1\n")
-	r, err := Compare(t.Context(), a, b)
+	r, err := Compare(t.Context(), a, b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +247,7 @@ func TestFilesAreComparedByMetadataAndContent(t *testing.T) {
 		diskimage.SymlinkEntry("type", "x", time.Time{}), diskimage.SymlinkEntry("target", "two", time.Time{}),
 		file("added", ""), file(".hidden", "2"),
 		diskimage.Entry{Name: "device", Mode: unix.S_IFCHR | 0o600, Major: 1, Minor: 5})
-	r, err := Compare(t.Context(), a, b)
+	r, err := Compare(t.Context(), a, b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +267,7 @@ func TestFilesAreComparedByMetadataAndContent(t *testing.T) {
 	if len(r.ConfigFiles) != 1 || r.ConfigFiles[0].Name != "/etc/conf" || r.Same {
 		t.Errorf("configuration files %v", r.ConfigFiles)
 	}
-	if r, err := Compare(t.Context(), a, a); err != nil || !r.Same {
+	if r, err := Compare(t.Context(), a, a, nil); err != nil || !r.Same {
 		t.Errorf("a system with itself: %+v, %v", r, err)
 	}
 }
@@ -220,7 +316,7 @@ func TestAnUnreadableFileIsAnErrorWithItsName(t *testing.T) {
 	t.Parallel()
 	broken := file("broken", "x")
 	broken.Open = func() (diskimage.Content, error) { return nil, errors.New("bad block") }
-	_, err := Compare(t.Context(), sideOf(t, "", broken), sideOf(t, "", file("broken", "x")))
+	_, err := Compare(t.Context(), sideOf(t, "", broken), sideOf(t, "", file("broken", "x")), nil)
 	if err == nil || !strings.Contains(err.Error(), "compare /broken: bad block") {
 		t.Errorf("got %v", err)
 	}
@@ -236,7 +332,15 @@ func TestManifestsAreCompared(t *testing.T) {
 		Packages: []manifest.Package{{Name: "up", Version: "2", Architecture: "all"}},
 		Unowned: []manifest.File{{Name: "/added", Type: "file"}, {Name: "/changed", Type: "file", SHA256: "2", UID: 5},
 			{Name: "/same", Type: "link", Target: "x"}, {Name: "/type", Type: "link"}}}
-	r := CompareManifests("a", "b", a, b)
+	compare := func(a, b manifest.Manifest) Report {
+		t.Helper()
+		r, err := CompareManifests(t.Context(), "a", "b", a, b, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r := compare(a, b)
 	var got []string
 	for _, f := range r.Files {
 		got = append(got, f.Sign()+f.Name+" "+strings.Join(f.Changes, " "))
@@ -250,11 +354,11 @@ func TestManifestsAreCompared(t *testing.T) {
 	if len(r.Packages.Upgraded) != 1 || r.Same {
 		t.Errorf("got %+v", r)
 	}
-	if same := CompareManifests("a", "a", a, a); !same.Same {
+	if same := compare(a, a); !same.Same {
 		t.Errorf("a manifest and itself: got %+v", same)
 	}
 	// An image has no release and disk of a manifest.
-	if r := CompareManifests("a", "b", a, manifest.Manifest{}); len(r.Facts) > 0 {
+	if r := compare(a, manifest.Manifest{}); len(r.Facts) > 0 {
 		t.Errorf("facts: got %v", r.Facts)
 	}
 }

@@ -3,17 +3,20 @@
 package difference
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/manifest"
 )
 
 // CompareManifests compares two manifests, which the caller names: packages, and the files of no package. Releases and
-// disks are compared if both manifests have them.
-func CompareManifests(nameA, nameB string, a, b manifest.Manifest) Report {
+// disks are compared if both manifests have them. Changelogs are read from the .debs of a cache, unless that is nil.
+func CompareManifests(ctx context.Context, nameA, nameB string, a, b manifest.Manifest, debs *archive.Cache) (Report,
+	error) {
 	r := Report{Schema: Schema, A: nameA, B: nameB, Facts: manifestFacts(a, b), ConfigFiles: []File{}, Files: []File{},
 		Packages: comparePackages(listed(a), listed(b))}
 	left, right := unowned(a), unowned(b)
@@ -37,7 +40,16 @@ func CompareManifests(nameA, nameB string, a, b manifest.Manifest) Report {
 		r.Files = append(r.Files, f)
 	}
 	r.Same = r.same()
-	return r
+	return r, addFromDebs(ctx, r.Packages.upgrades(sources(a), sources(b)), debs)
+}
+
+// sources are those of the packages of a manifest.
+func sources(m manifest.Manifest) map[packageKey]source {
+	found := map[packageKey]source{}
+	for _, p := range m.Packages {
+		found[packageKey{p.Name, p.Architecture}] = source{p.SourceVersion, p.SHA256}
+	}
+	return found
 }
 
 func listed(m manifest.Manifest) (packages []inspect.Package) {

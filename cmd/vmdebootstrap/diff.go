@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/difference"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/htmlreport"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/inspect"
@@ -48,7 +50,8 @@ func newDiffVerb(env environment, out io.Writer) *cobra.Command {
 		Long: "Compare two images: partitions and boot loaders, release, users and services, the packages that were added, removed,\n" +
 			"upgraded or downgraded, configuration files, and all other files by type, mode, owner, size, content and attributes; not\n" +
 			"by time. Of packages that differ, and of directories that were added or removed, only the number of files is shown,\n" +
-			"unless --files is given.\n\n" +
+			"unless --files is given. Changelogs of upgraded packages come from the images, or from the packages that builds have\n" +
+			"kept in the cache.\n\n" +
 			"A and B are disk images, tarballs, container images or directories, named as for \"assemble --from\", or files of\n" +
 			"--manifest. With a manifest, packages and the files of no package are compared.\n\n" +
 			"The exit status is that of diff(1): 0 if there is no difference, 1 if there is one, 2 if something is wrong.",
@@ -77,7 +80,8 @@ vmdebootstrap diff --html debian-1.img debian-2.img >changes.html`,
 	flags.BoolVar(&d.markdown, "markdown", false, "print Markdown, for release notes")
 	flags.BoolVar(&d.html, "html", false, "print a page in HTML, one file that loads nothing, for a browser")
 	flags.StringVar(&d.opener.stateDir, "state-dir", "",
-		"store an image of a registry in `DIRECTORY` for the time of the call (default: the one of builds)")
+		"store an image of a registry in `DIRECTORY` for the time of the call, and read changelogs that the images lack from the "+
+			"packages there (default: the one of builds)")
 	return verb
 }
 
@@ -85,13 +89,17 @@ func (d *diffCall) run(ctx context.Context, a, b string) error {
 	if d.json && d.markdown || d.json && d.html || d.markdown && d.html {
 		return usageErrorf("--json, --markdown and --html exclude each other")
 	}
-	r, ofManifests, err := d.compareManifests(ctx, a, b)
+	debs, err := d.packageCache()
+	if err != nil {
+		return troubleError{err}
+	}
+	r, ofManifests, err := d.compareManifests(ctx, debs, a, b)
 	var sides [2]difference.Side
 	switch {
 	case err == nil && ofManifests && d.html:
 		return usageErrorf("--html: a manifest has too little for a page: compare two images")
 	case err == nil && !ofManifests:
-		r, sides, err = d.compare(ctx, a, b)
+		r, sides, err = d.compare(ctx, debs, a, b)
 	}
 	if err != nil {
 		return troubleError{err}
@@ -115,9 +123,22 @@ func (d *diffCall) run(ctx context.Context, a, b string) error {
 	return nil
 }
 
+// packageCache returns the cache of packages, which may have changelogs that the images lack; nil if there is none.
+func (d *diffCall) packageCache() (*archive.Cache, error) {
+	dir, err := d.opener.env.stateDir(d.opener.stateDir)
+	if err != nil {
+		return nil, nil // there is no home directory
+	}
+	if _, err := os.Stat(packagesDir(dir)); err != nil {
+		return nil, nil
+	}
+	return archive.NewCache(packagesDir(dir))
+}
+
 // compareManifests compares two sides of which one at least is a manifest; else found is false. Of an image then only
 // that is looked at which a manifest has.
-func (d *diffCall) compareManifests(ctx context.Context, names ...string) (r difference.Report, found bool, err error) {
+func (d *diffCall) compareManifests(ctx context.Context, debs *archive.Cache, names ...string) (r difference.Report,
+	found bool, err error) {
 	sides, missing := make([]manifest.Manifest, len(names)), []int{}
 	for i, name := range names {
 		m, err := d.readManifest(name)
@@ -138,7 +159,8 @@ func (d *diffCall) compareManifests(ctx context.Context, names ...string) (r dif
 			return r, false, err
 		}
 	}
-	return difference.CompareManifests(names[0], names[1], sides[0], sides[1]), true, nil
+	r, err = difference.CompareManifests(ctx, names[0], names[1], sides[0], sides[1], debs)
+	return r, true, err
 }
 
 // readManifest reads a file of --manifest, which begins with a brace, as no image and no archive does; nil for others.
@@ -177,8 +199,8 @@ func (d *diffCall) listSource(ctx context.Context, name string) (m manifest.Mani
 }
 
 // compare opens both images at once.
-func (d *diffCall) compare(ctx context.Context, a, b string) (r difference.Report, sides [2]difference.Side,
-	err error) {
+func (d *diffCall) compare(ctx context.Context, debs *archive.Cache, a, b string) (r difference.Report,
+	sides [2]difference.Side, err error) {
 	var sources [2]openSource
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, name := range []string{a, b} {
@@ -203,7 +225,7 @@ func (d *diffCall) compare(ctx context.Context, a, b string) (r difference.Repor
 	if err != nil {
 		return r, sides, err
 	}
-	r, err = difference.Compare(ctx, sides[0], sides[1])
+	r, err = difference.Compare(ctx, sides[0], sides[1], debs)
 	return r, sides, err
 }
 
