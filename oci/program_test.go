@@ -135,6 +135,8 @@ var programs = map[string]func(args []string) error{
 		return errors.Join(os.Chdir("/"), look(os.Stdout))
 	},
 	"build": build,
+	// clone FILE COPY shares the blocks of a file, and says what became of that.
+	"clone": clone,
 	// owners and ordinary change owners of files, groups creates a file. show DIRECTORY prints
 	// owners.
 	"owners": changeOwners, "ordinary": ordinary, "groups": groups, "setpriv": setpriv,

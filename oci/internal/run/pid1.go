@@ -102,6 +102,7 @@ func startAndWait(m *mounter, spec *specs.Spec, signals <-chan os.Signal, report
 	supervisor, err := supervise.Start(supervise.Options{
 		Owners: spec.Annotations[annotationSingle] != "", SmallOffsets: spec.Annotations[annotationSmall] != "",
 		Proc: spec.Annotations[annotationProcProxy] != "", Mounts: isolated(spec), Nested: nested(spec),
+		Clones: true,
 	})
 	if errors.Is(err, unix.EBUSY) {
 		return &deniedError{host.TryListener, "answer for programs", unix.EBUSY}

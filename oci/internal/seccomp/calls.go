@@ -37,6 +37,7 @@ const (
 	OpLook // at something in /proc, see package supervise
 	OpMount
 	OpUmount
+	OpClone // one file to another, by ioctl(2)
 )
 
 // Call says what a system call does and which of its arguments say to what; noArg where there is no such argument.

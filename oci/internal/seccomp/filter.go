@@ -104,6 +104,8 @@ func judge(c Call) []bpf.Instruction {
 			load(offsetLow(c.Flags)), bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: unix.AT_EMPTY_PATH, SkipTrue: 1},
 			ask, allow,
 		}
+	case c.Op == OpClone: // not about other requests
+		return []bpf.Instruction{load(offsetLow(c.Arg)), unless(unix.FICLONE, 1), ask, allow}
 	default:
 		return []bpf.Instruction{ask}
 	}

@@ -30,6 +30,8 @@ func (s *Supervisor) answer(q *notification) (int64, error) {
 		return 0, s.look(q)
 	case seccomp.OpMount:
 		return 0, s.mount(q)
+	case seccomp.OpClone:
+		return 0, s.clone(q)
 	case seccomp.OpUmount:
 		return 0, s.umount(q, c)
 	case seccomp.OpChown:

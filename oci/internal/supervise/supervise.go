@@ -9,6 +9,7 @@
 //     credentials of a process are remembered for as long as it lives;
 //   - SmallOffsets, for 32-bit programs under an emulator, which could not hold the offsets of getdents64(2);
 //   - Mounts: mount(2) and umount2(2) of programs that must not have CAP_SYS_ADMIN;
+//   - Clones: FICLONE of ioctl(2), where the file system cannot share blocks;
 //   - Proc, in a container that cannot mount: a proxy for names in /proc.
 //
 // It neither starts programs nor makes the container: package run does.
@@ -93,6 +94,8 @@ type Options struct {
 	Proc bool
 	// Mounts answers mount(2) and umount2(2), in a container that has namespaces of its own.
 	Mounts bool
+	// Clones copies files for programs that ask to share their blocks.
+	Clones bool
 	// Nested says that the container has a user namespace of its own.
 	Nested bool
 }
@@ -127,6 +130,9 @@ func Start(o Options) (*Supervisor, error) {
 			return nil, fmt.Errorf("mount for programs: not on %s", runtime.GOARCH)
 		}
 		addMounts(calls, native)
+	}
+	if o.Clones && ok {
+		addClone(calls, native)
 	}
 	s := &Supervisor{buf: make([]byte, math.MaxUint16), calls: calls, owners: owners, procCalls: procShapes,
 		nested: o.Nested}
