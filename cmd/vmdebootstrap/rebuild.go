@@ -137,14 +137,34 @@ func (s *settings) follow(env environment, flags *pflag.FlagSet, name string) er
 	return errors.Join(problems...)
 }
 
-// verify makes an image again, and compares it with the one that is there.
+// verify makes an image again, and compares it with the one that is there. What can never be equal is refused before
+// the work begins.
 func (c *command) verify(ctx context.Context, image string) error {
+	options := c.settings.options
+	if options.LUKS {
+		return fmt.Errorf("%s is the lock of an encrypted image (--luks): it is never the same twice, because its key is "+
+			"random", options.LockFile)
+	}
 	f, err := diskimage.OpenImage(absolute(c.env.dir, image))
 	if err != nil {
 		return err
 	}
+	defer f.Close()
+	if options.Image != "" {
+		disk, err := sourceOpener{env: c.env, anyDisk: true}.open(ctx, absolute(c.env.dir, image))
+		if err != nil {
+			return err
+		}
+		isDisk := disk.Disk != nil
+		if err := disk.Close(); err != nil {
+			return err
+		}
+		if !isDisk {
+			return fmt.Errorf("%s is no disk image, which %s is the lock of", image, options.LockFile)
+		}
+	}
 	c.verified = image
-	return errors.Join(c.build(ctx), f.Close())
+	return c.build(ctx)
 }
 
 // DifferError says that an image is not what its lock makes.

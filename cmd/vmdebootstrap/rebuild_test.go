@@ -3,7 +3,9 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -160,6 +162,55 @@ func TestRebuildNamesWhatDiffers(t *testing.T) {
 	hook := strings.Replace(o.content("installs.sh"), "less own", "own", 1)
 	build("--customize=" + o.writeScript("fewer.sh", hook))
 	verify("one package", "partition 1 (/): /var/lib/dpkg/status: ")
+}
+
+// Issue 18: an image that is damaged, encrypted or of an unknown file system is one sentence, and stays as it is. What
+// is no image is refused before the work begins.
+func TestRebuildOfOtherImagesIsOneSentence(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	state := o.machine()
+	o.build(state, "--tarball=", "--image=out.img", "--size=110M", "--no-extlinux", "--no-mbr", "--lock-file=out.lock",
+		o.writeHook("the-marker"))
+	made := o.content("out.img")
+	const start, superBlock, label = 1 << 20, 1024, 0x78
+	changed := func(at int, text string) string { return made[:at] + text + made[at+len(text):] }
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "etc/", Typeflag: tar.TypeDir}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	neither := filepath.Join(o.dir, "out.img") + " is neither a disk image nor a tar archive, compressed or not"
+	for name, tt := range map[string]struct{ image, want string }{
+		"empty":   {"", neither},
+		"text":    {strings.Repeat("notes\n", 1000), neither},
+		"tarball": {archive.String(), "out.img is no disk image, which out.lock is the lock of"},
+		"half":    {made[:len(made)/2], filepath.Join(o.dir, "out.img") + ": partition 1 is outside the disk"},
+		"damaged": {changed(start+superBlock+label, "x"), "partition 1 (linux): the file system of the first cannot be read: " +
+			"superblock: the file system is damaged: checksum mismatch"},
+		"encrypted": {changed(start, "LUKS\xba\xbe"+strings.Repeat("\x00", 4096)),
+			`partition 1 (linux): type of the file system ("crypto_LUKS" and "ext4")`},
+		"unknown": {changed(start, strings.Repeat("\x00", 4096)),
+			`partition 1 (linux): type of the file system ("" and "ext4")`},
+	} {
+		if err := os.WriteFile(filepath.Join(o.dir, "out.img"), []byte(tt.image), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want := "ERROR: " + tt.want + "\n"
+		if strings.HasPrefix(tt.want, "partition") {
+			want = "ERROR: out.img (the first) differs from what out.lock makes (the second):\n  " + tt.want + "\n"
+		}
+		text, err := o.rebuild("--verify", "out.lock", "out.img", "--state-dir="+state)
+		if err == nil || !strings.HasSuffix(text, want) {
+			t.Errorf("%s: %v: got %s\nwant %q at its end", name, err, text, want)
+		}
+		if !strings.HasPrefix(tt.want, "partition") && strings.Count(text, "\n") != 1 {
+			t.Errorf("%s: the work had begun: %s", name, text)
+		}
+		if o.content("out.img") != tt.image || exists(t, filepath.Join(state, "rebuild", "store")) {
+			t.Errorf("%s: something was written", name)
+		}
+	}
 }
 
 func TestRebuildVerifiesTarballs(t *testing.T) {

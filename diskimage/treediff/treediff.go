@@ -212,6 +212,14 @@ func partition(ctx context.Context, first, second *imagetree.Disk, p diskimage.F
 	}
 	x, y := fileSystem(first, p.Number), fileSystem(second, p.Number)
 	where := fmt.Sprintf("partition %d (%s)", p.Number, cmp.Or(x.MountPoint, p.TypeName()))
+	for _, of := range []struct {
+		which string
+		err   error
+	}{{"first", x.Err}, {"second", y.Err}} {
+		if of.err != nil {
+			return []Difference{{where, "", fmt.Sprintf("the file system of the %s cannot be read: %v", of.which, of.err)}}, nil
+		}
+	}
 	if x.Type != y.Type {
 		return []Difference{{where, "", fmt.Sprintf("type of the file system (%q and %q)", x.Type, y.Type)}}, nil
 	}

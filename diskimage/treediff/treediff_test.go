@@ -147,8 +147,10 @@ func TestDifferencesOutsideOfFilesAreNamed(t *testing.T) {
 	t.Parallel()
 	const start = 1 << 20
 	for offset, want := range map[int64]string{
-		100:              "before the first partition: boot code or partition table",
-		start + 100:      "partition 1 (root): structures of the file system; all files are equal", // which no file system uses
+		100:         "before the first partition: boot code or partition table",
+		start + 100: "partition 1 (root): structures of the file system; all files are equal", // which no file system uses
+		start + 1024 + 0x78: "partition 1 (root): the file system of the second cannot be read: superblock: " +
+			"the file system is damaged: checksum mismatch", // in the label
 		15<<20 + 500<<10: "after a partition: boot code, partition table or data of --raw",
 	} {
 		changed := diskOf(t, entriesOf(), func(f *os.File) error {
