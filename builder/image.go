@@ -173,7 +173,11 @@ func (r *Result) GRUBImage(ctx context.Context, d boot.Disk, platform string) ([
 
 // programVolume is a partition that a program fills. The files of boot loaders are never on one: the rules see to that.
 func (r *Result) programVolume(d Disk, p diskimage.Partition) *filesystem.Volume {
-	return d.programVolume(r.site, r.Rootfs.Root(), p)
+	v := d.programVolume(r.site, r.Rootfs.Root(), p)
+	if r.lock.SeedFixed {
+		v.Latest = r.lock.Time
+	}
+	return v
 }
 
 // programVolume is a partition that a program makes of the root file system in the directory root.

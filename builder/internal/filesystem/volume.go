@@ -10,8 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -43,6 +46,8 @@ type Volume struct {
 	// Dir is the directory that becomes the file system. The directories in EmptyDirs, relative to it, become empty.
 	Dir       string
 	EmptyDirs []string
+	// Latest, if set, replaces later times. Those of the files in Dir change, too: programs record the times that they find.
+	Latest time.Time
 	// Made is the finished file system, if it was needed earlier to know the size of the disk.
 	Made *os.File
 }
@@ -84,6 +89,9 @@ func (v *Volume) Make(ctx context.Context) (made *os.File, err error) {
 	if err := v.create(image); err != nil {
 		return nil, err
 	}
+	if err := v.clamp(); err != nil {
+		return nil, err
+	}
 	mounts := []specs.Mount{target.Bind(v.Dir, insideRoot, "ro"), target.Bind(work, insideWork)}
 	for i, name := range v.EmptyDirs {
 		empty := filepath.Join(work, fmt.Sprintf("empty-%d", i))
@@ -105,6 +113,34 @@ func (v *Volume) Make(ctx context.Context) (made *os.File, err error) {
 	}
 	// The program may have replaced the file.
 	return os.Open(image)
+}
+
+// clamp sets times after Latest to it. It leaves the content of EmptyDirs alone.
+func (v *Volume) clamp() error {
+	if v.Latest.IsZero() {
+		return nil
+	}
+	latest := unix.NsecToTimespec(v.Latest.UnixNano())
+	times := []unix.Timespec{latest, latest}
+	return filepath.WalkDir(v.Dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if info.ModTime().After(v.Latest) {
+			if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+				return &fs.PathError{Op: "set the time of", Path: name, Err: err}
+			}
+		}
+		relative, err := filepath.Rel(v.Dir, name)
+		if d.IsDir() && slices.Contains(v.EmptyDirs, relative) {
+			return fs.SkipDir
+		}
+		return err
+	})
 }
 
 // create makes the file for a file system, with its final length unless that depends on the content.

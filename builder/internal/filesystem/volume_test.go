@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/btrfs"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
@@ -111,6 +112,37 @@ func TestFilesystemsOfProgramsAreTheSameAgain(t *testing.T) {
 				t.Errorf("%s: the ID has no part in the image", fstype)
 			}
 		}
+	}
+}
+
+// Issue 18, 3: mkfs.btrfs and mkfs.xfs record each time that they find, also one of a later build of the same image.
+func TestNoTimeIsLaterThanTheBuild(t *testing.T) {
+	t.Parallel()
+	dir := oddTree(t)
+	latest := time.Unix(1_450_000_000, 0)
+	v := testVolume(hostTools(t, ""), "btrfs", dir, 200*diskimage.MiB)
+	v.Latest, v.EmptyDirs = latest, []string{"sub", "none"}
+	made, err := v.Make(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer made.Close()
+	tree, err := btrfs.New(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := diskimage.NewIndex(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]time.Time{"plain": latest, "large": latest, "link": latest, "fifo": latest,
+		"tmp": latest, "sub": time.Unix(1_400_000_000, 0)} {
+		if got := index[name].ModTime; !got.Equal(want) {
+			t.Errorf("%q: got the time %s, want %s", name, got, want)
+		}
+	}
+	if info, err := os.Lstat(filepath.Join(dir, "sub", "deeper")); err != nil || !info.ModTime().After(latest) {
+		t.Errorf("%v: the time of a file changed that is not part of the file system", err)
 	}
 }
 
