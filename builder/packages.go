@@ -178,18 +178,6 @@ func (s Spec) mkfsPackages() []string {
 	return packages
 }
 
-// needsLibfaketime reports whether one of these programs makes reproducible file systems only with
-// filesystem.Libfaketime.
-func (s Spec) needsLibfaketime() bool {
-	return slices.ContainsFunc(s.mkfsTypes(), func(t filesystem.Type) bool { return t.Program.NeedsLibfaketime() })
-}
-
-// seedsRandomNumbers reports whether filesystem.Libfaketime of a release makes random numbers the same each time.
-func seedsRandomNumbers(codename string) bool {
-	r, known := debian.LookupRelease(codename)
-	return known && r.Since("bookworm", "jammy")
-}
-
 // grower chooses for --grow.
 func (s Spec) grower() step.Grower {
 	switch {

@@ -298,8 +298,12 @@ func (s Spec) Warnings() []string {
 			}
 		}
 	}
-	if s.o.LockFile != "" && s.needsLibfaketime() {
-		warnings = append(warnings, lockFlag+": two images with btrfs can differ: mkfs.btrfs makes some of its IDs at random")
+	if s.o.LockFile != "" {
+		for _, t := range s.mkfsTypes() {
+			if why := t.Program.Differs; why != "" {
+				warnings = append(warnings, lockFlag+": "+why)
+			}
+		}
 	}
 	if s.o.LockFile != "" && s.o.LUKS {
 		warnings = append(warnings, lockFlag+": no two images with --luks are equal: the key of each is random")

@@ -293,7 +293,10 @@ func TestWarningsNameOpenDoors(t *testing.T) {
 		}, []string{"no efi directory"}},
 		{"lock of btrfs", func(o *Options) {
 			o.LockRootPassword, o.LockFile, o.Roottype, o.Grub = true, "x.lock", "btrfs", true
-		}, []string{"two images with btrfs can differ"}},
+		}, []string{"two images with btrfs differ"}},
+		{"lock of xfs", func(o *Options) {
+			o.LockRootPassword, o.LockFile, o.Roottype, o.Grub = true, "x.lock", "xfs", true
+		}, []string{"images with xfs of two machines can differ"}},
 		{"lock of ext4", func(o *Options) { o.LockRootPassword, o.LockFile = true, "x.lock" }, nil},
 		{"no signatures", func(o *Options) {
 			o.LockRootPassword, o.Debootstrapopts = true, []string{"no-check-gpg"}

@@ -46,9 +46,6 @@ func (s Spec) toolboxContent(src Sources) (t toolboxContent, err error) {
 		}
 	}
 	want = append(want, s.mkfsPackages()...)
-	if s.needsLibfaketime() && seedsRandomNumbers(src.ToolboxSuite) && src.Toolbox.Lookup(filesystem.Libfaketime) != nil {
-		want = append(want, filesystem.Libfaketime)
-	}
 	if s.Options().Squash != "" {
 		want = append(want, filesystem.SquashTools)
 	}

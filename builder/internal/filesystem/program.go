@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/google/uuid"
-
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
@@ -22,8 +20,9 @@ type Program struct {
 	// args returns the command line that writes the content of the directory root to the file image, which already
 	// has its final length.
 	args func(f diskimage.Filesystem, image, root string) []string
-	// random says that the program takes IDs from random numbers, the time and its process ID.
-	random bool
+	// Differs says why two file systems of the same files can differ, although time and ID are given; empty if they
+	// cannot.
+	Differs string
 	// Complete, if set, is the first release of Debian whose program keeps every attribute. Builds of older releases
 	// use a toolbox of this release.
 	Complete string
@@ -38,21 +37,6 @@ func mkfsBtrfs(f diskimage.Filesystem, image, root string) []string {
 		args = append(args, "--label", f.Label)
 	}
 	return append(args, image)
-}
-
-// NeedsLibfaketime reports whether the program makes reproducible file systems only with the package
-// Libfaketime.
-func (p *Program) NeedsLibfaketime() bool { return p.random }
-
-// Libfaketime is the Debian package of withLibfaketime.
-const Libfaketime = "libfaketime"
-
-// withLibfaketime returns the beginning of a command line: the program gets the same random numbers each time, and
-// other ones for another id, the given time, and one process ID. libuuid mixes all three. It needs libfaketime 0.9.9.
-func withLibfaketime(id uuid.UUID, epoch string) []string {
-	return []string{"env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1", fmt.Sprintf("FAKERANDOM_SEED=0x%X", id[:8]),
-		"FAKETIME=" + epoch, "FAKETIME_FMT=%s", "FAKETIME_FAKEPID=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
-		"FAKETIME_DISABLE_SHM=1", "NO_FAKE_STAT=1"}
 }
 
 // mkfsErofs returns the command line for erofs. Each kernel that reads erofs supports LZ4.

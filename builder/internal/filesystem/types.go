@@ -73,7 +73,9 @@ var types = map[string]Type{
 	"swap": native("swap", Type{}),
 
 	"btrfs": {
-		Root: true, Boot: true, Program: &Program{args: mkfsBtrfs, random: true}, minimum: btrfsEstimate.size,
+		Root: true, Boot: true, minimum: btrfsEstimate.size,
+		Program: &Program{args: mkfsBtrfs, Differs: "two images with btrfs differ, although their files are equal: " +
+			"mkfs.btrfs records when files were read and changed on this machine, and makes IDs at random"},
 		Package: "btrfs-progs", Debian: "wheezy", Ubuntu: "precise",
 	},
 	"erofs": {
@@ -85,8 +87,10 @@ var types = map[string]Type{
 		Package: SquashTools, Debian: "buster", Ubuntu: "bionic",
 	},
 	"xfs": {
-		Root: true, Boot: true, Program: &Program{args: mkfsXFS, acls: xfsACLs, Complete: "forky"},
-		minimum: xfsEstimate.size, features: xfsKernel,
+		Root: true, Boot: true, minimum: xfsEstimate.size, features: xfsKernel,
+		Program: &Program{args: mkfsXFS, acls: xfsACLs, Complete: "forky",
+			Differs: "images with xfs of two machines can differ, although their files are equal: mkfs.xfs takes files in the " +
+				"order in which the file system below the state directory lists them"},
 		Package: "xfsprogs", Debian: "buster", Ubuntu: "bionic", Least: 300 * diskimage.MiB,
 	},
 }

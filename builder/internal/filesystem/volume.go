@@ -34,8 +34,6 @@ type Tools struct {
 	Tree func(dir string) diskimage.Tree
 	// TempDir is a directory of the host for the unfinished file system.
 	TempDir string
-	// Epoch is the time of reproducible file systems, in seconds since 1970; empty for others.
-	Epoch string
 }
 
 // Volume is a file system that a program makes. The positions of its files are not known.
@@ -102,9 +100,6 @@ func (v *Volume) Make(ctx context.Context) (made *os.File, err error) {
 		}
 	}
 	args := v.program().args(v.Filesystem, insideWork+"/image", insideRoot)
-	if v.program().random && v.Tools.Epoch != "" {
-		args = append(withLibfaketime(v.Filesystem.UUID, v.Tools.Epoch), args...)
-	}
 	if _, err := v.Tools.Run(ctx, mounts, "", args...); err != nil {
 		return nil, err
 	}

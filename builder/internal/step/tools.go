@@ -21,8 +21,7 @@ func (s *Context) Tools() filesystem.Tools {
 		p := s.Command(args...)
 		if len(s.Epoch) > 0 {
 			// makes libxfs use the same generation numbers of inodes each time
-			p.Env = append(p.Env,
-				"DETERMINISTIC_SEED=1")
+			p.Env = append(p.Env, "DETERMINISTIC_SEED=1")
 		}
 		if err := s.Toolbox.Run(ctx, p, mounts, strings.NewReader(stdin), s.Out); err != nil {
 			return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(s.Out.String()))
@@ -30,9 +29,5 @@ func (s *Context) Tools() filesystem.Tools {
 		return s.Out.String(), nil
 	}
 	tree := func(dir string) diskimage.Tree { return target.Tree(s.Toolbox, dir) }
-	tools := filesystem.Tools{Run: run, Tree: tree, TempDir: s.Tmp}
-	if len(s.Epoch) > 0 {
-		_, tools.Epoch, _ = strings.Cut(s.Epoch[0], "=")
-	}
-	return tools
+	return filesystem.Tools{Run: run, Tree: tree, TempDir: s.Tmp}
 }
