@@ -25,8 +25,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 )
 
-// Assembly makes a disk image of a root file system that is there already. It does what the end of a build
-// does, with the same code; nothing of the root file system is run.
+// Assembly makes a disk image, or a live medium, of a root file system that is there already. It does what the end of a
+// build does, with the same code; nothing of the root file system is run.
 type Assembly struct {
 	// Options are those of a build as far as they are about the disk and its boot loader. An empty
 	// Distribution and Arch are what the root file system says of itself.
@@ -62,8 +62,8 @@ func (a *Assembly) Check() error {
 	return err
 }
 
-// Write writes the disk image. What the image needs and the root file system has not is one error, before the image is
-// begun.
+// Write writes the image or the medium. What it needs and the root file system lacks is one error, before anything is
+// written.
 func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	files, err := target.NewMemory(tree, a.Lock.Time)
 	if err != nil {
@@ -83,6 +83,9 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	a.made = spec
 	lock := a.Lock
 	lock.Codename = spec.Codename()
+	if spec.o.ISO != "" {
+		return a.writeISO(ctx, spec, lock, found, files)
+	}
 	disk, err := newDisk(spec, lock)
 	if err != nil {
 		return err
@@ -187,6 +190,9 @@ func (a *Assembly) spec(found system) (Spec, error) {
 	o := a.Options
 	// The kernel is there or not, and the rules for packages have nothing to say.
 	o.NoKernel, o.Foreign, o.BuildArgs, o.BuildSecrets = true, "", nil, nil
+	if o.Image == "" {
+		o.SizeAuto = false // the size of a disk
+	}
 	var problems []error
 	if found.arch != "" && o.Arch != "" && o.Arch != found.arch {
 		problems = append(problems, problem.New("--arch", "the root file system is of %s, not of %s", found.arch,

@@ -21,7 +21,7 @@ func (d Disk) configure(f *target.Memory, merged []string) error {
 	if err := leaveContainer(f); err != nil {
 		return err
 	}
-	if err := d.writeFstab(f, merged); err != nil {
+	if err := writeFstab(f, fstabEntries(&d), append(slices.Clone(merged), d.BootMount)); err != nil {
 		return err
 	}
 	if d.Grow != step.GrowNothing {
@@ -78,13 +78,12 @@ func isEmpty(f *target.Memory, name string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() == 0
 }
 
-// writeFstab writes /etc/fstab, and keeps the lines of an older one that are about other places.
-func (d Disk) writeFstab(f *target.Memory, merged []string) error {
+// writeFstab writes /etc/fstab, and keeps the lines of an older one that are about other places than those of own.
+func writeFstab(f *target.Memory, entries []step.FstabEntry, own []string) error {
 	old, err := f.ReadFile("/etc/fstab")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	entries := fstabEntries(&d)
 	if err := f.MkdirAll("/etc", 0o755); err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ func (d Disk) writeFstab(f *target.Memory, merged []string) error {
 	if err != nil {
 		return err
 	}
-	kept := otherMounts(string(old), append(slices.Clone(merged), d.BootMount))
+	kept := otherMounts(string(old), own)
 	return f.WriteFile("/etc/fstab", append(text, kept...), 0o644)
 }
 
@@ -115,15 +114,19 @@ func otherMounts(fstab string, own []string) string {
 	return kept.String()
 }
 
-// missing lists what the disk needs of the root file system and cannot get elsewhere, each with the option that would
-// change that. containerfile says that a Containerfile has made it: then each comes with the line that adds it.
-func missing(s Spec, d Disk, f *target.Memory, containerfile bool) []error {
-	add := func(pkg string) string {
-		if containerfile {
-			return "add to the Containerfile: RUN apt-get update && apt-get install -y " + pkg + "; "
-		}
-		return "add the package " + pkg + " to it, "
+// howToAdd says how a package comes into a root file system, as the beginning of a list of alternatives. containerfile
+// says that a Containerfile has made it: then it is the line that adds it.
+func howToAdd(pkg string, containerfile bool) string {
+	if containerfile {
+		return "add to the Containerfile: RUN apt-get update && apt-get install -y " + pkg + "; "
 	}
+	return "add the package " + pkg + " to it, "
+}
+
+// missing lists what the disk needs of the root file system and cannot get elsewhere, each with the option that would
+// change that.
+func missing(s Spec, d Disk, f *target.Memory, containerfile bool) []error {
+	add := func(pkg string) string { return howToAdd(pkg, containerfile) }
 	var problems []error
 	lacks := func(flag, format string, args ...any) {
 		problems = append(problems, problem.New(flag, format, args...)...)

@@ -222,7 +222,7 @@ var fstabProc = step.FstabEntry{Device: "proc", Dir: "/proc", Type: "proc", Opti
 // is the one that vmdebootstrap has always named. A live system has a root of its own making, which a line
 // for / would have remounted.
 func fstabWithoutDisk(o Options) []step.FstabEntry {
-	if o.Squash != "" {
+	if o.Squash != "" || o.ISO != "" {
 		return []step.FstabEntry{fstabProc}
 	}
 	return []step.FstabEntry{fstabProc, {Device: "/dev/sda1", Dir: "/", Type: o.Roottype,

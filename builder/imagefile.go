@@ -101,7 +101,7 @@ func (s Spec) ImageFiles() []ImageFile { return imageFiles(s.o) }
 // outputFiles are the files of all outputs but --export.
 func (s Spec) outputFiles() []string {
 	names := Disk{Files: imageFiles(s.o), BlockMap: blockMapName(s.o)}.fileNames()
-	for _, name := range []string{s.o.Tarball, s.o.Squash} {
+	for _, name := range []string{s.o.Tarball, s.o.Squash, s.o.ISO} {
 		if name != "" && name != StandardOutput {
 			names = append(names, name)
 		}

@@ -25,7 +25,11 @@ type Options struct {
 	Bmap     bool           // --bmap
 	Tarball  string         // --tarball FILE, or StandardOutput
 	Squash   string         // --squash DIR
+	ISO      string         // --iso FILE
 	Exports  []Export       // --export DEST
+	// ISOLabel is a volume ID; empty: vendor, codename and architecture.
+	ISOLabel       string // --iso-label
+	ISOPersistence bool   // --iso-persistence
 	// ExportCompression is METHOD or METHOD:LEVEL; empty is gzip.
 	ExportCompression string // --export-compression
 	TLSVerify         bool   // --tls-verify

@@ -42,14 +42,19 @@ func (r *Result) Write(ctx context.Context) error {
 	return nil
 }
 
-// WriteAgain writes the disk image, in the format of one of its files, or the tarball into a directory, and returns the
-// name of the file. name decides about the format if the build has several, and about the compression of a tarball.
-// Other outputs are not written.
+// WriteAgain writes the disk image, in the format of one of its files, the live medium or the tarball into a directory,
+// and returns the name of the file. name decides about the format if the build has several, and about the compression
+// of a tarball. Other outputs are not written.
 func (r *Result) WriteAgain(ctx context.Context, dir, name string) (string, error) {
 	if err := r.checkPackages(); err != nil {
 		return "", err
 	}
 	name = filepath.Join(dir, name)
+	if r.Plan.ISO != nil {
+		iso := *r.Plan.ISO
+		iso.File = name
+		return name, r.WriteISO(ctx, iso)
+	}
 	if r.Plan.Disk == nil {
 		return name, r.WriteTarball(ctx, name)
 	}
@@ -83,6 +88,9 @@ func (r *Result) finalSteps() []finalStep {
 	add(o.Pkglist, r.WritePackageList, packageList)
 	add(p.Tarball != "", func(ctx context.Context) error { return r.WriteTarball(ctx, p.Tarball) }, outputTitle(p.Tarball))
 	add(p.Squash != "", func(ctx context.Context) error { return r.WriteSquash(ctx, r.spec, p.Squash) }, p.Squash)
+	if p.ISO != nil {
+		add(true, func(ctx context.Context) error { return r.WriteISO(ctx, *p.ISO) }, p.ISO.File)
+	}
 	if p.Disk != nil {
 		add(true, func(ctx context.Context) error { return r.WriteImage(ctx, p.Disk) }, p.Disk.fileNames()...)
 	}

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
@@ -46,6 +47,9 @@ func (s Spec) Packages() []string {
 	packages = append(packages, s.growPackages()...)
 	packages = append(packages, s.networkPackages()...)
 	packages = append(packages, s.loginPackages()...)
+	if s.o.ISO != "" {
+		packages = append(packages, boot.LivePackages(s.bootRequest())...)
+	}
 	return sortedSet(packages)
 }
 
@@ -164,9 +168,13 @@ func (s Spec) filesystemPackages() []string {
 	return packages
 }
 
-// mkfsTypes are the types of the disk's file systems that programs make.
+// mkfsTypes are the types of the outputs' file systems that programs make.
 func (s Spec) mkfsTypes() []filesystem.Type {
-	return slices.DeleteFunc(s.filesystemTypesOf(), func(t filesystem.Type) bool { return t.Program == nil })
+	types := s.filesystemTypesOf()
+	if s.o.ISO != "" {
+		types = append(types, filesystem.Lookup(liveType))
+	}
+	return slices.DeleteFunc(types, func(t filesystem.Type) bool { return t.Program == nil })
 }
 
 // mkfsPackages are the packages of these programs.

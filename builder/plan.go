@@ -105,6 +105,7 @@ type Plan struct {
 	Tarball string
 	// Squash is the directory of a live file system.
 	Squash  string
+	ISO     *ISO
 	Exports []Export
 	// Descriptions are the files that describe what was built.
 	Descriptions []string
@@ -195,6 +196,11 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 			return Plan{}, err
 		}
 		p.Disk = &disk
+	}
+
+	if o.ISO != "" {
+		iso := newISO(spec, lock)
+		p.ISO = &iso
 	}
 
 	p.add(newDebootstrapStep(spec, lock))
@@ -430,6 +436,9 @@ func (p Plan) Print(w io.Writer) error {
 		if name != "" {
 			printf("%3d. write %s\n", len(p.Steps)+1, outputTitle(name))
 		}
+	}
+	if p.ISO != nil {
+		printf("%3d. write %s: %s\n", len(p.Steps)+1, p.ISO.File, p.ISO.title())
 	}
 	for _, e := range p.Exports {
 		printf("%3d. write %s\n", len(p.Steps)+1, e)

@@ -49,6 +49,11 @@ var planned = map[string]func(*Options){
 		o.Roottype = "ext3"
 	},
 	"live": func(o *Options) { o.Image, o.Squash, o.LockRootPassword = "", "/out/live", true },
+	"iso": func(o *Options) {
+		o.Image, o.ISO, o.ISOLabel, o.ISOPersistence, o.SerialConsole = "", "/out/live.iso", "My-Live_1.0", true, true
+		o.Packages = []string{"live-config", "live-config-systemd"}
+	},
+	"iso-arm64": func(o *Options) { o.Image, o.ISO, o.Arch = "", "/out/live.iso", "arm64" },
 	"auto-formats": func(o *Options) {
 		o.SizeAuto, o.Free, o.Formats, o.Compress, o.Bmap = true, Space{Bytes: diskimage.GB}, []string{"raw,qcow2"},
 			"zstd", true

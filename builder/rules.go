@@ -65,6 +65,7 @@ var rules = []func(Spec) []error{
 	freeNeedsAuto,
 	sectorSizeBoots,
 	growPossible,
+	isoPossible,
 	luksPossible,
 	blobFiles,
 	exportCompressionKnown,
@@ -165,6 +166,7 @@ func outputLocation(s Spec) []error {
 	}
 	check("--bmap", blockMapName(s.o), isFile, "regular file")
 	check("--tarball", s.o.Tarball, isFile, "regular file")
+	check("--iso", s.o.ISO, isFile, "regular file")
 	check("--squash", s.o.Squash, fs.FileInfo.IsDir, "directory")
 	for _, d := range s.descriptions() {
 		check(d.flag, d.file, isFile, "regular file")

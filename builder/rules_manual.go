@@ -20,9 +20,9 @@ func squashExcludesImage(s Spec) []error {
 }
 
 func someOutput(s Spec) []error {
-	if s.o.Image == "" && s.o.Tarball == "" && s.o.Squash == "" && len(s.o.Exports) == 0 {
+	if s.o.Image == "" && s.o.Tarball == "" && s.o.Squash == "" && s.o.ISO == "" && len(s.o.Exports) == 0 {
 		return problem.New("--image",
-			"needs a disk image filename, unless --tarball, --squash or --export says what to make")
+			"needs a disk image filename, unless --tarball, --squash, --iso or --export says what to make")
 	}
 	return nil
 }

@@ -122,6 +122,9 @@ func (p Plan) spaceNeeds(w workload) []spaceNeed {
 	if p.Squash != "" {
 		output(p.Squash, content/compressed, 1)
 	}
+	if p.ISO != nil {
+		output(p.ISO.File, content/compressed, 1)
+	}
 	for _, e := range p.Exports {
 		switch {
 		case e.Path == "": // a registry, or the store of podman

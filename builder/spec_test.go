@@ -83,6 +83,8 @@ func TestNewSpecTakesWhatIsRight(t *testing.T) {
 		"arm64 tarball without a kernel": func(o *Options) {
 			o.Image, o.Tarball, o.Arch, o.NoKernel = "", "new.tar", "arm64", true
 		},
+		"new ISO image":        func(o *Options) { o.Image, o.ISO = "", "live.iso" },
+		"ISO image of arm64":   func(o *Options) { o.Image, o.ISO, o.Arch = "", "live.iso", "arm64" },
 		"new squash directory": func(o *Options) { o.Image, o.Squash = "", "FOO" },
 		"old squash directory": func(o *Options) { o.Image, o.Squash = "", "live" },
 		"arm64 container image": func(

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,8 @@ import (
 
 // assembleSettings names the settings of a build that concern the disk and its boot loader, in the order of the help.
 var assembleSettings = []string{
-	"image", "size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
+	"image", "iso", "iso-label", "iso-persistence",
+	"size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
 	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize",
 	"boottype", "bootoffset", "bootflag", "esp-size", "sector-size", "raw", "boot-mount",
 	"build-arg", "secret", "manifest", "sbom",
@@ -49,8 +51,8 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 		"treat the root file system as release `NAME` of Debian or Ubuntu (default: read from it)"
 	c.settings.lookup("arch").usage = "expect `ARCHITECTURE`, as Debian calls it (default: read from the root file system)"
 	verb := &cobra.Command{
-		Use:   "assemble --from SOURCE --image FILE [options]",
-		Short: "make a disk image from another one, a tarball, a container image or a directory",
+		Use:   "assemble --from SOURCE (--image | --iso) FILE [options]",
+		Short: "make a disk image or a live ISO image from another one, a tarball, a container image or a directory",
 		Long: "Make a disk image from an existing root file system, with the same partitions, file systems and boot code as a build.\n" +
 			"/etc/fstab and the boot loader's configuration are written to match. No program of the root file system is run.\n\n" +
 			"SOURCE is a disk image (raw, qcow2, vmdk, vhd, vhdx or vdi, with ext2, ext3, ext4, FAT, squashfs, erofs, btrfs, XFS or f2fs)\n" +
@@ -59,9 +61,10 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 			"A disk image becomes one of another size, format, partition table, boot loader or type of file system: its files are written\n" +
 			"to new file systems, and the image itself stays as it is. Its boot loader, swap and what is outside of the system's file\n" +
 			"systems are not copied.\n\n" +
+			"With --iso, the root file system becomes a live system, as of build --iso: it needs a kernel and live-boot.\n\n" +
 			"Disk images, tarballs and container images need no user namespace and no subordinate IDs, unless one of the file systems is\n" +
-			"made by a Debian program, as btrfs and xfs are. A directory needs both, unless root runs the command: its files have the\n" +
-			"owners that podman unshare shows.\n\n" +
+			"made by a Debian program, as btrfs, xfs and that of --iso are. A directory needs both, unless root runs\n" +
+			"the command: its files have the owners that podman unshare shows.\n\n" +
 			"containerfile:DIR makes the root file system of the Containerfile or Dockerfile in a directory, which begins with FROM and\n" +
 			"one of the other sources, or the name of an image in a registry. Its RUN instructions run in containers, as those of\n" +
 			"build --containerfile do, and their results are cached.",
@@ -73,6 +76,8 @@ vmdebootstrap assemble --from server.img --image server.vmdk
 # A qcow2 image from a container image of a registry
 vmdebootstrap assemble --from docker://registry.example/server:1 \
 --image server.qcow2
+# A live system from a tarball of a Debian with live-boot and a kernel
+vmdebootstrap assemble --from live.tar --iso live.iso
 # An image of what the Containerfile in a directory makes
 vmdebootstrap assemble --from containerfile:server --image server.img`,
 		Args: cobra.NoArgs,
@@ -97,8 +102,8 @@ func (s *settings) only(names []string) {
 
 // run reports all mistakes in the call before it begins to write.
 func (c *assembleCall) run(ctx context.Context) (err error) {
-	if c.from == "" || c.settings.options.Image == "" {
-		return usageErrorf("give --from and --image")
+	if o := c.settings.options; c.from == "" || o.Image == "" && o.ISO == "" {
+		return usageErrorf("give --from, and --image or --iso")
 	}
 	j := &job{env: c.env, settings: c.settings, out: c.stdout, err: c.stderr, verbose: c.settings.verbose,
 		log: slog.New(slog.DiscardHandler)}
@@ -219,8 +224,9 @@ func (c *assembleCall) assembleContainerfile(
 
 // opener returns what opens the source.
 func (c *assembleCall) opener(j *job, a *builder.Assembly) sourceOpener {
+	output := cmp.Or(a.Options.Image, a.Options.ISO)
 	return sourceOpener{env: c.env, stateDir: c.settings.stateDir, skipTLSVerify: !c.settings.options.TLSVerify,
-		tempDir: filepath.Dir(absolute(c.env.dir, a.Options.Image)), arch: a.Options.Arch, report: j.report}
+		tempDir: filepath.Dir(absolute(c.env.dir, output)), arch: a.Options.Arch, report: j.report}
 }
 
 // archiveClient returns what opens the archive client: only a call that downloads packages needs the state directory.

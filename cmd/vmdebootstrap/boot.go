@@ -18,6 +18,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/iso9660"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/vm"
 	"github.com/vmdebootstrap/vmdebootstrap/oci"
 )
@@ -31,6 +32,7 @@ type bootCall struct {
 	accel      string
 	memory     diskimage.Size
 	network    bool
+	media      string // one of mediaWords; "" for what the image looks like
 	test, json bool
 	ssh        bool
 	expect     string
@@ -117,6 +119,8 @@ vmdebootstrap boot --test --firmware bios,uefi --login root \
 	flags := verb.Flags()
 	flags.SortFlags = false
 	var serial bool
+	flags.Var(choiceValue{&b.media, mediaWords}, "media", "attach the image as `MEDIA`: cd or disk, which a USB stick is "+
+		"(default: cd for an ISO image, else disk)")
 	flags.StringSliceVar(&b.firmwares, "firmware", nil,
 		"`FIRMWARE` of the machine: bios, uefi or secureboot (default: uefi for arm64, else bios); with --test, "+
 			"several can be given")
@@ -285,11 +289,12 @@ func (b *bootCall) kinds() []vm.Firmware {
 // of returns a copy of the call that boots one image with one kind of firmware.
 func (b bootCall) of(image string, firmware vm.Firmware) (*bootCall, error) {
 	b.image, b.firmware = absolute(b.env.dir, image), firmware
-	kind, err := imageFormat(b.image)
+	kind, iso, err := imageFormat(b.image)
 	if err != nil {
 		return nil, err
 	}
 	m := &b.machine
+	m.CD = b.media == mediaCD || b.media == "" && iso
 	m.Image, m.Firmware, m.Network = b.image, firmware, b.network
 	if m.Format == "" {
 		m.Format = kind
@@ -384,25 +389,30 @@ func (b *bootCall) start(ctx context.Context, dir string, stderr io.Writer, show
 	return machine, nil
 }
 
-// imageFormat detects the format of an image, and returns QEMU's name of it.
-func imageFormat(name string) (string, error) {
+// mediaWords are the values of --media.
+var mediaWords = []string{mediaCD, "disk"}
+
+const mediaCD = "cd"
+
+// imageFormat detects the format of an image, and returns QEMU's name of it. iso reports whether it is one of a CD: it
+// begins with an ISO 9660 file system.
+func imageFormat(name string) (kind string, iso bool, err error) {
 	f, err := diskimage.OpenImage(name)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer f.Close()
 	switch _, err := io.ReadFull(f, make([]byte, diskimage.SectorSize)); {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return "", fmt.Errorf("%s is not a disk image: it is shorter than a sector of a disk", name)
+		return "", false, fmt.Errorf("%s is not a disk image: it is shorter than a sector of a disk", name)
 	case err != nil:
-		return "", fmt.Errorf("%s: %w", name, err)
+		return "", false, fmt.Errorf("%s: %w", name, err)
 	}
-	kind, err := format.Detect(f)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
+	if kind, err = format.Detect(f); err != nil {
+		return "", false, fmt.Errorf("%s: %w", name, err)
 	}
 	if kind == "vhd" {
 		kind = "vpc"
 	}
-	return kind, nil
+	return kind, kind == format.Raw && iso9660.Detect(f), nil
 }

@@ -20,6 +20,12 @@ import (
 // temporary files.
 func (b *bootCall) inspect(ctx context.Context, dir string) (err error) {
 	m := &b.machine
+	if m.CD { // its boot loader's configuration is not changed, but systemd can be asked
+		if !m.Graphics && m.Arch != "arm64" {
+			m.Strings = append(m.Strings, serialStrings...)
+		}
+		return nil
+	}
 	f, err := diskimage.OpenImage(m.Image)
 	if err != nil {
 		return err

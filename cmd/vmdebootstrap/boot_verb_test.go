@@ -195,6 +195,13 @@ func TestBootFindsMistakesFirst(t *testing.T) {
 
 func TestImageFormatIsDetected(t *testing.T) {
 	t.Parallel()
+	medium := filepath.Join(t.TempDir(), "live.iso")
+	if err := os.WriteFile(medium, append(make([]byte, 32769), "CD001"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, iso, err := imageFormat(medium); err != nil || got != "raw" || !iso {
+		t.Errorf("got %q, ISO %t (%v), want a raw ISO image", got, iso, err)
+	}
 	for format, head := range map[string]string{
 		"qcow2": "QFI\xfb", "vmdk": "KDMV", "vhdx": "vhdxfile", "vpc": "conectix", "vdi": strings.Repeat("<", 64) +
 			"\x7f\x10\xda\xbe", "raw": "\xeb\x63",
@@ -203,8 +210,8 @@ func TestImageFormatIsDetected(t *testing.T) {
 		if err := os.WriteFile(name, append([]byte(head), make([]byte, 512-len(head))...), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := imageFormat(name); err != nil || got != format {
-			t.Errorf("got %q (%v), want %q", got, err, format)
+		if got, iso, err := imageFormat(name); err != nil || got != format || iso {
+			t.Errorf("got %q, ISO %t (%v), want %q", got, iso, err, format)
 		}
 	}
 }

@@ -90,6 +90,28 @@ func TestCloudExampleMakesAnImageForClouds(t *testing.T) {
 	}
 }
 
+// The live desktop is an image file with a medium that has an installer.
+func TestLiveDesktopExampleMakesAMedium(t *testing.T) {
+	t.Parallel()
+	example, err := filepath.Abs(filepath.Join(examplesDir, "live-desktop.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := vmdebootstrap(t, "build", "--no-default-configs", example, "--mirror", "http://mirror.example/debian",
+		"--arch", "amd64", "--dry-run")
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"task-xfce-desktop", "calamares-settings-debian", "live-boot-initramfs-tools",
+		"write live-desktop.iso: live system debian-trixie-xfce, GRUB for BIOS, UEFI and Secure Boot"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the plan lacks %q:\n%s", want, out)
+		}
+	}
+}
+
 func TestLAVAJobIsYAMLWithItsParts(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(examplesDir, "lava-job.yaml"))

@@ -139,6 +139,12 @@ func (s *settings) extensions() []*setting {
 		{"compress", groupOutput, "compress the image with `METHOD`: none, zlib or zstd, if the format supports it " +
 			"(default: none; vmdk: zlib)", textValue{&o.Compress}},
 		{"bmap", groupOutput, "also write the block map of a raw image, for bmaptool", boolValue{&o.Bmap}},
+		{"iso", groupOutput, "write a live system to `FILE`, an ISO image that a BIOS and UEFI, with Secure Boot, start " +
+			"from a CD or a USB stick; changes are kept in memory", textValue{&o.ISO}},
+		{"iso-label", groupOutput, "volume `ID` of the medium of --iso: up to 32 letters, digits, dots, dashes and " +
+			"underscores (default: like debian-trixie-amd64)", textValue{&o.ISOLabel}},
+		{"iso-persistence", groupOutput, "let the live system of --iso keep changes on a partition with the label " +
+			"persistence, if there is one", boolValue{&o.ISOPersistence}},
 		{"export", groupOutput, "write the root file system to `DEST`, one of " + builder.ExportForms() +
 			"; tar: and dir: hold only the files, the others a container image; containers-storage: is your podman's " +
 			"store; dir: has the owners that podman unshare shows; may be repeated", exportsValue{&o.Exports}},

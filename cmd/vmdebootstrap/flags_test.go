@@ -32,7 +32,7 @@ var (
 	}
 	// Settings that are not in the manual.
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
-		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify", "luks", "luks-recovery-key"}
+		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify", "luks", "luks-recovery-key", "iso-persistence"}
 	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "secret", "hook", "root-password-file",
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
@@ -40,7 +40,7 @@ var (
 		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences",
 		"dpkg-arch",
 		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
-		"luks-passphrase", "luks-key-file"}
+		"luks-passphrase", "luks-key-file", "iso", "iso-label"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",

@@ -59,10 +59,13 @@ vmdebootstrap rebuild debian.lock again.img --mirror "$MIRROR $SNAPSHOTS"`,
 			if verify {
 				return c.verify(cmd.Context(), args[1])
 			}
-			if c.settings.options.Image != "" {
-				c.settings.options.Image = args[1]
-			} else {
-				c.settings.options.Tarball = args[1]
+			switch o := &c.settings.options; {
+			case o.Image != "":
+				o.Image = args[1]
+			case o.ISO != "":
+				o.ISO = args[1]
+			default:
+				o.Tarball = args[1]
 			}
 			return c.build(cmd.Context())
 		},
@@ -131,8 +134,9 @@ func (s *settings) follow(env environment, flags *pflag.FlagSet, name string) er
 	}
 	o := &s.options
 	o.LockFile, o.Exports, o.Squash, o.Manifest, o.SBOMs, o.Report, o.Provenance = name, nil, "", "", nil, "", ""
-	if o.Image == "" && o.Tarball == "" {
-		problems = append(problems, fmt.Errorf("%s is the lock of a build without a disk image or a tarball", name))
+	if o.Image == "" && o.Tarball == "" && o.ISO == "" {
+		problems = append(problems, fmt.Errorf("%s is the lock of a build without a disk image, an ISO image or a tarball",
+			name))
 	}
 	return errors.Join(problems...)
 }

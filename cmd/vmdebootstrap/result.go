@@ -85,7 +85,7 @@ func (w *work) end(err error) {
 // builtFrom returns the result of a build.
 func builtFrom(spec builder.Spec) progress.Result {
 	r := assembledFrom(spec)
-	if spec.Options().Image != "" {
+	if o := spec.Options(); o.Image != "" || o.ISO != "" {
 		r.Logins = logins(spec.Options())
 	}
 	return r
@@ -95,7 +95,7 @@ func builtFrom(spec builder.Spec) progress.Result {
 func assembledFrom(spec builder.Spec) progress.Result {
 	r := progress.Result{Files: spec.WrittenFiles()}
 	o := spec.Options()
-	if o.Image != "" && spec.HasLoader() {
+	if o.Image != "" && spec.HasLoader() || o.ISO != "" {
 		r.Boot, r.QEMU = bootLine(spec), qemuLine(spec)
 	}
 	return r
@@ -145,8 +145,13 @@ func bootLine(spec builder.Spec) string {
 
 // qemuLine returns the command of QEMU that starts the image; empty if there is no short one.
 func qemuLine(spec builder.Spec) string {
-	o, image := spec.Options(), spec.ImageFiles()[0]
-	m := vm.Machine{Image: image.Name, Format: image.Format, Arch: o.Arch, Graphics: !o.SerialConsole}
+	o := spec.Options()
+	m := vm.Machine{Image: o.ISO, CD: o.ISO != "", Arch: o.Arch, Graphics: !o.SerialConsole}
+	if m.CD {
+		return shellLine(m.Line())
+	}
+	image := spec.ImageFiles()[0]
+	m.Image, m.Format = image.Name, image.Format
 	if strings.HasPrefix(image.Format, "vhd") && image.Format != "vhdx" {
 		m.Format = "vpc" // QEMU's name of both kinds
 	}

@@ -26,6 +26,9 @@ type Menu struct {
 	Arguments, QuietArguments string
 	// Terminal are the commands that enable a serial line.
 	Terminal []string
+	// Live says that the menu is on a medium that nothing changes: update-grub is not mentioned, and there is no
+	// environment block.
+	Live bool
 }
 
 // MenuKernel is one kernel.
@@ -37,12 +40,16 @@ type MenuKernel struct {
 // Bytes returns the text of grub.cfg.
 func (m Menu) Bytes() []byte {
 	var b bytes.Buffer
-	b.WriteString(`# Written by vmdebootstrap. update-grub, which kernel packages run, writes it anew from /etc/default/grub.
+	if m.Live {
+		b.WriteString("# Written by vmdebootstrap.\n")
+	} else {
+		b.WriteString(`# Written by vmdebootstrap. update-grub, which kernel packages run, writes it anew from /etc/default/grub.
 if [ -s $prefix/grubenv ]; then
 	load_env
 fi
-set default=0
 `)
+	}
+	b.WriteString("set default=0\n")
 	fmt.Fprintf(&b, "set timeout=%d\n", m.Timeout)
 	for _, line := range m.Terminal {
 		b.WriteString(line + "\n")

@@ -95,7 +95,7 @@ func (l GRUB) menu(d Disk, f *target.Memory) (grub.Menu, error) {
 	if err != nil {
 		return grub.Menu{}, err
 	}
-	kernels, err := Kernels(l, f)
+	kernels, err := menuKernels(l, f)
 	if err != nil {
 		return grub.Menu{}, err
 	}
@@ -114,19 +114,30 @@ func (l GRUB) menu(d Disk, f *target.Memory) (grub.Menu, error) {
 		menu.Terminal = []string{settings["GRUB_SERIAL_COMMAND"], "terminal_input " + terminal,
 			"terminal_output " + terminal}
 	}
+	menu.Kernels = kernels
+	return menu, nil
+}
+
+// menuKernels returns the kernels in /boot for a menu, the newest first.
+func menuKernels(l Loader, f target.Files) ([]grub.MenuKernel, error) {
+	kernels, err := Kernels(l, f)
+	if err != nil {
+		return nil, err
+	}
+	var entries []grub.MenuKernel
 	for _, k := range kernels {
 		entry := grub.MenuKernel{Version: k.Version, File: "vmlinuz-" + k.Version}
 		if exists, err := target.Exists(f, "/boot/"+entry.File); err != nil {
-			return grub.Menu{}, err
+			return nil, err
 		} else if !exists {
 			entry.File = "vmlinux-" + k.Version
 		}
 		if k.Initrd {
 			entry.Initrd = "initrd.img-" + k.Version
 		}
-		menu.Kernels = append(menu.Kernels, entry)
+		entries = append(entries, entry)
 	}
-	return menu, nil
+	return entries, nil
 }
 
 // grubSettings reads the settings of update-grub from shell scripts with assignments.

@@ -95,8 +95,13 @@ func (l GRUB) efiFiles(ctx context.Context, d Disk, src Source) ([]diskimage.Ent
 	return files, nil
 }
 
+// fileReader reads files of the root file system.
+type fileReader interface {
+	ReadFile(name string) ([]byte, error)
+}
+
 // grubSigned returns the files of shim and the signed GRUB.
-func grubSigned(d Disk, src Source, platform string) ([]diskimage.Entry, error) {
+func grubSigned(d Disk, src fileReader, platform string) ([]diskimage.Entry, error) {
 	list, err := grub.EFISignedFiles(platform, d.vendorDir())
 	if err != nil {
 		return nil, err
