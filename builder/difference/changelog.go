@@ -21,7 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 )
 
-// source is what a package was made from: the version of its source, and the digest of its .deb, empty if it is unknown.
+// source is what a package was made from: the version of its source, and the digest of its .deb, empty if unknown.
 type source struct{ version, digest string }
 
 // sources are those of the packages of a system.
