@@ -88,10 +88,8 @@ const initramfsHook = "usr/share/initramfs-tools/hooks/live"
 func (l Live) FilesNeeded() []LoaderFile {
 	needed := []LoaderFile{{initramfsHook, "live-boot-initramfs-tools"}}
 	if l.Arch.PC {
-		for _, name := range []string{"kernel.img", "cdboot.img", "boot_hybrid.img"} {
-			needed = append(needed, LoaderFile{strings.TrimPrefix(GRUBModules(grub.BIOSPlatform), "/") + "/" + name,
-				grubPackage(grub.BIOSPlatform)})
-		}
+		name := strings.TrimPrefix(GRUBModules(grub.BIOSPlatform), "/") + "/cdboot.img"
+		needed = append(needed, LoaderFile{name, grubPackage(grub.BIOSPlatform)})
 	}
 	if platform := grub.EFIPlatform(l.Arch.Name); platform != "" && !l.Signed {
 		needed = append(needed, LoaderFile{strings.TrimPrefix(MonolithicGRUB(platform), "/"), grubPackage(platform)})
