@@ -44,7 +44,8 @@ type Volume struct {
 	// Dir is the directory that becomes the file system. The directories in EmptyDirs, relative to it, become empty.
 	Dir       string
 	EmptyDirs []string
-	// Latest, if set, replaces later times. Those of the files in Dir change, too: programs record the times that they find.
+	// Latest, if set, replaces later times. Those of the files in Dir change, too: programs record the times that they
+	// find.
 	Latest time.Time
 	// Made is the finished file system, if it was needed earlier to know the size of the disk.
 	Made *os.File
