@@ -208,7 +208,8 @@ func (c *Client) newRelease(mirror, suite, url string, data, text []byte, signer
 			today = other
 		}
 	}
-	if !c.NoCheck && !c.AllowExpired && r.ExpiredAt(today) {
+	// Whether the state of a lock may have expired was decided when the lock was made, perhaps by another machine.
+	if !c.NoCheck && !c.AllowExpired && !c.States.isFixed() && r.ExpiredAt(today) {
 		return nil, &ExpiredError{url, r.ValidUntil, today}
 	}
 	return r, nil

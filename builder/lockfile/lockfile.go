@@ -34,7 +34,7 @@ type File struct {
 	Program string `yaml:"program"`
 	// Made is when the archives answered. The times of signatures are compared with it.
 	Made time.Time `yaml:"made"`
-	// Time is what the image records, and what a Valid-Until is compared with; Seed is what IDs come from.
+	// Time is what the image records; Seed is what IDs come from.
 	Time time.Time `yaml:"time"`
 	Seed uuid.UUID `yaml:"seed"`
 	// Settings are those of the build that differ from the defaults, in their order.
