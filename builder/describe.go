@@ -410,6 +410,9 @@ func (d *Disk) manifest() *manifest.Disk {
 		if p.LUKS != uuid.Nil {
 			part.LUKS = p.LUKS.String()
 		}
+		if p.Role == diskimage.RoleRootVerity {
+			part.RootHash = d.RootHash
+		}
 		if p.Filesystem.Type != "" {
 			part.Filesystem = &manifest.Filesystem{Type: p.Filesystem.Type, ID: boot.UUID(p.Filesystem),
 				Label: p.Filesystem.Label}

@@ -15,6 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/verity"
 )
 
 // Disk is the plan of a disk image: where everything is and how it boots. What it holds is known only when the root
@@ -36,6 +37,8 @@ type Disk struct {
 	Loader boot.Loader
 	// LUKSKeys open the root partition if it is encrypted.
 	LUKSKeys []luksKey
+	// Verity is what the root hash depends on besides the content, if there is a hash tree.
+	Verity verity.Options
 	// Grow has the root partition and its file system grow when the disk is larger at a start.
 	Grow step.Grower
 	boot.Disk
@@ -52,6 +55,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 			SignedEFI: spec.bootRequest().SignedEFI(), BootMount: o.BootMount,
 		},
 	}
+	d.Signer, _ = secureBootSigner(o) // the rules have reported the errors
 	for i, b := range d.Blobs {
 		d.Blobs[i].copied = lock.Copy(b.File)
 	}
@@ -100,8 +104,15 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	if o.LUKS {
 		root.LUKS, d.LUKSKeys = diskimage.DeriveID(lock.Seed, "LUKS of /"), luksKeys(o)
 	}
+	root.ReadOnly = o.Verity
 	add(root)
 	if number != 0 {
+		number++
+	}
+	if o.Verity {
+		d.Verity, d.Free = verityOptions(lock.Seed), Space{}
+		add(diskimage.PartitionRequest{Role: diskimage.RoleRootVerity, Number: number, ReadOnly: true,
+			Size: verity.HashSize(request.Size)}) // more than for the root partition alone
 		number++
 	}
 	if o.Swap > 0 {
@@ -159,7 +170,11 @@ func (d Disk) title() string {
 			size += " + " + d.Free.String()
 		}
 	}
-	return fmt.Sprintf("%s, %s, %s, %s", strings.Join(formats, " and "), size, d.Layout.Table, d.Loader)
+	title := fmt.Sprintf("%s, %s, %s, %s", strings.Join(formats, " and "), size, d.Layout.Table, d.Loader)
+	if d.Signer != nil {
+		title += ", signed"
+	}
+	return title
 }
 
 // autoText stands for a number that is known when the content has been measured.
@@ -168,9 +183,12 @@ const autoText = "auto"
 // contents are the lines of a plan about what the disk holds.
 func (d Disk) contents() []string {
 	var lines []string
+	root := d.Root()
 	for _, p := range d.Layout.Partitions {
 		size, start := p.Size.String(), p.Start.String()
-		switch root := d.Root(); {
+		switch {
+		case d.Auto && p.Role == diskimage.RoleRootVerity:
+			size, start = autoText, autoText
 		case d.Auto && p.Number == root.Number:
 			size = autoText
 		case d.Auto && p.Start > root.Start:
@@ -179,6 +197,9 @@ func (d Disk) contents() []string {
 		line := fmt.Sprintf("%d %-10s %-6s %10s at %s", p.Number, p.Role, p.Filesystem.Type, size, start)
 		if p.LUKS != uuid.Nil {
 			line += ", encrypted"
+		}
+		if p.Number == root.Number && d.verifies() {
+			line += ", verified"
 		}
 		lines = append(lines, line)
 	}
@@ -286,7 +307,16 @@ func (d *Disk) ids() []string {
 }
 
 // readOnly reports whether the root file system never changes.
-func (d Disk) readOnly() bool { return filesystem.Lookup(d.Root().Filesystem.Type).ReadOnly }
+func (d Disk) readOnly() bool { return d.fixedSize() || d.verifies() }
+
+// fixedSize reports whether the root file system is as large as its content, which is known when it is made.
+func (d Disk) fixedSize() bool { return filesystem.Lookup(d.Root().Filesystem.Type).ReadOnly }
+
+// verifies reports whether the root file system has a hash tree.
+func (d Disk) verifies() bool {
+	_, ok := d.Layout.Partition(diskimage.RoleRootVerity)
+	return ok
+}
 
 // loaderOf is how an image is to boot.
 func loaderOf(o Options) boot.Loader {

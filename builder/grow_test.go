@@ -61,6 +61,18 @@ func TestOverlayStepPutsProgramsIntoTheInitramfs(t *testing.T) {
 	}
 }
 
+func TestVerityStepPutsVeritysetupIntoTheInitramfs(t *testing.T) {
+	t.Parallel()
+	f := targettest.New(t, nil)
+	if err := runStep(t, f, step.Verity{Mapping: "root"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Readable(step.VerityHook); !strings.Contains(got, "\ncopy_exec /sbin/veritysetup\n") {
+		t.Errorf("%s: %q", step.VerityHook, got)
+	}
+	checkShell(t, f, step.VerityHook, step.VerityScript)
+}
+
 // checkShell has shellcheck look at programs of the target, but for what they take from elsewhere.
 func checkShell(t *testing.T, f *targettest.Target, names ...string) {
 	t.Helper()

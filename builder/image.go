@@ -69,15 +69,31 @@ func (a assembler) write(ctx context.Context, planned Disk) (d Disk, err error) 
 		defer func() { err = errors.Join(err, root.Close()) }()
 	}
 	a.report.Message(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
+	image := diskimage.Image{Volumes: map[int]diskimage.Volume{}}
+	if d.verifies() {
+		var v verified
+		d, v, err = a.verify(ctx, d, root)
+		if v.root != nil && v.root != root {
+			defer func() { err = errors.Join(err, v.root.Close()) }()
+		}
+		if err != nil {
+			return d, a.sizeError(ctx, planned, err)
+		}
+		tree, _ := d.Layout.Partition(diskimage.RoleRootVerity)
+		image.Volumes[d.Root().Number], image.Volumes[tree.Number] = v.volume, v.tree
+	}
 	boot, err := d.Loader.Prepare(ctx, d.Disk, a)
 	if err != nil {
 		return d, fmt.Errorf("prepare %s: %w", d.Loader, err)
 	}
-	image := diskimage.Image{Layout: d.Layout, Volumes: map[int]diskimage.Volume{}}
+	image.Layout = d.Layout
 	if image.Blobs, err = a.blobs(d); err != nil {
 		return d, err
 	}
 	for _, p := range d.Layout.Partitions {
+		if _, ok := image.Volumes[p.Number]; ok {
+			continue
+		}
 		kind := filesystem.Lookup(p.Filesystem.Type)
 		if kind.Program != nil {
 			volume := a.programVolume(d, p)
@@ -215,7 +231,7 @@ func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File
 		return d, nil, nil
 	}
 	p := d.Root()
-	if d.readOnly() {
+	if d.fixedSize() {
 		a.report.Message("make the " + p.Filesystem.Type)
 		root, err := a.programVolume(d, p).Make(ctx)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/bmap"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/luks"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/verity"
 )
 
 // ImageFile is one of the files that a disk is written to.
@@ -241,6 +242,12 @@ func (d Disk) fit(tree diskimage.Tree) (Disk, error) {
 func (d Disk) resized(root diskimage.Size) (resized Disk, err error) {
 	if d.Root().LUKS != uuid.Nil {
 		root += luks.HeaderSize
+	}
+	d.Request.Partitions = slices.Clone(d.Request.Partitions)
+	for i, p := range d.Request.Partitions {
+		if p.Role == diskimage.RoleRootVerity {
+			d.Request.Partitions[i].Size = verity.HashSize(root + diskimage.MiB) // of its rounded size
+		}
 	}
 	d.Request.Size, d.Auto = d.Request.DiskSize(root), false
 	d.Layout, err = diskimage.NewLayout(d.Request)

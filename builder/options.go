@@ -116,6 +116,10 @@ type Options struct {
 	Grow       bool           // --grow
 	Blobs      []Blob         // --raw
 
+	Verity         bool        // --verity
+	SecureBootKey  secret.Text // --secureboot-key: what is in the file
+	SecureBootCert string      // --secureboot-cert: what is in the file
+
 	LUKS            bool        // --luks
 	LUKSPassphrase  secret.Text // --luks-passphrase
 	LUKSKeyFile     secret.Text // --luks-key-file: what is in the file

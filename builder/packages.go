@@ -44,6 +44,7 @@ func (s Spec) Packages() []string {
 	packages = append(packages, s.filesystemPackages()...)
 	packages = append(packages, s.overlayPackages()...)
 	packages = append(packages, s.luksPackages()...)
+	packages = append(packages, s.verityPackages()...)
 	packages = append(packages, s.growPackages()...)
 	packages = append(packages, s.networkPackages()...)
 	packages = append(packages, s.loginPackages()...)
@@ -215,9 +216,12 @@ func (s Spec) growPackages() []string {
 // initramfsTools is the package that makes the initramfs.
 const initramfsTools = "initramfs-tools"
 
+// readOnly reports whether the root file system never changes.
+func (s Spec) readOnly() bool { return filesystem.Lookup(s.o.Roottype).ReadOnly || s.o.Verity }
+
 // overlayPackages are the packages that the initramfs is made with: another program would not run what the step writes.
 func (s Spec) overlayPackages() []string {
-	if s.o.Image == "" || !filesystem.Lookup(s.o.Roottype).ReadOnly {
+	if s.o.Image == "" || !s.readOnly() {
 		return nil
 	}
 	return []string{initramfsTools}

@@ -261,11 +261,14 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	if p.Disk != nil && p.Disk.readOnly() {
 		p.add(step.Overlay{Roottype: o.Roottype, Grub: p.Disk.Loader.WritesGrubenv()})
 	}
+	if p.Disk != nil && p.Disk.verifies() {
+		p.add(p.Disk.verityStep())
+	}
 	if p.Disk != nil && p.Disk.Grow == step.GrowInitramfs {
 		p.add(p.Disk.growStep())
 	}
 	if o.UpdateInitramfs {
-		if p.Disk != nil && filesystem.Lookup(o.Roottype).FsckInInitramfs {
+		if p.Disk != nil && !p.Disk.verifies() && filesystem.Lookup(o.Roottype).FsckInInitramfs {
 			p.add(step.Fsck{Type: o.Roottype})
 		}
 		p.add(step.Initramfs{})

@@ -78,6 +78,12 @@ var planned = map[string]func(*Options){
 		o.LUKS, o.LUKSPassphrase, o.LUKSKeyFile = true, secret.New("s3cret"), secret.New("s3cret file")
 		o.Boot, o.PartType, o.Roottype, o.SizeAuto = "systemd-boot", "gpt", "btrfs", true
 	},
+	"verity": func(o *Options) {
+		o.Verity, o.Boot, o.PartType, o.Swap = true, "systemd-boot", "gpt", 512*diskimage.MiB
+	},
+	"verity-squashfs": func(o *Options) {
+		o.Verity, o.Boot, o.PartType, o.Roottype, o.SizeAuto = true, "systemd-boot", "gpt", "squashfs", true
+	},
 	"xfs-grow-bullseye": func(o *Options) {
 		o.Distribution, o.Roottype, o.Grub, o.Grow, o.Swap = "bullseye", "xfs", true, true, 512*diskimage.MiB
 	},

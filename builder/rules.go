@@ -67,6 +67,7 @@ var rules = []func(Spec) []error{
 	growPossible,
 	isoPossible,
 	luksPossible,
+	verityPossible, secureBootPossible,
 	blobFiles,
 	exportCompressionKnown,
 	exportDestinations,

@@ -10,6 +10,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/luks"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/verity"
 )
 
 // tableTypes are the values of --part-type.
@@ -49,10 +50,14 @@ func bootLargeEnough(s Spec) []error {
 
 // readOnlyNeedsInitramfs: it is the initramfs that makes such a system writable.
 func readOnlyNeedsInitramfs(s Spec) []error {
-	if filesystem.Lookup(s.o.Roottype).ReadOnly && s.o.Image != "" && !s.o.UpdateInitramfs {
-		return problem.New("--roottype", "%s requires updating the initramfs: drop --no-update-initramfs", s.o.Roottype)
+	switch {
+	case !s.readOnly() || s.o.Image == "" || s.o.UpdateInitramfs:
+		return nil
+	case s.o.Verity:
+		return problem.New("--verity", "requires updating the initramfs, which sets up the root device: drop "+
+			"--no-update-initramfs")
 	}
-	return nil
+	return problem.New("--roottype", "%s requires updating the initramfs: drop --no-update-initramfs", s.o.Roottype)
 }
 
 func partitionTable(s Spec) []error { return problem.OneOf("--part-type", s.o.PartType, tableTypes) }
@@ -94,6 +99,9 @@ func partitionsFit(s Spec) []error {
 	if s.o.LUKS {
 		take("--luks", luks.HeaderSize)
 	}
+	if s.o.Verity {
+		take("--verity", verity.HashSize(s.o.Size))
+	}
 	return problems
 }
 
@@ -103,6 +111,9 @@ func freeNeedsAuto(s Spec) []error {
 	}
 	if s.o.Free != defaultFree && filesystem.Lookup(s.o.Roottype).ReadOnly {
 		return problem.New("--free", "is of no use with --roottype=%s: it is as large as its content", s.o.Roottype)
+	}
+	if s.o.Free != defaultFree && s.o.Verity {
+		return problem.New("--free", "is of no use with --verity: nothing is written to the root file system")
 	}
 	return nil
 }
@@ -114,6 +125,8 @@ func growPossible(s Spec) []error {
 		return nil
 	case s.o.Image == "":
 		return problem.New("--grow", "needs --image as well")
+	case s.o.Verity:
+		return problem.New("--grow", "a root file system with --verity never changes: drop one of them")
 	case filesystem.Lookup(s.o.Roottype).ReadOnly:
 		return problem.New("--grow", "a root file system of type %s never changes: choose another --roottype",
 			s.o.Roottype)

@@ -204,6 +204,29 @@ func TestNewSpecRefuses(t *testing.T) {
 			[]string{"needs --luks"}},
 		{"no room for the header", encrypted(func(o *Options) { o.Size = 512*diskimage.MB + 10*diskimage.MiB }), "--luks",
 			[]string{"16MiB does not fit", "make --size larger"}},
+		{"verified with GRUB", verifiedRoot(func(o *Options) { o.Boot = "hybrid" }), "--verity",
+			[]string{"GRUB for BIOS and UEFI has no place for the root hash", "--boot=systemd-boot with --part-type=gpt"}},
+		{"verified xfs", verifiedRoot(func(o *Options) { o.Roottype = "xfs" }), "--verity",
+			[]string{"type xfs cannot be verified", "ext4, squashfs, erofs"}},
+		{"verified tarball", verifiedRoot(func(o *Options) { o.Image, o.Tarball = "", "x.tar" }), "--verity",
+			[]string{"needs --image"}},
+		{"verified and encrypted", verifiedRoot(func(o *Options) { o.LUKS, o.LUKSPassphrase = true, secret.New("x") }),
+			"--verity", []string{"not possible with --luks"}},
+		{"verified without an initramfs", verifiedRoot(func(o *Options) { o.UpdateInitramfs = false }), "--verity",
+			[]string{"drop --no-update-initramfs"}},
+		{"verified and growing", verifiedRoot(func(o *Options) { o.Grow = true }), "--grow",
+			[]string{"with --verity never changes"}},
+		{"verified with free space", verifiedRoot(func(o *Options) { o.SizeAuto, o.Free = true, Space{Bytes: 1} }), "--free",
+			[]string{"of no use with --verity"}},
+		{"no room for the hash tree", verifiedRoot(func(o *Options) { o.Size = 512*diskimage.MiB + 4*diskimage.MiB }),
+			"--verity", []string{"does not fit", "make --size larger"}},
+		{"a key without its certificate", func(o *Options) { o.SecureBootKey = secret.New("x") }, "--secureboot-key",
+			[]string{"needs --secureboot-cert"}},
+		{"a certificate without its key", func(o *Options) { o.SecureBootCert = "x" }, "--secureboot-cert",
+			[]string{"needs --secureboot-key"}},
+		{"a signed tarball", func(o *Options) {
+			o.SecureBootKey, o.SecureBootCert, o.Image, o.Tarball = secret.New("x"), "x", "", "x.tar"
+		}, "--secureboot-key", []string{"needs --image"}},
 		{"growing f2fs", func(o *Options) { o.Roottype, o.Grub, o.Grow = "f2fs", true, true }, "--grow",
 			[]string{"not mounted", "resize.f2fs"}},
 		{"jfs", func(o *Options) { o.Roottype, o.Grub = "jfs", true }, "--roottype", []string{`"jfs"`, "f2fs"}},
@@ -420,6 +443,14 @@ func TestOnlyRootMakesOthersTheOwner(t *testing.T) {
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("user %d: got %v, want %q", uid, err, want)
 		}
+	}
+}
+
+// verifiedRoot returns options of an image with dm-verity, with a change.
+func verifiedRoot(change func(*Options)) func(*Options) {
+	return func(o *Options) {
+		o.Verity, o.Boot, o.PartType, o.Size = true, "systemd-boot", "gpt", 2*diskimage.GB
+		change(o)
 	}
 }
 

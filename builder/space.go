@@ -107,10 +107,13 @@ func (p Plan) spaceNeeds(w workload) []spaceNeed {
 	if p.Disk != nil {
 		for _, f := range p.Disk.Files {
 			size := content / compressed
-			if f.Format == format.Raw && !p.Disk.readOnly() {
+			if f.Format == format.Raw && !p.Disk.fixedSize() {
 				size = min(content, p.Disk.Layout.Size)
 			}
 			output(f.Name, size, 1)
+		}
+		if p.Disk.verifies() && !p.Disk.fixedSize() {
+			output(p.Disk.Image, content, 1) // the root file system in a file of its own
 		}
 	}
 	switch {

@@ -110,7 +110,9 @@ type Partition struct {
 	Start  uint64 `json:"start"`
 	Size   uint64 `json:"size"`
 	// LUKS is the UUID of the LUKS2 container that the file system is in.
-	LUKS       string      `json:"luks,omitempty"`
+	LUKS string `json:"luks,omitempty"`
+	// RootHash is that of dm-verity, in the partition with the hash tree.
+	RootHash   string      `json:"rootHash,omitempty"`
 	Filesystem *Filesystem `json:"filesystem,omitempty"`
 }
 

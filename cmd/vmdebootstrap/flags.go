@@ -60,6 +60,8 @@ type settings struct {
 	secrets          secretSource
 	// luks says where the keys of --luks are; these are read once all settings are known.
 	luks luksSettings
+	// secureBoot are files that are read once all settings are known.
+	secureBoot secureBootSettings
 
 	// Where results are cached, and how they are reused.
 	stateDir            string

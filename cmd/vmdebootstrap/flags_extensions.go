@@ -178,6 +178,13 @@ func (s *settings) extensions() []*setting {
 			textValue{&s.luks.keyFile}},
 		{"luks-recovery-key", groupDisk, "also unlock --luks with a random recovery key, which is printed once, at the end " +
 			"of the build", boolValue{&s.luks.recoveryKey}},
+		{"verity", groupDisk, "have the kernel verify each block of a read-only root file system (dm-verity); the root " +
+			"hash is on the command line of a unified kernel image, so it needs --boot=systemd-boot; --roottype is ext4, " +
+			"squashfs or erofs", boolValue{&o.Verity}},
+		{"secureboot-key", groupDisk, "sign the boot loader and the kernel images with the RSA private key in `FILE` " +
+			"(PEM), for Secure Boot; needs --boot=systemd-boot and --secureboot-cert", textValue{&s.secureBoot.key}},
+		{"secureboot-cert", groupDisk, "the certificate of --secureboot-key is in `FILE` (PEM); firmware that has it in db " +
+			"starts the image", textValue{&s.secureBoot.cert}},
 		{"allow-expired", groupSystem, "accept suites whose Valid-Until has passed, of a snapshot or a mirror that is no longer " +
 			"updated; signatures are verified all the same", boolValue{&o.AllowExpired}},
 		{"bootstrap", groupSystem, "`WAY` to make the base system and to install packages: " +

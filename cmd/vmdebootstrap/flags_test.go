@@ -32,7 +32,8 @@ var (
 	}
 	// Settings that are not in the manual.
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
-		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify", "luks", "luks-recovery-key", "iso-persistence"}
+		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify", "luks", "luks-recovery-key", "iso-persistence",
+		"verity"}
 	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "secret", "hook", "root-password-file",
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
@@ -40,7 +41,7 @@ var (
 		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences",
 		"dpkg-arch",
 		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
-		"luks-passphrase", "luks-key-file", "iso", "iso-label"}
+		"luks-passphrase", "luks-key-file", "iso", "iso-label", "secureboot-key", "secureboot-cert"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",
@@ -133,6 +134,7 @@ var settingTexts = map[string]string{
 	"mirror": "http://changed http://changed.too", "repository": "http://changed suite main",
 	"secret": "id=changed,env=CHANGED", "snapshot": "2026-01-31",
 	"luks-passphrase": "env:CHANGED", "luks-key-file": "env:CHANGED",
+	"secureboot-key": "flags_test.go", "secureboot-cert": "flags_test.go",
 }
 
 // TestEverySettingHasItsOwnVariable changes each setting, and expects that only its own line of the dump changes.
@@ -197,7 +199,7 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 		}
 	}
 	s.secrets.lookup = func(string) (string, bool) { return "changed", true }
-	if err := errors.Join(s.readBuildSecrets(), s.readLUKS()); err != nil {
+	if err := errors.Join(s.readBuildSecrets(), s.readLUKS(), s.readSecureBoot()); err != nil {
 		t.Error(err)
 	}
 	after := reflect.ValueOf(s.options)

@@ -272,7 +272,8 @@ func (c *command) dump() error {
 // check returns what a build has to do, or all mistakes in the settings. It reads the files that settings name.
 func (c *command) check() (builder.Spec, error) {
 	fileErr := errors.Join(c.settings.readPasswordFile(), c.settings.readCacheKey(), c.settings.readSignKey(),
-		c.settings.readLockFile(c.env.dir), c.settings.readBuildSecrets(), c.settings.readLUKS())
+		c.settings.readLockFile(c.env.dir), c.settings.readBuildSecrets(), c.settings.readLUKS(),
+		c.settings.readSecureBoot())
 	world := c.env.world()
 	world.Locked = c.settings.locked
 	spec, err := builder.NewSpec(c.settings.options, world)

@@ -11,6 +11,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/uki"
 )
 
 // Disk describes a planned disk for a boot loader.
@@ -30,6 +31,10 @@ type Disk struct {
 	OnlyEFI64 bool
 	// Time is recorded in each file system.
 	Time time.Time
+	// RootHash is that of the root file system's hash tree; empty if there is none, or as long as it is not known.
+	RootHash string
+	// Signer signs EFI programs; nil if they are not signed.
+	Signer *uki.Signer
 }
 
 // DefaultMount is the directory of kernels, and where the partition of --bootsize is mounted by default.
@@ -57,12 +62,25 @@ func (d Disk) bootPrefix() string {
 	return "/boot"
 }
 
+// VerityMapping is the name in /dev/mapper of a root file system that is verified, as systemd names it.
+const VerityMapping = "root"
+
+// verified reports whether the root file system has a hash tree.
+func (d Disk) verified() bool {
+	_, ok := d.Layout.Partition(diskimage.RoleRootVerity)
+	return ok
+}
+
 // serialBaud is the speed of --serial-console, for the kernel's argument and the getty.
 const serialBaud = 115200
 
 // kernelArguments returns the arguments by which a kernel finds its root file system and its consoles.
 func (d Disk) kernelArguments() string {
 	arguments := "root=" + DeviceName(d.Root()) + " ro"
+	if d.verified() {
+		// With panic=0, an initramfs that finds no root file system stops and does not start a shell.
+		arguments = "root=/dev/mapper/" + VerityMapping + " ro panic=0"
+	}
 	if d.Serial != "" {
 		arguments += fmt.Sprintf(" console=tty0 console=%s,%d", d.Serial, serialBaud)
 	}

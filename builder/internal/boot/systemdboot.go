@@ -117,6 +117,9 @@ func (l SystemdBoot) Prepare(_ context.Context, d Disk, src Source) (Parts, erro
 	if err != nil {
 		return Parts{}, err
 	}
+	if loader, err = d.sign(program, loader); err != nil {
+		return Parts{}, err
+	}
 	file := func(name string, data []byte) diskimage.Entry { return diskimage.FileEntry(name, 0o644, data, d.Time) }
 	files := []diskimage.Entry{
 		file("EFI/BOOT/"+strings.ToUpper(arch.EFI), loader),
@@ -127,7 +130,7 @@ func (l SystemdBoot) Prepare(_ context.Context, d Disk, src Source) (Parts, erro
 	if err != nil {
 		return Parts{}, err
 	}
-	images, err := l.kernelImages(src, stub)
+	images, err := l.kernelImages(d, src, stub)
 	if err != nil {
 		return Parts{}, err
 	}
@@ -136,6 +139,18 @@ func (l SystemdBoot) Prepare(_ context.Context, d Disk, src Source) (Parts, erro
 	}
 	esp, _ := d.Layout.Partition(diskimage.RoleESP)
 	return Parts{Files: map[int][]diskimage.Entry{esp.Number: files}}, nil
+}
+
+// sign returns an EFI program with a signature if the disk's are signed.
+func (d Disk) sign(name string, program []byte) ([]byte, error) {
+	if d.Signer == nil {
+		return program, nil
+	}
+	signed, err := d.Signer.Sign(program)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return signed, nil
 }
 
 // systemdProgram returns the path of a program in the package systemd-boot-efi: "systemd-boot", or "linux", the stub of
@@ -150,7 +165,7 @@ func systemdProgram(d Disk, name string) string {
 }
 
 // kernelImages returns a unified kernel image of each kernel in /boot, by version.
-func (l SystemdBoot) kernelImages(src Source, stub []byte) (map[string][]byte, error) {
+func (l SystemdBoot) kernelImages(d Disk, src Source, stub []byte) (map[string][]byte, error) {
 	kernels, err := target.BootFiles(src, l.kernelNames()...)
 	if err != nil || len(kernels) == 0 {
 		return nil, err
@@ -161,6 +176,9 @@ func (l SystemdBoot) kernelImages(src Source, stub []byte) (map[string][]byte, e
 		return nil, err
 	}
 	parts.CommandLine = strings.TrimSpace(string(arguments))
+	if d.RootHash != "" {
+		parts.CommandLine += " roothash=" + d.RootHash
+	}
 	if parts.OSRelease, err = src.ReadFile("/usr/lib/os-release"); err != nil {
 		return nil, err
 	}
@@ -176,6 +194,9 @@ func (l SystemdBoot) kernelImages(src Source, stub []byte) (map[string][]byte, e
 		}
 		if images[parts.Version], err = uki.Assemble(parts); err != nil {
 			return nil, fmt.Errorf("make a unified kernel image of %s: %w", kernel, err)
+		}
+		if images[parts.Version], err = d.sign("the image of "+kernel, images[parts.Version]); err != nil {
+			return nil, err
 		}
 	}
 	return images, nil

@@ -54,6 +54,7 @@ var ownFiles = map[string][]string{
 	"systemdboot.go":      {"systemd-boot", "extlinux"}, // arguments of the kernel
 	"tools.go":            nil,                          // for the file systems of the outputs
 	"upgrade.go":          {"apt.upgrade", "apt.preferences", "dpkg.architectures"},
+	"verity.go":           {"verity"},
 }
 
 // containerKinds are the instructions of Containerfiles.

@@ -41,6 +41,8 @@ var withoutResult = []string{
 	"diskimage/imagetree",         // reads disk images, for assemble
 	"diskimage/internal/rawimage", // data of image files
 	"diskimage/luks",              // encrypts file systems of images
+	"diskimage/uki",               // makes and signs kernel images of images
+	"diskimage/verity",            // makes hash trees of images
 }
 
 // repository returns the sources that the program has, by their names in the repository: what the patterns of the files
