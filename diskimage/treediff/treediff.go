@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -134,11 +135,19 @@ func SameContent(ctx context.Context, x, y diskimage.Entry) (equal bool, err err
 	return Equal(ctx, p, q, x.Size)
 }
 
+// maxStep is the number of bytes that Equal has in memory of each file; most files are much smaller.
+const maxStep = 1 << 20
+
+// buffers are used again: with new ones for each file, collecting garbage took a third of the processor time of comparing
+// two systems of 57,000 files and 1 GB.
+var buffers = sync.Pool{New: func() any { return new([2][maxStep]byte) }}
+
 // Equal reports whether the first size bytes of two files are equal.
 func Equal(ctx context.Context, first, second io.ReaderAt, size int64) (bool, error) {
-	const most = 1 << 20 // bytes in memory; most files are much smaller
-	step := min(most, size)
-	a, b := make([]byte, step), make([]byte, step)
+	step := min(maxStep, size)
+	pair := buffers.Get().(*[2][maxStep]byte)
+	defer buffers.Put(pair)
+	a, b := pair[0][:step], pair[1][:step]
 	for at := int64(0); at < size; at += step {
 		if err := ctx.Err(); err != nil {
 			return false, err
