@@ -66,6 +66,9 @@ type Executor struct {
 	// FreeSpace returns the free space of the file system of a directory, which need not exist yet. nil leaves space
 	// unchecked.
 	FreeSpace func(dir string) (FreeSpace, error)
+	// StepFailed, if not nil, is called with the error of a step while its files are there, and returns one that may say
+	// more.
+	StepFailed func(failed error) error
 	// Progress receives what the build does; nil drops it.
 	Progress *progress.Reporter
 	// DebugShell, if not nil, is called with the root file system as a failed step left it, and the step's error,
@@ -403,6 +406,9 @@ func (x *Executor) runStep(ctx context.Context, setup step.Step, s *step.Context
 	}
 	if err := setup.Run(ctx, s); err != nil {
 		err = &step.Error{Step: setup, Output: s.Out.Unshown(), Err: err}
+		if x.StepFailed != nil {
+			err = x.StepFailed(err)
+		}
 		if x.DebugShell == nil || ctx.Err() != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ package builder
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"testing"
@@ -29,6 +30,22 @@ type failingStep struct{ step.Hostname }
 
 func (failingStep) Run(_ context.Context, s *step.Context) error {
 	return errors.Join(s.Target.WriteFile("/left", []byte("x"), 0o644), errors.New("no luck"))
+}
+
+// A full disk was no longer full when it was looked for: the files of the failed step had been removed.
+func TestFailedStepIsLookedAtWhileItsFilesAreThere(t *testing.T) {
+	t.Parallel()
+	f := targettest.New(t, nil)
+	full := errors.New("the disk is full")
+	x := Executor{StepFailed: func(failed error) error {
+		_, err := f.ReadFile("/left")
+		return errors.Join(failed, err, full)
+	}}
+	err := x.runStep(t.Context(), failingStep{}, &step.Context{Target: f, Out: step.NewTail(nil)})
+	var failed *step.Error
+	if !errors.Is(err, full) || !errors.As(err, &failed) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // Issue 17, 4: a shell in the failed step.

@@ -176,7 +176,7 @@ func build(ctx context.Context, j *job) (err error) {
 		Engine: store, Archive: client, TempDir: store.TempDir(), StateDir: dir,
 		Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.report,
-		Stdout: j.stdout, FreeSpace: freeSpace,
+		Stdout: j.stdout, FreeSpace: freeSpace, StepFailed: j.lookForSpace,
 		Cache: builder.Cache{
 			Version: version, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
 			Records: recordsDir(dir), Now: j.env.now,
@@ -409,10 +409,12 @@ func freeSpace(dir string) (builder.FreeSpace, error) {
 	return free, nil
 }
 
-// lookForSpace looks, when a build has failed, whether one of the file systems that it writes to is full.
+// lookForSpace looks, when a build or a step of it has failed, whether one of the file systems that it writes to is
+// full. A build removes the files of a failed step, so that there is room afterwards.
 func (j *job) lookForSpace(err error) error {
-	if err == nil {
-		return nil
+	var known *fullError
+	if err == nil || errors.As(err, &known) {
+		return err
 	}
 	var places []fullError
 	if dir, dirErr := j.env.stateDir(j.settings.stateDir); dirErr == nil {

@@ -56,6 +56,9 @@ func TestFullFilesystemIsNamed(t *testing.T) {
 		!strings.Contains(hint, "--state-dir") {
 		t.Errorf("got %v, %q", got, hint)
 	}
+	if again := j.lookForSpace(got); again != got {
+		t.Errorf("what is known is found again: %#v", again)
+	}
 	j.settings.stateDir = t.TempDir()
 	if got := j.lookForSpace(failure); hintFor(got) != "" || !errors.Is(got, failure) {
 		t.Errorf("with room: got %#v", got)
