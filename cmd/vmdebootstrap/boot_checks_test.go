@@ -156,3 +156,19 @@ func TestShellWordIsOneWord(t *testing.T) {
 		}
 	}
 }
+
+// Issue 19, 2: --verbose showed nothing of the boot loader, and of the kernel until the passphrase was typed.
+func TestBootUnlocksADisk(t *testing.T) {
+	dir := installGuest(t, map[string]string{"qemu-system-x86_64": "printf 'GRUB\nPlease unlock disk root_crypt: '\n" +
+		"read passphrase\n[ \"$passphrase\" = secret ] && printf '\nroot_crypt: set up successfully\ndebian login: ' ||\n" +
+		"\tprintf '\nroot_crypt: bad password or options?\n'\nsleep 1000 & wait $!\n"})
+	image := diskimagetest.MarkerDisk(t, "disk.img")
+	for text, want := range map[string]int{"secret": exitOK, "mistaken": exitFailed} {
+		writeText(t, filepath.Join(dir, "passphrase"), text+"\n")
+		status, stdout, stderr := bootVerb(t, image, "--test", "--accel=tcg", "--verbose", "--timeout=1m",
+			"--luks-passphrase="+filepath.Join(dir, "passphrase"))
+		if status != want || !strings.Contains(stderr, "GRUB\n") || strings.Contains(stdout+stderr, text+"\n") {
+			t.Errorf("%s: status %d, %q, %q", text, status, stdout, stderr)
+		}
+	}
+}

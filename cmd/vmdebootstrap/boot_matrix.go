@@ -177,10 +177,10 @@ func (t *bootTest) test(ctx context.Context, dir string, w *work, of string) err
 	defer machine.Stop()
 	defer func() { t.console = machine.Text() }()
 	result.started = true
-	text, err := t.await(ctx, machine, t.expect)
+	err = t.await(ctx, machine, t.expect)
 	result.Seconds = t.env.now().Sub(result.began).Round(100 * time.Millisecond).Seconds()
 	if t.verbose {
-		fmt.Fprintln(t.err, of+text)
+		fmt.Fprintln(t.err, of+machine.Text())
 	}
 	if result.Booted = err == nil; result.Booted && t.login != "" {
 		err = t.session(ctx, machine, result)
@@ -197,13 +197,14 @@ func (t *bootTest) test(ctx context.Context, dir string, w *work, of string) err
 }
 
 // await waits for an expression on the console. Before, it types the passphrase of an encrypted disk if one is given.
-func (b *bootCall) await(ctx context.Context, machine *vm.VM, expression string) (text string, err error) {
+func (b *bootCall) await(ctx context.Context, machine *vm.VM, expression string) error {
 	if b.luks != "" {
 		if err := machine.Unlock(ctx, b.passphrase); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return machine.Expect(ctx, regexp.MustCompile(expression))
+	_, err := machine.Expect(ctx, regexp.MustCompile(expression))
+	return err
 }
 
 // pictureTime is far longer than QEMU takes for a picture of the screen.

@@ -119,7 +119,7 @@ func (b *bootCall) awaitSSH(ctx context.Context, machine *vm.VM, stderr io.Write
 			stop()
 		}
 	}()
-	_, err := b.await(watching, machine, never)
+	err := b.await(watching, machine, never)
 	select {
 	case <-answered:
 		return nil
