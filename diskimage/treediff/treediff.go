@@ -138,8 +138,8 @@ func SameContent(ctx context.Context, x, y diskimage.Entry) (equal bool, err err
 // maxStep is the number of bytes that Equal has in memory of each file; most files are much smaller.
 const maxStep = 1 << 20
 
-// buffers are used again: with new ones for each file, collecting garbage took a third of the processor time of comparing
-// two systems of 57,000 files and 1 GB.
+// buffers are used again: with new ones for each file, collecting garbage took a third of the processor time when two
+// systems of 57,000 files and 1 GB were compared.
 var buffers = sync.Pool{New: func() any { return new([2][maxStep]byte) }}
 
 // Equal reports whether the first size bytes of two files are equal.
