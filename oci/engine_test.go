@@ -196,6 +196,9 @@ func TestSnapshotReplacesOlderOne(t *testing.T) {
 	if data, err := c.ReadFile("/file"); err != nil || string(data) != "new" {
 		t.Errorf("got %q, %v", data, err)
 	}
+	if err := e.removed.wait(); err != nil {
+		t.Error(err)
+	}
 	// Those of the snapshot and the container, none of the older snapshot.
 	if layers, err := e.store.Layers(); err != nil || len(layers) != 2 {
 		t.Errorf("got %d layers (%v), want 2", len(layers), err)
@@ -208,7 +211,7 @@ func TestSnapshotReplacesOlderOne(t *testing.T) {
 // abandon leaves an engine as a kill would: without its lock, everything else remains.
 func abandon(t *testing.T, e *Engine) {
 	t.Helper()
-	if err := e.session.unlock(); err != nil {
+	if err := errors.Join(e.removed.wait(), e.session.unlock()); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range e.containers {
