@@ -43,7 +43,7 @@ echo "witness NONCE kernel=$(uname -r) address=$address ssh=$ssh" \
 	"id=$(cat /etc/machine-id) first=$(grep -c first /var/log/boots) off=$(systemctl is-enabled off.service)" \
 	"presets=$(ls /etc/systemd/system-preset 2> /dev/null | grep -c .) host=$(hostname)" \
 	"container=$(systemd-detect-virt --container) seed=$(cat /etc/seed 2> /dev/null) size=$(df --output=size / | tail -n 1)" \
-	"failed=$(systemctl --failed --no-legend | grep -c .)" > /dev/ttyS0
+	"failed=$(systemctl --failed --no-legend | grep -c .)" $(systemctl --failed --no-legend --plain) > /dev/ttyS0
 EOF
 chmod 755 "$1/usr/local/sbin/witness"
 cat > "$1/etc/systemd/system/first.service" <<'EOF'
@@ -76,6 +76,9 @@ ExecStart=/usr/local/sbin/witness
 WantedBy=multi-user.target
 EOF
 chroot "$1" systemctl enable witness.service
+# A busy machine needs more than the usual 90 seconds until the emulated one has its devices.
+mkdir -p "$1/etc/systemd/system.conf.d"
+printf '[Manager]\nDefaultDeviceTimeoutSec=10min\n' > "$1/etc/systemd/system.conf.d/slow.conf"
 # Names resolve and packages install in here: the manual's hooks do that.
 chroot "$1" apt-get install -y --no-install-recommends hello
 `
@@ -195,7 +198,7 @@ func wantOnConsole(t *testing.T, console string, wants ...string) {
 	t.Helper()
 	for _, want := range wants {
 		if !regexp.MustCompile(want).MatchString(console) {
-			t.Errorf("the console never showed %q", want)
+			t.Errorf("the console never showed %q, but %q", want, regexp.MustCompile("witness .*").FindAllString(console, -1))
 		}
 	}
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build mirror
+//go:build mirror && boot
 
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
 // ubuntuArchive starts an archive with the shape of Ubuntu's: its suites and components, pockets in the same place, no
@@ -57,11 +59,11 @@ func ubuntuArchive(t *testing.T) *archivetest.Repository {
 func TestImageOfUbuntusShape(t *testing.T) {
 	repo := ubuntuArchive(t)
 	dir := t.TempDir()
-	// The image's apt takes the files of the archive, which the key in the image signs, and packages of both components.
-	hook := `#!/bin/sh
-set -eu
+	// The image's apt takes the files of the archive, which the key in the image signs, and packages of both components:
+	// the witness installs one.
+	nonce := fmt.Sprintf("ubuntu-%d", os.Getpid())
+	hook := strings.ReplaceAll(witness, "NONCE", nonce) + `
 chroot "$1" apt-get -o APT::Update::Error-Mode=any update
-chroot "$1" apt-get install -y hello
 chroot "$1" dpkg-query --show --showformat '${Package} ${Version}\n' >packages
 cp "$1/etc/apt/sources.list.d/base.sources" .
 ls "$1/boot" >boot
@@ -71,7 +73,8 @@ ls "$1/boot" >boot
 	}
 	cmd := vmdebootstrap(t, "--image", "ubuntu.img", "--size", "2G", "--distribution", "resolute", "--mirror", repo.URL(),
 		"--debootstrapopts", "variant=minbase keyring="+repo.KeyringFile(), "--pockets", "updates,security",
-		"--configure-apt", "--kernel-package", "linux-image-virtual", "--customize", "hook.sh", "--verbose")
+		"--configure-apt", "--serial-console", "--kernel-package", "linux-image-virtual", "--package", "iproute2",
+		"--customize", "hook.sh", "--verbose")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "no_proxy=127.0.0.1") // apt knows no other exception for it
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -89,4 +92,5 @@ ls "$1/boot" >boot
 			}
 		}
 	}
+	bootWitness(t, filepath.Join(dir, "ubuntu.img"), "SYSLINUX", nonce, diskimagetest.BootOptions{})
 }
