@@ -7,7 +7,8 @@
 // The tree has the bytes that "veritysetup format" writes: version 1 of the superblock and of the
 // hash type, SHA-256, blocks of 4 KiB for data and hashes. UUID and salt are arguments, so that the
 // same data has the same root hash each time. New reads the data once, in parallel; the tree, 1/127
-// of the data, stays in memory until it is written.
+// of the data, stays in memory until it is written. A processor with instructions for SHA hashes
+// 1 GB in a second of its time (BenchmarkNew).
 //
 // Not supported: other algorithms and block sizes, the tree behind the data in one partition,
 // forward error correction, signatures of the root hash, and reading a tree, which veritysetup and
