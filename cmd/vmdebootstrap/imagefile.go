@@ -227,9 +227,9 @@ var (
 // second group matches.
 var filesInValues = map[string]*regexp.Regexp{
 	"apt-preferences": whole, "ca": whole, "cache-key": whole, "containerfile": whole, "custom-package": whole,
-	"customize": whole, "debootstrap-scripts": whole, "foreign": whole, "image": whole, "lock-file": whole, "log": whole,
-	"luks-key-file": whole, "luks-passphrase": whole, "manifest": whole, "meta-data": whole, "network-config": whole,
-	"provenance": whole, "report": whole,
+	"customize": whole, "debootstrap-scripts": whole, "foreign": whole, "image": whole, "iso": whole, "lock-file": whole,
+	"log": whole, "luks-key-file": whole, "luks-passphrase": whole, "manifest": whole, "meta-data": whole,
+	"network-config": whole, "provenance": whole, "report": whole,
 	"repository-key": whole, "root-password-file": whole, "secureboot-cert": whole, "secureboot-key": whole,
 	"sign-key": whole, "squash": whole, "ssh-key": whole,
 	"state-dir": whole, "tarball": whole, "user-data": whole,
