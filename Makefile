@@ -41,7 +41,7 @@ BASH_COMPLETIONS ?= share/bash-completion/completions
 FISH_COMPLETIONS ?= share/fish/vendor_completions.d
 ZSH_COMPLETIONS  ?= share/zsh/site-functions
 
-.PHONY: help build image test test-upgrade test-faults test-rebuild test-same-files isolation-tests check vet lint fuzz bench bench-disk \
+.PHONY: help build image test test-upgrade test-matrix test-faults test-rebuild test-same-files isolation-tests check vet lint fuzz bench bench-disk \
 	bench-build bench-cache install install-files deb release clean
 
 help: ## list the targets
@@ -58,6 +58,9 @@ test: ## run all tests, those that use the mirror and boot images included
 
 test-upgrade: ## upgrade kernel and boot loader in booted images, and boot them again
 	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
+
+test-matrix: ## boot what CI has no time for: more file systems, boot loaders, kinds of firmware, encryption: an hour
+	$(GOTEST) -timeout 4h -v -tags "$(TEST_TAGS) matrix" -run TestMatrix ./cmd/vmdebootstrap
 
 test-faults: ## damage images thousands of times, and build through mirrors with faults
 	$(GOTEST) -timeout 85m -tags "$(TAGS) faults" -run Faulty ./diskimage/... ./cmd/vmdebootstrap

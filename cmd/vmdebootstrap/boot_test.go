@@ -92,6 +92,9 @@ const (
 // firstBoot is what the witness reports at the first boot of a copy, and its machine ID.
 const firstBoot = ` id=([0-9a-f]{32}) first=1 off=disabled presets=0 `
 
+// unlockPrompt matches the question of cryptsetup-initramfs for a passphrase.
+const unlockPrompt = "Please unlock disk [^\n]*: "
+
 func TestImageBoots(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -101,7 +104,7 @@ func TestImageBoots(t *testing.T) {
 		{"extlinux", []string{"--distribution", "stable"}, "SYSLINUX"},
 		{"grub-bullseye", []string{"--distribution", "bullseye", "--grub", "--bootsize", "200Mi", "--boottype", "ext3",
 			"--roottype", "f2fs"}, "GRUB"},
-		{"ext2-boot", []string{"--roottype", "ext2", "--bootsize", "150Mi", "--boottype", "ext2"}, "SYSLINUX"},
+		{"luks", []string{"--luks", "--bootsize", "150Mi", "--boottype", "ext2", "--swap", "256Mi", "--grow"}, "SYSLINUX"},
 		{"ext3-swap", []string{"--roottype", "ext3", "--swap", "256Mi", "--grow", "--package", "ifupdown", "--cloud-init"},
 			"SYSLINUX"},
 		{"btrfs", []string{"--roottype", "btrfs", "--grub", "--package", "network-manager"}, "GRUB"},
@@ -121,8 +124,17 @@ func TestImageBoots(t *testing.T) {
 					tt.options = append(tt.options, "--"+name, file)
 				}
 			}
+			if tt.name == "luks" {
+				secret := filepath.Join(t.TempDir(), "passphrase")
+				if err := os.WriteFile(secret, []byte("geheim\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				tt.options = append(tt.options, "--luks-passphrase", secret)
+			}
 			image := buildImage(t, hook, tt.options...)
 			switch tt.name {
+			case "luks": // cryptsetup judges the encrypted partition in another test
+				diskimagetest.Run(t, "sfdisk", "--verify", image)
 			case "extlinux":
 				checkImage(t, image)
 			case "btrfs":
@@ -133,7 +145,7 @@ func TestImageBoots(t *testing.T) {
 			default:
 				checkPartitions(t, image)
 			}
-			if tt.name == "ext3-swap" { // as if the image were copied to a disk of 4 GB
+			if tt.name == "ext3-swap" || tt.name == "luks" { // as if the image were copied to a disk of 4 GB
 				if err := os.Truncate(image, 4_000_000_000); err != nil {
 					t.Fatal(err)
 				}
@@ -141,6 +153,9 @@ func TestImageBoots(t *testing.T) {
 			options := diskimagetest.BootOptions{Args: []string{"-nic", "user,model=virtio-net-pci"}, Timeout: 10 * time.Minute}
 			again := options
 			options.Keep = tt.name == "extlinux" // the second boot is of the same copy
+			if tt.name == "luks" {
+				options.Session = []diskimagetest.Exchange{{Want: unlockPrompt, Send: "geheim\n"}}
+			}
 			console := diskimagetest.Boot(t, image, options)
 			report := "witness " + nonce + ` .*address=10\.0\.2\.15 `
 			networkd := "networkd=1 "
@@ -149,6 +164,8 @@ func TestImageBoots(t *testing.T) {
 			}
 			wantOnConsole(t, console, tt.loader, report+".*"+networkd+firstBoot[1:]+".*failed=0")
 			switch tt.name {
+			case "luks":
+				wantOnConsole(t, console, "witness "+nonce+` .*size= *3[0-9]{6} `, "Adding [0-9]+k swap on /dev/mapper/swap_crypt")
 			case "ext3-swap":
 				wantOnConsole(t, console, "witness "+nonce+` .*size= *3[0-9]{6} `, // KiB
 					"witness "+nonce+` .*host=from-meta-data .*seed=from-user-data `)

@@ -81,19 +81,3 @@ func TestImageSurvivesUpgrades(t *testing.T) {
 		})
 	}
 }
-
-// TestVerifiedImageBoots boots images with dm-verity to their login prompts. That a block with a flipped bit stops the
-// boot is in TestFlippedBitStopsTheBoot, which CI runs.
-func TestVerifiedImageBoots(t *testing.T) {
-	for _, fstype := range []string{"ext4", "squashfs", "erofs"} {
-		t.Run(fstype, func(t *testing.T) {
-			nonce := fmt.Sprintf("verified-%s-%d", fstype, os.Getpid())
-			image := buildImage(t, strings.ReplaceAll(witness, "NONCE", nonce), "--verity", "--boot", "systemd-boot",
-				"--part-type", "gpt", "--roottype", fstype, "--size", "auto")
-			console := bootWitness(t, image, "BdsDxe: starting", nonce, diskimagetest.BootOptions{
-				Firmware: diskimagetest.UEFI,
-			})
-			wantOnConsole(t, console, "root=/dev/mapper/root ro panic=0 .*roothash=[0-9a-f]{64}", "device-mapper: verity: ")
-		})
-	}
-}

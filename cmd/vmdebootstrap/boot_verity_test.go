@@ -13,7 +13,7 @@ import (
 )
 
 // TestFlippedBitStopsTheBoot boots an image with dm-verity as far as its root file system: a bit of that which has no
-// meaning for squashfs, in the time at which it was made, stops the machine. make test-upgrade boots one to its login.
+// meaning for squashfs, in the time at which it was made, stops the machine. make test-matrix boots others to their logins.
 func TestFlippedBitStopsTheBoot(t *testing.T) {
 	image := buildImage(t, "#!/bin/sh\n", "--verity", "--boot", "systemd-boot", "--part-type", "gpt", "--roottype", "squashfs",
 		"--size", "auto")
