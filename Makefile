@@ -82,7 +82,7 @@ check: vet ## run the tests that need no network
 vet: ## gofmt and go vet
 	@test -z "$$(gofmt -l *.go cmd builder oci diskimage hooks contrib)" || \
 		{ gofmt -d *.go cmd builder oci diskimage hooks contrib; exit 1; }
-	$(GO) vet -tags "$(TEST_TAGS) upgrade faults" ./...
+	$(GO) vet -tags "$(TEST_TAGS) upgrade matrix faults" ./...
 
 lint: ## golangci-lint, which also checks the import rules
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run --build-tags "$(TAGS)"

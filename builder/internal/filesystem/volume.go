@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -91,9 +92,15 @@ func (v *Volume) Make(ctx context.Context) (made *os.File, err error) {
 	if err := v.clamp(); err != nil {
 		return nil, err
 	}
+	// Beside work, not in it: where nothing can be mounted, work itself moves into the toolbox.
+	empties, err := os.MkdirTemp(v.Tools.TempDir, "mkfs-empty-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(empties)) }()
 	mounts := []specs.Mount{target.Bind(v.Dir, insideRoot, "ro"), target.Bind(work, insideWork)}
 	for i, name := range v.EmptyDirs {
-		empty := filepath.Join(work, fmt.Sprintf("empty-%d", i))
+		empty := filepath.Join(empties, strconv.Itoa(i))
 		if exists, err := emptyCopy(empty, filepath.Join(v.Dir, name)); err != nil {
 			return nil, err
 		} else if exists {

@@ -115,6 +115,34 @@ func TestFilesystemsOfProgramsAreTheSameElsewhere(t *testing.T) {
 	}
 }
 
+// Without mounts, the isolation chroot moves the sources of mounts into the toolbox: one in another was gone by then.
+func TestNoMountOfAProgramIsInAnother(t *testing.T) {
+	t.Parallel()
+	var sources []string
+	refused := errors.New("not here")
+	v := testVolume(Tools{TempDir: t.TempDir(), Run: func(_ context.Context, mounts []specs.Mount, _ string, _ ...string) (
+		string, error) {
+		for _, m := range mounts {
+			sources = append(sources, m.Source)
+		}
+		return "", refused
+	}}, "squashfs", oddTree(t), 200*diskimage.MiB)
+	v.EmptyDirs = []string{"sub", "none"}
+	if _, err := v.Make(t.Context()); !errors.Is(err, refused) {
+		t.Fatal(err)
+	}
+	if len(sources) != 3 {
+		t.Errorf("mounted %q", sources)
+	}
+	for _, outer := range sources {
+		for _, inner := range sources {
+			if strings.HasPrefix(inner, outer+"/") {
+				t.Errorf("%s is in %s", inner, outer)
+			}
+		}
+	}
+}
+
 // Issue 18, 3: mkfs.btrfs and mkfs.xfs record each time that they find, also one of a later build of the same image.
 func TestNoTimeIsLaterThanTheBuild(t *testing.T) {
 	t.Parallel()
