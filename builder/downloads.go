@@ -220,8 +220,8 @@ func (a *arrival) wait(ctx context.Context, report *progress.Reporter) error {
 	}
 }
 
-// start begins to download packages in the background: those of base, which debootstrap asks for, before the rest, which
-// arrives while it works.
+// start begins to download packages in the background: those of base, which debootstrap asks for, before the rest,
+// which arrives while it works.
 func (d *downloads) start(ctx context.Context, client *archive.Client, base, rest []*archive.Package,
 	report *progress.Reporter) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -59,8 +59,8 @@ func expectedPackages(t *testing.T, names ...string) (*downloads, *archive.Clien
 	return d, client, packages
 }
 
-// A gatedTransport delays requests for files with Name in their names until Gate is closed, and then answers with Err if
-// that is set.
+// A gatedTransport delays requests for files with Name in their names until Gate is closed, and then answers with Err
+// if that is set.
 type gatedTransport struct {
 	Name string
 	Gate chan struct{}

@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestOptionsOfContribCIExist reads the examples for CI systems: each is YAML, and the options in them exist, of a build
-// or of boot.
+// TestOptionsOfContribCIExist reads the examples for CI systems: each is YAML, and the options in them exist, of a
+// build or of boot.
 func TestOptionsOfContribCIExist(t *testing.T) {
 	root, flags := newRoot(environment{}, io.Discard, io.Discard)
 	verb, _, err := root.Find([]string{"boot"})

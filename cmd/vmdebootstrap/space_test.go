@@ -56,7 +56,8 @@ func TestFullFilesystemIsNamed(t *testing.T) {
 		!strings.Contains(hint, "--state-dir") {
 		t.Errorf("got %v, %q", got, hint)
 	}
-	if again := j.lookForSpace(got); again != got {
+	var known *fullError
+	if again := j.lookForSpace(got); !errors.As(again, &known) || errors.As(known.error, &known) {
 		t.Errorf("what is known is found again: %#v", again)
 	}
 	j.settings.stateDir = t.TempDir()

@@ -146,9 +146,9 @@ const (
 const maxExtent = math.MaxUint32 / BlockSize * BlockSize
 
 // encode returns a directory's records and its continuation blocks.
-func (d *node) encode(v view) (records, continuation []byte) {
-	at := v.directories + d.offset + d.length/BlockSize
-	add := func(id string, n *node, use []entry, block uint32, size uint64, flags byte) {
+func (n *node) encode(v view) (records, continuation []byte) {
+	at := v.directories + n.offset + n.length/BlockSize
+	add := func(id string, c *node, use []entry, block uint32, size uint64, flags byte) {
 		inline, rest := fit(use, len(id))
 		if len(rest) > 0 {
 			continuation = fill(continuation, len(rest))
@@ -160,7 +160,7 @@ func (d *node) encode(v view) (records, continuation []byte) {
 			if size > maxExtent {
 				length, more = maxExtent, flagMultiExtent
 			}
-			r := record(id, n, inline, block, uint32(length), flags|more)
+			r := record(id, c, inline, block, uint32(length), flags|more)
 			records = append(fill(records, len(r)), r...)
 			if more == 0 {
 				return
@@ -168,28 +168,28 @@ func (d *node) encode(v view) (records, continuation []byte) {
 			size, block = size-length, block+maxExtent/BlockSize
 		}
 	}
-	directory := func(id string, n *node, use []entry) {
-		add(id, n, use, v.directories+n.offset, uint64(n.length), flagDirectory)
+	directory := func(id string, c *node, use []entry) {
+		add(id, c, use, v.directories+c.offset, uint64(c.length), flagDirectory)
 	}
-	use := d.attributes()
-	if d.parent == d {
+	use := n.attributes()
+	if n.parent == n {
 		use = append(append([]entry{suspSP}, use...), suspER)
 	}
-	directory(rootID, d, use)
-	directory(upID, d.parent, d.parent.attributes())
-	for _, n := range d.children {
-		use := append(n.attributes(), n.names()...)
-		content := n
-		if n.target != nil {
-			content = n.target
+	directory(rootID, n, use)
+	directory(upID, n.parent, n.parent.attributes())
+	for _, c := range n.children {
+		use := append(c.attributes(), c.names()...)
+		content := c
+		if c.target != nil {
+			content = c.target
 		}
 		switch {
-		case n.entry.IsDir():
-			directory(n.id, n, use)
+		case c.entry.IsDir():
+			directory(c.id, c, use)
 		case content.entry.Size == 0:
-			add(n.id, n, use, 0, 0, 0)
+			add(c.id, c, use, 0, 0, 0)
 		default:
-			add(n.id, n, use, v.shift+content.block, uint64(content.entry.Size), 0)
+			add(c.id, c, use, v.shift+content.block, uint64(content.entry.Size), 0)
 		}
 	}
 	return pad(records, int(blocks(int64(len(records))))*BlockSize), continuation
