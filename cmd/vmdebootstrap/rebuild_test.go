@@ -135,8 +135,8 @@ func TestRebuildNamesWhatDiffers(t *testing.T) {
 	state := o.machine()
 	build := func(args ...string) {
 		t.Helper()
-		cmd := o.command(state, append(args, "--mirror="+o.repo.URL(), "--lock-root-password", "--tarball=", "--image=out.img",
-			"--size=110M", "--no-extlinux", "--no-mbr")...)
+		cmd := o.command(state, append(args, "--mirror="+o.repo.URL(), "--lock-root-password", "--tarball=",
+			"--image=out.img", "--size=110M", "--no-extlinux", "--no-mbr")...)
 		cmd.Env = append(cmd.Env, "SOURCE_DATE_EPOCH=1700000000") // for the same IDs
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)

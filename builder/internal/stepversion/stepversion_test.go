@@ -40,6 +40,7 @@ var withoutResult = []string{
 	"diskimage/formatters",
 	"diskimage/imagetree",         // reads disk images, for assemble
 	"diskimage/internal/rawimage", // data of image files
+	"diskimage/iso9660",           // lays media out
 	"diskimage/luks",              // encrypts file systems of images
 	"diskimage/uki",               // makes and signs kernel images of images
 	"diskimage/verity",            // makes hash trees of images
