@@ -45,12 +45,21 @@ func (p Process) extractAll(ctx context.Context, dir string, names []string) err
 	for i, name := range names {
 		files[i] = filepath.Join(dir, name)
 	}
-	packages := newReader(int64(runtime.NumCPU()), p.packages).readAll(ctx, files)
 	inside, leave, err := enter(dir)
+	if errors.Is(err, unix.EPERM) { // as in a container that Docker made: unshare(2) is not among what its filter allows
+		fmt.Fprintf(p.Stdout, "I: Extracting by tar, because a thread cannot have a root directory of its own here\n")
+		for _, file := range files {
+			if err := p.extractWithTar(ctx, dir, file); err != nil {
+				return fmt.Errorf("extract %s: %w", file, err)
+			}
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer leave()
+	packages := newReader(int64(runtime.NumCPU()), p.packages).readAll(ctx, files)
 	u := &unpacker{Process: p, began: p.Now(), users: map[string]int{}, groups: map[string]int{}}
 	for i, pending := range packages {
 		d, err := pending.wait()
@@ -92,8 +101,9 @@ func enter(dir string) (inside func(func()), leave func(), err error) {
 	return func(f func()) { work <- f; <-ready }, func() { close(work) }, nil
 }
 
-// extract writes the files of one package. It wraps errNotOurs, and has written nothing, if the package has members
-// that this program does not know.
+// extract writes the files of one package, by names relative to the root directory, where it is: in a container without
+// mounts, absolute names in /proc mean that of the container. It wraps errNotOurs, and has written nothing, if the
+// package has members that this program does not know.
 func (u *unpacker) extract(d *deb) error {
 	for _, m := range d.members {
 		switch m.header.Typeflag {
@@ -104,13 +114,13 @@ func (u *unpacker) extract(d *deb) error {
 	}
 	var dirs []member
 	for _, m := range d.members {
-		err := u.make(m, m.path)
+		err := u.make(m, "."+m.path)
 		switch {
 		case m.header.Typeflag != tar.TypeDir:
 		case err == nil:
 			dirs = append(dirs, m)
 		case errors.Is(err, fs.ErrExist):
-			if info, statErr := os.Stat(m.path); statErr == nil && info.IsDir() {
+			if info, statErr := os.Stat("." + m.path); statErr == nil && info.IsDir() {
 				err = nil
 			}
 		}
@@ -121,7 +131,7 @@ func (u *unpacker) extract(d *deb) error {
 	// Their files have changed their times.
 	for _, m := range slices.Backward(dirs) {
 		at := unix.NsecToTimespec(m.header.ModTime.Unix() * int64(time.Second))
-		if err := unix.UtimesNanoAt(unix.AT_FDCWD, m.path, []unix.Timespec{at, at}, 0); err != nil {
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, "."+m.path, []unix.Timespec{at, at}, 0); err != nil {
 			return &os.PathError{Op: "set the time of", Path: m.path, Err: err}
 		}
 	}
