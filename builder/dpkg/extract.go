@@ -87,7 +87,10 @@ func enter(dir string) (inside func(func()), leave func(), err error) {
 	go func() {
 		// The thread ends with the goroutine, which never unlocks it.
 		runtime.LockOSThread()
-		err := errors.Join(unix.Unshare(unix.CLONE_FS), unix.Chroot(dir), unix.Chdir("/"))
+		err := unix.Unshare(unix.CLONE_FS)
+		if err == nil { // otherwise all threads would have the new root directory
+			err = errors.Join(unix.Chroot(dir), unix.Chdir("/"))
+		}
 		ready <- err
 		for f := range work {
 			f()
