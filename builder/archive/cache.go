@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,22 @@ import (
 // directory responses says which of them a URL had last.
 type Cache struct {
 	dir string
+	// downloads has a lock for each file that this process downloads or has downloaded, by its digest; mu guards it.
+	downloads map[string]*sync.Mutex
+	mu        sync.Mutex
+}
+
+// lockDownload waits until no other goroutine downloads a file, and has the others wait until unlock is called.
+func (c *Cache) lockDownload(digest string) (unlock func()) {
+	c.mu.Lock()
+	lock := c.downloads[digest]
+	if lock == nil {
+		lock = &sync.Mutex{}
+		c.downloads[digest] = lock
+	}
+	c.mu.Unlock()
+	lock.Lock()
+	return lock.Unlock
 }
 
 // Modes of files in a cache, before the umask.
@@ -35,7 +52,7 @@ const (
 
 // NewCache returns the Cache in a directory, which it makes if needed.
 func NewCache(dir string) (*Cache, error) {
-	c := &Cache{dir: dir}
+	c := &Cache{dir: dir, downloads: map[string]*sync.Mutex{}}
 	for _, d := range []string{c.files(), c.temp()} {
 		if err := os.MkdirAll(d, dirMode); err != nil {
 			return nil, fmt.Errorf("make cache: %w", err)

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 )
 
@@ -383,6 +385,26 @@ func TestFetchReplacesDamagedFile(t *testing.T) {
 	}
 	if cached["hello"] || !cached["world"] {
 		t.Errorf("from the cache: %v", cached)
+	}
+}
+
+// The toolbox and the root file system have packages in common, which are downloaded at the same time.
+func TestConcurrentFetchesDownloadAPackageOnce(t *testing.T) {
+	t.Parallel()
+	repo := archivetest.NewRepository(t)
+	repo.Add(archivetest.Deb{Name: "hello"})
+	c := newClient(t, repo)
+	packages := []*Package{getPackages(t, c, getRelease(t, c, repo, "trixie")).Lookup("hello")}
+	before := len(repo.Requests())
+	var g errgroup.Group
+	for range 8 {
+		g.Go(func() error { return c.Fetch(t.Context(), packages, nil) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if requests := repo.Requests()[before:]; len(requests) != 1 {
+		t.Errorf("requests: %q", requests)
 	}
 }
 

@@ -64,8 +64,9 @@ func (c *Client) Fetch(ctx context.Context, packages []*Package, progress func(E
 	return g.Wait()
 }
 
-// fetchPackage downloads one package unless the cache has it.
+// fetchPackage downloads one package unless the cache has it. Calls of Fetch at the same time download it once.
 func (c *Client) fetchPackage(ctx context.Context, p *Package, m *meter) error {
+	defer c.Cache.lockDownload(p.SHA256)()
 	ok, err := c.Cache.Verify(ctx, p.SHA256)
 	if err != nil {
 		return err
