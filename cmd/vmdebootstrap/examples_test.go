@@ -105,7 +105,7 @@ func TestLiveDesktopExampleMakesAMedium(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{"task-xfce-desktop", "calamares-settings-debian", "live-boot-initramfs-tools",
-		"write live-desktop.iso: live system debian-trixie-xfce, GRUB for BIOS, UEFI and Secure Boot"} {
+		"live-desktop.iso: live system debian-trixie-xfce, GRUB for BIOS, UEFI and Secure Boot"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the plan lacks %q:\n%s", want, out)
 		}
