@@ -34,11 +34,11 @@ func write(t *testing.T, image *os.File, used []diskimage.Extent) (name, text st
 func TestBmaptoolCopiesTheImage(t *testing.T) {
 	t.Parallel()
 	for _, c := range append(rawimagetest.Cases(), rawimagetest.Random(7)) {
+		if c.Size == 0 {
+			continue // bmaptool has no empty images
+		}
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			if c.Size == 0 {
-				t.Skip("bmaptool does not support empty images")
-			}
 			image := c.Make(t)
 			name, _ := write(t, image, nil)
 			copied := filepath.Join(t.TempDir(), "copy.img")
