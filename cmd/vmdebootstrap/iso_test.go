@@ -5,8 +5,10 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,19 +17,11 @@ import (
 )
 
 // TestLiveMediumBoots builds a medium, makes the same of a tarball of the same system, and boots it as a CD by a BIOS.
-// diskimage/grub tests the way to the menu for the other kinds of firmware and as a disk.
+// diskimage/grub tests the way to the menu for the other kinds of firmware and as a disk, make test-matrix that to the
+// login prompt.
 func TestLiveMediumBoots(t *testing.T) {
 	dir := t.TempDir()
-	call := func(args ...string) {
-		t.Helper()
-		cmd := vmdebootstrap(t, args...)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), "SOURCE_DATE_EPOCH=1750000000")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v\n%s", args, err, out)
-		}
-	}
-	call("--iso=live.iso", "--export=tar:root.tar", "--distribution=stable", "--debootstrapopts=variant=minbase",
-		"--no-acpid", "--serial-console", "--root-password=x", "--iso-label=live-test")
+	makeLive(t, dir, "--iso=live.iso", "--iso-label=live-test", "--export=tar:root.tar")
 	iso := filepath.Join(dir, "live.iso")
 	diskimagetest.Run(t, "sfdisk", "--verify", iso)
 	if got := diskimagetest.Run(t, "sgdisk", "-v", iso); !strings.Contains(got, "No problems found") {
@@ -45,9 +39,45 @@ func TestLiveMediumBoots(t *testing.T) {
 	if !strings.Contains(squashfs, "Compression zstd") {
 		t.Errorf("unsquashfs says\n%s", squashfs)
 	}
-	call("assemble", "--from=root.tar", "--iso=again.iso", "--serial-console", "--iso-label=live-test")
+	runIn(t, dir, "assemble", "--from=root.tar", "--iso=again.iso", "--serial-console", "--iso-label=live-test")
 	diskimagetest.Run(t, "bsdtar", "-tf", filepath.Join(dir, "again.iso"))
-	// There is no other root file system than that of the medium.
-	console := diskimagetest.Boot(t, iso, diskimagetest.BootOptions{CD: true, Memory: 1024, Timeout: 15 * time.Minute})
-	wantOnConsole(t, console, "GRUB", "boot=live")
+	bootLive(t, iso, diskimagetest.BootOptions{CD: true}, "GRUB")
+}
+
+// makeLive builds a small live system in a directory.
+func makeLive(t *testing.T, dir string, options ...string) {
+	t.Helper()
+	runIn(t, dir, append(options, "--distribution=stable", "--debootstrapopts=variant=minbase", "--no-acpid",
+		"--serial-console", "--root-password=x")...)
+}
+
+// runIn runs the program in a directory, with the time of a build that can be repeated.
+func runIn(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := vmdebootstrap(t, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "SOURCE_DATE_EPOCH=1750000000")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, out)
+	}
+}
+
+// liveSession logs in to a medium with the root password x and prints a line about the system, which the echo of the
+// command does not match.
+var liveSession = []diskimagetest.Exchange{
+	{Want: "login: ", Send: "root\n"},
+	{Want: "Password: ", Send: "x\n"},
+	{Want: "root@debian:~# ", Send: "echo state=$(systemctl is-system-running --wait) " +
+		"failed=$(systemctl --failed --no-legend | grep -c .) $(systemctl --failed --no-legend --plain) " +
+		"root=$(findmnt -no FSTYPE /) medium=$(findmnt -no FSTYPE,SOURCE /run/live/medium) kept=$(cat kept) " +
+		"secure=$(dmesg | grep -c 'Secure boot enabled') $(cat /proc/cmdline) end=$?\n"},
+}
+
+// bootLive boots a medium to its login prompt, logs in, continues with o.Session, and expects a system that is that of
+// the medium, with all its units, and each of want on the console.
+func bootLive(t *testing.T, iso string, o diskimagetest.BootOptions, want ...string) {
+	t.Helper()
+	o.Session = slices.Concat(liveSession, o.Session)
+	o.Want, o.Memory, o.Timeout = cmp.Or(o.Want, "end=[0-9]"), 1024, 20*time.Minute
+	console := diskimagetest.Boot(t, iso, o)
+	wantOnConsole(t, console, append(want, "state=running failed=0 root=overlay medium=iso9660 .* boot=live .*end=0")...)
 }
