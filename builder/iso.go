@@ -37,6 +37,11 @@ type ISO struct {
 // liveType is the type of the file system that live-boot looks for.
 const liveType = "squashfs"
 
+// liveArguments are those of the kernel. Without nonetworking, live-boot writes /etc/network/interfaces over that of
+// the image, with DHCP for each card, or complains on the console if ifupdown is not there (live-boot,
+// 9990-netbase.sh).
+const liveArguments = "boot=live components nonetworking"
+
 // newISO plans the medium.
 func newISO(spec Spec, lock Lock) ISO {
 	o, release := spec.o, spec.release
@@ -44,7 +49,7 @@ func newISO(spec Spec, lock Lock) ISO {
 		System: strings.TrimSpace(fmt.Sprintf("%s GNU/Linux %s", release.Vendor, release.Version)) +
 			fmt.Sprintf(" (%s) %s", release.Codename, o.Arch),
 		Loader: boot.Live{Arch: spec.arch, Vendor: release.Vendor, Signed: spec.bootRequest().SignedEFI(),
-			UUID: iso9660.UUID(lock.Time), Arguments: "boot=live components", Time: lock.Time}}
+			UUID: iso9660.UUID(lock.Time), Arguments: liveArguments, Time: lock.Time}}
 	if o.ISOPersistence {
 		iso.Loader.Arguments += " persistence"
 	}

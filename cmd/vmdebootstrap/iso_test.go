@@ -80,4 +80,8 @@ func bootLive(t *testing.T, iso string, o diskimagetest.BootOptions, want ...str
 	o.Want, o.Memory, o.Timeout = cmp.Or(o.Want, "end=[0-9]"), 1024, 20*time.Minute
 	console := diskimagetest.Boot(t, iso, o)
 	wantOnConsole(t, console, append(want, "state=running failed=0 root=overlay medium=iso9660 .* boot=live .*end=0")...)
+	// live-boot cannot write it where ifupdown is not installed.
+	if complaint := "/etc/network/interfaces"; strings.Contains(console, complaint) {
+		t.Errorf("the console shows %q", complaint)
+	}
 }
