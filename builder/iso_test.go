@@ -82,7 +82,8 @@ func TestMediumHoldsTheSystemAndItsBootLoader(t *testing.T) {
 		t.Error("the squashfs is not as it was")
 	}
 	menu := diskimagetest.Run(t, "bsdtar", "-xOf", name, "boot/grub/grub.cfg")
-	for _, want := range []string{"boot=live components nonetworking persistence console=tty0 console=ttyS0,115200 quiet\n",
+	for _, want := range []string{
+		"boot=live components nonetworking persistence console=tty0 console=ttyS0,115200 quiet\n",
 		"\tlinux /live/vmlinuz-6.12 ", "\tinitrd /live/initrd.img-6.1\n", "terminal_output console serial\n"} {
 		if !strings.Contains(menu, want) {
 			t.Errorf("the menu is\n%s\nwithout %q", menu, want)
