@@ -17,8 +17,7 @@ import (
 )
 
 // TestLiveMediumBoots builds a medium, makes the same of a tarball of the same system, and boots it as a CD by a BIOS.
-// diskimage/grub tests the way to the menu for the other kinds of firmware and as a disk, make test-matrix that to the
-// login prompt.
+// diskimage/grub tests the way to the menu with Secure Boot and as a disk, make test-matrix that to the login prompt.
 func TestLiveMediumBoots(t *testing.T) {
 	dir := t.TempDir()
 	makeLive(t, dir, "--iso=live.iso", "--iso-label=live-test", "--export=tar:root.tar")

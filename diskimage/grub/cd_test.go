@@ -68,7 +68,8 @@ func makeMedium(t *testing.T) string {
 	return name
 }
 
-// TestMediumReachesTheConfiguration boots one medium as a CD and as a disk, with each firmware.
+// TestMediumReachesTheConfiguration boots one medium as a CD and as a disk. make test-matrix boots live systems in the
+// other ways, to their login prompts.
 func TestMediumReachesTheConfiguration(t *testing.T) {
 	t.Parallel()
 	name := makeMedium(t)
@@ -77,10 +78,7 @@ func TestMediumReachesTheConfiguration(t *testing.T) {
 		name string
 		o    diskimagetest.BootOptions
 	}{
-		{"CD, BIOS", diskimagetest.BootOptions{CD: true, Want: marker + ` pc from cd`}},
 		{"disk, BIOS", diskimagetest.BootOptions{Want: marker + ` pc from hd0`}},
-		{"CD, UEFI", diskimagetest.BootOptions{Firmware: diskimagetest.UEFI, CD: true, Want: marker + ` efi from cd0`}},
-		{"disk, UEFI", diskimagetest.BootOptions{Firmware: diskimagetest.UEFI, Want: marker + ` efi from hd0`}},
 		{"CD, Secure Boot", diskimagetest.BootOptions{Firmware: diskimagetest.SecureBoot, CD: true,
 			Want: marker + ` efi from cd0`}},
 		{"disk, Secure Boot", diskimagetest.BootOptions{Firmware: diskimagetest.SecureBoot,
