@@ -52,7 +52,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		Loader: spec.loader, Grow: spec.grower(),
 		Disk: boot.Disk{
 			MBR: o.MBR, Arch: o.Arch, Time: lock.Time, Vendor: spec.Release().Vendor,
-			SignedEFI: spec.bootRequest().SignedEFI(), BootMount: o.BootMount,
+			SignedEFI: spec.bootRequest().SignedEFI(), BootMount: o.BootMount, DeviceTree: deviceTree(o.DTB, lock),
 		},
 	}
 	d.Signer, _ = secureBootSigner(o) // the rules have reported the errors
@@ -131,8 +131,8 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	return d, nil
 }
 
-// flagBootable marks the partition that boot code in sector 0 starts: the first one of an msdos table, as since 1.0,
-// and the one with syslinux in it on a GPT disk.
+// flagBootable marks the partition that boot code in sector 0, or U-Boot, starts: the first one of an msdos table, as
+// since 1.0, and the one with syslinux or U-Boot's menu in it on a GPT disk.
 func flagBootable(r *diskimage.Request, l boot.Loader) {
 	if r.Table == diskimage.MSDOS {
 		r.Partitions[0].Flags = append(r.Partitions[0].Flags, "boot")
@@ -334,6 +334,7 @@ func (s Spec) bootRequest() boot.Request {
 		Image: s.o.Image != "", Table: diskimage.TableKind(s.o.PartType), SectorSize: s.o.SectorSize,
 		Bootsize: s.o.Bootsize, Encrypted: s.o.LUKS, Roottype: s.o.Roottype, Boottype: filesystem.Canonical(s.o.Boottype),
 	}
+	_, r.OwnDeviceTree = ownDeviceTree(s.o.DTB)
 	// The manual's default, 5 MiB, does not hold shim and GRUB; it stands for "large enough".
 	if s.o.ESPSize != defaultESPSize {
 		r.ESPSize = s.o.ESPSize

@@ -112,6 +112,7 @@ type Options struct {
 	MBR        bool           // --mbr
 	Grub       bool           // --grub
 	Boot       string         // --boot LOADER: bootWords; empty: Extlinux, Grub and UseUEFI choose
+	DTB        string         // --dtb NAME, or file:FILE
 	SectorSize diskimage.Size // --sector-size
 	Grow       bool           // --grow
 	Blobs      []Blob         // --raw

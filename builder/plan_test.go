@@ -66,6 +66,17 @@ var planned = map[string]func(*Options){
 	"boot-mount": func(o *Options) {
 		o.Bootsize, o.Boottype, o.BootMount, o.Boot, o.Arch = 200*diskimage.MiB, "vfat", "/boot/firmware", "none", "arm64"
 	},
+	"u-boot": func(o *Options) {
+		o.Boot, o.Arch, o.DTB, o.SerialConsole = "u-boot", "armhf", "sun7i-a20-cubietruck.dtb", true
+		o.Bootoffset, o.Packages = 4*diskimage.MiB, []string{"u-boot-sunxi"}
+		o.Blobs = []Blob{{File: "/usr/lib/u-boot/Cubietruck/u-boot-sunxi-with-spl.bin", Rootfs: true, Offset: 8 * diskimage.KiB}}
+	},
+	"u-boot-vfat": func(o *Options) {
+		o.Boot, o.Arch, o.PartType, o.Distribution = "u-boot", "riscv64", "gpt", "trixie"
+		o.Bootsize, o.Boottype, o.Roottype = 250*diskimage.MiB, "vfat", "btrfs"
+	},
+	"uefi-armhf":   func(o *Options) { o.Grub, o.UseUEFI, o.Arch = true, true, "armhf" },
+	"uefi-riscv64": func(o *Options) { o.Grub, o.UseUEFI, o.Arch, o.PartType = true, true, "riscv64", "gpt" },
 	"systemd-boot": func(o *Options) {
 		o.Boot, o.PartType, o.SerialConsole = "systemd-boot", "gpt", true
 	},

@@ -44,7 +44,7 @@ var rules = []func(Spec) []error{
 	bootAgrees,
 	loaderNeedsBIOS,
 	loaderFits,
-	bootMountFits,
+	bootMountFits, deviceTreeKnown,
 	debootstrapMakesASystem,
 	mirrorURLs,
 	snapshotFits, pocketsKnown, repositoriesKnown, dpkgArchesKnown,

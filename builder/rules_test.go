@@ -140,6 +140,31 @@ func TestNewSpecRefuses(t *testing.T) {
 			"--boot-mount", []string{"needs --image and --bootsize"}},
 		{"mount point with extlinux", func(o *Options) { o.BootMount, o.Bootsize = "/boot/firmware", 200*diskimage.MB },
 			"--boot-mount", []string{"extlinux reads /boot: add --boot=none"}},
+		{"U-Boot for a PC", func(o *Options) { o.Boot = "u-boot" }, "--boot", []string{"no U-Boot for machines of amd64"}},
+		{"U-Boot for bullseye", func(o *Options) { o.Arch, o.Boot, o.Distribution = "armhf", "u-boot", "bullseye" },
+			"--boot", []string{"bullseye has no u-boot-menu", "since bookworm"}},
+		{"U-Boot for Ubuntu", func(o *Options) { o.Arch, o.Boot, o.Distribution = "arm64", "u-boot", "noble" },
+			"--boot", []string{"noble has no u-boot-menu"}},
+		{"U-Boot on btrfs", func(o *Options) { o.Arch, o.Boot, o.Roottype = "armhf", "u-boot", "btrfs" },
+			"--roottype", []string{"U-Boot cannot read kernels from btrfs", "--bootsize=256Mi"}},
+		{"U-Boot on an xfs /boot", func(o *Options) {
+			o.Arch, o.Boot, o.Bootsize, o.Boottype = "armhf", "u-boot", 300*diskimage.MiB, "xfs"
+		}, "--boottype", []string{"U-Boot cannot read kernels from xfs"}},
+		{"U-Boot with bookworm's /boot", func(o *Options) {
+			o.Arch, o.Boot, o.Bootsize, o.Distribution = "armhf", "u-boot", 200*diskimage.MiB, "bookworm"
+		}, "--bootsize", []string{"u-boot-menu of bookworm", "--dtb=file:FILE"}},
+		{"U-Boot by UEFI", func(o *Options) { o.Arch, o.Boot, o.UseUEFI = "armhf", "u-boot", true }, "--boot",
+			[]string{"UEFI does not start u-boot"}},
+		{"U-Boot from an encrypted disk", func(o *Options) {
+			o.Arch, o.Boot, o.LUKS, o.LUKSPassphrase = "armhf", "u-boot", true, secret.New("x")
+		}, "--luks", []string{"U-Boot cannot read an encrypted /boot"}},
+		{"device tree without U-Boot", func(o *Options) { o.DTB = "a/b.dtb" }, "--dtb", []string{"needs --image and --boot=u-boot"}},
+		{"a path as the name of a device tree", func(o *Options) { o.Arch, o.Boot, o.DTB = "armhf", "u-boot", "./b.dtb" }, "--dtb",
+			[]string{"a file of this machine is file:./b.dtb"}},
+		{"device tree in source form", func(o *Options) { o.Arch, o.Boot, o.DTB = "armhf", "u-boot", "a/b.dts" }, "--dtb",
+			[]string{"no name of a device tree"}},
+		{"no such device tree", func(o *Options) { o.Arch, o.Boot, o.DTB = "armhf", "u-boot", "file:nowhere.dtb" }, "--dtb",
+			[]string{"not exist"}},
 		{"btrfs with extlinux", func(o *Options) { o.Roottype = "btrfs" }, "--roottype", []string{"not yet supported"}},
 		{"btrfs /boot with extlinux", func(o *Options) { o.Bootsize, o.Boottype = 100*diskimage.MB, "btrfs" },
 			"--boottype", []string{"cannot be on btrfs", "vfat"}},

@@ -151,6 +151,9 @@ func NewSpec(o Options, w World) (Spec, error) {
 	for i, r := range s.o.Repositories {
 		s.o.Repositories[i] = r.resolve(s.o, w)
 	}
+	if file, own := ownDeviceTree(s.o.DTB); own && file != "" {
+		s.o.DTB = deviceTreeFile + w.absolute(file)
+	}
 	if s.o.CA != "" {
 		s.o.CA = w.absolute(s.o.CA)
 	}

@@ -94,6 +94,11 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
 			}
 		}
 	}
+	if file, own := ownDeviceTree(o.DTB); own {
+		if _, err := t.take(ctx, "--dtb", file, true); err != nil {
+			return err
+		}
+	}
 	for _, b := range o.Blobs {
 		if b.Rootfs {
 			continue

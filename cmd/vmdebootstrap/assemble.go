@@ -25,7 +25,7 @@ var assembleSettings = []string{
 	"image", "iso", "iso-label", "iso-persistence",
 	"size", "free", "grow", "format", "compress", "bmap", "convert-qcow2", "sparse",
 	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize",
-	"boottype", "bootoffset", "bootflag", "esp-size", "sector-size", "raw", "boot-mount",
+	"boottype", "bootoffset", "bootflag", "esp-size", "sector-size", "raw", "boot-mount", "dtb",
 	"build-arg", "secret", "manifest", "sbom",
 	"arch", "distribution", "mirror", "tls-verify", "state-dir", "verbose", "progress",
 }

@@ -124,9 +124,12 @@ func (s *settings) extensions() []*setting {
 				"--cache-from that it has not signed; a public key can only verify (default: sign and verify nothing)",
 			textValue{&s.cacheKey}},
 		{"boot", groupDisk, "boot with `LOADER`: " + strings.Join(builder.BootLoaders(), ", ") +
-			"; hybrid is GRUB for BIOS, UEFI and Secure Boot; systemd-boot needs --part-type=gpt " +
-			"(default: as --extlinux, --grub and --use-uefi say)",
+			"; hybrid is GRUB for BIOS, UEFI and Secure Boot; systemd-boot needs --part-type=gpt; u-boot writes the menu of " +
+			"a U-Boot that the board has, or that --raw writes (default: as --extlinux, --grub and --use-uefi say)",
 			textValue{&o.Boot}},
+		{"dtb", groupDisk, "with --boot=u-boot: start the kernel with the device tree `NAME`, which is its name in the " +
+			"kernel's package, such as allwinner/sun50i-a64-pine64.dtb, or with that of this machine, file:FILE (default: " +
+			"the one that U-Boot chooses)", textValue{&o.DTB}},
 		{"boot-mount", groupDisk, "mount the partition of --bootsize at `DIR`, which is in /boot; /boot/firmware with " +
 			"--boottype=vfat and --boot=none is for the package raspi-firmware", textValue{&o.BootMount}},
 		{"free", groupOutput,

@@ -35,7 +35,7 @@ var (
 		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify", "luks", "luks-recovery-key", "iso-persistence",
 		"verity"}
 	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "secret", "hook", "root-password-file",
-		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount",
+		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount", "dtb",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
 		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file", "report", "provenance", "sign-key",
 		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences",

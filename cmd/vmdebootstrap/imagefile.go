@@ -219,6 +219,8 @@ var (
 	afterSignedBy = regexp.MustCompile(`^(?is)(.*signed-by(?:=|:[ \t]*))([^\s\],]+)(.*)$`)
 	// pathTransport is TRANSPORT:PATH of container images in files.
 	pathTransport = regexp.MustCompile(`^((?:oci|oci-archive|docker-archive|tar|dir):)(.+)()$`)
+	// afterFile is file:FILE.
+	afterFile = regexp.MustCompile(`^(file:)(.+)()$`)
 	// whole is FILE.
 	whole = regexp.MustCompile(`^(?s)()(.+)()$`)
 )
@@ -233,7 +235,7 @@ var filesInValues = map[string]*regexp.Regexp{
 	"repository-key": whole, "root-password-file": whole, "secureboot-cert": whole, "secureboot-key": whole,
 	"sign-key": whole, "squash": whole, "ssh-key": whole,
 	"state-dir": whole, "tarball": whole, "user-data": whole,
-	"hook": afterColon, "sbom": afterColon, "copy-in": beforeColon, "raw": beforeAt, "secret": afterSrc,
+	"hook": afterColon, "sbom": afterColon, "copy-in": beforeColon, "dtb": afterFile, "raw": beforeAt, "secret": afterSrc,
 	"debootstrapopts": afterKeyring, "repository": afterSignedBy,
 	"export": pathTransport, "cache-from": pathTransport, "cache-to": pathTransport,
 }

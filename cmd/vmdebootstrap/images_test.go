@@ -238,6 +238,8 @@ func TestSettingsThatNameFilesAreRelativeToTheImageFile(t *testing.T) {
 		{"luks-key-file", "key", "d/key"},
 		{"raw", "boot.bin@8KiB", "d/boot.bin@8KiB"},
 		{"raw", "rootfs:/usr/lib/x@8KiB", "rootfs:/usr/lib/x@8KiB"},
+		{"dtb", "file:b.dtb", "file:d/b.dtb"},
+		{"dtb", "a/b.dtb", "a/b.dtb"},
 		{"copy-in", "a:b:/c/", "d/a:b:/c/"},
 		{"copy-in", "dir/:/c", "d/dir/:/c"},
 		{"hook", "image:x.sh", "image:d/x.sh"},

@@ -18,7 +18,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 exec "${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "${IMAGE:-beagleboneblack.img}" --size 3G --distribution bookworm \
 	--arch armhf \
-	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-omap --package u-boot-menu \
+	--boot u-boot --bootoffset 4MiB --package u-boot-omap \
 	--raw rootfs:/usr/lib/u-boot/am335x_boneblack/MLO@128KiB \
 	--raw rootfs:/usr/lib/u-boot/am335x_boneblack/u-boot.img@384KiB \
 	--configure-apt --hostname beagleboneblack \

@@ -18,7 +18,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 exec "${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "${IMAGE:-cubietruck.img}" --size 3G --distribution bookworm \
 	--arch armhf \
-	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-sunxi --package u-boot-menu \
+	--boot u-boot --bootoffset 4MiB --package u-boot-sunxi \
 	--raw rootfs:/usr/lib/u-boot/Cubietruck/u-boot-sunxi-with-spl.bin@8KiB \
 	--configure-apt --hostname cubietruck \
 	--customize "$here/cubietruck-customise.sh" "$@"

@@ -18,7 +18,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 exec "${VMDEBOOTSTRAP:-vmdebootstrap}" --verbose --image "${IMAGE:-wandboard.img}" --size 3G --distribution bookworm \
 	--arch armhf \
-	--no-extlinux --bootoffset 4MiB --bootflag boot --package u-boot-imx --package u-boot-menu \
+	--boot u-boot --bootoffset 4MiB --package u-boot-imx \
 	--raw rootfs:/usr/lib/u-boot/wandboard/SPL@1KiB --raw rootfs:/usr/lib/u-boot/wandboard/u-boot.img@69KiB \
 	--configure-apt --hostname wandboard \
 	--customize "$here/wandboard-customise.sh" "$@"

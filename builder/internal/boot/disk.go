@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/fat"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/uki"
@@ -33,6 +34,8 @@ type Disk struct {
 	Time time.Time
 	// RootHash is that of the root file system's hash tree; empty if there is none, or as long as it is not known.
 	RootHash string
+	// DeviceTree is the one that U-Boot gives to the kernel.
+	DeviceTree step.DeviceTree
 	// Signer signs EFI programs; nil if they are not signed.
 	Signer *uki.Signer
 }

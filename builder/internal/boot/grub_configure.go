@@ -3,15 +3,11 @@
 package boot
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/grub"
@@ -140,92 +136,12 @@ func menuKernels(l Loader, f target.Files) ([]grub.MenuKernel, error) {
 	return entries, nil
 }
 
-// grubSettings reads the settings of update-grub from shell scripts with assignments.
-func grubSettings(f *target.Memory) (map[string]string, error) {
-	names := []string{step.GRUBDefaults}
-	entries, err := f.ReadDir(step.GRUBDefaultsDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	for _, e := range entries {
-		if path.Ext(e.Name()) == ".cfg" {
-			names = append(names, path.Join(step.GRUBDefaultsDir, e.Name()))
-		}
-	}
-	settings := map[string]string{}
-	for _, name := range names {
-		text, err := f.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := assignments(string(text), settings); err != nil {
-			return nil, &problem.Problem{Flag: "--boot", Err: fmt.Errorf("%s of the root file system: %w", name, err)}
-		}
-	}
-	return settings, nil
-}
-
-// assignments reads lines NAME=VALUE of a shell script into settings. Values may contain variables. A value that a
-// program computes is an error if the menu needs it.
-func assignments(text string, settings map[string]string) error {
-	for line := range strings.Lines(text) {
-		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
-		if !ok || !strings.HasPrefix(name, "GRUB_") || strings.ContainsAny(name, " \t#") {
-			continue
-		}
-		literal := strings.HasPrefix(value, "'")
-		quote := `"`
-		if literal {
-			quote = "'"
-		}
-		if rest, quoted := strings.CutPrefix(value, quote); quoted {
-			value, _, _ = strings.Cut(rest, quote)
-		} else {
-			value, _, _ = strings.Cut(value, " ")
-		}
-		if !literal && strings.ContainsAny(value, "`$\\") {
-			var err error
-			if value, err = substitute(value, settings); err != nil && slices.Contains(neededSettings, name) {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		}
-		settings[name] = value
-	}
-	return nil
-}
-
 // neededSettings are the settings that the menu uses.
 var neededSettings = []string{"GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT", "GRUB_TIMEOUT", "GRUB_TERMINAL",
 	"GRUB_SERIAL_COMMAND"}
 
-// substitute replaces the variables $NAME and ${NAME} with their values.
-func substitute(value string, settings map[string]string) (string, error) {
-	if strings.ContainsAny(value, "`\\") || strings.Contains(value, "$(") {
-		return "", fmt.Errorf("%q is computed by a program, which is not run: write the value itself", value)
-	}
-	var b strings.Builder
-	for {
-		before, rest, found := strings.Cut(value, "$")
-		b.WriteString(before)
-		if !found {
-			return b.String(), nil
-		}
-		name, after := "", ""
-		if braced, ok := strings.CutPrefix(rest, "{"); ok {
-			if name, after, ok = strings.Cut(braced, "}"); !ok || strings.Trim(name, letters) != "" {
-				return "", fmt.Errorf("%q is a shell expansion, which is not supported: write the value itself", value)
-			}
-		} else {
-			after = strings.TrimLeft(rest, letters)
-			name = strings.TrimSuffix(rest, after)
-		}
-		b.WriteString(settings[name])
-		value = after
-	}
+// grubSettings returns the settings of update-grub.
+func grubSettings(f *target.Memory) (map[string]string, error) {
+	return settingsFiles{File: step.GRUBDefaults, Dirs: []string{step.GRUBDefaultsDir}, Suffix: ".cfg", Prefix: "GRUB_",
+		Needed: neededSettings}.read(f)
 }
-
-// letters are the characters in names of variables.
-const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"

@@ -33,7 +33,7 @@ type Loader interface {
 	espSize(r Request) diskimage.Size
 	// Partitions returns partitions to place before the others, in addition to the EFI system partition.
 	Partitions(table diskimage.TableKind) []diskimage.PartitionRequest
-	// LegacyBoot reports whether the boot code of a GPT disk looks for a partition with the legacy boot flag.
+	// LegacyBoot reports whether boot code looks for the partition of a GPT disk that has the legacy boot flag.
 	LegacyBoot() bool
 	// Claims returns the areas of boot code outside of partitions, as far as they are known before the build.
 	Claims(d Disk) []diskimage.Claim
@@ -67,6 +67,8 @@ type Request struct {
 	Bootsize diskimage.Size
 	// Encrypted reports whether the root file system is encrypted.
 	Encrypted bool
+	// OwnDeviceTree reports whether the user's own device tree is used.
+	OwnDeviceTree bool
 	// Roottype and Boottype are the file system types of / and /boot.
 	Roottype, Boottype string
 }
@@ -125,6 +127,7 @@ const (
 	WordGRUB        = "grub"
 	WordHybrid      = "hybrid"
 	WordSystemdBoot = "systemd-boot"
+	WordUBoot       = "u-boot"
 )
 
 // bootLoaders maps the values of --boot to boot loaders, in the order of the help text.
@@ -137,6 +140,7 @@ var bootLoaders = []struct {
 	{WordGRUB, GRUB{OnBIOS: true}},
 	{WordHybrid, GRUB{OnBIOS: true, onUEFI: true}},
 	{WordSystemdBoot, SystemdBoot{}},
+	{WordUBoot, UBoot{}},
 }
 
 // Words returns the values of --boot, in the order of the help text.

@@ -35,6 +35,8 @@ type Type struct {
 	Least diskimage.Size
 	// Extlinux reports whether extlinux can be installed on it.
 	Extlinux bool
+	// UBoot reports whether U-Boot reads it, as Debian's packages for boards are configured.
+	UBoot bool
 	// MountOptions are its options in fstab(5); empty for "defaults".
 	MountOptions string
 	// ReadOnly reports whether it cannot be changed. Such a file system is as large as its content.
@@ -57,11 +59,11 @@ const extOptions = "errors=remount-ro"
 
 // types maps the names that mount(8) uses to the types.
 var types = map[string]Type{
-	"ext2": native("ext2", Type{Root: true, Boot: true, Extlinux: true, FsckInInitramfs: true,
+	"ext2": native("ext2", Type{Root: true, Boot: true, Extlinux: true, UBoot: true, FsckInInitramfs: true,
 		MountOptions: extOptions}),
-	"ext3": native("ext3", Type{Root: true, Boot: true, Extlinux: true, FsckInInitramfs: true,
+	"ext3": native("ext3", Type{Root: true, Boot: true, Extlinux: true, UBoot: true, FsckInInitramfs: true,
 		MountOptions: extOptions}),
-	"ext4": native("ext4", Type{Root: true, Boot: true, Extlinux: true, FsckInInitramfs: true,
+	"ext4": native("ext4", Type{Root: true, Boot: true, Extlinux: true, UBoot: true, FsckInInitramfs: true,
 		MountOptions: extOptions, features: e2fsprogs}),
 	// GRUB reads it since 2.04. An empty one needs 60 MiB. fsck.f2fs cannot check a mounted file system.
 	"f2fs": native("f2fs", Type{
@@ -69,7 +71,7 @@ var types = map[string]Type{
 		Package: "f2fs-tools", Debian: "buster", Ubuntu: "focal", Least: 64 * diskimage.MiB,
 		NoGrowth: "f2fs grows only while it is not mounted: choose another --roottype, or run resize.f2fs from another system",
 	}),
-	"vfat": native("vfat", Type{Boot: true, Extlinux: true}),
+	"vfat": native("vfat", Type{Boot: true, Extlinux: true, UBoot: true}),
 	"swap": native("swap", Type{}),
 
 	"btrfs": {
