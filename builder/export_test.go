@@ -88,7 +88,7 @@ func TestExportsAreCheckedBeforeWork(t *testing.T) {
 		{[]string{"tar:new.img"}, "", "written twice"},
 		{[]string{"tar:new.tar", "oci-archive:./new.tar"}, "", "written twice"},
 		{[]string{"tar:new.tar.lz"}, "", "not supported"},
-		{[]string{"tar:nowhere/new.tar"}, "", `directory of "nowhere/new.tar"`},
+		{[]string{"tar:nowhere/new.tar"}, "", `there is no directory nowhere for "nowhere/new.tar"`},
 		{[]string{"tar:old.img"}, "", ""},
 		{[]string{"docker-archive:live"}, "", "not a regular file"},
 		{[]string{"dir:live"}, "", "is there already"},

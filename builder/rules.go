@@ -178,6 +178,13 @@ func outputLocation(s Spec) []error {
 	return problems
 }
 
+// NoDirectoryError says that the directory of an output does not exist.
+type NoDirectoryError struct{ Output, Dir string }
+
+func (e *NoDirectoryError) Error() string {
+	return fmt.Sprintf("there is no directory %s for %q", e.Dir, e.Output)
+}
+
 // outputDirectory returns what is wrong with the directory in which an output is made. Outputs appear under
 // their names when they are complete, so that the directory must be writable even if there is a file of that
 // name.
@@ -185,6 +192,8 @@ func (s Spec) outputDirectory(name string) error {
 	dir := filepath.Dir(filepath.Clean(name))
 	info, err := s.w.Stat(dir)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &NoDirectoryError{Output: name, Dir: dir}
 	case err != nil:
 		return fmt.Errorf("directory of %q: %w", name, err)
 	case !info.IsDir():

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/cmd/internal/display"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/format"
@@ -193,7 +194,7 @@ func (b *bootCall) check() error {
 	user, password, _ := strings.Cut(b.login, ":")
 	password, err := b.secretsFrom.read(password)
 	if err != nil {
-		return fmt.Errorf("--login: %w", err)
+		return &builder.Problem{Flag: "--login", Err: err}
 	}
 	b.user, b.password = user, password
 	if b.luks != "" {
@@ -240,7 +241,7 @@ func (b *bootCall) checkTest() (err error) {
 		return usageErrorf("--checks needs --login")
 	}
 	if b.checks, err = readChecks(absolute(b.env.dir, b.checksFile)); err != nil {
-		return fmt.Errorf("--checks: %w", err)
+		return &builder.Problem{Flag: "--checks", Err: err}
 	}
 	return nil
 }
@@ -291,7 +292,7 @@ func (b bootCall) of(image string, firmware vm.Firmware) (*bootCall, error) {
 	b.image, b.firmware = absolute(b.env.dir, image), firmware
 	kind, iso, err := imageFormat(b.image)
 	if err != nil {
-		return nil, err
+		return nil, &inputError{err: err}
 	}
 	m := &b.machine
 	m.CD = b.media == mediaCD || b.media == "" && iso

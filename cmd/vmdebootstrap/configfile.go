@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"gopkg.in/ini.v1"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/suggest"
 )
 
@@ -108,7 +109,7 @@ func (s *settings) readConfigs(files *configFiles, flags *pflag.FlagSet) error {
 		}
 		data, err := os.ReadFile(name)
 		if err != nil {
-			return fmt.Errorf("--config: %w", err)
+			return &builder.Problem{Flag: "--config", Err: err}
 		}
 		if err := s.applyConfig(name, data, flags); err != nil {
 			return fmt.Errorf("config file %s: %w", name, err)

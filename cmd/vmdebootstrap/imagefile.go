@@ -116,6 +116,7 @@ func (c *command) imageReader() imagefile.Reader {
 			data, err := c.env.readFile(absolute(c.env.dir, name))
 			if failed, ok := errors.AsType[*fs.PathError](err); ok {
 				failed.Path = name
+				return nil, &inputError{err: err}
 			}
 			return data, err
 		},

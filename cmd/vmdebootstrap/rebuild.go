@@ -46,7 +46,7 @@ vmdebootstrap rebuild debian.lock again.img --mirror "$MIRROR $SNAPSHOTS"`,
 			case 0:
 				return usageErrorf("LOCK is missing")
 			case 1:
-				return usageErrorf("IMAGE is missing")
+				return usageErrorf("IMAGE is missing: it comes after the lock, %s", args[0])
 			case 2:
 				return nil
 			}
@@ -95,7 +95,7 @@ var rebuildSettings = []string{"verbose", "mirror", "apt-mirror", "tools-mirror"
 func (s *settings) follow(env environment, flags *pflag.FlagSet, name string) error {
 	f, err := os.Open(absolute(env.dir, name))
 	if err != nil {
-		return fmt.Errorf("open the lock: %w", err)
+		return &inputError{fmt.Errorf("open the lock: %w", err), "a build with --lock-file FILE writes a lock"}
 	}
 	defer f.Close()
 	lock, err := lockfile.Read(f)
@@ -151,7 +151,8 @@ func (c *command) verify(ctx context.Context, image string) error {
 	}
 	f, err := diskimage.OpenImage(absolute(c.env.dir, image))
 	if err != nil {
-		return err
+		return &inputError{fmt.Errorf("open the image to compare with: %w", err),
+			"without --verify, rebuild makes the image of the lock"}
 	}
 	defer f.Close()
 	if options.Image != "" {

@@ -286,7 +286,7 @@ func hintFor(err error) string {
 	case untrusted != nil:
 		return "if this is the right archive, name the keyring with its key: --debootstrapopts keyring=FILE"
 	}
-	return ""
+	return absentHint(err)
 }
 
 // missingHint names the options that bring packages of other components or suites of the mirror.

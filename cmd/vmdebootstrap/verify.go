@@ -48,7 +48,7 @@ func verifyProvenance(ctx context.Context, env environment, stdout, stderr io.Wr
 	}
 	f, err := os.Open(absolute(env.dir, name))
 	if err != nil {
-		return err
+		return &inputError{fmt.Errorf("open the statement: %w", err), "a build with --provenance FILE writes one"}
 	}
 	defer f.Close()
 	files, signed, err := builder.VerifyProvenance(ctx, f, key, filepath.Dir(absolute(env.dir, name)))
