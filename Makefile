@@ -42,7 +42,7 @@ FISH_COMPLETIONS ?= share/fish/vendor_completions.d
 ZSH_COMPLETIONS  ?= share/zsh/site-functions
 
 .PHONY: help build image test test-upgrade test-matrix test-faults test-rebuild test-same-files isolation-tests check vet lint fuzz bench bench-disk \
-	bench-build bench-cache install install-files deb release clean
+	bench-build bench-cache bench-images install install-files deb release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench-build: build ## compare cold builds with mmdebstrap
 
 bench-cache: build ## time builds: cold, nothing changed, another last hook, with --cache-from
 	contrib/bench/cache ./$(BIN)
+
+bench-images: build ## time ten images in one call, and in ten calls
+	contrib/bench/images ./$(BIN)
 
 install: build install-files ## install program, manual, completions, examples and AppArmor profile into $(PREFIX)
 
