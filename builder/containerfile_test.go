@@ -205,8 +205,10 @@ func TestFromNamesSourcesAndRegistries(t *testing.T) {
 		"registry.example:5000/a/b": {Transport: "docker", Name: "registry.example:5000/a/b:latest"},
 		"docker://registry.example/a@sha256:" + strings.Repeat("0", 64): {Transport: "docker",
 			Name: "registry.example/a@sha256:" + strings.Repeat("0", 64)},
-		"oci-archive:base.tar:tag": {Transport: "oci-archive", Path: "base.tar", Name: "tag"},
-		"tar:base.tar":             {Transport: "tar", Path: "base.tar"},
+		"oci-archive:base.tar:tag":         {Transport: "oci-archive", Path: "base.tar", Name: "tag"},
+		"tar:base.tar":                     {Transport: "tar", Path: "base.tar"},
+		"containers-storage:localhost/x:1": {Transport: "containers-storage", Name: "localhost/x:1"},
+		"containers-storage:[vfs@/a+/b]x":  {Transport: "containers-storage", Name: "[vfs@/a+/b]x"},
 	} {
 		if got, err := imageSource(image, w); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v, want %+v", image, got, err, want)
@@ -214,7 +216,8 @@ func TestFromNamesSourcesAndRegistries(t *testing.T) {
 	}
 	for image, want := range map[string]string{
 		"rootfs": "the system of a build", "dir:/": "not supported here",
-		"containers-storage:localhost/x": "podman save", "containerfile:x": "not supported here",
+		"containers-storage:": "no name of an image", "containers-storage:[vfs@relative]x": "[DRIVER@/DIRECTORY]",
+		"containers-storage:[/unclosed": "[DRIVER@/DIRECTORY]", "containerfile:x": "not supported here",
 		"oci:none": "there is no", "a//b": "no name of an image",
 	} {
 		if _, err := imageSource(image, w); err == nil || !strings.Contains(err.Error(), want) {

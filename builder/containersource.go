@@ -97,10 +97,8 @@ func imageSource(image string, w World) (Source, error) {
 	case transport.Containerfile, transport.Dir:
 		// The files of a directory have other owners where RUN runs.
 		return Source{}, fmt.Errorf("%s: the transport %s is not supported here", image, kind)
-	case transport.Storage:
-		return Source{}, fmt.Errorf("%s: podman's store cannot be read: write the image to a file with podman save "+
-			"--format=oci-archive", image)
-	case transport.Disk, transport.Tar, transport.OCI, transport.OCIArchive, transport.DockerArchive, transport.Docker:
+	case transport.Disk, transport.Tar, transport.OCI, transport.OCIArchive, transport.DockerArchive, transport.Docker,
+		transport.Storage:
 		return ParseSource(image, w)
 	}
 	return ParseSource(transport.Docker+"://"+image, w)

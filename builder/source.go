@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -65,6 +66,8 @@ func ParseSource(text string, w World) (Source, error) {
 		s.Path, s.Name, _ = strings.Cut(rest, ":")
 	case transport.Docker:
 		return parseRegistry(text, rest)
+	case transport.Storage:
+		return parseStored(text, rest)
 	default:
 		if info, err := w.Stat(w.absolute(text)); err == nil && !info.IsDir() {
 			return Source{Transport: transport.File, Path: text}, nil
@@ -105,20 +108,46 @@ func parseRegistry(text, rest string) (Source, error) {
 	return Source{Transport: transport.Docker, Name: reference.TagNameOnly(named).String()}, nil
 }
 
-// Reference is the image in a registry in the words of containers-transports(5); empty if the source is on
-// this machine.
-func (s Source) Reference() string {
-	if s.Transport != transport.Docker {
-		return ""
+// parseStored reads what follows "containers-storage:": the name or ID of an image, and before that, in brackets, the
+// directory of its store if it is not that of the caller's podman.
+func parseStored(text, rest string) (Source, error) {
+	name := rest
+	if strings.HasPrefix(rest, "[") {
+		spec, after, closed := strings.Cut(rest[1:], "]")
+		_, root, named := strings.Cut(spec, "@")
+		if !named {
+			root = spec
+		}
+		if !closed || !path.IsAbs(root) {
+			return Source{}, fmt.Errorf("%q: a store is written [DRIVER@/DIRECTORY]", text)
+		}
+		name = after
 	}
-	return transport.Docker + "://" + s.Name
+	if _, err := reference.ParseAnyReference(name); err != nil {
+		return Source{}, fmt.Errorf("%q is no name of an image: %w", name, err)
+	}
+	return Source{Transport: transport.Storage, Name: rest}, nil
 }
 
-// LayoutSource is the only image of an OCI image layout, which an image of a registry was copied to.
+// Reference is the image in a registry or a container store in the words of containers-transports(5); empty for others.
+func (s Source) Reference() string {
+	switch s.Transport {
+	case transport.Docker:
+		return transport.Docker + "://" + s.Name
+	case transport.Storage:
+		return transport.Storage + ":" + s.Name
+	}
+	return ""
+}
+
+// IsStored reports whether the image is in a container store of this machine.
+func (s Source) IsStored() bool { return s.Transport == transport.Storage }
+
+// LayoutSource is the only image of an OCI image layout, which an image of a registry or store was copied to.
 func LayoutSource(dir string) Source { return Source{Transport: transport.OCI, Path: dir} }
 
 // NeedsNamespace reports whether the owners of the files are those that a user namespace shows.
-func (s Source) NeedsNamespace() bool { return s.Transport == transport.Dir }
+func (s Source) NeedsNamespace() bool { return s.Transport == transport.Dir || s.IsStored() }
 
 // Platform is what container images call an architecture of Debian, and its variant.
 func Platform(arch string) (name, variant string) {

@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -193,6 +195,57 @@ func TestCopyImageWritesToThePodmanStore(t *testing.T) {
 	if _, err := store.Shutdown(true); err != nil {
 		t.Error(err)
 	}
+	graph := filepath.Join(place, "data")
+	before := listStates(t, graph)
+	for _, source := range []string{"localhost/debian:test", "debian:test", "[overlay@" + graph + "]localhost/debian:test",
+		"[" + graph + "]debian:test", image.ID[:12]} {
+		p := ImagePull{Source: "containers-storage:" + source, Dir: filepath.Join(place, "images"), Architecture: "amd64"}
+		layout, remove, err := e.PullLocal(t.Context(), p, environ)
+		if err != nil {
+			t.Errorf("%s: %v", source, err)
+			continue
+		}
+		config := filepath.Join(layout, "blobs", "sha256", image.ID)
+		if _, err := os.Stat(config); err != nil {
+			t.Errorf("%s is another image: %v", source, err)
+		}
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	for source, want := range map[string]string{"debian:none": "identifier is not an image", "[/nowhere]a": "/nowhere is no container store"} {
+		p := ImagePull{Source: "containers-storage:" + source, Dir: filepath.Join(place, "images")}
+		if _, _, err := e.PullLocal(t.Context(), p, environ); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", source, err, want)
+		}
+	}
+	if after := listStates(t, graph); !maps.Equal(after, before) {
+		for name, state := range after {
+			if before[name] != state {
+				t.Errorf("reading has changed %s from %q to %q", name, before[name], state)
+			}
+		}
+		t.Errorf("%d files in the store before, %d after", len(before), len(after))
+	}
+	if left, err := os.ReadDir(filepath.Join(place, "images")); err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+// listStates returns what a program can change of each file below a directory, times included, except when it was read.
+func listStates(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	states := map[string]string{}
+	err := filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		err = errors.Join(err, unix.Lstat(name, &st))
+		states[name] = fmt.Sprintf("inode %d mode %o size %d changed %d", st.Ino, st.Mode, st.Size, st.Ctim.Nano())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return states
 }
 
 // checkUnpacked checks that testArchive was unpacked correctly.

@@ -57,14 +57,14 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 			"/etc/fstab and the boot loader's configuration are written to match. No program of the root file system is run.\n\n" +
 			"SOURCE is a disk image (raw, qcow2, vmdk, vhd, vhdx or vdi, with ext2, ext3, ext4, FAT, squashfs, erofs, btrfs, XFS or f2fs)\n" +
 			"or a tarball, both plain or compressed with gzip, xz, zstd or bzip2 (- is standard input); a container image in an OCI\n" +
-			"layout, an archive or a registry; or a directory. Few container images contain a kernel; missing parts are reported before the work begins.\n\n" +
+			"layout, an archive, a registry or podman's store, which is only read; or a directory. Few container images contain a kernel; missing parts are reported before the work begins.\n\n" +
 			"A disk image becomes one of another size, format, partition table, boot loader or type of file system: its files are written\n" +
 			"to new file systems, and the image itself stays as it is. Its boot loader, swap and what is outside of the system's file\n" +
 			"systems are not copied.\n\n" +
 			"With --iso, the root file system becomes a live system, as of build --iso: it needs a kernel and live-boot.\n\n" +
 			"Disk images, tarballs and container images need no user namespace and no subordinate IDs, unless one of the file systems is\n" +
-			"made by a Debian program, as btrfs, xfs and that of --iso are. A directory needs both, unless root runs\n" +
-			"the command: its files have the owners that podman unshare shows.\n\n" +
+			"made by a Debian program, as btrfs, xfs and that of --iso are. A directory and podman's store need both, unless root runs\n" +
+			"the command: their files have the owners that podman unshare shows.\n\n" +
 			"containerfile:DIR makes the root file system of the Containerfile or Dockerfile in a directory, which begins with FROM and\n" +
 			"one of the other sources, or the name of an image in a registry. Its RUN instructions run in containers, as those of\n" +
 			"build --containerfile do, and their results are cached.",
@@ -86,7 +86,7 @@ vmdebootstrap assemble --from containerfile:server --image server.img`,
 	flags := verb.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&c.from, "from", "", "take the root file system from `SOURCE`, one of "+builder.SourceForms()+
-		", containerfile:DIR[:FILE]")
+		", containers-storage:[[DRIVER@DIR]]IMAGE, containerfile:DIR[:FILE]")
 	c.settings.addFlags(flags)
 	return verb
 }
@@ -141,10 +141,10 @@ func (c *assembleCall) run(ctx context.Context) (err error) {
 				if c.containerfile != nil {
 					return c.assembleContainerfile(ctx, j, a, store)
 				}
-				return c.assemble(ctx, j, a, source)
+				return c.assemble(ctx, j, a, source, &store)
 			})
 	}
-	return c.assemble(ctx, j, a, source)
+	return c.assemble(ctx, j, a, source, nil)
 }
 
 // readContainerfile reads the Containerfile of --from, if it is one, and the secrets for it.
@@ -192,7 +192,7 @@ func (c *assembleCall) assembleContainerfile(
 		x.HookOutput = j.out
 	}
 	x.Cache = builder.Cache{Version: version, Records: recordsDir(dir), Now: c.env.now, Warn: j.report.Warn}
-	opener := c.opener(j, a)
+	opener := c.opener(j, a, &store)
 	var opened []openSource
 	defer func() {
 		for _, source := range opened {
@@ -222,11 +222,12 @@ func (c *assembleCall) assembleContainerfile(
 	return nil
 }
 
-// opener returns what opens the source.
-func (c *assembleCall) opener(j *job, a *builder.Assembly) sourceOpener {
+// opener returns what opens the source; store is nil without a user namespace.
+func (c *assembleCall) opener(j *job, a *builder.Assembly, store *engine) sourceOpener {
 	output := cmp.Or(a.Options.Image, a.Options.ISO)
 	return sourceOpener{env: c.env, stateDir: c.settings.stateDir, skipTLSVerify: !c.settings.options.TLSVerify,
-		tempDir: filepath.Dir(absolute(c.env.dir, output)), arch: a.Options.Arch, report: j.report}
+		tempDir: filepath.Dir(absolute(c.env.dir, output)), arch: a.Options.Arch, report: j.report,
+		store: store}
 }
 
 // archiveClient returns what opens the archive client: only a call that downloads packages needs the state directory.
@@ -244,10 +245,11 @@ func (c *assembleCall) archiveClient(j *job) func() (*archive.Client, error) {
 	}
 }
 
-func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly, source builder.Source) (err error) {
+func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly, source builder.Source,
+	store *engine) (err error) {
 	a.Archive = c.archiveClient(j)
 	j.report.Announce("read " + c.from)
-	tree, err := c.opener(j, a).openParsed(ctx, source)
+	tree, err := c.opener(j, a, store).openParsed(ctx, source)
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}

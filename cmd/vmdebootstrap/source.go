@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
@@ -24,6 +25,8 @@ type sourceOpener struct {
 	arch    string // of an image for several; empty for this machine's
 	report  *progress.Reporter
 	anyDisk bool
+	// store reads images of container stores; nil for verbs that work without a user namespace.
+	store *engine
 }
 
 // openSource is an open source; Close also deletes what was downloaded.
@@ -53,8 +56,12 @@ func (o sourceOpener) openParsed(ctx context.Context, source builder.Source) (op
 		Arch: cmp.Or(o.arch, o.env.arch), AnyDisk: o.anyDisk,
 	}
 	if reference := source.Reference(); reference != "" {
+		if source.IsStored() && o.store == nil {
+			return openSource{}, fmt.Errorf("%s: only assemble reads container stores: write the image to a file with "+
+				"podman save --format=oci-archive", reference)
+		}
 		var layout string
-		if layout, opened.remove, err = o.pull(ctx, reference, options.Arch); err != nil {
+		if layout, opened.remove, err = o.pull(ctx, source, options.Arch); err != nil {
 			return openSource{}, err
 		}
 		source = builder.LayoutSource(layout)
@@ -65,17 +72,20 @@ func (o sourceOpener) openParsed(ctx context.Context, source builder.Source) (op
 	return opened, nil
 }
 
-// pull downloads an image from a registry to an OCI layout, which remove deletes.
-func (o sourceOpener) pull(ctx context.Context, reference, arch string) (layout string, remove func() error,
-	err error) {
+// pull copies an image from a registry or a container store to an OCI layout, which remove deletes.
+func (o sourceOpener) pull(ctx context.Context, source builder.Source, arch string) (layout string,
+	remove func() error, err error) {
 	dir, err := o.env.stateDir(o.stateDir)
 	if err != nil {
 		return "", nil, err
 	}
 	p := oci.ImagePull{
-		Source: reference, Dir: imagesDir(dir), AuthFile: o.env.getenv("REGISTRY_AUTH_FILE"),
+		Source: source.Reference(), Dir: imagesDir(dir), AuthFile: o.env.getenv("REGISTRY_AUTH_FILE"),
 		SkipTLSVerify: o.skipTLSVerify, Progress: o.report.Bytes("pull", 0),
 	}
 	p.Architecture, p.Variant = builder.Platform(arch)
+	if source.IsStored() {
+		return o.store.PullLocal(ctx, p, o.env.environ)
+	}
 	return oci.Pull(ctx, p)
 }

@@ -18,6 +18,7 @@ import (
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/transports/alltransports"
 	imagetypes "go.podman.io/image/v5/types"
 
@@ -55,7 +56,7 @@ func isNoImage(err error) bool {
 	var missing layout.ImageNotFoundError
 	var code errcode.ErrorCoder
 	switch {
-	case errors.As(err, &missing):
+	case errors.As(err, &missing), errors.Is(err, istorage.ErrNoSuchImage):
 		return true
 	case errors.As(err, &code):
 		return code.ErrorCode().Descriptor().HTTPStatusCode == http.StatusNotFound

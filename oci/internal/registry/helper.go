@@ -44,12 +44,15 @@ type request struct {
 	Do string
 	// Image is in the words of containers-transports(5).
 	Image string
-	// Layout is the directory of an image that is copied, Layers are those that are fetched, to the directory Dir.
+	// Layout is the directory of an image that is copied or written, Layers are those that are fetched, to the directory
+	// Dir.
 	Layout string
 	Layers []types.RemoteLayer
 	Dir    string
 	// Artifacts are manifests of the layout that refer to the image.
 	Artifacts []types.Artifact
+	// Architecture and Variant choose between images for several.
+	Architecture, Variant string
 	// File says that what is written is open as fdCopyFile.
 	File bool
 	// Progress says that fdProgress is open, see writeProgress.
@@ -71,6 +74,7 @@ const (
 	doCheck   = "check"
 	doInspect = "inspect"
 	doFetch   = "fetch"
+	doExport  = "export"
 )
 
 // Files of the helper.
@@ -220,6 +224,8 @@ func (o request) run(ctx context.Context) (answer any, err error) {
 		return o.inspect(ctx)
 	case doFetch:
 		return nil, o.fetch(ctx)
+	case doExport:
+		return nil, o.export(ctx)
 	default:
 		return nil, fmt.Errorf("BUG: order %q", o.Do)
 	}
