@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -37,7 +38,8 @@ type mounter struct {
 // enterRoot makes the root file system of a spec the root directory of this process, with all mounts of the spec.
 //
 // Sources are opened before the root changes and the mounts made after it. So each name means what it says, sources on
-// the host and destinations in the container, and no symbolic link in there can lead a mount out of it.
+// the host and destinations in the container. Symbolic links in there are resolved here: while the old root is mounted
+// over the new one, the kernel would follow "/.." to it.
 func (m *mounter) enterRoot(spec *specs.Spec) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
@@ -73,7 +75,11 @@ func (m *mounter) enterRoot(spec *specs.Spec) error {
 	}
 	// The old root stays until the mounts are made: the kernel allows a new proc only where one can be seen.
 	for i, mnt := range spec.Mounts {
-		if err := m.mount(mnt, trees[i]); err != nil {
+		resolved := mnt
+		if resolved.Destination, err = securejoin.SecureJoin("/", mnt.Destination); err == nil {
+			err = m.mount(resolved, trees[i])
+		}
+		if err != nil {
 			return fmt.Errorf("mount %s on %s: %w", mnt.Source, mnt.Destination, err)
 		}
 	}
