@@ -364,7 +364,7 @@ func (x *Executor) CheckShares(ctx context.Context) error {
 
 // Share puts the snapshots of a finished build where --cache-to says, as far as they are not there yet.
 func (r *Result) Share(ctx context.Context) error {
-	return r.chain.Push(ctx, ociimage.Image{Created: r.lock.Time, Platform: platform(r.spec.Arch())})
+	return r.chain.Push(ctx, ociimage.Image{Created: r.lock.Time, Platform: platform(r.spec.Arch())}, r.stages.chains)
 }
 
 // outputs is a chain as steps see it.

@@ -27,6 +27,8 @@ type stages struct {
 	// snapshots returns a store of snapshots for a chain.
 	snapshots func() *snapshot.Store
 	made      []Rootfs
+	// chains are those of the stages that were made.
+	chains []*snapshot.Chain
 }
 
 // makeFor makes the stages that a step uses, as far as that has not happened yet.
@@ -95,6 +97,7 @@ func (b *stages) make(ctx context.Context, stage PlanStage) (_ Rootfs, err error
 	if err := b.x.runSteps(ctx, stage.Steps[n:], identities[n:], chain, &site, b); err != nil {
 		return nil, err
 	}
+	b.chains = append(b.chains, chain)
 	return rootfs, nil
 }
 

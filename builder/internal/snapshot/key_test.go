@@ -174,7 +174,7 @@ func TestUnsignedLayersAreNotSigned(t *testing.T) {
 		e.sent = nil
 		r := finished(t, c, e, remote)
 		r.store.Settings.Key = key
-		if err := r.Push(t.Context(), ociimage.Image{}); err != nil {
+		if err := r.Push(t.Context(), ociimage.Image{}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

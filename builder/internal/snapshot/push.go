@@ -51,12 +51,15 @@ type push struct {
 }
 
 // Push pushes the snapshots of a finished build to the --cache-to remotes that lack them. image has the time and the
-// platform of their images.
-func (c *Chain) Push(ctx context.Context, image ociimage.Image) error {
+// platform of their images; stages are the chains of the stages that the build has made.
+func (c *Chain) Push(ctx context.Context, image ociimage.Image, stages []*Chain) error {
 	var errs []error
 	for _, to := range c.store.Settings.To {
-		if err := (push{c, to, image}).pushAll(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("push snapshots to %s: %w", to, err))
+		c.store.Progress.Announce(PushTitle(to))
+		for _, chain := range append([]*Chain{c}, stages...) {
+			if err := (push{chain, to, image}).pushAll(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("push snapshots to %s: %w", to, err))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -65,9 +68,8 @@ func (c *Chain) Push(ctx context.Context, image ociimage.Image) error {
 // PushTitle returns the title of the step that pushes the snapshots of a build to a remote.
 func PushTitle(to Remote) string { return "push snapshots to " + to.String() }
 
-// pushAll pushes all snapshots of the build.
+// pushAll pushes all snapshots of a chain.
 func (p push) pushAll(ctx context.Context) error {
-	p.store.Progress.Announce(PushTitle(p.to))
 	if err := p.pushSteps(ctx); err != nil {
 		return err
 	}

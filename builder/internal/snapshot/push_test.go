@@ -109,7 +109,7 @@ func TestPushSendsOnlyNewLayers(t *testing.T) {
 		e.sent = nil
 		r := finished(t, c, e, remote)
 		change(r)
-		if err := r.Push(t.Context(), ociimage.Image{}); err != nil {
+		if err := r.Push(t.Context(), ociimage.Image{}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(e.sent, want) {
@@ -131,7 +131,7 @@ func TestPushSendsOnlyNewLayers(t *testing.T) {
 	c.rebuild = true
 	share(func(c *Chain) { c.layers[3] = "new" }, "step-: 1 of 4")
 	e.fail = os.ErrPermission
-	if err := finished(t, c, e, remote).Push(t.Context(), ociimage.Image{}); err == nil ||
+	if err := finished(t, c, e, remote).Push(t.Context(), ociimage.Image{}, nil); err == nil ||
 		!strings.Contains(err.Error(), remote.String()) {
 		t.Errorf("got %v", err)
 	}
