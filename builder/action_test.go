@@ -149,7 +149,7 @@ func TestCopyInKeepsSetuidTimesAndHoles(t *testing.T) {
 	}
 	take := func(n int) (l Lock) {
 		t.Helper()
-		if err := l.Take(t.Context(), spec, filepath.Join(dir, fmt.Sprintf("inputs%d", n))); err != nil {
+		if err := l.Take(t.Context(), spec, filepath.Join(dir, fmt.Sprintf("inputs%d", n)), nil); err != nil {
 			t.Fatal(err)
 		}
 		return l

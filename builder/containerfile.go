@@ -4,6 +4,7 @@ package builder
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -420,6 +422,15 @@ func (t taker) takeInstruction(ctx context.Context, flag string, f evaluatedFile
 	}
 	if i.Copy != nil && i.Copy.Stage < 0 {
 		for _, pattern := range i.Copy.Sources {
+			if containerfile.IsURL(pattern) {
+				src, err := t.takeURL(ctx, pattern, *i.Copy)
+				if err != nil {
+					return err
+				}
+				t.lock.Inputs = append(t.lock.Inputs, Input{flag, pattern, src.Digest})
+				t.lock.Copied[f.instructionID(i)] = append(t.lock.Copied[f.instructionID(i)], src)
+				continue
+			}
 			if err := take(f.instructionID(i), pattern, i.Copy.Exclude, i.Copy.Unpack); err != nil {
 				return err
 			}
@@ -433,6 +444,29 @@ func (t taker) takeInstruction(ctx context.Context, flag string, f evaluatedFile
 		}
 	}
 	return nil
+}
+
+// takeURL downloads a file. The server says when it was changed, and only root may read it, as with Docker.
+func (t taker) takeURL(ctx context.Context, url string, c containerfile.Copy) (step.CopySource, error) {
+	file, err := t.downloads.DownloadURL(ctx, url, c.SHA256)
+	if err != nil {
+		return step.CopySource{}, err
+	}
+	src := step.CopySource{Copy: t.next(), Name: cmp.Or(containerfile.URLName(url), path.Base(c.Destination)),
+		Digest: file.SHA256, Time: file.ModTime.Unix()}
+	if err := os.Mkdir(src.Copy, 0o700); err != nil {
+		return src, err
+	}
+	dir, err := os.OpenRoot(src.Copy)
+	if err != nil {
+		return src, err
+	}
+	defer dir.Close()
+	if err := errors.Join(t.downloads.Cache.Copy(ctx, file.SHA256, dir, src.Name), dir.Chmod(src.Name, 0o600),
+		dir.Chtimes(src.Name, file.ModTime, file.ModTime)); err != nil {
+		return src, err
+	}
+	return t.unpacked(ctx, src, c.UnpackURLs)
 }
 
 // takeMatch copies a file or directory. unpack is for tar archives.
@@ -449,10 +483,18 @@ func (t taker) takeMatch(ctx context.Context, m containerfile.Match, unpack bool
 	}
 	file := filepath.Join(src.Copy, m.Name)
 	var err error
-	if src.Digest, err = takeTree(ctx, m.Path, file, nil); err != nil || !unpack {
+	if src.Digest, err = takeTree(ctx, m.Path, file, nil); err != nil {
 		return src, err
 	}
-	plain, err := plainArchive(ctx, file, t.next())
+	return t.unpacked(ctx, src, unpack)
+}
+
+// unpacked returns the source of what is in an archive, if a file is one and unpack says so.
+func (t taker) unpacked(ctx context.Context, src step.CopySource, unpack bool) (step.CopySource, error) {
+	if !unpack {
+		return src, nil
+	}
+	plain, err := plainArchive(ctx, filepath.Join(src.Copy, src.Name), t.next())
 	if err != nil || plain == "" {
 		return src, err
 	}

@@ -6,8 +6,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +19,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 )
 
 // writeFiles writes files to a new directory and returns it.
@@ -53,7 +59,7 @@ func containerSteps(t *testing.T, dir string) (string, error) {
 		t.Fatal(err)
 	}
 	lock := Lock{SeedFixed: true}
-	if err := lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs")); err != nil {
+	if err := lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs"), nil); err != nil {
 		return "", err
 	}
 	plan, err := NewPlan(spec, lock)
@@ -127,7 +133,7 @@ func TestAddUnpacksOnlyArchives(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lock Lock
-	if err := lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs")); err != nil {
+	if err := lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs"), nil); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "Containerfile")
@@ -232,5 +238,82 @@ func TestContainerfilesOfForeignImagesAreRefused(t *testing.T) {
 	_, err := ReadContainerSource(Source{Path: "/none"}, Options{Arch: "arm64"}, w)
 	if err == nil || !strings.Contains(err.Error(), "--arch: this machine does not run programs of arm64") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAddDownloadsFiles checks what ADD of a URL makes of the server's answers.
+func TestAddDownloadsFiles(t *testing.T) {
+	t.Parallel()
+	var data bytes.Buffer
+	w := tar.NewWriter(&data)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o644}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	changed := time.Unix(1700000000, 0)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, ".tar") {
+			http.NotFound(w, r)
+			return
+		}
+		http.ServeContent(w, r, "", changed, bytes.NewReader(data.Bytes()))
+	}))
+	t.Cleanup(server.Close)
+	cache, err := archive.NewCache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &archive.Client{Cache: cache, Backoff: time.Microsecond}
+	take := func(text string) ([]step.CopySource, error) {
+		t.Helper()
+		dir := writeFiles(t, map[string]string{"Containerfile": "FROM rootfs\nADD " + text})
+		spec, err := containerfileSpec(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lock Lock
+		err = lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs"), client)
+		return lock.Copied[filepath.Join(dir, "Containerfile")+":2"], err
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(data.Bytes()))
+	for _, tt := range []struct {
+		text, name string
+		archive    bool
+	}{
+		{server.URL + "/a/b%20c.tar?d=e /opt/", "b c.tar", false},
+		{"--unpack=true " + server.URL + "/a.tar /opt/", "", true},
+		{"--checksum=sha256:" + sum + " " + server.URL + "/a.tar /opt/x", "a.tar", false},
+	} {
+		got, err := take(tt.text)
+		if err != nil || len(got) != 1 {
+			t.Errorf("%s: got %+v, %v", tt.text, got, err)
+			continue
+		}
+		src := got[0]
+		if src.Name != tt.name || src.Archive != tt.archive || src.Digest != sum || src.Time != changed.Unix() {
+			t.Errorf("%s: got %+v", tt.text, src)
+		}
+		if src.Archive {
+			continue
+		}
+		info, err := os.Lstat(filepath.Join(src.Copy, src.Name))
+		if err != nil || info.Mode() != 0o600 || !info.ModTime().Equal(changed) {
+			t.Errorf("%s: the copy is %v, %v", tt.text, info, err)
+		}
+	}
+	for text, want := range map[string]string{
+		server.URL + "/none /opt/": "Containerfile:2: ADD: get " + server.URL + "/none: 404 Not Found",
+		"--checksum=sha256:" + strings.Repeat("0", 64) + " " + server.URL + "/a.tar /x": "SHA256 mismatch: want 000",
+		"http://127.0.0.1:1/x /x": "ADD: get http://127.0.0.1:1/x: ",
+	} {
+		if _, err := take(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ADD %s: got %v, want %q", text, err, want)
+		}
+	}
+	// The time that the server says is part of the result.
+	before, err := take(server.URL + "/a.tar /opt/")
+	changed = changed.Add(time.Hour)
+	after, err2 := take(server.URL + "/a.tar /opt/")
+	if err := errors.Join(err, err2); err != nil || before[0].Time == after[0].Time {
+		t.Errorf("another time: %+v, %+v, %v", before, after, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/containerfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
@@ -105,12 +106,13 @@ func imageSource(image string, w World) (Source, error) {
 }
 
 // takeContext copies what the instructions name of the directory of the Containerfile.
-func (c *ContainerSource) takeContext(ctx context.Context, f evaluatedFile, lock *Lock, dir string) error {
+func (c *ContainerSource) takeContext(ctx context.Context, f evaluatedFile, lock *Lock, dir string,
+	downloads *archive.Client) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	lock.Copies, lock.Copied = map[string]string{}, map[string][]step.CopySource{}
-	t := taker{dir: dir, lock: lock, digests: map[string]string{}, copies: new(int)}
+	t := taker{dir: dir, lock: lock, downloads: downloads, digests: map[string]string{}, copies: new(int)}
 	return t.takeContext(ctx, "--from", f)
 }
 
@@ -159,7 +161,7 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 	for _, warning := range f.warnings(c.o.BuildSecrets) {
 		x.Progress.Warn(warning)
 	}
-	if err := c.takeContext(ctx, f, &lock, filepath.Join(x.TempDir, "inputs")); err != nil {
+	if err := c.takeContext(ctx, f, &lock, filepath.Join(x.TempDir, "inputs"), x.Archive); err != nil {
 		return nil, err
 	}
 	var plan Plan

@@ -252,7 +252,7 @@ func TestRepositoriesAreVerifiedWithTheirKeys(t *testing.T) {
 		client := archiveClient(t, repo)
 		client.HTTP = nil // for two archives
 		lock := testLock()
-		if err := lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs")); err != nil {
+		if err := lock.Take(t.Context(), spec, filepath.Join(t.TempDir(), "inputs"), nil); err != nil {
 			t.Fatal(err)
 		}
 		lock, src, err := Resolve(t.Context(), spec, client, lock)

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/snapshot"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
@@ -28,10 +29,10 @@ import (
 // snapshot under the digest of what it was before.
 
 // Take copies the files of the host that a build uses into dir, which must not exist, and notes their digests
-// in the Lock.
-func (l *Lock) Take(ctx context.Context, spec Spec, dir string) error {
+// in the Lock. downloads gets the files of URLs of Containerfiles.
+func (l *Lock) Take(ctx context.Context, spec Spec, dir string, downloads *archive.Client) error {
 	o := spec.Options()
-	t := taker{dir: dir, lock: l, digests: map[string]string{}, copies: new(int)}
+	t := taker{dir: dir, lock: l, downloads: downloads, digests: map[string]string{}, copies: new(int)}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -138,10 +139,11 @@ func (a Action) source() string {
 
 // taker copies files into a directory, each once.
 type taker struct {
-	dir     string
-	lock    *Lock
-	digests map[string]string
-	copies  *int
+	dir       string
+	lock      *Lock
+	downloads *archive.Client
+	digests   map[string]string
+	copies    *int
 }
 
 // next returns the name of a new copy.

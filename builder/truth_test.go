@@ -189,7 +189,7 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 	}
 	lock := Lock{Codename: "trixie", InRelease: "aa", Tools: "bb", Seed: uuid.Max}
 	tmp := t.TempDir()
-	if err := lock.Take(t.Context(), spec, filepath.Join(tmp, "inputs")); err != nil {
+	if err := lock.Take(t.Context(), spec, filepath.Join(tmp, "inputs"), nil); err != nil {
 		t.Fatal(err)
 	}
 	if tr.changing != nil {

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -80,7 +81,7 @@ const (
 // getRelease downloads a Release file or its signature, whose checksum is not known. A server that still has the file
 // of the cache does not send it again.
 func (c *Client) getRelease(ctx context.Context, rawURL string) ([]byte, error) {
-	last, data, _, err := c.Cache.response(ctx, rawURL)
+	last, err := c.Cache.response(ctx, rawURL)
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +100,14 @@ func (c *Client) getRelease(ctx context.Context, rawURL string) ([]byte, error) 
 		return nil, err
 	}
 	if t.unchanged {
+		data, err := os.ReadFile(c.Cache.Path(last.SHA256))
+		if err != nil {
+			return nil, fmt.Errorf("cache: %w", err)
+		}
 		return data, nil
 	}
-	return buf.Bytes(), c.Cache.keepResponse(rawURL, t.response, buf.Bytes())
+	t.response.SHA256 = digestOf(buf.Bytes())
+	return buf.Bytes(), errors.Join(c.Cache.put(t.response.SHA256, buf.Bytes()), c.Cache.keepResponse(rawURL, t.response))
 }
 
 // checkComplete returns an error if a Release file or a signature lacks its end. The end of Release alone shows in its
@@ -120,6 +126,7 @@ type transfer struct {
 	client  *Client
 	url     string
 	fresh   bool  // request the current file from caches on the way
+	pages   bool  // web pages are files like all others
 	limit   int64 // of bytes accepted
 	size    int64 // expected bytes, which decide how long the download may take
 	dst     io.Writer
@@ -320,7 +327,7 @@ func (t *transfer) request(ctx context.Context, received *atomic.Int64) error {
 	const sniffed = 512 // bytes, by http.DetectContentType
 	body := bufio.NewReaderSize(counted, sniffed)
 	// A shorter file ends here; Read returns the error again.
-	if head, _ := body.Peek(sniffed); strings.HasPrefix(http.DetectContentType(head), "text/html") {
+	if head, _ := body.Peek(sniffed); !t.pages && strings.HasPrefix(http.DetectContentType(head), "text/html") {
 		return &PageError{resp.Request.URL.String()}
 	}
 	return t.copy(ctx, body)

@@ -42,36 +42,29 @@ func (c *Cache) responseFile(url string) string {
 	return filepath.Join(c.responses(), digestOf([]byte(bareURL(url))))
 }
 
-// response returns the last response of a URL and its content. ok is false if the cache does not have both; a damaged
-// one counts as missing.
-func (c *Cache) response(ctx context.Context, url string) (r response, data []byte, ok bool, err error) {
+// response returns the last response of a URL, or the zero response if the cache does not have both that and its
+// content; a damaged one counts as missing.
+func (c *Cache) response(ctx context.Context, url string) (r response, err error) {
 	text, err := os.ReadFile(c.responseFile(url))
 	if errors.Is(err, fs.ErrNotExist) {
-		return response{}, nil, false, nil
+		return response{}, nil
 	}
 	if err != nil {
-		return response{}, nil, false, fmt.Errorf("cache: %w", err)
+		return response{}, fmt.Errorf("cache: %w", err)
 	}
 	if json.Unmarshal(text, &r) != nil || !validDigest(r.SHA256) {
-		return response{}, nil, false, nil
+		return response{}, nil
 	}
-	if ok, err = c.Verify(ctx, r.SHA256); err != nil || !ok {
-		return response{}, nil, false, err
+	if ok, err := c.Verify(ctx, r.SHA256); err != nil || !ok {
+		return response{}, err
 	}
-	if data, err = os.ReadFile(c.Path(r.SHA256)); err != nil {
-		return response{}, nil, false, fmt.Errorf("cache: %w", err)
-	}
-	return r, data, true, nil
+	return r, nil
 }
 
-// keepResponse keeps a response and its content, if a later request can be conditional.
-func (c *Cache) keepResponse(url string, r response, data []byte) error {
+// keepResponse keeps a response whose content the cache has, if a later request can be conditional.
+func (c *Cache) keepResponse(url string, r response) error {
 	if r.ETag == "" && r.LastModified == "" {
 		return nil
-	}
-	r.SHA256 = digestOf(data)
-	if err := c.put(r.SHA256, data); err != nil {
-		return err
 	}
 	text, err := json.Marshal(r)
 	if err != nil {

@@ -148,7 +148,11 @@ func build(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := lock.Take(ctx, j.spec, filepath.Join(store.TempDir(), "inputs")); err != nil {
+	downloads, err := j.downloadClient(packages)
+	if err != nil {
+		return err
+	}
+	if err := lock.Take(ctx, j.spec, filepath.Join(store.TempDir(), "inputs"), downloads); err != nil {
 		return err
 	}
 	if err := lock.CheckInputs(j.spec); err != nil {
@@ -322,15 +326,12 @@ func (e environment) checkProxies() error {
 
 // archiveClient returns a client for the mirror, which uses a proxy if the environment names one.
 func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.Client, error) {
-	roots, _, err := j.authorities()
+	client, err := j.downloadClient(cache)
 	if err != nil {
 		return nil, err
 	}
-	client := &archive.Client{
-		HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment, roots), Cache: cache, Keyring: archive.DefaultKeyring(),
-		Now: j.spec.Clock(), Snapshot: j.spec.SnapshotTime(), Warn: j.report.Warn,
-		AllowExpired: j.spec.Options().AllowExpired, Mirrors: j.spec.Mirrors(), States: j.spec.States(),
-	}
+	client.Keyring, client.Now, client.Snapshot = archive.DefaultKeyring(), j.spec.Clock(), j.spec.SnapshotTime()
+	client.AllowExpired, client.Mirrors, client.States = j.spec.Options().AllowExpired, j.spec.Mirrors(), j.spec.States()
 	if lock.SeedFixed { // by SOURCE_DATE_EPOCH or a lock file
 		client.Today = lock.Time
 	}
@@ -348,6 +349,16 @@ func (j *job) archiveClient(cache *archive.Cache, lock builder.Lock) (*archive.C
 		}
 	}
 	return client, nil
+}
+
+// downloadClient returns a client for files that are in no archive.
+func (j *job) downloadClient(cache *archive.Cache) (*archive.Client, error) {
+	roots, _, err := j.authorities()
+	if err != nil {
+		return nil, err
+	}
+	return &archive.Client{HTTP: archive.NewHTTPClient(http.ProxyFromEnvironment, roots), Cache: cache,
+		Warn: j.report.Warn}, nil
 }
 
 // authorities returns the certificates that mirrors are verified by: those of the host and of --ca. pool is for this

@@ -71,6 +71,8 @@ func TestInstructionsAreEvaluatedAsByBuildKit(t *testing.T) {
 				`7: RUN ["/bin/sh" "-c" "cat <<E >f\na\nE"] ["PATH=/bin" "VERSION=2"] in / as ""` + "\n" +
 				`10: COPY -1:[] [{"F" "v2 \"q\"\n"}] to /etc/f owner "" mode ""` + "\n" +
 				`13: RUN ["/dev/pipes/script"] ["PATH=/bin" "VERSION=2"] in / as ""`},
+		{"URLs", "FROM rootfs\nARG VERSION\nADD http://x/y-$VERSION.tar https://x/z a /opt/",
+			`3: COPY -1:["http://x/y-2.tar" "https://x/z" "a"] [] to /opt/ owner "" mode ""`},
 		{"several stages", "FROM rootfs AS Base\nENV A=1\nUSER u\nFROM base AS next\nRUN x\nFROM rootfs\nCOPY --from=next /a /b\nCOPY --from=0 c d",
 			`5: RUN ["/bin/sh" "-c" "x"] ["A=1" "PATH=/bin"] in / as "u"` + "\n" +
 				`7: COPY 1:["/a"] [] to /b owner "" mode ""` + "\n" + `8: COPY 0:["c"] [] to /d owner "" mode ""`},
@@ -114,8 +116,18 @@ func TestMistakesAreAllReportedWithTheirLines(t *testing.T) {
 		"FROM $NONE":                         {`F:1: FROM: "$NONE" is empty`},
 		"FROM rootfs AS a\nFROM rootfs as A": {`F:2: FROM: the stage of line 1 is called "a" as well`},
 		"FROM --platform=linux/s390x rootfs": {"F:1: FROM: --platform=linux/s390x: only linux/amd64 is built for"},
-		"FROM rootfs\n\nADD https://x/y /z\nRUN --mount=type=ssh x": {
-			"F:3: ADD: https://x/y: a URL is not supported", "F:4: RUN: --mount: the type ssh is not supported"},
+		"FROM rootfs\n\nADD https://x/y.git#v1 /z\nRUN --mount=type=ssh x": {
+			"F:3: ADD: https://x/y.git#v1: a Git repository is not supported: have RUN clone it",
+			"F:4: RUN: --mount: the type ssh is not supported"},
+		"FROM rootfs\nADD git@x:y /z\nADD ssh://x/y /z\nADD ftp://x/y /z\nADD http:///y /z": {
+			"F:2: ADD: git@x:y: a Git repository", "F:3: ADD: ssh://x/y: a Git repository",
+			"F:4: ADD: ftp://x/y: URLs of ftp are not supported", `F:5: ADD: "http:///y" names no host`},
+		"FROM rootfs\nADD https://me:word@x/y /z": {"F:2: ADD: a URL with credentials is not supported"},
+		"FROM rootfs\nADD https://x/ /z/":         {"F:2: ADD: https://x/ names no file"},
+		"FROM rootfs\nCOPY https://x/y /z":        {"F:2: COPY: https://x/y: use ADD for a URL"},
+		"FROM rootfs\nADD --checksum=sha256:0 https://x/y /z\nADD --checksum=md5:0 a /z\nADD --keep-git-dir=true https://x/y z": {
+			`F:2: ADD: --checksum: "sha256:0" is not sha256: and 64 hexadecimal digits`,
+			"F:3: ADD: --checksum is for a single URL", "F:4: ADD: --keep-git-dir is for Git repositories"},
 		"FROM rootfs\nRUN --network=none x":     {"F:2: RUN: --network=none: programs of a build share the host's network"},
 		"FROM rootfs\nCOPY a b c":               {`F:2: COPY: of several files the destination "c" must end in a slash`},
 		"FROM rootfs\nCOPY --chmod=u+x a b":     {`F:2: COPY: --chmod: "u+x" is not a mode in octal digits`},
@@ -181,6 +193,7 @@ func TestContextFindsWhatIsNotIgnored(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, "a.txt", "b.txt", "sub/c.txt", "sub/deep/d", "only/x", "only/keep/y", "link -> sub", "out -> /etc",
 		"Containerfile")
+	// The rules are those of https://docs.docker.com/build/concepts/context/#dockerignore-files.
 	for _, tt := range []struct{ ignore, pattern, exclude, want string }{
 		{"", "*.txt", "", "a.txt b.txt"},
 		{"", "/a.txt", "", "a.txt"},
@@ -195,6 +208,20 @@ func TestContextFindsWhatIsNotIgnored(t *testing.T) {
 		{"**/*.txt", "sub", "", "sub/:. deep deep/d"},
 		{"only\n!only/keep", "only", "", "only/:. keep keep/y"},
 		{"# nothing\n\n", ".", "only", ""},
+		{"/a.txt", "*.txt", "", "b.txt"},
+		{"a.txt\r\n# b.txt\r\n", "*.txt", "", "b.txt"},
+		{"\ufeffa.txt", "*.txt", "", "b.txt"},
+		{"!b.txt\n*.txt", "*.txt", "", "missing"},
+		{"*\n!sub", ".", "", "./:. sub sub/c.txt sub/deep sub/deep/d"},
+		{"**\n!**/*.txt\n!sub/deep\nb.txt", ".", "", "./:. a.txt sub sub/c.txt sub/deep sub/deep/d"},
+		{"sub/*\n!sub/deep/", "sub", "", "sub/:. deep deep/d"},
+		{"sub/", "sub/c.txt", "", "missing"},
+		{"**/d", "sub", "", "sub/:. c.txt deep"},
+		{"?.txt", "*.txt", "", "missing"},
+		{"[a].txt", "*.txt", "", "b.txt"},
+		{"Containerfile\n.dockerignore", "Container*", "", "missing"},
+		{"link", "link", "", "missing"},
+		{"", "out/*", "", "missing"},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, ".dockerignore"), []byte(tt.ignore), 0o644); err != nil {
 			t.Fatal(err)

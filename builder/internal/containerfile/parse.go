@@ -7,7 +7,7 @@
 // https://docs.docker.com/reference/dockerfile/. Parse reads the text, File.Stages evaluates ARG, ENV, SHELL, USER and
 // WORKDIR, and a Context finds the files that COPY and ADD name. Nothing here runs a program or writes a file.
 //
-// Not supported, each an error with the line: ADD of a URL or a repository, ONBUILD, FROM and COPY --from of a platform
+// Not supported, each an error with the line: ADD of a Git repository, ONBUILD, FROM and COPY --from of a platform
 // other than the one that is built for, RUN with --network=none or --device, and mounts of the type ssh.
 package containerfile
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/opencontainers/go-digest"
 )
 
 // Options are what the instructions of a Containerfile depend on.
@@ -131,7 +133,7 @@ func (m Mount) SecretVariable() string {
 type Copy struct {
 	// Stage is the index of the stage whose files are copied, or -1 for the context.
 	Stage int
-	// Sources are patterns of paths, relative to the context or to the root directory of the stage.
+	// Sources are patterns of paths, relative to the context or to the root directory of the stage, or URLs, see IsURL.
 	Sources []string
 	// Inline are files whose content is in the Containerfile.
 	Inline []Inline
@@ -140,8 +142,10 @@ type Copy struct {
 	// Chown is USER, USER:GROUP or ""; Chmod is octal or "".
 	Chown, Chmod string
 	Exclude      []string
-	// Unpack has tar archives unpacked.
-	Unpack bool
+	// SHA256 is the digest, in hexadecimal, that the file of the only URL must have; "" for any.
+	SHA256 string
+	// Unpack has tar archives unpacked, and UnpackURLs those of URLs.
+	Unpack, UnpackURLs bool
 }
 
 // Inline is a file whose content is in the Containerfile.
@@ -334,20 +338,22 @@ func (e *evaluation) add(c instructions.Command) error {
 		}
 		i.Run = run
 	case *instructions.CopyCommand:
+		if n := slices.IndexFunc(c.SourcePaths, IsURL); n >= 0 {
+			return fmt.Errorf("%s: use ADD for a URL", c.SourcePaths[n])
+		}
 		copied, err := e.copy(c.SourcesAndDest, c.From, c.Chown, c.Chmod, c.ExcludePatterns)
 		if err != nil {
 			return err
 		}
 		i.Copy = copied
 	case *instructions.AddCommand:
-		if err := onlyFiles(c); err != nil {
-			return err
-		}
 		added, err := e.copy(c.SourcesAndDest, "", c.Chown, c.Chmod, c.ExcludePatterns)
 		if err != nil {
 			return err
 		}
-		added.Unpack = c.Unpack == nil || *c.Unpack
+		if err := added.urls(c); err != nil {
+			return err
+		}
 		i.Copy = added
 	case *instructions.WorkdirCommand:
 		e.stage.config.Workdir = e.absolute(c.Path)
@@ -540,15 +546,76 @@ func (e *evaluation) copy(
 	return c, nil
 }
 
-// onlyFiles refuses what ADD would have to download.
-func onlyFiles(c *instructions.AddCommand) error {
-	for _, source := range c.SourcePaths {
-		if strings.Contains(source, "://") || strings.HasPrefix(source, "git@") {
-			return fmt.Errorf("%s: a URL is not supported: have RUN download it and check its digest", source)
-		}
+// IsURL reports whether a source of ADD is downloaded.
+func IsURL(source string) bool {
+	return strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://")
+}
+
+// URLName returns the name of the file of a URL, or "" if it has none.
+func URLName(source string) string {
+	u, err := url.Parse(source)
+	if err != nil {
+		return ""
 	}
-	if c.Checksum != "" {
-		return errors.New("--checksum is for URLs, which are not supported")
+	if name := path.Base(u.Path); name != "/" && name != "." && name != ".." {
+		return name
+	}
+	return ""
+}
+
+// urls evaluates what ADD says of URLs.
+func (added *Copy) urls(c *instructions.AddCommand) error {
+	all := 0
+	for _, source := range c.SourcePaths {
+		switch err := checkURL(source); {
+		case err != nil:
+			return err
+		case !IsURL(source):
+			continue
+		case URLName(source) == "" && strings.HasSuffix(added.Destination, "/"):
+			return fmt.Errorf("%s names no file: name one as the destination", source)
+		}
+		all++
+	}
+	added.Unpack = c.Unpack == nil || *c.Unpack
+	added.UnpackURLs = c.Unpack != nil && *c.Unpack
+	if c.KeepGitDir != nil {
+		return errors.New("--keep-git-dir is for Git repositories, which are not supported")
+	}
+	if c.Checksum == "" {
+		return nil
+	}
+	if all != 1 || len(c.SourcePaths)+len(c.SourceContents) != 1 {
+		return errors.New("--checksum is for a single URL")
+	}
+	sum, err := digest.Parse(c.Checksum)
+	if err != nil || sum.Algorithm() != digest.SHA256 {
+		return fmt.Errorf("--checksum: %q is not sha256: and 64 hexadecimal digits", c.Checksum)
+	}
+	added.SHA256 = sum.Encoded()
+	return nil
+}
+
+// checkURL refuses URLs of ADD that cannot be downloaded.
+func checkURL(source string) error {
+	if strings.HasPrefix(source, "git@") {
+		return fmt.Errorf("%s: a Git repository is not supported: have RUN clone it", source)
+	}
+	if !strings.Contains(source, "://") {
+		return nil
+	}
+	u, err := url.Parse(source)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is not a URL", source)
+	case u.User != nil:
+		return errors.New("a URL with credentials is not supported: have RUN download it with a mounted secret")
+	case u.Scheme == "git", u.Scheme == "ssh", IsURL(source) && strings.HasSuffix(u.Path, ".git"):
+		return fmt.Errorf("%s: a Git repository is not supported: have RUN clone it", source)
+	case !IsURL(source):
+		return fmt.Errorf("%s: URLs of %s are not supported, only those of http and https", source, u.Scheme)
+	case u.Host == "":
+		return fmt.Errorf("%q names no host", source)
 	}
 	return nil
 }

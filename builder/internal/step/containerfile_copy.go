@@ -47,6 +47,8 @@ type CopySource struct {
 	Name string `json:",omitempty"`
 	// Digest is the digest of the file or directory.
 	Digest string `json:",omitempty"`
+	// Time is when a file of a URL was changed, in seconds since 1970.
+	Time int64 `json:",omitempty"`
 	// Copy is the copy that Take has made: a directory that holds the file, or the content.
 	Copy string `json:"-"`
 	// Archive says that Copy is an uncompressed tar archive, which is unpacked.
