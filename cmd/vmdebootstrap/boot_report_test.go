@@ -48,6 +48,10 @@ func TestBootTestAddsToThePage(t *testing.T) {
 	if r, err = htmlreport.ReadFile(page); err != nil || len(r.Boots) != 2 || r.Boots[1].Booted || r.Boots[1].Error == "" {
 		t.Errorf("got %+v, %v", r.Boots, err)
 	}
+	text, err := os.ReadFile(page)
+	if err != nil || strings.Count(string(text), "booted in") != 1 || strings.Count(string(text), "ended after") != 1 {
+		t.Errorf("%v; the page does not say which of the two machines booted:\n%s", err, text)
+	}
 
 	// What is in the way is known before the machine starts.
 	other := filepath.Join(dir, "other.img")
