@@ -30,8 +30,9 @@ type moduleIndexes struct {
 	key      string
 }
 
-// kernelPackage matches the packages that have the modules of a version of the kernel, which is the last group.
-var kernelPackage = regexp.MustCompile(`^linux-(image|modules|modules-extra)-([0-9].*)$`)
+// kernelPackage matches the packages that have the modules of a version of the kernel, which is the last group, or lists
+// of them: since Linux 7, those are in linux-base.
+var kernelPackage = regexp.MustCompile(`^linux-(image|base|modules|modules-extra)-([0-9].*)$`)
 
 // moduleIndexesOf returns the indexes that the packages need, from an index that has depmod's package too.
 func moduleIndexesOf(packages []*archive.Package, index *archive.Index) ([]moduleIndexes, error) {
@@ -88,17 +89,9 @@ func (m moduleIndexes) make(ctx context.Context, x *Executor, environ []string) 
 		return "", err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	debs := make([]string, len(m.packages))
-	for i, p := range m.packages {
-		if ok, err := x.Archive.Cache.Verify(ctx, p.SHA256); err != nil || !ok {
-			return "", errors.Join(err, fmt.Errorf("package %s is not in the cache", p.Name))
-		}
-		debs[i] = x.Archive.Cache.Path(p.SHA256)
-		if repacked := x.Archive.Cache.Derived(archive.RepackedKind, p.SHA256); repacked != "" {
-			if ok, err := x.Archive.Cache.Verify(ctx, repacked); err == nil && ok {
-				debs[i] = x.Archive.Cache.Path(repacked)
-			}
-		}
+	debs, err := x.cachedFiles(ctx, m.packages)
+	if err != nil {
+		return "", err
 	}
 	options := debfile.Options{Exclude: debfile.Documentation(), MergedUsr: true, SkipOwners: true}
 	if err := debfile.Unpack(ctx, debs, c.Root(), options); err != nil {
@@ -123,4 +116,22 @@ func (m moduleIndexes) make(ctx context.Context, x *Executor, environ []string) 
 			return nil
 		})
 	})
+}
+
+// cachedFiles returns the files of packages in the cache, whose contents it has checked: the copies that take less time
+// to decompress, where there are some.
+func (x *Executor) cachedFiles(ctx context.Context, packages []*archive.Package) ([]string, error) {
+	debs := make([]string, len(packages))
+	for i, p := range packages {
+		if ok, err := x.Archive.Cache.Verify(ctx, p.SHA256); err != nil || !ok {
+			return nil, errors.Join(err, fmt.Errorf("package %s is not in the cache", p.Name))
+		}
+		debs[i] = x.Archive.Cache.Path(p.SHA256)
+		if repacked := x.Archive.Cache.Derived(archive.RepackedKind, p.SHA256); repacked != "" {
+			if ok, err := x.Archive.Cache.Verify(ctx, repacked); err == nil && ok {
+				debs[i] = x.Archive.Cache.Path(repacked)
+			}
+		}
+	}
+	return debs, nil
 }

@@ -14,7 +14,7 @@ import (
 // and another package of any of them is another key.
 func TestIndexesOfModulesAreThoseOfTheKernelsPackages(t *testing.T) {
 	t.Parallel()
-	const all = "linux-image-amd64 linux-image-6.1-1-amd64 linux-modules-6.1-1-amd64 linux-image-6.2-1-amd64-unsigned " +
+	const all = "linux-image-amd64 linux-image-6.1-1-amd64 linux-modules-6.1-1-amd64 linux-base linux-base-6.1-1-amd64 linux-image-6.2-1-amd64-unsigned " +
 		"linux-headers-6.1-1 kmod liblzma5 hello"
 	index := toolIndex(t, strings.Fields(all)...)
 	packages := func(without string) (packages []*archive.Package) {
@@ -36,7 +36,7 @@ func TestIndexesOfModulesAreThoseOfTheKernelsPackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"6.1-1-amd64: linux-image-6.1-1-amd64 linux-modules-6.1-1-amd64 kmod liblzma5",
+	want := []string{"6.1-1-amd64: linux-image-6.1-1-amd64 linux-modules-6.1-1-amd64 linux-base-6.1-1-amd64 kmod liblzma5",
 		"6.2-1-amd64: linux-image-6.2-1-amd64-unsigned kmod liblzma5"}
 	var got []string
 	for _, m := range indexes {

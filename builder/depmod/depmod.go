@@ -206,6 +206,9 @@ func Run(p Process) int {
 		fmt.Fprintf(p.Stdout, "%s: took the indexes of the modules of %s that were made before\n", Name, version)
 		return 0
 	}
+	if version != "" {
+		fmt.Fprintf(p.Stdout, "%s: no indexes were made of the modules of %s as they are here\n", Name, version)
+	}
 	err = unix.Exec(p.path(heldPath), append([]string{Name}, p.Args...), p.Environ)
 	fmt.Fprintf(p.Stderr, "%s: run %s: %v\n", Name, heldPath, err)
 	return 1
@@ -214,7 +217,7 @@ func Run(p Process) int {
 // path is a file in the root directory.
 func (p Process) path(name string) string { return filepath.Join(p.Root, name) }
 
-// write writes the indexes that the call asks for, if they were made from what is there.
+// write writes the indexes that the call asks for, if they were made from what is there. done reports whether they were.
 func (p Process) write() (version string, done bool, err error) {
 	if len(p.Args) != 1 || strings.HasPrefix(p.Args[0], "-") || path.Base(p.Args[0]) != p.Args[0] ||
 		slices.ContainsFunc(p.Environ, func(v string) bool { return strings.HasPrefix(v, "LD_") }) {
