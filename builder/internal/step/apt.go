@@ -64,7 +64,11 @@ func (a AptInstall) Run(ctx context.Context, s *Context) error {
 			return err
 		}
 	}
-	return aptGet(ctx, s, nil, append([]string{"install", recommendsOption(a.Recommends)}, a.Packages...)...)
+	args := append([]string{"install", recommendsOption(a.Recommends)}, a.Packages...)
+	if a.HoldInitramfs {
+		return aptGetWith(ctx, s, []string{noInitramfs}, nil, args...)
+	}
+	return aptGet(ctx, s, nil, args...)
 }
 
 // CustomPackages installs .deb files of the user. Their dependencies come from the mirror.
@@ -110,6 +114,11 @@ func recommendsOption(install bool) string {
 // aptGet runs apt-get non-interactively in the target, with the shared directory of packages and additional mounts. No
 // daemons are started.
 func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...string) error {
+	return aptGetWith(ctx, s, nil, mounts, args...)
+}
+
+// aptGetWith is aptGet with additional variables.
+func aptGetWith(ctx context.Context, s *Context, environ []string, mounts []specs.Mount, args ...string) error {
 	blocked, err := blockDaemons(s.Target)
 	if err != nil {
 		return err
@@ -117,6 +126,7 @@ func aptGet(ctx context.Context, s *Context, mounts []specs.Mount, args ...strin
 	args = append([]string{"-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Use-Pty=0",
 		"-o", "Acquire::Retries=3"}, args...)
 	p, shared := s.installCommand("", append([]string{"apt-get"}, args...)...)
+	p.Env = append(p.Env, environ...)
 	err = s.Access.withHosts(s.Target, func() error {
 		return s.Target.Run(ctx, p, append(shared, mounts...), strings.NewReader(""), s.Out)
 	})

@@ -5,7 +5,9 @@ package step
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +23,10 @@ const (
 	UpdateInitramfsDiverted = UpdateInitramfs + diverted
 	UpdateInitramfsStandIn  = "#!/bin/sh\n# The initramfs is made once, when the root file system is complete.\nexit 0\n"
 )
+
+// noInitramfs is a variable that keeps the hooks of kernels from making an initramfs (/etc/kernel/postinst.d of dracut
+// and of initramfs-tools). That of dracut does not call update-initramfs.
+const noInitramfs = "INITRD=No"
 
 // holdInitramfs diverts update-initramfs, whether it is already installed or not.
 func holdInitramfs(ctx context.Context, s *Context) error {
@@ -40,7 +46,7 @@ func (Initramfs) Kind() string { return "initramfs" }
 
 func (Initramfs) Title() string { return "make the initramfs" }
 
-func (i Initramfs) Run(ctx context.Context, s *Context) error {
+func (i Initramfs) Run(ctx context.Context, s *Context) (err error) {
 	if text, err := s.Target.ReadFile(UpdateInitramfs); err == nil && string(text) == UpdateInitramfsStandIn {
 		if err := s.undivert(ctx, UpdateInitramfs); err != nil {
 			return err
@@ -77,6 +83,11 @@ func (i Initramfs) Run(ctx context.Context, s *Context) error {
 		}
 		return nil
 	}
+	restore, err := s.hideMachineID()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, restore()) }()
 	reusable, err := initramfsReusable(s.Target)
 	if err != nil {
 		return err
@@ -89,6 +100,30 @@ func (i Initramfs) Run(ctx context.Context, s *Context) error {
 		InputDirs: initramfsInputDirs, KeyFiles: []string{"/etc/fstab", CrypttabName}, OutputDirs: initramfsOutputDirs,
 		Mentions: outputMentions,
 	}, update)
+}
+
+// hideMachineID gives the target the machine ID that MachineID will give it, until restore: dracut copies that of the
+// build into the initramfs otherwise, which all copies of the image would share.
+func (s *Context) hideMachineID() (restore func() error, err error) {
+	none := func() error { return nil }
+	if s.KeepIdentity {
+		return none, nil
+	}
+	info, err := s.Target.Lstat(machineIDName)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (!info.Mode().IsRegular() || info.Size() == 0) {
+		return none, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.Target.ReadFile(machineIDName)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Target.WriteFile(machineIDName, []byte(uninitialized), info.Mode()); err != nil {
+		return nil, err
+	}
+	return func() error { return s.Target.WriteFile(machineIDName, id, info.Mode()) }, nil
 }
 
 // outputMentions reports whether an output of update-initramfs contains one of the IDs.

@@ -28,11 +28,6 @@ func (MachineID) Kind() string { return "machine-id" }
 
 func (MachineID) Title() string { return "let each copy make its own machine ID" }
 
-const machineIDName = "/etc/machine-id"
-
-// uninitialized is the content of machine-id before a first boot.
-const uninitialized = "uninitialized\n"
-
 // Files that MachineID writes. They are removed when the machine ID is on disk: no other boot is the first one then,
 // and presets are applied to units of packages that are installed later.
 const (

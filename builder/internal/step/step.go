@@ -265,6 +265,12 @@ func (t *Tail) String() string {
 // systemUnits is the directory of the units of a system that are not of its packages, see systemd.unit(5).
 const systemUnits = "/etc/systemd/system/"
 
+// machineIDName is the file of machine-id(5), and uninitialized its content before a first boot.
+const (
+	machineIDName = "/etc/machine-id"
+	uninitialized = "uninitialized\n"
+)
+
 // service is a program of a step that systemd starts: its file, that of its unit, and the link that enables it.
 type service struct{ program, unit, wanted string }
 
