@@ -212,6 +212,14 @@ func (a *arrival) wait(ctx context.Context, report *progress.Reporter) error {
 	}
 	a.setShow(showDownload(report))
 	defer a.setShow(nil)
+	return a.arrived(ctx)
+}
+
+// arrived waits for the packages. It returns at once if a is nil.
+func (a *arrival) arrived(ctx context.Context) error {
+	if a == nil {
+		return nil
+	}
 	select {
 	case <-a.done:
 		return a.err

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -86,6 +87,7 @@ type Result struct {
 	site    *step.Context
 	chain   *snapshot.Chain
 	stages  *stages
+	early   *earlyInitramfs
 	spec    Spec
 	lock    Lock
 	sources Sources
@@ -97,7 +99,7 @@ type Result struct {
 
 // Close deletes the working containers; the toolbox stays in the store.
 func (r *Result) Close() error {
-	errs := []error{r.stages.close()}
+	errs := []error{r.early.Close(), r.stages.close()}
 	for _, c := range []Rootfs{r.Rootfs, r.Toolbox} {
 		if c != nil {
 			errs = append(errs, c.Close())
@@ -166,6 +168,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	remaining := plan.Steps[len(begin.Entries):]
 	var missing []*archive.Package
+	var indexes []moduleIndexes
 	downloads := append(slices.Clip(packages), spec.lockedPackages(src.Target, packages)...)
 	if len(begin.Entries) == 0 && len(src.Repositories) > 0 {
 		base, err := bootstrapPackages(spec, src.Main)
@@ -253,8 +256,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 			return result, err
 		}
 		if !spec.realDpkg() {
-			indexes, err := moduleIndexesOf(packages, src.Target)
-			if err != nil {
+			if indexes, err = moduleIndexesOf(packages, src.Target); err != nil {
 				return result, err
 			}
 			indexes = slices.DeleteFunc(indexes, func(m moduleIndexes) bool { return !slices.Contains(missing, m.packages[0]) })
@@ -281,7 +283,14 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	}
 	result.stages = &stages{x: x, plan: plan, seed: seed, site: result.site, chain: result.chain,
 		snapshots: func() *snapshot.Store { return x.snapshots(tools.name, spec.hookScripts(), lock) }}
-	err = x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site, result.stages)
+	if len(indexes) > 0 && !x.Engine.CopiesSnapshots() && runtime.NumCPU() > 1 {
+		result.early = &earlyInitramfs{x: x, site: result.site, chain: result.chain, packages: packages, archives: archives}
+		for _, m := range indexes {
+			result.early.versions = append(result.early.versions, m.version)
+		}
+	}
+	err = x.runSteps(ctx, remaining, identities[len(begin.Entries):], result.chain, result.site, result.stages,
+		result.early)
 	if err != nil {
 		return result, err
 	}
@@ -344,9 +353,10 @@ func snapshotSteps(steps []step.Step) []snapshot.Step {
 // same steps without random IDs. stages makes the stages that they use; nil if there are none.
 func (x *Executor) runSteps(
 	ctx context.Context, steps []step.Step, identities []snapshot.Step, chain *snapshot.Chain, s *step.Context,
-	stages *stages,
+	stages *stages, early *earlyInitramfs,
 ) error {
 	for i, next := range steps {
+		early.start(ctx, next, steps[i+1:])
 		if err := stages.makeFor(ctx, next); err != nil {
 			return err
 		}
@@ -444,7 +454,13 @@ func bootstrapNames(spec Spec, index *archive.Index) []string {
 	}
 	options, _ := step.DebootstrapOptions(spec.Options().Debootstrapopts)
 	include, _ := step.DebootstrapOption(options, "include")
-	return append(append(index.Names(priorities...), "apt"), packageNames([]string{include})...)
+	names := append(index.Names(priorities...), "apt")
+	// In place of usrmerge and its dependencies (scripts/debian-common of debootstrap).
+	const merged = "usr-is-merged"
+	if spec.Codename() == "bookworm" && index.Lookup(merged) != nil {
+		names = append(names, merged)
+	}
+	return append(names, packageNames([]string{include})...)
 }
 
 // bootstrapPackages lists the packages that debootstrap installs, as far as the index of the suite tells.

@@ -94,7 +94,7 @@ func (b *stages) make(ctx context.Context, stage PlanStage) (_ Rootfs, err error
 	chain.IDs, chain.Epoch = b.chain.IDs, b.chain.Epoch
 	site := *b.site
 	site.Target, site.Outputs = rootfs, outputs{chain}
-	if err := b.x.runSteps(ctx, stage.Steps[n:], identities[n:], chain, &site, b); err != nil {
+	if err := b.x.runSteps(ctx, stage.Steps[n:], identities[n:], chain, &site, b, nil); err != nil {
 		return nil, err
 	}
 	b.chains = append(b.chains, chain)

@@ -221,7 +221,7 @@ func (tr *truth) build(e *hostEngine) (files map[string]string, said string) {
 		FreshToolbox: func(ctx context.Context) (Rootfs, error) { return e.From(ctx, "toolbox") },
 	}
 	chain := store.Resume(begin, rootfs, lock.Seed)
-	if err = x.runSteps(t.Context(), plan.Steps[n:], steps[n:], chain, s, nil); err != nil {
+	if err = x.runSteps(t.Context(), plan.Steps[n:], steps[n:], chain, s, nil, nil); err != nil {
 		t.Fatalf("%v\n%s", err, s.Out)
 	}
 	return treeOf(t, rootfs.Root()), strings.Join(lines, "\n")

@@ -197,7 +197,7 @@ type Process struct {
 
 // Run does what depmod does. It returns an exit status, unless the real depmod takes the place of this program.
 func Run(p Process) int {
-	version, done, err := p.write()
+	version, done, err := p.Write()
 	switch {
 	case err != nil:
 		fmt.Fprintf(p.Stderr, "%s: %v\n", Name, err)
@@ -217,8 +217,8 @@ func Run(p Process) int {
 // path is a file in the root directory.
 func (p Process) path(name string) string { return filepath.Join(p.Root, name) }
 
-// write writes the indexes that the call asks for, if they were made from what is there. done reports whether they were.
-func (p Process) write() (version string, done bool, err error) {
+// Write writes the indexes that the call asks for, if they were made from what is there. done reports whether they were.
+func (p Process) Write() (version string, done bool, err error) {
 	if len(p.Args) != 1 || strings.HasPrefix(p.Args[0], "-") || path.Base(p.Args[0]) != p.Args[0] ||
 		slices.ContainsFunc(p.Environ, func(v string) bool { return strings.HasPrefix(v, "LD_") }) {
 		return "", false, nil

@@ -125,7 +125,7 @@ func TestIndexesAreOfWhatIsThere(t *testing.T) {
 				c.args = []string{version}
 			}
 			p := Process{Args: c.args, Environ: []string{c.env}, Stdout: io.Discard, Stderr: io.Discard, Root: root, Dir: dir}
-			_, done, err := p.write()
+			_, done, err := p.Write()
 			if err != nil || done != c.done {
 				t.Errorf("indexes are taken: %t, %v; want %t", done, err, c.done)
 			}

@@ -60,6 +60,9 @@ type Outputs struct {
 	OutputDirs []string
 	// Mentions reports whether an output of that name contains one of the random IDs of the image.
 	Mentions func(name string, data []byte, ids []string) bool
+	// Ignored reports whether a file makes no difference to the outputs of an early run, even if the program sees it. nil
+	// stands for none.
+	Ignored func(name string) bool
 }
 
 // outputCache stores and finds the outputs of one program in the target of a chain.
@@ -88,28 +91,56 @@ func (c *Chain) MakeOutputs(ctx context.Context, of Outputs, run func() error) e
 		c.made, c.origins = append(c.made, used), c.origins.with(o...)
 		return nil
 	}
+	if c.Early != nil {
+		whyNot, err := a.useEarly(ctx, name)
+		if err != nil || whyNot == "" {
+			return err
+		}
+		why += "; not early: " + whyNot
+	}
 	c.store.report("run: " + title + ": " + why)
-	before, dirs, err := namesBelow(c.target.Root())
-	if err != nil {
+	made, contents, err := a.observe(run)
+	var unknown *unknownError
+	if err == nil {
+		err = a.keep(ctx, name, made, contents)
+	} else if !errors.As(err, &unknown) {
 		return err
 	}
-	use, unknown, err := observe(dirs, c.store.TempDir, run)
+	return a.notKept(ctx, err)
+}
+
+// notKept logs why outputs are not kept, unless that is because the build ends.
+func (a outputCache) notKept(ctx context.Context, why error) error {
+	if why == nil || ctx.Err() != nil {
+		return why
+	}
+	a.store.Log.Info("the result is not kept in the cache", slog.String("step", a.of.Title), slog.Any("because", why))
+	return nil
+}
+
+// unknownError says why it is not known what a run has used or made.
+type unknownError struct{ err error }
+
+func (e *unknownError) Error() string { return e.err.Error() }
+func (e *unknownError) Unwrap() error { return e.err }
+
+// observe calls run, and returns what it has used and made. The error is that of run, or an unknownError.
+func (a outputCache) observe(run func() error) (made cachedRun, contents [][]byte, err error) {
+	before, dirs, err := namesBelow(a.target.Root())
 	if err != nil {
-		return err
+		return made, nil, err
+	}
+	use, unknown, err := observe(dirs, a.store.TempDir, run)
+	if err != nil {
+		return made, nil, err
 	}
 	if unknown == nil {
-		name, unknown = a.keepRun(ctx, name, use, before)
+		made, contents, unknown = a.describe(use, before)
 	}
-	switch {
-	case unknown == nil:
-		c.made = append(c.made, name)
-	case ctx.Err() != nil:
-		return unknown
-	default:
-		c.store.Log.Info("the result is not kept in the cache", slog.String("step", title),
-			slog.Any("because", unknown))
+	if unknown != nil {
+		return made, nil, &unknownError{unknown}
 	}
-	return nil
+	return made, contents, nil
 }
 
 // namesBelow returns all names below a directory of the host, and the directories among them.
@@ -226,19 +257,14 @@ func firstNames(names []string) string {
 	return text
 }
 
-// keepRun saves the outputs of a run in the target, and returns the name of the snapshot. The error says what
-// the run did that files cannot repeat, or what failed.
-func (a outputCache) keepRun(
-	ctx context.Context, name string, use usage, before map[string]bool,
-) (kept string, err error) {
+// describe returns what a run in the target has used and made. The error says what it did that files cannot repeat.
+func (a outputCache) describe(use usage, before map[string]bool) (made cachedRun, contents [][]byte, err error) {
 	t := a.target
 	inside := func(hostName string) string { return path.Join("/", strings.TrimPrefix(hostName, t.Root())) }
-	made := cachedRun{}
-	contents := [][]byte{}
 	for _, hostName := range use.changed {
 		output, data, err := a.output(inside(hostName), before[hostName])
 		if err != nil {
-			return "", err
+			return made, nil, err
 		}
 		if output == nil {
 			continue
@@ -249,18 +275,25 @@ func (a outputCache) keepRun(
 	}
 	names, err := target.FilesBelow(t, a.of.InputDirs)
 	if err != nil {
-		return "", err
+		return made, nil, err
 	}
 	for _, hostName := range use.opened {
 		names = append(names, inside(hostName))
 	}
 	reader := a.reader(made)
 	names = slices.DeleteFunc(names, func(name string) bool { return reader.outputs[name] })
-	if made.Inputs, err = reader.read(names); err != nil {
-		return "", err
-	}
+	made.Inputs, err = reader.read(names)
+	return made, contents, err
+}
+
+// keep saves a run in the target.
+func (a outputCache) keep(ctx context.Context, name string, made cachedRun, contents [][]byte) error {
 	name, labels := a.origins.mark(name, map[string]string{labelTitle: a.of.Program, labelLayers: rand.Text()})
-	return name, a.write(ctx, name, labels, made, contents)
+	if err := a.write(ctx, name, labels, made, contents); err != nil {
+		return err
+	}
+	a.made = append(a.made, name)
+	return nil
 }
 
 // output returns the output with the given name, which a run has changed, and its content; nil for a temporary file.

@@ -21,6 +21,8 @@ type Chain struct {
 	entries []Entry
 	// layers are the names of the layers of the snapshots below the target.
 	layers []string
+	// last is the name of the last of them.
+	last string
 	// seed is the seed of the IDs in the target.
 	seed uuid.UUID
 	// ended is set after a result that is not kept: no later one is kept either.
@@ -33,13 +35,16 @@ type Chain struct {
 	IDs []string
 	// Epoch is the fixed time of the build; zero if there is none.
 	Epoch time.Time
+	// Early, if not nil, waits for a run of the program of the next outputs in a copy of the target, whose packages are
+	// those of the target now, and returns it. The error says why there is none.
+	Early func(ctx context.Context) (*EarlyRun, error)
 }
 
 // Resume returns the chain of a root file system that Begin has returned.
 func (store *Store) Resume(s Start, target target.Rootfs, seed uuid.UUID) *Chain {
 	return &Chain{
 		store: store, target: target, entries: slices.Clone(s.Entries), layers: slices.Clone(s.layers), seed: seed,
-		origins: s.origins,
+		origins: s.origins, last: s.Snapshot,
 	}
 }
 
@@ -133,5 +138,6 @@ func (c *Chain) keep(ctx context.Context) error {
 		return err
 	}
 	name, labels := c.origins.mark(StepPrefix+string(c.entries[len(c.entries)-1].Content), labels)
+	c.last = name
 	return errors.Join(c.target.Snapshot(ctx, name, labels), c.store.Unlock())
 }

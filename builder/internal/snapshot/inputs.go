@@ -139,22 +139,32 @@ func (r inputReader) listing(dir string) (Digest, error) {
 		if r.outputs[name] {
 			continue
 		}
-		info, err := e.Info()
+		text, err := entryText(r.target, dir, e)
 		if err != nil {
 			return "", err
 		}
-		text := ""
-		switch {
-		case info.Mode()&fs.ModeSymlink != 0:
-			if text, err = r.target.Readlink(name); err != nil {
-				return "", err
-			}
-		case info.Mode().IsRegular() && info.Size() == 0:
-			text = "empty"
-		}
-		texts = append(texts, e.Name(), info.Mode().String(), text)
+		texts = append(texts, e.Name(), text)
 	}
 	return HashOf(texts...), nil
+}
+
+// entryText describes an entry of a directory as far as a program sees it without opening it: its mode, whether it is
+// empty, where a link leads.
+func entryText(f target.Files, dir string, e fs.DirEntry) (string, error) {
+	info, err := e.Info()
+	if err != nil {
+		return "", err
+	}
+	text := ""
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		if text, err = f.Readlink(path.Join(dir, e.Name())); err != nil {
+			return "", err
+		}
+	case info.Mode().IsRegular() && info.Size() == 0:
+		text = "empty"
+	}
+	return info.Mode().String() + " " + text, nil
 }
 
 // owner returns the owner and group of a file.

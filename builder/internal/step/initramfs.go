@@ -98,7 +98,7 @@ func (i Initramfs) Run(ctx context.Context, s *Context) (err error) {
 	return s.Outputs.Make(ctx, s.Target, Output{
 		Kind: i.Kind(), Title: i.Title(), Program: "initramfs of " + strings.Join(versions, " and "),
 		InputDirs: initramfsInputDirs, KeyFiles: []string{"/etc/fstab", CrypttabName}, OutputDirs: initramfsOutputDirs,
-		Mentions: outputMentions,
+		Mentions: outputMentions, Ignored: initramfsIgnores,
 	}, update)
 }
 

@@ -140,6 +140,8 @@ type Output struct {
 	OutputDirs []string
 	// Mentions reports whether the output with that name contains one of the random IDs of the image.
 	Mentions func(name string, data []byte, ids []string) bool
+	// Ignored reports whether a file makes no difference to the outputs of an early run, see snapshot.Outputs.
+	Ignored func(name string) bool
 }
 
 // TargetDir is the mount point of the target inside the toolbox.
