@@ -125,8 +125,9 @@ func TestAddUnpacksOnlyArchives(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := writeFiles(t, map[string]string{
-		"Containerfile": "FROM rootfs\nADD x.tgz plain.tgz broken.tgz /opt/\nCOPY x.tgz /opt/\nADD --unpack=false x.tgz /opt/\n",
-		"x.tgz":         archive.String(), "plain.tgz": "no archive", "broken.tgz": "\x1f\x8b\x08no gzip",
+		"Containerfile": "FROM rootfs\nADD x.tgz plain.tgz broken.tgz /opt/\nCOPY x.tgz /opt/\n" +
+			"ADD --unpack=false x.tgz /opt/\n",
+		"x.tgz": archive.String(), "plain.tgz": "no archive", "broken.tgz": "\x1f\x8b\x08no gzip",
 	})
 	spec, err := containerfileSpec(dir)
 	if err != nil {
@@ -246,7 +247,8 @@ func TestAddDownloadsFiles(t *testing.T) {
 	t.Parallel()
 	var data bytes.Buffer
 	w := tar.NewWriter(&data)
-	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o644}), w.Close()); err != nil {
+	err := errors.Join(w.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o644}), w.Close())
+	if err != nil {
 		t.Fatal(err)
 	}
 	changed := time.Unix(1700000000, 0)

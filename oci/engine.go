@@ -210,8 +210,8 @@ func (e *Engine) CheckDestination(ctx context.Context, c types.ImageCopy) error 
 
 // PullLocal copies an image of the caller's own container store, as used by podman, to an OCI image layout in a new
 // directory below p.Dir, as Pull does with an image of a registry. The store is only read. p.Source is
-// "containers-storage:IMAGE" or "containers-storage:[DRIVER@GRAPHROOT]IMAGE"; environ is the caller's environment, which
-// locates the store.
+// "containers-storage:IMAGE" or "containers-storage:[DRIVER@GRAPHROOT]IMAGE"; environ is the caller's environment,
+// which locates the store.
 func (e *Engine) PullLocal(ctx context.Context, p ImagePull, environ []string) (dir string, remove func() error,
 	err error) {
 	if err := e.options.Place.NeedStore(); err != nil {

@@ -213,7 +213,9 @@ func TestCopyImageWritesToThePodmanStore(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for source, want := range map[string]string{"debian:none": "identifier is not an image", "[/nowhere]a": "/nowhere is no container store"} {
+	for source, want := range map[string]string{
+		"debian:none": "identifier is not an image", "[/nowhere]a": "/nowhere is no container store",
+	} {
 		p := ImagePull{Source: "containers-storage:" + source, Dir: filepath.Join(place, "images")}
 		if _, _, err := e.PullLocal(t.Context(), p, environ); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", source, err, want)

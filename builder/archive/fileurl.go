@@ -22,8 +22,8 @@ type URLFile struct {
 }
 
 // DownloadURL downloads the file of an http or https URL, which need not be part of an archive, into the cache. want is
-// the SHA256 digest that it must have, in hexadecimal, or "". The server is always asked: only what it identifies by the
-// same ETag is not sent again.
+// the SHA256 digest that it must have, in hexadecimal, or "". The server is always asked: only what it identifies by
+// the same ETag is not sent again.
 func (c *Client) DownloadURL(ctx context.Context, rawURL, want string) (URLFile, error) {
 	last, err := c.Cache.response(ctx, rawURL)
 	if err != nil {

@@ -84,7 +84,8 @@ func TestFilesOfURLsAreThoseOfTheServer(t *testing.T) {
 		t.Errorf("a missing file: %v", err)
 	}
 	server.Close()
-	if _, err := c.DownloadURL(t.Context(), server.URL+"/x", ""); err == nil || !strings.Contains(err.Error(), server.URL) {
+	_, err = c.DownloadURL(t.Context(), server.URL+"/x", "")
+	if err == nil || !strings.Contains(err.Error(), server.URL) {
 		t.Errorf("no server: %v", err)
 	}
 }

@@ -4,14 +4,21 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
 	"crypto/md5"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
@@ -49,9 +56,20 @@ func TestContainerfileMakesTheSystem(t *testing.T) {
 	}
 }
 
+// confinement prints what confines a program of a build: capabilities, seccomp, the maps of ids, and the mounts with
+// their options.
+const confinement = `( busybox grep -E '^(Cap|Seccomp|NoNewPrivs)' /proc/self/status; ` +
+	`cat /proc/self/uid_map /proc/self/gid_map; busybox cut -d' ' -f5,6 /proc/self/mountinfo | busybox sort )`
+
 func testContainerfile(t *testing.T, isolation string) {
 	o := newOffline(t)
 	state := o.machine()
+	remote := "remote"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", strconv.Quote(remote))
+		http.ServeContent(w, r, "", time.Unix(1700000000, 0), strings.NewReader(remote))
+	}))
+	t.Cleanup(server.Close)
 	write := func(name, text string) {
 		t.Helper()
 		path := filepath.Join(o.dir, "web", name)
@@ -69,7 +87,9 @@ COPY <<E /etc/inline
 $NAME
 E
 RUN echo "$NAME in $(busybox pwd) as $(busybox id -u):$(busybox id -g)" >/etc/root && \
-    busybox grep -E '^(Cap|Seccomp|NoNewPrivs)' /proc/self/status >/confined-containerfile
+    `+confinement+` >/confined-containerfile
+ADD --chown=7:8 `+server.URL+`/dir/fetched /opt/
+ADD --chmod=644 `+server.URL+`/dir/fetched /opt/readable
 USER www
 WORKDIR data
 SHELL ["/bin/busybox", "sh", "-ec"]
@@ -85,13 +105,14 @@ EXPOSE 80
 	write("conf/ignored", "i")
 	write(".containerignore", "conf/ignored\nunused\n")
 	said := o.build(state, isolation, "--containerfile=web", "--build-arg=VERSION=2",
-		"--run=busybox grep -E '^(Cap|Seccomp|NoNewPrivs)' /proc/self/status >/confined-run")
+		"--run="+confinement+" >/confined-run")
 	files, owners := o.files(), o.owners()
 	if text := files["confined-containerfile"]; text != files["confined-run"] || !strings.Contains(text, "Seccomp:\t2\n") {
 		t.Errorf("RUN is confined by\n%s--run by\n%s", text, files["confined-run"])
 	}
 	for name, want := range map[string]string{
 		"opt/app/bin/a.sh": "a", "etc/app/x/y": "xy", "etc/inline": "web 2\n", "etc/root": "web 2 in /opt/app as 0:0\n",
+		"opt/fetched": "remote", "opt/readable": "remote",
 		"opt/app/data/made": "/srv/www 33:34\n", "opt/app/data/script": "script of /dev/pipes/script\n",
 	} {
 		if files[name] != want {
@@ -100,7 +121,8 @@ EXPOSE 80
 	}
 	for name, want := range map[string]string{
 		"opt/app": "0:0 755", "opt/app/bin": "33:34 755", "opt/app/bin/a.sh": "33:34 4750", "etc/app/x/y": "0:0 644",
-		"opt/app/data": "33:34 755", "opt/app/data/made": "33:34 644",
+		"opt/app/data": "33:34 755", "opt/app/data/made": "33:34 644", "opt/fetched": "7:8 600",
+		"opt/readable": "0:0 644",
 	} {
 		if owners[name] != want {
 			t.Errorf("%s is %s, want %s", name, owners[name], want)
@@ -109,7 +131,7 @@ EXPOSE 80
 	if o.has("etc/app/ignored", "usr/sbin/policy-rc.d", "dev/pipes", "dev/pipes/script") != "" {
 		t.Error("files that are ignored, or of the build, are in the system")
 	}
-	if n := strings.Count(said, "EXPOSE (line 21): a disk boots an init system"); n != 1 {
+	if n := strings.Count(said, "EXPOSE (line 23): a disk boots an init system"); n != 1 {
 		t.Errorf("EXPOSE is named %d times:\n%s", n, said)
 	}
 
@@ -124,6 +146,7 @@ EXPOSE 80
 			[]string{"--build-arg=VERSION=2"}, ""},
 		{"what is copied", func() { write("conf/x/y", "z") }, []string{"--build-arg=VERSION=2"},
 			"busybox id -g)\" >/etc/ro…: Containerfile:7: COPY conf /etc/app: what it copies changed"},
+		{"what a URL has", func() { remote = "other" }, []string{"--build-arg=VERSION=2"}, "Containerfile:13: ADD"},
 		{"an argument", func() {}, []string{"--build-arg=VERSION=3"}, "ARG or ENV before it changed"},
 	} {
 		tt.change()
@@ -202,7 +225,8 @@ RUN --mount=type=secret,id=token --mount=type=secret,id=word,env=WORD --mount=ty
 		}
 		return string(out)
 	}
-	said := call(args...)
+	// Layers and history of an export that is not compressed, and what describes the build, must not have the secrets.
+	said := call(append(args, "--export=docker-archive:leak.tar:leak:1", "--manifest=leak.json")...)
 	files, owners := o.files(), o.owners()
 	sum := fmt.Sprintf("%x  -\n%x  -\n400\n", md5.Sum([]byte("token-secret")), md5.Sum([]byte("word-secret\n")))
 	for name, want := range map[string]string{
@@ -342,5 +366,251 @@ ENTRYPOINT x
 		if err == nil || !strings.Contains(said, want) {
 			t.Errorf("the error (%v) lacks %q:\n%s", err, want, said)
 		}
+	}
+}
+
+// TestContainerfilesBeginWithEveryExport begins stages with what --export writes, and with podman's store, which is
+// only read (issue 19, 1). That of a registry is in TestAssembleMakesADiskOfAContainerfile.
+func TestContainerfilesBeginWithEveryExport(t *testing.T) {
+	o := newOffline(t)
+	state := o.machine()
+	conf := filepath.Join(o.dir, "storage.conf")
+	must(t, os.WriteFile(conf, fmt.Appendf(nil, "[storage]\ndriver = \"overlay\"\ngraphroot = \"%[1]s\"\n"+
+		"rootless_storage_path = \"%[1]s\"\nrunroot = \"%[1]s-run\"\n", filepath.Join(o.dir, "graph")), 0o644))
+	t.Setenv("CONTAINERS_STORAGE_CONF", conf)
+	t.Cleanup(func() {
+		remove := exec.Command(diskimagetest.Tool(t, "unshare"), "--map-root-user", "--map-auto", "rm", "-rf",
+			filepath.Join(o.dir, "graph")) // some of it belongs to subordinate ids
+		if out, err := remove.CombinedOutput(); err != nil && os.Getuid() != 0 {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	bases := []string{"oci:base.oci:base", "oci-archive:base.oci.tar:base", "docker-archive:base.docker.tar:base:1",
+		"tar:base.tar", "containers-storage:base:1"}
+	rootsStore := os.Getuid() == 0 // which a user namespace cannot read
+	if rootsStore {
+		bases = bases[:len(bases)-1]
+	}
+	var args []string
+	var file, copies strings.Builder
+	for i, base := range bases {
+		args = append(args, "--export="+base)
+		fmt.Fprintf(&file, "FROM %s AS stage%d\nRUN echo %d >/made%d\n", base, i, i, i)
+		fmt.Fprintf(&copies, "COPY --from=stage%d /made%d /etc/\n", i, i)
+	}
+	o.build(state, args...)
+	dir := filepath.Join(o.dir, "server")
+	must(t, os.Mkdir(dir, 0o755))
+	text := file.String() + "FROM scratch\n" + copies.String()
+	must(t, os.WriteFile(filepath.Join(dir, "Containerfile"), []byte(text), 0o644))
+	before := listTree(t, filepath.Join(o.dir, "graph"))
+	run := func(args ...string) (string, error) {
+		t.Helper()
+		cmd := vmdebootstrap(t, args...)
+		cmd.Dir = o.dir
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	assemble := func(from string) (string, error) {
+		t.Helper()
+		return run("assemble", "--from="+from, "--image=x.img", "--boot=none", "--distribution=trixie", "--state-dir="+state)
+	}
+	said, err := assemble("containerfile:server")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if said, err := run("extract", "x.img", "--directory=/", "--filename=out.tar"); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	files := o.files()
+	for i, base := range bases {
+		if got, want := files[fmt.Sprintf("etc/made%d", i)], fmt.Sprintf("%d\n", i); got != want {
+			t.Errorf("FROM %s: got %q, want %q", base, got, want)
+		}
+	}
+	said, err = assemble("containers-storage:base:1")
+	if rootsStore {
+		if err == nil || !strings.Contains(said, "the store of root's podman cannot be used from a user namespace") {
+			t.Errorf("the store of root's podman: %v\n%s", err, said)
+		}
+	} else if err != nil {
+		t.Errorf("an image of the store as the source of assemble: %v\n%s", err, said)
+	}
+	if after := listTree(t, filepath.Join(o.dir, "graph")); after != before {
+		t.Errorf("the store was\n%sand is\n%s", before, after)
+	}
+	if said, err := run("inspect", "containers-storage:base:1"); err == nil || !strings.Contains(said, "podman save") {
+		t.Errorf("inspect: %v\n%s", err, said)
+	}
+}
+
+// listTree lists the files below a directory with what changes when they are written to; "" if there is no directory.
+func listTree(t *testing.T, dir string) string {
+	t.Helper()
+	var list strings.Builder
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // work directories of overlay
+			return nil
+		}
+		info, infoErr := d.Info()
+		if err = errors.Join(err, infoErr); err == nil {
+			fmt.Fprintf(&list, "%s %v %d %v\n", name, info.Mode(), info.Size(), info.ModTime())
+		}
+		return err
+	})
+	must(t, err)
+	return list.String()
+}
+
+// TestContainerfilesStayInTheirRoots has stages, archives, the system and the directory of a Containerfile with links
+// to a directory of the host (issue 19, 1).
+func TestContainerfilesStayInTheirRoots(t *testing.T) {
+	o := newOffline(t)
+	state := o.machine()
+	host := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(host, "private"), []byte("of the host\n"), 0o644))
+	dir := filepath.Join(o.dir, "web")
+	must(t, os.Mkdir(dir, 0o755))
+	up := strings.Repeat("../", 20)
+	archive := func(name string, headers ...tar.Header) {
+		t.Helper()
+		var out bytes.Buffer
+		w := tar.NewWriter(&out)
+		for _, h := range headers {
+			text := ""
+			if h.Typeflag == tar.TypeReg {
+				text = "written\n"
+			}
+			h.Size = int64(len(text))
+			must(t, w.WriteHeader(&h))
+			_, err := io.WriteString(w, text)
+			must(t, err)
+		}
+		must(t, w.Close())
+		must(t, os.WriteFile(filepath.Join(dir, name), out.Bytes(), 0o644))
+	}
+	archive("links.tar", tar.Header{Typeflag: tar.TypeSymlink, Name: "absolute", Linkname: host},
+		tar.Header{Typeflag: tar.TypeSymlink, Name: "up", Linkname: up + host[1:]},
+		tar.Header{Typeflag: tar.TypeReg, Name: "s", Mode: 0o4755, Uid: 5, Gid: 6})
+	archive("through.tar", tar.Header{Typeflag: tar.TypeReg, Name: "absolute/of-tar", Mode: 0o644},
+		tar.Header{Typeflag: tar.TypeReg, Name: "up/of-tar-too", Mode: 0o644})
+	must(t, os.WriteFile(filepath.Join(dir, "data"), []byte("written\n"), 0o644))
+	must(t, os.Symlink(host, filepath.Join(dir, "absolute")))
+	must(t, os.Symlink(up+host[1:], filepath.Join(dir, "up")))
+	file := func(text string) {
+		t.Helper()
+		text = strings.NewReplacer("HOST", host, "UP", up+host[1:]).Replace(text)
+		must(t, os.WriteFile(filepath.Join(dir, "Containerfile"), []byte(text), 0o644))
+	}
+	unchanged := func(what string) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(host, "private"))
+		all, readErr := os.ReadDir(host)
+		if err = errors.Join(err, readErr); err != nil || string(text) != "of the host\n" || len(all) != 1 {
+			t.Errorf("%s changed the directory of the host: %v, %q, %v", what, all, text, err)
+		}
+	}
+	// The directory exists in the stages as well: that is what links lead to.
+	file(`FROM rootfs AS hostile
+RUN mkdir -p HOST /out && echo stage >HOST/private && busybox ln -s HOST/private /out/file && \
+    busybox ln -s UP/private /out/up && busybox ln -s HOST /out/dir && echo a >/out/a && busybox ln /out/a /out/b
+FROM rootfs
+RUN mkdir -p HOST && busybox ln -s HOST /absolute && busybox ln -s UP /up
+COPY --from=hostile /out/file /got/1
+COPY --from=hostile /out/up /got/2
+COPY --from=hostile /out/dir /got/3
+COPY --from=hostile /out/di*/priv* /got/4/
+COPY --from=hostile --exclude=a --exclude=file --exclude=up --exclude=dir /out /got/5
+RUN --mount=from=hostile,source=/out/dir,target=/m --mount=from=hostile,source=/out/up,target=/absolute/f \
+    cat /m/private /absolute/f >/got/6
+COPY data /absolute/of-copy
+COPY <<E /up/of-heredoc
+text
+E
+ADD links.tar /
+ADD links.tar through.tar /opt/
+WORKDIR /absolute/of-workdir
+RUN --mount=type=cache,target=/up/of-cache --mount=type=tmpfs,target=/absolute/of-tmpfs true
+COPY . /context/
+RUN cat /context/absolute/of-copy >/got/7 && busybox cp -r HOST /got/host
+`)
+	said, err := o.try(state, "--containerfile=web")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	unchanged("a build")
+	files, in := o.files(), "got/host/"
+	for name, want := range map[string]string{
+		"got/1": "stage\n", "got/2": "stage\n", "got/3/private": "stage\n", "got/4/private": "stage\n", "got/5/b": "a\n",
+		"got/6": "stage\nstage\n", "got/7": "written\n", in + "of-copy": "written\n", in + "of-heredoc": "text\n",
+		in + "of-tar": "written\n", in + "of-tar-too": "written\n",
+	} {
+		if files[name] != want {
+			t.Errorf("%s is %q, want %q", name, files[name], want)
+		}
+	}
+	for name, text := range files {
+		if strings.Contains(text, "of the host") {
+			t.Errorf("%s has the text of the host's file", name)
+		}
+	}
+	if got := o.owners()["s"]; got != "5:6 4755" {
+		t.Errorf("a setuid program of an archive is %s, want 5:6 4755", got)
+	}
+
+	archive("parent.tar", tar.Header{Typeflag: tar.TypeReg, Name: up + host[1:] + "/of-parent", Mode: 0o644})
+	archive("hard.tar", tar.Header{Typeflag: tar.TypeLink, Name: "hard", Linkname: up + host[1:] + "/private"})
+	archive("device.tar", tar.Header{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3, Mode: 0o666})
+	for instruction, want := range map[string]string{
+		"COPY absolute /x":         "absolute: file does not exist",
+		"COPY absolute/private /x": "absolute/private: file does not exist",
+		"COPY up/* /x/":            "up/*: file does not exist",
+		"ADD up/private /x":        "up/private: file does not exist",
+		"RUN --mount=type=bind,source=absolute,target=/m cat /m/private": "absolute: file does not exist",
+		"ADD parent.tar /": "of-parent",
+		"ADD hard.tar /":   "hard",
+		"ADD device.tar /": "null is not a file, directory or symbolic link",
+	} {
+		file("FROM rootfs\n" + instruction + "\n")
+		if said, err := o.try(state, "--containerfile=web"); err == nil || !strings.Contains(said, want) {
+			t.Errorf("%s: got %v, want %q:\n%s", instruction, err, want, said)
+		}
+		unchanged(instruction)
+	}
+}
+
+// TestSharedResultsHaveThoseOfContainerfiles builds once more on machines that have only a shared cache (issue 19, 1).
+func TestSharedResultsHaveThoseOfContainerfiles(t *testing.T) {
+	o := newOffline(t)
+	dir := filepath.Join(o.dir, "web")
+	must(t, os.Mkdir(dir, 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "Containerfile"), []byte(`FROM rootfs AS tool
+RUN cat /proc/sys/kernel/random/uuid >/made-in-stage
+FROM rootfs
+COPY --from=tool /made-in-stage /etc/
+RUN cat /proc/sys/kernel/random/uuid >/etc/made
+`), 0o644))
+	first := o.machine()
+	o.build(first, "--containerfile=web", "--cache-to=oci:shared")
+	made, inStage := o.files()["etc/made"], o.files()["etc/made-in-stage"]
+	list, err := vmdebootstrap(t, "cache", "list", "--state-dir", first).CombinedOutput()
+	if n := strings.Count(string(list), "Containerfile:"); err != nil || n != 2 {
+		t.Errorf("cache list has %d instructions (%v), want 2:\n%s", n, err, list)
+	}
+
+	said := o.build(o.machine(), "--containerfile=web", "--cache-from=oci:shared")
+	if files := o.files(); files["etc/made"] != made || files["etc/made-in-stage"] != inStage || made == "" {
+		t.Errorf("RUN was executed again: %q and %q, want %q and %q:\n%s", files["etc/made-in-stage"], files["etc/made"],
+			inStage, made, said)
+	}
+	// Another last instruction needs the result of the stage.
+	must(t, os.WriteFile(filepath.Join(dir, "Containerfile"), []byte(`FROM rootfs AS tool
+RUN cat /proc/sys/kernel/random/uuid >/made-in-stage
+FROM rootfs
+RUN --mount=from=tool,target=/tool cat /tool/made-in-stage >/etc/made
+`), 0o644))
+	said = o.build(o.machine(), "--containerfile=web", "--cache-from=oci:shared")
+	if got := o.files()["etc/made"]; got != inStage {
+		t.Errorf("RUN of the stage was executed again: %q, want %q:\n%s", got, inStage, said)
 	}
 }

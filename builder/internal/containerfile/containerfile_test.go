@@ -125,7 +125,8 @@ func TestMistakesAreAllReportedWithTheirLines(t *testing.T) {
 		"FROM rootfs\nADD https://me:word@x/y /z": {"F:2: ADD: a URL with credentials is not supported"},
 		"FROM rootfs\nADD https://x/ /z/":         {"F:2: ADD: https://x/ names no file"},
 		"FROM rootfs\nCOPY https://x/y /z":        {"F:2: COPY: https://x/y: use ADD for a URL"},
-		"FROM rootfs\nADD --checksum=sha256:0 https://x/y /z\nADD --checksum=md5:0 a /z\nADD --keep-git-dir=true https://x/y z": {
+		"FROM rootfs\nADD --checksum=sha256:0 https://x/y /z\nADD --checksum=md5:0 a /z\n" +
+			"ADD --keep-git-dir=true https://x/y z": {
 			`F:2: ADD: --checksum: "sha256:0" is not sha256: and 64 hexadecimal digits`,
 			"F:3: ADD: --checksum is for a single URL", "F:4: ADD: --keep-git-dir is for Git repositories"},
 		"FROM rootfs\nRUN --network=none x":     {"F:2: RUN: --network=none: programs of a build share the host's network"},
