@@ -42,8 +42,9 @@ type VM struct {
 // longestMatch is larger than any text that Expect waits for.
 const longestMatch = 4096
 
-// escapes matches the sequences that colour and position text on a terminal.
-var escapes = regexp.MustCompile("\x1b\\[[0-9;?=]*[A-Za-z]|\x1b[()=<>78cEM]|\r")
+// escapes matches control sequences of a terminal (ECMA-48, 5.4), operating system commands such as systemd's resets of
+// the palette ("\x1b]104\a"), single escapes and carriage returns.
+var escapes = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\a\x1b\n]*(?:\a|\x1b\\\\)|\x1b[()=<>78cEM]|\r")
 
 // Plain returns a console's text without escape sequences.
 func Plain(text []byte) string { return string(escapes.ReplaceAll(text, nil)) }

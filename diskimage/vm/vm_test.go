@@ -57,6 +57,20 @@ func TestExpectFindsTextInPiecesAndContinuesAfterIt(t *testing.T) {
 	}
 }
 
+func TestPlainTextHasNoControlSequences(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"\x1b[0;32m  OK  \x1b[0m] a\r\n":                   "  OK  ] a\n",
+		"\x1b[!p\x1b]104\a\x1b[!p\x1b]104\adebian login: ": "debian login: ", // systemd 257 before a getty
+		"\x1b]3008;start=1;user=root\x1b\\# \x1b]0;t":      "# \x1b]0;t",
+		"\x1b[?2004h$ [0] \x1bc":                           "$ [0] ",
+	} {
+		if got := Plain([]byte(text)); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestExpectFailsWithoutDelay(t *testing.T) {
 	t.Parallel()
 	login := regexp.MustCompile("login: ")
