@@ -73,7 +73,7 @@ type Boot struct {
 	Seconds  float64   `json:"seconds"` // until the login prompt
 	Error    string    `json:"error,omitempty"`
 	Checks   []Check   `json:"checks,omitempty"`
-	// Console is all that the serial console has shown.
+	// Console is what the serial console has shown until the end of the boot.
 	Console string `json:"console"`
 }
 

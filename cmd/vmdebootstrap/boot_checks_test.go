@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -11,6 +13,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
@@ -169,6 +174,34 @@ func TestBootUnlocksADisk(t *testing.T) {
 			"--luks-passphrase="+filepath.Join(dir, "passphrase"))
 		if status != want || !strings.Contains(stderr, "GRUB\n") || strings.Contains(stdout+stderr, text+"\n") {
 			t.Errorf("%s: status %d, %q, %q", text, status, stdout, stderr)
+		}
+	}
+}
+
+// Issue 18, 8: an interrupted test says so in one line, and leaves nothing.
+func TestInterruptedBootTestLeavesNothing(t *testing.T) {
+	started := filepath.Join(t.TempDir(), "started")
+	if err := unix.Mkfifo(started, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	installGuest(t, map[string]string{"qemu-system-x86_64": "echo >" + started + "\nexec sleep 600\n"})
+	image, results, temp := diskimagetest.MarkerDisk(t, "disk.img"), t.TempDir(), t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		_, _ = os.ReadFile(started) // waits for the machine
+		interrupt()
+	}()
+	var out, stderr bytes.Buffer
+	env := environment{dir: results, etc: t.TempDir(), now: time.Now, arch: "amd64", stat: os.Stat}
+	status := run(ctx, []string{"boot", image, "--test", "--accel=tcg", "--junit=boot.xml", "--report=boot.html"}, &out,
+		&stderr, env)
+	if status != exitInterrupted || stderr.String() != "ERROR: interrupted\n" {
+		t.Errorf("got status %d, %q, want %d", status, stderr.String(), exitInterrupted)
+	}
+	for _, dir := range []string{results, temp} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("left in %s: %v, %v", dir, left, err)
 		}
 	}
 }

@@ -35,7 +35,7 @@ type bootTest struct {
 	*bootCall
 	picture string // the file for a picture of the screen; "" for none
 	result  bootResult
-	console string // all of its text
+	console string // its text until the end of the boot; all of it if the machine stopped to answer later
 	failure error
 }
 
@@ -175,18 +175,19 @@ func (t *bootTest) test(ctx context.Context, dir string, w *work, of string) err
 		return err
 	}
 	defer machine.Stop()
-	defer func() { t.console = machine.Text() }()
 	result.started = true
 	err = t.await(ctx, machine, t.expect)
+	t.console = machine.Text()
 	result.Seconds = t.env.now().Sub(result.began).Round(100 * time.Millisecond).Seconds()
 	if t.verbose {
-		fmt.Fprintln(t.err, of+machine.Text())
+		fmt.Fprintln(t.err, of+t.console)
 	}
 	if result.Booted = err == nil; result.Booted && t.login != "" {
 		err = t.session(ctx, machine, result)
 	}
 	var unseen *vm.NotSeenError
 	if errors.As(err, &unseen) {
+		t.console = machine.Text()
 		result.Console, result.Reason = unseen.Tail, string(unseen.Reason)
 	}
 	if err != nil {
@@ -210,9 +211,10 @@ func (b *bootCall) await(ctx context.Context, machine *vm.VM, expression string)
 // pictureTime is far longer than QEMU takes for a picture of the screen.
 const pictureTime = 10 * time.Second
 
-// takePicture writes a picture of the screen. A machine that has ended or has no screen has none.
+// takePicture writes a picture of the screen. A machine that has ended or has no screen has none, and a test that was
+// cancelled needs none.
 func (t *bootTest) takePicture(ctx context.Context, machine *vm.VM) {
-	if t.picture == "" {
+	if t.picture == "" || ctx.Err() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, pictureTime)

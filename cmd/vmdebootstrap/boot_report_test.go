@@ -14,13 +14,7 @@ import (
 
 // Issue 18, 10: a boot test is added to the page of its image.
 func TestBootTestAddsToThePage(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range guest {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	dir := installGuest(t, guest)
 	image, page := diskimagetest.MarkerDisk(t, "disk.img"), filepath.Join(dir, "page.html")
 	checks := filepath.Join(dir, "checks.yaml")
 	writeText(t, checks, "units: [ssh.service, cron.service]\n")
@@ -38,7 +32,7 @@ func TestBootTestAddsToThePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(r.Boots) != 1 || !r.Boots[0].Booted || len(r.Boots[0].Checks) != 2 || !r.Boots[0].Checks[0].OK ||
-		r.Boots[0].Checks[1].OK || !strings.Contains(r.Boots[0].Console, "debian login: ") || r.Image.Disk == nil {
+		r.Boots[0].Checks[1].OK || r.Boots[0].Console != "debian login: " || r.Image.Disk == nil {
 		t.Errorf("got %+v, %+v", r.Boots, r.Image)
 	}
 	// A program in place of QEMU starts with any firmware.
@@ -48,9 +42,9 @@ func TestBootTestAddsToThePage(t *testing.T) {
 	if r, err = htmlreport.ReadFile(page); err != nil || len(r.Boots) != 2 || r.Boots[1].Booted || r.Boots[1].Error == "" {
 		t.Errorf("got %+v, %v", r.Boots, err)
 	}
-	text, err := os.ReadFile(page)
-	if err != nil || strings.Count(string(text), "booted in") != 1 || strings.Count(string(text), "ended after") != 1 {
-		t.Errorf("%v; the page does not say which of the two machines booted:\n%s", err, text)
+	text := readFile(t, page)
+	if strings.Count(text, "booted in") != 1 || strings.Count(text, "ended after") != 1 {
+		t.Errorf("the page does not say which of the two machines booted:\n%s", text)
 	}
 
 	// What is in the way is known before the machine starts.
