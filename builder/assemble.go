@@ -56,7 +56,10 @@ func (a *Assembly) Spec() Spec { return a.made }
 func (a *Assembly) Check() error {
 	var unknown system
 	if a.Options.Arch == "" {
-		unknown.arch = "amd64" // for which every boot loader is possible
+		unknown.arch = "amd64" // for which every boot loader is possible, except:
+		if a.Options.Boot == boot.WordUBoot {
+			unknown.arch = "arm64"
+		}
 	}
 	_, err := a.spec(unknown)
 	return err

@@ -38,7 +38,7 @@ func deviceTreeKnown(s Spec) []error {
 		return nil
 	}
 	var problems []error
-	if s.loader != boot.Loader(boot.UBoot{}) || s.o.Image == "" {
+	if !s.UsesUBoot() || s.o.Image == "" {
 		problems = append(problems, problem.New("--dtb", "it needs --image and --boot=%s", boot.WordUBoot)...)
 	}
 	file, own := ownDeviceTree(s.o.DTB)

@@ -69,7 +69,8 @@ var planned = map[string]func(*Options){
 	"u-boot": func(o *Options) {
 		o.Boot, o.Arch, o.DTB, o.SerialConsole = "u-boot", "armhf", "sun7i-a20-cubietruck.dtb", true
 		o.Bootoffset, o.Packages = 4*diskimage.MiB, []string{"u-boot-sunxi"}
-		o.Blobs = []Blob{{File: "/usr/lib/u-boot/Cubietruck/u-boot-sunxi-with-spl.bin", Rootfs: true, Offset: 8 * diskimage.KiB}}
+		o.Blobs = []Blob{{File: "/usr/lib/u-boot/Cubietruck/u-boot-sunxi-with-spl.bin", Rootfs: true,
+			Offset: 8 * diskimage.KiB}}
 	},
 	"u-boot-vfat": func(o *Options) {
 		o.Boot, o.Arch, o.PartType, o.Distribution = "u-boot", "riscv64", "gpt", "trixie"

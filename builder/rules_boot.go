@@ -115,8 +115,7 @@ func espNeedsUEFI(s Spec) []error {
 func arm64NeedsUEFI(s Spec) []error {
 	// With a kernel, the tarball is that of a disk, as it always was.
 	boots := s.o.Image != "" || s.o.Tarball != "" && !s.o.NoKernel
-	uboot := s.loader == boot.Loader(boot.UBoot{})
-	if boots && s.arch.Name == "arm64" && !s.loader.UEFI() && !uboot && s.o.Boot != boot.WordNone {
+	if boots && s.arch.Name == "arm64" && !s.loader.UEFI() && !s.UsesUBoot() && s.o.Boot != boot.WordNone {
 		return problem.New("--arch", "only UEFI and U-Boot are supported on arm64: add --use-uefi and --grub, --boot=%s, or "+
 			"--boot=%s", boot.WordUBoot, boot.WordNone)
 	}

@@ -158,9 +158,10 @@ func TestNewSpecRefuses(t *testing.T) {
 		{"U-Boot from an encrypted disk", func(o *Options) {
 			o.Arch, o.Boot, o.LUKS, o.LUKSPassphrase = "armhf", "u-boot", true, secret.New("x")
 		}, "--luks", []string{"U-Boot cannot read an encrypted /boot"}},
-		{"device tree without U-Boot", func(o *Options) { o.DTB = "a/b.dtb" }, "--dtb", []string{"needs --image and --boot=u-boot"}},
-		{"a path as the name of a device tree", func(o *Options) { o.Arch, o.Boot, o.DTB = "armhf", "u-boot", "./b.dtb" }, "--dtb",
-			[]string{"a file of this machine is file:./b.dtb"}},
+		{"device tree without U-Boot", func(o *Options) { o.DTB = "a/b.dtb" }, "--dtb",
+			[]string{"needs --image and --boot=u-boot"}},
+		{"a path as the name of a device tree", func(o *Options) { o.Arch, o.Boot, o.DTB = "armhf", "u-boot", "./b.dtb" },
+			"--dtb", []string{"a file of this machine is file:./b.dtb"}},
 		{"device tree in source form", func(o *Options) { o.Arch, o.Boot, o.DTB = "armhf", "u-boot", "a/b.dts" }, "--dtb",
 			[]string{"no name of a device tree"}},
 		{"no such device tree", func(o *Options) { o.Arch, o.Boot, o.DTB = "armhf", "u-boot", "file:nowhere.dtb" }, "--dtb",

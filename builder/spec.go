@@ -247,6 +247,9 @@ func (s Spec) hasEssentialHooks() bool {
 // NeedsUEFI reports whether UEFI firmware starts the image, and a BIOS does not.
 func (s Spec) NeedsUEFI() bool { return s.loader.UEFI() && !s.loader.BIOS() }
 
+// UsesUBoot reports whether U-Boot starts the image.
+func (s Spec) UsesUBoot() bool { return s.loader == boot.Loader(boot.UBoot{}) }
+
 // NeedsEmulation reports whether this machine cannot itself run the programs it installs.
 func (s Spec) NeedsEmulation() bool { return !s.arch.NativeOn(s.w.HostArch) }
 

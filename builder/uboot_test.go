@@ -26,6 +26,15 @@ func deviceTreeIn(t *testing.T) string {
 	return name
 }
 
+// ubootDisk returns the plan of a disk that U-Boot starts.
+func ubootDisk(t *testing.T, bootsize diskimage.Size) boot.Disk {
+	t.Helper()
+	return testPlan(t, func(o *Options) {
+		o.Arch, o.Distribution, o.Boot, o.SerialConsole = "riscv64", "trixie", boot.WordUBoot, true
+		o.Bootsize = bootsize
+	}).Disk.Disk
+}
+
 // A system that is assembled and not built has the menu that u-boot-update would write there: the golden files are from
 // that program (testdata/u-boot-menu/update).
 func TestUBootMenuIsThatOfUBootUpdate(t *testing.T) {
@@ -63,12 +72,10 @@ func TestUBootMenuIsThatOfUBootUpdate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		disk := testPlan(t, func(o *Options) {
-			o.Arch, o.Distribution, o.Boot, o.SerialConsole = "riscv64", "trixie", boot.WordUBoot, true
-			if separate {
-				o.Bootsize = 200 * diskimage.MiB
-			}
-		}).Disk.Disk
+		disk := ubootDisk(t, 0)
+		if separate {
+			disk = ubootDisk(t, 200*diskimage.MiB)
+		}
 		disk.DeviceTree = tt.tree
 		if err := (boot.UBoot{}).Configure(disk, f); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
@@ -94,7 +101,7 @@ func TestUBootMenuIsThatOfUBootUpdate(t *testing.T) {
 
 func TestUBootMenuRefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	disk := testPlan(t, func(o *Options) { o.Arch, o.Distribution, o.Boot = "riscv64", "trixie", boot.WordUBoot }).Disk.Disk
+	disk := ubootDisk(t, 0)
 	for _, tt := range []struct{ file, text, tree, want string }{
 		{"boot/dtbo/x.dtbo", "", "", "overlays"},
 		{"etc/default/u-boot", "U_BOOT_FDT_OVERLAYS=x.dtbo\n", "", "overlays"},
@@ -115,7 +122,7 @@ func TestUBootMenuRefusesWhatItDoesNotKnow(t *testing.T) {
 // The menu of a user who has switched u-boot-update off stays.
 func TestUBootMenuOfTheUserStays(t *testing.T) {
 	t.Parallel()
-	disk := testPlan(t, func(o *Options) { o.Arch, o.Distribution, o.Boot = "riscv64", "trixie", boot.WordUBoot }).Disk.Disk
+	disk := ubootDisk(t, 0)
 	f, err := target.NewMemory(memoryTree(t, map[string]string{"etc/default/u-boot": "U_BOOT_UPDATE=\"false\"\n",
 		"boot/extlinux/extlinux.conf": "mine"}), treeTime)
 	if err != nil {
@@ -181,5 +188,20 @@ func TestUBootsPartitionIsMarked(t *testing.T) {
 				t.Errorf("%s with /boot of %s: %s of %s: got %t, want %t", tt.table, tt.bootsize, tt.flag, p.Role, got, want)
 			}
 		}
+	}
+}
+
+// The architecture is known only when the root file system is read; a PC was assumed until then.
+func TestAssemblyForUBootNeedsNoArchitecture(t *testing.T) {
+	t.Parallel()
+	a := newAssembly(t, func(o *Options) { o.Boot = boot.WordUBoot })
+	if err := a.Check(); err != nil {
+		t.Error(err)
+	}
+	files := bootable()
+	files["var/lib/dpkg/status"] = strings.Replace(files["var/lib/dpkg/status"], "amd64", "riscv64", 1)
+	err := a.Write(t.Context(), memoryTree(t, files))
+	if err == nil || !strings.Contains(err.Error(), "has no /usr/sbin/u-boot-update: add the package u-boot-menu") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,8 +124,8 @@ vmdebootstrap boot --test --firmware bios,uefi --login root \
 	flags.Var(choiceValue{&b.media, mediaWords}, "media", "attach the image as `MEDIA`: cd or disk, which a USB stick is "+
 		"(default: cd for an ISO image, else disk)")
 	flags.StringSliceVar(&b.firmwares, "firmware", nil,
-		"`FIRMWARE` of the machine: bios, uefi or secureboot (default: uefi for arm64, else bios); with --test, "+
-			"several can be given")
+		"`FIRMWARE` of the machine: "+strings.Join(vm.Firmwares(), ", ")+" (default: uefi for arm64, u-boot for armhf and "+
+			"riscv64, else bios); with --test, several can be given")
 	flags.StringVar(&b.machine.Arch, "arch", env.arch, "`ARCHITECTURE` of the image")
 	flags.Var(flagSize{&b.memory}, "memory", "give the machine `SIZE` bytes of memory")
 	flags.StringVar(&b.machine.Format, "format", "", "`FORMAT` of the image as QEMU calls it (default: detected)")
@@ -176,10 +177,8 @@ vmdebootstrap boot --test --firmware bios,uefi --login root \
 // check validates the options before anything starts.
 func (b *bootCall) check() error {
 	for _, firmware := range b.firmwares {
-		switch vm.Firmware(firmware) {
-		case vm.BIOS, vm.UEFI, vm.SecureBoot:
-		default:
-			return usageErrorf("--firmware: unknown firmware %q; want bios, uefi or secureboot", firmware)
+		if !slices.Contains(vm.Firmwares(), firmware) {
+			return usageErrorf("--firmware: unknown firmware %q; want %s", firmware, strings.Join(vm.Firmwares(), ", "))
 		}
 	}
 	if _, err := regexp.Compile(b.expect); err != nil {
@@ -190,6 +189,9 @@ func (b *bootCall) check() error {
 	}
 	if b.ssh && (b.test || !b.network) {
 		return usageErrorf("--ssh excludes --test and needs the network")
+	}
+	if b.ssh && slices.Contains(b.kinds(), vm.UBoot) {
+		return usageErrorf("--ssh: systemd gets no key from U-Boot: use --firmware uefi, or a key in the image (--ssh-key)")
 	}
 	user, password, _ := strings.Cut(b.login, ":")
 	password, err := b.secretsFrom.read(password)
@@ -279,10 +281,7 @@ func (b *bootCall) kinds() []vm.Firmware {
 		kinds = append(kinds, vm.Firmware(firmware))
 	}
 	if len(kinds) == 0 {
-		kinds = []vm.Firmware{vm.BIOS}
-		if b.machine.Arch == "arm64" {
-			kinds = []vm.Firmware{vm.UEFI}
-		}
+		kinds = []vm.Firmware{vm.DefaultFirmware(b.machine.Arch)}
 	}
 	return kinds
 }

@@ -21,7 +21,7 @@ import (
 func (b *bootCall) inspect(ctx context.Context, dir string) (err error) {
 	m := &b.machine
 	if m.CD { // its boot loader's configuration is not changed, but systemd can be asked
-		if !m.Graphics && m.Arch != "arm64" {
+		if !m.Graphics && m.PC() {
 			m.Strings = append(m.Strings, serialStrings...)
 		}
 		return nil
@@ -44,7 +44,7 @@ func (b *bootCall) inspect(ctx context.Context, dir string) (err error) {
 		return fmt.Errorf("%s is not a disk image: it has neither a partition table nor a boot sector", m.Image)
 	}
 	m.SectorSize = int(diskimage.DetectSectorSize(disk, size))
-	if m.Graphics || m.Arch == "arm64" { // there the firmware tells Linux which console to use
+	if m.Graphics || !m.PC() { // there the firmware tells Linux which console to use
 		return nil
 	}
 	return b.addSerialConsole(ctx, disk, dir)

@@ -169,7 +169,7 @@ func TestBootFindsMistakesFirst(t *testing.T) {
 	}{
 		{nil, exitUsage, "Usage: vmdebootstrap boot IMAGE"},
 		{[]string{filepath.Join(dir, "none.img")}, exitFailed, "no such file"},
-		{[]string{"x.img", "--firmware", "efi"}, exitUsage, `unknown firmware "efi"; want bios, uefi or secureboot`},
+		{[]string{"x.img", "--firmware", "efi"}, exitUsage, `unknown firmware "efi"; want bios, uefi, secureboot, u-boot`},
 		{[]string{"x.img", "--test", "--expect", "("}, exitUsage, "--expect"},
 		{[]string{"x.img", "--test", "--run", "true"}, exitUsage, "--run needs --login or --ssh"},
 		{[]string{"x.img", "--ssh", "--test"}, exitUsage, "--ssh excludes --test"},
@@ -182,6 +182,7 @@ func TestBootFindsMistakesFirst(t *testing.T) {
 		{[]string{"--test", "--", "x.img"}, exitUsage, "IMAGE is missing"},
 		{[]string{"x.img", "--test", "--checks", "x"}, exitUsage, "--checks needs --login"},
 		{[]string{"x.img", "--test", "--screenshots", filepath.Join(dir, "none")}, exitFailed, "make it first"},
+		{[]string{"x.img", "--ssh", "--arch", "riscv64"}, exitUsage, "systemd gets no key from U-Boot"},
 		{[]string{"x.img", "--test", "--firmware", "bios", "--firmware", "efi"}, exitUsage, `unknown firmware "efi"`},
 		{[]string{"x.img", "--test", "--login", "root:env:NONE"}, exitFailed,
 			"--login: environment variable NONE is not set"},

@@ -78,7 +78,7 @@ func valueWords() map[string][]string {
 	return map[string][]string{
 		"roottype": builder.RootTypes(), "boottype": builder.BootTypes(), "boot": builder.BootLoaders(),
 		"distribution": builder.Suites(), "arch": builder.Arches(), "isolation": oci.Isolations(), "format": format.Names(),
-		"firmware": {string(vm.BIOS), string(vm.UEFI), string(vm.SecureBoot)}, "accel": {"kvm", vm.Software},
+		"firmware": vm.Firmwares(), "accel": {"kvm", vm.Software},
 		"part-type": builder.TableTypes(), "log-level": logLevelNames, "log": {"syslog", "stderr", "none"},
 		"export-compression": {"gzip", "zstd", "none"}, "sector-size": {"512", "4096"}, "size": {auto},
 		"sbom":      sbomPrefixes(),

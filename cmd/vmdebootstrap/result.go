@@ -134,8 +134,8 @@ func bootLine(spec builder.Spec) string {
 	if o.Arch != spec.HostArch() {
 		words = append(words, "--arch", o.Arch)
 	}
-	if spec.NeedsUEFI() {
-		words = append(words, "--firmware", string(vm.UEFI))
+	if kind := firmware(spec); kind != vm.DefaultFirmware(o.Arch) || kind == vm.UEFI {
+		words = append(words, "--firmware", string(kind))
 	}
 	if o.SerialConsole {
 		words = append(words, "--serial")
@@ -155,10 +155,20 @@ func qemuLine(spec builder.Spec) string {
 	if strings.HasPrefix(image.Format, "vhd") && image.Format != "vhdx" {
 		m.Format = "vpc" // QEMU's name of both kinds
 	}
-	if spec.NeedsUEFI() {
-		m.Firmware = vm.UEFI
-	}
+	m.Firmware = firmware(spec)
 	return shellLine(m.Line())
+}
+
+// firmware returns the firmware that starts the image in QEMU. That of riscv64 is U-Boot, which starts EFI programs.
+func firmware(spec builder.Spec) vm.Firmware {
+	arch := spec.Options().Arch
+	switch {
+	case spec.UsesUBoot():
+		return vm.UBoot
+	case spec.NeedsUEFI() && arch != "riscv64":
+		return vm.UEFI
+	}
+	return vm.DefaultFirmware(arch)
 }
 
 // plainWord matches a word that a shell takes as it is.

@@ -52,6 +52,13 @@ func TestResultNamesOutputsLoginsAndHowToStart(t *testing.T) {
 			"start it with: vmdebootstrap boot " + image + " --arch arm64 --firmware uefi",
 			"or with QEMU alone: qemu-system-aarch64 -accel kvm -accel tcg -m 1024 -machine virt -cpu cortex-a57 " +
 				"-bios /usr/share/qemu-efi-aarch64/QEMU_EFI.fd -drive file=" + image + ",format=raw,if=virtio"}},
+		{"a board", func(o *builder.Options) {
+			o.LockRootPassword, o.Arch, o.Boot, o.SerialConsole = true, "riscv64", "u-boot", true
+		}, []string{
+			"who can log in: nobody: root is locked, and --user adds nobody else",
+			"start it with: vmdebootstrap boot " + image + " --arch riscv64 --serial",
+			"or with QEMU alone: qemu-system-riscv64 -accel kvm -accel tcg -m 1024 -machine virt -kernel " +
+				"/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin -nographic -drive file=" + image + ",format=raw,if=virtio"}},
 		{"users of cloud-init, no boot loader", func(o *builder.Options) {
 			o.LockRootPassword, o.CloudInit, o.Boot = true, true, "none"
 		}, []string{"who can log in: whom cloud-init adds"}},

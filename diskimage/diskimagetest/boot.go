@@ -30,8 +30,8 @@ type Exchange struct{ Want, Send string }
 
 // BootOptions describe how to start an image and when it has booted.
 type BootOptions struct {
-	Firmware Firmware // default BIOS for amd64 and i386, else UEFI
-	Arch     string   // Debian name: amd64 (the default), i386 or arm64
+	Firmware Firmware // default: vm.DefaultFirmware
+	Arch     string   // Debian name; default amd64
 	// Want is a regular expression for the serial console; the image has booted when it matches. Default "login: ".
 	Want string
 	// Session is the dialogue on the console before Boot waits for Want. Each exchange sees only

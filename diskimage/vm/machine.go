@@ -23,7 +23,24 @@ const (
 	BIOS       Firmware = "bios"       // SeaBIOS
 	UEFI       Firmware = "uefi"       // without Secure Boot
 	SecureBoot Firmware = "secureboot" // UEFI that starts only programs signed with Microsoft's keys
+	UBoot      Firmware = "u-boot"     // which reads extlinux.conf, or starts EFI programs
 )
+
+// Firmwares returns the kinds of firmware.
+func Firmwares() []string {
+	return []string{string(BIOS), string(UEFI), string(SecureBoot), string(UBoot)}
+}
+
+// DefaultFirmware returns the firmware that machines of an architecture usually have.
+func DefaultFirmware(arch string) Firmware {
+	switch arch {
+	case "arm64":
+		return UEFI
+	case "armhf", "riscv64":
+		return UBoot
+	}
+	return BIOS
+}
 
 // Machine describes a virtual machine.
 type Machine struct {
@@ -35,7 +52,7 @@ type Machine struct {
 	// table only with the sector size it was written for.
 	SectorSize int
 	Arch       string // Debian name; default amd64
-	// Firmware is the firmware; the default is BIOS, or UEFI for arm64.
+	// Firmware is the firmware; the default is DefaultFirmware.
 	Firmware Firmware
 	// Accel is QEMU's -accel. The default is software emulation, which is slow and always works.
 	Accel string
@@ -81,17 +98,19 @@ type platform struct {
 	code      string // firmware; "" if it is part of QEMU
 	variables string
 	fwPackage string
+	// option is QEMU's option for code, if that is no flash memory with variables.
+	option string
 }
 
 // platforms are the supported platforms.
 var platforms = []platform{
 	{"amd64", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem},
 		",graphics=off",
-		"", "", ""},
+		"", "", "", ""},
 	{
 		"amd64", UEFI, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "q35", "-cpu", nehalem},
 		",graphics=off",
-		"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf",
+		"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf", "",
 	},
 	{
 		// System management mode protects the variables with Microsoft's keys (OVMF README,
@@ -101,20 +120,44 @@ var platforms = []platform{
 			"-global",
 			"ICH9-LPC.disable_s3=1",
 		}, ",graphics=off",
-		"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "ovmf",
+		"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "ovmf", "",
 	},
 	{"i386", BIOS, "qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "pc", "-cpu", nehalem},
 		",graphics=off",
-		"", "", ""},
+		"", "", "", ""},
 	{
 		"i386", UEFI, "qemu-system-i386", "qemu-system-x86", []string{"-machine", "q35"}, ",graphics=off",
-		"/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd", "ovmf-ia32",
+		"/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd", "ovmf-ia32", "",
 	},
 	{
 		"arm64", UEFI, "qemu-system-aarch64", "qemu-system-arm", []string{"-machine", "virt", "-cpu", "cortex-a57"}, "",
-		"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd", "qemu-efi-aarch64",
+		"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd", "qemu-efi-aarch64", "",
+	},
+	{
+		"arm64", UBoot, "qemu-system-aarch64", "qemu-system-arm", []string{"-machine", "virt", "-cpu", "cortex-a57"}, "",
+		"/usr/lib/u-boot/qemu_arm64/u-boot.bin", "", "u-boot-qemu", "-bios",
+	},
+	{
+		"armhf", UBoot, "qemu-system-arm", "qemu-system-arm", armVirt, "",
+		"/usr/lib/u-boot/qemu_arm/u-boot.bin", "", "u-boot-qemu", "-bios",
+	},
+	{
+		"armhf", UEFI, "qemu-system-arm", "qemu-system-arm", armVirt, "",
+		"/usr/share/AAVMF/AAVMF32_CODE.fd", "/usr/share/AAVMF/AAVMF32_VARS.fd", "qemu-efi-arm", "",
+	},
+	{
+		// QEMU brings OpenSBI, which starts U-Boot. The package is qemu-system-misc before trixie and qemu-system-riscv
+		// since; both provide this name.
+		"riscv64", UBoot, "qemu-system-riscv64", "qemu-system-riscv64", []string{"-machine", "virt"}, "",
+		"/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin", "", "u-boot-qemu", "-kernel",
 	},
 }
+
+// armVirt are the options for 32-bit ARM. Debian's kernel does not reach the PCI bus above 4 GiB.
+var armVirt = []string{"-machine", "virt,highmem=off", "-cpu", "cortex-a15"}
+
+// PC reports whether the machine is a PC. Others have no IDE, and their firmware tells Linux which console to use.
+func (m Machine) PC() bool { return m.Arch == "" || m.Arch == "amd64" || m.Arch == "i386" }
 
 // Software is the Accel for software emulation.
 const Software = "tcg"
@@ -140,10 +183,7 @@ func (m Machine) withDefaults() Machine {
 		m.Arch = "amd64"
 	}
 	if m.Firmware == "" {
-		m.Firmware = BIOS
-		if m.Arch == "arm64" {
-			m.Firmware = UEFI
-		}
+		m.Firmware = DefaultFirmware(m.Arch)
 	}
 	if m.Accel == "" {
 		m.Accel = Software
@@ -189,7 +229,12 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 		platformArgs[cpu] += inSoftware
 	}
 	args = append(args, platformArgs...)
-	if p.code != "" {
+	if err := p.findFirmware(); err != nil {
+		return "", nil, err
+	}
+	if p.option != "" {
+		args = append(args, p.option, p.code)
+	} else if p.code != "" {
 		variables, err := p.copyVariables(dir)
 		if err != nil {
 			return "", nil, err
@@ -215,7 +260,7 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 	devices := []string{"-device", device}
 	if m.CD {
 		drive += ",media=cdrom,readonly=on"
-		devices = cdDrive(m.Arch)
+		devices = m.cdDrive()
 	}
 	args = append(append(args, "-nic", network, "-drive", drive), devices...)
 	for _, text := range m.Strings {
@@ -226,8 +271,8 @@ func (m Machine) Command(dir, serial string) (program string, args []string, err
 
 // cdDrive returns the arguments for a CD drive with the medium called disk: that of PCs, or on other
 // machines one of a SCSI controller, because they have no other.
-func cdDrive(arch string) []string {
-	if arch == "arm64" {
+func (m Machine) cdDrive() []string {
+	if !m.PC() {
 		return []string{"-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=disk,bootindex=0"}
 	}
 	return []string{"-device", "ide-cd,drive=disk,bootindex=0"}
@@ -249,10 +294,12 @@ func (m Machine) Line() []string {
 		return nil
 	}
 	line := []string{p.program, "-accel", "kvm", "-accel", "tcg", "-m", fmt.Sprint(m.Memory)}
-	if m.Arch == "arm64" {
+	if !m.PC() {
 		line = append(line, p.args...)
 	}
-	if p.code != "" {
+	if p.option != "" {
+		line = append(line, p.option, p.code)
+	} else if p.code != "" {
 		file, known := firmwareFiles[m.Arch]
 		if !known || m.Firmware != UEFI {
 			return nil
@@ -262,7 +309,7 @@ func (m Machine) Line() []string {
 	if !m.Graphics {
 		line = append(line, "-nographic")
 	}
-	if m.CD && m.Arch != "arm64" {
+	if m.CD && m.PC() {
 		return append(line, "-cdrom", m.Image)
 	}
 	return append(line, "-drive", "file="+escape(m.Image)+",format="+m.Format+",if=virtio")
@@ -280,13 +327,21 @@ func (m Machine) platform() (platform, error) {
 		strings.Join(known, ", "))
 }
 
-// copyVariables copies the firmware's variables, which the machine changes.
-func (p platform) copyVariables(dir string) (string, error) {
+// findFirmware returns a MissingError if the firmware is not installed.
+func (p platform) findFirmware() error {
 	for _, name := range []string{p.code, p.variables} {
+		if name == "" {
+			continue
+		}
 		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
-			return "", &MissingError{name, p.fwPackage}
+			return &MissingError{name, p.fwPackage}
 		}
 	}
+	return nil
+}
+
+// copyVariables copies the firmware's variables, which the machine changes.
+func (p platform) copyVariables(dir string) (string, error) {
 	data, err := os.ReadFile(p.variables)
 	if err != nil {
 		return "", err

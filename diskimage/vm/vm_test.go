@@ -264,6 +264,44 @@ func TestCommandDoublesCommasAndProtectsTheImage(t *testing.T) {
 	}
 }
 
+// What starts U-Boot differs from machine to machine: QEMU loads it as firmware, or, after OpenSBI, as a kernel.
+func TestUBootIsLoadedWithoutVariables(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"qemu-system-riscv64", "qemu-system-arm"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
+	for arch, want := range map[string][]string{
+		"riscv64": {"-kernel", "/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin"},
+		"armhf":   {"-bios", "/usr/lib/u-boot/qemu_arm/u-boot.bin"},
+	} {
+		m := Machine{Image: "x.img", Arch: arch}
+		line := m.Line()
+		if at := slices.Index(line, want[0]); at < 0 || line[at+1] != want[1] {
+			t.Errorf("%s: got %q, want %q", arch, line, want)
+		}
+		_, args, err := m.Command(dir, "stdio")
+		var missing *MissingError
+		if errors.As(err, &missing) && missing.Package == "u-boot-qemu" && missing.What == want[1] {
+			continue
+		}
+		if at := slices.Index(args, want[0]); err != nil || at < 0 || args[at+1] != want[1] {
+			t.Errorf("%s: got %q (%v), want %q", arch, args, err, want)
+		}
+		if slices.ContainsFunc(args, func(arg string) bool { return strings.Contains(arg, "pflash") }) {
+			t.Errorf("%s: flash memory in %q", arch, args)
+		}
+	}
+	t.Setenv("PATH", "/nowhere")
+	_, _, err := Machine{Image: "x.img", Arch: "riscv64"}.Command(dir, "stdio")
+	var missing *MissingError
+	if !errors.As(err, &missing) || missing.Package != "qemu-system-riscv64" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestSoftwareLacksTheBrokenInstruction(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), nil, 0o755); err != nil {

@@ -57,8 +57,8 @@ func (l UBoot) Check(r Request) []error {
 		return problems
 	}
 	if r.Bootsize > 0 && !r.OwnDeviceTree && r.Release.Codename != "" && !r.Release.Since("trixie", "") {
-		problems = append(problems, problem.New("--bootsize", "u-boot-menu of %s copies no device trees to a separate /boot: "+
-			"drop --bootsize, use --dtb=file:FILE, or choose Debian since trixie", r.Release.Codename)...)
+		problems = append(problems, problem.New("--bootsize", "u-boot-menu of %s copies no device trees to a separate "+
+			"/boot: drop --bootsize, use --dtb=file:FILE, or choose Debian since trixie", r.Release.Codename)...)
 	}
 	flag, name := "--roottype", r.Roottype
 	if r.Bootsize > 0 {

@@ -18,8 +18,8 @@ import (
 )
 
 // ubootMenu is the menu of U-Boot as u-boot-update(8) of u-boot-menu 4.2.4 writes it, byte for byte, so that the next
-// upgrade of the booted system changes only what has changed. The file has the format of syslinux, of which U-Boot reads
-// a part and adds fdt, fdtdir and fdtoverlays (its documentation of extlinux.conf).
+// upgrade of the booted system changes only what has changed. The file has the format of syslinux, of which U-Boot
+// reads a part and adds fdt, fdtdir and fdtoverlays (its documentation of extlinux.conf).
 type ubootMenu struct {
 	target.Files
 	settings map[string]string

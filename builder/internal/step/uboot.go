@@ -26,8 +26,8 @@ type UBoot struct {
 	Arguments string
 }
 
-// DeviceTree selects the device tree of a board. The zero DeviceTree leaves the choice to U-Boot, which knows the name of
-// its board's.
+// DeviceTree selects the device tree of a board. The zero DeviceTree leaves the choice to U-Boot, which knows the name
+// of its board's.
 type DeviceTree struct {
 	// Name is its name below /usr/lib/linux-image-VERSION, or that which File gets in /boot.
 	Name string
@@ -140,8 +140,9 @@ func (u UBoot) writeDeviceTree(f target.Files) error {
 	return nil
 }
 
-// settings returns the settings of u-boot-menu that differ from its defaults. It takes a name with a slash for a file of
-// the root file system, and other names for files of the kernel's package or, if that has none, of the partition /boot.
+// settings returns the settings of u-boot-menu that differ from its defaults. It takes a name with a slash at its
+// beginning for a file of the root file system, and others for files of the kernel's package or, if that has none, of
+// the partition /boot.
 func (u UBoot) settings() string {
 	name := u.DeviceTree.Name
 	if u.DeviceTree.Own() && !u.SeparateBoot {
