@@ -39,6 +39,8 @@ type Disk struct {
 	LUKSKeys []luksKey
 	// Verity is what the root hash depends on besides the content, if there is a hash tree.
 	Verity verity.Options
+	// Artifacts is the directory for the files of an update to this image; empty for none.
+	Artifacts string
 	// Grow has the root partition and its file system grow when the disk is larger at a start.
 	Grow step.Grower
 	boot.Disk
@@ -49,10 +51,11 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	o := spec.Options()
 	d := Disk{
 		Image: o.Image, Files: imageFiles(o), BlockMap: blockMapName(o), Auto: o.SizeAuto, Free: o.Free, Blobs: o.Blobs,
-		Loader: spec.loader, Grow: spec.grower(),
+		Loader: spec.loader, Grow: spec.grower(), Artifacts: o.ABArtifacts,
 		Disk: boot.Disk{
 			MBR: o.MBR, Arch: o.Arch, Time: lock.Time, Vendor: spec.Release().Vendor,
 			SignedEFI: spec.bootRequest().SignedEFI(), BootMount: o.BootMount, DeviceTree: deviceTree(o.DTB, lock),
+			Slots: o.slots(),
 		},
 	}
 	d.Signer, _ = secureBootSigner(o) // the rules have reported the errors
@@ -104,16 +107,32 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	if o.LUKS {
 		root.LUKS, d.LUKSKeys = diskimage.DeriveID(lock.Seed, "LUKS of /"), luksKeys(o)
 	}
-	root.ReadOnly = o.Verity
+	root.ReadOnly = o.Verity || d.Slots != nil
+	if d.Slots != nil {
+		root.Label = d.Slots.Label()
+	}
 	add(root)
 	if number != 0 {
 		number++
 	}
+	var treeSize diskimage.Size
 	if o.Verity {
-		d.Verity, d.Free = verityOptions(lock.Seed), Space{}
-		add(diskimage.PartitionRequest{Role: diskimage.RoleRootVerity, Number: number, ReadOnly: true,
-			Size: verity.HashSize(request.Size)}) // more than for the root partition alone
+		treeSize = verity.HashSize(request.Size) // more than for the root partition alone
+		d.Verity = verityOptions(lock.Seed)
+		tree := diskimage.PartitionRequest{Role: diskimage.RoleRootVerity, Number: number, ReadOnly: true, Size: treeSize}
+		if d.Slots != nil {
+			tree.Label = root.Label + verityLabel
+		} else {
+			d.Free = Space{}
+		}
+		add(tree)
 		number++
+	}
+	if d.Slots != nil {
+		for _, p := range slotB(number, treeSize) {
+			add(p)
+			number++
+		}
 	}
 	if o.Swap > 0 {
 		add(diskimage.PartitionRequest{Role: diskimage.RoleSwap, Size: o.Swap, Number: number,
@@ -123,11 +142,16 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	if o.Bootflag != "" {
 		request.Partitions[0].Flags = append(request.Partitions[0].Flags, o.Bootflag)
 	}
-	layout, err := diskimage.NewLayout(request)
+	var err error
+	if d.Slots != nil {
+		request, err = halve(request)
+	}
+	if d.Request = request; err == nil {
+		d.Layout, err = diskimage.NewLayout(request)
+	}
 	if err != nil {
 		return Disk{}, fmt.Errorf("lay out %s: %w", o.Image, err)
 	}
-	d.Request, d.Layout = request, layout
 	return d, nil
 }
 
@@ -166,7 +190,7 @@ func (d Disk) title() string {
 	size := d.Layout.Size.String()
 	if d.Auto {
 		size = autoText
-		if !d.readOnly() {
+		if !d.readOnly() || d.Slots != nil {
 			size += " + " + d.Free.String()
 		}
 	}
@@ -180,6 +204,9 @@ func (d Disk) title() string {
 // autoText stands for a number that is known when the content has been measured.
 const autoText = "auto"
 
+// rootSized are the partitions whose size follows from that of the root file system.
+var rootSized = []diskimage.Role{diskimage.RoleRootVerity, diskimage.RoleRootB, diskimage.RoleRootVerityB}
+
 // contents are the lines of a plan about what the disk holds.
 func (d Disk) contents() []string {
 	var lines []string
@@ -187,7 +214,7 @@ func (d Disk) contents() []string {
 	for _, p := range d.Layout.Partitions {
 		size, start := p.Size.String(), p.Start.String()
 		switch {
-		case d.Auto && p.Role == diskimage.RoleRootVerity:
+		case d.Auto && slices.Contains(rootSized, p.Role):
 			size, start = autoText, autoText
 		case d.Auto && p.Number == root.Number:
 			size = autoText
@@ -201,7 +228,13 @@ func (d Disk) contents() []string {
 		if p.Number == root.Number && d.verifies() {
 			line += ", verified"
 		}
+		if p.Label != "" {
+			line += ", labelled " + p.Label
+		}
 		lines = append(lines, line)
+	}
+	if d.Artifacts != "" {
+		lines = append(lines, "- the update to version "+d.Slots.Version+" in "+d.Artifacts)
 	}
 	for _, b := range d.Blobs {
 		lines = append(lines, fmt.Sprintf("- %s at %s", b.name(), b.Offset))
@@ -269,7 +302,7 @@ func fstabEntries(d *Disk) []step.FstabEntry {
 			continue
 		}
 		device, only := boot.DeviceName(p), ""
-		if d.readOnly() {
+		if d.readOnly() && d.Slots == nil {
 			only = ",ro" // a kernel that is installed there would not find its modules at the next start
 		}
 		switch role {

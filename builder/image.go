@@ -63,15 +63,15 @@ func (r *Result) assembler() assembler {
 func (a assembler) write(ctx context.Context, planned Disk) (d Disk, err error) {
 	d, root, err := a.sized(ctx, planned)
 	if err != nil {
-		return d, fmt.Errorf("size of %s: %w", planned.Image, err)
+		return d, a.sizeError(ctx, planned, fmt.Errorf("size of %s: %w", planned.Image, err))
 	}
 	if root != nil {
 		defer func() { err = errors.Join(err, root.Close()) }()
 	}
 	a.report.Message(fmt.Sprintf("write %s (%s)", strings.Join(d.fileNames(), " and "), d.title()))
 	image := diskimage.Image{Volumes: map[int]diskimage.Volume{}}
+	var v verified
 	if d.verifies() {
-		var v verified
 		d, v, err = a.verify(ctx, d, root)
 		if v.root != nil && v.root != root {
 			defer func() { err = errors.Join(err, v.root.Close()) }()
@@ -135,7 +135,15 @@ func (a assembler) write(ctx context.Context, planned Disk) (d Disk, err error) 
 	if err := d.write(ctx, image, a.report); err != nil {
 		return d, a.sizeError(ctx, planned, err)
 	}
-	return d, nil
+	if d.Artifacts == "" {
+		return d, nil
+	}
+	esp, _ := d.Layout.Partition(diskimage.RoleESP)
+	artifacts, err := d.artifacts(root, v.tree, boot.Files[esp.Number])
+	if err != nil {
+		return d, err
+	}
+	return d, a.writeArtifacts(ctx, d.Artifacts, artifacts)
 }
 
 // SizeError says that a disk is too small for its content.
@@ -225,9 +233,9 @@ func (d Disk) elsewhere() []string {
 }
 
 // sized gives a disk of --size=auto its size. A root file system that is compressed has to be made for that;
-// it is given back, for the caller to close.
+// it is given back, for the caller to close. So is that of a disk with two slots, which an update holds as it is.
 func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File, err error) {
-	if !d.Auto {
+	if !d.Auto && d.Slots == nil {
 		return d, nil, nil
 	}
 	p := d.Root()
@@ -239,7 +247,7 @@ func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File
 		}
 		info, err := root.Stat()
 		if err == nil {
-			sized, err = d.resized(diskimage.Size(info.Size()))
+			sized, err = d.holding(diskimage.Size(info.Size()))
 		}
 		if err != nil {
 			return Disk{}, nil, errors.Join(err, root.Close())
@@ -252,6 +260,20 @@ func (a assembler) sized(ctx context.Context, d Disk) (sized Disk, root *os.File
 	}
 	sized, err = d.fit(tree)
 	return sized, nil, err
+}
+
+// holding returns the disk with the size for a root file system of size bytes. In a slot there is room for larger ones.
+func (d Disk) holding(size diskimage.Size) (Disk, error) {
+	if d.Slots == nil {
+		return d.resized(size)
+	}
+	if d.Auto {
+		return d.resized(size + d.Free.beside(size))
+	}
+	if slot, _ := d.Layout.Partition(diskimage.RoleRootB); size > slot.Size {
+		return d, &diskimage.NoSpaceError{What: "bytes", Needed: uint64(size), Available: uint64(slot.Size), BlockSize: 1}
+	}
+	return d, nil
 }
 
 // write writes the image to its files.

@@ -245,8 +245,11 @@ func (d Disk) resized(root diskimage.Size) (resized Disk, err error) {
 	}
 	d.Request.Partitions = slices.Clone(d.Request.Partitions)
 	for i, p := range d.Request.Partitions {
-		if p.Role == diskimage.RoleRootVerity {
+		switch p.Role {
+		case diskimage.RoleRootVerity, diskimage.RoleRootVerityB:
 			d.Request.Partitions[i].Size = verity.HashSize(root + diskimage.MiB) // of its rounded size
+		case diskimage.RoleRootB:
+			d.Request.Partitions[i].Size = root
 		}
 	}
 	d.Request.Size, d.Auto = d.Request.DiskSize(root), false

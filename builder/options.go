@@ -121,6 +121,11 @@ type Options struct {
 	SecureBootKey  secret.Text // --secureboot-key: what is in the file
 	SecureBootCert string      // --secureboot-cert: what is in the file
 
+	AB           string // --ab SOURCE: a URL or a directory of the machine
+	ABKey        string // --ab-key FILE
+	ABArtifacts  string // --ab-artifacts DIR
+	ImageVersion string // --image-version
+
 	LUKS            bool        // --luks
 	LUKSPassphrase  secret.Text // --luks-passphrase
 	LUKSKeyFile     secret.Text // --luks-key-file: what is in the file

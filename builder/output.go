@@ -66,7 +66,7 @@ func (r *Result) WriteAgain(ctx context.Context, dir, name string) (string, erro
 		}
 	}
 	chosen.Name = name
-	d.Image, d.Files, d.BlockMap = name, []ImageFile{chosen}, ""
+	d.Image, d.Files, d.BlockMap, d.Artifacts = name, []ImageFile{chosen}, "", ""
 	return name, r.WriteImage(ctx, &d)
 }
 
@@ -173,6 +173,7 @@ func (s Spec) WrittenFiles() []progress.File {
 // Written are the files and directories of the host that a build writes, or may write, as the options name them.
 func (s Spec) Written() []string {
 	names := append(s.outputFiles(), packageList, step.DebootstrapLog)
+	names = append(names, s.ArtifactDirs()...)
 	if s.o.LockFile != "" {
 		names = append(names, s.o.LockFile)
 	}
@@ -186,7 +187,7 @@ func (s Spec) Written() []string {
 
 // Exclusive are the names of the files and directories that no other build may write at the same time.
 func (s Spec) Exclusive() []string {
-	names := s.Outputs()
+	names := append(s.Outputs(), s.ArtifactDirs()...)
 	if s.o.Pkglist {
 		names = append(names, packageList)
 	}

@@ -45,6 +45,7 @@ func (s Spec) Packages() []string {
 	packages = append(packages, s.overlayPackages()...)
 	packages = append(packages, s.luksPackages()...)
 	packages = append(packages, s.verityPackages()...)
+	packages = append(packages, s.abPackages()...)
 	packages = append(packages, s.growPackages()...)
 	packages = append(packages, s.networkPackages()...)
 	packages = append(packages, s.loginPackages()...)

@@ -278,6 +278,9 @@ func choose(spec Spec, lock Lock) (Plan, error) {
 	}
 	if p.Disk != nil {
 		p.Steps = append(p.Steps, p.Disk.steps()...)
+		if p.Disk.Slots != nil {
+			p.add(p.Disk.sysupdateStep(o, lock))
+		}
 	}
 	if o.SerialConsole && release.Sysvinit() {
 		p.add(step.Inittab{Command: o.SerialConsoleCommand})

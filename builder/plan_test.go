@@ -96,6 +96,15 @@ var planned = map[string]func(*Options){
 	"verity-squashfs": func(o *Options) {
 		o.Verity, o.Boot, o.PartType, o.Roottype, o.SizeAuto = true, "systemd-boot", "gpt", "squashfs", true
 	},
+	"ab": func(o *Options) {
+		o.AB, o.ImageVersion, o.ABArtifacts = "https://updates.example/kiosk", "1", "/out/updates"
+		o.Boot, o.PartType, o.Roottype, o.SizeAuto, o.Verity = "systemd-boot", "gpt", "erofs", true, true
+		o.ABKey, o.Hostname, o.Swap = "/hooks/updates.gpg", "kiosk", 512*diskimage.MiB
+	},
+	"ab-squashfs": func(o *Options) {
+		o.AB, o.ImageVersion, o.Hostname = "/srv/updates", "2026.11", "Kiosk"
+		o.Boot, o.PartType, o.Roottype, o.Size = "systemd-boot", "gpt", "squashfs", 4*diskimage.GB
+	},
 	"xfs-grow-bullseye": func(o *Options) {
 		o.Distribution, o.Roottype, o.Grub, o.Grow, o.Swap = "bullseye", "xfs", true, true, 512*diskimage.MiB
 	},
@@ -181,6 +190,18 @@ E
 EXPOSE 80
 `
 
+// plannedKey is a public key for --ab-key.
+const plannedKey = `-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEawyyWhYJKwYBBAHaRw8BAQdAKND+BUkc/K83dNQ31qbdaaHhJXrAG377ws5f
+7uPU1QG0B3VwZGF0ZXOIkAQTFggAOBYhBMDIMg1bcm5Lnt0Il96Iq64skzvaBQJr
+DLJaAhsDBQsJCAcCBhUKCQgLAgQWAgMBAh4BAheAAAoJEN6Iq64skzvaLSAA/jh+
+wlpuPl3GF8dkkOq00fsqERmIG6/HaDCPIi4vdI8JAPwL5z2PweaI8GsG9iS8QBQi
+ughTmx5q4o9/QQEEln4JCg==
+=SBX3
+-----END PGP PUBLIC KEY BLOCK-----
+`
+
 // testSpec checks options in a world where scripts are in /hooks and /out is there for what is built.
 func testSpec(t *testing.T, change func(*Options)) Spec {
 	t.Helper()
@@ -204,6 +225,8 @@ func testSpec(t *testing.T, change func(*Options)) Spec {
 				return []byte(plannedContainerfile), nil
 			case "/hooks/id.pub", "/hooks/team.pub":
 				return []byte(testSSHKey), nil
+			case "/hooks/updates.gpg":
+				return []byte(plannedKey), nil
 			case "/hooks/user-data":
 				return []byte("#cloud-config\n"), nil
 			}

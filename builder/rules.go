@@ -67,7 +67,7 @@ var rules = []func(Spec) []error{
 	growPossible,
 	isoPossible,
 	luksPossible,
-	verityPossible, secureBootPossible,
+	verityPossible, secureBootPossible, abPossible,
 	blobFiles,
 	exportCompressionKnown,
 	exportDestinations,

@@ -102,12 +102,18 @@ func partitionsFit(s Spec) []error {
 	if s.o.Verity {
 		take("--verity", verity.HashSize(s.o.Size))
 	}
+	if s.o.Verity && s.o.AB != "" {
+		take("--ab", verity.HashSize(s.o.Size))
+	}
 	return problems
 }
 
 func freeNeedsAuto(s Spec) []error {
 	if s.o.Free != defaultFree && !s.o.SizeAuto {
 		return problem.New("--free", "is for --size=auto: a disk of a given size has the space that is left")
+	}
+	if s.o.AB != "" { // for larger versions
+		return nil
 	}
 	if s.o.Free != defaultFree && filesystem.Lookup(s.o.Roottype).ReadOnly {
 		return problem.New("--free", "is of no use with --roottype=%s: it is as large as its content", s.o.Roottype)

@@ -246,6 +246,38 @@ func TestNewSpecRefuses(t *testing.T) {
 			[]string{"of no use with --verity"}},
 		{"no room for the hash tree", verifiedRoot(func(o *Options) { o.Size = 512*diskimage.MiB + 4*diskimage.MiB }),
 			"--verity", []string{"does not fit", "make --size larger"}},
+		{"slots with GRUB", slots(func(o *Options) { o.Boot = "hybrid" }), "--ab",
+			[]string{"GRUB for BIOS and UEFI does not go back", "--boot=systemd-boot with --part-type=gpt"}},
+		{"slots for ext4", slots(func(o *Options) { o.Roottype = "ext4" }), "--ab",
+			[]string{"of type ext4", "--roottype=erofs or --roottype=squashfs"}},
+		{"slots in a tarball", slots(func(o *Options) { o.Image, o.Tarball = "", "x.tar" }), "--ab",
+			[]string{"needs --image"}},
+		{"encrypted slots", slots(func(o *Options) { o.LUKS, o.LUKSPassphrase = true, secret.New("x") }), "--ab",
+			[]string{"not possible with --luks"}},
+		{"slots without a kernel", slots(func(o *Options) { o.NoKernel = true }), "--ab", []string{"drop --no-kernel"}},
+		{"updates from nowhere", slots(func(o *Options) { o.AB = "updates" }), "--ab",
+			[]string{"neither a URL with http or https nor an absolute directory"}},
+		{"updates from FTP", slots(func(o *Options) { o.AB = "ftp://updates.example/" }), "--ab", []string{"neither a URL"}},
+		{"updates with a password", slots(func(o *Options) { o.AB = "https://joe:s3cret@updates.example/" }), "--ab",
+			[]string{"all users of the image would see the password"}},
+		{"updates with a query", slots(func(o *Options) { o.AB = "https://updates.example/?dir=" }), "--ab",
+			[]string{"leave out what follows"}},
+		{"updates from two lines", slots(func(o *Options) { o.AB = "/srv\nVerify=no" }), "--ab",
+			[]string{"space or a control character"}},
+		{"slots without a version", slots(func(o *Options) { o.ImageVersion = "" }), "--image-version",
+			[]string{"needed by --ab"}},
+		{"a version with an underscore", slots(func(o *Options) { o.ImageVersion = "1_2" }), "--image-version",
+			[]string{`"1_2" is not a version`}},
+		{"a long version", slots(func(o *Options) { o.ImageVersion = "1.234567890123456789012" }), "--image-version",
+			[]string{"label debian_1.234567890123456789012_verity has 37 characters"}},
+		{"a version for nothing", func(o *Options) { o.ImageVersion = "1" }, "--image-version", []string{"needs --ab"}},
+		{"artifacts of nothing", func(o *Options) { o.ABArtifacts = "/out" }, "--ab-artifacts", []string{"needs --ab"}},
+		{"a key for nothing", func(o *Options) { o.ABKey = "/hooks/key" }, "--ab-key", []string{"needs --ab"}},
+		{"a key for a directory", slots(func(o *Options) { o.AB, o.ABKey = "/srv", "/hooks/key" }), "--ab-key",
+			[]string{"only what it gets from a URL"}},
+		{"a missing key", slots(func(o *Options) { o.ABKey = "/nosuch/key" }), "--ab-key", []string{"/nosuch/key"}},
+		{"artifacts in no directory", slots(func(o *Options) { o.ABArtifacts = "/nosuch/dir/updates" }), "--ab-artifacts",
+			[]string{"no directory /nosuch/dir"}},
 		{"a key without its certificate", func(o *Options) { o.SecureBootKey = secret.New("x") }, "--secureboot-key",
 			[]string{"needs --secureboot-cert"}},
 		{"a certificate without its key", func(o *Options) { o.SecureBootCert = "x" }, "--secureboot-cert",
@@ -476,6 +508,15 @@ func TestOnlyRootMakesOthersTheOwner(t *testing.T) {
 func verifiedRoot(change func(*Options)) func(*Options) {
 	return func(o *Options) {
 		o.Verity, o.Boot, o.PartType, o.Size = true, "systemd-boot", "gpt", 2*diskimage.GB
+		change(o)
+	}
+}
+
+// slots returns options of an image with two slots, with a change.
+func slots(change func(*Options)) func(*Options) {
+	return func(o *Options) {
+		o.AB, o.ImageVersion, o.Roottype, o.Boot, o.PartType = "https://updates.example/", "1", "erofs", "systemd-boot", "gpt"
+		o.Size = 2 * diskimage.GB
 		change(o)
 	}
 }

@@ -140,7 +140,7 @@ func NewSpec(o Options, w World) (Spec, error) {
 	}
 	s.o.Mirror, s.o.ToolsMirror = withLogin(s.o.Mirror, w.Netrc), withLogin(s.o.ToolsMirror, w.Netrc)
 	s.o.SecurityMirror = withLogin(s.o.SecurityMirror, w.Netrc)
-	for _, file := range []*string{&s.o.AptPreferences, &s.o.UserData, &s.o.MetaData, &s.o.NetworkConfig} {
+	for _, file := range []*string{&s.o.AptPreferences, &s.o.UserData, &s.o.MetaData, &s.o.NetworkConfig, &s.o.ABKey} {
 		if *file != "" {
 			*file = w.absolute(*file)
 		}

@@ -88,6 +88,11 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string, downloads *archi
 			return err
 		}
 	}
+	if name := o.ABKey; name != "" {
+		if _, err := t.take(ctx, "--ab-key", name, true); err != nil {
+			return err
+		}
+	}
 	for _, r := range o.Repositories {
 		for _, name := range r.Keys {
 			if _, err := t.take(ctx, "--repository-key", name, true); err != nil {

@@ -55,7 +55,15 @@ func (a assembler) verify(ctx context.Context, d Disk, made *os.File) (Disk, ver
 	if err != nil {
 		return d, v, err
 	}
-	if v.tree, err = verity.New(ctx, v.root, p.Size, d.Verity); err != nil {
+	size := p.Size
+	if d.Slots != nil { // the slot of another machine can have another size
+		info, err := v.root.Stat()
+		if err != nil {
+			return d, v, err
+		}
+		size = wholeBlocks(info.Size())
+	}
+	if v.tree, err = verity.New(ctx, v.root, size, d.Verity); err != nil {
 		return d, v, fmt.Errorf("%s of %s: %w", p, d.Image, err)
 	}
 	d.RootHash = v.tree.RootHash()

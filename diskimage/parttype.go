@@ -22,6 +22,10 @@ const (
 	RoleBIOSBoot Role = "bios-boot" // holds GRUB's core.img on a GPT disk, no file system
 	// RoleRootVerity is the hash tree of the root file system (package diskimage/verity).
 	RoleRootVerity Role = "root-verity"
+	// RoleRootB and RoleRootVerityB are the second slot of a system that is updated as a whole: partitions of the same
+	// types, for the next root file system and its hash tree.
+	RoleRootB       Role = "root-b"
+	RoleRootVerityB Role = "root-verity-b"
 )
 
 // TableKind is a kind of partition table, named as in parted and sfdisk: "msdos" or "gpt".
@@ -196,7 +200,7 @@ func typeOf(r Request, size Size, p PartitionRequest) (partitionType, error) {
 		t = partitionType{guid: guidESP, code: typeEFISys}
 	case RoleBoot:
 		t = partitionType{guid: guidXBOOTLDR, code: code}
-	case RoleRoot:
+	case RoleRoot, RoleRootB:
 		guid, ok := rootGUIDs[r.Arch]
 		if !ok {
 			guid = guidLinux
@@ -205,7 +209,7 @@ func typeOf(r Request, size Size, p PartitionRequest) (partitionType, error) {
 		if ok && !p.ReadOnly && slices.Contains([]string{"ext4", "btrfs", "xfs"}, p.Filesystem.Type) {
 			t.attributes |= attrGrowFS
 		}
-	case RoleRootVerity:
+	case RoleRootVerity, RoleRootVerityB:
 		guid, ok := rootVerityGUIDs[r.Arch]
 		if !ok || r.Table != GPT {
 			return t, fmt.Errorf("a hash tree of the root file system has no partition type for %s in a table of type %s",

@@ -112,6 +112,28 @@ func TestLiveDesktopExampleMakesAMedium(t *testing.T) {
 	}
 }
 
+// The kiosk has two slots, and writes its updates beside the image file.
+func TestUpdatesExampleMakesAnImageWithSlots(t *testing.T) {
+	t.Parallel()
+	example, err := filepath.Abs(filepath.Join(examplesDir, "updates.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := vmdebootstrap(t, "build", "--no-default-configs", example, "--mirror", "http://mirror.example/debian",
+		"--arch", "amd64", "--dry-run")
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"systemd-container", "update version 1 from https://updates.example/kiosk",
+		"verified, labelled kiosk_1\n", "labelled _empty", "contrib/examples/updates\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the plan lacks %q:\n%s", want, out)
+		}
+	}
+}
+
 func TestLAVAJobIsYAMLWithItsParts(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(examplesDir, "lava-job.yaml"))

@@ -188,6 +188,16 @@ func (s *settings) extensions() []*setting {
 			"(PEM), for Secure Boot; needs --boot=systemd-boot and --secureboot-cert", textValue{&s.secureBoot.key}},
 		{"secureboot-cert", groupDisk, "the certificate of --secureboot-key is in `FILE` (PEM); firmware that has it in db " +
 			"starts the image", textValue{&s.secureBoot.cert}},
+		{"ab", groupDisk, "make two slots for root file systems, so that systemd-sysupdate updates the machine as a " +
+			"whole, and an update that does not start is taken back; `SOURCE` is where the machine finds updates: a URL, or a " +
+			"directory of its own; needs --boot=systemd-boot, --roottype=erofs or squashfs, and --image-version",
+			textValue{&o.AB}},
+		{"image-version", groupDisk, "`VERSION` of an image with --ab, higher in each build; its name is the --hostname",
+			textValue{&o.ImageVersion}},
+		{"ab-artifacts", groupOutput, "also write the update to this version to `DIR`, and list it in SHA256SUMS there: " +
+			"put DIR on a server as the SOURCE of --ab", textValue{&o.ABArtifacts}},
+		{"ab-key", groupDisk, "have machines verify that the SHA256SUMS of an update is signed by a key in `FILE`, which " +
+			"gpg --export writes (default: nothing is verified but digests)", textValue{&o.ABKey}},
 		{"allow-expired", groupSystem, "accept suites whose Valid-Until has passed, of a snapshot or a mirror that is no longer " +
 			"updated; signatures are verified all the same", boolValue{&o.AllowExpired}},
 		{"bootstrap", groupSystem, "`WAY` to make the base system and to install packages: " +

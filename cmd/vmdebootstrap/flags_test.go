@@ -41,7 +41,8 @@ var (
 		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences",
 		"dpkg-arch",
 		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
-		"luks-passphrase", "luks-key-file", "iso", "iso-label", "secureboot-key", "secureboot-cert"}
+		"luks-passphrase", "luks-key-file", "iso", "iso-label", "secureboot-key", "secureboot-cert",
+		"ab", "ab-key", "ab-artifacts", "image-version"}
 
 	actions = []string{
 		"config", "no-default-configs", "dump-config", "dump-setting-names", "list-config-files", "generate-manpage",

@@ -229,6 +229,7 @@ var (
 // filesInValues are the settings whose values name files of the host, and where in a value the name is: it is what the
 // second group matches.
 var filesInValues = map[string]*regexp.Regexp{
+	"ab-artifacts": whole, "ab-key": whole,
 	"apt-preferences": whole, "ca": whole, "cache-key": whole, "containerfile": whole, "custom-package": whole,
 	"customize": whole, "debootstrap-scripts": whole, "foreign": whole, "image": whole, "iso": whole, "lock-file": whole,
 	"log": whole, "luks-key-file": whole, "luks-passphrase": whole, "manifest": whole, "meta-data": whole,

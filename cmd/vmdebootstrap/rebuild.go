@@ -134,6 +134,7 @@ func (s *settings) follow(env environment, flags *pflag.FlagSet, name string) er
 	}
 	o := &s.options
 	o.LockFile, o.Exports, o.Squash, o.Manifest, o.SBOMs, o.Report, o.Provenance = name, nil, "", "", nil, "", ""
+	o.ABArtifacts = ""
 	if o.Image == "" && o.Tarball == "" && o.ISO == "" {
 		problems = append(problems, fmt.Errorf("%s is the lock of a build without a disk image, an ISO image or a tarball",
 			name))

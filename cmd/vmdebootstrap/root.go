@@ -382,7 +382,7 @@ func (c *command) reenter(ctx context.Context, spec builder.Spec) error {
 	if owner < 0 {
 		return nil
 	}
-	for _, output := range spec.Outputs() {
+	for _, output := range append(spec.Outputs(), spec.ArtifactDirs()...) {
 		// The output of --squash is a directory.
 		err := filepath.WalkDir(output, func(name string, _ fs.DirEntry, err error) error {
 			if err != nil {

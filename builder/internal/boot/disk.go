@@ -38,7 +38,18 @@ type Disk struct {
 	DeviceTree step.DeviceTree
 	// Signer signs EFI programs; nil if they are not signed.
 	Signer *uki.Signer
+	// Slots are those of a disk with two root partitions; nil for one.
+	Slots *Slots
 }
+
+// Slots is the image in the first of two slots: an update writes another version to the other one.
+type Slots struct{ Name, Version string }
+
+// Label is the label of the version's root partition, and the name of its kernel image.
+func (s Slots) Label() string { return s.Name + "_" + s.Version }
+
+// EmptySlot is the label of a partition that systemd-sysupdate writes the next version to.
+const EmptySlot = "_empty"
 
 // DefaultMount is the directory of kernels, and where the partition of --bootsize is mounted by default.
 const DefaultMount = "/boot"
@@ -79,11 +90,19 @@ const serialBaud = 115200
 
 // kernelArguments returns the arguments by which a kernel finds its root file system and its consoles.
 func (d Disk) kernelArguments() string {
-	arguments := "root=" + DeviceName(d.Root()) + " ro"
-	if d.verified() {
-		// With panic=0, an initramfs that finds no root file system stops and does not start a shell.
-		arguments = "root=/dev/mapper/" + VerityMapping + " ro panic=0"
+	root, panics := DeviceName(d.Root()), ""
+	if d.Slots != nil {
+		// An update writes another file system, but has the label and the command line of its own version. A version that
+		// does not start is tried again, until systemd-boot chooses the one before.
+		root, panics = "PARTLABEL="+d.Slots.Label(), " panic=10"
 	}
+	if d.verified() {
+		root = "/dev/mapper/" + VerityMapping
+		if d.Slots == nil {
+			panics = " panic=0" // an initramfs that finds no root file system stops and does not start a shell
+		}
+	}
+	arguments := "root=" + root + " ro" + panics
 	if d.Serial != "" {
 		arguments += fmt.Sprintf(" console=tty0 console=%s,%d", d.Serial, serialBaud)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func (SystemdBoot) Files(d Disk) []LoaderFile {
 }
 
 func (SystemdBoot) step(d Disk) step.SystemdBoot {
-	return step.SystemdBoot{EntryToken: d.vendorDir(), Arguments: d.kernelArguments()}
+	return step.SystemdBoot{EntryToken: d.vendorDir(), Arguments: d.kernelArguments(), Slots: d.Slots != nil}
 }
 
 // Steps implements Loader.
@@ -134,12 +135,29 @@ func (l SystemdBoot) Prepare(_ context.Context, d Disk, src Source) (Parts, erro
 	if err != nil {
 		return Parts{}, err
 	}
+	if d.Slots != nil && len(images) != 1 {
+		return Parts{}, fmt.Errorf("a version of an image has one kernel, and /boot has %d: %s", len(images),
+			strings.Join(slices.Sorted(maps.Keys(images)), ", "))
+	}
 	for version, image := range images {
-		files = append(files, file("EFI/Linux/"+d.vendorDir()+"-"+version+".efi", image))
+		files = append(files, file(d.kernelImage(version), image))
 	}
 	esp, _ := d.Layout.Partition(diskimage.RoleESP)
 	return Parts{Files: map[int][]diskimage.Entry{esp.Number: files}}, nil
 }
+
+// kernelImage returns the name of a kernel's image on the ESP. That of an image with two slots is named by the version
+// of the image, without a counter of tries: before an update there is no other one to go back to.
+func (d Disk) kernelImage(version string) string {
+	name := d.vendorDir() + "-" + version
+	if d.Slots != nil {
+		name = d.Slots.Label()
+	}
+	return KernelImageDir + "/" + name + ".efi"
+}
+
+// KernelImageDir is where systemd-boot looks for unified kernel images, on the ESP.
+const KernelImageDir = "EFI/Linux"
 
 // sign returns an EFI program with a signature if the disk's are signed.
 func (d Disk) sign(name string, program []byte) ([]byte, error) {

@@ -20,11 +20,17 @@ type SystemdBoot struct {
 	EntryToken string
 	// Arguments are the kernel arguments.
 	Arguments string
+	// Slots reports whether systemd-sysupdate alone writes kernels to the ESP: one that a package installs is gone at the
+	// next start, with its modules.
+	Slots bool `json:",omitempty"`
 }
 
 // kernelInstallConfig selects the layout and its generator explicitly, so that packages installed later do not change
 // them.
 const kernelInstallConfig = "layout=uki\nuki_generator=ukify\n"
+
+// noKernelInstallConfig has kernel-install write nothing: its plugins leave an unknown layout alone.
+const noKernelInstallConfig = "layout=other\n"
 
 func (SystemdBoot) Kind() string { return "systemd-boot" }
 
@@ -43,7 +49,11 @@ func (b SystemdBoot) Write(f target.Files) error {
 	if err := f.WriteFile("/etc/kernel/entry-token", []byte(b.EntryToken+"\n"), 0o644); err != nil {
 		return err
 	}
-	return f.WriteFile("/etc/kernel/install.conf", []byte(kernelInstallConfig), 0o644)
+	config := kernelInstallConfig
+	if b.Slots {
+		config = noKernelInstallConfig
+	}
+	return f.WriteFile("/etc/kernel/install.conf", []byte(config), 0o644)
 }
 
 // KernelArgumentsFile is the file from which kernel-install(8) reads the arguments for kernels; so does our kernel hook

@@ -52,7 +52,8 @@ var ownFiles = map[string][]string{
 	"overlay.go":          {"overlay"},
 	"sources.go":          {"apt.sources", "inittab", "apt.upgrade", "apt.preferences", "dpkg.architectures"},
 	"systemdboot.go":      {"systemd-boot", "extlinux", "u-boot"}, // arguments of the kernel
-	"tools.go":            nil,                                    // for the file systems of the outputs
+	"sysupdate.go":        {"sysupdate"},
+	"tools.go":            nil, // for the file systems of the outputs
 	"uboot.go":            {"u-boot"},
 	"upgrade.go":          {"apt.upgrade", "apt.preferences", "dpkg.architectures"},
 	"verity.go":           {"verity"},
@@ -72,7 +73,8 @@ var aptKinds = []string{
 // digests of its own, or write the outputs from what the last step has left.
 var notCounted = []string{
 	// Options and rules end in the data of the steps.
-	"builder/options.go", "builder/containerfile.go", "builder/devicetree.go", "builder/rules*.go", "builder/disk.go",
+	"builder/ab.go", "builder/options.go", "builder/containerfile.go", "builder/devicetree.go", "builder/rules*.go",
+	"builder/disk.go",
 	// Outputs are written from the root file system.
 	"builder/assemble*.go", "builder/blob.go", "builder/describe.go", "builder/export*.go", "builder/image*.go",
 	"builder/output.go", "builder/squash.go",
