@@ -98,7 +98,7 @@ func (e *earlyInitramfs) make(ctx context.Context, copied Rootfs) error {
 	if err != nil {
 		return err
 	}
-	options := debfile.Options{Exclude: debfile.Documentation(), Workers: 1}
+	options := debfile.Options{Exclude: debfile.Documentation(), SkipOwners: copied.OwnerXattrs(), Workers: 1}
 	if err := debfile.Unpack(ctx, debs, copied.Root(), options); err != nil {
 		return err
 	}

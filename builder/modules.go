@@ -30,8 +30,8 @@ type moduleIndexes struct {
 	key      string
 }
 
-// kernelPackage matches the packages that have the modules of a version of the kernel, which is the last group, or lists
-// of them: since Linux 7, those are in linux-base.
+// kernelPackage matches the packages that have the modules of a version of the kernel, which is the last group, or
+// lists of them: since Linux 7, those are in linux-base.
 var kernelPackage = regexp.MustCompile(`^linux-(image|base|modules|modules-extra)-([0-9].*)$`)
 
 // moduleIndexesOf returns the indexes that the packages need, from an index that has depmod's package too.

@@ -14,7 +14,8 @@ import (
 // and another package of any of them is another key.
 func TestIndexesOfModulesAreThoseOfTheKernelsPackages(t *testing.T) {
 	t.Parallel()
-	const all = "linux-image-amd64 linux-image-6.1-1-amd64 linux-modules-6.1-1-amd64 linux-base linux-base-6.1-1-amd64 linux-image-6.2-1-amd64-unsigned " +
+	const all = "linux-image-amd64 linux-image-6.1-1-amd64 linux-modules-6.1-1-amd64 linux-base " +
+		"linux-base-6.1-1-amd64 linux-image-6.2-1-amd64-unsigned " +
 		"linux-headers-6.1-1 kmod liblzma5 hello"
 	index := toolIndex(t, strings.Fields(all)...)
 	packages := func(without string) (packages []*archive.Package) {

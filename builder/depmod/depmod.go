@@ -217,7 +217,8 @@ func Run(p Process) int {
 // path is a file in the root directory.
 func (p Process) path(name string) string { return filepath.Join(p.Root, name) }
 
-// Write writes the indexes that the call asks for, if they were made from what is there. done reports whether they were.
+// Write writes the indexes that the call asks for, if they were made from what is there; done reports whether they
+// were.
 func (p Process) Write() (version string, done bool, err error) {
 	if len(p.Args) != 1 || strings.HasPrefix(p.Args[0], "-") || path.Base(p.Args[0]) != p.Args[0] ||
 		slices.ContainsFunc(p.Environ, func(v string) bool { return strings.HasPrefix(v, "LD_") }) {
