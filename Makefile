@@ -60,7 +60,7 @@ test-upgrade: ## upgrade kernel and boot loader in booted images, and boot them 
 	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
 
 test-matrix: ## boot what CI has no time for: file systems, loaders, firmware, encryption, live media: two hours
-	$(GOTEST) -timeout 4h -v -tags "$(TEST_TAGS) matrix" -run TestMatrix ./cmd/vmdebootstrap
+	$(GOTEST) -timeout 4h -v -tags "$(TEST_TAGS) matrix" -run 'TestMatrix|TestUBootStarts|TestUpdateStarts' ./cmd/vmdebootstrap
 
 test-faults: ## damage images thousands of times, and build through mirrors with faults
 	$(GOTEST) -timeout 85m -tags "$(TAGS) faults" -run Faulty ./diskimage/... ./cmd/vmdebootstrap
