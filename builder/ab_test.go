@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
@@ -325,5 +326,26 @@ func TestKeyOfUpdatesIsAKeyRing(t *testing.T) {
 	keys, err := archive.ReadKeyring(strings.NewReader(ring))
 	if err != nil || len(keys) != 1 || strings.HasPrefix(ring, "-") {
 		t.Errorf("the key ring %q has %d keys: %v", ring, len(keys), err)
+	}
+}
+
+// TestUpdatesMountWhatTheMachineHas: version 2 waited for the EFI system partition of its own image, and ended in the
+// emergency mode.
+func TestUpdatesMountWhatTheMachineHas(t *testing.T) {
+	t.Parallel()
+	spec := testSpec(t, func(o *Options) {
+		o.Distribution, o.Boot, o.PartType, o.Roottype, o.Swap = "trixie", "systemd-boot", "gpt", "squashfs", 64*diskimage.MiB
+		o.AB, o.ImageVersion, o.Hostname = "https://updates.example/kiosk", "1", "kiosk"
+	})
+	var tables [2][]step.FstabEntry
+	for i := range tables {
+		disk, err := newDisk(spec, Lock{Seed: uuid.NewSHA1(uuid.NameSpaceOID, []byte{byte(i)}), Time: treeTime})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables[i] = fstabEntries(&disk)
+	}
+	if len(tables[0]) != 3 || !slices.Equal(tables[0], tables[1]) {
+		t.Errorf("two versions have\n%v\n%v", tables[0], tables[1])
 	}
 }

@@ -66,9 +66,13 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 		d.Serial = spec.SerialDevice()
 	}
 	described := func(fstype, what string) diskimage.Filesystem {
+		seed := lock.Seed
+		if d.Slots != nil && what != "/" { // fstab of an update has the names of what the machine has got before
+			seed = diskimage.DeriveID(uuid.NameSpaceDNS, d.Slots.Name)
+		}
 		return diskimage.Filesystem{
 			Type: fstype, Features: filesystem.Features(fstype, spec.Codename()), Time: lock.Time,
-			UUID: diskimage.DeriveID(lock.Seed, what), Seed: diskimage.DeriveID(lock.Seed, what+" hash seed"),
+			UUID: diskimage.DeriveID(seed, what), Seed: diskimage.DeriveID(seed, what+" hash seed"),
 		}
 	}
 	table := diskimage.TableKind(o.PartType)
