@@ -67,11 +67,30 @@ const grubServiceText = `# Written by vmdebootstrap: /boot never changes.
 ConditionPathIsReadWrite=/boot/grub
 `
 
+// seedUnit is systemd-boot's service that updates the random seed on the EFI system partition, and SeedService its
+// configuration. Without --ab, the partition is mounted read-only, and the service failed.
+const (
+	seedUnit    = "/usr/lib/systemd/system/systemd-boot-random-seed.service"
+	SeedService = systemUnits + "systemd-boot-random-seed.service.d/read-only.conf"
+)
+
+const seedServiceText = `# Written by vmdebootstrap: the EFI system partition may be mounted read-only.
+[Unit]
+ConditionPathIsReadWrite=/boot/efi
+`
+
 func (o Overlay) Run(_ context.Context, s *Context) error {
 	if err := target.WriteFileIn(s.Target, OverlayHook, fmt.Sprintf(overlayHookText, o.Roottype), 0o755); err != nil {
 		return err
 	}
-	if err := target.WriteFileIn(s.Target, OverlayScript, overlayScriptText, 0o755); err != nil || !o.Grub {
+	if err := target.WriteFileIn(s.Target, OverlayScript, overlayScriptText, 0o755); err != nil {
+		return err
+	}
+	seeded, err := target.Exists(s.Target, seedUnit)
+	if err == nil && seeded {
+		err = target.WriteFileIn(s.Target, SeedService, seedServiceText, 0o644)
+	}
+	if err != nil || !o.Grub {
 		return err
 	}
 	return target.WriteFileIn(s.Target, GrubService, grubServiceText, 0o644)
