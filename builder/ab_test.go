@@ -19,7 +19,6 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/filesystem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
-	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
@@ -48,35 +47,13 @@ var rootContent = bytes.Repeat([]byte("hsqs root file system "), 100_001)
 // slotsAssembly returns an assembler of an image with two slots, and its disk.
 func slotsAssembly(t *testing.T, change func(*Options)) (assembler, Disk) {
 	t.Helper()
-	const stub, loader = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub", "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
-	files := bootable()
-	files["boot/vmlinuz-6.1"], files[stub[1:]], files[loader[1:]] = fileOf(t, stub), fileOf(t, stub), fileOf(t, loader)
-	a := newAssembly(t, func(o *Options) {
-		o.Distribution, o.Arch, o.Boot, o.PartType, o.Roottype = "trixie", "amd64", "systemd-boot", "gpt", "squashfs"
-		o.AB, o.ImageVersion, o.Hostname = "https://updates.example/%7Ekiosk", "1", "Kiosk"
+	a, disk := systemdBootAssembly(t, func(o *Options) {
+		o.Roottype, o.AB, o.ImageVersion, o.Hostname = "squashfs", "https://updates.example/%7Ekiosk", "1", "Kiosk"
 		o.ABArtifacts, o.ESPSize = filepath.Join(t.TempDir(), "updates"), 128*diskimage.MiB
 		change(o)
 	})
-	spec, err := NewSpec(a.Options, a.World)
-	if err != nil {
-		t.Fatal(err)
-	}
-	disk, err := newDisk(spec, a.Lock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := target.NewMemory(memoryTree(t, files), treeTime)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := disk.Loader.Configure(disk.Disk, root); err != nil {
-		t.Fatal(err)
-	}
-	tree, err := root.Tree()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return assembler{tree: tree, Files: root, programs: madeRoot{dir: t.TempDir(), content: rootContent}}, disk
+	a.programs = madeRoot{dir: t.TempDir(), content: rootContent}
+	return a, disk
 }
 
 // readImage writes an image and returns its bytes.

@@ -47,16 +47,14 @@ func secureBootPair(t *testing.T) (key, certificate string) {
 	return encode("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(private)), encode("CERTIFICATE", der)
 }
 
-// writeVerified writes an image with dm-verity, and returns its bytes.
-func writeVerified(t *testing.T, change func(*Options)) []byte {
+// systemdBootAssembly returns an assembler of an image with systemd-boot, and its disk.
+func systemdBootAssembly(t *testing.T, change func(*Options)) (assembler, Disk) {
 	t.Helper()
-	const stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+	const stub, loader = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub", "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 	files := bootable()
-	files["boot/vmlinuz-6.1"], files[stub[1:]] = fileOf(t, stub), fileOf(t, stub)
-	const loader = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
-	files[loader[1:]] = fileOf(t, loader)
+	files["boot/vmlinuz-6.1"], files[stub[1:]], files[loader[1:]] = fileOf(t, stub), fileOf(t, stub), fileOf(t, loader)
 	a := newAssembly(t, func(o *Options) {
-		o.Distribution, o.Arch, o.Boot, o.PartType, o.Verity = "trixie", "amd64", "systemd-boot", "gpt", true
+		o.Distribution, o.Arch, o.Boot, o.PartType = "trixie", "amd64", "systemd-boot", "gpt"
 		change(o)
 	})
 	spec, err := NewSpec(a.Options, a.World)
@@ -78,10 +76,20 @@ func writeVerified(t *testing.T, change func(*Options)) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (assembler{tree: tree, Files: root}).write(t.Context(), disk); err != nil {
+	return assembler{tree: tree, Files: root}, disk
+}
+
+// writeVerified writes an image with dm-verity, and returns its bytes.
+func writeVerified(t *testing.T, change func(*Options)) []byte {
+	t.Helper()
+	a, disk := systemdBootAssembly(t, func(o *Options) {
+		o.Verity = true
+		change(o)
+	})
+	if _, err := a.write(t.Context(), disk); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(a.Options.Image)
+	data, err := os.ReadFile(disk.Image)
 	if err != nil {
 		t.Fatal(err)
 	}
