@@ -129,7 +129,7 @@ func TestLockThatDoesNotFitIsAnError(t *testing.T) {
 	write("installs.sh", o.content("installs.sh")+"true\n")
 	o.fails("--lock-file: --customize installs.sh is not that of the lock: digest mismatch: want ", state, build()...)
 	if text, err := o.try(o.machine(), "--lock-file=gone/out.lock"); err == nil ||
-		!strings.Contains(text, `--lock-file: directory of "gone/out.lock"`) {
+		!strings.Contains(text, `--lock-file: there is no directory gone for "gone/out.lock"`) {
 		t.Errorf("%v: got %s", err, text)
 	}
 }
