@@ -81,6 +81,8 @@ var planned = map[string]func(*Options){
 	"systemd-boot": func(o *Options) {
 		o.Boot, o.PartType, o.SerialConsole = "systemd-boot", "gpt", true
 	},
+	"systemd-boot-armhf":   func(o *Options) { o.Boot, o.PartType, o.Arch = "systemd-boot", "gpt", "armhf" },
+	"systemd-boot-riscv64": func(o *Options) { o.Boot, o.PartType, o.Arch = "systemd-boot", "gpt", "riscv64" },
 	"luks": func(o *Options) {
 		o.LUKS, o.LUKSPassphrase, o.LUKSRecoveryKey = true, secret.New("s3cret"), secret.New("s3cret-s3cret")
 		o.Bootsize, o.Grow, o.Swap, o.SerialConsole = 512*diskimage.MiB, true, 512*diskimage.MiB, true

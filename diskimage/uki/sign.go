@@ -85,11 +85,10 @@ func (s *Signer) Sign(program []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign an EFI program: %w", err)
 	}
-	entry := h.securityEntry()
-	if h.optional.NumberOfRvaAndSizes <= pe.IMAGE_DIRECTORY_ENTRY_SECURITY || entry+directorySize > h.sectionTable() {
+	if h.securityEntry == 0 {
 		return nil, errors.New("sign an EFI program: it has no place for a signature")
 	}
-	if h.optional.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].Size != 0 {
+	if h.security.Size != 0 {
 		return nil, errors.New("sign an EFI program: it is signed already")
 	}
 	program = bytes.Clone(program)
@@ -113,31 +112,25 @@ func (s *Signer) Sign(program []byte) ([]byte, error) {
 	program = binary.LittleEndian.AppendUint16(program, pkcsSignedData)
 	program = append(program, signature...)
 	program = append(program, make([]byte, -len(program)&(certificateUnit-1))...)
-	binary.LittleEndian.PutUint32(program[entry:], uint32(offset))
-	binary.LittleEndian.PutUint32(program[entry+4:], uint32(len(program)-offset))
+	binary.LittleEndian.PutUint32(program[h.securityEntry:], uint32(offset))
+	binary.LittleEndian.PutUint32(program[h.securityEntry+4:], uint32(len(program)-offset))
 	return program, nil
 }
 
 const (
 	// certificateUnit is the alignment of signatures.
 	certificateUnit = 8
-	// Positions in the optional header of PE32+, and the length of an entry of its data directories.
-	checkSumPlace, directoriesPlace, directorySize = 64, 112, 8
+	// checkSumPlace is the offset of the checksum in the optional header.
+	checkSumPlace = 64
+	// directorySize is the length of a data directory.
+	directorySize = 8
 )
-
-// optionalHeader returns the offset of the optional header.
-func (h headers) optionalHeader() int { return h.at + binary.Size(h.file) }
-
-// securityEntry returns the offset of the data directory that says where signatures are.
-func (h headers) securityEntry() int {
-	return h.optionalHeader() + directoriesPlace + pe.IMAGE_DIRECTORY_ENTRY_SECURITY*directorySize
-}
 
 // authenticodeDigest returns the hash of a program without its checksum and signature ("Windows
 // Authenticode Portable Executable Signature Format", Calculating the PE Image Hash).
 func (h headers) authenticodeDigest(program []byte) ([]byte, error) {
 	sum := sha256.New()
-	checkSum, entry, end := h.optionalHeader()+checkSumPlace, h.securityEntry(), uint64(h.optional.SizeOfHeaders)
+	checkSum, entry, end := h.optionalPlace()+checkSumPlace, h.securityEntry, uint64(h.optional.SizeOfHeaders)
 	if end < uint64(entry+directorySize) || end > uint64(len(program)) {
 		return nil, fmt.Errorf("its headers have %d bytes, which is not possible", end)
 	}

@@ -68,8 +68,13 @@ func TestSbverifyAcceptsTheSignature(t *testing.T) {
 	}
 	loader := read(t, diskimagetest.File(t, "/usr/lib/systemd/boot/efi/systemd-bootx64.efi",
 		"/usr/lib/systemd/boot/efi/systemd-bootaa64.efi"))
+	image32, err := Assemble(parts32(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, program := range map[string][]byte{
-		"a kernel image": image, "systemd-boot": loader, "a length that is not a multiple of 8": append(loader, 1, 2, 3),
+		"a kernel image": image, "a kernel image of 32 bits": image32, "systemd-boot": loader,
+		"a length that is not a multiple of 8": append(loader, 1, 2, 3),
 	} {
 		signed, err := signer.Sign(program)
 		if err != nil {
@@ -122,14 +127,12 @@ func TestSignRejectsWhatIsNoProgram(t *testing.T) {
 		want    string
 	}{
 		{"nothing", nil, "not an EFI program"},
-		{"few data directories", change(func(h *headers) { h.optional.NumberOfRvaAndSizes = 4 }), "no place for a signature"},
+		{"few data directories", withDirectories(t, stub(t), 4, pe.DataDirectory{}), "no place for a signature"},
 		{"long headers", change(func(h *headers) { h.optional.SizeOfHeaders = 1 << 31 }), "not possible"},
 		{"a long section", change(func(h *headers) {
 			h.sections[0].SizeOfRawData = 1 << 31
 		}), "section .text ends beyond the file"},
-		{"signed", change(func(h *headers) {
-			h.optional.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].Size = 8
-		}), "signed already"},
+		{"signed", withDirectories(t, stub(t), 16, pe.DataDirectory{Size: 8}), "signed already"},
 	} {
 		if _, err := signer.Sign(tt.program); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)

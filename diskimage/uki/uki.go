@@ -7,13 +7,13 @@
 //
 // The image is systemd-stub (linuxx64.efi.stub of Debian's systemd-boot-efi) with additional
 // sections, as made by ukify(1). Assemble is pure: bytes in, bytes out. The format is Microsoft's
-// "PE Format"; its structures are those of the standard library's debug/pe.
+// "PE Format", PE32+ for 64-bit machines and PE32 for others.
 //
 // A Signer signs the image, or any other EFI program, for Secure Boot.
 //
-// Not supported: 32-bit stubs (PE32: i386, armhf), precalculated TPM measurements (.pcrsig), device
-// trees, splash screens and microcode sections, profiles. The stub's .sbat is kept; a .sbat of the
-// kernel is not merged into it, which matters only to images that shim starts.
+// Not supported: precalculated TPM measurements (.pcrsig), device trees, splash screens and microcode
+// sections, profiles. The stub's .sbat is kept; a .sbat of the kernel is not merged into it, which
+// matters only to images that shim starts.
 package uki
 
 import (
@@ -85,7 +85,7 @@ func Assemble(p Parts) ([]byte, error) {
 		return nil, fmt.Errorf("the kernel is for machine type %#x, systemd-stub for %#x", kernel.file.Machine,
 			h.file.Machine)
 	}
-	if h.optional.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].VirtualAddress != 0 {
+	if h.security.VirtualAddress != 0 {
 		return nil, errors.New("systemd-stub is signed: the signature would not cover the added sections")
 	}
 	// The firmware sets the permissions of the kernel's memory by the image's flags, not by the
@@ -120,19 +120,51 @@ func Assemble(p Parts) ([]byte, error) {
 type headers struct {
 	at       int // offset of the file header, after the signature
 	file     pe.FileHeader
-	optional pe.OptionalHeader64
-	sections []pe.SectionHeader32
+	optional optionalHeader
+	// securityEntry is the offset of the data directory that says where signatures are, security its value; both are
+	// zero if the program has no such directory.
+	securityEntry int
+	security      pe.DataDirectory
+	sections      []pe.SectionHeader32
+}
+
+// optionalHeader is the first part of the optional header, whose fields PE32 and PE32+ have at the same offsets. Sizes of
+// stack and heap follow, of 4 or 8 bytes each, and the data directories.
+type optionalHeader struct {
+	Magic                   uint16   // 0
+	LinkerVersion           [2]byte  // 2
+	SizeOfCode              uint32   // 4
+	SizeOfInitializedData   uint32   // 8
+	SizeOfUninitializedData uint32   // 12
+	AddressOfEntryPoint     uint32   // 16
+	BaseOfCode              uint32   // 20
+	ImageBase               [8]byte  // 24: in PE32, BaseOfData and ImageBase
+	SectionAlignment        uint32   // 32
+	FileAlignment           uint32   // 36
+	Versions                [16]byte // 40
+	SizeOfImage             uint32   // 56
+	SizeOfHeaders           uint32   // 60
+	CheckSum                uint32   // 64
+	Subsystem               uint16   // 68
+	DllCharacteristics      uint16   // 70
 }
 
 const (
 	signaturePlace = 0x3c // u32: offset of the signature
 	peSignature    = "PE\x00\x00"
+	magicPE32      = 0x10b
 	magicPE32Plus  = 0x20b
 )
 
+// directoriesPlaces are the offsets of the data directories in the optional header, after their number.
+var directoriesPlaces = map[uint16]int{magicPE32: 96, magicPE32Plus: 112}
+
+// optionalPlace returns the offset of the optional header.
+func (h headers) optionalPlace() int { return h.at + binary.Size(h.file) }
+
 // sectionTable returns the offset of the section headers.
 func (h headers) sectionTable() int {
-	return h.at + binary.Size(h.file) + int(h.file.SizeOfOptionalHeader)
+	return h.optionalPlace() + int(h.file.SizeOfOptionalHeader)
 }
 
 // parse decodes the headers.
@@ -151,16 +183,26 @@ func parse(program []byte) (headers, error) {
 	if err := binary.Read(r, binary.LittleEndian, &h.file); err != nil {
 		return h, fmt.Errorf("file header: %w", err)
 	}
-	// A kernel has fewer data directories than the format allows; missing ones are empty.
-	optional := make([]byte, max(int(h.file.SizeOfOptionalHeader), binary.Size(h.optional)))
-	if _, err := io.ReadFull(r, optional[:h.file.SizeOfOptionalHeader]); err != nil {
+	optional := make([]byte, h.file.SizeOfOptionalHeader)
+	if _, err := io.ReadFull(r, optional); err != nil {
 		return h, fmt.Errorf("optional header: %w", err)
 	}
 	if _, err := binary.Decode(optional, binary.LittleEndian, &h.optional); err != nil {
 		return h, fmt.Errorf("optional header: %w", err)
 	}
-	if h.optional.Magic != magicPE32Plus {
-		return h, fmt.Errorf("optional header of type %#x: only PE32+ is supported", h.optional.Magic)
+	directories, known := directoriesPlaces[h.optional.Magic]
+	if !known || len(optional) < directories {
+		return h, fmt.Errorf("optional header of type %#x with %d bytes: want PE32 or PE32+", h.optional.Magic,
+			len(optional))
+	}
+	// A kernel has fewer data directories than the format allows.
+	const index = pe.IMAGE_DIRECTORY_ENTRY_SECURITY
+	count := binary.LittleEndian.Uint32(optional[directories-4:])
+	if entry := directories + index*directorySize; count > index && entry+directorySize <= len(optional) {
+		h.securityEntry = h.optionalPlace() + entry
+		if _, err := binary.Decode(optional[entry:], binary.LittleEndian, &h.security); err != nil {
+			return h, fmt.Errorf("BUG: data directory: %w", err)
+		}
 	}
 	h.sections = make([]pe.SectionHeader32, h.file.NumberOfSections)
 	if err := binary.Read(r, binary.LittleEndian, &h.sections); err != nil {
@@ -229,12 +271,9 @@ func (h headers) checkRoom() error {
 
 // write writes the headers into an image with room for them.
 func (h headers) write(image []byte) error {
-	optional, err := binary.Append(nil, binary.LittleEndian, h.optional)
-	if err != nil {
+	if _, err := binary.Encode(image[h.optionalPlace():], binary.LittleEndian, h.optional); err != nil {
 		return fmt.Errorf("BUG: optional header: %w", err)
 	}
-	place := h.at + binary.Size(h.file)
-	copy(image[place:h.sectionTable()], optional)
 	if _, err := binary.Encode(image[h.at:], binary.LittleEndian, h.file); err != nil {
 		return fmt.Errorf("BUG: file header: %w", err)
 	}

@@ -5,6 +5,7 @@ package uki
 import (
 	"bytes"
 	"debug/pe"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,11 +42,45 @@ func parts(t testing.TB) Parts {
 	}
 }
 
+// parts32 returns parts with a program of 32 bits as stub and kernel: GRUB, since Debian for amd64 has no such stub.
+func parts32(t testing.TB) Parts {
+	t.Helper()
+	p := parts(t)
+	p.Stub = read(t, diskimagetest.File(t, "/usr/lib/grub/i386-efi/monolithic/grubia32.efi"))
+	p.Kernel = p.Stub
+	return p
+}
+
+// withDirectories returns a program that says it has count data directories, and with the one that says where signatures
+// are.
+func withDirectories(t *testing.T, program []byte, count uint32, security pe.DataDirectory) []byte {
+	t.Helper()
+	h, err := parse(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program = bytes.Clone(program)
+	binary.LittleEndian.PutUint32(program[h.optionalPlace()+directoriesPlaces[h.optional.Magic]-4:], count)
+	if _, err := binary.Encode(program[h.securityEntry:], binary.LittleEndian, security); err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
 // TestSectionsAreReadByOthers extracts the sections with objcopy, and reads the headers with
 // debug/pe.
 func TestSectionsAreReadByOthers(t *testing.T) {
 	t.Parallel()
-	p := parts(t)
+	for name, p := range map[string]Parts{"PE32+": parts(t), "PE32": parts32(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testSections(t, p)
+		})
+	}
+}
+
+func testSections(t *testing.T, p Parts) {
+	t.Helper()
 	image, err := Assemble(p)
 	if err != nil {
 		t.Fatal(err)
@@ -84,9 +119,13 @@ func TestSectionsAreReadByOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	header, ok := after.OptionalHeader.(*pe.OptionalHeader64)
-	if !ok {
-		t.Fatalf("optional header is a %T", after.OptionalHeader)
+	var header pe.OptionalHeader64
+	switch h := after.OptionalHeader.(type) {
+	case *pe.OptionalHeader64:
+		header = *h
+	case *pe.OptionalHeader32:
+		header.SizeOfImage, header.SectionAlignment, header.FileAlignment = h.SizeOfImage, h.SectionAlignment,
+			h.FileAlignment
 	}
 	last := after.Sections[len(after.Sections)-1]
 	if last.Name != ".linux" {
@@ -190,13 +229,12 @@ func TestAssembleRejectsWhatCannotBoot(t *testing.T) {
 			p.Kernel = change(p.Kernel, func(h *headers) { h.file.Machine = pe.IMAGE_FILE_MACHINE_RISCV64 })
 		}, "for machine type 0x5064"},
 		{"signed stub", func(p *Parts) {
-			p.Stub = change(p.Stub, func(h *headers) {
-				h.optional.DataDirectory[pe.IMAGE_DIRECTORY_ENTRY_SECURITY].VirtualAddress = 4096
-			})
+			p.Stub = withDirectories(t, p.Stub, 16, pe.DataDirectory{VirtualAddress: 4096})
 		}, "signed"},
-		{"32 bits", func(p *Parts) {
-			p.Stub = change(p.Stub, func(h *headers) { h.optional.Magic = 0x10b })
-		}, "PE32+"},
+		{"a ROM", func(p *Parts) {
+			p.Stub = change(p.Stub, func(h *headers) { h.optional.Magic = 0x107 })
+		}, "type 0x107"},
+		{"a kernel of 32 bits", func(p *Parts) { p.Kernel = parts32(t).Kernel }, "for machine type 0x14c"},
 		{"no room", func(p *Parts) {
 			p.Stub = change(p.Stub, func(h *headers) { h.optional.SizeOfHeaders = uint32(h.sectionTable() + 300) })
 		}, "room for"},
@@ -214,10 +252,11 @@ func TestAssembleRejectsWhatCannotBoot(t *testing.T) {
 
 // FuzzAssemble checks that no stub causes a panic.
 func FuzzAssemble(f *testing.F) {
-	whole := stub(f)
+	whole, whole32 := stub(f), parts32(f).Stub
 	for _, n := range []int{0, 1, 64, 300, 600, len(whole)} {
 		f.Add(whole[:min(n, len(whole))])
 	}
+	f.Add(whole32[:4096])
 	f.Fuzz(func(t *testing.T, stub []byte) {
 		image, err := Assemble(Parts{Stub: stub, Kernel: whole, CommandLine: "quiet"})
 		if err == nil && !bytes.Contains(image, whole) {

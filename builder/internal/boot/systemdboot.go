@@ -61,8 +61,9 @@ func (l SystemdBoot) Configure(d Disk, f *target.Memory) error {
 	return l.step(d).Write(f)
 }
 
-// systemdBootArches are the architectures whose systemd-stub is a 64-bit program.
-var systemdBootArches = []string{"amd64", "arm64", "riscv64"}
+// systemdBootArches are the architectures for which Debian has systemd-boot-efi and, since trixie, a kernel: i386 has
+// the former only.
+var systemdBootArches = []string{"amd64", "arm64", "armhf", "riscv64"}
 
 const (
 	// systemdBootESP has room for some ten kernels with an initramfs of 40 MB (trixie's linux-image-amd64).
@@ -81,8 +82,8 @@ func (l SystemdBoot) Check(r Request) []error {
 				"Debian since trixie, or --boot=%s", r.Release.Codename, WordSystemdBoot, WordHybrid)...)
 	}
 	if r.Arch.Name != "" && r.Arch.EFI != "" && !slices.Contains(systemdBootArches, r.Arch.Name) {
-		problems = append(problems, problem.New("--boot", "%s is not available for %s: use --grub with --use-uefi",
-			WordSystemdBoot, r.Arch.Name)...)
+		problems = append(problems, problem.New("--boot", "%s is not available for %s, which has no kernel in Debian since "+
+			"trixie: use --grub with --use-uefi for an older release", WordSystemdBoot, r.Arch.Name)...)
 	}
 	if !r.Image {
 		return problems
