@@ -11,7 +11,8 @@
 // set. UEFI has a private copy of the firmware's variables, so that nothing on the host changes and
 // each start is like the first.
 //
-// The supported architectures are amd64 and i386 with BIOS or UEFI, arm64 and armhf with UEFI or
-// U-Boot, and riscv64 with U-Boot. Programs and firmware are those of Debian's packages of QEMU,
-// and of ovmf, qemu-efi-aarch64, qemu-efi-arm and u-boot-qemu. No other emulators are supported.
+// The supported architectures are amd64 and i386 with BIOS or UEFI, and arm64, armhf and riscv64
+// with UEFI or U-Boot. Programs and firmware are those of Debian's packages of QEMU, and of ovmf,
+// qemu-efi-aarch64, qemu-efi-arm, qemu-efi-riscv64 and u-boot-qemu. No other emulators are
+// supported.
 package vm

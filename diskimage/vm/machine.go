@@ -151,6 +151,13 @@ var platforms = []platform{
 		"riscv64", UBoot, "qemu-system-riscv64", "qemu-system-riscv64", []string{"-machine", "virt"}, "",
 		"/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin", "", "u-boot-qemu", "-kernel",
 	},
+	{
+		// Debian has the package since trixie, whose QEMU is also the first that starts firmware from the first flash memory
+		// after OpenSBI. The firmware's documentation has acpi=off: Linux then reads the device tree, as on boards.
+		"riscv64", UEFI, "qemu-system-riscv64", "qemu-system-riscv64", []string{"-machine", "virt,acpi=off"}, "",
+		"/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd", "/usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd",
+		"qemu-efi-riscv64", "",
+	},
 }
 
 // armVirt are the options for 32-bit ARM. Debian's kernel does not reach the PCI bus above 4 GiB.

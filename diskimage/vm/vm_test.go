@@ -302,6 +302,24 @@ func TestUBootIsLoadedWithoutVariables(t *testing.T) {
 	}
 }
 
+// Without acpi=off the firmware gives Linux ACPI tables and no device tree (README.Debian of qemu-efi-riscv64).
+func TestUEFIOfRISCV64ReadsTheDeviceTree(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "qemu-system-riscv64"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	_, args, err := Machine{Image: "x.img", Arch: "riscv64", Firmware: UEFI}.Command(dir, "stdio")
+	var missing *MissingError
+	if errors.As(err, &missing) && missing.Package == "qemu-efi-riscv64" {
+		return
+	}
+	if err != nil || !slices.Contains(args, "virt,acpi=off") || !slices.Contains(args,
+		"if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd") {
+		t.Errorf("got %q, %v", args, err)
+	}
+}
+
 func TestSoftwareLacksTheBrokenInstruction(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), nil, 0o755); err != nil {
