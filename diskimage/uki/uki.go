@@ -128,8 +128,8 @@ type headers struct {
 	sections      []pe.SectionHeader32
 }
 
-// optionalHeader is the first part of the optional header, whose fields PE32 and PE32+ have at the same offsets. Sizes of
-// stack and heap follow, of 4 or 8 bytes each, and the data directories.
+// optionalHeader is the first part of the optional header, whose fields PE32 and PE32+ have at the
+// same offsets. Sizes of stack and heap follow, of 4 or 8 bytes each, and the data directories.
 type optionalHeader struct {
 	Magic                   uint16   // 0
 	LinkerVersion           [2]byte  // 2

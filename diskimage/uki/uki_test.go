@@ -51,8 +51,8 @@ func parts32(t testing.TB) Parts {
 	return p
 }
 
-// withDirectories returns a program that says it has count data directories, and with the one that says where signatures
-// are.
+// withDirectories returns a program that says it has count data directories, and with the one that
+// says where signatures are.
 func withDirectories(t *testing.T, program []byte, count uint32, security pe.DataDirectory) []byte {
 	t.Helper()
 	h, err := parse(program)
