@@ -50,18 +50,22 @@ func TestGrubStepSetsUpEachPlatformOnce(t *testing.T) {
 	}
 }
 
-// GRUB for arm64 printed errors before its menu: it knows no other serial ports than those of PCs.
+// GRUB for arm64 and riscv64 printed errors before its menu: it knows no other serial ports than those of PCs. Issue 19, 8.
 func TestGrubUsesTheSerialPortOfPCsOnly(t *testing.T) {
 	t.Parallel()
-	for device, want := range map[string]bool{"ttyS0": true, "ttyAMA0": false} {
+	for _, tt := range []struct {
+		platform, device string
+		want             bool
+	}{{"i386-pc", "ttyS0", true}, {"x86_64-efi", "ttyS0", true}, {"arm64-efi", "ttyAMA0", false},
+		{"riscv64-efi", "ttyS0", false}} {
 		f := targettest.New(t, map[string]string{"/etc/default/grub": "", "/boot/grub/": "", "/usr/sbin/": "",
 			"/usr/bin/": ""})
-		if err := runStep(t, f, step.GRUB{SerialDevice: device}); err != nil {
+		if err := runStep(t, f, step.GRUB{Platforms: []string{tt.platform}, SerialDevice: tt.device}); err != nil {
 			t.Fatal(err)
 		}
 		text := f.Readable("/etc/default/grub")
-		if !strings.Contains(text, "console="+device) || strings.Contains(text, "GRUB_TERMINAL") != want {
-			t.Errorf("%s: /etc/default/grub: %q", device, text)
+		if !strings.Contains(text, "console="+tt.device) || strings.Contains(text, "GRUB_TERMINAL") != tt.want {
+			t.Errorf("%s: /etc/default/grub: %q", tt.platform, text)
 		}
 	}
 }
@@ -71,7 +75,8 @@ func TestSerialConsoleChangesGrubsSettingsInPlace(t *testing.T) {
 	t.Parallel()
 	const before = "GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\nGRUB_CMDLINE_LINUX=\"\"\n#GRUB_TERMINAL=console\n"
 	f := targettest.New(t, map[string]string{"/etc/default/grub": before})
-	if err := (step.GRUB{SerialDevice: "ttyS0"}).Defaults(f); err != nil {
+	setup := step.GRUB{Platforms: []string{grub.BIOSPlatform}, SerialDevice: "ttyS0"}
+	if err := setup.Defaults(f); err != nil {
 		t.Fatal(err)
 	}
 	const want = "GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT=\"console=tty0 console=ttyS0,115200n8\"\n" +

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -79,11 +80,17 @@ func (g GRUB) serialSettings() []setting {
 		return nil
 	}
 	settings := []setting{{"GRUB_CMDLINE_LINUX_DEFAULT", "console=tty0 console=" + g.SerialDevice + ",115200n8"}}
-	if strings.HasPrefix(g.SerialDevice, "ttyS") {
+	if slices.ContainsFunc(g.Platforms, ofPC) {
 		settings = append(settings, setting{"GRUB_TERMINAL", "console serial"},
 			setting{"GRUB_SERIAL_COMMAND", "serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1"})
 	}
 	return settings
+}
+
+// ofPC reports whether a platform is one of PCs.
+func ofPC(platform string) bool {
+	cpu, _, _ := strings.Cut(platform, "-")
+	return cpu == "i386" || cpu == "x86_64"
 }
 
 // setting is a variable of a file of shell assignments.
