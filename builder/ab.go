@@ -298,22 +298,21 @@ func wholeBlocks(size int64) diskimage.Size {
 }
 
 // writeArtifacts writes the files of an update to a directory, and adds them to its SHA256SUMS. They get their names
-// together, the list last.
-func (a assembler) writeArtifacts(ctx context.Context, dir string, all []artifact) error {
+// together, the list last. It returns the names of all but the list.
+func (a assembler) writeArtifacts(ctx context.Context, dir string, all []artifact) (names []string, err error) {
 	a.report.Message("write the artifacts of the update to " + dir)
 	if err := os.MkdirAll(dir, outputDirMode); err != nil {
-		return fmt.Errorf("--ab-artifacts: %w", err)
+		return nil, fmt.Errorf("--ab-artifacts: %w", err)
 	}
 	list := filepath.Join(dir, digestsName)
 	digests, err := readDigests(list)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var names []string
 	for _, file := range all {
 		names = append(names, filepath.Join(dir, file.name))
 	}
-	return diskimage.WriteFiles(ctx, append(names, list), outputMode, func(files []*os.File) error {
+	return names, diskimage.WriteFiles(ctx, append(slices.Clip(names), list), outputMode, func(files []*os.File) error {
 		for i, file := range all {
 			if err := file.write(ctx, files[i]); err != nil {
 				return fmt.Errorf("write %s: %w", names[i], err)

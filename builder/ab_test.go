@@ -20,6 +20,8 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target/targettest"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/lockfile"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/provenance"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
@@ -190,6 +192,55 @@ func TestArtifactsOfVersionsAreListedTogether(t *testing.T) {
 	}
 	if _, err := a.write(t.Context(), disk); err == nil || !strings.Contains(err.Error(), "not of sha256sum") {
 		t.Errorf("a list of something else: %v", err)
+	}
+}
+
+// Issue 19, 3: the statement of --provenance names the files of an update by their names in its own directory.
+func TestProvenanceHasTheFilesOfAnUpdate(t *testing.T) {
+	t.Parallel()
+	a, disk := slotsAssembly(t, func(o *Options) { o.Verity = true })
+	dir := filepath.Dir(disk.Artifacts)
+	statement := filepath.Join(dir, "kiosk.json")
+	written, err := a.write(t.Context(), disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Result{spec: Spec{o: Options{Image: disk.Image, Provenance: statement}}, unnamed: written.Update}
+	files, err := r.subjects(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := readDigests(filepath.Join(disk.Artifacts, digestsName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range files[1:] {
+		got = append(got, f.Name)
+		if name := filepath.Base(f.Name); f.SHA256 != listed[name] || f.Name != "updates/"+name {
+			t.Errorf("the statement says %q of %s, the list %q", f.SHA256, f.Name, listed[name])
+		}
+	}
+	if len(listed) != 3 || len(got) != 3 || files[0].Name != filepath.Base(disk.Image) {
+		t.Errorf("the statement is about %q, the update is %q", files, listed)
+	}
+	var text bytes.Buffer
+	if err := provenance.Write(t.Context(), &text, lockfile.File{}, nil, files[1:], nil); err != nil {
+		t.Fatal(err)
+	}
+	data := text.Bytes()
+	verify := func() ([]string, error) {
+		names, _, err := VerifyProvenance(t.Context(), bytes.NewReader(data), nil, dir)
+		return names, err
+	}
+	if names, err := verify(); err != nil || !slices.Equal(names, got) {
+		t.Errorf("verified %q (%v), want %q", names, err, got)
+	}
+	if err := os.Truncate(filepath.Join(dir, got[0]), 4096); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := verify(); err == nil || !strings.Contains(err.Error(), got[0]+" is another file") {
+		t.Errorf("a damaged root file system: %v", err)
 	}
 }
 

@@ -197,24 +197,36 @@ func (r *Result) writeProvenance(ctx context.Context, m manifest.Manifest, w io.
 	if err != nil {
 		return err
 	}
-	var files []provenance.Subject
-	for _, name := range r.spec.Outputs() {
-		if name == r.spec.o.Provenance {
-			continue
-		}
-		if name == r.spec.o.Squash {
-			name = filepath.Join(name, SquashName)
-		}
-		digest, err := digestFile(ctx, name)
-		if err != nil {
-			return err
-		}
-		files = append(files, provenance.Subject{Name: filepath.Base(name), SHA256: digest})
+	files, err := r.subjects(ctx)
+	if err != nil {
+		return err
 	}
 	if r.x.SignKey == nil {
 		return provenance.Write(ctx, w, lock, m.Plan, files, nil)
 	}
 	return provenance.Write(ctx, w, lock, m.Plan, files, r.x.SignKey)
+}
+
+// subjects returns the files of the build for the statement about them, by their names in its directory. Files that are
+// not there have the last part of their name: whoever verifies them puts them beside the statement.
+func (r *Result) subjects(ctx context.Context) ([]provenance.Subject, error) {
+	statement := r.spec.o.Provenance
+	var files []provenance.Subject
+	for _, name := range slices.Concat(r.spec.Outputs(), r.unnamed) {
+		if name == statement || name == r.spec.o.Squash {
+			continue
+		}
+		digest, err := digestFile(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		below, err := filepath.Rel(filepath.Dir(r.spec.w.absolute(statement)), r.spec.w.absolute(name))
+		if err != nil || !filepath.IsLocal(below) {
+			below = filepath.Base(name)
+		}
+		files = append(files, provenance.Subject{Name: below, SHA256: digest})
+	}
+	return files, nil
 }
 
 // digestFile returns the SHA-256 digest of a file, in hexadecimal.
@@ -231,7 +243,7 @@ func digestFile(ctx context.Context, name string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// VerifyProvenance compares the files of a statement with their digests: those in dir of the names in it. With a key,
+// VerifyProvenance compares the files of a statement with their digests: those of its names in dir. With a key,
 // the statement must be signed by it. It returns the files, and whether the statement is signed.
 func VerifyProvenance(ctx context.Context, r io.Reader, key *CacheKey, dir string) (names []string, signed bool,
 	err error) {

@@ -41,6 +41,8 @@ type Disk struct {
 	Verity verity.Options
 	// Artifacts is the directory for the files of an update to this image; empty for none.
 	Artifacts string
+	// Update are the names of those files, without the list of all versions, when they are written.
+	Update []string
 	// Grow has the root partition and its file system grow when the disk is larger at a start.
 	Grow step.Grower
 	boot.Disk

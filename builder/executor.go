@@ -93,6 +93,8 @@ type Result struct {
 	sources Sources
 	// disk is the disk image with its final layout; nil before it is written.
 	disk *Disk
+	// unnamed are the files that were written under names which no option has: those in directories of outputs.
+	unnamed []string
 	// manifest is what Manifest has read; nil before.
 	manifest *manifest.Manifest
 }

@@ -48,7 +48,7 @@ type programs interface {
 // names when all are complete.
 func (r *Result) WriteImage(ctx context.Context, planned *Disk) error {
 	written, err := r.assembler().write(ctx, *planned)
-	r.disk = &written
+	r.disk, r.unnamed = &written, append(r.unnamed, written.Update...)
 	return err
 }
 
@@ -143,7 +143,8 @@ func (a assembler) write(ctx context.Context, planned Disk) (d Disk, err error) 
 	if err != nil {
 		return d, err
 	}
-	return d, a.writeArtifacts(ctx, d.Artifacts, artifacts)
+	d.Update, err = a.writeArtifacts(ctx, d.Artifacts, artifacts)
+	return d, err
 }
 
 // SizeError says that a disk is too small for its content.

@@ -142,6 +142,7 @@ func (r *Result) WritePackageList(ctx context.Context) error {
 	}
 	names := sortedSet(strings.Split(out.String(), "\n"))
 	name := filepath.Join(r.x.Dir, packageList)
+	r.unnamed = append(r.unnamed, name)
 	r.x.Progress.Message("write " + name)
 	return diskimage.WriteFile(ctx, name, outputMode, func(f *os.File) error {
 		_, err := f.WriteString(strings.Join(slices.Concat(names, []string{""}), "\n"))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,6 +66,9 @@ func (r *Result) WriteSquash(ctx context.Context, spec Spec, dir string) (err er
 		for _, f := range list {
 			sources["efi/"+f.To] = r.reader("/" + f.From)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		r.unnamed = append(r.unnamed, filepath.Join(dir, name))
 	}
 	return writeDirectory(ctx, dir, sources)
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	intoto "github.com/in-toto/attestation/go/v1"
@@ -35,7 +36,7 @@ const (
 
 // Subject is a file that a build has made.
 type Subject struct {
-	Name   string // the last part of its name
+	Name   string // in the directory of the statement
 	SHA256 string
 }
 
@@ -187,8 +188,8 @@ func subjects(data []byte) ([]Subject, error) {
 	}
 	var files []Subject
 	for _, d := range s.Subject {
-		if d.Digest["sha256"] == "" || d.Name == "" || strings.ContainsAny(d.Name, "/\x00") || d.Name == ".." {
-			return nil, fmt.Errorf("the file %q has no SHA-256 digest, or no name of a file", d.Name)
+		if d.Digest["sha256"] == "" || !fs.ValidPath(d.Name) || d.Name == "." || strings.ContainsRune(d.Name, 0) {
+			return nil, fmt.Errorf("the file %q has no SHA-256 digest, or no name of a file below the statement", d.Name)
 		}
 		files = append(files, Subject{d.Name, d.Digest["sha256"]})
 	}

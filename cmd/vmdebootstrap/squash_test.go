@@ -10,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/ownerxattr"
 )
@@ -31,7 +33,7 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 			t.Fatalf("%q: %v\n%s", args, err, out)
 		}
 	}
-	call("--squash=live", "--grub", "--use-uefi")
+	call("--squash=live", "--provenance=live.json", "--grub", "--use-uefi")
 	entries, err := os.ReadDir(filepath.Join(dir, "live"))
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +52,15 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, "live", "efi/EFI/BOOT", name)); err != nil || info.Size() < 100<<10 {
 			t.Errorf("the EFI program %s: %v", name, err)
 		}
+	}
+	statement, err := os.Open(filepath.Join(dir, "live.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer statement.Close()
+	verified, _, err := builder.VerifyProvenance(t.Context(), statement, nil, dir)
+	if err != nil || !slices.Contains(verified, "live/filesystem.squashfs") || !slices.Contains(verified, "live/"+names[0]) {
+		t.Errorf("the statement is about %q (%v), not about %q", verified, err, names)
 	}
 	squashfs := filepath.Join(dir, "live", "filesystem.squashfs")
 	if text := diskimagetest.Run(t, "unsquashfs", "-s", squashfs); !strings.Contains(text, "Compression xz") {

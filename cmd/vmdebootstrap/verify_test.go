@@ -32,7 +32,8 @@ func TestProvenanceIsVerified(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	o.build(o.machine(), "--provenance=out.json", "--sign-key=key", "--manifest=out.manifest", "--user=alice/secret")
+	must(t, os.Mkdir(filepath.Join(o.dir, "sub"), 0o755))
+	o.build(o.machine(), "--provenance=out.json", "--sign-key=key", "--manifest=sub/out.manifest", "--user=alice/secret")
 	verify := func(args ...string) (string, error) {
 		cmd := vmdebootstrap(t, append([]string{"verify", "out.json"}, args...)...)
 		cmd.Dir = o.dir
@@ -41,7 +42,7 @@ func TestProvenanceIsVerified(t *testing.T) {
 	}
 	text, err := verify("--key=key")
 	want := "out.json is signed by the key key\nout.tar has the digest of the statement\n" +
-		"out.manifest has the digest of the statement\n"
+		"sub/out.manifest has the digest of the statement\n"
 	if err != nil || text != want {
 		t.Errorf("%v: got %s\nwant %s", err, text, want)
 	}
@@ -60,9 +61,9 @@ func TestProvenanceIsVerified(t *testing.T) {
 	if err == nil || !strings.HasPrefix(text, "ERROR: verify out.json: out.tar is another file: digest mismatch: want ") {
 		t.Errorf("a changed output: %v: got %s", err, text)
 	}
-	must(t, os.Remove(filepath.Join(o.dir, "out.manifest")))
+	must(t, os.Remove(filepath.Join(o.dir, "sub/out.manifest")))
 	if text, err = verify("--key=key"); err == nil ||
-		!strings.HasSuffix(text, "\nERROR: verify out.json: out.manifest is missing\n") {
+		!strings.HasSuffix(text, "\nERROR: verify out.json: sub/out.manifest is missing\n") {
 		t.Errorf("a missing output as well: %v: got %s", err, text)
 	}
 }
