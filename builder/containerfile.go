@@ -15,7 +15,10 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/containerfile"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
@@ -554,14 +557,58 @@ func (f evaluatedFile) warnings(secrets []BuildSecret) []string {
 	if unused := f.unusedSecrets(secrets); len(unused) > 0 {
 		warnings = append(warnings, fmt.Sprintf("--secret: no RUN of %s mounts %s", f.name, strings.Join(unused, ", ")))
 	}
-	var described []string
+	lines := map[string][]string{}
+	var names []string
 	for _, i := range f.stages[len(f.stages)-1].Described {
-		described = append(described, fmt.Sprintf("%s (line %d)", i.Name(), i.Line))
+		if len(lines[i.Name()]) == 0 {
+			names = append(names, i.Name())
+		}
+		lines[i.Name()] = append(lines[i.Name()], strconv.Itoa(i.Line))
 	}
-	if len(described) > 0 {
-		warnings = append(warnings, fmt.Sprintf("%s: %s: a disk boots an init system and not a container's process, so "+
-			"that has no effect, and ENV and USER end with the Containerfile: have RUN or COPY set up a systemd unit",
-			f.name, strings.Join(described, ", ")))
+	for n, name := range names {
+		word := "line"
+		if len(lines[name]) > 1 {
+			word = "lines"
+		}
+		names[n] = fmt.Sprintf("%s (%s %s)", name, word, strings.Join(lines[name], ", "))
 	}
-	return warnings
+	return append(warnings, processWarnings(f.name, names)...)
+}
+
+// processWarnings says of instructions about the process of a container that they have no effect; nil for none. source
+// is the Containerfile or the image that has them.
+func processWarnings(source string, instructions []string) []string {
+	if len(instructions) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: %s: a disk boots an init system and not a container's process, so that has no effect "+
+		"when it boots: set up a systemd unit for it", source, strings.Join(instructions, ", "))}
+}
+
+// shells are programs that many images start to be looked at, which is no service.
+var shells = []string{"bash", "sh", "/bin/bash", "/bin/sh", "/usr/bin/bash", "/usr/bin/sh"}
+
+// configWarnings name what the configuration of an image says that has no effect on a disk. The search path is that of
+// the system.
+func configWarnings(image string, c imgspec.ImageConfig) []string {
+	var names []string
+	add := func(instruction string, has bool) {
+		if has {
+			names = append(names, instruction)
+		}
+	}
+	var variables []string
+	for _, kv := range c.Env {
+		if name, _, _ := strings.Cut(kv, "="); name != "PATH" {
+			variables = append(variables, name)
+		}
+	}
+	add(fmt.Sprintf("ENV (%s)", strings.Join(variables, ", ")), len(variables) > 0)
+	add("USER", !containerfile.IsRoot(c.User))
+	add("ENTRYPOINT", len(c.Entrypoint) > 0)
+	add("CMD", len(c.Cmd) > 1 || len(c.Cmd) == 1 && !slices.Contains(shells, c.Cmd[0]))
+	add("EXPOSE", len(c.ExposedPorts) > 0)
+	add("VOLUME", len(c.Volumes) > 0)
+	add("STOPSIGNAL", c.StopSignal != "")
+	return processWarnings(image, names)
 }

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
@@ -317,5 +319,48 @@ func TestAddDownloadsFiles(t *testing.T) {
 	after, err2 := take(server.URL + "/a.tar /opt/")
 	if err := errors.Join(err, err2); err != nil || before[0].Time == after[0].Time {
 		t.Errorf("another time: %+v, %+v, %v", before, after, err)
+	}
+}
+
+// Issue 19, 1: what a Containerfile or an image says about the process of a container is named once.
+func TestWhatADiskDoesNotHaveIsNamedOnce(t *testing.T) {
+	t.Parallel()
+	const noEffect = ": a disk boots an init system and not a container's process, so that has no effect when it boots: " +
+		"set up a systemd unit for it"
+	for text, want := range map[string]string{
+		"ENV A=1\nENV B=2\nUSER www\nCMD x": "ENV (lines 2, 3), USER (line 4), CMD (line 5)", "USER www": "USER (line 2)",
+		"LABEL a=b\nWORKDIR /srv\nRUN x": "",
+	} {
+		dir := writeFiles(t, map[string]string{"Containerfile": "FROM rootfs\n" + text + "\n"})
+		spec, err := containerfileSpec(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wanted []string
+		if want != "" {
+			wanted = []string{filepath.Join(dir, "Containerfile") + ": " + want + noEffect}
+		}
+		if got := spec.containerfileWarnings(); !slices.Equal(got, wanted) {
+			t.Errorf("%q: got %q, want %q", text, got, wanted)
+		}
+	}
+	something := map[string]struct{}{"80/tcp": {}}
+	for _, tt := range []struct {
+		config imgspec.ImageConfig
+		want   string
+	}{
+		{imgspec.ImageConfig{Env: []string{"PATH=/bin", "LANG=C", "A=x"}}, "ENV (LANG, A)"},
+		{imgspec.ImageConfig{Env: []string{"PATH=/bin"}, Cmd: []string{"bash"}, User: "0:0", WorkingDir: "/srv"}, ""},
+		{imgspec.ImageConfig{User: "www", Cmd: []string{"bash", "-c", "x"}}, "USER, CMD"},
+		{imgspec.ImageConfig{Entrypoint: []string{"x"}, ExposedPorts: something, Volumes: something, StopSignal: "9"},
+			"ENTRYPOINT, EXPOSE, VOLUME, STOPSIGNAL"},
+	} {
+		var wanted []string
+		if tt.want != "" {
+			wanted = []string{"oci:x: " + tt.want + noEffect}
+		}
+		if got := (&SourceTree{Config: tt.config}).Warnings("oci:x"); !slices.Equal(got, wanted) {
+			t.Errorf("%+v: got %q, want %q", tt.config, got, wanted)
+		}
 	}
 }

@@ -143,6 +143,7 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 		digest := string(opened.ImageID)
 		config := containerfile.Config{Env: opened.Config.Env, User: opened.Config.User, Workdir: opened.Config.WorkingDir}
 		if digest == "" {
+	warnings := map[string][]string{}
 			config = defaultConfig
 			if digest, err = treeDigest(ctx, opened.Tree); err != nil {
 				return containerfile.Config{}, fmt.Errorf("%s: %w", image, err)
@@ -158,10 +159,11 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 	if err != nil {
 		return nil, err
 	}
-	for _, warning := range f.warnings(c.o.BuildSecrets) {
+	for _, warning := range append(warnings[f.image(len(f.stages)-1)], f.warnings(c.o.BuildSecrets)...) {
 		x.Progress.Warn(warning)
 	}
 	if err := c.takeContext(ctx, f, &lock, filepath.Join(x.TempDir, "inputs"), x.Archive); err != nil {
+		warnings[image] = opened.Warnings(image)
 		return nil, err
 	}
 	var plan Plan

@@ -173,6 +173,9 @@ type SourceTree struct {
 	files   []io.Closer
 }
 
+// Warnings name what a container image, which is called name, says that has no effect on a disk.
+func (t *SourceTree) Warnings(name string) []string { return configWarnings(name, t.Config) }
+
 // Close ends the use of the tree.
 func (t *SourceTree) Close() error {
 	var errs []error

@@ -257,3 +257,6 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 	a.MountPoints = tree.MountPoints
 	return a.Write(ctx, tree)
 }
+	for _, text := range tree.Warnings(c.from) {
+		j.report.Warn(text)
+	}

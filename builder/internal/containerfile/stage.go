@@ -47,14 +47,15 @@ type Stage struct {
 	// Uses are the indexes of the stages that it copies or mounts files of, without Parent.
 	Uses         []int
 	Instructions []Instruction
-	// Described are instructions about a process of a container, which a disk image does not have.
+	// Described are instructions about a process of a container, which a disk image does not have, in their order: those
+	// that do nothing else, ENV, and the last USER if it is not root. Those of the stage that it continues are among them.
 	Described []Instruction
 
 	config Config
 }
 
 // Instruction is one that changes the root file system: exactly one of Run, Copy and Workdir is set. Of those in
-// Stage.Described none is.
+// Stage.Described none is set.
 type Instruction struct {
 	// Line is its first line, and Text the source, on one line.
 	Line    int
@@ -268,7 +269,7 @@ func (f *File) begin(parsed *instructions.Stage, before []Stage, global variable
 		}
 	}
 	if i := findStage(before, base); i >= 0 {
-		s.Parent, s.config = i, before[i].config
+		s.Parent, s.config, s.Described = i, before[i].config, slices.Clone(before[i].Described)
 		return s, nil
 	}
 	s.Image = base
@@ -365,9 +366,14 @@ func (e *evaluation) add(c instructions.Command) error {
 		for _, kv := range c.Env {
 			e.env[kv.Key] = kv.Value
 		}
+		e.stage.Described = append(e.stage.Described, i)
 		return nil
 	case *instructions.UserCommand:
 		e.stage.config.User = c.User
+		e.stage.Described = slices.DeleteFunc(e.stage.Described, func(d Instruction) bool { return d.Name() == i.Name() })
+		if !IsRoot(c.User) {
+			e.stage.Described = append(e.stage.Described, i)
+		}
 		return nil
 	case *instructions.ShellCommand:
 		e.stage.config.Shell = c.Shell
@@ -382,6 +388,12 @@ func (e *evaluation) add(c instructions.Command) error {
 	}
 	e.stage.Instructions = append(e.stage.Instructions, i)
 	return nil
+}
+
+// IsRoot reports whether USER says that programs run as root, as they do without it.
+func IsRoot(user string) bool {
+	name, _, _ := strings.Cut(user, ":")
+	return name == "" || name == "root" || name == "0"
 }
 
 func (e *evaluation) expand(word string) (string, error) {
