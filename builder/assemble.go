@@ -96,7 +96,7 @@ func (a *Assembly) Write(ctx context.Context, tree diskimage.Tree) (err error) {
 	disk.SignedEFI = boot.HasSignedEFI(disk.Disk, files)
 	_, err = files.Index.File(boot.MonolithicGRUB("i386-efi"))
 	disk.OnlyEFI64 = err != nil
-	if err := errors.Join(missing(spec, disk, files, a.Containerfile)...); err != nil {
+	if err := errors.Join(missing(spec, disk, files, newRemedy(files, a.Containerfile))...); err != nil {
 		return err
 	}
 	a.Progress.Message(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.Arch().Name))

@@ -3,6 +3,7 @@
 package builder
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"path"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/boot"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/debian"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/problem"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
@@ -114,19 +116,65 @@ func otherMounts(fstab string, own []string) string {
 	return kept.String()
 }
 
-// howToAdd says how a package comes into a root file system, as the beginning of a list of alternatives. containerfile
-// says that a Containerfile has made it: then it is the line that adds it.
-func howToAdd(pkg string, containerfile bool) string {
-	if containerfile {
-		return "add to the Containerfile: RUN apt-get update && apt-get install -y " + pkg + "; "
+// remedy says how a root file system gets what it lacks.
+type remedy struct {
+	// containerfile says that a Containerfile has made it, and dpkg that Debian's packages can be added to it.
+	containerfile, dpkg bool
+	// name is that of its distribution.
+	name string
+}
+
+func newRemedy(f *target.Memory, containerfile bool) remedy {
+	fields, _ := debian.ReadOSRelease(f.ReadFile)
+	_, err := f.Index.Follow("/var/lib/dpkg")
+	return remedy{containerfile, err == nil, cmp.Or(fields["NAME"], "an unknown distribution")}
+}
+
+// add returns the end of an error: how packages are added, for a Containerfile the line, and otherwise what else helps.
+// commands follow the installation in that line.
+func (r remedy) add(packages, otherwise string, commands ...string) string {
+	switch {
+	case !r.dpkg:
+		return either("", "", otherwise)
+	case r.containerfile:
+		run := append([]string{"apt-get update", "apt-get install -y " + packages}, commands...)
+		return either("add to the Containerfile: RUN "+strings.Join(run, " && "), "; or ", otherwise)
 	}
-	return "add the package " + pkg + " to it, "
+	return either("add the package "+packages+" to it", ", or ", otherwise)
+}
+
+// addInitramfs is add for the initramfs of a kernel that is there: the installation of initramfs-tools makes none.
+func (r remedy) addInitramfs(version, otherwise string) string {
+	command := "update-initramfs -c -k " + version
+	if r.dpkg && !r.containerfile {
+		return either("make it with "+command, ", or ", otherwise)
+	}
+	return r.add("initramfs-tools", otherwise, command)
+}
+
+// either returns the end of an error with two ways out, each of which may be empty.
+func either(first, or, second string) string {
+	switch {
+	case first == "" && second == "":
+		return ""
+	case first == "" || second == "":
+		or = ""
+	}
+	return ": " + first + or + second
+}
+
+// first puts the reason why no package helps before the problems, if that is so.
+func (r remedy) first(problems []error) []error {
+	if r.dpkg || len(problems) == 0 {
+		return problems
+	}
+	return append(problem.New("--from", "the root file system is that of %s, without dpkg, so no package of Debian adds "+
+		"what it lacks: begin with an image of Debian or of a distribution made from it", r.name), problems...)
 }
 
 // missing lists what the disk needs of the root file system and cannot get elsewhere, each with the option that would
 // change that.
-func missing(s Spec, d Disk, f *target.Memory, containerfile bool) []error {
-	add := func(pkg string) string { return howToAdd(pkg, containerfile) }
+func missing(s Spec, d Disk, f *target.Memory, r remedy) []error {
 	var problems []error
 	lacks := func(flag, format string, args ...any) {
 		problems = append(problems, problem.New(flag, format, args...)...)
@@ -142,38 +190,38 @@ func missing(s Spec, d Disk, f *target.Memory, containerfile bool) []error {
 	}
 	// Before trixie /usr need not be merged.
 	if d.Grow != step.GrowNothing && !there(d.Grow.File()) && !there(strings.TrimPrefix(d.Grow.File(), "/usr")) {
-		lacks("--grow", "the root file system has no %s: %s", d.Grow.File(),
-			strings.TrimRight(add(strings.Join(s.growPackages(), " ")), ",; "))
+		lacks("--grow", "the root file system has no %s%s", d.Grow.File(), r.add(strings.Join(s.growPackages(), " "), ""))
 	}
 	if d.Loader == (boot.None{}) {
-		return problems
+		return r.first(problems)
 	}
-	flag, none := s.loaderFlag(), "or write an image that does not boot with --boot="+boot.WordNone
+	flag, none := s.loaderFlag(), "write an image that does not boot with --boot="+boot.WordNone
 	kernels, err := boot.Kernels(d.Loader, f)
 	if err != nil {
 		return append(problems, err)
 	}
 	if len(kernels) == 0 {
-		lacks(flag, "the root file system has no kernel (/boot/vmlinuz-VERSION): %s%s",
-			strings.Replace(add("linux-image-"+s.Arch().Name), "the package", "a package like", 1), none)
+		lacks(flag, "the root file system has no kernel (/boot/vmlinuz-VERSION)%s",
+			strings.Replace(r.add("linux-image-"+s.Arch().Name, none), "the package", "a package like", 1))
 	}
 	for _, k := range kernels {
 		if !k.Initrd {
-			how := "make it with update-initramfs, "
-			if containerfile {
-				how = add("initramfs-tools")
-			}
-			lacks(flag, "kernel %s has no initramfs (/boot/initrd.img-%s), which finds the root file system: %s%s",
-				k.Version, k.Version, how, none)
+			lacks(flag, "kernel %s has no initramfs (/boot/initrd.img-%s), which finds the root file system%s",
+				k.Version, k.Version, r.addInitramfs(k.Version, none))
 		}
 	}
 	if !slices.ContainsFunc([]string{"/sbin/init", "/etc/init", "/bin/init"}, there) {
-		lacks(flag, "the root file system has no /sbin/init: %s%s", add("systemd-sysv"), none)
+		lacks(flag, "the root file system has no /sbin/init%s", r.add("systemd-sysv", none))
+	}
+	// Before trixie /usr need not be merged.
+	if there("/lib/systemd/systemd") && !there("/lib/systemd/systemd-udevd") {
+		lacks(flag, "the root file system has no udev, without which systemd waits for its partitions in vain%s",
+			r.add("udev", none))
 	}
 	for _, part := range d.Loader.Files(d.Disk) {
 		if !there(part.File) {
-			lacks(flag, "the root file system has no /%s: %sor choose another --boot", part.File, add(part.Pkg))
+			lacks(flag, "the root file system has no /%s%s", part.File, r.add(part.Pkg, "choose another --boot"))
 		}
 	}
-	return problems
+	return r.first(problems)
 }

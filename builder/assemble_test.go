@@ -31,7 +31,7 @@ import (
 func bootable() map[string]string {
 	return map[string]string{
 		"boot/vmlinuz-6.1": "kernel", "boot/initrd.img-6.1": "initrd", "usr/lib/systemd/systemd": "init",
-		"sbin/init":      "-> /usr/lib/systemd/systemd",
+		"usr/lib/systemd/systemd-udevd": "udev", "lib": "-> usr/lib", "sbin/init": "-> /usr/lib/systemd/systemd",
 		"etc/os-release": "-> ../usr/lib/os-release", "usr/lib/os-release": "ID=debian\nVERSION_CODENAME=trixie\n",
 		"var/lib/dpkg/status": "Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n",
 	}
@@ -183,7 +183,12 @@ func TestAssemblyNamesAllThatIsMissingAtOnce(t *testing.T) {
 			"--extlinux: the root file system has no kernel (/boot/vmlinuz-VERSION): add a package like linux-image-amd64", "has no /sbin/init", "--boot=none",
 		}},
 		{"no initramfs", func(o *Options) { o.Boot = boot.WordExtlinux }, []string{"boot/initrd.img-6.1"},
-			[]string{"--boot: kernel 6.1 has no initramfs (/boot/initrd.img-6.1)"}},
+			[]string{"--boot: kernel 6.1 has no initramfs (/boot/initrd.img-6.1)", ": make it with update-initramfs -c -k 6.1, or write"}},
+		{"no udev", nil, []string{"usr/lib/systemd/systemd-udevd"}, []string{
+			"--extlinux: the root file system has no udev", ": add the package udev to it, or write an image that does not boot"}},
+		{"another distribution", nil, []string{"var/lib/dpkg/status", "boot/vmlinuz-6.1", "boot/initrd.img-6.1"}, []string{
+			"--from: the root file system is that of an unknown distribution, without dpkg, so no package of Debian adds",
+			"has no kernel (/boot/vmlinuz-VERSION): write an image that does not boot with --boot=none"}},
 		{"systemd-boot", func(o *Options) { o.Boot, o.PartType = boot.WordSystemdBoot, "gpt" }, nil, []string{
 			"--boot: the root file system has no /usr/lib/systemd/boot/efi/systemd-bootx64.efi: add the package systemd-boot-efi", "linuxx64.efi.stub",
 		}},
@@ -584,6 +589,32 @@ func TestAssemblyCopiesGrubToTheESP(t *testing.T) {
 		if texts["boot/efi/EFI/BOOT/BOOTX64.EFI"] != tt.first ||
 			!strings.Contains(texts["boot/efi/EFI/debian/grub.cfg"], root) {
 			t.Errorf("%s: got %q", tt.name, texts)
+		}
+	}
+}
+
+// Issue 19, 1: each line for a Containerfile has all that is needed for one part.
+func TestPartsOfADiskAreAddedByOneLineEach(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		remedy        remedy
+		packages      string
+		commands      []string
+		alone, choice string
+	}{
+		{remedy{containerfile: true, dpkg: true}, "udev", nil,
+			": add to the Containerfile: RUN apt-get update && apt-get install -y udev",
+			": add to the Containerfile: RUN apt-get update && apt-get install -y udev; or go"},
+		{remedy{containerfile: true, dpkg: true}, "a b", []string{"c"},
+			": add to the Containerfile: RUN apt-get update && apt-get install -y a b && c",
+			": add to the Containerfile: RUN apt-get update && apt-get install -y a b && c; or go"},
+		{remedy{dpkg: true}, "udev", []string{"c"}, ": add the package udev to it", ": add the package udev to it, or go"},
+		{remedy{containerfile: true}, "udev", nil, "", ": go"},
+	} {
+		alone := tt.remedy.add(tt.packages, "", tt.commands...)
+		choice := tt.remedy.add(tt.packages, "go", tt.commands...)
+		if alone != tt.alone || choice != tt.choice {
+			t.Errorf("%+v: got %q and %q, want %q and %q", tt.remedy, alone, choice, tt.alone, tt.choice)
 		}
 	}
 }

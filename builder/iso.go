@@ -184,7 +184,7 @@ func (sharedFile) Close() error { return nil }
 func (a *Assembly) writeISO(ctx context.Context, spec Spec, lock Lock, found system, files *target.Memory) (err error) {
 	iso := newISO(spec, lock)
 	iso.Loader.Signed = boot.HasSignedEFI(boot.Disk{Arch: spec.arch.Name, Vendor: spec.release.Vendor}, files)
-	if err := errors.Join(iso.missing(files, a.Containerfile)...); err != nil {
+	if err := errors.Join(iso.missing(files, newRemedy(files, a.Containerfile))...); err != nil {
 		return err
 	}
 	a.Progress.Message(fmt.Sprintf("a root file system of %s for %s", spec.Codename(), spec.arch.Name))
@@ -218,28 +218,27 @@ func (a *Assembly) writeISO(ctx context.Context, spec Spec, lock Lock, found sys
 }
 
 // missing lists what the medium needs of an existing root file system.
-func (i ISO) missing(f *target.Memory, containerfile bool) []error {
+func (i ISO) missing(f *target.Memory, r remedy) []error {
 	var problems []error
-	lacks := func(what, pkg string) {
-		how := strings.TrimRight(howToAdd(pkg, containerfile), ",; ")
-		problems = append(problems, problem.New("--iso", "the root file system has no %s: %s", what, how)...)
+	lacks := func(what, how string) {
+		problems = append(problems, problem.New("--iso", "the root file system has no %s%s", what, how)...)
 	}
 	kernels, err := boot.Kernels(boot.None{}, f)
 	if err != nil {
 		return []error{err}
 	}
 	if len(kernels) == 0 {
-		lacks("kernel (/boot/vmlinuz-VERSION)", "linux-image-"+i.Loader.Arch.Name)
+		lacks("kernel (/boot/vmlinuz-VERSION)", r.add("linux-image-"+i.Loader.Arch.Name, ""))
 	}
 	for _, k := range kernels {
 		if !k.Initrd {
-			lacks(fmt.Sprintf("initramfs of kernel %s (/boot/initrd.img-%[1]s)", k.Version), "initramfs-tools")
+			lacks(fmt.Sprintf("initramfs of kernel %s (/boot/initrd.img-%[1]s)", k.Version), r.addInitramfs(k.Version, ""))
 		}
 	}
 	for _, part := range i.Loader.FilesNeeded() {
 		if _, err := f.Index.Follow(part.File); err != nil {
-			lacks("/"+part.File, part.Pkg)
+			lacks("/"+part.File, r.add(part.Pkg, ""))
 		}
 	}
-	return problems
+	return r.first(problems)
 }

@@ -128,7 +128,7 @@ func TestMediumNamesWhatIsMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	problems := iso.missing(memory, true)
+	problems := iso.missing(memory, remedy{containerfile: true, dpkg: true})
 	const line = "RUN apt-get update && apt-get install -y linux-image-amd64"
 	if len(problems) == 0 || !strings.Contains(problems[0].Error(), line) {
 		t.Errorf("got %v, want the lines for a Containerfile", problems)
