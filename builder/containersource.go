@@ -21,6 +21,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/step"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/transport"
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 )
@@ -120,10 +121,18 @@ func (c *ContainerSource) takeContext(ctx context.Context, f evaluatedFile, lock
 type ContainerRootfs struct {
 	Rootfs
 	stages *stages
+	// image has the time and the platform of the images of shared snapshots.
+	image ociimage.Image
 }
 
 // Tree returns its files.
 func (r *ContainerRootfs) Tree() diskimage.Tree { return target.Tree(r.Rootfs, r.Root()) }
+
+// Share puts the snapshots of its steps where --cache-to says, as far as they are not there yet.
+func (r *ContainerRootfs) Share(ctx context.Context) error {
+	last := len(r.stages.chains) - 1
+	return r.stages.chains[last].Push(ctx, r.image, r.stages.chains[:last])
+}
 
 // Close deletes the working containers.
 func (r *ContainerRootfs) Close() error { return errors.Join(r.Rootfs.Close(), r.stages.close()) }
@@ -134,6 +143,7 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 	open func(context.Context, Source) (*SourceTree, error)) (*ContainerRootfs, error) {
 	bases := map[string]diskimage.Tree{}
 	base := map[string]step.ContainerBase{}
+	warnings := map[string][]string{}
 	f, err := evaluate(c.name, c.parsed, c.o, c.arch, func(image string) (containerfile.Config, error) {
 		x.Progress.Announce("read " + image)
 		opened, err := open(ctx, c.images[image])
@@ -143,7 +153,6 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 		digest := string(opened.ImageID)
 		config := containerfile.Config{Env: opened.Config.Env, User: opened.Config.User, Workdir: opened.Config.WorkingDir}
 		if digest == "" {
-	warnings := map[string][]string{}
 			config = defaultConfig
 			if digest, err = treeDigest(ctx, opened.Tree); err != nil {
 				return containerfile.Config{}, fmt.Errorf("%s: %w", image, err)
@@ -154,6 +163,7 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 		}
 		bases[digest] = withoutDevices(opened.Tree)
 		base[image] = step.ContainerBase{Image: image, Digest: digest}
+		warnings[image] = opened.Warnings(image)
 		return config, nil
 	})
 	if err != nil {
@@ -163,7 +173,6 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 		x.Progress.Warn(warning)
 	}
 	if err := c.takeContext(ctx, f, &lock, filepath.Join(x.TempDir, "inputs"), x.Archive); err != nil {
-		warnings[image] = opened.Warnings(image)
 		return nil, err
 	}
 	var plan Plan
@@ -204,7 +213,7 @@ func (x *Executor) BuildContainer(ctx context.Context, c *ContainerSource, lock 
 	if err != nil {
 		return nil, errors.Join(err, b.close())
 	}
-	return &ContainerRootfs{rootfs, b}, nil
+	return &ContainerRootfs{rootfs, b, ociimage.Image{Created: lock.Time, Platform: platform(c.arch)}}, nil
 }
 
 // treeDigest returns a digest of everything in a tree.

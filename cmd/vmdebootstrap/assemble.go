@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive"
@@ -27,14 +28,20 @@ var assembleSettings = []string{
 	"boot", "extlinux", "grub", "use-uefi", "mbr", "serial-console", "part-type", "roottype", "swap", "bootsize",
 	"boottype", "bootoffset", "bootflag", "esp-size", "sector-size", "raw", "boot-mount", "dtb",
 	"build-arg", "secret", "manifest", "sbom",
-	"arch", "distribution", "mirror", "tls-verify", "state-dir", "verbose", "progress",
+	"arch", "distribution", "mirror", "tls-verify", "state-dir",
+	"cache", "explain-cache", "cache-limit", "cache-from", "cache-to", "cache-key", "verbose", "progress",
 }
+
+// containerfileSettings names those of assembleSettings that concern the steps of a Containerfile.
+var containerfileSettings = []string{"build-arg", "secret", "cache", "explain-cache", "cache-limit", "cache-from",
+	"cache-to", "cache-key"}
 
 // assembleCall is a call of "vmdebootstrap assemble".
 type assembleCall struct {
 	env            environment
 	stdout, stderr io.Writer
 	settings       *settings
+	flags          *pflag.FlagSet
 	from           string
 	// containerfile makes the root file system; nil if --from names another source.
 	containerfile *builder.ContainerSource
@@ -45,6 +52,7 @@ type assembleCall struct {
 func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 	c := assembleCall{env: env, stdout: stdout, stderr: stderr, settings: newSettings("")}
 	c.settings.only(assembleSettings)
+	c.settings.secrets = env.secretSource()
 	o := &c.settings.options
 	o.Distribution, o.SizeAuto = "", true
 	c.settings.lookup("distribution").usage =
@@ -67,7 +75,7 @@ func newAssembleVerb(env environment, stdout, stderr io.Writer) *cobra.Command {
 			"the command: their files have the owners that podman unshare shows.\n\n" +
 			"containerfile:DIR makes the root file system of the Containerfile or Dockerfile in a directory, which begins with FROM and\n" +
 			"one of the other sources, or the name of an image in a registry. Its RUN instructions run in containers, as those of\n" +
-			"build --containerfile do, and their results are cached.",
+			"build --containerfile do, and their results are cached, and shared by --cache-from and --cache-to.",
 		Example: `
 # An image for UEFI from a tarball of a Debian with a kernel
 vmdebootstrap assemble --from debian.tar --image debian.img --grub --use-uefi
@@ -88,6 +96,7 @@ vmdebootstrap assemble --from containerfile:server --image server.img`,
 	flags.StringVar(&c.from, "from", "", "take the root file system from `SOURCE`, one of "+builder.SourceForms()+
 		", containers-storage:[[DRIVER@DIR]]IMAGE, containerfile:DIR[:FILE]")
 	c.settings.addFlags(flags)
+	c.flags = flags
 	return verb
 }
 
@@ -147,16 +156,15 @@ func (c *assembleCall) run(ctx context.Context) (err error) {
 	return c.assemble(ctx, j, a, source, nil)
 }
 
-// readContainerfile reads the Containerfile of --from, if it is one, and the secrets for it.
+// readContainerfile reads the Containerfile of --from, if it is one, and the secrets and the key for it.
 func (c *assembleCall) readContainerfile(source builder.Source, a *builder.Assembly) error {
-	err := c.settings.readBuildSecrets()
+	err := errors.Join(c.settings.readBuildSecrets(), c.settings.readCacheKey())
 	a.Options.BuildSecrets = c.settings.options.BuildSecrets
 	if !source.IsContainerfile() {
-		for flag, given := range map[string]int{
-			"--build-arg": len(a.Options.BuildArgs), "--secret": len(a.Options.BuildSecrets),
-		} {
-			if given > 0 {
-				err = errors.Join(err, &builder.Problem{Flag: flag, Err: errors.New("--from names no Containerfile")})
+		for _, name := range containerfileSettings {
+			if given(c.flags, name) {
+				err = errors.Join(err,
+					&builder.Problem{Flag: "--" + name, Err: errors.New("--from names no Containerfile")})
 			}
 		}
 		return err
@@ -191,7 +199,10 @@ func (c *assembleCall) assembleContainerfile(
 	if j.verbose {
 		x.HookOutput = j.out
 	}
-	x.Cache = builder.Cache{Version: version, Records: recordsDir(dir), Now: c.env.now, Warn: j.report.Warn}
+	x.Cache = j.cache(version, dir)
+	if err := x.CheckShares(ctx); err != nil {
+		return err
+	}
 	opener := c.opener(j, a, &store)
 	var opened []openSource
 	defer func() {
@@ -216,10 +227,11 @@ func (c *assembleCall) assembleContainerfile(
 	if err := a.Write(ctx, rootfs.Tree()); err != nil {
 		return err
 	}
+	shareErr := rootfs.Share(ctx)
 	if err := evict(store, dir, c.settings.cacheLimit, countResults(j.report, "remove")); err != nil {
-		j.report.Warn(fmt.Sprintf("the cache was not reduced to its limit: %v", err))
+		j.report.Warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
 	}
-	return nil
+	return sharedLast(shareErr)
 }
 
 // opener returns what opens the source; store is nil without a user namespace.
@@ -254,9 +266,9 @@ func (c *assembleCall) assemble(ctx context.Context, j *job, a *builder.Assembly
 		return fmt.Errorf("--from: %w", err)
 	}
 	defer func() { err = errors.Join(err, tree.Close()) }()
-	a.MountPoints = tree.MountPoints
-	return a.Write(ctx, tree)
-}
 	for _, text := range tree.Warnings(c.from) {
 		j.report.Warn(text)
 	}
+	a.MountPoints = tree.MountPoints
+	return a.Write(ctx, tree)
+}

@@ -181,13 +181,9 @@ func build(ctx context.Context, j *job) (err error) {
 		Environ: j.env.environ, Dir: j.env.dir,
 		Resolver: j.env.resolver(), Log: j.log, Output: lineLogger{j.log}, Progress: j.report,
 		Stdout: j.stdout, FreeSpace: freeSpace, StepFailed: j.lookForSpace,
-		Cache: builder.Cache{
-			Version: version, Rebuild: !j.settings.cache, Ours: append(j.ownFiles(), dir),
-			Records: recordsDir(dir), Now: j.env.now,
-			From: j.settings.cacheFrom, To: j.settings.cacheTo,
-			SkipTLSVerify: !j.spec.Options().TLSVerify, Key: j.settings.key, Warn: j.report.Warn,
-		},
+		Cache: j.cache(version, dir),
 	}
+	x.Cache.Ours = append(j.ownFiles(), dir)
 	x.Settings, x.HiddenSettings = j.settings.toLock()
 	x.SignKey = j.settings.signKey
 	if j.verbose {
@@ -203,9 +199,6 @@ func build(ctx context.Context, j *job) (err error) {
 			}
 			return nil
 		}
-	}
-	if j.settings.explainCache {
-		x.Cache.Explain = func(text string) { fmt.Fprintln(j.out, text) }
 	}
 	if err := errors.Join(x.CheckExports(ctx, j.spec), x.CheckShares(ctx)); err != nil {
 		return err
@@ -232,8 +225,26 @@ func build(ctx context.Context, j *job) (err error) {
 	if err := evict(store, dir, j.settings.cacheLimit, removed); err != nil {
 		j.report.Warn(fmt.Sprintf("the cache was not reduced to --cache-limit: %v", err))
 	}
-	if shareErr != nil {
-		return fmt.Errorf("all outputs are written, but --cache-to: %w", shareErr)
+	return sharedLast(shareErr)
+}
+
+// cache returns the settings of the cache for steps of a version, with the state directory dir.
+func (j *job) cache(version func(kind string) string, dir string) builder.Cache {
+	c := builder.Cache{
+		Version: version, Rebuild: !j.settings.cache, Records: recordsDir(dir), Now: j.env.now,
+		From: j.settings.cacheFrom, To: j.settings.cacheTo,
+		SkipTLSVerify: !j.settings.options.TLSVerify, Key: j.settings.key, Warn: j.report.Warn,
+	}
+	if j.settings.explainCache {
+		c.Explain = func(text string) { fmt.Fprintln(j.out, text) }
+	}
+	return c
+}
+
+// sharedLast returns the error of sharing results, which is the last that a call does.
+func sharedLast(err error) error {
+	if err != nil {
+		return fmt.Errorf("all outputs are written, but --cache-to: %w", err)
 	}
 	return nil
 }
