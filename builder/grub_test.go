@@ -50,7 +50,7 @@ func TestGrubStepSetsUpEachPlatformOnce(t *testing.T) {
 	}
 }
 
-// GRUB for arm64 and riscv64 printed errors before its menu: it knows no other serial ports than those of PCs. Issue 19, 8.
+// Issue 19, 8: GRUB for arm64 and riscv64 printed errors before its menu, since it knows only the serial ports of PCs.
 func TestGrubUsesTheSerialPortOfPCsOnly(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

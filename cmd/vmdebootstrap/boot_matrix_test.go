@@ -15,7 +15,7 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
 )
 
-// TestMatrix boots what CI has no time for, to the login prompt: `make test-matrix` runs it, for two hours or more with
+// TestMatrix boots what CI has no time for, to the login prompt: `make test-matrix` runs it, for three hours with
 // software emulation.
 func TestMatrix(t *testing.T) {
 	const bios, uefi, secure = diskimagetest.BIOS, diskimagetest.UEFI, diskimagetest.SecureBoot

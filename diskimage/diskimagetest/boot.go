@@ -22,6 +22,7 @@ const (
 	BIOS       = vm.BIOS
 	UEFI       = vm.UEFI
 	SecureBoot = vm.SecureBoot
+	UBoot      = vm.UBoot
 )
 
 // Exchange is one step of a dialogue on the serial console: when the regular expression Want
