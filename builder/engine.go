@@ -46,8 +46,6 @@ type Engine interface {
 	// header, under interpreter: a static program of this machine, named by its path on the host. An empty
 	// name ends that. Where the host does not allow it, Run gives an error that wraps errors.ErrUnsupported.
 	Emulate(header elf.FileHeader, interpreter string)
-	// CopiesSnapshots reports whether each snapshot is a copy of the whole root file system.
-	CopiesSnapshots() bool
 	// Unpack makes a directory of a tar archive, with owners as in the root file systems of this engine; the
 	// directory must not exist, nor does it after an error.
 	Unpack(ctx context.Context, archive io.Reader, dir string) error

@@ -187,6 +187,9 @@ func (a outputCache) reader(made cachedRun) inputReader {
 	if !made.HoldsIDs {
 		r.hidden = a.IDs
 	}
+	if root, err := a.target.Lstat("/"); err == nil {
+		r.index, r.dev = a.index, stateOf(root).Dev
+	}
 	return r
 }
 

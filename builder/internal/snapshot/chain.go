@@ -31,6 +31,8 @@ type Chain struct {
 	origins origins
 	// made are the names of the cached outputs in the target.
 	made []string
+	// index has digests of files of the target.
+	index *digestIndex
 	// IDs are the IDs of the image as they appear in texts of the target.
 	IDs []string
 	// Epoch is the fixed time of the build; zero if there is none.
@@ -44,7 +46,7 @@ type Chain struct {
 func (store *Store) Resume(s Start, target target.Rootfs, seed uuid.UUID) *Chain {
 	return &Chain{
 		store: store, target: target, entries: slices.Clone(s.Entries), layers: slices.Clone(s.layers), seed: seed,
-		origins: s.origins, last: s.Snapshot,
+		origins: s.origins, last: s.Snapshot, index: &store.inputs,
 	}
 }
 

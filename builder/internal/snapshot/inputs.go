@@ -10,7 +10,9 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,19 +35,23 @@ type inputReader struct {
 	outputs map[string]bool
 	// epoch is the latest time of files in the output, if that records times; zero otherwise.
 	epoch time.Time
+	// index has digests of contents by inode numbers, if all files with the device number dev are of the file system in
+	// which the engine keeps its root file systems; nil for none.
+	index *digestIndex
+	dev   uint64
 }
 
 // read returns the digests of names and of their parent directories. It leaves out missing names, which were temporary
 // files.
 func (r inputReader) read(names []string) (inputs, error) {
-	found := inputs{}
+	found, dirs := inputs{}, newDirReader(r.target)
 	next := map[string]bool{}
 	for _, name := range names {
 		next[path.Clean(name)] = true
 	}
 	for len(next) > 0 {
 		names = slices.Collect(maps.Keys(next))
-		digests, err := r.digests(names)
+		digests, err := r.digests(dirs, names)
 		if err != nil {
 			return nil, err
 		}
@@ -62,13 +68,13 @@ func (r inputReader) read(names []string) (inputs, error) {
 }
 
 // digests returns the digest of each name, "" for a missing one. There can be thousands, of 100 MB in all.
-func (r inputReader) digests(names []string) ([]Digest, error) {
+func (r inputReader) digests(dirs *dirReader, names []string) ([]Digest, error) {
 	digests := make([]Digest, len(names))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, name := range names {
 		group.Go(func() error {
-			digest, err := r.digest(name)
+			digest, err := r.digest(dirs, name)
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 				return nil
 			}
@@ -95,31 +101,63 @@ func (r inputReader) changes(was inputs) ([]string, error) {
 }
 
 // digest returns the digest of one file or directory.
-func (r inputReader) digest(name string) (Digest, error) {
-	info, err := r.target.Lstat(name)
+func (r inputReader) digest(dirs *dirReader, name string) (Digest, error) {
+	info, err := dirs.lstat(name)
 	if err != nil {
 		return "", err
 	}
 	switch info.Mode().Type() {
 	case fs.ModeDir:
-		return r.listing(name)
+		return r.listing(dirs, name)
 	case 0:
-		data, err := r.target.ReadFile(name)
+		content, err := r.content(name, info)
 		if err != nil {
 			return "", err
 		}
-		return HashOf(info.Mode().String(), r.owner(info), r.time(info), r.mask(data)), nil
+		return HashOf(info.Mode().String(), r.owner(info), r.time(info), string(content)), nil
 	default:
 		return HashOf(info.Mode().String(), r.owner(info)), nil
 	}
 }
 
-// mask replaces hidden words of a text. Files above 64 KiB are not texts with a system's IDs.
+// content returns the digest of the content of a regular file.
+func (r inputReader) content(name string, info fs.FileInfo) (Digest, error) {
+	if r.mayMention(name, info.Size()) {
+		data, err := r.target.ReadFile(name)
+		return HashOf(r.mask(data)), err
+	}
+	state := stateOf(info)
+	index, key := r.index, strconv.FormatUint(state.Ino, 10)
+	if state.Dev != r.dev {
+		index = nil
+	}
+	state.Dev = 0 // of an overlay: another one in each build
+	if digest, found := index.lookup(key, state); found {
+		return digest, nil
+	}
+	data, err := r.target.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	digest := HashOf(string(data))
+	index.add(key, state, digest)
+	return digest, nil
+}
+
+// stateOf returns the state of a file of a target.
+func stateOf(info fs.FileInfo) fileState {
+	st := info.Sys().(*syscall.Stat_t)
+	return fileState{uint64(st.Dev), st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
+}
+
+// mayMention reports whether a file of that size can be a text with hidden words.
+func (r inputReader) mayMention(name string, size int64) bool {
+	return len(r.hidden) > 0 && size <= 64<<10 && !strings.HasPrefix(name, "/usr/")
+}
+
+// mask replaces hidden words of a text.
 func (r inputReader) mask(data []byte) string {
 	text := string(data)
-	if len(text) > 64<<10 {
-		return text
-	}
 	for i, word := range r.hidden {
 		text = strings.ReplaceAll(text, word, fmt.Sprintf("\x00%d\x00", i))
 	}
@@ -128,8 +166,8 @@ func (r inputReader) mask(data []byte) string {
 
 // listing returns a digest of what a program can see of a directory's files without opening them, except their times
 // and exact sizes.
-func (r inputReader) listing(dir string) (Digest, error) {
-	entries, err := r.target.ReadDir(dir)
+func (r inputReader) listing(dirs *dirReader, dir string) (Digest, error) {
+	entries, err := dirs.read(dir)
 	if err != nil {
 		return "", err
 	}
@@ -186,4 +224,45 @@ func (r inputReader) time(info fs.FileInfo) string {
 	default:
 		return info.ModTime().UTC().Format(time.RFC3339)
 	}
+}
+
+// dirReader reads each directory of a target once. An entry also describes its file: one call for each name costs ten
+// times as much.
+type dirReader struct {
+	target target.Target
+	mu     sync.Mutex
+	dirs   map[string]func() ([]fs.DirEntry, error)
+}
+
+func newDirReader(t target.Target) *dirReader {
+	return &dirReader{target: t, dirs: map[string]func() ([]fs.DirEntry, error){}}
+}
+
+// read is ReadDir of the target.
+func (d *dirReader) read(dir string) ([]fs.DirEntry, error) {
+	d.mu.Lock()
+	read, known := d.dirs[dir]
+	if !known {
+		read = sync.OnceValues(func() ([]fs.DirEntry, error) { return d.target.ReadDir(dir) })
+		d.dirs[dir] = read
+	}
+	d.mu.Unlock()
+	return read()
+}
+
+// lstat is Lstat of the target.
+func (d *dirReader) lstat(name string) (fs.FileInfo, error) {
+	if name == "/" {
+		return d.target.Lstat(name)
+	}
+	entries, err := d.read(path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	i, found := slices.BinarySearchFunc(entries, path.Base(name),
+		func(e fs.DirEntry, base string) int { return strings.Compare(e.Name(), base) })
+	if !found {
+		return nil, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrNotExist}
+	}
+	return entries[i].Info()
 }

@@ -47,19 +47,19 @@ type listedFile struct {
 
 // fileState is what the kernel changes when a file changes.
 type fileState struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime unix.Timespec
+	Dev, Ino     uint64
+	Size         int64
+	Mtime, Ctime int64 // nanoseconds
 }
 
 // fileStateOf returns the state in a stat result.
 func fileStateOf(st *unix.Stat_t) fileState {
-	return fileState{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}
+	return fileState{uint64(st.Dev), st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
 }
 
 // changed reports whether the content of a file may have changed.
 func (s fileState) changed(now fileState) bool {
-	s.ctime, now.ctime = unix.Timespec{}, unix.Timespec{}
+	s.Ctime, now.Ctime = 0, 0
 	return s != now
 }
 

@@ -83,7 +83,7 @@ func (r records) prune() error {
 	ages := map[string]int64{}
 	for _, e := range entries {
 		if filepath.Ext(e.Name()) == ".json" {
-			continue // the index of contents
+			continue // an index of digests
 		}
 		if info, err := e.Info(); err == nil {
 			ages[e.Name()] = info.ModTime().UnixNano()

@@ -59,8 +59,8 @@ type Settings struct {
 	// Ours are files that this program writes (outputs, log) and directories with such files (state). They are not
 	// inputs of hooks that see them.
 	Ours []string
-	// Records is a directory for what Explain needs to know of earlier builds, and for the index of digests of large
-	// files; empty for none. Now is the clock for that index.
+	// Records is a directory for what Explain needs to know of earlier builds, and for indexes of digests of files; empty
+	// for none. Now is the clock for these.
 	Records string
 	Now     func() time.Time
 	// Explain is called for each step whose result is kept, with the reason why it is cached or runs; it may be nil.
@@ -110,6 +110,8 @@ type Engine interface {
 	InspectImage(ctx context.Context, src types.ImageSource) (types.RemoteImage, error)
 	// FetchLayers writes layers of an image to files of a directory, named by the hexadecimal part of their digests.
 	FetchLayers(ctx context.Context, src types.ImageSource, layers []types.RemoteLayer, dir string) error
+	// CopiesSnapshots reports whether each snapshot is a copy of the whole root file system.
+	CopiesSnapshots() bool
 	// Import makes snapshots of layers, the first above the snapshot base, each other one above its predecessor.
 	Import(ctx context.Context, base string, snapshots []types.PackedSnapshot) error
 }
@@ -146,7 +148,8 @@ type Store struct {
 	reported map[string]bool
 	// environs caches hashes of environments.
 	environs map[string]string
-	contents contents // of files that hooks have opened
+	contents contents    // of files that hooks have opened
+	inputs   digestIndex // of files of targets that programs have opened
 	// making is the name of the snapshot that this build makes next, locked; "" if there is none.
 	making string
 	unlock func() error
@@ -159,7 +162,13 @@ func New(c Config) *Store {
 		store.scripts[realName(name)] = true
 	}
 	if c.Settings.Records != "" {
-		store.contents.index, store.contents.now = filepath.Join(c.Settings.Records, "contents.json"), c.Settings.Now
+		use := func(index *digestIndex, file string) {
+			index.file, index.now = filepath.Join(c.Settings.Records, file), c.Settings.Now
+		}
+		use(&store.contents.index, "contents.json")
+		if !c.Engine.CopiesSnapshots() { // a copy has new inodes
+			use(&store.inputs, "inputs.json")
+		}
 	}
 	return store
 }
@@ -194,10 +203,12 @@ func (store *Store) Unlock() error {
 	return store.unlock()
 }
 
-// Close saves the index of digests for the next build.
+// Close saves the indexes of digests for the next build.
 func (store *Store) Close(ctx context.Context) {
-	if err := store.contents.save(ctx); err != nil {
-		store.Log.Info("digests of files are not saved", slog.Any("because", err))
+	for _, index := range []*digestIndex{&store.contents.index, &store.inputs} {
+		if err := index.save(ctx); err != nil {
+			store.Log.Info("digests of files are not saved", slog.Any("because", err))
+		}
 	}
 }
 
