@@ -8,11 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -209,7 +212,12 @@ func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, 
 		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, kept.Close()) }()
-	made, contents, err := a.read(kept)
+	made, contents, err := a.open(kept)
+	defer func() {
+		for _, f := range contents {
+			err = errors.Join(err, f.Close())
+		}
+	}()
 	if err != nil {
 		return nil, "its result cannot be read: " + err.Error(), nil
 	}
@@ -221,15 +229,23 @@ func (a outputCache) reuse(ctx context.Context, name, title string) (o origins, 
 		return nil, "changed since: " + firstNames(changed), nil
 	}
 	for i, output := range made.Outputs {
-		if err := a.target.WriteFile(output.Name, contents[i], output.Mode); err != nil {
-			return nil, "", err
+		err := a.target.CreateFile(output.Name, output.Mode, func(f *os.File) error {
+			_, err := io.Copy(f, contents[i])
+			return err
+		})
+		if err != nil {
+			why, err = "its result cannot be read: "+err.Error(), nil
+			for _, written := range made.Outputs[:i] {
+				err = errors.Join(err, a.target.Remove(written.Name))
+			}
+			return nil, why, err
 		}
 	}
 	return o, "", nil
 }
 
-// read reads a run with the contents of its outputs.
-func (a outputCache) read(kept target.Target) (made cachedRun, contents [][]byte, err error) {
+// open reads a run and opens the contents of its outputs. The caller closes them, also after an error.
+func (a outputCache) open(kept target.Target) (made cachedRun, contents []*os.File, err error) {
 	text, err := kept.ReadFile(cachedOutputFile)
 	if err != nil {
 		return made, nil, err
@@ -239,13 +255,14 @@ func (a outputCache) read(kept target.Target) (made cachedRun, contents [][]byte
 	}
 	for i, o := range made.Outputs {
 		if !slices.Contains(a.of.OutputDirs, path.Dir(o.Name)) {
-			return made, nil, fmt.Errorf("%s is not in a directory for outputs", o.Name)
+			return made, contents, fmt.Errorf("%s is not in a directory for outputs", o.Name)
 		}
-		data, err := kept.ReadFile(fmt.Sprintf("/%d", i))
+		// Only write has written to the root file system, so that there is no link on the way.
+		f, err := os.OpenFile(filepath.Join(kept.Root(), strconv.Itoa(i)), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 		if err != nil {
-			return made, nil, err
+			return made, contents, err
 		}
-		contents = append(contents, data)
+		contents = append(contents, f)
 	}
 	return made, contents, nil
 }

@@ -5,6 +5,7 @@ package snapshot
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -211,6 +212,9 @@ func TestUnreadableInitramfsIsRemade(t *testing.T) {
 	t.Parallel()
 	for what, damage := range map[string]func(kept *targettest.Target) error{
 		"no content": func(kept *targettest.Target) error { return kept.Remove("/0") },
+		"content that fails to be read": func(kept *targettest.Target) error {
+			return errors.Join(kept.Remove("/1"), kept.MkdirAll("/1", 0o755))
+		},
 		"no record": func(kept *targettest.Target) error {
 			return kept.WriteFile(cachedOutputFile, []byte("{"),
 				0o644)
