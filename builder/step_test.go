@@ -90,7 +90,7 @@ func TestNetworkByRelease(t *testing.T) {
 			"stretch and later", "stretch", nil,
 			map[string]string{network: "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n", interfaces: absent,
 				resolv: "-> /run/systemd/resolve/resolv.conf", rules: absent},
-			[]string{"systemctl --quiet enable systemd-networkd", "systemctl --quiet enable systemd-resolved"},
+			[]string{"systemctl --quiet enable systemd-networkd systemd-resolved"},
 		},
 		{
 			"without networkd", "trixie", func(o *Options) { o.SystemdNetworkd = false; o.EnableDHCP = true },

@@ -75,18 +75,20 @@ func (n Network) Run(ctx context.Context, s *Context) error {
 			return err
 		}
 	}
+	var units []string
 	if n.Networkd {
 		if err := target.WriteFileIn(s.Target, dhcpNetworkName, DHCPNetwork, 0o644); err != nil {
 			return err
 		}
-		if err := enableUnit(ctx, s, "systemd-networkd"); err != nil {
-			return err
-		}
+		units = append(units, "systemd-networkd")
 	}
 	if n.Resolved {
-		if err := enableUnit(ctx, s, "systemd-resolved"); err != nil {
-			return err
-		}
+		units = append(units, "systemd-resolved")
+	}
+	if err := enableUnits(ctx, s, units); err != nil {
+		return err
+	}
+	if n.Resolved {
 		return s.Target.Symlink("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
 	}
 	return nil
@@ -252,16 +254,23 @@ func maskPredictableNames(t target.Target) error {
 	return nil
 }
 
-// enableUnit enables a service of the target with its own systemctl, which works without a running systemd.
-func enableUnit(ctx context.Context, s *Context, unit string) error {
-	for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
-		exists, err := target.Exists(s.Target, dir+unit+".service")
-		if err != nil {
-			return err
+// enableUnits enables services of the target with its own systemctl, which works without a running systemd.
+func enableUnits(ctx context.Context, s *Context, units []string) error {
+	for _, unit := range units {
+		found := false
+		for _, dir := range []string{"/usr/lib/systemd/system/", "/lib/systemd/system/"} {
+			exists, err := target.Exists(s.Target, dir+unit+".service")
+			if err != nil {
+				return err
+			}
+			found = found || exists
 		}
-		if exists {
-			return s.inTarget(ctx, "systemctl", "--quiet", "enable", unit)
+		if !found {
+			return fmt.Errorf("enable %s: no such service in the target", unit)
 		}
 	}
-	return fmt.Errorf("enable %s: no such service in the target", unit)
+	if len(units) == 0 {
+		return nil
+	}
+	return s.inTarget(ctx, append([]string{"systemctl", "--quiet", "enable"}, units...)...)
 }
