@@ -10,6 +10,7 @@ import "embed"
 //go:embed *.go archive/*.go archive/keyrings depmod/*.go dpkg/*.go guard/*.go internal/debfile/*.go
 //go:embed internal/debian/*.go
 //go:embed internal/debian/distro-info/*.csv internal/dpkgdb/*.go lockfile/*.go internal/secret/*.go
-//go:embed internal/snapshot/*.go internal/step/*.go internal/stepversion/*.go internal/target/*.go ociimage/*.go
+//go:embed internal/shellfunction/*.go internal/snapshot/*.go internal/step/*.go internal/step/*.sh
+//go:embed internal/stepversion/*.go internal/target/*.go ociimage/*.go
 //go:embed pkgdetails/*.go pkgdetails/functions.sh wget/*.go
 var SourceCode embed.FS

@@ -3,11 +3,10 @@
 package pkgdetails
 
 import (
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
-	"regexp"
 	"strings"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/shellfunction"
 )
 
 // FunctionsPath is the file of debootstrap's functions in the toolbox.
@@ -96,7 +95,7 @@ func Functions(text string) (changed string, replaced []string) {
 		}
 		digest := ""
 		for _, name := range names {
-			d := digestOf(text, name)
+			d := shellfunction.Digest(text, name)
 			if !known[name][d] {
 				digest = ""
 				break
@@ -111,25 +110,10 @@ func Functions(text string) (changed string, replaced []string) {
 		name := names[0]
 		body = strings.NewReplacer("@ARCHITECTURES@", architectures[digest], "@EXTRACT@", ExtractPath).Replace(body)
 		if strings.Contains(body, "debootstrap_"+name) {
-			text = function(name).ReplaceAllStringFunc(text, func(own string) string { return "debootstrap_" + own })
+			text = shellfunction.Rename(text, name, "debootstrap_"+name)
 		}
 		added.WriteString("\n" + body)
 		replaced = append(replaced, name)
 	}
 	return text + added.String(), replaced
-}
-
-// function matches the definition of a function.
-func function(name string) *regexp.Regexp {
-	return regexp.MustCompile(`(?ms)^` + regexp.QuoteMeta(name) + ` ?\(\) \{( \()?$.*?^(\); )?\}$`)
-}
-
-// digestOf returns the digest of a function's text, "" if it is not there once.
-func digestOf(text, name string) string {
-	all := function(name).FindAllString(text, -1)
-	if len(all) != 1 {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(all[0]))
-	return hex.EncodeToString(sum[:])
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/target"
 )
 
@@ -77,7 +79,10 @@ func (i Initramfs) Run(ctx context.Context, s *Context) (err error) {
 			if slices.Contains(old, version) {
 				action = "-u"
 			}
-			if err := s.inTarget(ctx, "update-initramfs", action, "-k", version); err != nil {
+			err := s.withInitramfsFunctions(func(mounts []specs.Mount) error {
+				return s.InTargetWith(ctx, mounts, "", "update-initramfs", action, "-k", version)
+			})
+			if err != nil {
 				return err
 			}
 		}
