@@ -72,6 +72,11 @@ func (c *Cache) Path(digest string) string {
 
 // Verify reports whether the cache has the file, whose content it checks. It removes a damaged file.
 func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
+	return c.read(ctx, digest, io.Discard)
+}
+
+// read is Verify, which writes what it checks to dst: the file's content if the result is true.
+func (c *Cache) read(ctx context.Context, digest string, dst io.Writer) (bool, error) {
 	if !validDigest(digest) {
 		return false, fmt.Errorf("cache: %q is not a SHA256 digest", digest)
 	}
@@ -83,7 +88,7 @@ func (c *Cache) Verify(ctx context.Context, digest string) (bool, error) {
 		return false, fmt.Errorf("cache: %w", err)
 	}
 	defer f.Close()
-	got, err := sum(ctx, f, io.Discard)
+	got, err := sum(ctx, f, dst)
 	if err != nil {
 		return false, fmt.Errorf("cache: %w", err)
 	}

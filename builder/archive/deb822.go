@@ -3,7 +3,6 @@
 package archive
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -19,125 +18,138 @@ type Stanza map[string]string
 // Get returns the value of a field, whatever the case of its name; "" if it is absent.
 func (s Stanza) Get(name string) string { return s[strings.ToLower(name)] }
 
-// maxField limits one value. The longest field of Debian's archive is the list of checksums in a Release file,
-// some hundred kilobytes.
-const maxField = 64 << 20
-
 // ReadStanzas reads a whole control file. It skips comment lines (with # in the first column), inside a stanza too. Its
 // errors name the line.
 func ReadStanzas(r io.Reader) ([]Stanza, error) {
-	d := newStanzaReader(r)
-	var all []Stanza
-	for {
-		s := Stanza{}
-		err := d.next(func(name, value []byte) error {
-			key := strings.ToLower(string(name))
-			if _, twice := s[key]; twice {
-				return fmt.Errorf("duplicate field %q", name)
-			}
-			s[key] = string(value)
-			return nil
-		})
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, s)
-	}
-}
-
-// stanzaReader is the parser for all control files. It returns each field of a stanza in buffers that it
-// reuses, so that reading an index allocates only what the caller keeps.
-type stanzaReader struct {
-	r     *bufio.Reader
-	line  int    // number of the last line read, from 1
-	long  []byte // a line longer than r's buffer
-	name  []byte
-	value []byte
-}
-
-func newStanzaReader(r io.Reader) *stanzaReader {
-	return &stanzaReader{r: bufio.NewReaderSize(r, 64<<10)}
-}
-
-// next calls field for each field of the next stanza, in the order of the file. name and value are only valid
-// during the call. The error is io.EOF after the last stanza.
-func (d *stanzaReader) next(field func(name, value []byte) error) error {
-	started, open := false, false
-	finish := func() error {
-		if !open {
-			return nil
-		}
-		open = false
-		if err := field(d.name, trimEnd(d.value)); err != nil {
-			return fmt.Errorf("line %d: %w", d.line, err)
-		}
-		return nil
-	}
-	for {
-		line, err := d.readLine()
-		if errors.Is(err, io.EOF) {
-			if !started {
-				return io.EOF
-			}
-			return finish()
-		}
-		if err != nil {
-			return err
-		}
-		switch {
-		case len(trimBegin(line)) == 0:
-			if started {
-				return finish()
-			}
-		case line[0] == '#':
-		case line[0] == ' ' || line[0] == '\t':
-			if !open {
-				return fmt.Errorf("line %d: a continuation line without a field before it", d.line)
-			}
-			if len(d.value)+len(line) > maxField {
-				return fmt.Errorf("line %d: field %q is longer than %d bytes", d.line, d.name, maxField)
-			}
-			d.value = append(d.value, '\n')
-			d.value = append(d.value, line[1:]...)
-		default:
-			started = true
-			if err := finish(); err != nil {
-				return err
-			}
-			colon := bytes.IndexByte(line, ':')
-			if colon <= 0 || bytes.IndexByte(line[:colon], ' ') >= 0 {
-				return fmt.Errorf("line %d: %q is not a field of the form \"Name: value\"", d.line, clip(line))
-			}
-			open = true
-			d.name = append(d.name[:0], line[:colon]...)
-			d.value = append(d.value[:0], trimBegin(line[colon+1:])...)
-		}
-	}
-}
-
-// readLine returns the next line without its end; the slice is valid until the next call.
-func (d *stanzaReader) readLine() ([]byte, error) {
-	line, err := d.r.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		d.long = d.long[:0]
-		for errors.Is(err, bufio.ErrBufferFull) {
-			if d.long = append(d.long, line...); len(d.long) > maxField {
-				return nil, fmt.Errorf("line %d: longer than %d bytes", d.line+1, maxField)
-			}
-			line, err = d.r.ReadSlice('\n')
-		}
-		d.long = append(d.long, line...)
-		line = d.long
-	}
-	if err != nil && (!errors.Is(err, io.EOF) || len(line) == 0) {
+	text, err := io.ReadAll(r)
+	if err != nil {
 		return nil, err
 	}
+	d := stanzaParser{text: text}
+	var all []Stanza
+	for d.nextStanza() {
+		stanza := Stanza{}
+		for d.nextField() {
+			key := strings.ToLower(string(d.name))
+			if _, twice := stanza[key]; twice {
+				return nil, fmt.Errorf("line %d: duplicate field %q", d.line, d.name)
+			}
+			stanza[key] = string(d.value())
+		}
+		if d.err != nil {
+			break
+		}
+		all = append(all, stanza)
+	}
+	if d.err != nil {
+		return nil, fmt.Errorf("line %d: %w", d.line, d.err)
+	}
+	return all, nil
+}
+
+// stanzaParser is the parser for all control files. What it returns are parts of the text, so that reading an index
+// allocates only what the caller keeps.
+type stanzaParser struct {
+	text []byte // not yet parsed
+	line int    // number of the last line parsed, from 1
+	err  error
+
+	// The field that nextField has found: its name, what follows the colon, and the continuation lines with comments
+	// between them.
+	name, first, more []byte
+}
+
+// nextStanza goes to the next stanza, and reports whether there is one.
+func (d *stanzaParser) nextStanza() bool {
+	for len(d.text) > 0 && d.err == nil {
+		text, number := d.text, d.line
+		if line := d.nextLine(); !isBlank(line) && line[0] != '#' {
+			d.text, d.line = text, number
+			return true
+		}
+	}
+	return false
+}
+
+// nextField goes to the next field of the stanza, and reports whether there is one. If not, err is set if the stanza is
+// not valid.
+func (d *stanzaParser) nextField() bool {
+	for len(d.text) > 0 {
+		line := d.nextLine()
+		if isBlank(line) {
+			return false
+		}
+		switch line[0] {
+		case '#':
+			continue
+		case ' ', '\t':
+			d.err = errors.New("a continuation line without a field before it")
+			return false
+		}
+		colon := bytes.IndexByte(line, ':')
+		if colon <= 0 || bytes.IndexByte(line[:colon], ' ') >= 0 {
+			d.err = fmt.Errorf("%q is not a field of the form \"Name: value\"", clip(line))
+			return false
+		}
+		d.name, d.first, d.more = line[:colon], line[colon+1:], d.continuation()
+		return true
+	}
+	return false
+}
+
+// continuation returns the next lines up to the last one that begins with a blank and has more than that.
+func (d *stanzaParser) continuation() []byte {
+	begin, size := d.text, 0
+	for len(d.text) > 0 && (d.text[0] == ' ' || d.text[0] == '\t' || d.text[0] == '#') {
+		text, number := d.text, d.line
+		line := d.nextLine()
+		if isBlank(line) { // the end of the stanza
+			d.text, d.line = text, number
+			break
+		}
+		if line[0] != '#' {
+			size = len(begin) - len(d.text)
+		}
+	}
+	return begin[:size]
+}
+
+// nextLine returns the next line without its end.
+func (d *stanzaParser) nextLine() []byte {
 	d.line++
-	line = bytes.TrimSuffix(line, []byte("\n"))
-	return bytes.TrimSuffix(line, []byte("\r")), nil
+	line := d.text
+	if end := bytes.IndexByte(line, '\n'); end >= 0 {
+		line, d.text = line[:end], line[end+1:]
+	} else {
+		d.text = nil
+	}
+	return withoutCR(line)
+}
+
+func withoutCR(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		return line[:n-1]
+	}
+	return line
+}
+
+// isBlank reports whether a line ends a stanza.
+func isBlank(line []byte) bool { return len(trimBegin(line)) == 0 }
+
+// value returns the lines of the field without comments, and without the first blank of each continuation line. The
+// value of one line is a part of the text.
+func (d *stanzaParser) value() []byte {
+	value := trimBegin(d.first)
+	if len(d.more) == 0 {
+		return trimEnd(value)
+	}
+	value = bytes.Clone(value)
+	for line := range bytes.SplitSeq(d.more, []byte("\n")) {
+		if line = withoutCR(line); len(line) > 0 && line[0] != '#' {
+			value = append(append(value, '\n'), line[1:]...)
+		}
+	}
+	return trimEnd(value)
 }
 
 // trimBegin cuts leading blanks. The character sets of bytes.TrimLeft would add a tenth to the time for an index.

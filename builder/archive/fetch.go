@@ -222,7 +222,7 @@ func (c *Client) saveIndex(ctx context.Context, r *Release, dist, dir string) er
 	return nil
 }
 
-// packages reads the packages of one index file.
+// packages reads the packages of one index.
 func (c *Client) packages(ctx context.Context, r *Release, component, arch string) ([]*Package, error) {
 	base := component + "/binary-" + arch + "/Packages"
 	var missing error
@@ -252,6 +252,11 @@ func (c *Client) packages(ctx context.Context, r *Release, component, arch strin
 // readPackagesFile reads one index file, which it downloads unless the cache has it. The cache keeps the text too, by
 // its own digest in the Release file: to decompress it again takes longer than everything else about it.
 func (c *Client) readPackagesFile(ctx context.Context, r *Release, base, suffix string, file File) ([]*Package, error) {
+	if text := r.Files[base]; text.SHA256 != "" {
+		if packages, ok, err := c.readPackagesText(ctx, base, r.Mirror, text); ok || err != nil {
+			return packages, err
+		}
+	}
 	ok, err := c.Cache.Verify(ctx, file.SHA256)
 	if err == nil && !ok {
 		err = c.fetchIndex(ctx, r, base+suffix, file)
@@ -259,26 +264,21 @@ func (c *Client) readPackagesFile(ctx context.Context, r *Release, base, suffix 
 	if err != nil {
 		return nil, err
 	}
-	if text := r.Files[base]; suffix != "" {
-		if text.SHA256 != "" {
-			if ok, err = c.Cache.Verify(ctx, text.SHA256); err != nil {
-				return nil, err
-			}
-		}
-		if text.SHA256 == "" || !ok {
-			return c.readCompressed(base+suffix, r.Mirror, file, text)
-		}
-		file = text
+	return c.readCompressed(base+suffix, r.Mirror, file, r.Files[base])
+}
+
+// readPackagesText reads the text of an index, and reports whether the cache has it. It is parsed while its digest is
+// computed; nothing of it is used if that is not the one of the Release file.
+func (c *Client) readPackagesText(ctx context.Context, path, mirror string, text File) ([]*Package, bool, error) {
+	reader := newPackageReader(mirror)
+	if ok, err := c.Cache.read(ctx, text.SHA256, reader); !ok || err != nil {
+		return nil, false, err
 	}
-	data, err := os.ReadFile(c.Cache.Path(file.SHA256))
+	packages, err := reader.packages()
 	if err != nil {
-		return nil, err
+		return nil, false, fmt.Errorf("read %s: %w", path, err)
 	}
-	packages, err := readPackagesText(data, r.Mirror)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", base, err)
-	}
-	return packages, nil
+	return packages, true, nil
 }
 
 // readCompressed reads an index file of the cache, and adds its text to the cache if it has the digest that the Release
@@ -298,26 +298,16 @@ func (c *Client) readCompressed(path, mirror string, file, text File) ([]*Packag
 		return nil, errors.Join(err, plain.Close())
 	}
 	defer kept.discard()
-	digest := sha256.New()
-	// The decoder runs concurrently with the parser; the pipe has no buffer of its own.
-	plainReader, plainWriter := io.Pipe()
-	decoded := make(chan struct{})
-	go func() {
-		defer close(decoded)
-		err := guard.Parse(func() error {
-			_, err := io.Copy(io.MultiWriter(plainWriter, digest, kept), plain)
-			return err
-		})
-		plainWriter.CloseWithError(err)
-	}()
-	var packages []*Package
-	err = guard.Parse(func() (err error) {
-		packages, err = readPackages(plainReader, mirror)
+	digest, reader := sha256.New(), newPackageReader(mirror)
+	err = guard.Parse(func() error {
+		_, err := io.Copy(io.MultiWriter(reader, digest, kept), plain)
 		return err
 	})
-	err = errors.Join(err, plainReader.Close())
-	<-decoded
-	if err := errors.Join(err, plain.Close()); err != nil {
+	var packages []*Package
+	if err = errors.Join(err, plain.Close()); err == nil {
+		packages, err = reader.packages()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	if hex.EncodeToString(digest.Sum(nil)) != text.SHA256 {

@@ -3,19 +3,11 @@
 package archive
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
-
-	"github.com/vmdebootstrap/vmdebootstrap/builder/guard"
 )
 
 // Package is one binary package as an index or a .deb describes it. Dependency fields are kept as text, since most
@@ -96,7 +88,11 @@ func Merge(indexes ...*Index) (*Index, error) {
 
 // ReadIndex reads a Packages file. mirror becomes the Mirror of each package, for Fetch.
 func ReadIndex(r io.Reader, mirror string) (*Index, error) {
-	packages, err := readPackages(r, mirror)
+	reader := newPackageReader(mirror)
+	if _, err := io.Copy(reader, r); err != nil {
+		return nil, err
+	}
+	packages, err := reader.packages()
 	if err != nil {
 		return nil, err
 	}
@@ -158,140 +154,4 @@ func (x *Index) Names(priorities ...string) []string {
 		}
 	}
 	return names
-}
-
-// readPackagesText is readPackages for a text in memory, which all processors read.
-func readPackagesText(text []byte, mirror string) ([]*Package, error) {
-	parts := splitStanzas(text, runtime.GOMAXPROCS(0))
-	read := make([][]*Package, len(parts))
-	var group errgroup.Group
-	for i, part := range parts {
-		group.Go(func() error {
-			return guard.Parse(func() (err error) {
-				read[i], err = readPackages(bytes.NewReader(part), mirror)
-				return err
-			})
-		})
-	}
-	if group.Wait() == nil {
-		return slices.Concat(read...), nil
-	}
-	var packages []*Package
-	err := guard.Parse(func() (err error) { // for the error with its line
-		packages, err = readPackages(bytes.NewReader(text), mirror)
-		return err
-	})
-	return packages, err
-}
-
-// splitStanzas splits a text between stanzas, into at most n parts of about the same size.
-func splitStanzas(text []byte, n int) [][]byte {
-	var parts [][]byte
-	for ; n > 1 && len(text) > 0; n-- {
-		end := len(text) / n
-		stanza := bytes.Index(text[end:], []byte("\n\n"))
-		if stanza < 0 {
-			break
-		}
-		end += stanza + 1
-		parts, text = append(parts, text[:end]), text[end:]
-	}
-	return append(parts, text)
-}
-
-// readPackages reads stanzas of packages. The strings of one package share one allocation, and strings that repeat from
-// package to package are shared by all: 69000 packages take 30 MB instead of the 57 MB of the text.
-func readPackages(r io.Reader, mirror string) ([]*Package, error) {
-	d := newStanzaReader(r)
-	var (
-		packages []*Package
-		block    []Package // allocated many at a time
-		text     []byte    // the values of this package, to be made one string
-		shared   = map[string]string{}
-	)
-	share := func(value []byte) string {
-		s, ok := shared[string(value)]
-		if !ok {
-			s = string(value)
-			shared[s] = s
-		}
-		return s
-	}
-	type part struct {
-		field      *string
-		start, end int
-	}
-	parts := make([]part, 0, 16)
-	const blockSize = 1024
-	for {
-		if len(block) == 0 {
-			block = make([]Package, blockSize)
-		}
-		p := &block[0]
-		p.Mirror = mirror
-		text, parts = text[:0], parts[:0]
-		keep := func(field *string, value []byte) {
-			start := len(text)
-			text = append(text, value...)
-			parts = append(parts, part{field, start, len(text)})
-		}
-		err := d.next(func(name, value []byte) error {
-			var err error
-			switch string(name) {
-			case "Package":
-				keep(&p.Name, value)
-			case "Version":
-				keep(&p.Version, value)
-			case "Architecture":
-				p.Architecture = share(value)
-			case "Priority":
-				p.Priority = share(value)
-			case "Section":
-				p.Section = share(value)
-			case "Multi-Arch":
-				p.MultiArch = share(value)
-			case "Pre-Depends":
-				keep(&p.PreDepends, value)
-			case "Depends":
-				keep(&p.Depends, value)
-			case "Recommends":
-				keep(&p.Recommends, value)
-			case "Provides":
-				keep(&p.Provides, value)
-			case "Filename":
-				keep(&p.Filename, value)
-			case "SHA256":
-				keep(&p.SHA256, value)
-			case "Essential":
-				p.Essential = string(value) == "yes"
-			case "Size":
-				p.Size, err = strconv.ParseInt(string(value), 10, 64)
-			case "Installed-Size":
-				p.InstalledSize, err = strconv.ParseInt(string(value), 10, 64)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %q is not a number", name, clip(value))
-			}
-			return nil
-		})
-		if errors.Is(err, io.EOF) {
-			return packages, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		values := string(text)
-		for _, s := range parts {
-			*s.field = values[s.start:s.end]
-		}
-		if p.Name == "" || p.Version == "" {
-			return nil, fmt.Errorf("line %d: a stanza without Package or Version", d.line)
-		}
-		p.SHA256, p.Filename = strings.ToLower(p.SHA256), strings.TrimPrefix(p.Filename, "./")
-		if err := p.checkNames(); err != nil {
-			return nil, fmt.Errorf("line %d: the stanza before it: %w", d.line, err)
-		}
-		packages = append(packages, p)
-		block = block[1:]
-	}
 }

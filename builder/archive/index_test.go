@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -229,51 +230,67 @@ SHA256: 0123456789ABCDEF
 	}
 }
 
-func TestPartsOfIndexAreReadAsTheWhole(t *testing.T) {
+// readBlocks reads a Packages file in blocks of a size, with writes of another one.
+func readBlocks(text string, block, write int) ([]*Package, error) {
+	r := newPackageReader("http://mirror.example")
+	r.block = block
+	for part := range slices.Chunk([]byte(text), write) {
+		if _, err := r.Write(part); err != nil {
+			return nil, err
+		}
+	}
+	return r.packages()
+}
+
+func TestBlocksOfIndexAreReadAsTheWhole(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
 	for i := range 40 {
 		fmt.Fprintf(&text, "Package: p%02d\nVersion: 1\nDescription: text\n .\n more\n%s", i, strings.Repeat("\n", 1+i%3))
 	}
-	want, err := readPackages(strings.NewReader(text.String()), "http://mirror.example")
-	if err != nil || len(want) != 40 {
-		t.Fatalf("%d packages, %v", len(want), err)
-	}
 	for _, whole := range []string{
 		text.String(), strings.TrimRight(text.String(), "\n"), "", "\n\n", "Package: a\nVersion: 1",
+		strings.ReplaceAll(text.String(), "\n", "\r\n"), strings.ReplaceAll(text.String(), "\n\n", "\n \t\n"),
 	} {
-		want, err := readPackages(strings.NewReader(whole), "http://mirror.example")
-		if err != nil {
-			t.Fatal(err)
+		want, err := readBlocks(whole, blockSize, blockSize)
+		if err != nil || len(want) != strings.Count(whole, "Package:") {
+			t.Fatalf("%d packages of %q, %v", len(want), whole, err)
 		}
-		for n := range 60 {
-			parts := splitStanzas([]byte(whole), n)
-			if got := bytes.Join(parts, nil); string(got) != whole || len(parts) > max(n, 1) {
-				t.Errorf("%d parts of %q are %q", n, whole, parts)
-			}
-			var got []*Package
-			for _, part := range parts {
-				packages, err := readPackages(bytes.NewReader(part), "http://mirror.example")
-				if err != nil {
-					t.Fatal(err)
-				}
-				got = append(got, packages...)
-			}
-			if !reflect.DeepEqual(got, want) {
-				t.Errorf("%d parts have %d packages, want %d", n, len(got), len(want))
+		for size := 1; size < 200; size += 3 {
+			if got, err := readBlocks(whole, size, 1+size/7); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("blocks of %d bytes have %d packages, want %d (%v)", size, len(got), len(want), err)
 			}
 		}
 	}
-	got, err := readPackagesText([]byte(text.String()), "http://mirror.example")
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %d packages, %v", len(got), err)
+}
+
+func TestErrorOfIndexNamesItsLine(t *testing.T) {
+	t.Parallel()
+	good := strings.Repeat("Package: a\nVersion: 1\n\n", 50)
+	for _, test := range []struct{ text, want string }{
+		{good + "wrong\n" + good + "wrong\n", `line 151: "wrong" is not a field of the form "Name: value"`},
+		{good + "Package: b\n\n" + good, "line 152: a stanza without Package or Version"},
+		{good + "Package: b\nVersion: 1\nSize: x\n\n" + good, `line 153: Size: "x" is not a number`},
+		{good + "Package: /\nVersion: 1", `line 152: the stanza before it: Package: "/" is not a valid package name`},
+	} {
+		for _, block := range []int{1, 100, blockSize} {
+			if _, err := readBlocks(test.text, block, 10); err == nil || err.Error() != test.want {
+				t.Errorf("blocks of %d bytes: got the error %v, want %s", block, err, test.want)
+			}
+		}
 	}
-	wrong := text.String() + "\nwrong\n"
-	_, parts := readPackagesText([]byte(wrong), "")
-	_, one := readPackages(strings.NewReader(wrong), "")
-	if one == nil || parts == nil || parts.Error() != one.Error() {
-		t.Errorf("got the error %v, want %v", parts, one)
+}
+
+func TestStanzaWithoutEndIsAnError(t *testing.T) {
+	t.Parallel()
+	r := newPackageReader("")
+	endless := bytes.Repeat([]byte("x"), blockSize)
+	for range 2 * maxStanza / blockSize {
+		if _, err := r.Write(endless); err != nil {
+			return
+		}
 	}
+	t.Errorf("accepted a stanza of %d bytes", 2*maxStanza)
 }
 
 func TestReadIndexRejectsInvalidStanzas(t *testing.T) {

@@ -61,8 +61,12 @@ func validArchitecture(name string) bool {
 
 // validPath reports whether a path names a file below the directory that it is relative to.
 func validPath(path string) bool {
-	return fs.ValidPath(path) && path != "." && !strings.ContainsFunc(path,
-		func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' })
+	for _, c := range []byte(path) {
+		if c < ' ' || c == 0x7f || c == '\\' {
+			return false
+		}
+	}
+	return fs.ValidPath(path) && path != "."
 }
 
 // validSuite reports whether a name may be a suite or a codename: "trixie", "buster/updates", "rc-buggy".
