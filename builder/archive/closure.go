@@ -60,7 +60,7 @@ func (e *UnresolvedError) Error() string {
 // If something is missing, the error is an *UnresolvedError that names all of it. Closure does not backtrack: it may
 // choose an alternative whose own dependencies are missing.
 func (x *Index) Closure(want []string, opts ClosureOptions) ([]*Package, error) {
-	c := closure{index: x, opts: opts, chosen: map[string]*Package{}, provided: map[string][]provider{},
+	c := closure{index: x, opts: opts, chosen: map[string]*Package{}, provided: newProviders(0),
 		missing: map[string]*Missing{}}
 	if opts.Essential {
 		for _, name := range x.Names() {
@@ -95,9 +95,9 @@ type closure struct {
 	index    *Index
 	opts     ClosureOptions
 	chosen   map[string]*Package
-	provided map[string][]provider // by the chosen packages
-	queue    []*Package            // chosen, dependencies not yet followed
-	choices  []Dependency          // dependencies with several candidates, decided when the queue is empty
+	provided providers    // the chosen packages
+	queue    []*Package   // chosen, dependencies not yet followed
+	choices  []Dependency // dependencies with several candidates, decided when the queue is empty
 	missing  map[string]*Missing
 }
 
@@ -164,7 +164,7 @@ func (c *closure) choose(p *Package) {
 	}
 	c.chosen[p.Name] = p
 	c.queue = append(c.queue, p)
-	if err := p.addProvides(c.provided); err != nil {
+	if err := c.provided.add(p); err != nil {
 		panic("BUG: " + err.Error()) // NewIndex has parsed it
 	}
 }
@@ -175,7 +175,7 @@ func (c *closure) satisfied(d Dependency) bool {
 		if p := c.chosen[r.Name]; p != nil && r.Allows(p.Version) {
 			return true
 		}
-		return slices.ContainsFunc(c.provided[r.Name], r.allowsProvider)
+		return len(c.provided.of(r)) > 0
 	})
 }
 
@@ -189,24 +189,13 @@ func (c *closure) candidates(d Dependency) []*Package {
 			all = append(all, p)
 			continue
 		}
-		var virtual []*Package
-		for _, v := range c.index.providers[r.Name] {
-			if r.allowsProvider(v) {
-				virtual = append(virtual, v.pkg)
-			}
-		}
+		virtual := c.index.providersOf(r)
 		slices.SortStableFunc(virtual, func(a, b *Package) int {
 			return cmp.Compare(priorityRank(a.Priority), priorityRank(b.Priority))
 		})
 		all = append(all, virtual...)
 	}
 	return all
-}
-
-// allowsProvider reports whether a Provides entry satisfies the relation: one without a version satisfies only a
-// relation without one (Debian policy 7.5).
-func (r Relation) allowsProvider(v provider) bool {
-	return r.Operator == "" || v.version != "" && r.Allows(v.version)
 }
 
 // priorityRank returns the place of a priority in the order of importance, 0 being the most important.

@@ -98,29 +98,45 @@ func (d Dependency) String() string {
 // a trailing comma, are left out, as by dpkg.
 func ParseDependencies(field string) ([]Dependency, error) {
 	var all []Dependency
+	err := parseRelations(field, func(r Relation, alternative bool) {
+		if !alternative {
+			all = append(all, nil)
+		}
+		d := &all[len(all)-1]
+		*d = append(*d, r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// parseRelations calls add for each relation of a field such as Depends. alternative reports whether it belongs to the
+// dependency of the one before it.
+func parseRelations(field string, add func(r Relation, alternative bool)) error {
 	for group := range strings.SplitSeq(field, ",") {
 		if strings.TrimSpace(group) == "" {
 			continue
 		}
-		var d Dependency
+		alternative := false
 		for text := range strings.SplitSeq(group, "|") {
 			r, err := parseRelation(strings.TrimSpace(text))
 			if err != nil {
-				return nil, fmt.Errorf("dependency %q: %w", strings.TrimSpace(group), err)
+				return fmt.Errorf("dependency %q: %w", strings.TrimSpace(group), err)
 			}
-			d = append(d, r)
+			add(r, alternative)
+			alternative = true
 		}
-		all = append(all, d)
 	}
-	return all, nil
+	return nil
 }
 
 // parseRelation parses one alternative.
 func parseRelation(text string) (Relation, error) {
 	var r Relation
-	end := strings.IndexAny(text, " \t\n([<")
-	if end < 0 {
-		end = len(text)
+	end := 0
+	for end < len(text) && !endsName(text[end]) {
+		end++
 	}
 	name, rest := text[:end], strings.TrimSpace(text[end:])
 	r.Name, r.Qualifier, _ = strings.Cut(name, ":")
@@ -156,6 +172,15 @@ func parseRelation(text string) (Relation, error) {
 		}
 	}
 	return r, nil
+}
+
+// endsName reports whether a character ends the name in a relation.
+func endsName(c byte) bool {
+	switch c {
+	case ' ', '\t', '\n', '(', '[', '<':
+		return true
+	}
+	return false
 }
 
 // cutBracket splits "(body) rest" after the closing bracket.

@@ -3,11 +3,11 @@
 package archive
 
 import (
-	"fmt"
 	"io"
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Package is one binary package as an index or a .deb describes it. Dependency fields are kept as text, since most
@@ -43,34 +43,65 @@ func (p *Package) File() string {
 // Index is an immutable set of packages that can be searched by name. Its methods may be used by several goroutines at
 // once.
 type Index struct {
-	packages  []*Package            // by name, then from the highest version to the lowest
-	providers map[string][]provider // by the names they provide; only the highest version of each package
-}
-
-// provider is one entry of a Provides field.
-type provider struct {
-	pkg     *Package
-	version string // "" if the field has none
+	packages  []*Package // by name, then from the highest version to the lowest
+	providers providers  // all versions
 }
 
 // NewIndex returns an index of packages. Of several with the same name, version and architecture, the first counts.
 func NewIndex(packages ...*Package) (*Index, error) {
-	sorted := slices.Clone(packages)
-	slices.SortStableFunc(sorted, func(a, b *Package) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 || a.Version == b.Version {
-			return c
+	x := &Index{providers: newProviders(len(packages))}
+	invalid := map[*Package]error{}
+	var group sync.WaitGroup
+	group.Go(func() { // takes about as long as to sort them
+		for _, p := range packages {
+			if err := x.providers.add(p); err != nil {
+				invalid[p] = err
+			}
 		}
-		return CompareVersions(b.Version, a.Version)
 	})
-	x := &Index{providers: map[string][]provider{}, packages: slices.CompactFunc(sorted, func(a, b *Package) bool {
+	x.packages = slices.CompactFunc(sortPackages(packages), func(a, b *Package) bool {
 		return a.Name == b.Name && a.Version == b.Version && a.Architecture == b.Architecture
-	})}
-	for p := range x.newest() {
-		if err := p.addProvides(x.providers); err != nil {
-			return nil, err
+	})
+	group.Wait()
+	if len(invalid) > 0 {
+		for p := range x.newest() {
+			if err := invalid[p]; err != nil {
+				return nil, err
+			}
 		}
 	}
 	return x, nil
+}
+
+// sortPackages returns the packages in the order of an Index. Those of the same name and version stay in their order.
+func sortPackages(packages []*Package) []*Package {
+	// Keys that have the names take half the time of pointers to packages: a comparison reads less memory. Debian's
+	// indexes are sorted by source package.
+	type key struct {
+		name     string
+		position int
+	}
+	keys := make([]key, len(packages))
+	for i, p := range packages {
+		keys[i] = key{p.Name, i}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if c := strings.Compare(a.name, b.name); c != 0 {
+			return c
+		}
+		p, q := packages[a.position], packages[b.position]
+		if p.Version != q.Version {
+			if c := CompareVersions(q.Version, p.Version); c != 0 {
+				return c
+			}
+		}
+		return a.position - b.position
+	})
+	sorted := make([]*Package, len(packages))
+	for i, k := range keys {
+		sorted[i] = packages[k.position]
+	}
+	return sorted
 }
 
 // Merge returns one index of several, in which Lookup and Closure see the highest version of each package. Of the
@@ -126,21 +157,11 @@ func (x *Index) newest() iter.Seq[*Package] {
 	}
 }
 
-// addProvides adds what the package provides.
-func (p *Package) addProvides(providers map[string][]provider) error {
-	if p.Provides == "" {
-		return nil
-	}
-	provided, err := ParseDependencies(p.Provides)
-	if err != nil {
-		return fmt.Errorf("package %s: Provides: %w", p.Name, err)
-	}
-	for _, d := range provided {
-		for _, r := range d {
-			providers[r.Name] = append(providers[r.Name], provider{p, r.Version})
-		}
-	}
-	return nil
+// providersOf returns the packages that provide what a relation asks for, by name. Only their highest versions count.
+func (x *Index) providersOf(r Relation) []*Package {
+	packages := slices.DeleteFunc(x.providers.of(r), func(p *Package) bool { return x.Lookup(p.Name) != p })
+	slices.SortFunc(packages, func(a, b *Package) int { return strings.Compare(a.Name, b.Name) })
+	return slices.Compact(packages)
 }
 
 // Names returns the sorted names of the packages that are Essential or have one of the priorities: with "required",

@@ -176,6 +176,23 @@ func TestMergeTakesTheHighestVersion(t *testing.T) {
 	}
 }
 
+func TestOlderVersionsProvideNothing(t *testing.T) {
+	t.Parallel()
+	x, err := Merge(
+		testIndex(t, "Package: b\nVersion: 2\nProvides: virtual\n\nPackage: a\nVersion: 1\nProvides: virtual, gone\n"),
+		// An entry that is not valid counts as little as the others.
+		testIndex(t, "Package: a\nVersion: 2\n\nPackage: a\nVersion: 1\nArchitecture: all\nProvides: (\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if packages, err := x.Closure([]string{"virtual"}, ClosureOptions{}); err != nil || names(packages) != "b" {
+		t.Errorf("got %v, %v, want b", names(packages), err)
+	}
+	if packages, err := x.Closure([]string{"gone"}, ClosureOptions{}); err == nil {
+		t.Errorf("got %v of an older version", names(packages))
+	}
+}
+
 func TestNamesByPriority(t *testing.T) {
 	t.Parallel()
 	x := testIndex(t, smallIndex)
