@@ -183,9 +183,11 @@ func TestAssemblyNamesAllThatIsMissingAtOnce(t *testing.T) {
 			"--extlinux: the root file system has no kernel (/boot/vmlinuz-VERSION): add a package like linux-image-amd64", "has no /sbin/init", "--boot=none",
 		}},
 		{"no initramfs", func(o *Options) { o.Boot = boot.WordExtlinux }, []string{"boot/initrd.img-6.1"},
-			[]string{"--boot: kernel 6.1 has no initramfs (/boot/initrd.img-6.1)", ": make it with update-initramfs -c -k 6.1, or write"}},
+			[]string{"--boot: kernel 6.1 has no initramfs (/boot/initrd.img-6.1)",
+				": make it with update-initramfs -c -k 6.1, or write"}},
 		{"no udev", nil, []string{"usr/lib/systemd/systemd-udevd"}, []string{
-			"--extlinux: the root file system has no udev", ": add the package udev to it, or write an image that does not boot"}},
+			"--extlinux: the root file system has no udev",
+			": add the package udev to it, or write an image that does not boot"}},
 		{"another distribution", nil, []string{"var/lib/dpkg/status", "boot/vmlinuz-6.1", "boot/initrd.img-6.1"}, []string{
 			"--from: the root file system is that of an unknown distribution, without dpkg, so no package of Debian adds",
 			"has no kernel (/boot/vmlinuz-VERSION): write an image that does not boot with --boot=none"}},

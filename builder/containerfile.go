@@ -103,7 +103,8 @@ func readContainerfile(name string, o Options, arch debian.Arch, w World) (evalu
 	if err != nil {
 		return evaluatedFile{}, err
 	}
-	return f, errors.Join(append(f.wrongBase(), f.missingSecrets(o.BuildSecrets)...)...)
+	missing, _ := f.missingSecrets(o.BuildSecrets)
+	return f, errors.Join(append(f.wrongBase(), missing...)...)
 }
 
 // defaultConfig is that of an image which has none.
@@ -135,20 +136,31 @@ func (f evaluatedFile) wrongBase() []error {
 	return nil
 }
 
-// missingSecrets finds the secrets that a RUN requires.
-func (f evaluatedFile) missingSecrets(secrets []BuildSecret) []error {
-	var problems []error
+// missingSecrets finds the secrets that a RUN requires, as problems, and those that it mounts if they are there, as
+// warnings.
+func (f evaluatedFile) missingSecrets(secrets []BuildSecret) (problems []error, warnings []string) {
 	for _, i := range f.needed() {
 		for _, instruction := range f.stages[i].Instructions {
 			for _, m := range instruction.Mounts() {
-				if _, known := findSecret(secrets, m.SecretID()); m.Type == containerfile.MountSecret && m.Required && !known {
-					problems = append(problems, &containerfile.Error{File: f.name, Line: instruction.Line,
-						Err: fmt.Errorf("RUN: it requires the secret %q: give --secret id=%s,src=FILE", m.SecretID(), m.SecretID())})
+				id := m.SecretID()
+				if _, known := findSecret(secrets, id); m.Type != containerfile.MountSecret || known {
+					continue
+				}
+				verb := "mounts"
+				if m.Required {
+					verb = "requires"
+				}
+				err := &containerfile.Error{File: f.name, Line: instruction.Line,
+					Err: fmt.Errorf("RUN: it %s the secret %q: give --secret id=%s,src=FILE", verb, id, id)}
+				if m.Required {
+					problems = append(problems, err)
+				} else {
+					warnings = append(warnings, err.Error())
 				}
 			}
 		}
 	}
-	return problems
+	return problems, warnings
 }
 
 // needed returns the indexes of the last stage and of those that it needs, in their order.
@@ -557,6 +569,8 @@ func (f evaluatedFile) warnings(secrets []BuildSecret) []string {
 	if unused := f.unusedSecrets(secrets); len(unused) > 0 {
 		warnings = append(warnings, fmt.Sprintf("--secret: no RUN of %s mounts %s", f.name, strings.Join(unused, ", ")))
 	}
+	_, missing := f.missingSecrets(secrets)
+	warnings = append(warnings, missing...)
 	lines := map[string][]string{}
 	var names []string
 	for _, i := range f.stages[len(f.stages)-1].Described {
@@ -581,8 +595,8 @@ func processWarnings(source string, instructions []string) []string {
 	if len(instructions) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: %s: a disk boots an init system and not a container's process, so that has no effect "+
-		"when it boots: set up a systemd unit for it", source, strings.Join(instructions, ", "))}
+	return []string{fmt.Sprintf("%s: %s: a disk boots an init system and not a container's process, so that has no "+
+		"effect when it boots: set up a systemd unit for it", source, strings.Join(instructions, ", "))}
 }
 
 // shells are programs that many images start to be looked at, which is no service.

@@ -190,13 +190,15 @@ func TestMistakesOfContainerfilesAreMistakesOfTheCall(t *testing.T) {
 
 func TestWarningsNameWhatADiskHasNot(t *testing.T) {
 	t.Parallel()
-	dir := writeFiles(t, map[string]string{"Containerfile": "FROM rootfs\nENTRYPOINT x\nLABEL a=b\nEXPOSE 80"})
+	dir := writeFiles(t, map[string]string{"Containerfile": "FROM rootfs\nENTRYPOINT x\nLABEL a=b\nEXPOSE 80\n" +
+		"RUN --mount=type=secret,id=token cat /run/secrets/token"})
 	spec, err := containerfileSpec(dir, "UNUSED=1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := strings.Join(spec.Warnings(), "\n")
-	for _, want := range []string{"declares UNUSED", "ENTRYPOINT (line 2), EXPOSE (line 4): a disk boots an init system"} {
+	for _, want := range []string{"declares UNUSED", "ENTRYPOINT (line 2), EXPOSE (line 4): a disk boots an init system",
+		`Containerfile:5: RUN: it mounts the secret "token": give --secret id=token,src=FILE`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q has no %q", got, want)
 		}

@@ -82,7 +82,8 @@ func ReadContainerSource(s Source, o Options, w World) (*ContainerSource, error)
 		})
 	}
 	if err == nil {
-		err = errors.Join(f.missingSecrets(o.BuildSecrets)...)
+		missing, _ := f.missingSecrets(o.BuildSecrets)
+		err = errors.Join(missing...)
 	}
 	var problems []error
 	for _, err := range problem.Flatten(err) {

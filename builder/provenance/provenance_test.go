@@ -117,7 +117,8 @@ func TestSignaturesAreVerified(t *testing.T) {
 		{"another type", bytes.Replace(plain, []byte("slsa.dev/provenance"), []byte("slsa.dev/other"), 1), nil, false,
 			"not of a build"},
 		{"file above", bytes.Replace(plain, []byte("debian.img"), []byte("../x"), 1), nil, false, "no name of a file"},
-		{"file above, hidden", bytes.Replace(plain, []byte("updates/"), []byte("a/../../"), 1), nil, false, "no name of a file"},
+		{"file above, hidden", bytes.Replace(plain, []byte("updates/"), []byte("a/../../"), 1), nil, false,
+			"no name of a file"},
 		{"absolute file", bytes.Replace(plain, []byte("updates/"), []byte("/etc/"), 1), nil, false, "no name of a file"},
 	} {
 		files, isSigned, err := Read(t.Context(), bytes.NewReader(tt.data), tt.key)

@@ -59,7 +59,8 @@ func TestSquashMakesALiveFileSystem(t *testing.T) {
 	}
 	defer statement.Close()
 	verified, _, err := builder.VerifyProvenance(t.Context(), statement, nil, dir)
-	if err != nil || !slices.Contains(verified, "live/filesystem.squashfs") || !slices.Contains(verified, "live/"+names[0]) {
+	if err != nil || !slices.Contains(verified, "live/filesystem.squashfs") ||
+		!slices.Contains(verified, "live/"+names[0]) {
 		t.Errorf("the statement is about %q (%v), not about %q", verified, err, names)
 	}
 	squashfs := filepath.Join(dir, "live", "filesystem.squashfs")
