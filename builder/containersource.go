@@ -126,8 +126,10 @@ type ContainerRootfs struct {
 	image ociimage.Image
 }
 
-// Tree returns its files.
-func (r *ContainerRootfs) Tree() diskimage.Tree { return target.Tree(r.Rootfs, r.Root()) }
+// Tree returns its files, none of them later than the build itself, as for the root file system of a build.
+func (r *ContainerRootfs) Tree() diskimage.Tree {
+	return diskimage.Clamp(target.Tree(r.Rootfs, r.Root()), r.image.Created)
+}
 
 // Share puts the snapshots of its steps where --cache-to says, as far as they are not there yet.
 func (r *ContainerRootfs) Share(ctx context.Context) error {

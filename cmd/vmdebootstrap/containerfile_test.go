@@ -20,7 +20,12 @@ import (
 	"testing"
 	"time"
 
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/vmdebootstrap/vmdebootstrap/builder/ociimage"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/diskimagetest"
+	"github.com/vmdebootstrap/vmdebootstrap/diskimage/tarfile"
 	"github.com/vmdebootstrap/vmdebootstrap/oci/ocitest"
 )
 
@@ -312,7 +317,7 @@ ENTRYPOINT x
 		t.Helper()
 		cmd := vmdebootstrap(t, append([]string{"assemble", "--from=containerfile:server", "--image=x.img", "--verbose",
 			"--state-dir=" + state, "--build-arg=NAME=ours", "--secret=id=key,src=server/key", "--no-tls-verify"}, args...)...)
-		cmd.Dir = o.dir
+		cmd.Dir, cmd.Env = o.dir, append(os.Environ(), "SOURCE_DATE_EPOCH=1750000000")
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
@@ -342,6 +347,14 @@ ENTRYPOINT x
 	if said, err = assemble("--boot=none"); err != nil || !strings.Contains(said, "continue after: Containerfile:8: RUN") {
 		t.Errorf("the second time: %v\n%s", err, said)
 	}
+	made, err := os.ReadFile(filepath.Join(o.dir, "x.img"))
+	must(t, err)
+	if said, err = assemble("--boot=none", "--no-cache"); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	if again, err := os.ReadFile(filepath.Join(o.dir, "x.img")); err != nil || !bytes.Equal(again, made) {
+		t.Errorf("the image has other bytes when its steps run again with SOURCE_DATE_EPOCH (%v)", err)
+	}
 	said, err = assemble("--grub")
 	for _, want := range []string{
 		"no kernel (/boot/vmlinuz-VERSION): add to the Containerfile: RUN apt-get update && apt-get install -y linux-image-",
@@ -366,6 +379,28 @@ ENTRYPOINT x
 		if err == nil || !strings.Contains(said, want) {
 			t.Errorf("the error (%v) lacks %q:\n%s", err, want, said)
 		}
+	}
+}
+
+// TestAssembleNamesWhatADiskDoesNotHaveOfAnImage reads a container image of a service (issue 19, 1).
+func TestAssembleNamesWhatADiskDoesNotHaveOfAnImage(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(dir, "root/etc"), 0o755))
+	layout, err := ociimage.Create(filepath.Join(dir, "image"))
+	must(t, err)
+	tree := diskimage.NewDirTree(filepath.Join(dir, "root"))
+	must(t, layout.AddLayer(t.Context(), tree, "", ociimage.Compression{Method: tarfile.Gzip}))
+	_, err = layout.Finish(ociimage.Image{Platform: imgspec.Platform{OS: "linux", Architecture: "amd64"},
+		Config: imgspec.ImageConfig{User: "www", Env: []string{"PATH=/bin", "TOKEN=password"}, Cmd: []string{"httpd"}}})
+	must(t, err)
+	cmd := vmdebootstrap(t, "assemble", "--from=oci:image", "--image=x.img", "--boot=none", "--arch=amd64",
+		"--state-dir=state")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	want := "WARNING: oci:image: ENV (TOKEN), USER, CMD: a disk boots an init system and not a container's process, so " +
+		"that has no effect when it boots: set up a systemd unit for it\n"
+	if err != nil || string(out) != want {
+		t.Errorf("%v: got %s\nwant %s", err, out, want)
 	}
 }
 
