@@ -112,7 +112,8 @@ func TestStagesKnowWhatADiskDoesNotHave(t *testing.T) {
 		"ENV A=1": "ENV 2", "ENV A=1\nENV B=2": "ENV 2, ENV 3", "USER www:www": "USER 2", "USER root": "", "USER 0:0": "",
 		"USER a\nUSER b": "USER 3", "USER a\nRUN x\nUSER root": "", "CMD x": "CMD 2", "ENTRYPOINT x": "ENTRYPOINT 2",
 		"EXPOSE 80": "EXPOSE 2", "VOLUME /x": "VOLUME 2", "HEALTHCHECK CMD x": "HEALTHCHECK 2",
-		"STOPSIGNAL 9": "STOPSIGNAL 2", "WORKDIR /x": "", "LABEL a=b": "", "SHELL [\"/bin/bash\", \"-c\"]": "", "ARG A=1": "", "MAINTAINER x": "",
+		"STOPSIGNAL 9": "STOPSIGNAL 2", "WORKDIR /x": "", "LABEL a=b": "",
+		"SHELL [\"/bin/bash\", \"-c\"]": "", "ARG A=1": "", "MAINTAINER x": "",
 		"ENV A=1\nCMD x\nFROM first AS next\nUSER a\nFROM next\nEXPOSE 1": "ENV 2, CMD 3, USER 5, EXPOSE 7",
 		"CMD x\nFROM rootfs": "",
 	} {
