@@ -159,8 +159,8 @@ func qemuLine(spec builder.Spec) string {
 	return shellLine(m.Line())
 }
 
-// firmware returns the firmware that starts the image in QEMU. For riscv64 it is always U-Boot, which starts EFI programs
-// too: bookworm has no other.
+// firmware returns the firmware that starts the image in QEMU. For riscv64 it is always U-Boot, which starts EFI
+// programs too: bookworm has no other.
 func firmware(spec builder.Spec) vm.Firmware {
 	arch := spec.Options().Arch
 	switch {
