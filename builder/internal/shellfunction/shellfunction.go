@@ -10,8 +10,8 @@ import (
 	"regexp"
 )
 
-// Digest returns the SHA-256 of a function's text in hexadecimal, from its name to the last brace. It is "" if the script
-// does not have exactly one function of that name, of which the first and the last line are not indented.
+// Digest returns the SHA-256 of a function's text in hexadecimal, from its name to the last brace. It is "" if the
+// script does not have exactly one function of that name, of which the first and the last line are not indented.
 func Digest(script, name string) string {
 	all := definition(name).FindAllString(script, -1)
 	if len(all) != 1 {

@@ -18,8 +18,9 @@ import (
 // initramfsFunctionsPath is the file of the functions that mkinitramfs and its hooks use.
 const initramfsFunctionsPath = "/usr/share/initramfs-tools/hook-functions"
 
-// initramfsFunctionsText replaces copy_file, which calls itself by another name for everything but usual files: that one
-// starts five programs for each file, of which the initramfs of bookworm has 2000, and three for each that is already there.
+// initramfsFunctionsText replaces copy_file, and calls the own one by another name for everything but usual files. That
+// one starts five programs for each file, of which the initramfs of bookworm has 2000, and three for a file that is
+// already there.
 //
 //go:embed initramfs_functions.sh
 var initramfsFunctionsText string
@@ -39,8 +40,8 @@ func initramfsFunctions(text string) string {
 	return shellfunction.Rename(text, name, "initramfs_tools_"+name) + initramfsFunctionsText
 }
 
-// withInitramfsFunctions calls run with a mount of the changed functions over those of the target, if they are known. They
-// are inputs of the initramfs (initramfsInputDirs) as they are in the target.
+// withInitramfsFunctions calls run with a mount of the changed functions over those of the target, if they are known.
+// They are inputs of the initramfs (initramfsInputDirs) as they are in the target.
 func (s *Context) withInitramfsFunctions(run func(mounts []specs.Mount) error) (err error) {
 	if s.RealDpkg {
 		return run(nil)
