@@ -37,7 +37,7 @@ func initramfsFunctions(text string) string {
 	if !knownCopyFile[shellfunction.Digest(text, name)] {
 		return ""
 	}
-	return shellfunction.Rename(text, name, "initramfs_tools_"+name) + initramfsFunctionsText
+	return shellfunction.Rename(text, name, "initramfs_tools_"+name) + "\n" + initramfsFunctionsText
 }
 
 // withInitramfsFunctions calls run with a mount of the changed functions over those of the target, if they are known.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 
 # In the place of the function of that name in initramfs-tools, with a tenth of its processes for a usual file: see
 # initramfs_functions.go.
