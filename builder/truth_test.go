@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/uuid"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 	"github.com/vmdebootstrap/vmdebootstrap/builder/internal/secret"
@@ -514,6 +515,59 @@ func TestHooksThatCannotBeRepeatedAreNotKept(t *testing.T) {
 			}
 			if _, said := tr.build(e); !strings.Contains(said, "run: customize") {
 				t.Errorf("its result was kept:\n%s", said)
+			}
+		})
+	}
+}
+
+// TestFilesWithoutNamesAreNotSeenByHooks: another process writes to a file in their directory that has no name yet, as
+// a build of another image does, and then to one that got its name before.
+func TestFilesWithoutNamesAreNotSeenByHooks(t *testing.T) {
+	t.Parallel()
+	for what, prepare := range map[string]func(tr *truth, f *os.File){
+		"unnamed": func(*truth, *os.File) {},
+		"named": func(tr *truth, f *os.File) {
+			from := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+			if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, tr.name("log"), unix.AT_SYMLINK_FOLLOW); err != nil {
+				tr.t.Fatal(err)
+			}
+		},
+		"named like one": func(tr *truth, f *os.File) {
+			var st unix.Stat_t
+			if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+				tr.t.Fatal(err)
+			}
+			name := tr.name(fmt.Sprintf("#%d", st.Ino))
+			other, err := os.Create(name)
+			if err != nil {
+				tr.t.Fatal(err)
+			}
+			if err := errors.Join(unix.Dup2(int(other.Fd()), int(f.Fd())), other.Close()); err != nil {
+				tr.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			tr, e := newTruth(t, map[string]string{"hook": shell + `echo x >"$1/etc/data"`}), newHostEngine(t)
+			fd, err := unix.Open(tr.name("."), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := os.NewFile(uintptr(fd), "unnamed")
+			defer f.Close()
+			prepare(tr, f)
+			// Only the kernel's event tells of this change: it keeps size and times.
+			write := func(text string) {
+				_, err := f.WriteAt([]byte(text), 0)
+				if err := errors.Join(err, unix.Futimes(fd, make([]unix.Timeval, 2))); err != nil {
+					t.Error(err)
+				}
+			}
+			write("1")
+			e.onRun = func() { write("2") }
+			if _, said := tr.build(e); strings.Contains(said, "not kept") != (what != "unnamed") {
+				t.Errorf("said %q", said)
 			}
 		})
 	}

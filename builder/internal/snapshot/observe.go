@@ -78,7 +78,7 @@ func (store *Store) runObserved(
 		return nil, unkept, err
 	}
 	for _, name := range use.changed {
-		if !v.ignores(name, store.own()) {
+		if !v.ignores(name, store.own()) && !v.unnamed(name) {
 			return nil, fmt.Errorf("%s was changed while it ran", name), nil
 		}
 	}

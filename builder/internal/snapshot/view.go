@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/scrypt"
@@ -163,6 +164,23 @@ func (v *view) ignores(name string, own map[string]bool) bool {
 		}
 	}
 	return false
+}
+
+// unnamed reports whether the kernel's name of a changed file stands for one that has no name (O_TMPFILE), so that no
+// hook can see it: an output that is being written, for example. Such a name is "#" and the inode number
+// (d_mark_tmpfile in fs/dcache.c). The kernel calls the open file so even after it is linked to a name, where hooks do
+// see it.
+func (v *view) unnamed(name string) bool {
+	number, found := strings.CutPrefix(filepath.Base(name), "#")
+	ino, err := strconv.ParseUint(number, 10, 64)
+	if !found || err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(v.dirs, func(d listedDir) bool {
+		return slices.ContainsFunc(d.entries, func(e listedFile) bool {
+			return e.state.Ino == ino || d.fileName(e) == name
+		})
+	})
 }
 
 // directories returns the shared directories and all directories below them.
