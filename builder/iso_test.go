@@ -92,6 +92,10 @@ func TestMediumHoldsTheSystemAndItsBootLoader(t *testing.T) {
 	if strings.Index(menu, "vmlinuz-6.12") > strings.Index(menu, "vmlinuz-6.1 ") {
 		t.Errorf("the menu begins with the older kernel:\n%s", menu)
 	}
+	config := diskimagetest.Run(t, "bsdtar", "-xOf", name, "EFI/debian/grub.cfg")
+	if want := string(grub.EFIConfig(grub.Place{UUID: iso.Loader.UUID, Dir: "/boot/grub"})); config != want {
+		t.Errorf("GRUB, started from a CD by UEFI, begins with\n%s\nwant\n%s", config, want)
+	}
 	efi := filepath.Join(dir, "esp")
 	if err := os.WriteFile(efi, images[0][esp.Start:esp.End()], 0o644); err != nil {
 		t.Fatal(err)

@@ -39,8 +39,7 @@ func makeMedium(t *testing.T) string {
 	script := "echo " + marker + " $grub_platform from $root .\nsleep 60\n"
 	m.Files, err = diskimage.Overlay(diskimage.EmptyTree(now), diskimage.FileEntry(cdImage, 0o644, image, now),
 		diskimage.FileEntry("boot/grub/grub.cfg", 0o644, []byte(script), now),
-		// Debian's signed GRUB looks for it when it does not come from a disk.
-		diskimage.FileEntry(".disk/info", 0o644, []byte("test\n"), now))
+		diskimage.FileEntry("EFI/debian/grub.cfg", 0o644, grub.EFIConfig(place), now))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,7 @@ func (l Live) FilesNeeded() []LoaderFile {
 
 // LiveParts are the parts of the boot loader on a medium.
 type LiveParts struct {
-	// Files are those of the medium: the menu, the kernels with their initramfs, and LiveBIOSImage.
+	// Files are those of the medium: the menu and what leads to it, the kernels with their initramfs, and LiveBIOSImage.
 	Files []diskimage.Entry
 	// ESP are the files of the EFI system partition; nil for none.
 	ESP []diskimage.Entry
@@ -151,9 +151,14 @@ func (l Live) Prepare(f target.Files) (LiveParts, error) {
 		if parts.ESP, err = l.esp(f); err != nil {
 			return parts, fmt.Errorf("GRUB for UEFI: %w", err)
 		}
+		// To a GRUB that was started from a CD, the ESP is no partition: it looks on the medium itself.
+		add(l.efiConfig(), grub.EFIConfig(l.place()))
 	}
 	return parts, nil
 }
+
+// efiConfig is the file that the signed GRUB begins with.
+func (l Live) efiConfig() string { return "EFI/" + Disk{Vendor: l.Vendor}.vendorDir() + "/grub.cfg" }
 
 // place is where GRUB finds its menu.
 func (l Live) place() grub.Place { return grub.Place{UUID: l.UUID, Dir: "/" + liveGRUBDir} }
@@ -198,7 +203,7 @@ func (l Live) esp(f target.Files) ([]diskimage.Entry, error) {
 	config := grub.EFIConfig(l.place())
 	files := []diskimage.Entry{
 		diskimage.FileEntry("EFI/BOOT/grub.cfg", 0o644, config, l.Time),
-		diskimage.FileEntry("EFI/"+d.vendorDir()+"/grub.cfg", 0o644, config, l.Time),
+		diskimage.FileEntry(l.efiConfig(), 0o644, config, l.Time),
 	}
 	platform := grub.EFIPlatform(l.Arch.Name)
 	if l.Signed {
