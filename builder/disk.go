@@ -37,6 +37,8 @@ type Disk struct {
 	Loader boot.Loader
 	// LUKSKeys open the root partition if it is encrypted.
 	LUKSKeys []luksKey
+	// EnrolTPM2 has each machine enrol its TPM 2.
+	EnrolTPM2 bool
 	// Verity is what the root hash depends on besides the content, if there is a hash tree.
 	Verity verity.Options
 	// Artifacts is the directory for the files of an update to this image; empty for none.
@@ -112,6 +114,7 @@ func newDisk(spec Spec, lock Lock) (Disk, error) {
 	root := diskimage.PartitionRequest{Role: diskimage.RoleRoot, Number: number, Filesystem: described(o.Roottype, "/")}
 	if o.LUKS {
 		root.LUKS, d.LUKSKeys = diskimage.DeriveID(lock.Seed, "LUKS of /"), luksKeys(o)
+		d.EnrolTPM2 = o.LUKSTPM2
 	}
 	root.ReadOnly = o.Verity || d.Slots != nil
 	if d.Slots != nil {
@@ -248,11 +251,14 @@ func (d Disk) contents() []string {
 	return lines
 }
 
-// steps are what the root file system needs for its boot loader, and to grow.
+// steps are what the root file system needs for its boot loader, to grow, and to enrol a TPM.
 func (d Disk) steps() []step.Step {
 	steps := d.Loader.Steps(d.Disk)
 	if d.Grow != step.GrowNothing && d.Grow != step.GrowInitramfs {
 		steps = append(steps, d.growStep())
+	}
+	if d.EnrolTPM2 {
+		steps = append(steps, step.EnrolTPM2{LUKS: d.Root().LUKS.String()})
 	}
 	return steps
 }

@@ -61,6 +61,7 @@ func (r *Result) assembler() assembler {
 
 // write writes the disk image, and returns it with its final size.
 func (a assembler) write(ctx context.Context, planned Disk) (d Disk, err error) {
+	planned = planned.withEnrolmentKey()
 	d, root, err := a.sized(ctx, planned)
 	if err != nil {
 		return d, a.sizeError(ctx, planned, fmt.Errorf("size of %s: %w", planned.Image, err))
@@ -333,7 +334,7 @@ func (d *Disk) tree(p diskimage.Partition, root diskimage.Tree, added []diskimag
 	switch p.Role {
 	case diskimage.RoleRoot:
 		tree = diskimage.WithoutContents(root, d.elsewhere())
-		added = append(deviceEntries(d), added...)
+		added = slices.Concat(deviceEntries(d), d.enrolmentEntries(), added)
 	case diskimage.RoleBoot:
 		tree = diskimage.WithoutContents(diskimage.Subtree(root, d.bootDir()), []string{"efi"})
 	default:

@@ -21,11 +21,14 @@ import (
 type luksKey struct {
 	text     secret.Text
 	recovery bool
+	// enrols says that the machine enrols its TPM with the key, and then removes it.
+	enrols bool
 }
 
 // luksKeys are the keys of the options, in the order of their key slots.
 func luksKeys(o Options) []luksKey {
-	all := []luksKey{{text: o.LUKSPassphrase}, {text: o.LUKSKeyFile}, {o.LUKSRecoveryKey, true}}
+	all := []luksKey{{text: o.LUKSPassphrase}, {text: o.LUKSKeyFile},
+		{text: o.LUKSRecoveryKey, recovery: true}}
 	return slices.DeleteFunc(all, func(k luksKey) bool { return k.text.IsZero() })
 }
 
@@ -50,6 +53,28 @@ func (d Disk) crypttab() step.Crypttab {
 			Key: "/dev/urandom", Options: "swap,discard,cipher=aes-xts-plain64,size=512"})
 	}
 	return step.Crypttab{Entries: entries}
+}
+
+// withEnrolmentKey returns the disk with a new key for step.EnrolTPM2, in a key slot behind the others. It is made when
+// the image is written, so that no step, cached result, tar archive or container image has it: only the image does, in
+// its encrypted file system.
+func (d Disk) withEnrolmentKey() Disk {
+	if d.EnrolTPM2 {
+		d.LUKSKeys = append(slices.Clone(d.LUKSKeys), luksKey{text: NewRecoveryKey(), enrols: true})
+	}
+	return d
+}
+
+// enrolmentEntries are the files of the root file system with the key of withEnrolmentKey.
+func (d *Disk) enrolmentEntries() []diskimage.Entry {
+	var entries []diskimage.Entry
+	for _, k := range d.LUKSKeys {
+		if k.enrols {
+			entries = append(entries, diskimage.FileEntry(strings.TrimPrefix(step.EnrolTPM2Key, "/"), 0o600,
+				[]byte(k.text.Reveal()), d.Time))
+		}
+	}
+	return entries
 }
 
 // filesystemSize is the length of a partition's file system.
@@ -89,6 +114,9 @@ func (s Spec) luksPackages() []string {
 	if s.o.Swap > 0 && s.release.Since("trixie", "plucky") {
 		packages = append(packages, "systemd-cryptsetup") // part of systemd before
 	}
+	if s.o.LUKSTPM2 {
+		packages = append(packages, "clevis-initramfs", "clevis-tpm2")
+	}
 	return packages
 }
 
@@ -119,8 +147,35 @@ func luksPossible(s Spec) []error {
 	case filesystem.Lookup(s.o.Roottype).NoUUID:
 		problems = append(problems, problem.New(flag, "a %s has no UUID by which it is found once it is unlocked: choose "+
 			"another --roottype, such as erofs", s.o.Roottype)...)
+	default:
+		problems = append(problems, tpm2Possible(s)...)
 	}
 	return problems
+}
+
+// otherInits are the packages of Debian that take the place of systemd as process 1.
+var otherInits = []string{"sysvinit-core", "runit-init"}
+
+// tpm2Possible: the initramfs of the release unlocks with a TPM, and the key for the enrolment reaches no other place
+// than the encrypted file system, which the machine can remove it from.
+func tpm2Possible(s Spec) []error {
+	const flag = "--luks-tpm2"
+	root := filesystem.Lookup(s.o.Roottype)
+	switch {
+	case !s.o.LUKSTPM2:
+		return nil
+	case !s.release.Since("bullseye", "jammy"):
+		return problem.New(flag, "%s is too old: it needs the clevis of Debian bullseye or Ubuntu jammy", s.release.Codename)
+	case slices.ContainsFunc(packageNames(s.o.Packages), func(p string) bool { return slices.Contains(otherInits, p) }):
+		return problem.New(flag, "systemd starts the enrolment: leave %s out of --package", strings.Join(otherInits, " or "))
+	case root.ReadOnly:
+		return problem.New(flag, "a root file system of type %s never changes, so the machine could not remove the key with "+
+			"which it enrols its TPM: choose another --roottype", s.o.Roottype)
+	case root.Program != nil:
+		return problem.New(flag, "the program that makes %s would write the key with which the machine enrols its TPM to this "+
+			"machine's disk, unencrypted: choose ext4 or another --roottype", s.o.Roottype)
+	}
+	return nil
 }
 
 // luksNeeded: nothing is said about the encryption of a disk that is not encrypted.
@@ -136,6 +191,9 @@ func luksNeeded(s Spec) []error {
 		if !option.text.IsZero() {
 			problems = append(problems, problem.New(option.flag, "needs --luks as well")...)
 		}
+	}
+	if s.o.LUKSTPM2 {
+		problems = append(problems, problem.New("--luks-tpm2", "needs --luks as well")...)
 	}
 	return problems
 }

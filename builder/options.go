@@ -130,6 +130,7 @@ type Options struct {
 	LUKSPassphrase  secret.Text // --luks-passphrase
 	LUKSKeyFile     secret.Text // --luks-key-file: what is in the file
 	LUKSRecoveryKey secret.Text // --luks-recovery-key
+	LUKSTPM2        bool        // --luks-tpm2
 
 	DryRun bool // --dry-run: check and print
 }

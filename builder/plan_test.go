@@ -92,6 +92,10 @@ var planned = map[string]func(*Options){
 		o.LUKS, o.LUKSPassphrase, o.LUKSKeyFile = true, secret.New("s3cret"), secret.New("s3cret file")
 		o.Boot, o.PartType, o.Roottype, o.SizeAuto = "systemd-boot", "gpt", "btrfs", true
 	},
+	"luks-tpm2": func(o *Options) {
+		o.LUKS, o.LUKSPassphrase, o.LUKSTPM2 = true, secret.New("s3cret"), true
+		o.Boot, o.PartType, o.Distribution = "systemd-boot", "gpt", "trixie"
+	},
 	"verity": func(o *Options) {
 		o.Verity, o.Boot, o.PartType, o.Swap = true, "systemd-boot", "gpt", 512*diskimage.MiB
 	},

@@ -228,6 +228,15 @@ func TestNewSpecRefuses(t *testing.T) {
 			[]string{"needs --luks"}},
 		{"a recovery key for nothing", func(o *Options) { o.LUKSRecoveryKey = secret.New("x") }, "--luks-recovery-key",
 			[]string{"needs --luks"}},
+		{"a TPM for nothing", func(o *Options) { o.LUKSTPM2 = true }, "--luks-tpm2", []string{"needs --luks"}},
+		{"a TPM in buster", enrolled(func(o *Options) { o.Distribution = "buster" }), "--luks-tpm2",
+			[]string{"buster is too old: it needs the clevis of Debian bullseye"}},
+		{"a TPM without systemd", enrolled(func(o *Options) { o.Packages = []string{"sysvinit-core"} }), "--luks-tpm2",
+			[]string{"systemd starts the enrolment"}},
+		{"a TPM with erofs", enrolled(func(o *Options) { o.Roottype = "erofs" }), "--luks-tpm2",
+			[]string{"erofs never changes", "--roottype"}},
+		{"a TPM with btrfs", enrolled(func(o *Options) { o.Roottype = "btrfs" }), "--luks-tpm2",
+			[]string{"the program that makes btrfs", "choose ext4"}},
 		{"no room for the header", encrypted(func(o *Options) { o.Size = 512*diskimage.MB + 10*diskimage.MiB }), "--luks",
 			[]string{"16MiB does not fit", "make --size larger"}},
 		{"verified with GRUB", verifiedRoot(func(o *Options) { o.Boot = "hybrid" }), "--verity",
@@ -527,4 +536,12 @@ func encrypted(change func(*Options)) func(*Options) {
 		o.LUKS, o.LUKSPassphrase, o.Bootsize = true, secret.New("s3cret"), 512*diskimage.MB
 		change(o)
 	}
+}
+
+// enrolled returns options of an encrypted image that a TPM unlocks, with a change.
+func enrolled(change func(*Options)) func(*Options) {
+	return encrypted(func(o *Options) {
+		o.LUKSTPM2 = true
+		change(o)
+	})
 }

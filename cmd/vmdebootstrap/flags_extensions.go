@@ -181,6 +181,8 @@ func (s *settings) extensions() []*setting {
 			textValue{&s.luks.keyFile}},
 		{"luks-recovery-key", groupDisk, "also unlock --luks with a random recovery key, which is printed once, at the end " +
 			"of the build", boolValue{&s.luks.recoveryKey}},
+		{"luks-tpm2", groupDisk, "let each machine enrol its TPM 2 at its first boot, by clevis, so that it also unlocks " +
+			"--luks itself while the state of Secure Boot (PCR 7) is the same", boolValue{&o.LUKSTPM2}},
 		{"verity", groupDisk, "have the kernel verify each block of a read-only root file system (dm-verity); the root " +
 			"hash is on the command line of a unified kernel image, so it needs --boot=systemd-boot; --roottype is ext4, " +
 			"squashfs or erofs", boolValue{&o.Verity}},

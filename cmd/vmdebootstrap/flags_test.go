@@ -33,7 +33,7 @@ var (
 	// Settings that are not in the manual.
 	extensionBools = []string{"recommends", "cache", "grow", "keep-identity", "allow-expired",
 		"explain-cache", "debug-shell", "cloud-init", "bmap", "tls-verify", "luks", "luks-recovery-key", "iso-persistence",
-		"verity"}
+		"verity", "luks-tpm2"}
 	extensionValues = []string{"run", "copy-in", "containerfile", "build-arg", "secret", "hook", "root-password-file",
 		"state-dir", "cache-limit", "boot", "free", "format", "compress", "raw", "sector-size", "boot-mount", "dtb",
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/containers/luksy"
+	"golang.org/x/sys/unix"
 
 	"github.com/vmdebootstrap/vmdebootstrap/builder/archive/archivetest"
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage"
@@ -77,6 +78,16 @@ func TestEncryptedImage(t *testing.T) {
 		}
 	}
 
+	index, err := diskimage.NewIndex(system)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{enrolmentKey, "usr/local/sbin/enrol-tpm2", "etc/systemd/system/enrol-tpm2.service"} {
+		if _, ok := index[name]; ok {
+			t.Errorf("%s without --luks-tpm2", name)
+		}
+	}
+
 	// The keys are those of the image, not of the root file system: with another one no step runs again.
 	again := append(slices.DeleteFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--luks-") }),
 		"--luks-passphrase="+elsewhere+"/other")
@@ -91,13 +102,75 @@ func TestEncryptedImage(t *testing.T) {
 	grepTree(t, o.dir, []string{other})
 
 	// What is no file may be the passphrase itself, and is shown nowhere.
-	text, err := o.try(state, append(again, "--luks-passphrase=mistaken-passphrase")...)
+	text, err = o.try(state, append(again, "--luks-passphrase=mistaken-passphrase")...)
 	if err == nil || !strings.Contains(text, "ERROR: --luks-passphrase: ") || strings.Contains(text, "mistaken") {
 		t.Errorf("got %v\n%s", err, text)
 	}
 	if text, err = o.try(state, append(again, "--luks-passphrase=")...); err == nil ||
 		!strings.Contains(text, "ERROR: --luks: there is no passphrase that could be typed at the boot") {
 		t.Errorf("got %v\n%s", err, text)
+	}
+}
+
+// enrolmentKey is the file with the key of --luks-tpm2.
+const enrolmentKey = "etc/enrol-tpm2.key"
+
+// Issue 19, 2: the key with which a machine enrols its TPM is in the encrypted root file system, and nowhere else.
+func TestEnrolmentKeyIsOnlyInTheEncryptedFileSystem(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	for _, name := range []string{"cryptsetup-initramfs", "initramfs-tools", "clevis-initramfs", "clevis-tpm2"} {
+		o.repo.Add(archivetest.Deb{Name: name})
+	}
+	state, elsewhere := o.machine(), t.TempDir()
+	const passphrase = "the-passphrase"
+	if err := os.WriteFile(filepath.Join(elsewhere, "pass"), []byte(passphrase+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	divert := "#!/bin/sh\nprintf '#!/bin/sh\\n' >\"$1/usr/bin/dpkg-divert\"\nchmod 755 \"$1/usr/bin/dpkg-divert\"\n"
+	if err := os.WriteFile(filepath.Join(o.dir, "divert.sh"), []byte(divert), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{
+		"--hook=essential:divert.sh", "--image=out.img", "--size=auto", "--boot=none", "--update-initramfs", "--luks",
+		"--luks-tpm2", "--luks-passphrase=" + elsewhere + "/pass", "--manifest=out.json", "--provenance=out.provenance",
+		"--report=out.html", "--log=build.log", "--log-level=debug", "--export=oci:layout",
+		"--export-compression=none", "--export=tar:out.tar", "--tarball=",
+	}
+	var keys []string
+	for _, more := range []string{"--verbose", "--lock-file=out.lock"} {
+		text := o.build(state, append(args, more)...)
+		partition := rootPartition(t, filepath.Join(o.dir, "out.img"))
+		system := decryptedTree(t, partition, passphrase)
+		key, err := imagetree.ReadFile(system, enrolmentKey)
+		if err != nil || len(key) != 71 {
+			t.Fatalf("%q (%v)", key, err)
+		}
+		decryptedTree(t, partition, string(key))
+		index, err := diskimage.NewIndex(system)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file := index[enrolmentKey]; file.Mode != unix.S_IFREG|0o600 || file.UID != 0 || file.GID != 0 {
+			t.Errorf("%s: %+v", enrolmentKey, file)
+		}
+		for _, name := range []string{"usr/local/sbin/enrol-tpm2", "etc/systemd/system/enrol-tpm2.service"} {
+			if _, ok := index[name]; !ok {
+				t.Errorf("no %s", name)
+			}
+		}
+		keys = append(keys, string(key))
+		if strings.Contains(text, string(key)) {
+			t.Errorf("the build prints the key:\n%s", text)
+		}
+		grepTree(t, o.dir, keys)
+		grepTree(t, state, keys)
+	}
+	if keys[0] == keys[1] {
+		t.Error("two images have the same key")
+	}
+	if has := o.has(enrolmentKey, "usr/local/sbin/enrol-tpm2"); has != "usr/local/sbin/enrol-tpm2" {
+		t.Errorf("the tar archive has %q", has)
 	}
 }
 
