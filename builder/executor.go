@@ -130,6 +130,8 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 	if err != nil {
 		return nil, elsewhere(ctx, spec, x.Archive, src.Release, err)
 	}
+	expected := chosenBefore(ctx, x.Archive.Cache, spec, src.Target, packages)
+	packages = expected.packages
 	tools, err := spec.toolboxContent(src)
 	if err != nil {
 		return nil, fmt.Errorf("make the toolbox: %w", err)
@@ -282,6 +284,7 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		Epoch: lock.epoch(), Emulator: emulator, Seed: seed,
 		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, RealDpkg: spec.realDpkg(),
 		HookOutput: x.HookOutput, Stages: map[string]Target{}, CacheMount: x.cacheMount,
+		Installed: func(ctx context.Context) error { return expected.keep(ctx, result.Rootfs) },
 	}
 	result.stages = &stages{x: x, plan: plan, seed: seed, site: result.site, chain: result.chain,
 		snapshots: func() *snapshot.Store { return x.snapshots(tools.name, spec.hookScripts(), lock) }}
@@ -499,10 +502,17 @@ func splitBootstrap(spec Spec, index *archive.Index, packages []*archive.Package
 func estimate(spec Spec, index *archive.Index) ([]*archive.Package, error) {
 	want := bootstrapNames(spec, index)
 	want = sortedSet(append(want, relations(spec.Packages(), spec.Options().Arch)...))
-	// debootstrap leaves recommended packages out, so that those of the base system are too many here.
-	how := archive.ClosureOptions{Essential: true, Recommends: spec.Options().Recommends}
-	all, err := index.Closure(want, how)
+	how := archive.ClosureOptions{Essential: true}
 	var unresolved *archive.UnresolvedError
+	if spec.Options().Recommends {
+		// debootstrap leaves recommended packages out.
+		base, err := bootstrapPackages(spec, index)
+		if err != nil && !errors.As(err, &unresolved) { // what is missing there is missing below
+			return nil, err
+		}
+		how.Recommends, how.Installed = true, base
+	}
+	all, err := index.Closure(want, how)
 	if errors.As(err, &unresolved) && spec.hasEssentialHooks() {
 		// These may bring the archive that has them: apt judges, when it has looked there.
 		want = slices.DeleteFunc(want, func(name string) bool {

@@ -15,6 +15,8 @@ type ClosureOptions struct {
 	Essential bool
 	// Recommends follows that field too, as apt does by default. Recommended packages that are missing are left out.
 	Recommends bool
+	// Installed are in the closure, but what they recommend is not: they were installed without.
+	Installed []*Package
 }
 
 // UnresolvedError lists the packages that an archive lacks.
@@ -60,8 +62,12 @@ func (e *UnresolvedError) Error() string {
 // If something is missing, the error is an *UnresolvedError that names all of it. Closure does not backtrack: it may
 // choose an alternative whose own dependencies are missing.
 func (x *Index) Closure(want []string, opts ClosureOptions) ([]*Package, error) {
-	c := closure{index: x, opts: opts, chosen: map[string]*Package{}, provided: newProviders(0),
-		missing: map[string]*Missing{}}
+	c := closure{index: x, opts: opts, installed: map[*Package]bool{}, chosen: map[string]*Package{},
+		provided: newProviders(0), missing: map[string]*Missing{}}
+	for _, p := range opts.Installed {
+		c.installed[p] = true
+		c.choose(p)
+	}
 	if opts.Essential {
 		for _, name := range x.Names() {
 			c.choose(x.Lookup(name))
@@ -92,13 +98,14 @@ func (x *Index) Closure(want []string, opts ClosureOptions) ([]*Package, error) 
 
 // closure is the state of one search.
 type closure struct {
-	index    *Index
-	opts     ClosureOptions
-	chosen   map[string]*Package
-	provided providers    // the chosen packages
-	queue    []*Package   // chosen, dependencies not yet followed
-	choices  []Dependency // dependencies with several candidates, decided when the queue is empty
-	missing  map[string]*Missing
+	index     *Index
+	opts      ClosureOptions
+	installed map[*Package]bool // those of opts
+	chosen    map[string]*Package
+	provided  providers    // the chosen packages
+	queue     []*Package   // chosen, dependencies not yet followed
+	choices   []Dependency // dependencies with several candidates, decided when the queue is empty
+	missing   map[string]*Missing
 }
 
 // run processes the queue. Dependencies with one candidate go first, as they may satisfy others that have several:
@@ -119,7 +126,7 @@ func (c *closure) run() error {
 			name, value string
 			optional    bool
 		}{{"Pre-Depends", p.PreDepends, false}, {"Depends", p.Depends, false}, {"Recommends", p.Recommends, true}} {
-			if field.optional && !c.opts.Recommends {
+			if field.optional && (!c.opts.Recommends || c.installed[p]) {
 				continue
 			}
 			dependencies, err := ParseDependencies(field.value)

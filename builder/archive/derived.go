@@ -21,6 +21,8 @@ const (
 	RepackedKind = "repacked"
 	// ModulesKind are indexes of a kernel's modules, see package depmod.
 	ModulesKind = "modules"
+	// ChosenKind are the names of the packages that apt has chosen, one on each line. They are derived from a request.
+	ChosenKind = "chosen"
 )
 
 // derivedName is the file that holds the digest of what is derived.

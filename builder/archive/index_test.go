@@ -117,6 +117,24 @@ func TestClosure(t *testing.T) {
 	}
 }
 
+func TestRecommendsOfInstalledPackagesAreLeftOut(t *testing.T) {
+	t.Parallel()
+	x := testIndex(t, smallIndex+`
+Package: suggests-more
+Version: 1
+Depends: login-tool
+Recommends: gawk
+`)
+	base, err := x.Closure([]string{"login-tool"}, ClosureOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := x.Closure([]string{"suggests-more"}, ClosureOptions{Recommends: true, Installed: base})
+	if want := "debconf gawk libc login-tool suggests-more"; err != nil || names(got) != want {
+		t.Errorf("got %q, %v, want %q", names(got), err, want)
+	}
+}
+
 func TestClosureNamesEverythingMissing(t *testing.T) {
 	t.Parallel()
 	x := testIndex(t, smallIndex+`

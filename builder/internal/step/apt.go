@@ -65,10 +65,14 @@ func (a AptInstall) Run(ctx context.Context, s *Context) error {
 		}
 	}
 	args := append([]string{"install", recommendsOption(a.Recommends)}, a.Packages...)
+	var environ []string
 	if a.HoldInitramfs {
-		return aptGetWith(ctx, s, []string{noInitramfs}, nil, args...)
+		environ = []string{noInitramfs}
 	}
-	return aptGet(ctx, s, nil, args...)
+	if err := aptGetWith(ctx, s, environ, nil, args...); err != nil || s.Installed == nil {
+		return err
+	}
+	return s.Installed(ctx)
 }
 
 // CustomPackages installs .deb files of the user. Their dependencies come from the mirror.
