@@ -172,8 +172,8 @@ func tpm2Possible(s Spec) []error {
 		return problem.New(flag, "a root file system of type %s never changes, so the machine could not remove the key with "+
 			"which it enrols its TPM: choose another --roottype", s.o.Roottype)
 	case root.Program != nil:
-		return problem.New(flag, "the program that makes %s would write the key with which the machine enrols its TPM to this "+
-			"machine's disk, unencrypted: choose ext4 or another --roottype", s.o.Roottype)
+		return problem.New(flag, "the program that makes %s would write the key with which the machine enrols its TPM to "+
+			"this machine's disk, unencrypted: choose ext4 or another --roottype", s.o.Roottype)
 	}
 	return nil
 }

@@ -30,11 +30,11 @@ const (
 	EnrolTPM2Wanted  = systemUnits + "multi-user.target.wants/enrol-tpm2.service"
 )
 
-// enrolTPM2Program continues where an earlier boot was interrupted: each command is left out if its result is there. The
-// key slot is removed only after the TPM is enrolled, and the file only after the key slot. PCR 7 in the bank of SHA-256
-// is the state of Secure Boot.
+// enrolTPM2Program continues where an earlier boot was interrupted: each command is left out if its result is there.
+// The key slot is removed only after the TPM is enrolled, and the file only after the key slot. PCR 7 in the bank of
+// SHA-256 is the state of Secure Boot.
 const enrolTPM2Program = `#!/bin/sh
-# Written by vmdebootstrap --luks-tpm2: binds the root partition to the TPM of this machine, and removes the key for that.
+# Written by vmdebootstrap --luks-tpm2: binds the root partition to this machine's TPM, and removes the key for that.
 set -eu
 device=/dev/disk/by-uuid/%s
 key=` + EnrolTPM2Key + `
