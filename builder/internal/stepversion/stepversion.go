@@ -73,15 +73,15 @@ var aptKinds = []string{
 // digests of its own, or write the outputs from what the last step has left.
 var notCounted = []string{
 	// Options and rules end in the data of the steps.
-	"builder/ab.go", "builder/options.go", "builder/containerfile.go", "builder/devicetree.go", "builder/rules*.go",
+	"builder/ab.go", "builder/options.go", "builder/containerfile*.go", "builder/devicetree.go", "builder/rules*.go",
 	"builder/disk.go",
 	// Outputs are written from the root file system.
 	"builder/assemble*.go", "builder/blob.go", "builder/describe.go", "builder/export*.go", "builder/image*.go",
 	"builder/output.go", "builder/squash.go",
 	"diskimage/claim.go", "diskimage/filesystem.go", "diskimage/layout.go", "diskimage/partial.go",
 	"diskimage/parttype.go", "diskimage/readtable.go", "diskimage/table.go", "diskimage/write.go",
-	// Messages, and what a build needs room for.
-	"builder/installs.go", "builder/space.go",
+	// Messages, what a build needs room for, and what it expects apt to choose.
+	"builder/chosen.go", "builder/installs.go", "builder/space.go",
 }
 
 // Versions has the versions of steps.
