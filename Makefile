@@ -59,8 +59,8 @@ test: ## run all tests, those that use the mirror and boot images included
 test-upgrade: ## upgrade kernel and boot loader in booted images, and boot them again
 	$(GOTEST) -timeout 85m -tags "$(TEST_TAGS) upgrade" -run Upgrades ./cmd/vmdebootstrap
 
-test-matrix: ## boot what CI has no time for: file systems, loaders, firmware, encryption, live media, boards: three hours
-	$(GOTEST) -timeout 4h -v -tags "$(TEST_TAGS) matrix" -run 'TestMatrix|TestUBootStarts|TestUpdateStarts' ./cmd/vmdebootstrap
+test-matrix: ## boot what CI has no time for: file systems, loaders, firmware, encryption, TPMs, live media, boards: three hours
+	$(GOTEST) -timeout 4h -v -tags "$(TEST_TAGS) matrix" -run 'TestMatrix|TestUBootStarts|TestUpdateStarts|TestTPMUnlocks' ./cmd/vmdebootstrap
 
 test-faults: ## damage images thousands of times, and build through mirrors with faults
 	$(GOTEST) -timeout 85m -tags "$(TAGS) faults" -run Faulty ./diskimage/... ./cmd/vmdebootstrap
