@@ -126,12 +126,10 @@ func (x *Executor) Build(ctx context.Context, spec Spec, lock Lock, src Sources)
 }
 
 func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources) (result *Result, err error) {
-	packages, err := estimate(spec, src.Target)
+	estimated, err := estimate(spec, src.Target)
 	if err != nil {
 		return nil, elsewhere(ctx, spec, x.Archive, src.Release, err)
 	}
-	expected := chosenBefore(ctx, x.Archive.Cache, spec, src.Target, packages)
-	packages = expected.packages
 	tools, err := spec.toolboxContent(src)
 	if err != nil {
 		return nil, fmt.Errorf("make the toolbox: %w", err)
@@ -141,9 +139,11 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		return nil, err
 	}
 	uncertain := spec.Options().Recommends || len(spec.Options().Actions) > 0
-	if err := checkRoom(plan.Disk, packages, uncertain); err != nil {
+	if err := checkRoom(plan.Disk, estimated, uncertain); err != nil {
 		return nil, err
 	}
+	expected := chosenBefore(ctx, x.Archive.Cache, spec, src.Target, estimated)
+	packages := expected.packages
 	x.Progress.Begin("look for results of earlier builds")
 	store := x.snapshots(tools.name, spec.hookScripts(), lock)
 	defer func() { err = errors.Join(err, store.Unlock()) }()
