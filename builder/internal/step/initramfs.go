@@ -20,11 +20,18 @@ import (
 // Kernel packages make an initramfs when they are configured, initramfs-tools' trigger makes it again, and a hook that
 // adds a module would make it a third time. On an emulated architecture each run takes minutes. So the program is
 // diverted while packages are installed, and run once at the end.
+//
+// A file can have one diversion. live-tools has one of this program for good: so ours is the same, in its name. If it is
+// installed meanwhile, its preinst finds what it wants (dpkg-divert(1), --add), its own program takes the place of ours,
+// and calls the real one.
 const (
 	UpdateInitramfs         = "/usr/sbin/update-initramfs"
-	UpdateInitramfsDiverted = UpdateInitramfs + diverted
+	UpdateInitramfsDiverted = UpdateInitramfs + ".orig.initramfs-tools"
 	UpdateInitramfsStandIn  = "#!/bin/sh\n# The initramfs is made once, when the root file system is complete.\nexit 0\n"
 )
+
+// initramfsDiversion are the arguments of dpkg-divert(1) with which live-tools diverts update-initramfs.
+var initramfsDiversion = []string{"--quiet", "--package", "live-tools", "--rename", "--divert", UpdateInitramfsDiverted}
 
 // noInitramfs is a variable that keeps the hooks of kernels from making an initramfs (/etc/kernel/postinst.d of dracut
 // and of initramfs-tools). That of dracut does not call update-initramfs.
@@ -35,7 +42,11 @@ func holdInitramfs(ctx context.Context, s *Context) error {
 	if held, err := target.Exists(s.Target, UpdateInitramfsDiverted); err != nil || held {
 		return err
 	}
-	if err := s.divert(ctx, UpdateInitramfs); err != nil {
+	args := append([]string{"dpkg-divert"}, initramfsDiversion...)
+	if err := s.inTarget(ctx, append(args, "--add", UpdateInitramfs)...); err != nil {
+		return fmt.Errorf("divert %s: %w", UpdateInitramfs, err)
+	}
+	if own, err := target.Exists(s.Target, UpdateInitramfs); err != nil || own { // that of live-tools
 		return err
 	}
 	return s.Target.WriteFile(UpdateInitramfs, []byte(UpdateInitramfsStandIn), 0o755)
@@ -50,8 +61,12 @@ func (Initramfs) Title() string { return "make the initramfs" }
 
 func (i Initramfs) Run(ctx context.Context, s *Context) (err error) {
 	if text, err := s.Target.ReadFile(UpdateInitramfs); err == nil && string(text) == UpdateInitramfsStandIn {
-		if err := s.undivert(ctx, UpdateInitramfs); err != nil {
+		if err := s.Target.Remove(UpdateInitramfs); err != nil {
 			return err
+		}
+		args := append([]string{"dpkg-divert"}, initramfsDiversion...)
+		if err := s.inTarget(ctx, append(args, "--remove", UpdateInitramfs)...); err != nil {
+			return fmt.Errorf("end the diversion of %s: %w", UpdateInitramfs, err)
 		}
 	}
 	if exists, err := target.Exists(s.Target, UpdateInitramfs); err != nil || !exists {
