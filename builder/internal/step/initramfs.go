@@ -21,9 +21,9 @@ import (
 // adds a module would make it a third time. On an emulated architecture each run takes minutes. So the program is
 // diverted while packages are installed, and run once at the end.
 //
-// A file can have one diversion. live-tools has one of this program for good: so ours is the same, in its name. If it is
-// installed meanwhile, its preinst finds what it wants (dpkg-divert(1), --add), its own program takes the place of ours,
-// and calls the real one.
+// A file can have one diversion. live-tools has one of this program for good: so ours is the same, in its name. If it
+// is installed meanwhile, its preinst finds what it wants (dpkg-divert(1), --add), its own program takes the place of
+// ours, and calls the real one.
 const (
 	UpdateInitramfs         = "/usr/sbin/update-initramfs"
 	UpdateInitramfsDiverted = UpdateInitramfs + ".orig.initramfs-tools"
