@@ -321,6 +321,9 @@ func (s scenario) run(t *testing.T, root, environ string) (after map[string]stri
 		t.Fatal(err)
 	}
 	after["status-fd"] = withoutRepeats(string(text))
+	if at := strings.LastIndex(output.String(), "Errors were encountered"); at >= 0 {
+		after["last words"] = output.String()[at:]
+	}
 	if t.Failed() || testing.Verbose() {
 		t.Log(output.String())
 	}

@@ -125,6 +125,9 @@ func (p Process) run(bootstrap bool) int {
 		fmt.Fprintf(p.Stderr, "%s: error: %v\n", Name, err)
 		return statusFailed
 	}
+	if len(r.broken) > 0 { // the real dpkg has said so of each, but much may have followed
+		fmt.Fprintf(p.Stderr, "Errors were encountered while processing:\n %s\n", strings.Join(r.broken, "\n "))
+	}
 	if r.failed {
 		return statusFailed
 	}
@@ -178,6 +181,8 @@ type run struct {
 	unpacked []string
 	// failed is set when the real dpkg has failed, which has said why.
 	failed bool
+	// broken are the files of the packages that it could not unpack.
+	broken []string
 }
 
 // open opens the database, for this program alone. It wraps errNotOurs if that has something that only the real dpkg
@@ -267,6 +272,9 @@ func (r *run) leave(file string, d *deb) error {
 	r.failed = false
 	if err := r.real("--unpack", file); err != nil {
 		return err
+	}
+	if r.failed {
+		r.broken = append(r.broken, file)
 	}
 	unpacked := !r.failed && d != nil
 	r.failed = r.failed || failed
