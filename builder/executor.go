@@ -284,7 +284,11 @@ func (x *Executor) build(ctx context.Context, spec Spec, lock Lock, src Sources)
 		Epoch: lock.epoch(), Emulator: emulator, Seed: seed,
 		Outputs: outputs{result.chain}, KeepIdentity: spec.o.KeepIdentity, RealDpkg: spec.realDpkg(),
 		HookOutput: x.HookOutput, Stages: map[string]Target{}, CacheMount: x.cacheMount,
-		Installed: func(ctx context.Context) error { return expected.keep(ctx, result.Rootfs) },
+		Installed: func(ctx context.Context) {
+			if err := expected.keep(ctx, result.Rootfs); err != nil {
+				x.Log.Debug("keep the names of the packages that apt has chosen", "error", err)
+			}
+		},
 	}
 	result.stages = &stages{x: x, plan: plan, seed: seed, site: result.site, chain: result.chain,
 		snapshots: func() *snapshot.Store { return x.snapshots(tools.name, spec.hookScripts(), lock) }}

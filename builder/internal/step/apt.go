@@ -69,10 +69,13 @@ func (a AptInstall) Run(ctx context.Context, s *Context) error {
 	if a.HoldInitramfs {
 		environ = []string{noInitramfs}
 	}
-	if err := aptGetWith(ctx, s, environ, nil, args...); err != nil || s.Installed == nil {
+	if err := aptGetWith(ctx, s, environ, nil, args...); err != nil {
 		return err
 	}
-	return s.Installed(ctx)
+	if s.Installed != nil {
+		s.Installed(ctx)
+	}
+	return nil
 }
 
 // CustomPackages installs .deb files of the user. Their dependencies come from the mirror.

@@ -77,7 +77,7 @@ type Context struct {
 	// WaitForIndexes waits until the indexes of kernels' modules are in Derived; nil if there will be none.
 	WaitForIndexes func(ctx context.Context) error
 	// Installed is called when AptInstall has installed packages; nil for nothing.
-	Installed func(ctx context.Context) error
+	Installed func(ctx context.Context)
 	// Access is how apt and hooks reach the mirror.
 	Access Access
 	// Mirror is a directory of the mirror's files, named by wget.FileName, which debootstrap uses in place of the mirror.
