@@ -180,26 +180,42 @@ func unblockDaemons(t target.Target, blocked bool) error {
 // diverted is the suffix of a program of a package that a script replaces for a while.
 const diverted = ".diverted"
 
-// divert makes dpkg keep files, installed or not, under names with the suffix diverted; see dpkg-divert(1).
-func (s *Context) divert(ctx context.Context, files ...string) error {
-	for _, file := range files {
-		if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--divert", file+diverted, "--add",
-			file); err != nil {
-			return fmt.Errorf("divert %s: %w", file, err)
+// diversion has dpkg keep a file, installed or not, under another name; see dpkg-divert(1).
+type diversion struct {
+	file, to string
+	// owner are the options that say whose diversion it is.
+	owner []string
+}
+
+// localDiversion is that of a file to its name with the suffix diverted.
+func localDiversion(file string) diversion {
+	return diversion{file, file + diverted, []string{"--local"}}
+}
+
+// divert adds diversions.
+func (s *Context) divert(ctx context.Context, all ...diversion) error {
+	for _, d := range all {
+		if err := s.dpkgDivert(ctx, d, "--add"); err != nil {
+			return fmt.Errorf("divert %s: %w", d.file, err)
 		}
 	}
 	return nil
 }
 
 // undivert removes what replaced diverted files, and gives them their names back.
-func (s *Context) undivert(ctx context.Context, files ...string) error {
-	for _, file := range files {
-		if err := s.Target.Remove(file); err != nil {
+func (s *Context) undivert(ctx context.Context, all ...diversion) error {
+	for _, d := range all {
+		if err := s.Target.Remove(d.file); err != nil {
 			return err
 		}
-		if err := s.inTarget(ctx, "dpkg-divert", "--quiet", "--local", "--rename", "--remove", file); err != nil {
-			return fmt.Errorf("end the diversion of %s: %w", file, err)
+		if err := s.dpkgDivert(ctx, d, "--remove"); err != nil {
+			return fmt.Errorf("end the diversion of %s: %w", d.file, err)
 		}
 	}
 	return nil
+}
+
+func (s *Context) dpkgDivert(ctx context.Context, d diversion, action string) error {
+	args := append([]string{"dpkg-divert", "--quiet", "--rename"}, d.owner...)
+	return s.inTarget(ctx, append(args, "--divert", d.to, action, d.file)...)
 }

@@ -184,7 +184,7 @@ func (s *Context) withGRUBProbe(ctx context.Context, root string, a grub.ProbeAn
 		mounts = append(mounts, target.Bind(device, root+a.Boot.Device(), "ro"))
 	}
 	const probe, relpath = "/usr/sbin/grub-probe", "/usr/bin/grub-mkrelpath"
-	if err := s.divert(ctx, probe, relpath); err != nil {
+	if err := s.divert(ctx, localDiversion(probe), localDiversion(relpath)); err != nil {
 		return err
 	}
 	if err := s.Target.WriteFile(probe, grub.ProbeScript(a), 0o755); err != nil {
@@ -196,5 +196,5 @@ func (s *Context) withGRUBProbe(ctx context.Context, root string, a grub.ProbeAn
 	if err := run(mounts); err != nil {
 		return err
 	}
-	return s.undivert(ctx, probe, relpath)
+	return s.undivert(ctx, localDiversion(probe), localDiversion(relpath))
 }

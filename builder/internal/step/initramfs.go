@@ -30,8 +30,8 @@ const (
 	UpdateInitramfsStandIn  = "#!/bin/sh\n# The initramfs is made once, when the root file system is complete.\nexit 0\n"
 )
 
-// initramfsDiversion are the arguments of dpkg-divert(1) with which live-tools diverts update-initramfs.
-var initramfsDiversion = []string{"--quiet", "--package", "live-tools", "--rename", "--divert", UpdateInitramfsDiverted}
+// initramfsDiversion is that of live-tools.
+var initramfsDiversion = diversion{UpdateInitramfs, UpdateInitramfsDiverted, []string{"--package", "live-tools"}}
 
 // noInitramfs is a variable that keeps the hooks of kernels from making an initramfs (/etc/kernel/postinst.d of dracut
 // and of initramfs-tools). That of dracut does not call update-initramfs.
@@ -42,9 +42,8 @@ func holdInitramfs(ctx context.Context, s *Context) error {
 	if held, err := target.Exists(s.Target, UpdateInitramfsDiverted); err != nil || held {
 		return err
 	}
-	args := append([]string{"dpkg-divert"}, initramfsDiversion...)
-	if err := s.inTarget(ctx, append(args, "--add", UpdateInitramfs)...); err != nil {
-		return fmt.Errorf("divert %s: %w", UpdateInitramfs, err)
+	if err := s.divert(ctx, initramfsDiversion); err != nil {
+		return err
 	}
 	if own, err := target.Exists(s.Target, UpdateInitramfs); err != nil || own { // that of live-tools
 		return err
@@ -61,12 +60,8 @@ func (Initramfs) Title() string { return "make the initramfs" }
 
 func (i Initramfs) Run(ctx context.Context, s *Context) (err error) {
 	if text, err := s.Target.ReadFile(UpdateInitramfs); err == nil && string(text) == UpdateInitramfsStandIn {
-		if err := s.Target.Remove(UpdateInitramfs); err != nil {
+		if err := s.undivert(ctx, initramfsDiversion); err != nil {
 			return err
-		}
-		args := append([]string{"dpkg-divert"}, initramfsDiversion...)
-		if err := s.inTarget(ctx, append(args, "--remove", UpdateInitramfs)...); err != nil {
-			return fmt.Errorf("end the diversion of %s: %w", UpdateInitramfs, err)
 		}
 	}
 	if exists, err := target.Exists(s.Target, UpdateInitramfs); err != nil || !exists {

@@ -38,7 +38,7 @@ func (m Mounted) Run(ctx context.Context, s *Context) error {
 			return err
 		}
 	}
-	if err := s.divert(ctx, findmnt, mountpoint); err != nil {
+	if err := s.divert(ctx, localDiversion(findmnt), localDiversion(mountpoint)); err != nil {
 		return err
 	}
 	if err := s.Target.WriteFile(findmnt, m.findmnt(), 0o755); err != nil {
@@ -52,7 +52,7 @@ func (Unmounted) Kind() string { return "unmounted" }
 func (Unmounted) Title() string { return "have findmnt look at the system again" }
 
 func (Unmounted) Run(ctx context.Context, s *Context) error {
-	return s.undivert(ctx, findmnt, mountpoint)
+	return s.undivert(ctx, localDiversion(findmnt), localDiversion(mountpoint))
 }
 
 // findmnt returns a script that answers calls with a device or a mount point and known columns. Options that change
