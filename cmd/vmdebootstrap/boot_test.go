@@ -200,7 +200,7 @@ func wantOnConsole(t *testing.T, console string, wants ...string) {
 	t.Helper()
 	for _, want := range wants {
 		if !regexp.MustCompile(want).MatchString(console) {
-			t.Errorf("the console never showed %q, but %q", want, regexp.MustCompile("witness .*").FindAllString(console, -1))
+			t.Errorf("the console never showed %q; its end is\n%s", want, console[max(0, len(console)-2000):])
 		}
 	}
 }
