@@ -17,10 +17,12 @@ import (
 )
 
 // TestLiveMediumBoots builds a medium, makes the same of a tarball of the same system, and boots it as a CD by a BIOS.
+// live-config makes its user there, while the machine makes its keys: both use debconf, which only one can do at a time.
 // diskimage/grub tests the way to the menu with Secure Boot and as a disk, make test-matrix that to the login prompt.
 func TestLiveMediumBoots(t *testing.T) {
 	dir := t.TempDir()
-	makeLive(t, dir, "--iso=live.iso", "--iso-label=live-test", "--export=tar:root.tar")
+	makeLive(t, dir, "--iso=live.iso", "--iso-label=live-test", "--export=tar:root.tar", "--package=live-config",
+		"--package=live-config-systemd", "--package=user-setup", "--package=sudo", "--package=ssl-cert")
 	iso := filepath.Join(dir, "live.iso")
 	diskimagetest.Run(t, "sfdisk", "--verify", iso)
 	if got := diskimagetest.Run(t, "sgdisk", "-v", iso); !strings.Contains(got, "No problems found") {
@@ -40,7 +42,10 @@ func TestLiveMediumBoots(t *testing.T) {
 	}
 	runIn(t, dir, "assemble", "--from=root.tar", "--iso=again.iso", "--serial-console", "--iso-label=live-test")
 	diskimagetest.Run(t, "bsdtar", "-tf", filepath.Join(dir, "again.iso"))
-	bootLive(t, iso, diskimagetest.BootOptions{CD: true}, "GRUB")
+	bootLive(t, iso, diskimagetest.BootOptions{CD: true, Want: "keys=[0-9]", Session: []diskimagetest.Exchange{
+		{Want: "end=[0-9]", Send: "su user -c 'echo $(id -un) $(sudo id -un)'; " +
+			"test -s /etc/ssl/private/ssl-cert-snakeoil.key; echo keys=$?\n"}}},
+		"GRUB", `user root\r?\n`, "keys=0")
 }
 
 // makeLive builds a small live system in a directory.

@@ -175,14 +175,15 @@ missing() { for file; do [ ! -e "$file" ] || return 1; done; }
 `
 
 // The service runs before all others, so that none finds its key missing. On a read-only root file system whose changes
-// are lost the keys are made at each start.
+// are lost the keys are made at each start. live-config runs before basic.target, beside this: it makes some of the
+// same keys, and its user by debconf, which make-ssl-cert locks.
 const machineKeysUnit = `# Written by vmdebootstrap.
 [Unit]
 Description=Make missing keys of this machine
 DefaultDependencies=no
 Conflicts=shutdown.target
 After=local-fs.target systemd-random-seed.service systemd-tmpfiles-setup.service systemd-sysusers.service
-Before=sysinit.target shutdown.target
+Before=sysinit.target live-config.service shutdown.target
 
 [Service]
 Type=oneshot
