@@ -17,7 +17,7 @@ import (
 )
 
 // TestLiveMediumBoots builds a medium, makes the same of a tarball of the same system, and boots it as a CD by a BIOS.
-// live-config makes its user there, while the machine makes its keys: both use debconf, which only one can do at a time.
+// live-config makes its user there, while the machine makes its keys: both use debconf, which serves one at a time.
 // diskimage/grub tests the way to the menu with Secure Boot and as a disk, make test-matrix that to the login prompt.
 func TestLiveMediumBoots(t *testing.T) {
 	dir := t.TempDir()
