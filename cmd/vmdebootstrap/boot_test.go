@@ -42,7 +42,8 @@ echo "witness NONCE kernel=$(uname -r) address=$address ssh=$ssh" \
 	"networkd=$(networkctl --no-legend | grep -c ' configured')" \
 	"id=$(cat /etc/machine-id) first=$(grep -c first /var/log/boots) off=$(systemctl is-enabled off.service)" \
 	"presets=$(ls /etc/systemd/system-preset 2> /dev/null | grep -c .) host=$(hostname)" \
-	"container=$(systemd-detect-virt --container) seed=$(cat /etc/seed 2> /dev/null) size=$(df --output=size / | tail -n 1)" \
+	"container=$(systemd-detect-virt --container) seed=$(cat /etc/seed 2> /dev/null)" \
+	"size=$(df --output=size / | tail -n 1)" \
 	"failed=$(systemctl --failed --no-legend | grep -c .)" $(systemctl --failed --no-legend --plain) > /dev/ttyS0
 EOF
 chmod 755 "$1/usr/local/sbin/witness"
