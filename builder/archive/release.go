@@ -115,7 +115,7 @@ func (c *Client) release(ctx context.Context, mirror, suite, dist string) (*Rele
 		return c.detachedRelease(ctx, mirror, suite, dist)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("suite %q: %w", suite, err)
+		return nil, err
 	}
 	return c.readRelease(mirror, suite, url, []receivedFile{{inRelease, digestOf(data), data}})
 }
@@ -125,7 +125,7 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite, dist string
 	url := dist + "/Release"
 	data, err := c.getRelease(ctx, url)
 	if err != nil {
-		return nil, fmt.Errorf("suite %q: %w", suite, err)
+		return nil, err
 	}
 	received := []receivedFile{{"Release", digestOf(data), data}}
 	if !c.NoCheck {
@@ -134,7 +134,7 @@ func (c *Client) detachedRelease(ctx context.Context, mirror, suite, dist string
 			return nil, &UntrustedError{URL: url}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("suite %q: %w", suite, err)
+			return nil, err
 		}
 		received = append(received, receivedFile{"Release.gpg", digestOf(signature), signature})
 	}

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -36,6 +38,10 @@ func TestHintFollowsErrorOfUntrustedArchive(t *testing.T) {
 		{&archive.ExpiredError{URL: url}, "if the archive is known to be old, --allow-expired "},
 		{&archive.DownloadError{URL: url, Err: &archive.PageError{URL: "http://login.example.org"}},
 			"a network that wants a login "},
+		{&archive.DownloadError{URL: url, Err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}},
+			"check the address and the network; behind a proxy, "},
+		{&archive.DownloadError{URL: url, Err: &net.OpError{Op: "proxyconnect", Net: "tcp",
+			Err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}}}, "correct or unset http_proxy "},
 		{&builder.MissingError{Err: errors.New("no package"), Suite: "trixie", Components: []string{"main"},
 			Found: []builder.Elsewhere{{Package: "a", Component: "contrib", Suite: "trixie"},
 				{Package: "b", Component: "main", Suite: "sid"}}},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -243,6 +244,7 @@ func hintFor(err error) string {
 	var page *archive.PageError
 	var absent *builder.AbsentError
 	var unseen *vm.NotSeenError
+	var network *net.OpError
 	switch {
 	case errors.As(err, &full):
 		return "the file system of " + full.dir + " is full: make room there" + full.option
@@ -285,6 +287,10 @@ func hintFor(err error) string {
 		return "if this is the right repository, name the file with its key: --repository-key FILE"
 	case untrusted != nil:
 		return "if this is the right archive, name the keyring with its key: --debootstrapopts keyring=FILE"
+	case errors.As(err, &network) && network.Op == "proxyconnect":
+		return "correct or unset http_proxy and https_proxy, which name the proxy"
+	case network != nil:
+		return "check the address and the network; behind a proxy, set http_proxy and https_proxy"
 	}
 	return absentHint(err)
 }
