@@ -116,7 +116,7 @@ func TestSnapshotThatIsIncompleteIsAnError(t *testing.T) {
 		args []string
 		want string
 	}{
-		{o, o.snapshot("2025-01-31"), `look up suite trixie: suite "trixie": get ` + o.repo.SnapshotURL() +
+		{o, o.snapshot("2025-01-31"), `look up suite trixie: get ` + o.repo.SnapshotURL() +
 			"/archive/debian/20250131T000000Z/dists/trixie/Release: 404"},
 		// An archive that has not been kept for days does not have that day's updates.
 		{o, o.snapshot("2025-03-01"), "it expired on Thu, 13 Feb 2025 08:30:00 UTC, and today is Sat, 01 Mar 2025"},
@@ -124,7 +124,7 @@ func TestSnapshotThatIsIncompleteIsAnError(t *testing.T) {
 		{o, o.snapshot("yesterday"), `--snapshot: "yesterday" is not a time like 2026-01-31, 2026-01-31T06:30:00Z or `},
 		{o, o.snapshot("2025-02-03", "--pockets=none"), "--pockets: none contradicts --snapshot"},
 		{o, []string{"--snapshot-mirror=http://x.example"}, "--snapshot-mirror: it needs --snapshot DATE"},
-		{alone, alone.snapshot("2025-02-03"), `--snapshot: look up suite trixie-security: suite "trixie-security": get ` +
+		{alone, alone.snapshot("2025-02-03"), `--snapshot: look up suite trixie-security: get ` +
 			alone.repo.SnapshotURL() + "/archive/debian-security/20250203T000000Z/dists/trixie-security/Release: 404"},
 		{later, later.snapshot("2025-02-03"),
 			"InRelease is of Thu, 06 Feb 2025 08:30:00 UTC, after the time of the snapshot, Mon, 03 Feb 2025 00:00:00 UTC: "},
