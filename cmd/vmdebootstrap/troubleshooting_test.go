@@ -6,8 +6,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +44,9 @@ func TestTroubleshootingHasTheTextOfEachError(t *testing.T) {
 		&archive.DownloadError{URL: url, Status: "404 Not Found"},
 		&archive.DownloadError{URL: url, Err: &archive.ChecksumError{WantSize: 2000, GotSize: 1000}},
 		&archive.DownloadError{URL: url, Err: &archive.PageError{URL: "http://login.example/"}},
+		&archive.DownloadError{URL: url, Err: refused("192.0.2.1:80")},
+		&archive.DownloadError{URL: url, Err: &net.OpError{Op: "proxyconnect", Net: "tcp",
+			Err: refused("192.0.2.2:8080")}},
 		&builder.AbsentError{Mirror: "http://old-releases.ubuntu.com/ubuntu",
 			Err: errors.New("look up suite questing: http://archive.ubuntu.com/ubuntu has no such suite")},
 		&builder.ToolsError{Suites: []string{"trixie", "sid"},
@@ -70,4 +76,10 @@ func TestTroubleshootingHasTheTextOfEachError(t *testing.T) {
 			}
 		}
 	}
+}
+
+// refused is the error of a connection that the other side does not accept.
+func refused(address string) error {
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address)),
+		Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 }
