@@ -35,6 +35,50 @@ func ParsePasswordHash(text string) (PasswordHash, error) {
 	return PasswordHash{user, secret.New(hash)}, nil
 }
 
+// AuthorizedKeys is a file of public keys in the format of authorized_keys, see sshd(8), with which one account can log in.
+type AuthorizedKeys struct{ User, File string }
+
+// ParseAuthorizedKeys reads USER:FILE.
+func ParseAuthorizedKeys(text string) (AuthorizedKeys, error) {
+	user, file, _ := strings.Cut(text, ":")
+	if user == "" || file == "" {
+		return AuthorizedKeys{}, errors.New("it is not of the form USER:FILE")
+	}
+	return AuthorizedKeys{user, file}, nil
+}
+
+// String returns what ParseAuthorizedKeys reads.
+func (k AuthorizedKeys) String() string { return k.User + ":" + k.File }
+
+// SSHKeyFiles returns the files of public keys of an account: those of --ssh-key, which are for the users, or for root if
+// there are none, and those of its own.
+func (o Options) SSHKeyFiles(user string) []string {
+	var files []string
+	if user != rootUser || len(o.Users) == 0 {
+		files = slices.Clone(o.SSHKeys)
+	}
+	for _, k := range o.AuthorizedKeys {
+		if k.User == user {
+			files = append(files, k.File)
+		}
+	}
+	return files
+}
+
+// namedKeys are all files of public keys, with the options that name them.
+func (o Options) namedKeys() []struct{ flag, file string } {
+	var all []struct{ flag, file string }
+	for _, name := range o.SSHKeys {
+		all = append(all, struct{ flag, file string }{"--ssh-key", name})
+	}
+	for _, k := range o.AuthorizedKeys {
+		all = append(all, struct{ flag, file string }{authorizedKeysFlag, k.File})
+	}
+	return all
+}
+
+const authorizedKeysFlag = "--authorized-keys"
+
 // String returns what ParsePasswordHash reads, with the hash hidden.
 func (p PasswordHash) String() string { return p.User + ":" + p.Hash.String() }
 
@@ -56,15 +100,12 @@ func passwordHashes(s Spec) []error {
 	seen := map[string]bool{}
 	for _, p := range s.o.PasswordHashes {
 		has := p.User == rootUser && !s.o.RootPassword.IsZero()
-		known := p.User == rootUser
 		for _, u := range s.o.Users {
-			if u.Name == p.User {
-				known, has = true, has || !u.Password.IsZero()
-			}
+			has = has || u.Name == p.User && !u.Password.IsZero()
 		}
 		switch {
-		case !known:
-			problems = append(problems, problem.New(flag, "%q is neither root nor the name of a --user", loggable(p.User))...)
+		case !s.hasAccount(p.User):
+			problems = append(problems, problem.New(flag, noAccount, loggable(p.User))...)
 		case has || seen[p.User]:
 			problems = append(problems, problem.New(flag, "%s has a password already", p.User)...)
 		case p.Hash.Reveal() == secret.Hidden:
@@ -79,30 +120,43 @@ func passwordHashes(s Spec) []error {
 	return problems
 }
 
+// noAccount is the problem of an option for an account that the image does not get.
+const noAccount = "%q is neither root nor the name of a --user"
+
+// hasAccount reports whether the account is root's or that of a --user.
+func (s Spec) hasAccount(user string) bool {
+	return user == rootUser || slices.ContainsFunc(s.o.Users, func(u User) bool { return u.Name == user })
+}
+
 // hasHash reports whether --password-hash names the account.
 func (s Spec) hasHash(user string) bool {
 	return slices.ContainsFunc(s.o.PasswordHashes, func(p PasswordHash) bool { return p.User == user })
 }
 
-// sshKeysRead: each file of --ssh-key has public keys and nothing else.
+// sshKeysRead: each file of --ssh-key and --authorized-keys has public keys and nothing else, and the accounts exist.
 func sshKeysRead(s Spec) []error {
 	var problems []error
-	for _, name := range s.o.SSHKeys {
+	for _, k := range s.o.AuthorizedKeys {
+		if !s.hasAccount(k.User) {
+			problems = append(problems, problem.New(authorizedKeysFlag, noAccount, loggable(k.User))...)
+		}
+	}
+	for _, k := range s.o.namedKeys() {
 		if s.w.ReadFile == nil {
-			if _, err := s.w.Stat(name); err != nil {
-				problems = append(problems, problem.New("--ssh-key", "%w", err)...)
+			if _, err := s.w.Stat(k.file); err != nil {
+				problems = append(problems, problem.New(k.flag, "%w", err)...)
 			}
 			continue
 		}
-		text, err := s.w.ReadFile(name)
+		text, err := s.w.ReadFile(k.file)
 		if err == nil {
 			err = checkSSHKeys(text)
 			if err != nil {
-				err = fmt.Errorf("%s: %w", name, err)
+				err = fmt.Errorf("%s: %w", k.file, err)
 			}
 		}
 		if err != nil {
-			problems = append(problems, problem.New("--ssh-key", "%w", err)...)
+			problems = append(problems, problem.New(k.flag, "%w", err)...)
 		}
 	}
 	return problems
@@ -157,7 +211,7 @@ func (s Spec) loginPackages() []string {
 		set      bool
 		packages []string
 	}{
-		{len(s.o.SSHKeys) > 0, []string{"openssh-server"}},
+		{len(s.o.namedKeys()) > 0, []string{"openssh-server"}},
 		{s.o.CloudInit, []string{"cloud-init"}},
 		{s.o.Timezone != "", []string{"tzdata"}},
 		{s.o.Locale != "", []string{"locales"}},
@@ -170,25 +224,22 @@ func (s Spec) loginPackages() []string {
 	return packages
 }
 
-// loginSteps are the steps of these settings. The keys of --ssh-key are for the users, or for root if there are none.
+// loginSteps are the steps of these settings.
 func loginSteps(o Options, lock Lock) []step.Step {
 	var steps []step.Step
 	for _, p := range o.PasswordHashes {
 		steps = append(steps, step.PasswordHash{User: p.User, Hash: p.Hash})
 	}
-	if len(o.SSHKeys) > 0 {
-		users := []string{rootUser}
-		if len(o.Users) > 0 {
-			users = nil
-			for _, u := range o.Users {
-				users = append(users, u.Name)
-			}
+	users := []string{rootUser}
+	for _, u := range o.Users {
+		users = append(users, u.Name)
+	}
+	for _, user := range users {
+		keys := step.SSHKeys{User: user}
+		for _, name := range o.SSHKeyFiles(user) {
+			keys.Files, keys.Digests = append(keys.Files, lock.Copy(name)), append(keys.Digests, lock.inputDigest(name))
 		}
-		for _, user := range users {
-			keys := step.SSHKeys{User: user}
-			for _, name := range o.SSHKeys {
-				keys.Files, keys.Digests = append(keys.Files, lock.Copy(name)), append(keys.Digests, lock.inputDigest(name))
-			}
+		if len(keys.Files) > 0 {
 			steps = append(steps, keys)
 		}
 	}

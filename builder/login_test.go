@@ -3,6 +3,7 @@
 package builder
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,6 +42,30 @@ func TestHashesOfPasswords(t *testing.T) {
 	for _, text := range []string{"$6$salt$hash", ":$6$a$b"} {
 		if _, err := ParsePasswordHash(text); err == nil || strings.Contains(err.Error(), "salt") {
 			t.Errorf("%s: got %v", text, err)
+		}
+	}
+}
+
+// Issue 19, 5: --ssh-key is for the users, or for root if there are none; --authorized-keys is for the account it names.
+func TestKeysOfEachAccount(t *testing.T) {
+	t.Parallel()
+	k, err := ParseAuthorizedKeys("root:/keys/a:b.pub")
+	if want := (AuthorizedKeys{"root", "/keys/a:b.pub"}); err != nil || k != want || k.String() != "root:/keys/a:b.pub" {
+		t.Errorf("got %+v, %v, want %+v", k, err, want)
+	}
+	for _, text := range []string{"id.pub", ":id.pub", "root:"} {
+		if _, err := ParseAuthorizedKeys(text); err == nil {
+			t.Errorf("%q is accepted", text)
+		}
+	}
+	o := Options{SSHKeys: []string{"team"}, AuthorizedKeys: []AuthorizedKeys{{"root", "r"}, {"bob", "b"}, {"root", "s"}}}
+	if got, want := o.SSHKeyFiles("root"), []string{"team", "r", "s"}; !slices.Equal(got, want) {
+		t.Errorf("root alone has %q, want %q", got, want)
+	}
+	o.Users = []User{{Name: "alice"}, {Name: "bob"}}
+	for user, want := range map[string][]string{"root": {"r", "s"}, "alice": {"team"}, "bob": {"team", "b"}} {
+		if got := o.SSHKeyFiles(user); !slices.Equal(got, want) {
+			t.Errorf("%s has %q, want %q", user, got, want)
 		}
 	}
 }

@@ -75,27 +75,28 @@ type Options struct {
 	Foreign            string       // --foreign PATH
 
 	// What is set up in the root file system.
-	Hostname             string         // --hostname
-	RootPassword         secret.Text    // --root-password
-	LockRootPassword     bool           // --lock-root-password
-	Users                []step.User    // --user NAME[/PASSWORD]
-	Actions              []Action       // --customize, --run, --copy-in, --containerfile, --hook, in their order
-	BuildArgs            []string       // --build-arg NAME=VALUE
-	BuildSecrets         []BuildSecret  // --secret
-	PasswordHashes       []PasswordHash // --password-hash USER:HASH
-	SSHKeys              []string       // --ssh-key FILE
-	Timezone             string         // --timezone
-	Locale               string         // --locale
-	Keymap               string         // --keymap LAYOUT[:VARIANT]
-	CloudInit            bool           // --cloud-init
-	UserData             string         // --user-data FILE
-	MetaData             string         // --meta-data FILE
-	NetworkConfig        string         // --network-config FILE
-	EnableDHCP           bool           // --enable-dhcp
-	SystemdNetworkd      bool           // --systemd-networkd
-	UpdateInitramfs      bool           // --update-initramfs
-	SerialConsole        bool           // --serial-console
-	SerialConsoleCommand string         // --serial-console-command
+	Hostname             string           // --hostname
+	RootPassword         secret.Text      // --root-password
+	LockRootPassword     bool             // --lock-root-password
+	Users                []step.User      // --user NAME[/PASSWORD]
+	Actions              []Action         // --customize, --run, --copy-in, --containerfile, --hook, in their order
+	BuildArgs            []string         // --build-arg NAME=VALUE
+	BuildSecrets         []BuildSecret    // --secret
+	PasswordHashes       []PasswordHash   // --password-hash USER:HASH
+	SSHKeys              []string         // --ssh-key FILE
+	AuthorizedKeys       []AuthorizedKeys // --authorized-keys USER:FILE
+	Timezone             string           // --timezone
+	Locale               string           // --locale
+	Keymap               string           // --keymap LAYOUT[:VARIANT]
+	CloudInit            bool             // --cloud-init
+	UserData             string           // --user-data FILE
+	MetaData             string           // --meta-data FILE
+	NetworkConfig        string           // --network-config FILE
+	EnableDHCP           bool             // --enable-dhcp
+	SystemdNetworkd      bool             // --systemd-networkd
+	UpdateInitramfs      bool             // --update-initramfs
+	SerialConsole        bool             // --serial-console
+	SerialConsoleCommand string           // --serial-console-command
 
 	// Disk layout and boot loader.
 	Bootsize   diskimage.Size // --bootsize
@@ -178,7 +179,7 @@ func (o Options) clone() Options {
 	o.CustomPackages = slices.Clone(o.CustomPackages)
 	o.Users = slices.Clone(o.Users)
 	o.PasswordHashes = slices.Clone(o.PasswordHashes)
-	o.SSHKeys = slices.Clone(o.SSHKeys)
+	o.SSHKeys, o.AuthorizedKeys = slices.Clone(o.SSHKeys), slices.Clone(o.AuthorizedKeys)
 	o.Actions = slices.Clone(o.Actions)
 	o.BuildArgs, o.BuildSecrets = slices.Clone(o.BuildArgs), slices.Clone(o.BuildSecrets)
 	o.Formats = slices.Clone(o.Formats)

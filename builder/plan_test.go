@@ -129,6 +129,7 @@ var planned = map[string]func(*Options){
 	},
 	"login": func(o *Options) {
 		o.Users, o.SSHKeys = []step.User{{Name: "alice"}, {Name: "bob"}}, []string{"/hooks/id.pub", "/hooks/team.pub"}
+		o.AuthorizedKeys = []AuthorizedKeys{{"root", "/hooks/team.pub"}, {"bob", "/hooks/bob.pub"}}
 		o.PasswordHashes = []PasswordHash{{"root", secret.New("$y$j9T$s3cret$x")}, {"bob", secret.New("$6$s3cret$x")}}
 		o.Timezone, o.Locale, o.Keymap = "Europe/Berlin", "de_DE.UTF-8", "de:nodeadkeys"
 	},
@@ -229,7 +230,7 @@ func testSpec(t *testing.T, change func(*Options)) Spec {
 			switch name {
 			case "/hooks/Containerfile":
 				return []byte(plannedContainerfile), nil
-			case "/hooks/id.pub", "/hooks/team.pub":
+			case "/hooks/id.pub", "/hooks/team.pub", "/hooks/bob.pub":
 				return []byte(testSSHKey), nil
 			case "/hooks/updates.gpg":
 				return []byte(plannedKey), nil

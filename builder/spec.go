@@ -148,6 +148,9 @@ func NewSpec(o Options, w World) (Spec, error) {
 	for i, name := range s.o.SSHKeys {
 		s.o.SSHKeys[i] = w.absolute(name)
 	}
+	for i, k := range s.o.AuthorizedKeys {
+		s.o.AuthorizedKeys[i].File = w.absolute(k.File)
+	}
 	for i, r := range s.o.Repositories {
 		s.o.Repositories[i] = r.resolve(s.o, w)
 	}

@@ -78,8 +78,8 @@ func (l *Lock) Take(ctx context.Context, spec Spec, dir string, downloads *archi
 			return err
 		}
 	}
-	for _, name := range o.SSHKeys {
-		if _, err := t.take(ctx, "--ssh-key", name, true); err != nil {
+	for _, k := range o.namedKeys() {
+		if _, err := t.take(ctx, k.flag, k.file, true); err != nil {
 			return err
 		}
 	}

@@ -49,8 +49,11 @@ func (s *settings) extensions() []*setting {
 		{"ssh-key", groupSystem, "install openssh-server, and authorize the public keys in `FILE`, which is like " +
 			"authorized_keys, for the users of --user, or for root if there are none; may be repeated",
 			listValue{&o.SSHKeys}},
+		{"authorized-keys", groupSystem, "like --ssh-key, but only for root or one --user, `USER:FILE`; may be repeated",
+			parsedValue[builder.AuthorizedKeys]{&o.AuthorizedKeys, builder.ParseAuthorizedKeys}},
 		{"password-hash", groupSystem, "set the hash of the password of root or of a --user, `USER:HASH`, with a hash as " +
-			"mkpasswd prints it; may be repeated", hashesValue{&o.PasswordHashes}},
+			"mkpasswd prints it; may be repeated", hashesValue{
+			parsedValue[builder.PasswordHash]{&o.PasswordHashes, builder.ParsePasswordHash}}},
 		{"cloud-init", groupSystem, "install cloud-init, for the clouds whose machines are KVM or, with --user-data and the " +
 			"like, with the configuration in the image", boolValue{&o.CloudInit}},
 		{"user-data", groupSystem, "configure cloud-init of the image with `FILE`, such as a #cloud-config, which " +

@@ -40,7 +40,7 @@ var (
 		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file", "report", "provenance", "sign-key",
 		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences",
 		"dpkg-arch",
-		"ssh-key", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
+		"ssh-key", "authorized-keys", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
 		"luks-passphrase", "luks-key-file", "iso", "iso-label", "secureboot-key", "secureboot-cert",
 		"ab", "ab-key", "ab-artifacts", "image-version"}
 
@@ -131,7 +131,7 @@ var settingTexts = map[string]string{
 	"log-level": "error", "dump-memory-profile": "none", "log-mode": "0644", "hook": "image:changed",
 	"size": "auto", "free": "1G", "raw": "rootfs:/boot/changed@8KiB", "export": "oci:changed",
 	"cache-from": "oci:changed", "cache-to": "oci:changed", "isolation": "chroot", "progress": "json",
-	"sbom": "spdx:changed", "password-hash": "root:changed",
+	"sbom": "spdx:changed", "password-hash": "root:changed", "authorized-keys": "root:changed",
 	"mirror": "http://changed http://changed.too", "repository": "http://changed suite main",
 	"secret": "id=changed,env=CHANGED", "snapshot": "2026-01-31",
 	"luks-passphrase": "env:CHANGED", "luks-key-file": "env:CHANGED",
@@ -193,7 +193,8 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 			*v.p++
 			*v.auto = true
 		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue,
-			exportsValue, mirrorsValue, repositoriesValue, sbomsValue, hashesValue, snapshotValue:
+			exportsValue, mirrorsValue, repositoriesValue, sbomsValue, hashesValue, snapshotValue,
+			parsedValue[builder.AuthorizedKeys]:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -206,8 +206,8 @@ func (c *command) settingWords(in imagefile.Setting) ([]string, error) {
 
 // Forms of values that name files.
 var (
-	// afterColon is WORD:FILE, as in PHASE:SCRIPT.
-	afterColon = regexp.MustCompile(`^([a-z-]+:)(.+)()$`)
+	// afterColon is WORD:FILE, as in PHASE:SCRIPT and USER:FILE.
+	afterColon = regexp.MustCompile(`^([^:/]+:)(.+)()$`)
 	// beforeColon is FILE:NAME with the last colon of the text.
 	beforeColon = regexp.MustCompile(`^()(.+)(:[^:]*)$`)
 	// beforeAt is FILE@OFFSET, where a file of the root file system is none of the host.
@@ -237,7 +237,7 @@ var filesInValues = map[string]*regexp.Regexp{
 	"repository-key": whole, "root-password-file": whole, "secureboot-cert": whole, "secureboot-key": whole,
 	"sign-key": whole, "squash": whole, "ssh-key": whole,
 	"state-dir": whole, "tarball": whole, "user-data": whole,
-	"hook": afterColon, "sbom": afterColon, "copy-in": beforeColon, "dtb": afterFile, "raw": beforeAt, "secret": afterSrc,
+	"authorized-keys": afterColon, "hook": afterColon, "sbom": afterColon, "copy-in": beforeColon, "dtb": afterFile, "raw": beforeAt, "secret": afterSrc,
 	"debootstrapopts": afterKeyring, "repository": afterSignedBy,
 	"export": pathTransport, "cache-from": pathTransport, "cache-to": pathTransport,
 }

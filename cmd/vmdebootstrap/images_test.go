@@ -243,6 +243,7 @@ func TestSettingsThatNameFilesAreRelativeToTheImageFile(t *testing.T) {
 		{"copy-in", "a:b:/c/", "d/a:b:/c/"},
 		{"copy-in", "dir/:/c", "d/dir/:/c"},
 		{"hook", "image:x.sh", "image:d/x.sh"},
+		{"authorized-keys", "ann_2:x.pub", "ann_2:d/x.pub"},
 		{"sbom", "spdx:x.json", "spdx:d/x.json"},
 		{"secret", "id=a,src=b", "id=a,src=d/b"},
 		{"secret", "type=file,source=b,id=a", "type=file,source=d/b,id=a"},

@@ -24,12 +24,14 @@ func TestKeysAndHashesOfABuild(t *testing.T) {
 	}
 	write("accounts.sh", "#!/bin/sh\necho root:x:0:0::/root:/bin/sh >\"$1/etc/passwd\"\n"+
 		"ln -s busybox \"$1/usr/bin/chown\"\n", 0o755)
+	write("root.pub", key+"root\n", 0o644)
 	machine := o.machine()
 	for _, name := range []string{"alice", "bob"} {
 		write("id.pub", key+name+"\n", 0o644)
-		text := o.build(machine, "--hook=essential:accounts.sh", "--ssh-key=id.pub", "--password-hash=root:$6$s3cret$x",
+		text := o.build(machine, "--hook=essential:accounts.sh", "--ssh-key=id.pub", "--authorized-keys=root:root.pub",
+			"--password-hash=root:$6$s3cret$x",
 			"--log=build.log", "--log-level=debug")
-		if got := o.files()["root/.ssh/authorized_keys"]; got != key+name+"\n" {
+		if got := o.files()["root/.ssh/authorized_keys"]; got != key+name+"\n"+key+"root\n" {
 			t.Errorf("authorized_keys is %q, want the key of %s", got, name)
 		}
 		log, err := os.ReadFile(filepath.Join(o.dir, "build.log"))

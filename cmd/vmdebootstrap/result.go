@@ -111,12 +111,12 @@ func logins(o builder.Options) []string {
 	case !o.LockRootPassword:
 		all = append(all, "root without a password")
 	}
-	if len(o.SSHKeys) > 0 && len(o.Users) == 0 {
+	if len(o.SSHKeyFiles("root")) > 0 {
 		all = append(all, "root with an SSH key")
 	}
 	for _, u := range o.Users {
 		name := u.Name
-		if len(o.SSHKeys) > 0 {
+		if len(o.SSHKeyFiles(u.Name)) > 0 {
 			name += " with an SSH key or the password"
 		}
 		all = append(all, name)

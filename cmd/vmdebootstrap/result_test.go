@@ -65,6 +65,10 @@ func TestResultNamesOutputsLoginsAndHowToStart(t *testing.T) {
 		{"keys of root, no boot loader", func(o *builder.Options) {
 			o.LockRootPassword, o.SSHKeys, o.Boot = true, []string{key}, "none"
 		}, []string{"who can log in: root with an SSH key"}},
+		{"keys of root only, no boot loader", func(o *builder.Options) {
+			o.LockRootPassword, o.Users, o.Boot = true, []builder.User{{Name: "ann"}}, "none"
+			o.AuthorizedKeys = []builder.AuthorizedKeys{{User: "root", File: key}}
+		}, []string{"who can log in: root with an SSH key, ann"}},
 		{"keys of a user, a hash of root, no boot loader", func(o *builder.Options) {
 			o.SSHKeys, o.Users, o.Boot = []string{key}, []builder.User{{Name: "ann"}}, "none"
 			o.PasswordHashes = []builder.PasswordHash{hash}

@@ -278,28 +278,36 @@ func (v usersValue) dump() []string {
 	return texts
 }
 
-// hashesValue is the hashes of passwords of several accounts.
-type hashesValue struct{ p *[]builder.PasswordHash }
+// parsedValue is several values of a type with a syntax of its own.
+type parsedValue[T fmt.Stringer] struct {
+	p     *[]T
+	parse func(text string) (T, error)
+}
 
-func (v hashesValue) Set(text string) error {
+func (v parsedValue[T]) Set(text string) error {
 	if text == "" {
 		return nil
 	}
-	hash, err := builder.ParsePasswordHash(text)
+	value, err := v.parse(text)
 	if err == nil {
-		*v.p = append(*v.p, hash)
+		*v.p = append(*v.p, value)
 	}
 	return err
 }
-func (v hashesValue) String() string { return strings.Join(v.dump(), ",") }
-func (v hashesValue) Type() string   { return "LIST" }
-func (v hashesValue) clear()         { *v.p = nil }
-func (v hashesValue) dump() []string {
+func (v parsedValue[T]) String() string { return strings.Join(v.dump(), ",") }
+func (v parsedValue[T]) Type() string   { return "LIST" }
+func (v parsedValue[T]) clear()         { *v.p = nil }
+func (v parsedValue[T]) dump() []string {
 	var texts []string
-	for _, h := range *v.p {
-		texts = append(texts, h.String())
+	for _, value := range *v.p {
+		texts = append(texts, value.String())
 	}
 	return texts
+}
+
+// hashesValue is the hashes of passwords of several accounts.
+type hashesValue struct {
+	parsedValue[builder.PasswordHash]
 }
 
 // auto is the word for a size that is computed.
