@@ -35,7 +35,8 @@ func ParsePasswordHash(text string) (PasswordHash, error) {
 	return PasswordHash{user, secret.New(hash)}, nil
 }
 
-// AuthorizedKeys is a file of public keys in the format of authorized_keys, see sshd(8), with which one account can log in.
+// AuthorizedKeys is a file of public keys, in the format of authorized_keys in sshd(8), with which one account can log
+// in.
 type AuthorizedKeys struct{ User, File string }
 
 // ParseAuthorizedKeys reads USER:FILE.
@@ -50,8 +51,8 @@ func ParseAuthorizedKeys(text string) (AuthorizedKeys, error) {
 // String returns what ParseAuthorizedKeys reads.
 func (k AuthorizedKeys) String() string { return k.User + ":" + k.File }
 
-// SSHKeyFiles returns the files of public keys of an account: those of --ssh-key, which are for the users, or for root if
-// there are none, and those of its own.
+// SSHKeyFiles returns the files of public keys of an account: those of --ssh-key, which are for the users, or for root
+// if there are none, and those of its own.
 func (o Options) SSHKeyFiles(user string) []string {
 	var files []string
 	if user != rootUser || len(o.Users) == 0 {

@@ -46,7 +46,7 @@ func TestHashesOfPasswords(t *testing.T) {
 	}
 }
 
-// Issue 19, 5: --ssh-key is for the users, or for root if there are none; --authorized-keys is for the account it names.
+// Issue 19, 5: --ssh-key is for the users, or for root if there are none; --authorized-keys is for one account.
 func TestKeysOfEachAccount(t *testing.T) {
 	t.Parallel()
 	k, err := ParseAuthorizedKeys("root:/keys/a:b.pub")
