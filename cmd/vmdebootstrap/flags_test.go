@@ -39,8 +39,8 @@ var (
 		"bootstrap", "export", "export-compression", "cache-from", "cache-to", "cache-key", "isolation",
 		"tools-mirror", "ca", "progress", "manifest", "sbom", "lock-file", "report", "provenance", "sign-key",
 		"pockets", "security-mirror", "snapshot", "snapshot-mirror", "repository", "repository-key", "apt-preferences",
-		"dpkg-arch",
-		"ssh-key", "authorized-keys", "password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
+		"dpkg-arch", "ssh-key", "authorized-keys",
+		"password-hash", "timezone", "locale", "keymap", "user-data", "meta-data", "network-config",
 		"luks-passphrase", "luks-key-file", "iso", "iso-label", "secureboot-key", "secureboot-cert",
 		"ab", "ab-key", "ab-artifacts", "image-version"}
 

@@ -237,7 +237,8 @@ var filesInValues = map[string]*regexp.Regexp{
 	"repository-key": whole, "root-password-file": whole, "secureboot-cert": whole, "secureboot-key": whole,
 	"sign-key": whole, "squash": whole, "ssh-key": whole,
 	"state-dir": whole, "tarball": whole, "user-data": whole,
-	"authorized-keys": afterColon, "hook": afterColon, "sbom": afterColon, "copy-in": beforeColon, "dtb": afterFile, "raw": beforeAt, "secret": afterSrc,
+	"authorized-keys": afterColon, "hook": afterColon, "sbom": afterColon,
+	"copy-in": beforeColon, "dtb": afterFile, "raw": beforeAt, "secret": afterSrc,
 	"debootstrapopts": afterKeyring, "repository": afterSignedBy,
 	"export": pathTransport, "cache-from": pathTransport, "cache-to": pathTransport,
 }
