@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,7 +121,15 @@ func (i ISO) write(ctx context.Context, report *progress.Reporter, files target.
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", i.Loader, err)
 	}
+	own, err := mediumFiles(files, i.Loader.Time)
+	if err != nil {
+		return fmt.Errorf("read the files for the medium: %w", err)
+	}
 	root.Filesystem, root.EmptyDirs = diskimage.Filesystem{Type: liveType, Time: i.Loader.Time}, mountPoints
+	if len(own) > 0 {
+		parts.Files = append(parts.Files, own...)
+		root.EmptyDirs = append(slices.Clone(mountPoints), mediumDir)
+	}
 	made, err := root.Make(ctx)
 	if err != nil {
 		return fmt.Errorf("make the %s: %w", liveType, err)

@@ -21,8 +21,12 @@ import (
 // diskimage/grub tests the way to the menu with Secure Boot and as a disk, make test-matrix that to the login prompt.
 func TestLiveMediumBoots(t *testing.T) {
 	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "for.txt"), []byte("for the medium\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	makeLive(t, dir, "--iso=live.iso", "--iso-label=live-test", "--export=tar:root.tar", "--package=live-config",
-		"--package=live-config-systemd", "--package=user-setup", "--package=sudo", "--package=ssl-cert")
+		"--package=live-config-systemd", "--package=user-setup", "--package=sudo", "--package=ssl-cert",
+		"--copy-in=for.txt:/var/lib/live/medium/pool/")
 	iso := filepath.Join(dir, "live.iso")
 	diskimagetest.Run(t, "sfdisk", "--verify", iso)
 	if got := diskimagetest.Run(t, "sgdisk", "-v", iso); !strings.Contains(got, "No problems found") {
@@ -30,7 +34,7 @@ func TestLiveMediumBoots(t *testing.T) {
 	}
 	files := diskimagetest.Run(t, "bsdtar", "-tf", iso)
 	for _, want := range []string{"live/filesystem.squashfs\n", "live/vmlinuz-", "live/initrd.img-",
-		"boot/grub/grub.cfg\n"} {
+		"boot/grub/grub.cfg\n", "pool/for.txt\n"} {
 		if !strings.Contains(files, want) {
 			t.Errorf("the medium has\n%s\nand no %q", files, want)
 		}
@@ -40,8 +44,15 @@ func TestLiveMediumBoots(t *testing.T) {
 	if !strings.Contains(squashfs, "Compression zstd") {
 		t.Errorf("unsquashfs says\n%s", squashfs)
 	}
+	list := diskimagetest.Run(t, "unsquashfs", "-l", filepath.Join(dir, "live", "filesystem.squashfs"))
+	if !strings.Contains(list, "/var/lib/live/medium\n") || strings.Contains(list, "for.txt") {
+		t.Error("a file for the medium is in the squashfs")
+	}
 	runIn(t, dir, "assemble", "--from=root.tar", "--iso=again.iso", "--serial-console", "--iso-label=live-test")
-	diskimagetest.Run(t, "bsdtar", "-tf", filepath.Join(dir, "again.iso"))
+	again := diskimagetest.Run(t, "bsdtar", "-xOf", filepath.Join(dir, "again.iso"), "pool/for.txt")
+	if again != "for the medium\n" {
+		t.Errorf("the medium of the tarball has %q for it", again)
+	}
 	bootLive(t, iso, diskimagetest.BootOptions{CD: true, Want: "keys=[0-9]", Session: []diskimagetest.Exchange{
 		{Want: "end=[0-9]", Send: "su user -c 'echo $(id -un) $(sudo id -un)'; " +
 			"test -s /etc/ssl/private/ssl-cert-snakeoil.key; echo keys=$?\n"}}},
