@@ -24,12 +24,6 @@ import (
 	"github.com/vmdebootstrap/vmdebootstrap/diskimage/imagetree"
 )
 
-// slowMachine is a hook for machines that are emulated on a busy host.
-const slowMachine = `#!/bin/sh
-mkdir -p "$1/etc/systemd/system.conf.d"
-printf '[Manager]\nDefaultDeviceTimeoutSec=10min\n' > "$1/etc/systemd/system.conf.d/slow.conf"
-`
-
 // TestUpdateStartsInTheOtherSlotOrIsTakenBack boots version 1 of an image, which gets version 2 from a server with
 // systemd-sysupdate, and version 2 from the other slot. A damaged version 2 fails three times; then version 1 starts.
 func TestUpdateStartsInTheOtherSlotOrIsTakenBack(t *testing.T) {

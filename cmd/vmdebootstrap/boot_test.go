@@ -77,12 +77,18 @@ ExecStart=/usr/local/sbin/witness
 WantedBy=multi-user.target
 EOF
 chroot "$1" systemctl enable witness.service
-# A busy machine needs more than the usual 90 seconds until the emulated one has its devices.
-mkdir -p "$1/etc/systemd/system.conf.d"
-printf '[Manager]\nDefaultDeviceTimeoutSec=10min\n' > "$1/etc/systemd/system.conf.d/slow.conf"
-# Names resolve and packages install in here: the manual's hooks do that.
+` + slowDevices + `# Names resolve and packages install in here: the manual's hooks do that.
 chroot "$1" apt-get install -y --no-install-recommends hello
 `
+
+// slowDevices are the lines of a hook: on a busy host it takes more than systemd's 90 seconds until an emulated machine
+// has its devices.
+const slowDevices = `mkdir -p "$1/etc/systemd/system.conf.d"
+printf '[Manager]\nDefaultDeviceTimeoutSec=10min\n' > "$1/etc/systemd/system.conf.d/slow.conf"
+`
+
+// slowMachine is a hook of these lines alone.
+const slowMachine = "#!/bin/sh\n" + slowDevices
 
 // userData and metaData configure cloud-init.
 const (

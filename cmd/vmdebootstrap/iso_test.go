@@ -62,7 +62,11 @@ func TestLiveMediumBoots(t *testing.T) {
 // makeLive builds a small live system in a directory.
 func makeLive(t *testing.T, dir string, options ...string) {
 	t.Helper()
-	runIn(t, dir, append(options, "--distribution=stable", "--debootstrapopts=variant=minbase", "--no-acpid",
+	hook := filepath.Join(t.TempDir(), "slow.sh")
+	if err := os.WriteFile(hook, []byte(slowMachine), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	runIn(t, dir, append(options, "--customize="+hook, "--distribution=stable", "--debootstrapopts=variant=minbase", "--no-acpid",
 		"--serial-console", "--root-password=x")...)
 }
 
