@@ -3,7 +3,7 @@
 #
 # A script for --customize, with --iso: puts the packages of boot loaders and of encryption on the live medium, with what
 # they need and the live system does not have, as a repository for apt. Calamares installs what the machine needs from
-# there, so that no network is necessary; d-i and live-build use the same directories.
+# there, so that no network is necessary. It looks for the directories that media of live-build have.
 set -eu
 
 rootdir=$1
@@ -25,6 +25,9 @@ grub-efi
 cryptsetup-initramfs cryptsetup keyutils
 EOF
 rm -rf "$rootdir$medium/pool/partial" "$rootdir$medium/pool/lock"
+# In the new system Calamares removes the packages of live systems: apt fails if it knows nothing of one of them.
+removed=$(sed -n "s/^ *- '\(.*\)'$/\1/p" "$rootdir/etc/calamares/modules/packages.conf" | tr '\n' ' ')
+chroot "$rootdir" sh -c "cd $medium/pool && apt-get -q download $removed"
 cd "$rootdir$medium/pool"
 for deb in *_*%3a*; do # as in Debian's pool, the name has no epoch of the version
 	[ ! -e "$deb" ] || mv "$deb" "${deb%%_*}_${deb##*%3a}"
