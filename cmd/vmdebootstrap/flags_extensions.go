@@ -153,14 +153,16 @@ func (s *settings) extensions() []*setting {
 			"persistence, if there is one", boolValue{&o.ISOPersistence}},
 		{"export", groupOutput, "write the root file system to `DEST`, one of " + builder.ExportForms() +
 			"; tar: and dir: hold only the files, the others a container image; containers-storage: is your podman's " +
-			"store; dir: has the owners that podman unshare shows; may be repeated", exportsValue{&o.Exports}},
+			"store; dir: has the owners that podman unshare shows; may be repeated",
+			parsedValue[builder.Export]{&o.Exports, builder.ParseExport}},
 		{"export-compression", groupOutput,
 			"compress the layers of container images with `METHOD`: gzip, zstd or none, optionally with " +
 				"a level as in zstd:9 (default gzip)", textValue{&o.ExportCompression}},
 		{"manifest", groupOutput, "describe the system in `FILE`, in JSON: packages with licence, digest and origin, files of no " +
 			"package, partitions, the steps and inputs of the build", textValue{&o.Manifest}},
 		{"sbom", groupOutput, "write a bill of materials of the packages, `FORMAT:FILE`: cyclonedx:FILE (1.6) or spdx:FILE " +
-			"(2.3), both in JSON; may be repeated", sbomsValue{&o.SBOMs}},
+			"(2.3), both in JSON; may be repeated",
+			parsedValue[builder.SBOM]{&o.SBOMs, builder.ParseSBOM}},
 		{"report", groupOutput, "write a page for browsers to `FILE` (HTML): the disk, packages and directories by size, the times " +
 			"of the steps; if FILE is the page of an earlier build, also what has changed since", textValue{&o.Report}},
 		{"provenance", groupOutput, "write an in-toto statement (SLSA) about the outputs to `FILE`: their digests, and what they " +
@@ -173,7 +175,8 @@ func (s *settings) extensions() []*setting {
 			"verify the registry's TLS certificate; --no-tls-verify also allows registries without TLS",
 			boolValue{&o.TLSVerify}},
 		{"raw", groupDisk, "write a file at a fixed offset of the disk, outside of partitions, `FILE@OFFSET`; rootfs:FILE is a " +
-			"file of the system; --bootoffset makes room; may be repeated", blobsValue{&o.Blobs}},
+			"file of the system; --bootoffset makes room; may be repeated",
+			parsedValue[builder.Blob]{&o.Blobs, builder.ParseBlob}},
 		{"grow", groupDisk, "grow the root partition and its file system to the end of the disk at the first boot, and " +
 			"whenever the disk has become larger; a swap partition then comes before it", boolValue{&o.Grow}},
 		{"luks", groupDisk, "encrypt the root partition (LUKS2), and swap with a random key; needs --bootsize or " +

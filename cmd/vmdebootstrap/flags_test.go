@@ -192,9 +192,9 @@ func TestEveryOptionOfTheBuilderCanBeSet(t *testing.T) {
 		case autoSizeValue:
 			*v.p++
 			*v.auto = true
-		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue, blobsValue,
-			exportsValue, mirrorsValue, repositoriesValue, sbomsValue, hashesValue, snapshotValue,
-			parsedValue[builder.AuthorizedKeys]:
+		case textValue, urlValue, listValue, secretValue, usersValue, actionsValue, spaceValue,
+			mirrorsValue, repositoriesValue, hashesValue, snapshotValue, parsedValue[builder.AuthorizedKeys],
+			parsedValue[builder.Blob], parsedValue[builder.Export], parsedValue[builder.SBOM]:
 			if err := v.Set(cmp.Or(settingTexts[name], "changed")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

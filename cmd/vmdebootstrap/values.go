@@ -354,31 +354,6 @@ func (v spaceValue) String() string { return v.p.String() }
 func (v spaceValue) Type() string   { return "SPACE" }
 func (v spaceValue) dump() []string { return []string{v.p.String()} }
 
-// blobsValue is several files with their offsets on the disk.
-type blobsValue struct{ p *[]builder.Blob }
-
-// Set ignores an empty text, as for any list.
-func (v blobsValue) Set(text string) error {
-	if text == "" {
-		return nil
-	}
-	blob, err := builder.ParseBlob(text)
-	if err == nil {
-		*v.p = append(*v.p, blob)
-	}
-	return err
-}
-func (v blobsValue) String() string { return strings.Join(v.dump(), ",") }
-func (v blobsValue) Type() string   { return "LIST" }
-func (v blobsValue) clear()         { *v.p = nil }
-func (v blobsValue) dump() []string {
-	var texts []string
-	for _, b := range *v.p {
-		texts = append(texts, b.String())
-	}
-	return texts
-}
-
 // remotesValue is several locations of shared snapshots.
 type remotesValue struct{ p *[]builder.Remote }
 
@@ -421,54 +396,6 @@ func (v repositoriesValue) dump() []string {
 	var texts []string
 	for _, r := range *v.p {
 		texts = append(texts, r.String())
-	}
-	return texts
-}
-
-// exportsValue is several destinations.
-type exportsValue struct{ p *[]builder.Export }
-
-func (v exportsValue) Set(text string) error {
-	if text == "" {
-		return nil
-	}
-	e, err := builder.ParseExport(text)
-	if err == nil {
-		*v.p = append(*v.p, e)
-	}
-	return err
-}
-func (v exportsValue) String() string { return strings.Join(v.dump(), ",") }
-func (v exportsValue) Type() string   { return "DEST" }
-func (v exportsValue) clear()         { *v.p = nil }
-func (v exportsValue) dump() []string {
-	var texts []string
-	for _, e := range *v.p {
-		texts = append(texts, e.String())
-	}
-	return texts
-}
-
-// sbomsValue is several bills of materials.
-type sbomsValue struct{ p *[]builder.SBOM }
-
-func (v sbomsValue) Set(text string) error {
-	if text == "" {
-		return nil
-	}
-	b, err := builder.ParseSBOM(text)
-	if err == nil {
-		*v.p = append(*v.p, b)
-	}
-	return err
-}
-func (v sbomsValue) String() string { return strings.Join(v.dump(), ",") }
-func (v sbomsValue) Type() string   { return "LIST" }
-func (v sbomsValue) clear()         { *v.p = nil }
-func (v sbomsValue) dump() []string {
-	var texts []string
-	for _, b := range *v.p {
-		texts = append(texts, b.String())
 	}
 	return texts
 }
